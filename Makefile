@@ -1,0 +1,182 @@
+# wasd - build, test, install. `make help` lists the targets.
+#
+# One build tree per flavour: FLAVOUR=release (default, build/), asan, tsan, double, clang (build/FLAVOUR/).
+# Sources are found by wildcard; a new file is a new file and nothing else.
+
+FLAVOUR ?= release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(FLAVOUR),clang)
+CC := clang
+endif
+B := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
+O := $(B)/obj
+
+WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla -Werror=implicit-function-declaration
+CSTD     := -std=c11 -D_GNU_SOURCE
+OPT      := -O3 -g -fno-math-errno
+HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+LDHARDEN := -pie -Wl,-z,relro,-z,now
+ifeq ($(FLAVOUR),asan)
+OPT    := -O1 -g -fno-omit-frame-pointer -fno-math-errno -fsanitize=address,undefined -fno-sanitize-recover=all -DWASD_SANITIZED
+HARDEN := -fPIE
+endif
+ifeq ($(FLAVOUR),tsan)
+OPT    := -O1 -g -fno-omit-frame-pointer -fno-math-errno -fsanitize=thread -DWASD_SANITIZED
+HARDEN := -fPIE
+endif
+ifeq ($(FLAVOUR),double)
+OPT    += -DWASD_DOUBLE
+endif
+CFLAGS  ?=
+ALL_CFLAGS = $(CSTD) $(OPT) $(WARN) $(HARDEN) -MMD -MP $(CFLAGS)
+LDFLAGS ?=
+ALL_LDFLAGS = $(filter -fsanitize%,$(OPT)) $(LDHARDEN) $(LDFLAGS)
+
+# Include paths are the layer rules of the architecture: a wrong include does not compile.
+INC_core    := -Icore/include -Icore
+INC_storage := -Icore/include -Istorage
+INC_api     := -Icore/include -Istorage -Iapi
+INC_server  := -Icore/include -Istorage -Iapi -Iserver
+
+LIBS_base   := -lcjson -lgnutls -lpthread
+LIBS_engine := -lopenblas -larchive -ljpeg -lspng -lz -lm $(LIBS_base)
+LIBS_daemon := -lmicrohttpd -lsqlite3 -lz -lm $(LIBS_base)
+
+src = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
+obj = $(patsubst %.c,$(O)/%.o,$(1))
+
+SRC_base    := $(call src,core/base)
+SRC_core    := $(filter-out core/base/% core/engine/%,$(call src,core/*))
+SRC_engine  := $(call src,core/engine)
+SRC_storage := $(call src,storage)
+SRC_api     := $(call src,api)
+SRC_server  := $(call src,server)
+
+LIB_base    := $(O)/libbase.a
+LIB_core    := $(O)/libcore.a
+LIB_storage := $(O)/libstorage.a
+LIB_api     := $(O)/libapi.a
+LIB_server  := $(O)/libserver.a
+
+.DEFAULT_GOAL := all
+.PHONY: all help deps deps-test test test-fixtures asan tsan double clang install uninstall clean quickstart stop bench tests-build check-deps
+
+all: $(B)/wasd $(B)/wasd-engine ## build/wasd and build/wasd-engine
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/' | sort
+
+$(O)/core/%.o: core/%.c | check-deps
+	@mkdir -p $(@D)
+	$(CC) $(INC_core) $(ALL_CFLAGS) -c -o $@ $<
+$(O)/storage/%.o: storage/%.c | check-deps
+	@mkdir -p $(@D)
+	$(CC) $(INC_storage) $(ALL_CFLAGS) -c -o $@ $<
+$(O)/api/%.o: api/%.c | check-deps
+	@mkdir -p $(@D)
+	$(CC) $(INC_api) $(ALL_CFLAGS) -c -o $@ $<
+$(O)/server/%.o: server/%.c | check-deps
+	@mkdir -p $(@D)
+	$(CC) $(INC_server) $(ALL_CFLAGS) -DWASD_PREFIX='"$(PREFIX)"' -c -o $@ $<
+
+$(LIB_base): $(call obj,$(SRC_base))
+$(LIB_core): $(call obj,$(SRC_core))
+$(LIB_storage): $(call obj,$(SRC_storage))
+$(LIB_api): $(call obj,$(SRC_api))
+$(LIB_server): $(call obj,$(filter-out server/main.c,$(SRC_server))) $(O)/web/assets.o
+$(O)/lib%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+# The dashboard is linked into the daemon; charts come from Debian's libjs-dygraphs.
+WEB := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.mjs web/*.svg))
+$(O)/web/assets.o: web/embed.sh $(WEB) | check-deps
+	@mkdir -p $(@D)
+	sh web/embed.sh $(O)/web/assets.S $(WEB) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
+	$(CC) -c -o $@ $(O)/web/assets.S
+
+$(B)/wasd: $(O)/server/main.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_daemon)
+$(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine)
+
+# ---- tests: a program per file, linked with what its folder may use ----
+TEST_SRC := $(foreach d,base core storage api server,$(wildcard tests/$(d)/*.c))
+TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
+tests-build: $(TEST_BIN)
+$(B)/tests/base/%: tests/base/%.c $(LIB_base)
+	@mkdir -p $(@D)
+	$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm
+$(B)/tests/core/%: tests/core/%.c $(LIB_core) $(LIB_base)
+	@mkdir -p $(@D)
+	$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine)
+$(B)/tests/storage/%: tests/storage/%.c $(LIB_storage) $(LIB_base)
+	@mkdir -p $(@D)
+	$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm
+$(B)/tests/api/%: tests/api/%.c $(LIB_api) $(LIB_storage) $(LIB_base)
+	@mkdir -p $(@D)
+	$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
+$(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
+	@mkdir -p $(@D)
+	$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon)
+
+PY := /usr/bin/python3
+test: deps-test ## everything that has to pass; T=name runs the tests whose path has that name
+	$(MAKE) all tests-build
+	$(MAKE) FLAVOUR=double tests-build
+	$(PY) tests/run $(if $(T),--only $(T)) --build $(B) --double build/double
+test-fixtures: deps-test ## golden numbers in WASD_FIXTURES (default ../shared/fixtures), double and float
+	$(MAKE) tests-build
+	$(MAKE) FLAVOUR=double tests-build
+	$(PY) tests/run --only fixtures --build $(B) --double build/double
+asan: deps-test ## the tests again under AddressSanitizer and UBSan
+	$(MAKE) FLAVOUR=asan all tests-build
+	$(PY) tests/run $(if $(T),--only $(T)) --build build/asan
+tsan: deps-test ## the daemon's tests again under ThreadSanitizer
+	$(MAKE) FLAVOUR=tsan all tests-build
+	$(PY) tests/run --only $(or $(T),server) --build build/tsan
+double clang: ## build that flavour
+	$(MAKE) FLAVOUR=$@ all tests-build
+
+# ---- packages ----
+PKGS := gcc libc6-dev binutils pkg-config libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev libsqlite3-dev libarchive-dev \
+        libjpeg62-turbo-dev libspng-dev zlib1g-dev libgnutls28-dev libjs-dygraphs curl ca-certificates python3-minimal
+PKGS_TEST := python3 sqlite3 chromium chromium-driver zip
+missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done)
+define apt_install
+@m="$(call missing,$(1))"; if [ -n "$$m" ]; then echo "installing:" $$m; \
+  sudo=; [ "$$(id -u)" = 0 ] || { sudo=sudo; echo "(root is needed for apt-get)"; }; \
+  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$m; fi
+endef
+deps: ## install the Debian packages that a build needs
+	$(call apt_install,$(PKGS))
+deps-test: ## the same with what the tests need
+	$(call apt_install,$(PKGS) $(PKGS_TEST))
+check-deps:
+	@[ -e /usr/include/microhttpd.h ] && [ -e /usr/include/cjson/cJSON.h ] && [ -e /usr/include/spng.h ] && [ -e /usr/share/javascript/dygraphs/dygraph.min.js ] \
+	  || { echo "packages are missing: run 'make deps' first (make quickstart and make test do it themselves)" >&2; exit 1; }
+
+# ---- use ----
+quickstart: deps ## install, build, start on 127.0.0.1:8080, train, classify, switch modes
+	$(MAKE) all
+	sh tests/quickstart.sh
+stop: ## end the daemon that quickstart left running
+	@sh tests/quickstart.sh stop
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/wasd $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(B)/wasd $(DESTDIR)$(PREFIX)/bin/wasd
+	install -m 755 $(B)/wasd-engine $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine
+	sed 's|@PREFIX@|$(PREFIX)|g' systemd/wasd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/wasd $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
+	-rmdir $(DESTDIR)$(PREFIX)/libexec/wasd 2>/dev/null
+clean: ## remove every build tree
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)
