@@ -1,0 +1,93 @@
+/* wasd/data.h - datasets: one compact memory-mapped file per version, and the loader that feeds training.
+ *
+ * File (little-endian, page-aligned sections, extension .wds):
+ *   0     64 bytes  header: magic "WASDDATA", u32 version 1, u32 json_len, u32 c,h,w, u32 classes, u64 n_train, u64 n_test, u64 file size
+ *   64    json_len  {"classes":[...],"mean":[...],"std":[...],"format":"...","digest":"sha256 hex"}; mean/std per channel of v/255 over train
+ *   then  train images u8 (n_train,c,h,w) | train labels u16 | test images | test labels, each at the next multiple of 4096
+ * digest = SHA-256 over c,h,w,counts, class names, labels and pixels: equal content gives the equal digest whatever archive it came in.
+ */
+#ifndef WASD_DATA_H
+#define WASD_DATA_H
+
+#include "wasd/tensor.h"
+#include "wasd/json.h"
+
+enum wasd_split { WASD_TRAIN, WASD_TEST };
+
+struct wasd_dataset;                                  /* immutable, shareable by threads */
+/* Maps the file; checks magic, version, every size, label range. Costs no read of the pixels. */
+enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, struct wasd_err *err);
+void wasd_dataset_close(struct wasd_dataset *d);
+struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d);
+int wasd_dataset_classes(const struct wasd_dataset *d);
+const char *wasd_dataset_class(const struct wasd_dataset *d, int i);
+size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s);
+const char *wasd_dataset_digest(const struct wasd_dataset *d);
+const uint8_t *wasd_dataset_image(const struct wasd_dataset *d, enum wasd_split s, size_t i);  /* (c,h,w) */
+int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i);
+/* Per-channel mean and standard deviation of v/255 over the training images; 3 values, unused channels 0. */
+void wasd_dataset_moments(const struct wasd_dataset *d, double mean[3], double std[3]);
+
+/* Writing one (ingest only): create, add every image, finish. Nothing appears at `path` before finish has renamed a synced
+ * temporary; abort removes it. */
+struct wasd_dataset_writer;
+enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape shape, const char *const *classes, int n_classes,
+                                            const char *format, struct wasd_dataset_writer **out, struct wasd_err *err);
+enum wasd_status wasd_dataset_writer_add(struct wasd_dataset_writer *w, enum wasd_split s, const uint8_t *chw, int label, struct wasd_err *err);
+enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struct wasd_err *err);
+void wasd_dataset_writer_abort(struct wasd_dataset_writer *w);   /* also frees after finish; NULL is fine */
+
+/* ---- making datasets ----------------------------------------------------------------------------- */
+
+struct wasd_ingest_file { const char *path, *name; };  /* a staged upload and the client's name for it (may be "") */
+struct wasd_ingest_opts {
+	size_t max_bytes;                              /* decoded bytes written at most; 0 = 8 GiB */
+	size_t max_images;                             /* 0 = 4,000,000 */
+	int size;                                      /* image archives: resize every image to size x size; 0 = all must have the same size */
+	void (*progress)(void *ctx, uint64_t images, uint64_t bytes); void *ctx;
+	bool (*cancelled)(void *ctx);
+};
+struct wasd_ingest_info { char format[24]; struct wasd_shape shape; int classes; size_t n_train, n_test; char digest[WASD_SHA256_HEX]; };
+/* Recognises the format by content (CIFAR-10/100 binary tar.gz, IDX files or tar of them, image archive), converts to out_path.
+ * Errors: WASD_EINVAL/ECORRUPT/ETOOBIG with err->pointer = the culprit's name inside the archive. Nothing is left behind on failure. */
+enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path, const struct wasd_ingest_opts *o,
+                             struct wasd_ingest_info *info, struct wasd_err *err);
+/* Built-in synthetic sets: a table (data/synthetic.c); kind "glyphs": rendered digits, 10 classes, 32x32x3. */
+enum wasd_status wasd_synthetic(const char *kind, size_t n_train, size_t n_test, uint64_t seed, const char *out_path,
+                                const struct wasd_ingest_opts *o, struct wasd_ingest_info *info, struct wasd_err *err);
+
+/* ---- decoding one image (ingest and inference) ----------------------------------------------------- */
+
+/* PNG or JPEG bytes -> (channels,h,w) u8, fresh block for wasd_free. channels 1 or 3 (grey is replicated, colour is weighted to
+ * grey, alpha is dropped over black). h,w 0 = the image's own size, else bilinear resize with antialiasing. Refuses over 16 Mpixel,
+ * over 100 progressive scans, CMYK, 12 bit, broken or truncated data, other formats (WASD_EUNSUPPORTED). Messages name what is wrong. */
+enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, uint8_t **out, int *oh, int *ow, struct wasd_err *err);
+/* (c,h,w) u8 -> PNG bytes, fresh block for wasd_free (dataset previews). */
+enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **out, size_t *len, struct wasd_err *err);
+
+/* ---- loader --------------------------------------------------------------------------------------- */
+
+/* Everything random is a function of (seed, epoch, position), so a loader resumes from (epoch, batch) alone. */
+struct wasd_loader_opts {
+	const struct wasd_dataset *data;
+	enum wasd_split split;
+	const uint32_t *subset; size_t n_subset;      /* only these images (borrowed); NULL = all */
+	int batch;
+	bool shuffle;                                 /* permutation of epoch e: stream "shuffle", e */
+	bool flip; int crop_pad;                      /* augment: horizontal flip with probability 1/2; zero-pad by crop_pad and crop back */
+	uint64_t seed;
+	bool prefetch;                                /* decode the next batch in a thread of its own */
+};
+struct wasd_batch { const real *x; const int32_t *y; int n; uint64_t epoch; uint32_t index; bool last; };
+struct wasd_loader;
+enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct wasd_loader **out, struct wasd_err *err);
+void wasd_loader_destroy(struct wasd_loader *l);
+/* Position of the next batch. Also abandons what was prefetched. */
+void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch);
+uint32_t wasd_loader_batches(const struct wasd_loader *l);   /* per epoch; the short last batch counts */
+/* Next batch: pixels as (v/255 - 0.5)/0.5 (was-algorithm.md section 5), zero padding = value of black. Valid until the next call.
+ * Goes on to the next epoch by itself. Allocates nothing. */
+const struct wasd_batch *wasd_loader_next(struct wasd_loader *l);
+uint64_t wasd_loader_stall_us(const struct wasd_loader *l);  /* time next() spent waiting, in all */
+
+#endif

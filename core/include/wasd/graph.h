@@ -1,0 +1,128 @@
+/* wasd/graph.h - building a network, planning its buffers, running it.
+ *
+ *   graph   what is computed: nodes, parameters, statistics. Built once by a model builder, then immutable.
+ *   model   a graph with values: master parameters, gradients, BatchNorm statistics per mode.
+ *   exec    a plan for one maximal batch: layouts, buffers, per-node backend plans. forward / loss / backward.
+ *
+ * Shapes at this interface: images (N,C,H,W) row-major `real`, weights (O,I/groups,k,k), linear (out,in). Inside an exec the
+ * backend chooses the layout; callers only meet NCHW. A graph may be shared by threads; a model and its execs belong to one
+ * thread at a time (an inference exec only reads the model).
+ */
+#ifndef WASD_GRAPH_H
+#define WASD_GRAPH_H
+
+#include "wasd/tensor.h"
+
+struct wasd_graph;
+struct wasd_model;
+struct wasd_exec;
+struct wasd_draw;                                /* wasd/weights.h */
+typedef int wasd_node;                           /* index of a node; -1 after a failed call (the error sticks to the graph) */
+
+/* ---- building (kann style: each call adds one node and returns it) --------------------- */
+
+enum wasd_status wasd_graph_create(struct wasd_shape input, struct wasd_graph **out, struct wasd_err *err);
+void wasd_graph_destroy(struct wasd_graph *g);
+wasd_node wasd_graph_input(struct wasd_graph *g);
+/* name.weight (out,in/groups,k,k) and, with bias, name.bias (out). padding on all sides. */
+wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding, int groups, bool bias);
+/* name.weight, name.bias, statistics name.running_mean, name.running_var. */
+wasd_node wasd_graph_batchnorm(struct wasd_graph *g, wasd_node x, const char *name, double eps, double momentum);
+wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x);
+wasd_node wasd_graph_relu6(struct wasd_graph *g, wasd_node x);
+wasd_node wasd_graph_maxpool(struct wasd_graph *g, wasd_node x, int k, int stride, int padding);   /* padding never wins */
+wasd_node wasd_graph_avgpool(struct wasd_graph *g, wasd_node x, int k, int stride);
+wasd_node wasd_graph_globalpool(struct wasd_graph *g, wasd_node x);                                /* mean over H,W -> (C,1,1) */
+wasd_node wasd_graph_flatten(struct wasd_graph *g, wasd_node x);                                   /* (C*H*W,1,1), order c,h,w */
+wasd_node wasd_graph_linear(struct wasd_graph *g, wasd_node x, const char *name, int out, bool bias);
+wasd_node wasd_graph_dropout(struct wasd_graph *g, wasd_node x, double p);        /* training only; kept values scaled by 1/(1-p) */
+wasd_node wasd_graph_dropconnect(struct wasd_graph *g, wasd_node x, double rate); /* per sample: x/keep * floor(keep+U), training only */
+wasd_node wasd_graph_add(struct wasd_graph *g, wasd_node a, wasd_node b);
+wasd_node wasd_graph_concat(struct wasd_graph *g, const wasd_node *x, int n);     /* along channels */
+/* A learnable tensor that no node reads: alpha vectors, the reference's spare BN(512). kind picks the initial values. */
+enum wasd_init { WASD_INIT_UNIT /* U(0,1) */, WASD_INIT_ONE, WASD_INIT_ZERO };
+void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wasd_init kind);
+/* Spare statistics of a spare BN (registered, never used). */
+void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels);
+/* Marks convolution `conv` as augmented by the published network; its alpha is element index of parameter alpha_param. */
+void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *alpha_param, int index);
+/* Ends building; output is the logits node (classes,1,1). Returns the first error of all calls: shape errors name the layer. */
+enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struct wasd_err *err);
+
+/* ---- looking at a graph ------------------------------------------------------------------ */
+
+struct wasd_param_info { const char *name; int dims[4], ndims; size_t count, offset; };  /* offset into the master block, in elements */
+struct wasd_stats_info { const char *name; int channels; size_t mean_offset, var_offset; double eps, momentum; }; /* name "bn1": running_mean, running_var */
+struct wasd_aug_info { const char *layer; int k, in, out, groups; int param /* index of layer.weight */, alpha_param, alpha_index; };
+struct wasd_node_info { const char *op, *name /* "" if it has none */; struct wasd_shape shape; int n_inputs; const wasd_node *inputs; uint64_t macs; };
+
+struct wasd_shape wasd_graph_input_shape(const struct wasd_graph *g);
+int wasd_graph_classes(const struct wasd_graph *g);
+int wasd_graph_params(const struct wasd_graph *g);
+struct wasd_param_info wasd_graph_param_info(const struct wasd_graph *g, int i);
+int wasd_graph_param_find(const struct wasd_graph *g, const char *name);             /* -1 */
+size_t wasd_graph_param_count(const struct wasd_graph *g);                           /* all learnable scalars, spare ones included */
+int wasd_graph_stats(const struct wasd_graph *g);
+struct wasd_stats_info wasd_graph_stats_info(const struct wasd_graph *g, int i);
+size_t wasd_graph_stats_count(const struct wasd_graph *g);                           /* elements of one statistics set */
+int wasd_graph_augs(const struct wasd_graph *g);                                     /* augmentable convolutions, execution order */
+struct wasd_aug_info wasd_graph_aug_info(const struct wasd_graph *g, int i);
+int wasd_graph_nodes(const struct wasd_graph *g);
+struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i);
+/* Multiply-adds of convolutions and linear layers for one image; with a draw, dead taps of augmented layers are not counted. */
+uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw);
+
+/* ---- a model: values ------------------------------------------------------------------------ */
+
+/* Statistics sets. TRAIN is what training batches update under random SW; AOM and DOM are measured after training. */
+enum wasd_stats_set { WASD_STATS_TRAIN, WASD_STATS_AOM, WASD_STATS_DOM, WASD_STATS_SETS };
+
+/* Takes a reference on the graph (graphs are ref-counted: destroy drops one). Parameters get their initial values from
+ * rng stream "init" of seed (was-algorithm.md section 4, last paragraph), statistics mean 0 and variance 1. */
+enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct wasd_model **out, struct wasd_err *err);
+void wasd_model_destroy(struct wasd_model *m);
+const struct wasd_graph *wasd_model_graph(const struct wasd_model *m);
+real *wasd_model_master(struct wasd_model *m);                          /* wasd_graph_param_count elements, one block */
+real *wasd_model_grad(struct wasd_model *m);                            /* same layout; backward adds to it; NULL before the first training exec */
+real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set);  /* wasd_graph_stats_count elements */
+void wasd_model_grad_zero(struct wasd_model *m);
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+struct wasd_exec_opts {
+	int batch;                /* largest N */
+	bool training;            /* plan backward and keep what it needs */
+	bool keep_all;            /* fixtures: every node's output survives the pass (wasd_exec_activation) */
+	const char *backend;      /* row of backend/table.c; NULL = "openblas" */
+};
+enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err);
+void wasd_exec_destroy(struct wasd_exec *e);
+
+enum wasd_bn { WASD_BN_BATCH /* batch statistics */, WASD_BN_SET /* a stored set */ };
+struct wasd_pass {
+	int n;                            /* images in this pass, 1..batch */
+	const struct wasd_draw *draw;     /* shadow weights of this pass; NULL = plain weights (AOM) */
+	enum wasd_bn bn;
+	enum wasd_stats_set set;          /* read with WASD_BN_SET; with WASD_BN_BATCH and update: where running values go */
+	bool update;                      /* fold batch statistics into `set`: running += momentum*(value-running), unbiased variance */
+	double momentum;                  /* > 0 overrides each layer's own momentum (calibration uses 1/i: cumulative average) */
+	struct wasd_rng *dropout;         /* dropout and drop-connect are active iff this is not NULL */
+};
+/* x: (n,C,H,W), borrowed during the call. Forward never changes master weights. WASD_ENUMERIC is not checked here: the loss is. */
+enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err);
+/* Logits of the last forward: (n,classes) row-major, valid until the next call. */
+const real *wasd_exec_logits(struct wasd_exec *e);
+/* Mean softmax cross-entropy of the last forward with optional label smoothing, and the count of top-1 hits; readies backward. y: n class indices. */
+enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err);
+/* Adds d loss/d parameter to the model's gradient block, through the draw into plain weights and alphas. Once per forward+loss. */
+enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
+/* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE without keep_all. */
+enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
+size_t wasd_exec_bytes(const struct wasd_exec *e);   /* planned memory */
+
+/* Where time goes, nanoseconds since the last reset (one thread's wall time; phases do not overlap). */
+enum wasd_phase { WASD_PHASE_CONV_FWD, WASD_PHASE_CONV_BWD, WASD_PHASE_BATCHNORM, WASD_PHASE_LINEAR, WASD_PHASE_WEIGHTS, WASD_PHASE_OTHER, WASD_PHASES };
+const char *wasd_phase_name(enum wasd_phase p);
+void wasd_exec_profile(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset);
+
+#endif
