@@ -1,0 +1,68 @@
+/* wasd/protocol.h - the messages that travel in the frames of wasd/wire.h. Members not listed are ignored by the receiver;
+ * a missing or ill-typed listed member is a protocol error (the daemon kills such an engine process, the engine exits 3).
+ * `re` in an answer is the seq of the frame that it answers. Errors everywhere:
+ *     {"type":"error","re":SEQ,"status":"einval","code":"bad_image","pointer":"/images/0","message":"..."}
+ *
+ * ---- every engine process ------------------------------------------------------------------------------------
+ * engine -> daemon   {"type":"hello","role":"train|infer|ingest","pid":N,"version":WASD_VERSION,"build":"...",
+ *                     "fingerprint":{"isa":"...","openblas":"...","coretype":"...","threads":N,...}}      first frame
+ *                    {"type":"heartbeat"}                                                                   every second
+ *                    {"type":"log","level":"info|warn|error","text":"one line"}
+ * The engine's end is descriptor 3. EOF on it ends the engine at once. stderr is a pipe or file of the daemon's: only for crashes.
+ *
+ * ---- wasd-engine train: one job attempt -----------------------------------------------------------------------
+ * daemon -> engine   {"type":"start","job":ID,"attempt":N,"spec":{canonical job spec, all defaults written out},
+ *                     "dataset":PATH of the .wds file,"threads":N,"nice":N}
+ *                       with a sealed memfd when resuming ("resume":{"bytes","sha256","epoch","step"}) or when
+ *                       "init_from" weights are given ("init":{"bytes","sha256"}); the file is a checkpoint as below
+ *                    {"type":"cancel"}                       stop within one mini-batch, send a checkpoint, then done
+ *                    {"type":"ack","seq":N}                  metrics / checkpoint frame N is durable
+ * engine -> daemon   {"type":"started","params":N,"macs":N,"epochs":N,"steps_per_epoch":N,"epoch":first,"classes":[...],"was":object|false}
+ *                    {"type":"progress","epoch":E,"epochs":N,"step":S,"steps":N,"phase":"train|calibrate|eval|checkpoint",
+ *                     "img_per_s":X,"eta_s":X,"loss":X}      at most 4 a second
+ *                    {"type":"metrics","epoch":E,"step":GLOBAL,"values":{"train_loss":X|null,...},"nonfinite":{"train_loss":"nan"}}
+ *                       names as in api.md plus stall_s, train_conv_s, bn_s, ... ; acked
+ *                    {"type":"checkpoint","epoch":E,"step":GLOBAL,"bytes":N,"sha256":HEX,"reason":"epoch|cancel|final",
+ *                     "metrics":{...},"info":{"arch","classes":[...],"input":[c,h,w],"was":...,"draw":[...],"macs":{"aom":N,"dom":N}}}
+ *                       + sealed memfd; acked. The engine keeps going while the daemon stores it, at most one un-acked.
+ *                    {"type":"done","reason":"done|early_stopped|cancelled","epoch":E}        then exit 0
+ *                    {"type":"failed","reason":"error|nan_loss|bad_data|oom","status":"...","message":"..."}   then exit 0
+ *   Metrics of an epoch are sent before its checkpoint. A resumed attempt starts at the epoch after its checkpoint (or inside it
+ *   when the checkpoint was taken mid-epoch) and sends the same numbers again for nothing: (job, epoch, name) is the key.
+ *
+ * ---- wasd-engine infer: all deployments -------------------------------------------------------------------------
+ * daemon -> engine   {"type":"load","bundle":ID of the checkpoint,"bytes","sha256","threads":N} + memfd
+ *                       -> {"type":"loaded","re","bundle","arch","input":[c,h,w],"classes":[...],"max_batch":N,
+ *                           "modes":{"aom":{"macs","bytes"},"dom":{"macs","bytes"}}}          dom absent for was:false
+ *                    {"type":"unload","bundle":ID}    -> {"type":"unloaded","re"}
+ *                    {"type":"classify","bundle":ID,"mode":"aom|dom","k":N,"sizes":[bytes of each encoded image]} + bin or memfd ("bytes")
+ *                       -> {"type":"classified","re","results":[{"top":[{"index","label","p"}]}],"macs":N,
+ *                           "timing_us":{"decode","queue","compute"}}
+ *                          an undecodable image is an error, code bad_image, pointer "/images/I"; nothing is answered for the others
+ *                    {"type":"infer","bundle":ID,"mode":...,"n":N} + bin or memfd: n*c*h*w float32 LE (NCHW, already normalised)
+ *                       -> {"type":"inferred","re","n","classes":C,"macs":N,"timing_us":{...}} + bin: n*C float32 logits
+ *                    {"type":"logits","bundle":ID,"mode":...,"sizes":[...]} + images -> {"type":"inferred",...} + logits of decoded images
+ *   mode and generation live in the daemon: a request names its bundle and mode, so a switch is a pointer swap there.
+ *
+ * ---- wasd-engine ingest: one upload -------------------------------------------------------------------------------
+ * daemon -> engine   {"type":"ingest","name":N,"files":[{"path","name"}],"out":PATH,"size":0,"limits":{"max_bytes":N,"max_images":N}}
+ *                    {"type":"synthetic","kind":"glyphs","train":N,"test":N,"seed":N,"out":PATH}
+ *                    {"type":"preview","path":PATH,"split":"train|test","index":N} -> {"type":"preview","re","label":N,"class":"..."} + bin: PNG
+ *                    {"type":"cancel"}
+ * engine -> daemon   {"type":"progress","images":N,"bytes":N}
+ *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N,"digest","bytes":N,"mean":[...],"std":[...]}
+ *                    {"type":"failed","re","status","pointer":"file or archive entry","message"}
+ *
+ * ---- a checkpoint -----------------------------------------------------------------------------------------------------
+ * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;
+ * dom.<bn>.running_mean/...; train.<bn>.running_mean/...; optim.<state>.<param> (e.g. optim.momentum.conv.weight); state.rng.was etc. (U64).
+ * __metadata__: "format":"wasd-checkpoint-1", "spec" (canonical job spec), "arch","classes","input" (JSON), "draw" (JSON of the recorded DOM
+ * draw, or "null"), "was", "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
+ */
+#ifndef WASD_PROTOCOL_H
+#define WASD_PROTOCOL_H
+
+#define WASD_HEARTBEAT_MS 1000
+#define WASD_ENGINE_EXIT_PROTOCOL 3
+
+#endif
