@@ -44,7 +44,8 @@ enum wasd_init { WASD_INIT_UNIT /* U(0,1) */, WASD_INIT_ONE, WASD_INIT_ZERO };
 void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wasd_init kind);
 /* Spare statistics of a spare BN (registered, never used). */
 void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels);
-/* Marks convolution `conv` as augmented by the published network; its alpha is element index of parameter alpha_param. */
+/* Marks convolution `conv` as augmentable. Its alpha is element index of parameter alpha_param; NULL: the published network does
+ * not augment it, a job may, with alpha = 1 (alpha_param of its wasd_aug_info is -1). */
 void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *alpha_param, int index);
 /* Ends building; output is the logits node (classes,1,1). Returns the first error of all calls: shape errors name the layer. */
 enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struct wasd_err *err);

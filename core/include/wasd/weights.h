@@ -18,42 +18,62 @@ struct wasd_graph;
 struct wasd_rect { int y, x, h, w; };                /* live taps of SW inside the k x k grid; h = w = 0: none is live */
 
 struct wasd_transform {
-	const char *op;                               /* row name: "identity", "translate", "crop_resize", ... */
+	const struct wasd_transform_op *op;           /* row of the table: "identity", "translate", "crop_resize", ... */
 	double p[6];                                  /* parameters in the row's order */
 	int k;
 	bool identity;                                /* T is exactly the unit matrix */
+	bool copy;                                    /* every row of T has at most one entry, and that is 1: from[] says it all */
 	struct wasd_rect live;                        /* smallest rectangle that holds every nonzero row of T */
+	int8_t from[WASD_K_MAX * WASD_K_MAX];         /* with copy: source tap of each output tap, -1 = dead */
 	double T[WASD_K_MAX * WASD_K_MAX * WASD_K_MAX * WASD_K_MAX]; /* k*k x k*k, row-major, packed */
 };
 
+struct wasd_transform_param { const char *name; bool integer; double min, max; };
+/* An option of a law in the job spec: "x": 0.3 (n = 1) or "scale": [0.8, 1.0] (n = 2, lo <= hi). */
+struct wasd_law_option { const char *name; int n; double def[2], min, max; };
+
 /* A kind of transform: one row of weights/was_ops.c's table. Later kinds are further rows. */
 struct wasd_transform_op {
-	const char *name;
-	const char *params[6];                        /* names for JSON, NULL-terminated */
-	/* Fills t->T from t->k and t->p (already range-checked). live and identity are derived afterwards. */
+	const char *name;                             /* in draws: "crop_resize" */
+	struct wasd_transform_param params[7];        /* ends at a NULL name */
+	/* A rule that ties parameters to each other and to k; NULL = the ranges above say everything. Returns the faulty parameter or -1. */
+	int (*check)(int k, const double *p);
+	/* Fills t->T (zeroed) from t->k and t->p, already range-checked. The other members are derived afterwards. */
 	void (*matrix)(struct wasd_transform *t);
-	/* Draws parameters by the law of the training option object (NULL for ops that are never drawn). */
-	void (*sample)(struct wasd_transform *t, const double *law, struct wasd_rng *r);
-	const char *law[6];                           /* option names of the law ("x","y" | "scale_lo","scale_hi",...) */
+	/* As a training option: its type in the job spec ("resized_crop"), the options of its law (values packed in this order), and
+	 * the draw of k and p by that law. type NULL = never drawn. */
+	const char *type;
+	struct wasd_law_option law[4];                /* ends at a NULL name */
+	void (*sample)(int k, const double *law, struct wasd_rng *r, double *p);
 };
+#define WASD_LAW_MAX 8                               /* values of one law at most */
 const struct wasd_transform_op *wasd_transform_op_find(const char *name);
 const struct wasd_transform_op *wasd_transform_op_at(int i);     /* NULL after the last */
 /* Builds t for op with params[] = p; WASD_EINVAL names the parameter. k 1..WASD_K_MAX. */
 enum wasd_status wasd_transform_make(const char *op, int k, const double *p, struct wasd_transform *t, struct wasd_err *err);
 
-/* rows x k*k taps in the row-major weight order (rows = O*I/groups). sw may not alias pw. */
-void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, real *sw);
+/* rows x k*k taps of PW in the row-major weight order (rows = O*I/groups). sw and dsw hold the rectangle `at` of every
+ * row, compact: rows x at.h*at.w (t->live is the smallest that loses nothing; k x k is the plain form). sw may not alias pw.
+ * Both run on the thread team (wasd_parallel); the result does not depend on its size. */
+void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw);
 /* dpw += alpha * dsw * T; returns <dsw, pw * T^t> (accumulated in double, fixed order). */
-double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, real *dpw);
+double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, struct wasd_rect at, real *dpw);
 
 /* ---- a draw: one transform for every augmented layer ------------------------------------------ */
 
 struct wasd_draw {
 	int n;                                        /* one per augmented layer in use, execution order */
-	struct wasd_draw_layer { int aug /* index for wasd_graph_aug_info */; struct wasd_transform t; } *layer;
+	struct wasd_draw_layer {
+		int aug;                              /* index for wasd_graph_aug_info */
+		bool alpha_one;                       /* alpha is the constant 1, not the layer's parameter (which gets no gradient) */
+		struct wasd_transform t;
+	} *layer;
 };
 void wasd_draw_done(struct wasd_draw *d);
-/* JSON form, also in checkpoints and fixtures: [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, ...] */
+/* The transform of augmentable layer `aug` in d, NULL = plain weights in this draw. */
+const struct wasd_draw_layer *wasd_draw_find(const struct wasd_draw *d, int aug);
+/* JSON form, also in checkpoints and fixtures: [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, ...];
+ * "alpha":1 is added where alpha is the constant 1 although the layer has a parameter for it. */
 cJSON *wasd_draw_to_json(const struct wasd_draw *d, const struct wasd_graph *g);
 enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g, struct wasd_draw *out, struct wasd_err *err);
 
@@ -61,13 +81,18 @@ enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g,
 
 /* Compiled form of the job spec's "was" object for one graph. */
 struct wasd_was;
-/* was: the spec's object (transforms with weights, layers, alpha, draw); NULL = the architecture's own default as given by
- * `paper` (from the model table). Errors carry the JSON pointer below "/was". */
+/* was: the spec's value: an object (transforms with weights, layers, alpha, draw), false = plain weights, NULL = the
+ * architecture's own default as given by the JSON text `paper` (wasd_arch_paper_was). *out is NULL, with WASD_OK, when the
+ * answer is plain weights: the callers below are then not called. Errors carry the JSON pointer "/was/...".
+ * layers: "paper" = those that the published network augments, "all" = every convolution with k > 1, or a list of names.
+ * alpha: "learned" = the layer's parameter, "fixed" = constant 1 (as in layers that the published network does not augment).
+ * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch. */
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err);
 void wasd_was_destroy(struct wasd_was *w);
 /* Fills *d (zeroed, or a draw of the same was: then nothing is allocated) with fresh transforms, layer by layer in
  * execution order; per layer first the choice among transforms, then that transform's own draws. */
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
+bool wasd_was_per_epoch(const struct wasd_was *w);   /* "draw": "epoch" */
 cJSON *wasd_was_to_json(const struct wasd_was *w);   /* the object with every default written out */
 
 /* ---- the seam on the parameter (weights/chain.c): what graph/exec.c calls -------------------------- */
