@@ -26,6 +26,10 @@ void wasd_graph_destroy(struct wasd_graph *g);
 wasd_node wasd_graph_input(struct wasd_graph *g);
 /* name.weight (out,in/groups,k,k) and, with bias, name.bias (out). padding on all sides. */
 wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding, int groups, bool bias);
+/* The general form: kh x kw taps, its own padding above and to the left, output size as given (what lies beyond reads as zero). kh = kw = 0: no
+ * taps at all, the output is the bias. Used where dead taps were cut off: the folded graph of a recorded draw. */
+wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *name, int out, int kh, int kw, int stride,
+                               int pad_top, int pad_left, int out_h, int out_w, int groups, bool bias);
 /* name.weight, name.bias, statistics name.running_mean, name.running_var. */
 wasd_node wasd_graph_batchnorm(struct wasd_graph *g, wasd_node x, const char *name, double eps, double momentum);
 wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x);

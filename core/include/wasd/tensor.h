@@ -35,7 +35,8 @@ void wasd_rng_shuffle(struct wasd_rng *r, uint32_t *v, size_t n);
 
 /* ---- the thread team: one owner of threads (architecture.md) --------------------------- */
 
-/* Starts n-1 helpers for the whole process (n = 0: every core this process may use). Called once by a main before any
+#define WASD_THREADS_MAX 64
+/* Starts n-1 helpers for the whole process (n = 0: every core this process may use; at most WASD_THREADS_MAX). Called once by a main before any
  * compute; calling again with another n rebuilds the team (bench). */
 enum wasd_status wasd_threads_init(int n, struct wasd_err *err);
 int wasd_threads(void);

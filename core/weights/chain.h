@@ -1,0 +1,29 @@
+/* weights/chain.h - what stands between the master weights of a convolution and the weights that a pass computes with.
+ *
+ * graph/exec.c calls it once per pass and augmented layer; layers and backends only meet the outcome (a kernel with its own
+ * size and padding). Rows are the (o, i) slices of (O, I/groups, k, k). Called by the thread that owns the team; may use
+ * wasd_parallel over rows. Allocates nothing.
+ */
+#ifndef WEIGHTS_CHAIN_H
+#define WEIGHTS_CHAIN_H
+
+#include "wasd/weights.h"
+
+struct chain_param {
+	const real *pw;                 /* master weights, rows x k*k */
+	const real *alpha;              /* the layer's scalar */
+	real *dpw, *dalpha;             /* their gradients, added to; NULL in inference */
+	size_t rows;
+	int k;
+};
+
+/* Effective weights alpha * pw * T^t, only the live rectangle: out->data = (rows, live.h, live.w), out->live = t->live.
+ * buf: rows*k*k elements, holds the result. t NULL (plain weights): out->data = pw, the whole kernel, nothing is copied and alpha is not
+ * applied. live.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
+void chain_forward(const struct chain_param *p, const struct wasd_transform *t, real *buf, struct wasd_effective *out);
+
+/* dsw: gradient of out->data, same compact shape. Adds to p->dpw and *p->dalpha (the dot product in double, in an order that
+ * depends on the team size only). buf: rows*k*k elements of scratch for the scatter back to k x k. t is not NULL. */
+void chain_backward(const struct chain_param *p, const struct wasd_transform *t, const real *dsw, real *buf);
+
+#endif
