@@ -11,8 +11,8 @@
 
 struct chain_param {
 	const real *pw;                 /* master weights, rows x k*k */
-	const real *alpha;              /* the layer's scalar */
-	real *dpw, *dalpha;             /* their gradients, added to; NULL in inference */
+	const real *alpha;              /* the layer's scalar; NULL: the constant 1 (wasd_draw_layer.alpha_one, or alpha_param = -1) */
+	real *dpw, *dalpha;             /* their gradients, added to; NULL in inference; dalpha NULL with alpha */
 	size_t rows;
 	int k;
 };
@@ -22,8 +22,8 @@ struct chain_param {
  * applied. live.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
 void chain_forward(const struct chain_param *p, const struct wasd_transform *t, real *buf, struct wasd_effective *out);
 
-/* dsw: gradient of out->data, same compact shape. Adds to p->dpw and *p->dalpha (the dot product in double, in an order that
- * depends on the team size only). buf: rows*k*k elements of scratch for the scatter back to k x k. t is not NULL. */
-void chain_backward(const struct chain_param *p, const struct wasd_transform *t, const real *dsw, real *buf);
+/* dsw: gradient of out->data, same compact shape. Adds to p->dpw and *p->dalpha (the dot product in double, in a fixed
+ * order). t is not NULL. */
+void chain_backward(const struct chain_param *p, const struct wasd_transform *t, const real *dsw);
 
 #endif
