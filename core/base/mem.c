@@ -26,8 +26,9 @@ void *wasd_malloc(size_t size) { return should_fail() ? NULL : counted(malloc(si
 
 void *wasd_calloc(size_t n, size_t size)
 {
-	if (should_fail()) return NULL;
-	return n && size ? counted(calloc(n, size)) : counted(calloc(1, 1));
+	size_t bytes;
+	if (should_fail() || !wasd_mul_size(n, size, &bytes)) return NULL;
+	return counted(calloc(1, bytes ? bytes : 1));
 }
 
 void *wasd_realloc(void *p, size_t size)
