@@ -39,10 +39,12 @@ void wasd_dataset_writer_abort(struct wasd_dataset_writer *w);   /* also frees a
 
 /* ---- making datasets ----------------------------------------------------------------------------- */
 
+#define WASD_INGEST_MAX_BYTES ((size_t)8 << 30)
+#define WASD_INGEST_MAX_IMAGES 4000000
 struct wasd_ingest_file { const char *path, *name; };  /* a staged upload and the client's name for it (may be "") */
 struct wasd_ingest_opts {
-	size_t max_bytes;                              /* decoded bytes written at most; 0 = 8 GiB */
-	size_t max_images;                             /* 0 = 4,000,000 */
+	size_t max_bytes;                              /* decoded bytes written at most, and bytes unpacked from archives; 0 = WASD_INGEST_MAX_BYTES */
+	size_t max_images;                             /* 0 = WASD_INGEST_MAX_IMAGES */
 	int size;                                      /* image archives: resize every image to size x size; 0 = all must have the same size */
 	void (*progress)(void *ctx, uint64_t images, uint64_t bytes); void *ctx;
 	bool (*cancelled)(void *ctx);

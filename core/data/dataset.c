@@ -1,0 +1,219 @@
+/* dataset.c - a dataset file, mapped and checked. The layout is told in wasd/data.h.
+ *
+ * Everything a reader later trusts is checked once here: sizes against the file's size, the description against the header,
+ * every label against the number of classes. The pixels are never touched, so opening costs the same for 10 images and 10 million. */
+#include "data/wds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct wasd_dataset {
+	struct wds_header head;
+	struct wds_layout at;
+	struct wasd_shape shape;
+	size_t image_bytes;
+	const uint8_t *map;
+	cJSON *desc;
+	const char **classes;                       /* borrowed from desc */
+	const char *digest;                         /* borrowed from desc */
+	double mean[3], std[3];
+};
+
+static const size_t counts_max = (size_t)1 << 32;   /* the loader numbers images with 32 bits */
+
+/* out = in + n rounded up to the next section; false on overflow. */
+static bool place(uint64_t in, uint64_t n, uint64_t *out)
+{
+	uint64_t end;
+	if (__builtin_add_overflow(in, n, &end) || __builtin_add_overflow(end, WDS_ALIGN - 1, &end))
+		return false;
+	*out = end / WDS_ALIGN * WDS_ALIGN;
+	return true;
+}
+
+bool wds_layout(const struct wds_header *h, struct wds_layout *out)
+{
+	uint64_t n[2] = { h->n_train, h->n_test }, pos, bytes, image;
+	if (__builtin_mul_overflow((uint64_t)h->c * h->h, (uint64_t)h->w, &image) || !place(sizeof *h, h->json_len, &pos))
+		return false;
+	for (int s = 0; s < 2; s++) {
+		out->images[s] = pos;
+		if (n[s] >= counts_max || __builtin_mul_overflow(image, n[s], &bytes) || !place(pos, bytes, &pos))
+			return false;
+		out->labels[s] = pos;
+		out->end = pos + n[s] * 2;          /* n < 2^32 and pos is far from the top: no overflow */
+		if (!place(pos, n[s] * 2, &pos))
+			return false;
+	}
+	return true;
+}
+
+enum wasd_status wds_shape_check(struct wasd_shape s, struct wasd_err *err)
+{
+	if (s.c < 1 || s.c > 3 || s.h < 1 || s.h > WDS_MAX_SIDE || s.w < 1 || s.w > WDS_MAX_SIDE)
+		return wasd_fail(err, WASD_EINVAL, "images of %d channels and %dx%d pixels: 1 to 3 channels and 1 to %d pixels a side are possible",
+		                 s.c, s.h, s.w, WDS_MAX_SIDE);
+	return WASD_OK;
+}
+
+void wds_digest_head(struct wasd_sha256 *sha, const struct wds_header *h, const char *const *classes)
+{
+	wasd_sha256_update(sha, (uint32_t[]){ h->c, h->h, h->w, h->classes }, 4 * sizeof(uint32_t));
+	wasd_sha256_update(sha, (uint64_t[]){ h->n_train, h->n_test }, 2 * sizeof(uint64_t));
+	for (uint32_t i = 0; i < h->classes; i++)
+		wasd_sha256_update(sha, classes[i], strlen(classes[i]) + 1);
+}
+
+static bool read_moments(const cJSON *desc, const char *key, int c, double out[3])
+{
+	const cJSON *a = wasd_json_get(desc, key), *v;
+	if (!cJSON_IsArray(a) || cJSON_GetArraySize(a) != c)
+		return false;
+	int i = 0;
+	cJSON_ArrayForEach(v, a) {
+		if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0 && v->valuedouble <= 1))
+			return false;
+		out[i++] = v->valuedouble;
+	}
+	return true;
+}
+
+/* The JSON behind the header: class names, moments, digest. */
+static enum wasd_status read_description(struct wasd_dataset *d, const char *path, struct wasd_err *err)
+{
+	struct wasd_json_limits lim = { WDS_MAX_JSON, 4, WDS_MAX_CLASSES + 100 };
+	struct wasd_err why;
+	enum wasd_status s = wasd_json_parse((const char *)d->map + sizeof d->head, d->head.json_len, lim, &d->desc, &why);
+	if (s)
+		return s == WASD_ENOMEM ? wasd_fail(err, s, "%s: no memory for the description", path)
+		                        : wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg);
+	const cJSON *list = wasd_json_get(d->desc, "classes"), *v;
+	if (!cJSON_IsArray(list) || (uint32_t)cJSON_GetArraySize(list) != d->head.classes)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: description does not list %u classes", path, d->head.classes);
+	d->classes = wasd_calloc(d->head.classes, sizeof *d->classes);
+	if (!d->classes)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for %u class names", path, d->head.classes);
+	uint32_t n = 0;
+	cJSON_ArrayForEach(v, list) {
+		if (!cJSON_IsString(v))
+			return wasd_fail(err, WASD_ECORRUPT, "%s: class %u has no name", path, n);
+		d->classes[n++] = v->valuestring;
+	}
+	if (!read_moments(d->desc, "mean", d->shape.c, d->mean) || !read_moments(d->desc, "std", d->shape.c, d->std))
+		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no mean and std of %d channels", path, d->shape.c);
+	if (!wasd_json_str(d->desc, "digest", &d->digest) || strlen(d->digest) != WASD_SHA256_HEX - 1)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no digest", path);
+	return WASD_OK;
+}
+
+static enum wasd_status check_header(struct wasd_dataset *d, const char *path, uint64_t size, struct wasd_err *err)
+{
+	const struct wds_header *h = &d->head;
+	if (memcmp(h->magic, WDS_MAGIC, sizeof h->magic))
+		return wasd_fail(err, WASD_ECORRUPT, "%s: not a dataset file", path);
+	if (h->version != WDS_VERSION)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: dataset file of version %u, this program reads %u", path, h->version, WDS_VERSION);
+	d->shape = (struct wasd_shape){ h->c <= 3 ? (int)h->c : -1, h->h <= WDS_MAX_SIDE ? (int)h->h : -1, h->w <= WDS_MAX_SIDE ? (int)h->w : -1 };
+	if (wds_shape_check(d->shape, NULL) || h->classes < 1 || h->classes > WDS_MAX_CLASSES || h->json_len > WDS_MAX_JSON)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: impossible shape %ux%ux%u or %u classes", path, h->c, h->h, h->w, h->classes);
+	if (!wds_layout(h, &d->at) || d->at.end != size || h->file_size != size)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: %llu bytes, the header promises %llu", path, (unsigned long long)size,
+		                 (unsigned long long)h->file_size);
+	d->image_bytes = wasd_shape_count(d->shape);
+	return WASD_OK;
+}
+
+static enum wasd_status check_labels(const struct wasd_dataset *d, const char *path, struct wasd_err *err)
+{
+	for (int s = 0; s < 2; s++) {
+		const uint16_t *y = (const uint16_t *)(const void *)(d->map + d->at.labels[s]);
+		size_t n = s ? d->head.n_test : d->head.n_train;
+		for (size_t i = 0; i < n; i++)
+			if (y[i] >= d->head.classes)
+				return wasd_fail(err, WASD_ECORRUPT, "%s: %s label %zu is %u, there are %u classes", path, s ? "test" : "train", i,
+				                 y[i], d->head.classes);
+	}
+	return WASD_OK;
+}
+
+enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	struct stat st;
+	void *map;
+	struct wasd_dataset *d = wasd_calloc(1, sizeof *d);
+	int fd = -1;
+	if (!d)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		s = errno == ENOENT ? wasd_fail(err, WASD_ENOTFOUND, "%s: no such dataset file", path) : wasd_fail_errno(err, errno, "%s", path);
+		goto done;
+	}
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+		s = wasd_fail(err, WASD_ECORRUPT, "%s: not a regular file", path);
+		goto done;
+	}
+	if ((uint64_t)st.st_size < sizeof d->head) {
+		s = wasd_fail(err, WASD_ECORRUPT, "%s: %lld bytes, too short for a dataset file", path, (long long)st.st_size);
+		goto done;
+	}
+	if ((s = wasd_read_full(fd, &d->head, sizeof d->head, err)) || (s = check_header(d, path, (uint64_t)st.st_size, err)))
+		goto done;
+	map = mmap(NULL, d->at.end, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		s = wasd_fail_errno(err, errno, "%s: mmap", path);
+		goto done;
+	}
+	d->map = map;
+	if ((s = read_description(d, path, err)) || (s = check_labels(d, path, err)))
+		goto done;
+	*out = d;
+done:
+	if (fd >= 0)
+		close(fd);
+	if (s)
+		wasd_dataset_close(d);
+	return s;
+}
+
+void wasd_dataset_close(struct wasd_dataset *d)
+{
+	if (!d)
+		return;
+	if (d->map)
+		munmap((void *)(uintptr_t)d->map, d->at.end);
+	cJSON_Delete(d->desc);
+	wasd_free(d->classes);
+	wasd_free(d);
+}
+
+struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d) { return d->shape; }
+int wasd_dataset_classes(const struct wasd_dataset *d) { return (int)d->head.classes; }
+const char *wasd_dataset_class(const struct wasd_dataset *d, int i) { return d->classes[i]; }
+const char *wasd_dataset_digest(const struct wasd_dataset *d) { return d->digest; }
+
+size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s)
+{
+	return s == WASD_TEST ? d->head.n_test : d->head.n_train;
+}
+
+const uint8_t *wasd_dataset_image(const struct wasd_dataset *d, enum wasd_split s, size_t i)
+{
+	return d->map + d->at.images[s] + i * d->image_bytes;
+}
+
+int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i)
+{
+	return ((const uint16_t *)(const void *)(d->map + d->at.labels[s]))[i];
+}
+
+void wasd_dataset_moments(const struct wasd_dataset *d, double mean[3], double std[3])
+{
+	memcpy(mean, d->mean, sizeof d->mean);
+	memcpy(std, d->std, sizeof d->std);
+}
