@@ -1,0 +1,268 @@
+/* The dataset file: what is written is read back, equal content has an equal digest, and a damaged file is refused. */
+#include "check.h"
+#include "data/wds.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64], path[96];
+
+static int files_in_dir(void)
+{
+	int n = 0;
+	DIR *d = opendir(dir);
+	for (struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+static const char *const three[] = { "cat", "dög", "bird" };
+enum { C = 2, H = 3, W = 5, IMAGE = C * H * W };
+
+static void pixels(int split, int i, uint8_t *p)
+{
+	for (int k = 0; k < IMAGE; k++)
+		p[k] = (uint8_t)(split * 101 + i * 31 + k * 7);
+}
+
+/* 7 train and 4 test images with label i mod 3; interleaved and backwards when `shuffled`. */
+static enum wasd_status write_set(const char *to, bool shuffled, struct wasd_err *err)
+{
+	struct wasd_dataset_writer *w;
+	uint8_t p[IMAGE];
+	enum wasd_status s = wasd_dataset_writer_create(to, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, err);
+	if (s)
+		return s;
+	for (int k = 0; k < 11 && !s; k++) {
+		int i = shuffled ? 10 - k : k, split = i >= 7, at = i - 7 * split;
+		pixels(split, at, p);
+		s = shuffled ? dataset_writer_put(w, (enum wasd_split)split, (size_t)at, p, at % 3, err)
+		             : wasd_dataset_writer_add(w, (enum wasd_split)split, p, at % 3, err);
+	}
+	if (!s)
+		s = wasd_dataset_writer_finish(w, err);
+	wasd_dataset_writer_abort(w);
+	return s;
+}
+
+static void round_trip(void)
+{
+	struct wasd_dataset *d = NULL;
+	struct wasd_err err = { 0 };
+	CHECK_MSG(!write_set(path, false, &err), "%s", err.msg);
+	CHECK_INT(files_in_dir(), 1);
+	CHECK_MSG(!wasd_dataset_open(path, &d, &err), "%s", err.msg);
+	if (!d)
+		return;
+	struct wasd_shape s = wasd_dataset_shape(d);
+	CHECK(s.c == C && s.h == H && s.w == W);
+	CHECK_INT(wasd_dataset_classes(d), 3);
+	CHECK_STR(wasd_dataset_class(d, 1), "dög");
+	CHECK_INT(wasd_dataset_count(d, WASD_TRAIN), 7);
+	CHECK_INT(wasd_dataset_count(d, WASD_TEST), 4);
+	for (int split = 0; split < 2; split++)
+		for (int i = 0; i < (split ? 4 : 7); i++) {
+			uint8_t p[IMAGE];
+			pixels(split, i, p);
+			CHECK(!memcmp(p, wasd_dataset_image(d, (enum wasd_split)split, (size_t)i), IMAGE));
+			CHECK_INT(wasd_dataset_label(d, (enum wasd_split)split, (size_t)i), i % 3);
+		}
+	double mean[3], std[3];
+	wasd_dataset_moments(d, mean, std);
+	for (int c = 0; c < C; c++) {
+		double a = 0, b = 0, n = 7.0 * H * W;
+		for (int i = 0; i < 7; i++)
+			for (int k = 0; k < H * W; k++) {
+				double v = wasd_dataset_image(d, WASD_TRAIN, (size_t)i)[c * H * W + k] / 255.0;
+				a += v / n, b += v * v / n;
+			}
+		CHECK_NEAR(mean[c], a, 1e-12);
+		CHECK_NEAR(std[c], sqrt(b - a * a), 1e-12);
+	}
+	CHECK(mean[2] == 0 && std[2] == 0);
+	wasd_dataset_close(d);
+}
+
+static void digest_is_of_content(void)
+{
+	char other[128], hex[WASD_SHA256_HEX];
+	struct wasd_dataset *a = NULL, *b = NULL;
+	snprintf(other, sizeof other, "%s/b.wds", dir);
+	CHECK(!write_set(path, false, NULL) && !write_set(other, true, NULL));
+	CHECK(!wasd_dataset_open(path, &a, NULL) && !wasd_dataset_open(other, &b, NULL));
+	if (!a || !b)
+		return;
+	CHECK_STR(wasd_dataset_digest(b), wasd_dataset_digest(a));
+	/* Once more by the definition. */
+	struct wds_header h = { .c = C, .h = H, .w = W, .classes = 3, .n_train = 7, .n_test = 4 };
+	struct wasd_sha256 *sha = wasd_sha256_create();
+	wds_digest_head(sha, &h, three);
+	for (int s = 0; s < 2; s++) {
+		for (int i = 0; i < (s ? 4 : 7); i++)
+			wasd_sha256_update(sha, (uint8_t[2]){ (uint8_t)(i % 3), 0 }, 2);
+		wasd_sha256_update(sha, wasd_dataset_image(a, (enum wasd_split)s, 0), (size_t)IMAGE * (s ? 4 : 7));
+	}
+	wasd_sha256_hex(sha, hex);
+	wasd_sha256_destroy(sha);
+	CHECK_STR(wasd_dataset_digest(a), hex);
+	wasd_dataset_close(a);
+	wasd_dataset_close(b);
+	unlink(other);
+}
+
+static void writer_refuses(void)
+{
+	struct wasd_dataset_writer *w = NULL;
+	struct wasd_err err;
+	uint8_t p[IMAGE] = { 0 };
+	char nowhere[96];
+	unlink(path);
+	snprintf(nowhere, sizeof nowhere, "%s/absent/x.wds", dir);
+	CHECK_INT(wasd_dataset_writer_create(nowhere, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, &err), WASD_EIO);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ 4, H, W }, three, 3, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ 3, H, 5000 }, three, 3, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 0, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, (const char *[]){ "a\xff" }, 1, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(files_in_dir(), 0);
+	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, &err));
+	CHECK_INT(files_in_dir(), 1);
+	CHECK_INT(wasd_dataset_writer_add(w, WASD_TRAIN, p, 3, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINVAL);
+	CHECK(strstr(err.msg, "no train images"));
+	CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, 2, &err));
+	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINVAL);
+	CHECK(strstr(err.msg, "no test images"));
+	CHECK(!dataset_writer_put(w, WASD_TEST, 1, p, 0, &err));
+	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINTERNAL);
+	CHECK_INT(dataset_writer_put(w, WASD_TEST, 1, p, 0, &err), WASD_EINTERNAL);
+	wasd_dataset_writer_abort(w);
+	CHECK_INT(files_in_dir(), 0);
+	wasd_dataset_writer_abort(NULL);
+}
+
+/* Every allocation fails once: an error, no leak of files, then it works. */
+static void writer_without_memory(void)
+{
+	int failures = 0;
+	for (uint64_t n = 1; n < 1000; n++) {
+		struct wasd_mem_stats before = wasd_mem_stats();
+		unlink(path);
+		wasd_mem_fail_at(n);
+		enum wasd_status s = write_set(path, false, NULL);
+		wasd_mem_fail_at(0);
+		struct wasd_mem_stats after = wasd_mem_stats();
+		CHECK_INT(after.allocs - before.allocs, after.frees - before.frees);
+		if (!s)
+			break;
+		failures++;
+		CHECK_INT(s, WASD_ENOMEM);
+		CHECK_INT(files_in_dir(), 0);
+	}
+	CHECK_MSG(failures > 5, "%d allocations failed", failures);
+}
+
+static void open_without_memory(void)
+{
+	CHECK(!write_set(path, false, NULL));
+	int failures = 0;
+	for (uint64_t n = 1; n < 1000; n++) {
+		struct wasd_dataset *d = NULL;
+		wasd_mem_fail_at(n);
+		enum wasd_status s = wasd_dataset_open(path, &d, NULL);
+		wasd_mem_fail_at(0);
+		if (!s) {
+			wasd_dataset_close(d);
+			break;
+		}
+		failures++;
+		CHECK_INT(s, WASD_ENOMEM);
+	}
+	CHECK_MSG(failures >= 2, "%d allocations failed", failures);
+}
+
+static void put_file(const void *p, size_t n)
+{
+	FILE *f = fopen(path, "wb");
+	fwrite(p, 1, n, f);
+	fclose(f);
+}
+
+static enum wasd_status try_open(struct wasd_err *err)
+{
+	struct wasd_dataset *d = NULL;
+	enum wasd_status s = wasd_dataset_open(path, &d, err);
+	wasd_dataset_close(d);
+	return s;
+}
+
+static void damaged(void)
+{
+	char *good;
+	size_t n;
+	struct wasd_err err;
+	CHECK(!write_set(path, false, NULL));
+	CHECK(!wasd_file_read(path, 1 << 20, &good, &n, NULL));
+	static const struct { size_t at; uint32_t value; const char *message; } rows[] = {
+		{ 0, 0, "not a dataset file" },
+		{ 8, 2, "version 2" },
+		{ 12, 0, "description" },
+		{ 12, 0xffffffff, "impossible" },
+		{ 16, 0, "impossible" }, { 16, 4, "impossible" }, { 16, 1, "" },
+		{ 20, 0xffffffff, "impossible" }, { 24, 5000, "impossible" },
+		{ 28, 0, "impossible" }, { 28, 2, "2 classes" }, { 28, 70000, "impossible" },
+		{ 32, 0x10000000, "promises" }, { 36, 0xffffffff, "promises" }, { 44, 0x7fffffff, "promises" },
+		{ 48, 1, "promises" },
+		{ 64, 0x20202020, "description" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint32_t old;
+		memcpy(&old, good + rows[i].at, 4);
+		memcpy(good + rows[i].at, &rows[i].value, 4);
+		put_file(good, n);
+		memcpy(good + rows[i].at, &old, 4);
+		enum wasd_status s = try_open(&err);
+		CHECK_MSG(s == WASD_ECORRUPT && strstr(err.msg, rows[i].message), "row %zu: %s %s", i, wasd_status_name(s), err.msg);
+	}
+	good[n - 1] = 1;                                        /* the last test label: 256 */
+	put_file(good, n);
+	CHECK_INT(try_open(&err), WASD_ECORRUPT);
+	CHECK_MSG(strstr(err.msg, "test label 3 is 256"), "%s", err.msg);
+	good[n - 1] = 0;
+	for (size_t cut = 0; cut < n; cut += cut < 600 ? 7 : 997) {
+		put_file(good, cut);
+		CHECK_INT(try_open(&err), WASD_ECORRUPT);
+	}
+	/* Any byte of header and description flipped: refused or, for a description that stays sensible, opened; never a crash. */
+	for (size_t at = 0; at < 64 + 300; at++) {
+		good[at] = (char)(good[at] ^ (1 << at % 8));
+		put_file(good, n);
+		good[at] = (char)(good[at] ^ (1 << at % 8));
+		enum wasd_status s = try_open(&err);
+		CHECK(s == WASD_OK || s == WASD_ECORRUPT);
+	}
+	unlink(path);
+	CHECK_INT(try_open(&err), WASD_ENOTFOUND);
+	mkdir(path, 0700);
+	CHECK_INT(try_open(&err), WASD_ECORRUPT);
+	rmdir(path);
+	wasd_free(good);
+}
+
+int main(void)
+{
+	strcpy(dir, "/tmp/wasd-data-XXXXXX");
+	if (!mkdtemp(dir))
+		return 1;
+	snprintf(path, sizeof path, "%s/a.wds", dir);
+	TEST_RUN(round_trip);
+	TEST_RUN(digest_is_of_content);
+	TEST_RUN(writer_refuses);
+	TEST_RUN(writer_without_memory);
+	TEST_RUN(open_without_memory);
+	TEST_RUN(damaged);
+	wasd_remove_tree(dir, NULL);
+	TEST_END();
+}
