@@ -95,9 +95,9 @@ static float between(struct wasd_rng *r, double lo, double hi) { return (float)w
 /* Rotation by up to +-20 degrees (t = tan of half the angle: cos = (1-t^2)/(1+t^2), sin = 2t/(1+t^2)), after shear, aspect, scale. */
 static struct map random_map(struct wasd_rng *r)
 {
-	float height = between(r, 15, 25), width = height * between(r, .45, .85), shear = between(r, -.25, .25);
+	float height = between(r, 16, 25), width = height * between(r, .45, .85), shear = between(r, -.25, .25);
 	float t = between(r, -.176, .176), c = (1 - t * t) / (1 + t * t), s = 2 * t / (1 + t * t);
-	float slack = (SIDE - height) * .5f, x = SIDE * .5f + between(r, -6, 6), y = SIDE * .5f + between(r, -slack, slack);
+	float slack = (SIDE - height) * .5f, x = SIDE * .5f + between(r, -5, 5), y = SIDE * .5f + between(r, -slack, slack);
 	float bend = between(r, -.35, .35);
 	return (struct map){ c * width, (c * shear - s) * height, s * width, (s * shear + c) * height, x, y, bend };
 }
@@ -131,22 +131,23 @@ static void paint(canvas img, const struct path *path, float thickness, struct c
 		}
 }
 
-static struct colour random_colour(struct wasd_rng *r)
+static struct colour random_colour(struct wasd_rng *r, double lo, double hi)
 {
 	struct colour a;
 	for (int c = 0; c < 3; c++)                 /* not in an initialiser: the order of draws must be fixed */
-		a.c[c] = between(r, 0, 255);
+		a.c[c] = between(r, lo, hi);
 	return a;
 }
 
 static float luma(struct colour a) { return .299f * a.c[0] + .587f * a.c[1] + .114f * a.c[2]; }
 
-/* Two colours from dark to light blended across the image in a random direction. Returns the mean luma. */
+/* Two colours blended across the image in a random direction: dark ones three times out of four, else light ones. Returns the mean luma. */
 static float ground(struct wasd_rng *r, canvas img)
 {
-	struct colour a = random_colour(r), b = random_colour(r);
+	double lo = wasd_rng_below(r, 4) ? 0 : 115, hi = lo + 140;
+	struct colour a = random_colour(r, lo, hi), b = random_colour(r, lo, hi);
 	for (int c = 0; c < 3; c++)
-		b.c[c] = a.c[c] + .35f * (b.c[c] - a.c[c]);
+		b.c[c] = a.c[c] + .6f * (b.c[c] - a.c[c]);
 	float gx = between(r, -1, 1), gy = between(r, -1, 1);
 	for (int y = 0; y < SIDE; y++)
 		for (int x = 0; x < SIDE; x++) {
@@ -157,13 +158,13 @@ static float ground(struct wasd_rng *r, canvas img)
 	return .5f * (luma(a) + luma(b));
 }
 
-/* A colour whose luma differs from the ground's by at least 70. The two extremes are always far enough from one of them. */
+/* A colour whose luma differs from the ground's by at least 80. The two extremes are always far enough from one of them. */
 static struct colour contrasting(struct wasd_rng *r, float ground_luma)
 {
 	for (int i = 0; i < 20; i++) {
-		struct colour a = random_colour(r);
+		struct colour a = random_colour(r, 0, 255);
 		float d = luma(a) - ground_luma;
-		if (d > 70 || d < -70)
+		if (d > 80 || d < -80)
 			return a;
 	}
 	float v = ground_luma < 128 ? 240 : 15;
@@ -185,7 +186,7 @@ static void clutter(struct wasd_rng *r, canvas img, int n)
 			s.c = s.a + between(r, -11, 11), s.d = s.b + between(r, -11, 11);
 		path_stroke(&path, &s);
 		float thickness = between(r, .6, 1.6), opacity = between(r, .3, .9);
-		paint(img, &path, thickness, random_colour(r), opacity);
+		paint(img, &path, thickness, random_colour(r, 0, 255), opacity);
 	}
 }
 
@@ -195,7 +196,7 @@ static void glyphs_render(struct wasd_rng *r, int label, uint8_t *chw)
 	struct path path = { 0 };
 	uint32_t styles = 0;
 	float ground_luma = ground(r, img);
-	clutter(r, img, 2 + (int)wasd_rng_below(r, 3));
+	clutter(r, img, 1 + (int)wasd_rng_below(r, 3));
 
 	while (styles < STYLES && digits[label][styles].n)
 		styles++;
@@ -210,7 +211,7 @@ static void glyphs_render(struct wasd_rng *r, int label, uint8_t *chw)
 	clutter(r, img, (int)wasd_rng_below(r, 3));
 
 	/* Noise: the sum of two uniforms, a triangle of the given half width. */
-	float noise = between(r, 5, 45);
+	float noise = between(r, 5, 40);
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < SIDE; y++)
 			for (int x = 0; x < SIDE; x++) {

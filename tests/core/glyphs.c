@@ -51,7 +51,7 @@ static void golden(void)
 {
 	struct wasd_dataset *d = make("golden", 100, 20, 123);
 	if (d)
-		CHECK_STR(wasd_dataset_digest(d), "GOLDEN");
+		CHECK_STR(wasd_dataset_digest(d), "3fba400b9e352a9dc92b558de350acfe171d4db5de1c2bb1b5f63234bb328758");
 	wasd_dataset_close(d);
 }
 
@@ -127,10 +127,8 @@ static void refuses(void)
 	CHECK_INT(files(), before);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-	if (argc == 4)          /* make a set to look at: glyphs PATH TRAIN TEST */
-		return wasd_synthetic("glyphs", strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), 1, argv[1], NULL, NULL, NULL);
 	strcpy(dir, "/tmp/wasd-glyphs-XXXXXX");
 	if (!mkdtemp(dir))
 		return 1;
