@@ -1,0 +1,45 @@
+/* core/models/lenet.c - LeNet of the published script: 5x5 6, pool, 5x5 16, pool, 400-120-84-C, ReLU after every linear layer
+ * including the last. 28x28 images are padded by 2 in conv1, as the classic network did, so that both sizes meet the 400 inputs
+ * of the head. The published network does not augment it; a job may. */
+#include "models/models.h"
+
+static bool shape_ok(struct wasd_shape in, struct wasd_err *err)
+{
+	if (in.h == in.w && (in.h == 28 || in.h == 32))
+		return true;
+	wasd_fail_at(err, WASD_EINVAL, "/dataset", "lenet takes images of 28x28 or 32x32, not %dx%d", in.h, in.w);
+	return false;
+}
+
+static wasd_node conv_pool(struct wasd_graph *g, wasd_node x, const char *name, int out, int padding)
+{
+	x = wasd_graph_conv(g, x, name, out, 5, 1, padding, 1, true);
+	wasd_graph_augmentable(g, name, NULL, 0);
+	return wasd_graph_maxpool(g, wasd_graph_relu(g, x), 2, 2, 0);
+}
+
+static wasd_node linear_relu(struct wasd_graph *g, wasd_node x, const char *name, int out)
+{
+	return wasd_graph_relu(g, wasd_graph_linear(g, x, name, out, true));
+}
+
+static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
+{
+	(void)options;
+	wasd_node x = conv_pool(g, wasd_graph_input(g), "conv1", 6, wasd_graph_input_shape(g).h == 28 ? 2 : 0);
+	x = wasd_graph_flatten(g, conv_pool(g, x, "conv2", 16, 0));
+	x = linear_relu(g, x, "f1", 120);
+	x = linear_relu(g, x, "f2", 84);
+	return wasd_graph_finish(g, linear_relu(g, x, "f3", classes), err);
+}
+
+static const char *paper_was(const int *options)
+{
+	(void)options;
+	return "false";
+}
+
+const struct wasd_arch arch_lenet = {
+	.name = "lenet", .summary = "LeNet-5: two 5x5 convolutions, three linear layers; 28x28 or 32x32",
+	.paper_was = paper_was, .min_side = 28, .shape_ok = shape_ok, .build = build,
+};

@@ -1,0 +1,17 @@
+/* models/models.h - rows of models/table.c and what the builders share. */
+#ifndef MODELS_MODELS_H
+#define MODELS_MODELS_H
+
+#include "wasd/model.h"
+
+extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34;
+
+#define BN_EPS 1e-5
+#define BN_MOMENTUM 0.1
+#define NAME_SIZE 64
+
+/* The authors' strategies (was-algorithm.md section 4), as members of a "was" object. */
+#define PAPER_TRANSLATE "{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}"
+#define PAPER_CROP "{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333333333333333]}"
+
+#endif

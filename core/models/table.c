@@ -1,0 +1,115 @@
+/* core/models/table.c - the networks by name, and the checks that all of them share. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fields.h"
+#include "models/models.h"
+
+#define MAX_SIDE 1024
+#define MAX_CLASSES 65535                            /* labels are stored as 16 bits */
+
+static const struct wasd_arch *const table[] = { &arch_lenet, &arch_vgg16, &arch_resnet18, &arch_resnet34 };
+#define ROWS ((int)(sizeof table / sizeof *table))
+
+const struct wasd_arch *wasd_arch_at(int i)
+{
+	return i >= 0 && i < ROWS ? table[i] : NULL;
+}
+
+const struct wasd_arch *wasd_arch_find(const char *name)
+{
+	for (int i = 0; i < ROWS; i++)
+		if (!strcmp(table[i]->name, name))
+			return table[i];
+	return NULL;
+}
+
+static enum wasd_status find(const char *name, const struct wasd_arch **out, struct wasd_err *err)
+{
+	if ((*out = wasd_arch_find(name)))
+		return WASD_OK;
+	char list[160] = "";
+	size_t n = 0;
+	for (int i = 0; i < ROWS && n < sizeof list; i++)
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", table[i]->name);
+	return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "unknown network \"%.60s\"; known: %s", name, list);
+}
+
+static enum wasd_status read_option(const struct wasd_arch_option *o, const cJSON *m, int *v, struct wasd_err *err)
+{
+	int c = 0;
+	while (o->choices[c] && !(cJSON_IsNumber(m) && m->valuedouble == o->choices[c]))
+		c++;
+	if ((*v = o->choices[c]))
+		return WASD_OK;
+	char at[FIELDS_POINTER], list[64] = "";
+	size_t n = 0;
+	fields_pointer(at, "/model", o->name);
+	for (int i = 0; o->choices[i] && n < sizeof list; i++)
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%d", i ? ", " : "", o->choices[i]);
+	return wasd_fail_at(err, WASD_EINVAL, at, "must be one of %s", list);
+}
+
+static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, int *v, struct wasd_err *err)
+{
+	const char *names[WASD_ARCH_OPTIONS + 2] = { "arch" };
+	for (int i = 0; a->options[i].name; i++) {
+		names[1 + i] = a->options[i].name;
+		v[i] = a->options[i].def;
+	}
+	if (!j)
+		return WASD_OK;
+	if (!cJSON_IsObject(j))
+		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
+	enum wasd_status s = fields_known(j, "/model", names, err);
+	for (int i = 0; s == WASD_OK && a->options[i].name; i++) {
+		const cJSON *m = wasd_json_get(j, a->options[i].name);
+		if (m)
+			s = read_option(&a->options[i], m, &v[i], err);
+	}
+	return s;
+}
+
+enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err)
+{
+	const struct wasd_arch *a;
+	int v[WASD_ARCH_OPTIONS] = { 0 };
+	enum wasd_status s = find(name, &a, err);
+	if (s == WASD_OK && (s = read_options(a, options, v, err)) == WASD_OK)
+		*out = a->paper_was(v);
+	return s;
+}
+
+static enum wasd_status check_input(const struct wasd_arch *a, struct wasd_shape in, int classes, struct wasd_err *err)
+{
+	if (in.c != 1 && in.c != 3)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of 1 or 3 channels, not %d", a->name, in.c);
+	if (in.h < a->min_side || in.w < a->min_side || in.h > MAX_SIDE || in.w > MAX_SIDE)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %d to %d pixels a side, not %dx%d", a->name, a->min_side, MAX_SIDE, in.h, in.w);
+	if (classes < 2 || classes > MAX_CLASSES)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%d classes: a classifier needs 2 to %d", classes, MAX_CLASSES);
+	return !a->shape_ok || a->shape_ok(in, err) ? WASD_OK : WASD_EINVAL;
+}
+
+enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,
+                                 struct wasd_graph **out, struct wasd_err *err)
+{
+	const struct wasd_arch *a;
+	struct wasd_graph *g = NULL;
+	int v[WASD_ARCH_OPTIONS] = { 0 };
+	enum wasd_status s = find(name, &a, err);
+	if (s == WASD_OK)
+		s = read_options(a, options, v, err);
+	if (s == WASD_OK)
+		s = check_input(a, in, classes, err);
+	if (s == WASD_OK)
+		s = wasd_graph_create(in, &g, err);
+	if (s == WASD_OK)
+		s = a->build(g, classes, v, err);
+	if (s != WASD_OK) {
+		wasd_graph_destroy(g);
+		return s;
+	}
+	*out = g;
+	return WASD_OK;
+}
