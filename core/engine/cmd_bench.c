@@ -1,0 +1,447 @@
+/* engine/cmd_bench.c - wasd-engine bench train|infer: how fast a network runs here, without daemon or data.
+ *
+ * Images and labels are random, weights are a fresh network's; time does not depend on either. Every number is a mean over
+ * the timed steps; a claim about speed compares interleaved runs (tests/bench). */
+#include "engine/commands.h"
+#include "infer/bundle.h"
+#include "wasd/cpu.h"
+#include "wasd/graph.h"
+#include "wasd/infer.h"
+#include "wasd/model.h"
+#include "wasd/optim.h"
+#include "wasd/weights.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+struct bench {
+	const char *what, *arch, *was, *mode, *precision, *backend, *input;
+	int batch, threads, steps, warmup, classes;
+	uint64_t seed;
+	bool json, help;
+	struct wasd_shape shape;
+
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct wasd_was *strategy;               /* NULL: plain weights */
+	struct wasd_draw draw;
+	real *x;
+	int32_t *y;
+
+	/* results */
+	double total_ms, phase_ms[WASD_PHASES], best_ms;
+	uint64_t macs, allocations;
+	size_t params, planned;
+};
+
+/* ---- options ----------------------------------------------------------------------------------------------- */
+
+struct option_row {
+	const char *name, *only;                 /* only: NULL or the one benchmark that takes it */
+	size_t text, number;                     /* where the value goes: a string or an int; 0 = not this kind */
+	int min, max;
+	const char *help;
+};
+
+#define TEXT(m) offsetof(struct bench, m), 0, 0, 0
+#define NUMBER(m, lo, hi) 0, offsetof(struct bench, m), lo, hi
+static const struct option_row options[] = {
+	{"--arch", NULL, TEXT(arch), "network (required)"},
+	{"--was", NULL, TEXT(was), "translate, resized_crop, paper (the network's published strategy) or off; default paper where there is one"},
+	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
+	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
+	{"--threads", NULL, NUMBER(threads, 0, WASD_THREADS_MAX), "threads; 0 (default) = every core"},
+	{"--precision", NULL, TEXT(precision), "fp32 (default) or fp32-strict"},
+	{"--steps", NULL, NUMBER(steps, 1, 1000000), "timed steps; default 5 (train), 20 (infer)"},
+	{"--warmup", NULL, NUMBER(warmup, 0, 1000000), "steps before those; default 2"},
+	{"--classes", NULL, NUMBER(classes, 1, 65535), "classes; default 10"},
+	{"--input", NULL, TEXT(input), "image shape CxHxW; default 3x32x32"},
+	{"--backend", NULL, TEXT(backend), "backend; default the fastest"},
+};
+#define N_OPTIONS (sizeof options / sizeof *options)
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: wasd-engine bench train --arch NAME [OPTIONS]     forward, loss, backward, SGD with momentum\n"
+	           "       wasd-engine bench infer --arch NAME [OPTIONS]     predictions of a compiled bundle\n\n");
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "", options[i].only ? options[i].only : "");
+	fprintf(f, "  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1", "--json", "one JSON object instead of a table");
+	for (int i = 0; wasd_arch_at(i); i++)
+		fprintf(f, " %s", wasd_arch_at(i)->name);
+	fputc('\n', f);
+}
+
+static bool complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static bool complain(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	fputs("wasd-engine bench: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputs(" (see bench --help)\n", stderr);
+	va_end(ap);
+	return false;
+}
+
+static bool parse_number(const char *name, const char *text, long long min, long long max, long long *out)
+{
+	char *end;
+	errno = 0;
+	*out = strtoll(text, &end, 10);
+	if (*end || end == text || errno || *out < min || *out > max)
+		return complain("%s %s: want a whole number from %lld to %lld", name, text, min, max);
+	return true;
+}
+
+static bool set_option(struct bench *b, const char *name, const char *value)
+{
+	long long n;
+	if (!strcmp(name, "--seed")) {
+		if (!parse_number(name, value, 0, INT64_MAX, &n))
+			return false;
+		b->seed = (uint64_t)n;
+		return true;
+	}
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct option_row *o = &options[i];
+		if (strcmp(name, o->name))
+			continue;
+		if (o->only && strcmp(o->only, b->what))
+			return complain("%s belongs to bench %s", name, o->only);
+		if (o->text) {
+			memcpy((char *)b + o->text, &value, sizeof value);
+			return true;
+		}
+		if (!parse_number(name, value, o->min, o->max, &n))
+			return false;
+		memcpy((char *)b + o->number, &(int){(int)n}, sizeof(int));
+		return true;
+	}
+	return complain("unknown option '%s'", name);
+}
+
+static bool one_of(const char *name, const char *value, const char *const *allowed)
+{
+	for (int i = 0; allowed[i]; i++)
+		if (!strcmp(value, allowed[i]))
+			return true;
+	return complain("%s %s: not a value it takes", name, value);
+}
+
+static bool check_options(struct bench *b)
+{
+	char rest;
+	if (!b->arch)
+		return complain("--arch is required");
+	if (!wasd_arch_find(b->arch))
+		return complain("--arch %s: no such network", b->arch);
+	if (sscanf(b->input, "%dx%dx%d%c", &b->shape.c, &b->shape.h, &b->shape.w, &rest) != 3 || b->shape.c < 1 || b->shape.h < 1 || b->shape.w < 1)
+		return complain("--input %s: want CxHxW", b->input);
+	return (!b->was || one_of("--was", b->was, (const char *const[]){"translate", "resized_crop", "paper", "off", NULL})) &&
+	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) &&
+	       one_of("--precision", b->precision, (const char *const[]){"fp32", "fp32-strict", NULL});
+}
+
+static bool parse(struct bench *b, int argc, char **argv)
+{
+	b->what = argc > 1 ? argv[1] : "";
+	if (!strcmp(b->what, "--help") || !strcmp(b->what, "-h"))
+		return b->help = true;
+	bool infer = !strcmp(b->what, "infer");
+	if (!infer && strcmp(b->what, "train"))
+		return complain("'%s': want train or infer", b->what);
+	b->batch = infer ? 1 : 128;
+	b->steps = infer ? 20 : 5;
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			b->json = true;
+		else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return b->help = true;
+		else if (i + 1 == argc)
+			return complain("%s: unknown, or its value is missing", argv[i]);
+		else if (!set_option(b, argv[i], argv[i + 1]))
+			return false;
+		else
+			i++;
+	}
+	return check_options(b);
+}
+
+/* ---- building -------------------------------------------------------------------------------------------------- */
+
+static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
+{
+	static const struct { const char *name, *json; } known[] = {
+		{"translate", "{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}"},
+		{"resized_crop", "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"ratio\":[0.75,1.3333],\"weight\":1}]}"},
+	};
+	const char *paper;
+	cJSON *spec = NULL;
+	enum wasd_status s = wasd_arch_paper_was(b->arch, NULL, &paper, err);
+	bool none = !s && !strcmp(paper, "false");
+	if (!b->was)
+		b->was = none ? "off" : "paper";
+	if (s || !strcmp(b->was, "off"))
+		return s;
+	if (!strcmp(b->was, "paper") && none)
+		return wasd_fail(err, WASD_EINVAL, "%s has no published strategy: --was off, translate or resized_crop", b->arch);
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (!strcmp(b->was, known[i].name) && !(spec = cJSON_Parse(known[i].json)))
+			return wasd_fail(err, WASD_ENOMEM, "strategy");
+	s = wasd_was_create(b->graph, spec, paper, &b->strategy, err);
+	cJSON_Delete(spec);
+	if (s)
+		return s;
+	struct wasd_rng r;
+	wasd_rng_init(&r, b->seed, "dom", 0, 0);
+	return wasd_was_draw(b->strategy, &r, &b->draw, err);
+}
+
+static enum wasd_status create(struct bench *b, struct wasd_err *err)
+{
+	enum wasd_status s;
+	if ((s = wasd_threads_init(b->threads, err)) || (s = wasd_arch_build(b->arch, b->shape, b->classes, NULL, &b->graph, err)) ||
+	    (s = wasd_model_create(b->graph, b->seed, &b->model, err)) || (s = create_strategy(b, err)))
+		return s;
+	size_t n = (size_t)b->batch * wasd_shape_count(b->shape);
+	struct wasd_rng r;
+	b->params = wasd_graph_param_count(b->graph);
+	b->x = wasd_calloc(n, sizeof *b->x);
+	b->y = wasd_calloc((size_t)b->batch, sizeof *b->y);
+	if (!b->x || !b->y)
+		return wasd_fail(err, WASD_ENOMEM, "%d images", b->batch);
+	wasd_rng_init(&r, b->seed, "bench", 0, 0);
+	for (size_t i = 0; i < n; i++)
+		b->x[i] = (real)wasd_rng_between(&r, -1, 1);
+	for (int i = 0; i < b->batch; i++)
+		b->y[i] = (int32_t)wasd_rng_below(&r, (uint32_t)b->classes);
+	return WASD_OK;
+}
+
+static void destroy(struct bench *b)
+{
+	wasd_draw_done(&b->draw);
+	wasd_was_destroy(b->strategy);
+	wasd_model_destroy(b->model);
+	wasd_graph_destroy(b->graph);
+	wasd_free(b->x);
+	wasd_free(b->y);
+	wasd_threads_done();
+}
+
+/* ---- timing ------------------------------------------------------------------------------------------------------ */
+
+struct subject {
+	enum wasd_status (*step)(struct subject *s, struct wasd_err *err);
+	void (*phases)(struct subject *s, uint64_t ns[WASD_PHASES], bool reset);      /* NULL: not known */
+	struct bench *b;
+	struct wasd_exec *exec;
+	struct wasd_optim *optim;
+	struct wasd_rng draws, dropout;
+	struct wasd_predictor *predictor;
+	real *logits;
+};
+
+static enum wasd_status measure(struct bench *b, struct subject *s, struct wasd_err *err)
+{
+	uint64_t ns[WASD_PHASES] = {0};
+	for (int i = 0; i < b->warmup; i++) {
+		enum wasd_status st = s->step(s, err);
+		if (st)
+			return st;
+	}
+	if (s->phases)
+		s->phases(s, ns, true);
+	struct wasd_mem_stats before = wasd_mem_stats();
+	int64_t begin = wasd_mono_us(), last = begin;
+	for (int i = 0; i < b->steps; i++) {
+		enum wasd_status st = s->step(s, err);
+		if (st)
+			return st;
+		int64_t now = wasd_mono_us();
+		double ms = (double)(now - last) * 1e-3;
+		b->best_ms = i == 0 || ms < b->best_ms ? ms : b->best_ms;
+		last = now;
+	}
+	b->total_ms = (double)(last - begin) * 1e-3 / b->steps;
+	b->allocations = wasd_mem_stats().allocs - before.allocs;
+	if (s->phases)
+		s->phases(s, ns, false);
+	for (int i = 0; i < WASD_PHASES; i++)
+		b->phase_ms[i] = (double)ns[i] * 1e-6 / b->steps;
+	return WASD_OK;
+}
+
+static enum wasd_status train_step(struct subject *s, struct wasd_err *err)
+{
+	struct bench *b = s->b;
+	struct wasd_pass pass = {.n = b->batch, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true, .dropout = &s->dropout};
+	enum wasd_status st = WASD_OK;
+	double loss;
+	int hits;
+	if (b->strategy) {
+		st = wasd_was_draw(b->strategy, &s->draws, &b->draw, err);
+		pass.draw = &b->draw;
+	}
+	wasd_model_grad_zero(b->model);
+	if (st || (st = wasd_exec_forward(s->exec, b->x, &pass, err)) || (st = wasd_exec_loss(s->exec, b->y, 0, &loss, &hits, err)) ||
+	    (st = wasd_exec_backward(s->exec, err)))
+		return st;
+	wasd_optim_step(s->optim, wasd_model_master(b->model), wasd_model_grad(b->model), wasd_optim_lr(s->optim));
+	return WASD_OK;
+}
+
+static void exec_phases(struct subject *s, uint64_t ns[WASD_PHASES], bool reset)
+{
+	wasd_exec_profile(s->exec, ns, reset);
+}
+
+static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)
+{
+	struct subject s = {.step = train_step, .phases = exec_phases, .b = b};
+	struct wasd_exec_opts o = {.batch = b->batch, .training = true, .backend = b->backend};
+	enum wasd_status st;
+	wasd_rng_init(&s.draws, b->seed, "was", 0, 0);
+	wasd_rng_init(&s.dropout, b->seed, "dropout", 0, 0);
+	b->macs = wasd_graph_macs(b->graph, NULL);
+	if (!(st = wasd_exec_create(b->model, &o, &s.exec, err)) && !(st = wasd_optim_create(NULL, b->params, &s.optim, err))) {
+		b->planned = wasd_exec_bytes(s.exec);
+		st = measure(b, &s, err);
+	}
+	wasd_optim_destroy(s.optim);
+	wasd_exec_destroy(s.exec);
+	return st;
+}
+
+static enum wasd_status infer_step(struct subject *s, struct wasd_err *err)
+{
+	return wasd_predictor_run(s->predictor, s->b->x, s->b->batch, s->logits, err);
+}
+
+static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
+{
+	struct subject s = {.step = infer_step, .b = b};
+	struct wasd_bundle *bundle = NULL;
+	bool dom = !strcmp(b->mode, "dom");
+	enum wasd_status st = WASD_OK;
+	if (dom && !b->strategy)
+		return wasd_fail(err, WASD_EINVAL, "--mode dom needs a strategy: --was translate, resized_crop or paper");
+	s.logits = wasd_calloc((size_t)b->batch * (size_t)b->classes, sizeof *s.logits);
+	if (!s.logits)
+		st = wasd_fail(err, WASD_ENOMEM, "logits");
+	if (!st)
+		st = bundle_compile(b->model, dom ? &b->draw : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
+	if (!st)
+		st = wasd_predictor_create(bundle, b->backend, &s.predictor, err);
+	if (!st && b->warmup == 0)
+		b->warmup = 1;                  /* the plan is made in the first step */
+	if (!st)
+		st = measure(b, &s, err);
+	if (!st) {
+		b->macs = wasd_bundle_macs(bundle);
+		b->planned = wasd_predictor_bytes(s.predictor);
+	}
+	wasd_predictor_destroy(s.predictor);
+	wasd_bundle_unref(bundle);
+	wasd_free(s.logits);
+	return st;
+}
+
+/* ---- telling -------------------------------------------------------------------------------------------------------- */
+
+static double peak_rss(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_maxrss * 1024;
+}
+
+static void print_json(const struct bench *b)
+{
+	bool train = !strcmp(b->what, "train");
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "bench", b->what);
+	cJSON_AddStringToObject(j, "arch", b->arch);
+	cJSON_AddStringToObject(j, "was", b->was);
+	if (!train)
+		cJSON_AddStringToObject(j, "mode", b->mode);
+	cJSON_AddNumberToObject(j, "batch", b->batch);
+	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){b->shape.c, b->shape.h, b->shape.w}, 3));
+	cJSON_AddNumberToObject(j, "classes", b->classes);
+	cJSON_AddStringToObject(j, "precision", b->precision);
+	cJSON_AddNumberToObject(j, "threads", wasd_threads());
+	cJSON_AddNumberToObject(j, "steps", b->steps);
+	cJSON_AddNumberToObject(j, "images_per_s", b->batch * 1e3 / b->total_ms);
+	cJSON *ms = cJSON_AddObjectToObject(j, "ms_per_step");
+	cJSON_AddNumberToObject(ms, "total", b->total_ms);
+	double rest = b->total_ms;
+	for (int i = 0; train && i < WASD_PHASES; i++)
+		if (i != WASD_PHASE_OTHER) {
+			cJSON_AddNumberToObject(ms, wasd_phase_name(i), b->phase_ms[i]);
+			rest -= b->phase_ms[i];
+		}
+	if (train)
+		cJSON_AddNumberToObject(ms, wasd_phase_name(WASD_PHASE_OTHER), rest);
+	cJSON_AddNumberToObject(j, "ms_best_step", b->best_ms);
+	cJSON_AddNumberToObject(j, "macs_per_image", (double)b->macs);
+	cJSON_AddNumberToObject(j, "params", (double)b->params);
+	cJSON_AddNumberToObject(j, "peak_rss_bytes", peak_rss());
+	cJSON_AddNumberToObject(j, "planned_bytes", (double)b->planned);
+	cJSON_AddNumberToObject(j, "allocations", (double)b->allocations);
+	cJSON_AddStringToObject(j, "backend", b->backend ? b->backend : "openblas");
+	cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded());
+	cJSON_AddStringToObject(j, "version", WASD_VERSION);
+	char *text = wasd_json_print(j);
+	puts(text ? text : "null");
+	wasd_free(text);
+	cJSON_Delete(j);
+}
+
+static void print_table(const struct bench *b)
+{
+	bool train = !strcmp(b->what, "train");
+	printf("%s %s, was %s%s%s, batch %d of %dx%dx%d, %s, %d threads, %s kernels, wasd %s\n", b->what, b->arch, b->was, train ? "" : ", mode ",
+	       train ? "" : b->mode, b->batch, b->shape.c, b->shape.h, b->shape.w, b->precision, wasd_threads(), wasd_cpu_openblas_loaded(), WASD_VERSION);
+	printf("  %-16s%10.1f\n", "images/s", b->batch * 1e3 / b->total_ms);
+	printf("  %-16s%10.2f ms   (best %.2f)\n", "step", b->total_ms, b->best_ms);
+	double rest = b->total_ms;
+	for (int i = 0; train && i < WASD_PHASES; i++) {
+		if (i == WASD_PHASE_OTHER)
+			continue;
+		printf("    %-14s%10.2f ms  %3.0f %%\n", wasd_phase_name(i), b->phase_ms[i], 100 * b->phase_ms[i] / b->total_ms);
+		rest -= b->phase_ms[i];
+	}
+	if (train)
+		printf("    %-14s%10.2f ms  %3.0f %%\n", wasd_phase_name(WASD_PHASE_OTHER), rest, 100 * rest / b->total_ms);
+	printf("  %-16s%10.1f M per image\n", "multiply-adds", (double)b->macs * 1e-6);
+	printf("  %-16s%10.2f M\n", "parameters", (double)b->params * 1e-6);
+	printf("  %-16s%10.1f MiB  (planned %.1f)\n", "peak memory", peak_rss() / 1048576, (double)b->planned / 1048576);
+	printf("  %-16s%10llu in the timed steps\n", "allocations", (unsigned long long)b->allocations);
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	struct bench b = {.mode = "aom", .precision = "fp32", .input = "3x32x32", .classes = 10, .warmup = 2, .seed = 1};
+	struct wasd_err err = {0};
+	if (!parse(&b, argc, argv))
+		return 2;
+	if (b.help) {
+		usage(stdout);
+		return 0;
+	}
+	enum wasd_status s = create(&b, &err);
+	if (!s)
+		s = !strcmp(b.what, "train") ? bench_train(&b, &err) : bench_infer(&b, &err);
+	if (s)
+		fprintf(stderr, "wasd-engine bench: %s\n", err.msg);
+	else if (b.json)
+		print_json(&b);
+	else
+		print_table(&b);
+	destroy(&b);
+	return s != WASD_OK;
+}

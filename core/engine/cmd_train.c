@@ -1,0 +1,265 @@
+/* engine/cmd_train.c - wasd-engine train: one job attempt, told and asked over the stream (protocol.h).
+ *
+ * The main thread waits for `start`, trains, and sends what the trainer reports; link.c's thread hears `cancel` and `ack`.
+ * At most one checkpoint and one epoch's metrics are unacknowledged; before `done` everything is acknowledged. */
+#include "engine/commands.h"
+#include "engine/link.h"
+#include "wasd/data.h"
+#include "wasd/graph.h"
+#include "wasd/train.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define PROGRESS_US 250000
+
+struct attempt {
+	struct engine_link *link;
+	struct wasd_msg start;
+	const cJSON *spec;
+	struct wasd_dataset *data;
+	const void *file; size_t file_len;      /* the checkpoint to resume or to start from */
+	bool is_resume;
+	struct wasd_trainer *trainer;
+	int64_t next_progress;
+	uint32_t metrics_seq, checkpoint_seq;   /* sent, perhaps not yet acknowledged */
+};
+
+static bool should_stop(void *ctx)
+{
+	const struct attempt *a = ctx;
+	return engine_link_cancelled(a->link);
+}
+
+static void on_progress(void *ctx, const struct wasd_train_progress *p)
+{
+	struct attempt *a = ctx;
+	int64_t now = wasd_mono_us();
+	if (now < a->next_progress)
+		return;
+	a->next_progress = now + PROGRESS_US;
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "progress");
+	cJSON_AddNumberToObject(j, "epoch", p->epoch);
+	cJSON_AddNumberToObject(j, "epochs", p->epochs);
+	cJSON_AddNumberToObject(j, "step", p->step);
+	cJSON_AddNumberToObject(j, "steps", p->steps);
+	cJSON_AddStringToObject(j, "phase", wasd_train_phase_name(p->phase));
+	cJSON_AddNumberToObject(j, "img_per_s", p->img_per_s);
+	cJSON_AddNumberToObject(j, "eta_s", p->eta_s);
+	cJSON_AddNumberToObject(j, "loss", p->loss);
+	engine_send(a->link, j, NULL);
+}
+
+/* Numbers as a JSON object; what JSON cannot say is null there and named in nonfinite (may be NULL). */
+static cJSON *values_json(const struct wasd_train_metrics *m, cJSON *nonfinite)
+{
+	cJSON *j = cJSON_CreateObject();
+	for (int i = 0; i < m->n; i++) {
+		double v = m->v[i].value;
+		if (isfinite(v)) {
+			cJSON_AddNumberToObject(j, m->v[i].name, v);
+			continue;
+		}
+		cJSON_AddNullToObject(j, m->v[i].name);
+		if (nonfinite)
+			cJSON_AddStringToObject(nonfinite, m->v[i].name, isnan(v) ? "nan" : v > 0 ? "inf" : "-inf");
+	}
+	return j;
+}
+
+static enum wasd_status on_metrics(void *ctx, const struct wasd_train_metrics *m, struct wasd_err *err)
+{
+	struct attempt *a = ctx;
+	cJSON *j = cJSON_CreateObject(), *nonfinite = cJSON_CreateObject();
+	engine_wait_ack(a->link, a->metrics_seq);
+	cJSON_AddStringToObject(j, "type", "metrics");
+	cJSON_AddNumberToObject(j, "epoch", m->epoch);
+	cJSON_AddNumberToObject(j, "step", (double)m->step);
+	cJSON_AddItemToObject(j, "values", values_json(m, nonfinite));
+	cJSON_AddItemToObject(j, "nonfinite", nonfinite);
+	return engine_send_full(a->link, j, NULL, 0, -1, &a->metrics_seq, err);
+}
+
+static enum wasd_status on_checkpoint(void *ctx, const struct wasd_train_checkpoint *c, struct wasd_err *err)
+{
+	struct attempt *a = ctx;
+	char sha[WASD_SHA256_HEX];
+	int fd;
+	engine_wait_ack(a->link, a->checkpoint_seq);
+	enum wasd_status s = wasd_memfd_sealed("wasd-checkpoint", c->bytes, c->len, &fd, err);
+	if (s)
+		return s;
+	wasd_sha256_of(c->bytes, c->len, sha);
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "checkpoint");
+	cJSON_AddNumberToObject(j, "epoch", c->epoch);
+	cJSON_AddNumberToObject(j, "step", (double)c->step);
+	cJSON_AddNumberToObject(j, "bytes", (double)c->len);
+	cJSON_AddStringToObject(j, "sha256", sha);
+	cJSON_AddStringToObject(j, "reason", c->reason);
+	cJSON_AddItemToObject(j, "metrics", values_json(&c->metrics, NULL));
+	cJSON_AddItemToObject(j, "info", cJSON_Duplicate(c->info, true));
+	s = engine_send_full(a->link, j, NULL, 0, fd, &a->checkpoint_seq, err);
+	close(fd);
+	return s;
+}
+
+static void on_log(void *ctx, const char *level, const char *text)
+{
+	struct attempt *a = ctx;
+	engine_log(a->link, level, "%s", text);
+}
+
+static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
+{
+	struct wasd_train_info i = wasd_trainer_info(a->trainer);
+	cJSON *j = cJSON_CreateObject(), *classes = cJSON_CreateArray();
+	for (int c = 0; c < wasd_dataset_classes(a->data); c++)
+		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(a->data, c)));
+	cJSON_AddStringToObject(j, "type", "started");
+	cJSON_AddNumberToObject(j, "params", (double)i.params);
+	cJSON_AddNumberToObject(j, "macs", (double)i.macs_aom);
+	cJSON_AddNumberToObject(j, "epochs", i.epochs);
+	cJSON_AddNumberToObject(j, "steps_per_epoch", i.steps_per_epoch);
+	cJSON_AddNumberToObject(j, "epoch", i.first_epoch);
+	cJSON_AddItemToObject(j, "classes", classes);
+	cJSON_AddItemToObject(j, "was", cJSON_Duplicate(i.was, true));
+	return engine_send(a->link, j, err);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------- */
+
+/* Maps the checkpoint that came with `start` and compares its digest. */
+static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
+{
+	const cJSON *resume = wasd_json_get(a->start.json, "resume"), *init = wasd_json_get(a->start.json, "init");
+	const cJSON *about = cJSON_IsObject(resume) ? resume : cJSON_IsObject(init) ? init : NULL;
+	const char *sha;
+	char have[WASD_SHA256_HEX];
+	int64_t bytes;
+	if (!about != (a->start.fd < 0))
+		engine_protocol_error("start: %s", about ? "a checkpoint is named but none came" : "a file came that is not named");
+	if (!about)
+		return WASD_OK;
+	if (!wasd_json_i64(about, "bytes", &bytes) || bytes < 1 || !wasd_json_str(about, "sha256", &sha))
+		engine_protocol_error("start: the checkpoint needs bytes and sha256");
+	a->is_resume = about == resume;
+	enum wasd_status s = wasd_memfd_map(a->start.fd, (size_t)bytes, &a->file, err);
+	if (s)
+		return s;
+	a->file_len = (size_t)bytes;
+	wasd_sha256_of(a->file, a->file_len, have);
+	return strcmp(have, sha) ? wasd_fail(err, WASD_ECORRUPT, "checkpoint to start from: digest %.16s..., announced %.16s...", have, sha) : WASD_OK;
+}
+
+/* limits.memory_mb bounds private memory: what RLIMIT_DATA counts. Mapped datasets and memory files stay out of it. */
+static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *err)
+{
+	const cJSON *limits = wasd_json_get(a->spec, "limits");
+	int64_t mb;
+	if (!limits || !wasd_json_i64(limits, "memory_mb", &mb) || mb <= 0)
+		return WASD_OK;
+	rlim_t n = (rlim_t)mb << 20;
+	return setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}) ? wasd_fail_errno(err, errno, "limits.memory_mb") : WASD_OK;
+}
+
+static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
+{
+	const char *path;
+	int64_t threads = 0, niceness = 0;
+	enum wasd_status s;
+	a->spec = wasd_json_get(a->start.json, "spec");
+	if (!cJSON_IsObject(a->spec) || !wasd_json_str(a->start.json, "dataset", &path) || !wasd_json_i64(a->start.json, "threads", &threads) ||
+	    threads < 0 || threads > WASD_THREADS_MAX)
+		engine_protocol_error("start: needs spec, dataset and threads");
+	if (wasd_json_i64(a->start.json, "nice", &niceness) && niceness > 0)
+		setpriority(PRIO_PROCESS, 0, (int)niceness);           /* threads started later inherit it */
+	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
+	    (s = open_file(a, err)))
+		return s;
+	struct wasd_train_opts o = {.spec = a->spec, .data = a->data};
+	if (a->is_resume) {
+		o.resume = a->file;
+		o.resume_len = a->file_len;
+	} else if (a->file) {
+		o.init = a->file;
+		o.init_len = a->file_len;
+	}
+	return wasd_trainer_create(&o, &a->trainer, err);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------- */
+
+static const char *failure_reason(const struct attempt *a, enum wasd_status s)
+{
+	if (s == WASD_ENUMERIC)
+		return "nan_loss";
+	if (s == WASD_ENOMEM)
+		return "oom";
+	return a->data ? "error" : "bad_data";
+}
+
+static void send_failed(struct attempt *a, const struct wasd_err *e)
+{
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "failed");
+	cJSON_AddStringToObject(j, "reason", failure_reason(a, e->status));
+	cJSON_AddStringToObject(j, "status", wasd_status_name(e->status));
+	cJSON_AddStringToObject(j, "pointer", e->pointer);
+	cJSON_AddStringToObject(j, "message", e->msg);
+	engine_send(a->link, j, NULL);
+}
+
+static void send_done(struct attempt *a, enum wasd_train_end end, int epoch)
+{
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "done");
+	cJSON_AddStringToObject(j, "reason", wasd_train_end_name(end));
+	cJSON_AddNumberToObject(j, "epoch", epoch);
+	engine_send(a->link, j, NULL);
+}
+
+int cmd_train(int argc, char **argv)
+{
+	if (argc > 1) {
+		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
+		return strcmp(argv[1], "--help") ? 2 : 0;
+	}
+	struct attempt a = {.start.fd = -1};
+	struct wasd_err err = {0};
+	enum wasd_train_end end;
+	int epoch;
+	if (engine_link_open("train", &a.link, &err)) {
+		fprintf(stderr, "wasd-engine train: %s\n", err.msg);
+		return 1;
+	}
+	engine_link_next(a.link, &a.start, NULL);
+	if (strcmp(a.start.type, "start"))
+		engine_protocol_error("first message is '%s', want 'start'", a.start.type);
+	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log};
+	enum wasd_status s = prepare(&a, &err);
+	if (!s)
+		s = send_started(&a, &err);
+	if (!s)
+		s = wasd_trainer_run(a.trainer, &hooks, &end, &epoch, &err);
+	engine_wait_ack(a.link, a.metrics_seq);
+	engine_wait_ack(a.link, a.checkpoint_seq);
+	if (s)
+		send_failed(&a, &err);
+	else
+		send_done(&a, end, epoch);
+	wasd_trainer_destroy(a.trainer);
+	wasd_dataset_close(a.data);
+	if (a.file)
+		wasd_memfd_unmap(a.file, a.file_len);
+	wasd_msg_done(&a.start);
+	engine_link_close(a.link);
+	wasd_threads_done();
+	return 0;
+}

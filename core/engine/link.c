@@ -1,0 +1,276 @@
+/* engine/link.c - see link.h. */
+#include "engine/link.h"
+#include "wasd/protocol.h"
+#include "wasd/train.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define INBOX 256
+#define ACKS 32          /* acknowledgements not yet asked for; at most a few frames are ever outstanding */
+
+struct engine_link {
+	struct wasd_wire *wire;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	atomic_bool cancelled, closing;
+	/* below: under lock */
+	struct { struct wasd_msg msg; int64_t when; } inbox[INBOX];
+	unsigned head, count;
+	uint32_t acked[ACKS];
+	unsigned next_ack;
+};
+
+_Noreturn void engine_protocol_error(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	fputs("wasd-engine: protocol error: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	_exit(WASD_ENGINE_EXIT_PROTOCOL);
+}
+
+/* Nobody is there to be told anything: end without running exit handlers under the compute thread's feet. */
+static _Noreturn void daemon_is_gone(void)
+{
+	_exit(0);
+}
+
+static void beat(struct engine_link *l)
+{
+	engine_send(l, cJSON_Parse("{\"type\":\"heartbeat\"}"), NULL);
+}
+
+static void note_ack(struct engine_link *l, const struct wasd_msg *m)
+{
+	int64_t seq;
+	if (!wasd_json_i64(m->json, "seq", &seq) || seq < 1 || seq > UINT32_MAX)
+		engine_protocol_error("ack without a seq");
+	pthread_mutex_lock(&l->lock);
+	l->acked[l->next_ack++ % ACKS] = (uint32_t)seq;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* Queues m, keeping the heartbeat while the compute thread is behind. */
+static void enqueue(struct engine_link *l, const struct wasd_msg *m)
+{
+	pthread_mutex_lock(&l->lock);
+	while (l->count == INBOX && !atomic_load(&l->closing)) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += WASD_HEARTBEAT_MS / 1000;
+		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT) {
+			pthread_mutex_unlock(&l->lock);
+			beat(l);
+			pthread_mutex_lock(&l->lock);
+		}
+	}
+	unsigned at = (l->head + l->count++) % INBOX;
+	l->inbox[at].msg = *m;
+	l->inbox[at].when = wasd_mono_us();
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void *read_loop(void *arg)
+{
+	struct engine_link *l = arg;
+	int64_t due = wasd_mono_us() + WASD_HEARTBEAT_MS * 1000;
+	while (!atomic_load(&l->closing)) {
+		int64_t now = wasd_mono_us();
+		if (now >= due) {
+			beat(l);
+			due = now + WASD_HEARTBEAT_MS * 1000;
+		}
+		struct wasd_msg m = {.fd = -1};
+		struct wasd_err e = {0};
+		enum wasd_status s = wasd_wire_recv(l->wire, (int)((due - now) / 1000) + 1, &m, &e);
+		if (s == WASD_EBUSY)
+			continue;
+		if (atomic_load(&l->closing)) {
+			wasd_msg_done(&m);
+			break;
+		}
+		if (s == WASD_ENOTFOUND || s == WASD_EIO)
+			daemon_is_gone();
+		if (s)
+			engine_protocol_error("%s", e.msg);
+		if (!strcmp(m.type, "cancel")) {
+			atomic_store(&l->cancelled, true);
+		} else if (!strcmp(m.type, "ack")) {
+			note_ack(l, &m);
+		} else {
+			enqueue(l, &m);
+			continue;            /* the inbox owns it now */
+		}
+		wasd_msg_done(&m);
+	}
+	return NULL;
+}
+
+static enum wasd_status say_hello(struct engine_link *l, const char *role, struct wasd_err *err)
+{
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "hello");
+	cJSON_AddStringToObject(j, "role", role);
+	cJSON_AddNumberToObject(j, "pid", getpid());
+	cJSON_AddStringToObject(j, "version", WASD_VERSION);
+	cJSON_AddStringToObject(j, "build", wasd_build_id());
+	cJSON_AddItemToObject(j, "fingerprint", wasd_fingerprint());
+	return engine_send(l, j, err);
+}
+
+enum wasd_status engine_link_open(const char *role, struct engine_link **out, struct wasd_err *err)
+{
+	/* A back-stop to the end of the stream: a process stopped in a long computation still goes with its parent. */
+	pid_t parent = getppid();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		daemon_is_gone();
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+
+	struct engine_link *l = wasd_calloc(1, sizeof *l);
+	if (!l)
+		return wasd_fail(err, WASD_ENOMEM, "engine link");
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->changed, NULL);
+	enum wasd_status s = wasd_wire_create(WASD_WIRE_FD, &l->wire, err);
+	if (!s)
+		s = say_hello(l, role, err);
+	if (!s) {
+		int e = pthread_create(&l->thread, NULL, read_loop, l);
+		if (e)
+			s = wasd_fail_errno(err, e, "reader thread");
+	}
+	if (s) {
+		wasd_wire_destroy(l->wire);
+		wasd_free(l);
+		return s;
+	}
+	*out = l;
+	return WASD_OK;
+}
+
+void engine_link_close(struct engine_link *l)
+{
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	atomic_store(&l->closing, true);
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);          /* at the latest with the next heartbeat */
+	for (; l->count; l->count--, l->head++)
+		wasd_msg_done(&l->inbox[l->head % INBOX].msg);
+	wasd_wire_destroy(l->wire);
+	pthread_mutex_destroy(&l->lock);
+	pthread_cond_destroy(&l->changed);
+	wasd_free(l);
+}
+
+static void take(struct engine_link *l, struct wasd_msg *out, int64_t *when)
+{
+	*out = l->inbox[l->head].msg;
+	if (when)
+		*when = l->inbox[l->head].when;
+	l->head = (l->head + 1) % INBOX;
+	l->count--;
+	pthread_cond_broadcast(&l->changed);
+}
+
+void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when)
+{
+	pthread_mutex_lock(&l->lock);
+	while (!l->count)
+		pthread_cond_wait(&l->changed, &l->lock);
+	take(l, out, when);
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool engine_link_poll(struct engine_link *l, struct wasd_msg *out, int64_t *when)
+{
+	pthread_mutex_lock(&l->lock);
+	bool any = l->count > 0;
+	if (any)
+		take(l, out, when);
+	pthread_mutex_unlock(&l->lock);
+	return any;
+}
+
+bool engine_link_cancelled(struct engine_link *l)
+{
+	return atomic_load(&l->cancelled);
+}
+
+enum wasd_status engine_send_full(struct engine_link *l, cJSON *json, const void *bin, size_t bin_len, int fd, uint32_t *seq, struct wasd_err *err)
+{
+	if (!json)
+		return wasd_fail(err, WASD_ENOMEM, "message");
+	enum wasd_status s = wasd_wire_send(l->wire, json, bin, bin_len, fd, seq, err);
+	cJSON_Delete(json);
+	if (s == WASD_EIO)
+		daemon_is_gone();
+	return s;
+}
+
+enum wasd_status engine_send(struct engine_link *l, cJSON *json, struct wasd_err *err)
+{
+	return engine_send_full(l, json, NULL, 0, -1, NULL, err);
+}
+
+static bool was_acked(const struct engine_link *l, uint32_t seq)
+{
+	for (int i = 0; i < ACKS; i++)
+		if (l->acked[i] == seq)
+			return true;
+	return false;
+}
+
+void engine_wait_ack(struct engine_link *l, uint32_t seq)
+{
+	if (!seq)
+		return;
+	pthread_mutex_lock(&l->lock);
+	while (!was_acked(l, seq))
+		pthread_cond_wait(&l->changed, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}
+
+void engine_log(struct engine_link *l, const char *level, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "log");
+	cJSON_AddStringToObject(j, "level", level);
+	cJSON_AddStringToObject(j, "text", text);
+	engine_send(l, j, NULL);
+}
+
+void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, const char *code)
+{
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "error");
+	cJSON_AddNumberToObject(j, "re", re);
+	cJSON_AddStringToObject(j, "status", wasd_status_name(e->status));
+	cJSON_AddStringToObject(j, "code", code ? code : wasd_status_name(e->status));
+	cJSON_AddStringToObject(j, "pointer", e->pointer);
+	cJSON_AddStringToObject(j, "message", e->msg);
+	engine_send(l, j, NULL);
+}

@@ -1,0 +1,44 @@
+/* wasd/infer.h - serving: a checkpoint compiled for one mode, and predictions from it.
+ *
+ *   bundle      one mode of one checkpoint: BatchNorm folded into the convolutions, DOM's dead taps dropped. Immutable and
+ *               ref-counted; any thread may hold one.
+ *   predictor   plans of one bundle for a few batch sizes, made when first needed. Belongs to the compute thread.
+ */
+#ifndef WASD_INFER_H
+#define WASD_INFER_H
+
+#include "wasd/tensor.h"
+#include "wasd/json.h"
+
+enum wasd_mode { WASD_AOM, WASD_DOM, WASD_MODES };
+const char *wasd_mode_name(enum wasd_mode m);                        /* "aom", "dom" */
+bool wasd_mode_from_name(const char *name, enum wasd_mode *out);
+
+struct wasd_bundle;
+/* bytes: a checkpoint file (protocol.h), not needed after the call. WASD_ECORRUPT names what is wrong with it; WASD_ENOTFOUND:
+ * this checkpoint has no such mode (DOM of a run without WAS); WASD_ESTATE: the mode's BatchNorm statistics were never measured. */
+enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err);
+struct wasd_bundle *wasd_bundle_ref(struct wasd_bundle *b);
+void wasd_bundle_unref(struct wasd_bundle *b);
+enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b);
+const char *wasd_bundle_arch(const struct wasd_bundle *b);
+struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
+int wasd_bundle_classes(const struct wasd_bundle *b);
+const char *wasd_bundle_class(const struct wasd_bundle *b, int i);
+uint64_t wasd_bundle_macs(const struct wasd_bundle *b);              /* multiply-adds of one image in this mode */
+size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded weights */
+
+#define WASD_PREDICT_MAX 64
+struct wasd_predictor;
+/* Takes a reference on the bundle. backend NULL = the default. */
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, struct wasd_predictor **out, struct wasd_err *err);
+void wasd_predictor_destroy(struct wasd_predictor *p);
+/* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in several passes.
+ * An image's logits do not depend on n or on its neighbours, to the last bit. */
+enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
+size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far */
+
+/* Decoded pixels to network input: (v/255 - 0.5)/0.5, as the loader's. n values. */
+void wasd_normalise(const uint8_t *px, size_t n, real *x);
+
+#endif

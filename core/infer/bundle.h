@@ -1,0 +1,14 @@
+/* infer/bundle.h - bundles from inside core: compiled from a model in memory, and what a predictor reads of one. */
+#ifndef INFER_BUNDLE_H
+#define INFER_BUNDLE_H
+
+#include "wasd/graph.h"
+#include "wasd/infer.h"
+
+/* Compiles the weights of m under draw (NULL: plain) with the statistics of `set`. The bundle has no class names. */
+enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_draw *draw, enum wasd_stats_set set, enum wasd_mode mode,
+                                struct wasd_bundle **out, struct wasd_err *err);
+/* The folded network with its weights. Predictors plan on it; nobody writes to it. */
+struct wasd_model *bundle_model(struct wasd_bundle *b);
+
+#endif

@@ -1,0 +1,74 @@
+/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan holds buffers for its
+ * largest batch and kernels chosen for it, so a single image should not run in the plan for 64. */
+#include "infer/bundle.h"
+
+#include <string.h>
+
+static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
+#define BUCKETS ((int)(sizeof bucket / sizeof *bucket))
+
+struct wasd_predictor {
+	struct wasd_bundle *bundle;
+	const char *backend;
+	struct wasd_exec *exec[BUCKETS];
+};
+
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, struct wasd_predictor **out, struct wasd_err *err)
+{
+	struct wasd_predictor *p = wasd_calloc(1, sizeof *p);
+	if (!p)
+		return wasd_fail(err, WASD_ENOMEM, "predictor");
+	p->bundle = wasd_bundle_ref(b);
+	p->backend = backend;
+	*out = p;
+	return WASD_OK;
+}
+
+void wasd_predictor_destroy(struct wasd_predictor *p)
+{
+	if (!p)
+		return;
+	for (int i = 0; i < BUCKETS; i++)
+		wasd_exec_destroy(p->exec[i]);
+	wasd_bundle_unref(p->bundle);
+	wasd_free(p);
+}
+
+size_t wasd_predictor_bytes(const struct wasd_predictor *p)
+{
+	size_t sum = 0;
+	for (int i = 0; i < BUCKETS; i++)
+		sum += p->exec[i] ? wasd_exec_bytes(p->exec[i]) : 0;
+	return sum;
+}
+
+static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_exec **out, struct wasd_err *err)
+{
+	int i = 0;
+	while (bucket[i] < n)
+		i++;
+	if (!p->exec[i]) {
+		struct wasd_exec_opts o = {.batch = bucket[i], .backend = p->backend};
+		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
+		if (s)
+			return s;
+	}
+	*out = p->exec[i];
+	return WASD_OK;
+}
+
+enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
+{
+	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
+	for (int at = 0; at < n; at += WASD_PREDICT_MAX) {
+		struct wasd_pass pass = {.n = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
+		struct wasd_exec *e;
+		enum wasd_status s = plan_for(p, pass.n, &e, err);
+		if (!s)
+			s = wasd_exec_forward(e, x + (size_t)at * image, &pass, err);
+		if (s)
+			return s;
+		memcpy(logits + (size_t)at * classes, wasd_exec_logits(e), (size_t)pass.n * classes * sizeof *logits);
+	}
+	return WASD_OK;
+}

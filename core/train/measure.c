@@ -1,0 +1,65 @@
+/* train/measure.c - see measure.h. Why statistics per mode: those gathered in training belong to random shadow weights, whose scale
+ * is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean and scale, and a network
+ * read with the wrong ones is at chance (was-algorithm.md, section 6). */
+#include "train/measure.h"
+
+enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
+                                    struct measure_tick tick, struct wasd_err *err)
+{
+	uint32_t batches = wasd_loader_batches(l);
+	wasd_loader_seek(l, 0, 0);
+	for (uint32_t i = 0; i < batches; i++) {
+		if (!tick.go_on(tick.ctx, i, batches))
+			return WASD_ECANCELLED;
+		const struct wasd_batch *b = wasd_loader_next(l);
+		struct wasd_pass pass = {.n = b->n, .draw = draw, .bn = WASD_BN_BATCH, .set = set, .update = true, .momentum = 1.0 / (i + 1)};
+		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
+		if (s)
+			return s;
+	}
+	return WASD_OK;
+}
+
+enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
+                                  struct measure_tick tick, double *loss, double *accuracy, struct wasd_err *err)
+{
+	uint32_t batches = wasd_loader_batches(l);
+	double sum = 0;
+	uint64_t hits = 0, images = 0;
+	wasd_loader_seek(l, 0, 0);
+	for (uint32_t i = 0; i < batches; i++) {
+		if (!tick.go_on(tick.ctx, i, batches))
+			return WASD_ECANCELLED;
+		const struct wasd_batch *b = wasd_loader_next(l);
+		struct wasd_pass pass = {.n = b->n, .draw = draw, .bn = WASD_BN_SET, .set = set};
+		double mean;
+		int correct;
+		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
+		if (!s)
+			s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
+		if (s)
+			return s;
+		sum += mean * b->n;
+		hits += (uint64_t)correct;
+		images += (uint64_t)b->n;
+	}
+	*loss = sum / (double)images;
+	*accuracy = (double)hits / (double)images;
+	return WASD_OK;
+}
+
+enum wasd_status measure_subset(size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err)
+{
+	uint32_t *v = wasd_calloc(images, sizeof *v);
+	if (!v)
+		return wasd_fail(err, WASD_ENOMEM, "calibration subset of %zu images", images);
+	struct wasd_rng r;
+	wasd_rng_init(&r, seed, "calibrate", 0, 0);
+	for (size_t i = 0; i < images; i++)
+		v[i] = (uint32_t)i;
+	wasd_rng_shuffle(&r, v, images);
+	size_t want = (size_t)CALIBRATION_BATCHES * (size_t)batch;
+	*n = images < (size_t)batch ? images : images < want ? images - images % (size_t)batch : want;
+	*subset = v;
+	return WASD_OK;
+}

@@ -1,0 +1,31 @@
+/* train/spec.h - the job spec as the trainer reads it. */
+#ifndef TRAIN_SPEC_H
+#define TRAIN_SPEC_H
+
+#include "wasd/tensor.h"
+#include "wasd/json.h"
+
+struct train_spec {
+	const char *arch;
+	const cJSON *model;                 /* borrowed: the object, for its options */
+	const cJSON *was;                   /* borrowed: an object, false, or NULL = the architecture's default */
+	bool draw_per_epoch;
+	int epochs, batch;
+	uint64_t seed;
+	const cJSON *optimizer, *schedule;  /* borrowed; NULL = default */
+	bool flip; int crop_pad;
+	double label_smoothing;
+	int eval_every;
+	bool eval_aom, eval_dom;
+	int checkpoint_every;               /* 0: only the last */
+	bool keep_best;
+	char best_metric[32]; bool best_max;
+	bool early_stop; int patience;
+	char stop_metric[32]; bool stop_max;
+	size_t memory_bytes;                /* 0: no limit */
+};
+
+/* Reads and checks. Errors carry the member's JSON pointer. */
+enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, struct wasd_err *err);
+
+#endif
