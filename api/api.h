@@ -48,8 +48,8 @@ struct api_response {
 	const char *content_type;                 /* static string */
 	struct wasd_buf body;
 	struct api_source source;                 /* instead of body when source.read is set; ranges are served by http.c from it (206/416) */
-	struct { const char *name; char value[200]; } headers[16]; int n_headers;
-	bool etag_auto;                           /* http.c may add a body-hash ETag and answer 304 (default true for GET 200) */
+	struct { const char *name; char value[512]; } headers[16]; int n_headers;
+	bool etag_auto;                           /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
 	/* Streaming events: http.c keeps the connection and sends what the hub publishes for this filter (SSE). */
 	struct { bool on; char topics[64]; char object[64]; int64_t after_seq; /* -1: only new ones */ } events;
 	struct { bool on; char job[64]; int64_t after; } follow_log;      /* logs?follow=1: text lines as they come */
@@ -79,7 +79,8 @@ struct api_route {
 	const char *method, *pattern;             /* "/v1/jobs/{id}/metrics"; ":verb" suffixes also match "/verb" */
 	enum api_body body;
 	enum api_result (*handle)(struct api_ctx *c, const struct api_request *q, struct api_response *r);
-	const char *summary;                      /* one line, for /docs and the 404 page */
+	const char *summary;                      /* one line, for /docs */
+	const char *query;                        /* names of its query parameters, space-separated; "label.*" is a prefix; NULL = none. Others are 400 */
 };
 extern const struct api_route api_routes[];       /* api/routes.c; ends with a NULL method */
 /* The route, or NULL with *allow filled ("GET, PUT") when the path is known with other methods (405), "" when unknown (404). HEAD finds GET. */
@@ -87,6 +88,11 @@ const struct api_route *api_route_find(const char *method, const char *path, cha
 /* A path parameter of the matched route, copied to out (at most 128 bytes incl. NUL); false if the pattern has none of that name. */
 bool api_path_param(const struct api_route *rt, const char *path, const char *name, char out[128]);
 
+/* What to answer when there is no route: 405 with Allow, or 404 when allow is "". */
+void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow);
+
+/* Runs the route's handler between the checks that every route shares: query names, empty body, cross-origin writes, If-Match, and
+ * afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http.c has nothing to add. */
 enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r);
 
 /* ---- what the daemon offers to handlers (server/ fills it in; tests use a fake) ------------------ */

@@ -29,9 +29,19 @@ enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int cla
 /* The authors' own "was" value of that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err);
 
-/* Every table of core as one JSON object: archs (with parameters, MACs at 32x32x3, augmented layers, default was), transforms
- * (with their laws), optimizers, schedules, augmentations, precisions, backends, dataset formats. What `wasd-engine
- * capabilities` prints and the daemon serves as GET /v1/capabilities and validates job specs against. */
+/* Every table of core as one JSON object. What `wasd-engine capabilities` prints and the daemon serves as GET /v1/capabilities and
+ * validates job specs against:
+ *     {"archs":[{"name","summary","min_side":N,"sides":[N,...] when only these fit,
+ *                "options":[{"name","summary","default":N,"choices":[N,...]}],
+ *                "variants":[{"model":{option: value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
+ *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10 classes (or the
+ *                  largest side that fits); was = the authors' own
+ *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
+ *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
+ *      "augment":[{"name","options":[OPTION]}],
+ *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names
+ * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the last two only
+ * when that end of the range is excluded. */
 cJSON *wasd_capabilities(void);
 
 #endif
