@@ -1,0 +1,112 @@
+// api.js - talking to the daemon: JSON calls, uploads with progress, and the event stream.
+
+// A refusal by the daemon (problem+json), or the network's.
+export class Problem extends Error {
+  constructor(status, body, fallback) {
+    const where = (body?.errors ?? []).map((e) => (e.pointer ? `${e.pointer}: ${e.detail}` : e.detail)).filter((t) => t && t !== body.detail);
+    super([body?.detail ?? body?.title ?? fallback, ...where].join(' · '));
+    this.status = status;
+    this.code = body?.code ?? '';
+  }
+}
+
+async function parse(response) {
+  const text = await response.text();
+  if (!text) return null;
+  return /json/.test(response.headers.get('Content-Type') ?? '') ? JSON.parse(text) : text;
+}
+
+export async function call(method, path, { json, body, headers = {} } = {}) {
+  if (json !== undefined) { body = JSON.stringify(json); headers = { 'Content-Type': 'application/json', ...headers }; }
+  let response;
+  try {
+    response = await fetch(path, { method, body, headers, cache: 'no-cache' });
+  } catch {
+    throw new Problem(0, null, 'The daemon does not answer.');
+  }
+  const data = await parse(response);
+  if (!response.ok) throw new Problem(response.status, typeof data === 'object' ? data : null, `${method} ${path}: ${response.status}`);
+  return { data, headers: response.headers };
+}
+
+export const get = async (path) => (await call('GET', path)).data;
+export const jobPath = (id, rest = '') => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
+export const datasetPath = (name, rest = '') => `/v1/datasets/${encodeURIComponent(name)}${rest}`;
+export const deploymentPath = (name, rest = '') => `/v1/deployments/${encodeURIComponent(name)}${rest}`;
+
+// fetch cannot report how much of a body has been sent; XMLHttpRequest can.
+export function upload(path, file, onProgress) {
+  return new Promise((resolve, reject) => {
+    const x = new XMLHttpRequest();
+    const body = () => { try { return JSON.parse(x.responseText); } catch { return null; } };
+    x.open('PUT', path);
+    x.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
+    x.onload = () => (x.status < 300 ? resolve(body()) : reject(new Problem(x.status, body(), `PUT ${path}: ${x.status}`)));
+    x.onerror = () => reject(new Problem(0, null, 'The upload was cut.'));
+    x.send(file);
+  });
+}
+
+// Server-sent events read by fetch (an EventSource could send no header): onEvent({type, data}), onState('live' | 'polling').
+// A cut stream is taken up again after the last id seen; while it is down the caller polls. A stream that has been silent for two
+// of the daemon's heartbeats is taken for dead.
+export function events(path, onEvent, onState) {
+  const silence = 40000;
+  let last = '', wait = 2000, closed = false, abort;
+
+  async function read() {
+    abort = new AbortController();
+    let timer;
+    const alive = () => { clearTimeout(timer); timer = setTimeout(() => abort.abort(), silence); };
+    alive();
+    try {
+      const response = await fetch(path, { headers: { Accept: 'text/event-stream', ...(last && { 'Last-Event-ID': last }) }, signal: abort.signal, cache: 'no-store' });
+      if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);
+      onState('live');
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = '';
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        alive();
+        text += value.replace(/\r\n?/g, '\n');
+        let end;
+        while ((end = text.indexOf('\n\n')) >= 0) {
+          message(text.slice(0, end));
+          text = text.slice(end + 2);
+        }
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  function message(block) {
+    let type = 'message';
+    const data = [];
+    for (const line of block.split('\n')) {
+      const colon = line.indexOf(':');
+      if (colon === 0) continue;
+      const field = colon < 0 ? line : line.slice(0, colon);
+      const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
+      if (field === 'id') last = value;
+      else if (field === 'event') type = value;
+      else if (field === 'data') data.push(value);
+      else if (field === 'retry' && /^\d+$/.test(value)) wait = Math.min(Number(value), 10000);
+    }
+    if (!data.length && type !== 'reset') return;
+    let parsed = null;
+    try { parsed = JSON.parse(data.join('\n')); } catch { /* an event without JSON still says that something changed */ }
+    onEvent({ type, data: parsed ?? {} });
+  }
+
+  (async () => {
+    while (!closed) {
+      try { await read(); } catch { /* taken up again below */ }
+      if (closed) return;
+      onState('polling');
+      await new Promise((resume) => setTimeout(resume, wait));
+    }
+  })();
+  return () => { closed = true; abort?.abort(); };
+}
