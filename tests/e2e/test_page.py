@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+"""The dashboard in a real browser on a live daemon: what a visitor does first, by mouse. WASD_ARTIFACTS names a folder for screenshots."""
+import os
+
+from lib import Daemon, Skip, case, check, directory, equal, finish, noise_png
+from webdriver import Browser
+
+STATE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state"
+CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent === arguments[1] && !n.hidden && !n.disabled); b?.click(); return !!b"
+
+
+def shot(browser, name):
+    if where := os.environ.get("WASD_ARTIFACTS"):
+        os.makedirs(where, exist_ok=True)
+        browser.screenshot(os.path.join(where, name + ".png"))
+
+
+def tour(d, b):
+    quiet = lambda: equal(b.console(), [], "messages in the browser's console")
+
+    with case("page: opens empty, without a message in the console"):
+        b.open(f"http://127.0.0.1:{d.port}/")
+        b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
+        check(b.run("return !document.querySelector('#start').hidden && !document.querySelector('#jobs-empty').hidden"), "the empty page says what to do")
+        quiet()
+        shot(b, "empty")
+
+    with case("page: a data set is made by a click and shown with its images"):
+        b.click("#make-glyphs")
+        b.wait("return document.querySelector('.dataset .badge')?.dataset.state === 'ready'", "the data set as ready", 120)
+        b.wait("const i = [...document.querySelectorAll('.strip img')]; return i.length > 3 && i.every((n) => n.complete && n.naturalWidth > 0)", "the previews")
+        equal(d.client.get("/v1/datasets/glyphs").json["state"], "ready")
+
+    with case("page: a job is submitted by the form and appears at once"):
+        b.click("#new-job")
+        b.wait("return document.querySelector('#job-dialog').open", "the form")
+        b.run("""const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.was.value = 'on';
+                 f.epochs.value = 4; f.batch.value = 32; f.name.value = 'from-the-page'; f.arch.dispatchEvent(new Event('change'))""")
+        shot(b, "form")
+        b.click("#job-form [type=submit]")
+        b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
+        jobs = d.client.get("/v1/jobs").json["items"]
+        equal([j["name"] for j in jobs], ["from-the-page"])
+
+    with case("page: a refused submission names the field"):
+        b.click("#new-job")
+        b.run("const f = document.querySelector('#job-form').elements; f.name.value = 'Not A Name!'; f.lr.value = 0.01")
+        b.click("#job-form [type=submit]")
+        b.wait("const e = document.querySelector('#job-error'); return !e.hidden && /name/.test(e.textContent)", "the refusal")
+        b.click("#job-close")
+        b.console()                                   # the browser itself logs the refused request
+
+    with case("page: live curves of both modes"):
+        b.wait("return document.querySelectorAll('.plot canvas').length >= 2 && [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 1)", "the first point", 120)
+        b.wait(STATE + " === 'completed'", "the end of the job", 180)
+        b.wait("return [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 4)", "four epochs in both charts")
+        job = d.client.get("/v1/jobs").json["items"][0]["id"]
+        want = d.series(job)["val_acc_dom"][4]
+        shown = b.run("return document.querySelector('#chart-acc .key[data-color=\"--dom\"] output').textContent")
+        equal(shown, f"{100 * want:.1f} %", "the legend's DOM accuracy")
+        drawn = b.run("""return [...document.querySelectorAll('.plot canvas')].some((c) => c.width && [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].some((v) => v > 0))""")
+        check(drawn, "something is drawn on the charts' canvases")
+        quiet()
+
+    with case("page: the best checkpoint is deployed by a click"):
+        check(b.run(CLICK, "#run-do button", "Deploy best"), "the button Deploy best")
+        b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready'", "the live model", 60)
+        b.wait("return document.querySelector('.mode.aom input').checked && !document.querySelector('.mode.dom input').disabled", "its two modes")
+        equal(d.client.get("/v1/deployments/from-the-page/mode").json["mode"], "aom")
+
+    with case("page: an image of one's own is classified"):
+        image = os.path.join(directory(), "image.png")
+        with open(image, "wb") as f:
+            f.write(noise_png(3, 48))
+        b.type(".image-file", image)
+        b.wait("const r = document.querySelector('.result'); return !r.hidden && r.dataset.mode === 'aom' && r.querySelectorAll('.answers li').length === 5", "five classes")
+        check("generation 1" in b.run("return document.querySelector('.stamp').textContent"), "the answer's generation")
+
+    with case("page: the switch changes the live model and the answer follows"):
+        b.click(".mode.dom input")
+        b.wait("return document.querySelector('.generation').textContent === 'generation 2'", "generation 2")
+        b.wait("const r = document.querySelector('.result'); return r.dataset.mode === 'dom' && r.dataset.generation === '2'", "the same image in DOM")
+        now = d.client.get("/v1/deployments/from-the-page/mode").json
+        equal((now["mode"], now["generation"]), ("dom", 2), "what the server says")
+        shot(b, "live")
+
+    with case("page: a switch made elsewhere is shown without a reload"):
+        d.client.put("/v1/deployments/from-the-page/mode", {"mode": "aom"}, want=200)
+        b.wait("return document.querySelector('.mode.aom input').checked && document.querySelector('.generation').textContent === 'generation 3'", "generation 3")
+
+    with case("page: a test image of the data set is classified"):
+        check(b.run(CLICK, ".deployment button", "Random test image"), "the button")
+        b.wait("return /test image/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
+        quiet()
+
+    with case("page: names from outside are text, never markup"):
+        d.client.post("/v1/jobs", {"name": "plain", "note": "<img src=x onerror=alert(1)>", "dataset": "glyphs", "model": {"arch": "lenet"}, "train": {"epochs": 1}}, want=201)
+        b.wait("return document.querySelectorAll('#jobs-table tbody tr').length === 2", "the second job")
+        equal(b.run("return document.querySelectorAll('img:not(.strip img)').length"), 0)
+
+    with case("page: fits a telephone, in the dark"):
+        b.call("POST", b.session + "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}})
+        b.size(375, 800)
+        b.wait("return document.documentElement.clientWidth === 375", "the narrow page")
+        check(b.run("return document.documentElement.scrollWidth <= 375"), "no sideways scrolling")
+        shot(b, "telephone")
+        quiet()
+
+    with case("page: every field and button has a name"):
+        nameless = b.run("""return [...document.querySelectorAll('button, input, select, meter:not([aria-hidden]), progress')].filter((n) =>
+            !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length || n.closest('label'))).map((n) => n.outerHTML)""")
+        equal(nameless, [])
+
+
+try:
+    browser = Browser()
+except Skip as why:
+    print(f"skip page: {why}")
+else:
+    with browser, Daemon() as daemon:
+        tour(daemon, browser)
+finish()

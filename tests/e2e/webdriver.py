@@ -1,0 +1,94 @@
+"""The part of W3C WebDriver that the page's test needs, spoken to chromedriver over plain HTTP."""
+import base64, http.client, json, os, shutil, subprocess, tempfile, time
+
+from lib import PATIENCE, Skip, check, directory
+
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+class Browser:
+    def __init__(self, width=1360, height=1000):
+        chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+        if not chromium or not driver:
+            raise Skip("chromium and chromium-driver are not installed")
+        self.session, self.home = None, tempfile.mkdtemp(dir=directory())
+        self.driver = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                       env=dict(os.environ, HOME=self.home), start_new_session=True)
+        try:
+            for line in self.driver.stdout:
+                if "on port" in line:
+                    self.port = int(line.rstrip(".\n").rsplit(" ", 1)[1])
+                    break
+            else:
+                raise Skip("chromedriver does not start here")
+            options = {"binary": chromium, "args": FLAGS + [f"--user-data-dir={self.home}/profile", f"--window-size={width},{height}"]}
+            made = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}})
+            self.session = "/session/" + made["sessionId"]
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, method, path, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            c.request(method, path, json.dumps(body if body is not None else {}) if method == "POST" else None, {"Content-Type": "application/json"})
+            value = json.loads(c.getresponse().read())["value"]
+        finally:
+            c.close()
+        if isinstance(value, dict) and "error" in value and "stacktrace" in value:
+            raise AssertionError(f"WebDriver {path}: {value['error']}: {value['message']}")
+        return value
+
+    def open(self, url):
+        self.call("POST", self.session + "/url", {"url": url})
+
+    def run(self, script, *args):
+        return self.call("POST", self.session + "/execute/sync", {"script": script, "args": list(args)})
+
+    def find(self, css):
+        return self.call("POST", self.session + "/element", {"using": "css selector", "value": css})[ELEMENT]
+
+    def click(self, css):
+        self.call("POST", f"{self.session}/element/{self.find(css)}/click")
+
+    def type(self, css, text):
+        self.call("POST", f"{self.session}/element/{self.find(css)}/value", {"text": text})
+
+    def size(self, width, height):
+        """Sets the size of the page itself; a window cannot be as narrow as a phone."""
+        self.call("POST", self.session + "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride",
+                  "params": {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}})
+
+    def wait(self, script, what, timeout=60):
+        """Until the script returns something true, which is given back. The page is asked again every tenth of a second."""
+        end = time.monotonic() + timeout * PATIENCE
+        while True:
+            value = self.run(script)
+            if value:
+                return value
+            check(time.monotonic() < end, f"the page did not show {what}; console: {self.console()}")
+            time.sleep(0.1)
+
+    def console(self):
+        return [entry["message"] for entry in self.call("POST", self.session + "/se/log", {"type": "browser"}) if entry["level"] in ("SEVERE", "WARNING")]
+
+    def screenshot(self, path):
+        data = self.call("POST", self.session + "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})["data"]
+        with open(path, "wb") as f:
+            f.write(base64.b64decode(data))
+
+    def close(self):
+        try:
+            if self.session:
+                self.call("DELETE", self.session)
+        finally:
+            self.driver.terminate()
+            self.driver.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
