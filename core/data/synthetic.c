@@ -9,6 +9,11 @@
 
 static const struct synthetic *const table[] = { &synthetic_glyphs };
 
+const char *wasd_synthetic_at(int i)
+{
+	return i >= 0 && i < (int)(sizeof table / sizeof *table) ? table[i]->name : NULL;
+}
+
 static const struct synthetic *find(const char *kind)
 {
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)

@@ -3,14 +3,6 @@
  * of the head. The published network does not augment it; a job may. */
 #include "models/models.h"
 
-static bool shape_ok(struct wasd_shape in, struct wasd_err *err)
-{
-	if (in.h == in.w && (in.h == 28 || in.h == 32))
-		return true;
-	wasd_fail_at(err, WASD_EINVAL, "/dataset", "lenet takes images of 28x28 or 32x32, not %dx%d", in.h, in.w);
-	return false;
-}
-
 static wasd_node conv_pool(struct wasd_graph *g, wasd_node x, const char *name, int out, int padding)
 {
 	x = wasd_graph_conv(g, x, name, out, 5, 1, padding, 1, true);
@@ -41,5 +33,5 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_lenet = {
 	.name = "lenet", .summary = "LeNet-5: two 5x5 convolutions, three linear layers; 28x28 or 32x32",
-	.paper_was = paper_was, .min_side = 28, .shape_ok = shape_ok, .build = build,
+	.paper_was = paper_was, .min_side = 28, .sides = { 28, 32 }, .build = build,
 };

@@ -88,7 +88,16 @@ static enum wasd_status check_input(const struct wasd_arch *a, struct wasd_shape
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %d to %d pixels a side, not %dx%d", a->name, a->min_side, MAX_SIDE, in.h, in.w);
 	if (classes < 2 || classes > MAX_CLASSES)
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%d classes: a classifier needs 2 to %d", classes, MAX_CLASSES);
-	return !a->shape_ok || a->shape_ok(in, err) ? WASD_OK : WASD_EINVAL;
+	char list[48] = "";
+	size_t n = 0;
+	for (int i = 0; a->sides[i] && n < sizeof list; i++) {
+		if (in.h == a->sides[i] && in.w == in.h)
+			return WASD_OK;
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%dx%d", i ? " or " : "", a->sides[i], a->sides[i]);
+	}
+	if (n)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %s, not %dx%d", a->name, list, in.h, in.w);
+	return WASD_OK;
 }
 
 enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,

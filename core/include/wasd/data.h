@@ -58,6 +58,10 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 enum wasd_status wasd_synthetic(const char *kind, size_t n_train, size_t n_test, uint64_t seed, const char *out_path,
                                 const struct wasd_ingest_opts *o, struct wasd_ingest_info *info, struct wasd_err *err);
 
+/* Names of the formats that ingest recognises and of the synthetic kinds, NULL after the last. */
+const char *wasd_ingest_format_at(int i);
+const char *wasd_synthetic_at(int i);
+
 /* ---- decoding one image (ingest and inference) ----------------------------------------------------- */
 
 /* PNG or JPEG bytes -> (channels,h,w) u8, fresh block for wasd_free. channels 1 or 3 (grey is replicated, colour is weighted to

@@ -16,7 +16,7 @@ struct wasd_arch {
 	/* JSON text of the authors' own "was" object for these option values, or "false" (LeNet). */
 	const char *(*paper_was)(const int *options);
 	int min_side;                         /* smallest H and W that the network takes */
-	bool (*shape_ok)(struct wasd_shape in, struct wasd_err *err);   /* NULL: any 1 or 3 channels, H and W >= min_side */
+	int sides[4];                         /* only these, H = W (ends at 0); empty: any H and W >= min_side. Channels: 1 or 3 */
 	/* Adds the nodes to g and calls wasd_graph_finish. options: one value for each row of `options`. */
 	enum wasd_status (*build)(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err);
 };
