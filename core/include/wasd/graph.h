@@ -106,7 +106,7 @@ void wasd_exec_destroy(struct wasd_exec *e);
 enum wasd_bn { WASD_BN_BATCH /* batch statistics */, WASD_BN_SET /* a stored set */ };
 struct wasd_pass {
 	int n;                            /* images in this pass, 1..batch */
-	const struct wasd_draw *draw;     /* shadow weights of this pass; NULL = plain weights (AOM) */
+	const struct wasd_draw *draw;     /* shadow weights of this pass; NULL = plain weights (AOM). Unchanged until backward is done */
 	enum wasd_bn bn;
 	enum wasd_stats_set set;          /* read with WASD_BN_SET; with WASD_BN_BATCH and update: where running values go */
 	bool update;                      /* fold batch statistics into `set`: running += momentum*(value-running), unbiased variance */

@@ -1,0 +1,36 @@
+/* backend/backend.h - what computes: one file per backend plus a row in table.c.
+ *
+ * A backend owns the layout of activations. It says how many bytes a tensor takes and how images come in and out; between the two ends
+ * nothing else touches the data but the kernels that it lists and, when its layout is one of planes, the layers' own kernels.
+ */
+#ifndef BACKEND_BACKEND_H
+#define BACKEND_BACKEND_H
+
+#include "layers/layer.h"
+
+struct backend_kernel { const char *op; const struct layer_kernel *kernel; };
+
+struct backend {
+	const char *name, *summary;
+	/* Called for every exec; checks that the library underneath can be trusted. */
+	enum wasd_status (*open)(struct wasd_err *err);                 /* NULL: nothing to check */
+	/* Strides and bytes of t for n images. Called with the largest batch when planning, and again whenever a pass has another n. */
+	void (*layout)(struct tensor *t, int n);
+	void (*import)(const struct tensor *t, int n, const real *nchw);
+	void (*export)(const struct tensor *t, int n, real *nchw);
+	const struct backend_kernel *kernels;   /* ended by op NULL; an operation that is missing uses its layer's kernel */
+	bool plain;                             /* kernels know no fused residual or activation, nothing in place, and want every tensor of the pass kept */
+};
+
+const struct backend *backend_at(int i);                                /* table.c; NULL after the last */
+const struct backend *backend_find(const char *name);                   /* NULL when there is no such row; name NULL = the first */
+const struct layer_kernel *backend_kernel_of(const struct backend *b, const struct layer *l);
+
+/* For plane layouts. */
+void planes_import(const struct tensor *t, int n, const real *nchw);
+void planes_export(const struct tensor *t, int n, real *nchw);
+
+/* Depthwise convolution (one input channel per group) in plane layouts, used where a matrix product would be one row high. */
+extern const struct layer_kernel depthwise_kernel;
+
+#endif

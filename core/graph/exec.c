@@ -1,0 +1,347 @@
+/* graph/exec.c - running a plan: weights of the pass, forward, loss, backward.
+ *
+ * The weight chain is called here and nowhere else. For an augmentable convolution with a transform in the pass's draw, its step gets the compact
+ * live kernel (alpha * T(PW), dead taps cut off) with the padding that follows, and its weight gradient goes to a buffer of the same compact
+ * shape, which the chain pulls back into the master's gradient and alpha's. Every other step reads and writes the master blocks themselves. */
+#include "graph/internal.h"
+
+#include <string.h>
+#include <time.h>
+
+enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
+
+struct shadow {                                          /* one augmentable convolution */
+	struct chain_param param;
+	const struct wasd_transform *t;                  /* of the last forward; NULL = plain */
+	real *buf;                                       /* compact effective weights */
+};
+
+struct wasd_exec {
+	struct wasd_model *model;
+	const struct backend *backend;
+	struct wasd_exec_opts opts;
+	struct plan plan;
+	struct run run;
+	int threads, n;                                  /* team at planning; images that the tensors are laid out for */
+	struct shadow *shadow;                           /* per augmentable convolution */
+	real *shadow_block, *dsw;                        /* all compact kernels; one compact gradient */
+	size_t shadow_bytes;
+	real *logits, *dlogits;                          /* (batch, classes) */
+	enum exec_state state;
+	uint64_t ns[WASD_PHASES];
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Adds the time since *from to a phase and starts the next. */
+static void charge(struct wasd_exec *e, enum wasd_phase p, uint64_t *from)
+{
+	uint64_t t = now_ns();
+	e->ns[p] += t - *from;
+	*from = t;
+}
+
+/* ---- create --------------------------------------------------------------------------------------------- */
+
+static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err)
+{
+	const struct wasd_graph *g = e->model->graph;
+	size_t total = 0, largest = 0;
+	if (!g->n_augs)
+		return WASD_OK;
+	for (int i = 0; i < g->n_augs; i++) {
+		size_t n = (g->params[g->nodes[g->augs[i].conv].weight].count + 15) / 16 * 16;
+		total += n;
+		largest = n > largest ? n : largest;
+	}
+	e->shadow_bytes = (total + (e->opts.training ? largest : 0)) * sizeof(real);
+	e->shadow = wasd_calloc((size_t)g->n_augs, sizeof *e->shadow);
+	e->shadow_block = tensor_alloc(e->shadow_bytes);
+	if (!e->shadow || !e->shadow_block)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu bytes of effective weights", e->shadow_bytes);
+	real *at = e->shadow_block;
+	for (int i = 0; i < g->n_augs; i++) {
+		const struct aug *a = &g->augs[i];
+		const struct param *w = &g->params[g->nodes[a->conv].weight];
+		struct chain_param *c = &e->shadow[i].param;
+		c->pw = e->model->master + w->offset;
+		c->dpw = e->opts.training ? e->model->grad + w->offset : NULL;
+		c->k = g->nodes[a->conv].kh;
+		c->rows = w->count / (size_t)(c->k * c->k);
+		e->shadow[i].buf = at;
+		at += (w->count + 15) / 16 * 16;
+	}
+	e->dsw = at;
+	return WASD_OK;
+}
+
+static void bind_params(struct wasd_exec *e)
+{
+	const struct wasd_graph *g = e->model->graph;
+	real *grad = e->model->grad;
+	for (int i = 0; i < e->plan.n_steps; i++) {
+		struct step *s = &e->plan.steps[i];
+		const struct node *n = s->node;
+		s->weight = n->weight >= 0 ? e->model->master + g->params[n->weight].offset : NULL;
+		s->bias = n->bias >= 0 ? e->model->master + g->params[n->bias].offset : NULL;
+		s->dweight = grad && n->weight >= 0 ? grad + g->params[n->weight].offset : NULL;
+		s->dbias = grad && n->bias >= 0 ? grad + g->params[n->bias].offset : NULL;
+		s->kh = n->kh;
+		s->kw = n->kw;
+		s->pad_top = n->pad_top;
+		s->pad_left = n->pad_left;
+		s->eps = n->eps;
+		s->momentum = n->momentum;
+	}
+}
+
+static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_err *err)
+{
+	if (o->batch < 1 || o->batch > 65536)
+		return wasd_fail(err, WASD_EINVAL, "batch %d is not within 1..65536", o->batch);
+	size_t worst = 0;
+	for (int i = 0; i < m->graph->n_nodes; i++) {
+		size_t c = wasd_shape_count(m->graph->nodes[i].shape);
+		worst = c > worst ? c : worst;
+	}
+	/* Columns of a matrix product and indices of a plane are ints. */
+	if (worst * (size_t)o->batch > 0x7fffffff)
+		return wasd_fail(err, WASD_ETOOBIG, "batch %d makes an activation of more than 2^31 values", o->batch);
+	return WASD_OK;
+}
+
+enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err)
+{
+	const struct backend *b = backend_find(o->backend);
+	if (!b)
+		return wasd_fail(err, WASD_ENOTFOUND, "there is no backend \"%s\"", o->backend);
+	enum wasd_status s = check_opts(m, o, err);
+	if (s || (b->open && (s = b->open(err))))
+		return s;
+	struct wasd_exec *e = wasd_calloc(1, sizeof *e);
+	if (!e)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
+	e->model = m;
+	e->backend = b;
+	e->opts = *o;
+	e->threads = wasd_threads();
+	e->n = o->batch;
+	if (o->training && !m->grad && !(m->grad = tensor_alloc(m->graph->param_count * sizeof(real)))) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for the gradients of %zu parameters", m->graph->param_count);
+		goto fail;
+	}
+	size_t logits = (size_t)o->batch * (size_t)wasd_graph_classes(m->graph) * sizeof(real);
+	if (!(e->logits = tensor_alloc(logits)) || (o->training && !(e->dlogits = tensor_alloc(logits)))) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for the logits");
+		goto fail;
+	}
+	if ((s = plan_create(m->graph, b, o, e->threads, &e->plan, err)) || (s = shadows_create(e, err)))
+		goto fail;
+	bind_params(e);
+	*out = e;
+	return WASD_OK;
+fail:
+	wasd_exec_destroy(e);
+	return s;
+}
+
+void wasd_exec_destroy(struct wasd_exec *e)
+{
+	if (!e)
+		return;
+	plan_done(&e->plan);
+	wasd_free(e->shadow);
+	tensor_free(e->shadow_block);
+	tensor_free(e->logits);
+	tensor_free(e->dlogits);
+	wasd_free(e);
+}
+
+size_t wasd_exec_bytes(const struct wasd_exec *e)
+{
+	size_t logits = (size_t)e->opts.batch * (size_t)wasd_graph_classes(e->model->graph) * sizeof(real);
+	return e->plan.bytes + e->shadow_bytes + (e->dlogits ? 2 : 1) * logits;
+}
+
+/* ---- forward ---------------------------------------------------------------------------------------------- */
+
+static enum wasd_status check_draw(const struct wasd_exec *e, const struct wasd_draw *d, struct wasd_err *err)
+{
+	const struct wasd_graph *g = e->model->graph;
+	for (int i = 0; d && i < d->n; i++) {
+		int a = d->layer[i].aug;
+		const struct wasd_transform *t = &d->layer[i].t;
+		if (a < 0 || a >= g->n_augs)
+			return wasd_fail(err, WASD_EINVAL, "the draw names augmentable layer %d of %d", a, g->n_augs);
+		if (t->k != g->nodes[g->augs[a].conv].kh)
+			return wasd_fail(err, WASD_EINVAL, "%s: the draw's transform is for %dx%d kernels", g->nodes[g->augs[a].conv].name, t->k, t->k);
+	}
+	return WASD_OK;
+}
+
+/* Effective weights of every augmentable convolution, and the steps that read them. */
+static void set_weights(struct wasd_exec *e, const struct wasd_draw *d)
+{
+	const struct wasd_graph *g = e->model->graph;
+	for (int i = 0; i < e->plan.n_steps; i++) {
+		struct step *s = &e->plan.steps[i];
+		if (s->node->aug < 0)
+			continue;
+		const struct aug *a = &g->augs[s->node->aug];
+		struct shadow *sh = &e->shadow[s->node->aug];
+		const struct wasd_draw_layer *l = d ? wasd_draw_find(d, s->node->aug) : NULL;
+		struct wasd_effective w;
+		size_t alpha = l && !l->alpha_one && a->alpha_param >= 0 ? g->params[a->alpha_param].offset + (size_t)a->alpha_index : SIZE_MAX;
+		sh->t = l ? &l->t : NULL;
+		sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
+		sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
+		chain_forward(&sh->param, sh->t, sh->buf, &w);
+		s->weight = w.data;
+		s->kh = w.live.h;
+		s->kw = w.live.h ? w.live.w : 0;
+		s->pad_top = s->node->pad_top - w.live.y;
+		s->pad_left = s->node->pad_left - w.live.x;
+		s->dweight = sh->t ? e->dsw : sh->param.dpw;
+	}
+}
+
+static void set_statistics(struct wasd_exec *e, enum wasd_stats_set set)
+{
+	for (int i = 0; i < e->plan.n_steps; i++) {
+		struct step *s = &e->plan.steps[i];
+		if (s->node->stats < 0)
+			continue;
+		const struct stats *st = &e->model->graph->stats[s->node->stats];
+		s->mean = e->model->stats[set] + st->offset;
+		s->var = s->mean + st->channels;
+	}
+}
+
+static void set_images(struct wasd_exec *e, int n)
+{
+	for (int i = 0; n != e->n && i < e->model->graph->n_nodes; i++) {
+		e->backend->layout(&e->plan.value[i], n);
+		e->backend->layout(&e->plan.grad[i], n);
+	}
+	e->n = n;
+}
+
+enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err)
+{
+	uint64_t t = now_ns();
+	if (p->n < 1 || p->n > e->opts.batch)
+		return wasd_fail(err, WASD_EINVAL, "%d images in a pass planned for 1..%d", p->n, e->opts.batch);
+	if ((int)p->set < 0 || p->set >= WASD_STATS_SETS || !(p->momentum >= 0 && p->momentum <= 1))
+		return wasd_fail(err, WASD_EINVAL, "statistics set %d, momentum %g", (int)p->set, p->momentum);
+	if (wasd_threads() != e->threads)
+		return wasd_fail(err, WASD_ESTATE, "planned for %d threads, the team has %d", e->threads, wasd_threads());
+	enum wasd_status s = check_draw(e, p->draw, err);
+	if (s)
+		return s;
+	e->run = (struct run){ .n = p->n, .bn = p->bn, .update = p->update && p->bn == WASD_BN_BATCH, .momentum = p->momentum, .training = e->opts.training,
+	                       .dropout = p->dropout, .dropping = p->dropout != NULL, .scratch = e->plan.scratch, .threads = e->threads };
+	set_images(e, p->n);
+	set_statistics(e, p->set);
+	set_weights(e, p->draw);
+	charge(e, WASD_PHASE_WEIGHTS, &t);
+	e->backend->import(&e->plan.value[0], p->n, x);
+	charge(e, WASD_PHASE_OTHER, &t);
+	for (int i = 0; i < e->plan.n_steps; i++) {
+		struct step *st = &e->plan.steps[i];
+		st->kernel->forward(st, &e->run);
+		charge(e, st->node->layer->phase_fwd, &t);
+	}
+	e->backend->export(&e->plan.value[e->model->graph->output], p->n, e->logits);
+	charge(e, WASD_PHASE_OTHER, &t);
+	e->run.dropout = NULL;
+	e->state = FORWARD_DONE;
+	return WASD_OK;
+}
+
+const real *wasd_exec_logits(struct wasd_exec *e)
+{
+	return e->logits;
+}
+
+enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err)
+{
+	uint64_t t = now_ns();
+	const struct wasd_graph *g = e->model->graph;
+	if (e->state == IDLE)
+		return wasd_fail(err, WASD_ESTATE, "a loss needs a forward pass first");
+	double l;
+	int hits;
+	enum wasd_status s = loss_softmax_xent(e->logits, y, e->run.n, wasd_graph_classes(g), smoothing, &l, &hits, e->dlogits, err);
+	if (s)
+		return s;
+	if (e->dlogits && e->plan.grad[g->output].data) {
+		e->backend->import(&e->plan.grad[g->output], e->run.n, e->dlogits);
+		e->state = LOSS_DONE;
+	}
+	*loss = l;
+	if (correct)
+		*correct = hits;
+	charge(e, WASD_PHASE_OTHER, &t);
+	return WASD_OK;
+}
+
+/* ---- backward ----------------------------------------------------------------------------------------------- */
+
+enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
+{
+	uint64_t t = now_ns();
+	if (!e->opts.training || e->state != LOSS_DONE)
+		return wasd_fail(err, WASD_ESTATE, e->opts.training ? "a backward pass needs a forward pass and its loss first" : "the plan has no backward pass");
+	for (int i = e->plan.n_steps - 1; i >= 0; i--) {
+		struct step *s = &e->plan.steps[i];
+		if (!s->dy)
+			continue;
+		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].t ? &e->shadow[s->node->aug] : NULL;
+		if (sh) {
+			memset(e->dsw, 0, sh->param.rows * (size_t)(s->kh * s->kw) * sizeof(real));
+			charge(e, WASD_PHASE_WEIGHTS, &t);
+		}
+		s->kernel->backward(s, &e->run);
+		charge(e, s->node->layer->phase_bwd, &t);
+		if (sh) {
+			chain_backward(&sh->param, sh->t, e->dsw);
+			charge(e, WASD_PHASE_WEIGHTS, &t);
+		}
+	}
+	e->state = IDLE;
+	return WASD_OK;
+}
+
+enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err)
+{
+	if (!e->opts.keep_all)
+		return wasd_fail(err, WASD_ESTATE, "activations are kept only by a plan with keep_all");
+	if (i < 0 || i >= e->model->graph->n_nodes || !e->plan.value[i].data)
+		return wasd_fail(err, WASD_EINVAL, "node %d is not computed by this plan", i);
+	e->backend->export(&e->plan.value[i], e->run.n, out);
+	return WASD_OK;
+}
+
+/* ---- profile --------------------------------------------------------------------------------------------------- */
+
+const char *wasd_phase_name(enum wasd_phase p)
+{
+	static const char *const names[WASD_PHASES] = {
+		[WASD_PHASE_CONV_FWD] = "conv_fwd", [WASD_PHASE_CONV_BWD] = "conv_bwd", [WASD_PHASE_BATCHNORM] = "batchnorm",
+		[WASD_PHASE_LINEAR] = "linear", [WASD_PHASE_WEIGHTS] = "weights", [WASD_PHASE_OTHER] = "other",
+	};
+	return names[p];
+}
+
+void wasd_exec_profile(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset)
+{
+	if (ns)
+		memcpy(ns, e->ns, sizeof e->ns);
+	if (reset)
+		memset(e->ns, 0, sizeof e->ns);
+}

@@ -1,0 +1,61 @@
+/* graph/internal.h - what build, model, plan and exec share. */
+#ifndef GRAPH_INTERNAL_H
+#define GRAPH_INTERNAL_H
+
+#include "backend/backend.h"
+#include "layers/layer.h"
+#include "weights/chain.h"
+
+#include <stdatomic.h>
+
+enum param_init { PARAM_UNIT = WASD_INIT_UNIT, PARAM_ONE = WASD_INIT_ONE, PARAM_ZERO = WASD_INIT_ZERO, PARAM_FAN_IN };
+
+struct param {
+	char *name;
+	int dims[4], ndims;
+	size_t count, offset;
+	enum param_init init;
+	int fan_in;
+};
+
+struct stats { char *name; int channels; size_t offset; double eps, momentum; };     /* mean at offset, variance right behind */
+struct aug { wasd_node conv; char *alpha_name; int alpha_param, alpha_index; };
+
+struct wasd_graph {
+	atomic_int refs;
+	struct node *nodes; int n_nodes, cap_nodes;
+	struct param *params; int n_params, cap_params;
+	struct stats *stats; int n_stats, cap_stats;
+	struct aug *augs; int n_augs, cap_augs;
+	size_t param_count, stats_count;
+	wasd_node output;                                /* -1 until finished */
+	enum wasd_status status;                         /* first failed call */
+	struct wasd_err err;
+};
+
+struct wasd_model {
+	struct wasd_graph *graph;
+	real *master, *grad, *stats[WASD_STATS_SETS];
+};
+
+/* An allocation of the plan: `bytes` needed from time `first` to time `last`. */
+struct slot { size_t bytes, at; int first, last; };
+
+/* Times of a plan with S steps: step i runs forward at i, the loss at S, step i backward at 2S - i. */
+struct plan {
+	struct step *steps; int n_steps;
+	struct tensor *value, *grad;                     /* per node: output and its gradient; data NULL = not in this plan */
+	int *value_slot, *grad_slot;                     /* per node, -1 = none */
+	int *step_of;                                    /* per node: the step that makes it, -1 = none (dead or fused away) */
+	struct slot *slots; int n_slots;
+	int *saved_slot;                                 /* per step */
+	struct tensor **pointers; bool *flags;           /* what the steps' x, dx, dx_add point into */
+	char *block;                                     /* all of it; then scratch */
+	size_t bytes;
+	void *scratch;
+};
+
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o, int threads, struct plan *p, struct wasd_err *err);
+void plan_done(struct plan *p);
+
+#endif

@@ -1,0 +1,77 @@
+/* graph/model.c - a graph with values. */
+#include "graph/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Framework defaults: weights and biases of convolutions and linear layers U(-b, b), b = 1/sqrt(fan_in). One stream for all, in order. */
+static void init_params(struct wasd_model *m, uint64_t seed)
+{
+	struct wasd_rng r;
+	wasd_rng_init(&r, seed, "init", 0, 0);
+	for (int i = 0; i < m->graph->n_params; i++) {
+		const struct param *p = &m->graph->params[i];
+		double bound = p->fan_in > 0 ? 1 / sqrt(p->fan_in) : 0;
+		for (size_t k = 0; k < p->count; k++) {
+			double v = 0;
+			switch (p->init) {
+			case PARAM_UNIT: v = wasd_rng_uniform(&r); break;
+			case PARAM_ONE: v = 1; break;
+			case PARAM_ZERO: break;
+			case PARAM_FAN_IN: v = wasd_rng_between(&r, -bound, bound); break;
+			}
+			m->master[p->offset + k] = (real)v;
+		}
+	}
+}
+
+enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct wasd_model **out, struct wasd_err *err)
+{
+	if (g->output < 0)
+		return wasd_fail(err, WASD_ESTATE, "the graph is not finished");
+	struct wasd_model *m = wasd_calloc(1, sizeof *m);
+	if (!m)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the model");
+	atomic_fetch_add(&g->refs, 1);
+	m->graph = g;
+	m->master = tensor_alloc(g->param_count * sizeof(real));
+	bool ok = m->master != NULL;
+	for (int s = 0; s < WASD_STATS_SETS; s++) {
+		m->stats[s] = tensor_alloc(g->stats_count * sizeof(real));
+		ok &= m->stats[s] != NULL;
+	}
+	if (!ok) {
+		wasd_model_destroy(m);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu parameters", g->param_count);
+	}
+	init_params(m, seed);
+	for (int s = 0; s < WASD_STATS_SETS; s++)
+		for (int i = 0; i < g->n_stats; i++)
+			for (int c = 0; c < g->stats[i].channels; c++)
+				m->stats[s][g->stats[i].offset + (size_t)(g->stats[i].channels + c)] = 1;
+	*out = m;
+	return WASD_OK;
+}
+
+void wasd_model_destroy(struct wasd_model *m)
+{
+	if (!m)
+		return;
+	for (int s = 0; s < WASD_STATS_SETS; s++)
+		tensor_free(m->stats[s]);
+	tensor_free(m->master);
+	tensor_free(m->grad);
+	wasd_graph_destroy(m->graph);
+	wasd_free(m);
+}
+
+const struct wasd_graph *wasd_model_graph(const struct wasd_model *m) { return m->graph; }
+real *wasd_model_master(struct wasd_model *m) { return m->master; }
+real *wasd_model_grad(struct wasd_model *m) { return m->grad; }
+real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set) { return m->stats[set]; }
+
+void wasd_model_grad_zero(struct wasd_model *m)
+{
+	if (m->grad)
+		memset(m->grad, 0, m->graph->param_count * sizeof(real));
+}

@@ -1,0 +1,377 @@
+/* graph/plan.c - from a graph to steps and memory.
+ *
+ * 1. Nodes that the output does not need are left out.
+ * 2. Fusion: a layer that can, takes over the add and the activation that follow it (y = act(op(x) + residual)), if nobody else reads what
+ *    lies between. The step stands where the last fused node stood, when every input is ready.
+ * 3. Gradients: for every value with a parameter above it. Walking back, the first writer of a gradient sets it, later ones add.
+ * 4. Memory: each value, gradient and saved piece is a slot with a first and a last time; step i runs forward at time i and backward at
+ *    2S-i. A step in place shares its input's slot, and one input's gradient may share the output gradient's. Slots are laid out, largest
+ *    first, at the lowest address where nothing overlaps in both time and space.
+ *
+ * Plain backends (the reference) and keep_all get no fusion; then values live to the end. */
+#include "graph/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN 64
+
+struct builder {
+	const struct wasd_graph *g;
+	const struct backend *b;
+	const struct wasd_exec_opts *o;
+	struct plan *p;
+	bool *live, *needs_grad, *written;
+	int *uses;                      /* readers of a value, the world outside counts for the output */
+	wasd_node *tail, *residual;     /* per head: last node of its chain, other operand of its add (-1) */
+	bool *inner;                    /* belongs to a chain without being its head */
+	int pointers;                   /* taken so far */
+};
+
+static int time_back(const struct plan *p, int step)
+{
+	return 2 * p->n_steps - step;
+}
+
+static void find_live(struct builder *b)
+{
+	const struct wasd_graph *g = b->g;
+	b->live[g->output] = true;
+	b->uses[g->output] = 1;
+	for (int i = g->n_nodes - 1; i >= 0; i--)
+		for (int k = 0; b->live[i] && k < g->nodes[i].n_in; k++) {
+			b->live[g->nodes[i].inputs[k]] = true;
+			b->uses[g->nodes[i].inputs[k]]++;
+		}
+}
+
+/* The only reader of node i, -1 when there are several or it is the output. */
+static wasd_node only_reader(const struct builder *b, wasd_node i)
+{
+	if (b->uses[i] != 1 || i == b->g->output)
+		return -1;
+	for (wasd_node r = i + 1; r < b->g->n_nodes; r++)
+		for (int k = 0; b->live[r] && k < b->g->nodes[r].n_in; k++)
+			if (b->g->nodes[r].inputs[k] == i)
+				return r;
+	return -1;
+}
+
+static void fuse_from(struct builder *b, wasd_node head)
+{
+	const struct node *nodes = b->g->nodes;
+	const struct layer *l = nodes[head].layer;
+	if (!b->live[head] || b->inner[head] || !(b->o->training ? l->fuses_training : l->fuses_inference))
+		return;
+	wasd_node next = only_reader(b, head);
+	if (next >= 0 && !l->is_add && nodes[next].layer->is_add && !b->inner[next]) {
+		b->residual[head] = nodes[next].inputs[nodes[next].inputs[0] == head];
+		b->tail[head] = next;
+		b->inner[next] = true;
+		next = only_reader(b, next);
+	}
+	if (next >= 0 && nodes[next].layer->is_act && !b->inner[next]) {
+		b->tail[head] = next;
+		b->inner[next] = true;
+	}
+}
+
+/* Of two layers that feed one add, the later one takes it: it would have to wait anyway. Adds that are left take their activation. */
+static void fuse(struct builder *b)
+{
+	if (b->o->keep_all || b->b->plain)
+		return;
+	for (int adds = 0; adds < 2; adds++)
+		for (wasd_node i = b->g->n_nodes - 1; i > 0; i--)
+			if (b->g->nodes[i].layer->is_add == (adds == 1))
+				fuse_from(b, i);
+}
+
+static enum act act_of_chain(const struct builder *b, wasd_node head)
+{
+	return b->tail[head] == head ? ACT_NONE : b->g->nodes[b->tail[head]].layer->is_act;
+}
+
+static void make_step(struct builder *b, wasd_node head)
+{
+	struct plan *p = b->p;
+	const struct node *n = &b->g->nodes[head];
+	wasd_node out = b->tail[head];
+	struct step *s = &p->steps[p->n_steps];
+	s->node = n;
+	s->kernel = backend_kernel_of(b->b, n->layer);
+	s->has_res = b->residual[head] >= 0;
+	s->n_in = n->n_in + s->has_res;
+	s->act = act_of_chain(b, head);
+	s->x = p->pointers + 2 * b->pointers;
+	s->dx = s->x + s->n_in;
+	s->dx_add = p->flags + b->pointers;
+	b->pointers += s->n_in;
+	s->y = &p->value[out];
+	p->step_of[out] = p->n_steps;
+	bool grads = n->weight >= 0;
+	for (int k = 0; k < s->n_in; k++) {
+		wasd_node in = k < n->n_in ? n->inputs[k] : b->residual[head];
+		s->x[k] = &p->value[in];
+		grads |= b->needs_grad[in];
+	}
+	b->needs_grad[out] = grads && b->o->training;
+	if (b->needs_grad[out])
+		s->dy = &p->grad[out];
+	p->n_steps++;
+}
+
+/* Steps in the order of the chains' last nodes. */
+static void make_steps(struct builder *b)
+{
+	for (wasd_node out = 1; out < b->g->n_nodes; out++) {
+		wasd_node head = out;
+		while (b->inner[head]) {
+			const struct node *n = &b->g->nodes[head];
+			wasd_node next = n->inputs[0];
+			if (n->layer->is_add && b->tail[next] != out)
+				next = n->inputs[1];
+			head = next;
+		}
+		if (b->live[out] && b->tail[head] == out)
+			make_step(b, head);
+	}
+	for (int i = b->p->n_steps - 1; i >= 0; i--) {
+		struct step *s = &b->p->steps[i];
+		for (int k = 0; s->dy && k < s->n_in; k++) {
+			wasd_node in = (wasd_node)(s->x[k] - b->p->value);
+			if (!b->needs_grad[in])
+				continue;
+			s->dx[k] = &b->p->grad[in];
+			s->dx_add[k] = b->written[in];
+			b->written[in] = true;
+		}
+	}
+}
+
+static int new_slot(struct plan *p, size_t bytes, int first, int last)
+{
+	p->slots[p->n_slots] = (struct slot){ (bytes + ALIGN - 1) / ALIGN * ALIGN, 0, first, last };
+	return p->n_slots++;
+}
+
+/* When the value of node v, made by step `made` (-1: the input), is read for the last time. */
+static int last_read(const struct builder *b, wasd_node v, int made)
+{
+	const struct plan *p = b->p;
+	int last = made < 0 ? 0 : made;
+	if (v == b->g->output)
+		last = p->n_steps;
+	if (b->o->keep_all || b->b->plain)
+		return time_back(p, -1);
+	for (int i = made + 1; i < p->n_steps; i++) {
+		const struct step *s = &p->steps[i];
+		for (int k = 0; k < s->n_in; k++) {
+			if (s->x[k] != &p->value[v])
+				continue;
+			unsigned keeps = s->node->layer->keeps ? s->node->layer->keeps(s->act, s->has_res) : 0;
+			int t = s->dy && k < s->node->n_in && (keeps & LAYER_KEEPS_X) ? time_back(p, i) : i;
+			last = t > last ? t : last;
+		}
+	}
+	if (made >= 0 && p->steps[made].dy) {
+		const struct step *s = &p->steps[made];
+		if (s->node->layer->keeps && (s->node->layer->keeps(s->act, s->has_res) & LAYER_KEEPS_Y) && time_back(p, made) > last)
+			last = time_back(p, made);
+	}
+	return last;
+}
+
+static void value_slots(struct builder *b)
+{
+	struct plan *p = b->p;
+	p->value_slot[0] = new_slot(p, p->value[0].bytes, 0, last_read(b, 0, -1));
+	for (int i = 0; i < p->n_steps; i++) {
+		struct step *s = &p->steps[i];
+		wasd_node out = (wasd_node)(s->y - p->value), in = (wasd_node)(s->x[0] - p->value);
+		int last = last_read(b, out, i);
+		struct slot *from = &p->slots[p->value_slot[in]];
+		if (s->node->layer->in_place && !b->o->keep_all && !b->b->plain && from->last == i && s->x[0]->bytes == s->y->bytes) {
+			p->value_slot[out] = p->value_slot[in];
+			from->last = last;
+		} else {
+			p->value_slot[out] = new_slot(p, s->y->bytes, i, last);
+		}
+		p->saved_slot[i] = s->saved_bytes ? new_slot(p, s->saved_bytes, i, s->dy ? time_back(p, i) : i) : -1;
+	}
+}
+
+static void grad_slots(struct builder *b)
+{
+	struct plan *p = b->p;
+	for (int i = p->n_steps - 1; i >= 0; i--) {
+		struct step *s = &p->steps[i];
+		if (!s->dy)
+			continue;
+		wasd_node out = (wasd_node)(s->y - p->value);
+		int now = time_back(p, i);
+		if (p->grad_slot[out] < 0)              /* the logits: the loss writes it */
+			p->grad_slot[out] = new_slot(p, s->dy->bytes, p->n_steps, now);
+		struct slot *dy = &p->slots[p->grad_slot[out]];
+		bool shared = !s->node->layer->in_place_bwd || b->b->plain;
+		for (int k = s->n_in - 1; k >= 0; k--) {
+			/* The residual's gradient first: it is dy but for the mask. */
+			if (!s->dx[k])
+				continue;
+			wasd_node in = (wasd_node)(s->x[k] - p->value);
+			int made = p->step_of[in], end = made < 0 ? now : time_back(p, made);
+			if (s->dx_add[k] || p->grad_slot[in] >= 0)
+				continue;
+			if (!shared && dy->last == now && s->dx[k]->bytes == s->dy->bytes) {
+				p->grad_slot[in] = p->grad_slot[out];
+				dy->last = end;
+				shared = true;
+			} else {
+				p->grad_slot[in] = new_slot(p, s->dx[k]->bytes, now, end);
+			}
+		}
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? 1 : -1;
+	return x < y ? -1 : x > y;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Addresses for all slots; returns the bytes they take together. order, near: room for n_slots pointers each. */
+static size_t place_slots(struct plan *p, struct slot **order, struct slot **near)
+{
+	size_t total = 0;
+	for (int i = 0; i < p->n_slots; i++)
+		order[i] = &p->slots[i];
+	qsort(order, (size_t)p->n_slots, sizeof *order, by_size);
+	for (int i = 0; i < p->n_slots; i++) {
+		struct slot *s = order[i];
+		int n = 0;
+		for (int k = 0; k < i; k++)
+			if (order[k]->first <= s->last && s->first <= order[k]->last)
+				near[n++] = order[k];
+		qsort(near, (size_t)n, sizeof *near, by_place);
+		s->at = 0;
+		for (int k = 0; k < n; k++) {
+			if (near[k]->at >= s->at + s->bytes)
+				break;
+			if (near[k]->at + near[k]->bytes > s->at)
+				s->at = near[k]->at + near[k]->bytes;
+		}
+		if (s->at + s->bytes > total)
+			total = s->at + s->bytes;
+	}
+	return total;
+}
+
+static bool arrays(struct builder *b)
+{
+	size_t n = (size_t)b->g->n_nodes, inputs = 0;
+	struct plan *p = b->p;
+	for (size_t i = 0; i < n; i++)
+		inputs += (size_t)b->g->nodes[i].n_in + 1;
+	return (b->live = wasd_calloc(n, sizeof *b->live)) && (b->needs_grad = wasd_calloc(n, sizeof *b->needs_grad)) &&
+	       (b->written = wasd_calloc(n, sizeof *b->written)) && (b->uses = wasd_calloc(n, sizeof *b->uses)) &&
+	       (b->tail = wasd_calloc(n, sizeof *b->tail)) && (b->residual = wasd_calloc(n, sizeof *b->residual)) &&
+	       (b->inner = wasd_calloc(n, sizeof *b->inner)) && (p->steps = wasd_calloc(n, sizeof *p->steps)) &&
+	       (p->value = wasd_calloc(n, sizeof *p->value)) && (p->grad = wasd_calloc(n, sizeof *p->grad)) &&
+	       (p->value_slot = wasd_calloc(n, sizeof *p->value_slot)) && (p->grad_slot = wasd_calloc(n, sizeof *p->grad_slot)) &&
+	       (p->step_of = wasd_calloc(n, sizeof *p->step_of)) && (p->saved_slot = wasd_calloc(n, sizeof *p->saved_slot)) &&
+	       (p->slots = wasd_calloc(3 * n, sizeof *p->slots)) && (p->pointers = wasd_calloc(2 * inputs, sizeof *p->pointers)) &&
+	       (p->flags = wasd_calloc(inputs, sizeof *p->flags));
+}
+
+static enum wasd_status memory(struct plan *p, struct wasd_err *err)
+{
+	size_t scratch = 0;
+	struct slot **order = wasd_calloc(2 * (size_t)p->n_slots + 1, sizeof *order);
+	if (!order)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
+	size_t total = place_slots(p, order, order + p->n_slots);
+	wasd_free(order);
+	for (int i = 0; i < p->n_steps; i++)
+		scratch = p->steps[i].scratch_bytes > scratch ? p->steps[i].scratch_bytes : scratch;
+	p->bytes = total + scratch;
+	if (!(p->block = tensor_alloc(p->bytes)))
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu bytes of activations and workspace", p->bytes);
+	p->scratch = p->block + total;
+	return WASD_OK;
+}
+
+static void bind(struct builder *b)
+{
+	struct plan *p = b->p;
+	for (int i = 0; i < b->g->n_nodes; i++) {
+		if (p->value_slot[i] >= 0)
+			p->value[i].data = p->block + p->slots[p->value_slot[i]].at;
+		if (p->grad_slot[i] >= 0)
+			p->grad[i].data = p->block + p->slots[p->grad_slot[i]].at;
+	}
+	for (int i = 0; i < p->n_steps; i++)
+		p->steps[i].saved = p->saved_slot[i] >= 0 ? p->block + p->slots[p->saved_slot[i]].at : NULL;
+}
+
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o, int threads, struct plan *p, struct wasd_err *err)
+{
+	struct builder b = { .g = g, .b = be, .o = o, .p = p };
+	enum wasd_status s = WASD_OK;
+	memset(p, 0, sizeof *p);
+	if (!arrays(&b)) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
+		goto end;
+	}
+	for (int i = 0; i < g->n_nodes; i++) {
+		b.tail[i] = i;
+		b.residual[i] = p->value_slot[i] = p->grad_slot[i] = p->step_of[i] = -1;
+		p->value[i].shape = p->grad[i].shape = g->nodes[i].shape;
+		be->layout(&p->value[i], o->batch);
+		be->layout(&p->grad[i], o->batch);
+	}
+	find_live(&b);
+	fuse(&b);
+	make_steps(&b);
+	for (int i = 0; i < p->n_steps; i++)
+		if (p->steps[i].kernel->plan)
+			p->steps[i].kernel->plan(&p->steps[i], o->batch, o->training, threads);
+	value_slots(&b);
+	grad_slots(&b);
+	if ((s = memory(p, err)) == WASD_OK)
+		bind(&b);
+end:
+	wasd_free(b.live);
+	wasd_free(b.needs_grad);
+	wasd_free(b.written);
+	wasd_free(b.uses);
+	wasd_free(b.tail);
+	wasd_free(b.residual);
+	wasd_free(b.inner);
+	if (s)
+		plan_done(p);
+	return s;
+}
+
+void plan_done(struct plan *p)
+{
+	wasd_free(p->steps);
+	wasd_free(p->value);
+	wasd_free(p->grad);
+	wasd_free(p->value_slot);
+	wasd_free(p->grad_slot);
+	wasd_free(p->step_of);
+	wasd_free(p->saved_slot);
+	wasd_free(p->slots);
+	wasd_free(p->pointers);
+	wasd_free(p->flags);
+	tensor_free(p->block);
+	memset(p, 0, sizeof *p);
+}

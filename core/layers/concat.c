@@ -1,0 +1,65 @@
+/* layers/concat.c - images' channels one input after the other. Backward hands each input its slice of dy. */
+#include "layers/layer.h"
+
+#include <string.h>
+
+static enum wasd_status concat_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
+{
+	n->shape = in[0];
+	for (int i = 1; i < n->n_in; i++) {
+		if (in[i].h != in[0].h || in[i].w != in[0].w)
+			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, input 0 of %dx%d", i, in[i].h, in[i].w, in[0].h, in[0].w);
+		n->shape.c += in[i].c;
+	}
+	return WASD_OK;
+}
+
+struct concat_job { struct step *s; const struct run *r; int input, first; };
+
+static void concat_fwd_channels(void *ctx, int begin, int end, int thread)
+{
+	struct concat_job *j = ctx;
+	(void)thread;
+	size_t len;
+	int runs = tensor_runs(j->s->y, j->r->n, &len);
+	for (int c = begin; c < end; c++)
+		for (int i = 0; i < runs; i++)
+			memcpy(tensor_plane(j->s->y, i, j->first + c), tensor_plane(j->s->x[j->input], i, c), len * sizeof(real));
+}
+
+static void concat_bwd_channels(void *ctx, int begin, int end, int thread)
+{
+	struct concat_job *j = ctx;
+	(void)thread;
+	size_t len;
+	int runs = tensor_runs(j->s->y, j->r->n, &len);
+	for (int c = begin; c < end; c++)
+		for (int i = 0; i < runs; i++) {
+			const real *src = tensor_plane(j->s->dy, i, j->first + c);
+			real *dst = tensor_plane(j->s->dx[j->input], i, c);
+			if (!j->s->dx_add[j->input])
+				memcpy(dst, src, len * sizeof(real));
+			else
+				for (size_t k = 0; k < len; k++)
+					dst[k] += src[k];
+		}
+}
+
+static void concat_forward(struct step *s, const struct run *r)
+{
+	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
+		wasd_parallel(s->x[i]->shape.c, concat_fwd_channels, &(struct concat_job){ s, r, i, first });
+}
+
+static void concat_backward(struct step *s, const struct run *r)
+{
+	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
+		if (s->dx[i])
+			wasd_parallel(s->x[i]->shape.c, concat_bwd_channels, &(struct concat_job){ s, r, i, first });
+}
+
+static const struct layer_kernel concat_kernel = { .forward = concat_forward, .backward = concat_backward };
+
+const struct layer layer_concat = {
+	.op = "concat", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .kernel = &concat_kernel,
+};

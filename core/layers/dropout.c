@@ -1,0 +1,111 @@
+/* layers/dropout.c - dropout and drop-connect, active only in passes that bring a generator.
+ *
+ *   dropout       y = x * m / (1-p), m = 0 with probability p, per element
+ *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: the branch of an image goes or stays)
+ *
+ * One number per pass and layer is drawn from the run's generator; the number of element i is a hash of it and i, counted in (n,c,h,w)
+ * order. So masks depend on neither layout nor threads, and backward forms them again instead of keeping them. */
+#include "layers/layer.h"
+
+struct drop_saved { uint64_t seed; };
+struct drop_job { struct step *s; const struct run *r; uint64_t seed; bool backward; };
+
+static enum wasd_status dropout_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
+{
+	if (!(n->p >= 0 && n->p < 1))
+		return wasd_fail(err, WASD_EINVAL, "rate %g is not within [0,1)", n->p);
+	n->shape = *in;
+	return WASD_OK;
+}
+
+/* Uniform in [0,1) from 24 bits of splitmix64's finaliser. */
+static inline double hash_uniform(uint64_t seed, uint64_t i)
+{
+	uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15u;
+	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+	z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+	z ^= z >> 31;
+	return (double)(z >> 40) * 0x1p-24;
+}
+
+static void put(real *dst, bool add, real v)
+{
+	*dst = add ? *dst + v : v;
+}
+
+static void dropout_channels(void *ctx, int begin, int end, int thread)
+{
+	struct drop_job *j = ctx;
+	(void)thread;
+	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
+	bool add = j->backward && j->s->dx_add[0];
+	int hw = in->shape.h * in->shape.w, C = in->shape.c;
+	double p = j->r->dropping ? j->s->node->p : 0;
+	real scale = (real)(1 / (1 - p));
+	for (int c = begin; c < end; c++)
+		for (int n = 0; n < j->r->n; n++) {
+			const real *src = tensor_plane(in, n, c);
+			real *dst = tensor_plane(out, n, c);
+			uint64_t base = ((uint64_t)n * (uint64_t)C + (uint64_t)c) * (uint64_t)hw;
+			for (int i = 0; i < hw; i++)
+				put(&dst[i], add, p > 0 && hash_uniform(j->seed, base + (uint64_t)i) < p ? 0 : src[i] * scale);
+		}
+}
+
+static void dropconnect_channels(void *ctx, int begin, int end, int thread)
+{
+	struct drop_job *j = ctx;
+	(void)thread;
+	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
+	bool add = j->backward && j->s->dx_add[0];
+	int hw = in->shape.h * in->shape.w;
+	double keep = j->r->dropping ? 1 - j->s->node->p : 1;
+	for (int c = begin; c < end; c++)
+		for (int n = 0; n < j->r->n; n++) {
+			const real *src = tensor_plane(in, n, c);
+			real *dst = tensor_plane(out, n, c);
+			bool stays = keep == 1 || keep + hash_uniform(j->seed, (uint64_t)n) >= 1;
+			real scale = (real)(1 / keep);
+			for (int i = 0; i < hw; i++)
+				put(&dst[i], add, stays ? src[i] * scale : 0);
+		}
+}
+
+static void drop_plan(struct step *s, int batch, bool training, int threads)
+{
+	(void)batch; (void)training; (void)threads;
+	s->saved_bytes = sizeof(struct drop_saved);
+}
+
+static void drop_forward(struct step *s, const struct run *r, void (*channels)(void *, int, int, int))
+{
+	struct drop_saved *sv = s->saved;
+	sv->seed = r->dropping ? wasd_rng_u64(r->dropout) : 0;
+	if (!r->dropping && s->y->data == s->x[0]->data)
+		return;
+	wasd_parallel(s->y->shape.c, channels, &(struct drop_job){ s, r, sv->seed, false });
+}
+
+static void drop_backward(struct step *s, const struct run *r, void (*channels)(void *, int, int, int))
+{
+	struct drop_saved *sv = s->saved;
+	if (s->dx[0])
+		wasd_parallel(s->y->shape.c, channels, &(struct drop_job){ s, r, sv->seed, true });
+}
+
+static void dropout_forward(struct step *s, const struct run *r) { drop_forward(s, r, dropout_channels); }
+static void dropout_backward(struct step *s, const struct run *r) { drop_backward(s, r, dropout_channels); }
+static void dropconnect_forward(struct step *s, const struct run *r) { drop_forward(s, r, dropconnect_channels); }
+static void dropconnect_backward(struct step *s, const struct run *r) { drop_backward(s, r, dropconnect_channels); }
+
+static const struct layer_kernel dropout_kernel = { .plan = drop_plan, .forward = dropout_forward, .backward = dropout_backward };
+static const struct layer_kernel dropconnect_kernel = { .plan = drop_plan, .forward = dropconnect_forward, .backward = dropconnect_backward };
+
+const struct layer layer_dropout = {
+	.op = "dropout", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
+	.in_place = true, .in_place_bwd = true, .kernel = &dropout_kernel,
+};
+const struct layer layer_dropconnect = {
+	.op = "dropconnect", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
+	.in_place = true, .in_place_bwd = true, .kernel = &dropconnect_kernel,
+};

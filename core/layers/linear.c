@@ -1,0 +1,29 @@
+/* layers/linear.c - y[o] = b[o] + sum over f of w[o,f] * x[f]. A matrix product: the kernels belong to the backends. */
+#include "layers/layer.h"
+
+static enum wasd_status linear_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
+{
+	if (in->h != 1 || in->w != 1)
+		return wasd_fail(err, WASD_EINVAL, "input is %dx%dx%d: flatten it first", in->c, in->h, in->w);
+	if (n->out < 1 || n->out > 1 << 20)
+		return wasd_fail(err, WASD_EINVAL, "%d outputs are not within 1..%d", n->out, 1 << 20);
+	n->shape = (struct wasd_shape){ n->out, 1, 1 };
+	return WASD_OK;
+}
+
+static uint64_t linear_macs(const struct node *n, int taps)
+{
+	(void)taps;
+	return (uint64_t)n->in.c * (uint64_t)n->out;
+}
+
+static unsigned linear_keeps(enum act act, bool has_res)
+{
+	(void)act; (void)has_res;
+	return LAYER_KEEPS_X;
+}
+
+const struct layer layer_linear = {
+	.op = "linear", .phase_fwd = WASD_PHASE_LINEAR, .phase_bwd = WASD_PHASE_LINEAR,
+	.shape = linear_shape, .macs = linear_macs, .keeps = linear_keeps, .fuses_inference = true,
+};

@@ -1,0 +1,351 @@
+/* Every layer in small graphs: gradients against finite differences, and the fast backend against the plain loops.
+ * Each case is conv -> the layer under test -> flatten -> linear -> loss, so that the layer's input gradient is checked through the
+ * first convolution's weights. Both checks run on every row of the table. */
+#include "check.h"
+#include "wasd/graph.h"
+#include "wasd/weights.h"
+
+#include <float.h>
+
+struct setup {
+	struct wasd_shape in;
+	int batch, n;                   /* planned, used */
+	struct wasd_draw *draw;
+	enum wasd_bn bn;
+	bool dropout, keep_all;
+	double smoothing;
+};
+
+typedef wasd_node (*layer_fn)(struct wasd_graph *g, wasd_node x);
+
+#define LAYER(name, expr) static wasd_node name(struct wasd_graph *g, wasd_node x) { return expr; }
+#define BN(x, name) wasd_graph_batchnorm(g, x, name, 1e-3, 0.1)
+LAYER(conv3, wasd_graph_conv(g, x, "l", 5, 3, 1, 1, 1, true))
+LAYER(conv5, wasd_graph_conv(g, x, "l", 3, 5, 1, 0, 1, false))
+LAYER(conv3s2, wasd_graph_conv(g, x, "l", 5, 3, 2, 1, 1, true))
+LAYER(conv2s3, wasd_graph_conv(g, x, "l", 5, 2, 3, 0, 1, true))
+LAYER(conv1, wasd_graph_conv(g, x, "l", 7, 1, 1, 0, 1, true))
+LAYER(conv1s2, wasd_graph_conv(g, x, "l", 7, 1, 2, 0, 1, false))
+LAYER(conv1p1, wasd_graph_conv(g, x, "l", 3, 1, 1, 1, 1, true))
+LAYER(conv_pad2, wasd_graph_conv(g, x, "l", 3, 3, 1, 2, 1, true))
+LAYER(conv_groups, wasd_graph_conv(g, x, "l", 6, 3, 1, 1, 2, true))
+LAYER(conv_groups_s2, wasd_graph_conv(g, x, "l", 4, 3, 2, 1, 2, false))
+LAYER(depthwise, wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 4, true))
+LAYER(depthwise_s2, wasd_graph_conv(g, x, "l", 4, 5, 2, 2, 4, false))
+LAYER(depthwise_x2, wasd_graph_conv(g, x, "l", 8, 3, 1, 1, 4, true))
+LAYER(rect23, wasd_graph_conv_rect(g, x, "l", 3, 2, 3, 1, 0, 1, 6, 7, 1, true))
+LAYER(rect32, wasd_graph_conv_rect(g, x, "l", 3, 3, 2, 2, 1, 0, 3, 4, 1, false))
+LAYER(rect_crop, wasd_graph_conv_rect(g, x, "l", 3, 2, 2, 1, -1, -2, 5, 4, 1, true))
+LAYER(rect_far, wasd_graph_conv_rect(g, x, "l", 3, 1, 2, 1, 5, 3, 6, 7, 1, true))
+LAYER(rect_none, wasd_graph_conv_rect(g, x, "l", 3, 0, 0, 1, 0, 0, 6, 7, 1, true))
+LAYER(relu, wasd_graph_relu(g, x))
+LAYER(relu6, wasd_graph_relu6(g, x))
+LAYER(bn, BN(x, "l"))
+LAYER(bn_relu, wasd_graph_relu(g, BN(x, "l")))
+LAYER(bn_relu6, wasd_graph_relu6(g, BN(x, "l")))
+LAYER(bn_add, wasd_graph_add(g, BN(x, "l"), x))
+LAYER(bn_add_relu, wasd_graph_relu(g, wasd_graph_add(g, BN(x, "l"), x)))
+LAYER(bn_add_relu6, wasd_graph_relu6(g, wasd_graph_add(g, x, BN(wasd_graph_conv(g, x, "m", 4, 3, 1, 1, 1, false), "l"))))
+LAYER(bn_add_bn, wasd_graph_relu(g, wasd_graph_add(g, BN(x, "l"), BN(wasd_graph_conv(g, x, "m", 4, 3, 1, 1, 1, false), "k"))))
+LAYER(add_self, wasd_graph_add(g, x, x))
+LAYER(add_self_relu, wasd_graph_relu(g, wasd_graph_add(g, x, x)))
+LAYER(add_relu, wasd_graph_relu(g, wasd_graph_add(g, wasd_graph_maxpool(g, x, 3, 1, 1), x)))
+LAYER(conv_add_relu, wasd_graph_relu(g, wasd_graph_add(g, wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 1, true), x)))
+LAYER(dw_add_relu, wasd_graph_relu(g, wasd_graph_add(g, wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 4, true), x)))
+LAYER(max2, wasd_graph_maxpool(g, x, 2, 2, 0))
+LAYER(max3s2, wasd_graph_maxpool(g, x, 3, 2, 1))
+LAYER(max3s1, wasd_graph_maxpool(g, x, 3, 1, 1))
+LAYER(avg2, wasd_graph_avgpool(g, x, 2, 2))
+LAYER(avg3s1, wasd_graph_avgpool(g, x, 3, 1))
+LAYER(global, wasd_graph_globalpool(g, x))
+LAYER(dropout, wasd_graph_dropout(g, x, 0.4))
+LAYER(dropconnect, wasd_graph_dropconnect(g, x, 0.4))
+LAYER(drop_residual, wasd_graph_add(g, wasd_graph_dropconnect(g, BN(x, "l"), 0.4), x))
+LAYER(linear2, wasd_graph_linear(g, wasd_graph_relu(g, wasd_graph_linear(g, wasd_graph_flatten(g, x), "l", 6, true)), "m", 4, false))
+
+static wasd_node concat(struct wasd_graph *g, wasd_node x)
+{
+	wasd_node parts[] = { wasd_graph_conv(g, x, "l", 3, 1, 1, 0, 1, true), x, wasd_graph_maxpool(g, x, 3, 1, 1), x };
+	return wasd_graph_relu(g, wasd_graph_concat(g, parts, 4));
+}
+
+/* A value read by many, and a branch that the output does not need. */
+static wasd_node diamond(struct wasd_graph *g, wasd_node x)
+{
+	wasd_node a = wasd_graph_relu(g, BN(wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 1, false), "la")), b = wasd_graph_relu(g, a);
+	wasd_graph_conv(g, a, "unused", 2, 1, 1, 0, 1, false);
+	return wasd_graph_add(g, wasd_graph_add(g, a, b), wasd_graph_relu(g, wasd_graph_add(g, b, x)));
+}
+
+#define ROW(f) { #f, f }
+static const struct { const char *name; layer_fn fn; } table[] = {
+	ROW(conv3), ROW(conv5), ROW(conv3s2), ROW(conv2s3), ROW(conv1), ROW(conv1s2), ROW(conv1p1), ROW(conv_pad2), ROW(conv_groups), ROW(conv_groups_s2),
+	ROW(depthwise), ROW(depthwise_s2), ROW(depthwise_x2), ROW(rect23), ROW(rect32), ROW(rect_crop), ROW(rect_far), ROW(rect_none), ROW(relu), ROW(relu6),
+	ROW(bn), ROW(bn_relu), ROW(bn_relu6), ROW(bn_add), ROW(bn_add_relu), ROW(bn_add_relu6), ROW(bn_add_bn), ROW(add_self), ROW(add_self_relu),
+	ROW(add_relu), ROW(conv_add_relu), ROW(dw_add_relu), ROW(max2), ROW(max3s2), ROW(max3s1), ROW(avg2), ROW(avg3s1), ROW(global), ROW(dropout),
+	ROW(dropconnect), ROW(drop_residual), ROW(linear2), ROW(concat), ROW(diamond),
+};
+#define ROWS (sizeof table / sizeof table[0])
+
+static struct wasd_model *make_model(layer_fn fn, struct wasd_shape in, int classes, uint64_t seed)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_err err = { 0 };
+	CHECK_MSG(!wasd_graph_create(in, &g, &err), "%s", err.msg);
+	wasd_graph_param(g, "alpha", 2, WASD_INIT_UNIT);
+	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "first", 4, 3, 1, 1, 1, true);
+	x = fn(g, x);
+	x = wasd_graph_linear(g, wasd_graph_flatten(g, x), "fc", classes, true);
+	CHECK_MSG(!wasd_graph_finish(g, x, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_model_create(g, seed, &m, &err), "%s", err.msg);
+	/* Scales and shifts away from 1 and 0, some of them negative; statistics away from the start. */
+	struct wasd_rng r;
+	wasd_rng_init(&r, seed, "test", 0, 0);
+	for (int i = 0; m && i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		for (size_t k = 0; k < p.count; k++)
+			wasd_model_master(m)[p.offset + k] += (real)wasd_rng_between(&r, -0.4, 0.4);
+	}
+	for (size_t k = 0; m && k < wasd_graph_stats_count(g); k++)
+		wasd_model_stats(m, WASD_STATS_AOM)[k] = (real)wasd_rng_between(&r, 0.2, 1.5);
+	wasd_graph_destroy(g);
+	return m;
+}
+
+static void make_batch(struct wasd_shape in, int n, int classes, real **x, int32_t **y)
+{
+	struct wasd_rng r;
+	wasd_rng_init(&r, 77, "batch", 0, 0);
+	*x = malloc((size_t)n * wasd_shape_count(in) * sizeof(real));
+	*y = malloc((size_t)n * sizeof **y);
+	for (size_t i = 0; i < (size_t)n * wasd_shape_count(in); i++)
+		(*x)[i] = (real)wasd_rng_between(&r, -2, 2);
+	for (int i = 0; i < n; i++)
+		(*y)[i] = (int32_t)wasd_rng_below(&r, (uint32_t)classes);
+}
+
+/* One pass; returns the loss. back: gradients into the model, from zero. */
+static double pass(struct wasd_exec *e, struct wasd_model *m, const struct setup *s, const real *x, const int32_t *y, bool back)
+{
+	struct wasd_err err = { 0 };
+	struct wasd_rng drop;
+	wasd_rng_init(&drop, 5, "dropout", 0, 0);
+	struct wasd_pass p = { .n = s->n, .draw = s->draw, .bn = s->bn, .set = s->bn == WASD_BN_SET ? WASD_STATS_AOM : WASD_STATS_TRAIN,
+	                       .update = back, .dropout = s->dropout ? &drop : NULL };
+	double loss = NAN;
+	int hits;
+	CHECK_MSG(!wasd_exec_forward(e, x, &p, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_exec_loss(e, y, s->smoothing, &loss, &hits, &err), "%s", err.msg);
+	if (back) {
+		wasd_model_grad_zero(m);
+		CHECK_MSG(!wasd_exec_backward(e, &err), "%s", err.msg);
+	}
+	return loss;
+}
+
+static struct wasd_exec *make_exec(struct wasd_model *m, const struct setup *s, const char *backend, bool training)
+{
+	struct wasd_exec *e = NULL;
+	struct wasd_err err = { 0 };
+	struct wasd_exec_opts o = { .batch = s->batch, .training = training, .keep_all = s->keep_all, .backend = backend };
+	CHECK_MSG(!wasd_exec_create(m, &o, &e, &err), "%s", err.msg);
+	return e;
+}
+
+/* Central differences on up to 24 elements of every parameter. In double the step is small and the bound strict; in float it has to be
+ * coarse, a ReLU may flip inside it, and only gross errors show. */
+static void check_gradients(const char *name, layer_fn fn, struct setup s, const char *backend)
+{
+	struct wasd_model *m = make_model(fn, s.in, 3, 11);
+	struct wasd_exec *e = make_exec(m, &s, backend, true);
+	real *x;
+	int32_t *y;
+	make_batch(s.in, s.n, 3, &x, &y);
+	pass(e, m, &s, x, y, true);
+	const struct wasd_graph *g = wasd_model_graph(m);
+	size_t count = wasd_graph_param_count(g);
+	real *grad = malloc(count * sizeof *grad), *w = wasd_model_master(m);
+	memcpy(grad, wasd_model_grad(m), count * sizeof *grad);
+	double top = 0, step = sizeof(real) == 8 ? 1e-6 : 4e-3, tol = sizeof(real) == 8 ? 2e-6 : 0.08;
+	for (size_t i = 0; i < count; i++)
+		top = fmax(top, fabs((double)grad[i]));
+	int bad = 0;
+	for (int i = 0; i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		size_t stride = p.count / 24 + 1;
+		for (size_t k = 0; k < p.count; k += stride) {
+			real *at = &w[p.offset + k], keep = *at;
+			*at = (real)((double)keep + step);
+			double up = pass(e, m, &s, x, y, false), hi = (double)*at;
+			*at = (real)((double)keep - step);
+			double down = pass(e, m, &s, x, y, false), lo = (double)*at;
+			*at = keep;
+			double want = (up - down) / (hi - lo), got = (double)grad[p.offset + k];
+			if (!(fabs(want - got) <= tol * fmax(top, 0.1)))
+				if (bad++ < 3)
+					CHECK_MSG(false, "%s on %s: d/d %s[%zu] = %.9g, difference quotient %.9g (largest gradient %.3g)", name, backend, p.name, k, got, want, top);
+		}
+	}
+	CHECK(top > 1e-4);
+	free(grad);
+	free(x);
+	free(y);
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+}
+
+static const struct setup small = { .in = { 2, 6, 7 }, .batch = 3, .n = 3, .bn = WASD_BN_BATCH, .dropout = true };
+
+static void gradients_openblas(void)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		check_gradients(table[i].name, table[i].fn, small, "openblas");
+}
+
+static void gradients_ref(void)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		check_gradients(table[i].name, table[i].fn, small, "ref");
+}
+
+static void gradients_stored_statistics(void)
+{
+	struct setup s = small;
+	s.bn = WASD_BN_SET;
+	s.smoothing = 0.1;
+	check_gradients("bn", bn, s, "openblas");
+	check_gradients("bn_relu", bn_relu, s, "openblas");
+	check_gradients("bn_add_relu", bn_add_relu, s, "openblas");
+	check_gradients("bn", bn, s, "ref");
+}
+
+static wasd_node shadowed(struct wasd_graph *g, wasd_node x)
+{
+	x = wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 1, false);
+	wasd_graph_augmentable(g, "l", "alpha", 1);
+	x = wasd_graph_relu(g, x);
+	x = wasd_graph_conv(g, x, "d", 4, 5, 2, 2, 4, true);
+	wasd_graph_augmentable(g, "d", NULL, 0);
+	return x;
+}
+
+/* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves nothing of a kernel. */
+static void gradients_shadow(void)
+{
+	static const struct { const char *op; double p[6]; } ops[][2] = {
+		{ { "translate", { 1, 0 } }, { "translate", { -2, 1 } } }, { { "translate", { -1, 1 } }, { "crop_resize", { 0, 1, 4, 3 } } },
+		{ { "crop_resize", { 1, 0, 2, 2 } }, { "identity", { 0 } } }, { { "translate", { 3, 0 } }, { "translate", { 0, 4 } } },
+		{ { "translate", { 2, 2 } }, { "translate", { -2, -2 } } },
+	};
+	for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+		static struct wasd_draw_layer layers[2];
+		struct wasd_draw d = { 2, layers };
+		struct wasd_err err = { 0 };
+		struct setup s = small;
+		s.draw = &d;
+		for (int k = 0; k < 2; k++) {
+			layers[k] = (struct wasd_draw_layer){ .aug = k };
+			CHECK_MSG(!wasd_transform_make(ops[i][k].op, k ? 5 : 3, ops[i][k].p, &layers[k].t, &err), "%s", err.msg);
+		}
+		check_gradients("shadowed", shadowed, s, "openblas");
+		check_gradients("shadowed", shadowed, s, "ref");
+		s.keep_all = true;
+		check_gradients("shadowed", shadowed, s, "openblas");
+	}
+}
+
+/* ---- the fast backend against plain loops --------------------------------------------------------- */
+
+static double worst(const real *a, const real *b, size_t n, double *scale)
+{
+	double d = 0, top = 0;
+	for (size_t i = 0; i < n; i++) {
+		top = fmax(top, fabs((double)b[i]));
+		d = fmax(d, fabs((double)a[i] - (double)b[i]));
+		if (!isfinite((double)a[i]))
+			d = INFINITY;
+	}
+	*scale = top;
+	return d;
+}
+
+static void check_equal(const char *name, layer_fn fn, struct setup s, int threads)
+{
+	struct wasd_err err = { 0 };
+	CHECK_MSG(!wasd_threads_init(threads, &err), "%s", err.msg);
+	struct wasd_model *a = make_model(fn, s.in, 5, 23), *b = make_model(fn, s.in, 5, 23);
+	struct setup plain = s;
+	plain.batch = s.n;
+	struct wasd_exec *ea = make_exec(a, &s, "openblas", true), *eb = make_exec(b, &plain, "ref", true), *ei = make_exec(a, &s, "openblas", false);
+	const struct wasd_graph *g = wasd_model_graph(a);
+	real *x;
+	int32_t *y;
+	double scale, tol = sizeof(real) == 8 ? 1e-12 : 3e-5;
+	make_batch(s.in, s.n, 5, &x, &y);
+	if (s.n > 1) {                  /* another size before: nothing may be left of it */
+		struct setup other = s;
+		other.n = s.n - 1;
+		pass(ea, a, &other, x, y, false);
+		pass(ei, a, &other, x, y, false);
+	}
+	double la = pass(ea, a, &s, x, y, true), lb = pass(eb, b, &s, x, y, true);
+	CHECK_MSG(fabs(la - lb) <= tol * fmax(1, fabs(lb)), "%s: loss %.9g, plain loops %.9g", name, la, lb);
+	double d = worst(wasd_exec_logits(ea), wasd_exec_logits(eb), (size_t)s.n * 5, &scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s %dx%d n=%d: logits differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	d = worst(wasd_model_grad(a), wasd_model_grad(b), wasd_graph_param_count(g), &scale);
+	CHECK_MSG(d <= 3 * tol * fmax(scale, 1), "%s %dx%d n=%d: gradients differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	d = worst(wasd_model_stats(a, WASD_STATS_TRAIN), wasd_model_stats(b, WASD_STATS_TRAIN), wasd_graph_stats_count(g), &scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s: statistics differ by %g (%g)", name, d, scale);
+	pass(ei, a, &s, x, y, false);
+	d = worst(wasd_exec_logits(ei), wasd_exec_logits(eb), (size_t)s.n * 5, &scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s %dx%d n=%d: inference logits differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	free(x);
+	free(y);
+	wasd_exec_destroy(ea);
+	wasd_exec_destroy(eb);
+	wasd_exec_destroy(ei);
+	wasd_model_destroy(a);
+	wasd_model_destroy(b);
+}
+
+static void backends_agree(void)
+{
+	static const struct { struct wasd_shape in; int batch, n, threads; } shapes[] = {
+		{ { 3, 6, 7 }, 1, 1, 1 }, { { 3, 6, 7 }, 5, 3, 2 }, { { 1, 9, 9 }, 4, 4, 3 }, { { 3, 16, 16 }, 6, 6, 2 }, { { 6, 32, 32 }, 3, 2, 2 },
+		{ { 2, 13, 31 }, 2, 2, 4 }, { { 3, 8, 8 }, 40, 33, 2 }, { { 3, 6, 130 }, 3, 3, 1 },
+	};
+	for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
+		for (size_t i = 0; i < ROWS; i++) {
+			struct setup s = { .in = shapes[k].in, .batch = shapes[k].batch, .n = shapes[k].n, .bn = WASD_BN_BATCH, .dropout = true, .keep_all = k == 3 };
+			check_equal(table[i].name, table[i].fn, s, shapes[k].threads);
+		}
+	wasd_threads_done();
+}
+
+static wasd_node wide(struct wasd_graph *g, wasd_node x)
+{
+	x = wasd_graph_relu(g, wasd_graph_conv(g, x, "a", 150, 3, 1, 1, 1, true));   /* more rows of taps than one product takes */
+	x = wasd_graph_conv(g, x, "b", 70, 3, 2, 1, 1, false);
+	x = wasd_graph_conv(g, x, "c", 33, 3, 1, 1, 1, false);
+	return wasd_graph_globalpool(g, x);
+}
+
+static void backends_agree_on_many_channels(void)
+{
+	check_equal("wide", wide, (struct setup){ .in = { 3, 12, 12 }, .batch = 7, .n = 7 }, 2);
+	check_equal("wide", wide, (struct setup){ .in = { 3, 4, 4 }, .batch = 1, .n = 1 }, 3);
+	check_equal("wide", wide, (struct setup){ .in = { 40, 20, 17 }, .batch = 4, .n = 4 }, 2);
+	wasd_threads_done();
+}
+
+int main(void)
+{
+	TEST_RUN(gradients_openblas);
+	TEST_RUN(gradients_ref);
+	TEST_RUN(gradients_stored_statistics);
+	TEST_RUN(gradients_shadow);
+	TEST_RUN(backends_agree);
+	TEST_RUN(backends_agree_on_many_channels);
+	TEST_END();
+}
