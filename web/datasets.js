@@ -47,7 +47,7 @@ export function createDatasets({ refresh, list }) {
       strip = wanted;
       const step = Math.max(1, Math.floor(dataset.train / previews));
       images.replaceChildren(...(wanted ? Array.from({ length: Math.min(previews, dataset.train) }, (_, i) =>
-        el('img', { src: datasetPath(dataset.name, `/preview?i=${i * step}&v=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })) : []));
+        el('img', { src: datasetPath(dataset.name, `/preview?i=${i * step}&version=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })) : []));
     } };
   }
   const show = keyed($('#dataset-rows'), row);
