@@ -68,21 +68,29 @@ LIB_server  := $(O)/libserver.a
 
 all: $(B)/wasd $(B)/wasd-engine ## build/wasd and build/wasd-engine
 
+# V=1 shows whole command lines.
+Q := $(if $(V),,@)
+note = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/' | sort
 
 $(O)/core/%.o: core/%.c | check-deps
 	@mkdir -p $(@D)
-	$(CC) $(INC_core) $(ALL_CFLAGS) -c -o $@ $<
+	$(call note,CC)
+	$(Q)$(CC) $(INC_core) $(ALL_CFLAGS) -c -o $@ $<
 $(O)/storage/%.o: storage/%.c | check-deps
 	@mkdir -p $(@D)
-	$(CC) $(INC_storage) $(ALL_CFLAGS) -c -o $@ $<
+	$(call note,CC)
+	$(Q)$(CC) $(INC_storage) $(ALL_CFLAGS) -c -o $@ $<
 $(O)/api/%.o: api/%.c | check-deps
 	@mkdir -p $(@D)
-	$(CC) $(INC_api) $(ALL_CFLAGS) -c -o $@ $<
+	$(call note,CC)
+	$(Q)$(CC) $(INC_api) $(ALL_CFLAGS) -c -o $@ $<
 $(O)/server/%.o: server/%.c | check-deps
 	@mkdir -p $(@D)
-	$(CC) $(INC_server) $(ALL_CFLAGS) -DWASD_PREFIX='"$(PREFIX)"' -c -o $@ $<
+	$(call note,CC)
+	$(Q)$(CC) $(INC_server) $(ALL_CFLAGS) -DWASD_PREFIX='"$(PREFIX)"' -c -o $@ $<
 
 $(LIB_base): $(call obj,$(SRC_base))
 $(LIB_core): $(call obj,$(SRC_core))
@@ -92,19 +100,22 @@ $(LIB_server): $(call obj,$(filter-out server/main.c,$(SRC_server))) $(O)/web/as
 $(O)/lib%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 # The dashboard is linked into the daemon; charts come from Debian's libjs-dygraphs.
 WEB := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.mjs web/*.svg))
 $(O)/web/assets.o: web/embed.sh $(WEB) | check-deps
 	@mkdir -p $(@D)
-	sh web/embed.sh $(O)/web/assets.S $(WEB) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
-	$(CC) -c -o $@ $(O)/web/assets.S
+	$(call note,WEB)
+	$(Q)sh web/embed.sh $(O)/web/assets.S $(WEB) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
+	$(Q)$(CC) -c -o $@ $(O)/web/assets.S
 
 $(B)/wasd: $(O)/server/main.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_daemon)
+	$(call note,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_daemon)
 $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine)
+	$(call note,LD)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine)
 
 # ---- tests: a program per file, linked with what its folder may use ----
 TEST_SRC := $(foreach d,base core storage api server,$(wildcard tests/$(d)/*.c))
@@ -112,19 +123,24 @@ TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 tests-build: $(TEST_BIN)
 $(B)/tests/base/%: tests/base/%.c $(LIB_base)
 	@mkdir -p $(@D)
-	$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm
+	$(call note,TEST)
+	$(Q)$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm
 $(B)/tests/core/%: tests/core/%.c $(LIB_core) $(LIB_base)
 	@mkdir -p $(@D)
-	$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine)
+	$(call note,TEST)
+	$(Q)$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine)
 $(B)/tests/storage/%: tests/storage/%.c $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
-	$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm
+	$(call note,TEST)
+	$(Q)$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm
 $(B)/tests/api/%: tests/api/%.c $(LIB_api) $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
-	$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
+	$(call note,TEST)
+	$(Q)$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
 $(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
-	$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon)
+	$(call note,TEST)
+	$(Q)$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon)
 
 PY := /usr/bin/python3
 test: deps-test ## everything that has to pass; T=name runs the tests whose path has that name
@@ -145,14 +161,16 @@ double clang: ## build that flavour
 	$(MAKE) FLAVOUR=$@ all tests-build
 
 # ---- packages ----
-PKGS := gcc libc6-dev binutils pkg-config libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev libsqlite3-dev libarchive-dev \
-        libjpeg62-turbo-dev libspng-dev zlib1g-dev libgnutls28-dev libjs-dygraphs curl ca-certificates python3-minimal
-PKGS_TEST := python3 sqlite3 chromium chromium-driver zip
+PKGS := gcc libc6-dev binutils libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev libsqlite3-dev libarchive-dev \
+        libjpeg62-turbo-dev libspng-dev zlib1g-dev libgnutls28-dev libjs-dygraphs curl
+PKGS_TEST := python3 chromium chromium-driver
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done)
 define apt_install
-@m="$(call missing,$(1))"; if [ -n "$$m" ]; then echo "installing:" $$m; \
-  sudo=; [ "$$(id -u)" = 0 ] || { sudo=sudo; echo "(root is needed for apt-get)"; }; \
-  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$m; fi
+@m="$(call missing,$(1))"; [ -n "$$m" ] || exit 0; \
+command -v apt-get >/dev/null || { echo "These packages are missing, and there is no apt-get here to install them:" $$m >&2; exit 1; }; \
+sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; command -v sudo >/dev/null || { echo "Run as root: apt-get install" $$m >&2; exit 1; }; fi; \
+echo "Installing with apt-get$${sudo:+ (sudo may ask for your password)}:" $$m; \
+$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$m >/dev/null
 endef
 deps: ## install the Debian packages that a build needs
 	$(call apt_install,$(PKGS))
@@ -163,11 +181,11 @@ check-deps:
 	  || { echo "packages are missing: run 'make deps' first (make quickstart and make test do it themselves)" >&2; exit 1; }
 
 # ---- use ----
-quickstart: deps ## install, build, start on 127.0.0.1:8080, train, classify, switch modes
-	$(MAKE) all
-	sh tests/quickstart.sh
+quickstart: deps ## install, build, start on 127.0.0.1:8080 (WASD_LISTEN), train, classify, switch modes
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@WASD_BUILD=$(B) sh tests/quickstart.sh
 stop: ## end the daemon that quickstart left running
-	@sh tests/quickstart.sh stop
+	@WASD_BUILD=$(B) sh tests/quickstart.sh stop
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/wasd $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(B)/wasd $(DESTDIR)$(PREFIX)/bin/wasd

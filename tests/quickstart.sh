@@ -1,0 +1,157 @@
+#!/bin/sh
+# quickstart.sh [stop] - the first minutes with wasd: starts the daemon, makes a data set, trains a network with WAS, serves it,
+# classifies an image in both modes and switches the live model. Leaves the daemon running with its data under var/; "stop" ends it.
+#
+# WASD_LISTEN   address to listen on (127.0.0.1:8080)
+# WASD_BUILD    where the programs are (build)
+#
+# Only sh and curl: what comes back is one line of JSON per answer, and the few values needed have keys of their own.
+set -eu
+cd "$(dirname "$0")/.."
+listen=${WASD_LISTEN:-127.0.0.1:8080}
+program=$(readlink -f "${WASD_BUILD:-build}")/wasd
+pidfile=var/wasd.pid log=var/wasd.log
+
+die() { printf 'quickstart: %s\n' "$*" >&2; exit 1; }
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+[ -t 1 ] || say() { printf '\n%s\n' "$*"; }
+
+# The process that this script started earlier and that still runs, or nothing. A program replaced by a new build does not count.
+ours() {
+	[ -r $pidfile ] || return 0
+	read -r pid < $pidfile
+	case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$program"*) echo "$pid" ;; esac
+}
+
+stop() {
+	pid=$(ours)
+	[ -n "$pid" ] || return 1
+	kill "$pid"
+	n=0
+	while kill -0 "$pid" 2>/dev/null; do
+		n=$((n + 1))
+		[ $n -lt 450 ] || die "wasd (process $pid) does not end; see $log"
+		sleep 0.1
+	done
+	rm -f $pidfile
+}
+
+if [ "${1:-}" = stop ]; then
+	if stop; then echo "wasd is stopped; its data stay under var/data"; else echo "no wasd of this folder is running"; fi
+	exit 0
+fi
+[ -x "$program" ] || die "$program is missing: run make first"
+mkdir -p var
+
+# ---- the daemon ----
+
+pid=$(ours)
+case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null) in *' (deleted)') stop; pid= ;; esac
+if [ -z "$pid" ]; then
+	say "Starting wasd on $listen (data under var/data)"
+	: > var/wasd.out
+	setsid "$program" serve --listen "$listen" --data var/data </dev/null >>var/wasd.out 2>>$log &
+	pid=$!
+	echo $pid > $pidfile
+	n=0
+	until grep -q http:// var/wasd.out; do
+		n=$((n + 1))
+		if [ $n -gt 300 ] || ! kill -0 $pid 2>/dev/null; then
+			rm -f $pidfile
+			tail -n 3 $log >&2
+			die "wasd did not start. If another program has $listen, choose another address: WASD_LISTEN=127.0.0.1:8081 make quickstart"
+		fi
+		sleep 0.1
+	done
+else
+	say "wasd is running already (process $pid)"
+fi
+url=$(grep -o 'http://[0-9a-zA-Z.:[\]*' var/wasd.out | head -n 1)
+[ -n "$url" ] || die "var/wasd.out does not say where wasd listens: run 'make stop' and try again"
+
+# ---- asking it ----
+
+answer=
+# ask METHOD PATH [JSON]: the body in $answer; anything but a success ends the script with what the daemon says.
+ask() {
+	method=$1 path=$2
+	shift 2
+	[ $# -eq 0 ] || set -- -H 'Content-Type: application/json' -d "$1"
+	answer=$(curl -sS -X "$method" "$@" -w '\n%{http_code}' "$url$path") || die "$method $path: no answer; see $log"
+	code=${answer##*
+}
+	answer=${answer%
+*}
+	case $code in 2*) ;; *) die "$method $path: $code $answer" ;; esac
+}
+has() { [ "$(curl -s -o /dev/null -w '%{http_code}' "$url$1")" = 200 ]; }
+# value KEY: the first string or number of that name in $answer.
+value() { printf '%s' "$answer" | grep -o "\"$1\":\"\{0,1\}[^\",}]*" | head -n 1 | sed 's/^"[^"]*":"\{0,1\}//'; }
+percent() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f %%", 100 * v }'; }
+millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f M", v / 1e6 }'; }
+
+# ---- data ----
+
+if has /v1/datasets/glyphs-3000; then
+	say "The data set glyphs-3000 is there already"
+else
+	say "Making a data set: 3,000 + 500 distorted digits, 32x32, ten classes"
+	ask POST /v1/datasets '{"name":"glyphs-3000","synthetic":{"kind":"glyphs","train":3000,"test":500,"seed":1}}'
+fi
+ask GET '/v1/datasets/glyphs-3000?wait=60s'
+[ "$(value state)" = ready ] || die "the data set is $(value state): $answer"
+
+# ---- training ----
+
+say "Training VGG-16 with weight augmentation (every pass sees randomly shifted kernels)"
+ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-3000","model":{"arch":"vgg16"},
+	"train":{"epochs":2,"batch":50,"seed":1,"optimizer":{"type":"sgd","lr":0.02}}}'
+job=$(value id)
+echo "job $job; live curves: $url/#$job"
+shown=0
+# One line per epoch, as the daemon's event stream tells of it; the job's state says when to end.
+while :; do
+	ask GET "/v1/jobs/$job?wait=10s&until=change"
+	state=$(value state) epoch=$(value epoch)
+	reached=$(printf '%s' "$answer" | grep -o '"metrics_latest":{[^}]*}' || :)
+	if [ "${epoch:-0}" -gt $shown ] && [ -n "$reached" ]; then
+		shown=$epoch
+		answer=$reached
+		printf '  epoch %s: training loss %.3f, accuracy %s in AOM, %s in DOM\n' "$epoch" "$(value train_loss)" "$(percent "$(value val_acc_aom)")" "$(percent "$(value val_acc_dom)")"
+	fi
+	case $state in
+	completed) break ;;
+	failed | cancelled) die "the job is $state; its log: curl $url/v1/jobs/$job/logs" ;;
+	esac
+done
+
+# ---- serving ----
+
+say "Serving its best checkpoint as \"quickstart\""
+if has /v1/deployments/quickstart; then
+	ask DELETE /v1/deployments/quickstart
+	while has /v1/deployments/quickstart; do sleep 0.1; done
+fi
+ask POST /v1/deployments "{\"name\":\"quickstart\",\"source\":{\"job\":\"$job\",\"follow\":\"best\"},\"mode\":\"aom\"}"
+ask GET '/v1/deployments/quickstart?wait=30s'
+[ "$(value state)" = ready ] || die "the deployment is $(value state): $answer"
+
+curl -sS -o var/digit.png "$url/v1/datasets/glyphs-3000/preview?split=test&i=3"
+classify() {
+	answer=$(curl -sS -H 'Content-Type: image/png' --data-binary @var/digit.png "$url/v1/deployments/quickstart/classify?k=1")
+	printf '  %s, generation %s: "%s" with %s, %s multiply-adds\n' "$(value mode)" "$(value generation)" "$(value label)" "$(percent "$(value p)")" "$(millions "$(value macs)")"
+}
+say "Classifying var/digit.png, then switching the live model to DOM and back to AOM"
+classify
+ask PUT /v1/deployments/quickstart/mode '{"mode":"dom","reason":"quickstart"}'
+classify
+ask PUT /v1/deployments/quickstart/mode '{"mode":"aom","reason":"quickstart"}'
+classify
+
+say "Dashboard: $url/   (wasd goes on running; 'make stop' ends it)"
+cat <<END
+Next:
+  curl -T var/digit.png '$url/v1/deployments/quickstart/classify?k=3'
+  curl -X PUT -d '{"mode":"dom"}' $url/v1/deployments/quickstart/mode
+  curl '$url/v1/jobs/$job/metrics?names=val_acc_aom,val_acc_dom'
+END
