@@ -1,8 +1,75 @@
-/* core/data/formats.c - the names of the formats that an upload may have, as wasd_ingest_info reports them. */
-#include "wasd/data.h"
+/* formats.c - the table of upload formats, and the road that all of them share. A new format is a file with one descriptor. */
+#include "data/ingest.h"
+
+#include <string.h>
+
+static const struct format *const table[] = { &format_cifar10, &format_cifar100, &format_idx, &format_folder };
+#define N_FORMATS ((int)(sizeof table / sizeof *table))
 
 const char *wasd_ingest_format_at(int i)
 {
-	static const char *const names[] = { "cifar10", "cifar100", "idx", "images" };
-	return i >= 0 && i < (int)(sizeof names / sizeof *names) ? names[i] : NULL;
+	return i >= 0 && i < N_FORMATS ? table[i]->name : NULL;
+}
+
+enum wasd_status ingest_begin(struct ingest *in, struct wasd_shape shape, const char *const *classes, int n_classes, size_t n_train, size_t n_test,
+                              struct wasd_err *err)
+{
+	size_t bytes, n = n_train + n_test;
+	enum wasd_status s = wds_shape_check(shape, err);
+	if (s)
+		return s;
+	if (n_train > in->o.max_images || n_test > in->o.max_images - n_train)
+		return wasd_fail(err, WASD_ETOOBIG, "%zu images, the limit is %zu", n, in->o.max_images);
+	if (!wasd_mul_size(n, wasd_shape_count(shape), &bytes) || bytes > in->o.max_bytes)
+		return wasd_fail(err, WASD_ETOOBIG, "%zu images of %zu bytes, the limit is %zu bytes", n, wasd_shape_count(shape), in->o.max_bytes);
+	in->shape = shape;
+	in->classes = n_classes;
+	return wasd_dataset_writer_create(in->out_path, shape, classes, n_classes, in->format, &in->writer, err);
+}
+
+enum wasd_status ingest_put(struct ingest *in, enum wasd_split sp, size_t k, const uint8_t *chw, int label, size_t i, struct wasd_err *err)
+{
+	enum wasd_status s = dataset_writer_put(in->writer, sp, k, chw, label, err);
+	if (s)
+		return entry_blame(in, i, err, s);
+	in->images++;
+	ingest_progress(in);
+	return ingest_cancelled(in, err);
+}
+
+enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path, const struct wasd_ingest_opts *o,
+                             struct wasd_ingest_info *info, struct wasd_err *err)
+{
+	struct ingest in = { .files = files, .n_files = n, .out_path = out_path };
+	struct wasd_err local;
+	const struct format *f = NULL;
+	err = err ? err : &local;
+	*err = (struct wasd_err){ 0 };
+	if (o)
+		in.o = *o;
+	in.o.max_bytes = in.o.max_bytes ? in.o.max_bytes : WASD_INGEST_MAX_BYTES;
+	in.o.max_images = in.o.max_images ? in.o.max_images : WASD_INGEST_MAX_IMAGES;
+	if (n < 1)
+		return wasd_fail(err, WASD_EINVAL, "no files");
+	if (in.o.size < 0 || in.o.size > WDS_MAX_SIDE)
+		return wasd_fail_at(err, WASD_EINVAL, "/size", "size %d, at most %d", in.o.size, WDS_MAX_SIDE);
+	enum wasd_status s = ingest_scan(&in, err);
+	if (!s && !in.n)
+		s = wasd_fail_at(err, WASD_EINVAL, files[0].name, "no files inside");
+	for (int i = 0; !s && !f; i++)
+		f = i + 1 == N_FORMATS || table[i]->claims(&in) ? table[i] : NULL;
+	if (!s) {
+		in.format = f->name;
+		s = f->convert(&in, err);
+	}
+	if (!s)
+		s = wasd_dataset_writer_finish(in.writer, err);
+	if (!s && info) {
+		*info = (struct wasd_ingest_info){ .shape = in.shape, .classes = in.classes, .n_train = dataset_writer_count(in.writer, WASD_TRAIN),
+		                                   .n_test = dataset_writer_count(in.writer, WASD_TEST) };
+		strncpy(info->format, in.format, sizeof info->format - 1);
+		memcpy(info->digest, dataset_writer_digest(in.writer), sizeof info->digest);
+	}
+	ingest_done(&in);
+	return s;
 }
