@@ -1,0 +1,267 @@
+/* tests/core/optim.c - optimizers against steps worked out by PyTorch's formulas in double, schedules against their definitions,
+ * options against their tables. */
+#include "check.h"
+#include "wasd/optim.h"
+
+#define N 5
+static const double g0[N] = { 0.5, -1, 2, 0, 1e-3 }, g1[N] = { -0.25, -1, 0.5, 3, 2e-3 }, w0[N] = { 1, -2, 0.5, 0, 3 };
+
+static double tol(void) { return sizeof(real) == 8 ? 1e-14 : 2e-6; }
+
+static struct wasd_optim *make(const char *text, size_t n)
+{
+	struct wasd_optim *o = NULL;
+	struct wasd_err err = { 0 };
+	cJSON *j = cJSON_Parse(text);
+	enum wasd_status s = wasd_optim_create(j, n, &o, &err);
+	CHECK_MSG(s == WASD_OK, "%s: %s", text, err.msg);
+	cJSON_Delete(j);
+	return o;
+}
+
+/* One step of torch.optim.SGD, parameter by parameter. */
+static void sgd_by_hand(double *w, double *v, const double *g, bool first, double lr, double mu, bool nesterov, double wd)
+{
+	for (int i = 0; i < N; i++) {
+		double d = g[i] + wd * w[i];
+		if (mu != 0) {
+			v[i] = first ? d : mu * v[i] + d;
+			d = nesterov ? d + mu * v[i] : v[i];
+		}
+		w[i] -= lr * d;
+	}
+}
+
+static void step(struct wasd_optim *o, real *w, const double *g, double lr)
+{
+	real r[N];
+	for (int i = 0; i < N; i++)
+		r[i] = (real)g[i];
+	wasd_optim_step(o, w, r, lr);
+	for (int i = 0; i < N; i++)
+		CHECK_MSG(r[i] == (real)g[i], "the gradient was changed");
+}
+
+static void sgd(void)
+{
+	static const struct { const char *spec; double mu; bool nesterov; double wd; } c[] = {
+		{ "{\"type\":\"sgd\",\"momentum\":0}", 0, false, 0 },
+		{ "{\"type\":\"sgd\"}", 0.9, false, 0 },
+		{ "{\"momentum\":0.9,\"weight_decay\":0.01}", 0.9, false, 0.01 },
+		{ "{\"type\":\"sgd\",\"momentum\":0.8,\"nesterov\":true,\"weight_decay\":0.005}", 0.8, true, 0.005 },
+		{ "{\"type\":\"sgd\",\"momentum\":0,\"weight_decay\":0.1}", 0, false, 0.1 },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_optim *o = make(c[i].spec, N);
+		double w[N], v[N] = { 0 };
+		real r[N];
+		for (int k = 0; k < N; k++)
+			r[k] = (real)(w[k] = w0[k]);
+		for (int s = 0; s < 3; s++) {
+			sgd_by_hand(w, v, s == 1 ? g1 : g0, s == 0, 0.1 / (s + 1), c[i].mu, c[i].nesterov, c[i].wd);
+			step(o, r, s == 1 ? g1 : g0, 0.1 / (s + 1));
+		}
+		const char *name;
+		real *m = wasd_optim_state(o, 0, &name);
+		CHECK_STR(name, "momentum");
+		CHECK(!wasd_optim_state(o, 1, &name));
+		for (int k = 0; k < N; k++) {
+			CHECK_NEAR(r[k], w[k], tol() * 4);
+			CHECK_NEAR(m[k], v[k], tol() * 8);
+		}
+		CHECK_INT(wasd_optim_steps(o), 3);
+		wasd_optim_destroy(o);
+	}
+}
+
+static void adamw(void)
+{
+	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = { 0 }, v[N] = { 0 };
+	struct wasd_optim *o = make("{\"type\":\"adamw\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
+	real r[N];
+	for (int k = 0; k < N; k++)
+		r[k] = (real)(w[k] = w0[k]);
+	for (int t = 1; t <= 4; t++) {
+		const double *g = t % 2 ? g0 : g1;
+		for (int i = 0; i < N; i++) {
+			w[i] *= 1 - lr * wd;
+			m[i] = b1 * m[i] + (1 - b1) * g[i];
+			v[i] = b2 * v[i] + (1 - b2) * g[i] * g[i];
+			w[i] -= lr / (1 - pow(b1, t)) * m[i] / (sqrt(v[i]) / sqrt(1 - pow(b2, t)) + eps);
+		}
+		step(o, r, g, lr);
+	}
+	CHECK_NEAR(wasd_optim_lr(o), lr, 0);
+	const char *name;
+	real *sm = wasd_optim_state(o, 0, &name);
+	CHECK_STR(name, "m");
+	real *sv = wasd_optim_state(o, 1, &name);
+	CHECK_STR(name, "v");
+	CHECK(!wasd_optim_state(o, 2, &name));
+	for (int i = 0; i < N; i++) {
+		CHECK_NEAR(r[i], w[i], tol() * 4);
+		CHECK_NEAR(sm[i], m[i], tol() * 4);
+		CHECK_NEAR(sv[i], v[i], tol() * 4);
+	}
+
+	/* Resuming: the same state blocks and step count go on to the same bits. */
+	struct wasd_optim *again = make("{\"type\":\"adamw\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
+	real copy[N];
+	memcpy(copy, r, sizeof r);
+	for (int i = 0; i < 2; i++)
+		memcpy(wasd_optim_state(again, i, NULL), wasd_optim_state(o, i, NULL), sizeof r);
+	wasd_optim_set_steps(again, wasd_optim_steps(o));
+	step(o, r, g1, lr);
+	step(again, copy, g1, lr);
+	CHECK(!memcmp(copy, r, sizeof r));
+	wasd_optim_destroy(o);
+	wasd_optim_destroy(again);
+}
+
+/* Every block of a large vector is stepped once, whatever the team does with it. */
+static void large(void)
+{
+	enum { M = 3 * 4096 + 77 };
+	struct wasd_optim *o = make("{\"type\":\"sgd\",\"momentum\":0.5}", M);
+	real *w = wasd_calloc(M, sizeof *w), *g = wasd_calloc(M, sizeof *g);
+	for (int i = 0; i < M; i++)
+		g[i] = (real)(i % 7);
+	struct wasd_mem_stats before = wasd_mem_stats();
+	wasd_optim_step(o, w, g, 1);
+	wasd_optim_step(o, w, g, 1);
+	CHECK_INT(wasd_mem_stats().allocs, before.allocs);
+	for (int i = 0; i < M; i++)
+		CHECK_MSG(w[i] == (real)(-2.5 * (i % 7)), "element %d", i);
+	wasd_optim_destroy(o);
+	wasd_free(w);
+	wasd_free(g);
+	wasd_optim_destroy(NULL);
+}
+
+static double lr_at(const char *text, double base, uint64_t step_no, uint64_t per_epoch, int epochs)
+{
+	struct wasd_schedule s;
+	struct wasd_err err = { 0 };
+	cJSON *j = text ? cJSON_Parse(text) : NULL;
+	enum wasd_status st = wasd_schedule_init(&s, j, &err);
+	CHECK_MSG(st == WASD_OK, "%s: %s", text, err.msg);
+	cJSON_Delete(j);
+	return st == WASD_OK ? wasd_schedule_lr(&s, base, step_no, per_epoch, epochs) : NAN;
+}
+
+static void schedules(void)
+{
+	static const struct { const char *spec; uint64_t step; double want; const char *why; } c[] = {
+		{ NULL, 999, 0.1, "no object: constant" },
+		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 0, 0.1 / 20, "warm-up never starts at 0" },
+		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 9, 0.05, "half of 20 steps" },
+		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 19, 0.1, "the last warm-up step has the full rate" },
+		{ "{\"type\":\"constant\",\"warmup_epochs\":0.5}", 2, 0.1 * 3 / 5, "half an epoch of warm-up" },
+		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 29, 0.1, "epochs 0 to 2" },
+		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 30, 0.01, "epoch 3" },
+		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 95, 0.0001, "epoch 9" },
+		{ "{\"type\":\"cosine\"}", 0, 0.1, "starts at the base rate" },
+		{ "{\"type\":\"cosine\"}", 50, 0.05, "half way" },
+		{ "{\"type\":\"cosine\",\"min_factor\":0.2}", 100, 0.02, "ends at the floor" },
+		{ "{\"type\":\"cosine\",\"warmup_epochs\":2}", 20, 0.1, "begins where warm-up ends" },
+		{ "{\"type\":\"cosine\",\"warmup_epochs\":2}", 60, 0.05, "half of the rest" },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		double got = lr_at(c[i].spec, 0.1, c[i].step, 10, 10);
+		CHECK_MSG(fabs(got - c[i].want) < 1e-12, "%s: %g, want %g", c[i].why, got, c[i].want);
+	}
+}
+
+static void refusals(void)
+{
+	static const struct { const char *spec, *pointer; bool schedule; } c[] = {
+		{ "{\"type\":\"lion\"}", "/train/optimizer/type", false },
+		{ "{\"type\":7}", "/train/optimizer/type", false },
+		{ "[]", "/train/optimizer", false },
+		{ "{\"type\":\"sgd\",\"beta1\":0.9}", "/train/optimizer/beta1", false },
+		{ "{\"type\":\"sgd\",\"lr\":0}", "/train/optimizer/lr", false },
+		{ "{\"type\":\"sgd\",\"lr\":-1}", "/train/optimizer/lr", false },
+		{ "{\"type\":\"sgd\",\"lr\":\"0.1\"}", "/train/optimizer/lr", false },
+		{ "{\"type\":\"sgd\",\"momentum\":1}", "/train/optimizer/momentum", false },
+		{ "{\"type\":\"sgd\",\"nesterov\":1}", "/train/optimizer/nesterov", false },
+		{ "{\"type\":\"sgd\",\"weight_decay\":-0.1}", "/train/optimizer/weight_decay", false },
+		{ "{\"type\":\"adamw\",\"eps\":0}", "/train/optimizer/eps", false },
+		{ "{\"type\":\"adamw\",\"momentum\":0.9}", "/train/optimizer/momentum", false },
+		{ "{\"type\":\"sgd\",\"a/b~c\":1}", "/train/optimizer/a~1b~0c", false },
+		{ "{\"type\":\"linear\"}", "/train/schedule/type", true },
+		{ "{\"type\":\"step\",\"every\":0}", "/train/schedule/every", true },
+		{ "{\"type\":\"step\",\"min_factor\":0}", "/train/schedule/min_factor", true },
+		{ "{\"type\":\"cosine\",\"min_factor\":1.5}", "/train/schedule/min_factor", true },
+		{ "{\"type\":\"constant\",\"warmup_epochs\":-1}", "/train/schedule/warmup_epochs", true },
+		{ "3", "/train/schedule", true },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_err err = { 0 };
+		struct wasd_optim *o = NULL;
+		struct wasd_schedule s;
+		cJSON *j = cJSON_Parse(c[i].spec);
+		enum wasd_status st = c[i].schedule ? wasd_schedule_init(&s, j, &err) : wasd_optim_create(j, 4, &o, &err);
+		CHECK_MSG(st == WASD_EINVAL, "%s was taken", c[i].spec);
+		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "%s: pointer \"%s\", want \"%s\" (%s)", c[i].spec, err.pointer, c[i].pointer, err.msg);
+		CHECK(!o);
+		cJSON_Delete(j);
+	}
+}
+
+/* Written-out objects read back to themselves. */
+static void to_json(void)
+{
+	static const char *const spec[] = { NULL, "{\"type\":\"adamw\",\"lr\":0.5}", "{\"type\":\"sgd\",\"nesterov\":true}" };
+	for (int i = 0; i < 3; i++) {
+		cJSON *j = spec[i] ? cJSON_Parse(spec[i]) : NULL, *first, *second;
+		struct wasd_optim *o = NULL, *p = NULL;
+		CHECK_INT(wasd_optim_create(j, 1, &o, NULL), WASD_OK);
+		first = wasd_optim_to_json(o);
+		CHECK_INT(wasd_optim_create(first, 1, &p, NULL), WASD_OK);
+		second = wasd_optim_to_json(p);
+		CHECK(first && cJSON_Compare(first, second, true));
+		cJSON_Delete(j);
+		cJSON_Delete(first);
+		cJSON_Delete(second);
+		wasd_optim_destroy(o);
+		wasd_optim_destroy(p);
+	}
+	struct wasd_schedule s;
+	cJSON *j = cJSON_Parse("{\"type\":\"cosine\",\"warmup_epochs\":3}");
+	CHECK_INT(wasd_schedule_init(&s, j, NULL), WASD_OK);
+	cJSON *out = wasd_schedule_to_json(&s);
+	CHECK(out && wasd_json_get(out, "min_factor") && wasd_json_get(out, "warmup_epochs")->valuedouble == 3);
+	cJSON_Delete(j);
+	cJSON_Delete(out);
+}
+
+/* Every allocation fails once: a status, no leak (the sanitizer build sees it), no object. */
+static void out_of_memory(void)
+{
+	for (uint64_t nth = 1; nth < 20; nth++) {
+		struct wasd_optim *o = NULL;
+		wasd_mem_fail_at(nth);
+		enum wasd_status s = wasd_optim_create(NULL, 10, &o, NULL);
+		wasd_mem_fail_at(0);
+		if (s == WASD_OK) {
+			wasd_optim_destroy(o);
+			CHECK(nth > 1);
+			return;
+		}
+		CHECK_INT(s, WASD_ENOMEM);
+		CHECK(!o);
+	}
+	CHECK_MSG(false, "it never succeeded");
+}
+
+int main(void)
+{
+	TEST_RUN(sgd);
+	TEST_RUN(adamw);
+	TEST_RUN(large);
+	TEST_RUN(schedules);
+	TEST_RUN(refusals);
+	TEST_RUN(to_json);
+	TEST_RUN(out_of_memory);
+	TEST_END();
+}

@@ -1,0 +1,286 @@
+/* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the live
+ * rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
+#include "fixture.h"
+#include "weights/chain.h"
+
+/* Every op with parameters that do something at k = 3 and 5. */
+static const struct { const char *op; double p[6]; } sample[] = {
+	{ "identity", { 0 } }, { "translate", { 1, 0 } }, { "translate", { -1, 1 } }, { "translate", { 0, -2 } }, { "translate", { 7, 0 } },
+	{ "crop_resize", { 0, 1, 2, 2 } }, { "crop_resize", { 0, 0, 3, 2 } }, { "scale", { 3.2 } }, { "scale", { 0.7 } }, { "shear", { 135, 0 } },
+	{ "rotate", { 30 } }, { "affine", { 20, 1, 0, 1.1, 10, -15 } }, { "hflip", { 0 } }, { "vflip", { 0 } },
+};
+enum { SAMPLES = sizeof sample / sizeof *sample };
+
+static double real_eps(void) { return sizeof(real) == 8 ? 1e-12 : 1e-4; }
+
+static void fill(struct wasd_rng *r, real *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		v[i] = (real)wasd_rng_between(r, -1, 1);
+}
+
+/* <SW(x), y> = <x, SW^T(y)>, in the rectangle; and dalpha = <dSW, T PW>. Rows of one to thousands: one chunk and many. */
+static void dot_test(void)
+{
+	static const size_t rows_of[] = { 1, 3, 700, 5000 };
+	struct wasd_rng r;
+	wasd_rng_init(&r, 1, "dot", 0, 0);
+	for (int k = 1; k <= 7; k += 2)
+		for (int s = 0; s < SAMPLES; s++)
+			for (int n = 0; n < 4; n++) {
+				struct wasd_transform t;
+				if (wasd_transform_make(sample[s].op, k, sample[s].p, &t, NULL))
+					continue;
+				size_t rows = rows_of[n], kk = (size_t)(k * k), m = (size_t)(t.live.h * t.live.w);
+				real *x = wasd_alloc_aligned(4 * rows * kk, sizeof *x), *y = x + rows * kk, *sx = y + rows * kk, *ty = sx + rows * kk;
+				real alpha = (real)0.7;
+				fill(&r, x, rows * kk);
+				fill(&r, y, rows * m);
+				wasd_transform_forward(&t, alpha, x, rows, t.live, sx);
+				double dalpha = wasd_transform_backward(&t, alpha, x, y, rows, t.live, ty), left = 0, right = 0;
+				for (size_t i = 0; i < rows * m; i++)
+					left += (double)sx[i] * y[i];
+				for (size_t i = 0; i < rows * kk; i++)
+					right += (double)x[i] * ty[i];
+				double tol = real_eps() * sqrt((double)(rows * kk));
+				CHECK_MSG(fabs(left - right) <= tol, "%s k=%d rows=%zu: %g and %g", sample[s].op, k, rows, left, right);
+				CHECK_MSG(fabs(left - alpha * dalpha) <= tol, "%s k=%d rows=%zu: dalpha %g, want %g", sample[s].op, k, rows, dalpha, left / alpha);
+				wasd_free(x);
+			}
+}
+
+/* The rectangle holds every live row of T and nothing is live outside; backward adds to what is there. */
+static void live_rectangle(void)
+{
+	static const struct { const char *op; int k; double p[6]; struct wasd_rect live; } c[] = {
+		{ "translate", 3, { 1, 0 }, { 0, 1, 3, 2 } },
+		{ "translate", 3, { -1, -1 }, { 0, 0, 2, 2 } },
+		{ "translate", 3, { 0, 1 }, { 1, 0, 2, 3 } },
+		{ "translate", 5, { 2, -1 }, { 0, 2, 4, 3 } },
+		{ "translate", 3, { 3, 0 }, { 0, 0, 0, 0 } },
+		{ "translate", 1, { 0, 0 }, { 0, 0, 1, 1 } },
+		{ "crop_resize", 3, { 0, 0, 2, 2 }, { 0, 0, 3, 3 } },
+		{ "shear", 3, { 135, 0 }, { 0, 0, 3, 3 } },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_transform t;
+		CHECK_INT(wasd_transform_make(c[i].op, c[i].k, c[i].p, &t, NULL), WASD_OK);
+		CHECK_MSG(!memcmp(&t.live, &c[i].live, sizeof t.live), "%s case %zu: (%d,%d) %dx%d", c[i].op, i, t.live.y, t.live.x, t.live.h, t.live.w);
+	}
+}
+
+static void algorithm_tables(void)
+{
+	struct wasd_transform t;
+	/* scale (3,3.5): all nine taps are the centre; at k = 5 the source map is 1,2,2,2,3 per axis. */
+	wasd_transform_make("scale", 3, (double[6]){ 3.3 }, &t, NULL);
+	for (int o = 0; o < 9; o++)
+		CHECK_INT(t.from[o], 4);
+	wasd_transform_make("scale", 5, (double[6]){ 3.3 }, &t, NULL);
+	static const int map[5] = { 1, 2, 2, 2, 3 };
+	for (int o = 0; o < 25; o++)
+		CHECK_INT(t.from[o], map[o / 5] * 5 + map[o % 5]);
+	/* shear 135: 2 of 9 and 6 of 25 taps are lost. */
+	for (int k = 3, lost = 0; k <= 5; k += 2, lost = 0) {
+		wasd_transform_make("shear", k, (double[6]){ 135, 0 }, &t, NULL);
+		for (int o = 0; o < k * k; o++)
+			lost += t.from[o] < 0;
+		CHECK_INT(lost, k == 3 ? 2 : 6);
+	}
+	/* dx > 0 moves right, dy > 0 down: SW[y,x] = PW[y-dy,x-dx]. */
+	wasd_transform_make("translate", 3, (double[6]){ 1, -1 }, &t, NULL);
+	CHECK_INT(t.from[0 * 3 + 1], 1 * 3 + 0);
+	CHECK(t.copy && !t.identity);
+	/* 4 of 5: rows [1],[.3,.7],[.5,.5],[.7,.3],[1]. */
+	wasd_transform_make("crop_resize", 5, (double[6]){ 0, 0, 5, 4 }, &t, NULL);
+	static const double row[5][4] = { { 1 }, { .3, .7 }, { 0, .5, .5 }, { 0, 0, .7, .3 }, { 0, 0, 0, 1 } };
+	for (int x = 0; x < 5; x++)
+		for (int i = 0; i < 4; i++)
+			CHECK_NEAR(t.T[x * 25 + i], row[x][i], 1e-15);
+	wasd_transform_make("crop_resize", 3, (double[6]){ 0, 0, 3, 3 }, &t, NULL);
+	CHECK(t.identity && t.copy);
+	/* k = 1: every transform that does not shift is the identity. */
+	static const char *const any[] = { "identity", "scale", "rotate", "hflip" };
+	for (int i = 0; i < 4; i++) {
+		wasd_transform_make(any[i], 1, (double[6]){ 2 }, &t, NULL);
+		CHECK_MSG(t.identity, "%s at k = 1", any[i]);
+	}
+}
+
+static void chain(void)
+{
+	real pw[18], alpha = (real)0.5, dpw[18] = { 0 }, dalpha = 1, buf[18];
+	for (int i = 0; i < 18; i++)
+		pw[i] = (real)(i + 1);
+	struct chain_param p = { pw, &alpha, dpw, &dalpha, 2, 3 };
+	struct wasd_effective e;
+	chain_forward(&p, NULL, buf, &e);
+	CHECK(e.data == pw && e.live.h == 3 && e.live.w == 3);         /* plain weights are not copied and not scaled */
+
+	struct wasd_transform t;
+	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &t, NULL);
+	chain_forward(&p, &t, buf, &e);
+	CHECK(e.data == buf && e.live.y == 1 && e.live.x == 1 && e.live.h == 2 && e.live.w == 2);
+	static const double want[8] = { .5, 1, 2, 2.5, 5, 5.5, 6.5, 7 };
+	for (int i = 0; i < 8; i++)
+		CHECK_NEAR(buf[i], want[i], 0);
+	real dsw[8] = { 1, 0, 0, 0, 0, 0, 0, 1 };
+	chain_backward(&p, &t, dsw);
+	CHECK_NEAR(dpw[0], .5, 0);
+	CHECK_NEAR(dpw[13], .5, 0);
+	CHECK_NEAR(dalpha, 1 + 1 + 14, 1e-6);                          /* added to */
+	p.alpha = NULL;
+	p.dalpha = NULL;                                               /* constant 1 */
+	chain_forward(&p, &t, buf, &e);
+	CHECK_NEAR(buf[0], 1, 0);
+	chain_backward(&p, &t, dsw);
+	CHECK_NEAR(dpw[0], 1.5, 0);
+
+	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &t, NULL);
+	chain_forward(&p, &t, buf, &e);
+	CHECK(e.live.h == 0 && e.live.w == 0);
+	chain_backward(&p, &t, dsw);
+	CHECK_NEAR(dpw[0], 1.5, 0);
+}
+
+static void refusals(void)
+{
+	static const struct { const char *op; int k; double p[6]; const char *says; } bad[] = {
+		{ "warp", 3, { 0 }, "warp" },
+		{ "translate", 0, { 0 }, "kernel side 0" },
+		{ "translate", 8, { 0 }, "kernel side 8" },
+		{ "translate", 3, { 0.5, 0 }, "dx" },
+		{ "translate", 3, { 0, 1e9 }, "dy" },
+		{ "translate", 3, { NAN, 0 }, "dx" },
+		{ "crop_resize", 3, { 0, 0, 4, 1 }, "h = 4" },
+		{ "crop_resize", 3, { 0, 0, 1, 4 }, "w = 4" },
+		{ "crop_resize", 3, { 2, 0, 2, 2 }, "i = 2" },
+		{ "crop_resize", 3, { 0, 3, 1, 1 }, "j = 3" },
+		{ "crop_resize", 3, { 0, 0, 0, 1 }, "h = 0" },
+		{ "scale", 3, { 0 }, "scale" },
+		{ "rotate", 3, { INFINITY }, "angle" },
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct wasd_transform t;
+		struct wasd_err err = { 0 };
+		CHECK_INT(wasd_transform_make(bad[i].op, bad[i].k, bad[i].p, &t, &err), WASD_EINVAL);
+		CHECK_MSG(strstr(err.msg, bad[i].says), "case %zu: \"%s\" does not name %s", i, err.msg, bad[i].says);
+	}
+}
+
+/* ---- laws ----------------------------------------------------------------------------------------------------- */
+
+#define DRAWS 100000
+
+/* Upper 1e-4 point of chi-square with df degrees of freedom (Wilson and Hilferty). */
+static double chi_limit(int df)
+{
+	double a = 2.0 / (9 * df), c = 1 - a + 3.719 * sqrt(a);
+	return df * c * c * c;
+}
+
+static void check_chi(const char *what, int k, const double *seen, const double *prob, int n)
+{
+	double chi = 0;
+	int df = -1;
+	for (int i = 0; i < n; i++) {
+		if (prob[i] == 0) {
+			CHECK_MSG(seen[i] == 0, "%s k=%d: cell %d has probability 0 and was drawn", what, k, i);
+			continue;
+		}
+		if (prob[i] * DRAWS < 5)
+			continue;               /* too rare for the approximation */
+		chi += (seen[i] - prob[i] * DRAWS) * (seen[i] - prob[i] * DRAWS) / (prob[i] * DRAWS);
+		df++;
+	}
+	CHECK_MSG(df < 1 || chi < chi_limit(df), "%s k=%d: chi-square %g of %d degrees of freedom, limit %g", what, k, chi, df, chi_limit(df));
+}
+
+static const cJSON *member(const cJSON *o, const char *key) { return wasd_json_get(o, key); }
+
+static void translate_law(const cJSON *laws)
+{
+	const struct wasd_transform_op *op = wasd_transform_op_find("translate");
+	const cJSON *law, *it;
+	cJSON_ArrayForEach(law, member(laws, "translate")) {
+		int k = (int)json_num(law, "k");
+		double t = json_num(law, "t"), opt[2] = { t, t }, prob[64] = { 0 }, seen[64] = { 0 }, want[64 * 64] = { 0 }, both[64 * 64] = { 0 };
+		const cJSON *shift = member(law, "shift"), *p = member(law, "prob")->child;
+		cJSON_ArrayForEach(it, shift) {
+			prob[it->valueint + 32] = p->valuedouble;
+			p = p->next;
+		}
+		struct wasd_rng r;
+		wasd_rng_init(&r, 7, "law", (uint64_t)k, (uint64_t)(t * 100));
+		double zero = 0;
+		for (int i = 0; i < DRAWS; i++) {
+			double d[6];
+			op->sample(k, opt, &r, d);
+			seen[(int)d[0] + 32]++;
+			both[((int)d[1] + 32) * 64 + (int)d[0] + 32]++;
+			zero += 1 - fmax(k - fabs(d[0]), 0) * fmax(k - fabs(d[1]), 0) / (k * k);
+		}
+		for (int i = 0; i < 64 * 64; i++)
+			want[i] = prob[i / 64] * prob[i % 64];
+		check_chi("translate dx", k, seen, prob, 64);
+		check_chi("translate (dx,dy)", k, both, want, 64 * 64);
+		CHECK_NEAR(zero / DRAWS, json_num(law, "expected_zero_fraction"), 4 * 0.5 / sqrt(DRAWS));
+	}
+}
+
+static void crop_law(const cJSON *laws)
+{
+	const struct wasd_transform_op *op = wasd_transform_op_find("crop_resize");
+	const cJSON *law, *it;
+	cJSON_ArrayForEach(law, member(laws, "crop_resize")) {
+		int k = (int)json_num(law, "k");
+		double opt[4], prob[64] = { 0 }, seen[64] = { 0 }, cell[7 * 7 * 64] = { 0 }, want[7 * 7 * 64] = { 0 };
+		for (int i = 0; i < 2; i++) {
+			opt[i] = cJSON_GetArrayItem(member(law, "scale"), i)->valuedouble;
+			opt[2 + i] = cJSON_GetArrayItem(member(law, "ratio"), i)->valuedouble;
+		}
+		const cJSON *p = member(law, "prob")->child;
+		cJSON_ArrayForEach(it, member(law, "hw")) {
+			int h = it->child->valueint, w = it->child->next->valueint, places = (k - h + 1) * (k - w + 1);
+			prob[h * 8 + w] = p->valuedouble;
+			for (int at = 0; at < places; at++)
+				want[((at / (k - w + 1)) * 7 + at % (k - w + 1)) * 64 + h * 8 + w] = p->valuedouble / places;
+			p = p->next;
+		}
+		struct wasd_rng r;
+		wasd_rng_init(&r, 8, "law", (uint64_t)k, (uint64_t)(opt[0] * 100));
+		for (int i = 0; i < DRAWS; i++) {
+			double d[6];
+			op->sample(k, opt, &r, d);
+			seen[(int)d[2] * 8 + (int)d[3]]++;
+			cell[((int)d[0] * 7 + (int)d[1]) * 64 + (int)d[2] * 8 + (int)d[3]]++;
+		}
+		check_chi("crop_resize (h,w)", k, seen, prob, 64);
+		check_chi("crop_resize (i,j,h,w)", k, cell, want, 7 * 7 * 64);
+	}
+}
+
+static void sampling_laws(void)
+{
+	char *text;
+	size_t len;
+	cJSON *laws = NULL;
+	if (wasd_file_read("tests/fixtures/sampling_laws.json", 1 << 20, &text, &len, NULL))
+		TEST_SKIP("tests/fixtures/sampling_laws.json is not below the working directory");
+	CHECK_INT(wasd_json_parse(text, len, fixture_json, &laws, NULL), WASD_OK);
+	translate_law(laws);
+	crop_law(laws);
+	cJSON_Delete(laws);
+	wasd_free(text);
+}
+
+int main(void)
+{
+	TEST_RUN(algorithm_tables);
+	TEST_RUN(live_rectangle);
+	TEST_RUN(dot_test);
+	TEST_RUN(chain);
+	TEST_RUN(refusals);
+	TEST_RUN(sampling_laws);
+	TEST_END();
+}
