@@ -2,8 +2,8 @@
  *
  * Train images go straight to their place in the temporary file, because the description in front of them has a size that is
  * known at once (its only unknown parts, moments and digest, have a fixed maximal width; the rest is blanks). Test images go
- * to a second, already unlinked file and are copied behind the train labels by finish. Labels stay in memory. The temporary
- * name is in the target's directory, so that the rename is atomic. Sums for the moments are integers: exact, in any order. */
+ * to a second file and are copied behind the train labels by finish. Labels stay in memory. Both files have no name until the
+ * first is complete and synced. Sums for the moments are integers: exact, in any order. */
 #include "data/wds.h"
 
 #include <errno.h>
@@ -76,20 +76,41 @@ static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *
 	return WASD_OK;
 }
 
+static char *dir_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? wasd_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : wasd_strdup(".");
+}
+
+/* A file without a name in the target's directory, which vanishes with the process however that ends; on a file system that has
+ * none of these, one with a temporary name (*name, else NULL). */
+static enum wasd_status open_temporary(const struct wasd_dataset_writer *w, int *fd, char **name, struct wasd_err *err)
+{
+	char *dir = dir_of(w->path), *tmp = NULL;
+	enum wasd_status s = WASD_OK;
+	*fd = dir ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0640) : -1;
+	if (!dir)
+		s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", w->path);
+	else if (*fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
+		s = wasd_fail_errno(err, errno, "%s", dir);
+	else if (*fd < 0 && !(tmp = wasd_asprintf("%s.tmp-XXXXXX", w->path)))
+		s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", w->path);
+	else if (*fd < 0 && (*fd = mkostemp(tmp, O_CLOEXEC)) < 0) {
+		s = wasd_fail_errno(err, errno, "%s", tmp);
+		wasd_free(tmp);
+	} else
+		*name = tmp;
+	wasd_free(dir);
+	return s;
+}
+
 static enum wasd_status open_files(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
-	char *spill = wasd_asprintf("%s.tmp-XXXXXX", w->path);
-	w->tmp = spill ? wasd_strdup(spill) : NULL;
-	enum wasd_status s = WASD_OK;
-	if (!w->tmp)
-		s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", w->path);
-	else if ((w->out[WASD_TRAIN].fd = mkostemp(w->tmp, O_CLOEXEC)) < 0) {
-		s = wasd_fail_errno(err, errno, "%s", w->tmp);
-		wasd_free(w->tmp);
-		w->tmp = NULL;
-	} else if ((w->out[WASD_TEST].fd = mkostemp(spill, O_CLOEXEC)) < 0)
-		s = wasd_fail_errno(err, errno, "%s", spill);
-	else
+	char *spill = NULL;
+	enum wasd_status s = open_temporary(w, &w->out[WASD_TRAIN].fd, &w->tmp, err);
+	if (!s)
+		s = open_temporary(w, &w->out[WASD_TEST].fd, &spill, err);
+	if (spill)
 		unlink(spill);
 	wasd_free(spill);
 	return s;
@@ -224,7 +245,7 @@ static enum wasd_status hash_range(struct wasd_dataset_writer *w, struct wasd_sh
 	enum wasd_status s = WASD_OK;
 	for (uint64_t k; n && !s; at += k, n -= k) {
 		k = n < CHUNK ? n : CHUNK;
-		if (!(s = read_at(w->out[WASD_TRAIN].fd, at, buf, k, w->tmp, err)))
+		if (!(s = read_at(w->out[WASD_TRAIN].fd, at, buf, k, w->path, err)))
 			wasd_sha256_update(sha, buf, k);
 	}
 	return s;
@@ -235,12 +256,12 @@ static enum wasd_status write_sections(struct wasd_dataset_writer *w, const stru
 	int fd = w->out[WASD_TRAIN].fd;
 	enum wasd_status s = WASD_OK;
 	for (int k = 0; k < 2 && !s; k++)
-		s = write_at(fd, at->labels[k], w->out[k].label, w->out[k].n * sizeof(uint16_t), w->tmp, err);
+		s = write_at(fd, at->labels[k], w->out[k].label, w->out[k].n * sizeof(uint16_t), w->path, err);
 	uint64_t n = w->head.n_test * w->image_bytes;
 	for (uint64_t pos = 0, k; pos < n && !s; pos += k) {
 		k = n - pos < CHUNK ? n - pos : CHUNK;
-		if (!(s = read_at(w->out[WASD_TEST].fd, pos, buf, k, w->tmp, err)))
-			s = write_at(fd, at->images[WASD_TEST] + pos, buf, k, w->tmp, err);
+		if (!(s = read_at(w->out[WASD_TEST].fd, pos, buf, k, w->path, err)))
+			s = write_at(fd, at->images[WASD_TEST] + pos, buf, k, w->path, err);
 	}
 	return s;
 }
@@ -256,10 +277,10 @@ static enum wasd_status write_description(struct wasd_dataset_writer *w, struct 
 		memset(room, ' ', w->head.json_len);
 		memcpy(room, text, n);
 		room[w->head.json_len - 1] = '}';
-		s = write_at(w->out[WASD_TRAIN].fd, sizeof w->head, room, w->head.json_len, w->tmp, err);
+		s = write_at(w->out[WASD_TRAIN].fd, sizeof w->head, room, w->head.json_len, w->path, err);
 	}
 	if (!s)
-		s = write_at(w->out[WASD_TRAIN].fd, 0, &w->head, sizeof w->head, w->tmp, err);
+		s = write_at(w->out[WASD_TRAIN].fd, 0, &w->head, sizeof w->head, w->path, err);
 	wasd_free(text);
 	wasd_free(room);
 	return s;
@@ -282,12 +303,42 @@ static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_l
 	return s;
 }
 
-/* The directory of path: fsync'd so that the rename survives a power cut. */
-static enum wasd_status sync_dir_of(const char *path, struct wasd_err *err)
+/* Gives the unnamed file a name beside the target (w->tmp), which the rename then puts in the target's place. */
+static enum wasd_status name_temporary(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? wasd_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : wasd_strdup(".");
-	enum wasd_status s = dir ? wasd_fsync_dir(dir, err) : wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	char from[40], id[WASD_ULID_LEN + 1];
+	wasd_ulid("", id);
+	snprintf(from, sizeof from, "/proc/self/fd/%d", w->out[WASD_TRAIN].fd);
+	char *name = wasd_asprintf("%s.tmp-%s", w->path, id);
+	if (!name)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", w->path);
+	if (linkat(AT_FDCWD, from, AT_FDCWD, name, AT_SYMLINK_FOLLOW)) {
+		enum wasd_status s = wasd_fail_errno(err, errno, "%s: link", name);
+		wasd_free(name);
+		return s;
+	}
+	w->tmp = name;
+	return WASD_OK;
+}
+
+/* Synced before it has a name, and the name synced by the directory: after a power cut the file is whole or absent. */
+static enum wasd_status publish(struct wasd_dataset_writer *w, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	char *dir = dir_of(w->path);
+	if (!dir)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", w->path);
+	if (fchmod(w->out[WASD_TRAIN].fd, 0640) || fsync(w->out[WASD_TRAIN].fd))
+		s = wasd_fail_errno(err, errno, "%s", w->path);
+	if (!s && !w->tmp)
+		s = name_temporary(w, err);
+	if (!s && rename(w->tmp, w->path))
+		s = wasd_fail_errno(err, errno, "%s", w->path);
+	if (!s) {
+		w->renamed = true;
+		if ((s = wasd_fsync_dir(dir, err)))
+			unlink(w->path);                /* not durable: as if it had never been */
+	}
 	wasd_free(dir);
 	return s;
 }
@@ -314,14 +365,7 @@ enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struc
 	if (!s && !(s = digest(w, &at, buf, err)))
 		s = write_description(w, err);
 	wasd_free(buf);
-	if (!s && (fchmod(w->out[WASD_TRAIN].fd, 0640) || fsync(w->out[WASD_TRAIN].fd) || rename(w->tmp, w->path)))
-		s = wasd_fail_errno(err, errno, "%s", w->path);
-	if (!s) {
-		w->renamed = true;
-		if ((s = sync_dir_of(w->path, err)))
-			unlink(w->path);        /* not durable: as if it had never been */
-	}
-	return s;
+	return s ? s : publish(w, err);
 }
 
 const char *dataset_writer_digest(const struct wasd_dataset_writer *w) { return w->digest; }

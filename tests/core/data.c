@@ -52,8 +52,10 @@ static void round_trip(void)
 {
 	struct wasd_dataset *d = NULL;
 	struct wasd_err err = { 0 };
-	CHECK_MSG(!write_set(path, false, &err), "%s", err.msg);
-	CHECK_INT(files_in_dir(), 1);
+	for (int twice = 0; twice < 2; twice++) {               /* the second takes the place of the first */
+		CHECK_MSG(!write_set(path, false, &err), "%s", err.msg);
+		CHECK_INT(files_in_dir(), 1);
+	}
 	CHECK_MSG(!wasd_dataset_open(path, &d, &err), "%s", err.msg);
 	if (!d)
 		return;
@@ -128,7 +130,7 @@ static void writer_refuses(void)
 	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, (const char *[]){ "a\xff" }, 1, "test", &w, &err), WASD_EINVAL);
 	CHECK_INT(files_in_dir(), 0);
 	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, &err));
-	CHECK_INT(files_in_dir(), 1);
+	CHECK(files_in_dir() <= 1);                             /* 0, but for file systems without unnamed files */
 	CHECK_INT(wasd_dataset_writer_add(w, WASD_TRAIN, p, 3, &err), WASD_EINVAL);
 	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINVAL);
 	CHECK(strstr(err.msg, "no train images"));
