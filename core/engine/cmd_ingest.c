@@ -1,0 +1,278 @@
+/* engine/cmd_ingest.c - wasd-engine ingest: makes uploads and synthetic kinds into dataset files, and previews of them, led by the
+ * daemon over descriptor 3 (protocol.h). What it reads is hostile, so it reads under limits: a reader gone wrong costs this process. */
+#include "data/image.h"
+#include "engine/commands.h"
+#include "engine/link.h"
+#include "wasd/data.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_FILES = 64, PROGRESS_US = 200000, CPU_RENEW_US = 1000000, CPU_SECONDS = 60, PREVIEW_SIDE = 512 };
+#define ADDRESS_SPACE ((rlim_t)2 << 30)
+#define FILE_SLACK ((rlim_t)256 << 20)          /* labels and class names beside the pixels */
+
+struct job {
+	struct engine_link *link;
+	int64_t told, renewed;                  /* wasd_mono_us of the last progress frame and CPU limit */
+};
+
+/* ---- limits -------------------------------------------------------------------------------------- */
+
+static void limit(int what, rlim_t soft)
+{
+	struct rlimit r;
+	if (!getrlimit(what, &r)) {
+		r.rlim_cur = soft < r.rlim_max ? soft : r.rlim_max;
+		setrlimit(what, &r);
+	}
+}
+
+/* The CPU time that may pass until the next sign of progress: one endless file is ended by SIGXCPU, a large upload is not. */
+static void renew_cpu(void)
+{
+	struct rusage u;
+	if (!getrusage(RUSAGE_SELF, &u))
+		limit(RLIMIT_CPU, (rlim_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec + CPU_SECONDS));
+}
+
+static void limits_on(size_t max_bytes)
+{
+#ifndef WASD_SANITIZED                                  /* the sanitizer's shadow alone is larger than any limit */
+	limit(RLIMIT_AS, ADDRESS_SPACE);
+#endif
+	signal(SIGXFSZ, SIG_IGN);                       /* write then says EFBIG */
+	limit(RLIMIT_FSIZE, (max_bytes ? max_bytes : WASD_INGEST_MAX_BYTES) + FILE_SLACK);
+	renew_cpu();
+}
+
+/* Our own finished file may be mapped whole. */
+static void limits_off(void)
+{
+	limit(RLIMIT_AS, RLIM_INFINITY);
+	limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	limit(RLIMIT_CPU, RLIM_INFINITY);
+}
+
+/* ---- reports ------------------------------------------------------------------------------------- */
+
+static void on_progress(void *ctx, uint64_t images, uint64_t bytes)
+{
+	struct job *j = ctx;
+	int64_t now = wasd_mono_us();
+	if (now - j->renewed >= CPU_RENEW_US) {
+		renew_cpu();
+		j->renewed = now;
+	}
+	if (now - j->told < PROGRESS_US)
+		return;
+	j->told = now;
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "progress");
+	cJSON_AddNumberToObject(m, "images", (double)images);
+	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
+	engine_send(j->link, m, NULL);
+}
+
+static bool on_cancelled(void *ctx)
+{
+	const struct job *j = ctx;
+	return engine_link_cancelled(j->link);
+}
+
+static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e)
+{
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "failed");
+	cJSON_AddNumberToObject(m, "re", re);
+	cJSON_AddStringToObject(m, "status", wasd_status_name(s));
+	cJSON_AddStringToObject(m, "pointer", e->pointer);
+	cJSON_AddStringToObject(m, "message", e->msg);
+	engine_send(link, m, NULL);
+}
+
+static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char *format, uint64_t bytes)
+{
+	struct wasd_shape s = wasd_dataset_shape(d);
+	double mean[3], std[3];
+	wasd_dataset_moments(d, mean, std);
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "done");
+	cJSON_AddNumberToObject(m, "re", re);
+	cJSON_AddStringToObject(m, "format", format);
+	cJSON_AddItemToObject(m, "shape", cJSON_CreateIntArray((int[]){ s.c, s.h, s.w }, 3));
+	cJSON *classes = cJSON_AddArrayToObject(m, "classes");
+	for (int i = 0; i < wasd_dataset_classes(d); i++)
+		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(d, i)));
+	cJSON_AddNumberToObject(m, "train", (double)wasd_dataset_count(d, WASD_TRAIN));
+	cJSON_AddNumberToObject(m, "test", (double)wasd_dataset_count(d, WASD_TEST));
+	cJSON_AddStringToObject(m, "digest", wasd_dataset_digest(d));
+	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
+	cJSON_AddItemToObject(m, "mean", cJSON_CreateDoubleArray(mean, s.c));
+	cJSON_AddItemToObject(m, "std", cJSON_CreateDoubleArray(std, s.c));
+	return m;
+}
+
+/* The result of one making: done, or failed and no file. */
+static void report(struct engine_link *link, uint32_t re, enum wasd_status s, const char *out, const char *format, struct wasd_err *err)
+{
+	struct wasd_dataset *d = NULL;
+	struct stat st = { 0 };
+	limits_off();
+	if (!s && !(s = wasd_dataset_open(out, &d, err))) {
+		stat(out, &st);
+		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size), err);  /* too many class names for a frame */
+	}
+	wasd_dataset_close(d);
+	if (!s)
+		return;
+	if (d)
+		unlink(out);
+	send_failed(link, re, s, err);
+}
+
+/* ---- messages ------------------------------------------------------------------------------------ */
+
+static const char *need_string(const cJSON *m, const char *key)
+{
+	const char *v;
+	if (!wasd_json_str(m, key, &v))
+		engine_protocol_error("message without a string \"%s\"", key);
+	return v;
+}
+
+/* A member that may be absent: 0 then. */
+static uint64_t count_of(const cJSON *m, const char *key)
+{
+	int64_t v = 0;
+	if (wasd_json_get(m, key) && (!wasd_json_i64(m, key, &v) || v < 0))
+		engine_protocol_error("\"%s\" is not a count", key);
+	return (uint64_t)v;
+}
+
+static int read_files(const cJSON *m, struct wasd_ingest_file files[MAX_FILES])
+{
+	const cJSON *list = wasd_json_get(m, "files"), *f;
+	int n = 0;
+	if (!cJSON_IsArray(list) || !cJSON_GetArraySize(list) || cJSON_GetArraySize(list) > MAX_FILES)
+		engine_protocol_error("\"files\" is not a list of 1 to %d files", MAX_FILES);
+	cJSON_ArrayForEach(f, list)
+		files[n++] = (struct wasd_ingest_file){ need_string(f, "path"), need_string(f, "name") };
+	return n;
+}
+
+static void ingest(struct engine_link *link, const struct wasd_msg *m)
+{
+	struct wasd_ingest_file files[MAX_FILES];
+	struct job job = { .link = link };
+	const char *out = need_string(m->json, "out");
+	const cJSON *limits = wasd_json_get(m->json, "limits");
+	int n = read_files(m->json, files);
+	uint64_t size = count_of(m->json, "size");
+	struct wasd_ingest_opts o = { .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
+	                              .size = size > INT32_MAX ? INT32_MAX : (int)size, .progress = on_progress, .cancelled = on_cancelled, .ctx = &job };
+	struct wasd_ingest_info info = { 0 };
+	struct wasd_err err = { 0 };
+	limits_on(o.max_bytes);
+	enum wasd_status s = wasd_ingest(files, n, out, &o, &info, &err);
+	report(link, m->seq, s, out, info.format, &err);
+}
+
+static void synthetic(struct engine_link *link, const struct wasd_msg *m)
+{
+	struct job job = { .link = link };
+	const char *out = need_string(m->json, "out"), *kind = need_string(m->json, "kind");
+	struct wasd_ingest_opts o = { .progress = on_progress, .cancelled = on_cancelled, .ctx = &job };
+	struct wasd_ingest_info info = { 0 };
+	struct wasd_err err = { 0 };
+	limits_on(0);
+	enum wasd_status s = wasd_synthetic(kind, count_of(m->json, "train"), count_of(m->json, "test"), count_of(m->json, "seed"), out, &o, &info, &err);
+	report(link, m->seq, s, out, info.format, &err);
+}
+
+/* Pictures with a side over PREVIEW_SIDE are shrunk, so that every preview fits one frame. */
+static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_split split, size_t i, void **png, size_t *n, struct wasd_err *err)
+{
+	struct wasd_shape s = wasd_dataset_shape(d), t = s;
+	const uint8_t *chw = wasd_dataset_image(d, split, i);
+	int most = s.h > s.w ? s.h : s.w;
+	if (most <= PREVIEW_SIDE)
+		return wasd_image_png(chw, s, png, n, err);
+	t.h = s.h * PREVIEW_SIDE / most;
+	t.w = s.w * PREVIEW_SIDE / most;
+	t.h += !t.h;
+	t.w += !t.w;
+	uint8_t *small = wasd_malloc(wasd_shape_count(t));
+	enum wasd_status e = small ? image_resize(chw, s.c, s.h, s.w, t.h, t.w, small, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a preview");
+	if (!e)
+		e = wasd_image_png(small, t, png, n, err);
+	wasd_free(small);
+	return e;
+}
+
+static void preview(struct engine_link *link, const struct wasd_msg *m)
+{
+	const char *path = need_string(m->json, "path"), *split_name = need_string(m->json, "split");
+	uint64_t i = count_of(m->json, "index");
+	enum wasd_split split = strcmp(split_name, "test") ? WASD_TRAIN : WASD_TEST;
+	struct wasd_dataset *d = NULL;
+	struct wasd_err err = { 0 };
+	void *png = NULL;
+	size_t n = 0;
+	if (split == WASD_TRAIN && strcmp(split_name, "train"))
+		engine_protocol_error("split \"%.20s\"", split_name);
+	enum wasd_status s = wasd_dataset_open(path, &d, &err);
+	if (!s && i >= wasd_dataset_count(d, split))
+		s = wasd_fail_at(&err, WASD_ENOTFOUND, "/index", "image %llu of %zu %s images", (unsigned long long)i, wasd_dataset_count(d, split), split_name);
+	if (!s)
+		s = preview_png(d, split, i, &png, &n, &err);
+	if (s)
+		send_failed(link, m->seq, s, &err);
+	else {
+		int label = wasd_dataset_label(d, split, i);
+		cJSON *a = cJSON_CreateObject();
+		cJSON_AddStringToObject(a, "type", "preview");
+		cJSON_AddNumberToObject(a, "re", m->seq);
+		cJSON_AddNumberToObject(a, "label", label);
+		cJSON_AddStringToObject(a, "class", wasd_dataset_class(d, label));
+		if (engine_send_full(link, a, png, n, -1, NULL, &err))
+			engine_log(link, "error", "preview: %s", err.msg);
+	}
+	wasd_free(png);
+	wasd_dataset_close(d);
+}
+
+static const struct { const char *type; void (*handle)(struct engine_link *link, const struct wasd_msg *m); } handlers[] = {
+	{ "ingest", ingest }, { "synthetic", synthetic }, { "preview", preview },
+};
+
+int cmd_ingest(int argc, char **argv)
+{
+	struct engine_link *link;
+	struct wasd_err err = { 0 };
+	if (argc > 1) {
+		fprintf(stderr, "wasd-engine %s: unexpected argument '%s'\n", argv[0], argv[1]);
+		return 2;
+	}
+	if (engine_link_open("ingest", &link, &err)) {
+		fprintf(stderr, "wasd-engine ingest: %s\n", err.msg);
+		return 1;
+	}
+	while (!engine_link_cancelled(link)) {          /* the end of the stream ends the process */
+		struct wasd_msg m = { .fd = -1 };
+		engine_link_next(link, &m, NULL);
+		size_t k = 0;
+		while (k < sizeof handlers / sizeof *handlers && strcmp(m.type, handlers[k].type))
+			k++;
+		if (k == sizeof handlers / sizeof *handlers)
+			engine_protocol_error("unknown message \"%.40s\"", m.type);
+		handlers[k].handle(link, &m);
+		wasd_msg_done(&m);
+	}
+	engine_link_close(link);
+	return 0;
+}
