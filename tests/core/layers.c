@@ -2,6 +2,7 @@
  * Each case is conv -> the layer under test -> flatten -> linear -> loss, so that the layer's input gradient is checked through the
  * first convolution's weights. Both checks run on every row of the table. */
 #include "check.h"
+#include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/weights.h"
 
@@ -339,8 +340,10 @@ static void backends_agree_on_many_channels(void)
 	wasd_threads_done();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	(void)argc;
+	wasd_cpu_prepare(argv, NULL);
 	TEST_RUN(gradients_openblas);
 	TEST_RUN(gradients_ref);
 	TEST_RUN(gradients_stored_statistics);
