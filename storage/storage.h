@@ -66,7 +66,7 @@ enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, str
 /* Called on the writer's thread after the COMMIT, or after the failure; must be short. err is never NULL. */
 typedef void storage_done_fn(void *ctx, enum wasd_status status, const struct wasd_err *err);
 /* Never blocks. ctx stays the caller's until done (may be NULL) was called, which happens exactly once also on failure and on
- * storage_close. Order of calls from one thread is kept. */
+ * storage_close; on the calling thread when there is no memory even to queue it. Order of calls from one thread is kept. */
 void storage_tx_async(struct storage *s, storage_tx_fn *fn, void *ctx, storage_done_fn *done);
 
 /* Called on the writer's thread after each commit that stored events; last_seq is the newest. One listener; set it before

@@ -1,0 +1,330 @@
+/* checkpoints.c - the manifest rows of checkpoints: which exist, which is best, which may go. Their bytes are in payload.c.
+ *
+ * Invariant: a row here (that is not marked corrupt) has a complete, durable payload in ckpt.db. Rows are inserted after the bytes
+ * and removed before them; what a crash leaves in between is collected at the next start. */
+#include "internal.h"
+#include "ckpt_rows.h"
+#include <math.h>
+#include <string.h>
+
+#define CKPT_COLS(T, I, D, X) T(X, id) T(X, job) I(X, attempt) I(X, epoch) I(X, step) T(X, metrics) T(X, info) D(X, score) I(X, has_score) \
+	I(X, bytes) T(X, sha256) T(X, reason) I(X, pinned) I(X, corrupt) I(X, created_at)
+ROW_TYPE(ckpt_type, storage_ckpt, CKPT_COLS);
+
+void storage_ckpt_done(struct storage_ckpt *k) { row_done(&ckpt_type, k); }
+
+void storage_ckpt_list_done(struct storage_ckpt_list *l)
+{
+	rows_done(&ckpt_type, l->items, l->n);
+	*l = (struct storage_ckpt_list){0};
+}
+
+/* ---- reading ---- */
+
+enum wasd_status storage_ckpt_get(struct storage *s, const char *id, struct storage_ckpt *out, struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, SELECT(CKPT_COLS, "checkpoints WHERE id=?1"), &st, err, "t", id);
+	st = row_one(c, q, st, &ckpt_type, out, "checkpoint", id, err);
+	read_end(s, c);
+	return st;
+}
+
+static enum wasd_status list(struct conn *c, const char *job, struct storage_ckpt_list *out, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, SELECT(CKPT_COLS, "checkpoints WHERE job=?1 ORDER BY epoch DESC, step DESC, id DESC"), &st, err, "t", job);
+	return row_all(c, q, st, &ckpt_type, (void **)&out->items, &out->n, err);
+}
+
+enum wasd_status storage_ckpt_list(struct storage *s, const char *job, struct storage_ckpt_list *out, struct wasd_err *err)
+{
+	struct storage_ckpt_list l = {0};
+	struct conn *c = read_begin(s);
+	enum wasd_status st = list(c, job, &l, err);
+	read_end(s, c);
+	if (!st) *out = l;
+	return st;
+}
+
+enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	char *found = NULL;
+	sqlite3_stmt *q = q_begin(c, "SELECT id FROM checkpoints WHERE job=?1 AND NOT corrupt ORDER BY epoch DESC, step DESC, id DESC LIMIT 1", &st, err, "t", job);
+	if (q_row(c, q, &st, err) && !(found = wasd_strdup(q_text(q, 0)))) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+	q_end(c, q);
+	if (!st) *id = found;
+	return st;
+}
+
+struct policy { int64_t best, latest; bool max, ended; };
+
+static enum wasd_status job_policy(struct conn *c, const char *job, struct policy *p, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, "SELECT keep_best,keep_latest,keep_max,state FROM jobs WHERE id=?1", &st, err, "t", job);
+	if (q_row(c, q, &st, err))
+		*p = (struct policy){sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1), sqlite3_column_int(q, 2) != 0, storage_job_terminal(q_text(q, 3))};
+	else if (!st) st = wasd_fail(err, WASD_ENOTFOUND, "no job %s", job);
+	q_end(c, q);
+	return st;
+}
+
+/* Index of the best one in a list that is newest first, among those without a mark; -1 when none has a score. Ties: the earlier. */
+static int best_of(const struct storage_ckpt_list *l, bool max, const bool *skip)
+{
+	int best = -1;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct storage_ckpt *k = &l->items[i];
+		if (k->corrupt || !k->has_score || (skip && skip[i])) continue;
+		if (best < 0 || (max ? k->score >= l->items[best].score : k->score <= l->items[best].score)) best = (int)i;
+	}
+	return best;
+}
+
+enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const char *which, struct storage_ckpt *out, struct wasd_err *err)
+{
+	bool best = !strcmp(which, "best");
+	if (!best && strcmp(which, "latest")) return wasd_fail(err, WASD_EINVAL, "checkpoint %s: not best or latest", which);
+	struct storage_ckpt_list l = {0};
+	struct policy p;
+	struct conn *c = read_begin(s);
+	enum wasd_status st = job_policy(c, job, &p, err);
+	if (!st) st = list(c, job, &l, err);
+	read_end(s, c);
+	if (st) return st;
+	int at = best ? best_of(&l, p.max, NULL) : -1;
+	for (size_t i = 0; i < l.n && at < 0; i++)
+		if (!l.items[i].corrupt) at = (int)i;
+	if (at < 0) {
+		st = wasd_fail(err, WASD_ENOTFOUND, "job %s has no checkpoint", job);
+	} else {
+		*out = l.items[at];
+		l.items[at] = (struct storage_ckpt){0};
+	}
+	storage_ckpt_list_done(&l);
+	return st;
+}
+
+/* ---- who needs one ---- */
+
+enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	char *name = NULL;
+	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 LIMIT 1", &st, err, "t", ckpt);
+	if (q_row(c, q, &st, err) && !(name = wasd_strdup(q_text(q, 0)))) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+	q_end(c, q);
+	if (!st) *deployment = name;
+	return st;
+}
+
+/* An unfinished job other than its own that starts from it. */
+static enum wasd_status starter(struct conn *c, const char *ckpt, char job[40], struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	job[0] = 0;
+	sqlite3_stmt *q = q_begin(c, "SELECT id FROM jobs WHERE init_checkpoint=?1 AND state NOT IN ('completed','failed','cancelled') LIMIT 1", &st, err, "t", ckpt);
+	if (q_row(c, q, &st, err)) sqlite3_snprintf(40, job, "%s", q_text(q, 0));
+	q_end(c, q);
+	return st;
+}
+
+static enum wasd_status remove_row(struct storage *s, const char *id, struct wasd_err *err)
+{
+	enum wasd_status st = q_run(tx_conn(s), "DELETE FROM checkpoints WHERE id=?1", err, "t", id);
+	return st ? st : tx_drop_payload(s, id, err);
+}
+
+/* Keeps the `latest` newest, the `best` best, pinned and referenced ones. While a job may still need to resume, two newest stay, so
+ * that there is an older one when the newest does not verify; a finished job keeps at least one. */
+enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(s);
+	struct storage_ckpt_list l = {0};
+	struct policy p;
+	enum wasd_status st = job_policy(c, job, &p, err);
+	if (!st) st = list(c, job, &l, err);
+	if (st || l.n < 2) goto out;
+	bool *keep = wasd_calloc(l.n, sizeof *keep);
+	if (!keep) {
+		st = wasd_fail(err, WASD_ENOMEM, "no memory");
+		goto out;
+	}
+	int64_t latest = p.ended ? p.latest : p.latest < 2 ? 2 : p.latest;
+	if (latest < 1 && p.best < 1) latest = 1;
+	for (size_t i = 0; i < l.n && latest > 0; i++)
+		if (!l.items[i].corrupt) keep[i] = true, latest--;
+	bool *taken = wasd_calloc(l.n, sizeof *taken);
+	if (!taken) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+	for (int64_t k = 0; k < p.best && taken; k++) {
+		int i = best_of(&l, p.max, taken);
+		if (i < 0) break;
+		keep[i] = taken[i] = true;
+	}
+	wasd_free(taken);
+	for (size_t i = 0; i < l.n && !st; i++) {
+		const struct storage_ckpt *k = &l.items[i];
+		char *user = NULL, other[40];
+		if (keep[i] || k->pinned) continue;
+		if ((st = ckpt_user(c, k->id, &user, err)) || (st = starter(c, k->id, other, err))) break;
+		if (!user && !other[0]) st = remove_row(s, k->id, err);
+		wasd_free(user);
+	}
+	wasd_free(keep);
+out:
+	storage_ckpt_list_done(&l);
+	return st;
+}
+
+/* ---- changes ---- */
+
+struct pin_args { const char *id; bool pinned; };
+
+static enum wasd_status pin_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct pin_args *a = ctx;
+	struct conn *c = tx_conn(s);
+	enum wasd_status st = q_run(c, "UPDATE checkpoints SET pinned=?2 WHERE id=?1", err, "ti", a->id, (int64_t)a->pinned);
+	return st || sqlite3_changes(c->db) ? st : wasd_fail(err, WASD_ENOTFOUND, "no checkpoint %s", a->id);
+}
+
+enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, struct wasd_err *err)
+{
+	struct pin_args a = {id, pinned};
+	return write_op(s, pin_tx, &a, err);
+}
+
+static cJSON *ckpt_event(const struct storage_ckpt *k)
+{
+	cJSON *d = cJSON_CreateObject();
+	cJSON_AddStringToObject(d, "id", k->job);
+	cJSON_AddStringToObject(d, "checkpoint", k->id);
+	cJSON_AddNumberToObject(d, "epoch", (double)k->epoch);
+	cJSON_AddNumberToObject(d, "step", (double)k->step);
+	cJSON_AddNumberToObject(d, "bytes", (double)k->bytes);
+	cJSON_AddStringToObject(d, "sha256", k->sha256);
+	cJSON_AddStringToObject(d, "reason", k->reason);
+	return d;
+}
+
+static enum wasd_status corrupt_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const char *id = ctx;
+	struct conn *c = tx_conn(s);
+	struct storage_ckpt k = {0};
+	enum wasd_status st = q_run(c, "UPDATE checkpoints SET corrupt=1 WHERE id=?1 AND NOT corrupt", err, "t", id);
+	if (st || !sqlite3_changes(c->db) || (st = storage_ckpt_get(s, id, &k, err))) return st;
+	cJSON *d = ckpt_event(&k);
+	cJSON_AddTrueToObject(d, "corrupt");
+	st = event_put(s, "jobs", "job.checkpoint", k.job, d, err);
+	storage_ckpt_done(&k);
+	return st;
+}
+
+enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err) { return write_op(s, corrupt_tx, (void *)(uintptr_t)id, err); }
+
+struct delete_args { const char *id, *actor; };
+
+static enum wasd_status refuse_needed(struct storage *s, const struct storage_ckpt *k, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(s);
+	struct policy p;
+	char *user = NULL, *newest = NULL, other[40];
+	enum wasd_status st;
+	if (k->pinned) return wasd_fail_at(err, WASD_ESTATE, "pinned", "checkpoint %s is pinned", k->id);
+	if ((st = ckpt_user(c, k->id, &user, err))) return st;
+	if (user) st = wasd_fail_at(err, WASD_ESTATE, user, "checkpoint %s is referenced by deployment %s", k->id, user);
+	wasd_free(user);
+	if (st || (st = starter(c, k->id, other, err))) return st;
+	if (other[0]) return wasd_fail_at(err, WASD_ESTATE, other, "checkpoint %s: job %s starts from it", k->id, other);
+	if ((st = job_policy(c, k->job, &p, err)) || p.ended || (st = ckpt_newest(c, k->job, &newest, err))) return st;
+	if (newest && !strcmp(newest, k->id)) st = wasd_fail_at(err, WASD_ESTATE, k->job, "checkpoint %s: job %s resumes from it", k->id, k->job);
+	wasd_free(newest);
+	return st;
+}
+
+static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct delete_args *a = ctx;
+	struct storage_ckpt k = {0};
+	char object[80];
+	enum wasd_status st = storage_ckpt_get(s, a->id, &k, err);
+	if (st) return st;
+	st = refuse_needed(s, &k, err);
+	if (!st) st = remove_row(s, a->id, err);
+	sqlite3_snprintf(sizeof object, object, "checkpoint/%s", a->id);
+	if (!st) st = audit_put(s, &(struct audit_in){.actor = a->actor, .action = "checkpoint.delete", .object = object}, NULL, err);
+	storage_ckpt_done(&k);
+	return st;
+}
+
+enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err)
+{
+	struct delete_args a = {id, actor};
+	return delete_op(s, delete_tx, &a, err);
+}
+
+/* ---- the manifest row, after the bytes ---- */
+
+enum wasd_status ckpt_find_same(struct storage *s, const struct storage_ckpt_in *in, char id[32], struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	enum wasd_status st = WASD_OK;
+	id[0] = 0;
+	sqlite3_stmt *q = q_begin(c, "SELECT id FROM checkpoints WHERE job=?1 AND epoch=?2 AND step=?3 AND sha256=?4 AND NOT corrupt", &st, err, "tiit", in->job, in->epoch, in->step, in->sha256);
+	if (q_row(c, q, &st, err)) sqlite3_snprintf(32, id, "%s", q_text(q, 0));
+	q_end(c, q);
+	read_end(s, c);
+	return st;
+}
+
+static char *metrics_text(const struct storage_ckpt_in *in)
+{
+	if (in->metrics_json) return wasd_strdup(in->metrics_json);
+	cJSON *o = cJSON_CreateObject();
+	for (size_t i = 0; i < in->n_metrics && o; i++)
+		if (!wasd_json_add_real(o, in->metrics[i].name, in->metrics[i].value)) {
+			cJSON_Delete(o);
+			o = NULL;
+		}
+	char *text = o ? wasd_json_print(o) : NULL;
+	cJSON_Delete(o);
+	return text;
+}
+
+/* The value of the job's keep_metric at this epoch, from the metrics that came along or were stored before. */
+static enum wasd_status find_score(struct storage *s, const struct storage_ckpt_in *in, double *score, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(s);
+	enum wasd_status st = WASD_OK;
+	*score = NAN; /* bound as NULL */
+	sqlite3_stmt *q = q_begin(c, "SELECT m.value FROM jobs j JOIN metrics m ON m.job=j.id AND m.name=j.keep_metric WHERE j.id=?1 AND m.epoch=?2 AND m.value IS NOT NULL", &st, err, "ti", in->job, in->epoch);
+	if (q_row(c, q, &st, err)) *score = sqlite3_column_double(q, 0);
+	q_end(c, q);
+	return st;
+}
+
+enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct ckpt_insert *a = ctx;
+	const struct storage_ckpt_in *in = a->in;
+	struct conn *c = tx_conn(s);
+	double score = NAN;
+	int64_t ts = ts_or_now(in->ts);
+	enum wasd_status st = epoch_put(s, in->job, in->attempt, in->epoch, in->step, ts, in->metrics, in->n_metrics, in->progress, err);
+	if (!st) st = find_score(s, in, &score, err);
+	if (st) return st;
+	char *metrics = metrics_text(in);
+	if (!metrics) return wasd_fail(err, WASD_ENOMEM, "no memory");
+	st = q_run(c, "INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,info,score,bytes,sha256,reason,created_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)", err, "ttiiittditti",
+	           a->id, in->job, in->attempt, in->epoch, in->step, metrics, in->info, score, (int64_t)in->bytes, in->sha256, in->reason ? in->reason : "epoch", ts);
+	wasd_free(metrics);
+	if (!st) st = q_run(c, "UPDATE jobs SET retries=0 WHERE id=?1", err, "t", in->job);
+	struct storage_ckpt k = {.id = (char *)(uintptr_t)a->id, .job = (char *)(uintptr_t)in->job, .epoch = in->epoch, .step = in->step, .bytes = (int64_t)in->bytes,
+	                         .sha256 = (char *)(uintptr_t)in->sha256, .reason = (char *)(uintptr_t)(in->reason ? in->reason : "epoch")};
+	if (!st) st = event_put(s, "jobs", "job.checkpoint", in->job, ckpt_event(&k), err);
+	return st ? st : ckpt_retention(s, in->job, err);
+}

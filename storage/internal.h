@@ -1,0 +1,133 @@
+/* internal.h - what the files of storage share: the open store, its writer, and the building blocks of transactions. */
+#ifndef STORAGE_INTERNAL_H
+#define STORAGE_INTERNAL_H
+
+#include "storage.h"
+#include "db.h"
+#include "schema.h"
+#include "wasd/json.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* Read-only connections to one database, lent one at a time. */
+struct readers { pthread_mutex_t lock; pthread_cond_t free; struct conn *all; struct conn **idle; unsigned n, n_idle; };
+enum wasd_status readers_open(struct readers *r, unsigned n, const char *path, const char *name, struct wasd_err *err);
+void readers_close(struct readers *r);
+struct conn *readers_take(struct readers *r);
+void readers_give(struct readers *r, struct conn *c);
+
+/* One queued write. */
+struct op {
+	storage_tx_fn *fn;
+	void *ctx;
+	storage_done_fn *done;          /* asynchronous when `heap` */
+	bool heap, finished;
+	bool frees_space;               /* a delete: may be run again after the ballast was given up */
+	enum wasd_status status;
+	struct wasd_err err;
+	pthread_cond_t cond;            /* synchronous: signalled when finished; with writer.lock */
+	struct op *next;
+};
+
+struct writer {
+	struct conn conn;
+	pthread_t thread;
+	bool running, closing;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct op *head, **tail;        /* lock */
+	unsigned queued;                /* lock */
+	/* the writer's thread alone */
+	int64_t last_event;             /* stored in this transaction, or 0 */
+	char **dropped; size_t n_dropped; /* payloads to remove after this COMMIT */
+	dev_t dev; ino_t ino;           /* of the file that is open: it must stay the one under its name */
+};
+
+struct payload_job;                     /* payload.c */
+struct payloads {
+	struct conn conn;
+	struct readers readers;
+	pthread_t thread;
+	bool running, closing;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct payload_job *head, **tail;
+};
+
+struct storage {
+	char *dir, *main_path, *ckpt_path, *ballast_path, *lock_path;
+	struct storage_opts opts;
+	int lock_fd;
+	struct writer writer;
+	struct readers readers;
+	struct payloads payloads;
+	storage_event_fn *on_events;
+	void *on_events_ctx;
+	atomic_bool failed, ballast;    /* ballast: the file is there */
+	pthread_mutex_t stats_lock;
+	struct storage_health stats;    /* the counters and the message; stats_lock */
+};
+
+/* ---- connections for reading: inside a transaction the writer's own, else one of the pool ---- */
+struct conn *read_begin(struct storage *s);
+void read_end(struct storage *s, struct conn *c);
+
+/* ---- writer.c ---- */
+enum wasd_status writer_start(struct storage *s, struct wasd_err *err);
+void writer_stop(struct storage *s);    /* runs what is queued, then ends the thread */
+bool in_transaction(const struct storage *s);
+/* The body of every write function: fn in a transaction of its own, or as a part of the one that this thread is in. */
+enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
+enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
+/* The writer's connection; only inside a transaction. */
+static inline struct conn *tx_conn(struct storage *s) { return &s->writer.conn; }
+/* Notes a payload that nobody refers to once this transaction is committed. */
+enum wasd_status tx_drop_payload(struct storage *s, const char *id, struct wasd_err *err);
+void storage_mark_failed(struct storage *s, const char *message);
+
+/* ---- open.c ---- */
+bool disk_low(struct storage *s, uint64_t *free_bytes);
+bool ballast_release(struct storage *s); /* false when there was none */
+void ballast_restore(struct storage *s);
+
+/* ---- events.c ---- */
+/* Stores an event in the current transaction; data is consumed (NULL = no memory). */
+enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data, struct wasd_err *err);
+
+/* ---- audit.c ---- */
+struct audit_in { const char *actor, *action, *object, *before, *after, *reason; };
+enum wasd_status audit_put(struct storage *s, const struct audit_in *in, char *id, struct wasd_err *err);
+
+/* ---- jobs.c ---- */
+enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err);
+/* The attempt must be the job's latest and the job must have a worker. */
+enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
+
+/* ---- metrics.c ---- */
+enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
+                           const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err);
+
+/* ---- checkpoints.c ---- */
+enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err);
+/* The newest that is not corrupt; *id NULL when there is none. */
+enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct wasd_err *err);
+/* Fills *id with the deployment that uses it, or NULL. */
+enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
+enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
+
+/* ---- payload.c: the bytes of checkpoints in ckpt.db ---- */
+enum { CHUNK = 1 << 20 };
+enum wasd_status payloads_start(struct storage *s, struct wasd_err *err);
+void payloads_stop(struct storage *s);
+void payload_drop_async(struct storage *s, char *id); /* takes id */
+/* Removes payloads without a row in checkpoints, marks rows without a payload; before the threads start. */
+enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
+
+/* ---- small things ---- */
+bool id_ok(const char *s, const char *prefix);
+/* Checks a page and gives the effective limit. */
+enum wasd_status page_check(struct storage_page *p, const char *prefix, struct wasd_err *err);
+static inline int64_t ts_or_now(int64_t ts) { return ts ? ts : wasd_now_ms(); }
+
+#endif

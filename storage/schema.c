@@ -1,0 +1,161 @@
+/* schema.c - tables, and how a file gets from an older form to this one.
+ *
+ * A step is never edited once it has been released: a change is a new step at the end. All missing steps run in one transaction
+ * together with user_version, so that a kill leaves the old form or the new one. */
+#include "schema.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const main_steps[] = {
+	/* 0 -> 1 */
+	"CREATE TABLE datasets("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL,"
+	" state TEXT NOT NULL CHECK(state IN ('scanning','ready','invalid','deleted')),"
+	" format TEXT, digest TEXT, source_digest TEXT NOT NULL, path TEXT, info TEXT, error TEXT,"
+	" bytes INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
+	" UNIQUE(name, version)) STRICT;"
+
+	"CREATE TABLE jobs("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, message TEXT,"
+	" priority INTEGER NOT NULL, queue TEXT NOT NULL, spec TEXT NOT NULL, spec_digest TEXT NOT NULL, labels TEXT NOT NULL, note TEXT NOT NULL,"
+	" dataset TEXT NOT NULL, dataset_version INTEGER NOT NULL, dataset_digest TEXT, created_by TEXT, progress TEXT, build TEXT, init_checkpoint TEXT,"
+	" keep_best INTEGER NOT NULL, keep_latest INTEGER NOT NULL, keep_metric TEXT, keep_max INTEGER NOT NULL,"
+	" attempt INTEGER NOT NULL DEFAULT 0, retries INTEGER NOT NULL DEFAULT 0, retry_at INTEGER,"
+	" created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER, updated_at INTEGER NOT NULL, rev INTEGER NOT NULL DEFAULT 1,"
+	" FOREIGN KEY(dataset, dataset_version) REFERENCES datasets(name, version)) STRICT;"
+	"CREATE INDEX jobs_by_state ON jobs(state, priority DESC, id);"
+	"CREATE INDEX jobs_by_dataset ON jobs(dataset, dataset_version);"
+
+	"CREATE TABLE attempts("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, number INTEGER NOT NULL, pid INTEGER, build TEXT, resume_from TEXT,"
+	" started_at INTEGER NOT NULL, ended_at INTEGER,"
+	" outcome TEXT CHECK(outcome IN ('completed','failed','cancelled','paused','preempted','interrupted')),"
+	" exit_reason TEXT, exit_code INTEGER, signal INTEGER, log_tail TEXT, PRIMARY KEY(job, number)) STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE transitions("
+	" seq INTEGER PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, \"from\" TEXT, \"to\" TEXT NOT NULL,"
+	" reason TEXT, message TEXT, attempt INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX transitions_by_job ON transitions(job, seq);"
+
+	"CREATE TABLE idempotency("
+	" owner TEXT NOT NULL, key TEXT NOT NULL, request_digest TEXT NOT NULL, response TEXT NOT NULL, created_at INTEGER NOT NULL,"
+	" PRIMARY KEY(owner, key)) STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE metrics("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL,"
+	" attempt INTEGER NOT NULL, ts INTEGER NOT NULL, value REAL, nonfinite TEXT CHECK(nonfinite IN ('nan','inf','-inf')),"
+	" CHECK((value IS NULL) = (nonfinite IS NOT NULL)), PRIMARY KEY(job, name, epoch)) STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE checkpoints("
+	" id TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, attempt INTEGER NOT NULL,"
+	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, info TEXT, score REAL,"
+	" has_score INTEGER GENERATED ALWAYS AS (score IS NOT NULL) VIRTUAL,"
+	" bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, reason TEXT NOT NULL,"
+	" pinned INTEGER NOT NULL DEFAULT 0, corrupt INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX checkpoints_by_job ON checkpoints(job, epoch, step);"
+
+	"CREATE TABLE logs("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, n INTEGER NOT NULL, attempt INTEGER NOT NULL, ts INTEGER NOT NULL,"
+	" level TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(job, n)) STRICT, WITHOUT ROWID;"
+
+	"CREATE TABLE events("
+	" seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, type TEXT NOT NULL, object TEXT NOT NULL, data TEXT NOT NULL, ts INTEGER NOT NULL) STRICT;"
+
+	"CREATE TABLE deployments("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, job TEXT, checkpoint TEXT NOT NULL REFERENCES checkpoints(id),"
+	" mode TEXT NOT NULL CHECK(mode IN ('aom','dom')), generation INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" state TEXT NOT NULL, message TEXT, options TEXT NOT NULL, mode_by TEXT, mode_since INTEGER NOT NULL,"
+	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);"
+
+	"CREATE TABLE audit("
+	" id TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL,"
+	" before TEXT, after TEXT, reason TEXT) STRICT;"
+	"CREATE INDEX audit_by_object ON audit(object, id);"
+	"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;"
+	"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;",
+};
+
+static const char *const ckpt_steps[] = {
+	/* 0 -> 1: a payload is usable only when complete is 1, which the last of its transactions sets. */
+	"CREATE TABLE payloads("
+	" num INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, complete INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE chunks("
+	" payload INTEGER NOT NULL REFERENCES payloads(num) ON DELETE CASCADE, n INTEGER NOT NULL, sha256 TEXT NOT NULL, data BLOB NOT NULL,"
+	" PRIMARY KEY(payload, n)) STRICT;",
+};
+
+const struct schema schema_main = {"wasd.db", 0x57415344 /* WASD */, 4096, main_steps, sizeof main_steps / sizeof *main_steps};
+const struct schema schema_ckpt = {"ckpt.db", 0x57415343 /* WASC */, 16384, ckpt_steps, sizeof ckpt_steps / sizeof *ckpt_steps};
+
+static uint32_t be32(const unsigned char *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+
+static enum wasd_status check_ids(const struct schema *sc, int64_t app, int64_t version, struct wasd_err *err)
+{
+	if (app != sc->application_id)
+		return wasd_fail(err, WASD_ECORRUPT, "%s: not a database of wasd (application_id %lld, expected %lld)", sc->file, (long long)app, (long long)sc->application_id);
+	if (version < 0 || version > sc->n_steps)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "%s: made by a newer wasd (schema %lld, this program knows %d)", sc->file, (long long)version, sc->n_steps);
+	return WASD_OK;
+}
+
+enum wasd_status schema_inspect(const struct schema *sc, const char *path, struct wasd_err *err)
+{
+	unsigned char h[100];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0) return wasd_fail_errno(err, errno, "%s", path);
+	ssize_t k = pread(fd, h, sizeof h, 0);
+	close(fd);
+	if (k != sizeof h || memcmp(h, "SQLite format 3", 16)) return wasd_fail(err, WASD_ECORRUPT, "%s: not an SQLite database", sc->file);
+	return check_ids(sc, be32(h + 68), be32(h + 60), err);
+}
+
+enum wasd_status schema_migrate(const struct schema *sc, struct conn *c, struct wasd_err *err)
+{
+	int64_t app = 0, version = 0;
+	enum wasd_status s;
+	/* The header that schema_inspect saw may be older than what lies in the log. */
+	if ((s = conn_int(c, "PRAGMA application_id", &app, err)) || (s = conn_int(c, "PRAGMA user_version", &version, err))) return s;
+	if ((s = check_ids(sc, app, version, err)) || version == sc->n_steps) return s;
+	if ((s = conn_exec(c, "BEGIN IMMEDIATE", err))) return s;
+	for (int64_t v = version; v < sc->n_steps && !s; v++) s = conn_exec(c, sc->steps[v], err);
+	char sql[64];
+	snprintf(sql, sizeof sql, "PRAGMA user_version=%d", sc->n_steps); /* pragmas take no parameters; the value is ours */
+	if (!s) s = conn_exec(c, sql, err);
+	if (!s) s = conn_exec(c, "COMMIT", err);
+	if (s && !sqlite3_get_autocommit(c->db)) conn_exec(c, "ROLLBACK", NULL);
+	return s;
+}
+
+enum wasd_status schema_create(const struct schema *sc, const char *path, struct wasd_err *err)
+{
+	static const char *const tails[] = {"", "-wal", "-shm", "-journal"};
+	char *tmp = wasd_asprintf("%s.new", path);
+	if (!tmp) return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	struct conn c = {.name = sc->file};
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < 4 && !s; i++) {
+		char *old = wasd_asprintf("%s%s", tmp, tails[i]); /* of a creation that was cut short */
+		if (!old) s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+		else if (unlink(old) && errno != ENOENT) s = wasd_fail_errno(err, errno, "%s", old);
+		wasd_free(old);
+	}
+	int fd = s ? -1 : open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (!s && fd < 0) s = wasd_fail_errno(err, errno, "%s", tmp);
+	if (fd >= 0) close(fd);
+	char sql[160];
+	snprintf(sql, sizeof sql, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%lld; VACUUM", sc->page_size, (long long)sc->application_id);
+	if (!s && sqlite3_open_v2(tmp, &c.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) s = conn_fail(&c, "create", err);
+	if (!s) s = conn_exec(&c, sql, err);
+	conn_close(&c);
+	if (!s) s = conn_open(&c, tmp, sc->file, false, err);
+	if (!s) s = schema_migrate(sc, &c, err);
+	if (c.db) conn_close(&c); /* the last close moves the log into the file */
+	if (!s && rename(tmp, path)) s = wasd_fail_errno(err, errno, "rename of %s to %s", tmp, path);
+	if (s) unlink(tmp);
+	wasd_free(tmp);
+	return s;
+}

@@ -1,0 +1,630 @@
+/* Datasets, jobs, attempts, metrics, logs, events, deployments, audit: rows in, rows out, and every rule between them. */
+#include "util.h"
+#include <stdint.h>
+
+static void test_datasets(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_dataset a = {0}, b = {0}, c = {0};
+	bool existing = true;
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &a, &existing, &err));
+	CHECK(!existing && a.version == 1);
+	CHECK_STR(a.state, "scanning");
+	FAILS(storage_dataset_begin(s, "Bad Name", NULL, "s1", &b, &existing, &err), WASD_EINVAL);
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err));
+	CHECK(existing);
+	CHECK_STR(b.id, a.id);
+	storage_dataset_done(&b);
+	OK(storage_dataset_ready(s, a.id, "cifar10", "d1", "datasets/a", "{}", 5, &err));
+	FAILS(storage_dataset_ready(s, a.id, "cifar10", "d1", "datasets/a", "{}", 5, &err), WASD_ESTATE);
+	FAILS(storage_dataset_ready(s, "ds_none", "x", "d", "p", "{}", 5, &err), WASD_ENOTFOUND);
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err)); /* the same bytes: the same version */
+	CHECK(existing && b.version == 1);
+	CHECK_STR(b.state, "ready");
+	CHECK_STR(b.path, "datasets/a");
+	storage_dataset_done(&b);
+	OK(storage_dataset_begin(s, "cifar", "cifar10", "s2", &b, &existing, &err)); /* new bytes: a new version */
+	CHECK(!existing && b.version == 2);
+	OK(storage_dataset_get(s, "cifar", 0, &c, &err)); /* the latest that is ready */
+	CHECK_INT(c.version, 1);
+	storage_dataset_done(&c);
+	OK(storage_dataset_invalid(s, b.id, "{\"code\":\"bad_archive\"}", &err));
+	storage_dataset_done(&b);
+	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing, &err)); /* bytes that were refused may be tried again */
+	CHECK(!existing && b.version == 3);
+	OK(storage_dataset_get(s, "cifar", 2, &c, &err));
+	CHECK_STR(c.state, "invalid");
+	CHECK_STR(c.error, "{\"code\":\"bad_archive\"}");
+	storage_dataset_done(&c);
+	FAILS(storage_dataset_get(s, "none", 0, &c, &err), WASD_ENOTFOUND);
+	FAILS(storage_dataset_delete(s, "cifar", 0, "me", NULL, &err), WASD_ESTATE); /* version 3 is being scanned */
+	OK(storage_dataset_ready(s, b.id, "cifar10", "d3", "datasets/b", "{}", 6, &err));
+	bool used = false;
+	OK(storage_dataset_path_used(s, "datasets/b", &used, &err));
+	CHECK(used);
+	struct storage_dataset_list l = {0};
+	OK(storage_dataset_list(s, NULL, NULL, (struct storage_page){0}, &l, &err));
+	CHECK_INT(l.n, 1);
+	CHECK_INT(l.items[0].version, 3);
+	storage_dataset_list_done(&l);
+	OK(storage_dataset_list(s, "cifar", NULL, (struct storage_page){.oldest_first = true}, &l, &err));
+	CHECK_INT(l.n, 3);
+	CHECK_INT(l.items[0].version, 1);
+	storage_dataset_list_done(&l);
+	char *paths = NULL;
+	OK(storage_dataset_delete(s, "cifar", 0, "me", &paths, &err));
+	CHECK_STR(paths, "datasets/a\ndatasets/b");
+	wasd_free(paths);
+	FAILS(storage_dataset_delete(s, "cifar", 0, "me", NULL, &err), WASD_ENOTFOUND);
+	FAILS(storage_dataset_get(s, "cifar", 0, &c, &err), WASD_ENOTFOUND);
+	OK(storage_dataset_get(s, "cifar", 1, &c, &err)); /* still there by number */
+	CHECK_STR(c.state, "deleted");
+	CHECK(c.path == NULL);
+	storage_dataset_done(&c);
+	storage_dataset_done(&b);
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err));
+	CHECK(!existing && b.version == 4); /* numbers are never used again */
+	storage_dataset_done(&b);
+	storage_dataset_done(&a);
+	end_store(s);
+}
+
+static void test_dataset_in_use(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "j", id);
+	FAILS(storage_dataset_delete(s, "glyphs", 0, "me", NULL, &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, id);
+	OK(move(s, id, "cancelled"));
+	OK(storage_dataset_delete(s, "glyphs", 1, "me", NULL, &err));
+	struct storage_job_in in = job_in("k");
+	struct storage_job j;
+	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_ENOTFOUND);
+	in.dataset_version = 1;
+	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_ENOTFOUND); /* deleted */
+
+	/* A job may wait for a scan; it runs when the data is there and fails when it is bad. */
+	struct storage_dataset d = {0};
+	struct storage_job_list l = {0};
+	OK(storage_dataset_begin(s, "glyphs", NULL, "other", &d, NULL, &err));
+	in.dataset_version = 0;
+	OK(storage_job_create(s, &in, &j, NULL, &err));
+	CHECK(j.dataset_digest == NULL && j.dataset_version == 2);
+	OK(storage_job_runnable(s, 10, &l, &err));
+	CHECK_INT(l.n, 0);
+	storage_job_list_done(&l);
+	OK(storage_dataset_invalid(s, d.id, NULL, &err));
+	job_is(s, j.id, "failed");
+	storage_job_done(&j);
+	storage_dataset_done(&d);
+	end_store(s);
+}
+
+static void test_job_rows(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_dataset(s, "glyphs");
+	struct storage_job_in in = job_in("x'; DROP TABLE jobs; --\n\033[31m");
+	in.labels = "{\"team\":\"a\"}";
+	in.note = "note \xc3\xa9";
+	struct storage_job j = {0};
+	OK(storage_job_create(s, &in, &j, NULL, &err));
+	CHECK_STR(j.name, in.name);
+	CHECK_STR(j.labels, in.labels);
+	CHECK_STR(j.note, in.note);
+	CHECK_STR(j.state, "queued");
+	CHECK_STR(j.dataset_digest, "digest-1");
+	CHECK(j.rev == 1 && j.attempt == 0 && j.finished_at == 0 && j.created_at > 0 && j.progress == NULL);
+	CHECK(!strncmp(j.id, "job_", 4) && strlen(j.id) == 30);
+	snprintf(id, sizeof id, "%s", j.id);
+	storage_job_done(&j);
+	storage_job_done(&j);
+	int64_t a = start_job(s, id);
+	CHECK_INT(a, 1);
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "completed"}, &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":3}"}, &err));
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK_STR(j.reason, "done");
+	CHECK_STR(j.progress, "{\"epoch\":3}");
+	CHECK_STR(j.build, "{\"build\":1}");
+	CHECK(j.started_at >= j.created_at && j.finished_at >= j.started_at && j.rev == 4);
+	storage_job_done(&j);
+	struct storage_transition_list t = {0};
+	OK(storage_transition_list(s, id, &t, &err));
+	static const char *const want[] = {"queued", "starting", "running", "completed"};
+	CHECK_INT(t.n, 4);
+	for (size_t i = 0; i < t.n && i < 4; i++) {
+		CHECK_STR(t.items[i].to, want[i]);
+		if (i) CHECK_STR(t.items[i].from, want[i - 1]);
+		else CHECK(t.items[i].from == NULL);
+	}
+	storage_transition_list_done(&t);
+	struct storage_attempt_list at = {0};
+	OK(storage_attempt_list(s, id, &at, &err));
+	CHECK_INT(at.n, 1);
+	CHECK_INT(at.items[0].pid, 1234);
+	CHECK_STR(at.items[0].outcome, "completed");
+	storage_attempt_list_done(&at);
+	FAILS(storage_job_get(s, "job_none", &j, &err), WASD_ENOTFOUND);
+	end_store(s);
+}
+
+/* Every pair of states is tried on a real row; the table of the API decides which succeed. */
+static void test_every_move(void)
+{
+	static const char *const legal[] = {
+		"queued starting", "queued held", "queued cancelled", "queued failed", "held queued", "held cancelled", "starting running", "starting queued", "starting retry_wait",
+		"starting failed", "starting cancelling", "starting cancelled", "running completed", "running pausing", "running preempting", "running retry_wait", "running failed",
+		"running cancelling", "running queued", "pausing paused", "pausing completed", "pausing retry_wait", "pausing failed", "pausing cancelling", "paused queued",
+		"paused cancelled", "preempting queued", "preempting completed", "preempting retry_wait", "preempting failed", "preempting cancelling", "preempting pausing",
+		"retry_wait queued", "retry_wait failed", "retry_wait cancelled", "retry_wait held", "cancelling cancelled", "failed queued", "cancelled queued"};
+	static const char *const way[][4] = {
+		{"queued"}, {"held"}, {"starting"}, {"starting", "running"}, {"starting", "running", "pausing"}, {"starting", "running", "pausing", "paused"},
+		{"starting", "running", "preempting"}, {"starting", "running", "retry_wait"}, {"starting", "running", "cancelling"}, {"starting", "running", "completed"},
+		{"failed"}, {"cancelled"}};
+	struct storage *s = fresh_store();
+	int tried = 0, allowed = 0;
+	for (size_t w = 0; w < 12; w++)
+		for (const char *const *to = storage_job_states(); *to; to++) {
+			char id[40], pair[60];
+			const char *at = "queued";
+			add_job(s, "m", id);
+			for (int k = 0; k < 4 && way[w][k]; k++)
+				if (strcmp(way[w][k], "queued")) OK(move(s, id, at = way[w][k]));
+			snprintf(pair, sizeof pair, "%s %s", at, *to);
+			bool want = false;
+			for (size_t i = 0; i < sizeof legal / sizeof *legal; i++) want |= !strcmp(pair, legal[i]);
+			enum wasd_status st = move(s, id, *to);
+			CHECK_MSG(st == (want ? WASD_OK : WASD_ESTATE), "%s: %s", pair, wasd_status_name(st));
+			if (!want) CHECK_STR(err.pointer, at);
+			job_is(s, id, want ? *to : at);
+			tried++;
+			allowed += want;
+		}
+	CHECK_INT(tried, 144);
+	CHECK_INT(allowed, (int)(sizeof legal / sizeof *legal));
+	struct storage_count n[STORAGE_JOB_STATES];
+	OK(storage_job_counts(s, n, &err));
+	int64_t sum = 0;
+	for (int i = 0; i < STORAGE_JOB_STATES; i++) sum += n[i].n;
+	CHECK_INT(sum, 144);
+	CHECK(storage_job_terminal("failed") && !storage_job_terminal("paused") && storage_job_active("cancelling") && !storage_job_active("queued"));
+	CHECK(!storage_job_move_ok("nonsense", "queued"));
+	end_store(s);
+}
+
+static void test_move_guards(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "g", id);
+	int64_t a = start_job(s, id);
+	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "cancelling", .from = "queued"}, &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "running");
+	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "completed", .attempt = a + 1}, &err), WASD_ESTATE);
+	FAILS(storage_job_move(s, "job_none", &(struct storage_move){.to = "queued"}, &err), WASD_ENOTFOUND);
+	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "flying"}, &err), WASD_ESTATE);
+	/* A worker that failed: its attempt is closed with the cause, and retries are counted until a checkpoint comes. */
+	struct storage_exit x = {.outcome = "failed", .exit_reason = "signal 9 (Killed)", .signal = 9, .log_tail = "last words"};
+	FAILS(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "vanished"}, &(struct storage_move){.to = "queued"}, &err), WASD_EINVAL);
+	OK(storage_attempt_end(s, id, a, &x, &(struct storage_move){.to = "retry_wait", .reason = "worker_died", .retry_at = 12345}, &err));
+	FAILS(storage_attempt_end(s, id, a, &x, &(struct storage_move){.to = "queued"}, &err), WASD_ESTATE);
+	struct storage_job j = {0};
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK(j.retries == 1 && j.retry_at == 12345);
+	storage_job_done(&j);
+	struct storage_attempt_list at = {0};
+	OK(storage_attempt_list(s, id, &at, &err));
+	CHECK_STR(at.items[0].exit_reason, "signal 9 (Killed)");
+	CHECK_INT(at.items[0].signal, 9);
+	CHECK_STR(at.items[0].log_tail, "last words");
+	storage_attempt_list_done(&at);
+	OK(move(s, id, "queued"));
+	CHECK_INT(start_job(s, id), 2);
+	/* The first attempt's worker wakes up: nothing of it is taken. */
+	struct storage_metric m = {"train_loss", 1};
+	FAILS(storage_epoch(s, id, 1, 0, 10, 0, &m, 1, NULL, &err), WASD_ESTATE);
+	char ck[32];
+	FAILS(store_ckpt(s, id, 1, 0, 0.5, 1000, 1, ck), WASD_ESTATE);
+	FAILS(storage_attempt_end(s, id, 1, &x, &(struct storage_move){.to = "failed"}, &err), WASD_ESTATE);
+	OK(storage_epoch(s, id, 2, 0, 10, 0, &m, 1, NULL, &err));
+	OK(store_ckpt(s, id, 2, 0, 0.5, 1000, 1, ck));
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK_INT(j.retries, 0); /* a durable checkpoint gives the whole budget back */
+	storage_job_done(&j);
+	end_store(s);
+}
+
+static void test_idempotency(void)
+{
+	struct storage *s = fresh_store();
+	add_dataset(s, "glyphs");
+	struct storage_job_in in = job_in("i");
+	in.idempotency_key = "key-1";
+	in.request_digest = "digest-a";
+	struct storage_job a = {0}, b = {0};
+	bool existing = true;
+	OK(storage_job_create(s, &in, &a, &existing, &err));
+	CHECK(!existing);
+	OK(storage_job_create(s, &in, &b, &existing, &err));
+	CHECK(existing);
+	CHECK_STR(a.id, b.id);
+	storage_job_done(&b);
+	in.request_digest = "digest-b";
+	FAILS(storage_job_create(s, &in, &b, &existing, &err), WASD_EEXIST);
+	in.created_by = "someone else"; /* keys are each client's own */
+	OK(storage_job_create(s, &in, &b, &existing, &err));
+	CHECK(!existing && strcmp(a.id, b.id));
+	storage_job_done(&a);
+	storage_job_done(&b);
+	struct storage_job_list l = {0};
+	OK(storage_job_list(s, NULL, (struct storage_page){0}, &l, &err));
+	CHECK_INT(l.n, 2);
+	storage_job_list_done(&l);
+	end_store(s);
+}
+
+static void test_lists(void)
+{
+	struct storage *s = fresh_store();
+	char ids[25][40], last[40] = "";
+	for (int i = 0; i < 25; i++) {
+		char name[20];
+		snprintf(name, sizeof name, "job-%d", i % 5);
+		add_job(s, name, ids[i]);
+	}
+	OK(move(s, ids[3], "held"));
+	OK(move(s, ids[4], "cancelled"));
+	for (int oldest = 0; oldest < 2; oldest++) {
+		char *cursor = NULL;
+		int seen = 0, pages = 0;
+		do {
+			struct storage_job_list l = {0};
+			OK(storage_job_list(s, NULL, (struct storage_page){.cursor = cursor, .limit = 10, .oldest_first = oldest}, &l, &err));
+			for (size_t i = 0; i < l.n; i++, seen++) CHECK_STR(l.items[i].id, ids[oldest ? seen : 24 - seen]);
+			wasd_free(cursor);
+			cursor = l.next_cursor;
+			l.next_cursor = NULL;
+			storage_job_list_done(&l);
+			if (++pages == 1 && !oldest) { /* an insert between two pages moves nothing */
+				add_job(s, "new", last);
+				OK(move(s, last, "cancelled"));
+				OK(storage_job_delete(s, last, "me", &err));
+			}
+		} while (cursor);
+		CHECK(seen == 25 && pages == 3);
+	}
+	static const struct { struct storage_job_filter f; int n; } rows[] = {
+		{{.states = "held"}, 1}, {{.states = "held,cancelled"}, 2}, {{.states = "queued"}, 23}, {{.states = "queue"}, 0}, {{.name = "job-2"}, 5},
+		{{.states = "queued", .name = "job-3"}, 4}, {{.dataset = "glyphs"}, 25}, {{.dataset = "x"}, 0}, {{.queue = "default"}, 25}, {{.contains = "b-1"}, 5}, {{.contains = "%"}, 0}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct storage_job_list l = {0};
+		OK(storage_job_list(s, &rows[i].f, (struct storage_page){0}, &l, &err));
+		CHECK_MSG((int)l.n == rows[i].n, "row %zu: %zu", i, l.n);
+		CHECK(l.next_cursor == NULL);
+		storage_job_list_done(&l);
+	}
+	struct storage_job_list l;
+	FAILS(storage_job_list(s, NULL, (struct storage_page){.cursor = "x' OR 1"}, &l, &err), WASD_EINVAL);
+	FAILS(storage_job_list(s, NULL, (struct storage_page){.limit = 501}, &l, &err), WASD_EINVAL);
+	FAILS(storage_job_list(s, NULL, (struct storage_page){.limit = -1}, &l, &err), WASD_EINVAL);
+	/* To run: priority first, then age. */
+	struct storage_job_in in = job_in("urgent");
+	struct storage_job j = {0};
+	in.priority = 90;
+	OK(storage_job_create(s, &in, &j, NULL, &err));
+	OK(storage_job_runnable(s, 3, &l, &err));
+	CHECK_INT(l.n, 3);
+	CHECK_STR(l.items[0].id, j.id);
+	CHECK_STR(l.items[1].id, ids[0]);
+	storage_job_done(&j);
+	storage_job_list_done(&l);
+	end_store(s);
+}
+
+static void test_metrics(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "m", id);
+	struct storage_metric m[3] = {{"train_loss", 2.5}, {"val_acc_aom", NAN}, {"val_loss_aom", INFINITY}};
+	FAILS(storage_epoch(s, id, 0, 0, 0, 0, m, 3, NULL, &err), WASD_ESTATE); /* queued: no worker */
+	int64_t a = start_job(s, id);
+	struct storage_event_list e = {0};
+	for (int epoch = 0; epoch < 3; epoch++) {
+		m[0].value = 2.5 - epoch;
+		if (epoch == 2) m[1].value = 0.75, m[2].value = -INFINITY;
+		for (int again = 0; again < 2; again++) OK(storage_epoch(s, id, a, epoch, epoch * 10, 1000 + epoch, m, 3, "{\"epoch\":1}", &err));
+	}
+	OK(storage_event_read(s, 0, NULL, NULL, 0, &e, &err));
+	int metric_events = 0;
+	for (size_t i = 0; i < e.n; i++) {
+		if (strcmp(e.items[i].type, "job.metric")) continue;
+		if (metric_events++ == 0) CHECK(strstr(e.items[i].data, "\"val_acc_aom\":null,\"val_acc_aom_nonfinite\":\"nan\"") != NULL);
+	}
+	CHECK_INT(metric_events, 3); /* a replay is no news */
+	storage_event_list_done(&e);
+	struct storage_point_list p = {0};
+	OK(storage_metric_series(s, id, NULL, 0, &p, &err));
+	CHECK_INT(p.n, 9);
+	CHECK(!strcmp(p.items[0].name, "train_loss") && p.items[0].value == 2.5 && p.items[2].value == 0.5 && p.items[2].step == 20 && p.items[2].ts == 1002);
+	CHECK(isnan(p.items[3].value) && p.items[5].value == 0.75 && p.items[6].value == INFINITY && p.items[8].value == -INFINITY);
+	storage_point_list_done(&p);
+	OK(storage_metric_series(s, id, "train_loss,none", 10, &p, &err));
+	CHECK_INT(p.n, 2);
+	storage_point_list_done(&p);
+	OK(storage_metric_latest(s, id, &p, &err));
+	CHECK(p.n == 3 && p.items[0].epoch == 2 && p.items[0].value == 0.5 && p.items[1].value == 0.75);
+	storage_point_list_done(&p);
+	/* A later attempt trains an epoch again: its numbers count. */
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"}, &(struct storage_move){.to = "retry_wait"}, &err));
+	OK(move(s, id, "queued"));
+	a = start_job(s, id);
+	m[0].value = 9;
+	OK(storage_epoch(s, id, a, 2, 20, 5000, m, 1, NULL, &err));
+	OK(storage_metric_series(s, id, "train_loss", 20, &p, &err));
+	CHECK(p.n == 1 && p.items[0].value == 9 && p.items[0].ts == 5000);
+	storage_point_list_done(&p);
+	end_store(s);
+}
+
+static void test_logs(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "l", id);
+	struct storage_log_in in[3] = {{100, "info", "hello"}, {200, "warn", "careful"}, {300, "error", "broken"}};
+	OK(storage_log_add(s, id, 1, in, 3, &err));
+	OK(storage_log_add(s, id, 2, in, 3, &err));
+	FAILS(storage_log_add(s, "job_none", 1, in, 3, &err), WASD_ENOTFOUND);
+	static const struct { struct storage_log_query q; int n; int64_t first; } rows[] = {
+		{{0}, 6, 1}, {{.after_n = 4}, 2, 5}, {{.attempt = 2}, 3, 4}, {{.level = "warn"}, 4, 2}, {{.level = "error"}, 2, 3}, {{.since = 200}, 4, 2},
+		{{.contains = "hell"}, 2, 1}, {{.limit = 2}, 2, 1}, {{.limit = 2, .tail = true}, 2, 5}, {{.tail = true, .level = "error", .limit = 1}, 1, 6}, {{.after_n = 6}, 0, 0}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct storage_log_list l = {0};
+		OK(storage_log_read(s, id, &rows[i].q, &l, &err));
+		CHECK_MSG((int)l.n == rows[i].n && (!l.n || l.items[0].n == rows[i].first), "row %zu: %zu lines", i, l.n);
+		CHECK(l.first_n == 1 && l.last_n == 6);
+		storage_log_list_done(&l);
+	}
+	struct storage_log_list l = {0};
+	FAILS(storage_log_read(s, id, &(struct storage_log_query){.level = "loud"}, &l, &err), WASD_EINVAL);
+	for (int i = 0; i < 30; i++) OK(storage_log_add(s, id, 2, in, 3, &err)); /* beyond the cap of 50 */
+	OK(storage_log_read(s, id, NULL, &l, &err));
+	CHECK(l.n == 50 && l.first_n == 47 && l.last_n == 96 && l.items[0].n == 47);
+	storage_log_list_done(&l);
+	end_store(s);
+}
+
+static int64_t told;
+static void listen_to(void *ctx, int64_t seq) { *(int64_t *)ctx = seq; }
+
+static void test_events(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	struct storage_event_list l = {0};
+	OK(storage_event_read(s, 0, NULL, NULL, 0, &l, &err));
+	CHECK(l.n == 0 && l.first_seq == 1 && l.last_seq == 0);
+	storage_event_list_done(&l);
+	storage_on_events(s, listen_to, &told);
+	add_job(s, "e", id);
+	int64_t seq = 0;
+	OK(storage_event_add(s, "system", "system", NULL, "{\"text\":\"hi\"}", &seq, &err));
+	CHECK(seq == told && seq == 4); /* dataset twice, job, this */
+	OK(storage_event_read(s, 0, NULL, NULL, 0, &l, &err));
+	CHECK(l.n == 4 && l.first_seq == 1 && l.last_seq == 4);
+	for (size_t i = 0; i < l.n; i++) CHECK_INT(l.items[i].seq, i + 1);
+	CHECK_STR(l.items[2].type, "job.created");
+	CHECK_STR(l.items[2].object, id);
+	storage_event_list_done(&l);
+	OK(storage_event_read(s, 0, "jobs,system", NULL, 0, &l, &err));
+	CHECK_INT(l.n, 2);
+	storage_event_list_done(&l);
+	OK(storage_event_read(s, 0, NULL, id, 0, &l, &err));
+	CHECK_INT(l.n, 1);
+	storage_event_list_done(&l);
+	OK(storage_event_read(s, 0, NULL, NULL, 3, &l, &err));
+	CHECK(l.n == 3 && l.last_seq == 3); /* where to go on */
+	storage_event_list_done(&l);
+	/* A move that is refused leaves no event and no gap. */
+	FAILS(move(s, id, "completed"), WASD_ESTATE);
+	OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
+	CHECK_INT(seq, 5);
+	for (int i = 0; i < 400; i++) OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
+	OK(storage_event_read(s, 3, NULL, NULL, 1000, &l, &err));
+	CHECK(l.n == 200 && l.first_seq == seq - 199 && l.last_seq == seq); /* pruned to the cap; after=3 means "reset" */
+	storage_event_list_done(&l);
+	storage_close(s);
+	s = open_store();
+	OK(storage_event_add(s, "system", "system", "x", "{}", &told, &err));
+	CHECK_INT(told, seq + 1); /* numbers go on after a restart */
+	end_store(s);
+}
+
+static void test_deployments(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ck[32], ck2[32];
+	add_job(s, "d", id);
+	int64_t a = start_job(s, id);
+	OK(store_ckpt(s, id, a, 0, 0.5, 5000, 1, ck));
+	OK(store_ckpt(s, id, a, 1, 0.6, 5000, 2, ck2));
+	struct storage_deployment_in in = {.name = "main", .source = "{\"job\":\"x\"}", .checkpoint = ck, .mode = "aom", .options = "{}", .actor = "me"};
+	struct storage_deployment d = {0};
+	OK(storage_deployment_create(s, &in, &d, &err));
+	CHECK(d.generation == 1 && d.version == 1 && !strcmp(d.state, "created") && !strcmp(d.job, id) && !strcmp(d.mode_by, "me"));
+	storage_deployment_done(&d);
+	FAILS(storage_deployment_create(s, &in, &d, &err), WASD_EEXIST);
+	in.name = "other", in.checkpoint = "ckpt_none";
+	FAILS(storage_deployment_create(s, &in, &d, &err), WASD_ENOTFOUND);
+	in.checkpoint = ck, in.mode = "fast";
+	FAILS(storage_deployment_create(s, &in, &d, &err), WASD_EINVAL);
+	struct storage_mode_in m = {.name = "main", .mode = "dom", .actor = "me", .reason = "try"};
+	struct storage_mode_out o;
+	FAILS(storage_deployment_mode(s, &m, &o, &err), WASD_ESTATE); /* not ready */
+	CHECK_STR(err.pointer, "created");
+	FAILS(storage_deployment_state(s, "main", "draining", NULL, &err), WASD_ESTATE);
+	OK(storage_deployment_state(s, "main", "loading", NULL, &err));
+	OK(storage_deployment_state(s, "main", "warming", NULL, &err));
+	OK(storage_deployment_state(s, "main", "ready", NULL, &err));
+	OK(storage_deployment_state(s, "main", "ready", "all well", &err));
+	OK(storage_deployment_mode(s, &m, &o, &err));
+	CHECK(o.changed && o.generation == 2 && !strcmp(o.previous, "aom") && !strncmp(o.audit_id, "aud_", 4));
+	OK(storage_deployment_mode(s, &m, &o, &err));
+	CHECK(!o.changed && o.generation == 2); /* the same mode: no new generation */
+	m.mode = "aom", m.expected_generation = 1;
+	FAILS(storage_deployment_mode(s, &m, &o, &err), WASD_ESTATE);
+	CHECK_INT(o.generation, 2);
+	m.expected_generation = 2;
+	OK(storage_deployment_mode(s, &m, &o, &err));
+	CHECK(o.changed && o.generation == 3);
+	FAILS(storage_deployment_source(s, "main", NULL, ck2, "me", 2, &d, &err), WASD_ESTATE);
+	OK(storage_deployment_source(s, "main", "{\"v\":2}", ck2, "me", 0, &d, &err));
+	CHECK(d.generation == 4 && d.version == 2 && !strcmp(d.checkpoint, ck2) && !strcmp(d.source, "{\"v\":2}"));
+	storage_deployment_done(&d);
+	/* Row, audit and event tell the same story. */
+	struct storage_audit_list al = {0};
+	OK(storage_audit_list(s, "deployment/main", NULL, 0, (struct storage_page){.oldest_first = true}, &al, &err));
+	static const char *const actions[] = {"deployment.create", "deployment.mode", "deployment.mode", "deployment.source"};
+	CHECK_INT(al.n, 4);
+	for (size_t i = 0; i < al.n && i < 4; i++) CHECK_STR(al.items[i].action, actions[i]);
+	CHECK(strstr(al.items[1].before, "\"mode\":\"aom\"") && strstr(al.items[1].after, "\"mode\":\"dom\"") && strstr(al.items[1].after, "\"generation\":2"));
+	CHECK_STR(al.items[1].reason, "try");
+	storage_audit_list_done(&al);
+	OK(storage_audit_list(s, NULL, "nobody", 0, (struct storage_page){0}, &al, &err));
+	CHECK_INT(al.n, 0);
+	storage_audit_list_done(&al);
+	struct storage_event_list el = {0};
+	OK(storage_event_read(s, 0, "deployments", "main", 0, &el, &err));
+	int modes = 0;
+	for (size_t i = 0; i < el.n; i++) modes += !strcmp(el.items[i].type, "deployment.mode");
+	CHECK_INT(modes, 2);
+	storage_event_list_done(&el);
+	struct storage_deployment_list dl = {0};
+	OK(storage_deployment_list(s, "ready", (struct storage_page){0}, &dl, &err));
+	CHECK_INT(dl.n, 1);
+	storage_deployment_list_done(&dl);
+	/* What is deployed cannot be deleted; afterwards it can. */
+	FAILS(storage_ckpt_delete(s, ck2, "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "main");
+	OK(move(s, id, "completed"));
+	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "main");
+	OK(storage_deployment_delete(s, "main", "me", &err));
+	FAILS(storage_deployment_get(s, "main", &d, &err), WASD_ENOTFOUND);
+	FAILS(storage_deployment_delete(s, "main", "me", &err), WASD_ENOTFOUND);
+	OK(storage_job_delete(s, id, "me", &err));
+	end_store(s);
+}
+
+static void test_delete_job(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ck[32];
+	add_job(s, "x", id);
+	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "queued");
+	int64_t a = start_job(s, id);
+	OK(store_ckpt(s, id, a, 0, 0.5, 5000, 1, ck));
+	OK(storage_log_add(s, id, a, &(struct storage_log_in){0, "info", "x"}, 1, &err));
+	OK(move(s, id, "failed"));
+	OK(storage_job_delete(s, id, "me", &err));
+	struct storage_job j;
+	struct storage_ckpt k;
+	struct storage_point_list p = {0};
+	struct storage_log_list l = {0};
+	struct storage_transition_list t = {0};
+	struct storage_event_list e = {0};
+	FAILS(storage_job_get(s, id, &j, &err), WASD_ENOTFOUND);
+	FAILS(storage_ckpt_get(s, ck, &k, &err), WASD_ENOTFOUND);
+	OK(storage_metric_series(s, id, NULL, 0, &p, &err));
+	OK(storage_log_read(s, id, NULL, &l, &err));
+	OK(storage_transition_list(s, id, &t, &err));
+	CHECK(p.n == 0 && l.n == 0 && t.n == 0);
+	OK(storage_event_read(s, 0, NULL, id, 0, &e, &err));
+	CHECK(e.n > 4 && !strcmp(e.items[e.n - 1].type, "job.deleted")); /* events stay */
+	storage_event_list_done(&e);
+	FAILS(storage_job_delete(s, id, "me", &err), WASD_ENOTFOUND);
+	end_store(s);
+}
+
+/* ---- transactions ---- */
+
+struct both { char id[40]; bool fail; enum wasd_status inner; };
+
+static enum wasd_status two_things(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	struct both *b = ctx;
+	struct storage_job j;
+	enum wasd_status st = storage_job_move(s, b->id, &(struct storage_move){.to = "held"}, e);
+	if (st) return st;
+	st = storage_job_get(s, b->id, &j, e); /* sees its own writes */
+	if (st || strcmp(j.state, "held")) return WASD_EINTERNAL;
+	storage_job_done(&j);
+	b->inner = storage_job_move(s, b->id, &(struct storage_move){.to = "running"}, NULL); /* fails alone, the rest goes on */
+	if ((st = storage_event_add(s, "system", "both", "x", "{}", NULL, e))) return st;
+	return b->fail ? wasd_fail(e, WASD_EBUSY, "changed my mind") : WASD_OK;
+}
+
+static void async_done(void *ctx, enum wasd_status st, const struct wasd_err *e)
+{
+	CHECK(e != NULL);
+	*(enum wasd_status *)ctx = st;
+}
+
+static enum wasd_status nothing(struct storage *s, void *ctx, struct wasd_err *e) { (void)s, (void)ctx, (void)e; return WASD_OK; }
+
+static enum wasd_status fail_async(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	(void)s, (void)ctx;
+	return wasd_fail(e, WASD_ENUMERIC, "no");
+}
+
+static void test_transactions(void)
+{
+	struct storage *s = fresh_store();
+	struct both b = {.fail = true};
+	add_job(s, "t", b.id);
+	FAILS(storage_tx(s, two_things, &b, &err), WASD_EBUSY);
+	CHECK_STR(err.msg, "changed my mind");
+	job_is(s, b.id, "queued");
+	struct storage_event_list e = {0};
+	OK(storage_event_read(s, 0, "system", NULL, 0, &e, &err));
+	CHECK_INT(e.n, 0);
+	storage_event_list_done(&e);
+	b.fail = false;
+	OK(storage_tx(s, two_things, &b, &err));
+	CHECK_INT(b.inner, WASD_ESTATE);
+	job_is(s, b.id, "held");
+	enum wasd_status first = WASD_EINTERNAL, second = WASD_EINTERNAL;
+	storage_tx_async(s, nothing, &first, async_done);
+	storage_tx_async(s, fail_async, &second, async_done);
+	storage_tx_async(s, nothing, NULL, NULL);
+	OK(storage_tx(s, nothing, NULL, &err)); /* order is kept: the others are finished now */
+	CHECK_INT(first, WASD_OK);
+	CHECK_INT(second, WASD_ENUMERIC);
+	struct storage_health h;
+	storage_health(s, &h);
+	CHECK(!h.failed && h.commits > 3 && h.commit_us > 0 && h.disk_free > 0 && h.db_bytes > 0);
+	end_store(s);
+}
+
+int main(void)
+{
+	TEST_RUN(test_datasets);
+	TEST_RUN(test_dataset_in_use);
+	TEST_RUN(test_job_rows);
+	TEST_RUN(test_every_move);
+	TEST_RUN(test_move_guards);
+	TEST_RUN(test_idempotency);
+	TEST_RUN(test_lists);
+	TEST_RUN(test_metrics);
+	TEST_RUN(test_logs);
+	TEST_RUN(test_events);
+	TEST_RUN(test_deployments);
+	TEST_RUN(test_delete_job);
+	TEST_RUN(test_transactions);
+	TEST_END();
+}
