@@ -116,6 +116,7 @@ struct api_daemon {
 	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err);
 	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
 	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err);
+	void (*dataset_gone)(void *self, const char *paths);                      /* rows are deleted: removes the files (newline-separated, relative to the data directory) */
 	/* Serving. deployment_changed: the row was created or its source changed; loads what it needs. */
 	enum wasd_status (*deployment_changed)(void *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*deployment_gone)(void *self, const char *name, struct wasd_err *err);

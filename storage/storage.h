@@ -180,6 +180,11 @@ struct storage_job_in {
 enum wasd_status storage_job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out, bool *existing, struct wasd_err *err);
 enum wasd_status storage_job_get(struct storage *s, const char *id, struct storage_job *out, struct wasd_err *err);
 
+/* What can still change after submission; NULL and -1 leave a member as it is. Priority only while the job is not terminal
+ * (WASD_ESTATE). Row, event and audit row in one transaction; out is the row afterwards. */
+struct storage_job_patch { const char *name, *note, *labels; int64_t priority; };
+enum wasd_status storage_job_update(struct storage *s, const char *id, const struct storage_job_patch *p, const char *actor, struct storage_job *out, struct wasd_err *err);
+
 struct storage_job_filter { const char *states; /* comma-separated */ const char *name, *queue, *dataset; const char *contains; /* in name or note */ };
 enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page, struct storage_job_list *out, struct wasd_err *err);
 /* Queued jobs in the order to start them: priority (larger first), then age. */
@@ -331,7 +336,7 @@ struct storage_event { int64_t seq; char *topic, *type, *object, *data; int64_t 
 void storage_event_done(struct storage_event *e);
 struct storage_event_list { struct storage_event *items; size_t n; int64_t first_seq, last_seq; }; /* of the whole log, pruned ones excluded */
 void storage_event_list_done(struct storage_event_list *l);
-/* Written by the functions above: jobs: job.created job.state job.metric job.checkpoint job.deleted; datasets: dataset.state;
+/* Written by the functions above: jobs: job.created job.updated job.state job.metric job.checkpoint job.deleted; datasets: dataset.state;
  * deployments: deployment.state deployment.mode deployment.deleted. This adds others (system, job.log). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object, const char *data, int64_t *seq, struct wasd_err *err);
 /* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be sent "reset" when

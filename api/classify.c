@@ -1,0 +1,201 @@
+/* api/classify.c - images in, class names out: raw bytes, multipart, or base64 in JSON. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+
+#define IMAGES_MAX 256
+
+/* The encoded images of one request, one behind the other. */
+struct images { struct wasd_buf bytes; size_t size[IMAGES_MAX], n; };
+
+static bool is_image(const char *p, size_t n)
+{
+	return (n >= 8 && !memcmp(p, "\x89PNG\r\n\x1a\n", 8)) || (n >= 3 && !memcmp(p, "\xff\xd8\xff", 3));
+}
+
+static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n, const char *pointer)
+{
+	if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s: %zu bytes that are neither PNG nor JPEG", pointer, n);
+	else if (im->n == IMAGES_MAX) api_send_problem(q, r, "too_large", pointer, "more than %d images in one request", IMAGES_MAX);
+	else if (!wasd_buf_append(&im->bytes, p, n)) api_send_no_memory(r);
+	else return im->size[im->n++] = n, true;
+	return false;
+}
+
+static bool from_multipart(const struct api_request *q, struct api_response *r, struct images *im)
+{
+	struct multipart m;
+	struct wasd_err err = {0};
+	if (multipart_parse(api_header(q, "content-type"), q->body, q->body_len, &m, &err)) {
+		if (err.status == WASD_EINVAL || err.status == WASD_ETOOBIG) api_send_problem(q, r, "bad_multipart", NULL, "%s", err.msg);
+		else api_send_error(q, r, &err);
+		return false;
+	}
+	bool ok = true;
+	for (size_t i = 0; ok && i < m.n; i++) {
+		char pointer[32];
+		snprintf(pointer, sizeof pointer, "/images/%zu", i);
+		ok = add_image(q, r, im, m.part[i].data, m.part[i].len, pointer);
+	}
+	multipart_done(&m);
+	if (ok && !im->n) api_send_problem(q, r, "invalid_field", "/images", "the multipart body has no part");
+	return ok && im->n;
+}
+
+static cJSON *images_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
+	if (n >= 1 && n <= IMAGES_MAX) return cJSON_CreateArray();      /* the strings are read in place */
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to %d base64 strings, not %s%s", pointer, IMAGES_MAX, shown,
+	          cJSON_IsArray(v) ? (n ? " of more" : " of none") : "");
+	return NULL;
+}
+
+static bool from_json(const struct api_request *q, struct api_response *r, struct images *im)
+{
+	static const struct wasd_json_limits limits = {16 << 20, 8, 1000};
+	static const struct field fields[] = {{"images", FIELD_OTHER, .canon = images_canon}, {0}};
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults};
+	cJSON *body = api_body_json(q, r, limits, false);
+	if (!body) return false;
+	cJSON *in = fields_canon(&fc, "", fields, body);
+	bool ok = in != NULL;
+	if (!ok) api_send_faults(q, r, &faults);
+	const cJSON *v;
+	const cJSON *list = ok ? wasd_json_get(body, "images") : NULL;
+	cJSON_ArrayForEach(v, list) {
+		char pointer[32];
+		struct wasd_buf one = {0};
+		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
+		if (!cJSON_IsString(v) || !base64_decode(v->valuestring, &one)) {
+			api_send_problem(q, r, "invalid_field", pointer, "%s is not a base64 string (RFC 4648, with padding)", pointer);
+			ok = false;
+		} else {
+			ok = add_image(q, r, im, one.data, one.len, pointer);
+		}
+		wasd_buf_done(&one);
+		if (!ok) break;
+	}
+	cJSON_Delete(in);
+	cJSON_Delete(body);
+	return ok;
+}
+
+/* The body by its Content-Type; what names no type of its own is looked at. */
+static bool read_images(const struct api_request *q, struct api_response *r, struct images *im)
+{
+	char type[80];
+	api_media_type(q, type);
+	if (!q->body_len) {
+		api_send_problem(q, r, "body_required", NULL, "%s needs an image as its body", q->path);
+		return false;
+	}
+	if (!strcmp(type, "multipart/form-data")) return from_multipart(q, r, im);
+	if (!strcmp(type, "application/json")) return from_json(q, r, im);
+	if (!strcmp(type, "image/png") || !strcmp(type, "image/jpeg")) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	bool open = !*type || !strcmp(type, "application/octet-stream") || !strcmp(type, "application/x-www-form-urlencoded");
+	if (open && is_image(q->body, q->body_len)) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	if (!strcmp(type, "application/x-www-form-urlencoded") && q->body[0] == '{') return from_json(q, r, im);
+	if (!strcmp(type, "application/octet-stream")) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	api_send_problem(q, r, "unsupported_media_type", NULL,
+	                 "Content-Type %s: classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json", *type ? type : "(none)");
+	api_set_header(r, "Accept", "image/png, image/jpeg, application/octet-stream, multipart/form-data, application/json");
+	return false;
+}
+
+static cJSON *question(const char *type, const struct images *im)
+{
+	cJSON *j = cJSON_CreateObject(), *sizes = cJSON_CreateArray();
+	api_add_str(j, "type", type);
+	for (size_t i = 0; i < im->n; i++) cJSON_AddItemToArray(sizes, cJSON_CreateNumber((double)im->size[i]));
+	api_add_take(j, "sizes", sizes);
+	return j;
+}
+
+/* The k largest of p, largest first; equal ones in the order of their index. */
+static cJSON *top_json(const struct serving *s, const float *p, int64_t k)
+{
+	cJSON *top = cJSON_CreateArray();
+	int64_t last = -1;
+	for (int64_t i = 0; i < k && i < s->classes; i++) {
+		int64_t best = -1;
+		for (int64_t n = 0; n < s->classes; n++) {
+			bool after = last < 0 || p[n] < p[last] || (p[n] == p[last] && n > last);
+			if (after && (best < 0 || p[n] > p[best])) best = n;
+		}
+		if (best < 0) break;
+		cJSON *one = cJSON_CreateObject();
+		api_add_str(one, "label", serving_label(s, best));
+		api_add_int(one, "index", best);
+		api_add_num(one, "p", p[best]);
+		if (!one || !cJSON_AddItemToArray(top, one)) cJSON_Delete(one);
+		last = best;
+	}
+	return top;
+}
+
+/* results made here, from the raw logits, which go along. */
+static cJSON *logits_results(const struct serving *s, const struct api_call *call, size_t n, int64_t k)
+{
+	const float *x = (const float *)(const void *)call->reply_bin;
+	float *p = wasd_calloc((size_t)s->classes, sizeof *p);
+	cJSON *results = p ? cJSON_CreateArray() : NULL;
+	for (size_t i = 0; results && i < n; i++, x += s->classes) {
+		cJSON *one = cJSON_CreateObject(), *raw = cJSON_CreateArray();
+		softmax(x, s->classes, p);
+		for (int64_t m = 0; m < s->classes; m++) cJSON_AddItemToArray(raw, cJSON_CreateNumber(x[m]));
+		api_add_take(one, "top", top_json(s, p, k));
+		api_add_take(one, "logits", raw);
+		if (!one || !cJSON_AddItemToArray(results, one)) cJSON_Delete(one);
+	}
+	wasd_free(p);
+	return results;
+}
+
+static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call, size_t n, int64_t k, bool logits)
+{
+	cJSON *results = NULL;
+	if (logits && call->reply_bin_len == n * (size_t)s->classes * sizeof(float)) results = logits_results(s, call, n, k);
+	if (!logits) results = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "results");
+	if (cJSON_GetArraySize(results) != (int)n) {
+		cJSON_Delete(results);
+		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s does not hold %zu results", s->name, n);
+		return;
+	}
+	int64_t macs = 0;
+	wasd_json_i64(call->reply, "macs", &macs);
+	cJSON *j = cJSON_CreateObject();
+	api_add_str(j, "model", s->name);
+	api_add_int(j, "version", s->live.version);
+	api_add_str(j, "mode", s->mode);
+	api_add_int(j, "generation", s->live.generation);
+	api_add_take(j, "results", results);
+	api_add_take(j, "timing_us", cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us"));
+	api_add_int(j, "macs", macs);
+	api_send_json(r, 200, j);
+	serving_headers(r, s);
+}
+
+enum api_result deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	char name[128];
+	struct images im = {0};
+	struct serving s;
+	int64_t k = 5;
+	bool logits = false;
+	api_param(q, "d", name);
+	const struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}};
+	if (!api_query_int(q, r, "k", 1, 1000, &k) || !api_query_bool(q, r, "logits", &logits) || !read_images(q, r, &im)) goto done;
+	if (!serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
+	struct api_call call = {.json = question(logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
+	if (!logits) api_add_int(call.json, "k", k < s.classes ? k : s.classes);
+	if (serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, k, logits);
+	api_call_done(&call);
+	serving_end(&s);
+done:
+	wasd_buf_done(&im.bytes);
+	return API_DONE;
+}

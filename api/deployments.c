@@ -1,0 +1,451 @@
+/* api/deployments.c - deployments: create, look at, delete. The mode of one is in mode.c, its use in classify.c and v2.c. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the object ---- */
+
+/* What can be said about the checkpoint behind it: network, data, name of the job. */
+static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deployment *d)
+{
+	struct storage_ckpt k;
+	struct storage_job job;
+	const char *arch = NULL;
+	cJSON *info = d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL) ? api_parse_trusted(k.info) : NULL;
+	wasd_json_str(info, "arch", &arch);
+	api_add_str(j, "arch", arch);
+	if (d->job && !storage_job_get(c->db, d->job, &job, NULL)) {
+		api_add_str(j, "job_name", job.name);
+		api_add_str(j, "dataset", job.dataset);
+		storage_job_done(&job);
+	}
+	if (info) storage_ckpt_done(&k);
+	cJSON_Delete(info);
+}
+
+cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d)
+{
+	static const char *const parts[] = {"mode", "classify"};
+	char url[160];
+	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->daemon->deployment_info(c->daemon->self, d->name);
+	if (!j) {
+		cJSON_Delete(links);
+		cJSON_Delete(info);
+		return NULL;
+	}
+	api_add_str(j, "id", d->id);
+	api_add_str(j, "name", d->name);
+	api_add_str(j, "state", d->state);
+	api_add_str(j, "message", d->message);
+	api_add_raw(j, "source", d->source);
+	api_add_str(j, "job", d->job);
+	api_add_str(j, "checkpoint", d->checkpoint);
+	api_add_str(j, "mode", d->mode);
+	api_add_int(j, "generation", d->generation);
+	api_add_int(j, "version", d->version);
+	add_origin(c, j, d);
+	/* What the loaded bundle says: input, classes, max_batch, modes, conditions. */
+	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
+		next = m->next;
+		const cJSON *have = wasd_json_get(j, m->string);
+		if (have && !cJSON_IsNull(have)) continue;
+		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
+		api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
+	}
+	if (!wasd_json_get(j, "conditions")) api_add_take(j, "conditions", cJSON_CreateArray());
+	api_add_time(j, "created_at", d->created_at);
+	api_add_time(j, "updated_at", d->updated_at);
+	snprintf(url, sizeof url, "/v1/deployments/%s", d->name);
+	api_add_str(links, "self", url);
+	for (size_t i = 0; i < API_LEN(parts); i++) {
+		snprintf(url, sizeof url, "/v1/deployments/%s/%s", d->name, parts[i]);
+		api_add_str(links, parts[i], url);
+	}
+	snprintf(url, sizeof url, "/v2/models/%s", d->name);
+	api_add_str(links, "v2", url);
+	api_add_take(j, "links", links);
+	cJSON_Delete(info);
+	return j;
+}
+
+static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_deployment *out)
+{
+	char name[128];
+	struct wasd_err err = {0};
+	api_param(q, "d", name);
+	enum wasd_status st = storage_deployment_get(c->db, name, out, &err);
+	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
+	else if (st) api_send_error(q, r, &err);
+	return !st;
+}
+
+static bool settled(const struct storage_deployment *d)
+{
+	return !strcmp(d->state, "ready") || !strcmp(d->state, "failed") || !strcmp(d->state, "unloaded");
+}
+
+/* ---- create ---- */
+
+static const char *const follows[] = {"best", "latest", NULL};
+static const char *const modes[] = {"aom", "dom", NULL};
+
+/* {"job":ID,"follow":"best"|"latest"} or {"checkpoint":ID}. */
+static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const struct field by_job[] = {
+		{"job", FIELD_STR, .def = NULL, RANGE(1, 63)}, {"follow", FIELD_CHOICE, "\"best\"", .choices = follows}, {0}
+	};
+	static const struct field by_checkpoint[] = {{"checkpoint", FIELD_STR, .def = NULL, RANGE(1, 63)}, {0}};
+	char shown[80];
+	if (cJSON_IsObject(v) && wasd_json_get(v, "model")) {
+		api_fault(c->faults, "unsupported", "/source/model", "/source/model: a registry of models is not offered; name a job or a checkpoint");
+		return NULL;
+	}
+	if (cJSON_IsObject(v) && wasd_json_get(v, "checkpoint")) return fields_canon(c, pointer, by_checkpoint, v);
+	if (cJSON_IsObject(v)) return fields_canon(c, pointer, by_job, v);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be {\"job\",\"follow\"} or {\"checkpoint\"}, not %s", pointer, shown);
+	return NULL;
+}
+
+static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	for (size_t i = 0; modes[i]; i++)
+		if (cJSON_IsString(v) && !strcmp(v->valuestring, modes[i])) return cJSON_CreateString(modes[i]);
+	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
+	fields_show(shown, v);
+	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer, "%s must be \"aom\" or \"dom\", not %s%s", pointer, shown, later ? ", which is not offered" : "");
+	return NULL;
+}
+
+static const struct field create_fields[] = {
+	{"name", FIELD_NAME, .def = NULL},
+	{"source", FIELD_OTHER, .canon = source_canon},
+	{"mode", FIELD_OTHER, "\"aom\"", .canon = mode_canon},
+	{"required", FIELD_UNSUPPORTED, "", .what = "every deployment counts for readiness; there is no choice"},
+	{"batching", FIELD_UNSUPPORTED, "", .what = "batching across requests is not offered"},
+	{"queue", FIELD_UNSUPPORTED, "", .what = "queues of a deployment are not offered"},
+	{"limits", FIELD_UNSUPPORTED, "", .what = "limits of a deployment are not offered"},
+	{0}
+};
+
+/* The checkpoint that the source means now. False: the answer is in r. */
+static bool pick(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source, const char *mode, struct storage_ckpt *out)
+{
+	const char *job = NULL, *follow = NULL, *id = NULL;
+	struct storage_job row;
+	struct wasd_err err = {0};
+	enum wasd_status st;
+	if (wasd_json_str(source, "checkpoint", &id)) {
+		st = storage_ckpt_get(c->db, id, out, &err);
+		if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/source/checkpoint", "/source/checkpoint: there is no checkpoint %s", id);
+	} else {
+		wasd_json_str(source, "job", &job);
+		wasd_json_str(source, "follow", &follow);
+		st = storage_job_get(c->db, job, &row, &err);
+		if (st == WASD_ENOTFOUND) {
+			api_send_problem(q, r, "invalid_field", "/source/job", "/source/job: there is no job %s", job);
+		} else if (!st) {
+			st = storage_ckpt_pick(c->db, job, follow, out, &err);
+			if (st == WASD_ENOTFOUND) api_send_problem(q, r, "no_checkpoint", "/source/job", "/source/job: job %s is %s and has no checkpoint yet", job, row.state);
+			storage_job_done(&row);
+		}
+	}
+	if (st && st != WASD_ENOTFOUND) api_send_error(q, r, &err);
+	if (st) return false;
+	cJSON *info = api_parse_trusted(out->info);
+	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
+	cJSON_Delete(info);
+	if (out->corrupt) api_send_problem(q, r, "corrupt", "/source", "/source: checkpoint %s fails its checksum", out->id);
+	else if (plain && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s was trained without WAS and has no dom bundle", out->id);
+	else return true;
+	storage_ckpt_done(out);
+	return false;
+}
+
+static enum api_result send_created(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, int64_t wait)
+{
+	if (!settled(d) && api_again(q, r, d->name, wait)) return API_AGAIN;
+	if (q->waited && !strcmp(d->state, "failed")) {
+		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name, d->message ? d->message : "its checkpoint could not be loaded");
+	} else {
+		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, deployment_json(c, d));
+	}
+	api_set_header(r, "Location", "/v1/deployments/%s", d->name);
+	return API_DONE;
+}
+
+static bool create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *in, struct storage_deployment *out)
+{
+	struct storage_ckpt k;
+	struct wasd_err err = {0};
+	struct storage_deployment_in row = {.actor = q->actor, .options = "{}"};
+	wasd_json_str(in, "name", &row.name);
+	wasd_json_str(in, "mode", &row.mode);
+	if (!pick(c, q, r, wasd_json_get(in, "source"), row.mode, &k)) return false;
+	char *source = wasd_json_print(wasd_json_get(in, "source"));
+	row.source = source;
+	row.checkpoint = k.id;
+	enum wasd_status st = source ? storage_deployment_create(c->db, &row, out, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory");
+	if (!st && (st = c->daemon->deployment_changed(c->daemon->self, row.name, &err))) storage_deployment_done(out);
+	if (st) api_send_error(q, r, &err);
+	wasd_free(source);
+	storage_ckpt_done(&k);
+	return !st;
+}
+
+enum api_result deployments_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults};
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	const char *name = "";
+	int64_t wait;
+	enum api_result res = API_DONE;
+	if (!api_query_wait(q, r, &wait)) return API_DONE;
+	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
+	if (!body) return API_DONE;
+	cJSON *in = fields_canon(&fc, "", create_fields, body);
+	cJSON_Delete(body);
+	bool have = false;
+	if (!in) {
+		api_send_faults(q, r, &faults);
+	} else if (q->waited) {
+		wasd_json_str(in, "name", &name);
+		have = !storage_deployment_get(c->db, name, &d, &err);
+		if (!have) api_send_error(q, r, &err);
+	} else {
+		have = create(c, q, r, in, &d);
+	}
+	if (have) {
+		res = send_created(c, q, r, &d, wait);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return res;
+}
+
+/* ---- the rest ---- */
+
+enum api_result deployments_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	static const char *const states[] = {"created", "loading", "warming", "ready", "draining", "unloaded", "failed", NULL};
+	struct storage_page page;
+	struct storage_deployment_list l;
+	struct wasd_err err = {0};
+	const char *state = NULL;
+	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state)) return API_DONE;
+	enum wasd_status st = storage_deployment_list(c->db, state, page, &l, &err);
+	if (st == WASD_EINVAL) api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
+	else if (st) api_send_error(q, r, &err);
+	if (st) return API_DONE;
+	cJSON *items = cJSON_CreateArray();
+	for (size_t i = 0; i < l.n; i++) {
+		cJSON *j = deployment_json(c, &l.items[i]);
+		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+	}
+	api_send_list(q, r, items, l.next_cursor);
+	storage_deployment_list_done(&l);
+	return API_DONE;
+}
+
+enum api_result deployments_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	int64_t wait;
+	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &d)) return API_DONE;
+	bool again = !settled(&d) && api_again(q, r, d.name, wait);
+	if (!again) api_send_json(r, 200, deployment_json(c, &d));
+	storage_deployment_done(&d);
+	return again ? API_AGAIN : API_DONE;
+}
+
+enum api_result deployments_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	if (!find(c, q, r, &d)) return API_DONE;
+	enum wasd_status st = storage_deployment_delete(c->db, d.name, q->actor, &err);
+	if (!st) st = c->daemon->deployment_gone(c->daemon->self, d.name, &err);
+	if (st) api_send_error(q, r, &err);
+	else r->status = 204;
+	storage_deployment_done(&d);
+	return API_DONE;
+}
+
+/* ---- mode ---- */
+
+static void mode_etag(struct api_response *r, int64_t generation) { api_set_header(r, "ETag", "\"g%lld\"", (long long)generation); }
+
+/* {"aom":{"acc","macs","bytes"},...}: costs from the loaded bundle, accuracy from the checkpoint's metrics. */
+static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d)
+{
+	cJSON *info = c->daemon->deployment_info(c->daemon->self, d->name), *out = cJSON_CreateObject(), *metrics = NULL;
+	struct storage_ckpt k;
+	if (d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL)) {
+		metrics = api_parse_trusted(k.metrics);
+		storage_ckpt_done(&k);
+	}
+	for (size_t i = 0; modes[i]; i++) {
+		const cJSON *loaded = wasd_json_get(wasd_json_get(info, "modes"), modes[i]);
+		char metric[32];
+		double acc;
+		if (!loaded) continue;
+		cJSON *one = cJSON_CreateObject();
+		snprintf(metric, sizeof metric, "val_acc_%s", modes[i]);
+		bool known = wasd_json_num(metrics, metric, &acc);
+		api_add_take(one, "acc", known ? cJSON_CreateNumber(acc) : NULL);
+		for (const cJSON *m = loaded->child; m; m = m->next)
+			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
+		if (!one || !api_add_take(out, modes[i], one)) break;
+	}
+	cJSON_Delete(metrics);
+	cJSON_Delete(info);
+	return out;
+}
+
+enum api_result mode_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	char etag[32];
+	if (!find(c, q, r, &d)) return API_DONE;
+	cJSON *j = cJSON_CreateObject();
+	snprintf(etag, sizeof etag, "\"g%lld\"", (long long)d.generation);
+	api_add_str(j, "mode", d.mode);
+	api_add_int(j, "generation", d.generation);
+	api_add_int(j, "version", d.version);
+	api_add_str(j, "etag", etag);
+	api_add_time(j, "since", d.mode_since);
+	api_add_str(j, "by", d.mode_by);
+	api_add_take(j, "traffic", NULL);
+	api_add_take(j, "bundles", bundles_json(c, &d));
+	api_send_json(r, 200, j);
+	mode_etag(r, d.generation);
+	storage_deployment_done(&d);
+	return API_DONE;
+}
+
+/* Generation that If-Match allows: -1 = any, -2 = none (the answer is in r). */
+static int64_t expected(const struct api_request *q, struct api_response *r, const struct storage_deployment *d)
+{
+	const char *list = api_header(q, "if-match");
+	char etag[32];
+	if (!list || *list == '*') return -1;
+	snprintf(etag, sizeof etag, "\"g%lld\"", (long long)d->generation);
+	if (api_etag_listed(list, etag, true)) return d->generation;
+	api_send_problem(q, r, "stale", NULL, "If-Match %.100s: deployment %s is at %s, mode %s", list, d->name, etag, d->mode);
+	mode_etag(r, d->generation);
+	return -2;
+}
+
+static void send_switched(struct api_response *r, const char *mode, const struct api_live *now, const struct api_live *before, int64_t swap_us,
+                          int64_t in_flight_old, const char *audit_id)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_str(j, "mode", mode);
+	api_add_int(j, "generation", now->generation);
+	api_add_str(j, "previous", before->mode);
+	api_add_int(j, "swap_us", swap_us);
+	api_add_int(j, "in_flight_old", in_flight_old);
+	api_add_str(j, "audit_id", *audit_id ? audit_id : NULL);
+	api_send_json(r, 200, j);
+	mode_etag(r, now->generation);
+}
+
+static void switch_mode(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const char *reason)
+{
+	struct api_live now = {0}, before = {0};
+	struct wasd_err err = {0};
+	char audit_id[64] = "";
+	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
+	if (expect == -2) return;
+	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now, &before, &swap_us, &in_flight_old, audit_id, &err);
+	if (!st) {
+		send_switched(r, mode, &now, &before, swap_us, in_flight_old, audit_id);
+	} else if (st == WASD_EBUSY) {
+		api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err.msg);
+	} else if (st == WASD_ESTATE) {
+		/* Either somebody switched between our look and the switch, or the deployment is not ready. */
+		struct storage_deployment fresh;
+		bool have = !storage_deployment_get(c->db, d->name, &fresh, NULL);
+		bool stale = have && expect >= 0 && fresh.generation != expect;
+		api_send_problem(q, r, stale ? "stale" : "conflict", NULL, "%s", err.msg);
+		if (have) mode_etag(r, fresh.generation);
+		if (have) storage_deployment_done(&fresh);
+	} else {
+		api_send_error(q, r, &err);
+	}
+}
+
+static const struct field mode_fields[] = {
+	{"mode", FIELD_OTHER, .canon = mode_canon},
+	{"reason", FIELD_STR, "\"\"", RANGE(0, 500)},
+	{0}
+};
+static const struct field rollback_fields[] = {{"reason", FIELD_STR, "\"rollback\"", RANGE(0, 500)}, {0}};
+
+static cJSON *mode_body(const struct api_request *q, struct api_response *r, const struct field *fields, bool optional)
+{
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults};
+	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, optional);
+	if (!body) return NULL;
+	cJSON *in = fields_canon(&fc, "", fields, body);
+	cJSON_Delete(body);
+	if (!in) api_send_faults(q, r, &faults);
+	return in;
+}
+
+enum api_result mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	const char *mode = "", *reason = "";
+	cJSON *in = mode_body(q, r, mode_fields, false);
+	if (in && find(c, q, r, &d)) {
+		wasd_json_str(in, "mode", &mode);
+		wasd_json_str(in, "reason", &reason);
+		switch_mode(c, q, r, &d, mode, reason);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}
+
+/* The mode before the last switch, from the audit; "" when there was none. */
+static void previous_mode(struct api_ctx *c, const char *name, char out[8])
+{
+	struct storage_audit_list l;
+	char object[100];
+	const char *mode = "";
+	snprintf(object, sizeof object, "deployment/%s", name);
+	out[0] = 0;
+	if (storage_audit_list(c->db, object, NULL, 0, (struct storage_page){.limit = 100}, &l, NULL)) return;
+	for (size_t i = 0; i < l.n && !out[0]; i++) {
+		if (!strcmp(l.items[i].action, "deployment.create")) break;
+		if (strcmp(l.items[i].action, "deployment.mode")) continue;
+		cJSON *before = api_parse_trusted(l.items[i].before);
+		wasd_json_str(before, "mode", &mode);
+		snprintf(out, 8, "%.7s", mode);
+		cJSON_Delete(before);
+	}
+	storage_audit_list_done(&l);
+}
+
+enum api_result mode_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	char mode[8];
+	const char *reason = "";
+	cJSON *in = mode_body(q, r, rollback_fields, true);
+	if (in && find(c, q, r, &d)) {
+		wasd_json_str(in, "reason", &reason);
+		previous_mode(c, d.name, mode);
+		if (*mode) switch_mode(c, q, r, &d, mode, reason);
+		else api_send_problem(q, r, "nothing_to_roll_back", NULL, "the mode of deployment %s has never been switched", d.name);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}

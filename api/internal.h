@@ -1,0 +1,169 @@
+/* api/internal.h - what the handlers share: reading a request, checking fields, building a response. */
+#ifndef API_INTERNAL_H
+#define API_INTERNAL_H
+
+#include "api.h"
+#include "storage.h"
+
+#define API_LEN(a) (sizeof(a) / sizeof *(a))
+
+/* ---- errors.c ---- */
+
+/* One kind of answer that is not a success: code is the stable name, explanation is what /docs/errors says about it. */
+struct api_error_row { const char *code; int status; const char *title, *explanation; };
+extern const struct api_error_row api_errors[];            /* ends at a NULL code */
+const struct api_error_row *api_error_find(const char *code);
+
+/* Every fault of one body, each {"pointer","detail","code"}; the answer's code is that of the first. */
+#define API_FAULTS_MAX 32
+struct api_faults { cJSON *list; int n; bool no_memory; };
+void api_fault(struct api_faults *f, const char *code, const char *pointer, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void api_faults_done(struct api_faults *f);
+/* Answers with the faults and empties the list. */
+void api_send_faults(const struct api_request *q, struct api_response *r, struct api_faults *f);
+/* Adds a member to the problem that was just sent ("from" and "to" of a refused transition). */
+void api_problem_member(struct api_response *r, const char *name, const char *value);
+void api_send_no_memory(struct api_response *r);           /* 503 without a single allocation */
+
+/* ---- request.c ---- */
+
+bool api_on_v2(const struct api_request *q);
+/* Query parameters. False: the answer (400 naming the parameter) is in r. Absent parameters leave *out alone. */
+bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max, int64_t *out);
+bool api_query_bool(const struct api_request *q, struct api_response *r, const char *name, bool *out);
+bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices, const char **out);
+bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us);     /* "30s", "500ms", "1m"; at most 60 s */
+bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms);
+bool api_query_page(const struct api_request *q, struct api_response *r, struct storage_page *page);
+
+/* The media type of the body in lower case without parameters, "" when the header is absent. */
+void api_media_type(const struct api_request *q, char out[80]);
+bool api_accepts(const struct api_request *q, const char *type);    /* named in Accept itself, not through a wildcard */
+/* Parses the body as one JSON value; an absent body gives an empty object when `optional`. NULL: the answer is in r. */
+cJSON *api_body_json(const struct api_request *q, struct api_response *r, struct wasd_json_limits lim, bool optional);
+bool api_parse_time(const char *s, int64_t *unix_ms);               /* RFC 3339, strict */
+/* A list of entity tags (If-Match, If-None-Match) against the current one. `revision`: tags are compared up to their first dot. */
+bool api_etag_listed(const char *list, const char *etag, bool revision);
+
+/* ---- response.c ---- */
+
+const char *api_response_header(const struct api_response *r, const char *name);
+/* {"items":[...],"next_cursor":...} with the Link header. Takes items. */
+void api_send_list(const struct api_request *q, struct api_response *r, cJSON *items, const char *next_cursor);
+/* Runs the handler again at a new event of `object`, at the latest after wait_us from the first run. False: that time is over. */
+bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us);
+
+/* ---- JSON helpers (response.c); all take NULL for "no memory before" and then do nothing ---- */
+
+cJSON *api_add_raw(cJSON *obj, const char *name, const char *json);         /* JSON text, NULL = null */
+cJSON *api_add_str(cJSON *obj, const char *name, const char *s);            /* NULL = null */
+cJSON *api_add_int(cJSON *obj, const char *name, int64_t v);
+cJSON *api_add_num(cJSON *obj, const char *name, double v);                 /* NaN, Inf = null */
+cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);         /* 0 = null */
+cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v);                /* v taken in any case; NULL = null */
+cJSON *api_parse_trusted(const char *json);                                 /* our own stored text; NULL when it is none */
+
+/* ---- fields.c: bodies as tables ---- */
+
+enum field_type { FIELD_BOOL, FIELD_INT, FIELD_NUM, FIELD_STR, FIELD_CHOICE, FIELD_NAME, FIELD_OBJECT, FIELD_OTHER, FIELD_UNSUPPORTED };
+#define RANGE(lo, hi) .min = (lo), .max = (hi)
+struct field_ctx { struct api_faults *faults; const cJSON *caps; const cJSON *root; };
+struct field {
+	const char *name;
+	enum field_type type;
+	const char *def;                    /* JSON text; NULL = required, "" = left out when absent */
+	double min, max;                    /* numbers: range; strings: bytes */
+	bool above_min, below_max;          /* that end is excluded */
+	bool null_ok;
+	const char *const *choices;         /* FIELD_CHOICE; ends at NULL */
+	const struct field *sub;            /* FIELD_OBJECT */
+	/* FIELD_OTHER: checks value (never NULL: the default when absent) and returns its canonical form, or NULL after a fault. */
+	cJSON *(*canon)(struct field_ctx *c, const char *pointer, const cJSON *value);
+	const char *what;                   /* FIELD_UNSUPPORTED: what is not there */
+};
+/* The canonical form of an object: every member checked, every default written out, members in the table's order. NULL when
+ * there was a fault (all are in c->faults) or no memory. in NULL = {}. */
+cJSON *fields_canon(struct field_ctx *c, const char *pointer, const struct field *fields, const cJSON *in);
+/* The same with options that a table of core describes (OPTION of wasd/model.h); `known` are names that the caller deals with. */
+bool options_canon(struct field_ctx *c, const char *pointer, const cJSON *options, const char *const *known, const cJSON *in, cJSON *out);
+void fields_pointer(char out[256], const char *base, const char *key);   /* base + "/" + escaped key */
+/* "3", "\"abc\"", "an array", for messages: what the client sent, cut to a readable length. */
+void fields_show(char out[80], const cJSON *v);
+const cJSON *caps_row(const cJSON *caps, const char *table, const char *key, const char *name);
+/* Names of a table as `a, b or c`. */
+void caps_names(const cJSON *caps, const char *table, const char *key, char out[256]);
+
+/* ---- spec.c ---- */
+
+/* Checks a job spec against the tables and gives its canonical form. `dataset` still has the form the client gave. */
+cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
+/* Rules that need the dataset: its info JSON (shape, classes). */
+void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info, struct api_faults *faults);
+
+/* ---- multipart.c ---- */
+
+struct multipart_part { const char *name, *filename, *type; const char *data; size_t len; }; /* strings inside the parser's copy; "" when absent */
+#define MULTIPART_PARTS 256
+struct multipart { struct multipart_part *part; size_t n; char *strings; };
+/* Parses a whole body in memory. part data points into body. WASD_EINVAL names the part. */
+enum wasd_status multipart_parse(const char *content_type, const char *body, size_t len, struct multipart *out, struct wasd_err *err);
+void multipart_done(struct multipart *m);
+
+/* ---- base64.c ---- */
+
+/* Strict RFC 4648: no blanks, padding required. Appends the bytes to out. */
+bool base64_decode(const char *s, struct wasd_buf *out);
+
+/* ---- tensor.c: tensors of the Open Inference Protocol as JSON ---- */
+
+#define TENSOR_RANK 8
+struct tensor_type { const char *name; size_t size; bool json; /* may come as JSON data */ };
+extern const struct tensor_type tensor_types[];
+const struct tensor_type *tensor_type_find(const char *name);
+/* Reads {"name","shape","datatype","data"} as float32, row-major. expect[rank]: -1 = any from 1 to max0. pointer "/inputs/0". */
+enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, const char *name, const int64_t *expect, int rank, int64_t max0,
+                                  struct wasd_buf *out, int64_t *n, struct wasd_err *err);
+cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const float *v);
+
+/* ---- serving.c: what classify and /v2 infer share ---- */
+
+struct serving {
+	char name[64];
+	struct api_live live;
+	char mode[8];                       /* of this request: the deployment's or the override */
+	cJSON *info;
+	int64_t input[3]; int64_t classes; int64_t max_batch;
+};
+struct mode_asked { const char *value, *where; };
+/* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the answer is in r. */
+bool serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
+                   struct serving *s);
+/* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added. */
+bool serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call);
+void serving_headers(struct api_response *r, const struct serving *s);
+void serving_end(struct serving *s);
+const char *serving_label(const struct serving *s, int64_t index);
+void softmax(const float *logits, int64_t n, float *p);
+
+/* ---- objects as JSON ---- */
+
+cJSON *job_json(struct api_ctx *c, const struct storage_job *j, bool full);
+cJSON *ckpt_json(const struct storage_ckpt *k);
+cJSON *dataset_json(const struct storage_dataset *d);
+cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d);
+
+/* ---- handlers, one line per route in routes.c ---- */
+
+typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
+api_handler jobs_create, jobs_list, jobs_get, jobs_patch, jobs_delete, jobs_cancel, jobs_transitions, jobs_checkpoints;
+api_handler jobs_metrics, jobs_logs, jobs_events, events_stream;
+api_handler datasets_put, datasets_post, datasets_list, datasets_get, datasets_versions, datasets_version, datasets_preview, datasets_delete;
+api_handler checkpoints_get, checkpoints_patch, checkpoints_delete, checkpoints_file;
+api_handler deployments_create, deployments_list, deployments_get, deployments_delete, mode_get, mode_put, mode_rollback, deployments_classify;
+api_handler v2_server, v2_live, v2_ready, v2_models, v2_model, v2_model_ready, v2_config, v2_infer;
+api_handler audit_list, system_get, capabilities_get, healthz, metrics_text, docs_page, docs_errors;
+
+/* The parameter of the route that q matched. */
+void api_param(const struct api_request *q, const char *name, char out[128]);
+
+#endif

@@ -1,0 +1,152 @@
+/* api/response.c - building a response, and small helpers to build JSON. */
+#include "internal.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void api_response_init(struct api_response *r)
+{
+	*r = (struct api_response){.etag_auto = true};
+	r->events.after_seq = -1;
+}
+
+void api_response_done(struct api_response *r)
+{
+	wasd_buf_done(&r->body);
+	if (r->source.done) r->source.done(r->source.ctx);
+	r->source = (struct api_source){0};
+}
+
+/* A value that does not fit or would break the header line is not sent at all. */
+void api_set_header(struct api_response *r, const char *name, const char *fmt, ...)
+{
+	char value[sizeof r->headers[0].value];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(value, sizeof value, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof value || strpbrk(value, "\r\n")) return;
+	int i = 0;
+	while (i < r->n_headers && strcmp(r->headers[i].name, name)) i++;
+	if (i == (int)API_LEN(r->headers)) return;
+	r->headers[i].name = name;
+	memcpy(r->headers[i].value, value, (size_t)n + 1);
+	if (i == r->n_headers) r->n_headers++;
+}
+
+const char *api_response_header(const struct api_response *r, const char *name)
+{
+	for (int i = 0; i < r->n_headers; i++)
+		if (!strcmp(r->headers[i].name, name)) return r->headers[i].value;
+	return NULL;
+}
+
+void api_send_json(struct api_response *r, int status, cJSON *j)
+{
+	char *text = j ? wasd_json_print(j) : NULL;
+	cJSON_Delete(j);
+	r->body.len = 0;
+	if (!text || !wasd_buf_puts(&r->body, text)) {
+		wasd_free(text);
+		api_send_no_memory(r);
+		return;
+	}
+	wasd_free(text);
+	r->status = status;
+	r->content_type = "application/json";
+}
+
+/* Percent-encodes everything but unreserved characters (RFC 3986). */
+static void put_encoded(struct wasd_buf *b, const char *s)
+{
+	for (; *s; s++) {
+		if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s)) wasd_buf_append(b, s, 1);
+		else wasd_buf_printf(b, "%%%02X", (unsigned char)*s);
+	}
+}
+
+void api_send_list(const struct api_request *q, struct api_response *r, cJSON *items, const char *next_cursor)
+{
+	cJSON *j = cJSON_CreateObject();
+	if (!j || !items) {
+		cJSON_Delete(j);
+		cJSON_Delete(items);
+		api_send_no_memory(r);
+		return;
+	}
+	if (!api_add_take(j, "items", items) || !api_add_str(j, "next_cursor", next_cursor)) {
+		cJSON_Delete(j);
+		api_send_no_memory(r);
+		return;
+	}
+	api_send_json(r, 200, j);
+	if (!next_cursor) return;
+	struct wasd_buf link = {0};
+	wasd_buf_printf(&link, "<%s?", q->path);
+	for (size_t i = 0; i < q->n_query; i++) {
+		if (!strcmp(q->query[i].name, "cursor")) continue;
+		put_encoded(&link, q->query[i].name);
+		wasd_buf_puts(&link, "=");
+		put_encoded(&link, q->query[i].value);
+		wasd_buf_puts(&link, "&");
+	}
+	wasd_buf_puts(&link, "cursor=");
+	put_encoded(&link, next_cursor);
+	wasd_buf_puts(&link, ">; rel=\"next\"");
+	if (wasd_buf_cstr(&link)) api_set_header(r, "Link", "%s", link.data);
+	wasd_buf_done(&link);
+}
+
+bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us)
+{
+	int64_t until = q->first_us + wait_us;
+	if (wait_us <= 0 || wasd_mono_us() >= until) return false;
+	snprintf(r->again.object, sizeof r->again.object, "%s", object);
+	r->again.until_us = until;
+	return true;
+}
+
+/* ---- JSON ---- */
+
+cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
+{
+	if (!v) v = cJSON_CreateNull();
+	if (!obj || !v || !cJSON_AddItemToObject(obj, name, v)) {
+		cJSON_Delete(v);
+		return NULL;
+	}
+	return v;
+}
+
+cJSON *api_add_str(cJSON *obj, const char *name, const char *s)
+{
+	cJSON *v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
+	return v ? api_add_take(obj, name, v) : NULL;
+}
+
+cJSON *api_add_int(cJSON *obj, const char *name, int64_t v) { return api_add_num(obj, name, (double)v); }
+
+cJSON *api_add_num(cJSON *obj, const char *name, double v)
+{
+	cJSON *n = isfinite(v) ? cJSON_CreateNumber(v) : cJSON_CreateNull();
+	return n ? api_add_take(obj, name, n) : NULL;
+}
+
+cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms)
+{
+	char t[WASD_RFC3339_LEN];
+	if (unix_ms) wasd_rfc3339(unix_ms, t);
+	return api_add_str(obj, name, unix_ms ? t : NULL);
+}
+
+cJSON *api_add_raw(cJSON *obj, const char *name, const char *json) { return api_add_take(obj, name, api_parse_trusted(json)); }
+
+cJSON *api_parse_trusted(const char *json) { return json ? cJSON_Parse(json) : NULL; }
+
+void api_call_done(struct api_call *c)
+{
+	cJSON_Delete(c->json);
+	cJSON_Delete(c->reply);
+	wasd_free(c->reply_bin);
+	*c = (struct api_call){0};
+}

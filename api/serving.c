@@ -1,0 +1,117 @@
+/* api/serving.c - what every inference request goes through: which deployment, which mode, one question to the infer process.
+ *
+ * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched meanwhile. */
+#include "internal.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n, struct serving *s)
+{
+	const struct mode_asked *first = NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (!asked[i].value) continue;
+		if (strcmp(asked[i].value, "aom") && strcmp(asked[i].value, "dom")) {
+			api_send_problem(q, r, "bad_parameter", asked[i].where, "%s: mode \"%.40s\" is neither aom nor dom", asked[i].where, asked[i].value);
+			return false;
+		}
+		if (first && strcmp(first->value, asked[i].value)) {
+			api_send_problem(q, r, "mode_conflict", asked[i].where, "%s asks for %s, %s for %s", first->where, first->value, asked[i].where, asked[i].value);
+			return false;
+		}
+		if (!first) first = &asked[i];
+	}
+	snprintf(s->mode, sizeof s->mode, "%.7s", first ? first->value : s->live.mode);
+	return true;
+}
+
+static bool read_info(struct serving *s)
+{
+	const cJSON *in = wasd_json_get(s->info, "input");
+	if (cJSON_GetArraySize(in) != 3) return false;
+	for (int i = 0; i < 3; i++) s->input[i] = (int64_t)cJSON_GetArrayItem(in, i)->valuedouble;
+	s->classes = cJSON_GetArraySize(wasd_json_get(s->info, "classes"));
+	s->max_batch = 256;
+	wasd_json_i64(s->info, "max_batch", &s->max_batch);
+	return s->classes > 0 && s->max_batch > 0;
+}
+
+bool serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
+                   struct serving *s)
+{
+	const struct api_daemon *d = c->daemon;
+	struct storage_deployment row;
+	*s = (struct serving){0};
+	snprintf(s->name, sizeof s->name, "%.63s", name);
+	if (!wasd_name_ok(name) || !d->deployment_live(d->self, name, &s->live) || !s->live.ready) {
+		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
+			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
+		} else {
+			api_send_problem(q, r, "not_ready", NULL, "deployment %s is %s%s%s", name, row.state, row.message ? ": " : "", row.message ? row.message : "");
+			storage_deployment_done(&row);
+		}
+		return false;
+	}
+	if (!settle_mode(q, r, asked, n, s)) return false;
+	s->info = d->deployment_info(d->self, name);
+	if (!s->info || !read_info(s)) {
+		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
+	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->mode)) {
+		api_send_problem(q, r, "bundle_not_ready", NULL, "deployment %s has no %s bundle: its model was trained without WAS", name, s->mode);
+	} else {
+		d->infer_begin(d->self, s->name, s->live.generation);
+		return true;
+	}
+	cJSON_Delete(s->info);
+	s->info = NULL;
+	return false;
+}
+
+/* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
+static void send_engine_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err)
+{
+	bool image = !strncmp(err->pointer, "/images/", 8);
+	bool theirs = err->status == WASD_EINVAL || err->status == WASD_ECORRUPT || err->status == WASD_ETOOBIG || err->status == WASD_EUNSUPPORTED;
+	if (image && theirs) api_send_problem(q, r, "bad_image", err->pointer, "%s", err->msg);
+	else if (err->status == WASD_ECANCELLED) api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
+	else api_send_error(q, r, err);
+}
+
+bool serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call)
+{
+	struct wasd_err err = {0};
+	api_add_str(call->json, "bundle", s->live.bundle);
+	api_add_str(call->json, "mode", s->mode);
+	enum wasd_status st = c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
+	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
+	if (st) send_engine_error(q, r, &err);
+	return !st;
+}
+
+void serving_headers(struct api_response *r, const struct serving *s)
+{
+	api_set_header(r, "WASD-Mode", "%s", s->mode);
+	api_set_header(r, "WASD-Generation", "%lld", (long long)s->live.generation);
+}
+
+void serving_end(struct serving *s)
+{
+	cJSON_Delete(s->info);
+	s->info = NULL;
+}
+
+const char *serving_label(const struct serving *s, int64_t index)
+{
+	const cJSON *v = cJSON_GetArrayItem(wasd_json_get(s->info, "classes"), (int)index);
+	return cJSON_IsString(v) ? v->valuestring : "";
+}
+
+/* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */
+void softmax(const float *logits, int64_t n, float *p)
+{
+	double top = logits[0], sum = 0;
+	for (int64_t i = 1; i < n; i++)
+		if (logits[i] > top) top = logits[i];
+	for (int64_t i = 0; i < n; i++) sum += exp(logits[i] - top);
+	for (int64_t i = 0; i < n; i++) p[i] = (float)(exp(logits[i] - top) / sum);
+}
