@@ -12,6 +12,7 @@
 #include <spng.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #define UNUSED __attribute__((unused))
 
@@ -197,5 +198,84 @@ UNUSED static void put_file(const char *path, const void *data, size_t n)
 	if (f)
 		fclose(f);
 }
+
+/* ---- whole datasets --------------------------------------------------------------------- */
+
+struct upload {
+	struct wasd_ingest_file f[8]; int n;
+	char path[8][160];
+	struct wasd_ingest_opts o;
+};
+
+/* The next file of an upload; name is what the client calls it. */
+UNUSED static const char *upload_add(struct upload *u, const char *name)
+{
+	snprintf(u->path[u->n], sizeof u->path[0], "%s/up%d", samples_dir, u->n);
+	u->f[u->n] = (struct wasd_ingest_file){ u->path[u->n], name };
+	return u->path[u->n++];
+}
+
+UNUSED static void upload_blob(struct upload *u, const char *name, blob *b)
+{
+	put_file(upload_add(u, name), b->data, b->len);
+	wasd_buf_done(b);
+	*b = (blob){ 0 };
+}
+
+UNUSED static void gzip_blob(blob *b)
+{
+	z_stream z = { 0 };
+	deflateInit2(&z, 1, Z_DEFLATED, 16 + 15, 9, Z_DEFAULT_STRATEGY);
+	size_t n = deflateBound(&z, (uLong)b->len);
+	Bytef *p = malloc(n);
+	z.next_in = (Bytef *)b->data, z.avail_in = (uInt)b->len, z.next_out = p, z.avail_out = (uInt)n;
+	CHECK(deflate(&z, Z_FINISH) == Z_STREAM_END);
+	b->len = 0;
+	wasd_buf_append(b, p, z.total_out);
+	deflateEnd(&z);
+	free(p);
+}
+
+/* Four IDX files' contents: [split][0 labels, 1 images], n_train and n_test images of 5 x 4; label i mod 10. */
+UNUSED static void idx_files(blob f[2][2], int n_train, int n_test)
+{
+	for (int s = 0; s < 2; s++) {
+		int n = s ? n_test : n_train;
+		blob_u32be(&f[s][0], 0x801);
+		blob_u32be(&f[s][0], (uint32_t)n);
+		blob_u32be(&f[s][1], 0x803);
+		blob_u32be(&f[s][1], (uint32_t)n);
+		blob_u32be(&f[s][1], 5);
+		blob_u32be(&f[s][1], 4);
+		for (int i = 0; i < n; i++) {
+			blob_fill(&f[s][0], (uint8_t)(i % 10), 1);
+			for (int k = 0; k < 20; k++)
+				blob_fill(&f[s][1], (uint8_t)(s * 100 + i * 3 + k), 1);
+		}
+	}
+}
+
+static const char *const idx_names[2][2] = { { "train-labels-idx1-ubyte", "train-images-idx3-ubyte" },
+                                             { "t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte" } };
+
+UNUSED static void idx_done(blob f[2][2])
+{
+	for (int i = 0; i < 4; i++)
+		wasd_buf_done(&f[i / 2][i % 2]);
+}
+
+/* CIFAR records: labels bytes per record (the last counts), label (first + i) mod classes. */
+UNUSED static void cifar_records(blob *b, int n, int labels, int classes, int first)
+{
+	for (int i = 0; i < n; i++) {
+		if (labels == 2)
+			blob_fill(b, (uint8_t)(i % 20), 1);
+		blob_fill(b, (uint8_t)((first + i) % classes), 1);
+		for (int c = 0; c < 3; c++)
+			blob_fill(b, (uint8_t)(first + i * 3 + c), 1024);
+	}
+}
+
+#define CIFAR10_NAMES "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"
 
 #endif
