@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-cJSON *ckpt_json(const struct storage_ckpt *k)
+cJSON *api_ckpt_json(const struct storage_ckpt *k)
 {
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject();
 	char url[160];
@@ -39,16 +39,16 @@ static bool find(struct api_ctx *c, const struct api_request *q, struct api_resp
 	return !st;
 }
 
-enum api_result checkpoints_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;
 	if (!find(c, q, r, &k)) return API_DONE;
-	api_send_json(r, 200, ckpt_json(&k));
+	api_send_json(r, 200, api_ckpt_json(&k));
 	storage_ckpt_done(&k);
 	return API_DONE;
 }
 
-enum api_result checkpoints_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const struct field fields[] = {{"pinned", FIELD_BOOL, .def = NULL}, {0}};
 	struct api_faults faults = {0};
@@ -67,14 +67,14 @@ enum api_result checkpoints_patch(struct api_ctx *c, const struct api_request *q
 		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, &err);
 		k.pinned = pinned;
 		if (st) api_send_error(q, r, &err);
-		else api_send_json(r, 200, ckpt_json(&k));
+		else api_send_json(r, 200, api_ckpt_json(&k));
 		storage_ckpt_done(&k);
 	}
 	cJSON_Delete(in);
 	return API_DONE;
 }
 
-enum api_result checkpoints_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_checkpoints_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
@@ -98,7 +98,7 @@ static int64_t file_read(void *ctx, uint64_t off, void *buf, size_t max)
 static void file_done(void *ctx) { storage_ckpt_close(ctx); }
 
 /* The stored file is one safetensors file that also holds all a run needs to go on, so both formats are the same bytes. */
-enum api_result checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const formats[] = {"safetensors", "wasd", "onnx", NULL};
 	const char *format = formats[0];

@@ -128,7 +128,7 @@ static cJSON *top_json(const struct serving *s, const float *p, int64_t k)
 		}
 		if (best < 0) break;
 		cJSON *one = cJSON_CreateObject();
-		api_add_str(one, "label", serving_label(s, best));
+		api_add_str(one, "label", api_serving_label(s, best));
 		api_add_int(one, "index", best);
 		api_add_num(one, "p", p[best]);
 		if (!one || !cJSON_AddItemToArray(top, one)) cJSON_Delete(one);
@@ -145,7 +145,7 @@ static cJSON *logits_results(const struct serving *s, const struct api_call *cal
 	cJSON *results = p ? cJSON_CreateArray() : NULL;
 	for (size_t i = 0; results && i < n; i++, x += s->classes) {
 		cJSON *one = cJSON_CreateObject(), *raw = cJSON_CreateArray();
-		softmax(x, s->classes, p);
+		api_softmax(x, s->classes, p);
 		for (int64_t m = 0; m < s->classes; m++) cJSON_AddItemToArray(raw, cJSON_CreateNumber(x[m]));
 		api_add_take(one, "top", top_json(s, p, k));
 		api_add_take(one, "logits", raw);
@@ -176,10 +176,10 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_take(j, "timing_us", cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us"));
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
-	serving_headers(r, s);
+	api_serving_headers(r, s);
 }
 
-enum api_result deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char name[128];
 	struct images im = {0};
@@ -189,12 +189,12 @@ enum api_result deployments_classify(struct api_ctx *c, const struct api_request
 	api_param(q, "d", name);
 	const struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}};
 	if (!api_query_int(q, r, "k", 1, 1000, &k) || !api_query_bool(q, r, "logits", &logits) || !read_images(q, r, &im)) goto done;
-	if (!serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
+	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
 	struct api_call call = {.json = question(logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
 	if (!logits) api_add_int(call.json, "k", k < s.classes ? k : s.classes);
-	if (serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, k, logits);
+	if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, k, logits);
 	api_call_done(&call);
-	serving_end(&s);
+	api_serving_end(&s);
 done:
 	wasd_buf_done(&im.bytes);
 	return API_DONE;

@@ -13,7 +13,7 @@
 
 /* ---- the object ---- */
 
-cJSON *dataset_json(const struct storage_dataset *d)
+cJSON *api_dataset_json(const struct storage_dataset *d)
 {
 	cJSON *j = cJSON_CreateObject(), *info = api_parse_trusted(d->info), *error = api_parse_trusted(d->error), *links = cJSON_CreateObject();
 	const char *message = NULL;
@@ -47,7 +47,7 @@ cJSON *dataset_json(const struct storage_dataset *d)
 
 static void send_dataset(struct api_response *r, int status, const struct storage_dataset *d)
 {
-	api_send_json(r, status, dataset_json(d));
+	api_send_json(r, status, api_dataset_json(d));
 	if (status != 200) api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
 }
 
@@ -192,7 +192,7 @@ static bool source_digest(struct source *s)
 	return ok;
 }
 
-enum api_result datasets_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char name[128], type[80];
 	int64_t wait;
@@ -354,7 +354,7 @@ static enum api_result post_parts(struct api_ctx *c, const struct api_request *q
 	return res;
 }
 
-enum api_result datasets_post(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char type[80];
 	int64_t size, wait;
@@ -424,8 +424,8 @@ static enum api_result get_one(struct api_ctx *c, const struct api_request *q, s
 	return again ? API_AGAIN : API_DONE;
 }
 
-enum api_result datasets_get(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
-enum api_result datasets_version(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
+enum api_result api_datasets_get(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
+enum api_result api_datasets_version(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
 
 static enum api_result list(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name)
 {
@@ -441,7 +441,7 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	if (st) return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = dataset_json(&l.items[i]);
+		cJSON *j = api_dataset_json(&l.items[i]);
 		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
@@ -449,9 +449,9 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	return API_DONE;
 }
 
-enum api_result datasets_list(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return list(c, q, r, NULL); }
+enum api_result api_datasets_list(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return list(c, q, r, NULL); }
 
-enum api_result datasets_versions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_datasets_versions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_dataset d;
 	if (!find(c, q, r, 0, &d)) return API_DONE;
@@ -480,7 +480,7 @@ static void send_preview(const struct api_request *q, struct api_response *r, co
 	}
 }
 
-enum api_result datasets_preview(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_datasets_preview(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const splits[] = {"train", "test", NULL};
 	struct storage_dataset d;
@@ -508,7 +508,7 @@ enum api_result datasets_preview(struct api_ctx *c, const struct api_request *q,
 
 /* ---- deleting ---- */
 
-enum api_result datasets_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_datasets_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_dataset d;
 	struct wasd_err err = {0};

@@ -23,7 +23,7 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 	cJSON_Delete(info);
 }
 
-cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d)
+cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d)
 {
 	static const char *const parts[] = {"mode", "classify"};
 	char url[160];
@@ -170,7 +170,7 @@ static enum api_result send_created(struct api_ctx *c, const struct api_request 
 	if (q->waited && !strcmp(d->state, "failed")) {
 		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name, d->message ? d->message : "its checkpoint could not be loaded");
 	} else {
-		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, deployment_json(c, d));
+		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, api_deployment_json(c, d));
 	}
 	api_set_header(r, "Location", "/v1/deployments/%s", d->name);
 	return API_DONE;
@@ -195,7 +195,7 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 	return !st;
 }
 
-enum api_result deployments_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_deployments_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
@@ -229,7 +229,7 @@ enum api_result deployments_create(struct api_ctx *c, const struct api_request *
 
 /* ---- the rest ---- */
 
-enum api_result deployments_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_deployments_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const states[] = {"created", "loading", "warming", "ready", "draining", "unloaded", "failed", NULL};
 	struct storage_page page;
@@ -243,7 +243,7 @@ enum api_result deployments_list(struct api_ctx *c, const struct api_request *q,
 	if (st) return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = deployment_json(c, &l.items[i]);
+		cJSON *j = api_deployment_json(c, &l.items[i]);
 		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
@@ -251,18 +251,18 @@ enum api_result deployments_list(struct api_ctx *c, const struct api_request *q,
 	return API_DONE;
 }
 
-enum api_result deployments_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_deployments_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	int64_t wait;
 	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &d)) return API_DONE;
 	bool again = !settled(&d) && api_again(q, r, d.name, wait);
-	if (!again) api_send_json(r, 200, deployment_json(c, &d));
+	if (!again) api_send_json(r, 200, api_deployment_json(c, &d));
 	storage_deployment_done(&d);
 	return again ? API_AGAIN : API_DONE;
 }
 
-enum api_result deployments_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_deployments_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
@@ -306,7 +306,7 @@ static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d
 	return out;
 }
 
-enum api_result mode_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	char etag[32];
@@ -398,7 +398,7 @@ static cJSON *mode_body(const struct api_request *q, struct api_response *r, con
 	return in;
 }
 
-enum api_result mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	const char *mode = "", *reason = "";
@@ -433,7 +433,7 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[8])
 	storage_audit_list_done(&l);
 }
 
-enum api_result mode_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	char mode[8];

@@ -41,7 +41,7 @@ static const char *body_name(enum api_body body)
 	return names[body];
 }
 
-enum api_result docs_page(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_docs_page(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct wasd_buf *b = &r->body;
 	(void)c, (void)q;
@@ -61,7 +61,7 @@ enum api_result docs_page(struct api_ctx *c, const struct api_request *q, struct
 	return finish(r);
 }
 
-enum api_result docs_errors(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_docs_errors(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct wasd_buf *b = &r->body;
 	(void)c, (void)q;

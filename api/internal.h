@@ -125,7 +125,7 @@ enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, cons
                                   struct wasd_buf *out, int64_t *n, struct wasd_err *err);
 cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const float *v);
 
-/* ---- serving.c: what classify and /v2 infer share ---- */
+/* ---- serve.c: what classify and /v2 infer share ---- */
 
 struct serving {
 	char name[64];
@@ -136,32 +136,32 @@ struct serving {
 };
 struct mode_asked { const char *value, *where; };
 /* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the answer is in r. */
-bool serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
+bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
                    struct serving *s);
 /* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added. */
-bool serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call);
-void serving_headers(struct api_response *r, const struct serving *s);
-void serving_end(struct serving *s);
-const char *serving_label(const struct serving *s, int64_t index);
-void softmax(const float *logits, int64_t n, float *p);
+bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call);
+void api_serving_headers(struct api_response *r, const struct serving *s);
+void api_serving_end(struct serving *s);
+const char *api_serving_label(const struct serving *s, int64_t index);
+void api_softmax(const float *logits, int64_t n, float *p);
 
 /* ---- objects as JSON ---- */
 
-cJSON *job_json(struct api_ctx *c, const struct storage_job *j, bool full);
-cJSON *ckpt_json(const struct storage_ckpt *k);
-cJSON *dataset_json(const struct storage_dataset *d);
-cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d);
+cJSON *api_job_json(struct api_ctx *c, const struct storage_job *j, bool full);
+cJSON *api_ckpt_json(const struct storage_ckpt *k);
+cJSON *api_dataset_json(const struct storage_dataset *d);
+cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
 
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
-api_handler jobs_create, jobs_list, jobs_get, jobs_patch, jobs_delete, jobs_cancel, jobs_transitions, jobs_checkpoints;
-api_handler jobs_metrics, jobs_logs, jobs_events, events_stream;
-api_handler datasets_put, datasets_post, datasets_list, datasets_get, datasets_versions, datasets_version, datasets_preview, datasets_delete;
-api_handler checkpoints_get, checkpoints_patch, checkpoints_delete, checkpoints_file;
-api_handler deployments_create, deployments_list, deployments_get, deployments_delete, mode_get, mode_put, mode_rollback, deployments_classify;
-api_handler v2_server, v2_live, v2_ready, v2_models, v2_model, v2_model_ready, v2_config, v2_infer;
-api_handler audit_list, system_get, capabilities_get, healthz, metrics_text, docs_page, docs_errors;
+api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel, api_jobs_transitions, api_jobs_checkpoints;
+api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
+api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions, api_datasets_version, api_datasets_preview, api_datasets_delete;
+api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file;
+api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
+api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config, api_v2_infer;
+api_handler api_audit_list, api_system_get, api_capabilities_get, api_healthz, api_metrics_text, api_docs_page, api_docs_errors;
 
 /* The parameter of the route that q matched. */
 void api_param(const struct api_request *q, const char *name, char out[128]);

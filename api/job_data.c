@@ -113,7 +113,7 @@ static bool wanted_format(const struct api_request *q, struct api_response *r, c
 	return api_query_choice(q, r, "format", formats, out);
 }
 
-enum api_result jobs_metrics(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const formats[] = {"json", "csv", "ndjson", NULL};
 	char id[128];
@@ -181,7 +181,7 @@ static bool query_since(const struct api_request *q, struct api_response *r, str
 	return api_query_time(q, r, "since", &lq->since);
 }
 
-enum api_result jobs_logs(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 	struct storage_log_query lq = {.contains = api_query(q, "q")};
@@ -220,7 +220,7 @@ enum api_result jobs_logs(struct api_ctx *c, const struct api_request *q, struct
 
 /* ---- history ---- */
 
-enum api_result jobs_transitions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_transitions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_transition_list l;
 	struct wasd_err err = {0};
@@ -248,7 +248,7 @@ enum api_result jobs_transitions(struct api_ctx *c, const struct api_request *q,
 	return API_DONE;
 }
 
-enum api_result jobs_checkpoints(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_checkpoints(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt_list l;
 	struct wasd_err err = {0};
@@ -260,7 +260,7 @@ enum api_result jobs_checkpoints(struct api_ctx *c, const struct api_request *q,
 	}
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = ckpt_json(&l.items[i]);
+		cJSON *j = api_ckpt_json(&l.items[i]);
 		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
 	}
 	storage_ckpt_list_done(&l);
@@ -292,14 +292,14 @@ static bool start_events(const struct api_request *q, struct api_response *r, co
 	return true;
 }
 
-enum api_result jobs_events(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_events(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char id[128];
 	if (job_known(c, q, r, id)) start_events(q, r, "jobs", id);
 	return API_DONE;
 }
 
-enum api_result events_stream(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const known[] = {"jobs", "datasets", "deployments", "system"};
 	const char *topics = api_query(q, "topics");

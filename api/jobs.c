@@ -89,7 +89,7 @@ static cJSON *links_json(const char *id)
 	return j;
 }
 
-cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full)
+cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 {
 	cJSON *j = cJSON_CreateObject();
 	if (!j) return NULL;
@@ -136,7 +136,7 @@ static void select_fields(cJSON *j, const char *fields)
 
 static void send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status, const struct storage_job *s)
 {
-	cJSON *j = job_json(c, s, true);
+	cJSON *j = api_job_json(c, s, true);
 	const char *fields = api_query(q, "fields");
 	if (fields) select_fields(j, fields);
 	api_send_json(r, status, j);
@@ -275,7 +275,7 @@ done:
 	wasd_free(labels);
 }
 
-enum api_result jobs_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	bool dry = false;
 	char dataset[64];
@@ -334,7 +334,7 @@ static bool labels_match(const struct api_request *q, const char *labels)
 /* Pages of storage are read until `limit` jobs carry the labels, or this much was looked at; the cursor goes on from there. */
 #define LABEL_ROUNDS 20
 
-enum api_result jobs_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_page page;
 	struct storage_job_filter f = {.states = api_query(q, "state"), .name = api_query(q, "name"), .queue = api_query(q, "queue"),
@@ -359,7 +359,7 @@ enum api_result jobs_list(struct api_ctx *c, const struct api_request *q, struct
 		}
 		for (size_t i = 0; i < l.n; i++) {
 			if (!labels_match(q, l.items[i].labels)) continue;
-			cJSON *j = job_json(c, &l.items[i], false);
+			cJSON *j = api_job_json(c, &l.items[i], false);
 			if (fields) select_fields(j, fields);
 			if (j && cJSON_AddItemToArray(items, j)) got++;
 		}
@@ -373,7 +373,7 @@ enum api_result jobs_list(struct api_ctx *c, const struct api_request *q, struct
 	return API_DONE;
 }
 
-enum api_result jobs_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const ends[] = {"terminal", "change", NULL};
 	struct storage_job job;
@@ -439,7 +439,7 @@ static const struct field patch_fields[] = {
 	{0}
 };
 
-enum api_result jobs_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_job job, changed = {0};
 	struct api_faults faults = {0};
@@ -492,7 +492,7 @@ done:
 	return API_DONE;
 }
 
-enum api_result jobs_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_job job;
 	struct wasd_err err = {0};
@@ -525,7 +525,7 @@ static void send_refused_move(const struct api_request *q, struct api_response *
 	api_problem_member(r, "to", to);
 }
 
-enum api_result jobs_cancel(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_job job, now = {0};
 	struct api_faults faults = {0};

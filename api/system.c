@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum api_result audit_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_audit_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_page page;
 	struct storage_audit_list l;
@@ -52,7 +52,7 @@ static cJSON *storage_json(struct api_ctx *c)
 	return j;
 }
 
-enum api_result system_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_system_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	cJSON *j = c->daemon->system(c->daemon->self);
 	(void)q;
@@ -63,14 +63,14 @@ enum api_result system_get(struct api_ctx *c, const struct api_request *q, struc
 	return API_DONE;
 }
 
-enum api_result capabilities_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_capabilities_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	(void)q;
 	api_send_json(r, 200, cJSON_Duplicate(c->daemon->capabilities(c->daemon->self), 1));
 	return API_DONE;
 }
 
-enum api_result healthz(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_healthz(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	bool failed = storage_failed(c->db);
 	cJSON *j = cJSON_CreateObject();
@@ -109,7 +109,7 @@ static void mode_info(struct api_ctx *c, struct wasd_buf *b)
 	storage_deployment_list_done(&l);
 }
 
-enum api_result metrics_text(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_metrics_text(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_count counts[STORAGE_JOB_STATES];
 	struct storage_health h;

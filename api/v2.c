@@ -9,7 +9,7 @@ static void send_plain(struct api_response *r, int status, cJSON *j)
 	api_send_json(r, status, j);      /* Content-Type is exactly application/json, which the KServe SDK compares */
 }
 
-enum api_result v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const char *const extensions[] = {"model_configuration", "parameters"};
 	cJSON *j = cJSON_CreateObject();
@@ -32,14 +32,14 @@ static void send_health(struct api_response *r, int status, bool ready)
 	if (status == 503) api_set_header(r, "Retry-After", "1");
 }
 
-enum api_result v2_live(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_live(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	(void)q;
 	send_health(r, 200, c->daemon->ready(c->daemon->self));
 	return API_DONE;
 }
 
-enum api_result v2_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	bool ready = c->daemon->ready(c->daemon->self);
 	(void)q;
@@ -47,7 +47,7 @@ enum api_result v2_ready(struct api_ctx *c, const struct api_request *q, struct 
 	return API_DONE;
 }
 
-enum api_result v2_models(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_page page = {.limit = 500};
 	struct wasd_err err = {0};
@@ -140,10 +140,10 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 	struct mode_asked asked[2];
 	read_ref(q, m);
 	size_t n = ref_modes(m, asked);
-	if (!serving_begin(c, q, r, m->name, asked, n, s)) return false;
+	if (!api_serving_begin(c, q, r, m->name, asked, n, s)) return false;
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, true);
 	if (version_ok(q, r, m, s->live.version)) return true;
-	serving_end(s);
+	api_serving_end(s);
 	return false;
 }
 
@@ -154,7 +154,7 @@ static void add_version(cJSON *j, const char *name, int64_t version)
 	api_add_str(j, name, v);
 }
 
-enum api_result v2_model(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_model(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
 	struct serving s;
@@ -175,11 +175,11 @@ enum api_result v2_model(struct api_ctx *c, const struct api_request *q, struct 
 	api_add_str(p, "was_generation", generation);
 	api_add_take(j, "properties", p);
 	send_plain(r, 200, j);
-	serving_end(&s);
+	api_serving_end(&s);
 	return API_DONE;
 }
 
-enum api_result v2_model_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_model_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
 	struct serving s;
@@ -189,11 +189,11 @@ enum api_result v2_model_ready(struct api_ctx *c, const struct api_request *q, s
 	api_add_take(j, "ready", cJSON_CreateTrue());
 	send_plain(r, 200, j);
 	r->etag_auto = false;
-	serving_end(&s);
+	api_serving_end(&s);
 	return API_DONE;
 }
 
-enum api_result v2_config(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
 	struct serving s;
@@ -208,7 +208,7 @@ enum api_result v2_config(struct api_ctx *c, const struct api_request *q, struct
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
 	send_plain(r, 200, j);
-	serving_end(&s);
+	api_serving_end(&s);
 	return API_DONE;
 }
 
@@ -281,7 +281,7 @@ static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t
 	const int64_t shape[2] = {n, s->classes};
 	float *probs = wasd_calloc((size_t)(n * s->classes), sizeof *probs);
 	cJSON *list = probs ? cJSON_CreateArray() : NULL;
-	for (int64_t i = 0; list && i < n; i++) softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
+	for (int64_t i = 0; list && i < n; i++) api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
 	for (size_t i = 0; list && i < n_out; i++) {
 		cJSON *t = tensor_write_fp32(order[i], shape, 2, !strcmp(order[i], "probs") ? probs : logits);
 		if (t && cJSON_AddItemToArray(list, t)) continue;
@@ -317,7 +317,7 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_take(j, "parameters", p);
 	api_add_take(j, "outputs", outputs);
 	send_plain(r, 200, j);
-	serving_headers(r, s);
+	api_serving_headers(r, s);
 }
 
 static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m, const struct infer_request *in)
@@ -332,7 +332,7 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 	asked[n_asked++] = (struct mode_asked){in->mode, "parameter was_mode"};
 	asked[n_asked++] = (struct mode_asked){api_header(q, "wasd-mode"), "header WASD-Mode"};
 	asked[n_asked++] = (struct mode_asked){api_query(q, "mode"), "query parameter mode"};
-	if (!read_outputs(q, r, in->outputs, order, &n_out) || !serving_begin(c, q, r, m->name, asked, n_asked, &s)) return;
+	if (!read_outputs(q, r, in->outputs, order, &n_out) || !api_serving_begin(c, q, r, m->name, asked, n_asked, &s)) return;
 	const int64_t expect[4] = {-1, s.input[0], s.input[1], s.input[2]};
 	bool ok = version_ok(q, r, m, s.live.version), sent = false;
 	if (ok && tensor_read_fp32(in->inputs->child, "/inputs/0", "input", expect, 4, s.max_batch, &data, &n, &err)) {
@@ -344,11 +344,11 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_add_str(call.json, "type", "infer");
 		api_add_int(call.json, "n", n);
 		sent = true;
-		if (serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, in->id, n, order, n_out);
+		if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, in->id, n, order, n_out);
 		api_call_done(&call);
 	}
 	if (!sent) c->daemon->infer_end(c->daemon->self, s.name, s.live.generation, false);
-	serving_end(&s);
+	api_serving_end(&s);
 	wasd_buf_done(&data);
 }
 
@@ -368,7 +368,7 @@ static bool all_json(const struct api_request *q, struct api_response *r)
 	return false;
 }
 
-enum api_result v2_infer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
 	struct infer_request in;

@@ -1,4 +1,4 @@
-/* api/serving.c - what every inference request goes through: which deployment, which mode, one question to the infer process.
+/* api/serve.c - what every inference request goes through: which deployment, which mode, one question to the infer process.
  *
  * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched meanwhile. */
 #include "internal.h"
@@ -36,7 +36,7 @@ static bool read_info(struct serving *s)
 	return s->classes > 0 && s->max_batch > 0;
 }
 
-bool serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
+bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
                    struct serving *s)
 {
 	const struct api_daemon *d = c->daemon;
@@ -77,7 +77,7 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 	else api_send_error(q, r, err);
 }
 
-bool serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call)
+bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call)
 {
 	struct wasd_err err = {0};
 	api_add_str(call->json, "bundle", s->live.bundle);
@@ -88,26 +88,26 @@ bool serving_ask(struct api_ctx *c, const struct api_request *q, struct api_resp
 	return !st;
 }
 
-void serving_headers(struct api_response *r, const struct serving *s)
+void api_serving_headers(struct api_response *r, const struct serving *s)
 {
 	api_set_header(r, "WASD-Mode", "%s", s->mode);
 	api_set_header(r, "WASD-Generation", "%lld", (long long)s->live.generation);
 }
 
-void serving_end(struct serving *s)
+void api_serving_end(struct serving *s)
 {
 	cJSON_Delete(s->info);
 	s->info = NULL;
 }
 
-const char *serving_label(const struct serving *s, int64_t index)
+const char *api_serving_label(const struct serving *s, int64_t index)
 {
 	const cJSON *v = cJSON_GetArrayItem(wasd_json_get(s->info, "classes"), (int)index);
 	return cJSON_IsString(v) ? v->valuestring : "";
 }
 
 /* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */
-void softmax(const float *logits, int64_t n, float *p)
+void api_softmax(const float *logits, int64_t n, float *p)
 {
 	double top = logits[0], sum = 0;
 	for (int64_t i = 1; i < n; i++)
