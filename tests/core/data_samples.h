@@ -172,7 +172,7 @@ UNUSED static void pack_entry(struct packer p, const char *name, int type, const
 	else if (link)
 		archive_entry_set_hardlink(e, link);
 	archive_entry_set_size(e, (int64_t)n);
-	CHECK_MSG(archive_write_header(p.a, e) == ARCHIVE_OK, "%s: %s", name, archive_error_string(p.a));
+	CHECK_MSG(archive_write_header(p.a, e) >= ARCHIVE_WARN, "%s: %s", name, archive_error_string(p.a));
 	if (n)
 		CHECK_MSG(archive_write_data(p.a, data, n) == (la_ssize_t)n, "%s: %s", name, archive_error_string(p.a));
 	archive_entry_free(e);
