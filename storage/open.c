@@ -250,6 +250,14 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 	return WASD_OK;
 }
 
+/* After an I/O error the log is the truth that the next start reads; nothing is moved out of it any more. */
+static void keep_logs(struct storage *s)
+{
+	struct conn *both[] = {&s->writer.conn, &s->payloads.conn};
+	for (int i = 0; i < 2; i++)
+		if (both[i]->db) sqlite3_db_config(both[i]->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
 void storage_close(struct storage *s)
 {
 	if (!s) return;
@@ -257,6 +265,7 @@ void storage_close(struct storage *s)
 	payloads_stop(s); /* first: it writes through the writer */
 	writer_stop(s);
 	if (was_open && !atomic_load(&s->failed)) write_lock_text(s, false, NULL); /* before the log goes: see inspect() */
+	else keep_logs(s);
 	readers_close(&s->readers);
 	readers_close(&s->payloads.readers);
 	conn_close(&s->writer.conn);

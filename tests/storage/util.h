@@ -5,6 +5,7 @@
 #include "check.h"
 #include "storage.h"
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static char dir[64];
@@ -25,7 +26,10 @@ __attribute__((unused)) static const char *in_dir(const char *name)
 __attribute__((unused)) static void fresh_dir(void)
 {
 	if (dir[0]) wasd_remove_tree(dir, NULL);
-	snprintf(dir, sizeof dir, "/tmp/wasd-storage-XXXXXX");
+	/* None of these tests cuts the power, so a memory file system proves as much and is quicker. */
+	struct statvfs v;
+	bool roomy = !access("/dev/shm", W_OK) && !statvfs("/dev/shm", &v) && (uint64_t)v.f_bavail * v.f_frsize > (512u << 20);
+	snprintf(dir, sizeof dir, "%s/wasd-storage-XXXXXX", roomy ? "/dev/shm" : "/tmp");
 	if (!mkdtemp(dir)) abort();
 }
 
