@@ -188,7 +188,11 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 	row.source = source;
 	row.checkpoint = k.id;
 	enum wasd_status st = source ? storage_deployment_create(c->db, &row, out, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory");
-	if (!st && (st = c->daemon->deployment_changed(c->daemon->self, row.name, &err))) storage_deployment_done(out);
+	if (!st) {
+		storage_deployment_done(out);
+		st = c->daemon->deployment_changed(c->daemon->self, row.name, &err);
+	}
+	if (!st) st = storage_deployment_get(c->db, row.name, out, &err);
 	if (st) api_send_error(q, r, &err);
 	wasd_free(source);
 	storage_ckpt_done(&k);

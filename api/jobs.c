@@ -13,8 +13,8 @@
 static void merge_take(cJSON *to, cJSON *from)
 {
 	while (from && from->child) {
-		cJSON *m = cJSON_DetachItemViaPointer(from, from->child);
-		if (wasd_json_get(to, m->string) ? !cJSON_ReplaceItemInObjectCaseSensitive(to, m->string, m) : !cJSON_AddItemToObject(to, m->string, m)) cJSON_Delete(m);
+		cJSON *m = cJSON_DetachItemViaPointer(from, from->child), *old = cJSON_GetObjectItemCaseSensitive(to, m->string);
+		if (old ? !cJSON_ReplaceItemViaPointer(to, old, m) : !cJSON_AddItemToObject(to, m->string, m)) cJSON_Delete(m);
 	}
 	cJSON_Delete(from);
 }

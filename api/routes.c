@@ -83,8 +83,8 @@ static bool match(const char *pat, const char *path, const char *name, const cha
 		if (*pat == '{') {
 			const char *end = strchr(pat, '}');
 			size_t n = 0;
-			/* A parameter in front of ":verb" ends at the colon. */
-			while (path[n] && path[n] != '/' && !(end[1] == ':' && path[n] == ':')) n++;
+			/* No id and no name has a colon: it begins a verb. */
+			while (path[n] && path[n] != '/' && path[n] != ':') n++;
 			if (n == 0 || n > PARAM_MAX) return false;
 			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1]) *at = path, *len = n;
 			pat = end + 1;

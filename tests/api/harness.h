@@ -1,0 +1,372 @@
+/* tests/api/harness.h - handlers without a socket: real storage in a temporary directory, a fake daemon, and requests from one line. */
+#ifndef TESTS_API_HARNESS_H
+#define TESTS_API_HARNESS_H
+
+#include "check.h"
+#include "../../api/internal.h"
+#include <stdarg.h>
+#include <unistd.h>
+
+/* What core's tables say, as far as the tests need it: two kinds of networks, options, a pair, an integer, excluded ends. */
+static const char *const test_caps =
+	"{\"archs\":["
+	"{\"name\":\"lenet\",\"summary\":\"LeNet\",\"min_side\":28,\"sides\":[28,32],\"options\":[],"
+	" \"variants\":[{\"model\":{},\"params\":62006,\"macs\":651720,\"augmented\":0,\"was\":false}]},"
+	"{\"name\":\"vgg16\",\"summary\":\"VGG-16\",\"min_side\":32,\"options\":[{\"name\":\"head\",\"summary\":\"width\",\"default\":512,\"choices\":[512,4096]}],"
+	" \"variants\":[{\"model\":{\"head\":512},\"params\":15300817,\"macs\":313800000,\"augmented\":9,\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]}},"
+	"               {\"model\":{\"head\":4096},\"params\":34016465,\"macs\":332500000,\"augmented\":9,\"was\":{\"transforms\":[{\"type\":\"resized_crop\"}]}}]},"
+	"{\"name\":\"resnet18\",\"summary\":\"ResNet-18\",\"min_side\":16,\"options\":[],"
+	" \"variants\":[{\"model\":{},\"params\":12550250,\"macs\":605800000,\"augmented\":16,"
+	"  \"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]}}]}],"
+	"\"transforms\":["
+	"{\"type\":\"translate\",\"op\":\"translate\",\"options\":[{\"name\":\"x\",\"n\":1,\"default\":0.3,\"min\":0,\"max\":1},{\"name\":\"y\",\"n\":1,\"default\":0.3,\"min\":0,\"max\":1}]},"
+	"{\"type\":\"resized_crop\",\"op\":\"crop_resize\",\"options\":[{\"name\":\"scale\",\"n\":2,\"default\":[0.8,1],\"min\":0.01,\"max\":1},{\"name\":\"ratio\",\"n\":2,\"default\":[0.75,1.3333],\"min\":0.05,\"max\":20}]}],"
+	"\"optimizers\":["
+	"{\"name\":\"sgd\",\"options\":[{\"name\":\"lr\",\"type\":\"number\",\"default\":0.01,\"min\":0,\"max\":1000,\"above_min\":true},"
+	" {\"name\":\"momentum\",\"type\":\"number\",\"default\":0.9,\"min\":0,\"max\":1,\"below_max\":true},{\"name\":\"nesterov\",\"type\":\"boolean\",\"default\":false},"
+	" {\"name\":\"weight_decay\",\"type\":\"number\",\"default\":0,\"min\":0,\"max\":1}]},"
+	"{\"name\":\"adamw\",\"options\":[{\"name\":\"lr\",\"type\":\"number\",\"default\":0.001,\"min\":0,\"max\":1000,\"above_min\":true}]}],"
+	"\"schedules\":[{\"name\":\"constant\",\"options\":[]},{\"name\":\"step\",\"options\":[{\"name\":\"every\",\"type\":\"integer\",\"default\":30,\"min\":1,\"max\":100000}]}],"
+	"\"augment\":[{\"name\":\"flip\",\"options\":[]},{\"name\":\"crop\",\"options\":[{\"name\":\"pad\",\"type\":\"integer\",\"default\":4,\"min\":1,\"max\":64}]}],"
+	"\"precisions\":[\"fp32\",\"fp32-strict\"],\"backends\":[\"openblas\"],\"formats\":[\"cifar10\"],\"synthetic\":[\"glyphs\"]}";
+
+/* ---- the fake daemon ---- */
+
+static struct {
+	char dir[64];
+	struct storage *db;
+	cJSON *caps;
+	int queued, ingests, synths, removed, in_flight;
+	char removed_paths[256], last_name[64];
+	size_t ingest_files;
+	bool not_ready, engine_down, ingest_refuses;
+	char question[4096];                    /* the last one asked of the infer process */
+	size_t question_bin;
+	struct api_daemon seam;
+	struct api_ctx ctx;
+} t;
+
+static void fake_queued(void *self) { (void)self; t.queued++; }
+
+static enum wasd_status fake_cancel(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err)
+{
+	struct storage_job j;
+	(void)self;
+	if (storage_job_get(t.db, job, &j, err)) return err->status;
+	bool running = storage_job_active(j.state);
+	storage_job_done(&j);
+	(void)kill;
+	return storage_job_move(t.db, job, &(struct storage_move){.to = running ? "cancelling" : "cancelled", .reason = "user", .message = reason}, err);
+}
+
+static cJSON *fake_live(void *self, const char *job)
+{
+	struct storage_job j;
+	cJSON *o = NULL;
+	(void)self;
+	if (storage_job_get(t.db, job, &j, NULL)) return NULL;
+	if (!strcmp(j.state, "running")) o = cJSON_Parse("{\"progress\":{\"epoch\":1,\"epochs\":10,\"img_per_s\":123.5,\"eta_s\":60}}");
+	storage_job_done(&j);
+	return o;
+}
+
+static const char *test_info = "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
+
+static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
+{
+	(void)self, (void)version, (void)size;
+	if (t.ingest_refuses) return wasd_fail(err, WASD_EBUSY, "too many uploads are being read");
+	t.ingests++;
+	t.ingest_files = n;
+	snprintf(t.last_name, sizeof t.last_name, "%s", dataset);
+	for (size_t i = 0; i < n; i++) CHECK_MSG(access(files[i].path, R_OK) == 0, "file %zu is not there: %s", i, files[i].path);
+	return WASD_OK;
+}
+
+static enum wasd_status fake_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+{
+	(void)self, (void)version, (void)err;
+	t.synths++;
+	snprintf(t.last_name, sizeof t.last_name, "%s %s %lld %lld %lld", dataset, kind, (long long)train, (long long)test, (long long)seed);
+	return WASD_OK;
+}
+
+static void reply(struct api_call *call, const char *json, const void *bin, size_t n)
+{
+	call->reply = cJSON_Parse(json);
+	call->reply_bin = n ? wasd_malloc(n) : NULL;
+	if (n) memcpy(call->reply_bin, bin, n);
+	call->reply_bin_len = n;
+}
+
+static enum wasd_status fake_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+{
+	(void)self, (void)path, (void)split, (void)index, (void)err;
+	reply(call, "{\"type\":\"preview\",\"label\":2,\"class\":\"two\"}", "\x89PNG\r\n\x1a\nxx", 10);
+	return WASD_OK;
+}
+
+static void fake_gone(void *self, const char *paths)
+{
+	(void)self;
+	t.removed++;
+	snprintf(t.removed_paths, sizeof t.removed_paths, "%s", paths);
+}
+
+static enum wasd_status fake_deployment_changed(void *self, const char *name, struct wasd_err *err)
+{
+	static const char *const way[] = {"loading", "warming", "ready"};
+	(void)self;
+	for (size_t i = 0; i < 3 && !t.not_ready; i++)
+		if (storage_deployment_state(t.db, name, way[i], NULL, err)) return err->status;
+	return WASD_OK;
+}
+
+static enum wasd_status fake_deployment_gone(void *self, const char *name, struct wasd_err *err) { (void)self, (void)name, (void)err; return WASD_OK; }
+
+static bool fake_deployment_live(void *self, const char *name, struct api_live *out)
+{
+	struct storage_deployment d;
+	(void)self;
+	if (storage_deployment_get(t.db, name, &d, NULL)) return false;
+	*out = (struct api_live){.generation = d.generation, .version = d.version, .ready = !strcmp(d.state, "ready")};
+	snprintf(out->mode, sizeof out->mode, "%s", d.mode);
+	snprintf(out->bundle, sizeof out->bundle, "%.63s", d.checkpoint);
+	storage_deployment_done(&d);
+	return true;
+}
+
+/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. */
+static cJSON *fake_info(void *self, const char *name)
+{
+	(void)self;
+	return cJSON_Parse(!strncmp(name, "plain", 5)
+		? "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8}}}"
+		: "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8},\"dom\":{\"macs\":70,\"bytes\":8}}}");
+}
+
+static enum wasd_status fake_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
+                                    struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+{
+	struct storage_mode_in in = {name, mode, actor, reason, expect < 0 ? 0 : expect};
+	struct storage_mode_out out = {0};
+	(void)self;
+	if (!strncmp(name, "plain", 5) && !strcmp(mode, "dom")) return wasd_fail(err, WASD_EBUSY, "there is no dom bundle");
+	if (storage_deployment_mode(t.db, &in, &out, err)) return err->status;
+	*now = (struct api_live){.generation = out.generation, .ready = true};
+	snprintf(now->mode, sizeof now->mode, "%s", mode);
+	*before = *now;
+	snprintf(before->mode, sizeof before->mode, "%s", out.previous);
+	snprintf(audit_id, 64, "%s", out.audit_id);
+	*swap_us = 7;
+	*in_flight_old = 0;
+	return WASD_OK;
+}
+
+/* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken. */
+static enum wasd_status fake_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+{
+	const char *type = "", *mode = "";
+	int64_t n = 0;
+	float rows[3 * 256];
+	(void)self, (void)deadline_us;
+	char *text = wasd_json_print(call->json);
+	snprintf(t.question, sizeof t.question, "%s", text);
+	wasd_free(text);
+	t.question_bin = call->bin_len;
+	if (t.engine_down) return wasd_fail(err, WASD_EBUSY, "the infer process is being started again");
+	wasd_json_str(call->json, "type", &type);
+	wasd_json_str(call->json, "mode", &mode);
+	const cJSON *sizes = wasd_json_get(call->json, "sizes");
+	if (sizes) n = cJSON_GetArraySize(sizes);
+	else wasd_json_i64(call->json, "n", &n);
+	if (sizes && call->bin_len > 8 && ((const char *)call->bin)[8] == 'B') return wasd_fail_at(err, WASD_ECORRUPT, "/images/0", "PNG: the data end in the middle of a row");
+	for (int64_t i = 0; i < n; i++) rows[3 * i] = (float)i, rows[3 * i + 1] = (float)(2 * i + 1), rows[3 * i + 2] = 0.5f;
+	char head[256];
+	snprintf(head, sizeof head, "{\"type\":\"inferred\",\"n\":%lld,\"classes\":3,\"macs\":%d,\"timing_us\":{\"decode\":1,\"queue\":2,\"compute\":3}}", (long long)n, !strcmp(mode, "dom") ? 70 : 100);
+	if (strcmp(type, "classify")) {
+		reply(call, head, rows, (size_t)n * 3 * sizeof(float));
+		return WASD_OK;
+	}
+	reply(call, head, NULL, 0);
+	cJSON *results = cJSON_AddArrayToObject(call->reply, "results");
+	for (int64_t i = 0; i < n; i++) cJSON_AddItemToArray(results, cJSON_Parse("{\"top\":[{\"index\":1,\"label\":\"one\",\"p\":0.75}]}"));
+	return WASD_OK;
+}
+
+static void fake_begin(void *self, const char *name, int64_t g) { (void)self, (void)name, (void)g; t.in_flight++; }
+static void fake_end(void *self, const char *name, int64_t g, bool ok) { (void)self, (void)name, (void)g, (void)ok; t.in_flight--; }
+static cJSON *fake_system(void *self) { (void)self; return cJSON_Parse("{\"workers\":[]}"); }
+static const cJSON *fake_caps(void *self) { (void)self; return t.caps; }
+static bool fake_ready(void *self) { (void)self; return !t.not_ready; }
+
+static void setup(void)
+{
+	struct wasd_err err = {0};
+	memset(&t, 0, sizeof t);
+	snprintf(t.dir, sizeof t.dir, "/tmp/wasd-api-XXXXXX");
+	if (!mkdtemp(t.dir) || storage_open(t.dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &t.db, &err)) {
+		printf("# cannot open storage: %s\n", err.msg);
+		exit(1);
+	}
+	t.caps = cJSON_Parse(test_caps);
+	t.seam = (struct api_daemon){
+		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
+		.preview = fake_preview, .dataset_gone = fake_gone, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
+		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
+		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .ready = fake_ready,
+	};
+	t.ctx = (struct api_ctx){t.db, &t.seam};
+}
+
+static void teardown(void)
+{
+	CHECK_INT(t.in_flight, 0);
+	storage_close(t.db);
+	cJSON_Delete(t.caps);
+	wasd_remove_tree(t.dir, NULL);
+}
+
+/* ---- requests ---- */
+
+struct answer { enum api_result result; struct api_response r; cJSON *json; bool taken; };
+
+static void answer_done(struct answer *a)
+{
+	cJSON_Delete(a->json);
+	api_response_done(&a->r);
+	*a = (struct answer){0};
+}
+
+static void decode(char *s)
+{
+	char *out = s;
+	for (; *s; s++) {
+		unsigned v;
+		if (*s == '%' && sscanf(s + 1, "%2x", &v) == 1) *out++ = (char)v, s += 2;
+		else *out++ = *s;
+	}
+	*out = 0;
+}
+
+/* Options of a request beside method, URL and body. */
+struct extra { const char *headers[12]; /* name, value, ..., NULL */ const struct api_upload *uploads; size_t n_uploads; int waited; };
+
+/* url may carry a query string. */
+static struct answer send_with(const char *method, const char *url, const void *body, size_t len, struct extra x)
+{
+	struct answer a = {0};
+	struct api_pair query[16], headers[16];
+	char text[2048], allow[64], *next;
+	bool taken = false;
+	struct api_request q = {.method = method, .body = body, .body_len = len, .query = query, .headers = headers, .request_id = "req_test",
+	                        .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", .actor = "tester", .uploads = x.uploads, .n_uploads = x.n_uploads,
+	                        .uploads_taken = &taken, .waited = x.waited, .first_us = wasd_mono_us(), .deadline_us = wasd_mono_us() + 30000000};
+	snprintf(text, sizeof text, "%s", url);
+	next = strchr(text, '?');
+	if (next) *next++ = 0;
+	decode(text);
+	q.path = text;
+	while (next && *next) {
+		char *pair = next, *eq;
+		next = strchr(pair, '&');
+		if (next) *next++ = 0;
+		eq = strchr(pair, '=');
+		if (eq) *eq++ = 0;
+		decode(pair);
+		if (eq) decode(eq);
+		query[q.n_query++] = (struct api_pair){pair, eq ? eq : ""};
+	}
+	for (size_t i = 0; i + 1 < 12 && x.headers[i]; i += 2) headers[q.n_headers++] = (struct api_pair){x.headers[i], x.headers[i + 1]};
+	api_response_init(&a.r);
+	const struct api_route *rt = api_route_find(method, q.path, allow);
+	if (rt) a.result = api_handle(&t.ctx, rt, &q, &a.r);
+	else api_send_unrouted(&q, &a.r, allow);
+	a.taken = taken;
+	wasd_buf_cstr(&a.r.body);                /* so that tests may print it */
+	if (a.r.body.len && a.r.content_type && strstr(a.r.content_type, "json") && !strstr(a.r.content_type, "ndjson")) {
+		struct wasd_err err = {0};
+		CHECK_MSG(!wasd_json_parse(a.r.body.data, a.r.body.len, WASD_JSON_BULK, &a.json, &err), "%s %s: the answer is not strict JSON: %s", method, url, err.msg);
+	}
+	return a;
+}
+
+static struct answer send(const char *method, const char *url, const char *body)
+{
+	return send_with(method, url, body, body ? strlen(body) : 0, (struct extra){.headers = {body ? "content-type" : NULL, "application/json", NULL}});
+}
+
+static const char *str(const struct answer *a, const char *name)
+{
+	const char *s = "(absent)";
+	wasd_json_str(a->json, name, &s);
+	return s;
+}
+
+static int64_t num(const struct answer *a, const char *name)
+{
+	int64_t v = -999;
+	wasd_json_i64(a->json, name, &v);
+	return v;
+}
+
+/* Sends, checks the status, and forgets. */
+__attribute__((unused)) static void expect(int status, const char *method, const char *url, const char *body)
+{
+	struct answer a = send(method, url, body);
+	CHECK_MSG(a.r.status == status, "%s %s: status %d, want %d: %.300s", method, url, a.r.status, status, a.r.body.len ? a.r.body.data : "");
+	answer_done(&a);
+}
+
+/* ---- things to talk about ---- */
+
+/* A dataset that is ready. */
+__attribute__((unused)) static void make_dataset(const char *name, const char *info)
+{
+	struct storage_dataset d;
+	struct wasd_err err = {0};
+	char source[80], path[100];
+	bool existing;
+	snprintf(source, sizeof source, "source-of-%s", name);
+	snprintf(path, sizeof path, "data/%s.wds", name);
+	CHECK_MSG(!storage_dataset_begin(t.db, name, NULL, source, &d, &existing, &err), "%s", err.msg);
+	CHECK_MSG(!storage_dataset_ready(t.db, d.id, "cifar10", "digest", path, info, 1000, &err), "%s", err.msg);
+	storage_dataset_done(&d);
+}
+
+/* Submits {"dataset":"data","model":{"arch":ARCH}} and returns the id. */
+__attribute__((unused)) static void make_job(const char *arch, char id[64])
+{
+	char body[200];
+	snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":2}}", arch);
+	struct answer a = send("POST", "/v1/jobs", body);
+	CHECK_MSG(a.r.status == 201, "status %d: %s", a.r.status, a.r.body.len ? a.r.body.data : "");
+	snprintf(id, 64, "%s", str(&a, "id"));
+	answer_done(&a);
+}
+
+/* Runs a job: metrics of two epochs, a checkpoint after each, and, with `end`, to completion. ckpt gets the last checkpoint's id. */
+__attribute__((unused)) static void run_job(const char *id, bool end, char ckpt[32])
+{
+	struct wasd_err err = {0};
+	int64_t attempt;
+	char *resume, sha[WASD_SHA256_HEX];
+	CHECK_MSG(!storage_attempt_start(t.db, id, &attempt, &resume, &err), "%s", err.msg);
+	wasd_free(resume);
+	CHECK_MSG(!storage_attempt_running(t.db, id, attempt, 1234, "{\"isa\":\"avx2\"}", &err), "%s", err.msg);
+	for (int e = 1; e <= 2; e++) {
+		struct storage_metric m[] = {{"train_loss", e == 2 ? NAN : 1.5}, {"val_acc_aom", 0.25 * e}, {"val_acc_dom", 0.125 * e}, {"images_per_s", 100}};
+		char data[128];
+		snprintf(data, sizeof data, "checkpoint of epoch %d of %s", e, id);
+		CHECK_MSG(!storage_epoch(t.db, id, attempt, e, 10 * e, 1700000000000 + e, m, 4, "{\"epoch\":1,\"epochs\":2}", &err), "%s", err.msg);
+		wasd_sha256_of(data, strlen(data), sha);
+		struct storage_ckpt_in in = {.job = id, .attempt = attempt, .epoch = e, .step = 10 * e, .data = data, .bytes = strlen(data), .sha256 = sha, .reason = "epoch",
+		                             .info = "{\"arch\":\"resnet18\",\"was\":{}}", .metrics = m, .n_metrics = 4};
+		CHECK_MSG(!storage_ckpt_store(t.db, &in, ckpt, &err), "%s", err.msg);
+	}
+	if (!end) return;
+	struct storage_exit x = {.outcome = "completed"};
+	CHECK_MSG(!storage_attempt_end(t.db, id, attempt, &x, &(struct storage_move){.to = "completed", .reason = "done"}, &err), "%s", err.msg);
+}
+
+#endif
