@@ -1,0 +1,167 @@
+#include "calls.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct pending {
+	struct pending *next, **pprev;
+	uint32_t seq;
+	pthread_cond_t done;
+	bool answered, lost;
+	cJSON *reply;
+	char *bin;
+	size_t bin_len;
+};
+
+enum wasd_status calls_init(struct calls *c, int max, const char *down)
+{
+	*c = (struct calls){ .max = max, .down = down };
+	return pthread_mutex_init(&c->lock, NULL) ? WASD_ENOMEM : WASD_OK;
+}
+
+void calls_done(struct calls *c)
+{
+	pthread_mutex_destroy(&c->lock);
+}
+
+void calls_attach(struct calls *c, struct proc *p)
+{
+	pthread_mutex_lock(&c->lock);
+	c->proc = p;
+	pthread_mutex_unlock(&c->lock);
+}
+
+void calls_detach(struct calls *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->proc = NULL;
+	for (struct pending *p = c->list; p; p = p->next) {
+		p->lost = true;
+		pthread_cond_signal(&p->done);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+int calls_open(struct calls *c)
+{
+	pthread_mutex_lock(&c->lock);
+	int n = c->n;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+/* Bulk travels inside the frame up to its limit, above it in a sealed memory file that the JSON describes. */
+static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_err *err)
+{
+	char sha[WASD_SHA256_HEX];
+	*fd = -1;
+	if (call->bin_len <= WASD_WIRE_MAX)
+		return WASD_OK;
+	wasd_sha256_of(call->bin, call->bin_len, sha);
+	cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len);
+	cJSON_AddStringToObject(call->json, "sha256", sha);
+	return wasd_memfd_sealed("wasd-call", call->bin, call->bin_len, fd, err);
+}
+
+static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
+{
+	const char *status, *message, *pointer = "";
+	if (!wasd_json_str(reply, "status", &status) || !wasd_json_str(reply, "message", &message))
+		return wasd_fail(err, WASD_EINTERNAL, "the engine failed without saying how");
+	wasd_json_str(reply, "pointer", &pointer);
+	enum wasd_status s = wasd_status_from_name(status);
+	return wasd_fail_at(err, s == WASD_OK ? WASD_EINTERNAL : s, pointer, "%s", message);
+}
+
+enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+{
+	int fd = -1;
+	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	if (s != WASD_OK) {
+		cJSON_Delete(call->json);
+		call->json = NULL;
+		return s;
+	}
+	return calls_ask_fd(c, call, fd, deadline_us, err);
+}
+
+enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
+{
+	enum wasd_status s;
+	cJSON *json = call->json;
+	call->json = NULL;
+	struct pending p = {0};
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p.done, &attr);
+	pthread_condattr_destroy(&attr);
+	struct timespec until = { deadline_us / 1000000, deadline_us % 1000000 * 1000 };
+	pthread_mutex_lock(&c->lock);
+	if (!c->proc || c->n >= c->max) {
+		s = c->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", c->n) : wasd_fail(err, WASD_EBUSY, "%s", c->down);
+		pthread_mutex_unlock(&c->lock);
+		cJSON_Delete(json);
+		if (fd >= 0)
+			close(fd);
+		pthread_cond_destroy(&p.done);
+		return s;
+	}
+	/* Under the lock, so that the answer cannot come before the number is known. Queueing does not block. */
+	p.seq = proc_send(c->proc, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd);
+	p.lost = !p.seq;
+	p.next = c->list;
+	p.pprev = &c->list;
+	if (p.next)
+		p.next->pprev = &p.next;
+	c->list = &p;
+	c->n++;
+	int e = 0;
+	while (!p.answered && !p.lost && !e)
+		e = pthread_cond_timedwait(&p.done, &c->lock, &until);
+	*p.pprev = p.next;
+	if (p.next)
+		p.next->pprev = p.pprev;
+	c->n--;
+	const char *down = c->down;
+	pthread_mutex_unlock(&c->lock);
+	pthread_cond_destroy(&p.done);
+	if (!p.answered)
+		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) : wasd_fail(err, WASD_EBUSY, "the answer did not come in time");
+	call->reply = p.reply;
+	call->reply_bin = p.bin;
+	call->reply_bin_len = p.bin_len;
+	const char *type;
+	if (wasd_json_str(p.reply, "type", &type) && !strcmp(type, "error"))
+		return read_error(p.reply, err);
+	return WASD_OK;
+}
+
+enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err)
+{
+	int64_t re;
+	if (!wasd_json_i64(m->json, "re", &re) || re < 1 || re > UINT32_MAX)
+		return wasd_fail(err, WASD_ECORRUPT, "%s without the number of its question", m->type);
+	if (m->fd >= 0)
+		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+	pthread_mutex_lock(&c->lock);
+	struct pending *p = c->list;
+	while (p && (p->seq != (uint32_t)re || p->answered))
+		p = p->next;
+	/* Nobody waits any more when the deadline was first: the answer is dropped. */
+	if (p) {
+		p->reply = m->json;
+		p->bin = m->bin;
+		p->bin_len = m->bin_len;
+		m->json = NULL;
+		m->type = NULL;
+		m->bin = NULL;
+		m->bin_len = 0;
+		p->answered = true;
+		pthread_cond_signal(&p->done);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return WASD_OK;
+}

@@ -1,0 +1,32 @@
+/* server/calls.h - questions to one engine process from many threads: sent as frames, answered by the number of the frame. */
+#ifndef SERVER_CALLS_H
+#define SERVER_CALLS_H
+
+#include "api.h"
+#include "supervisor.h"
+
+#include <pthread.h>
+
+struct pending;
+
+struct calls {
+	pthread_mutex_t lock;
+	struct proc *proc;              /* NULL while there is none */
+	struct pending *list;
+	int n, max;
+	const char *down;               /* what to say while there is none */
+};
+enum wasd_status calls_init(struct calls *c, int max, const char *down);
+void calls_done(struct calls *c);
+void calls_attach(struct calls *c, struct proc *p);     /* [S] */
+void calls_detach(struct calls *c);                     /* [S] before the proc goes: every open call ends with WASD_EBUSY */
+/* Sends call->json (taken) with bin and waits for the answer, at most until deadline_us (WASD_EBUSY). An error answer becomes its status,
+ * message and pointer; call->reply is then the error object (its "code"). Any thread but the supervisor's. */
+enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
+/* The same with a descriptor of the caller's making, taken. */
+enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err);
+/* [S] An answer that came: takes m's json and bin. WASD_ECORRUPT when it is not a proper one. */
+enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err);
+int calls_open(struct calls *c);
+
+#endif
