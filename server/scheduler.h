@@ -1,0 +1,34 @@
+/* server/scheduler.h - training jobs: who runs next (scheduler.c) and how an attempt goes (train_jobs.c). */
+#ifndef SERVER_SCHED_H
+#define SERVER_SCHED_H
+
+#include "storage.h"
+#include "supervisor.h"
+#include "wasd/json.h"
+
+struct sched;
+
+struct sched_config {
+	struct storage *db;
+	struct supervisor *sup;
+	const char *data_dir;           /* absolute */
+	int workers;                    /* training processes at a time */
+	int threads;                    /* compute threads of the machine, shared out over the workers */
+	int cancel_ms;                  /* a graceful cancellation may take this long before SIGTERM */
+	int backoff_scale_ms;           /* what a second of a job's retry.backoff_s lasts: 1000; less in tests */
+};
+
+enum wasd_status sched_create(const struct sched_config *cfg, struct sched **out, struct wasd_err *err);
+void sched_stop(struct sched *j);                 /* ends its thread; after supervisor_stop, before the storage closes; NULL is fine */
+void sched_destroy(struct sched *j);              /* after the storage is closed; NULL is fine */
+void sched_poke(struct sched *j);                 /* something may be runnable now; any thread */
+/* Any thread but the supervisor's. WASD_ESTATE when the job is terminal. */
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err);
+/* {"progress","attempt","worker","queue"} of a job that runs or waits; NULL when there is nothing to say. Any thread. */
+cJSON *sched_live(struct sched *j, const char *id);
+cJSON *sched_workers(struct sched *j);            /* {"total","busy","jobs":[...]}; any thread */
+/* No further starts; running attempts store a checkpoint and go back to the queue. Any thread. */
+void sched_drain(struct sched *j);
+bool sched_idle(struct sched *j);                 /* no attempt is running; any thread */
+
+#endif

@@ -1,0 +1,717 @@
+/* serving.c - deployments in memory.
+ *
+ * A bundle (a checkpoint compiled for AOM and DOM) lives in the one infer process; a deployment names a bundle, a mode and a generation.
+ * That triple changes under `lock` in one step, after it is committed, so a request sees the old one or the new one and never a mix.
+ *
+ *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new version loads
+ *              any of these -> failed               unless an older bundle still answers: then ready, with a message
+ *
+ * The process: down -> up (by the first load) -> dead -> up again at once, everything reloaded -> ... -> given up after too many crashes in
+ * a short time; a later load tries again. Loads run one after the other on a thread of their own.
+ */
+#include "serving.h"
+
+#include "calls.h"
+#include "log.h"
+#include "pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { IN_FLIGHT_SLOTS = 16, LOAD_TIMEOUT_S = 120, CRASHES_KEPT = 16 };
+
+struct bundle { struct bundle *next; char id[48]; cJSON *loaded; /* the engine's answer; NULL: not in the process now */ };
+
+struct deployment {
+	struct deployment *next;
+	char name[72];
+	char mode[16];
+	int64_t generation, version;
+	char bundle[48];                        /* "" until the first load is over */
+	bool wanted;                            /* false: only requests on their way are left */
+	struct { int64_t generation, count; } in_flight[IN_FLIGHT_SLOTS];
+	int64_t served, failed;
+	char condition[200];
+};
+
+struct serving {
+	struct serving_config cfg;
+	struct calls calls;
+	struct pool *loads;
+	pthread_mutex_t lock;                   /* deployments and bundles */
+	pthread_mutex_t switching;              /* commit and swap as one; taken before lock */
+	struct deployment *deployments;
+	struct bundle *bundles;
+	_Atomic bool stopping;
+	/* [S] */
+	struct proc *proc;
+	int64_t crashes[CRASHES_KEPT];
+	int n_crashes;
+	_Atomic int restarts;
+	_Atomic bool given_up;
+};
+
+struct load_job { struct pool_job job; struct serving *s; char name[72]; bool respawn; };
+
+/* ---- the tables; lock held ------------------------------------------------------------------------------- */
+
+static struct deployment *find(struct serving *s, const char *name)
+{
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (!strcmp(d->name, name))
+			return d;
+	return NULL;
+}
+
+static struct bundle *find_bundle(struct serving *s, const char *id)
+{
+	for (struct bundle *b = s->bundles; b; b = b->next)
+		if (!strcmp(b->id, id))
+			return b;
+	return NULL;
+}
+
+static bool bundle_used(struct serving *s, const char *id)
+{
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (!strcmp(d->bundle, id))
+			return true;
+	return false;
+}
+
+static bool has_mode(const struct bundle *b, const char *mode)
+{
+	return b && b->loaded && wasd_json_get(wasd_json_get(b->loaded, "modes"), mode) != NULL;
+}
+
+static void snapshot(struct serving *s, const struct deployment *d, struct api_live *out)
+{
+	*out = (struct api_live){ .generation = d->generation, .version = d->version, .ready = has_mode(find_bundle(s, d->bundle), d->mode) };
+	snprintf(out->mode, sizeof out->mode, "%s", d->mode);
+	snprintf(out->bundle, sizeof out->bundle, "%s", d->bundle);
+}
+
+static int64_t in_flight_except(const struct deployment *d, int64_t generation)
+{
+	int64_t n = 0;
+	for (int i = 0; i < IN_FLIGHT_SLOTS; i++)
+		if (d->in_flight[i].generation != generation)
+			n += d->in_flight[i].count;
+	return n;
+}
+
+/* ---- the process; [S] --------------------------------------------------------------------------------------- */
+
+static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct serving *s = proc_owner(p);
+	static const char *const answers[] = { "loaded", "unloaded", "classified", "inferred", "error" };
+	if (!strcmp(m->type, "hello"))
+		return WASD_OK;
+	if (!strcmp(m->type, "log")) {
+		const char *level, *text;
+		if (!wasd_json_str(m->json, "level", &level) || !wasd_json_str(m->json, "text", &text))
+			return wasd_fail(err, WASD_ECORRUPT, "log without level and text");
+		log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
+		return WASD_OK;
+	}
+	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
+		if (!strcmp(m->type, answers[i]))
+			return calls_answer(&s->calls, m, err);
+	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+}
+
+static void infer_gone(struct proc *p, const struct proc_end *end);
+
+static const struct proc_class infer_class = { .role = "infer", .message = infer_message, .gone = infer_gone };
+
+static enum wasd_status spawn_infer(struct serving *s, struct wasd_err *err)
+{
+	if (s->proc)
+		return WASD_OK;
+	enum wasd_status st = proc_spawn(s->cfg.sup, &infer_class, s, &s->proc, err);
+	if (st == WASD_OK)
+		calls_attach(&s->calls, s->proc);
+	return st;
+}
+
+static void queue_load(struct serving *s, const char *name, bool respawn);
+
+static void give_up(struct serving *s, const char *why)
+{
+	char message[300];
+	snprintf(message, sizeof message, "the inference process ended %d times within %d s, last: %.180s", s->cfg.crashes, s->cfg.crash_window_ms / 1000, why);
+	log_line(LOG_ERROR, "serving given up", "why=%s", LOG_Q(message));
+	atomic_store(&s->given_up, true);
+	pthread_mutex_lock(&s->lock);
+	for (struct deployment *d = s->deployments; d; d = d->next) {
+		snprintf(d->condition, sizeof d->condition, "%.190s", message);
+		if (d->wanted)
+			storage_deployment_state(s->cfg.db, d->name, "failed", message, NULL);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void infer_gone(struct proc *p, const struct proc_end *end)
+{
+	struct serving *s = proc_owner(p);
+	calls_detach(&s->calls);
+	s->proc = NULL;
+	pthread_mutex_lock(&s->lock);
+	for (struct bundle *b = s->bundles; b; b = b->next) {
+		cJSON_Delete(b->loaded);
+		b->loaded = NULL;
+	}
+	bool wanted = false;
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		wanted |= d->wanted;
+	pthread_mutex_unlock(&s->lock);
+	if (atomic_load(&s->stopping) || !wanted)
+		return;
+	int64_t now = wasd_mono_us();
+	memmove(s->crashes + 1, s->crashes, (CRASHES_KEPT - 1) * sizeof s->crashes[0]);
+	s->crashes[0] = now;
+	s->n_crashes++;
+	atomic_fetch_add(&s->restarts, 1);
+	int n = s->cfg.crashes;
+	if (s->n_crashes >= n && now - s->crashes[n - 1] < s->cfg.crash_window_ms * 1000ll) {
+		s->n_crashes = 0;
+		give_up(s, end->reason);
+		return;
+	}
+	struct wasd_err err;
+	if (spawn_infer(s, &err) != WASD_OK) {
+		give_up(s, err.msg);
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (d->wanted)
+			queue_load(s, d->name, true);
+	pthread_mutex_unlock(&s->lock);
+}
+
+struct up_call { struct serving *s; enum wasd_status status; struct wasd_err *err; };
+
+static void do_up(void *ctx)
+{
+	struct up_call *c = ctx;
+	c->status = atomic_load(&c->s->stopping) ? wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping") : spawn_infer(c->s, c->err);
+}
+
+/* ---- loading; on the loads' thread ---------------------------------------------------------------------------------- */
+
+static bool bundle_in_process(struct serving *s, const char *id)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = find_bundle(s, id);
+	bool in = b && b->loaded;
+	pthread_mutex_unlock(&s->lock);
+	return in;
+}
+
+static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, struct wasd_err *err)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = find_bundle(s, id);
+	if (!b && (b = wasd_calloc(1, sizeof *b))) {
+		snprintf(b->id, sizeof b->id, "%s", id);
+		b->next = s->bundles;
+		s->bundles = b;
+	}
+	if (b) {
+		cJSON_Delete(b->loaded);
+		b->loaded = loaded;
+	} else {
+		cJSON_Delete(loaded);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return b ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a bundle");
+}
+
+/* Shape and names come from another process: what the rest of the daemon relies on is checked once, here. */
+static enum wasd_status check_loaded(const cJSON *j, const char *id, struct wasd_err *err)
+{
+	const char *type, *bundle, *arch;
+	int64_t max_batch;
+	const cJSON *input = wasd_json_get(j, "input"), *classes = wasd_json_get(j, "classes"), *modes = wasd_json_get(j, "modes");
+	if (!wasd_json_str(j, "type", &type) || strcmp(type, "loaded") || !wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_str(j, "arch", &arch) ||
+	    !wasd_json_i64(j, "max_batch", &max_batch) || max_batch < 1 || !cJSON_IsArray(input) || cJSON_GetArraySize(input) != 3 || !cJSON_IsArray(classes) ||
+	    !cJSON_IsObject(modes) || !wasd_json_get(modes, "aom"))
+		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is not complete");
+	for (const cJSON *v = input->child; v; v = v->next)
+		if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 65536)
+			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an impossible input shape");
+	return WASD_OK;
+}
+
+static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t threads, struct wasd_err *err)
+{
+	if (bundle_in_process(s, id))
+		return WASD_OK;
+	int fd;
+	int64_t bytes;
+	char sha[WASD_SHA256_HEX];
+	enum wasd_status st = storage_ckpt_memfd(s->cfg.db, id, &fd, &bytes, sha, err);
+	if (st != WASD_OK)
+		return st;
+	struct up_call up = { .s = s, .err = err };
+	supervisor_call(s->cfg.sup, do_up, &up);
+	if (up.status != WASD_OK) {
+		close(fd);
+		return up.status;
+	}
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "load");
+	cJSON_AddStringToObject(m, "bundle", id);
+	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
+	cJSON_AddStringToObject(m, "sha256", sha);
+	cJSON_AddNumberToObject(m, "threads", (double)(threads > 0 ? threads : s->cfg.threads));
+	struct api_call call = { .json = m };
+	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	if (st == WASD_OK)
+		st = check_loaded(call.reply, id, err);
+	if (st == WASD_OK) {
+		st = remember_bundle(s, id, call.reply, err);
+		call.reply = NULL;
+	}
+	api_call_done(&call);
+	return st;
+}
+
+/* One zero image through each mode: buffers are touched and kernels chosen before the first request pays for it. */
+static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
+{
+	static const char *const modes[] = { "aom", "dom" };
+	size_t n = 1;
+	bool has[2];
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = find_bundle(s, id);
+	for (int i = 0; i < 2; i++)
+		has[i] = has_mode(b, modes[i]);
+	for (const cJSON *v = b && b->loaded ? wasd_json_get(b->loaded, "input")->child : NULL; v; v = v->next)
+		n *= (size_t)v->valuedouble;
+	pthread_mutex_unlock(&s->lock);
+	float *zeros = wasd_calloc(n, sizeof *zeros);
+	enum wasd_status st = zeros ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
+	for (int i = 0; i < 2 && st == WASD_OK; i++) {
+		if (!has[i])
+			continue;
+		cJSON *m = cJSON_CreateObject();
+		cJSON_AddStringToObject(m, "type", "infer");
+		cJSON_AddStringToObject(m, "bundle", id);
+		cJSON_AddStringToObject(m, "mode", modes[i]);
+		cJSON_AddNumberToObject(m, "n", 1);
+		struct api_call call = { .json = m, .bin = zeros, .bin_len = n * sizeof *zeros };
+		st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+		api_call_done(&call);
+	}
+	wasd_free(zeros);
+	return st;
+}
+
+static void unload_unused(struct serving *s)
+{
+	for (;;) {
+		char id[48] = "";
+		bool in_process = false;
+		pthread_mutex_lock(&s->lock);
+		for (struct bundle **at = &s->bundles; *at && !*id; ) {
+			struct bundle *b = *at;
+			if (bundle_used(s, b->id)) {
+				at = &b->next;
+				continue;
+			}
+			snprintf(id, sizeof id, "%s", b->id);
+			in_process = b->loaded != NULL;
+			*at = b->next;
+			cJSON_Delete(b->loaded);
+			wasd_free(b);
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (!*id)
+			return;
+		if (!in_process)
+			continue;
+		cJSON *m = cJSON_CreateObject();
+		cJSON_AddStringToObject(m, "type", "unload");
+		cJSON_AddStringToObject(m, "bundle", id);
+		struct api_call call = { .json = m };
+		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
+		api_call_done(&call);
+	}
+}
+
+/* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
+static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	bool same = false;
+	pthread_mutex_lock(&s->switching);
+	if (storage_deployment_get(s->cfg.db, name, &row, err) == WASD_OK && row.checkpoint && !strcmp(row.checkpoint, id)) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = find(s, name);
+		if (d) {
+			snprintf(d->mode, sizeof d->mode, "%s", row.mode);
+			snprintf(d->bundle, sizeof d->bundle, "%s", id);
+			d->generation = row.generation;
+			d->version = row.version;
+			d->condition[0] = 0;
+			same = true;
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+	storage_deployment_done(&row);
+	pthread_mutex_unlock(&s->switching);
+	return same;
+}
+
+static void load_failed(struct serving *s, const struct storage_deployment *row, const struct wasd_err *err)
+{
+	char message[300];
+	log_line(LOG_WARN, "deployment not loaded", "deployment=%s checkpoint=%s why=%s", row->name, row->checkpoint ? row->checkpoint : "-", LOG_Q(err->msg));
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, row->name);
+	struct bundle *old = d && *d->bundle ? find_bundle(s, d->bundle) : NULL;
+	bool answers = old && old->loaded;
+	snprintf(message, sizeof message, "%s%s", answers ? "UpdateFailed: " : "", err->msg);
+	if (d)
+		snprintf(d->condition, sizeof d->condition, "%.190s", message);
+	pthread_mutex_unlock(&s->lock);
+	if (answers) {
+		storage_deployment_state(s->cfg.db, row->name, "ready", message, NULL);
+	} else {
+		storage_deployment_state(s->cfg.db, row->name, "failed", message, NULL);
+	}
+}
+
+static void load(struct serving *s, const char *name)
+{
+	struct storage_deployment row = {0};
+	struct wasd_err err = {0};
+	int64_t threads = 0;
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, &err);
+	if (st != WASD_OK || !row.checkpoint) {
+		storage_deployment_done(&row);
+		return;
+	}
+	cJSON *options = NULL;
+	if (row.options && wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK && wasd_json_get(options, "limits"))
+		wasd_json_i64(wasd_json_get(options, "limits"), "threads", &threads);
+	cJSON_Delete(options);
+	bool ready = !strcmp(row.state, "ready");
+	if (!ready)
+		storage_deployment_state(s->cfg.db, name, "loading", "", NULL);
+	st = load_bundle(s, row.checkpoint, threads, &err);
+	if (st == WASD_OK && !ready)
+		storage_deployment_state(s->cfg.db, name, "warming", "", NULL);
+	if (st == WASD_OK)
+		st = warm_up(s, row.checkpoint, &err);
+	if (st == WASD_OK) {
+		if (publish(s, name, row.checkpoint, &err)) {
+			storage_deployment_state(s->cfg.db, name, "ready", "", NULL);
+			log_line(LOG_INFO, "deployment ready", "deployment=%s checkpoint=%s", name, row.checkpoint);
+		}
+	} else if (st != WASD_EBUSY) {
+		load_failed(s, &row, &err);
+	}                               /* busy: the process went; infer_gone has queued this again or given up */
+	storage_deployment_done(&row);
+	unload_unused(s);
+}
+
+static void run_load(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	if (!atomic_load(&l->s->stopping) && !(l->respawn && atomic_load(&l->s->given_up)))
+		load(l->s, l->name);
+	wasd_free(l);
+}
+
+static void queue_load(struct serving *s, const char *name, bool respawn)
+{
+	struct load_job *l = wasd_calloc(1, sizeof *l);
+	if (!l) {
+		log_line(LOG_ERROR, "deployment not loaded", "deployment=%s why=memory", name);
+		return;
+	}
+	l->job.run = run_load;
+	l->s = s;
+	l->respawn = respawn;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	pool_submit(s->loads, &l->job);
+}
+
+/* ---- the daemon's functions -------------------------------------------------------------------------------------------- */
+
+enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err)
+{
+	if (atomic_load(&s->stopping))
+		return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	if (!d && (d = wasd_calloc(1, sizeof *d))) {
+		snprintf(d->name, sizeof d->name, "%s", name);
+		d->next = s->deployments;
+		s->deployments = d;
+	}
+	if (d)
+		d->wanted = true;
+	pthread_mutex_unlock(&s->lock);
+	if (!d)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a deployment");
+	atomic_store(&s->given_up, false);
+	queue_load(s, name, false);
+	return WASD_OK;
+}
+
+/* Requests that were admitted still get their answer: the bundle goes when the last of them has it. */
+static void run_unload(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	int64_t until = wasd_mono_us() + 30000000;
+	for (bool open = true; open;) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment **at = &s->deployments;
+		while (*at && strcmp((*at)->name, l->name))
+			at = &(*at)->next;
+		struct deployment *d = *at;
+		open = d && !d->wanted && in_flight_except(d, -1) > 0 && wasd_mono_us() < until && !atomic_load(&s->stopping);
+		if (d && !d->wanted && !open) {
+			*at = d->next;
+			wasd_free(d);
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (open) {
+			struct timespec ts = { 0, 20000000 };
+			nanosleep(&ts, NULL);
+		}
+	}
+	unload_unused(s);
+	wasd_free(l);
+}
+
+enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err)
+{
+	struct load_job *l = wasd_calloc(1, sizeof *l);
+	if (!l)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to unload a deployment");
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	if (d)
+		d->wanted = false;
+	pthread_mutex_unlock(&s->lock);
+	l->job.run = run_unload;
+	l->s = s;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	pool_submit(s->loads, &l->job);
+	return WASD_OK;
+}
+
+bool serve_live(struct serving *s, const char *name, struct api_live *out)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	bool is = d && d->wanted && *d->bundle;
+	if (is)
+		snapshot(s, d, out);
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+cJSON *serve_info(struct serving *s, const char *name)
+{
+	cJSON *o = NULL;
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	struct bundle *b = d ? find_bundle(s, d->bundle) : NULL;
+	if (b && b->loaded) {
+		static const char *const members[] = { "arch", "input", "classes", "max_batch", "modes" };
+		o = cJSON_CreateObject();
+		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+			cJSON_AddItemToObject(o, members[i], cJSON_Duplicate(wasd_json_get(b->loaded, members[i]), true));
+	}
+	if (d && (o || (*d->condition && (o = cJSON_CreateObject())))) {
+		if (*d->condition)
+			cJSON_AddStringToObject(o, "condition", d->condition);
+		cJSON_AddNumberToObject(o, "requests", (double)d->served);
+		cJSON_AddNumberToObject(o, "failed", (double)d->failed);
+		cJSON_AddNumberToObject(o, "in_flight", (double)in_flight_except(d, -1));
+	}
+	pthread_mutex_unlock(&s->lock);
+	return o;
+}
+
+enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
+                              struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	struct storage_mode_out out = {0};
+	pthread_mutex_lock(&s->switching);
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
+	if (st == WASD_OK) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = find(s, name);
+		if (!d || !has_mode(find_bundle(s, d->bundle), mode))
+			st = wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
+		else if (!row.checkpoint || strcmp(row.checkpoint, d->bundle))
+			st = wasd_fail(err, WASD_EBUSY, "%s is loading another version", name);
+		pthread_mutex_unlock(&s->lock);
+	}
+	storage_deployment_done(&row);
+	int64_t t0 = wasd_mono_us();
+	if (st == WASD_OK) {
+		struct storage_mode_in in = { .name = name, .mode = mode, .actor = actor, .reason = reason, .expected_generation = expect > 0 ? expect : 0 };
+		t0 = wasd_mono_us();
+		st = storage_deployment_mode(s->cfg.db, &in, &out, err);
+	}
+	if (st == WASD_OK) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = find(s, name);
+		if (d) {
+			snapshot(s, d, before);
+			if (out.changed) {
+				snprintf(d->mode, sizeof d->mode, "%s", mode);
+				d->generation = out.generation;
+			}
+			snapshot(s, d, now);
+			*in_flight_old = in_flight_except(d, d->generation);
+		} else {
+			st = wasd_fail(err, WASD_ENOTFOUND, "no deployment %s", name);
+		}
+		pthread_mutex_unlock(&s->lock);
+		*swap_us = wasd_mono_us() - t0;
+		snprintf(audit_id, 64, "%s", out.audit_id);
+	}
+	pthread_mutex_unlock(&s->switching);
+	return st;
+}
+
+enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+{
+	return calls_ask(&s->calls, call, deadline_us, err);
+}
+
+void serve_begin(struct serving *s, const char *name, int64_t generation)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	int slot = -1;
+	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++) {
+		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
+			slot = i;
+			break;
+		}
+		if (slot < 0 && !d->in_flight[i].count)
+			slot = i;
+	}
+	if (slot >= 0) {
+		d->in_flight[slot].generation = generation;
+		d->in_flight[slot].count++;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = find(s, name);
+	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++)
+		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
+			d->in_flight[i].count--;
+			break;
+		}
+	if (d)
+		*(ok ? &d->served : &d->failed) += 1;
+	pthread_mutex_unlock(&s->lock);
+}
+
+cJSON *serve_status(struct serving *s)
+{
+	cJSON *o = cJSON_CreateObject();
+	pthread_mutex_lock(&s->calls.lock);
+	cJSON_AddBoolToObject(o, "up", s->calls.proc != NULL);
+	cJSON_AddNumberToObject(o, "calls", s->calls.n);
+	pthread_mutex_unlock(&s->calls.lock);
+	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
+	cJSON_AddBoolToObject(o, "given_up", atomic_load(&s->given_up));
+	return o;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+
+enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
+{
+	struct serving *s = wasd_calloc(1, sizeof *s);
+	if (!s || calls_init(&s->calls, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
+		wasd_free(s);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
+	}
+	s->cfg = *cfg;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->switching, NULL);
+	enum wasd_status st = pool_create("loads", 1, 1024, &s->loads, err);
+	if (st != WASD_OK) {
+		serve_destroy(s);
+		return st;
+	}
+	*out = s;
+	return WASD_OK;
+}
+
+void serve_restore(struct serving *s)
+{
+	struct storage_page page = { .limit = 500 };
+	for (char *cursor = NULL;;) {
+		struct storage_deployment_list list = {0};
+		page.cursor = cursor;
+		enum wasd_status st = storage_deployment_list(s->cfg.db, NULL, page, &list, NULL);
+		for (size_t i = 0; st == WASD_OK && i < list.n; i++)
+			if (strcmp(list.items[i].state, "unloaded") && strcmp(list.items[i].state, "draining"))
+				serve_changed(s, list.items[i].name, NULL);
+		wasd_free(cursor);
+		cursor = st == WASD_OK && list.next_cursor ? wasd_strdup(list.next_cursor) : NULL;
+		storage_deployment_list_done(&list);
+		if (!cursor)
+			return;
+	}
+}
+
+static void do_stop(void *ctx)
+{
+	struct serving *s = ctx;
+	if (s->proc)
+		proc_close(s->proc);
+}
+
+void serve_stop(struct serving *s)
+{
+	if (!s || atomic_exchange(&s->stopping, true))
+		return;
+	supervisor_call(s->cfg.sup, do_stop, s);
+	pool_destroy(s->loads);
+	s->loads = NULL;
+}
+
+void serve_destroy(struct serving *s)
+{
+	if (!s)
+		return;
+	pool_destroy(s->loads);
+	for (struct deployment *d = s->deployments, *next; d; d = next) {
+		next = d->next;
+		wasd_free(d);
+	}
+	for (struct bundle *b = s->bundles, *next; b; b = next) {
+		next = b->next;
+		cJSON_Delete(b->loaded);
+		wasd_free(b);
+	}
+	calls_done(&s->calls);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->switching);
+	wasd_free(s);
+}
