@@ -1,0 +1,192 @@
+#include "config.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef WASD_PREFIX
+#define WASD_PREFIX "/usr/local"
+#endif
+
+/* One row a key: the file, the flags (--key VALUE with '-' for '_') and the help read this. */
+static const struct key { const char *name; size_t offset; bool text; int64_t min, max; const char *standard, *help; } keys[] = {
+#define TEXT(name, standard, help) { #name, offsetof(struct config, name), true, 0, 0, standard, help }
+#define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), false, min, max, #standard, help }
+	TEXT(listen, "127.0.0.1:8080", "address and port; port 0 picks a free one"),
+	TEXT(data, "./var", "directory of everything that is kept"),
+	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, " WASD_PREFIX "/libexec/wasd"),
+	TEXT(log_level, "info", "debug, info, warn or error"),
+	NUM(workers, 1, 64, 1, "training jobs that run at a time"),
+	NUM(threads, 0, 1024, 0, "compute threads for all of them together; 0 = the processors of this machine"),
+	NUM(infer_threads, 0, 1024, 0, "compute threads of the inference process; 0 = the processors of this machine"),
+	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at a time"),
+	NUM(http_threads, 1, 256, 32, "requests that are handled at a time; more wait, then get 503"),
+	NUM(max_connections, 10, 100000, 1024, "open connections; above nine tenths of it new ones get 503"),
+	NUM(max_per_ip, 0, 100000, 128, "open connections of one address; 0 = no limit of its own"),
+	NUM(max_per_loopback, 0, 100000, 0, "the same for this machine's own addresses"),
+	NUM(max_streams, 1, 100000, 200, "event streams open at a time"),
+	NUM(sse_heartbeat_ms, 100, 600000, 15000, "an idle event stream sends a comment this often"),
+	NUM(header_timeout_ms, 50, 600000, 10000, "from the first byte of a request to the end of its headers"),
+	NUM(idle_timeout_ms, 50, 3600000, 60000, "a connection without a request is closed after this"),
+	NUM(slow_after_ms, 50, 600000, 10000, "bodies and replies may be slow for this long"),
+	NUM(slow_bytes_per_s, 1, 100000000, 1024, "after that, the average below which the connection is cut"),
+	NUM(request_timeout_ms, 100, 600000, 30000, "time for the answer to one request"),
+	NUM(max_upload_mb, 1, 1000000, 2048, "largest upload"),
+	NUM(max_dataset_mb, 1, 10000000, 16384, "largest prepared dataset"),
+	NUM(low_water_mb, 0, 1000000, 256, "free disk space below which new work is refused (507)"),
+	NUM(worker_silence_ms, 100, 3600000, 30000, "an engine process without a heartbeat for this long is ended"),
+	NUM(kill_after_ms, 50, 600000, 10000, "from asking a process to end to killing it"),
+	NUM(cancel_timeout_ms, 50, 600000, 30000, "a cancelled job may take this long to store its checkpoint"),
+	NUM(retry_second_ms, 1, 100000, 1000, "what a second of a job's retry.backoff_s lasts"),
+	NUM(drain_http_ms, 0, 60000, 8000, "at the end: time for requests that are being answered"),
+	NUM(drain_jobs_ms, 0, 600000, 30000, "at the end: time for running jobs to store a checkpoint"),
+};
+#undef TEXT
+#undef NUM
+enum { N_KEYS = sizeof keys / sizeof keys[0] };
+
+void config_default(struct config *c)
+{
+	for (int i = 0; i < N_KEYS; i++)
+		config_set(c, keys[i].name, keys[i].standard, NULL);
+}
+
+enum wasd_status config_set(struct config *c, const char *key, const char *value, struct wasd_err *err)
+{
+	for (int i = 0; i < N_KEYS; i++) {
+		const struct key *k = &keys[i];
+		if (strcmp(k->name, key))
+			continue;
+		void *at = (char *)c + k->offset;
+		if (k->text) {
+			if (strlen(value) >= CONFIG_TEXT)
+				return wasd_fail(err, WASD_EINVAL, "%s is longer than %d bytes", key, CONFIG_TEXT - 1);
+			strcpy(at, value);
+			enum log_level level;
+			if (!strcmp(key, "log_level") && !log_level_from_name(value, &level))
+				return wasd_fail(err, WASD_EINVAL, "log_level is debug, info, warn or error, not %.40s", value);
+			return WASD_OK;
+		}
+		char *end;
+		errno = 0;
+		long long v = strtoll(value, &end, 10);
+		if (errno || end == value || *end || v < k->min || v > k->max)
+			return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min, (long long)k->max, value);
+		*(int64_t *)at = v;
+		return WASD_OK;
+	}
+	return wasd_fail(err, WASD_EINVAL, "there is no setting %.60s", key);
+}
+
+static char *trim(char *s)
+{
+	s += strspn(s, " \t\r");
+	for (size_t n = strlen(s); n && strchr(" \t\r", s[n - 1]);)
+		s[--n] = 0;
+	return s;
+}
+
+enum wasd_status config_file(struct config *c, const char *path, struct wasd_err *err)
+{
+	char *text = NULL;
+	size_t len;
+	enum wasd_status s = wasd_file_read(path, 1 << 20, &text, &len, err);
+	int line = 0;
+	for (char *p = s == WASD_OK ? text : NULL, *next; p && s == WASD_OK; p = next) {
+		next = strchr(p, '\n');
+		if (next)
+			*next++ = 0;
+		line++;
+		p = trim(p);
+		if (!*p || *p == '#')
+			continue;
+		char *eq = strchr(p, '=');
+		struct wasd_err why = {0};
+		if (!eq)
+			s = wasd_fail(err, WASD_EINVAL, "%s line %d: not of the form key = value", path, line);
+		else {
+			*eq = 0;
+			if (config_set(c, trim(p), trim(eq + 1), &why) != WASD_OK)
+				s = wasd_fail(err, WASD_EINVAL, "%s line %d: %s", path, line, why.msg);
+		}
+	}
+	wasd_free(text);
+	return s;
+}
+
+void config_help(FILE *f)
+{
+	for (int i = 0; i < N_KEYS; i++)
+		fprintf(f, "  %-18s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard, *keys[i].standard ? "]" : "");
+}
+
+static bool runnable(const char *path)
+{
+	struct stat st;
+	return !stat(path, &st) && S_ISREG(st.st_mode) && !access(path, X_OK);
+}
+
+enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_err *err)
+{
+	const char *env = getenv("WASD_ENGINE");
+	if (!*asked && env && *env)
+		asked = env;
+	if (*asked) {
+		char real[PATH_MAX];
+		if (!realpath(asked, real) || !runnable(real) || strlen(real) >= CONFIG_TEXT)
+			return wasd_fail(err, WASD_ENOTFOUND, "the engine %.180s is not there or cannot be run", asked);
+		strcpy(out, real);
+		return WASD_OK;
+	}
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n > 0) {
+		self[n] = 0;
+		char *slash = strrchr(self, '/');
+		if (slash && (size_t)(slash - self) + sizeof "/wasd-engine" < CONFIG_TEXT) {
+			strcpy(slash, "/wasd-engine");
+			strcpy(out, self);
+			if (runnable(out))
+				return WASD_OK;
+		}
+	}
+	snprintf(out, CONFIG_TEXT, "%s", WASD_PREFIX "/libexec/wasd/wasd-engine");
+	if (runnable(out))
+		return WASD_OK;
+	return wasd_fail(err, WASD_ENOTFOUND, "wasd-engine is neither beside this program nor in " WASD_PREFIX "/libexec/wasd: build it, or name it with --engine");
+}
+
+static int processors(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+	return n > 0 ? n : 1;
+}
+
+enum wasd_status config_resolve(struct config *c, struct wasd_err *err)
+{
+	char real[PATH_MAX], engine[CONFIG_TEXT];
+	enum log_level level;
+	if (log_level_from_name(c->log_level, &level))
+		log_set_level(level);
+	if (!c->threads)
+		c->threads = processors();
+	if (!c->infer_threads)
+		c->infer_threads = processors();
+	enum wasd_status s = wasd_mkdirs(c->data, err);
+	if (s != WASD_OK)
+		return s;
+	if (!realpath(c->data, real) || strlen(real) >= CONFIG_TEXT)
+		return wasd_fail(err, WASD_EINVAL, "the data directory %.180s has no usable path", c->data);
+	strcpy(c->data, real);
+	s = config_find_engine(c->engine, engine, err);
+	if (s == WASD_OK)
+		strcpy(c->engine, engine);
+	return s;
+}

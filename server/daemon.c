@@ -1,0 +1,499 @@
+/* daemon.c - start-up, the seam to the handlers, and the end.
+ *
+ * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over files removed -> engine
+ * tables read -> processes and threads -> listen -> ready. Every step before `listen` may refuse to start with one line on stderr.
+ *
+ * End (SIGTERM or SIGINT): not ready at once -> no new connections, running jobs are asked for a checkpoint -> requests that are being
+ * answered finish -> jobs go back to the queue -> processes go -> database closed -> exit 0. A second signal ends at once: nothing that was
+ * acknowledged is lost by that, running jobs go on from their last checkpoint.
+ */
+#include "daemon.h"
+
+#include "api.h"
+#include "http.h"
+#include "ingest.h"
+#include "scheduler.h"
+#include "log.h"
+#include "notify.h"
+#include "serving.h"
+#include "storage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { END_AT_MOST_S = 44 };
+
+struct wasd_daemon {
+	const struct config *cfg;
+	struct storage *db;
+	struct hub *hub;
+	struct supervisor *sup;
+	struct sched *jobs;
+	struct ingest *ingest;
+	struct serving *serving;
+	struct http *http;
+	cJSON *capabilities;
+	struct api_daemon seam;
+	struct api_ctx ctx;
+	int64_t started_ms;
+	char *staging;
+	_Atomic bool is_ready, ended;
+};
+
+/* ---- the seam --------------------------------------------------------------------------------------------- */
+
+static void seam_job_queued(void *self) { sched_poke(((struct wasd_daemon *)self)->jobs); }
+
+static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_it, const char *reason, struct wasd_err *err)
+{
+	return sched_cancel(((struct wasd_daemon *)self)->jobs, job, kill_it, reason, err);
+}
+
+static cJSON *seam_job_live(void *self, const char *job) { return sched_live(((struct wasd_daemon *)self)->jobs, job); }
+
+static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
+{
+	return ingest_files(((struct wasd_daemon *)self)->ingest, dataset, version, files, n, size, err);
+}
+
+static enum wasd_status seam_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+{
+	return ingest_synthetic(((struct wasd_daemon *)self)->ingest, dataset, version, kind, train, test, seed, err);
+}
+
+static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+{
+	return ingest_preview(((struct wasd_daemon *)self)->ingest, path, split, index, call, err);
+}
+
+static enum wasd_status seam_deployment_changed(void *self, const char *name, struct wasd_err *err)
+{
+	return serve_changed(((struct wasd_daemon *)self)->serving, name, err);
+}
+
+static enum wasd_status seam_deployment_gone(void *self, const char *name, struct wasd_err *err)
+{
+	return serve_gone(((struct wasd_daemon *)self)->serving, name, err);
+}
+
+static bool seam_deployment_live(void *self, const char *name, struct api_live *out) { return serve_live(((struct wasd_daemon *)self)->serving, name, out); }
+static cJSON *seam_deployment_info(void *self, const char *name) { return serve_info(((struct wasd_daemon *)self)->serving, name); }
+
+static enum wasd_status seam_mode_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason, struct api_live *now,
+                                         struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+{
+	return serve_mode(((struct wasd_daemon *)self)->serving, name, mode, expect, actor, reason, now, before, swap_us, in_flight_old, audit_id, err);
+}
+
+static enum wasd_status seam_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+{
+	return serve_infer(((struct wasd_daemon *)self)->serving, call, deadline_us, err);
+}
+
+static void seam_infer_begin(void *self, const char *name, int64_t generation) { serve_begin(((struct wasd_daemon *)self)->serving, name, generation); }
+static void seam_infer_end(void *self, const char *name, int64_t generation, bool ok) { serve_end(((struct wasd_daemon *)self)->serving, name, generation, ok); }
+static const cJSON *seam_capabilities(void *self) { return ((struct wasd_daemon *)self)->capabilities; }
+
+static bool seam_ready(void *self)
+{
+	struct wasd_daemon *d = self;
+	return atomic_load(&d->is_ready) && !storage_failed(d->db);
+}
+
+static cJSON *seam_system(void *self)
+{
+	struct wasd_daemon *d = self;
+	struct storage_health h;
+	char when[WASD_RFC3339_LEN];
+	storage_health(d->db, &h);
+	wasd_rfc3339(d->started_ms, when);
+	cJSON *o = cJSON_CreateObject();
+	cJSON_AddStringToObject(o, "version", WASD_VERSION);
+	cJSON_AddNumberToObject(o, "pid", getpid());
+	cJSON_AddStringToObject(o, "started_at", when);
+	cJSON_AddNumberToObject(o, "uptime_s", (double)((wasd_now_ms() - d->started_ms) / 1000));
+	cJSON_AddBoolToObject(o, "ready", seam_ready(self));
+	cJSON_AddStringToObject(o, "address", http_address(d->http));
+	cJSON_AddStringToObject(o, "data_dir", d->cfg->data);
+	cJSON_AddStringToObject(o, "engine", d->cfg->engine);
+	cJSON_AddNumberToObject(o, "threads", (double)d->cfg->threads);
+	cJSON_AddItemToObject(o, "workers", sched_workers(d->jobs));
+	cJSON_AddItemToObject(o, "serving", serve_status(d->serving));
+	cJSON_AddItemToObject(o, "processes", supervisor_processes(d->sup));
+	cJSON *disk = cJSON_AddObjectToObject(o, "disk");
+	cJSON_AddNumberToObject(disk, "free_bytes", (double)h.disk_free);
+	cJSON_AddNumberToObject(disk, "low_water_bytes", (double)h.low_water);
+	cJSON_AddBoolToObject(disk, "low", h.disk_low);
+	cJSON *st = cJSON_AddObjectToObject(o, "storage");
+	cJSON_AddBoolToObject(st, "failed", h.failed);
+	cJSON_AddStringToObject(st, "message", h.message);
+	cJSON_AddNumberToObject(st, "db_bytes", (double)h.db_bytes);
+	cJSON_AddNumberToObject(st, "wal_bytes", (double)h.wal_bytes);
+	cJSON_AddNumberToObject(st, "checkpoint_bytes", (double)h.ckpt_bytes);
+	cJSON_AddNumberToObject(st, "commits", (double)h.commits);
+	cJSON_AddNumberToObject(st, "queued_writes", h.queued_writes);
+	cJSON *http = cJSON_AddObjectToObject(o, "http");
+	cJSON_AddNumberToObject(http, "connections", http_connections(d->http));
+	cJSON_AddNumberToObject(http, "event_streams", hub_streams(d->hub));
+	return o;
+}
+
+static const struct api_daemon seam = {
+	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
+	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview,
+	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
+	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
+	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
+	.system = seam_system, .capabilities = seam_capabilities, .ready = seam_ready,
+};
+
+/* ---- events out of storage ------------------------------------------------------------------------------------ */
+
+static void events_stored(void *ctx, int64_t last_seq)
+{
+	struct wasd_daemon *d = ctx;
+	(void)last_seq;
+	if (d->hub)
+		hub_poke(d->hub);
+}
+
+static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to, struct wasd_err *err)
+{
+	struct wasd_daemon *d = ctx;
+	struct storage_event_list l = {0};
+	enum wasd_status s = storage_event_read(d->db, after, NULL, NULL, max, &l, err);
+	for (size_t i = 0; s == WASD_OK && i < l.n; i++)
+		fn(to, &(struct hub_event){ l.items[i].seq, l.items[i].type, l.items[i].object ? l.items[i].object : "", l.items[i].data ? l.items[i].data : "{}" });
+	storage_event_list_done(&l);
+	return s;
+}
+
+static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, struct wasd_err *err)
+{
+	struct wasd_daemon *d = ctx;
+	struct storage_event_list l = {0};
+	enum wasd_status s = storage_event_read(d->db, INT64_MAX / 2, NULL, NULL, 1, &l, err);
+	if (s == WASD_OK) {
+		*first = l.first_seq;
+		*last = l.last_seq;
+	}
+	storage_event_list_done(&l);
+	return s;
+}
+
+static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out, struct wasd_err *err)
+{
+	struct wasd_daemon *d = ctx;
+	struct storage_log_query q = { .after_n = *n, .limit = max };
+	struct storage_log_list l = {0};
+	enum wasd_status s = storage_log_read(d->db, object, &q, &l, err);
+	for (size_t i = 0; s == WASD_OK && i < l.n; i++) {
+		char when[WASD_RFC3339_LEN];
+		wasd_rfc3339(l.items[i].ts, when);
+		wasd_buf_printf(out, "%s %-5s %s\n", when, l.items[i].level, l.items[i].text);
+		*n = l.items[i].n;
+	}
+	storage_log_list_done(&l);
+	return s;
+}
+
+static bool log_over(void *ctx, const char *object)
+{
+	struct wasd_daemon *d = ctx;
+	struct storage_job j = {0};
+	bool over = storage_job_get(d->db, object, &j, NULL) != WASD_OK || storage_job_terminal(j.state);
+	storage_job_done(&j);
+	return over;
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+static void raise_file_limit(void)
+{
+	struct rlimit r;
+	if (!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max < 65536 ? r.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+/* Uploads that were never finished, and prepared files that no dataset names. */
+static void collect_leftovers(struct wasd_daemon *d)
+{
+	struct wasd_err err;
+	if (wasd_remove_tree(d->staging, &err) != WASD_OK || wasd_mkdirs(d->staging, &err) != WASD_OK)
+		log_line(LOG_WARN, "staging not cleaned", "why=%s", LOG_Q(err.msg));
+	char *top = wasd_asprintf("%s/datasets", d->cfg->data);
+	DIR *names = top ? opendir(top) : NULL;
+	for (struct dirent *n; names && (n = readdir(names));) {
+		if (n->d_name[0] == '.')
+			continue;
+		char *dir = wasd_asprintf("%s/%s", top, n->d_name);
+		DIR *files = dir ? opendir(dir) : NULL;
+		for (struct dirent *f; files && (f = readdir(files));) {
+			bool used = true;
+			char *relative = f->d_name[0] == '.' ? NULL : wasd_asprintf("datasets/%s/%s", n->d_name, f->d_name);
+			if (relative && storage_dataset_path_used(d->db, relative, &used, NULL) == WASD_OK && !used && !unlinkat(dirfd(files), f->d_name, 0))
+				log_line(LOG_INFO, "left-over file removed", "path=%s", LOG_Q(relative));
+			wasd_free(relative);
+		}
+		if (files)
+			closedir(files);
+		wasd_free(dir);
+	}
+	if (names)
+		closedir(names);
+	wasd_free(top);
+}
+
+static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
+{
+	struct storage_recovered_list l = {0};
+	enum wasd_status s = storage_recover(d->db, &l, err);
+	for (size_t i = 0; s == WASD_OK && i < l.n; i++)
+		log_line(LOG_INFO, "job recovered", "job=%s from=%s to=%s", l.items[i].job, l.items[i].from, l.items[i].to);
+	storage_recovered_list_done(&l);
+	return s;
+}
+
+static enum wasd_status read_capabilities(struct wasd_daemon *d, struct wasd_err *err)
+{
+	char *text = NULL;
+	size_t len;
+	enum wasd_status s = engine_output(d->cfg->engine, "capabilities", 1 << 20, 20000, &text, &len, err);
+	if (s == WASD_OK)
+		s = wasd_json_parse(text, len, WASD_JSON_BULK, &d->capabilities, err);
+	wasd_free(text);
+	return s;
+}
+
+static void dataset_ready(void *ctx)
+{
+	sched_poke(((struct wasd_daemon *)ctx)->jobs);
+}
+
+static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
+{
+	const struct config *c = d->cfg;
+	struct supervisor_config sc = { .engine = c->engine, .heartbeat_ms = (int)c->worker_silence_ms, .kill_ms = (int)c->kill_after_ms, .tick_ms = 200 };
+	enum wasd_status s = supervisor_create(&sc, &d->sup, err);
+	if (s != WASD_OK)
+		return s;
+	struct hub_source src = { .ctx = d, .after = events_after, .bounds = events_bounds, .log_after = log_after, .log_over = log_over };
+	s = hub_create(&src, (struct hub_config){ (int)c->sse_heartbeat_ms, (int)c->max_streams }, &d->hub, err);
+	if (s != WASD_OK)
+		return s;
+	struct sched_config jc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .workers = (int)c->workers, .threads = (int)c->threads,
+	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms };
+	s = sched_create(&jc, &d->jobs, err);
+	if (s != WASD_OK)
+		return s;
+	struct ingest_config ic = { .db = d->db, .sup = d->sup, .data_dir = c->data, .at_once = (int)c->ingest_parallel, .max_bytes = (uint64_t)c->max_dataset_mb << 20,
+	                            .max_images = 100000000, .dataset_ready = dataset_ready, .ctx = d };
+	s = ingest_create(&ic, &d->ingest, err);
+	if (s != WASD_OK)
+		return s;
+	struct serving_config vc = { .db = d->db, .sup = d->sup, .threads = (int)c->infer_threads, .max_calls = 512, .crashes = 5, .crash_window_ms = 60000 };
+	s = serve_create(&vc, &d->serving, err);
+	if (s != WASD_OK)
+		return s;
+	d->seam = seam;
+	d->seam.self = d;
+	d->ctx = (struct api_ctx){ .db = d->db, .daemon = &d->seam };
+	struct http_config hc;
+	http_config_default(&hc);
+	hc.listen = c->listen;
+	hc.staging = d->staging;
+	hc.worker_threads = (int)c->http_threads;
+	hc.max_connections = (int)c->max_connections;
+	hc.max_per_ip = (int)c->max_per_ip;
+	hc.max_per_loopback = (int)c->max_per_loopback;
+	hc.max_streams = (int)c->max_streams;
+	hc.heartbeat_ms = (int)c->sse_heartbeat_ms;
+	hc.header_ms = (int)c->header_timeout_ms;
+	hc.idle_ms = (int)c->idle_timeout_ms;
+	hc.grace_ms = (int)c->slow_after_ms;
+	hc.min_rate = (int)c->slow_bytes_per_s;
+	hc.lim.request_ms = (int)c->request_timeout_ms;
+	hc.lim.upload_bytes = (uint64_t)c->max_upload_mb << 20;
+	hc.lim.low_water = (uint64_t)c->low_water_mb << 20;
+	struct exchange_app app = { .find = api_route_find, .handle = api_handle, .ctx = &d->ctx };
+	return http_start(&hc, &app, d->hub, &d->http, err);
+}
+
+static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
+{
+	struct storage_opts so = { .low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20 };
+	enum wasd_status s = storage_open(d->cfg->data, &so, &d->db, err);
+	if (s != WASD_OK)
+		return s;
+	storage_on_events(d->db, events_stored, d);
+	s = recover(d, err);
+	if (s != WASD_OK)
+		return s;
+	collect_leftovers(d);
+	s = read_capabilities(d, err);
+	if (s != WASD_OK)
+		return s;
+	s = start_parts(d, err);
+	if (s != WASD_OK)
+		return s;
+	serve_restore(d->serving);
+	sched_poke(d->jobs);
+	return WASD_OK;
+}
+
+static enum wasd_status announce(struct wasd_daemon *d, struct wasd_err *err)
+{
+	const char *a = http_address(d->http);
+	char *path = wasd_asprintf("%s/wasd.addr", d->cfg->data), line[100];
+	snprintf(line, sizeof line, "%s\n", a);
+	enum wasd_status s = path ? wasd_file_write_atomic(path, line, strlen(line), err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+	wasd_free(path);
+	if (s != WASD_OK)
+		return s;
+	printf("wasd: listening on http://%s (data %s)\n"
+	       "dashboard: http://%s/\n"
+	       "try:\n"
+	       "  curl -s http://%s/v1/datasets -d '{\"name\":\"glyphs-10k\",\"synthetic\":{\"kind\":\"glyphs\",\"train\":10000,\"test\":2000,\"seed\":1}}' -H 'Content-Type: application/json'\n"
+	       "  curl -s http://%s/v1/jobs -d '{\"dataset\":\"glyphs-10k\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3}}' -H 'Content-Type: application/json'\n"
+	       "  curl -s http://%s/v1/jobs\n", a, d->cfg->data, a, a, a, a);
+	fflush(stdout);
+	return WASD_OK;
+}
+
+/* ---- end ------------------------------------------------------------------------------------------------------------ */
+
+static void *end_in_order(void *arg)
+{
+	struct wasd_daemon *d = arg;
+	atomic_store(&d->is_ready, false);
+	int64_t until = wasd_mono_us() + d->cfg->drain_jobs_ms * 1000ll;
+	if (d->jobs)
+		sched_drain(d->jobs);
+	http_stop(d->http, (int)d->cfg->drain_http_ms);
+	d->http = NULL;
+	ingest_stop(d->ingest);
+	serve_stop(d->serving);
+	while (d->jobs && !sched_idle(d->jobs) && wasd_mono_us() < until) {
+		struct timespec ts = { 0, 20000000 };
+		nanosleep(&ts, NULL);
+	}
+	/* What is left is killed; a checkpoint that storage still has is stored by its closing, and its job goes on from it. */
+	supervisor_stop(d->sup);
+	sched_stop(d->jobs);
+	storage_close(d->db);
+	hub_destroy(d->hub);
+	sched_destroy(d->jobs);
+	ingest_destroy(d->ingest);
+	serve_destroy(d->serving);
+	supervisor_destroy(d->sup);
+	cJSON_Delete(d->capabilities);
+	wasd_free(d->staging);
+	atomic_store(&d->ended, true);
+	kill(getpid(), SIGUSR1);        /* wakes the thread that waits for signals */
+	return NULL;
+}
+
+/* Alive: the supervisor's loop goes round, the database takes writes. */
+static bool alive(struct wasd_daemon *d, uint64_t *beats)
+{
+	uint64_t now = supervisor_beats(d->sup);
+	bool ok = now != *beats && !storage_failed(d->db);
+	*beats = now;
+	return ok;
+}
+
+static bool in_time(int64_t since_us, int seconds)
+{
+	return wasd_mono_us() - since_us < seconds * 1000000ll;
+}
+
+/* Signals are waited for here, on the main thread; everything else happens on the others. */
+static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
+{
+	int64_t watchdog = notify_watchdog_us(), next_ping = 0, ending_since = 0;
+	uint64_t beats = 0;
+	pthread_t ender;
+	int rc = 0;
+	for (;;) {
+		struct timespec ts = { 0, 500000000 };
+		int sig = sigtimedwait(signals, NULL, &ts);
+		if (atomic_load(&d->ended)) {
+			pthread_join(ender, NULL);
+			return rc;
+		}
+		if (sig == SIGTERM || sig == SIGINT) {
+			if (ending_since) {
+				log_line(LOG_WARN, "second signal, ending at once", "signal=%d", sig);
+				_exit(rc);
+			}
+			log_line(LOG_INFO, "stopping", "signal=%d", sig);
+		}
+		bool broken = !ending_since && storage_failed(d->db);
+		if (broken) {
+			log_line(LOG_ERROR, "storage has failed, ending for a restart", "data=%s", LOG_Q(d->cfg->data));
+			rc = 1;
+		}
+		if ((sig == SIGTERM || sig == SIGINT || broken) && !ending_since) {
+			ending_since = wasd_mono_us();
+			notify_service("STOPPING=1");
+			if (pthread_create(&ender, NULL, end_in_order, d))
+				_exit(1);
+		}
+		if (ending_since && !in_time(ending_since, END_AT_MOST_S)) {
+			log_line(LOG_ERROR, "did not end in time", "seconds=%d", END_AT_MOST_S);
+			_exit(1);
+		}
+		if (!ending_since && watchdog && wasd_mono_us() >= next_ping && alive(d, &beats)) {
+			notify_service("WATCHDOG=1");
+			next_ping = wasd_mono_us() + watchdog / 3;
+		}
+	}
+}
+
+int daemon_run(struct config *cfg)
+{
+	struct wasd_err err = {0};
+	struct wasd_daemon d = { .cfg = cfg, .started_ms = wasd_now_ms() };
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGUSR1);
+	/* Before any thread begins, so that all of them leave these to the main thread. SIGTERM during start-up waits until it is over. */
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
+	enum wasd_status s = config_resolve(cfg, &err);
+	d.staging = s == WASD_OK ? wasd_asprintf("%s/staging", cfg->data) : NULL;
+	if (s == WASD_OK && !d.staging)
+		s = wasd_fail(&err, WASD_ENOMEM, "no memory");
+	if (s == WASD_OK)
+		s = start(&d, &err);
+	if (s == WASD_OK)
+		s = announce(&d, &err);
+	if (s != WASD_OK) {
+		log_line(LOG_ERROR, "cannot start", "status=%s", wasd_status_name(s));
+		fprintf(stderr, "wasd: %s\n", err.msg);
+		end_in_order(&d);
+		return 1;
+	}
+	atomic_store(&d.is_ready, true);
+	notify_service("READY=1");
+	log_line(LOG_INFO, "ready", "address=%s data=%s engine=%s workers=%lld threads=%lld", http_address(d.http), LOG_Q(cfg->data), LOG_Q(cfg->engine),
+	         (long long)cfg->workers, (long long)cfg->threads);
+	int rc = wait_for_the_end(&d, &signals);
+	log_line(LOG_INFO, "stopped", "rc=%d", rc);
+	return rc;
+}

@@ -1,0 +1,117 @@
+/* main.c - the wasd program: the daemon, the bench that hands over to the engine, and a small client. */
+#include "client.h"
+#include "config.h"
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void usage(FILE *f)
+{
+	fprintf(f,
+	        "usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
+	        "       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
+	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr, else 127.0.0.1:8080)\n"
+	        "       wasd version\n"
+	        "\n"
+	        "Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
+	config_help(f);
+	fprintf(f, "\nSIGTERM and SIGINT end the daemon in order: running jobs store a checkpoint and go on after the next start.\n");
+}
+
+static int bad_usage(const char *fmt, const char *what)
+{
+	fprintf(stderr, "wasd: ");
+	fprintf(stderr, fmt, what);
+	fprintf(stderr, "; see wasd --help\n");
+	return 2;
+}
+
+static int serve(int argc, char **argv)
+{
+	struct config cfg;
+	struct wasd_err err;
+	config_default(&cfg);
+	/* The file first, wherever --config stands: the command line wins. */
+	for (int i = 0; i < argc; i++)
+		if (!strcmp(argv[i], "--config") && i + 1 < argc && config_file(&cfg, argv[i + 1], &err) != WASD_OK) {
+			fprintf(stderr, "wasd: %s\n", err.msg);
+			return 2;
+		}
+	for (int i = 0; i < argc; i++) {
+		char key[64];
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			usage(stdout);
+			return 0;
+		}
+		if (strncmp(argv[i], "--", 2) || strlen(argv[i]) >= sizeof key)
+			return bad_usage("unexpected argument %s", argv[i]);
+		strcpy(key, argv[i] + 2);
+		const char *value;
+		char *eq = strchr(key, '=');
+		if (eq) {
+			*eq = 0;
+			value = strchr(argv[i], '=') + 1;
+		} else if (i + 1 < argc) {
+			value = argv[++i];
+		} else {
+			return bad_usage("%s needs a value", argv[i]);
+		}
+		for (char *p = key; *p; p++)
+			if (*p == '-')
+				*p = '_';
+		if (!strcmp(key, "config"))
+			continue;
+		if (config_set(&cfg, key, value, &err) != WASD_OK)
+			return bad_usage("%s", err.msg);
+	}
+	return daemon_run(&cfg);
+}
+
+/* Becomes the engine: same terminal, same arguments. */
+static int bench(int argc, char **argv)
+{
+	char engine[CONFIG_TEXT];
+	struct wasd_err err;
+	char *args[256];
+	int n = 0;
+	if (argc > 250)
+		return bad_usage("too many arguments%s", "");
+	if (config_find_engine("", engine, &err) != WASD_OK) {
+		fprintf(stderr, "wasd: %s\n", err.msg);
+		return 1;
+	}
+	args[n++] = engine;
+	args[n++] = (char[]){"bench"};
+	for (int i = 0; i < argc; i++)
+		args[n++] = argv[i];
+	args[n] = NULL;
+	execv(engine, args);
+	fprintf(stderr, "wasd: %s: %s\n", engine, strerror(errno));
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const char *cmd = argc > 1 ? argv[1] : "";
+	if (!strcmp(cmd, "serve"))
+		return serve(argc - 2, argv + 2);
+	if (!strcmp(cmd, "bench"))
+		return bench(argc - 2, argv + 2);
+	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs"))
+		return client_run(cmd, argc - 2, argv + 2);
+	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
+		puts("wasd " WASD_VERSION);
+		return 0;
+	}
+	if (!strcmp(cmd, "--help") || !strcmp(cmd, "-h") || !strcmp(cmd, "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (*cmd)
+		fprintf(stderr, "wasd: unknown command %s\n\n", cmd);
+	usage(stderr);
+	return 2;
+}
