@@ -23,7 +23,8 @@ struct reader {
 	struct source *src;
 	struct archive *a;                          /* NULL: a bare IDX file */
 	bool zip, done;
-	enum wasd_status failed; struct wasd_err why;       /* of src, behind libarchive's back */
+	struct tar_tap *tap;                        /* NULL: not a tar that we see unpacked */
+	enum wasd_status failed; struct wasd_err why;       /* of src or the tap, behind libarchive's back */
 	struct archive_entry *e;
 	const char *name;                           /* of the present entry, as sent */
 	int64_t size;                               /* declared; -1 unknown */
@@ -168,8 +169,11 @@ static la_ssize_t on_read(struct archive *a, void *ctx, const void **p)
 {
 	struct reader *r = ctx;
 	size_t n = 0;
+	char name[RAW_NAME];
 	if (!r->failed)
 		r->failed = source_next(r->src, p, &n, &r->why);
+	if (!r->failed && r->tap && (r->failed = tar_tap_feed(r->tap, *p, n, name, &r->why)) == WASD_EINVAL)
+		blame(&r->why, name);
 	if (!r->failed)
 		return (la_ssize_t)n;
 	archive_set_error(a, EIO, "source");        /* the reason is in r->why */
@@ -204,7 +208,37 @@ static bool looks_like_idx(const uint8_t *head, size_t n, const char *name)
 static void reader_close(struct reader *r)
 {
 	archive_read_free(r->a);
+	tar_tap_destroy(r->tap);
 	source_close(r->src);
+}
+
+/* Chooses what libarchive may see in the file, and watches for what it would not show. "PK" in front: a zip and nothing else. Plain
+ * or gzipped: a tar, whose blocks we can follow; the other filters hide them from us. */
+static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, size_t n, struct wasd_err *err)
+{
+	static const struct { const char *magic; size_t n; int (*support)(struct archive *a); } filters[] = {
+		{ "\xfd" "7zXZ", 5, archive_read_support_filter_xz }, { "BZh", 3, archive_read_support_filter_bzip2 },
+		{ "\x28\xb5\x2f\xfd", 4, archive_read_support_filter_zstd },
+	};
+	char name[RAW_NAME];
+	bool gzip = source_is_gzip(r->src);
+	if (!gzip && n >= 2 && !memcmp(head, "PK", 2)) {
+		enum wasd_status s = zip_check_names(r->src, name, err);
+		if (s == WASD_EINVAL)
+			blame(err, name);
+		r->zip = true;
+		archive_read_support_format_zip_seekable(r->a);
+		archive_read_set_seek_callback(r->a, on_seek);
+		return s;
+	}
+	archive_read_support_format_tar(r->a);
+	for (size_t i = 0; i < sizeof filters / sizeof *filters && !gzip; i++)
+		if (n >= filters[i].n && !memcmp(head, filters[i].magic, filters[i].n)) {
+			filters[i].support(r->a);
+			return WASD_OK;
+		}
+	r->tap = tar_tap_create();
+	return r->tap ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
 static enum wasd_status reader_open(struct reader *r, struct ingest *in, int file, struct wasd_err *err)
@@ -226,14 +260,8 @@ static enum wasd_status reader_open(struct reader *r, struct ingest *in, int fil
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the archive reader");
 		goto fail;
 	}
-	archive_read_support_format_tar(r->a);
-	if (!source_is_gzip(r->src)) {
-		archive_read_support_format_zip_seekable(r->a);
-		archive_read_support_filter_xz(r->a);
-		archive_read_support_filter_bzip2(r->a);
-		archive_read_support_filter_zstd(r->a);
-		archive_read_set_seek_callback(r->a, on_seek);
-	}
+	if ((s = choose_formats(r, head, n, err)))
+		goto fail;
 	archive_read_set_read_callback(r->a, on_read);
 	archive_read_set_callback_data(r->a, r);
 	if (archive_read_open1(r->a) == ARCHIVE_OK)
@@ -320,7 +348,6 @@ static enum wasd_status reader_next(struct reader *r, size_t *entries, bool *mor
 		if (e == ARCHIVE_EOF)
 			return check_end(r, err);
 		r->name = e >= ARCHIVE_WARN ? archive_entry_pathname(r->e) : NULL;
-		r->zip = archive_format(r->a) == ARCHIVE_FORMAT_ZIP;
 		s = e == ARCHIVE_OK ? check_entry(r, err) : reader_fail(r, err, "archive");
 		if (s) {
 			blame(err, r->name && *r->name ? r->name : r->in->files[r->file].name);

@@ -92,11 +92,23 @@ enum wasd_status source_peek(struct source *s, uint8_t *head, size_t want, size_
 /* Only for a file that is not gzip. */
 bool source_seek(struct source *s, int64_t offset, int whence, int64_t *at);
 
+/* Of a file that is not gzip; leaves the position of source_next alone. False if there are fewer bytes. */
+bool source_read_at(const struct source *s, uint64_t at, void *p, size_t n);
+
 /* Inflates gzip members, one after the other, from a reader function. */
 struct gunzip;
 typedef enum wasd_status gunzip_read(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err);
 struct gunzip *gunzip_create(gunzip_read *read, void *ctx);      /* NULL: no memory */
 enum wasd_status gunzip_next(struct gunzip *g, void *p, size_t n, size_t *got, struct wasd_err *err);
 void gunzip_destroy(struct gunzip *g);
+
+/* ---- rawnames.c: names with a NUL, overlapping zip entries ------------------------------------------- */
+
+enum { RAW_NAME = 200 };                        /* room for the culprit's name, cut */
+enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], struct wasd_err *err);
+struct tar_tap;
+struct tar_tap *tar_tap_create(void);           /* NULL: no memory */
+enum wasd_status tar_tap_feed(struct tar_tap *t, const void *bytes, size_t n, char name[RAW_NAME], struct wasd_err *err);
+void tar_tap_destroy(struct tar_tap *t);
 
 #endif

@@ -192,3 +192,16 @@ bool source_seek(struct source *s, int64_t offset, int whence, int64_t *at)
 	*at = r;
 	return r >= 0;
 }
+
+bool source_read_at(const struct source *s, uint64_t at, void *p, size_t n)
+{
+	while (n) {
+		ssize_t k = pread(s->fd, p, n, (off_t)at);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return false;
+		p = (char *)p + k, at += (uint64_t)k, n -= (size_t)k;
+	}
+	return true;
+}

@@ -168,9 +168,9 @@ static void zeros(struct upload *u, enum pack pack, size_t n)
 	extra(u, pack, "train/a/zero.png", AE_IFREG, NULL, p, n);
 	free(p);
 }
-static void bomb_gz(struct upload *u) { zeros(u, TAR_GZ, 100 << 20); }
-static void bomb_xz(struct upload *u) { zeros(u, TAR_XZ, 100 << 20); }
-static void bomb_zip(struct upload *u) { zeros(u, ZIP, 100 << 20); }
+static void bomb_gz(struct upload *u) { zeros(u, TAR_GZ, 40 << 20); }
+static void bomb_xz(struct upload *u) { zeros(u, TAR_XZ, 40 << 20); }
+static void bomb_zip(struct upload *u) { zeros(u, ZIP, 40 << 20); }
 static void bomb_after_end(struct upload *u)           /* zeros behind the end of the tar, inside the gzip */
 {
 	struct packer p = begin(u, TAR);
@@ -181,8 +181,8 @@ static void bomb_after_end(struct upload *u)           /* zeros behind the end o
 	CHECK(!wasd_file_read(u->path[0], 1 << 24, &data, &n, NULL));
 	wasd_buf_append(&b, data, n);
 	wasd_free(data);
-	void *zero = calloc(1, 100 << 20);
-	wasd_buf_append(&b, zero, 100 << 20);
+	void *zero = calloc(1, 40 << 20);
+	wasd_buf_append(&b, zero, 40 << 20);
 	free(zero);
 	gzip_blob(&b);
 	u->n = 0;
@@ -295,6 +295,63 @@ static void tar_checksum(struct upload *u)
 	extra_png(u, TAR, "train/a/1.png");
 	reread(u, &b);
 	b.data[find(&b, "train/b/0.png", 13, 0)] = 'T';
+	rewrite(u, &b);
+}
+/* A NUL in the middle of a name that is otherwise a picture's, where libarchive would stop reading it. */
+static void nul_in(struct upload *u, enum pack pack, const char *name)
+{
+	blob b = { 0 };
+	extra_png(u, pack, name);
+	reread(u, &b);
+	for (size_t at = 0; at + 10 <= b.len; at++)
+		if (!memcmp(b.data + at, "x.png^.exe", 10))
+			b.data[at + 5] = 0;
+	rewrite(u, &b);
+}
+static void nul_zip(struct upload *u) { nul_in(u, ZIP, "train/a/x.png^.exe"); }
+static char long_nul[200];
+static void nul_pax(struct upload *u)
+{
+	memset(long_nul, 0, sizeof long_nul);
+	snprintf(long_nul, sizeof long_nul, "train/a/%0150dx.png^.exe", 7);
+	nul_in(u, TAR, long_nul);
+}
+static void nul_pax_gz(struct upload *u)
+{
+	blob b = { 0 };
+	nul_pax(u);
+	reread(u, &b);
+	gzip_blob(&b);
+	rewrite(u, &b);
+}
+static void nul_gnu(struct upload *u)
+{
+	struct packer p = { archive_write_new() };
+	blob b = { 0 };
+	archive_write_set_format_gnutar(p.a);
+	CHECK(archive_write_open_filename(p.a, upload_add(u, "s.tar")) == ARCHIVE_OK);
+	good_pictures(p, "");
+	make_png(&b, 3, 8, 8, 9);
+	snprintf(long_nul, sizeof long_nul, "train/a/%0150dx.png^.exe", 7);
+	pack_blob(p, long_nul, &b);
+	pack_close(p);
+	reread(u, &b);
+	for (size_t at = 0; at + 10 <= b.len; at++)
+		if (!memcmp(b.data + at, "x.png^.exe", 10))
+			b.data[at + 5] = 0;
+	rewrite(u, &b);
+}
+/* Every entry of the directory points to one local header, and says that it is larger than it is. */
+static void zip_overlap(struct upload *u)
+{
+	blob b = { 0 };
+	extra_png(u, ZIP, "train/a/1.png");
+	reread(u, &b);
+	uint32_t zero = 0, n = (uint32_t)b.len / 2;
+	for (size_t at = find(&b, "PK\1\2", 4, 0); !memcmp(b.data + at, "PK\1\2", 4); at += 46 + (uint8_t)b.data[at + 28] + (uint8_t)b.data[at + 30]) {
+		memcpy(b.data + at + 42, &zero, 4);
+		memcpy(b.data + at + 20, &n, 4);
+	}
 	rewrite(u, &b);
 }
 static void cut_to(struct upload *u, enum pack pack, size_t part)
@@ -588,6 +645,11 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "zip without directory", zip_without_directory, WASD_EINVAL, "set.tar", "neither" },
 	{ "tar promises 8 GiB", tar_size_lies, WASD_ETOOBIG, "train/a/0.png", "200 times" },
 	{ "tar header checksum", tar_checksum, WASD_ECORRUPT, NULL, "archive" },
+	{ "NUL in a zip name", nul_zip, WASD_EINVAL, "train/a/x.png", "a NUL" },
+	{ "NUL in a pax name", nul_pax, WASD_EINVAL, NULL, "a NUL" },
+	{ "NUL in a pax name, gz", nul_pax_gz, WASD_EINVAL, NULL, "a NUL" },
+	{ "NUL in a GNU long name", nul_gnu, WASD_EINVAL, NULL, "a NUL" },
+	{ "overlapping zip entries", zip_overlap, WASD_EINVAL, NULL, "overlap" },
 	{ "cut tar", tar_cut, WASD_ECORRUPT, NULL, "" },
 	{ "cut gzip", gz_cut, WASD_ECORRUPT, NULL, "cut off" },
 	{ "cut xz", xz_cut, WASD_EINVAL, "set.tar", "neither" },
@@ -658,7 +720,7 @@ static void refuses(void)
 		struct upload u = { 0 };
 		struct wasd_err err = { 0 };
 		r->make(&u);
-		int before = files_in(samples_dir);
+		int before = files_in(samples_dir), fds = files_in("/proc/self/fd");
 		struct wasd_mem_stats m0 = wasd_mem_stats();
 		int64_t t0 = wasd_mono_us();
 		enum wasd_status s = wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err);
@@ -668,6 +730,7 @@ static void refuses(void)
 		CHECK_MSG(r->pointer ? !strcmp(err.pointer, r->pointer) : err.pointer[0] != 0, "%s: pointer is '%s' (%s)", r->name, err.pointer, err.msg);
 		CHECK_MSG(strstr(err.msg, r->message), "%s: message is '%s'", r->name, err.msg);
 		CHECK_MSG(files_in(samples_dir) == before, "%s: files are left", r->name);
+		CHECK_MSG(files_in("/proc/self/fd") == fds, "%s: descriptors are left", r->name);
 		CHECK_MSG(m1.allocs - m0.allocs == m1.frees - m0.frees, "%s: memory is left", r->name);
 		CHECK_MSG(wasd_utf8_ok(err.pointer, strlen(err.pointer)) && wasd_utf8_ok(err.msg, strlen(err.msg)), "%s: not UTF-8", r->name);
 		if (seconds > 5)
