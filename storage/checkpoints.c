@@ -197,17 +197,10 @@ enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned
 	return write_op(s, pin_tx, &a, err);
 }
 
-static cJSON *ckpt_event(const struct storage_ckpt *k)
+static enum wasd_status put_event(struct storage *s, const struct storage_ckpt *k, struct wasd_err *err)
 {
-	cJSON *d = cJSON_CreateObject();
-	cJSON_AddStringToObject(d, "id", k->job);
-	cJSON_AddStringToObject(d, "checkpoint", k->id);
-	cJSON_AddNumberToObject(d, "epoch", (double)k->epoch);
-	cJSON_AddNumberToObject(d, "step", (double)k->step);
-	cJSON_AddNumberToObject(d, "bytes", (double)k->bytes);
-	cJSON_AddStringToObject(d, "sha256", k->sha256);
-	cJSON_AddStringToObject(d, "reason", k->reason);
-	return d;
+	return event_put(s, "jobs", "job.checkpoint", k->job, make_object("ssiiissj", "id", k->job, "checkpoint", k->id, "epoch", k->epoch, "step", k->step, "bytes", k->bytes,
+	                 "sha256", k->sha256, "reason", k->reason, "corrupt", cJSON_CreateBool(k->corrupt != 0)), err);
 }
 
 static enum wasd_status corrupt_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -217,9 +210,7 @@ static enum wasd_status corrupt_tx(struct storage *s, void *ctx, struct wasd_err
 	struct storage_ckpt k = {0};
 	enum wasd_status st = q_run(c, "UPDATE checkpoints SET corrupt=1 WHERE id=?1 AND NOT corrupt", err, "t", id);
 	if (st || !sqlite3_changes(c->db) || (st = storage_ckpt_get(s, id, &k, err))) return st;
-	cJSON *d = ckpt_event(&k);
-	cJSON_AddTrueToObject(d, "corrupt");
-	st = event_put(s, "jobs", "job.checkpoint", k.job, d, err);
+	st = put_event(s, &k, err);
 	storage_ckpt_done(&k);
 	return st;
 }
@@ -284,13 +275,8 @@ enum wasd_status ckpt_find_same(struct storage *s, const struct storage_ckpt_in 
 static char *metrics_text(const struct storage_ckpt_in *in)
 {
 	if (in->metrics_json) return wasd_strdup(in->metrics_json);
-	cJSON *o = cJSON_CreateObject();
-	for (size_t i = 0; i < in->n_metrics && o; i++)
-		if (!wasd_json_add_real(o, in->metrics[i].name, in->metrics[i].value)) {
-			cJSON_Delete(o);
-			o = NULL;
-		}
-	char *text = o ? wasd_json_print(o) : NULL;
+	cJSON *o = metrics_object(in->metrics, in->n_metrics);
+	char *text = wasd_json_print(o);
 	cJSON_Delete(o);
 	return text;
 }
@@ -325,6 +311,6 @@ enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *e
 	if (!st) st = q_run(c, "UPDATE jobs SET retries=0 WHERE id=?1", err, "t", in->job);
 	struct storage_ckpt k = {.id = (char *)(uintptr_t)a->id, .job = (char *)(uintptr_t)in->job, .epoch = in->epoch, .step = in->step, .bytes = (int64_t)in->bytes,
 	                         .sha256 = (char *)(uintptr_t)in->sha256, .reason = (char *)(uintptr_t)(in->reason ? in->reason : "epoch")};
-	if (!st) st = event_put(s, "jobs", "job.checkpoint", in->job, ckpt_event(&k), err);
+	if (!st) st = put_event(s, &k, err);
 	return st ? st : ckpt_retention(s, in->job, err);
 }

@@ -17,12 +17,7 @@ void storage_dataset_list_done(struct storage_dataset_list *l)
 
 static enum wasd_status put_event(struct storage *s, const char *id, const char *name, int64_t version, const char *state, struct wasd_err *err)
 {
-	cJSON *d = cJSON_CreateObject();
-	cJSON_AddStringToObject(d, "id", id);
-	cJSON_AddStringToObject(d, "name", name);
-	cJSON_AddNumberToObject(d, "version", (double)version);
-	cJSON_AddStringToObject(d, "state", state);
-	return event_put(s, "datasets", "dataset.state", name, d, err);
+	return event_put(s, "datasets", "dataset.state", name, make_object("ssis", "id", id, "name", name, "version", version, "state", state), err);
 }
 
 /* ---- begin ---- */

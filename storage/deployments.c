@@ -69,22 +69,16 @@ enum wasd_status storage_deployment_list(struct storage *s, const char *state, s
 	return st;
 }
 
-/* The members of a deployment that events and audit rows show. */
-static cJSON *view(const struct storage_deployment *d)
+/* The members of a deployment that events and audit rows show; message, previous, reason and audit_id where they are not NULL. */
+static cJSON *view(const struct storage_deployment *d, const char *message, const char *previous, const char *reason, const char *audit_id)
 {
-	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "name", d->name);
-	cJSON_AddStringToObject(o, "state", d->state);
-	cJSON_AddStringToObject(o, "mode", d->mode);
-	cJSON_AddNumberToObject(o, "generation", (double)d->generation);
-	cJSON_AddNumberToObject(o, "version", (double)d->version);
-	cJSON_AddStringToObject(o, "checkpoint", d->checkpoint);
-	return o;
+	return make_object("sssiis" "oooo", "name", d->name, "state", d->state, "mode", d->mode, "generation", d->generation, "version", d->version,
+	                   "checkpoint", d->checkpoint, "message", message, "previous", previous, "reason", reason, "audit_id", audit_id);
 }
 
 static char *view_text(const struct storage_deployment *d)
 {
-	cJSON *o = d ? view(d) : NULL;
+	cJSON *o = d ? view(d, NULL, NULL, NULL, NULL) : NULL;
 	char *text = wasd_json_print(o);
 	cJSON_Delete(o);
 	return text;
@@ -135,7 +129,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	           id, in->name, in->source, k.job, in->checkpoint, in->mode, in->options ? in->options : "{}", in->actor, now);
 	storage_ckpt_done(&k);
 	if (!st) st = get(c, in->name, a->out, err);
-	if (!st) st = event_put(s, "deployments", "deployment.state", in->name, view(a->out), err);
+	if (!st) st = event_put(s, "deployments", "deployment.state", in->name, view(a->out, NULL, NULL, NULL, NULL), err);
 	if (!st) st = put_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
 	return st;
 }
@@ -167,9 +161,7 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	if (!st) st = q_run(c, "UPDATE deployments SET state=?2, message=?3, updated_at=?4 WHERE name=?1", err, "ttti", a->name, a->state, a->message, wasd_now_ms());
 	storage_deployment_done(&d);
 	if (st || (st = get(c, a->name, &d, err))) return st;
-	cJSON *v = view(&d);
-	if (d.message) cJSON_AddStringToObject(v, "message", d.message);
-	st = event_put(s, "deployments", "deployment.state", a->name, v, err);
+	st = event_put(s, "deployments", "deployment.state", a->name, view(&d, d.message, NULL, NULL, NULL), err);
 	storage_deployment_done(&d);
 	return st;
 }
@@ -211,11 +203,7 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 	a->out.generation = after.generation;
 	a->out.since = now;
 	a->out.changed = true;
-	cJSON *v = view(&after);
-	cJSON_AddStringToObject(v, "previous", before.mode);
-	if (in->reason) cJSON_AddStringToObject(v, "reason", in->reason);
-	cJSON_AddStringToObject(v, "audit_id", a->out.audit_id);
-	st = event_put(s, "deployments", "deployment.mode", in->name, v, err);
+	st = event_put(s, "deployments", "deployment.mode", in->name, view(&after, NULL, before.mode, in->reason, a->out.audit_id), err);
 out:
 	storage_deployment_done(&before);
 	storage_deployment_done(&after);
@@ -250,7 +238,7 @@ static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err 
 	                    a->name, a->source, a->checkpoint, k.job, wasd_now_ms());
 	if (!st) st = get(c, a->name, a->out, err);
 	if (!st) st = put_audit(s, a->name, "deployment.source", a->actor, NULL, &before, a->out, NULL, err);
-	if (!st) st = event_put(s, "deployments", "deployment.state", a->name, view(a->out), err);
+	if (!st) st = event_put(s, "deployments", "deployment.state", a->name, view(a->out, NULL, NULL, NULL, NULL), err);
 	storage_deployment_done(&before);
 	storage_ckpt_done(&k);
 	return st;
@@ -278,7 +266,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	enum wasd_status st = get(tx_conn(s), a->name, &d, err);
 	if (st) return st;
 	st = q_run(tx_conn(s), "DELETE FROM deployments WHERE name=?1", err, "t", a->name);
-	if (!st) st = event_put(s, "deployments", "deployment.deleted", a->name, view(&d), err);
+	if (!st) st = event_put(s, "deployments", "deployment.deleted", a->name, view(&d, NULL, NULL, NULL, NULL), err);
 	if (!st) st = put_audit(s, a->name, "deployment.delete", a->actor, NULL, &d, NULL, NULL, err);
 	storage_deployment_done(&d);
 	return st;

@@ -13,6 +13,41 @@ void storage_event_list_done(struct storage_event_list *l)
 	*l = (struct storage_event_list){0};
 }
 
+static bool add_member(cJSON *o, char kind, const char *key, va_list *ap)
+{
+	const char *text;
+	cJSON *child;
+	switch (kind) {
+	case 's':
+	case 'o':
+		text = va_arg(*ap, const char *);
+		return text ? cJSON_AddStringToObject(o, key, text) != NULL : kind == 'o' || cJSON_AddNullToObject(o, key);
+	case 'i': return cJSON_AddNumberToObject(o, key, (double)va_arg(*ap, int64_t)) != NULL;
+	case 'd': return wasd_json_add_real(o, key, va_arg(*ap, double));
+	default:
+		child = va_arg(*ap, cJSON *);
+		if (child && cJSON_AddItemToObject(o, key, child)) return true;
+		cJSON_Delete(child);
+		return false;
+	}
+}
+
+cJSON *make_object(const char *kinds, ...)
+{
+	cJSON *o = cJSON_CreateObject();
+	bool ok = o != NULL;
+	va_list ap;
+	va_start(ap, kinds);
+	for (; *kinds; kinds++) { /* to the end, also after a failure: children that were handed over must be freed */
+		const char *key = va_arg(ap, const char *);
+		ok &= add_member(o, *kinds, key, &ap);
+	}
+	va_end(ap);
+	if (ok) return o;
+	cJSON_Delete(o);
+	return NULL;
+}
+
 static enum wasd_status put_text(struct storage *s, const char *topic, const char *type, const char *object, const char *data, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);

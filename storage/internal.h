@@ -92,6 +92,9 @@ bool ballast_release(struct storage *s); /* false when there was none */
 void ballast_restore(struct storage *s);
 
 /* ---- events.c ---- */
+/* An object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text that is left out when NULL,
+ * i int64_t, d double, j cJSON * that is taken. NULL when there is no memory for any part of it. */
+cJSON *make_object(const char *kinds, ...);
 /* Stores an event in the current transaction; data is consumed (NULL = no memory). */
 enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data, struct wasd_err *err);
 
@@ -105,6 +108,7 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
 
 /* ---- metrics.c ---- */
+cJSON *metrics_object(const struct storage_metric *m, size_t n); /* NULL: no memory */
 enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
                            const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err);
 

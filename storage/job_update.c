@@ -6,12 +6,7 @@ struct update_args { const char *id; const struct storage_job_patch *p; const ch
 
 static cJSON *view(const struct storage_job *j)
 {
-	cJSON *o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "name", j->name ? j->name : "");
-	cJSON_AddStringToObject(o, "note", j->note ? j->note : "");
-	cJSON_AddItemToObject(o, "labels", cJSON_Parse(j->labels ? j->labels : "{}"));
-	cJSON_AddNumberToObject(o, "priority", (double)j->priority);
-	return o;
+	return make_object("sssji", "id", j->id, "name", j->name, "note", j->note, "labels", cJSON_Parse(j->labels), "priority", j->priority);
 }
 
 static enum wasd_status put_audit(struct storage *s, const struct update_args *a, const struct storage_job *before, struct wasd_err *err)
@@ -41,11 +36,8 @@ static enum wasd_status update_tx(struct storage *s, void *ctx, struct wasd_err 
 	                    " priority=CASE WHEN ?5>=0 THEN ?5 ELSE priority END, updated_at=?6, rev=rev+1 WHERE id=?1",
 	                    err, "ttttii", a->id, a->p->name, a->p->note, a->p->labels, a->p->priority, wasd_now_ms());
 	if (!st) st = storage_job_get(s, a->id, a->out, err);
-	if (!st) {
-		cJSON *d = view(a->out);
-		cJSON_AddStringToObject(d, "id", a->id);
-		if (!(st = event_put(s, "jobs", "job.updated", a->id, d, err))) st = put_audit(s, a, &before, err);
-	}
+	if (!st) st = event_put(s, "jobs", "job.updated", a->id, view(a->out), err);
+	if (!st) st = put_audit(s, a, &before, err);
 	storage_job_done(&before);
 	return st;
 }

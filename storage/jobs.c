@@ -41,15 +41,7 @@ static enum wasd_status put_transition(struct storage *s, const char *job, const
 	enum wasd_status st = q_run(tx_conn(s), "INSERT INTO transitions(job,\"from\",\"to\",reason,message,attempt,at) VALUES(?1,?2,?3,?4,?5,?6,?7)", err, "tttttii",
 	                            job, from, to, reason, message, attempt, now);
 	if (st) return st;
-	cJSON *d = cJSON_CreateObject();
-	cJSON_AddStringToObject(d, "id", job);
-	if (from) cJSON_AddStringToObject(d, "from", from);
-	else cJSON_AddNullToObject(d, "from");
-	cJSON_AddStringToObject(d, "to", to);
-	if (reason) cJSON_AddStringToObject(d, "reason", reason);
-	if (message) cJSON_AddStringToObject(d, "message", message);
-	cJSON_AddNumberToObject(d, "attempt", (double)attempt);
-	cJSON_AddNumberToObject(d, "at", (double)now);
+	cJSON *d = make_object("sssooii", "id", job, "from", from, "to", to, "reason", reason, "message", message, "attempt", attempt, "at", now);
 	return event_put(s, "jobs", from ? "job.state" : "job.created", job, d, err);
 }
 
@@ -272,9 +264,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (st) return st;
 	if (!storage_job_terminal(state)) return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s; cancel it first", a->id, state);
 	if ((st = drop_checkpoints(s, a->id, err)) || (st = q_run(c, "DELETE FROM jobs WHERE id=?1", err, "t", a->id))) return st;
-	cJSON *d = cJSON_CreateObject();
-	cJSON_AddStringToObject(d, "id", a->id);
-	if ((st = event_put(s, "jobs", "job.deleted", a->id, d, err))) return st;
+	if ((st = event_put(s, "jobs", "job.deleted", a->id, make_object("s", "id", a->id), err))) return st;
 	sqlite3_snprintf(sizeof object, object, "job/%s", a->id);
 	return audit_put(s, &(struct audit_in){.actor = a->actor, .action = "job.delete", .object = object}, NULL, err);
 }

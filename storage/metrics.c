@@ -6,6 +6,17 @@
 /* The name of a value that SQL has no place for (NaN would be stored as NULL, and JSON has neither). */
 static const char *nonfinite(double v) { return isfinite(v) ? NULL : isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
 
+cJSON *metrics_object(const struct storage_metric *m, size_t n)
+{
+	cJSON *o = cJSON_CreateObject();
+	for (size_t i = 0; i < n && o; i++) {
+		if (wasd_json_add_real(o, m[i].name, m[i].value)) continue;
+		cJSON_Delete(o);
+		o = NULL;
+	}
+	return o;
+}
+
 enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
                            const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err)
 {
@@ -21,13 +32,8 @@ enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, 
 	}
 	if (!st) st = q_run(c, "UPDATE jobs SET progress=coalesce(?2,progress), updated_at=?3, rev=rev+1 WHERE id=?1", err, "tti", job, progress, wasd_now_ms());
 	if (st || !changed) return st; /* a replay is not news */
-	cJSON *d = cJSON_CreateObject(), *values = d ? cJSON_AddObjectToObject(d, "metrics") : NULL;
-	cJSON_AddStringToObject(d, "id", job);
-	cJSON_AddNumberToObject(d, "attempt", (double)attempt);
-	cJSON_AddNumberToObject(d, "epoch", (double)epoch);
-	cJSON_AddNumberToObject(d, "step", (double)step);
-	cJSON_AddNumberToObject(d, "ts", (double)ts);
-	for (size_t i = 0; i < n && values; i++) wasd_json_add_real(values, m[i].name, m[i].value);
+	cJSON *values = metrics_object(m, n);
+	cJSON *d = make_object("siiiij", "id", job, "attempt", attempt, "epoch", epoch, "step", step, "ts", ts, "metrics", values);
 	return event_put(s, "jobs", "job.metric", job, d, err);
 }
 

@@ -1,4 +1,4 @@
-/* Frames: every message of the protocol, every corruption of a frame, partial reads, descriptors, limits. */
+/* Frames: every corruption of a frame, partial reads, descriptors, limits, two senders, no memory. */
 #include "check.h"
 #include "wasd/wire.h"
 #include <dirent.h>

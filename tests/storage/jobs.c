@@ -236,6 +236,32 @@ static void test_move_guards(void)
 	end_store(s);
 }
 
+static void test_update(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	struct storage_job j = {0};
+	add_job(s, "before", id);
+	OK(storage_job_update(s, id, &(struct storage_job_patch){.name = "after", .labels = "{\"a\":1}", .priority = -1}, "me", &j, &err));
+	CHECK(!strcmp(j.name, "after") && !strcmp(j.labels, "{\"a\":1}") && j.priority == 50 && j.rev == 2 && !strcmp(j.note, ""));
+	storage_job_done(&j);
+	OK(storage_job_update(s, id, &(struct storage_job_patch){.note = "n", .priority = 70}, "me", &j, &err));
+	CHECK(!strcmp(j.name, "after") && !strcmp(j.note, "n") && j.priority == 70);
+	storage_job_done(&j);
+	struct storage_audit_list l = {0};
+	char object[60];
+	snprintf(object, sizeof object, "job/%s", id);
+	OK(storage_audit_list(s, object, "me", 0, (struct storage_page){0}, &l, &err));
+	CHECK(l.n == 2 && strstr(l.items[0].before, "\"priority\":50") && strstr(l.items[0].after, "\"priority\":70"));
+	storage_audit_list_done(&l);
+	OK(move(s, id, "cancelled"));
+	FAILS(storage_job_update(s, id, &(struct storage_job_patch){.priority = 1}, "me", &j, &err), WASD_ESTATE);
+	OK(storage_job_update(s, id, &(struct storage_job_patch){.note = "later", .priority = -1}, "me", &j, &err));
+	storage_job_done(&j);
+	FAILS(storage_job_update(s, "job_none", &(struct storage_job_patch){.priority = 1}, "me", &j, &err), WASD_ENOTFOUND);
+	end_store(s);
+}
+
 static void test_idempotency(void)
 {
 	struct storage *s = fresh_store();
@@ -568,6 +594,17 @@ static enum wasd_status two_things(struct storage *s, void *ctx, struct wasd_err
 	return b->fail ? wasd_fail(e, WASD_EBUSY, "changed my mind") : WASD_OK;
 }
 
+/* An inner transaction that fails after it wrote, inside an outer one that succeeds. */
+static enum wasd_status inner_fails(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	struct both *b = ctx;
+	enum wasd_status st = storage_event_add(s, "system", "outer", "x", "{}", NULL, e);
+	if (st) return st;
+	b->fail = true;
+	b->inner = storage_tx(s, two_things, b, NULL);
+	return WASD_OK;
+}
+
 static void async_done(void *ctx, enum wasd_status st, const struct wasd_err *e)
 {
 	CHECK(e != NULL);
@@ -594,6 +631,12 @@ static void test_transactions(void)
 	OK(storage_event_read(s, 0, "system", NULL, 0, &e, &err));
 	CHECK_INT(e.n, 0);
 	storage_event_list_done(&e);
+	OK(storage_tx(s, inner_fails, &b, &err));
+	CHECK_INT(b.inner, WASD_EBUSY);
+	job_is(s, b.id, "queued"); /* what the inner one did is undone */
+	OK(storage_event_read(s, 0, "system", NULL, 0, &e, &err));
+	CHECK(e.n == 1 && !strcmp(e.items[0].type, "outer"));
+	storage_event_list_done(&e);
 	b.fail = false;
 	OK(storage_tx(s, two_things, &b, &err));
 	CHECK_INT(b.inner, WASD_ESTATE);
@@ -618,6 +661,7 @@ int main(void)
 	TEST_RUN(test_job_rows);
 	TEST_RUN(test_every_move);
 	TEST_RUN(test_move_guards);
+	TEST_RUN(test_update);
 	TEST_RUN(test_idempotency);
 	TEST_RUN(test_lists);
 	TEST_RUN(test_metrics);

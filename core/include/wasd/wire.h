@@ -13,7 +13,7 @@
  *
  * all little-endian. Larger payloads travel as a sealed memfd whose size and SHA-256 the JSON names ("bytes", "sha256").
  * Both sides treat the other as hostile: a bad magic, version, length, order, checksum, JSON or an unexpected descriptor
- * is WASD_ECORRUPT, after which the stream must be closed. tests/base has a table of every message and its members.
+ * is WASD_ECORRUPT, after which the stream must be closed. wasd/protocol.h has every message and its members.
  */
 #ifndef WASD_WIRE_H
 #define WASD_WIRE_H
