@@ -11,7 +11,7 @@
 static void set_blocked(struct sched *j, const char *why, int64_t until_us)
 {
 	pthread_mutex_lock(&j->lock);
-	snprintf(j->blocked, sizeof j->blocked, "%s", why);
+	snprintf(j->blocked, sizeof j->blocked, "%.199s", why);
 	pthread_mutex_unlock(&j->lock);
 	j->blocked_until_us = until_us;
 }
