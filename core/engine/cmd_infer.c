@@ -1,9 +1,8 @@
 /* engine/cmd_infer.c - wasd-engine infer: the bundles of every deployment, and answers to requests (protocol.h).
  *
- * link.c's thread reads the stream into a bounded inbox; the main thread, owner of the thread team, takes everything that waits,
- * decodes it, and computes requests of the same bundle and mode together, at most WASD_PREDICT_MAX images at a time. Answers are
- * the same to the last bit as if each image had been computed alone (wasd/infer.h), so nobody can tell who shared a batch. A load
- * or unload is a barrier: what came before it is answered first. */
+ * link.c's thread reads the stream into a bounded inbox; the main thread, owner of the thread team, takes one message after the
+ * other. Each request is computed by itself, its images as one batch: in a matrix product the last bits of a column depend on
+ * how many columns there are, and a request's answer must not depend on who else happens to ask at that moment. */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -15,7 +14,6 @@
 #include <unistd.h>
 
 #define BUNDLES_MAX 64
-#define WAITING_MAX 128
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
 
@@ -41,16 +39,13 @@ struct request {
 	int n, k;
 	const cJSON *json;                              /* borrowed while reading */
 	real *x;
-	int64_t decode_us, queue_us, compute_us;        /* queue: from arrival to computing, without decoding */
-	int64_t arrived;
+	int64_t queue_us, decode_us, compute_us;
 };
 
 struct server {
 	struct engine_link *link;
 	struct loaded bundles[BUNDLES_MAX];
 	int n_bundles;
-	struct request waiting[WAITING_MAX];
-	int n_waiting;
 	bool team;                                      /* the thread team has been started */
 };
 
@@ -398,94 +393,56 @@ static const struct request_kind kinds[] = {
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* Makes a request of the message, or answers it with an error. */
-static void admit(struct server *s, const struct wasd_msg *m, const struct request_kind *kind, int64_t arrived)
+static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err, const char **code)
 {
-	struct request r = {.kind = kind, .seq = m->seq, .json = m->json, .arrived = arrived, .k = 1};
+	const char *id, *mode;
+	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode) || !wasd_mode_from_name(mode, &r->mode))
+		engine_protocol_error("%s: needs bundle and mode", m->type);
+	r->on = find(s, id);
+	if (r->on && r->on->bundle[r->mode])
+		return WASD_OK;
+	*code = "bundle_not_ready";
+	return r->on ? wasd_fail(err, WASD_ENOTFOUND, "bundle %s has no %s mode", id, mode) : wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
+}
+
+static void on_request(struct server *s, const struct wasd_msg *m, const struct request_kind *kind, int64_t arrived)
+{
+	int64_t begin = wasd_mono_us(), k = 1;
+	struct request r = {.kind = kind, .seq = m->seq, .json = m->json, .queue_us = begin - arrived};
 	struct wasd_err err = {0};
 	struct payload p = {0};
-	const char *id, *mode, *code = NULL;
-	int64_t k, begin = wasd_mono_us();
-	enum wasd_status st = WASD_OK;
-	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode) || !wasd_mode_from_name(mode, &r.mode))
-		engine_protocol_error("%s: needs bundle and mode", kind->type);
-	if (wasd_json_i64(m->json, "k", &k))
-		r.k = k < 1 ? 1 : k > 65536 ? 65536 : (int)k;
-	r.on = find(s, id);
-	if (!r.on || !r.on->bundle[r.mode]) {
-		st = wasd_fail(&err, WASD_ENOTFOUND, r.on ? "bundle %s has no %s mode" : "bundle %s is not loaded", id, mode);
-		code = "bundle_not_ready";
-	}
+	real *logits = NULL;
+	const char *code = NULL;
+	wasd_json_i64(m->json, "k", &k);
+	r.k = k < 1 ? 1 : k > 65536 ? 65536 : (int)k;
+	enum wasd_status st = find_bundle(s, m, &r, &err, &code);
 	if (!st)
 		st = open_payload(m, &p, &err);
 	if (!st)
 		st = kind->read(&r, p.data, p.len, &err, &code);
 	close_payload(&p);
-	if (st) {
-		engine_error(s->link, m->seq, &err, code);
-		wasd_free(r.x);
-		return;
-	}
-	r.json = NULL;
 	r.decode_us = wasd_mono_us() - begin;
-	s->waiting[s->n_waiting++] = r;
-}
-
-/* Answers the first waiting request and those after it that fit into the same pass. */
-static void compute_batch(struct server *s)
-{
-	const struct request first = s->waiting[0];
-	const struct wasd_bundle *b = bundle_of(&first);
-	size_t image = wasd_shape_count(wasd_bundle_shape(b)), classes = (size_t)wasd_bundle_classes(b);
-	int chosen[WAITING_MAX], count = 0, n = 0;
-	for (int i = 0; i < s->n_waiting; i++) {
-		const struct request *r = &s->waiting[i];
-		if (r->on == first.on && r->mode == first.mode && (!count || n + r->n <= WASD_PREDICT_MAX)) {
-			chosen[count++] = i;
-			n += r->n;
-		}
-	}
-	struct wasd_err err = {.status = WASD_ENOMEM, .msg = "batch"};
-	real *x = count == 1 ? first.x : wasd_calloc((size_t)n * image, sizeof *x), *y = wasd_calloc((size_t)n * classes, sizeof *y);
-	enum wasd_status st = x && y ? WASD_OK : WASD_ENOMEM;
-	for (int i = 0, at = 0; !st && count > 1 && i < count; at += s->waiting[chosen[i]].n, i++)
-		memcpy(x + (size_t)at * image, s->waiting[chosen[i]].x, (size_t)s->waiting[chosen[i]].n * image * sizeof *x);
-	int64_t begin = wasd_mono_us();
+	if (!st && !(logits = wasd_calloc((size_t)r.n * (size_t)wasd_bundle_classes(bundle_of(&r)), sizeof *logits)))
+		st = wasd_fail(&err, WASD_ENOMEM, "logits");
+	begin = wasd_mono_us();
 	if (!st)
-		st = wasd_predictor_run(first.on->predictor[first.mode], x, n, y, &err);
-	int64_t took = wasd_mono_us() - begin;
-	for (int i = 0, at = 0; i < count; i++) {
-		struct request *r = &s->waiting[chosen[i]];
-		r->queue_us = begin - r->arrived - r->decode_us;
-		r->compute_us = took;
-		if (st)
-			engine_error(s->link, r->seq, &err, NULL);
-		else
-			r->kind->answer(s->link, r, y + (size_t)at * classes);
-		at += r->n;
-		if (count > 1 || r->x != x)
-			wasd_free(r->x);
-		r->x = NULL;
-		r->n = 0;
-	}
-	int left = 0;
-	for (int i = 0; i < s->n_waiting; i++)
-		if (s->waiting[i].n)
-			s->waiting[left++] = s->waiting[i];
-	s->n_waiting = left;
-	wasd_free(x);
-	wasd_free(y);
+		st = wasd_predictor_run(r.on->predictor[r.mode], r.x, r.n, logits, &err);
+	r.compute_us = wasd_mono_us() - begin;
+	if (st)
+		engine_error(s->link, m->seq, &err, code);
+	else
+		kind->answer(s->link, &r, logits);
+	wasd_free(r.x);
+	wasd_free(logits);
 }
 
 static void handle(struct server *s, struct wasd_msg *m, int64_t arrived)
 {
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (!strcmp(m->type, kinds[i].type)) {
-			admit(s, m, &kinds[i], arrived);
+			on_request(s, m, &kinds[i], arrived);
 			return;
 		}
-	while (s->n_waiting)
-		compute_batch(s);
 	if (!strcmp(m->type, "load"))
 		on_load(s, m);
 	else if (!strcmp(m->type, "unload"))
@@ -511,11 +468,7 @@ int cmd_infer(int argc, char **argv)
 		struct wasd_msg m;
 		int64_t arrived;
 		engine_link_next(s->link, &m, &arrived);
-		do {
-			handle(s, &m, arrived);
-			wasd_msg_done(&m);
-		} while (s->n_waiting < WAITING_MAX && engine_link_poll(s->link, &m, &arrived));
-		while (s->n_waiting)
-			compute_batch(s);
+		handle(s, &m, arrived);
+		wasd_msg_done(&m);
 	}
 }

@@ -181,33 +181,18 @@ void engine_link_close(struct engine_link *l)
 	wasd_free(l);
 }
 
-static void take(struct engine_link *l, struct wasd_msg *out, int64_t *when)
+void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when)
 {
+	pthread_mutex_lock(&l->lock);
+	while (!l->count)
+		pthread_cond_wait(&l->changed, &l->lock);
 	*out = l->inbox[l->head].msg;
 	if (when)
 		*when = l->inbox[l->head].when;
 	l->head = (l->head + 1) % INBOX;
 	l->count--;
 	pthread_cond_broadcast(&l->changed);
-}
-
-void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when)
-{
-	pthread_mutex_lock(&l->lock);
-	while (!l->count)
-		pthread_cond_wait(&l->changed, &l->lock);
-	take(l, out, when);
 	pthread_mutex_unlock(&l->lock);
-}
-
-bool engine_link_poll(struct engine_link *l, struct wasd_msg *out, int64_t *when)
-{
-	pthread_mutex_lock(&l->lock);
-	bool any = l->count > 0;
-	if (any)
-		take(l, out, when);
-	pthread_mutex_unlock(&l->lock);
-	return any;
 }
 
 bool engine_link_cancelled(struct engine_link *l)

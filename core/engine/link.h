@@ -17,8 +17,6 @@ void engine_link_close(struct engine_link *l);       /* ends the reader and clos
 /* The next message of the inbox, in order; waits for ever. The caller ends it with wasd_msg_done. *when (may be NULL): when it
  * arrived, by wasd_mono_us. */
 void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when);
-/* The same without waiting; false when the inbox is empty. */
-bool engine_link_poll(struct engine_link *l, struct wasd_msg *out, int64_t *when);
 bool engine_link_cancelled(struct engine_link *l);   /* a cancel has arrived; any thread */
 
 /* Any thread. json is taken and deleted also on failure; NULL is out of memory. A stream that cannot be written ends the

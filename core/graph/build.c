@@ -294,6 +294,29 @@ static wasd_node add_drop(struct wasd_graph *g, const struct layer *l, wasd_node
 wasd_node wasd_graph_dropout(struct wasd_graph *g, wasd_node x, double p) { return add_drop(g, &layer_dropout, x, p); }
 wasd_node wasd_graph_dropconnect(struct wasd_graph *g, wasd_node x, double rate) { return add_drop(g, &layer_dropconnect, x, rate); }
 
+static int copy_param(struct wasd_graph *g, const struct wasd_graph *from, int i)
+{
+	if (i < 0)
+		return -1;
+	const struct param *p = &from->params[i];
+	return add_param(g, p->name, "", p->ndims, p->dims, p->init, p->fan_in);
+}
+
+wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, const struct node *n, const wasd_node *x)
+{
+	struct node nd = *n;
+	nd.weight = nd.bias = nd.stats = nd.aug = -1;
+	wasd_node c = add_node(g, &nd, n->name, x, n->n_in);
+	if (c < 0)
+		return -1;
+	int w = copy_param(g, from, n->weight), b = copy_param(g, from, n->bias);
+	g->nodes[c].weight = w;
+	g->nodes[c].bias = b;
+	if (n->stats >= 0)
+		g->nodes[c].stats = add_stats(g, from->stats[n->stats].name, from->stats[n->stats].channels, n->eps, n->momentum);
+	return g->status ? -1 : c;
+}
+
 void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wasd_init kind)
 {
 	if (count < 1)

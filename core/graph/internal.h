@@ -58,4 +58,8 @@ struct plan {
 enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o, int threads, struct plan *p, struct wasd_err *err);
 void plan_done(struct plan *p);
 
+/* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is
+ * not augmentable. -1 after a failure, which sticks to g as those of the public calls do. */
+wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, const struct node *n, const wasd_node *x);
+
 #endif

@@ -103,9 +103,9 @@ static const struct layer_kernel dropconnect_kernel = { .plan = drop_plan, .forw
 
 const struct layer layer_dropout = {
 	.op = "dropout", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
-	.in_place = true, .in_place_bwd = true, .kernel = &dropout_kernel,
+	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropout_kernel,
 };
 const struct layer layer_dropconnect = {
 	.op = "dropconnect", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
-	.in_place = true, .in_place_bwd = true, .kernel = &dropconnect_kernel,
+	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropconnect_kernel,
 };

@@ -126,6 +126,7 @@ struct layer {
 	bool fuses_training, fuses_inference;   /* takes a residual and an activation in such plans */
 	bool is_add;                    /* the sum of two tensors: can become another step's residual */
 	enum act is_act;                /* an activation: can become another step's act */
+	bool trains_only;               /* the identity outside training: a compiled bundle leaves it out */
 	const struct layer_kernel *kernel;      /* for plane layouts; NULL: every backend brings its own */
 };
 

@@ -131,18 +131,8 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	if (!*s.arch)
 		bad(&r, "arch", "given");
 
-	s.was = member(&top, "was");
 	top.status = r.status;
-	if (s.was && !cJSON_IsObject(s.was) && !cJSON_IsFalse(s.was))
-		bad(&top, "was", "an object or false");
-	if (cJSON_IsObject(s.was)) {
-		struct reader w = {s.was, "/was", top.status, err};
-		const char *draw = get_str(&w, "draw", "step");
-		if (strcmp(draw, "step") && strcmp(draw, "epoch"))
-			bad(&w, "draw", "\"step\" or \"epoch\"");
-		s.draw_per_epoch = !strcmp(draw, "epoch");
-		top.status = w.status;
-	}
+	s.was = member(&top, "was");
 
 	r = inside(&top, "train", "/train");
 	s.epochs = (int)get_int(&r, "epochs", 10, 1, 1000000);

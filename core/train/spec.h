@@ -9,7 +9,6 @@ struct train_spec {
 	const char *arch;
 	const cJSON *model;                 /* borrowed: the object, for its options */
 	const cJSON *was;                   /* borrowed: an object, false, or NULL = the architecture's default */
-	bool draw_per_epoch;
 	int epochs, batch;
 	uint64_t seed;
 	const cJSON *optimizer, *schedule;  /* borrowed; NULL = default */

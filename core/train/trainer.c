@@ -50,6 +50,7 @@ struct wasd_trainer {
 	struct wasd_exec *exec, *eval_exec;
 	struct wasd_was *was;                      /* NULL: plain weights */
 	cJSON *was_json;                           /* object or false */
+	bool draw_per_epoch;
 	struct wasd_draw draw, dom;
 	cJSON *dom_json, *info, *fingerprint;
 	struct wasd_optim *optim;
@@ -173,13 +174,14 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 	enum wasd_status s = wasd_arch_paper_was(t->spec.arch, t->spec.model, &paper, err);
 	if (s)
 		return s;
-	if (cJSON_IsFalse(t->spec.was) || (!t->spec.was && !strcmp(paper, "false"))) {
+	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))
+		return s;
+	if (!t->was) {
 		t->was_json = cJSON_CreateFalse();
 		t->dom_json = cJSON_CreateNull();
 		return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 	}
-	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))
-		return s;
+	t->draw_per_epoch = wasd_was_per_epoch(t->was);
 	struct wasd_rng r;
 	wasd_rng_init(&r, t->spec.seed, "dom", 0, 0);
 	if ((s = wasd_was_draw(t->was, &r, &t->dom, err)))
@@ -253,6 +255,15 @@ static enum wasd_status check_goals(struct wasd_trainer *t, struct wasd_err *err
 	return s;
 }
 
+/* cJSON says nothing when memory ends between two members: j if it has all of them, else NULL. */
+static cJSON *complete(cJSON *j, int members)
+{
+	if (j && cJSON_GetArraySize(j) == members)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
+}
+
 static cJSON *make_info(const struct wasd_trainer *t)
 {
 	struct wasd_shape in = wasd_graph_input_shape(t->graph);
@@ -265,13 +276,9 @@ static cJSON *make_info(const struct wasd_trainer *t)
 	cJSON_AddItemToObject(j, "draw", cJSON_Duplicate(t->dom_json, true));
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
-	if (t->was && !cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom))
-		macs = NULL;
-	if (!macs) {
-		cJSON_Delete(j);
-		return NULL;
-	}
-	return j;
+	if (t->was)
+		cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom);
+	return complete(j, cJSON_GetArraySize(macs) == 1 + (t->was != NULL) ? 6 : 0);
 }
 
 /* ---- saving and resuming --------------------------------------------------------------------------------- */
@@ -302,7 +309,7 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return j;
+	return complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 13 : 0);
 }
 
 static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
@@ -327,8 +334,8 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 		return s;
 	report_progress(t, WASD_TRAIN_CHECKPOINT, 0, 1);
 	/* Draw per epoch: inside an epoch the state before its draw is kept, and resuming draws again. */
-	const struct wasd_rng *rng = t->spec.draw_per_epoch && t->next ? &t->rng_was_before : &t->rng_was;
-	real *aom = wasd_model_stats(t->model, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN);
+	const struct wasd_rng *rng = t->draw_per_epoch && t->next ? &t->rng_was_before : &t->rng_was;
+	real *aom = wasd_model_stats(t->model, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
 	struct checkpoint_source src = {
 		.graph = t->graph, .master = wasd_model_master(t->model),
 		.stats = {[WASD_STATS_AOM] = aom, [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
@@ -348,8 +355,10 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 	cJSON *progress = progress_json(t);
 	void *bytes = NULL;
 	size_t len = 0;
-	src.progress = progress;
-	s = checkpoint_write(&src, &bytes, &len, err);
+	if (!(src.progress = progress))
+		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	else
+		s = checkpoint_write(&src, &bytes, &len, err);
 	if (!s) {
 		struct wasd_train_checkpoint c = {
 			.epoch = begun_epoch(t), .step = step_of(t), .reason = reason, .bytes = bytes, .len = len, .info = t->info,
@@ -447,7 +456,7 @@ static enum wasd_status resume(struct wasd_trainer *t, const void *bytes, size_t
 		cJSON_Delete(t->dom_json);
 		t->dom_json = c.draw;
 		c.draw = NULL;
-		if (t->spec.draw_per_epoch && t->next) {
+		if (t->draw_per_epoch && t->next) {
 			t->rng_was_before = t->rng_was;
 			if ((s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err)))
 				goto end;
@@ -573,7 +582,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	double loss;
 	int hits;
 	if (t->was) {
-		if (!t->spec.draw_per_epoch || !t->next) {
+		if (!t->draw_per_epoch || !t->next) {
 			t->rng_was_before = t->rng_was;
 			s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err);
 		}
@@ -656,6 +665,9 @@ static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_
 static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
+	if (!t->was)
+		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	if (t->was && t->has_batchnorm && (is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every))) {
 		s = calibrate_set(t, NULL, WASD_STATS_AOM, err);
 		if (!s)
@@ -702,7 +714,7 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
 	if (due && t->spec.eval_aom)
-		s = evaluate_mode(t, NULL, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN, "val_loss_aom", "val_acc_aom", err);
+		s = evaluate_mode(t, NULL, WASD_STATS_AOM, "val_loss_aom", "val_acc_aom", err);
 	if (!s && due && t->was && t->spec.eval_dom)
 		s = evaluate_mode(t, &t->dom, WASD_STATS_DOM, "val_loss_dom", "val_acc_dom", err);
 	if (s == WASD_ECANCELLED)

@@ -34,7 +34,7 @@ struct wasd_predictor;
 enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, struct wasd_predictor **out, struct wasd_err *err);
 void wasd_predictor_destroy(struct wasd_predictor *p);
 /* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in several passes.
- * An image's logits do not depend on n or on its neighbours, to the last bit. */
+ * The same images in the same order give the same bits; the last bits of one image may differ with the number that goes with it. */
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
 size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far */
 

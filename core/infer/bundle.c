@@ -1,0 +1,315 @@
+/* infer/bundle.c - one mode of a network compiled for serving.
+ *
+ * A convolution (weights W, bias b) followed by batch normalisation with stored mean m and variance v is again a convolution:
+ *
+ *     s = gamma / sqrt(v + eps)        W' = s W        b' = s (b - m) + beta          per output channel
+ *
+ * AOM takes W = PW and the statistics measured under plain weights. DOM takes W = alpha T(PW) of the recorded draw and the
+ * statistics measured under that draw; taps that T leaves dead are cut off: what is left is a smaller kernel with its own padding,
+ * so the saved multiply-adds are saved time. Dropout and drop-connect are the identity. */
+#include "infer/bundle.h"
+#include "graph/internal.h"
+#include "train/checkpoint.h"
+#include "wasd/weights.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+struct wasd_bundle {
+	atomic_uint refs;
+	enum wasd_mode mode;
+	char *arch;                              /* "" and NULL names for one compiled from a model in memory */
+	cJSON *class_names;
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	uint64_t macs;
+};
+
+const char *wasd_mode_name(enum wasd_mode m)
+{
+	static const char *const names[WASD_MODES] = {"aom", "dom"};
+	return names[m];
+}
+
+bool wasd_mode_from_name(const char *name, enum wasd_mode *out)
+{
+	for (int m = 0; m < WASD_MODES; m++)
+		if (!strcmp(name, wasd_mode_name(m))) {
+			*out = m;
+			return true;
+		}
+	return false;
+}
+
+void wasd_normalise(const uint8_t *px, size_t n, real *x)
+{
+	for (size_t i = 0; i < n; i++)
+		x[i] = (real)((px[i] / 255.0 - 0.5) / 0.5);
+}
+
+/* ---- folding ------------------------------------------------------------------------------------------------ */
+
+/* What becomes of one node of the source. */
+struct fold {
+	wasd_node to;                            /* its counterpart; of a folded normalisation: the convolution's */
+	wasd_node bn;                            /* a convolution's normalisation that is folded in, -1 = none */
+	const struct wasd_draw_layer *shadow;    /* a convolution's transform, NULL = plain weights */
+	int users;
+};
+
+struct folding {
+	struct wasd_model *src;
+	const struct wasd_graph *from;
+	const struct wasd_draw *draw;
+	const real *master, *stats;
+	struct wasd_graph *to;
+	struct fold *node;
+};
+
+static const struct node *node_of(const struct wasd_graph *g, wasd_node i)
+{
+	return &g->nodes[i];
+}
+
+static struct wasd_rect live_of(const struct node *n, const struct wasd_draw_layer *shadow)
+{
+	return shadow ? shadow->t.live : (struct wasd_rect){0, 0, n->kh, n->kw};
+}
+
+/* Marks which normalisations go into the convolution before them: those that are its only reader. */
+static void pair_up(struct folding *f)
+{
+	int nodes = wasd_graph_nodes(f->from);
+	for (wasd_node i = 0; i < nodes; i++) {
+		const struct node *n = node_of(f->from, i);
+		f->node[i].bn = -1;
+		for (int k = 0; k < n->n_in; k++)
+			f->node[n->inputs[k]].users++;
+		if (n->aug >= 0 && f->draw)
+			f->node[i].shadow = wasd_draw_find(f->draw, n->aug);
+	}
+	for (wasd_node i = 0; i < nodes; i++) {
+		const struct node *n = node_of(f->from, i);
+		wasd_node conv = n->layer == &layer_batchnorm ? n->inputs[0] : -1;
+		if (conv >= 0 && node_of(f->from, conv)->layer == &layer_conv && f->node[conv].users == 1)
+			f->node[conv].bn = i;
+	}
+}
+
+static wasd_node build_conv(struct folding *f, const struct node *n, const struct fold *how, wasd_node x)
+{
+	struct wasd_rect live = live_of(n, how->shadow);
+	bool bias = n->bias >= 0 || how->bn >= 0 || live.h == 0;
+	return wasd_graph_conv_rect(f->to, x, n->name, n->out, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h,
+	                            n->shape.w, n->groups, bias);
+}
+
+static wasd_node copy(struct folding *f, const struct node *n)
+{
+	wasd_node in[64];                        /* a node takes no more */
+	for (int k = 0; k < n->n_in; k++)
+		in[k] = f->node[n->inputs[k]].to;
+	return graph_copy_node(f->to, f->from, n, in);
+}
+
+static enum wasd_status build(struct folding *f, struct wasd_err *err)
+{
+	int nodes = wasd_graph_nodes(f->from);
+	for (wasd_node i = 0; i < nodes; i++) {
+		const struct node *n = node_of(f->from, i);
+		wasd_node x = n->n_in ? f->node[n->inputs[0]].to : wasd_graph_input(f->to);
+		bool folded = n->layer == &layer_batchnorm && f->node[n->inputs[0]].bn == i;
+		if (!n->n_in || folded || n->layer->trains_only)
+			f->node[i].to = x;
+		else if (n->layer == &layer_conv)
+			f->node[i].to = build_conv(f, n, &f->node[i], x);
+		else
+			f->node[i].to = copy(f, n);
+	}
+	return wasd_graph_finish(f->to, f->node[f->from->output].to, err);
+}
+
+/* Effective weights of a convolution before the normalisation, compact, into w. */
+static void effective(const struct folding *f, const struct node *n, const struct fold *how, size_t rows, real *w)
+{
+	const real *pw = f->master + wasd_graph_param_info(f->from, n->weight).offset;
+	if (!how->shadow) {
+		memcpy(w, pw, rows * (size_t)n->kh * (size_t)n->kw * sizeof *w);
+		return;
+	}
+	struct wasd_aug_info a = wasd_graph_aug_info(f->from, n->aug);
+	real alpha = 1;
+	if (!how->shadow->alpha_one && a.alpha_param >= 0)
+		alpha = f->master[wasd_graph_param_info(f->from, a.alpha_param).offset + (size_t)a.alpha_index];
+	if (how->shadow->t.live.h)
+		wasd_transform_forward(&how->shadow->t, alpha, pw, rows, how->shadow->t.live, w);
+}
+
+static void fill_conv(const struct folding *f, const struct node *n, const struct fold *how, const struct node *dst, real *out)
+{
+	size_t rows = (size_t)n->out * (size_t)(n->in.c / n->groups), per_out = (size_t)(n->in.c / n->groups) * (size_t)dst->kh * (size_t)dst->kw;
+	real *w = dst->weight >= 0 ? out + wasd_graph_param_info(f->to, dst->weight).offset : NULL;
+	real *b = dst->bias >= 0 ? out + wasd_graph_param_info(f->to, dst->bias).offset : NULL;
+	const real *bias = n->bias >= 0 ? f->master + wasd_graph_param_info(f->from, n->bias).offset : NULL;
+	if (w)
+		effective(f, n, how, rows, w);
+	for (int o = 0; b && o < n->out; o++)
+		b[o] = bias ? bias[o] : 0;
+	if (how->bn < 0)
+		return;
+	const struct node *bn = node_of(f->from, how->bn);
+	struct wasd_stats_info st = wasd_graph_stats_info(f->from, bn->stats);
+	const real *gamma = f->master + wasd_graph_param_info(f->from, bn->weight).offset;
+	const real *beta = f->master + wasd_graph_param_info(f->from, bn->bias).offset;
+	for (int o = 0; o < n->out; o++) {
+		double s = (double)gamma[o] / sqrt((double)f->stats[st.var_offset + (size_t)o] + st.eps);
+		b[o] = (real)(((double)b[o] - (double)f->stats[st.mean_offset + (size_t)o]) * s + (double)beta[o]);
+		for (size_t i = 0; w && i < per_out; i++)
+			w[(size_t)o * per_out + i] = (real)((double)w[(size_t)o * per_out + i] * s);
+	}
+}
+
+static void copy_param(const struct folding *f, int from, int to, real *out)
+{
+	if (from < 0)
+		return;
+	struct wasd_param_info p = wasd_graph_param_info(f->from, from);
+	memcpy(out + wasd_graph_param_info(f->to, to).offset, f->master + p.offset, p.count * sizeof *out);
+}
+
+/* Weights of every node that has some; a normalisation that could not be folded keeps its statistics. */
+static void fill(const struct folding *f, struct wasd_model *m)
+{
+	real *out = wasd_model_master(m), *stats = wasd_model_stats(m, WASD_STATS_AOM);
+	for (wasd_node i = 0; i < wasd_graph_nodes(f->from); i++) {
+		const struct node *n = node_of(f->from, i);
+		const struct node *dst = node_of(f->to, f->node[i].to);
+		if (n->layer == &layer_conv) {
+			fill_conv(f, n, &f->node[i], dst, out);
+		} else if (dst->layer == n->layer) {
+			copy_param(f, n->weight, dst->weight, out);
+			copy_param(f, n->bias, dst->bias, out);
+			if (n->stats < 0)
+				continue;
+			struct wasd_stats_info a = wasd_graph_stats_info(f->from, n->stats), b = wasd_graph_stats_info(f->to, dst->stats);
+			memcpy(stats + b.mean_offset, f->stats + a.mean_offset, (size_t)a.channels * sizeof *stats);
+			memcpy(stats + b.var_offset, f->stats + a.var_offset, (size_t)a.channels * sizeof *stats);
+		}
+	}
+}
+
+enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_draw *draw, enum wasd_stats_set set, enum wasd_mode mode,
+                                struct wasd_bundle **out, struct wasd_err *err)
+{
+	struct folding f = {.src = m, .from = wasd_model_graph(m), .draw = draw, .master = wasd_model_master(m), .stats = wasd_model_stats(m, set)};
+	struct wasd_bundle *b = wasd_calloc(1, sizeof *b);
+	enum wasd_status s = WASD_OK;
+	f.node = wasd_calloc((size_t)wasd_graph_nodes(f.from), sizeof *f.node);
+	if (!b || !f.node) {
+		s = wasd_fail(err, WASD_ENOMEM, "bundle");
+		goto end;
+	}
+	atomic_init(&b->refs, 1);
+	b->mode = mode;
+	pair_up(&f);
+	if ((s = wasd_graph_create(wasd_graph_input_shape(f.from), &b->graph, err)))
+		goto end;
+	f.to = b->graph;
+	if ((s = build(&f, err)) || (s = wasd_model_create(b->graph, 0, &b->model, err)))
+		goto end;
+	fill(&f, b->model);
+	b->macs = wasd_graph_macs(b->graph, NULL);
+	*out = b;
+	b = NULL;
+end:
+	wasd_free(f.node);
+	wasd_bundle_unref(b);
+	return s;
+}
+
+/* ---- from a checkpoint ---------------------------------------------------------------------------------------- */
+
+static enum wasd_status load_model(const struct checkpoint *c, enum wasd_stats_set set, struct wasd_graph *g, struct wasd_model **out, struct wasd_err *err)
+{
+	bool present;
+	enum wasd_status s = wasd_model_create(g, 0, out, err);
+	if (s || (s = checkpoint_load_params(c, g, "", wasd_model_master(*out), err)) ||
+	    (s = checkpoint_load_stats(c, g, set, wasd_model_stats(*out, set), &present, err)))
+		return s;
+	return present ? WASD_OK : wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of this mode are missing");
+}
+
+static enum wasd_status check_mode(const struct checkpoint *c, enum wasd_mode mode, struct wasd_err *err)
+{
+	bool measured = false;
+	if (mode == WASD_DOM && !cJSON_IsArray(c->draw))
+		return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
+	wasd_json_bool(c->progress, mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured);
+	return measured ? WASD_OK : wasd_fail(err, WASD_ESTATE, "this checkpoint was written before the statistics of %s were first measured",
+	                                      wasd_mode_name(mode));
+}
+
+enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err)
+{
+	enum wasd_stats_set set = mode == WASD_DOM ? WASD_STATS_DOM : WASD_STATS_AOM;
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_draw draw = {0};
+	struct wasd_bundle *b = NULL;
+	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
+	if (s || (s = check_mode(&c, mode, err)) || (s = checkpoint_graph(&c, &g, err)) || (s = checkpoint_check_names(&c, g, err)) ||
+	    (s = load_model(&c, set, g, &m, err)))
+		goto end;
+	if (mode == WASD_DOM && (s = wasd_draw_from_json(c.draw, g, &draw, err)))
+		goto end;
+	if ((s = bundle_compile(m, mode == WASD_DOM ? &draw : NULL, set, mode, &b, err)))
+		goto end;
+	if (!(b->arch = wasd_strdup(c.arch))) {
+		s = wasd_fail(err, WASD_ENOMEM, "bundle");
+		goto end;
+	}
+	b->class_names = c.class_names;
+	c.class_names = NULL;
+	*out = b;
+	b = NULL;
+end:
+	wasd_bundle_unref(b);
+	wasd_draw_done(&draw);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+	return s;
+}
+
+struct wasd_bundle *wasd_bundle_ref(struct wasd_bundle *b)
+{
+	atomic_fetch_add(&b->refs, 1);
+	return b;
+}
+
+void wasd_bundle_unref(struct wasd_bundle *b)
+{
+	if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
+		return;
+	wasd_model_destroy(b->model);
+	wasd_graph_destroy(b->graph);
+	cJSON_Delete(b->class_names);
+	wasd_free(b->arch);
+	wasd_free(b);
+}
+
+enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b) { return b->mode; }
+const char *wasd_bundle_arch(const struct wasd_bundle *b) { return b->arch ? b->arch : ""; }
+struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b) { return wasd_graph_input_shape(b->graph); }
+int wasd_bundle_classes(const struct wasd_bundle *b) { return wasd_graph_classes(b->graph); }
+uint64_t wasd_bundle_macs(const struct wasd_bundle *b) { return b->macs; }
+size_t wasd_bundle_bytes(const struct wasd_bundle *b) { return wasd_graph_param_count(b->graph) * sizeof(real); }
+struct wasd_model *bundle_model(struct wasd_bundle *b) { return b->model; }
+
+const char *wasd_bundle_class(const struct wasd_bundle *b, int i)
+{
+	const cJSON *name = cJSON_GetArrayItem(b->class_names, i);
+	return name ? name->valuestring : "";
+}

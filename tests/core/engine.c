@@ -1,0 +1,439 @@
+/* The engine's programs, spoken to as the daemon does: over a socket pair on descriptor 3. */
+#include "tiny.h"
+
+#include "wasd/infer.h"
+#include "wasd/protocol.h"
+#include "wasd/wire.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+static char engine[256];
+static struct wasd_dataset *data;
+static char data_path[96];
+
+struct proc { pid_t pid; struct wasd_wire *wire; };
+
+static struct proc start(const char *command)
+{
+	struct proc p = {0};
+	int fd[2];
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd));
+	p.pid = fork();
+	if (p.pid == 0) {
+		if (fd[1] == WASD_WIRE_FD) {
+			fd[1] = dup(fd[1]);
+		}
+		dup2(fd[1], WASD_WIRE_FD);
+		execl(engine, engine, command, (char *)NULL);
+		_exit(127);
+	}
+	close(fd[1]);
+	CHECK(!wasd_wire_create(fd[0], &p.wire, NULL));
+	return p;
+}
+
+/* Exit status, or 1000 + signal. Kills what has not ended by itself after ten seconds. */
+static int finish(struct proc *p)
+{
+	int status = 0;
+	wasd_wire_destroy(p->wire);
+	p->wire = NULL;
+	for (int i = 0; i < 1000 && !waitpid(p->pid, &status, WNOHANG); i++) {
+		if (i == 999) {
+			kill(p->pid, SIGKILL);
+			waitpid(p->pid, &status, 0);
+			break;
+		}
+		usleep(10000);          /* waiting for a process that is not ours to be told by: bounded, and only in this test */
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static uint32_t say(struct proc *p, const char *json, const void *bin, size_t n, int fd)
+{
+	cJSON *j = cJSON_Parse(json);
+	uint32_t seq = 0;
+	CHECK_MSG(j, "bad JSON in the test: %s", json);
+	wasd_wire_send(p->wire, j, bin, n, fd, &seq, NULL);
+	cJSON_Delete(j);
+	return seq;
+}
+
+/* The next message that is not a heartbeat, a log line or (want NULL) progress. m.json NULL at the end of the stream. */
+static struct wasd_msg hear(struct proc *p, const char *want)
+{
+	for (;;) {
+		struct wasd_msg m = {.fd = -1};
+		struct wasd_err err = {0};
+		enum wasd_status s = wasd_wire_recv(p->wire, 30000, &m, &err);
+		if (s) {
+			CHECK_MSG(s == WASD_ENOTFOUND, "while waiting for %s: %s", want ? want : "a message", err.msg);
+			return (struct wasd_msg){.fd = -1, .type = ""};
+		}
+		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress");
+		if (want ? !strcmp(m.type, want) : !noise)
+			return m;
+		CHECK_MSG(noise, "%s came while waiting for %s", m.type, want);
+		wasd_msg_done(&m);
+	}
+}
+
+static double num(const struct wasd_msg *m, const char *key)
+{
+	double v = NAN;
+	wasd_json_num(m->json, key, &v);
+	return v;
+}
+
+static const char *str(const struct wasd_msg *m, const char *key)
+{
+	const char *v = "(absent)";
+	wasd_json_str(m->json, key, &v);
+	return v;
+}
+
+static void ack(struct proc *p, const struct wasd_msg *m)
+{
+	char text[64];
+	snprintf(text, sizeof text, "{\"type\":\"ack\",\"seq\":%u}", m->seq);
+	say(p, text, NULL, 0, -1);
+}
+
+/* ---- training -------------------------------------------------------------------------------------------- */
+
+#define LENET "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":20,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}"
+
+static void send_start(struct proc *p, const char *spec, const char *path, const void *file, size_t len)
+{
+	char text[2048], sha[WASD_SHA256_HEX];
+	int fd = -1, n = snprintf(text, sizeof text, "{\"type\":\"start\",\"job\":\"job_1\",\"attempt\":1,\"spec\":%s,\"dataset\":\"%s\",\"threads\":2,\"nice\":1", spec, path);
+	if (file) {
+		wasd_sha256_of(file, len, sha);
+		CHECK(!wasd_memfd_sealed("resume", file, len, &fd, NULL));
+		n += snprintf(text + n, sizeof text - (size_t)n, ",\"resume\":{\"bytes\":%zu,\"sha256\":\"%s\",\"epoch\":1,\"step\":1}", len, sha);
+	}
+	snprintf(text + n, sizeof text - (size_t)n, "}");
+	say(p, text, NULL, 0, fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+struct told {                                  /* what one attempt reported */
+	int metrics, checkpoints;
+	double loss[8];
+	char *file; size_t len;                /* last checkpoint */
+	char reason[16], end[24], message[256], pointer[64], status[24];
+	bool order;                            /* metrics of an epoch came before its checkpoint */
+};
+
+static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
+{
+	const void *p = NULL;
+	char sha[WASD_SHA256_HEX];
+	size_t len = (size_t)num(m, "bytes");
+	CHECK(!wasd_memfd_map(m->fd, len, &p, NULL));
+	wasd_sha256_of(p, len, sha);
+	CHECK_STR(sha, str(m, "sha256"));
+	wasd_free(t->file);
+	t->file = wasd_malloc(len);
+	memcpy(t->file, p, len);
+	t->len = len;
+	t->checkpoints++;
+	snprintf(t->reason, sizeof t->reason, "%s", str(m, "reason"));
+	const cJSON *info = wasd_json_get(m->json, "info");
+	const char *arch = "";
+	CHECK(wasd_json_str(info, "arch", &arch) && !strcmp(arch, "lenet"));
+	CHECK(cJSON_GetArraySize(wasd_json_get(info, "classes")) == 10 && wasd_json_get(wasd_json_get(info, "macs"), "aom"));
+	wasd_memfd_unmap(p, len);
+}
+
+/* Listens until done or failed; cancels after the first message of type cancel_at (NULL: never). */
+static struct told attend(struct proc *p, const char *cancel_at)
+{
+	struct told t = {.order = true};
+	for (bool end = false; !end;) {
+		struct wasd_msg m = {.fd = -1};
+		struct wasd_err err = {0};
+		if (wasd_wire_recv(p->wire, 60000, &m, &err)) {
+			snprintf(t.end, sizeof t.end, "gone");
+			snprintf(t.message, sizeof t.message, "%s", err.msg);
+			return t;
+		}
+		if (cancel_at && !strcmp(m.type, cancel_at)) {
+			say(p, "{\"type\":\"cancel\"}", NULL, 0, -1);
+			cancel_at = NULL;
+		}
+		if (!strcmp(m.type, "metrics")) {
+			int e = (int)num(&m, "epoch");
+			CHECK(e >= 1 && e < 8);
+			wasd_json_num(wasd_json_get(m.json, "values"), "train_loss", &t.loss[e]);
+			t.metrics++;
+			ack(p, &m);
+		} else if (!strcmp(m.type, "checkpoint")) {
+			keep_checkpoint(&t, &m);
+			t.order &= !strcmp(t.reason, "cancel") || t.loss[(int)num(&m, "epoch")] > 0;
+			ack(p, &m);
+		} else if (!strcmp(m.type, "done") || !strcmp(m.type, "failed")) {
+			snprintf(t.end, sizeof t.end, "%s %s", m.type, str(&m, "reason"));
+			snprintf(t.message, sizeof t.message, "%s", str(&m, "message"));
+			snprintf(t.status, sizeof t.status, "%s", str(&m, "status"));
+			snprintf(t.pointer, sizeof t.pointer, "%s", str(&m, "pointer"));
+			end = true;
+		}
+		wasd_msg_done(&m);
+	}
+	return t;
+}
+
+static struct told whole(const char *spec, const char *path, const char *cancel_at, const void *file, size_t len)
+{
+	struct proc p = start("train");
+	struct wasd_msg m = hear(&p, "hello");
+	CHECK_STR(str(&m, "role"), "train");
+	CHECK_INT(num(&m, "pid"), p.pid);
+	CHECK(cJSON_IsObject(wasd_json_get(m.json, "fingerprint")));
+	wasd_msg_done(&m);
+	send_start(&p, spec, path, file, len);
+	struct told t = attend(&p, cancel_at);
+	CHECK_INT(finish(&p), 0);
+	return t;
+}
+
+static void trains_and_resumes(void)
+{
+	struct told straight = whole(LENET, data_path, NULL, NULL, 0);
+	CHECK_STR(straight.end, "done done");
+	CHECK_STR(straight.reason, "final");
+	CHECK_INT(straight.metrics, 3);
+	CHECK_INT(straight.checkpoints, 3);
+	CHECK(straight.order);
+	struct told cut = whole(LENET, data_path, "progress", NULL, 0);
+	CHECK_STR(cut.end, "done cancelled");
+	CHECK_STR(cut.reason, "cancel");
+	struct told rest = whole(LENET, data_path, NULL, cut.file, cut.len);
+	CHECK_STR(rest.end, "done done");
+	CHECK_MSG(rest.loss[3] == straight.loss[3] && rest.loss[3] > 0, "loss %.17g, uncut %.17g", rest.loss[3], straight.loss[3]);
+	wasd_free(straight.file);
+	wasd_free(cut.file);
+	wasd_free(rest.file);
+}
+
+static void says_why_it_failed(void)
+{
+	static const struct { const char *spec, *path, *end, *status, *word; } cases[] = {
+		{LENET, "/nonexistent.wds", "failed bad_data", "eio", "nonexistent"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000}}}", NULL, "failed nan_loss", "enumeric", "loss"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":0}}", NULL, "failed error", "einval", "batch"},
+		{"{\"model\":{\"arch\":\"vgg16\"},\"limits\":{\"memory_mb\":300}}", NULL, "failed oom", "enomem", ""},
+		{"{\"model\":{\"arch\":\"transformer\"}}", NULL, "failed error", "einval", "transformer"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct told t = whole(cases[i].spec, cases[i].path ? cases[i].path : data_path, NULL, NULL, 0);
+		CHECK_MSG(!strcmp(t.end, cases[i].end), "case %zu: %s: %s", i, t.end, t.message);
+		CHECK_MSG(cases[i].path || !strcmp(t.status, cases[i].status), "case %zu: status %s", i, t.status);
+		CHECK_MSG(strstr(t.message, cases[i].word), "case %zu: message %s", i, t.message);
+		wasd_free(t.file);
+	}
+	struct told t = whole(LENET, data_path, NULL, "not a checkpoint at all", 23);
+	CHECK_STR(t.end, "failed error");
+	CHECK_STR(t.status, "ecorrupt");
+}
+
+static void ends_when_the_stream_ends(void)
+{
+	struct proc p = start("train");
+	struct wasd_msg m = hear(&p, "hello");
+	wasd_msg_done(&m);
+	send_start(&p, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":10000,\"batch\":20}}", data_path, NULL, 0);
+	m = hear(&p, "started");
+	CHECK_INT(num(&m, "params"), 62006);
+	CHECK_INT(num(&m, "epochs"), 10000);
+	CHECK_INT(num(&m, "epoch"), 1);
+	wasd_msg_done(&m);
+	CHECK_INT(finish(&p), 0);
+}
+
+static void refuses_a_broken_protocol(void)
+{
+	static const struct { const char *command, *json; } cases[] = {
+		{"train", "{\"type\":\"load\"}"},
+		{"train", "{\"type\":\"start\",\"job\":\"x\",\"attempt\":1}"},
+		{"train", "{\"type\":\"start\",\"spec\":{},\"dataset\":\"/x\",\"threads\":100000}"},
+		{"train", "{\"type\":\"ack\"}"},
+		{"infer", "{\"type\":\"start\"}"},
+		{"infer", "{\"type\":\"load\"}"},
+		{"infer", "{\"type\":\"classify\",\"bundle\":\"x\",\"mode\":\"som\",\"sizes\":[]}"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct proc p = start(cases[i].command);
+		struct wasd_msg m = hear(&p, "hello");
+		wasd_msg_done(&m);
+		say(&p, cases[i].json, NULL, 0, -1);
+		m = hear(&p, NULL);
+		CHECK_MSG(!m.json, "case %zu: answered %s", i, m.type);
+		wasd_msg_done(&m);
+		CHECK_INT(finish(&p), WASD_ENGINE_EXIT_PROTOCOL);
+	}
+	struct proc p = start("infer");
+	struct wasd_msg m = hear(&p, "hello");
+	wasd_msg_done(&m);
+	CHECK(write(wasd_wire_fd(p.wire), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27) == 27);
+	m = hear(&p, NULL);
+	wasd_msg_done(&m);
+	CHECK_INT(finish(&p), WASD_ENGINE_EXIT_PROTOCOL);
+}
+
+/* ---- inference ------------------------------------------------------------------------------------------------ */
+
+static void load(struct proc *p, const struct tiny_run *r, const char *id)
+{
+	char text[256], sha[WASD_SHA256_HEX];
+	int fd;
+	wasd_sha256_of(r->file, r->len, sha);
+	CHECK(!wasd_memfd_sealed("bundle", r->file, r->len, &fd, NULL));
+	snprintf(text, sizeof text, "{\"type\":\"load\",\"bundle\":\"%s\",\"bytes\":%zu,\"sha256\":\"%s\",\"threads\":2}", id, r->len, sha);
+	uint32_t seq = say(p, text, NULL, 0, fd);
+	close(fd);
+	struct wasd_msg m = hear(p, "loaded");
+	CHECK_INT(num(&m, "re"), seq);
+	CHECK_STR(str(&m, "bundle"), id);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(m.json, "classes")), 10);
+	wasd_msg_done(&m);
+}
+
+static void expect_error(struct proc *p, uint32_t re, const char *code, const char *pointer)
+{
+	struct wasd_msg m = hear(p, "error");
+	CHECK_INT(num(&m, "re"), re);
+	CHECK_STR(str(&m, "code"), code);
+	CHECK_STR(str(&m, "pointer"), pointer);
+	wasd_msg_done(&m);
+}
+
+enum { IMAGE = 3 * 32 * 32, CLIENTS = 60 };
+
+static void infers(void)
+{
+	struct tiny_run r = {0};
+	struct wasd_msg m;
+	static float x[CLIENTS][IMAGE];
+	static float alone[CLIENTS][10];
+	char text[256];
+	tiny_go(&r, LENET, data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	struct proc p = start("infer");
+	m = hear(&p, "hello");
+	CHECK_STR(str(&m, "role"), "infer");
+	wasd_msg_done(&m);
+	load(&p, &r, "ck_1");
+	load(&p, &r, "ck_1");                   /* again: the same bundle */
+	for (int i = 0; i < CLIENTS; i++) {
+		const uint8_t *px = wasd_dataset_image(data, WASD_TRAIN, (size_t)i);
+		for (int k = 0; k < IMAGE; k++)
+			x[i][k] = (float)((px[k] / 255.0 - 0.5) / 0.5);
+		say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[i], sizeof x[i], -1);
+		m = hear(&p, "inferred");
+		CHECK_INT(m.bin_len, sizeof alone[i]);
+		if (m.bin_len == sizeof alone[i])
+			memcpy(alone[i], m.bin, m.bin_len);
+		CHECK(num(&m, "macs") > 0 && wasd_json_get(wasd_json_get(m.json, "timing_us"), "compute"));
+		wasd_msg_done(&m);
+	}
+	/* All sent before any answer is read: the bits are those of the requests that came alone. */
+	uint32_t seq[CLIENTS];
+	int differ = 0;
+	for (int i = 0; i < CLIENTS; i++)
+		seq[i] = say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[i], sizeof x[i], -1);
+	for (int i = 0; i < CLIENTS; i++) {
+		m = hear(&p, "inferred");
+		CHECK_INT(num(&m, "re"), seq[i]);
+		differ += m.bin_len != sizeof alone[i] || memcmp(m.bin, alone[i], sizeof alone[i]) != 0;
+		wasd_msg_done(&m);
+	}
+	CHECK_MSG(!differ, "%d of %d requests answered otherwise in company", differ, CLIENTS);
+
+	/* Encoded images: two at once, then by logits, which equal those of the pixels. */
+	void *png[2];
+	size_t len[2];
+	char both[1 << 16];
+	for (int i = 0; i < 2; i++) {
+		CHECK(!wasd_image_png(wasd_dataset_image(data, WASD_TRAIN, (size_t)i), wasd_dataset_shape(data), &png[i], &len[i], NULL));
+		memcpy(both + (i ? len[0] : 0), png[i], len[i]);
+	}
+	snprintf(text, sizeof text, "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":3,\"sizes\":[%zu,%zu]}", len[0], len[1]);
+	say(&p, text, both, len[0] + len[1], -1);
+	m = hear(&p, "classified");
+	const cJSON *results = wasd_json_get(m.json, "results"), *top = wasd_json_get(cJSON_GetArrayItem(results, 1), "top");
+	CHECK_INT(cJSON_GetArraySize(results), 2);
+	CHECK_INT(cJSON_GetArraySize(top), 3);
+	double p0 = 0, p1 = 0, index = -1;
+	wasd_json_num(cJSON_GetArrayItem(top, 0), "p", &p0);
+	wasd_json_num(cJSON_GetArrayItem(top, 1), "p", &p1);
+	wasd_json_num(cJSON_GetArrayItem(top, 0), "index", &index);
+	CHECK(p0 >= p1 && p1 > 0 && p0 <= 1 && index >= 0);
+	for (int c = 0; c < 10; c++)        /* computed as a pair: near the logits computed alone, not equal */
+		CHECK(alone[1][c] <= alone[1][(int)index] + 1e-3f);
+	wasd_msg_done(&m);
+	snprintf(text, sizeof text, "{\"type\":\"logits\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"sizes\":[%zu]}", len[0]);
+	say(&p, text, png[0], len[0], -1);
+	m = hear(&p, "inferred");
+	CHECK(m.bin_len == 40 && !memcmp(m.bin, alone[0], 40));
+	wasd_msg_done(&m);
+
+	/* What is wrong is answered, and the process goes on. */
+	snprintf(text, sizeof text, "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":1,\"sizes\":[%zu,5]}", len[0]);
+	memcpy(both + len[0], "GIF89", 5);
+	expect_error(&p, say(&p, text, both, len[0] + 5, -1), "bad_image", "/images/1");
+	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_9\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1), "bundle_not_ready", "");
+	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"dom\",\"n\":1}", x[0], sizeof x[0], -1), "bundle_not_ready", "");
+	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":2}", x[0], sizeof x[0], -1), "bad_tensor", "/inputs/0/data");
+	x[0][7] = NAN;
+	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1), "bad_tensor", "/inputs/0/data");
+	say(&p, "{\"type\":\"unload\",\"bundle\":\"ck_1\"}", NULL, 0, -1);
+	m = hear(&p, "unloaded");
+	wasd_msg_done(&m);
+	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[1], sizeof x[1], -1), "bundle_not_ready", "");
+	CHECK_INT(finish(&p), 0);
+	wasd_free(png[0]);
+	wasd_free(png[1]);
+	tiny_done(&r);
+}
+
+static void keeps_a_heartbeat(void)
+{
+	struct proc p = start("infer");
+	struct wasd_msg m = hear(&p, "hello");
+	wasd_msg_done(&m);
+	for (int i = 0; i < 2; i++) {
+		CHECK(!wasd_wire_recv(p.wire, 3 * WASD_HEARTBEAT_MS, &m, NULL));
+		CHECK_STR(m.type, "heartbeat");
+		wasd_msg_done(&m);
+	}
+	CHECK_INT(finish(&p), 0);
+}
+
+int main(void)
+{
+	const char *build = getenv("WASD_BUILD");
+	snprintf(engine, sizeof engine, "%s/wasd-engine", build ? build : "build");
+	signal(SIGPIPE, SIG_IGN);
+	if (access(engine, X_OK)) {
+		printf("skip engine: %s is not built\n", engine);
+		return 0;
+	}
+	wasd_threads_init(2, NULL);
+	tiny_begin();
+	data = tiny_glyphs("engine", 200, 40, 32, data_path);
+	TEST_RUN(trains_and_resumes);
+	TEST_RUN(says_why_it_failed);
+	TEST_RUN(ends_when_the_stream_ends);
+	TEST_RUN(refuses_a_broken_protocol);
+	TEST_RUN(infers);
+	TEST_RUN(keeps_a_heartbeat);
+	wasd_dataset_close(data);
+	tiny_end();
+	wasd_threads_done();
+	TEST_END();
+}

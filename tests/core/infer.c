@@ -1,0 +1,210 @@
+/* Bundles and predictors: the folded network says what the unfolded one says, does the multiply-adds that it claims, and an image's
+ * answer does not depend on how many go with it. */
+#include "tiny.h"
+
+#include "infer/bundle.h"
+#include "train/checkpoint.h"
+#include "wasd/infer.h"
+#include "wasd/model.h"
+#include "wasd/weights.h"
+
+static struct wasd_dataset *small, *big;
+enum { N = 24 };
+static real x32[N * 3 * 32 * 32], x16[N * 3 * 16 * 16];
+
+static void images(const struct wasd_dataset *d, real *x)
+{
+	size_t image = wasd_shape_count(wasd_dataset_shape(d));
+	for (size_t i = 0; i < N; i++)
+		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i % wasd_dataset_count(d, WASD_TEST)), image, x + i * image);
+}
+
+static const struct { const char *name, *spec; bool small, dom; } nets[] = {
+	{"lenet", "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", false, false},
+	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]},"
+	             "\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},
+	{"resnet18 plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
+};
+
+/* Logits of the checkpoint's own network, unfolded, with the statistics of the mode. */
+static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *x, real *logits, uint64_t *macs)
+{
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_exec *e = NULL;
+	struct wasd_draw draw = {0};
+	struct wasd_err err = {0};
+	bool present, dom = mode == WASD_DOM;
+	enum wasd_stats_set set = dom ? WASD_STATS_DOM : WASD_STATS_AOM;
+	CHECK_MSG(!checkpoint_open(r->file, r->len, &c, &err) && !checkpoint_graph(&c, &g, &err), "%s", err.msg);
+	CHECK(!wasd_model_create(g, 1, &m, &err));
+	CHECK(!checkpoint_load_params(&c, g, "", wasd_model_master(m), &err));
+	CHECK(!checkpoint_load_stats(&c, g, set, wasd_model_stats(m, set), &present, &err));
+	if (dom)
+		CHECK(!wasd_draw_from_json(c.draw, g, &draw, &err));
+	struct wasd_exec_opts o = {.batch = N};
+	CHECK(!wasd_exec_create(m, &o, &e, &err));
+	struct wasd_pass pass = {.n = N, .draw = dom ? &draw : NULL, .bn = WASD_BN_SET, .set = set};
+	CHECK(!wasd_exec_forward(e, x, &pass, &err));
+	memcpy(logits, wasd_exec_logits(e), sizeof *logits * N * 10);
+	*macs = wasd_graph_macs(g, dom ? &draw : NULL);
+	wasd_exec_destroy(e);
+	wasd_draw_done(&draw);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+}
+
+static double largest(const real *v, int n)
+{
+	double m = 0;
+	for (int i = 0; i < n; i++)
+		m = fmax(m, fabs((double)v[i]));
+	return m;
+}
+
+static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mode mode, const real *x)
+{
+	real want[N * 10], got[N * 10];
+	uint64_t macs;
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	unfolded(r, mode, x, want, &macs);
+	CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s %s: %s", name, wasd_mode_name(mode), err.msg);
+	if (!b)
+		return;
+	CHECK(!wasd_predictor_create(b, NULL, &p, &err));
+	CHECK_MSG(!wasd_predictor_run(p, x, N, got, &err), "%s", err.msg);
+	/* float: rounding of another order of operations, through a few dozen layers */
+	double scale = largest(want, N * 10), tol = sizeof(real) == 8 ? 1e-10 : 1e-4, worst = 0;
+	for (int i = 0; i < N * 10; i++)
+		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / scale);
+	CHECK_MSG(worst <= tol, "%s %s: logits are %g of their largest off", name, wasd_mode_name(mode), worst);
+	CHECK_INT(wasd_bundle_macs(b), macs);
+	CHECK_STR(wasd_bundle_arch(b), strcmp(name, "resnet18 plain") ? name : "resnet18");
+	CHECK_INT(wasd_bundle_classes(b), 10);
+	/* The plan of each batch size says the same, up to rounding, and the same bits every time. */
+	size_t image = wasd_shape_count(wasd_bundle_shape(b));
+	double apart = 0;
+	int differ = 0;
+	for (int n = 1; n <= 19; n++) {
+		real some[19 * 10], again[19 * 10];
+		CHECK(!wasd_predictor_run(p, x + 3 * image, n, some, &err));
+		CHECK(!wasd_predictor_run(p, x + 3 * image, n, again, &err));
+		differ += memcmp(some, again, sizeof *some * 10 * (size_t)n) != 0;
+		for (int i = 0; i < n * 10; i++)
+			apart = fmax(apart, fabs((double)some[i] - (double)got[30 + i]) / scale);
+	}
+	CHECK_MSG(differ == 0, "%s %s: %d of 19 batch sizes do not repeat", name, wasd_mode_name(mode), differ);
+	CHECK_MSG(apart <= tol, "%s %s: batch sizes are %g of the largest logit apart", name, wasd_mode_name(mode), apart);
+	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, wasd_mode_name(mode), worst, (double)wasd_bundle_macs(b) * 1e-6);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+static void folded_equals_unfolded(void)
+{
+	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+		struct tiny_run r = {0};
+		struct wasd_bundle *none = NULL;
+		const real *x = nets[i].small ? x16 : x32;
+		tiny_go(&r, nets[i].spec, nets[i].small ? small : big);
+		CHECK_MSG(!r.status, "%s: %s", nets[i].name, r.err.msg);
+		check_mode(nets[i].name, &r, WASD_AOM, x);
+		if (nets[i].dom)
+			check_mode(nets[i].name, &r, WASD_DOM, x);
+		else
+			CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_DOM, &none, NULL), WASD_ENOTFOUND);
+		tiny_done(&r);
+	}
+}
+
+/* A draw that leaves no tap of one layer and a single one of the next: the bundle still equals the pass. */
+static void draws_at_the_limit(void)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_exec *e = NULL;
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_draw draw = {0};
+	struct wasd_err err = {0};
+	real got[N * 10];
+	cJSON *j = cJSON_Parse("[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":3,\"dy\":0}},"
+	                       "{\"layer\":\"layer1.0.conv2\",\"op\":\"translate\",\"params\":{\"dx\":-2,\"dy\":2}},"
+	                       "{\"layer\":\"layer2.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":-1}}]");
+	CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 16, 16}, 10, NULL, &g, &err) && !wasd_model_create(g, 3, &m, &err));
+	CHECK_MSG(!wasd_draw_from_json(j, g, &draw, &err), "%s", err.msg);
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
+	CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
+	CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
+	CHECK(!wasd_predictor_create(b, NULL, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
+	CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
+	double worst = 0;
+	for (int i = 0; i < N * 10; i++)
+		worst = fmax(worst, fabs((double)got[i] - (double)wasd_exec_logits(e)[i]));
+	CHECK_MSG(worst < (sizeof(real) == 8 ? 1e-10 : 1e-4), "%g", worst);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+	wasd_exec_destroy(e);
+	wasd_draw_done(&draw);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	cJSON_Delete(j);
+}
+
+static void unmeasured_statistics_are_refused(void)
+{
+	struct tiny_run r = {.stop_at = 3};
+	struct wasd_bundle *b = NULL;
+	struct wasd_err err = {0};
+	tiny_go(&r, nets[2].spec, small);
+	CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
+	CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_AOM, &b, &err), WASD_ESTATE);
+	CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_DOM, &b, &err), WASD_ESTATE);
+	CHECK_MSG(strstr(err.msg, "dom"), "%s", err.msg);
+	tiny_done(&r);
+}
+
+static void predicting_allocates_nothing(void)
+{
+	struct tiny_run r = {0};
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	real y[N * 10];
+	tiny_go(&r, nets[0].spec, big);
+	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, NULL, &p, NULL));
+	CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
+	uint64_t before = wasd_mem_stats().allocs;
+	for (int i = 0; i < 5; i++)
+		CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
+	CHECK_INT(wasd_mem_stats().allocs - before, 0);
+	/* The predictor holds its own reference. */
+	wasd_bundle_unref(b);
+	CHECK(!wasd_predictor_run(p, x32, 3, y, NULL));
+	wasd_predictor_destroy(p);
+	tiny_done(&r);
+}
+
+int main(void)
+{
+	char path[96];
+	wasd_threads_init(2, NULL);
+	tiny_begin();
+	big = tiny_glyphs("infer", 64, 30, 32, path);
+	small = tiny_glyphs("infer", 64, 30, 16, path);
+	images(big, x32);
+	images(small, x16);
+	TEST_RUN(folded_equals_unfolded);
+	TEST_RUN(draws_at_the_limit);
+	TEST_RUN(unmeasured_statistics_are_refused);
+	TEST_RUN(predicting_allocates_nothing);
+	wasd_dataset_close(big);
+	wasd_dataset_close(small);
+	tiny_end();
+	wasd_threads_done();
+	TEST_END();
+}

@@ -1,0 +1,82 @@
+/* Why every mode has its own BatchNorm statistics: the accuracy of one trained network read with the statistics gathered in training
+ * (which belong to random shadow weights) and with the mode's own. The numbers are printed, and the difference is checked. */
+#include "tiny.h"
+
+#include "train/measure.h"
+#include "wasd/weights.h"
+
+static struct wasd_dataset *data;
+
+static bool go_on(void *ctx, uint32_t done, uint32_t of)
+{
+	(void)ctx; (void)done; (void)of;
+	return true;
+}
+
+static double accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set)
+{
+	double loss, acc = NAN;
+	struct wasd_err err = {0};
+	CHECK_MSG(!measure_accuracy(e, l, draw, set, (struct measure_tick){go_on, NULL}, &loss, &acc, &err), "%s", err.msg);
+	return acc;
+}
+
+static cJSON *recorded_draw;
+
+static enum wasd_status keep_draw(void *ctx, const struct wasd_train_checkpoint *c, struct wasd_err *err)
+{
+	(void)ctx; (void)err;
+	cJSON_Delete(recorded_draw);
+	recorded_draw = cJSON_Duplicate(wasd_json_get(c->info, "draw"), true);
+	return WASD_OK;
+}
+
+static void own_statistics_matter(void)
+{
+	cJSON *spec = cJSON_Parse("{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":6,\"batch\":32,\"seed\":3,"
+	                          "\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":100},\"checkpoint\":{\"every\":0}}");
+	struct wasd_trainer *t = NULL;
+	struct wasd_err err = {0};
+	struct wasd_train_opts o = {.spec = spec, .data = data};
+	struct wasd_train_hooks h = {.checkpoint = keep_draw};
+	struct wasd_loader_opts lo = {.data = data, .split = WASD_TEST, .batch = 50};
+	struct wasd_loader *l = NULL;
+	struct wasd_exec *e = NULL;
+	struct wasd_draw draw = {0};
+	enum wasd_train_end end;
+	CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
+	struct wasd_model *m = wasd_trainer_model(t);
+	CHECK(!wasd_loader_create(&lo, &l, &err) && !wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 50}, &e, &err));
+	CHECK_MSG(!wasd_draw_from_json(recorded_draw, wasd_model_graph(m), &draw, &err), "%s", err.msg);
+	double aom_train = accuracy(e, l, NULL, WASD_STATS_TRAIN), aom = accuracy(e, l, NULL, WASD_STATS_AOM);
+	double dom_train = accuracy(e, l, &draw, WASD_STATS_TRAIN), dom = accuracy(e, l, &draw, WASD_STATS_DOM);
+	printf("# ResNet-18 with WAS, 6 epochs on 600 glyphs of 16x16, accuracy on 200:\n"
+	       "#   AOM  training statistics %5.1f %%   its own %5.1f %%\n#   DOM  training statistics %5.1f %%   its own %5.1f %%   (one recorded draw)\n",
+	       100 * aom_train, 100 * aom, 100 * dom_train, 100 * dom);
+	CHECK_MSG(aom > 0.4, "AOM with its own statistics: %g", aom);
+	CHECK_MSG(aom > aom_train + 0.1, "AOM: %g with its own statistics, %g with those of training", aom, aom_train);
+	wasd_draw_done(&draw);
+	wasd_exec_destroy(e);
+	wasd_loader_destroy(l);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(recorded_draw);
+	cJSON_Delete(spec);
+}
+
+int main(void)
+{
+	char path[96];
+	if (sizeof(real) == 8) {
+		printf("skip own_statistics_matter: the float build says it\n");
+		return 0;
+	}
+	wasd_threads_init(2, NULL);
+	tiny_begin();
+	data = tiny_glyphs("modes", 600, 200, 16, path);
+	TEST_RUN(own_statistics_matter);
+	wasd_dataset_close(data);
+	tiny_end();
+	wasd_threads_done();
+	TEST_END();
+}

@@ -1,0 +1,242 @@
+/* The trainer: the same bits however a run is cut, no allocation in a step, its ends and its refusals. */
+#include "tiny.h"
+
+#include "wasd/model.h"
+
+static struct wasd_dataset *big, *small;      /* 32x32 and 16x16 */
+
+/* ---- a cut run gives the bits of an uncut one ------------------------------------------------------- */
+
+static const struct { const char *name, *spec; bool small; int cuts; } resumed[] = {
+	{"LeNet, SGD with momentum, augmentation, cosine",
+	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"seed\":5,\"augment\":[\"flip\",{\"type\":\"crop\",\"pad\":2}],\"label_smoothing\":0.1,"
+	 "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}", false, 6},
+	{"LeNet, AdamW, evaluation every second epoch",
+	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":48,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":2}}", false, 6},
+	{"VGG-16 with WAS: dropout, a draw per step",
+	 "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}", true, 3},
+	{"ResNet-18 with WAS: a draw per epoch, AdamW",
+	 "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},"
+	 "{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"weight\":1}],\"draw\":\"epoch\"},"
+	 "\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", true, 3},
+	{"ResNet-18, plain weights",
+	 "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":2,\"batch\":16}}", true, 2},
+};
+
+static void resume_is_bit_exact(void)
+{
+	struct wasd_rng random;
+	wasd_rng_init(&random, 20, "test", 0, 0);
+	for (size_t i = 0; i < sizeof resumed / sizeof *resumed; i++) {
+		const struct wasd_dataset *data = resumed[i].small ? small : big;
+		struct tiny_run straight = {0}, cut = {0};
+		tiny_go(&straight, resumed[i].spec, data);
+		CHECK_MSG(!straight.status, "%s: %s", resumed[i].name, straight.err.msg);
+		CHECK_INT(straight.end, WASD_TRAIN_DONE);
+		CHECK_STR(straight.reason, "final");
+		int attempts = 0, most = straight.polls;
+		do {
+			cut.stop_at = attempts < resumed[i].cuts ? 1 + (int)wasd_rng_below(&random, (uint32_t)most * 2 / (uint32_t)resumed[i].cuts) : 0;
+			tiny_go(&cut, resumed[i].spec, data);
+			CHECK_MSG(!cut.status, "%s: %s", resumed[i].name, cut.err.msg);
+			if (cut.end == WASD_TRAIN_CANCELLED)
+				CHECK_STR(cut.reason, "cancel");
+			attempts++;
+		} while (!cut.status && cut.end == WASD_TRAIN_CANCELLED && attempts < 50);
+		CHECK_MSG(attempts > 1, "%s: was never cut", resumed[i].name);
+		CHECK_INT(cut.end, WASD_TRAIN_DONE);
+		CHECK_MSG(!strcmp(cut.sha, straight.sha), "%s: weights differ after %d attempts", resumed[i].name, attempts);
+		for (int e = 1; e <= straight.epoch; e++)
+			for (int k = 0; k < TINY_NAMES; k++) {
+				double a = straight.value[e][k], b = cut.value[e][k];
+				CHECK_MSG(a == b || (isnan(a) && isnan(b)), "%s: epoch %d: %s is %.17g, uncut %.17g", resumed[i].name, e, tiny_names[k], b, a);
+			}
+		printf("# %s: %d attempts, train_loss %.4f\n", resumed[i].name, attempts, straight.value[straight.epoch][0]);
+		tiny_done(&straight);
+		tiny_done(&cut);
+	}
+}
+
+/* ---- no allocation between two steps -------------------------------------------------------------------- */
+
+static uint64_t allocs_at[64];
+static int allocs_n;
+
+static bool note_allocs(void *ctx)
+{
+	(void)ctx;
+	if (allocs_n < 64)
+		allocs_at[allocs_n++] = wasd_mem_stats().allocs;
+	return false;
+}
+
+static void steps_allocate_nothing(void)
+{
+	static const struct { const char *arch; struct wasd_dataset **data; } nets[] = {{"lenet", &big}, {"vgg16", &small}, {"resnet18", &small}};
+	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+		char spec[160];
+		snprintf(spec, sizeof spec, "{\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":1,\"batch\":16,\"augment\":[\"flip\",\"crop\"]},\"checkpoint\":{\"every\":0}}", nets[i].arch);
+		cJSON *j = cJSON_Parse(spec);
+		struct wasd_trainer *t = NULL;
+		struct wasd_err err = {0};
+		struct wasd_train_opts o = {.spec = j, .data = *nets[i].data};
+		struct wasd_train_hooks h = {.should_stop = note_allocs};
+		enum wasd_train_end end;
+		allocs_n = 0;
+		CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
+		int steps = (int)wasd_trainer_info(t).steps_per_epoch;
+		CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
+		CHECK(steps >= 3 && allocs_n > steps);
+		for (int k = 1; k < steps; k++)
+			CHECK_MSG(allocs_at[k] == allocs_at[0], "%s: %d allocations before step %d", nets[i].arch, (int)(allocs_at[k] - allocs_at[0]), k + 1);
+		wasd_trainer_destroy(t);
+		cJSON_Delete(j);
+	}
+}
+
+/* ---- the ends of a run --------------------------------------------------------------------------------------- */
+
+static void learns(void)
+{
+	struct tiny_run r = {0};
+	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":6,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}},\"checkpoint\":{\"every\":2}}", big);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	CHECK_INT(r.epoch, 6);
+	CHECK_MSG(r.value[6][0] < 0.8 * r.value[1][0], "train_loss went from %g to %g", r.value[1][0], r.value[6][0]);
+	CHECK(r.checkpoints >= 3);
+	CHECK(isnan(r.value[6][4]));                   /* LeNet is not augmented: no DOM */
+	tiny_done(&r);
+}
+
+static void cancel_stops_within_a_batch(void)
+{
+	for (int at = 1; at < 12; at += 5) {
+		struct tiny_run r = {.stop_at = at};
+		tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32}}", big);
+		CHECK_MSG(!r.status, "%s", r.err.msg);
+		CHECK_INT(r.polls, at);
+		CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
+		CHECK_STR(r.reason, "cancel");
+		tiny_done(&r);
+	}
+}
+
+static void loss_that_is_no_number_fails(void)
+{
+	struct tiny_run r = {0};
+	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000,\"momentum\":0}}}", big);
+	CHECK_INT(r.status, WASD_ENUMERIC);
+	CHECK_MSG(strstr(r.err.msg, "epoch 1"), "%s", r.err.msg);
+	tiny_done(&r);
+}
+
+static void stops_early(void)
+{
+	struct tiny_run r = {0};
+	/* The training loss falls, so "larger is better" never improves after the first epoch. */
+	const char *spec = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
+	                   "\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}}}";
+	tiny_go(&r, spec, big);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
+	CHECK_INT(r.epoch, 3);
+	CHECK_STR(r.reason, "final");
+	/* Resumed from its own end, it only says so. */
+	tiny_go(&r, spec, big);
+	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
+	CHECK_INT(r.polls, 0);
+	tiny_done(&r);
+}
+
+static void weights_of_another_run_start_this_one(void)
+{
+	struct tiny_run first = {0};
+	tiny_go(&first, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}", big);
+	cJSON *j = cJSON_Parse("{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}}}");
+	struct wasd_trainer *t = NULL;
+	struct wasd_err err = {0};
+	struct wasd_train_opts o = {.spec = j, .data = big, .init = first.file, .init_len = first.len};
+	struct tiny_run second = {0};
+	struct wasd_train_hooks h = {.ctx = &second, .metrics = tiny_metrics};
+	CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
+	CHECK(!wasd_trainer_run(t, &h, &second.end, NULL, &err));
+	CHECK_MSG(second.value[1][0] < first.value[2][0], "loss %g, the first run had %g after two epochs", second.value[1][0], first.value[2][0]);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+	tiny_done(&first);
+}
+
+/* ---- refusals ----------------------------------------------------------------------------------------------- */
+
+static const struct { const char *spec, *pointer; enum wasd_status want; const char *why; } refused[] = {
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":0}}", "/train/epochs", WASD_EINVAL, "no epoch"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":1.5}}", "/train/batch", WASD_EINVAL, "half an image"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"seed\":-1}}", "/train/seed", WASD_EINVAL, "negative seed"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"label_smoothing\":1}}", "/train/label_smoothing", WASD_EINVAL, "nothing of the label is left"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"augment\":[\"blur\"]}}", "/train/augment/type", WASD_EINVAL, "unknown augmentation"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"precision\":\"bf16\"}}", "/train/precision", WASD_EUNSUPPORTED, "precision that this build lacks"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}", "/train/early_stop/metric", WASD_EINVAL, "LeNet has no DOM"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"speed\"}}}", "/train/early_stop/metric", WASD_EINVAL, "unknown metric"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"modes\":[\"som\"]}}", "/eval/modes", WASD_EINVAL, "unknown mode"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"every\":0}}", "/eval/every", WASD_EINVAL, "never"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"checkpoint\":{\"keep\":{\"mode\":\"up\"}}}", "/checkpoint/keep/mode", WASD_EINVAL, "neither min nor max"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"checkpoint\":7}", "/checkpoint", WASD_EINVAL, "not an object"},
+	{"{\"model\":{}}", "/model/arch", WASD_EINVAL, "no network"},
+	{"{\"model\":{\"arch\":\"perceptron\"}}", "/model/arch", WASD_EINVAL, "unknown network"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":-1}}}", "/train/optimizer/lr", WASD_EINVAL, "uphill"},
+	{"{\"model\":{\"arch\":\"resnet18\"},\"limits\":{\"memory_mb\":1}}", "/limits/memory_mb", WASD_ENOMEM, "less memory than the plan needs"},
+};
+
+static void refuses(void)
+{
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		struct tiny_run r = {0};
+		tiny_go(&r, refused[i].spec, big);
+		CHECK_MSG(r.status == refused[i].want, "%s: %s (%s)", refused[i].why, wasd_status_name(r.status), r.err.msg);
+		CHECK_MSG(!strcmp(r.err.pointer, refused[i].pointer), "%s: pointer %s, want %s", refused[i].why, r.err.pointer, refused[i].pointer);
+		CHECK_MSG(*r.err.msg, "%s: no message", refused[i].why);
+		tiny_done(&r);
+	}
+}
+
+/* Every allocation of create fails once: an error each time, nothing leaks (the sanitizer tree sees that), and then it works. */
+static void survives_lack_of_memory(void)
+{
+	cJSON *j = cJSON_Parse("{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":8}}");
+	struct wasd_train_opts o = {.spec = j, .data = big};
+	struct wasd_trainer *t = NULL;
+	uint64_t n = 0;
+	while (!t && ++n < 5000) {
+		struct wasd_err err = {0};
+		wasd_mem_fail_at(n);
+		enum wasd_status s = wasd_trainer_create(&o, &t, &err);
+		wasd_mem_fail_at(0);
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s), err.msg);
+	}
+	CHECK_MSG(t && n > 20, "created after %llu", (unsigned long long)n);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+}
+
+int main(void)
+{
+	char path[96];
+	wasd_threads_init(2, NULL);
+	tiny_begin();
+	big = tiny_glyphs("train", 200, 50, 32, path);
+	small = tiny_glyphs("train", 72, 24, 16, path);
+	TEST_RUN(resume_is_bit_exact);
+	TEST_RUN(steps_allocate_nothing);
+	TEST_RUN(learns);
+	TEST_RUN(cancel_stops_within_a_batch);
+	TEST_RUN(loss_that_is_no_number_fails);
+	TEST_RUN(stops_early);
+	TEST_RUN(weights_of_another_run_start_this_one);
+	TEST_RUN(refuses);
+	TEST_RUN(survives_lack_of_memory);
+	wasd_dataset_close(big);
+	wasd_dataset_close(small);
+	tiny_end();
+	wasd_threads_done();
+	TEST_END();
+}
