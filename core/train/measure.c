@@ -3,6 +3,8 @@
  * read with the wrong ones is at chance (was-algorithm.md, section 6). */
 #include "train/measure.h"
 
+#include <math.h>
+
 enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
                                     struct measure_tick tick, struct wasd_err *err)
 {
@@ -35,10 +37,15 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		double mean;
 		int correct;
 		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
-		if (!s)
-			s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
 		if (s)
 			return s;
+		s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
+		if (s == WASD_ENUMERIC) {       /* a mode may overflow where the other does not: a result, not a failure */
+			mean = NAN;
+			correct = 0;
+		} else if (s) {
+			return s;
+		}
 		sum += mean * b->n;
 		hits += (uint64_t)correct;
 		images += (uint64_t)b->n;

@@ -14,7 +14,8 @@ struct measure_tick { bool (*go_on)(void *ctx, uint32_t done, uint32_t of); void
  * statistics, the stored ones their average (weight 1/i for batch i, so what was there before does not matter). */
 enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
                                     struct measure_tick tick, struct wasd_err *err);
-/* Mean cross-entropy and share of top-1 hits over one epoch of the loader, with the statistics of `set`. */
+/* Mean cross-entropy and share of top-1 hits over one epoch of the loader, with the statistics of `set`.
+ * A loss that is no number is NaN, with WASD_OK. */
 enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
                                   struct measure_tick tick, double *loss, double *accuracy, struct wasd_err *err);
 /* A fixed random choice of images, a multiple of the batch where the split has one: *n of them, *subset for wasd_free. */

@@ -589,11 +589,12 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 		pass.draw = &t->draw;
 	}
 	wasd_model_grad_zero(t->model);
-	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)) || (s = wasd_exec_loss(t->exec, b->y, t->spec.label_smoothing, &loss, &hits, err)))
+	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;
-	if (!isfinite(loss))
-		return wasd_fail(err, WASD_ENUMERIC, "the loss became %g in epoch %d, step %llu", loss, t->epoch + 1, (unsigned long long)step_of(t) + 1);
-	if ((s = wasd_exec_backward(t->exec, err)))
+	s = wasd_exec_loss(t->exec, b->y, t->spec.label_smoothing, &loss, &hits, err);
+	if (s == WASD_ENUMERIC || (!s && !isfinite(loss)))
+		return wasd_fail(err, WASD_ENUMERIC, "the loss is no number in epoch %d, step %llu", t->epoch + 1, (unsigned long long)step_of(t) + 1);
+	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), step_of(t), t->batches, t->spec.epochs);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);

@@ -3,7 +3,7 @@
 
 #include "wasd/model.h"
 
-static struct wasd_dataset *big, *small;      /* 32x32 and 16x16 */
+static struct wasd_dataset *big, *many, *small;      /* 200 and 600 of 32x32, 72 of 16x16 */
 
 /* ---- a cut run gives the bits of an uncut one ------------------------------------------------------- */
 
@@ -96,15 +96,17 @@ static void steps_allocate_nothing(void)
 
 /* ---- the ends of a run --------------------------------------------------------------------------------------- */
 
+#define LEARNS "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":16,\"seed\":3,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001},"
+
 static void learns(void)
 {
 	struct tiny_run r = {0};
-	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":6,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}},\"checkpoint\":{\"every\":2}}", big);
+	tiny_go(&r, LEARNS "\"epochs\":5},\"checkpoint\":{\"every\":2}}", many);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
-	CHECK_INT(r.epoch, 6);
-	CHECK_MSG(r.value[6][0] < 0.8 * r.value[1][0], "train_loss went from %g to %g", r.value[1][0], r.value[6][0]);
+	CHECK_INT(r.epoch, 5);
+	CHECK_MSG(r.value[5][0] < 0.92 * r.value[1][0], "train_loss went from %g to %g", r.value[1][0], r.value[5][0]);
 	CHECK(r.checkpoints >= 3);
-	CHECK(isnan(r.value[6][4]));                   /* LeNet is not augmented: no DOM */
+	CHECK(isnan(r.value[5][4]));                   /* LeNet is not augmented: no DOM */
 	tiny_done(&r);
 }
 
@@ -151,16 +153,16 @@ static void stops_early(void)
 static void weights_of_another_run_start_this_one(void)
 {
 	struct tiny_run first = {0};
-	tiny_go(&first, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}", big);
+	tiny_go(&first, LEARNS "\"epochs\":4}}", many);
 	cJSON *j = cJSON_Parse("{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}}}");
 	struct wasd_trainer *t = NULL;
 	struct wasd_err err = {0};
-	struct wasd_train_opts o = {.spec = j, .data = big, .init = first.file, .init_len = first.len};
+	struct wasd_train_opts o = {.spec = j, .data = many, .init = first.file, .init_len = first.len};
 	struct tiny_run second = {0};
 	struct wasd_train_hooks h = {.ctx = &second, .metrics = tiny_metrics};
 	CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
 	CHECK(!wasd_trainer_run(t, &h, &second.end, NULL, &err));
-	CHECK_MSG(second.value[1][0] < first.value[2][0], "loss %g, the first run had %g after two epochs", second.value[1][0], first.value[2][0]);
+	CHECK_MSG(second.value[1][0] < first.value[4][0], "loss %g, the first run had %g in its last epoch", second.value[1][0], first.value[4][0]);
 	wasd_trainer_destroy(t);
 	cJSON_Delete(j);
 	tiny_done(&first);
@@ -224,6 +226,7 @@ int main(void)
 	wasd_threads_init(2, NULL);
 	tiny_begin();
 	big = tiny_glyphs("train", 200, 50, 32, path);
+	many = tiny_glyphs("many", 600, 50, 32, path);
 	small = tiny_glyphs("train", 72, 24, 16, path);
 	TEST_RUN(resume_is_bit_exact);
 	TEST_RUN(steps_allocate_nothing);
@@ -235,6 +238,7 @@ int main(void)
 	TEST_RUN(refuses);
 	TEST_RUN(survives_lack_of_memory);
 	wasd_dataset_close(big);
+	wasd_dataset_close(many);
 	wasd_dataset_close(small);
 	tiny_end();
 	wasd_threads_done();
