@@ -3,17 +3,20 @@
  * so that backward needs the one product dSW T for both. Rows go through in a fixed number of chunks whose partial sums are
  * added in order: the result does not depend on the number of threads.
  *
- * Two forms: a list of copied taps when T is a pure copy (shifts, flips, rotations), else a small dense product whose inner
- * loop runs over taps padded to a vector's width.
+ * T is kept as the list of its entries (a row of T has at most one for the nearest-sampling kinds and four for crop and resize).
+ * When it is a pure copy the taps of a row are moved one by one; else LANES rows at a time are turned so that a tap of all of them is
+ * one vector, and each entry is one multiply-add of vectors.
  */
 #include <string.h>
 
 #include "wasd/weights.h"
 
 #define KK_MAX (WASD_K_MAX * WASD_K_MAX)
-#define PAD_MAX 64
+#define LANES 16
 #define CHUNKS 64
 #define CHUNK_ROWS 512                               /* at least: below this a thread is not worth waking */
+
+struct entry { int8_t to, from; real w; };           /* T[to][from] = w; to counts inside the rectangle */
 
 struct job {
 	const real *pw, *dsw;
@@ -22,9 +25,8 @@ struct job {
 	int chunks;
 	int kk, m;                                   /* taps of PW; taps of the rectangle */
 	real alpha;
-	int n;                                       /* copy: tap to[i] of the rectangle comes from tap from[i] */
-	int8_t to[KK_MAX], from[KK_MAX];
-	real mat[KK_MAX * PAD_MAX];                  /* dense: forward [kk][pad over m], backward [m][pad over kk] */
+	int n;
+	struct entry e[KK_MAX * KK_MAX];
 	double partial[CHUNKS];
 };
 
@@ -34,84 +36,110 @@ typedef void chunk_fn(struct job *j, size_t begin, size_t end, double *dot);
 
 static void copy_forward(struct job *j, size_t begin, size_t end, double *dot)
 {
+	size_t kk = (size_t)j->kk, m = (size_t)j->m;
+	int n = j->n, to[KK_MAX], from[KK_MAX];         /* at most one entry per row of T */
+	real alpha = j->alpha;
 	(void)dot;
+	for (int i = 0; i < n; i++) {
+		to[i] = j->e[i].to;
+		from[i] = j->e[i].from;
+	}
 	for (size_t r = begin; r < end; r++) {
-		const real *w = j->pw + r * (size_t)j->kk;
-		real *s = j->sw + r * (size_t)j->m;
-		if (j->n < j->m)
-			memset(s, 0, (size_t)j->m * sizeof *s);
-		for (int i = 0; i < j->n; i++)
-			s[j->to[i]] = j->alpha * w[j->from[i]];
+		const real *restrict w = j->pw + r * kk;
+		real *restrict s = j->sw + r * m;
+		if (n < (int)m)
+			memset(s, 0, m * sizeof *s);
+		for (int i = 0; i < n; i++)
+			s[to[i]] = alpha * w[from[i]];
 	}
 }
 
 static void copy_backward(struct job *j, size_t begin, size_t end, double *dot)
 {
+	size_t kk = (size_t)j->kk, m = (size_t)j->m;
+	int n = j->n, to[KK_MAX], from[KK_MAX];
+	real alpha = j->alpha;
 	double sum = 0;
+	for (int i = 0; i < n; i++) {
+		to[i] = j->e[i].to;
+		from[i] = j->e[i].from;
+	}
 	for (size_t r = begin; r < end; r++) {
-		const real *w = j->pw + r * (size_t)j->kk, *ds = j->dsw + r * (size_t)j->m;
-		real *dw = j->dpw + r * (size_t)j->kk;
-		for (int i = 0; i < j->n; i++) {
-			real d = ds[j->to[i]];
-			dw[j->from[i]] += j->alpha * d;
-			sum += (double)d * w[j->from[i]];
+		const real *restrict w = j->pw + r * kk, *restrict ds = j->dsw + r * m;
+		real *restrict dw = j->dpw + r * kk;
+		for (int i = 0; i < n; i++) {
+			real d = ds[to[i]];
+			dw[from[i]] += alpha * d;
+			sum += (double)d * w[from[i]];
 		}
 	}
 	*dot = sum;
 }
 
-/* ---- dense ----------------------------------------------------------------------------------------- */
+/* ---- blends: LANES rows at a time ------------------------------------------------------------------- */
 
-/* in: n values, out: pad >= outputs, mat [n][pad]. */
-__attribute__((always_inline)) static inline void product(const real *in, int n, const real *mat, int pad, real *out)
+typedef real lanes[LANES];
+
+/* n <= LANES rows of `taps` values as taps vectors; the lanes of absent rows are 0. */
+static inline void turn(const real *rows, size_t n, int taps, lanes *out)
 {
-	for (int o = 0; o < pad; o++)
-		out[o] = 0;
-	for (int i = 0; i < n; i++)
-		for (int o = 0; o < pad; o++)
-			out[o] += in[i] * mat[i * pad + o];
+	if (n < LANES)
+		memset(out, 0, (size_t)taps * sizeof *out);
+	for (size_t r = 0; r < n; r++)
+		for (int t = 0; t < taps; t++)
+			out[t][r] = rows[r * (size_t)taps + (size_t)t];
 }
 
-__attribute__((always_inline)) static inline void dense_forward(struct job *j, size_t begin, size_t end, int kk, int pad)
+WASD_HOT static void blend_forward(struct job *j, size_t begin, size_t end, double *dot)
 {
-	real acc[PAD_MAX] = { 0 };
-	for (size_t r = begin; r < end; r++) {
-		product(j->pw + r * (size_t)kk, kk, j->mat, pad, acc);
-		real *s = j->sw + r * (size_t)j->m;
-		for (int o = 0; o < j->m; o++)
-			s[o] = j->alpha * acc[o];
-	}
-}
-
-__attribute__((always_inline)) static inline double dense_backward(struct job *j, size_t begin, size_t end, int kk, int pad)
-{
-	real g[PAD_MAX] = { 0 };
-	double lane[PAD_MAX] = { 0 }, sum = 0;
-	for (size_t r = begin; r < end; r++) {
-		product(j->dsw + r * (size_t)j->m, j->m, j->mat, pad, g);
-		const real *w = j->pw + r * (size_t)kk;
-		real *dw = j->dpw + r * (size_t)kk;
-		for (int i = 0; i < kk; i++) {
-			dw[i] += j->alpha * g[i];
-			lane[i] += (double)g[i] * w[i];
+	lanes x[KK_MAX], y[KK_MAX];
+	(void)dot;
+	for (size_t r = begin; r < end; r += LANES) {
+		size_t n = end - r < LANES ? end - r : LANES;
+		turn(j->pw + r * (size_t)j->kk, n, j->kk, x);
+		memset(y, 0, (size_t)j->m * sizeof *y);
+		for (int i = 0; i < j->n; i++) {
+			real *to = y[j->e[i].to], w = j->e[i].w * j->alpha;
+			const real *from = x[j->e[i].from];
+			for (int l = 0; l < LANES; l++)
+				to[l] += w * from[l];
 		}
+		real *s = j->sw + r * (size_t)j->m;
+		for (size_t k = 0; k < n; k++)
+			for (int t = 0; t < j->m; t++)
+				*s++ = y[t][k];
 	}
-	for (int i = 0; i < kk; i++)
-		sum += lane[i];
-	return sum;
 }
 
-/* The kernel sides in use get loops of constant length. */
-#define DENSE(name, KK, PAD) \
-	WASD_HOT static void name##_forward(struct job *j, size_t b, size_t e, double *dot) { (void)dot; dense_forward(j, b, e, KK, PAD); } \
-	WASD_HOT static void name##_backward(struct job *j, size_t b, size_t e, double *dot) { *dot = dense_backward(j, b, e, KK, PAD); }
-DENSE(dense3, 9, 16)
-DENSE(dense5, 25, 32)
-DENSE(dense_any, j->kk, PAD_MAX)
+WASD_HOT static void blend_backward(struct job *j, size_t begin, size_t end, double *dot)
+{
+	lanes x[KK_MAX], y[KK_MAX], g[KK_MAX];
+	double sum[LANES] = { 0 };
+	for (size_t r = begin; r < end; r += LANES) {
+		size_t n = end - r < LANES ? end - r : LANES;
+		turn(j->pw + r * (size_t)j->kk, n, j->kk, x);
+		turn(j->dsw + r * (size_t)j->m, n, j->m, y);
+		memset(g, 0, (size_t)j->kk * sizeof *g);
+		for (int i = 0; i < j->n; i++) {
+			real *to = g[j->e[i].from], w = j->e[i].w;
+			const real *from = y[j->e[i].to];
+			for (int l = 0; l < LANES; l++)
+				to[l] += w * from[l];
+		}
+		for (int t = 0; t < j->kk; t++)
+			for (int l = 0; l < LANES; l++)
+				sum[l] += (double)g[t][l] * x[t][l];
+		real *d = j->dpw + r * (size_t)j->kk;
+		for (size_t k = 0; k < n; k++)
+			for (int t = 0; t < j->kk; t++)
+				*d++ += j->alpha * g[t][k];
+	}
+	*dot = 0;
+	for (int l = 0; l < LANES; l++)
+		*dot += sum[l];
+}
 
 /* ---- the two passes ---------------------------------------------------------------------------------- */
-
-static int pad_of(int kk) { return kk == 9 ? 16 : kk == 25 ? 32 : PAD_MAX; }
 
 static void job_init(struct job *j, const struct wasd_transform *t, real alpha, size_t rows, struct wasd_rect at)
 {
@@ -119,25 +147,14 @@ static void job_init(struct job *j, const struct wasd_transform *t, real alpha, 
 	j->rows = rows;
 	j->kk = t->k * t->k;
 	j->m = at.h * at.w;
-	j->n = 0;
 	size_t chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
 	j->chunks = chunks > CHUNKS ? CHUNKS : (int)chunks;
-}
-
-/* Output tap o of the rectangle as a tap of the whole kernel. */
-static int tap(const struct wasd_transform *t, struct wasd_rect at, int o)
-{
-	return (at.y + o / at.w) * t->k + at.x + o % at.w;
-}
-
-static void list_copies(struct job *j, const struct wasd_transform *t, struct wasd_rect at)
-{
+	j->n = 0;
 	for (int o = 0; o < j->m; o++) {
-		int from = t->from[tap(t, at, o)];
-		if (from < 0)
-			continue;
-		j->to[j->n] = (int8_t)o;
-		j->from[j->n++] = (int8_t)from;
+		const double *row = t->T + ((at.y + o / at.w) * t->k + at.x + o % at.w) * j->kk;
+		for (int i = 0; i < j->kk; i++)
+			if (row[i] != 0)
+				j->e[j->n++] = (struct entry){ (int8_t)o, (int8_t)i, (real)row[i] };
 	}
 }
 
@@ -163,45 +180,25 @@ static void run(struct job *j, chunk_fn *fn)
 void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
 {
 	struct job j;
-	job_init(&j, t, alpha, rows, at);
-	if (!rows || !j.m)
+	if (!rows || !at.h || !at.w)
 		return;
+	job_init(&j, t, alpha, rows, at);
 	j.pw = pw;
 	j.sw = sw;
-	if (t->copy) {
-		list_copies(&j, t, at);
-		run(&j, copy_forward);
-		return;
-	}
-	int pad = pad_of(j.kk);
-	memset(j.mat, 0, (size_t)j.kk * (size_t)pad * sizeof *j.mat);
-	for (int o = 0; o < j.m; o++)
-		for (int i = 0; i < j.kk; i++)
-			j.mat[i * pad + o] = (real)t->T[tap(t, at, o) * j.kk + i];
-	run(&j, j.kk == 9 ? dense3_forward : j.kk == 25 ? dense5_forward : dense_any_forward);
+	run(&j, t->copy ? copy_forward : blend_forward);
 }
 
 double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, struct wasd_rect at, real *dpw)
 {
 	struct job j;
-	job_init(&j, t, alpha, rows, at);
-	if (!rows || !j.m)
+	double dalpha = 0;
+	if (!rows || !at.h || !at.w)
 		return 0;
+	job_init(&j, t, alpha, rows, at);
 	j.pw = pw;
 	j.dsw = dsw;
 	j.dpw = dpw;
-	if (t->copy) {
-		list_copies(&j, t, at);
-		run(&j, copy_backward);
-	} else {
-		int pad = pad_of(j.kk);
-		memset(j.mat, 0, (size_t)j.m * (size_t)pad * sizeof *j.mat);
-		for (int o = 0; o < j.m; o++)
-			for (int i = 0; i < j.kk; i++)
-				j.mat[o * pad + i] = (real)t->T[tap(t, at, o) * j.kk + i];
-		run(&j, j.kk == 9 ? dense3_backward : j.kk == 25 ? dense5_backward : dense_any_backward);
-	}
-	double dalpha = 0;
+	run(&j, t->copy ? copy_backward : blend_backward);
 	for (int c = 0; c < j.chunks; c++)
 		dalpha += j.partial[c];
 	return dalpha;

@@ -241,7 +241,7 @@ static void fixture_each_dir(const char *what, void (*fn)(const char *dir))
 	} else {
 		printf("skip %s (%s): no directory %s below the working directory\n", what, FLAVOUR, tree);
 	}
-	if (full && fixture_exists(full, "manifest.json")) {
+	if (full && fixture_exists(full, ".")) {
 		printf("# %s: %s\n", full, FLAVOUR);
 		fn(full);
 	} else {

@@ -98,9 +98,40 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 	wasd_free(out);
 }
 
+/* Every file is the one that the set's manifest lists. */
+static void check_manifest(const char *dir)
+{
+	char path[1024], *text = NULL, hex[WASD_SHA256_HEX];
+	size_t len;
+	cJSON *m = NULL;
+	const cJSON *it;
+	struct wasd_err err = { 0 };
+	struct group g = group_begin("manifest of %.100s", dir);
+	snprintf(path, sizeof path, "%s/manifest.json", dir);
+	if (wasd_file_read(path, FIXTURE_MAX_BYTES, &text, &len, &err) || wasd_json_parse(text, len, fixture_json, &m, &err))
+		group_fail(&g, "%s", err.msg);
+	wasd_free(text);
+	cJSON_ArrayForEach(it, wasd_json_get(m, "files")) {
+		snprintf(path, sizeof path, "%s/%s", dir, json_str(it, "file"));
+		if (wasd_file_read(path, FIXTURE_MAX_BYTES, &text, &len, &err)) {
+			group_fail(&g, "%s", err.msg);
+			continue;
+		}
+		wasd_sha256_of(text, len, hex);
+		g.checks++;
+		if (strcmp(hex, json_str(it, "sha256")))
+			group_fail(&g, "%s: sha256 %s", path, hex);
+		wasd_free(text);
+	}
+	cJSON_Delete(m);
+	group_end(&g);
+}
+
 static void run(const char *dir)
 {
 	struct fixture f;
+	if (fixture_exists(dir, "manifest.json"))
+		check_manifest(dir);
 	if (!fixture_exists(dir, "transforms.json")) {
 		printf("skip transforms (%s): %s has no transforms.json\n", FLAVOUR, dir);
 		return;
