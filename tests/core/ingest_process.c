@@ -260,6 +260,31 @@ static void ends_early(void)
 	}
 }
 
+/* Other programs and the network are out of its reach. */
+static void confined(void)
+{
+#ifdef WASD_SANITIZED
+	TEST_SKIP("not under a sanitizer, whose leak checker has to trace");
+#else
+	struct engine e = hello();
+	struct wasd_msg m;
+	char path[64], *text = NULL;
+	size_t n;
+	send_text(&e, "{\"type\":\"preview\",\"path\":\"/nonexistent\",\"split\":\"test\",\"index\":0}");
+	expect(&e, "failed", &m);               /* so it is past its beginning */
+	wasd_msg_done(&m);
+	snprintf(path, sizeof path, "/proc/%d/status", e.pid);
+	FILE *f = fopen(path, "r");
+	text = calloc(1, 8192);
+	n = f ? fread(text, 1, 8191, f) : 0;
+	CHECK(n && strstr(text, "NoNewPrivs:\t1") && strstr(text, "Seccomp:\t2"));
+	free(text);
+	if (f)
+		fclose(f);
+	CHECK_INT(engine_end(&e), 0);
+#endif
+}
+
 /* Progress comes, but at most five times a second. */
 static void progress_is_rationed(void)
 {
@@ -322,6 +347,7 @@ int main(int argc, char **argv)
 	TEST_RUN(large_preview);
 	TEST_RUN(refused);
 	TEST_RUN(ends_early);
+	TEST_RUN(confined);
 	TEST_RUN(progress_is_rationed);
 	TEST_RUN(protocol_errors);
 	samples_end();
