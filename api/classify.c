@@ -110,7 +110,7 @@ static cJSON *question(const char *type, const struct images *im)
 {
 	cJSON *j = cJSON_CreateObject(), *sizes = cJSON_CreateArray();
 	api_add_str(j, "type", type);
-	for (size_t i = 0; i < im->n; i++) cJSON_AddItemToArray(sizes, cJSON_CreateNumber((double)im->size[i]));
+	for (size_t i = 0; i < im->n; i++) api_push(sizes, cJSON_CreateNumber((double)im->size[i]));
 	api_add_take(j, "sizes", sizes);
 	return j;
 }
@@ -131,7 +131,7 @@ static cJSON *top_json(const struct serving *s, const float *p, int64_t k)
 		api_add_str(one, "label", api_serving_label(s, best));
 		api_add_int(one, "index", best);
 		api_add_num(one, "p", p[best]);
-		if (!one || !cJSON_AddItemToArray(top, one)) cJSON_Delete(one);
+		api_push(top, one);
 		last = best;
 	}
 	return top;
@@ -146,10 +146,10 @@ static cJSON *logits_results(const struct serving *s, const struct api_call *cal
 	for (size_t i = 0; results && i < n; i++, x += s->classes) {
 		cJSON *one = cJSON_CreateObject(), *raw = cJSON_CreateArray();
 		api_softmax(x, s->classes, p);
-		for (int64_t m = 0; m < s->classes; m++) cJSON_AddItemToArray(raw, cJSON_CreateNumber(x[m]));
+		for (int64_t m = 0; m < s->classes; m++) api_push(raw, cJSON_CreateNumber(x[m]));
 		api_add_take(one, "top", top_json(s, p, k));
 		api_add_take(one, "logits", raw);
-		if (!one || !cJSON_AddItemToArray(results, one)) cJSON_Delete(one);
+		api_push(results, one);
 	}
 	wasd_free(p);
 	return results;
@@ -173,7 +173,8 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_str(j, "mode", s->mode);
 	api_add_int(j, "generation", s->live.generation);
 	api_add_take(j, "results", results);
-	api_add_take(j, "timing_us", cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us"));
+	cJSON *timing = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us");
+	api_add_take(j, "timing_us", timing ? timing : cJSON_CreateNull());
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
 	api_serving_headers(r, s);

@@ -26,6 +26,7 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 	api_add_str(j, "digest", d->digest);
 	api_add_str(j, "source_digest", d->source_digest);
 	api_add_int(j, "bytes", d->bytes);
+	if (d->info && !info) api_poison(j);
 	/* What the engine says about the data: shape, classes, train, test, mean, std. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
@@ -33,7 +34,7 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 	}
 	wasd_json_str(error, "message", &message);
 	api_add_str(j, "message", message);
-	api_add_take(j, "error", error);
+	api_add_take(j, "error", d->error ? error : cJSON_CreateNull());
 	api_add_time(j, "created_at", d->created_at);
 	api_add_time(j, "updated_at", d->updated_at);
 	snprintf(url, sizeof url, "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
@@ -442,7 +443,7 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = api_dataset_json(&l.items[i]);
-		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
 	storage_dataset_list_done(&l);

@@ -248,7 +248,7 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = api_deployment_json(c, &l.items[i]);
-		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
 	storage_deployment_list_done(&l);
@@ -300,7 +300,7 @@ static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d
 		cJSON *one = cJSON_CreateObject();
 		snprintf(metric, sizeof metric, "val_acc_%s", modes[i]);
 		bool known = wasd_json_num(metrics, metric, &acc);
-		api_add_take(one, "acc", known ? cJSON_CreateNumber(acc) : NULL);
+		api_add_maybe(one, "acc", known, acc);
 		for (const cJSON *m = loaded->child; m; m = m->next)
 			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
 		if (!one || !api_add_take(out, modes[i], one)) break;
@@ -323,7 +323,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_str(j, "etag", etag);
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
-	api_add_take(j, "traffic", NULL);
+	api_add_str(j, "traffic", NULL);
 	api_add_take(j, "bundles", bundles_json(c, &d));
 	api_send_json(r, 200, j);
 	mode_etag(r, d.generation);

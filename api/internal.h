@@ -53,14 +53,18 @@ void api_send_list(const struct api_request *q, struct api_response *r, cJSON *i
 /* Runs the handler again at a new event of `object`, at the latest after wait_us from the first run. False: that time is over. */
 bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us);
 
-/* ---- JSON helpers (response.c); all take NULL for "no memory before" and then do nothing ---- */
+/* ---- JSON helpers (response.c). A failure for want of memory marks the container, and api_send_json then answers 503. ---- */
 
+void api_poison(cJSON *container);
+bool api_poisoned(const cJSON *j);                                          /* j or anything in it; true for NULL */
+cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v);                /* v taken in any case; NULL = there was no memory for it */
+void api_push(cJSON *array, cJSON *v);                                      /* the same for arrays */
 cJSON *api_add_raw(cJSON *obj, const char *name, const char *json);         /* JSON text, NULL = null */
 cJSON *api_add_str(cJSON *obj, const char *name, const char *s);            /* NULL = null */
 cJSON *api_add_int(cJSON *obj, const char *name, int64_t v);
 cJSON *api_add_num(cJSON *obj, const char *name, double v);                 /* NaN, Inf = null */
+cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v);   /* null when not known */
 cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);         /* 0 = null */
-cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v);                /* v taken in any case; NULL = null */
 cJSON *api_parse_trusted(const char *json);                                 /* our own stored text; NULL when it is none */
 
 /* ---- fields.c: bodies as tables ---- */

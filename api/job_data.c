@@ -58,17 +58,17 @@ static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
 	for (size_t i = 0; i < n; i++) {
 		if (!shown(i, n, max)) continue;
 		cJSON *row = cJSON_CreateArray();
-		cJSON_AddItemToArray(row, cJSON_CreateNumber((double)p[i].step));
-		cJSON_AddItemToArray(row, cJSON_CreateNumber((double)p[i].epoch));
-		cJSON_AddItemToArray(row, cJSON_CreateNumber((double)p[i].ts));
-		cJSON_AddItemToArray(row, isfinite(p[i].value) ? cJSON_CreateNumber(p[i].value) : cJSON_CreateNull());
-		if (!row || !cJSON_AddItemToArray(points, row)) cJSON_Delete(row);
+		api_push(row, cJSON_CreateNumber((double)p[i].step));
+		api_push(row, cJSON_CreateNumber((double)p[i].epoch));
+		api_push(row, cJSON_CreateNumber((double)p[i].ts));
+		api_push(row, isfinite(p[i].value) ? cJSON_CreateNumber(p[i].value) : cJSON_CreateNull());
+		api_push(points, row);
 		if (isfinite(p[i].value)) continue;
 		if (!odd) odd = cJSON_CreateArray();
 		cJSON *flag = cJSON_CreateObject();
 		api_add_int(flag, "epoch", p[i].epoch);
 		api_add_str(flag, "value", nonfinite(p[i].value));
-		if (!flag || !cJSON_AddItemToArray(odd, flag)) cJSON_Delete(flag);
+		api_push(odd, flag);
 	}
 	api_add_take(s, "points", points);
 	if (odd) api_add_take(s, "nonfinite", odd);
@@ -135,7 +135,7 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 		for (size_t i = 0, n; i < l.n; i += n) {
 			for (n = 1; i + n < l.n && !strcmp(l.items[i + n].name, l.items[i].name);) n++;
 			cJSON *s = series_json(&l.items[i], n, (size_t)max);
-			if (!s || !cJSON_AddItemToArray(list, s)) cJSON_Delete(s);
+			api_push(list, s);
 		}
 		api_add_take(j, "series", list);
 		api_add_int(j, "last_seq", seq);
@@ -241,7 +241,7 @@ enum api_result api_jobs_transitions(struct api_ctx *c, const struct api_request
 		api_add_str(j, "message", t->message);
 		api_add_int(j, "attempt", t->attempt);
 		api_add_time(j, "at", t->at);
-		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+		api_push(items, j);
 	}
 	storage_transition_list_done(&l);
 	api_send_list(q, r, items, NULL);
@@ -261,7 +261,7 @@ enum api_result api_jobs_checkpoints(struct api_ctx *c, const struct api_request
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = api_ckpt_json(&l.items[i]);
-		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+		api_push(items, j);
 	}
 	storage_ckpt_list_done(&l);
 	api_send_list(q, r, items, NULL);

@@ -9,21 +9,28 @@
 
 /* ---- the object ---- */
 
+/* v in place of the member of that name, or at the end. v is taken; NULL = no memory for it. */
+static void put(cJSON *obj, const char *name, cJSON *v)
+{
+	cJSON *old = v ? cJSON_GetObjectItemCaseSensitive(obj, name) : NULL;
+	if (!old) {
+		api_add_take(obj, name, v);
+		return;
+	}
+	cJSON_free(v->string);
+	v->string = old->string;                /* the name changes hands: nothing can fail */
+	old->string = NULL;
+	cJSON_ReplaceItemViaPointer(obj, old, v);
+}
+
 /* Members of `from` into `to`, in place of those of the same name. from is taken. */
 static void merge_take(cJSON *to, cJSON *from)
 {
 	while (from && from->child) {
-		cJSON *m = cJSON_DetachItemViaPointer(from, from->child), *old = cJSON_GetObjectItemCaseSensitive(to, m->string);
-		if (old ? !cJSON_ReplaceItemViaPointer(to, old, m) : !cJSON_AddItemToObject(to, m->string, m)) cJSON_Delete(m);
+		cJSON *m = cJSON_DetachItemViaPointer(from, from->child);
+		put(to, m->string, m);
 	}
 	cJSON_Delete(from);
-}
-
-static void put(cJSON *obj, const char *name, cJSON *v)
-{
-	cJSON *wrap = cJSON_CreateObject();
-	if (wrap && api_add_take(wrap, name, v)) merge_take(obj, wrap);
-	else cJSON_Delete(wrap);
 }
 
 static cJSON *attempts_json(struct api_ctx *c, const char *job)
@@ -37,15 +44,15 @@ static cJSON *attempts_json(struct api_ctx *c, const char *job)
 		api_add_int(j, "number", a->number);
 		api_add_str(j, "outcome", a->outcome);
 		api_add_str(j, "exit_reason", a->exit_reason);
-		api_add_take(j, "exit_code", a->ended_at && !a->signal ? cJSON_CreateNumber((double)a->exit_code) : NULL);
-		api_add_take(j, "signal", a->signal ? cJSON_CreateNumber((double)a->signal) : NULL);
+		api_add_maybe(j, "exit_code", a->ended_at && !a->signal, (double)a->exit_code);
+		api_add_maybe(j, "signal", a->signal, (double)a->signal);
 		api_add_str(j, "log_tail", a->log_tail);
 		api_add_str(j, "resume_from", a->resume_from);
-		api_add_take(j, "pid", a->pid && !a->ended_at ? cJSON_CreateNumber((double)a->pid) : NULL);
+		api_add_maybe(j, "pid", a->pid && !a->ended_at, (double)a->pid);
 		api_add_raw(j, "build", a->build);
 		api_add_time(j, "started_at", a->started_at);
 		api_add_time(j, "ended_at", a->ended_at);
-		if (j && !cJSON_AddItemToArray(out, j)) cJSON_Delete(j);
+		api_push(out, j);
 	}
 	storage_attempt_list_done(&l);
 	return out;
@@ -65,12 +72,12 @@ static cJSON *latest_json(struct api_ctx *c, const char *job)
 static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 {
 	struct storage_ckpt k;
-	if (storage_ckpt_pick(c->db, job->id, "best", &k, NULL)) return NULL;
+	if (storage_ckpt_pick(c->db, job->id, "best", &k, NULL)) return cJSON_CreateNull();
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "checkpoint", k.id);
 	api_add_int(j, "epoch", k.epoch);
 	api_add_str(j, "metric", job->keep_metric);
-	api_add_take(j, "value", k.has_score ? cJSON_CreateNumber(k.score) : NULL);
+	api_add_maybe(j, "value", k.has_score, k.score);
 	storage_ckpt_done(&k);
 	return j;
 }
@@ -97,7 +104,9 @@ cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 	api_add_str(j, "state", s->state);
 	api_add_str(j, "reason", s->reason);
 	api_add_str(j, "message", s->message);
-	merge_take(j, api_parse_trusted(s->spec));
+	cJSON *spec = api_parse_trusted(s->spec);
+	if (!spec) api_poison(j);
+	merge_take(j, spec);
 	put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
 	put(j, "labels", api_parse_trusted(s->labels));
 	put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
@@ -236,7 +245,7 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	char digest[WASD_SHA256_HEX], body_digest[WASD_SHA256_HEX];
 	const cJSON *keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
 	const char *mode = "max";
-	char *text = wasd_json_print(spec), *labels = wasd_json_print(wasd_json_get(spec, "labels"));
+	char *text = api_poisoned(spec) ? NULL : wasd_json_print(spec), *labels = wasd_json_print(wasd_json_get(spec, "labels"));
 	struct storage_job_in in = {.dataset = dataset, .dataset_version = version, .spec = text, .labels = labels, .spec_digest = digest, .request_digest = body_digest,
 	                            .created_by = q->actor, .idempotency_key = api_header(q, "idempotency-key")};
 	struct storage_job job = {0};
@@ -361,7 +370,8 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 			if (!labels_match(q, l.items[i].labels)) continue;
 			cJSON *j = api_job_json(c, &l.items[i], false);
 			if (fields) select_fields(j, fields);
-			if (j && cJSON_AddItemToArray(items, j)) got++;
+			api_push(items, j);
+			got++;
 		}
 		cursor = l.next_cursor ? wasd_strdup(l.next_cursor) : NULL;
 		page.cursor = cursor;
@@ -401,7 +411,7 @@ static cJSON *patch_labels(const char *labels, const cJSON *patch)
 {
 	cJSON *j = api_parse_trusted(labels);
 	const cJSON *m;
-	if (!j) j = cJSON_CreateObject();
+	if (!j) return NULL;
 	cJSON_ArrayForEach(m, patch) {
 		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
 		if (!cJSON_IsNull(m)) api_add_take(j, m->string, cJSON_Duplicate(m, 1));
@@ -470,7 +480,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 			api_send_problem(q, r, "invalid_field", "/labels", "/labels: a job has at most 32 labels");
 			goto done;
 		}
-		p.labels = labels_text = wasd_json_print(labels);
+		p.labels = labels_text = api_poisoned(labels) ? NULL : wasd_json_print(labels);
 		if (!labels_text) {
 			api_send_no_memory(r);
 			goto done;

@@ -43,7 +43,7 @@ const char *api_response_header(const struct api_response *r, const char *name)
 
 void api_send_json(struct api_response *r, int status, cJSON *j)
 {
-	char *text = j ? wasd_json_print(j) : NULL;
+	char *text = api_poisoned(j) ? NULL : wasd_json_print(j);
 	cJSON_Delete(j);
 	r->body.len = 0;
 	if (!text || !wasd_buf_puts(&r->body, text)) {
@@ -108,28 +108,45 @@ bool api_again(const struct api_request *q, struct api_response *r, const char *
 
 /* ---- JSON ---- */
 
-cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
+/* A container that something could not be added to, for want of memory, becomes invalid; api_send_json looks for such and answers
+ * 503 instead of sending a part for the whole. */
+void api_poison(cJSON *container)
 {
-	if (!v) v = cJSON_CreateNull();
-	if (!obj || !v || !cJSON_AddItemToObject(obj, name, v)) {
-		cJSON_Delete(v);
-		return NULL;
-	}
-	return v;
+	if (container) container->type = cJSON_Invalid;
 }
 
-cJSON *api_add_str(cJSON *obj, const char *name, const char *s)
+bool api_poisoned(const cJSON *j)
 {
-	cJSON *v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
-	return v ? api_add_take(obj, name, v) : NULL;
+	if (!j || (j->type & 0xff) == cJSON_Invalid) return true;
+	for (const cJSON *c = j->child; c; c = c->next)
+		if (api_poisoned(c)) return true;
+	return false;
 }
+
+cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
+{
+	if (obj && v && cJSON_AddItemToObject(obj, name, v)) return v;
+	cJSON_Delete(v);
+	api_poison(obj);
+	return NULL;
+}
+
+void api_push(cJSON *array, cJSON *v)
+{
+	if (array && v && cJSON_AddItemToArray(array, v)) return;
+	cJSON_Delete(v);
+	api_poison(array);
+}
+
+cJSON *api_add_str(cJSON *obj, const char *name, const char *s) { return api_add_take(obj, name, s ? cJSON_CreateString(s) : cJSON_CreateNull()); }
 
 cJSON *api_add_int(cJSON *obj, const char *name, int64_t v) { return api_add_num(obj, name, (double)v); }
 
-cJSON *api_add_num(cJSON *obj, const char *name, double v)
+cJSON *api_add_num(cJSON *obj, const char *name, double v) { return api_add_maybe(obj, name, true, v); }
+
+cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v)
 {
-	cJSON *n = isfinite(v) ? cJSON_CreateNumber(v) : cJSON_CreateNull();
-	return n ? api_add_take(obj, name, n) : NULL;
+	return api_add_take(obj, name, known && isfinite(v) ? cJSON_CreateNumber(v) : cJSON_CreateNull());
 }
 
 cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms)
@@ -139,7 +156,7 @@ cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms)
 	return api_add_str(obj, name, unix_ms ? t : NULL);
 }
 
-cJSON *api_add_raw(cJSON *obj, const char *name, const char *json) { return api_add_take(obj, name, api_parse_trusted(json)); }
+cJSON *api_add_raw(cJSON *obj, const char *name, const char *json) { return api_add_take(obj, name, json ? api_parse_trusted(json) : cJSON_CreateNull()); }
 
 cJSON *api_parse_trusted(const char *json) { return json ? cJSON_Parse(json) : NULL; }
 

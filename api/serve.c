@@ -82,7 +82,7 @@ bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_
 	struct wasd_err err = {0};
 	api_add_str(call->json, "bundle", s->live.bundle);
 	api_add_str(call->json, "mode", s->mode);
-	enum wasd_status st = c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
+	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
 	if (st) send_engine_error(q, r, &err);
 	return !st;

@@ -95,7 +95,8 @@ static cJSON *augment_canon(struct field_ctx *c, const char *pointer, const cJSO
 		cJSON_ArrayForEach(other, out)
 			if (wasd_json_str(other, "type", &other_type) && !strcmp(other_type, type)) twice = other;
 		if (twice) api_fault(c->faults, "invalid_field", at, "%s: %s is there twice", at, type);
-		if (twice || (canon && !cJSON_AddItemToArray(out, canon))) cJSON_Delete(canon);
+		if (twice) cJSON_Delete(canon);
+		else if (canon) api_push(out, canon);
 	}
 	if (c->faults->n == before && out) return out;
 	cJSON_Delete(out);
@@ -195,7 +196,8 @@ static cJSON *transforms_canon(struct field_ctx *c, const char *pointer, const c
 		snprintf(at, sizeof at, "%s/%d", pointer, i++);
 		cJSON *canon = typed_canon(c, at, "transforms", "type", known, one);
 		cJSON *w = canon ? number_member(c, at, one, &weight) : NULL;
-		if (!w || !api_add_take(canon, "weight", w) || !cJSON_AddItemToArray(out, canon)) cJSON_Delete(canon);
+		if (w && api_add_take(canon, "weight", w)) api_push(out, canon);
+		else cJSON_Delete(canon);
 	}
 	cJSON_Delete(usual);
 	if (c->faults->n == before && out) return out;
@@ -329,8 +331,8 @@ static cJSON *modes_canon(struct field_ctx *c, const char *pointer, const cJSON 
 		return NULL;
 	}
 	cJSON *out = cJSON_CreateArray();
-	if (aom) cJSON_AddItemToArray(out, cJSON_CreateString("aom"));
-	if (dom) cJSON_AddItemToArray(out, cJSON_CreateString("dom"));
+	if (aom) api_push(out, cJSON_CreateString("aom"));
+	if (dom) api_push(out, cJSON_CreateString("dom"));
 	return out;
 }
 
@@ -497,7 +499,8 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	if (!out) return NULL;
 	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
-	if (!faults->n) return out;
+	if (api_poisoned(out)) faults->no_memory = true;
+	if (!faults->n && !faults->no_memory) return out;
 	cJSON_Delete(out);
 	return NULL;
 }

@@ -26,7 +26,7 @@ enum api_result api_audit_list(struct api_ctx *c, const struct api_request *q, s
 		api_add_raw(j, "after", a->after);
 		api_add_str(j, "reason", a->reason);
 		api_add_time(j, "at", a->at);
-		if (!j || !cJSON_AddItemToArray(items, j)) cJSON_Delete(j);
+		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
 	storage_audit_list_done(&l);

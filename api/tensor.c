@@ -128,14 +128,9 @@ cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const
 		n *= (size_t)shape[i];
 	}
 	if (api_add_str(t, "name", name) && api_add_str(t, "datatype", "FP32") && api_add_take(t, "shape", cJSON_CreateDoubleArray(dims, rank))) {
-		cJSON *data = cJSON_CreateArray(), *x;
-		for (size_t i = 0; data && i < n; i++) {
-			if (!(x = isfinite(v[i]) ? cJSON_CreateNumber(v[i]) : cJSON_CreateNull()) || !cJSON_AddItemToArray(data, x)) {
-				cJSON_Delete(data);
-				data = NULL;
-			}
-		}
-		if (data && api_add_take(t, "data", data)) return t;
+		cJSON *data = cJSON_CreateArray();
+		for (size_t i = 0; i < n; i++) api_push(data, isfinite(v[i]) ? cJSON_CreateNumber(v[i]) : cJSON_CreateNull());
+		if (api_add_take(t, "data", data)) return t;
 	}
 	cJSON_Delete(t);
 	return NULL;

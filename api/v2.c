@@ -65,7 +65,7 @@ enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, st
 			api_send_error(q, r, &err);
 			return API_DONE;
 		}
-		for (size_t i = 0; i < l.n; i++) cJSON_AddItemToArray(names, cJSON_CreateString(l.items[i].name));
+		for (size_t i = 0; i < l.n; i++) api_push(names, cJSON_CreateString(l.items[i].name));
 		cursor = l.next_cursor ? wasd_strdup(l.next_cursor) : NULL;
 		storage_deployment_list_done(&l);
 	} while (cursor);
@@ -109,8 +109,8 @@ static bool version_ok(const struct api_request *q, struct api_response *r, cons
 static cJSON *dims_json(const int64_t *dims, int n, bool batch)
 {
 	cJSON *a = cJSON_CreateArray();
-	if (batch) cJSON_AddItemToArray(a, cJSON_CreateNumber(-1));
-	for (int i = 0; i < n; i++) cJSON_AddItemToArray(a, cJSON_CreateNumber((double)dims[i]));
+	if (batch) api_push(a, cJSON_CreateNumber(-1));
+	for (int i = 0; i < n; i++) api_push(a, cJSON_CreateNumber((double)dims[i]));
 	return a;
 }
 
@@ -121,7 +121,7 @@ static void add_tensor(cJSON *list, const char *name, const int64_t *dims, int n
 	api_add_str(t, "name", name);
 	api_add_str(t, config ? "data_type" : "datatype", config ? "TYPE_FP32" : "FP32");
 	api_add_take(t, config ? "dims" : "shape", dims_json(dims, n, !config));
-	if (!t || !cJSON_AddItemToArray(list, t)) cJSON_Delete(t);
+	api_push(list, t);
 }
 
 static void add_tensors(cJSON *j, const struct serving *s, bool config)
@@ -203,7 +203,7 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 	api_add_str(j, "platform", "wasd_cnn");
 	api_add_int(j, "max_batch_size", s.max_batch);
 	add_tensors(j, &s, true);
-	cJSON_AddItemToArray(versions, cJSON_CreateNumber((double)s.live.version));
+	api_push(versions, cJSON_CreateNumber((double)s.live.version));
 	api_add_take(specific, "versions", versions);
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
@@ -284,10 +284,7 @@ static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t
 	for (int64_t i = 0; list && i < n; i++) api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
 	for (size_t i = 0; list && i < n_out; i++) {
 		cJSON *t = tensor_write_fp32(order[i], shape, 2, !strcmp(order[i], "probs") ? probs : logits);
-		if (t && cJSON_AddItemToArray(list, t)) continue;
-		cJSON_Delete(t);
-		cJSON_Delete(list);
-		list = NULL;
+		api_push(list, t);
 	}
 	wasd_free(probs);
 	return list;

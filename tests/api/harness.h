@@ -70,7 +70,7 @@ static cJSON *fake_live(void *self, const char *job)
 	return o;
 }
 
-static const char *test_info = "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
+__attribute__((unused)) static const char *test_info = "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
 
 static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
 {
@@ -200,7 +200,7 @@ static cJSON *fake_system(void *self) { (void)self; return cJSON_Parse("{\"worke
 static const cJSON *fake_caps(void *self) { (void)self; return t.caps; }
 static bool fake_ready(void *self) { (void)self; return !t.not_ready; }
 
-static void setup(void)
+__attribute__((unused)) static void setup(void)
 {
 	struct wasd_err err = {0};
 	memset(&t, 0, sizeof t);
@@ -219,7 +219,7 @@ static void setup(void)
 	t.ctx = (struct api_ctx){t.db, &t.seam};
 }
 
-static void teardown(void)
+__attribute__((unused)) static void teardown(void)
 {
 	CHECK_INT(t.in_flight, 0);
 	storage_close(t.db);
@@ -231,7 +231,7 @@ static void teardown(void)
 
 struct answer { enum api_result result; struct api_response r; cJSON *json; bool taken; };
 
-static void answer_done(struct answer *a)
+__attribute__((unused)) static void answer_done(struct answer *a)
 {
 	cJSON_Delete(a->json);
 	api_response_done(&a->r);
@@ -291,19 +291,19 @@ static struct answer send_with(const char *method, const char *url, const void *
 	return a;
 }
 
-static struct answer send(const char *method, const char *url, const char *body)
+__attribute__((unused)) static struct answer send(const char *method, const char *url, const char *body)
 {
 	return send_with(method, url, body, body ? strlen(body) : 0, (struct extra){.headers = {body ? "content-type" : NULL, "application/json", NULL}});
 }
 
-static const char *str(const struct answer *a, const char *name)
+__attribute__((unused)) static const char *str(const struct answer *a, const char *name)
 {
 	const char *s = "(absent)";
 	wasd_json_str(a->json, name, &s);
 	return s;
 }
 
-static int64_t num(const struct answer *a, const char *name)
+__attribute__((unused)) static int64_t num(const struct answer *a, const char *name)
 {
 	int64_t v = -999;
 	wasd_json_i64(a->json, name, &v);

@@ -1,0 +1,453 @@
+/* tests/api/jobs.c - jobs over the interface: submit, idempotency, lists, waits, metrics, logs, cancel, delete; checkpoints. */
+#include "harness.h"
+
+static const char *member_str(const cJSON *j, const char *name)
+{
+	const char *s = "(absent)";
+	wasd_json_str(j, name, &s);
+	return s;
+}
+
+static void submit(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	struct answer dry = send("POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}");
+	CHECK_INT(dry.r.status, 200);
+	CHECK_INT(num(&dry, "priority"), 50);
+	CHECK_STR(member_str(wasd_json_get(dry.json, "dataset"), "name"), "data");
+	struct answer none = send("GET", "/v1/jobs", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(none.json, "items")), 0);
+	struct answer a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"labels\":{\"team\":\"x\"},\"name\":\"'; DROP TABLE jobs;--\"}");
+	CHECK_INT(a.r.status, 201);
+	CHECK_STR(str(&a, "state"), "queued");
+	CHECK_STR(str(&a, "name"), "'; DROP TABLE jobs;--");
+	CHECK_STR(str(&a, "dataset_digest"), "digest");
+	CHECK_STR(str(&a, "created_by"), "tester");
+	CHECK_INT(strlen(str(&a, "spec_digest")), 64);
+	CHECK_INT(t.queued, 1);
+	char want[100];
+	snprintf(want, sizeof want, "/v1/jobs/%s", str(&a, "id"));
+	CHECK_STR(api_response_header(&a.r, "Location"), want);
+	/* The spec's members are the job's own, and the dataset's version is fixed. */
+	int64_t version = 0;
+	wasd_json_i64(wasd_json_get(a.json, "dataset"), "version", &version);
+	CHECK_INT(version, 1);
+	CHECK_STR(member_str(wasd_json_get(a.json, "model"), "arch"), "resnet18");
+	struct answer got = send("GET", want, NULL);
+	CHECK_INT(got.r.status, 200);
+	CHECK_STR(got.r.body.data, a.r.body.data);
+	CHECK_STR(api_response_header(&got.r, "ETag"), api_response_header(&a.r, "ETag"));
+	struct answer same = send_with("GET", want, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&got.r, "ETag"), NULL}});
+	CHECK_INT(same.r.status, 304);
+	CHECK_INT(same.r.body.len, 0);
+	struct answer part = send("GET", "/v1/jobs?fields=state", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(part.json, "items")->child), 2);
+	answer_done(&dry), answer_done(&none), answer_done(&a), answer_done(&got), answer_done(&same), answer_done(&part);
+	teardown();
+}
+
+static void idempotency(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	static const char *const bodies[] = {"{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"}}", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"};
+	struct answer a[4];
+	for (int i = 0; i < 4; i++) {
+		const char *body = bodies[i == 2], *key = i == 3 ? "another" : "key-1";
+		a[i] = send_with("POST", "/v1/jobs", body, strlen(body), (struct extra){.headers = {"content-type", "application/json", "idempotency-key", key, NULL}});
+	}
+	CHECK_INT(a[0].r.status, 201);
+	CHECK_INT(a[1].r.status, 201);
+	CHECK_STR(str(&a[0], "id"), str(&a[1], "id"));
+	CHECK_STR(api_response_header(&a[1].r, "Idempotency-Replayed"), "true");
+	CHECK_INT(a[2].r.status, 409);
+	CHECK_STR(str(&a[2], "code"), "idempotency_conflict");
+	CHECK_INT(a[3].r.status, 201);
+	CHECK(strcmp(str(&a[3], "id"), str(&a[0], "id")) != 0);
+	CHECK_INT(t.queued, 2);
+	struct answer bad = send_with("POST", "/v1/jobs", bodies[0], strlen(bodies[0]), (struct extra){.headers = {"idempotency-key", "two words", NULL}});
+	CHECK_INT(bad.r.status, 400);
+	for (int i = 0; i < 4; i++) answer_done(&a[i]);
+	answer_done(&bad);
+	teardown();
+}
+
+static void lists(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	for (int i = 0; i < 7; i++) {
+		char body[200];
+		snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-%d\",\"labels\":{\"odd\":\"%s\"},\"note\":\"%s\"}", i, i % 2 ? "yes" : "no", i == 3 ? "the one" : "");
+		expect(201, "POST", "/v1/jobs", body);
+	}
+	/* Pages with a cursor: nothing twice, nothing missing, also when a job comes in between. */
+	char seen[64] = "", url[400] = "/v1/jobs?limit=2";
+	for (int page = 0; page < 5; page++) {
+		struct answer a = send("GET", url, NULL);
+		const cJSON *j;
+		CHECK_INT(a.r.status, 200);
+		cJSON_ArrayForEach(j, wasd_json_get(a.json, "items")) snprintf(seen + strlen(seen), sizeof seen - strlen(seen), "%s ", member_str(j, "name") + 4);
+		const char *next, *link = api_response_header(&a.r, "Link");
+		bool more = wasd_json_str(a.json, "next_cursor", &next);
+		CHECK_MSG(more == (link != NULL), "page %d: Link %s", page, link ? link : "(none)");
+		if (more) snprintf(url, sizeof url, "/v1/jobs?limit=2&cursor=%s", next);
+		if (link) CHECK_MSG(strstr(link, "</v1/jobs?limit=2&cursor=") == link && strstr(link, ">; rel=\"next\""), "%s", link);
+		answer_done(&a);
+		if (!more) break;
+		if (page == 0) expect(201, "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-x\"}");
+	}
+	CHECK_STR(seen, "6 5 4 3 2 1 0 ");
+	static const struct { const char *url; int n; const char *first; } filters[] = {
+		{"/v1/jobs?label.odd=yes", 3, "run-5"}, {"/v1/jobs?label.odd=yes&limit=2", 2, "run-5"}, {"/v1/jobs?label.odd=maybe", 0, NULL},
+		{"/v1/jobs?q=the+one", 0, NULL}, {"/v1/jobs?q=the%20one", 1, "run-3"}, {"/v1/jobs?name=run-4", 1, "run-4"}, {"/v1/jobs?state=running,completed", 0, NULL},
+		{"/v1/jobs?state=queued&sort=created_at&limit=1", 1, "run-0"}, {"/v1/jobs?dataset=other", 0, NULL}, {"/v1/jobs?queue=default&limit=3", 3, "run-x"},
+	};
+	for (size_t i = 0; i < API_LEN(filters); i++) {
+		struct answer a = send("GET", filters[i].url, NULL);
+		const cJSON *items = wasd_json_get(a.json, "items");
+		CHECK_MSG(cJSON_GetArraySize(items) == filters[i].n, "%s: %d", filters[i].url, cJSON_GetArraySize(items));
+		if (filters[i].first && items && items->child) CHECK_STR(member_str(items->child, "name"), filters[i].first);
+		answer_done(&a);
+	}
+	teardown();
+}
+
+static void finished_job(void)
+{
+	char id[64], ckpt[32], url[160];
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", id);
+	run_job(id, true, ckpt);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	struct answer a = send("GET", url, NULL);
+	CHECK_STR(str(&a, "state"), "completed");
+	double v = 0;
+	CHECK(wasd_json_num(wasd_json_get(a.json, "metrics_latest"), "val_acc_aom", &v) && v == 0.5);
+	CHECK(cJSON_IsNull(wasd_json_get(wasd_json_get(a.json, "metrics_latest"), "train_loss")));
+	CHECK(wasd_json_num(wasd_json_get(a.json, "best"), "value", &v) && v == 0.5);
+	CHECK_STR(member_str(wasd_json_get(a.json, "best"), "checkpoint"), ckpt);
+	CHECK_STR(member_str(wasd_json_get(a.json, "attempts")->child, "outcome"), "completed");
+	answer_done(&a);
+
+	/* Series: one per name, points [step, epoch, ts, value], NaN as null with a flag. */
+	snprintf(url, sizeof url, "/v1/jobs/%s/metrics", id);
+	a = send("GET", url, NULL);
+	const cJSON *s, *series = wasd_json_get(a.json, "series");
+	CHECK_INT(cJSON_GetArraySize(series), 4);
+	CHECK(num(&a, "last_seq") > 0);
+	cJSON_ArrayForEach(s, series) {
+		const char *name = member_str(s, "name");
+		const cJSON *last = cJSON_GetArrayItem(wasd_json_get(s, "points"), 1);
+		CHECK_INT(cJSON_GetArraySize(wasd_json_get(s, "points")), 2);
+		CHECK_INT(cJSON_GetArrayItem(last, 0)->valuedouble, 20);
+		CHECK_INT(cJSON_GetArrayItem(last, 1)->valuedouble, 2);
+		CHECK_INT(cJSON_GetArrayItem(last, 2)->valuedouble, 1700000000002);
+		if (!strcmp(name, "train_loss")) {
+			CHECK(cJSON_IsNull(cJSON_GetArrayItem(last, 3)));
+			CHECK_STR(member_str(wasd_json_get(s, "nonfinite")->child, "value"), "nan");
+			CHECK_STR(member_str(s, "unit"), "nats");
+		}
+		if (!strcmp(name, "val_acc_dom")) {
+			CHECK_STR(member_str(s, "mode"), "dom");
+			CHECK_STR(member_str(s, "unit"), "fraction");
+			CHECK_NEAR(cJSON_GetArrayItem(last, 3)->valuedouble, 0.25, 0);
+		}
+		if (!strcmp(name, "images_per_s")) {
+			CHECK_STR(member_str(s, "unit"), "images/s");
+			CHECK(cJSON_IsNull(wasd_json_get(s, "mode")));
+		}
+	}
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?names=val_acc_aom,train_loss&from_step=11&format=csv", id);
+	a = send("GET", url, NULL);
+	CHECK_STR(a.r.body.data, "name,mode,step,epoch,ts,value\r\ntrain_loss,,20,2,2023-11-14T22:13:20.002Z,nan\r\nval_acc_aom,aom,20,2,2023-11-14T22:13:20.002Z,0.5\r\n");
+	CHECK_STR(a.r.content_type, "text/csv; charset=utf-8");
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?names=train_loss", id);
+	a = send_with("GET", url, NULL, 0, (struct extra){.headers = {"accept", "text/html, application/x-ndjson;q=0.9", NULL}});
+	CHECK(!strncmp(a.r.body.data, "{\"name\":\"train_loss\",\"mode\":\"\",\"step\":10,\"epoch\":1,\"ts\":\"2023-11-14T22:13:20.001Z\",\"value\":1.5}\n", 90));
+	CHECK(strstr(a.r.body.data, "\"value\":null,\"nonfinite\":\"nan\"}\n") != NULL);
+	answer_done(&a);
+
+	/* History. */
+	snprintf(url, sizeof url, "/v1/jobs/%s/transitions", id);
+	a = send("GET", url, NULL);
+	static const char *const way[] = {"queued", "starting", "running", "completed"};
+	for (int i = 0; i < 4; i++) CHECK_STR(member_str(cJSON_GetArrayItem(wasd_json_get(a.json, "items"), i), "to"), way[i]);
+	answer_done(&a);
+
+	/* A job that has ended: labels and note can still change, priority cannot. */
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	a = send("PATCH", url, "{\"note\":\"kept\",\"labels\":{\"a\":\"1\",\"b\":null}}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(str(&a, "note"), "kept");
+	CHECK_STR(member_str(wasd_json_get(a.json, "labels"), "a"), "1");
+	answer_done(&a);
+	expect(409, "PATCH", url, "{\"priority\":1}");
+	expect(204, "DELETE", url, NULL);
+	expect(404, "GET", url, NULL);
+	a = send("GET", "/v1/audit?actor=tester", NULL);
+	CHECK_STR(member_str(wasd_json_get(a.json, "items")->child, "action"), "job.delete");
+	CHECK_STR(member_str(cJSON_GetArrayItem(wasd_json_get(a.json, "items"), 1), "action"), "job.update");
+	answer_done(&a);
+	teardown();
+}
+
+static void logs_and_events(void)
+{
+	char id[64], url[160];
+	struct storage_log_in lines[] = {{1700000000000, "info", "one"}, {1700000001000, "warn", "two"}, {1700000002000, "info", "three \xc3\xa9"}};
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	storage_log_add(t.db, id, 1, lines, 3, NULL);
+	static const struct { const char *query, *want; } rows[] = {
+		{"", "2023-11-14T22:13:20.000Z info  one\n2023-11-14T22:13:21.000Z warn  two\n2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"},
+		{"?tail=1", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"}, {"?level=warn", "2023-11-14T22:13:21.000Z warn  two\n"},
+		{"?since=2", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"}, {"?since=2023-11-14T22:13:21Z&q=two", "2023-11-14T22:13:21.000Z warn  two\n"}, {"?attempt=2", ""},
+	};
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		snprintf(url, sizeof url, "/v1/jobs/%s/logs%s", id, rows[i].query);
+		struct answer a = send("GET", url, NULL);
+		CHECK_MSG(a.r.status == 200 && !strcmp(a.r.body.data, rows[i].want), "%s: %s", rows[i].query, a.r.body.data);
+		CHECK_STR(a.r.content_type, "text/plain; charset=utf-8");
+		answer_done(&a);
+	}
+	snprintf(url, sizeof url, "/v1/jobs/%s/logs?tail=1", id);
+	struct answer a = send_with("GET", url, NULL, 0, (struct extra){.headers = {"accept", "application/x-ndjson", NULL}});
+	CHECK_STR(a.r.body.data, "{\"n\":3,\"attempt\":1,\"ts\":\"2023-11-14T22:13:22.000Z\",\"level\":\"info\",\"text\":\"three \xc3\xa9\"}\n");
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s/logs?follow=1&tail=2", id);
+	a = send("GET", url, NULL);
+	CHECK(a.r.follow_log.on);
+	CHECK_STR(a.r.follow_log.job, id);
+	CHECK_INT(a.r.follow_log.after, 1);             /* the stream begins with lines 2 and 3 */
+	answer_done(&a);
+
+	snprintf(url, sizeof url, "/v1/jobs/%s/events", id);
+	a = send("GET", url, NULL);
+	CHECK(a.r.events.on && a.r.events.after_seq == -1);
+	CHECK_STR(a.r.events.object, id);
+	CHECK_STR(a.r.content_type, "text/event-stream");
+	answer_done(&a);
+	a = send_with("GET", "/v1/events?topics=jobs,deployments", NULL, 0, (struct extra){.headers = {"last-event-id", "17", NULL}});
+	CHECK(a.r.events.on && a.r.events.after_seq == 17);
+	CHECK_STR(a.r.events.topics, "jobs,deployments");
+	answer_done(&a);
+	teardown();
+}
+
+static void waiting(void)
+{
+	char id[64], url[200];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	snprintf(url, sizeof url, "/v1/jobs/%s?wait=30s", id);
+	struct answer a = send("GET", url, NULL);
+	CHECK_INT(a.result, API_AGAIN);
+	CHECK_STR(a.r.again.object, id);
+	CHECK(a.r.again.until_us > wasd_mono_us() + 25000000);
+	answer_done(&a);
+	/* until=change: the next event is enough; a client that shows an old ETag is answered at once. */
+	snprintf(url, sizeof url, "/v1/jobs/%s?wait=30s&until=change", id);
+	a = send("GET", url, NULL);
+	CHECK_INT(a.result, API_AGAIN);
+	answer_done(&a);
+	a = send_with("GET", url, NULL, 0, (struct extra){.waited = 1});
+	CHECK_INT(a.result, API_DONE);
+	CHECK_INT(a.r.status, 200);
+	answer_done(&a);
+	a = send_with("GET", url, NULL, 0, (struct extra){.headers = {"if-none-match", "\"0.old\"", NULL}});
+	CHECK_INT(a.result, API_DONE);
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s?wait=0s", id);
+	a = send("GET", url, NULL);
+	CHECK_INT(a.result, API_DONE);
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
+	expect(200, "POST", url, NULL);
+	snprintf(url, sizeof url, "/v1/jobs/%s?wait=30s", id);
+	a = send("GET", url, NULL);
+	CHECK_INT(a.result, API_DONE);
+	CHECK_STR(str(&a, "state"), "cancelled");
+	answer_done(&a);
+	teardown();
+}
+
+static void cancelling(void)
+{
+	char id[64], url[160], ckpt[32];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	snprintf(url, sizeof url, "/v1/jobs/%s/cancel", id);
+	struct answer a = send("POST", url, "{\"mode\":\"graceful\",\"reason\":\"enough\"}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(str(&a, "state"), "cancelled");
+	CHECK_STR(str(&a, "message"), "enough");
+	answer_done(&a);
+	expect(200, "POST", url, "{}");                 /* already there */
+	make_job("lenet", id);
+	run_job(id, false, ckpt);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	a = send("GET", url, NULL);
+	double v = 0;
+	CHECK(wasd_json_num(wasd_json_get(a.json, "progress"), "img_per_s", &v) && v == 123.5);    /* live, from the daemon */
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
+	a = send("POST", url, "{\"mode\":\"kill\"}");
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(str(&a, "state"), "cancelling");
+	answer_done(&a);
+	teardown();
+}
+
+static void preconditions(void)
+{
+	char id[64], url[160], other[64];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	struct answer now = send("GET", url, NULL);
+	char etag[64];
+	snprintf(etag, sizeof etag, "%s", api_response_header(&now.r, "ETag"));
+	answer_done(&now);
+	struct extra good = {.headers = {"if-match", etag, NULL}}, stale = {.headers = {"if-match", "\"0.0\"", NULL}}, any = {.headers = {"if-match", "*", NULL}};
+	static const char patch[] = "{\"priority\":60}";
+	struct answer a = send_with("PATCH", url, patch, strlen(patch), stale);
+	CHECK_INT(a.r.status, 412);
+	CHECK_STR(str(&a, "code"), "stale");
+	CHECK_STR(api_response_header(&a.r, "ETag"), etag);
+	answer_done(&a);
+	a = send_with("PATCH", url, patch, strlen(patch), good);
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(num(&a, "priority"), 60);
+	answer_done(&a);
+	a = send_with("PATCH", url, patch, strlen(patch), good);        /* the first change made it stale */
+	CHECK_INT(a.r.status, 412);
+	answer_done(&a);
+	a = send_with("DELETE", url, NULL, 0, stale);
+	CHECK_INT(a.r.status, 412);
+	answer_done(&a);
+	a = send_with("PATCH", url, patch, strlen(patch), any);
+	CHECK_INT(a.r.status, 200);
+	answer_done(&a);
+	snprintf(other, sizeof other, "/v1/jobs/job_none");
+	a = send_with("PATCH", other, patch, strlen(patch), any);
+	CHECK_INT(a.r.status, 412);                     /* "*" means: there is one */
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
+	a = send_with("POST", url, NULL, 0, stale);
+	CHECK_INT(a.r.status, 412);
+	answer_done(&a);
+	teardown();
+}
+
+static void checkpoints(void)
+{
+	char id[64], ckpt[32], url[160], want[128], got[128] = "";
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", id);
+	run_job(id, true, ckpt);
+	snprintf(url, sizeof url, "/v1/jobs/%s/checkpoints", id);
+	struct answer a = send("GET", url, NULL);
+	CHECK(cJSON_GetArraySize(wasd_json_get(a.json, "items")) >= 1);
+	CHECK_STR(member_str(wasd_json_get(a.json, "items")->child, "id"), ckpt);
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s", ckpt);
+	a = send("GET", url, NULL);
+	CHECK_INT(num(&a, "epoch"), 2);
+	CHECK(cJSON_IsFalse(wasd_json_get(a.json, "pinned")));
+	double v = 0;
+	CHECK(wasd_json_num(wasd_json_get(a.json, "metrics"), "val_acc_aom", &v) && v == 0.5);
+	answer_done(&a);
+	a = send("PATCH", url, "{\"pinned\":true}");
+	CHECK(a.r.status == 200 && cJSON_IsTrue(wasd_json_get(a.json, "pinned")));
+	answer_done(&a);
+	expect(409, "DELETE", url, NULL);               /* pinned */
+	expect(200, "PATCH", url, "{\"pinned\":false}");
+
+	/* The file, piece by piece. */
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/file?format=safetensors", ckpt);
+	snprintf(want, sizeof want, "checkpoint of epoch 2 of %s", id);
+	a = send("GET", url, NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(a.r.source.size, strlen(want));
+	size_t n = 0;
+	for (int64_t k; a.r.source.read && (k = a.r.source.read(a.r.source.ctx, n, got + n, 7)) > 0;) n += (size_t)k;
+	CHECK_STR(got, want);
+	CHECK_INT(strlen(api_response_header(&a.r, "ETag")), 66);
+	struct answer again = send_with("GET", url, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&a.r, "ETag"), NULL}});
+	CHECK(again.r.status == 304 && !again.r.source.read);
+	answer_done(&again), answer_done(&a);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s", ckpt);
+	expect(204, "DELETE", url, NULL);
+	expect(404, "GET", url, NULL);
+	teardown();
+}
+
+/* Whichever allocation fails: an answer, no crash, no leak (the sanitizer looks), and afterwards all is well. */
+static void no_memory(void)
+{
+	char id[64], ckpt[32], url[160];
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", id);
+	run_job(id, false, ckpt);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	const struct { const char *method, *url, *body; } rows[] = {
+		{"GET", url, NULL}, {"GET", "/v1/jobs?limit=2", NULL}, {"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
+		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"}, {"GET", "/v1/jobs/none", NULL}, {"GET", "/docs/errors", NULL},
+	};
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		int answers[6] = {0};
+		for (uint64_t nth = 1; nth < 1500; nth++) {
+			wasd_mem_fail_at(nth);
+			/* Not through send(): the harness allocates too. */
+			char path[160], allow[64];
+			struct api_pair query[1];
+			struct api_request q = {.method = rows[i].method, .path = path, .query = query, .body = rows[i].body, .body_len = rows[i].body ? strlen(rows[i].body) : 0,
+			                        .request_id = "r", .traceparent = "", .actor = "tester", .first_us = 0};
+			snprintf(path, sizeof path, "%s", rows[i].url);
+			char *mark = strchr(path, '?');
+			if (mark) {
+				*mark = 0;
+				query[0] = !strncmp(mark + 1, "limit", 5) ? (struct api_pair){"limit", "2"} : (struct api_pair){"dry_run", "true"};
+				q.n_query = 1;
+			}
+			struct api_response r;
+			api_response_init(&r);
+			api_handle(&t.ctx, api_route_find(q.method, q.path, allow), &q, &r);
+			wasd_mem_fail_at(0);
+			CHECK_MSG(r.status >= 200 && r.status < 600, "%s, allocation %llu: status %d", rows[i].url, (unsigned long long)nth, r.status);
+			answers[r.status / 100]++;
+			api_response_done(&r);
+		}
+		struct answer ok = send(rows[i].method, rows[i].url, rows[i].body);
+		CHECK_MSG(ok.r.status < 500, "%s afterwards: %d", rows[i].url, ok.r.status);
+		answer_done(&ok);
+		printf("# %s %s: %d of 1499 times 5xx\n", rows[i].method, i ? rows[i].url : "/v1/jobs/ID", answers[5]);
+	}
+	teardown();
+}
+
+int main(void)
+{
+	TEST_RUN(submit);
+	TEST_RUN(idempotency);
+	TEST_RUN(lists);
+	TEST_RUN(finished_job);
+	TEST_RUN(logs_and_events);
+	TEST_RUN(waiting);
+	TEST_RUN(cancelling);
+	TEST_RUN(preconditions);
+	TEST_RUN(checkpoints);
+	TEST_RUN(no_memory);
+	TEST_END();
+}

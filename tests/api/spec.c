@@ -1,0 +1,91 @@
+/* tests/api/spec.c - the canonical form of a job spec: every default written out, equal specs give equal text. */
+#include "harness.h"
+
+static char *canon(const char *in)
+{
+	struct api_faults faults = {0};
+	struct wasd_err err = {0};
+	cJSON *body = NULL, *caps = cJSON_Parse(test_caps), *out;
+	CHECK_MSG(!wasd_json_parse(in, strlen(in), WASD_JSON_REQUEST, &body, &err), "%s", err.msg);
+	out = spec_canon(body, caps, &faults);
+	char *text = out ? wasd_json_print(out) : NULL;
+	if (!text) {
+		char *why = wasd_json_print(faults.list);
+		CHECK_MSG(out != NULL, "%s: %s", in, why ? why : "");
+		wasd_free(why);
+	}
+	api_faults_done(&faults);
+	cJSON_Delete(out);
+	cJSON_Delete(body);
+	cJSON_Delete(caps);
+	return text;
+}
+
+#define DEFAULTS_BEFORE "{\"name\":\"resnet18-cifar10\",\"labels\":{},\"note\":\"\",\"dataset\":{\"name\":\"cifar10\"},\"model\":{\"arch\":\"resnet18\"},"
+#define DEFAULTS_WAS "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]," \
+	"\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"step\"},"
+#define DEFAULTS_AFTER "\"train\":{\"epochs\":10,\"batch\":128,\"seed\":123,\"precision\":\"fp32\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9,\"nesterov\":false,\"weight_decay\":0}," \
+	"\"schedule\":{\"type\":\"constant\",\"warmup_epochs\":0},\"augment\":[],\"label_smoothing\":0,\"early_stop\":null},\"eval\":{\"every\":1,\"modes\":[\"aom\",\"dom\"]}," \
+	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"init_from\":null," \
+	"\"limits\":{\"threads\":0,\"memory_mb\":0,\"nice\":10,\"max_wall_s\":0},\"priority\":50,\"queue\":\"default\",\"preemptible\":true,\"retry\":{\"max\":2,\"backoff_s\":5},\"on_complete\":null}"
+
+/* The defaults are those of the interface's description, member for member. */
+static void defaults(void)
+{
+	char *text = canon("{\"dataset\":\"cifar10\",\"model\":{\"arch\":\"resnet18\"}}");
+	CHECK_STR(text, DEFAULTS_BEFORE DEFAULTS_WAS DEFAULTS_AFTER);
+	wasd_free(text);
+}
+
+/* What is canonical stays as it is, and the order of the members sent does not matter. */
+static void fixed_point(void)
+{
+	static const char *const same[] = {
+		DEFAULTS_BEFORE DEFAULTS_WAS DEFAULTS_AFTER,
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":{\"name\":\"cifar10\"}}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":{},\"train\":{},\"eval\":{},\"checkpoint\":{},\"limits\":{},\"retry\":{}}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":null,\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-2}}}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"train\":{\"label_smoothing\":-0,\"seed\":123.0}}",
+	};
+	for (size_t i = 0; i < API_LEN(same); i++) {
+		char *text = canon(same[i]);
+		CHECK_STR(text, DEFAULTS_BEFORE DEFAULTS_WAS DEFAULTS_AFTER);
+		wasd_free(text);
+	}
+}
+
+/* Parts of the canonical text that a spec must lead to. */
+static void choices(void)
+{
+	static const struct { const char *in, *part; } rows[] = {
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"}}", "\"was\":false"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\"}}", "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":false}", "\"was\":false"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\"}}", "\"model\":{\"arch\":\"vgg16\",\"head\":512},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\",\"head\":4096}}", "\"head\":4096},\"was\":{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"was\":{\"draw\":\"epoch\"}}", "\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}],\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"epoch\"}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"layer1.0.conv1\"],\"alpha\":\"fixed\"}}", "\"layers\":[\"layer1.0.conv1\"],\"alpha\":\"fixed\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"augment\":[\"flip\",{\"type\":\"crop\"}]}}", "\"augment\":[{\"type\":\"flip\"},{\"type\":\"crop\",\"pad\":4}]"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"adamw\"}}}", "\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"schedule\":{\"type\":\"step\",\"warmup_epochs\":2.5}}}", "\"schedule\":{\"type\":\"step\",\"every\":30,\"warmup_epochs\":2.5}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"checkpoint\":{\"keep\":{\"metric\":\"val_loss_aom\"}}}", "\"metric\":\"val_loss_aom\",\"mode\":\"min\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{}}}", "\"early_stop\":{\"patience\":5,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}"},
+		{"{\"dataset\":{\"name\":\"d\",\"version\":3},\"model\":{\"arch\":\"lenet\"}}", "\"dataset\":{\"name\":\"d\",\"version\":3}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"init_from\":{\"checkpoint\":\"ckpt_1\"}}", "\"init_from\":\"ckpt_1\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\"}", "\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"eval\":{\"modes\":[\"dom\",\"aom\"]}}", "\"modes\":[\"aom\",\"dom\"]"},
+	};
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		char *text = canon(rows[i].in);
+		CHECK_MSG(text && strstr(text, rows[i].part), "%s gives %s, which does not hold %s", rows[i].in, text ? text : "nothing", rows[i].part);
+		wasd_free(text);
+	}
+}
+
+int main(void)
+{
+	TEST_RUN(defaults);
+	TEST_RUN(fixed_point);
+	TEST_RUN(choices);
+	TEST_END();
+}
