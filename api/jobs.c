@@ -36,8 +36,8 @@ static void merge_take(cJSON *to, cJSON *from)
 static cJSON *attempts_json(struct api_ctx *c, const char *job)
 {
 	struct storage_attempt_list l;
+	if (storage_attempt_list(c->db, job, &l, NULL)) return NULL;
 	cJSON *out = cJSON_CreateArray();
-	if (!out || storage_attempt_list(c->db, job, &l, NULL)) return out;
 	for (size_t i = 0; i < l.n; i++) {
 		const struct storage_attempt *a = &l.items[i];
 		cJSON *j = cJSON_CreateObject();
@@ -61,8 +61,8 @@ static cJSON *attempts_json(struct api_ctx *c, const char *job)
 static cJSON *latest_json(struct api_ctx *c, const char *job)
 {
 	struct storage_point_list l;
+	if (storage_metric_latest(c->db, job, &l, NULL)) return NULL;
 	cJSON *out = cJSON_CreateObject();
-	if (!out || storage_metric_latest(c->db, job, &l, NULL)) return out;
 	for (size_t i = 0; i < l.n; i++) api_add_num(out, l.items[i].name, l.items[i].value);
 	storage_point_list_done(&l);
 	return out;
@@ -72,7 +72,8 @@ static cJSON *latest_json(struct api_ctx *c, const char *job)
 static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 {
 	struct storage_ckpt k;
-	if (storage_ckpt_pick(c->db, job->id, "best", &k, NULL)) return cJSON_CreateNull();
+	enum wasd_status st = storage_ckpt_pick(c->db, job->id, "best", &k, NULL);
+	if (st) return st == WASD_ENOTFOUND ? cJSON_CreateNull() : NULL;
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "checkpoint", k.id);
 	api_add_int(j, "epoch", k.epoch);

@@ -97,6 +97,7 @@ static cJSON *augment_canon(struct field_ctx *c, const char *pointer, const cJSO
 		if (twice) api_fault(c->faults, "invalid_field", at, "%s: %s is there twice", at, type);
 		if (twice) cJSON_Delete(canon);
 		else if (canon) api_push(out, canon);
+		else if (c->faults->n == before) c->faults->no_memory = true;
 	}
 	if (c->faults->n == before && out) return out;
 	cJSON_Delete(out);
@@ -196,8 +197,12 @@ static cJSON *transforms_canon(struct field_ctx *c, const char *pointer, const c
 		snprintf(at, sizeof at, "%s/%d", pointer, i++);
 		cJSON *canon = typed_canon(c, at, "transforms", "type", known, one);
 		cJSON *w = canon ? number_member(c, at, one, &weight) : NULL;
-		if (w && api_add_take(canon, "weight", w)) api_push(out, canon);
-		else cJSON_Delete(canon);
+		if (w && api_add_take(canon, "weight", w)) {
+			api_push(out, canon);
+		} else {
+			cJSON_Delete(canon);
+			if (c->faults->n == before) c->faults->no_memory = true;
+		}
 	}
 	cJSON_Delete(usual);
 	if (c->faults->n == before && out) return out;

@@ -399,7 +399,7 @@ static void no_memory(void)
 	setup();
 	make_dataset("data", test_info);
 	make_job("resnet18", id);
-	run_job(id, false, ckpt);
+	run_job(id, true, ckpt);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
 	const struct { const char *method, *url, *body; } rows[] = {
 		{"GET", url, NULL}, {"GET", "/v1/jobs?limit=2", NULL}, {"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
@@ -407,6 +407,7 @@ static void no_memory(void)
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int answers[6] = {0};
+		struct answer whole = send(rows[i].method, rows[i].url, rows[i].body);
 		for (uint64_t nth = 1; nth < 1500; nth++) {
 			wasd_mem_fail_at(nth);
 			/* Not through send(): the harness allocates too. */
@@ -427,11 +428,13 @@ static void no_memory(void)
 			wasd_mem_fail_at(0);
 			CHECK_MSG(r.status >= 200 && r.status < 600, "%s, allocation %llu: status %d", rows[i].url, (unsigned long long)nth, r.status);
 			answers[r.status / 100]++;
+			if (r.status == 200) CHECK_MSG(r.body.len == whole.r.body.len && !memcmp(r.body.data, whole.r.body.data, r.body.len),
+			                               "%s, allocation %llu: not the whole answer: %.*s", rows[i].url, (unsigned long long)nth, (int)r.body.len, r.body.data);
 			api_response_done(&r);
 		}
 		struct answer ok = send(rows[i].method, rows[i].url, rows[i].body);
 		CHECK_MSG(ok.r.status < 500, "%s afterwards: %d", rows[i].url, ok.r.status);
-		answer_done(&ok);
+		answer_done(&ok), answer_done(&whole);
 		printf("# %s %s: %d of 1499 times 5xx\n", rows[i].method, i ? rows[i].url : "/v1/jobs/ID", answers[5]);
 	}
 	teardown();
