@@ -263,6 +263,38 @@ static void idx(void)
 	}
 }
 
+/* ---- the real thing ----------------------------------------------------------------------------- */
+
+/* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are the published ones of the pixels, up to JPEG's losses. */
+static void real_cifar10(void)
+{
+	const char *shared = getenv("WASD_SHARED");
+	struct wasd_ingest_info info;
+	struct wasd_err err = { 0 };
+	struct wasd_dataset *d = NULL;
+	char path[1024];
+	snprintf(path, sizeof path, "%s/data/cifar10-images.tar.gz", shared ? shared : "");
+	if (!shared || access(path, R_OK))
+		TEST_SKIP("no cifar10-images.tar.gz in WASD_SHARED");
+	int64_t t0 = wasd_mono_us();
+	CHECK_MSG(!wasd_ingest(&(struct wasd_ingest_file){ path, "cifar10-images.tar.gz" }, 1, sample_path("out.wds"), NULL, &info, &err), "%s", err.msg);
+	printf("# 60,000 JPEGs in %.1f s\n", (double)(wasd_mono_us() - t0) / 1e6);
+	if (!wasd_dataset_open(sample_path("out.wds"), &d, NULL)) {
+		static const double mean[3] = { 0.4914, 0.4822, 0.4465 }, std[3] = { 0.2470, 0.2435, 0.2616 };
+		double m[3], s[3];
+		wasd_dataset_moments(d, m, s);
+		CHECK(info.n_train == 50000 && info.n_test == 10000 && info.classes == 10 && info.shape.c == 3 && info.shape.h == 32 && info.shape.w == 32);
+		CHECK_STR(wasd_dataset_class(d, 6), "frog");
+		for (int c = 0; c < 3; c++) {
+			CHECK_NEAR(m[c], mean[c], 0.002);
+			CHECK_NEAR(s[c], std[c], 0.005);
+		}
+	}
+	CHECK(d);
+	wasd_dataset_close(d);
+	unlink(sample_path("out.wds"));
+}
+
 /* ---- the ways it can end ---------------------------------------------------------------------- */
 
 static int countdown;
@@ -404,6 +436,7 @@ int main(void)
 	TEST_RUN(cifar10);
 	TEST_RUN(cifar100);
 	TEST_RUN(idx);
+	TEST_RUN(real_cifar10);
 	TEST_RUN(cancel);
 	TEST_RUN(without_memory);
 	TEST_RUN(damage);
