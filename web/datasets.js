@@ -11,7 +11,7 @@ export const ready = (dataset) => dataset.state === 'ready';
 export function freeName(base, taken) {
   const used = new Set(taken);
   for (let n = 1; ; n++) {
-    const name = n === 1 ? base : `${base}-${n}`;
+    const name = n === 1 ? base : `${base.slice(0, 56)}-${n}`;
     if (!used.has(name)) return name;
   }
 }

@@ -36,7 +36,8 @@ export function createForm({ datasets, submitted }) {
   function spec() {
     const number = (name) => Number(field[name].value);
     const arch = field.arch.value, dataset = field.dataset.value;
-    const job = { name: field.name.value.trim() || `${arch}-${dataset}`.slice(0, 63), dataset, model: { arch },
+    const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
+    const job = { ...(name && { name }), dataset, model: { arch },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: 'sgd', lr: number('lr') } } };
     const was = field.was.value;
     if (was === 'off') job.was = false;
