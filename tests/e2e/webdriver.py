@@ -1,5 +1,5 @@
 """The part of W3C WebDriver that the page's test needs, spoken to chromedriver over plain HTTP."""
-import base64, http.client, json, os, shutil, subprocess, tempfile, time
+import base64, http.client, json, os, re, shutil, subprocess, tempfile, time
 
 from lib import PATIENCE, Skip, check, directory
 
@@ -18,8 +18,8 @@ class Browser:
                                        env=dict(os.environ, HOME=self.home), start_new_session=True)
         try:
             for line in self.driver.stdout:
-                if "on port" in line:
-                    self.port = int(line.rstrip(".\n").rsplit(" ", 1)[1])
+                if m := re.search(r"successfully on port (\d+)", line):
+                    self.port = int(m.group(1))
                     break
             else:
                 raise Skip("chromedriver does not start here")
