@@ -20,6 +20,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -73,6 +74,19 @@ static enum wasd_status seam_synthesize(void *self, const char *dataset, int ver
 static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
 {
 	return ingest_preview(((struct wasd_daemon *)self)->ingest, path, split, index, call, err);
+}
+
+/* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
+static void seam_dataset_gone(void *self, const char *paths)
+{
+	struct wasd_daemon *d = self;
+	for (const char *p = paths; *p; p += strspn(p, "\n")) {
+		int n = (int)strcspn(p, "\n");
+		char path[PATH_MAX];
+		if (snprintf(path, sizeof path, "%s/%.*s", d->cfg->data, n, p) >= (int)sizeof path || (unlink(path) && errno != ENOENT))
+			log_line(LOG_WARN, "dataset file left", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
+		p += n;
+	}
 }
 
 static enum wasd_status seam_deployment_changed(void *self, const char *name, struct wasd_err *err)
@@ -149,7 +163,7 @@ static cJSON *seam_system(void *self)
 
 static const struct api_daemon seam = {
 	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
-	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview,
+	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview, .dataset_gone = seam_dataset_gone,
 	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
 	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
