@@ -1,0 +1,337 @@
+/* tests/api/serving.c - deployments, the mode switch, classify, and the inference protocol with captured requests of stock clients. */
+#include "harness.h"
+
+static char job[64], ckpt[32];
+
+static void begin(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", job);
+	run_job(job, true, ckpt);
+}
+
+static void deploy(const char *name)
+{
+	char body[200];
+	snprintf(body, sizeof body, "{\"name\":\"%s\",\"source\":{\"job\":\"%s\"}}", name, job);
+	expect(201, "POST", "/v1/deployments", body);
+}
+
+static const cJSON *at(const cJSON *j, const char *path)
+{
+	char copy[128], *save = NULL;
+	snprintf(copy, sizeof copy, "%s", path);
+	for (char *p = strtok_r(copy, "/", &save); p && j; p = strtok_r(NULL, "/", &save))
+		j = cJSON_IsArray(j) ? cJSON_GetArrayItem(j, atoi(p)) : wasd_json_get(j, p);
+	return j;
+}
+
+static const char *at_str(const struct answer *a, const char *path)
+{
+	const cJSON *v = at(a->json, path);
+	return cJSON_IsString(v) ? v->valuestring : "(no string)";
+}
+
+static double at_num(const struct answer *a, const char *path)
+{
+	const cJSON *v = at(a->json, path);
+	return cJSON_IsNumber(v) ? v->valuedouble : -999;
+}
+
+static void deployments(void)
+{
+	char body[300];
+	begin();
+	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"job\":\"%s\",\"follow\":\"best\"},\"mode\":\"aom\"}", job);
+	struct answer a = send("POST", "/v1/deployments", body);
+	CHECK_INT(a.r.status, 201);
+	CHECK_STR(api_response_header(&a.r, "Location"), "/v1/deployments/live");
+	CHECK_STR(str(&a, "state"), "ready");
+	CHECK_STR(str(&a, "checkpoint"), ckpt);
+	CHECK_STR(at_str(&a, "source/follow"), "best");
+	CHECK_STR(str(&a, "dataset"), "data");
+	CHECK_STR(str(&a, "arch"), "resnet18");
+	CHECK_STR(str(&a, "job_name"), "resnet18-data");
+	CHECK_INT(at_num(&a, "modes/dom/macs"), 70);
+	answer_done(&a);
+	snprintf(body, sizeof body, "{\"name\":\"by-id\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom\"}", ckpt);
+	expect(201, "POST", "/v1/deployments", body);
+	/* One that takes its time. */
+	t.not_ready = true;
+	snprintf(body, sizeof body, "{\"name\":\"slow\",\"source\":{\"job\":\"%s\"}}", job);
+	a = send("POST", "/v1/deployments?wait=30s", body);
+	CHECK_INT(a.result, API_AGAIN);
+	CHECK_STR(a.r.again.object, "slow");
+	answer_done(&a);
+	storage_deployment_state(t.db, "slow", "loading", NULL, NULL);
+	storage_deployment_state(t.db, "slow", "failed", "not a checkpoint of ours", NULL);
+	a = send_with("POST", "/v1/deployments?wait=30s", body, strlen(body), (struct extra){.waited = 1});
+	CHECK_INT(a.r.status, 422);
+	CHECK_STR(str(&a, "code"), "load_failed");
+	CHECK_STR(str(&a, "detail"), "deployment slow: not a checkpoint of ours");
+	answer_done(&a);
+	a = send("GET", "/v1/deployments", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 3);
+	answer_done(&a);
+	a = send("GET", "/v2/models", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "models")), 3);
+	answer_done(&a);
+	expect(204, "DELETE", "/v1/deployments/slow", NULL);
+	expect(404, "GET", "/v1/deployments/slow", NULL);
+	teardown();
+}
+
+static void switching(void)
+{
+	begin();
+	deploy("live");
+	struct answer a = send("GET", "/v1/deployments/live/mode", NULL);
+	CHECK_STR(str(&a, "mode"), "aom");
+	CHECK_INT(num(&a, "generation"), 1);
+	CHECK_STR(str(&a, "etag"), "\"g1\"");
+	CHECK_STR(api_response_header(&a.r, "ETag"), "\"g1\"");
+	CHECK_STR(str(&a, "by"), "tester");
+	CHECK_NEAR(at_num(&a, "bundles/aom/acc"), 0.5, 0);
+	CHECK_NEAR(at_num(&a, "bundles/dom/acc"), 0.25, 0);
+	CHECK_INT(at_num(&a, "bundles/dom/macs"), 70);
+	answer_done(&a);
+	static const char to_dom[] = "{\"mode\":\"dom\",\"reason\":\"peak\"}";
+	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom), (struct extra){.headers = {"if-match", "\"g7\"", NULL}});
+	CHECK_INT(a.r.status, 412);
+	CHECK_STR(str(&a, "code"), "stale");
+	CHECK_STR(api_response_header(&a.r, "ETag"), "\"g1\"");
+	answer_done(&a);
+	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom), (struct extra){.headers = {"if-match", "\"g1\"", NULL}});
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(str(&a, "mode"), "dom");
+	CHECK_STR(str(&a, "previous"), "aom");
+	CHECK_INT(num(&a, "generation"), 2);
+	CHECK_INT(num(&a, "swap_us"), 7);
+	CHECK_INT(num(&a, "in_flight_old"), 0);
+	CHECK(!strncmp(str(&a, "audit_id"), "aud_", 4));
+	CHECK_STR(api_response_header(&a.r, "ETag"), "\"g2\"");
+	char audit[64];
+	snprintf(audit, sizeof audit, "%s", str(&a, "audit_id"));
+	answer_done(&a);
+	a = send("PUT", "/v1/deployments/live/mode", to_dom);           /* the same mode: no new generation */
+	CHECK(a.r.status == 200 && num(&a, "generation") == 2 && cJSON_IsNull(wasd_json_get(a.json, "audit_id")));
+	answer_done(&a);
+	a = send("GET", "/v1/audit?object=deployment/live&limit=1", NULL);
+	CHECK_STR(at_str(&a, "items/0/id"), audit);
+	CHECK_STR(at_str(&a, "items/0/reason"), "peak");
+	CHECK_STR(at_str(&a, "items/0/before/mode"), "aom");
+	CHECK_STR(at_str(&a, "items/0/after/mode"), "dom");
+	answer_done(&a);
+	a = send("POST", "/v1/deployments/live/mode:rollback", NULL);
+	CHECK(a.r.status == 200 && num(&a, "generation") == 3);
+	CHECK_STR(str(&a, "mode"), "aom");
+	answer_done(&a);
+	a = send("POST", "/v1/deployments/live/mode/rollback", "{\"reason\":\"and back\"}");
+	CHECK_STR(str(&a, "mode"), "dom");
+	answer_done(&a);
+	teardown();
+}
+
+#define PNG "\x89PNG\r\n\x1a\n"
+
+static void classify(void)
+{
+	static const char jpeg[] = "\xff\xd8\xff\xe0..", form[] = "--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.png\"\r\n\r\n" PNG "1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n" PNG "22\r\n--B--\r\n";
+	static const char json[] = "{\"images\":[\"iVBORw0KGgpB\"]}";
+	static const struct { const char *type, *body; size_t n; int images; } rows[] = {
+		{"image/png", PNG "x", 9, 1}, {"image/jpeg", jpeg, sizeof jpeg - 1, 1}, {"application/octet-stream", PNG "x", 9, 1}, {NULL, jpeg, sizeof jpeg - 1, 1},
+		{"application/x-www-form-urlencoded", PNG "x", 9, 1}, {"multipart/form-data; boundary=B", form, sizeof form - 1, 2}, {"application/json", json, sizeof json - 1, 1},
+		{"application/x-www-form-urlencoded", json, sizeof json - 1, 1},
+	};
+	begin();
+	deploy("live");
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		struct answer a = send_with(i % 2 ? "PUT" : "POST", "/v1/deployments/live/classify?k=2", rows[i].body, rows[i].n, (struct extra){.headers = {rows[i].type ? "content-type" : NULL, rows[i].type, NULL}});
+		CHECK_MSG(a.r.status == 200 && cJSON_GetArraySize(wasd_json_get(a.json, "results")) == rows[i].images, "row %zu: %d %s", i, a.r.status, a.r.body.data);
+		CHECK_STR(str(&a, "model"), "live");
+		CHECK_STR(str(&a, "mode"), "aom");
+		CHECK_INT(num(&a, "generation"), 1);
+		CHECK_INT(num(&a, "version"), 1);
+		CHECK_INT(num(&a, "macs"), 100);
+		CHECK_INT(at_num(&a, "timing_us/queue"), 2);
+		CHECK_STR(at_str(&a, "results/0/top/0/label"), "one");
+		CHECK_STR(api_response_header(&a.r, "WASD-Mode"), "aom");
+		CHECK_STR(api_response_header(&a.r, "WASD-Generation"), "1");
+		answer_done(&a);
+	}
+	char want[200];
+	snprintf(want, sizeof want, "{\"type\":\"classify\",\"sizes\":[9],\"k\":2,\"bundle\":\"%s\",\"mode\":\"aom\"}", ckpt);
+	CHECK_STR(t.question, want);                    /* exactly what the engine is asked */
+	CHECK_INT(t.question_bin, 9);
+	/* Logits: results and probabilities are made here, the raw values go along. */
+	struct answer a = send("POST", "/v1/deployments/live/classify?logits=1&k=5&mode=dom", json);
+	CHECK_STR(str(&a, "mode"), "dom");
+	CHECK_INT(num(&a, "macs"), 70);
+	CHECK_INT(cJSON_GetArraySize(at(a.json, "results/0/top")), 3);
+	CHECK_STR(at_str(&a, "results/0/top/0/label"), "one");          /* logits 0, 1, 0.5 */
+	CHECK_STR(at_str(&a, "results/0/top/1/label"), "two");
+	CHECK_NEAR(at_num(&a, "results/0/top/0/p"), exp(1) / (1 + exp(1) + exp(0.5)), 1e-7);
+	CHECK_NEAR(at_num(&a, "results/0/logits/2"), 0.5, 0);
+	answer_done(&a);
+	/* Who says which mode. */
+	static const struct { const char *header, *query; int status; const char *mode; } wishes[] = {
+		{NULL, "", 200, "aom"}, {"dom", "", 200, "dom"}, {NULL, "?mode=dom", 200, "dom"}, {"dom", "?mode=dom", 200, "dom"}, {"dom", "?mode=aom", 400, NULL}, {"DOM", "", 400, NULL},
+	};
+	for (size_t i = 0; i < API_LEN(wishes); i++) {
+		char url[80];
+		snprintf(url, sizeof url, "/v1/deployments/live/classify%s", wishes[i].query);
+		a = send_with("POST", url, PNG, 8, (struct extra){.headers = {"content-type", "image/png", wishes[i].header ? "wasd-mode" : NULL, wishes[i].header, NULL}});
+		CHECK_INT(a.r.status, wishes[i].status);
+		if (wishes[i].mode) CHECK_STR(api_response_header(&a.r, "WASD-Mode"), wishes[i].mode);
+		answer_done(&a);
+	}
+	t.engine_down = true;
+	a = send("POST", "/v1/deployments/live/classify", json);
+	CHECK_INT(a.r.status, 503);
+	CHECK_STR(api_response_header(&a.r, "Retry-After"), "1");
+	CHECK(strstr(str(&a, "detail"), "started again") != NULL);
+	answer_done(&a);
+	teardown();
+}
+
+/* ---- the inference protocol: whole answers, byte for byte ---- */
+
+static void v2_answers(void)
+{
+	static const struct { const char *url, *want; } rows[] = {
+		{"/v2", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
+		{"/v2/", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
+		{"/v2/health/live", "{\"live\":true,\"ready\":true}"}, {"/v2/health/ready", "{\"live\":true,\"ready\":true}"}, {"/v2/models", "{\"models\":[\"live\"]}"},
+		{"/v2/models/live", "{\"name\":\"live\",\"versions\":[\"1\"],\"platform\":\"wasd_cnn\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[-1,1,2,2]}],"
+		 "\"outputs\":[{\"name\":\"logits\",\"datatype\":\"FP32\",\"shape\":[-1,3]},{\"name\":\"probs\",\"datatype\":\"FP32\",\"shape\":[-1,3]}],"
+		 "\"properties\":{\"arch\":\"lenet\",\"was_mode\":\"aom\",\"was_generation\":\"1\"}}"},
+		{"/v2/models/live/ready", "{\"name\":\"live\",\"ready\":true}"}, {"/v2/models/live/versions/1/ready", "{\"name\":\"live\",\"ready\":true}"},
+		{"/v2/models/live%40dom/ready", "{\"name\":\"live\",\"ready\":true}"},
+		{"/v2/models/live/config", "{\"name\":\"live\",\"platform\":\"wasd_cnn\",\"max_batch_size\":4,\"input\":[{\"name\":\"input\",\"data_type\":\"TYPE_FP32\",\"dims\":[1,2,2]}],"
+		 "\"output\":[{\"name\":\"logits\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]},{\"name\":\"probs\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]}],\"version_policy\":{\"specific\":{\"versions\":[1]}}}"},
+	};
+	begin();
+	deploy("live");
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		struct answer a = send("GET", rows[i].url, NULL);
+		CHECK_INT(a.r.status, 200);
+		CHECK_STR(a.r.body.data, rows[i].want);
+		CHECK_STR(a.r.content_type, "application/json");        /* the KServe SDK compares it, without charset */
+		answer_done(&a);
+	}
+	t.not_ready = true;
+	struct answer a = send("GET", "/v2/health/ready", NULL);
+	CHECK_INT(a.r.status, 503);
+	CHECK_STR(a.r.body.data, "{\"live\":true,\"ready\":false}");
+	answer_done(&a);
+	a = send("GET", "/v2/health/live", NULL);
+	CHECK_INT(a.r.status, 200);
+	answer_done(&a);
+	a = send("GET", "/v2/models/none", NULL);
+	CHECK_STR(a.r.body.data, "{\"type\":\"/docs/errors#not_found\",\"title\":\"Not found\",\"status\":404,\"detail\":\"no deployment none\",\"instance\":\"/v2/models/none\",\"code\":\"not_found\","
+	                         "\"request_id\":\"req_test\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"error\":\"no deployment none\",\"errors\":[]}");
+	CHECK_STR(a.r.content_type, "application/json");
+	answer_done(&a);
+	teardown();
+}
+
+#define LOGITS "{\"name\":\"logits\",\"datatype\":\"FP32\",\"shape\":[1,3],\"data\":[0,1,0.5]}"
+
+static void v2_infer(void)
+{
+	/* Requests as stock clients send them; what each quirk is about stands beside it. */
+	static const struct { const char *why, *url, *body; const char *headers[6]; const char *id, *mode; int outputs; } rows[] = {
+		{"tritonclient: no Content-Type, JSON data, outputs listed without binary", "/v2/models/live/infer",
+		 "{\"id\":\"42\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}],\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"binary_data\":false}}]}", {NULL}, "42", "aom", 1},
+		{"tritonclient quotes model names, and its C++ cousin sends the header length always", "/v2/models/live%40dom/infer",
+		 "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}", {"inference-header-content-length", "82", NULL}, "req_test", "dom", 2},
+		{"any version string passes through tritonclient", "/v2/models/live/versions/1-dom/infer",
+		 "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}", {NULL}, "req_test", "dom", 2},
+		{"the KServe SDK adds model_name and nested data, and has no version argument", "/v2/models/live/infer",
+		 "{\"model_name\":\"live\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[[[[0,1],[2,3]]]]}],\"parameters\":{\"was_mode\":\"dom\"}}",
+		 {"content-type", "application/json", NULL}, "req_test", "dom", 2},
+		{"reserved parameters of clients are ignored", "/v2/models/live/infer?x=1",
+		 "{\"parameters\":{\"priority\":1,\"timeout\":5,\"sequence_id\":7,\"binary_data_output\":false},\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3],\"extra\":{}}],\"outputs\":[]}",
+		 {"wasd-mode", "aom", NULL}, "req_test", "aom", 2},
+	};
+	begin();
+	deploy("live");
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		struct extra x = {0};
+		memcpy(x.headers, rows[i].headers, sizeof rows[i].headers);
+		struct answer a = send_with("POST", rows[i].url, rows[i].body, strlen(rows[i].body), x);
+		CHECK_MSG(a.r.status == 200, "%s: %d %s", rows[i].why, a.r.status, a.r.body.data);
+		CHECK_STR(a.r.content_type, "application/json");
+		CHECK(!api_response_header(&a.r, "Inference-Header-Content-Length"));
+		CHECK_STR(str(&a, "id"), rows[i].id);
+		CHECK_STR(str(&a, "model_name"), "live");
+		CHECK_STR(str(&a, "model_version"), "1");
+		CHECK_STR(at_str(&a, "parameters/was_mode"), rows[i].mode);
+		CHECK_INT(at_num(&a, "parameters/was_generation"), 1);
+		CHECK_STR(api_response_header(&a.r, "WASD-Mode"), rows[i].mode);
+		CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "outputs")), rows[i].outputs);
+		char *logits = wasd_json_print(at(a.json, "outputs/0"));
+		CHECK_STR(logits, LOGITS);
+		wasd_free(logits);
+		answer_done(&a);
+	}
+	CHECK_INT(t.question_bin, 16);
+	/* Two images, outputs in the order asked for; probabilities sum to one. */
+	struct answer a = send("POST", "/v2/models/live/infer", "{\"inputs\":[{\"name\":\"input\",\"shape\":[2,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4,5,6,7,8]}],\"outputs\":[{\"name\":\"probs\"},{\"name\":\"logits\"}]}");
+	CHECK_STR(at_str(&a, "outputs/0/name"), "probs");
+	CHECK_INT(at_num(&a, "outputs/1/shape/0"), 2);
+	CHECK_INT(cJSON_GetArraySize(at(a.json, "outputs/1/data")), 6);
+	CHECK_NEAR(at_num(&a, "outputs/1/data/3"), 1, 0);
+	CHECK_NEAR(at_num(&a, "outputs/0/data/3") + at_num(&a, "outputs/0/data/4") + at_num(&a, "outputs/0/data/5"), 1, 1e-6);
+	answer_done(&a);
+	/* The golden capture of a binary request, which is refused in words until it is taken. */
+	static const char captured[] = "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}}],\"parameters\":{\"binary_data_output\":true}}"
+	                               "\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40";
+	CHECK_INT(sizeof captured - 1, 159);
+	static const struct { const char *length, *code; } lengths[] = {{"143", "unsupported"}, {"160", "bad_request"}, {"-1", "bad_request"}, {"", "bad_request"}, {"0", "unsupported"}, {"1e2", "bad_request"}};
+	for (size_t i = 0; i < API_LEN(lengths); i++) {
+		a = send_with("POST", "/v2/models/live/infer", captured, sizeof captured - 1, (struct extra){.headers = {"inference-header-content-length", lengths[i].length, NULL}});
+		CHECK_MSG(a.r.status == 400 && !strcmp(str(&a, "code"), lengths[i].code) && !strcmp(str(&a, "error"), str(&a, "detail")), "length %s: %d %s", lengths[i].length, a.r.status, str(&a, "code"));
+		answer_done(&a);
+	}
+	teardown();
+}
+
+static void the_daemon_itself(void)
+{
+	begin();
+	deploy("live");
+	struct answer a = send("GET", "/v1/system", NULL);
+	CHECK(a.r.status == 200 && wasd_json_get(a.json, "workers") && wasd_json_get(a.json, "storage"));
+	CHECK_STR(str(&a, "version"), WASD_VERSION);
+	answer_done(&a);
+	a = send("GET", "/v1/capabilities", NULL);
+	CHECK_STR(at_str(&a, "archs/1/name"), "vgg16");
+	answer_done(&a);
+	a = send("GET", "/healthz", NULL);
+	CHECK_STR(str(&a, "status"), "ok");
+	answer_done(&a);
+	a = send("GET", "/metrics", NULL);
+	CHECK_STR(a.r.content_type, "text/plain; version=0.0.4");
+	static const char *const lines[] = {"\nwasd_build_info{version=\"" WASD_VERSION "\"} 1\n", "\nwasd_jobs{state=\"completed\"} 1\n", "\nwasd_jobs{state=\"queued\"} 0\n",
+	                                    "\nwasd_mode_info{deployment=\"live\",mode=\"aom\"} 1\n", "\nwasd_sqlite_commit_seconds_bucket{le=\"+Inf\"} "};
+	for (size_t i = 0; i < API_LEN(lines); i++) CHECK_MSG(strstr(a.r.body.data, lines[i]), "%s", lines[i]);
+	answer_done(&a);
+	a = send("GET", "/docs", NULL);
+	CHECK_STR(a.r.content_type, "text/html; charset=utf-8");
+	for (const struct api_route *rt = api_routes; rt->method; rt++) CHECK_MSG(strstr(a.r.body.data, rt->pattern), "%s", rt->pattern);
+	answer_done(&a);
+	teardown();
+}
+
+int main(void)
+{
+	TEST_RUN(deployments);
+	TEST_RUN(switching);
+	TEST_RUN(classify);
+	TEST_RUN(v2_answers);
+	TEST_RUN(v2_infer);
+	TEST_RUN(the_daemon_itself);
+	TEST_END();
+}
