@@ -32,7 +32,7 @@ static bool put_num(cJSON *o, const char *key, double v) { return cJSON_AddNumbe
 
 static bool arch_options(cJSON *list, const struct wasd_arch *a)
 {
-	for (const struct wasd_arch_option *o = a->options; o->name; o++) {
+	for (const struct wasd_arch_option *o = a->options; list && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
 		int n = 0;
 		while (o->choices[n])
@@ -41,7 +41,7 @@ static bool arch_options(cJSON *list, const struct wasd_arch *a)
 		    !put(j, "choices", cJSON_CreateIntArray(o->choices, n)))
 			return false;
 	}
-	return true;
+	return list;
 }
 
 /* One choice of option values: model is the spec's object without "arch". Takes model over. */
@@ -140,7 +140,7 @@ static bool transforms(cJSON *list)
 
 static bool options(cJSON *list, const struct wasd_optim_option *o, bool integer)
 {
-	for (; o->name; o++) {
+	for (; list && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
 		bool ok = put_str(j, "name", o->name) && put_str(j, "type", o->boolean ? "boolean" : integer ? "integer" : "number");
 		ok = ok && (o->boolean ? put(j, "default", cJSON_CreateBool(o->def != 0)) != NULL : put_num(j, "default", o->def));
@@ -150,7 +150,7 @@ static bool options(cJSON *list, const struct wasd_optim_option *o, bool integer
 		if (!ok)
 			return false;
 	}
-	return true;
+	return list;
 }
 
 static bool named(cJSON *list, const char *name, const struct wasd_optim_option *o, bool integer)

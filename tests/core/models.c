@@ -1,0 +1,269 @@
+/* tests/core/models.c - every network of the table: published parameter and multiply-add counts, what a draw saves, image sizes,
+ * refusals, equal logits whatever the batch, and a loss that falls. */
+#include "check.h"
+#include "wasd/graph.h"
+#include "wasd/model.h"
+#include "wasd/weights.h"
+
+static struct wasd_graph *build(const char *arch, struct wasd_shape in, int classes, const char *options)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_err err = { 0 };
+	cJSON *j = options ? cJSON_Parse(options) : NULL;
+	enum wasd_status s = wasd_arch_build(arch, in, classes, j, &g, &err);
+	CHECK_MSG(s == WASD_OK, "%s %dx%dx%d: %s", arch, in.c, in.h, in.w, err.msg);
+	cJSON_Delete(j);
+	return g;
+}
+
+static const struct wasd_shape cifar = { 3, 32, 32 };
+
+/* was-algorithm.md sections 3 and 4: parameters, multiply-adds of one image in millions, share of augmented layers, and what is
+ * saved when every augmented layer is shifted along one axis, or along both (per cent of the network). */
+static const struct published {
+	const char *arch, *options;
+	int classes;
+	size_t params;
+	int augmented;
+	double mmacs, share, one, both, mean, sd, identity;   /* mean, sd: "translate .3 always"; identity: P(T = 1) by the default */
+} published[] = {
+	{ "lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0 },
+	{ "vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, .309 },
+	{ "vgg16", "{\"head\":4096}", 100, 34016465, 9, 332.5, 76.6, 25.5, 42.6, 21.0, 5.7, .844 },
+	{ "resnet18", NULL, 10, 12550250, 16, 605.8, 90.4, 30.1, 50.2, 24.8, 4.7, .576 },
+	{ "resnet18", NULL, 100, 12550250 + 46170, 16, 0, 0, 0, 0, 0, 0, 0 },
+	{ "resnet34", NULL, 10, 22658442, 32, 1209.7, 95.2, 31.7, 52.9, 26.1, 3.4, .576 },
+	{ "resnet34", NULL, 100, 22658442 + 46170, 32, 0, 0, 0, 0, 0, 0, 0 },
+};
+enum { ROWS = sizeof published / sizeof *published };
+
+/* Per cent of the multiply-adds that a draw with the same shift in all layers of d saves. */
+static double saved(const struct wasd_graph *g, struct wasd_draw *d, double dx, double dy)
+{
+	for (int i = 0; i < d->n; i++)
+		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
+	double whole = (double)wasd_graph_macs(g, NULL);
+	return 100 * (whole - (double)wasd_graph_macs(g, d)) / whole;
+}
+
+static void counts(void)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct published *p = &published[i];
+		struct wasd_graph *g = build(p->arch, cifar, p->classes, p->options);
+		if (!g)
+			continue;
+		int augmented = 0;
+		for (int a = 0; a < wasd_graph_augs(g); a++)
+			augmented += wasd_graph_aug_info(g, a).alpha_param >= 0;
+		CHECK_MSG(wasd_graph_param_count(g) == p->params, "%s: %zu parameters, published %zu", p->arch, wasd_graph_param_count(g), p->params);
+		CHECK_INT(augmented, p->augmented);
+		CHECK_INT(wasd_graph_classes(g), p->classes);
+		if (p->mmacs > 0)
+			CHECK_NEAR((double)wasd_graph_macs(g, NULL) / 1e6, p->mmacs, 0.05001);
+		wasd_graph_destroy(g);
+	}
+}
+
+static void savings(void)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct published *p = &published[i];
+		if (p->mmacs <= 0)
+			continue;
+		struct wasd_graph *g = build(p->arch, cifar, p->classes, p->options);
+		cJSON *options = p->options ? cJSON_Parse(p->options) : NULL, *always = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}]}");
+		const char *paper;
+		struct wasd_was *w = NULL, *own = NULL;
+		struct wasd_draw d = { 0 };
+		struct wasd_rng r;
+		CHECK_INT(wasd_arch_paper_was(p->arch, options, &paper, NULL), WASD_OK);
+		CHECK_INT(wasd_was_create(g, always, paper, &w, NULL), WASD_OK);
+		CHECK_INT(wasd_was_create(g, NULL, paper, &own, NULL), WASD_OK);
+		wasd_rng_init(&r, 11, "was", 0, 0);
+
+		enum { N = 4000 };
+		double sum = 0, sq = 0, whole = (double)wasd_graph_macs(g, NULL);
+		for (int k = 0; k < N; k++) {
+			CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+			double s = 100 * (1 - (double)wasd_graph_macs(g, &d) / whole);
+			sum += s;
+			sq += s * s;
+		}
+		double mean = sum / N, sd = sqrt(sq / N - mean * mean);
+		CHECK_NEAR(mean, p->mean, 0.05 + 4 * p->sd / sqrt(N));
+		CHECK_NEAR(sd, p->sd, 0.05 + 4 * p->sd / sqrt(2.0 * N));
+		CHECK_NEAR(saved(g, &d, 9, 0), p->share, 0.0501);       /* nothing live: all that augmented layers cost */
+		CHECK_NEAR(saved(g, &d, 1, 0), p->one, 0.0501);
+		CHECK_NEAR(saved(g, &d, 0, -1), p->one, 0.0501);
+		CHECK_NEAR(saved(g, &d, -1, 1), p->both, 0.0501);
+		CHECK_NEAR(saved(g, &d, 0, 0), 0, 0);
+
+		int same = 0, total = 0;
+		for (int k = 0; k < N; k++) {
+			CHECK_INT(wasd_was_draw(own, &r, &d, NULL), WASD_OK);
+			for (int l = 0; l < d.n; l++, total++)
+				same += d.layer[l].t.identity;
+		}
+		CHECK_NEAR((double)same / total, p->identity, 0.0005 + 4 * 0.5 / sqrt(total));
+		wasd_draw_done(&d);
+		wasd_was_destroy(w);
+		wasd_was_destroy(own);
+		cJSON_Delete(options);
+		cJSON_Delete(always);
+		wasd_graph_destroy(g);
+	}
+}
+
+static void refusals(void)
+{
+	static const struct { const char *arch; struct wasd_shape in; int classes; const char *model, *pointer; } c[] = {
+		{ "alexnet", { 3, 32, 32 }, 10, NULL, "/model/arch" },
+		{ "resnet18", { 2, 32, 32 }, 10, NULL, "/dataset" },
+		{ "resnet18", { 3, 8, 8 }, 10, NULL, "/dataset" },
+		{ "resnet18", { 3, 32, 15 }, 10, NULL, "/dataset" },
+		{ "resnet18", { 3, 5000, 5000 }, 10, NULL, "/dataset" },
+		{ "lenet", { 1, 30, 30 }, 10, NULL, "/dataset" },
+		{ "lenet", { 1, 28, 32 }, 10, NULL, "/dataset" },
+		{ "lenet", { 1, 16, 16 }, 10, NULL, "/dataset" },
+		{ "vgg16", { 3, 32, 32 }, 1, NULL, "/dataset" },
+		{ "vgg16", { 3, 32, 32 }, 70000, NULL, "/dataset" },
+		{ "vgg16", { 3, 32, 32 }, 10, "{\"arch\":\"vgg16\",\"head\":1024}", "/model/head" },
+		{ "vgg16", { 3, 32, 32 }, 10, "{\"arch\":\"vgg16\",\"head\":\"512\"}", "/model/head" },
+		{ "vgg16", { 3, 32, 32 }, 10, "{\"heads\":512}", "/model/heads" },
+		{ "resnet18", { 3, 32, 32 }, 10, "{\"head\":512}", "/model/head" },
+		{ "resnet18", { 3, 32, 32 }, 10, "[]", "/model" },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_graph *g = NULL;
+		struct wasd_err err = { 0 };
+		cJSON *j = c[i].model ? cJSON_Parse(c[i].model) : NULL;
+		CHECK_MSG(wasd_arch_build(c[i].arch, c[i].in, c[i].classes, j, &g, &err) == WASD_EINVAL, "case %zu was taken", i);
+		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "case %zu: pointer \"%s\", want \"%s\" (%s)", i, err.pointer, c[i].pointer, err.msg);
+		CHECK(!g && err.msg[0]);
+		cJSON_Delete(j);
+		wasd_graph_destroy(g);
+	}
+}
+
+/* Trains plain weights on the same 6 images, each with a bright band at the height of its class, until the loss has fallen; and
+ * checks that one image alone has the logits that it has in the batch. */
+static void run(const char *arch, const char *options, struct wasd_shape in, int steps, double lr)
+{
+	enum { BATCH = 6, CLASSES = 3 };
+	struct wasd_graph *g = build(arch, in, CLASSES, options);
+	struct wasd_model *m = NULL;
+	struct wasd_exec *e = NULL;
+	struct wasd_err err = { 0 };
+	size_t pixels = wasd_shape_count(in);
+	real *x = wasd_malloc(BATCH * pixels * sizeof *x);
+	struct wasd_exec_opts o = { .batch = BATCH, .training = true };
+	if (!g || wasd_model_create(g, 3, &m, &err) || wasd_exec_create(m, &o, &e, &err)) {
+		CHECK_MSG(false, "%s: %s", arch, err.msg);
+		goto out;
+	}
+	struct wasd_rng r;
+	int32_t y[BATCH] = { 0, 1, 2, 0, 1, 2 };
+	wasd_rng_init(&r, 4, "images", 0, 0);
+	for (size_t i = 0; i < BATCH * pixels; i++) {
+		int row = (int)(i % pixels) / in.w % in.h, image = (int)(i / pixels);
+		x[i] = (real)(wasd_rng_between(&r, -0.3, 0.3) + (row * CLASSES / in.h == y[image]));
+	}
+
+	double first = 0, loss = 0;
+	int hits;
+	struct wasd_pass train = { .n = BATCH, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true };
+	for (int s = 0; s < steps; s++) {
+		wasd_model_grad_zero(m);
+		CHECK_MSG(!wasd_exec_forward(e, x, &train, &err) && !wasd_exec_loss(e, y, 0, &loss, &hits, &err) && !wasd_exec_backward(e, &err), "%s: %s", arch, err.msg);
+		first = s ? first : loss;
+		real *w = wasd_model_master(m), *d = wasd_model_grad(m);
+		for (size_t i = 0; i < wasd_graph_param_count(g); i++)
+			w[i] -= (real)lr * d[i];
+	}
+	CHECK_MSG(loss < 0.9 * first, "%s %dx%dx%d: loss %g after %g", arch, in.c, in.h, in.w, loss, first);
+
+	struct wasd_pass eval = { .n = BATCH, .bn = WASD_BN_SET, .set = WASD_STATS_TRAIN };
+	real all[BATCH * CLASSES], largest = 0;
+	CHECK_INT(wasd_exec_forward(e, x, &eval, &err), WASD_OK);
+	memcpy(all, wasd_exec_logits(e), sizeof all);
+	for (int i = 0; i < BATCH * CLASSES; i++)
+		largest = (real)fmax(largest, fabs((double)all[i]));
+	eval.n = 1;
+	for (int i = 0; i < BATCH; i += BATCH - 1) {
+		CHECK_INT(wasd_exec_forward(e, x + (size_t)i * pixels, &eval, &err), WASD_OK);
+		for (int c = 0; c < CLASSES; c++)
+			CHECK_NEAR(wasd_exec_logits(e)[c], all[i * CLASSES + c], 1e-4 * (double)largest);
+	}
+out:
+	wasd_free(x);
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+}
+
+static void learns_lenet(void)
+{
+	run("lenet", NULL, (struct wasd_shape){ 1, 28, 28 }, 80, 0.1);
+	run("lenet", NULL, (struct wasd_shape){ 3, 28, 28 }, 80, 0.1);
+	run("lenet", NULL, (struct wasd_shape){ 1, 32, 32 }, 80, 0.1);
+}
+
+static void learns_vgg(void)
+{
+	run("vgg16", NULL, (struct wasd_shape){ 1, 16, 16 }, 6, 0.02);
+	run("vgg16", NULL, (struct wasd_shape){ 3, 28, 28 }, 6, 0.02);
+	run("vgg16", NULL, (struct wasd_shape){ 3, 40, 24 }, 6, 0.02);
+}
+
+static void learns_resnet(void)
+{
+	run("resnet18", NULL, (struct wasd_shape){ 1, 16, 16 }, 6, 0.02);
+	run("resnet18", NULL, (struct wasd_shape){ 3, 20, 28 }, 6, 0.02);
+	run("resnet34", NULL, (struct wasd_shape){ 3, 16, 16 }, 6, 0.02);
+}
+
+/* The object is complete, and building it survives the failure of any allocation. */
+static void capabilities(void)
+{
+	static const char *const lists[] = { "archs", "transforms", "optimizers", "schedules", "augment", "precisions", "backends", "formats", "synthetic" };
+	cJSON *c = wasd_capabilities();
+	CHECK(c);
+	for (size_t i = 0; c && i < sizeof lists / sizeof *lists; i++)
+		CHECK_MSG(cJSON_IsArray(wasd_json_get(c, lists[i])) && wasd_json_get(c, lists[i])->child, "%s is missing or empty", lists[i]);
+	const cJSON *a;
+	cJSON_ArrayForEach(a, wasd_json_get(c, "archs")) {
+		const char *name = "";
+		const cJSON *first = wasd_json_get(a, "variants");
+		CHECK(wasd_json_str(a, "name", &name) && first && first->child);
+		for (int i = 0; i < ROWS; i++)
+			if (!strcmp(published[i].arch, name) && published[i].classes == 10 && !published[i].options)
+				CHECK_INT(wasd_json_get(first->child, "params")->valuedouble, published[i].params);
+		if (!strcmp(name, "vgg16"))
+			CHECK_INT(cJSON_GetArraySize(first), 2);
+	}
+	cJSON_Delete(c);
+	uint64_t before = wasd_mem_stats().allocs;
+	c = wasd_capabilities();
+	uint64_t n = wasd_mem_stats().allocs - before;
+	cJSON_Delete(c);
+	for (uint64_t nth = 1; nth <= n; nth += nth < 50 ? 1 : n / 40 + 1) {
+		wasd_mem_fail_at(nth);
+		c = wasd_capabilities();
+		wasd_mem_fail_at(0);
+		CHECK_MSG(!c, "allocation %llu failed unnoticed", (unsigned long long)nth);
+		cJSON_Delete(c);
+	}
+}
+
+int main(void)
+{
+	TEST_RUN(counts);
+	TEST_RUN(savings);
+	TEST_RUN(refusals);
+	TEST_RUN(learns_lenet);
+	TEST_RUN(learns_vgg);
+	TEST_RUN(learns_resnet);
+	TEST_RUN(capabilities);
+	TEST_END();
+}

@@ -1,0 +1,320 @@
+/* tests/core/strategy.c - the job's "was" object compiled for a network: defaults, choices, draws, JSON both ways, and every
+ * refusal with the pointer of its culprit. */
+#include "check.h"
+#include "wasd/graph.h"
+#include "wasd/model.h"
+#include "wasd/weights.h"
+
+static struct wasd_graph *graph_of(const char *arch)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_err err = { 0 };
+	CHECK_MSG(!wasd_arch_build(arch, (struct wasd_shape){ 3, 32, 32 }, 10, NULL, &g, &err), "%s", err.msg);
+	return g;
+}
+
+static const char *paper_of(const char *arch)
+{
+	const char *p = "false";
+	wasd_arch_paper_was(arch, NULL, &p, NULL);
+	return p;
+}
+
+/* text NULL = the member is absent. */
+static enum wasd_status create(const struct wasd_graph *g, const char *arch, const char *text, struct wasd_was **w, struct wasd_err *err)
+{
+	cJSON *j = text ? cJSON_Parse(text) : NULL;
+	*w = NULL;
+	enum wasd_status s = wasd_was_create(g, j, paper_of(arch), w, err);
+	cJSON_Delete(j);
+	return s;
+}
+
+static void refusals(void)
+{
+	static const struct { const char *was, *pointer; } c[] = {
+		{ "true", "/was" },
+		{ "null", "/was" },
+		{ "[]", "/was" },
+		{ "{\"transform\":[]}", "/was/transform" },
+		{ "{\"transforms\":{}}", "/was/transforms" },
+		{ "{\"transforms\":[]}", "/was/transforms" },
+		{ "{\"transforms\":[{\"type\":\"translate\"},7]}", "/was/transforms/1" },
+		{ "{\"transforms\":[{}]}", "/was/transforms/0/type" },
+		{ "{\"transforms\":[{\"type\":3}]}", "/was/transforms/0/type" },
+		{ "{\"transforms\":[{\"type\":\"warp\"}]}", "/was/transforms/0/type" },
+		{ "{\"transforms\":[{\"type\":\"crop_resize\"}]}", "/was/transforms/0/type" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"scale\":[0.8,1]}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"x\":1.5}]}", "/was/transforms/0/x" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"y\":-0.1}]}", "/was/transforms/0/y" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"x\":[0.1,0.2]}]}", "/was/transforms/0/x" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"weight\":0}]}", "/was/transforms/0/weight" },
+		{ "{\"transforms\":[{\"type\":\"translate\",\"weight\":\"1\"}]}", "/was/transforms/0/weight" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":0.8}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8]}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1,1]}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[1,0.8]}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0,1]}]}", "/was/transforms/0/scale/0" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1.1]}]}", "/was/transforms/0/scale/1" },
+		{ "{\"transforms\":[{\"type\":\"resized_crop\",\"ratio\":[0.75,\"2\"]}]}", "/was/transforms/0/ratio/1" },
+		{ "{\"layers\":\"some\"}", "/was/layers" },
+		{ "{\"layers\":[]}", "/was/layers" },
+		{ "{\"layers\":7}", "/was/layers" },
+		{ "{\"layers\":[7]}", "/was/layers/0" },
+		{ "{\"layers\":[\"layer1.0.conv1\",\"layer9.0.conv1\"]}", "/was/layers/1" },
+		{ "{\"layers\":[\"fc\"]}", "/was/layers/0" },
+		{ "{\"layers\":[\"layer1.0.conv1\",\"layer1.0.conv1\"]}", "/was/layers/1" },
+		{ "{\"alpha\":\"one\"}", "/was/alpha" },
+		{ "{\"alpha\":1}", "/was/alpha" },
+		{ "{\"draw\":\"batch\"}", "/was/draw" },
+		{ "{\"a/b\":1}", "/was/a~1b" },
+	};
+	struct wasd_graph *g = graph_of("resnet18");
+	for (size_t i = 0; g && i < sizeof c / sizeof *c; i++) {
+		struct wasd_was *w;
+		struct wasd_err err = { 0 };
+		CHECK_MSG(create(g, "resnet18", c[i].was, &w, &err) == WASD_EINVAL, "%s was taken", c[i].was);
+		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "%s: pointer \"%s\", want \"%s\" (%s)", c[i].was, err.pointer, c[i].pointer, err.msg);
+		CHECK(!w && err.msg[0]);
+	}
+	wasd_graph_destroy(g);
+
+	/* A network that the published method does not augment: no default transforms, no default layers. */
+	struct wasd_was *w;
+	struct wasd_err err = { 0 };
+	g = graph_of("lenet");
+	CHECK_INT(create(g, "lenet", "{}", &w, &err), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/was/transforms");
+	CHECK_INT(create(g, "lenet", "{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"paper\"}", &w, &err), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/was/layers");
+	wasd_graph_destroy(g);
+}
+
+static void plain_weights(void)
+{
+	struct wasd_was *w;
+	struct wasd_graph *g = graph_of("lenet"), *r = graph_of("resnet18");
+	CHECK_INT(create(g, "lenet", NULL, &w, NULL), WASD_OK);
+	CHECK(!w);                                                   /* the default of LeNet */
+	CHECK_INT(create(r, "resnet18", "false", &w, NULL), WASD_OK);
+	CHECK(!w);
+	CHECK_INT(create(r, "resnet18", NULL, &w, NULL), WASD_OK);
+	CHECK(w);
+	wasd_was_destroy(w);
+	wasd_was_destroy(NULL);
+	wasd_graph_destroy(g);
+	wasd_graph_destroy(r);
+}
+
+/* Which layers a spec augments, and with which alphas. */
+static void layers(void)
+{
+	static const struct { const char *arch, *was; int n, ones; const char *first, *last; } c[] = {
+		{ "resnet18", NULL, 16, 0, "layer1.0.conv1", "layer4.1.conv2" },
+		{ "resnet18", "{\"layers\":\"all\"}", 20, 4, "conv", "layer4.1.conv2" },
+		{ "resnet18", "{\"alpha\":\"fixed\"}", 16, 16, "layer1.0.conv1", "layer4.1.conv2" },
+		{ "resnet18", "{\"layers\":[\"layer4.1.conv2\",\"layer2.0.shortcut.0\",\"layer1.0.conv2\"]}", 3, 1, "layer1.0.conv2", "layer4.1.conv2" },
+		{ "vgg16", NULL, 9, 0, "conv.3", "conv.40" },
+		{ "vgg16", "{\"layers\":\"all\"}", 13, 4, "conv.0", "conv.40" },
+		{ "lenet", "{\"transforms\":[{\"type\":\"translate\"}]}", 2, 2, "conv1", "conv2" },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_graph *g = graph_of(c[i].arch);
+		struct wasd_was *w;
+		struct wasd_err err = { 0 };
+		struct wasd_draw d = { 0 };
+		struct wasd_rng r;
+		wasd_rng_init(&r, 1, "was", 0, 0);
+		CHECK_MSG(!create(g, c[i].arch, c[i].was, &w, &err) && w, "case %zu: %s", i, err.msg);
+		if (w && !wasd_was_draw(w, &r, &d, &err)) {
+			int ones = 0;
+			for (int k = 0; k < d.n; k++) {
+				ones += d.layer[k].alpha_one;
+				CHECK(!k || d.layer[k].aug > d.layer[k - 1].aug);
+				CHECK_INT(d.layer[k].t.k, wasd_graph_aug_info(g, d.layer[k].aug).k);
+				CHECK(wasd_draw_find(&d, d.layer[k].aug) == &d.layer[k]);
+			}
+			CHECK_INT(d.n, c[i].n);
+			CHECK_INT(ones, c[i].ones);
+			CHECK_STR(wasd_graph_aug_info(g, d.layer[0].aug).layer, c[i].first);
+			CHECK_STR(wasd_graph_aug_info(g, d.layer[d.n - 1].aug).layer, c[i].last);
+			CHECK(!wasd_draw_find(&d, 1000) && !wasd_draw_find(NULL, 0));
+		}
+		wasd_draw_done(&d);
+		wasd_was_destroy(w);
+		wasd_graph_destroy(g);
+	}
+}
+
+/* Written with every default, read back, written again: the same. */
+static void to_json(void)
+{
+	static const char *const spec[] = {
+		NULL, "{\"draw\":\"epoch\",\"alpha\":\"fixed\",\"layers\":[\"layer1.1.conv1\"]}",
+		"{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"weight\":2},{\"type\":\"translate\",\"x\":0.4}]}",
+	};
+	struct wasd_graph *g = graph_of("resnet18");
+	for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) {
+		struct wasd_was *w, *v = NULL;
+		CHECK_INT(create(g, "resnet18", spec[i], &w, NULL), WASD_OK);
+		cJSON *one = wasd_was_to_json(w);
+		CHECK_INT(wasd_was_create(g, one, "false", &v, NULL), WASD_OK);
+		cJSON *two = wasd_was_to_json(v);
+		CHECK(one && two && cJSON_Compare(one, two, true));
+		CHECK_INT(wasd_was_per_epoch(w), i == 1);
+		/* Both draw the same numbers. */
+		struct wasd_rng a, b;
+		struct wasd_draw x = { 0 }, y = { 0 };
+		wasd_rng_init(&a, 9, "was", 0, 0);
+		wasd_rng_init(&b, 9, "was", 0, 0);
+		for (int k = 0; k < 3; k++) {
+			wasd_was_draw(w, &a, &x, NULL);
+			wasd_was_draw(v, &b, &y, NULL);
+			for (int l = 0; l < x.n; l++)
+				CHECK(x.layer[l].t.op == y.layer[l].t.op && !memcmp(x.layer[l].t.p, y.layer[l].t.p, sizeof x.layer[l].t.p));
+		}
+		wasd_draw_done(&x);
+		wasd_draw_done(&y);
+		cJSON_Delete(one);
+		cJSON_Delete(two);
+		wasd_was_destroy(w);
+		wasd_was_destroy(v);
+	}
+	wasd_graph_destroy(g);
+}
+
+static void draw_json(void)
+{
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_was *w;
+	CHECK_INT(create(g, "resnet18", "{\"layers\":\"all\",\"alpha\":\"fixed\"}", &w, NULL), WASD_OK);
+	struct wasd_rng r;
+	struct wasd_draw d = { 0 }, e = { 0 };
+	wasd_rng_init(&r, 5, "was", 0, 0);
+	for (int round = 0; round < 20; round++) {
+		struct wasd_err err = { 0 };
+		CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+		cJSON *j = wasd_draw_to_json(&d, g);
+		char *text = wasd_json_print(j);
+		cJSON *back = cJSON_Parse(text);
+		CHECK_MSG(!wasd_draw_from_json(back, g, &e, &err), "%s: %s", err.pointer, err.msg);
+		CHECK_INT(e.n, d.n);
+		for (int i = 0; i < d.n && i < e.n; i++) {
+			const struct wasd_transform *a = &d.layer[i].t, *b = &e.layer[i].t;
+			CHECK(d.layer[i].aug == e.layer[i].aug && d.layer[i].alpha_one == e.layer[i].alpha_one && a->op == b->op && a->k == b->k);
+			CHECK(!memcmp(a->T, b->T, (size_t)(a->k * a->k * a->k * a->k) * sizeof *a->T));
+			CHECK(!memcmp(&a->live, &b->live, sizeof a->live));
+		}
+		wasd_draw_done(&e);
+		cJSON_Delete(j);
+		cJSON_Delete(back);
+		wasd_free(text);
+	}
+	/* A second draw into the same object allocates nothing. */
+	struct wasd_mem_stats before = wasd_mem_stats();
+	wasd_was_draw(w, &r, &d, NULL);
+	CHECK_INT(wasd_mem_stats().allocs, before.allocs);
+	wasd_draw_done(&d);
+	wasd_draw_done(NULL);
+	wasd_was_destroy(w);
+
+	static const struct { const char *text, *pointer; } bad[] = {
+		{ "{}", "" },
+		{ "[7]", "/0" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\",\"seed\":1}]", "/0/seed" },
+		{ "[{\"op\":\"identity\"}]", "/0/layer" },
+		{ "[{\"layer\":\"fc\",\"op\":\"identity\"}]", "/0/layer" },
+		{ "[{\"layer\":\"layer1.0.conv1\"}]", "/0/op" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"warp\"}]", "/0/op" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\"}]", "/0/params" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1}}]", "/0/params/dy" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0,\"dz\":0}}]", "/0/params/dz" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":0.5,\"dy\":0}}]", "/0/params" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":0,\"h\":5,\"w\":1}}]", "/0/params" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\",\"alpha\":2}]", "/0/alpha" },
+		{ "[{\"layer\":\"layer1.0.conv2\",\"op\":\"identity\"},{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"}]", "/1" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"},{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"}]", "/1" },
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct wasd_err err = { 0 };
+		cJSON *j = cJSON_Parse(bad[i].text);
+		CHECK_MSG(wasd_draw_from_json(j, g, &e, &err) == WASD_EINVAL, "%s was taken", bad[i].text);
+		CHECK_MSG(!strcmp(err.pointer, bad[i].pointer), "%s: pointer \"%s\", want \"%s\" (%s)", bad[i].text, err.pointer, bad[i].pointer, err.msg);
+		CHECK(!e.layer);
+		cJSON_Delete(j);
+	}
+	cJSON *empty = cJSON_Parse("[]");
+	CHECK_INT(wasd_draw_from_json(empty, g, &e, NULL), WASD_OK);
+	CHECK_INT(e.n, 0);
+	cJSON_Delete(empty);
+	wasd_graph_destroy(g);
+}
+
+/* Weights are probabilities: 3 to 1 between the two kinds, over 16 layers and 2000 draws. */
+static void choice_weights(void)
+{
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_was *w;
+	CHECK_INT(create(g, "resnet18", "{\"transforms\":[{\"type\":\"translate\",\"weight\":3},{\"type\":\"resized_crop\"}]}", &w, NULL), WASD_OK);
+	struct wasd_rng r;
+	struct wasd_draw d = { 0 };
+	int first = 0, n = 0;
+	wasd_rng_init(&r, 6, "was", 0, 0);
+	for (int i = 0; i < 2000; i++) {
+		wasd_was_draw(w, &r, &d, NULL);
+		for (int l = 0; l < d.n; l++, n++)
+			first += !strcmp(d.layer[l].t.op->name, "translate");
+	}
+	CHECK_NEAR(first / (double)n, 0.75, 4 * sqrt(0.75 * 0.25 / n));
+	wasd_draw_done(&d);
+	wasd_was_destroy(w);
+	wasd_graph_destroy(g);
+}
+
+/* The nth allocation fails, for all n until the call succeeds. */
+static void out_of_memory(void)
+{
+	struct wasd_graph *g = graph_of("vgg16");
+	cJSON *spec = cJSON_Parse("{\"layers\":[\"conv.3\",\"conv.10\"],\"alpha\":\"fixed\"}");
+	for (uint64_t nth = 1;; nth++) {
+		struct wasd_was *w = NULL;
+		struct wasd_draw d = { 0 };
+		struct wasd_rng r;
+		cJSON *j = NULL;
+		wasd_rng_init(&r, 1, "was", 0, 0);
+		wasd_mem_fail_at(nth);
+		enum wasd_status s = wasd_was_create(g, spec, paper_of("vgg16"), &w, NULL);
+		if (s == WASD_OK)
+			s = wasd_was_draw(w, &r, &d, NULL);
+		if (s == WASD_OK && !(j = wasd_draw_to_json(&d, g)))
+			s = WASD_ENOMEM;
+		cJSON_Delete(j);
+		if (s == WASD_OK && !(j = wasd_was_to_json(w)))
+			s = WASD_ENOMEM;
+		else if (s != WASD_OK)
+			j = NULL;
+		wasd_mem_fail_at(0);
+		cJSON_Delete(j);
+		wasd_draw_done(&d);
+		wasd_was_destroy(w);
+		CHECK_MSG(s == WASD_OK || s == WASD_ENOMEM, "allocation %llu: %s", (unsigned long long)nth, wasd_status_name(s));
+		if (s == WASD_OK || nth > 500) {
+			CHECK(nth > 2 && nth <= 500);
+			break;
+		}
+	}
+	cJSON_Delete(spec);
+	wasd_graph_destroy(g);
+}
+
+int main(void)
+{
+	TEST_RUN(plain_weights);
+	TEST_RUN(layers);
+	TEST_RUN(refusals);
+	TEST_RUN(to_json);
+	TEST_RUN(draw_json);
+	TEST_RUN(choice_weights);
+	TEST_RUN(out_of_memory);
+	TEST_END();
+}
