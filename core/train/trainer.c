@@ -776,6 +776,26 @@ static void collect_costs(struct wasd_trainer *t)
 		add_metric(t, t->phase_names[i], (double)t->phase_ns[i] * 1e-9);
 }
 
+/* The epoch in one line of the job's log; what was not measured is left out. */
+static void say_epoch(const struct wasd_trainer *t)
+{
+	static const struct { const char *metric, *form; double unit; } parts[] = {
+		{"train_loss", "training loss %.4f", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "AOM %.1f %%", 100},
+		{"val_acc_dom", "DOM %.1f %%", 100}, {"images_per_s", "%.0f images/s", 1}, {"epoch_s", "%.1f s", 1},
+	};
+	char text[300];
+	int n = snprintf(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+		double v = metric_value(t, parts[i].metric);
+		if (isnan(v))
+			continue;
+		char part[64];
+		snprintf(part, sizeof part, parts[i].form, v * parts[i].unit);
+		n += snprintf(text + n, sizeof text - (size_t)n, ", %.40s", part);
+	}
+	say(t, "info", "%s", text);
+}
+
 /* CLOSING -> TRAINING | COMPLETED: reports the epoch, moves the position, saves when that is due. */
 static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -786,6 +806,7 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	struct wasd_train_metrics m = {.epoch = t->epoch + 1, .step = step_of(t), .n = t->n_metrics, .v = t->metric};
 	if (t->hooks->metrics && (s = t->hooks->metrics(t->hooks->ctx, &m, err)))
 		return s;
+	say_epoch(t);
 	t->epoch++;
 	t->next = 0;
 	t->loss_sum = 0;
@@ -809,6 +830,7 @@ enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_trai
 	t->hooks = h;
 	if (*t->differs)
 		say(t, "warn", "resumed under another \"%s\" than before: the numbers may differ in the last bits from an uncut run's", t->differs);
+	say(t, "info", t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d", (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
 		t->state = COMPLETED;           /* resumed from a run's own end */
 	while (!s && t->state < COMPLETED)
