@@ -189,6 +189,26 @@ static void predicting_allocates_nothing(void)
 	tiny_done(&r);
 }
 
+/* Every allocation of a load fails once: an error each time, nothing leaks, nothing half-made comes out. */
+static void loading_survives_lack_of_memory(void)
+{
+	struct tiny_run r = {0};
+	struct wasd_bundle *b = NULL;
+	uint64_t n = 0;
+	tiny_go(&r, nets[0].spec, big);
+	while (!b && ++n < 2000) {
+		struct wasd_err err = {0};
+		wasd_mem_fail_at(n);
+		enum wasd_status s = wasd_bundle_create(r.file, r.len, WASD_AOM, &b, &err);
+		wasd_mem_fail_at(0);
+		CHECK_MSG((s == WASD_OK) == (b != NULL), "allocation %llu: %s", (unsigned long long)n, wasd_status_name(s));
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s), err.msg);
+	}
+	CHECK_MSG(b && n > 20, "loaded after %llu", (unsigned long long)n);
+	wasd_bundle_unref(b);
+	tiny_done(&r);
+}
+
 int main(void)
 {
 	char path[96];
@@ -202,6 +222,7 @@ int main(void)
 	TEST_RUN(draws_at_the_limit);
 	TEST_RUN(unmeasured_statistics_are_refused);
 	TEST_RUN(predicting_allocates_nothing);
+	TEST_RUN(loading_survives_lack_of_memory);
 	wasd_dataset_close(big);
 	wasd_dataset_close(small);
 	tiny_end();
