@@ -45,6 +45,7 @@ struct run {
 	uint32_t ckpt_seq;
 	struct sup_task store_task;
 	enum wasd_status store_status;
+	char store_id[32];
 	struct wasd_err store_err;
 	/* the end */
 	bool gone;

@@ -158,8 +158,8 @@ static void give_up(struct serving *s, const char *why)
 static void infer_gone(struct proc *p, const struct proc_end *end)
 {
 	struct serving *s = proc_owner(p);
-	calls_detach(&s->calls);
 	s->proc = NULL;
+	/* Before the open calls end: whoever sees one fail must not find the deployment ready. */
 	pthread_mutex_lock(&s->lock);
 	for (struct bundle *b = s->bundles; b; b = b->next) {
 		cJSON_Delete(b->loaded);
@@ -169,6 +169,7 @@ static void infer_gone(struct proc *p, const struct proc_end *end)
 	for (struct deployment *d = s->deployments; d; d = d->next)
 		wanted |= d->wanted;
 	pthread_mutex_unlock(&s->lock);
+	calls_detach(&s->calls);
 	if (atomic_load(&s->stopping) || !wanted)
 		return;
 	int64_t now = wasd_mono_us();
@@ -404,15 +405,15 @@ static void load(struct serving *s, const char *name)
 	cJSON_Delete(options);
 	bool ready = !strcmp(row.state, "ready");
 	if (!ready)
-		storage_deployment_state(s->cfg.db, name, "loading", "", NULL);
+		storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
 	st = load_bundle(s, row.checkpoint, threads, &err);
 	if (st == WASD_OK && !ready)
-		storage_deployment_state(s->cfg.db, name, "warming", "", NULL);
+		storage_deployment_state(s->cfg.db, name, "warming", NULL, NULL);
 	if (st == WASD_OK)
 		st = warm_up(s, row.checkpoint, &err);
 	if (st == WASD_OK) {
 		if (publish(s, name, row.checkpoint, &err)) {
-			storage_deployment_state(s->cfg.db, name, "ready", "", NULL);
+			storage_deployment_state(s->cfg.db, name, "ready", NULL, NULL);
 			log_line(LOG_INFO, "deployment ready", "deployment=%s checkpoint=%s", name, row.checkpoint);
 		}
 	} else if (st != WASD_EBUSY) {

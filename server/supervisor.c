@@ -570,8 +570,9 @@ static void *supervisor_main(void *arg)
 	}
 	while (s->procs) {
 		struct proc *p = s->procs;
-		proc_end(p, true, "the daemon ends");
 		struct pollfd exited = { .fd = p->pidfd, .events = POLLIN };
+		if (!p->closing || poll(&exited, 1, 1000) <= 0)
+			proc_end(p, true, "the daemon ends");
 		poll(&exited, 1, 2000);
 		if (!look_at(p) && !poll(&exited, 1, 0)) {
 			log_line(LOG_ERROR, "process does not die", "pid=%d", (int)p->pid);

@@ -54,19 +54,19 @@ static void flush_logs(struct run *r)
 	r->n_batch = r->dropped = 0;
 }
 
-static void add_line(struct run *r, const char *level, const char *text)
+/* From the process, or our own notes between its lines (which are no part of its last words). */
+static void add_line(struct run *r, const char *level, const char *text, bool own)
 {
-	char *line = wasd_strndup(text, strnlen(text, LINE_MAX_BYTES)), *again = line ? wasd_strdup(line) : NULL;
-	if (!again) {
-		wasd_free(line);
+	char *line = wasd_strndup(text, strnlen(text, LINE_MAX_BYTES)), *again = line && !own ? wasd_strdup(line) : NULL;
+	if (!line)
 		return;
-	}
-	if (r->n_tail == TAIL_LINES) {
+	if (again && r->n_tail == TAIL_LINES) {
 		wasd_free(r->tail[0]);
 		memmove(r->tail, r->tail + 1, (TAIL_LINES - 1) * sizeof r->tail[0]);
 		r->n_tail--;
 	}
-	r->tail[r->n_tail++] = again;
+	if (again)
+		r->tail[r->n_tail++] = again;
 	if (r->n_batch == LOG_BATCH) {
 		r->dropped++;
 		wasd_free(line);
@@ -75,6 +75,17 @@ static void add_line(struct run *r, const char *level, const char *text)
 	struct log_entry *e = &r->batch[r->n_batch++];
 	*e = (struct log_entry){ .ts = wasd_now_ms(), .text = line };
 	snprintf(e->level, sizeof e->level, "%s", level);
+}
+
+static void note(struct run *r, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void note(struct run *r, const char *level, const char *fmt, ...)
+{
+	char text[600];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	add_line(r, level, text, true);
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */
@@ -163,6 +174,8 @@ static void maybe_start(struct run *r)
 	r->sent_start = true;
 	if (!proc_send(r->proc, m, NULL, 0, fd))
 		proc_end(r->proc, true, "cannot be told to start");
+	note(r, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)r->attempt, (int)proc_pid(r->proc), (long long)r->threads,
+	     r->resume ? ", goes on from " : r->init ? ", weights of " : "", r->resume ? r->resume : r->init ? r->init : "");
 	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", r->id, (long long)r->attempt, (int)proc_pid(r->proc), r->resume ? r->resume : "-");
 }
 
@@ -338,6 +351,33 @@ static bool read_metrics(const cJSON *values, const cJSON *nonfinite, struct sto
 	return true;
 }
 
+/* Progress comes four times a second at most; an epoch's metrics say that all of its steps are done. */
+static void end_of_epoch(struct run *r, int64_t epoch)
+{
+	const cJSON *steps = r->progress ? wasd_json_get(r->progress, "steps") : NULL;
+	cJSON *p = steps ? cJSON_Duplicate(r->progress, true) : NULL;
+	double epochs;
+	if (!p)
+		return;
+	cJSON_ReplaceItemInObjectCaseSensitive(p, "epoch", cJSON_CreateNumber((double)epoch));
+	cJSON_ReplaceItemInObjectCaseSensitive(p, "step", cJSON_Duplicate(steps, true));
+	if (wasd_json_num(p, "epochs", &epochs) && (double)epoch >= epochs)
+		cJSON_ReplaceItemInObjectCaseSensitive(p, "eta_s", cJSON_CreateNumber(0));
+	set_progress(r, p);
+}
+
+static void note_epoch(struct run *r, int64_t epoch, const struct storage_metric *m, size_t n)
+{
+	static const char *const told[] = { "train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "images_per_s", "epoch_s" };
+	char text[500];
+	int k = snprintf(text, sizeof text, "epoch %lld:", (long long)epoch);
+	for (size_t t = 0; t < sizeof told / sizeof told[0]; t++)
+		for (size_t i = 0; i < n; i++)
+			if (!strcmp(m[i].name, told[t]) && k < (int)sizeof text - 60)
+				k += snprintf(text + k, sizeof text - (size_t)k, " %s %.5g", told[t], m[i].value);
+	note(r, "info", "%s", text);
+}
+
 static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t epoch, step;
@@ -347,14 +387,17 @@ static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct was
 		return missing(err, m->type, "epoch and step");
 	if (!read_metrics(wasd_json_get(m->json, "values"), wasd_json_get(m->json, "nonfinite"), metrics, &n))
 		return missing(err, m->type, "values");
+	end_of_epoch(r, epoch);
 	char *progress = progress_text(r);
 	struct wasd_err e;
 	enum wasd_status s = storage_epoch(r->jobs->cfg.db, r->id, r->attempt, epoch, step, 0, metrics, n, progress, &e);
 	wasd_free(progress);
-	if (s == WASD_OK)
+	if (s == WASD_OK) {
+		note_epoch(r, epoch, metrics, n);
 		acknowledge(r, m->seq);
-	else
+	} else {
 		refused(r, "metrics", &e);
+	}
 	return WASD_OK;
 }
 
@@ -364,9 +407,11 @@ static void store_over(void *ctx)
 	r->storing = false;
 	wasd_memfd_unmap(r->ckpt_data, r->ckpt_bytes);
 	r->ckpt_data = NULL;
-	if (r->store_status == WASD_OK)
+	if (r->store_status == WASD_OK) {
+		note(r, "info", "checkpoint %s stored: %zu bytes", r->store_id, r->ckpt_bytes);
 		acknowledge(r, r->ckpt_seq);
-	else {
+	} else {
+		note(r, "error", "checkpoint not stored: %s", r->store_err.msg);
 		log_line(LOG_WARN, "checkpoint not stored", "job=%s why=%s", r->id, LOG_Q(r->store_err.msg));
 		refused(r, "a checkpoint", &r->store_err);
 	}
@@ -376,7 +421,7 @@ static void store_over(void *ctx)
 static void stored(void *ctx, enum wasd_status status, const char *id, const struct wasd_err *err)
 {
 	struct run *r = ctx;
-	(void)id;
+	snprintf(r->store_id, sizeof r->store_id, "%s", id);
 	r->store_status = status;
 	r->store_err = *err;
 	supervisor_post(r->jobs->cfg.sup, &r->store_task);
@@ -425,7 +470,7 @@ static enum wasd_status on_log(struct run *r, struct wasd_msg *m, struct wasd_er
 		return missing(err, m->type, "level and text");
 	if (strcmp(level, "debug") && strcmp(level, "info") && strcmp(level, "warn") && strcmp(level, "error"))
 		return missing(err, m->type, "level");
-	add_line(r, level, text);
+	add_line(r, level, text, false);
 	return WASD_OK;
 }
 
@@ -622,6 +667,9 @@ static void close_rows(struct run *r)
 		m.message = x.exit_reason;
 		after_failure(r, &m);
 	}
+	note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason, m.to,
+	     m.reason ? ", " : "", m.reason ? m.reason : "");
+	flush_logs(r);
 	struct wasd_err err = {0};
 	enum wasd_status s = storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err);
 	log_line(s == WASD_OK ? LOG_INFO : LOG_ERROR, s == WASD_OK ? "job attempt over" : "job attempt could not be closed", "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", r->id,

@@ -1,0 +1,302 @@
+/* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is then train,
+ * infer, ingest or capabilities. What to do wrong comes with the work: the job's spec ("fault"), the first word of the checkpoint that
+ * infer loads, the name of the dataset; faults before the first message come from a file named after the parent's process id. */
+#ifndef TESTS_FAKE_ENGINE_H
+#define TESTS_FAKE_ENGINE_H
+
+#include "wasd/wire.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void fault_file(char path[64], int pid)
+{
+	snprintf(path, 64, "/tmp/wasd-test-fault-%d", pid);
+}
+
+static struct wasd_wire *fw;
+
+static void fake_say(const char *text)
+{
+	cJSON *j = cJSON_Parse(text);
+	if (!j)
+		abort();
+	if (wasd_wire_send(fw, j, NULL, 0, -1, NULL, NULL) != WASD_OK)
+		_exit(0);
+	cJSON_Delete(j);
+}
+
+#define SAY(...) do { char say_[2000]; snprintf(say_, sizeof say_, __VA_ARGS__); fake_say(say_); } while (0)
+
+static void fake_raw(const void *p, size_t n)
+{
+	if (send(WASD_WIRE_FD, p, n, MSG_NOSIGNAL) < 0)
+		_exit(0);
+}
+
+/* The header of a frame with a right checksum over a body that it says nothing about. */
+static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
+{
+	unsigned char h[24] = { 'W', 'A', 'S', 'D', 1, 0 };
+	memcpy(h + 8, &seq, 4);
+	memcpy(h + 12, &json_len, 4);
+	uint32_t crc = wasd_crc32c(wasd_crc32c(0, h, 20), json, strlen(json)) ^ (good_crc ? 0 : 1);
+	memcpy(h + 20, &crc, 4);
+	fake_raw(h, sizeof h);
+	fake_raw(json, strlen(json));
+}
+
+static void fake_hello(const char *role, const char *version)
+{
+	SAY("{\"type\":\"hello\",\"role\":\"%s\",\"pid\":%d,\"version\":\"%s\",\"build\":\"fake\",\"fingerprint\":{\"threads\":1}}", role, (int)getpid(), version);
+}
+
+/* The next message, with heartbeats while none comes; ends with the stream. ms: at most so long (then type is NULL). */
+static struct wasd_msg fake_hear(int ms, bool beat)
+{
+	struct wasd_msg m = { .fd = -1 };
+	for (int waited = 0;; waited += 100) {
+		enum wasd_status s = wasd_wire_recv(fw, 100, &m, NULL);
+		if (s == WASD_OK || (s == WASD_EBUSY && ms >= 0 && waited >= ms))
+			return m;
+		if (s != WASD_EBUSY)
+			_exit(0);
+		if (beat)
+			fake_say("{\"type\":\"heartbeat\"}");
+	}
+}
+
+static void fake_checkpoint(int epoch, const char *sha_or_null, int kind)
+{
+	/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor */
+	char data[4096], sha[WASD_SHA256_HEX], text[600];
+	memset(data, 'a' + epoch, sizeof data);
+	wasd_sha256_of(data, sizeof data, sha);
+	int fd = -1;
+	if (kind == 1) {
+		fd = memfd_create("x", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+		if (write(fd, data, sizeof data) < 0)
+			_exit(1);
+	} else if (kind != 3) {
+		wasd_memfd_sealed("x", data, kind == 2 ? 100 : sizeof data, &fd, NULL);
+	}
+	snprintf(text, sizeof text, "{\"type\":\"checkpoint\",\"epoch\":%d,\"step\":%d,\"bytes\":%zu,\"sha256\":\"%s\",\"reason\":\"epoch\",\"metrics\":{\"val_acc_aom\":0.5},"
+	         "\"info\":{\"arch\":\"fake\"}}", epoch, epoch * 10, sizeof data, sha_or_null ? sha_or_null : sha);
+	cJSON *j = cJSON_Parse(text);
+	if (wasd_wire_send(fw, j, NULL, 0, fd, NULL, NULL) != WASD_OK)
+		_exit(0);
+	cJSON_Delete(j);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void fake_metrics(int epoch)
+{
+	SAY("{\"type\":\"metrics\",\"epoch\":%d,\"step\":%d,\"values\":{\"train_loss\":%g,\"val_acc_aom\":null},\"nonfinite\":{\"val_acc_aom\":\"nan\"}}", epoch, epoch * 10, 2.0 / epoch);
+}
+
+static void fake_wait_acks(int n)
+{
+	while (n > 0) {
+		struct wasd_msg m = fake_hear(-1, true);
+		n -= m.type && !strcmp(m.type, "ack");
+		if (m.type && !strcmp(m.type, "cancel")) {
+			fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":0}");
+			_exit(0);
+		}
+		wasd_msg_done(&m);
+	}
+}
+
+static _Noreturn void fake_linger(bool beat)
+{
+	for (;;) {
+		struct wasd_msg m = fake_hear(-1, beat);
+		wasd_msg_done(&m);
+	}
+}
+
+static _Noreturn void fake_epochs(int from, int to)
+{
+	for (int e = from; e <= to; e++) {
+		fake_metrics(e);
+		fake_checkpoint(e, NULL, 0);
+		fake_wait_acks(2);
+	}
+	fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":2}");
+	_exit(0);
+}
+
+static _Noreturn void fake_train(void)
+{
+	char path[64], early[64] = "";
+	fault_file(path, getppid());
+	FILE *f = fopen(path, "r");
+	if (f) {
+		if (!fgets(early, sizeof early, f))
+			early[0] = 0;
+		fclose(f);
+	}
+	if (!strcmp(early, "no_hello"))
+		fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"x\"}");
+	fake_hello(!strcmp(early, "wrong_role") ? "infer" : "train", !strcmp(early, "wrong_version") ? "9.9.9" : WASD_VERSION);
+	if (!strcmp(early, "two_hellos"))
+		fake_hello("train", WASD_VERSION);
+	if (!strcmp(early, "early_metrics"))
+		fake_metrics(1);
+	struct wasd_msg m = fake_hear(-1, true);
+	if (!m.type || strcmp(m.type, "start"))
+		_exit(1);
+	const char *fault = "good", *id = "";
+	int64_t attempt = 0, from = 1;
+	const cJSON *resume = wasd_json_get(m.json, "resume");
+	wasd_json_str(wasd_json_get(m.json, "spec"), "fault", &fault);
+	wasd_json_str(m.json, "job", &id);
+	wasd_json_i64(m.json, "attempt", &attempt);
+	if (resume && wasd_json_i64(resume, "epoch", &from))
+		from++;
+#define IS(name) (!strcmp(fault, name))
+	fake_say("{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}");
+	fake_say("{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"train\",\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
+	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"the last words\"}");
+	if (IS("good")) fake_epochs(1, 2);
+	if (IS("bad_magic")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 36);
+	if (IS("bad_crc")) fake_frame(5, 20, "{\"type\":\"heartbeat\"}", false);
+	if (IS("oversized")) fake_frame(5, 2 << 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("out_of_order")) fake_frame(99, 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("duplicate_seq")) fake_frame(4, 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("not_json")) fake_frame(5, 20, "{\"type\":\"heartbeat\"", true);
+	if (IS("other_job")) SAY("{\"type\":\"metrics\",\"job\":\"job_other\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}");
+	if (IS("stale_attempt")) SAY("{\"type\":\"metrics\",\"attempt\":%d,\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}", (int)attempt + 1);
+	if (IS("unknown_type")) fake_say("{\"type\":\"surprise\"}");
+	if (IS("bad_values")) fake_say("{\"type\":\"metrics\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":\"low\"}}");
+	if (IS("no_epoch")) fake_say("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
+	if (IS("bad_reason")) fake_say("{\"type\":\"done\",\"reason\":\"because\"}");
+	if (IS("two_ends")) { fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); }
+	if (IS("unsealed")) fake_checkpoint(1, NULL, 1);
+	if (IS("short_file")) fake_checkpoint(1, NULL, 2);
+	if (IS("no_file")) fake_checkpoint(1, NULL, 3);
+	if (IS("wrong_sha")) fake_checkpoint(1, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 0);
+	if (IS("two_checkpoints")) { fake_checkpoint(1, NULL, 0); fake_checkpoint(2, NULL, 0); }
+	if (IS("exit0")) _exit(0);
+	if (IS("exit7")) { fprintf(stderr, "panic: out of cheese\n"); _exit(7); }
+	if (IS("segv")) { signal(SIGSEGV, SIG_DFL); raise(SIGSEGV); }
+	if (IS("abort")) { signal(SIGABRT, SIG_DFL); raise(SIGABRT); }
+	if (IS("kill9")) raise(SIGKILL);
+	if (IS("stopped")) raise(SIGSTOP);
+	if (IS("silent")) fake_linger(false);
+	if (IS("hung_up")) { shutdown(WASD_WIRE_FD, SHUT_RDWR); signal(SIGTERM, SIG_IGN); for (;;) pause(); }
+	if (IS("nan")) { fake_say("{\"type\":\"failed\",\"reason\":\"nan_loss\",\"status\":\"enumeric\",\"message\":\"the loss is not a number\"}"); _exit(0); }
+	if (IS("says_error")) { fake_say("{\"type\":\"failed\",\"reason\":\"error\",\"status\":\"eio\",\"message\":\"disk on fire\"}"); _exit(0); }
+	if (IS("memory")) { for (volatile char *p; (p = malloc(8 << 20)); fake_say("{\"type\":\"heartbeat\"}")) for (size_t i = 0; i < 8 << 20; i += 4096) p[i] = 1; }
+	if (IS("log_flood")) { for (int i = 0; i < 20000; i++) SAY("{\"type\":\"log\",\"level\":\"info\",\"text\":\"line %d\"}", i); fake_epochs(1, 2); }
+	if (IS("row_flood")) { for (int i = 0; i < 400; i++) fake_metrics(i + 3); fake_wait_acks(400); fake_epochs(1, 2); }
+	if (IS("deaf")) { signal(SIGTERM, SIG_IGN); for (int i = 0; i < 40; i++) { fake_say("{\"type\":\"heartbeat\"}"); poll(NULL, 0, 100); } _exit(0); }
+	if (IS("polite")) { struct wasd_msg c = fake_hear(-1, true); if (c.type && !strcmp(c.type, "cancel")) { fake_checkpoint(1, NULL, 0); fake_wait_acks(1);
+		fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":1}"); _exit(0); } }
+	/* Dies after its first epoch in the first two attempts, and must then be handed that epoch's checkpoint. */
+	if (IS("flaky")) {
+		if (attempt == 1) { fake_metrics(1); fake_checkpoint(1, NULL, 0); fake_wait_acks(2); raise(SIGKILL); }
+		if (attempt == 2) raise(SIGKILL);
+		if (from == 2 && m.fd >= 0) fake_epochs(2, 2);
+		_exit(9);
+	}
+	fake_linger(true);
+}
+
+static _Noreturn void fake_infer(void)
+{
+	char word[64] = "";
+	fake_hello("infer", WASD_VERSION);
+	for (;;) {
+		struct wasd_msg m = fake_hear(-1, true);
+		const char *bundle = "", *mode = "";
+		wasd_json_str(m.json, "bundle", &bundle);
+		wasd_json_str(m.json, "mode", &mode);
+		if (!strcmp(m.type, "load")) {
+			if (m.fd < 0 || pread(m.fd, word, sizeof word - 1, 0) < 0)
+				_exit(1);
+			if (!strncmp(word, "refuse", 6))
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"no network in it\"}", m.seq);
+			else if (!strncmp(word, "crash", 5))
+				raise(SIGKILL);
+			else
+				SAY("{\"type\":\"loaded\",\"re\":%u,\"bundle\":\"%s\",\"arch\":\"fake\",\"input\":[1,2,2],\"classes\":[\"a\",\"b\"],\"max_batch\":4,"
+				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}", m.seq, bundle);
+		} else if (!strcmp(m.type, "unload")) {
+			SAY("{\"type\":\"unloaded\",\"re\":%u}", m.seq);
+		} else if (!strcmp(m.type, "infer")) {
+			SAY("{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":2,\"macs\":1,\"timing_us\":{}}", m.seq);
+		} else {
+			/* classify: k says what happens */
+			int64_t k = 0;
+			wasd_json_i64(m.json, "k", &k);
+			if (k == 66)
+				raise(SIGKILL);
+			if (k == 67)
+				fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
+			if (k == 68)
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"code\":\"bad_image\",\"pointer\":\"/images/0\",\"message\":\"not an image\"}", m.seq);
+			if (k == 70)
+				SAY("{\"type\":\"classified\",\"re\":%u,\"bytes\":%zu}", 4000000u, m.bin_len);
+			if (k < 60)
+				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"mode\":\"%s\",\"bulk\":%s,\"timing_us\":{}}", m.seq, mode, m.fd >= 0 ? "true" : "false");
+		}
+		wasd_msg_done(&m);
+	}
+}
+
+static _Noreturn void fake_ingest(void)
+{
+	fake_hello("ingest", WASD_VERSION);
+	struct wasd_msg m = fake_hear(-1, true);
+	const char *name = "", *out = "";
+	wasd_json_str(m.json, "name", &name);
+	wasd_json_str(m.json, "out", &out);
+	if (strcmp(name, "nofile")) {
+		int fd = open(out, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+		if (fd < 0 || write(fd, "prepared", 8) != 8)
+			_exit(1);
+		close(fd);
+	}
+	if (!strcmp(name, "refused"))
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}", m.seq);
+	else if (!strcmp(name, "dies"))
+		raise(SIGSEGV);
+	else if (!strcmp(name, "quits"))
+		_exit(0);
+	else if (!strcmp(name, "garbage"))
+		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
+	else
+		SAY("{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1]}",
+		    m.seq, !strcmp(name, "wrongsize") ? 9 : 8);
+	fake_linger(true);
+}
+
+/* Becomes the engine when started as one. */
+static void fake_engine_main(int argc, char **argv)
+{
+	if (argc != 2)
+		return;
+	if (!strcmp(argv[1], "capabilities")) {
+		puts("{}");
+		exit(0);
+	}
+	if (wasd_wire_create(WASD_WIRE_FD, &fw, NULL) != WASD_OK)
+		_exit(1);
+	if (!strcmp(argv[1], "train"))
+		fake_train();
+	if (!strcmp(argv[1], "infer"))
+		fake_infer();
+	if (!strcmp(argv[1], "ingest"))
+		fake_ingest();
+}
+
+#endif

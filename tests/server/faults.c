@@ -1,0 +1,598 @@
+/* The supervisor, training attempts, ingest and serving against an engine that does everything wrong (fake_engine.h): whatever it does,
+ * the rows end as they should, nothing of what it made up is stored, and the daemon's side goes on. */
+#include "check.h"
+#include "fake_engine.h"
+#include "ingest.h"
+#include "log.h"
+#include "scheduler.h"
+#include "serving.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+static struct storage *db;
+static struct supervisor *sup;
+static struct sched *jobs;
+static struct serving *serving;
+static struct ingest *ingest;
+static char dir[64], engine[128];
+
+static void start(int workers)
+{
+	struct wasd_err err = {0};
+	char self[200];
+	strcpy(dir, "/tmp/wasd-test-XXXXXX");
+	CHECK(mkdtemp(dir) != NULL);
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	self[n > 0 ? n : 0] = 0;
+	snprintf(engine, sizeof engine, "%s/engine", dir);
+	CHECK(symlink(self, engine) == 0);
+	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
+	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
+	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = 700, .kill_ms = 300, .tick_ms = 50 };
+	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
+	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20 };
+	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
+	struct ingest_config ic = { .db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000 };
+	CHECK_INT(ingest_create(&ic, &ingest, &err), WASD_OK);
+	struct serving_config vc = { .db = db, .sup = sup, .threads = 1, .max_calls = 8, .crashes = 3, .crash_window_ms = 60000 };
+	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
+	/* A dataset to train on: nobody here opens it. */
+	struct storage_dataset d = {0};
+	bool existing;
+	char path[128];
+	snprintf(path, sizeof path, "%s/d.wds", dir);
+	fclose(fopen(path, "w"));
+	CHECK_INT(storage_dataset_begin(db, "d", "fake", "s", &d, &existing, &err), WASD_OK);
+	CHECK_INT(storage_dataset_ready(db, d.id, "fake", "dd", "d.wds", "{}", 1, &err), WASD_OK);
+	storage_dataset_done(&d);
+}
+
+static int children(void)
+{
+	int n = 0;
+	char path[80], text[400];
+	DIR *p = opendir("/proc");
+	for (struct dirent *e; p && (e = readdir(p));) {
+		snprintf(path, sizeof path, "/proc/%.20s/stat", e->d_name);
+		FILE *f = fopen(path, "r");
+		if (!f)
+			continue;
+		int parent = 0;
+		if (fgets(text, sizeof text, f) && strrchr(text, ')') && sscanf(strrchr(text, ')') + 1, " %*c %d", &parent) == 1)
+			n += parent == getpid();
+		fclose(f);
+	}
+	if (p)
+		closedir(p);
+	return n;
+}
+
+static void stop(void)
+{
+	ingest_stop(ingest);
+	serve_stop(serving);
+	supervisor_stop(sup);
+	sched_stop(jobs);
+	storage_close(db);
+	sched_destroy(jobs);
+	ingest_destroy(ingest);
+	serve_destroy(serving);
+	supervisor_destroy(sup);
+	wasd_remove_tree(dir, NULL);
+	CHECK_INT(children(), 0);
+}
+
+static void submit(const char *fault, int retries, const char *limits, char id[48])
+{
+	char spec[300];
+	struct wasd_err err = {0};
+	struct storage_job j = {0};
+	bool existing;
+	snprintf(spec, sizeof spec, "{\"fault\":\"%s\",\"retry\":{\"max\":%d,\"backoff_s\":1},\"limits\":{%s}}", fault, retries, limits);
+	struct storage_job_in in = { .name = fault, .queue = "default", .spec = spec, .spec_digest = "x", .created_by = "t", .priority = 50, .dataset = "d",
+	                             .dataset_version = 1, .keep_best = 1, .keep_latest = 2, .keep_metric = "val_acc_aom", .keep_max = true };
+	CHECK_MSG(storage_job_create(db, &in, &j, &existing, &err) == WASD_OK, "%s", err.msg);
+	snprintf(id, 48, "%s", j.id ? j.id : "");
+	storage_job_done(&j);
+	sched_poke(jobs);
+}
+
+/* Until the job is in one of the states (comma list) and, when that is a final one, its worker is free again. */
+static struct storage_job wait_state(const char *id, const char *states, int ms)
+{
+	struct storage_job j = {0};
+	int64_t until = wasd_mono_us() + ms * 1000ll;
+#ifdef WASD_SANITIZED
+	until += ms * 3000ll;
+#endif
+	for (;;) {
+		storage_job_done(&j);
+		j = (struct storage_job){0};
+		storage_job_get(db, id, &j, NULL);
+		if (j.state && strstr(states, j.state) && (!storage_job_terminal(j.state) || sched_idle(jobs)))
+			return j;
+		if (wasd_mono_us() > until) {
+			CHECK_MSG(false, "%s is %s (%s: %s), not %s", j.name, j.state, j.reason, j.message, states);
+			return j;
+		}
+		poll(NULL, 0, 5);
+	}
+}
+
+static size_t points(const char *id)
+{
+	struct storage_point_list l = {0};
+	storage_metric_series(db, id, NULL, 0, &l, NULL);
+	size_t n = l.n;
+	storage_point_list_done(&l);
+	return n;
+}
+
+/* ---- one attempt ---------------------------------------------------------------------------------------------- */
+
+static const struct { const char *fault, *state, *reason, *in_exit_reason, *in_tail; size_t points; } rows[] = {
+	{ "good", "completed", "done", "exit code 0", "the last words", 4 },
+	{ "bad_magic", "failed", "error", "broke the protocol", "the last words", 0 },
+	{ "bad_crc", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "oversized", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "out_of_order", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "duplicate_seq", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "not_json", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "other_job", "failed", "error", "of another job, job_other", NULL, 0 },
+	{ "stale_attempt", "failed", "error", "of attempt 2, this is 1", NULL, 0 },
+	{ "unknown_type", "failed", "error", "unknown message surprise", NULL, 0 },
+	{ "bad_values", "failed", "error", "metrics without a proper values", NULL, 0 },
+	{ "no_epoch", "failed", "error", "metrics without a proper epoch", NULL, 0 },
+	{ "bad_reason", "failed", "error", "done without a proper reason", NULL, 0 },
+	{ "two_ends", "failed", "error", "two ends", NULL, 0 },
+	{ "unsealed", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "short_file", "failed", "error", "broke the protocol", NULL, 0 },
+	{ "no_file", "failed", "error", "memory file", NULL, 0 },
+	{ "wrong_sha", "failed", "error", "could not be stored", NULL, 0 },
+	{ "two_checkpoints", "failed", "error", "not acknowledged", NULL, 0 },
+	{ "exit0", "failed", "error", "exit code 0", NULL, 0 },
+	{ "exit7", "failed", "error", "exit code 7", "panic: out of cheese", 0 },
+	{ "segv", "failed", "error", "signal 11 (Segmentation fault)", NULL, 0 },
+	{ "abort", "failed", "error", "signal 6 (Aborted)", NULL, 0 },
+	{ "kill9", "failed", "error", "signal 9 (Killed)", NULL, 0 },
+	{ "stopped", "failed", "error", "no heartbeat", NULL, 0 },
+	{ "silent", "failed", "error", "no heartbeat", NULL, 0 },
+	{ "hung_up", "failed", "error", "signal 9", NULL, 0 },
+	{ "nan", "failed", "nan_loss", "the loss is not a number", NULL, 0 },
+	{ "says_error", "failed", "error", "disk on fire", NULL, 0 },
+};
+
+static void one_attempt(void)
+{
+	start(1);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char id[48];
+		submit(rows[i].fault, 0, "", id);
+		struct storage_job j = wait_state(id, "completed,failed,cancelled", 6000);
+		CHECK_MSG(!strcmp(j.state, rows[i].state) && j.reason && !strcmp(j.reason, rows[i].reason), "%s: %s, %s", rows[i].fault, j.state, j.reason);
+		struct storage_attempt_list a = {0};
+		storage_attempt_list(db, id, &a, NULL);
+		CHECK_INT(a.n, 1);
+		if (a.n == 1) {
+			CHECK_MSG(a.items[0].exit_reason && strstr(a.items[0].exit_reason, rows[i].in_exit_reason), "%s: %s", rows[i].fault, a.items[0].exit_reason);
+			CHECK_MSG(!rows[i].in_tail || (a.items[0].log_tail && strstr(a.items[0].log_tail, rows[i].in_tail)), "%s: tail %s", rows[i].fault, a.items[0].log_tail);
+		}
+		CHECK_MSG(points(id) == rows[i].points, "%s: %zu points", rows[i].fault, points(id));
+		storage_attempt_list_done(&a);
+		storage_job_done(&j);
+	}
+	stop();
+}
+
+static void before_the_start(void)
+{
+	static const char *const faults[] = { "no_hello", "wrong_role", "wrong_version", "two_hellos", "early_metrics" };
+	char path[64], id[48];
+	fault_file(path, getpid());
+	start(1);
+	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+		FILE *f = fopen(path, "w");
+		fputs(faults[i], f);
+		fclose(f);
+		submit("good", 0, "", id);
+		struct storage_job j = wait_state(id, "failed,completed", 3000);
+		CHECK_MSG(!strcmp(j.state, "failed") && j.message && strstr(j.message, "broke the protocol"), "%s: %s, %s", faults[i], j.state, j.message);
+		storage_job_done(&j);
+	}
+	unlink(path);
+	stop();
+}
+
+static void retries(void)
+{
+	char id[48];
+	start(1);
+	/* Goes on from its checkpoint. */
+	submit("flaky", 2, "", id);
+	struct storage_job j = wait_state(id, "failed,completed", 8000);
+	CHECK_STR(j.state, "completed");
+	CHECK_INT(j.attempt, 3);
+	storage_job_done(&j);
+	struct storage_attempt_list a = {0};
+	storage_attempt_list(db, id, &a, NULL);
+	int resumed = 0;
+	for (size_t i = 0; i < a.n; i++)
+		resumed += a.items[i].resume_from != NULL;
+	CHECK_INT(resumed, 2);
+	storage_attempt_list_done(&a);
+	CHECK_INT(points(id), 4);
+	/* Never works: three attempts and no more. */
+	submit("segv", 2, "", id);
+	j = wait_state(id, "failed,completed", 8000);
+	CHECK_STR(j.state, "failed");
+	CHECK_STR(j.reason, "retries_exhausted");
+	CHECK_INT(j.attempt, 3);
+	storage_job_done(&j);
+	/* Not worth another try. */
+	submit("nan", 2, "", id);
+	j = wait_state(id, "failed,completed", 3000);
+	CHECK_STR(j.reason, "nan_loss");
+	CHECK_INT(j.attempt, 1);
+	storage_job_done(&j);
+#ifndef WASD_SANITIZED
+	submit("memory", 0, "\"memory_mb\":100", id);
+	j = wait_state(id, "failed,completed", 20000);
+	CHECK_STR(j.reason, "oom");
+	CHECK_MSG(j.message && strstr(j.message, "the limit is 100 MiB"), "%s", j.message);
+	storage_job_done(&j);
+#endif
+	stop();
+}
+
+static void floods(void)
+{
+	char flood[48], logs[48], other[48];
+	start(2);
+	submit("row_flood", 0, "", flood);
+	submit("good", 0, "", other);
+	int64_t t0 = wasd_mono_us();
+	struct storage_job j = {0};
+	do {
+		storage_job_done(&j);
+		j = (struct storage_job){0};
+		storage_job_get(db, other, &j, NULL);
+		poll(NULL, 0, 5);
+	} while (j.state && strcmp(j.state, "completed") && wasd_mono_us() - t0 < 10000000);
+	storage_job_done(&j);
+	CHECK_MSG(wasd_mono_us() - t0 < 2000000, "the other job took %lld ms", (long long)(wasd_mono_us() - t0) / 1000);
+	j = wait_state(flood, "completed,failed", 20000);
+	CHECK_STR(j.state, "completed");
+	CHECK_INT(points(flood), 804);
+	storage_job_done(&j);
+	submit("log_flood", 0, "", logs);
+	j = wait_state(logs, "completed,failed", 20000);
+	CHECK_STR(j.state, "completed");
+	storage_job_done(&j);
+	struct storage_log_query q = { .limit = 10000, .contains = "left out" };
+	struct storage_log_list l = {0};
+	storage_log_read(db, logs, &q, &l, NULL);
+	CHECK(l.n >= 1 && l.last_n <= 10001);
+	storage_log_list_done(&l);
+	stop();
+}
+
+static void cancels(void)
+{
+	char id[48], second[48];
+	struct wasd_err err;
+	start(1);
+	submit("polite", 0, "", id);
+	submit("polite", 0, "", second);
+	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	/* Waiting: at once. */
+	CHECK_INT(sched_cancel(jobs, second, false, "no more", &err), WASD_OK);
+	struct storage_job j = {0};
+	storage_job_get(db, second, &j, NULL);
+	CHECK_STR(j.state, "cancelled");
+	storage_job_done(&j);
+	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_ESTATE);
+	/* Running: with a checkpoint. */
+	cJSON *live = sched_live(jobs, id);
+	CHECK(live && wasd_json_get(live, "progress"));
+	cJSON_Delete(live);
+	CHECK_INT(sched_cancel(jobs, id, false, "enough", &err), WASD_OK);
+	j = wait_state(id, "cancelled", 3000);
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "latest", &c, NULL), WASD_OK);
+	storage_ckpt_done(&c);
+	/* One that does not listen, and ignores SIGTERM too. */
+	submit("deaf", 0, "", id);
+	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	int64_t t0 = wasd_mono_us();
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	j = wait_state(id, "cancelled", 4000);
+	CHECK(wasd_mono_us() - t0 < 3000000);
+	storage_job_done(&j);
+	/* Killed. */
+	submit("deaf", 0, "", id);
+	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	t0 = wasd_mono_us();
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	j = wait_state(id, "cancelled", 2000);
+	CHECK_STR(j.reason, "kill");
+	CHECK(wasd_mono_us() - t0 < 1000000);
+	storage_job_done(&j);
+	stop();
+}
+
+static void no_worker_can_start(void)
+{
+	char id[48], target[200], self[200];
+	start(1);
+	ssize_t n = readlink(engine, target, sizeof target - 1);
+	snprintf(self, sizeof self, "%.*s", (int)(n > 0 ? n : 0), target);
+	unlink(engine);
+	submit("good", 0, "", id);
+	cJSON *live = NULL;
+	const char *why = "";
+	for (int i = 0; i < 300 && !strstr(why, "no worker can be started"); i++) {
+		poll(NULL, 0, 10);
+		cJSON_Delete(live);
+		live = sched_live(jobs, id);
+		why = "";
+		if (live && wasd_json_get(live, "queue"))
+			wasd_json_str(wasd_json_get(live, "queue"), "reason", &why);
+	}
+	CHECK_MSG(strstr(why, "no worker can be started") != NULL, "reason %s", why);
+	cJSON_Delete(live);
+	struct storage_job j = {0};
+	storage_job_get(db, id, &j, NULL);
+	CHECK_STR(j.state, "queued");
+	CHECK_INT(j.attempt, 0);
+	storage_job_done(&j);
+	CHECK(symlink(self, engine) == 0);
+	sched_poke(jobs);
+	j = wait_state(id, "completed", 4000);
+	storage_job_done(&j);
+	stop();
+}
+
+static void drain(void)
+{
+	char id[48], waiting[48];
+	start(1);
+	submit("polite", 0, "", id);
+	submit("good", 0, "", waiting);
+	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	sched_drain(jobs);
+	for (int i = 0; i < 400 && !sched_idle(jobs); i++)
+		poll(NULL, 0, 10);
+	CHECK(sched_idle(jobs));
+	struct storage_job j = {0};
+	storage_job_get(db, id, &j, NULL);
+	CHECK_STR(j.state, "queued");
+	CHECK_STR(j.reason, "daemon_stopped");
+	storage_job_done(&j);
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "latest", &c, NULL), WASD_OK);
+	storage_ckpt_done(&c);
+	j = (struct storage_job){0};
+	storage_job_get(db, waiting, &j, NULL);
+	CHECK_STR(j.state, "queued");
+	CHECK_INT(j.attempt, 0);
+	storage_job_done(&j);
+	stop();
+}
+
+/* ---- ingest -------------------------------------------------------------------------------------------------------- */
+
+static void ingests(void)
+{
+	static const struct { const char *name, *state, *in_error; } cases[] = {
+		{ "fine", "ready", NULL },
+		{ "refused", "invalid", "train/cat/1.png" },
+		{ "dies", "invalid", "signal 11" },
+		{ "quits", "invalid", "ended early" },
+		{ "garbage", "invalid", "broke the protocol" },
+		{ "wrongsize", "invalid", "size it named" },
+		{ "nofile", "invalid", "left no file" },
+	};
+	start(1);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct storage_dataset d = {0};
+		struct wasd_err err;
+		bool existing;
+		char staged[128], result[160];
+		snprintf(staged, sizeof staged, "%s/up%zu", dir, i);
+		fclose(fopen(staged, "w"));
+		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", &d, &existing, &err), WASD_OK);
+		struct api_upload up = { .path = staged, .name = "a.tar" };
+		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, 0, &err), WASD_OK);
+		int64_t until = wasd_mono_us() + 5000000;
+		do {
+			storage_dataset_done(&d);
+			d = (struct storage_dataset){0};
+			storage_dataset_get(db, cases[i].name, 1, &d, NULL);
+			poll(NULL, 0, 5);
+		} while (d.state && !strcmp(d.state, "scanning") && wasd_mono_us() < until);
+		CHECK_MSG(d.state && !strcmp(d.state, cases[i].state), "%s is %s: %s", cases[i].name, d.state, d.error);
+		CHECK_MSG(!cases[i].in_error || (d.error && strstr(d.error, cases[i].in_error)), "%s: %s", cases[i].name, d.error);
+		CHECK_MSG(access(staged, F_OK) != 0, "%s: the upload is still there", cases[i].name);
+		snprintf(result, sizeof result, "%s/datasets/%s/1.wds", dir, cases[i].name);
+		CHECK_MSG((access(result, F_OK) == 0) == !strcmp(cases[i].state, "ready"), "%s: result", cases[i].name);
+		storage_dataset_done(&d);
+	}
+	stop();
+}
+
+/* ---- serving ----------------------------------------------------------------------------------------------------------- */
+
+/* A finished job whose checkpoint begins with that word, and a deployment of it. */
+static void deploy(const char *name, const char *word)
+{
+	char id[48], ckpt[32], data[64] = "", sha[WASD_SHA256_HEX];
+	struct wasd_err err = {0};
+	int64_t attempt;
+	char *resume = NULL;
+	sched_drain(jobs);                      /* this job is not for the scheduler */
+	submit("good", 0, "", id);
+	CHECK_INT(storage_attempt_start(db, id, &attempt, &resume, &err), WASD_OK);
+	CHECK_INT(storage_attempt_running(db, id, attempt, 1, "{}", &err), WASD_OK);
+	snprintf(data, sizeof data, "%s", word);
+	wasd_sha256_of(data, sizeof data, sha);
+	struct storage_ckpt_in in = { .job = id, .attempt = attempt, .epoch = 1, .step = 1, .data = data, .bytes = sizeof data, .sha256 = sha, .reason = "final", .info = "{}", .metrics_json = "{}" };
+	CHECK_MSG(storage_ckpt_store(db, &in, ckpt, &err) == WASD_OK, "%s", err.msg);
+	struct storage_exit x = { .outcome = "completed", .exit_reason = "done" };
+	struct storage_move m = { .to = "completed", .reason = "done" };
+	CHECK_INT(storage_attempt_end(db, id, attempt, &x, &m, &err), WASD_OK);
+	struct storage_deployment_in di = { .name = name, .source = "{}", .checkpoint = ckpt, .mode = "aom", .options = "{}", .actor = "t" };
+	struct storage_deployment d = {0};
+	CHECK_MSG(storage_deployment_create(db, &di, &d, &err) == WASD_OK, "%s", err.msg);
+	storage_deployment_done(&d);
+	wasd_free(resume);
+	CHECK_INT(serve_changed(serving, name, &err), WASD_OK);
+}
+
+static bool wait_deployment(const char *name, const char *state, int ms)
+{
+	int64_t until = wasd_mono_us() + ms * 1000ll;
+	for (;;) {
+		struct storage_deployment d = {0};
+		struct api_live live = {0};
+		storage_deployment_get(db, name, &d, NULL);
+		bool ok = d.state && !strcmp(d.state, state) && (strcmp(state, "ready") || (serve_live(serving, name, &live) && live.ready));
+		bool late = wasd_mono_us() > until;
+		CHECK_MSG(ok || !late, "%s is %s: %s", name, d.state, d.message);
+		storage_deployment_done(&d);
+		if (ok || late)
+			return ok;
+		poll(NULL, 0, 5);
+	}
+}
+
+static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, struct wasd_err *err, cJSON **reply)
+{
+	struct api_live live = {0};
+	if (!serve_live(serving, name, &live))
+		return WASD_ENOTFOUND;
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "classify");
+	cJSON_AddStringToObject(m, "bundle", live.bundle);
+	cJSON_AddStringToObject(m, "mode", live.mode);
+	cJSON_AddNumberToObject(m, "k", k);
+	char *bin = calloc(1, bytes + 1);
+	struct api_call call = { .json = m, .bin = bin, .bin_len = bytes };
+	serve_begin(serving, name, live.generation);
+	enum wasd_status s = serve_infer(serving, &call, wasd_mono_us() + ms * 1000ll, err);
+	serve_end(serving, name, live.generation, s == WASD_OK);
+	free(bin);
+	if (reply) {
+		*reply = call.reply;
+		call.reply = NULL;
+	}
+	api_call_done(&call);
+	return s;
+}
+
+static void serving_faults(void)
+{
+	struct wasd_err err = {0};
+	cJSON *reply;
+	const char *mode, *code;
+	start(1);
+	deploy("d", "fine");
+	if (!wait_deployment("d", "ready", 4000))
+		return stop();
+	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "aom"));
+	cJSON_Delete(reply);
+	/* Above a megabyte it travels as a memory file. */
+	bool bulk = false;
+	CHECK_INT(classify("d", 1, 3 << 20, 2000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_bool(reply, "bulk", &bulk) && bulk);
+	cJSON_Delete(reply);
+	CHECK_INT(classify("d", 68, 10, 2000, &err, &reply), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/images/0");
+	CHECK(wasd_json_str(reply, "code", &code) && !strcmp(code, "bad_image"));
+	cJSON_Delete(reply);
+	/* No answer, and an answer to nobody. */
+	int64_t t0 = wasd_mono_us();
+	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
+	CHECK(wasd_mono_us() - t0 < 1000000);
+	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
+	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	/* A switch is seen by what comes after it. */
+	struct api_live now, before;
+	int64_t swap_us, old;
+	char audit[64];
+	CHECK_INT(serve_mode(serving, "d", "dom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_OK);
+	CHECK_INT(now.generation, before.generation + 1);
+	CHECK_STR(before.mode, "aom");
+	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
+	cJSON_Delete(reply);
+	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_ESTATE);
+	CHECK_INT(serve_mode(serving, "d", "xom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
+	/* It dies under a request: busy at once, back within a second, in the mode of the row. */
+	for (int k = 66; k <= 67; k++) {
+		t0 = wasd_mono_us();
+		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK_MSG(wasd_mono_us() - t0 < 1000000, "%lld ms", (long long)(wasd_mono_us() - t0) / 1000);
+		CHECK(wait_deployment("d", "ready", 1000));
+		CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
+		cJSON_Delete(reply);
+	}
+	/* The third crash within the window is one too many. */
+	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK(wait_deployment("d", "failed", 2000));
+	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_EBUSY);
+	/* Asking again is a new chance. */
+	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
+	CHECK(wait_deployment("d", "ready", 3000));
+	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the former. */
+	deploy("refused", "refuse");
+	CHECK(wait_deployment("refused", "failed", 3000));
+	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "refused", &err), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_ENOTFOUND);
+	stop();
+}
+
+static void bundle_that_crashes(void)
+{
+	struct wasd_err err;
+	start(1);
+	deploy("c", "crash");
+	CHECK(wait_deployment("c", "failed", 5000));
+	CHECK(classify("c", 1, 10, 300, &err, NULL) != WASD_OK);
+	stop();
+}
+
+static void hung_call_does_not_outlive_the_stop(void)
+{
+	struct wasd_err err;
+	start(1);
+	deploy("d", "fine");
+	if (wait_deployment("d", "ready", 4000))
+		CHECK_INT(classify("d", 69, 10, 50, &err, NULL), WASD_EBUSY);
+	stop();
+}
+
+int main(int argc, char **argv)
+{
+	fake_engine_main(argc, argv);
+	log_set_level(LOG_ERROR);
+	TEST_RUN(one_attempt);
+	TEST_RUN(before_the_start);
+	TEST_RUN(retries);
+	TEST_RUN(floods);
+	TEST_RUN(cancels);
+	TEST_RUN(no_worker_can_start);
+	TEST_RUN(drain);
+	TEST_RUN(ingests);
+	TEST_RUN(serving_faults);
+	TEST_RUN(bundle_that_crashes);
+	TEST_RUN(hung_call_does_not_outlive_the_stop);
+	TEST_END();
+}
