@@ -87,7 +87,8 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 	wasd_ulid("ckpt_", id);
 	if ((st = write_payload(s, id, in, err))) return st;
 	struct ckpt_insert a = {in, id};
-	if ((st = write_op(s, ckpt_insert_tx, &a, err))) remove_payload(&s->payloads.conn, id, NULL);
+	/* After an I/O error nobody knows whether the row is on disk; the next start does, and collects what has none. */
+	if ((st = write_op(s, ckpt_insert_tx, &a, err)) && !storage_failed(s)) remove_payload(&s->payloads.conn, id, NULL);
 	return st;
 }
 

@@ -16,7 +16,7 @@ static struct wasd_err err;
 
 __attribute__((unused)) static const char *in_dir(const char *name)
 {
-	static char p[4][200];
+	static char p[4][400];
 	static int k;
 	k = (k + 1) % 4;
 	snprintf(p[k], sizeof p[k], "%s/%s", dir, name);
