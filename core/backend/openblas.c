@@ -14,7 +14,7 @@
  * its tile's columns for a block of channels at a time; the weight gradient shares out channels, so that no partial sums have to be joined and
  * the order of every sum is fixed. */
 #include "backend/backend.h"
-#include "backend/im2col.h"
+#include "backend/gemm.h"
 #include "wasd/cpu.h"
 
 #include <cblas.h>
@@ -26,7 +26,7 @@
 #define TILE_WEIGHTS 1024
 #define FEW 128                       /* columns per thread below which output channels are shared out instead */
 
-static void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta, real *c, size_t ldc)
+void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta, real *c, size_t ldc)
 {
 	if (m <= 0 || n <= 0)
 		return;
@@ -53,23 +53,6 @@ static void openblas_layout(struct tensor *t, int n)
 }
 
 /* ---- one convolution as tiles of columns: forward, and backward data of stride 1 --------------------------------------- */
-
-struct conv_job {
-	struct window win;
-	int n, channels, outs;          /* images, input and output channels (of the group) */
-	const real *w;                  /* (outs, channels*taps) */
-	const real *x;
-	size_t xsc;
-	real *y;
-	size_t ysc;
-	bool add;                       /* y += instead of y = */
-	const real *bias, *res;         /* NULL = none */
-	size_t rsc;
-	enum act act;
-	int tile_rows, tiles, parts;    /* output rows per tile, tiles, and parts of the output channels when tiles are few */
-	real *scratch;
-	size_t scratch_each;            /* elements per thread */
-};
 
 static bool pointwise(const struct window *g)
 {
@@ -111,6 +94,14 @@ WASD_HOT static void finish_row(real *y, const real *res, real bias, enum act ac
 		}
 }
 
+void conv_finish(const struct conv_job *j, int o0, int o1, size_t first, int cols)
+{
+	if (!j->bias && !j->res && j->act == ACT_NONE)
+		return;
+	for (int o = o0; o < o1; o++)
+		finish_row(j->y + (size_t)o * j->ysc + first, j->res ? j->res + (size_t)o * j->rsc + first : NULL, j->bias ? j->bias[o] : 0, j->act, cols);
+}
+
 static void conv_tile(const struct conv_job *j, int row0, int rows, int o0, int o1, real *col)
 {
 	int taps = j->win.kh * j->win.kw, block = channel_block(j->channels, taps), cols = rows * j->win.ow;
@@ -125,12 +116,9 @@ static void conv_tile(const struct conv_job *j, int row0, int rows, int o0, int 
 		gemm(false, false, o1 - o0, cols, cc * taps, j->w + (size_t)o0 * ldw + (size_t)c * (size_t)taps, ldw, direct ? b : col,
 		     direct ? j->xsc : (size_t)cols, c || j->add, y, j->ysc);
 	}
-	for (int o = o0; o < o1; o++, y += j->ysc) {
-		if (!taps && !j->add)
-			memset(y, 0, (size_t)cols * sizeof(real));
-		if (j->bias || j->res || j->act != ACT_NONE)
-			finish_row(y, j->res ? j->res + (size_t)o * j->rsc + first : NULL, j->bias ? j->bias[o] : 0, j->act, cols);
-	}
+	for (int o = o0; o < o1 && !taps && !j->add; o++, y += j->ysc)
+		memset(y, 0, (size_t)cols * sizeof(real));
+	conv_finish(j, o0, o1, first, cols);
 }
 
 static void conv_items(void *ctx, int begin, int end, int thread)
@@ -286,6 +274,14 @@ static struct window window_of(const struct step *s)
 	return (struct window){ nd->in.h, nd->in.w, nd->shape.h, nd->shape.w, s->kh, s->kw, nd->stride, s->pad_top, s->pad_left };
 }
 
+/* Scratch is planned by the node's own kernel; the pass's may be a part of it. Sums per thread must stay affordable. */
+static bool use_winograd(const struct step *s, const struct window *g, int n, int threads)
+{
+	const struct node *nd = s->node;
+	int ipg = nd->in.c / nd->groups, opg = nd->out / nd->groups;
+	return nd->kh <= 3 && nd->kw <= 3 && (int64_t)ipg * opg * threads <= 1 << 23 && winograd_fits(g, n, ipg, opg);
+}
+
 static void conv_plan(struct step *s, int batch, bool training, int threads)
 {
 	const struct node *nd = s->node;
@@ -300,7 +296,15 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 		each = each > d ? each : d;
 		turned = round_up((size_t)ipg * (size_t)opg * (size_t)taps, 16);
 	}
-	s->scratch_bytes = (turned + each * (size_t)threads) * sizeof(real);
+	each *= (size_t)threads;
+	struct window g = window_of(s);
+	if (use_winograd(s, &g, batch, threads)) {
+		int tw = nd->in.w / 2;
+		size_t forward = winograd_scratch(ipg, opg, tw, threads, false), weights = training ? winograd_scratch(ipg, opg, tw, threads, true) : 0;
+		each = each > forward ? each : forward;
+		each = each > weights ? each : weights;
+	}
+	s->scratch_bytes = (turned + each) * sizeof(real);
 }
 
 static void conv_forward(struct step *s, const struct run *r)
@@ -322,7 +326,10 @@ static void conv_forward(struct step *s, const struct run *r)
 			j.res = tensor_plane(s->x[1], 0, g * opg);
 			j.rsc = s->x[1]->sc;
 		}
-		conv_run(&j, r->threads);
+		if (use_winograd(s, &j.win, r->n, r->threads))
+			winograd_run(&j, r->threads);
+		else
+			conv_run(&j, r->threads);
 	}
 }
 
@@ -343,8 +350,13 @@ static void conv_backward(struct step *s, const struct run *r)
 	if (s->dbias)
 		wasd_parallel(nd->out, bias_rows, &j);
 	for (j.group = 0; j.group < nd->groups; j.group++) {
-		if (taps)
+		if (use_winograd(s, &j.win, r->n, r->threads)) {
+			struct conv_job w = { .win = j.win, .n = r->n, .channels = j.ipg, .outs = j.opg, .x = tensor_plane(s->x[0], 0, j.group * j.ipg),
+			                      .xsc = s->x[0]->sc, .scratch = j.scratch };
+			winograd_weights(&w, tensor_plane(s->dy, 0, j.group * j.opg), s->dy->sc, s->dweight + (size_t)j.group * (size_t)(j.opg * j.ipg * taps), r->threads);
+		} else if (taps) {
 			wasd_parallel(j.by_output ? j.opg : j.ipg, weight_channels, &j);
+		}
 		if (!s->dx[0])
 			continue;
 		if (nd->stride > 1) {
@@ -358,7 +370,10 @@ static void conv_backward(struct step *s, const struct run *r)
 			.n = r->n, .channels = j.opg, .outs = j.ipg, .w = j.turned, .x = tensor_plane(s->dy, 0, j.group * j.opg), .xsc = s->dy->sc,
 			.y = tensor_plane(s->dx[0], 0, j.group * j.ipg), .ysc = s->dx[0]->sc, .add = s->dx_add[0], .scratch = j.scratch, .scratch_each = j.scratch_each,
 		};
-		conv_run(&b, r->threads);
+		if (use_winograd(s, &b.win, r->n, r->threads))
+			winograd_run(&b, r->threads);
+		else
+			conv_run(&b, r->threads);
 	}
 }
 

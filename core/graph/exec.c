@@ -91,12 +91,6 @@ static void bind_params(struct wasd_exec *e)
 		s->bias = n->bias >= 0 ? e->model->master + g->params[n->bias].offset : NULL;
 		s->dweight = grad && n->weight >= 0 ? grad + g->params[n->weight].offset : NULL;
 		s->dbias = grad && n->bias >= 0 ? grad + g->params[n->bias].offset : NULL;
-		s->kh = n->kh;
-		s->kw = n->kw;
-		s->pad_top = n->pad_top;
-		s->pad_left = n->pad_left;
-		s->eps = n->eps;
-		s->momentum = n->momentum;
 	}
 }
 

@@ -103,6 +103,12 @@ static void make_step(struct builder *b, wasd_node head)
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
 	s->act = act_of_chain(b, head);
+	s->kh = n->kh;
+	s->kw = n->kw;
+	s->pad_top = n->pad_top;
+	s->pad_left = n->pad_left;
+	s->eps = n->eps;
+	s->momentum = n->momentum;
 	s->x = p->pointers + 2 * b->pointers;
 	s->dx = s->x + s->n_in;
 	s->dx_add = p->flags + b->pointers;

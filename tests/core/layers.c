@@ -332,6 +332,35 @@ static wasd_node wide(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, x);
 }
 
+/* Sizes that take the minimal filtering algorithm: every kernel of 2 or 3 taps per side, each padding, with and without what follows. */
+static wasd_node minimal(struct wasd_graph *g, wasd_node x)
+{
+	static const int k[][4] = { { 3, 3, 1, 1 }, { 2, 3, 1, 1 }, { 2, 3, 0, 2 }, { 3, 2, 1, 0 }, { 3, 2, 2, 1 }, { 2, 2, 0, 0 }, { 2, 2, 1, 0 }, { 3, 3, 0, 2 }, { 2, 2, 1, 1 } };
+	char name[16];
+	for (int i = 0; i < (int)(sizeof k / sizeof k[0]); i++) {
+		struct wasd_shape s = wasd_graph_node_info(g, x).shape;
+		snprintf(name, sizeof name, "m%d", i);
+		wasd_node y = wasd_graph_conv_rect(g, x, name, 17 + i % 2, k[i][0], k[i][1], 1, k[i][2], k[i][3], s.h, s.w, 1, i % 2);
+		snprintf(name, sizeof name, "b%d", i);
+		y = i % 3 ? BN(y, name) : y;
+		x = s.c == 17 + i % 2 ? wasd_graph_relu(g, wasd_graph_add(g, y, x)) : wasd_graph_relu(g, y);
+	}
+	return wasd_graph_globalpool(g, x);
+}
+
+static void minimal_filtering(void)
+{
+	struct setup s = { .in = { 3, 8, 8 }, .batch = 9, .n = 9, .bn = WASD_BN_BATCH };
+	check_equal("minimal", minimal, s, 1);
+	check_equal("minimal", minimal, (struct setup){ .in = { 2, 32, 16 }, .batch = 3, .n = 3 }, 2);
+	check_equal("minimal", minimal, (struct setup){ .in = { 1, 6, 10 }, .batch = 12, .n = 11 }, 5);
+	check_equal("minimal", minimal, (struct setup){ .in = { 1, 16, 34 }, .batch = 2, .n = 2, .keep_all = true }, 3);
+	check_equal("minimal", minimal, (struct setup){ .in = { 1, 4, 4 }, .batch = 40, .n = 40 }, 3);
+	check_equal("minimal", minimal, (struct setup){ .in = { 1, 2, 600 }, .batch = 1, .n = 1 }, 3);
+	wasd_threads_done();
+	check_gradients("minimal", minimal, s, "openblas");
+}
+
 static void backends_agree_on_many_channels(void)
 {
 	check_equal("wide", wide, (struct setup){ .in = { 3, 12, 12 }, .batch = 7, .n = 7 }, 2);
@@ -350,5 +379,6 @@ int main(int argc, char **argv)
 	TEST_RUN(gradients_shadow);
 	TEST_RUN(backends_agree);
 	TEST_RUN(backends_agree_on_many_channels);
+	TEST_RUN(minimal_filtering);
 	TEST_END();
 }

@@ -14,9 +14,10 @@ typedef float real;
 struct wasd_shape { int c, h, w; };             /* per image; the batch is said elsewhere */
 static inline size_t wasd_shape_count(struct wasd_shape s) { return (size_t)s.c * (size_t)s.h * (size_t)s.w; }
 
-/* Hot loops carry this: the compiler makes AVX-512, AVX2 and baseline copies and the loader picks one. */
+/* Hot loops carry this: the compiler makes AVX-512, AVX2 and baseline copies and the loader picks one by the features that the CPU reports
+ * (naming a CPU model instead would leave every other maker's CPU with the baseline). */
 #if defined(__x86_64__) && !defined(WASD_SANITIZED) && !defined(__clang__)
-#define WASD_HOT __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define WASD_HOT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define WASD_HOT
 #endif
