@@ -103,26 +103,26 @@ ask GET '/v1/datasets/glyphs-3000?wait=60s'
 
 # ---- training ----
 
-say "Training VGG-16 with weight augmentation (every pass sees randomly shifted kernels)"
-ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-3000","model":{"arch":"vgg16"},
-	"train":{"epochs":2,"batch":50,"seed":1,"optimizer":{"type":"sgd","lr":0.02}}}'
+say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels"
+ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-3000","model":{"arch":"lenet"},"was":{"layers":"all"},
+	"train":{"epochs":15,"batch":32,"seed":1,"optimizer":{"type":"adamw","lr":0.001},"schedule":{"type":"constant","warmup_epochs":1}}}'
 job=$(value id)
 echo "job $job; live curves: $url/#$job"
-shown=0
-# One line per epoch, as the daemon's event stream tells of it; the job's state says when to end.
+shown=0 state=queued
+# Every change of the job ends the wait; then the epochs that are new are printed.
 while :; do
-	ask GET "/v1/jobs/$job?wait=10s&until=change"
-	state=$(value state) epoch=$(value epoch)
-	reached=$(printf '%s' "$answer" | grep -o '"metrics_latest":{[^}]*}' || :)
-	if [ "${epoch:-0}" -gt $shown ] && [ -n "$reached" ]; then
-		shown=$epoch
-		answer=$reached
-		printf '  epoch %s: training loss %.3f, accuracy %s in AOM, %s in DOM\n' "$epoch" "$(value train_loss)" "$(percent "$(value val_acc_aom)")" "$(percent "$(value val_acc_dom)")"
-	fi
+	ask GET "/v1/jobs/$job/metrics?format=csv&names=train_loss,val_acc_aom,val_acc_dom"
+	printf '%s\n' "$answer" | LC_ALL=C awk -F, -v shown=$shown '
+		{ v[$1, $4] = $6 + 0; if ($4 + 0 > last) last = $4 + 0 }
+		END { for (e = shown + 1; e <= last; e++)
+			printf "  epoch %2d   training loss %.3f   accuracy %5.1f %% in AOM, %5.1f %% in DOM\n", e, v["train_loss", e], 100 * v["val_acc_aom", e], 100 * v["val_acc_dom", e] }'
+	shown=$(printf '%s\n' "$answer" | awk -F, '$4 + 0 > last { last = $4 + 0 } END { print last + 0 }')
 	case $state in
 	completed) break ;;
 	failed | cancelled) die "the job is $state; its log: curl $url/v1/jobs/$job/logs" ;;
 	esac
+	ask GET "/v1/jobs/$job?wait=10s&until=change"
+	state=$(value state)
 done
 
 # ---- serving ----
@@ -136,7 +136,7 @@ ask POST /v1/deployments "{\"name\":\"quickstart\",\"source\":{\"job\":\"$job\",
 ask GET '/v1/deployments/quickstart?wait=30s'
 [ "$(value state)" = ready ] || die "the deployment is $(value state): $answer"
 
-curl -sS -o var/digit.png "$url/v1/datasets/glyphs-3000/preview?split=test&i=3"
+curl -sS -o var/digit.png "$url/v1/datasets/glyphs-3000/preview?split=test&i=5"
 classify() {
 	answer=$(curl -sS -H 'Content-Type: image/png' --data-binary @var/digit.png "$url/v1/deployments/quickstart/classify?k=1")
 	printf '  %s, generation %s: "%s" with %s, %s multiply-adds\n' "$(value mode)" "$(value generation)" "$(value label)" "$(percent "$(value p)")" "$(millions "$(value macs)")"

@@ -36,7 +36,7 @@ def run(d):
 
     with case("LeNet learns"):
         learned(d, d.submit(name="lenet", dataset="cifar-small", model={"arch": "lenet"},
-                            train={"epochs": 6, "batch": 32, "seed": 1, "optimizer": {"type": "sgd", "lr": 0.01}}), 0.2)
+                            train={"epochs": 6, "batch": 32, "seed": 1, "optimizer": {"type": "adamw", "lr": 0.001}}), 0.2)
 
     pair = {}
     for name, was in (("vgg16-was", None), ("vgg16-plain", False)):
