@@ -91,7 +91,8 @@ enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, cons
 	const char *got;
 	if (!cJSON_IsObject(tensor)) return wasd_fail_at(err, WASD_EINVAL, pointer, "an input must be an object");
 	snprintf(at, sizeof at, "%s/name", pointer);
-	if (!wasd_json_str(tensor, "name", &got) || strcmp(got, name)) return wasd_fail_at(err, WASD_EINVAL, at, "the model's input is named \"%s\"", name);
+	if (!wasd_json_str(tensor, "name", &got)) return wasd_fail_at(err, WASD_EINVAL, at, "name is missing; the model's input is named \"%s\"", name);
+	if (strcmp(got, name)) return wasd_fail_at(err, WASD_EINVAL, at, "\"%.60s\": the model's input is named \"%s\"", got, name);
 	snprintf(at, sizeof at, "%s/datatype", pointer);
 	if (!wasd_json_str(tensor, "datatype", &got)) return wasd_fail_at(err, WASD_EINVAL, at, "datatype is missing");
 	if (!tensor_type_find(got)) return wasd_fail_at(err, WASD_EINVAL, at, "datatype \"%.20s\" is not known", got);

@@ -365,6 +365,20 @@ static bool all_json(const struct api_request *q, struct api_response *r)
 	return false;
 }
 
+/* Before anything about the body: is there such a model and version? */
+static bool known(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m)
+{
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	enum wasd_status st = wasd_name_ok(m->name) ? storage_deployment_get(c->db, m->name, &d, &err) : WASD_ENOTFOUND;
+	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no deployment %s", m->name);
+	else if (st) api_send_error(q, r, &err);
+	if (st) return false;
+	bool ok = version_ok(q, r, m, d.version);
+	storage_deployment_done(&d);
+	return ok;
+}
+
 enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
@@ -372,7 +386,7 @@ enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, str
 	struct wasd_err err = {0};
 	cJSON *body = NULL;
 	read_ref(q, &m);
-	if (!all_json(q, r)) return API_DONE;
+	if (!known(c, q, r, &m) || !all_json(q, r)) return API_DONE;
 	if (!q->body_len) {
 		api_send_problem(q, r, "body_required", NULL, "%s needs a JSON body", q->path);
 	} else if (wasd_json_parse(q->body, q->body_len, WASD_JSON_BULK, &body, &err)) {
