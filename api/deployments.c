@@ -36,7 +36,7 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	api_add_str(j, "id", d->id);
 	api_add_str(j, "name", d->name);
 	api_add_str(j, "state", d->state);
-	api_add_str(j, "message", d->message);
+	api_add_str(j, "message", d->message && *d->message ? d->message : NULL);
 	api_add_raw(j, "source", d->source);
 	api_add_str(j, "job", d->job);
 	api_add_str(j, "checkpoint", d->checkpoint);

@@ -73,7 +73,7 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 	bool image = !strncmp(err->pointer, "/images/", 8);
 	bool theirs = err->status == WASD_EINVAL || err->status == WASD_ECORRUPT || err->status == WASD_ETOOBIG || err->status == WASD_EUNSUPPORTED;
 	if (image && theirs) api_send_problem(q, r, "bad_image", err->pointer, "%s", err->msg);
-	else if (err->status == WASD_ECANCELLED) api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
+	else if (err->status == WASD_EBUSY && wasd_mono_us() >= q->deadline_us) api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
 	else api_send_error(q, r, err);
 }
 

@@ -192,6 +192,10 @@ static void classify(void)
 	CHECK_STR(api_response_header(&a.r, "Retry-After"), "1");
 	CHECK(strstr(str(&a, "detail"), "started again") != NULL);
 	answer_done(&a);
+	a = send_with("POST", "/v1/deployments/live/classify", json, strlen(json), (struct extra){.headers = {"content-type", "application/json", NULL}, .late = true});
+	CHECK_INT(a.r.status, 504);
+	CHECK_STR(str(&a, "code"), "deadline");
+	answer_done(&a);
 	teardown();
 }
 
