@@ -1,7 +1,7 @@
 /* http.c - connections, over libmicrohttpd 0.9.75: two epoll threads that never block. What its documentation does not say and this
  * file works around (each has its row in tests/server/http.c and tests/e2e/test_daemon.py):
  *  - its timeout is idle time only: the reaper gives every phase of a connection an absolute deadline and shuts the socket down;
- *  - a suspended connection never notices that its peer has gone: the reaper polls those;
+ *  - a suspended connection never notices that its peer has gone, and others not always: the reaper polls them;
  *  - stopping with a suspended connection aborts: http_stop resumes all of them first;
  *  - URLs are decoded before the handler sees them: the raw text is copied in log_uri and decoded by parse.c;
  *  - two Content-Length, or Content-Length with Transfer-Encoding, pass: framing_check refuses them;
@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,6 +41,7 @@ struct conn {
 	enum conn_phase phase;
 	int64_t since_us;               /* of the phase; for streams: of the last byte acknowledged */
 	uint64_t mark;                  /* bytes received or acknowledged when the phase began */
+	bool hung_up;                   /* the peer had closed its half at the last look, in the middle of a request or between two */
 	struct exchange *x;
 };
 
@@ -78,6 +80,7 @@ static void enter(struct conn *c, enum conn_phase phase)
 {
 	struct tcp_info ti = tcp_state(c->fd);
 	c->phase = phase;
+	c->hung_up = false;
 	c->since_us = wasd_mono_us();
 	c->mark = phase == C_REPLY || phase == C_STREAM ? ti.tcpi_bytes_acked : ti.tcpi_bytes_received;
 }
@@ -225,6 +228,22 @@ static bool overdue(struct http *h, struct conn *c, int64_t now)
 	return false;
 }
 
+/* The peer will send no more. A request that is being answered ends if it waits; one that is only half there never will be whole: the
+ * library misses a close that comes with the last bytes (edge-triggered, no EPOLLRDHUP), so ours is the look that finds it. Two looks,
+ * because the first may fall between the last byte and the handler's call. */
+static void hung_up(struct conn *c)
+{
+	int unread = 0;
+	if (c->phase == C_WORK || c->phase == C_STREAM) {
+		if (c->x)
+			exchange_peer_gone(c->x);
+	} else if (ioctl(c->fd, FIONREAD, &unread) == 0 && !unread) {
+		if (c->hung_up)
+			shutdown(c->fd, SHUT_RDWR);
+		c->hung_up = true;
+	}
+}
+
 static void reap(struct http *h, struct pollfd *polled, struct conn **who)
 {
 	int64_t now = wasd_mono_us();
@@ -236,15 +255,15 @@ static void reap(struct http *h, struct pollfd *polled, struct conn **who)
 			shutdown(c->fd, SHUT_RDWR);
 			c->since_us = now;
 		}
-		if ((c->phase == C_WORK || c->phase == C_STREAM) && n < h->cfg.max_connections) {
+		if (c->phase != C_REPLY && c->phase != C_REJECTED && n < h->cfg.max_connections) {
 			polled[n] = (struct pollfd){ .fd = c->fd, .events = POLLRDHUP };
 			who[n++] = c;
 		}
 	}
 	if (n && poll(polled, (nfds_t)n, 0) > 0)
 		for (int i = 0; i < n; i++)
-			if ((polled[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) && who[i]->x)
-				exchange_peer_gone(who[i]->x);
+			if (polled[i].revents & (POLLRDHUP | POLLHUP | POLLERR))
+				hung_up(who[i]);
 	pthread_mutex_unlock(&h->lock);
 }
 

@@ -1,0 +1,280 @@
+"""The daemon as a process: start, refusal to start, addresses, bad HTTP framing over raw sockets, slow clients, and every way to end."""
+import json, os, re, select, signal, socket, subprocess, time
+from lib import *
+
+HOST = b"Host: x\r\n"
+
+
+def dial(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=10 * PATIENCE)
+
+
+def ask(port, data, patience=3):
+    """What comes back until the server closes or is silent for so long; and whether it closed."""
+    with dial(port) as s:
+        s.sendall(data)
+        got, closed = b"", False
+        while select.select([s], [], [], patience)[0]:
+            try:
+                piece = s.recv(65536)
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                closed = True
+                break
+            got += piece
+        return got, closed
+
+
+def status(answer):
+    m = re.match(rb"HTTP/1\.[01] (\d{3})", answer)
+    return int(m.group(1)) if m else 0
+
+
+def serve(*args, env=None, data=None):
+    """wasd serve that is expected to end by itself: (status, stderr)."""
+    p = subprocess.run([os.path.join(BUILD, "wasd"), "serve", "--listen", "127.0.0.1:0", "--data", data or os.path.join(directory(), "data"), *args],
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * PATIENCE, env=dict(os.environ, **(env or {})))
+    return p.returncode, p.stderr.decode(errors="replace")
+
+
+def ended_within(d, seconds):
+    try:
+        return d.process.wait(seconds * PATIENCE)
+    except subprocess.TimeoutExpired:
+        d.process.kill()
+        d.process.wait()
+        raise AssertionError(f"still there after {seconds} s\n{d.messages()}") from None
+
+
+with case("it says where it listens, keeps the address in a file, and answers"):
+    with Daemon() as d:
+        with open(os.path.join(d.data, "wasd.addr")) as f:
+            equal(f.read().strip(), f"127.0.0.1:{d.port}")
+        equal(d.client.get("/healthz").json["status"], "ok")
+        page = d.client.get("/")
+        check(page.headers["Content-Type"].startswith("text/html"), page.headers["Content-Type"])
+        check("default-src 'self'" in page.headers["Content-Security-Policy"], "the page has a content security policy")
+        equal(page.headers["X-Content-Type-Options"], "nosniff")
+        again = d.client.get("/", want=304, headers={"If-None-Match": page.headers["ETag"]})
+        equal(again.body, b"")
+        script = d.client.get("/ui/app.js")
+        check(script.headers["Content-Type"].startswith("text/javascript"), script.headers["Content-Type"])
+        small = d.client.get("/", headers={"Accept-Encoding": "gzip"})
+        equal(small.headers["Content-Encoding"], "gzip")
+        check(len(small.body) < len(page.body), "gzip makes it smaller")
+        out = subprocess.run([os.path.join(BUILD, "wasd"), "status", "--url", f"http://127.0.0.1:{d.port}"], stdout=subprocess.PIPE, check=True).stdout
+        check(b"workers busy" in out, out)
+
+with case("it refuses to start with one clear line"):
+    with Daemon() as d:
+        status_, text = serve(data=d.data)
+        equal(status_, 1)
+        check(str(d.pid) in text, text)
+    for args, env, culprit in [
+        (["--listen", "127.0.0.1"], {}, "ADDR:PORT"), (["--listen", "256.1.1.1:80"], {}, "256.1.1.1"), (["--workers", "0"], {}, "workers"),
+        (["--workers", "many"], {}, "many"), (["--colour", "red"], {}, "colour"), (["--engine", "/nonexistent/engine"], {}, "/nonexistent/engine"),
+        ([], {"WASD_ENGINE": "/nonexistent/engine"}, "/nonexistent/engine"), (["--engine", "/bin/false"], {}, "/bin/false"), (["stray"], {}, "stray"),
+        (["--data"], {}, "--data"),
+    ]:
+        status_, text = serve(*args, env=env)
+        check(status_ in (1, 2), f"{args}: status {status_}")
+        check(culprit in text, f"{args}: {culprit!r} is not in {text!r}")
+    conf = os.path.join(directory(), "wasd.conf")
+    for text_, culprit in [("# fine\nworkers = 2\ncolor = red\n", "line 3: there is no setting color"), ("workers\n", "line 1"), ("\nworkers = -1\n", "line 2: workers")]:
+        with open(conf, "w") as f:
+            f.write(text_)
+        status_, text = serve("--config", conf)
+        equal(status_, 2)
+        check(culprit in text, f"{culprit!r} is not in {text!r}")
+
+with case("a settings file is read, the command line wins"):
+    conf = os.path.join(directory(), "wasd.conf")
+    with open(conf, "w") as f:
+        f.write("# of this test\nworkers = 3\n  threads = 5  \n")
+    with Daemon(args=["--config", conf, "--workers", "2"]) as d:
+        system = d.client.get("/v1/system").json
+        equal(system["workers"]["total"], 2)
+        equal(system["threads"], 5)
+
+with case("requests that would smuggle another are refused and closed"):
+    with Daemon() as d:
+        second = b"POST /v1/datasets HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 87\r\n\r\n" + \
+            b'{"name":"smuggled","synthetic":{"kind":"glyphs","train":100,"test":50,"seed":1}}      '
+        wrong = []
+        for head, want in [
+            (b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400), (b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400),
+            (b"Content-Length: 2\r\nContent-Length: 90\r\n\r\n{}", 400), (b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", 400), (b"Content-Length : 2\r\n\r\n{}", 400),
+            (b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501), (b"Transfer-Encoding: identity\r\n\r\n", 501), (b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 501),
+            (b"Content-Length: 2, 2\r\n\r\n{}", 400), (b"Content-Length: -1\r\n\r\n", 400), (b"Content-Length: 99999999999999999999\r\n\r\n", 413),
+            (b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n", 400),
+        ]:
+            answer, closed = ask(d.port, b"POST /v1/jobs HTTP/1.1\r\n" + HOST + head + second)
+            if status(answer) != want or not closed:
+                wrong.append(f"{head!r}: status {status(answer)}, want {want}, closed {closed}")
+        check(not wrong, "\n".join(wrong))
+        d.client.get("/v1/datasets/smuggled", want=404)
+
+with case("a thousand one-byte chunks, pipelined requests, a half-closed client"):
+    with Daemon() as d:
+        body = b'{"dataset":"none","model":{"arch":"lenet"}}'
+        answer, _ = ask(d.port, b"POST /v1/jobs HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+                        + b"".join(b"1\r\n%c\r\n" % c for c in body) + b"0\r\n\r\n")
+        check(status(answer) in (404, 422), answer)
+        answer, closed = ask(d.port, (b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n") * 50, patience=1)
+        equal(answer.count(b"HTTP/1.1 200"), 50)
+        check(not closed, "keep-alive")
+        with dial(d.port) as s:
+            s.sendall(b"GET /v1/jobs HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+            s.shutdown(socket.SHUT_WR)
+            got = b""
+            while piece := s.recv(65536):
+                got += piece
+            equal(status(got), 200)
+
+with case("slow clients are cut at the deadline, the others do not notice"):
+    with Daemon(args=["--header-timeout-ms", "1000", "--slow-after-ms", "1000", "--idle-timeout-ms", "3000"]) as d:
+        slow = [dial(d.port) for _ in range(60)]
+        began = time.monotonic()
+        for i, s in enumerate(slow):
+            s.sendall(b"GET /healthz HT" if i % 2 else b"POST /v1/jobs HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\n{")
+        times = []
+        while slow and time.monotonic() - began < 10 * PATIENCE:
+            t = time.monotonic()
+            d.client.get("/healthz")
+            times.append(time.monotonic() - t)
+            for s in select.select(slow, [], [], 0.05)[0]:
+                if not s.recv(4096):
+                    slow.remove(s)
+                    s.close()
+        check(not slow, f"{len(slow)} slow clients are still connected")
+        check(time.monotonic() - began < 5 * PATIENCE, "they took too long to go")
+        check(sorted(times)[len(times) * 99 // 100] < 0.25 * PATIENCE, f"a healthy request took {max(times):.3f} s")
+
+with case("connections above the limit are told so at once"):
+    with Daemon(args=["--max-connections", "40"]) as d:
+        held = [dial(d.port) for _ in range(60)]
+        told = 0
+        for s in held:
+            s.sendall(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+            told += status(s.recv(4096)) == 503
+        equal(told, 60 - 36)
+        for s in held:
+            s.close()
+        end = time.monotonic() + 10 * PATIENCE
+        while d.client.request("GET", "/healthz").status != 200 and time.monotonic() < end:
+            time.sleep(0.05)
+        equal(d.client.get("/v1/system").json["http"]["connections"], 1)
+
+with case("clients that come and go leave nothing behind"):
+    with Daemon() as d:
+        d.client.get("/v1/jobs")
+        before = d.descriptors()
+        for i in range(300):
+            s = dial(d.port)
+            if i % 3 == 0:
+                s.sendall(b"GET /v1/events HTTP/1.1\r\n" + HOST + b"\r\n")
+            elif i % 3 == 1:
+                s.sendall(b"PUT /v1/datasets/cut HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\nxxxx")
+            s.close()
+        end = time.monotonic() + 5 * PATIENCE
+        while (d.client.get("/v1/system").json["http"]["connections"] > 1 or d.descriptors() > before) and time.monotonic() < end:
+            time.sleep(0.05)
+        equal(d.client.get("/v1/system").json["http"]["event_streams"], 0)
+        check(d.descriptors() <= before + 2, f"{d.descriptors()} descriptors, {before} before")
+        equal(os.listdir(os.path.join(d.data, "staging")), [])
+
+with case("SIGTERM with 150 open event streams and 20 long polls: all end well, status 0"):
+    d = Daemon()
+    d.glyphs(train=200, test=50)
+    streams = [dial(d.port) for _ in range(150)]
+    for s in streams:
+        s.sendall(b"GET /v1/events HTTP/1.1\r\n" + HOST + b"\r\n")
+        check(status(s.recv(4096)) == 200, "the stream is open")
+    polls = [dial(d.port) for _ in range(20)]
+    d.process.send_signal(signal.SIGSTOP)                 # so that all of them are waiting when it goes on
+    d.process.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    d.process.send_signal(signal.SIGTERM)
+    equal(ended_within(d, 10), 0)
+    check(time.monotonic() - began < 5 * PATIENCE, f"it took {time.monotonic() - began:.1f} s")
+    for s in streams:
+        got = b""
+        while piece := s.recv(65536):
+            got += piece
+        check(got.endswith(b"0\r\n\r\n"), f"a stream was cut: {got[-80:]!r}")
+    for s in streams + polls:
+        s.close()
+
+with case("SIGINT and a storm of signals end it with status 0"):
+    d = Daemon()
+    d.process.send_signal(signal.SIGHUP)
+    d.client.get("/healthz")
+    d.process.send_signal(signal.SIGINT)
+    equal(ended_within(d, 10), 0)
+    d = Daemon(data=d.data)
+    for _ in range(20):
+        for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            d.process.send_signal(sig)
+    equal(ended_within(d, 3), 0)
+    d = Daemon(data=d.data)                                  # and the directory is as it should be
+    equal(d.stop(), 0)
+
+with case("SIGTERM under a running job: checkpoint, queue, and on after the start"):
+    d = Daemon()
+    d.glyphs(train=3000, test=200)
+    job = d.submit(dataset="glyphs", model={"arch": "lenet"}, train={"epochs": 6, "batch": 32})["id"]
+    events = Events(d.port, f"/v1/jobs/{job}/events", last_id=0)
+    events.until(lambda e: e.type == "job.checkpoint", what="the first checkpoint")
+    began = time.monotonic()
+    d.process.send_signal(signal.SIGTERM)
+    equal(ended_within(d, 45), 0)
+    took = time.monotonic() - began
+    d.start()
+    j = d.client.get(f"/v1/jobs/{job}").json
+    check(j["state"] in ("queued", "starting", "running"), f"job is {j['state']}")
+    j = d.wait_job(job)
+    outcomes = [a["outcome"] for a in d.client.get(f"/v1/jobs/{job}").json["attempts"]]
+    equal(outcomes, ["interrupted", "completed"])
+    equal(sorted(d.series(job, "train_loss")["train_loss"]), [1, 2, 3, 4, 5, 6])
+    check(took < 45, f"the end took {took:.1f} s")
+    equal(d.stop(), 0)
+
+with case("a second SIGTERM ends it within two seconds; kill -9 of it takes its engines along"):
+    d = Daemon()
+    d.glyphs(train=3000, test=200)
+    job = d.submit(dataset="glyphs", model={"arch": "resnet18"}, train={"epochs": 50, "batch": 64})["id"]
+    Events(d.port, f"/v1/jobs/{job}/events", last_id=0).until(lambda e: e.type == "job.state" and e.data.get("to", e.data.get("state")) == "running", what="the job to run")
+    engines = d.engines("train")
+    equal(len(engines), 1)
+    d.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    began = time.monotonic()
+    d.process.send_signal(signal.SIGTERM)
+    ended_within(d, 2)
+    check(time.monotonic() - began < 2 * PATIENCE, "two seconds")
+    end = time.monotonic() + 10 * PATIENCE
+    while any(os.path.exists(f"/proc/{p}") for p in engines) and time.monotonic() < end:
+        time.sleep(0.05)
+    check(not any(os.path.exists(f"/proc/{p}") for p in engines), "its engine has ended, too")
+    d.start()
+    d.client.post(f"/v1/jobs/{job}:cancel", {"mode": "kill"})
+    d.wait_job(job, "cancelled")
+    equal(d.stop(), 0)
+
+with case("systemd is told: ready, alive, stopping"):
+    path = os.path.join(directory(), "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(20 * PATIENCE)
+        d = Daemon(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "900000"})
+        equal(s.recv(100), b"READY=1")
+        equal(s.recv(100), b"WATCHDOG=1")
+        equal(s.recv(100), b"WATCHDOG=1")
+        d.process.terminate()
+        while (word := s.recv(100)) == b"WATCHDOG=1":
+            pass
+        equal(word, b"STOPPING=1")
+        equal(ended_within(d, 10), 0)
+
+finish()
