@@ -96,6 +96,7 @@ enum wasd_status conn_open(struct conn *c, const char *path, const char *name, b
 	           sqlite3_db_config(c->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL)))
 		s = conn_fail(c, "configure", err);
 	if (!s) s = set_pragmas(c, read_only, err);
+	if (!s) s = conn_int(c, "PRAGMA page_size", &c->page_size, err);
 	if (!s && !read_only) sqlite3_wal_hook(c->db, on_wal, c);
 	if (s) conn_close(c);
 	return s;
@@ -119,10 +120,11 @@ enum wasd_status conn_check(struct conn *c, bool full, struct wasd_err *err)
 
 enum wasd_status conn_checkpoint(struct conn *c, struct wasd_err *err)
 {
-	enum { SOON = 1000, LARGE = 4096 }; /* frames of 4 KiB (main) or 16 KiB (ckpt) */
+	enum { SOON = 4 << 20, LARGE = 16 << 20 };
 	int in_log = 0, moved = 0;
-	if (c->wal_frames < SOON) return WASD_OK;
-	bool restart = c->wal_frames >= LARGE; /* waits a moment for readers, so that the log starts again from its beginning */
+	const int64_t bytes = c->wal_frames * c->page_size;
+	if (bytes < SOON) return WASD_OK;
+	bool restart = bytes >= LARGE; /* waits a moment for readers, so that the log starts again from its beginning */
 	if (restart) sqlite3_busy_timeout(c->db, 200);
 	int rc = sqlite3_wal_checkpoint_v2(c->db, NULL, restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, &in_log, &moved);
 	if (restart) sqlite3_busy_timeout(c->db, 5000);

@@ -13,6 +13,7 @@ struct conn {
 	sqlite3 *db;
 	const char *name;               /* "wasd.db": for messages */
 	bool io_error;                  /* the file system refused or lied: nothing may be written any more */
+	int64_t page_size;
 	int wal_frames;                 /* in the write-ahead log after the last commit */
 	struct { const char *sql; sqlite3_stmt *st; bool busy; } cache[CONN_STATEMENTS];
 };

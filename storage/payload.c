@@ -101,6 +101,15 @@ static void vacuum_some(struct storage *s)
 	if (free_pages * schema_ckpt.page_size > VACUUM_ABOVE || (free_pages && disk_low(s, NULL))) conn_exec(c, "PRAGMA incremental_vacuum", NULL);
 }
 
+static void free_job(struct payload_job *j)
+{
+	if (!j) return;
+	wasd_free(j->drop);
+	wasd_free(j->strings);
+	wasd_free(j->metrics);
+	wasd_free(j);
+}
+
 static void run_job(struct storage *s, struct payload_job *j)
 {
 	struct conn *c = &s->payloads.conn;
@@ -112,15 +121,12 @@ static void run_job(struct storage *s, struct payload_job *j)
 			conn_checkpoint(c, &err);
 		}
 		if (c->io_error) storage_mark_failed(s, err.msg);
-		wasd_free(j->drop);
 	} else {
 		char id[32] = "";
 		enum wasd_status st = store(s, &j->in, id, &err);
 		if (j->done) j->done(j->ctx, st, st ? "" : id, &err);
 	}
-	wasd_free(j->strings);
-	wasd_free(j->metrics);
-	wasd_free(j);
+	free_job(j);
 }
 
 static void *payloads_main(void *arg)
@@ -162,24 +168,26 @@ void payloads_stop(struct storage *s)
 	p->running = false;
 }
 
-static void enqueue(struct payloads *p, struct payload_job *j)
+/* False when the thread takes no more work. */
+static bool enqueue(struct payloads *p, struct payload_job *j)
 {
 	pthread_mutex_lock(&p->lock);
-	*p->tail = j;
-	p->tail = &j->next;
-	pthread_cond_signal(&p->wake);
+	const bool open = !p->closing;
+	if (open) {
+		*p->tail = j;
+		p->tail = &j->next;
+		pthread_cond_signal(&p->wake);
+	}
 	pthread_mutex_unlock(&p->lock);
+	return open;
 }
 
 void payload_drop_async(struct storage *s, char *id)
 {
-	struct payload_job *j = s->payloads.running ? wasd_calloc(1, sizeof *j) : NULL;
-	if (!j) {
-		wasd_free(id); /* an orphan for the next start */
-		return;
-	}
-	j->drop = id;
-	enqueue(&s->payloads, j);
+	struct payload_job *j = wasd_calloc(1, sizeof *j);
+	if (j) j->drop = id;
+	else wasd_free(id);
+	if (j && !enqueue(&s->payloads, j)) free_job(j); /* an orphan for the next start, as when there is no memory */
 }
 
 /* ---- the call ---- */
@@ -213,19 +221,16 @@ static bool copy_in(struct payload_job *j, const struct storage_ckpt_in *in)
 void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *in, storage_ckpt_done_fn *done, void *ctx)
 {
 	struct payload_job *j = wasd_calloc(1, sizeof *j);
+	struct wasd_err err;
+	enum wasd_status st = WASD_ENOMEM;
 	if (j && copy_in(j, in)) {
 		j->done = done;
 		j->ctx = ctx;
-		enqueue(&s->payloads, j);
-		return;
+		if (enqueue(&s->payloads, j)) return;
+		st = WASD_ECANCELLED;
 	}
-	if (j) {
-		wasd_free(j->strings);
-		wasd_free(j->metrics);
-		wasd_free(j);
-	}
-	struct wasd_err err;
-	enum wasd_status st = wasd_fail(&err, WASD_ENOMEM, "checkpoint of job %s: no memory", in->job);
+	free_job(j);
+	wasd_fail(&err, st, "checkpoint of job %s: %s", in->job, st == WASD_ENOMEM ? "no memory" : "the store is closing");
 	if (done) done(ctx, st, "", &err);
 }
 

@@ -188,6 +188,7 @@ static void serve(struct storage *s, struct op *list)
 			freed |= done->frees_space && !done->status;
 			finish(s, done);
 		}
+		if (freed && disk_low(s, NULL)) conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* else the pages are used again */
 		if (freed) ballast_restore(s);
 		struct wasd_err err;
 		if (!atomic_load(&s->failed) && conn_checkpoint(&w->conn, &err)) storage_mark_failed(s, err.msg);

@@ -223,6 +223,45 @@ static void test_numbers_exact(void)
 	}
 }
 
+/* Random damage to good texts: whatever is accepted prints to a text that is accepted and prints the same. */
+static void test_random_damage(void)
+{
+	static const char *const seeds[] = {
+		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"lr\":0.01,\"epochs\":10,\"batch\":128},\"was\":false,\"labels\":{}}",
+		"[1,-2.5e-3,\"\\u00e9\\ud83d\\ude00 x\",true,false,null,[[[]]],{\"a\":{\"b\":[0]}}]", "{\"\\\\\":\"\\\"\",\"k\":[1e5,0,-0]}"};
+	static const char bytes[] = "{}[]\",:\\u0123eE+-.tfn \n\0\xc3\xa9\xff";
+	unsigned x = 12345;
+	int accepted = 0, refused = 0;
+	for (int i = 0; i < 60000; i++) {
+		char t[200];
+		size_t n = strlen(seeds[i % 3]);
+		memcpy(t, seeds[i % 3], n);
+		for (int k = 0; k <= i % 4; k++) {
+			x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+			size_t at = x % n, how = x >> 10 & 3;
+			if (how == 0) memmove(t + at, t + at + 1, --n - at);
+			else if (how == 1 && n < 190) memmove(t + at + 1, t + at, n++ - at);
+			else t[at] = bytes[(x >> 13) % (sizeof bytes - 1)];
+		}
+		cJSON *v = NULL, *w = NULL;
+		struct wasd_err e;
+		if (wasd_json_parse(t, n, WASD_JSON_REQUEST, &v, &e)) {
+			refused++;
+			continue;
+		}
+		accepted++;
+		char *a = wasd_json_print(v);
+		CHECK_MSG(wasd_json_parse(a, strlen(a), WASD_JSON_REQUEST, &w, &e) == WASD_OK, "%s: %s", a, e.msg);
+		char *b = wasd_json_print(w);
+		CHECK_STR(b, a);
+		wasd_free(a);
+		wasd_free(b);
+		cJSON_Delete(v);
+		cJSON_Delete(w);
+	}
+	CHECK_MSG(accepted > 500 && refused > 5000, "%d accepted, %d refused", accepted, refused);
+}
+
 static void test_lookups(void)
 {
 	const char *t = "{\"i\":3,\"big\":9007199254740993,\"f\":1.5,\"s\":\"x\",\"b\":false,\"n\":null,\"neg\":-7}";
@@ -304,6 +343,7 @@ int main(void)
 	TEST_RUN(test_limits);
 	TEST_RUN(test_many_keys);
 	TEST_RUN(test_numbers_exact);
+	TEST_RUN(test_random_damage);
 	TEST_RUN(test_lookups);
 	TEST_RUN(test_print_repairs);
 	TEST_RUN(test_no_memory);

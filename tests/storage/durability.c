@@ -388,6 +388,26 @@ static void test_replaced_while_open(void)
 	end_store(s);
 }
 
+/* Somebody runs sqlite3 on the live file: writes are refused after five seconds, reads go on, nothing is broken afterwards. */
+static void test_foreign_lock(void)
+{
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "f", id);
+	sqlite3 *db = NULL;
+	CHECK(sqlite3_open(in_dir("wasd.db"), &db) == SQLITE_OK);
+	CHECK(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL) == SQLITE_OK);
+	int64_t t0 = wasd_mono_us();
+	FAILS(move(s, id, "held"), WASD_EBUSY);
+	CHECK_MSG(wasd_mono_us() - t0 > 4000000 && wasd_mono_us() - t0 < 20000000, "%lld us", (long long)(wasd_mono_us() - t0));
+	job_is(s, id, "queued");
+	CHECK(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
+	OK(move(s, id, "held"));
+	CHECK(!storage_failed(s));
+	end_store(s);
+	sqlite3_close(db);
+}
+
 static void test_recover(void)
 {
 	static const struct { const char *way[4], *after, *outcome; } rows[] = {
@@ -621,6 +641,7 @@ int main(int argc, char **argv)
 	TEST_RUN(test_migrations);
 	TEST_RUN(test_pragmas);
 	TEST_RUN(test_replaced_while_open);
+	TEST_RUN(test_foreign_lock);
 	TEST_RUN(test_recover);
 	TEST_RUN(test_threads);
 	TEST_RUN(test_no_memory);
