@@ -190,8 +190,13 @@ INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *re
 			v2[t] = d[2 * t + 1] - d[2 * t + 2];
 		}
 	}
-	/* The first and the last tile of every row looked across the border. */
-	for (int side = 0; side < 2; side++)
+	/* The first and the last tile of every row looked across the border. With the usual paddings one value each is wrong. */
+	bool usual = pad == 1 || (r == 2 && pad == 0);
+	for (int t = 0; usual && pad == 1 && t < tiles; t += tw)
+		v0[t] = -d[2 * t + r - 1];
+	for (int t = tw - 1; usual && (r == 3 || pad == 0) && t < tiles; t += tw)
+		(r == 3 ? v3 : v2)[t] = d[2 * t + 1];
+	for (int side = 0; !usual && side < 2; side++)
 		for (int t = side ? tw - 1 : 0; t < tiles; t += tw) {
 			real c[4], p[4];
 			for (int k = 0; k <= r; k++) {
