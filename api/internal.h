@@ -32,7 +32,7 @@ bool api_on_v2(const struct api_request *q);
 bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max, int64_t *out);
 bool api_query_bool(const struct api_request *q, struct api_response *r, const char *name, bool *out);
 bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices, const char **out);
-bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us);     /* "30s", "500ms", "1m"; at most 60 s */
+bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us);     /* "30s", "500ms", "1m"; at most 120 s */
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms);
 bool api_query_page(const struct api_request *q, struct api_response *r, struct storage_page *page);
 

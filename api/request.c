@@ -78,7 +78,7 @@ bool api_query_choice(const struct api_request *q, struct api_response *r, const
 	return false;
 }
 
-#define WAIT_MAX_US (60 * 1000000LL)
+#define WAIT_MAX_US (120 * 1000000LL)
 
 bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us)
 {
@@ -93,7 +93,7 @@ bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t
 		*wait_us = us;
 		return true;
 	}
-	api_send_problem(q, r, "bad_parameter", "wait", "query parameter wait must be a time such as 30s or 500ms, at most 60s, not \"%.60s\"", s);
+	api_send_problem(q, r, "bad_parameter", "wait", "query parameter wait must be a time such as 30s or 500ms, at most 120s, not \"%.60s\"", s);
 	return false;
 }
 
