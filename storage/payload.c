@@ -129,9 +129,12 @@ static void run_job(struct storage *s, struct payload_job *j)
 	free_job(j);
 }
 
+static _Thread_local const struct storage *thread_of; /* the store whose checkpoint thread this is */
+
 static void *payloads_main(void *arg)
 {
 	struct storage *s = arg;
+	thread_of = s;
 	struct payloads *p = &s->payloads;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
@@ -250,8 +253,8 @@ static void wake(void *ctx, enum wasd_status st, const char *id, const struct wa
 
 enum wasd_status storage_ckpt_store(struct storage *s, const struct storage_ckpt_in *in, char id[32], struct wasd_err *err)
 {
-	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer. */
-	if (in_transaction(s)) return wasd_fail(err, WASD_EINVAL, "a checkpoint cannot be stored inside a transaction");
+	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer; nor that one for itself. */
+	if (in_transaction(s) || thread_of == s) return wasd_fail(err, WASD_EINTERNAL, "a transaction or a callback must not wait for a checkpoint");
 	struct waiting w = {.finished = false};
 	pthread_mutex_init(&w.lock, NULL);
 	pthread_cond_init(&w.cond, NULL);

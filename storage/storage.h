@@ -63,7 +63,8 @@ enum wasd_status storage_space(struct storage *s, struct wasd_err *err);
 typedef enum wasd_status storage_tx_fn(struct storage *s, void *ctx, struct wasd_err *err);
 enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 
-/* Called on the writer's thread after the COMMIT, or after the failure; must be short. err is never NULL. */
+/* Called on the writer's thread after the COMMIT, or after the failure; must be short, and a write from there (other than an
+ * asynchronous one) is WASD_EINTERNAL. err is never NULL. */
 typedef void storage_done_fn(void *ctx, enum wasd_status status, const struct wasd_err *err);
 /* Never blocks. ctx stays the caller's until done (may be NULL) was called, which happens exactly once also on failure and on
  * storage_close; on the calling thread when there is no memory even to queue it. Order of calls from one thread is kept. */

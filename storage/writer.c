@@ -14,8 +14,8 @@
 
 enum { BATCH_OPS = 64, BATCH_US = 5000 };
 
-/* The store whose transaction this thread is inside of. */
-static _Thread_local const struct storage *inside;
+/* The store whose transaction this thread is inside of, and the one whose writer it is. */
+static _Thread_local const struct storage *inside, *writer_of;
 
 bool in_transaction(const struct storage *s) { return inside == s; }
 
@@ -199,6 +199,7 @@ static void *writer_main(void *arg)
 {
 	struct storage *s = arg;
 	struct writer *w = &s->writer;
+	writer_of = s;
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		while (!w->head && !w->closing) pthread_cond_wait(&w->wake, &w->lock);
@@ -253,6 +254,7 @@ static void enqueue(struct writer *w, struct op *o)
 static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, bool frees_space, struct wasd_err *err)
 {
 	if (in_transaction(s)) return run_in_savepoint(s, fn, ctx, err);
+	if (writer_of == s) return wasd_fail(err, WASD_EINTERNAL, "a callback on the writer's thread must not wait for a write"); /* it would wait for itself */
 	struct writer *w = &s->writer;
 	struct op o = {.fn = fn, .ctx = ctx, .frees_space = frees_space};
 	pthread_cond_init(&o.cond, NULL);

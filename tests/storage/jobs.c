@@ -619,6 +619,22 @@ static enum wasd_status fail_async(struct storage *s, void *ctx, struct wasd_err
 	return wasd_fail(e, WASD_ENUMERIC, "no");
 }
 
+static struct storage *callback_store;
+static enum wasd_status from_callback;
+
+static void write_in_callback(void *ctx, enum wasd_status st, const struct wasd_err *e)
+{
+	(void)ctx, (void)st, (void)e;
+	from_callback = storage_event_add(callback_store, "system", "x", "x", "{}", NULL, NULL);
+}
+
+static enum wasd_status store_in_tx(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	char id[32];
+	struct storage_ckpt_in in = {.job = ctx, .attempt = 1, .data = "", .sha256 = ""};
+	return storage_ckpt_store(s, &in, id, e);
+}
+
 static void test_transactions(void)
 {
 	struct storage *s = fresh_store();
@@ -648,6 +664,11 @@ static void test_transactions(void)
 	OK(storage_tx(s, nothing, NULL, &err)); /* order is kept: the others are finished now */
 	CHECK_INT(first, WASD_OK);
 	CHECK_INT(second, WASD_ENUMERIC);
+	callback_store = s; /* what would wait for itself is refused */
+	storage_tx_async(s, nothing, NULL, write_in_callback);
+	OK(storage_tx(s, nothing, NULL, &err));
+	CHECK_INT(from_callback, WASD_EINTERNAL);
+	FAILS(storage_tx(s, store_in_tx, b.id, &err), WASD_EINTERNAL);
 	struct storage_health h;
 	storage_health(s, &h);
 	CHECK(!h.failed && h.commits > 3 && h.commit_us > 0 && h.disk_free > 0 && h.db_bytes > 0);
