@@ -279,7 +279,7 @@ static bool use_winograd(const struct step *s, const struct window *g, int n, in
 {
 	const struct node *nd = s->node;
 	int ipg = nd->in.c / nd->groups, opg = nd->out / nd->groups;
-	return nd->kh <= 3 && nd->kw <= 3 && (int64_t)ipg * opg * threads <= 1 << 23 && winograd_fits(g, n, ipg, opg);
+	return !s->strict && nd->kh <= 3 && nd->kw <= 3 && (int64_t)ipg * opg * threads <= 1 << 23 && winograd_fits(g, n, ipg, opg);
 }
 
 static void conv_plan(struct step *s, int batch, bool training, int threads)

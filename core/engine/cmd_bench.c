@@ -303,7 +303,7 @@ static void exec_phases(struct subject *s, uint64_t ns[WASD_PHASES], bool reset)
 static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)
 {
 	struct subject s = {.step = train_step, .phases = exec_phases, .b = b};
-	struct wasd_exec_opts o = {.batch = b->batch, .training = true, .backend = b->backend};
+	struct wasd_exec_opts o = {.batch = b->batch, .training = true, .strict = !strcmp(b->precision, "fp32-strict"), .backend = b->backend};
 	enum wasd_status st;
 	wasd_rng_init(&s.draws, b->seed, "was", 0, 0);
 	wasd_rng_init(&s.dropout, b->seed, "dropout", 0, 0);

@@ -100,6 +100,7 @@ static void make_step(struct builder *b, wasd_node head)
 	struct step *s = &p->steps[p->n_steps];
 	s->node = n;
 	s->kernel = backend_kernel_of(b->b, n->layer);
+	s->strict = b->o->strict;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
 	s->act = act_of_chain(b, head);

@@ -88,6 +88,7 @@ struct step {
 	double eps, momentum;
 	real *mean, *var;               /* batch norm: stored statistics of this pass */
 	void *saved;                    /* written by forward for backward */
+	bool strict;                    /* only plain sums of products */
 	size_t saved_bytes, scratch_bytes;   /* set by plan() */
 };
 

@@ -144,6 +144,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	const char *precision = get_str(&r, "precision", "fp32");
 	if (strcmp(precision, "fp32") && strcmp(precision, "fp32-strict") && !r.status)
 		r.status = wasd_fail_at(err, WASD_EUNSUPPORTED, "/train/precision", "precision %s: this build computes in fp32", precision);
+	s.strict = !strcmp(precision, "fp32-strict");
 	get_augment(&r, &s);
 	struct reader stop = inside(&r, "early_stop", "/train/early_stop");
 	s.early_stop = stop.obj != NULL;

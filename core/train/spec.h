@@ -14,6 +14,7 @@ struct train_spec {
 	const cJSON *optimizer, *schedule;  /* borrowed; NULL = default */
 	bool flip; int crop_pad;
 	double label_smoothing;
+	bool strict;                        /* precision "fp32-strict" */
 	int eval_every;
 	bool eval_aom, eval_dom;
 	int checkpoint_every;               /* 0: only the last */

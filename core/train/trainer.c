@@ -195,8 +195,8 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 
 static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
 {
-	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .backend = backend};
-	struct wasd_exec_opts eval = {.batch = t->spec.batch, .backend = backend};
+	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .strict = t->spec.strict, .backend = backend};
+	struct wasd_exec_opts eval = {.batch = t->spec.batch, .strict = t->spec.strict, .backend = backend};
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_exec_create(t->model, &eval, &t->eval_exec, err)) ||

@@ -444,6 +444,41 @@ static void team_covers_once(void)
 	CHECK_INT(wasd_threads_init(WASD_THREADS_MAX + 1, &err), WASD_EINVAL);
 }
 
+/* Minimal filtering rounds otherwise than the plain sum: an exec that is not strict shows it on a shape that wants it, a strict one does not use it. */
+static void strict_means_plain_sums(void)
+{
+	enum { N = 2, C = 16, S = 32, COUNT = N * C * S * S };
+	static real x[COUNT], y[2][COUNT];
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_err err;
+	struct wasd_rng r;
+	CHECK(!wasd_graph_create((struct wasd_shape){ C, S, S }, &g, &err));
+	wasd_node conv = wasd_graph_conv(g, wasd_graph_input(g), "conv", C, 3, 1, 1, 1, false);
+	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, conv), &err));
+	CHECK(!wasd_model_create(g, 5, &m, &err));
+	wasd_rng_init(&r, 11, "test", 0, 0);
+	for (int i = 0; i < COUNT; i++)
+		x[i] = (real)wasd_rng_between(&r, -1, 1);
+	for (int strict = 0; strict < 2; strict++) {
+		struct wasd_exec *e = NULL;
+		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .strict = strict, .keep_all = true }, &e, &err));
+		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = N, .bn = WASD_BN_BATCH }, &err));
+		CHECK(!wasd_exec_activation(e, conv, y[strict], &err));
+		wasd_exec_destroy(e);
+	}
+	int differ = 0;
+	double worst = 0;
+	for (int i = 0; i < COUNT; i++) {
+		differ += y[0][i] != y[1][i];
+		worst = fmax(worst, fabs((double)(y[0][i] - y[1][i])));
+	}
+	CHECK(differ > COUNT / 4);
+	CHECK(worst < 1e-4);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+}
+
 static void openblas_is_right(void)
 {
 	struct wasd_err err = { 0 };
@@ -469,6 +504,7 @@ int main(int argc, char **argv)
 	TEST_RUN(exec_errors);
 	TEST_RUN(graph_describes_itself);
 	TEST_RUN(team_covers_once);
+	TEST_RUN(strict_means_plain_sums);
 	TEST_RUN(openblas_is_right);
 	TEST_END();
 }

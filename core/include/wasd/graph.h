@@ -98,6 +98,7 @@ struct wasd_exec_opts {
 	int batch;                /* largest N */
 	bool training;            /* plan backward and keep what it needs */
 	bool keep_all;            /* fixtures: every node's output survives the pass (wasd_exec_activation) */
+	bool strict;              /* precision "fp32-strict": plain sums of products only, no minimal filtering */
 	const char *backend;      /* row of backend/table.c; NULL = "openblas" */
 };
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err);
