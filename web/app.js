@@ -128,7 +128,7 @@ function soon(lists, ofRun = []) {
 function onEvent({ type, data }) {
   const [topic, what] = type.split('.');
   if (topic === 'job') {
-    const mine = !data.job || data.job === run.id;
+    const mine = (data.job ?? data.id) === run.id;
     if (what === 'log') { if (mine) soon([], ['log']); return; }
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);

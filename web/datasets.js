@@ -45,9 +45,9 @@ export function createDatasets({ refresh, list }) {
       const wanted = ready(dataset) ? `${dataset.name}@${dataset.version}` : '';
       if (wanted === strip) return;
       strip = wanted;
-      const step = Math.max(1, Math.floor(dataset.train / previews));
+      const step = Math.max(1, Math.floor(dataset.train / (previews + 2)));    // classes often come in turn: the strip should not show one alone
       images.replaceChildren(...(wanted ? Array.from({ length: Math.min(previews, dataset.train) }, (_, i) =>
-        el('img', { src: datasetPath(dataset.name, `/preview?i=${i * step}&version=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })) : []));
+        el('img', { src: datasetPath(dataset.name, `/preview?i=${i * step + i % 10}&version=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })) : []));
     } };
   }
   const show = keyed($('#dataset-rows'), row);

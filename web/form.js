@@ -8,28 +8,37 @@ import { ready } from './datasets.js';
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), error = $('#job-error'), hint = $('#arch-hint');
   const field = form.elements;
-  let archs = [];
+  let archs = [], optimizers = [];
 
+  // What to begin with: the network's own WAS where it has one, else WAS on all its convolutions; the optimizer's own rate.
+  function suggest() {
+    field.was.value = own(chosen()).was ? 'default' : 'on';
+    explain();
+  }
   const chosen = () => archs.find((a) => a.name === field.arch.value);
   const own = (a) => a.variants[0];          // with every option at its default
   function explain() {
     const a = chosen();
     hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · its own setting is without WAS'}` : '';
   }
-  field.arch.addEventListener('change', explain);
+  field.arch.addEventListener('change', suggest);
+  field.optimizer.addEventListener('change', () => {
+    const rate = optimizers.find((o) => o.name === field.optimizer.value)?.options.find((o) => o.name === 'lr');
+    if (rate) field.lr.value = rate.default;
+  });
 
-  async function open(dataset) {
+  async function open() {
     error.hidden = true;
     if (!archs.length) {
-      archs = (await get('/v1/capabilities')).archs;
+      ({ archs, optimizers } = await get('/v1/capabilities'));
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
-      if (archs.some((a) => a.name === 'vgg16')) field.arch.value = 'vgg16';
+      field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
+      field.optimizer.dispatchEvent(new Event('change'));
+      suggest();
     }
     const usable = datasets().filter(ready);
     field.dataset.replaceChildren(...usable.map((d) => el('option', { value: d.name }, d.name)));
     if (!usable.length) field.dataset.replaceChildren(el('option', { value: '' }, 'no data set is ready'));
-    if (dataset) field.dataset.value = dataset;
-    explain();
     dialog.showModal();
   }
 
@@ -38,7 +47,8 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
-      train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: 'sgd', lr: number('lr') } } };
+      train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
+        schedule: { type: 'constant', warmup_epochs: 1 } } };
     const was = field.was.value;
     if (was === 'off') job.was = false;
     if (was === 'on') job.was = own(chosen()).was === false ? { layers: 'all' } : {};

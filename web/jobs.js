@@ -62,10 +62,10 @@ export function createJobs({ select, deploy, refresh }) {
         setText(sub, kind(job));
         showState(badge, job);
         showState(badgeSmall, job);
-        const done = job.state === 'completed' ? 1 : p.epochs ? (p.steps ? (p.step ?? 0) / p.steps : (p.epoch ?? 0) / p.epochs) : 0;
-        bar.value = Math.min(1, done);
+        // epoch is the one that is being worked on, step counts within it
+        bar.value = job.state === 'completed' ? 1 : p.epochs ? Math.min(1, (p.epoch - 1 + p.step / p.steps) / p.epochs) : 0;
         bar.setAttribute('aria-label', `Progress of ${title(job)}`);
-        setText(epoch, p.epochs ? `epoch ${p.epoch ?? 0} / ${p.epochs}` : job.state === 'queued' ? 'waiting for a worker' : '');
+        setText(epoch, p.epochs ? `epoch ${p.epoch} / ${p.epochs}` : job.state === 'queued' ? 'waiting for a worker' : '');
         setText(imgs, resting(job) ? '–' : rate(p.img_per_s));
         setText(left, resting(job) ? '–' : duration(p.eta_s));
         setText(aom, percent(job.metrics_latest?.val_acc_aom));

@@ -34,8 +34,8 @@ def tour(d, b):
     with case("page: a job is submitted by the form and appears at once"):
         b.click("#new-job")
         b.wait("return document.querySelector('#job-dialog').open", "the form")
-        b.run("""const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.was.value = 'on';
-                 f.epochs.value = 4; f.batch.value = 32; f.name.value = 'from-the-page'; f.arch.dispatchEvent(new Event('change'))""")
+        b.run("""const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'));
+                 f.epochs.value = 4; f.seed.value = 1; f.name.value = 'from-the-page'""")
         shot(b, "form")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
