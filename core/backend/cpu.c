@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define MARKER "WASD_CPU_PREPARED"
+#define FALLBACK "Haswell"
 
 const char *wasd_cpu_openblas_coretype(void)
 {
@@ -49,7 +50,9 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 {
 	const char *marker = getenv(MARKER), *user = getenv("WASD_OPENBLAS_CORETYPE");
 	const char *want = coretype ? coretype : user && *user ? user : wasd_cpu_openblas_coretype();
-	/* The marker holds the choice: one of our own is made once, a forced one may still follow it. */
+	/* The marker holds the choice that this process was started with. Kernels that cannot multiply here give way to the common ones. */
+	if (marker && !coretype && strcmp(marker, FALLBACK) && wasd_cpu_openblas_coretype() && wasd_cpu_check(NULL))
+		want = coretype = FALLBACK;
 	if (marker && (!coretype || !strcmp(marker, coretype)))
 		return;
 	setenv(MARKER, want ? want : "own", 1);
