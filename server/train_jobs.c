@@ -263,10 +263,12 @@ static enum wasd_status missing(struct wasd_err *err, const char *type, const ch
 
 static void acknowledge(struct run *r, uint32_t seq)
 {
+	if (!r->proc)
+		return;                 /* it ended while storage was at it */
 	cJSON *m = cJSON_CreateObject();
 	cJSON_AddStringToObject(m, "type", "ack");
 	cJSON_AddNumberToObject(m, "seq", seq);
-	if (r->proc && !proc_send(r->proc, m, NULL, 0, -1))
+	if (!proc_send(r->proc, m, NULL, 0, -1))
 		proc_end(r->proc, true, "does not take its acknowledgements");
 }
 

@@ -268,8 +268,10 @@ static _Noreturn void fake_ingest(void)
 	}
 	if (!strcmp(name, "refused"))
 		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}", m.seq);
-	else if (!strcmp(name, "dies"))
+	else if (!strcmp(name, "dies")) {
+		signal(SIGSEGV, SIG_DFL);
 		raise(SIGSEGV);
+	}
 	else if (!strcmp(name, "quits"))
 		_exit(0);
 	else if (!strcmp(name, "garbage"))

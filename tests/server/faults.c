@@ -10,6 +10,12 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#ifdef WASD_SANITIZED
+enum { PATIENCE = 4 };
+#else
+enum { PATIENCE = 1 };
+#endif
+
 static struct storage *db;
 static struct supervisor *sup;
 static struct sched *jobs;
@@ -102,10 +108,7 @@ static void submit(const char *fault, int retries, const char *limits, char id[4
 static struct storage_job wait_state(const char *id, const char *states, int ms)
 {
 	struct storage_job j = {0};
-	int64_t until = wasd_mono_us() + ms * 1000ll;
-#ifdef WASD_SANITIZED
-	until += ms * 3000ll;
-#endif
+	int64_t until = wasd_mono_us() + ms * 1000ll * PATIENCE;
 	for (;;) {
 		storage_job_done(&j);
 		j = (struct storage_job){0};
@@ -258,9 +261,9 @@ static void floods(void)
 		j = (struct storage_job){0};
 		storage_job_get(db, other, &j, NULL);
 		poll(NULL, 0, 5);
-	} while (j.state && strcmp(j.state, "completed") && wasd_mono_us() - t0 < 10000000);
+	} while (j.state && strcmp(j.state, "completed") && wasd_mono_us() - t0 < 10000000 * PATIENCE);
 	storage_job_done(&j);
-	CHECK_MSG(wasd_mono_us() - t0 < 2000000, "the other job took %lld ms", (long long)(wasd_mono_us() - t0) / 1000);
+	CHECK_MSG(wasd_mono_us() - t0 < 2000000 * PATIENCE, "the other job took %lld ms", (long long)(wasd_mono_us() - t0) / 1000);
 	j = wait_state(flood, "completed,failed", 20000);
 	CHECK_STR(j.state, "completed");
 	CHECK_INT(points(flood), 804);
@@ -309,7 +312,7 @@ static void cancels(void)
 	int64_t t0 = wasd_mono_us();
 	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 4000);
-	CHECK(wasd_mono_us() - t0 < 3000000);
+	CHECK(wasd_mono_us() - t0 < 3000000 * PATIENCE);
 	storage_job_done(&j);
 	/* Killed. */
 	submit("deaf", 0, "", id);
@@ -318,7 +321,7 @@ static void cancels(void)
 	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 2000);
 	CHECK_STR(j.reason, "kill");
-	CHECK(wasd_mono_us() - t0 < 1000000);
+	CHECK(wasd_mono_us() - t0 < 1000000 * PATIENCE);
 	storage_job_done(&j);
 	stop();
 }
@@ -406,7 +409,7 @@ static void ingests(void)
 		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", &d, &existing, &err), WASD_OK);
 		struct api_upload up = { .path = staged, .name = "a.tar" };
 		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, 0, &err), WASD_OK);
-		int64_t until = wasd_mono_us() + 5000000;
+		int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
 		do {
 			storage_dataset_done(&d);
 			d = (struct storage_dataset){0};
@@ -453,7 +456,7 @@ static void deploy(const char *name, const char *word)
 
 static bool wait_deployment(const char *name, const char *state, int ms)
 {
-	int64_t until = wasd_mono_us() + ms * 1000ll;
+	int64_t until = wasd_mono_us() + ms * 1000ll * PATIENCE;
 	for (;;) {
 		struct storage_deployment d = {0};
 		struct api_live live = {0};
@@ -516,7 +519,7 @@ static void serving_faults(void)
 	/* No answer, and an answer to nobody. */
 	int64_t t0 = wasd_mono_us();
 	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
-	CHECK(wasd_mono_us() - t0 < 1000000);
+	CHECK(wasd_mono_us() - t0 < 1000000 * PATIENCE);
 	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
 	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
 	/* A switch is seen by what comes after it. */
@@ -535,7 +538,7 @@ static void serving_faults(void)
 	for (int k = 66; k <= 67; k++) {
 		t0 = wasd_mono_us();
 		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
-		CHECK_MSG(wasd_mono_us() - t0 < 1000000, "%lld ms", (long long)(wasd_mono_us() - t0) / 1000);
+		CHECK_MSG(wasd_mono_us() - t0 < 1000000 * PATIENCE, "%lld ms", (long long)(wasd_mono_us() - t0) / 1000);
 		CHECK(wait_deployment("d", "ready", 1000));
 		CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
 		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
