@@ -27,7 +27,7 @@ static const struct key { const char *name; size_t offset; bool text; int64_t mi
 	NUM(infer_threads, 0, 1024, 0, "compute threads of the inference process; 0 = the processors of this machine"),
 	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at a time"),
 	NUM(http_threads, 1, 256, 32, "requests that are handled at a time; more wait, then get 503"),
-	NUM(max_connections, 10, 100000, 1024, "open connections; above nine tenths of it new ones get 503"),
+	NUM(max_connections, 10, 100000, 1536, "open connections; above nine tenths of it new ones get 503"),
 	NUM(max_per_ip, 0, 100000, 128, "open connections of one address; 0 = no limit of its own"),
 	NUM(max_per_loopback, 0, 100000, 0, "the same for this machine's own addresses"),
 	NUM(max_streams, 1, 100000, 200, "event streams open at a time"),

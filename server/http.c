@@ -57,7 +57,6 @@ struct http {
 	int n_conns, n_busy;            /* busy: with an exchange */
 	pthread_t reaper;
 	bool reaping, stopping;
-	_Atomic uint64_t progress;
 	struct log_rate reject_rate, refuse_rate;
 };
 
@@ -172,7 +171,6 @@ static void connection_closed(struct http *h, struct conn *c)
 static void on_connection(void *cls, struct MHD_Connection *mc, void **socket_context, enum MHD_ConnectionNotificationCode what)
 {
 	struct http *h = cls;
-	atomic_fetch_add_explicit(&h->progress, 1, memory_order_relaxed);
 	if (what == MHD_CONNECTION_NOTIFY_STARTED)
 		connection_opened(h, mc, socket_context);
 	else
@@ -426,11 +424,9 @@ static enum MHD_Result proceed(struct conn *c, struct exchange *x, enum exchange
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const char *url, const char *method, const char *version,
                                   const char *data, size_t *size, void **req)
 {
-	struct http *h = cls;
 	struct exchange *x = *req;
 	struct conn *c = conn_of(mc);
-	(void)url;
-	atomic_fetch_add_explicit(&h->progress, 1, memory_order_relaxed);
+	(void)cls, (void)url;
 	if (!x || !c || c->rejected)
 		return MHD_NO;
 	pthread_mutex_lock(&x->lock);
@@ -452,7 +448,6 @@ static void request_over(void *cls, struct MHD_Connection *mc, void **req, enum 
 	struct exchange *x = *req;
 	struct conn *c = conn_of(mc);
 	(void)code;
-	atomic_fetch_add_explicit(&h->progress, 1, memory_order_relaxed);
 	if (!x)
 		return;
 	*req = NULL;
@@ -500,7 +495,7 @@ void http_config_default(struct http_config *c)
 {
 	*c = (struct http_config){
 		.listen = "127.0.0.1:8080", .io_threads = 2, .worker_threads = 32, .queue = 256,
-		.max_connections = 1024, .max_per_ip = 128, .max_streams = 200, .heartbeat_ms = 15000,
+		.max_connections = 1536, .max_per_ip = 128, .max_streams = 200, .heartbeat_ms = 15000,
 		.header_ms = 10000, .idle_ms = 60000, .grace_ms = 10000, .min_rate = 1024,
 		.lim = { .json_bytes = 256 << 10, .bulk_bytes = 16 << 20, .upload_bytes = 2ull << 30, .low_water = 256 << 20, .request_ms = 30000, .hold_ms = 120000 },
 	};
@@ -615,11 +610,6 @@ int http_connections(struct http *h)
 	int n = h->n_conns;
 	pthread_mutex_unlock(&h->lock);
 	return n;
-}
-
-uint64_t http_progress(struct http *h)
-{
-	return atomic_load_explicit(&h->progress, memory_order_relaxed);
 }
 
 /* Waits until no request is under way or the time has come. */

@@ -28,7 +28,5 @@ int http_connections(struct http *h);
 /* No new connection is accepted, requests that come are answered 503, event streams and waits end, running handlers get until grace_ms,
  * then what is left is answered 503. Then everything is closed and freed. The hub is stopped by this. NULL is fine. */
 void http_stop(struct http *h, int grace_ms);
-/* The number of times that the I/O threads have gone round lately: the watchdog's evidence. */
-uint64_t http_progress(struct http *h);
 
 #endif

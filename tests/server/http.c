@@ -688,6 +688,41 @@ static void stream_limits(void)
 	stop();
 }
 
+static void many_streams(struct http_config *c) { c->max_streams = 300; }
+
+/* Connections that are suspended and resumed all the time must not hold up one that is not (a fault of older libraries). */
+static void suspended_do_not_starve_others(void)
+{
+	start(many_streams);
+	enum { N = 250 };
+	int fds[N], other = dial();
+	bool closed;
+	for (int i = 0; i < N; i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /events HTTP/1.1\r\n" H "\r\n");
+	}
+	while (hub_streams(hub) < N)
+		poll(NULL, 0, 5);
+	int64_t worst = 0;
+	for (int i = 0; i < 300; i++) {
+		publish();
+		int64_t t0 = wasd_mono_us();
+		say(other, "GET /echo HTTP/1.1\r\n" H "\r\n");
+		struct pollfd p = { .fd = other, .events = POLLIN };
+		CHECK(poll(&p, 1, 5000) == 1);
+		CHECK(read(other, answer, sizeof answer) > 0);
+		if (wasd_mono_us() - t0 > worst)
+			worst = wasd_mono_us() - t0;
+	}
+	CHECK_MSG(worst < 500000, "a request took %lld ms beside %d streams", (long long)worst / 1000, N);
+	for (int i = 0; i < N; i++) {
+		take(fds[i], answer, sizeof answer, 0, &closed);
+		close(fds[i]);
+	}
+	close(other);
+	stop();
+}
+
 /* ---- slow and many ---------------------------------------------------------------------------------------------------------------- */
 
 static void short_times(struct http_config *c) { c->header_ms = 400; c->idle_ms = 900; c->grace_ms = 500; c->min_rate = 100000; }
@@ -816,8 +851,6 @@ static int open_fds(void)
 	return n;
 }
 
-static void many_streams(struct http_config *c) { c->max_streams = 300; }
-
 static void stop_with_everything_open(void)
 {
 	int before = open_fds();
@@ -885,6 +918,7 @@ int main(void)
 	TEST_RUN(waits);
 	TEST_RUN(event_streams);
 	TEST_RUN(stream_limits);
+	TEST_RUN(suspended_do_not_starve_others);
 	TEST_RUN(slow_clients);
 	TEST_RUN(connection_limits);
 	TEST_RUN(queue_full);
