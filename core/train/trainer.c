@@ -18,70 +18,14 @@
  *   - A step allocates nothing. Forward never changes master weights; only the optimizer does.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and travels in every checkpoint.
  *
- * Transitions: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in wasd_trainer_run. */
-#include "wasd/train.h"
-#include "wasd/data.h"
-#include "wasd/model.h"
-#include "wasd/optim.h"
-#include "wasd/weights.h"
-#include "train/checkpoint.h"
-#include "train/fingerprint.h"
+ * Transitions, all in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in wasd_trainer_run. */
+#include "train/trainer.h"
 #include "train/measure.h"
-#include "train/spec.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
-
-#define METRICS_MAX 24
-
-struct wasd_trainer {
-	enum trainer_state state;
-	struct train_spec spec;
-	const cJSON *spec_json;
-	const struct wasd_dataset *data;
-	const char **class_names;
-
-	struct wasd_graph *graph;
-	struct wasd_model *model;
-	struct wasd_exec *exec, *eval_exec;
-	struct wasd_was *was;                      /* NULL: plain weights */
-	cJSON *was_json;                           /* object or false */
-	bool draw_per_epoch;
-	struct wasd_draw draw, dom;
-	cJSON *dom_json, *info, *fingerprint;
-	struct wasd_optim *optim;
-	struct wasd_schedule schedule;
-	struct wasd_loader *train, *calib, *test;  /* test NULL: the set has no test images */
-	uint32_t *subset;
-	bool has_batchnorm;
-
-	/* position and what travels with it */
-	int epoch;
-	uint32_t next, batches;
-	struct wasd_rng rng_was, rng_was_before /* this epoch's draw */, rng_dropout;
-	double loss_sum;
-	uint64_t hits, seen;
-	double best, stop_best;                    /* NaN: none yet */
-	int stop_bad;                              /* evaluations since stop_best */
-	bool measured[WASD_STATS_SETS];            /* the set has been written by a calibration */
-
-	/* this attempt only */
-	const struct wasd_train_hooks *hooks;
-	double lr;
-	int64_t epoch_us, train_us;                /* when the epoch began here; training time of the epoch */
-	uint64_t trained, stalled_us;              /* images trained and stall since then */
-	double step_us, close_us;                  /* averages for the ETA: one batch; the end of an epoch */
-	uint64_t phase_ns[WASD_PHASES];
-	char phase_names[WASD_PHASES][40];
-	struct wasd_metric metric[METRICS_MAX];
-	int n_metrics;
-	bool improved;
-	char differs[32];                          /* resumed, and this member of the fingerprint is another one */
-};
 
 const char *wasd_train_phase_name(enum wasd_train_phase p)
 {
@@ -93,11 +37,6 @@ const char *wasd_train_end_name(enum wasd_train_end e)
 {
 	static const char *const names[] = {"done", "early_stopped", "cancelled"};
 	return names[e];
-}
-
-static uint64_t step_of(const struct wasd_trainer *t)
-{
-	return (uint64_t)t->epoch * t->batches + t->next;
 }
 
 /* From 1: the epoch that is being trained or was trained last. */
@@ -130,7 +69,7 @@ static double eta(const struct wasd_trainer *t)
 {
 	if (t->step_us <= 0)
 		return -1;
-	double batches = (double)t->spec.epochs * t->batches - (double)step_of(t);
+	double batches = (double)t->spec.epochs * t->batches - (double)trainer_step(t);
 	int closes = t->spec.epochs - t->epoch;
 	return (batches * t->step_us + closes * t->close_us) * 1e-6;
 }
@@ -147,432 +86,7 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 	t->hooks->progress(t->hooks->ctx, &p);
 }
 
-/* ---- building ------------------------------------------------------------------------------------------ */
-
-static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *err)
-{
-	int classes = wasd_dataset_classes(t->data);
-	enum wasd_status s = wasd_arch_build(t->spec.arch, wasd_dataset_shape(t->data), classes, t->spec.model, &t->graph, err);
-	if (s)
-		return s;
-	t->class_names = wasd_calloc((size_t)classes, sizeof *t->class_names);
-	if (!t->class_names)
-		return wasd_fail(err, WASD_ENOMEM, "class names");
-	for (int i = 0; i < classes; i++)
-		t->class_names[i] = wasd_dataset_class(t->data, i);
-	/* Spare statistics belong to no node: a network may have those and no batch normalisation (VGG-16). */
-	for (wasd_node n = 0; n < wasd_graph_nodes(t->graph); n++)
-		for (int i = 0; i < wasd_graph_stats(t->graph); i++)
-			t->has_batchnorm |= !strcmp(wasd_graph_node_info(t->graph, n).name, wasd_graph_stats_info(t->graph, i).name);
-	return WASD_OK;
-}
-
-/* The strategy, the buffers of both draws, and the recorded one. */
-static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
-{
-	const char *paper;
-	enum wasd_status s = wasd_arch_paper_was(t->spec.arch, t->spec.model, &paper, err);
-	if (s)
-		return s;
-	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))
-		return s;
-	if (!t->was) {
-		t->was_json = cJSON_CreateFalse();
-		t->dom_json = cJSON_CreateNull();
-		return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
-	}
-	t->draw_per_epoch = wasd_was_per_epoch(t->was);
-	struct wasd_rng r;
-	wasd_rng_init(&r, t->spec.seed, "dom", 0, 0);
-	if ((s = wasd_was_draw(t->was, &r, &t->dom, err)))
-		return s;
-	if ((s = wasd_was_draw(t->was, &r, &t->draw, err)))      /* sizes the buffer, so that no step does */
-		return s;
-	t->was_json = wasd_was_to_json(t->was);
-	t->dom_json = wasd_draw_to_json(&t->dom, t->graph);
-	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
-}
-
-static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
-{
-	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .strict = t->spec.strict, .backend = backend};
-	struct wasd_exec_opts eval = {.batch = t->spec.batch, .strict = t->spec.strict, .backend = backend};
-	enum wasd_status s;
-	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
-	    (s = wasd_exec_create(t->model, &eval, &t->eval_exec, err)) ||
-	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
-	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
-		return s;
-	size_t planned = wasd_trainer_info(t).planned_bytes;
-	if (t->spec.memory_bytes && planned > t->spec.memory_bytes)
-		return wasd_fail_at(err, WASD_ENOMEM, "/limits/memory_mb", "%s with batch %d needs %zu MiB, limits.memory_mb is %zu", t->spec.arch,
-		                    t->spec.batch, (planned >> 20) + 1, t->spec.memory_bytes >> 20);
-	return WASD_OK;
-}
-
-static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *err)
-{
-	size_t images = wasd_dataset_count(t->data, WASD_TRAIN), n_subset;
-	if (!images)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
-	enum wasd_status s = measure_subset(images, t->spec.batch, t->spec.seed, &t->subset, &n_subset, err);
-	if (s)
-		return s;
-	struct wasd_loader_opts train = {.data = t->data, .split = WASD_TRAIN, .batch = t->spec.batch, .shuffle = true, .flip = t->spec.flip,
-	                                 .crop_pad = t->spec.crop_pad, .seed = t->spec.seed, .prefetch = true};
-	struct wasd_loader_opts calib = {.data = t->data, .split = WASD_TRAIN, .subset = t->subset, .n_subset = n_subset,
-	                                 .batch = t->spec.batch, .prefetch = true};
-	struct wasd_loader_opts test = {.data = t->data, .split = WASD_TEST, .batch = t->spec.batch, .prefetch = true};
-	if ((s = wasd_loader_create(&train, &t->train, err)) || (s = wasd_loader_create(&calib, &t->calib, err)))
-		return s;
-	if (wasd_dataset_count(t->data, WASD_TEST))
-		s = wasd_loader_create(&test, &t->test, err);
-	t->batches = wasd_loader_batches(t->train);
-	return s;
-}
-
-/* A goal must name a number that this run will have. */
-static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer, struct wasd_err *err)
-{
-	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
-	if (val && !t->test)
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the dataset has no test images", metric);
-	if (val && dom && !t->was)
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
-	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric);
-	return WASD_OK;
-}
-
-static enum wasd_status check_goals(struct wasd_trainer *t, struct wasd_err *err)
-{
-	enum wasd_status s = WASD_OK;
-	if (t->spec.early_stop)
-		s = check_goal(t, t->spec.stop_metric, "/train/early_stop/metric", err);
-	/* A run that cannot be ranked this way is still a run: it has no best checkpoint. */
-	if (check_goal(t, t->spec.best_metric, "", NULL))
-		t->spec.keep_best = false;
-	return s;
-}
-
-/* cJSON says nothing when memory ends between two members: j if it has all of them, else NULL. */
-static cJSON *complete(cJSON *j, int members)
-{
-	if (j && cJSON_GetArraySize(j) == members)
-		return j;
-	cJSON_Delete(j);
-	return NULL;
-}
-
-static cJSON *make_info(const struct wasd_trainer *t)
-{
-	struct wasd_shape in = wasd_graph_input_shape(t->graph);
-	struct wasd_train_info i = wasd_trainer_info(t);
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "arch", t->spec.arch);
-	cJSON_AddItemToObject(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
-	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
-	cJSON_AddItemToObject(j, "was", cJSON_Duplicate(t->was_json, true));
-	cJSON_AddItemToObject(j, "draw", cJSON_Duplicate(t->dom_json, true));
-	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
-	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
-	if (t->was)
-		cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom);
-	return complete(j, cJSON_GetArraySize(macs) == 1 + (t->was != NULL) ? 6 : 0);
-}
-
-/* ---- saving and resuming --------------------------------------------------------------------------------- */
-
-static void add_number(cJSON *j, const char *key, double v)
-{
-	if (isfinite(v))
-		cJSON_AddNumberToObject(j, key, v);
-	else
-		cJSON_AddNullToObject(j, key);
-}
-
-static cJSON *progress_json(const struct wasd_trainer *t)
-{
-	cJSON *j = cJSON_CreateObject(), *metrics;
-	cJSON_AddNumberToObject(j, "epoch", t->epoch);
-	cJSON_AddNumberToObject(j, "next_batch", t->next);
-	cJSON_AddNumberToObject(j, "step", (double)step_of(t));
-	cJSON_AddNumberToObject(j, "loss_sum", t->loss_sum);
-	cJSON_AddNumberToObject(j, "hits", (double)t->hits);
-	cJSON_AddNumberToObject(j, "seen", (double)t->seen);
-	cJSON_AddNumberToObject(j, "lr", t->lr);
-	add_number(j, "best", t->best);
-	add_number(j, "stop_best", t->stop_best);
-	cJSON_AddNumberToObject(j, "stop_bad", t->stop_bad);
-	cJSON_AddBoolToObject(j, "measured_aom", t->measured[WASD_STATS_AOM]);
-	cJSON_AddBoolToObject(j, "measured_dom", t->measured[WASD_STATS_DOM]);
-	metrics = cJSON_AddObjectToObject(j, "metrics");
-	for (int i = 0; i < t->n_metrics; i++)
-		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 13 : 0);
-}
-
-static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
-{
-	const real *w = wasd_model_master(t->model);
-	for (int i = 0; i < wasd_graph_params(t->graph); i++) {
-		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
-		for (size_t k = 0; k < p.count; k++)
-			if (!isfinite(w[p.offset + k]))
-				return wasd_fail(err, WASD_ENUMERIC, "%s: element %zu became %g in step %llu", p.name, k, (double)w[p.offset + k],
-				                 (unsigned long long)step_of(t));
-	}
-	return WASD_OK;
-}
-
-static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct wasd_err *err)
-{
-	if (!t->hooks->checkpoint)
-		return WASD_OK;
-	enum wasd_status s = check_finite(t, err);
-	if (s)
-		return s;
-	report_progress(t, WASD_TRAIN_CHECKPOINT, 0, 1);
-	/* Draw per epoch: inside an epoch the state before its draw is kept, and resuming draws again. */
-	const struct wasd_rng *rng = t->draw_per_epoch && t->next ? &t->rng_was_before : &t->rng_was;
-	real *aom = wasd_model_stats(t->model, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
-	struct checkpoint_source src = {
-		.graph = t->graph, .master = wasd_model_master(t->model),
-		.stats = {[WASD_STATS_AOM] = aom, [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
-		          [WASD_STATS_DOM] = t->was ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
-		.words = {{"rng.was", rng->s, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
-		.arch = t->spec.arch, .dataset_digest = wasd_dataset_digest(t->data), .class_names = t->class_names,
-		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .fingerprint = t->fingerprint,
-	};
-	for (int i = 0; i < CHECKPOINT_STATES - 1; i++) {
-		const char *name;
-		real *block = wasd_optim_state(t->optim, i, &name);
-		if (!block)
-			break;
-		src.optim[i].name = name;
-		src.optim[i].block = block;
-	}
-	cJSON *progress = progress_json(t);
-	void *bytes = NULL;
-	size_t len = 0;
-	if (!(src.progress = progress))
-		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
-	else
-		s = checkpoint_write(&src, &bytes, &len, err);
-	if (!s) {
-		struct wasd_train_checkpoint c = {
-			.epoch = begun_epoch(t), .step = step_of(t), .reason = reason, .bytes = bytes, .len = len, .info = t->info,
-			.metrics = {.epoch = t->epoch, .step = step_of(t), .n = t->next ? 0 : t->n_metrics, .v = t->metric},
-		};
-		s = t->hooks->checkpoint(t->hooks->ctx, &c, err);
-	}
-	cJSON_Delete(progress);
-	wasd_free(bytes);
-	return s;
-}
-
-static enum wasd_status bad_progress(const char *key, struct wasd_err *err)
-{
-	return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint: progress lacks a sound \"%s\"", key);
-}
-
-static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, struct wasd_err *err)
-{
-	int64_t epoch, next, hits, seen, bad;
-	double v;
-	if (!wasd_json_i64(j, "epoch", &epoch) || epoch < 0 || epoch > t->spec.epochs)
-		return bad_progress("epoch", err);
-	if (!wasd_json_i64(j, "next_batch", &next) || next < 0 || next > t->batches)
-		return bad_progress("next_batch", err);
-	if (!wasd_json_i64(j, "hits", &hits) || !wasd_json_i64(j, "seen", &seen) || hits < 0 || hits > seen)
-		return bad_progress("hits", err);
-	if (!wasd_json_i64(j, "stop_bad", &bad) || bad < 0 || bad > INT32_MAX)
-		return bad_progress("stop_bad", err);
-	if (!wasd_json_num(j, "loss_sum", &t->loss_sum))
-		return bad_progress("loss_sum", err);
-	t->epoch = (int)epoch;
-	t->next = (uint32_t)next;
-	t->hits = (uint64_t)hits;
-	t->seen = (uint64_t)seen;
-	t->stop_bad = (int)bad;
-	t->best = wasd_json_num(j, "best", &v) ? v : NAN;
-	t->stop_best = wasd_json_num(j, "stop_best", &v) ? v : NAN;
-	t->lr = wasd_json_num(j, "lr", &v) ? v : 0;
-	if (!wasd_json_bool(j, "measured_aom", &t->measured[WASD_STATS_AOM]) || !wasd_json_bool(j, "measured_dom", &t->measured[WASD_STATS_DOM]))
-		return bad_progress("measured_aom", err);
-	return WASD_OK;
-}
-
-/* The file belongs to this run: same network, data and every setting that the numbers depend on. */
-static enum wasd_status check_identity(const struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
-{
-	static const char *const parts[] = {"model", "was", "train"};
-	if (strcmp(c->arch, t->spec.arch))
-		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
-	if (strcmp(c->dataset_digest, wasd_dataset_digest(t->data)))
-		return wasd_fail_at(err, WASD_ECORRUPT, "dataset_digest", "checkpoint of a run on other data: digest %.16s..., here %.16s...",
-		                    c->dataset_digest, wasd_dataset_digest(t->data));
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		const cJSON *a = wasd_json_get(c->spec, parts[i]), *b = wasd_json_get(t->spec_json, parts[i]);
-		if ((a || b) && !cJSON_Compare(a, b, true))
-			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
-	}
-	return WASD_OK;
-}
-
-static enum wasd_status resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
-{
-	struct checkpoint c = {0};
-	bool present;
-	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = check_identity(t, &c, err)) || (s = checkpoint_check_names(&c, t->graph, err)) ||
-	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)))
-		goto end;
-	for (int set = 0; set < WASD_STATS_SETS; set++) {
-		if ((s = checkpoint_load_stats(&c, t->graph, set, wasd_model_stats(t->model, set), &present, err)))
-			goto end;
-		if (!present && (set != WASD_STATS_DOM || t->was)) {
-			s = wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
-			goto end;
-		}
-	}
-	const char *name;
-	real *block;
-	for (int i = 0; (block = wasd_optim_state(t->optim, i, &name)); i++) {
-		char prefix[64];
-		snprintf(prefix, sizeof prefix, "optim.%s.", name);
-		if ((s = checkpoint_load_params(&c, t->graph, prefix, block, err)))
-			goto end;
-	}
-	if ((s = checkpoint_load_u64(&c, "state.rng.was", t->rng_was.s, 4, err)) ||
-	    (s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) || (s = read_progress(t, c.progress, err)))
-		goto end;
-	if (t->was) {
-		struct wasd_draw recorded = {0};
-		if ((s = wasd_draw_from_json(c.draw, t->graph, &recorded, err)))
-			goto end;
-		wasd_draw_done(&t->dom);
-		t->dom = recorded;
-		cJSON_Delete(t->dom_json);
-		t->dom_json = c.draw;
-		c.draw = NULL;
-		if (t->draw_per_epoch && t->next) {
-			t->rng_was_before = t->rng_was;
-			if ((s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err)))
-				goto end;
-		}
-	}
-	if ((name = train_fingerprint_diff(t->fingerprint, c.fingerprint)))
-		snprintf(t->differs, sizeof t->differs, "%s", name);
-	wasd_optim_set_steps(t->optim, step_of(t));
-	t->state = t->next == t->batches ? CALIBRATING : TRAINING;
-end:
-	checkpoint_done(&c);
-	return s;
-}
-
-/* Weights of another run as the start of this one: parameters and the statistics that training updates. */
-static enum wasd_status start_from(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
-{
-	struct checkpoint c = {0};
-	bool present;
-	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (!s && strcmp(c.arch, t->spec.arch))
-		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch, t->spec.arch);
-	if (!s)
-		s = checkpoint_check_names(&c, t->graph, err);
-	if (!s)
-		s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err);
-	if (!s)
-		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
-	checkpoint_done(&c);
-	return s;
-}
-
-enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err)
-{
-	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
-	if (!t)
-		return wasd_fail(err, WASD_ENOMEM, "trainer");
-	t->spec_json = o->spec;
-	t->data = o->data;
-	t->best = t->stop_best = NAN;
-	enum wasd_status s;
-	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
-	    (s = create_values(t, o->backend, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
-		goto fail;
-	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;
-	wasd_rng_init(&t->rng_was, t->spec.seed, "was", 0, 0);
-	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
-	for (int i = 0; i < WASD_PHASES; i++)
-		snprintf(t->phase_names[i], sizeof t->phase_names[i], "%s_s", wasd_phase_name(i));
-	if (!(t->fingerprint = wasd_fingerprint()))
-		s = wasd_fail(err, WASD_ENOMEM, "trainer");
-	else if (o->resume)
-		s = resume(t, o->resume, o->resume_len, err);
-	else if (o->init)
-		s = start_from(t, o->init, o->init_len, err);
-	if (s)
-		goto fail;
-	t->info = make_info(t);
-	if (!t->info) {
-		s = wasd_fail(err, WASD_ENOMEM, "trainer");
-		goto fail;
-	}
-	if (t->next < t->batches)
-		wasd_loader_seek(t->train, (uint64_t)t->epoch, t->next);
-	else
-		wasd_loader_seek(t->train, (uint64_t)t->epoch + 1, 0);
-	*out = t;
-	return WASD_OK;
-fail:
-	wasd_trainer_destroy(t);
-	return s;
-}
-
-void wasd_trainer_destroy(struct wasd_trainer *t)
-{
-	if (!t)
-		return;
-	wasd_loader_destroy(t->train);
-	wasd_loader_destroy(t->calib);
-	wasd_loader_destroy(t->test);
-	wasd_optim_destroy(t->optim);
-	wasd_exec_destroy(t->exec);
-	wasd_exec_destroy(t->eval_exec);
-	wasd_model_destroy(t->model);
-	wasd_draw_done(&t->draw);
-	wasd_draw_done(&t->dom);
-	wasd_was_destroy(t->was);
-	wasd_graph_destroy(t->graph);
-	cJSON_Delete(t->was_json);
-	cJSON_Delete(t->dom_json);
-	cJSON_Delete(t->info);
-	cJSON_Delete(t->fingerprint);
-	wasd_free(t->subset);
-	wasd_free(t->class_names);
-	wasd_free(t);
-}
-
-struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
-{
-	size_t params = wasd_graph_param_count(t->graph), blocks = 2;
-	const char *name;
-	while (t->optim && wasd_optim_state(t->optim, (int)blocks - 2, &name))
-		blocks++;
-	return (struct wasd_train_info){
-		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom) : 0,
-		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
-		.planned_bytes = wasd_exec_bytes(t->exec) + wasd_exec_bytes(t->eval_exec) + blocks * params * sizeof(real), .was = t->was_json,
-	};
-}
-
-struct wasd_model *wasd_trainer_model(struct wasd_trainer *t)
-{
-	return t->model;
-}
-
-/* ---- running ----------------------------------------------------------------------------------------------- */
+/* ---- the epochs ----------------------------------------------------------------------------------------------- */
 
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -593,10 +107,10 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 		return s;
 	s = wasd_exec_loss(t->exec, b->y, t->spec.label_smoothing, &loss, &hits, err);
 	if (s == WASD_ENUMERIC || (!s && !isfinite(loss)))
-		return wasd_fail(err, WASD_ENUMERIC, "the loss is no number in epoch %d, step %llu", t->epoch + 1, (unsigned long long)step_of(t) + 1);
+		return wasd_fail(err, WASD_ENUMERIC, "the loss is no number in epoch %d, step %llu", t->epoch + 1, (unsigned long long)trainer_step(t) + 1);
 	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
-	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), step_of(t), t->batches, t->spec.epochs);
+	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), trainer_step(t), t->batches, t->spec.epochs);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
 	t->loss_sum += loss * b->n;
 	t->hits += (uint64_t)hits;
@@ -604,6 +118,25 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	t->trained += (uint64_t)b->n;
 	t->next++;
 	return WASD_OK;
+}
+
+static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct wasd_err *err)
+{
+	if (!t->hooks->checkpoint)
+		return WASD_OK;
+	report_progress(t, WASD_TRAIN_CHECKPOINT, 0, 1);
+	void *bytes = NULL;
+	size_t len = 0;
+	enum wasd_status s = snapshot_write(t, &bytes, &len, err);
+	if (!s) {
+		struct wasd_train_checkpoint c = {
+			.epoch = begun_epoch(t), .step = trainer_step(t), .reason = reason, .bytes = bytes, .len = len, .info = t->info,
+			.metrics = {.epoch = t->epoch, .step = trainer_step(t), .n = t->next ? 0 : t->n_metrics, .v = t->metric},
+		};
+		s = t->hooks->checkpoint(t->hooks->ctx, &c, err);
+	}
+	wasd_free(bytes);
+	return s;
 }
 
 static enum wasd_status stop(struct wasd_trainer *t, struct wasd_err *err)
@@ -803,7 +336,7 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	bool due = is_due(t, t->spec.checkpoint_every);
 	update_goals(t);
 	collect_costs(t);
-	struct wasd_train_metrics m = {.epoch = t->epoch + 1, .step = step_of(t), .n = t->n_metrics, .v = t->metric};
+	struct wasd_train_metrics m = {.epoch = t->epoch + 1, .step = trainer_step(t), .n = t->n_metrics, .v = t->metric};
 	if (t->hooks->metrics && (s = t->hooks->metrics(t->hooks->ctx, &m, err)))
 		return s;
 	say_epoch(t);

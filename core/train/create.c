@@ -1,0 +1,222 @@
+/* train/create.c - building a trainer from a job spec and a dataset, and taking it apart. */
+#include "train/trainer.h"
+#include "train/measure.h"
+#include "wasd/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *err)
+{
+	int classes = wasd_dataset_classes(t->data);
+	enum wasd_status s = wasd_arch_build(t->spec.arch, wasd_dataset_shape(t->data), classes, t->spec.model, &t->graph, err);
+	if (s)
+		return s;
+	t->class_names = wasd_calloc((size_t)classes, sizeof *t->class_names);
+	if (!t->class_names)
+		return wasd_fail(err, WASD_ENOMEM, "class names");
+	for (int i = 0; i < classes; i++)
+		t->class_names[i] = wasd_dataset_class(t->data, i);
+	/* Spare statistics belong to no node: a network may have those and no batch normalisation (VGG-16). */
+	for (wasd_node n = 0; n < wasd_graph_nodes(t->graph); n++)
+		for (int i = 0; i < wasd_graph_stats(t->graph); i++)
+			t->has_batchnorm |= !strcmp(wasd_graph_node_info(t->graph, n).name, wasd_graph_stats_info(t->graph, i).name);
+	return WASD_OK;
+}
+
+/* The strategy, the buffers of both draws, and the recorded one. */
+static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
+{
+	const char *paper;
+	enum wasd_status s = wasd_arch_paper_was(t->spec.arch, t->spec.model, &paper, err);
+	if (s)
+		return s;
+	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))
+		return s;
+	if (!t->was) {
+		t->was_json = cJSON_CreateFalse();
+		t->dom_json = cJSON_CreateNull();
+		return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+	}
+	t->draw_per_epoch = wasd_was_per_epoch(t->was);
+	struct wasd_rng r;
+	wasd_rng_init(&r, t->spec.seed, "dom", 0, 0);
+	if ((s = wasd_was_draw(t->was, &r, &t->dom, err)))
+		return s;
+	if ((s = wasd_was_draw(t->was, &r, &t->draw, err)))      /* sizes the buffer, so that no step does */
+		return s;
+	t->was_json = wasd_was_to_json(t->was);
+	t->dom_json = wasd_draw_to_json(&t->dom, t->graph);
+	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+}
+
+static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
+{
+	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .strict = t->spec.strict, .backend = backend};
+	struct wasd_exec_opts eval = {.batch = t->spec.batch, .strict = t->spec.strict, .backend = backend};
+	enum wasd_status s;
+	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
+	    (s = wasd_exec_create(t->model, &eval, &t->eval_exec, err)) ||
+	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
+	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
+		return s;
+	size_t planned = wasd_trainer_info(t).planned_bytes;
+	if (t->spec.memory_bytes && planned > t->spec.memory_bytes)
+		return wasd_fail_at(err, WASD_ENOMEM, "/limits/memory_mb", "%s with batch %d needs %zu MiB, limits.memory_mb is %zu", t->spec.arch,
+		                    t->spec.batch, (planned >> 20) + 1, t->spec.memory_bytes >> 20);
+	return WASD_OK;
+}
+
+static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *err)
+{
+	size_t images = wasd_dataset_count(t->data, WASD_TRAIN), n_subset;
+	if (!images)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
+	enum wasd_status s = measure_subset(images, t->spec.batch, t->spec.seed, &t->subset, &n_subset, err);
+	if (s)
+		return s;
+	struct wasd_loader_opts train = {.data = t->data, .split = WASD_TRAIN, .batch = t->spec.batch, .shuffle = true, .flip = t->spec.flip,
+	                                 .crop_pad = t->spec.crop_pad, .seed = t->spec.seed, .prefetch = true};
+	struct wasd_loader_opts calib = {.data = t->data, .split = WASD_TRAIN, .subset = t->subset, .n_subset = n_subset,
+	                                 .batch = t->spec.batch, .prefetch = true};
+	struct wasd_loader_opts test = {.data = t->data, .split = WASD_TEST, .batch = t->spec.batch, .prefetch = true};
+	if ((s = wasd_loader_create(&train, &t->train, err)) || (s = wasd_loader_create(&calib, &t->calib, err)))
+		return s;
+	if (wasd_dataset_count(t->data, WASD_TEST))
+		s = wasd_loader_create(&test, &t->test, err);
+	t->batches = wasd_loader_batches(t->train);
+	return s;
+}
+
+/* A goal must name a number that this run will have. */
+static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer, struct wasd_err *err)
+{
+	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
+	if (val && !t->test)
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the dataset has no test images", metric);
+	if (val && dom && !t->was)
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
+	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric);
+	return WASD_OK;
+}
+
+static enum wasd_status check_goals(struct wasd_trainer *t, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	if (t->spec.early_stop)
+		s = check_goal(t, t->spec.stop_metric, "/train/early_stop/metric", err);
+	/* A run that cannot be ranked this way is still a run: it has no best checkpoint. */
+	if (check_goal(t, t->spec.best_metric, "", NULL))
+		t->spec.keep_best = false;
+	return s;
+}
+
+cJSON *trainer_complete(cJSON *j, int members)
+{
+	if (j && cJSON_GetArraySize(j) == members)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
+}
+
+static cJSON *make_info(const struct wasd_trainer *t)
+{
+	struct wasd_shape in = wasd_graph_input_shape(t->graph);
+	struct wasd_train_info i = wasd_trainer_info(t);
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "arch", t->spec.arch);
+	cJSON_AddItemToObject(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
+	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
+	cJSON_AddItemToObject(j, "was", cJSON_Duplicate(t->was_json, true));
+	cJSON_AddItemToObject(j, "draw", cJSON_Duplicate(t->dom_json, true));
+	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
+	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
+	if (t->was)
+		cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom);
+	return trainer_complete(j, cJSON_GetArraySize(macs) == 1 + (t->was != NULL) ? 6 : 0);
+}
+
+enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err)
+{
+	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
+	if (!t)
+		return wasd_fail(err, WASD_ENOMEM, "trainer");
+	t->spec_json = o->spec;
+	t->data = o->data;
+	t->best = t->stop_best = NAN;
+	enum wasd_status s;
+	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
+	    (s = create_values(t, o->backend, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
+		goto fail;
+	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;
+	wasd_rng_init(&t->rng_was, t->spec.seed, "was", 0, 0);
+	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
+	for (int i = 0; i < WASD_PHASES; i++)
+		snprintf(t->phase_names[i], sizeof t->phase_names[i], "%s_s", wasd_phase_name(i));
+	if (!(t->fingerprint = wasd_fingerprint()))
+		s = wasd_fail(err, WASD_ENOMEM, "trainer");
+	else if (o->resume)
+		s = snapshot_resume(t, o->resume, o->resume_len, err);
+	else if (o->init)
+		s = snapshot_start_from(t, o->init, o->init_len, err);
+	if (s)
+		goto fail;
+	t->info = make_info(t);
+	if (!t->info) {
+		s = wasd_fail(err, WASD_ENOMEM, "trainer");
+		goto fail;
+	}
+	if (t->next < t->batches)
+		wasd_loader_seek(t->train, (uint64_t)t->epoch, t->next);
+	else
+		wasd_loader_seek(t->train, (uint64_t)t->epoch + 1, 0);
+	*out = t;
+	return WASD_OK;
+fail:
+	wasd_trainer_destroy(t);
+	return s;
+}
+
+void wasd_trainer_destroy(struct wasd_trainer *t)
+{
+	if (!t)
+		return;
+	wasd_loader_destroy(t->train);
+	wasd_loader_destroy(t->calib);
+	wasd_loader_destroy(t->test);
+	wasd_optim_destroy(t->optim);
+	wasd_exec_destroy(t->exec);
+	wasd_exec_destroy(t->eval_exec);
+	wasd_model_destroy(t->model);
+	wasd_draw_done(&t->draw);
+	wasd_draw_done(&t->dom);
+	wasd_was_destroy(t->was);
+	wasd_graph_destroy(t->graph);
+	cJSON_Delete(t->was_json);
+	cJSON_Delete(t->dom_json);
+	cJSON_Delete(t->info);
+	cJSON_Delete(t->fingerprint);
+	wasd_free(t->subset);
+	wasd_free(t->class_names);
+	wasd_free(t);
+}
+
+struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
+{
+	size_t params = wasd_graph_param_count(t->graph), blocks = 2;
+	const char *name;
+	while (t->optim && wasd_optim_state(t->optim, (int)blocks - 2, &name))
+		blocks++;
+	return (struct wasd_train_info){
+		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom) : 0,
+		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
+		.planned_bytes = wasd_exec_bytes(t->exec) + wasd_exec_bytes(t->eval_exec) + blocks * params * sizeof(real), .was = t->was_json,
+	};
+}
+
+struct wasd_model *wasd_trainer_model(struct wasd_trainer *t)
+{
+	return t->model;
+}

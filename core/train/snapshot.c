@@ -1,0 +1,204 @@
+/* train/snapshot.c - a run as a checkpoint file, and back. What a file must hold for equal bits is said at the top of trainer.c. */
+#include "train/trainer.h"
+#include "train/checkpoint.h"
+#include "train/fingerprint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- saving ---------------------------------------------------------------------------------------------- */
+
+static void add_number(cJSON *j, const char *key, double v)
+{
+	if (isfinite(v))
+		cJSON_AddNumberToObject(j, key, v);
+	else
+		cJSON_AddNullToObject(j, key);
+}
+
+static cJSON *progress_json(const struct wasd_trainer *t)
+{
+	cJSON *j = cJSON_CreateObject(), *metrics;
+	cJSON_AddNumberToObject(j, "epoch", t->epoch);
+	cJSON_AddNumberToObject(j, "next_batch", t->next);
+	cJSON_AddNumberToObject(j, "step", (double)trainer_step(t));
+	cJSON_AddNumberToObject(j, "loss_sum", t->loss_sum);
+	cJSON_AddNumberToObject(j, "hits", (double)t->hits);
+	cJSON_AddNumberToObject(j, "seen", (double)t->seen);
+	cJSON_AddNumberToObject(j, "lr", t->lr);
+	add_number(j, "best", t->best);
+	add_number(j, "stop_best", t->stop_best);
+	cJSON_AddNumberToObject(j, "stop_bad", t->stop_bad);
+	cJSON_AddBoolToObject(j, "measured_aom", t->measured[WASD_STATS_AOM]);
+	cJSON_AddBoolToObject(j, "measured_dom", t->measured[WASD_STATS_DOM]);
+	metrics = cJSON_AddObjectToObject(j, "metrics");
+	for (int i = 0; i < t->n_metrics; i++)
+		add_number(metrics, t->metric[i].name, t->metric[i].value);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 13 : 0);
+}
+
+static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
+{
+	const real *w = wasd_model_master(t->model);
+	for (int i = 0; i < wasd_graph_params(t->graph); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
+		for (size_t k = 0; k < p.count; k++)
+			if (!isfinite(w[p.offset + k]))
+				return wasd_fail(err, WASD_ENUMERIC, "%s: element %zu became %g in step %llu", p.name, k, (double)w[p.offset + k],
+				                 (unsigned long long)trainer_step(t));
+	}
+	return WASD_OK;
+}
+
+enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err)
+{
+	enum wasd_status s = check_finite(t, err);
+	if (s)
+		return s;
+	/* Draw per epoch: inside an epoch the state before its draw is kept, and resuming draws again. */
+	const struct wasd_rng *rng = t->draw_per_epoch && t->next ? &t->rng_was_before : &t->rng_was;
+	real *aom = wasd_model_stats(t->model, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
+	struct checkpoint_source src = {
+		.graph = t->graph, .master = wasd_model_master(t->model),
+		.stats = {[WASD_STATS_AOM] = aom, [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		          [WASD_STATS_DOM] = t->was ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
+		.words = {{"rng.was", rng->s, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
+		.arch = t->spec.arch, .dataset_digest = wasd_dataset_digest(t->data), .class_names = t->class_names,
+		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .fingerprint = t->fingerprint,
+	};
+	for (int i = 0; i < CHECKPOINT_STATES - 1; i++) {
+		const char *name;
+		real *block = wasd_optim_state(t->optim, i, &name);
+		if (!block)
+			break;
+		src.optim[i].name = name;
+		src.optim[i].block = block;
+	}
+	cJSON *progress = progress_json(t);
+	if (!(src.progress = progress))
+		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	else
+		s = checkpoint_write(&src, bytes, len, err);
+	cJSON_Delete(progress);
+	return s;
+}
+
+/* ---- resuming -------------------------------------------------------------------------------------------- */
+
+static enum wasd_status bad_progress(const char *key, struct wasd_err *err)
+{
+	return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint: progress lacks a sound \"%s\"", key);
+}
+
+static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, struct wasd_err *err)
+{
+	int64_t epoch, next, hits, seen, bad;
+	double v;
+	if (!wasd_json_i64(j, "epoch", &epoch) || epoch < 0 || epoch > t->spec.epochs)
+		return bad_progress("epoch", err);
+	if (!wasd_json_i64(j, "next_batch", &next) || next < 0 || next > t->batches || (next && epoch == t->spec.epochs))
+		return bad_progress("next_batch", err);
+	if (!wasd_json_i64(j, "hits", &hits) || !wasd_json_i64(j, "seen", &seen) || hits < 0 || hits > seen || (next && !seen))
+		return bad_progress("hits", err);
+	if (!wasd_json_i64(j, "stop_bad", &bad) || bad < 0 || bad > INT32_MAX)
+		return bad_progress("stop_bad", err);
+	if (!wasd_json_num(j, "loss_sum", &t->loss_sum))
+		return bad_progress("loss_sum", err);
+	t->epoch = (int)epoch;
+	t->next = (uint32_t)next;
+	t->hits = (uint64_t)hits;
+	t->seen = (uint64_t)seen;
+	t->stop_bad = (int)bad;
+	t->best = wasd_json_num(j, "best", &v) ? v : NAN;
+	t->stop_best = wasd_json_num(j, "stop_best", &v) ? v : NAN;
+	t->lr = wasd_json_num(j, "lr", &v) ? v : 0;
+	if (!wasd_json_bool(j, "measured_aom", &t->measured[WASD_STATS_AOM]) || !wasd_json_bool(j, "measured_dom", &t->measured[WASD_STATS_DOM]))
+		return bad_progress("measured_aom", err);
+	return WASD_OK;
+}
+
+/* The file belongs to this run: same network, data and every setting that the numbers depend on. */
+static enum wasd_status check_identity(const struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
+{
+	static const char *const parts[] = {"model", "was", "train"};
+	if (strcmp(c->arch, t->spec.arch))
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
+	if (strcmp(c->dataset_digest, wasd_dataset_digest(t->data)))
+		return wasd_fail_at(err, WASD_ECORRUPT, "dataset_digest", "checkpoint of a run on other data: digest %.16s..., here %.16s...",
+		                    c->dataset_digest, wasd_dataset_digest(t->data));
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		const cJSON *a = wasd_json_get(c->spec, parts[i]), *b = wasd_json_get(t->spec_json, parts[i]);
+		if ((a || b) && !cJSON_Compare(a, b, true))
+			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
+	}
+	return WASD_OK;
+}
+
+enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	bool present;
+	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
+	if (s || (s = check_identity(t, &c, err)) || (s = checkpoint_check_names(&c, t->graph, err)) ||
+	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)))
+		goto end;
+	for (int set = 0; set < WASD_STATS_SETS; set++) {
+		if ((s = checkpoint_load_stats(&c, t->graph, set, wasd_model_stats(t->model, set), &present, err)))
+			goto end;
+		if (!present && (set != WASD_STATS_DOM || t->was)) {
+			s = wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
+			goto end;
+		}
+	}
+	const char *name;
+	real *block;
+	for (int i = 0; (block = wasd_optim_state(t->optim, i, &name)); i++) {
+		char prefix[64];
+		snprintf(prefix, sizeof prefix, "optim.%s.", name);
+		if ((s = checkpoint_load_params(&c, t->graph, prefix, block, err)))
+			goto end;
+	}
+	if ((s = checkpoint_load_u64(&c, "state.rng.was", t->rng_was.s, 4, err)) ||
+	    (s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) || (s = read_progress(t, c.progress, err)))
+		goto end;
+	if (t->was) {
+		struct wasd_draw recorded = {0};
+		if ((s = wasd_draw_from_json(c.draw, t->graph, &recorded, err)))
+			goto end;
+		wasd_draw_done(&t->dom);
+		t->dom = recorded;
+		cJSON_Delete(t->dom_json);
+		t->dom_json = c.draw;
+		c.draw = NULL;
+		if (t->draw_per_epoch && t->next) {
+			t->rng_was_before = t->rng_was;
+			if ((s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err)))
+				goto end;
+		}
+	}
+	if ((name = train_fingerprint_diff(t->fingerprint, c.fingerprint)))
+		snprintf(t->differs, sizeof t->differs, "%s", name);
+	wasd_optim_set_steps(t->optim, trainer_step(t));
+	t->state = t->next == t->batches ? CALIBRATING : TRAINING;
+end:
+	checkpoint_done(&c);
+	return s;
+}
+
+enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	bool present;
+	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
+	if (!s && strcmp(c.arch, t->spec.arch))
+		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch, t->spec.arch);
+	if (!s)
+		s = checkpoint_check_names(&c, t->graph, err);
+	if (!s)
+		s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err);
+	if (!s)
+		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
+	checkpoint_done(&c);
+	return s;
+}

@@ -1,0 +1,77 @@
+/* train/trainer.h - the trainer's inside, shared by its three files: create.c builds it, snapshot.c saves and resumes it, trainer.c runs it. */
+#ifndef TRAIN_TRAINER_H
+#define TRAIN_TRAINER_H
+
+#include "train/spec.h"
+#include "wasd/data.h"
+#include "wasd/graph.h"
+#include "wasd/optim.h"
+#include "wasd/train.h"
+#include "wasd/weights.h"
+
+enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
+
+#define METRICS_MAX 24
+
+struct wasd_trainer {
+	enum trainer_state state;
+	struct train_spec spec;
+	const cJSON *spec_json;
+	const struct wasd_dataset *data;
+	const char **class_names;
+
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct wasd_exec *exec, *eval_exec;
+	struct wasd_was *was;                      /* NULL: plain weights */
+	cJSON *was_json;                           /* object or false */
+	bool draw_per_epoch;
+	struct wasd_draw draw, dom;
+	cJSON *dom_json, *info, *fingerprint;
+	struct wasd_optim *optim;
+	struct wasd_schedule schedule;
+	struct wasd_loader *train, *calib, *test;  /* test NULL: the set has no test images */
+	uint32_t *subset;
+	bool has_batchnorm;
+
+	/* position and what travels with it */
+	int epoch;
+	uint32_t next, batches;
+	struct wasd_rng rng_was, rng_was_before /* this epoch's draw */, rng_dropout;
+	double loss_sum;
+	uint64_t hits, seen;
+	double best, stop_best;                    /* NaN: none yet */
+	int stop_bad;                              /* evaluations since stop_best */
+	bool measured[WASD_STATS_SETS];            /* the set has been written by a calibration */
+
+	/* this attempt only */
+	const struct wasd_train_hooks *hooks;
+	double lr;
+	int64_t epoch_us, train_us;                /* when the epoch began here; training time of the epoch */
+	uint64_t trained, stalled_us;              /* images trained and stall since then */
+	double step_us, close_us;                  /* averages for the ETA: one batch; the end of an epoch */
+	uint64_t phase_ns[WASD_PHASES];
+	char phase_names[WASD_PHASES][40];
+	struct wasd_metric metric[METRICS_MAX];
+	int n_metrics;
+	bool improved;
+	char differs[32];                          /* resumed, and this member of the fingerprint is another one */
+};
+
+/* Training steps done. */
+static inline uint64_t trainer_step(const struct wasd_trainer *t)
+{
+	return (uint64_t)t->epoch * t->batches + t->next;
+}
+
+/* cJSON says nothing when memory ends between two members: j if it has all of them, else NULL. */
+cJSON *trainer_complete(cJSON *j, int members);
+
+/* The whole run as a checkpoint file, a fresh block for wasd_free. WASD_ENUMERIC: a weight is no number. */
+enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err);
+/* Puts a built trainer where the file was written. */
+enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err);
+/* Weights of another run as the start of this one: parameters and the statistics that training updates. */
+enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err);
+
+#endif
