@@ -44,7 +44,7 @@ def run(d):
             spec = dict(name=name, dataset="cifar-small", model={"arch": "vgg16"},
                         train={"epochs": 2, "batch": 50, "seed": 1, "optimizer": {"type": "sgd", "lr": 0.02}}, checkpoint={"every": 2})
             job = d.submit(**spec, **({} if was is None else {"was": was}))
-            pair[name] = learned(d, job, 0.15)
+            pair[name] = learned(d, job, 0.12)
             equal(d.client.get(f"/v1/jobs/{job['id']}").json["was"] is False, was is False)
 
     with case("both modes are measured where there are two"):
