@@ -423,6 +423,14 @@ struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node
 	return (struct wasd_node_info){ n->layer->op, n->name, n->shape, n->n_in, n->inputs, n->layer->macs ? n->layer->macs(n, n->kh * n->kw) : 0 };
 }
 
+const char *wasd_graph_lone_value(const struct wasd_graph *g)
+{
+	for (int i = 0; i < g->n_nodes; i++)
+		if (g->nodes[i].stats >= 0 && g->nodes[i].shape.h == 1 && g->nodes[i].shape.w == 1)
+			return g->nodes[i].name;
+	return NULL;
+}
+
 uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw)
 {
 	uint64_t sum = 0;

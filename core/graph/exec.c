@@ -237,6 +237,9 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 	enum wasd_status s = check_draw(e, p->draw, err);
 	if (s)
 		return s;
+	const char *alone = p->bn == WASD_BN_BATCH && p->n == 1 ? wasd_graph_lone_value(e->model->graph) : NULL;
+	if (alone)
+		return wasd_fail(err, WASD_EINVAL, "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
 	e->run = (struct run){ .n = p->n, .bn = p->bn, .update = p->update && p->bn == WASD_BN_BATCH, .momentum = p->momentum, .training = e->opts.training,
 	                       .dropout = p->dropout, .dropping = p->dropout != NULL, .scratch = e->plan.scratch, .threads = e->threads };
 	set_images(e, p->n);

@@ -4,7 +4,7 @@
 
 #include "wasd/model.h"
 
-extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34;
+extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34, arch_googlenet, arch_mobilenetv2, arch_efficientnet_lite0;
 
 #define BN_EPS 1e-5
 #define BN_MOMENTUM 0.1
@@ -13,5 +13,6 @@ extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet
 /* The authors' strategies (was-algorithm.md section 4), as members of a "was" object. */
 #define PAPER_TRANSLATE "{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}"
 #define PAPER_CROP "{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333333333333333]}"
+#define PAPER_CROP_HARD "{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"ratio\":[0.75,1.3333333333333333]}"
 
 #endif

@@ -8,7 +8,9 @@
 #define MAX_SIDE 1024
 #define MAX_CLASSES 65535                            /* labels are stored as 16 bits */
 
-static const struct wasd_arch *const table[] = { &arch_lenet, &arch_vgg16, &arch_resnet18, &arch_resnet34 };
+static const struct wasd_arch *const table[] = {
+	&arch_lenet, &arch_vgg16, &arch_resnet18, &arch_resnet34, &arch_googlenet, &arch_mobilenetv2, &arch_efficientnet_lite0,
+};
 #define ROWS ((int)(sizeof table / sizeof *table))
 
 const struct wasd_arch *wasd_arch_at(int i)

@@ -68,6 +68,17 @@ static enum wasd_status create_values(struct wasd_trainer *t, const char *backen
 	return WASD_OK;
 }
 
+/* A batch of one image, as the short last one of an epoch may be, has no batch statistics where maps are 1x1. */
+static enum wasd_status check_batches(const struct wasd_trainer *t, size_t images, struct wasd_err *err)
+{
+	size_t batch = (size_t)t->spec.batch;
+	const char *layer = batch == 1 || images % batch == 1 ? wasd_graph_lone_value(t->graph) : NULL;
+	if (!layer)
+		return WASD_OK;
+	return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps and cannot train on one image alone%s", layer, t->spec.arch,
+	                    batch == 1 ? ": take larger batches" : ", which the last batch of each epoch would be: take another batch size");
+}
+
 static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *err)
 {
 	size_t images = wasd_dataset_count(t->data, WASD_TRAIN), n_subset;
@@ -86,7 +97,7 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	if (wasd_dataset_count(t->data, WASD_TEST))
 		s = wasd_loader_create(&test, &t->test, err);
 	t->batches = wasd_loader_batches(t->train);
-	return s;
+	return s ? s : check_batches(t, images, err);
 }
 
 /* A goal must name a number that this run will have. */

@@ -24,6 +24,9 @@ static const struct { const char *name, *spec; bool small, dom; } nets[] = {
 	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]},"
 	             "\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},
+	{"googlenet", "{\"model\":{\"arch\":\"googlenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"resnet18 plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
 };
 

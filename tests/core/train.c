@@ -191,6 +191,8 @@ static const struct { const char *spec, *pointer; enum wasd_status want; const c
 	{"{\"model\":{\"arch\":\"perceptron\"}}", "/model/arch", WASD_EINVAL, "unknown network"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":-1}}}", "/train/optimizer/lr", WASD_EINVAL, "uphill"},
 	{"{\"model\":{\"arch\":\"resnet18\"},\"limits\":{\"memory_mb\":1}}", "/limits/memory_mb", WASD_ENOMEM, "less memory than the plan needs"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", WASD_EINVAL, "one image has no batch statistics at 1x1 maps"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":199}}", "/train/batch", WASD_EINVAL, "the last of 200 images would be alone"},
 };
 
 static void refuses(void)

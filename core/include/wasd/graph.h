@@ -76,6 +76,9 @@ int wasd_graph_nodes(const struct wasd_graph *g);
 struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i);
 /* Multiply-adds of convolutions and linear layers for one image; with a draw, dead taps of augmented layers are not counted. */
 uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw);
+/* The first batch norm that sees 1x1 maps, NULL = none. One image has one value per channel there, whose batch statistics are that value and
+ * variance 0, whatever the image: a pass with batch statistics then takes at least two. */
+const char *wasd_graph_lone_value(const struct wasd_graph *g);
 
 /* ---- a model: values ------------------------------------------------------------------------ */
 
@@ -114,7 +117,8 @@ struct wasd_pass {
 	double momentum;                  /* > 0 overrides each layer's own momentum (calibration uses 1/i: cumulative average) */
 	struct wasd_rng *dropout;         /* dropout and drop-connect are active iff this is not NULL */
 };
-/* x: (n,C,H,W), borrowed during the call. Forward never changes master weights. WASD_ENUMERIC is not checked here: the loss is. */
+/* x: (n,C,H,W), borrowed during the call. Forward never changes master weights. WASD_ENUMERIC is not checked here: the loss is.
+ * WASD_EINVAL for one image with batch statistics where wasd_graph_lone_value names a layer. */
 enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err);
 /* Logits of the last forward: (n,classes) row-major, valid until the next call. */
 const real *wasd_exec_logits(struct wasd_exec *e);
