@@ -371,7 +371,7 @@ WASD_HOT static void gather_output(const struct window *g, const real *s, size_t
 
 struct wino_job {
 	const struct conv_job *j;
-	int positions, rows, blocks;            /* tile rows of all images; blocks of block_rows() of them */
+	int positions, rows, step, blocks;      /* tile rows of all images, of one block */
 	size_t columns, pitch;
 	real *u;                                /* U, or one S per part */
 	real *scratch;                          /* of thread 0 */
@@ -388,7 +388,10 @@ static struct wino_job job_of(const struct conv_job *j, int threads, bool weight
 	size_t u = pad16(MAX_SIDE * MAX_SIDE * (size_t)j->channels * (size_t)j->outs);
 	struct wino_job w = { .j = j, .positions = (j->win.kh + 1) * (j->win.kw + 1), .rows = j->n * j->win.h / 2, .columns = block_columns(tw),
 	                      .pitch = line_pitch(tw), .u = j->scratch, .scratch_each = thread_size(j->channels, j->outs, tw) };
-	w.blocks = (w.rows + block_rows(tw) - 1) / block_rows(tw);
+	/* Blocks of equal size, and as many for each thread. */
+	int each = (w.rows + threads - 1) / threads, pieces = (each + block_rows(tw) - 1) / block_rows(tw);
+	w.step = (each + pieces - 1) / pieces;
+	w.blocks = (w.rows + w.step - 1) / w.step;
 	w.parts = w.blocks < threads ? w.blocks : threads;
 	w.scratch = w.u + (weights ? u * (size_t)threads : u);
 	return w;
@@ -419,7 +422,7 @@ static void conv_blocks(void *ctx, int begin, int end, int thread)
 {
 	struct wino_job *w = ctx;
 	const struct conv_job *j = w->j;
-	int tw = j->win.w / 2, step = block_rows(tw);
+	int tw = j->win.w / 2, step = w->step;
 	size_t vs = position_size(j->channels, tw), ms = position_size(j->outs, tw), us = (size_t)j->channels * (size_t)j->outs;
 	real *v = w->scratch + (size_t)thread * w->scratch_each, *lines = v + w->scratch_each - LINES * w->pitch;
 	for (int b = begin; b < end; b++) {
@@ -444,7 +447,7 @@ void winograd_run(const struct conv_job *j, int threads)
 static void weight_part(const struct wino_job *w, int part, real *v, real *lines)
 {
 	const struct conv_job *j = w->j;
-	int tw = j->win.w / 2, step = block_rows(tw), begin = (int)((int64_t)w->blocks * part / w->parts), end = (int)((int64_t)w->blocks * (part + 1) / w->parts);
+	int tw = j->win.w / 2, step = w->step, begin = (int)((int64_t)w->blocks * part / w->parts), end = (int)((int64_t)w->blocks * (part + 1) / w->parts);
 	size_t vs = position_size(j->channels, tw), ds = position_size(j->outs, tw), us = (size_t)j->channels * (size_t)j->outs;
 	real *s = w->u + (size_t)part * pad16(MAX_SIDE * MAX_SIDE * us);
 	for (int b = begin; b < end; b++) {
