@@ -260,6 +260,7 @@ static const struct field was_fields[] = {
 	{"layers", FIELD_OTHER, "\"paper\"", .canon = layers_canon},
 	{"alpha", FIELD_CHOICE, "\"learned\"", .choices = alphas},
 	{"draw", FIELD_OTHER, "\"step\"", .canon = draw_canon},
+	{"probability", FIELD_NUM, "1", RANGE(0, 1)},
 	{0}
 };
 

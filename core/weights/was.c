@@ -16,6 +16,7 @@ struct wasd_was {
 	int n_choices, n_layers;
 	struct choice choice[CHOICES_MAX];
 	double total;                                /* of the weights */
+	double probability;                          /* that a layer is transformed in a draw */
 	struct layer { int aug, k; bool alpha_one; } *layer;
 	bool fixed, per_epoch;
 	cJSON *layers;                               /* the member as given, "paper" or "all" when it was not */
@@ -188,8 +189,12 @@ static enum wasd_status read_word(const cJSON *was, const char *name, const char
 
 static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "transforms", "layers", "alpha", "draw", NULL };
+	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", NULL };
 	enum wasd_status s = fields_known(was, "/was", names, err);
+	const cJSON *probability = wasd_json_get(was, "probability");
+	w->probability = 1;
+	if (s == WASD_OK && probability)
+		s = fields_number(probability, "/was/probability", (struct fields_range){ 0, 1, false, false }, &w->probability, err);
 	if (s == WASD_OK)
 		s = read_word(was, "alpha", "learned", "fixed", &w->fixed, err);
 	if (s == WASD_OK)
@@ -270,7 +275,7 @@ cJSON *wasd_was_to_json(const struct wasd_was *w)
 	if (ok && layers && cJSON_AddItemToObject(o, "layers", layers))
 		layers = NULL;
 	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") &&
-	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step");
+	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && cJSON_AddNumberToObject(o, "probability", w->probability);
 	if (ok)
 		return o;
 	cJSON_Delete(layers);
@@ -289,6 +294,15 @@ static const struct choice *choose(const struct wasd_was *w, struct wasd_rng *r)
 	return &w->choice[i];
 }
 
+/* The kind of a layer's transform in this draw, and its parameters. Probability 1, the published law, takes no number of its own. */
+static const struct wasd_transform_op *draw_op(const struct wasd_was *w, int k, struct wasd_rng *r, double *p)
+{
+	if (w->probability < 1 && wasd_rng_uniform(r) >= w->probability)
+		return wasd_transform_op_find("identity");
+	const struct choice *c = choose(w, r);
+	return c->op->sample(k, c->law, r, p) ? c->op : wasd_transform_op_find("identity");
+}
+
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
 {
 	if (!d->layer) {
@@ -299,12 +313,11 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 	}
 	for (int i = 0; i < w->n_layers; i++) {
 		const struct layer *l = &w->layer[i];
-		const struct choice *c = choose(w, r);
 		double p[6] = { 0 };
-		c->op->sample(l->k, c->law, r, p);
+		const struct wasd_transform_op *op = draw_op(w, l->k, r, p);
 		d->layer[i].aug = l->aug;
 		d->layer[i].alpha_one = l->alpha_one;
-		enum wasd_status s = wasd_transform_make(c->op->name, l->k, p, &d->layer[i].t, err);
+		enum wasd_status s = wasd_transform_make(op->name, l->k, p, &d->layer[i].t, err);
 		if (s != WASD_OK)
 			return s;
 	}

@@ -45,10 +45,36 @@ static void general_matrix(struct wasd_transform *t)
 }
 
 /* Independent shifts round(U(-t k, t k)), x before y. */
-static void translate_sample(int k, const double *law, struct wasd_rng *r, double *p)
+static bool translate_sample(int k, const double *law, struct wasd_rng *r, double *p)
 {
 	for (int axis = 0; axis < 2; axis++)
 		p[axis] = rint(wasd_rng_between(r, -law[axis] * k, law[axis] * k));
+	return true;
+}
+
+/* s ~ U(lo, hi). */
+static bool scale_sample(int k, const double *law, struct wasd_rng *r, double *p)
+{
+	(void)k;
+	p[0] = wasd_rng_between(r, law[0], law[1]);
+	return true;
+}
+
+/* sx ~ U(lo, hi) degrees; sy = 0. */
+static bool shear_sample(int k, const double *law, struct wasd_rng *r, double *p)
+{
+	(void)k;
+	p[0] = wasd_rng_between(r, law[0], law[1]);
+	p[1] = 0;
+	return true;
+}
+
+/* t ~ U(-degrees, degrees). */
+static bool rotate_sample(int k, const double *law, struct wasd_rng *r, double *p)
+{
+	(void)k;
+	p[0] = wasd_rng_between(r, -law[0], law[0]);
+	return true;
 }
 
 /* ---- crop and resize --------------------------------------------------------------------------- */
@@ -89,7 +115,7 @@ static int crop_check(int k, const double *p)
 }
 
 /* Ten tries for an area k*k U(lo,hi) and an aspect exp(U(log lo, log hi)) that fit; else the whole kernel. law: scale, ratio. */
-static void crop_sample(int k, const double *law, struct wasd_rng *r, double *p)
+static bool crop_sample(int k, const double *law, struct wasd_rng *r, double *p)
 {
 	p[0] = p[1] = 0;
 	p[2] = p[3] = k;
@@ -103,8 +129,9 @@ static void crop_sample(int k, const double *law, struct wasd_rng *r, double *p)
 		p[1] = wasd_rng_below(r, (uint32_t)(k - w + 1));
 		p[2] = h;
 		p[3] = w;
-		return;
+		break;
 	}
+	return true;
 }
 
 /* ---- flips ---------------------------------------------------------------------------------------- */
@@ -125,11 +152,20 @@ static void vflip_matrix(struct wasd_transform *t)
 			t->T[(y * k + x) * kk + (k - 1 - y) * k + x] = 1;
 }
 
+/* Flipped with probability p. */
+static bool flip_sample(int k, const double *law, struct wasd_rng *r, double *p)
+{
+	(void)k;
+	(void)p;
+	return wasd_rng_uniform(r) < law[0];
+}
+
 /* ---- the table --------------------------------------------------------------------------------------- */
 
 #define SHIFT(n) { n, true, -MAX_SHIFT, MAX_SHIFT }
 #define ANGLE(n) { n, false, -360, 360 }
 #define SCALE { "scale", false, 1e-3, 1e3 }
+#define FLIP_LAW { "p", 1, { 0.5 }, 0, 1 }
 
 static const struct wasd_transform_op ops[] = {
 	{ .name = "identity", .matrix = identity_matrix },
@@ -143,15 +179,24 @@ static const struct wasd_transform_op ops[] = {
 		.type = "resized_crop", .sample = crop_sample,
 		.law = { { "scale", 2, { 0.8, 1.0 }, 0.01, 1 }, { "ratio", 2, { 3.0 / 4, 4.0 / 3 }, 0.05, 20 } },
 	},
-	{ .name = "scale", .params = { SCALE }, .matrix = scale_matrix },
-	{ .name = "shear", .params = { ANGLE("shear_x"), ANGLE("shear_y") }, .matrix = shear_matrix },
-	{ .name = "rotate", .params = { ANGLE("angle") }, .matrix = rotate_matrix },
+	{
+		.name = "scale", .params = { SCALE }, .matrix = scale_matrix,
+		.type = "scale", .law = { { "scale", 2, { 3, 3.5 }, 0.01, 100 } }, .sample = scale_sample,
+	},
+	{
+		.name = "shear", .params = { ANGLE("shear_x"), ANGLE("shear_y") }, .matrix = shear_matrix,
+		.type = "shear", .law = { { "degrees", 2, { 135, 135 }, -360, 360 } }, .sample = shear_sample,
+	},
+	{
+		.name = "rotate", .params = { ANGLE("angle") }, .matrix = rotate_matrix,
+		.type = "rotate", .law = { { "degrees", 1, { 90 }, 0, 180 } }, .sample = rotate_sample,
+	},
 	{
 		.name = "affine", .matrix = general_matrix,
 		.params = { ANGLE("angle"), SHIFT("dx"), SHIFT("dy"), SCALE, ANGLE("shear_x"), ANGLE("shear_y") },
 	},
-	{ .name = "hflip", .matrix = hflip_matrix },
-	{ .name = "vflip", .matrix = vflip_matrix },
+	{ .name = "hflip", .matrix = hflip_matrix, .type = "hflip", .law = { FLIP_LAW }, .sample = flip_sample },
+	{ .name = "vflip", .matrix = vflip_matrix, .type = "vflip", .law = { FLIP_LAW }, .sample = flip_sample },
 };
 #define OPS ((int)(sizeof ops / sizeof *ops))
 

@@ -125,6 +125,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"layers\":[\"conv1\",3]}"), "not 3", "/was/layers/1"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"alpha\":1}"), "\"learned\" or \"fixed\", not 1", "/was/alpha"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:fast\"}"), "profile:fast", "/was/draw"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"probability\":1.5}"), "not 1.5", "/was/probability"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"batch\"}"), "\"step\" or \"epoch\"", "/was/draw"},
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"was\":{}}", "augments no layer", "/was/layers"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"modes\":[\"aom\",\"aom\"]}"), "each once", "/eval/modes"},

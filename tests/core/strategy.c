@@ -68,6 +68,18 @@ static void refusals(void)
 		{ "{\"alpha\":1}", "/was/alpha" },
 		{ "{\"draw\":\"batch\"}", "/was/draw" },
 		{ "{\"a/b\":1}", "/was/a~1b" },
+		{ "{\"probability\":1.1}", "/was/probability" },
+		{ "{\"probability\":-0.1}", "/was/probability" },
+		{ "{\"probability\":\"half\"}", "/was/probability" },
+		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":3}]}", "/was/transforms/0/scale" },
+		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":[0,3]}]}", "/was/transforms/0/scale/0" },
+		{ "{\"transforms\":[{\"type\":\"shear\",\"degrees\":135}]}", "/was/transforms/0/degrees" },
+		{ "{\"transforms\":[{\"type\":\"shear\",\"degrees\":[0,361]}]}", "/was/transforms/0/degrees/1" },
+		{ "{\"transforms\":[{\"type\":\"rotate\",\"degrees\":[0,90]}]}", "/was/transforms/0/degrees" },
+		{ "{\"transforms\":[{\"type\":\"rotate\",\"degrees\":181}]}", "/was/transforms/0/degrees" },
+		{ "{\"transforms\":[{\"type\":\"hflip\",\"p\":2}]}", "/was/transforms/0/p" },
+		{ "{\"transforms\":[{\"type\":\"vflip\",\"q\":0.5}]}", "/was/transforms/0/q" },
+		{ "{\"transforms\":[{\"type\":\"affine\"}]}", "/was/transforms/0/type" },
 	};
 	struct wasd_graph *g = graph_of("resnet18");
 	for (size_t i = 0; g && i < sizeof c / sizeof *c; i++) {
@@ -152,6 +164,7 @@ static void to_json(void)
 	static const char *const spec[] = {
 		NULL, "{\"draw\":\"epoch\",\"alpha\":\"fixed\",\"layers\":[\"layer1.1.conv1\"]}",
 		"{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"weight\":2},{\"type\":\"translate\",\"x\":0.4}]}",
+		"{\"transforms\":[{\"type\":\"scale\"},{\"type\":\"shear\",\"degrees\":[-20,40]},{\"type\":\"rotate\",\"degrees\":30},{\"type\":\"hflip\",\"p\":0.3},{\"type\":\"vflip\"}],\"probability\":0.5}",
 	};
 	struct wasd_graph *g = graph_of("resnet18");
 	for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) {
@@ -271,6 +284,51 @@ static void choice_weights(void)
 	wasd_graph_destroy(g);
 }
 
+/* probability: so many layers are transformed, the others are the identity with their alpha; 1 draws what it drew without the member. */
+static void probability(void)
+{
+	static const struct { double p; const char *was; } c[] = {
+		{ 0, "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":0}" }, { 0.3, "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":0.3}" },
+		{ 1, "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":1}" }, { 0.25 * 0.6, "{\"transforms\":[{\"type\":\"hflip\",\"p\":0.25}],\"probability\":0.6}" },
+	};
+	enum { DRAWS = 2000 };
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_rng r, a, b;
+	struct wasd_was *w, *v;
+	wasd_rng_init(&r, 16, "was", 0, 0);
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_draw d = { 0 };
+		int moved = 0, n = 0, ones = 0;
+		CHECK_INT(create(g, "resnet18", c[i].was, &w, NULL), WASD_OK);
+		for (int k = 0; k < DRAWS; k++) {
+			CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+			for (int l = 0; l < d.n; l++, n++) {
+				moved += strcmp(d.layer[l].t.op->name, "identity") != 0;
+				CHECK(d.layer[l].t.identity == !strcmp(d.layer[l].t.op->name, "identity"));
+				ones += d.layer[l].alpha_one;
+			}
+		}
+		CHECK_INT(n, DRAWS * 16);
+		CHECK_INT(ones, 0);
+		CHECK_NEAR(moved / (double)n, c[i].p, 4 * sqrt(c[i].p * (1 - c[i].p) / n));
+		wasd_draw_done(&d);
+		wasd_was_destroy(w);
+	}
+	CHECK_INT(create(g, "resnet18", "{\"probability\":1}", &w, NULL), WASD_OK);
+	CHECK_INT(create(g, "resnet18", "{}", &v, NULL), WASD_OK);
+	struct wasd_draw x = { 0 }, y = { 0 };
+	wasd_rng_init(&a, 9, "was", 0, 0);
+	b = a;
+	wasd_was_draw(w, &a, &x, NULL);
+	wasd_was_draw(v, &b, &y, NULL);
+	CHECK(wasd_rng_u64(&a) == wasd_rng_u64(&b));
+	wasd_draw_done(&x);
+	wasd_draw_done(&y);
+	wasd_was_destroy(w);
+	wasd_was_destroy(v);
+	wasd_graph_destroy(g);
+}
+
 /* The nth allocation fails, for all n until the call succeeds. */
 static void out_of_memory(void)
 {
@@ -315,6 +373,7 @@ int main(void)
 	TEST_RUN(to_json);
 	TEST_RUN(draw_json);
 	TEST_RUN(choice_weights);
+	TEST_RUN(probability);
 	TEST_RUN(out_of_memory);
 	TEST_END();
 }

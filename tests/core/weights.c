@@ -260,6 +260,68 @@ static void crop_law(const cJSON *laws)
 	}
 }
 
+/* U(lo,hi) of one parameter in ten equal parts: scale, shear, rotate. A range of no width gives its value; the other parameter stays 0. */
+static void uniform_laws(void)
+{
+	static const struct { const char *op; double law[2], lo, hi; } c[] = {
+		{ "scale", { 3, 3.5 }, 3, 3.5 }, { "shear", { -20, 40 }, -20, 40 }, { "shear", { 135, 135 }, 135, 135 }, { "rotate", { 90 }, -90, 90 }, { "rotate", { 0 }, 0, 0 },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		const struct wasd_transform_op *op = wasd_transform_op_find(c[i].op);
+		double seen[10] = { 0 }, prob[10];
+		int outside = 0;
+		struct wasd_rng r;
+		wasd_rng_init(&r, 12, "law", i, 0);
+		for (int n = 0; n < DRAWS; n++) {
+			double p[6] = { 0 }, width = c[i].hi - c[i].lo;
+			outside += !op->sample(3, c[i].law, &r, p) || p[0] < c[i].lo || p[0] > c[i].hi || p[1] != 0;
+			seen[width > 0 ? (int)((p[0] - c[i].lo) / width * 10) : 0]++;
+		}
+		for (int b = 0; b < 10; b++)
+			prob[b] = c[i].hi > c[i].lo ? 0.1 : b == 0;
+		CHECK_MSG(outside == 0, "%s [%g,%g]: %d outside", c[i].op, c[i].lo, c[i].hi, outside);
+		check_chi(c[i].op, 3, seen, prob, 10);
+	}
+}
+
+/* What the default laws of the algorithm's table do to kernels: scale and shear have one T for every draw; of rotated 3x3 kernels no tap
+ * is ever lost, of 5x5 9.9 % on average; half of the flips are the identity. */
+static void law_tables(void)
+{
+	static const struct { const char *op; int k; double law[2], lost; } c[] = {
+		{ "scale", 3, { 3, 3.5 }, 0 }, { "scale", 5, { 3, 3.5 }, 0 }, { "shear", 3, { 135, 135 }, 2.0 / 9 }, { "shear", 5, { 135, 135 }, 6.0 / 25 },
+		{ "rotate", 3, { 90 }, 0 }, { "rotate", 5, { 90 }, 0.099 },
+	};
+	enum { N = 20000 };
+	struct wasd_rng r;
+	wasd_rng_init(&r, 13, "law", 0, 0);
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		double lost = 0, first[WASD_K_MAX * WASD_K_MAX] = { 0 };
+		int other = 0;
+		for (int n = 0; n < N; n++) {
+			struct wasd_transform t;
+			double p[6] = { 0 };
+			wasd_transform_op_find(c[i].op)->sample(c[i].k, c[i].law, &r, p);
+			CHECK_INT(wasd_transform_make(c[i].op, c[i].k, p, &t, NULL), WASD_OK);
+			for (int o = 0; o < c[i].k * c[i].k; o++) {
+				lost += t.from[o] < 0;
+				other += n && t.from[o] != first[o];
+				first[o] = n ? first[o] : t.from[o];
+			}
+		}
+		CHECK_NEAR(lost / N / (c[i].k * c[i].k), c[i].lost, c[i].lost == 0.099 ? 0.0005 + 4 * 0.08 / sqrt(N) : 1e-12);
+		CHECK_MSG((other == 0) == (strcmp(c[i].op, "rotate") != 0), "%s k=%d: %d taps of other draws differ", c[i].op, c[i].k, other);
+	}
+	for (int i = 0; i < 2; i++) {
+		int flipped = 0;
+		for (int n = 0; n < DRAWS; n++) {
+			double p[6], half = 0.5;
+			flipped += wasd_transform_op_find(i ? "vflip" : "hflip")->sample(3, &half, &r, p);
+		}
+		CHECK_NEAR(flipped, DRAWS / 2, 4 * sqrt(DRAWS / 4.0));
+	}
+}
+
 static void sampling_laws(void)
 {
 	char *text;
@@ -281,6 +343,8 @@ int main(void)
 	TEST_RUN(dot_test);
 	TEST_RUN(chain);
 	TEST_RUN(refusals);
+	TEST_RUN(uniform_laws);
+	TEST_RUN(law_tables);
 	TEST_RUN(sampling_laws);
 	TEST_END();
 }

@@ -41,10 +41,11 @@ struct wasd_transform_op {
 	/* Fills t->T (zeroed) from t->k and t->p, already range-checked. The other members are derived afterwards. */
 	void (*matrix)(struct wasd_transform *t);
 	/* As a training option: its type in the job spec ("resized_crop"), the options of its law (values packed in this order), and
-	 * the draw of k and p by that law. type NULL = never drawn. */
+	 * the draw of p for a kernel of side k by that law; false = by the law this draw leaves the kernel as it is (op "identity", p unused).
+	 * type NULL = never drawn. */
 	const char *type;
 	struct wasd_law_option law[4];                /* ends at a NULL name */
-	void (*sample)(int k, const double *law, struct wasd_rng *r, double *p);
+	bool (*sample)(int k, const double *law, struct wasd_rng *r, double *p);
 };
 #define WASD_LAW_MAX 8                               /* values of one law at most */
 const struct wasd_transform_op *wasd_transform_op_find(const char *name);
@@ -86,11 +87,14 @@ struct wasd_was;
  * answer is plain weights: the callers below are then not called. Errors carry the JSON pointer "/was/...".
  * layers: "paper" = those that the published network augments, "all" = every convolution with k > 1, or a list of names.
  * alpha: "learned" = the layer's parameter, "fixed" = constant 1 (as in layers that the published network does not augment).
- * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch. */
+ * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch.
+ * probability: the chance that a layer is transformed in a draw, on its own of the others; else its T is the identity, so that
+ * SW = alpha PW and the layer's scale is the same in both cases. */
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err);
 void wasd_was_destroy(struct wasd_was *w);
 /* Fills *d (zeroed, or a draw of the same was: then nothing is allocated) with fresh transforms, layer by layer in
- * execution order; per layer first the choice among transforms, then that transform's own draws. */
+ * execution order; per layer first whether it is transformed (with a probability below 1), then the choice among transforms, then
+ * that transform's own draws. */
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
 bool wasd_was_per_epoch(const struct wasd_was *w);   /* "draw": "epoch" */
 cJSON *wasd_was_to_json(const struct wasd_was *w);   /* the object with every default written out */
