@@ -60,8 +60,8 @@ static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_er
 	if (call->bin_len <= WASD_WIRE_MAX)
 		return WASD_OK;
 	wasd_sha256_of(call->bin, call->bin_len, sha);
-	cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len);
-	cJSON_AddStringToObject(call->json, "sha256", sha);
+	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len) || !cJSON_AddStringToObject(call->json, "sha256", sha))
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	return wasd_memfd_sealed("wasd-call", call->bin, call->bin_len, fd, err);
 }
 
@@ -78,7 +78,7 @@ static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
 enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
 	int fd = -1;
-	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : WASD_OK;
 	if (s != WASD_OK) {
 		cJSON_Delete(call->json);
 		call->json = NULL;
@@ -92,6 +92,11 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	enum wasd_status s;
 	cJSON *json = call->json;
 	call->json = NULL;
+	if (!json) {
+		if (fd >= 0)
+			close(fd);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	}
 	struct pending p = {0};
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);

@@ -9,6 +9,7 @@
 
 #include "calls.h"
 #include "log.h"
+#include "message.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -261,6 +262,14 @@ static enum wasd_status upload_create(struct ingest *g, const char *dataset, int
 	return WASD_OK;
 }
 
+/* No memory: the row says so, the staged files stay the caller's. */
+static enum wasd_status give_back(struct upload *u, struct wasd_err *err)
+{
+	make_invalid(u, "enomem", NULL, "out of memory");
+	upload_free(u);
+	return wasd_fail(err, WASD_ENOMEM, "no memory for an ingest");
+}
+
 static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wasd_err *err)
 {
 	struct add_call c = { .g = g, .u = u };
@@ -282,30 +291,21 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 	enum wasd_status s = upload_create(g, dataset, version, &u, err);
 	if (s != WASD_OK)
 		return s;
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "ingest");
-	cJSON_AddStringToObject(m, "name", dataset);
-	cJSON *list = cJSON_AddArrayToObject(m, "files");
+	cJSON *list = cJSON_CreateArray();
 	bool ok = list != NULL;
 	for (size_t i = 0; i < n && ok; i++) {
-		cJSON *f = cJSON_CreateObject();
-		cJSON_AddStringToObject(f, "path", files[i].path);
-		cJSON_AddStringToObject(f, "name", files[i].name ? files[i].name : "");
-		cJSON_AddItemToArray(list, f);
+		cJSON *f = message("file", "path:s name:s", files[i].path, files[i].name ? files[i].name : "");
+		ok = f && cJSON_AddItemToArray(list, f);
+		if (!ok)
+			cJSON_Delete(f);
 		u->staged[u->n_staged] = wasd_strdup(files[i].path);
-		ok = f && u->staged[u->n_staged++];
+		ok = ok && u->staged[u->n_staged];
+		u->n_staged += u->staged[u->n_staged] != NULL;
 	}
-	cJSON_AddStringToObject(m, "out", u->path);
-	cJSON_AddNumberToObject(m, "size", size);
-	cJSON *limits = cJSON_AddObjectToObject(m, "limits");
-	cJSON_AddNumberToObject(limits, "max_bytes", (double)g->cfg.max_bytes);
-	cJSON_AddNumberToObject(limits, "max_images", (double)g->cfg.max_images);
-	u->request = m;
-	if (!ok || !limits) {
-		make_invalid(u, "enomem", NULL, "out of memory");
-		upload_free(u);
-		return wasd_fail(err, WASD_ENOMEM, "no memory for an ingest");
-	}
+	u->request = message("ingest", "name:s out:s size:i files:j limits:j", dataset, u->path, (int64_t)size, list,
+	                     message("limits", "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
+	if (!ok || !u->request)
+		return give_back(u, err);
 	return upload_add(g, u, err);
 }
 
@@ -315,14 +315,9 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 	enum wasd_status s = upload_create(g, dataset, version, &u, err);
 	if (s != WASD_OK)
 		return s;
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "synthetic");
-	cJSON_AddStringToObject(m, "kind", kind);
-	cJSON_AddNumberToObject(m, "train", (double)train);
-	cJSON_AddNumberToObject(m, "test", (double)test);
-	cJSON_AddNumberToObject(m, "seed", (double)seed);
-	cJSON_AddStringToObject(m, "out", u->path);
-	u->request = m;
+	u->request = message("synthetic", "kind:s train:i test:i seed:i out:s", kind, train, test, seed, u->path);
+	if (!u->request)
+		return give_back(u, err);
 	return upload_add(g, u, err);
 }
 
@@ -375,14 +370,9 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 	if (up.status != WASD_OK)
 		return up.status;
 	char *absolute = *path == '/' ? wasd_strdup(path) : wasd_asprintf("%s/%s", g->data_dir, path);
-	cJSON *m = absolute ? cJSON_CreateObject() : NULL;
-	cJSON_AddStringToObject(m, "type", "preview");
-	cJSON_AddStringToObject(m, "path", absolute ? absolute : "");
-	cJSON_AddStringToObject(m, "split", split);
-	cJSON_AddNumberToObject(m, "index", (double)index);
-	wasd_free(absolute);
 	cJSON_Delete(call->json);
-	call->json = m;
+	call->json = absolute ? message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
+	wasd_free(absolute);
 	return calls_ask(&g->calls, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }
 

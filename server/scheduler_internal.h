@@ -48,7 +48,7 @@ struct run {
 	char store_id[32];
 	struct wasd_err store_err;
 	/* the end */
-	bool gone;
+	bool gone, closing;
 	struct proc_end end;
 	/* its words */
 	struct log_entry batch[LOG_BATCH];

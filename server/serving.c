@@ -13,6 +13,7 @@
 
 #include "calls.h"
 #include "log.h"
+#include "message.h"
 #include "pool.h"
 
 #include <pthread.h>
@@ -265,13 +266,7 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 		close(fd);
 		return up.status;
 	}
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "load");
-	cJSON_AddStringToObject(m, "bundle", id);
-	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
-	cJSON_AddStringToObject(m, "sha256", sha);
-	cJSON_AddNumberToObject(m, "threads", (double)(threads > 0 ? threads : s->cfg.threads));
-	struct api_call call = { .json = m };
+	struct api_call call = { .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads > 0 ? threads : (int64_t)s->cfg.threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
@@ -301,12 +296,7 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 	for (int i = 0; i < 2 && st == WASD_OK; i++) {
 		if (!has[i])
 			continue;
-		cJSON *m = cJSON_CreateObject();
-		cJSON_AddStringToObject(m, "type", "infer");
-		cJSON_AddStringToObject(m, "bundle", id);
-		cJSON_AddStringToObject(m, "mode", modes[i]);
-		cJSON_AddNumberToObject(m, "n", 1);
-		struct api_call call = { .json = m, .bin = zeros, .bin_len = n * sizeof *zeros };
+		struct api_call call = { .json = message("infer", "bundle:s mode:s n:i", id, modes[i], (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
 		st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 		api_call_done(&call);
 	}
@@ -337,10 +327,7 @@ static void unload_unused(struct serving *s)
 			return;
 		if (!in_process)
 			continue;
-		cJSON *m = cJSON_CreateObject();
-		cJSON_AddStringToObject(m, "type", "unload");
-		cJSON_AddStringToObject(m, "bundle", id);
-		struct api_call call = { .json = m };
+		struct api_call call = { .json = message("unload", "bundle:s", id) };
 		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 		api_call_done(&call);
 	}

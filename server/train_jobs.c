@@ -8,6 +8,7 @@
  */
 #include "scheduler_internal.h"
 #include "log.h"
+#include "message.h"
 #include "wasd/protocol.h"
 
 #include <math.h>
@@ -152,21 +153,14 @@ static void maybe_start(struct run *r)
 		proc_end(r->proc, true, err.msg);
 		return;
 	}
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "start");
-	cJSON_AddStringToObject(m, "job", r->id);
-	cJSON_AddNumberToObject(m, "attempt", (double)r->attempt);
-	cJSON_AddItemToObject(m, "spec", cJSON_Duplicate(r->spec, true));
-	cJSON_AddStringToObject(m, "dataset", r->dataset_path);
-	cJSON_AddNumberToObject(m, "threads", (double)r->threads);
-	cJSON_AddNumberToObject(m, "nice", (double)r->nice);
-	if (r->load_fd >= 0) {
-		cJSON *c = cJSON_AddObjectToObject(m, r->resume ? "resume" : "init");
-		cJSON_AddNumberToObject(c, "bytes", (double)r->load_bytes);
-		cJSON_AddStringToObject(c, "sha256", r->load_sha);
-		if (r->resume) {
-			cJSON_AddNumberToObject(c, "epoch", (double)r->load_epoch);
-			cJSON_AddNumberToObject(c, "step", (double)r->load_step);
+	cJSON *m = message("start", "job:s attempt:i spec:j dataset:s threads:i nice:i", r->id, r->attempt, cJSON_Duplicate(r->spec, true), r->dataset_path,
+	                   r->threads, r->nice);
+	if (m && r->load_fd >= 0) {
+		cJSON *c = message("checkpoint", r->resume ? "bytes:i sha256:s epoch:i step:i" : "bytes:i sha256:s", r->load_bytes, r->load_sha, r->load_epoch, r->load_step);
+		if (!c || !cJSON_AddItemToObject(m, r->resume ? "resume" : "init", c)) {
+			cJSON_Delete(c);
+			cJSON_Delete(m);
+			m = NULL;
 		}
 	}
 	int fd = r->load_fd;
@@ -265,10 +259,7 @@ static void acknowledge(struct run *r, uint32_t seq)
 {
 	if (!r->proc)
 		return;                 /* it ended while storage was at it */
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "ack");
-	cJSON_AddNumberToObject(m, "seq", seq);
-	if (!proc_send(r->proc, m, NULL, 0, -1))
+	if (!proc_send(r->proc, message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
 		proc_end(r->proc, true, "does not take its acknowledgements");
 }
 
@@ -540,6 +531,13 @@ static enum wasd_status train_message(struct proc *p, struct wasd_msg *m, struct
 
 /* ---- ending --------------------------------------------------------------------------------------------------------- */
 
+/* The message may be lost for want of memory; the time limit holds all the same. */
+static void ask_to_stop(struct run *r)
+{
+	proc_send(r->proc, message("cancel", ""), NULL, 0, -1);
+	r->cancel_by_us = wasd_mono_us() + r->jobs->cfg.cancel_ms * 1000ll;
+}
+
 void run_cancel(struct run *r, bool kill, const char *reason)
 {
 	snprintf(r->cancel_reason, sizeof r->cancel_reason, "%s", reason);
@@ -554,10 +552,7 @@ void run_cancel(struct run *r, bool kill, const char *reason)
 	}
 	if (again)
 		return;
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "cancel");
-	proc_send(r->proc, m, NULL, 0, -1);
-	r->cancel_by_us = wasd_mono_us() + r->jobs->cfg.cancel_ms * 1000ll;
+	ask_to_stop(r);
 }
 
 void run_drain(struct run *r)
@@ -571,10 +566,7 @@ void run_drain(struct run *r)
 		proc_end(r->proc, true, "the daemon is stopping");
 		return;
 	}
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "cancel");
-	proc_send(r->proc, m, NULL, 0, -1);
-	r->cancel_by_us = wasd_mono_us() + r->jobs->cfg.cancel_ms * 1000ll;
+	ask_to_stop(r);
 }
 
 void run_tick(struct run *r)
@@ -582,8 +574,10 @@ void run_tick(struct run *r)
 	int64_t now = wasd_mono_us();
 	flush_logs(r);
 	r->round_frames = 0;
-	if (!r->proc)
+	if (!r->proc) {
+		maybe_finish(r);
 		return;
+	}
 	proc_pause(r->proc, false);
 	if (r->cancel_by_us && now > r->cancel_by_us) {
 		r->cancel_by_us = 0;
@@ -591,10 +585,7 @@ void run_tick(struct run *r)
 	}
 	if (r->max_wall_us && !r->over_time && now - proc_started_us(r->proc) > r->max_wall_us && r->sent_start && !r->cancelling && !r->draining) {
 		r->over_time = true;
-		cJSON *m = cJSON_CreateObject();
-		cJSON_AddStringToObject(m, "type", "cancel");
-		proc_send(r->proc, m, NULL, 0, -1);
-		r->cancel_by_us = now + r->jobs->cfg.cancel_ms * 1000ll;
+		ask_to_stop(r);
 	}
 }
 
@@ -632,7 +623,8 @@ static void after_failure(struct run *r, struct storage_move *m)
 	storage_job_done(&job);
 }
 
-static void close_rows(struct run *r)
+/* False: storage could not take it now; to be tried again. */
+static bool close_rows(struct run *r)
 {
 	struct storage_exit x = { .exit_reason = r->end.reason, .exit_code = r->end.exit_code, .signal = r->end.signal };
 	struct storage_move m = { .attempt = r->attempt };
@@ -669,8 +661,10 @@ static void close_rows(struct run *r)
 		m.message = x.exit_reason;
 		after_failure(r, &m);
 	}
-	note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason, m.to,
-	     m.reason ? ", " : "", m.reason ? m.reason : "");
+	if (!r->closing)
+		note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason, m.to,
+		     m.reason ? ", " : "", m.reason ? m.reason : "");
+	r->closing = true;
 	flush_logs(r);
 	struct wasd_err err = {0};
 	enum wasd_status s = storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err);
@@ -678,15 +672,15 @@ static void close_rows(struct run *r)
 	         (long long)r->attempt, m.to, m.reason ? m.reason : "-", LOG_Q(x.exit_reason), s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
 	wasd_free(progress);
 	wasd_buf_done(&tail);
+	return s != WASD_ENOMEM && s != WASD_EBUSY && s != WASD_EFULL;
 }
 
 static void maybe_finish(struct run *r)
 {
 	if (!r->gone || r->loading || r->storing)
 		return;
-	flush_logs(r);
-	if (r->attempt)
-		close_rows(r);
+	if (r->attempt && !close_rows(r))
+		return;                 /* the next tick */
 	run_forget(r);
 }
 

@@ -35,7 +35,7 @@ static void start(int workers)
 	CHECK(symlink(self, engine) == 0);
 	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
 	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
-	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = 700, .kill_ms = 300, .tick_ms = 50 };
+	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = 1500 * PATIENCE, .kill_ms = 300, .tick_ms = 50 };
 	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
 	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20 };
 	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
@@ -172,7 +172,7 @@ static void one_attempt(void)
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		char id[48];
 		submit(rows[i].fault, 0, "", id);
-		struct storage_job j = wait_state(id, "completed,failed,cancelled", 6000);
+		struct storage_job j = wait_state(id, "completed,failed,cancelled", 10000);
 		CHECK_MSG(!strcmp(j.state, rows[i].state) && j.reason && !strcmp(j.reason, rows[i].reason), "%s: %s, %s", rows[i].fault, j.state, j.reason);
 		struct storage_attempt_list a = {0};
 		storage_attempt_list(db, id, &a, NULL);
@@ -254,28 +254,33 @@ static void floods(void)
 	start(2);
 	submit("row_flood", 0, "", flood);
 	submit("good", 0, "", other);
-	int64_t t0 = wasd_mono_us();
+	/* Both have a worker; the flood is held back, so the other is done long before it. */
 	struct storage_job j = {0};
+	int64_t until = wasd_mono_us() + 20000000 * PATIENCE;
 	do {
 		storage_job_done(&j);
 		j = (struct storage_job){0};
 		storage_job_get(db, other, &j, NULL);
 		poll(NULL, 0, 5);
-	} while (j.state && strcmp(j.state, "completed") && wasd_mono_us() - t0 < 10000000 * PATIENCE);
+	} while (j.state && !storage_job_terminal(j.state) && wasd_mono_us() < until);
+	CHECK_STR(j.state, "completed");
 	storage_job_done(&j);
-	CHECK_MSG(wasd_mono_us() - t0 < 2000000 * PATIENCE, "the other job took %lld ms", (long long)(wasd_mono_us() - t0) / 1000);
+	j = (struct storage_job){0};
+	storage_job_get(db, flood, &j, NULL);
+	CHECK_STR(j.state, "running");
+	storage_job_done(&j);
 	j = wait_state(flood, "completed,failed", 20000);
 	CHECK_STR(j.state, "completed");
-	CHECK_INT(points(flood), 804);
+	CHECK_INT(points(flood), 1604);
 	storage_job_done(&j);
 	submit("log_flood", 0, "", logs);
 	j = wait_state(logs, "completed,failed", 20000);
 	CHECK_STR(j.state, "completed");
 	storage_job_done(&j);
-	struct storage_log_query q = { .limit = 10000, .contains = "left out" };
+	struct storage_log_query q = { .limit = 10000 };
 	struct storage_log_list l = {0};
 	storage_log_read(db, logs, &q, &l, NULL);
-	CHECK(l.n >= 1 && l.last_n <= 10001);
+	CHECK(l.n >= 1 && l.last_n - l.first_n < 10001);
 	storage_log_list_done(&l);
 	stop();
 }
@@ -296,7 +301,12 @@ static void cancels(void)
 	storage_job_done(&j);
 	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_ESTATE);
 	/* Running: with a checkpoint. */
-	cJSON *live = sched_live(jobs, id);
+	cJSON *live = NULL;
+	for (int i = 0; i < 500 * PATIENCE && !(live && wasd_json_get(live, "progress")); i++) {
+		cJSON_Delete(live);
+		live = sched_live(jobs, id);
+		poll(NULL, 0, 10);
+	}
 	CHECK(live && wasd_json_get(live, "progress"));
 	cJSON_Delete(live);
 	CHECK_INT(sched_cancel(jobs, id, false, "enough", &err), WASD_OK);
@@ -382,6 +392,31 @@ static void drain(void)
 	CHECK_STR(j.state, "queued");
 	CHECK_INT(j.attempt, 0);
 	storage_job_done(&j);
+	stop();
+}
+
+/* The nth allocation of a whole attempt fails: the job ends or waits, the daemon's side goes on, and the next one runs. */
+static void attempt_without_memory(void)
+{
+	char id[48];
+	start(1);
+	for (int n = 1; n < 400; n += 7) {
+		submit("good", 1, "", id);
+		wasd_mem_fail_at((uint64_t)n);
+		struct storage_job j = {0};
+		int64_t until = wasd_mono_us() + 15000000 * PATIENCE;
+		do {
+			poll(NULL, 0, 2);
+			storage_job_done(&j);
+			j = (struct storage_job){0};
+			storage_job_get(db, id, &j, NULL);
+		} while (!(j.state && storage_job_terminal(j.state) && sched_idle(jobs)) && wasd_mono_us() < until);
+		wasd_mem_fail_at(0);
+		CHECK_MSG(j.state && storage_job_terminal(j.state), "allocation %d: the job is %s (%s)", n, j.state, j.message);
+		storage_job_done(&j);
+	}
+	submit("good", 0, "", id);
+	storage_job_done(&(struct storage_job[]){ wait_state(id, "completed", 6000) }[0]);
 	stop();
 }
 
@@ -593,6 +628,7 @@ int main(int argc, char **argv)
 	TEST_RUN(cancels);
 	TEST_RUN(no_worker_can_start);
 	TEST_RUN(drain);
+	TEST_RUN(attempt_without_memory);
 	TEST_RUN(ingests);
 	TEST_RUN(serving_faults);
 	TEST_RUN(bundle_that_crashes);

@@ -838,6 +838,47 @@ static void queue_full(void)
 	stop();
 }
 
+/* The nth allocation fails, for every n until nothing fails any more: an answer of ours or a closed connection, and all goes on. */
+static void no_memory(void)
+{
+	static const struct { const char *what, *request; int good; } asks[] = {
+		{ "echo", "POST /echo?v=1&w=2 HTTP/1.1\r\n" H "Connection: close\r\ntraceparent: x\r\nContent-Length: 2\r\n\r\n{}", 200 },
+		{ "gzip", "GET /big HTTP/1.1\r\n" H "Connection: close\r\nAccept-Encoding: gzip\r\n\r\n", 200 },
+		{ "page", "GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200 },
+		{ "range", "GET /file HTTP/1.1\r\n" H "Connection: close\r\nRange: bytes=1-5\r\n\r\n", 206 },
+		{ "upload", "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: 5\r\n\r\nabcde", 201 },
+		{ "unknown", "GET /nothing HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 404 },
+		{ "bad", "GET /a%00 HTTP/1.1\r\n" H "\r\n", 400 },
+	};
+	start(NULL);
+	bool closed;
+	for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+		int n = 1, in_a_row = 0;
+		for (; n < 400 && in_a_row < 3; n++) {
+			wasd_mem_fail_at((uint64_t)n);
+			int status = ask(asks[i].request, 3000, &closed);
+			wasd_mem_fail_at(0);
+			CHECK_MSG(closed && (status == asks[i].good || status == 503 || status == 500 || status == 200 || status == 0), "%s, allocation %d: status %d", asks[i].what, n, status);
+			/* Threads of the background allocate, too: the end is where it stays good. */
+			in_a_row = status == asks[i].good ? in_a_row + 1 : 0;
+		}
+		CHECK_MSG(n < 400, "%s never worked", asks[i].what);
+	}
+	/* A stream that cannot have its memory. */
+	for (int n = 1; n < 30; n++) {
+		int fd = dial();
+		wasd_mem_fail_at((uint64_t)n);
+		say(fd, "GET /events?last_event_id=3 HTTP/1.1\r\n" H "\r\n");
+		take(fd, answer, sizeof answer, 20, &closed);
+		publish();
+		take(fd, answer, sizeof answer, 20, &closed);
+		wasd_mem_fail_at(0);
+		close(fd);
+	}
+	CHECK_INT(ask("GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 2000, &closed), 200);
+	stop();
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
 
 static int open_fds(void)
@@ -922,6 +963,7 @@ int main(void)
 	TEST_RUN(slow_clients);
 	TEST_RUN(connection_limits);
 	TEST_RUN(queue_full);
+	TEST_RUN(no_memory);
 	TEST_RUN(stop_with_everything_open);
 	TEST_RUN(hung_handler_is_given_up);
 	TEST_END();
