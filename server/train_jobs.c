@@ -493,15 +493,17 @@ static enum wasd_status on_failed(struct run *r, struct wasd_msg *m, struct wasd
 	return WASD_OK;
 }
 
-static const struct { const char *type; enum wasd_status (*take)(struct run *r, struct wasd_msg *m, struct wasd_err *err); bool after_start; bool costly; } messages[] = {
-	{ "hello", on_hello, false, false },
-	{ "log", on_log, false, false },
-	{ "started", on_started, true, false },
-	{ "progress", on_progress, true, false },
-	{ "metrics", on_metrics, true, true },
-	{ "checkpoint", on_checkpoint, true, true },
-	{ "done", on_done, true, false },
-	{ "failed", on_failed, true, false },
+/* When a message may come: at any time, after we said start, after it said started. */
+enum when { ALWAYS, TOLD, STARTED };
+static const struct { const char *type; enum wasd_status (*take)(struct run *r, struct wasd_msg *m, struct wasd_err *err); enum when when; bool costly; } messages[] = {
+	{ "hello", on_hello, ALWAYS, false },
+	{ "log", on_log, ALWAYS, false },
+	{ "started", on_started, TOLD, false },
+	{ "failed", on_failed, TOLD, false },
+	{ "done", on_done, TOLD, false },
+	{ "progress", on_progress, STARTED, false },
+	{ "metrics", on_metrics, STARTED, true },
+	{ "checkpoint", on_checkpoint, STARTED, true },
 };
 
 static enum wasd_status train_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
@@ -519,7 +521,7 @@ static enum wasd_status train_message(struct proc *p, struct wasd_msg *m, struct
 			continue;
 		if (m->fd >= 0 && messages[i].take != on_checkpoint)
 			return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
-		if (messages[i].after_start && !r->sent_start)
+		if ((messages[i].when == TOLD && !r->sent_start) || (messages[i].when == STARTED && !r->started))
 			return wasd_fail(err, WASD_ECORRUPT, "%s before it was started", m->type);
 		/* A process that sends rows faster than they should be stored waits; everybody else does not. */
 		if (messages[i].costly && ++r->round_frames > FRAMES_A_TICK)
