@@ -231,12 +231,23 @@ static bool log_over(void *ctx, const char *object)
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-static void raise_file_limit(void)
+/* As many descriptors as may be had, and no more connections than they allow: one that cannot be accepted would keep the listening
+ * socket ready and the I/O threads busy. */
+static void fit_file_limit(struct config *c)
 {
+	enum { OURS = 200 };            /* databases, checkpoints, engine processes */
 	struct rlimit r;
-	if (!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_cur < r.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return;
+	if (r.rlim_cur < r.rlim_max) {
 		r.rlim_cur = r.rlim_max < 65536 ? r.rlim_max : 65536;
 		setrlimit(RLIMIT_NOFILE, &r);
+		getrlimit(RLIMIT_NOFILE, &r);
+	}
+	int64_t room = r.rlim_cur > OURS + 20 ? (int64_t)r.rlim_cur - OURS : 20;
+	if (c->max_connections > room) {
+		log_line(LOG_WARN, "fewer connections than configured", "max_connections=%lld open_files=%lld", (long long)room, (long long)r.rlim_cur);
+		c->max_connections = room;
 	}
 }
 
@@ -503,8 +514,8 @@ int daemon_run(struct config *cfg)
 	/* Before any thread begins, so that all of them leave these to the main thread. SIGTERM during start-up waits until it is over. */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	raise_file_limit();
 	enum wasd_status s = config_resolve(cfg, &err);
+	fit_file_limit(cfg);
 	d.staging = s == WASD_OK ? wasd_asprintf("%s/staging", cfg->data) : NULL;
 	if (s == WASD_OK && !d.staging)
 		s = wasd_fail(&err, WASD_ENOMEM, "no memory");
