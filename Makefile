@@ -143,7 +143,7 @@ $(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(
 	$(Q)$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon)
 
 PY := /usr/bin/python3
-test: deps-test ## everything that has to pass; T=name runs the tests whose path has that name
+test: deps-test ## everything that has to pass; T=name,name runs the tests whose path has one of these names
 	$(MAKE) all tests-build
 	$(MAKE) FLAVOUR=double tests-build
 	$(PY) tests/run $(if $(T),--only $(T)) --build $(B) --double build/double
