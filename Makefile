@@ -90,7 +90,7 @@ $(O)/api/%.o: api/%.c | check-deps
 $(O)/server/%.o: server/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)
-	$(Q)$(CC) $(INC_server) $(ALL_CFLAGS) -DWASD_PREFIX='"$(PREFIX)"' -c -o $@ $<
+	$(Q)$(CC) $(INC_server) $(ALL_CFLAGS) -c -o $@ $<
 
 $(LIB_base): $(call obj,$(SRC_base))
 $(LIB_core): $(call obj,$(SRC_core))

@@ -10,17 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef WASD_PREFIX
-#define WASD_PREFIX "/usr/local"
-#endif
-
 /* One row a key: the file, the flags (--key VALUE with '-' for '_') and the help read this. */
 static const struct key { const char *name; size_t offset; bool text; int64_t min, max; const char *standard, *help; } keys[] = {
 #define TEXT(name, standard, help) { #name, offsetof(struct config, name), true, 0, 0, standard, help }
 #define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), false, min, max, #standard, help }
 	TEXT(listen, "127.0.0.1:8080", "address and port; port 0 picks a free one"),
 	TEXT(data, "./var", "directory of everything that is kept"),
-	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, " WASD_PREFIX "/libexec/wasd"),
+	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),
 	NUM(workers, 1, 64, 1, "training jobs that run at a time"),
 	NUM(threads, 0, 1024, 0, "compute threads for all of them together; 0 = the processors of this machine"),
@@ -148,18 +144,16 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 	if (n > 0) {
 		self[n] = 0;
-		char *slash = strrchr(self, '/');
-		if (slash && (size_t)(slash - self) + sizeof "/wasd-engine" < CONFIG_TEXT) {
-			strcpy(slash, "/wasd-engine");
-			strcpy(out, self);
-			if (runnable(out))
+		/* In a build tree, or as `make install` lays them out under any prefix. */
+		static const char *const places[] = {"/wasd-engine", "/../libexec/wasd/wasd-engine"};
+		*strrchr(self, '/') = 0;
+		for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+			int len = snprintf(out, CONFIG_TEXT, "%s%s", self, places[i]);
+			if (len < CONFIG_TEXT && runnable(out))
 				return WASD_OK;
 		}
 	}
-	snprintf(out, CONFIG_TEXT, "%s", WASD_PREFIX "/libexec/wasd/wasd-engine");
-	if (runnable(out))
-		return WASD_OK;
-	return wasd_fail(err, WASD_ENOTFOUND, "wasd-engine is neither beside this program nor in " WASD_PREFIX "/libexec/wasd: build it, or name it with --engine");
+	return wasd_fail(err, WASD_ENOTFOUND, "wasd-engine is neither beside this program nor in ../libexec/wasd: build it, or name it with --engine");
 }
 
 static int processors(void)
