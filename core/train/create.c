@@ -132,16 +132,23 @@ cJSON *trainer_complete(cJSON *j, int members)
 	return NULL;
 }
 
+/* cJSON leaves an item with the caller when it cannot add it. */
+static void add(cJSON *j, const char *key, cJSON *item)
+{
+	if (!cJSON_AddItemToObject(j, key, item))
+		cJSON_Delete(item);
+}
+
 static cJSON *make_info(const struct wasd_trainer *t)
 {
 	struct wasd_shape in = wasd_graph_input_shape(t->graph);
 	struct wasd_train_info i = wasd_trainer_info(t);
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "arch", t->spec.arch);
-	cJSON_AddItemToObject(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
-	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
-	cJSON_AddItemToObject(j, "was", cJSON_Duplicate(t->was_json, true));
-	cJSON_AddItemToObject(j, "draw", cJSON_Duplicate(t->dom_json, true));
+	add(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
+	add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
+	add(j, "was", cJSON_Duplicate(t->was_json, true));
+	add(j, "draw", cJSON_Duplicate(t->dom_json, true));
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
 	if (t->was)
