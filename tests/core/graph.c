@@ -204,7 +204,7 @@ static void running_statistics(void)
 {
 	/* One batch norm on the input: running values by the formulas, in the set that was asked for, momentum overridden. */
 	struct wasd_graph *g;
-	struct wasd_model *m;
+	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
 	struct wasd_err err = { 0 };
 	CHECK(!wasd_graph_create(image, &g, &err));
@@ -234,7 +234,7 @@ static void batchnorm_keeps_digits(void)
 {
 	/* Mean 1000 and deviation 0.1: sums of squares in float would lose the variance altogether. */
 	struct wasd_graph *g;
-	struct wasd_model *m;
+	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
 	struct wasd_err err = { 0 };
 	struct wasd_shape in = { 1, 64, 64 };
@@ -262,8 +262,8 @@ static void batchnorm_keeps_digits(void)
 
 static void run_drop(bool connect, int threads, uint64_t seed, bool on, real *out)
 {
-	struct wasd_graph *g;
-	struct wasd_model *m;
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
 	struct wasd_err err = { 0 };
 	struct wasd_rng r;
