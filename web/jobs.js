@@ -62,8 +62,9 @@ export function createJobs({ select, deploy, refresh }) {
         setText(sub, kind(job));
         showState(badge, job);
         showState(badgeSmall, job);
-        // epoch is the one that is being worked on, step counts within it
-        bar.value = job.state === 'completed' ? 1 : p.epochs ? Math.min(1, (p.epoch - 1 + p.step / p.steps) / p.epochs) : 0;
+        // epoch is the one that is being worked on, step counts within its phase; what follows training is short
+        const within = p.phase === 'train' ? p.step / p.steps : 1;
+        bar.value = job.state === 'completed' ? 1 : p.epochs ? Math.min(1, (p.epoch - 1 + within) / p.epochs) : 0;
         bar.setAttribute('aria-label', `Progress of ${title(job)}`);
         setText(epoch, p.epochs ? `epoch ${p.epoch} / ${p.epochs}` : job.state === 'queued' ? 'waiting for a worker' : '');
         setText(imgs, resting(job) ? '–' : rate(p.img_per_s));

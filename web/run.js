@@ -1,6 +1,6 @@
 // run.js - the chosen job: what it is, its live curves, its checkpoints and its log.
 
-import { $, busy, bytes, count, el, keyed, percent, setText, when } from './dom.js';
+import { $, busy, bytes, el, keyed, percent, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
 import { cancel, deployable, kind, showState, stateBadge, stoppable, title } from './jobs.js';
@@ -75,8 +75,7 @@ export function createRun({ deploy, refresh }) {
     const t = job.train ?? {}, o = t.optimizer ?? {};
     const was = job.was ? `WAS ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain weights';
     const list = [kind(job).split(' · ').slice(0, 2).join(' on '), was, t.batch && `batch ${t.batch}`, o.type && `${o.type} ${o.lr}`,
-      t.seed != null && `seed ${t.seed}`, job.progress?.steps && `${count(job.progress.steps)} steps per epoch`,
-      job.created_at && `submitted ${when(job.created_at)}`].filter(Boolean);
+      t.seed != null && `seed ${t.seed}`, job.created_at && `submitted ${when(job.created_at)}`].filter(Boolean);
     return list.join('  ·  ');
   }
 
