@@ -118,7 +118,7 @@ $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine)
 
 # ---- tests: a program per file, linked with what its folder may use ----
-TEST_SRC := $(foreach d,base core storage api server,$(wildcard tests/$(d)/*.c))
+TEST_SRC := $(foreach d,$(if $(filter double,$(FLAVOUR)),core,base core storage api server),$(wildcard tests/$(d)/*.c))
 TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 tests-build: $(TEST_BIN)
 $(B)/tests/base/%: tests/base/%.c $(LIB_base)
