@@ -79,7 +79,7 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 	if (!t->hooks->progress)
 		return;
 	struct wasd_train_progress p = {
-		.epoch = t->epoch + 1, .epochs = t->spec.epochs, .step = step, .steps = steps, .phase = phase,
+		.epoch = phase == WASD_TRAIN_CHECKPOINT ? begun_epoch(t) : t->epoch + 1, .epochs = t->spec.epochs, .step = step, .steps = steps, .phase = phase,
 		.img_per_s = t->train_us ? (double)t->trained * 1e6 / (double)t->train_us : 0,
 		.eta_s = eta(t), .loss = t->seen ? t->loss_sum / (double)t->seen : 0,
 	};
