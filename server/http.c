@@ -312,6 +312,14 @@ static ssize_t source_reader(void *cls, uint64_t pos, char *buf, size_t max)
 	return n <= 0 ? MHD_CONTENT_READER_END_WITH_ERROR : (ssize_t)n;
 }
 
+/* A connection that goes on after a pause is first handled as if it waited for its request, and one whose client has sent all and
+ * closed its half is then taken for gone: its answer would be lost. The library looks at what such a connection is really about, before
+ * it reads, only where the connection has a timeout of its own: so one has it, of a day, from its pause to its reply. */
+static void own_timeout(struct exchange *x, bool on)
+{
+	MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, on ? 86400u : 0u);
+}
+
 static enum MHD_Result send_reply(struct conn *c, struct exchange *x)
 {
 	const struct reply *r = &x->reply;
@@ -330,6 +338,7 @@ static enum MHD_Result send_reply(struct conn *c, struct exchange *x)
 	if (r->close || x->env->stopping)
 		MHD_add_response_header(m, MHD_HTTP_HEADER_CONNECTION, "close");
 	enter_unlocked(c, r->stream ? C_STREAM : C_REPLY);
+	own_timeout(x, false);
 	enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)r->status, m);
 	MHD_destroy_response(m);
 	if (r->status >= 400 && r->close) {
@@ -412,6 +421,7 @@ static enum MHD_Result proceed(struct conn *c, struct exchange *x, enum exchange
 	case X_PAUSE:
 		if (at_end)
 			enter_unlocked(c, C_WORK);
+		own_timeout(x, true);
 		MHD_suspend_connection(x->connection);
 		exchange_paused(x);     /* from here on another thread may resume it at any time */
 		return MHD_YES;
