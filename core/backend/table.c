@@ -3,11 +3,17 @@
 
 #include <string.h>
 
-extern const struct backend backend_openblas, backend_ref;
+extern const struct backend backend_openblas, backend_ref, backend_onednn, backend_onednn_bf16;
 
 const struct backend *backend_at(int i)
 {
-	static const struct backend *const table[] = { &backend_openblas, &backend_ref };
+	static const struct backend *const table[] = {
+		&backend_openblas,
+#ifdef WASD_ONEDNN
+		&backend_onednn, &backend_onednn_bf16,
+#endif
+		&backend_ref,
+	};
 	return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? table[i] : NULL;
 }
 

@@ -28,6 +28,7 @@ struct team {
 	_Alignas(64) atomic_uint left;               /* helpers that have not finished this job */
 	atomic_uint sleepers;                        /* helpers that may be asleep on gen */
 	atomic_uint owner_sleeps;
+	void (*on_all)(int threads, void (*member)(int thread));     /* another pool does the work; NULL: the helpers */
 };
 
 /* The process has one team by design (one owner of threads); it is the only state of this file. */
@@ -154,6 +155,10 @@ void wasd_parallel(int n, void (*fn)(void *ctx, int begin, int end, int thread),
 	team.fn = fn;
 	team.ctx = ctx;
 	team.count = n;
+	if (team.on_all) {
+		team.on_all(team.n, run_range);
+		return;
+	}
 	atomic_store(&team.left, (unsigned)team.n - 1);
 	publish();
 	run_range(0);
@@ -166,4 +171,9 @@ void wasd_parallel(int n, void (*fn)(void *ctx, int begin, int end, int thread),
 	for (unsigned v; (v = atomic_load(&team.left)) != 0;)
 		futex_wait(&team.left, v);
 	atomic_store(&team.owner_sleeps, 0);
+}
+
+void wasd_threads_lend(void (*on_all)(int threads, void (*member)(int thread)))
+{
+	team.on_all = on_all;
 }

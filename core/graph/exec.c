@@ -251,6 +251,8 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 	for (int i = 0; i < e->plan.n_steps; i++) {
 		struct step *st = &e->plan.steps[i];
 		st->kernel->forward(st, &e->run);
+		if (st->status)
+			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);
 		charge(e, st->node->layer->phase_fwd, &t);
 	}
 	e->backend->export(&e->plan.value[e->model->graph->output], p->n, e->logits);
@@ -304,6 +306,8 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
 		s->kernel->backward(s, &e->run);
+		if (s->status)
+			return wasd_fail(err, s->status, "%s %s: backward failed", s->node->layer->op, s->node->name);
 		charge(e, s->node->layer->phase_bwd, &t);
 		if (sh) {
 			chain_backward(&sh->param, sh->t, e->dsw);

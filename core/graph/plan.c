@@ -341,15 +341,22 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		b.tail[i] = i;
 		b.residual[i] = p->value_slot[i] = p->grad_slot[i] = p->step_of[i] = -1;
 		p->value[i].shape = p->grad[i].shape = g->nodes[i].shape;
+		p->value[i].by = p->grad[i].by = &g->nodes[i];
 		be->layout(&p->value[i], o->batch);
 		be->layout(&p->grad[i], o->batch);
 	}
 	find_live(&b);
 	fuse(&b);
 	make_steps(&b);
-	for (int i = 0; i < p->n_steps; i++)
-		if (p->steps[i].kernel->plan)
-			p->steps[i].kernel->plan(&p->steps[i], o->batch, o->training, threads);
+	for (int i = 0; i < p->n_steps; i++) {
+		struct step *st = &p->steps[i];
+		if (st->kernel->plan)
+			st->kernel->plan(st, o->batch, o->training, threads);
+		if (st->status) {
+			s = wasd_fail(err, st->status, "%s %s: cannot be planned", st->node->layer->op, st->node->name);
+			goto end;
+		}
+	}
 	value_slots(&b);
 	grad_slots(&b);
 	if ((s = memory(p, err)) == WASD_OK)
@@ -369,6 +376,9 @@ end:
 
 void plan_done(struct plan *p)
 {
+	for (int i = 0; i < p->n_steps; i++)
+		if (p->steps[i].kernel->unplan)
+			p->steps[i].kernel->unplan(&p->steps[i]);
 	wasd_free(p->steps);
 	wasd_free(p->value);
 	wasd_free(p->grad);

@@ -5,6 +5,7 @@
  *
  * One number per pass and layer is drawn from the run's generator; the number of element i is a hash of it and i, counted in (n,c,h,w)
  * order. So masks depend on neither layout nor threads, and backward forms them again instead of keeping them. */
+#include "layers/hash.h"
 #include "layers/layer.h"
 
 struct drop_saved { uint64_t seed; };
@@ -16,16 +17,6 @@ static enum wasd_status dropout_shape(struct node *n, const struct wasd_shape *i
 		return wasd_fail(err, WASD_EINVAL, "rate %g is not within [0,1)", n->p);
 	n->shape = *in;
 	return WASD_OK;
-}
-
-/* Uniform in [0,1) from 24 bits of splitmix64's finaliser. */
-static inline double hash_uniform(uint64_t seed, uint64_t i)
-{
-	uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15u;
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-	z ^= z >> 31;
-	return (double)(z >> 40) * 0x1p-24;
 }
 
 static void put(real *dst, bool add, real v)

@@ -29,7 +29,9 @@ struct tensor {
 	struct wasd_shape shape;
 	void *data;
 	size_t sn, sc;                  /* strides in elements, for the n of the running pass */
-	size_t bytes;                   /* of the largest batch; the backend's layout() sets all but data and shape */
+	size_t bytes;                   /* of the largest batch; the backend's layout() sets all but by, data and shape */
+	const struct node *by;          /* the node that makes it */
+	const void *layout;             /* the backend's own description of it; NULL in plane layouts */
 };
 
 static inline real *tensor_plane(const struct tensor *t, int n, int c)
@@ -90,6 +92,8 @@ struct step {
 	void *saved;                    /* written by forward for backward */
 	bool strict;                    /* only plain sums of products */
 	size_t saved_bytes, scratch_bytes;   /* set by plan() */
+	void *plan;                     /* the kernel's own, made by plan(), freed by unplan() */
+	enum wasd_status status;        /* set by a kernel that cannot go on (no memory for a primitive); the pass ends with it */
 };
 
 struct run {
@@ -109,6 +113,7 @@ struct layer_kernel {
 	void (*plan)(struct step *s, int batch, bool training, int threads);   /* sets saved_bytes, scratch_bytes; NULL: both 0 */
 	void (*forward)(struct step *s, const struct run *r);
 	void (*backward)(struct step *s, const struct run *r);                 /* NULL: no gradient passes */
+	void (*unplan)(struct step *s);                                        /* NULL: nothing to free */
 };
 
 /* What backward reads, beside dy and `saved`. */

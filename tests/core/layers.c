@@ -231,6 +231,8 @@ static wasd_node shadowed(struct wasd_graph *g, wasd_node x)
 	return x;
 }
 
+static bool runs_here(const char *backend);
+
 /* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves nothing of a kernel. */
 static void gradients_shadow(void)
 {
@@ -251,6 +253,8 @@ static void gradients_shadow(void)
 		}
 		check_gradients("shadowed", shadowed, s, "openblas");
 		check_gradients("shadowed", shadowed, s, "ref");
+		if (runs_here("onednn"))
+			check_gradients("shadowed", shadowed, s, "onednn");
 		s.keep_all = true;
 		check_gradients("shadowed", shadowed, s, "openblas");
 	}
@@ -271,14 +275,33 @@ static double worst(const real *a, const real *b, size_t n, double *scale)
 	return d;
 }
 
-static void check_equal(const char *name, layer_fn fn, struct setup s, int threads)
+/* A backend that this machine's processor cannot run is left out. */
+static bool runs_here(const char *backend)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_exec *e = NULL;
+	struct wasd_err err = { 0 };
+	CHECK(!wasd_graph_create((struct wasd_shape){ 1, 1, 1 }, &g, &err));
+	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, wasd_graph_input(g), "l", 2, false), &err));
+	CHECK(!wasd_model_create(g, 1, &m, &err));
+	bool runs = wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 1, .backend = backend }, &e, &err) == WASD_OK;
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	return runs;
+}
+
+static void check_equal_on(const char *backend, const char *name, layer_fn fn, struct setup s, int threads)
 {
 	struct wasd_err err = { 0 };
 	CHECK_MSG(!wasd_threads_init(threads, &err), "%s", err.msg);
+	if (!runs_here(backend))
+		return;
 	struct wasd_model *a = make_model(fn, s.in, 5, 23), *b = make_model(fn, s.in, 5, 23);
 	struct setup plain = s;
 	plain.batch = s.n;
-	struct wasd_exec *ea = make_exec(a, &s, "openblas", true), *eb = make_exec(b, &plain, "ref", true), *ei = make_exec(a, &s, "openblas", false);
+	struct wasd_exec *ea = make_exec(a, &s, backend, true), *eb = make_exec(b, &plain, "ref", true), *ei = make_exec(a, &s, backend, false);
 	const struct wasd_graph *g = wasd_model_graph(a);
 	real *x;
 	int32_t *y;
@@ -291,16 +314,16 @@ static void check_equal(const char *name, layer_fn fn, struct setup s, int threa
 		pass(ei, a, &other, x, y, false);
 	}
 	double la = pass(ea, a, &s, x, y, true), lb = pass(eb, b, &s, x, y, true);
-	CHECK_MSG(fabs(la - lb) <= tol * fmax(1, fabs(lb)), "%s: loss %.9g, plain loops %.9g", name, la, lb);
+	CHECK_MSG(fabs(la - lb) <= tol * fmax(1, fabs(lb)), "%s on %s: loss %.9g, plain loops %.9g", name, backend, la, lb);
 	double d = worst(wasd_exec_logits(ea), wasd_exec_logits(eb), (size_t)s.n * 5, &scale);
-	CHECK_MSG(d <= tol * fmax(scale, 1), "%s %dx%d n=%d: logits differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s on %s %dx%d n=%d: logits differ by %g (%g)", name, backend, s.in.h, s.in.w, s.n, d, scale);
 	d = worst(wasd_model_grad(a), wasd_model_grad(b), wasd_graph_param_count(g), &scale);
-	CHECK_MSG(d <= 3 * tol * fmax(scale, 1), "%s %dx%d n=%d: gradients differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	CHECK_MSG(d <= 3 * tol * fmax(scale, 1), "%s on %s %dx%d n=%d: gradients differ by %g (%g)", name, backend, s.in.h, s.in.w, s.n, d, scale);
 	d = worst(wasd_model_stats(a, WASD_STATS_TRAIN), wasd_model_stats(b, WASD_STATS_TRAIN), wasd_graph_stats_count(g), &scale);
-	CHECK_MSG(d <= tol * fmax(scale, 1), "%s: statistics differ by %g (%g)", name, d, scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s on %s: statistics differ by %g (%g)", name, backend, d, scale);
 	pass(ei, a, &s, x, y, false);
 	d = worst(wasd_exec_logits(ei), wasd_exec_logits(eb), (size_t)s.n * 5, &scale);
-	CHECK_MSG(d <= tol * fmax(scale, 1), "%s %dx%d n=%d: inference logits differ by %g (%g)", name, s.in.h, s.in.w, s.n, d, scale);
+	CHECK_MSG(d <= tol * fmax(scale, 1), "%s on %s %dx%d n=%d: inference logits differ by %g (%g)", name, backend, s.in.h, s.in.w, s.n, d, scale);
 	free(x);
 	free(y);
 	wasd_exec_destroy(ea);
@@ -308,6 +331,12 @@ static void check_equal(const char *name, layer_fn fn, struct setup s, int threa
 	wasd_exec_destroy(ei);
 	wasd_model_destroy(a);
 	wasd_model_destroy(b);
+}
+
+static void check_equal(const char *name, layer_fn fn, struct setup s, int threads)
+{
+	check_equal_on("openblas", name, fn, s, threads);
+	check_equal_on("onednn", name, fn, s, threads);
 }
 
 static void backends_agree(void)

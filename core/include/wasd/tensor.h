@@ -46,5 +46,9 @@ void wasd_threads_done(void);
  * The split depends on n and the team size only, so sums over per-thread partials are repeatable. Only the thread that
  * called wasd_threads_init calls this, never from inside fn. Allocates nothing. */
 void wasd_parallel(int n, void (*fn)(void *ctx, int begin, int end, int thread), void *ctx);
+/* A library that brings a thread pool of its own runs the team's work from now on, so that two pools never wait actively for each other's cores:
+ * on_all calls member(thread) for thread = 0 to wasd_threads()-1, each once and at the same time, and returns when all have. NULL: the team's
+ * own helpers again. Called between jobs. */
+void wasd_threads_lend(void (*on_all)(int threads, void (*member)(int thread)));
 
 #endif

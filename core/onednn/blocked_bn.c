@@ -1,0 +1,331 @@
+/* onednn/blocked_bn.c - batch normalisation with residual and activation in blocks of 16 channels; the formulas are in layers/batchnorm.c.
+ *
+ * Work is cut into (block of channels) x (group of images). Moments and gradient sums of a piece are joined over the groups in their
+ * order, so the result depends on the plan and not on which thread took which piece. */
+#include "onednn/blocked_vec.h"
+
+#include <math.h>
+
+#define PIXELS 128                              /* per chunk: 8 KiB, twice through the first-level cache */
+
+struct lanes { float v[LANES]; };
+struct bn_saved { struct lanes mean, inv; };                             /* per block of channels */
+struct bn_part { double n, a[LANES], b[LANES]; };                       /* forward: mean, squared deviations; backward: sum g, sum g(x-mean) */
+struct bn_coef { struct lanes p, q, r, scale, shift, mean; };
+struct bn_job { struct step *s; const struct run *r; int parts; struct bn_part *part; struct bn_coef *coef; };
+
+static int parts_for(const struct step *s, int n, int threads)
+{
+	int blocks = blocked_count(s->y), parts = (4 * threads + blocks - 1) / blocks;
+	return parts < 1 ? 1 : parts > n ? n : parts;
+}
+
+static void bn_plan(struct step *s, int batch, bool training, int threads)
+{
+	int blocks = blocked_count(s->y);
+	s->saved_bytes = training ? (size_t)blocks * sizeof(struct bn_saved) : 0;
+	s->scratch_bytes = (size_t)blocks * ((size_t)parts_for(s, batch, threads) * sizeof(struct bn_part) + sizeof(struct bn_coef));
+}
+
+static struct bn_job job_of(struct step *s, const struct run *r)
+{
+	struct bn_job j = { .s = s, .r = r, .parts = parts_for(s, r->n, r->threads), .part = r->scratch };
+	j.coef = (struct bn_coef *)(j.part + (size_t)blocked_count(s->y) * (size_t)j.parts);
+	return j;
+}
+
+/* Chan: joins two parts that have their own means and squared deviations. */
+static void join(struct bn_part *m, const struct bn_part *o)
+{
+	double total = m->n + o->n;
+	for (int l = 0; l < LANES; l++) {
+		double d = o->a[l] - m->a[l];
+		m->b[l] += o->b[l] + d * d * m->n * o->n / total;
+		m->a[l] += d * o->n / total;
+	}
+	m->n = total;
+}
+
+typedef double d16 __attribute__((vector_size(128)));
+
+/* Sums of x-pivot and their squares over all pixels of images n0 to n1 of a block: in float over a chunk, in double over the chunks. The pivot
+ * is the mean of the first chunk, so the squares stay about as small as the variance. */
+BLOCKED_INLINE void moments(struct bn_part *m, const struct tensor *x, int n0, int n1, int block, bool bf16)
+{
+	size_t pixels = (size_t)x->shape.h * (size_t)x->shape.w, first = pixels < PIXELS ? pixels : PIXELS;
+	v16 pivot = v_set(0);
+	for (size_t i = 0; i < first; i++)
+		pivot += v_load(x->data, blocked_at(x, n0, block) + i, bf16);
+	pivot /= (float)first;
+	d16 sum = { 0 }, squares = { 0 };
+	for (int n = n0; n < n1; n++)
+		for (size_t p = 0, at = blocked_at(x, n, block); p < pixels; p += PIXELS) {
+			size_t len = pixels - p < PIXELS ? pixels - p : PIXELS, i = 0;
+			v16 s0 = v_set(0), s1 = s0, q0 = s0, q1 = s0;
+			for (; i + 2 <= len; i += 2) {
+				v16 a = v_load(x->data, at + p + i, bf16) - pivot, b = v_load(x->data, at + p + i + 1, bf16) - pivot;
+				s0 += a;
+				s1 += b;
+				q0 += a * a;
+				q1 += b * b;
+			}
+			if (i < len) {
+				v16 a = v_load(x->data, at + p + i, bf16) - pivot;
+				s0 += a;
+				q0 += a * a;
+			}
+			sum += __builtin_convertvector(s0 + s1, d16);
+			squares += __builtin_convertvector(q0 + q1, d16);
+		}
+	m->n = (double)(n1 - n0) * (double)pixels;
+	for (int l = 0; l < LANES; l++) {
+		double off = sum[l] / m->n;
+		m->a[l] = (double)pivot[l] + off;
+		m->b[l] = squares[l] - m->n * off * off;
+	}
+}
+
+BLOCKED_HOT static void moments_any(struct bn_part *m, const struct tensor *x, int n0, int n1, int block)
+{
+	if (blocked_of(x)->bf16) moments(m, x, n0, n1, block, true);
+	else moments(m, x, n0, n1, block, false);
+}
+
+static void range_of(const struct bn_job *j, int part, int *n0, int *n1)
+{
+	*n0 = (int)((int64_t)j->r->n * part / j->parts);
+	*n1 = (int)((int64_t)j->r->n * (part + 1) / j->parts);
+}
+
+static void moments_items(void *ctx, int begin, int end, int thread)
+{
+	struct bn_job *j = ctx;
+	(void)thread;
+	for (int i = begin; i < end; i++) {
+		int n0, n1;
+		range_of(j, i % j->parts, &n0, &n1);
+		memset(&j->part[i], 0, sizeof j->part[i]);
+		if (n1 > n0)
+			moments_any(&j->part[i], j->s->x[0], n0, n1, i / j->parts);
+	}
+}
+
+/* Mean and variance of a block from its parts (batch) or the stored set; running values; scale and shift. */
+static void prepare_block(struct bn_job *j, int block)
+{
+	struct step *s = j->s;
+	struct bn_coef *c = &j->coef[block];
+	struct bn_part m = { 0 };
+	for (int p = 0; j->r->bn == WASD_BN_BATCH && p < j->parts; p++)
+		if (j->part[block * j->parts + p].n > 0)
+			join(&m, &j->part[block * j->parts + p]);
+	memset(c, 0, sizeof *c);
+	for (int l = 0; l < LANES && block * LANES + l < s->y->shape.c; l++) {
+		int ch = block * LANES + l;
+		double mean, var;
+		if (j->r->bn == WASD_BN_BATCH) {
+			mean = m.a[l];
+			var = m.b[l] > 0 ? m.b[l] / m.n : m.b[l] * 0;
+			if (j->r->update) {
+				double mom = j->r->momentum > 0 ? j->r->momentum : s->momentum, unbiased = m.n > 1 ? m.b[l] / (m.n - 1) : var;
+				s->mean[ch] = (real)((double)s->mean[ch] + mom * (mean - (double)s->mean[ch]));
+				s->var[ch] = (real)((double)s->var[ch] + mom * (unbiased - (double)s->var[ch]));
+			}
+		} else {
+			mean = (double)s->mean[ch];
+			var = (double)s->var[ch];
+		}
+		double inv = 1 / sqrt(var + s->eps);
+		c->scale.v[l] = (float)((double)s->weight[ch] * inv);
+		c->shift.v[l] = (float)((double)s->bias[ch] - mean * (double)s->weight[ch] * inv);
+		if (s->saved) {
+			((struct bn_saved *)s->saved)[block].mean.v[l] = (float)mean;
+			((struct bn_saved *)s->saved)[block].inv.v[l] = (float)inv;
+		}
+	}
+}
+
+BLOCKED_INLINE void normalise(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya, size_t len, bool bf16, enum act act, bool res)
+{
+	v16 scale, shift;
+	__builtin_memcpy(&scale, &c->scale, sizeof scale);
+	__builtin_memcpy(&shift, &c->shift, sizeof shift);
+	for (size_t i = 0; i < len; i++) {
+		v16 v = v_load(s->x[0]->data, xa + i, bf16) * scale + shift;
+		if (res)
+			v += v_load(s->x[1]->data, ra + i, bf16);
+		v_store(s->y->data, ya + i, v_act(act, v), bf16);
+	}
+}
+
+BLOCKED_HOT static void normalise_any(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya, size_t len)
+{
+	if (blocked_of(s->y)->bf16) {
+		if (s->has_res) normalise(s, c, xa, ra, ya, len, true, s->act, true);
+		else normalise(s, c, xa, ra, ya, len, true, s->act, false);
+	} else if (s->has_res) {
+		normalise(s, c, xa, ra, ya, len, false, s->act, true);
+	} else {
+		normalise(s, c, xa, ra, ya, len, false, s->act, false);
+	}
+}
+
+static void normalise_items(void *ctx, int begin, int end, int thread)
+{
+	struct bn_job *j = ctx;
+	(void)thread;
+	const struct step *s = j->s;
+	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
+	for (int i = begin; i < end; i++) {
+		int block = i / j->parts, n0, n1;
+		range_of(j, i % j->parts, &n0, &n1);
+		for (int n = n0; n < n1; n++)
+			normalise_any(s, &j->coef[block], blocked_at(s->x[0], n, block), s->has_res ? blocked_at(s->x[1], n, block) : 0, blocked_at(s->y, n, block), hw);
+	}
+}
+
+static void bn_forward(struct step *s, const struct run *r)
+{
+	struct bn_job j = job_of(s, r);
+	int blocks = blocked_count(s->y);
+	if (r->bn == WASD_BN_BATCH)
+		wasd_parallel(blocks * j.parts, moments_items, &j);
+	for (int b = 0; b < blocks; b++)
+		prepare_block(&j, b);
+	wasd_parallel(blocks * j.parts, normalise_items, &j);
+}
+
+/* ---- backward ---- */
+
+/* g = dy * act'(y), with y formed again from x where there is no residual. */
+BLOCKED_INLINE v16 gradient(const struct step *s, v16 x, v16 scale, v16 shift, size_t ya, size_t i, bool bf16)
+{
+	v16 g = v_load(s->dy->data, ya + i, bf16);
+	if (s->act == ACT_NONE)
+		return g;
+	return v_mask(s->act, s->has_res ? v_load(s->y->data, ya + i, bf16) : x * scale + shift, g);
+}
+
+BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya, size_t pixels, bool bf16)
+{
+	v16 scale, shift, mean;
+	__builtin_memcpy(&scale, &c->scale, sizeof scale);
+	__builtin_memcpy(&shift, &c->shift, sizeof shift);
+	__builtin_memcpy(&mean, &c->mean, sizeof mean);
+	d16 tg, tx;
+	__builtin_memcpy(&tg, part->a, sizeof tg);
+	__builtin_memcpy(&tx, part->b, sizeof tx);
+	for (size_t p = 0; p < pixels; p += PIXELS) {
+		size_t len = pixels - p < PIXELS ? pixels - p : PIXELS;
+		v16 sg = v_set(0), sx = sg;
+		for (size_t i = p; i < p + len; i++) {
+			v16 x = v_load(s->x[0]->data, xa + i, bf16), g = gradient(s, x, scale, shift, ya, i, bf16);
+			sg += g;
+			sx += g * (x - mean);
+		}
+		tg += __builtin_convertvector(sg, d16);
+		tx += __builtin_convertvector(sx, d16);
+	}
+	__builtin_memcpy(part->a, &tg, sizeof tg);
+	__builtin_memcpy(part->b, &tx, sizeof tx);
+}
+
+BLOCKED_HOT static void sums_any(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya, size_t pixels)
+{
+	if (blocked_of(s->y)->bf16) sums(s, c, part, xa, ya, pixels, true);
+	else sums(s, c, part, xa, ya, pixels, false);
+}
+
+static void sums_items(void *ctx, int begin, int end, int thread)
+{
+	struct bn_job *j = ctx;
+	(void)thread;
+	const struct step *s = j->s;
+	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
+	for (int i = begin; i < end; i++) {
+		int block = i / j->parts, n0, n1;
+		range_of(j, i % j->parts, &n0, &n1);
+		memset(&j->part[i], 0, sizeof j->part[i]);
+		for (int n = n0; n < n1; n++)
+			sums_any(s, &j->coef[block], &j->part[i], blocked_at(s->x[0], n, block), blocked_at(s->y, n, block), hw);
+	}
+}
+
+/* dx = p*g + q*(x-mean) + r */
+BLOCKED_INLINE void apply(const struct step *s, const struct bn_coef *c, size_t at, size_t len, bool bf16)
+{
+	v16 p, q, r, scale, shift, mean;
+	__builtin_memcpy(&p, &c->p, sizeof p);
+	__builtin_memcpy(&q, &c->q, sizeof q);
+	__builtin_memcpy(&r, &c->r, sizeof r);
+	__builtin_memcpy(&scale, &c->scale, sizeof scale);
+	__builtin_memcpy(&shift, &c->shift, sizeof shift);
+	__builtin_memcpy(&mean, &c->mean, sizeof mean);
+	void *dx = s->dx[0] ? s->dx[0]->data : NULL, *dres = s->has_res && s->dx[1] ? s->dx[1]->data : NULL;
+	bool dx_add = s->dx_add[0], res_add = s->has_res && s->dx_add[1];
+	for (size_t i = at; i < at + len; i++) {
+		v16 x = v_load(s->x[0]->data, i, bf16), g = gradient(s, x, scale, shift, i, 0, bf16);
+		if (dx) {
+			v16 d = p * g + q * (x - mean) + r;
+			v_store(dx, i, dx_add ? d + v_load(dx, i, bf16) : d, bf16);
+		}
+		if (dres)
+			v_store(dres, i, res_add ? g + v_load(dres, i, bf16) : g, bf16);
+	}
+}
+
+BLOCKED_HOT static void apply_any(const struct step *s, const struct bn_coef *c, size_t at, size_t len)
+{
+	if (blocked_of(s->y)->bf16) apply(s, c, at, len, true);
+	else apply(s, c, at, len, false);
+}
+
+static void apply_items(void *ctx, int begin, int end, int thread)
+{
+	struct bn_job *j = ctx;
+	(void)thread;
+	const struct step *s = j->s;
+	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
+	for (int i = begin; i < end; i++) {
+		int block = i / j->parts, n0, n1;
+		range_of(j, i % j->parts, &n0, &n1);
+		for (int n = n0; n < n1; n++)
+			apply_any(s, &j->coef[block], blocked_at(s->y, n, block), hw);
+	}
+}
+
+static void bn_backward(struct step *s, const struct run *r)
+{
+	struct bn_job j = job_of(s, r);
+	const struct bn_saved *saved = s->saved;
+	int blocks = blocked_count(s->y), C = s->y->shape.c;
+	memset(j.coef, 0, (size_t)blocks * sizeof *j.coef);
+	for (int c = 0; c < C; c++) {
+		struct bn_coef *k = &j.coef[c / LANES];
+		double inv = (double)saved[c / LANES].inv.v[c % LANES], mean = (double)saved[c / LANES].mean.v[c % LANES];
+		k->mean.v[c % LANES] = (float)mean;
+		k->scale.v[c % LANES] = (float)((double)s->weight[c] * inv);
+		k->shift.v[c % LANES] = (float)((double)s->bias[c] - mean * (double)s->weight[c] * inv);
+	}
+	wasd_parallel(blocks * j.parts, sums_items, &j);
+	double m = (double)r->n * s->y->shape.h * s->y->shape.w;
+	for (int c = 0; c < C; c++) {
+		struct bn_coef *k = &j.coef[c / LANES];
+		int l = c % LANES;
+		double g = 0, gx = 0, inv = (double)saved[c / LANES].inv.v[l], a = (double)s->weight[c] * inv;
+		for (int p = 0; p < j.parts; p++) {
+			g += j.part[c / LANES * j.parts + p].a[l];
+			gx += j.part[c / LANES * j.parts + p].b[l];
+		}
+		s->dbias[c] += (real)g;
+		s->dweight[c] += (real)(gx * inv);
+		k->p.v[l] = (float)a;
+		if (r->bn == WASD_BN_BATCH) {
+			k->q.v[l] = (float)(-a * gx * inv * inv / m);
+			k->r.v[l] = (float)(-a * g / m);
+		}
+	}
+	wasd_parallel(blocks * j.parts, apply_items, &j);
+}
+
+const struct layer_kernel blocked_batchnorm = { .plan = bn_plan, .forward = bn_forward, .backward = bn_backward };

@@ -1,0 +1,261 @@
+/* onednn/prim.c - oneDNN 2.6's C API, and nothing of it anywhere else. */
+#include "onednn/prim.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
+#include <string.h>
+
+/* From libgomp, which oneDNN runs on. GOMP_parallel is what a compiler makes of `#pragma omp parallel`. */
+void omp_set_num_threads(int n);
+int omp_get_thread_num(void);
+void GOMP_parallel(void (*fn)(void *), void *data, unsigned threads, unsigned flags);
+
+struct on_all { void (*member)(int thread); };
+
+static void one_of_all(void *data)
+{
+	((struct on_all *)data)->member(omp_get_thread_num());
+}
+
+static void on_all(int threads, void (*member)(int thread))
+{
+	GOMP_parallel(one_of_all, &(struct on_all){ member }, (unsigned)threads, 0);
+}
+
+struct prim {
+	enum prim_pass pass;
+	dnnl_primitive_t run, reorder;
+	dnnl_memory_t x, y, own, bias, scratch, turn, plain; /* turn: scratch of the reorder; plain: weights as (O,I,kh,kw) float32 */
+	size_t own_bytes, scratch_bytes;
+	char info[64];
+};
+
+/* The engine and the stream stand for the CPU; they are made once and live as long as the process. */
+static struct { pthread_once_t once; dnnl_engine_t engine; dnnl_stream_t stream; bool good; } cpu = { .once = PTHREAD_ONCE_INIT };
+
+static void open_once(void)
+{
+	cpu.good = dnnl_engine_create(&cpu.engine, dnnl_cpu, 0) == dnnl_success && dnnl_stream_create(&cpu.stream, cpu.engine, dnnl_stream_default_flags) == dnnl_success;
+	dnnl_set_primitive_cache_capacity(1024);
+}
+
+enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err)
+{
+	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+	if ((isa & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "the onednn backend needs a CPU with AVX-512");
+	if (bf16 && (isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "precision bf16 needs a CPU with AVX-512 bf16 instructions, which this one lacks");
+	pthread_once(&cpu.once, open_once);
+	if (!cpu.good)
+		return wasd_fail(err, WASD_ENOMEM, "oneDNN cannot be set up");
+	omp_set_num_threads(threads);
+	wasd_threads_lend(on_all);
+	return WASD_OK;
+}
+
+/* ---- creating ---- */
+
+static bool activation_md(dnnl_memory_desc_t *md, int n, int c, int h, int w, bool plain, bool bf16)
+{
+	dnnl_dims_t d = { n, c, h, w };
+	return dnnl_memory_desc_init_by_tag(md, 4, d, bf16 ? dnnl_bf16 : dnnl_f32, plain ? dnnl_abcd : dnnl_aBcd16b) == dnnl_success;
+}
+
+static bool weights_md(dnnl_memory_desc_t *md, const struct prim_conv *c, dnnl_data_type_t type, bool any)
+{
+	if (c->groups == 1) {
+		dnnl_dims_t d = { c->out, c->c, c->kh, c->kw };
+		return dnnl_memory_desc_init_by_tag(md, 4, d, type, any ? dnnl_format_tag_any : dnnl_abcd) == dnnl_success;
+	}
+	dnnl_dims_t d = { c->groups, c->out / c->groups, c->c / c->groups, c->kh, c->kw };
+	return dnnl_memory_desc_init_by_tag(md, 5, d, type, any ? dnnl_format_tag_any : dnnl_abcde) == dnnl_success;
+}
+
+static dnnl_primitive_attr_t attributes(const struct prim_conv *c)
+{
+	dnnl_primitive_attr_t a;
+	dnnl_post_ops_t ops;
+	if (dnnl_primitive_attr_create(&a))
+		return NULL;
+	bool good = dnnl_primitive_attr_set_scratchpad_mode(a, dnnl_scratchpad_mode_user) == dnnl_success;
+	if (good && (c->residual || c->act != ACT_NONE) && (good = dnnl_post_ops_create(&ops) == dnnl_success)) {
+		if (c->residual)
+			good = dnnl_post_ops_append_sum(ops, 1) == dnnl_success;
+		if (good && c->act == ACT_RELU)
+			good = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0) == dnnl_success;
+		if (good && c->act == ACT_RELU6)
+			good = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 6) == dnnl_success;
+		good = good && dnnl_primitive_attr_set_post_ops(a, ops) == dnnl_success;
+		dnnl_post_ops_destroy(ops);
+	}
+	if (good)
+		return a;
+	dnnl_primitive_attr_destroy(a);
+	return NULL;
+}
+
+/* Right and bottom padding that gives the output size; never negative: a window that would begin outside is not counted. */
+static int pad_end(int in, int out, int k, int stride, int begin)
+{
+	int p = (out - 1) * stride + k - in - begin;
+	return p > 0 ? p : 0;
+}
+
+static dnnl_primitive_desc_t describe(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c)
+{
+	dnnl_memory_desc_t x, y, w, b;
+	dnnl_convolution_desc_t d;
+	dnnl_primitive_desc_t fwd = NULL, pd = NULL;
+	dnnl_dims_t stride = { c->stride, c->stride }, pl = { c->pad_top, c->pad_left };
+	dnnl_dims_t pr = { pad_end(c->h, c->oh, c->kh, c->stride, c->pad_top), pad_end(c->w, c->ow, c->kw, c->stride, c->pad_left) };
+	dnnl_alg_kind_t kind = alg == PRIM_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
+	dnnl_data_type_t wt = c->y_bf16 && pass != PRIM_WEIGHTS ? dnnl_bf16 : dnnl_f32;
+	dnnl_dims_t bd = { c->out };
+	if (!activation_md(&x, c->n, c->c, c->h, c->w, c->x_plain, c->x_bf16) || !activation_md(&y, c->n, c->out, c->oh, c->ow, false, c->y_bf16) ||
+	    !weights_md(&w, c, c->y_bf16 ? dnnl_bf16 : dnnl_f32, true) || dnnl_memory_desc_init_by_tag(&b, 1, bd, dnnl_f32, dnnl_a))
+		return NULL;
+	dnnl_primitive_attr_t a = attributes(c);
+	if (!a)
+		return NULL;
+	if (dnnl_convolution_forward_desc_init(&d, c->training ? dnnl_forward_training : dnnl_forward_inference, kind, &x, &w, c->bias ? &b : NULL, &y, stride, pl, pr) ||
+	    dnnl_primitive_desc_create(&fwd, &d, a, cpu.engine, NULL))
+		goto end;
+	if (pass == PRIM_FORWARD) {
+		pd = fwd;
+		fwd = NULL;
+		goto end;
+	}
+	if (!weights_md(&w, c, wt, true))
+		goto end;
+	if (pass == PRIM_DATA ? dnnl_convolution_backward_data_desc_init(&d, kind, &x, &w, &y, stride, pl, pr)
+	                      : dnnl_convolution_backward_weights_desc_init(&d, kind, &x, &w, c->bias ? &b : NULL, &y, stride, pl, pr))
+		goto end;
+	if (dnnl_primitive_desc_create(&pd, &d, a, cpu.engine, fwd))
+		pd = NULL;
+end:
+	if (fwd)
+		dnnl_primitive_desc_destroy(fwd);
+	dnnl_primitive_attr_destroy(a);
+	return pd;
+}
+
+/* A primitive that is no optimised convolution of the asked kind is as good as none, unless any will do. */
+static bool wanted(const char *info, enum prim_alg alg)
+{
+	return alg == PRIM_ANY || (!strstr(info, "ref") && (alg != PRIM_WINOGRAD || strstr(info, "wino")));
+}
+
+static bool make_reorder(struct prim *p, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to, bool add)
+{
+	dnnl_primitive_attr_t a;
+	dnnl_post_ops_t ops;
+	dnnl_primitive_desc_t pd = NULL;
+	if (dnnl_primitive_attr_create(&a))
+		return false;
+	bool good = dnnl_primitive_attr_set_scratchpad_mode(a, dnnl_scratchpad_mode_user) == dnnl_success;
+	if (good && add && (good = dnnl_post_ops_create(&ops) == dnnl_success)) {
+		good = dnnl_post_ops_append_sum(ops, 1) == dnnl_success && dnnl_primitive_attr_set_post_ops(a, ops) == dnnl_success;
+		dnnl_post_ops_destroy(ops);
+	}
+	good = good && dnnl_reorder_primitive_desc_create(&pd, from, cpu.engine, to, cpu.engine, a) == dnnl_success &&
+	       dnnl_primitive_create(&p->reorder, pd) == dnnl_success;
+	if (pd) {
+		const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+		size_t s = dnnl_memory_desc_get_size(md);
+		p->scratch_bytes = s > p->scratch_bytes ? s : p->scratch_bytes;
+		good = good && dnnl_memory_create(&p->turn, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
+		dnnl_primitive_desc_destroy(pd);
+	}
+	dnnl_primitive_attr_destroy(a);
+	return good;
+}
+
+static bool memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
+{
+	return dnnl_memory_create(m, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
+}
+
+struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c)
+{
+	dnnl_primitive_desc_t pd = describe(pass, alg, c);
+	const char *info = "";
+	if (!pd)
+		return NULL;
+	struct prim *p = wasd_calloc(1, sizeof *p);
+	if (!p || dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&info) || !wanted(info, alg))
+		goto fail;
+	p->pass = pass;
+	strncpy(p->info, info, sizeof p->info - 1);
+	const dnnl_memory_desc_t *x = dnnl_primitive_desc_query_md(pd, pass == PRIM_DATA ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
+	const dnnl_memory_desc_t *y = dnnl_primitive_desc_query_md(pd, pass == PRIM_FORWARD ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
+	const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, pass == PRIM_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+	const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+	dnnl_memory_desc_t plain, b;
+	dnnl_dims_t bd = { c->out };
+	p->own_bytes = dnnl_memory_desc_get_size(own);
+	p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
+	if (!weights_md(&plain, c, dnnl_f32, false) || dnnl_memory_desc_init_by_tag(&b, 1, bd, dnnl_f32, dnnl_a) || dnnl_primitive_create(&p->run, pd))
+		goto fail;
+	if (!memory(&p->x, x) || !memory(&p->y, y) || !memory(&p->own, own) || !memory(&p->scratch, scratch) || !memory(&p->plain, &plain) || (c->bias && !memory(&p->bias, &b)))
+		goto fail;
+	if (!make_reorder(p, pass == PRIM_WEIGHTS ? own : &plain, pass == PRIM_WEIGHTS ? &plain : own, pass == PRIM_WEIGHTS))
+		goto fail;
+	dnnl_primitive_desc_destroy(pd);
+	return p;
+fail:
+	dnnl_primitive_desc_destroy(pd);
+	prim_destroy(p);
+	return NULL;
+}
+
+void prim_destroy(struct prim *p)
+{
+	if (!p)
+		return;
+	dnnl_memory_t m[] = { p->x, p->y, p->own, p->bias, p->scratch, p->turn, p->plain };
+	for (size_t i = 0; i < sizeof m / sizeof *m; i++)
+		if (m[i])
+			dnnl_memory_destroy(m[i]);
+	if (p->run)
+		dnnl_primitive_destroy(p->run);
+	if (p->reorder)
+		dnnl_primitive_destroy(p->reorder);
+	wasd_free(p);
+}
+
+size_t prim_weight_bytes(const struct prim *p) { return p->own_bytes; }
+size_t prim_scratch_bytes(const struct prim *p) { return p->scratch_bytes; }
+const char *prim_info(const struct prim *p) { return p->info; }
+
+/* ---- running ---- */
+
+static bool execute(dnnl_primitive_t p, int n, const dnnl_exec_arg_t *args)
+{
+	return dnnl_primitive_execute(p, cpu.stream, n, args) == dnnl_success && dnnl_stream_wait(cpu.stream) == dnnl_success;
+}
+
+static bool reorder(struct prim *p, dnnl_memory_t from, const void *src, dnnl_memory_t to, void *dst, void *scratch)
+{
+	dnnl_exec_arg_t args[] = { { DNNL_ARG_FROM, from }, { DNNL_ARG_TO, to }, { DNNL_ARG_SCRATCHPAD, p->turn } };
+	return dnnl_memory_set_data_handle(from, (void *)(uintptr_t)src) == dnnl_success && dnnl_memory_set_data_handle(to, dst) == dnnl_success &&
+	       dnnl_memory_set_data_handle(p->turn, scratch) == dnnl_success && execute(p->reorder, 3, args);
+}
+
+bool prim_weights_in(struct prim *p, const float *oihw, void *own, void *scratch) { return reorder(p, p->plain, oihw, p->own, own, scratch); }
+bool prim_weights_add(struct prim *p, const void *own, float *oihw, void *scratch) { return reorder(p, p->own, own, p->plain, oihw, scratch); }
+
+bool prim_run(struct prim *p, void *x, void *own, float *bias, void *y, void *scratch)
+{
+	static const int name_x[] = { DNNL_ARG_SRC, DNNL_ARG_DIFF_SRC, DNNL_ARG_SRC }, name_y[] = { DNNL_ARG_DST, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_DST };
+	static const int name_w[] = { DNNL_ARG_WEIGHTS, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_WEIGHTS }, name_b[] = { DNNL_ARG_BIAS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS };
+	dnnl_exec_arg_t args[5] = { { name_x[p->pass], p->x }, { name_w[p->pass], p->own }, { name_y[p->pass], p->y }, { DNNL_ARG_SCRATCHPAD, p->scratch } };
+	int n = 4;
+	bool good = dnnl_memory_set_data_handle(p->x, x) == dnnl_success && dnnl_memory_set_data_handle(p->own, own) == dnnl_success &&
+	            dnnl_memory_set_data_handle(p->y, y) == dnnl_success && dnnl_memory_set_data_handle(p->scratch, scratch) == dnnl_success;
+	if (good && p->bias && p->pass != PRIM_DATA) {
+		good = dnnl_memory_set_data_handle(p->bias, bias) == dnnl_success;
+		args[n++] = (dnnl_exec_arg_t){ name_b[p->pass], p->bias };
+	}
+	return good && execute(p->run, n, args);
+}

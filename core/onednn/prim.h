@@ -1,0 +1,38 @@
+/* onednn/prim.h - one oneDNN convolution primitive with the reorders of its weights. Everything that depends on the version of
+ * oneDNN's C API (2.6) is in prim.c.
+ *
+ * A primitive runs on any buffers of its shapes; it is used by one thread at a time. oneDNN divides the work over OpenMP threads. */
+#ifndef ONEDNN_PRIM_H
+#define ONEDNN_PRIM_H
+
+#include "layers/layer.h"
+
+enum prim_pass { PRIM_FORWARD, PRIM_DATA, PRIM_WEIGHTS, PRIM_PASSES };
+/* ANY: whatever oneDNN has, its plain loops included, for shapes that no fast implementation takes. */
+enum prim_alg { PRIM_DIRECT, PRIM_WINOGRAD, PRIM_ANY };
+
+struct prim_conv {
+	int n, c, h, w, out, oh, ow, kh, kw, stride, pad_top, pad_left, groups;
+	bool x_plain, x_bf16, y_bf16;           /* images as NCHW; precision of input and output side */
+	bool bias, residual, training;
+	enum act act;                           /* inference: y = act(conv + bias + y) with residual, else act(conv + bias) */
+};
+
+struct prim;
+
+/* Once per process; threads: the team's. WASD_EUNSUPPORTED without AVX-512 (bf16: without its bf16 instructions). */
+enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err);
+/* NULL: oneDNN has no such primitive (Winograd of a 2x3 kernel, say), or no memory. */
+struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c);
+void prim_destroy(struct prim *p);
+size_t prim_weight_bytes(const struct prim *p);          /* of the weights (or their gradient) as the primitive wants them */
+size_t prim_scratch_bytes(const struct prim *p);
+const char *prim_info(const struct prim *p);             /* oneDNN's name of the implementation */
+/* (O,I/groups,kh,kw) float32 into the primitive's own form. */
+bool prim_weights_in(struct prim *p, const float *oihw, void *own, void *scratch);
+/* The gradient from the primitive's form; added to oihw. */
+bool prim_weights_add(struct prim *p, const void *own, float *oihw, void *scratch);
+/* forward: x, own weights, bias -> y. data: dy, own weights -> dx (as x). weights: x, dy -> own gradient, bias gradient (overwritten). */
+bool prim_run(struct prim *p, void *x, void *own, float *bias, void *y, void *scratch);
+
+#endif
