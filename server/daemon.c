@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -355,6 +356,15 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
+/* Where engines remember which algorithms are fast here. Set before any thread begins; launch.c hands it on. */
+static enum wasd_status name_tuning_file(const struct config *cfg, struct wasd_err *err)
+{
+	char *path = wasd_asprintf("%s/tuning.tsv", cfg->data);
+	bool good = path && setenv("WASD_TUNING", path, 1) == 0;
+	wasd_free(path);
+	return good ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
+
 static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 {
 	struct storage_opts so = { .low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20 };
@@ -519,6 +529,8 @@ int daemon_run(struct config *cfg)
 	d.staging = s == WASD_OK ? wasd_asprintf("%s/staging", cfg->data) : NULL;
 	if (s == WASD_OK && !d.staging)
 		s = wasd_fail(&err, WASD_ENOMEM, "no memory");
+	if (s == WASD_OK)
+		s = name_tuning_file(cfg, &err);
 	if (s == WASD_OK)
 		s = start(&d, &err);
 	if (s == WASD_OK)

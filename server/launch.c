@@ -10,18 +10,21 @@
 #include <unistd.h>
 
 /* What an engine gets to see. One BLAS thread pool only, one that sleeps when idle, and no OpenCL drivers. */
-static size_t engine_environment(char *env[], char pass[][192])
+enum { PASSED = 6, VALUE_MAX = 4200 };
+
+static size_t engine_environment(char *env[], char pass[PASSED][VALUE_MAX])
 {
 	static char fixed[][64] = {
 		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "OMP_WAIT_POLICY=passive", "OCL_ICD_VENDORS=/nonexistent",
 	};
-	static const char *const passed[] = { "WASD_OPENBLAS_CORETYPE", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS" };
+	static const char *const passed[] = { "WASD_TUNING", "WASD_OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS" };
+	_Static_assert(sizeof passed / sizeof passed[0] == PASSED, "a buffer for each");
 	size_t n = 0;
 	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
 		env[n++] = fixed[i];
 	for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
 		const char *v = getenv(passed[i]);
-		if (v && strlen(v) < 150) {
+		if (v && strlen(v) < VALUE_MAX - 40) {
 			snprintf(pass[i], sizeof pass[i], "%s=%s", passed[i], v);
 			env[n++] = pass[i];
 		}
@@ -32,7 +35,7 @@ static size_t engine_environment(char *env[], char pass[][192])
 
 enum wasd_status launch_engine(char *const argv[], int stream, int out, int errors, pid_t *pid, struct wasd_err *err)
 {
-	char *env[16], pass[4][192];
+	char *env[16], pass[PASSED][VALUE_MAX];
 	engine_environment(env, pass);
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t at;

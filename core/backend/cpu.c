@@ -61,6 +61,7 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 	else
 		unsetenv("OPENBLAS_CORETYPE");
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
+	setenv("GOMP_SPINCOUNT", "4000", 0);            /* oneDNN's pool: spin as briefly as the team does (base/threads.c) */
 	long l2 = l2_kib();
 	if (l2 > 0) {
 		char text[24];

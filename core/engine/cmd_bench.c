@@ -19,10 +19,10 @@
 #include <time.h>
 
 struct bench {
-	const char *what, *arch, *was, *mode, *precision, *backend, *input;
+	const char *what, *arch, *was, *mode, *precision, *backend, *input, *tuning;
 	int batch, threads, steps, warmup, classes;
 	uint64_t seed;
-	bool json, help;
+	bool json, explain, help;
 	struct wasd_shape shape;
 
 	struct wasd_graph *graph;
@@ -36,6 +36,7 @@ struct bench {
 	double total_ms, phase_ms[WASD_PHASES], best_ms, cpu_ms;  /* cpu: of all threads, waiting in a spin included */
 	uint64_t macs, allocations;
 	size_t params, planned;
+	cJSON *choices;                          /* --explain */
 };
 
 /* ---- options ----------------------------------------------------------------------------------------------- */
@@ -61,6 +62,7 @@ static const struct option_row options[] = {
 	{"--classes", NULL, NUMBER(classes, 1, 65535), "classes; default 10"},
 	{"--input", NULL, TEXT(input), "image shape CxHxW; default 3x32x32"},
 	{"--backend", NULL, TEXT(backend), "backend; default the fastest"},
+	{"--tuning", NULL, TEXT(tuning), "file that keeps the measured choice of algorithms; default: WASD_TUNING, else measured anew"},
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
 
@@ -70,7 +72,8 @@ static void usage(FILE *f)
 	           "       wasd-engine bench infer --arch NAME [OPTIONS]     predictions of a compiled bundle\n\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)
 		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "", options[i].only ? options[i].only : "");
-	fprintf(f, "  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1", "--json", "one JSON object instead of a table");
+	fprintf(f, "  %-13s%s\n  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1",
+	        "--explain", "also which algorithm computes each convolution in each pass, and what was measured", "--json", "one JSON object instead of a table");
 	for (int i = 0; wasd_arch_at(i); i++)
 		fprintf(f, " %s", wasd_arch_at(i)->name);
 	fputc('\n', f);
@@ -158,7 +161,9 @@ static bool parse(struct bench *b, int argc, char **argv)
 	b->batch = infer ? 1 : 128;
 	b->steps = infer ? 20 : 5;
 	for (int i = 2; i < argc; i++) {
-		if (!strcmp(argv[i], "--json"))
+		if (!strcmp(argv[i], "--explain"))
+			b->explain = true;
+		else if (!strcmp(argv[i], "--json"))
 			b->json = true;
 		else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 			return b->help = true;
@@ -231,6 +236,7 @@ static void destroy(struct bench *b)
 	wasd_graph_destroy(b->graph);
 	wasd_free(b->x);
 	wasd_free(b->y);
+	cJSON_Delete(b->choices);
 	wasd_threads_done();
 }
 
@@ -321,6 +327,7 @@ static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)
 	if (!(st = wasd_exec_create(b->model, &o, &s.exec, err)) && !(st = wasd_optim_create(NULL, b->params, &s.optim, err))) {
 		b->planned = wasd_exec_bytes(s.exec);
 		st = measure(b, &s, err);
+		b->choices = b->explain ? wasd_exec_explain(s.exec) : NULL;
 	}
 	wasd_optim_destroy(s.optim);
 	wasd_exec_destroy(s.exec);
@@ -354,6 +361,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!st) {
 		b->macs = wasd_bundle_macs(bundle);
 		b->planned = wasd_predictor_bytes(s.predictor);
+		b->choices = b->explain ? wasd_predictor_explain(s.predictor, b->batch) : NULL;
 	}
 	wasd_predictor_destroy(s.predictor);
 	wasd_bundle_unref(bundle);
@@ -403,6 +411,8 @@ static void print_json(const struct bench *b)
 	cJSON_AddNumberToObject(j, "peak_rss_bytes", peak_rss());
 	cJSON_AddNumberToObject(j, "planned_bytes", (double)b->planned);
 	cJSON_AddNumberToObject(j, "allocations", (double)b->allocations);
+	if (b->choices)
+		cJSON_AddItemReferenceToObject(j, "choices", b->choices);
 	cJSON_AddStringToObject(j, "backend", b->backend ? b->backend : "openblas");
 	cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded());
 	cJSON_AddStringToObject(j, "version", WASD_VERSION);
@@ -434,6 +444,31 @@ static void print_table(const struct bench *b)
 	printf("  %-16s%10llu in the timed steps\n", "allocations", (unsigned long long)b->allocations);
 }
 
+/* One line for each layer, kernel size and pass; kernels that differ in padding only are computed alike. */
+static void print_choices(const struct bench *b)
+{
+	const cJSON *c, *last = NULL;
+	printf("\n  %-28s %-6s %-16s %-20s %10s %10s  %s\n", "layer", "kernel", "pass", "algorithm", "direct us", "winograd us", "implementation");
+	cJSON_ArrayForEach(c, b->choices) {
+		const char *layer = "", *kernel = "", *pass = "", *algorithm = "", *implementation = "";
+		wasd_json_str(c, "layer", &layer);
+		wasd_json_str(c, "kernel", &kernel);
+		wasd_json_str(c, "pass", &pass);
+		wasd_json_str(c, "algorithm", &algorithm);
+		wasd_json_str(c, "implementation", &implementation);
+		const cJSON *us = wasd_json_get(c, "us");
+		char direct[24] = "", winograd[24] = "";
+		if (us) {
+			snprintf(direct, sizeof direct, "%.0f", cJSON_GetNumberValue(wasd_json_get(us, "direct")));
+			snprintf(winograd, sizeof winograd, "%.0f", cJSON_GetNumberValue(wasd_json_get(us, "winograd")));
+		}
+		printf("  %-28s %-6s %-16s %-20s %10s %10s  %s\n", layer, kernel, pass, algorithm, direct, winograd, implementation);
+		last = c;
+	}
+	if (!last)
+		puts("  this backend has no choice to make");
+}
+
 int cmd_bench(int argc, char **argv)
 {
 	struct bench b = {.mode = "aom", .precision = "fp32", .input = "3x32x32", .classes = 10, .warmup = 2, .seed = 1};
@@ -444,6 +479,8 @@ int cmd_bench(int argc, char **argv)
 		usage(stdout);
 		return 0;
 	}
+	if (b.tuning)
+		setenv("WASD_TUNING", b.tuning, 1);
 	enum wasd_status s = create(&b, &err);
 	if (!s)
 		s = !strcmp(b.what, "train") ? bench_train(&b, &err) : bench_infer(&b, &err);
@@ -453,6 +490,8 @@ int cmd_bench(int argc, char **argv)
 		print_json(&b);
 	else
 		print_table(&b);
+	if (!s && b.explain && !b.json)
+		print_choices(&b);
 	destroy(&b);
 	return s != WASD_OK;
 }

@@ -134,7 +134,11 @@ enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_o
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the logits");
 		goto fail;
 	}
-	if ((s = plan_create(m->graph, b, o, e->threads, &e->plan, err)) || (s = shadows_create(e, err)))
+	if (o->constant_weights && !m->packs && !(m->packs = packs_create())) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for packed weights");
+		goto fail;
+	}
+	if ((s = plan_create(m->graph, b, o, e->threads, o->constant_weights ? m->packs : NULL, &e->plan, err)) || (s = shadows_create(e, err)))
 		goto fail;
 	bind_params(e);
 	*out = e;
@@ -160,6 +164,15 @@ size_t wasd_exec_bytes(const struct wasd_exec *e)
 {
 	size_t logits = (size_t)e->opts.batch * (size_t)wasd_graph_classes(e->model->graph) * sizeof(real);
 	return e->plan.bytes + e->shadow_bytes + (e->dlogits ? 2 : 1) * logits;
+}
+
+struct cJSON *wasd_exec_explain(const struct wasd_exec *e)
+{
+	cJSON *list = cJSON_CreateArray();
+	for (int i = 0; list && i < e->plan.n_steps; i++)
+		if (e->plan.steps[i].kernel->explain)
+			e->plan.steps[i].kernel->explain(&e->plan.steps[i], list);
+	return list;
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ struct wasd_graph {
 struct wasd_model {
 	struct wasd_graph *graph;
 	real *master, *grad, *stats[WASD_STATS_SETS];
+	struct packs *packs;                             /* made by the first exec with constant weights */
 };
 
 /* An allocation of the plan: `bytes` needed from time `first` to time `last`. */
@@ -55,7 +56,8 @@ struct plan {
 	void *scratch;
 };
 
-enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o, int threads, struct plan *p, struct wasd_err *err);
+/* packs: where constant weights are kept packed; NULL = they may change. */
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o, int threads, struct packs *packs, struct plan *p, struct wasd_err *err);
 void plan_done(struct plan *p);
 
 /* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is

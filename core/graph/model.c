@@ -61,6 +61,7 @@ void wasd_model_destroy(struct wasd_model *m)
 		tensor_free(m->stats[s]);
 	tensor_free(m->master);
 	tensor_free(m->grad);
+	packs_destroy(m->packs);
 	wasd_graph_destroy(m->graph);
 	wasd_free(m);
 }
@@ -68,6 +69,7 @@ void wasd_model_destroy(struct wasd_model *m)
 const struct wasd_graph *wasd_model_graph(const struct wasd_model *m) { return m->graph; }
 real *wasd_model_master(struct wasd_model *m) { return m->master; }
 real *wasd_model_grad(struct wasd_model *m) { return m->grad; }
+size_t wasd_model_packed_bytes(const struct wasd_model *m) { return m->packs ? packs_bytes(m->packs) : 0; }
 real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set) { return m->stats[set]; }
 
 void wasd_model_grad_zero(struct wasd_model *m)

@@ -328,7 +328,7 @@ static void bind(struct builder *b)
 		p->steps[i].saved = p->saved_slot[i] >= 0 ? p->block + p->slots[p->saved_slot[i]].at : NULL;
 }
 
-enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o, int threads, struct plan *p, struct wasd_err *err)
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o, int threads, struct packs *packs, struct plan *p, struct wasd_err *err)
 {
 	struct builder b = { .g = g, .b = be, .o = o, .p = p };
 	enum wasd_status s = WASD_OK;
@@ -350,6 +350,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 	make_steps(&b);
 	for (int i = 0; i < p->n_steps; i++) {
 		struct step *st = &p->steps[i];
+		st->packs = packs;
 		if (st->kernel->plan)
 			st->kernel->plan(st, o->batch, o->training, threads);
 		if (st->status) {

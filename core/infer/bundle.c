@@ -305,7 +305,7 @@ const char *wasd_bundle_arch(const struct wasd_bundle *b) { return b->arch ? b->
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b) { return wasd_graph_input_shape(b->graph); }
 int wasd_bundle_classes(const struct wasd_bundle *b) { return wasd_graph_classes(b->graph); }
 uint64_t wasd_bundle_macs(const struct wasd_bundle *b) { return b->macs; }
-size_t wasd_bundle_bytes(const struct wasd_bundle *b) { return wasd_graph_param_count(b->graph) * sizeof(real); }
+size_t wasd_bundle_bytes(const struct wasd_bundle *b) { return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model); }
 struct wasd_model *bundle_model(struct wasd_bundle *b) { return b->model; }
 
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i)

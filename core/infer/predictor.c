@@ -42,13 +42,25 @@ size_t wasd_predictor_bytes(const struct wasd_predictor *p)
 	return sum;
 }
 
-static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_exec **out, struct wasd_err *err)
+static int bucket_of(int n)
 {
 	int i = 0;
 	while (bucket[i] < n)
 		i++;
+	return i;
+}
+
+struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n)
+{
+	const struct wasd_exec *e = p->exec[bucket_of(n < WASD_PREDICT_MAX ? n : WASD_PREDICT_MAX)];
+	return e ? wasd_exec_explain(e) : NULL;
+}
+
+static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_exec **out, struct wasd_err *err)
+{
+	int i = bucket_of(n);
 	if (!p->exec[i]) {
-		struct wasd_exec_opts o = {.batch = bucket[i], .backend = p->backend};
+		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .backend = p->backend};
 		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
 		if (s)
 			return s;

@@ -11,6 +11,7 @@
 #ifndef LAYERS_LAYER_H
 #define LAYERS_LAYER_H
 
+#include "layers/packs.h"
 #include "wasd/graph.h"
 #include "wasd/weights.h"
 
@@ -92,6 +93,7 @@ struct step {
 	void *saved;                    /* written by forward for backward */
 	bool strict;                    /* only plain sums of products */
 	size_t saved_bytes, scratch_bytes;   /* set by plan() */
+	struct packs *packs;            /* constant weights: where their packed forms are kept; NULL = weights may change from pass to pass */
 	void *plan;                     /* the kernel's own, made by plan(), freed by unplan() */
 	enum wasd_status status;        /* set by a kernel that cannot go on (no memory for a primitive); the pass ends with it */
 };
@@ -114,6 +116,8 @@ struct layer_kernel {
 	void (*forward)(struct step *s, const struct run *r);
 	void (*backward)(struct step *s, const struct run *r);                 /* NULL: no gradient passes */
 	void (*unplan)(struct step *s);                                        /* NULL: nothing to free */
+	/* Appends to the JSON array `to` how the step is computed: one object for each variant and pass. NULL: there is no choice to tell. */
+	void (*explain)(const struct step *s, struct cJSON *to);
 };
 
 /* What backward reads, beside dy and `saved`. */

@@ -1,8 +1,12 @@
 /* onednn/prim.c - oneDNN 2.6's C API, and nothing of it anywhere else. */
 #include "onednn/prim.h"
 
+#include "onednn/tune.h"
+
+#include <cpuid.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 /* From libgomp, which oneDNN runs on. GOMP_parallel is what a compiler makes of `#pragma omp parallel`. */
@@ -26,7 +30,8 @@ struct prim {
 	enum prim_pass pass;
 	dnnl_primitive_t run, reorder;
 	dnnl_memory_t x, y, own, bias, scratch, turn, plain; /* turn: scratch of the reorder; plain: weights as (O,I,kh,kw) float32 */
-	size_t own_bytes, scratch_bytes;
+	size_t own_bytes, scratch_bytes, x_bytes, y_bytes;
+	uint64_t form;
 	char info[64];
 };
 
@@ -39,8 +44,22 @@ static void open_once(void)
 	dnnl_set_primitive_cache_capacity(1024);
 }
 
+/* What measured times depend on: the processor as it names itself (CPUID leaves 0x80000002 to 4), threads, the library. */
+static const char *machine_name(int threads, char text[128])
+{
+	unsigned brand[13] = { 0 };
+	unsigned *b = brand;
+	for (unsigned leaf = 0x80000002u; leaf <= 0x80000004u; leaf++, b += 4)
+		if (!__get_cpuid(leaf, &b[0], &b[1], &b[2], &b[3]))
+			break;
+	const dnnl_version_t *v = dnnl_version();
+	snprintf(text, 128, "%.48s, %d threads, oneDNN %d.%d.%d", (char *)brand, threads, v->major, v->minor, v->patch);
+	return text;
+}
+
 enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err)
 {
+	char text[128];
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
 	if ((isa & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core)
 		return wasd_fail(err, WASD_EUNSUPPORTED, "the onednn backend needs a CPU with AVX-512");
@@ -51,6 +70,7 @@ enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err)
 		return wasd_fail(err, WASD_ENOMEM, "oneDNN cannot be set up");
 	omp_set_num_threads(threads);
 	wasd_threads_lend(on_all);
+	tune_open(machine_name(threads, text));
 	return WASD_OK;
 }
 
@@ -171,6 +191,15 @@ static bool make_reorder(struct prim *p, const dnnl_memory_desc_t *from, const d
 	return good;
 }
 
+/* FNV-1a */
+static uint64_t hash_bytes(const void *p, size_t n)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
+	return h;
+}
+
 static bool memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
 {
 	return dnnl_memory_create(m, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
@@ -194,6 +223,9 @@ struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct pr
 	dnnl_memory_desc_t plain, b;
 	dnnl_dims_t bd = { c->out };
 	p->own_bytes = dnnl_memory_desc_get_size(own);
+	p->x_bytes = dnnl_memory_desc_get_size(x);
+	p->y_bytes = dnnl_memory_desc_get_size(y);
+	p->form = hash_bytes(own, sizeof *own);
 	p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
 	if (!weights_md(&plain, c, dnnl_f32, false) || dnnl_memory_desc_init_by_tag(&b, 1, bd, dnnl_f32, dnnl_a) || dnnl_primitive_create(&p->run, pd))
 		goto fail;
@@ -226,6 +258,9 @@ void prim_destroy(struct prim *p)
 
 size_t prim_weight_bytes(const struct prim *p) { return p->own_bytes; }
 size_t prim_scratch_bytes(const struct prim *p) { return p->scratch_bytes; }
+size_t prim_x_bytes(const struct prim *p) { return p->x_bytes; }
+size_t prim_y_bytes(const struct prim *p) { return p->y_bytes; }
+uint64_t prim_weights_form(const struct prim *p) { return p->form; }
 const char *prim_info(const struct prim *p) { return p->info; }
 
 /* ---- running ---- */
@@ -245,13 +280,13 @@ static bool reorder(struct prim *p, dnnl_memory_t from, const void *src, dnnl_me
 bool prim_weights_in(struct prim *p, const float *oihw, void *own, void *scratch) { return reorder(p, p->plain, oihw, p->own, own, scratch); }
 bool prim_weights_add(struct prim *p, const void *own, float *oihw, void *scratch) { return reorder(p, p->own, own, p->plain, oihw, scratch); }
 
-bool prim_run(struct prim *p, void *x, void *own, float *bias, void *y, void *scratch)
+bool prim_run(struct prim *p, void *x, const void *own, float *bias, void *y, void *scratch)
 {
 	static const int name_x[] = { DNNL_ARG_SRC, DNNL_ARG_DIFF_SRC, DNNL_ARG_SRC }, name_y[] = { DNNL_ARG_DST, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_DST };
 	static const int name_w[] = { DNNL_ARG_WEIGHTS, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_WEIGHTS }, name_b[] = { DNNL_ARG_BIAS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_BIAS };
 	dnnl_exec_arg_t args[5] = { { name_x[p->pass], p->x }, { name_w[p->pass], p->own }, { name_y[p->pass], p->y }, { DNNL_ARG_SCRATCHPAD, p->scratch } };
 	int n = 4;
-	bool good = dnnl_memory_set_data_handle(p->x, x) == dnnl_success && dnnl_memory_set_data_handle(p->own, own) == dnnl_success &&
+	bool good = dnnl_memory_set_data_handle(p->x, x) == dnnl_success && dnnl_memory_set_data_handle(p->own, (void *)(uintptr_t)own) == dnnl_success &&
 	            dnnl_memory_set_data_handle(p->y, y) == dnnl_success && dnnl_memory_set_data_handle(p->scratch, scratch) == dnnl_success;
 	if (good && p->bias && p->pass != PRIM_DATA) {
 		good = dnnl_memory_set_data_handle(p->bias, bias) == dnnl_success;

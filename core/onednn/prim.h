@@ -20,19 +20,24 @@ struct prim_conv {
 
 struct prim;
 
-/* Once per process; threads: the team's. WASD_EUNSUPPORTED without AVX-512 (bf16: without its bf16 instructions). */
+/* For every plan; threads: the team's, which from then on works in oneDNN's pool. WASD_EUNSUPPORTED without AVX-512 (bf16: without its bf16
+ * instructions). */
 enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err);
 /* NULL: oneDNN has no such primitive (Winograd of a 2x3 kernel, say), or no memory. */
 struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c);
 void prim_destroy(struct prim *p);
 size_t prim_weight_bytes(const struct prim *p);          /* of the weights (or their gradient) as the primitive wants them */
 size_t prim_scratch_bytes(const struct prim *p);
+size_t prim_x_bytes(const struct prim *p);
+size_t prim_y_bytes(const struct prim *p);
+/* Equal for primitives that want their weights in the same form (as far as a hash of the form's description can tell). */
+uint64_t prim_weights_form(const struct prim *p);
 const char *prim_info(const struct prim *p);             /* oneDNN's name of the implementation */
 /* (O,I/groups,kh,kw) float32 into the primitive's own form. */
 bool prim_weights_in(struct prim *p, const float *oihw, void *own, void *scratch);
 /* The gradient from the primitive's form; added to oihw. */
 bool prim_weights_add(struct prim *p, const void *own, float *oihw, void *scratch);
 /* forward: x, own weights, bias -> y. data: dy, own weights -> dx (as x). weights: x, dy -> own gradient, bias gradient (overwritten). */
-bool prim_run(struct prim *p, void *x, void *own, float *bias, void *y, void *scratch);
+bool prim_run(struct prim *p, void *x, const void *own, float *bias, void *y, void *scratch);
 
 #endif

@@ -8,7 +8,7 @@
 const char *wasd_cpu_openblas_coretype(void);
 
 /* First thing in a main that computes, before any thread. OpenBLAS reads its environment when it is loaded, so this sets
- * OPENBLAS_CORETYPE (WASD_OPENBLAS_CORETYPE of the user wins), OPENBLAS_NUM_THREADS=1 and, where unset, OPENBLAS_L2_SIZE, and
+ * OPENBLAS_CORETYPE (WASD_OPENBLAS_CORETYPE of the user wins), OPENBLAS_NUM_THREADS=1 and, where unset, OPENBLAS_L2_SIZE and GOMP_SPINCOUNT, and
  * executes /proc/self/exe again, once: a marker in the environment ends the recursion. Started again, it checks the kernels (wasd_cpu_check)
  * and, when they compute wrong products, goes on to "Haswell" in the same way. Returns when there is nothing (more) to do. coretype forces
  * one; NULL = choose. */

@@ -94,6 +94,7 @@ real *wasd_model_master(struct wasd_model *m);                          /* wasd_
 real *wasd_model_grad(struct wasd_model *m);                            /* same layout; backward adds to it; NULL before the first training exec */
 real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set);  /* wasd_graph_stats_count elements */
 void wasd_model_grad_zero(struct wasd_model *m);
+size_t wasd_model_packed_bytes(const struct wasd_model *m);             /* constant weights in the forms that kernels asked for, beside the master block */
 
 /* ---- running --------------------------------------------------------------------------------- */
 
@@ -101,6 +102,7 @@ struct wasd_exec_opts {
 	int batch;                /* largest N */
 	bool training;            /* plan backward and keep what it needs */
 	bool keep_all;            /* fixtures: every node's output survives the pass (wasd_exec_activation) */
+	bool constant_weights;    /* the master block does not change any more: kernels keep packed forms of it, shared by all such execs of the model */
 	bool strict;              /* precision "fp32-strict": plain sums of products only, no minimal filtering */
 	const char *backend;      /* row of backend/table.c; NULL = "openblas" */
 };
@@ -129,6 +131,9 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
 /* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE without keep_all. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
 size_t wasd_exec_bytes(const struct wasd_exec *e);   /* planned memory */
+/* How every step with a choice is computed: [{"layer","pass","images","kernel":"2x3","algorithm","implementation","us":{...}}, ...]. "us" has the
+ * measured microseconds of the candidates where there was more than one. The caller deletes it. NULL: no memory. */
+struct cJSON *wasd_exec_explain(const struct wasd_exec *e);
 
 /* Where time goes, nanoseconds since the last reset (one thread's wall time; phases do not overlap). */
 enum wasd_phase { WASD_PHASE_CONV_FWD, WASD_PHASE_CONV_BWD, WASD_PHASE_BATCHNORM, WASD_PHASE_LINEAR, WASD_PHASE_WEIGHTS, WASD_PHASE_OTHER, WASD_PHASES };

@@ -26,7 +26,7 @@ struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
 int wasd_bundle_classes(const struct wasd_bundle *b);
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i);
 uint64_t wasd_bundle_macs(const struct wasd_bundle *b);              /* multiply-adds of one image in this mode */
-size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded weights */
+size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded weights, also in the packed forms that predictors made so far */
 
 #define WASD_PREDICT_MAX 64
 struct wasd_predictor;
@@ -37,6 +37,9 @@ void wasd_predictor_destroy(struct wasd_predictor *p);
  * The same images in the same order give the same bits; the last bits of one image may differ with the number that goes with it. */
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
 size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far */
+
+/* How passes of n images are computed (wasd_exec_explain); NULL: none has been. The caller deletes it. */
+struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n);
 
 /* Decoded pixels to network input: (v/255 - 0.5)/0.5, as the loader's. n values. */
 void wasd_normalise(const uint8_t *px, size_t n, real *x);

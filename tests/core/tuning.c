@@ -1,0 +1,267 @@
+/* Algorithms chosen by measurement: the table and its file, whatever is in it; what an exec says of its choices; packed weights that are shared. */
+#include "check.h"
+#include "wasd/cpu.h"
+#include "wasd/graph.h"
+
+#ifdef WASD_ONEDNN
+
+#include "backend/backend.h"
+#include "layers/packs.h"
+#include "onednn/tune.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/wasd-tuning-XXXXXX", file[64];
+
+static void write_file(const char *text)
+{
+	FILE *f = fopen(file, "w");
+	CHECK(f != NULL);
+	fputs(text, f);
+	fclose(f);
+}
+
+static long lines(void)
+{
+	FILE *f = fopen(file, "r");
+	long n = 0;
+	for (int c; f && (c = fgetc(f)) != EOF;)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* In a process of its own, whose table is empty: the choice for key, -1 = none. */
+static int choice_in_new_process(const char *machine, const char *key)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct tune_result r;
+		tune_open(machine);
+		_exit(tune_find(key, &r) ? r.choice : 99);
+	}
+	int status = 0;
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) != 99 ? WEXITSTATUS(status) : -1;
+}
+
+static void the_file_is_shared(void)
+{
+	struct tune_result r = { 1, { 20, 10 } }, other = { 0, { 5, 6 } };
+	unlink(file);
+	tune_open("machine A");
+	tune_store("key 1", &r);
+	CHECK_INT(lines(), 1);
+	CHECK_INT(choice_in_new_process("machine A", "key 1"), 1);
+	CHECK_INT(choice_in_new_process("machine B", "key 1"), -1);
+	CHECK_INT(choice_in_new_process("machine A", "key 2"), -1);
+	/* Another process was first: its result counts here too. */
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		tune_store("key 2", &other);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	r = (struct tune_result){ 1, { 20, 10 } };
+	tune_store("key 2", &r);
+	CHECK_INT(r.choice, 0);
+	CHECK_INT(lines(), 2);
+}
+
+static void anything_else_in_it_is_passed_over(void)
+{
+	write_file("wasd-tuning-1\tM\tgood\t1\t2.0\t1.0\n"
+	           "wasd-tuning-1\tM\tno candidate\t7\t2.0\t1.0\n"
+	           "wasd-tuning-1\tM\tminus\t-1\t2.0\t1.0\n"
+	           "wasd-tuning-1\tM\tnot a number\t1\t2.0\tx\n"
+	           "wasd-tuning-1\tM\tnan\t1\t2.0\tnan\n"
+	           "wasd-tuning-1\tM\tabsent\t1\t2.0\t0\n"
+	           "wasd-tuning-1\tM\tshort\t1\n"
+	           "wasd-tuning-1\tM\tlong\t1\t2.0\t1.0\t3.0\n"
+	           "wasd-tuning-2\tM\tversion\t1\t2.0\t1.0\n"
+	           "\n\t\t\t\n\x01\x02\xff\n"
+	           "wasd-tuning-1\tM\ttorn\t1\t2.");
+	CHECK_INT(choice_in_new_process("M", "good"), 1);
+	static const char *const bad[] = { "no candidate", "minus", "not a number", "nan", "absent", "short", "long", "version", "torn", "" };
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CHECK_MSG(choice_in_new_process("M", bad[i]) == -1, "%s", bad[i]);
+	/* What is added behind a torn line is whole. */
+	struct tune_result r = { 0, { 1, 2 } };
+	tune_open("M");
+	tune_store("next", &r);
+	CHECK_INT(choice_in_new_process("M", "next"), 0);
+	CHECK_INT(choice_in_new_process("M", "torn"), -1);
+}
+
+static void a_place_that_cannot_be_written(void)
+{
+	setenv("WASD_TUNING", "/proc/no/such/place", 1);
+	struct tune_result r = { 1, { 3, 2 } }, got;
+	tune_open("N");
+	tune_store("k", &r);
+	CHECK(tune_find("k", &got) && got.choice == 1);
+	setenv("WASD_TUNING", file, 1);
+}
+
+/* 3x3, 32 channels, stride 1: direct and Winograd both exist. */
+static struct wasd_model *model(void)
+{
+	struct wasd_graph *g;
+	struct wasd_model *m;
+	struct wasd_err err;
+	CHECK(!wasd_graph_create((struct wasd_shape){ 3, 16, 16 }, &g, &err));
+	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "first", 32, 3, 1, 1, 1, true);
+	x = wasd_graph_conv(g, x, "second", 32, 3, 1, 1, 1, true);
+	x = wasd_graph_flatten(g, x);
+	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, x, "fc", 4, true), &err));
+	CHECK(!wasd_model_create(g, 1, &m, &err));
+	wasd_graph_destroy(g);
+	return m;
+}
+
+static const char *algorithm(const struct wasd_exec *e, const char *layer, const char *pass)
+{
+	static char found[40];
+	cJSON *list = wasd_exec_explain(e), *c;
+	strcpy(found, "none");
+	cJSON_ArrayForEach(c, list) {
+		const char *l = "", *p = "", *a = "";
+		if (wasd_json_str(c, "layer", &l) && wasd_json_str(c, "pass", &p) && wasd_json_str(c, "algorithm", &a) && !strcmp(l, layer) && !strcmp(p, pass))
+			snprintf(found, sizeof found, "%s", a);
+	}
+	cJSON_Delete(list);
+	return found;
+}
+
+static bool fast_backend_runs(void)
+{
+	struct wasd_err err;
+	const struct backend *b = backend_find("onednn");
+	return b && b->open(&err) == WASD_OK;
+}
+
+static struct wasd_exec *exec_of(struct wasd_model *m, struct wasd_exec_opts o)
+{
+	struct wasd_exec *e = NULL;
+	struct wasd_err err = { 0 };
+	o.backend = "onednn";
+	CHECK_MSG(!wasd_exec_create(m, &o, &e, &err), "%s", err.msg);
+	return e;
+}
+
+static void an_exec_does_as_the_file_says(void)
+{
+	if (!fast_backend_runs())
+		TEST_SKIP("this processor cannot run the oneDNN backend");
+	struct wasd_model *m = model();
+	unlink(file);
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true });
+	const char *first = algorithm(e, "second", "forward");
+	CHECK_MSG(!strcmp(first, "direct") || !strcmp(first, "winograd"), "%s", first);
+	bool was_direct = !strcmp(first, "direct");
+	CHECK_STR(algorithm(e, "first", "forward"), "direct");
+	CHECK_STR(algorithm(e, "first", "backward data"), "none");
+	wasd_exec_destroy(e);
+	CHECK(lines() == 3);
+	/* The other choice, written by hand, in a process that has measured nothing yet. */
+	char text[4096], *at = text;
+	FILE *f = fopen(file, "r");
+	for (char line[512]; f && fgets(line, sizeof line, f);) {
+		char machine[160], key[TUNE_KEY];
+		CHECK(sscanf(line, "wasd-tuning-1\t%159[^\t]\t%95[^\t]", machine, key) == 2);
+		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-1\t%s\t%s\t%d\t7.0\t7.0\n", machine, key, was_direct);
+	}
+	fclose(f);
+	write_file(text);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		tune_open("forget");
+		e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true });
+		CHECK_STR(algorithm(e, "second", "forward"), was_direct ? "winograd" : "direct");
+		CHECK_STR(algorithm(e, "second", "backward data"), was_direct ? "winograd" : "direct");
+		fflush(stdout);
+		_exit(check_failed_);
+	}
+	int status = -1;
+	waitpid(pid, &status, 0);
+	CHECK_INT(status, 0);
+	wasd_model_destroy(m);
+}
+
+static void strict_never_takes_winograd(void)
+{
+	if (!fast_backend_runs())
+		TEST_SKIP("this processor cannot run the oneDNN backend");
+	struct wasd_model *m = model();
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true, .strict = true });
+	static const char *const passes[] = { "forward", "backward data", "backward weights" };
+	for (int i = 0; i < 3; i++)
+		CHECK_STR(algorithm(e, "second", passes[i]), "direct");
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+}
+
+/* Constant weights are packed once for all plans that want the same form, and give what weights brought in every pass give. */
+static void packed_weights_are_shared(void)
+{
+	if (!fast_backend_runs())
+		TEST_SKIP("this processor cannot run the oneDNN backend");
+	struct wasd_model *m = model();
+	struct wasd_err err;
+	enum { N = 2 };
+	real x[N * 3 * 16 * 16];
+	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+		x[i] = (real)((double)(i * 37 % 101) / 50 - 1);
+	struct wasd_exec_opts constant = { .batch = N, .constant_weights = true, .strict = true }, changing = { .batch = N, .strict = true };
+	struct wasd_exec *a = exec_of(m, constant), *b = exec_of(m, changing), *again;
+	struct wasd_pass p = { .n = N, .bn = WASD_BN_SET, .set = WASD_STATS_AOM };
+	CHECK_INT(wasd_model_packed_bytes(m), 0);
+	CHECK(!wasd_exec_forward(a, x, &p, &err) && !wasd_exec_forward(b, x, &p, &err));
+	CHECK(!memcmp(wasd_exec_logits(a), wasd_exec_logits(b), N * 4 * sizeof(real)));
+	size_t bytes = wasd_model_packed_bytes(m);
+	CHECK_MSG(bytes >= (32 * 3 + 32 * 32) * 9 * sizeof(float), "%zu", bytes);
+	constant.batch = 1;
+	again = exec_of(m, constant);
+	p.n = 1;
+	CHECK(!wasd_exec_forward(again, x, &p, &err));
+	CHECK_INT(wasd_model_packed_bytes(m), bytes);
+	wasd_exec_destroy(a);
+	wasd_exec_destroy(b);
+	wasd_exec_destroy(again);
+	wasd_model_destroy(m);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	struct wasd_err err;
+	wasd_cpu_prepare(argv, NULL);
+	CHECK(!wasd_threads_init(1, &err));
+	CHECK(mkdtemp(dir) != NULL);
+	snprintf(file, sizeof file, "%s/tuning.tsv", dir);
+	setenv("WASD_TUNING", file, 1);
+	TEST_RUN(the_file_is_shared);
+	TEST_RUN(anything_else_in_it_is_passed_over);
+	TEST_RUN(a_place_that_cannot_be_written);
+	TEST_RUN(an_exec_does_as_the_file_says);
+	TEST_RUN(strict_never_takes_winograd);
+	TEST_RUN(packed_weights_are_shared);
+	unlink(file);
+	rmdir(dir);
+	TEST_END();
+}
+
+#else
+
+int main(void)
+{
+	printf("skip tuning: this build has no oneDNN backend\n");
+	return 0;
+}
+
+#endif
