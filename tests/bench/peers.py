@@ -499,7 +499,8 @@ def main():
         p.add_argument("--resume", action="store_true", help="go on with the samples in --json FILE; versions and settings must be the same")
         p.add_argument("--build", default=os.environ.get("WASD_BUILD", os.path.join(TOP, "build")), help="where wasd-engine is [build]")
         p.add_argument("--backend", help="of wasd [its fastest]")
-        p.add_argument("--out", metavar="DIR", help="keeps the tables there, as MODE.md" + ", and what is installed and exported" * (name == "infer"))
+        p.add_argument("--out", metavar="DIR", help="keeps the tables there, as MODE.md, wasd's choice of algorithms"
+                       + (", and what is installed and exported" if name == "infer" else ""))
         if name != "growth":
             p.add_argument("--python", default="/usr/bin/python3", help="one that has PyTorch [/usr/bin/python3]")
         return p
@@ -533,6 +534,8 @@ def main():
         ap.error(f"{a.json} exists: --resume goes on with it, or name another file")
     with tempfile.TemporaryDirectory(prefix="wasd-peers-") as temporary:
         a.out = os.path.abspath(a.out or temporary)
+        # wasd's choice of algorithms is measured by its first process and kept for the rest, as a daemon keeps it in its data directory.
+        ENV.setdefault("WASD_TUNING", os.path.join(a.out, "tuning"))
         a.no_torch = why_no_torch(a.python) if "python" in a else None
         os.makedirs(a.out, exist_ok=True)
         text = "\n".join(a.function(a)) + "\n"
