@@ -50,6 +50,12 @@ BLOCKED_INLINE v16 v_set(float f)
 	return f - (v16){ 0 };
 }
 
+/* a*b + c, rounded once: the compiler does not join the two by itself under -std=c11. */
+BLOCKED_INLINE v16 v_fma(v16 a, v16 b, v16 c)
+{
+	return __builtin_ia32_vfmaddps512_mask(a, b, c, (uint16_t)-1, 4);   /* 4: the rounding that is set */
+}
+
 /* a where the mask is all ones, else b. */
 BLOCKED_INLINE v16 v_select(i16 mask, v16 a, v16 b)
 {

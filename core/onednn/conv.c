@@ -90,7 +90,11 @@ static void conv_unplan(struct step *s)
 static void conv_plan(struct step *s, int batch, bool training, int threads)
 {
 	const struct node *nd = s->node;
-	(void)threads;
+	if (depthwise_takes(s)) {
+		s->kernel = &onednn_depthwise;
+		s->kernel->plan(s, batch, training, threads);
+		return;
+	}
 	struct conv_plan *cp = s->plan = wasd_calloc(1, sizeof *cp);
 	if (!cp) {
 		s->status = WASD_ENOMEM;

@@ -390,6 +390,40 @@ static void minimal_filtering(void)
 	check_gradients("minimal", minimal, s, "openblas");
 }
 
+/* Depthwise kernels on channels that fill two blocks and a part: sides of 1 to 5 taps, whole and with the edges cut off, both strides,
+ * paddings that lie wholly inside the image (crops) or leave rows of taps outside it, and what may follow in the same step. */
+static wasd_node depthwise_chain(struct wasd_graph *g, wasd_node x)
+{
+	static const struct { int kh, kw, stride, top, left, trim; } k[] = {
+		{ 3, 3, 1, 1, 1, 0 }, { 2, 3, 1, 0, 1, 0 }, { 3, 2, 1, 1, 0, 0 }, { 5, 5, 1, 2, 2, 0 }, { 4, 3, 1, 2, 0, 0 }, { 5, 4, 1, 3, 4, 0 }, { 1, 2, 1, -1, 3, 0 },
+		{ 3, 3, 2, 1, 1, 0 }, { 5, 5, 1, 2, 2, 0 }, { 2, 5, 1, 1, -2, 0 }, { 3, 4, 1, 0, 0, 1 }, { 5, 5, 2, 2, 2, 0 }, { 5, 3, 1, 2, 1, 0 }, { 4, 5, 2, 1, 2, 0 },
+		{ 5, 5, 1, 2, 2, 0 }, { 0, 0, 1, 0, 0, 0 },
+	};
+	char name[16];
+	x = wasd_graph_conv(g, x, "wide", 37, 1, 1, 0, 1, true);
+	for (int i = 0; i < (int)(sizeof k / sizeof k[0]); i++) {
+		struct wasd_shape s = wasd_graph_node_info(g, x).shape;
+		int oh = (s.h + k[i].stride - 1) / k[i].stride - k[i].trim, ow = (s.w + k[i].stride - 1) / k[i].stride - k[i].trim;
+		snprintf(name, sizeof name, "d%d", i);
+		wasd_node y = wasd_graph_conv_rect(g, x, name, s.c, k[i].kh, k[i].kw, k[i].stride, k[i].top, k[i].left, oh < 1 ? 1 : oh, ow < 1 ? 1 : ow, s.c, i % 2 == 0 || !k[i].kh);
+		struct wasd_shape o = wasd_graph_node_info(g, y).shape;
+		if (o.h == s.h && o.w == s.w)
+			y = wasd_graph_add(g, y, x);
+		snprintf(name, sizeof name, "n%d", i);
+		x = i % 3 == 0 ? wasd_graph_relu6(g, y) : i % 3 == 1 ? BN(y, name) : y;
+	}
+	return wasd_graph_globalpool(g, wasd_graph_relu(g, x));
+}
+
+static void depthwise_agrees(void)
+{
+	check_equal("depthwise_chain", depthwise_chain, (struct setup){ .in = { 2, 17, 19 }, .batch = 5, .n = 5 }, 2);
+	check_equal("depthwise_chain", depthwise_chain, (struct setup){ .in = { 1, 6, 5 }, .batch = 9, .n = 7, .bn = WASD_BN_BATCH }, 3);
+	check_equal("depthwise_chain", depthwise_chain, (struct setup){ .in = { 1, 16, 70 }, .batch = 1, .n = 1 }, 1);
+	check_equal("depthwise_chain", depthwise_chain, (struct setup){ .in = { 1, 200, 23 }, .batch = 2, .n = 2, .keep_all = true }, 2);
+	wasd_threads_done();
+}
+
 static void backends_agree_on_many_channels(void)
 {
 	check_equal("wide", wide, (struct setup){ .in = { 3, 12, 12 }, .batch = 7, .n = 7 }, 2);
@@ -409,5 +443,6 @@ int main(int argc, char **argv)
 	TEST_RUN(backends_agree);
 	TEST_RUN(backends_agree_on_many_channels);
 	TEST_RUN(minimal_filtering);
+	TEST_RUN(depthwise_agrees);
 	TEST_END();
 }
