@@ -24,7 +24,7 @@ struct wasd_exec {
 	struct run run;
 	int threads, n;                                  /* team at planning; images that the tensors are laid out for */
 	struct shadow *shadow;                           /* per augmentable convolution */
-	real *shadow_block, *dsw;                        /* all compact kernels; one compact gradient */
+	real *shadow_block, *dsw;                        /* all compact kernels; one compact gradient, zero but while a layer's backward runs */
 	size_t shadow_bytes;
 	real *logits, *dlogits;                          /* (batch, classes) */
 	enum exec_state state;
@@ -191,30 +191,25 @@ static enum wasd_status check_draw(const struct wasd_exec *e, const struct wasd_
 	return WASD_OK;
 }
 
-/* Effective weights of every augmentable convolution, and the steps that read them. */
-static void set_weights(struct wasd_exec *e, const struct wasd_draw *d)
+/* Effective weights of an augmentable convolution's step. Made right before it runs: they are still in cache when it reads them. */
+static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_draw *d)
 {
 	const struct wasd_graph *g = e->model->graph;
-	for (int i = 0; i < e->plan.n_steps; i++) {
-		struct step *s = &e->plan.steps[i];
-		if (s->node->aug < 0)
-			continue;
-		const struct aug *a = &g->augs[s->node->aug];
-		struct shadow *sh = &e->shadow[s->node->aug];
-		const struct wasd_draw_layer *l = d ? wasd_draw_find(d, s->node->aug) : NULL;
-		struct wasd_effective w;
-		size_t alpha = l && !l->alpha_one && a->alpha_param >= 0 ? g->params[a->alpha_param].offset + (size_t)a->alpha_index : SIZE_MAX;
-		sh->t = l ? &l->t : NULL;
-		sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
-		sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
-		chain_forward(&sh->param, sh->t, sh->buf, &w);
-		s->weight = w.data;
-		s->kh = w.live.h;
-		s->kw = w.live.h ? w.live.w : 0;
-		s->pad_top = s->node->pad_top - w.live.y;
-		s->pad_left = s->node->pad_left - w.live.x;
-		s->dweight = sh->t ? e->dsw : sh->param.dpw;
-	}
+	const struct aug *a = &g->augs[s->node->aug];
+	struct shadow *sh = &e->shadow[s->node->aug];
+	const struct wasd_draw_layer *l = d ? wasd_draw_find(d, s->node->aug) : NULL;
+	struct wasd_effective w;
+	size_t alpha = l && !l->alpha_one && a->alpha_param >= 0 ? g->params[a->alpha_param].offset + (size_t)a->alpha_index : SIZE_MAX;
+	sh->t = l ? &l->t : NULL;
+	sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
+	sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
+	chain_forward(&sh->param, sh->t, sh->buf, &w);
+	s->weight = w.data;
+	s->kh = w.live.h;
+	s->kw = w.live.h ? w.live.w : 0;
+	s->pad_top = s->node->pad_top - w.live.y;
+	s->pad_left = s->node->pad_left - w.live.x;
+	s->dweight = sh->t ? e->dsw : sh->param.dpw;
 }
 
 static void set_statistics(struct wasd_exec *e, enum wasd_stats_set set)
@@ -255,14 +250,17 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 		return wasd_fail(err, WASD_EINVAL, "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
 	e->run = (struct run){ .n = p->n, .bn = p->bn, .update = p->update && p->bn == WASD_BN_BATCH, .momentum = p->momentum, .training = e->opts.training,
 	                       .dropout = p->dropout, .dropping = p->dropout != NULL, .scratch = e->plan.scratch, .threads = e->threads };
+	e->state = IDLE;
 	set_images(e, p->n);
 	set_statistics(e, p->set);
-	set_weights(e, p->draw);
-	charge(e, WASD_PHASE_WEIGHTS, &t);
 	e->backend->import(&e->plan.value[0], p->n, x);
 	charge(e, WASD_PHASE_OTHER, &t);
 	for (int i = 0; i < e->plan.n_steps; i++) {
 		struct step *st = &e->plan.steps[i];
+		if (st->node->aug >= 0) {
+			set_weights(e, st, p->draw);
+			charge(e, WASD_PHASE_WEIGHTS, &t);
+		}
 		st->kernel->forward(st, &e->run);
 		if (st->status)
 			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);
@@ -314,13 +312,12 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 		if (!s->dy)
 			continue;
 		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].t ? &e->shadow[s->node->aug] : NULL;
-		if (sh) {
-			memset(e->dsw, 0, sh->param.rows * (size_t)(s->kh * s->kw) * sizeof(real));
-			charge(e, WASD_PHASE_WEIGHTS, &t);
-		}
 		s->kernel->backward(s, &e->run);
-		if (s->status)
+		if (s->status) {
+			if (sh)
+				memset(e->dsw, 0, sh->param.rows * (size_t)(s->kh * s->kw) * sizeof(real));
 			return wasd_fail(err, s->status, "%s %s: backward failed", s->node->layer->op, s->node->name);
+		}
 		charge(e, s->node->layer->phase_bwd, &t);
 		if (sh) {
 			chain_backward(&sh->param, sh->t, e->dsw);

@@ -4,40 +4,22 @@
  * added in order: the result does not depend on the number of threads.
  *
  * T is kept as the list of its entries (a row of T has at most one for the nearest-sampling kinds and four for crop and resize).
- * When it is a pure copy the taps of a row are moved one by one; else LANES rows at a time are turned so that a tap of all of them is
- * one vector, and each entry is one multiply-add of vectors.
+ * The kernels of this file are for every CPU and number type. When T is a pure copy the taps of a row are moved one by one; else
+ * LANES rows at a time are turned so that a tap of all of them is one vector, and each entry is one multiply-add of vectors.
  */
 #include <string.h>
 
-#include "wasd/weights.h"
+#include "weights/apply.h"
 
-#define KK_MAX (WASD_K_MAX * WASD_K_MAX)
-#define LANES 16
-#define CHUNKS 64
+#define LANES APPLY_LANES
 #define CHUNK_ROWS 512                               /* at least: below this a thread is not worth waking */
-
-struct entry { int8_t to, from; real w; };           /* T[to][from] = w; to counts inside the rectangle */
-
-struct job {
-	const real *pw, *dsw;
-	real *sw, *dpw;
-	size_t rows;
-	int chunks;
-	int kk, m;                                   /* taps of PW; taps of the rectangle */
-	real alpha;
-	int n;
-	struct entry e[KK_MAX * KK_MAX];
-	double partial[CHUNKS];
-};
-
-typedef void chunk_fn(struct job *j, size_t begin, size_t end, double *dot);
 
 /* ---- copies ------------------------------------------------------------------------------------- */
 
-static void copy_forward(struct job *j, size_t begin, size_t end, double *dot)
+static void copy_forward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
 	size_t kk = (size_t)j->kk, m = (size_t)j->m;
-	int n = j->n, to[KK_MAX], from[KK_MAX];         /* at most one entry per row of T */
+	int n = j->n, to[APPLY_TAPS], from[APPLY_TAPS];  /* at most one entry per row of T */
 	real alpha = j->alpha;
 	(void)dot;
 	for (int i = 0; i < n; i++) {
@@ -54,10 +36,10 @@ static void copy_forward(struct job *j, size_t begin, size_t end, double *dot)
 	}
 }
 
-static void copy_backward(struct job *j, size_t begin, size_t end, double *dot)
+static void copy_backward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
 	size_t kk = (size_t)j->kk, m = (size_t)j->m;
-	int n = j->n, to[KK_MAX], from[KK_MAX];
+	int n = j->n, to[APPLY_TAPS], from[APPLY_TAPS];
 	real alpha = j->alpha;
 	double sum = 0;
 	for (int i = 0; i < n; i++) {
@@ -68,9 +50,9 @@ static void copy_backward(struct job *j, size_t begin, size_t end, double *dot)
 		const real *restrict w = j->pw + r * kk, *restrict ds = j->dsw + r * m;
 		real *restrict dw = j->dpw + r * kk;
 		for (int i = 0; i < n; i++) {
-			real d = ds[to[i]];
-			dw[from[i]] += alpha * d;
-			sum += (double)d * w[from[i]];
+			real d = ds[from[i]];
+			dw[to[i]] += alpha * d;
+			sum += (double)d * w[to[i]];
 		}
 	}
 	*dot = sum;
@@ -90,9 +72,9 @@ static inline void turn(const real *rows, size_t n, int taps, lanes *out)
 			out[t][r] = rows[r * (size_t)taps + (size_t)t];
 }
 
-WASD_HOT static void blend_forward(struct job *j, size_t begin, size_t end, double *dot)
+WASD_HOT static void blend_forward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
-	lanes x[KK_MAX], y[KK_MAX];
+	lanes x[APPLY_TAPS], y[APPLY_TAPS];
 	(void)dot;
 	for (size_t r = begin; r < end; r += LANES) {
 		size_t n = end - r < LANES ? end - r : LANES;
@@ -111,9 +93,9 @@ WASD_HOT static void blend_forward(struct job *j, size_t begin, size_t end, doub
 	}
 }
 
-WASD_HOT static void blend_backward(struct job *j, size_t begin, size_t end, double *dot)
+WASD_HOT static void blend_backward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
-	lanes x[KK_MAX], y[KK_MAX], g[KK_MAX];
+	lanes x[APPLY_TAPS], y[APPLY_TAPS], g[APPLY_TAPS];
 	double sum[LANES] = { 0 };
 	for (size_t r = begin; r < end; r += LANES) {
 		size_t n = end - r < LANES ? end - r : LANES;
@@ -121,8 +103,8 @@ WASD_HOT static void blend_backward(struct job *j, size_t begin, size_t end, dou
 		turn(j->dsw + r * (size_t)j->m, n, j->m, y);
 		memset(g, 0, (size_t)j->kk * sizeof *g);
 		for (int i = 0; i < j->n; i++) {
-			real *to = g[j->e[i].from], w = j->e[i].w;
-			const real *from = y[j->e[i].to];
+			real *to = g[j->e[i].to], w = j->e[i].w;
+			const real *from = y[j->e[i].from];
 			for (int l = 0; l < LANES; l++)
 				to[l] += w * from[l];
 		}
@@ -139,36 +121,77 @@ WASD_HOT static void blend_backward(struct job *j, size_t begin, size_t end, dou
 		*dot += sum[l];
 }
 
+static void any_forward(const struct apply_job *j, size_t begin, size_t end, double *dot)
+{
+	(j->copy ? copy_forward : blend_forward)(j, begin, end, dot);
+}
+
+static void any_backward(const struct apply_job *j, size_t begin, size_t end, double *dot)
+{
+	(j->copy ? copy_backward : blend_backward)(j, begin, end, dot);
+}
+
+const struct apply_kernel apply_portable = { .name = "portable", .forward = any_forward, .backward = any_backward };
+
+static const struct apply_kernel *const kernels[] = {
+#if defined(__x86_64__) && !defined(WASD_DOUBLE)
+	&apply_avx512,
+#endif
+	&apply_portable,
+};
+
+const struct apply_kernel *apply_kernel_at(int i)
+{
+	return i >= 0 && (size_t)i < sizeof kernels / sizeof *kernels ? kernels[i] : NULL;
+}
+
 /* ---- the two passes ---------------------------------------------------------------------------------- */
 
-static void job_init(struct job *j, const struct wasd_transform *t, real alpha, size_t rows, struct wasd_rect at)
+/* T[o][i] of tap o of the rectangle. */
+static real entry_at(const struct wasd_transform *t, struct wasd_rect at, int o, int i)
+{
+	return (real)t->T[((at.y + o / at.w) * t->k + at.x + o % at.w) * t->k * t->k + i];
+}
+
+static void job_init(struct apply_job *j, const struct wasd_transform *t, real alpha, size_t rows, struct wasd_rect at, bool backward)
 {
 	j->alpha = alpha;
 	j->rows = rows;
 	j->kk = t->k * t->k;
 	j->m = at.h * at.w;
+	j->copy = t->copy;
 	size_t chunks = (rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
-	j->chunks = chunks > CHUNKS ? CHUNKS : (int)chunks;
+	j->chunks = chunks > APPLY_CHUNKS ? APPLY_CHUNKS : (int)chunks;
 	j->n = 0;
-	for (int o = 0; o < j->m; o++) {
-		const double *row = t->T + ((at.y + o / at.w) * t->k + at.x + o % at.w) * j->kk;
-		for (int i = 0; i < j->kk; i++)
-			if (row[i] != 0)
-				j->e[j->n++] = (struct entry){ (int8_t)o, (int8_t)i, (real)row[i] };
-	}
+	for (int to = 0; to < (backward ? j->kk : j->m); to++)
+		for (int from = 0; from < (backward ? j->m : j->kk); from++) {
+			real w = backward ? entry_at(t, at, from, to) : entry_at(t, at, to, from);
+			if (w != 0)
+				j->e[j->n++] = (struct apply_entry){ (int8_t)to, (int8_t)from, w };
+		}
 }
 
-struct run { struct job *j; chunk_fn *fn; };
+struct run { struct apply_job *j; apply_chunk *fn; };
+
+static size_t chunk_begin(const struct apply_job *j, int c)
+{
+	return c == j->chunks ? j->rows : j->rows * (size_t)c / (size_t)j->chunks / LANES * LANES;
+}
 
 static void run_chunks(void *ctx, int begin, int end, int thread)
 {
 	struct run *r = ctx;
+	struct apply_job *j = r->j;
 	(void)thread;
-	for (int c = begin; c < end; c++)
-		r->fn(r->j, r->j->rows * (size_t)c / (size_t)r->j->chunks, r->j->rows * (size_t)(c + 1) / (size_t)r->j->chunks, &r->j->partial[c]);
+	for (int c = begin; c < end; c++) {
+		size_t first = chunk_begin(j, c), last = chunk_begin(j, c + 1);
+		r->fn(j, first, last, &j->dot[c]);
+		if (j->clear)
+			memset(j->dsw + first * (size_t)j->m, 0, (last - first) * (size_t)j->m * sizeof *j->dsw);
+	}
 }
 
-static void run(struct job *j, chunk_fn *fn)
+static void run(struct apply_job *j, apply_chunk *fn)
 {
 	struct run r = { j, fn };
 	if (j->chunks == 1)
@@ -177,29 +200,64 @@ static void run(struct job *j, chunk_fn *fn)
 		wasd_parallel(j->chunks, run_chunks, &r);
 }
 
-void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
+bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
 {
-	struct job j;
+	struct apply_job j;
 	if (!rows || !at.h || !at.w)
-		return;
-	job_init(&j, t, alpha, rows, at);
+		return true;
+	job_init(&j, t, alpha, rows, at, false);
 	j.pw = pw;
 	j.sw = sw;
-	run(&j, t->copy ? copy_forward : blend_forward);
+	j.dsw = NULL;
+	j.clear = false;
+	if (kn->prepare && !kn->prepare(&j))
+		return false;
+	run(&j, kn->forward);
+	return true;
+}
+
+bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows,
+                    struct wasd_rect at, real *dpw, double *dot)
+{
+	struct apply_job j;
+	*dot = 0;
+	if (!rows || !at.h || !at.w)
+		return true;
+	job_init(&j, t, alpha, rows, at, true);
+	j.pw = pw;
+	j.dsw = dsw;
+	j.dpw = dpw;
+	j.clear = clear;
+	if (kn->prepare && !kn->prepare(&j))
+		return false;
+	run(&j, kn->backward);
+	for (int c = 0; c < j.chunks; c++)
+		*dot += j.dot[c];
+	return true;
+}
+
+void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
+{
+	int i = 0;
+	while (!apply_forward(kernels[i], t, alpha, pw, rows, at, sw))
+		i++;
+}
+
+static double backward(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows, struct wasd_rect at, real *dpw)
+{
+	double dot;
+	int i = 0;
+	while (!apply_backward(kernels[i], t, alpha, pw, dsw, clear, rows, at, dpw, &dot))
+		i++;
+	return dot;
 }
 
 double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, struct wasd_rect at, real *dpw)
 {
-	struct job j;
-	double dalpha = 0;
-	if (!rows || !at.h || !at.w)
-		return 0;
-	job_init(&j, t, alpha, rows, at);
-	j.pw = pw;
-	j.dsw = dsw;
-	j.dpw = dpw;
-	run(&j, t->copy ? copy_backward : blend_backward);
-	for (int c = 0; c < j.chunks; c++)
-		dalpha += j.partial[c];
-	return dalpha;
+	return backward(t, alpha, pw, (real *)(uintptr_t)dsw, false, rows, at, dpw);
+}
+
+double apply_backward_clear(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, size_t rows, struct wasd_rect at, real *dpw)
+{
+	return backward(t, alpha, pw, dsw, true, rows, at, dpw);
 }

@@ -22,8 +22,8 @@ struct chain_param {
  * applied. live.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
 void chain_forward(const struct chain_param *p, const struct wasd_transform *t, real *buf, struct wasd_effective *out);
 
-/* dsw: gradient of out->data, same compact shape. Adds to p->dpw and *p->dalpha (the dot product in double, in a fixed
- * order). t is not NULL. */
-void chain_backward(const struct chain_param *p, const struct wasd_transform *t, const real *dsw);
+/* dsw: gradient of out->data, same compact shape; it is taken and left zero, ready for the next layer's sum. Adds to p->dpw and *p->dalpha
+ * (the dot product in double, in a fixed order). t is not NULL. */
+void chain_backward(const struct chain_param *p, const struct wasd_transform *t, real *dsw);
 
 #endif

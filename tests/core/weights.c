@@ -1,7 +1,10 @@
 /* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the live
  * rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
 #include "fixture.h"
+#include "weights/apply.h"
 #include "weights/chain.h"
+
+#include <float.h>
 
 /* Every op with parameters that do something at k = 3 and 5. */
 static const struct { const char *op; double p[6]; } sample[] = {
@@ -47,6 +50,179 @@ static void dot_test(void)
 				CHECK_MSG(fabs(left - alpha * dalpha) <= tol, "%s k=%d rows=%zu: dalpha %g, want %g", sample[s].op, k, rows, dalpha, left / alpha);
 				wasd_free(x);
 			}
+}
+
+/* ---- the kernels that apply a transform -------------------------------------------------------------------- */
+
+struct apply_case {
+	struct wasd_transform t;
+	struct wasd_rect at;
+	size_t rows, kk, m;
+	real alpha, *pw, *dsw, *dpw;
+};
+
+struct apply_result { real *sw, *dpw, *dsw; double dot; };
+
+static void result_done(struct apply_result *r)
+{
+	wasd_free(r->sw);
+	wasd_free(r->dpw);
+	wasd_free(r->dsw);
+}
+
+static bool apply_by(const struct apply_kernel *kn, const struct apply_case *c, bool clear, struct apply_result *out)
+{
+	*out = (struct apply_result){ wasd_calloc(c->rows * c->m + 1, sizeof(real)), wasd_calloc(c->rows * c->kk + 1, sizeof(real)), wasd_calloc(c->rows * c->m + 1, sizeof(real)), 0 };
+	memcpy(out->dpw, c->dpw, c->rows * c->kk * sizeof(real));
+	memcpy(out->dsw, c->dsw, c->rows * c->m * sizeof(real));
+	out->sw[c->rows * c->m] = out->dpw[c->rows * c->kk] = 77;      /* nothing is written behind the rows */
+	bool forward = apply_forward(kn, &c->t, c->alpha, c->pw, c->rows, c->at, out->sw);
+	bool backward = apply_backward(kn, &c->t, c->alpha, c->pw, out->dsw, clear, c->rows, c->at, out->dpw, &out->dot);
+	if (forward && backward)
+		return true;
+	result_done(out);
+	return false;
+}
+
+/* The formulas as loops in double. A value is a float's sum of a few products: off by some units in the last place of its terms. */
+static void check_values(const char *name, const struct apply_case *c, const struct apply_result *got)
+{
+	double eps = sizeof(real) == 8 ? DBL_EPSILON : FLT_EPSILON, dot = 0, dot_size = 0;
+	size_t bad_sw = 0, bad_dpw = 0;
+	int k = c->t.k;
+	for (size_t r = 0; r < c->rows; r++) {
+		double g[WASD_K_MAX * WASD_K_MAX] = { 0 }, size[WASD_K_MAX * WASD_K_MAX] = { 0 };
+		for (size_t o = 0; o < c->m; o++) {
+			const double *row = c->t.T + ((c->at.y + (int)o / c->at.w) * k + c->at.x + (int)o % c->at.w) * k * k;
+			double want = 0, terms = 0, d = c->dsw[r * c->m + o];
+			for (size_t i = 0; i < c->kk; i++) {
+				double x = row[i] * c->pw[r * c->kk + i];
+				want += c->alpha * x;
+				terms += fabs(c->alpha * x);
+				g[i] += d * row[i];
+				size[i] += fabs(d * row[i]);
+				dot += d * x;
+				dot_size += fabs(d * x);
+			}
+			bad_sw += !(fabs(got->sw[r * c->m + o] - want) <= 8 * eps * terms);
+		}
+		for (size_t i = 0; i < c->kk; i++) {
+			double before = c->dpw[r * c->kk + i], want = before + c->alpha * g[i];
+			bad_dpw += !(fabs(got->dpw[r * c->kk + i] - want) <= (4 + (double)c->m) * eps * (fabs(before) + fabs(c->alpha) * size[i]));
+		}
+	}
+	CHECK_MSG(!bad_sw && !bad_dpw, "%s %s k=%d rows=%zu %dx%d: %zu of SW and %zu of dPW are wrong", name, c->t.op->name, k, c->rows, c->at.h, c->at.w, bad_sw, bad_dpw);
+	CHECK_MSG(fabs(got->dot - dot) <= (4 + (double)c->m) * eps * dot_size, "%s %s k=%d rows=%zu: dot %.9g, want %.9g", name, c->t.op->name, k, c->rows, got->dot, dot);
+	CHECK_MSG(got->sw[c->rows * c->m] == 77 && got->dpw[c->rows * c->kk] == 77, "%s %s k=%d rows=%zu: written behind the end", name, c->t.op->name, k, c->rows);
+}
+
+static bool same_result(const struct apply_case *c, const struct apply_result *a, const struct apply_result *b)
+{
+	return !memcmp(a->sw, b->sw, c->rows * c->m * sizeof(real)) && !memcmp(a->dpw, b->dpw, c->rows * c->kk * sizeof(real)) && a->dot == b->dot;
+}
+
+static void check_kernels(struct apply_case *c)
+{
+	struct apply_result two, one, plain;
+	const struct apply_kernel *kn;
+	CHECK(apply_by(&apply_portable, c, false, &plain));
+	for (int i = 0; (kn = apply_kernel_at(i)) != NULL; i++) {
+		wasd_threads_init(2, NULL);
+		if (!apply_by(kn, c, false, &two))
+			continue;
+		check_values(kn->name, c, &two);
+		CHECK_MSG(!memcmp(two.dsw, c->dsw, c->rows * c->m * sizeof(real)), "%s: dSW was written", kn->name);
+		wasd_threads_init(1, NULL);
+		CHECK(apply_by(kn, c, true, &one));
+		size_t left = 0, differ = 0;
+		for (size_t n = 0; n < c->rows * c->m; n++) {
+			left += one.dsw[n] != 0;
+			differ += two.sw[n] != plain.sw[n];
+		}
+		CHECK_MSG(left == 0, "%s: %zu values of dSW are not cleared", kn->name, left);
+		CHECK_MSG(differ == 0, "%s %s k=%d rows=%zu: %zu of SW are not the portable kernel's", kn->name, c->t.op->name, c->t.k, c->rows, differ);
+		CHECK_MSG(same_result(c, &one, &two), "%s %s k=%d rows=%zu: one thread and two give different bits", kn->name, c->t.op->name, c->t.k, c->rows);
+		result_done(&one);
+		result_done(&two);
+	}
+	result_done(&plain);
+}
+
+static void case_init(struct apply_case *c, struct wasd_rng *r, size_t rows, struct wasd_rect at, real alpha)
+{
+	c->rows = rows;
+	c->at = at;
+	c->alpha = alpha;
+	c->kk = (size_t)(c->t.k * c->t.k);
+	c->m = (size_t)(at.h * at.w);
+	c->pw = wasd_calloc(rows * c->kk, sizeof(real));
+	c->dsw = wasd_calloc(rows * c->m + 1, sizeof(real));
+	c->dpw = wasd_calloc(rows * c->kk, sizeof(real));
+	fill(r, c->pw, rows * c->kk);
+	fill(r, c->dsw, rows * c->m);
+	fill(r, c->dpw, rows * c->kk);
+}
+
+static void case_done(struct apply_case *c)
+{
+	wasd_free(c->pw);
+	wasd_free(c->dsw);
+	wasd_free(c->dpw);
+}
+
+/* Rows around a block of 16, around one and two chunks; and more rows than the smallest chunks hold. */
+static void kernels(void)
+{
+	static const size_t rows_of[] = { 1, 15, 16, 17, 33, 511, 512, 513, 1041, 40007 };
+	struct wasd_rng r;
+	wasd_rng_init(&r, 2, "kernels", 0, 0);
+	for (int k = 1; k <= 7; k++)
+		for (int s = 0; s < SAMPLES; s++)
+			for (size_t n = 0; n < sizeof rows_of / sizeof *rows_of; n++) {
+				struct apply_case c;
+				if (wasd_transform_make(sample[s].op, k, sample[s].p, &c.t, NULL) || (rows_of[n] > 2000 && (k != 3 || s > 5)))
+					continue;
+				case_init(&c, &r, rows_of[n], c.t.live, n % 3 == 0 ? 1 : (real)-0.7);
+				check_kernels(&c);
+				case_done(&c);
+				if (n == 3) {
+					case_init(&c, &r, rows_of[n], (struct wasd_rect){ 0, 0, k, k }, (real)1.3);
+					check_kernels(&c);
+					case_done(&c);
+				}
+			}
+}
+
+/* A row that is not finite spoils itself only, whatever rows go through with it. */
+static void kernels_keep_rows_apart(void)
+{
+	static const int k = 3, rows = 32;
+	const struct apply_kernel *kn;
+	struct wasd_rng r;
+	wasd_rng_init(&r, 3, "kernels", 0, 0);
+	for (int s = 0; s < SAMPLES; s++)
+		for (int i = 0; (kn = apply_kernel_at(i)) != NULL; i++) {
+			struct apply_case c;
+			struct apply_result got;
+			wasd_transform_make(sample[s].op, k, sample[s].p, &c.t, NULL);
+			case_init(&c, &r, (size_t)rows, c.t.live, (real)0.7);
+			for (size_t t = 0; t < c.kk; t++)
+				c.pw[5 * c.kk + t] = NAN;
+			for (size_t t = 0; t < c.m; t++)
+				c.dsw[20 * c.m + t] = INFINITY;
+			int spoilt = 0, noticed = 0;
+			if (apply_by(kn, &c, false, &got)) {
+				for (size_t n = 0; n < c.rows; n++) {
+					for (size_t t = 0; t < c.m; t++)
+						*(n == 5 ? &noticed : &spoilt) += !isfinite(got.sw[n * c.m + t]);
+					for (size_t t = 0; t < c.kk; t++)
+						*(n == 20 ? &noticed : &spoilt) += !isfinite(got.dpw[n * c.kk + t]);
+				}
+				CHECK_MSG(!spoilt && (noticed || !c.m) && (!c.m || !isfinite(got.dot)), "%s %s: %d values of finite rows are not finite, %d of others", kn->name, sample[s].op, spoilt, noticed);
+				result_done(&got);
+			}
+			case_done(&c);
+		}
 }
 
 /* The rectangle holds every live row of T and nothing is live outside; backward adds to what is there. */
@@ -129,6 +305,8 @@ static void chain(void)
 	CHECK_NEAR(dpw[0], .5, 0);
 	CHECK_NEAR(dpw[13], .5, 0);
 	CHECK_NEAR(dalpha, 1 + 1 + 14, 1e-6);                          /* added to */
+	CHECK(dsw[0] == 0 && dsw[7] == 0);                             /* taken */
+	dsw[0] = dsw[7] = 1;
 	p.alpha = NULL;
 	p.dalpha = NULL;                                               /* constant 1 */
 	chain_forward(&p, &t, buf, &e);
@@ -341,6 +519,8 @@ int main(void)
 	TEST_RUN(algorithm_tables);
 	TEST_RUN(live_rectangle);
 	TEST_RUN(dot_test);
+	TEST_RUN(kernels);
+	TEST_RUN(kernels_keep_rows_apart);
 	TEST_RUN(chain);
 	TEST_RUN(refusals);
 	TEST_RUN(uniform_laws);
