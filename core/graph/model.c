@@ -72,8 +72,19 @@ real *wasd_model_grad(struct wasd_model *m) { return m->grad; }
 size_t wasd_model_packed_bytes(const struct wasd_model *m) { return m->packs ? packs_bytes(m->packs) : 0; }
 real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set) { return m->stats[set]; }
 
+#define ZERO_PIECE 65536                         /* elements for which a thread is worth waking */
+
+static void zero_pieces(void *ctx, int begin, int end, int thread)
+{
+	const struct wasd_model *m = ctx;
+	size_t from = (size_t)begin * ZERO_PIECE, to = (size_t)end * ZERO_PIECE;
+	(void)thread;
+	to = to < m->graph->param_count ? to : m->graph->param_count;
+	memset(m->grad + from, 0, (to - from) * sizeof(real));
+}
+
 void wasd_model_grad_zero(struct wasd_model *m)
 {
 	if (m->grad)
-		memset(m->grad, 0, m->graph->param_count * sizeof(real));
+		wasd_parallel((int)((m->graph->param_count + ZERO_PIECE - 1) / ZERO_PIECE), zero_pieces, m);
 }
