@@ -81,6 +81,8 @@ note = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/' | sort
 
+# Products and sums in one rounding, as the libraries beside them compute; standard C alone keeps them apart.
+$(O)/core/onednn/%.o: OPT += -ffp-contract=fast
 $(O)/core/%.o: core/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)

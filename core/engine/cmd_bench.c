@@ -448,7 +448,7 @@ static void print_table(const struct bench *b)
 static void print_choices(const struct bench *b)
 {
 	const cJSON *c, *last = NULL;
-	printf("\n  %-28s %-6s %-16s %-20s %10s %10s  %s\n", "layer", "kernel", "pass", "algorithm", "direct us", "winograd us", "implementation");
+	printf("\n  %-28s %-6s %-16s %-20s %-22s %s\n", "layer", "kernel", "pass", "algorithm", "implementation", "measured microseconds");
 	cJSON_ArrayForEach(c, b->choices) {
 		const char *layer = "", *kernel = "", *pass = "", *algorithm = "", *implementation = "";
 		wasd_json_str(c, "layer", &layer);
@@ -456,13 +456,11 @@ static void print_choices(const struct bench *b)
 		wasd_json_str(c, "pass", &pass);
 		wasd_json_str(c, "algorithm", &algorithm);
 		wasd_json_str(c, "implementation", &implementation);
-		const cJSON *us = wasd_json_get(c, "us");
-		char direct[24] = "", winograd[24] = "";
-		if (us) {
-			snprintf(direct, sizeof direct, "%.0f", cJSON_GetNumberValue(wasd_json_get(us, "direct")));
-			snprintf(winograd, sizeof winograd, "%.0f", cJSON_GetNumberValue(wasd_json_get(us, "winograd")));
-		}
-		printf("  %-28s %-6s %-16s %-20s %10s %10s  %s\n", layer, kernel, pass, algorithm, direct, winograd, implementation);
+		printf("  %-28s %-6s %-16s %-20s %-22s", layer, kernel, pass, algorithm, implementation);
+		const cJSON *t;
+		cJSON_ArrayForEach(t, wasd_json_get(c, "us"))
+			printf(" %s %.0f", t->string, cJSON_GetNumberValue(t));
+		putchar('\n');
 		last = c;
 	}
 	if (!last)

@@ -1,6 +1,6 @@
-/* onednn/conv.c - the convolution layer on oneDNN primitives (variant.h says which).
+/* onednn/conv.c - the convolution layer: the algorithm of each pass is its variant's (variant.h).
  *
- * Weights are master or compact shadow weights, float32 (O,I/groups,kh,kw), and the primitive wants them in a form of its own. In training every step
+ * Weights are master or compact shadow weights, float32 (O,I/groups,kh,kw), and each algorithm wants them in a form of its own. In training every step
  * changes them, so they are brought into it in every pass; constant weights of a served model are brought once and kept (packs.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
@@ -58,9 +58,7 @@ static struct parts parts_of(const struct conv_plan *cp, void *scratch)
 static void grow(struct conv_plan *cp, const struct variant *v)
 {
 	for (int p = 0; p < PRIM_PASSES; p++) {
-		if (!v->dir[p].prim)
-			continue;
-		size_t own = cp->keeps ? 0 : aligned(prim_weight_bytes(v->dir[p].prim)), prim = aligned(prim_scratch_bytes(v->dir[p].prim));
+		size_t own = cp->keeps ? 0 : aligned(direction_weight_bytes(&v->dir[p])), prim = aligned(direction_scratch_bytes(&v->dir[p]));
 		cp->own_bytes = own > cp->own_bytes ? own : cp->own_bytes;
 		cp->prim_bytes = prim > cp->prim_bytes ? prim : cp->prim_bytes;
 	}
@@ -70,7 +68,7 @@ static void grow(struct conv_plan *cp, const struct variant *v)
 static bool fits(struct step *s, const struct direction *d)
 {
 	const struct conv_plan *cp = s->plan;
-	if ((cp->keeps || prim_weight_bytes(d->prim) <= cp->own_bytes) && prim_scratch_bytes(d->prim) <= cp->prim_bytes)
+	if ((cp->keeps || direction_weight_bytes(d) <= cp->own_bytes) && direction_scratch_bytes(d) <= cp->prim_bytes)
 		return true;
 	s->status = WASD_ENOMEM;
 	return false;
@@ -149,12 +147,16 @@ static void embed_rows(void *ctx, int begin, int end, int thread)
 	}
 }
 
-struct bring { const struct step *s; const struct direction *d; const struct parts *p; };
+struct bring { const struct step *s; const struct direction *d; const struct parts *p; bool back; };
 
 static bool bring(void *ctx, void *to)
 {
 	const struct bring *b = ctx;
 	const float *w = b->s->weight;
+	if (!b->d->prim) {
+		minimal_weights_in(&b->d->minimal, b->back, w, to);
+		return true;
+	}
 	if (b->d->embedded) {
 		wasd_parallel(b->s->node->out, embed_rows, &(struct embed_job){ .s = b->s, .full = b->p->full, .compact = w });
 		w = b->p->full;
@@ -162,12 +164,12 @@ static bool bring(void *ctx, void *to)
 	return prim_weights_in(b->d->prim, w, to, b->p->prim);
 }
 
-/* The weights of the pass in the primitive's form; NULL: it failed. */
-static const void *weights_for(const struct step *s, const struct direction *d, const struct parts *p)
+/* The weights of the pass in the form that d wants; NULL: it failed. */
+static const void *weights_for(const struct step *s, const struct direction *d, const struct parts *p, bool back)
 {
-	struct bring b = { s, d, p };
+	struct bring b = { s, d, p, back };
 	if (((const struct conv_plan *)s->plan)->keeps)
-		return packs_get(s->packs, s->weight, prim_weights_form(d->prim), prim_weight_bytes(d->prim), bring, &b);
+		return packs_get(s->packs, s->weight, direction_form(d), direction_weight_bytes(d), bring, &b);
 	return bring(&b, p->own) ? p->own : NULL;
 }
 
@@ -177,16 +179,25 @@ static void conv_forward(struct step *s, const struct run *r)
 	if (!v || !fits(s, &v->dir[PRIM_FORWARD]))
 		return;
 	struct parts p = parts_of(s->plan, r->scratch);
+	const struct direction *d = &v->dir[PRIM_FORWARD];
+	const void *w = weights_for(s, d, &p, false);
+	if (w && !d->prim) {
+		minimal_forward(&d->minimal, s->x[0]->data, w, s->bias, s->has_res ? s->x[1]->data : NULL, s->y->data, p.prim);
+		return;
+	}
 	if (s->has_res)
 		blocked_copy(s->x[1], s->y, r->n, false);
-	const void *w = weights_for(s, &v->dir[PRIM_FORWARD], &p);
-	if (!w || !prim_run(v->dir[PRIM_FORWARD].prim, s->x[0]->data, w, (float *)(uintptr_t)s->bias, s->y->data, p.prim))
+	if (!w || !prim_run(d->prim, s->x[0]->data, w, (float *)(uintptr_t)s->bias, s->y->data, p.prim))
 		s->status = WASD_EINTERNAL;
 }
 
 static bool weight_gradient(struct step *s, const struct direction *d, const struct parts *p)
 {
 	const struct node *nd = s->node;
+	if (!d->prim) {
+		minimal_weights(&d->minimal, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
+		return true;
+	}
 	float *bias = p->full + full_count(nd);
 	if (!prim_run(d->prim, s->x[0]->data, p->own, bias, s->dy->data, p->prim))
 		return false;
@@ -203,9 +214,13 @@ static bool weight_gradient(struct step *s, const struct direction *d, const str
 
 static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p)
 {
-	const void *w = weights_for(s, d, p);
+	const void *w = weights_for(s, d, p, true);
 	if (!w)
 		return false;
+	if (!d->prim) {
+		minimal_data(&d->minimal, s->dy->data, w, s->dx[0]->data, s->dx_add[0], p->prim);
+		return true;
+	}
 	if (!s->dx_add[0])
 		return prim_run(d->prim, s->dx[0]->data, w, NULL, s->dy->data, p->prim);
 	struct tensor sum = *s->dx[0];

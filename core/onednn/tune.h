@@ -10,7 +10,7 @@
 
 #include "wasd/base.h"
 
-#define TUNE_CANDIDATES 2
+#define TUNE_CANDIDATES 3
 #define TUNE_KEY 96
 
 struct tune_result { int choice; float us[TUNE_CANDIDATES]; };   /* us 0: this candidate does not exist */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DIRECT, WINOGRAD };                      /* candidates, as the table of measurements counts them */
+enum { DIRECT, WINOGRAD, MINIMAL };             /* candidates, as the table of measurements counts them */
 
 /* ---- geometry ---- */
 
@@ -67,15 +67,39 @@ static struct prim_conv shape_of(const struct step *s, const struct variant *v, 
 	return c;
 }
 
+/* Minimal filtering wants stride 1 and float32, and is no plain sum of products. */
+static bool minimal_allowed(const struct step *s)
+{
+	const struct node *nd = s->node;
+	return !s->strict && nd->stride == 1 && nd->groups == 1 && !blocked_of(s->y)->bf16 && !blocked_of(s->x[0])->plain;
+}
+
+static bool winograd_fits(const struct step *s)
+{
+	struct grid g = grid_of(s->node);
+	return minimal_allowed(s) && g.kh == 3 && g.kw == 3 && s->node->in.c >= LANES;
+}
+
+/* n 0 where it does not fit. */
+static struct minimal minimal_of(const struct step *s, const struct variant *v, int n, bool training)
+{
+	const struct node *nd = s->node;
+	struct minimal m = { .n = n, .c = nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w,
+	                     .kh = v->kh, .kw = v->kw, .pad_top = v->pad_top, .pad_left = v->pad_left, .act = training ? ACT_NONE : s->act };
+	return minimal_allowed(s) && minimal_fits(&m) ? m : (struct minimal){ 0 };
+}
+
 /* ---- measuring ---- */
 
-#define MEASURE_IMAGES 32                       /* a larger batch is more of the same */
+#define MEASURE_IMAGES 128                      /* a larger batch is more of the same */
 #define MEASURE_ROUNDS 12                       /* at most, each candidate once a round */
-#define MEASURE_US 40000                        /* no further round after so long, but for the first four */
+#define MEASURE_US 40000                        /* no further round after so long, but for the first three */
 #define COLD_IMAGES 8                           /* up to here a serving pass finds its weights in memory rather than in a cache */
 #define COLD_BYTES (64u << 20)
 
-struct candidate { struct prim *prim; char *x, *y, *own, *plain, *scratch; float *bias; };
+struct candidate { struct prim *prim; struct minimal minimal; char *x, *y, *own, *plain, *scratch; float *bias; };
+
+static bool exists(const struct candidate *c) { return c->prim || c->minimal.n; }
 
 static void discard(struct candidate *c)
 {
@@ -89,38 +113,67 @@ static void discard(struct candidate *c)
 	*c = (struct candidate){ 0 };
 }
 
-static void prepare(struct candidate *c, enum prim_pass pass, enum prim_alg alg, const struct prim_conv *shape)
+static size_t blocked_bytes(int n, int c, int h, int w)
 {
-	if (!(c->prim = prim_create(pass, alg, shape)))
+	return (size_t)n * (size_t)((c + LANES - 1) / LANES * LANES) * (size_t)(h * w) * sizeof(float);
+}
+
+static void prepare(struct candidate *c, const struct prim_conv *shape)
+{
+	const struct minimal *m = &c->minimal;
+	if (!exists(c))
 		return;
-	c->x = tensor_alloc(prim_x_bytes(c->prim));
-	c->y = tensor_alloc(prim_y_bytes(c->prim));
-	c->own = tensor_alloc(prim_weight_bytes(c->prim));
+	c->x = tensor_alloc(c->prim ? prim_x_bytes(c->prim) : blocked_bytes(m->n, m->c, m->h, m->w));
+	c->y = tensor_alloc(c->prim ? prim_y_bytes(c->prim) : blocked_bytes(m->n, m->out, m->oh, m->ow));
+	c->own = tensor_alloc(c->prim ? prim_weight_bytes(c->prim) : minimal_weight_bytes(m));
 	c->plain = tensor_alloc((size_t)shape->out * (size_t)(shape->c / shape->groups) * (size_t)(shape->kh * shape->kw) * sizeof(float));
-	c->scratch = tensor_alloc(prim_scratch_bytes(c->prim));
+	c->scratch = tensor_alloc(c->prim ? prim_scratch_bytes(c->prim) : minimal_scratch_bytes(m, wasd_threads()));
 	c->bias = tensor_alloc((size_t)shape->out * sizeof(float));
 	if (!c->x || !c->y || !c->own || !c->plain || !c->scratch || !c->bias)
 		discard(c);
+}
+
+static void run_minimal(const struct candidate *c, enum prim_pass pass, bool constant)
+{
+	const struct minimal *m = &c->minimal;
+	float *x = (float *)c->x, *y = (float *)c->y, *own = (float *)c->own, *plain = (float *)c->plain;
+	if (!constant && pass != PRIM_WEIGHTS)
+		minimal_weights_in(m, pass == PRIM_DATA, plain, own);
+	if (pass == PRIM_FORWARD)
+		minimal_forward(m, x, own, c->bias, NULL, y, c->scratch);
+	else if (pass == PRIM_DATA)
+		minimal_data(m, y, own, x, false, c->scratch);
+	else
+		minimal_weights(m, x, y, plain, NULL, c->scratch);
+}
+
+static bool run_prim(const struct candidate *c, enum prim_pass pass, bool constant)
+{
+	float *plain = (float *)c->plain;
+	return (constant || pass == PRIM_WEIGHTS || prim_weights_in(c->prim, plain, c->own, c->scratch)) &&
+	       prim_run(c->prim, c->x, c->own, c->bias, c->y, c->scratch) &&
+	       (pass != PRIM_WEIGHTS || prim_weights_add(c->prim, c->own, plain, c->scratch));
 }
 
 /* Microseconds of one run, with what it takes to bring the weights in (or their gradient out) where that is part of every pass; 0: it failed. */
 static float run_once(const struct candidate *c, enum prim_pass pass, bool constant)
 {
 	int64_t t = wasd_mono_us();
-	bool good = (constant || pass == PRIM_WEIGHTS || prim_weights_in(c->prim, (float *)c->plain, c->own, c->scratch)) &&
-	            prim_run(c->prim, c->x, c->own, c->bias, c->y, c->scratch) &&
-	            (pass != PRIM_WEIGHTS || prim_weights_add(c->prim, c->own, (float *)c->plain, c->scratch));
-	return good ? (float)(wasd_mono_us() - t) + 0.1f : 0;
+	if (!c->prim)
+		run_minimal(c, pass, constant);
+	else if (!run_prim(c, pass, constant))
+		return 0;
+	return (float)(wasd_mono_us() - t) + 0.1f;
 }
 
-/* Best times of the candidates, run by turns, so that whatever else the machine does hits both; us 0: there is no such primitive. */
+/* Best times of the candidates, run by turns, so that whatever else the machine does hits all; us 0: there is no such candidate. */
 static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant, float us[TUNE_CANDIDATES])
 {
 	char *cold = constant && images <= COLD_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
 	int64_t begin = wasd_mono_us();
-	for (int r = 0; r < MEASURE_ROUNDS && (r < 4 || wasd_mono_us() - begin < MEASURE_US); r++)
+	for (int r = 0; r < MEASURE_ROUNDS && (r < 3 || wasd_mono_us() - begin < MEASURE_US); r++)
 		for (int i = 0; i < TUNE_CANDIDATES; i++) {
-			if (!c[i].prim)
+			if (!exists(&c[i]))
 				continue;
 			for (size_t k = 0; cold && k < COLD_BYTES; k += 64)
 				cold[k]++;
@@ -131,7 +184,7 @@ static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int i
 				us[i] = t;
 		}
 	for (int i = 0; i < TUNE_CANDIDATES; i++)
-		us[i] = c[i].prim ? us[i] : 0;
+		us[i] = exists(&c[i]) ? us[i] : 0;
 	tensor_free(cold);
 }
 
@@ -151,18 +204,27 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 	struct tune_result r = { 0 };
 	char key[TUNE_KEY];
 	snprintf(key, sizeof key, "%s%s n%d %dx%dx%d o%dx%dx%d k%dx%d%s%s%s%s", names[pass], training ? "" : s->packs ? " const" : " eval", n, direct.c, direct.h, direct.w,
-	         direct.out, direct.oh, direct.ow, direct.kh, direct.kw, direct.bias ? " bias" : "", direct.residual ? " add" : "",
-	         direct.act == ACT_NONE ? "" : direct.act == ACT_RELU ? " relu" : " relu6", direct.x_plain ? " nchw" : "");
+	         direct.out, direct.oh, direct.ow, v->kh, v->kw, direct.bias ? " bias" : "", direct.residual ? " add" : "",
+	         direct.act == ACT_NONE ? "" : direct.act == ACT_RELU ? " relu" : " relu6", must_embed ? " cropped" : "");
 	if (tune_find(key, &r))
 		return r;
 	struct candidate c[TUNE_CANDIDATES] = { 0 };
-	prepare(&c[DIRECT], pass, PRIM_DIRECT, &direct);
-	prepare(&c[WINOGRAD], pass, PRIM_WINOGRAD, &winograd);
-	if (c[WINOGRAD].prim)
+	c[DIRECT].prim = prim_create(pass, PRIM_DIRECT, &direct);
+	if (winograd_fits(s))
+		c[WINOGRAD].prim = prim_create(pass, PRIM_WINOGRAD, &winograd);
+	c[MINIMAL].minimal = minimal_of(s, v, n, training);
+	int several = 0;
+	for (int i = 0; i < TUNE_CANDIDATES; i++) {
+		prepare(&c[i], i == WINOGRAD ? &winograd : &direct);
+		several += exists(&c[i]);
+	}
+	if (several > 1)
 		race(c, pass, n, s->packs != NULL, r.us);
 	for (int i = 0; i < TUNE_CANDIDATES; i++)
 		discard(&c[i]);
-	r.choice = r.us[WINOGRAD] > 0 && (r.us[DIRECT] <= 0 || r.us[WINOGRAD] < r.us[DIRECT]) ? WINOGRAD : DIRECT;
+	for (int i = 0; i < TUNE_CANDIDATES; i++)
+		if (r.us[i] > 0 && (r.us[r.choice] <= 0 || r.us[i] < r.us[r.choice]))
+			r.choice = i;
 	if (r.us[r.choice] > 0)
 		tune_store(key, &r);
 	return r;
@@ -170,21 +232,17 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 
 /* ---- making ---- */
 
-static bool winograd_fits(const struct step *s)
-{
-	const struct node *nd = s->node;
-	struct grid g = grid_of(nd);
-	return !s->strict && g.kh == 3 && g.kw == 3 && nd->stride == 1 && nd->groups == 1 && nd->in.c >= LANES && !blocked_of(s->y)->bf16;
-}
-
 static bool pick(const struct step *s, const struct variant *v, bool training, enum prim_pass pass, struct direction *d)
 {
 	const struct node *nd = s->node;
 	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) || cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride);
 	struct grid g = grid_of(nd);
-	if (winograd_fits(s)) {
+	if (winograd_fits(s) || minimal_of(s, v, v->n, training).n) {
 		struct prim_conv c = shape_of(s, v, v->n, training, true);
 		d->measured = compare(s, v, training, pass, must);
+		d->minimal = d->measured.choice == MINIMAL ? minimal_of(s, v, v->n, training) : (struct minimal){ 0 };
+		if (d->minimal.n)
+			return true;
 		if (d->measured.choice == WINOGRAD && (d->prim = prim_create(pass, PRIM_WINOGRAD, &c)) != NULL) {
 			d->embedded = v->kh != g.kh || v->kw != g.kw;
 			return true;
@@ -196,6 +254,22 @@ static bool pick(const struct step *s, const struct variant *v, bool training, e
 	if (!d->prim)
 		d->prim = prim_create(pass, PRIM_ANY, &c);
 	return d->prim != NULL;
+}
+
+size_t direction_weight_bytes(const struct direction *d)
+{
+	return d->prim ? prim_weight_bytes(d->prim) : d->minimal.n ? minimal_weight_bytes(&d->minimal) : 0;
+}
+
+size_t direction_scratch_bytes(const struct direction *d)
+{
+	return d->prim ? prim_scratch_bytes(d->prim) : d->minimal.n ? minimal_scratch_bytes(&d->minimal, wasd_threads()) : 0;
+}
+
+uint64_t direction_form(const struct direction *d)
+{
+	/* Only forward passes have constant weights, and a kernel's size is in its shape: one form. */
+	return d->prim ? prim_weights_form(d->prim) : 1;
 }
 
 void variant_done(struct variant *v)
@@ -220,23 +294,26 @@ bool variant_create(struct step *s, struct variant *v, bool training)
 void variant_explain(const struct step *s, const struct variant *v, cJSON *to)
 {
 	static const char *const names[PRIM_PASSES] = { [PRIM_FORWARD] = "forward", [PRIM_DATA] = "backward data", [PRIM_WEIGHTS] = "backward weights" };
+	static const char *const candidates[TUNE_CANDIDATES] = { [DIRECT] = "direct", [WINOGRAD] = "onednn_winograd", [MINIMAL] = "wasd_winograd" };
 	for (int p = 0; p < PRIM_PASSES; p++) {
 		const struct direction *d = &v->dir[p];
 		char kernel[24];
-		if (!d->prim)
+		if (!d->prim && !d->minimal.n)
 			continue;
+		const char *info = d->prim ? prim_info(d->prim) : "wasd";
+		bool direct = d->prim && !strstr(info, "wino");
 		cJSON *o = cJSON_CreateObject(), *us;
 		snprintf(kernel, sizeof kernel, "%dx%d", v->kh, v->kw);
 		cJSON_AddStringToObject(o, "layer", s->node->name);
 		cJSON_AddStringToObject(o, "pass", names[p]);
 		cJSON_AddNumberToObject(o, "images", v->n);
 		cJSON_AddStringToObject(o, "kernel", kernel);
-		cJSON_AddStringToObject(o, "algorithm", strstr(prim_info(d->prim), "wino") ? d->embedded ? "winograd, embedded" : "winograd" : d->embedded ? "direct, embedded" : "direct");
-		cJSON_AddStringToObject(o, "implementation", prim_info(d->prim));
-		if (d->measured.us[DIRECT] > 0 && d->measured.us[WINOGRAD] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL) {
-			cJSON_AddNumberToObject(us, "direct", (double)d->measured.us[DIRECT]);
-			cJSON_AddNumberToObject(us, "winograd", (double)d->measured.us[WINOGRAD]);
-		}
+		cJSON_AddStringToObject(o, "algorithm", direct ? d->embedded ? "direct, embedded" : "direct" : d->embedded ? "winograd, embedded" : "winograd");
+		cJSON_AddStringToObject(o, "implementation", info);
+		if (d->measured.us[d->measured.choice] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL)
+			for (int i = 0; i < TUNE_CANDIDATES; i++)
+				if (d->measured.us[i] > 0)
+					cJSON_AddNumberToObject(us, candidates[i], (double)d->measured.us[i]);
 		if (!cJSON_AddItemToArray(to, o))
 			cJSON_Delete(o);
 	}

@@ -50,7 +50,7 @@ static int choice_in_new_process(const char *machine, const char *key)
 
 static void the_file_is_shared(void)
 {
-	struct tune_result r = { 1, { 20, 10 } }, other = { 0, { 5, 6 } };
+	struct tune_result r = { 1, { 20, 10, 0 } }, other = { 0, { 5, 6, 7 } };
 	unlink(file);
 	tune_open("machine A");
 	tune_store("key 1", &r);
@@ -66,7 +66,7 @@ static void the_file_is_shared(void)
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	r = (struct tune_result){ 1, { 20, 10 } };
+	r = (struct tune_result){ 1, { 20, 10, 0 } };
 	tune_store("key 2", &r);
 	CHECK_INT(r.choice, 0);
 	CHECK_INT(lines(), 2);
@@ -74,15 +74,15 @@ static void the_file_is_shared(void)
 
 static void anything_else_in_it_is_passed_over(void)
 {
-	write_file("wasd-tuning-1\tM\tgood\t1\t2.0\t1.0\n"
-	           "wasd-tuning-1\tM\tno candidate\t7\t2.0\t1.0\n"
-	           "wasd-tuning-1\tM\tminus\t-1\t2.0\t1.0\n"
-	           "wasd-tuning-1\tM\tnot a number\t1\t2.0\tx\n"
-	           "wasd-tuning-1\tM\tnan\t1\t2.0\tnan\n"
-	           "wasd-tuning-1\tM\tabsent\t1\t2.0\t0\n"
+	write_file("wasd-tuning-1\tM\tgood\t1\t2.0\t1.0\t0\n"
+	           "wasd-tuning-1\tM\tno candidate\t7\t2.0\t1.0\t0\n"
+	           "wasd-tuning-1\tM\tminus\t-1\t2.0\t1.0\t0\n"
+	           "wasd-tuning-1\tM\tnot a number\t1\t2.0\tx\t0\n"
+	           "wasd-tuning-1\tM\tnan\t1\t2.0\tnan\t0\n"
+	           "wasd-tuning-1\tM\tabsent\t1\t2.0\t0\t0\n"
 	           "wasd-tuning-1\tM\tshort\t1\n"
-	           "wasd-tuning-1\tM\tlong\t1\t2.0\t1.0\t3.0\n"
-	           "wasd-tuning-2\tM\tversion\t1\t2.0\t1.0\n"
+	           "wasd-tuning-1\tM\tlong\t1\t2.0\t1.0\t3.0\t4.0\n"
+	           "wasd-tuning-2\tM\tversion\t1\t2.0\t1.0\t0\n"
 	           "\n\t\t\t\n\x01\x02\xff\n"
 	           "wasd-tuning-1\tM\ttorn\t1\t2.");
 	CHECK_INT(choice_in_new_process("M", "good"), 1);
@@ -90,7 +90,7 @@ static void anything_else_in_it_is_passed_over(void)
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_MSG(choice_in_new_process("M", bad[i]) == -1, "%s", bad[i]);
 	/* What is added behind a torn line is whole. */
-	struct tune_result r = { 0, { 1, 2 } };
+	struct tune_result r = { 0, { 1, 2, 3 } };
 	tune_open("M");
 	tune_store("next", &r);
 	CHECK_INT(choice_in_new_process("M", "next"), 0);
@@ -100,7 +100,7 @@ static void anything_else_in_it_is_passed_over(void)
 static void a_place_that_cannot_be_written(void)
 {
 	setenv("WASD_TUNING", "/proc/no/such/place", 1);
-	struct tune_result r = { 1, { 3, 2 } }, got;
+	struct tune_result r = { 1, { 3, 2, 0 } }, got;
 	tune_open("N");
 	tune_store("k", &r);
 	CHECK(tune_find("k", &got) && got.choice == 1);
@@ -173,7 +173,7 @@ static void an_exec_does_as_the_file_says(void)
 	for (char line[512]; f && fgets(line, sizeof line, f);) {
 		char machine[160], key[TUNE_KEY];
 		CHECK(sscanf(line, "wasd-tuning-1\t%159[^\t]\t%95[^\t]", machine, key) == 2);
-		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-1\t%s\t%s\t%d\t7.0\t7.0\n", machine, key, was_direct);
+		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-1\t%s\t%s\t%d\t7.0\t7.0\t7.0\n", machine, key, was_direct);
 	}
 	fclose(f);
 	write_file(text);
