@@ -1,5 +1,5 @@
 /* onednn/minimal.c - see minimal.h. Tiles go through in blocks that stay in cache: transform, products, transform back. Where the weights are small
- * each thread does blocks of its own; where they are large (many channels, few tiles) the team shares each block, so that each half of the
+ * each thread does blocks of its own; where they are large (many channels), or tiles are few, the team shares each block, so that each half of the
  * matrices is read by one core only. */
 #include "onednn/minimal.h"
 #include "onednn/blocked_vec.h"
@@ -36,7 +36,15 @@ size_t minimal_weight_bytes(const struct minimal *s)
 	return (size_t)points(s) * weight_step(s) * sizeof(float);
 }
 
-static bool shared(const struct minimal *s) { return minimal_weight_bytes(s) > OWN_WEIGHTS; }
+static bool heavy(const struct minimal *s) { return minimal_weight_bytes(s) > OWN_WEIGHTS; }
+/* Whether the team shares each block: heavy weights, or too few tiles for a block a thread. */
+static bool shared(const struct minimal *s, int threads) { return heavy(s) || tiles_of(s) < threads * OWN_TILES; }
+
+static int block_tiles(const struct minimal *s, int threads)
+{
+	int whole = (tiles_of(s) + ROWS - 1) / ROWS * ROWS;
+	return !shared(s, threads) ? OWN_TILES : whole < TEAM_TILES || !heavy(s) ? whole : TEAM_TILES;
+}
 
 /* V and M, or V and W, of one block. */
 static size_t block_floats(const struct minimal *s, int tiles)
@@ -48,7 +56,11 @@ size_t minimal_scratch_bytes(const struct minimal *s, int threads)
 {
 	/* Of the weight gradient, which takes the most: a block and the products of each worker. The data gradient's sides are these, exchanged. */
 	size_t products = minimal_weight_bytes(s) / sizeof(float);
-	return (shared(s) ? block_floats(s, TEAM_TILES) + products : (size_t)threads * (block_floats(s, OWN_TILES) + products)) * sizeof(float);
+	int workers = shared(s, threads) ? 1 : threads, other = tiles_of(&(struct minimal){ .n = s->n, .oh = s->h, .ow = s->w }), room = block_tiles(s, threads);
+	/* The data gradient may have more tiles, up to a shared block's most. */
+	if (workers == 1 && other > room)
+		room = heavy(s) ? TEAM_TILES : threads * OWN_TILES;
+	return (size_t)workers * (block_floats(s, room) + products) * sizeof(float);
 }
 
 /* ---- the four small matrices, one side: elements at distances si and so ---- */
@@ -378,14 +390,13 @@ static void team_out(void *ctx, int begin, int end, int thread) { (void)thread; 
 static void forward(struct job *j)
 {
 	j->tiles = tiles_of(j->s);
-	if (!shared(j->s)) {
-		j->room = OWN_TILES;
+	j->room = block_tiles(j->s, wasd_threads());
+	if (!shared(j->s, wasd_threads())) {
 		wasd_parallel((j->tiles + OWN_TILES - 1) / OWN_TILES, own_blocks, j);
 		return;
 	}
-	j->room = TEAM_TILES;
-	for (j->from = 0; j->from < j->tiles; j->from += TEAM_TILES) {
-		j->count = j->tiles - j->from < TEAM_TILES ? j->tiles - j->from : TEAM_TILES;
+	for (j->from = 0; j->from < j->tiles; j->from += j->room) {
+		j->count = j->tiles - j->from < j->room ? j->tiles - j->from : j->room;
 		wasd_parallel((j->count + ROWS - 1) / ROWS * ROWS, team_in, j);
 		wasd_parallel(points(j->s), team_products, j);
 		wasd_parallel(j->count, team_out, j);
@@ -544,24 +555,22 @@ void minimal_weights(const struct minimal *s, const float *x, const float *dy, f
 {
 	struct job j = { .s = s, .x = x, .dy = dy, .dw = dw, .scratch = scratch, .tiles = tiles_of(s), .parts = 1 };
 	j.part_step = minimal_weight_bytes(s) / sizeof(float);
-	if (shared(s)) {
-		j.room = TEAM_TILES;
-		j.du = j.scratch + block_floats(s, TEAM_TILES);
-		for (; j.from < j.tiles; j.from += TEAM_TILES) {
-			j.count = j.tiles - j.from < TEAM_TILES ? j.tiles - j.from : TEAM_TILES;
+	j.room = block_tiles(s, wasd_threads());
+	if (shared(s, wasd_threads())) {
+		j.du = j.scratch + block_floats(s, j.room);
+		for (; j.from < j.tiles; j.from += j.room) {
+			j.count = j.tiles - j.from < j.room ? j.tiles - j.from : j.room;
 			wasd_parallel(j.count, team_tiles, &j);
 			wasd_parallel(points(s) * (s->c / ROWS), team_outer, &j);
 			j.add = true;
 		}
 	} else {
-		int blocks = (j.tiles + OWN_TILES - 1) / OWN_TILES;
-		j.room = OWN_TILES;
-		j.parts = blocks < wasd_threads() ? 1 : wasd_threads();
+		j.parts = wasd_threads();
 		j.du = j.scratch + (size_t)wasd_threads() * block_floats(s, OWN_TILES);
 		if (j.parts == 1)
-			own_outer(&j, 0, blocks, 0);
+			own_outer(&j, 0, (j.tiles + OWN_TILES - 1) / OWN_TILES, 0);
 		else
-			wasd_parallel(blocks, own_outer, &j);
+			wasd_parallel((j.tiles + OWN_TILES - 1) / OWN_TILES, own_outer, &j);
 	}
 	wasd_parallel(s->out / PAIR * s->c, team_kernel_out, &j);
 	if (dbias)
