@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size_t own_bytes, full_bytes, dx_bytes, prim_bytes; };
+struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size_t own_bytes, full_bytes, dx_bytes, prim_bytes; void *late; size_t late_bytes; };
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -45,33 +45,40 @@ static struct variant *variant_of(struct step *s, int n)
 
 struct parts { void *own, *prim; float *full; void *dx; };
 
-static struct parts parts_of(const struct conv_plan *cp, void *scratch)
+static size_t own_bytes(const struct conv_plan *cp, const struct direction *d) { return cp->keeps ? 0 : aligned(direction_weight_bytes(d)); }
+static size_t prim_bytes(const struct direction *d) { return aligned(direction_scratch_bytes(d)); }
+
+/* Where the parts of a pass lie. A variant that came after the plan (a rare draw) may need more than was planned: its own weights and workspace are then
+ * in a block that is allocated when it is first needed, and kept. False: no memory for it. */
+static bool parts_of(struct step *s, const struct direction *d, void *scratch, struct parts *p)
 {
-	struct parts p;
-	p.own = scratch;
-	p.full = (float *)((char *)scratch + cp->own_bytes);
-	p.dx = (char *)p.full + cp->full_bytes;
-	p.prim = (char *)p.dx + cp->dx_bytes;
-	return p;
+	struct conv_plan *cp = s->plan;
+	p->own = scratch;
+	p->full = (float *)((char *)scratch + cp->own_bytes);
+	p->dx = (char *)p->full + cp->full_bytes;
+	p->prim = (char *)p->dx + cp->dx_bytes;
+	size_t own = own_bytes(cp, d), prim = prim_bytes(d);
+	if (own <= cp->own_bytes && prim <= cp->prim_bytes)
+		return true;
+	if (own + prim > cp->late_bytes) {
+		tensor_free(cp->late);
+		cp->late = tensor_alloc(own + prim);
+		cp->late_bytes = cp->late ? own + prim : 0;
+	}
+	p->own = cp->late;
+	p->prim = (char *)cp->late + own;
+	if (!cp->late)
+		s->status = WASD_ENOMEM;
+	return cp->late != NULL;
 }
 
 static void grow(struct conv_plan *cp, const struct variant *v)
 {
 	for (int p = 0; p < PRIM_PASSES; p++) {
-		size_t own = cp->keeps ? 0 : aligned(direction_weight_bytes(&v->dir[p])), prim = aligned(direction_scratch_bytes(&v->dir[p]));
+		size_t own = own_bytes(cp, &v->dir[p]), prim = prim_bytes(&v->dir[p]);
 		cp->own_bytes = own > cp->own_bytes ? own : cp->own_bytes;
 		cp->prim_bytes = prim > cp->prim_bytes ? prim : cp->prim_bytes;
 	}
-}
-
-/* A variant that came after the plan may not need more than was planned; half as much again is put aside for it. */
-static bool fits(struct step *s, const struct direction *d)
-{
-	const struct conv_plan *cp = s->plan;
-	if ((cp->keeps || direction_weight_bytes(d) <= cp->own_bytes) && direction_scratch_bytes(d) <= cp->prim_bytes)
-		return true;
-	s->status = WASD_ENOMEM;
-	return false;
 }
 
 static void conv_unplan(struct step *s)
@@ -79,8 +86,10 @@ static void conv_unplan(struct step *s)
 	struct conv_plan *cp = s->plan;
 	for (int i = 0; cp && i < cp->count; i++)
 		variant_done(&cp->v[i]);
-	if (cp)
+	if (cp) {
+		tensor_free(cp->late);
 		wasd_free(cp->v);
+	}
 	wasd_free(cp);
 	s->plan = NULL;
 }
@@ -114,8 +123,6 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 				return;
 			grow(cp, v);
 		}
-	cp->prim_bytes += cp->prim_bytes / 2;
-	cp->own_bytes += cp->own_bytes / 2;
 	s->scratch_bytes = cp->own_bytes + cp->full_bytes + cp->dx_bytes + cp->prim_bytes;
 }
 
@@ -176,9 +183,9 @@ static const void *weights_for(const struct step *s, const struct direction *d, 
 static void conv_forward(struct step *s, const struct run *r)
 {
 	struct variant *v = variant_of(s, r->n);
-	if (!v || !fits(s, &v->dir[PRIM_FORWARD]))
+	struct parts p;
+	if (!v || !parts_of(s, &v->dir[PRIM_FORWARD], r->scratch, &p))
 		return;
-	struct parts p = parts_of(s->plan, r->scratch);
 	const struct direction *d = &v->dir[PRIM_FORWARD];
 	const void *w = weights_for(s, d, &p, false);
 	if (w && !d->prim) {
@@ -234,10 +241,11 @@ static bool data_gradient(struct step *s, const struct run *r, const struct dire
 static void conv_backward(struct step *s, const struct run *r)
 {
 	struct variant *v = variant_of(s, r->n);
-	if (!v || !fits(s, &v->dir[PRIM_WEIGHTS]) || (s->dx[0] && !fits(s, &v->dir[PRIM_DATA])))
-		return;
-	struct parts p = parts_of(s->plan, r->scratch);
-	if (!weight_gradient(s, &v->dir[PRIM_WEIGHTS], &p) || (s->dx[0] && !data_gradient(s, r, &v->dir[PRIM_DATA], &p)))
+	struct parts p;
+	bool good = v && parts_of(s, &v->dir[PRIM_WEIGHTS], r->scratch, &p) && weight_gradient(s, &v->dir[PRIM_WEIGHTS], &p);
+	if (good && s->dx[0])
+		good = parts_of(s, &v->dir[PRIM_DATA], r->scratch, &p) && data_gradient(s, r, &v->dir[PRIM_DATA], &p);
+	if (!good && !s->status)
 		s->status = WASD_EINTERNAL;
 }
 
