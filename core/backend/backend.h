@@ -12,10 +12,14 @@ struct backend_kernel { const char *op; const struct layer_kernel *kernel; };
 
 struct backend {
 	const char *name, *summary;
-	/* Called for every exec; checks that the library underneath can be trusted. */
+	/* Writes version and kernels of the library underneath: bits depend on them. */
+	void (*library)(char *out, size_t size);                        /* NULL: there is none */
+	/* Whether this processor can compute in p; err says what it lacks. Changes nothing. */
+	enum wasd_status (*offers)(enum wasd_precision p, struct wasd_err *err);        /* NULL: float32 on any */
+	/* Called for every exec in an offered precision; checks that the library underneath can be trusted. */
 	enum wasd_status (*open)(struct wasd_err *err);                 /* NULL: nothing to check */
 	/* Strides and bytes of t for n images. Called with the largest batch when planning, and again whenever a pass has another n. */
-	void (*layout)(struct tensor *t, int n);
+	void (*layout)(struct tensor *t, int n, enum wasd_precision p);
 	void (*import)(const struct tensor *t, int n, const real *nchw);
 	void (*export)(const struct tensor *t, int n, real *nchw);
 	const struct backend_kernel *kernels;   /* ended by op NULL; an operation that is missing uses its layer's kernel */
@@ -23,7 +27,9 @@ struct backend {
 };
 
 const struct backend *backend_at(int i);                                /* table.c; NULL after the last */
-const struct backend *backend_find(const char *name);                   /* NULL when there is no such row; name NULL = the first */
+const struct backend *backend_find(const char *name);                   /* NULL when there is no such row */
+/* The row of that name, or for NULL the first one, that can compute in p here. WASD_ENOTFOUND: no such row. WASD_EUNSUPPORTED: it cannot, and why. */
+enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out, struct wasd_err *err);
 const struct layer_kernel *backend_kernel_of(const struct backend *b, const struct layer *l);
 
 /* For plane layouts. */

@@ -18,6 +18,7 @@
 #include "wasd/cpu.h"
 
 #include <cblas.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Gathered columns: so many floats per thread at most, in rows of taps (GEMM depth) and columns (length). */
@@ -43,8 +44,9 @@ static size_t round_up(size_t v, size_t to)
 	return (v + to - 1) / to * to;
 }
 
-static void openblas_layout(struct tensor *t, int n)
+static void openblas_layout(struct tensor *t, int n, enum wasd_precision p)
 {
+	(void)p;
 	t->sn = (size_t)t->shape.h * (size_t)t->shape.w;
 	t->sc = round_up(t->sn * (size_t)n, 16);
 	if (t->sc / 16 % 2 == 0)
@@ -434,12 +436,17 @@ static enum wasd_status openblas_open(struct wasd_err *err)
 	return wasd_cpu_check(err);
 }
 
+static void openblas_library(char *out, size_t size)
+{
+	snprintf(out, size, "%s", openblas_get_config());
+}
+
 static const struct layer_kernel conv_kernel = { .plan = conv_plan, .forward = conv_forward, .backward = conv_backward };
 static const struct layer_kernel linear_kernel = { .forward = linear_forward, .backward = linear_backward };
 static const struct backend_kernel kernels[] = { { "conv", &conv_kernel }, { "linear", &linear_kernel }, { NULL, NULL } };
 
 extern const struct backend backend_openblas;
 const struct backend backend_openblas = {
-	.name = "openblas", .summary = "matrix products of OpenBLAS, channel-major", .open = openblas_open, .layout = openblas_layout,
+	.name = "openblas", .summary = "matrix products of OpenBLAS, channel-major", .library = openblas_library, .open = openblas_open, .layout = openblas_layout,
 	.import = planes_import, .export = planes_export, .kernels = kernels,
 };

@@ -262,8 +262,9 @@ static const struct backend_kernel kernels[] = {
 	{ NULL, NULL },
 };
 
-static void ref_layout(struct tensor *t, int n)
+static void ref_layout(struct tensor *t, int n, enum wasd_precision p)
 {
+	(void)p;
 	t->sc = (size_t)t->shape.h * (size_t)t->shape.w;
 	t->sn = t->sc * (size_t)t->shape.c;
 	t->bytes = t->sn * (size_t)n * sizeof(real);

@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-extern const struct backend backend_openblas, backend_ref, backend_onednn, backend_onednn_bf16;
+extern const struct backend backend_openblas, backend_ref, backend_onednn;
 
 const struct backend *backend_at(int i)
 {
 	static const struct backend *const table[] = {
 		&backend_openblas,
 #ifdef WASD_ONEDNN
-		&backend_onednn, &backend_onednn_bf16,
+		&backend_onednn,
 #endif
 		&backend_ref,
 	};
@@ -21,9 +21,59 @@ const struct backend *backend_find(const char *name)
 {
 	const struct backend *b;
 	for (int i = 0; (b = backend_at(i)) != NULL; i++)
-		if (!name || !strcmp(name, b->name))
+		if (!strcmp(name, b->name))
 			return b;
 	return NULL;
+}
+
+static enum wasd_status offers(const struct backend *b, enum wasd_precision p, struct wasd_err *err)
+{
+	if (b->offers)
+		return b->offers(p, err);
+	if (p == WASD_PRECISION_BF16)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "the %s backend computes in float32 only", b->name);
+	return WASD_OK;
+}
+
+enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out, struct wasd_err *err)
+{
+	const struct backend *b;
+	struct wasd_err why = { 0 };
+	enum wasd_status s = WASD_EUNSUPPORTED;
+	if (name) {
+		if (!(b = backend_find(name)))
+			return wasd_fail(err, WASD_ENOTFOUND, "there is no backend \"%s\"", name);
+		if ((s = offers(b, p, err)) == WASD_OK)
+			*out = b;
+		return s;
+	}
+	wasd_fail(&why, s, "no backend of this build computes in %s", wasd_precision_name(p));
+	for (int i = 0; (b = backend_at(i)) != NULL; i++) {
+		/* The reason of a row that knows this precision, but not on this processor, says more. */
+		if ((s = offers(b, p, b->offers ? &why : NULL)) == WASD_OK) {
+			*out = b;
+			return WASD_OK;
+		}
+	}
+	if (err)
+		*err = why;
+	return s;
+}
+
+const char *wasd_precision_name(enum wasd_precision p)
+{
+	static const char *const names[WASD_PRECISIONS] = { [WASD_PRECISION_FP32] = "fp32", [WASD_PRECISION_FP32_STRICT] = "fp32-strict", [WASD_PRECISION_BF16] = "bf16" };
+	return names[p];
+}
+
+bool wasd_precision_from_name(const char *name, enum wasd_precision *out)
+{
+	for (int p = 0; p < WASD_PRECISIONS; p++)
+		if (!strcmp(name, wasd_precision_name((enum wasd_precision)p))) {
+			*out = (enum wasd_precision)p;
+			return true;
+		}
+	return false;
 }
 
 const struct layer_kernel *backend_kernel_of(const struct backend *b, const struct layer *l)

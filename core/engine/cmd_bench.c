@@ -2,6 +2,7 @@
  *
  * Images and labels are random, weights are a fresh network's; time does not depend on either. Every number is a mean over
  * the timed steps; a claim about speed compares interleaved runs (tests/bench). */
+#include "backend/backend.h"
 #include "engine/commands.h"
 #include "infer/bundle.h"
 #include "wasd/cpu.h"
@@ -19,11 +20,13 @@
 #include <time.h>
 
 struct bench {
-	const char *what, *arch, *was, *mode, *precision, *backend, *input, *tuning;
+	const char *what, *arch, *was, *mode, *shift, *precision, *backend, *input, *tuning;
 	int batch, threads, steps, warmup, classes;
 	uint64_t seed;
 	bool json, explain, help;
 	struct wasd_shape shape;
+	enum wasd_precision computes;            /* precision as a value */
+	const struct backend *row;               /* what computes */
 
 	struct wasd_graph *graph;
 	struct wasd_model *model;
@@ -56,7 +59,8 @@ static const struct option_row options[] = {
 	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
 	{"--threads", NULL, NUMBER(threads, 0, WASD_THREADS_MAX), "threads; 0 (default) = every core"},
-	{"--precision", "train", TEXT(precision), "fp32 (default) or fp32-strict"},
+	{"--shift", "infer", TEXT(shift), "mode dom: both = every augmented kernel is shifted by one tap on both axes (2x2 taps are left of 3x3)"},
+	{"--precision", NULL, TEXT(precision), "fp32 (default), fp32-strict or bf16"},
 	{"--steps", NULL, NUMBER(steps, 1, 1000000), "timed steps; default 5 (train), 20 (infer)"},
 	{"--warmup", NULL, NUMBER(warmup, 0, 1000000), "steps before those; default 2"},
 	{"--classes", NULL, NUMBER(classes, 1, 65535), "classes; default 10"},
@@ -145,9 +149,12 @@ static bool check_options(struct bench *b)
 		return complain("--arch %s: no such network", b->arch);
 	if (sscanf(b->input, "%dx%dx%d%c", &b->shape.c, &b->shape.h, &b->shape.w, &rest) != 3 || b->shape.c < 1 || b->shape.h < 1 || b->shape.w < 1)
 		return complain("--input %s: want CxHxW", b->input);
+	if (b->shift && strcmp(b->mode, "dom"))
+		return complain("--shift needs --mode dom");
+	if (!wasd_precision_from_name(b->precision, &b->computes))
+		return complain("--precision %s: not a value it takes", b->precision);
 	return (!b->was || one_of("--was", b->was, (const char *const[]){"translate", "resized_crop", "paper", "off", NULL})) &&
-	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) &&
-	       one_of("--precision", b->precision, (const char *const[]){"fp32", "fp32-strict", NULL});
+	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) && (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
 }
 
 static bool parse(struct bench *b, int argc, char **argv)
@@ -204,13 +211,16 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 		return s;
 	struct wasd_rng r;
 	wasd_rng_init(&r, b->seed, "dom", 0, 0);
-	return wasd_was_draw(b->strategy, &r, &b->draw, err);
+	s = wasd_was_draw(b->strategy, &r, &b->draw, err);
+	for (int i = 0; !s && b->shift && i < b->draw.n; i++)
+		s = wasd_transform_make("translate", b->draw.layer[i].t.k, (double[6]){1, 1}, &b->draw.layer[i].t, err);
+	return s;
 }
 
 static enum wasd_status create(struct bench *b, struct wasd_err *err)
 {
-	enum wasd_status s;
-	if ((s = wasd_threads_init(b->threads, err)) || (s = wasd_arch_build(b->arch, b->shape, b->classes, NULL, &b->graph, err)) ||
+	enum wasd_status s = backend_choose(b->backend, b->computes, &b->row, err);
+	if (s || (s = wasd_threads_init(b->threads, err)) || (s = wasd_arch_build(b->arch, b->shape, b->classes, NULL, &b->graph, err)) ||
 	    (s = wasd_model_create(b->graph, b->seed, &b->model, err)) || (s = create_strategy(b, err)))
 		return s;
 	size_t n = (size_t)b->batch * wasd_shape_count(b->shape);
@@ -319,7 +329,7 @@ static void exec_phases(struct subject *s, uint64_t ns[WASD_PHASES], bool reset)
 static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)
 {
 	struct subject s = {.step = train_step, .phases = exec_phases, .b = b};
-	struct wasd_exec_opts o = {.batch = b->batch, .training = true, .strict = !strcmp(b->precision, "fp32-strict"), .backend = b->backend};
+	struct wasd_exec_opts o = {.batch = b->batch, .training = true, .precision = b->computes, .backend = b->backend};
 	enum wasd_status st;
 	wasd_rng_init(&s.draws, b->seed, "was", 0, 0);
 	wasd_rng_init(&s.dropout, b->seed, "dropout", 0, 0);
@@ -353,7 +363,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!st)
 		st = bundle_compile(b->model, dom ? &b->draw : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
 	if (!st)
-		st = wasd_predictor_create(bundle, b->backend, &s.predictor, err);
+		st = wasd_predictor_create(bundle, b->backend, b->computes, &s.predictor, err);
 	if (!st && b->warmup == 0)
 		b->warmup = 1;                  /* the plan is made in the first step */
 	if (!st)
@@ -387,6 +397,8 @@ static void print_json(const struct bench *b)
 	cJSON_AddStringToObject(j, "was", b->was);
 	if (!train)
 		cJSON_AddStringToObject(j, "mode", b->mode);
+	if (b->shift)
+		cJSON_AddStringToObject(j, "shift", b->shift);
 	cJSON_AddNumberToObject(j, "batch", b->batch);
 	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){b->shape.c, b->shape.h, b->shape.w}, 3));
 	cJSON_AddNumberToObject(j, "classes", b->classes);
@@ -413,7 +425,7 @@ static void print_json(const struct bench *b)
 	cJSON_AddNumberToObject(j, "allocations", (double)b->allocations);
 	if (b->choices)
 		cJSON_AddItemReferenceToObject(j, "choices", b->choices);
-	cJSON_AddStringToObject(j, "backend", b->backend ? b->backend : "openblas");
+	cJSON_AddStringToObject(j, "backend", b->row->name);
 	cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded());
 	cJSON_AddStringToObject(j, "version", WASD_VERSION);
 	char *text = wasd_json_print(j);
@@ -425,8 +437,9 @@ static void print_json(const struct bench *b)
 static void print_table(const struct bench *b)
 {
 	bool train = !strcmp(b->what, "train");
-	printf("%s %s, was %s%s%s, batch %d of %dx%dx%d, %s, %d threads, %s kernels, wasd %s\n", b->what, b->arch, b->was, train ? "" : ", mode ",
-	       train ? "" : b->mode, b->batch, b->shape.c, b->shape.h, b->shape.w, b->precision, wasd_threads(), wasd_cpu_openblas_loaded(), WASD_VERSION);
+	printf("%s %s, was %s%s%s%s, batch %d of %dx%dx%d, %s on %s, %d threads, %s kernels, wasd %s\n", b->what, b->arch, b->was, train ? "" : ", mode ",
+	       train ? "" : b->mode, b->shift ? " shifted on both axes" : "", b->batch, b->shape.c, b->shape.h, b->shape.w, b->precision, b->row->name,
+	       wasd_threads(), wasd_cpu_openblas_loaded(), WASD_VERSION);
 	printf("  %-16s%10.1f\n", "images/s", b->batch * 1e3 / b->total_ms);
 	printf("  %-16s%10.2f ms   (best %.2f, processor time %.2f)\n", "step", b->total_ms, b->best_ms, b->cpu_ms);
 	double rest = b->total_ms;

@@ -96,7 +96,7 @@ static enum wasd_status open_modes(struct loaded *b, const void *bytes, size_t l
 		if (s == WASD_ENOTFOUND && m == WASD_DOM)
 			continue;
 		if (!s)
-			s = wasd_predictor_create(b->bundle[m], NULL, &b->predictor[m], &e);
+			s = wasd_predictor_create(b->bundle[m], NULL, WASD_PRECISION_FP32, &b->predictor[m], &e);
 		if (!s)
 			s = warm(b, m, &e);
 		if (s) {

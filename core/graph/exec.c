@@ -111,11 +111,9 @@ static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd
 
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err)
 {
-	const struct backend *b = backend_find(o->backend);
-	if (!b)
-		return wasd_fail(err, WASD_ENOTFOUND, "there is no backend \"%s\"", o->backend);
+	const struct backend *b = NULL;
 	enum wasd_status s = check_opts(m, o, err);
-	if (s || (b->open && (s = b->open(err))))
+	if (s || (s = backend_choose(o->backend, o->precision, &b, err)) || (b->open && (s = b->open(err))))
 		return s;
 	struct wasd_exec *e = wasd_calloc(1, sizeof *e);
 	if (!e)
@@ -227,8 +225,8 @@ static void set_statistics(struct wasd_exec *e, enum wasd_stats_set set)
 static void set_images(struct wasd_exec *e, int n)
 {
 	for (int i = 0; n != e->n && i < e->model->graph->n_nodes; i++) {
-		e->backend->layout(&e->plan.value[i], n);
-		e->backend->layout(&e->plan.grad[i], n);
+		e->backend->layout(&e->plan.value[i], n, e->opts.precision);
+		e->backend->layout(&e->plan.grad[i], n, e->opts.precision);
 	}
 	e->n = n;
 }

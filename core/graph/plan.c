@@ -100,7 +100,7 @@ static void make_step(struct builder *b, wasd_node head)
 	struct step *s = &p->steps[p->n_steps];
 	s->node = n;
 	s->kernel = backend_kernel_of(b->b, n->layer);
-	s->strict = b->o->strict;
+	s->strict = b->o->precision == WASD_PRECISION_FP32_STRICT;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
 	s->act = act_of_chain(b, head);
@@ -342,8 +342,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		b.residual[i] = p->value_slot[i] = p->grad_slot[i] = p->step_of[i] = -1;
 		p->value[i].shape = p->grad[i].shape = g->nodes[i].shape;
 		p->value[i].by = p->grad[i].by = &g->nodes[i];
-		be->layout(&p->value[i], o->batch);
-		be->layout(&p->grad[i], o->batch);
+		be->layout(&p->value[i], o->batch, o->precision);
+		be->layout(&p->grad[i], o->batch, o->precision);
 	}
 	find_live(&b);
 	fuse(&b);

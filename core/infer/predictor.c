@@ -10,16 +10,18 @@ static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
 struct wasd_predictor {
 	struct wasd_bundle *bundle;
 	const char *backend;
+	enum wasd_precision precision;
 	struct wasd_exec *exec[BUCKETS];
 };
 
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, struct wasd_predictor **out, struct wasd_err *err)
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, enum wasd_precision precision, struct wasd_predictor **out, struct wasd_err *err)
 {
 	struct wasd_predictor *p = wasd_calloc(1, sizeof *p);
 	if (!p)
 		return wasd_fail(err, WASD_ENOMEM, "predictor");
 	p->bundle = wasd_bundle_ref(b);
 	p->backend = backend;
+	p->precision = precision;
 	*out = p;
 	return WASD_OK;
 }
@@ -60,7 +62,7 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 {
 	int i = bucket_of(n);
 	if (!p->exec[i]) {
-		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .backend = p->backend};
+		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .precision = p->precision, .backend = p->backend};
 		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
 		if (s)
 			return s;

@@ -1,5 +1,5 @@
 /* core/models/capabilities.c - every table of core as one JSON object (its form: wasd/model.h). Nothing is listed by hand but the
- * augmentations and precisions, which are members of the job spec rather than rows. */
+ * augmentations, which are members of the job spec rather than rows. */
 #include <string.h>
 
 #include "backend/backend.h"
@@ -187,7 +187,11 @@ static bool augmentations(cJSON *list)
 
 static bool precisions(cJSON *list)
 {
-	return append(list, cJSON_CreateString("fp32")) && append(list, cJSON_CreateString("fp32-strict"));
+	const struct backend *b;
+	for (int p = 0; p < WASD_PRECISIONS; p++)
+		if (!backend_choose(NULL, (enum wasd_precision)p, &b, NULL) && !append(list, cJSON_CreateString(wasd_precision_name((enum wasd_precision)p))))
+			return false;
+	return true;
 }
 
 static bool backends(cJSON *list)

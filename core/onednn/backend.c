@@ -1,21 +1,28 @@
-/* onednn/backend.c - the rows "onednn" (float32) and "onednn-bf16": oneDNN's convolutions between activations that stay in blocks of 16 channels
- * from the images to the logits. Master weights, statistics, loss and optimizer are float32 in both. */
+/* onednn/backend.c - the row "onednn": oneDNN's convolutions between activations that stay in blocks of 16 channels from the images to the
+ * logits, in float32 or bfloat16. Master weights, statistics, loss and optimizer are float32 in both. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/prim.h"
+#include "wasd/cpu.h"
 
 #include <cblas.h>
 
-static enum wasd_status open_any(bool bf16, struct wasd_err *err)
+static enum wasd_status onednn_offers(enum wasd_precision p, struct wasd_err *err)
 {
-	openblas_set_num_threads(1);
-	return prim_open(bf16, wasd_threads(), err);
+	return prim_offers(p == WASD_PRECISION_BF16, err);
 }
 
-static enum wasd_status open_f32(struct wasd_err *err) { return open_any(false, err); }
-static enum wasd_status open_bf16(struct wasd_err *err) { return open_any(true, err); }
-static void layout_f32(struct tensor *t, int n) { blocked_layout_set(t, n, false); }
-static void layout_bf16(struct tensor *t, int n) { blocked_layout_set(t, n, true); }
+static enum wasd_status onednn_open(struct wasd_err *err)
+{
+	openblas_set_num_threads(1);                    /* the linear layers' products */
+	enum wasd_status s = wasd_cpu_check(err);
+	return s ? s : prim_open(wasd_threads(), err);
+}
+
+static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
+{
+	blocked_layout_set(t, n, p == WASD_PRECISION_BF16);
+}
 
 static const struct backend_kernel kernels[] = {
 	{ "conv", &onednn_conv }, { "linear", &onednn_linear }, { "batchnorm", &blocked_batchnorm }, { "relu", &blocked_relu }, { "relu6", &blocked_relu },
@@ -24,12 +31,8 @@ static const struct backend_kernel kernels[] = {
 	{ NULL, NULL },
 };
 
-extern const struct backend backend_onednn, backend_onednn_bf16;
+extern const struct backend backend_onednn;
 const struct backend backend_onednn = {
-	.name = "onednn", .summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels", .open = open_f32, .layout = layout_f32,
-	.import = blocked_import, .export = blocked_export, .kernels = kernels,
-};
-const struct backend backend_onednn_bf16 = {
-	.name = "onednn-bf16", .summary = "the same with bfloat16 activations and products", .open = open_bf16, .layout = layout_bf16,
-	.import = blocked_import, .export = blocked_export, .kernels = kernels,
+	.name = "onednn", .summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels", .library = prim_library, .offers = onednn_offers,
+	.open = onednn_open, .layout = onednn_layout, .import = blocked_import, .export = blocked_export, .kernels = kernels,
 };

@@ -57,14 +57,25 @@ static const char *machine_name(int threads, char text[128])
 	return text;
 }
 
-enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err)
+enum wasd_status prim_offers(bool bf16, struct wasd_err *err)
 {
-	char text[128];
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
 	if ((isa & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "the onednn backend needs a CPU with AVX-512");
+		return wasd_fail(err, WASD_EUNSUPPORTED, "the onednn backend needs a processor with AVX-512, which this one lacks");
 	if (bf16 && (isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "precision bf16 needs a CPU with AVX-512 bf16 instructions, which this one lacks");
+		return wasd_fail(err, WASD_EUNSUPPORTED, "bf16 needs a processor with the AVX-512 bf16 instructions, which this one lacks");
+	return WASD_OK;
+}
+
+void prim_library(char *out, size_t size)
+{
+	const dnnl_version_t *v = dnnl_version();
+	snprintf(out, size, "oneDNN %d.%d.%d, instruction set %#x", v->major, v->minor, v->patch, (unsigned)dnnl_get_effective_cpu_isa());
+}
+
+enum wasd_status prim_open(int threads, struct wasd_err *err)
+{
+	char text[128];
 	pthread_once(&cpu.once, open_once);
 	if (!cpu.good)
 		return wasd_fail(err, WASD_ENOMEM, "oneDNN cannot be set up");

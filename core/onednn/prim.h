@@ -20,9 +20,12 @@ struct prim_conv {
 
 struct prim;
 
-/* For every plan; threads: the team's, which from then on works in oneDNN's pool. WASD_EUNSUPPORTED without AVX-512 (bf16: without its bf16
- * instructions). */
-enum wasd_status prim_open(bool bf16, int threads, struct wasd_err *err);
+/* WASD_EUNSUPPORTED without AVX-512 (bf16: without its bf16 instructions). ONEDNN_MAX_CPU_ISA in the environment can hide instructions from oneDNN. */
+enum wasd_status prim_offers(bool bf16, struct wasd_err *err);
+/* For every plan, where offered; threads: the team's, which from then on works in oneDNN's pool. */
+enum wasd_status prim_open(int threads, struct wasd_err *err);
+/* Writes oneDNN's version and the instruction set that it uses here. */
+void prim_library(char *out, size_t size);
 /* NULL: oneDNN has no such primitive (Winograd of a 2x3 kernel, say), or no memory. */
 struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c);
 void prim_destroy(struct prim *p);

@@ -1,4 +1,5 @@
 /* train/create.c - building a trainer from a job spec and a dataset, and taking it apart. */
+#include "backend/backend.h"
 #include "train/trainer.h"
 #include "train/measure.h"
 #include "wasd/model.h"
@@ -6,6 +7,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Before anything is built: whether this machine can compute what the job asks for. */
+static enum wasd_status check_precision(const struct wasd_trainer *t, const char *backend, struct wasd_err *err)
+{
+	const struct backend *b;
+	struct wasd_err why = {0};
+	enum wasd_status s = backend_choose(backend, t->spec.precision, &b, &why);
+	return s ? wasd_fail_at(err, s, "/train/precision", "precision %s: %s", wasd_precision_name(t->spec.precision), why.msg) : WASD_OK;
+}
 
 static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -53,8 +63,8 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 
 static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
 {
-	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .strict = t->spec.strict, .backend = backend};
-	struct wasd_exec_opts eval = {.batch = t->spec.batch, .strict = t->spec.strict, .backend = backend};
+	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = backend};
+	struct wasd_exec_opts eval = {.batch = t->spec.batch, .precision = t->spec.precision, .backend = backend};
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_exec_create(t->model, &eval, &t->eval_exec, err)) ||
@@ -165,7 +175,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	t->data = o->data;
 	t->best = t->stop_best = NAN;
 	enum wasd_status s;
-	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
+	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
 	    (s = create_values(t, o->backend, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
 		goto fail;
 	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;

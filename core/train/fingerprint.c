@@ -1,12 +1,11 @@
 /* train/fingerprint.c - see fingerprint.h. */
+#include "backend/backend.h"
 #include "train/fingerprint.h"
 #include "wasd/cpu.h"
 #include "wasd/tensor.h"
 #include "wasd/train.h"
 
 #include <string.h>
-
-extern char *openblas_get_config(void);
 
 static const char *isa(void)
 {
@@ -27,13 +26,27 @@ const char *wasd_build_id(void)
 	return WASD_VERSION " (" __VERSION__ ")";
 }
 
+/* The library under each backend, by the backend's name. */
+static bool add_libraries(cJSON *j)
+{
+	const struct backend *b;
+	for (int i = 0; (b = backend_at(i)) != NULL; i++) {
+		char text[160];
+		if (!b->library)
+			continue;
+		b->library(text, sizeof text);
+		if (!cJSON_AddStringToObject(j, b->name, text))
+			return false;
+	}
+	return true;
+}
+
 cJSON *wasd_fingerprint(void)
 {
 	cJSON *j = cJSON_CreateObject();
 	if (cJSON_AddStringToObject(j, "wasd", WASD_VERSION) && cJSON_AddStringToObject(j, "build", wasd_build_id()) &&
 	    cJSON_AddStringToObject(j, "real", sizeof(real) == 8 ? "float64" : "float32") && cJSON_AddStringToObject(j, "isa", isa()) &&
-	    cJSON_AddStringToObject(j, "openblas", openblas_get_config()) &&
-	    cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded()) && cJSON_AddNumberToObject(j, "threads", wasd_threads()))
+	    add_libraries(j) && cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded()) && cJSON_AddNumberToObject(j, "threads", wasd_threads()))
 		return j;
 	cJSON_Delete(j);
 	return NULL;

@@ -142,9 +142,8 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	s.optimizer = member(&r, "optimizer");
 	s.schedule = member(&r, "schedule");
 	const char *precision = get_str(&r, "precision", "fp32");
-	if (strcmp(precision, "fp32") && strcmp(precision, "fp32-strict") && !r.status)
-		r.status = wasd_fail_at(err, WASD_EUNSUPPORTED, "/train/precision", "precision %s: this build computes in fp32", precision);
-	s.strict = !strcmp(precision, "fp32-strict");
+	if (!wasd_precision_from_name(precision, &s.precision))
+		bad(&r, "precision", "fp32, fp32-strict or bf16");
 	get_augment(&r, &s);
 	struct reader stop = inside(&r, "early_stop", "/train/early_stop");
 	s.early_stop = stop.obj != NULL;

@@ -2,7 +2,7 @@
 #ifndef TRAIN_SPEC_H
 #define TRAIN_SPEC_H
 
-#include "wasd/tensor.h"
+#include "wasd/graph.h"
 #include "wasd/json.h"
 
 struct train_spec {
@@ -14,7 +14,7 @@ struct train_spec {
 	const cJSON *optimizer, *schedule;  /* borrowed; NULL = default */
 	bool flip; int crop_pad;
 	double label_smoothing;
-	bool strict;                        /* precision "fp32-strict" */
+	enum wasd_precision precision;
 	int eval_every;
 	bool eval_aom, eval_dom;
 	int checkpoint_every;               /* 0: only the last */

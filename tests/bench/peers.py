@@ -317,7 +317,7 @@ def infer_contenders(a, network, batch, both_axes):
     for mode in ("aom", "dom"):
         for precision in ("fp32", "bf16"):
             command = bench(a, "infer", "--arch", network, "--batch", batch, "--mode", mode, "--was", "translate",
-                            *(["--draw", "both-axes"] if both_axes and mode == "dom" else []), *(["--precision", precision] if precision != "fp32" else []))
+                            *(["--shift", "both"] if both_axes and mode == "dom" else []), *(["--precision", precision] if precision != "fp32" else []))
             label = {"aom": "AOM", "dom": "DOM, all shifted on both axes" if both_axes else "DOM, a random draw"}[mode]
             out.append(Contender(f"wasd-{mode}-{precision}", f"wasd {label}, {precision}", command, None, False, precision))
     return chosen(out, a.only)
@@ -326,7 +326,7 @@ def infer_contenders(a, network, batch, both_axes):
 def infer(a):
     networks = a.networks or ["resnet18", "vgg16", "mobilenetv2", "googlenet"]
     text = subprocess.run([a.engine, "bench", "infer", "--help"], capture_output=True, text=True, env=ENV).stdout
-    both_axes = "both-axes" in text
+    both_axes = "--shift" in text
     if not both_axes:
         say("this wasd has no bench infer --draw both-axes: DOM is timed with the random draw of its seed")
     why, onnx = a.no_torch and a.no_torch + ", which writes the ONNX models", {}

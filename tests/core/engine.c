@@ -241,6 +241,22 @@ static void says_why_it_failed(void)
 	CHECK_STR(t.status, "ecorrupt");
 }
 
+#ifdef WASD_ONEDNN
+/* oneDNN is told to know no bf16 instructions, as it finds them missing on an older processor. */
+static void refuses_what_the_processor_cannot(void)
+{
+	static const char spec[] = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"precision\":\"bf16\"}}";
+	setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE", 1);
+	struct told t = whole(spec, data_path, NULL, NULL, 0);
+	unsetenv("ONEDNN_MAX_CPU_ISA");
+	CHECK_STR(t.end, "failed error");
+	CHECK_STR(t.status, "eunsupported");
+	CHECK_STR(t.pointer, "/train/precision");
+	CHECK_MSG(strstr(t.message, "bf16") && strstr(t.message, "processor"), "%s", t.message);
+	wasd_free(t.file);
+}
+#endif
+
 static void ends_when_the_stream_ends(void)
 {
 	struct proc p = start("train");
@@ -428,6 +444,9 @@ int main(void)
 	data = tiny_glyphs("engine", 200, 40, 32, data_path);
 	TEST_RUN(trains_and_resumes);
 	TEST_RUN(says_why_it_failed);
+#ifdef WASD_ONEDNN
+	TEST_RUN(refuses_what_the_processor_cannot);
+#endif
 	TEST_RUN(ends_when_the_stream_ends);
 	TEST_RUN(refuses_a_broken_protocol);
 	TEST_RUN(infers);

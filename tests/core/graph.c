@@ -1,5 +1,6 @@
 /* Graph, plan and exec: errors of the builder, memory, states, repeatability, dropout, the thread team. */
 #include "check.h"
+#include "backend/backend.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/weights.h"
@@ -462,7 +463,7 @@ static void strict_means_plain_sums(void)
 		x[i] = (real)wasd_rng_between(&r, -1, 1);
 	for (int strict = 0; strict < 2; strict++) {
 		struct wasd_exec *e = NULL;
-		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .strict = strict, .keep_all = true }, &e, &err));
+		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .precision = strict ? WASD_PRECISION_FP32_STRICT : WASD_PRECISION_FP32, .keep_all = true }, &e, &err));
 		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = N, .bn = WASD_BN_BATCH }, &err));
 		CHECK(!wasd_exec_activation(e, conv, y[strict], &err));
 		wasd_exec_destroy(e);
@@ -475,6 +476,41 @@ static void strict_means_plain_sums(void)
 	}
 	CHECK(differ > COUNT / 4);
 	CHECK(worst < 1e-4);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+}
+
+/* Every backend says what it offers before it is opened, and takes what it offers; names and values agree. */
+static void precisions(void)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_err err;
+	const struct backend *b;
+	CHECK(!wasd_graph_create((struct wasd_shape){ 3, 4, 4 }, &g, &err));
+	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, wasd_graph_conv(g, wasd_graph_input(g), "conv", 4, 3, 1, 1, 1, false)), &err));
+	CHECK(!wasd_model_create(g, 5, &m, &err));
+	for (int p = 0; p < WASD_PRECISIONS; p++) {
+		enum wasd_precision back = WASD_PRECISIONS;
+		CHECK(wasd_precision_from_name(wasd_precision_name((enum wasd_precision)p), &back) && (int)back == p);
+		bool any = false;
+		for (int i = -1; i < 0 || backend_at(i); i++) {
+			const char *name = i < 0 ? NULL : backend_at(i)->name;
+			struct wasd_exec *e = NULL;
+			memset(&err, 0, sizeof err);
+			enum wasd_status offered = backend_choose(name, (enum wasd_precision)p, &b, &err);
+			CHECK_MSG(!offered || (offered == WASD_EUNSUPPORTED && err.msg[0]), "%s: %s", name ? name : "any", err.msg);
+			CHECK_INT(wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 1, .precision = (enum wasd_precision)p, .backend = name }, &e, &err), offered);
+			any |= i >= 0 && !offered;
+			CHECK(i >= 0 || p == WASD_PRECISION_BF16 || !offered);
+			wasd_exec_destroy(e);
+		}
+		CHECK(any == !backend_choose(NULL, (enum wasd_precision)p, &b, NULL));
+	}
+	enum wasd_precision none;
+	CHECK(!wasd_precision_from_name("fp8", &none) && !wasd_precision_from_name("", &none));
+	CHECK_INT(backend_choose("abacus", WASD_PRECISION_FP32, &b, &err), WASD_ENOTFOUND);
+	CHECK_INT(backend_choose("ref", WASD_PRECISION_BF16, &b, &err), WASD_EUNSUPPORTED);
 	wasd_model_destroy(m);
 	wasd_graph_destroy(g);
 }
@@ -505,6 +541,7 @@ int main(int argc, char **argv)
 	TEST_RUN(graph_describes_itself);
 	TEST_RUN(team_covers_once);
 	TEST_RUN(strict_means_plain_sums);
+	TEST_RUN(precisions);
 	TEST_RUN(openblas_is_right);
 	TEST_END();
 }

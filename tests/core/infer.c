@@ -79,7 +79,7 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 	CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s %s: %s", name, wasd_mode_name(mode), err.msg);
 	if (!b)
 		return;
-	CHECK(!wasd_predictor_create(b, NULL, &p, &err));
+	CHECK(!wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, &err));
 	CHECK_MSG(!wasd_predictor_run(p, x, N, got, &err), "%s", err.msg);
 	/* float: rounding of another order of operations, through a few dozen layers */
 	double scale = largest(want, N * 10), tol = sizeof(real) == 8 ? 1e-10 : 1e-4, worst = 0;
@@ -144,7 +144,7 @@ static void draws_at_the_limit(void)
 	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
 	CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
 	CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
-	CHECK(!wasd_predictor_create(b, NULL, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
+	CHECK(!wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
 	CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
 	double worst = 0;
 	for (int i = 0; i < N * 10; i++)
@@ -179,7 +179,7 @@ static void predicting_allocates_nothing(void)
 	struct wasd_predictor *p = NULL;
 	real y[N * 10];
 	tiny_go(&r, nets[0].spec, big);
-	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, NULL, &p, NULL));
+	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, NULL));
 	CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
 	uint64_t before = wasd_mem_stats().allocs;
 	for (int i = 0; i < 5; i++)

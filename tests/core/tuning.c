@@ -198,7 +198,7 @@ static void strict_never_takes_winograd(void)
 	if (!fast_backend_runs())
 		TEST_SKIP("this processor cannot run the oneDNN backend");
 	struct wasd_model *m = model();
-	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true, .strict = true });
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true, .precision = WASD_PRECISION_FP32_STRICT });
 	static const char *const passes[] = { "forward", "backward data", "backward weights" };
 	for (int i = 0; i < 3; i++)
 		CHECK_STR(algorithm(e, "second", passes[i]), "direct");
@@ -217,7 +217,7 @@ static void packed_weights_are_shared(void)
 	real x[N * 3 * 16 * 16];
 	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
 		x[i] = (real)((double)(i * 37 % 101) / 50 - 1);
-	struct wasd_exec_opts constant = { .batch = N, .constant_weights = true, .strict = true }, changing = { .batch = N, .strict = true };
+	struct wasd_exec_opts constant = { .batch = N, .constant_weights = true, .precision = WASD_PRECISION_FP32_STRICT }, changing = { .batch = N, .precision = WASD_PRECISION_FP32_STRICT };
 	struct wasd_exec *a = exec_of(m, constant), *b = exec_of(m, changing), *again;
 	struct wasd_pass p = { .n = N, .bn = WASD_BN_SET, .set = WASD_STATS_AOM };
 	CHECK_INT(wasd_model_packed_bytes(m), 0);

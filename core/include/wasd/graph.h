@@ -98,14 +98,25 @@ size_t wasd_model_packed_bytes(const struct wasd_model *m);             /* const
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* What a plan computes in. Master weights, statistics, loss and optimizer are `real` in all. By name in job specs: fp32, fp32-strict, bf16. */
+enum wasd_precision {
+	WASD_PRECISION_FP32,                /* any algorithm on float32, minimal filtering (Winograd) included */
+	WASD_PRECISION_FP32_STRICT,         /* plain sums of products only, the same bits from run to run */
+	WASD_PRECISION_BF16,                /* bfloat16 activations and products, summed in float32; not every processor can */
+	WASD_PRECISIONS
+};
+const char *wasd_precision_name(enum wasd_precision p);
+bool wasd_precision_from_name(const char *name, enum wasd_precision *out);
+
 struct wasd_exec_opts {
 	int batch;                /* largest N */
 	bool training;            /* plan backward and keep what it needs */
 	bool keep_all;            /* fixtures: every node's output survives the pass (wasd_exec_activation) */
 	bool constant_weights;    /* the master block does not change any more: kernels keep packed forms of it, shared by all such execs of the model */
-	bool strict;              /* precision "fp32-strict": plain sums of products only, no minimal filtering */
-	const char *backend;      /* row of backend/table.c; NULL = "openblas" */
+	enum wasd_precision precision;
+	const char *backend;      /* row of backend/table.c; NULL = the first that can compute in this precision on this processor */
 };
+/* WASD_EUNSUPPORTED, with the reason, when the backend (or any, for NULL) cannot compute in the precision here. */
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err);
 void wasd_exec_destroy(struct wasd_exec *e);
 

@@ -7,7 +7,7 @@
 #ifndef WASD_INFER_H
 #define WASD_INFER_H
 
-#include "wasd/tensor.h"
+#include "wasd/graph.h"
 #include "wasd/json.h"
 
 enum wasd_mode { WASD_AOM, WASD_DOM, WASD_MODES };
@@ -30,8 +30,8 @@ size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded w
 
 #define WASD_PREDICT_MAX 64
 struct wasd_predictor;
-/* Takes a reference on the bundle. backend NULL = the default. */
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, struct wasd_predictor **out, struct wasd_err *err);
+/* Takes a reference on the bundle. backend, precision: as in wasd_exec_opts. */
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, enum wasd_precision precision, struct wasd_predictor **out, struct wasd_err *err);
 void wasd_predictor_destroy(struct wasd_predictor *p);
 /* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in several passes.
  * The same images in the same order give the same bits; the last bits of one image may differ with the number that goes with it. */

@@ -39,7 +39,7 @@ enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, con
  *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
  *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
  *      "augment":[{"name","options":[OPTION]}],
- *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names
+ *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names; a precision is one that this processor can compute in
  * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the last two only
  * when that end of the range is excluded. */
 cJSON *wasd_capabilities(void);
