@@ -3,8 +3,6 @@
 #include "onednn/blocked_vec.h"
 #include "layers/hash.h"
 
-#include <math.h>
-
 static const struct blocked_layout planes = { .plain = true }, planes_bf16 = { .plain = true, .bf16 = true }, blocks = { 0 }, blocks_bf16 = { .bf16 = true };
 
 static bool op_is(const struct tensor *t, const char *op)
@@ -215,84 +213,6 @@ static void planes_run(struct step *s, const struct run *r, const struct tensor 
 
 static int low(int v, int lo) { return v < lo ? lo : v; }
 static int high(int v, int hi) { return v > hi ? hi : v; }
-
-BLOCKED_HOT static void max_fwd_items(void *ctx, int begin, int end, int thread)
-{
-	struct plane_job *j = ctx;
-	struct step *s = j->s;
-	(void)thread;
-	const struct node *nd = s->node;
-	const struct tensor *x = s->x[0], *y = s->y;
-	int H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, k = nd->kh, st = nd->stride, p = nd->pad_top, cb = blocked_count(y);
-	bool bf = blocked_of(x)->bf16;
-	for (int i = begin; i < end; i++) {
-		size_t xa = blocked_at(x, i / cb, i % cb), ya = blocked_at(y, i / cb, i % cb);
-		uint8_t *won = j->r->training ? (uint8_t *)s->saved + (size_t)i * (size_t)(OH * OW * LANES) : NULL;
-		for (int oy = 0; oy < OH; oy++)
-			for (int ox = 0; ox < OW; ox++, ya++) {
-				int y0 = oy * st - p, x0 = ox * st - p;
-				v16 best = v_set(-INFINITY);
-				i16 tap = { 0 };
-				for (int ky = low(-y0, 0); ky < high(H - y0, k); ky++)
-					for (int kx = low(-x0, 0); kx < high(W - x0, k); kx++) {
-						v16 v = v_load(x->data, xa + (size_t)((y0 + ky) * W + x0 + kx), bf);
-						i16 better = (v > best) | (v != v), here = (ky * k + kx) - (i16){ 0 };
-						best = v_select(better, v, best);
-						tap = (better & here) | (~better & tap);
-					}
-				v_store(y->data, ya, best, bf);
-				for (int l = 0; won && l < LANES; l++)
-					*won++ = (uint8_t)tap[l];
-			}
-	}
-}
-
-/* Gathers: an input pixel sums the gradients of the windows that it won. */
-BLOCKED_HOT static void max_bwd_items(void *ctx, int begin, int end, int thread)
-{
-	struct plane_job *j = ctx;
-	struct step *s = j->s;
-	(void)thread;
-	const struct node *nd = s->node;
-	const struct tensor *dx = s->dx[0], *dy = s->dy;
-	int H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, k = nd->kh, st = nd->stride, p = nd->pad_top, cb = blocked_count(dy);
-	bool bf = blocked_of(dx)->bf16, bfy = blocked_of(dy)->bf16;
-	for (int i = begin; i < end; i++) {
-		size_t xa = blocked_at(dx, i / cb, i % cb), ya = blocked_at(dy, i / cb, i % cb);
-		const uint8_t *won = (const uint8_t *)s->saved + (size_t)i * (size_t)(OH * OW * LANES);
-		for (int iy = 0; iy < H; iy++)
-			for (int ix = 0; ix < W; ix++, xa++) {
-				/* windows oy with oy*st - p <= iy < oy*st - p + k */
-				int oy0 = low(iy + p - k + st, 0) / st, oy1 = high((iy + p) / st + 1, OH);
-				int ox0 = low(ix + p - k + st, 0) / st, ox1 = high((ix + p) / st + 1, OW);
-				v16 sum = s->dx_add[0] ? v_load(dx->data, xa, bf) : v_set(0);
-				for (int oy = oy0; oy < oy1; oy++)
-					for (int ox = ox0; ox < ox1; ox++) {
-						size_t o = (size_t)(oy * OW + ox);
-						typedef uint8_t b16 __attribute__((vector_size(16)));
-						b16 w;
-						__builtin_memcpy(&w, won + o * LANES, sizeof w);
-						i16 mine = __builtin_convertvector(w, i16) == (iy - oy * st + p) * k + ix - ox * st + p;
-						sum += v_select(mine, v_load(dy->data, ya + o, bfy), v_set(0));
-					}
-				v_store(dx->data, xa, sum, bf);
-			}
-	}
-}
-
-static void max_plan(struct step *s, int batch, bool training, int threads)
-{
-	(void)threads;
-	s->saved_bytes = training ? (size_t)batch * (size_t)blocked_count(s->y) * (size_t)(s->y->shape.h * s->y->shape.w) * LANES : 0;
-}
-
-static void max_forward(struct step *s, const struct run *r) { planes_run(s, r, s->y, max_fwd_items); }
-
-static void max_backward(struct step *s, const struct run *r)
-{
-	if (s->dx[0])
-		planes_run(s, r, s->y, max_bwd_items);
-}
 
 /* Average over k x k windows; the global one is the window of the whole map. */
 static int window_h(const struct node *nd) { return nd->kh ? nd->kh : nd->in.h; }
@@ -505,7 +425,6 @@ static void dropconnect_backward(struct step *s, const struct run *r) { drop_run
 const struct layer_kernel blocked_relu = { .forward = relu_forward, .backward = relu_backward };
 const struct layer_kernel blocked_add = { .forward = add_forward, .backward = add_backward };
 const struct layer_kernel blocked_concat = { .forward = concat_forward, .backward = concat_backward };
-const struct layer_kernel blocked_maxpool = { .plan = max_plan, .forward = max_forward, .backward = max_backward };
 const struct layer_kernel blocked_avgpool = { .forward = avg_forward, .backward = avg_backward };
 const struct layer_kernel blocked_globalpool = { .forward = avg_forward, .backward = avg_backward };
 const struct layer_kernel blocked_flatten = { .forward = flatten_forward, .backward = flatten_backward };

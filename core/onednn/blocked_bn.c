@@ -1,7 +1,10 @@
 /* onednn/blocked_bn.c - batch normalisation with residual and activation in blocks of 16 channels; the formulas are in layers/batchnorm.c.
  *
- * Work is cut into (block of channels) x (group of images). Moments and gradient sums of a piece are joined over the groups in their
- * order, so the result depends on the plan and not on which thread took which piece. */
+ * Work is cut into (group of images) x (block of channels). Moments and gradient sums of a piece are joined over the groups in their
+ * order, so the result depends on the plan and not on which thread took which piece.
+ *
+ * Most maps are larger than the caches, and the pass before, here or in a convolution, went through the images forwards. So the passes that only sum go
+ * backwards and meet what was touched last, and the pass that writes goes forwards again. */
 #include "onednn/blocked_vec.h"
 
 #include <math.h>
@@ -14,9 +17,13 @@ struct bn_part { double n, a[LANES], b[LANES]; };                       /* forwa
 struct bn_coef { struct lanes p, q, r, scale, shift, mean; };
 struct bn_job { struct step *s; const struct run *r; int parts; struct bn_part *part; struct bn_coef *coef; };
 
+#define PIECE 262144                            /* bytes per work item, about */
+
 static int parts_for(const struct step *s, int n, int threads)
 {
 	int blocks = blocked_count(s->y), parts = (4 * threads + blocks - 1) / blocks;
+	size_t by_size = (size_t)n * s->y->sc * blocked_size(s->y) / PIECE;
+	parts = by_size > (size_t)parts ? (int)by_size : parts;
 	return parts < 1 ? 1 : parts > n ? n : parts;
 }
 
@@ -91,6 +98,7 @@ BLOCKED_HOT static void moments_any(struct bn_part *m, const struct tensor *x, i
 	else moments(m, x, n0, n1, block, false);
 }
 
+/* Item i: a block of channels in a part of the images. */
 static void range_of(const struct bn_job *j, int part, int *n0, int *n1)
 {
 	*n0 = (int)((int64_t)j->r->n * part / j->parts);
@@ -101,12 +109,14 @@ static void moments_items(void *ctx, int begin, int end, int thread)
 {
 	struct bn_job *j = ctx;
 	(void)thread;
-	for (int i = begin; i < end; i++) {
-		int n0, n1;
-		range_of(j, i % j->parts, &n0, &n1);
-		memset(&j->part[i], 0, sizeof j->part[i]);
+	int blocks = blocked_count(j->s->y);
+	for (int i = end - 1; i >= begin; i--) {
+		int n0, n1, block = i % blocks;
+		struct bn_part *part = &j->part[block * j->parts + i / blocks];
+		range_of(j, i / blocks, &n0, &n1);
+		memset(part, 0, sizeof *part);
 		if (n1 > n0)
-			moments_any(&j->part[i], j->s->x[0], n0, n1, i / j->parts);
+			moments_any(part, j->s->x[0], n0, n1, block);
 	}
 }
 
@@ -176,9 +186,10 @@ static void normalise_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
+	int blocks = blocked_count(s->y);
 	for (int i = begin; i < end; i++) {
-		int block = i / j->parts, n0, n1;
-		range_of(j, i % j->parts, &n0, &n1);
+		int block = i % blocks, n0, n1;
+		range_of(j, i / blocks, &n0, &n1);
 		for (int n = n0; n < n1; n++)
 			normalise_any(s, &j->coef[block], blocked_at(s->x[0], n, block), s->has_res ? blocked_at(s->x[1], n, block) : 0, blocked_at(s->y, n, block), hw);
 	}
@@ -242,12 +253,14 @@ static void sums_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
-	for (int i = begin; i < end; i++) {
-		int block = i / j->parts, n0, n1;
-		range_of(j, i % j->parts, &n0, &n1);
-		memset(&j->part[i], 0, sizeof j->part[i]);
+	int blocks = blocked_count(s->y);
+	for (int i = end - 1; i >= begin; i--) {
+		int block = i % blocks, n0, n1;
+		struct bn_part *part = &j->part[block * j->parts + i / blocks];
+		range_of(j, i / blocks, &n0, &n1);
+		memset(part, 0, sizeof *part);
 		for (int n = n0; n < n1; n++)
-			sums_any(s, &j->coef[block], &j->part[i], blocked_at(s->x[0], n, block), blocked_at(s->y, n, block), hw);
+			sums_any(s, &j->coef[block], part, blocked_at(s->x[0], n, block), blocked_at(s->y, n, block), hw);
 	}
 }
 
@@ -286,9 +299,10 @@ static void apply_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
+	int blocks = blocked_count(s->y);
 	for (int i = begin; i < end; i++) {
-		int block = i / j->parts, n0, n1;
-		range_of(j, i % j->parts, &n0, &n1);
+		int block = i % blocks, n0, n1;
+		range_of(j, i / blocks, &n0, &n1);
 		for (int n = n0; n < n1; n++)
 			apply_any(s, &j->coef[block], blocked_at(s->y, n, block), hw);
 	}

@@ -87,6 +87,36 @@ BLOCKED_INLINE v16 v_mask(enum act act, v16 y, v16 g)
 	return v_select(pass, g, v_set(0));
 }
 
+/* ---- lanes as bits of a mask ---- */
+
+typedef uint8_t b16 __attribute__((vector_size(16)));
+
+BLOCKED_INLINE uint16_t m_greater(v16 a, v16 b) { return (uint16_t)__builtin_ia32_cmpps512_mask(a, b, 30, (uint16_t)-1, 4); }
+BLOCKED_INLINE uint16_t m_nan(v16 a) { return (uint16_t)__builtin_ia32_cmpps512_mask(a, a, 3, (uint16_t)-1, 4); }
+
+typedef char c16 __attribute__((vector_size(16)));
+
+BLOCKED_INLINE uint16_t m_equal(b16 a, b16 b) { return (uint16_t)__builtin_ia32_cmpb128_mask((c16)a, (c16)b, 0, (uint16_t)-1); }
+
+/* a where the bit is set, else b. */
+BLOCKED_INLINE v16 m_select(uint16_t m, v16 a, v16 b)
+{
+#ifdef __clang__
+	return __builtin_ia32_selectps_512(m, a, b);
+#else
+	return __builtin_ia32_blendmps_512_mask(b, a, m);
+#endif
+}
+
+BLOCKED_INLINE b16 m_select_bytes(uint16_t m, b16 a, b16 b)
+{
+#ifdef __clang__
+	return (b16)__builtin_ia32_selectb_128(m, (c16)a, (c16)b);
+#else
+	return (b16)__builtin_ia32_blendmb_128_mask((c16)b, (c16)a, m);
+#endif
+}
+
 /* Array of up to 16 values from a parameter vector, zero beyond `left`. */
 BLOCKED_INLINE v16 v_partial(const real *p, int left)
 {

@@ -415,6 +415,36 @@ static wasd_node depthwise_chain(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, wasd_graph_relu(g, x));
 }
 
+/* Pools and concatenations where channels fill blocks, leave a part of one, and begin inside one; a dropout between. */
+static wasd_node pool_chain(struct wasd_graph *g, wasd_node x)
+{
+	static const struct { int k, stride, pad; } pool[] = { { 3, 1, 1 }, { 2, 1, 0 }, { 3, 2, 1 }, { 2, 2, 0 }, { 3, 3, 1 } };
+	static const int width[][3] = { { 16, 32, 5 }, { 20, 3, 16 }, { 7, 40, 9 }, { 48, 16, 16 }, { 1, 1, 15 } };
+	char name[16];
+	for (int i = 0; i < (int)(sizeof pool / sizeof pool[0]); i++) {
+		wasd_node part[4];
+		for (int k = 0; k < 3; k++) {
+			snprintf(name, sizeof name, "c%d%d", i, k);
+			part[k] = wasd_graph_conv(g, x, name, width[i][k], 1, 1, 0, 1, true);
+			name[0] = 'b';
+			part[k] = BN(part[k], name);
+		}
+		part[3] = x;
+		x = wasd_graph_dropout(g, wasd_graph_concat(g, part, 4), 0.3);
+		if (wasd_graph_node_info(g, x).shape.h >= 2)
+			x = wasd_graph_maxpool(g, x, pool[i].k, pool[i].stride, pool[i].pad);
+	}
+	return wasd_graph_globalpool(g, x);
+}
+
+static void pools_agree(void)
+{
+	check_equal("pool_chain", pool_chain, (struct setup){ .in = { 2, 17, 19 }, .batch = 3, .n = 3, .dropout = true }, 2);
+	check_equal("pool_chain", pool_chain, (struct setup){ .in = { 1, 12, 7 }, .batch = 6, .n = 5, .bn = WASD_BN_BATCH, .dropout = true }, 3);
+	check_equal("pool_chain", pool_chain, (struct setup){ .in = { 1, 7, 33 }, .batch = 1, .n = 1 }, 1);
+	wasd_threads_done();
+}
+
 static void depthwise_agrees(void)
 {
 	check_equal("depthwise_chain", depthwise_chain, (struct setup){ .in = { 2, 17, 19 }, .batch = 5, .n = 5 }, 2);
@@ -444,5 +474,6 @@ int main(int argc, char **argv)
 	TEST_RUN(backends_agree_on_many_channels);
 	TEST_RUN(minimal_filtering);
 	TEST_RUN(depthwise_agrees);
+	TEST_RUN(pools_agree);
 	TEST_END();
 }
