@@ -227,8 +227,10 @@ static void run_file(const char *dir, const char *name)
 	if (!fixture_open(dir, name, &f))
 		return;
 	run_net(&f, "openblas", NULL);
-	if (fast_backend_runs())
+	if (fast_backend_runs()) {
 		run_net(&f, "onednn", NULL);
+		run_net(&f, "onednn-strict", NULL);
+	}
 	/* The plain loops are slow: LeNet whole, and the case with every operator of one deep network. */
 	if (IS_DOUBLE && !strcmp(json_str(f.json, "name"), "lenet"))
 		run_net(&f, "ref", NULL);

@@ -149,8 +149,10 @@ static void run_file(const char *dir, const char *name)
 	snprintf(batches, sizeof batches, "%.*s", suffix ? (int)(suffix - file) : 0, file);
 	if (fixture_open(dir, batches, &images)) {
 		run_trace(&f, &images, "openblas");
-		if (fast_backend_runs())
+		if (fast_backend_runs()) {
 			run_trace(&f, &images, "onednn");
+			run_trace(&f, &images, "onednn-strict");
+		}
 		if (IS_DOUBLE && !strcmp(json_str(f.json, "name"), "lenet"))
 			run_trace(&f, &images, "ref");
 		fixture_close(&images);
