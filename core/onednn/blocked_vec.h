@@ -11,8 +11,8 @@ typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef uint16_t h16 __attribute__((vector_size(32)));
 
-#define BLOCKED_HOT __attribute__((target("arch=skylake-avx512")))
-#define BLOCKED_INLINE static inline __attribute__((always_inline, target("arch=skylake-avx512")))
+#define BLOCKED_HOT __attribute__((target("arch=skylake-avx512,avx512bf16")))
+#define BLOCKED_INLINE static inline __attribute__((always_inline, target("arch=skylake-avx512,avx512bf16")))
 
 /* Block i of p. */
 BLOCKED_INLINE v16 v_load(const void *p, size_t i, bool bf16)
@@ -29,16 +29,16 @@ BLOCKED_INLINE v16 v_load(const void *p, size_t i, bool bf16)
 	return v;
 }
 
-/* bfloat16 rounds to nearest, ties to even; NaN stays NaN. */
+/* bfloat16 rounds to nearest, ties to even; NaN stays NaN, what is too small for a normal number becomes zero. */
 BLOCKED_INLINE void v_store(void *p, size_t i, v16 v, bool bf16)
 {
 	if (bf16) {
-		u16 u, r;
-		__builtin_memcpy(&u, &v, sizeof u);
-		r = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-		u16 nan = (u16)(v != v);
-		r = (nan & ((u >> 16) | 0x40)) | (~nan & r);
-		h16 h = __builtin_convertvector(r, h16);
+		typedef short s16 __attribute__((vector_size(32)));
+#ifdef __clang__
+		s16 h = __builtin_ia32_cvtneps2bf16_512_mask(v, (s16){ 0 }, (uint16_t)-1);
+#else
+		s16 h = __builtin_ia32_cvtneps2bf16_v16sf(v);
+#endif
 		__builtin_memcpy((uint16_t *)p + i * LANES, &h, sizeof h);
 	} else {
 		__builtin_memcpy((float *)p + i * LANES, &v, sizeof v);

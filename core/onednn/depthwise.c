@@ -13,7 +13,7 @@
 
 #define SIDE 5                                  /* largest kernel */
 #define TILE 8                                  /* columns in registers */
-#define STRIP 65536                             /* bytes of buffered rows, about */
+#define STRIP 16384                             /* bytes of buffered rows, about: a part of the first-level cache */
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
