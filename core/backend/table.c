@@ -8,11 +8,10 @@ extern const struct backend backend_openblas, backend_ref, backend_onednn;
 const struct backend *backend_at(int i)
 {
 	static const struct backend *const table[] = {
-		&backend_openblas,
 #ifdef WASD_ONEDNN
 		&backend_onednn,
 #endif
-		&backend_ref,
+		&backend_openblas, &backend_ref,
 	};
 	return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? table[i] : NULL;
 }

@@ -45,6 +45,20 @@ static void find_live(struct builder *b)
 		}
 }
 
+static const struct layer *reader_kind(const struct wasd_graph *g, wasd_node i)
+{
+	const struct layer *kind = NULL;
+	for (wasd_node r = i + 1; r < g->n_nodes; r++)
+		for (int k = 0; k < g->nodes[r].n_in; k++) {
+			if (g->nodes[r].inputs[k] != i)
+				continue;
+			if (kind && kind != g->nodes[r].layer)
+				return NULL;
+			kind = g->nodes[r].layer;
+		}
+	return kind;
+}
+
 /* The only reader of node i, -1 when there are several or it is the output. */
 static wasd_node only_reader(const struct builder *b, wasd_node i)
 {
@@ -342,6 +356,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		b.residual[i] = p->value_slot[i] = p->grad_slot[i] = p->step_of[i] = -1;
 		p->value[i].shape = p->grad[i].shape = g->nodes[i].shape;
 		p->value[i].by = p->grad[i].by = &g->nodes[i];
+		p->value[i].reader = p->grad[i].reader = reader_kind(g, i);
 		be->layout(&p->value[i], o->batch, o->precision);
 		be->layout(&p->grad[i], o->batch, o->precision);
 	}
@@ -354,7 +369,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		if (st->kernel->plan)
 			st->kernel->plan(st, o->batch, o->training, threads);
 		if (st->status) {
-			s = wasd_fail(err, st->status, "%s %s: cannot be planned", st->node->layer->op, st->node->name);
+			s = wasd_fail(err, st->status, "%s %s: %s", st->node->layer->op, st->node->name, st->status == WASD_ENOMEM ? "no memory for its plan" : "cannot be planned");
 			goto end;
 		}
 	}

@@ -27,7 +27,7 @@ void blocked_layout_set(struct tensor *t, int n, bool bf16)
 {
 	size_t hw = (size_t)t->shape.h * (size_t)t->shape.w;
 	bool half = bf16 && !stays_float(t);
-	if (op_is(t, "input") && t->shape.c <= 4) {
+	if (op_is(t, "input") && t->shape.c <= 4 && t->reader && !strcmp(t->reader->op, "conv")) {
 		t->layout = half ? &planes_bf16 : &planes;
 		t->sc = hw;
 		t->sn = hw * (size_t)t->shape.c;

@@ -1,6 +1,6 @@
 /* onednn/blocked.h - activations in blocks of 16 channels (nChw16c), float32 or bfloat16, and the kernels of everything that is not a
  * matrix product. Element (n,c,y,x) is data[n*sn + (c/16)*sc + (y*W + x)*16 + c%16]; lanes beyond the last channel are kept at zero.
- * Images of few channels stay NCHW (`plain`): the first convolution reads them so.
+ * Images of few channels that only convolutions read stay NCHW (`plain`).
  *
  * Written for AVX-512, which the backend checks before anything here runs. */
 #ifndef ONEDNN_BLOCKED_H

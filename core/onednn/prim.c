@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* From libgomp, which oneDNN runs on. GOMP_parallel is what a compiler makes of `#pragma omp parallel`. */
 void omp_set_num_threads(int n);
@@ -216,9 +217,21 @@ static bool memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
 	return dnnl_memory_create(m, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
+/* oneDNN's code generator ends the process when it gets no memory for the code of a primitive (a fraction of a MiB), as under a limit of the job.
+ * So there must be some before it is asked. */
+static bool memory_left(void)
+{
+	enum { ROOM = 8 << 20 };
+	void *p = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, ROOM);
+	return true;
+}
+
 struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c)
 {
-	dnnl_primitive_desc_t pd = describe(pass, alg, c);
+	dnnl_primitive_desc_t pd = memory_left() ? describe(pass, alg, c) : NULL;
 	const char *info = "";
 	if (!pd)
 		return NULL;

@@ -284,7 +284,7 @@ bool variant_create(struct step *s, struct variant *v, bool training)
 		bool wanted = p == PRIM_FORWARD || (training && (p == PRIM_WEIGHTS || s->dx[0]));
 		if (wanted && !pick(s, v, training, (enum prim_pass)p, &v->dir[p])) {
 			variant_done(v);
-			s->status = WASD_EUNSUPPORTED;
+			s->status = WASD_ENOMEM;
 			return false;
 		}
 	}

@@ -106,10 +106,14 @@ static void step_allocates_nothing(void)
 	struct wasd_rng r;
 	CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
 	wasd_rng_init(&r, 1, "dropout", 0, 0);
-	struct wasd_mem_stats before = wasd_mem_stats();
-	for (int i = 0; i < 4; i++) {
-		make_draw(i - 2);
-		train_step(&n, &r, 6 - i);
+	/* What is specific to a kernel size and a number of images may be made when they are first met, and is kept. */
+	struct wasd_mem_stats before;
+	for (int round = 0; round < 2; round++) {
+		before = wasd_mem_stats();
+		for (int i = 0; i < 4; i++) {
+			make_draw(i - 2);
+			train_step(&n, &r, 6 - i);
+		}
 	}
 	CHECK_INT(wasd_mem_stats().allocs, before.allocs);
 	CHECK(wasd_exec_bytes(n.train) > wasd_exec_bytes(n.infer));
@@ -118,8 +122,13 @@ static void step_allocates_nothing(void)
 
 static void every_allocation_may_fail(void)
 {
-	struct wasd_err err;
-	for (uint64_t nth = 1;; nth++) {
+	struct wasd_err err = { 0 };
+	struct net whole = { 0 };
+	uint64_t before = wasd_mem_stats().allocs, refused = 0;
+	CHECK_MSG(!net_make(&whole, &err), "%s", err.msg);
+	uint64_t count = wasd_mem_stats().allocs - before;
+	net_done(&whole);
+	for (uint64_t nth = 1; nth <= count; nth++) {
 		struct net n = { 0 };
 		struct wasd_mem_stats a = wasd_mem_stats();
 		memset(&err, 0, sizeof err);
@@ -130,14 +139,11 @@ static void every_allocation_may_fail(void)
 		struct wasd_mem_stats b = wasd_mem_stats();
 		CHECK_MSG(b.allocs - a.allocs == b.frees - a.frees, "allocation %llu: %llu allocated, %llu freed", (unsigned long long)nth,
 		          (unsigned long long)(b.allocs - a.allocs), (unsigned long long)(b.frees - a.frees));
-		if (s == WASD_OK) {
-			CHECK(nth > 100);
-			break;
-		}
-		CHECK_MSG(s == WASD_ENOMEM && err.msg[0], "allocation %llu: %s \"%s\"", (unsigned long long)nth, wasd_status_name(s), err.msg);
-		if (nth > 5000)
-			break;
+		/* A plan may do without one of several ways to compute a convolution. */
+		CHECK_MSG(s == WASD_OK || (s == WASD_ENOMEM && err.msg[0]), "allocation %llu: %s \"%s\"", (unsigned long long)nth, wasd_status_name(s), err.msg);
+		refused += s != WASD_OK;
 	}
+	CHECK_MSG(refused > 100, "%llu of %llu allocations count", (unsigned long long)refused, (unsigned long long)count);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------- */
@@ -463,7 +469,7 @@ static void strict_means_plain_sums(void)
 		x[i] = (real)wasd_rng_between(&r, -1, 1);
 	for (int strict = 0; strict < 2; strict++) {
 		struct wasd_exec *e = NULL;
-		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .precision = strict ? WASD_PRECISION_FP32_STRICT : WASD_PRECISION_FP32, .keep_all = true }, &e, &err));
+		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .precision = strict ? WASD_PRECISION_FP32_STRICT : WASD_PRECISION_FP32, .backend = "openblas", .keep_all = true }, &e, &err));
 		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = N, .bn = WASD_BN_BATCH }, &err));
 		CHECK(!wasd_exec_activation(e, conv, y[strict], &err));
 		wasd_exec_destroy(e);
