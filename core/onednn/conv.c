@@ -12,10 +12,10 @@ struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-static size_t full_count(const struct node *nd)
+static size_t full_count(const struct step *s)
 {
-	struct grid g = grid_of(nd);
-	return (size_t)nd->out * (size_t)(nd->in.c / nd->groups) * (size_t)(g.kh * g.kw);
+	struct grid g = grid_of(s->node);
+	return (size_t)s->node->out * (size_t)filter_channels(s) * (size_t)(g.kh * g.kw);
 }
 
 /* The variant for n images and the kernel of the pass, made when it is first met; NULL with s->status set when it cannot be. */
@@ -109,7 +109,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	}
 	cp->training = training;
 	cp->keeps = s->packs && nd->weight >= 0;
-	cp->full_bytes = aligned(full_count(nd) * sizeof(float) + (size_t)nd->out * sizeof(float));
+	cp->full_bytes = aligned(full_count(s) * sizeof(float) + (size_t)nd->out * sizeof(float));
 	cp->dx_bytes = training && s->dx[0] ? aligned(s->dx[0]->bytes) : 0;
 	bool shifts = training && nd->aug >= 0 && nd->kh >= 3 && nd->kw >= 3;
 	for (int dy = -shifts; dy <= shifts; dy++)
@@ -137,12 +137,12 @@ static void embed_rows(void *ctx, int begin, int end, int thread)
 	const struct node *nd = j->s->node;
 	struct grid g = grid_of(nd);
 	int kh = j->s->kh, kw = j->s->kw, y0 = g.pad_top - j->s->pad_top, x0 = g.pad_left - j->s->pad_left;
-	size_t each = (size_t)(nd->in.c / nd->groups), k2 = (size_t)(g.kh * g.kw), c2 = (size_t)(kh * kw);
+	size_t each = (size_t)(nd->in.c / nd->groups), room = (size_t)filter_channels(j->s), k2 = (size_t)(g.kh * g.kw), c2 = (size_t)(kh * kw);
 	(void)thread;
+	if (j->compact)
+		memset(j->full + (size_t)begin * room * k2, 0, (size_t)(end - begin) * room * k2 * sizeof *j->full);
 	for (size_t r = (size_t)begin * each; r < (size_t)end * each; r++) {
-		float *f = j->full + r * k2;
-		if (j->compact)
-			memset(f, 0, k2 * sizeof *f);
+		float *f = j->full + (r / each * room + r % each) * k2;
 		for (int y = 0; y < kh; y++)
 			for (int x = 0; x < kw; x++) {
 				size_t at = (size_t)((y0 + y) * g.kw + x0 + x), c = r * c2 + (size_t)(y * kw + x);
@@ -205,14 +205,14 @@ static bool weight_gradient(struct step *s, const struct direction *d, const str
 		minimal_weights(&d->minimal, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
 		return true;
 	}
-	float *bias = p->full + full_count(nd);
+	float *bias = p->full + full_count(s);
 	if (!prim_run(d->prim, s->x[0]->data, p->own, bias, s->dy->data, p->prim))
 		return false;
 	for (int o = 0; s->dbias && o < nd->out; o++)
 		s->dbias[o] += bias[o];
 	if (!d->embedded)
 		return prim_weights_add(d->prim, p->own, s->dweight, p->prim);
-	memset(p->full, 0, full_count(nd) * sizeof(float));
+	memset(p->full, 0, full_count(s) * sizeof(float));
 	if (!prim_weights_add(d->prim, p->own, p->full, p->prim))
 		return false;
 	wasd_parallel(nd->out, embed_rows, &(struct embed_job){ .s = s, .full = p->full, .sum = s->dweight });

@@ -44,6 +44,13 @@ struct grid grid_of(const struct node *nd)
 	return g;
 }
 
+int filter_channels(const struct step *s)
+{
+	const struct node *nd = s->node;
+	bool pads = nd->groups == 1 && !blocked_of(s->x[0])->plain && nd->in.c < LANES;
+	return pads ? LANES : nd->in.c / nd->groups;
+}
+
 /* Whether the windows of a kernel end at least `stride` short of the image's edge, or begin inside it. */
 static bool cropped(int k, int begin, int in, int out, int stride)
 {
@@ -55,7 +62,7 @@ static struct prim_conv shape_of(const struct step *s, const struct variant *v, 
 	const struct node *nd = s->node;
 	struct grid g = embedded ? grid_of(nd) : (struct grid){ v->kh, v->kw, v->pad_top, v->pad_left };
 	struct prim_conv c = {
-		.n = n, .c = nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .stride = nd->stride, .groups = nd->groups,
+		.n = n, .c = embedded ? filter_channels(s) * nd->groups : nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .stride = nd->stride, .groups = nd->groups,
 		.kh = g.kh, .kw = g.kw, .pad_top = g.pad_top, .pad_left = g.pad_left,
 		.x_plain = blocked_of(s->x[0])->plain, .x_bf16 = blocked_of(s->x[0])->bf16, .y_bf16 = blocked_of(s->y)->bf16,
 		.bias = nd->bias >= 0, .training = training,
@@ -235,7 +242,8 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 static bool pick(const struct step *s, const struct variant *v, bool training, enum prim_pass pass, struct direction *d)
 {
 	const struct node *nd = s->node;
-	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) || cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride);
+	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) || cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride) ||
+	            filter_channels(s) * nd->groups != nd->in.c;
 	struct grid g = grid_of(nd);
 	if (winograd_fits(s) || minimal_of(s, v, v->n, training).n) {
 		struct prim_conv c = shape_of(s, v, v->n, training, true);

@@ -27,6 +27,9 @@ struct direction {
 struct variant { int n, kh, kw, pad_top, pad_left; struct direction dir[PRIM_PASSES]; };
 
 struct grid grid_of(const struct node *nd);
+/* Input channels of a filter as oneDNN gets them: a map of fewer than 16 in a block counts as 16, the rest being zeros, since oneDNN has only plain
+ * loops for it otherwise. Its kernels are embedded. */
+int filter_channels(const struct step *s);
 /* Makes *v from its first five members. PRIM_DATA where s->dx[0] is. False, with s->status set: no primitive, or no memory. */
 bool variant_create(struct step *s, struct variant *v, bool training);
 void variant_done(struct variant *v);
