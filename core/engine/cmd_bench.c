@@ -363,7 +363,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!st)
 		st = bundle_compile(b->model, dom ? &b->draw : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
 	if (!st)
-		st = wasd_predictor_create(bundle, b->backend, b->computes, &s.predictor, err);
+		st = wasd_predictor_create(bundle, &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend}, &s.predictor, err);
 	if (!st && b->warmup == 0)
 		b->warmup = 1;                  /* the plan is made in the first step */
 	if (!st)

@@ -47,6 +47,7 @@ struct server {
 	struct loaded bundles[BUNDLES_MAX];
 	int n_bundles;
 	bool team;                                      /* the thread team has been started */
+	struct wasd_arena *arena;                       /* where every prediction computes: they come one after the other */
 };
 
 static const struct wasd_bundle *bundle_of(const struct request *r)
@@ -88,7 +89,7 @@ static enum wasd_status warm(const struct loaded *b, enum wasd_mode m, struct wa
 	return s;
 }
 
-static enum wasd_status open_modes(struct loaded *b, const void *bytes, size_t len, struct wasd_err *err)
+static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len, struct wasd_err *err)
 {
 	for (int m = 0; m < WASD_MODES; m++) {
 		struct wasd_err e = {0};
@@ -96,7 +97,7 @@ static enum wasd_status open_modes(struct loaded *b, const void *bytes, size_t l
 		if (s == WASD_ENOTFOUND && m == WASD_DOM)
 			continue;
 		if (!s)
-			s = wasd_predictor_create(b->bundle[m], NULL, WASD_PRECISION_FP32, &b->predictor[m], &e);
+			s = wasd_predictor_create(b->bundle[m], &(struct wasd_predictor_opts){.arena = arena}, &b->predictor[m], &e);
 		if (!s)
 			s = warm(b, m, &e);
 		if (s) {
@@ -180,7 +181,7 @@ static enum wasd_status load(struct server *s, const struct wasd_msg *m, const c
 	if (strcmp(have, sha))
 		st = wasd_fail(err, WASD_ECORRUPT, "bundle %s: digest %.16s..., announced %.16s...", id, have, sha);
 	else
-		st = open_modes(b, p.data, p.len, err);
+		st = open_modes(b, s->arena, p.data, p.len, err);
 	close_payload(&p);
 	snprintf(b->id, sizeof b->id, "%s", id);
 	return st;
@@ -459,7 +460,7 @@ int cmd_infer(int argc, char **argv)
 	}
 	struct wasd_err err = {0};
 	struct server *s = wasd_calloc(1, sizeof *s);
-	if (!s || engine_link_open("infer", &s->link, &err)) {
+	if (!s || wasd_arena_create(&s->arena, &err) || engine_link_open("infer", &s->link, &err)) {
 		fprintf(stderr, "wasd-engine infer: %s\n", s ? err.msg : "out of memory");
 		return 1;
 	}

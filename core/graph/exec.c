@@ -98,6 +98,8 @@ static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd
 {
 	if (o->batch < 1 || o->batch > 65536)
 		return wasd_fail(err, WASD_EINVAL, "batch %d is not within 1..65536", o->batch);
+	if (o->arena && o->training)
+		return wasd_fail(err, WASD_EINVAL, "a plan that trains needs memory of its own");
 	size_t worst = 0;
 	for (int i = 0; i < m->graph->n_nodes; i++) {
 		size_t c = wasd_shape_count(m->graph->nodes[i].shape);
@@ -161,7 +163,7 @@ void wasd_exec_destroy(struct wasd_exec *e)
 size_t wasd_exec_bytes(const struct wasd_exec *e)
 {
 	size_t logits = (size_t)e->opts.batch * (size_t)wasd_graph_classes(e->model->graph) * sizeof(real);
-	return e->plan.bytes + e->shadow_bytes + (e->dlogits ? 2 : 1) * logits;
+	return (e->plan.arena ? 0 : e->plan.bytes) + e->shadow_bytes + (e->dlogits ? 2 : 1) * logits;
 }
 
 struct cJSON *wasd_exec_explain(const struct wasd_exec *e)
@@ -246,6 +248,8 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 	const char *alone = p->bn == WASD_BN_BATCH && p->n == 1 ? wasd_graph_lone_value(e->model->graph) : NULL;
 	if (alone)
 		return wasd_fail(err, WASD_EINVAL, "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
+	if (e->plan.arena && e->plan.block != e->plan.arena->block)
+		plan_bind(&e->plan);
 	e->run = (struct run){ .n = p->n, .bn = p->bn, .update = p->update && p->bn == WASD_BN_BATCH, .momentum = p->momentum, .training = e->opts.training,
 	                       .dropout = p->dropout, .dropping = p->dropout != NULL, .scratch = e->plan.scratch, .threads = e->threads };
 	e->state = IDLE;

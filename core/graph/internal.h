@@ -51,13 +51,21 @@ struct plan {
 	struct slot *slots; int n_slots;
 	int *saved_slot;                                 /* per step */
 	struct tensor **pointers; bool *flags;           /* what the steps' x, dx, dx_add point into */
+	int n_nodes;
+	struct wasd_arena *arena;                        /* whose block it is; NULL: the plan's own */
 	char *block;                                     /* all of it; then scratch */
-	size_t bytes;
+	size_t bytes, scratch_at;
 	void *scratch;
 };
 
+struct wasd_arena { char *block; size_t bytes; };
+/* At least so many bytes from now on. The block may move. */
+enum wasd_status arena_reserve(struct wasd_arena *a, size_t bytes, struct wasd_err *err);
+
 /* packs: where constant weights are kept packed; NULL = they may change. */
 enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o, int threads, struct packs *packs, struct plan *p, struct wasd_err *err);
+/* Points tensors and steps into the block, which in an arena may have moved. */
+void plan_bind(struct plan *p);
 void plan_done(struct plan *p);
 
 /* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is

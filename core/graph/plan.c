@@ -323,16 +323,20 @@ static enum wasd_status memory(struct plan *p, struct wasd_err *err)
 	for (int i = 0; i < p->n_steps; i++)
 		scratch = p->steps[i].scratch_bytes > scratch ? p->steps[i].scratch_bytes : scratch;
 	p->bytes = total + scratch;
+	p->scratch_at = total;
+	if (p->arena)
+		return arena_reserve(p->arena, p->bytes, err);
 	if (!(p->block = tensor_alloc(p->bytes)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu bytes of activations and workspace", p->bytes);
-	p->scratch = p->block + total;
 	return WASD_OK;
 }
 
-static void bind(struct builder *b)
+void plan_bind(struct plan *p)
 {
-	struct plan *p = b->p;
-	for (int i = 0; i < b->g->n_nodes; i++) {
+	if (p->arena)
+		p->block = p->arena->block;
+	p->scratch = p->block + p->scratch_at;
+	for (int i = 0; i < p->n_nodes; i++) {
 		if (p->value_slot[i] >= 0)
 			p->value[i].data = p->block + p->slots[p->value_slot[i]].at;
 		if (p->grad_slot[i] >= 0)
@@ -347,6 +351,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 	struct builder b = { .g = g, .b = be, .o = o, .p = p };
 	enum wasd_status s = WASD_OK;
 	memset(p, 0, sizeof *p);
+	p->n_nodes = g->n_nodes;
+	p->arena = o->arena;
 	if (!arrays(&b)) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
 		goto end;
@@ -376,7 +382,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 	value_slots(&b);
 	grad_slots(&b);
 	if ((s = memory(p, err)) == WASD_OK)
-		bind(&b);
+		plan_bind(p);
 end:
 	wasd_free(b.live);
 	wasd_free(b.needs_grad);
@@ -405,6 +411,7 @@ void plan_done(struct plan *p)
 	wasd_free(p->slots);
 	wasd_free(p->pointers);
 	wasd_free(p->flags);
-	tensor_free(p->block);
+	if (!p->arena)
+		tensor_free(p->block);
 	memset(p, 0, sizeof *p);
 }

@@ -1,5 +1,5 @@
-/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan holds buffers for its
- * largest batch and kernels chosen for it, so a single image should not run in the plan for 64. */
+/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan has places for its largest
+ * batch and kernels chosen for it, so a single image should not run in the plan for 64. All of them compute in one arena. */
 #include "infer/bundle.h"
 
 #include <string.h>
@@ -9,19 +9,25 @@ static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
 
 struct wasd_predictor {
 	struct wasd_bundle *bundle;
-	const char *backend;
-	enum wasd_precision precision;
+	struct wasd_predictor_opts opts;
+	struct wasd_arena *own;                          /* NULL: the arena is shared */
 	struct wasd_exec *exec[BUCKETS];
 };
 
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, enum wasd_precision precision, struct wasd_predictor **out, struct wasd_err *err)
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o, struct wasd_predictor **out, struct wasd_err *err)
 {
 	struct wasd_predictor *p = wasd_calloc(1, sizeof *p);
 	if (!p)
 		return wasd_fail(err, WASD_ENOMEM, "predictor");
 	p->bundle = wasd_bundle_ref(b);
-	p->backend = backend;
-	p->precision = precision;
+	p->opts = *o;
+	enum wasd_status s = o->arena ? WASD_OK : wasd_arena_create(&p->own, err);
+	if (s) {
+		wasd_predictor_destroy(p);
+		return s;
+	}
+	if (p->own)
+		p->opts.arena = p->own;
 	*out = p;
 	return WASD_OK;
 }
@@ -32,13 +38,14 @@ void wasd_predictor_destroy(struct wasd_predictor *p)
 		return;
 	for (int i = 0; i < BUCKETS; i++)
 		wasd_exec_destroy(p->exec[i]);
+	wasd_arena_destroy(p->own);
 	wasd_bundle_unref(p->bundle);
 	wasd_free(p);
 }
 
 size_t wasd_predictor_bytes(const struct wasd_predictor *p)
 {
-	size_t sum = 0;
+	size_t sum = p->own ? wasd_arena_bytes(p->own) : 0;
 	for (int i = 0; i < BUCKETS; i++)
 		sum += p->exec[i] ? wasd_exec_bytes(p->exec[i]) : 0;
 	return sum;
@@ -62,7 +69,8 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 {
 	int i = bucket_of(n);
 	if (!p->exec[i]) {
-		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .precision = p->precision, .backend = p->backend};
+		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .arena = p->opts.arena, .precision = p->opts.precision,
+		                           .backend = p->opts.backend};
 		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
 		if (s)
 			return s;

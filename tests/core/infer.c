@@ -79,7 +79,7 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 	CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s %s: %s", name, wasd_mode_name(mode), err.msg);
 	if (!b)
 		return;
-	CHECK(!wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, &err));
+	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err));
 	CHECK_MSG(!wasd_predictor_run(p, x, N, got, &err), "%s", err.msg);
 	/* float: rounding of another order of operations, through a few dozen layers */
 	double scale = largest(want, N * 10), tol = sizeof(real) == 8 ? 1e-10 : 1e-4, worst = 0;
@@ -144,7 +144,7 @@ static void draws_at_the_limit(void)
 	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
 	CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
 	CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
-	CHECK(!wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
+	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
 	CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
 	double worst = 0;
 	for (int i = 0; i < N * 10; i++)
@@ -179,7 +179,7 @@ static void predicting_allocates_nothing(void)
 	struct wasd_predictor *p = NULL;
 	real y[N * 10];
 	tiny_go(&r, nets[0].spec, big);
-	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, NULL, WASD_PRECISION_FP32, &p, NULL));
+	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, NULL));
 	CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
 	uint64_t before = wasd_mem_stats().allocs;
 	for (int i = 0; i < 5; i++)
@@ -189,6 +189,49 @@ static void predicting_allocates_nothing(void)
 	wasd_bundle_unref(b);
 	CHECK(!wasd_predictor_run(p, x32, 3, y, NULL));
 	wasd_predictor_destroy(p);
+	tiny_done(&r);
+}
+
+static size_t run_of(struct wasd_predictor *p, int n, real *y)
+{
+	CHECK(!wasd_predictor_run(p, x32, n, y, NULL));
+	return wasd_predictor_bytes(p);
+}
+
+/* The plans of two predictors compute in one arena as large as the largest plan, and none disturbs another's answers. */
+static void plans_share_an_arena(void)
+{
+	enum { LARGE = 20 };
+	static const int sizes[] = {1, 3, LARGE, 2, 1, LARGE, 5};
+	struct tiny_run r = {0};
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *alone[2] = {0}, *shared[2] = {0}, *fresh = NULL;
+	struct wasd_arena *arena = NULL;
+	real want[LARGE * 10], got[LARGE * 10];
+	tiny_go(&r, nets[0].spec, big);
+	CHECK(!wasd_arena_create(&arena, NULL) && !wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL));
+	for (int k = 0; k < 2; k++) {
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &alone[k], NULL));
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL, .arena = arena}, &shared[k], NULL));
+	}
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		for (int k = 0; k < 2; k++) {
+			run_of(alone[k], sizes[i], want);
+			run_of(shared[k], sizes[i], got);
+			CHECK_MSG(!memcmp(want, got, sizeof *got * 10 * (size_t)sizes[i]), "%d images on %s", sizes[i], k ? "openblas" : "the default");
+		}
+	/* What predictors report is what there is: a plan for one image beside a plan for 32 adds its logits, not another set of activations. */
+	for (int k = 0; k < 2; k++) {
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &fresh, NULL));
+		size_t large = run_of(fresh, LARGE, got), both = run_of(fresh, 1, got);
+		CHECK_MSG(both - large <= 64 * sizeof(real) && large > sizeof(real) * LARGE * 3 * 32 * 32, "%zu bytes, with the small plan %zu", large, both);
+		CHECK_MSG(wasd_predictor_bytes(alone[k]) - wasd_predictor_bytes(shared[k]) <= wasd_arena_bytes(arena), "arena of %zu bytes", wasd_arena_bytes(arena));
+		wasd_predictor_destroy(fresh);
+		wasd_predictor_destroy(alone[k]);
+		wasd_predictor_destroy(shared[k]);
+	}
+	wasd_arena_destroy(arena);
+	wasd_bundle_unref(b);
 	tiny_done(&r);
 }
 
@@ -225,6 +268,7 @@ int main(void)
 	TEST_RUN(draws_at_the_limit);
 	TEST_RUN(unmeasured_statistics_are_refused);
 	TEST_RUN(predicting_allocates_nothing);
+	TEST_RUN(plans_share_an_arena);
 	TEST_RUN(loading_survives_lack_of_memory);
 	wasd_dataset_close(big);
 	wasd_dataset_close(small);

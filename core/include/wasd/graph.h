@@ -108,11 +108,18 @@ enum wasd_precision {
 const char *wasd_precision_name(enum wasd_precision p);
 bool wasd_precision_from_name(const char *name, enum wasd_precision *out);
 
+/* Memory for the passes of execs that never run at the same time: as much as the largest needs. Belongs to one thread; outlives its execs. */
+struct wasd_arena;
+enum wasd_status wasd_arena_create(struct wasd_arena **out, struct wasd_err *err);
+void wasd_arena_destroy(struct wasd_arena *a);
+size_t wasd_arena_bytes(const struct wasd_arena *a);
+
 struct wasd_exec_opts {
 	int batch;                /* largest N */
 	bool training;            /* plan backward and keep what it needs */
 	bool keep_all;            /* fixtures: every node's output survives the pass (wasd_exec_activation) */
 	bool constant_weights;    /* the master block does not change any more: kernels keep packed forms of it, shared by all such execs of the model */
+	struct wasd_arena *arena; /* where the passes compute; not for training, whose backward reads what forward left. NULL = memory of its own */
 	enum wasd_precision precision;
 	const char *backend;      /* row of backend/table.c; NULL = the first that can compute in this precision on this processor */
 };
@@ -141,7 +148,7 @@ enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double sm
 enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
 /* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE without keep_all. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
-size_t wasd_exec_bytes(const struct wasd_exec *e);   /* planned memory */
+size_t wasd_exec_bytes(const struct wasd_exec *e);   /* planned memory; that of an arena is not counted */
 /* How every step with a choice is computed: [{"layer","pass","images","kernel":"2x3","algorithm","implementation","us":{...}}, ...]. "us" has the
  * measured microseconds of the candidates where there was more than one. The caller deletes it. NULL: no memory. */
 struct cJSON *wasd_exec_explain(const struct wasd_exec *e);

@@ -30,13 +30,18 @@ size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded w
 
 #define WASD_PREDICT_MAX 64
 struct wasd_predictor;
-/* Takes a reference on the bundle. backend, precision: as in wasd_exec_opts. */
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const char *backend, enum wasd_precision precision, struct wasd_predictor **out, struct wasd_err *err);
+struct wasd_predictor_opts {
+	enum wasd_precision precision;
+	const char *backend;              /* both as in wasd_exec_opts */
+	struct wasd_arena *arena;         /* shared by the predictors of one thread; NULL = one of its own */
+};
+/* Takes a reference on the bundle. */
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o, struct wasd_predictor **out, struct wasd_err *err);
 void wasd_predictor_destroy(struct wasd_predictor *p);
 /* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in several passes.
  * The same images in the same order give the same bits; the last bits of one image may differ with the number that goes with it. */
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
-size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far */
+size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far, without a shared arena's */
 
 /* How passes of n images are computed (wasd_exec_explain); NULL: none has been. The caller deletes it. */
 struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n);
