@@ -80,7 +80,7 @@ def work(d, specs, end):
                 break
             if j["state"] in ("failed", "cancelled"):
                 raise SystemExit(f"{spec['name']} is {j['state']}: {j.get('message')}")
-            d.client.get(f"/v1/jobs/{j['id']}?wait={max(1, min(20, int(end - time.monotonic())))}s&until=terminal")
+            d.client.get(f"/v1/jobs/{j['id']}?wait={int(max(1, min(20, end - time.monotonic())))}s&until=terminal")
         else:
             return
         say(f"{spec['name']}: done")
