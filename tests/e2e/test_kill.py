@@ -77,7 +77,7 @@ with Daemon() as d:
             target, moment = rng.choice(("daemon", "worker")), rng.random() * 1.5 * epoch_s
             time.sleep(moment)                         # the moment itself is what is drawn
             if target == "worker" and (workers := d.engines("train")):
-                events = Events(d.port, f"/v1/jobs/{current}/events")
+                events = Events(d.port, "/v1/events?topics=jobs")      # current may have ended meanwhile: then it is a waiting job's worker
                 os.kill(workers[0], signal.SIGKILL)
                 struck["worker"] += 1
                 events.until(lambda e: e.type == "job.state", timeout=30, what="word of the worker's end")
