@@ -10,10 +10,13 @@ static bool op_is(const struct tensor *t, const char *op)
 	return t->by && !strcmp(t->by->layer->op, op);
 }
 
-/* Logits and what leads to them stay float32: they are small, and the loss wants the digits. */
+/* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one precision on both sides, so what
+ * it reads is as its output will be. */
 static bool stays_float(const struct tensor *t)
 {
 	static const char *const head[] = { "linear", "flatten", "globalpool" }, *const behind[] = { "relu", "relu6", "dropout" };
+	if (t->reader && !strcmp(t->reader->op, "conv"))
+		return false;
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
 		if (op_is(t, head[i]))
 			return true;
