@@ -362,6 +362,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		b.residual[i] = p->value_slot[i] = p->grad_slot[i] = p->step_of[i] = -1;
 		p->value[i].shape = p->grad[i].shape = g->nodes[i].shape;
 		p->value[i].by = p->grad[i].by = &g->nodes[i];
+		p->value[i].source = p->grad[i].source = g->nodes[i].n_in ? &p->value[g->nodes[i].inputs[0]] : NULL;
 		p->value[i].reader = p->grad[i].reader = reader_kind(g, i);
 		be->layout(&p->value[i], o->batch, o->precision);
 		be->layout(&p->grad[i], o->batch, o->precision);

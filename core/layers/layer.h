@@ -30,8 +30,9 @@ struct tensor {
 	struct wasd_shape shape;
 	void *data;
 	size_t sn, sc;                  /* strides in elements, for the n of the running pass */
-	size_t bytes;                   /* of the largest batch; the backend's layout() sets all but by, reader, data and shape */
+	size_t bytes;                   /* of the largest batch; the backend's layout() sets all but by, source, reader, data and shape */
 	const struct node *by;          /* the node that makes it */
+	const struct tensor *source;    /* the value that its node reads first, laid out before it; NULL for the input */
 	const struct layer *reader;     /* of the nodes that read it, when all are of one kind; else NULL */
 	const void *layout;             /* the backend's own description of it; NULL in plane layouts */
 };

@@ -11,7 +11,7 @@ static bool op_is(const struct tensor *t, const char *op)
 }
 
 /* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one precision on both sides, so what
- * it reads is as its output will be. */
+ * it reads is as its output will be; an activation or dropout keeps the precision of what it reads. */
 static bool stays_float(const struct tensor *t)
 {
 	static const char *const head[] = { "linear", "flatten", "globalpool" }, *const behind[] = { "relu", "relu6", "dropout" };
@@ -21,8 +21,8 @@ static bool stays_float(const struct tensor *t)
 		if (op_is(t, head[i]))
 			return true;
 	for (size_t i = 0; i < sizeof behind / sizeof *behind; i++)
-		if (op_is(t, behind[i]) && t->shape.h * t->shape.w == 1)
-			return true;
+		if (op_is(t, behind[i]) && t->source)
+			return !blocked_of(t->source)->bf16;
 	return false;
 }
 
