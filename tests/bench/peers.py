@@ -328,7 +328,7 @@ def infer(a):
     text = subprocess.run([a.engine, "bench", "infer", "--help"], capture_output=True, text=True, env=ENV).stdout
     both_axes = "--shift" in text
     if not both_axes:
-        say("this wasd has no bench infer --draw both-axes: DOM is timed with the random draw of its seed")
+        say("this wasd has no bench infer --shift both: DOM is timed with the random draw of its seed")
     why, onnx = a.no_torch and a.no_torch + ", which writes the ONNX models", {}
     try:
         onnx = install_onnxruntime(a)
