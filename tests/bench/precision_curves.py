@@ -4,9 +4,9 @@ CIFAR-10, several seeds, through the daemon's API. Per epoch and number: mean an
 whether the two means are as near as runs of one precision are to each other: the difference within the 95 % bound of Student's t.
 
 The daemon keeps everything in --state, so the run may be cut anywhere (--seconds, Ctrl-C) and goes on when it is started again:
-  tests/bench/precision_curves.py --state /var/tmp/curves                                  # about six minutes on two cores with AVX-512
-  tests/bench/precision_curves.py --state /var/tmp/curves --seconds 60                     # a minute of it; again until it is done
-  tests/bench/precision_curves.py --state /var/tmp/curves --seconds 0 --json               # what there is, as JSON"""
+  tests/bench/precision_curves.py --state curves                                  # about six minutes on two cores with AVX-512
+  tests/bench/precision_curves.py --state curves --seconds 60                     # a minute of it; again until it is done
+  tests/bench/precision_curves.py --state curves --seconds 0 --json               # what there is, as JSON"""
 import argparse, json, math, os, statistics, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
