@@ -62,7 +62,8 @@ static struct prim_conv shape_of(const struct step *s, const struct variant *v, 
 	const struct node *nd = s->node;
 	struct grid g = embedded ? grid_of(nd) : (struct grid){ v->kh, v->kw, v->pad_top, v->pad_left };
 	struct prim_conv c = {
-		.n = n, .c = embedded ? filter_channels(s) * nd->groups : nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .stride = nd->stride, .groups = nd->groups,
+		.n = n, .c = embedded ? filter_channels(s) * nd->groups : nd->in.c, .h = nd->in.h, .w = nd->in.w,
+		.out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .stride = nd->stride, .groups = nd->groups,
 		.kh = g.kh, .kw = g.kw, .pad_top = g.pad_top, .pad_left = g.pad_left,
 		.x_plain = blocked_of(s->x[0])->plain, .x_bf16 = blocked_of(s->x[0])->bf16, .y_bf16 = blocked_of(s->y)->bf16,
 		.bias = nd->bias >= 0, .training = training,

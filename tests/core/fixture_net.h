@@ -2,7 +2,7 @@
 #ifndef TESTS_FIXTURE_NET_H
 #define TESTS_FIXTURE_NET_H
 
-#include "backend/backend.h"
+#include "backends.h"
 #include "fixture.h"
 #include "wasd/graph.h"
 #include "wasd/model.h"
@@ -270,14 +270,6 @@ static void batch_of(const struct wasd_st_tensor *x, const struct wasd_st_tensor
 		images[i] = (real)st_value(x, at * n + i);
 	for (int i = 0; i < batch; i++)
 		labels[i] = (int32_t)st_value(y, at * (size_t)batch + (size_t)i);
-}
-
-/* Whether the oneDNN backend is built in and this processor can run it. */
-static inline bool fast_backend_runs(void)
-{
-	struct wasd_err err;
-	const struct backend *b = backend_find("onednn");
-	return b && b->open(&err) == WASD_OK;
 }
 
 #endif

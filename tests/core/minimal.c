@@ -4,7 +4,7 @@
 
 #ifdef WASD_ONEDNN
 
-#include "backend/backend.h"
+#include "backends.h"
 #include "onednn/minimal.h"
 
 #define LANES 16
@@ -107,13 +107,6 @@ static void every_kernel(int threads)
 	/* More tiles than one block; and so many weights that the team shares a block. */
 	check_shape((struct minimal){ .n = 6, .c = 32, .h = 17, .w = 18, .out = 32, .oh = 17, .ow = 18, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
 	check_shape((struct minimal){ .n = 2, .c = 192, .h = 5, .w = 5, .out = 192, .oh = 5, .ow = 5, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
-}
-
-static bool fast_backend_runs(void)
-{
-	struct wasd_err err;
-	const struct backend *b = backend_find("onednn");
-	return b && b->open(&err) == WASD_OK;
 }
 
 static void one_thread(void)

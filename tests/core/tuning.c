@@ -5,7 +5,7 @@
 
 #ifdef WASD_ONEDNN
 
-#include "backend/backend.h"
+#include "backends.h"
 #include "layers/packs.h"
 #include "onednn/tune.h"
 
@@ -135,13 +135,6 @@ static const char *algorithm(const struct wasd_exec *e, const char *layer, const
 	}
 	cJSON_Delete(list);
 	return found;
-}
-
-static bool fast_backend_runs(void)
-{
-	struct wasd_err err;
-	const struct backend *b = backend_find("onednn");
-	return b && b->open(&err) == WASD_OK;
 }
 
 static struct wasd_exec *exec_of(struct wasd_model *m, struct wasd_exec_opts o)
