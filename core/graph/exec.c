@@ -263,6 +263,7 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 			set_weights(e, st, p->draw);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
+		st->status = WASD_OK;           /* a pass that found no memory says nothing about the next one */
 		st->kernel->forward(st, &e->run);
 		if (st->status)
 			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);

@@ -229,6 +229,26 @@ static void packed_weights_are_shared(void)
 	wasd_model_destroy(m);
 }
 
+/* A pass that needs a new variant and finds no memory for it fails; the next one, with memory, is as if nothing had been. */
+static void a_pass_without_memory_is_forgotten(void)
+{
+	if (!fast_backend_runs())
+		TEST_SKIP("this processor cannot run the oneDNN backend");
+	struct wasd_model *m = model();
+	struct wasd_err err = { 0 };
+	real x[8 * 3 * 16 * 16] = { 1 };
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 8, .precision = WASD_PRECISION_FP32_STRICT });
+	struct wasd_pass p = { .bn = WASD_BN_SET, .set = WASD_STATS_AOM };
+	for (p.n = 1; p.n <= 3; p.n++)
+		CHECK_MSG(!wasd_exec_forward(e, x, &p, &err), "%s", err.msg);
+	wasd_mem_fail_at(1);                    /* the list of variants grows with the fifth */
+	CHECK_INT(wasd_exec_forward(e, x, &p, &err), WASD_ENOMEM);
+	wasd_mem_fail_at(0);
+	CHECK_MSG(!wasd_exec_forward(e, x, &p, &err), "%s", err.msg);
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
@@ -244,6 +264,7 @@ int main(int argc, char **argv)
 	TEST_RUN(an_exec_does_as_the_file_says);
 	TEST_RUN(strict_never_takes_winograd);
 	TEST_RUN(packed_weights_are_shared);
+	TEST_RUN(a_pass_without_memory_is_forgotten);
 	unlink(file);
 	rmdir(dir);
 	TEST_END();
