@@ -45,7 +45,8 @@ static void open_once(void)
 	dnnl_set_primitive_cache_capacity(1024);
 }
 
-/* What measured times depend on: the processor as it names itself (CPUID leaves 0x80000002 to 4), threads, the library. */
+/* What measured times depend on: the processor as it names itself (CPUID leaves 0x80000002 to 4), the instructions that oneDNN may use of it, threads,
+ * the library. */
 static const char *machine_name(int threads, char text[128])
 {
 	unsigned brand[13] = { 0 };
@@ -54,7 +55,7 @@ static const char *machine_name(int threads, char text[128])
 		if (!__get_cpuid(leaf, &b[0], &b[1], &b[2], &b[3]))
 			break;
 	const dnnl_version_t *v = dnnl_version();
-	snprintf(text, 128, "%.48s, %d threads, oneDNN %d.%d.%d", (char *)brand, threads, v->major, v->minor, v->patch);
+	snprintf(text, 128, "%.48s, %d threads, oneDNN %d.%d.%d, instructions %x", (char *)brand, threads, v->major, v->minor, v->patch, (unsigned)dnnl_get_effective_cpu_isa());
 	return text;
 }
 

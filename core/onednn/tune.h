@@ -4,7 +4,7 @@
  * first result that reaches the file counts for all of them, so a run that is resumed computes with the algorithms that it began with.
  *
  * The file holds one line a result: "wasd-tuning-1", machine, key, choice, microseconds of each candidate, with tabs between. The machine is
- * the processor's name, the number of threads and oneDNN's version; lines of other machines, and lines that are not whole, are passed over. */
+ * the processor's name and instructions, the number of threads and oneDNN's version; lines of other machines, and lines that are not whole, are passed over. */
 #ifndef ONEDNN_TUNE_H
 #define ONEDNN_TUNE_H
 
