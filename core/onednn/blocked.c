@@ -214,9 +214,6 @@ static void planes_run(struct step *s, const struct run *r, const struct tensor 
 	wasd_parallel(r->n * blocked_count(t), fn, &(struct plane_job){ .s = s, .r = r });
 }
 
-static int low(int v, int lo) { return v < lo ? lo : v; }
-static int high(int v, int hi) { return v > hi ? hi : v; }
-
 /* Average over k x k windows; the global one is the window of the whole map. */
 static int window_h(const struct node *nd) { return nd->kh ? nd->kh : nd->in.h; }
 static int window_w(const struct node *nd) { return nd->kh ? nd->kh : nd->in.w; }
@@ -261,7 +258,7 @@ BLOCKED_HOT static void avg_bwd_items(void *ctx, int begin, int end, int thread)
 		size_t xa = blocked_at(dx, i / cb, i % cb), ya = blocked_at(dy, i / cb, i % cb);
 		for (int iy = 0; iy < H; iy++)
 			for (int ix = 0; ix < W; ix++, xa++) {
-				int oy0 = low(iy - kh + st, 0) / st, oy1 = high(iy / st + 1, OH), ox0 = low(ix - kw + st, 0) / st, ox1 = high(ix / st + 1, OW);
+				int oy0 = most(iy - kh + st, 0) / st, oy1 = least(iy / st + 1, OH), ox0 = most(ix - kw + st, 0) / st, ox1 = least(ix / st + 1, OW);
 				v16 sum = v_set(0);
 				for (int oy = oy0; oy < oy1; oy++)
 					for (int ox = ox0; ox < ox1; ox++)

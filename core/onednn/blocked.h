@@ -12,6 +12,9 @@
 
 struct blocked_layout { bool bf16, plain; };
 
+static inline int least(int a, int b) { return a < b ? a : b; }
+static inline int most(int a, int b) { return a > b ? a : b; }
+
 static inline const struct blocked_layout *blocked_of(const struct tensor *t) { return t->layout; }
 static inline int blocked_count(const struct tensor *t) { return (t->shape.c + LANES - 1) / LANES; }
 static inline size_t blocked_size(const struct tensor *t) { return blocked_of(t)->bf16 ? 2 : 4; }

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-#define PIXELS 128                              /* per chunk: 8 KiB, twice through the first-level cache */
+#define PIXELS 128                              /* per chunk: so many are summed in float */
 
 struct lanes { float v[LANES]; };
 struct bn_saved { struct lanes mean, inv; };                             /* per block of channels */
@@ -98,25 +98,24 @@ BLOCKED_HOT static void moments_any(struct bn_part *m, const struct tensor *x, i
 	else moments(m, x, n0, n1, block, false);
 }
 
-/* Item i: a block of channels in a part of the images. */
-static void range_of(const struct bn_job *j, int part, int *n0, int *n1)
+/* Item i of the work: a block of channels in images n0 to n1-1, and where its sums go. */
+struct piece { int block, n0, n1; struct bn_part *part; };
+
+static struct piece piece_of(const struct bn_job *j, int i)
 {
-	*n0 = (int)((int64_t)j->r->n * part / j->parts);
-	*n1 = (int)((int64_t)j->r->n * (part + 1) / j->parts);
+	int blocks = blocked_count(j->s->y), block = i % blocks, part = i / blocks, n = j->r->n;
+	return (struct piece){ block, (int)((int64_t)n * part / j->parts), (int)((int64_t)n * (part + 1) / j->parts), &j->part[block * j->parts + part] };
 }
 
 static void moments_items(void *ctx, int begin, int end, int thread)
 {
-	struct bn_job *j = ctx;
+	const struct bn_job *j = ctx;
 	(void)thread;
-	int blocks = blocked_count(j->s->y);
 	for (int i = end - 1; i >= begin; i--) {
-		int n0, n1, block = i % blocks;
-		struct bn_part *part = &j->part[block * j->parts + i / blocks];
-		range_of(j, i / blocks, &n0, &n1);
-		memset(part, 0, sizeof *part);
-		if (n1 > n0)
-			moments_any(part, j->s->x[0], n0, n1, block);
+		struct piece w = piece_of(j, i);
+		memset(w.part, 0, sizeof *w.part);
+		if (w.n1 > w.n0)
+			moments_any(w.part, j->s->x[0], w.n0, w.n1, w.block);
 	}
 }
 
@@ -186,12 +185,11 @@ static void normalise_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
-	int blocks = blocked_count(s->y);
 	for (int i = begin; i < end; i++) {
-		int block = i % blocks, n0, n1;
-		range_of(j, i / blocks, &n0, &n1);
-		for (int n = n0; n < n1; n++)
-			normalise_any(s, &j->coef[block], blocked_at(s->x[0], n, block), s->has_res ? blocked_at(s->x[1], n, block) : 0, blocked_at(s->y, n, block), hw);
+		struct piece w = piece_of(j, i);
+		for (int n = w.n0; n < w.n1; n++)
+			normalise_any(s, &j->coef[w.block], blocked_at(s->x[0], n, w.block), s->has_res ? blocked_at(s->x[1], n, w.block) : 0,
+			              blocked_at(s->y, n, w.block), hw);
 	}
 }
 
@@ -253,14 +251,11 @@ static void sums_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
-	int blocks = blocked_count(s->y);
 	for (int i = end - 1; i >= begin; i--) {
-		int block = i % blocks, n0, n1;
-		struct bn_part *part = &j->part[block * j->parts + i / blocks];
-		range_of(j, i / blocks, &n0, &n1);
-		memset(part, 0, sizeof *part);
-		for (int n = n0; n < n1; n++)
-			sums_any(s, &j->coef[block], part, blocked_at(s->x[0], n, block), blocked_at(s->y, n, block), hw);
+		struct piece w = piece_of(j, i);
+		memset(w.part, 0, sizeof *w.part);
+		for (int n = w.n0; n < w.n1; n++)
+			sums_any(s, &j->coef[w.block], w.part, blocked_at(s->x[0], n, w.block), blocked_at(s->y, n, w.block), hw);
 	}
 }
 
@@ -299,12 +294,10 @@ static void apply_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct step *s = j->s;
 	size_t hw = (size_t)s->y->shape.h * (size_t)s->y->shape.w;
-	int blocks = blocked_count(s->y);
 	for (int i = begin; i < end; i++) {
-		int block = i % blocks, n0, n1;
-		range_of(j, i / blocks, &n0, &n1);
-		for (int n = n0; n < n1; n++)
-			apply_any(s, &j->coef[block], blocked_at(s->y, n, block), hw);
+		struct piece w = piece_of(j, i);
+		for (int n = w.n0; n < w.n1; n++)
+			apply_any(s, &j->coef[w.block], blocked_at(s->y, n, w.block), hw);
 	}
 }
 

@@ -8,9 +8,6 @@
 struct pool_job { struct step *s; const struct run *r; };
 struct best { v16 v; b16 tap; };                /* one output's maximum so far and the tap that has it */
 
-BLOCKED_INLINE int least(int a, int b) { return a < b ? a : b; }
-BLOCKED_INLINE int most(int a, int b) { return a > b ? a : b; }
-
 static size_t ring_values(const struct step *s) { return (size_t)s->node->kh * (size_t)s->node->shape.w * LANES; }
 static size_t ring_bytes(const struct step *s) { return (ring_values(s) * (sizeof(float) + 1) + 63) / 64 * 64; }
 

@@ -50,12 +50,6 @@ BLOCKED_INLINE v16 v_set(float f)
 	return f - (v16){ 0 };
 }
 
-/* a*b + c, rounded once: the compiler does not join the two by itself under -std=c11. */
-BLOCKED_INLINE v16 v_fma(v16 a, v16 b, v16 c)
-{
-	return __builtin_ia32_vfmaddps512_mask(a, b, c, (uint16_t)-1, 4);   /* 4: the rounding that is set */
-}
-
 /* a where the mask is all ones, else b. */
 BLOCKED_INLINE v16 v_select(i16 mask, v16 a, v16 b)
 {
@@ -115,17 +109,6 @@ BLOCKED_INLINE b16 m_select_bytes(uint16_t m, b16 a, b16 b)
 #else
 	return (b16)__builtin_ia32_blendmb_128_mask((c16)b, (c16)a, m);
 #endif
-}
-
-/* Array of up to 16 values from a parameter vector, zero beyond `left`. */
-BLOCKED_INLINE v16 v_partial(const real *p, int left)
-{
-	float f[LANES] = { 0 };
-	for (int i = 0; i < LANES && i < left; i++)
-		f[i] = (float)p[i];
-	v16 v;
-	__builtin_memcpy(&v, f, sizeof v);
-	return v;
 }
 
 /* Block b of image n of a blocked tensor, as an index of blocks for v_load and v_store. */

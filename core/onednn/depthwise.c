@@ -28,9 +28,6 @@ struct lanes { float v[LANES]; };
 struct dw_plan { int parts, strip, strip_data; size_t fill_bytes, rows_bytes, weights_bytes; };
 struct dw_job { struct step *s; const struct run *r; const struct dw_plan *p; struct taps t; int parts; struct lanes *w, *bias, *sums; char *buffers; };
 
-static int least(int a, int b) { return a < b ? a : b; }
-static int most(int a, int b) { return a > b ? a : b; }
-
 bool depthwise_takes(const struct step *s)
 {
 	const struct node *nd = s->node;
@@ -174,7 +171,7 @@ BLOCKED_INLINE void out_tile(const struct out_row *r, int ox, int kw, int stride
 		UNROLL for (int j = 0; j < kw; j++) {
 			v16 w = v_load(r->w[k], (size_t)j, false);
 			UNROLL for (int t = 0; t < tile; t++)
-				acc[t] = v_fma(w, v_load(x, (size_t)(t * stride + j), false), acc[t]);
+				acc[t] += w * v_load(x, (size_t)(t * stride + j), false);
 		}
 	}
 	UNROLL for (int t = 0; t < tile; t++) {
@@ -328,12 +325,12 @@ BLOCKED_INLINE void sum_taps(const struct sum_rows *r, int kw, int stride)
 			UNROLL for (int u = 0; u < many; u++) {
 				v16 d = v_load(dy, (size_t)(ox + u), false);
 				UNROLL for (int k = 0; k < kw; k++)
-					acc[k][u] = v_fma(d, v_load(x, (size_t)((ox + u) * stride + k), false), acc[k][u]);
+					acc[k][u] += d * v_load(x, (size_t)((ox + u) * stride + k), false);
 			}
 		for (; ox < r->width; ox++) {
 			v16 d = v_load(dy, (size_t)ox, false);
 			UNROLL for (int k = 0; k < kw; k++)
-				acc[k][0] = v_fma(d, v_load(x, (size_t)(ox * stride + k), false), acc[k][0]);
+				acc[k][0] += d * v_load(x, (size_t)(ox * stride + k), false);
 		}
 	}
 	UNROLL for (int k = 0; k < kw; k++) {
