@@ -133,6 +133,9 @@ struct api_daemon {
 	void (*infer_end)(void *self, const char *name, int64_t generation, bool ok);
 	cJSON *(*system)(void *self);                                             /* workers, uptime, disk, versions, addresses */
 	const cJSON *(*capabilities)(void *self);                                 /* the engine's tables, borrowed, immutable */
+	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the caller's. WASD_EINVAL
+	 * and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. */
+	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 	bool (*ready)(void *self);
 };
 

@@ -104,6 +104,12 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 /* Rules that need the dataset: its info JSON (shape, classes). */
 void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info, struct api_faults *faults);
 
+/* ---- networks.c ---- */
+
+/* What only the engine can say of a job's network: whether its layers fit the data set, and whether the layers that /was names are there.
+ * False: the answer is in r. data_info: the data set's info JSON. */
+bool api_network_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const cJSON *data_info);
+
 /* ---- multipart.c ---- */
 
 struct multipart_part { const char *name, *filename, *type; const char *data; size_t len; }; /* strings inside the parser's copy; "" when absent */
@@ -165,7 +171,7 @@ api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets
 api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file;
 api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config, api_v2_infer;
-api_handler api_audit_list, api_system_get, api_capabilities_get, api_healthz, api_metrics_text, api_docs_page, api_docs_errors;
+api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text, api_docs_page, api_docs_errors;
 
 /* The parameter of the route that q matched. */
 void api_param(const struct api_request *q, const char *name, char out[128]);

@@ -192,7 +192,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 		return false;
 	}
 	struct api_faults faults = {0};
-	bool scanning = !strcmp(d.state, "scanning");
+	bool scanning = !strcmp(d.state, "scanning"), fits = !scanning;
 	if (scanning) {
 		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
 	} else if (strcmp(d.state, "ready")) {
@@ -200,6 +200,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	} else {
 		cJSON *info = api_parse_trusted(d.info);
 		spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
+		if (!faults.n && !faults.no_memory) fits = api_network_check(c, q, r, spec, info);
 		cJSON_Delete(info);
 	}
 	*version = d.version;
@@ -209,7 +210,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 		api_send_faults(q, r, &faults);
 		return false;
 	}
-	return !scanning;
+	return fits;
 }
 
 /* The weights to start from must be of the same network. */

@@ -65,6 +65,8 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
 	{"GET", "/v1/system", API_BODY_NONE, api_system_get, "Workers, storage, versions, limits.", NULL},
 	{"GET", "/v1/capabilities", API_BODY_NONE, api_capabilities_get, "Architectures, transforms, optimizers, schedules and their options.", NULL},
+	{"GET", "/v1/capabilities/archs/{arch}", API_BODY_NONE, api_networks_get,
+	 "One network layer by layer: shapes, parameters, multiply-adds, what is augmented. input=3x32x32, classes=10 and model.OPTION=N are where it begins.", "input classes model.*"},
 	{"GET", "/healthz", API_BODY_NONE, api_healthz, "Is the daemon able to work?", NULL},
 	{"GET", "/metrics", API_BODY_NONE, api_metrics_text, "Prometheus text.", NULL},
 	{"GET", "/docs", API_BODY_NONE, api_docs_page, "This list.", NULL},

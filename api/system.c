@@ -65,8 +65,16 @@ enum api_result api_system_get(struct api_ctx *c, const struct api_request *q, s
 
 enum api_result api_capabilities_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
+	cJSON *all = cJSON_Duplicate(c->daemon->capabilities(c->daemon->self), 1), *row;
 	(void)q;
-	api_send_json(r, 200, cJSON_Duplicate(c->daemon->capabilities(c->daemon->self), 1));
+	cJSON_ArrayForEach(row, wasd_json_get(all, "archs")) {
+		const char *name = "";
+		char url[160];
+		wasd_json_str(row, "name", &name);
+		snprintf(url, sizeof url, "/v1/capabilities/archs/%.60s", name);
+		api_add_str(api_add_take(row, "links", cJSON_CreateObject()), "layers", url);
+	}
+	api_send_json(r, 200, all);
 	return API_DONE;
 }
 

@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44 };
+enum { END_AT_MOST_S = 44, DESCRIPTION_MAX = 4 << 20 };
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -44,6 +44,7 @@ struct wasd_daemon {
 	struct serving *serving;
 	struct http *http;
 	cJSON *capabilities;
+	pthread_mutex_t describing;             /* held while a network is described */
 	struct api_daemon seam;
 	struct api_ctx ctx;
 	int64_t started_ms;
@@ -118,6 +119,49 @@ static void seam_infer_begin(void *self, const char *name, int64_t generation) {
 static void seam_infer_end(void *self, const char *name, int64_t generation, bool ok) { serve_end(((struct wasd_daemon *)self)->serving, name, generation, ok); }
 static const cJSON *seam_capabilities(void *self) { return ((struct wasd_daemon *)self)->capabilities; }
 
+/* What the engine answers is checked like any bytes from outside. */
+static enum wasd_status description(const char *text, size_t len, cJSON **out, struct wasd_err *err)
+{
+	cJSON *j = NULL;
+	const char *status = NULL, *pointer = "", *message = "";
+	enum wasd_status s = wasd_json_parse(text, len, (struct wasd_json_limits){ DESCRIPTION_MAX, 32, 600000 }, &j, err);
+	if (s != WASD_OK)
+		return wasd_fail(err, WASD_EINTERNAL, "the engine's description of a network is no JSON");
+	const cJSON *e = wasd_json_get(j, "error");
+	if (!e) {
+		*out = j;
+		return WASD_OK;
+	}
+	wasd_json_str(e, "status", &status);
+	wasd_json_str(e, "pointer", &pointer);
+	wasd_json_str(e, "message", &message);
+	s = wasd_fail_at(err, status ? wasd_status_from_name(status) : WASD_EINTERNAL, pointer, "%s", message);
+	cJSON_Delete(j);
+	return s;
+}
+
+/* A short process of its own, so that a model from outside costs nothing but itself; one at a time, so that many cost no more. */
+static enum wasd_status seam_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
+{
+	struct wasd_daemon *d = self;
+	char *text = wasd_json_print(request), *answer = NULL;
+	size_t len;
+	int fd = -1;
+	enum wasd_status s = text ? wasd_memfd_sealed("describe", text, strlen(text), &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (s == WASD_OK) {
+		pthread_mutex_lock(&d->describing);
+		s = engine_output(d->cfg->engine, (const char *const[]){ "describe", "--request", "/proc/self/fd/3", NULL }, fd, DESCRIPTION_MAX, 20000, &answer, &len, err);
+		pthread_mutex_unlock(&d->describing);
+	}
+	if (s == WASD_OK)
+		s = description(answer, len, out, err);
+	if (fd >= 0)
+		close(fd);
+	wasd_free(answer);
+	wasd_free(text);
+	return s;
+}
+
 static bool seam_ready(void *self)
 {
 	struct wasd_daemon *d = self;
@@ -168,7 +212,7 @@ static const struct api_daemon seam = {
 	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
 	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
-	.system = seam_system, .capabilities = seam_capabilities, .ready = seam_ready,
+	.system = seam_system, .capabilities = seam_capabilities, .describe = seam_describe, .ready = seam_ready,
 };
 
 /* ---- events out of storage ------------------------------------------------------------------------------------ */
@@ -295,7 +339,7 @@ static enum wasd_status read_capabilities(struct wasd_daemon *d, struct wasd_err
 {
 	char *text = NULL;
 	size_t len;
-	enum wasd_status s = engine_output(d->cfg->engine, "capabilities", 1 << 20, 20000, &text, &len, err);
+	enum wasd_status s = engine_output(d->cfg->engine, (const char *const[]){ "capabilities", NULL }, -1, 1 << 20, 20000, &text, &len, err);
 	if (s == WASD_OK)
 		s = wasd_json_parse(text, len, WASD_JSON_BULK, &d->capabilities, err);
 	wasd_free(text);
@@ -514,7 +558,7 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 int daemon_run(struct config *cfg)
 {
 	struct wasd_err err = {0};
-	struct wasd_daemon d = { .cfg = cfg, .started_ms = wasd_now_ms() };
+	struct wasd_daemon d = { .cfg = cfg, .describing = PTHREAD_MUTEX_INITIALIZER, .started_ms = wasd_now_ms() };
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

@@ -1,4 +1,4 @@
-/* main.c - the wasd program: the daemon, the bench that hands over to the engine, and a small client. */
+/* main.c - the wasd program: the daemon, the commands that hand over to the engine, and a small client. */
 #include "client.h"
 #include "config.h"
 #include "daemon.h"
@@ -13,6 +13,7 @@ static void usage(FILE *f)
 	fprintf(f,
 	        "usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
 	        "       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
+	        "       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
 	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr, else 127.0.0.1:8080)\n"
 	        "       wasd version\n"
 	        "\n"
@@ -71,7 +72,7 @@ static int serve(int argc, char **argv)
 }
 
 /* Becomes the engine: same terminal, same arguments. */
-static int bench(int argc, char **argv)
+static int become_engine(char *command, int argc, char **argv)
 {
 	char engine[CONFIG_TEXT];
 	struct wasd_err err;
@@ -84,7 +85,7 @@ static int bench(int argc, char **argv)
 		return 1;
 	}
 	args[n++] = engine;
-	args[n++] = (char[]){"bench"};
+	args[n++] = command;
 	for (int i = 0; i < argc; i++)
 		args[n++] = argv[i];
 	args[n] = NULL;
@@ -98,8 +99,8 @@ int main(int argc, char **argv)
 	const char *cmd = argc > 1 ? argv[1] : "";
 	if (!strcmp(cmd, "serve"))
 		return serve(argc - 2, argv + 2);
-	if (!strcmp(cmd, "bench"))
-		return bench(argc - 2, argv + 2);
+	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
+		return become_engine(argv[1], argc - 2, argv + 2);
 	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs"))
 		return client_run(cmd, argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {

@@ -711,7 +711,7 @@ cJSON *supervisor_processes(struct supervisor *s)
 
 /* ---- a short run ---------------------------------------------------------------------------------------------------------- */
 
-enum wasd_status engine_output(const char *engine, const char *arg, size_t max, int timeout_ms, char **out, size_t *len, struct wasd_err *err)
+enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms, char **out, size_t *len, struct wasd_err *err)
 {
 	int pipefd[2], errfd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (errfd < 0 || pipe2(pipefd, O_CLOEXEC)) {
@@ -720,9 +720,11 @@ enum wasd_status engine_output(const char *engine, const char *arg, size_t max, 
 			close(errfd);
 		return s;
 	}
-	char *argv[] = { (char *)(uintptr_t)engine, (char *)(uintptr_t)arg, NULL };
+	char *argv[5] = { (char *)(uintptr_t)engine };
+	for (int i = 0; i < 3 && args[i]; i++)
+		argv[i + 1] = (char *)(uintptr_t)args[i];
 	pid_t pid;
-	enum wasd_status s = launch_engine(argv, -1, pipefd[1], errfd, &pid, err);
+	enum wasd_status s = launch_engine(argv, stream, pipefd[1], errfd, &pid, err);
 	close(pipefd[1]);
 	close(errfd);
 	if (s != WASD_OK) {
@@ -750,9 +752,9 @@ enum wasd_status engine_output(const char *engine, const char *arg, size_t max, 
 	int status = 0;
 	waitpid(pid, &status, 0);
 	if (!whole || b.failed)
-		s = wasd_fail(err, WASD_EINTERNAL, "%s %s did not finish within %d s and %zu bytes", engine, arg, timeout_ms / 1000, max);
+		s = wasd_fail(err, WASD_EINTERNAL, "%s %s did not finish within %d s and %zu bytes", engine, args[0], timeout_ms / 1000, max);
 	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		s = wasd_fail(err, WASD_EINTERNAL, "%s %s failed (status %d)", engine, arg, status);
+		s = wasd_fail(err, WASD_EINTERNAL, "%s %s failed (status %d)", engine, args[0], status);
 	else if (!wasd_buf_cstr(&b))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory");
 	if (s != WASD_OK) {

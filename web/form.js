@@ -4,10 +4,11 @@
 import { $, el, si } from './dom.js';
 import { call, get } from './api.js';
 import { ready } from './datasets.js';
+import { createNetwork } from './network.js';
 
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), error = $('#job-error'), hint = $('#arch-hint');
-  const field = form.elements;
+  const field = form.elements, layers = createNetwork();
   let archs = [], optimizers = [];
 
   // What to begin with: the network's own WAS where it has one, else WAS on all its convolutions; the optimizer's own rate.
@@ -19,9 +20,11 @@ export function createForm({ datasets, submitted }) {
   const own = (a) => a.variants[0];          // with every option at its default
   function explain() {
     const a = chosen();
+    layers(a, datasets().find((d) => d.name === field.dataset.value));
     hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · its own setting is without WAS'}` : '';
   }
   field.arch.addEventListener('change', suggest);
+  field.dataset.addEventListener('change', explain);
   field.optimizer.addEventListener('change', () => {
     const rate = optimizers.find((o) => o.name === field.optimizer.value)?.options.find((o) => o.name === 'lr');
     if (rate) field.lr.value = rate.default;
@@ -29,16 +32,18 @@ export function createForm({ datasets, submitted }) {
 
   async function open() {
     error.hidden = true;
-    if (!archs.length) {
+    const first = !archs.length;
+    if (first) {
       ({ archs, optimizers } = await get('/v1/capabilities'));
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       field.optimizer.dispatchEvent(new Event('change'));
-      suggest();
     }
     const usable = datasets().filter(ready);
     field.dataset.replaceChildren(...usable.map((d) => el('option', { value: d.name }, d.name)));
     if (!usable.length) field.dataset.replaceChildren(el('option', { value: '' }, 'no data set is ready'));
+    if (first) suggest();
+    else explain();
     dialog.showModal();
   }
 

@@ -3,10 +3,16 @@
 #ifndef WASD_ENGINE_COMMANDS_H
 #define WASD_ENGINE_COMMANDS_H
 
+#include "wasd/json.h"
+
 int cmd_train(int argc, char **argv);
 int cmd_infer(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_describe(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
+
+/* A job spec's "model" object from a file that holds it or the whole spec. *model is the caller's. */
+enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err);
 
 #endif

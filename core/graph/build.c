@@ -420,7 +420,16 @@ struct wasd_aug_info wasd_graph_aug_info(const struct wasd_graph *g, int i)
 struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i)
 {
 	const struct node *n = &g->nodes[i];
-	return (struct wasd_node_info){ n->layer->op, n->name, n->shape, n->n_in, n->inputs, n->layer->macs ? n->layer->macs(n, n->kh * n->kw) : 0 };
+	bool window = n->kh > 0;
+	struct wasd_node_info info = {
+		.op = n->layer->op, .name = n->name, .shape = n->shape, .n_inputs = n->n_in, .inputs = n->inputs,
+		.macs = n->layer->macs ? n->layer->macs(n, n->kh * n->kw) : 0,
+		.kh = n->kh, .kw = n->kw, .stride = window ? n->stride : 0, .groups = window && n->weight >= 0 ? n->groups : 0, .aug = n->aug,
+	};
+	const int own[] = { n->weight, n->bias };
+	for (int k = 0; k < 2; k++)
+		info.params += own[k] >= 0 ? g->params[own[k]].count : 0;
+	return info;
 }
 
 const char *wasd_graph_lone_value(const struct wasd_graph *g)

@@ -122,6 +122,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[1,0.5]}]}"), "two numbers [low, high]", "/was/transforms/0/scale"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"transforms\":[{\"type\":\"translate\",\"weight\":0}]}"), "above 0", "/was/transforms/0/weight"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"layers\":\"some\"}"), "\"some\"", "/was/layers"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"layers\":[\"nowhere\"]}"), "not a convolution of this network", "/was/layers/0"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"layers\":[\"conv1\",3]}"), "not 3", "/was/layers/1"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"alpha\":1}"), "\"learned\" or \"fixed\", not 1", "/was/alpha"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:fast\"}"), "profile:fast", "/was/draw"},

@@ -198,6 +198,32 @@ static void fake_begin(void *self, const char *name, int64_t g) { (void)self, (v
 static void fake_end(void *self, const char *name, int64_t g, bool ok) { (void)self, (void)name, (void)g, (void)ok; t.in_flight--; }
 static cJSON *fake_system(void *self) { (void)self; return cJSON_Parse("{\"workers\":[]}"); }
 static const cJSON *fake_caps(void *self) { (void)self; return t.caps; }
+
+/* Knows no convolution "nowhere" and no layer of type "nonsense"; everything else is fine. */
+static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
+{
+	const cJSON *one;
+	const char *type;
+	char *text = wasd_json_print(request);
+	int i = 0;
+	(void)self;
+	snprintf(t.question, sizeof t.question, "%s", text ? text : "");
+	wasd_free(text);
+	if (t.engine_down) return wasd_fail(err, WASD_EINTERNAL, "the engine does not start");
+	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(request, "was"), "layers"))
+		if (!strcmp(one->valuestring, "nowhere")) return wasd_fail_at(err, WASD_EINVAL, "/was/layers/0", "\"nowhere\" is not a convolution of this network");
+	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(request, "model"), "layers")) {
+		char at[40];
+		snprintf(at, sizeof at, "/model/layers/%d/type", i++);
+		if (wasd_json_str(one, "type", &type) && !strcmp(type, "nonsense")) return wasd_fail_at(err, WASD_EINVAL, at, "unknown layer \"nonsense\"");
+	}
+	int64_t head = 512;
+	if (wasd_json_i64(wasd_json_get(request, "model"), "head", &head) && head != 512 && head != 4096)
+		return wasd_fail_at(err, WASD_EINVAL, "/model/head", "must be one of 512, 4096");
+	*out = cJSON_Parse("{\"arch\":\"x\",\"layers\":[{\"op\":\"input\"}]}");
+	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
+
 static bool fake_ready(void *self) { (void)self; return !t.not_ready; }
 
 __attribute__((unused)) static void setup(void)
@@ -214,7 +240,7 @@ __attribute__((unused)) static void setup(void)
 		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
 		.preview = fake_preview, .dataset_gone = fake_gone, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
 		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
-		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .ready = fake_ready,
+		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready,
 	};
 	t.ctx = (struct api_ctx){t.db, &t.seam};
 }

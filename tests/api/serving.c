@@ -312,6 +312,7 @@ static void the_daemon_itself(void)
 	answer_done(&a);
 	a = send("GET", "/v1/capabilities", NULL);
 	CHECK_STR(at_str(&a, "archs/1/name"), "vgg16");
+	CHECK_STR(at_str(&a, "archs/1/links/layers"), "/v1/capabilities/archs/vgg16");
 	answer_done(&a);
 	a = send("GET", "/healthz", NULL);
 	CHECK_STR(str(&a, "status"), "ok");
@@ -329,6 +330,34 @@ static void the_daemon_itself(void)
 	teardown();
 }
 
+/* What is asked of the engine for a network, and how its refusals come out. */
+static void networks(void)
+{
+	begin();
+	struct answer a = send("GET", "/v1/capabilities/archs/vgg16", NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(at_str(&a, "layers/0/op"), "input");
+	CHECK(api_response_header(&a.r, "ETag"));
+	CHECK_STR(t.question, "{\"model\":{\"arch\":\"vgg16\"},\"input\":[3,32,32],\"classes\":10}");
+	answer_done(&a);
+	a = send("GET", "/v1/capabilities/archs/vgg16?input=1x64x48&classes=7&model.head=4096", NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(t.question, "{\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"input\":[1,64,48],\"classes\":7}");
+	answer_done(&a);
+	expect(404, "GET", "/v1/capabilities/archs/alexnet", NULL);
+	static const char *const bad[] = {"input=3x32", "input=3x32x32x", "input=0x32x32", "input=threex32x32", "classes=1", "classes=many", "model.head=wide", "model.arch=1", "model.head=7", "head=512"};
+	for (size_t i = 0; i < API_LEN(bad); i++) {
+		char url[120];
+		snprintf(url, sizeof url, "/v1/capabilities/archs/vgg16?%s", bad[i]);
+		a = send("GET", url, NULL);
+		CHECK_MSG(a.r.status == 400, "%s: %d", bad[i], a.r.status);
+		answer_done(&a);
+	}
+	t.engine_down = true;
+	expect(500, "GET", "/v1/capabilities/archs/vgg16", NULL);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(deployments);
@@ -337,5 +366,6 @@ int main(void)
 	TEST_RUN(v2_answers);
 	TEST_RUN(v2_infer);
 	TEST_RUN(the_daemon_itself);
+	TEST_RUN(networks);
 	TEST_END();
 }

@@ -27,18 +27,18 @@ static const struct published {
 	int classes;
 	size_t params;
 	int augmented;
-	double mmacs, share, one, both, mean, sd, identity;   /* mean, sd: "translate .3 always"; identity: P(T = 1) by the default */
+	double mmacs, share, one, both, mean, sd, mean4, identity;   /* mean, sd: "translate .3 always"; mean4: .4; identity: P(T = 1) by the default */
 } published[] = {
-	{ "lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0 },
-	{ "vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, .309 },
-	{ "vgg16", "{\"head\":4096}", 100, 34016465, 9, 332.5, 76.6, 25.5, 42.6, 21.0, 5.7, .844 },
-	{ "resnet18", NULL, 10, 12550250, 16, 605.8, 90.4, 30.1, 50.2, 24.8, 4.7, .576 },
-	{ "resnet18", NULL, 100, 12550250 + 46170, 16, 0, 0, 0, 0, 0, 0, 0 },
-	{ "resnet34", NULL, 10, 22658442, 32, 1209.7, 95.2, 31.7, 52.9, 26.1, 3.4, .576 },
-	{ "resnet34", NULL, 100, 22658442 + 46170, 32, 0, 0, 0, 0, 0, 0, 0 },
-	{ "googlenet", NULL, 100, 5971388, 18, 1447.3, 67.5, 20.9, 35.2, 18.2, 4.5, (.221 + .056) / 2 },
-	{ "mobilenetv2", NULL, 100, 2369414, 17, 44.1, 4.7, 1.6, 2.6, 1.3, 0.3, .576 },
-	{ "efficientnet_lite0", NULL, 100, 3499140, 16, 8.0, 8.8503, 2.2, 3.8, 2.3, 0.4, (7 * .576 + 9 * .250) / 16 },
+	{ "lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+	{ "vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, 28.5, .309 },
+	{ "vgg16", "{\"head\":4096}", 100, 34016465, 9, 332.5, 76.6, 25.5, 42.6, 21.0, 5.7, 26.9, .844 },
+	{ "resnet18", NULL, 10, 12550250, 16, 605.8, 90.4, 30.1, 50.2, 24.8, 4.7, 31.7, .576 },
+	{ "resnet18", NULL, 100, 12550250 + 46170, 16, 0, 0, 0, 0, 0, 0, 0, 0 },
+	{ "resnet34", NULL, 10, 22658442, 32, 1209.7, 95.2, 31.7, 52.9, 26.1, 3.4, 33.4, .576 },
+	{ "resnet34", NULL, 100, 22658442 + 46170, 32, 0, 0, 0, 0, 0, 0, 0, 0 },
+	{ "googlenet", NULL, 100, 5971388, 18, 1447.3, 67.5, 20.9, 35.2, 18.2, 4.5, 23.8, (.221 + .056) / 2 },
+	{ "mobilenetv2", NULL, 100, 2369414, 17, 44.1, 4.7, 1.6, 2.6, 1.3, 0.3, 1.6, .576 },
+	{ "efficientnet_lite0", NULL, 100, 3499140, 16, 8.0, 8.8503, 2.2, 3.8, 2.3, 0.4, 3.2, (7 * .576 + 9 * .250) / 16 },
 };
 enum { ROWS = sizeof published / sizeof *published };
 
@@ -67,6 +67,109 @@ static void counts(void)
 		if (p->mmacs > 0)
 			CHECK_NEAR((double)wasd_graph_macs(g, NULL) / 1e6, p->mmacs, 0.05001);
 		wasd_graph_destroy(g);
+	}
+}
+
+/* Chances of dx = 0, +-1, +-2, ... of round(U(-t k, t k)): an integer d holds the interval d - 1/2 .. d + 1/2. */
+static void shift_law(int k, double t, double p[WASD_K_MAX])
+{
+	double half = t * k;
+	for (int d = 0; d < WASD_K_MAX; d++) {
+		double lo = d - 0.5, hi = fmin(d + 0.5, half);
+		p[d] = d ? (hi > lo ? (hi - lo) / half : 0) : fmin(0.5, half) / half;      /* both signs together */
+	}
+}
+
+/* Mean and standard deviation, exactly from the law, of the share of multiply-adds in per cent that a draw saves when each augmented layer
+ * is translated: layers and axes are independent of each other. */
+static void saved_by_law(const struct wasd_graph *g, double t, double *mean, double *sd)
+{
+	double whole = (double)wasd_graph_macs(g, NULL), m = 0, var = 0;
+	for (wasd_node i = 0; i < wasd_graph_nodes(g); i++) {
+		struct wasd_node_info n = wasd_graph_node_info(g, i);
+		if (n.aug < 0 || wasd_graph_aug_info(g, n.aug).alpha_param < 0)
+			continue;
+		double p[WASD_K_MAX], e = 0, e2 = 0, k = n.kh;
+		shift_law(n.kh, t, p);
+		for (int dy = 0; dy < n.kh; dy++)
+			for (int dx = 0; dx < n.kh; dx++) {
+				double share = 1 - (k - dx) * (k - dy) / (k * k);
+				e += p[dx] * p[dy] * share;
+				e2 += p[dx] * p[dy] * share * share;
+			}
+		m += (double)n.macs / whole * e;
+		var += pow((double)n.macs / whole, 2) * (e2 - e * e);
+	}
+	*mean = 100 * m;
+	*sd = 100 * sqrt(var);
+}
+
+/* Section 3 to the digit shown. */
+static void section_3(void)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct published *p = &published[i];
+		if (p->mmacs <= 0)
+			continue;
+		struct wasd_graph *g = build(p->arch, cifar, p->classes, p->options);
+		cJSON *model = p->options ? cJSON_Parse(p->options) : cJSON_CreateObject(), *d = NULL;
+		cJSON_AddStringToObject(model, "arch", p->arch);
+		CHECK_INT(wasd_network_describe(model, NULL, cifar, p->classes, &d, NULL), WASD_OK);
+		const cJSON *a = wasd_json_get(d, "augmented"), *dom = wasd_json_get(a, "dom_macs");
+		double mean, sd, mean4, sd4, macs = 0, share = 0, one = 0, both = 0;
+		wasd_json_num(d, "macs", &macs);
+		wasd_json_num(a, "share", &share);
+		wasd_json_num(dom, "one_axis", &one);
+		wasd_json_num(dom, "both_axes", &both);
+		saved_by_law(g, 0.3, &mean, &sd);
+		saved_by_law(g, 0.4, &mean4, &sd4);
+		char shown[160], want[160];
+		snprintf(shown, sizeof shown, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", macs / 1e6, 100 * share, mean, sd, mean4, 100 * (1 - one / macs), 100 * (1 - both / macs));
+		snprintf(want, sizeof want, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", p->mmacs, p->share, p->mean, p->sd, p->mean4, p->one, p->both);
+		CHECK_MSG(!strcmp(shown, want), "%s %s: counted %s; published %s", p->arch, p->options ? p->options : "", shown, want);
+		CHECK(macs == (double)wasd_graph_macs(g, NULL));
+		cJSON_Delete(d);
+		cJSON_Delete(model);
+		wasd_graph_destroy(g);
+	}
+}
+
+/* The description adds up: its layers give the totals, its inputs come before them, what it calls augmented is what the job draws for. */
+static void descriptions(void)
+{
+	const struct wasd_arch *a;
+	for (int i = 0; (a = wasd_arch_at(i)); i++) {
+		cJSON *model = cJSON_CreateObject(), *d = NULL, *all = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"all\"}");
+		cJSON_AddStringToObject(model, "arch", a->name);
+		for (int with_all = 0; with_all < 2; with_all++) {
+			CHECK_INT(wasd_network_describe(model, with_all ? all : NULL, cifar, 10, &d, NULL), WASD_OK);
+			double params = 0, macs = 0, total_params = 0, total_macs = 0, other = 0, layers = 0;
+			int at = 0, augmented = 0, plain = 0;
+			const cJSON *l, *in;
+			cJSON_ArrayForEach(l, wasd_json_get(d, "layers")) {
+				double v;
+				CHECK(wasd_json_num(l, "params", &v));
+				params += v;
+				CHECK(wasd_json_num(l, "macs", &v));
+				macs += v;
+				cJSON_ArrayForEach(in, wasd_json_get(l, "inputs"))
+					CHECK(in->valueint >= 0 && in->valueint < at);
+				augmented += cJSON_IsTrue(wasd_json_get(l, "augmented"));
+				plain += cJSON_IsFalse(wasd_json_get(l, "augmented"));
+				at++;
+			}
+			wasd_json_num(d, "params", &total_params);
+			wasd_json_num(d, "other_params", &other);
+			wasd_json_num(d, "macs", &total_macs);
+			wasd_json_num(wasd_json_get(d, "augmented"), "layers", &layers);
+			CHECK(params + other == total_params && macs == total_macs && layers == augmented && total_macs > 0);
+			CHECK(!with_all || (plain == 0 && augmented > 0));
+			CHECK((augmented == 0) == cJSON_IsFalse(wasd_json_get(d, "was")));
+			cJSON_Delete(d);
+			d = NULL;
+		}
+		cJSON_Delete(all);
+		cJSON_Delete(model);
 	}
 }
 
@@ -341,6 +444,8 @@ static void capabilities(void)
 int main(void)
 {
 	TEST_RUN(counts);
+	TEST_RUN(section_3);
+	TEST_RUN(descriptions);
 	TEST_RUN(savings);
 	TEST_RUN(refusals);
 	TEST_RUN(learns_lenet);

@@ -37,6 +37,13 @@ def tour(d, b):
         b.run("""const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'));
                  f.epochs.value = 4; f.seed.value = 1; f.name.value = 'from-the-page'""")
         shot(b, "form")
+        b.click("#arch-layers summary")
+        b.wait("return document.querySelectorAll('#arch-layers tbody tr').length === 9", "LeNet's lines: images, two convolutions with their pools, flatten, three linear layers")
+        b.run("const a = document.querySelector('#job-form').elements.arch; a.value = 'resnet18'; a.dispatchEvent(new Event('change'))")
+        b.wait("return document.querySelectorAll('#arch-layers tr.augmented').length === 16", "the augmented convolutions of ResNet-18")
+        check("90 %" in b.run("return document.querySelector('#arch-layers p').textContent"), "their share")
+        shot(b, "layers")
+        b.run("const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'))")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]

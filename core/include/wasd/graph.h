@@ -59,7 +59,15 @@ enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struc
 struct wasd_param_info { const char *name; int dims[4], ndims; size_t count, offset; };  /* offset into the master block, in elements */
 struct wasd_stats_info { const char *name; int channels; size_t mean_offset, var_offset; double eps, momentum; }; /* name "bn1": running_mean, running_var */
 struct wasd_aug_info { const char *layer; int k, in, out, groups; int param /* index of layer.weight */, alpha_param, alpha_index; };
-struct wasd_node_info { const char *op, *name /* "" if it has none */; struct wasd_shape shape; int n_inputs; const wasd_node *inputs; uint64_t macs; };
+struct wasd_node_info {
+	const char *op, *name /* "" if it has none */;
+	struct wasd_shape shape;
+	int n_inputs; const wasd_node *inputs;
+	uint64_t macs;
+	size_t params;                               /* learnable scalars that it reads */
+	int kh, kw, stride, groups;                  /* convolution; pooling: all but groups; else 0 */
+	int aug;                                     /* for wasd_graph_aug_info; -1: not augmentable */
+};
 
 struct wasd_shape wasd_graph_input_shape(const struct wasd_graph *g);
 int wasd_graph_classes(const struct wasd_graph *g);

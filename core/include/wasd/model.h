@@ -29,6 +29,25 @@ enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int cla
 /* The authors' own "was" value of that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err);
 
+/* ---- the spec's "model" object: {"arch": NAME, OPTION: value...} ---- */
+
+/* What jobs, checkpoints and deployments call the network. Borrowed from model; NULL: the object names none. */
+const char *wasd_network_name(const cJSON *model);
+/* As wasd_arch_build and wasd_arch_paper_was. */
+enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err);
+enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err);
+
+/* What a network is, for images of shape `in`. model and was: members of a job spec, checked as a job's are (was NULL: the network's own).
+ *     {"arch","summary" of a row of the table,"model":{...},"input":[c,h,w],"classes":N,"params":N,"other_params":N,"macs":N,
+ *      "was":{...}|false,                                          with every default written out
+ *      "augmented":{"layers":N,"macs":N,"share":X,                 convolutions that `was` transforms; share of all multiply-adds
+ *                   "dom_macs":{"one_axis":N,"both_axes":N}},      of the network when each of them is shifted by one tap
+ *      "layers":[{"op","name","inputs":[i,...],"shape":[c,h,w],"params":N,"macs":N,
+ *                 "kernel":[h,w],"stride":N,"groups":N,"augmented":true|false}]}
+ * in execution order, layer 0 the images; inputs are indices of this list. name, kernel, stride, groups where there is one; augmented
+ * of convolutions that a job may augment. other_params: learnable scalars of no layer, alphas above all. */
+enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, struct wasd_shape in, int classes, cJSON **out, struct wasd_err *err);
+
 /* Every table of core as one JSON object. What `wasd-engine capabilities` prints and the daemon serves as GET /v1/capabilities and
  * validates job specs against:
  *     {"archs":[{"name","summary","min_side":N,"sides":[N,...] when only these fit,

@@ -1,0 +1,95 @@
+/* api/networks.c - networks layer by layer. The engine builds and counts them; here its answer becomes a resource, or the check of a job. */
+#include "internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "3x32x32" */
+static bool query_shape(const struct api_request *q, struct api_response *r, int out[3])
+{
+	const char *s = api_query(q, "input");
+	char rest;
+	out[0] = 3, out[1] = out[2] = 32;
+	if (!s || (sscanf(s, "%5dx%5dx%5d%c", &out[0], &out[1], &out[2], &rest) == 3 && out[0] > 0 && out[1] > 0 && out[2] > 0)) return true;
+	api_send_problem(q, r, "bad_parameter", "input", "query parameter input must be a shape such as 3x32x32, not \"%.60s\"", s);
+	return false;
+}
+
+/* model.head=4096 becomes "head": 4096; which options there are is the engine's to say. */
+static bool query_options(const struct api_request *q, struct api_response *r, cJSON *model)
+{
+	for (size_t i = 0; i < q->n_query; i++) {
+		const char *name = q->query[i].name, *value = q->query[i].value;
+		if (strncmp(name, "model.", 6)) continue;
+		char *end;
+		long v = strtol(value, &end, 10);
+		if (!strcmp(name + 6, "arch") || *end || end == value || labs(v) > 1 << 30) {
+			api_send_problem(q, r, "bad_parameter", name, "query parameter %.60s must be a whole number for an option of the network, not \"%.60s\"", name, value);
+			return false;
+		}
+		api_add_int(model, name + 6, v);
+	}
+	return true;
+}
+
+static cJSON *request(cJSON *model, const cJSON *was, const int input[3], int64_t classes)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_take(j, "model", model);
+	if (was) api_add_take(j, "was", cJSON_Duplicate(was, 1));
+	api_add_take(j, "input", cJSON_CreateIntArray(input, 3));
+	api_add_int(j, "classes", classes);
+	return j;
+}
+
+static enum wasd_status ask(struct api_ctx *c, const cJSON *question, cJSON **out, struct wasd_err *err)
+{
+	if (api_poisoned(question)) return wasd_fail(err, WASD_ENOMEM, "no memory");
+	return c->daemon->describe(c->daemon->self, question, out, err);
+}
+
+enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	char arch[128];
+	int input[3];
+	int64_t classes = 10;
+	struct wasd_err err = {0};
+	cJSON *answer = NULL;
+	api_param(q, "arch", arch);
+	if (!caps_row(c->daemon->capabilities(c->daemon->self), "archs", "name", arch)) {
+		api_send_problem(q, r, "not_found", NULL, "no network %s", arch);
+		return API_DONE;
+	}
+	if (!query_shape(q, r, input) || !api_query_int(q, r, "classes", 2, 65535, &classes)) return API_DONE;
+	cJSON *model = cJSON_CreateObject();
+	api_add_str(model, "arch", arch);
+	if (!query_options(q, r, model)) {
+		cJSON_Delete(model);
+		return API_DONE;
+	}
+	cJSON *question = request(model, NULL, input, classes);
+	enum wasd_status s = ask(c, question, &answer, &err);
+	cJSON_Delete(question);
+	if (s == WASD_EINVAL || s == WASD_ETOOBIG)
+		api_send_problem(q, r, "bad_parameter", strcmp(err.pointer, "/dataset") ? "model" : "input", "%s: %s", strcmp(err.pointer, "/dataset") ? err.pointer : "input", err.msg);
+	else if (s) api_send_error(q, r, &err);
+	else api_send_json(r, 200, answer);
+	return API_DONE;
+}
+
+bool api_network_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const cJSON *data_info)
+{
+	const cJSON *model = wasd_json_get(spec, "model"), *was = wasd_json_get(spec, "was"), *shape = wasd_json_get(data_info, "shape");
+	const cJSON *names = wasd_json_get(was, "layers");
+	if (!cJSON_IsArray(names) || cJSON_GetArraySize(shape) != 3) return true;
+	int input[3];
+	for (int i = 0; i < 3; i++) input[i] = cJSON_GetArrayItem(shape, i)->valueint;
+	struct wasd_err err = {0};
+	cJSON *question = request(cJSON_Duplicate(model, 1), was, input, cJSON_GetArraySize(wasd_json_get(data_info, "classes"))), *answer = NULL;
+	enum wasd_status s = ask(c, question, &answer, &err);
+	cJSON_Delete(question);
+	cJSON_Delete(answer);
+	if (s == WASD_EINVAL || s == WASD_ETOOBIG) api_send_problem(q, r, "invalid_field", err.pointer, "%s%s%s", err.pointer, *err.pointer ? ": " : "", err.msg);
+	else if (s) api_send_error(q, r, &err);
+	return s == WASD_OK;
+}
