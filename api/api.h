@@ -104,6 +104,9 @@ struct api_call {                                 /* one question to an engine p
 };
 void api_call_done(struct api_call *c);
 
+/* A file to hand out: the receiver closes fd. */
+struct api_file { int fd; int64_t bytes; char sha256[WASD_SHA256_HEX]; };
+
 struct api_live { char mode[64]; int64_t generation; char bundle[64]; int64_t version; bool ready; };
 
 struct api_daemon {
@@ -117,6 +120,9 @@ struct api_daemon {
 	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
 	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err);
 	void (*dataset_gone)(void *self, const char *paths);                      /* rows are deleted: removes the files (newline-separated, relative to the data directory) */
+	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until deadline_us. WASD_ENOTFOUND: it has no
+	 * such mode; WASD_ESTATE: the mode's statistics were never measured. */
+	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err);
 	/* Serving. deployment_changed: the row was created or its source changed; loads what it needs. */
 	enum wasd_status (*deployment_changed)(void *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*deployment_gone)(void *self, const char *name, struct wasd_err *err);

@@ -1,7 +1,8 @@
-/* api/checkpoints.c - checkpoints: what they hold, pinning, download. */
+/* api/checkpoints.c - checkpoints: what they hold, pinning, download as they are or in another program's format. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 cJSON *api_ckpt_json(const struct storage_ckpt *k)
 {
@@ -89,43 +90,81 @@ enum api_result api_checkpoints_delete(struct api_ctx *c, const struct api_reque
 
 /* ---- download ---- */
 
-static int64_t file_read(void *ctx, uint64_t off, void *buf, size_t max)
+static int64_t stored_read(void *ctx, uint64_t off, void *buf, size_t max)
 {
 	size_t got = 0;
 	return storage_ckpt_read(ctx, (int64_t)off, buf, max, &got, NULL) ? -1 : (int64_t)got;
 }
 
-static void file_done(void *ctx) { storage_ckpt_close(ctx); }
+static void stored_done(void *ctx) { storage_ckpt_close(ctx); }
 
-/* The stored file is one safetensors file that also holds all a run needs to go on, so both formats are the same bytes. */
+static int64_t made_read(void *ctx, uint64_t off, void *buf, size_t max)
+{
+	const struct api_file *f = ctx;
+	return pread(f->fd, buf, max, (off_t)off);
+}
+
+static void made_done(void *ctx)
+{
+	struct api_file *f = ctx;
+	close(f->fd);
+	wasd_free(f);
+}
+
+/* As it is stored: with the optimizer's and the generators' state. */
+static bool open_stored(struct api_ctx *c, const struct storage_ckpt *k, struct api_response *r, struct wasd_err *err)
+{
+	struct storage_ckpt_reader *reader = NULL;
+	if (storage_ckpt_open(c->db, k->id, &reader, err)) return false;
+	r->source = (struct api_source){.read = stored_read, .done = stored_done, .ctx = reader, .size = (uint64_t)storage_ckpt_size(reader)};
+	api_set_header(r, "ETag", "\"%s\"", k->sha256);
+	return true;
+}
+
+static bool open_made(struct api_ctx *c, const struct api_request *q, const struct storage_ckpt *k, const char *format, const char *mode, struct api_response *r,
+                      struct wasd_err *err)
+{
+	struct api_file *f = wasd_calloc(1, sizeof *f);
+	if (!f) return wasd_fail(err, WASD_ENOMEM, "no memory"), false;
+	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, f, err)) {
+		wasd_free(f);
+		return false;
+	}
+	r->source = (struct api_source){.read = made_read, .done = made_done, .ctx = f, .size = (uint64_t)f->bytes};
+	api_set_header(r, "ETag", "\"%s\"", f->sha256);
+	return true;
+}
+
+static void send_export_error(const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const char *mode, const struct wasd_err *err)
+{
+	if (err->status == WASD_ENOTFOUND || err->status == WASD_EUNSUPPORTED)
+		api_send_problem(q, r, "unsupported", "mode", "checkpoint %s as mode %s: %s", k->id, mode, err->msg);
+	else if (err->status == WASD_ESTATE) api_send_problem(q, r, "conflict", "mode", "checkpoint %s: %s", k->id, err->msg);
+	else api_send_error(q, r, err);
+}
+
 enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const formats[] = {"safetensors", "wasd", "onnx", NULL};
-	const char *format = formats[0];
+	static const char *const formats[] = {"safetensors", "wasd", NULL}, *const modes[] = {"aom", "dom", NULL};
+	const char *format = formats[0], *mode = modes[0];
 	struct storage_ckpt k;
-	struct storage_ckpt_reader *reader = NULL;
 	struct wasd_err err = {0};
-	if (!api_query_choice(q, r, "format", formats, &format)) return API_DONE;
-	if (!strcmp(format, "onnx")) {
-		api_send_problem(q, r, "unsupported", "format", "format onnx is not offered; safetensors is");
-		return API_DONE;
-	}
+	if (!api_query_choice(q, r, "format", formats, &format) || !api_query_choice(q, r, "mode", modes, &mode)) return API_DONE;
 	if (api_query(q, "mode")) {
-		api_send_problem(q, r, "unsupported", "mode", "mode: a file of one mode's folded weights is not offered; the checkpoint holds both modes");
+		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;
 	}
 	if (!find(c, q, r, &k)) return API_DONE;
+	bool stored = !strcmp(format, "wasd");
 	if (k.corrupt) {
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
-	} else if (storage_ckpt_open(c->db, k.id, &reader, &err)) {
-		api_send_error(q, r, &err);
+	} else if (!(stored ? open_stored(c, &k, r, &err) : open_made(c, q, &k, format, mode, r, &err))) {
+		send_export_error(q, r, &k, mode, &err);
 	} else {
 		r->status = 200;
 		r->content_type = "application/octet-stream";
-		r->source = (struct api_source){.read = file_read, .done = file_done, .ctx = reader, .size = (uint64_t)storage_ckpt_size(reader)};
-		api_set_header(r, "ETag", "\"%s\"", k.sha256);
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld.safetensors\"", k.job, (long long)k.epoch);
-		api_set_header(r, "Cache-Control", "private, max-age=31536000, immutable");
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld.%s\"", k.job, (long long)k.epoch, format);
+		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);
 	return API_DONE;

@@ -30,19 +30,19 @@ static bool split_address(const char *url, char host[200], char port[16])
 	return *host && *port;
 }
 
-/* One GET over a fresh connection; the body, NULL with a message on stderr. */
-static char *get(const char *url, const char *path)
+int client_ask(const char *url, const char *head, char where[CLIENT_WHERE])
 {
-	char host[200], port[16], request[512];
+	char host[200], port[16];
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
 	int fd = -1;
 	if (!split_address(url, host, port) || getaddrinfo(host, port, &hints, &ai)) {
 		fprintf(stderr, "wasd: %s is not an address\n", url);
-		return NULL;
+		return -1;
 	}
+	snprintf(where, CLIENT_WHERE, "%s:%s", host, port);
 	for (struct addrinfo *a = ai; a && fd < 0; a = a->ai_next) {
 		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		struct timeval tv = { 10, 0 };
+		struct timeval tv = { CLIENT_PATIENCE_S, 0 };
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen)) {
 			close(fd);
@@ -51,19 +51,35 @@ static char *get(const char *url, const char *path)
 	}
 	freeaddrinfo(ai);
 	if (fd < 0) {
-		fprintf(stderr, "wasd: nothing answers at %s:%s; is the daemon running?\n", host, port);
-		return NULL;
+		fprintf(stderr, "wasd: nothing answers at %s; is the daemon running?\n", where);
+		return -1;
 	}
+	char request[600];
+	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n\r\n", head, strchr(host, ':') ? "localhost" : host, port);
+	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK) {
+		fprintf(stderr, "wasd: %s does not take the request\n", where);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* One GET over a fresh connection; the body, NULL with a message on stderr. */
+static char *get(const char *url, const char *path)
+{
+	char head[400], where[CLIENT_WHERE];
+	snprintf(head, sizeof head, "GET %s", path);
+	int fd = client_ask(url, head, where);
+	if (fd < 0)
+		return NULL;
 	struct wasd_buf b = { .max = 16 << 20 };
-	int n = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: %s:%s\r\n\r\n", path, strchr(host, ':') ? "localhost" : host, port);
-	bool sent = wasd_write_full(fd, request, (size_t)n, NULL) == WASD_OK;
 	char piece[8192];
-	for (ssize_t r; sent && (r = read(fd, piece, sizeof piece)) > 0;)
+	for (ssize_t r; (r = read(fd, piece, sizeof piece)) > 0;)
 		wasd_buf_append(&b, piece, (size_t)r);
 	close(fd);
 	char *text = wasd_buf_cstr(&b), *body = text ? strstr(text, "\r\n\r\n") : NULL;
 	if (!body || strncmp(text, "HTTP/1.", 7) || strncmp(text + 8, " 200", 4)) {
-		fprintf(stderr, "wasd: %s:%s%s answered %.*s\n", host, port, path, text ? (int)strcspn(text, "\r\n") : 0, text ? text : "");
+		fprintf(stderr, "wasd: %s%s answered %.*s\n", where, path, text ? (int)strcspn(text, "\r\n") : 0, text ? text : "");
 		wasd_buf_done(&b);
 		return NULL;
 	}
@@ -103,21 +119,22 @@ static void print_jobs(const cJSON *o)
 	}
 }
 
+char *client_default_url(void)
+{
+	char *url = NULL;
+	size_t len;
+	return wasd_file_read("var/wasd.addr", 200, &url, &len, NULL) == WASD_OK ? url : wasd_strdup("127.0.0.1:8080");
+}
+
 int client_run(const char *command, int argc, char **argv)
 {
-	char *from_file = NULL;
-	size_t len;
-	const char *url = "127.0.0.1:8080";
-	if (argc == 2 && !strcmp(argv[0], "--url")) {
-		url = argv[1];
-	} else if (argc) {
+	if (argc && (argc != 2 || strcmp(argv[0], "--url"))) {
 		fprintf(stderr, "usage: wasd %s [--url URL]\n", command);
 		return 2;
-	} else if (wasd_file_read("var/wasd.addr", 200, &from_file, &len, NULL) == WASD_OK) {
-		url = from_file;
 	}
+	char *url = argc ? wasd_strdup(argv[1]) : client_default_url();
 	bool jobs = !strcmp(command, "jobs");
-	char *body = get(url, jobs ? "/v1/jobs?limit=100" : "/v1/system");
+	char *body = url ? get(url, jobs ? "/v1/jobs?limit=100" : "/v1/system") : NULL;
 	cJSON *o = NULL;
 	struct wasd_err err;
 	int rc = 1;
@@ -129,6 +146,6 @@ int client_run(const char *command, int argc, char **argv)
 	}
 	cJSON_Delete(o);
 	wasd_free(body);
-	wasd_free(from_file);
+	wasd_free(url);
 	return rc;
 }

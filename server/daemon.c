@@ -10,6 +10,7 @@
 #include "daemon.h"
 
 #include "api.h"
+#include "convert.h"
 #include "http.h"
 #include "ingest.h"
 #include "scheduler.h"
@@ -32,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44, DESCRIPTION_MAX = 4 << 20 };
+enum { END_AT_MOST_S = 44, DESCRIPTION_MAX = 4 << 20, EXPORT_IDLE_MS = 600000 };
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -42,6 +43,7 @@ struct wasd_daemon {
 	struct sched *jobs;
 	struct ingest *ingest;
 	struct serving *serving;
+	struct convert *convert;
 	struct http *http;
 	cJSON *capabilities;
 	pthread_mutex_t describing;             /* held while a network is described */
@@ -76,6 +78,11 @@ static enum wasd_status seam_synthesize(void *self, const char *dataset, int ver
 static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
 {
 	return ingest_preview(((struct wasd_daemon *)self)->ingest, path, split, index, call, err);
+}
+
+static enum wasd_status seam_export(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err)
+{
+	return convert_export(((struct wasd_daemon *)self)->convert, checkpoint, format, mode, deadline_us, out, err);
 }
 
 /* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
@@ -209,6 +216,7 @@ static cJSON *seam_system(void *self)
 static const struct api_daemon seam = {
 	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
 	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview, .dataset_gone = seam_dataset_gone,
+	.export_ckpt = seam_export,
 	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
 	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
@@ -376,6 +384,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = serve_create(&vc, &d->serving, err);
 	if (s != WASD_OK)
 		return s;
+	struct convert_config cc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .low_water = (uint64_t)c->low_water_mb << 20, .idle_ms = EXPORT_IDLE_MS };
+	s = convert_create(&cc, &d->convert, err);
+	if (s != WASD_OK)
+		return s;
 	d->seam = seam;
 	d->seam.self = d;
 	d->ctx = (struct api_ctx){ .db = d->db, .daemon = &d->seam };
@@ -463,6 +475,7 @@ static void *end_in_order(void *arg)
 	d->http = NULL;
 	ingest_stop(d->ingest);
 	serve_stop(d->serving);
+	convert_stop(d->convert);
 	while (d->jobs && !sched_idle(d->jobs) && wasd_mono_us() < until) {
 		struct timespec ts = { 0, 20000000 };
 		nanosleep(&ts, NULL);
@@ -475,6 +488,7 @@ static void *end_in_order(void *arg)
 	sched_destroy(d->jobs);
 	ingest_destroy(d->ingest);
 	serve_destroy(d->serving);
+	convert_destroy(d->convert);
 	supervisor_destroy(d->sup);
 	cJSON_Delete(d->capabilities);
 	wasd_free(d->staging);

@@ -15,6 +15,7 @@ static void usage(FILE *f)
 	        "       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
 	        "       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
 	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr, else 127.0.0.1:8080)\n"
+	        "       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
 	        "       wasd version\n"
 	        "\n"
 	        "Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
@@ -103,6 +104,8 @@ int main(int argc, char **argv)
 		return become_engine(argv[1], argc - 2, argv + 2);
 	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs"))
 		return client_run(cmd, argc - 2, argv + 2);
+	if (!strcmp(cmd, "export"))
+		return client_export(argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;

@@ -2,20 +2,16 @@
  * daemon over descriptor 3 (protocol.h). What it reads is hostile, so it reads under limits: a reader gone wrong costs this process. */
 #include "data/image.h"
 #include "engine/commands.h"
+#include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/data.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { MAX_FILES = 64, PROGRESS_US = 200000, CPU_RENEW_US = 1000000, CPU_SECONDS = 60, PREVIEW_SIDE = 512 };
@@ -62,37 +58,6 @@ static void limits_off(void)
 	limit(RLIMIT_AS, RLIM_INFINITY);
 	limit(RLIMIT_FSIZE, RLIM_INFINITY);
 	limit(RLIMIT_CPU, RLIM_INFINITY);
-}
-
-/* What a decoder never needs and an intruder would: other programs, the network, other processes. They fail with EPERM in every
- * thread from here on. A kernel without seccomp leaves the process as it is. */
-static void confine(void)
-{
-#if defined(WASD_SANITIZED)                             /* the leak checker traces its own process */
-#elif defined(__x86_64__) || defined(__aarch64__)
-#define DENY(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
-#ifdef __x86_64__
-	enum { ARCH = (int)AUDIT_ARCH_X86_64 };
-#else
-	enum { ARCH = (int)AUDIT_ARCH_AARCH64 };
-#endif
-	struct sock_filter rules[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ARCH, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),       /* another ABI of this CPU */
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),      /* x32 */
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		DENY(SYS_execve), DENY(SYS_execveat), DENY(SYS_socket), DENY(SYS_socketpair), DENY(SYS_connect), DENY(SYS_bind), DENY(SYS_listen),
-		DENY(SYS_ptrace), DENY(SYS_process_vm_readv), DENY(SYS_process_vm_writev), DENY(SYS_kill), DENY(SYS_setns), DENY(SYS_unshare),
-		DENY(SYS_mount), DENY(SYS_bpf), DENY(SYS_keyctl), DENY(SYS_perf_event_open), DENY(SYS_io_uring_setup),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-#undef DENY
-	struct sock_fprog program = { sizeof rules / sizeof *rules, rules };
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
-#endif
 }
 
 /* ---- reports ------------------------------------------------------------------------------------- */
@@ -299,7 +264,7 @@ int cmd_ingest(int argc, char **argv)
 		fprintf(stderr, "wasd-engine ingest: %s\n", err.msg);
 		return 1;
 	}
-	confine();
+	engine_confine();
 	while (!engine_link_cancelled(link)) {          /* the end of the stream ends the process */
 		struct wasd_msg m = { .fd = -1 };
 		engine_link_next(link, &m, NULL);

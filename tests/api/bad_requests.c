@@ -48,9 +48,9 @@ static const struct bad cases[] = {
 	{400, "bad_parameter", "GET", "/v1/datasets/data/preview?i=-1", NULL, "i must be", "i"},
 	{400, "bad_parameter", "GET", "/v1/datasets/data/preview?split=valid", NULL, "train or test", "split"},
 	{400, "bad_parameter", "GET", "/v1/audit?since=1970", NULL, "since", "since"},
-	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=pt", NULL, "safetensors, wasd or onnx", "format"},
-	{422, "unsupported", "GET", "/v1/checkpoints/CKPT/file?format=onnx", NULL, "onnx", "format"},
-	{422, "unsupported", "GET", "/v1/checkpoints/CKPT/file?mode=dom", NULL, "mode", "mode"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=pt", NULL, "safetensors or wasd", "format"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?mode=dom", NULL, "holds every mode", "mode"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=wasd&mode=aom", NULL, "holds every mode", "mode"},
 	{400, "body_not_allowed", "GET", "/v1/jobs", "{}", "takes no body", NULL},
 	{400, "body_not_allowed", "DELETE", "/v1/jobs/JOB", "{}", "takes no body", NULL},
 	/* JSON itself */

@@ -36,10 +36,10 @@ static struct {
 	char dir[64];
 	struct storage *db;
 	cJSON *caps;
-	int queued, ingests, synths, removed, in_flight;
+	int queued, ingests, synths, removed, in_flight, exports;
 	char removed_paths[256], last_name[64];
 	size_t ingest_files;
-	bool not_ready, engine_down, ingest_refuses;
+	bool not_ready, engine_down, ingest_refuses, no_mode;
 	char question[4096];                    /* the last one asked of the infer process */
 	size_t question_bin;
 	struct api_daemon seam;
@@ -111,6 +111,20 @@ static void fake_gone(void *self, const char *paths)
 	(void)self;
 	t.removed++;
 	snprintf(t.removed_paths, sizeof t.removed_paths, "%s", paths);
+}
+
+/* "CHECKPOINT as FORMAT of MODE". Of a checkpoint whose job was trained without WAS there is no dom. */
+static enum wasd_status fake_export(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err)
+{
+	char text[200];
+	(void)self, (void)deadline_us;
+	if (t.engine_down) return wasd_fail(err, WASD_EBUSY, "the conversion's process ended");
+	if (t.no_mode && !strcmp(mode, "dom")) return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
+	snprintf(text, sizeof text, "%s as %s of %s", checkpoint, format, mode);
+	*out = (struct api_file){.bytes = (int64_t)strlen(text)};
+	wasd_sha256_of(text, strlen(text), out->sha256);
+	t.exports++;
+	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
 static enum wasd_status fake_deployment_changed(void *self, const char *name, struct wasd_err *err)
@@ -238,7 +252,7 @@ __attribute__((unused)) static void setup(void)
 	t.caps = cJSON_Parse(test_caps);
 	t.seam = (struct api_daemon){
 		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
-		.preview = fake_preview, .dataset_gone = fake_gone, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
+		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
 		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
 		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready,
 	};

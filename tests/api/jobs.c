@@ -350,7 +350,7 @@ static void preconditions(void)
 
 static void checkpoints(void)
 {
-	char id[64], ckpt[32], url[160], want[128], got[128] = "";
+	char id[64], ckpt[32], url[160], want[128];
 	setup();
 	make_dataset("data", test_info);
 	make_job("resnet18", id);
@@ -373,19 +373,25 @@ static void checkpoints(void)
 	expect(409, "DELETE", url, NULL);               /* pinned */
 	expect(200, "PATCH", url, "{\"pinned\":false}");
 
-	/* The file, piece by piece. */
-	snprintf(url, sizeof url, "/v1/checkpoints/%s/file?format=safetensors", ckpt);
-	snprintf(want, sizeof want, "checkpoint of epoch 2 of %s", id);
-	a = send("GET", url, NULL);
-	CHECK_INT(a.r.status, 200);
-	CHECK_INT(a.r.source.size, strlen(want));
-	size_t n = 0;
-	for (int64_t k; a.r.source.read && (k = a.r.source.read(a.r.source.ctx, n, got + n, 7)) > 0;) n += (size_t)k;
-	CHECK_STR(got, want);
-	CHECK_INT(strlen(api_response_header(&a.r, "ETag")), 66);
-	struct answer again = send_with("GET", url, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&a.r, "ETag"), NULL}});
-	CHECK(again.r.status == 304 && !again.r.source.read);
-	answer_done(&again), answer_done(&a);
+	/* The file, piece by piece: as it is stored, and as another format. */
+	for (int made = 0; made < 2; made++) {
+		char got[128] = "";
+		size_t n = 0;
+		snprintf(url, sizeof url, made ? "/v1/checkpoints/%s/file" : "/v1/checkpoints/%s/file?format=wasd", ckpt);
+		snprintf(want, sizeof want, made ? "%s as safetensors of aom" : "checkpoint of epoch 2 of %s", made ? ckpt : id);
+		a = send("GET", url, NULL);
+		CHECK_INT(a.r.status, 200);
+		CHECK_INT(a.r.source.size, strlen(want));
+		for (int64_t k; a.r.source.read && (k = a.r.source.read(a.r.source.ctx, n, got + n, 7)) > 0;) n += (size_t)k;
+		CHECK_STR(got, want);
+		CHECK_INT(strlen(api_response_header(&a.r, "ETag")), 66);
+		struct answer again = send_with("GET", url, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&a.r, "ETag"), NULL}});
+		CHECK(again.r.status == 304 && !again.r.source.read);
+		answer_done(&again), answer_done(&a);
+	}
+	CHECK_INT(t.exports, 2);
+	t.engine_down = true;
+	expect(503, "GET", url, NULL);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s", ckpt);
 	expect(204, "DELETE", url, NULL);
 	expect(404, "GET", url, NULL);

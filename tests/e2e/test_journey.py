@@ -61,7 +61,7 @@ with Daemon() as d:
     with case("the checkpoint is a valid safetensors file, whole and in parts"):
         items = c.get(f"/v1/jobs/{state['job']}/checkpoints").json["items"]
         check(items, "there are checkpoints")
-        path = f"/v1/checkpoints/{items[0]['id']}/file"
+        path = f"/v1/checkpoints/{items[0]['id']}/file?format=wasd"
         whole = c.get(path)
         equal(len(whole.body), items[0]["bytes"])
         meta, tensors = safetensors(whole.body)

@@ -4,7 +4,7 @@
  *     {"type":"error","re":SEQ,"status":"einval","code":"bad_image","pointer":"/images/0","message":"..."}
  *
  * ---- every engine process ------------------------------------------------------------------------------------
- * engine -> daemon   {"type":"hello","role":"train|infer|ingest","pid":N,"version":WASD_VERSION,"build":"...",
+ * engine -> daemon   {"type":"hello","role":"train|infer|ingest|convert","pid":N,"version":WASD_VERSION,"build":"...",
  *                     "fingerprint":{"isa":"...","openblas":"...","coretype":"...","threads":N,...}}      first frame
  *                    {"type":"heartbeat"}                                                                   every second
  *                    {"type":"log","level":"info|warn|error","text":"one line"}
@@ -52,6 +52,10 @@
  * engine -> daemon   {"type":"progress","images":N,"bytes":N}
  *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N,"digest","bytes":N,"mean":[...],"std":[...]}
  *                    {"type":"failed","re","status","pointer":"file or archive entry","message"}
+ *
+ * ---- wasd-engine convert: checkpoints and the files of other programs ----------------------------------------------
+ * daemon -> engine   {"type":"export","format":"safetensors|onnx","mode":"aom|dom","bytes","sha256","out":PATH} + memfd of the checkpoint
+ *                       -> {"type":"exported","re","bytes","sha256"}       the file is at PATH, whole; nothing is there after an error
  *
  * ---- a checkpoint -----------------------------------------------------------------------------------------------------
  * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;

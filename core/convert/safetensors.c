@@ -1,0 +1,109 @@
+/* convert/safetensors.c - a checkpoint without what only a run needs: a state_dict that PyTorch loads, with everything that a deployment
+ * needs in its metadata.
+ *
+ * Tensors are handed through as they are stored, not computed with: what comes in again (import.c) has the same bits. */
+#include "train/checkpoint.h"
+#include "wasd/convert.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_SIZE 160
+
+static enum wasd_status pass(const struct checkpoint *c, const char *name, struct wasd_st_writer *w, struct wasd_err *err)
+{
+	const struct wasd_st_tensor *t = wasd_st_find(c->st, name);
+	if (!t)
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
+	wasd_st_writer_add(w, name, t->dtype, t->ndims, t->dims, t->data);
+	return WASD_OK;
+}
+
+static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix, struct wasd_st_writer *w, struct wasd_err *err)
+{
+	static const char *const parts[] = {"running_mean", "running_var"};
+	char name[NAME_SIZE];
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_stats(g) && !s; i++)
+		for (int k = 0; k < 2 && !s; k++) {
+			snprintf(name, sizeof name, "%s%s.%s", prefix, wasd_graph_stats_info(g, i).name, parts[k]);
+			s = pass(c, name, w, err);
+		}
+	return s;
+}
+
+/* v as JSON text under key; false: no memory. */
+static bool put_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
+{
+	char *text = wasd_json_print(v);
+	if (text)
+		wasd_st_writer_meta(w, key, text);
+	wasd_free(text);
+	return text != NULL;
+}
+
+static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, const bool has[WASD_MODES])
+{
+	cJSON *input = cJSON_CreateIntArray((int[]){c->input.c, c->input.h, c->input.w}, 3), *modes = cJSON_CreateArray();
+	bool ok = input && modes;
+	for (int m = 0; m < WASD_MODES && ok; m++)
+		ok = !has[m] || cJSON_AddItemToArray(modes, cJSON_CreateString(wasd_mode_name(m)));
+	wasd_st_writer_meta(w, "format", "pt");
+	wasd_st_writer_meta(w, "producer", "wasd " WASD_VERSION);
+	wasd_st_writer_meta(w, "pixels", "(v / 255 - 0.5) / 0.5");
+	ok = ok && put_json(w, "model", wasd_json_get(c->spec, "model")) && put_json(w, "classes", c->class_names) && put_json(w, "input", input) &&
+	     put_json(w, "modes", modes) && put_json(w, "was", c->was) && put_json(w, "draw", c->draw) && put_json(w, "spec", c->spec);
+	cJSON_Delete(input);
+	cJSON_Delete(modes);
+	return ok;
+}
+
+static enum wasd_status write_out(struct wasd_st_writer *w, void **out, size_t *out_len, struct wasd_err *err)
+{
+	size_t size;
+	enum wasd_status s = wasd_st_writer_size(w, &size, err);
+	void *block = s ? NULL : wasd_malloc(size);
+	if (!s && !block)
+		s = wasd_fail(err, WASD_ENOMEM, "a file of %zu bytes", size);
+	if (!s)
+		s = wasd_st_writer_write(w, block, size, err);
+	if (s) {
+		wasd_free(block);
+		return s;
+	}
+	*out = block;
+	*out_len = size;
+	return WASD_OK;
+}
+
+enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	struct wasd_st_writer *w = NULL;
+	bool has[WASD_MODES] = {false};
+	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
+	if (s || (s = checkpoint_graph(&c, &g, err)) || (s = checkpoint_check_names(&c, g, err)))
+		goto end;
+	wasd_json_bool(c.progress, "measured_aom", &has[WASD_AOM]);
+	wasd_json_bool(c.progress, "measured_dom", &has[WASD_DOM]);
+	has[WASD_DOM] = has[WASD_DOM] && cJSON_IsArray(c.draw);
+	w = wasd_st_writer_create();
+	if (!w || !put_metadata(w, &c, has)) {
+		s = wasd_fail(err, WASD_ENOMEM, "safetensors");
+		goto end;
+	}
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		s = pass(&c, wasd_graph_param_info(g, i).name, w, err);
+	if (!s && has[WASD_AOM])
+		s = pass_stats(&c, g, "", w, err);
+	if (!s && has[WASD_DOM])
+		s = pass_stats(&c, g, "dom.", w, err);
+	if (!s)
+		s = write_out(w, out, out_len, err);
+end:
+	wasd_st_writer_destroy(w);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+	return s;
+}

@@ -1,0 +1,15 @@
+/* wasd/convert.h - checkpoints as files for other programs, and files of other programs as checkpoints.
+ *
+ * A checkpoint file (protocol.h) is what goes in and comes out here; the other side is safetensors as PyTorch users have it, or ONNX. */
+#ifndef WASD_CONVERT_H
+#define WASD_CONVERT_H
+
+#include "wasd/infer.h"
+
+/* The weights under the names of the authors' PyTorch state_dict, F32: every parameter, NAME.running_mean and NAME.running_var of AOM,
+ * the same of DOM behind "dom."; no optimizer and no generator state. A mode whose statistics were never measured is left out.
+ * Metadata: "format":"pt", "producer", and as JSON text "model" (the spec's object), "classes", "input" [c,h,w], "modes", "was", "draw", "spec";
+ * "pixels" says how pixels become numbers. bytes: a checkpoint, borrowed. *out: a fresh block for wasd_free. WASD_ECORRUPT names what is wrong. */
+enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err);
+
+#endif

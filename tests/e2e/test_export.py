@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+"""A trained checkpoint as files for other programs, by HTTP and by `wasd export`."""
+import hashlib, json, os, subprocess
+
+from lib import BUILD, Client, Daemon, case, check, directory, equal, finish, safetensors
+
+SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate", "x": 0.3, "y": 0.3}]},
+        "train": {"epochs": 2, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}}}
+
+
+def wasd(*args, rc=0):
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120)
+    equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
+    return p.stdout + p.stderr
+
+
+with Daemon() as d:
+    c = d.client
+    d.glyphs(train=200, test=50)
+    job = d.wait_job(d.submit(**SPEC)["id"])["id"]
+    ckpt = c.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]
+    file = f"/v1/checkpoints/{ckpt['id']}/file"
+    here = directory()
+
+    with case("safetensors: weights and labels, ranges, entity tags, HEAD; the stored file beside it"):
+        whole = c.get(file)
+        meta, tensors = safetensors(whole.body)
+        equal(json.loads(meta["input"]), [3, 32, 32])
+        equal(len(json.loads(meta["classes"])), 10)
+        equal(json.loads(meta["modes"]), ["aom", "dom"])
+        equal(tensors["conv1.weight"][1], [6, 3, 5, 5])
+        check(not any(n.startswith(("optim.", "state.")) for n in tensors), tensors.keys())
+        equal(whole.headers["ETag"], f'"{hashlib.sha256(whole.body).hexdigest()}"')
+        equal(whole.headers["Content-Disposition"], f'attachment; filename="{job}-epoch{ckpt["epoch"]}.safetensors"')
+        c.get(file, want=304, headers={"If-None-Match": whole.headers["ETag"]})
+        part = c.get(file, want=206, headers={"Range": "bytes=100-299"})
+        equal((part.body, part.headers["Content-Range"]), (whole.body[100:300], f"bytes 100-299/{len(whole.body)}"))
+        c.get(file, want=416, headers={"Range": f"bytes={len(whole.body)}-"})
+        head = c.request("HEAD", file, want=200)
+        equal((head.headers["Content-Length"], head.body), (str(len(whole.body)), b""))
+        stored = c.get(file + "?format=wasd")
+        equal((len(stored.body), hashlib.sha256(stored.body).hexdigest()), (ckpt["bytes"], ckpt["sha256"]))
+        check(any(n.startswith("optim.") for n in safetensors(stored.body)[1]), "the stored file holds the optimizer's state")
+
+    with case("made once and kept; again after the daemon was started anew"):
+        kept = os.listdir(os.path.join(d.data, "exports"))
+        equal(kept, [f"{ckpt['id']}.aom.safetensors"])
+        d.kill()
+        d.start()
+        c = d.client
+        equal(os.listdir(os.path.join(d.data, "exports")), [])
+        equal(c.get(file).body, whole.body)
+
+    with case("a conversion whose process is killed is made again"):
+        for pid in d.engines("convert"):
+            os.kill(pid, 9)
+        for name in os.listdir(os.path.join(d.data, "exports")):
+            os.unlink(os.path.join(d.data, "exports", name))
+        reply = c.get(file, want=(200, 503))
+        equal((reply if reply.status == 200 else c.get(file)).body, whole.body)
+
+    with case("wasd export"):
+        url = f"127.0.0.1:{d.port}"
+        out = os.path.join(here, "model.safetensors")
+        check("model.safetensors" in wasd("export", ckpt["id"], "--output", out, "--url", url), "it says what it wrote")
+        equal(open(out, "rb").read(), whole.body)
+        wasd("export", ckpt["id"], "--format", "wasd", "--output", out, "--url", url)
+        equal(open(out, "rb").read(), stored.body)
+        check("no checkpoint ckpt_none" in wasd("export", "ckpt_none", "--output", os.path.join(here, "none"), "--url", url, rc=1), "the daemon's reason")
+        equal(os.listdir(here), ["model.safetensors"])
+        check("--format" in wasd("export", "--help"), "help")
+        wasd("export", rc=2)
+        wasd("export", "a/b", rc=2)
+        wasd("export", ckpt["id"], "--format", rc=2)
+
+    with case("a checkpoint that is not there"):
+        c.get("/v1/checkpoints/ckpt_none/file", want=404)
+
+finish()
