@@ -160,8 +160,12 @@ static bool bring(void *ctx, void *to)
 {
 	const struct bring *b = ctx;
 	const float *w = b->s->weight;
-	if (!b->d->prim) {
+	if (b->d->minimal.n) {
 		minimal_weights_in(&b->d->minimal, b->back, w, to);
+		return true;
+	}
+	if (b->d->taps.n) {
+		taps_weights_in(&b->d->taps, b->back, w, to);
 		return true;
 	}
 	if (b->d->embedded) {
@@ -188,8 +192,13 @@ static void conv_forward(struct step *s, const struct run *r)
 		return;
 	const struct direction *d = &v->dir[PRIM_FORWARD];
 	const void *w = weights_for(s, d, &p, false);
-	if (w && !d->prim) {
-		minimal_forward(&d->minimal, s->x[0]->data, w, s->bias, s->has_res ? s->x[1]->data : NULL, s->y->data, p.prim);
+	const void *residual = s->has_res ? s->x[1]->data : NULL;
+	if (w && d->minimal.n) {
+		minimal_forward(&d->minimal, s->x[0]->data, w, s->bias, residual, s->y->data, p.prim);
+		return;
+	}
+	if (w && d->taps.n) {
+		taps_forward(&d->taps, s->x[0]->data, w, s->bias, residual, s->y->data, p.prim);
 		return;
 	}
 	if (s->has_res)
@@ -201,8 +210,12 @@ static void conv_forward(struct step *s, const struct run *r)
 static bool weight_gradient(struct step *s, const struct direction *d, const struct parts *p)
 {
 	const struct node *nd = s->node;
-	if (!d->prim) {
+	if (d->minimal.n) {
 		minimal_weights(&d->minimal, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
+		return true;
+	}
+	if (d->taps.n) {
+		taps_weights(&d->taps, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
 		return true;
 	}
 	float *bias = p->full + full_count(s);
@@ -224,8 +237,12 @@ static bool data_gradient(struct step *s, const struct run *r, const struct dire
 	const void *w = weights_for(s, d, p, true);
 	if (!w)
 		return false;
-	if (!d->prim) {
+	if (d->minimal.n) {
 		minimal_data(&d->minimal, s->dy->data, w, s->dx[0]->data, s->dx_add[0], p->prim);
+		return true;
+	}
+	if (d->taps.n) {
+		taps_data(&d->taps, s->dy->data, w, s->dx[0]->data, s->dx_add[0], p->prim);
 		return true;
 	}
 	if (!s->dx_add[0])

@@ -3,6 +3,7 @@
  * matrices is read by one core only. */
 #include "onednn/minimal.h"
 #include "onednn/blocked_vec.h"
+#include "onednn/taps.h"
 
 #include <string.h>
 
@@ -530,27 +531,6 @@ static void own_outer(void *ctx, int begin, int end, int thread)
 	}
 }
 
-struct bias_job { const struct minimal *s; const float *dy; float *dbias; };
-
-BLOCKED_HOT static void bias_blocks(void *ctx, int begin, int end, int thread)
-{
-	const struct bias_job *j = ctx;
-	size_t hw = (size_t)(j->s->oh * j->s->ow), blocks = (size_t)(j->s->out / LANES);
-	(void)thread;
-	for (int b = begin; b < end; b++) {
-		double sum[LANES] = { 0 };
-		for (int n = 0; n < j->s->n; n++) {
-			v16 part = v_set(0);
-			for (size_t p = 0; p < hw; p++)
-				part += v_load(j->dy + ((size_t)n * blocks + (size_t)b) * hw * LANES, p, false);
-			for (int l = 0; l < LANES; l++)
-				sum[l] += (double)part[l];
-		}
-		for (int l = 0; l < LANES; l++)
-			j->dbias[b * LANES + l] += (float)sum[l];
-	}
-}
-
 void minimal_weights(const struct minimal *s, const float *x, const float *dy, float *dw, float *dbias, void *scratch)
 {
 	struct job j = { .s = s, .x = x, .dy = dy, .dw = dw, .scratch = scratch, .tiles = tiles_of(s), .parts = 1 };
@@ -574,5 +554,5 @@ void minimal_weights(const struct minimal *s, const float *x, const float *dy, f
 	}
 	wasd_parallel(s->out / PAIR * s->c, team_kernel_out, &j);
 	if (dbias)
-		wasd_parallel(s->out / LANES, bias_blocks, &(struct bias_job){ s, dy, dbias });
+		taps_bias(s->n, s->out, s->oh * s->ow, false, dy, dbias);
 }

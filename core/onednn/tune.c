@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT "wasd-tuning-1"
+#define FORMAT "wasd-tuning-2"
 #define FILE_MAX (4 << 20)
 #define ENTRIES_MAX 4096
 

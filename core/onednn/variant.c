@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DIRECT, WINOGRAD, MINIMAL };             /* candidates, as the table of measurements counts them */
+enum { DIRECT, WINOGRAD, MINIMAL, TAPS };       /* candidates, as the table of measurements counts them */
 
 /* ---- geometry ---- */
 
@@ -97,17 +97,29 @@ static struct minimal minimal_of(const struct step *s, const struct variant *v, 
 	return minimal_allowed(s) && minimal_fits(&m) ? m : (struct minimal){ 0 };
 }
 
+#define FEW_IMAGES 8                            /* up to here a serving pass finds its weights in memory rather than in a cache */
+
+/* Our direct kernels, where they may be faster than oneDNN's: few images, strides, single taps. n 0 elsewhere. */
+static struct taps taps_of(const struct step *s, const struct variant *v, int n, bool training, enum prim_pass pass)
+{
+	const struct node *nd = s->node;
+	struct taps t = { .n = n, .c = nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .kh = v->kh, .kw = v->kw,
+	                  .stride = nd->stride, .pad_top = v->pad_top, .pad_left = v->pad_left, .act = training ? ACT_NONE : s->act, .bf16 = blocked_of(s->y)->bf16 };
+	bool worth = v->n <= FEW_IMAGES || nd->stride > 1 || v->kh * v->kw == 1;
+	bool allowed = !s->strict && nd->groups == 1 && !blocked_of(s->x[0])->plain && blocked_of(s->x[0])->bf16 == t.bf16;
+	return allowed && worth && taps_fit(&t, pass == PRIM_DATA) ? t : (struct taps){ 0 };
+}
+
 /* ---- measuring ---- */
 
 #define MEASURE_IMAGES 128                      /* a larger batch is more of the same */
 #define MEASURE_ROUNDS 12                       /* at most, each candidate once a round */
 #define MEASURE_US 40000                        /* no further round after so long, but for the first three */
-#define COLD_IMAGES 8                           /* up to here a serving pass finds its weights in memory rather than in a cache */
 #define COLD_BYTES (64u << 20)
 
-struct candidate { struct prim *prim; struct minimal minimal; char *x, *y, *own, *plain, *scratch; float *bias; };
+struct candidate { struct prim *prim; struct minimal minimal; struct taps taps; char *x, *y, *own, *plain, *scratch; float *bias; };
 
-static bool exists(const struct candidate *c) { return c->prim || c->minimal.n; }
+static bool exists(const struct candidate *c) { return c->prim || c->minimal.n || c->taps.n; }
 
 static void discard(struct candidate *c)
 {
@@ -126,16 +138,16 @@ static size_t blocked_bytes(int n, int c, int h, int w)
 	return (size_t)n * (size_t)((c + LANES - 1) / LANES * LANES) * (size_t)(h * w) * sizeof(float);
 }
 
-static void prepare(struct candidate *c, const struct prim_conv *shape)
+static void prepare(struct candidate *c, enum prim_pass pass, const struct prim_conv *shape)
 {
-	const struct minimal *m = &c->minimal;
+	int threads = wasd_threads();
 	if (!exists(c))
 		return;
-	c->x = tensor_alloc(c->prim ? prim_x_bytes(c->prim) : blocked_bytes(m->n, m->c, m->h, m->w));
-	c->y = tensor_alloc(c->prim ? prim_y_bytes(c->prim) : blocked_bytes(m->n, m->out, m->oh, m->ow));
-	c->own = tensor_alloc(c->prim ? prim_weight_bytes(c->prim) : minimal_weight_bytes(m));
+	c->x = tensor_alloc(c->prim ? prim_x_bytes(c->prim) : blocked_bytes(shape->n, shape->c, shape->h, shape->w));
+	c->y = tensor_alloc(c->prim ? prim_y_bytes(c->prim) : blocked_bytes(shape->n, shape->out, shape->oh, shape->ow));
+	c->own = tensor_alloc(c->prim ? prim_weight_bytes(c->prim) : c->taps.n ? taps_weight_bytes(&c->taps, pass == PRIM_DATA) : minimal_weight_bytes(&c->minimal));
 	c->plain = tensor_alloc((size_t)shape->out * (size_t)(shape->c / shape->groups) * (size_t)(shape->kh * shape->kw) * sizeof(float));
-	c->scratch = tensor_alloc(c->prim ? prim_scratch_bytes(c->prim) : minimal_scratch_bytes(m, wasd_threads()));
+	c->scratch = tensor_alloc(c->prim ? prim_scratch_bytes(c->prim) : c->taps.n ? taps_scratch_bytes(&c->taps, threads) : minimal_scratch_bytes(&c->minimal, threads));
 	c->bias = tensor_alloc((size_t)shape->out * sizeof(float));
 	if (!c->x || !c->y || !c->own || !c->plain || !c->scratch || !c->bias)
 		discard(c);
@@ -155,6 +167,20 @@ static void run_minimal(const struct candidate *c, enum prim_pass pass, bool con
 		minimal_weights(m, x, y, plain, NULL, c->scratch);
 }
 
+static void run_taps(const struct candidate *c, enum prim_pass pass, bool constant)
+{
+	const struct taps *t = &c->taps;
+	float *plain = (float *)c->plain;
+	if (!constant && pass != PRIM_WEIGHTS)
+		taps_weights_in(t, pass == PRIM_DATA, plain, c->own);
+	if (pass == PRIM_FORWARD)
+		taps_forward(t, c->x, c->own, c->bias, NULL, c->y, c->scratch);
+	else if (pass == PRIM_DATA)
+		taps_data(t, c->y, c->own, c->x, false, c->scratch);
+	else
+		taps_weights(t, c->x, c->y, plain, NULL, c->scratch);
+}
+
 static bool run_prim(const struct candidate *c, enum prim_pass pass, bool constant)
 {
 	float *plain = (float *)c->plain;
@@ -167,8 +193,10 @@ static bool run_prim(const struct candidate *c, enum prim_pass pass, bool consta
 static float run_once(const struct candidate *c, enum prim_pass pass, bool constant)
 {
 	int64_t t = wasd_mono_us();
-	if (!c->prim)
+	if (c->minimal.n)
 		run_minimal(c, pass, constant);
+	else if (c->taps.n)
+		run_taps(c, pass, constant);
 	else if (!run_prim(c, pass, constant))
 		return 0;
 	return (float)(wasd_mono_us() - t) + 0.1f;
@@ -177,7 +205,7 @@ static float run_once(const struct candidate *c, enum prim_pass pass, bool const
 /* Best times of the candidates, run by turns, so that whatever else the machine does hits all; us 0: there is no such candidate. */
 static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant, float us[TUNE_CANDIDATES])
 {
-	char *cold = constant && images <= COLD_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
+	char *cold = constant && images <= FEW_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
 	int64_t begin = wasd_mono_us();
 	for (int r = 0; r < MEASURE_ROUNDS && (r < 3 || wasd_mono_us() - begin < MEASURE_US); r++)
 		for (int i = 0; i < TUNE_CANDIDATES; i++) {
@@ -211,8 +239,8 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 	struct prim_conv direct = shape_of(s, v, n, training, must_embed), winograd = shape_of(s, v, n, training, true);
 	struct tune_result r = { 0 };
 	char key[TUNE_KEY];
-	snprintf(key, sizeof key, "%s%s n%d %dx%dx%d o%dx%dx%d k%dx%d%s%s%s%s", names[pass], training ? "" : s->packs ? " const" : " eval", n, direct.c, direct.h, direct.w,
-	         direct.out, direct.oh, direct.ow, v->kh, v->kw, direct.bias ? " bias" : "", direct.residual ? " add" : "",
+	snprintf(key, sizeof key, "%s%s%s n%d %dx%dx%d o%dx%dx%d k%dx%d s%d%s%s%s%s", names[pass], direct.y_bf16 ? " bf16" : "", training ? "" : s->packs ? " const" : " eval", n, direct.c, direct.h, direct.w,
+	         direct.out, direct.oh, direct.ow, v->kh, v->kw, direct.stride, direct.bias ? " bias" : "", direct.residual ? " add" : "",
 	         direct.act == ACT_NONE ? "" : direct.act == ACT_RELU ? " relu" : " relu6", must_embed ? " cropped" : "");
 	if (tune_find(key, &r))
 		return r;
@@ -221,9 +249,10 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 	if (winograd_fits(s))
 		c[WINOGRAD].prim = prim_create(pass, PRIM_WINOGRAD, &winograd);
 	c[MINIMAL].minimal = minimal_of(s, v, n, training);
+	c[TAPS].taps = taps_of(s, v, n, training, pass);
 	int several = 0;
 	for (int i = 0; i < TUNE_CANDIDATES; i++) {
-		prepare(&c[i], i == WINOGRAD ? &winograd : &direct);
+		prepare(&c[i], pass, i == WINOGRAD ? &winograd : &direct);
 		several += exists(&c[i]);
 	}
 	if (several > 1)
@@ -246,11 +275,12 @@ static bool pick(const struct step *s, const struct variant *v, bool training, e
 	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) || cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride) ||
 	            filter_channels(s) * nd->groups != nd->in.c;
 	struct grid g = grid_of(nd);
-	if (winograd_fits(s) || minimal_of(s, v, v->n, training).n) {
+	if (winograd_fits(s) || minimal_of(s, v, v->n, training).n || taps_of(s, v, v->n, training, pass).n) {
 		struct prim_conv c = shape_of(s, v, v->n, training, true);
 		d->measured = compare(s, v, training, pass, must);
 		d->minimal = d->measured.choice == MINIMAL ? minimal_of(s, v, v->n, training) : (struct minimal){ 0 };
-		if (d->minimal.n)
+		d->taps = d->measured.choice == TAPS ? taps_of(s, v, v->n, training, pass) : (struct taps){ 0 };
+		if (d->minimal.n || d->taps.n)
 			return true;
 		if (d->measured.choice == WINOGRAD && (d->prim = prim_create(pass, PRIM_WINOGRAD, &c)) != NULL) {
 			d->embedded = v->kh != g.kh || v->kw != g.kw;
@@ -267,18 +297,19 @@ static bool pick(const struct step *s, const struct variant *v, bool training, e
 
 size_t direction_weight_bytes(const struct direction *d)
 {
-	return d->prim ? prim_weight_bytes(d->prim) : d->minimal.n ? minimal_weight_bytes(&d->minimal) : 0;
+	return d->prim ? prim_weight_bytes(d->prim) : d->minimal.n ? minimal_weight_bytes(&d->minimal) : d->taps.n ? taps_weight_bytes(&d->taps, false) : 0;
 }
 
 size_t direction_scratch_bytes(const struct direction *d)
 {
-	return d->prim ? prim_scratch_bytes(d->prim) : d->minimal.n ? minimal_scratch_bytes(&d->minimal, wasd_threads()) : 0;
+	int threads = wasd_threads();
+	return d->prim ? prim_scratch_bytes(d->prim) : d->minimal.n ? minimal_scratch_bytes(&d->minimal, threads) : d->taps.n ? taps_scratch_bytes(&d->taps, threads) : 0;
 }
 
 uint64_t direction_form(const struct direction *d)
 {
-	/* Only forward passes have constant weights, and a kernel's size is in its shape: one form. */
-	return d->prim ? prim_weights_form(d->prim) : 1;
+	/* Only forward passes have constant weights, and a kernel's size is in its shape: one form of each of ours. */
+	return d->prim ? prim_weights_form(d->prim) : d->minimal.n ? 1 : 2;
 }
 
 void variant_done(struct variant *v)
@@ -303,14 +334,14 @@ bool variant_create(struct step *s, struct variant *v, bool training)
 void variant_explain(const struct step *s, const struct variant *v, cJSON *to)
 {
 	static const char *const names[PRIM_PASSES] = { [PRIM_FORWARD] = "forward", [PRIM_DATA] = "backward data", [PRIM_WEIGHTS] = "backward weights" };
-	static const char *const candidates[TUNE_CANDIDATES] = { [DIRECT] = "direct", [WINOGRAD] = "onednn_winograd", [MINIMAL] = "wasd_winograd" };
+	static const char *const candidates[TUNE_CANDIDATES] = { [DIRECT] = "direct", [WINOGRAD] = "onednn_winograd", [MINIMAL] = "wasd_winograd", [TAPS] = "wasd_direct" };
 	for (int p = 0; p < PRIM_PASSES; p++) {
 		const struct direction *d = &v->dir[p];
 		char kernel[24];
-		if (!d->prim && !d->minimal.n)
+		if (!d->prim && !d->minimal.n && !d->taps.n)
 			continue;
 		const char *info = d->prim ? prim_info(d->prim) : "wasd";
-		bool direct = d->prim && !strstr(info, "wino");
+		bool direct = !d->minimal.n && !strstr(info, "wino");
 		cJSON *o = cJSON_CreateObject(), *us;
 		snprintf(kernel, sizeof kernel, "%dx%d", v->kh, v->kw);
 		cJSON_AddStringToObject(o, "layer", s->node->name);

@@ -4,6 +4,7 @@
  *
  *   direct     oneDNN's, the kernel as it is
  *   Winograd   oneDNN's F(4x4,3x3), stride 1, float32. A smaller kernel is laid into 3x3 zeros ("embedded")
+ *   taps       our own direct kernels (taps.h), for few images, strides and single taps
  *   minimal    our own F(4x4, kh x kw) for 2 and 3 taps a side (minimal.h), stride 1, float32: dropped taps are less work here too
  *
  * by measurement (tune.h). fp32-strict takes direct only. oneDNN takes neither a kernel without taps nor one whose windows leave the image (a crop):
@@ -13,14 +14,16 @@
 
 #include "onednn/minimal.h"
 #include "onednn/prim.h"
+#include "onednn/taps.h"
 #include "onednn/tune.h"
 
 /* The kernel that smaller ones are laid into, and its padding. */
 struct grid { int kh, kw, pad_top, pad_left; };
 
 struct direction {
-	struct prim *prim;                      /* NULL: `minimal` computes it, or the variant has no such direction (minimal.n 0) */
-	struct minimal minimal;
+	struct prim *prim;                      /* at most one of these three; none: the variant has no such direction */
+	struct minimal minimal;                 /* n 0: not this one */
+	struct taps taps;
 	bool embedded;
 	struct tune_result measured;            /* all us 0: there was no choice */
 };

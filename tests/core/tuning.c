@@ -74,17 +74,17 @@ static void the_file_is_shared(void)
 
 static void anything_else_in_it_is_passed_over(void)
 {
-	write_file("wasd-tuning-1\tM\tgood\t1\t2.0\t1.0\t0\n"
-	           "wasd-tuning-1\tM\tno candidate\t7\t2.0\t1.0\t0\n"
-	           "wasd-tuning-1\tM\tminus\t-1\t2.0\t1.0\t0\n"
-	           "wasd-tuning-1\tM\tnot a number\t1\t2.0\tx\t0\n"
-	           "wasd-tuning-1\tM\tnan\t1\t2.0\tnan\t0\n"
-	           "wasd-tuning-1\tM\tabsent\t1\t2.0\t0\t0\n"
-	           "wasd-tuning-1\tM\tshort\t1\n"
-	           "wasd-tuning-1\tM\tlong\t1\t2.0\t1.0\t3.0\t4.0\n"
-	           "wasd-tuning-2\tM\tversion\t1\t2.0\t1.0\t0\n"
+	write_file("wasd-tuning-2\tM\tgood\t1\t2.0\t1.0\t0\t0\n"
+	           "wasd-tuning-2\tM\tno candidate\t7\t2.0\t1.0\t0\t0\n"
+	           "wasd-tuning-2\tM\tminus\t-1\t2.0\t1.0\t0\t0\n"
+	           "wasd-tuning-2\tM\tnot a number\t1\t2.0\tx\t0\t0\n"
+	           "wasd-tuning-2\tM\tnan\t1\t2.0\tnan\t0\t0\n"
+	           "wasd-tuning-2\tM\tabsent\t1\t2.0\t0\t0\t0\n"
+	           "wasd-tuning-2\tM\tshort\t1\n"
+	           "wasd-tuning-2\tM\tlong\t1\t2.0\t1.0\t3.0\t4.0\t5.0\n"
+	           "wasd-tuning-1\tM\tversion\t1\t2.0\t1.0\t0\t0\n"
 	           "\n\t\t\t\n\x01\x02\xff\n"
-	           "wasd-tuning-1\tM\ttorn\t1\t2.");
+	           "wasd-tuning-2\tM\ttorn\t1\t2.");
 	CHECK_INT(choice_in_new_process("M", "good"), 1);
 	static const char *const bad[] = { "no candidate", "minus", "not a number", "nan", "absent", "short", "long", "version", "torn", "" };
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -165,8 +165,8 @@ static void an_exec_does_as_the_file_says(void)
 	FILE *f = fopen(file, "r");
 	for (char line[512]; f && fgets(line, sizeof line, f);) {
 		char machine[160], key[TUNE_KEY];
-		CHECK(sscanf(line, "wasd-tuning-1\t%159[^\t]\t%95[^\t]", machine, key) == 2);
-		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-1\t%s\t%s\t%d\t7.0\t7.0\t7.0\n", machine, key, was_direct);
+		CHECK(sscanf(line, "wasd-tuning-2\t%159[^\t]\t%95[^\t]", machine, key) == 2);
+		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-2\t%s\t%s\t%d\t7.0\t7.0\t7.0\t0\n", machine, key, was_direct);
 	}
 	fclose(f);
 	write_file(text);
