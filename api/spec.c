@@ -210,34 +210,66 @@ static cJSON *transforms_canon(struct field_ctx *c, const char *pointer, const c
 	return NULL;
 }
 
-/* "paper", "all", or names of convolutions. Which names exist is the engine's to say. */
+/* Whether it means a convolution of the network is the engine's to say (api_network_check). */
+static bool pattern_ok(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	if (cJSON_IsString(v) && v->valuestring[0] && strlen(v->valuestring) <= 64) return true;
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be the name of a convolution or a pattern of names (at most 64 bytes), not %s", pointer, shown);
+	return false;
+}
+
+/* "paper", "all", a name or pattern of convolutions, or several of these. */
 static cJSON *layers_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80], at[256];
-	if (cJSON_IsString(v) && (!strcmp(v->valuestring, "paper") || !strcmp(v->valuestring, "all"))) {
+	if (cJSON_IsString(v) && !strcmp(v->valuestring, "paper")) {
 		const cJSON *row = arch_row(c), *variant = row ? arch_variant(row, wasd_json_get(c->root, "model")) : NULL;
 		int64_t augmented = 1;
 		wasd_json_i64(variant, "augmented", &augmented);
-		if (augmented || strcmp(v->valuestring, "paper")) return cJSON_CreateString(v->valuestring);
+		if (augmented) return cJSON_CreateString(v->valuestring);
 		api_fault(c->faults, "invalid_field", pointer,
 		          "%s: the published network augments no layer of this architecture; use \"all\", a list of names, or \"was\": false", pointer);
 		return NULL;
 	}
+	if (cJSON_IsString(v) && *v->valuestring)
+		return !strcmp(v->valuestring, "all") || pattern_ok(c, pointer, v) ? cJSON_CreateString(v->valuestring) : NULL;
 	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0, i = 0;
 	if (n < 1 || n > 512) {
 		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be \"paper\", \"all\" or an array of 1 to 512 layer names, not %s", pointer, shown);
+		api_fault(c->faults, "invalid_field", pointer,
+		          "%s must be \"paper\", \"all\", a name or pattern of layers, or an array of 1 to 512 of these, not %s", pointer, shown);
 		return NULL;
 	}
 	const cJSON *one;
+	bool ok = true;
 	cJSON_ArrayForEach(one, v) {
 		snprintf(at, sizeof at, "%s/%d", pointer, i++);
-		if (cJSON_IsString(one) && one->valuestring[0] && strlen(one->valuestring) <= 64) continue;
-		fields_show(shown, one);
-		api_fault(c->faults, "invalid_field", at, "%s must be the name of a convolution (at most 64 bytes), not %s", at, shown);
-		return NULL;
+		ok = pattern_ok(c, at, one) && ok;
+		for (const cJSON *before = v->child; before != one && cJSON_IsString(one); before = before->next) {
+			if (!cJSON_IsString(before) || strcmp(before->valuestring, one->valuestring)) continue;
+			api_fault(c->faults, "invalid_field", at, "%s: \"%.64s\" is there twice", at, one->valuestring);
+			ok = false;
+		}
 	}
-	return cJSON_Duplicate(v, 1);
+	return ok ? cJSON_Duplicate(v, 1) : NULL;
+}
+
+/* A number, or a linear ramp over epochs. */
+static cJSON *probability_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const struct field ramp[] = {
+		{"from", FIELD_NUM, "0", RANGE(0, 1)}, {"to", FIELD_NUM, "1", RANGE(0, 1)}, {"epochs", FIELD_INT, NULL, RANGE(1, 1000000)}, {0}
+	};
+	char shown[80];
+	if (cJSON_IsObject(v)) return fields_canon(c, pointer, ramp, v);
+	double p = cJSON_IsNumber(v) ? v->valuedouble : -1;
+	if (p >= 0 && p <= 1) return cJSON_CreateNumber(p == 0 ? 0 : p);        /* -0 is 0 */
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer,
+	          "%s must be a number of at least 0 and at most 1, or an object with \"from\", \"to\" and \"epochs\", not %s", pointer, shown);
+	return NULL;
 }
 
 static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
@@ -260,7 +292,7 @@ static const struct field was_fields[] = {
 	{"layers", FIELD_OTHER, "\"paper\"", .canon = layers_canon},
 	{"alpha", FIELD_CHOICE, "\"learned\"", .choices = alphas},
 	{"draw", FIELD_OTHER, "\"step\"", .canon = draw_canon},
-	{"probability", FIELD_NUM, "1", RANGE(0, 1)},
+	{"probability", FIELD_OTHER, "1", .canon = probability_canon},
 	{0}
 };
 

@@ -173,7 +173,7 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 		c.draw = NULL;
 		if (t->draw_per_epoch && t->next) {
 			t->rng_was_before = t->rng_was;
-			if ((s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err)))
+			if ((s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err)))
 				goto end;
 		}
 	}

@@ -98,7 +98,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	if (t->was) {
 		if (!t->draw_per_epoch || !t->next) {
 			t->rng_was_before = t->rng_was;
-			s = wasd_was_draw(t->was, &t->rng_was, &t->draw, err);
+			s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err);
 		}
 		pass.draw = &t->draw;
 	}
@@ -247,6 +247,8 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 	t->n_metrics = 0;
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
+	if (t->was)
+		add_metric(t, "was_probability", wasd_was_probability(t->was, t->epoch));
 	if (due && t->spec.eval_aom)
 		s = evaluate_mode(t, NULL, WASD_STATS_AOM, "val_loss_aom", "val_acc_aom", err);
 	if (!s && due && t->was && t->spec.eval_dom)

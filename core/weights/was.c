@@ -9,6 +9,7 @@
 #include "wasd/weights.h"
 
 #define CHOICES_MAX 16
+#define RAMP_MAX 1000000                             /* epochs: as many as a job may have */
 
 struct choice { const struct wasd_transform_op *op; double weight, law[WASD_LAW_MAX]; };
 
@@ -16,7 +17,8 @@ struct wasd_was {
 	int n_choices, n_layers;
 	struct choice choice[CHOICES_MAX];
 	double total;                                /* of the weights */
-	double probability;                          /* that a layer is transformed in a draw */
+	double from, to;                             /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
+	int ramp;
 	struct layer { int aug, k; bool alpha_one; } *layer;
 	bool fixed, per_epoch;
 	cJSON *layers;                               /* the member as given, "paper" or "all" when it was not */
@@ -114,64 +116,113 @@ static enum wasd_status read_transforms(const cJSON *j, struct wasd_was *w, stru
 	return WASD_OK;
 }
 
-static void use_layer(struct wasd_was *w, int aug, const struct wasd_aug_info *a)
+/* ---- which layers ------------------------------------------------------------------------------------- */
+
+/* Marks the convolutions that a name or a pattern means. */
+static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const struct wasd_graph *g, bool *use, struct wasd_err *err)
 {
-	w->layer[w->n_layers++] = (struct layer){ aug, a->k, w->fixed || a->alpha_param < 0 };
+	bool found = false;
+	if (!cJSON_IsString(pattern))
+		return wasd_fail_at(err, WASD_EINVAL, at, "must be the name of a layer, or a pattern of names");
+	for (int aug = 0; aug < wasd_graph_augs(g); aug++) {
+		if (!wasd_glob(pattern->valuestring, wasd_graph_aug_info(g, aug).layer))
+			continue;
+		use[aug] = found = true;
+	}
+	return found ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "\"%.60s\" is not a convolution with k > 1 of this network, nor a pattern of such names",
+	                                      pattern->valuestring);
 }
 
-/* Names may come in any order; the draw keeps execution order. */
-static enum wasd_status read_layer_names(const cJSON *list, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
+/* Names and patterns may come in any order and mean a layer several times; the draw keeps execution order. */
+static enum wasd_status mark_list(const cJSON *list, const struct wasd_graph *g, bool *use, struct wasd_err *err)
 {
-	int i = 0, n = wasd_graph_augs(g);
+	int i = 0;
 	const cJSON *item;
 	cJSON_ArrayForEach(item, list) {
 		char at[40];
 		snprintf(at, sizeof at, "/was/layers/%d", i++);
-		if (!cJSON_IsString(item))
-			return wasd_fail_at(err, WASD_EINVAL, at, "must be the name of a layer");
-		int found = 0;
-		while (found < n && strcmp(wasd_graph_aug_info(g, found).layer, item->valuestring))
-			found++;
-		if (found == n)
-			return wasd_fail_at(err, WASD_EINVAL, at, "\"%.60s\" is not a convolution with k > 1 of this network", item->valuestring);
+		enum wasd_status s = mark_layers(item, at, g, use, err);
+		if (s != WASD_OK)
+			return s;
 		for (const cJSON *before = list->child; before != item; before = before->next)
 			if (!strcmp(before->valuestring, item->valuestring))
 				return wasd_fail_at(err, WASD_EINVAL, at, "\"%.60s\" is listed twice", item->valuestring);
 	}
-	for (int aug = 0; aug < n; aug++) {
-		struct wasd_aug_info a = wasd_graph_aug_info(g, aug);
-		cJSON_ArrayForEach(item, list)
-			if (!strcmp(a.layer, item->valuestring))
-				use_layer(w, aug, &a);
-	}
 	return WASD_OK;
+}
+
+static enum wasd_status mark(const cJSON *layers, const struct wasd_graph *g, bool *use, struct wasd_err *err)
+{
+	int n = wasd_graph_augs(g), paper = 0;
+	const char *which = cJSON_IsString(layers) ? layers->valuestring : "";
+	for (int i = 0; i < n; i++)
+		paper += use[i] = wasd_graph_aug_info(g, i).alpha_param >= 0;
+	if (!layers ? paper : !strcmp(which, "paper"))
+		return paper ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, "/was/layers", "the published method augments no layer of this network: use \"all\" or names");
+	bool all = !layers || !strcmp(which, "all");
+	for (int i = 0; i < n; i++)
+		use[i] = all;
+	if (all)
+		return WASD_OK;
+	if (*which)
+		return mark_layers(layers, "/was/layers", g, use, err);
+	if (!cJSON_IsArray(layers) || !layers->child)
+		return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "must be \"paper\", \"all\", a name or pattern of layers, or an array of these");
+	return mark_list(layers, g, use, err);
 }
 
 static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
 {
-	int n = wasd_graph_augs(g), paper = 0;
-	for (int i = 0; i < n; i++)
-		paper += wasd_graph_aug_info(g, i).alpha_param >= 0;
+	int n = wasd_graph_augs(g);
+	bool *use = NULL;
 	if (!n)
 		return wasd_fail_at(err, WASD_EINVAL, "/was", "this network has no convolution to augment");
-	if (!(w->layer = wasd_calloc((size_t)n, sizeof *w->layer)) ||
-	    !(w->layers = j ? cJSON_Duplicate(j, true) : cJSON_CreateString(paper ? "paper" : "all")))
+	if (!(w->layer = wasd_calloc((size_t)n, sizeof *w->layer)) || !(use = wasd_calloc((size_t)n, sizeof *use)))
 		return wasd_fail(err, WASD_ENOMEM, "was: %d layers", n);
-
-	if (cJSON_IsArray(w->layers) && w->layers->child)
-		return read_layer_names(w->layers, g, w, err);
-	const char *which = cJSON_IsString(w->layers) ? w->layers->valuestring : "";
-	bool all = !strcmp(which, "all");
-	if (!all && strcmp(which, "paper"))
-		return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "must be \"paper\", \"all\" or an array of layer names");
-	if (!all && !paper)
-		return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "the published method augments no layer of this network: use \"all\" or a list of names");
-	for (int i = 0; i < n; i++) {
+	enum wasd_status s = mark(j, g, use, err);
+	bool paper = true;
+	for (int i = 0; s == WASD_OK && i < n; i++) {
 		struct wasd_aug_info a = wasd_graph_aug_info(g, i);
-		if (all || a.alpha_param >= 0)
-			use_layer(w, i, &a);
+		paper = paper && use[i] == (a.alpha_param >= 0);
+		if (use[i])
+			w->layer[w->n_layers++] = (struct layer){ i, a.k, w->fixed || a.alpha_param < 0 };
 	}
-	return WASD_OK;
+	wasd_free(use);
+	if (s == WASD_OK && !(w->layers = j ? cJSON_Duplicate(j, true) : cJSON_CreateString(paper ? "paper" : "all")))
+		s = wasd_fail(err, WASD_ENOMEM, "was: %d layers", n);
+	return s;
+}
+
+/* ---- the other members ------------------------------------------------------------------------------------ */
+
+/* A number, or {"from","to","epochs"}: from the one to the other in equal steps, one an epoch. */
+static enum wasd_status read_probability(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
+{
+	static const char *const names[] = { "from", "to", "epochs", NULL };
+	static const struct fields_range chance = { 0, 1, false, false }, epochs = { 1, RAMP_MAX, false, false };
+	w->from = w->to = 1;
+	if (!j)
+		return WASD_OK;
+	if (!cJSON_IsObject(j)) {
+		enum wasd_status s = cJSON_IsNumber(j) ? fields_number(j, "/was/probability", chance, &w->to, err) :
+		                     wasd_fail_at(err, WASD_EINVAL, "/was/probability", "must be a number, or an object with \"from\", \"to\" and \"epochs\"");
+		w->from = w->to;
+		return s;
+	}
+	double n = 0;
+	const cJSON *from = wasd_json_get(j, "from"), *to = wasd_json_get(j, "to");
+	enum wasd_status s = fields_known(j, "/was/probability", names, err);
+	w->from = 0;
+	if (s == WASD_OK && from)
+		s = fields_number(from, "/was/probability/from", chance, &w->from, err);
+	if (s == WASD_OK && to)
+		s = fields_number(to, "/was/probability/to", chance, &w->to, err);
+	if (s == WASD_OK)
+		s = fields_number(wasd_json_get(j, "epochs"), "/was/probability/epochs", epochs, &n, err);
+	if (s == WASD_OK && n != (int)n)
+		s = wasd_fail_at(err, WASD_EINVAL, "/was/probability/epochs", "must be a whole number");
+	w->ramp = (int)n;
+	return s;
 }
 
 /* A member that is one of two words; absent = the first. */
@@ -191,10 +242,8 @@ static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was
 {
 	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", NULL };
 	enum wasd_status s = fields_known(was, "/was", names, err);
-	const cJSON *probability = wasd_json_get(was, "probability");
-	w->probability = 1;
-	if (s == WASD_OK && probability)
-		s = fields_number(probability, "/was/probability", (struct fields_range){ 0, 1, false, false }, &w->probability, err);
+	if (s == WASD_OK)
+		s = read_probability(wasd_json_get(was, "probability"), w, err);
 	if (s == WASD_OK)
 		s = read_word(was, "alpha", "learned", "fixed", &w->fixed, err);
 	if (s == WASD_OK)
@@ -243,6 +292,11 @@ void wasd_was_destroy(struct wasd_was *w)
 
 bool wasd_was_per_epoch(const struct wasd_was *w) { return w->per_epoch; }
 
+double wasd_was_probability(const struct wasd_was *w, int epoch)
+{
+	return epoch >= w->ramp ? w->to : w->from + (w->to - w->from) * epoch / w->ramp;
+}
+
 /* ---- writing it ----------------------------------------------------------------------------------------- */
 
 static bool add_transform(cJSON *list, const struct choice *c)
@@ -266,6 +320,14 @@ static bool add_transform(cJSON *list, const struct choice *c)
 	return ok;
 }
 
+static bool add_probability(cJSON *o, const struct wasd_was *w)
+{
+	if (!w->ramp)
+		return cJSON_AddNumberToObject(o, "probability", w->to);
+	cJSON *p = cJSON_AddObjectToObject(o, "probability");
+	return cJSON_AddNumberToObject(p, "from", w->from) && cJSON_AddNumberToObject(p, "to", w->to) && cJSON_AddNumberToObject(p, "epochs", w->ramp);
+}
+
 cJSON *wasd_was_to_json(const struct wasd_was *w)
 {
 	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "transforms"), *layers = cJSON_Duplicate(w->layers, true);
@@ -275,7 +337,7 @@ cJSON *wasd_was_to_json(const struct wasd_was *w)
 	if (ok && layers && cJSON_AddItemToObject(o, "layers", layers))
 		layers = NULL;
 	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") &&
-	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && cJSON_AddNumberToObject(o, "probability", w->probability);
+	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && add_probability(o, w);
 	if (ok)
 		return o;
 	cJSON_Delete(layers);
@@ -295,16 +357,17 @@ static const struct choice *choose(const struct wasd_was *w, struct wasd_rng *r)
 }
 
 /* The kind of a layer's transform in this draw, and its parameters. Probability 1, the published law, takes no number of its own. */
-static const struct wasd_transform_op *draw_op(const struct wasd_was *w, int k, struct wasd_rng *r, double *p)
+static const struct wasd_transform_op *draw_op(const struct wasd_was *w, double probability, int k, struct wasd_rng *r, double *p)
 {
-	if (w->probability < 1 && wasd_rng_uniform(r) >= w->probability)
+	if (probability < 1 && wasd_rng_uniform(r) >= probability)
 		return wasd_transform_op_find("identity");
 	const struct choice *c = choose(w, r);
 	return c->op->sample(k, c->law, r, p) ? c->op : wasd_transform_op_find("identity");
 }
 
-enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
+enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
 {
+	double probability = wasd_was_probability(w, epoch);
 	if (!d->layer) {
 		d->layer = wasd_calloc((size_t)w->n_layers, sizeof *d->layer);
 		if (!d->layer)
@@ -314,7 +377,7 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 	for (int i = 0; i < w->n_layers; i++) {
 		const struct layer *l = &w->layer[i];
 		double p[6] = { 0 };
-		const struct wasd_transform_op *op = draw_op(w, l->k, r, p);
+		const struct wasd_transform_op *op = draw_op(w, probability, l->k, r, p);
 		d->layer[i].aug = l->aug;
 		d->layer[i].alpha_one = l->alpha_one;
 		enum wasd_status s = wasd_transform_make(op->name, l->k, p, &d->layer[i].t, err);
@@ -322,4 +385,9 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 			return s;
 	}
 	return WASD_OK;
+}
+
+enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
+{
+	return wasd_was_draw_in(w, w->ramp, r, d, err);
 }

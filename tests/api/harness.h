@@ -224,7 +224,9 @@ static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **
 	snprintf(t.question, sizeof t.question, "%s", text ? text : "");
 	wasd_free(text);
 	if (t.engine_down) return wasd_fail(err, WASD_EINTERNAL, "the engine does not start");
-	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(request, "was"), "layers"))
+	const cJSON *layers = wasd_json_get(wasd_json_get(request, "was"), "layers");
+	if (cJSON_IsString(layers) && !strcmp(layers->valuestring, "nowhere.*")) return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "not a convolution, nor a pattern");
+	cJSON_ArrayForEach(one, layers)
 		if (!strcmp(one->valuestring, "nowhere")) return wasd_fail_at(err, WASD_EINVAL, "/was/layers/0", "\"nowhere\" is not a convolution of this network");
 	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(request, "model"), "layers")) {
 		char at[40];

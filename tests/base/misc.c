@@ -104,6 +104,21 @@ static void test_buffer(void)
 	wasd_buf_done(&f);
 }
 
+static void test_globs(void)
+{
+	static const struct { const char *pattern, *s; bool ok; } rows[] = {
+		{"conv1", "conv1", true}, {"conv1", "conv11", false}, {"conv1", "xconv1", false}, {"conv1", "conv", false}, {"conv?", "conv1", true}, {"conv?", "conv", false},
+		{"conv?", "conv12", false}, {"*", "", true}, {"*", "a.b", true}, {"", "", true}, {"", "a", false}, {"?", "", false},
+		{"layer1.*", "layer1.0.conv1", true}, {"layer1.*", "layer11.0.conv1", false}, {"*.conv2", "layer1.0.conv2", true}, {"*.conv2", "layer1.0.conv21", false},
+		{"*.conv2*", "a.conv2.conv21", true}, {"a*b*c", "aXbXbc", true}, {"a*b*c", "aXbXb", false}, {"**a**", "a", true}, {"*a?", "aab", true}, {"*a?", "aaba", false},
+		{"[ab]", "a", false}, {"[ab]", "[ab]", true}, {"a\\*", "a*", false},
+		/* Taking back stars one by one, each for every way of the others, would take years here. */
+		{"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_MSG(wasd_glob(rows[i].pattern, rows[i].s) == rows[i].ok, "%s on \"%s\"", rows[i].pattern, rows[i].s);
+}
+
 static void test_names(void)
 {
 	static const struct { const char *s; bool ok; } rows[] = {
@@ -206,6 +221,7 @@ int main(void)
 	TEST_RUN(test_memory);
 	TEST_RUN(test_buffer);
 	TEST_RUN(test_names);
+	TEST_RUN(test_globs);
 	TEST_RUN(test_digests);
 	TEST_RUN(test_ulid);
 	TEST_RUN(test_time);

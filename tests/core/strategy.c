@@ -64,6 +64,11 @@ static void refusals(void)
 		{ "{\"layers\":[\"layer1.0.conv1\",\"layer9.0.conv1\"]}", "/was/layers/1" },
 		{ "{\"layers\":[\"fc\"]}", "/was/layers/0" },
 		{ "{\"layers\":[\"layer1.0.conv1\",\"layer1.0.conv1\"]}", "/was/layers/1" },
+		{ "{\"layers\":\"\"}", "/was/layers" },
+		{ "{\"layers\":\"layer9.*\"}", "/was/layers" },
+		{ "{\"layers\":[\"layer1.*\",\"*.conv3\"]}", "/was/layers/1" },
+		{ "{\"layers\":[\"layer1.*\",\"layer1.*\"]}", "/was/layers/1" },
+		{ "{\"layers\":[\"paper\"]}", "/was/layers/0" },
 		{ "{\"alpha\":\"one\"}", "/was/alpha" },
 		{ "{\"alpha\":1}", "/was/alpha" },
 		{ "{\"draw\":\"batch\"}", "/was/draw" },
@@ -71,6 +76,13 @@ static void refusals(void)
 		{ "{\"probability\":1.1}", "/was/probability" },
 		{ "{\"probability\":-0.1}", "/was/probability" },
 		{ "{\"probability\":\"half\"}", "/was/probability" },
+		{ "{\"probability\":[0,1]}", "/was/probability" },
+		{ "{\"probability\":{\"from\":0,\"to\":1}}", "/was/probability/epochs" },
+		{ "{\"probability\":{\"epochs\":0}}", "/was/probability/epochs" },
+		{ "{\"probability\":{\"epochs\":2.5}}", "/was/probability/epochs" },
+		{ "{\"probability\":{\"from\":-1,\"epochs\":2}}", "/was/probability/from" },
+		{ "{\"probability\":{\"to\":\"1\",\"epochs\":2}}", "/was/probability/to" },
+		{ "{\"probability\":{\"over\":2,\"epochs\":2}}", "/was/probability/over" },
 		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":3}]}", "/was/transforms/0/scale" },
 		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":[0,3]}]}", "/was/transforms/0/scale/0" },
 		{ "{\"transforms\":[{\"type\":\"shear\",\"degrees\":135}]}", "/was/transforms/0/degrees" },
@@ -126,6 +138,10 @@ static void layers(void)
 		{ "resnet18", "{\"layers\":\"all\"}", 20, 4, "conv", "layer4.1.conv2" },
 		{ "resnet18", "{\"alpha\":\"fixed\"}", 16, 16, "layer1.0.conv1", "layer4.1.conv2" },
 		{ "resnet18", "{\"layers\":[\"layer4.1.conv2\",\"layer2.0.shortcut.0\",\"layer1.0.conv2\"]}", 3, 1, "layer1.0.conv2", "layer4.1.conv2" },
+		{ "resnet18", "{\"layers\":\"layer2.*\"}", 5, 1, "layer2.0.conv1", "layer2.1.conv2" },
+		{ "resnet18", "{\"layers\":[\"*.conv2\",\"conv\",\"layer1.0.*\"]}", 10, 1, "conv", "layer4.1.conv2" },
+		{ "resnet18", "{\"layers\":\"layer?.0.conv1\"}", 4, 0, "layer1.0.conv1", "layer4.0.conv1" },
+		{ "resnet18", "{\"layers\":\"*\"}", 20, 4, "conv", "layer4.1.conv2" },
 		{ "vgg16", NULL, 9, 0, "conv.3", "conv.40" },
 		{ "vgg16", "{\"layers\":\"all\"}", 13, 4, "conv.0", "conv.40" },
 		{ "lenet", "{\"transforms\":[{\"type\":\"translate\"}]}", 2, 2, "conv1", "conv2" },
@@ -165,6 +181,7 @@ static void to_json(void)
 		NULL, "{\"draw\":\"epoch\",\"alpha\":\"fixed\",\"layers\":[\"layer1.1.conv1\"]}",
 		"{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"weight\":2},{\"type\":\"translate\",\"x\":0.4}]}",
 		"{\"transforms\":[{\"type\":\"scale\"},{\"type\":\"shear\",\"degrees\":[-20,40]},{\"type\":\"rotate\",\"degrees\":30},{\"type\":\"hflip\",\"p\":0.3},{\"type\":\"vflip\"}],\"probability\":0.5}",
+		"{\"layers\":\"layer?.1.*\",\"probability\":{\"from\":0.25,\"epochs\":7}}",
 	};
 	struct wasd_graph *g = graph_of("resnet18");
 	for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) {
@@ -281,6 +298,26 @@ static void choice_weights(void)
 	CHECK_NEAR(first / (double)n, 0.75, 4 * sqrt(0.75 * 0.25 / n));
 	wasd_draw_done(&d);
 	wasd_was_destroy(w);
+
+	/* All kinds in one mixture: each in its share, a flip that does not happen being the identity. Chi-square of 7 degrees of freedom: 29.9 is
+	 * its upper 1e-4 point. */
+	static const struct { const char *op; double p; } share[] = {
+		{ "translate", 1 }, { "crop_resize", 2 }, { "scale", 3 }, { "shear", 4 }, { "rotate", 5 }, { "hflip", 6 * 0.5 }, { "vflip", 4 * 0.25 }, { "identity", 6 * 0.5 + 4 * 0.75 },
+	};
+	CHECK_INT(create(g, "resnet18", "{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"resized_crop\",\"weight\":2},{\"type\":\"scale\",\"weight\":3},{\"type\":\"shear\",\"weight\":4},"
+	                                "{\"type\":\"rotate\",\"weight\":5},{\"type\":\"hflip\",\"weight\":6},{\"type\":\"vflip\",\"weight\":4,\"p\":0.25}]}", &w, NULL), WASD_OK);
+	double seen[8] = { 0 }, chi = 0;
+	for (int i = 0; i < 2000; i++) {
+		wasd_was_draw(w, &r, &d, NULL);
+		for (int l = 0; l < d.n; l++)
+			for (int k = 0; k < 8; k++)
+				seen[k] += !strcmp(d.layer[l].t.op->name, share[k].op);
+	}
+	for (int k = 0; k < 8; k++)
+		chi += (seen[k] - share[k].p / 25 * n) * (seen[k] - share[k].p / 25 * n) / (share[k].p / 25 * n);
+	CHECK_MSG(chi < 29.9, "chi-square %g", chi);
+	wasd_draw_done(&d);
+	wasd_was_destroy(w);
 	wasd_graph_destroy(g);
 }
 
@@ -329,6 +366,40 @@ static void probability(void)
 	wasd_graph_destroy(g);
 }
 
+/* A ramp: equal steps from `from` to `to`, one an epoch; so many layers are transformed in an epoch, and in a draw outside training by `to`. */
+static void ramp(void)
+{
+	static const struct { const char *was; double at[6]; } c[] = {
+		{ "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":{\"epochs\":4}}", { 0, 0.25, 0.5, 0.75, 1, 1 } },
+		{ "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":{\"from\":0.9,\"to\":0.4,\"epochs\":2}}", { 0.9, 0.65, 0.4, 0.4, 0.4, 0.4 } },
+		{ "{\"transforms\":[{\"type\":\"shear\"}],\"probability\":0.3}", { 0.3, 0.3, 0.3, 0.3, 0.3, 0.3 } },
+	};
+	enum { DRAWS = 1000 };
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_rng r;
+	wasd_rng_init(&r, 17, "was", 0, 0);
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_was *w;
+		struct wasd_draw d = { 0 };
+		CHECK_INT(create(g, "resnet18", c[i].was, &w, NULL), WASD_OK);
+		for (int epoch = 0; epoch <= 6; epoch++) {             /* 6: outside training */
+			double p = c[i].at[epoch < 6 ? epoch : 5];
+			int moved = 0, n = 0;
+			for (int k = 0; k < DRAWS; k++) {
+				CHECK_INT(epoch < 6 ? wasd_was_draw_in(w, epoch, &r, &d, NULL) : wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+				for (int l = 0; l < d.n; l++, n++)
+					moved += !d.layer[l].t.identity;
+			}
+			CHECK_NEAR(moved / (double)n, p, 4 * sqrt(p * (1 - p) / n));
+			if (epoch < 6)
+				CHECK_NEAR(wasd_was_probability(w, epoch), p, 1e-15);
+		}
+		wasd_draw_done(&d);
+		wasd_was_destroy(w);
+	}
+	wasd_graph_destroy(g);
+}
+
 /* The nth allocation fails, for all n until the call succeeds. */
 static void out_of_memory(void)
 {
@@ -374,6 +445,7 @@ int main(void)
 	TEST_RUN(draw_json);
 	TEST_RUN(choice_weights);
 	TEST_RUN(probability);
+	TEST_RUN(ramp);
 	TEST_RUN(out_of_memory);
 	TEST_END();
 }

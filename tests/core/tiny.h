@@ -77,8 +77,8 @@ struct tiny_run {
 	char *file; size_t len;                       /* the last checkpoint; wasd_free */
 	char sha[WASD_SHA256_HEX];                    /* over weights and the three statistics sets */
 };
-static const char *const tiny_names[] = {"train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr"};
-#define TINY_NAMES 7
+static const char *const tiny_names[] = {"train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr", "was_probability"};
+#define TINY_NAMES 8
 
 static bool tiny_stop(void *ctx)
 {

@@ -14,6 +14,12 @@ static const struct { const char *name, *spec; bool small; int cuts; } resumed[]
 	 "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}", false, 6},
 	{"LeNet, AdamW, evaluation every second epoch",
 	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":48,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":2}}", false, 6},
+	{"LeNet with WAS on layers by pattern, with a probability that rises",
+	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"conv*\",\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],"
+	 "\"probability\":{\"from\":0.25,\"epochs\":3}},\"train\":{\"epochs\":5,\"batch\":32}}", false, 6},
+	{"LeNet with WAS drawn per epoch, with a probability that falls",
+	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"shear\"},{\"type\":\"scale\"}],\"draw\":\"epoch\","
+	 "\"probability\":{\"from\":1,\"to\":0.5,\"epochs\":2}},\"train\":{\"epochs\":4,\"batch\":32}}", false, 6},
 	{"VGG-16 with WAS: dropout, a draw per step",
 	 "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}", true, 3},
 	{"ResNet-18 with WAS: a draw per epoch, AdamW",
@@ -118,6 +124,22 @@ static void learns(void)
 	CHECK(r.checkpoints >= 3);
 	CHECK(isnan(r.value[5][4]));                   /* LeNet is not augmented: no DOM */
 	tiny_done(&r);
+}
+
+/* A run says with which probability it transformed layers in each epoch; one without WAS says nothing. */
+static void probability_is_reported(void)
+{
+	static const double want[] = {0.2, 0.6, 1, 1};
+	struct tiny_run r = {0}, plain = {0};
+	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"probability\":{\"from\":0.2,\"epochs\":2}},"
+	            "\"train\":{\"epochs\":4,\"batch\":64}}", big);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	for (int e = 0; e < 4; e++)
+		CHECK_NEAR(r.value[e + 1][7], want[e], 1e-15);
+	tiny_go(&plain, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":64}}", big);
+	CHECK(isnan(plain.value[1][7]));
+	tiny_done(&r);
+	tiny_done(&plain);
 }
 
 static void cancel_stops_within_a_batch(void)
@@ -245,6 +267,7 @@ int main(void)
 	TEST_RUN(resume_is_bit_exact);
 	TEST_RUN(steps_allocate_nothing);
 	TEST_RUN(learns);
+	TEST_RUN(probability_is_reported);
 	TEST_RUN(cancel_stops_within_a_batch);
 	TEST_RUN(loss_that_is_no_number_fails);
 	TEST_RUN(stops_early);

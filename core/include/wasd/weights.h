@@ -85,17 +85,22 @@ struct wasd_was;
 /* was: the spec's value: an object (transforms with weights, layers, alpha, draw), false = plain weights, NULL = the
  * architecture's own default as given by the JSON text `paper` (wasd_arch_paper_was). *out is NULL, with WASD_OK, when the
  * answer is plain weights: the callers below are then not called. Errors carry the JSON pointer "/was/...".
- * layers: "paper" = those that the published network augments, "all" = every convolution with k > 1, or a list of names.
+ * layers: "paper" = those that the published network augments, "all" = every convolution with k > 1, a name or a pattern of names (wasd_glob), or
+ * a list of these, each of which has to mean some layer.
  * alpha: "learned" = the layer's parameter, "fixed" = constant 1 (as in layers that the published network does not augment).
  * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch.
  * probability: the chance that a layer is transformed in a draw, on its own of the others; else its T is the identity, so that
- * SW = alpha PW and the layer's scale is the same in both cases. */
+ * SW = alpha PW and the layer's scale is the same in both cases. As {"from","to","epochs"} it is a linear ramp over so many epochs. */
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err);
 void wasd_was_destroy(struct wasd_was *w);
 /* Fills *d (zeroed, or a draw of the same was: then nothing is allocated) with fresh transforms, layer by layer in
  * execution order; per layer first whether it is transformed (with a probability below 1), then the choice among transforms, then
  * that transform's own draws. */
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
+/* The same by the law of epoch `epoch`, counted from 0; the call above draws by the law that a ramp ends with. */
+enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
+/* from + (to - from) min(epoch / epochs, 1), or the one number that there is. */
+double wasd_was_probability(const struct wasd_was *w, int epoch);
 bool wasd_was_per_epoch(const struct wasd_was *w);   /* "draw": "epoch" */
 cJSON *wasd_was_to_json(const struct wasd_was *w);   /* the object with every default written out */
 
