@@ -145,17 +145,17 @@ static void send_export_error(const struct api_request *q, struct api_response *
 
 enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const formats[] = {"safetensors", "wasd", NULL}, *const modes[] = {"aom", "dom", NULL};
+	static const char *const formats[] = {"safetensors", "onnx", "wasd", NULL}, *const modes[] = {"aom", "dom", NULL};
 	const char *format = formats[0], *mode = modes[0];
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
 	if (!api_query_choice(q, r, "format", formats, &format) || !api_query_choice(q, r, "mode", modes, &mode)) return API_DONE;
-	if (api_query(q, "mode")) {
+	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx");
+	if (!one_mode && api_query(q, "mode")) {
 		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;
 	}
 	if (!find(c, q, r, &k)) return API_DONE;
-	bool stored = !strcmp(format, "wasd");
 	if (k.corrupt) {
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
 	} else if (!(stored ? open_stored(c, &k, r, &err) : open_made(c, q, &k, format, mode, r, &err))) {
@@ -163,7 +163,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	} else {
 		r->status = 200;
 		r->content_type = "application/octet-stream";
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld.%s\"", k.job, (long long)k.epoch, format);
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s.%s\"", k.job, (long long)k.epoch, one_mode ? "-" : "", one_mode ? mode : "", format);
 		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);

@@ -27,7 +27,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_get, "One checkpoint: epoch, metrics, size, digest.", NULL},
 	{"PATCH", "/v1/checkpoints/{id}", API_BODY_JSON, api_checkpoints_patch, "Pin or unpin: {\"pinned\":true} keeps it from retention.", NULL},
 	{"DELETE", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_delete, "Delete a checkpoint that nothing uses.", NULL},
-	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file, "Download: format=safetensors (weights and statistics of every mode), or wasd (as stored, with the state of the run).", "format mode"},
+	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file, "Download: format=safetensors (weights and statistics of every mode), onnx (one mode as it is deployed), or wasd (as stored, with the state of the run).", "format mode"},
 	/* datasets */
 	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put, "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait size"},
 	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post, "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait size"},

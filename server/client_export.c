@@ -18,12 +18,14 @@ struct options { const char *checkpoint, *format, *mode, *output, *url; };
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd export CHECKPOINT [--format FORMAT] [--output FILE] [--url URL]\n"
+	fprintf(f, "usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
 	           "\n"
 	           "CHECKPOINT is an id (ckpt_...), as GET /v1/jobs/JOB/checkpoints lists them.\n"
 	           "  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
+	           "                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
 	           "                   wasd: as the daemon stores it, with the state of the run\n"
-	           "  --output FILE    default: CHECKPOINT.FORMAT in this directory\n"
+	           "  --mode MODE      of an onnx file: aom (default) or dom\n"
+	           "  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
 	           "  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
 }
 
@@ -31,7 +33,7 @@ static void usage(FILE *f)
 static bool read_options(int argc, char **argv, struct options *o)
 {
 	const struct { const char *name; const char **value; } known[] = {
-		{"--format", &o->format}, {"--output", &o->output}, {"--url", &o->url},
+		{"--format", &o->format}, {"--mode", &o->mode}, {"--output", &o->output}, {"--url", &o->url},
 	};
 	for (int i = 0; i < argc; i++) {
 		size_t k = 0, n = sizeof known / sizeof *known;

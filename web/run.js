@@ -52,12 +52,18 @@ export function createRun({ deploy, refresh }) {
   }
 
   const checkpoints = $('#run-checkpoints');
+  // What a checkpoint can be downloaded as; DOM only where the run has that mode.
+  const downloads = [['safetensors', 'safetensors'], ['ONNX, AOM', 'onnx&mode=aom'], ['ONNX, DOM', 'onnx&mode=dom'], ['as stored', 'wasd']];
   const showCheckpoints = keyed($('ul', checkpoints), () => {
-    const text = el('span'), file = el('a', { download: '' }, 'safetensors');
-    return { root: el('li', {}, text, file), update(c) {
+    const text = el('span'), files = downloads.map(([label]) => el('a', { download: '' }, label));
+    return { root: el('li', {}, text, el('span', { class: 'files' }, ...files)), update(c) {
       setText(text, `epoch ${c.epoch} · AOM ${percent(c.metrics?.val_acc_aom)} · DOM ${percent(c.metrics?.val_acc_dom)} · ${bytes(c.bytes)} · ${c.reason ?? ''}`);
-      file.href = `/v1/checkpoints/${encodeURIComponent(c.id)}/file`;
-      file.setAttribute('aria-label', `Download the checkpoint of epoch ${c.epoch}`);
+      files.forEach((file, i) => {
+        const [label, format] = downloads[i];
+        file.href = `/v1/checkpoints/${encodeURIComponent(c.id)}/file?format=${format}`;
+        file.hidden = format.endsWith('dom') && !c.info?.was;
+        file.setAttribute('aria-label', `Download the checkpoint of epoch ${c.epoch}, ${label}`);
+      });
     } };
   });
   async function loadCheckpoints() {

@@ -25,7 +25,7 @@ static enum wasd_status to_safetensors(const void *bytes, size_t len, enum wasd_
 }
 
 static const struct { const char *name; enum wasd_status (*make)(const void *, size_t, enum wasd_mode, void **, size_t *, struct wasd_err *); } formats[] = {
-	{"safetensors", to_safetensors},
+	{"safetensors", to_safetensors}, {"onnx", wasd_export_onnx},
 };
 #define N_FORMATS (sizeof formats / sizeof *formats)
 

@@ -1,4 +1,5 @@
 /* layers/add.c - y = act(a + b), same shapes. Backward hands g = dy * act'(y) to both. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>
@@ -93,9 +94,19 @@ static void add_backward(struct step *s, const struct run *r)
 	wasd_parallel(s->y->shape.c, add_bwd_channels, &(struct add_job){ s, r });
 }
 
+static void add_onnx(struct onnx *o, const struct node *n)
+{
+	(void)n;
+	const char *a = onnx_maps(o, 0), *b = onnx_maps(o, 1);
+	onnx_begin(o, "Add");
+	onnx_in(o, a);
+	onnx_in(o, b);
+	onnx_end(o, "", false);
+}
+
 static const struct layer_kernel add_kernel = { .forward = add_forward, .backward = add_backward };
 
 const struct layer layer_add = {
 	.op = "add", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = add_shape, .keeps = add_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .is_add = true, .kernel = &add_kernel,
+	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .is_add = true, .onnx = add_onnx, .kernel = &add_kernel,
 };

@@ -12,6 +12,7 @@
  * Each thread owns whole channels, and a channel is walked in blocks that stay in the first-level cache. Moments: within a block
  * mean and squared deviations in two passes, blocks joined in double by Chan's formula, so that neither a large mean nor many values
  * cost digits. Sums run in LANES independent accumulators: the compiler may use vectors and the result does not depend on which. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>
@@ -269,7 +270,22 @@ static void bn_backward(struct step *s, const struct run *r)
 
 static const struct layer_kernel bn_kernel = { .plan = bn_plan, .forward = bn_forward, .backward = bn_backward };
 
+/* One that could not be folded into the convolution before it. */
+static void batchnorm_onnx(struct onnx *o, const struct node *n)
+{
+	const char *x = onnx_maps(o, 0), *scale = onnx_param(o, n->weight), *shift = onnx_param(o, n->bias);
+	const char *mean = onnx_mean(o, n), *var = onnx_variance(o, n);
+	onnx_begin(o, "BatchNormalization");
+	onnx_in(o, x);
+	onnx_in(o, scale);
+	onnx_in(o, shift);
+	onnx_in(o, mean);
+	onnx_in(o, var);
+	onnx_attr_float(o, "epsilon", n->eps);
+	onnx_end(o, "", false);
+}
+
 const struct layer layer_batchnorm = {
 	.op = "batchnorm", .phase_fwd = WASD_PHASE_BATCHNORM, .phase_bwd = WASD_PHASE_BATCHNORM, .shape = bn_shape, .keeps = bn_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .kernel = &bn_kernel,
+	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .onnx = batchnorm_onnx, .kernel = &bn_kernel,
 };

@@ -1,4 +1,5 @@
 /* layers/concat.c - images' channels one input after the other. Backward hands each input its slice of dy. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 #include <string.h>
@@ -58,8 +59,21 @@ static void concat_backward(struct step *s, const struct run *r)
 			wasd_parallel(s->x[i]->shape.c, concat_bwd_channels, &(struct concat_job){ s, r, i, first });
 }
 
+/* Flat inputs are maps of one pixel, and so are those beside them. */
+static void concat_onnx(struct onnx *o, const struct node *n)
+{
+	const char *x[64];
+	for (int i = 0; i < n->n_in; i++)
+		x[i] = onnx_maps(o, i);
+	onnx_begin(o, "Concat");
+	for (int i = 0; i < n->n_in; i++)
+		onnx_in(o, x[i]);
+	onnx_attr_int(o, "axis", 1);
+	onnx_end(o, "", false);
+}
+
 static const struct layer_kernel concat_kernel = { .forward = concat_forward, .backward = concat_backward };
 
 const struct layer layer_concat = {
-	.op = "concat", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .kernel = &concat_kernel,
+	.op = "concat", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .onnx = concat_onnx, .kernel = &concat_kernel,
 };

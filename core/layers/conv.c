@@ -1,6 +1,7 @@
 /* layers/conv.c - convolution: y[o,v,u] = b[o] + sum over i,ky,kx of w[o,i,ky,kx] * x[i, v*stride - pad_top + ky, u*stride - pad_left + kx],
  * zero outside the image; with groups, output channels of group g see the input channels of group g only. The kernels belong to the
  * backends: there is no layout in which one version serves all. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
@@ -36,7 +37,43 @@ static unsigned conv_keeps(enum act act, bool has_res)
 	return LAYER_KEEPS_X;
 }
 
+/* ONNX pads four sides with numbers that are not negative: a negative padding is rows or columns cut off the input. Below and on the right
+ * it is what the given output size reads. */
+static void conv_onnx(struct onnx *o, const struct node *n)
+{
+	int kh = n->kh ? n->kh : 1, kw = n->kw ? n->kw : 1;     /* no taps: one that is zero */
+	int top = n->pad_top, left = n->pad_left;
+	int bottom = (n->shape.h - 1) * n->stride + kh - n->in.h - top, right = (n->shape.w - 1) * n->stride + kw - n->in.w - left;
+	if (bottom < 0 && bottom > -n->stride)                  /* rows that a strided kernel does not reach */
+		bottom = 0;
+	if (right < 0 && right > -n->stride)
+		right = 0;
+	const char *x = onnx_maps(o, 0), *w = onnx_param(o, n->weight), *b = onnx_param(o, n->bias);
+	if (top < 0 || left < 0 || bottom < 0 || right < 0) {
+		const char *from = onnx_ints(o, "from", (int64_t[]){top < 0 ? -top : 0, left < 0 ? -left : 0}, 2);
+		const char *to = onnx_ints(o, "to", (int64_t[]){n->in.h + (bottom < 0 ? bottom : 0), n->in.w + (right < 0 ? right : 0)}, 2);
+		const char *axes = onnx_ints(o, "crop_axes", (int64_t[]){2, 3}, 2);
+		onnx_begin(o, "Slice");
+		onnx_in(o, x);
+		onnx_in(o, from);
+		onnx_in(o, to);
+		onnx_in(o, axes);
+		x = onnx_end(o, "cropped", false);
+	}
+	if (!n->kh)
+		w = onnx_zeros(o, "no_taps", (int64_t[]){n->out, n->in.c / n->groups, 1, 1}, 4, (size_t)n->out * (size_t)(n->in.c / n->groups));
+	onnx_begin(o, "Conv");
+	onnx_in(o, x);
+	onnx_in(o, w);
+	onnx_in(o, b);
+	onnx_attr_ints(o, "kernel_shape", (int64_t[]){kh, kw}, 2);
+	onnx_attr_ints(o, "strides", (int64_t[]){n->stride, n->stride}, 2);
+	onnx_attr_ints(o, "pads", (int64_t[]){top > 0 ? top : 0, left > 0 ? left : 0, bottom > 0 ? bottom : 0, right > 0 ? right : 0}, 4);
+	onnx_attr_int(o, "group", n->groups);
+	onnx_end(o, "", false);
+}
+
 const struct layer layer_conv = {
 	.op = "conv", .phase_fwd = WASD_PHASE_CONV_FWD, .phase_bwd = WASD_PHASE_CONV_BWD,
-	.shape = conv_shape, .macs = conv_macs, .keeps = conv_keeps, .fuses_inference = true,
+	.shape = conv_shape, .macs = conv_macs, .keeps = conv_keeps, .fuses_inference = true, .onnx = conv_onnx,
 };

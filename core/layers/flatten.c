@@ -1,4 +1,5 @@
 /* layers/flatten.c - (C,H,W) to (C*H*W,1,1), order c, h, w. A transposition in channel-major layout, a copy in NCHW. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status flatten_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
@@ -38,8 +39,18 @@ static void flatten_backward(struct step *s, const struct run *r)
 		}
 }
 
+static void flatten_onnx(struct onnx *o, const struct node *n)
+{
+	(void)n;
+	const char *x = onnx_maps(o, 0);
+	onnx_begin(o, "Flatten");
+	onnx_in(o, x);
+	onnx_attr_int(o, "axis", 1);
+	onnx_end(o, "", true);
+}
+
 static const struct layer_kernel flatten_kernel = { .forward = flatten_forward, .backward = flatten_backward };
 
 const struct layer layer_flatten = {
-	.op = "flatten", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = flatten_shape, .kernel = &flatten_kernel,
+	.op = "flatten", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = flatten_shape, .onnx = flatten_onnx, .kernel = &flatten_kernel,
 };

@@ -125,6 +125,8 @@ struct layer_kernel {
 /* What backward reads, beside dy and `saved`. */
 enum { LAYER_KEEPS_X = 1, LAYER_KEEPS_Y = 2 };
 
+struct onnx;
+
 struct layer {
 	const char *op;
 	enum wasd_phase phase_fwd, phase_bwd;
@@ -139,6 +141,7 @@ struct layer {
 	bool is_add;                    /* the sum of two tensors: can become another step's residual */
 	enum act is_act;                /* an activation: can become another step's act */
 	bool trains_only;               /* the identity outside training: a compiled bundle leaves it out */
+	void (*onnx)(struct onnx *o, const struct node *n);     /* writes it as ONNX operators (convert/onnx.h); NULL: it has no such form */
 	const struct layer_kernel *kernel;      /* for plane layouts; NULL: every backend brings its own */
 };
 

@@ -1,4 +1,5 @@
 /* layers/linear.c - y[o] = b[o] + sum over f of w[o,f] * x[f]. A matrix product: the kernels belong to the backends. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status linear_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
@@ -23,7 +24,18 @@ static unsigned linear_keeps(enum act act, bool has_res)
 	return LAYER_KEEPS_X;
 }
 
+static void linear_onnx(struct onnx *o, const struct node *n)
+{
+	const char *x = onnx_flat(o, 0), *w = onnx_param(o, n->weight), *b = onnx_param(o, n->bias);
+	onnx_begin(o, "Gemm");
+	onnx_in(o, x);
+	onnx_in(o, w);
+	onnx_in(o, b);
+	onnx_attr_int(o, "transB", 1);
+	onnx_end(o, "", true);
+}
+
 const struct layer layer_linear = {
 	.op = "linear", .phase_fwd = WASD_PHASE_LINEAR, .phase_bwd = WASD_PHASE_LINEAR,
-	.shape = linear_shape, .macs = linear_macs, .keeps = linear_keeps, .fuses_inference = true,
+	.shape = linear_shape, .macs = linear_macs, .keeps = linear_keeps, .fuses_inference = true, .onnx = linear_onnx,
 };

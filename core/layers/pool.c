@@ -2,6 +2,7 @@
  *
  * Max: padding never wins (it stands for minus infinity); of equal values the first in row order wins, NaN wins over all. Forward keeps the
  * winning tap of each output in one byte (training). Average: no padding, every window is full. Global: mean over the map. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>
@@ -224,16 +225,37 @@ static void global_backward(struct step *s, const struct run *r)
 		wasd_parallel(s->y->shape.c * r->n, global_bwd_planes, &(struct pool_job){ s, r });
 }
 
+static void pool_onnx(struct onnx *o, const struct node *n)
+{
+	const char *x = onnx_maps(o, 0);
+	int64_t k = n->kh, st = n->stride, p = n->pad_top;
+	onnx_begin(o, n->layer == &layer_maxpool ? "MaxPool" : "AveragePool");
+	onnx_in(o, x);
+	onnx_attr_ints(o, "kernel_shape", (int64_t[]){k, k}, 2);
+	onnx_attr_ints(o, "strides", (int64_t[]){st, st}, 2);
+	onnx_attr_ints(o, "pads", (int64_t[]){p, p, p, p}, 4);
+	onnx_end(o, "", false);
+}
+
+static void globalpool_onnx(struct onnx *o, const struct node *n)
+{
+	(void)n;
+	const char *x = onnx_maps(o, 0);
+	onnx_begin(o, "GlobalAveragePool");
+	onnx_in(o, x);
+	onnx_end(o, "", false);
+}
+
 static const struct layer_kernel max_kernel = { .plan = max_plan, .forward = max_forward, .backward = max_backward };
 static const struct layer_kernel avg_kernel = { .forward = avg_forward, .backward = avg_backward };
 static const struct layer_kernel global_kernel = { .forward = global_forward, .backward = global_backward };
 
 const struct layer layer_maxpool = {
-	.op = "maxpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .kernel = &max_kernel,
+	.op = "maxpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &max_kernel,
 };
 const struct layer layer_avgpool = {
-	.op = "avgpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .kernel = &avg_kernel,
+	.op = "avgpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &avg_kernel,
 };
 const struct layer layer_globalpool = {
-	.op = "globalpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = globalpool_shape, .kernel = &global_kernel,
+	.op = "globalpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = globalpool_shape, .onnx = globalpool_onnx, .kernel = &global_kernel,
 };

@@ -1,4 +1,5 @@
 /* layers/relu.c - y = max(x, 0), and ReLU6 y = min(max(x, 0), 6). dx = dy where 0 < y (< 6), else 0. NaN passes, so that the loss notices it. */
+#include "convert/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>
@@ -80,13 +81,24 @@ static void relu_backward(struct step *s, const struct run *r)
 		wasd_parallel(s->y->shape.c, relu_bwd_channels, &(struct relu_job){ s, r, s->node->layer->is_act });
 }
 
+static void relu_onnx(struct onnx *o, const struct node *n)
+{
+	bool flat, six = n->layer->is_act == ACT_RELU6;
+	const char *x = onnx_value(o, 0, &flat), *lo = six ? onnx_number(o, "min", 0) : NULL, *hi = six ? onnx_number(o, "max", 6) : NULL;
+	onnx_begin(o, six ? "Clip" : "Relu");
+	onnx_in(o, x);
+	onnx_in(o, lo);
+	onnx_in(o, hi);
+	onnx_end(o, "", flat);
+}
+
 static const struct layer_kernel relu_kernel = { .forward = relu_forward, .backward = relu_backward };
 
 const struct layer layer_relu = {
 	.op = "relu", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU, .kernel = &relu_kernel,
+	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU, .onnx = relu_onnx, .kernel = &relu_kernel,
 };
 const struct layer layer_relu6 = {
 	.op = "relu6", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU6, .kernel = &relu_kernel,
+	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU6, .onnx = relu_onnx, .kernel = &relu_kernel,
 };

@@ -42,9 +42,25 @@ with Daemon() as d:
         equal((len(stored.body), hashlib.sha256(stored.body).hexdigest()), (ckpt["bytes"], ckpt["sha256"]))
         check(any(n.startswith("optim.") for n in safetensors(stored.body)[1]), "the stored file holds the optimizer's state")
 
+    with case("onnx: either mode, fewer bytes where taps were cut off; nothing of a mode that is not there"):
+        models = {mode: c.get(f"{file}?format=onnx&mode={mode}") for mode in ("aom", "dom")}
+        for mode, m in models.items():
+            check(m.body.startswith(b"\x08\x07\x12\x04wasd") and b"logits" in m.body, f"{mode}: an ONNX model's beginning")
+            equal(m.headers["Content-Disposition"], f'attachment; filename="{job}-epoch{ckpt["epoch"]}-{mode}.onnx"')
+            equal(c.get(f"{file}?format=onnx&mode={mode}", want=206, headers={"Range": "bytes=7-99"}).body, m.body[7:100])
+        equal(c.get(f"{file}?format=onnx").headers["ETag"], models["aom"].headers["ETag"], "aom is the default")
+        check(models["aom"].headers["ETag"] != models["dom"].headers["ETag"], "two files")
+        plain = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, was=False, train={"epochs": 1})["id"])["id"]
+        other = f"/v1/checkpoints/{c.get(f'/v1/jobs/{plain}/checkpoints').json['items'][0]['id']}/file?format=onnx"
+        c.get(other)
+        refused = c.get(other + "&mode=dom", want=422).json
+        equal((refused["code"], refused["errors"][0]["pointer"]), ("unsupported", "mode"))
+        check("without WAS" in refused["detail"], refused["detail"])
+        check(len(os.listdir(os.path.join(d.data, "exports"))) == 4, "what was refused left no file")
+
     with case("made once and kept; again after the daemon was started anew"):
         kept = os.listdir(os.path.join(d.data, "exports"))
-        equal(kept, [f"{ckpt['id']}.aom.safetensors"])
+        check(f"{ckpt['id']}.aom.safetensors" in kept, kept)
         d.kill()
         d.start()
         c = d.client
@@ -66,6 +82,8 @@ with Daemon() as d:
         equal(open(out, "rb").read(), whole.body)
         wasd("export", ckpt["id"], "--format", "wasd", "--output", out, "--url", url)
         equal(open(out, "rb").read(), stored.body)
+        wasd("export", ckpt["id"], "--format", "onnx", "--mode", "dom", "--output", out, "--url", url)
+        equal(open(out, "rb").read(), models["dom"].body)
         check("no checkpoint ckpt_none" in wasd("export", "ckpt_none", "--output", os.path.join(here, "none"), "--url", url, rc=1), "the daemon's reason")
         equal(os.listdir(here), ["model.safetensors"])
         check("--format" in wasd("export", "--help"), "help")

@@ -69,6 +69,16 @@ def tour(d, b):
         check(drawn, "something is drawn on the charts' canvases")
         quiet()
 
+    with case("page: a checkpoint is offered in every format"):
+        b.run("document.querySelector('#run-checkpoints').open = true")
+        b.wait("return document.querySelectorAll('#run-checkpoints li .files a').length > 0", "the checkpoints")
+        files = b.run("return [...document.querySelector('#run-checkpoints li').querySelectorAll('a')].filter((a) => !a.hidden).map((a) => [a.textContent, a.getAttribute('href')])")
+        equal([label for label, _ in files], ["safetensors", "ONNX, AOM", "ONNX, DOM", "as stored"])
+        for label, href in files:
+            check(len(d.client.get(href).body) > 1000, f"{label}: {href}")
+        b.run("document.querySelector('#run-checkpoints').open = false")
+        quiet()
+
     with case("page: the best checkpoint is deployed by a click"):
         check(b.run(CLICK, "#run-do button", "Deploy best"), "the button Deploy best")
         b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready'", "the live model", 60)

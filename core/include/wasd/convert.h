@@ -11,5 +11,9 @@
  * Metadata: "format":"pt", "producer", and as JSON text "model" (the spec's object), "classes", "input" [c,h,w], "modes", "was", "draw", "spec";
  * "pixels" says how pixels become numbers. bytes: a checkpoint, borrowed. *out: a fresh block for wasd_free. WASD_ECORRUPT names what is wrong. */
 enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err);
+/* One mode as an ONNX model (opset 13), as a deployment computes it: batch normalisation folded, DOM's compact kernels. Input "input" (N,c,h,w) float32,
+ * normalised as `pixels` in its metadata says; output "logits" (N,classes). Statuses as wasd_bundle_create; WASD_EUNSUPPORTED names a layer
+ * that ONNX has no operators for. */
+enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len, struct wasd_err *err);
 
 #endif

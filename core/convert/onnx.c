@@ -1,0 +1,378 @@
+/* convert/onnx.c - one mode of a checkpoint as an ONNX model.
+ *
+ * What is written is the bundle that a deployment computes with: batch normalisation folded into the convolutions, DOM's dead taps cut off, so a
+ * shadow kernel is a 2x3 or 2x2 convolution with its own padding and its own share of the multiply-adds there too. Every layer writes its
+ * own operators (struct layer's `onnx`); here are the names, the constants and the frame around them.
+ *
+ * Field numbers: onnx.proto, which is a protocol buffer; opset 13 (2021), IR version 7. */
+#include "convert/onnx.h"
+#include "convert/protobuf.h"
+#include "graph/internal.h"
+#include "infer/bundle.h"
+#include "train/checkpoint.h"
+#include "wasd/convert.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define OPSET 13
+#define IR_VERSION 7
+#define SIZE_LIMIT ((size_t)INT32_MAX)          /* of a protocol buffer */
+
+enum { MODEL_IR = 1, MODEL_PRODUCER = 2, MODEL_PRODUCER_VERSION = 3, MODEL_GRAPH = 7, MODEL_OPSET = 8, MODEL_METADATA = 14 };
+enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12 };
+enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_OP = 4, NODE_ATTRIBUTE = 5 };
+enum { ATTR_NAME = 1, ATTR_F = 2, ATTR_I = 3, ATTR_INTS = 8, ATTR_TYPE = 20, ATTR_IS_FLOAT = 1, ATTR_IS_INT = 2, ATTR_IS_INTS = 7 };
+enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_FLOAT = 1, TENSOR_INT64 = 7 };
+
+struct name { struct name *next; char text[]; };
+struct value { const char *name; bool flat; };
+
+struct onnx {
+	const struct wasd_model *model;
+	const struct wasd_graph *graph;
+	struct value *value;                    /* per node */
+	struct name *names;
+	wasd_node at;                           /* the node being written */
+	char stem[80];                          /* what its values are named after */
+	struct wasd_buf nodes, constants;       /* fields of the graph */
+	struct wasd_buf op, attr, tensor, raw;  /* being written */
+	const char *op_type;
+	bool failed;                            /* no memory for a name */
+};
+
+/* ---- names ---------------------------------------------------------------------------------------------- */
+
+static const char *keep(struct onnx *o, char *text)
+{
+	size_t n = text ? strlen(text) : 0;
+	struct name *k = text ? wasd_malloc(sizeof *k + n + 1) : NULL;
+	o->failed |= !k;
+	if (k) {
+		memcpy(k->text, text, n + 1);
+		k->next = o->names;
+		o->names = k;
+	}
+	wasd_free(text);
+	return k ? k->text : "";
+}
+
+static const char *name_of(struct onnx *o, const char *suffix)
+{
+	return keep(o, *suffix ? wasd_asprintf("%s.%s", o->stem, suffix) : wasd_strdup(o->stem));
+}
+
+/* Named nodes by their name, the others by what they are and where. The slash keeps values apart from parameters, "input" and "logits". */
+static void set_stem(struct onnx *o, wasd_node i, const struct node *n)
+{
+	o->at = i;
+	if (*n->name)
+		snprintf(o->stem, sizeof o->stem, "/%.70s", n->name);
+	else
+		snprintf(o->stem, sizeof o->stem, "/%.60s/%d", n->layer->op, i);
+}
+
+/* ---- constants ------------------------------------------------------------------------------------------- */
+
+static const char *put_tensor(struct onnx *o, const char *name, int type, const int64_t *dims, int n_dims)
+{
+	for (int i = 0; i < n_dims; i++)
+		pb_int(&o->tensor, TENSOR_DIMS, dims[i]);
+	pb_int(&o->tensor, TENSOR_TYPE, type);
+	pb_string(&o->tensor, TENSOR_NAME, name);
+	/* The bytes go straight to their place: there may be a hundred megabytes of them. */
+	size_t inner = o->tensor.len + pb_varint_size(TENSOR_RAW << 3) + pb_varint_size(o->raw.len) + o->raw.len;
+	pb_head(&o->constants, GRAPH_INITIALIZER, inner);
+	wasd_buf_append(&o->constants, o->tensor.data, o->tensor.len);
+	pb_bytes(&o->constants, TENSOR_RAW, o->raw.data, o->raw.len);
+	o->constants.failed |= o->tensor.failed || o->raw.failed;
+	o->tensor.len = o->raw.len = 0;
+	return name;
+}
+
+static void raw_reals(struct onnx *o, const real *v, size_t n)
+{
+	if (sizeof(real) == sizeof(float)) {
+		wasd_buf_append(&o->raw, v, n * sizeof *v);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		float f = (float)v[i];
+		wasd_buf_append(&o->raw, &f, sizeof f);
+	}
+}
+
+const char *onnx_param(struct onnx *o, int param)
+{
+	if (param < 0)
+		return NULL;
+	struct wasd_param_info p = wasd_graph_param_info(o->graph, param);
+	int64_t dims[4];
+	for (int i = 0; i < p.ndims; i++)
+		dims[i] = p.dims[i];
+	raw_reals(o, o->model->master + p.offset, p.count);
+	return put_tensor(o, p.name, TENSOR_FLOAT, dims, p.ndims);
+}
+
+static const char *put_stats(struct onnx *o, const char *suffix, const struct node *n, size_t offset)
+{
+	raw_reals(o, o->model->stats[WASD_STATS_AOM] + offset, (size_t)n->shape.c);    /* where a bundle keeps those of its mode */
+	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, (int64_t[]){n->shape.c}, 1);
+}
+
+const char *onnx_mean(struct onnx *o, const struct node *n)
+{
+	return put_stats(o, "running_mean", n, wasd_graph_stats_info(o->graph, n->stats).mean_offset);
+}
+
+const char *onnx_variance(struct onnx *o, const struct node *n)
+{
+	return put_stats(o, "running_var", n, wasd_graph_stats_info(o->graph, n->stats).var_offset);
+}
+
+const char *onnx_ints(struct onnx *o, const char *suffix, const int64_t *v, int n)
+{
+	wasd_buf_append(&o->raw, v, (size_t)n * sizeof *v);
+	return put_tensor(o, name_of(o, suffix), TENSOR_INT64, (int64_t[]){n}, 1);
+}
+
+const char *onnx_zeros(struct onnx *o, const char *suffix, const int64_t *dims, int n_dims, size_t count)
+{
+	const real zero = 0;
+	for (size_t i = 0; i < count; i++)
+		raw_reals(o, &zero, 1);
+	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, dims, n_dims);
+}
+
+const char *onnx_number(struct onnx *o, const char *suffix, double v)
+{
+	const real r = (real)v;
+	raw_reals(o, &r, 1);
+	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, NULL, 0);
+}
+
+/* ---- operators ------------------------------------------------------------------------------------------- */
+
+void onnx_begin(struct onnx *o, const char *op)
+{
+	o->op_type = op;
+}
+
+void onnx_in(struct onnx *o, const char *value)
+{
+	if (value)
+		pb_string(&o->op, NODE_INPUT, value);
+}
+
+static void put_attr(struct onnx *o, int type)
+{
+	pb_int(&o->attr, ATTR_TYPE, type);
+	pb_message(&o->op, NODE_ATTRIBUTE, &o->attr);
+}
+
+void onnx_attr_int(struct onnx *o, const char *name, int64_t v)
+{
+	pb_string(&o->attr, ATTR_NAME, name);
+	pb_int(&o->attr, ATTR_I, v);
+	put_attr(o, ATTR_IS_INT);
+}
+
+void onnx_attr_ints(struct onnx *o, const char *name, const int64_t *v, int n)
+{
+	pb_string(&o->attr, ATTR_NAME, name);
+	for (int i = 0; i < n; i++)
+		pb_int(&o->attr, ATTR_INTS, v[i]);
+	put_attr(o, ATTR_IS_INTS);
+}
+
+void onnx_attr_float(struct onnx *o, const char *name, double v)
+{
+	pb_string(&o->attr, ATTR_NAME, name);
+	pb_float(&o->attr, ATTR_F, (float)v);
+	put_attr(o, ATTR_IS_FLOAT);
+}
+
+/* The operator under way makes the value `name`. */
+static const char *end_as(struct onnx *o, const char *name)
+{
+	pb_string(&o->op, NODE_OUTPUT, name);
+	pb_string(&o->op, NODE_NAME, name);
+	pb_string(&o->op, NODE_OP, o->op_type);
+	pb_message(&o->nodes, GRAPH_NODE, &o->op);
+	return name;
+}
+
+const char *onnx_end(struct onnx *o, const char *suffix, bool flat)
+{
+	const char *name = end_as(o, name_of(o, suffix));
+	if (!*suffix)
+		o->value[o->at] = (struct value){name, flat};
+	return name;
+}
+
+const char *onnx_value(struct onnx *o, int k, bool *flat)
+{
+	const struct value *v = &o->value[o->graph->nodes[o->at].inputs[k]];
+	*flat = v->flat;
+	return v->name;
+}
+
+/* Input k behind a change of form; made anew for each reader, it costs nothing. */
+static const char *reformed(struct onnx *o, int k, const char *value, const char *op, const char *what)
+{
+	char suffix[40];
+	snprintf(suffix, sizeof suffix, "%s%d", what, k);
+	bool flatten = !strcmp(op, "Flatten");
+	const char *axes = flatten ? NULL : onnx_ints(o, "axes", (int64_t[]){2, 3}, 2);
+	onnx_begin(o, op);
+	onnx_in(o, value);
+	onnx_in(o, axes);
+	if (flatten)
+		onnx_attr_int(o, "axis", 1);
+	return end_as(o, name_of(o, suffix));
+}
+
+const char *onnx_maps(struct onnx *o, int k)
+{
+	bool flat;
+	const char *v = onnx_value(o, k, &flat);
+	return flat ? reformed(o, k, v, "Unsqueeze", "maps") : v;
+}
+
+const char *onnx_flat(struct onnx *o, int k)
+{
+	bool flat;
+	const char *v = onnx_value(o, k, &flat);
+	return flat ? v : reformed(o, k, v, "Flatten", "flat");
+}
+
+/* ---- the frame -------------------------------------------------------------------------------------------- */
+
+/* A value of the graph's surface: float32 (N,...), N any number. */
+static void put_surface(struct wasd_buf *graph, int field, const char *name, const int *dims, int n)
+{
+	struct wasd_buf dim = {0}, shape = {0}, tensor = {0}, type = {0}, info = {0};
+	pb_string(&dim, 2, "N");
+	pb_message(&shape, 1, &dim);
+	for (int i = 0; i < n; i++) {
+		pb_int(&dim, 1, dims[i]);
+		pb_message(&shape, 1, &dim);
+	}
+	pb_int(&tensor, 1, TENSOR_FLOAT);
+	pb_message(&tensor, 2, &shape);
+	pb_message(&type, 1, &tensor);
+	pb_string(&info, 1, name);
+	pb_message(&info, 2, &type);
+	pb_message(graph, (unsigned)field, &info);
+	wasd_buf_done(&dim);
+	wasd_buf_done(&shape);
+	wasd_buf_done(&tensor);
+	wasd_buf_done(&type);
+	wasd_buf_done(&info);
+}
+
+static void put_property(struct wasd_buf *model, const char *key, const char *value)
+{
+	struct wasd_buf entry = {0};
+	pb_string(&entry, 1, key);
+	pb_string(&entry, 2, value);
+	pb_message(model, MODEL_METADATA, &entry);
+	wasd_buf_done(&entry);
+}
+
+static enum wasd_status put_nodes(struct onnx *o, struct wasd_err *err)
+{
+	for (wasd_node i = 0; i <= o->graph->output; i++) {
+		const struct node *n = &o->graph->nodes[i];
+		set_stem(o, i, n);
+		if (!n->n_in) {
+			o->value[i] = (struct value){"input", false};
+			continue;
+		}
+		if (!n->layer->onnx)
+			return wasd_fail(err, WASD_EUNSUPPORTED, "%s: a layer %s has no form in ONNX", o->stem, n->layer->op);
+		n->layer->onnx(o, n);
+	}
+	const struct value *last = &o->value[o->graph->output];
+	onnx_begin(o, last->flat ? "Identity" : "Flatten");
+	onnx_in(o, last->name);
+	if (!last->flat)
+		onnx_attr_int(o, "axis", 1);
+	end_as(o, "logits");
+	return WASD_OK;
+}
+
+static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, const struct checkpoint *c, struct wasd_buf *out, struct wasd_err *err)
+{
+	struct wasd_shape in = wasd_bundle_shape(b);
+	struct wasd_buf surface = {0}, opset = {0}, graph_name = {0};
+	const char *mode = wasd_mode_name(wasd_bundle_mode(b));
+	char *classes = wasd_json_print(c->class_names), *draw = wasd_bundle_mode(b) == WASD_DOM ? wasd_json_print(c->draw) : wasd_strdup("null");
+	pb_string(&graph_name, GRAPH_NAME, wasd_bundle_arch(b));
+	put_surface(&surface, GRAPH_INPUT, "input", (int[]){in.c, in.h, in.w}, 3);
+	put_surface(&surface, GRAPH_OUTPUT, "logits", (int[]){wasd_bundle_classes(b)}, 1);
+	size_t graph = o->nodes.len + o->constants.len + surface.len + graph_name.len;
+	bool ok = classes && draw && !o->failed && !o->nodes.failed && !o->constants.failed && !o->op.failed && !o->attr.failed && !surface.failed && !graph_name.failed;
+	if (ok && graph < SIZE_LIMIT) {
+		pb_int(out, MODEL_IR, IR_VERSION);
+		pb_string(out, MODEL_PRODUCER, "wasd");
+		pb_string(out, MODEL_PRODUCER_VERSION, WASD_VERSION);
+		pb_int(&opset, 2, OPSET);
+		pb_message(out, MODEL_OPSET, &opset);
+		put_property(out, "mode", mode);
+		put_property(out, "classes", classes);
+		put_property(out, "draw", draw);
+		put_property(out, "pixels", "(v / 255 - 0.5) / 0.5");
+		pb_head(out, MODEL_GRAPH, graph);
+		wasd_buf_append(out, graph_name.data, graph_name.len);
+		wasd_buf_append(out, o->nodes.data, o->nodes.len);
+		wasd_buf_append(out, o->constants.data, o->constants.len);
+		wasd_buf_append(out, surface.data, surface.len);
+	}
+	wasd_buf_done(&surface);
+	wasd_buf_done(&opset);
+	wasd_buf_done(&graph_name);
+	wasd_free(classes);
+	wasd_free(draw);
+	if (!ok || out->failed)
+		return wasd_fail(err, WASD_ENOMEM, "ONNX model");
+	return graph < SIZE_LIMIT ? WASD_OK : wasd_fail(err, WASD_ETOOBIG, "%zu bytes, an ONNX file has at most %zu", graph, SIZE_LIMIT);
+}
+
+enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len, struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	struct wasd_bundle *b = NULL;
+	struct onnx o = {0};
+	struct wasd_buf model = {0};
+	enum wasd_status s = wasd_bundle_create(bytes, len, mode, &b, err);
+	if (s || (s = checkpoint_open(bytes, len, &c, err)))
+		goto end;
+	o.model = bundle_model(b);
+	o.graph = wasd_model_graph(o.model);
+	o.value = wasd_calloc((size_t)wasd_graph_nodes(o.graph), sizeof *o.value);
+	s = o.value ? put_nodes(&o, err) : wasd_fail(err, WASD_ENOMEM, "ONNX model");
+	if (!s)
+		s = put_model(&o, b, &c, &model, err);
+	if (!s) {
+		*out = model.data;
+		*out_len = model.len;
+		model = (struct wasd_buf){0};
+	}
+end:
+	for (struct name *n; (n = o.names);) {
+		o.names = n->next;
+		wasd_free(n);
+	}
+	wasd_buf_done(&o.nodes);
+	wasd_buf_done(&o.constants);
+	wasd_buf_done(&o.op);
+	wasd_buf_done(&o.attr);
+	wasd_buf_done(&o.tensor);
+	wasd_buf_done(&o.raw);
+	wasd_buf_done(&model);
+	wasd_free(o.value);
+	wasd_bundle_unref(b);
+	checkpoint_done(&c);
+	return s;
+}

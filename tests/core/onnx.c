@@ -1,0 +1,155 @@
+/* ONNX files: every network in both modes says there what its bundle says here, read back by plain loops (onnx_run.h) and, where
+ * WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
+#include "onnx_run.h"
+#include "tiny.h"
+
+#include "infer/bundle.h"
+#include "train/checkpoint.h"
+#include "wasd/convert.h"
+#include "wasd/infer.h"
+
+#include <unistd.h>
+
+enum { N = 3 };
+static struct wasd_dataset *small, *big;
+static char out_dir[80];                        /* for ONNX Runtime */
+
+static const struct { const char *name, *spec; bool small, dom; } nets[] = {
+	{"lenet", "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":2}}", false, true},
+	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"vgg16-4096", "{\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},
+	{"resnet34", "{\"model\":{\"arch\":\"resnet34\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"googlenet", "{\"model\":{\"arch\":\"googlenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
+};
+
+/* NAME-MODE.onnx and NAME-MODE.json for onnx_check.js. */
+static void write_case(const char *name, enum wasd_mode mode, struct wasd_shape in, const void *onnx, size_t len, const real *x, const real *logits, int classes)
+{
+	char path[200];
+	struct wasd_err err = {0};
+	struct wasd_buf b = {0};
+	snprintf(path, sizeof path, "%s/%s-%s.onnx", out_dir, name, wasd_mode_name(mode));
+	CHECK_MSG(!wasd_file_write_atomic(path, onnx, len, &err), "%s", err.msg);
+	wasd_buf_printf(&b, "{\"shape\":[%d,%d,%d],\"classes\":%d,\"x\":[", in.c, in.h, in.w, classes);
+	for (size_t i = 0; i < N * wasd_shape_count(in); i++)
+		wasd_buf_printf(&b, "%s%.9g", i ? "," : "", (double)x[i]);
+	wasd_buf_puts(&b, "],\"logits\":[");
+	for (int i = 0; i < N * classes; i++)
+		wasd_buf_printf(&b, "%s%.9g", i ? "," : "", (double)logits[i]);
+	wasd_buf_puts(&b, "]}");
+	snprintf(path, sizeof path, "%s/%s-%s.json", out_dir, name, wasd_mode_name(mode));
+	CHECK(!b.failed && !wasd_file_write_atomic(path, b.data, b.len, &err));
+	wasd_buf_done(&b);
+}
+
+static void check_mode(const char *name, const struct tiny_run *run, enum wasd_mode mode, const struct wasd_dataset *d)
+{
+	static real x[N * 3 * 32 * 32];
+	static float xf[N * 3 * 32 * 32];
+	static struct onnx_run r;
+	real want[N * 10];
+	float got[N * 10];
+	struct wasd_shape in = wasd_dataset_shape(d);
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	void *onnx = NULL;
+	size_t len = 0, image = wasd_shape_count(in);
+	for (size_t i = 0; i < N; i++)
+		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
+	for (size_t i = 0; i < N * image; i++)
+		xf[i] = (float)x[i];
+	CHECK_MSG(!wasd_bundle_create(run->file, run->len, mode, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	          !wasd_predictor_run(p, x, N, want, &err), "%s: %s", name, err.msg);
+	CHECK_MSG(!wasd_export_onnx(run->file, run->len, mode, &onnx, &len, &err), "%s: %s", name, err.msg);
+	if (!onnx)
+		return;
+	onnx_execute(&r, onnx, len, xf, N, in.c, in.h, in.w, 10, got);
+	CHECK_MSG(!r.fault[0], "%s %s: %s", name, wasd_mode_name(mode), r.fault);
+	double worst = 0, largest = 0;
+	for (int i = 0; i < N * 10; i++)
+		largest = fmax(largest, fabs((double)want[i]));
+	for (int i = 0; i < N * 10 && !r.fault[0]; i++)
+		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / largest);
+	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, wasd_mode_name(mode), worst);
+	CHECK_INT(r.macs, wasd_bundle_macs(b));         /* dead taps are not computed there either */
+	CHECK_MSG(strstr(r.meta, mode == WASD_DOM ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") && strstr(r.meta, "pixels="), "%.100s", r.meta);
+	CHECK((strstr(r.meta, "draw=[") != NULL) == (mode == WASD_DOM));
+	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name, wasd_mode_name(mode), worst, r.convs, (double)r.macs * 1e-6, len);
+	if (out_dir[0])
+		write_case(name, mode, in, onnx, len, x, want, 10);
+	onnx_done(&r);
+	wasd_free(onnx);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+static void every_network_in_both_modes(void)
+{
+	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+		struct tiny_run r = {0};
+		void *none = NULL;
+		size_t len;
+		const struct wasd_dataset *d = nets[i].small ? small : big;
+		tiny_go(&r, nets[i].spec, nets[i].small ? small : big);
+		CHECK_MSG(!r.status, "%s: %s", nets[i].name, r.err.msg);
+		check_mode(nets[i].name, &r, WASD_AOM, d);
+		if (nets[i].dom)
+			check_mode(nets[i].name, &r, WASD_DOM, d);
+		else
+			CHECK_INT(wasd_export_onnx(r.file, r.len, WASD_DOM, &none, &len, NULL), WASD_ENOTFOUND);
+		tiny_done(&r);
+	}
+}
+
+static void onnx_runtime_agrees(void)
+{
+	const char *where = getenv("WASD_ONNXRUNTIME");
+	char command[600];
+	if (!where)
+		TEST_SKIP("WASD_ONNXRUNTIME does not name a folder with node_modules/onnxruntime-node (npm install --ignore-scripts onnxruntime-node)");
+	snprintf(command, sizeof command, "node tests/core/onnx_check.js '%.300s' '%s' 1e-4", where, out_dir);
+	fflush(stdout);
+	CHECK_INT(system(command), 0);
+}
+
+static void no_memory(void)
+{
+	struct tiny_run r = {0};
+	struct wasd_err err = {0};
+	void *out = NULL;
+	size_t len = 0;
+	enum wasd_status s = WASD_ENOMEM;
+	tiny_go(&r, nets[0].spec, big);
+	for (uint64_t n = 1; s == WASD_ENOMEM && n < 100000; n++) {
+		wasd_mem_fail_at(n);
+		s = wasd_export_onnx(r.file, r.len, WASD_DOM, &out, &len, &err);
+		wasd_mem_fail_at(0);
+	}
+	CHECK_MSG(!s, "%s: %s", wasd_status_name(s), err.msg);
+	wasd_free(out);
+	tiny_done(&r);
+}
+
+int main(void)
+{
+	char path[96];
+	tiny_begin();
+	if (getenv("WASD_ONNXRUNTIME")) {
+		snprintf(out_dir, sizeof out_dir, "%s/onnx", tiny_dir);
+		CHECK(!wasd_mkdirs(out_dir, NULL));
+	}
+	small = tiny_glyphs("small", 48, 16, 16, path);
+	big = tiny_glyphs("big", 48, 16, 32, path);
+	TEST_RUN(every_network_in_both_modes);
+	TEST_RUN(onnx_runtime_agrees);
+	TEST_RUN(no_memory);
+	wasd_dataset_close(small);
+	wasd_dataset_close(big);
+	tiny_end();
+	TEST_END();
+}
