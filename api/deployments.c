@@ -283,7 +283,8 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 
 static void mode_etag(struct api_response *r, int64_t generation) { api_set_header(r, "ETag", "\"g%lld\"", (long long)generation); }
 
-/* {"aom":{"acc","macs","bytes"},...}: costs from the loaded bundle, accuracy from the checkpoint's metrics. */
+/* {"aom":{"acc","macs","bytes"},...}: costs from the loaded bundle, accuracy from the checkpoint's metrics, that on the test images where
+ * it was measured. */
 static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d)
 {
 	cJSON *info = c->daemon->deployment_info(c->daemon->self, d->name), *out = cJSON_CreateObject(), *metrics = NULL;
@@ -298,8 +299,12 @@ static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d
 		double acc;
 		if (!loaded) continue;
 		cJSON *one = cJSON_CreateObject();
-		snprintf(metric, sizeof metric, "val_acc_%s", modes[i]);
+		snprintf(metric, sizeof metric, "test_acc_%s", modes[i]);
 		bool known = wasd_json_num(metrics, metric, &acc);
+		if (!known) {
+			snprintf(metric, sizeof metric, "val_acc_%s", modes[i]);
+			known = wasd_json_num(metrics, metric, &acc);
+		}
 		api_add_maybe(one, "acc", known, acc);
 		for (const cJSON *m = loaded->child; m; m = m->next)
 			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));

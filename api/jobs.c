@@ -68,7 +68,7 @@ static cJSON *latest_json(struct api_ctx *c, const char *job)
 	return out;
 }
 
-/* The checkpoint that "best" means now, null before the first. */
+/* The checkpoint that "best" means now, with its epoch's numbers; null before the first. */
 static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 {
 	struct storage_ckpt k;
@@ -79,6 +79,7 @@ static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 	api_add_int(j, "epoch", k.epoch);
 	api_add_str(j, "metric", job->keep_metric);
 	api_add_maybe(j, "value", k.has_score, k.score);
+	api_add_raw(j, "metrics", k.metrics);
 	storage_ckpt_done(&k);
 	return j;
 }

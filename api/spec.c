@@ -471,9 +471,12 @@ static const struct field train_fields[] = {
 	{"early_stop", FIELD_OTHER, "null", .null_ok = true, .canon = early_stop_canon},
 	{0}
 };
+static const char *const tests[] = {"every", "best", "last", NULL};
+static const struct field data_fields[] = {{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5)}, {0}};
 static const struct field eval_fields[] = {
 	{"every", FIELD_INT, "1", RANGE(1, 100000)},
 	{"modes", FIELD_OTHER, "[\"aom\",\"dom\"]", .canon = modes_canon},
+	{"test", FIELD_CHOICE, "\"best\"", .choices = tests},
 	{"statistics", FIELD_UNSUPPORTED, .what = "each mode is measured with its own batch-norm statistics; there is no other choice"},
 	{0}
 };
@@ -496,6 +499,7 @@ static const struct field spec_fields[] = {
 	{"labels", FIELD_OTHER, "{}", .canon = labels_canon},
 	{"note", FIELD_STR, "\"\"", RANGE(0, 4096)},
 	{"dataset", FIELD_OTHER, NULL, .canon = dataset_canon},
+	{"data", FIELD_OBJECT, "{}", .sub = data_fields},
 	{"model", FIELD_OTHER, NULL, .canon = model_canon},
 	{"was", FIELD_OTHER, "null", .canon = was_canon},
 	{"train", FIELD_OBJECT, "{}", .sub = train_fields},

@@ -361,7 +361,8 @@ static void end_of_epoch(struct run *r, int64_t epoch)
 
 static void note_epoch(struct run *r, int64_t epoch, const struct storage_metric *m, size_t n)
 {
-	static const char *const told[] = { "train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "images_per_s", "epoch_s" };
+	static const char *const told[] = { "train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom",
+	                                    "test_acc_aom", "test_acc_dom", "images_per_s", "epoch_s" };
 	char text[500];
 	int k = snprintf(text, sizeof text, "epoch %lld:", (long long)epoch);
 	for (size_t t = 0; t < sizeof told / sizeof told[0]; t++)

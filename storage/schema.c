@@ -77,6 +77,9 @@ static const char *const main_steps[] = {
 	"CREATE INDEX audit_by_object ON audit(object, id);"
 	"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;"
 	"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;",
+
+	/* 1 -> 2: a job from before validation splits goes on as it began, with all of its training images. */
+	"UPDATE jobs SET spec=json_set(spec, '$.data', json('{\"val_fraction\":0}')) WHERE json_valid(spec) AND json_type(spec, '$.data') IS NULL;",
 };
 
 static const char *const ckpt_steps[] = {

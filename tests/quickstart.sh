@@ -115,7 +115,7 @@ while :; do
 	printf '%s\n' "$answer" | LC_ALL=C awk -F, -v shown=$shown '
 		{ v[$1, $4] = $6 + 0; if ($4 + 0 > last) last = $4 + 0 }
 		END { for (e = shown + 1; e <= last; e++)
-			printf "  epoch %2d   training loss %.3f   accuracy %5.1f %% in AOM, %5.1f %% in DOM\n", e, v["train_loss", e], 100 * v["val_acc_aom", e], 100 * v["val_acc_dom", e] }'
+			printf "  epoch %2d   training loss %.3f   validation accuracy %5.1f %% in AOM, %5.1f %% in DOM\n", e, v["train_loss", e], 100 * v["val_acc_aom", e], 100 * v["val_acc_dom", e] }'
 	shown=$(printf '%s\n' "$answer" | awk -F, '$4 + 0 > last { last = $4 + 0 } END { print last + 0 }')
 	case $state in
 	completed) break ;;
@@ -124,6 +124,10 @@ while :; do
 	ask GET "/v1/jobs/$job?wait=10s&until=change"
 	state=$(value state)
 done
+
+# The best epoch was chosen by the validation images; these images had no part in anything.
+ask GET "/v1/jobs/$job?fields=best"
+printf '  best epoch %s   test accuracy %s in AOM, %s in DOM\n' "$(value epoch)" "$(percent "$(value test_acc_aom)")" "$(percent "$(value test_acc_dom)")"
 
 # ---- serving ----
 
@@ -153,5 +157,5 @@ cat <<END
 Next:
   curl -T var/digit.png '$url/v1/deployments/quickstart/classify?k=3'
   curl -X PUT -d '{"mode":"dom"}' $url/v1/deployments/quickstart/mode
-  curl '$url/v1/jobs/$job/metrics?names=val_acc_aom,val_acc_dom'
+  curl '$url/v1/jobs/$job/metrics?names=val_acc_aom,test_acc_aom,test_acc_dom'
 END

@@ -52,6 +52,7 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
+      data: { val_fraction: number('held') / 100 },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: 'constant', warmup_epochs: 1 } } };
     const was = field.was.value;

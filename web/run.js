@@ -1,6 +1,6 @@
 // run.js - the chosen job: what it is, its live curves, its checkpoints and its log.
 
-import { $, busy, bytes, el, keyed, percent, setText, when } from './dom.js';
+import { $, busy, bytes, el, isNumber, keyed, percent, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
 import { cancel, deployable, kind, showState, stateBadge, stoppable, title } from './jobs.js';
@@ -57,7 +57,8 @@ export function createRun({ deploy, refresh }) {
   const showCheckpoints = keyed($('ul', checkpoints), () => {
     const text = el('span'), files = downloads.map(([label]) => el('a', { download: '' }, label));
     return { root: el('li', {}, text, el('span', { class: 'files' }, ...files)), update(c) {
-      setText(text, `epoch ${c.epoch} · AOM ${percent(c.metrics?.val_acc_aom)} · DOM ${percent(c.metrics?.val_acc_dom)} · ${bytes(c.bytes)} · ${c.reason ?? ''}`);
+      const test = isNumber(c.metrics?.test_acc_aom) ? ` · test AOM ${percent(c.metrics.test_acc_aom)} · DOM ${percent(c.metrics.test_acc_dom)}` : '';
+      setText(text, `epoch ${c.epoch} · validation AOM ${percent(c.metrics?.val_acc_aom)} · DOM ${percent(c.metrics?.val_acc_dom)}${test} · ${bytes(c.bytes)} · ${c.reason ?? ''}`);
       files.forEach((file, i) => {
         const [label, format] = downloads[i];
         file.href = `/v1/checkpoints/${encodeURIComponent(c.id)}/file?format=${format}`;
@@ -85,6 +86,14 @@ export function createRun({ deploy, refresh }) {
     return list.join('  ·  ');
   }
 
+  // What the best checkpoint was chosen by, and what it does on images that had no part in anything.
+  function best() {
+    const b = job.best?.metrics, own = job.data?.val_fraction !== 0;
+    const pair = (of) => ['aom', 'dom'].filter((mode) => isNumber(b[`${of}_acc_${mode}`])).map((mode) => `${mode.toUpperCase()} ${percent(b[`${of}_acc_${mode}`])}`).join(' · ');
+    const parts = b ? [own && ['validation', pair('val')], ['test', pair('test')]].filter((p) => p && p[1]) : [];
+    return parts.length ? `Best epoch ${job.best.epoch}:  ${parts.map((p) => p.join(' ')).join(',  ')}${own ? '' : ' (chosen by the test images: none are held out)'}` : '';
+  }
+
   return {
     get id() { return job?.id ?? null; },
     show(next) {
@@ -94,6 +103,8 @@ export function createRun({ deploy, refresh }) {
       if (!job) return;
       setText($('#run-title'), title(job));
       setText($('#run-facts'), facts());
+      setText($('#run-best'), best());
+      $('#run-best').hidden = !best();
       showState(badge, job);
       stop.hidden = !stoppable(job);
       serve.hidden = !deployable(job);

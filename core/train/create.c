@@ -89,33 +89,50 @@ static enum wasd_status check_batches(const struct wasd_trainer *t, size_t image
 	                    batch == 1 ? ": take larger batches" : ", which the last batch of each epoch would be: take another batch size");
 }
 
+/* Parts the training images. The digest is what a checkpoint remembers the parting by. */
+static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *err)
+{
+	struct wasd_err why = {0};
+	if (!wasd_dataset_count(t->data, WASD_TRAIN))
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
+	enum wasd_status s = wasd_holdout_make(t->data, t->spec.val_fraction, t->spec.seed, &t->holdout, &why);
+	if (s)
+		return wasd_fail_at(err, s, "/data/val_fraction", "%s", why.msg);
+	if (t->holdout.n_val)
+		wasd_sha256_of(t->holdout.val, t->holdout.n_val * sizeof *t->holdout.val, t->holdout_digest);
+	return WASD_OK;
+}
+
 static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *err)
 {
-	size_t images = wasd_dataset_count(t->data, WASD_TRAIN), n_subset;
-	if (!images)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
-	enum wasd_status s = measure_subset(images, t->spec.batch, t->spec.seed, &t->subset, &n_subset, err);
+	const struct wasd_holdout *h = &t->holdout;
+	bool has_test = wasd_dataset_count(t->data, WASD_TEST) > 0;
+	size_t n_subset;
+	enum wasd_status s = measure_subset(h->train, h->n_train, t->spec.batch, t->spec.seed, &t->subset, &n_subset, err);
 	if (s)
 		return s;
-	struct wasd_loader_opts train = {.data = t->data, .split = WASD_TRAIN, .batch = t->spec.batch, .shuffle = true, .flip = t->spec.flip,
-	                                 .crop_pad = t->spec.crop_pad, .seed = t->spec.seed, .prefetch = true};
+	struct wasd_loader_opts train = {.data = t->data, .split = WASD_TRAIN, .subset = h->train, .n_subset = h->n_train, .batch = t->spec.batch,
+	                                 .shuffle = true, .flip = t->spec.flip, .crop_pad = t->spec.crop_pad, .seed = t->spec.seed, .prefetch = true};
 	struct wasd_loader_opts calib = {.data = t->data, .split = WASD_TRAIN, .subset = t->subset, .n_subset = n_subset,
 	                                 .batch = t->spec.batch, .prefetch = true};
+	struct wasd_loader_opts val = {.data = t->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = t->spec.batch, .prefetch = true};
 	struct wasd_loader_opts test = {.data = t->data, .split = WASD_TEST, .batch = t->spec.batch, .prefetch = true};
 	if ((s = wasd_loader_create(&train, &t->train, err)) || (s = wasd_loader_create(&calib, &t->calib, err)))
 		return s;
-	if (wasd_dataset_count(t->data, WASD_TEST))
-		s = wasd_loader_create(&test, &t->test, err);
+	if (h->n_val)
+		s = wasd_loader_create(&val, &t->val, err);
+	if (!s && has_test)
+		s = wasd_loader_create(&test, h->n_val ? &t->test : &t->val, err);
 	t->batches = wasd_loader_batches(t->train);
-	return s ? s : check_batches(t, images, err);
+	return s ? s : check_batches(t, h->n_train, err);
 }
 
 /* A goal must name a number that this run will have. */
 static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer, struct wasd_err *err)
 {
 	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
-	if (val && !t->test)
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the dataset has no test images", metric);
+	if (val && !t->val)
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: no images are held out (/data/val_fraction) and the dataset has no test images", metric);
 	if (val && dom && !t->was)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
 	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
@@ -176,7 +193,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	t->best = t->stop_best = NAN;
 	enum wasd_status s;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
-	    (s = create_values(t, o->backend, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
+	    (s = create_values(t, o->backend, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
 		goto fail;
 	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;
 	wasd_rng_init(&t->rng_was, t->spec.seed, "was", 0, 0);
@@ -213,6 +230,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 		return;
 	wasd_loader_destroy(t->train);
 	wasd_loader_destroy(t->calib);
+	wasd_loader_destroy(t->val);
 	wasd_loader_destroy(t->test);
 	wasd_optim_destroy(t->optim);
 	wasd_exec_destroy(t->exec);
@@ -227,6 +245,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	cJSON_Delete(t->info);
 	cJSON_Delete(t->fingerprint);
 	wasd_free(t->subset);
+	wasd_holdout_done(&t->holdout);
 	wasd_free(t->class_names);
 	wasd_free(t);
 }

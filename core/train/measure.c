@@ -4,6 +4,7 @@
 #include "train/measure.h"
 
 #include <math.h>
+#include <string.h>
 
 enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
                                     struct measure_tick tick, struct wasd_err *err)
@@ -55,15 +56,14 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 	return WASD_OK;
 }
 
-enum wasd_status measure_subset(size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err)
+enum wasd_status measure_subset(const uint32_t *image, size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err)
 {
 	uint32_t *v = wasd_calloc(images, sizeof *v);
 	if (!v)
 		return wasd_fail(err, WASD_ENOMEM, "calibration subset of %zu images", images);
 	struct wasd_rng r;
 	wasd_rng_init(&r, seed, "calibrate", 0, 0);
-	for (size_t i = 0; i < images; i++)
-		v[i] = (uint32_t)i;
+	memcpy(v, image, images * sizeof *v);
 	wasd_rng_shuffle(&r, v, images);
 	size_t want = (size_t)CALIBRATION_BATCHES * (size_t)batch;
 	*n = images < (size_t)batch ? images : images < want ? images - images % (size_t)batch : want;

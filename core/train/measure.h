@@ -18,7 +18,7 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
  * A loss that is no number is NaN, with WASD_OK. */
 enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
                                   struct measure_tick tick, double *loss, double *accuracy, struct wasd_err *err);
-/* A fixed random choice of images, a multiple of the batch where the split has one: *n of them, *subset for wasd_free. */
-enum wasd_status measure_subset(size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err);
+/* A fixed random choice of the given images, a multiple of the batch where there are that many: *n of them, *subset for wasd_free. */
+enum wasd_status measure_subset(const uint32_t *image, size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err);
 
 #endif

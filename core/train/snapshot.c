@@ -32,10 +32,11 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	cJSON_AddNumberToObject(j, "stop_bad", t->stop_bad);
 	cJSON_AddBoolToObject(j, "measured_aom", t->measured[WASD_STATS_AOM]);
 	cJSON_AddBoolToObject(j, "measured_dom", t->measured[WASD_STATS_DOM]);
+	cJSON_AddStringToObject(j, "holdout", t->holdout_digest);
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 13 : 0);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 : 0);
 }
 
 static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
@@ -122,6 +123,7 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 static enum wasd_status check_identity(const struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	static const char *const parts[] = {"model", "was", "train"};
+	const char *holdout = "";
 	if (strcmp(c->arch, t->spec.arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
 	if (strcmp(c->dataset_digest, wasd_dataset_digest(t->data)))
@@ -132,6 +134,10 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 		if ((a || b) && !cJSON_Compare(a, b, true))
 			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
 	}
+	/* Files from before there was such a thing held nothing out. */
+	wasd_json_str(c->progress, "holdout", &holdout);
+	if (strcmp(holdout, t->holdout_digest))
+		return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint of a run that held other images out for validation (data.val_fraction)");
 	return WASD_OK;
 }
 

@@ -34,6 +34,17 @@ static int64_t get_int(struct reader *r, const char *key, int64_t def, int64_t l
 	return v;
 }
 
+/* 0 to 0.5, both included. */
+static double get_fraction(struct reader *r, const char *key, double def)
+{
+	double v = def;
+	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || !(v >= 0 && v <= 0.5))) {
+		bad(r, key, "a number from 0 to 0.5");
+		v = def;
+	}
+	return v;
+}
+
 static double get_num(struct reader *r, const char *key, double def, double lo, double below)
 {
 	double v = def;
@@ -118,6 +129,18 @@ static void get_modes(struct reader *r, struct train_spec *s)
 	}
 }
 
+static void get_test(struct reader *r, struct train_spec *s)
+{
+	static const char *const names[] = {[TEST_EVERY] = "every", [TEST_BEST] = "best", [TEST_LAST] = "last"};
+	const char *name = get_str(r, "test", "best");
+	for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+		if (!strcmp(name, names[i])) {
+			s->test_when = (enum train_test_when)i;
+			return;
+		}
+	bad(r, "test", "\"every\", \"best\" or \"last\"");
+}
+
 enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, struct wasd_err *err)
 {
 	struct train_spec s = {0};
@@ -153,9 +176,14 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	}
 	top.status = stop.status;
 
+	r = inside(&top, "data", "/data");
+	s.val_fraction = get_fraction(&r, "val_fraction", 0.1);
+	top.status = r.status;
+
 	r = inside(&top, "eval", "/eval");
 	s.eval_every = (int)get_int(&r, "every", 1, 1, 1000000);
 	get_modes(&r, &s);
+	get_test(&r, &s);
 	top.status = r.status;
 
 	r = inside(&top, "checkpoint", "/checkpoint");

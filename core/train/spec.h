@@ -5,6 +5,9 @@
 #include "wasd/graph.h"
 #include "wasd/json.h"
 
+/* When the test images are measured: with every evaluation; with a new best and at the end; at the end. */
+enum train_test_when { TEST_EVERY, TEST_BEST, TEST_LAST };
+
 struct train_spec {
 	const char *arch;
 	const cJSON *model;                 /* borrowed: the object, for its options */
@@ -15,7 +18,9 @@ struct train_spec {
 	bool flip; int crop_pad;
 	double label_smoothing;
 	enum wasd_precision precision;
+	double val_fraction;                /* of the training images, held out; 0: the test images are chosen by */
 	int eval_every;
+	enum train_test_when test_when;
 	bool eval_aom, eval_dom;
 	int checkpoint_every;               /* 0: only the last */
 	bool keep_best;

@@ -177,6 +177,47 @@ static bool is_due(const struct wasd_trainer *t, int every)
 	return t->epoch + 1 == t->spec.epochs || (every && (t->epoch + 1) % every == 0);
 }
 
+static void add_metric(struct wasd_trainer *t, const char *name, double value)
+{
+	t->metric[t->n_metrics++] = (struct wasd_metric){name, value};
+}
+
+static double metric_value(const struct wasd_trainer *t, const char *name)
+{
+	for (int i = 0; i < t->n_metrics; i++)
+		if (!strcmp(t->metric[i].name, name))
+			return t->metric[i].value;
+	return NAN;
+}
+
+static bool is_better(double v, double than, bool max)
+{
+	return !isnan(v) && (isnan(than) || (max ? v > than : v < than));
+}
+
+/* What the epoch's numbers so far say: whether it is the best yet, how many evaluations there are since a better one, whether it
+ * is the last. Nothing is changed, so that an evaluation that is cut may start over. */
+static bool improves(const struct wasd_trainer *t)
+{
+	return t->spec.keep_best && is_better(metric_value(t, t->spec.best_metric), t->best, t->spec.best_max);
+}
+
+static bool outdoes(const struct wasd_trainer *t)
+{
+	return is_better(metric_value(t, t->spec.stop_metric), t->stop_best, t->spec.stop_max);
+}
+
+static int bad_evaluations(const struct wasd_trainer *t)
+{
+	bool counts = !strncmp(t->spec.stop_metric, "train_", 6) || is_due(t, t->spec.eval_every);
+	return outdoes(t) ? 0 : t->stop_bad + counts;
+}
+
+static bool ends(const struct wasd_trainer *t)
+{
+	return t->epoch + 1 == t->spec.epochs || (t->spec.early_stop && bad_evaluations(t) >= t->spec.patience);
+}
+
 struct tick_ctx { struct wasd_trainer *t; enum wasd_train_phase phase; };
 
 static bool tick(void *ctx, uint32_t done, uint32_t of)
@@ -202,7 +243,13 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	if (!t->was)
 		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		       wasd_graph_stats_count(t->graph) * sizeof(real));
-	if (t->was && t->has_batchnorm && (is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every))) {
+	t->n_metrics = 0;
+	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
+	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
+	if (t->was)
+		add_metric(t, "was_probability", wasd_was_probability(t->was, t->epoch));
+	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t);
+	if (t->was && t->has_batchnorm && due) {
 		s = calibrate_set(t, NULL, WASD_STATS_AOM, err);
 		if (!s)
 			s = calibrate_set(t, &t->dom, WASD_STATS_DOM, err);
@@ -213,46 +260,59 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	return s;
 }
 
-static void add_metric(struct wasd_trainer *t, const char *name, double value)
-{
-	t->metric[t->n_metrics++] = (struct wasd_metric){name, value};
-}
+/* Loss and accuracy of each mode. */
+static const char *const val_names[] = {"val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom"};
+static const char *const test_names[] = {"test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
 
-static double metric_value(const struct wasd_trainer *t, const char *name)
-{
-	for (int i = 0; i < t->n_metrics; i++)
-		if (!strcmp(t->metric[i].name, name))
-			return t->metric[i].value;
-	return NAN;
-}
-
-static enum wasd_status evaluate_mode(struct wasd_trainer *t, const struct wasd_draw *draw, enum wasd_stats_set set, const char *loss_name,
-                                      const char *acc_name, struct wasd_err *err)
+static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, const struct wasd_draw *draw, enum wasd_stats_set set,
+                                      const char *const names[2], struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
 	double loss, acc;
-	enum wasd_status s = measure_accuracy(t->eval_exec, t->test, draw, set, (struct measure_tick){tick, &c}, &loss, &acc, err);
+	enum wasd_status s = measure_accuracy(t->eval_exec, images, draw, set, (struct measure_tick){tick, &c}, &loss, &acc, err);
 	if (s)
 		return s;
-	add_metric(t, loss_name, loss);
-	add_metric(t, acc_name, acc);
+	add_metric(t, names[0], loss);
+	add_metric(t, names[1], acc);
 	return WASD_OK;
+}
+
+static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, const char *const names[4], struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	if (t->spec.eval_aom)
+		s = evaluate_mode(t, images, NULL, WASD_STATS_AOM, names, err);
+	if (!s && t->was && t->spec.eval_dom)
+		s = evaluate_mode(t, images, &t->dom, WASD_STATS_DOM, names + 2, err);
+	return s;
+}
+
+/* Where the test images are what the run chooses by, what was found on them has both names. */
+static void repeat_as_test(struct wasd_trainer *t)
+{
+	for (int i = 0, n = t->n_metrics; i < n; i++)
+		for (int k = 0; k < 4; k++)
+			if (!strcmp(t->metric[i].name, val_names[k]))
+				add_metric(t, test_names[k], t->metric[i].value);
+}
+
+/* Nothing is chosen by the test images, so they need not be measured where nothing new is kept (eval.test). */
+static bool is_test_due(const struct wasd_trainer *t, bool val_due)
+{
+	return ends(t) || (t->spec.test_when == TEST_EVERY && val_due) || (t->spec.test_when == TEST_BEST && improves(t));
 }
 
 /* EVALUATING -> CLOSING | STOPPED */
 static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	bool due = t->test && is_due(t, t->spec.eval_every);
-	t->n_metrics = 0;
-	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
-	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
-	if (t->was)
-		add_metric(t, "was_probability", wasd_was_probability(t->was, t->epoch));
-	if (due && t->spec.eval_aom)
-		s = evaluate_mode(t, NULL, WASD_STATS_AOM, "val_loss_aom", "val_acc_aom", err);
-	if (!s && due && t->was && t->spec.eval_dom)
-		s = evaluate_mode(t, &t->dom, WASD_STATS_DOM, "val_loss_dom", "val_acc_dom", err);
+	bool due = is_due(t, t->spec.eval_every) || ends(t);
+	if (t->val && due)
+		s = evaluate_on(t, t->val, val_names, err);
+	if (!s && t->test && is_test_due(t, due))
+		s = evaluate_on(t, t->test, test_names, err);
+	if (!s && !t->holdout.n_val)
+		repeat_as_test(t);
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
 	t->state = CLOSING;
@@ -270,26 +330,16 @@ static double rss_bytes(void)
 	return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
-static bool is_better(double v, double than, bool max)
-{
-	return !isnan(v) && (isnan(than) || (max ? v > than : v < than));
-}
-
 static void update_goals(struct wasd_trainer *t)
 {
-	double v = metric_value(t, t->spec.best_metric);
-	t->improved = t->spec.keep_best && is_better(v, t->best, t->spec.best_max);
+	t->improved = improves(t);
 	if (t->improved)
-		t->best = v;
+		t->best = metric_value(t, t->spec.best_metric);
 	if (!t->spec.early_stop)
 		return;
-	v = metric_value(t, t->spec.stop_metric);
-	if (is_better(v, t->stop_best, t->spec.stop_max)) {
-		t->stop_best = v;
-		t->stop_bad = 0;
-	} else if (!strncmp(t->spec.stop_metric, "train_", 6) || (t->test && is_due(t, t->spec.eval_every))) {
-		t->stop_bad++;
-	}
+	t->stop_bad = bad_evaluations(t);
+	if (outdoes(t))
+		t->stop_best = metric_value(t, t->spec.stop_metric);
 }
 
 static bool stops_early(const struct wasd_trainer *t)
@@ -315,8 +365,8 @@ static void collect_costs(struct wasd_trainer *t)
 static void say_epoch(const struct wasd_trainer *t)
 {
 	static const struct { const char *metric, *form; double unit; } parts[] = {
-		{"train_loss", "training loss %.4f", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "AOM %.1f %%", 100},
-		{"val_acc_dom", "DOM %.1f %%", 100}, {"images_per_s", "%.0f images/s", 1}, {"epoch_s", "%.1f s", 1},
+		{"train_loss", "training loss %.4f", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "validation AOM %.1f %%", 100},
+		{"val_acc_dom", "DOM %.1f %%", 100}, {"test_acc_aom", "test AOM %.1f %%", 100}, {"test_acc_dom", "DOM %.1f %%", 100}, {"images_per_s", "%.0f images/s", 1}, {"epoch_s", "%.1f s", 1},
 	};
 	char text[300];
 	int n = snprintf(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);

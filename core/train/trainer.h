@@ -11,7 +11,7 @@
 
 enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
 
-#define METRICS_MAX 24
+#define METRICS_MAX 32
 
 struct wasd_trainer {
 	enum trainer_state state;
@@ -30,8 +30,11 @@ struct wasd_trainer {
 	cJSON *dom_json, *info, *fingerprint;
 	struct wasd_optim *optim;
 	struct wasd_schedule schedule;
-	struct wasd_loader *train, *calib, *test;  /* test NULL: the set has no test images */
-	uint32_t *subset;
+	struct wasd_holdout holdout;
+	char holdout_digest[WASD_SHA256_HEX];      /* of the indices held out; "" for none */
+	struct wasd_loader *train, *calib;
+	struct wasd_loader *val, *test;            /* val: what the run chooses by, the test images where none are held out; NULL: there are none */
+	uint32_t *subset;                          /* what calib reads */
 	bool has_batchnorm;
 
 	/* position and what travels with it */

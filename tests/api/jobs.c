@@ -128,6 +128,7 @@ static void finished_job(void)
 	CHECK(wasd_json_num(wasd_json_get(a.json, "metrics_latest"), "val_acc_aom", &v) && v == 0.5);
 	CHECK(cJSON_IsNull(wasd_json_get(wasd_json_get(a.json, "metrics_latest"), "train_loss")));
 	CHECK(wasd_json_num(wasd_json_get(a.json, "best"), "value", &v) && v == 0.5);
+	CHECK(wasd_json_num(wasd_json_get(wasd_json_get(a.json, "best"), "metrics"), "val_acc_dom", &v) && v == 0.25);
 	CHECK_STR(member_str(wasd_json_get(a.json, "best"), "checkpoint"), ckpt);
 	CHECK_STR(member_str(wasd_json_get(a.json, "attempts")->child, "outcome"), "completed");
 	answer_done(&a);

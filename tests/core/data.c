@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -253,6 +254,106 @@ static void damaged(void)
 	wasd_free(good);
 }
 
+/* A set with so many training images of each class, in turn while there are any. */
+static struct wasd_dataset *set_of(const int *images, int classes)
+{
+	static const char *const names[] = { "a", "b", "c", "d" };
+	struct wasd_dataset_writer *w = NULL;
+	struct wasd_dataset *d = NULL;
+	struct wasd_err err = { 0 };
+	uint8_t p[IMAGE];
+	bool more = true;
+	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, names, classes, "test", &w, &err));
+	for (int i = 0; more; i++) {
+		more = false;
+		for (int c = 0; c < classes; c++)
+			if (i < images[c]) {
+				more = true;
+				pixels(0, i * classes + c, p);
+				CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, c, &err));
+			}
+	}
+	pixels(1, 0, p);
+	CHECK(!wasd_dataset_writer_add(w, WASD_TEST, p, 0, &err));
+	CHECK_MSG(!wasd_dataset_writer_finish(w, &err), "%s", err.msg);
+	wasd_dataset_writer_abort(w);
+	CHECK_MSG(!wasd_dataset_open(path, &d, &err), "%s", err.msg);
+	return d;
+}
+
+static void validation_images(void)
+{
+	static const struct { int images[4], classes; double fraction; int held[4]; const char *why; } rows[] = {
+		{ { 20, 40, 10, 30 }, 4, 0.1, { 2, 4, 1, 3 }, "of every class its tenth" },
+		{ { 20, 40, 10, 30 }, 4, 0, { 0, 0, 0, 0 }, "none" },
+		{ { 25, 25, 25, 25 }, 4, 0.1, { 3, 3, 2, 2 }, "ten in all: what does not divide goes to the first classes" },
+		{ { 14, 17, 19 }, 3, 0.1, { 1, 2, 2 }, "remainders .4 .7 .9: the largest are rounded up" },
+		{ { 1, 1, 8 }, 3, 0.5, { 0, 0, 5 }, "a class of one keeps it, another gives for it" },
+		{ { 2, 2, 2 }, 3, 0.5, { 1, 1, 1 }, "half" },
+		{ { 30, 2, 2 }, 3, 0.001, { 1, 0, 0 }, "always one, of the class that should give most" },
+		{ { 1, 1, 1 }, 3, 0.1, { 1, 0, 0 }, "always one, also when a class is left without" },
+		{ { 0, 5, 0 }, 3, 0.2, { 0, 1, 0 }, "classes without images" },
+	};
+	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+		struct wasd_dataset *d = set_of(rows[r].images, rows[r].classes);
+		struct wasd_holdout a = { 0 }, b = { 0 }, other = { 0 };
+		struct wasd_err err = { 0 };
+		size_t n = wasd_dataset_count(d, WASD_TRAIN);
+		uint8_t *seen = wasd_calloc(n, 1);
+		int held[4] = { 0 };
+		CHECK_MSG(!wasd_holdout_make(d, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
+		CHECK(!wasd_holdout_make(d, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, rows[r].fraction, 6, &other, &err));
+		CHECK_INT(a.n_train + a.n_val, n);
+		for (size_t i = 0; i < a.n_val; i++) {
+			held[wasd_dataset_label(d, WASD_TRAIN, a.val[i])]++;
+			seen[a.val[i]]++;
+			CHECK(!i || a.val[i] > a.val[i - 1]);
+		}
+		for (size_t i = 0; i < a.n_train; i++) {
+			seen[a.train[i]]++;
+			CHECK(!i || a.train[i] > a.train[i - 1]);
+		}
+		for (size_t i = 0; i < n; i++)
+			CHECK_INT(seen[i], 1);
+		for (int c = 0; c < rows[r].classes; c++)
+			CHECK_MSG(held[c] == rows[r].held[c], "%s: %d of class %d", rows[r].why, held[c], c);
+		CHECK(a.n_val == b.n_val && !memcmp(a.val, b.val, a.n_val * sizeof *a.val));
+		if (n >= 50 && a.n_val)
+			CHECK_MSG(memcmp(a.val, other.val, a.n_val * sizeof *a.val), "%s: another seed holds out the same", rows[r].why);
+		wasd_holdout_done(&a);
+		wasd_holdout_done(&b);
+		wasd_holdout_done(&other);
+		wasd_free(seen);
+		wasd_dataset_close(d);
+	}
+}
+
+static void validation_refused(void)
+{
+	static const double bad[] = { -0.1, 0.51, 2, NAN };
+	struct wasd_dataset *d = set_of((int[]){ 3, 3 }, 2);
+	struct wasd_holdout h = { 0 };
+	struct wasd_err err = { 0 };
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CHECK_INT(wasd_holdout_make(d, bad[i], 1, &h, &err), WASD_EINVAL);
+	uint64_t n = 0;
+	enum wasd_status s = WASD_ENOMEM;
+	while (s == WASD_ENOMEM && ++n < 100) {
+		wasd_mem_fail_at(n);
+		s = wasd_holdout_make(d, 0.5, 1, &h, &err);
+		wasd_mem_fail_at(0);
+	}
+	CHECK_MSG(!s && n > 5, "%s after %d allocations", wasd_status_name(s), (int)n);
+	wasd_holdout_done(&h);
+	wasd_dataset_close(d);
+	d = set_of((int[]){ 0, 1 }, 2);
+	CHECK_INT(wasd_holdout_make(d, 0.1, 1, &h, &err), WASD_EINVAL);
+	CHECK(!wasd_holdout_make(d, 0, 1, &h, &err));
+	CHECK_INT(h.n_train, 1);
+	wasd_holdout_done(&h);
+	wasd_dataset_close(d);
+}
+
 int main(void)
 {
 	strcpy(dir, "/tmp/wasd-data-XXXXXX");
@@ -265,6 +366,8 @@ int main(void)
 	TEST_RUN(writer_without_memory);
 	TEST_RUN(open_without_memory);
 	TEST_RUN(damaged);
+	TEST_RUN(validation_images);
+	TEST_RUN(validation_refused);
 	wasd_remove_tree(dir, NULL);
 	TEST_END();
 }

@@ -71,14 +71,15 @@ struct tiny_run {
 	enum wasd_status status;
 	struct wasd_err err;
 	int epoch;
-	double value[TINY_EPOCHS][8];                 /* by epoch (from 1): tiny_names; NaN where absent */
+	double value[TINY_EPOCHS][12];                 /* by epoch (from 1): tiny_names; NaN where absent */
 	int checkpoints;
 	char reason[16];
 	char *file; size_t len;                       /* the last checkpoint; wasd_free */
 	char sha[WASD_SHA256_HEX];                    /* over weights and the three statistics sets */
 };
-static const char *const tiny_names[] = {"train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr", "was_probability"};
-#define TINY_NAMES 8
+static const char *const tiny_names[] = {"train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr", "was_probability",
+                                         "test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
+#define TINY_NAMES 12
 
 static bool tiny_stop(void *ctx)
 {

@@ -2,9 +2,10 @@
 #include "tiny.h"
 
 #include "backend/backend.h"
+#include "wasd/infer.h"
 #include "wasd/model.h"
 
-static struct wasd_dataset *big, *many, *small;      /* 200 and 600 of 32x32, 72 of 16x16 */
+static struct wasd_dataset *big, *many, *small;      /* 200 and 600 of 32x32, 80 of 16x16 */
 
 /* ---- a cut run gives the bits of an uncut one ------------------------------------------------------- */
 
@@ -184,6 +185,127 @@ static void stops_early(void)
 	tiny_done(&r);
 }
 
+/* ---- what a run chooses by ------------------------------------------------------------------------------------ */
+
+#define CHOOSES "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":6,\"batch\":32,\"seed\":3," \
+	"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"data\":{\"val_fraction\":%s},\"eval\":{\"test\":\"%s\"}}"
+
+/* The test images are measured when a new best is kept and at the end; "every": always; "last": at the end. */
+static void test_images_are_only_reported(void)
+{
+	static const char *const when[] = {"every", "best", "last"};
+	char spec[500];
+	for (int w = 0; w < 3; w++) {
+		struct tiny_run r = {0};
+		double best = -1;
+		snprintf(spec, sizeof spec, CHOOSES, "0.25", when[w]);
+		tiny_go(&r, spec, many);
+		CHECK_MSG(!r.status, "%s", r.err.msg);
+		for (int e = 1; e <= 6; e++) {
+			bool better = r.value[e][3] > best, want = !w || e == 6 || (w == 1 && better);
+			best = better ? r.value[e][3] : best;
+			for (int k = 2; k < 6; k++)
+				CHECK_MSG(!isnan(r.value[e][k]), "epoch %d: no %s", e, tiny_names[k]);
+			for (int k = 8; k < 12; k++)
+				CHECK_MSG(!isnan(r.value[e][k]) == want, "%s, epoch %d: %s is %g", when[w], e, tiny_names[k], r.value[e][k]);
+			/* 150 images held out and 50 for the test: an accuracy is a multiple of one image. */
+			CHECK(fabs(r.value[e][3] * 150 - rint(r.value[e][3] * 150)) < 1e-9);
+			CHECK(!want || fabs(r.value[e][9] * 50 - rint(r.value[e][9] * 50)) < 1e-9);
+		}
+		tiny_done(&r);
+	}
+}
+
+/* Without a validation split the test images take its place, and the numbers have both names. */
+static void test_images_take_the_place(void)
+{
+	struct tiny_run r = {0};
+	char spec[500];
+	snprintf(spec, sizeof spec, CHOOSES, "0", "last");
+	tiny_go(&r, spec, big);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	for (int e = 1; e <= 6; e++)
+		for (int k = 0; k < 4; k++)
+			CHECK_MSG(r.value[e][2 + k] == r.value[e][8 + k], "epoch %d: %s %g, %s %g", e, tiny_names[2 + k], r.value[e][2 + k], tiny_names[8 + k], r.value[e][8 + k]);
+	CHECK(fabs(r.value[6][3] * 50 - rint(r.value[6][3] * 50)) < 1e-9);
+	tiny_done(&r);
+}
+
+/* What is held out is not trained on: the training set gets smaller by it, and pixels that only those images have change no weight. */
+static void held_out_images_are_not_trained_on(void)
+{
+	struct wasd_holdout h = {0};
+	struct wasd_err err = {0};
+	struct wasd_dataset_writer *w = NULL;
+	struct wasd_dataset *spoilt = NULL;
+	const char *names[10];
+	char path[96], spec[400];
+	size_t n = wasd_dataset_count(big, WASD_TRAIN), next = 0, size = wasd_shape_count(wasd_dataset_shape(big));
+	uint8_t *noise = wasd_malloc(size);
+	memset(noise, 77, size);
+	CHECK(!wasd_holdout_make(big, 0.25, 3, &h, &err));
+	for (int i = 0; i < 10; i++)
+		names[i] = wasd_dataset_class(big, i);
+	snprintf(path, sizeof path, "%s/spoilt.wds", tiny_dir);
+	CHECK(!wasd_dataset_writer_create(path, wasd_dataset_shape(big), names, 10, "test", &w, &err));
+	for (size_t i = 0; i < n; i++) {
+		bool held = next < h.n_val && h.val[next] == i;
+		next += held;
+		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, held ? noise : wasd_dataset_image(big, WASD_TRAIN, i), wasd_dataset_label(big, WASD_TRAIN, i), &err));
+	}
+	CHECK_INT(next, h.n_val);
+	CHECK(!wasd_dataset_writer_add(w, WASD_TEST, noise, 0, &err));
+	CHECK(!wasd_dataset_writer_finish(w, &err));
+	wasd_dataset_writer_abort(w);
+	CHECK(!wasd_dataset_open(path, &spoilt, &err));
+	struct tiny_run sound = {0}, other = {0};
+	snprintf(spec, sizeof spec, CHOOSES, "0.25", "best");
+	tiny_go(&sound, spec, big);
+	tiny_go(&other, spec, spoilt);
+	CHECK_MSG(!sound.status && !other.status, "%s%s", sound.err.msg, other.err.msg);
+	CHECK_STR(other.sha, sound.sha);
+	CHECK(other.value[6][2] != sound.value[6][2] && other.value[6][0] == sound.value[6][0]);
+	tiny_done(&sound);
+	tiny_done(&other);
+	wasd_dataset_close(spoilt);
+	wasd_holdout_done(&h);
+	wasd_free(noise);
+}
+
+static void another_split_does_not_resume(void)
+{
+	static const char *const fractions[] = {"0.2", "0"};
+	struct tiny_run r = {.stop_at = 9};
+	char spec[500];
+	snprintf(spec, sizeof spec, CHOOSES, "0.25", "best");
+	tiny_go(&r, spec, big);
+	CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
+	for (int i = 0; i < 2; i++) {
+		snprintf(spec, sizeof spec, CHOOSES, fractions[i], "best");
+		tiny_go(&r, spec, big);
+		CHECK_INT(r.status, WASD_ECORRUPT);
+		CHECK_MSG(strstr(r.err.msg, "val_fraction"), "%s", r.err.msg);
+	}
+	tiny_done(&r);
+}
+
+/* An early stop and a best epoch by training numbers may fall where no evaluation was due: then it is made for them. */
+static void what_is_kept_is_measured(void)
+{
+	struct tiny_run r = {0};
+	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
+	            "\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}},\"eval\":{\"every\":9},\"checkpoint\":{\"every\":9}}", big);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
+	CHECK_INT(r.epoch, 3);
+	for (int k = 2; k < TINY_NAMES; k++)
+		CHECK_MSG(!isnan(r.value[3][k]), "no %s", tiny_names[k]);
+	struct wasd_bundle *b = NULL;
+	CHECK_MSG(!wasd_bundle_create(r.file, r.len, WASD_DOM, &b, &r.err), "%s", r.err.msg);
+	wasd_bundle_unref(b);
+	tiny_done(&r);
+}
+
 static void weights_of_another_run_start_this_one(void)
 {
 	struct tiny_run first = {0};
@@ -222,7 +344,11 @@ static const struct { const char *spec, *pointer; enum wasd_status want; const c
 	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":-1}}}", "/train/optimizer/lr", WASD_EINVAL, "uphill"},
 	{"{\"model\":{\"arch\":\"resnet18\"},\"limits\":{\"memory_mb\":1}}", "/limits/memory_mb", WASD_ENOMEM, "less memory than the plan needs"},
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", WASD_EINVAL, "one image has no batch statistics at 1x1 maps"},
-	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":199}}", "/train/batch", WASD_EINVAL, "the last of 200 images would be alone"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL, "the last of 180 training images would be alone"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL, "more than half"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL, "less than nothing"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":[]}", "/data", WASD_EINVAL, "not an object"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"test\":\"never\"}}", "/eval/test", WASD_EINVAL, "unknown time"},
 };
 
 static void refuses(void)
@@ -263,7 +389,7 @@ int main(void)
 	tiny_begin();
 	big = tiny_glyphs("train", 200, 50, 32, path);
 	many = tiny_glyphs("many", 600, 50, 32, path);
-	small = tiny_glyphs("train", 72, 24, 16, path);
+	small = tiny_glyphs("train", 80, 24, 16, path);
 	TEST_RUN(resume_is_bit_exact);
 	TEST_RUN(steps_allocate_nothing);
 	TEST_RUN(learns);
@@ -271,6 +397,11 @@ int main(void)
 	TEST_RUN(cancel_stops_within_a_batch);
 	TEST_RUN(loss_that_is_no_number_fails);
 	TEST_RUN(stops_early);
+	TEST_RUN(test_images_are_only_reported);
+	TEST_RUN(test_images_take_the_place);
+	TEST_RUN(held_out_images_are_not_trained_on);
+	TEST_RUN(another_split_does_not_resume);
+	TEST_RUN(what_is_kept_is_measured);
 	TEST_RUN(weights_of_another_run_start_this_one);
 	TEST_RUN(refuses);
 	TEST_RUN(survives_lack_of_memory);

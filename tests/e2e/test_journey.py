@@ -48,6 +48,9 @@ with Daemon() as d:
         s = d.series(state["job"])
         for name in ("train_loss", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr", "images_per_s"):
             equal(sorted(s[name]), [1, 2, 3, 4, 5, 6], name)
+        for name in ("test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"):
+            check({done["best"]["epoch"], 6} <= set(s[name]), f"{name} of the best epoch and the last: {s[name]}")
+            equal(done["best"]["metrics"][name], s[name][done["best"]["epoch"]], name)
         check(s["train_loss"][6] < s["train_loss"][1], s["train_loss"])
         check(s["val_acc_aom"][6] > 0.2, f"above chance: {s['val_acc_aom']}")
         only = c.get(f"/v1/jobs/{state['job']}/metrics?names=val_acc_dom").json["series"]

@@ -9,7 +9,7 @@ from lib import SANITIZED, Client, Daemon, Events, case, check, directory, equal
 KILLS, SEED = (6 if SANITIZED else 20), int(os.environ.get("WASD_SEED", "20240530"))
 SPEC = {"name": "run", "dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "retry": {"max": 10, "backoff_s": 0},
         "train": {"epochs": 12, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
-NAMES = "train_loss,train_acc,val_loss_aom,val_acc_aom,val_loss_dom,val_acc_dom"
+NAMES = "train_loss,train_acc,val_loss_aom,val_acc_aom,val_loss_dom,val_acc_dom,test_loss_aom,test_acc_aom,test_loss_dom,test_acc_dom"
 
 
 def integrity(data):

@@ -301,6 +301,14 @@ static void test_damaged_pages(void)
 
 /* ---- migrations ---- */
 
+static void spec_is(struct storage *s, const char *id, const char *want)
+{
+	struct storage_job j;
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK_STR(j.spec, want);
+	storage_job_done(&j);
+}
+
 static void test_migrations(void)
 {
 	struct storage *s = NULL;
@@ -311,6 +319,19 @@ static void test_migrations(void)
 	char id[40];
 	add_job(s, "migrated", id);
 	job_is(s, id, "queued");
+	end_store(s);
+	/* A job from before validation splits holds nothing out, and one that says what it wants keeps that. */
+	fresh_dir();
+	s = open_store();
+	char asks[40];
+	add_job(s, "old", id);
+	add_job(s, "asks", asks);
+	storage_close(s);
+	sql_on(in_dir("wasd.db"), "UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
+	                          " WHERE name='asks'; PRAGMA user_version=1");
+	s = open_store();
+	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
+	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
 	end_store(s);
 	/* A step that fails takes all of them back, and the version with them. */
 	fresh_dir();
@@ -347,7 +368,7 @@ static void test_pragmas(void)
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
 	static const struct { const char *sql; int64_t want; } rows[] = {
 		{"PRAGMA synchronous", 2}, {"PRAGMA foreign_keys", 1}, {"PRAGMA secure_delete", 0}, {"PRAGMA auto_vacuum", 2}, {"PRAGMA trusted_schema", 0},
-		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 1}, {"PRAGMA busy_timeout", 5000}};
+		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 2}, {"PRAGMA busy_timeout", 5000}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		OK(conn_int(&c, rows[i].sql, &v, &err));
 		CHECK_MSG(v == rows[i].want, "%s is %lld", rows[i].sql, (long long)v);

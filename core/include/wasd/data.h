@@ -71,6 +71,18 @@ enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, 
 /* (c,h,w) u8 -> PNG bytes, fresh block for wasd_free (dataset previews). */
 enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **out, size_t *len, struct wasd_err *err);
 
+/* ---- validation images ----------------------------------------------------------------------------- */
+
+/* The training images, parted: those that a run trains on, and those that it only chooses by (best epoch, early stop, a draw).
+ * Ascending indices into the training split. */
+struct wasd_holdout { uint32_t *train, *val; size_t n_train, n_val; };
+/* Holds out the share `fraction` (0 to 0.5) of the training images, of each class its part to within one image, drawn from stream
+ * ("holdout", class) of the seed: the same images for the same data, fraction and seed. A fraction above 0 holds out at least one
+ * image and leaves at least one of every class that has several. 0: val is empty. Reads labels only. WASD_EINVAL: the fraction, or
+ * fewer than two images to part. */
+enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err);
+void wasd_holdout_done(struct wasd_holdout *h);                /* safe on a zeroed struct */
+
 /* ---- loader --------------------------------------------------------------------------------------- */
 
 /* Everything random is a function of (seed, epoch, position), so a loader resumes from (epoch, batch) alone. */
