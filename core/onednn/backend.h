@@ -6,8 +6,4 @@
 
 extern const struct layer_kernel onednn_conv, onednn_linear;
 
-/* Depthwise convolution of small kernels without a library: whether a step can be run so, and its kernel. */
-bool depthwise_takes(const struct step *s);
-extern const struct layer_kernel onednn_depthwise;
-
 #endif

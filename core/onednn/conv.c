@@ -4,6 +4,7 @@
  * changes them, so they are brought into it in every pass; constant weights of a served model are brought once and kept (packs.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
+#include "onednn/depthwise.h"
 #include "onednn/variant.h"
 
 #include <string.h>
@@ -97,11 +98,7 @@ static void conv_unplan(struct step *s)
 static void conv_plan(struct step *s, int batch, bool training, int threads)
 {
 	const struct node *nd = s->node;
-	if (depthwise_takes(s)) {
-		s->kernel = &onednn_depthwise;
-		s->kernel->plan(s, batch, training, threads);
-		return;
-	}
+	(void)threads;
 	struct conv_plan *cp = s->plan = wasd_calloc(1, sizeof *cp);
 	if (!cp) {
 		s->status = WASD_ENOMEM;
@@ -273,4 +270,17 @@ static void conv_explain(const struct step *s, cJSON *to)
 		variant_explain(s, &cp->v[i], to);
 }
 
-const struct layer_kernel onednn_conv = { .explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, .unplan = conv_unplan };
+static const struct layer_kernel library = { .explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, .unplan = conv_unplan };
+
+/* Depthwise steps may be ours as a whole; the step's kernel says from here on what runs it. */
+static void conv_choose(struct step *s, int batch, bool training, int threads)
+{
+	struct tune_result measured;
+	bool ours = depthwise_takes(s) && depthwise_wins(s, batch, training, threads, &library, &measured);
+	s->kernel = ours ? &onednn_depthwise : &library;
+	s->kernel->plan(s, batch, training, threads);
+	if (ours)
+		depthwise_measured(s, &measured);
+}
+
+const struct layer_kernel onednn_conv = { .plan = conv_choose, .forward = conv_forward, .backward = conv_backward };

@@ -9,7 +9,9 @@
  * the same sum without conditions, eight columns at a time in registers. Rows beyond the image are left out, and so are taps that no output
  * has inside the image: a 5x5 kernel on a 1x1 map is one tap. Backward reads a plane of dy from memory once for both gradients. */
 #include "onednn/blocked_vec.h"
-#include "onednn/backend.h"
+#include "onednn/depthwise.h"
+
+#include <stdio.h>
 
 #define SIDE 5                                  /* largest kernel */
 #define TILE 8                                  /* columns in registers */
@@ -25,7 +27,7 @@
 struct taps { int ky0, ky1, kx0, kx1; };
 struct lanes { float v[LANES]; };
 /* strip: rows of output (forward, weights) or of dx that are made from one filling of the buffer. */
-struct dw_plan { int parts, strip, strip_data; size_t fill_bytes, rows_bytes, weights_bytes; };
+struct dw_plan { int batch; bool training; struct tune_result measured; int parts, strip, strip_data; size_t fill_bytes, rows_bytes, weights_bytes; };
 struct dw_job { struct step *s; const struct run *r; const struct dw_plan *p; struct taps t; int parts; struct lanes *w, *bias, *sums; char *buffers; };
 
 bool depthwise_takes(const struct step *s)
@@ -66,6 +68,8 @@ static void dw_plan(struct step *s, int batch, bool training, int threads)
 		return;
 	}
 	int blocks = blocked_count(s->y), width = (nd->shape.w - 1) * nd->stride + SIDE, width_data = nd->in.w + SIDE - 1, fit = STRIP / (int)sizeof(struct lanes);
+	p->batch = batch;
+	p->training = training;
 	p->parts = parts_for(s, batch, threads);
 	p->strip = most(1, least(nd->shape.h, (fit / width - SIDE) / nd->stride + 1));
 	p->strip_data = most(1, least(nd->in.h, fit / width_data - SIDE + 1));
@@ -430,4 +434,33 @@ static void dw_backward(struct step *s, const struct run *r)
 	}
 }
 
-const struct layer_kernel onednn_depthwise = { .plan = dw_plan, .forward = dw_forward, .backward = dw_backward, .unplan = dw_unplan };
+void depthwise_measured(struct step *s, const struct tune_result *r)
+{
+	if (s->plan)
+		((struct dw_plan *)s->plan)->measured = *r;
+}
+
+static void dw_explain(const struct step *s, cJSON *to)
+{
+	const struct dw_plan *p = s->plan;
+	for (int back = 0; back <= p->training; back++) {
+		cJSON *o = cJSON_CreateObject(), *us;
+		char kernel[24];
+		snprintf(kernel, sizeof kernel, "%dx%d", s->node->kh, s->node->kw);
+		cJSON_AddStringToObject(o, "layer", s->node->name);
+		cJSON_AddStringToObject(o, "pass", back ? "backward" : "forward");
+		cJSON_AddNumberToObject(o, "images", p->batch);
+		cJSON_AddStringToObject(o, "kernel", kernel);
+		cJSON_AddStringToObject(o, "algorithm", "depthwise");
+		cJSON_AddStringToObject(o, "implementation", "wasd");
+		/* All passes of a step together. */
+		if (p->measured.us[TUNE_OURS] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL) {
+			cJSON_AddNumberToObject(us, "direct", (double)p->measured.us[TUNE_LIBRARY]);
+			cJSON_AddNumberToObject(us, "wasd_depthwise", (double)p->measured.us[TUNE_OURS]);
+		}
+		if (!cJSON_AddItemToArray(to, o))
+			cJSON_Delete(o);
+	}
+}
+
+const struct layer_kernel onednn_depthwise = { .explain = dw_explain, .plan = dw_plan, .forward = dw_forward, .backward = dw_backward, .unplan = dw_unplan };

@@ -12,6 +12,8 @@
 
 #define TUNE_CANDIDATES 4
 #define TUNE_KEY 96
+#define TUNE_LIBRARY 0                          /* oneDNN's direct kernels and ours: the candidates that depthwise layers have */
+#define TUNE_OURS 3
 
 struct tune_result { int choice; float us[TUNE_CANDIDATES]; };   /* us 0: this candidate does not exist */
 
