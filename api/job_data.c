@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool job_known(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128])
+/* *batch_statistics (may be NULL): whether evaluations take the statistics of each batch, not the modes' own. */
+static bool job_known_as(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128], bool *batch_statistics)
 {
 	struct storage_job job;
 	struct wasd_err err = {0};
@@ -13,8 +14,21 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 	enum wasd_status st = storage_job_get(c->db, id, &job, &err);
 	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no job %s", id);
 	else if (st) api_send_error(q, r, &err);
-	else storage_job_done(&job);
-	return !st;
+	if (st) return false;
+	if (batch_statistics) {
+		const char *which = "own";
+		cJSON *spec = api_parse_trusted(job.spec);
+		wasd_json_str(wasd_json_get(spec, "eval"), "statistics", &which);
+		*batch_statistics = !strcmp(which, "batch");
+		cJSON_Delete(spec);
+	}
+	storage_job_done(&job);
+	return true;
+}
+
+static bool job_known(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128])
+{
+	return job_known_as(c, q, r, id, NULL);
 }
 
 /* ---- metrics ---- */
@@ -119,10 +133,11 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	char id[128];
 	const char *format;
 	int64_t from = 0, max = 1000000;
+	bool batch_statistics = false;
 	struct storage_point_list l;
 	struct wasd_err err = {0};
 	if (!api_query_int(q, r, "from_step", 0, INT64_MAX / 2, &from) || !api_query_int(q, r, "max_points", 2, 1000000, &max) ||
-	    !wanted_format(q, r, formats, &format) || !job_known(c, q, r, id)) return API_DONE;
+	    !wanted_format(q, r, formats, &format) || !job_known_as(c, q, r, id, &batch_statistics)) return API_DONE;
 	int64_t seq = last_seq(c);      /* before the points: an event in between is seen again, never missed */
 	if (storage_metric_series(c->db, id, api_query(q, "names"), from, &l, &err)) {
 		api_send_error(q, r, &err);
@@ -135,6 +150,7 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 		for (size_t i = 0, n; i < l.n; i += n) {
 			for (n = 1; i + n < l.n && !strcmp(l.items[i + n].name, l.items[i].name);) n++;
 			cJSON *s = series_json(&l.items[i], n, (size_t)max);
+			if (!strncmp(l.items[i].name, "val_", 4) || !strncmp(l.items[i].name, "test_", 5)) api_add_str(s, "statistics", batch_statistics ? "batch" : "own");
 			api_push(list, s);
 		}
 		api_add_take(j, "series", list);

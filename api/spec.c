@@ -472,12 +472,13 @@ static const struct field train_fields[] = {
 	{0}
 };
 static const char *const tests[] = {"every", "best", "last", NULL};
+static const char *const statistics[] = {"own", "batch", NULL};
 static const struct field data_fields[] = {{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5)}, {0}};
 static const struct field eval_fields[] = {
 	{"every", FIELD_INT, "1", RANGE(1, 100000)},
 	{"modes", FIELD_OTHER, "[\"aom\",\"dom\"]", .canon = modes_canon},
 	{"test", FIELD_CHOICE, "\"best\"", .choices = tests},
-	{"statistics", FIELD_UNSUPPORTED, .what = "each mode is measured with its own batch-norm statistics; there is no other choice"},
+	{"statistics", FIELD_CHOICE, "\"own\"", .choices = statistics},
 	{0}
 };
 static const struct field checkpoint_fields[] = {

@@ -91,7 +91,8 @@ export function createRun({ deploy, refresh }) {
     const b = job.best?.metrics, own = job.data?.val_fraction !== 0;
     const pair = (of) => ['aom', 'dom'].filter((mode) => isNumber(b[`${of}_acc_${mode}`])).map((mode) => `${mode.toUpperCase()} ${percent(b[`${of}_acc_${mode}`])}`).join(' · ');
     const parts = b ? [own && ['validation', pair('val')], ['test', pair('test')]].filter((p) => p && p[1]) : [];
-    return parts.length ? `Best epoch ${job.best.epoch}:  ${parts.map((p) => p.join(' ')).join(',  ')}${own ? '' : ' (chosen by the test images: none are held out)'}` : '';
+    const how = job.eval?.statistics === 'batch' ? ' (statistics of the test batch and active dropout, the protocol of the paper)' : '';
+    return parts.length ? `Best epoch ${job.best.epoch}:  ${parts.map((p) => p.join(' ')).join(',  ')}${own ? '' : ' (chosen by the test images: none are held out)'}${how}` : '';
   }
 
   return {

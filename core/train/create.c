@@ -61,15 +61,29 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
+/* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM: its kernels are whole. */
+static enum wasd_status price_evaluation(struct wasd_trainer *t, struct wasd_err *err)
+{
+	struct measure_net net = {0};
+	if (t->spec.batch_statistics)
+		return WASD_OK;                 /* these are measured with the training plan */
+	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &t->eval, &net, err);
+	if (!s)
+		t->eval_bytes = measure_net_bytes(&net);
+	measure_net_done(&net);
+	return s;
+}
+
 static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
 {
 	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = backend};
-	struct wasd_exec_opts eval = {.batch = t->spec.batch, .precision = t->spec.precision, .backend = backend};
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
-	    (s = wasd_exec_create(t->model, &eval, &t->eval_exec, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
+		return s;
+	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = backend};
+	if ((s = price_evaluation(t, err)))
 		return s;
 	size_t planned = wasd_trainer_info(t).planned_bytes;
 	if (t->spec.memory_bytes && planned > t->spec.memory_bytes)
@@ -78,15 +92,18 @@ static enum wasd_status create_values(struct wasd_trainer *t, const char *backen
 	return WASD_OK;
 }
 
-/* A batch of one image, as the short last one of an epoch may be, has no batch statistics where maps are 1x1. */
-static enum wasd_status check_batches(const struct wasd_trainer *t, size_t images, struct wasd_err *err)
+/* A batch of one image, as the short last one may be, has no batch statistics where maps are 1x1. */
+static enum wasd_status check_batches(const struct wasd_trainer *t, size_t images, const char *of, struct wasd_err *err)
 {
 	size_t batch = (size_t)t->spec.batch;
 	const char *layer = batch == 1 || images % batch == 1 ? wasd_graph_lone_value(t->graph) : NULL;
 	if (!layer)
 		return WASD_OK;
-	return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps and cannot train on one image alone%s", layer, t->spec.arch,
-	                    batch == 1 ? ": take larger batches" : ", which the last batch of each epoch would be: take another batch size");
+	if (batch == 1)
+		return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps, where one image has no batch statistics: take larger batches",
+		                    layer, t->spec.arch);
+	return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps, where one image has no batch statistics, and the last of %zu %s images "
+	                    "would be alone: take another batch size", layer, t->spec.arch, images, of);
 }
 
 /* Parts the training images. The digest is what a checkpoint remembers the parting by. */
@@ -124,7 +141,11 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	if (!s && has_test)
 		s = wasd_loader_create(&test, h->n_val ? &t->test : &t->val, err);
 	t->batches = wasd_loader_batches(t->train);
-	return s ? s : check_batches(t, h->n_train, err);
+	if (!s && t->spec.batch_statistics && h->n_val)
+		s = check_batches(t, h->n_val, "validation", err);
+	if (!s && t->spec.batch_statistics && has_test)
+		s = check_batches(t, wasd_dataset_count(t->data, WASD_TEST), "test", err);
+	return s ? s : check_batches(t, h->n_train, "training", err);
 }
 
 /* A goal must name a number that this run will have. */
@@ -234,7 +255,6 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_loader_destroy(t->test);
 	wasd_optim_destroy(t->optim);
 	wasd_exec_destroy(t->exec);
-	wasd_exec_destroy(t->eval_exec);
 	wasd_model_destroy(t->model);
 	wasd_draw_done(&t->draw);
 	wasd_draw_done(&t->dom);
@@ -259,7 +279,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	return (struct wasd_train_info){
 		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom) : 0,
 		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
-		.planned_bytes = wasd_exec_bytes(t->exec) + wasd_exec_bytes(t->eval_exec) + blocks * params * sizeof(real), .was = t->was_json,
+		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real), .was = t->was_json,
 	};
 }
 

@@ -2,6 +2,7 @@
  * is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean and scale, and a network
  * read with the wrong ones is at chance (was-algorithm.md, section 6). */
 #include "train/measure.h"
+#include "infer/bundle.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,10 +24,38 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
 	return WASD_OK;
 }
 
-enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
-                                  struct measure_tick tick, double *loss, double *accuracy, struct wasd_err *err)
+enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_draw *draw, enum wasd_stats_set set, const struct wasd_exec_opts *o,
+                                    struct measure_net *out, struct wasd_err *err)
+{
+	struct measure_net n = {0};
+	struct wasd_exec_opts folded = {.batch = o->batch, .constant_weights = true, .precision = o->precision, .backend = o->backend};
+	enum wasd_status s = bundle_compile(m, draw, set, draw ? WASD_DOM : WASD_AOM, &n.bundle, err);
+	if (!s)
+		s = wasd_exec_create(bundle_model(n.bundle), &folded, &n.exec, err);
+	if (s)
+		measure_net_done(&n);
+	else
+		*out = n;
+	return s;
+}
+
+void measure_net_done(struct measure_net *n)
+{
+	wasd_exec_destroy(n->exec);
+	wasd_bundle_unref(n->bundle);
+	*n = (struct measure_net){0};
+}
+
+size_t measure_net_bytes(const struct measure_net *n)
+{
+	return wasd_bundle_bytes(n->bundle) + wasd_exec_bytes(n->exec);
+}
+
+enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *how, struct measure_tick tick,
+                                  struct measure_result *out, struct wasd_err *err)
 {
 	uint32_t batches = wasd_loader_batches(l);
+	int64_t begin = wasd_mono_us();
 	double sum = 0;
 	uint64_t hits = 0, images = 0;
 	wasd_loader_seek(l, 0, 0);
@@ -34,11 +63,11 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		if (!tick.go_on(tick.ctx, i, batches))
 			return WASD_ECANCELLED;
 		const struct wasd_batch *b = wasd_loader_next(l);
-		struct wasd_pass pass = {.n = b->n, .draw = draw, .bn = WASD_BN_SET, .set = set};
+		struct wasd_pass pass = {.n = b->n, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};       /* a folded network has no other */
 		double mean;
 		int correct;
-		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
-		if (s)
+		enum wasd_status s = how ? how->prepare(how->ctx, &pass, err) : WASD_OK;
+		if (s || (s = wasd_exec_forward(e, b->x, &pass, err)))
 			return s;
 		s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
 		if (s == WASD_ENUMERIC) {       /* a mode may overflow where the other does not: a result, not a failure */
@@ -51,8 +80,8 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		hits += (uint64_t)correct;
 		images += (uint64_t)b->n;
 	}
-	*loss = sum / (double)images;
-	*accuracy = (double)hits / (double)images;
+	int64_t us = wasd_mono_us() - begin;
+	*out = (struct measure_result){sum / (double)images, (double)hits / (double)images, us > 0 ? (double)images * 1e6 / (double)us : 0};
 	return WASD_OK;
 }
 

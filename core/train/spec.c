@@ -184,6 +184,10 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	s.eval_every = (int)get_int(&r, "every", 1, 1, 1000000);
 	get_modes(&r, &s);
 	get_test(&r, &s);
+	const char *statistics = get_str(&r, "statistics", "own");
+	s.batch_statistics = !strcmp(statistics, "batch");
+	if (!s.batch_statistics && strcmp(statistics, "own"))
+		bad(&r, "statistics", "\"own\" or \"batch\"");
 	top.status = r.status;
 
 	r = inside(&top, "checkpoint", "/checkpoint");

@@ -21,6 +21,7 @@ struct train_spec {
 	double val_fraction;                /* of the training images, held out; 0: the test images are chosen by */
 	int eval_every;
 	enum train_test_when test_when;
+	bool batch_statistics;              /* eval.statistics: of each batch that is measured, as in training */
 	bool eval_aom, eval_dom;
 	int checkpoint_every;               /* 0: only the last */
 	bool keep_best;

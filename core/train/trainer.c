@@ -264,16 +264,47 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 static const char *const val_names[] = {"val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom"};
 static const char *const test_names[] = {"test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
 
-static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, const struct wasd_draw *draw, enum wasd_stats_set set,
-                                      const char *const names[2], struct wasd_err *err)
+/* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics, dropout and
+ * drop-connect stay active, and DOM takes a fresh draw for every batch (was-algorithm.md, sections 1 and 6.2). */
+struct as_trained { struct wasd_trainer *t; bool dom; struct wasd_rng rng; };
+
+static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_err *err)
+{
+	struct as_trained *a = ctx;
+	p->bn = WASD_BN_BATCH;
+	p->dropout = &a->rng;
+	if (!a->dom)
+		return WASD_OK;
+	p->draw = &a->t->draw;                  /* between two epochs nothing else needs it */
+	return wasd_was_draw_in(a->t->was, a->t->epoch, &a->rng, &a->t->draw, err);
+}
+
+static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, struct measure_result *out, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
-	double loss, acc;
-	enum wasd_status s = measure_accuracy(t->eval_exec, images, draw, set, (struct measure_tick){tick, &c}, &loss, &acc, err);
+	struct measure_tick tick_of = {tick, &c};
+	if (t->spec.batch_statistics) {
+		struct as_trained a = {.t = t, .dom = dom};
+		wasd_rng_init(&a.rng, t->spec.seed, dom ? "eval dom" : "eval aom", (uint64_t)t->epoch, images == t->test);
+		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, out, err);
+	}
+	struct measure_net net = {0};
+	enum wasd_status s = measure_net_create(t->model, dom ? &t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
+	if (!s)
+		s = measure_accuracy(net.exec, images, NULL, tick_of, out, err);
+	measure_net_done(&net);
+	return s;
+}
+
+static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, const char *const names[2], struct wasd_err *err)
+{
+	struct measure_result r;
+	enum wasd_status s = measure_mode(t, images, dom, &r, err);
 	if (s)
 		return s;
-	add_metric(t, names[0], loss);
-	add_metric(t, names[1], acc);
+	add_metric(t, names[0], r.loss);
+	add_metric(t, names[1], r.accuracy);
+	t->eval_speed[dom] = r.images_per_s;
 	return WASD_OK;
 }
 
@@ -281,9 +312,9 @@ static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *
 {
 	enum wasd_status s = WASD_OK;
 	if (t->spec.eval_aom)
-		s = evaluate_mode(t, images, NULL, WASD_STATS_AOM, names, err);
+		s = evaluate_mode(t, images, false, names, err);
 	if (!s && t->was && t->spec.eval_dom)
-		s = evaluate_mode(t, images, &t->dom, WASD_STATS_DOM, names + 2, err);
+		s = evaluate_mode(t, images, true, names + 2, err);
 	return s;
 }
 
@@ -307,6 +338,7 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	bool due = is_due(t, t->spec.eval_every) || ends(t);
+	t->eval_speed[0] = t->eval_speed[1] = 0;
 	if (t->val && due)
 		s = evaluate_on(t, t->val, val_names, err);
 	if (!s && t->test && is_test_due(t, due))
@@ -352,6 +384,10 @@ static void collect_costs(struct wasd_trainer *t)
 	double train_s = (double)t->train_us * 1e-6;
 	add_metric(t, "lr", t->lr);
 	add_metric(t, "rss_bytes", rss_bytes());
+	if (t->eval_speed[0] > 0)
+		add_metric(t, "eval_images_per_s_aom", t->eval_speed[0]);
+	if (t->eval_speed[1] > 0)
+		add_metric(t, "eval_images_per_s_dom", t->eval_speed[1]);
 	if (!t->trained)
 		return;                         /* the epoch was trained by an earlier attempt: no times to report */
 	add_metric(t, "images_per_s", (double)t->trained / train_s);

@@ -22,7 +22,9 @@ struct wasd_trainer {
 
 	struct wasd_graph *graph;
 	struct wasd_model *model;
-	struct wasd_exec *exec, *eval_exec;
+	struct wasd_exec *exec;
+	struct wasd_exec_opts eval;                /* what evaluation plans, each time anew: the weights have changed */
+	size_t eval_bytes;                         /* what that takes while it lasts */
 	struct wasd_was *was;                      /* NULL: plain weights */
 	cJSON *was_json;                           /* object or false */
 	bool draw_per_epoch;
@@ -57,6 +59,7 @@ struct wasd_trainer {
 	char phase_names[WASD_PHASES][40];
 	struct wasd_metric metric[METRICS_MAX];
 	int n_metrics;
+	double eval_speed[2];                      /* images a second of the last measurement, by mode; 0: none */
 	bool improved;
 	char differs[32];                          /* resumed, and this member of the fingerprint is another one */
 };

@@ -140,7 +140,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"modes\":[]}"), "/eval/modes", "/eval/modes"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"test\":\"never\"}"), "\"never\"", "/eval/test"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"data\":{\"val_fraction\":0.51}"), "not 0.51", "/data/val_fraction"},
-	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"eval\":{\"statistics\":\"batch\"}"), "/eval/statistics", "/eval/statistics"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"statistics\":\"none\"}"), "\"none\"", "/eval/statistics"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"modes\":[\"dom\"]}"), "val_acc_aom is not measured", "/checkpoint/keep/metric"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":false,\"checkpoint\":{\"keep\":{\"metric\":\"val_acc_dom\"}}"), "/was is false", "/checkpoint/keep/metric"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"checkpoint\":{\"keep\":{\"latest\":0}}"), "not 0", "/checkpoint/keep/latest"},

@@ -153,6 +153,7 @@ static void finished_job(void)
 		}
 		if (!strcmp(name, "val_acc_dom")) {
 			CHECK_STR(member_str(s, "mode"), "dom");
+			CHECK_STR(member_str(s, "statistics"), "own");
 			CHECK_STR(member_str(s, "unit"), "fraction");
 			CHECK_NEAR(cJSON_GetArrayItem(last, 3)->valuedouble, 0.25, 0);
 		}

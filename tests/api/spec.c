@@ -25,7 +25,7 @@ static char *canon(const char *in)
 #define DEFAULTS_WAS "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]," \
 	"\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"step\",\"probability\":1},"
 #define DEFAULTS_AFTER "\"train\":{\"epochs\":10,\"batch\":128,\"seed\":123,\"precision\":\"fp32\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9,\"nesterov\":false,\"weight_decay\":0}," \
-	"\"schedule\":{\"type\":\"constant\",\"warmup_epochs\":0},\"augment\":[],\"label_smoothing\":0,\"early_stop\":null},\"eval\":{\"every\":1,\"modes\":[\"aom\",\"dom\"],\"test\":\"best\"}," \
+	"\"schedule\":{\"type\":\"constant\",\"warmup_epochs\":0},\"augment\":[],\"label_smoothing\":0,\"early_stop\":null},\"eval\":{\"every\":1,\"modes\":[\"aom\",\"dom\"],\"test\":\"best\",\"statistics\":\"own\"}," \
 	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"init_from\":null," \
 	"\"limits\":{\"threads\":0,\"memory_mb\":0,\"nice\":10,\"max_wall_s\":0},\"priority\":50,\"queue\":\"default\",\"preemptible\":true,\"retry\":{\"max\":2,\"backoff_s\":5},\"on_complete\":null}"
 

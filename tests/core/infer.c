@@ -60,6 +60,29 @@ static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *
 	checkpoint_done(&c);
 }
 
+/* What the trainer reports of the epoch that this checkpoint is of, against the network's own plan and a loss written out. */
+static void check_reported(const char *name, const struct tiny_run *r, enum wasd_mode mode, const struct wasd_dataset *d, const real *x)
+{
+	real z[N * 10];
+	uint64_t macs;
+	double loss = 0;
+	int hits = 0;
+	unfolded(r, mode, x, z, &macs);
+	for (int i = 0; i < N; i++) {
+		int y = wasd_dataset_label(d, WASD_TEST, (size_t)i), top = 0;
+		double sum = 0;
+		for (int c = 0; c < 10; c++) {
+			sum += exp((double)z[i * 10 + c]);
+			top = z[i * 10 + c] > z[i * 10 + top] ? c : top;
+		}
+		loss += (log(sum) - (double)z[i * 10 + y]) / N;
+		hits += top == y;
+	}
+	double reported = r->value[1][8 + 2 * mode], accuracy = r->value[1][9 + 2 * mode];
+	CHECK_MSG(fabs(reported - loss) <= (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(1, loss), "%s %s: loss %.9g, unfolded %.9g", name, wasd_mode_name(mode), reported, loss);
+	CHECK_MSG(fabs(accuracy - (double)hits / N) < 1.5 / N, "%s %s: accuracy %g, unfolded %g", name, wasd_mode_name(mode), accuracy, (double)hits / N);
+}
+
 static double largest(const real *v, int n)
 {
 	double m = 0;
@@ -117,9 +140,11 @@ static void folded_equals_unfolded(void)
 		tiny_go(&r, nets[i].spec, nets[i].small ? small : big);
 		CHECK_MSG(!r.status, "%s: %s", nets[i].name, r.err.msg);
 		check_mode(nets[i].name, &r, WASD_AOM, x);
-		if (nets[i].dom)
+		check_reported(nets[i].name, &r, WASD_AOM, nets[i].small ? small : big, x);
+		if (nets[i].dom) {
 			check_mode(nets[i].name, &r, WASD_DOM, x);
-		else
+			check_reported(nets[i].name, &r, WASD_DOM, nets[i].small ? small : big, x);
+		} else
 			CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_DOM, &none, NULL), WASD_ENOTFOUND);
 		tiny_done(&r);
 	}
@@ -260,8 +285,8 @@ int main(void)
 	char path[96];
 	wasd_threads_init(2, NULL);
 	tiny_begin();
-	big = tiny_glyphs("infer", 64, 30, 32, path);
-	small = tiny_glyphs("infer", 64, 30, 16, path);
+	big = tiny_glyphs("infer", 64, N, 32, path);
+	small = tiny_glyphs("infer", 64, N, 16, path);
 	images(big, x32);
 	images(small, x16);
 	TEST_RUN(folded_equals_unfolded);

@@ -289,6 +289,32 @@ static void another_split_does_not_resume(void)
 	tiny_done(&r);
 }
 
+/* Batch statistics change what is reported and nothing that is trained; a run that is cut reports the same. */
+static void batch_statistics(void)
+{
+	static const char form[] = "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16},\"eval\":{\"statistics\":\"%s\",\"test\":\"every\"}}";
+	struct tiny_run own = {0}, batch = {0}, cut = {.stop_at = 7};
+	char spec[300];
+	if (sizeof(real) == 8)
+		return;                         /* a large network: the float build says it in half the time */
+	snprintf(spec, sizeof spec, form, "own");
+	tiny_go(&own, spec, small);
+	snprintf(spec, sizeof spec, form, "batch");
+	tiny_go(&batch, spec, small);
+	CHECK_MSG(!own.status && !batch.status, "%s%s", own.err.msg, batch.err.msg);
+	CHECK_STR(batch.sha, own.sha);
+	for (int k = 2; k < 6; k += 2)
+		CHECK_MSG(isfinite(batch.value[2][k]) && batch.value[2][k] != own.value[2][k], "%s is %g in both", tiny_names[k], own.value[2][k]);
+	tiny_go(&cut, spec, small);
+	cut.stop_at = 0;
+	tiny_go(&cut, spec, small);
+	for (int k = 0; k < TINY_NAMES; k++)
+		CHECK_MSG(cut.value[2][k] == batch.value[2][k], "%s is %.17g, uncut %.17g", tiny_names[k], cut.value[2][k], batch.value[2][k]);
+	tiny_done(&own);
+	tiny_done(&batch);
+	tiny_done(&cut);
+}
+
 /* An early stop and a best epoch by training numbers may fall where no evaluation was due: then it is made for them. */
 static void what_is_kept_is_measured(void)
 {
@@ -347,6 +373,8 @@ static const struct { const char *spec, *pointer; enum wasd_status want; const c
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL, "the last of 180 training images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL, "more than half"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL, "less than nothing"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"statistics\":\"none\"}}", "/eval/statistics", WASD_EINVAL, "unknown statistics"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":49},\"eval\":{\"statistics\":\"batch\"}}", "/train/batch", WASD_EINVAL, "the last of 50 test images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":[]}", "/data", WASD_EINVAL, "not an object"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"test\":\"never\"}}", "/eval/test", WASD_EINVAL, "unknown time"},
 };
@@ -401,6 +429,7 @@ int main(void)
 	TEST_RUN(test_images_take_the_place);
 	TEST_RUN(held_out_images_are_not_trained_on);
 	TEST_RUN(another_split_does_not_resume);
+	TEST_RUN(batch_statistics);
 	TEST_RUN(what_is_kept_is_measured);
 	TEST_RUN(weights_of_another_run_start_this_one);
 	TEST_RUN(refuses);
