@@ -101,6 +101,8 @@ void caps_names(const cJSON *caps, const char *table, const char *key, char out[
 
 /* Checks a job spec against the tables and gives its canonical form. `dataset` still has the form the client gave. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
+/* What the job's network is called; "" when the spec names none. */
+const char *spec_network(const cJSON *spec);
 /* Rules that need the dataset: its info JSON (shape, classes). */
 void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info, struct api_faults *faults);
 

@@ -116,6 +116,7 @@ cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
 	if (full) api_add_take(j, "attempts", attempts_json(c, s->id));
+	else cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"), "layers");   /* the job itself has them */
 	api_add_take(j, "metrics_latest", latest_json(c, s->id));
 	api_add_take(j, "best", best_json(c, s));
 	api_add_str(j, "spec_digest", s->spec_digest);
@@ -217,7 +218,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 /* The weights to start from must be of the same network. */
 static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec)
 {
-	const char *id, *arch = "", *has = "";
+	const char *id, *arch = spec_network(spec), *has = "";
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
 	if (!wasd_json_str(spec, "init_from", &id)) return true;
@@ -226,7 +227,6 @@ static bool check_init(struct api_ctx *c, const struct api_request *q, struct ap
 	else if (st) api_send_error(q, r, &err);
 	if (st) return false;
 	cJSON *info = api_parse_trusted(k.info);
-	wasd_json_str(wasd_json_get(spec, "model"), "arch", &arch);
 	bool ok = !wasd_json_str(info, "arch", &has) || !strcmp(has, arch);
 	if (!ok) api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: checkpoint %s is of %s, the job trains %s", id, has, arch);
 	cJSON_Delete(info);

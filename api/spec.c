@@ -127,21 +127,45 @@ static const cJSON *arch_row(const struct field_ctx *c)
 	return wasd_json_str(model, "arch", &arch) ? caps_row(c->caps, "archs", "name", arch) : NULL;
 }
 
+const char *spec_network(const cJSON *spec)
+{
+	const cJSON *model = wasd_json_get(spec, "model");
+	const char *name;
+	if (wasd_json_get(model, "layers")) return wasd_json_str(model, "name", &name) ? name : "custom";
+	return wasd_json_str(model, "arch", &name) ? name : "";
+}
+
+/* A network of the job's own. Whether its layers make one is the engine's to say (api/networks.c). */
+static cJSON *layers_of_own_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
+	if (n >= 1 && n <= 1000) return cJSON_Duplicate(v, 1);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to 1000 layers, not %s", pointer, shown);
+	return NULL;
+}
+
 static cJSON *model_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	static const char *const known[] = {"arch", NULL};
+	static const struct field own[] = {
+		{"name", FIELD_NAME, .def = "\"custom\""}, {"layers", FIELD_OTHER, .canon = layers_of_own_canon},
+		{"arch", FIELD_UNSUPPORTED, .what = "arch and layers exclude each other"}, {0}
+	};
 	char shown[80], names[256];
 	const char *arch;
 	if (!cJSON_IsObject(v)) {
 		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an object with \"arch\", not %s", pointer, shown);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an object with \"arch\" or \"layers\", not %s", pointer, shown);
 		return NULL;
 	}
+	if (wasd_json_get(v, "layers")) return fields_canon(c, pointer, own, v);
 	const cJSON *row = arch_row(c), *got = wasd_json_get(v, "arch");
 	if (!row) {
 		caps_names(c->caps, "archs", "name", names);
 		if (got) fields_show(shown, got);
-		api_fault(c->faults, "invalid_field", "/model/arch", "/model/arch must be %s, not %s", names, got ? shown : "left out");
+		api_fault(c->faults, "invalid_field", "/model/arch", "/model/arch must be %s, not %s", names, got ? shown : "left out, unless /model/layers describe a network");
 		return NULL;
 	}
 	cJSON *out = cJSON_CreateObject();
@@ -168,6 +192,15 @@ static const cJSON *arch_variant(const cJSON *row, const cJSON *model)
 		if (same) return variant;
 	}
 	return NULL;
+}
+
+/* How many convolutions the network itself has augmented: as published, or marked so in the job's own layers. */
+static int64_t augmented(const struct field_ctx *c)
+{
+	const cJSON *model = wasd_json_get(c->root, "model"), *row = arch_row(c), *layer;
+	int64_t n = 0;
+	cJSON_ArrayForEach(layer, wasd_json_get(model, "layers")) n += cJSON_IsTrue(wasd_json_get(layer, "augment"));
+	return row && wasd_json_i64(arch_variant(row, model), "augmented", &n) ? n : wasd_json_get(model, "layers") ? n : 1;   /* an unknown arch is a fault of its own */
 }
 
 /* What the authors draw from for this network; NULL where they draw nothing. */
@@ -225,10 +258,7 @@ static cJSON *layers_canon(struct field_ctx *c, const char *pointer, const cJSON
 {
 	char shown[80], at[256];
 	if (cJSON_IsString(v) && !strcmp(v->valuestring, "paper")) {
-		const cJSON *row = arch_row(c), *variant = row ? arch_variant(row, wasd_json_get(c->root, "model")) : NULL;
-		int64_t augmented = 1;
-		wasd_json_i64(variant, "augmented", &augmented);
-		if (augmented) return cJSON_CreateString(v->valuestring);
+		if (augmented(c)) return cJSON_CreateString(v->valuestring);
 		api_fault(c->faults, "invalid_field", pointer,
 		          "%s: the published network augments no layer of this architecture; use \"all\", a list of names, or \"was\": false", pointer);
 		return NULL;
@@ -303,6 +333,7 @@ static cJSON *was_canon(struct field_ctx *c, const char *pointer, const cJSON *v
 	if (cJSON_IsNull(v)) {
 		const cJSON *row = arch_row(c), *own = NULL;
 		if (row) own = wasd_json_get(arch_variant(row, wasd_json_get(c->root, "model")), "was");
+		if (!row && wasd_json_get(wasd_json_get(c->root, "model"), "layers") && augmented(c)) return fields_canon(c, pointer, was_fields, NULL);
 		if (!own || cJSON_IsNull(own)) return cJSON_CreateFalse();     /* an unknown arch is a fault of its own */
 		v = own;
 	}
@@ -450,12 +481,11 @@ static cJSON *job_name_canon(struct field_ctx *c, const char *pointer, const cJS
 		api_fault(c->faults, "invalid_field", pointer, "%s must be a string of 1 to 199 bytes, not %s", pointer, shown);
 		return NULL;
 	}
-	const char *arch = "", *data = "";
+	const char *data = "";
 	const cJSON *dataset = wasd_json_get(c->root, "dataset");
-	wasd_json_str(wasd_json_get(c->root, "model"), "arch", &arch);
 	if (cJSON_IsString(dataset)) data = dataset->valuestring;
 	else wasd_json_str(dataset, "name", &data);
-	snprintf(name, sizeof name, "%.63s-%.63s", arch, data);
+	snprintf(name, sizeof name, "%.63s-%.63s", spec_network(c->root), data);
 	return cJSON_CreateString(name);
 }
 

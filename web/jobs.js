@@ -11,7 +11,7 @@ const resting = (job) => terminal(job) || ['queued', 'held', 'paused'].includes(
 // What a job is, in one line: network, data set, weights.
 export function kind(job) {
   const dataset = typeof job.dataset === 'object' ? job.dataset?.name : job.dataset;
-  return [job.model?.arch, dataset, job.was ? 'WAS' : 'plain'].filter(Boolean).join(' · ');
+  return [job.model?.arch ?? job.model?.name, dataset, job.was ? 'WAS' : 'plain'].filter(Boolean).join(' · ');
 }
 
 export async function cancel(job) {

@@ -20,7 +20,7 @@
 #include <time.h>
 
 struct bench {
-	const char *what, *arch, *was, *mode, *shift, *precision, *backend, *input, *tuning;
+	const char *what, *arch, *model_file, *was, *mode, *shift, *precision, *backend, *input, *tuning;
 	int batch, threads, steps, warmup, classes;
 	uint64_t seed;
 	bool json, explain, help;
@@ -28,6 +28,7 @@ struct bench {
 	enum wasd_precision computes;            /* precision as a value */
 	const struct backend *row;               /* what computes */
 
+	cJSON *spec;                             /* a job spec's "model" object */
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	struct wasd_was *strategy;               /* NULL: plain weights */
@@ -54,7 +55,8 @@ struct option_row {
 #define TEXT(m) offsetof(struct bench, m), 0, 0, 0
 #define NUMBER(m, lo, hi) 0, offsetof(struct bench, m), lo, hi
 static const struct option_row options[] = {
-	{"--arch", NULL, TEXT(arch), "network (required)"},
+	{"--arch", NULL, TEXT(arch), "network"},
+	{"--model", NULL, TEXT(model_file), "or a file with a job spec's \"model\" object, or with a whole job spec"},
 	{"--was", NULL, TEXT(was), "translate, resized_crop, paper (the network's published strategy) or off; default paper where there is one"},
 	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
@@ -72,8 +74,8 @@ static const struct option_row options[] = {
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd-engine bench train --arch NAME [OPTIONS]     forward, loss, backward, SGD with momentum\n"
-	           "       wasd-engine bench infer --arch NAME [OPTIONS]     predictions of a compiled bundle\n\n");
+	fprintf(f, "usage: wasd-engine bench train --arch NAME|--model FILE [OPTIONS]   forward, loss, backward, SGD with momentum\n"
+	           "       wasd-engine bench infer --arch NAME|--model FILE [OPTIONS]   predictions of a compiled bundle\n\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)
 		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "", options[i].only ? options[i].only : "");
 	fprintf(f, "  %-13s%s\n  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1",
@@ -143,9 +145,9 @@ static bool one_of(const char *name, const char *value, const char *const *allow
 static bool check_options(struct bench *b)
 {
 	char rest;
-	if (!b->arch)
-		return complain("--arch is required");
-	if (!wasd_arch_find(b->arch))
+	if (!b->arch == !b->model_file)
+		return complain("one of --arch and --model is required");
+	if (b->arch && !wasd_arch_find(b->arch))
 		return complain("--arch %s: no such network", b->arch);
 	if (sscanf(b->input, "%dx%dx%d%c", &b->shape.c, &b->shape.h, &b->shape.w, &rest) != 3 || b->shape.c < 1 || b->shape.h < 1 || b->shape.w < 1)
 		return complain("--input %s: want CxHxW", b->input);
@@ -194,14 +196,14 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	};
 	const char *paper;
 	cJSON *spec = NULL;
-	enum wasd_status s = wasd_arch_paper_was(b->arch, NULL, &paper, err);
+	enum wasd_status s = wasd_network_was(b->spec, &paper, err);
 	bool none = !s && !strcmp(paper, "false");
 	if (!b->was)
 		b->was = none ? "off" : "paper";
 	if (s || !strcmp(b->was, "off"))
 		return s;
 	if (!strcmp(b->was, "paper") && none)
-		return wasd_fail(err, WASD_EINVAL, "%s has no published strategy: --was off, translate or resized_crop", b->arch);
+		return wasd_fail(err, WASD_EINVAL, "%s has no strategy of its own: --was off, translate or resized_crop", b->arch);
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(b->was, known[i].name) && !(spec = cJSON_Parse(known[i].json)))
 			return wasd_fail(err, WASD_ENOMEM, "strategy");
@@ -217,10 +219,24 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	return s;
 }
 
+static enum wasd_status create_graph(struct bench *b, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	if (b->model_file)
+		s = engine_model_file(b->model_file, &b->spec, err);
+	else if (!cJSON_AddStringToObject(b->spec = cJSON_CreateObject(), "arch", b->arch))
+		s = wasd_fail(err, WASD_ENOMEM, "network");
+	if (!s)
+		s = wasd_network_build(b->spec, b->shape, b->classes, &b->graph, err);
+	if (!s)
+		b->arch = wasd_network_name(b->spec);
+	return s;
+}
+
 static enum wasd_status create(struct bench *b, struct wasd_err *err)
 {
 	enum wasd_status s = backend_choose(b->backend, b->computes, &b->row, err);
-	if (s || (s = wasd_threads_init(b->threads, err)) || (s = wasd_arch_build(b->arch, b->shape, b->classes, NULL, &b->graph, err)) ||
+	if (s || (s = wasd_threads_init(b->threads, err)) || (s = create_graph(b, err)) ||
 	    (s = wasd_model_create(b->graph, b->seed, &b->model, err)) || (s = create_strategy(b, err)))
 		return s;
 	size_t n = (size_t)b->batch * wasd_shape_count(b->shape);
@@ -244,6 +260,7 @@ static void destroy(struct bench *b)
 	wasd_was_destroy(b->strategy);
 	wasd_model_destroy(b->model);
 	wasd_graph_destroy(b->graph);
+	cJSON_Delete(b->spec);
 	wasd_free(b->x);
 	wasd_free(b->y);
 	cJSON_Delete(b->choices);

@@ -38,8 +38,8 @@ static int param_find(const struct wasd_graph *g, const char *name)
 	return -1;
 }
 
-/* Adds parameter name.suffix (suffix "" = name itself) and returns its index, -1 after a failure. */
-static int add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims, enum param_init init, int fan_in)
+/* suffix "" = name itself */
+int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims, enum param_init init, int fan_in)
 {
 	if (g->status || !grow(g, &g->params, g->n_params, &g->cap_params, sizeof *g->params))
 		return -1;
@@ -67,7 +67,7 @@ static int add_param(struct wasd_graph *g, const char *name, const char *suffix,
 	return g->n_params++;
 }
 
-static int add_stats(struct wasd_graph *g, const char *name, int channels, double eps, double momentum)
+int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double eps, double momentum)
 {
 	if (g->status || !grow(g, &g->stats, g->n_stats, &g->cap_stats, sizeof *g->stats))
 		return -1;
@@ -130,9 +130,17 @@ static wasd_node add_node(struct wasd_graph *g, const struct node *proto, const 
 	return g->n_nodes++;
 }
 
-static struct node proto_of(const struct layer *l)
+struct node graph_node(const struct layer *l)
 {
 	return (struct node){ .layer = l, .weight = -1, .bias = -1, .stats = -1, .aug = -1, .groups = 1, .stride = 1 };
+}
+
+wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in)
+{
+	wasd_node i = add_node(g, n, name, x, n_in);
+	if (i >= 0 && n->layer->params)
+		n->layer->params(g, &g->nodes[i]);
+	return g->status ? -1 : i;
 }
 
 enum wasd_status wasd_graph_create(struct wasd_shape input, struct wasd_graph **out, struct wasd_err *err)
@@ -142,7 +150,7 @@ enum wasd_status wasd_graph_create(struct wasd_shape input, struct wasd_graph **
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the graph");
 	atomic_init(&g->refs, 1);
 	g->output = -1;
-	struct node nd = proto_of(&layer_input);
+	struct node nd = graph_node(&layer_input);
 	nd.in = nd.shape = input;
 	nd.name = wasd_strdup("");
 	enum wasd_status s = layer_input.shape(&nd, &input, err);
@@ -186,34 +194,22 @@ wasd_node wasd_graph_input(struct wasd_graph *g)
 
 /* ---- the calls ------------------------------------------------------------------------------------- */
 
-static wasd_node add_conv(struct wasd_graph *g, wasd_node x, const char *name, struct node nd, bool bias)
-{
-	wasd_node c = add_node(g, &nd, name, &x, 1);
-	if (c < 0)
-		return -1;
-	struct node *n = &g->nodes[c];
-	int ipg = n->in.c / n->groups, dims[4] = { n->out, ipg, n->kh, n->kw }, fan_in = ipg * n->kh * n->kw;
-	int w = add_param(g, name, "weight", 4, dims, PARAM_FAN_IN, fan_in), b = bias ? add_param(g, name, "bias", 1, dims, PARAM_FAN_IN, fan_in) : -1;
-	n->weight = w;
-	n->bias = b;
-	return g->status ? -1 : c;
-}
-
 wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding, int groups, bool bias)
 {
-	struct node nd = proto_of(&layer_conv);
+	struct node nd = graph_node(&layer_conv);
 	nd.out = out;
 	nd.kh = nd.kw = k;
 	nd.stride = stride;
 	nd.pad_top = nd.pad_left = padding;
 	nd.groups = groups;
-	return add_conv(g, x, name, nd, bias);
+	nd.biased = bias;
+	return graph_add(g, &nd, name, &x, 1);
 }
 
 wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *name, int out, int kh, int kw, int stride,
                                int pad_top, int pad_left, int out_h, int out_w, int groups, bool bias)
 {
-	struct node nd = proto_of(&layer_conv);
+	struct node nd = graph_node(&layer_conv);
 	nd.out = out;
 	nd.kh = kh;
 	nd.kw = kw;
@@ -221,34 +217,28 @@ wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *na
 	nd.pad_top = pad_top;
 	nd.pad_left = pad_left;
 	nd.groups = groups;
+	nd.biased = bias;
 	nd.shape.h = out_h;
 	nd.shape.w = out_w;
 	if (out_h < 1 || out_w < 1 || pad_top < -8192 || pad_top > 8192 || pad_left < -8192 || pad_left > 8192) {
 		fail(g, WASD_EINVAL, name, "output size below 1 or padding beyond 8192");
 		return -1;
 	}
-	return add_conv(g, x, name, nd, bias);
+	return graph_add(g, &nd, name, &x, 1);
 }
 
 wasd_node wasd_graph_batchnorm(struct wasd_graph *g, wasd_node x, const char *name, double eps, double momentum)
 {
-	struct node nd = proto_of(&layer_batchnorm);
+	struct node nd = graph_node(&layer_batchnorm);
 	nd.eps = eps;
 	nd.momentum = momentum;
-	wasd_node b = add_node(g, &nd, name, &x, 1);
-	if (b < 0)
-		return -1;
-	int c = g->nodes[b].shape.c, w = add_param(g, name, "weight", 1, &c, PARAM_ONE, 0), sh = add_param(g, name, "bias", 1, &c, PARAM_ZERO, 0);
-	g->nodes[b].weight = w;
-	g->nodes[b].bias = sh;
-	g->nodes[b].stats = add_stats(g, name, c, eps, momentum);
-	return g->status ? -1 : b;
+	return graph_add(g, &nd, name, &x, 1);
 }
 
 static wasd_node add_simple(struct wasd_graph *g, const struct layer *l, const wasd_node *x, int n)
 {
-	struct node nd = proto_of(l);
-	return add_node(g, &nd, "", x, n);
+	struct node nd = graph_node(l);
+	return graph_add(g, &nd, "", x, n);
 }
 
 wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x) { return add_simple(g, &layer_relu, &x, 1); }
@@ -260,11 +250,11 @@ wasd_node wasd_graph_concat(struct wasd_graph *g, const wasd_node *x, int n) { r
 
 static wasd_node add_pool(struct wasd_graph *g, const struct layer *l, wasd_node x, int k, int stride, int padding)
 {
-	struct node nd = proto_of(l);
+	struct node nd = graph_node(l);
 	nd.kh = nd.kw = k;
 	nd.stride = stride;
 	nd.pad_top = nd.pad_left = padding;
-	return add_node(g, &nd, "", &x, 1);
+	return graph_add(g, &nd, "", &x, 1);
 }
 
 wasd_node wasd_graph_maxpool(struct wasd_graph *g, wasd_node x, int k, int stride, int padding) { return add_pool(g, &layer_maxpool, x, k, stride, padding); }
@@ -272,23 +262,17 @@ wasd_node wasd_graph_avgpool(struct wasd_graph *g, wasd_node x, int k, int strid
 
 wasd_node wasd_graph_linear(struct wasd_graph *g, wasd_node x, const char *name, int out, bool bias)
 {
-	struct node nd = proto_of(&layer_linear);
+	struct node nd = graph_node(&layer_linear);
 	nd.out = out;
-	wasd_node l = add_node(g, &nd, name, &x, 1);
-	if (l < 0)
-		return -1;
-	int dims[2] = { out, g->nodes[l].in.c }, w = add_param(g, name, "weight", 2, dims, PARAM_FAN_IN, dims[1]);
-	int b = bias ? add_param(g, name, "bias", 1, dims, PARAM_FAN_IN, dims[1]) : -1;
-	g->nodes[l].weight = w;
-	g->nodes[l].bias = b;
-	return g->status ? -1 : l;
+	nd.biased = bias;
+	return graph_add(g, &nd, name, &x, 1);
 }
 
 static wasd_node add_drop(struct wasd_graph *g, const struct layer *l, wasd_node x, double p)
 {
-	struct node nd = proto_of(l);
+	struct node nd = graph_node(l);
 	nd.p = p;
-	return add_node(g, &nd, "", &x, 1);
+	return graph_add(g, &nd, "", &x, 1);
 }
 
 wasd_node wasd_graph_dropout(struct wasd_graph *g, wasd_node x, double p) { return add_drop(g, &layer_dropout, x, p); }
@@ -299,7 +283,7 @@ static int copy_param(struct wasd_graph *g, const struct wasd_graph *from, int i
 	if (i < 0)
 		return -1;
 	const struct param *p = &from->params[i];
-	return add_param(g, p->name, "", p->ndims, p->dims, p->init, p->fan_in);
+	return graph_add_param(g, p->name, "", p->ndims, p->dims, p->init, p->fan_in);
 }
 
 wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, const struct node *n, const wasd_node *x)
@@ -313,7 +297,7 @@ wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, c
 	g->nodes[c].weight = w;
 	g->nodes[c].bias = b;
 	if (n->stats >= 0)
-		g->nodes[c].stats = add_stats(g, from->stats[n->stats].name, from->stats[n->stats].channels, n->eps, n->momentum);
+		g->nodes[c].stats = graph_add_stats(g, from->stats[n->stats].name, from->stats[n->stats].channels, n->eps, n->momentum);
 	return g->status ? -1 : c;
 }
 
@@ -322,7 +306,7 @@ void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wa
 	if (count < 1)
 		fail(g, WASD_EINVAL, name, "a parameter has at least one element");
 	else
-		add_param(g, name, "", 1, &count, (enum param_init)kind, 0);
+		graph_add_param(g, name, "", 1, &count, (enum param_init)kind, 0);
 }
 
 void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels)
@@ -330,7 +314,7 @@ void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels
 	if (channels < 1)
 		fail(g, WASD_EINVAL, name, "statistics have at least one channel");
 	else
-		add_stats(g, name, channels, 1e-5, 0.1);
+		graph_add_stats(g, name, channels, 1e-5, 0.1);
 }
 
 void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *alpha_param, int index)

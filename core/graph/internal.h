@@ -8,8 +8,6 @@
 
 #include <stdatomic.h>
 
-enum param_init { PARAM_UNIT = WASD_INIT_UNIT, PARAM_ONE = WASD_INIT_ONE, PARAM_ZERO = WASD_INIT_ZERO, PARAM_FAN_IN };
-
 struct param {
 	char *name;
 	int dims[4], ndims;
@@ -67,6 +65,10 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 /* Points tensors and steps into the block, which in an arena may have moved. */
 void plan_bind(struct plan *p);
 void plan_done(struct plan *p);
+
+/* The general form of every building call: a node of layer l, whose numbers the caller sets before it is added. */
+struct node graph_node(const struct layer *l);
+wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in);
 
 /* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is
  * not augmentable. -1 after a failure, which sticks to g as those of the public calls do. */

@@ -107,6 +107,7 @@ static void add_onnx(struct onnx *o, const struct node *n)
 static const struct layer_kernel add_kernel = { .forward = add_forward, .backward = add_backward };
 
 const struct layer layer_add = {
-	.op = "add", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = add_shape, .keeps = add_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .is_add = true, .onnx = add_onnx, .kernel = &add_kernel,
+	.op = "add", .summary = "sum of two layers of one shape, the end of a residual block", .inputs = 2, .blame = "from",
+	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = add_shape, .onnx = add_onnx, .keeps = add_keeps,
+	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .is_add = true, .kernel = &add_kernel,
 };

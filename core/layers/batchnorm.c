@@ -268,6 +268,13 @@ static void bn_backward(struct step *s, const struct run *r)
 	wasd_parallel(s->y->shape.c, bn_bwd_channels, &(struct bn_job){ s, r });
 }
 
+static void bn_params(struct wasd_graph *g, struct node *n)
+{
+	n->weight = graph_add_param(g, n->name, "weight", 1, &n->shape.c, PARAM_ONE, 0);
+	n->bias = graph_add_param(g, n->name, "bias", 1, &n->shape.c, PARAM_ZERO, 0);
+	n->stats = graph_add_stats(g, n->name, n->shape.c, n->eps, n->momentum);
+}
+
 static const struct layer_kernel bn_kernel = { .plan = bn_plan, .forward = bn_forward, .backward = bn_backward };
 
 /* One that could not be folded into the convolution before it. */
@@ -286,6 +293,11 @@ static void batchnorm_onnx(struct onnx *o, const struct node *n)
 }
 
 const struct layer layer_batchnorm = {
-	.op = "batchnorm", .phase_fwd = WASD_PHASE_BATCHNORM, .phase_bwd = WASD_PHASE_BATCHNORM, .shape = bn_shape, .keeps = bn_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .onnx = batchnorm_onnx, .kernel = &bn_kernel,
+	.op = "batchnorm", .summary = "batch normalisation with scale and shift", .params = bn_params,
+	.fields = {
+		{ "eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, 1 },
+		{ "momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1, 0, 1 },
+	},
+	.phase_fwd = WASD_PHASE_BATCHNORM, .phase_bwd = WASD_PHASE_BATCHNORM, .shape = bn_shape, .onnx = batchnorm_onnx, .keeps = bn_keeps,
+	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .kernel = &bn_kernel,
 };

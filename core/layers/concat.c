@@ -4,12 +4,16 @@
 
 #include <string.h>
 
+#define CHANNELS_MAX (1 << 24)
+
 static enum wasd_status concat_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	n->shape = in[0];
 	for (int i = 1; i < n->n_in; i++) {
 		if (in[i].h != in[0].h || in[i].w != in[0].w)
 			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, input 0 of %dx%d", i, in[i].h, in[i].w, in[0].h, in[0].w);
+		if (in[i].c > CHANNELS_MAX - n->shape.c)
+			return wasd_fail(err, WASD_ETOOBIG, "more than %d channels together", CHANNELS_MAX);
 		n->shape.c += in[i].c;
 	}
 	return WASD_OK;
@@ -75,5 +79,6 @@ static void concat_onnx(struct onnx *o, const struct node *n)
 static const struct layer_kernel concat_kernel = { .forward = concat_forward, .backward = concat_backward };
 
 const struct layer layer_concat = {
-	.op = "concat", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .onnx = concat_onnx, .kernel = &concat_kernel,
+	.op = "concat", .summary = "channels of several layers, one after the other", .inputs = -1, .blame = "from",
+	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .onnx = concat_onnx, .kernel = &concat_kernel,
 };

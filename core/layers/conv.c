@@ -13,6 +13,8 @@ static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, 
 		return wasd_fail(err, WASD_ETOOBIG, "kernel %dx%d, stride %d or %d channels beyond 64, 64, 65536", n->kh, n->kw, n->stride, n->out);
 	if (in->c % n->groups || n->out % n->groups)
 		return wasd_fail(err, WASD_EINVAL, "%d groups do not divide %d input and %d output channels", n->groups, in->c, n->out);
+	if ((int64_t)(in->c / n->groups) * n->kh * n->kw > 1 << 24)
+		return wasd_fail(err, WASD_ETOOBIG, "kernels of %dx%d taps over %d channels exceed %d weights an output", n->kh, n->kw, in->c / n->groups, 1 << 24);
 	if (n->shape.h == 0) {          /* square kernel, padding on all sides */
 		int h = in->h + 2 * n->pad_top - n->kh, w = in->w + 2 * n->pad_left - n->kw;
 		if (n->kh < 1 || n->pad_top < 0 || n->pad_top > 64 || h < 0 || w < 0)
@@ -24,6 +26,35 @@ static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, 
 		return wasd_fail(err, WASD_EINVAL, "output map of %dx%d is not within 1..8192", n->shape.h, n->shape.w);
 	n->shape.c = n->out;
 	return WASD_OK;
+}
+
+/* weight (out,in/groups,kh,kw) */
+static void conv_params(struct wasd_graph *g, struct node *n)
+{
+	int ipg = n->in.c / n->groups, dims[4] = { n->out, ipg, n->kh, n->kw }, fan_in = ipg * n->kh * n->kw;
+	n->weight = graph_add_param(g, n->name, "weight", 4, dims, PARAM_FAN_IN, fan_in);
+	n->bias = n->biased ? graph_add_param(g, n->name, "bias", 1, dims, PARAM_FAN_IN, fan_in) : -1;
+}
+
+static const char *conv_settle(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
+{
+	n->kw = n->kh;
+	if (n->pad_top < 0)
+		n->pad_top = (n->kh - 1) / 2;
+	n->pad_left = n->pad_top;
+	if (!n->out)
+		n->out = in->c;
+	if (n->depthwise && n->groups != 1) {
+		wasd_fail(err, WASD_EINVAL, "a depthwise convolution has as many groups as channels: leave one of the two out");
+		return "groups";
+	}
+	if (n->depthwise)
+		n->groups = in->c;
+	if (in->c % n->groups || n->out % n->groups) {
+		wasd_fail(err, WASD_EINVAL, "%d groups do not divide %d input and %d output channels", n->groups, in->c, n->out);
+		return n->depthwise ? "out" : "groups";
+	}
+	return NULL;
 }
 
 static uint64_t conv_macs(const struct node *n, int taps)
@@ -74,6 +105,16 @@ static void conv_onnx(struct onnx *o, const struct node *n)
 }
 
 const struct layer layer_conv = {
-	.op = "conv", .phase_fwd = WASD_PHASE_CONV_FWD, .phase_bwd = WASD_PHASE_CONV_BWD,
-	.shape = conv_shape, .macs = conv_macs, .keeps = conv_keeps, .fuses_inference = true, .onnx = conv_onnx,
+	.op = "conv", .summary = "convolution with square kernels", .augmentable = true, .settle = conv_settle, .blame = "kernel", .params = conv_params,
+	.fields = {
+		{ "out", "output channels; default: as many as the input has", FIELD_INT, offsetof(struct node, out), 0, 1, 65536, .classes = true },
+		{ "kernel", "taps a side", FIELD_INT, offsetof(struct node, kh), 3, 1, 64 },
+		{ "stride", "", FIELD_INT, offsetof(struct node, stride), 1, 1, 64 },
+		{ "padding", "zeros on all sides; default: (kernel-1)/2, which keeps the size", FIELD_INT, offsetof(struct node, pad_top), -1, 0, 64 },
+		{ "groups", "", FIELD_INT, offsetof(struct node, groups), 1, 1, 65536 },
+		{ "depthwise", "one group for each input channel", FIELD_BOOL, offsetof(struct node, depthwise), 0, 0, 1 },
+		{ "bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, 1 },
+	},
+	.phase_fwd = WASD_PHASE_CONV_FWD, .phase_bwd = WASD_PHASE_CONV_BWD,
+	.shape = conv_shape, .onnx = conv_onnx, .macs = conv_macs, .keeps = conv_keeps, .fuses_inference = true,
 };

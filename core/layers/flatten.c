@@ -52,5 +52,5 @@ static void flatten_onnx(struct onnx *o, const struct node *n)
 static const struct layer_kernel flatten_kernel = { .forward = flatten_forward, .backward = flatten_backward };
 
 const struct layer layer_flatten = {
-	.op = "flatten", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = flatten_shape, .onnx = flatten_onnx, .kernel = &flatten_kernel,
+	.op = "flatten", .summary = "maps in a row, for linear", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = flatten_shape, .onnx = flatten_onnx, .kernel = &flatten_kernel,
 };

@@ -5,8 +5,8 @@
  *   step    one node of a plan together with what was fused into it: the tensors that it reads and writes, its parameters.
  *   run     what differs from pass to pass.
  *
- * A layer is one file: output shape, what its backward needs, forward, backward, and the descriptor at the end, plus a row in
- * table.c. Its kernels are written for plane layouts (below) and serve every backend that has no better one for the operation.
+ * A layer is one file: output shape, parameters, what its backward needs, forward, backward, and the descriptor at the end, plus a row
+ * in table.c. Its kernels are written for plane layouts (below) and serve every backend that has no better one for the operation.
  */
 #ifndef LAYERS_LAYER_H
 #define LAYERS_LAYER_H
@@ -71,6 +71,8 @@ struct node {
 	int weight, bias;               /* parameter indices, -1 = none (batch norm: scale and shift) */
 	int stats, aug;                 /* index of statistics, of the augmented layer; -1 = none */
 	int out, kh, kw, stride, pad_top, pad_left, groups;   /* convolution; pooling uses kh, stride, pad_top */
+	bool biased;                    /* convolution and linear: has a bias */
+	bool depthwise;                 /* asked for: groups become the input's channels */
 	double p;                       /* dropout: probability of a zero; drop-connect: rate */
 	double eps, momentum;           /* batch norm */
 };
@@ -127,8 +129,37 @@ enum { LAYER_KEEPS_X = 1, LAYER_KEEPS_Y = 2 };
 
 struct onnx;
 
+/* Initial values of a parameter: the kinds of wasd_graph_param, and U(-1/sqrt(fan_in), 1/sqrt(fan_in)). */
+enum param_init { PARAM_UNIT = WASD_INIT_UNIT, PARAM_ONE = WASD_INIT_ONE, PARAM_ZERO = WASD_INIT_ZERO, PARAM_FAN_IN };
+
+/* For params() below: parameter NAME.suffix, statistics NAME. The index, -1 after a failure (which sticks to the graph). */
+int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims, enum param_init init, int fan_in);
+int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double eps, double momentum);
+
+/* A member of the layer's object in a network of a job's own (models/own.c), which sets a number of the node. A default outside
+ * min..max means that the member may be left out and settle() finds the value. */
+enum field_kind { FIELD_INT, FIELD_NUM, FIELD_BOOL };
+struct layer_field {
+	const char *name, *summary;
+	enum field_kind kind;
+	size_t at;                      /* in struct node */
+	double def, min, max;
+	bool required;
+	bool classes;                   /* may be "classes": as many as the data set has */
+};
+#define LAYER_FIELDS 8
+
 struct layer {
 	const char *op;
+	const char *summary;            /* one line; NULL: a network of a job's own cannot have it */
+	struct layer_field fields[LAYER_FIELDS];  /* ends at a NULL name */
+	int inputs;                     /* how many it reads; 0 = one, -1 = two or more */
+	bool augmentable;               /* its weights are kernels that a strategy may transform */
+	/* Completes what such a network left open, before shape(). The name of a field that does not fit, with *err; else NULL. */
+	const char *(*settle)(struct node *n, const struct wasd_shape *in, struct wasd_err *err);
+	const char *blame;              /* the field that a refusal by shape() is most likely about */
+	/* Adds its parameters and statistics for the finished shape, and notes their indices in n. NULL: it has none. */
+	void (*params)(struct wasd_graph *g, struct node *n);
 	enum wasd_phase phase_fwd, phase_bwd;
 	/* Sets n->shape (and defaults of n) from the inputs' shapes. The message needs no layer name: the builder puts it in front. */
 	enum wasd_status (*shape)(struct node *n, const struct wasd_shape *in, struct wasd_err *err);

@@ -19,6 +19,16 @@ static enum wasd_status pool_shape(struct node *n, const struct wasd_shape *in, 
 	return WASD_OK;
 }
 
+static const char *pool_settle(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
+{
+	(void)in; (void)err;
+	n->kw = n->kh;
+	n->pad_left = n->pad_top;
+	if (!n->stride)
+		n->stride = n->kh;
+	return NULL;
+}
+
 static enum wasd_status globalpool_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	(void)err;
@@ -251,11 +261,24 @@ static const struct layer_kernel avg_kernel = { .forward = avg_forward, .backwar
 static const struct layer_kernel global_kernel = { .forward = global_forward, .backward = global_backward };
 
 const struct layer layer_maxpool = {
-	.op = "maxpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &max_kernel,
+	.op = "maxpool", .summary = "largest value of each window",
+	.fields = {
+		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, 15, .required = true },
+		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, 64 },
+		{ "padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, 7 },
+	},
+	.settle = pool_settle, .blame = "kernel",
+	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &max_kernel,
 };
 const struct layer layer_avgpool = {
-	.op = "avgpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &avg_kernel,
+	.op = "avgpool", .summary = "mean of each window",
+	.fields = {
+		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, 15, .required = true },
+		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, 64 },
+	},
+	.settle = pool_settle, .blame = "kernel",
+	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &avg_kernel,
 };
 const struct layer layer_globalpool = {
-	.op = "globalpool", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = globalpool_shape, .onnx = globalpool_onnx, .kernel = &global_kernel,
+	.op = "globalpool", .summary = "mean of each whole map", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = globalpool_shape, .onnx = globalpool_onnx, .kernel = &global_kernel,
 };

@@ -95,10 +95,10 @@ static void relu_onnx(struct onnx *o, const struct node *n)
 static const struct layer_kernel relu_kernel = { .forward = relu_forward, .backward = relu_backward };
 
 const struct layer layer_relu = {
-	.op = "relu", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU, .onnx = relu_onnx, .kernel = &relu_kernel,
+	.op = "relu", .summary = "max(x, 0)", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .onnx = relu_onnx, .keeps = relu_keeps,
+	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU, .kernel = &relu_kernel,
 };
 const struct layer layer_relu6 = {
-	.op = "relu6", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU6, .onnx = relu_onnx, .kernel = &relu_kernel,
+	.op = "relu6", .summary = "min(max(x, 0), 6)", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .onnx = relu_onnx, .keeps = relu_keeps,
+	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU6, .kernel = &relu_kernel,
 };

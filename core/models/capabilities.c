@@ -183,6 +183,39 @@ static bool augmentations(cJSON *list)
 	return named(list, "flip", none, true) && named(list, "crop", pad, true);
 }
 
+/* ---- layers of networks of a job's own ------------------------------------------------------------------------ */
+
+static bool layer_field(cJSON *list, const struct layer_field *f)
+{
+	cJSON *o = append(list, cJSON_CreateObject());
+	bool ok = put_str(o, "name", f->name) && put_str(o, "type", f->kind == FIELD_BOOL ? "boolean" : f->kind == FIELD_INT ? "integer" : "number") &&
+		  (!*f->summary || put_str(o, "summary", f->summary));
+	if (f->kind == FIELD_BOOL)
+		return ok && put(o, "default", cJSON_CreateBool(f->def != 0));
+	return ok && (f->def < f->min || put_num(o, "default", f->def)) && put_num(o, "min", f->min) && put_num(o, "max", f->max) &&
+	       (!f->required || cJSON_AddTrueToObject(o, "required")) && (!f->classes || cJSON_AddTrueToObject(o, "classes"));
+}
+
+static bool layers(cJSON *list)
+{
+	static const struct layer_field augment = { .name = "augment", .summary = "one of the convolutions that \"was\" transforms", .kind = FIELD_BOOL };
+	const struct layer *l;
+	for (int i = 0; (l = layer_at(i)); i++) {
+		if (!l->summary)
+			continue;
+		cJSON *j = append(list, cJSON_CreateObject()), *fields;
+		if (!put_str(j, "type", l->op) || !put_str(j, "summary", l->summary) ||
+		    !(l->inputs < 0 ? put_str(j, "inputs", "many") : put_num(j, "inputs", l->inputs ? l->inputs : 1)) || !(fields = put(j, "options", cJSON_CreateArray())))
+			return false;
+		for (const struct layer_field *f = l->fields; f->name; f++)
+			if (!layer_field(fields, f))
+				return false;
+		if (l->augmentable && !layer_field(fields, &augment))
+			return false;
+	}
+	return true;
+}
+
 /* ---- lists of names -------------------------------------------------------------------------------------------- */
 
 static bool precisions(cJSON *list)
@@ -224,7 +257,7 @@ static bool synthetic(cJSON *list)
 cJSON *wasd_capabilities(void)
 {
 	static const struct { const char *name; bool (*fill)(cJSON *list); } part[] = {
-		{ "archs", archs }, { "transforms", transforms }, { "optimizers", optimizers }, { "schedules", schedules },
+		{ "archs", archs }, { "layers", layers }, { "transforms", transforms }, { "optimizers", optimizers }, { "schedules", schedules },
 		{ "augment", augmentations }, { "precisions", precisions }, { "backends", backends }, { "formats", formats }, { "synthetic", synthetic },
 	};
 	cJSON *all = cJSON_CreateObject();

@@ -1,32 +1,41 @@
-/* core/models/network.c - the spec's "model" object: which network it means. */
+/* core/models/network.c - the spec's "model" object: which network it means, a row of the table or the job's own. */
 #include "models/models.h"
+
+/* The name of a row, or NULL for layers of the job's own. */
+static enum wasd_status row_of(const cJSON *model, const char **name, struct wasd_err *err)
+{
+	*name = NULL;
+	if (!cJSON_IsObject(model))
+		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
+	bool layers = wasd_json_get(model, "layers");
+	if (wasd_json_get(model, "arch") && layers)
+		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "arch and layers exclude each other");
+	if (!layers && !wasd_json_str(model, "arch", name))
+		return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "must be the name of a network; or \"layers\" describe one");
+	return WASD_OK;
+}
 
 const char *wasd_network_name(const cJSON *model)
 {
-	const char *arch;
-	return wasd_json_str(model, "arch", &arch) ? arch : NULL;
-}
-
-/* The name, or why there is none. */
-static enum wasd_status named(const cJSON *model, const char **name, struct wasd_err *err)
-{
-	if (!cJSON_IsObject(model))
-		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
-	if (!(*name = wasd_network_name(model)))
-		return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "must be the name of a network");
-	return WASD_OK;
+	const char *name;
+	if (wasd_json_get(model, "layers"))
+		return wasd_json_str(model, "name", &name) ? name : "custom";
+	return wasd_json_str(model, "arch", &name) ? name : NULL;
 }
 
 enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err)
 {
 	const char *name;
-	enum wasd_status s = named(model, &name, err);
-	return s ? s : wasd_arch_build(name, in, classes, model, out, err);
+	enum wasd_status s = row_of(model, &name, err);
+	return s ? s : name ? wasd_arch_build(name, in, classes, model, out, err) : own_build(model, in, classes, out, err);
 }
 
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err)
 {
 	const char *name;
-	enum wasd_status s = named(model, &name, err);
-	return s ? s : wasd_arch_paper_was(name, model, out, err);
+	enum wasd_status s = row_of(model, &name, err);
+	if (s || name)
+		return s ? s : wasd_arch_paper_was(name, model, out, err);
+	*out = own_augments(model) ? "{\"transforms\":[" PAPER_TRANSLATE "," PAPER_CROP "]}" : "false";
+	return WASD_OK;
 }

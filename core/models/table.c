@@ -82,14 +82,22 @@ enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, con
 	return s;
 }
 
-static enum wasd_status check_input(const struct wasd_arch *a, struct wasd_shape in, int classes, struct wasd_err *err)
+enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes, struct wasd_err *err)
 {
 	if (in.c != 1 && in.c != 3)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of 1 or 3 channels, not %d", a->name, in.c);
-	if (in.h < a->min_side || in.w < a->min_side || in.h > MAX_SIDE || in.w > MAX_SIDE)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %d to %d pixels a side, not %dx%d", a->name, a->min_side, MAX_SIDE, in.h, in.w);
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%.60s takes images of 1 or 3 channels, not %d", name, in.c);
+	if (in.h < min_side || in.w < min_side || in.h > MAX_SIDE || in.w > MAX_SIDE)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%.60s takes images of %d to %d pixels a side, not %dx%d", name, min_side, MAX_SIDE, in.h, in.w);
 	if (classes < 2 || classes > MAX_CLASSES)
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%d classes: a classifier needs 2 to %d", classes, MAX_CLASSES);
+	return WASD_OK;
+}
+
+static enum wasd_status check_input(const struct wasd_arch *a, struct wasd_shape in, int classes, struct wasd_err *err)
+{
+	enum wasd_status s = models_check_input(a->name, a->min_side, in, classes, err);
+	if (s)
+		return s;
 	char list[48] = "";
 	size_t n = 0;
 	for (int i = 0; a->sides[i] && n < sizeof list; i++) {

@@ -113,8 +113,12 @@ void checkpoint_done(struct checkpoint *c)
 enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph **g, struct wasd_err *err)
 {
 	struct wasd_err e = {0};
-	enum wasd_status s = wasd_arch_build(c->arch, c->input, c->classes, wasd_json_get(c->spec, "model"), g, &e);
-	if (s == WASD_EINVAL || s == WASD_ENOTFOUND)
+	const cJSON *model = wasd_json_get(c->spec, "model");
+	const char *name = wasd_network_name(model);
+	if (!name || strcmp(name, c->arch))
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: of a %.60s, its spec says %.60s", c->arch, name ? name : "nothing");
+	enum wasd_status s = wasd_network_build(model, c->input, c->classes, g, &e);
+	if (s == WASD_EINVAL || s == WASD_ENOTFOUND || s == WASD_ETOOBIG)
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: %.220s", e.msg);
 	if (s && err)
 		*err = e;

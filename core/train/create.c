@@ -20,7 +20,7 @@ static enum wasd_status check_precision(const struct wasd_trainer *t, const char
 static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *err)
 {
 	int classes = wasd_dataset_classes(t->data);
-	enum wasd_status s = wasd_arch_build(t->spec.arch, wasd_dataset_shape(t->data), classes, t->spec.model, &t->graph, err);
+	enum wasd_status s = wasd_network_build(t->spec.model, wasd_dataset_shape(t->data), classes, &t->graph, err);
 	if (s)
 		return s;
 	t->class_names = wasd_calloc((size_t)classes, sizeof *t->class_names);
@@ -39,7 +39,7 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const char *paper;
-	enum wasd_status s = wasd_arch_paper_was(t->spec.arch, t->spec.model, &paper, err);
+	enum wasd_status s = wasd_network_was(t->spec.model, &paper, err);
 	if (s)
 		return s;
 	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))

@@ -1,6 +1,7 @@
 /* train/spec.c - reading a job spec. The daemon has validated it against the capabilities; this checks again what the trainer
  * itself relies on, since a spec may also come from a test or a newer daemon. */
 #include "train/spec.h"
+#include "wasd/model.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -150,9 +151,9 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 
 	struct reader r = inside(&top, "model", "/model");
 	s.model = r.obj;
-	s.arch = get_str(&r, "arch", "");
-	if (!*s.arch)
-		bad(&r, "arch", "given");
+	s.arch = wasd_network_name(s.model);
+	if (!s.arch)
+		bad(&r, "arch", "the name of a network, unless layers describe one");
 
 	top.status = r.status;
 	s.was = member(&top, "was");

@@ -9,8 +9,8 @@
 enum train_test_when { TEST_EVERY, TEST_BEST, TEST_LAST };
 
 struct train_spec {
-	const char *arch;
-	const cJSON *model;                 /* borrowed: the object, for its options */
+	const char *arch;                   /* what the network is called */
+	const cJSON *model;                 /* borrowed: the object */
 	const cJSON *was;                   /* borrowed: an object, false, or NULL = the architecture's default */
 	int epochs, batch;
 	uint64_t seed;

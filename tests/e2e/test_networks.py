@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Networks layer by layer: what `wasd describe` prints, and the same from the daemon."""
+"""Networks layer by layer: what `wasd describe` prints, the same from the daemon, and a job with layers of its own."""
 import json, os, subprocess
 
-from lib import BUILD, Daemon, case, check, equal, finish
+from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png, safetensors
 
 
 def describe(*arguments, status=0):
@@ -31,6 +31,24 @@ with case("describe: what it refuses"):
     for arguments in ([], ["resnet18", "lenet"], ["resnet18", "--head", "512"], ["resnet18", "--input", "32"], ["resnet18", "--classes"]):
         describe(*arguments, status=2)
 
+OWN = {"name": "tiny", "layers": [
+    {"type": "conv", "out": 16, "bias": False}, {"type": "batchnorm"}, {"type": "relu", "name": "a"},
+    {"type": "conv", "name": "block.conv", "bias": False, "augment": True}, {"type": "batchnorm", "name": "b"},
+    {"type": "add", "from": ["b", "a"]}, {"type": "relu"}, {"type": "maxpool", "kernel": 4},
+    {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
+
+with case("describe and bench: a network from a file"):
+    path = os.path.join(directory(), "tiny.json")
+    with open(path, "w") as f:
+        json.dump({"dataset": "any", "model": OWN}, f)
+    d = json.loads(describe("--model", path, "--json"))
+    equal((d["arch"], d["augmented"]["layers"], [l["name"] for l in d["layers"] if l.get("augmented")]), ("tiny", 1, ["block.conv"]))
+    p = subprocess.run([os.path.join(BUILD, "wasd"), "bench", "train", "--model", path, "--batch", "2", "--steps", "1", "--json"], capture_output=True, text=True, timeout=120)
+    equal((p.returncode, json.loads(p.stdout)["arch"]), (0, "tiny"))
+    with open(path, "w") as f:
+        json.dump({"layers": OWN["layers"][:-1]}, f)
+    check("/model/layers/8: flatten8: the last layer gives" in describe("--model", path, status=1), "what is wrong and where")
+
 with Daemon() as d:
     with case("describe: the daemon answers the same, and a client may keep it"):
         url = d.client.get("/v1/capabilities").json["archs"][2]["links"]["layers"]
@@ -44,4 +62,44 @@ with Daemon() as d:
         d.client.get("/v1/datasets/glyphs?wait=30s")
         r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": ["conv1", "conv9"]}}, want=422)
         equal(r.json["errors"][0]["pointer"], "/was/layers/1")
+
+    with case("own network: what is wrong with it is refused before the job is acknowledged"):
+        def refused(pointer, change, says):
+            model = json.loads(json.dumps(OWN))
+            change(model)
+            r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": model}, want=422)
+            equal(r.json["errors"][0]["pointer"], pointer)
+            check(says in r.json["detail"], f"{says}: {r.json['detail']}")
+        refused("/model/layers/3/kernel", lambda m: m["layers"][3].update(kernel=50, padding=0, augment=False), "block.conv: kernel 50x50")
+        refused("/model/layers/5/from", lambda m: m["layers"][5].update({"from": ["b", "z"]}), "\"z\"")
+        refused("/model/layers/9", lambda m: m["layers"][9].update(out=7), "10 classes need")
+        refused("/model/layers/0/type", lambda m: m["layers"][0].update(type="transformer"), "known: conv")
+        refused("/model/name", lambda m: m.update(name="lenet"), "published")
+        refused("/model/arch", lambda m: m.update(arch="lenet"), "exclude")
+        equal(d.client.get("/v1/jobs").json["items"], [])
+
+    with case("own network: trains, goes on after a kill, is served in both modes"):
+        job = d.submit(dataset="glyphs", model=OWN, train={"epochs": 4000, "batch": 8}, name="mine")["id"]
+        d.client.get(f"/v1/jobs/{job}?wait=60s&until=change")
+        while not d.client.get(f"/v1/jobs/{job}").json["best"]:
+            d.client.get(f"/v1/jobs/{job}?wait=5s&until=change")
+        for pid in d.engines("train"):
+            os.kill(pid, 9)
+        while d.client.get(f"/v1/jobs/{job}").json["attempt"] < 2:
+            d.client.get(f"/v1/jobs/{job}?wait=5s&until=change")
+        d.client.post(f"/v1/jobs/{job}:cancel", {})
+        done = d.client.get(f"/v1/jobs/{job}?wait=60s&until=terminal").json
+        equal((done["state"], done["model"], done["was"]["layers"]), ("cancelled", OWN, "paper"))
+        check(done["attempts"][1]["resume_from"], "the second attempt began with a checkpoint")
+        equal(d.client.get("/v1/jobs").json["items"][0]["model"], {"name": "tiny"}, "a list leaves the layers out")
+        d.deploy("mine", job)
+        answers = {m: d.client.post(f"/v1/deployments/mine/classify?mode={m}", noise_png(3), headers={"Content-Type": "image/png"}).json for m in ("aom", "dom")}
+        check(answers["dom"]["macs"] <= answers["aom"]["macs"], "both modes answer")
+        equal(d.client.get("/v1/deployments/mine").json["arch"], "tiny")
+        equal(d.client.get("/v2/models/mine").json["properties"]["arch"], "tiny")
+        checkpoint = d.client.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]["id"]
+        meta = safetensors(d.client.get(f"/v1/checkpoints/{checkpoint}/file").body)[0]
+        equal(json.loads(meta["spec"])["model"], OWN)
+        again = d.submit(dataset="glyphs", model=OWN, train={"epochs": 1}, init_from=checkpoint)["id"]
+        d.wait_job(again)
 finish()

@@ -29,11 +29,21 @@ enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int cla
 /* The authors' own "was" value of that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err);
 
-/* ---- the spec's "model" object: {"arch": NAME, OPTION: value...} ---- */
+/* ---- the spec's "model" object ----
+ *
+ * {"arch": NAME, OPTION: value...}: a row of the table. Or a network of the job's own:
+ *
+ *     {"name": "tiny", "layers": [{"type":"conv","out":32,"bias":false,"augment":true}, {"type":"batchnorm"}, {"type":"relu","name":"a"},
+ *                                 ..., {"type":"add","from":["a","b"]}, {"type":"globalpool"}, {"type":"flatten"}, {"type":"linear","out":"classes"}]}
+ *
+ * A layer reads the one before it, or those that "from" names (one, or an array for add and concat; "input" = the images); without a name of
+ * its own it is called TYPE and its index: "relu2". Its other members are its row's fields (layers/table.c). "augment": true makes a convolution
+ * one of those that "was": {"layers": "paper"} and "was" left out transform, with an alpha of its own, NAME.alpha; every convolution with
+ * k > 1 can be named there. The last layer has to give (classes,1,1), and every other one has to be read. */
 
-/* What jobs, checkpoints and deployments call the network. Borrowed from model; NULL: the object names none. */
+/* What jobs, checkpoints and deployments call the network: "arch", or "name" (left out: "custom"). Borrowed from model; NULL: it names none. */
 const char *wasd_network_name(const cJSON *model);
-/* As wasd_arch_build and wasd_arch_paper_was. */
+/* As wasd_arch_build and wasd_arch_paper_was. Faults of the layers carry "/model/layers/3/kernel" and name the layer. */
 enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err);
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err);
 
@@ -58,6 +68,8 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
  *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
  *      "augment":[{"name","options":[OPTION]}],
+ *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of networks of a job's own; an OPTION here may have
+ *                  "summary", "required":true and "classes":true (its value may be "classes"); no default: see its summary
  *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names; a precision is one that this processor can compute in
  * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the last two only
  * when that end of the range is excluded. */
