@@ -295,8 +295,8 @@ static void batchnorm_onnx(struct onnx *o, const struct node *n)
 const struct layer layer_batchnorm = {
 	.op = "batchnorm", .summary = "batch normalisation with scale and shift", .params = bn_params,
 	.fields = {
-		{ "eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, 1 },
-		{ "momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1, 0, 1 },
+		{ "eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, .max = 1 },
+		{ "momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1, 0, .max = 1 },
 	},
 	.phase_fwd = WASD_PHASE_BATCHNORM, .phase_bwd = WASD_PHASE_BATCHNORM, .shape = bn_shape, .onnx = batchnorm_onnx, .keeps = bn_keeps,
 	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .kernel = &bn_kernel,

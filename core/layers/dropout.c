@@ -94,13 +94,13 @@ static const struct layer_kernel dropconnect_kernel = { .plan = drop_plan, .forw
 
 const struct layer layer_dropout = {
 	.op = "dropout", .summary = "in training each value is zero with probability p", .blame = "p",
-	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.5, 0, 1 } },
+	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.5, 0, .max = 1 } },
 	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
 	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropout_kernel,
 };
 const struct layer layer_dropconnect = {
 	.op = "dropconnect", .summary = "in training a whole image's branch is zero with probability p", .blame = "p",
-	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.2, 0, 1 } },
+	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.2, 0, .max = 1 } },
 	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
 	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropconnect_kernel,
 };

@@ -46,8 +46,8 @@ static void linear_onnx(struct onnx *o, const struct node *n)
 const struct layer layer_linear = {
 	.op = "linear", .summary = "every output sees every input; maps are flattened or averaged before it", .params = linear_params,
 	.fields = {
-		{ "out", "outputs", FIELD_INT, offsetof(struct node, out), 0, 1, 1 << 20, .required = true, .classes = true },
-		{ "bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, 1 },
+		{ "out", "outputs", FIELD_INT, offsetof(struct node, out), 0, 1, .max = 1 << 20, .required = true, .classes = true },
+		{ "bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, .max = 1 },
 	},
 	.phase_fwd = WASD_PHASE_LINEAR, .phase_bwd = WASD_PHASE_LINEAR,
 	.shape = linear_shape, .onnx = linear_onnx, .macs = linear_macs, .keeps = linear_keeps, .fuses_inference = true,

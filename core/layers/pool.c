@@ -263,9 +263,9 @@ static const struct layer_kernel global_kernel = { .forward = global_forward, .b
 const struct layer layer_maxpool = {
 	.op = "maxpool", .summary = "largest value of each window",
 	.fields = {
-		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, 15, .required = true },
-		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, 64 },
-		{ "padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, 7 },
+		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true },
+		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64 },
+		{ "padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, .max = 7 },
 	},
 	.settle = pool_settle, .blame = "kernel",
 	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &max_kernel,
@@ -273,8 +273,8 @@ const struct layer layer_maxpool = {
 const struct layer layer_avgpool = {
 	.op = "avgpool", .summary = "mean of each window",
 	.fields = {
-		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, 15, .required = true },
-		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, 64 },
+		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true },
+		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64 },
 	},
 	.settle = pool_settle, .blame = "kernel",
 	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &avg_kernel,

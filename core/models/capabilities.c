@@ -76,6 +76,8 @@ static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 	for (;;) {
 		bool is_default = true;
 		cJSON *model = cJSON_CreateObject();
+		if (!model)
+			return false;
 		for (int i = 0; i < n; i++) {
 			int v = first ? a->options[i].def : a->options[i].choices[digit[i]];
 			is_default = is_default && v == a->options[i].def;

@@ -411,7 +411,7 @@ static void one_image(void)
 /* The object is complete, and building it survives the failure of any allocation. */
 static void capabilities(void)
 {
-	static const char *const lists[] = { "archs", "transforms", "optimizers", "schedules", "augment", "precisions", "backends", "formats", "synthetic" };
+	static const char *const lists[] = { "archs", "layers", "transforms", "optimizers", "schedules", "augment", "precisions", "backends", "formats", "synthetic" };
 	cJSON *c = wasd_capabilities();
 	CHECK(c);
 	for (size_t i = 0; c && i < sizeof lists / sizeof *lists; i++)
