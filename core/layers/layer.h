@@ -179,6 +179,8 @@ struct layer {
 extern const struct layer layer_input, layer_conv, layer_batchnorm, layer_relu, layer_relu6, layer_maxpool, layer_avgpool, layer_globalpool,
 	layer_flatten, layer_linear, layer_dropout, layer_dropconnect, layer_add, layer_concat;
 const struct layer *layer_at(int i);                 /* table.c; NULL after the last */
+/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines nothing. */
+extern const struct layer *const layer_more[] __attribute__((weak));
 
 static inline real act_apply(enum act act, real v)
 {

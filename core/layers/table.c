@@ -7,5 +7,11 @@ const struct layer *layer_at(int i)
 		&layer_input, &layer_conv, &layer_batchnorm, &layer_relu, &layer_relu6, &layer_maxpool, &layer_avgpool, &layer_globalpool,
 		&layer_flatten, &layer_linear, &layer_dropout, &layer_dropconnect, &layer_add, &layer_concat,
 	};
-	return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? table[i] : NULL;
+	int n = (int)(sizeof table / sizeof table[0]);
+	if (i < n)
+		return i >= 0 ? table[i] : NULL;
+	for (int k = 0; layer_more && layer_more[k]; k++)
+		if (k == i - n)
+			return layer_more[k];
+	return NULL;
 }

@@ -15,14 +15,20 @@ static const struct wasd_arch *const table[] = {
 
 const struct wasd_arch *wasd_arch_at(int i)
 {
-	return i >= 0 && i < ROWS ? table[i] : NULL;
+	if (i < ROWS)
+		return i >= 0 ? table[i] : NULL;
+	for (int k = 0; wasd_arch_more && wasd_arch_more[k]; k++)
+		if (k == i - ROWS)
+			return wasd_arch_more[k];
+	return NULL;
 }
 
 const struct wasd_arch *wasd_arch_find(const char *name)
 {
-	for (int i = 0; i < ROWS; i++)
-		if (!strcmp(table[i]->name, name))
-			return table[i];
+	const struct wasd_arch *a;
+	for (int i = 0; (a = wasd_arch_at(i)); i++)
+		if (!strcmp(a->name, name))
+			return a;
 	return NULL;
 }
 
@@ -32,8 +38,8 @@ static enum wasd_status find(const char *name, const struct wasd_arch **out, str
 		return WASD_OK;
 	char list[160] = "";
 	size_t n = 0;
-	for (int i = 0; i < ROWS && n < sizeof list; i++)
-		n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", table[i]->name);
+	for (int i = 0; wasd_arch_at(i) && n < sizeof list; i++)
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", wasd_arch_at(i)->name);
 	return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "unknown network \"%.60s\"; known: %s", name, list);
 }
 

@@ -202,14 +202,20 @@ static const struct wasd_transform_op ops[] = {
 
 const struct wasd_transform_op *wasd_transform_op_at(int i)
 {
-	return i >= 0 && i < OPS ? &ops[i] : NULL;
+	if (i < OPS)
+		return i >= 0 ? &ops[i] : NULL;
+	for (int k = 0; wasd_transform_op_more && wasd_transform_op_more[k]; k++)
+		if (k == i - OPS)
+			return wasd_transform_op_more[k];
+	return NULL;
 }
 
 const struct wasd_transform_op *wasd_transform_op_find(const char *name)
 {
-	for (int i = 0; i < OPS; i++)
-		if (!strcmp(ops[i].name, name))
-			return &ops[i];
+	const struct wasd_transform_op *op;
+	for (int i = 0; (op = wasd_transform_op_at(i)); i++)
+		if (!strcmp(op->name, name))
+			return op;
 	return NULL;
 }
 

@@ -22,6 +22,8 @@ struct wasd_arch {
 };
 const struct wasd_arch *wasd_arch_find(const char *name);        /* NULL */
 const struct wasd_arch *wasd_arch_at(int i);                     /* NULL after the last */
+/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines nothing. */
+extern const struct wasd_arch *const wasd_arch_more[] __attribute__((weak));
 /* Checks the input and builds. *out is the caller's (wasd_graph_destroy). options: the spec's "model" object (NULL: defaults;
  * its "arch" is not looked at). Errors carry "/model/arch", "/model/NAME", or "/dataset" when the images do not fit. */
 enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,

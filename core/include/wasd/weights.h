@@ -50,6 +50,8 @@ struct wasd_transform_op {
 #define WASD_LAW_MAX 8                               /* values of one law at most */
 const struct wasd_transform_op *wasd_transform_op_find(const char *name);
 const struct wasd_transform_op *wasd_transform_op_at(int i);     /* NULL after the last */
+/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines nothing. */
+extern const struct wasd_transform_op *const wasd_transform_op_more[] __attribute__((weak));
 /* Builds t for op with params[] = p; WASD_EINVAL names the parameter. k 1..WASD_K_MAX. */
 enum wasd_status wasd_transform_make(const char *op, int k, const double *p, struct wasd_transform *t, struct wasd_err *err);
 
