@@ -123,6 +123,13 @@ struct api_daemon {
 	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until deadline_us. WASD_ENOTFOUND: it has no
 	 * such mode; WASD_ESTATE: the mode's statistics were never measured. */
 	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err);
+	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is taken. open: WASD_ENOTFOUND. */
+	enum wasd_status (*blob_put)(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
+	enum wasd_status (*blob_open)(void *self, const char *sha256, struct api_file *out, struct wasd_err *err);
+	/* A blob as a stored checkpoint without a job; the same again gives the same id. how: {"model","classes","input"} (each may be absent) and
+	 * "to_serve". dry: nothing is stored and id is "". WASD_ENOTFOUND: no such blob; WASD_EINVAL, WASD_ECORRUPT...: refused, the pointer names the
+	 * field ("/model"), tensor or metadata key. */
+	enum wasd_status (*import_blob)(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err);
 	/* Serving. deployment_changed: the row was created or its source changed; loads what it needs. */
 	enum wasd_status (*deployment_changed)(void *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*deployment_gone)(void *self, const char *name, struct wasd_err *err);

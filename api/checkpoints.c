@@ -2,7 +2,6 @@
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 cJSON *api_ckpt_json(const struct storage_ckpt *k)
 {
@@ -23,8 +22,8 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k)
 	api_add_time(j, "created_at", k->created_at);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s/file", k->id);
 	api_add_str(links, "file", url);
-	snprintf(url, sizeof url, "/v1/jobs/%s", k->job);
-	api_add_str(links, "job", url);
+	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");
+	if (k->job) api_add_str(links, "job", url);
 	api_add_take(j, "links", links);
 	return j;
 }
@@ -98,19 +97,6 @@ static int64_t stored_read(void *ctx, uint64_t off, void *buf, size_t max)
 
 static void stored_done(void *ctx) { storage_ckpt_close(ctx); }
 
-static int64_t made_read(void *ctx, uint64_t off, void *buf, size_t max)
-{
-	const struct api_file *f = ctx;
-	return pread(f->fd, buf, max, (off_t)off);
-}
-
-static void made_done(void *ctx)
-{
-	struct api_file *f = ctx;
-	close(f->fd);
-	wasd_free(f);
-}
-
 /* As it is stored: with the optimizer's and the generators' state. */
 static bool open_stored(struct api_ctx *c, const struct storage_ckpt *k, struct api_response *r, struct wasd_err *err)
 {
@@ -124,15 +110,9 @@ static bool open_stored(struct api_ctx *c, const struct storage_ckpt *k, struct 
 static bool open_made(struct api_ctx *c, const struct api_request *q, const struct storage_ckpt *k, const char *format, const char *mode, struct api_response *r,
                       struct wasd_err *err)
 {
-	struct api_file *f = wasd_calloc(1, sizeof *f);
-	if (!f) return wasd_fail(err, WASD_ENOMEM, "no memory"), false;
-	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, f, err)) {
-		wasd_free(f);
-		return false;
-	}
-	r->source = (struct api_source){.read = made_read, .done = made_done, .ctx = f, .size = (uint64_t)f->bytes};
-	api_set_header(r, "ETag", "\"%s\"", f->sha256);
-	return true;
+	struct api_file f;
+	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, &f, err)) return false;
+	return api_send_file(r, &f) || (wasd_fail(err, WASD_ENOMEM, "no memory"), false);
 }
 
 static void send_export_error(const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const char *mode, const struct wasd_err *err)
@@ -163,7 +143,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	} else {
 		r->status = 200;
 		r->content_type = "application/octet-stream";
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s.%s\"", k.job, (long long)k.epoch, one_mode ? "-" : "", one_mode ? mode : "", format);
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s.%s\"", k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "", one_mode ? mode : "", format);
 		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);

@@ -89,7 +89,7 @@ static bool settled(const struct storage_deployment *d)
 static const char *const follows[] = {"best", "latest", NULL};
 static const char *const modes[] = {"aom", "dom", NULL};
 
-/* {"job":ID,"follow":"best"|"latest"} or {"checkpoint":ID}. */
+/* {"job":ID,"follow":"best"|"latest"}, {"checkpoint":ID}, or {"blob":SHA256} with what its metadata do not say. */
 static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	static const struct field by_job[] = {
@@ -97,14 +97,15 @@ static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON
 	};
 	static const struct field by_checkpoint[] = {{"checkpoint", FIELD_STR, .def = NULL, RANGE(1, 63)}, {0}};
 	char shown[80];
+	if (cJSON_IsObject(v) && wasd_json_get(v, "blob")) return fields_canon(c, pointer, api_import_fields, v);
 	if (cJSON_IsObject(v) && wasd_json_get(v, "model")) {
-		api_fault(c->faults, "unsupported", "/source/model", "/source/model: a registry of models is not offered; name a job or a checkpoint");
+		api_fault(c->faults, "unsupported", "/source/model", "/source/model: a registry of models is not offered; name a job, a checkpoint or a blob");
 		return NULL;
 	}
 	if (cJSON_IsObject(v) && wasd_json_get(v, "checkpoint")) return fields_canon(c, pointer, by_checkpoint, v);
 	if (cJSON_IsObject(v)) return fields_canon(c, pointer, by_job, v);
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be {\"job\",\"follow\"} or {\"checkpoint\"}, not %s", pointer, shown);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be {\"job\",\"follow\"}, {\"checkpoint\"} or {\"blob\"}, not %s", pointer, shown);
 	return NULL;
 }
 
@@ -137,7 +138,13 @@ static bool pick(struct api_ctx *c, const struct api_request *q, struct api_resp
 	struct storage_job row;
 	struct wasd_err err = {0};
 	enum wasd_status st;
-	if (wasd_json_str(source, "checkpoint", &id)) {
+	char imported[32];
+	if (wasd_json_get(source, "blob")) {
+		struct api_import in = api_import_read(source, "/source");
+		in.to_serve = true;
+		if (!api_import(c, q, r, &in, imported)) return false;
+		st = storage_ckpt_get(c->db, imported, out, &err);
+	} else if (wasd_json_str(source, "checkpoint", &id)) {
 		st = storage_ckpt_get(c->db, id, out, &err);
 		if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/source/checkpoint", "/source/checkpoint: there is no checkpoint %s", id);
 	} else {
@@ -158,7 +165,7 @@ static bool pick(struct api_ctx *c, const struct api_request *q, struct api_resp
 	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
 	cJSON_Delete(info);
 	if (out->corrupt) api_send_problem(q, r, "corrupt", "/source", "/source: checkpoint %s fails its checksum", out->id);
-	else if (plain && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s was trained without WAS and has no dom bundle", out->id);
+	else if (plain && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw", out->id);
 	else return true;
 	storage_ckpt_done(out);
 	return false;

@@ -170,12 +170,32 @@ typedef enum api_result api_handler(struct api_ctx *c, const struct api_request 
 api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel, api_jobs_transitions, api_jobs_checkpoints;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions, api_datasets_version, api_datasets_preview, api_datasets_delete;
-api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file;
+api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file, api_checkpoints_list, api_checkpoints_import;
+api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config, api_v2_infer;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text, api_docs_page, api_docs_errors;
 
 /* The parameter of the route that q matched. */
 void api_param(const struct api_request *q, const char *name, char out[128]);
+
+/* ---- imports.c ---- */
+
+bool api_digest_ok(const char *s);                          /* a SHA-256 in small hex digits */
+/* Hands out an open file with its ETag; ranges are http.c's. Takes fd. False: no memory. */
+bool api_send_file(struct api_response *r, const struct api_file *file);
+/* The members "blob", "model", "classes" and "input" of a request; only blob is required. */
+extern const struct field api_import_fields[];
+cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+struct api_import {
+	const char *at;                         /* where the fields are: "", "/source", "/init_from" */
+	const char *data_pointer;               /* what gave classes and input and, at its own place, the model ("/dataset"); NULL: the fields themselves */
+	const char *blob;
+	const cJSON *model, *classes, *input;   /* NULL: the file's metadata */
+	bool to_serve, dry;
+};
+struct api_import api_import_read(const cJSON *fields, const char *at);     /* borrows from fields */
+/* Makes a checkpoint of a blob, or finds the one that was made before; dry: only checks, id is "". False: the answer is in r. */
+bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in, char id[32]);
 
 #endif

@@ -216,11 +216,39 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 }
 
 /* The weights to start from must be of the same network. */
-static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec)
+/* Weights from a blob: checked against the job's network and data, stored as a checkpoint, and named by its id from here on. */
+static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
+{
+	struct storage_dataset d;
+	struct wasd_err err = {0};
+	char id[32];
+	if (storage_dataset_get(c->db, dataset, version, &d, &err)) {
+		api_send_error(q, r, &err);
+		return false;
+	}
+	cJSON *info = api_parse_trusted(d.info);
+	struct api_import in = api_import_read(wasd_json_get(spec, "init_from"), "/init_from");
+	in.data_pointer = "/dataset";
+	in.model = wasd_json_get(spec, "model");
+	in.classes = wasd_json_get(info, "classes");
+	in.input = wasd_json_get(info, "shape");
+	in.dry = dry;
+	bool ok = api_import(c, q, r, &in, id);
+	if (ok && !dry) {
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, "init_from");
+		api_add_str(spec, "init_from", id);
+	}
+	cJSON_Delete(info);
+	storage_dataset_done(&d);
+	return ok;
+}
+
+static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
 {
 	const char *id, *arch = spec_network(spec), *has = "";
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
+	if (cJSON_IsObject(wasd_json_get(spec, "init_from"))) return import_init(c, q, r, spec, dataset, version, dry);
 	if (!wasd_json_str(spec, "init_from", &id)) return true;
 	enum wasd_status st = storage_ckpt_get(c->db, id, &k, &err);
 	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: there is no checkpoint %s", id);
@@ -300,7 +328,7 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	cJSON_Delete(body);
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (resolve_dataset(c, q, r, spec, &version, dataset) && check_init(c, q, r, spec)) {
+	} else if (resolve_dataset(c, q, r, spec, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
 			create(c, q, r, spec, dataset, version);
 		} else {

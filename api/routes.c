@@ -28,6 +28,10 @@ const struct api_route api_routes[] = {
 	{"PATCH", "/v1/checkpoints/{id}", API_BODY_JSON, api_checkpoints_patch, "Pin or unpin: {\"pinned\":true} keeps it from retention.", NULL},
 	{"DELETE", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_delete, "Delete a checkpoint that nothing uses.", NULL},
 	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file, "Download: format=safetensors (weights and statistics of every mode), onnx (one mode as it is deployed), or wasd (as stored, with the state of the run).", "format mode"},
+	{"GET", "/v1/checkpoints", API_BODY_NONE, api_checkpoints_list, "The imported checkpoints, newest first.", NULL},
+	{"POST", "/v1/checkpoints", API_BODY_JSON, api_checkpoints_import, "Make a checkpoint of a blob: {\"blob\":SHA256,\"model\":{},\"classes\":[],\"input\":[c,h,w]}; what the file's metadata say may be left out.", NULL},
+	{"PUT", "/v1/blobs/{sha256}", API_BODY_UPLOAD, api_blobs_put, "Send a file to be used by a later request: curl -T model.safetensors. It is kept for a day.", NULL},
+	{"GET", "/v1/blobs/{sha256}", API_BODY_NONE, api_blobs_get, "The file again; HEAD says whether it is there.", NULL},
 	/* datasets */
 	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put, "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait size"},
 	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post, "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait size"},

@@ -448,9 +448,19 @@ static cJSON *init_canon(struct field_ctx *c, const char *pointer, const cJSON *
 	const char *id = cJSON_IsString(v) ? v->valuestring : NULL;
 	if (cJSON_IsObject(v) && cJSON_GetArraySize(v) == 1) wasd_json_str(v, "checkpoint", &id);
 	if (id && *id && strlen(id) < 64) return cJSON_CreateString(id);
+	const cJSON *blob = cJSON_IsObject(v) && cJSON_GetArraySize(v) == 1 ? wasd_json_get(v, "blob") : NULL;
+	if (blob) {
+		char at[160];
+		cJSON *out = cJSON_CreateObject();
+		snprintf(at, sizeof at, "%s/blob", pointer);
+		cJSON *sha256 = api_blob_canon(c, at, blob);
+		if (sha256 && api_add_take(out, "blob", sha256)) return out;
+		cJSON_Delete(out);
+		return NULL;
+	}
 	char shown[80];
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be null or the id of a checkpoint, not %s", pointer, shown);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be null, the id of a checkpoint or {\"blob\":SHA256}, not %s", pointer, shown);
 	return NULL;
 }
 

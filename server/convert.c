@@ -5,6 +5,7 @@
  * unlinked at any time. Nothing there outlives the daemon: the directory is emptied at start. */
 #include "convert.h"
 
+#include "blobs.h"
 #include "calls.h"
 #include "log.h"
 #include "message.h"
@@ -15,10 +16,11 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 8, PROCESS_IDLE_MS = 5000 };
+enum { FILES_MAX = 8, PROCESS_IDLE_MS = 5000, SWEEP_S = 600 };
 #define BYTES_MAX ((int64_t)1 << 30)
 
 struct made { char name[120]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
@@ -32,7 +34,7 @@ struct convert {
 	struct made made[FILES_MAX];
 	/* [S] */
 	struct proc *proc;
-	int64_t proc_used_us;
+	int64_t proc_used_us, sweep_us;
 	bool stopping;
 };
 
@@ -111,7 +113,7 @@ static enum wasd_status convert_message(struct proc *p, struct wasd_msg *m, stru
 	struct convert *c = proc_owner(p);
 	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != c->proc)
 		return WASD_OK;
-	if (!strcmp(m->type, "exported") || !strcmp(m->type, "error"))
+	if (!strcmp(m->type, "exported") || !strcmp(m->type, "imported") || !strcmp(m->type, "error"))
 		return calls_answer(&c->calls, m, err);
 	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
 }
@@ -153,6 +155,10 @@ static void convert_tick(void *ctx)
 		c->proc = NULL;
 		proc_close(p);
 	}
+	if (now >= c->sweep_us) {
+		c->sweep_us = now + SWEEP_S * 1000000ll;
+		blobs_sweep(c->cfg.data_dir);
+	}
 	pthread_mutex_lock(&c->lock);
 	for (int i = 0; i < FILES_MAX; i++)
 		if (c->made[i].name[0] && now - c->made[i].used_us > c->cfg.idle_ms * 1000ll)
@@ -161,6 +167,20 @@ static void convert_tick(void *ctx)
 }
 
 /* ---- converting -------------------------------------------------------------------------------------------------- */
+
+static enum wasd_status up(struct convert *c, struct wasd_err *err)
+{
+	struct up_call call = { .c = c, .err = err };
+	supervisor_call(c->cfg.sup, do_up, &call);
+	return call.status;
+}
+
+static enum wasd_status room(struct convert *c, struct wasd_err *err)
+{
+	if (disk_free(c->dir) >= c->cfg.low_water)
+		return WASD_OK;
+	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(c->cfg.low_water >> 20));
+}
 
 static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *format, const char *mode, const char *path, int64_t deadline_us,
                             struct api_call *call, struct wasd_err *err)
@@ -171,11 +191,9 @@ static enum wasd_status ask(struct convert *c, const char *checkpoint, const cha
 	enum wasd_status s = storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
 	if (s != WASD_OK)
 		return s;
-	struct up_call up = { .c = c, .err = err };
-	supervisor_call(c->cfg.sup, do_up, &up);
-	if (up.status != WASD_OK) {
+	if ((s = up(c, err)) != WASD_OK) {
 		close(fd);
-		return up.status;
+		return s;
 	}
 	call->json = message("export", "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path);
 	return calls_ask_fd(&c->calls, call, fd, deadline_us, err);
@@ -186,10 +204,11 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 	struct api_call call = {0};
 	const char *sha;
 	int64_t bytes;
-	if (disk_free(c->dir) < c->cfg.low_water)
-		return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(c->cfg.low_water >> 20));
+	enum wasd_status s = room(c, err);
+	if (s != WASD_OK)
+		return s;
 	char *path = wasd_asprintf("%s/%s", c->dir, name);
-	enum wasd_status s = path ? ask(c, checkpoint, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
+	s = path ? ask(c, checkpoint, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
 	if (s == WASD_OK && (!wasd_json_i64(call.reply, "bytes", &bytes) || !wasd_json_str(call.reply, "sha256", &sha) || strlen(sha) != WASD_SHA256_HEX - 1))
 		s = wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
 	if (s == WASD_OK) {
@@ -224,6 +243,83 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	return s;
 }
 
+/* ---- importing ------------------------------------------------------------------------------------------------------ */
+
+/* The checkpoint that the engine wrote, into the database. */
+static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32], struct wasd_err *err)
+{
+	const char *sha;
+	int64_t bytes;
+	struct stat st;
+	const cJSON *info = wasd_json_get(reply, "info");
+	if (!wasd_json_i64(reply, "bytes", &bytes) || bytes < 1 || !wasd_json_str(reply, "sha256", &sha) || !cJSON_IsObject(info))
+		return wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) || st.st_size != bytes) {
+		if (fd >= 0)
+			close(fd);
+		return wasd_fail(err, WASD_EIO, "the imported checkpoint is not there");
+	}
+	void *data = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+	int why = errno;
+	close(fd);
+	if (data == MAP_FAILED)
+		return wasd_fail_errno(err, why, "the imported checkpoint");
+	char *text = wasd_json_print(info);
+	struct storage_ckpt_in in = {.data = data, .bytes = (size_t)bytes, .sha256 = sha, .reason = "import", .info = text, .metrics_json = "{}"};
+	enum wasd_status s = text ? storage_ckpt_store(c->cfg.db, &in, id, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	wasd_free(text);
+	munmap(data, (size_t)bytes);
+	return s;
+}
+
+static cJSON *import_message(const char *blob, const char *out, const cJSON *how)
+{
+	cJSON *m = message("import", "file:s out:s", blob, out);
+	for (const cJSON *v = how->child; v && m; v = v->next) {
+		cJSON *copy = cJSON_Duplicate(v, true);
+		if (copy && cJSON_AddItemToObject(m, v->string, copy))
+			continue;
+		cJSON_Delete(copy);
+		cJSON_Delete(m);
+		m = NULL;
+	}
+	return m;
+}
+
+enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+{
+	struct api_file blob;
+	struct api_call call = {0};
+	char name[48];
+	enum wasd_status s = blobs_open(c->cfg.data_dir, sha256, &blob, err);
+	if (s != WASD_OK)
+		return s;
+	close(blob.fd);
+	wasd_ulid("import_", name);
+	char *from = blobs_path(c->cfg.data_dir, sha256), *to = wasd_asprintf("%s/%s", c->dir, name);
+	pthread_mutex_lock(&c->making);
+	s = from && to ? room(c, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	if (s == WASD_OK)
+		s = up(c, err);
+	if (s == WASD_OK) {
+		call.json = import_message(from, to, how);
+		s = calls_ask(&c->calls, &call, deadline_us, err);
+	}
+	id[0] = 0;
+	if (s == WASD_OK && !dry)
+		s = store(c, to, call.reply, id, err);
+	if (s == WASD_OK && !dry)
+		log_line(LOG_INFO, "checkpoint imported", "checkpoint=%s blob=%.16s", id, sha256);
+	if (to)
+		unlink(to);
+	pthread_mutex_unlock(&c->making);
+	api_call_done(&call);
+	wasd_free(from);
+	wasd_free(to);
+	return s;
+}
+
 /* ---- life ----------------------------------------------------------------------------------------------------------- */
 
 static void do_register(void *ctx)
@@ -247,6 +343,8 @@ enum wasd_status convert_create(const struct convert_config *cfg, struct convert
 	enum wasd_status s = wasd_remove_tree(c->dir, err);
 	if (s == WASD_OK)
 		s = wasd_mkdirs(c->dir, err);
+	if (s == WASD_OK)
+		s = blobs_init(cfg->data_dir, err);
 	if (s != WASD_OK) {
 		convert_destroy(c);
 		return s;

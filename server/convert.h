@@ -1,4 +1,4 @@
-/* server/convert.h - checkpoints as files for other programs: made by one short-lived engine process, kept for a while. */
+/* server/convert.h - checkpoints as files for other programs, and files of others as checkpoints: made by one short-lived engine process. */
 #ifndef SERVER_CONVERT_H
 #define SERVER_CONVERT_H
 
@@ -21,8 +21,9 @@ enum wasd_status convert_create(const struct convert_config *cfg, struct convert
 void convert_stop(struct convert *c);           /* conversions under way fail; any thread; NULL is fine */
 void convert_destroy(struct convert *c);        /* after supervisor_stop; NULL is fine */
 
-/* The function of struct api_daemon, same contract. Any thread but the supervisor's. */
+/* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
 enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out,
                                 struct wasd_err *err);
+enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err);
 
 #endif

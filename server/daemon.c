@@ -10,6 +10,7 @@
 #include "daemon.h"
 
 #include "api.h"
+#include "blobs.h"
 #include "convert.h"
 #include "http.h"
 #include "ingest.h"
@@ -83,6 +84,21 @@ static enum wasd_status seam_preview(void *self, const char *path, const char *s
 static enum wasd_status seam_export(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
 	return convert_export(((struct wasd_daemon *)self)->convert, checkpoint, format, mode, deadline_us, out, err);
+}
+
+static enum wasd_status seam_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
+{
+	return blobs_put(((struct wasd_daemon *)self)->cfg->data, file, existed, err);
+}
+
+static enum wasd_status seam_blob_open(void *self, const char *sha256, struct api_file *out, struct wasd_err *err)
+{
+	return blobs_open(((struct wasd_daemon *)self)->cfg->data, sha256, out, err);
+}
+
+static enum wasd_status seam_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+{
+	return convert_import(((struct wasd_daemon *)self)->convert, sha256, how, dry, deadline_us, id, err);
 }
 
 /* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
@@ -216,7 +232,7 @@ static cJSON *seam_system(void *self)
 static const struct api_daemon seam = {
 	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
 	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview, .dataset_gone = seam_dataset_gone,
-	.export_ckpt = seam_export,
+	.export_ckpt = seam_export, .blob_put = seam_blob_put, .blob_open = seam_blob_open, .import_blob = seam_import,
 	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
 	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,

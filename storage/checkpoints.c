@@ -34,7 +34,7 @@ enum wasd_status storage_ckpt_get(struct storage *s, const char *id, struct stor
 static enum wasd_status list(struct conn *c, const char *job, struct storage_ckpt_list *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(CKPT_COLS, "checkpoints WHERE job=?1 ORDER BY epoch DESC, step DESC, id DESC"), &st, err, "t", job);
+	sqlite3_stmt *q = q_begin(c, SELECT(CKPT_COLS, "checkpoints WHERE job IS ?1 ORDER BY epoch DESC, step DESC, id DESC"), &st, err, "t", job);
 	return row_all(c, q, st, &ckpt_type, (void **)&out->items, &out->n, err);
 }
 
@@ -199,6 +199,7 @@ enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned
 
 static enum wasd_status put_event(struct storage *s, const struct storage_ckpt *k, struct wasd_err *err)
 {
+	if (!k->job) return WASD_OK; /* nobody follows an import */
 	return event_put(s, "jobs", "job.checkpoint", k->job, make_object("ssiiissj", "id", k->job, "checkpoint", k->id, "epoch", k->epoch, "step", k->step, "bytes", k->bytes,
 	                 "sha256", k->sha256, "reason", k->reason, "corrupt", cJSON_CreateBool(k->corrupt != 0)), err);
 }
@@ -231,7 +232,7 @@ static enum wasd_status refuse_needed(struct storage *s, const struct storage_ck
 	wasd_free(user);
 	if (st || (st = starter(c, k->id, other, err))) return st;
 	if (other[0]) return wasd_fail_at(err, WASD_ESTATE, other, "checkpoint %s: job %s starts from it", k->id, other);
-	if ((st = job_policy(c, k->job, &p, err)) || p.ended || (st = ckpt_newest(c, k->job, &newest, err))) return st;
+	if (!k->job || (st = job_policy(c, k->job, &p, err)) || p.ended || (st = ckpt_newest(c, k->job, &newest, err))) return st;
 	if (newest && !strcmp(newest, k->id)) st = wasd_fail_at(err, WASD_ESTATE, k->job, "checkpoint %s: job %s resumes from it", k->id, k->job);
 	wasd_free(newest);
 	return st;
@@ -265,7 +266,7 @@ enum wasd_status ckpt_find_same(struct storage *s, const struct storage_ckpt_in 
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	id[0] = 0;
-	sqlite3_stmt *q = q_begin(c, "SELECT id FROM checkpoints WHERE job=?1 AND epoch=?2 AND step=?3 AND sha256=?4 AND NOT corrupt", &st, err, "tiit", in->job, in->epoch, in->step, in->sha256);
+	sqlite3_stmt *q = q_begin(c, "SELECT id FROM checkpoints WHERE job IS ?1 AND epoch=?2 AND step=?3 AND sha256=?4 AND NOT corrupt", &st, err, "tiit", in->job, in->epoch, in->step, in->sha256);
 	if (q_row(c, q, &st, err)) sqlite3_snprintf(32, id, "%s", q_text(q, 0));
 	q_end(c, q);
 	read_end(s, c);
@@ -300,15 +301,16 @@ enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *e
 	struct conn *c = tx_conn(s);
 	double score = NAN;
 	int64_t ts = ts_or_now(in->ts);
-	enum wasd_status st = epoch_put(s, in->job, in->attempt, in->epoch, in->step, ts, in->metrics, in->n_metrics, in->progress, err);
-	if (!st) st = find_score(s, in, &score, err);
+	enum wasd_status st = in->job ? epoch_put(s, in->job, in->attempt, in->epoch, in->step, ts, in->metrics, in->n_metrics, in->progress, err) : WASD_OK;
+	if (!st && in->job) st = find_score(s, in, &score, err);
 	if (st) return st;
 	char *metrics = metrics_text(in);
 	if (!metrics) return wasd_fail(err, WASD_ENOMEM, "no memory");
 	st = q_run(c, "INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,info,score,bytes,sha256,reason,created_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)", err, "ttiiittditti",
 	           a->id, in->job, in->attempt, in->epoch, in->step, metrics, in->info, score, (int64_t)in->bytes, in->sha256, in->reason ? in->reason : "epoch", ts);
 	wasd_free(metrics);
-	if (!st) st = q_run(c, "UPDATE jobs SET retries=0 WHERE id=?1", err, "t", in->job);
+	if (st || !in->job) return st;
+	st = q_run(c, "UPDATE jobs SET retries=0 WHERE id=?1", err, "t", in->job);
 	struct storage_ckpt k = {.id = (char *)(uintptr_t)a->id, .job = (char *)(uintptr_t)in->job, .epoch = in->epoch, .step = in->step, .bytes = (int64_t)in->bytes,
 	                         .sha256 = (char *)(uintptr_t)in->sha256, .reason = (char *)(uintptr_t)(in->reason ? in->reason : "epoch")};
 	if (!st) st = put_event(s, &k, err);

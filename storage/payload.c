@@ -77,11 +77,11 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 	enum wasd_status st;
 	if (atomic_load(&s->failed)) return wasd_fail(err, WASD_EIO, "writes are stopped after an I/O error");
 	wasd_sha256_of(in->data, in->bytes, hex);
-	if (strcmp(hex, in->sha256)) return wasd_fail(err, WASD_ECORRUPT, "checkpoint of job %s, epoch %lld: its bytes have SHA-256 %.16s..., announced was %.16s...", in->job, (long long)in->epoch, hex, in->sha256);
+	if (strcmp(hex, in->sha256)) return wasd_fail(err, WASD_ECORRUPT, "checkpoint of job %s, epoch %lld: its bytes have SHA-256 %.16s..., announced was %.16s...", in->job ? in->job : "(none)", (long long)in->epoch, hex, in->sha256);
 	if ((st = ckpt_find_same(s, in, id, err)) || id[0]) return st;
 	/* The transaction at the end checks the attempt again; a stale one need not write its bytes first. */
 	struct conn *c = read_begin(s);
-	st = job_fence(c, in->job, in->attempt, err);
+	st = in->job ? job_fence(c, in->job, in->attempt, err) : WASD_OK;
 	read_end(s, c);
 	if (st || (st = storage_space(s, err))) return st;
 	wasd_ulid("ckpt_", id);
@@ -233,7 +233,7 @@ void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *i
 		st = WASD_ECANCELLED;
 	}
 	free_job(j);
-	wasd_fail(&err, st, "checkpoint of job %s: %s", in->job, st == WASD_ENOMEM ? "no memory" : "the store is closing");
+	wasd_fail(&err, st, "checkpoint of job %s: %s", in->job ? in->job : "(none)", st == WASD_ENOMEM ? "no memory" : "the store is closing");
 	if (done) done(ctx, st, "", &err);
 }
 

@@ -80,6 +80,29 @@ static const char *const main_steps[] = {
 
 	/* 1 -> 2: a job from before validation splits goes on as it began, with all of its training images. */
 	"UPDATE jobs SET spec=json_set(spec, '$.data', json('{\"val_fraction\":0}')) WHERE json_valid(spec) AND json_type(spec, '$.data') IS NULL;",
+
+	/* 2 -> 3: an imported checkpoint has no job. Both tables are made anew, since a NOT NULL cannot be taken back: the referring one goes first,
+	 * and renaming the referred one carries the reference along. */
+	"CREATE TABLE checkpoints_new("
+	" id TEXT NOT NULL PRIMARY KEY, job TEXT REFERENCES jobs(id) ON DELETE CASCADE, attempt INTEGER NOT NULL,"
+	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, info TEXT, score REAL,"
+	" has_score INTEGER GENERATED ALWAYS AS (score IS NOT NULL) VIRTUAL,"
+	" bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, reason TEXT NOT NULL,"
+	" pinned INTEGER NOT NULL DEFAULT 0, corrupt INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL) STRICT;"
+	"INSERT INTO checkpoints_new(id,job,attempt,epoch,step,metrics,info,score,bytes,sha256,reason,pinned,corrupt,created_at)"
+	" SELECT id,job,attempt,epoch,step,metrics,info,score,bytes,sha256,reason,pinned,corrupt,created_at FROM checkpoints;"
+	"CREATE TABLE deployments_new("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, job TEXT, checkpoint TEXT NOT NULL REFERENCES checkpoints_new(id),"
+	" mode TEXT NOT NULL CHECK(mode IN ('aom','dom')), generation INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" state TEXT NOT NULL, message TEXT, options TEXT NOT NULL, mode_by TEXT, mode_since INTEGER NOT NULL,"
+	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;"
+	"INSERT INTO deployments_new SELECT id,name,source,job,checkpoint,mode,generation,version,state,message,options,mode_by,mode_since,created_at,updated_at FROM deployments;"
+	"DROP TABLE deployments;"
+	"DROP TABLE checkpoints;"
+	"ALTER TABLE checkpoints_new RENAME TO checkpoints;"
+	"ALTER TABLE deployments_new RENAME TO deployments;"
+	"CREATE INDEX checkpoints_by_job ON checkpoints(job, epoch, step);"
+	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 };
 
 static const char *const ckpt_steps[] = {
@@ -130,7 +153,7 @@ enum wasd_status schema_migrate(const struct schema *sc, struct conn *c, struct 
 	if (!s) s = conn_exec(c, sql, err);
 	if (!s) s = conn_exec(c, "COMMIT", err);
 	if (s && !sqlite3_get_autocommit(c->db)) conn_exec(c, "ROLLBACK", NULL);
-	return s;
+	return s ? s : conn_exec(c, "PRAGMA incremental_vacuum", err); /* pages of tables that a step has dropped */
 }
 
 enum wasd_status schema_create(const struct schema *sc, const char *path, struct wasd_err *err)

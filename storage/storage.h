@@ -261,7 +261,7 @@ enum wasd_status storage_metric_latest(struct storage *s, const char *job, struc
 
 struct storage_ckpt {
 	char *id;                       /* "ckpt_..." */
-	char *job;
+	char *job;                      /* NULL: imported */
 	int64_t attempt, epoch, step;
 	char *metrics;                  /* JSON */
 	char *info;                     /* JSON: draw, shapes, whatever the engine says about it; or NULL */
@@ -276,7 +276,7 @@ struct storage_ckpt_list { struct storage_ckpt *items; size_t n; };
 void storage_ckpt_list_done(struct storage_ckpt_list *l);
 
 struct storage_ckpt_in {
-	const char *job; int64_t attempt, epoch, step;
+	const char *job; int64_t attempt, epoch, step;       /* job NULL: an import; then only bytes and manifest are stored, and no retention applies */
 	const void *data; size_t bytes; const char *sha256;  /* e.g. a mapped memory file; the hash is checked */
 	const char *reason, *info, *metrics_json;            /* metrics_json NULL: made from `metrics` */
 	const struct storage_metric *metrics; size_t n_metrics; /* stored as storage_epoch would */
@@ -292,7 +292,7 @@ typedef void storage_ckpt_done_fn(void *ctx, enum wasd_status status, const char
 void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *in, storage_ckpt_done_fn *done, void *ctx);
 
 enum wasd_status storage_ckpt_get(struct storage *s, const char *id, struct storage_ckpt *out, struct wasd_err *err);
-/* Newest first; corrupt ones included and marked. */
+/* Newest first; corrupt ones included and marked. job NULL: the imported ones. */
 enum wasd_status storage_ckpt_list(struct storage *s, const char *job, struct storage_ckpt_list *out, struct wasd_err *err);
 /* which: "best" by the job's keep_metric (ties: the earlier; without any score the latest) or "latest". Corrupt ones do not count. */
 enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const char *which, struct storage_ckpt *out, struct wasd_err *err);

@@ -1,12 +1,17 @@
-/* engine/cmd_convert.c - wasd-engine convert: checkpoints made into files for other programs, led by the daemon over descriptor 3
+/* engine/cmd_convert.c - wasd-engine convert: checkpoints made into files for other programs and back, led by the daemon over descriptor 3
  * (protocol.h). One conversion after the other; a file appears under its name when it is whole. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/convert.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char *need_string(const cJSON *m, const char *key)
 {
@@ -74,8 +79,67 @@ static void on_export(struct engine_link *link, const struct wasd_msg *m)
 	wasd_free(out);
 }
 
+/* ---- import ----------------------------------------------------------------------------------------- */
+
+/* A whole file, mapped. It lies in the daemon's own directory and does not change. */
+static enum wasd_status map_file(const char *path, const void **bytes, size_t *len, struct wasd_err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st)) {
+		enum wasd_status s = wasd_fail_errno(err, errno, "the file to import");
+		if (fd >= 0)
+			close(fd);
+		return s;
+	}
+	void *p = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+	int why = st.st_size ? errno : 0;
+	close(fd);
+	if (p == MAP_FAILED)
+		return why ? wasd_fail_errno(err, why, "the file to import") : wasd_fail(err, WASD_ECORRUPT, "safetensors: an empty file");
+	*bytes = p;
+	*len = (size_t)st.st_size;
+	return WASD_OK;
+}
+
+static void on_import(struct engine_link *link, const struct wasd_msg *m)
+{
+	const char *file = need_string(m->json, "file"), *path = need_string(m->json, "out");
+	struct wasd_import how = {.model = wasd_json_get(m->json, "model"), .classes = wasd_json_get(m->json, "classes"), .input = wasd_json_get(m->json, "input")};
+	struct wasd_err err = {0};
+	const void *bytes = NULL;
+	void *out = NULL;
+	cJSON *info = NULL;
+	size_t len = 0, out_len = 0;
+	char sha[WASD_SHA256_HEX];
+	if (!wasd_json_bool(m->json, "to_serve", &how.to_serve))
+		engine_protocol_error("import: needs to_serve");
+	enum wasd_status s = map_file(file, &bytes, &len, &err);
+	if (!s)
+		s = wasd_import(bytes, len, &how, &out, &out_len, &info, &err);
+	if (!s)
+		s = wasd_file_write_atomic(path, out, out_len, &err);
+	if (!s) {
+		wasd_sha256_of(out, out_len, sha);
+		cJSON *j = cJSON_CreateObject();
+		cJSON_AddStringToObject(j, "type", "imported");
+		cJSON_AddNumberToObject(j, "re", m->seq);
+		cJSON_AddNumberToObject(j, "bytes", (double)out_len);
+		cJSON_AddStringToObject(j, "sha256", sha);
+		if (cJSON_AddItemToObject(j, "info", info))
+			info = NULL;
+		engine_send(link, j, NULL);
+	} else {
+		engine_error(link, m->seq, &err, NULL);
+	}
+	if (bytes)
+		munmap((void *)(uintptr_t)bytes, len);
+	cJSON_Delete(info);
+	wasd_free(out);
+}
+
 static const struct { const char *type; void (*handle)(struct engine_link *link, const struct wasd_msg *m); } handlers[] = {
-	{"export", on_export},
+	{"export", on_export}, {"import", on_import},
 };
 
 int cmd_convert(int argc, char **argv)

@@ -127,6 +127,42 @@ static enum wasd_status fake_export(void *self, const char *checkpoint, const ch
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
+/* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"} it lacks a tensor. */
+static const char *const test_blob = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+static enum wasd_status fake_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
+{
+	(void)self, (void)err;
+	*existed = !strcmp(file->sha256, test_blob);
+	return WASD_OK;
+}
+
+static enum wasd_status fake_blob_open(void *self, const char *sha256, struct api_file *out, struct wasd_err *err)
+{
+	(void)self;
+	if (strcmp(sha256, test_blob)) return wasd_fail(err, WASD_ENOTFOUND, "no blob");
+	*out = (struct api_file){.bytes = 5};
+	snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
+	return wasd_memfd_sealed("test", "bytes", 5, &out->fd, err);
+}
+
+static enum wasd_status fake_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+{
+	const char *arch = "";
+	char sha[WASD_SHA256_HEX];
+	(void)self, (void)deadline_us;
+	id[0] = 0;
+	if (strcmp(sha256, test_blob)) return wasd_fail(err, WASD_ENOTFOUND, "no blob");
+	if (!wasd_json_get(how, "model")) return wasd_fail_at(err, WASD_EINVAL, "/model", "/model: the file's metadata do not say it; give it with the request");
+	if (!wasd_json_get(how, "input")) return wasd_fail_at(err, WASD_EINVAL, "/input", "/input: the file's metadata do not say it; give it with the request");
+	wasd_json_str(wasd_json_get(how, "model"), "arch", &arch);
+	if (!strcmp(arch, "resnet18")) return wasd_fail_at(err, WASD_EINVAL, "conv.weight", "conv.weight: missing from the file");
+	if (dry) return WASD_OK;
+	wasd_sha256_of("bytes", 5, sha);
+	struct storage_ckpt_in in = {.data = "bytes", .bytes = 5, .sha256 = sha, .reason = "import", .info = "{\"arch\":\"lenet\",\"was\":false}", .metrics_json = "{}"};
+	return storage_ckpt_store(t.db, &in, id, err);
+}
+
 static enum wasd_status fake_deployment_changed(void *self, const char *name, struct wasd_err *err)
 {
 	static const char *const way[] = {"loading", "warming", "ready"};
@@ -254,7 +290,7 @@ __attribute__((unused)) static void setup(void)
 	t.caps = cJSON_Parse(test_caps);
 	t.seam = (struct api_daemon){
 		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
-		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
+		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export, .blob_put = fake_blob_put, .blob_open = fake_blob_open, .import_blob = fake_import, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
 		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
 		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready,
 	};

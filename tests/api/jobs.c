@@ -400,6 +400,70 @@ static void checkpoints(void)
 	teardown();
 }
 
+#define BLOB "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+#define LENET "\"model\":{\"arch\":\"lenet\"}"
+
+/* A blob as a checkpoint, as the source of a deployment and as the start of a job; a dry run stores nothing. */
+static void imports(void)
+{
+	char id[64], body[300];
+	static const struct { int status; const char *url, *body, *code, *pointer; } cases[] = {
+		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\"}", "invalid_field", "/model"},
+		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\"," LENET "}", "invalid_field", "/input"},
+		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\",\"model\":{\"arch\":\"resnet18\"},\"input\":[3,32,32]}", "bad_weights", "conv.weight"},
+		{422, "/v1/checkpoints", "{\"blob\":\"0" BLOB "\"}", "invalid_field", "/blob"},
+		{422, "/v1/checkpoints", "{\"model\":{}}", "invalid_field", "/blob"},
+		{422, "/v1/deployments", "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET "}}", "invalid_field", "/source/input"},
+		{422, "/v1/deployments", "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]},\"mode\":\"dom\"}", "unsupported", "/mode"},
+		{422, "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":{\"blob\":\"" BLOB "\"}}", "bad_weights", "conv.weight"},
+		{422, "/v1/jobs", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":7}}", "invalid_field", "/init_from/blob"},
+		{200, "/v1/jobs?dry_run=true", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":\"" BLOB "\"}}", NULL, NULL},
+	};
+	setup();
+	make_dataset("data", test_info);
+	for (size_t i = 0; i < API_LEN(cases); i++) {
+		struct answer a = send("POST", cases[i].url, cases[i].body);
+		const cJSON *fault = wasd_json_get(a.json, "errors") ? wasd_json_get(a.json, "errors")->child : NULL;
+		CHECK_MSG(a.r.status == cases[i].status, "%s: status %d: %s", cases[i].body, a.r.status, a.r.body.data);
+		if (cases[i].code) {
+			CHECK_STR(str(&a, "code"), cases[i].code);
+			CHECK_STR(member_str(fault, "pointer"), cases[i].pointer);
+		}
+		answer_done(&a);
+	}
+	struct answer a = send("GET", "/v1/checkpoints", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 1);       /* of the deployment whose mode was refused */
+	answer_done(&a);
+	a = send("POST", "/v1/checkpoints", "{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]}");
+	CHECK_INT(a.r.status, 201);
+	CHECK(cJSON_IsNull(wasd_json_get(a.json, "job")));
+	snprintf(id, sizeof id, "%s", str(&a, "id"));
+	answer_done(&a);
+	a = send("POST", "/v1/jobs", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":\"" BLOB "\"}}");
+	CHECK_INT(a.r.status, 201);
+	CHECK_STR(str(&a, "init_from"), id);
+	answer_done(&a);
+	snprintf(body, sizeof body, "/v1/checkpoints/%s", id);
+	expect(409, "DELETE", body, NULL);              /* the job starts from it */
+	expect(404, "GET", "/v1/blobs/" "0000000000000000000000000000000000000000000000000000000000000000", NULL);
+	expect(400, "GET", "/v1/blobs/0", NULL);
+	expect(200, "GET", "/v1/blobs/" BLOB, NULL);
+	/* PUT: taken when it is new, left alone when it is there, refused under another name. */
+	struct api_upload up = {.path = "/none", .bytes = 5, .name = ""};
+	static const struct { const char *sha; int status; bool taken; } puts[] = {{BLOB, 200, false}, {"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", 201, true}};
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(up.sha256, sizeof up.sha256, "%s", puts[i].sha);
+		snprintf(body, sizeof body, "/v1/blobs/%s", puts[i].sha);
+		a = send_with("PUT", body, NULL, 0, (struct extra){.uploads = &up, .n_uploads = 1});
+		CHECK(a.r.status == puts[i].status && a.taken == puts[i].taken);
+		answer_done(&a);
+	}
+	a = send_with("PUT", "/v1/blobs/" BLOB, NULL, 0, (struct extra){.uploads = &up, .n_uploads = 1});
+	CHECK(a.r.status == 409 && !a.taken);
+	answer_done(&a);
+	teardown();
+}
+
 /* Whichever allocation fails: an answer, no crash, no leak (the sanitizer looks), and afterwards all is well. */
 static void no_memory(void)
 {
@@ -459,6 +523,7 @@ int main(void)
 	TEST_RUN(cancelling);
 	TEST_RUN(preconditions);
 	TEST_RUN(checkpoints);
+	TEST_RUN(imports);
 	TEST_RUN(no_memory);
 	TEST_END();
 }

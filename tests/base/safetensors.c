@@ -130,7 +130,7 @@ static void test_lies(void)
 		{"{\"a\":{}}", 0, 0, WASD_ECORRUPT, "no members"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}", 0, 8, WASD_ECORRUPT, "a member too many"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}", 0, 16, WASD_ECORRUPT, "a name twice"},
-		{"{\"a\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED, "a type that we do not read"},
+		{"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED, "a type that we do not read"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED, "nine dimensions"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "negative dimension"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2.5],\"data_offsets\":[0,10]}}", 0, 10, WASD_ECORRUPT, "half a row"},

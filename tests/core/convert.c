@@ -1,10 +1,14 @@
-/* Checkpoints made into files for other programs: what is in them and that it is right. */
+/* Checkpoints made into files for other programs, and files of others made into checkpoints. */
 #include "tiny.h"
 
 #include "wasd/convert.h"
+#include "wasd/infer.h"
 #include "wasd/safetensors.h"
 
 static struct wasd_dataset *small;
+static struct tiny_run trained;                 /* a ResNet-18 with both modes */
+
+#define RESNET "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":5}}"
 
 static bool has(const struct wasd_st *s, const char *name)
 {
@@ -26,13 +30,11 @@ static const char *meta(const struct wasd_st *s, const char *key)
 
 static void a_state_dict_of_every_mode(void)
 {
-	struct tiny_run r = {0};
+	const struct tiny_run r = trained;
 	struct wasd_err err = {0};
 	struct wasd_st *from = NULL, *to = NULL;
 	void *out = NULL;
 	size_t len = 0;
-	tiny_go(&r, "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16}}", small);
-	CHECK_MSG(!r.status, "%s", r.err.msg);
 	CHECK_MSG(!wasd_export_safetensors(r.file, r.len, &out, &len, &err), "%s", err.msg);
 	CHECK_MSG(out && !wasd_st_open(out, len, &to, &err) && !wasd_st_open(r.file, r.len, &from, &err), "%s", err.msg);
 	if (!to || !from)
@@ -55,7 +57,6 @@ static void a_state_dict_of_every_mode(void)
 	wasd_st_close(from);
 	wasd_st_close(to);
 	wasd_free(out);
-	tiny_done(&r);
 }
 
 /* Stopped before its first measurement: no statistics that are those of nothing. Trained without WAS: one mode. */
@@ -88,12 +89,11 @@ static void modes_that_are_not_there(void)
 /* Whichever allocation fails: a status, no leak. A file that is none is named as such. */
 static void export_failures(void)
 {
-	struct tiny_run r = {0};
+	const struct tiny_run r = trained;
 	struct wasd_err err = {0};
 	void *out = NULL;
 	size_t len = 0;
 	enum wasd_status s = WASD_ENOMEM;
-	tiny_go(&r, "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16}}", small);
 	for (uint64_t n = 1; s == WASD_ENOMEM && n < 100000; n += n < 100 ? 1 : 97) {
 		wasd_mem_fail_at(n);
 		s = wasd_export_safetensors(r.file, r.len, &out, &len, &err);
@@ -103,6 +103,240 @@ static void export_failures(void)
 	wasd_free(out);
 	CHECK_INT(wasd_export_safetensors("no file", 7, &out, &len, &err), WASD_ECORRUPT);
 	CHECK_INT(wasd_export_safetensors(r.file, r.len / 2, &out, &len, &err), WASD_ECORRUPT);
+}
+
+/* ---- import ---- */
+
+/* A state_dict under change: the tensors of a file, which a case may drop, rename, reshape or retype. */
+struct change { const char *what, *tensor, *to; enum wasd_dtype dtype; const char *error; };
+
+static enum wasd_status import_changed(const struct wasd_st *from, const struct change *c, const char *metadata, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err)
+{
+	static const char *const keys[] = {"model", "classes", "input", "modes", "was", "draw", "spec"};
+	struct wasd_st_writer *w = wasd_st_writer_create();
+	void *kept[400] = {0}, *file = NULL;
+	size_t n_kept = 0, size = 0;
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		if (strstr(metadata, keys[i]))
+			wasd_st_writer_meta(w, keys[i], meta(from, keys[i]));
+	for (size_t i = 0; i < wasd_st_count(from); i++) {
+		struct wasd_st_tensor t = *wasd_st_at(from, i);
+		bool hit = c->tensor && !strcmp(t.name, c->tensor);
+		if (hit && !strcmp(c->what, "drop"))
+			continue;
+		if (c->tensor && !strcmp(c->what, "drop all") && strstr(t.name, c->tensor))
+			continue;
+		if (hit && !strcmp(c->what, "rename"))
+			t.name = c->to;
+		if (hit && !strcmp(c->what, "flatten"))
+			t.dims[0] = t.count, t.ndims = 1;
+		if ((hit && !strcmp(c->what, "type")) || !strcmp(c->what, "all of type")) {
+			void *v = kept[n_kept++] = calloc(t.count + 1, wasd_dtype_size(c->dtype));
+			for (size_t k = 0; k < t.count; k++) {
+				uint32_t bits;
+				memcpy(&bits, (const char *)t.data + 4 * k, 4);
+				uint16_t h = (uint16_t)(bits >> 16);       /* bfloat16 by truncation */
+				if (c->dtype == WASD_F16) {                /* the same by truncation; what is too small for a normal number becomes 0 */
+					int e = (int)(bits >> 23 & 255) - 112;
+					h = (uint16_t)(e <= 0 ? 0 : (bits >> 16 & 0x8000) | (unsigned)e << 10 | (bits >> 13 & 1023));
+				}
+				if (wasd_dtype_size(c->dtype) == 2)
+					memcpy((char *)v + 2 * k, &h, 2);
+			}
+			t.dtype = c->dtype;
+			t.data = v;
+		}
+		if (hit && !strcmp(c->what, "poison")) {
+			float *v = kept[n_kept++] = malloc(4 * t.count);
+			memcpy(v, t.data, 4 * t.count);
+			v[t.count - 1] = strcmp(c->to, "nan") ? -1 : NAN;
+			t.data = v;
+		}
+		wasd_st_writer_add(w, t.name, t.dtype, t.ndims, t.dims, t.data);
+	}
+	if (!strcmp(c->what, "counters"))
+		wasd_st_writer_add(w, "bn.num_batches_tracked", WASD_I64, 0, NULL, &(int64_t){7});
+	CHECK(!wasd_st_writer_size(w, &size, err) && (file = malloc(size)) && !wasd_st_writer_write(w, file, size, err));
+	enum wasd_status s = wasd_import(file, size, how, out, out_len, info, err);
+	free(file);
+	for (size_t i = 0; i < n_kept; i++)
+		free(kept[i]);
+	wasd_st_writer_destroy(w);
+	return s;
+}
+
+static void logits(const void *file, size_t len, enum wasd_mode mode, const struct wasd_dataset *d, real out[40])
+{
+	static real x[4 * 3 * 32 * 32];
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	size_t image = wasd_shape_count(wasd_dataset_shape(d));
+	for (size_t i = 0; i < 4; i++)
+		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
+	CHECK_MSG(!wasd_bundle_create(file, len, mode, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT}, &p, &err) &&
+	          !wasd_predictor_run(p, x, 4, out, &err), "%s", err.msg);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+/* Out and in again, from a safetensors file and from a stored one: the same logits to the last bit in both modes. */
+static void out_and_in_again(void)
+{
+	static const struct { const char *spec; bool dom; } cases[] = {
+		{RESNET, true},
+		{"{\"model\":{\"arch\":\"vgg16\",\"head\":512},\"train\":{\"epochs\":1,\"batch\":16}}", true},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true},
+		{"{\"model\":{\"arch\":\"mobilenetv2\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", false},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tiny_run r = {0};
+		struct wasd_err err = {0};
+		void *file = NULL;
+		size_t len = 0;
+		tiny_go(&r, cases[i].spec, small);
+		CHECK_MSG(!r.status && !wasd_export_safetensors(r.file, r.len, &file, &len, &err), "%s %s", r.err.msg, err.msg);
+		for (int stored = 0; stored < 2; stored++) {
+			void *again = NULL;
+			size_t again_len = 0;
+			cJSON *info = NULL;
+			real want[40], got[40];
+			CHECK_MSG(!wasd_import(stored ? r.file : file, stored ? r.len : len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err), "%s", err.msg);
+			for (int m = 0; again && m <= cases[i].dom; m++) {
+				logits(r.file, r.len, (enum wasd_mode)m, small, want);
+				logits(again, again_len, (enum wasd_mode)m, small, got);
+				CHECK_MSG(!memcmp(want, got, sizeof want), "%s: %s differs", cases[i].spec, wasd_mode_name((enum wasd_mode)m));
+			}
+			CHECK_INT(cJSON_IsObject(wasd_json_get(info, "was")), cases[i].dom);
+			cJSON_Delete(info);
+			wasd_free(again);
+		}
+		wasd_free(file);
+		tiny_done(&r);
+	}
+}
+
+static void what_is_wrong_is_named(void)
+{
+	static const struct change cases[] = {
+		{"drop", "layer2.0.conv1.weight", NULL, 0, "layer2.0.conv1.weight: missing"},
+		{"drop", "layer1.0.param", NULL, 0, "layer1.0.param: missing"},
+		{"drop", "layer3.1.bn2.running_var", NULL, 0, "layer3.1.bn2.running_var: missing"},
+		{"drop", "dom.layer3.1.bn2.running_var", NULL, 0, "dom.layer3.1.bn2.running_var: missing"},
+		{"drop all", "running_", NULL, 0, "no BatchNorm statistics"},
+		{"rename", "fc.weight", "linear.weight", 0, "linear.weight: unexpected"},
+		{"rename", "bn.running_mean", "optim.momentum.fc.weight", 0, "optim.momentum.fc.weight: unexpected"},
+		{"flatten", "conv.weight", NULL, 0, "conv.weight: shape 1728, the network has 64x3x3x3"},
+		{"type", "fc.bias", NULL, WASD_I32, "fc.bias: type I32"},
+		{"poison", "fc.bias", "nan", 0, "fc.bias: element 9 is nan"},
+		{"poison", "bn.running_var", "negative", 0, "bn.running_var: element 63 is -1"},
+		{"metadata", NULL, "classes input", 0, "/model"},
+		{"metadata", NULL, "model input", 0, "/classes"},
+		{"metadata", NULL, "model classes", 0, "/input"},
+	};
+	const struct tiny_run r = trained;
+	struct wasd_err err = {0};
+	struct wasd_st *from = NULL;
+	void *file = NULL, *out = NULL;
+	size_t len = 0, out_len;
+	cJSON *info = NULL;
+	CHECK(!wasd_export_safetensors(r.file, r.len, &file, &len, &err) && !wasd_st_open(file, len, &from, &err));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *metadata = strcmp(cases[i].what, "metadata") ? "model classes input modes was draw spec" : cases[i].to;
+		err = (struct wasd_err){0};
+		enum wasd_status s = import_changed(from, &cases[i], metadata, &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err);
+		CHECK_MSG(s == WASD_EINVAL && strstr(err.msg, cases[i].error) && !out && !info, "%s %s: %s \"%s\", want \"%s\"", cases[i].what, cases[i].tensor, wasd_status_name(s), err.msg, cases[i].error);
+	}
+	/* What is given with the request stands in for the metadata; without statistics there is still something to train from. */
+	cJSON *model = cJSON_Parse("{\"arch\":\"resnet18\"}"), *input = cJSON_Parse("[3,16,16]"), *few = cJSON_Parse("[\"a\",\"b\"]"), *ten = cJSON_Parse(meta(from, "classes"));
+	cJSON *vgg = cJSON_Parse("{\"arch\":\"vgg16\"}"), *odd = cJSON_Parse("[5,16,16]"), *none = cJSON_Parse("{\"arch\":\"resnet19\"}");
+	const struct { struct wasd_import how; const char *error; } given[] = {
+		{{model, ten, input, true}, NULL}, {{model, few, input, true}, "shape 10x512, the network has 2x512"}, {{vgg, ten, input, true}, "unexpected"},
+		{{model, ten, odd, true}, "5"}, {{model, ten, few, true}, "/input"}, {{model, input, input, true}, "/classes"}, {{none, ten, input, true}, "resnet19"},
+	};
+	for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+		enum wasd_status s = import_changed(from, &(struct change){.what = "counters"}, "", &given[i].how, &out, &out_len, &info, &err);
+		CHECK_MSG(given[i].error ? s == WASD_EINVAL && strstr(err.msg, given[i].error) : !s, "case %zu: %s %s", i, wasd_status_name(s), err.msg);
+		if (!s)
+			CHECK(cJSON_IsFalse(wasd_json_get(info, "was")));      /* the draw was in the metadata */
+		cJSON_Delete(info);
+		wasd_free(out);
+		out = NULL, info = NULL;
+	}
+	CHECK(!import_changed(from, &(struct change){.what = "drop all", .tensor = "running_"}, "model classes input", &(struct wasd_import){0}, &out, &out_len, &info, &err));
+	CHECK_INT(wasd_bundle_create(out, out_len, WASD_AOM, &(struct wasd_bundle *){NULL}, NULL), WASD_ESTATE);
+	cJSON_Delete(info);
+	wasd_free(out);
+	cJSON_Delete(model), cJSON_Delete(input), cJSON_Delete(few), cJSON_Delete(ten), cJSON_Delete(vgg), cJSON_Delete(odd), cJSON_Delete(none);
+	wasd_st_close(from);
+	wasd_free(file);
+}
+
+/* Half precision: the values that the file has, rounded by whoever wrote it. */
+static void other_types(void)
+{
+	static const struct { enum wasd_dtype t; double most; } types[] = {{WASD_BF16, 1. / 128}, {WASD_F16, 1. / 1024}};
+	const struct tiny_run r = trained;
+	struct wasd_err err = {0};
+	struct wasd_st *from = NULL;
+	void *file = NULL;
+	size_t len = 0;
+	if (sizeof(real) != 4)
+		TEST_SKIP("the float build writes F32");
+	CHECK(!wasd_export_safetensors(r.file, r.len, &file, &len, &err) && !wasd_st_open(file, len, &from, &err));
+	for (size_t i = 0; i < 2; i++) {
+		void *out = NULL;
+		size_t out_len = 0;
+		cJSON *info = NULL;
+		struct wasd_st *to = NULL;
+		CHECK_MSG(!import_changed(from, &(struct change){.what = "all of type", .dtype = types[i].t}, "model classes input", &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err), "%s", err.msg);
+		CHECK(out && !wasd_st_open(out, out_len, &to, &err));
+		const float *a = wasd_st_find(from, "fc.weight")->data, *b = to ? wasd_st_find(to, "fc.weight")->data : a;
+		double worst = 0;
+		for (int k = 0; k < 5120; k++)
+			worst = fmax(worst, fabsf(a[k]) < 1e-4f ? 0 : fabs((double)b[k] / (double)a[k] - 1));
+		CHECK_MSG(worst <= types[i].most && worst > types[i].most / 8, "%s: %g off", wasd_dtype_name(types[i].t), worst);
+		wasd_st_close(to);
+		cJSON_Delete(info);
+		wasd_free(out);
+	}
+	wasd_st_close(from);
+	wasd_free(file);
+}
+
+/* A header that promises more than there is, offsets that overlap or end outside, and every prefix of a good file. */
+static void hostile_files(void)
+{
+	static const char *const headers[] = {
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", "{\"__metadata__\":{\"model\":\"{\\\"arch\\\":\"},\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}",
+		"{\"a\":{\"dtype\":\"F8\",\"shape\":[12],\"data_offsets\":[0,12]}}", "[]", "{\"a\":1}",
+	};
+	struct wasd_err err = {0};
+	void *out = NULL;
+	size_t out_len;
+	cJSON *info = NULL;
+	char file[400];
+	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+		for (int huge = 0; huge < 3; huge++) {
+			uint64_t n = strlen(headers[i]);
+			memset(file, 0, sizeof file);
+			memcpy(file + 8, headers[i], n);
+			size_t len = 8 + n + 12;
+			n = huge == 2 ? UINT64_MAX : huge ? UINT64_C(1) << 40 : n;
+			memcpy(file, &n, 8);
+			enum wasd_status s = wasd_import(file, len, &(struct wasd_import){0}, &out, &out_len, &info, &err);
+			CHECK_MSG(s && s != WASD_ENOMEM && s != WASD_EINTERNAL && !out && !info, "%s: %s", headers[i], wasd_status_name(s));
+		}
+	struct tiny_run r = {0};
+	void *good = NULL;
+	size_t len = 0;
+	tiny_go(&r, "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", small);
+	CHECK(!wasd_export_safetensors(r.file, r.len, &good, &len, &err));
+	for (size_t n = 0; n < len; n += n < 64 ? 1 : len / 61)
+		CHECK(wasd_import(good, n, &(struct wasd_import){0}, &out, &out_len, &info, &err) == WASD_ECORRUPT && !out);
+	wasd_free(good);
 	tiny_done(&r);
 }
 
@@ -111,9 +345,16 @@ int main(void)
 	char path[96];
 	tiny_begin();
 	small = tiny_glyphs("small", 48, 16, 16, path);
+	tiny_go(&trained, RESNET, small);
+	CHECK_MSG(!trained.status, "%s", trained.err.msg);
 	TEST_RUN(a_state_dict_of_every_mode);
 	TEST_RUN(modes_that_are_not_there);
 	TEST_RUN(export_failures);
+	TEST_RUN(out_and_in_again);
+	TEST_RUN(what_is_wrong_is_named);
+	TEST_RUN(other_types);
+	TEST_RUN(hostile_files);
+	tiny_done(&trained);
 	wasd_dataset_close(small);
 	tiny_end();
 	TEST_END();

@@ -360,6 +360,61 @@ static void test_migrations(void)
 	dir[0] = 0;
 }
 
+/* A file of the first form with a job, its checkpoint and a deployment of it: all of it is there in the second, references included. */
+static void test_jobless_checkpoints_come(void)
+{
+	fresh_dir();
+	struct schema old = schema_main;
+	struct storage_deployment d = {0};
+	struct storage_ckpt k = {0};
+	char user[32];
+	old.n_steps = 1;
+	OK(schema_create(&old, in_dir("wasd.db"), &err));
+	OK(schema_create(&schema_ckpt, in_dir("ckpt.db"), &err));
+	sql_on(in_dir("wasd.db"),
+	       "INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
+	       "INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,keep_best,keep_latest,keep_max,created_at,updated_at)"
+	       " VALUES('job_1','j','completed',50,'default','{}','d','{}','','glyphs',1,1,1,1,1,1);"
+	       "INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,score,bytes,sha256,reason,pinned,created_at) VALUES('ckpt_1','job_1',1,2,3,'{}',0.5,7,'x','epoch',1,9);"
+	       "INSERT INTO deployments VALUES('dep_1','live','{}','job_1','ckpt_1','dom',4,2,'failed','m','{}','me',5,6,7)");
+	struct storage *s = open_store();
+	OK(storage_ckpt_get(s, "ckpt_1", &k, &err));
+	CHECK(k.epoch == 2 && k.step == 3 && k.pinned && k.has_score && k.score == 0.5 && k.created_at == 9 && k.corrupt);   /* its bytes were never there */
+	CHECK_STR(k.job, "job_1");
+	storage_ckpt_done(&k);
+	OK(storage_deployment_get(s, "live", &d, &err));
+	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5);
+	CHECK_STR(d.checkpoint, "ckpt_1");
+	storage_deployment_done(&d);
+	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE);          /* referenced */
+	OK(storage_deployment_delete(s, "live", "me", &err));
+	/* An import: kept by no job's policy, found again by its bytes, deleted when nothing uses it. */
+	char *data = make_payload(3000, 5), sha[WASD_SHA256_HEX], id[32], again[32];
+	wasd_sha256_of(data, 3000, sha);
+	struct storage_ckpt_in in = {.data = data, .bytes = 3000, .sha256 = sha, .reason = "import", .info = "{\"arch\":\"lenet\"}"};
+	OK(storage_ckpt_store(s, &in, id, &err));
+	OK(storage_ckpt_store(s, &in, again, &err));
+	CHECK_STR(id, again);
+	struct storage_ckpt_list l = {0};
+	OK(storage_ckpt_list(s, NULL, &l, &err));
+	CHECK(l.n == 1 && !strcmp(l.items[0].id, id) && !l.items[0].job && !l.items[0].corrupt);
+	storage_ckpt_list_done(&l);
+	struct storage_deployment_in di = {.name = "imported", .source = "{}", .checkpoint = id, .mode = "aom", .actor = "me"};
+	OK(storage_deployment_create(s, &di, &d, &err));
+	CHECK(!d.job);
+	storage_deployment_done(&d);
+	FAILS(storage_ckpt_delete(s, id, "me", &err), WASD_ESTATE);
+	snprintf(user, sizeof user, "%.31s", err.pointer);
+	CHECK_STR(user, "imported");
+	storage_close(s);
+	s = open_store();               /* a restart collects nothing of it */
+	OK(storage_deployment_delete(s, "imported", "me", &err));
+	OK(storage_ckpt_delete(s, id, "me", &err));
+	FAILS(storage_ckpt_get(s, id, &k, &err), WASD_ENOTFOUND);
+	free(data);
+	end_store(s);
+}
+
 static void test_pragmas(void)
 {
 	struct storage *s = fresh_store();
@@ -368,7 +423,7 @@ static void test_pragmas(void)
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
 	static const struct { const char *sql; int64_t want; } rows[] = {
 		{"PRAGMA synchronous", 2}, {"PRAGMA foreign_keys", 1}, {"PRAGMA secure_delete", 0}, {"PRAGMA auto_vacuum", 2}, {"PRAGMA trusted_schema", 0},
-		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 2}, {"PRAGMA busy_timeout", 5000}};
+		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 3}, {"PRAGMA busy_timeout", 5000}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		OK(conn_int(&c, rows[i].sql, &v, &err));
 		CHECK_MSG(v == rows[i].want, "%s is %lld", rows[i].sql, (long long)v);
@@ -660,6 +715,7 @@ int main(int argc, char **argv)
 	TEST_RUN(test_refusals);
 	TEST_RUN(test_damaged_pages);
 	TEST_RUN(test_migrations);
+	TEST_RUN(test_jobless_checkpoints_come);
 	TEST_RUN(test_pragmas);
 	TEST_RUN(test_replaced_while_open);
 	TEST_RUN(test_foreign_lock);

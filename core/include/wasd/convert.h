@@ -16,4 +16,17 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
  * that ONNX has no operators for. */
 enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len, struct wasd_err *err);
 
+/* What is known of a file from elsewhere; a NULL member is taken from the file's metadata (as wasd_export_safetensors names them). */
+struct wasd_import {
+	const cJSON *model;             /* a job spec's "model" */
+	const cJSON *classes;           /* names, as many as the network has outputs */
+	const cJSON *input;             /* [channels, height, width] */
+	bool to_serve;                  /* AOM must have its statistics */
+};
+/* A safetensors file whose tensors have the names and shapes of the network, as a checkpoint to start from or to deploy: F32, F16, BF16 or F64;
+ * counters NAME.num_batches_tracked are passed over, and so is the state of a run in a checkpoint of wasd. DOM is there when its statistics and, in the
+ * metadata, its draw are. Errors name the tensor (missing, unexpected, its shape, type or value), the metadata's key, or "/model", "/classes",
+ * "/input". *out: a fresh block; *info: what is listed of a checkpoint ("arch", "classes", "input", "was", "draw", "macs"), the caller's. */
+enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err);
+
 #endif

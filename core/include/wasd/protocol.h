@@ -56,6 +56,8 @@
  * ---- wasd-engine convert: checkpoints and the files of other programs ----------------------------------------------
  * daemon -> engine   {"type":"export","format":"safetensors|onnx","mode":"aom|dom","bytes","sha256","out":PATH} + memfd of the checkpoint
  *                       -> {"type":"exported","re","bytes","sha256"}       the file is at PATH, whole; nothing is there after an error
+ *                    {"type":"import","file":PATH,"out":PATH,"to_serve":bool[,"model":{},"classes":[names],"input":[c,h,w]]}    members as in wasd/convert.h
+ *                       -> {"type":"imported","re","bytes","sha256","info":{}}        a checkpoint is at "out"
  *
  * ---- a checkpoint -----------------------------------------------------------------------------------------------------
  * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;

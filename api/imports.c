@@ -1,0 +1,202 @@
+/* api/imports.c - weights from elsewhere: blobs, and checkpoints made of them. The engine reads the file; here its verdict becomes an answer. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+bool api_digest_ok(const char *s) { return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64; }
+
+/* ---- a file that is handed out ---- */
+
+static int64_t file_read(void *ctx, uint64_t off, void *buf, size_t max)
+{
+	const struct api_file *f = ctx;
+	return pread(f->fd, buf, max, (off_t)off);
+}
+
+static void file_done(void *ctx)
+{
+	struct api_file *f = ctx;
+	close(f->fd);
+	wasd_free(f);
+}
+
+bool api_send_file(struct api_response *r, const struct api_file *file)
+{
+	struct api_file *f = wasd_malloc(sizeof *f);
+	if (!f) {
+		close(file->fd);
+		return false;
+	}
+	*f = *file;
+	r->status = 200;
+	r->content_type = "application/octet-stream";
+	r->source = (struct api_source){.read = file_read, .done = file_done, .ctx = f, .size = (uint64_t)f->bytes};
+	api_set_header(r, "ETag", "\"%s\"", f->sha256);
+	return true;
+}
+
+/* ---- blobs ---- */
+
+static bool blob_param(const struct api_request *q, struct api_response *r, char sha256[128])
+{
+	api_param(q, "sha256", sha256);
+	if (api_digest_ok(sha256)) return true;
+	api_send_problem(q, r, "bad_parameter", "sha256", "a blob is named by its SHA-256, 64 of 0-9 and a-f, not \"%.80s\"", sha256);
+	return false;
+}
+
+enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	char sha256[128], url[100];
+	struct wasd_err err = {0};
+	bool existed = false;
+	if (!blob_param(q, r, sha256)) return API_DONE;
+	if (api_header(q, "content-range")) {
+		api_send_problem(q, r, "unsupported", "Content-Range", "a blob is sent whole; appending to one is not offered");
+	} else if (q->n_uploads != 1 || !q->uploads[0].bytes) {
+		api_send_problem(q, r, "body_required", NULL, "PUT %s needs the file as its body (curl -T FILE)", q->path);
+	} else if (strcmp(q->uploads[0].sha256, sha256)) {
+		api_send_problem(q, r, "conflict", "sha256", "the body's SHA-256 is %s", q->uploads[0].sha256);
+	} else if (c->daemon->blob_put(c->daemon->self, &q->uploads[0], &existed, &err)) {
+		api_send_error(q, r, &err);
+	} else {
+		cJSON *j = cJSON_CreateObject();
+		*q->uploads_taken = !existed;
+		api_add_str(j, "sha256", sha256);
+		api_add_int(j, "bytes", (int64_t)q->uploads[0].bytes);
+		api_send_json(r, existed ? 200 : 201, j);
+		snprintf(url, sizeof url, "/v1/blobs/%s", sha256);
+		api_set_header(r, "Location", "%s", url);
+	}
+	return API_DONE;
+}
+
+enum api_result api_blobs_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	char sha256[128];
+	struct api_file f;
+	struct wasd_err err = {0};
+	if (!blob_param(q, r, sha256)) return API_DONE;
+	enum wasd_status st = c->daemon->blob_open(c->daemon->self, sha256, &f, &err);
+	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no blob %s", sha256);
+	else if (st) api_send_error(q, r, &err);
+	else if (!api_send_file(r, &f)) api_send_no_memory(r);
+	return API_DONE;
+}
+
+/* ---- import ---- */
+
+/* Faults of a field that the request gave, of the file, and the rest. */
+static void send_refusal(const struct api_request *q, struct api_response *r, const struct api_import *in, const struct wasd_err *err)
+{
+	char pointer[256], blob[200];
+	bool model = !strncmp(err->pointer, "/model", 6), field = err->status != WASD_ECORRUPT && (model || !strcmp(err->pointer, "/classes") || !strcmp(err->pointer, "/input"));
+	size_t n = strlen(err->pointer);
+	const char *text = field && !strncmp(err->msg, err->pointer, n) && err->msg[n] == ':' ? err->msg + n + 2 : err->msg;       /* without the pointer, which may become another */
+	snprintf(blob, sizeof blob, "%s/blob", in->at);
+	if (field && in->data_pointer) snprintf(pointer, sizeof pointer, "%s", model ? err->pointer : in->data_pointer);
+	else snprintf(pointer, sizeof pointer, "%s%s", in->at, err->pointer);
+	switch (err->status) {
+	case WASD_ENOTFOUND:
+		api_send_problem(q, r, "invalid_field", blob, "%s: there is no blob %s; send it by PUT /v1/blobs/%s", blob, in->blob, in->blob);
+		break;
+	case WASD_EINVAL: case WASD_ECORRUPT: case WASD_ETOOBIG: case WASD_EUNSUPPORTED:
+		if (field) api_send_problem(q, r, "invalid_field", pointer, "%s: %s", pointer, text);
+		else api_send_problem(q, r, "bad_weights", *err->pointer ? err->pointer : blob, "blob %.12s...: %s", in->blob, err->msg);
+		break;
+	default: api_send_error(q, r, err);
+	}
+}
+
+bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in, char id[32])
+{
+	struct wasd_err err = {0};
+	cJSON *how = cJSON_CreateObject();
+	if (in->model) api_add_take(how, "model", cJSON_Duplicate(in->model, 1));
+	if (in->classes) api_add_take(how, "classes", cJSON_Duplicate(in->classes, 1));
+	if (in->input) api_add_take(how, "input", cJSON_Duplicate(in->input, 1));
+	api_add_take(how, "to_serve", cJSON_CreateBool(in->to_serve));
+	enum wasd_status st = api_poisoned(how) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->import_blob(c->daemon->self, in->blob, how, in->dry, q->deadline_us, id, &err);
+	cJSON_Delete(how);
+	if (st) send_refusal(q, r, in, &err);
+	return !st;
+}
+
+cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	if (cJSON_IsString(v) && api_digest_ok(v->valuestring)) return cJSON_CreateString(v->valuestring);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be the SHA-256 of a blob, not %s", pointer, shown);
+	return NULL;
+}
+
+/* Its content is the engine's to judge. */
+static cJSON *any_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	(void)c, (void)pointer;
+	return cJSON_Duplicate(v, 1);
+}
+
+const struct field api_import_fields[] = {
+	{"blob", FIELD_OTHER, .def = NULL, .canon = api_blob_canon},
+	{"model", FIELD_OTHER, "", .canon = any_canon},
+	{"classes", FIELD_OTHER, "", .canon = any_canon},
+	{"input", FIELD_OTHER, "", .canon = any_canon},
+	{0}
+};
+
+struct api_import api_import_read(const cJSON *fields, const char *at)
+{
+	struct api_import in = {.at = at, .blob = "", .model = wasd_json_get(fields, "model"), .classes = wasd_json_get(fields, "classes"), .input = wasd_json_get(fields, "input")};
+	wasd_json_str(fields, "blob", &in.blob);
+	return in;
+}
+
+enum api_result api_checkpoints_import(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults};
+	struct wasd_err err = {0};
+	struct storage_ckpt k;
+	char id[32];
+	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
+	if (!body) return API_DONE;
+	cJSON *in = fields_canon(&fc, "", api_import_fields, body);
+	cJSON_Delete(body);
+	if (!in) {
+		api_send_faults(q, r, &faults);
+		return API_DONE;
+	}
+	struct api_import how = api_import_read(in, "");
+	if (api_import(c, q, r, &how, id)) {
+		if (storage_ckpt_get(c->db, id, &k, &err)) {
+			api_send_error(q, r, &err);
+		} else {
+			api_send_json(r, 201, api_ckpt_json(&k));
+			api_set_header(r, "Location", "/v1/checkpoints/%s", id);
+			storage_ckpt_done(&k);
+		}
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}
+
+enum api_result api_checkpoints_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt_list l;
+	struct wasd_err err = {0};
+	if (storage_ckpt_list(c->db, NULL, &l, &err)) {
+		api_send_error(q, r, &err);
+		return API_DONE;
+	}
+	cJSON *items = cJSON_CreateArray();
+	for (size_t i = 0; i < l.n; i++) {
+		cJSON *j = api_ckpt_json(&l.items[i]);
+		api_push(items, j);
+	}
+	storage_ckpt_list_done(&l);
+	api_send_list(q, r, items, NULL);
+	return API_DONE;
+}

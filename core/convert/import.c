@@ -1,0 +1,329 @@
+/* convert/import.c - a safetensors file from elsewhere as a checkpoint.
+ *
+ * The file is hostile until every tensor has been found right: the reader of base/safetensors.c vouches for sizes and offsets, here names, shapes,
+ * types and values are held against the network that the model object means. Nothing is guessed: what is missing or too much is named. */
+#include "train/checkpoint.h"
+#include "wasd/convert.h"
+#include "wasd/model.h"
+#include "wasd/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_SIZE 160
+static const char *const prefixes[] = {[WASD_STATS_AOM] = "", [WASD_STATS_DOM] = "dom."};
+static const char *const parts[] = {"running_mean", "running_var"};
+
+struct import {
+	struct wasd_st *st;
+	bool own;                               /* a checkpoint of wasd: with the state of a run */
+	cJSON *meta[8];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes */
+	const cJSON *model, *classes, *input;   /* given or of the metadata */
+	struct wasd_graph *graph;
+	struct wasd_model *to;
+	bool has[WASD_MODES];
+};
+enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES };
+static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes"};
+
+/* ---- what it is -------------------------------------------------------------------------------------------- */
+
+static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
+{
+	const char *format = wasd_st_meta(m->st, "format");
+	m->own = format && !strcmp(format, CHECKPOINT_FORMAT);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		struct wasd_err e = {0};
+		const char *text = wasd_st_meta(m->st, keys[i]);
+		enum wasd_status s = text ? wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &m->meta[i], &e) : WASD_OK;
+		if (s)
+			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %.180s", keys[i], e.msg);
+	}
+	return WASD_OK;
+}
+
+static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct wasd_err *err)
+{
+	int dim[3] = {0};
+	bool ok = cJSON_IsArray(j) && cJSON_GetArraySize(j) == 3;
+	for (int i = 0; ok && i < 3; i++) {
+		const cJSON *d = cJSON_GetArrayItem(j, i);
+		ok = cJSON_IsNumber(d) && d->valuedouble >= 1 && d->valuedouble <= 4096 && d->valuedouble == floor(d->valuedouble);
+		dim[i] = ok ? (int)d->valuedouble : 0;
+	}
+	*in = (struct wasd_shape){dim[0], dim[1], dim[2]};
+	return ok ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, "/input", "/input: not [channels, height, width]");
+}
+
+static enum wasd_status lacking(const char *what, struct wasd_err *err)
+{
+	char pointer[20];
+	snprintf(pointer, sizeof pointer, "/%s", what);
+	return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the file's metadata do not say it; give it with the request", pointer);
+}
+
+static enum wasd_status make_graph(struct import *m, const struct wasd_import *how, struct wasd_err *err)
+{
+	const cJSON *name, *spec_model = wasd_json_get(m->meta[SPEC], "model");
+	struct wasd_shape in;
+	m->model = how->model ? how->model : m->meta[MODEL] ? m->meta[MODEL] : spec_model;
+	m->classes = how->classes ? how->classes : m->meta[CLASSES];
+	m->input = how->input ? how->input : m->meta[INPUT];
+	if (!m->model || !m->classes || !m->input)
+		return lacking(!m->model ? "model" : !m->classes ? "classes" : "input", err);
+	int n = cJSON_GetArraySize(m->classes);
+	bool names = cJSON_IsArray(m->classes) && n >= 1 && n <= 65535;
+	cJSON_ArrayForEach(name, m->classes)
+		names = names && cJSON_IsString(name);
+	if (!names)
+		return wasd_fail_at(err, WASD_EINVAL, "/classes", "/classes: not a list of names");
+	enum wasd_status s = read_shape(m->input, &in, err);
+	struct wasd_err e = {0};
+	if (s || !(s = wasd_network_build(m->model, in, n, &m->graph, &e)))
+		return s;
+	/* The image is what does not fit where a job's error would point to its data. */
+	return wasd_fail_at(err, s, strcmp(e.pointer, "/dataset") ? e.pointer : "/input", "%.240s", e.msg);
+}
+
+/* ---- tensors -------------------------------------------------------------------------------------------------- */
+
+/* IEEE half: 1 sign, 5 exponent (bias 15), 10 fraction bits; exponent 0 is subnormal, 31 infinite or NaN. */
+static double half(uint16_t h)
+{
+	int e = h >> 10 & 31, f = h & 1023;
+	double v = e == 31 ? (f ? (double)NAN : (double)INFINITY) : e ? ldexp(1024 + f, e - 25) : ldexp(f, -24);
+	return h >> 15 ? -v : v;
+}
+
+static double element(const struct wasd_st_tensor *t, size_t i)
+{
+	const char *p = (const char *)t->data + i * wasd_dtype_size(t->dtype);
+	double d;
+	float f;
+	uint16_t h;
+	uint32_t bits;
+	if (t->dtype == WASD_F64) {
+		memcpy(&d, p, sizeof d);
+		return d;
+	}
+	if (t->dtype == WASD_F32) {
+		memcpy(&f, p, sizeof f);
+		return (double)f;
+	}
+	memcpy(&h, p, sizeof h);
+	if (t->dtype == WASD_F16)
+		return half(h);
+	bits = (uint32_t)h << 16;               /* bfloat16: the upper half of a float */
+	memcpy(&f, &bits, sizeof f);
+	return (double)f;
+}
+
+static void print_dims(char out[64], int n, const size_t *dims)
+{
+	size_t at = 0;
+	out[0] = 0;
+	for (int i = 0; i < n && at < 50; i++)
+		at += (size_t)snprintf(out + at, 64 - at, "%s%zu", i ? "x" : "", dims[i]);
+}
+
+static enum wasd_status load_one(const struct import *m, const char *name, int n_dims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
+{
+	const struct wasd_st_tensor *t = wasd_st_find(m->st, name);
+	if (!t)
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: missing from the file", name);
+	if (t->dtype != WASD_F32 && t->dtype != WASD_F16 && t->dtype != WASD_BF16 && t->dtype != WASD_F64)
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: type %s, want F32, F16, BF16 or F64", name, wasd_dtype_name(t->dtype));
+	if (t->ndims != n_dims || (n_dims && memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims))) {
+		char have[64], want[64];
+		print_dims(have, t->ndims, t->dims);
+		print_dims(want, n_dims, dims);
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, the network has %s", name, *have ? have : "of a scalar", want);
+	}
+	for (size_t i = 0; i < t->count; i++) {
+		double v = element(t, i);
+		dst[i] = (real)v;
+		if (!isfinite(v) || !isfinite(dst[i]) || v < lowest)
+			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: element %zu is %g", name, i, v);
+	}
+	return WASD_OK;
+}
+
+static enum wasd_status load_params(struct import *m, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_params(m->graph) && !s; i++) {
+		struct wasd_param_info p = wasd_graph_param_info(m->graph, i);
+		size_t dims[4];
+		for (int d = 0; d < p.ndims; d++)
+			dims[d] = (size_t)p.dims[d];
+		s = load_one(m, p.name, p.ndims, dims, -INFINITY, wasd_model_master(m->to) + p.offset, err);
+	}
+	return s;
+}
+
+/* All statistics of a set, or *present false when the file has none of them. */
+static enum wasd_status load_stats(struct import *m, enum wasd_stats_set set, bool *present, struct wasd_err *err)
+{
+	char name[NAME_SIZE], missing[NAME_SIZE] = "";
+	enum wasd_status s = WASD_OK;
+	*present = !wasd_graph_stats(m->graph);
+	for (int i = 0; i < wasd_graph_stats(m->graph) && !s; i++) {
+		struct wasd_stats_info b = wasd_graph_stats_info(m->graph, i);
+		for (int k = 0; k < 2 && !s; k++) {
+			snprintf(name, sizeof name, "%s%s.%s", prefixes[set], b.name, parts[k]);
+			if (!wasd_st_find(m->st, name)) {
+				snprintf(missing, sizeof missing, "%s", *missing ? missing : name);
+				continue;
+			}
+			*present = true;
+			s = load_one(m, name, 1, &(size_t){(size_t)b.channels}, k ? 0 : -INFINITY, wasd_model_stats(m->to, set) + (k ? b.var_offset : b.mean_offset), err);
+		}
+	}
+	if (!s && *present && *missing)
+		s = wasd_fail_at(err, WASD_EINVAL, missing, "%.120s: missing from the file, which has other statistics of this mode", missing);
+	return s;
+}
+
+static bool is_stat(const struct import *m, const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	for (int i = 0; dot && i < wasd_graph_stats(m->graph); i++) {
+		const char *bn = wasd_graph_stats_info(m->graph, i).name;
+		if (strlen(bn) == (size_t)(dot - name) && !strncmp(bn, name, strlen(bn)))
+			return !strcmp(dot + 1, parts[0]) || !strcmp(dot + 1, parts[1]) || !strcmp(dot + 1, "num_batches_tracked");
+	}
+	return false;
+}
+
+static enum wasd_status check_names(const struct import *m, struct wasd_err *err)
+{
+	for (size_t i = 0; i < wasd_st_count(m->st); i++) {
+		const char *name = wasd_st_at(m->st, i)->name;
+		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) || !strncmp(name, "train.", 6));
+		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) && (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
+			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected, the network has no such tensor", name);
+	}
+	return WASD_OK;
+}
+
+/* What the file says of a mode: a list of those that it has, or, in a checkpoint of wasd, whether its statistics were measured. */
+static bool claimed(const struct import *m, enum wasd_mode mode)
+{
+	const cJSON *one;
+	bool measured = true;
+	if (m->own)
+		return wasd_json_bool(m->meta[PROGRESS], mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured) && measured;
+	cJSON_ArrayForEach(one, m->meta[MODES])
+		if (cJSON_IsString(one) && !strcmp(one->valuestring, wasd_mode_name(mode)))
+			return true;
+	return !m->meta[MODES];
+}
+
+static enum wasd_status load(struct import *m, const struct wasd_import *how, struct wasd_draw *draw, struct wasd_err *err)
+{
+	enum wasd_status s = wasd_model_create(m->graph, 0, &m->to, err);
+	if (s || (s = check_names(m, err)) || (s = load_params(m, err)) || (s = load_stats(m, WASD_STATS_AOM, &m->has[WASD_AOM], err)) ||
+	    (s = load_stats(m, WASD_STATS_DOM, &m->has[WASD_DOM], err)))
+		return s;
+	m->has[WASD_AOM] = m->has[WASD_AOM] && claimed(m, WASD_AOM);
+	m->has[WASD_DOM] = m->has[WASD_DOM] && claimed(m, WASD_DOM) && cJSON_IsArray(m->meta[DRAW]) && cJSON_IsObject(m->meta[WAS]);
+	if (how->to_serve && !m->has[WASD_AOM])
+		return wasd_fail_at(err, WASD_EINVAL, "running_mean", "the file has no BatchNorm statistics (%s.running_mean, ...); train from it (init_from) to measure them",
+		                    wasd_graph_stats(m->graph) ? wasd_graph_stats_info(m->graph, 0).name : "NAME");
+	struct wasd_err e = {0};
+	if (m->has[WASD_DOM] && (s = wasd_draw_from_json(m->meta[DRAW], m->graph, draw, &e)))
+		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, "draw", "metadata \"draw\": %.200s", e.msg);
+	return WASD_OK;
+}
+
+/* ---- the checkpoint ------------------------------------------------------------------------------------------------ */
+
+static bool put(cJSON *j, const char *key, cJSON *v)
+{
+	if (v && j && cJSON_AddItemToObject(j, key, v))
+		return true;
+	cJSON_Delete(v);
+	return false;
+}
+
+static cJSON *make_info(const struct import *m, const char *arch, const struct wasd_draw *draw)
+{
+	bool dom = m->has[WASD_DOM];
+	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
+	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
+	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, draw))));
+	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) && put(j, "classes", cJSON_Duplicate(m->classes, true)) &&
+	     put(j, "input", cJSON_Duplicate(m->input, true)) && put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
+	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull());
+	if (ok)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
+}
+
+/* The job's spec where the file carries one; its model is in any case the one that was built. */
+static cJSON *make_spec(const struct import *m)
+{
+	cJSON *spec = cJSON_IsObject(m->meta[SPEC]) ? cJSON_Duplicate(m->meta[SPEC], true) : cJSON_CreateObject();
+	cJSON_DeleteItemFromObjectCaseSensitive(spec, "model");
+	if (put(spec, "model", cJSON_Duplicate(m->model, true)))
+		return spec;
+	cJSON_Delete(spec);
+	return NULL;
+}
+
+static enum wasd_status write_checkpoint(const struct import *m, const cJSON *info, const char *arch, void **out, size_t *out_len, struct wasd_err *err)
+{
+	int n = cJSON_GetArraySize(m->classes), i = 0;
+	const char **names = wasd_calloc((size_t)n, sizeof *names);
+	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject();
+	const cJSON *name;
+	enum wasd_status s = WASD_ENOMEM;
+	cJSON_ArrayForEach(name, m->classes)
+		if (names)
+			names[i++] = name->valuestring;
+	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) && put(progress, "measured_aom", cJSON_CreateBool(m->has[WASD_AOM])) &&
+	          put(progress, "measured_dom", cJSON_CreateBool(m->has[WASD_DOM]));
+	struct checkpoint_source src = {
+		.graph = m->graph, .master = wasd_model_master(m->to), .arch = arch, .dataset_digest = "", .class_names = names,
+		.spec = spec, .was = wasd_json_get(info, "was"), .draw = wasd_json_get(info, "draw"), .progress = progress,
+	};
+	if (m->has[WASD_AOM])           /* a run that starts here has no better running values */
+		src.stats[WASD_STATS_AOM] = src.stats[WASD_STATS_TRAIN] = wasd_model_stats(m->to, WASD_STATS_AOM);
+	if (m->has[WASD_DOM])
+		src.stats[WASD_STATS_DOM] = wasd_model_stats(m->to, WASD_STATS_DOM);
+	s = ok ? checkpoint_write(&src, out, out_len, err) : wasd_fail(err, WASD_ENOMEM, "import");
+	wasd_free(names);
+	cJSON_Delete(spec);
+	cJSON_Delete(progress);
+	return s;
+}
+
+enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err)
+{
+	struct import m = {0};
+	struct wasd_draw draw = {0};
+	cJSON *j = NULL;
+	enum wasd_status s = wasd_st_open(bytes, len, &m.st, err);
+	if (s || (s = read_metadata(&m, err)) || (s = make_graph(&m, how, err)) || (s = load(&m, how, &draw, err)))
+		goto end;
+	const char *arch = wasd_network_name(m.model);
+	if (!(j = make_info(&m, arch, &draw)))
+		s = wasd_fail(err, WASD_ENOMEM, "import");
+	else
+		s = write_checkpoint(&m, j, arch, out, out_len, err);
+	if (!s) {
+		*info = j;
+		j = NULL;
+	}
+end:
+	cJSON_Delete(j);
+	wasd_draw_done(&draw);
+	wasd_model_destroy(m.to);
+	wasd_graph_destroy(m.graph);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		cJSON_Delete(m.meta[i]);
+	wasd_st_close(m.st);
+	return s;
+}
