@@ -81,7 +81,9 @@ bool api_network_check(struct api_ctx *c, const struct api_request *q, struct ap
 {
 	const cJSON *model = wasd_json_get(spec, "model"), *was = wasd_json_get(spec, "was"), *shape = wasd_json_get(data_info, "shape");
 	const cJSON *names = wasd_json_get(was, "layers");
-	bool named = cJSON_IsArray(names) || (cJSON_IsString(names) && strcmp(names->valuestring, "paper") && strcmp(names->valuestring, "all"));
+	int64_t groups = 1;
+	wasd_json_i64(was, "groups", &groups);
+	bool named = groups > 1 || cJSON_IsArray(names) || (cJSON_IsString(names) && strcmp(names->valuestring, "paper") && strcmp(names->valuestring, "all"));
 	if ((!named && !wasd_json_get(model, "layers")) || cJSON_GetArraySize(shape) != 3) return true;
 	int input[3];
 	for (int i = 0; i < 3; i++) input[i] = cJSON_GetArrayItem(shape, i)->valueint;

@@ -323,6 +323,7 @@ static const struct field was_fields[] = {
 	{"alpha", FIELD_CHOICE, "\"learned\"", .choices = alphas},
 	{"draw", FIELD_OTHER, "\"step\"", .canon = draw_canon},
 	{"probability", FIELD_OTHER, "1", .canon = probability_canon},
+	{"groups", FIELD_INT, "1", RANGE(1, 64)},
 	{0}
 };
 

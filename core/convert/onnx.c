@@ -136,11 +136,11 @@ const char *onnx_ints(struct onnx *o, const char *suffix, const int64_t *v, int 
 	return put_tensor(o, name_of(o, suffix), TENSOR_INT64, (int64_t[]){n}, 1);
 }
 
-const char *onnx_zeros(struct onnx *o, const char *suffix, const int64_t *dims, int n_dims, size_t count)
+const char *onnx_filled(struct onnx *o, const char *suffix, const int64_t *dims, int n_dims, size_t count, double v)
 {
-	const real zero = 0;
+	const real r = (real)v;
 	for (size_t i = 0; i < count; i++)
-		raw_reals(o, &zero, 1);
+		raw_reals(o, &r, 1);
 	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, dims, n_dims);
 }
 

@@ -57,7 +57,7 @@ struct option_row {
 static const struct option_row options[] = {
 	{"--arch", NULL, TEXT(arch), "network"},
 	{"--model", NULL, TEXT(model_file), "or a file with a job spec's \"model\" object, or with a whole job spec"},
-	{"--was", NULL, TEXT(was), "translate, resized_crop, paper (the network's published strategy) or off; default paper where there is one"},
+	{"--was", NULL, TEXT(was), "translate, resized_crop, scale, paper (the network's published strategy) or off; default paper where there is one"},
 	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
 	{"--threads", NULL, NUMBER(threads, 0, WASD_THREADS_MAX), "threads; 0 (default) = every core"},
@@ -155,7 +155,7 @@ static bool check_options(struct bench *b)
 		return complain("--shift needs --mode dom");
 	if (!wasd_precision_from_name(b->precision, &b->computes))
 		return complain("--precision %s: not a value it takes", b->precision);
-	return (!b->was || one_of("--was", b->was, (const char *const[]){"translate", "resized_crop", "paper", "off", NULL})) &&
+	return (!b->was || one_of("--was", b->was, (const char *const[]){"translate", "resized_crop", "scale", "paper", "off", NULL})) &&
 	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) && (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
 }
 
@@ -193,6 +193,7 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	static const struct { const char *name, *json; } known[] = {
 		{"translate", "{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}"},
 		{"resized_crop", "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"ratio\":[0.75,1.3333],\"weight\":1}]}"},
+		{"scale", "{\"transforms\":[{\"type\":\"scale\"}]}"},
 	};
 	const char *paper;
 	cJSON *spec = NULL;
@@ -203,7 +204,7 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	if (s || !strcmp(b->was, "off"))
 		return s;
 	if (!strcmp(b->was, "paper") && none)
-		return wasd_fail(err, WASD_EINVAL, "%s has no strategy of its own: --was off, translate or resized_crop", b->arch);
+		return wasd_fail(err, WASD_EINVAL, "%s has no strategy of its own: --was off, translate, resized_crop or scale", b->arch);
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(b->was, known[i].name) && !(spec = cJSON_Parse(known[i].json)))
 			return wasd_fail(err, WASD_ENOMEM, "strategy");
@@ -373,7 +374,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	bool dom = !strcmp(b->mode, "dom");
 	enum wasd_status st = WASD_OK;
 	if (dom && !b->strategy)
-		return wasd_fail(err, WASD_EINVAL, "--mode dom needs a strategy: --was translate, resized_crop or paper");
+		return wasd_fail(err, WASD_EINVAL, "--mode dom needs a strategy: --was translate, resized_crop, scale or paper");
 	s.logits = wasd_calloc((size_t)b->batch * (size_t)b->classes, sizeof *s.logits);
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");

@@ -227,6 +227,23 @@ wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *na
 	return graph_add(g, &nd, name, &x, 1);
 }
 
+wasd_node wasd_graph_boxsum(struct wasd_graph *g, wasd_node x, int kh, int kw, int stride, int pad_top, int pad_left, int out_h, int out_w)
+{
+	struct node nd = graph_node(&layer_boxsum);
+	nd.kh = kh;
+	nd.kw = kw;
+	nd.stride = stride;
+	nd.pad_top = pad_top;
+	nd.pad_left = pad_left;
+	nd.shape.h = out_h;
+	nd.shape.w = out_w;
+	if (pad_top < -8192 || pad_top > 8192 || pad_left < -8192 || pad_left > 8192) {
+		fail(g, WASD_EINVAL, "boxsum", "padding beyond 8192");
+		return -1;
+	}
+	return graph_add(g, &nd, "", &x, 1);
+}
+
 wasd_node wasd_graph_batchnorm(struct wasd_graph *g, wasd_node x, const char *name, double eps, double momentum)
 {
 	struct node nd = graph_node(&layer_batchnorm);
@@ -424,6 +441,20 @@ const char *wasd_graph_lone_value(const struct wasd_graph *g)
 	return NULL;
 }
 
+bool graph_boxed(const struct node *n, const struct wasd_draw_layer *l)
+{
+	return n->in.c > n->groups && wasd_draw_box(l);
+}
+
+/* Taps that a convolution computes with under l. */
+static int taps_of(const struct node *n, const struct wasd_draw_layer *l)
+{
+	if (!l)
+		return n->kh * n->kw;
+	struct wasd_rect live = wasd_draw_live(l);
+	return graph_boxed(n, l) ? 1 : live.h * live.w;
+}
+
 uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw)
 {
 	uint64_t sum = 0;
@@ -431,7 +462,7 @@ uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *dra
 		const struct node *n = &g->nodes[i];
 		const struct wasd_draw_layer *d = draw && n->aug >= 0 ? wasd_draw_find(draw, n->aug) : NULL;
 		if (n->layer->macs)
-			sum += n->layer->macs(n, d ? d->t.live.h * d->t.live.w : n->kh * n->kw);
+			sum += n->layer->macs(n, taps_of(n, d));
 	}
 	return sum;
 }

@@ -12,7 +12,7 @@ enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
 
 struct shadow {                                          /* one augmentable convolution */
 	struct chain_param param;
-	const struct wasd_transform *t;                  /* of the last forward; NULL = plain */
+	const struct wasd_draw_layer *l;                 /* of the last forward; NULL = plain */
 	real *buf;                                       /* compact effective weights */
 };
 
@@ -73,6 +73,7 @@ static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err
 		c->dpw = e->opts.training ? e->model->grad + w->offset : NULL;
 		c->k = g->nodes[a->conv].kh;
 		c->rows = w->count / (size_t)(c->k * c->k);
+		c->outs = g->nodes[a->conv].out;
 		e->shadow[i].buf = at;
 		at += (w->count + 15) / 16 * 16;
 	}
@@ -182,11 +183,17 @@ static enum wasd_status check_draw(const struct wasd_exec *e, const struct wasd_
 	const struct wasd_graph *g = e->model->graph;
 	for (int i = 0; d && i < d->n; i++) {
 		int a = d->layer[i].aug;
-		const struct wasd_transform *t = &d->layer[i].t;
+		const struct wasd_draw_layer *l = &d->layer[i];
 		if (a < 0 || a >= g->n_augs)
 			return wasd_fail(err, WASD_EINVAL, "the draw names augmentable layer %d of %d", a, g->n_augs);
-		if (t->k != g->nodes[g->augs[a].conv].kh)
-			return wasd_fail(err, WASD_EINVAL, "%s: the draw's transform is for %dx%d kernels", g->nodes[g->augs[a].conv].name, t->k, t->k);
+		const struct node *conv = &g->nodes[g->augs[a].conv];
+		if (l->parts > conv->out)
+			return wasd_fail(err, WASD_EINVAL, "%s: the draw is for %d groups of %d channels", conv->name, l->parts, conv->out);
+		for (int p = 0; p < 1 || p < l->parts; p++) {
+			int k = wasd_draw_part(l, p)->k;
+			if (k != conv->kh)
+				return wasd_fail(err, WASD_EINVAL, "%s: the draw's transform is for %dx%d kernels", conv->name, k, k);
+		}
 	}
 	return WASD_OK;
 }
@@ -200,16 +207,16 @@ static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_d
 	const struct wasd_draw_layer *l = d ? wasd_draw_find(d, s->node->aug) : NULL;
 	struct wasd_effective w;
 	size_t alpha = l && !l->alpha_one && a->alpha_param >= 0 ? g->params[a->alpha_param].offset + (size_t)a->alpha_index : SIZE_MAX;
-	sh->t = l ? &l->t : NULL;
+	sh->l = l;
 	sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
 	sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
-	chain_forward(&sh->param, sh->t, sh->buf, &w);
+	chain_forward(&sh->param, l, sh->buf, &w);
 	s->weight = w.data;
 	s->kh = w.live.h;
 	s->kw = w.live.h ? w.live.w : 0;
 	s->pad_top = s->node->pad_top - w.live.y;
 	s->pad_left = s->node->pad_left - w.live.x;
-	s->dweight = sh->t ? e->dsw : sh->param.dpw;
+	s->dweight = l ? e->dsw : sh->param.dpw;
 }
 
 static void set_statistics(struct wasd_exec *e, enum wasd_stats_set set)
@@ -314,7 +321,7 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 		struct step *s = &e->plan.steps[i];
 		if (!s->dy)
 			continue;
-		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].t ? &e->shadow[s->node->aug] : NULL;
+		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].l ? &e->shadow[s->node->aug] : NULL;
 		s->kernel->backward(s, &e->run);
 		if (s->status) {
 			if (sh)
@@ -323,7 +330,7 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 		}
 		charge(e, s->node->layer->phase_bwd, &t);
 		if (sh) {
-			chain_backward(&sh->param, sh->t, e->dsw);
+			chain_backward(&sh->param, sh->l, e->dsw);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
 	}

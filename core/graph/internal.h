@@ -70,6 +70,10 @@ void plan_done(struct plan *p);
 struct node graph_node(const struct layer *l);
 wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in);
 
+/* Whether convolution n under l is computed as one tap behind the sums over its window: all its taps are equal, and it has input channels to sum, so
+ * that the sums, once a channel, are the smaller part. */
+bool graph_boxed(const struct node *n, const struct wasd_draw_layer *l);
+
 /* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is
  * not augmentable. -1 after a failure, which sticks to g as those of the public calls do. */
 wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, const struct node *n, const wasd_node *x);

@@ -6,7 +6,7 @@
  *
  * AOM takes W = PW and the statistics measured under plain weights. DOM takes W = alpha T(PW) of the recorded draw and the
  * statistics measured under that draw; taps that T leaves dead are cut off: what is left is a smaller kernel with its own padding,
- * so the saved multiply-adds are saved time. Dropout and drop-connect are the identity. */
+ * so the saved multiply-adds are saved time. A kernel whose taps are all equal becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
 #include "infer/bundle.h"
 #include "graph/internal.h"
 #include "train/checkpoint.h"
@@ -74,7 +74,12 @@ static const struct node *node_of(const struct wasd_graph *g, wasd_node i)
 
 static struct wasd_rect live_of(const struct node *n, const struct wasd_draw_layer *shadow)
 {
-	return shadow ? shadow->t.live : (struct wasd_rect){0, 0, n->kh, n->kw};
+	return shadow ? wasd_draw_live(shadow) : (struct wasd_rect){0, 0, n->kh, n->kw};
+}
+
+static bool boxed(const struct node *n, const struct fold *how)
+{
+	return how->shadow && graph_boxed(n, how->shadow);
 }
 
 /* Marks which normalisations go into the convolution before them: those that are its only reader. */
@@ -101,6 +106,10 @@ static wasd_node build_conv(struct folding *f, const struct node *n, const struc
 {
 	struct wasd_rect live = live_of(n, how->shadow);
 	bool bias = n->bias >= 0 || how->bn >= 0 || live.h == 0;
+	if (boxed(n, how)) {
+		x = wasd_graph_boxsum(f->to, x, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h, n->shape.w);
+		return wasd_graph_conv_rect(f->to, x, n->name, n->out, 1, 1, 1, 0, 0, n->shape.h, n->shape.w, n->groups, bias);
+	}
 	return wasd_graph_conv_rect(f->to, x, n->name, n->out, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h,
 	                            n->shape.w, n->groups, bias);
 }
@@ -142,8 +151,10 @@ static void effective(const struct folding *f, const struct node *n, const struc
 	real alpha = 1;
 	if (!how->shadow->alpha_one && a.alpha_param >= 0)
 		alpha = f->master[wasd_graph_param_info(f->from, a.alpha_param).offset + (size_t)a.alpha_index];
-	if (how->shadow->t.live.h)
-		wasd_transform_forward(&how->shadow->t, alpha, pw, rows, how->shadow->t.live, w);
+	struct wasd_rect at = live_of(n, how->shadow);
+	if (boxed(n, how))
+		at.h = at.w = 1;                 /* any tap of it */
+	wasd_draw_forward(how->shadow, alpha, pw, n->out, rows, at, w);
 }
 
 static void fill_conv(const struct folding *f, const struct node *n, const struct fold *how, const struct node *dst, real *out)

@@ -70,16 +70,15 @@ static unsigned conv_keeps(enum act act, bool has_res)
 
 /* ONNX pads four sides with numbers that are not negative: a negative padding is rows or columns cut off the input. Below and on the right
  * it is what the given output size reads. */
-static void conv_onnx(struct onnx *o, const struct node *n)
+void onnx_conv(struct onnx *o, const struct node *n, int kh, int kw, int groups, const char *w, const char *b)
 {
-	int kh = n->kh ? n->kh : 1, kw = n->kw ? n->kw : 1;     /* no taps: one that is zero */
 	int top = n->pad_top, left = n->pad_left;
 	int bottom = (n->shape.h - 1) * n->stride + kh - n->in.h - top, right = (n->shape.w - 1) * n->stride + kw - n->in.w - left;
 	if (bottom < 0 && bottom > -n->stride)                  /* rows that a strided kernel does not reach */
 		bottom = 0;
 	if (right < 0 && right > -n->stride)
 		right = 0;
-	const char *x = onnx_maps(o, 0), *w = onnx_param(o, n->weight), *b = onnx_param(o, n->bias);
+	const char *x = onnx_maps(o, 0);
 	if (top < 0 || left < 0 || bottom < 0 || right < 0) {
 		const char *from = onnx_ints(o, "from", (int64_t[]){top < 0 ? -top : 0, left < 0 ? -left : 0}, 2);
 		const char *to = onnx_ints(o, "to", (int64_t[]){n->in.h + (bottom < 0 ? bottom : 0), n->in.w + (right < 0 ? right : 0)}, 2);
@@ -91,8 +90,6 @@ static void conv_onnx(struct onnx *o, const struct node *n)
 		onnx_in(o, axes);
 		x = onnx_end(o, "cropped", false);
 	}
-	if (!n->kh)
-		w = onnx_zeros(o, "no_taps", (int64_t[]){n->out, n->in.c / n->groups, 1, 1}, 4, (size_t)n->out * (size_t)(n->in.c / n->groups));
 	onnx_begin(o, "Conv");
 	onnx_in(o, x);
 	onnx_in(o, w);
@@ -100,8 +97,16 @@ static void conv_onnx(struct onnx *o, const struct node *n)
 	onnx_attr_ints(o, "kernel_shape", (int64_t[]){kh, kw}, 2);
 	onnx_attr_ints(o, "strides", (int64_t[]){n->stride, n->stride}, 2);
 	onnx_attr_ints(o, "pads", (int64_t[]){top > 0 ? top : 0, left > 0 ? left : 0, bottom > 0 ? bottom : 0, right > 0 ? right : 0}, 4);
-	onnx_attr_int(o, "group", n->groups);
+	onnx_attr_int(o, "group", groups);
 	onnx_end(o, "", false);
+}
+
+static void conv_onnx(struct onnx *o, const struct node *n)
+{
+	int64_t none[] = { n->out, n->in.c / n->groups, 1, 1 };
+	const char *w = n->kh ? onnx_param(o, n->weight) : onnx_filled(o, "no_taps", none, 4, (size_t)(none[0] * none[1]), 0);   /* one tap that is zero */
+	const char *b = onnx_param(o, n->bias);
+	onnx_conv(o, n, n->kh ? n->kh : 1, n->kw ? n->kw : 1, n->groups, w, b);
 }
 
 const struct layer layer_conv = {

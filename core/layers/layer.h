@@ -176,7 +176,7 @@ struct layer {
 	const struct layer_kernel *kernel;      /* for plane layouts; NULL: every backend brings its own */
 };
 
-extern const struct layer layer_input, layer_conv, layer_batchnorm, layer_relu, layer_relu6, layer_maxpool, layer_avgpool, layer_globalpool,
+extern const struct layer layer_input, layer_conv, layer_batchnorm, layer_relu, layer_relu6, layer_maxpool, layer_avgpool, layer_globalpool, layer_boxsum,
 	layer_flatten, layer_linear, layer_dropout, layer_dropconnect, layer_add, layer_concat;
 const struct layer *layer_at(int i);                 /* table.c; NULL after the last */
 /* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines nothing. */

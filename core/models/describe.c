@@ -35,8 +35,10 @@ static bool layer(cJSON *list, const struct wasd_node_info *n, const struct wasd
 /* Multiply-adds when every layer of d is shifted by (dx, dy). */
 static double shifted_macs(const struct wasd_graph *g, struct wasd_draw *d, int dx, int dy)
 {
-	for (int i = 0; i < d->n; i++)
+	for (int i = 0; i < d->n; i++) {
+		d->layer[i].parts = 1;
 		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
+	}
 	return (double)wasd_graph_macs(g, d);
 }
 

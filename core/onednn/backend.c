@@ -27,7 +27,7 @@ static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
 static const struct backend_kernel kernels[] = {
 	{ "conv", &onednn_conv }, { "linear", &onednn_linear }, { "batchnorm", &blocked_batchnorm }, { "relu", &blocked_relu }, { "relu6", &blocked_relu },
 	{ "add", &blocked_add }, { "concat", &blocked_concat }, { "maxpool", &blocked_maxpool }, { "avgpool", &blocked_avgpool },
-	{ "globalpool", &blocked_globalpool }, { "flatten", &blocked_flatten }, { "dropout", &blocked_dropout }, { "dropconnect", &blocked_dropconnect },
+	{ "globalpool", &blocked_globalpool }, { "boxsum", &blocked_boxsum }, { "flatten", &blocked_flatten }, { "dropout", &blocked_dropout }, { "dropconnect", &blocked_dropconnect },
 	{ NULL, NULL },
 };
 

@@ -27,7 +27,7 @@ void blocked_export(const struct tensor *t, int n, real *nchw);
 /* dst = (or +=) src over n images of two tensors of the same shape, whatever their precision; y = act(y + bias) is blocked_finish with res NULL. */
 void blocked_copy(const struct tensor *src, const struct tensor *dst, int n, bool add);
 
-extern const struct layer_kernel blocked_batchnorm, blocked_relu, blocked_add, blocked_concat, blocked_maxpool, blocked_avgpool, blocked_globalpool,
+extern const struct layer_kernel blocked_batchnorm, blocked_relu, blocked_add, blocked_concat, blocked_maxpool, blocked_avgpool, blocked_globalpool, blocked_boxsum,
 	blocked_flatten, blocked_dropout, blocked_dropconnect;
 
 #endif

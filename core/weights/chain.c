@@ -1,21 +1,20 @@
 /* core/weights/chain.c - master weights to effective weights and back, for one parameter. The chain has one link, the
- * transform of the pass; without it the master itself is the effective weight. */
-#include "weights/apply.h"
+ * draw of the pass; without it the master itself is the effective weight. */
 #include "weights/chain.h"
 
-void chain_forward(const struct chain_param *p, const struct wasd_transform *t, real *buf, struct wasd_effective *out)
+void chain_forward(const struct chain_param *p, const struct wasd_draw_layer *l, real *buf, struct wasd_effective *out)
 {
-	if (!t) {
+	if (!l) {
 		*out = (struct wasd_effective){ p->pw, { 0, 0, p->k, p->k } };
 		return;
 	}
-	wasd_transform_forward(t, p->alpha ? *p->alpha : 1, p->pw, p->rows, t->live, buf);
-	*out = (struct wasd_effective){ buf, t->live };
+	*out = (struct wasd_effective){ buf, wasd_draw_live(l) };
+	wasd_draw_forward(l, p->alpha ? *p->alpha : 1, p->pw, p->outs, p->rows, out->live, buf);
 }
 
-void chain_backward(const struct chain_param *p, const struct wasd_transform *t, real *dsw)
+void chain_backward(const struct chain_param *p, const struct wasd_draw_layer *l, real *dsw)
 {
-	double dalpha = apply_backward_clear(t, p->alpha ? *p->alpha : 1, p->pw, dsw, p->rows, t->live, p->dpw);
+	double dalpha = wasd_draw_backward(l, p->alpha ? *p->alpha : 1, p->pw, dsw, p->outs, p->rows, wasd_draw_live(l), p->dpw);
 	if (p->dalpha)
 		*p->dalpha += (real)dalpha;
 }

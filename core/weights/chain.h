@@ -14,16 +14,17 @@ struct chain_param {
 	const real *alpha;              /* the layer's scalar; NULL: the constant 1 (wasd_draw_layer.alpha_one, or alpha_param = -1) */
 	real *dpw, *dalpha;             /* their gradients, added to; NULL in inference; dalpha NULL with alpha */
 	size_t rows;
+	int outs;                       /* output channels: rows / outs rows each */
 	int k;
 };
 
-/* Effective weights alpha * pw * T^t, only the live rectangle: out->data = (rows, live.h, live.w), out->live = t->live.
- * buf: rows*k*k elements, holds the result. t NULL (plain weights): out->data = pw, the whole kernel, nothing is copied and alpha is not
+/* Effective weights alpha * pw * T^t, only the live rectangle: out->data = (rows, live.h, live.w), out->live = wasd_draw_live(l).
+ * buf: rows*k*k elements, holds the result. l NULL (plain weights): out->data = pw, the whole kernel, nothing is copied and alpha is not
  * applied. live.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
-void chain_forward(const struct chain_param *p, const struct wasd_transform *t, real *buf, struct wasd_effective *out);
+void chain_forward(const struct chain_param *p, const struct wasd_draw_layer *l, real *buf, struct wasd_effective *out);
 
 /* dsw: gradient of out->data, same compact shape; it is taken and left zero, ready for the next layer's sum. Adds to p->dpw and *p->dalpha
- * (the dot product in double, in a fixed order). t is not NULL. */
-void chain_backward(const struct chain_param *p, const struct wasd_transform *t, real *dsw);
+ * (the dot product in double, in a fixed order). l is not NULL. */
+void chain_backward(const struct chain_param *p, const struct wasd_draw_layer *l, real *dsw);
 
 #endif

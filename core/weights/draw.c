@@ -1,17 +1,19 @@
 /* core/weights/draw.c - one transform for every augmented layer of a network, and its JSON form
- *     [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, ...]
+ *     [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, {"layer":"layer1.0.conv2","groups":[{"op":...,"params":...}, ...]}, ...]
  * which checkpoints, bundles and the golden fixtures share. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/fields.h"
 #include "wasd/graph.h"
-#include "wasd/weights.h"
+#include "weights/apply.h"
 
 void wasd_draw_done(struct wasd_draw *d)
 {
 	if (!d)
 		return;
+	for (int i = 0; i < d->n; i++)
+		wasd_free(d->layer[i].more);
 	wasd_free(d->layer);
 	*d = (struct wasd_draw){ 0 };
 }
@@ -24,13 +26,100 @@ const struct wasd_draw_layer *wasd_draw_find(const struct wasd_draw *d, int aug)
 	return NULL;
 }
 
+/* ---- parts --------------------------------------------------------------------------------------------- */
+
+static int parts_of(const struct wasd_draw_layer *l) { return l->parts > 1 ? l->parts : 1; }
+
+const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part)
+{
+	return part ? &l->more[part - 1] : &l->t;
+}
+
+static struct wasd_rect hull(struct wasd_rect a, struct wasd_rect b)
+{
+	if (!a.h || !b.h)
+		return a.h ? a : b;
+	int y = a.y < b.y ? a.y : b.y, x = a.x < b.x ? a.x : b.x;
+	int y1 = a.y + a.h > b.y + b.h ? a.y + a.h : b.y + b.h, x1 = a.x + a.w > b.x + b.w ? a.x + a.w : b.x + b.w;
+	return (struct wasd_rect){ y, x, y1 - y, x1 - x };
+}
+
+struct wasd_rect wasd_draw_live(const struct wasd_draw_layer *l)
+{
+	struct wasd_rect live = l->t.live;
+	for (int i = 1; i < parts_of(l); i++)
+		live = hull(live, wasd_draw_part(l, i)->live);
+	return live;
+}
+
+bool wasd_draw_box(const struct wasd_draw_layer *l)
+{
+	struct wasd_rect live = wasd_draw_live(l);
+	for (int i = 0; i < parts_of(l); i++) {
+		const struct wasd_transform *t = wasd_draw_part(l, i);
+		if (!t->box || t->live.h != live.h || t->live.w != live.w)
+			return false;
+	}
+	return true;
+}
+
+/* Rows of part i: from *first so many. */
+static size_t rows_of(const struct wasd_draw_layer *l, int i, int outs, size_t rows, size_t *first)
+{
+	int64_t n = parts_of(l), begin = outs * i / n, end = outs * (i + 1) / n;
+	size_t each = rows / (size_t)outs;
+	*first = (size_t)begin * each;
+	return (size_t)(end - begin) * each;
+}
+
+void wasd_draw_forward(const struct wasd_draw_layer *l, real alpha, const real *pw, int outs, size_t rows, struct wasd_rect at, real *sw)
+{
+	size_t kk = (size_t)(l->t.k * l->t.k), m = (size_t)(at.h * at.w), first;
+	for (int i = 0; i < parts_of(l); i++) {
+		size_t n = rows_of(l, i, outs, rows, &first);
+		wasd_transform_forward(wasd_draw_part(l, i), alpha, pw + first * kk, n, at, sw + first * m);
+	}
+}
+
+double wasd_draw_backward(const struct wasd_draw_layer *l, real alpha, const real *pw, real *dsw, int outs, size_t rows, struct wasd_rect at, real *dpw)
+{
+	size_t kk = (size_t)(l->t.k * l->t.k), m = (size_t)(at.h * at.w), first;
+	double dot = 0;
+	for (int i = 0; i < parts_of(l); i++) {
+		size_t n = rows_of(l, i, outs, rows, &first);
+		dot += apply_backward_clear(wasd_draw_part(l, i), alpha, pw + first * kk, dsw + first * m, n, at, dpw + first * kk);
+	}
+	return dot;
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------------------- */
+
+static bool transform_to_json(cJSON *o, const struct wasd_transform *t)
+{
+	bool ok = cJSON_AddStringToObject(o, "op", t->op->name);
+	cJSON *params = ok ? cJSON_AddObjectToObject(o, "params") : NULL;
+	for (int i = 0; params && ok && t->op->params[i].name; i++)
+		ok = cJSON_AddNumberToObject(params, t->op->params[i].name, t->p[i]);
+	return ok && params;
+}
+
+static bool parts_to_json(cJSON *o, const struct wasd_draw_layer *l)
+{
+	cJSON *list = cJSON_AddArrayToObject(o, "groups");
+	for (int i = 0; i < l->parts; i++) {
+		cJSON *part = cJSON_CreateObject();
+		if (part && transform_to_json(part, wasd_draw_part(l, i)) && cJSON_AddItemToArray(list, part))
+			continue;
+		cJSON_Delete(part);
+		return false;
+	}
+	return list;
+}
+
 static cJSON *layer_to_json(const struct wasd_draw_layer *l, const struct wasd_aug_info *a)
 {
-	cJSON *o = cJSON_CreateObject(), *params = NULL;
-	bool ok = cJSON_AddStringToObject(o, "layer", a->layer) && cJSON_AddStringToObject(o, "op", l->t.op->name) &&
-		  (params = cJSON_AddObjectToObject(o, "params"));
-	for (int i = 0; ok && l->t.op->params[i].name; i++)
-		ok = cJSON_AddNumberToObject(params, l->t.op->params[i].name, l->t.p[i]);
+	cJSON *o = cJSON_CreateObject();
+	bool ok = cJSON_AddStringToObject(o, "layer", a->layer) && (l->parts > 1 ? parts_to_json(o, l) : transform_to_json(o, &l->t));
 	if (ok && l->alpha_one && a->alpha_param >= 0)
 		ok = cJSON_AddNumberToObject(o, "alpha", 1);
 	if (ok)
@@ -73,14 +162,63 @@ static enum wasd_status params_from_json(const cJSON *j, const char *at, const s
 	return s;
 }
 
+/* "op" and "params" of j, for kernels of side k. */
+static enum wasd_status transform_from_json(const cJSON *j, const char *at, int k, struct wasd_transform *t, struct wasd_err *err)
+{
+	const char *op_name;
+	char ptr[FIELDS_POINTER];
+	fields_pointer(ptr, at, "op");
+	if (!wasd_json_str(j, "op", &op_name))
+		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be the name of a transform");
+	const struct wasd_transform_op *op = wasd_transform_op_find(op_name);
+	if (!op)
+		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown transform \"%.60s\"", op_name);
+
+	double p[6] = { 0 };
+	enum wasd_status s = WASD_OK;
+	fields_pointer(ptr, at, "params");
+	const cJSON *params = wasd_json_get(j, "params");
+	if (params || op->params[0].name)
+		s = params_from_json(params, ptr, op, p, err);
+	struct wasd_err detail;
+	if (s == WASD_OK && (s = wasd_transform_make(op->name, k, p, t, &detail)) != WASD_OK)
+		wasd_fail_at(err, s, ptr, "%s", detail.msg);
+	return s;
+}
+
+static enum wasd_status parts_from_json(const cJSON *list, const char *at, const struct wasd_aug_info *a, struct wasd_draw_layer *l, struct wasd_err *err)
+{
+	static const char *const names[] = { "op", "params", NULL };
+	int n = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0, i = 0;
+	if (n < 1 || n > a->out || n > WASD_DRAW_PARTS)
+		return wasd_fail_at(err, WASD_EINVAL, at, "must be an array of 1 to %d transforms, at most one for each of %d output channels", WASD_DRAW_PARTS, a->out);
+	if (n > 1 && !(l->more = wasd_calloc((size_t)n - 1, sizeof *l->more)))
+		return wasd_fail(err, WASD_ENOMEM, "draw of %d groups", n);
+	l->parts = n;
+	const cJSON *item;
+	cJSON_ArrayForEach(item, list) {
+		char number[16], ptr[FIELDS_POINTER];
+		snprintf(number, sizeof number, "%d", i);
+		fields_pointer(ptr, at, number);
+		enum wasd_status s = cJSON_IsObject(item) ? fields_known(item, ptr, names, err) : wasd_fail_at(err, WASD_EINVAL, ptr, "must be an object");
+		if (s == WASD_OK)
+			s = transform_from_json(item, ptr, a->k, i ? &l->more[i - 1] : &l->t, err);
+		if (s != WASD_OK)
+			return s;
+		i++;
+	}
+	return WASD_OK;
+}
+
 static enum wasd_status layer_from_json(const cJSON *j, const char *at, const struct wasd_graph *g, struct wasd_draw_layer *l, struct wasd_err *err)
 {
-	static const char *const names[] = { "layer", "op", "params", "alpha", NULL };
-	const char *layer, *op_name;
+	static const char *const whole[] = { "layer", "op", "params", "alpha", NULL }, *const in_parts[] = { "layer", "groups", "alpha", NULL };
+	const cJSON *parts = wasd_json_get(j, "groups");
+	const char *layer;
 	char ptr[FIELDS_POINTER];
 	if (!cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
-	enum wasd_status s = fields_known(j, at, names, err);
+	enum wasd_status s = fields_known(j, at, parts ? in_parts : whole, err);
 	if (s != WASD_OK)
 		return s;
 
@@ -97,21 +235,8 @@ static enum wasd_status layer_from_json(const cJSON *j, const char *at, const st
 	if (l->aug == n)
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "\"%.60s\" is not an augmentable convolution of this network", layer);
 
-	fields_pointer(ptr, at, "op");
-	if (!wasd_json_str(j, "op", &op_name))
-		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be the name of a transform");
-	const struct wasd_transform_op *op = wasd_transform_op_find(op_name);
-	if (!op)
-		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown transform \"%.60s\"", op_name);
-
-	double p[6] = { 0 };
-	fields_pointer(ptr, at, "params");
-	const cJSON *params = wasd_json_get(j, "params");
-	if (params || op->params[0].name)
-		s = params_from_json(params, ptr, op, p, err);
-	struct wasd_err detail;
-	if (s == WASD_OK && (s = wasd_transform_make(op->name, a.k, p, &l->t, &detail)) != WASD_OK)
-		wasd_fail_at(err, s, ptr, "%s", detail.msg);
+	fields_pointer(ptr, at, "groups");
+	s = parts ? parts_from_json(parts, ptr, &a, l, err) : transform_from_json(j, at, a.k, &l->t, err);
 	if (s != WASD_OK)
 		return s;
 
@@ -145,6 +270,8 @@ enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g,
 			break;
 		d.n++;
 	}
+	if (s != WASD_OK && d.n < count)
+		wasd_free(d.layer[d.n].more);           /* of the layer that failed */
 	if (s != WASD_OK)
 		wasd_draw_done(&d);
 	else

@@ -20,6 +20,7 @@ struct wasd_was {
 	double from, to;                             /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
 	int ramp;
 	struct layer { int aug, k; bool alpha_one; } *layer;
+	int groups;                                  /* parts of each layer's output channels, with a draw each */
 	bool fixed, per_epoch;
 	cJSON *layers;                               /* the member as given, "paper" or "all" when it was not */
 };
@@ -238,9 +239,24 @@ static enum wasd_status read_word(const cJSON *was, const char *name, const char
 	return WASD_OK;
 }
 
+static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
+{
+	double n = 1;
+	enum wasd_status s = j ? fields_number(j, "/was/groups", (struct fields_range){ 1, WASD_DRAW_PARTS, false, false }, &n, err) : WASD_OK;
+	w->groups = (int)n;
+	if (s == WASD_OK && n != w->groups)
+		return wasd_fail_at(err, WASD_EINVAL, "/was/groups", "must be a whole number");
+	for (int i = 0; s == WASD_OK && i < w->n_layers; i++) {
+		struct wasd_aug_info a = wasd_graph_aug_info(g, w->layer[i].aug);
+		if (a.out < w->groups)
+			s = wasd_fail_at(err, WASD_EINVAL, "/was/groups", "%d groups of the %d output channels of %s", w->groups, a.out, a.layer);
+	}
+	return s;
+}
+
 static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", NULL };
+	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", "groups", NULL };
 	enum wasd_status s = fields_known(was, "/was", names, err);
 	if (s == WASD_OK)
 		s = read_probability(wasd_json_get(was, "probability"), w, err);
@@ -254,7 +270,9 @@ static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was
 	if (!transforms && !(transforms = wasd_json_get(paper, "transforms")))
 		return wasd_fail_at(err, WASD_EINVAL, "/was/transforms", "needed: the published method has none for this network");
 	s = read_transforms(transforms, w, err);
-	return s != WASD_OK ? s : read_layers(wasd_json_get(was, "layers"), g, w, err);
+	if (s == WASD_OK)
+		s = read_layers(wasd_json_get(was, "layers"), g, w, err);
+	return s != WASD_OK ? s : read_groups(wasd_json_get(was, "groups"), g, w, err);
 }
 
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err)
@@ -337,7 +355,8 @@ cJSON *wasd_was_to_json(const struct wasd_was *w)
 	if (ok && layers && cJSON_AddItemToObject(o, "layers", layers))
 		layers = NULL;
 	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") &&
-	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && add_probability(o, w);
+	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && add_probability(o, w) &&
+	     cJSON_AddNumberToObject(o, "groups", w->groups);
 	if (ok)
 		return o;
 	cJSON_Delete(layers);
@@ -365,26 +384,35 @@ static const struct wasd_transform_op *draw_op(const struct wasd_was *w, double 
 	return c->op->sample(k, c->law, r, p) ? c->op : wasd_transform_op_find("identity");
 }
 
+static enum wasd_status draw_create(const struct wasd_was *w, struct wasd_draw *d, struct wasd_err *err)
+{
+	d->layer = wasd_calloc((size_t)w->n_layers, sizeof *d->layer);
+	bool ok = d->layer;
+	d->n = ok ? w->n_layers : 0;
+	for (int i = 0; i < d->n && w->groups > 1; i++)
+		ok = ok && (d->layer[i].more = wasd_calloc((size_t)w->groups - 1, sizeof *d->layer[i].more));
+	if (ok)
+		return WASD_OK;
+	wasd_draw_done(d);
+	return wasd_fail(err, WASD_ENOMEM, "draw of %d layers", w->n_layers);
+}
+
 enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
 {
 	double probability = wasd_was_probability(w, epoch);
-	if (!d->layer) {
-		d->layer = wasd_calloc((size_t)w->n_layers, sizeof *d->layer);
-		if (!d->layer)
-			return wasd_fail(err, WASD_ENOMEM, "draw of %d layers", w->n_layers);
-		d->n = w->n_layers;
-	}
-	for (int i = 0; i < w->n_layers; i++) {
+	enum wasd_status s = d->layer ? WASD_OK : draw_create(w, d, err);
+	for (int i = 0; s == WASD_OK && i < w->n_layers; i++) {
 		const struct layer *l = &w->layer[i];
-		double p[6] = { 0 };
-		const struct wasd_transform_op *op = draw_op(w, probability, l->k, r, p);
 		d->layer[i].aug = l->aug;
 		d->layer[i].alpha_one = l->alpha_one;
-		enum wasd_status s = wasd_transform_make(op->name, l->k, p, &d->layer[i].t, err);
-		if (s != WASD_OK)
-			return s;
+		d->layer[i].parts = w->groups;
+		for (int part = 0; s == WASD_OK && part < w->groups; part++) {
+			double p[6] = { 0 };
+			const struct wasd_transform_op *op = draw_op(w, probability, l->k, r, p);
+			s = wasd_transform_make(op->name, l->k, p, part ? &d->layer[i].more[part - 1] : &d->layer[i].t, err);
+		}
 	}
-	return WASD_OK;
+	return s;
 }
 
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)

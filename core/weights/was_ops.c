@@ -219,7 +219,7 @@ const struct wasd_transform_op *wasd_transform_op_find(const char *name)
 	return NULL;
 }
 
-/* identity, copy/from and live follow from T. */
+/* identity, copy/from, live and box follow from T. */
 static void derive(struct wasd_transform *t)
 {
 	int k = t->k, kk = k * k, y0 = k, x0 = k, y1 = -1, x1 = -1;
@@ -249,6 +249,10 @@ static void derive(struct wasd_transform *t)
 			x1 = x > x1 ? x : x1;
 		}
 	}
+	t->box = y1 >= 0 && (y1 - y0 + 1) * (x1 - x0 + 1) > 1;
+	for (int y = y0; y <= y1; y++)
+		for (int x = x0; x <= x1; x++)
+			t->box = t->box && !memcmp(t->T + (y * k + x) * kk, t->T + (y0 * k + x0) * kk, (size_t)kk * sizeof *t->T);
 	t->live = y1 < 0 ? (struct wasd_rect){ 0, 0, 0, 0 } : (struct wasd_rect){ y0, x0, y1 - y0 + 1, x1 - x0 + 1 };
 }
 

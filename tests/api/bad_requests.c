@@ -136,6 +136,8 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"layers\":[\"conv1\",3]}"), "not 3", "/was/layers/1"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"alpha\":1}"), "\"learned\" or \"fixed\", not 1", "/was/alpha"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:fast\"}"), "profile:fast", "/was/draw"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"groups\":0}"), "from 1 to 64, not 0", "/was/groups"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"groups\":2.5}"), "not 2.5", "/was/groups"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"probability\":1.5}"), "not 1.5", "/was/probability"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"probability\":\"half\"}"), "\"half\"", "/was/probability"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"probability\":{\"from\":0.5}}"), "missing", "/was/probability/epochs"},

@@ -23,7 +23,7 @@ static char *canon(const char *in)
 
 #define DEFAULTS_BEFORE "{\"name\":\"resnet18-cifar10\",\"labels\":{},\"note\":\"\",\"dataset\":{\"name\":\"cifar10\"},\"data\":{\"val_fraction\":0.1},\"model\":{\"arch\":\"resnet18\"},"
 #define DEFAULTS_WAS "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]," \
-	"\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"step\",\"probability\":1},"
+	"\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"step\",\"probability\":1,\"groups\":1},"
 #define DEFAULTS_AFTER "\"train\":{\"epochs\":10,\"batch\":128,\"seed\":123,\"precision\":\"fp32\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9,\"nesterov\":false,\"weight_decay\":0}," \
 	"\"schedule\":{\"type\":\"constant\",\"warmup_epochs\":0},\"augment\":[],\"label_smoothing\":0,\"early_stop\":null},\"eval\":{\"every\":1,\"modes\":[\"aom\",\"dom\"],\"test\":\"best\",\"statistics\":\"own\"}," \
 	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"init_from\":null," \
@@ -63,8 +63,8 @@ static void choices(void)
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":false}", "\"was\":false"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\"}}", "\"model\":{\"arch\":\"vgg16\",\"head\":512},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\",\"head\":4096}}", "\"head\":4096},\"was\":{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}]"},
-		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"was\":{\"draw\":\"epoch\"}}", "\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}],\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"epoch\",\"probability\":1}"},
-		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"probability\":0.5}}", "\"draw\":\"step\",\"probability\":0.5}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"was\":{\"draw\":\"epoch\"}}", "\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333],\"weight\":1}],\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"epoch\",\"probability\":1,\"groups\":1}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"probability\":0.5}}", "\"draw\":\"step\",\"probability\":0.5,\"groups\":1}"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"layer1.0.conv1\"],\"alpha\":\"fixed\"}}", "\"layers\":[\"layer1.0.conv1\"],\"alpha\":\"fixed\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"layer4.*\",\"conv\"]}}", "\"layers\":[\"layer4.*\",\"conv\"],\"alpha\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":\"*.conv?\"}}", "\"layers\":\"*.conv?\",\"alpha\""},

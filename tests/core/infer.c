@@ -150,38 +150,74 @@ static void folded_equals_unfolded(void)
 	}
 }
 
-/* A draw that leaves no tap of one layer and a single one of the next: the bundle still equals the pass. */
+/* Draws that training rarely meets, and whose bundle still equals the pass. taps: what each layer multiplies with, of 9. */
+static const struct { const char *what, *layers, *ops[4]; int taps[4]; } drawn[] = {
+	{"a layer without a tap, one with a single tap", "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1",
+	 {"\"op\":\"translate\",\"params\":{\"dx\":3,\"dy\":0}", "\"op\":\"translate\",\"params\":{\"dx\":-2,\"dy\":2}", "\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":-1}"}, {0, 1, 4}},
+	{"taps that are all equal, with stride 1 and 2", "layer1.0.conv1 layer2.0.conv1 layer2.0.conv2",
+	 {"\"op\":\"scale\",\"params\":{\"scale\":3.2}", "\"op\":\"scale\",\"params\":{\"scale\":3.4}", "\"op\":\"scale\",\"params\":{\"scale\":2}"}, {1, 1, 9}},
+	{"groups: shifted apart, equal taps from two places, one equal and one not, one without a tap", "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1 layer4.1.conv2",
+	 {"\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}}]",
+	  "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":2,\"h\":1,\"w\":1}}]",
+	  "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"hflip\",\"params\":{}}]",
+	  "\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":9,\"dy\":0}},{\"op\":\"translate\",\"params\":{\"dx\":0,\"dy\":1}}]"}, {6, 1, 9, 6}},
+};
+
+/* Multiply-adds of the draw: each layer's, in proportion to its taps. */
+static void check_macs(const struct wasd_graph *g, const struct wasd_draw *d, const int *taps, const char *what)
+{
+	uint64_t want = wasd_graph_macs(g, NULL);
+	for (int i = 0; i < d->n; i++)
+		for (wasd_node n = 0; n < wasd_graph_nodes(g); n++) {
+			struct wasd_node_info info = wasd_graph_node_info(g, n);
+			if (info.aug == d->layer[i].aug)
+				want -= info.macs / 9 * (uint64_t)(9 - taps[i]);
+		}
+	CHECK_MSG(wasd_graph_macs(g, d) == want, "%s: %llu multiply-adds, want %llu", what, (unsigned long long)wasd_graph_macs(g, d), (unsigned long long)want);
+}
+
 static void draws_at_the_limit(void)
 {
-	struct wasd_graph *g = NULL;
-	struct wasd_model *m = NULL;
-	struct wasd_exec *e = NULL;
-	struct wasd_bundle *b = NULL;
-	struct wasd_predictor *p = NULL;
-	struct wasd_draw draw = {0};
-	struct wasd_err err = {0};
-	real got[N * 10];
-	cJSON *j = cJSON_Parse("[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":3,\"dy\":0}},"
-	                       "{\"layer\":\"layer1.0.conv2\",\"op\":\"translate\",\"params\":{\"dx\":-2,\"dy\":2}},"
-	                       "{\"layer\":\"layer2.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":-1}}]");
-	CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 16, 16}, 10, NULL, &g, &err) && !wasd_model_create(g, 3, &m, &err));
-	CHECK_MSG(!wasd_draw_from_json(j, g, &draw, &err), "%s", err.msg);
-	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
-	CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
-	CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
-	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
-	CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
-	double worst = 0;
-	for (int i = 0; i < N * 10; i++)
-		worst = fmax(worst, fabs((double)got[i] - (double)wasd_exec_logits(e)[i]));
-	CHECK_MSG(worst < (sizeof(real) == 8 ? 1e-10 : 1e-4), "%g", worst);
-	wasd_predictor_destroy(p);
-	wasd_bundle_unref(b);
-	wasd_exec_destroy(e);
-	wasd_draw_done(&draw);
-	wasd_model_destroy(m);
-	wasd_graph_destroy(g);
-	cJSON_Delete(j);
+	for (size_t k = 0; k < sizeof drawn / sizeof *drawn; k++) {
+		struct wasd_graph *g = NULL;
+		struct wasd_model *m = NULL;
+		struct wasd_exec *e = NULL;
+		struct wasd_bundle *b = NULL;
+		struct wasd_predictor *p = NULL;
+		struct wasd_draw draw = {0};
+		struct wasd_err err = {0};
+		real got[N * 10];
+		char text[1200] = "[", name[40];
+		const char *at = drawn[k].layers;
+		for (int i = 0, n; i < 4 && sscanf(at, "%39s%n", name, &n) == 1; i++, at += n)
+			snprintf(text + strlen(text), sizeof text - strlen(text), "%s{\"layer\":\"%s\",%s}", i ? "," : "", name, drawn[k].ops[i]);
+		strcat(text, "]");
+		cJSON *j = cJSON_Parse(text);
+		CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 16, 16}, 10, NULL, &g, &err) && !wasd_model_create(g, 3, &m, &err));
+		CHECK_MSG(!wasd_draw_from_json(j, g, &draw, &err), "%s: %s %s", drawn[k].what, err.pointer, err.msg);
+		check_macs(g, &draw, drawn[k].taps, drawn[k].what);
+		cJSON *back = wasd_draw_to_json(&draw, g);
+		CHECK_MSG(cJSON_Compare(j, back, true), "%s", drawn[k].what);
+		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
+		CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
+		CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
+		CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
+		double worst = 0, top = 0;
+		for (int i = 0; i < N * 10; i++) {
+			worst = fmax(worst, fabs((double)got[i] - (double)wasd_exec_logits(e)[i]));
+			top = fmax(top, fabs((double)got[i]));
+		}
+		CHECK_MSG(worst < (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(top, 1) && top > 0.01, "%s: %g of %g", drawn[k].what, worst, top);
+		wasd_predictor_destroy(p);
+		wasd_bundle_unref(b);
+		wasd_exec_destroy(e);
+		wasd_draw_done(&draw);
+		wasd_model_destroy(m);
+		wasd_graph_destroy(g);
+		cJSON_Delete(j);
+		cJSON_Delete(back);
+	}
 }
 
 static void unmeasured_statistics_are_refused(void)

@@ -58,6 +58,11 @@ LAYER(max3s2, wasd_graph_maxpool(g, x, 3, 2, 1))
 LAYER(max3s1, wasd_graph_maxpool(g, x, 3, 1, 1))
 LAYER(avg2, wasd_graph_avgpool(g, x, 2, 2))
 LAYER(avg3s1, wasd_graph_avgpool(g, x, 3, 1))
+LAYER(box3, wasd_graph_boxsum(g, x, 3, 3, 1, 1, 1, 6, 7))
+LAYER(box3s2, wasd_graph_boxsum(g, x, 3, 3, 2, 1, 1, 3, 4))
+LAYER(box_conv, wasd_graph_relu(g, wasd_graph_add(g, wasd_graph_conv(g, wasd_graph_boxsum(g, x, 5, 5, 1, 2, 2, 6, 7), "l", 4, 1, 1, 0, 1, true), wasd_graph_boxsum(g, x, 1, 1, 1, 0, 0, 6, 7))))
+LAYER(box_gaps, wasd_graph_boxsum(g, x, 1, 2, 3, 1, -1, 2, 2))
+LAYER(box_far, wasd_graph_boxsum(g, x, 2, 7, 1, 5, 9, 9, 20))
 LAYER(global, wasd_graph_globalpool(g, x))
 LAYER(dropout, wasd_graph_dropout(g, x, 0.4))
 LAYER(dropconnect, wasd_graph_dropconnect(g, x, 0.4))
@@ -83,7 +88,7 @@ static const struct { const char *name; layer_fn fn; } table[] = {
 	ROW(conv3), ROW(conv5), ROW(conv3s2), ROW(conv2s3), ROW(conv1), ROW(conv1s2), ROW(conv1p1), ROW(conv_pad2), ROW(conv_groups), ROW(conv_groups_s2),
 	ROW(depthwise), ROW(depthwise_s2), ROW(depthwise_x2), ROW(rect23), ROW(rect32), ROW(rect_crop), ROW(rect_far), ROW(rect_none), ROW(relu), ROW(relu6),
 	ROW(bn), ROW(bn_relu), ROW(bn_relu6), ROW(bn_add), ROW(bn_add_relu), ROW(bn_add_relu6), ROW(bn_add_bn), ROW(add_self), ROW(add_self_relu),
-	ROW(add_relu), ROW(conv_add_relu), ROW(dw_add_relu), ROW(max2), ROW(max3s2), ROW(max3s1), ROW(avg2), ROW(avg3s1), ROW(global), ROW(dropout),
+	ROW(add_relu), ROW(conv_add_relu), ROW(dw_add_relu), ROW(max2), ROW(max3s2), ROW(max3s1), ROW(avg2), ROW(avg3s1), ROW(box3), ROW(box3s2), ROW(box_conv), ROW(box_gaps), ROW(box_far), ROW(global), ROW(dropout),
 	ROW(dropconnect), ROW(drop_residual), ROW(linear2), ROW(concat), ROW(diamond),
 };
 #define ROWS (sizeof table / sizeof table[0])
@@ -257,6 +262,32 @@ static void gradients_shadow(void)
 			check_gradients("shadowed", shadowed, s, "onednn");
 		s.keep_all = true;
 		check_gradients("shadowed", shadowed, s, "openblas");
+	}
+}
+
+/* The same with output channels in parts: parts that leave different taps, one that leaves none, and more parts than threads. */
+static void gradients_parts(void)
+{
+	static const struct { const char *op[4]; double p[4][6]; int parts; } c[] = {
+		{ { "translate", "translate" }, { { 1, 0 }, { -1, 0 } }, 2 }, { { "translate", "translate", "identity" }, { { 5, 0 }, { 1, 1 } }, 3 },
+		{ { "scale", "hflip", "crop_resize", "rotate" }, { { 3.2 }, { 0 }, { 0, 1, 2, 2 }, { 40 } }, 4 }, { { "translate", "translate" }, { { 9, 0 }, { 0, -9 } }, 2 },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
+		static struct wasd_transform more[2][3];
+		struct wasd_draw_layer layers[2];
+		struct wasd_draw d = { 2, layers };
+		struct wasd_err err = { 0 };
+		struct setup s = small;
+		s.draw = &d;
+		for (int k = 0; k < 2; k++) {
+			layers[k] = (struct wasd_draw_layer){ .aug = k, .parts = c[i].parts, .more = more[k] };
+			for (int part = 0; part < c[i].parts; part++)
+				CHECK_MSG(!wasd_transform_make(c[i].op[part], k ? 5 : 3, c[i].p[part], part ? &more[k][part - 1] : &layers[k].t, &err), "%s", err.msg);
+		}
+		check_gradients("shadowed in parts", shadowed, s, "openblas");
+		check_gradients("shadowed in parts", shadowed, s, "ref");
+		if (runs_here("onednn"))
+			check_gradients("shadowed in parts", shadowed, s, "onednn");
 	}
 }
 
@@ -437,6 +468,29 @@ static wasd_node pool_chain(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, x);
 }
 
+/* Sums over windows of all sides, strides and paddings on channels that fill a block and a part, each behind a mixing tap. */
+static wasd_node box_chain(struct wasd_graph *g, wasd_node x)
+{
+	static const struct { int kh, kw, stride, top, left, more; } k[] = {
+		{ 3, 3, 1, 1, 1, 0 }, { 2, 3, 1, 0, 2, 0 }, { 5, 5, 1, 2, 2, 0 }, { 1, 7, 1, 0, 3, 0 }, { 7, 1, 1, 8, -2, 3 }, { 3, 3, 2, 1, 1, 0 }, { 2, 1, 3, 0, 1, 0 }, { 4, 6, 2, 3, 5, 2 },
+	};
+	char name[16];
+	for (int i = 0; i < (int)(sizeof k / sizeof k[0]); i++) {
+		struct wasd_shape s = wasd_graph_node_info(g, x).shape;
+		snprintf(name, sizeof name, "c%d", i);
+		x = BN(wasd_graph_conv(g, x, name, 19 + i, 1, 1, 0, 1, true), name + 1);
+		x = wasd_graph_boxsum(g, x, k[i].kh, k[i].kw, k[i].stride, k[i].top, k[i].left, (s.h - 1) / k[i].stride + 1 + k[i].more, (s.w - 1) / k[i].stride + 1 + k[i].more);
+	}
+	return wasd_graph_globalpool(g, x);
+}
+
+static void boxes_agree(void)
+{
+	check_equal("box_chain", box_chain, (struct setup){ .in = { 2, 17, 19 }, .batch = 5, .n = 4, .bn = WASD_BN_BATCH }, 2);
+	check_equal("box_chain", box_chain, (struct setup){ .in = { 1, 3, 70 }, .batch = 2, .n = 2, .bn = WASD_BN_BATCH, .keep_all = true }, 1);
+	wasd_threads_done();
+}
+
 static void pools_agree(void)
 {
 	check_equal("pool_chain", pool_chain, (struct setup){ .in = { 2, 17, 19 }, .batch = 3, .n = 3, .dropout = true }, 2);
@@ -470,10 +524,12 @@ int main(int argc, char **argv)
 	TEST_RUN(gradients_ref);
 	TEST_RUN(gradients_stored_statistics);
 	TEST_RUN(gradients_shadow);
+	TEST_RUN(gradients_parts);
 	TEST_RUN(backends_agree);
 	TEST_RUN(backends_agree_on_many_channels);
 	TEST_RUN(minimal_filtering);
 	TEST_RUN(depthwise_agrees);
+	TEST_RUN(boxes_agree);
 	TEST_RUN(pools_agree);
 	TEST_END();
 }

@@ -16,6 +16,7 @@ static char out_dir[80];                        /* for ONNX Runtime */
 
 static const struct { const char *name, *spec; bool small, dom; } nets[] = {
 	{"lenet", "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":2}}", false, true},
+	{"lenet-equal", "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"scale\",\"scale\":[4.5,5]}],\"groups\":2},\"train\":{\"epochs\":1,\"batch\":16}}", false, true},
 	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"vgg16-4096", "{\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},

@@ -185,7 +185,9 @@ static void run_conv(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 	int64_t OH = (H + pad[0] + pad[2] - k[0]) / st[0] + 1, OW = (W + pad[1] + pad[3] - k[1]) / st[1] + 1;
 	onnx_shape(y, 4, x->dims[0], O, OH, OW);
 	r->convs++;
-	r->macs += (uint64_t)(O * OH * OW * ipg * k[0] * k[1]);
+	const char *kind = strrchr(w->name, '.');
+	if (!kind || strcmp(kind, ".ones"))     /* those are sums */
+		r->macs += (uint64_t)(O * OH * OW * ipg * k[0] * k[1]);
 	for (int64_t n = 0; n < x->dims[0]; n++)
 		for (int64_t c = 0; c < O; c++) {
 			float *out = y->f + (n * O + c) * OH * OW;

@@ -83,6 +83,10 @@ static void refusals(void)
 		{ "{\"probability\":{\"from\":-1,\"epochs\":2}}", "/was/probability/from" },
 		{ "{\"probability\":{\"to\":\"1\",\"epochs\":2}}", "/was/probability/to" },
 		{ "{\"probability\":{\"over\":2,\"epochs\":2}}", "/was/probability/over" },
+		{ "{\"groups\":0}", "/was/groups" },
+		{ "{\"groups\":65}", "/was/groups" },
+		{ "{\"groups\":1.5}", "/was/groups" },
+		{ "{\"groups\":[2]}", "/was/groups" },
 		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":3}]}", "/was/transforms/0/scale" },
 		{ "{\"transforms\":[{\"type\":\"scale\",\"scale\":[0,3]}]}", "/was/transforms/0/scale/0" },
 		{ "{\"transforms\":[{\"type\":\"shear\",\"degrees\":135}]}", "/was/transforms/0/degrees" },
@@ -111,6 +115,9 @@ static void refusals(void)
 	CHECK_STR(err.pointer, "/was/transforms");
 	CHECK_INT(create(g, "lenet", "{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"paper\"}", &w, &err), WASD_EINVAL);
 	CHECK_STR(err.pointer, "/was/layers");
+	CHECK_INT(create(g, "lenet", "{\"transforms\":[{\"type\":\"translate\"}],\"groups\":7}", &w, &err), WASD_EINVAL);     /* conv1 has 6 */
+	CHECK_STR(err.pointer, "/was/groups");
+	CHECK(strstr(err.msg, "conv1"));
 	wasd_graph_destroy(g);
 }
 
@@ -181,7 +188,7 @@ static void to_json(void)
 		NULL, "{\"draw\":\"epoch\",\"alpha\":\"fixed\",\"layers\":[\"layer1.1.conv1\"]}",
 		"{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"weight\":2},{\"type\":\"translate\",\"x\":0.4}]}",
 		"{\"transforms\":[{\"type\":\"scale\"},{\"type\":\"shear\",\"degrees\":[-20,40]},{\"type\":\"rotate\",\"degrees\":30},{\"type\":\"hflip\",\"p\":0.3},{\"type\":\"vflip\"}],\"probability\":0.5}",
-		"{\"layers\":\"layer?.1.*\",\"probability\":{\"from\":0.25,\"epochs\":7}}",
+		"{\"layers\":\"layer?.1.*\",\"probability\":{\"from\":0.25,\"epochs\":7}}", "{\"groups\":5}",
 	};
 	struct wasd_graph *g = graph_of("resnet18");
 	for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) {
@@ -262,6 +269,13 @@ static void draw_json(void)
 		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":0.5,\"dy\":0}}]", "/0/params" },
 		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":0,\"h\":5,\"w\":1}}]", "/0/params" },
 		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\",\"alpha\":2}]", "/0/alpha" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[{\"op\":\"identity\"}],\"op\":\"identity\"}]", "/0/op" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[]}]", "/0/groups" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":3}]", "/0/groups" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[{\"op\":\"identity\"},7]}]", "/0/groups/1" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[{\"op\":\"identity\"},{\"op\":\"identity\",\"layer\":\"fc\"}]}]", "/0/groups/1/layer" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[{\"op\":\"identity\"},{\"op\":\"translate\",\"params\":{\"dx\":1}}]}]", "/0/groups/1/params/dy" },
+		{ "[{\"layer\":\"layer1.0.conv1\",\"groups\":[{\"op\":\"identity\"}]},{\"layer\":\"layer1.0.conv2\",\"groups\":[{\"op\":\"identity\"},{\"op\":\"warp\"}]}]", "/1/groups/1/op" },
 		{ "[{\"layer\":\"layer1.0.conv2\",\"op\":\"identity\"},{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"}]", "/1" },
 		{ "[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"},{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\"}]", "/1" },
 	};
@@ -366,6 +380,49 @@ static void probability(void)
 	wasd_graph_destroy(g);
 }
 
+/* groups: each part of a layer draws on its own, by the law of a whole one; the JSON form holds them all. */
+static void groups(void)
+{
+	enum { GROUPS = 4, DRAWS = 500 };
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_rng r;
+	struct wasd_was *w;
+	struct wasd_draw d = { 0 }, e = { 0 };
+	struct wasd_err err = { 0 };
+	int flipped[GROUPS] = { 0 }, together = 0, n = 0;
+	wasd_rng_init(&r, 18, "was", 0, 0);
+	CHECK_INT(create(g, "resnet18", "{\"transforms\":[{\"type\":\"hflip\"}],\"groups\":4,\"probability\":0.5}", &w, NULL), WASD_OK);
+	CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+	struct wasd_mem_stats before = wasd_mem_stats();
+	for (int k = 0; k < DRAWS; k++) {
+		CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
+		for (int l = 0; l < d.n; l++, n++) {
+			int all = 0;
+			CHECK_INT(d.layer[l].parts, GROUPS);
+			for (int i = 0; i < GROUPS; i++) {
+				bool is = !wasd_draw_part(&d.layer[l], i)->identity;
+				flipped[i] += is;
+				all += is;
+			}
+			together += all == GROUPS;
+		}
+	}
+	CHECK_INT(wasd_mem_stats().allocs, before.allocs);           /* a second draw into the same object allocates nothing */
+	for (int i = 0; i < GROUPS; i++)
+		CHECK_NEAR(flipped[i] / (double)n, 0.25, 4 * sqrt(0.25 * 0.75 / n));
+	CHECK_NEAR(together / (double)n, 1 / 256.0, 4 * sqrt(1 / 256.0 / n));
+	cJSON *j = wasd_draw_to_json(&d, g);
+	CHECK_MSG(!wasd_draw_from_json(j, g, &e, &err), "%s: %s", err.pointer, err.msg);
+	cJSON *again = wasd_draw_to_json(&e, g);
+	CHECK(cJSON_Compare(j, again, true) && cJSON_GetArraySize(wasd_json_get(j->child, "groups")) == GROUPS);
+	cJSON_Delete(j);
+	cJSON_Delete(again);
+	wasd_draw_done(&d);
+	wasd_draw_done(&e);
+	wasd_was_destroy(w);
+	wasd_graph_destroy(g);
+}
+
 /* A ramp: equal steps from `from` to `to`, one an epoch; so many layers are transformed in an epoch, and in a draw outside training by `to`. */
 static void ramp(void)
 {
@@ -404,7 +461,7 @@ static void ramp(void)
 static void out_of_memory(void)
 {
 	struct wasd_graph *g = graph_of("vgg16");
-	cJSON *spec = cJSON_Parse("{\"layers\":[\"conv.3\",\"conv.10\"],\"alpha\":\"fixed\"}");
+	cJSON *spec = cJSON_Parse("{\"layers\":[\"conv.3\",\"conv.10\"],\"alpha\":\"fixed\",\"groups\":2,\"probability\":{\"epochs\":3}}");
 	for (uint64_t nth = 1;; nth++) {
 		struct wasd_was *w = NULL;
 		struct wasd_draw d = { 0 };
@@ -446,6 +503,7 @@ int main(void)
 	TEST_RUN(choice_weights);
 	TEST_RUN(probability);
 	TEST_RUN(ramp);
+	TEST_RUN(groups);
 	TEST_RUN(out_of_memory);
 	TEST_END();
 }

@@ -18,6 +18,9 @@ static const struct { const char *name, *spec; bool small; int cuts; } resumed[]
 	{"LeNet with WAS on layers by pattern, with a probability that rises",
 	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"conv*\",\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],"
 	 "\"probability\":{\"from\":0.25,\"epochs\":3}},\"train\":{\"epochs\":5,\"batch\":32}}", false, 6},
+	{"LeNet with WAS in groups, all taps equal in some",
+	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"scale\",\"scale\":[4,5]},{\"type\":\"hflip\"}],\"groups\":3},"
+	 "\"train\":{\"epochs\":2,\"batch\":32}}", false, 4},
 	{"LeNet with WAS drawn per epoch, with a probability that falls",
 	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"shear\"},{\"type\":\"scale\"}],\"draw\":\"epoch\","
 	 "\"probability\":{\"from\":1,\"to\":0.5,\"epochs\":2}},\"train\":{\"epochs\":4,\"batch\":32}}", false, 6},

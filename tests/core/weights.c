@@ -245,6 +245,21 @@ static void live_rectangle(void)
 	}
 }
 
+/* Taps that are all equal: known as such exactly when they are. */
+static void boxes(void)
+{
+	static const struct { const char *op; int k; double p[6]; bool box; } c[] = {
+		{ "scale", 3, { 3.01 }, true }, { "scale", 3, { 2.99 }, true }, { "scale", 3, { 1.9 }, false }, { "scale", 5, { 3.3 }, false }, { "scale", 5, { 4.5 }, true },
+		{ "crop_resize", 3, { 1, 2, 1, 1 }, true }, { "crop_resize", 3, { 0, 0, 1, 2 }, false }, { "identity", 3, { 0 }, false }, { "scale", 1, { 3 }, false },
+		{ "translate", 3, { 2, 2 }, false }, { "translate", 3, { 4, 0 }, false },
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct wasd_transform t;
+		CHECK_INT(wasd_transform_make(c[i].op, c[i].k, c[i].p, &t, NULL), WASD_OK);
+		CHECK_MSG(t.box == c[i].box, "%s k=%d case %zu", c[i].op, c[i].k, i);
+	}
+}
+
 static void algorithm_tables(void)
 {
 	struct wasd_transform t;
@@ -288,20 +303,20 @@ static void chain(void)
 	real pw[18], alpha = (real)0.5, dpw[18] = { 0 }, dalpha = 1, buf[18];
 	for (int i = 0; i < 18; i++)
 		pw[i] = (real)(i + 1);
-	struct chain_param p = { pw, &alpha, dpw, &dalpha, 2, 3 };
+	struct chain_param p = { pw, &alpha, dpw, &dalpha, 2, 2, 3 };
 	struct wasd_effective e;
 	chain_forward(&p, NULL, buf, &e);
 	CHECK(e.data == pw && e.live.h == 3 && e.live.w == 3);         /* plain weights are not copied and not scaled */
 
-	struct wasd_transform t;
-	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &t, NULL);
-	chain_forward(&p, &t, buf, &e);
+	struct wasd_draw_layer l = { .parts = 1 };
+	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &l.t, NULL);
+	chain_forward(&p, &l, buf, &e);
 	CHECK(e.data == buf && e.live.y == 1 && e.live.x == 1 && e.live.h == 2 && e.live.w == 2);
 	static const double want[8] = { .5, 1, 2, 2.5, 5, 5.5, 6.5, 7 };
 	for (int i = 0; i < 8; i++)
 		CHECK_NEAR(buf[i], want[i], 0);
 	real dsw[8] = { 1, 0, 0, 0, 0, 0, 0, 1 };
-	chain_backward(&p, &t, dsw);
+	chain_backward(&p, &l, dsw);
 	CHECK_NEAR(dpw[0], .5, 0);
 	CHECK_NEAR(dpw[13], .5, 0);
 	CHECK_NEAR(dalpha, 1 + 1 + 14, 1e-6);                          /* added to */
@@ -309,16 +324,41 @@ static void chain(void)
 	dsw[0] = dsw[7] = 1;
 	p.alpha = NULL;
 	p.dalpha = NULL;                                               /* constant 1 */
-	chain_forward(&p, &t, buf, &e);
+	chain_forward(&p, &l, buf, &e);
 	CHECK_NEAR(buf[0], 1, 0);
-	chain_backward(&p, &t, dsw);
+	chain_backward(&p, &l, dsw);
 	CHECK_NEAR(dpw[0], 1.5, 0);
 
-	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &t, NULL);
-	chain_forward(&p, &t, buf, &e);
+	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &l.t, NULL);
+	chain_forward(&p, &l, buf, &e);
 	CHECK(e.live.h == 0 && e.live.w == 0);
-	chain_backward(&p, &t, dsw);
+	chain_backward(&p, &l, dsw);
 	CHECK_NEAR(dpw[0], 1.5, 0);
+
+	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where one has nothing. */
+	struct wasd_transform more;
+	l = (struct wasd_draw_layer){ .parts = 2, .more = &more };
+	wasd_transform_make("translate", 3, (double[6]){ 2, 0 }, &l.t, NULL);
+	wasd_transform_make("translate", 3, (double[6]){ 0, -2 }, &more, NULL);
+	p.alpha = &alpha;
+	p.dalpha = &dalpha;
+	dalpha = 0;
+	memset(dpw, 0, sizeof dpw);
+	chain_forward(&p, &l, buf, &e);
+	CHECK(e.live.y == 0 && e.live.x == 0 && e.live.h == 3 && e.live.w == 3);
+	static const double both[18] = { 0, 0, .5, 0, 0, 2, 0, 0, 3.5, 8, 8.5, 9 };
+	for (int i = 0; i < 18; i++)
+		CHECK_NEAR(buf[i], both[i], 0);
+	real d2[18];
+	for (int i = 0; i < 18; i++)
+		d2[i] = (real)(i + 1);
+	chain_backward(&p, &l, d2);
+	CHECK_NEAR(dpw[0], .5 * 3, 0);                                 /* tap (0,2) of the first copies (0,0) */
+	CHECK_NEAR(dpw[9 + 6], .5 * 10, 0);                            /* tap (0,0) of the second copies (2,0) */
+	CHECK_NEAR(dpw[1], 0, 0);
+	CHECK_NEAR(dalpha, 3 * 1 + 6 * 4 + 9 * 7 + 10 * 16 + 11 * 17 + 12 * 18, 1e-4);
+	for (int i = 0; i < 18; i++)
+		CHECK(d2[i] == 0);
 }
 
 static void refusals(void)
@@ -516,6 +556,7 @@ static void sampling_laws(void)
 
 int main(void)
 {
+	TEST_RUN(boxes);
 	TEST_RUN(algorithm_tables);
 	TEST_RUN(live_rectangle);
 	TEST_RUN(dot_test);

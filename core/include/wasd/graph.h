@@ -31,6 +31,8 @@ wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, i
 wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *name, int out, int kh, int kw, int stride,
                                int pad_top, int pad_left, int out_h, int out_w, int groups, bool bias);
 /* name.weight, name.bias, statistics name.running_mean, name.running_var. */
+/* Sums over windows of kh x kw (1 to 7 each), not divided; geometry as above. With a convolution of one tap behind it: one whose taps are all equal. */
+wasd_node wasd_graph_boxsum(struct wasd_graph *g, wasd_node x, int kh, int kw, int stride, int pad_top, int pad_left, int out_h, int out_w);
 wasd_node wasd_graph_batchnorm(struct wasd_graph *g, wasd_node x, const char *name, double eps, double momentum);
 wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x);
 wasd_node wasd_graph_relu6(struct wasd_graph *g, wasd_node x);
@@ -82,7 +84,8 @@ int wasd_graph_augs(const struct wasd_graph *g);                                
 struct wasd_aug_info wasd_graph_aug_info(const struct wasd_graph *g, int i);
 int wasd_graph_nodes(const struct wasd_graph *g);
 struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i);
-/* Multiply-adds of convolutions and linear layers for one image; with a draw, dead taps of augmented layers are not counted. */
+/* Multiply-adds of convolutions and linear layers for one image; with a draw, dead taps of augmented layers are not counted, and taps that are
+ * all equal count as one where they can be computed as one (a sum over the window, then a single tap: not in depthwise layers). */
 uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw);
 /* The first batch norm that sees 1x1 maps, NULL = none. One image has one value per channel there, whose batch statistics are that value and
  * variance 0, whatever the image: a pass with batch statistics then takes at least two. */

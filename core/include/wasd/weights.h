@@ -22,6 +22,7 @@ struct wasd_transform {
 	double p[6];                                  /* parameters in the row's order */
 	int k;
 	bool identity;                                /* T is exactly the unit matrix */
+	bool box;                                     /* the live taps fill their rectangle, there are several, and all have the same row of T: SW is equal there */
 	bool copy;                                    /* every row of T has at most one entry, and that is 1: from[] says it all */
 	struct wasd_rect live;                        /* smallest rectangle that holds every nonzero row of T */
 	int8_t from[WASD_K_MAX * WASD_K_MAX];         /* with copy: source tap of each output tap, -1 = dead */
@@ -69,14 +70,26 @@ struct wasd_draw {
 	struct wasd_draw_layer {
 		int aug;                              /* index for wasd_graph_aug_info */
 		bool alpha_one;                       /* alpha is the constant 1, not the layer's parameter (which gets no gradient) */
-		struct wasd_transform t;
+		struct wasd_transform t;              /* of all output channels, or of the first part of them */
+		int parts;                            /* of the output channels, with a transform each: part i begins at channel out*i/parts. 0 and 1: one for all */
+		struct wasd_transform *more;          /* of parts 1 to parts-1, owned; NULL when there are none */
 	} *layer;
 };
 void wasd_draw_done(struct wasd_draw *d);
+#define WASD_DRAW_PARTS 64
+const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part);
+/* The smallest rectangle that holds the live taps of all parts. */
+struct wasd_rect wasd_draw_live(const struct wasd_draw_layer *l);
+/* SW is constant in that rectangle, in every part. */
+bool wasd_draw_box(const struct wasd_draw_layer *l);
+/* Both passes above (wasd_transform_forward, _backward) for a layer of `outs` output channels with its parts; rows = outs * I/groups. dsw is left zero. */
+void wasd_draw_forward(const struct wasd_draw_layer *l, real alpha, const real *pw, int outs, size_t rows, struct wasd_rect at, real *sw);
+double wasd_draw_backward(const struct wasd_draw_layer *l, real alpha, const real *pw, real *dsw, int outs, size_t rows, struct wasd_rect at, real *dpw);
 /* The transform of augmentable layer `aug` in d, NULL = plain weights in this draw. */
 const struct wasd_draw_layer *wasd_draw_find(const struct wasd_draw *d, int aug);
 /* JSON form, also in checkpoints and fixtures: [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, ...];
- * "alpha":1 is added where alpha is the constant 1 although the layer has a parameter for it. */
+ * "alpha":1 is added where alpha is the constant 1 although the layer has a parameter for it. A layer in parts has "groups":[{"op","params"},...] in
+ * place of its op and params. */
 cJSON *wasd_draw_to_json(const struct wasd_draw *d, const struct wasd_graph *g);
 enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g, struct wasd_draw *out, struct wasd_err *err);
 
@@ -92,11 +105,11 @@ struct wasd_was;
  * alpha: "learned" = the layer's parameter, "fixed" = constant 1 (as in layers that the published network does not augment).
  * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch.
  * probability: the chance that a layer is transformed in a draw, on its own of the others; else its T is the identity, so that
- * SW = alpha PW and the layer's scale is the same in both cases. As {"from","to","epochs"} it is a linear ramp over so many epochs. */
+ * SW = alpha PW and the layer's scale is the same in both cases. groups: a layer's output channels in so many parts, each with a draw of its own. As {"from","to","epochs"} it is a linear ramp over so many epochs. */
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err);
 void wasd_was_destroy(struct wasd_was *w);
 /* Fills *d (zeroed, or a draw of the same was: then nothing is allocated) with fresh transforms, layer by layer in
- * execution order; per layer first whether it is transformed (with a probability below 1), then the choice among transforms, then
+ * execution order; per layer (and part of it) first whether it is transformed (with a probability below 1), then the choice among transforms, then
  * that transform's own draws. */
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
 /* The same by the law of epoch `epoch`, counted from 0; the call above draws by the law that a ramp ends with. */
