@@ -5,15 +5,16 @@ import { $, el, si } from './dom.js';
 import { call, get } from './api.js';
 import { ready } from './datasets.js';
 import { createNetwork } from './network.js';
+import { createWas } from './was.js';
 
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), error = $('#job-error'), hint = $('#arch-hint');
-  const field = form.elements, layers = createNetwork();
+  const field = form.elements, layers = createNetwork(), was = createWas(form);
   let archs = [], optimizers = [];
 
   // What to begin with: the network's own WAS where it has one, else WAS on all its convolutions; the optimizer's own rate.
   function suggest() {
-    field.was.value = own(chosen()).was ? 'default' : 'on';
+    was.suggest(own(chosen()).was);
     explain();
   }
   const chosen = () => archs.find((a) => a.name === field.arch.value);
@@ -34,7 +35,9 @@ export function createForm({ datasets, submitted }) {
     error.hidden = true;
     const first = !archs.length;
     if (first) {
-      ({ archs, optimizers } = await get('/v1/capabilities'));
+      let transforms;
+      ({ archs, optimizers, transforms } = await get('/v1/capabilities'));
+      was.fill(transforms);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       field.optimizer.dispatchEvent(new Event('change'));
@@ -55,9 +58,8 @@ export function createForm({ datasets, submitted }) {
       data: { val_fraction: number('held') / 100 },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: 'constant', warmup_epochs: 1 } } };
-    const was = field.was.value;
-    if (was === 'off') job.was = false;
-    if (was === 'on') job.was = own(chosen()).was === false ? { layers: 'all' } : {};
+    const how = was.spec();
+    if (how !== undefined) job.was = how;
     return job;
   }
 

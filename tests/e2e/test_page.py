@@ -44,10 +44,18 @@ def tour(d, b):
         check("90 %" in b.run("return document.querySelector('#arch-layers p').textContent"), "their share")
         shot(b, "layers")
         b.run("const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'))")
+        b.run("""const f = document.querySelector('#job-form'), set = (n, v) => { n.value = v; n.dispatchEvent(new Event('input')); };
+                 set(f.querySelector('[aria-label="weight of rotate"]'), 2); set(f.querySelector('[aria-label="rotate degrees"]'), 30);
+                 set(f.querySelector('[aria-label="weight of resized_crop"]'), 0);
+                 set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3)""")
+        shot(b, "mixture")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]
         equal([j["name"] for j in jobs], ["from-the-page"])
+        equal(d.client.get("/v1/jobs/" + jobs[0]["id"]).json["was"], {
+            "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
+            "alpha": "learned", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
 
     with case("page: a refused submission names the field"):
         b.click("#new-job")

@@ -1,0 +1,71 @@
+// was.js - the part of the job form that says how weights are transformed: which transforms with which weights and options, in which
+// layers, how often. Transforms and their options come from the daemon's table.
+
+import { $, el } from './dom.js';
+
+const usual = ['translate', 'resized_crop'];   // what is on at first: the mixture of the method's authors
+
+// One number of an option; [low, high] takes two.
+function input(transform, option, i) {
+  const value = option.n === 2 ? option.default[i] : option.default;
+  const label = `${transform.type} ${option.name}${option.n === 2 ? (i ? ', to' : ', from') : ''}`;
+  return el('input', { type: 'number', step: 'any', min: option.min, max: option.max, value: Number(value.toFixed(4)), required: true, 'aria-label': label });
+}
+
+function row(transform) {
+  const weight = el('input', { type: 'number', min: 0, max: 1e6, step: 'any', value: usual.includes(transform.type) ? 1 : 0, required: true, 'aria-label': `weight of ${transform.type}` });
+  const options = transform.options.map((o) => ({ o, fields: Array.from({ length: o.n }, (_, i) => input(transform, o, i)) }));
+  const cell = el('td', {}, ...options.flatMap(({ o, fields }) => [el('span', {}, o.name), ...fields]));
+  const root = el('tr', {}, el('th', { scope: 'row' }, transform.type.replace('_', ' ')), el('td', {}, weight), cell);
+  const follow = () => {
+    const off = !(Number(weight.value) > 0);
+    root.classList.toggle('off', off);
+    for (const { fields } of options) for (const f of fields) f.disabled = off;
+  };
+  weight.addEventListener('input', follow);
+  follow();
+  return {
+    root,
+    // null when it has no weight
+    spec() {
+      if (!(Number(weight.value) > 0)) return null;
+      const values = Object.fromEntries(options.map(({ o, fields }) => [o.name, o.n === 2 ? fields.map((f) => Number(f.value)) : Number(fields[0].value)]));
+      return { type: transform.type, ...values, weight: Number(weight.value) };
+    },
+  };
+}
+
+export function createWas(form) {
+  const box = $('#was-mixture'), field = form.elements;
+  let rows = [];
+  const show = () => {
+    const on = field.was.value === 'on';
+    box.hidden = !on;
+    box.disabled = !on;                        // what is hidden is not validated
+    field.was_epochs.disabled = !on || field.was_from.value === field.was_to.value;
+  };
+  for (const radio of form.querySelectorAll('[name=was]')) radio.addEventListener('change', show);
+  for (const name of ['was_from', 'was_to']) field[name].addEventListener('input', show);
+
+  return {
+    fill(transforms) {
+      rows = transforms.map(row);
+      $('tbody', box).replaceChildren(...rows.map((r) => r.root));
+    },
+    // own: the network's setting from its authors, false where they transform nothing
+    suggest(own) {
+      field.was.value = own ? 'default' : 'on';
+      field.was_layers.value = own ? 'paper' : 'all';
+      show();
+    },
+    // The job's "was"; undefined = the network's own.
+    spec() {
+      if (field.was.value === 'default') return undefined;
+      if (field.was.value === 'off') return false;
+      const names = field.was_layers.value.split(/[\s,]+/).filter(Boolean), number = (name) => Number(field[name].value);
+      const [from, to] = [number('was_from'), number('was_to')];
+      return { transforms: rows.map((r) => r.spec()).filter(Boolean), layers: names.length === 1 ? names[0] : names,
+        draw: field.was_draw.value, probability: from === to ? to : { from, to, epochs: number('was_epochs') }, groups: number('was_groups') };
+    },
+  };
+}
