@@ -4,22 +4,8 @@
 
 #ifdef WASD_ONEDNN
 
-#include "backends.h"
+#include "blocked_sums.h"
 #include "onednn/minimal.h"
-
-#define LANES 16
-
-static float uniform(void)
-{
-	static uint64_t state = 1;
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (float)((double)(state >> 40) / (1 << 23) - 1);
-}
-
-static size_t at(int channels, int h, int w, int n, int c, int y, int x)
-{
-	return ((((size_t)n * (size_t)(channels / LANES) + (size_t)(c / LANES)) * (size_t)h + (size_t)y) * (size_t)w + (size_t)x) * LANES + (size_t)(c % LANES);
-}
 
 static float *filled(size_t n)
 {
@@ -107,20 +93,6 @@ static void every_kernel(int threads)
 	/* More tiles than one block; and so many weights that the team shares a block. */
 	check_shape((struct minimal){ .n = 6, .c = 32, .h = 17, .w = 18, .out = 32, .oh = 17, .ow = 18, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
 	check_shape((struct minimal){ .n = 2, .c = 192, .h = 5, .w = 5, .out = 192, .oh = 5, .ow = 5, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
-}
-
-static void one_thread(void)
-{
-	if (!fast_backend_runs())
-		TEST_SKIP("this processor has no AVX-512");
-	every_kernel(1);
-}
-
-static void two_threads(void)
-{
-	if (!fast_backend_runs())
-		TEST_SKIP("this processor has no AVX-512");
-	every_kernel(2);
 }
 
 static void what_fits(void)

@@ -4,28 +4,14 @@
 
 #ifdef WASD_ONEDNN
 
-#include "backends.h"
+#include "blocked_sums.h"
 #include "onednn/prim.h"
 #include "onednn/taps.h"
-
-#define LANES 16
-
-static float uniform(void)
-{
-	static uint64_t state = 1;
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (float)((double)(state >> 40) / (1 << 23) - 1);
-}
 
 /* Values that bfloat16 holds exactly, so that only sums are rounded. */
 static float short_uniform(void)
 {
 	return (float)(int)(uniform() * 64) / 64;
-}
-
-static size_t at(int channels, int h, int w, int n, int c, int y, int x)
-{
-	return ((((size_t)n * (size_t)(channels / LANES) + (size_t)(c / LANES)) * (size_t)h + (size_t)y) * (size_t)w + (size_t)x) * LANES + (size_t)(c % LANES);
 }
 
 static float *filled(size_t n)
@@ -152,20 +138,6 @@ static void every_kernel(int threads)
 		check_shape((struct taps){ .n = 9, .c = 48, .h = 16, .w = 16, .out = 80, .oh = 16, .ow = 16, .kh = 1, .kw = 1, .stride = 1, .bf16 = bf16 });
 		check_shape((struct taps){ .n = 4, .c = 32, .h = 8, .w = 8, .out = 32, .oh = 4, .ow = 4, .kh = 2, .kw = 3, .stride = 2, .pad_top = 0, .pad_left = 1, .bf16 = bf16 });
 	}
-}
-
-static void one_thread(void)
-{
-	if (!fast_backend_runs())
-		TEST_SKIP("this processor has no AVX-512");
-	every_kernel(1);
-}
-
-static void two_threads(void)
-{
-	if (!fast_backend_runs())
-		TEST_SKIP("this processor has no AVX-512");
-	every_kernel(2);
 }
 
 static void what_fits(void)
