@@ -48,7 +48,7 @@ def wanted(a, dataset):
         for was in a.was:
             for precision in PRECISIONS:
                 out[was, precision, seed] = {
-                    "name": f"{a.arch}-{was}-{precision}-seed{seed}-e{a.epochs}-b{a.batch}-lr{a.lr:g}-{dataset}", "dataset": dataset,
+                    "name": f"{a.arch}-{was}-{precision}-seed{seed}-e{a.epochs}-b{a.batch}-lr{a.lr:g}-{dataset}", "dataset": dataset, "data": {"val_fraction": 0},
                     "model": {"arch": a.arch}, "was": WAS[was], "checkpoint": {"every": a.epochs}, "limits": {"nice": 0},
                     "train": {"epochs": a.epochs, "batch": a.batch, "seed": seed, "precision": precision, "optimizer": {"type": "sgd", "lr": a.lr, "momentum": 0.9}}}
     return out
