@@ -147,8 +147,8 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 			t.data = v;
 		}
 		if (hit && !strcmp(c->what, "poison")) {
-			float *v = kept[n_kept++] = malloc(4 * t.count);
-			memcpy(v, t.data, 4 * t.count);
+			real *v = kept[n_kept++] = malloc(t.count * sizeof *v);
+			memcpy(v, t.data, t.count * sizeof *v);
 			v[t.count - 1] = strcmp(c->to, "nan") ? -1 : NAN;
 			t.data = v;
 		}
