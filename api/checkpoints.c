@@ -28,6 +28,22 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k)
 	return j;
 }
 
+enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt_list l;
+	struct wasd_err err = {0};
+	if (storage_ckpt_list(c->db, job, &l, &err)) {
+		api_send_error(q, r, &err);
+		return API_DONE;
+	}
+	cJSON *items = cJSON_CreateArray();
+	for (size_t i = 0; i < l.n; i++)
+		api_push(items, api_ckpt_json(&l.items[i]));
+	storage_ckpt_list_done(&l);
+	api_send_list(q, r, items, NULL);
+	return API_DONE;
+}
+
 static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out)
 {
 	char id[128];

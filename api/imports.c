@@ -185,18 +185,5 @@ enum api_result api_checkpoints_import(struct api_ctx *c, const struct api_reque
 
 enum api_result api_checkpoints_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct storage_ckpt_list l;
-	struct wasd_err err = {0};
-	if (storage_ckpt_list(c->db, NULL, &l, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	cJSON *items = cJSON_CreateArray();
-	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = api_ckpt_json(&l.items[i]);
-		api_push(items, j);
-	}
-	storage_ckpt_list_done(&l);
-	api_send_list(q, r, items, NULL);
-	return API_DONE;
+	return api_send_checkpoints(c, NULL, q, r);
 }

@@ -161,6 +161,8 @@ void api_softmax(const float *logits, int64_t n, float *p);
 
 cJSON *api_job_json(struct api_ctx *c, const struct storage_job *j, bool full);
 cJSON *api_ckpt_json(const struct storage_ckpt *k);
+/* Answers with the checkpoints of a job as a list; job NULL: with the imported ones. */
+enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q, struct api_response *r);
 cJSON *api_dataset_json(const struct storage_dataset *d);
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
 

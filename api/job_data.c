@@ -266,22 +266,8 @@ enum api_result api_jobs_transitions(struct api_ctx *c, const struct api_request
 
 enum api_result api_jobs_checkpoints(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct storage_ckpt_list l;
-	struct wasd_err err = {0};
 	char id[128];
-	if (!job_known(c, q, r, id)) return API_DONE;
-	if (storage_ckpt_list(c->db, id, &l, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	cJSON *items = cJSON_CreateArray();
-	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = api_ckpt_json(&l.items[i]);
-		api_push(items, j);
-	}
-	storage_ckpt_list_done(&l);
-	api_send_list(q, r, items, NULL);
-	return API_DONE;
+	return job_known(c, q, r, id) ? api_send_checkpoints(c, id, q, r) : API_DONE;
 }
 
 /* ---- events ---- */

@@ -2,6 +2,7 @@
 #include "wasd/safetensors.h"
 #include "base/json_text.h"
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct { const char *name; size_t size; } dtypes[WASD_DTYPES] = {
@@ -14,6 +15,14 @@ static const struct { const char *name; size_t size; } dtypes[WASD_DTYPES] = {
 
 size_t wasd_dtype_size(enum wasd_dtype t) { return (unsigned)t < WASD_DTYPES ? dtypes[t].size : 0; }
 const char *wasd_dtype_name(enum wasd_dtype t) { return (unsigned)t < WASD_DTYPES ? dtypes[t].name : "?"; }
+
+void wasd_st_dims_text(char out[64], int n, const size_t *dims)
+{
+	size_t at = 0;
+	out[0] = 0;
+	for (int i = 0; i < n && at < 50; i++)
+		at += (size_t)snprintf(out + at, 64 - at, "%s%zu", i ? "x" : "", dims[i]);
+}
 
 /* Number of elements and bytes; false on overflow. */
 static bool extent(enum wasd_dtype t, int ndims, const size_t *dims, size_t *count, size_t *bytes)

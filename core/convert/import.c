@@ -119,14 +119,6 @@ static double element(const struct wasd_st_tensor *t, size_t i)
 	return (double)f;
 }
 
-static void print_dims(char out[64], int n, const size_t *dims)
-{
-	size_t at = 0;
-	out[0] = 0;
-	for (int i = 0; i < n && at < 50; i++)
-		at += (size_t)snprintf(out + at, 64 - at, "%s%zu", i ? "x" : "", dims[i]);
-}
-
 static enum wasd_status load_one(const struct import *m, const char *name, int n_dims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = wasd_st_find(m->st, name);
@@ -136,8 +128,8 @@ static enum wasd_status load_one(const struct import *m, const char *name, int n
 		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: type %s, want F32, F16, BF16 or F64", name, wasd_dtype_name(t->dtype));
 	if (t->ndims != n_dims || (n_dims && memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims))) {
 		char have[64], want[64];
-		print_dims(have, t->ndims, t->dims);
-		print_dims(want, n_dims, dims);
+		wasd_st_dims_text(have, t->ndims, t->dims);
+		wasd_st_dims_text(want, n_dims, dims);
 		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, the network has %s", name, *have ? have : "of a scalar", want);
 	}
 	for (size_t i = 0; i < t->count; i++) {

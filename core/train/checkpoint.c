@@ -168,14 +168,6 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
-static void print_dims(char out[64], int n, const size_t *dims)
-{
-	size_t at = 0;
-	out[0] = 0;
-	for (int i = 0; i < n && at < 50; i++)
-		at += (size_t)snprintf(out + at, 64 - at, "%s%zu", i ? "x" : "", dims[i]);
-}
-
 /* One tensor of known name and shape into dst. lowest: values below it are refused (0 for variances, -INFINITY otherwise). */
 static enum wasd_status load_one(const struct checkpoint *c, const char *name, int ndims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
 {
@@ -189,8 +181,8 @@ static enum wasd_status load_one(const struct checkpoint *c, const char *name, i
 		same = t->dims[i] == dims[i];
 	if (!same) {
 		char have[64], want[64];
-		print_dims(have, t->ndims, t->dims);
-		print_dims(want, ndims, dims);
+		wasd_st_dims_text(have, t->ndims, t->dims);
+		wasd_st_dims_text(want, ndims, dims);
 		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: shape %s, a %.30s here has %s", name, have, c->arch, want);
 	}
 	for (size_t i = 0; i < t->count; i++) {

@@ -12,6 +12,8 @@
 enum wasd_dtype { WASD_F32, WASD_F64, WASD_I64, WASD_I32, WASD_U64, WASD_U8, WASD_BF16, WASD_F16, WASD_DTYPES };
 size_t wasd_dtype_size(enum wasd_dtype t);
 const char *wasd_dtype_name(enum wasd_dtype t);           /* "F32" */
+/* "64x3x3x3"; cut where it is longer than out holds. */
+void wasd_st_dims_text(char out[64], int n, const size_t *dims);
 
 struct wasd_st_tensor { const char *name; enum wasd_dtype dtype; int ndims; size_t dims[8]; size_t count; const void *data; };
 
