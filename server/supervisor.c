@@ -101,8 +101,11 @@ static void *sender_main(void *arg)
 		enum wasd_status s = wasd_wire_send(p->wire, o->json, o->bin, o->bin_len, o->fd, NULL, NULL);
 		outgoing_free(o);
 		pthread_mutex_lock(&p->lock);
-		if (s != WASD_OK)
-			p->send_over = true;    /* the reading side sees why */
+		if (s != WASD_OK) {
+			/* A frame is lost, for want of memory or because the process is going: it must not wait for it. Both sides see the end. */
+			p->send_over = true;
+			shutdown(wasd_wire_fd(p->wire), SHUT_RDWR);
+		}
 		while (p->send_over && s != WASD_OK && p->queue) {
 			o = p->queue;
 			p->queue = o->next;
