@@ -7,10 +7,10 @@ The daemon keeps everything in --state, so the run may be cut anywhere (--second
   tests/bench/precision_curves.py --state curves                                  # about six minutes on two cores with AVX-512
   tests/bench/precision_curves.py --state curves --seconds 60                     # a minute of it; again until it is done
   tests/bench/precision_curves.py --state curves --seconds 0 --json               # what there is, as JSON"""
-import argparse, json, math, os, statistics, sys, time
+import argparse, json, math, statistics, time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
-from lib import Daemon, Skip, cifar_subset, tar
+from kept import Kept, add_arguments, jobs, register, say, work
+from lib import Skip
 
 WAS = {"translate": {"transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}]}, "plain": False}
 NUMBERS = ("train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom")
@@ -20,7 +20,7 @@ PRECISIONS = ("fp32", "bf16")
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--state", required=True, help="directory of the daemon's data; made when missing")
+    add_arguments(p)
     p.add_argument("--arch", default="resnet18")
     p.add_argument("--was", nargs="+", choices=list(WAS), default=list(WAS))
     p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="2 to 10 of them")
@@ -29,16 +29,10 @@ def arguments():
     p.add_argument("--epochs", type=int, default=4)
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--lr", type=float, default=0.02)
-    p.add_argument("--seconds", type=float, default=math.inf, help="stop after so long")
-    p.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     a = p.parse_args()
     if not 2 <= len(set(a.seeds)) <= 10:
         p.error("--seeds: 2 to 10 different ones are needed")
     return a
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def wanted(a, dataset):
@@ -52,38 +46,6 @@ def wanted(a, dataset):
                     "model": {"arch": a.arch}, "was": WAS[was], "checkpoint": {"every": a.epochs}, "limits": {"nice": 0},
                     "train": {"epochs": a.epochs, "batch": a.batch, "seed": seed, "precision": precision, "optimizer": {"type": "sgd", "lr": a.lr, "momentum": 0.9}}}
     return out
-
-
-def register(d, a):
-    name = f"cifar-{a.train}-{a.test}"
-    if d.client.get(f"/v1/datasets/{name}", want=(200, 404)).status == 404:
-        say(f"reading {a.train} + {a.test} photographs")
-        d.client.put(f"/v1/datasets/{name}", tar(cifar_subset(a.train, a.test)))
-    d.wait_dataset(name)
-    return name
-
-
-def jobs(d):
-    return {j["name"]: j for j in d.client.get("/v1/jobs?limit=500").json["items"]}
-
-
-def work(d, specs, end):
-    """Submits what is missing and waits for all of it, or until `end`."""
-    there = jobs(d)
-    for spec in specs.values():
-        if spec["name"] not in there and time.monotonic() < end:
-            d.submit(**spec)
-    for spec in specs.values():
-        while time.monotonic() < end:
-            j = jobs(d)[spec["name"]]
-            if j["state"] == "completed":
-                break
-            if j["state"] in ("failed", "cancelled"):
-                raise SystemExit(f"{spec['name']} is {j['state']}: {j.get('message')}")
-            d.client.get(f"/v1/jobs/{j['id']}?wait={int(max(1, min(20, end - time.monotonic())))}s&until=terminal")
-        else:
-            return
-        say(f"{spec['name']}: done")
 
 
 def curves(d, specs, epochs):
@@ -133,17 +95,14 @@ def table(rows, was):
 def main():
     a = arguments()
     end = time.monotonic() + a.seconds
-    with Daemon(data=a.state) as d:
+    with Kept(a.state) as d:
         if "bf16" not in d.client.get("/v1/capabilities").json["precisions"]:
             raise SystemExit("this processor, or this build, does not compute in bf16")
         try:
-            specs = wanted(a, register(d, a))
+            specs = wanted(a, register(d, a.train, a.test))
         except Skip as why:
             raise SystemExit(str(why)) from None
-        try:
-            work(d, specs, end)
-        except KeyboardInterrupt:
-            say("cut; start again to go on")
+        failed = work(d, specs.values(), end)
         found = curves(d, specs, a.epochs)
     rows = [r for was in a.was for r in compared(found, was)]
     done = sum(len(next(iter(kind["train_loss"].values()))) for kind in found.values())
@@ -151,12 +110,14 @@ def main():
     if a.json:
         print(json.dumps({"arch": a.arch, "train": a.train, "test": a.test, "epochs": a.epochs, "batch": a.batch, "lr": a.lr, "seeds": a.seeds,
                           "runs_done": done, "runs": len(specs), "within": inside, "of": len(rows), "rows": rows}))
-        return
-    for was in a.was:
-        if mine := [r for r in rows if r["was"] == was]:
-            table(mine, was)
-    print(f"\n{done} of {len(specs)} runs are done. bf16 is within the spread of the seeds in {inside} of {len(rows)} comparisons"
-          " (of equal things, about 1 in 20 falls beyond the bound).")
+    else:
+        for was in a.was:
+            if mine := [r for r in rows if r["was"] == was]:
+                table(mine, was)
+        print(f"\n{done} of {len(specs)} runs are done. bf16 is within the spread of the seeds in {inside} of {len(rows)} comparisons"
+              " (of equal things, about 1 in 20 falls beyond the bound).")
+    if failed:
+        raise SystemExit(f"jobs that did not complete: {', '.join(failed)}")
 
 
 main()

@@ -1,0 +1,100 @@
+"""What the long comparisons share: a daemon whose directory is kept, and jobs that are recognised by their names, so that a run may be cut
+anywhere, even by kill -9 of script or daemon, and goes on when it is started again."""
+import http.client, math, os, signal, sys, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+from lib import Client, Daemon, cifar_subset, tar
+
+BROKEN = (OSError, http.client.HTTPException)
+BUSY = {"worker_silence_ms": 600000}          # beside other work and with the lowest priority, a slow process is not a dead one
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_arguments(p):
+    p.add_argument("--state", required=True, help="directory of the daemon's data; made when missing")
+    p.add_argument("--seconds", type=float, default=math.inf, help="stop after so long; 0 only reports what there is")
+    p.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+
+
+class Kept(Daemon):
+    """The daemon of a directory: the one that is running there already (of a script that reports meanwhile, or was killed), else one of our own."""
+
+    def __init__(self, state):
+        for s in (signal.SIGINT, signal.SIGTERM):      # also where a shell started this in the background
+            signal.signal(s, signal.default_int_handler)
+        super().__init__(data=os.path.abspath(state), args=[word for key, value in BUSY.items() for word in (f"--{key}", str(value))])
+
+    def start(self, timeout=300):
+        self.process = None
+        try:
+            with open(os.path.join(self.data, "wasd.addr")) as f:
+                self.port = int(f.read().rpartition(":")[2])
+            self.client = Client(self.port)
+            if os.path.realpath(self.client.get("/v1/system").json["data_dir"]) == os.path.realpath(self.data):
+                return self
+        except (ValueError, KeyError, AssertionError, *BROKEN):
+            pass
+        return super().start(timeout)
+
+    def alive(self):
+        return self.process is not None and super().alive()
+
+    def stop(self, timeout=120):
+        if self.process is None:
+            self.client.close()
+            return 0
+        return super().stop(timeout)
+
+
+def dataset_name(train, test):
+    return f"cifar-{train}-{test}"
+
+
+def register(d, train, test):
+    """The first photographs of every class of CIFAR-10, as a data set of the daemon. Skip where the archive is missing."""
+    name = dataset_name(train, test)
+    if d.client.get(f"/v1/datasets/{name}", want=(200, 404)).status == 404:
+        say(f"reading {train} + {test} photographs")
+        d.client.put(f"/v1/datasets/{name}", tar(cifar_subset(train, test)))
+    d.wait_dataset(name)
+    return name
+
+
+def jobs(d):
+    return {j["name"]: j for j in d.client.get("/v1/jobs?limit=500").json["items"]}
+
+
+def attend(d, specs, end, over):
+    there = jobs(d)
+    for spec in specs:
+        if spec["name"] not in there and time.monotonic() < end:
+            d.submit(**spec)
+    for spec in specs:
+        while spec["name"] not in over and time.monotonic() < end:
+            j = jobs(d)[spec["name"]]
+            if j["state"] in ("completed", "failed", "cancelled"):
+                over[spec["name"]] = j["state"]
+                say(f"{time.strftime('%H:%M:%S')} {spec['name']}: {j['state']} {j.get('message') or ''}")
+            else:
+                d.client.get(f"/v1/jobs/{j['id']}?wait={int(max(1, min(20, end - time.monotonic())))}s&until=terminal")
+
+
+def work(d, specs, end):
+    """Submits what is missing and waits for all of it, or until `end`, or Ctrl-C. A daemon that died is started again. Names of jobs that failed."""
+    over = {}
+    try:
+        while time.monotonic() < end:
+            try:
+                attend(d, specs, end, over)
+                break
+            except BROKEN as why:
+                say(f"{time.strftime('%H:%M:%S')} the daemon does not answer: {why}")
+                time.sleep(2)
+                if not d.alive():
+                    d.start()
+    except KeyboardInterrupt:
+        say("cut; start again to go on")
+    return [name for name, state in over.items() if state != "completed"]
