@@ -317,3 +317,19 @@ enum wasd_status wasd_st_writer_write(struct wasd_st_writer *w, void *out, size_
 	for (size_t i = 0; i < w->n; i++) data = put(data, w->tensors[i].data, w->tensors[i].bytes);
 	return WASD_OK;
 }
+
+enum wasd_status wasd_st_writer_block(struct wasd_st_writer *w, void **out, size_t *size, struct wasd_err *err)
+{
+	size_t n;
+	enum wasd_status s = wasd_st_writer_size(w, &n, err);
+	if (s) return s;
+	void *block = wasd_malloc(n);
+	if (!block) return wasd_fail(err, WASD_ENOMEM, "a file of %zu bytes", n);
+	if ((s = wasd_st_writer_write(w, block, n, err))) {
+		wasd_free(block);
+		return s;
+	}
+	*out = block;
+	*size = n;
+	return WASD_OK;
+}

@@ -58,24 +58,6 @@ static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, c
 	return ok;
 }
 
-static enum wasd_status write_out(struct wasd_st_writer *w, void **out, size_t *out_len, struct wasd_err *err)
-{
-	size_t size;
-	enum wasd_status s = wasd_st_writer_size(w, &size, err);
-	void *block = s ? NULL : wasd_malloc(size);
-	if (!s && !block)
-		s = wasd_fail(err, WASD_ENOMEM, "a file of %zu bytes", size);
-	if (!s)
-		s = wasd_st_writer_write(w, block, size, err);
-	if (s) {
-		wasd_free(block);
-		return s;
-	}
-	*out = block;
-	*out_len = size;
-	return WASD_OK;
-}
-
 enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err)
 {
 	struct checkpoint c = {0};
@@ -100,7 +82,7 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 	if (!s && has[WASD_DOM])
 		s = pass_stats(&c, g, "dom.", w, err);
 	if (!s)
-		s = write_out(w, out, out_len, err);
+		s = wasd_st_writer_block(w, out, out_len, err);
 end:
 	wasd_st_writer_destroy(w);
 	wasd_graph_destroy(g);

@@ -268,7 +268,7 @@ static void add_params(struct wasd_st_writer *w, const struct wasd_graph *g, con
 	}
 }
 
-static void add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block)
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block)
 {
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		struct wasd_stats_info b = wasd_graph_stats_info(g, i);
@@ -310,8 +310,6 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **bytes, size_t *len, struct wasd_err *err)
 {
 	char name[NAME_MAX_LEN];
-	void *out = NULL;
-	size_t size = 0;
 	enum wasd_status s = WASD_OK;
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	if (!w || !add_metadata(w, src)) {
@@ -326,24 +324,13 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 	add_params(w, src->graph, "", src->master);
 	for (int set = 0; set < WASD_STATS_SETS; set++)
 		if (src->stats[set])
-			add_stats(w, src->graph, set, src->stats[set]);
+			checkpoint_add_stats(w, src->graph, set, src->stats[set]);
 	for (int i = 0; i < CHECKPOINT_STATES && src->optim[i].name; i++) {
 		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
 		add_params(w, src->graph, name, src->optim[i].block);
 	}
-	if ((s = wasd_st_writer_size(w, &size, err)))
-		goto end;
-	if (!(out = wasd_malloc(size))) {
-		s = wasd_fail(err, WASD_ENOMEM, "checkpoint of %zu bytes", size);
-		goto end;
-	}
-	if ((s = wasd_st_writer_write(w, out, size, err)))
-		goto end;
-	*bytes = out;
-	*len = size;
-	out = NULL;
+	s = wasd_st_writer_block(w, bytes, len, err);
 end:
-	wasd_free(out);
 	wasd_st_writer_destroy(w);
 	return s;
 }

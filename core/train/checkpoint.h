@@ -45,6 +45,8 @@ struct checkpoint_source {
 	const char *const *class_names;
 	const cJSON *spec, *was, *draw, *progress, *fingerprint;
 };
+/* Adds the tensors of one statistics set, by the names that a checkpoint has them under. */
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block);
 /* *bytes: a fresh block for wasd_free. */
 enum wasd_status checkpoint_write(const struct checkpoint_source *s, void **bytes, size_t *len, struct wasd_err *err);
 

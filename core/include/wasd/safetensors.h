@@ -35,6 +35,8 @@ void wasd_st_writer_add(struct wasd_st_writer *w, const char *name, enum wasd_dt
 /* Size of the file, then its bytes into out[size]. Errors of earlier calls come out here. */
 enum wasd_status wasd_st_writer_size(struct wasd_st_writer *w, size_t *size, struct wasd_err *err);
 enum wasd_status wasd_st_writer_write(struct wasd_st_writer *w, void *out, size_t size, struct wasd_err *err);
+/* Both at once: *out is a fresh block for wasd_free. */
+enum wasd_status wasd_st_writer_block(struct wasd_st_writer *w, void **out, size_t *size, struct wasd_err *err);
 void wasd_st_writer_destroy(struct wasd_st_writer *w);
 
 #endif

@@ -1,0 +1,494 @@
+/* profile/profile.c - a search for a profile, around search.c: builds the checkpoint's network, lists what its law may do to each layer, judges choices
+ * by their loss on validation images, and measures the one that is taken as it would be served.
+ *
+ * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch normalised by its own statistics:
+ * for one fixed draw these agree with recalibrated ones to about 1 % (was-algorithm.md, section 6) and cost one pass in place of two. What is told
+ * of the profile in the end is measured with statistics of its own, on all validation images. */
+#include "profile/search.h"
+#include "backend/backend.h"
+#include "base/fields.h"
+#include "infer/bundle.h"
+#include "train/checkpoint.h"
+#include "train/measure.h"
+#include "train/spec.h"
+#include "wasd/model.h"
+#include "wasd/profile.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 128, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
+#define HOLDOUT 0.1                                     /* of the training images, where the run held out none */
+#define TIMING_US 200000                                /* how long a speed is measured */
+
+struct speed { double per_s_1, per_s_64, latency_us; };
+struct verdict { uint64_t macs; struct measure_result val; struct speed speed; };
+
+struct maker {
+	const struct wasd_profile_opts *o;
+	struct checkpoint ckpt;
+	struct train_spec spec;
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct wasd_exec *exec;                         /* judges and calibrates */
+	struct wasd_exec_opts eval;
+	struct wasd_holdout holdout;
+	struct wasd_loader *some_val, *val, *calib;     /* some_val: what a search judges by */
+	uint32_t *some, *subset;
+	struct search_space space;
+	struct wasd_draw draw;                          /* of the choice at hand: one layer for each of space */
+	int evaluations, done;
+	bool stopped;
+};
+
+/* ---- the request ---------------------------------------------------------------------------------------------- */
+
+enum desire { MACS, LATENCY, DRAW, DESIRES };
+struct request { enum desire desire; double budget; const cJSON *draw; };
+
+static enum wasd_status read_request(struct maker *m, struct request *r, struct wasd_err *err)
+{
+	static const char *const names[DESIRES] = {"macs", "latency", "draw"};
+	static const char *const allowed[DESIRES][4] = {{"desire", "budget", "evaluations"}, {"desire", "budget_us", "evaluations"}, {"desire", "draw"}};
+	static const struct {const char *name, *at; struct fields_range range;} budget[DESIRES] = {
+		[MACS] = {"budget", "/budget", {0, 1, true, false}}, [LATENCY] = {"budget_us", "/budget_us", {1, 1e9, false, false}},
+	};
+	const cJSON *j = m->o->request;
+	const char *desire;
+	int k = 0;
+	double n = WASD_PROFILE_EVALUATIONS;
+	enum wasd_status s;
+	if (!cJSON_IsObject(j) || !wasd_json_str(j, "desire", &desire))
+		return wasd_fail_at(err, WASD_EINVAL, "/desire", "\"macs\", \"latency\" or \"draw\" is needed");
+	while (k < DESIRES && strcmp(desire, names[k]))
+		k++;
+	if (k == DESIRES)
+		return wasd_fail_at(err, WASD_EINVAL, "/desire", "must be \"macs\", \"latency\" or \"draw\"");
+	*r = (struct request){.desire = (enum desire)k, .draw = wasd_json_get(j, "draw")};
+	if ((s = fields_known(j, "", allowed[k], err)))
+		return s;
+	if (k == DRAW && !cJSON_IsArray(r->draw))
+		return wasd_fail_at(err, WASD_EINVAL, "/draw", "must be an array, with a transform for each layer");
+	if (k != DRAW && !wasd_json_get(j, budget[k].name))
+		return wasd_fail_at(err, WASD_EINVAL, budget[k].at, "is needed");
+	if (k != DRAW && (s = fields_number(wasd_json_get(j, budget[k].name), budget[k].at, budget[k].range, &r->budget, err)))
+		return s;
+	if (wasd_json_get(j, "evaluations") &&
+	    (s = fields_number(wasd_json_get(j, "evaluations"), "/evaluations", (struct fields_range){1, WASD_PROFILE_EVALUATIONS_MAX, false, false}, &n, err)))
+		return s;
+	m->evaluations = (int)n;
+	return WASD_OK;
+}
+
+/* ---- the network ------------------------------------------------------------------------------------------------ */
+
+static enum wasd_status build_network(struct maker *m, struct wasd_err *err)
+{
+	const struct backend *b;
+	bool present;
+	enum wasd_status s = checkpoint_open(m->o->file, m->o->len, &m->ckpt, err);
+	if (s || (s = train_spec_read(m->ckpt.spec, &m->spec, err)) || (s = checkpoint_graph(&m->ckpt, &m->graph, err)) ||
+	    (s = checkpoint_check_names(&m->ckpt, m->graph, err)) || (s = wasd_model_create(m->graph, 0, &m->model, err)) ||
+	    (s = checkpoint_load_params(&m->ckpt, m->graph, "", wasd_model_master(m->model), err)) ||
+	    (s = checkpoint_load_stats(&m->ckpt, m->graph, WASD_STATS_AOM, wasd_model_stats(m->model, WASD_STATS_AOM), &present, err)))
+		return s;
+	struct wasd_shape a = wasd_graph_input_shape(m->graph), d = wasd_dataset_shape(m->o->data);
+	if (a.c != d.c || a.h != d.h || a.w != d.w || wasd_graph_classes(m->graph) != wasd_dataset_classes(m->o->data))
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "its images are %dx%dx%d in %d classes, the network takes %dx%dx%d in %d", d.c, d.h, d.w,
+		                    wasd_dataset_classes(m->o->data), a.c, a.h, a.w, wasd_graph_classes(m->graph));
+	if (backend_choose(m->o->backend, m->spec.precision, &b, NULL))
+		m->spec.precision = WASD_PRECISION_FP32;        /* trained on another machine */
+	return WASD_OK;
+}
+
+/* Batches of BATCH, or one of all there are; never a last one of a single image. */
+static size_t whole_batches(size_t images, size_t most)
+{
+	size_t n = images < most ? images : most;
+	return n > BATCH ? n - n % BATCH : n;
+}
+
+static enum wasd_status open_images(struct maker *m, struct wasd_err *err)
+{
+	enum wasd_status s = wasd_holdout_make(m->o->data, m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT, m->spec.seed, &m->holdout, err);
+	size_t n_subset, n_some;
+	if (s == WASD_EINVAL || (!s && m->holdout.n_val < 2))
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");
+	const struct wasd_holdout *h = &m->holdout;
+	int batch = h->n_val < BATCH ? (int)h->n_val : BATCH;
+	if (s || (s = measure_subset(h->train, h->n_train, BATCH, m->spec.seed, &m->subset, &n_subset, err)) ||
+	    (s = measure_subset(h->val, h->n_val, batch, m->spec.seed, &m->some, &n_some, err)))
+		return s;
+	struct wasd_exec_opts judge = {.batch = BATCH, .training = true, .precision = m->spec.precision, .backend = m->o->backend};
+	struct wasd_loader_opts some = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->some, .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES), .batch = BATCH};
+	struct wasd_loader_opts val = {.data = m->o->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = BATCH, .prefetch = true};
+	struct wasd_loader_opts calib = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->subset, .n_subset = whole_batches(n_subset, n_subset), .batch = BATCH, .prefetch = true};
+	m->eval = (struct wasd_exec_opts){.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
+	if ((s = wasd_loader_create(&some, &m->some_val, err)) || (s = wasd_loader_create(&val, &m->val, err)) || (s = wasd_loader_create(&calib, &m->calib, err)))
+		return s;
+	return wasd_exec_create(m->model, &judge, &m->exec, err);
+}
+
+/* ---- what may be done to each layer --------------------------------------------------------------------------------- */
+
+/* The run's own law, or the published network's for a run without. */
+static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct wasd_err *err)
+{
+	const char *paper;
+	bool plain = cJSON_IsFalse(m->ckpt.was);
+	enum wasd_status s = wasd_network_was(m->spec.model, &paper, err);
+	if (!s)
+		s = wasd_was_create(m->graph, plain ? NULL : m->ckpt.was, paper, was, err);
+	if (!s && !*was)
+		s = wasd_fail_at(err, WASD_EINVAL, "/desire", "a %s trained without WAS has no law to draw from: give a \"draw\"", m->ckpt.arch);
+	return s;
+}
+
+static uint64_t saving(const struct maker *m, const struct wasd_draw_layer *l)
+{
+	struct wasd_draw one = {.n = 1, .layer = (struct wasd_draw_layer *)(uintptr_t)l};
+	return wasd_graph_macs(m->graph, NULL) - wasd_graph_macs(m->graph, &one);
+}
+
+/* Adds the transform to the layer's options if it saves anything and nothing there has the same live taps. */
+static void consider(const struct maker *m, struct search_layer *l, const struct wasd_transform *t)
+{
+	struct wasd_rect r = t->live;
+	struct wasd_draw_layer one = {.aug = l->aug, .t = *t};
+	if (t->identity || !r.h || l->n == OPTIONS_MAX)
+		return;
+	for (int i = 1; i < l->n; i++) {
+		const struct wasd_transform *have = &l->option[i].t;
+		if (!memcmp(&have->live, &r, sizeof r) && have->box == t->box)
+			return;
+	}
+	uint64_t saves = saving(m, &one);
+	if (saves)
+		l->option[l->n++] = (struct search_option){*t, t->box ? 0 : 2 * r.y + r.h - t->k, t->box ? 0 : 2 * r.x + r.w - t->k, saves};
+}
+
+static int by_saving(const void *a, const void *b)
+{
+	const struct search_option *x = a, *y = b;
+	if (x->saves != y->saves)
+		return x->saves < y->saves ? -1 : 1;
+	return x->dy != y->dy ? x->dy - y->dy : x->dx - y->dx;
+}
+
+static enum wasd_status begin_space(struct maker *m, const struct wasd_draw *d, struct wasd_err *err)
+{
+	m->space = (struct search_space){d->n, wasd_calloc((size_t)d->n, sizeof *m->space.layer)};
+	m->draw = (struct wasd_draw){d->n, wasd_calloc((size_t)d->n, sizeof *m->draw.layer)};
+	if (!m->space.layer || !m->draw.layer)
+		goto none;
+	for (int i = 0; i < d->n; i++) {
+		struct search_layer *l = &m->space.layer[i];
+		*l = (struct search_layer){d->layer[i].aug, d->layer[i].alpha_one, 1, wasd_calloc(OPTIONS_MAX, sizeof *l->option)};
+		if (!l->option)
+			goto none;
+		enum wasd_status s = wasd_transform_make("identity", d->layer[i].t.k, (double[6]){0}, &l->option[0].t, err);
+		if (s)
+			return s;
+	}
+	return WASD_OK;
+none:
+	m->space.n = m->space.layer ? m->space.n : 0;
+	m->draw.n = m->draw.layer ? m->draw.n : 0;
+	return wasd_fail(err, WASD_ENOMEM, "search for a profile");
+}
+
+/* Samples the law until what it may do is known: each layer's transforms that save multiply-adds, one for each set of live taps. */
+static enum wasd_status list_options(struct maker *m, struct wasd_err *err)
+{
+	struct wasd_was *was = NULL;
+	struct wasd_draw d = {0};
+	struct wasd_rng r;
+	uint64_t most = 0;
+	enum wasd_status s = open_law(m, &was, err);
+	wasd_rng_init(&r, m->spec.seed, "law", 0, 0);
+	for (int i = 0; i < LAW_DRAWS && !s; i++) {
+		s = wasd_was_draw(was, &r, &d, err);
+		if (!s && !i)
+			s = begin_space(m, &d, err);
+		for (int k = 0; k < d.n && !s; k++)
+			consider(m, &m->space.layer[k], &d.layer[k].t);
+	}
+	for (int i = 0; i < m->space.n && !s; i++) {
+		struct search_layer *l = &m->space.layer[i];
+		qsort(l->option + 1, (size_t)l->n - 1, sizeof *l->option, by_saving);
+		most += l->option[l->n - 1].saves;
+	}
+	if (!s && !most)
+		s = wasd_fail_at(err, WASD_ENOTFOUND, "/desire", "the transforms of this checkpoint's \"was\" drop no taps: no draw of theirs saves anything");
+	wasd_draw_done(&d);
+	wasd_was_destroy(was);
+	return s;
+}
+
+static void set_draw(struct maker *m, const int *pick)
+{
+	for (int i = 0; i < m->space.n; i++) {
+		const struct search_layer *l = &m->space.layer[i];
+		m->draw.layer[i] = (struct wasd_draw_layer){.aug = l->aug, .alpha_one = l->alpha_one, .t = l->option[pick[i]].t};
+	}
+}
+
+/* ---- judging --------------------------------------------------------------------------------------------------------- */
+
+static bool go_on(void *ctx, uint32_t done, uint32_t of)
+{
+	struct maker *m = ctx;
+	(void)done, (void)of;
+	m->stopped = m->stopped || (m->o->go_on && !m->o->go_on(m->o->ctx, m->done, m->evaluations));
+	return !m->stopped;
+}
+
+static enum wasd_status batch_pass(void *ctx, struct wasd_pass *p, struct wasd_err *err)
+{
+	(void)err;
+	p->draw = &((struct maker *)ctx)->draw;
+	p->bn = WASD_BN_BATCH;
+	return WASD_OK;
+}
+
+static enum wasd_status judge_loss(void *ctx, const int *pick, double *loss, struct wasd_err *err)
+{
+	struct maker *m = ctx;
+	struct measure_result r;
+	set_draw(m, pick);
+	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, (struct measure_tick){go_on, m}, &r, err);
+	m->done++;
+	*loss = s ? INFINITY : r.loss;
+	return s;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Median time of n images, in microseconds. */
+static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bundle *b, int n, double *us, struct wasd_err *err)
+{
+	enum { MOST = 64, LEAST = 5 };
+	double t[MOST];
+	int k = 0;
+	real *x = wasd_calloc((size_t)n * wasd_shape_count(wasd_bundle_shape(b)), sizeof *x), *y = wasd_calloc((size_t)n * (size_t)wasd_bundle_classes(b), sizeof *y);
+	enum wasd_status s = x && y ? wasd_predictor_run(p, x, n, y, err) : wasd_fail(err, WASD_ENOMEM, "%d images", n);
+	for (int64_t begin = wasd_mono_us(); !s && k < MOST && (k < LEAST || wasd_mono_us() - begin < TIMING_US); k++) {
+		int64_t at = wasd_mono_us();
+		s = wasd_predictor_run(p, x, n, y, err);
+		t[k] = (double)(wasd_mono_us() - at);
+	}
+	wasd_free(x);
+	wasd_free(y);
+	if (s)
+		return s;
+	qsort(t, (size_t)k, sizeof *t, ascending);
+	*us = fmax(t[k / 2], 1);
+	return WASD_OK;
+}
+
+/* Speeds as served. NULL batch_64: only the single image. */
+static enum wasd_status time_mode(struct maker *m, const struct wasd_draw *draw, enum wasd_stats_set set, bool batch_64, struct speed *out, struct wasd_err *err)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	double us_64 = 0;
+	enum wasd_status s = bundle_compile(m->model, draw, set, draw ? WASD_DOM : WASD_AOM, &b, err);
+	if (!s)
+		s = wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = m->o->backend}, &p, err);
+	if (!s)
+		s = time_of(p, b, 1, &out->latency_us, err);
+	if (!s && batch_64)
+		s = time_of(p, b, 64, &us_64, err);
+	if (!s)
+		*out = (struct speed){1e6 / out->latency_us, batch_64 ? 64e6 / us_64 : 0, out->latency_us};
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+	return s;
+}
+
+/* Everything that is told of a mode; its statistics are measured anew into `set`. draw NULL: plain weights. */
+static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, struct verdict *out, struct wasd_err *err)
+{
+	enum wasd_stats_set set = draw ? WASD_STATS_DOM : WASD_STATS_AOM;
+	struct measure_tick tick = {go_on, m};
+	struct measure_net net = {0};
+	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, set, tick, err);
+	if (!s)
+		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
+	if (!s)
+		s = measure_accuracy(net.exec, m->val, NULL, tick, &out->val, err);
+	measure_net_done(&net);
+	out->macs = wasd_graph_macs(m->graph, draw);
+	return s ? s : time_mode(m, draw, set, true, &out->speed, err);
+}
+
+/* ---- searching ----------------------------------------------------------------------------------------------------------- */
+
+/* The least saving, by plans, with which one image takes no longer than the budget: halving, each plan compiled and timed. */
+static enum wasd_status saving_for_latency(struct maker *m, struct search *s, double budget_us, uint64_t *need, struct wasd_err *err)
+{
+	uint64_t low = 0, high = 0;
+	int *pick = wasd_calloc((size_t)m->space.n, sizeof *pick);
+	struct speed speed = {0};
+	enum wasd_status st = pick ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "search for a profile");
+	for (int i = 0; i < m->space.n; i++)
+		high += m->space.layer[i].option[m->space.layer[i].n - 1].saves;
+	/* First the two ends: nothing saved, and everything; then between them. */
+	for (int k = 0; k < PRICE_HALVINGS && !st && go_on(m, 0, 0); k++) {
+		uint64_t at = k == 0 ? 0 : k == 1 ? high : low + (high - low) / 2;
+		if ((st = search_solve(s, at, pick, err)))
+			break;
+		set_draw(m, pick);
+		if ((st = time_mode(m, &m->draw, WASD_STATS_DOM, false, &speed, err)))
+			break;
+		bool met = speed.latency_us <= budget_us;
+		if (k == 0 && met)
+			high = 0;
+		else if (k == 1 && !met)
+			st = wasd_fail_at(err, WASD_ENOTFOUND, "/budget_us", "the draw with the fewest multiply-adds takes %.0f us for one image here", speed.latency_us);
+		else if (k > 1)
+			*(met ? &high : &low) = at;
+		if (high == 0)
+			break;
+	}
+	*need = high;
+	wasd_free(pick);
+	return st ? st : m->stopped ? WASD_ECANCELLED : WASD_OK;
+}
+
+static enum wasd_status saving_needed(struct maker *m, const struct request *r, struct search *s, uint64_t *need, struct wasd_err *err)
+{
+	uint64_t plain = wasd_graph_macs(m->graph, NULL), most = 0, allowed = (uint64_t)(r->budget * (double)plain);
+	if (r->desire == LATENCY)
+		return saving_for_latency(m, s, r->budget, need, err);
+	for (int i = 0; i < m->space.n; i++)
+		most += m->space.layer[i].option[m->space.layer[i].n - 1].saves;
+	*need = allowed < plain ? plain - allowed : 0;
+	return most >= *need ? WASD_OK : wasd_fail_at(err, WASD_ENOTFOUND, "/budget", "the least that this checkpoint's \"was\" can do is %.4f of the plain multiply-adds",
+	                                              (double)(plain - most) / (double)plain);
+}
+
+/* Examines the best of a search; the one with the highest accuracy stays in m->draw, its statistics in the DOM set. */
+static enum wasd_status choose(struct maker *m, const struct search *s, struct verdict *out, struct wasd_err *err)
+{
+	const int *best = NULL, *last = NULL;
+	enum wasd_status st = WASD_OK;
+	for (int i = 0; search_best(s, i) && !st; i++) {
+		struct verdict v = {0};
+		last = search_best(s, i);
+		set_draw(m, last);
+		if ((st = examine(m, &m->draw, &v, err)))
+			break;
+		if (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss)) {
+			best = last;
+			*out = v;
+		}
+	}
+	if (st || best == last)
+		return st ? st : best ? WASD_OK : wasd_fail(err, WASD_ENUMERIC, "no draw within the budget has a finite loss");
+	set_draw(m, best);
+	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, (struct measure_tick){go_on, m}, err);
+}
+
+static enum wasd_status search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
+{
+	struct search *s = NULL;
+	uint64_t need;
+	enum wasd_status st = list_options(m, err);
+	if (!st)
+		st = search_create(&m->space, (struct search_judge){judge_loss, m}, m->evaluations, m->spec.seed, &s, err);
+	if (!st)
+		st = search_price(s, err);
+	if (!st)
+		st = saving_needed(m, r, s, &need, err);
+	if (!st)
+		st = search_refine(s, need, err);
+	if (!st)
+		st = choose(m, s, out, err);
+	search_destroy(s);
+	return st;
+}
+
+static enum wasd_status given(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
+{
+	struct wasd_err e = {0};
+	enum wasd_status s = wasd_draw_from_json(r->draw, m->graph, &m->draw, &e);
+	if (s && err) {
+		*err = e;
+		snprintf(err->pointer, sizeof err->pointer, "/draw%.80s", e.pointer);
+	}
+	m->evaluations = m->done = 0;
+	return s ? s : examine(m, &m->draw, out, err);
+}
+
+/* ---- what comes of it ------------------------------------------------------------------------------------------------------ */
+
+static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
+{
+	return cJSON_AddNumberToObject(j, "macs", (double)v->macs) && (!share || cJSON_AddNumberToObject(j, "macs_share", (double)v->macs / (double)plain)) &&
+	       wasd_json_add_real(j, "val_loss", v->val.loss) && cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
+	       cJSON_AddNumberToObject(j, "images_per_s_1", v->speed.per_s_1) && cJSON_AddNumberToObject(j, "images_per_s_64", v->speed.per_s_64) &&
+	       cJSON_AddNumberToObject(j, "latency_us", v->speed.latency_us);
+}
+
+static cJSON *make_info(const struct maker *m, const struct verdict *v, const struct verdict *aom)
+{
+	cJSON *j = cJSON_CreateObject(), *draw = wasd_draw_to_json(&m->draw, m->graph), *plain;
+	bool ok = j && draw && cJSON_AddItemToObject(j, "draw", draw);
+	if (!ok)
+		cJSON_Delete(draw);
+	ok = ok && tell(j, v, aom->macs, true) && cJSON_AddNumberToObject(j, "evaluations", m->done) && (plain = cJSON_AddObjectToObject(j, "aom")) &&
+	     tell(plain, aom, aom->macs, false);
+	if (ok)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
+}
+
+static void done(struct maker *m)
+{
+	wasd_loader_destroy(m->some_val);
+	wasd_loader_destroy(m->val);
+	wasd_loader_destroy(m->calib);
+	wasd_holdout_done(&m->holdout);
+	wasd_free(m->some);
+	wasd_free(m->subset);
+	search_space_done(&m->space);
+	wasd_draw_done(&m->draw);
+	wasd_exec_destroy(m->exec);
+	wasd_model_destroy(m->model);
+	wasd_graph_destroy(m->graph);
+	checkpoint_done(&m->ckpt);
+}
+
+enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err)
+{
+	struct maker m = {.o = o};
+	struct request r;
+	struct verdict aom = {0}, mode = {0};
+	void *file = NULL;
+	cJSON *j = NULL;
+	enum wasd_status s = read_request(&m, &r, err);
+	if (s || (s = build_network(&m, err)) || (s = open_images(&m, err)) || (s = examine(&m, NULL, &aom, err)) ||
+	    (s = r.desire == DRAW ? given(&m, &r, &mode, err) : search(&m, &r, &mode, err)))
+		goto end;
+	if (!(j = make_info(&m, &mode, &aom)))
+		s = wasd_fail(err, WASD_ENOMEM, "profile");
+	else
+		s = wasd_profile_overlay(m.graph, m.ckpt.arch, &m.draw, wasd_model_stats(m.model, WASD_STATS_DOM), &file, len, err);
+	if (!s) {
+		*overlay = file;
+		*info = j;
+		j = NULL;
+	}
+end:
+	cJSON_Delete(j);
+	done(&m);
+	return s;
+}
