@@ -4,6 +4,7 @@
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/convert.h"
+#include "wasd/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,14 +13,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *need_string(const cJSON *m, const char *key)
-{
-	const char *v;
-	if (!wasd_json_str(m, key, &v))
-		engine_protocol_error("message without a string \"%s\"", key);
-	return v;
-}
 
 /* ---- export ----------------------------------------------------------------------------------------- */
 
@@ -34,33 +27,43 @@ static const struct { const char *name; enum wasd_status (*make)(const void *, s
 };
 #define N_FORMATS (sizeof formats / sizeof *formats)
 
-static enum wasd_status check_digest(const struct wasd_msg *m, const void *bytes, size_t len, struct wasd_err *err)
+/* The checkpoint that came with an export; with a profile behind it, the checkpoint that has the profile as its DOM. *own: made here, for wasd_free. */
+static enum wasd_status take_file(const struct wasd_msg *m, const char *all, size_t len, size_t profile, void **own, const void **file, size_t *file_len,
+                                  struct wasd_err *err)
 {
-	const char *sha = need_string(m->json, "sha256");
-	char have[WASD_SHA256_HEX];
-	wasd_sha256_of(bytes, len, have);
-	return strcmp(have, sha) ? wasd_fail(err, WASD_ECORRUPT, "checkpoint: digest %.16s..., announced %.16s...", have, sha) : WASD_OK;
+	size_t base = len - profile;
+	enum wasd_status s = engine_check_digest(all, base, engine_need_string(m->json, "sha256"), "checkpoint", err);
+	*file = all;
+	*file_len = base;
+	if (s || !profile)
+		return s;
+	s = wasd_profile_lay(all, base, all + base, profile, own, file_len, err);
+	*file = *own;
+	return s;
 }
 
 static void on_export(struct engine_link *link, const struct wasd_msg *m)
 {
-	const char *format = need_string(m->json, "format"), *mode_name = need_string(m->json, "mode"), *path = need_string(m->json, "out");
-	enum wasd_mode mode;
+	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"), *path = engine_need_string(m->json, "out");
+	bool profile = !strncmp(mode_name, "dom:", 4);
+	enum wasd_mode mode = WASD_DOM;
 	struct wasd_err err = {0};
-	const void *bytes = NULL;
-	void *out = NULL;
-	size_t k = 0, out_len = 0;
-	int64_t len;
+	const void *bytes = NULL, *file = NULL;
+	void *out = NULL, *own = NULL;
+	size_t k = 0, out_len = 0, file_len = 0;
+	int64_t len, over = 0;
 	char sha[WASD_SHA256_HEX];
 	while (k < N_FORMATS && strcmp(format, formats[k].name))
 		k++;
-	if (k == N_FORMATS || !wasd_mode_from_name(mode_name, &mode) || m->fd < 0 || !wasd_json_i64(m->json, "bytes", &len) || len < 1)
+	if (k == N_FORMATS || (!profile && !wasd_mode_from_name(mode_name, &mode)) || m->fd < 0 || !wasd_json_i64(m->json, "bytes", &len) || len < 1)
 		engine_protocol_error("export: needs format, mode, bytes and the file");
-	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)len, &bytes, &err);
+	if (profile && (!wasd_json_i64(m->json, "profile_bytes", &over) || over < 1 || over > INT64_MAX - len))
+		engine_protocol_error("export: a profile without profile_bytes");
+	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)(len + over), &bytes, &err);
 	if (!s)
-		s = check_digest(m, bytes, (size_t)len, &err);
+		s = take_file(m, bytes, (size_t)(len + over), (size_t)over, &own, &file, &file_len, &err);
 	if (!s)
-		s = formats[k].make(bytes, (size_t)len, mode, &out, &out_len, &err);
+		s = formats[k].make(file, file_len, mode, &out, &out_len, &err);
 	if (!s)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
@@ -75,8 +78,9 @@ static void on_export(struct engine_link *link, const struct wasd_msg *m)
 		engine_error(link, m->seq, &err, NULL);
 	}
 	if (bytes)
-		wasd_memfd_unmap(bytes, (size_t)len);
+		wasd_memfd_unmap(bytes, (size_t)(len + over));
 	wasd_free(out);
+	wasd_free(own);
 }
 
 /* ---- import ----------------------------------------------------------------------------------------- */
@@ -104,7 +108,7 @@ static enum wasd_status map_file(const char *path, const void **bytes, size_t *l
 
 static void on_import(struct engine_link *link, const struct wasd_msg *m)
 {
-	const char *file = need_string(m->json, "file"), *path = need_string(m->json, "out");
+	const char *file = engine_need_string(m->json, "file"), *path = engine_need_string(m->json, "out");
 	struct wasd_import how = {.model = wasd_json_get(m->json, "model"), .classes = wasd_json_get(m->json, "classes"), .input = wasd_json_get(m->json, "input")};
 	struct wasd_err err = {0};
 	const void *bytes = NULL;
@@ -138,7 +142,7 @@ static void on_import(struct engine_link *link, const struct wasd_msg *m)
 	wasd_free(out);
 }
 
-static const struct { const char *type; void (*handle)(struct engine_link *link, const struct wasd_msg *m); } handlers[] = {
+static const struct engine_handler handlers[] = {
 	{"export", on_export}, {"import", on_import},
 };
 
@@ -155,15 +159,7 @@ int cmd_convert(int argc, char **argv)
 		return 1;
 	}
 	engine_confine();
-	for (;;) {                                      /* the end of the stream ends the process */
-		struct wasd_msg m = {.fd = -1};
-		engine_link_next(link, &m, NULL);
-		size_t k = 0;
-		while (k < sizeof handlers / sizeof *handlers && strcmp(m.type, handlers[k].type))
-			k++;
-		if (k == sizeof handlers / sizeof *handlers)
-			engine_protocol_error("unknown message '%.40s'", m.type);
-		handlers[k].handle(link, &m);
-		wasd_msg_done(&m);
-	}
+	engine_serve(link, handlers, sizeof handlers / sizeof *handlers);
+	engine_link_close(link);
+	return 0;
 }

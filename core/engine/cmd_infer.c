@@ -7,6 +7,7 @@
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/infer.h"
+#include "wasd/profile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,11 +17,20 @@
 #define BUNDLES_MAX 64
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
+#define NAME_SIZE 80
+#define PROFILES_MAX 30
+
+/* One mode of a bundle: "aom", "dom", or "dom:" and a profile's name. */
+struct mode {
+	char name[NAME_SIZE];
+	struct wasd_bundle *bundle;
+	struct wasd_predictor *predictor;
+};
 
 struct loaded {
 	char id[ID_MAX];
-	struct wasd_bundle *bundle[WASD_MODES];         /* NULL: no such mode */
-	struct wasd_predictor *predictor[WASD_MODES];
+	struct mode mode[WASD_MODES + PROFILES_MAX];
+	int n;
 };
 
 struct request;
@@ -34,8 +44,7 @@ struct request_kind {
 struct request {
 	const struct request_kind *kind;
 	uint32_t seq;
-	struct loaded *on;
-	enum wasd_mode mode;
+	const struct mode *on;
 	int n, k;
 	const cJSON *json;                              /* borrowed while reading */
 	real *x;
@@ -52,7 +61,7 @@ struct server {
 
 static const struct wasd_bundle *bundle_of(const struct request *r)
 {
-	return r->on->bundle[r->mode];
+	return r->on->bundle;
 }
 
 /* ---- loading --------------------------------------------------------------------------------------------- */
@@ -65,27 +74,57 @@ static struct loaded *find(struct server *s, const char *id)
 	return NULL;
 }
 
+static void close_mode(struct mode *m)
+{
+	wasd_predictor_destroy(m->predictor);
+	wasd_bundle_unref(m->bundle);
+	*m = (struct mode){0};
+}
+
 static void drop(struct loaded *b)
 {
-	for (int m = 0; m < WASD_MODES; m++) {
-		wasd_predictor_destroy(b->predictor[m]);
-		wasd_bundle_unref(b->bundle[m]);
-	}
+	for (int i = 0; i < b->n; i++)
+		close_mode(&b->mode[i]);
 	*b = (struct loaded){0};
 }
 
-/* One image of zeros: makes the plan for single images and finds weights that overflow before anyone asks. */
-static enum wasd_status warm(const struct loaded *b, enum wasd_mode m, struct wasd_err *err)
+static struct mode *find_mode(struct loaded *b, const char *name)
 {
-	int classes = wasd_bundle_classes(b->bundle[m]);
-	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(b->bundle[m])), sizeof *x);
+	for (int i = 0; i < b->n; i++)
+		if (!strcmp(b->mode[i].name, name))
+			return &b->mode[i];
+	return NULL;
+}
+
+/* One image of zeros: makes the plan for single images and finds weights that overflow before anyone asks. */
+static enum wasd_status warm(const struct mode *m, struct wasd_err *err)
+{
+	int classes = wasd_bundle_classes(m->bundle);
+	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(m->bundle)), sizeof *x);
 	real *y = wasd_calloc((size_t)classes, sizeof *y);
-	enum wasd_status s = x && y ? wasd_predictor_run(b->predictor[m], x, 1, y, err) : wasd_fail(err, WASD_ENOMEM, "first prediction");
+	enum wasd_status s = x && y ? wasd_predictor_run(m->predictor, x, 1, y, err) : wasd_fail(err, WASD_ENOMEM, "first prediction");
 	for (int i = 0; !s && i < classes; i++)
 		if (!isfinite(y[i]))
-			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image", wasd_mode_name(m), (double)y[i], i);
+			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image", m->name, (double)y[i], i);
 	wasd_free(x);
 	wasd_free(y);
+	return s;
+}
+
+/* Adds a mode of the checkpoint; nothing is added when it fails. */
+static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len, enum wasd_mode mode, const char *name, struct wasd_err *err)
+{
+	struct mode m = {0};
+	snprintf(m.name, sizeof m.name, "%s", name);
+	enum wasd_status s = wasd_bundle_create(bytes, len, mode, &m.bundle, err);
+	if (!s)
+		s = wasd_predictor_create(m.bundle, &(struct wasd_predictor_opts){.arena = arena}, &m.predictor, err);
+	if (!s)
+		s = warm(&m, err);
+	if (s)
+		close_mode(&m);
+	else
+		b->mode[b->n++] = m;
 	return s;
 }
 
@@ -93,13 +132,9 @@ static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, c
 {
 	for (int m = 0; m < WASD_MODES; m++) {
 		struct wasd_err e = {0};
-		enum wasd_status s = wasd_bundle_create(bytes, len, m, &b->bundle[m], &e);
+		enum wasd_status s = open_mode(b, arena, bytes, len, m, wasd_mode_name(m), &e);
 		if (s == WASD_ENOTFOUND && m == WASD_DOM)
 			continue;
-		if (!s)
-			s = wasd_predictor_create(b->bundle[m], &(struct wasd_predictor_opts){.arena = arena}, &b->predictor[m], &e);
-		if (!s)
-			s = warm(b, m, &e);
 		if (s) {
 			*err = e;
 			return s;
@@ -133,9 +168,15 @@ static void close_payload(struct payload *p)
 		wasd_memfd_unmap(p->map, p->len);
 }
 
+static void add_size(cJSON *j, const struct mode *m)
+{
+	cJSON_AddNumberToObject(j, "macs", (double)wasd_bundle_macs(m->bundle));
+	cJSON_AddNumberToObject(j, "bytes", (double)wasd_bundle_bytes(m->bundle));
+}
+
 static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 {
-	const struct wasd_bundle *any = b->bundle[WASD_AOM];
+	const struct wasd_bundle *any = b->mode[0].bundle;
 	struct wasd_shape in = wasd_bundle_shape(any);
 	cJSON *j = cJSON_CreateObject(), *classes = cJSON_CreateArray(), *modes = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "type", "loaded");
@@ -147,40 +188,38 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_bundle_class(any, i)));
 	cJSON_AddItemToObject(j, "classes", classes);
 	cJSON_AddNumberToObject(j, "max_batch", WASD_PREDICT_MAX);
-	for (int m = 0; m < WASD_MODES; m++) {
-		if (!b->bundle[m])
-			continue;
-		cJSON *mode = cJSON_AddObjectToObject(modes, wasd_mode_name(m));
-		cJSON_AddNumberToObject(mode, "macs", (double)wasd_bundle_macs(b->bundle[m]));
-		cJSON_AddNumberToObject(mode, "bytes", (double)wasd_bundle_bytes(b->bundle[m]));
-	}
+	for (int m = 0; m < b->n; m++)
+		add_size(cJSON_AddObjectToObject(modes, b->mode[m].name), &b->mode[m]);
 	cJSON_AddItemToObject(j, "modes", modes);
 	engine_send(s->link, j, NULL);
+}
+
+static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, struct wasd_err *err)
+{
+	int64_t threads = 0;
+	if (s->team)
+		return WASD_OK;
+	wasd_json_i64(m->json, "threads", &threads);
+	enum wasd_status st = wasd_threads_init(threads > 0 && threads <= WASD_THREADS_MAX ? (int)threads : 0, err);
+	s->team = !st;
+	return st;
 }
 
 static enum wasd_status load(struct server *s, const struct wasd_msg *m, const char *id, struct loaded *b, struct wasd_err *err)
 {
 	const char *sha;
-	char have[WASD_SHA256_HEX];
-	int64_t threads = 0;
+	char what[ID_MAX + 8];
 	struct payload p;
 	if (!wasd_json_str(m->json, "sha256", &sha) || strlen(id) >= ID_MAX)
 		engine_protocol_error("load: needs bundle, bytes, sha256 and the file");
 	if (s->n_bundles == BUNDLES_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%d bundles are loaded, which is the limit", BUNDLES_MAX);
-	enum wasd_status st = WASD_OK;
-	if (!s->team) {
-		wasd_json_i64(m->json, "threads", &threads);
-		if ((st = wasd_threads_init(threads > 0 && threads <= WASD_THREADS_MAX ? (int)threads : 0, err)))
-			return st;
-		s->team = true;
-	}
-	if ((st = open_payload(m, &p, err)))
+	enum wasd_status st = start_team(s, m, err);
+	if (st || (st = open_payload(m, &p, err)))
 		return st;
-	wasd_sha256_of(p.data, p.len, have);
-	if (strcmp(have, sha))
-		st = wasd_fail(err, WASD_ECORRUPT, "bundle %s: digest %.16s..., announced %.16s...", id, have, sha);
-	else
+	snprintf(what, sizeof what, "bundle %s", id);
+	st = engine_check_digest(p.data, p.len, sha, what, err);
+	if (!st)
 		st = open_modes(b, s->arena, p.data, p.len, err);
 	close_payload(&p);
 	snprintf(b->id, sizeof b->id, "%s", id);
@@ -220,6 +259,84 @@ static void on_unload(struct server *s, struct wasd_msg *m)
 	}
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "type", "unloaded");
+	cJSON_AddNumberToObject(j, "re", m->seq);
+	engine_send(s->link, j, NULL);
+}
+
+/* ---- profiles ------------------------------------------------------------------------------------------------ */
+
+/* The checkpoint and its overlay came in one file. A profile that is there already is taken anew. */
+static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, struct loaded *b, const char *name, struct wasd_err *err)
+{
+	int64_t bytes, over;
+	const void *all = NULL;
+	void *laid = NULL;
+	size_t len;
+	if (m->fd < 0 || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || !wasd_json_i64(m->json, "profile_bytes", &over) || over < 1 || over > INT64_MAX - bytes)
+		engine_protocol_error("profile: needs bytes, profile_bytes and the file");
+	if (!b)
+		return wasd_fail(err, WASD_ENOTFOUND, "its bundle is not loaded");
+	struct mode *there = find_mode(b, name);
+	if (!there && b->n == WASD_MODES + PROFILES_MAX)
+		return wasd_fail(err, WASD_ETOOBIG, "%d profiles are loaded, which is the limit", PROFILES_MAX);
+	enum wasd_status st = wasd_memfd_map(m->fd, (size_t)(bytes + over), &all, err);
+	if (st)
+		return st;
+	st = engine_check_digest(all, (size_t)bytes, engine_need_string(m->json, "sha256"), "checkpoint", err);
+	if (!st)
+		st = wasd_profile_lay(all, (size_t)bytes, (const char *)all + bytes, (size_t)over, &laid, &len, err);
+	wasd_memfd_unmap(all, (size_t)(bytes + over));
+	if (!st && there) {
+		close_mode(there);
+		*there = b->mode[--b->n];
+	}
+	if (!st)
+		st = open_mode(b, s->arena, laid, len, WASD_DOM, name, err);
+	wasd_free(laid);
+	return st;
+}
+
+/* "dom:" and the profile's name, as requests have it. */
+static void mode_of_profile(const struct wasd_msg *m, char out[NAME_SIZE])
+{
+	const char *name = engine_need_string(m->json, "name");
+	if (!*name || strlen(name) > NAME_SIZE - 8)
+		engine_protocol_error("%s: a name of %zu bytes", m->type, strlen(name));
+	snprintf(out, NAME_SIZE, "dom:%s", name);
+}
+
+static void on_profile(struct server *s, struct wasd_msg *m)
+{
+	char name[NAME_SIZE];
+	struct wasd_err err = {0};
+	mode_of_profile(m, name);
+	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
+	if (add_profile(s, m, b, name, &err)) {
+		engine_error(s->link, m->seq, &err, NULL);
+		return;
+	}
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "profiled");
+	cJSON_AddNumberToObject(j, "re", m->seq);
+	cJSON_AddStringToObject(j, "bundle", b->id);
+	cJSON_AddStringToObject(j, "name", name + 4);
+	add_size(j, &b->mode[b->n - 1]);
+	engine_send(s->link, j, NULL);
+}
+
+static void on_unprofile(struct server *s, struct wasd_msg *m)
+{
+	char name[NAME_SIZE];
+	mode_of_profile(m, name);
+	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
+	struct mode *there = b ? find_mode(b, name) : NULL;
+	if (there) {
+		close_mode(there);
+		*there = b->mode[--b->n];
+		b->mode[b->n] = (struct mode){0};
+	}
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "unprofiled");
 	cJSON_AddNumberToObject(j, "re", m->seq);
 	engine_send(s->link, j, NULL);
 }
@@ -397,13 +514,14 @@ static const struct request_kind kinds[] = {
 static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err, const char **code)
 {
 	const char *id, *mode;
-	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode) || !wasd_mode_from_name(mode, &r->mode))
+	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode))
 		engine_protocol_error("%s: needs bundle and mode", m->type);
-	r->on = find(s, id);
-	if (r->on && r->on->bundle[r->mode])
+	struct loaded *b = find(s, id);
+	r->on = b ? find_mode(b, mode) : NULL;
+	if (r->on)
 		return WASD_OK;
 	*code = "bundle_not_ready";
-	return r->on ? wasd_fail(err, WASD_ENOTFOUND, "bundle %s has no %s mode", id, mode) : wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
+	return b ? wasd_fail(err, WASD_ENOTFOUND, "bundle %s has no %s mode", id, mode) : wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
 }
 
 static void on_request(struct server *s, const struct wasd_msg *m, const struct request_kind *kind, int64_t arrived)
@@ -427,7 +545,7 @@ static void on_request(struct server *s, const struct wasd_msg *m, const struct 
 		st = wasd_fail(&err, WASD_ENOMEM, "logits");
 	begin = wasd_mono_us();
 	if (!st)
-		st = wasd_predictor_run(r.on->predictor[r.mode], r.x, r.n, logits, &err);
+		st = wasd_predictor_run(r.on->predictor, r.x, r.n, logits, &err);
 	r.compute_us = wasd_mono_us() - begin;
 	if (st)
 		engine_error(s->link, m->seq, &err, code);
@@ -448,6 +566,10 @@ static void handle(struct server *s, struct wasd_msg *m, int64_t arrived)
 		on_load(s, m);
 	else if (!strcmp(m->type, "unload"))
 		on_unload(s, m);
+	else if (!strcmp(m->type, "profile"))
+		on_profile(s, m);
+	else if (!strcmp(m->type, "unprofile"))
+		on_unprofile(s, m);
 	else
 		engine_protocol_error("unknown message '%s'", m->type);
 }

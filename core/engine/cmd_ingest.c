@@ -139,14 +139,6 @@ static void report(struct engine_link *link, uint32_t re, enum wasd_status s, co
 
 /* ---- messages ------------------------------------------------------------------------------------ */
 
-static const char *need_string(const cJSON *m, const char *key)
-{
-	const char *v;
-	if (!wasd_json_str(m, key, &v))
-		engine_protocol_error("message without a string \"%s\"", key);
-	return v;
-}
-
 /* A member that may be absent: 0 then. */
 static uint64_t count_of(const cJSON *m, const char *key)
 {
@@ -163,7 +155,7 @@ static int read_files(const cJSON *m, struct wasd_ingest_file files[MAX_FILES])
 	if (!cJSON_IsArray(list) || !cJSON_GetArraySize(list) || cJSON_GetArraySize(list) > MAX_FILES)
 		engine_protocol_error("\"files\" is not a list of 1 to %d files", MAX_FILES);
 	cJSON_ArrayForEach(f, list)
-		files[n++] = (struct wasd_ingest_file){ need_string(f, "path"), need_string(f, "name") };
+		files[n++] = (struct wasd_ingest_file){ engine_need_string(f, "path"), engine_need_string(f, "name") };
 	return n;
 }
 
@@ -171,7 +163,7 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 {
 	struct wasd_ingest_file files[MAX_FILES];
 	struct job job = { .link = link };
-	const char *out = need_string(m->json, "out");
+	const char *out = engine_need_string(m->json, "out");
 	const cJSON *limits = wasd_json_get(m->json, "limits");
 	int n = read_files(m->json, files);
 	uint64_t size = count_of(m->json, "size");
@@ -187,7 +179,7 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 static void synthetic(struct engine_link *link, const struct wasd_msg *m)
 {
 	struct job job = { .link = link };
-	const char *out = need_string(m->json, "out"), *kind = need_string(m->json, "kind");
+	const char *out = engine_need_string(m->json, "out"), *kind = engine_need_string(m->json, "kind");
 	struct wasd_ingest_opts o = { .progress = on_progress, .cancelled = on_cancelled, .ctx = &job };
 	struct wasd_ingest_info info = { 0 };
 	struct wasd_err err = { 0 };
@@ -218,7 +210,7 @@ static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_spli
 
 static void preview(struct engine_link *link, const struct wasd_msg *m)
 {
-	const char *path = need_string(m->json, "path"), *split_name = need_string(m->json, "split");
+	const char *path = engine_need_string(m->json, "path"), *split_name = engine_need_string(m->json, "split");
 	uint64_t i = count_of(m->json, "index");
 	enum wasd_split split = strcmp(split_name, "test") ? WASD_TRAIN : WASD_TEST;
 	struct wasd_dataset *d = NULL;
@@ -248,7 +240,7 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 	wasd_dataset_close(d);
 }
 
-static const struct { const char *type; void (*handle)(struct engine_link *link, const struct wasd_msg *m); } handlers[] = {
+static const struct engine_handler handlers[] = {
 	{ "ingest", ingest }, { "synthetic", synthetic }, { "preview", preview },
 };
 
@@ -265,17 +257,7 @@ int cmd_ingest(int argc, char **argv)
 		return 1;
 	}
 	engine_confine();
-	while (!engine_link_cancelled(link)) {          /* the end of the stream ends the process */
-		struct wasd_msg m = { .fd = -1 };
-		engine_link_next(link, &m, NULL);
-		size_t k = 0;
-		while (k < sizeof handlers / sizeof *handlers && strcmp(m.type, handlers[k].type))
-			k++;
-		if (k == sizeof handlers / sizeof *handlers)
-			engine_protocol_error("unknown message \"%.40s\"", m.type);
-		handlers[k].handle(link, &m);
-		wasd_msg_done(&m);
-	}
+	engine_serve(link, handlers, sizeof handlers / sizeof *handlers);
 	engine_link_close(link);
 	return 0;
 }

@@ -141,7 +141,6 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	const cJSON *resume = wasd_json_get(a->start.json, "resume"), *init = wasd_json_get(a->start.json, "init");
 	const cJSON *about = cJSON_IsObject(resume) ? resume : cJSON_IsObject(init) ? init : NULL;
 	const char *sha;
-	char have[WASD_SHA256_HEX];
 	int64_t bytes;
 	if (!about != (a->start.fd < 0))
 		engine_protocol_error("start: %s", about ? "a checkpoint is named but none came" : "a file came that is not named");
@@ -154,8 +153,7 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	if (s)
 		return s;
 	a->file_len = (size_t)bytes;
-	wasd_sha256_of(a->file, a->file_len, have);
-	return strcmp(have, sha) ? wasd_fail(err, WASD_ECORRUPT, "checkpoint to start from: digest %.16s..., announced %.16s...", have, sha) : WASD_OK;
+	return engine_check_digest(a->file, a->file_len, sha, "checkpoint to start from", err);
 }
 
 /* limits.memory_mb bounds private memory: what RLIMIT_DATA counts. Mapped datasets and memory files stay out of it. */

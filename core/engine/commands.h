@@ -11,6 +11,7 @@ int cmd_ingest(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_describe(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
+int cmd_profile(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
 
 /* A job spec's "model" object from a file that holds it or the whole spec. *model is the caller's. */

@@ -259,3 +259,33 @@ void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, 
 	cJSON_AddStringToObject(j, "message", e->msg);
 	engine_send(l, j, NULL);
 }
+
+const char *engine_need_string(const cJSON *m, const char *key)
+{
+	const char *v;
+	if (!wasd_json_str(m, key, &v))
+		engine_protocol_error("message without a string \"%s\"", key);
+	return v;
+}
+
+enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *sha256, const char *what, struct wasd_err *err)
+{
+	char have[WASD_SHA256_HEX];
+	wasd_sha256_of(bytes, len, have);
+	return strcmp(have, sha256) ? wasd_fail(err, WASD_ECORRUPT, "%.80s: digest %.16s..., announced %.16s...", what, have, sha256) : WASD_OK;
+}
+
+void engine_serve(struct engine_link *l, const struct engine_handler *handlers, size_t n)
+{
+	while (!engine_link_cancelled(l)) {
+		struct wasd_msg m = {.fd = -1};
+		engine_link_next(l, &m, NULL);
+		size_t k = 0;
+		while (k < n && strcmp(m.type, handlers[k].type))
+			k++;
+		if (k == n)
+			engine_protocol_error("unknown message '%.40s'", m.type);
+		handlers[k].handle(l, &m);
+		wasd_msg_done(&m);
+	}
+}

@@ -28,6 +28,13 @@ void engine_wait_ack(struct engine_link *l, uint32_t seq);
 void engine_log(struct engine_link *l, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* {"type":"error",...} in answer to frame re; code may be NULL (then the status's name stands in). */
 void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, const char *code);
+/* A string member that the protocol demands: without it the daemon broke the protocol. */
+const char *engine_need_string(const cJSON *m, const char *key);
+/* WASD_ECORRUPT when the bytes are not those announced: "what: digest ..., announced ...". */
+enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *sha256, const char *what, struct wasd_err *err);
+/* Takes one message after the other to its handler, until the daemon cancels or the stream's end ends the process. An unknown one breaks the protocol. */
+struct engine_handler { const char *type; void (*handle)(struct engine_link *l, const struct wasd_msg *m); };
+void engine_serve(struct engine_link *l, const struct engine_handler *handlers, size_t n);
 /* The daemon broke the protocol: says why on stderr and exits. */
 _Noreturn void engine_protocol_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

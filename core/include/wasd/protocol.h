@@ -4,7 +4,7 @@
  *     {"type":"error","re":SEQ,"status":"einval","code":"bad_image","pointer":"/images/0","message":"..."}
  *
  * ---- every engine process ------------------------------------------------------------------------------------
- * engine -> daemon   {"type":"hello","role":"train|infer|ingest|convert","pid":N,"version":WASD_VERSION,"build":"...",
+ * engine -> daemon   {"type":"hello","role":"train|infer|ingest|convert|profile","pid":N,"version":WASD_VERSION,"build":"...",
  *                     "fingerprint":{"isa":"...","openblas":"...","coretype":"...","threads":N,...}}      first frame
  *                    {"type":"heartbeat"}                                                                   every second
  *                    {"type":"log","level":"info|warn|error","text":"one line"}
@@ -35,7 +35,10 @@
  *                       -> {"type":"loaded","re","bundle","arch","input":[c,h,w],"classes":[...],"max_batch":N,
  *                           "modes":{"aom":{"macs","bytes"},"dom":{"macs","bytes"}}}          dom absent for was:false
  *                    {"type":"unload","bundle":ID}    -> {"type":"unloaded","re"}
- *                    {"type":"classify","bundle":ID,"mode":"aom|dom","k":N,"sizes":[bytes of each encoded image]} + bin or memfd ("bytes")
+ *                    {"type":"profile","bundle":ID,"name":N,"bytes","sha256" of the checkpoint,"profile_bytes":N of the overlay} + memfd: the one, then the other
+ *                       -> {"type":"profiled","re","bundle","name","macs","bytes"}     the bundle has the mode "dom:NAME" now; one of that name is replaced
+ *                    {"type":"unprofile","bundle":ID,"name":N} -> {"type":"unprofiled","re"}
+ *                    {"type":"classify","bundle":ID,"mode":"aom|dom|dom:NAME","k":N,"sizes":[bytes of each encoded image]} + bin or memfd ("bytes")
  *                       -> {"type":"classified","re","results":[{"top":[{"index","label","p"}]}],"macs":N,
  *                           "timing_us":{"decode","queue","compute"}}
  *                          an undecodable image is an error, code bad_image, pointer "/images/I"; nothing is answered for the others
@@ -54,10 +57,18 @@
  *                    {"type":"failed","re","status","pointer":"file or archive entry","message"}
  *
  * ---- wasd-engine convert: checkpoints and the files of other programs ----------------------------------------------
- * daemon -> engine   {"type":"export","format":"safetensors|onnx","mode":"aom|dom","bytes","sha256","out":PATH} + memfd of the checkpoint
+ * daemon -> engine   {"type":"export","format":"safetensors|onnx","mode":"aom|dom|dom:NAME","bytes","sha256","out":PATH} + memfd of the checkpoint;
+ *                       with a profile also "profile_bytes":N, its overlay follows the checkpoint in the file
  *                       -> {"type":"exported","re","bytes","sha256"}       the file is at PATH, whole; nothing is there after an error
  *                    {"type":"import","file":PATH,"out":PATH,"to_serve":bool[,"model":{},"classes":[names],"input":[c,h,w]]}    members as in wasd/convert.h
  *                       -> {"type":"imported","re","bytes","sha256","info":{}}        a checkpoint is at "out"
+ *
+ * ---- wasd-engine profile: one search (wasd/profile.h) -----------------------------------------------------------------
+ * daemon -> engine   {"type":"search","bytes","sha256","dataset":PATH of the .wds file,"threads":N,"nice":N,"request":{}} + memfd of the checkpoint
+ *                    {"type":"cancel"}
+ * engine -> daemon   {"type":"progress","done":N,"of":N}                            draws judged; at most 4 a second
+ *                    {"type":"profile","bytes","sha256","info":{}} + sealed memfd of the overlay; then exit 0
+ *                    {"type":"failed","status","pointer":member of the request|null,"message"}; then exit 0
  *
  * ---- a checkpoint -----------------------------------------------------------------------------------------------------
  * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;
