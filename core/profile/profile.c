@@ -121,7 +121,7 @@ static enum wasd_status open_images(struct maker *m, struct wasd_err *err)
 	if (s || (s = measure_subset(h->train, h->n_train, BATCH, m->spec.seed, &m->subset, &n_subset, err)) ||
 	    (s = measure_subset(h->val, h->n_val, batch, m->spec.seed, &m->some, &n_some, err)))
 		return s;
-	struct wasd_exec_opts judge = {.batch = BATCH, .training = true, .precision = m->spec.precision, .backend = m->o->backend};
+	struct wasd_exec_opts judge = {.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
 	struct wasd_loader_opts some = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->some, .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES), .batch = BATCH};
 	struct wasd_loader_opts val = {.data = m->o->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = BATCH, .prefetch = true};
 	struct wasd_loader_opts calib = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->subset, .n_subset = whole_batches(n_subset, n_subset), .batch = BATCH, .prefetch = true};
