@@ -514,7 +514,8 @@ static const struct request_kind kinds[] = {
 static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err, const char **code)
 {
 	const char *id, *mode;
-	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode))
+	enum wasd_mode plain;
+	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode) || (strncmp(mode, "dom:", 4) && !wasd_mode_from_name(mode, &plain)))
 		engine_protocol_error("%s: needs bundle and mode", m->type);
 	struct loaded *b = find(s, id);
 	r->on = b ? find_mode(b, mode) : NULL;

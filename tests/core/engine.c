@@ -280,6 +280,11 @@ static void refuses_a_broken_protocol(void)
 		{"train", "{\"type\":\"ack\"}"},
 		{"infer", "{\"type\":\"start\"}"},
 		{"infer", "{\"type\":\"load\"}"},
+		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"\",\"bytes\":1,\"profile_bytes\":1}"},
+		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"y\",\"bytes\":1,\"profile_bytes\":9223372036854775807}"},
+		{"profile", "{\"type\":\"load\"}"},
+		{"profile", "{\"type\":\"search\",\"dataset\":\"/x\",\"sha256\":\"\",\"bytes\":9}"},
+		{"convert", "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:x\",\"bytes\":9,\"sha256\":\"\",\"out\":\"/x\"}"},
 		{"infer", "{\"type\":\"classify\",\"bundle\":\"x\",\"mode\":\"som\",\"sizes\":[]}"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -417,6 +422,92 @@ static void infers(void)
 	tiny_done(&r);
 }
 
+#define SHIFTED "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}],\"layers\":\"all\"}}"
+
+/* Sends `text` with %zu, %s and %zu for the checkpoint's size and digest and the overlay's size; both travel in one file. */
+static uint32_t say_with_files(struct proc *p, const char *format, const struct tiny_run *r, const struct wasd_msg *overlay)
+{
+	char text[512], sha[WASD_SHA256_HEX];
+	const void *over = NULL;
+	size_t n = overlay ? (size_t)num(overlay, "bytes") : 0;
+	int fd;
+	char *both = malloc(r->len + n);
+	memcpy(both, r->file, r->len);
+	if (overlay && !wasd_memfd_map(overlay->fd, n, &over, NULL)) {
+		memcpy(both + r->len, over, n);
+		wasd_memfd_unmap(over, n);
+	}
+	wasd_sha256_of(r->file, r->len, sha);
+	snprintf(text, sizeof text, format, r->len, sha, n);
+	CHECK(!wasd_memfd_sealed("files", both, r->len + n, &fd, NULL));
+	uint32_t seq = say(p, text, NULL, 0, fd);
+	close(fd);
+	free(both);
+	return seq;
+}
+
+static void searches_and_serves_a_profile(void)
+{
+	struct tiny_run r = {0};
+	char request[512], out[128];
+	tiny_go(&r, SHIFTED, data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	struct proc p = start("profile");
+	struct wasd_msg m = hear(&p, "hello"), found;
+	wasd_msg_done(&m);
+	snprintf(request, sizeof request, "{\"type\":\"search\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
+	         "\"request\":{\"desire\":\"macs\",\"budget\":0.8,\"evaluations\":20}}", data_path);
+	say_with_files(&p, request, &r, NULL);
+	for (found = hear(&p, NULL); found.type && !strcmp(found.type, "progress"); found = hear(&p, NULL)) {
+		CHECK(num(&found, "done") <= 20 && num(&found, "of") == 20);
+		wasd_msg_done(&found);
+	}
+	CHECK_MSG(found.type && !strcmp(found.type, "profile") && found.fd >= 0, "%s", found.type ? str(&found, "message") : "");
+	CHECK_INT(finish(&p), 0);
+	const cJSON *info = wasd_json_get(found.json, "info");
+	double share = 9, macs = 0;
+	CHECK(info && wasd_json_num(info, "macs_share", &share) && share <= 0.8 && wasd_json_num(info, "macs", &macs));
+	/* Served beside the modes that the checkpoint has, replaced, and taken away. */
+	p = start("infer");
+	m = hear(&p, "hello");
+	wasd_msg_done(&m);
+	#define PROFILE "{\"type\":\"profile\",\"bundle\":\"ck_1\",\"name\":\"fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
+	expect_error(&p, say_with_files(&p, PROFILE, &r, &found), "enotfound", "");
+	load(&p, &r, "ck_1");
+	static float x[IMAGE];
+	static const char infer[] = "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"dom:fast\",\"n\":1}";
+	expect_error(&p, say(&p, infer, x, sizeof x, -1), "bundle_not_ready", "");
+	for (int twice = 0; twice < 2; twice++) {
+		uint32_t seq = say_with_files(&p, PROFILE, &r, &found);
+		m = hear(&p, "profiled");
+		CHECK(num(&m, "re") == seq && num(&m, "macs") == macs && num(&m, "bytes") > 0);
+		CHECK_STR(str(&m, "name"), "fast");
+		wasd_msg_done(&m);
+	}
+	say(&p, infer, x, sizeof x, -1);
+	m = hear(&p, "inferred");
+	CHECK(num(&m, "macs") == macs && m.bin_len == 40);
+	wasd_msg_done(&m);
+	say(&p, "{\"type\":\"unprofile\",\"bundle\":\"ck_1\",\"name\":\"fast\"}", NULL, 0, -1);
+	m = hear(&p, "unprofiled");
+	wasd_msg_done(&m);
+	expect_error(&p, say(&p, infer, x, sizeof x, -1), "bundle_not_ready", "");
+	CHECK_INT(finish(&p), 0);
+	/* Exported as the DOM of its checkpoint. */
+	p = start("convert");
+	m = hear(&p, "hello");
+	wasd_msg_done(&m);
+	snprintf(out, sizeof out, "%s/fast.onnx", tiny_dir);
+	snprintf(request, sizeof request, "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:fast\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"profile_bytes\":%%zu,\"out\":\"%s\"}", out);
+	say_with_files(&p, request, &r, &found);
+	m = hear(&p, "exported");
+	CHECK(num(&m, "bytes") > 1000 && !access(out, R_OK));
+	wasd_msg_done(&m);
+	CHECK_INT(finish(&p), 0);
+	wasd_msg_done(&found);
+	tiny_done(&r);
+}
+
 static void keeps_a_heartbeat(void)
 {
 	struct proc p = start("infer");
@@ -450,6 +541,7 @@ int main(void)
 	TEST_RUN(ends_when_the_stream_ends);
 	TEST_RUN(refuses_a_broken_protocol);
 	TEST_RUN(infers);
+	TEST_RUN(searches_and_serves_a_profile);
 	TEST_RUN(keeps_a_heartbeat);
 	wasd_dataset_close(data);
 	tiny_end();
