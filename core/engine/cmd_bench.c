@@ -212,9 +212,7 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	cJSON_Delete(spec);
 	if (s)
 		return s;
-	struct wasd_rng r;
-	wasd_rng_init(&r, b->seed, "dom", 0, 0);
-	s = wasd_was_draw(b->strategy, &r, &b->draw, err);
+	s = wasd_was_record(b->strategy, b->graph, b->seed, &b->draw, err);
 	for (int i = 0; !s && b->shift && i < b->draw.n; i++)
 		s = wasd_transform_make("translate", b->draw.layer[i].t.k, (double[6]){1, 1}, &b->draw.layer[i].t, err);
 	return s;

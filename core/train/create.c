@@ -51,8 +51,8 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 	}
 	t->draw_per_epoch = wasd_was_per_epoch(t->was);
 	struct wasd_rng r;
-	wasd_rng_init(&r, t->spec.seed, "dom", 0, 0);
-	if ((s = wasd_was_draw(t->was, &r, &t->dom, err)))
+	wasd_rng_init(&r, t->spec.seed, "was", 0, 0);
+	if ((s = wasd_was_record(t->was, t->graph, t->spec.seed, &t->dom, err)))
 		return s;
 	if ((s = wasd_was_draw(t->was, &r, &t->draw, err)))      /* sizes the buffer, so that no step does */
 		return s;

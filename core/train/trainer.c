@@ -88,6 +88,23 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 
 /* ---- the epochs ----------------------------------------------------------------------------------------------- */
 
+/* The draw of this step, NULL = plain weights. */
+static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_draw **draw, struct wasd_err *err)
+{
+	if (!t->draw_per_epoch || !t->next) {
+		t->rng_was_before = t->rng_was;
+		enum wasd_was_turn turn = wasd_was_turn(t->was, &t->rng_was);
+		*draw = turn == WASD_TURN_PROFILE ? &t->dom : NULL;
+		if (turn != WASD_TURN_FRESH)
+			return WASD_OK;
+		enum wasd_status s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err);
+		if (s)
+			return s;
+	}
+	*draw = &t->draw;
+	return WASD_OK;
+}
+
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
@@ -95,13 +112,8 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	enum wasd_status s = WASD_OK;
 	double loss;
 	int hits;
-	if (t->was) {
-		if (!t->draw_per_epoch || !t->next) {
-			t->rng_was_before = t->rng_was;
-			s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err);
-		}
-		pass.draw = &t->draw;
-	}
+	if (t->was)
+		s = take_weights(t, &pass.draw, err);
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;

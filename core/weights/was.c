@@ -22,6 +22,9 @@ struct wasd_was {
 	struct layer { int aug, k; bool alpha_one; } *layer;
 	int groups;                                  /* parts of each layer's output channels, with a draw each */
 	bool fixed, per_epoch;
+	char *profile;                               /* "draw": "profile:NAME" is this NAME; NULL: another kind of draw */
+	cJSON *recorded;                             /* that profile's draw */
+	double odds[WASD_TURNS];                     /* of a step's weights, with a profile */
 	cJSON *layers;                               /* the member as given, "paper" or "all" when it was not */
 };
 
@@ -239,6 +242,62 @@ static enum wasd_status read_word(const cJSON *was, const char *name, const char
 	return WASD_OK;
 }
 
+static const char *const turn_names[WASD_TURNS] = { [WASD_TURN_FRESH] = "fresh", [WASD_TURN_PLAIN] = "plain", [WASD_TURN_PROFILE] = "profile" };
+
+/* {"plain","profile","fresh"}: how often a step takes each, in proportion; absent = half plain, half the profile. */
+static enum wasd_status read_odds(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
+{
+	static const char *const names[] = { "plain", "profile", "fresh", NULL };
+	double sum = 0;
+	w->odds[WASD_TURN_PLAIN] = w->odds[WASD_TURN_PROFILE] = j ? 0 : 0.5;
+	if (!j)
+		return WASD_OK;
+	enum wasd_status s = cJSON_IsObject(j) ? fields_known(j, "/was/odds", names, err) :
+	                     wasd_fail_at(err, WASD_EINVAL, "/was/odds", "must be an object with \"plain\", \"profile\" and \"fresh\"");
+	for (int i = 0; i < WASD_TURNS && s == WASD_OK; i++) {
+		char ptr[FIELDS_POINTER];
+		const cJSON *m = wasd_json_get(j, turn_names[i]);
+		fields_pointer(ptr, "/was/odds", turn_names[i]);
+		if (m)
+			s = fields_number(m, ptr, (struct fields_range){ 0, 1e6, false, false }, &w->odds[i], err);
+		sum += w->odds[i];
+	}
+	return s != WASD_OK || sum > 0 ? s : wasd_fail_at(err, WASD_EINVAL, "/was/odds", "must not all be 0");
+}
+
+/* "step", "epoch", or "profile:NAME" with that profile's draw in "profile". */
+static enum wasd_status read_draw(const cJSON *was, struct wasd_was *w, struct wasd_err *err)
+{
+	static const char prefix[] = "profile:";
+	const cJSON *m = wasd_json_get(was, "draw"), *profile = wasd_json_get(was, "profile"), *odds = wasd_json_get(was, "odds");
+	bool named = cJSON_IsString(m) && !strncmp(m->valuestring, prefix, sizeof prefix - 1) && m->valuestring[sizeof prefix - 1];
+	if (!named && (profile || odds))
+		return wasd_fail_at(err, WASD_EINVAL, profile ? "/was/profile" : "/was/odds", "goes with \"draw\": \"profile:NAME\" only");
+	if (!named) {
+		enum wasd_status s = read_word(was, "draw", "step", "epoch", &w->per_epoch, err);
+		return s == WASD_EINVAL ? wasd_fail_at(err, s, "/was/draw", "must be \"step\", \"epoch\" or \"profile:NAME\"") : s;
+	}
+	if (!cJSON_IsArray(profile))
+		return wasd_fail_at(err, WASD_EINVAL, "/was/profile", "must be the draw of %.80s: an array with a transform for each layer", m->valuestring);
+	w->profile = wasd_strdup(m->valuestring + sizeof prefix - 1);
+	w->recorded = cJSON_Duplicate(profile, true);
+	return w->profile && w->recorded ? read_odds(odds, w, err) : wasd_fail(err, WASD_ENOMEM, "was");
+}
+
+/* Whatever is wrong with the profile's draw is told when the strategy is made, not when it is first needed. */
+static enum wasd_status check_profile(const struct wasd_graph *g, const struct wasd_was *w, struct wasd_err *err)
+{
+	struct wasd_draw d = { 0 };
+	struct wasd_err e = { 0 };
+	enum wasd_status s = w->recorded ? wasd_draw_from_json(w->recorded, g, &d, &e) : WASD_OK;
+	wasd_draw_done(&d);
+	if (s != WASD_OK && err) {
+		*err = e;
+		snprintf(err->pointer, sizeof err->pointer, "/was/profile%.80s", e.pointer);
+	}
+	return s;
+}
+
 static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
 {
 	double n = 1;
@@ -256,14 +315,16 @@ static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, 
 
 static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", "groups", NULL };
+	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", "groups", "profile", "odds", NULL };
 	enum wasd_status s = fields_known(was, "/was", names, err);
 	if (s == WASD_OK)
 		s = read_probability(wasd_json_get(was, "probability"), w, err);
 	if (s == WASD_OK)
 		s = read_word(was, "alpha", "learned", "fixed", &w->fixed, err);
 	if (s == WASD_OK)
-		s = read_word(was, "draw", "step", "epoch", &w->per_epoch, err);
+		s = read_draw(was, w, err);
+	if (s == WASD_OK)
+		s = check_profile(g, w, err);
 	if (s != WASD_OK)
 		return s;
 	const cJSON *transforms = wasd_json_get(was, "transforms");
@@ -304,6 +365,8 @@ void wasd_was_destroy(struct wasd_was *w)
 	if (!w)
 		return;
 	cJSON_Delete(w->layers);
+	cJSON_Delete(w->recorded);
+	wasd_free(w->profile);
 	wasd_free(w->layer);
 	wasd_free(w);
 }
@@ -346,6 +409,25 @@ static bool add_probability(cJSON *o, const struct wasd_was *w)
 	return cJSON_AddNumberToObject(p, "from", w->from) && cJSON_AddNumberToObject(p, "to", w->to) && cJSON_AddNumberToObject(p, "epochs", w->ramp);
 }
 
+/* "draw", and what belongs to it. */
+static bool add_draw(cJSON *o, const struct wasd_was *w)
+{
+	if (!w->profile)
+		return cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step");
+	char *name = wasd_asprintf("profile:%s", w->profile);
+	bool ok = name && cJSON_AddStringToObject(o, "draw", name);
+	wasd_free(name);
+	cJSON *recorded = cJSON_Duplicate(w->recorded, true), *odds;
+	if (!ok || !recorded || !cJSON_AddItemToObject(o, "profile", recorded)) {
+		cJSON_Delete(recorded);
+		return false;
+	}
+	ok = (odds = cJSON_AddObjectToObject(o, "odds")) != NULL;
+	for (int i = 0; ok && i < WASD_TURNS; i++)
+		ok = cJSON_AddNumberToObject(odds, turn_names[i], w->odds[i]);
+	return ok;
+}
+
 cJSON *wasd_was_to_json(const struct wasd_was *w)
 {
 	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "transforms"), *layers = cJSON_Duplicate(w->layers, true);
@@ -355,7 +437,7 @@ cJSON *wasd_was_to_json(const struct wasd_was *w)
 	if (ok && layers && cJSON_AddItemToObject(o, "layers", layers))
 		layers = NULL;
 	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") &&
-	     cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step") && add_probability(o, w) &&
+	     add_draw(o, w) && add_probability(o, w) &&
 	     cJSON_AddNumberToObject(o, "groups", w->groups);
 	if (ok)
 		return o;
@@ -418,4 +500,28 @@ enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wa
 enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
 {
 	return wasd_was_draw_in(w, w->ramp, r, d, err);
+}
+
+/* ---- what serves, and what a step takes ----------------------------------------------------------------- */
+
+enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed, struct wasd_draw *out, struct wasd_err *err)
+{
+	struct wasd_rng r;
+	if (w->recorded)
+		return wasd_draw_from_json(w->recorded, g, out, err);
+	wasd_rng_init(&r, seed, "dom", 0, 0);
+	return wasd_was_draw(w, &r, out, err);
+}
+
+enum wasd_was_turn wasd_was_turn(const struct wasd_was *w, struct wasd_rng *r)
+{
+	if (!w->profile)
+		return WASD_TURN_FRESH;
+	double u = wasd_rng_uniform(r) * (w->odds[0] + w->odds[1] + w->odds[2]);
+	int turn = 0;
+	while (turn < WASD_TURNS - 1 && u >= w->odds[turn])
+		u -= w->odds[turn++];
+	while (!(w->odds[turn] > 0))            /* rounding led past the last that may come */
+		turn--;
+	return (enum wasd_was_turn)turn;
 }

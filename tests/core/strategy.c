@@ -73,6 +73,15 @@ static void refusals(void)
 		{ "{\"alpha\":1}", "/was/alpha" },
 		{ "{\"draw\":\"batch\"}", "/was/draw" },
 		{ "{\"a/b\":1}", "/was/a~1b" },
+		{ "{\"draw\":\"profile:\"}", "/was/draw" },
+		{ "{\"draw\":\"profile:fast\"}", "/was/profile" },
+		{ "{\"profile\":[]}", "/was/profile" },
+		{ "{\"odds\":{}}", "/was/odds" },
+		{ "{\"draw\":\"profile:fast\",\"profile\":[{\"layer\":\"nowhere\",\"op\":\"identity\",\"params\":{}}]}", "/was/profile/0/layer" },
+		{ "{\"draw\":\"profile:fast\",\"profile\":[],\"odds\":3}", "/was/odds" },
+		{ "{\"draw\":\"profile:fast\",\"profile\":[],\"odds\":{}}", "/was/odds" },
+		{ "{\"draw\":\"profile:fast\",\"profile\":[],\"odds\":{\"plain\":-1}}", "/was/odds/plain" },
+		{ "{\"draw\":\"profile:fast\",\"profile\":[],\"odds\":{\"aom\":1}}", "/was/odds/aom" },
 		{ "{\"probability\":1.1}", "/was/probability" },
 		{ "{\"probability\":-0.1}", "/was/probability" },
 		{ "{\"probability\":\"half\"}", "/was/probability" },
@@ -181,6 +190,9 @@ static void layers(void)
 	}
 }
 
+#define PROFILE "{\"draw\":\"profile:fast\",\"profile\":[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}}]," \
+	"\"odds\":{\"plain\":1,\"profile\":2,\"fresh\":5}}"
+
 /* Written with every default, read back, written again: the same. */
 static void to_json(void)
 {
@@ -188,7 +200,7 @@ static void to_json(void)
 		NULL, "{\"draw\":\"epoch\",\"alpha\":\"fixed\",\"layers\":[\"layer1.1.conv1\"]}",
 		"{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"weight\":2},{\"type\":\"translate\",\"x\":0.4}]}",
 		"{\"transforms\":[{\"type\":\"scale\"},{\"type\":\"shear\",\"degrees\":[-20,40]},{\"type\":\"rotate\",\"degrees\":30},{\"type\":\"hflip\",\"p\":0.3},{\"type\":\"vflip\"}],\"probability\":0.5}",
-		"{\"layers\":\"layer?.1.*\",\"probability\":{\"from\":0.25,\"epochs\":7}}", "{\"groups\":5}",
+		"{\"layers\":\"layer?.1.*\",\"probability\":{\"from\":0.25,\"epochs\":7}}", "{\"groups\":5}", PROFILE,
 	};
 	struct wasd_graph *g = graph_of("resnet18");
 	for (size_t i = 0; i < sizeof spec / sizeof *spec; i++) {
@@ -331,6 +343,33 @@ static void choice_weights(void)
 		chi += (seen[k] - share[k].p / 25 * n) * (seen[k] - share[k].p / 25 * n) / (share[k].p / 25 * n);
 	CHECK_MSG(chi < 29.9, "chi-square %g", chi);
 	wasd_draw_done(&d);
+	wasd_was_destroy(w);
+	wasd_graph_destroy(g);
+}
+
+/* With a profile: what steps take, as often as the odds say; without one, always fresh transforms and no number of the generator. */
+static void turns(void)
+{
+	enum { STEPS = 8000 };
+	struct wasd_graph *g = graph_of("resnet18");
+	struct wasd_was *w;
+	struct wasd_rng r, before;
+	struct wasd_draw d = { 0 };
+	int n[WASD_TURNS] = { 0 };
+	wasd_rng_init(&r, 4, "was", 0, 0);
+	CHECK_INT(create(g, "resnet18", PROFILE, &w, NULL), WASD_OK);
+	for (int i = 0; i < STEPS; i++)
+		n[wasd_was_turn(w, &r)]++;
+	CHECK_NEAR(n[WASD_TURN_PLAIN], STEPS / 8.0, 4 * sqrt(STEPS * 7 / 64.0));
+	CHECK_NEAR(n[WASD_TURN_PROFILE], STEPS / 4.0, 4 * sqrt(STEPS * 3 / 16.0));
+	/* The profile is what DOM serves. */
+	CHECK_INT(wasd_was_record(w, g, 1, &d, NULL), WASD_OK);
+	CHECK(d.n == 1 && d.layer[0].t.live.w == 2 && d.layer[0].t.live.h == 3);
+	wasd_draw_done(&d);
+	wasd_was_destroy(w);
+	CHECK_INT(create(g, "resnet18", NULL, &w, NULL), WASD_OK);
+	before = r;
+	CHECK(wasd_was_turn(w, &r) == WASD_TURN_FRESH && !memcmp(&before, &r, sizeof r));
 	wasd_was_destroy(w);
 	wasd_graph_destroy(g);
 }
@@ -501,6 +540,7 @@ int main(void)
 	TEST_RUN(to_json);
 	TEST_RUN(draw_json);
 	TEST_RUN(choice_weights);
+	TEST_RUN(turns);
 	TEST_RUN(probability);
 	TEST_RUN(ramp);
 	TEST_RUN(groups);

@@ -24,6 +24,10 @@ static const struct { const char *name, *spec; bool small; int cuts; } resumed[]
 	{"LeNet with WAS drawn per epoch, with a probability that falls",
 	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"shear\"},{\"type\":\"scale\"}],\"draw\":\"epoch\","
 	 "\"probability\":{\"from\":1,\"to\":0.5,\"epochs\":2}},\"train\":{\"epochs\":4,\"batch\":32}}", false, 6},
+	{"LeNet trained for a profile, with fresh draws in between",
+	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:fast\",\"odds\":{\"plain\":2,\"profile\":2,\"fresh\":1},"
+	 "\"profile\":[{\"layer\":\"conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}},{\"layer\":\"conv2\",\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":0}}]},"
+	 "\"train\":{\"epochs\":3,\"batch\":32}}", false, 5},
 	{"VGG-16 with WAS: dropout, a draw per step",
 	 "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}", true, 3},
 	{"ResNet-18 with WAS: a draw per epoch, AdamW",

@@ -103,7 +103,8 @@ struct wasd_was;
  * layers: "paper" = those that the published network augments, "all" = every convolution with k > 1, a name or a pattern of names (wasd_glob), or
  * a list of these, each of which has to mean some layer.
  * alpha: "learned" = the layer's parameter, "fixed" = constant 1 (as in layers that the published network does not augment).
- * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch.
+ * draw: "step" = fresh transforms in every training pass, "epoch" = once per epoch, "profile:NAME" = training for a profile: "profile" has its draw,
+ * which is then also the one recorded for DOM, and "odds" how often a step takes plain weights, that draw, or fresh transforms.
  * probability: the chance that a layer is transformed in a draw, on its own of the others; else its T is the identity, so that
  * SW = alpha PW and the layer's scale is the same in both cases. groups: a layer's output channels in so many parts, each with a draw of its own. As {"from","to","epochs"} it is a linear ramp over so many epochs. */
 enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err);
@@ -116,6 +117,11 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err);
 /* from + (to - from) min(epoch / epochs, 1), or the one number that there is. */
 double wasd_was_probability(const struct wasd_was *w, int epoch);
+/* What a training step takes. Without a profile always fresh transforms, and no number of r is taken. */
+enum wasd_was_turn { WASD_TURN_FRESH, WASD_TURN_PLAIN, WASD_TURN_PROFILE, WASD_TURNS };
+enum wasd_was_turn wasd_was_turn(const struct wasd_was *w, struct wasd_rng *r);
+/* The draw that DOM serves: the profile's, or one by the law from stream "dom" of the seed. *out zeroed before. */
+enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed, struct wasd_draw *out, struct wasd_err *err);
 bool wasd_was_per_epoch(const struct wasd_was *w);   /* "draw": "epoch" */
 cJSON *wasd_was_to_json(const struct wasd_was *w);   /* the object with every default written out */
 
