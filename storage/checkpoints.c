@@ -138,7 +138,17 @@ static enum wasd_status remove_row(struct storage *s, const char *id, struct was
 	return st ? st : tx_drop_payload(s, id, err);
 }
 
-/* Keeps the `latest` newest, the `best` best, pinned and referenced ones. While a job may still need to resume, two newest stay, so
+/* Somebody wants it in a mode of its own: the search took more than the bytes do. */
+static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM profiles WHERE checkpoint=?1 AND state<>'failed' LIMIT 1", &st, err, "t", ckpt);
+	*has = q_row(c, q, &st, err);
+	q_end(c, q);
+	return st;
+}
+
+/* Keeps the `latest` newest, the `best` best, pinned and referenced ones, and those with profiles. While a job may still need to resume, two newest stay, so
  * that there is an older one when the newest does not verify; a finished job keeps at least one. */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
 {
@@ -168,9 +178,10 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 	for (size_t i = 0; i < l.n && !st; i++) {
 		const struct storage_ckpt *k = &l.items[i];
 		char *user = NULL, other[40];
+		bool searched;
 		if (keep[i] || k->pinned) continue;
-		if ((st = ckpt_user(c, k->id, &user, err)) || (st = starter(c, k->id, other, err))) break;
-		if (!user && !other[0]) st = remove_row(s, k->id, err);
+		if ((st = has_profile(c, k->id, &searched, err)) || (st = ckpt_user(c, k->id, &user, err)) || (st = starter(c, k->id, other, err))) break;
+		if (!user && !other[0] && !searched) st = remove_row(s, k->id, err);
 		wasd_free(user);
 	}
 	wasd_free(keep);

@@ -122,7 +122,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		storage_deployment_done(a->out);
 		return wasd_fail_at(err, WASD_EEXIST, "/name", "a deployment %s exists", in->name);
 	}
-	if ((st = check_ckpt(s, in->checkpoint, &k, err))) return st;
+	if ((st = mode_check(c, in->checkpoint, in->mode, err)) || (st = check_ckpt(s, in->checkpoint, &k, err))) return st;
 	wasd_ulid("dep_", id);
 	st = q_run(c, "INSERT INTO deployments(id,name,source,job,checkpoint,mode,generation,version,state,options,mode_by,mode_since,created_at,updated_at)"
 	           " VALUES(?1,?2,?3,?4,?5,?6,1,1,'created',?7,?8,?9,?9,?9)", err, "ttttttt" "ti",
@@ -137,7 +137,6 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 enum wasd_status storage_deployment_create(struct storage *s, const struct storage_deployment_in *in, struct storage_deployment *out, struct wasd_err *err)
 {
 	if (!wasd_name_ok(in->name)) return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a deployment", in->name);
-	if (strcmp(in->mode, "aom") && strcmp(in->mode, "dom")) return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom or dom", in->mode);
 	struct storage_deployment row = {0};
 	struct create_args a = {in, &row};
 	enum wasd_status st = write_op(s, create_tx, &a, err);
@@ -195,7 +194,7 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 		st = wasd_fail_at(err, WASD_ESTATE, before.state, "deployment %s is %s, not ready", in->name, before.state);
 		goto out;
 	}
-	if (!strcmp(before.mode, in->mode)) goto out;
+	if (!strcmp(before.mode, in->mode) || (st = mode_check(c, before.checkpoint, in->mode, err))) goto out;
 	st = q_run(c, "UPDATE deployments SET mode=?2, generation=generation+1, mode_by=?3, mode_since=?4, updated_at=?4 WHERE name=?1", err, "ttti", in->name, in->mode, in->actor, now);
 	if (!st) st = get(c, in->name, &after, err);
 	if (!st) st = put_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id, err);
@@ -212,7 +211,6 @@ out:
 
 enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in, struct storage_mode_out *out, struct wasd_err *err)
 {
-	if (strcmp(in->mode, "aom") && strcmp(in->mode, "dom")) return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom or dom", in->mode);
 	struct mode_args a = {.in = in};
 	enum wasd_status st = write_op(s, mode_tx, &a, err);
 	if (!st || st == WASD_ESTATE) *out = a.out;
@@ -233,6 +231,7 @@ static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (st) return st;
 	if (a->expected && a->expected != before.generation)
 		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", a->name, (long long)before.generation, (long long)a->expected);
+	if (!st) st = mode_check(c, a->checkpoint, before.mode, err);
 	if (!st) st = check_ckpt(s, a->checkpoint, &k, err);
 	if (!st) st = q_run(c, "UPDATE deployments SET source=coalesce(?2,source), checkpoint=?3, job=?4, generation=generation+1, version=version+1, updated_at=?5 WHERE name=?1", err, "tttti",
 	                    a->name, a->source, a->checkpoint, k.job, wasd_now_ms());

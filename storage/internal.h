@@ -120,11 +120,18 @@ enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct 
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 
+/* ---- profiles.c ---- */
+/* Can this checkpoint be served in this mode, as far as the rows say? WASD_EINVAL its form; WASD_EBUSY no such profile, or not ready yet. */
+enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err);
+enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err);
+
 /* ---- payload.c: the bytes of checkpoints in ckpt.db ---- */
 enum { CHUNK = 1 << 20 };
 enum wasd_status payloads_start(struct storage *s, struct wasd_err *err);
 void payloads_stop(struct storage *s);
 void payload_drop_async(struct storage *s, char *id); /* takes id */
+/* storage_ckpt_memfd with more bytes behind the checkpoint's own. */
+enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 /* Removes payloads without a row in checkpoints, marks rows without a payload; before the threads start. */
 enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
 

@@ -441,7 +441,7 @@ enum wasd_status storage_ckpt_read(struct storage_ckpt_reader *r, int64_t offset
 	return WASD_OK;
 }
 
-enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err)
+enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err)
 {
 	struct storage_ckpt_reader *r = NULL;
 	enum wasd_status st = storage_ckpt_open(s, id, &r, err);
@@ -453,6 +453,7 @@ enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, 
 		if (!(st = load_chunk(r, at / CHUNK, err)) && !(st = hash_along(r, at, r->data, r->chunk_len, err))) st = wasd_write_full(f, r->data, got = r->chunk_len, err);
 		at += (int64_t)got;
 	}
+	if (!st && n) st = wasd_write_full(f, tail, n, err);
 	if (!st && fcntl(f, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)) st = wasd_fail_errno(err, errno, "seals of checkpoint %s", id);
 	if (!st) {
 		*fd = f;
@@ -463,4 +464,9 @@ enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, 
 	}
 	storage_ckpt_close(r);
 	return st;
+}
+
+enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err)
+{
+	return ckpt_memfd_with(s, id, NULL, 0, fd, bytes, sha256, err);
 }

@@ -61,6 +61,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 		st = job_move(s, l->items[i].job, &(struct storage_move){.to = to, .reason = strcmp(to, "cancelled") ? "interrupted" : "user", .message = "the daemon ended while it was active"}, err);
 	}
 	if (!st) st = invalidate_scans(s, err);
+	if (!st) st = profiles_requeue(s, err);
 	/* Nothing is loaded yet; what a user unloaded or what failed stays so. */
 	if (!st) st = q_run(c, "UPDATE deployments SET state='created', message=NULL, updated_at=?1 WHERE state IN ('loading','warming','ready')", err, "i", now);
 	if (!st) st = q_run(c, "UPDATE deployments SET state='unloaded', updated_at=?1 WHERE state='draining'", err, "i", now);

@@ -103,6 +103,25 @@ static const char *const main_steps[] = {
 	"ALTER TABLE deployments_new RENAME TO deployments;"
 	"CREATE INDEX checkpoints_by_job ON checkpoints(job, epoch, step);"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
+
+	/* 3 -> 4: profiles of checkpoints, and deployments whose mode is one of them (a CHECK cannot be changed in place). */
+	"CREATE TABLE profiles("
+	" id TEXT NOT NULL PRIMARY KEY, checkpoint TEXT NOT NULL REFERENCES checkpoints(id) ON DELETE CASCADE, name TEXT NOT NULL,"
+	" state TEXT NOT NULL CHECK(state IN ('queued','searching','ready','failed')), desire TEXT NOT NULL, request TEXT NOT NULL,"
+	" dataset TEXT NOT NULL, dataset_version INTEGER NOT NULL, info TEXT, overlay BLOB, bytes INTEGER NOT NULL DEFAULT 0, sha256 TEXT, message TEXT,"
+	" created_by TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, finished_at INTEGER,"
+	" CHECK((state='ready') = (overlay IS NOT NULL)), UNIQUE(checkpoint, name),"
+	" FOREIGN KEY(dataset, dataset_version) REFERENCES datasets(name, version)) STRICT;"
+	"CREATE INDEX profiles_by_state ON profiles(state, updated_at);"
+	"CREATE TABLE deployments_new("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, job TEXT, checkpoint TEXT NOT NULL REFERENCES checkpoints(id),"
+	" mode TEXT NOT NULL CHECK(mode IN ('aom','dom') OR mode GLOB 'dom:?*'), generation INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" state TEXT NOT NULL, message TEXT, options TEXT NOT NULL, mode_by TEXT, mode_since INTEGER NOT NULL,"
+	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;"
+	"INSERT INTO deployments_new SELECT id,name,source,job,checkpoint,mode,generation,version,state,message,options,mode_by,mode_since,created_at,updated_at FROM deployments;"
+	"DROP TABLE deployments;"
+	"ALTER TABLE deployments_new RENAME TO deployments;"
+	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 };
 
 static const char *const ckpt_steps[] = {

@@ -82,7 +82,7 @@ struct storage_recovered_list { struct storage_recovered *items; size_t n; };
 void storage_recovered_list_done(struct storage_recovered_list *l);
 /* To be called once after storage_open, before anything runs: closes open attempts as "interrupted" and moves their jobs
  * (starting, running, preempting -> queued; pausing -> paused; cancelling -> cancelled), turns datasets left in "scanning" into
- * "invalid", deployments that were loaded into "created", and checks the newest checkpoint of every unfinished job: one that does
+ * "invalid", deployments that were loaded into "created", profiles that were being searched into "queued", and checks the newest checkpoint of every unfinished job: one that does
  * not verify is marked corrupt, so that the job resumes from the one before. */
 enum wasd_status storage_recover(struct storage *s, struct storage_recovered_list *out, struct wasd_err *err);
 
@@ -311,6 +311,52 @@ void storage_ckpt_close(struct storage_ckpt_reader *r);
 /* The whole as a sealed memory file, checked: what train and infer processes are handed. The caller closes *fd. */
 enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 
+/* ---- profiles: named draws of a checkpoint ------------------------------------------------------------- */
+
+/* A mode is "aom", "dom" or "dom:NAME" with the name of a profile. */
+enum { STORAGE_MODE_LEN = 72, STORAGE_PROFILES_MAX = 32 /* of one checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
+bool storage_mode_ok(const char *mode);                               /* its form alone */
+const char *storage_mode_profile(const char *mode);                   /* NAME inside of mode, NULL for the others */
+bool storage_profile_name_ok(const char *name);                       /* a name, and not that of a mode */
+
+struct storage_profile {
+	char *id;                       /* "prof_..." */
+	char *checkpoint, *name;
+	char *state;                    /* queued | searching | ready | failed */
+	char *desire;                   /* macs | latency | draw */
+	char *request;                  /* JSON, canonical: what the search is asked */
+	char *dataset; int64_t dataset_version; /* whose validation images judge it */
+	char *info;                     /* JSON, when ready: draw, macs, accuracy, speed ... */
+	int64_t bytes; char *sha256;    /* of the overlay, when ready */
+	char *message;                  /* when failed */
+	char *created_by;
+	int64_t created_at, updated_at, finished_at;
+};
+void storage_profile_done(struct storage_profile *p);
+struct storage_profile_list { struct storage_profile *items; size_t n; };
+void storage_profile_list_done(struct storage_profile_list *l);
+
+struct storage_profile_in { const char *checkpoint, *name, *desire, *request, *dataset; int64_t dataset_version; const char *actor; };
+/* In state queued, unless the same was asked for under this name before (*existing); one that has failed begins anew. out and existing may be
+ * NULL. WASD_EEXIST the name stands for another request; WASD_ENOTFOUND, WASD_ECORRUPT the checkpoint; WASD_ESTATE too many; WASD_EFULL. */
+enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in, struct storage_profile *out, bool *existing, struct wasd_err *err);
+/* name: also its id. checkpoint NULL: by id alone. */
+enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name, struct storage_profile *out, struct wasd_err *err);
+/* Newest first; state NULL = all. */
+enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state, struct storage_profile_list *out, struct wasd_err *err);
+/* The one that has been queued for longest; WASD_ENOTFOUND when none is. */
+enum wasd_status storage_profile_next(struct storage *s, struct storage_profile *out, struct wasd_err *err);
+/* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. The overlay's hash is checked: WASD_ECORRUPT, WASD_ETOOBIG. */
+enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
+enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err);
+enum wasd_status storage_profile_fail(struct storage *s, const char *id, const char *message, struct wasd_err *err);
+/* WASD_ESTATE when a deployment of its checkpoint answers in this mode (its name in err->pointer). */
+enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor, struct wasd_err *err);
+/* The bytes of a ready one, checked (wasd_free). WASD_ECORRUPT. */
+enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char **data, size_t *bytes, struct wasd_err *err);
+/* Its checkpoint, as storage_ckpt_memfd gives it (bytes and sha256 are of that part alone), followed by the overlay. */
+enum wasd_status storage_profile_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], int64_t *overlay_bytes, struct wasd_err *err);
+
 /* ---- logs --------------------------------------------------------------------------------------------- */
 
 struct storage_log_in { int64_t ts; const char *level; const char *text; };  /* ts 0 = now; level debug info warn error */
@@ -338,7 +384,7 @@ void storage_event_done(struct storage_event *e);
 struct storage_event_list { struct storage_event *items; size_t n; int64_t first_seq, last_seq; }; /* of the whole log, pruned ones excluded */
 void storage_event_list_done(struct storage_event_list *l);
 /* Written by the functions above: jobs: job.created job.updated job.state job.metric job.checkpoint job.deleted; datasets: dataset.state;
- * deployments: deployment.state deployment.mode deployment.deleted. This adds others (system, job.log). data is JSON. */
+ * deployments: deployment.state deployment.mode deployment.deleted; checkpoints: checkpoint.profile. This adds others (system, job.log). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object, const char *data, int64_t *seq, struct wasd_err *err);
 /* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be sent "reset" when
  * after + 1 < first_seq. limit 0 = 500. last_seq is also the place to go on from when nothing matched. */
@@ -353,7 +399,7 @@ struct storage_deployment {
 	char *source;                   /* JSON as requested */
 	char *job;                      /* of the checkpoint; NULL if it is gone */
 	char *checkpoint;
-	char *mode;                     /* aom | dom */
+	char *mode;                     /* aom | dom | dom:NAME */
 	int64_t generation;             /* +1 with every change of mode or checkpoint; the ETag "gN" */
 	int64_t version;                /* +1 with every change of checkpoint */
 	char *state, *message;
@@ -366,7 +412,7 @@ struct storage_deployment_list { struct storage_deployment *items; size_t n; cha
 void storage_deployment_list_done(struct storage_deployment_list *l);
 
 struct storage_deployment_in { const char *name, *source, *checkpoint, *mode, *options, *actor; };
-/* In state created, generation 1, version 1. WASD_EEXIST name taken; WASD_ENOTFOUND checkpoint. */
+/* In state created, generation 1, version 1. WASD_EEXIST name taken; WASD_ENOTFOUND checkpoint; WASD_EBUSY the profile of its mode is not ready. */
 enum wasd_status storage_deployment_create(struct storage *s, const struct storage_deployment_in *in, struct storage_deployment *out, struct wasd_err *err);
 enum wasd_status storage_deployment_get(struct storage *s, const char *name, struct storage_deployment *out, struct wasd_err *err);
 enum wasd_status storage_deployment_list(struct storage *s, const char *state, struct storage_page page, struct storage_deployment_list *out, struct wasd_err *err);
@@ -378,11 +424,13 @@ struct storage_mode_in {
 	const char *name, *mode, *actor, *reason;
 	int64_t expected_generation;    /* 0: unconditional */
 };
-struct storage_mode_out { int64_t generation; char previous[16]; bool changed; char audit_id[32]; int64_t since; };
+struct storage_mode_out { int64_t generation; char previous[STORAGE_MODE_LEN]; bool changed; char audit_id[32]; int64_t since; };
 /* Deployment row, audit row and event row in one transaction. The same mode: changed = false, nothing written. WASD_ESTATE when the
- * generation is another one (the current is in out->generation) or the deployment is not ready. */
+ * generation is another one (the current is in out->generation) or the deployment is not ready; WASD_EBUSY when the checkpoint has no such
+ * profile that is ready. */
 enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in, struct storage_mode_out *out, struct wasd_err *err);
-/* Hot swap: another checkpoint (and source); generation and version +1, audit and event. expected_generation 0: unconditional. */
+/* Hot swap: another checkpoint (and source); generation and version +1, audit and event. expected_generation 0: unconditional. WASD_EBUSY when
+ * the mode is that of a profile which the other checkpoint does not have. */
 enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source, const char *checkpoint, const char *actor,
                                            int64_t expected_generation, struct storage_deployment *out, struct wasd_err *err);
 enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err);

@@ -195,15 +195,31 @@ static void from_template(void)
 	}
 }
 
-struct acks { char job[40]; bool epoch, ckpt, moved; char ckpt_id[32]; };
+struct acks { char job[40]; bool epoch, ckpt, moved, found; char ckpt_id[32], profile[40]; };
 
-/* Submit, epoch, checkpoint, move: what is acknowledged is noted; a refusal is one of the statuses that a client can be told. */
+/* A profile of that checkpoint, from the request to what was found. */
+static enum wasd_status search(struct storage *s, struct acks *a)
+{
+	struct storage_profile p = {0};
+	struct storage_profile_in in = {a->ckpt_id, "fast", "macs", "{}", "glyphs", 1, "me"};
+	char sha[WASD_SHA256_HEX];
+	wasd_sha256_of("overlay", 7, sha);
+	enum wasd_status st = storage_profile_begin(s, &in, &p, NULL, &err);
+	if (!st) snprintf(a->profile, sizeof a->profile, "%s", p.id);
+	storage_profile_done(&p);
+	if (!st) st = storage_profile_searching(s, a->profile, &err);
+	if (!st) st = storage_profile_ready(s, a->profile, "{}", "overlay", 7, sha, &err);
+	a->found = !st;
+	return st;
+}
+
+/* Submit, epoch, checkpoint, profile, move: what is acknowledged is noted; a refusal is one of the statuses that a client can be told. */
 static enum wasd_status scenario(struct storage *s, struct acks *a)
 {
 	struct storage_job j = {0};
 	struct storage_job_in in = job_in("scenario");
 	struct storage_metric m = {"train_loss", 1};
-	enum wasd_status st[4];
+	enum wasd_status st[5];
 	memset(a, 0, sizeof *a);
 	st[0] = storage_job_create(s, &in, &j, NULL, &err);
 	if (!st[0]) snprintf(a->job, sizeof a->job, "%s", j.id);
@@ -212,10 +228,11 @@ static enum wasd_status scenario(struct storage *s, struct acks *a)
 	a->epoch = !st[1];
 	st[2] = store_ckpt(s, tjob, 1, 8, 0.5, 60000, 3, a->ckpt_id);
 	a->ckpt = !st[2];
-	st[3] = move(s, tjob, "pausing");
-	a->moved = !st[3];
+	st[3] = a->ckpt ? search(s, a) : st[2];
+	st[4] = move(s, tjob, "pausing");
+	a->moved = !st[4];
 	enum wasd_status first = WASD_OK;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		CHECK_MSG(st[i] == WASD_OK || st[i] == WASD_EIO || st[i] == WASD_EFULL, "%s: %s", wasd_status_name(st[i]), err.msg);
 		if (first == WASD_EIO && !st[i] && storage_failed(s)) CHECK_MSG(false, "step %d was acknowledged after an I/O error", i);
 		if (!first) first = st[i];
@@ -238,6 +255,16 @@ static void verify(const struct acks *a)
 		int fd = -1;
 		OK(storage_ckpt_memfd(s, a->ckpt_id, &fd, NULL, NULL, &err));
 		close(fd);
+	}
+	if (a->profile[0]) {
+		struct storage_profile p = {0};
+		OK(storage_profile_get(s, a->ckpt_id, "fast", &p, &err));
+		CHECK(!a->found || !strcmp(p.state, "ready"));
+		char *data = NULL;
+		size_t n = 0;
+		if (!strcmp(p.state, "ready")) OK(storage_profile_overlay(s, p.id, &data, &n, &err));
+		wasd_free(data);
+		storage_profile_done(&p);
 	}
 	if (a->moved) job_is(s, tjob, "pausing");
 	/* Whatever happened, every listed checkpoint verifies. */

@@ -1,0 +1,356 @@
+/* Profiles: asked for, searched, kept, served, deleted; what a restart, a full memory and a damaged file make of them. */
+#include "util.h"
+#include "schema.h"
+#include <fcntl.h>
+#include <sqlite3.h>
+
+static char job[40], ck[32];
+
+/* A job that trains with one checkpoint of 3000 bytes. */
+static struct storage *store_with_ckpt(void)
+{
+	struct storage *s = fresh_store();
+	add_job(s, "p", job);
+	OK(store_ckpt(s, job, start_job(s, job), 1, 0.5, 3000, 1, ck));
+	return s;
+}
+
+static struct storage_profile_in asked(const char *name)
+{
+	return (struct storage_profile_in){.checkpoint = ck, .name = name, .desire = "macs", .request = "{\"desire\":\"macs\",\"budget\":0.7}", .dataset = "glyphs", .dataset_version = 1, .actor = "me"};
+}
+
+static enum wasd_status make_ready(struct storage *s, const char *id, const char *overlay)
+{
+	char sha[WASD_SHA256_HEX];
+	wasd_sha256_of(overlay, strlen(overlay), sha);
+	return storage_profile_ready(s, id, "{\"macs\":70}", overlay, strlen(overlay), sha, &err);
+}
+
+/* Begins, searches and finds one; id gets its id. */
+static void add_profile(struct storage *s, const char *name, const char *overlay, char id[40])
+{
+	struct storage_profile p = {0};
+	struct storage_profile_in in = asked(name);
+	OK(storage_profile_begin(s, &in, &p, NULL, &err));
+	snprintf(id, 40, "%s", p.id ? p.id : "");
+	storage_profile_done(&p);
+	OK(storage_profile_searching(s, id, &err));
+	OK(make_ready(s, id, overlay));
+}
+
+static void profile_is(struct storage *s, const char *name, const char *state, const char *message)
+{
+	struct storage_profile p = {0};
+	OK(storage_profile_get(s, ck, name, &p, &err));
+	CHECK_STR(p.state, state);
+	if (message) CHECK_STR(p.message, message);
+	else CHECK(!p.message);
+	CHECK((p.finished_at != 0) == (!strcmp(state, "ready") || !strcmp(state, "failed")));
+	storage_profile_done(&p);
+}
+
+static void test_modes(void)
+{
+	static const struct { const char *mode; bool ok; const char *profile; } rows[] = {
+		{"aom", true, NULL}, {"dom", true, NULL}, {"dom:fast", true, "fast"}, {"dom:macs-70", true, "macs-70"},
+		{"", false, NULL}, {"dom:", false, ""}, {"dom:aom", false, "aom"}, {"dom:dom", false, "dom"}, {"aom:fast", false, NULL}, {"Dom", false, NULL},
+		{"dom:Fast", false, "Fast"}, {"dom:a b", false, "a b"}, {"dom:dom:x", false, "dom:x"}, {"dom:stats", false, "stats"},
+		{"dom:0123456789012345678901234567890123456789012345678901234567890123", false, "0123456789012345678901234567890123456789012345678901234567890123"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *name = storage_mode_profile(rows[i].mode);
+		CHECK_MSG(storage_mode_ok(rows[i].mode) == rows[i].ok, "%s", rows[i].mode);
+		CHECK_MSG(!name == !rows[i].profile && (!name || !strcmp(name, rows[i].profile)), "%s", rows[i].mode);
+	}
+}
+
+static void test_life(void)
+{
+	struct storage *s = store_with_ckpt();
+	struct storage_profile p = {0}, again = {0};
+	struct storage_profile_in in = asked("fast");
+	bool existing = true;
+	FAILS(storage_profile_next(s, &p, &err), WASD_ENOTFOUND);
+	OK(storage_profile_begin(s, &in, &p, &existing, &err));
+	CHECK(!existing && !strncmp(p.id, "prof_", 5) && !p.info && !p.bytes);
+	CHECK_STR(p.state, "queued");
+	CHECK_STR(p.created_by, "me");
+	/* The same words again are the same profile, others are not. */
+	OK(storage_profile_begin(s, &in, &again, &existing, &err));
+	CHECK(existing && !strcmp(again.id, p.id));
+	storage_profile_done(&again);
+	in.request = "{\"desire\":\"macs\",\"budget\":0.6}";
+	FAILS(storage_profile_begin(s, &in, &again, &existing, &err), WASD_EEXIST);
+	CHECK_STR(err.pointer, "/name");
+	in = asked("fast");
+	in.dataset_version = 7;
+	FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_EEXIST);
+	/* What is not in its turn is refused. */
+	FAILS(make_ready(s, p.id, "too early"), WASD_ESTATE);
+	CHECK_STR(err.pointer, "queued");
+	OK(storage_profile_next(s, &again, &err));
+	CHECK_STR(again.id, p.id);
+	storage_profile_done(&again);
+	OK(storage_profile_searching(s, p.id, &err));
+	FAILS(storage_profile_searching(s, p.id, &err), WASD_ESTATE);
+	FAILS(storage_profile_next(s, &again, &err), WASD_ENOTFOUND);
+	/* An overlay is what it was announced as, and not too large. */
+	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 5, "00", &err), WASD_ECORRUPT);
+	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 0, "00", &err), WASD_ETOOBIG);
+	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", STORAGE_OVERLAY_MAX + 1, "00", &err), WASD_ETOOBIG);
+	char *data = NULL;
+	size_t n = 0;
+	FAILS(storage_profile_overlay(s, p.id, &data, &n, &err), WASD_ENOTFOUND);
+	OK(make_ready(s, p.id, "overlay"));
+	FAILS(storage_profile_fail(s, p.id, "too late", &err), WASD_ESTATE);
+	profile_is(s, "fast", "ready", NULL);
+	OK(storage_profile_overlay(s, p.id, &data, &n, &err));
+	CHECK(n == 7 && !memcmp(data, "overlay", 7));
+	wasd_free(data);
+	/* Failing, with its reason, and another try under the same name, even for something else. */
+	in = asked("slow");
+	OK(storage_profile_begin(s, &in, NULL, &existing, &err));
+	OK(storage_profile_get(s, ck, "slow", &again, &err));
+	OK(storage_profile_fail(s, again.id, "no dataset", &err));
+	profile_is(s, "slow", "failed", "no dataset");
+	storage_profile_done(&again);
+	in.request = "{\"desire\":\"macs\",\"budget\":0.5}";
+	OK(storage_profile_begin(s, &in, &again, &existing, &err));
+	CHECK(!existing && !strcmp(again.request, in.request));
+	profile_is(s, "slow", "queued", NULL);
+	struct storage_profile_list l = {0};
+	OK(storage_profile_list(s, ck, NULL, &l, &err));
+	CHECK(l.n == 2 && !strcmp(l.items[0].name, "slow") && !strcmp(l.items[1].name, "fast"));
+	storage_profile_list_done(&l);
+	OK(storage_profile_list(s, ck, "ready", &l, &err));
+	CHECK(l.n == 1 && !strcmp(l.items[0].name, "fast") && !strcmp(l.items[0].info, "{\"macs\":70}") && l.items[0].bytes == 7);
+	storage_profile_list_done(&l);
+	/* Every step has told of itself. */
+	struct storage_event_list e = {0};
+	int told = 0;
+	OK(storage_event_read(s, 0, "checkpoints", ck, 0, &e, &err));
+	for (size_t i = 0; i < e.n; i++) told += !strcmp(e.items[i].type, "checkpoint.profile") && strstr(e.items[i].data, job);
+	CHECK_INT(told, 6);
+	storage_event_list_done(&e);
+	/* Unfit requests. */
+	static const char *const bad[] = {"aom", "dom", "", "A", "dom:x"};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		in = asked(bad[i]);
+		FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_EINVAL);
+	}
+	in = asked("x");
+	in.checkpoint = "ckpt_none";
+	FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_ENOTFOUND);
+	FAILS(storage_profile_get(s, ck, "none", &p, NULL), WASD_ENOTFOUND);
+	FAILS(storage_profile_delete(s, ck, "none", "me", &err), WASD_ENOTFOUND);
+	FAILS(storage_profile_fail(s, "prof_none", "x", &err), WASD_ENOTFOUND);
+	/* There is an end to how many. */
+	char name[16];
+	for (int i = 2; i < STORAGE_PROFILES_MAX; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		in = asked(name);
+		OK(storage_profile_begin(s, &in, NULL, NULL, &err));
+	}
+	in = asked("last");
+	FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_ESTATE);
+	OK(storage_profile_delete(s, ck, "n2", "me", &err));
+	OK(storage_profile_begin(s, &in, NULL, NULL, &err));
+	storage_profile_done(&again);
+	storage_profile_done(&p);
+	end_store(s);
+}
+
+/* The bytes that the engine gets: the checkpoint, then the overlay, sealed. */
+static void test_memfd(void)
+{
+	struct storage *s = store_with_ckpt();
+	char id[40], sha[WASD_SHA256_HEX], *want = make_payload(3000, 1), got[3100];
+	int64_t bytes, overlay;
+	int fd = -1;
+	add_profile(s, "fast", "an overlay", id);
+	OK(storage_profile_memfd(s, id, &fd, &bytes, sha, &overlay, &err));
+	CHECK(bytes == 3000 && overlay == 10);
+	CHECK(pread(fd, got, sizeof got, 0) == 3010 && !memcmp(got, want, 3000) && !memcmp(got + 3000, "an overlay", 10));
+	CHECK(fcntl(fd, F_GET_SEALS) == (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW));
+	close(fd);
+	free(want);
+	/* A damaged overlay is not handed out. */
+	storage_close(s);
+	sqlite3 *db = NULL;
+	CHECK(sqlite3_open(in_dir("wasd.db"), &db) == SQLITE_OK);
+	CHECK(sqlite3_exec(db, "UPDATE profiles SET overlay=zeroblob(length(overlay))", NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(db);
+	s = open_store();
+	FAILS(storage_profile_memfd(s, id, &fd, &bytes, sha, &overlay, &err), WASD_ECORRUPT);
+	FAILS(storage_profile_memfd(s, "prof_none", &fd, &bytes, sha, &overlay, &err), WASD_ENOTFOUND);
+	end_store(s);
+}
+
+static void test_deployments(void)
+{
+	struct storage *s = store_with_ckpt();
+	char id[40], other[32];
+	struct storage_deployment d = {0};
+	struct storage_deployment_in in = {.name = "live", .source = "{}", .checkpoint = ck, .mode = "dom:fast", .actor = "me"};
+	struct storage_mode_in m = {.name = "live", .mode = "dom:slow", .actor = "me"};
+	struct storage_mode_out out = {0};
+	struct storage_profile_in slow = asked("slow");
+	FAILS(storage_deployment_create(s, &in, &d, &err), WASD_EBUSY);
+	CHECK_STR(err.pointer, "/mode");
+	add_profile(s, "fast", "overlay", id);
+	OK(storage_deployment_create(s, &in, &d, &err));
+	CHECK_STR(d.mode, "dom:fast");
+	storage_deployment_done(&d);
+	FAILS(storage_profile_delete(s, ck, "fast", "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "live");
+	/* Only what is ready can be switched to. */
+	OK(storage_deployment_state(s, "live", "loading", NULL, &err));
+	OK(storage_deployment_state(s, "live", "ready", NULL, &err));
+	OK(storage_profile_begin(s, &slow, NULL, NULL, &err));
+	FAILS(storage_deployment_mode(s, &m, &out, &err), WASD_EBUSY);
+	m.mode = "dom:slow:er";
+	FAILS(storage_deployment_mode(s, &m, &out, &err), WASD_EINVAL);
+	/* Nor can it go to a checkpoint without that profile. */
+	OK(store_ckpt(s, job, 1, 2, 0.6, 100, 2, other));
+	FAILS(storage_deployment_source(s, "live", NULL, other, "me", 0, NULL, &err), WASD_EBUSY);
+	m.mode = "dom";
+	OK(storage_deployment_mode(s, &m, &out, &err));
+	CHECK_STR(out.previous, "dom:fast");
+	OK(storage_deployment_source(s, "live", NULL, other, "me", 0, NULL, &err));
+	OK(storage_profile_delete(s, ck, "fast", "me", &err));
+	OK(storage_profile_delete(s, ck, "slow", "me", &err));
+	FAILS(storage_profile_get(s, ck, "fast", &(struct storage_profile){0}, NULL), WASD_ENOTFOUND);
+	end_store(s);
+}
+
+/* Retention spares a checkpoint that somebody wants in a mode of its own; deleting it takes the profiles along. */
+static void test_retention(void)
+{
+	struct storage *s = store_with_ckpt();
+	struct storage_profile_in in = asked("fast");
+	struct storage_ckpt k = {0};
+	char newer[32], id[40];
+	add_profile(s, "fast", "overlay", id);
+	in.name = "slow";
+	OK(storage_profile_begin(s, &in, NULL, NULL, &err));
+	for (int e = 2; e < 6; e++) OK(store_ckpt(s, job, 1, e, 0.5 + 0.05 * e, 100, (unsigned)e, newer));
+	OK(storage_ckpt_get(s, ck, &k, &err));
+	storage_ckpt_done(&k);
+	OK(move(s, job, "completed"));
+	OK(storage_ckpt_get(s, ck, &k, &err));
+	storage_ckpt_done(&k);
+	OK(storage_ckpt_delete(s, ck, "me", &err));
+	FAILS(storage_profile_get(s, NULL, id, &(struct storage_profile){0}, NULL), WASD_ENOTFOUND);
+	FAILS(storage_profile_next(s, &(struct storage_profile){0}, NULL), WASD_ENOTFOUND);
+	FAILS(make_ready(s, id, "late"), WASD_ENOTFOUND);
+	end_store(s);
+}
+
+static void test_restart(void)
+{
+	struct storage *s = store_with_ckpt();
+	struct storage_profile p = {0};
+	struct storage_profile_in in = asked("cut");
+	char id[40];
+	add_profile(s, "fast", "overlay", id);
+	OK(storage_profile_begin(s, &in, &p, NULL, &err));
+	OK(storage_profile_searching(s, p.id, &err));
+	storage_close(s);
+	s = open_store();
+	OK(storage_recover(s, NULL, &err));
+	profile_is(s, "cut", "queued", NULL);
+	profile_is(s, "fast", "ready", NULL);
+	OK(storage_profile_searching(s, p.id, &err));
+	storage_profile_done(&p);
+	end_store(s);
+}
+
+/* A file of the third form: its deployment comes along, and can be in a profile's mode from now on. */
+static void test_third_form(void)
+{
+	fresh_dir();
+	struct schema old = schema_main;
+	struct storage_deployment d = {0};
+	old.n_steps = 3;
+	OK(schema_create(&old, in_dir("wasd.db"), &err));
+	OK(schema_create(&schema_ckpt, in_dir("ckpt.db"), &err));
+	struct conn c = {0};
+	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
+	OK(conn_exec(&c, "INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
+	                 "INSERT INTO checkpoints(id,attempt,epoch,step,metrics,bytes,sha256,reason,created_at) VALUES('ckpt_1',1,2,3,'{}',7,'x','import',9);"
+	                 "INSERT INTO deployments VALUES('dep_1','live','{}',NULL,'ckpt_1','dom',4,2,'ready','m','{}','me',5,6,7)", &err));
+	conn_close(&c);
+	struct storage *s = open_store();
+	OK(storage_deployment_get(s, "live", &d, &err));
+	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5 && d.updated_at == 7);
+	CHECK_STR(d.mode, "dom");
+	storage_deployment_done(&d);
+	storage_close(s);
+	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
+	OK(conn_exec(&c, "UPDATE deployments SET mode='dom:fast'", &err));
+	CHECK(conn_exec(&c, "UPDATE deployments SET mode='dom:'", &err) != WASD_OK);
+	CHECK(conn_exec(&c, "UPDATE deployments SET mode='eco'", &err) != WASD_OK);
+	CHECK(conn_exec(&c, "UPDATE deployments SET checkpoint='ckpt_2'", &err) != WASD_OK);
+	CHECK(conn_exec(&c, "INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_at,updated_at)"
+	                    " VALUES('prof_1','ckpt_1','x','ready','macs','{}','glyphs',1,1,1)", &err) != WASD_OK);       /* ready, and nothing found */
+	conn_close(&c);
+	end_store(open_store());
+}
+
+static void test_no_memory(void)
+{
+	struct storage *s = store_with_ckpt();
+	bool all = false;
+	for (uint64_t nth = 1; nth < 400 && !all; nth++) {
+		struct storage_profile p = {0};
+		struct storage_profile_in in = asked("oom");
+		struct storage_profile_list l = {0};
+		char *data = NULL;
+		size_t n = 0;
+		enum wasd_status st[6];
+		wasd_mem_fail_at(nth);
+		st[0] = storage_profile_begin(s, &in, &p, NULL, &err);
+		wasd_mem_fail_at(0);
+		if (st[0]) OK(storage_profile_begin(s, &in, &p, NULL, &err));
+		wasd_mem_fail_at(nth);
+		st[1] = storage_profile_searching(s, p.id, &err);
+		wasd_mem_fail_at(0);
+		if (st[1]) OK(storage_profile_searching(s, p.id, &err));
+		wasd_mem_fail_at(nth);
+		st[2] = make_ready(s, p.id, "overlay");
+		wasd_mem_fail_at(0);
+		if (st[2]) OK(make_ready(s, p.id, "overlay"));
+		wasd_mem_fail_at(nth);
+		st[3] = storage_profile_overlay(s, p.id, &data, &n, &err);
+		wasd_mem_fail_at(nth);
+		st[4] = storage_profile_list(s, ck, NULL, &l, &err);
+		wasd_mem_fail_at(nth);
+		st[5] = storage_profile_delete(s, ck, "oom", "me", &err);
+		wasd_mem_fail_at(0);
+		if (st[5]) OK(storage_profile_delete(s, ck, "oom", "me", &err));
+		all = true;
+		for (int i = 0; i < 6; i++) {
+			CHECK_MSG(st[i] == WASD_OK || st[i] == WASD_ENOMEM, "call %d: %s", i, wasd_status_name(st[i]));
+			all &= !st[i];
+		}
+		wasd_free(data);
+		storage_profile_list_done(&l);
+		storage_profile_done(&p);
+	}
+	CHECK(all);
+	end_store(s);
+}
+
+int main(void)
+{
+	TEST_RUN(test_modes);
+	TEST_RUN(test_life);
+	TEST_RUN(test_memfd);
+	TEST_RUN(test_deployments);
+	TEST_RUN(test_retention);
+	TEST_RUN(test_restart);
+	TEST_RUN(test_third_form);
+	TEST_RUN(test_no_memory);
+	TEST_END();
+}
