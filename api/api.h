@@ -107,7 +107,8 @@ void api_call_done(struct api_call *c);
 /* A file to hand out: the receiver closes fd. */
 struct api_file { int fd; int64_t bytes; char sha256[WASD_SHA256_HEX]; };
 
-struct api_live { char mode[64]; int64_t generation; char bundle[64]; int64_t version; bool ready; };
+enum { API_MODE_LEN = 72 };                       /* "aom", "dom", "dom:" and the name of a profile */
+struct api_live { char mode[API_MODE_LEN]; int64_t generation; char bundle[64]; int64_t version; bool ready; };
 
 struct api_daemon {
 	void *self;
@@ -123,6 +124,10 @@ struct api_daemon {
 	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until deadline_us. WASD_ENOTFOUND: it has no
 	 * such mode; WASD_ESTATE: the mode's statistics were never measured. */
 	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err);
+	/* Profiles: a row is queued; the rows of one are gone (its search ends, it is served no more); how far a search is, false when it does not run. */
+	void (*profile_queued)(void *self);
+	void (*profile_gone)(void *self, const char *checkpoint, const char *id);
+	bool (*profile_progress)(void *self, const char *id, int64_t *done, int64_t *of);
 	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is taken. open: WASD_ENOTFOUND. */
 	enum wasd_status (*blob_put)(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
 	enum wasd_status (*blob_open)(void *self, const char *sha256, struct api_file *out, struct wasd_err *err);
@@ -151,6 +156,9 @@ struct api_daemon {
 	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 	bool (*ready)(void *self);
 };
+
+/* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that form. NULL: no memory. */
+char *api_profile_request(const cJSON *item);
 
 struct api_ctx { struct storage *db; const struct api_daemon *daemon; };
 

@@ -22,6 +22,8 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k)
 	api_add_time(j, "created_at", k->created_at);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s/file", k->id);
 	api_add_str(links, "file", url);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/profiles", k->id);
+	api_add_str(links, "profiles", url);
 	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");
 	if (k->job) api_add_str(links, "job", url);
 	api_add_take(j, "links", links);
@@ -44,7 +46,7 @@ enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const s
 	return API_DONE;
 }
 
-static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out)
+bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out)
 {
 	char id[128];
 	struct wasd_err err = {0};
@@ -58,7 +60,7 @@ static bool find(struct api_ctx *c, const struct api_request *q, struct api_resp
 enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;
-	if (!find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
 	api_send_json(r, 200, api_ckpt_json(&k));
 	storage_ckpt_done(&k);
 	return API_DONE;
@@ -78,7 +80,7 @@ enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_reques
 	cJSON_Delete(body);
 	if (!in) {
 		api_send_faults(q, r, &faults);
-	} else if (find(c, q, r, &k)) {
+	} else if (api_ckpt_find(c, q, r, &k)) {
 		wasd_json_bool(in, "pinned", &pinned);
 		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, &err);
 		k.pinned = pinned;
@@ -94,7 +96,7 @@ enum api_result api_checkpoints_delete(struct api_ctx *c, const struct api_reque
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	if (!find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
 	enum wasd_status st = storage_ckpt_delete(c->db, k.id, q->actor, &err);
 	if (st == WASD_ESTATE) api_send_problem(q, r, "referenced", NULL, "checkpoint %s: %s", k.id, err.msg);
 	else if (st) api_send_error(q, r, &err);
@@ -141,25 +143,34 @@ static void send_export_error(const struct api_request *q, struct api_response *
 
 enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const formats[] = {"safetensors", "onnx", "wasd", NULL}, *const modes[] = {"aom", "dom", NULL};
-	const char *format = formats[0], *mode = modes[0];
+	static const char *const formats[] = {"safetensors", "onnx", "wasd", NULL};
+	const char *format = formats[0], *mode = api_query(q, "mode") ? api_query(q, "mode") : "aom";
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	if (!api_query_choice(q, r, "format", formats, &format) || !api_query_choice(q, r, "mode", modes, &mode)) return API_DONE;
+	if (!api_query_choice(q, r, "format", formats, &format)) return API_DONE;
+	if (!storage_mode_ok(mode)) {
+		api_send_problem(q, r, "bad_parameter", "mode", "query parameter mode must be aom, dom or dom:PROFILE, not \"%.80s\"", mode);
+		return API_DONE;
+	}
 	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx");
 	if (!one_mode && api_query(q, "mode")) {
 		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;
 	}
-	if (!find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
 	if (k.corrupt) {
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
+	} else if (!api_mode_there(c, q, r, k.id, mode, "unsupported", "mode")) {
+		/* answered */
 	} else if (!(stored ? open_stored(c, &k, r, &err) : open_made(c, q, &k, format, mode, r, &err))) {
 		send_export_error(q, r, &k, mode, &err);
 	} else {
 		r->status = 200;
 		r->content_type = "application/octet-stream";
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s.%s\"", k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "", one_mode ? mode : "", format);
+		/* No colon in a file's name: not every system takes it. */
+		const char *profile = storage_mode_profile(mode);
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"", k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",
+		               !one_mode ? "" : profile ? "dom" : mode, one_mode && profile ? "-" : "", one_mode && profile ? profile : "", format);
 		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);

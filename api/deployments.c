@@ -87,7 +87,6 @@ static bool settled(const struct storage_deployment *d)
 /* ---- create ---- */
 
 static const char *const follows[] = {"best", "latest", NULL};
-static const char *const modes[] = {"aom", "dom", NULL};
 
 /* {"job":ID,"follow":"best"|"latest"}, {"checkpoint":ID}, or {"blob":SHA256} with what its metadata do not say. */
 static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
@@ -112,11 +111,10 @@ static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON
 static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	for (size_t i = 0; modes[i]; i++)
-		if (cJSON_IsString(v) && !strcmp(v->valuestring, modes[i])) return cJSON_CreateString(modes[i]);
+	if (cJSON_IsString(v) && storage_mode_ok(v->valuestring)) return cJSON_CreateString(v->valuestring);
 	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
 	fields_show(shown, v);
-	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer, "%s must be \"aom\" or \"dom\", not %s%s", pointer, shown, later ? ", which is not offered" : "");
+	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer, "%s must be \"aom\", \"dom\" or \"dom:PROFILE\", not %s%s", pointer, shown, later ? ", which is not offered" : "");
 	return NULL;
 }
 
@@ -161,12 +159,9 @@ static bool pick(struct api_ctx *c, const struct api_request *q, struct api_resp
 	}
 	if (st && st != WASD_ENOTFOUND) api_send_error(q, r, &err);
 	if (st) return false;
-	cJSON *info = api_parse_trusted(out->info);
-	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
-	cJSON_Delete(info);
 	if (out->corrupt) api_send_problem(q, r, "corrupt", "/source", "/source: checkpoint %s fails its checksum", out->id);
-	else if (plain && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw", out->id);
-	else return true;
+	else if (api_ckpt_plain(out) && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw", out->id);
+	else if (api_mode_there(c, q, r, out->id, mode, "invalid_field", "/mode")) return true;
 	storage_ckpt_done(out);
 	return false;
 }
@@ -290,8 +285,27 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 
 static void mode_etag(struct api_response *r, int64_t generation) { api_set_header(r, "ETag", "\"g%lld\"", (long long)generation); }
 
-/* {"aom":{"acc","macs","bytes"},...}: costs from the loaded bundle, accuracy from the checkpoint's metrics, that on the test images where
- * it was measured. */
+/* The accuracy of a mode: of aom and dom from the checkpoint's metrics, that on the test images where it was measured; of a profile as its search
+ * has found it. */
+static bool mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode, double *acc)
+{
+	struct storage_profile p;
+	const char *name = storage_mode_profile(mode);
+	char metric[32];
+	if (name && !storage_profile_get(c->db, checkpoint, name, &p, NULL)) {
+		cJSON *info = api_parse_trusted(p.info);
+		bool known = wasd_json_num(info, "val_acc", acc);
+		cJSON_Delete(info);
+		storage_profile_done(&p);
+		return known;
+	}
+	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
+	if (wasd_json_num(metrics, metric, acc)) return true;
+	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
+	return wasd_json_num(metrics, metric, acc);
+}
+
+/* {"aom":{"acc","macs","bytes"},"dom":...,"dom:fast":...}: costs from the loaded bundle. */
 static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d)
 {
 	cJSON *info = c->daemon->deployment_info(c->daemon->self, d->name), *out = cJSON_CreateObject(), *metrics = NULL;
@@ -300,22 +314,15 @@ static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d
 		metrics = api_parse_trusted(k.metrics);
 		storage_ckpt_done(&k);
 	}
-	for (size_t i = 0; modes[i]; i++) {
-		const cJSON *loaded = wasd_json_get(wasd_json_get(info, "modes"), modes[i]);
-		char metric[32];
-		double acc;
-		if (!loaded) continue;
+	const cJSON *loaded;
+	cJSON_ArrayForEach(loaded, wasd_json_get(info, "modes")) {
+		double acc = 0;
 		cJSON *one = cJSON_CreateObject();
-		snprintf(metric, sizeof metric, "test_acc_%s", modes[i]);
-		bool known = wasd_json_num(metrics, metric, &acc);
-		if (!known) {
-			snprintf(metric, sizeof metric, "val_acc_%s", modes[i]);
-			known = wasd_json_num(metrics, metric, &acc);
-		}
+		bool known = mode_acc(c, d->checkpoint, metrics, loaded->string, &acc);
 		api_add_maybe(one, "acc", known, acc);
 		for (const cJSON *m = loaded->child; m; m = m->next)
 			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
-		if (!one || !api_add_take(out, modes[i], one)) break;
+		if (!one || !api_add_take(out, loaded->string, one)) break;
 	}
 	cJSON_Delete(metrics);
 	cJSON_Delete(info);
@@ -376,7 +383,7 @@ static void switch_mode(struct api_ctx *c, const struct api_request *q, struct a
 	struct wasd_err err = {0};
 	char audit_id[64] = "";
 	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
-	if (expect == -2) return;
+	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode")) return;
 	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now, &before, &swap_us, &in_flight_old, audit_id, &err);
 	if (!st) {
 		send_switched(r, mode, &now, &before, swap_us, in_flight_old, audit_id);
@@ -430,7 +437,7 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 }
 
 /* The mode before the last switch, from the audit; "" when there was none. */
-static void previous_mode(struct api_ctx *c, const char *name, char out[8])
+static void previous_mode(struct api_ctx *c, const char *name, char out[STORAGE_MODE_LEN])
 {
 	struct storage_audit_list l;
 	char object[100];
@@ -443,7 +450,7 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[8])
 		if (strcmp(l.items[i].action, "deployment.mode")) continue;
 		cJSON *before = api_parse_trusted(l.items[i].before);
 		wasd_json_str(before, "mode", &mode);
-		snprintf(out, 8, "%.7s", mode);
+		snprintf(out, STORAGE_MODE_LEN, "%s", mode);
 		cJSON_Delete(before);
 	}
 	storage_audit_list_done(&l);
@@ -452,7 +459,7 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[8])
 enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
-	char mode[8];
+	char mode[STORAGE_MODE_LEN];
 	const char *reason = "";
 	cJSON *in = mode_body(q, r, rollback_fields, true);
 	if (in && find(c, q, r, &d)) {

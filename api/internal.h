@@ -142,7 +142,8 @@ cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const
 struct serving {
 	char name[64];
 	struct api_live live;
-	char mode[8];                       /* of this request: the deployment's or the override */
+	char mode[API_MODE_LEN];            /* of this request: the deployment's or the override */
+	const char *asked;                  /* what named it */
 	cJSON *info;
 	int64_t input[3]; int64_t classes; int64_t max_batch;
 };
@@ -161,6 +162,8 @@ void api_softmax(const float *logits, int64_t n, float *p);
 
 cJSON *api_job_json(struct api_ctx *c, const struct storage_job *j, bool full);
 cJSON *api_ckpt_json(const struct storage_ckpt *k);
+/* The checkpoint {id} of the path. False: the answer is in r. */
+bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out);
 /* Answers with the checkpoints of a job as a list; job NULL: with the imported ones. */
 enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q, struct api_response *r);
 cJSON *api_dataset_json(const struct storage_dataset *d);
@@ -173,6 +176,7 @@ api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jo
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions, api_datasets_version, api_datasets_preview, api_datasets_delete;
 api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file, api_checkpoints_list, api_checkpoints_import;
+api_handler api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config, api_v2_infer;
@@ -180,6 +184,25 @@ api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_g
 
 /* The parameter of the route that q matched. */
 void api_param(const struct api_request *q, const char *name, char out[128]);
+
+/* ---- profiles.c ---- */
+
+#define API_JOB_PROFILES_MAX 8
+/* The member "profiles" of a job spec. */
+cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+/* Trained without WAS, or imported without a draw: there is AOM and nothing else. */
+bool api_ckpt_plain(const struct storage_ckpt *k);
+/* "aom, dom, dom:fast" */
+void api_modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room);
+/* Is the mode's profile, if it names one, ready? False: the answer is in r, by that code and pointer where the mode itself is at fault. */
+bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint, const char *mode, const char *code, const char *pointer);
+
+/* ---- jobs.c ---- */
+
+/* A data set that can be trained or judged on; version 0: the latest. False: the answer is in r, at /dataset. */
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, int64_t version, struct storage_dataset *out);
+/* A name, or {"name","version"}. */
+cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
 
 /* ---- imports.c ---- */
 

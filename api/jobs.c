@@ -171,10 +171,29 @@ static bool find_job(struct api_ctx *c, const struct api_request *q, struct api_
 
 /* ---- submit ---- */
 
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, int64_t version, struct storage_dataset *out)
+{
+	struct wasd_err err = {0};
+	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
+	if (st == WASD_ENOTFOUND || (!st && !strcmp(out->state, "deleted"))) {
+		if (version) api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s", (long long)version, name);
+		else api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
+	} else if (st) {
+		api_send_error(q, r, &err);
+	} else if (!strcmp(out->state, "scanning")) {
+		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
+	} else if (strcmp(out->state, "ready")) {
+		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name, (long long)out->version, out->state);
+	} else {
+		return true;
+	}
+	if (!st) storage_dataset_done(out);
+	return false;
+}
+
 static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, int64_t *version, char name[64])
 {
 	struct storage_dataset d;
-	struct wasd_err err = {0};
 	cJSON *ref = cJSON_GetObjectItemCaseSensitive(spec, "dataset");
 	const char *s = "";
 	*version = 0;
@@ -182,29 +201,13 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	wasd_json_i64(ref, "version", version);
 	snprintf(name, 64, "%s", s);
 	int64_t wanted = *version;
-	enum wasd_status st = storage_dataset_get(c->db, name, wanted, &d, &err);
-	if (st == WASD_ENOTFOUND || (!st && !strcmp(d.state, "deleted"))) {
-		if (!st) storage_dataset_done(&d);
-		if (wanted) api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s", (long long)wanted, name);
-		else api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
-		return false;
-	}
-	if (st) {
-		api_send_error(q, r, &err);
-		return false;
-	}
 	struct api_faults faults = {0};
-	bool scanning = !strcmp(d.state, "scanning"), fits = !scanning;
-	if (scanning) {
-		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
-	} else if (strcmp(d.state, "ready")) {
-		api_fault(&faults, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name, (long long)d.version, d.state);
-	} else {
-		cJSON *info = api_parse_trusted(d.info);
-		spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
-		if (!faults.n && !faults.no_memory) fits = api_network_check(c, q, r, spec, info);
-		cJSON_Delete(info);
-	}
+	bool fits = true;
+	if (!api_dataset_ready(c, q, r, name, wanted, &d)) return false;
+	cJSON *info = api_parse_trusted(d.info);
+	spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
+	if (!faults.n && !faults.no_memory) fits = api_network_check(c, q, r, spec, info);
+	cJSON_Delete(info);
 	*version = d.version;
 	if (!wanted) api_add_int(ref, "version", d.version);
 	storage_dataset_done(&d);

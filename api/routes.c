@@ -28,6 +28,11 @@ const struct api_route api_routes[] = {
 	{"PATCH", "/v1/checkpoints/{id}", API_BODY_JSON, api_checkpoints_patch, "Pin or unpin: {\"pinned\":true} keeps it from retention.", NULL},
 	{"DELETE", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_delete, "Delete a checkpoint that nothing uses.", NULL},
 	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file, "Download: format=safetensors (weights and statistics of every mode), onnx (one mode as it is deployed), or wasd (as stored, with the state of the run).", "format mode"},
+	{"POST", "/v1/checkpoints/{id}/profiles", API_BODY_JSON, api_profiles_create,
+	 "Search a draw for a desire: {\"desire\":\"macs\",\"budget\":0.7} of AOM's multiply-adds, {\"desire\":\"latency\",\"budget_us\":900}, or a given {\"draw\":[]}. Judged on validation images.", NULL},
+	{"GET", "/v1/checkpoints/{id}/profiles", API_BODY_NONE, api_profiles_list, "The checkpoint's profiles, newest first: multiply-adds, accuracy and speed of each, and of aom.", NULL},
+	{"GET", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_get, "One profile. wait=30s holds the answer while it is being searched.", "wait"},
+	{"DELETE", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_delete, "Delete a profile that no deployment answers with; a search that runs is ended.", NULL},
 	{"GET", "/v1/checkpoints", API_BODY_NONE, api_checkpoints_list, "The imported checkpoints, newest first.", NULL},
 	{"POST", "/v1/checkpoints", API_BODY_JSON, api_checkpoints_import, "Make a checkpoint of a blob: {\"blob\":SHA256,\"model\":{},\"classes\":[],\"input\":[c,h,w]}; what the file's metadata say may be left out.", NULL},
 	{"PUT", "/v1/blobs/{sha256}", API_BODY_UPLOAD, api_blobs_put, "Send a file to be used by a later request: curl -T model.safetensors. It is kept for a day.", NULL},
@@ -47,8 +52,8 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/deployments", API_BODY_NONE, api_deployments_list, "List deployments.", PAGE " state"},
 	{"GET", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_get, "One deployment. wait=30s holds the answer while it is loading.", "wait"},
 	{"DELETE", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_delete, "Stop serving.", NULL},
-	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get, "The mode (aom or dom), its generation, and what each mode costs.", NULL},
-	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put, "Switch the mode of the live model: {\"mode\":\"dom\"}. If-Match is optional.", NULL},
+	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get, "The mode (aom, dom or dom:PROFILE), its generation, and what each mode costs.", NULL},
+	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put, "Switch the mode of the live model: {\"mode\":\"dom\"}, or \"dom:PROFILE\". If-Match is optional.", NULL},
 	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback, "Go back to the mode before the last switch.", NULL},
 	{"POST", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits"},
 	{"PUT", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "The same, for curl -T.", "k mode logits"},
@@ -64,7 +69,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v2/models/{m}/config", API_BODY_NONE, api_v2_config, "Model configuration in Triton's form.", NULL},
 	{"GET", "/v2/models/{m}/versions/{v}/config", API_BODY_NONE, api_v2_config, "The same for one version.", NULL},
 	{"POST", "/v2/models/{m}/infer", API_BODY_BULK, api_v2_infer, "Infer with JSON tensors.", "mode"},
-	{"POST", "/v2/models/{m}/versions/{v}/infer", API_BODY_BULK, api_v2_infer, "The same; version \"3-dom\" chooses the mode.", "mode"},
+	{"POST", "/v2/models/{m}/versions/{v}/infer", API_BODY_BULK, api_v2_infer, "The same; version \"3-dom\" or \"3-dom:PROFILE\" chooses the mode.", "mode"},
 	/* the daemon */
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
 	{"GET", "/v1/system", API_BODY_NONE, api_system_get, "Workers, storage, versions, limits.", NULL},
@@ -89,8 +94,9 @@ static bool match(const char *pat, const char *path, const char *name, const cha
 		if (*pat == '{') {
 			const char *end = strchr(pat, '}');
 			size_t n = 0;
-			/* No id and no name has a colon: it begins a verb. */
-			while (path[n] && path[n] != '/' && path[n] != ':') n++;
+			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no verbs. */
+			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
+			while (path[n] && path[n] != '/' && (colon || path[n] != ':')) n++;
 			if (n == 0 || n > PARAM_MAX) return false;
 			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1]) *at = path, *len = n;
 			pat = end + 1;

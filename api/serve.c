@@ -11,8 +11,8 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 	const struct mode_asked *first = NULL;
 	for (size_t i = 0; i < n; i++) {
 		if (!asked[i].value) continue;
-		if (strcmp(asked[i].value, "aom") && strcmp(asked[i].value, "dom")) {
-			api_send_problem(q, r, "bad_parameter", asked[i].where, "%s: mode \"%.40s\" is neither aom nor dom", asked[i].where, asked[i].value);
+		if (!storage_mode_ok(asked[i].value)) {
+			api_send_problem(q, r, "bad_parameter", asked[i].where, "%s: mode \"%.80s\" is neither aom nor dom nor dom:PROFILE", asked[i].where, asked[i].value);
 			return false;
 		}
 		if (first && strcmp(first->value, asked[i].value)) {
@@ -21,8 +21,18 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 		}
 		if (!first) first = &asked[i];
 	}
-	snprintf(s->mode, sizeof s->mode, "%.7s", first ? first->value : s->live.mode);
+	snprintf(s->mode, sizeof s->mode, "%s", first ? first->value : s->live.mode);
+	s->asked = first ? first->where : "mode";
 	return true;
+}
+
+/* The bundle is not there. Of a profile the rows know more. */
+static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct serving *s)
+{
+	if (!storage_mode_profile(s->mode))
+		api_send_problem(q, r, "bundle_not_ready", NULL, "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->mode);
+	else if (api_mode_there(c, q, r, s->live.bundle, s->mode, "bad_parameter", s->asked))
+		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->mode);
 }
 
 static bool read_info(struct serving *s)
@@ -57,7 +67,7 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 	if (!s->info || !read_info(s)) {
 		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
 	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->mode)) {
-		api_send_problem(q, r, "bundle_not_ready", NULL, "deployment %s has no %s bundle: its model was trained without WAS", name, s->mode);
+		send_no_bundle(c, q, r, s);
 	} else {
 		d->infer_begin(d->self, s->name, s->live.generation);
 		return true;

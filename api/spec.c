@@ -427,7 +427,7 @@ static cJSON *labels_canon(struct field_ctx *c, const char *pointer, const cJSON
 }
 
 /* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at the time of submission. */
-static cJSON *dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	static const struct field fields[] = {{"name", FIELD_NAME, .def = NULL}, {"version", FIELD_INT, "0", RANGE(1, 1e9)}, {0}};
 	static const struct field latest[] = {{"name", FIELD_NAME, .def = NULL}, {0}};
@@ -540,13 +540,14 @@ static const struct field spec_fields[] = {
 	{"name", FIELD_OTHER, "null", .canon = job_name_canon},
 	{"labels", FIELD_OTHER, "{}", .canon = labels_canon},
 	{"note", FIELD_STR, "\"\"", RANGE(0, 4096)},
-	{"dataset", FIELD_OTHER, NULL, .canon = dataset_canon},
+	{"dataset", FIELD_OTHER, NULL, .canon = api_dataset_canon},
 	{"data", FIELD_OBJECT, "{}", .sub = data_fields},
 	{"model", FIELD_OTHER, NULL, .canon = model_canon},
 	{"was", FIELD_OTHER, "null", .canon = was_canon},
 	{"train", FIELD_OBJECT, "{}", .sub = train_fields},
 	{"eval", FIELD_OBJECT, "{}", .sub = eval_fields},
 	{"checkpoint", FIELD_OBJECT, "{}", .sub = checkpoint_fields},
+	{"profiles", FIELD_OTHER, "[]", .canon = api_profiles_canon},
 	{"init_from", FIELD_OTHER, "null", .null_ok = true, .canon = init_canon},
 	{"limits", FIELD_OBJECT, "{}", .sub = limits_fields},
 	{"priority", FIELD_INT, "50", RANGE(0, 100)},
@@ -583,6 +584,8 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	if (!out) return NULL;
 	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
+	if (cJSON_GetArraySize(wasd_json_get(out, "profiles")) && cJSON_IsFalse(wasd_json_get(out, "was")))
+		api_fault(faults, "invalid_field", "/profiles", "/profiles: there are none without WAS, and /was is false");
 	if (api_poisoned(out)) faults->no_memory = true;
 	if (!faults->n && !faults->no_memory) return out;
 	cJSON_Delete(out);

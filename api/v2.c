@@ -76,7 +76,7 @@ enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, st
 
 /* ---- which model ---- */
 
-/* "name", "name@dom"; version "3", "3-dom". The modes that they ask for, NULL for none. */
+/* "name", "name@dom", "name@dom:fast"; version "3", "3-dom", "3-dom:fast". The modes that they ask for, NULL for none. */
 struct model_ref { char name[128], version[128], *alias, *version_mode; };
 
 static void read_ref(const struct api_request *q, struct model_ref *m)
@@ -235,7 +235,7 @@ static bool read_request(const struct api_request *q, struct api_response *r, co
 		return false;
 	}
 	const cJSON *mode = wasd_json_get(p, "was_mode");
-	if (mode && !cJSON_IsString(mode)) return bad(q, r, "/parameters/was_mode", "must be \"aom\" or \"dom\"");
+	if (mode && !cJSON_IsString(mode)) return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\" or \"dom:PROFILE\"");
 	if (mode) out->mode = mode->valuestring;
 	if (!cJSON_IsArray(out->inputs) || cJSON_GetArraySize(out->inputs) != 1) return bad(q, r, "/inputs", "must be an array with the one input \"input\"");
 	if (out->outputs && !cJSON_IsArray(out->outputs)) return bad(q, r, "/outputs", "must be an array");

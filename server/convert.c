@@ -23,7 +23,7 @@
 enum { FILES_MAX = 8, PROCESS_IDLE_MS = 5000, SWEEP_S = 600 };
 #define BYTES_MAX ((int64_t)1 << 30)
 
-struct made { char name[120]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
+struct made { char name[160]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
 
 struct convert {
 	struct convert_config cfg;
@@ -182,24 +182,25 @@ static enum wasd_status room(struct convert *c, struct wasd_err *err)
 	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(c->cfg.low_water >> 20));
 }
 
-static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *format, const char *mode, const char *path, int64_t deadline_us,
+/* profile: of the mode, NULL for aom and dom. */
+static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format, const char *mode, const char *path, int64_t deadline_us,
                             struct api_call *call, struct wasd_err *err)
 {
 	int fd;
-	int64_t bytes;
+	int64_t bytes, overlay = 0;
 	char sha[WASD_SHA256_HEX];
-	enum wasd_status s = storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+	enum wasd_status s = profile ? storage_profile_memfd(c->cfg.db, profile, &fd, &bytes, sha, &overlay, err) : storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
 	if (s != WASD_OK)
 		return s;
 	if ((s = up(c, err)) != WASD_OK) {
 		close(fd);
 		return s;
 	}
-	call->json = message("export", "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path);
+	call->json = message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
 	return calls_ask_fd(&c->calls, call, fd, deadline_us, err);
 }
 
-static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
+static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile, const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
 {
 	struct api_call call = {0};
 	const char *sha;
@@ -208,7 +209,7 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 	if (s != WASD_OK)
 		return s;
 	char *path = wasd_asprintf("%s/%s", c->dir, name);
-	s = path ? ask(c, checkpoint, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
+	s = path ? ask(c, checkpoint, profile, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
 	if (s == WASD_OK && (!wasd_json_i64(call.reply, "bytes", &bytes) || !wasd_json_str(call.reply, "sha256", &sha) || strlen(sha) != WASD_SHA256_HEX - 1))
 		s = wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
 	if (s == WASD_OK) {
@@ -228,18 +229,25 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out,
                                 struct wasd_err *err)
 {
-	char name[120];
-	snprintf(name, sizeof name, "%.50s.%.20s.%.40s", checkpoint, mode, format);
-	if (open_made(c, name, out))
-		return WASD_OK;
-	pthread_mutex_lock(&c->making);
+	char name[160];
+	struct storage_profile p = {0};
 	enum wasd_status s = WASD_OK;
+	if (storage_mode_profile(mode) && (s = storage_profile_get(c->cfg.db, checkpoint, storage_mode_profile(mode), &p, err)) != WASD_OK)
+		return s;
+	/* A profile by its id: deleted and searched again it is another one of the same name. */
+	snprintf(name, sizeof name, "%.50s.%.50s.%.40s", checkpoint, p.id ? p.id : mode, format);
+	if (open_made(c, name, out)) {
+		storage_profile_done(&p);
+		return WASD_OK;
+	}
+	pthread_mutex_lock(&c->making);
 	if (!open_made(c, name, out)) {         /* whoever was before may have wanted the same */
-		s = make(c, name, checkpoint, format, mode, deadline_us, err);
+		s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
 		if (s == WASD_OK && !open_made(c, name, out))
 			s = wasd_fail(err, WASD_EIO, "the converted file is not there");
 	}
 	pthread_mutex_unlock(&c->making);
+	storage_profile_done(&p);
 	return s;
 }
 

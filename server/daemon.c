@@ -17,6 +17,7 @@
 #include "scheduler.h"
 #include "log.h"
 #include "notify.h"
+#include "profile_jobs.h"
 #include "serving.h"
 #include "storage.h"
 
@@ -45,6 +46,7 @@ struct wasd_daemon {
 	struct ingest *ingest;
 	struct serving *serving;
 	struct convert *convert;
+	struct profiles *profiles;
 	struct http *http;
 	cJSON *capabilities;
 	pthread_mutex_t describing;             /* held while a network is described */
@@ -85,6 +87,17 @@ static enum wasd_status seam_export(void *self, const char *checkpoint, const ch
 {
 	return convert_export(((struct wasd_daemon *)self)->convert, checkpoint, format, mode, deadline_us, out, err);
 }
+
+static void seam_profile_queued(void *self) { profiles_poke(((struct wasd_daemon *)self)->profiles); }
+
+static void seam_profile_gone(void *self, const char *checkpoint, const char *id)
+{
+	struct wasd_daemon *d = self;
+	profiles_gone(d->profiles, id);
+	serve_profiles_changed(d->serving, checkpoint);
+}
+
+static bool seam_profile_progress(void *self, const char *id, int64_t *done, int64_t *of) { return profiles_progress(((struct wasd_daemon *)self)->profiles, id, done, of); }
 
 static enum wasd_status seam_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
 {
@@ -232,6 +245,7 @@ static cJSON *seam_system(void *self)
 static const struct api_daemon seam = {
 	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
 	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview, .dataset_gone = seam_dataset_gone,
+	.profile_queued = seam_profile_queued, .profile_gone = seam_profile_gone, .profile_progress = seam_profile_progress,
 	.export_ckpt = seam_export, .blob_put = seam_blob_put, .blob_open = seam_blob_open, .import_blob = seam_import,
 	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
@@ -375,6 +389,11 @@ static void dataset_ready(void *ctx)
 	sched_poke(((struct wasd_daemon *)ctx)->jobs);
 }
 
+static void profile_ready(void *ctx, const char *checkpoint)
+{
+	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
+}
+
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 {
 	const struct config *c = d->cfg;
@@ -387,7 +406,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	struct sched_config jc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .workers = (int)c->workers, .threads = (int)c->threads,
-	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms };
+	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms, .profile_queued = seam_profile_queued, .ctx = d };
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)
 		return s;
@@ -398,6 +417,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 		return s;
 	struct serving_config vc = { .db = d->db, .sup = d->sup, .threads = (int)c->infer_threads, .max_calls = 512, .crashes = 5, .crash_window_ms = 60000 };
 	s = serve_create(&vc, &d->serving, err);
+	if (s != WASD_OK)
+		return s;
+	struct profiles_config pc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads, .ready = profile_ready, .ctx = d };
+	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
 		return s;
 	struct convert_config cc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .low_water = (uint64_t)c->low_water_mb << 20, .idle_ms = EXPORT_IDLE_MS };
@@ -456,6 +479,7 @@ static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 		return s;
 	serve_restore(d->serving);
 	sched_poke(d->jobs);
+	profiles_poke(d->profiles);
 	return WASD_OK;
 }
 
@@ -490,6 +514,7 @@ static void *end_in_order(void *arg)
 	http_stop(d->http, (int)d->cfg->drain_http_ms);
 	d->http = NULL;
 	ingest_stop(d->ingest);
+	profiles_stop(d->profiles);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
 	while (d->jobs && !sched_idle(d->jobs) && wasd_mono_us() < until) {
@@ -499,6 +524,7 @@ static void *end_in_order(void *arg)
 	/* What is left is killed; a checkpoint that storage still has is stored by its closing, and its job goes on from it. */
 	supervisor_stop(d->sup);
 	sched_stop(d->jobs);
+	profiles_destroy(d->profiles);
 	storage_close(d->db);
 	hub_destroy(d->hub);
 	sched_destroy(d->jobs);

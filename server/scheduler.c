@@ -16,22 +16,21 @@ static void set_blocked(struct sched *j, const char *why, int64_t until_us)
 	j->blocked_until_us = until_us;
 }
 
-/* The dataset's file when it is there. *wait: it is still being made. */
-static enum wasd_status dataset_of(struct sched *j, const struct storage_job *job, char **path, bool *wait, struct wasd_err *err)
+enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path, bool *wait, struct wasd_err *err)
 {
 	struct storage_dataset d = {0};
-	enum wasd_status s = storage_dataset_get(j->cfg.db, job->dataset, job->dataset_version, &d, err);
+	enum wasd_status s = storage_dataset_get(db, name, version, &d, err);
 	*wait = false;
 	if (s == WASD_OK && !strcmp(d.state, "scanning")) {
 		*wait = true;
 	} else if (s == WASD_OK && (strcmp(d.state, "ready") || !d.path)) {
-		s = wasd_fail(err, WASD_ESTATE, "dataset %s version %lld is %s", job->dataset, (long long)job->dataset_version, d.state);
+		s = wasd_fail(err, WASD_ESTATE, "dataset %s version %lld is %s", name, (long long)version, d.state);
 	} else if (s == WASD_OK) {
-		*path = wasd_asprintf("%s/%s", j->data_dir, d.path);
+		*path = wasd_asprintf("%s/%s", data_dir, d.path);
 		if (!*path)
 			s = wasd_fail(err, WASD_ENOMEM, "no memory");
 		else if (access(*path, R_OK)) {
-			s = wasd_fail(err, WASD_ENOTFOUND, "dataset %s version %lld: its file %s is missing", job->dataset, (long long)job->dataset_version, d.path);
+			s = wasd_fail(err, WASD_ENOTFOUND, "dataset %s version %lld: its file %s is missing", name, (long long)version, d.path);
 			wasd_free(*path);
 			*path = NULL;
 		}
@@ -46,7 +45,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	struct wasd_err err = {0};
 	char *path = NULL;
 	bool wait;
-	enum wasd_status s = dataset_of(j, job, &path, &wait, &err);
+	enum wasd_status s = dataset_file(j->cfg.db, j->data_dir, job->dataset, job->dataset_version, &path, &wait, &err);
 	if (s == WASD_OK && wait)
 		return true;            /* its turn comes when the dataset is ready; others may pass */
 	if (s == WASD_ENOMEM || s == WASD_EIO) {
@@ -179,6 +178,11 @@ static void do_cancel(void *ctx)
 	struct sched *j = c->j;
 	for (struct run *r = j->runs; r; r = r->next)
 		if (!strcmp(r->id, c->id)) {
+			/* The training is over; only the searches are not. They go on without it. */
+			if (run_profiles_waived(r)) {
+				c->status = WASD_OK;
+				return;
+			}
 			struct storage_move m = { .to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason };
 			c->status = r->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
 			if (c->status == WASD_OK)
@@ -202,8 +206,10 @@ static void do_drain(void *ctx)
 	pthread_mutex_lock(&j->lock);
 	j->draining = true;
 	pthread_mutex_unlock(&j->lock);
-	for (struct run *r = j->runs; r; r = r->next)
+	for (struct run *r = j->runs, *next; r; r = next) {
+		next = r->next;         /* one that only waits for its profiles ends here */
 		run_drain(r);
+	}
 }
 
 void sched_drain(struct sched *j)

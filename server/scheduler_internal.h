@@ -47,6 +47,9 @@ struct run {
 	enum wasd_status store_status;
 	char store_id[32];
 	struct wasd_err store_err;
+	/* its profiles, after a good end: asked for, and waited for unless somebody said not to */
+	char profiles_of[32];                   /* the checkpoint; "" = not asked for yet */
+	bool profiles_asked, profiles_waived;
 	/* the end */
 	bool gone, closing;
 	struct proc_end end;
@@ -81,6 +84,8 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 void run_tick(struct run *r);
 void run_cancel(struct run *r, bool kill, const char *reason);
 void run_drain(struct run *r);
+/* If it only waits for its profiles: waits no longer and closes (r may be gone then). False: it is not that far. */
+bool run_profiles_waived(struct run *r);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
 void run_forget(struct run *r);                 /* unlinks and frees; then schedules */

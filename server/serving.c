@@ -1,6 +1,7 @@
 /* serving.c - deployments in memory.
  *
- * A bundle (a checkpoint compiled for AOM and DOM) lives in the one infer process; a deployment names a bundle, a mode and a generation.
+ * A bundle (a checkpoint compiled for AOM, DOM and every profile that is ready) lives in the one infer process; a deployment names a bundle,
+ * a mode and a generation. Profiles come and go while it is served: what is in the process follows the rows, one change after the other.
  * That triple changes under `lock` in one step, after it is committed, so a request sees the old one or the new one and never a mix.
  *
  *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new version loads
@@ -24,12 +25,13 @@
 
 enum { IN_FLIGHT_SLOTS = 16, LOAD_TIMEOUT_S = 120, CRASHES_KEPT = 16 };
 
-struct bundle { struct bundle *next; char id[48]; cJSON *loaded; /* the engine's answer; NULL: not in the process now */ };
+/* loaded: the engine's answer, its "modes" with those of profiles ({"macs","bytes","profile": id of the row}); NULL: not in the process now */
+struct bundle { struct bundle *next; char id[48]; cJSON *loaded; int64_t threads; };
 
 struct deployment {
 	struct deployment *next;
 	char name[72];
-	char mode[16];
+	char mode[API_MODE_LEN];
 	int64_t generation, version;
 	char bundle[48];                        /* "" until the first load is over */
 	bool wanted;                            /* false: only requests on their way are left */
@@ -55,7 +57,7 @@ struct serving {
 	_Atomic bool given_up;
 };
 
-struct load_job { struct pool_job job; struct serving *s; char name[72]; bool respawn; };
+struct load_job { struct pool_job job; struct serving *s; char name[72]; /* deployment, or checkpoint */ bool respawn; };
 
 /* ---- the tables; lock held ------------------------------------------------------------------------------- */
 
@@ -109,7 +111,7 @@ static int64_t in_flight_except(const struct deployment *d, int64_t generation)
 static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
 {
 	struct serving *s = proc_owner(p);
-	static const char *const answers[] = { "loaded", "unloaded", "classified", "inferred", "error" };
+	static const char *const answers[] = { "loaded", "unloaded", "profiled", "unprofiled", "classified", "inferred", "error" };
 	if (!strcmp(m->type, "hello"))
 		return WASD_OK;
 	if (!strcmp(m->type, "log")) {
@@ -215,7 +217,7 @@ static bool bundle_in_process(struct serving *s, const char *id)
 	return in;
 }
 
-static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, struct wasd_err *err)
+static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, int64_t threads, struct wasd_err *err)
 {
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = find_bundle(s, id);
@@ -227,6 +229,7 @@ static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON
 	if (b) {
 		cJSON_Delete(b->loaded);
 		b->loaded = loaded;
+		b->threads = threads;
 	} else {
 		cJSON_Delete(loaded);
 	}
@@ -266,41 +269,156 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 		close(fd);
 		return up.status;
 	}
-	struct api_call call = { .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads > 0 ? threads : (int64_t)s->cfg.threads) };
+	if (threads < 1)
+		threads = s->cfg.threads;
+	struct api_call call = { .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
 	if (st == WASD_OK) {
-		st = remember_bundle(s, id, call.reply, err);
+		st = remember_bundle(s, id, call.reply, threads, err);
 		call.reply = NULL;
 	}
 	api_call_done(&call);
 	return st;
 }
 
-/* One zero image through each mode: buffers are touched and kernels chosen before the first request pays for it. */
-static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
+/* One zero image through a mode: buffers are touched and kernels chosen before the first request pays for it. */
+static enum wasd_status warm_mode(struct serving *s, const char *id, const char *mode, struct wasd_err *err)
 {
-	static const char *const modes[] = { "aom", "dom" };
 	size_t n = 1;
-	bool has[2];
 	pthread_mutex_lock(&s->lock);
 	const struct bundle *b = find_bundle(s, id);
-	for (int i = 0; i < 2; i++)
-		has[i] = has_mode(b, modes[i]);
 	for (const cJSON *v = b && b->loaded ? wasd_json_get(b->loaded, "input")->child : NULL; v; v = v->next)
 		n *= (size_t)v->valuedouble;
 	pthread_mutex_unlock(&s->lock);
 	float *zeros = wasd_calloc(n, sizeof *zeros);
-	enum wasd_status st = zeros ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
-	for (int i = 0; i < 2 && st == WASD_OK; i++) {
-		if (!has[i])
-			continue;
-		struct api_call call = { .json = message("infer", "bundle:s mode:s n:i", id, modes[i], (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
-		st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
-		api_call_done(&call);
-	}
+	if (!zeros)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
+	struct api_call call = { .json = message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
+	enum wasd_status st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	api_call_done(&call);
 	wasd_free(zeros);
+	return st;
+}
+
+static bool mode_in_process(struct serving *s, const char *id, const char *mode)
+{
+	pthread_mutex_lock(&s->lock);
+	bool has = has_mode(find_bundle(s, id), mode);
+	pthread_mutex_unlock(&s->lock);
+	return has;
+}
+
+static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
+{
+	enum wasd_status st = warm_mode(s, id, "aom", err);
+	return st == WASD_OK && mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
+}
+
+/* ---- profiles of a bundle; on the loads' thread -------------------------------------------------------------------------- */
+
+/* From here on requests may ask for it. */
+static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs, int64_t bytes, struct wasd_err *err)
+{
+	cJSON *one = message("mode", "macs:i bytes:i profile:s", macs, bytes, profile);
+	cJSON_DeleteItemFromObjectCaseSensitive(one, "type");
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = find_bundle(s, id);
+	bool there = b && b->loaded, added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
+	pthread_mutex_unlock(&s->lock);
+	if (!added)
+		cJSON_Delete(one);
+	return added ? WASD_OK : there ? wasd_fail(err, WASD_ENOMEM, "no memory for a mode") : wasd_fail(err, WASD_EBUSY, "the inference process is being restarted");
+}
+
+static enum wasd_status load_profile(struct serving *s, const char *id, int64_t threads, const struct storage_profile *p, struct wasd_err *err)
+{
+	int fd;
+	int64_t bytes, overlay, macs, size;
+	char sha[WASD_SHA256_HEX], mode[API_MODE_LEN];
+	const char *type, *bundle, *name;
+	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
+	if (st != WASD_OK)
+		return st;
+	struct api_call call = { .json = message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
+	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	if (st == WASD_OK && (!wasd_json_str(call.reply, "type", &type) || strcmp(type, "profiled") || !wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
+	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) || !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
+		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is not complete");
+	api_call_done(&call);
+	snprintf(mode, sizeof mode, "dom:%s", p->name);
+	if (st == WASD_OK)
+		st = warm_mode(s, id, mode, err);
+	if (st == WASD_OK)
+		st = add_mode(s, id, mode, p->id, macs, size, err);
+	return st;
+}
+
+/* Requests do not find the mode any more before the process is told. */
+static void drop_profile(struct serving *s, const char *id, const char *mode)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = find_bundle(s, id);
+	if (b && b->loaded)
+		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
+	pthread_mutex_unlock(&s->lock);
+	struct api_call call = { .json = message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
+	calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
+	api_call_done(&call);
+}
+
+/* A profile in the process that no row stands for: deleted, or deleted and searched again under its old name. */
+static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows, char mode[API_MODE_LEN])
+{
+	const char *profile;
+	mode[0] = 0;
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = find_bundle(s, id);
+	for (const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL; m && !*mode; m = m->next) {
+		bool known = !wasd_json_str(m, "profile", &profile);    /* aom and dom have none */
+		for (size_t i = 0; i < rows->n && !known; i++)
+			known = !strcmp(rows->items[i].id, profile);
+		if (!known)
+			snprintf(mode, API_MODE_LEN, "%s", m->string);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return *mode != 0;
+}
+
+/* The process's profiles of a bundle as the rows have them. One that cannot be loaded harms only itself, and is tried again at the next change. */
+static enum wasd_status follow_profiles(struct serving *s, const char *id, struct wasd_err *err)
+{
+	struct storage_profile_list rows = {0};
+	char mode[API_MODE_LEN];
+	int64_t threads = 0;
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = find_bundle(s, id);
+	if (b && b->loaded)
+		threads = b->threads;
+	pthread_mutex_unlock(&s->lock);
+	if (!threads)
+		return WASD_OK;                 /* not served: nothing to follow */
+	enum wasd_status st = storage_profile_list(s->cfg.db, id, "ready", &rows, err);
+	while (st == WASD_OK && find_stale(s, id, &rows, mode))
+		drop_profile(s, id, mode);
+	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) {    /* the oldest first */
+		struct wasd_err why = {0};
+		snprintf(mode, sizeof mode, "dom:%s", rows.items[i].name);
+		if (mode_in_process(s, id, mode))
+			continue;
+		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);
+		if (one == WASD_OK)
+			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
+		else
+			log_line(LOG_WARN, "profile not served", "checkpoint=%s mode=%s why=%s", id, mode, LOG_Q(why.msg));
+		if (one == WASD_EBUSY) {        /* the process went, and everything is loaded again */
+			st = one;
+			if (err)
+				*err = why;
+		}
+	}
+	storage_profile_list_done(&rows);
 	return st;
 }
 
@@ -398,6 +516,10 @@ static void load(struct serving *s, const char *name)
 		storage_deployment_state(s->cfg.db, name, "warming", NULL, NULL);
 	if (st == WASD_OK)
 		st = warm_up(s, row.checkpoint, &err);
+	if (st == WASD_OK)
+		st = follow_profiles(s, row.checkpoint, &err);
+	if (st == WASD_OK && storage_mode_profile(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
+		st = wasd_fail(&err, WASD_ECORRUPT, "its mode %s could not be loaded", row.mode);
 	if (st == WASD_OK) {
 		if (publish(s, name, row.checkpoint, &err)) {
 			storage_deployment_state(s->cfg.db, name, "ready", NULL, NULL);
@@ -429,6 +551,29 @@ static void queue_load(struct serving *s, const char *name, bool respawn)
 	l->s = s;
 	l->respawn = respawn;
 	snprintf(l->name, sizeof l->name, "%s", name);
+	pool_submit(s->loads, &l->job);
+}
+
+static void run_follow(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	if (!atomic_load(&l->s->stopping))
+		follow_profiles(l->s, l->name, NULL);
+	wasd_free(l);
+}
+
+void serve_profiles_changed(struct serving *s, const char *checkpoint)
+{
+	if (atomic_load(&s->stopping))
+		return;
+	struct load_job *l = wasd_calloc(1, sizeof *l);
+	if (!l) {
+		log_line(LOG_ERROR, "profiles not followed", "checkpoint=%s why=memory", checkpoint);
+		return;
+	}
+	l->job.run = run_follow;
+	l->s = s;
+	snprintf(l->name, sizeof l->name, "%s", checkpoint);
 	pool_submit(s->loads, &l->job);
 }
 

@@ -19,6 +19,8 @@ struct serving_config {
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err);
 /* Loads every deployment that was there before the restart. */
 void serve_restore(struct serving *s);
+/* Profiles of that checkpoint came or went: if it is served, the process follows. Any thread, until serve_stop. */
+void serve_profiles_changed(struct serving *s, const char *checkpoint);
 /* No more loads and respawns; the process is let go and the loads' thread ends. Before supervisor_stop. NULL is fine. */
 void serve_stop(struct serving *s);
 void serve_destroy(struct serving *s);        /* after supervisor_stop; NULL is fine */

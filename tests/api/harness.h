@@ -36,8 +36,8 @@ static struct {
 	char dir[64];
 	struct storage *db;
 	cJSON *caps;
-	int queued, ingests, synths, removed, in_flight, exports;
-	char removed_paths[256], last_name[64];
+	int queued, ingests, synths, removed, in_flight, exports, searches;
+	char removed_paths[256], last_name[64], profile_gone[80];
 	size_t ingest_files;
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	char question[4096];                    /* the last one asked of the infer process */
@@ -127,6 +127,17 @@ static enum wasd_status fake_export(void *self, const char *checkpoint, const ch
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
+static void fake_profile_queued(void *self) { (void)self; t.searches++; }
+static void fake_profile_gone(void *self, const char *checkpoint, const char *id) { (void)self, (void)checkpoint; snprintf(t.profile_gone, sizeof t.profile_gone, "%s", id); }
+
+static bool fake_profile_progress(void *self, const char *id, int64_t *done, int64_t *of)
+{
+	(void)self, (void)id;
+	*done = 3;
+	*of = 40;
+	return true;
+}
+
 /* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"} it lacks a tensor. */
 static const char *const test_blob = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
@@ -186,13 +197,25 @@ static bool fake_deployment_live(void *self, const char *name, struct api_live *
 	return true;
 }
 
-/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. */
+/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Profiles that are ready are loaded, but for "unloaded". */
 static cJSON *fake_info(void *self, const char *name)
 {
+	struct storage_deployment d;
+	struct storage_profile_list l = {0};
+	char mode[API_MODE_LEN];
 	(void)self;
-	return cJSON_Parse(!strncmp(name, "plain", 5)
+	cJSON *j = cJSON_Parse(!strncmp(name, "plain", 5)
 		? "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8}}}"
 		: "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8},\"dom\":{\"macs\":70,\"bytes\":8}}}");
+	if (storage_deployment_get(t.db, name, &d, NULL)) return j;
+	storage_profile_list(t.db, d.checkpoint, "ready", &l, NULL);
+	for (size_t i = 0; i < l.n; i++) {
+		snprintf(mode, sizeof mode, "dom:%s", l.items[i].name);
+		if (strcmp(l.items[i].name, "unloaded")) cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(j, "modes"), mode, cJSON_Parse("{\"macs\":40,\"bytes\":8}"));
+	}
+	storage_profile_list_done(&l);
+	storage_deployment_done(&d);
+	return j;
 }
 
 static enum wasd_status fake_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
@@ -290,7 +313,8 @@ __attribute__((unused)) static void setup(void)
 	t.caps = cJSON_Parse(test_caps);
 	t.seam = (struct api_daemon){
 		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
-		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export, .blob_put = fake_blob_put, .blob_open = fake_blob_open, .import_blob = fake_import, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
+		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export,
+		.profile_queued = fake_profile_queued, .profile_gone = fake_profile_gone, .profile_progress = fake_profile_progress, .blob_put = fake_blob_put, .blob_open = fake_blob_open, .import_blob = fake_import, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
 		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
 		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready,
 	};
@@ -388,6 +412,28 @@ __attribute__((unused)) static int64_t num(const struct answer *a, const char *n
 	return v;
 }
 
+/* Members by their path: "items/0/name". */
+__attribute__((unused)) static const cJSON *at(const cJSON *j, const char *path)
+{
+	char copy[128], *save = NULL;
+	snprintf(copy, sizeof copy, "%s", path);
+	for (char *p = strtok_r(copy, "/", &save); p && j; p = strtok_r(NULL, "/", &save))
+		j = cJSON_IsArray(j) ? cJSON_GetArrayItem(j, atoi(p)) : wasd_json_get(j, p);
+	return j;
+}
+
+__attribute__((unused)) static const char *at_str(const struct answer *a, const char *path)
+{
+	const cJSON *v = at(a->json, path);
+	return cJSON_IsString(v) ? v->valuestring : "(no string)";
+}
+
+__attribute__((unused)) static double at_num(const struct answer *a, const char *path)
+{
+	const cJSON *v = at(a->json, path);
+	return cJSON_IsNumber(v) ? v->valuedouble : -999;
+}
+
 /* Sends, checks the status, and forgets. */
 __attribute__((unused)) static void expect(int status, const char *method, const char *url, const char *body)
 {
@@ -439,7 +485,7 @@ __attribute__((unused)) static void run_job(const char *id, bool end, char ckpt[
 		CHECK_MSG(!storage_epoch(t.db, id, attempt, e, 10 * e, 1700000000000 + e, m, 4, "{\"epoch\":1,\"epochs\":2}", &err), "%s", err.msg);
 		wasd_sha256_of(data, strlen(data), sha);
 		struct storage_ckpt_in in = {.job = id, .attempt = attempt, .epoch = e, .step = 10 * e, .data = data, .bytes = strlen(data), .sha256 = sha, .reason = "epoch",
-		                             .info = "{\"arch\":\"resnet18\",\"was\":{}}", .metrics = m, .n_metrics = 4};
+		                             .info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"]}", .metrics = m, .n_metrics = 4};
 		CHECK_MSG(!storage_ckpt_store(t.db, &in, ckpt, &err), "%s", err.msg);
 	}
 	if (!end) return;

@@ -467,15 +467,17 @@ static void imports(void)
 /* Whichever allocation fails: an answer, no crash, no leak (the sanitizer looks), and afterwards all is well. */
 static void no_memory(void)
 {
-	char id[64], ckpt[32], url[160];
+	char id[64], ckpt[32], url[160], profiles[160];
 	setup();
 	make_dataset("data", test_info);
 	make_job("resnet18", id);
 	run_job(id, true, ckpt);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	snprintf(profiles, sizeof profiles, "/v1/checkpoints/%s/profiles", ckpt);
 	const struct { const char *method, *url, *body; } rows[] = {
 		{"GET", url, NULL}, {"GET", "/v1/jobs?limit=2", NULL}, {"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
 		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"}, {"GET", "/v1/jobs/none", NULL}, {"GET", "/docs/errors", NULL},
+		{"POST", profiles, "{\"draw\":[{\"dx\":1}],\"dataset\":\"data\"}"}, {"GET", profiles, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int answers[6] = {0};

@@ -18,27 +18,6 @@ static void deploy(const char *name)
 	expect(201, "POST", "/v1/deployments", body);
 }
 
-static const cJSON *at(const cJSON *j, const char *path)
-{
-	char copy[128], *save = NULL;
-	snprintf(copy, sizeof copy, "%s", path);
-	for (char *p = strtok_r(copy, "/", &save); p && j; p = strtok_r(NULL, "/", &save))
-		j = cJSON_IsArray(j) ? cJSON_GetArrayItem(j, atoi(p)) : wasd_json_get(j, p);
-	return j;
-}
-
-static const char *at_str(const struct answer *a, const char *path)
-{
-	const cJSON *v = at(a->json, path);
-	return cJSON_IsString(v) ? v->valuestring : "(no string)";
-}
-
-static double at_num(const struct answer *a, const char *path)
-{
-	const cJSON *v = at(a->json, path);
-	return cJSON_IsNumber(v) ? v->valuedouble : -999;
-}
-
 static void deployments(void)
 {
 	char body[300];

@@ -26,7 +26,7 @@ static char *canon(const char *in)
 	"\"layers\":\"paper\",\"alpha\":\"learned\",\"draw\":\"step\",\"probability\":1,\"groups\":1},"
 #define DEFAULTS_AFTER "\"train\":{\"epochs\":10,\"batch\":128,\"seed\":123,\"precision\":\"fp32\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9,\"nesterov\":false,\"weight_decay\":0}," \
 	"\"schedule\":{\"type\":\"constant\",\"warmup_epochs\":0},\"augment\":[],\"label_smoothing\":0,\"early_stop\":null},\"eval\":{\"every\":1,\"modes\":[\"aom\",\"dom\"],\"test\":\"best\",\"statistics\":\"own\"}," \
-	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"init_from\":null," \
+	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"profiles\":[],\"init_from\":null," \
 	"\"limits\":{\"threads\":0,\"memory_mb\":0,\"nice\":10,\"max_wall_s\":0},\"priority\":50,\"queue\":\"default\",\"preemptible\":true,\"retry\":{\"max\":2,\"backoff_s\":5},\"on_complete\":null}"
 
 /* The defaults are those of the interface's description, member for member. */
@@ -82,6 +82,10 @@ static void choices(void)
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"init_from\":{\"checkpoint\":\"ckpt_1\"}}", "\"init_from\":\"ckpt_1\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\"}", "\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"eval\":{\"modes\":[\"dom\",\"aom\"]}}", "\"modes\":[\"aom\",\"dom\"]"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7},{\"budget_us\":900,\"desire\":\"latency\",\"name\":\"quick\",\"evaluations\":50},{\"draw\":[{\"dx\":1}]}]}",
+		 "\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7,\"name\":\"macs-70\"},{\"name\":\"quick\",\"desire\":\"latency\",\"budget_us\":900,\"evaluations\":50},"
+		 "{\"draw\":[{\"dx\":1}],\"desire\":\"draw\",\"name\":\"draw-"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.725},{\"desire\":\"macs\",\"budget\":0.07},{\"desire\":\"latency\",\"budget_us\":900}]}", "\"name\":\"macs-72.5\"},{\"desire\":\"macs\",\"budget\":0.07,\"name\":\"macs-7\"},{\"desire\":\"latency\",\"budget_us\":900,\"name\":\"latency-900us\"}"},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		char *text = canon(rows[i].in);

@@ -1,6 +1,6 @@
 /* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is then train,
- * infer, ingest or capabilities. What to do wrong comes with the work: the job's spec ("fault"), the first word of the checkpoint that
- * infer loads, the name of the dataset; faults before the first message come from a file named after the parent's process id. */
+ * infer, ingest, profile or capabilities. What to do wrong comes with the work: the job's spec ("fault"), the first word of the checkpoint that
+ * infer loads, the name of the dataset or of the profile; faults before the first message come from a file named after the parent's process id. */
 #ifndef TESTS_FAKE_ENGINE_H
 #define TESTS_FAKE_ENGINE_H
 
@@ -230,6 +230,22 @@ static _Noreturn void fake_infer(void)
 			else
 				SAY("{\"type\":\"loaded\",\"re\":%u,\"bundle\":\"%s\",\"arch\":\"fake\",\"input\":[1,2,2],\"classes\":[\"a\",\"b\"],\"max_batch\":4,"
 				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}", m.seq, bundle);
+		} else if (!strcmp(m.type, "profile")) {
+			/* The overlay begins with the profile's word. */
+			int64_t bytes = 0, n = 0;
+			const char *name = "";
+			char overlay[64] = "";
+			wasd_json_i64(m.json, "bytes", &bytes);
+			wasd_json_i64(m.json, "profile_bytes", &n);
+			wasd_json_str(m.json, "name", &name);
+			if (m.fd < 0 || n < 1 || n >= (int64_t)sizeof overlay || pread(m.fd, overlay, (size_t)n, bytes) != n || strcmp(overlay, name))
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"an overlay of %s for %s\"}", m.seq, overlay, name);
+			else if (!strcmp(name, "unserved"))
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"message\":\"does not fit\"}", m.seq);
+			else
+				SAY("{\"type\":\"profiled\",\"re\":%u,\"bundle\":\"%s\",\"name\":\"%s\",\"macs\":1,\"bytes\":1}", m.seq, bundle, name);
+		} else if (!strcmp(m.type, "unprofile")) {
+			SAY("{\"type\":\"unprofiled\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "unload")) {
 			SAY("{\"type\":\"unloaded\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "infer")) {
@@ -282,6 +298,72 @@ static _Noreturn void fake_ingest(void)
 	fake_linger(true);
 }
 
+/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor; 4: larger than is taken; 5: another digest. */
+static void fake_overlay(const char *word, int kind, const char *info)
+{
+	char sha[WASD_SHA256_HEX], text[1200];
+	size_t n = strlen(word);
+	int fd = -1;
+	wasd_sha256_of(kind == 5 ? "other" : word, kind == 5 ? 5 : n, sha);
+	if (kind == 1) {
+		fd = memfd_create("x", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+		if (write(fd, word, n) < 0)
+			_exit(1);
+	} else if (kind != 3) {
+		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
+	}
+	snprintf(text, sizeof text, "{\"type\":\"profile\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}", kind == 4 ? (size_t)17 << 20 : n, sha, info);
+	cJSON *j = cJSON_Parse(text);
+	if (!j || wasd_wire_send(fw, j, NULL, 0, fd, NULL, NULL) != WASD_OK)
+		_exit(1);
+	cJSON_Delete(j);
+	if (fd >= 0)
+		close(fd);
+}
+
+#define FAKE_INFO "{\"draw\":[1],\"macs\":7,\"macs_share\":0.7,\"val_loss\":1,\"val_acc\":0.5,\"images_per_s_1\":1,\"images_per_s_64\":2,\"latency_us\":3,\"evaluations\":4,\"aom\":{\"macs\":10}}"
+
+static _Noreturn void fake_profile(void)
+{
+	char path[64];
+	fake_hello("profile", WASD_VERSION);
+	struct wasd_msg m = fake_hear(-1, true);
+	const char *name = "", *dataset = "", *desire = "";
+	int64_t threads = 0, nice = 0, bytes = 0;
+	wasd_json_str(m.json, "name", &name);
+	if (!wasd_json_str(m.json, "dataset", &dataset) || access(dataset, R_OK) || !wasd_json_i64(m.json, "threads", &threads) || threads != 2 || !wasd_json_i64(m.json, "nice", &nice) ||
+	    !wasd_json_i64(m.json, "bytes", &bytes) || bytes < 1 || m.fd < 0 || !wasd_json_str(wasd_json_get(m.json, "request"), "desire", &desire))
+		_exit(8);
+	fake_say("{\"type\":\"progress\",\"done\":1,\"of\":3}");
+	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"looking\"}");
+	const char *fault = name;
+	if (IS("refused")) { fake_say("{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/draw/3\",\"message\":\"no such transform\"}"); _exit(0); }
+	if (IS("told")) { fake_say("{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/budget\",\"message\":\"/budget: too small\"}"); _exit(0); }
+	if (IS("nowhere")) { fake_say("{\"type\":\"failed\",\"status\":\"enumeric\",\"pointer\":null,\"message\":\"not a number\"}"); _exit(0); }
+	if (IS("dies")) { signal(SIGSEGV, SIG_DFL); raise(SIGSEGV); }
+	if (IS("quits")) _exit(0);
+	if (IS("panics")) { fprintf(stderr, "panic: out of cheese\n"); fake_overlay(name, 0, FAKE_INFO); _exit(7); }
+	if (IS("garbage")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
+	if (IS("silent")) fake_linger(false);
+	if (IS("backwards")) fake_say("{\"type\":\"progress\",\"done\":4,\"of\":3}");
+	if (IS("surprise")) fake_say("{\"type\":\"surprise\"}");
+	if (IS("unsealed")) fake_overlay(name, 1, FAKE_INFO);
+	if (IS("short")) fake_overlay(name, 2, FAKE_INFO);
+	if (IS("nofile")) fake_overlay(name, 3, FAKE_INFO);
+	if (IS("toobig")) { fake_overlay(name, 4, FAKE_INFO); _exit(0); }
+	if (IS("wrongsha")) { fake_overlay(name, 5, FAKE_INFO); _exit(0); }
+	if (IS("noinfo")) fake_overlay(name, 0, "{\"draw\":[1]}");
+	if (IS("twice")) { fake_overlay(name, 0, FAKE_INFO); fake_overlay(name, 0, FAKE_INFO); }
+	/* Searches until the test makes the file of faults. */
+	fault_file(path, getppid());
+	while (IS("slow") && access(path, F_OK)) {
+		struct wasd_msg none = fake_hear(100, true);
+		wasd_msg_done(&none);
+	}
+	fake_overlay(name, 0, FAKE_INFO);
+	_exit(0);
+}
+
 /* Becomes the engine when started as one. */
 static void fake_engine_main(int argc, char **argv)
 {
@@ -299,6 +381,8 @@ static void fake_engine_main(int argc, char **argv)
 		fake_infer();
 	if (!strcmp(argv[1], "ingest"))
 		fake_ingest();
+	if (!strcmp(argv[1], "profile"))
+		fake_profile();
 }
 
 #endif

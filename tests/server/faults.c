@@ -1,9 +1,10 @@
-/* The supervisor, training attempts, ingest and serving against an engine that does everything wrong (fake_engine.h): whatever it does,
+/* The supervisor, training attempts, ingest, searches of profiles and serving against an engine that does everything wrong (fake_engine.h): whatever it does,
  * the rows end as they should, nothing of what it made up is stored, and the daemon's side goes on. */
 #include "check.h"
 #include "fake_engine.h"
 #include "ingest.h"
 #include "log.h"
+#include "profile_jobs.h"
 #include "scheduler.h"
 #include "serving.h"
 
@@ -21,7 +22,11 @@ static struct supervisor *sup;
 static struct sched *jobs;
 static struct serving *serving;
 static struct ingest *ingest;
+static struct profiles *profiles;
 static char dir[64], engine[128];
+
+static void profile_queued(void *ctx) { (void)ctx; profiles_poke(profiles); }
+static void profile_ready(void *ctx, const char *checkpoint) { (void)ctx; serve_profiles_changed(serving, checkpoint); }
 
 static void start(int workers)
 {
@@ -37,12 +42,14 @@ static void start(int workers)
 	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
 	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = 1500 * PATIENCE, .kill_ms = 300, .tick_ms = 50 };
 	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
-	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20 };
+	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20, .profile_queued = profile_queued };
 	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
 	struct ingest_config ic = { .db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000 };
 	CHECK_INT(ingest_create(&ic, &ingest, &err), WASD_OK);
 	struct serving_config vc = { .db = db, .sup = sup, .threads = 1, .max_calls = 8, .crashes = 3, .crash_window_ms = 60000 };
 	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
+	struct profiles_config pc = { .db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready };
+	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
 	/* A dataset to train on: nobody here opens it. */
 	struct storage_dataset d = {0};
 	bool existing;
@@ -77,9 +84,11 @@ static int children(void)
 static void stop(void)
 {
 	ingest_stop(ingest);
+	profiles_stop(profiles);
 	serve_stop(serving);
 	supervisor_stop(sup);
 	sched_stop(jobs);
+	profiles_destroy(profiles);
 	storage_close(db);
 	sched_destroy(jobs);
 	ingest_destroy(ingest);
@@ -89,13 +98,13 @@ static void stop(void)
 	CHECK_INT(children(), 0);
 }
 
-static void submit(const char *fault, int retries, const char *limits, char id[48])
+static void submit_with(const char *fault, int retries, const char *limits, const char *more, char id[48])
 {
-	char spec[300];
+	char spec[400];
 	struct wasd_err err = {0};
 	struct storage_job j = {0};
 	bool existing;
-	snprintf(spec, sizeof spec, "{\"fault\":\"%s\",\"retry\":{\"max\":%d,\"backoff_s\":1},\"limits\":{%s}}", fault, retries, limits);
+	snprintf(spec, sizeof spec, "{\"fault\":\"%s\",\"retry\":{\"max\":%d,\"backoff_s\":1},\"limits\":{%s}%s}", fault, retries, limits, more);
 	struct storage_job_in in = { .name = fault, .queue = "default", .spec = spec, .spec_digest = "x", .created_by = "t", .priority = 50, .dataset = "d",
 	                             .dataset_version = 1, .keep_best = 1, .keep_latest = 2, .keep_metric = "val_acc_aom", .keep_max = true };
 	CHECK_MSG(storage_job_create(db, &in, &j, &existing, &err) == WASD_OK, "%s", err.msg);
@@ -103,6 +112,8 @@ static void submit(const char *fault, int retries, const char *limits, char id[4
 	storage_job_done(&j);
 	sched_poke(jobs);
 }
+
+static void submit(const char *fault, int retries, const char *limits, char id[48]) { submit_with(fault, retries, limits, "", id); }
 
 /* Until the job is in one of the states (comma list) and, when that is a final one, its worker is free again. */
 static struct storage_job wait_state(const char *id, const char *states, int ms)
@@ -463,10 +474,10 @@ static void ingests(void)
 
 /* ---- serving ----------------------------------------------------------------------------------------------------------- */
 
-/* A finished job whose checkpoint begins with that word, and a deployment of it. */
-static void deploy(const char *name, const char *word)
+/* A finished job whose checkpoint begins with that word. */
+static void make_ckpt(const char *word, char ckpt[32])
 {
-	char id[48], ckpt[32], data[64] = "", sha[WASD_SHA256_HEX];
+	char id[48], data[64] = "", sha[WASD_SHA256_HEX];
 	struct wasd_err err = {0};
 	int64_t attempt;
 	char *resume = NULL;
@@ -481,12 +492,24 @@ static void deploy(const char *name, const char *word)
 	struct storage_exit x = { .outcome = "completed", .exit_reason = "done" };
 	struct storage_move m = { .to = "completed", .reason = "done" };
 	CHECK_INT(storage_attempt_end(db, id, attempt, &x, &m, &err), WASD_OK);
+	wasd_free(resume);
+}
+
+static void deploy_ckpt(const char *name, const char *ckpt)
+{
+	struct wasd_err err = {0};
 	struct storage_deployment_in di = { .name = name, .source = "{}", .checkpoint = ckpt, .mode = "aom", .options = "{}", .actor = "t" };
 	struct storage_deployment d = {0};
 	CHECK_MSG(storage_deployment_create(db, &di, &d, &err) == WASD_OK, "%s", err.msg);
 	storage_deployment_done(&d);
-	wasd_free(resume);
 	CHECK_INT(serve_changed(serving, name, &err), WASD_OK);
+}
+
+static void deploy(const char *name, const char *word)
+{
+	char ckpt[32];
+	make_ckpt(word, ckpt);
+	deploy_ckpt(name, ckpt);
 }
 
 static bool wait_deployment(const char *name, const char *state, int ms)
@@ -597,6 +620,260 @@ static void serving_faults(void)
 	stop();
 }
 
+/* ---- profiles ------------------------------------------------------------------------------------------------------------ */
+
+static void ask_for(const char *ckpt, const char *name)
+{
+	struct wasd_err err = {0};
+	struct storage_profile_in in = { .checkpoint = ckpt, .name = name, .desire = "macs", .request = "{\"desire\":\"macs\",\"budget\":0.7}", .dataset = "d", .dataset_version = 1, .actor = "t" };
+	CHECK_MSG(storage_profile_begin(db, &in, NULL, NULL, &err) == WASD_OK, "%s", err.msg);
+	profiles_poke(profiles);
+}
+
+static struct storage_profile wait_profile(const char *ckpt, const char *name, const char *states)
+{
+	int64_t until = wasd_mono_us() + 6000000 * PATIENCE;
+	for (;;) {
+		struct storage_profile p = {0};
+		storage_profile_get(db, ckpt, name, &p, NULL);
+		bool is = p.state && strstr(states, p.state);
+		if (is || wasd_mono_us() > until) {
+			CHECK_MSG(is, "%s is %s (%s), not %s", name, p.state, p.message, states);
+			return p;
+		}
+		storage_profile_done(&p);
+		poll(NULL, 0, 5);
+	}
+}
+
+static void profile_becomes(const char *ckpt, const char *name, const char *state)
+{
+	struct storage_profile p = wait_profile(ckpt, name, state);
+	storage_profile_done(&p);
+}
+
+static void searches(void)
+{
+	static const struct { const char *name, *state, *in_message; } cases[] = {
+		{ "fine", "ready", NULL },
+		{ "refused", "failed", "/draw/3: no such transform" },
+		{ "told", "failed", "/budget: too small" },
+		{ "nowhere", "failed", "not a number" },
+		{ "dies", "failed", "signal 11" },
+		{ "quits", "failed", "ended early" },
+		{ "panics", "failed", "panic: out of cheese" },
+		{ "garbage", "failed", "broke the protocol" },
+		{ "silent", "failed", "no heartbeat" },
+		{ "backwards", "failed", "proper done and of" },
+		{ "surprise", "failed", "unknown message surprise" },
+		{ "unsealed", "failed", "broke the protocol" },
+		{ "short", "failed", "broke the protocol" },
+		{ "nofile", "failed", "memory file" },
+		{ "toobig", "failed", "the most is 16777216" },
+		{ "wrongsha", "failed", "SHA-256" },
+		{ "noinfo", "failed", "sha256 and info" },
+		{ "twice", "failed", "profile after its end" },
+	};
+	char ckpt[32], path[128];
+	start(1);
+	make_ckpt("fine", ckpt);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		ask_for(ckpt, cases[i].name);
+		struct storage_profile p = wait_profile(ckpt, cases[i].name, "ready,failed");
+		CHECK_MSG(!strcmp(p.state, cases[i].state), "%s is %s: %s", cases[i].name, p.state, p.message);
+		CHECK_MSG(!cases[i].in_message || (p.message && strstr(p.message, cases[i].in_message)), "%s: %s", cases[i].name, p.message);
+		CHECK_INT(p.info != NULL, !strcmp(cases[i].state, "ready"));
+		storage_profile_done(&p);
+	}
+	/* Without its data set there is nothing to judge by. */
+	snprintf(path, sizeof path, "%s/d.wds", dir);
+	unlink(path);
+	ask_for(ckpt, "blind");
+	struct storage_profile p = wait_profile(ckpt, "blind", "failed");
+	CHECK_MSG(p.message && strstr(p.message, "d.wds is missing"), "%s", p.message);
+	storage_profile_done(&p);
+	stop();
+}
+
+static void wait_progress(const char *id)
+{
+	int64_t done = 0, of = 0, until = wasd_mono_us() + 5000000 * PATIENCE;
+	while (!(profiles_progress(profiles, id, &done, &of) && done == 1 && of == 3) && wasd_mono_us() < until)
+		poll(NULL, 0, 5);
+	CHECK(done == 1 && of == 3);
+}
+
+static void searches_that_are_ended(void)
+{
+	char ckpt[32];
+	struct storage_recovered_list l = {0};
+	struct wasd_err err = {0};
+	int64_t n;
+	start(1);
+	make_ckpt("fine", ckpt);
+	/* One that is deleted ends, and the next has its turn. */
+	ask_for(ckpt, "slow");
+	ask_for(ckpt, "fine");
+	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
+	wait_progress(p.id);
+	profile_becomes(ckpt, "fine", "queued");
+	CHECK_INT(storage_profile_delete(db, ckpt, "slow", "t", &err), WASD_OK);
+	profiles_gone(profiles, p.id);
+	storage_profile_done(&p);
+	profile_becomes(ckpt, "fine", "ready");
+	CHECK(!profiles_progress(profiles, "none", &n, &n));
+	/* The daemon stops: the row stays, and the next start asks again. */
+	ask_for(ckpt, "slow");
+	p = wait_profile(ckpt, "slow", "searching");
+	wait_progress(p.id);
+	profiles_stop(profiles);
+	for (int i = 0; i < 400 && profiles_progress(profiles, p.id, &n, &n); i++)
+		poll(NULL, 0, 10);
+	storage_profile_done(&p);
+	profile_becomes(ckpt, "slow", "searching");
+	CHECK_INT(storage_recover(db, &l, &err), WASD_OK);
+	storage_recovered_list_done(&l);
+	profile_becomes(ckpt, "slow", "queued");
+	stop();
+}
+
+static bool log_says(const char *id, const char *text)
+{
+	struct storage_log_list l = {0};
+	struct storage_log_query q = { .level = "info" };
+	bool said = false;
+	storage_log_read(db, id, &q, &l, NULL);
+	for (size_t i = 0; i < l.n; i++)
+		said |= strstr(l.items[i].text, text) != NULL;
+	storage_log_list_done(&l);
+	return said;
+}
+
+static void best_of(const char *id, char ckpt[32])
+{
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "best", &c, NULL), WASD_OK);
+	snprintf(ckpt, 32, "%s", c.id ? c.id : "");
+	storage_ckpt_done(&c);
+}
+
+#define PROFILE(name) "{\"name\":\"" name "\",\"desire\":\"macs\",\"budget\":0.7}"
+
+static void profiles_of_jobs(void)
+{
+	char id[48], ckpt[32], path[64];
+	struct wasd_err err = {0};
+	fault_file(path, getpid());
+	start(1);
+	/* Completed when all of them are settled; one that fails is a line in the log. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("fine") "," PROFILE("refused") "]", id);
+	struct storage_job j = wait_state(id, "completed,failed", 8000);
+	CHECK_STR(j.state, "completed");
+	CHECK(j.progress && strstr(j.progress, "\"phase\":\"profiles\""));
+	storage_job_done(&j);
+	best_of(id, ckpt);
+	profile_becomes(ckpt, "fine", "ready");
+	profile_becomes(ckpt, "refused", "failed");
+	CHECK(log_says(id, "searching 2 profiles") && log_says(id, "profile fine is ready") && log_says(id, "profile refused: /draw/3: no such transform"));
+	/* A training that fails has none. */
+	submit_with("exit7", 0, "", ",\"profiles\":[" PROFILE("fine") "]", id);
+	j = wait_state(id, "failed", 8000);
+	storage_job_done(&j);
+	CHECK(!log_says(id, "searching"));
+	/* A cancellation while it only waits ends the waiting; the search goes on. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
+	for (int i = 0; i < 800 && !log_says(id, "searching 1 profile"); i++)
+		poll(NULL, 0, 10);
+	best_of(id, ckpt);
+	profile_becomes(ckpt, "slow", "searching");
+	j = wait_state(id, "running", 1000);
+	storage_job_done(&j);
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	j = wait_state(id, "completed", 1000);
+	CHECK_STR(j.reason, "done");
+	storage_job_done(&j);
+	profile_becomes(ckpt, "slow", "searching");
+	fclose(fopen(path, "w"));
+	profile_becomes(ckpt, "slow", "ready");
+	unlink(path);
+	/* So does the end of the daemon. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
+	for (int i = 0; i < 800 && !log_says(id, "searching 1 profile"); i++)
+		poll(NULL, 0, 10);
+	sched_drain(jobs);
+	CHECK(sched_idle(jobs));
+	j = wait_state(id, "completed", 1000);
+	storage_job_done(&j);
+	best_of(id, ckpt);
+	profile_becomes(ckpt, "slow", "searching");
+	stop();
+}
+
+/* Until the deployment's bundle has that mode, or no more has it. */
+static void mode_becomes(const char *deployment, const char *mode, bool there)
+{
+	int64_t until = wasd_mono_us() + 4000000 * PATIENCE;
+	for (;;) {
+		cJSON *info = serve_info(serving, deployment);
+		bool is = wasd_json_get(wasd_json_get(info, "modes"), mode) != NULL;
+		cJSON_Delete(info);
+		bool late = wasd_mono_us() > until;
+		CHECK_MSG(is == there || !late, "%s is %s", mode, is ? "still there" : "not there");
+		if (is == there || late)
+			return;
+		poll(NULL, 0, 5);
+	}
+}
+
+static void serving_profiles(void)
+{
+	char ckpt[32], audit[64];
+	struct wasd_err err = {0};
+	struct api_live now, before;
+	int64_t swap_us, old;
+	cJSON *reply;
+	const char *mode;
+	start(1);
+	make_ckpt("fine", ckpt);
+	ask_for(ckpt, "fast");
+	ask_for(ckpt, "unserved");
+	profile_becomes(ckpt, "fast", "ready");
+	profile_becomes(ckpt, "unserved", "ready");
+	/* What is ready comes along, but for what cannot be loaded. */
+	deploy_ckpt("d", ckpt);
+	CHECK(wait_deployment("d", "ready", 4000));
+	mode_becomes("d", "dom:fast", true);
+	mode_becomes("d", "dom:unserved", false);
+	/* Another one comes while it is served, and can be switched to. */
+	ask_for(ckpt, "live");
+	mode_becomes("d", "dom:live", true);
+	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
+	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK, "%s", err.msg);
+	CHECK_STR(now.mode, "dom:live");
+	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
+	cJSON_Delete(reply);
+	/* After a crash all of them are there again, and the mode with them. */
+	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK(wait_deployment("d", "ready", 2000));
+	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
+	cJSON_Delete(reply);
+	mode_becomes("d", "dom:fast", true);
+	/* What answers is not deleted; what does not is gone at once. */
+	CHECK_INT(storage_profile_delete(db, ckpt, "live", "t", &err), WASD_ESTATE);
+	CHECK_INT(storage_profile_delete(db, ckpt, "fast", "t", &err), WASD_OK);
+	serve_profiles_changed(serving, ckpt);
+	mode_becomes("d", "dom:fast", false);
+	mode_becomes("d", "dom:live", true);
+	/* The same name again is another profile. */
+	ask_for(ckpt, "fast");
+	mode_becomes("d", "dom:fast", true);
+	serve_profiles_changed(serving, "ckpt_none");
+	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
+	stop();
+}
+
 static void bundle_that_crashes(void)
 {
 	struct wasd_err err;
@@ -630,6 +907,10 @@ int main(int argc, char **argv)
 	TEST_RUN(drain);
 	TEST_RUN(attempt_without_memory);
 	TEST_RUN(ingests);
+	TEST_RUN(searches);
+	TEST_RUN(searches_that_are_ended);
+	TEST_RUN(profiles_of_jobs);
+	TEST_RUN(serving_profiles);
 	TEST_RUN(serving_faults);
 	TEST_RUN(bundle_that_crashes);
 	TEST_RUN(hung_call_does_not_outlive_the_stop);
