@@ -302,7 +302,6 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 	cJSON *in = request_canon(&fc, "", body_fields, body);
 	if (!in) api_send_faults(q, r, &faults);
 	else if (k.corrupt) api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
-	else if (api_ckpt_plain(&k)) api_send_problem(q, r, "unsupported", "/desire", "checkpoint %s has no profiles: it was trained without WAS, or came without a draw", k.id);
 	else begin(c, q, r, &k, in);
 	cJSON_Delete(in);
 	cJSON_Delete(body);

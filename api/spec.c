@@ -584,8 +584,6 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	if (!out) return NULL;
 	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
-	if (cJSON_GetArraySize(wasd_json_get(out, "profiles")) && cJSON_IsFalse(wasd_json_get(out, "was")))
-		api_fault(faults, "invalid_field", "/profiles", "/profiles: there are none without WAS, and /was is false");
 	if (api_poisoned(out)) faults->no_memory = true;
 	if (!faults->n && !faults->no_memory) return out;
 	cJSON_Delete(out);

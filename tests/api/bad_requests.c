@@ -276,7 +276,6 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7},{\"desire\":\"latency\"}]"), "needs it", "/profiles/1/budget_us"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7},{\"desire\":\"macs\",\"budget\":0.7}]"), "two profiles are called macs-70", "/profiles/1/name"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7,\"dataset\":\"data\"}]"), "its own data set", "/profiles/0/dataset"},
-	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":false,\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7}]"), "/was is false", "/profiles"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"profiles\":[1,1,1,1,1,1,1,1,1]"), "at most 8 profiles", "/profiles"},
 	{409, "bundle_not_ready", "POST", "/v1/deployments/plain/classify?mode=dom", "{\"images\":[\"iVBORw0KGgpB\"]}", "without WAS", NULL},
 };

@@ -182,16 +182,6 @@ static void imported(void)
 	CHECK_STR(at_str(&a, "errors/0/pointer"), "/dataset");
 	answer_done(&a);
 	expect(202, "POST", at, "{\"desire\":\"macs\",\"budget\":0.7,\"dataset\":\"data\"}");
-	/* Without WAS there is nothing to draw from. */
-	wasd_sha256_of("plain", 5, sha);
-	in.data = "plain";
-	in.info = "{\"arch\":\"lenet\",\"was\":false}";
-	CHECK_INT(storage_ckpt_store(t.db, &in, id, &err), WASD_OK);
-	snprintf(at, sizeof at, "/v1/checkpoints/%s/profiles", id);
-	a = send("POST", at, "{\"desire\":\"macs\",\"budget\":0.7,\"dataset\":\"data\"}");
-	CHECK_INT(a.r.status, 422);
-	CHECK_STR(str(&a, "code"), "unsupported");
-	answer_done(&a);
 	teardown();
 }
 
