@@ -16,11 +16,11 @@ async function parse(response) {
   return /json/.test(response.headers.get('Content-Type') ?? '') ? JSON.parse(text) : text;
 }
 
-export async function call(method, path, { json, body, headers = {} } = {}) {
+export async function call(method, path, { json, body, headers = {}, cache = 'no-cache' } = {}) {
   if (json !== undefined) { body = JSON.stringify(json); headers = { 'Content-Type': 'application/json', ...headers }; }
   let response;
   try {
-    response = await fetch(path, { method, body, headers, cache: 'no-cache' });
+    response = await fetch(path, { method, body, headers, cache });
   } catch {
     throw new Problem(0, null, 'The daemon does not answer.');
   }
@@ -32,6 +32,7 @@ export async function call(method, path, { json, body, headers = {} } = {}) {
 export const get = async (path) => (await call('GET', path)).data;
 export const jobPath = (id, rest = '') => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
 export const datasetPath = (name, rest = '') => `/v1/datasets/${encodeURIComponent(name)}${rest}`;
+export const profilePath = (checkpoint, rest = '') => `/v1/checkpoints/${encodeURIComponent(checkpoint)}/profiles${rest}`;
 export const deploymentPath = (name, rest = '') => `/v1/deployments/${encodeURIComponent(name)}${rest}`;
 
 // fetch cannot report how much of a body has been sent; XMLHttpRequest can.

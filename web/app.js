@@ -133,8 +133,12 @@ function onEvent({ type, data }) {
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
+  else if (topic === 'checkpoint') {
+    soon(['deployments'], ['profile']);
+    setTimeout(() => soon(['deployments']), 1500);     // a live model takes a profile up, or drops it, a moment after the event
+  }
   else if (topic === 'dataset') soon(['datasets']);
-  else soon(Object.keys(loaders), ['metric', 'log', 'checkpoint']);
+  else soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']);
 }
 
 function moving() {
@@ -151,18 +155,18 @@ function poll() {
     if (!document.hidden) {
       const all = down || !lists.length;
       await (all ? refresh() : refresh(...lists)).catch(() => {});
-      if (down) run.changed(['metric', 'log', 'checkpoint']);
+      if (down) run.changed(['metric', 'log', 'checkpoint', 'profile']);
     }
     poll();
   }, wait);
 }
-document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint']); });
+document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']); });
 
 get('/v2').then((v) => setText($('#version'), `${v.name ?? 'wasd'} ${v.version ?? ''}`), () => {});
-events('/v1/events?topics=jobs,deployments,datasets', onEvent, (is) => {
+events('/v1/events?topics=jobs,deployments,datasets,checkpoints', onEvent, (is) => {
   const was = state.live;
   state.live = is === 'live';
   drawLink();
-  if (state.live && !was) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint']);
+  if (state.live && !was) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']);
 });
 refresh().catch((e) => toast(e.message, true)).finally(poll);

@@ -6,6 +6,9 @@ import { call, datasetPath, deploymentPath } from './api.js';
 import { showState, stateBadge } from './jobs.js';
 
 const modes = { aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' }, dom: { label: 'DOM', long: 'desire-oriented: one draw of shadow weights' } };
+// A profile is a DOM with a name: "dom:NAME".
+const named = (mode) => mode.startsWith('dom:');
+const label = (mode) => modes[mode]?.label ?? (named(mode) ? `DOM ${mode.slice(4)}` : mode);
 
 // Draws an image file; a canvas needs no URL, so the content security policy stays closed.
 async function thumbnail(canvas, blob) {
@@ -31,12 +34,20 @@ function card(first, { refresh, datasets }) {
     await refresh();
   }) }, 'Remove');
 
-  const options = Object.entries(modes).map(([mode, { label, long }]) => {
-    const input = el('input', { type: 'radio', name: id, value: mode, disabled: true, onchange: () => put(mode) });
+  function option({ mode }) {
+    const input = el('input', { type: 'radio', name: id, value: mode, onchange: () => put(mode) });
     const cost = el('span', { class: 'cost' }), meter = el('meter', { min: 0, max: 1, 'aria-hidden': 'true' }), accuracy = el('span', { class: 'acc' });
-    return { mode, input, cost, meter, accuracy, root: el('label', { class: `mode ${mode}` }, input, el('b', {}, label), accuracy, meter, cost, el('small', {}, long)) };
-  });
-  const group = el('fieldset', { class: 'switch' }, el('legend', { class: 'sr' }, 'Mode'), ...options.map((o) => o.root));
+    const long = modes[mode]?.long;
+    return { root: el('label', { class: `mode ${named(mode) ? 'dom named' : mode}` }, input, el('b', {}, label(mode)), accuracy, meter, cost, long ? el('small', {}, long) : null), update({ bundle, full, chosen }) {
+      input.checked = chosen;
+      input.disabled = !bundle;
+      setText(accuracy, isNumber(bundle?.acc) ? percent(bundle.acc) : bundle ? '' : 'not trained');
+      meter.value = bundle && full ? bundle.macs / full : 0;
+      const saved = bundle && full ? 1 - bundle.macs / full : 0;
+      setText(cost, bundle ? `${si(bundle.macs)} MACs${mode !== 'aom' ? (saved > 0 ? ` (−${percent(saved, 0)})` : ' (none saved)') : ''}` : '');
+    } };
+  }
+  const options = el('div', { class: 'modes' }), group = el('fieldset', { class: 'switch' }, el('legend', { class: 'sr' }, 'Mode'), options), offer = keyed(options, option);
 
   const canvas = el('canvas', { width: 128, height: 128, hidden: true, 'aria-hidden': 'true' });
   const file = el('input', { type: 'file', accept: 'image/png,image/jpeg', class: 'image-file', onchange: () => file.files.length && own(file.files[0]) });
@@ -51,7 +62,8 @@ function card(first, { refresh, datasets }) {
     problem, group, drop, el('div', { class: 'line sub' }, sample, truth), result);
 
   async function load() {
-    const { data, headers } = await call('GET', deploymentPath(deployment.name, '/mode'));
+    // The ETag names the generation, and profiles come and go within one: what the browser has kept may be without them.
+    const { data, headers } = await call('GET', deploymentPath(deployment.name, '/mode'), { cache: 'no-store' });
     show({ ...data, etag: headers.get('ETag') ?? data.etag });
   }
 
@@ -59,23 +71,20 @@ function card(first, { refresh, datasets }) {
     live = next;
     setText(generation, `generation ${live.generation}`);
     generation.title = [live.since && `since ${when(live.since)}`, live.by && `by ${live.by}`].filter(Boolean).join(' ');
-    const bundles = live.bundles ?? {}, full = bundles.aom?.macs;
-    for (const o of options) {
-      const bundle = bundles[o.mode];
-      o.input.checked = o.mode === live.mode;
-      o.input.disabled = !bundle;
-      setText(o.accuracy, isNumber(bundle?.acc) ? percent(bundle.acc) : bundle ? '' : 'not trained');
-      o.meter.value = bundle && full ? bundle.macs / full : 0;
-      const saved = bundle && full ? 1 - bundle.macs / full : 0;
-      setText(o.cost, bundle ? `${si(bundle.macs)} MACs${o.mode !== 'aom' ? (saved > 0 ? ` (−${percent(saved, 0)})` : ' (none saved)') : ''}` : '');
-    }
+    choices(live.bundles ?? {});
     root.dataset.mode = live.mode;
   }
+
+  function choices(bundles) {
+    const all = [...Object.keys(modes), ...Object.keys(bundles).filter(named)];
+    offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === live?.mode })), (o) => o.mode);
+  }
+  choices({});
 
   async function put(mode) {
     try {
       const { data } = await call('PUT', deploymentPath(deployment.name, '/mode'), { json: { mode, reason: 'dashboard' }, headers: live?.etag ? { 'If-Match': live.etag } : {} });
-      announce(`${deployment.name} answers in ${modes[mode].label} now, generation ${data.generation}${isNumber(data.swap_us) ? `, switched in ${micros(data.swap_us)}` : ''}`);
+      announce(`${deployment.name} answers in ${label(mode)} now, generation ${data.generation}${isNumber(data.swap_us) ? `, switched in ${micros(data.swap_us)}` : ''}`);
       await load();
       if (image) await classify(image);
     } catch (e) {
@@ -110,7 +119,7 @@ function card(first, { refresh, datasets }) {
     const t = data.timing_us ?? {};
     result.dataset.mode = data.mode;
     result.dataset.generation = data.generation;
-    setText(stamp, `${modes[data.mode]?.label ?? data.mode} · generation ${data.generation} · ${si(data.macs)} MACs · decode ${micros(t.decode)} · queue ${micros(t.queue)} · compute ${micros(t.compute)}`);
+    setText(stamp, `${label(data.mode)} · generation ${data.generation} · ${si(data.macs)} MACs · decode ${micros(t.decode)} · queue ${micros(t.queue)} · compute ${micros(t.compute)}`);
     result.hidden = false;
   }
 

@@ -5,8 +5,7 @@ export const $ = (selector, root = document) => root.querySelector(selector);
 
 // el('button', {class: 'x', onclick: f, hidden: true}, 'text', child, ...): properties that start with "on" are listeners, the rest
 // attributes (false and null leave an attribute out).
-export function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
+function furnish(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, '');
@@ -15,6 +14,8 @@ export function el(tag, props = {}, ...children) {
   node.append(...children.filter((c) => c != null));
   return node;
 }
+export const el = (tag, props = {}, ...children) => furnish(document.createElement(tag), props, children);
+export const svg = (tag, props = {}, ...children) => furnish(document.createElementNS('http://www.w3.org/2000/svg', tag), props, children);
 
 // Makes the container's children follow a list. create(item) gives {root, update(item)}; rows are kept by key, so focus, open
 // details and running animations survive an update.

@@ -1,8 +1,9 @@
-// run.js - the chosen job: what it is, its live curves, its checkpoints and its log.
+// run.js - the chosen job: what it is, its live curves, its profiles, its checkpoints and its log.
 
 import { $, busy, bytes, el, isNumber, keyed, percent, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
+import { createProfiles } from './profiles.js';
 import { cancel, deployable, kind, showState, stateBadge, stoppable, title } from './jobs.js';
 
 const loss = (v) => v.toFixed(v < 10 ? 3 : 1);
@@ -50,6 +51,8 @@ export function createRun({ deploy, refresh }) {
     setText(pre, typeof data === 'string' && data ? data : 'The log is empty.');
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
+
+  const profiles = createProfiles();
 
   const checkpoints = $('#run-checkpoints');
   // What a checkpoint can be downloaded as; DOM only where the run has that mode.
@@ -100,6 +103,7 @@ export function createRun({ deploy, refresh }) {
     show(next) {
       const changed = next?.id !== job?.id;
       job = next;
+      profiles.show(job?.best?.checkpoint ?? null);
       section.hidden = !job;
       if (!job) return;
       setText($('#run-title'), title(job));
@@ -125,6 +129,7 @@ export function createRun({ deploy, refresh }) {
       if (what.includes('metric')) quietly(metrics)();
       if (what.includes('log')) quietly(showLog)();
       if (what.includes('checkpoint')) quietly(loadCheckpoints)();
+      if (what.includes('profile')) quietly(profiles.load)();
     },
   };
 }

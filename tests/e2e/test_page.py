@@ -6,6 +6,7 @@ from lib import Daemon, Skip, case, check, directory, equal, finish, noise_png
 from webdriver import Browser
 
 STATE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state"
+PROFILE = "document.querySelector('.profiles tbody [aria-label=\"Delete the profile macs-85\"]')?.closest('tr')"
 CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent === arguments[1] && !n.hidden && !n.disabled); b?.click(); return !!b"
 
 
@@ -117,6 +118,42 @@ def tour(d, b):
         check(b.run(CLICK, ".deployment button", "Random test image"), "the button")
         b.wait("return /test image/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
         quiet()
+
+    with case("page: a profile is asked for, searched, and shown as a row and a point"):
+        b.click("#run-profiles summary")
+        b.run("document.querySelector('#profile-form').elements.budget.value = 85")
+        b.click("#profile-form [type=submit]")
+        b.wait(f"const r = {PROFILE}; return r?.querySelector('.badge').dataset.state === 'ready'", "the profile as ready", 120)
+        best = d.client.get("/v1/jobs/" + d.client.get("/v1/jobs").json["items"][0]["id"]).json["best"]["checkpoint"]
+        found = d.client.get(f"/v1/checkpoints/{best}/profiles").json
+        equal([(p["name"], p["state"], p["desire"], p["budget"]) for p in found["items"]], [("macs-85", "ready", "macs", 0.85)])
+        share = found["items"][0]["macs_share"]
+        check(0 < share <= 0.85, f"within the budget: {share}")
+        cells = b.run(f"return [...{PROFILE}.children].map((n) => n.textContent)")
+        near = lambda shown, value: abs(float(shown.rstrip("% ")) / 100 - value)
+        check(near(cells[1].partition("(")[2].rstrip(")"), share) < 0.0051 and near(cells[4], found["items"][0]["val_acc"]) < 0.00051, f"the row {cells}")
+        equal(b.run("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()"), ["AOM", "macs-85"], "the points")
+        front = b.run("""return import('/ui/scatter.js').then((m) => m.front([[1, 5], [2, 4], [3, 7], [3, 6], [0.5, 1], [4, 7]].map(([x, y]) => ({ x, y }))).map((p) => [p.x, p.y]))""")
+        equal(front, [[0.5, 1], [1, 5], [3, 7]], "the points that no other beats")
+        shot(b, "profiles")
+        quiet()
+
+    with case("page: a live model is switched to a profile"):
+        b.wait("return document.querySelector('.mode.named input')?.disabled === false", "the profile among its modes")
+        b.click(".mode.named input")
+        b.wait("const r = document.querySelector('.result'); return r.dataset.mode === 'dom:macs-85' && r.dataset.generation === '4'", "the same image in that mode")
+        equal(d.client.get("/v1/deployments/from-the-page/mode").json["mode"], "dom:macs-85", "what the server says")
+        quiet()
+
+    with case("page: a profile that is served is not deleted, another one is"):
+        b.click("[aria-label='Delete the profile macs-85']")
+        b.wait("return document.querySelector('.toast.bad')?.textContent.includes('from-the-page')", "who uses it")
+        b.click(".mode.aom input")
+        b.wait("return document.querySelector('.generation').textContent === 'generation 5'", "generation 5")
+        b.click("[aria-label='Delete the profile macs-85']")
+        b.wait(f"return !{PROFILE}", "a table without it")
+        b.wait("return !document.querySelector('.mode.named')", "a switch without it")
+        b.console()                                   # the browser itself logs the refused request
 
     with case("page: names from outside are text, never markup"):
         d.client.post("/v1/jobs", {"name": "plain", "note": "<img src=x onerror=alert(1)>", "dataset": "glyphs", "model": {"arch": "lenet"}, "train": {"epochs": 1}}, want=201)
