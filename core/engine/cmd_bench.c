@@ -75,7 +75,8 @@ static const struct option_row options[] = {
 static void usage(FILE *f)
 {
 	fprintf(f, "usage: wasd-engine bench train --arch NAME|--model FILE [OPTIONS]   forward, loss, backward, SGD with momentum\n"
-	           "       wasd-engine bench infer --arch NAME|--model FILE [OPTIONS]   predictions of a compiled bundle\n\n");
+	           "       wasd-engine bench infer --arch NAME|--model FILE [OPTIONS]   predictions of a compiled bundle\n"
+	           "       wasd-engine bench profile --checkpoint FILE --dataset FILE          a searched profile beside random draws (bench profile --help)\n\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)
 		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "", options[i].only ? options[i].only : "");
 	fprintf(f, "  %-13s%s\n  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1",
@@ -500,6 +501,8 @@ int cmd_bench(int argc, char **argv)
 {
 	struct bench b = {.mode = "aom", .precision = "fp32", .input = "3x32x32", .classes = 10, .warmup = 2, .seed = 1};
 	struct wasd_err err = {0};
+	if (argc > 1 && !strcmp(argv[1], "profile"))
+		return bench_profile(argc - 1, argv + 1);
 	if (!parse(&b, argc, argv))
 		return 2;
 	if (b.help) {

@@ -14,6 +14,9 @@ int cmd_convert(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
 
+/* "bench profile": argv[0] is "profile". */
+int bench_profile(int argc, char **argv);
+
 /* A job spec's "model" object from a file that holds it or the whole spec. *model is the caller's. */
 enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err);
 

@@ -4,49 +4,22 @@
  * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch normalised by its own statistics:
  * for one fixed draw these agree with recalibrated ones to about 1 % (was-algorithm.md, section 6) and cost one pass in place of two. What is told
  * of the profile in the end is measured with statistics of its own, on all validation images. */
-#include "profile/search.h"
+#include "profile/maker.h"
 #include "backend/backend.h"
 #include "base/fields.h"
 #include "infer/bundle.h"
-#include "train/checkpoint.h"
-#include "train/measure.h"
-#include "train/spec.h"
 #include "wasd/model.h"
-#include "wasd/profile.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 128, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
+enum { BATCH = MAKER_BATCH, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
 #define HOLDOUT 0.1                                     /* of the training images, where the run held out none */
 #define TIMING_US 200000                                /* how long a speed is measured */
 
-struct speed { double per_s_1, per_s_64, latency_us; };
-struct verdict { uint64_t macs; struct measure_result val; struct speed speed; };
-
-struct maker {
-	const struct wasd_profile_opts *o;
-	struct checkpoint ckpt;
-	struct train_spec spec;
-	struct wasd_graph *graph;
-	struct wasd_model *model;
-	struct wasd_exec *exec;                         /* judges and calibrates */
-	struct wasd_exec_opts eval;
-	struct wasd_holdout holdout;
-	struct wasd_loader *some_val, *val, *calib;     /* some_val: what a search judges by */
-	uint32_t *some, *subset;
-	struct search_space space;
-	struct wasd_draw draw;                          /* of the choice at hand: one layer for each of space */
-	int evaluations, done;
-	bool stopped;
-};
-
 /* ---- the request ---------------------------------------------------------------------------------------------- */
-
-enum desire { MACS, LATENCY, DRAW, DESIRES };
-struct request { enum desire desire; double budget; const cJSON *draw; };
 
 static enum wasd_status read_request(struct maker *m, struct request *r, struct wasd_err *err)
 {
@@ -110,7 +83,7 @@ static size_t whole_batches(size_t images, size_t most)
 	return n > BATCH ? n - n % BATCH : n;
 }
 
-static enum wasd_status open_images(struct maker *m, struct wasd_err *err)
+static enum wasd_status open_images(struct maker *m, size_t calibration, struct wasd_err *err)
 {
 	enum wasd_status s = wasd_holdout_make(m->o->data, m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT, m->spec.seed, &m->holdout, err);
 	size_t n_subset, n_some;
@@ -124,7 +97,8 @@ static enum wasd_status open_images(struct maker *m, struct wasd_err *err)
 	struct wasd_exec_opts judge = {.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
 	struct wasd_loader_opts some = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->some, .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES), .batch = BATCH};
 	struct wasd_loader_opts val = {.data = m->o->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = BATCH, .prefetch = true};
-	struct wasd_loader_opts calib = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->subset, .n_subset = whole_batches(n_subset, n_subset), .batch = BATCH, .prefetch = true};
+	struct wasd_loader_opts calib = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->subset, 
+	                                 .n_subset = whole_batches(n_subset, calibration ? calibration * BATCH : n_subset), .batch = BATCH, .prefetch = true};
 	m->eval = (struct wasd_exec_opts){.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
 	if ((s = wasd_loader_create(&some, &m->some_val, err)) || (s = wasd_loader_create(&val, &m->val, err)) || (s = wasd_loader_create(&calib, &m->calib, err)))
 		return s;
@@ -227,7 +201,7 @@ static enum wasd_status list_options(struct maker *m, struct wasd_err *err)
 	return s;
 }
 
-static void set_draw(struct maker *m, const int *pick)
+void maker_set_draw(struct maker *m, const int *pick)
 {
 	for (int i = 0; i < m->space.n; i++) {
 		const struct search_layer *l = &m->space.layer[i];
@@ -257,7 +231,7 @@ static enum wasd_status judge_loss(void *ctx, const int *pick, double *loss, str
 {
 	struct maker *m = ctx;
 	struct measure_result r;
-	set_draw(m, pick);
+	maker_set_draw(m, pick);
 	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, (struct measure_tick){go_on, m}, &r, err);
 	m->done++;
 	*loss = s ? INFINITY : r.loss;
@@ -312,8 +286,7 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_draw *draw,
 	return s;
 }
 
-/* Everything that is told of a mode; its statistics are measured anew into `set`. draw NULL: plain weights. */
-static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, struct verdict *out, struct wasd_err *err)
+enum wasd_status maker_accuracy(struct maker *m, const struct wasd_draw *draw, struct wasd_loader *l, struct measure_result *out, struct wasd_err *err)
 {
 	enum wasd_stats_set set = draw ? WASD_STATS_DOM : WASD_STATS_AOM;
 	struct measure_tick tick = {go_on, m};
@@ -322,10 +295,17 @@ static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, s
 	if (!s)
 		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
 	if (!s)
-		s = measure_accuracy(net.exec, m->val, NULL, tick, &out->val, err);
+		s = measure_accuracy(net.exec, l, NULL, tick, out, err);
 	measure_net_done(&net);
+	return s;
+}
+
+/* Everything that is told of a mode; its statistics are measured anew. draw NULL: plain weights. */
+static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, struct verdict *out, struct wasd_err *err)
+{
+	enum wasd_status s = maker_accuracy(m, draw, m->val, &out->val, err);
 	out->macs = wasd_graph_macs(m->graph, draw);
-	return s ? s : time_mode(m, draw, set, true, &out->speed, err);
+	return s ? s : time_mode(m, draw, draw ? WASD_STATS_DOM : WASD_STATS_AOM, true, &out->speed, err);
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------------------------- */
@@ -344,7 +324,7 @@ static enum wasd_status saving_for_latency(struct maker *m, struct search *s, do
 		uint64_t at = k == 0 ? 0 : k == 1 ? high : low + (high - low) / 2;
 		if ((st = search_solve(s, at, pick, err)))
 			break;
-		set_draw(m, pick);
+		maker_set_draw(m, pick);
 		if ((st = time_mode(m, &m->draw, WASD_STATS_DOM, false, &speed, err)))
 			break;
 		bool met = speed.latency_us <= budget_us;
@@ -382,7 +362,7 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 	for (int i = 0; search_best(s, i) && !st; i++) {
 		struct verdict v = {0};
 		last = search_best(s, i);
-		set_draw(m, last);
+		maker_set_draw(m, last);
 		if ((st = examine(m, &m->draw, &v, err)))
 			break;
 		if (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss)) {
@@ -392,11 +372,11 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 	}
 	if (st || best == last)
 		return st ? st : best ? WASD_OK : wasd_fail(err, WASD_ENUMERIC, "no draw within the budget has a finite loss");
-	set_draw(m, best);
+	maker_set_draw(m, best);
 	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, (struct measure_tick){go_on, m}, err);
 }
 
-static enum wasd_status search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
+enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
 {
 	struct search *s = NULL;
 	uint64_t need;
@@ -451,7 +431,7 @@ static cJSON *make_info(const struct maker *m, const struct verdict *v, const st
 	return NULL;
 }
 
-static void done(struct maker *m)
+void maker_done(struct maker *m)
 {
 	wasd_loader_destroy(m->some_val);
 	wasd_loader_destroy(m->val);
@@ -467,16 +447,24 @@ static void done(struct maker *m)
 	checkpoint_done(&m->ckpt);
 }
 
+enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r, struct wasd_err *err)
+{
+	*m = (struct maker){.o = o};
+	enum wasd_status s = read_request(m, r, err);
+	if (!s)
+		s = build_network(m, err);
+	return s ? s : open_images(m, calibration, err);
+}
+
 enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err)
 {
-	struct maker m = {.o = o};
+	struct maker m;
 	struct request r;
 	struct verdict aom = {0}, mode = {0};
 	void *file = NULL;
 	cJSON *j = NULL;
-	enum wasd_status s = read_request(&m, &r, err);
-	if (s || (s = build_network(&m, err)) || (s = open_images(&m, err)) || (s = examine(&m, NULL, &aom, err)) ||
-	    (s = r.desire == DRAW ? given(&m, &r, &mode, err) : search(&m, &r, &mode, err)))
+	enum wasd_status s = maker_open(&m, o, 0, &r, err);
+	if (s || (s = examine(&m, NULL, &aom, err)) || (s = r.desire == DRAW ? given(&m, &r, &mode, err) : maker_search(&m, &r, &mode, err)))
 		goto end;
 	if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
@@ -489,6 +477,6 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 	}
 end:
 	cJSON_Delete(j);
-	done(&m);
+	maker_done(&m);
 	return s;
 }

@@ -47,4 +47,10 @@ struct wasd_profile_opts {
  * request, "/draw/3/layer" and the like, or "/dataset"; WASD_ENOTFOUND at "/budget" or "/budget_us": the law has nothing as cheap. */
 enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err);
 
+/* What the search is worth: the profile that it finds for a request of desire "macs" beside `draws` random draws of the same law with as many
+ * multiply-adds (layers in random order take a random transform that saves something, until the budget is met), all judged alike: statistics of
+ * their own, accuracy on at most 2560 test images. go_on is told (draws judged, of). *out, the caller's:
+ *     {"budget":X,"images":N,"aom":X,"searched":{"macs_share","accuracy"},"random":[{"macs_share","accuracy"},...],"evaluations":N} */
+enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int draws, cJSON **out, struct wasd_err *err);
+
 #endif
