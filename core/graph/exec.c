@@ -13,6 +13,7 @@ enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
 struct shadow {                                          /* one augmentable convolution */
 	struct chain_param param;
 	const struct wasd_draw_layer *l;                 /* of the last forward; NULL = plain */
+	struct wasd_rect at;                             /* which taps of it buf has */
 	real *buf;                                       /* compact effective weights */
 };
 
@@ -198,6 +199,13 @@ static enum wasd_status check_draw(const struct wasd_exec *e, const struct wasd_
 	return WASD_OK;
 }
 
+/* Equal taps as one, on the sums over their window: where the kernel can, and the sums have the shape of x. */
+static bool boxes(const struct step *s, const struct wasd_draw_layer *l)
+{
+	const struct node *n = s->node;
+	return s->kernel->boxes && n->stride == 1 && n->in.h == n->shape.h && n->in.w == n->shape.w && graph_boxed(n, l);
+}
+
 /* Effective weights of an augmentable convolution's step. Made right before it runs: they are still in cache when it reads them. */
 static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_draw *d)
 {
@@ -210,12 +218,20 @@ static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_d
 	sh->l = l;
 	sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
 	sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
-	chain_forward(&sh->param, l, sh->buf, &w);
+	sh->at = l ? wasd_draw_live(l) : (struct wasd_rect){0};
+	s->box = (struct wasd_rect){0};
+	if (l && boxes(s, l)) {
+		s->box = (struct wasd_rect){s->node->pad_top - sh->at.y, s->node->pad_left - sh->at.x, sh->at.h, sh->at.w};
+		sh->at.h = sh->at.w = 1;
+	}
+	chain_forward(&sh->param, l, sh->at, sh->buf, &w);
 	s->weight = w.data;
 	s->kh = w.live.h;
 	s->kw = w.live.h ? w.live.w : 0;
 	s->pad_top = s->node->pad_top - w.live.y;
 	s->pad_left = s->node->pad_left - w.live.x;
+	if (s->box.h)
+		s->pad_top = s->pad_left = 0;
 	s->dweight = l ? e->dsw : sh->param.dpw;
 }
 
@@ -330,7 +346,7 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 		}
 		charge(e, s->node->layer->phase_bwd, &t);
 		if (sh) {
-			chain_backward(&sh->param, sh->l, e->dsw);
+			chain_backward(&sh->param, sh->l, sh->at, e->dsw);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
 	}

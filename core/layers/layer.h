@@ -91,6 +91,9 @@ struct step {
 	enum act act;
 	const real *weight, *bias;      /* of this pass; bias NULL = none. Convolution: (O,I/groups,kh,kw) */
 	real *dweight, *dbias;          /* added to */
+	/* A convolution all of whose taps are equal in this pass, by a kernel that takes it so (layer_kernel.boxes): its weights are one tap (kh = kw = 1), to be
+	 * applied to the sums of x over windows of box.h x box.w, which begin box.y above and box.x left of each output. h = 0: an ordinary pass. */
+	struct wasd_rect box;
 	int kh, kw, pad_top, pad_left;  /* of this pass's weights; kh = 0: no taps, y = bias. Padding may be negative (a crop). */
 	double eps, momentum;
 	real *mean, *var;               /* batch norm: stored statistics of this pass */
@@ -120,6 +123,7 @@ struct layer_kernel {
 	void (*forward)(struct step *s, const struct run *r);
 	void (*backward)(struct step *s, const struct run *r);                 /* NULL: no gradient passes */
 	void (*unplan)(struct step *s);                                        /* NULL: nothing to free */
+	bool boxes;                                                            /* takes passes with step.box */
 	/* Appends to the JSON array `to` how the step is computed: one object for each variant and pass. NULL: there is no choice to tell. */
 	void (*explain)(const struct step *s, struct cJSON *to);
 };

@@ -27,6 +27,10 @@ void blocked_export(const struct tensor *t, int n, real *nchw);
 /* dst = (or +=) src over n images of two tensors of the same shape, whatever their precision; y = act(y + bias) is blocked_finish with res NULL. */
 void blocked_copy(const struct tensor *src, const struct tensor *dst, int n, bool add);
 
+/* Sums of `from` over windows of box.h x box.w that begin box.y above and box.x left of each element, stride 1, into `to`, of n images; and back, into or added to. */
+void blocked_box_sum(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n);
+void blocked_box_back(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n, bool add);
+
 extern const struct layer_kernel blocked_batchnorm, blocked_relu, blocked_add, blocked_concat, blocked_maxpool, blocked_avgpool, blocked_globalpool, blocked_boxsum,
 	blocked_flatten, blocked_dropout, blocked_dropconnect;
 

@@ -82,6 +82,19 @@ BLOCKED_HOT static void gather_planes(void *ctx, int begin, int end, int thread)
 	}
 }
 
+void blocked_box_sum(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n)
+{
+	struct box_pass p = { .from = from, .to = to, .kh = box.h, .kw = box.w, .stride = 1, .pad_top = box.y, .pad_left = box.x, .blocks = blocked_count(to) };
+	wasd_parallel(n * p.blocks, sum_planes, &p);
+}
+
+void blocked_box_back(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n, bool add)
+{
+	struct box_pass p = { .from = from, .to = to, .kh = box.h, .kw = box.w, .stride = 1, .pad_top = box.h - 1 - box.y, .pad_left = box.w - 1 - box.x,
+	                      .blocks = blocked_count(to), .add = add };
+	wasd_parallel(n * p.blocks, sum_planes, &p);
+}
+
 static void box_forward(struct step *s, const struct run *r)
 {
 	const struct node *nd = s->node;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size_t own_bytes, full_bytes, dx_bytes, prim_bytes; void *late; size_t late_bytes; };
+struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size_t own_bytes, full_bytes, dx_bytes, prim_bytes, x_bytes; void *late; size_t late_bytes; void *sums; };
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -89,6 +89,7 @@ static void conv_unplan(struct step *s)
 		variant_done(&cp->v[i]);
 	if (cp) {
 		tensor_free(cp->late);
+		tensor_free(cp->sums);
 		wasd_free(cp->v);
 	}
 	wasd_free(cp);
@@ -107,6 +108,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	cp->training = training;
 	cp->keeps = s->packs && nd->weight >= 0;
 	cp->full_bytes = aligned(full_count(s) * sizeof(float) + (size_t)nd->out * sizeof(float));
+	cp->x_bytes = aligned(s->x[0]->bytes);
 	cp->dx_bytes = training && s->dx[0] ? aligned(s->dx[0]->bytes) : 0;
 	bool shifts = training && nd->aug >= 0 && nd->kh >= 3 && nd->kw >= 3;
 	for (int dy = -shifts; dy <= shifts; dy++)
@@ -181,42 +183,62 @@ static const void *weights_for(const struct step *s, const struct direction *d, 
 	return bring(&b, p->own) ? p->own : NULL;
 }
 
+/* What the weights of the pass are applied to: x, or its sums over the windows of a box (of which there is one copy, made anew for each pass: reading x once
+ * more is cheaper than keeping them). The block behind the sums is for their gradient. NULL: no memory. */
+static const void *input_of(struct step *s, const struct run *r)
+{
+	struct conv_plan *cp = s->plan;
+	if (!s->box.h)
+		return s->x[0]->data;
+	if (!cp->sums && !(cp->sums = tensor_alloc(cp->training ? 2 * cp->x_bytes : cp->x_bytes))) {
+		s->status = WASD_ENOMEM;
+		return NULL;
+	}
+	struct tensor sums = *s->x[0];
+	sums.data = cp->sums;
+	blocked_box_sum(s->x[0], &sums, s->box, r->n);
+	return sums.data;
+}
+
 static void conv_forward(struct step *s, const struct run *r)
 {
 	struct variant *v = variant_of(s, r->n);
 	struct parts p;
 	if (!v || !parts_of(s, &v->dir[PRIM_FORWARD], r->scratch, &p))
 		return;
+	const void *x = input_of(s, r);
+	if (!x)
+		return;
 	const struct direction *d = &v->dir[PRIM_FORWARD];
 	const void *w = weights_for(s, d, &p, false);
 	const void *residual = s->has_res ? s->x[1]->data : NULL;
 	if (w && d->minimal.n) {
-		minimal_forward(&d->minimal, s->x[0]->data, w, s->bias, residual, s->y->data, p.prim);
+		minimal_forward(&d->minimal, x, w, s->bias, residual, s->y->data, p.prim);
 		return;
 	}
 	if (w && d->taps.n) {
-		taps_forward(&d->taps, s->x[0]->data, w, s->bias, residual, s->y->data, p.prim);
+		taps_forward(&d->taps, x, w, s->bias, residual, s->y->data, p.prim);
 		return;
 	}
 	if (s->has_res)
 		blocked_copy(s->x[1], s->y, r->n, false);
-	if (!w || !prim_run(d->prim, s->x[0]->data, w, (float *)(uintptr_t)s->bias, s->y->data, p.prim))
+	if (!w || !prim_run(d->prim, (void *)(uintptr_t)x, w, (float *)(uintptr_t)s->bias, s->y->data, p.prim))
 		s->status = WASD_EINTERNAL;
 }
 
-static bool weight_gradient(struct step *s, const struct direction *d, const struct parts *p)
+static bool weight_gradient(struct step *s, const void *x, const struct direction *d, const struct parts *p)
 {
 	const struct node *nd = s->node;
 	if (d->minimal.n) {
-		minimal_weights(&d->minimal, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
+		minimal_weights(&d->minimal, x, s->dy->data, s->dweight, s->dbias, p->prim);
 		return true;
 	}
 	if (d->taps.n) {
-		taps_weights(&d->taps, s->x[0]->data, s->dy->data, s->dweight, s->dbias, p->prim);
+		taps_weights(&d->taps, x, s->dy->data, s->dweight, s->dbias, p->prim);
 		return true;
 	}
 	float *bias = p->full + full_count(s);
-	if (!prim_run(d->prim, s->x[0]->data, p->own, bias, s->dy->data, p->prim))
+	if (!prim_run(d->prim, (void *)(uintptr_t)x, p->own, bias, s->dy->data, p->prim))
 		return false;
 	for (int o = 0; s->dbias && o < nd->out; o++)
 		s->dbias[o] += bias[o];
@@ -229,26 +251,41 @@ static bool weight_gradient(struct step *s, const struct direction *d, const str
 	return true;
 }
 
-static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p)
+/* Into dx, or added to it. */
+static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p, const struct tensor *dx, bool add)
 {
 	const void *w = weights_for(s, d, p, true);
 	if (!w)
 		return false;
 	if (d->minimal.n) {
-		minimal_data(&d->minimal, s->dy->data, w, s->dx[0]->data, s->dx_add[0], p->prim);
+		minimal_data(&d->minimal, s->dy->data, w, dx->data, add, p->prim);
 		return true;
 	}
 	if (d->taps.n) {
-		taps_data(&d->taps, s->dy->data, w, s->dx[0]->data, s->dx_add[0], p->prim);
+		taps_data(&d->taps, s->dy->data, w, dx->data, add, p->prim);
 		return true;
 	}
-	if (!s->dx_add[0])
-		return prim_run(d->prim, s->dx[0]->data, w, NULL, s->dy->data, p->prim);
-	struct tensor sum = *s->dx[0];
+	if (!add)
+		return prim_run(d->prim, dx->data, w, NULL, s->dy->data, p->prim);
+	struct tensor sum = *dx;
 	sum.data = p->dx;
 	if (!prim_run(d->prim, sum.data, w, NULL, s->dy->data, p->prim))
 		return false;
-	blocked_copy(&sum, s->dx[0], r->n, true);
+	blocked_copy(&sum, dx, r->n, true);
+	return true;
+}
+
+/* The same through the sums over a box: their gradient first, of which each pixel's is again a sum. */
+static bool input_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p)
+{
+	const struct conv_plan *cp = s->plan;
+	if (!s->box.h)
+		return data_gradient(s, r, d, p, s->dx[0], s->dx_add[0]);
+	struct tensor sums = *s->dx[0];
+	sums.data = (char *)cp->sums + cp->x_bytes;
+	if (!data_gradient(s, r, d, p, &sums, false))
+		return false;
+	blocked_box_back(&sums, s->dx[0], s->box, r->n, s->dx_add[0]);
 	return true;
 }
 
@@ -256,9 +293,10 @@ static void conv_backward(struct step *s, const struct run *r)
 {
 	struct variant *v = variant_of(s, r->n);
 	struct parts p;
-	bool good = v && parts_of(s, &v->dir[PRIM_WEIGHTS], r->scratch, &p) && weight_gradient(s, &v->dir[PRIM_WEIGHTS], &p);
+	const void *x = v ? input_of(s, r) : NULL;
+	bool good = x && parts_of(s, &v->dir[PRIM_WEIGHTS], r->scratch, &p) && weight_gradient(s, x, &v->dir[PRIM_WEIGHTS], &p);
 	if (good && s->dx[0])
-		good = parts_of(s, &v->dir[PRIM_DATA], r->scratch, &p) && data_gradient(s, r, &v->dir[PRIM_DATA], &p);
+		good = parts_of(s, &v->dir[PRIM_DATA], r->scratch, &p) && input_gradient(s, r, &v->dir[PRIM_DATA], &p);
 	if (!good && !s->status)
 		s->status = WASD_EINTERNAL;
 }
@@ -270,7 +308,7 @@ static void conv_explain(const struct step *s, cJSON *to)
 		variant_explain(s, &cp->v[i], to);
 }
 
-static const struct layer_kernel library = { .explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, .unplan = conv_unplan };
+static const struct layer_kernel library = { .boxes = true, .explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, .unplan = conv_unplan };
 
 /* Depthwise steps may be ours as a whole; the step's kernel says from here on what runs it. */
 static void conv_choose(struct step *s, int batch, bool training, int threads)

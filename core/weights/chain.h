@@ -18,13 +18,14 @@ struct chain_param {
 	int k;
 };
 
-/* Effective weights alpha * pw * T^t, only the live rectangle: out->data = (rows, live.h, live.w), out->live = wasd_draw_live(l).
+/* Effective weights alpha * pw * T^t, only the rectangle `at`: out->data = (rows, at.h, at.w), out->live = at. That is wasd_draw_live(l), or one tap of it
+ * when all are equal (wasd_draw_box) and the layer computes with their sum over the window.
  * buf: rows*k*k elements, holds the result. l NULL (plain weights): out->data = pw, the whole kernel, nothing is copied and alpha is not
- * applied. live.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
-void chain_forward(const struct chain_param *p, const struct wasd_draw_layer *l, real *buf, struct wasd_effective *out);
+ * applied. at.h = 0 (a draw that shifts everything out): data is buf, nothing in it. */
+void chain_forward(const struct chain_param *p, const struct wasd_draw_layer *l, struct wasd_rect at, real *buf, struct wasd_effective *out);
 
-/* dsw: gradient of out->data, same compact shape; it is taken and left zero, ready for the next layer's sum. Adds to p->dpw and *p->dalpha
+/* dsw: gradient of out->data, same compact shape (of one tap for all that are equal: the sum of theirs); it is taken and left zero, ready for the next layer's sum. Adds to p->dpw and *p->dalpha
  * (the dot product in double, in a fixed order). l is not NULL. */
-void chain_backward(const struct chain_param *p, const struct wasd_draw_layer *l, real *dsw);
+void chain_backward(const struct chain_param *p, const struct wasd_draw_layer *l, struct wasd_rect at, real *dsw);
 
 #endif

@@ -384,6 +384,44 @@ static void backends_agree(void)
 	wasd_threads_done();
 }
 
+static wasd_node windows(struct wasd_graph *g, wasd_node x)
+{
+	x = wasd_graph_relu(g, wasd_graph_conv(g, x, "a", 20, 3, 1, 1, 1, true));
+	wasd_graph_augmentable(g, "a", "alpha", 1);
+	wasd_node y = wasd_graph_conv(g, x, "b", 20, 5, 1, 2, 1, false);
+	wasd_graph_augmentable(g, "b", NULL, 0);
+	x = wasd_graph_relu(g, wasd_graph_add(g, BN(y, "bn"), x));
+	x = wasd_graph_conv(g, x, "c", 20, 3, 2, 1, 1, false);          /* a stride, and one map a group: these stay kernels of equal taps */
+	wasd_graph_augmentable(g, "c", NULL, 0);
+	x = wasd_graph_conv(g, x, "d", 20, 3, 1, 1, 20, false);
+	wasd_graph_augmentable(g, "d", NULL, 0);
+	return wasd_graph_globalpool(g, wasd_graph_add(g, x, x));
+}
+
+/* Kernels all of whose taps are equal, as a whole or in parts of the output channels: the sum over a window and one tap, forward and backward. */
+static void equal_taps(void)
+{
+	static const struct { struct wasd_shape in; int batch, n, threads; } shapes[] = {
+		{ { 3, 8, 8 }, 9, 9, 2 }, { { 1, 6, 11 }, 4, 3, 1 }, { { 2, 16, 16 }, 3, 3, 3 }, { { 3, 4, 4 }, 33, 32, 2 },
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+		for (int parts = 1; parts < 3; parts++) {
+			struct wasd_draw_layer layers[4];
+			struct wasd_transform more[4];
+			struct wasd_draw d = { 4, layers };
+			struct setup s = { .in = shapes[i].in, .batch = shapes[i].batch, .n = shapes[i].n, .bn = WASD_BN_BATCH, .draw = &d };
+			for (int k = 0; k < 4; k++) {
+				int side = k == 1 ? 5 : 3;
+				layers[k] = (struct wasd_draw_layer){ .aug = k, .parts = parts, .more = parts > 1 ? &more[k] : NULL };
+				CHECK_INT(wasd_transform_make("crop_resize", side, (double[6]){ 0, 1, 1, 1 }, &layers[k].t, NULL), WASD_OK);
+				CHECK_INT(wasd_transform_make("crop_resize", side, (double[6]){ 1, 2, 1, 1 }, &more[k], NULL), WASD_OK);
+				CHECK(wasd_draw_box(&layers[k]));
+			}
+			check_equal("equal taps", windows, s, shapes[i].threads);
+		}
+	wasd_threads_done();
+}
+
 static wasd_node wide(struct wasd_graph *g, wasd_node x)
 {
 	x = wasd_graph_relu(g, wasd_graph_conv(g, x, "a", 150, 3, 1, 1, 1, true));   /* more rows of taps than one product takes */
@@ -527,6 +565,7 @@ int main(int argc, char **argv)
 	TEST_RUN(gradients_parts);
 	TEST_RUN(backends_agree);
 	TEST_RUN(backends_agree_on_many_channels);
+	TEST_RUN(equal_taps);
 	TEST_RUN(minimal_filtering);
 	TEST_RUN(depthwise_agrees);
 	TEST_RUN(boxes_agree);

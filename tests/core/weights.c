@@ -305,18 +305,18 @@ static void chain(void)
 		pw[i] = (real)(i + 1);
 	struct chain_param p = { pw, &alpha, dpw, &dalpha, 2, 2, 3 };
 	struct wasd_effective e;
-	chain_forward(&p, NULL, buf, &e);
+	chain_forward(&p, NULL, (struct wasd_rect){ 0 }, buf, &e);
 	CHECK(e.data == pw && e.live.h == 3 && e.live.w == 3);         /* plain weights are not copied and not scaled */
 
 	struct wasd_draw_layer l = { .parts = 1 };
 	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &l.t, NULL);
-	chain_forward(&p, &l, buf, &e);
+	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
 	CHECK(e.data == buf && e.live.y == 1 && e.live.x == 1 && e.live.h == 2 && e.live.w == 2);
 	static const double want[8] = { .5, 1, 2, 2.5, 5, 5.5, 6.5, 7 };
 	for (int i = 0; i < 8; i++)
 		CHECK_NEAR(buf[i], want[i], 0);
 	real dsw[8] = { 1, 0, 0, 0, 0, 0, 0, 1 };
-	chain_backward(&p, &l, dsw);
+	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
 	CHECK_NEAR(dpw[0], .5, 0);
 	CHECK_NEAR(dpw[13], .5, 0);
 	CHECK_NEAR(dalpha, 1 + 1 + 14, 1e-6);                          /* added to */
@@ -324,15 +324,15 @@ static void chain(void)
 	dsw[0] = dsw[7] = 1;
 	p.alpha = NULL;
 	p.dalpha = NULL;                                               /* constant 1 */
-	chain_forward(&p, &l, buf, &e);
+	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
 	CHECK_NEAR(buf[0], 1, 0);
-	chain_backward(&p, &l, dsw);
+	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
 	CHECK_NEAR(dpw[0], 1.5, 0);
 
 	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &l.t, NULL);
-	chain_forward(&p, &l, buf, &e);
+	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
 	CHECK(e.live.h == 0 && e.live.w == 0);
-	chain_backward(&p, &l, dsw);
+	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
 	CHECK_NEAR(dpw[0], 1.5, 0);
 
 	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where one has nothing. */
@@ -344,7 +344,7 @@ static void chain(void)
 	p.dalpha = &dalpha;
 	dalpha = 0;
 	memset(dpw, 0, sizeof dpw);
-	chain_forward(&p, &l, buf, &e);
+	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
 	CHECK(e.live.y == 0 && e.live.x == 0 && e.live.h == 3 && e.live.w == 3);
 	static const double both[18] = { 0, 0, .5, 0, 0, 2, 0, 0, 3.5, 8, 8.5, 9 };
 	for (int i = 0; i < 18; i++)
@@ -352,7 +352,7 @@ static void chain(void)
 	real d2[18];
 	for (int i = 0; i < 18; i++)
 		d2[i] = (real)(i + 1);
-	chain_backward(&p, &l, d2);
+	chain_backward(&p, &l, wasd_draw_live(&l), d2);
 	CHECK_NEAR(dpw[0], .5 * 3, 0);                                 /* tap (0,2) of the first copies (0,0) */
 	CHECK_NEAR(dpw[9 + 6], .5 * 10, 0);                            /* tap (0,0) of the second copies (2,0) */
 	CHECK_NEAR(dpw[1], 0, 0);
