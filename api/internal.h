@@ -99,6 +99,8 @@ void caps_names(const cJSON *caps, const char *table, const char *key, char out[
 
 /* ---- spec.c ---- */
 
+#define API_DRAW_PROFILE "profile:"                     /* "draw" of a job that trains for a profile: this and its name */
+
 /* Checks a job spec against the tables and gives its canonical form. `dataset` still has the form the client gave. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* What the job's network is called; "" when the spec names none. */

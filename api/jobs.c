@@ -218,7 +218,32 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	return fits;
 }
 
-/* The weights to start from must be of the same network. */
+/* "draw": "profile:NAME" means the profile of that name of the weights to start from: its draw goes into the spec, so that the job does not depend on
+ * the profile's staying there. */
+static bool take_profile(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec)
+{
+	cJSON *was = cJSON_GetObjectItemCaseSensitive(spec, "was");
+	const char *draw, *id, *name;
+	struct storage_profile p = {0};
+	struct wasd_err err = {0};
+	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) || wasd_json_get(was, "profile")) return true;
+	name = draw + sizeof API_DRAW_PROFILE - 1;
+	if (!wasd_json_str(spec, "init_from", &id)) {
+		api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in /was/profile");
+		return false;
+	}
+	enum wasd_status st = storage_profile_get(c->db, id, name, &p, &err);
+	cJSON *info = !st && !strcmp(p.state, "ready") ? api_parse_trusted(p.info) : NULL, *recorded = cJSON_DetachItemFromObjectCaseSensitive(info, "draw");
+	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: checkpoint %s has no profile %s", id, name);
+	else if (st) api_send_error(q, r, &err);
+	else if (!recorded) api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: profile %s of checkpoint %s is %s, not ready", name, id, p.state);
+	bool ok = recorded && api_add_take(was, "profile", recorded);
+	if (recorded && !ok) api_send_no_memory(r);
+	cJSON_Delete(info);
+	storage_profile_done(&p);
+	return ok;
+}
+
 /* Weights from a blob: checked against the job's network and data, stored as a checkpoint, and named by its id from here on. */
 static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
 {
@@ -246,6 +271,7 @@ static bool import_init(struct api_ctx *c, const struct api_request *q, struct a
 	return ok;
 }
 
+/* The weights to start from must be of the same network. */
 static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
 {
 	const char *id, *arch = spec_network(spec), *has = "";
@@ -331,7 +357,7 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	cJSON_Delete(body);
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (resolve_dataset(c, q, r, spec, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
+	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
 			create(c, q, r, spec, dataset, version);
 		} else {

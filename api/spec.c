@@ -305,15 +305,43 @@ static cJSON *probability_canon(struct field_ctx *c, const char *pointer, const 
 static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	static const struct field f = {.type = FIELD_CHOICE, .choices = draws};
-	if (cJSON_IsString(v) && !strncmp(v->valuestring, "profile", 7)) {
-		api_fault(c->faults, "unsupported", pointer, "%s: draw \"%.40s\" is not offered; \"step\" and \"epoch\" are", pointer, v->valuestring);
-		return NULL;
-	}
+	if (cJSON_IsString(v) && !strncmp(v->valuestring, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) && storage_profile_name_ok(v->valuestring + sizeof API_DRAW_PROFILE - 1))
+		return cJSON_CreateString(v->valuestring);
 	for (size_t i = 0; draws[i]; i++)
 		if (cJSON_IsString(v) && !strcmp(v->valuestring, draws[i])) return cJSON_CreateString(f.choices[i]);
 	char shown[80];
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be \"step\" or \"epoch\", not %s", pointer, shown);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be \"step\", \"epoch\" or \"profile:\" and a profile's name, not %s", pointer, shown);
+	return NULL;
+}
+
+/* A profile's draw; its layers and transforms are the engine's to check. */
+static cJSON *recorded_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	if (cJSON_IsArray(v) && cJSON_GetArraySize(v) <= 512) return cJSON_Duplicate(v, 1);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be a draw, an array of at most 512 transforms, not %s", pointer, shown);
+	return NULL;
+}
+
+static cJSON *odds_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const struct field fields[] = {
+		{"plain", FIELD_NUM, "0", RANGE(0, 1e6)}, {"profile", FIELD_NUM, "0", RANGE(0, 1e6)}, {"fresh", FIELD_NUM, "0", RANGE(0, 1e6)}, {0}
+	};
+	char shown[80];
+	double sum = 0;
+	fields_show(shown, v);
+	if (!cJSON_IsObject(v)) {
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an object with \"plain\", \"profile\" and \"fresh\", not %s", pointer, shown);
+		return NULL;
+	}
+	cJSON *out = fields_canon(c, pointer, fields, v), *one;
+	cJSON_ArrayForEach(one, out) sum += one->valuedouble;
+	if (!out || sum > 0) return out;
+	api_fault(c->faults, "invalid_field", pointer, "%s must not all be 0", pointer);
+	cJSON_Delete(out);
 	return NULL;
 }
 
@@ -324,8 +352,28 @@ static const struct field was_fields[] = {
 	{"draw", FIELD_OTHER, "\"step\"", .canon = draw_canon},
 	{"probability", FIELD_OTHER, "1", .canon = probability_canon},
 	{"groups", FIELD_INT, "1", RANGE(1, 64)},
+	{"profile", FIELD_OTHER, "", .canon = recorded_canon},
+	{"odds", FIELD_OTHER, "", .canon = odds_canon},
 	{0}
 };
+
+/* What goes only with training for a profile. */
+static cJSON *was_object(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const char *const own[] = {"profile", "odds"};
+	cJSON *out = fields_canon(c, pointer, was_fields, v);
+	const char *draw;
+	if (!out || (wasd_json_str(out, "draw", &draw) && !strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1))) return out;
+	for (size_t i = 0; i < 2; i++) {
+		char at[256];
+		if (!wasd_json_get(out, own[i])) continue;
+		fields_pointer(at, pointer, own[i]);
+		api_fault(c->faults, "invalid_field", at, "%s goes with \"draw\": \"" API_DRAW_PROFILE "NAME\" only", at);
+		cJSON_Delete(out);
+		return NULL;
+	}
+	return out;
+}
 
 /* false = plain weights; null or left out = what the authors of the method use for this network. */
 static cJSON *was_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
@@ -339,7 +387,7 @@ static cJSON *was_canon(struct field_ctx *c, const char *pointer, const cJSON *v
 		v = own;
 	}
 	if (cJSON_IsFalse(v)) return cJSON_CreateFalse();
-	if (cJSON_IsObject(v)) return fields_canon(c, pointer, was_fields, v);
+	if (cJSON_IsObject(v)) return was_object(c, pointer, v);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be an object, false or null, not %s", pointer, shown);
 	return NULL;

@@ -297,6 +297,30 @@ static void in_a_job(void)
 	teardown();
 }
 
+/* A job that trains for a profile carries its draw, whatever becomes of the profile. */
+static void trained_for(void)
+{
+	char body[400];
+	struct answer a;
+	begin();
+	make_ready("fast");
+	expect(202, "POST", base, "{\"desire\":\"macs\",\"budget\":0.6,\"name\":\"later\"}");
+	snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:fast\",\"odds\":{\"plain\":1,\"profile\":3}}}", ckpt);
+	a = send("POST", "/v1/jobs?dry_run=true", body);
+	CHECK_MSG(a.r.status == 200, "%s", a.r.body.len ? a.r.body.data : "");
+	CHECK_STR(at_str(&a, "was/draw"), "profile:fast");
+	CHECK_INT(at_num(&a, "was/profile/0/dx"), 1);
+	CHECK_INT(at_num(&a, "was/odds/profile"), 3);
+	CHECK_INT(at_num(&a, "was/odds/fresh"), 0);
+	answer_done(&a);
+	snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:later\"}}", ckpt);
+	a = send("POST", "/v1/jobs", body);
+	CHECK_INT(a.r.status, 422);
+	CHECK_MSG(strstr(str(&a, "detail"), "later") && strstr(str(&a, "detail"), "queued"), "%s", str(&a, "detail"));
+	answer_done(&a);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
@@ -304,5 +328,6 @@ int main(void)
 	TEST_RUN(imported);
 	TEST_RUN(as_modes);
 	TEST_RUN(in_a_job);
+	TEST_RUN(trained_for);
 	TEST_END();
 }
