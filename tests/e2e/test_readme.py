@@ -18,7 +18,7 @@ with Daemon() as d, case("the README's tour runs as printed"):
     where = directory()
     done = subprocess.run(["sh", "-c", script], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300 * PATIENCE)
     equal(done.returncode, 0, done.stdout[-3000:])
-    for words in ('"state":"completed"', '"generation":2', '"mode":"dom"', "val_acc_dom", '"reason":"half the load"'):
+    for words in ('"state":"completed"', '"generation":2', '"mode":"dom"', '"mode":"dom:light"', "val_acc_dom", '"reason":"half the load"'):
         check(words in done.stdout.replace('": ', '":'), f"{words} is not in what came back:\n{done.stdout[-3000:]}")
     with open(os.path.join(where, "model.safetensors"), "rb") as f:
         check(safetensors(f.read())[1], "the checkpoint has tensors")
