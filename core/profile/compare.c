@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define CALIBRATION 8                                   /* batches; half of a judgement's time */
+enum { CALIBRATION = 4, TEST = 10 };                    /* batches: a judgement takes both */
 
 static bool told(struct maker *m, int done, int of)
 {
@@ -102,6 +102,8 @@ enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int dra
 		all[i] = (uint32_t)i;
 	if (!s)
 		s = measure_subset(all, n, MAKER_BATCH, m.spec.seed, &subset, &n_subset, err);
+	if (n_subset > TEST * MAKER_BATCH)
+		n_subset = TEST * MAKER_BATCH;
 	if (!s)
 		s = wasd_loader_create(&(struct wasd_loader_opts){.data = o->data, .split = WASD_TEST, .subset = subset, .n_subset = n_subset, .batch = MAKER_BATCH, .prefetch = true}, &test, err);
 	if (!s)

@@ -8,6 +8,9 @@
 static struct wasd_dataset *small;
 static struct tiny_run trained;                 /* a ResNet-18 with both modes */
 
+#define OWN "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"}," \
+	"{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"}," \
+	"{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}"
 #define RESNET "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":5}}"
 
 static bool has(const struct wasd_st *s, const char *name)
@@ -186,6 +189,7 @@ static void out_and_in_again(void)
 	static const struct { const char *spec; bool dom; } cases[] = {
 		{RESNET, true},
 		{"{\"model\":{\"arch\":\"vgg16\",\"head\":512},\"train\":{\"epochs\":1,\"batch\":16}}", true},
+		{OWN, true},
 		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true},
 		{"{\"model\":{\"arch\":\"mobilenetv2\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", false},
 	};
@@ -340,6 +344,34 @@ static void hostile_files(void)
 	tiny_done(&r);
 }
 
+/* Every allocation of an import may fail, the network's own ones included: nothing is made, nothing leaks, the next goes through. */
+static void import_without_memory(void)
+{
+	struct tiny_run r = {0};
+	struct wasd_err err = {0};
+	void *file = NULL, *out = NULL;
+	size_t len = 0, out_len = 0;
+	cJSON *info = NULL;
+	tiny_go(&r, OWN, small);
+	CHECK_MSG(!r.status && !wasd_export_safetensors(r.file, r.len, &file, &len, &err), "%s %s", r.err.msg, err.msg);
+	enum wasd_status s = WASD_ENOMEM;
+	for (uint64_t n = 1; s == WASD_ENOMEM && n < 100000; n++) {
+		struct wasd_mem_stats before = wasd_mem_stats(), after;
+		wasd_mem_fail_at(n);
+		s = wasd_import(file, len, &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err);
+		wasd_mem_fail_at(0);
+		after = wasd_mem_stats();
+		CHECK(!s || (!out && !info));
+		CHECK_MSG(!s || after.allocs - before.allocs == after.frees - before.frees, "allocation %llu: %lld blocks are left", (unsigned long long)n,
+		          (long long)(after.allocs - before.allocs) - (long long)(after.frees - before.frees));
+	}
+	CHECK_MSG(!s && out, "%s: %s", wasd_status_name(s), err.msg);
+	cJSON_Delete(info);
+	wasd_free(out);
+	wasd_free(file);
+	tiny_done(&r);
+}
+
 int main(void)
 {
 	char path[96];
@@ -354,6 +386,7 @@ int main(void)
 	TEST_RUN(what_is_wrong_is_named);
 	TEST_RUN(other_types);
 	TEST_RUN(hostile_files);
+	TEST_RUN(import_without_memory);
 	tiny_done(&trained);
 	wasd_dataset_close(small);
 	tiny_end();

@@ -24,6 +24,10 @@ static const struct { const char *name, *spec; bool small, dom; } nets[] = {
 	{"googlenet", "{\"model\":{\"arch\":\"googlenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"own", "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"},"
+	 "{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
+	 "{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"resnet18-groups", "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],\"groups\":4},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
 };
 

@@ -49,7 +49,7 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 
 /* What the search is worth: the profile that it finds for a request of desire "macs" beside `draws` random draws of the same law with as many
  * multiply-adds (layers in random order take a random transform that saves something, until the budget is met), all judged alike: statistics of
- * their own, accuracy on at most 2560 test images. go_on is told (draws judged, of). *out, the caller's:
+ * their own, accuracy on at most 1280 test images. go_on is told (draws judged, of). *out, the caller's:
  *     {"budget":X,"images":N,"aom":X,"searched":{"macs_share","accuracy"},"random":[{"macs_share","accuracy"},...],"evaluations":N} */
 enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int draws, cJSON **out, struct wasd_err *err);
 
