@@ -6,7 +6,7 @@ same law and cost. Last, the network is trained on for a profile of 0.6, as a jo
 The daemon keeps everything in --state, so the run may be cut anywhere and goes on when it is started again:
   tests/bench/dom_dial.py --state dial                     # all of it: about an hour on two cores with AVX-512
   tests/bench/dom_dial.py --state dial --seconds 0         # what there is"""
-import argparse, json, os, statistics, subprocess, time
+import argparse, glob, json, os, statistics, subprocess, time
 
 from kept import Kept, add_arguments, register, say, work
 from lib import BUILD, Skip
@@ -57,11 +57,11 @@ def compare(d, a, dataset, checkpoint, budget, end):
     if not os.path.exists(kept):
         if time.monotonic() >= end:
             return None
-        path, weights = d.client.get(f"/v1/datasets/{dataset}").json["path"], os.path.join(d.data, "dial.wasd")
+        weights, images = os.path.join(d.data, "dial.wasd"), glob.glob(os.path.join(d.data, "datasets", dataset, "*.wds"))[0]
         with open(weights, "wb") as f:
             f.write(d.client.get(f"/v1/checkpoints/{checkpoint}/file?format=wasd").body)
         say(f"{time.strftime('%H:%M:%S')} budget {budget:g}")
-        out = subprocess.run([os.path.join(BUILD, "wasd"), "bench", "profile", "--checkpoint", weights, "--dataset", os.path.join(d.data, path), "--budget", str(budget),
+        out = subprocess.run([os.path.join(BUILD, "wasd"), "bench", "profile", "--checkpoint", weights, "--dataset", images, "--budget", str(budget),
                               "--draws", str(a.draws), "--evaluations", str(a.evaluations), "--json"], check=True, capture_output=True, text=True,
                              env={**os.environ, "WASD_TUNING": os.path.join(d.data, "tuning.tsv")}, preexec_fn=lambda: os.nice(a.nice)).stdout
         with open(kept + ".part", "w") as f:
