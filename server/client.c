@@ -30,7 +30,7 @@ static bool split_address(const char *url, char host[200], char port[16])
 	return *host && *port;
 }
 
-int client_ask(const char *url, const char *head, char where[CLIENT_WHERE])
+int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
 {
 	char host[200], port[16];
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
@@ -54,9 +54,11 @@ int client_ask(const char *url, const char *head, char where[CLIENT_WHERE])
 		fprintf(stderr, "wasd: nothing answers at %s; is the daemon running?\n", where);
 		return -1;
 	}
-	char request[600];
-	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n\r\n", head, strchr(host, ':') ? "localhost" : host, port);
-	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK) {
+	char request[700], more[80] = "";
+	if (body)
+		snprintf(more, sizeof more, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s\r\n", head, strchr(host, ':') ? "localhost" : host, port, more);
+	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK || (body && wasd_write_full(fd, body, strlen(body), NULL) != WASD_OK)) {
 		fprintf(stderr, "wasd: %s does not take the request\n", where);
 		close(fd);
 		return -1;
@@ -64,28 +66,67 @@ int client_ask(const char *url, const char *head, char where[CLIENT_WHERE])
 	return fd;
 }
 
-/* One GET over a fresh connection; the body, NULL with a message on stderr. */
-static char *get(const char *url, const char *path)
+/* Everything until the peer closes. */
+static char *read_all(int fd)
 {
-	char head[400], where[CLIENT_WHERE];
-	snprintf(head, sizeof head, "GET %s", path);
-	int fd = client_ask(url, head, where);
-	if (fd < 0)
-		return NULL;
 	struct wasd_buf b = { .max = 16 << 20 };
 	char piece[8192];
 	for (ssize_t r; (r = read(fd, piece, sizeof piece)) > 0;)
 		wasd_buf_append(&b, piece, (size_t)r);
-	close(fd);
-	char *text = wasd_buf_cstr(&b), *body = text ? strstr(text, "\r\n\r\n") : NULL;
-	if (!body || strncmp(text, "HTTP/1.", 7) || strncmp(text + 8, " 200", 4)) {
-		fprintf(stderr, "wasd: %s%s answered %.*s\n", where, path, text ? (int)strcspn(text, "\r\n") : 0, text ? text : "");
-		wasd_buf_done(&b);
-		return NULL;
-	}
-	char *out = wasd_strdup(body + 4);
+	char *text = wasd_buf_cstr(&b), *own = text ? wasd_strdup(text) : NULL;
 	wasd_buf_done(&b);
-	return out;
+	return own;
+}
+
+cJSON *client_json(const char *command, const char *url, const char *head, const char *request)
+{
+	char where[CLIENT_WHERE];
+	const char *detail = "";
+	cJSON *o = NULL;
+	int fd = client_ask(url, head, request, where);
+	if (fd < 0)
+		return NULL;
+	char *text = read_all(fd), *body = text && !strncmp(text, "HTTP/1.", 7) ? strstr(text, "\r\n\r\n") : NULL;
+	close(fd);
+	if (body)
+		wasd_json_parse(body + 4, strlen(body + 4), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, NULL);
+	bool good = o && text[8] == ' ' && text[9] == '2';
+	if (!good) {
+		wasd_json_str(o, "detail", &detail);
+		if (*detail)
+			fprintf(stderr, "wasd %s: %s\n", command, detail);
+		else
+			fprintf(stderr, "wasd %s: %s answered %.*s\n", command, where, text ? (int)strcspn(text, "\r\n") : 7, text ? text : "nothing");
+		cJSON_Delete(o);
+	}
+	wasd_free(text);
+	return good ? o : NULL;
+}
+
+bool client_word_ok(const char *s)
+{
+	size_t n = strlen(s);
+	return n && n <= 100 && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-") == n;
+}
+
+bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n, const char **word)
+{
+	for (int i = 0; i < argc; i++) {
+		size_t k = 0;
+		while (k < n && strcmp(argv[i], known[k].name))
+			k++;
+		if (k < n && known[k].flag) {
+			*known[k].flag = true;
+		} else if (k < n && i + 1 < argc) {
+			*known[k].value = argv[++i];
+		} else if (k == n && argv[i][0] != '-' && !*word) {
+			*word = argv[i];
+		} else {
+			fprintf(stderr, k < n ? "wasd %s: %s needs a value\n" : "wasd %s: unexpected argument %s\n", command, argv[i]);
+			return false;
+		}
+	}
+	return true;
 }
 
 static const char *text_of(const cJSON *o, const char *key)
@@ -134,18 +175,11 @@ int client_run(const char *command, int argc, char **argv)
 	}
 	char *url = argc ? wasd_strdup(argv[1]) : client_default_url();
 	bool jobs = !strcmp(command, "jobs");
-	char *body = url ? get(url, jobs ? "/v1/jobs?limit=100" : "/v1/system") : NULL;
-	cJSON *o = NULL;
-	struct wasd_err err;
-	int rc = 1;
-	if (body && wasd_json_parse(body, strlen(body), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, &err) == WASD_OK) {
+	cJSON *o = url ? client_json(command, url, jobs ? "GET /v1/jobs?limit=100" : "GET /v1/system", NULL) : NULL;
+	if (o)
 		(jobs ? print_jobs : print_status)(o);
-		rc = 0;
-	} else if (body) {
-		fprintf(stderr, "wasd: the answer is not what was expected: %s\n", err.msg);
-	}
+	int rc = o ? 0 : 1;
 	cJSON_Delete(o);
-	wasd_free(body);
 	wasd_free(url);
 	return rc;
 }

@@ -24,7 +24,7 @@ static void usage(FILE *f)
 	           "  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
 	           "                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
 	           "                   wasd: as the daemon stores it, with the state of the run\n"
-	           "  --mode MODE      of an onnx file: aom (default) or dom\n"
+	           "  --mode MODE      of an onnx file: aom (default), dom or dom:PROFILE\n"
 	           "  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
 	           "  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
 }
@@ -32,26 +32,15 @@ static void usage(FILE *f)
 /* False: a message is on stderr. */
 static bool read_options(int argc, char **argv, struct options *o)
 {
-	const struct { const char *name; const char **value; } known[] = {
-		{"--format", &o->format}, {"--mode", &o->mode}, {"--output", &o->output}, {"--url", &o->url},
+	const struct client_option known[] = {
+		{"--format", &o->format, NULL}, {"--mode", &o->mode, NULL}, {"--output", &o->output, NULL}, {"--url", &o->url, NULL},
 	};
-	for (int i = 0; i < argc; i++) {
-		size_t k = 0, n = sizeof known / sizeof *known;
-		while (k < n && strcmp(argv[i], known[k].name))
-			k++;
-		if (k < n && i + 1 < argc) {
-			*known[k].value = argv[++i];
-		} else if (k == n && argv[i][0] != '-' && !o->checkpoint) {
-			o->checkpoint = argv[i];
-		} else {
-			fprintf(stderr, k < n ? "wasd export: %s needs a value\n" : "wasd export: unexpected argument %s\n", argv[i]);
-			return false;
-		}
-	}
+	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
+		return false;
 	/* What goes into a request line: no blank, no slash, no question mark. */
 	const char *const words[] = {o->checkpoint, o->format, o->mode};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (words[i] && (!*words[i] || strlen(words[i]) > 100 || strspn(words[i], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-") != strlen(words[i]))) {
+		if (words[i] && !client_word_ok(words[i])) {
 			fprintf(stderr, "wasd export: %s is no id, format or mode\n", words[i]);
 			return false;
 		}
@@ -146,8 +135,10 @@ int client_export(int argc, char **argv)
 		return 2;
 	}
 	char *found = o.url ? NULL : client_default_url(), *path = o.output ? wasd_strdup(o.output) : wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
+	for (char *colon = path && !o.output ? strchr(path, ':') : NULL; colon; colon = strchr(colon, ':'))
+		*colon = '-';           /* dom:NAME; not every file system takes a colon */
 	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format, o.mode ? "&mode=" : "", o.mode ? o.mode : "");
-	int rc = 1, fd = path && (o.url || found) ? client_ask(o.url ? o.url : found, ask, where) : -1;
+	int rc = 1, fd = path && (o.url || found) ? client_ask(o.url ? o.url : found, ask, NULL, where) : -1;
 	if (fd >= 0 && !read_head(fd, head, &len, &body))
 		fprintf(stderr, "wasd export: %s did not answer\n", where);
 	else if (fd >= 0 && (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 200", 4)))

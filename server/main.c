@@ -16,6 +16,7 @@ static void usage(FILE *f)
 	        "       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
 	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr, else 127.0.0.1:8080)\n"
 	        "       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
+	        "       wasd profiles CHECKPOINT ...    its profiles, or another one (wasd profiles --help)\n"
 	        "       wasd version\n"
 	        "\n"
 	        "Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
@@ -106,6 +107,8 @@ int main(int argc, char **argv)
 		return client_run(cmd, argc - 2, argv + 2);
 	if (!strcmp(cmd, "export"))
 		return client_export(argc - 2, argv + 2);
+	if (!strcmp(cmd, "profiles"))
+		return client_profiles(argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;
