@@ -386,8 +386,9 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 	return *mode != 0;
 }
 
-/* The process's profiles of a bundle as the rows have them. One that cannot be loaded harms only itself, and is tried again at the next change. */
-static enum wasd_status follow_profiles(struct serving *s, const char *id, struct wasd_err *err)
+/* The process's profiles of a bundle as the rows have them; *changed when it has others than before. One that cannot be loaded harms only itself,
+ * and is tried again at the next change. */
+static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
 {
 	struct storage_profile_list rows = {0};
 	char mode[API_MODE_LEN];
@@ -400,14 +401,17 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, struc
 	if (!threads)
 		return WASD_OK;                 /* not served: nothing to follow */
 	enum wasd_status st = storage_profile_list(s->cfg.db, id, "ready", &rows, err);
-	while (st == WASD_OK && find_stale(s, id, &rows, mode))
+	while (st == WASD_OK && find_stale(s, id, &rows, mode)) {
 		drop_profile(s, id, mode);
+		*changed = true;
+	}
 	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) {    /* the oldest first */
 		struct wasd_err why = {0};
 		snprintf(mode, sizeof mode, "dom:%s", rows.items[i].name);
 		if (mode_in_process(s, id, mode))
 			continue;
 		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);
+		*changed |= one == WASD_OK;
 		if (one == WASD_OK)
 			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
 		else
@@ -508,7 +512,7 @@ static void load(struct serving *s, const char *name)
 	if (row.options && wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK && wasd_json_get(options, "limits"))
 		wasd_json_i64(wasd_json_get(options, "limits"), "threads", &threads);
 	cJSON_Delete(options);
-	bool ready = !strcmp(row.state, "ready");
+	bool ready = !strcmp(row.state, "ready"), changed = false;
 	if (!ready)
 		storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
 	st = load_bundle(s, row.checkpoint, threads, &err);
@@ -517,7 +521,7 @@ static void load(struct serving *s, const char *name)
 	if (st == WASD_OK)
 		st = warm_up(s, row.checkpoint, &err);
 	if (st == WASD_OK)
-		st = follow_profiles(s, row.checkpoint, &err);
+		st = follow_profiles(s, row.checkpoint, &changed, &err);
 	if (st == WASD_OK && storage_mode_profile(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
 		st = wasd_fail(&err, WASD_ECORRUPT, "its mode %s could not be loaded", row.mode);
 	if (st == WASD_OK) {
@@ -554,11 +558,35 @@ static void queue_load(struct serving *s, const char *name, bool respawn)
 	pool_submit(s->loads, &l->job);
 }
 
+/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for giving up, which is final here. */
+static void tell_modes(struct serving *s, const char *id)
+{
+	char name[72] = "", message[200];
+	for (bool more = true; more;) {
+		struct storage_deployment row = {0};
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = *name ? find(s, name) : NULL;
+		d = d ? d->next : *name ? NULL : s->deployments;
+		while (d && !(d->wanted && !strcmp(d->bundle, id)))
+			d = d->next;
+		more = d != NULL;
+		snprintf(name, sizeof name, "%s", d ? d->name : "");
+		snprintf(message, sizeof message, "%s", d ? d->condition : "");
+		pthread_mutex_unlock(&s->lock);
+		if (more && storage_deployment_get(s->cfg.db, name, &row, NULL) == WASD_OK && !strcmp(row.state, "ready"))
+			storage_deployment_state(s->cfg.db, name, "ready", *message ? message : NULL, NULL);
+		storage_deployment_done(&row);
+	}
+}
+
 static void run_follow(struct pool_job *job)
 {
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	bool changed = false;
 	if (!atomic_load(&l->s->stopping))
-		follow_profiles(l->s, l->name, NULL);
+		follow_profiles(l->s, l->name, &changed, NULL);
+	if (changed)
+		tell_modes(l->s, l->name);
 	wasd_free(l);
 }
 
