@@ -116,7 +116,7 @@ static void finish(struct upload *u, const struct proc_end *end)
 		unlink(u->staged[i]);
 	if (u->fail_message) {
 		make_invalid(u, u->fail_status ? u->fail_status : "einval", u->fail_pointer, u->fail_message);
-	} else if (!u->done || !end || end->exit_code != 0) {
+	} else if (!u->done || !end || end->exit_code != 0 || end->violation) {
 		char message[600];
 		snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s", end ? end->reason : "the daemon was stopped", end ? end->tail : "");
 		make_invalid(u, end && end->oom ? "etoobig" : "einternal", NULL, message);

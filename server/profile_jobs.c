@@ -112,7 +112,7 @@ static void finish(struct search *w, const struct proc_end *end)
 		make_failed(g, w->id, w->failed);
 	} else if (w->load_err.status) {
 		make_failed(g, w->id, w->load_err.msg);
-	} else if (!w->info || !end || end->exit_code != 0) {
+	} else if (!w->info || !end || end->exit_code != 0 || end->violation) {
 		snprintf(message, sizeof message, "the search ended early: %.200s %.400s", end ? end->reason : "it was not begun", end ? end->tail : "");
 		make_failed(g, w->id, message);
 	} else if (storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha, &err) == WASD_OK) {

@@ -353,7 +353,7 @@ static _Noreturn void fake_profile(void)
 	if (IS("toobig")) { fake_overlay(name, 4, FAKE_INFO); _exit(0); }
 	if (IS("wrongsha")) { fake_overlay(name, 5, FAKE_INFO); _exit(0); }
 	if (IS("noinfo")) fake_overlay(name, 0, "{\"draw\":[1]}");
-	if (IS("twice")) { fake_overlay(name, 0, FAKE_INFO); fake_overlay(name, 0, FAKE_INFO); }
+	if (IS("twice")) { fake_overlay(name, 0, FAKE_INFO); fake_overlay(name, 0, FAKE_INFO); _exit(0); }
 	/* Searches until the test makes the file of faults. */
 	fault_file(path, getppid());
 	while (IS("slow") && access(path, F_OK)) {
