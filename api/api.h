@@ -49,6 +49,7 @@ struct api_response {
 	struct wasd_buf body;
 	struct api_source source;                 /* instead of body when source.read is set; ranges are served by http.c from it (206/416) */
 	struct { const char *name; char value[512]; } headers[16]; int n_headers;
+	bool always_whole;                        /* the ETag set is a version for If-Match, not of this body: never a 304 */
 	bool etag_auto;                           /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
 	/* Streaming events: http.c keeps the connection and sends what the hub publishes for this filter (SSE). */
 	struct { bool on; char topics[64]; char object[64]; int64_t after_seq; /* -1: only new ones */ } events;

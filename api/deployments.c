@@ -343,9 +343,15 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
 	api_add_str(j, "traffic", NULL);
-	api_add_take(j, "bundles", bundles_json(c, &d));
+	cJSON *bundles = bundles_json(c, &d);
+	bool profiles = false;
+	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next) profiles |= storage_mode_profile(b->string) != NULL;
+	api_add_take(j, "bundles", bundles);
 	api_send_json(r, 200, j);
+	/* For If-Match, the ETag is the generation; profiles come and go within one, so with them it does not stand for the whole answer. */
 	mode_etag(r, d.generation);
+	r->always_whole = profiles;
+	api_set_header(r, "Cache-Control", "no-store");
 	storage_deployment_done(&d);
 	return API_DONE;
 }

@@ -235,7 +235,7 @@ static void finish_get(const struct api_request *q, struct api_response *r)
 		api_set_header(r, "ETag", "\"%.24s\"", hex);
 		etag = api_response_header(r, "ETag");
 	}
-	if (!etag || !have || !api_etag_listed(have, etag, false)) return;
+	if (!etag || !have || r->always_whole || !api_etag_listed(have, etag, false)) return;
 	if (r->source.done) r->source.done(r->source.ctx);
 	r->source = (struct api_source){0};
 	r->body.len = 0;

@@ -218,6 +218,10 @@ static void as_modes(void)
 	infer_by("/v2/models/live/versions/1-dom:macs-50/infer", "", NULL, "dom:macs-50");
 	infer_by("/v2/models/live/infer?mode=dom:fast", "", "dom:fast", "dom:fast");
 	infer_by("/v2/models/live/infer", "", NULL, "aom");
+	struct answer mode = send_with("GET", "/v1/deployments/live/mode", NULL, 0, (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
+	CHECK_INT(mode.r.status, 200);          /* profiles come and go within a generation */
+	CHECK_STR(api_response_header(&mode.r, "Cache-Control"), "no-store");
+	answer_done(&mode);
 	expect(200, "GET", "/v2/models/live/versions/1-dom:fast/ready", NULL);
 	struct answer a = send_with("POST", "/v1/deployments/live/classify?mode=dom:fast", PNG "1", 9, (struct extra){.headers = {"content-type", "image/png", NULL}});
 	CHECK_INT(a.r.status, 200);

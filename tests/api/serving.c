@@ -75,6 +75,9 @@ static void switching(void)
 	CHECK_NEAR(at_num(&a, "bundles/dom/acc"), 0.25, 0);
 	CHECK_INT(at_num(&a, "bundles/dom/macs"), 70);
 	answer_done(&a);
+	a = send_with("GET", "/v1/deployments/live/mode", NULL, 0, (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
+	CHECK_INT(a.r.status, 304);
+	answer_done(&a);
 	static const char to_dom[] = "{\"mode\":\"dom\",\"reason\":\"peak\"}";
 	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom), (struct extra){.headers = {"if-match", "\"g7\"", NULL}});
 	CHECK_INT(a.r.status, 412);
