@@ -40,7 +40,7 @@ void maker_done(struct maker *m);
 /* What the search finds stays in m->draw, its statistics in the DOM set. */
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err);
 void maker_set_draw(struct maker *m, const int *pick);
-/* Statistics of that draw (NULL: plain weights), then its accuracy on the images of l, folded as it would be served. */
-enum wasd_status maker_accuracy(struct maker *m, const struct wasd_draw *draw, struct wasd_loader *l, struct measure_result *out, struct wasd_err *err);
+/* Asks the caller's go_on. */
+struct measure_tick maker_tick(struct maker *m);
 
 #endif

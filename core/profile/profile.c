@@ -219,6 +219,11 @@ static bool go_on(void *ctx, uint32_t done, uint32_t of)
 	return !m->stopped;
 }
 
+struct measure_tick maker_tick(struct maker *m)
+{
+	return (struct measure_tick){go_on, m};
+}
+
 static enum wasd_status batch_pass(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
 	(void)err;
@@ -232,7 +237,7 @@ static enum wasd_status judge_loss(void *ctx, const int *pick, double *loss, str
 	struct maker *m = ctx;
 	struct measure_result r;
 	maker_set_draw(m, pick);
-	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, (struct measure_tick){go_on, m}, &r, err);
+	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, maker_tick(m), &r, err);
 	m->done++;
 	*loss = s ? INFINITY : r.loss;
 	return s;
@@ -286,26 +291,19 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_draw *draw,
 	return s;
 }
 
-enum wasd_status maker_accuracy(struct maker *m, const struct wasd_draw *draw, struct wasd_loader *l, struct measure_result *out, struct wasd_err *err)
-{
-	enum wasd_stats_set set = draw ? WASD_STATS_DOM : WASD_STATS_AOM;
-	struct measure_tick tick = {go_on, m};
-	struct measure_net net = {0};
-	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, set, tick, err);
-	if (!s)
-		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
-	if (!s)
-		s = measure_accuracy(net.exec, l, NULL, tick, out, err);
-	measure_net_done(&net);
-	return s;
-}
-
 /* Everything that is told of a mode; its statistics are measured anew. draw NULL: plain weights. */
 static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, struct verdict *out, struct wasd_err *err)
 {
-	enum wasd_status s = maker_accuracy(m, draw, m->val, &out->val, err);
+	enum wasd_stats_set set = draw ? WASD_STATS_DOM : WASD_STATS_AOM;
+	struct measure_net net = {0};
+	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, set, maker_tick(m), err);
+	if (!s)
+		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
+	if (!s)
+		s = measure_accuracy(net.exec, m->val, NULL, maker_tick(m), &out->val, err);
+	measure_net_done(&net);
 	out->macs = wasd_graph_macs(m->graph, draw);
-	return s ? s : time_mode(m, draw, draw ? WASD_STATS_DOM : WASD_STATS_AOM, true, &out->speed, err);
+	return s ? s : time_mode(m, draw, set, true, &out->speed, err);
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------------------------- */
@@ -373,7 +371,7 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 	if (st || best == last)
 		return st ? st : best ? WASD_OK : wasd_fail(err, WASD_ENUMERIC, "no draw within the budget has a finite loss");
 	maker_set_draw(m, best);
-	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, (struct measure_tick){go_on, m}, err);
+	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, maker_tick(m), err);
 }
 
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)

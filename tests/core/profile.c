@@ -274,6 +274,26 @@ static void overlays_are_not_trusted(void)
 	profile_done(&p);
 }
 
+/* The benchmark: as many random draws as asked for, all within the budget and near it. */
+static void beside_random_draws(void)
+{
+	cJSON *request = cJSON_Parse("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":12}"), *out = NULL;
+	struct wasd_err err = {0};
+	struct wasd_profile_opts o = {.file = trained.file, .len = trained.len, .data = small, .request = request};
+	CHECK_MSG(!wasd_profile_compare(&o, 6, &out, &err), "%s", err.msg);
+	const cJSON *list = wasd_json_get(out, "random"), *row;
+	CHECK_INT(cJSON_GetArraySize(list), 6);
+	cJSON_ArrayForEach(row, list)
+		CHECK(number(row, "macs_share") <= 0.7 && number(row, "macs_share") > 0.6 && number(row, "accuracy") >= 0);
+	CHECK(number(wasd_json_get(out, "searched"), "macs_share") <= 0.7 && number(out, "aom") >= 0 && number(out, "images") == 16);
+	cJSON_Delete(out);
+	cJSON_Delete(request);
+	request = cJSON_Parse("{\"desire\":\"latency\",\"budget_us\":900}");
+	o.request = request;
+	CHECK(wasd_profile_compare(&o, 6, &out, &err) == WASD_EINVAL && !strcmp(err.pointer, "/desire"));
+	cJSON_Delete(request);
+}
+
 int main(void)
 {
 	char path[96];
@@ -287,6 +307,7 @@ int main(void)
 	TEST_RUN(within_a_latency);
 	TEST_RUN(what_is_wrong_is_named);
 	TEST_RUN(overlays_are_not_trusted);
+	TEST_RUN(beside_random_draws);
 	tiny_done(&trained);
 	wasd_dataset_close(small);
 	tiny_end();
