@@ -410,7 +410,7 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
 {
 	return cJSON_AddNumberToObject(j, "macs", (double)v->macs) && (!share || cJSON_AddNumberToObject(j, "macs_share", (double)v->macs / (double)plain)) &&
-	       wasd_json_add_real(j, "val_loss", v->val.loss) && cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
+	       cJSON_AddNumberToObject(j, "val_loss", v->val.loss) && cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
 	       cJSON_AddNumberToObject(j, "images_per_s_1", v->speed.per_s_1) && cJSON_AddNumberToObject(j, "images_per_s_64", v->speed.per_s_64) &&
 	       cJSON_AddNumberToObject(j, "latency_us", v->speed.latency_us);
 }
@@ -464,7 +464,9 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 	enum wasd_status s = maker_open(&m, o, 0, &r, err);
 	if (s || (s = examine(&m, NULL, &aom, err)) || (s = r.desire == DRAW ? given(&m, &r, &mode, err) : maker_search(&m, &r, &mode, err)))
 		goto end;
-	if (!(j = make_info(&m, &mode, &aom)))
+	if (!isfinite(aom.val.loss) || !isfinite(mode.val.loss))
+		s = wasd_fail(err, WASD_ENUMERIC, "the loss of the %s on the validation images is no number", isfinite(aom.val.loss) ? "draw" : "plain weights");
+	else if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
 	else
 		s = wasd_profile_overlay(m.graph, m.ckpt.arch, &m.draw, wasd_model_stats(m.model, WASD_STATS_DOM), &file, len, err);
