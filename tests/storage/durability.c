@@ -328,7 +328,7 @@ static void test_migrations(void)
 	add_job(s, "asks", asks);
 	storage_close(s);
 	sql_on(in_dir("wasd.db"), "UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
-	                          " WHERE name='asks'; PRAGMA user_version=1");
+	                          " WHERE name='asks'; DROP TABLE profiles; PRAGMA user_version=1");
 	s = open_store();
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
 	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
