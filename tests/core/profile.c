@@ -7,10 +7,11 @@
 #include "wasd/safetensors.h"
 
 static struct wasd_dataset *small;
-static struct tiny_run trained;                 /* a ResNet-18 */
+static struct tiny_run trained;                 /* six convolutions in a row */
 
-#define RESNET "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":5},\"data\":{\"val_fraction\":0.25},\"was\":" \
-	"{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}}"
+#define CONV "{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},"
+#define SPEC "{\"model\":{\"name\":\"row\",\"layers\":[" CONV CONV CONV CONV CONV CONV "{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}," \
+	"\"train\":{\"epochs\":2,\"batch\":16,\"seed\":5},\"data\":{\"val_fraction\":0.25},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}}"
 
 /* ---- made-up layers ---------------------------------------------------------------------------------------- */
 
@@ -284,7 +285,7 @@ static void beside_random_draws(void)
 	const cJSON *list = wasd_json_get(out, "random"), *row;
 	CHECK_INT(cJSON_GetArraySize(list), 6);
 	cJSON_ArrayForEach(row, list)
-		CHECK(number(row, "macs_share") <= 0.7 && number(row, "macs_share") > 0.6 && number(row, "accuracy") >= 0);
+		CHECK(number(row, "macs_share") <= 0.7 && number(row, "macs_share") > 0.5 && number(row, "accuracy") >= 0);
 	CHECK(number(wasd_json_get(out, "searched"), "macs_share") <= 0.7 && number(out, "aom") >= 0 && number(out, "images") == 16);
 	cJSON_Delete(out);
 	cJSON_Delete(request);
@@ -301,7 +302,7 @@ int main(void)
 	TEST_RUN(search_beats_regular_patterns);
 	TEST_RUN(search_within_few_evaluations);
 	small = tiny_glyphs("small", 48, 16, 16, path);
-	tiny_go(&trained, RESNET, small);
+	tiny_go(&trained, SPEC, small);
 	CHECK_MSG(!trained.status, "%s", trained.err.msg);
 	TEST_RUN(within_a_budget_of_macs);
 	TEST_RUN(within_a_latency);
