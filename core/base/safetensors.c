@@ -274,7 +274,7 @@ enum wasd_status wasd_st_writer_size(struct wasd_st_writer *w, size_t *size, str
 {
 	if (!w->status && (w->meta.failed || w->header.failed)) w->status = wasd_fail(&w->err, WASD_ENOMEM, "safetensors header: no memory");
 	if (!w->status) {
-		qsort(w->names, w->n, sizeof *w->names, cmp_str); /* their order is not needed any more */
+		if (w->n) qsort(w->names, w->n, sizeof *w->names, cmp_str); /* their order is not needed any more */
 		for (size_t i = 1; i < w->n && !w->status; i++)
 			if (!strcmp(w->names[i - 1], w->names[i])) w->status = wasd_fail_at(&w->err, WASD_EINVAL, w->names[i], "tensor %s: added twice", w->names[i]);
 	}
