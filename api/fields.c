@@ -34,6 +34,16 @@ void fields_show(char out[80], const cJSON *v)
 	wasd_free(text);
 }
 
+cJSON *array_canon(struct field_ctx *c, const char *pointer, const cJSON *v, int least, int most, const char *what)
+{
+	char shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
+	if (n >= least && n <= most) return cJSON_Duplicate(v, 1);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %d to %d %s, not %s", pointer, least, most, what, shown);
+	return NULL;
+}
+
 static void range_text(char out[120], const struct field *f)
 {
 	if (f->type == FIELD_INT) snprintf(out, 120, "a whole number from %.0f to %.0f", f->min, f->max);

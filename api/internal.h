@@ -93,6 +93,8 @@ bool options_canon(struct field_ctx *c, const char *pointer, const cJSON *option
 void fields_pointer(char out[256], const char *base, const char *key);   /* base + "/" + escaped key */
 /* "3", "\"abc\"", "an array", for messages: what the client sent, cut to a readable length. */
 void fields_show(char out[80], const cJSON *v);
+/* A copy of an array of least to most items of any kind, which the engine judges; NULL after a fault, which says what they are. */
+cJSON *array_canon(struct field_ctx *c, const char *pointer, const cJSON *v, int least, int most, const char *what);
 const cJSON *caps_row(const cJSON *caps, const char *table, const char *key, const char *name);
 /* Names of a table as `a, b or c`. */
 void caps_names(const cJSON *caps, const char *table, const char *key, char out[256]);

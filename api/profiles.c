@@ -9,12 +9,7 @@
 /* Its items are the engine's to judge. */
 static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
-	char shown[80];
-	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
-	if (n >= 1 && n <= 1000) return cJSON_Duplicate(v, 1);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to 1000 transforms, one for each augmented layer, not %s", pointer, shown);
-	return NULL;
+	return array_canon(c, pointer, v, 1, 1000, "transforms, one for each augmented layer");
 }
 
 static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)

@@ -138,12 +138,7 @@ const char *spec_network(const cJSON *spec)
 /* A network of the job's own. Whether its layers make one is the engine's to say (api/networks.c). */
 static cJSON *layers_of_own_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
-	char shown[80];
-	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
-	if (n >= 1 && n <= 1000) return cJSON_Duplicate(v, 1);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to 1000 layers, not %s", pointer, shown);
-	return NULL;
+	return array_canon(c, pointer, v, 1, 1000, "layers");
 }
 
 static cJSON *model_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
@@ -318,11 +313,7 @@ static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *
 /* A profile's draw; its layers and transforms are the engine's to check. */
 static cJSON *recorded_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
-	char shown[80];
-	if (cJSON_IsArray(v) && cJSON_GetArraySize(v) <= 512) return cJSON_Duplicate(v, 1);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be a draw, an array of at most 512 transforms, not %s", pointer, shown);
-	return NULL;
+	return array_canon(c, pointer, v, 0, 1000, "transforms");
 }
 
 static cJSON *odds_canon(struct field_ctx *c, const char *pointer, const cJSON *v)

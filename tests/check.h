@@ -24,6 +24,17 @@ static const char *check_skip_;
 /* Ends the running test as skipped; only right after TEST_RUN's function begins. */
 #define TEST_SKIP(reason) do { check_skip_ = (reason); return; } while (0)
 
+/* A template for mkdtemp and mkstemp in the directory for temporary files: TMPDIR, else the system's. */
+__attribute__((unused)) static void check_temp(char *out, size_t room, const char *name)
+{
+	const char *where = getenv("TMPDIR");
+	int n = snprintf(out, room, "%s/%s-XXXXXX", where && *where ? where : P_tmpdir, name);
+	if (n < 0 || (size_t)n >= room) {
+		fprintf(stderr, "TMPDIR is too long a path\n");
+		exit(1);
+	}
+}
+
 #define TEST_RUN(fn) test_run_(#fn, fn)
 __attribute__((unused)) static void test_run_(const char *name, void (*fn)(void))
 {

@@ -18,7 +18,7 @@
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
 #define NAME_SIZE 80
-#define PROFILES_MAX 30
+#define PROFILES_MAX 32                                 /* as many as a checkpoint may have (storage) */
 
 /* One mode of a bundle: "aom", "dom", or "dom:" and a profile's name. */
 struct mode {

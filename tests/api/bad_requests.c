@@ -141,7 +141,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:dom\"}"), "a profile's name", "/was/draw"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"profile\":[]}"), "goes with", "/was/profile"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"odds\":{\"plain\":1}}"), "goes with", "/was/odds"},
-	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:x\",\"profile\":{}}"), "must be a draw", "/was/profile"},
+	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:x\",\"profile\":{}}"), "must be an array of 0 to 1000 transforms", "/was/profile"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:x\",\"profile\":[],\"odds\":{}}"), "must not all be 0", "/was/odds"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:x\",\"profile\":[],\"odds\":{\"plain\":-1}}"), "-1", "/was/odds/plain"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"was\":{\"draw\":\"profile:x\"},\"init_from\":\"CKPT\""), "has no profile x", "/was/draw"},

@@ -305,7 +305,7 @@ __attribute__((unused)) static void setup(void)
 {
 	struct wasd_err err = {0};
 	memset(&t, 0, sizeof t);
-	snprintf(t.dir, sizeof t.dir, "/tmp/wasd-api-XXXXXX");
+	check_temp(t.dir, sizeof t.dir, "wasd-api");
 	if (!mkdtemp(t.dir) || storage_open(t.dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &t.db, &err)) {
 		printf("# cannot open storage: %s\n", err.msg);
 		exit(1);

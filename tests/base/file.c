@@ -156,7 +156,7 @@ static void test_memory_files(void)
 
 int main(void)
 {
-	snprintf(dir, sizeof dir, "/tmp/wasd-base-XXXXXX");
+	check_temp(dir, sizeof dir, "wasd-base");
 	if (!mkdtemp(dir)) return 1;
 	TEST_RUN(test_write_atomic);
 	TEST_RUN(test_read);

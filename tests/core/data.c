@@ -356,7 +356,7 @@ static void validation_refused(void)
 
 int main(void)
 {
-	strcpy(dir, "/tmp/wasd-data-XXXXXX");
+	check_temp(dir, sizeof dir, "wasd-data");
 	if (!mkdtemp(dir))
 		return 1;
 	snprintf(path, sizeof path, "%s/a.wds", dir);

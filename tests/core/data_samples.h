@@ -20,7 +20,7 @@ static char samples_dir[64];
 
 UNUSED static void samples_begin(void)
 {
-	strcpy(samples_dir, "/tmp/wasd-test-XXXXXX");
+	check_temp(samples_dir, sizeof samples_dir, "wasd-test");
 	if (!mkdtemp(samples_dir))
 		exit(1);
 }

@@ -129,7 +129,7 @@ static void refuses(void)
 
 int main(void)
 {
-	strcpy(dir, "/tmp/wasd-glyphs-XXXXXX");
+	check_temp(dir, sizeof dir, "wasd-glyphs");
 	if (!mkdtemp(dir))
 		return 1;
 	TEST_RUN(repeatable);

@@ -15,7 +15,7 @@ static bool make_data(void)
 {
 	struct wasd_dataset_writer *w;
 	uint8_t p[IMAGE];
-	strcpy(path, "/tmp/wasd-loader-XXXXXX");
+	check_temp(path, sizeof path, "wasd-loader");
 	close(mkstemp(path));
 	if (wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, (const char *[]){ "a", "b", "c" }, 3, "test", &w, NULL))
 		return false;

@@ -13,7 +13,7 @@ static char tiny_dir[64];
 
 __attribute__((unused)) static void tiny_begin(void)
 {
-	strcpy(tiny_dir, "/tmp/wasd-train-XXXXXX");
+	check_temp(tiny_dir, sizeof tiny_dir, "wasd-train");
 	if (!mkdtemp(tiny_dir))
 		abort();
 }

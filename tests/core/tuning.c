@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/wasd-tuning-XXXXXX", file[64];
+static char dir[64], file[96];
 
 static void write_file(const char *text)
 {
@@ -255,6 +255,7 @@ int main(int argc, char **argv)
 	struct wasd_err err;
 	wasd_cpu_prepare(argv, NULL);
 	CHECK(!wasd_threads_init(1, &err));
+	check_temp(dir, sizeof dir, "wasd-tuning");
 	CHECK(mkdtemp(dir) != NULL);
 	snprintf(file, sizeof file, "%s/tuning.tsv", dir);
 	setenv("WASD_TUNING", file, 1);

@@ -18,7 +18,7 @@
 
 static void fault_file(char path[64], int pid)
 {
-	snprintf(path, 64, "/tmp/wasd-test-fault-%d", pid);
+	snprintf(path, 64, P_tmpdir "/wasd-test-fault-%d", pid);          /* an engine has no TMPDIR of its parent's */
 }
 
 static struct wasd_wire *fw;

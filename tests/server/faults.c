@@ -32,7 +32,7 @@ static void start(int workers)
 {
 	struct wasd_err err = {0};
 	char self[200];
-	strcpy(dir, "/tmp/wasd-test-XXXXXX");
+	check_temp(dir, sizeof dir, "wasd-test");
 	CHECK(mkdtemp(dir) != NULL);
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 	self[n > 0 ? n : 0] = 0;

@@ -184,7 +184,7 @@ static void start(void (*tune)(struct http_config *c))
 	cfg.worker_threads = 4;
 	cfg.lim.low_water = 0;
 	cfg.lim.upload_bytes = 8 << 20;
-	strcpy(staging, "/tmp/wasd-test-XXXXXX");
+	check_temp(staging, sizeof staging, "wasd-test");
 	CHECK(mkdtemp(staging) != NULL);
 	cfg.staging = staging;
 	if (tune)

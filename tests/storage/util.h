@@ -29,7 +29,8 @@ __attribute__((unused)) static void fresh_dir(void)
 	/* None of these tests cuts the power, so a memory file system proves as much and is quicker. */
 	struct statvfs v;
 	bool roomy = !access("/dev/shm", W_OK) && !statvfs("/dev/shm", &v) && (uint64_t)v.f_bavail * v.f_frsize > (512u << 20);
-	snprintf(dir, sizeof dir, "%s/wasd-storage-XXXXXX", roomy ? "/dev/shm" : "/tmp");
+	if (roomy) snprintf(dir, sizeof dir, "/dev/shm/wasd-storage-XXXXXX");
+	else check_temp(dir, sizeof dir, "wasd-storage");
 	if (!mkdtemp(dir)) abort();
 }
 
