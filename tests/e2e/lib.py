@@ -7,7 +7,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("WASD_BUILD", os.path.join(TOP, "build")))
 SHARED = os.environ.get("WASD_SHARED", os.path.join(TOP, "..", "shared"))
 SANITIZED = os.path.basename(BUILD) in ("asan", "tsan")
-PATIENCE = 6 if SANITIZED else 1                  # sanitizers make everything several times slower
+PATIENCE = 12 if SANITIZED else 4                 # limits bound a failure; a machine that stalls for seconds is not one
 
 
 # ---- reporting -------------------------------------------------------------------------------------------------------------

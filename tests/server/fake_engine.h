@@ -198,7 +198,7 @@ static _Noreturn void fake_train(void)
 	if (IS("memory")) { for (volatile char *p; (p = malloc(8 << 20)); fake_say("{\"type\":\"heartbeat\"}")) for (size_t i = 0; i < 8 << 20; i += 4096) p[i] = 1; }
 	if (IS("log_flood")) { for (int i = 0; i < 20000; i++) SAY("{\"type\":\"log\",\"level\":\"info\",\"text\":\"line %d\"}", i); fake_epochs(1, 2); }
 	if (IS("row_flood")) { for (int i = 0; i < 800; i++) fake_metrics(i + 3); fake_wait_acks(800); fake_epochs(1, 2); }
-	if (IS("deaf")) { signal(SIGTERM, SIG_IGN); for (int i = 0; i < 40; i++) { fake_say("{\"type\":\"heartbeat\"}"); poll(NULL, 0, 100); } _exit(0); }
+	if (IS("deaf")) { signal(SIGTERM, SIG_IGN); for (int i = 0; i < 600; i++) { fake_say("{\"type\":\"heartbeat\"}"); poll(NULL, 0, 100); } _exit(0); }
 	if (IS("polite")) { struct wasd_msg c = fake_hear(-1, true); if (c.type && !strcmp(c.type, "cancel")) { fake_checkpoint(1, NULL, 0); fake_wait_acks(1);
 		fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":1}"); _exit(0); } }
 	/* Dies after its first epoch in the first two attempts, and must then be handed that epoch's checkpoint. */

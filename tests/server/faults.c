@@ -11,10 +11,11 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+/* What the limits below are multiplied by: they bound a failure, and a machine that stalls for seconds is not one. */
 #ifdef WASD_SANITIZED
-enum { PATIENCE = 4 };
+enum { PATIENCE = 8, HEARTBEAT_MS = 8000 };
 #else
-enum { PATIENCE = 1 };
+enum { PATIENCE = 4, HEARTBEAT_MS = 4000 };
 #endif
 
 static struct storage *db;
@@ -40,7 +41,7 @@ static void start(int workers)
 	CHECK(symlink(self, engine) == 0);
 	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
 	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
-	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = 1500 * PATIENCE, .kill_ms = 300, .tick_ms = 50 };
+	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = HEARTBEAT_MS, .kill_ms = 300, .tick_ms = 50 };
 	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
 	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20, .profile_queued = profile_queued };
 	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
@@ -562,15 +563,15 @@ static void serving_faults(void)
 	deploy("d", "fine");
 	if (!wait_deployment("d", "ready", 4000))
 		return stop();
-	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "aom"));
 	cJSON_Delete(reply);
 	/* Above a megabyte it travels as a memory file. */
 	bool bulk = false;
-	CHECK_INT(classify("d", 1, 3 << 20, 2000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 3 << 20, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_bool(reply, "bulk", &bulk) && bulk);
 	cJSON_Delete(reply);
-	CHECK_INT(classify("d", 68, 10, 2000, &err, &reply), WASD_EINVAL);
+	CHECK_INT(classify("d", 68, 10, 20000, &err, &reply), WASD_EINVAL);
 	CHECK_STR(err.pointer, "/images/0");
 	CHECK(wasd_json_str(reply, "code", &code) && !strcmp(code, "bad_image"));
 	cJSON_Delete(reply);
@@ -579,7 +580,7 @@ static void serving_faults(void)
 	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
 	CHECK(wasd_mono_us() - t0 < 1000000 * PATIENCE);
 	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
-	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
 	/* A switch is seen by what comes after it. */
 	struct api_live now, before;
 	int64_t swap_us, old;
@@ -587,7 +588,7 @@ static void serving_faults(void)
 	CHECK_INT(serve_mode(serving, "d", "dom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_OK);
 	CHECK_INT(now.generation, before.generation + 1);
 	CHECK_STR(before.mode, "aom");
-	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 	cJSON_Delete(reply);
 	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_ESTATE);
@@ -598,7 +599,7 @@ static void serving_faults(void)
 		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
 		CHECK_MSG(wasd_mono_us() - t0 < 1000000 * PATIENCE, "%lld ms", (long long)(wasd_mono_us() - t0) / 1000);
 		CHECK(wait_deployment("d", "ready", 1000));
-		CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+		CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 		cJSON_Delete(reply);
 	}
@@ -609,11 +610,11 @@ static void serving_faults(void)
 	/* Asking again is a new chance. */
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	CHECK(wait_deployment("d", "ready", 3000));
-	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
 	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the former. */
 	deploy("refused", "refuse");
 	CHECK(wait_deployment("refused", "failed", 3000));
-	CHECK_INT(classify("d", 1, 10, 2000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
 	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
 	CHECK_INT(serve_gone(serving, "refused", &err), WASD_OK);
 	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_ENOTFOUND);
@@ -850,13 +851,13 @@ static void serving_profiles(void)
 	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
 	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK, "%s", err.msg);
 	CHECK_STR(now.mode, "dom:live");
-	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
 	/* After a crash all of them are there again, and the mode with them. */
 	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
 	CHECK(wait_deployment("d", "ready", 2000));
-	CHECK_INT(classify("d", 1, 10, 2000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
 	mode_becomes("d", "dom:fast", true);

@@ -3,6 +3,7 @@
 #include "http.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -109,6 +110,18 @@ static enum api_result do_slow(struct api_ctx *c, const struct api_request *q, s
 	return do_echo(c, q, r);
 }
 
+static _Atomic bool let_go;
+
+/* Holds its worker until the test lets it go. */
+static enum api_result do_held(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	atomic_fetch_add(&slow_running, 1);
+	while (!atomic_load(&let_go))
+		poll(NULL, 0, 1);
+	atomic_fetch_sub(&slow_running, 1);
+	return do_echo(c, q, r);
+}
+
 static const struct api_route routes[] = {
 	{ "GET", "/echo", API_BODY_NONE, do_echo, "", NULL },
 	{ "POST", "/echo", API_BODY_JSON, do_echo, "", NULL },
@@ -120,6 +133,7 @@ static const struct api_route routes[] = {
 	{ "GET", "/wait", API_BODY_NONE, do_wait, "", NULL },
 	{ "GET", "/events", API_BODY_NONE, do_events, "", NULL },
 	{ "GET", "/slow", API_BODY_NONE, do_slow, "", NULL },
+	{ "GET", "/held", API_BODY_NONE, do_held, "", NULL },
 };
 
 static const struct api_route *find(const char *method, const char *path, char allow[64])
@@ -284,6 +298,23 @@ static int answers(const char *s)
 
 static char answer[1 << 20];
 
+/* Reads into `answer` until `what` is in it n times, however busy the machine is, and then what follows within a moment. */
+static void await(int fd, const char *what, int n, bool *closed)
+{
+	size_t k = 0;
+	*closed = false;
+	answer[0] = 0;
+	while (!*closed) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		if (poll(&p, 1, count(answer, what) < n ? 20000 : 100) <= 0)
+			break;
+		ssize_t r = read(fd, answer + k, sizeof answer - 1 - k);
+		*closed = r <= 0;
+		k += r > 0 ? (size_t)r : 0;
+		answer[k] = 0;
+	}
+}
+
 static int ask(const char *request, int ms, bool *closed)
 {
 	int fd = dial();
@@ -367,7 +398,11 @@ static void framing_cases(void)
 	start(NULL);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		bool closed;
-		int status = ask(cases[i].request, cases[i].closes ? 3000 : 150, &closed);
+		int fd = dial();
+		say(fd, cases[i].request);
+		await(fd, "HTTP/1.", cases[i].closes ? INT_MAX : cases[i].answers, &closed);
+		close(fd);
+		int status = status_of(answer);
 		CHECK_MSG(status == cases[i].status, "%s: status %d, want %d", cases[i].what, status, cases[i].status);
 		CHECK_MSG(closed == cases[i].closes, "%s: %s", cases[i].what, closed ? "closed" : "not closed");
 		/* The library's own refusal of a malformed length repeats its status line; that nothing ran is what counts there. */
@@ -398,7 +433,7 @@ static void long_heads(void)
 		for (int k = 0; k < rows[i].headers; k++)
 			n += sprintf(req + n, "X-%d: 1\r\n", k);
 		sprintf(req + n, "\r\n");
-		int status = ask(req, 500, &closed);
+		int status = ask(req, 3000, &closed);
 		CHECK_MSG(status == rows[i].status, "row %zu: status %d, want %d", i, status, rows[i].status);
 	}
 	/* A megabyte of noise, and a TLS hello. */
@@ -589,7 +624,7 @@ static void waits(void)
 	take(fd, answer, sizeof answer, 200, &closed);
 	CHECK_STR(answer, "");
 	publish();
-	take(fd, answer, sizeof answer, 300, &closed);
+	await(fd, "waited", 1, &closed);
 	CHECK_INT(status_of(answer), 200);
 	CHECK_STR(body_of(), "waited 1");
 	close(fd);
@@ -605,7 +640,7 @@ static void waits(void)
 	}
 	for (int i = 0; i < 50; i++)
 		close(fds[i]);
-	int64_t until = wasd_mono_us() + 1000000;
+	int64_t until = wasd_mono_us() + 20000000;
 	while (http_connections(http) && wasd_mono_us() < until)
 		poll(NULL, 0, 10);
 	CHECK_INT(http_connections(http), 0);
@@ -618,18 +653,18 @@ static void event_streams(void)
 	bool closed;
 	int fd = dial();
 	say(fd, "GET /events?last_event_id=5 HTTP/1.1\r\n" H "\r\n");
-	take(fd, answer, sizeof answer, 200, &closed);
+	await(fd, "id: 6\n", 1, &closed);
 	CHECK_INT(status_of(answer), 200);
 	CHECK(strstr(answer, "text/event-stream") && strstr(answer, "retry: 2000\n"));
 	CHECK(!strstr(answer, "id: 5\n") && strstr(answer, "id: 6\nevent: job.state\ndata: {\"n\":6}\n\n"));
 	publish();
-	take(fd, answer, sizeof answer, 200, &closed);
+	await(fd, "id: ", 1, &closed);
 	CHECK(count(answer, "id: ") == 1);
 	close(fd);
 	/* From before what is kept: reset, then everything that is. */
 	fd = dial();
 	say(fd, "GET /events?last_event_id=0 HTTP/1.0\r\n" H "\r\n");
-	take(fd, answer, sizeof answer, 200, &closed);
+	await(fd, "id: 3\n", 1, &closed);
 	CHECK(strstr(answer, "event: reset") && strstr(answer, "id: 3\nevent: job.state"));
 	CHECK(strstr(answer, "event: reset") < strstr(answer, "event: job.state"));
 	/* 10^4 events: in order, none lost, none twice. */
@@ -674,14 +709,14 @@ static void stream_limits(void)
 	for (int i = 0; i < 4; i++) {
 		fd[i] = dial();
 		say(fd[i], "GET /events HTTP/1.1\r\n" H "\r\n");
-		take(fd[i], answer, sizeof answer, 50, &closed);
+		await(fd[i], "\r\n\r\n", 1, &closed);
 		CHECK_INT(status_of(answer), i < 3 ? 200 : 503);
 	}
-	take(fd[0], answer, 40, 300, &closed);
+	take(fd[0], answer, 40, 5000, &closed);
 	CHECK(strstr(answer, ":\n\n") != NULL);
 	for (int i = 0; i < 4; i++)
 		close(fd[i]);
-	int64_t until = wasd_mono_us() + 1000000;
+	int64_t until = wasd_mono_us() + 20000000;
 	while (hub_streams(hub) && wasd_mono_us() < until)
 		poll(NULL, 0, 10);
 	CHECK_INT(hub_streams(hub), 0);
@@ -703,18 +738,17 @@ static void suspended_do_not_starve_others(void)
 	}
 	while (hub_streams(hub) < N)
 		poll(NULL, 0, 5);
-	int64_t worst = 0;
+	int slow = 0;
 	for (int i = 0; i < 300; i++) {
 		publish();
 		int64_t t0 = wasd_mono_us();
 		say(other, "GET /echo HTTP/1.1\r\n" H "\r\n");
 		struct pollfd p = { .fd = other, .events = POLLIN };
-		CHECK(poll(&p, 1, 5000) == 1);
+		CHECK(poll(&p, 1, 20000) == 1);
 		CHECK(read(other, answer, sizeof answer) > 0);
-		if (wasd_mono_us() - t0 > worst)
-			worst = wasd_mono_us() - t0;
+		slow += wasd_mono_us() - t0 > 500000;
 	}
-	CHECK_MSG(worst < 500000, "a request took %lld ms beside %d streams", (long long)worst / 1000, N);
+	CHECK_MSG(slow < 10, "%d of 300 requests took half a second beside %d streams", slow, N);
 	for (int i = 0; i < N; i++) {
 		take(fds[i], answer, sizeof answer, 0, &closed);
 		close(fds[i]);
@@ -747,16 +781,16 @@ static void slow_clients(void)
 	/* A header, a byte at a time. */
 	int fd = dial();
 	int64_t ms = ms_until_closed(fd, "GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n");
-	CHECK_MSG(ms >= 350 && ms < 1500, "slow header: %lld ms", (long long)ms);
+	CHECK_MSG(ms >= 350 && ms < 5000, "slow header: %lld ms", (long long)ms);
 	/* A body, a byte at a time. */
 	fd = dial();
 	say(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n");
 	ms = ms_until_closed(fd, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-	CHECK_MSG(ms >= 450 && ms < 2000, "slow body: %lld ms", (long long)ms);
+	CHECK_MSG(ms >= 450 && ms < 5000, "slow body: %lld ms", (long long)ms);
 	/* Nothing at all. */
 	fd = dial();
 	ms = ms_until_closed(fd, "");
-	CHECK_MSG(ms >= 850 && ms < 2500, "idle: %lld ms", (long long)ms);
+	CHECK_MSG(ms >= 850 && ms < 5000, "idle: %lld ms", (long long)ms);
 	/* A large reply that nobody reads. */
 	fd = dial();
 	int small = 4096;
@@ -767,7 +801,7 @@ static void slow_clients(void)
 	while (http_connections(http) && wasd_mono_us() - t0 < 6000000)
 		poll(NULL, 0, 20);
 	ms = (wasd_mono_us() - t0) / 1000;
-	CHECK_MSG(ms >= 450 && ms < 2500, "slow reader: %lld ms", (long long)ms);
+	CHECK_MSG(ms >= 450 && ms < 5000, "slow reader: %lld ms", (long long)ms);
 	close(fd);
 	/* One that reads gets all of it. */
 	fd = dial();
@@ -798,7 +832,7 @@ static void connection_limits(void)
 			fds[i] = dial();
 		for (int i = 0; i < 25; i++) {
 			say(fds[i], "GET /echo HTTP/1.1\r\n" H "\r\n");
-			take(fds[i], answer, sizeof answer, 100, &closed);
+			await(fds[i], "\r\n\r\n", 1, &closed);
 			served += status_of(answer) == 200 && !closed;
 			refused += status_of(answer) == 503 && closed && strstr(answer, "Connection: close");
 		}
@@ -806,7 +840,7 @@ static void connection_limits(void)
 		CHECK_INT(refused, 25 - most);
 		for (int i = 0; i < 25; i++)
 			close(fds[i]);
-		int64_t until = wasd_mono_us() + 3000000;
+		int64_t until = wasd_mono_us() + 20000000;
 		while (http_connections(http) && wasd_mono_us() < until)
 			poll(NULL, 0, 10);
 		CHECK_INT(http_connections(http), 0);
@@ -816,22 +850,31 @@ static void connection_limits(void)
 
 static void one_worker(struct http_config *c) { c->worker_threads = 1; c->queue = 2; }
 
+/* One request holds the worker, two wait for it, and three are turned away, which is seen before the first is let go. */
 static void queue_full(void)
 {
 	start(one_worker);
-	int fds[6], ok = 0, busy = 0;
+	struct pollfd fds[6];
+	int ok = 0, busy = 0, answered = 0;
 	bool closed;
 	for (int i = 0; i < 6; i++) {
-		fds[i] = dial();
-		say(fds[i], "GET /slow HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+		fds[i] = (struct pollfd){ .fd = dial(), .events = POLLIN };
+		say(fds[i].fd, "GET /held HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
 		while (i == 0 && !atomic_load(&slow_running))
 			poll(NULL, 0, 1);
 	}
+	int64_t until = wasd_mono_us() + 20000000;
+	while (answered < 3 && wasd_mono_us() < until) {
+		poll(NULL, 0, 5);
+		answered = poll(fds, 6, 0);
+	}
+	CHECK_INT(answered, 3);
+	atomic_store(&let_go, true);
 	for (int i = 0; i < 6; i++) {
-		take(fds[i], answer, sizeof answer, 4000, &closed);
+		take(fds[i].fd, answer, sizeof answer, 20000, &closed);
 		ok += status_of(answer) == 200;
 		busy += status_of(answer) == 503 && strstr(answer, "Retry-After: ");
-		close(fds[i]);
+		close(fds[i].fd);
 	}
 	CHECK_INT(ok, 3);
 	CHECK_INT(busy, 3);
@@ -942,7 +985,7 @@ static void hung_handler_is_given_up(void)
 	while (!atomic_load(&slow_running))
 		poll(NULL, 0, 1);
 	http_stop(http, 50);
-	take(fd, answer, sizeof answer, 1000, &closed);
+	take(fd, answer, sizeof answer, 5000, &closed);
 	CHECK_INT(status_of(answer), 503);
 	close(fd);
 	hub_destroy(hub);
