@@ -48,7 +48,7 @@ static bool blob_param(const struct api_request *q, struct api_response *r, char
 
 enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	char sha256[128], url[100];
+	char sha256[128], url[160];
 	struct wasd_err err = {0};
 	bool existed = false;
 	if (!blob_param(q, r, sha256)) return API_DONE;

@@ -34,14 +34,14 @@ static struct proc start(const char *command)
 	return p;
 }
 
-/* Exit status, or 1000 + signal. Kills what has not ended by itself after ten seconds. */
+/* Exit status, or 1000 + signal. Kills what has not ended by itself after a minute. */
 static int finish(struct proc *p)
 {
 	int status = 0;
 	wasd_wire_destroy(p->wire);
 	p->wire = NULL;
-	for (int i = 0; i < 1000 && !waitpid(p->pid, &status, WNOHANG); i++) {
-		if (i == 999) {
+	for (int i = 0; i < 6000 && !waitpid(p->pid, &status, WNOHANG); i++) {
+		if (i == 5999) {
 			kill(p->pid, SIGKILL);
 			waitpid(p->pid, &status, 0);
 			break;

@@ -35,12 +35,12 @@ static struct engine engine_start(void)
 	return e;
 }
 
-/* Exit status, or 1000 + signal. Kills what has not ended after 20 s. */
+/* Exit status, or 1000 + signal. Kills what has not ended after a minute. */
 static int engine_end(struct engine *e)
 {
 	int st = 0;
 	wasd_wire_destroy(e->wire);
-	for (int64_t end = wasd_mono_us() + 20000000; waitpid(e->pid, &st, WNOHANG) == 0; poll(NULL, 0, 5))
+	for (int64_t end = wasd_mono_us() + 60000000; waitpid(e->pid, &st, WNOHANG) == 0; poll(NULL, 0, 5))
 		if (wasd_mono_us() > end)
 			kill(e->pid, SIGKILL);
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 1000 + WTERMSIG(st);
@@ -255,7 +255,7 @@ static void ends_early(void)
 			kill(e.pid, SIGKILL);
 		int rc = engine_end(&e);
 		CHECK_INT(rc, how == 2 ? 1000 + SIGKILL : 0);
-		CHECK_MSG(wasd_mono_us() - t0 < 5000000, "it took %lld us", (long long)(wasd_mono_us() - t0));
+		CHECK_MSG(wasd_mono_us() - t0 < 20000000, "it took %lld us", (long long)(wasd_mono_us() - t0));
 		CHECK_INT(files_in(samples_dir), 0);
 	}
 }
