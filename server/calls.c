@@ -1,8 +1,7 @@
 #include "calls.h"
+#include "wasd/cond.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct pending {
@@ -98,12 +97,7 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	}
 	struct pending p = {0};
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p.done, &attr);
-	pthread_condattr_destroy(&attr);
-	struct timespec until = { deadline_us / 1000000, deadline_us % 1000000 * 1000 };
+	wasd_cond_init(&p.done);
 	pthread_mutex_lock(&c->lock);
 	if (!c->proc || c->n >= c->max) {
 		s = c->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", c->n) : wasd_fail(err, WASD_EBUSY, "%s", c->down);
@@ -123,9 +117,8 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 		p.next->pprev = &p.next;
 	c->list = &p;
 	c->n++;
-	int e = 0;
-	while (!p.answered && !p.lost && !e)
-		e = pthread_cond_timedwait(&p.done, &c->lock, &until);
+	while (!p.answered && !p.lost && wasd_cond_wait_until(&p.done, &c->lock, deadline_us))
+		;
 	*p.pprev = p.next;
 	if (p.next)
 		p.next->pprev = p.pprev;

@@ -12,6 +12,7 @@
  */
 #include "http.h"
 #include "log.h"
+#include "wasd/cond.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,7 +27,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum conn_phase { C_IDLE, C_HEADER, C_BODY, C_WORK, C_REPLY, C_STREAM, C_REJECTED };
@@ -272,15 +272,10 @@ static void *reaper_main(void *arg)
 	struct conn **who = wasd_calloc((size_t)h->cfg.max_connections, sizeof *who);
 	int tick_ms = h->cfg.header_ms / 4 < 250 ? h->cfg.header_ms / 4 + 1 : 250;
 	while (polled && who) {
-		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += tick_ms * 1000000l;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
+		int64_t until = wasd_mono_us() + tick_ms * 1000ll;
 		pthread_mutex_lock(&h->lock);
-		int e = 0;
-		while (h->reaping && e != ETIMEDOUT)
-			e = pthread_cond_timedwait(&h->changed, &h->lock, &until);
+		while (h->reaping && wasd_cond_wait_until(&h->changed, &h->lock, until))
+			;
 		bool go_on = h->reaping;
 		pthread_mutex_unlock(&h->lock);
 		if (!go_on)
@@ -563,11 +558,7 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the HTTP front");
 	h->cfg = *cfg;
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	wasd_cond_init(&h->changed);
 	h->staging = wasd_strdup(cfg->staging);
 	h->env = (struct exchange_env){ .app = *app, .lim = cfg->lim, .hub = hub, .staging = h->staging, .resume = resume, .park = park };
 	int fd = -1;
@@ -625,16 +616,10 @@ int http_connections(struct http *h)
 /* Waits until no request is under way or the time has come. */
 static bool wait_quiet(struct http *h, int ms)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000l;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
+	int64_t until = wasd_mono_us() + ms * 1000ll;
 	pthread_mutex_lock(&h->lock);
-	int e = 0;
-	while (h->n_busy && e != ETIMEDOUT)
-		e = pthread_cond_timedwait(&h->changed, &h->lock, &until);
+	while (h->n_busy && wasd_cond_wait_until(&h->changed, &h->lock, until))
+		;
 	bool quiet = !h->n_busy;
 	pthread_mutex_unlock(&h->lock);
 	return quiet;

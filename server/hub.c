@@ -1,9 +1,9 @@
 #include "hub.h"
+#include "wasd/cond.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { RING = 2048, BATCH = 256, BUFFER_FULL = 64 << 10, BUFFER_LOW = 16 << 10 };
 
@@ -394,9 +394,8 @@ static void sleep_until_work(struct hub *h)
 			until = w->until_us;
 	if (h->streams && h->cfg.heartbeat_ms < 1000 && now + h->cfg.heartbeat_ms * 1000ll < until)
 		until = now + h->cfg.heartbeat_ms * 1000ll;
-	struct timespec ts = { until / 1000000, until % 1000000 * 1000 };
 	if (until > now && !h->poked && !h->stopping)
-		pthread_cond_timedwait(&h->work, &h->lock, &ts);
+		wasd_cond_wait_until(&h->work, &h->lock, until);
 }
 
 static void *hub_main(void *arg)
@@ -442,11 +441,7 @@ enum wasd_status hub_create(const struct hub_source *src, struct hub_config cfg,
 	h->src = *src;
 	h->cfg = cfg;
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->work, &attr);
-	pthread_condattr_destroy(&attr);
+	wasd_cond_init(&h->work);
 	int64_t first;
 	enum wasd_status s = src->bounds(src->ctx, &first, &h->seq, err);
 	if (s == WASD_OK) {

@@ -1,9 +1,9 @@
 /* engine/link.c - see link.h. */
 #include "engine/link.h"
+#include "wasd/cond.h"
 #include "wasd/protocol.h"
 #include "wasd/train.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define INBOX 256
@@ -69,10 +68,7 @@ static void enqueue(struct engine_link *l, const struct wasd_msg *m)
 {
 	pthread_mutex_lock(&l->lock);
 	while (l->count == INBOX && !atomic_load(&l->closing)) {
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += WASD_HEARTBEAT_MS / 1000;
-		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT) {
+		if (!wasd_cond_wait_until(&l->changed, &l->lock, wasd_mono_us() + WASD_HEARTBEAT_MS * 1000)) {
 			pthread_mutex_unlock(&l->lock);
 			beat(l);
 			pthread_mutex_lock(&l->lock);
@@ -146,7 +142,7 @@ enum wasd_status engine_link_open(const char *role, struct engine_link **out, st
 	if (!l)
 		return wasd_fail(err, WASD_ENOMEM, "engine link");
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->changed, NULL);
+	wasd_cond_init(&l->changed);
 	enum wasd_status s = wasd_wire_create(WASD_WIRE_FD, &l->wire, err);
 	if (!s)
 		s = say_hello(l, role, err);

@@ -1,6 +1,7 @@
-/* Errors, counted memory, buffers, names, digests, ids and time. */
+/* Errors, counted memory, buffers, names, digests, ids, time and waiting. */
 #include "check.h"
 #include "wasd/base.h"
+#include "wasd/cond.h"
 #include <errno.h>
 #include <pthread.h>
 
@@ -214,6 +215,41 @@ static void test_time(void)
 	CHECK(memcmp(r, zero, sizeof r));
 }
 
+struct waited { pthread_mutex_t lock; pthread_cond_t cond; bool said; };
+
+static void *say(void *p)
+{
+	struct waited *w = p;
+	pthread_mutex_lock(&w->lock);
+	w->said = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static void test_conditions(void)
+{
+	struct waited w = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	pthread_t t;
+	wasd_cond_init(&w.cond);
+	pthread_mutex_lock(&w.lock);
+	/* Nobody says it: not before the time, and a time that is over is not waited for. */
+	int64_t until = wasd_mono_us() + 20000;
+	while (wasd_cond_wait_until(&w.cond, &w.lock, until))
+		;
+	CHECK(wasd_mono_us() >= until);
+	CHECK(!wasd_cond_wait_until(&w.cond, &w.lock, until) && !wasd_cond_wait_until(&w.cond, &w.lock, 0));
+	/* Somebody does, long before it. */
+	CHECK(!pthread_create(&t, NULL, say, &w));
+	until = wasd_mono_us() + 60000000;
+	while (!w.said && wasd_cond_wait_until(&w.cond, &w.lock, until))
+		;
+	CHECK(w.said && wasd_mono_us() < until);
+	pthread_mutex_unlock(&w.lock);
+	pthread_join(t, NULL);
+	pthread_cond_destroy(&w.cond);
+}
+
 int main(void)
 {
 	TEST_RUN(test_status_names);
@@ -225,5 +261,6 @@ int main(void)
 	TEST_RUN(test_digests);
 	TEST_RUN(test_ulid);
 	TEST_RUN(test_time);
+	TEST_RUN(test_conditions);
 	TEST_END();
 }
