@@ -37,6 +37,7 @@ def arguments():
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--lr", type=float, default=0.05, help="of SGD with momentum 0.9; it falls along half a cosine")
     p.add_argument("--warmup", type=float, default=2, help="epochs in which the rate rises")
+    p.add_argument("--eval-every", type=int, default=1, help="epochs from one evaluation to the next: among these the best is chosen")
     p.add_argument("--precision", default="bf16")
     return p.parse_args()
 
@@ -51,8 +52,8 @@ def wanted(a):
                     was, augment = SETTINGS[setting]
                     dataset, kind = dataset_name(images, a.test), setting.lower().replace(", ", "-").replace(" ", "-").replace("/", "-")
                     out[images, arch, setting, seed] = {
-                        "name": f"{arch}-{kind}-seed{seed}-e{a.epochs}-b{a.batch}-lr{a.lr:g}-w{a.warmup:g}-{a.precision}-{dataset}", "dataset": dataset,
-                        "model": {"arch": arch}, "was": was, "data": {"val_fraction": 0.1}, "eval": {"test": "best"},
+                        "name": f"{arch}-{kind}-seed{seed}-e{a.epochs}-b{a.batch}-lr{a.lr:g}-w{a.warmup:g}-v{a.eval_every}-{a.precision}-{dataset}", "dataset": dataset,
+                        "model": {"arch": arch}, "was": was, "data": {"val_fraction": 0.1}, "eval": {"test": "best", "every": a.eval_every},
                         "checkpoint": {"every": 5}, "limits": {"nice": 19}, "retry": {"max": 20},
                         "train": {"epochs": a.epochs, "batch": a.batch, "seed": seed, "precision": a.precision, "augment": augment,
                                   "optimizer": {"type": "sgd", "lr": a.lr, "momentum": 0.9}, "schedule": {"type": "cosine", "warmup_epochs": a.warmup}}}
