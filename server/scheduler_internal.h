@@ -1,4 +1,4 @@
-/* server/scheduler_internal.h - what scheduler.c and train_jobs.c share. */
+/* server/scheduler_internal.h - what scheduler.c and the train_*.c share. */
 #ifndef SERVER_SCHED_INTERNAL_H
 #define SERVER_SCHED_INTERNAL_H
 
@@ -84,6 +84,16 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 void run_tick(struct run *r);
 void run_cancel(struct run *r, bool kill, const char *reason);
 void run_drain(struct run *r);
+void run_maybe_start(struct run *r);            /* once it has said hello and its checkpoint is there */
+void run_maybe_finish(struct run *r);           /* once nothing of it is under way (r is gone then) */
+/* train_messages.c. [S] */
+enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
+void run_note(struct run *r, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void run_flush_logs(struct run *r);
+void run_set_progress(struct run *r, cJSON *p); /* takes p */
+char *run_progress_text(struct run *r);         /* the caller's; NULL: there is none */
+/* train_profiles.c. [S] */
+bool run_profiles_over(struct run *r);          /* nothing more is to be done for them */
 /* If it only waits for its profiles: waits no longer and closes (r may be gone then). False: it is not that far. */
 bool run_profiles_waived(struct run *r);
 /* scheduler.c. [S] */
