@@ -7,6 +7,9 @@ from lib import BUILD, Daemon, Events, case, check, directory, equal, finish, no
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}},
         "profiles": [{"name": "fast", "desire": "macs", "budget": 0.9, "evaluations": 40}]}
+# Eight layers to draw for: a search that takes seconds, so that there is a middle of it.
+DEEP = {"layers": [layer for _ in range(8) for layer in ({"type": "conv", "out": 8, "augment": True}, {"type": "relu"})] +
+                  [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
 PNG = {"Content-Type": "image/png"}
 
 
@@ -61,7 +64,7 @@ with Daemon() as d:
         equal((modes["dom:fast"]["acc"], modes["dom:fast"]["macs"]), (fast["val_acc"], fast["macs"]))
         by_mode = {m: classify(d, m) for m in modes}
         equal({m: a["mode"] for m, a in by_mode.items()}, {m: m for m in modes})
-        check(len({str(logits(a)) for a in by_mode.values()}) == 3, "three modes, three answers")
+        check(all(logits(by_mode[m]) != logits(by_mode["aom"]) for m in modes if m != "aom"), "other answers than aom's")
         equal(by_mode["dom:fast"]["macs"], fast["macs"])
         equal(classify(d, None)["mode"], "aom")
         switched = c.put("/v1/deployments/live/mode", {"mode": "dom:fast", "reason": "cheaper"}, want=200).json
@@ -81,7 +84,7 @@ with Daemon() as d:
         events = Events(d.port, "/v1/events?topics=deployments")
         c.post(profiles, {"name": "least", "desire": "macs", "budget": 0.7, "evaluations": 40}, want=202)
         least = wait_profile(d, f"{profiles}/least")
-        check(least["macs"] < fast["macs"], (least["macs"], fast["macs"]))
+        check(least["macs_share"] <= 0.7, least)
         while "dom:least" not in c.get("/v1/deployments/live/mode").json["bundles"]:     # between the row and the process lies one load
             events.until(lambda e: e.type == "deployment.state", what="the deployment with another mode")
         events.close()
@@ -162,7 +165,7 @@ with Daemon() as d:
 
     with case("kill -9 while a job only waits for its profile: it resumes, ends again, and has the profile once"):
         events = Events(d.port, "/v1/events?topics=checkpoints")
-        job = d.submit(**{**SPEC, "profiles": [{"desire": "macs", "budget": 0.8, "evaluations": 300}]})["id"]
+        job = d.submit(**{**SPEC, "model": DEEP, "was": {"transforms": [{"type": "translate"}], "layers": "all"}, "profiles": [{"desire": "macs", "budget": 0.8, "evaluations": 400}]})["id"]
         row = events.until(lambda e: e.data["job"] == job and e.data["state"] == "searching", what="the search")
         equal(c.get(f"/v1/jobs/{job}").json["progress"]["phase"], "profiles")
         d.kill()
