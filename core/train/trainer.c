@@ -429,6 +429,24 @@ static void say_epoch(const struct wasd_trainer *t)
 	say(t, "info", "%s", text);
 }
 
+/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (was-algorithm.md, section 6.3): it may cross
+ * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
+static void say_negative_alphas(struct wasd_trainer *t)
+{
+	for (int i = 0; i < t->dom.n && !t->alpha_told; i++) {
+		const struct wasd_draw_layer *l = &t->dom.layer[i];
+		struct wasd_aug_info a = wasd_graph_aug_info(t->graph, l->aug);
+		if (l->alpha_one || a.alpha_param < 0)
+			continue;
+		double alpha = (double)wasd_model_master(t->model)[wasd_graph_param_info(t->graph, a.alpha_param).offset + (size_t)a.alpha_index];
+		if (alpha >= 0)
+			continue;
+		say(t, "warn", "alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below chance; "
+		    "\"was\": {\"alpha\": \"fixed\"} avoids that", a.layer, alpha);
+		t->alpha_told = true;
+	}
+}
+
 /* CLOSING -> TRAINING | COMPLETED: reports the epoch, moves the position, saves when that is due. */
 static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -440,6 +458,7 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	if (t->hooks->metrics && (s = t->hooks->metrics(t->hooks->ctx, &m, err)))
 		return s;
 	say_epoch(t);
+	say_negative_alphas(t);
 	t->epoch++;
 	t->next = 0;
 	t->loss_sum = 0;

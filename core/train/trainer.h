@@ -61,6 +61,7 @@ struct wasd_trainer {
 	int n_metrics;
 	double eval_speed[2];                      /* images a second of the last measurement, by mode; 0: none */
 	bool improved;
+	bool alpha_told;                           /* that one has become negative, once */
 	char differs[32];                          /* resumed, and this member of the fingerprint is another one */
 };
 

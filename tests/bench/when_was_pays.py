@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""When does WAS pay? Networks trained on few real photographs of CIFAR-10, plain and with WAS, each with and without augmented images, and WAS
-in half of the draws only, through the daemon's API. What is kept of a job is the epoch that was best on the images held out of the training set
+"""When does WAS pay? Networks trained on few real photographs of CIFAR-10, plain and with WAS, each with and without augmented images, with
+WAS in half of the draws only, and with the layers' alpha kept at 1, through the daemon's API. What is kept of a job is the epoch that was best on the images held out of the training set
 (AOM's accuracy); the table has the test accuracy of that epoch, of AOM and of DOM, and how the run ended on the held-out images.
 
 The daemon keeps everything in --state, so the run may be cut anywhere (--seconds, Ctrl-C, SIGTERM, even kill -9 of script or daemon) and goes on
@@ -21,8 +21,10 @@ SETTINGS = {                                  # name: "was", "augment"
     "plain, flip/crop": (False, FLIP_CROP),
     "WAS, flip/crop": ({**MIX, "probability": 1}, FLIP_CROP),
     "WAS in half": ({**MIX, "probability": 0.5}, []),
+    "WAS, alpha 1": ({**MIX, "probability": 1, "alpha": "fixed"}, []),
+    "WAS in half, alpha 1, flip/crop": ({**MIX, "probability": 0.5, "alpha": "fixed"}, FLIP_CROP),
 }
-NUMBERS = {"test_acc_aom": "test AOM", "test_acc_dom": "test DOM", "last_val_aom": "last val. AOM", "last_val_dom": "last val. DOM"}
+NUMBERS = {"test_acc_aom": "test AOM", "test_acc_dom": "test DOM", "dom_share": "DOM's MACs", "last_val_aom": "last val. AOM", "last_val_dom": "last val. DOM"}
 
 
 def arguments():
@@ -66,6 +68,12 @@ def register_all(d, a, end):
             register(d, images, a.test)
 
 
+def dom_share(d, job):
+    """Multiply-adds of DOM, which is one recorded draw, in parts of AOM's."""
+    info = d.client.get(f"/v1/checkpoints/{job['best']['checkpoint']}").json["info"]
+    return info["macs"]["dom"] / info["macs"]["aom"]
+
+
 def outcome(series):
     """Of one finished job: the epoch chosen on the held-out images (of equal ones the first, as the trainer has it), the test images' word on it, the end."""
     val = series["val_acc_aom"]
@@ -91,6 +99,8 @@ def report(d, specs, a):
                     j = there.get(specs[images, arch, setting, seed]["name"])
                     if j and j["state"] == "completed":
                         row["seeds"][seed] = outcome(d.series(j["id"]))
+                        if specs[images, arch, setting, seed]["was"]:
+                            row["seeds"][seed]["dom_share"] = dom_share(d, j)
                     else:
                         at = (j or {}).get("progress") or {}
                         row["missing"].append(f"seed {seed}: {j['state'] if j else 'not asked for'}" + (f", epoch {at['epoch']}" if at.get("epoch") else ""))

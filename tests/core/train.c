@@ -150,6 +150,44 @@ static void probability_is_reported(void)
 	tiny_done(&plain);
 }
 
+static void note_warning(void *ctx, const char *level, const char *text)
+{
+	char (*warnings)[400] = ctx;
+	if (!strcmp(level, "warn"))
+		snprintf(*warnings + strlen(*warnings), sizeof *warnings - strlen(*warnings), "%s\n", text);
+}
+
+/* A layer whose alpha is negative is named once; one whose alpha is the constant 1 has none. */
+static void negative_alpha_is_told(void)
+{
+#define SIGNS "{\"model\":{\"layers\":[{\"type\":\"conv\",\"out\":4},{\"type\":\"conv\",\"augment\":true,\"name\":\"odd\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":2,\"batch\":64,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}},"
+	static const struct { const char *spec; double alpha; bool told; } rows[] = {
+		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.5, false}, {SIGNS "\"was\":{\"alpha\":\"learned\"}}", -0.5, true}, {SIGNS "\"was\":{\"alpha\":\"fixed\"}}", -0.5, false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char warnings[400] = "";
+		cJSON *j = cJSON_Parse(rows[i].spec);
+		struct wasd_trainer *t = NULL;
+		struct wasd_err err = {0};
+		enum wasd_train_end end;
+		struct wasd_train_opts o = {.spec = j, .data = big};
+		struct wasd_train_hooks h = {.ctx = warnings, .log = note_warning};
+		CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s: %s", err.pointer, err.msg);
+		if (t) {
+			struct wasd_model *m = wasd_trainer_model(t);
+			struct wasd_aug_info a = wasd_graph_aug_info(wasd_model_graph(m), 1);
+			CHECK_STR(a.layer, "odd");
+			wasd_model_master(m)[wasd_graph_param_info(wasd_model_graph(m), a.alpha_param).offset + (size_t)a.alpha_index] = (real)rows[i].alpha;
+			CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
+			const char *told = strstr(warnings, "alpha of odd has become negative (-0.5)");
+			CHECK_MSG((told != NULL) == rows[i].told && !(told && strstr(told + 1, "alpha of")), "row %zu: %s", i, warnings);
+		}
+		wasd_trainer_destroy(t);
+		cJSON_Delete(j);
+	}
+}
+
 static void cancel_stops_within_a_batch(void)
 {
 	for (int at = 1; at < 12; at += 5) {
@@ -429,6 +467,7 @@ int main(void)
 	TEST_RUN(steps_allocate_nothing);
 	TEST_RUN(learns);
 	TEST_RUN(probability_is_reported);
+	TEST_RUN(negative_alpha_is_told);
 	TEST_RUN(cancel_stops_within_a_batch);
 	TEST_RUN(loss_that_is_no_number_fails);
 	TEST_RUN(stops_early);
