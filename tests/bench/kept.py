@@ -6,6 +6,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import Client, Daemon, cifar_subset, tar
 
 BROKEN = (OSError, http.client.HTTPException)
+DRAINING = "errors#draining"                   # the answer of a daemon that another script is ending
 BUSY = {"worker_silence_ms": 600000}          # beside other work and with the lowest priority, a slow process is not a dead one
 
 
@@ -90,10 +91,13 @@ def work(d, specs, end):
             try:
                 attend(d, specs, end, over)
                 break
-            except BROKEN as why:
+            except (AssertionError, *BROKEN) as why:
+                draining = DRAINING in str(why)
+                if isinstance(why, AssertionError) and not draining:
+                    raise
                 say(f"{time.strftime('%H:%M:%S')} the daemon does not answer: {why}")
                 time.sleep(2)
-                if not d.alive():
+                if not draining and not d.alive():
                     d.start()
     except KeyboardInterrupt:
         say("cut; start again to go on")

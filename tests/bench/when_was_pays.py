@@ -22,6 +22,7 @@ SETTINGS = {                                  # name: "was", "augment"
     "WAS, flip/crop": ({**MIX, "probability": 1}, FLIP_CROP),
     "WAS in half": ({**MIX, "probability": 0.5}, []),
     "WAS, alpha 1": ({**MIX, "probability": 1, "alpha": "fixed"}, []),
+    "WAS in half, alpha 1": ({**MIX, "probability": 0.5, "alpha": "fixed"}, []),
     "WAS in half, alpha 1, flip/crop": ({**MIX, "probability": 0.5, "alpha": "fixed"}, FLIP_CROP),
 }
 NUMBERS = {"test_acc_aom": "test AOM", "test_acc_dom": "test DOM", "dom_share": "DOM's MACs", "last_val_aom": "last val. AOM", "last_val_dom": "last val. DOM"}
