@@ -7,7 +7,31 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("WASD_BUILD", os.path.join(TOP, "build")))
 SHARED = os.environ.get("WASD_SHARED", os.path.join(TOP, "..", "shared"))
 SANITIZED = os.path.basename(BUILD) in ("asan", "tsan")
-PATIENCE = 12 if SANITIZED else 4                 # limits bound a failure; a machine that stalls for seconds is not one
+SLOWER = 6 if SANITIZED else 1                     # sanitizers make everything several times slower
+PATIENCE = 4 * SLOWER                             # for limits that only bound a failure: a machine that stalls for seconds is not one
+
+
+class Stopwatch:
+    """Seconds of a promise that is kept: the time since it was made, less what this process itself was kept from running meanwhile."""
+    stalled = 0.0
+
+    def __init__(self):
+        self.began, self.before = time.monotonic(), Stopwatch.stalled
+
+    def s(self):
+        return time.monotonic() - self.began - (Stopwatch.stalled - self.before)
+
+    @staticmethod
+    def watch():
+        while True:
+            t = time.monotonic()
+            time.sleep(0.02)
+            late = time.monotonic() - t - 0.02
+            if late > 0.05:
+                Stopwatch.stalled += late
+
+
+threading.Thread(target=Stopwatch.watch, daemon=True).start()
 
 
 # ---- reporting -------------------------------------------------------------------------------------------------------------

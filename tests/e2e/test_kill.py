@@ -4,7 +4,7 @@ acknowledged job is there, and the finished run's losses equal an uninterrupted 
 is killed under traffic: at most about a second of 503s, then the right answers again."""
 import glob, os, random, shutil, signal, sqlite3, threading, time
 
-from lib import PATIENCE, SANITIZED, Client, Daemon, Events, case, check, directory, equal, finish, noise_png
+from lib import PATIENCE, SANITIZED, Client, Daemon, Events, Stopwatch, case, check, directory, equal, finish, noise_png
 
 KILLS, SEED = (6 if SANITIZED else 20), int(os.environ.get("WASD_SEED", "20240530"))
 SPEC = {"name": "run", "dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "retry": {"max": 10, "backoff_s": 0},
@@ -107,13 +107,13 @@ with Daemon() as d:
         first = ask(d.client)
         equal(first.status, 200, repr(first))
         want = first.json["results"][0]["logits"]
-        stop, log = threading.Event(), []
+        stop, log, since = threading.Event(), [], Stopwatch()
 
         def client():
             c = Client(d.port)
             while not stop.is_set():
                 r = ask(c)
-                log.append((time.monotonic(), r.status, r.json["results"][0]["logits"] if r.status == 200 else r.headers.get("Retry-After")))
+                log.append((since.s(), r.status, r.json["results"][0]["logits"] if r.status == 200 else r.headers.get("Retry-After")))
                 if r.status != 200:
                     time.sleep(0.02)                   # a client that is turned away does not hammer
 
@@ -144,8 +144,7 @@ with Daemon() as d:
                 outages.append(t - start)
                 start = None
         print(f"# {len(log)} requests, {len(bad)} answered 503, outages of {', '.join(f'{s:.2f}' for s in outages)} s")
-        check(min(outages, default=0) < (20 if SANITIZED else 3), f"outages of {outages} s")       # the others may have met a machine that stalled
-        check(max(outages, default=0) < 10 * PATIENCE, f"outages of {outages} s")
+        check(max(outages, default=0) < (20 if SANITIZED else 3), f"outages of {outages} s")
         equal(d.client.get("/v1/deployments/live").json["state"], "ready")
 
 finish()

@@ -1,6 +1,7 @@
 /* The HTTP front with routes of its own, spoken to over raw sockets: what may not pass, what must, and how it ends. */
 #include "check.h"
 #include "http.h"
+#include "stopwatch.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -738,17 +739,18 @@ static void suspended_do_not_starve_others(void)
 	}
 	while (hub_streams(hub) < N)
 		poll(NULL, 0, 5);
-	int slow = 0;
+	int64_t worst = 0;
 	for (int i = 0; i < 300; i++) {
 		publish();
-		int64_t t0 = wasd_mono_us();
+		int64_t t0 = stopwatch_us();
 		say(other, "GET /echo HTTP/1.1\r\n" H "\r\n");
 		struct pollfd p = { .fd = other, .events = POLLIN };
 		CHECK(poll(&p, 1, 20000) == 1);
 		CHECK(read(other, answer, sizeof answer) > 0);
-		slow += wasd_mono_us() - t0 > 500000;
+		if (stopwatch_us() - t0 > worst)
+			worst = stopwatch_us() - t0;
 	}
-	CHECK_MSG(slow < 10, "%d of 300 requests took half a second beside %d streams", slow, N);
+	CHECK_MSG(worst < 500000, "a request took %lld ms beside %d streams", (long long)worst / 1000, N);
 	for (int i = 0; i < N; i++) {
 		take(fds[i], answer, sizeof answer, 0, &closed);
 		close(fds[i]);
@@ -761,47 +763,47 @@ static void suspended_do_not_starve_others(void)
 
 static void short_times(struct http_config *c) { c->header_ms = 400; c->idle_ms = 900; c->grace_ms = 500; c->min_rate = 100000; }
 
-static int64_t ms_until_closed(int fd, const char *drip)
+/* Not before the first, and not much later: what the test itself was kept from running is no time of the server's. */
+static void check_took(const char *what, int64_t began_us, int64_t watch_us, int at_least_ms, int below_ms)
 {
-	int64_t t0 = wasd_mono_us();
+	int64_t ms = (wasd_mono_us() - began_us) / 1000, of_it = (stopwatch_us() - watch_us) / 1000;
+	CHECK_MSG(ms >= at_least_ms && of_it < below_ms, "%s: %lld ms, stalls left out %lld ms", what, (long long)ms, (long long)of_it);
+}
+
+static void is_closed(const char *what, int fd, const char *drip, int at_least_ms, int below_ms)
+{
+	int64_t began = wasd_mono_us(), watch = stopwatch_us();
 	bool closed = false;
-	while (!closed && wasd_mono_us() - t0 < 6000000) {
+	while (!closed && wasd_mono_us() - began < 60000000) {
 		if (*drip)
 			put(fd, drip++, 1);
 		take(fd, answer, sizeof answer, 50, &closed);
 	}
 	close(fd);
-	return (wasd_mono_us() - t0) / 1000;
+	check_took(what, began, watch, at_least_ms, below_ms);
 }
 
 static void slow_clients(void)
 {
 	start(short_times);
 	bool closed = false;
-	/* A header, a byte at a time. */
+	is_closed("a header, a byte at a time", dial(), "GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n", 350, 1500);
 	int fd = dial();
-	int64_t ms = ms_until_closed(fd, "GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n");
-	CHECK_MSG(ms >= 350 && ms < 5000, "slow header: %lld ms", (long long)ms);
-	/* A body, a byte at a time. */
-	fd = dial();
 	say(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n");
-	ms = ms_until_closed(fd, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-	CHECK_MSG(ms >= 450 && ms < 5000, "slow body: %lld ms", (long long)ms);
-	/* Nothing at all. */
-	fd = dial();
-	ms = ms_until_closed(fd, "");
-	CHECK_MSG(ms >= 850 && ms < 5000, "idle: %lld ms", (long long)ms);
+	char body[101] = "";
+	memset(body, 'b', sizeof body - 1);
+	is_closed("a body, a byte at a time", fd, body, 450, 2000);
+	is_closed("nothing at all", dial(), "", 850, 2500);
 	/* A large reply that nobody reads. */
 	fd = dial();
 	int small = 4096;
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
 	say(fd, "GET /file?size=50000000 HTTP/1.1\r\n" H "\r\n");
 	take(fd, answer, 100, 1000, &closed);
-	int64_t t0 = wasd_mono_us();
-	while (http_connections(http) && wasd_mono_us() - t0 < 6000000)
+	int64_t began = wasd_mono_us(), watch = stopwatch_us();
+	while (http_connections(http) && wasd_mono_us() - began < 60000000)
 		poll(NULL, 0, 20);
-	ms = (wasd_mono_us() - t0) / 1000;
-	CHECK_MSG(ms >= 450 && ms < 5000, "slow reader: %lld ms", (long long)ms);
+	check_took("a reply that is not read", began, watch, 450, 2500);
 	close(fd);
 	/* One that reads gets all of it. */
 	fd = dial();
@@ -994,6 +996,7 @@ static void hung_handler_is_given_up(void)
 
 int main(void)
 {
+	stopwatch_start();
 	TEST_RUN(framing_cases);
 	TEST_RUN(long_heads);
 	TEST_RUN(chunked_over_the_limit);
