@@ -363,17 +363,26 @@ static void run_load(struct pool_job *job)
 	wasd_free(l);
 }
 
-void serving_queue_load(struct serving *s, const char *name, bool respawn)
+/* For pool_submit; it frees itself in run. NULL: no memory. */
+static struct load_job *job_create(struct serving *s, void (*run)(struct pool_job *job), const char *name)
 {
 	struct load_job *l = wasd_calloc(1, sizeof *l);
+	if (!l)
+		return NULL;
+	l->job.run = run;
+	l->s = s;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	return l;
+}
+
+void serving_queue_load(struct serving *s, const char *name, bool respawn)
+{
+	struct load_job *l = job_create(s, run_load, name);
 	if (!l) {
 		log_line(LOG_ERROR, "deployment not loaded", "deployment=%s why=memory", name);
 		return;
 	}
-	l->job.run = run_load;
-	l->s = s;
 	l->respawn = respawn;
-	snprintf(l->name, sizeof l->name, "%s", name);
 	pool_submit(s->loads, &l->job);
 }
 
@@ -413,15 +422,11 @@ void serve_profiles_changed(struct serving *s, const char *checkpoint)
 {
 	if (atomic_load(&s->stopping))
 		return;
-	struct load_job *l = wasd_calloc(1, sizeof *l);
-	if (!l) {
+	struct load_job *l = job_create(s, run_follow, checkpoint);
+	if (l)
+		pool_submit(s->loads, &l->job);
+	else
 		log_line(LOG_ERROR, "profiles not followed", "checkpoint=%s why=memory", checkpoint);
-		return;
-	}
-	l->job.run = run_follow;
-	l->s = s;
-	snprintf(l->name, sizeof l->name, "%s", checkpoint);
-	pool_submit(s->loads, &l->job);
 }
 
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err)
@@ -469,7 +474,7 @@ static void run_unload(struct pool_job *job)
 
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err)
 {
-	struct load_job *l = wasd_calloc(1, sizeof *l);
+	struct load_job *l = job_create(s, run_unload, name);
 	if (!l)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to unload a deployment");
 	pthread_mutex_lock(&s->lock);
@@ -477,9 +482,6 @@ enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err
 	if (d)
 		d->wanted = false;
 	pthread_mutex_unlock(&s->lock);
-	l->job.run = run_unload;
-	l->s = s;
-	snprintf(l->name, sizeof l->name, "%s", name);
 	pool_submit(s->loads, &l->job);
 	return WASD_OK;
 }

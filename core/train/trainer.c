@@ -433,7 +433,9 @@ static void say_epoch(const struct wasd_trainer *t)
  * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
 static void say_negative_alphas(struct wasd_trainer *t)
 {
-	for (int i = 0; i < t->dom.n && !t->alpha_told; i++) {
+	if (t->alpha_told)
+		return;
+	for (int i = 0; i < t->dom.n; i++) {
 		const struct wasd_draw_layer *l = &t->dom.layer[i];
 		struct wasd_aug_info a = wasd_graph_aug_info(t->graph, l->aug);
 		if (l->alpha_one || a.alpha_param < 0)
@@ -444,6 +446,7 @@ static void say_negative_alphas(struct wasd_trainer *t)
 		say(t, "warn", "alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below chance; "
 		    "\"was\": {\"alpha\": \"fixed\"} avoids that", a.layer, alpha);
 		t->alpha_told = true;
+		return;
 	}
 }
 

@@ -6,7 +6,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import Client, Daemon, cifar_subset, tar
 
 BROKEN = (OSError, http.client.HTTPException)
-DRAINING = "errors#draining"                   # the answer of a daemon that another script is ending
 BUSY = {"worker_silence_ms": 600000}          # beside other work and with the lowest priority, a slow process is not a dead one
 
 
@@ -64,8 +63,19 @@ def register(d, train, test):
     return name
 
 
+class Ending(Exception):
+    """The daemon is being stopped by the script that had started it."""
+
+
+def ask(d, path):
+    reply = d.client.get(path, want=(200, 503))
+    if reply.status == 503:
+        raise Ending
+    return reply.json
+
+
 def jobs(d):
-    return {j["name"]: j for j in d.client.get("/v1/jobs?limit=500").json["items"]}
+    return {j["name"]: j for j in ask(d, "/v1/jobs?limit=500")["items"]}
 
 
 def attend(d, specs, end, over):
@@ -80,7 +90,7 @@ def attend(d, specs, end, over):
                 over[spec["name"]] = j["state"]
                 say(f"{time.strftime('%H:%M:%S')} {spec['name']}: {j['state']} {j.get('message') or ''}")
             else:
-                d.client.get(f"/v1/jobs/{j['id']}?wait={int(max(1, min(20, end - time.monotonic())))}s&until=terminal")
+                ask(d, f"/v1/jobs/{j['id']}?wait={int(max(1, min(20, end - time.monotonic())))}s&until=terminal")
 
 
 def work(d, specs, end):
@@ -91,13 +101,12 @@ def work(d, specs, end):
             try:
                 attend(d, specs, end, over)
                 break
-            except (AssertionError, *BROKEN) as why:
-                draining = DRAINING in str(why)
-                if isinstance(why, AssertionError) and not draining:
-                    raise
+            except Ending:
+                time.sleep(2)
+            except BROKEN as why:
                 say(f"{time.strftime('%H:%M:%S')} the daemon does not answer: {why}")
                 time.sleep(2)
-                if not draining and not d.alive():
+                if not d.alive():
                     d.start()
     except KeyboardInterrupt:
         say("cut; start again to go on")

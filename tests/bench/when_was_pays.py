@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """When does WAS pay? Networks trained on few real photographs of CIFAR-10, plain and with WAS, each with and without augmented images, with
-WAS in half of the draws only, and with the layers' alpha kept at 1, through the daemon's API. What is kept of a job is the epoch that was best on the images held out of the training set
-(AOM's accuracy); the table has the test accuracy of that epoch, of AOM and of DOM, and how the run ended on the held-out images.
+WAS in half of the draws only, and with the layers' alpha kept at 1, through the daemon's API. What is kept of a job is the epoch that was
+best on the images held out of the training set (AOM's accuracy); the table has the test accuracy of that epoch, of AOM and of DOM, and how
+the run ended on the held-out images.
 
 The daemon keeps everything in --state, so the run may be cut anywhere (--seconds, Ctrl-C, SIGTERM, even kill -9 of script or daemon) and goes on
 when it is started again. Beside a run that is under way, a second one with --seconds 0 prints the table so far:
