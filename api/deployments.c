@@ -17,10 +17,55 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 	if (d->job && !storage_job_get(c->db, d->job, &job, NULL)) {
 		api_add_str(j, "job_name", job.name);
 		api_add_str(j, "dataset", job.dataset);
+		api_add_int(j, "dataset_version", job.dataset_version);
 		storage_job_done(&job);
 	}
 	if (info) storage_ckpt_done(&k);
 	cJSON_Delete(info);
+}
+
+/* The images that a mode's accuracy was measured on, with *acc, or NULL where it was not: aom and dom have it in the checkpoint's metrics, on the
+ * test images where that was done; a profile has what its search has found. */
+static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode, double *acc)
+{
+	struct storage_profile p;
+	const char *name = storage_mode_profile(mode);
+	char metric[32];
+	if (name && !storage_profile_get(c->db, checkpoint, name, &p, NULL)) {
+		cJSON *info = api_parse_trusted(p.info);
+		bool known = wasd_json_num(info, "val_acc", acc);
+		cJSON_Delete(info);
+		storage_profile_done(&p);
+		return known ? "validation" : NULL;
+	}
+	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
+	if (wasd_json_num(metrics, metric, acc)) return "test";
+	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
+	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
+}
+
+/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, what the loaded bundle says. */
+static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info)
+{
+	cJSON *out = cJSON_CreateObject(), *metrics = NULL;
+	struct storage_ckpt k;
+	if (d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL)) {
+		metrics = api_parse_trusted(k.metrics);
+		storage_ckpt_done(&k);
+	}
+	const cJSON *loaded;
+	cJSON_ArrayForEach(loaded, wasd_json_get(info, "modes")) {
+		double acc = 0;
+		const char *images = mode_acc(c, d->checkpoint, metrics, loaded->string, &acc);
+		cJSON *one = cJSON_CreateObject();
+		api_add_maybe(one, "acc", images, acc);
+		api_add_str(one, "acc_images", images);
+		for (const cJSON *m = loaded->child; m; m = m->next)
+			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
+		if (!one || !api_add_take(out, loaded->string, one)) break;
+	}
+	cJSON_Delete(metrics);
+	return out;
 }
 
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d)
@@ -44,6 +89,7 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	api_add_int(j, "generation", d->generation);
 	api_add_int(j, "version", d->version);
 	add_origin(c, j, d);
+	if (wasd_json_get(info, "modes")) api_add_take(j, "modes", modes_json(c, d, info));
 	/* What the loaded bundle says: input, classes, max_batch, modes, conditions. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
@@ -285,50 +331,6 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 
 static void mode_etag(struct api_response *r, int64_t generation) { api_set_header(r, "ETag", "\"g%lld\"", (long long)generation); }
 
-/* The accuracy of a mode: of aom and dom from the checkpoint's metrics, that on the test images where it was measured; of a profile as its search
- * has found it. */
-static bool mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode, double *acc)
-{
-	struct storage_profile p;
-	const char *name = storage_mode_profile(mode);
-	char metric[32];
-	if (name && !storage_profile_get(c->db, checkpoint, name, &p, NULL)) {
-		cJSON *info = api_parse_trusted(p.info);
-		bool known = wasd_json_num(info, "val_acc", acc);
-		cJSON_Delete(info);
-		storage_profile_done(&p);
-		return known;
-	}
-	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
-	if (wasd_json_num(metrics, metric, acc)) return true;
-	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
-	return wasd_json_num(metrics, metric, acc);
-}
-
-/* {"aom":{"acc","macs","bytes"},"dom":...,"dom:fast":...}: costs from the loaded bundle. */
-static cJSON *bundles_json(struct api_ctx *c, const struct storage_deployment *d)
-{
-	cJSON *info = c->daemon->deployment_info(c->daemon->self, d->name), *out = cJSON_CreateObject(), *metrics = NULL;
-	struct storage_ckpt k;
-	if (d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL)) {
-		metrics = api_parse_trusted(k.metrics);
-		storage_ckpt_done(&k);
-	}
-	const cJSON *loaded;
-	cJSON_ArrayForEach(loaded, wasd_json_get(info, "modes")) {
-		double acc = 0;
-		cJSON *one = cJSON_CreateObject();
-		bool known = mode_acc(c, d->checkpoint, metrics, loaded->string, &acc);
-		api_add_maybe(one, "acc", known, acc);
-		for (const cJSON *m = loaded->child; m; m = m->next)
-			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
-		if (!one || !api_add_take(out, loaded->string, one)) break;
-	}
-	cJSON_Delete(metrics);
-	cJSON_Delete(info);
-	return out;
-}
-
 enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
@@ -343,10 +345,11 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
 	api_add_str(j, "traffic", NULL);
-	cJSON *bundles = bundles_json(c, &d);
+	cJSON *info = c->daemon->deployment_info(c->daemon->self, d.name), *bundles = modes_json(c, &d, info);
 	bool profiles = false;
 	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next) profiles |= storage_mode_profile(b->string) != NULL;
 	api_add_take(j, "bundles", bundles);
+	cJSON_Delete(info);
 	api_send_json(r, 200, j);
 	/* For If-Match, the ETag is the generation; profiles come and go within one, so with them it does not stand for the whole answer. */
 	mode_etag(r, d.generation);

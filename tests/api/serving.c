@@ -74,6 +74,13 @@ static void switching(void)
 	CHECK_NEAR(at_num(&a, "bundles/aom/acc"), 0.5, 0);
 	CHECK_NEAR(at_num(&a, "bundles/dom/acc"), 0.25, 0);
 	CHECK_INT(at_num(&a, "bundles/dom/macs"), 70);
+	CHECK_STR(at_str(&a, "bundles/dom/acc_images"), "validation");
+	answer_done(&a);
+	/* The deployment itself tells the same: a list of all needs no further request. */
+	a = send("GET", "/v1/deployments/live", NULL);
+	CHECK_NEAR(at_num(&a, "modes/dom/acc"), 0.25, 0);
+	CHECK_INT(at_num(&a, "modes/dom/macs"), 70);
+	CHECK_INT(num(&a, "dataset_version"), 1);
 	answer_done(&a);
 	a = send_with("GET", "/v1/deployments/live/mode", NULL, 0, (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
 	CHECK_INT(a.r.status, 304);
