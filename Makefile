@@ -110,13 +110,22 @@ $(O)/lib%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-# The dashboard is linked into the daemon; charts come from Debian's libjs-dygraphs.
-WEB := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.mjs web/*.svg))
-$(O)/web/assets.o: web/embed.sh $(WEB) | check-deps
+# The dashboard and the reference are linked into the daemon; charts come from Debian's libjs-dygraphs.
+WEB  := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.mjs web/*.svg))
+DOCS := $(patsubst web/docs/%.md,$(O)/web/docs/%.html,$(sort $(wildcard web/docs/*.md))) $(sort $(wildcard web/docs/*.png))
+$(O)/web/assets.o: web/embed.sh $(WEB) $(DOCS) | check-deps
 	@mkdir -p $(@D)
 	$(call note,WEB)
-	$(Q)sh web/embed.sh $(O)/web/assets.S $(WEB) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
+	$(Q)sh web/embed.sh $(O)/web/assets.S $(WEB) $(DOCS) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
 	$(Q)$(CC) -c -o $@ $(O)/web/assets.S
+
+# A page is its Markdown and what the daemon's tables say about it.
+$(O)/web/docs/%.html: web/docs/%.md web/docs/frame.html web/docs/page.sh $(O)/web/docs/tables
+	$(call note,DOC)
+	$(Q){ cat $<; $(O)/web/docs/tables $*; } >$(@:.html=.md) && sh web/docs/page.sh web/docs/frame.html $* <$(@:.html=.md) >$@.new && mv $@.new $@
+$(O)/web/docs/tables: web/docs/tables.c $(LIB_api) $(LIB_storage) $(LIB_base) | check-deps
+	@mkdir -p $(@D)
+	$(Q)$(CC) -Iapi $(INC_api) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
 
 $(B)/wasd: $(O)/server/main.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
 	$(call note,LD)
@@ -170,7 +179,7 @@ double clang: ## build that flavour
 
 # ---- packages ----
 PKGS := gcc libc6-dev binutils libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev $(if $(filter x86_64,$(shell uname -m)),libdnnl-dev) libsqlite3-dev libarchive-dev \
-        libjpeg62-turbo-dev libspng-dev zlib1g-dev libgnutls28-dev libjs-dygraphs curl
+        libjpeg62-turbo-dev libspng-dev zlib1g-dev libgnutls28-dev libjs-dygraphs cmark-gfm curl
 PKGS_TEST := python3 chromium chromium-driver
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done)
 define apt_install
@@ -185,7 +194,7 @@ deps: ## install the Debian packages that a build needs
 deps-test: ## the same with what the tests need
 	$(call apt_install,$(PKGS) $(PKGS_TEST))
 check-deps:
-	@[ -e /usr/include/microhttpd.h ] && [ -e /usr/include/cjson/cJSON.h ] && [ -e /usr/include/spng.h ] && [ -e /usr/share/javascript/dygraphs/dygraph.min.js ] \
+	@[ -e /usr/include/microhttpd.h ] && [ -e /usr/include/cjson/cJSON.h ] && [ -e /usr/include/spng.h ] && [ -e /usr/share/javascript/dygraphs/dygraph.min.js ] && [ -x /usr/bin/cmark-gfm ] \
 	  || { echo "packages are missing: run 'make deps' first (make quickstart and make test do it themselves)" >&2; exit 1; }
 
 # ---- use ----

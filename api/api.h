@@ -80,7 +80,7 @@ struct api_route {
 	const char *method, *pattern;             /* "/v1/jobs/{id}/metrics"; ":verb" suffixes also match "/verb" */
 	enum api_body body;
 	enum api_result (*handle)(struct api_ctx *c, const struct api_request *q, struct api_response *r);
-	const char *summary;                      /* one line, for /docs */
+	const char *summary;                      /* one line, for /docs/api */
 	const char *query;                        /* names of its query parameters, space-separated; "label.*" is a prefix; NULL = none. Others are 400 */
 };
 extern const struct api_route api_routes[];       /* api/routes.c; ends with a NULL method */

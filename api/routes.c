@@ -1,7 +1,7 @@
 /* api/routes.c - the table of routes, matching, and what every route shares.
  *
  * A pattern is made of segments; "{name}" takes exactly one. ":verb" at the end also matches as a segment of its own ("/verb").
- * One row per route: adding a route is a handler and a row. The documentation page and the tests read this table. */
+ * One row per route: adding a route is a handler and a row. The reference (web/docs/tables.c) and the tests read this table. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -78,8 +78,6 @@ const struct api_route api_routes[] = {
 	 "One network layer by layer: shapes, parameters, multiply-adds, what is augmented. input=3x32x32, classes=10 and model.OPTION=N are where it begins.", "input classes model.*"},
 	{"GET", "/healthz", API_BODY_NONE, api_healthz, "Is the daemon able to work?", NULL},
 	{"GET", "/metrics", API_BODY_NONE, api_metrics_text, "Prometheus text.", NULL},
-	{"GET", "/docs", API_BODY_NONE, api_docs_page, "This list.", NULL},
-	{"GET", "/docs/errors", API_BODY_NONE, api_docs_errors, "Every error code explained.", NULL},
 	{0}
 };
 

@@ -1,4 +1,4 @@
-/* server/assets.h - the dashboard's files, linked in by web/embed.sh. */
+/* server/assets.h - the files of the dashboard and the reference, linked in by web/embed.sh. */
 #ifndef SERVER_ASSETS_H
 #define SERVER_ASSETS_H
 

@@ -249,25 +249,39 @@ static bool unrouted(struct exchange *x, const char *allow)
 	return true;
 }
 
+/* The file that a path means: "/" and "/ui/NAME" of the dashboard, "/docs" and "/docs/NAME" of the reference, whose pages have no ending. */
+static const struct web_asset *asset_find(const char *path)
+{
+	char name[80] = "";
+	if (!strcmp(path, "/"))
+		snprintf(name, sizeof name, "index.html");
+	else if (!strcmp(path, "/docs") || !strcmp(path, "/docs/"))
+		snprintf(name, sizeof name, "docs/index.html");
+	else if (!strncmp(path, "/docs/", 6))
+		snprintf(name, sizeof name, "%.70s%s", path + 1, strchr(path, '.') ? "" : ".html");
+	else if (!strncmp(path, "/ui/", 4) && !strchr(path + 4, '/'))
+		snprintf(name, sizeof name, "%.70s", path + 4);
+	for (const struct web_asset *a = web_assets; a->name; a++)
+		if (!strcmp(a->name, name))
+			return a;
+	return NULL;
+}
+
 static bool asset_reply(struct exchange *x)
 {
-	const char *name = !strcmp(x->q.path, "/") ? "index.html" : !strncmp(x->q.path, "/ui/", 4) ? x->q.path + 4 : NULL;
-	for (const struct web_asset *a = web_assets; name && a->name; a++) {
-		if (strcmp(a->name, name))
-			continue;
-		if (strcmp(x->q.method, "GET")) {
-			return unrouted(x, "GET, HEAD");
-		}
-		x->resp.status = 200;
-		x->resp.content_type = content_type_of(name);
-		wasd_buf_append(&x->resp.body, a->data, (size_t)(a->end - a->data));
-		x->resp.etag_auto = true;
-		api_set_header(&x->resp, "Content-Security-Policy", "%s", page_csp);
-		reply_build(x, &x->reply);
-		x->phase = X_READY;
-		return true;
-	}
-	return false;
+	const struct web_asset *a = asset_find(x->q.path);
+	if (!a)
+		return false;
+	if (strcmp(x->q.method, "GET"))
+		return unrouted(x, "GET, HEAD");
+	x->resp.status = 200;
+	x->resp.content_type = content_type_of(a->name);
+	wasd_buf_append(&x->resp.body, a->data, (size_t)(a->end - a->data));
+	x->resp.etag_auto = true;
+	api_set_header(&x->resp, "Content-Security-Policy", "%s", page_csp);
+	reply_build(x, &x->reply);
+	x->phase = X_READY;
+	return true;
 }
 
 static bool copy_headers(struct exchange *x, const struct api_pair *h, size_t n)

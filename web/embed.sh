@@ -3,7 +3,7 @@
 #
 #     extern const struct web_asset { const char *name; const unsigned char *data, *end; } web_assets[];
 #
-# name is the base name; data..end are the bytes; the row after the last has a NULL name. The bytes need no relocation (.rodata);
+# name is the base name, of a file in a folder docs with docs/ before it; data..end are the bytes; the row after the last has a NULL name. The bytes need no relocation (.rodata);
 # the table of pointers does in a position-independent program, so it lies in .data.rel.ro, which is read-only after start-up.
 # The directives are those that GNU as and clang agree on for x86-64 and aarch64 alike (%progbits, not @progbits).
 set -eu
@@ -18,7 +18,8 @@ trap 'rm -f "$tmp"' EXIT
 	for f; do
 		[ -r "$f" ] || { echo "embed.sh: $f: cannot be read" >&2; exit 1; }
 		case $f in *[\"\\]*) echo "embed.sh: $f: a quote or backslash in the name" >&2; exit 1 ;; esac
-		printf '.Lname%d:\t.asciz "%s"\n\t.balign 16\n.Ldata%d:\t.incbin "%s"\n.Lend%d:\t.byte 0\n' $n "${f##*/}" $n "$f" $n
+		case $f in */docs/*) name=docs/${f##*/} ;; *) name=${f##*/} ;; esac
+		printf '.Lname%d:\t.asciz "%s"\n\t.balign 16\n.Ldata%d:\t.incbin "%s"\n.Lend%d:\t.byte 0\n' $n "$name" $n "$f" $n
 		n=$((n + 1))
 	done
 	printf '\t.section .data.rel.ro,"aw",%%progbits\n\t.balign 8\n\t.globl web_assets\n\t.type web_assets, %%object\nweb_assets:\n'

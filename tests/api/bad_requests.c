@@ -476,14 +476,8 @@ static void media_types_and_headers(void)
 		CHECK_INT(a.r.status, origins[i].status);
 		answer_done(&a);
 	}
-	/* Every code that a test or the connection uses is a row with an explanation, and each row has its place in the page. */
-	struct answer page = send("GET", "/docs/errors", NULL);
-	for (const struct api_error_row *e = api_errors; e->code; e++) {
-		char id[80];
-		snprintf(id, sizeof id, "<dt id=\"%s\">", e->code);
-		CHECK_MSG(wasd_buf_cstr(&page.r.body) && strstr(page.r.body.data, id) && e->status >= 400 && strlen(e->explanation) > 20, "%s", e->code);
-	}
-	answer_done(&page);
+	/* Every code that a test or the connection uses is a row with an explanation. */
+	for (const struct api_error_row *e = api_errors; e->code; e++) CHECK_MSG(e->status >= 400 && strlen(e->title) > 3 && strlen(e->explanation) > 20, "%s", e->code);
 	teardown();
 }
 

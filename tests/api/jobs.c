@@ -476,7 +476,7 @@ static void no_memory(void)
 	snprintf(profiles, sizeof profiles, "/v1/checkpoints/%s/profiles", ckpt);
 	const struct { const char *method, *url, *body; } rows[] = {
 		{"GET", url, NULL}, {"GET", "/v1/jobs?limit=2", NULL}, {"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
-		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"}, {"GET", "/v1/jobs/none", NULL}, {"GET", "/docs/errors", NULL},
+		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"}, {"GET", "/v1/jobs/none", NULL},
 		{"POST", profiles, "{\"draw\":[{\"dx\":1}],\"dataset\":\"data\"}"}, {"GET", profiles, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
