@@ -117,8 +117,9 @@ struct api_daemon {
 	void (*job_queued)(void *self);                                           /* wakes the scheduler */
 	enum wasd_status (*job_cancel)(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err);
 	cJSON *(*job_live)(void *self, const char *job);                          /* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
-	/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready or invalid. */
-	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err);
+	/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready or invalid.
+	 * options (borrowed): the members that the query gave, {"size":32}; the same for the engine (wasd/protocol.h). */
+	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err);
 	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
 	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err);
 	void (*dataset_gone)(void *self, const char *paths);                      /* rows are deleted: removes the files (newline-separated, relative to the data directory) */

@@ -27,7 +27,7 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 	api_add_str(j, "source_digest", d->source_digest);
 	api_add_int(j, "bytes", d->bytes);
 	if (d->info && !info) api_poison(j);
-	/* What the engine says about the data: shape, classes, train, test, mean, std. */
+	/* What the engine says about the data: shape, classes, train, test, mean, std, remarks, skipped; and the options of the upload. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
 		if (!wasd_json_get(j, m->string)) api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
@@ -52,11 +52,33 @@ static void send_dataset(struct api_response *r, int status, const struct storag
 	if (status != 200) api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
 }
 
+/* Every file at fault, as far as they are listed. False: the scan did not list them. */
+static bool send_errors(const struct api_request *q, struct api_response *r, const cJSON *error)
+{
+	struct api_faults faults = {0};
+	const cJSON *e;
+	int64_t count = 0;
+	cJSON_ArrayForEach(e, wasd_json_get(error, "errors")) {
+		const char *file = "", *detail = "";
+		wasd_json_str(e, "file", &file);
+		wasd_json_str(e, "detail", &detail);
+		api_fault(&faults, "bad_dataset", file, "%.150s: %s", file, detail);
+	}
+	if (!faults.n) return false;
+	if (wasd_json_i64(error, "count", &count) && count > faults.n && count < INT32_MAX) faults.n = (int)count;
+	api_send_faults(q, r, &faults);
+	return true;
+}
+
 /* A scan that ended badly, as the answer to the upload that caused it. */
 static void send_refused(const struct api_request *q, struct api_response *r, const struct storage_dataset *d)
 {
 	cJSON *e = api_parse_trusted(d->error);
 	const char *message = "the data could not be read", *file = NULL;
+	if (send_errors(q, r, e)) {
+		cJSON_Delete(e);
+		return;
+	}
 	wasd_json_str(e, "message", &message);
 	wasd_json_str(e, "file", &file);
 	if (file && *file && !strstr(message, file)) api_send_problem(q, r, "bad_dataset", file, "%.150s: %s", file, message);
@@ -123,7 +145,7 @@ static enum wasd_status write_parts(const struct parts *ps, struct wasd_err *err
 }
 
 /* What makes a version: bytes or a recipe. */
-struct source { const char *name; char digest[WASD_SHA256_HEX]; const struct api_upload *files; size_t n; int64_t size;
+struct source { const char *name; char digest[WASD_SHA256_HEX]; const struct api_upload *files; size_t n; cJSON *options;
                 const char *kind; int64_t train, test, seed; const struct parts *parts; bool taken; };
 
 static enum wasd_status start(struct api_ctx *c, struct source *s, const struct storage_dataset *d, struct wasd_err *err)
@@ -132,7 +154,7 @@ static enum wasd_status start(struct api_ctx *c, struct source *s, const struct 
 	enum wasd_status st = s->parts ? write_parts(s->parts, err) : WASD_OK;
 	if (st) return st;
 	st = s->kind ? dm->synthesize(dm->self, d->name, (int)d->version, s->kind, s->train, s->test, s->seed, err)
-	                              : dm->ingest(dm->self, d->name, (int)d->version, s->files, s->n, (int)s->size, err);
+	                              : dm->ingest(dm->self, d->name, (int)d->version, s->files, s->n, s->options, err);
 	s->taken = !st && !s->kind;
 	if (st && s->parts) remove_parts(s->parts, s->parts->n);
 	return st;
@@ -171,36 +193,69 @@ static bool name_ok(const struct api_request *q, struct api_response *r, const c
 	return false;
 }
 
-static bool query_upload(const struct api_request *q, struct api_response *r, int64_t *size, int64_t *wait)
+/* Query parameters that shape the result. What is given and is not the default becomes a member of `options` (wasd/protocol.h). */
+static const struct upload_option { const char *name; int64_t min, max; } upload_options[] = {
+	{"size", 8, 512},
+};
+
+/* The options and the wait. True: *options is the caller's. */
+static bool query_upload(const struct api_request *q, struct api_response *r, cJSON **options, int64_t *wait)
 {
-	*size = 0;
-	return api_query_int(q, r, "size", 8, 512, size) && api_query_wait(q, r, wait);
+	cJSON *j = cJSON_CreateObject();
+	bool ok = api_query_wait(q, r, wait);
+	for (size_t i = 0; ok && i < API_LEN(upload_options); i++) {
+		const struct upload_option *o = &upload_options[i];
+		int64_t v = 0;
+		ok = api_query_int(q, r, o->name, o->min, o->max, &v);
+		if (ok && api_query(q, o->name)) api_add_int(j, o->name, v);
+	}
+	if (ok && api_poisoned(j)) {
+		api_send_no_memory(r);
+		ok = false;
+	}
+	if (ok) *options = j;
+	else cJSON_Delete(j);
+	return ok;
 }
 
-/* The digest covers what shapes the result: the bytes, the names (the four IDX files differ by name) and the size asked for. */
+/* The options as the digest covers them: "size N" when nothing else is asked for, as it was before there was more. */
+static void digest_options(struct wasd_buf *b, const cJSON *options)
+{
+	int64_t size = 0;
+	bool known = wasd_json_i64(options, "size", &size);
+	if (cJSON_GetArraySize(options) == known) {
+		wasd_buf_printf(b, "size %lld\n", (long long)size);
+		return;
+	}
+	char *text = wasd_json_print(options);
+	wasd_buf_printf(b, "options %s\n", text ? text : "");
+	b->failed |= !text;
+	wasd_free(text);
+}
+
+/* The digest covers what shapes the result: the bytes, the names (the four IDX files differ by name) and the options. */
 static bool source_digest(struct source *s)
 {
-	if (s->n == 1 && !s->size) {
+	if (s->n == 1 && !cJSON_GetArraySize(s->options)) {
 		memcpy(s->digest, s->files[0].sha256, WASD_SHA256_HEX);
 		return true;
 	}
 	struct wasd_buf b = {0};
 	for (size_t i = 0; i < s->n; i++) wasd_buf_printf(&b, "%s %s\n", s->files[i].sha256, s->n > 1 && s->files[i].name ? s->files[i].name : "");
-	wasd_buf_printf(&b, "size %lld\n", (long long)s->size);
+	digest_options(&b, s->options);
 	bool ok = !b.failed;
 	if (ok) wasd_sha256_of(b.data, b.len, s->digest);
 	wasd_buf_done(&b);
 	return ok;
 }
 
-enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+static enum api_result put_archive(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *options, int64_t wait)
 {
 	char name[128], type[80];
-	int64_t wait;
-	struct source s = {.name = name, .files = q->uploads, .n = q->n_uploads};
+	struct source s = {.name = name, .files = q->uploads, .n = q->n_uploads, .options = options};
 	api_param(q, "name", name);
 	api_media_type(q, type);
-	if (!query_upload(q, r, &s.size, &wait) || !name_ok(q, r, name, "name")) return API_DONE;
+	if (!name_ok(q, r, name, "name")) return API_DONE;
 	if (!strncmp(type, "multipart/", 10)) {
 		api_send_problem(q, r, "unsupported_media_type", NULL, "PUT takes the archive itself as the body (curl -T FILE); send multipart/form-data by POST /v1/datasets");
 		return API_DONE;
@@ -209,12 +264,20 @@ enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q,
 		api_send_problem(q, r, "body_required", NULL, "PUT %s needs an archive as its body", q->path);
 		return API_DONE;
 	}
-	if (!source_digest(&s)) {
-		api_send_no_memory(r);
-		return API_DONE;
-	}
-	enum api_result res = take_source(c, q, r, &s, wait);
+	enum api_result res = API_DONE;
+	if (source_digest(&s)) res = take_source(c, q, r, &s, wait);
+	else api_send_no_memory(r);
 	if (s.taken) *q->uploads_taken = true;
+	return res;
+}
+
+enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	int64_t wait;
+	cJSON *options;
+	if (!query_upload(q, r, &options, &wait)) return API_DONE;
+	enum api_result res = put_archive(c, q, r, options, wait);
+	cJSON_Delete(options);
 	return res;
 }
 
@@ -333,7 +396,7 @@ static bool split(const struct api_request *q, struct api_response *r, const str
 	return out->n && name_ok(q, r, name, "name");
 }
 
-static enum api_result post_parts(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *data, size_t len, int64_t size, int64_t wait)
+static enum api_result post_parts(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *data, size_t len, cJSON *options, int64_t wait)
 {
 	char name[128];
 	struct multipart m = {0};
@@ -346,7 +409,7 @@ static enum api_result post_parts(struct api_ctx *c, const struct api_request *q
 		return API_DONE;
 	}
 	if (split(q, r, &m, &ps, name)) {
-		struct source s = {.name = name, .files = ps.files, .n = ps.n, .size = size, .parts = &ps};
+		struct source s = {.name = name, .files = ps.files, .n = ps.n, .options = options, .parts = &ps};
 		if (source_digest(&s)) res = take_source(c, q, r, &s, wait);
 		else api_send_no_memory(r);
 	}
@@ -355,12 +418,10 @@ static enum api_result post_parts(struct api_ctx *c, const struct api_request *q
 	return res;
 }
 
-enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+static enum api_result post(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *options, int64_t wait)
 {
 	char type[80];
-	int64_t size, wait;
 	enum api_result res = API_DONE;
-	if (!query_upload(q, r, &size, &wait)) return API_DONE;
 	if (q->n_uploads != 1 || !q->uploads[0].bytes) {
 		api_send_problem(q, r, "body_required", NULL, "POST %s needs a body: multipart/form-data or JSON", q->path);
 		return API_DONE;
@@ -379,10 +440,20 @@ enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q
 		wasd_fail_errno(&err, errno, "the staged upload");
 		api_send_error(q, r, &err);
 	} else {
-		res = multi ? post_parts(c, q, r, data, up->bytes, size, wait) : post_recipe(c, q, r, data, up->bytes, wait);
+		res = multi ? post_parts(c, q, r, data, up->bytes, options, wait) : post_recipe(c, q, r, data, up->bytes, wait);
 		munmap(data, up->bytes);
 	}
 	if (fd >= 0) close(fd);
+	return res;
+}
+
+enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	int64_t wait;
+	cJSON *options;
+	if (!query_upload(q, r, &options, &wait)) return API_DONE;
+	enum api_result res = post(c, q, r, options, wait);
+	cJSON_Delete(options);
 	return res;
 }
 

@@ -15,7 +15,7 @@ extern const struct api_error_row api_errors[];            /* ends at a NULL cod
 const struct api_error_row *api_error_find(const char *code);
 
 /* Every fault of one body, each {"pointer","detail","code"}; the answer's code is that of the first. */
-#define API_FAULTS_MAX 32
+#define API_FAULTS_MAX 100
 struct api_faults { cJSON *list; int n; bool no_memory; };
 void api_fault(struct api_faults *f, const char *code, const char *pointer, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void api_faults_done(struct api_faults *f);

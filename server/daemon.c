@@ -68,9 +68,9 @@ static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_i
 
 static cJSON *seam_job_live(void *self, const char *job) { return sched_live(((struct wasd_daemon *)self)->jobs, job); }
 
-static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
+static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
 {
-	return ingest_files(((struct wasd_daemon *)self)->ingest, dataset, version, files, n, size, err);
+	return ingest_files(((struct wasd_daemon *)self)->ingest, dataset, version, files, n, options, err);
 }
 
 static enum wasd_status seam_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PREVIEW_IDLE_MS = 5000, PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64 };
+enum { PREVIEW_IDLE_MS = 5000, PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64, REMARKS_MAX = 32, EXAMPLES_MAX = 5, CULPRITS_MAX = 100, TEXT_MAX = 255 };
 
 struct upload {
 	struct ingest *g;
@@ -31,7 +31,8 @@ struct upload {
 	size_t n_staged;
 	struct proc *proc;
 	bool hello;
-	cJSON *done;
+	cJSON *done, *options;                  /* what the process said it made; what the query asked for */
+	cJSON *errors; int64_t n_errors;        /* of a failure: the files at fault as far as they are listed, and how many there are */
 	char *fail_status, *fail_message, *fail_pointer;
 };
 
@@ -53,6 +54,8 @@ static void upload_free(struct upload *u)
 		return;
 	cJSON_Delete(u->request);
 	cJSON_Delete(u->done);
+	cJSON_Delete(u->options);
+	cJSON_Delete(u->errors);
 	for (size_t i = 0; i < u->n_staged; i++)
 		wasd_free(u->staged[i]);
 	wasd_free(u->relative);
@@ -72,6 +75,11 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 	cJSON_AddStringToObject(e, "message", message);
 	if (file && *file)
 		cJSON_AddStringToObject(e, "file", file);
+	if (u->errors) {
+		cJSON_AddItemToObject(e, "errors", u->errors);
+		cJSON_AddNumberToObject(e, "count", (double)u->n_errors);
+		u->errors = NULL;
+	}
 	char *text = wasd_json_print(e);
 	cJSON_Delete(e);
 	struct wasd_err err;
@@ -125,6 +133,8 @@ static void finish(struct upload *u, const struct proc_end *end)
 	} else {
 		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "type");
 		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "re");
+		if (u->options && cJSON_AddItemToObject(u->done, "options", u->options))
+			u->options = NULL;
 		char *info = wasd_json_print(u->done);
 		enum wasd_status s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes, &err)
 		                          : wasd_fail(&err, WASD_ENOMEM, "no memory");
@@ -136,6 +146,54 @@ static void finish(struct upload *u, const struct proc_end *end)
 	}
 	if (u->g->cfg.dataset_ready)
 		u->g->cfg.dataset_ready(u->g->cfg.ctx);
+}
+
+/* ---- what the process tells, which is shown to people: bounded, and plain text ------------------------------------- */
+
+static bool text_ok(const cJSON *obj, const char *key)
+{
+	const char *s;
+	return wasd_json_str(obj, key, &s) && strlen(s) <= TEXT_MAX && strcspn(s, "\x01\x02\x03\x04\x05\x06\x07\b\t\n\v\f\r\x1b\x7f") == strlen(s);
+}
+
+static bool culprits_ok(const cJSON *list)
+{
+	const cJSON *c;
+	if (!list)
+		return true;
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CULPRITS_MAX)
+		return false;
+	cJSON_ArrayForEach(c, list)
+		if (cJSON_GetArraySize(c) != 2 || !text_ok(c, "file") || !text_ok(c, "detail"))
+			return false;
+	return true;
+}
+
+static bool remark_ok(const cJSON *m)
+{
+	const cJSON *examples = wasd_json_get(m, "examples"), *e;
+	int64_t count;
+	if (cJSON_GetArraySize(m) != 4 || !text_ok(m, "code") || !text_ok(m, "message") || !wasd_json_i64(m, "count", &count) || count < 0)
+		return false;
+	if (!cJSON_IsArray(examples) || cJSON_GetArraySize(examples) > EXAMPLES_MAX)
+		return false;
+	cJSON_ArrayForEach(e, examples)
+		if (!cJSON_IsString(e) || strlen(e->valuestring) > TEXT_MAX)
+			return false;
+	return true;
+}
+
+static bool remarks_ok(const cJSON *list)
+{
+	const cJSON *m;
+	if (!list)
+		return true;
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > REMARKS_MAX)
+		return false;
+	cJSON_ArrayForEach(m, list)
+		if (!remark_ok(m))
+			return false;
+	return true;
 }
 
 /* ---- the process; [S] ------------------------------------------------------------------------------------------ */
@@ -158,6 +216,8 @@ static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struc
 	if (u->done || u->fail_message)
 		return wasd_fail(err, WASD_ECORRUPT, "%s after its end", m->type);
 	if (!strcmp(m->type, "done")) {
+		if (!remarks_ok(wasd_json_get(m->json, "remarks")) || !culprits_ok(wasd_json_get(m->json, "skipped")))
+			return wasd_fail(err, WASD_ECORRUPT, "done with remarks that break their limits");
 		u->done = m->json;
 		m->json = NULL;
 		m->type = NULL;
@@ -169,6 +229,10 @@ static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struc
 		if (!wasd_json_str(m->json, "status", &status) || !wasd_json_str(m->json, "message", &message))
 			return wasd_fail(err, WASD_ECORRUPT, "failed without status and message");
 		wasd_json_str(m->json, "pointer", &pointer);
+		if (!culprits_ok(wasd_json_get(m->json, "errors")))
+			return wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
+		if (wasd_json_i64(m->json, "count", &u->n_errors) && u->n_errors > 0)
+			u->errors = cJSON_DetachItemFromObjectCaseSensitive(m->json, "errors");
 		u->fail_status = wasd_strdup(status);
 		u->fail_message = wasd_strdup(message);
 		u->fail_pointer = wasd_strdup(pointer);
@@ -283,7 +347,7 @@ static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wa
 	return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
 }
 
-enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
+enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
 {
 	struct upload *u;
 	if (n > FILES_MAX)
@@ -302,7 +366,11 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 		ok = ok && u->staged[u->n_staged];
 		u->n_staged += u->staged[u->n_staged] != NULL;
 	}
-	u->request = message("ingest", "name:s out:s size:i files:j limits:j", dataset, u->path, (int64_t)size, list,
+	if (cJSON_GetArraySize(options)) {
+		u->options = cJSON_Duplicate(options, true);
+		ok = ok && u->options;
+	}
+	u->request = message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path, u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
 	                     message("limits", "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
 	if (!ok || !u->request)
 		return give_back(u, err);

@@ -588,6 +588,7 @@ enum wasd_status ingest_replay(struct ingest *in, entry_wanted *wanted, entry_fn
 	enum wasd_status s = WASD_OK;
 	size_t i = 0;
 	in->unpacked = 0;
+	in->replaying = true;
 	utf8_begin(&u);
 	for (int f = 0; f < in->n_files && !s; f++) {
 		size_t last = i;

@@ -225,9 +225,7 @@ static enum wasd_status replay(struct plan *p, struct wasd_err *err)
 	if (!p->colour)
 		return s;
 	*err = (struct wasd_err){ 0 };
-	wasd_dataset_writer_abort(p->in->writer);
-	p->in->writer = NULL;
-	p->in->images = 0;
+	ingest_restart(p->in);
 	p->channels = 3;
 	return ingest_replay(p->in, NULL, decode_entry, p, err);
 }

@@ -49,6 +49,8 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 		in.o = *o;
 	in.o.max_bytes = in.o.max_bytes ? in.o.max_bytes : WASD_INGEST_MAX_BYTES;
 	in.o.max_images = in.o.max_images ? in.o.max_images : WASD_INGEST_MAX_IMAGES;
+	if (in.o.report)
+		*in.o.report = (struct wasd_ingest_report){ 0 };
 	if (n < 1)
 		return wasd_fail(err, WASD_EINVAL, "no files");
 	if (in.o.size < 0 || in.o.size > WDS_MAX_SIDE)

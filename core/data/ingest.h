@@ -33,6 +33,7 @@ struct ingest {
 	int classes;
 	struct wasd_dataset_writer *writer;
 	uint64_t images, bytes;                 /* progress: images written, bytes read in all passes */
+	bool replaying;
 };
 
 static inline const char *entry_name(const struct ingest *in, size_t i) { return in->names.data + in->entry[i].name; }
@@ -45,6 +46,16 @@ enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *
 	__attribute__((format(printf, 5, 6)));
 /* Puts the name of entry i into an error that has none. Returns s. */
 enum wasd_status entry_blame(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s);
+
+/* ---- report.c: what the caller is told beside the result ------------------------------------------ */
+
+/* Counts one more case of `code` (static, lower case and underscores); name: the file that it is about, or NULL. The text of the first case stays.
+ * A code that a replay uses is not used before one. */
+void ingest_remark(struct ingest *in, const char *code, const char *name, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Counts one more file at fault; *err says which and why. */
+void ingest_culprit(struct ingest *in, const struct wasd_err *err);
+/* A replay will begin anew: what it wrote, told and counted is forgotten. */
+void ingest_restart(struct ingest *in);
 
 /* ---- archive.c ------------------------------------------------------------------------------- */
 

@@ -86,7 +86,37 @@ static bool on_cancelled(void *ctx)
 	return engine_link_cancelled(j->link);
 }
 
-static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e)
+static cJSON *remarks_json(const struct wasd_ingest_report *r)
+{
+	cJSON *list = cJSON_CreateArray();
+	for (int i = 0; i < r->remarks; i++) {
+		const struct wasd_remark *m = &r->remark[i];
+		cJSON *j = cJSON_CreateObject(), *examples;
+		cJSON_AddStringToObject(j, "code", m->code);
+		cJSON_AddNumberToObject(j, "count", (double)m->count);
+		cJSON_AddStringToObject(j, "message", m->message);
+		examples = cJSON_AddArrayToObject(j, "examples");
+		for (int k = 0; k < m->examples; k++)
+			cJSON_AddItemToArray(examples, cJSON_CreateString(m->example[k]));
+		cJSON_AddItemToArray(list, j);
+	}
+	return list;
+}
+
+static cJSON *culprits_json(const struct wasd_ingest_report *r)
+{
+	cJSON *list = cJSON_CreateArray();
+	for (uint64_t i = 0; i < r->culprits && i < WASD_CULPRITS_MAX; i++) {
+		cJSON *j = cJSON_CreateObject();
+		cJSON_AddStringToObject(j, "file", r->culprit[i].file);
+		cJSON_AddStringToObject(j, "detail", r->culprit[i].detail);
+		cJSON_AddItemToArray(list, j);
+	}
+	return list;
+}
+
+/* told: NULL, or the files at fault. */
+static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e, const struct wasd_ingest_report *told)
 {
 	cJSON *m = cJSON_CreateObject();
 	cJSON_AddStringToObject(m, "type", "failed");
@@ -94,10 +124,14 @@ static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status 
 	cJSON_AddStringToObject(m, "status", wasd_status_name(s));
 	cJSON_AddStringToObject(m, "pointer", e->pointer);
 	cJSON_AddStringToObject(m, "message", e->msg);
+	if (told && told->culprits) {
+		cJSON_AddItemToObject(m, "errors", culprits_json(told));
+		cJSON_AddNumberToObject(m, "count", (double)told->culprits);
+	}
 	engine_send(link, m, NULL);
 }
 
-static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char *format, uint64_t bytes)
+static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char *format, uint64_t bytes, const struct wasd_ingest_report *told)
 {
 	struct wasd_shape s = wasd_dataset_shape(d);
 	double mean[3], std[3];
@@ -116,25 +150,30 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
 	cJSON_AddItemToObject(m, "mean", cJSON_CreateDoubleArray(mean, s.c));
 	cJSON_AddItemToObject(m, "std", cJSON_CreateDoubleArray(std, s.c));
+	if (told)
+		cJSON_AddItemToObject(m, "remarks", remarks_json(told));
+	if (told && told->culprits)
+		cJSON_AddItemToObject(m, "skipped", culprits_json(told));
 	return m;
 }
 
 /* The result of one making: done, or failed and no file. */
-static void report(struct engine_link *link, uint32_t re, enum wasd_status s, const char *out, const char *format, struct wasd_err *err)
+static void report(struct engine_link *link, uint32_t re, enum wasd_status s, const char *out, const char *format,
+                   const struct wasd_ingest_report *told, struct wasd_err *err)
 {
 	struct wasd_dataset *d = NULL;
 	struct stat st = { 0 };
 	limits_off();
 	if (!s && !(s = wasd_dataset_open(out, &d, err))) {
 		stat(out, &st);
-		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size), err);  /* too many class names for a frame */
+		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size, told), err);  /* too many class names for a frame */
 	}
 	wasd_dataset_close(d);
 	if (!s)
 		return;
 	if (d)
 		unlink(out);
-	send_failed(link, re, s, err);
+	send_failed(link, re, s, err, told);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------ */
@@ -165,15 +204,18 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 	struct job job = { .link = link };
 	const char *out = engine_need_string(m->json, "out");
 	const cJSON *limits = wasd_json_get(m->json, "limits");
+	const cJSON *options = wasd_json_get(m->json, "options");
+	struct wasd_ingest_report *told = wasd_calloc(1, sizeof *told);
 	int n = read_files(m->json, files);
-	uint64_t size = count_of(m->json, "size");
+	uint64_t size = count_of(options, "size");
 	struct wasd_ingest_opts o = { .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
-	                              .size = size > INT32_MAX ? INT32_MAX : (int)size, .progress = on_progress, .cancelled = on_cancelled, .ctx = &job };
+	                              .size = size > INT32_MAX ? INT32_MAX : (int)size, .progress = on_progress, .cancelled = on_cancelled, .ctx = &job, .report = told };
 	struct wasd_ingest_info info = { 0 };
 	struct wasd_err err = { 0 };
 	limits_on(o.max_bytes);
-	enum wasd_status s = wasd_ingest(files, n, out, &o, &info, &err);
-	report(link, m->seq, s, out, info.format, &err);
+	enum wasd_status s = told ? wasd_ingest(files, n, out, &o, &info, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for an ingest");
+	report(link, m->seq, s, out, info.format, told, &err);
+	wasd_free(told);
 }
 
 static void synthetic(struct engine_link *link, const struct wasd_msg *m)
@@ -185,7 +227,7 @@ static void synthetic(struct engine_link *link, const struct wasd_msg *m)
 	struct wasd_err err = { 0 };
 	limits_on(0);
 	enum wasd_status s = wasd_synthetic(kind, count_of(m->json, "train"), count_of(m->json, "test"), count_of(m->json, "seed"), out, &o, &info, &err);
-	report(link, m->seq, s, out, info.format, &err);
+	report(link, m->seq, s, out, info.format, NULL, &err);
 }
 
 /* Pictures with a side over PREVIEW_SIDE are shrunk, so that every preview fits one frame. */
@@ -225,7 +267,7 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 	if (!s)
 		s = preview_png(d, split, i, &png, &n, &err);
 	if (s)
-		send_failed(link, m->seq, s, &err);
+		send_failed(link, m->seq, s, &err, NULL);
 	else {
 		int label = wasd_dataset_label(d, split, i);
 		cJSON *a = cJSON_CreateObject();

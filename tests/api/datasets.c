@@ -69,6 +69,7 @@ static void upload(void)
 	a = put("/v1/datasets/cifar?size=64", &u, 0);   /* the same bytes made into something else */
 	CHECK(a.r.status == 202 && num(&a, "version") == 3 && a.taken);
 	answer_done(&a);
+	CHECK_STR(t.ingest_options, "{\"size\":64}");
 	CHECK_INT(t.ingests, 3);
 	a = send("GET", "/v1/datasets/cifar", NULL);    /* the latest that is ready */
 	CHECK_INT(num(&a, "version"), 1);
@@ -107,6 +108,18 @@ static void refused(void)
 	answer_done(&a);
 	a = put("/v1/datasets/bad", &u, 0);             /* an invalid version is no obstacle: the bytes are read again */
 	CHECK(a.r.status == 202 && num(&a, "version") == 2);
+	answer_done(&a);
+	/* Several files at fault: each is listed, and the number tells of the rest. */
+	struct storage_dataset d;
+	struct wasd_err err;
+	CHECK(!storage_dataset_get(t.db, "bad", 2, &d, &err) &&
+	      !storage_dataset_invalid(t.db, d.id, "{\"message\":\"m\",\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},{\"file\":\"b.png\",\"detail\":\"empty\"}],\"count\":212}", &err));
+	storage_dataset_done(&d);
+	a = put("/v1/datasets/bad?wait=30s", &u, 1);
+	CHECK_INT(a.r.status, 422);
+	CHECK_STR(str(&a, "code"), "bad_dataset");
+	CHECK_STR(str(&a, "detail"), "a.png: cut (and 211 more)");
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "errors")), 2);
 	answer_done(&a);
 	/* The daemon cannot take it: the row says so and the staged file stays with the connection. */
 	t.ingest_refuses = true;

@@ -39,6 +39,7 @@ static struct {
 	int queued, ingests, synths, removed, in_flight, exports, searches;
 	char removed_paths[256], last_name[64], profile_gone[80];
 	size_t ingest_files;
+	char ingest_options[256];
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	char question[4096];                    /* the last one asked of the infer process */
 	size_t question_bin;
@@ -72,9 +73,12 @@ static cJSON *fake_live(void *self, const char *job)
 
 __attribute__((unused)) static const char *test_info = "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
 
-static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, int size, struct wasd_err *err)
+static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
 {
-	(void)self, (void)version, (void)size;
+	(void)self, (void)version;
+	char *text = wasd_json_print(options);
+	snprintf(t.ingest_options, sizeof t.ingest_options, "%s", text ? text : "");
+	wasd_free(text);
 	if (t.ingest_refuses) return wasd_fail(err, WASD_EBUSY, "too many uploads are being read");
 	t.ingests++;
 	t.ingest_files = n;

@@ -120,7 +120,7 @@ static void upload_and_preview(void)
 		pack_blob(p, names[i], &b);
 	}
 	pack_close(p);
-	send_text(&e, "{\"type\":\"ingest\",\"name\":\"pets\",\"files\":[{\"path\":\"%s\",\"name\":\"set.zip\"}],\"out\":\"%s\",\"size\":0,"
+	send_text(&e, "{\"type\":\"ingest\",\"name\":\"pets\",\"files\":[{\"path\":\"%s\",\"name\":\"set.zip\"}],\"out\":\"%s\",\"options\":{},"
 	          "\"limits\":{\"max_bytes\":1000000,\"max_images\":100}}", sample_path("set.zip"), sample_path("pets.wds"));
 	expect(&e, "done", &m);
 	struct wasd_dataset *d = NULL;
@@ -308,7 +308,7 @@ static void protocol_errors(void)
 		"{\"type\":\"ingest\"}",
 		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[]}",
 		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[{\"path\":1,\"name\":\"\"}]}",
-		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[{\"path\":\"/y\",\"name\":\"\"}],\"size\":-1}",
+		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[{\"path\":\"/y\",\"name\":\"\"}],\"options\":{\"size\":-1}}",
 		"{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":1.5,\"out\":\"/x\"}",
 		"{\"type\":\"preview\",\"path\":\"/x\",\"split\":\"both\",\"index\":0}",
 	};

@@ -269,6 +269,28 @@ static _Noreturn void fake_infer(void)
 	}
 }
 
+/* One that is right, and ones that each break a limit. */
+static const char *fake_remarks(const char *name)
+{
+	static char text[1800];
+	size_t n = 0;
+	if (!strcmp(name, "longremark"))
+		snprintf(text, sizeof text, "[{\"code\":\"x\",\"count\":1,\"message\":\"%0300d\",\"examples\":[]}]", 0);
+	else if (!strcmp(name, "manyremarks")) {
+		for (int i = 0; i < 33; i++)
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"code\":\"x\",\"count\":1,\"message\":\"\",\"examples\":[]}", i ? "," : "[");
+		snprintf(text + n, sizeof text - n, "]");
+	} else if (!strcmp(name, "manyexamples"))
+		return "[{\"code\":\"x\",\"count\":1,\"message\":\"\",\"examples\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]}]";
+	else if (!strcmp(name, "escapes"))
+		return "[{\"code\":\"x\",\"count\":1,\"message\":\"\\u001b[31m\",\"examples\":[]}]";
+	else if (!strcmp(name, "negative"))
+		return "[{\"code\":\"x\",\"count\":-1,\"message\":\"\",\"examples\":[]}]";
+	else
+		return "[{\"code\":\"ignored\",\"count\":3,\"message\":\"files left out\",\"examples\":[\"Icon?\"]}]";
+	return text;
+}
+
 static _Noreturn void fake_ingest(void)
 {
 	fake_hello("ingest", WASD_VERSION);
@@ -284,6 +306,11 @@ static _Noreturn void fake_ingest(void)
 	}
 	if (!strcmp(name, "refused"))
 		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}", m.seq);
+	else if (!strcmp(name, "manybad"))
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"a.png\",\"message\":\"2 broken\",\"count\":212,\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},"
+		    "{\"file\":\"b.png\",\"detail\":\"empty\"}]}", m.seq);
+	else if (!strcmp(name, "badlist"))
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"\",\"message\":\"2 broken\",\"count\":1,\"errors\":[{\"file\":7,\"detail\":\"cut\"}]}", m.seq);
 	else if (!strcmp(name, "dies")) {
 		signal(SIGSEGV, SIG_DFL);
 		raise(SIGSEGV);
@@ -293,8 +320,8 @@ static _Noreturn void fake_ingest(void)
 	else if (!strcmp(name, "garbage"))
 		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
 	else
-		SAY("{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1]}",
-		    m.seq, !strcmp(name, "wrongsize") ? 9 : 8);
+		SAY("{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1],\"remarks\":%s}",
+		    m.seq, !strcmp(name, "wrongsize") ? 9 : 8, fake_remarks(name));
 	fake_linger(true);
 }
 

@@ -440,6 +440,13 @@ static void ingests(void)
 {
 	static const struct { const char *name, *state, *in_error; } cases[] = {
 		{ "fine", "ready", NULL },
+		{ "manybad", "invalid", "\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},{\"file\":\"b.png\",\"detail\":\"empty\"}],\"count\":212" },
+		{ "badlist", "invalid", "broke the protocol" },
+		{ "longremark", "invalid", "broke the protocol" },
+		{ "manyremarks", "invalid", "broke the protocol" },
+		{ "manyexamples", "invalid", "broke the protocol" },
+		{ "escapes", "invalid", "broke the protocol" },
+		{ "negative", "invalid", "broke the protocol" },
 		{ "refused", "invalid", "train/cat/1.png" },
 		{ "dies", "invalid", "signal 11" },
 		{ "quits", "invalid", "ended early" },
@@ -447,6 +454,7 @@ static void ingests(void)
 		{ "wrongsize", "invalid", "size it named" },
 		{ "nofile", "invalid", "left no file" },
 	};
+	cJSON *options = cJSON_Parse("{\"size\":32}");
 	start(1);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct storage_dataset d = {0};
@@ -457,7 +465,7 @@ static void ingests(void)
 		fclose(fopen(staged, "w"));
 		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", &d, &existing, &err), WASD_OK);
 		struct api_upload up = { .path = staged, .name = "a.tar" };
-		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, 0, &err), WASD_OK);
+		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, options, &err), WASD_OK);
 		int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
 		do {
 			storage_dataset_done(&d);
@@ -467,11 +475,13 @@ static void ingests(void)
 		} while (d.state && !strcmp(d.state, "scanning") && wasd_mono_us() < until);
 		CHECK_MSG(d.state && !strcmp(d.state, cases[i].state), "%s is %s: %s", cases[i].name, d.state, d.error);
 		CHECK_MSG(!cases[i].in_error || (d.error && strstr(d.error, cases[i].in_error)), "%s: %s", cases[i].name, d.error);
+		CHECK_MSG(cases[i].in_error || (d.info && strstr(d.info, "\"remarks\":[{\"code\":\"ignored\",\"count\":3,") && strstr(d.info, "\"options\":{\"size\":32}")), "%s: %s", cases[i].name, d.info);
 		CHECK_MSG(access(staged, F_OK) != 0, "%s: the upload is still there", cases[i].name);
 		snprintf(result, sizeof result, "%s/datasets/%s/1.wds", dir, cases[i].name);
 		CHECK_MSG((access(result, F_OK) == 0) == !strcmp(cases[i].state, "ready"), "%s: result", cases[i].name);
 		storage_dataset_done(&d);
 	}
+	cJSON_Delete(options);
 	stop();
 }
 

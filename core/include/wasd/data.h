@@ -42,12 +42,22 @@ void wasd_dataset_writer_abort(struct wasd_dataset_writer *w);   /* also frees a
 #define WASD_INGEST_MAX_BYTES ((size_t)8 << 30)
 #define WASD_INGEST_MAX_IMAGES 4000000
 struct wasd_ingest_file { const char *path, *name; };  /* a staged upload and the client's name for it (may be "") */
+/* What ingest tells beside its result. A remark is something that it did and that the upload did not ask for in so many words: files left out,
+ * a folder taken for a split. A culprit is one of the files for which an upload is refused, or that was skipped. All texts are printable UTF-8. */
+enum { WASD_REMARKS_MAX = 32, WASD_REMARK_EXAMPLES = 5, WASD_CULPRITS_MAX = 100, WASD_REMARK_NAME = 160 };
+struct wasd_remark { const char *code; uint64_t count; char message[256]; int examples; char example[WASD_REMARK_EXAMPLES][WASD_REMARK_NAME]; bool replayed; };
+struct wasd_culprit { char file[WASD_REMARK_NAME], detail[256]; };
+struct wasd_ingest_report {
+	int remarks; struct wasd_remark remark[WASD_REMARKS_MAX];       /* one for each code, in the order in which they came up */
+	uint64_t culprits; struct wasd_culprit culprit[WASD_CULPRITS_MAX];     /* how many there are; the first of them */
+};
 struct wasd_ingest_opts {
 	size_t max_bytes;                              /* decoded bytes written at most, and bytes unpacked from archives; 0 = WASD_INGEST_MAX_BYTES */
 	size_t max_images;                             /* 0 = WASD_INGEST_MAX_IMAGES */
 	int size;                                      /* image archives: resize every image to size x size; 0 = all must have the same size */
 	void (*progress)(void *ctx, uint64_t images, uint64_t bytes); void *ctx;
 	bool (*cancelled)(void *ctx);
+	struct wasd_ingest_report *report;             /* borrowed and filled, also on failure; NULL = not wanted */
 };
 struct wasd_ingest_info { char format[24]; struct wasd_shape shape; int classes; size_t n_train, n_test; char digest[WASD_SHA256_HEX]; };
 /* Recognises the format by content (CIFAR-10/100 binary tar.gz, IDX files or tar of them, image archive), converts to out_path.
