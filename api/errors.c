@@ -130,7 +130,7 @@ void api_send_problem(const struct api_request *q, struct api_response *r, const
 	char detail[512];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(detail, sizeof detail, fmt, ap);
+	wasd_vline(detail, sizeof detail, fmt, ap);
 	va_end(ap);
 	const struct api_error_row *e = api_error_find(code);
 	send_one(q, r, e ? e : api_error_find("internal"), pointer, detail);
@@ -180,7 +180,7 @@ void api_fault(struct api_faults *f, const char *code, const char *pointer, cons
 	char detail[512];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(detail, sizeof detail, fmt, ap);
+	wasd_vline(detail, sizeof detail, fmt, ap);
 	va_end(ap);
 	if (f->n++ >= API_FAULTS_MAX) return;
 	if (!f->list) f->list = cJSON_CreateArray();

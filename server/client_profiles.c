@@ -99,7 +99,7 @@ static const char *number(const cJSON *o, const char *member, double scale, int 
 {
 	double v;
 	if (wasd_json_num(o, member, &v))
-		snprintf(out, 32, "%.*f", decimals, v * scale);
+		snprintf(out, 32, fabs(v * scale) < 1e15 ? "%.*f" : "%.*e", decimals, v * scale);
 	else
 		snprintf(out, 32, "-");
 	return out;

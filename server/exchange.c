@@ -81,7 +81,7 @@ static char *arena_printf(struct arena *a, const char *fmt, ...)
 	char text[256];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	return arena_strndup(a, text, strlen(text));
 }
@@ -221,7 +221,7 @@ static bool refuse(struct exchange *x, bool close, const char *code, const char 
 	char text[200];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	api_send_problem(&x->q, &x->resp, code, NULL, "%s", text);
 	x->reply.close = close;

@@ -481,7 +481,7 @@ static void library_says(void *cls, const char *fmt, va_list ap)
 	struct http *h = cls;
 	char text[300];
 	int dropped;
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	text[strcspn(text, "\n")] = 0;
 	if (log_allow(&h->refuse_rate, 5, &dropped))
 		log_line(LOG_DEBUG, "libmicrohttpd", "text=%s", LOG_Q(text));

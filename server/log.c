@@ -32,7 +32,7 @@ const char *log_quote(char *out, size_t size, const char *s)
 		return strcpy(out, s);
 	size_t n = 0;
 	out[n++] = '"';
-	for (; *s && n + 6 < size; s++) {
+	for (; *s && n + 9 < size; s++) {
 		unsigned char c = (unsigned char)*s;
 		if (c == '"' || c == '\\') {
 			out[n++] = '\\';
@@ -43,8 +43,7 @@ const char *log_quote(char *out, size_t size, const char *s)
 			out[n++] = (char)c;
 		}
 	}
-	out[n++] = '"';
-	out[n] = 0;
+	n += (size_t)snprintf(out + n, 5, "%s\"", *s ? "..." : "");
 	return out;
 }
 
@@ -59,12 +58,9 @@ void log_line(enum log_level level, const char *msg, const char *fmt, ...)
 		line[n++] = ' ';
 		va_list ap;
 		va_start(ap, fmt);
-		int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
+		n += (int)wasd_vline(line + n, sizeof line - (size_t)n - 1, fmt, ap);
 		va_end(ap);
-		n += m < 0 ? 0 : m;
 	}
-	if (n > (int)sizeof line - 2)
-		n = (int)sizeof line - 2;
 	for (int i = 0; i < n; i++)
 		if ((unsigned char)line[i] < ' ')
 			line[i] = '?';

@@ -11,7 +11,7 @@
 static void set_blocked(struct sched *j, const char *why, int64_t until_us)
 {
 	pthread_mutex_lock(&j->lock);
-	snprintf(j->blocked, sizeof j->blocked, "%.199s", why);
+	wasd_line(j->blocked, sizeof j->blocked, "%s", why);
 	pthread_mutex_unlock(&j->lock);
 	j->blocked_until_us = until_us;
 }
@@ -63,7 +63,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	if (s == WASD_OK || s == WASD_ESTATE || s == WASD_ENOTFOUND)
 		return true;            /* running, or somebody cancelled it in between */
 	char why[200];
-	snprintf(why, sizeof why, "no worker can be started: %.150s", err.msg);
+	wasd_line(why, sizeof why, "no worker can be started: %s", err.msg);
 	log_line(LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
 	set_blocked(j, why, wasd_mono_us() + 5000000);
 	return false;

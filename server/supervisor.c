@@ -305,7 +305,7 @@ static void violation(struct proc *p, const struct wasd_err *err)
 {
 	p->violation = true;
 	char why[180];
-	snprintf(why, sizeof why, "broke the protocol: %.150s", err->msg);
+	wasd_line(why, sizeof why, "broke the protocol: %s", err->msg);
 	proc_end(p, true, why);
 	if (!p->stream_over) {
 		p->stream_over = true;

@@ -74,7 +74,7 @@ void run_note(struct run *r, const char *level, const char *fmt, ...)
 	char text[600];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	add_line(r, level, text, true);
 }
@@ -98,7 +98,7 @@ static void acknowledge(struct run *r, uint32_t seq)
 static void refused(struct run *r, const char *what, const struct wasd_err *err)
 {
 	char why[170];
-	snprintf(why, sizeof why, "%s could not be stored: %.120s", what, err->msg);
+	wasd_line(why, sizeof why, "%s could not be stored: %s", what, err->msg);
 	if (r->proc)
 		proc_end(r->proc, true, why);
 }

@@ -25,6 +25,25 @@ enum wasd_status wasd_status_from_name(const char *name)
 	return WASD_EINTERNAL;
 }
 
+size_t wasd_vline(char *out, size_t size, const char *fmt, va_list ap)
+{
+	int n = vsnprintf(out, size, fmt, ap);
+	if (n >= 0 && (size_t)n < size) return (size_t)n;
+	size_t at = n < 0 ? 0 : size - 4;
+	for (int i = 0; i < 3 && at && ((unsigned char)out[at] & 0xc0) == 0x80; i++) at--;
+	memcpy(out + at, n < 0 ? "" : "...", n < 0 ? 1 : 4);
+	return strlen(out);
+}
+
+size_t wasd_line(char *out, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	size_t n = wasd_vline(out, size, fmt, ap);
+	va_end(ap);
+	return n;
+}
+
 /* Copies src into dst[cap] as one clean line: whole UTF-8 sequences only, control and ill-formed bytes become '?'. */
 static void copy_line(char *dst, size_t cap, const char *src)
 {
@@ -33,8 +52,6 @@ static void copy_line(char *dst, size_t cap, const char *src)
 		size_t k = utf8_step((const unsigned char *)src + i, n - i);
 		if (o + (k ? k : 1) >= cap) break;
 		if (k == 0 || (unsigned char)src[i] < 0x20 || src[i] == 0x7f) {
-			/* A sequence that the formatting buffer cut in two is dropped, not shown as noise. */
-			if (k == 0 && n - i < 4 && (unsigned char)src[i] >= 0xc2 && n >= 255) break;
 			dst[o++] = '?';
 			i++;
 			continue;
@@ -50,9 +67,8 @@ static void copy_line(char *dst, size_t cap, const char *src)
 static void fill(struct wasd_err *err, enum wasd_status s, const char *pointer, const char *suffix, const char *fmt, va_list ap)
 {
 	char msg[sizeof err->msg], ptr[sizeof err->pointer];
-	int n = vsnprintf(msg, sizeof msg, fmt, ap);
-	if (n < 0) n = 0, msg[0] = 0;
-	if (suffix && (size_t)n < sizeof msg) snprintf(msg + n, sizeof msg - (size_t)n, ": %s", suffix);
+	size_t n = wasd_vline(msg, sizeof msg, fmt, ap);
+	if (suffix && n + 8 < sizeof msg) wasd_line(msg + n, sizeof msg - n, ": %s", suffix);
 	copy_line(ptr, sizeof ptr, pointer);
 	err->status = s;
 	copy_line(err->msg, sizeof err->msg, msg);

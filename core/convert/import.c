@@ -38,7 +38,7 @@ static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 		const char *text = wasd_st_meta(m->st, keys[i]);
 		enum wasd_status s = text ? wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &m->meta[i], &e) : WASD_OK;
 		if (s)
-			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %.180s", keys[i], e.msg);
+			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i], e.msg);
 	}
 	return WASD_OK;
 }
@@ -83,7 +83,7 @@ static enum wasd_status make_graph(struct import *m, const struct wasd_import *h
 	if (s || !(s = wasd_network_build(m->model, in, n, &m->graph, &e)))
 		return s;
 	/* The image is what does not fit where a job's error would point to its data. */
-	return wasd_fail_at(err, s, strcmp(e.pointer, "/dataset") ? e.pointer : "/input", "%.240s", e.msg);
+	return wasd_fail_at(err, s, strcmp(e.pointer, "/dataset") ? e.pointer : "/input", "%s", e.msg);
 }
 
 /* ---- tensors -------------------------------------------------------------------------------------------------- */
@@ -225,7 +225,7 @@ static enum wasd_status load(struct import *m, const struct wasd_import *how, st
 		                    wasd_graph_stats(m->graph) ? wasd_graph_stats_info(m->graph, 0).name : "NAME");
 	struct wasd_err e = {0};
 	if (m->has[WASD_DOM] && (s = wasd_draw_from_json(m->meta[DRAW], m->graph, draw, &e)))
-		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, "draw", "metadata \"draw\": %.200s", e.msg);
+		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, "draw", "metadata \"draw\": %s", e.msg);
 	return WASD_OK;
 }
 

@@ -78,7 +78,7 @@ enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *
 	char msg[256];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(msg, sizeof msg, fmt, ap);
+	wasd_vline(msg, sizeof msg, fmt, ap);
 	va_end(ap);
 	wasd_fail(err, s, "%s", msg);
 	return entry_blame(in, i, err, s);

@@ -50,7 +50,7 @@ static int wrong(const char *what, const char *arg)
 static const char *grouped(double v, char out[32])
 {
 	char digits[32];
-	int n = snprintf(digits, sizeof digits, "%.0f", v), k = 0;
+	int n = snprintf(digits, sizeof digits, v < 1e18 ? "%.0f" : "%.3e", v), k = 0;
 	for (int i = 0; i < n && k < 30; i++) {
 		if (i && (n - i) % 3 == 0)
 			out[k++] = ',';

@@ -235,7 +235,7 @@ void engine_log(struct engine_link *l, const char *level, const char *fmt, ...)
 	char text[512];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "type", "log");

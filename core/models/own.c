@@ -33,7 +33,7 @@ static enum wasd_status refuse(const struct own *o, const char *member, enum was
 	char at[FIELDS_POINTER], text[200];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	snprintf(at, sizeof at, "%s", o->at);
 	if (member)
@@ -196,7 +196,7 @@ static enum wasd_status mark_augmentable(struct own *o, bool augment)
 	if (augment)
 		wasd_graph_param(o->g, alpha, 1, WASD_INIT_UNIT);
 	wasd_graph_augmentable(o->g, name, augment ? alpha : NULL, 0);
-	return o->g->status ? refuse(o, NULL, o->g->status, "%.180s", o->g->err.msg) : WASD_OK;
+	return o->g->status ? refuse(o, NULL, o->g->status, "%s", o->g->err.msg) : WASD_OK;
 }
 
 /* After every layer, so that no size that follows from it can be absurd. */
@@ -235,7 +235,7 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 	struct wasd_err why = { 0 };
 	const char *fault = l->settle ? l->settle(&nd, &in, &why) : NULL;
 	if (fault)
-		return refuse(o, fault, why.status, "%.180s", why.msg);
+		return refuse(o, fault, why.status, "%s", why.msg);
 	if ((s = read_augment(o, j, &nd, &augment)))
 		return s;
 	const char *name = o->layer[o->n].name;
@@ -243,7 +243,7 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 	if (at < 0) {
 		/* The graph puts a name in front; refuse() does so too. */
 		const char *msg = strstr(o->g->err.msg, ": ");
-		return refuse(o, o->g->status == WASD_EINVAL ? l->blame : NULL, o->g->status, "%.180s", msg ? msg + 2 : o->g->err.msg);
+		return refuse(o, o->g->status == WASD_EINVAL ? l->blame : NULL, o->g->status, "%s", msg ? msg + 2 : o->g->err.msg);
 	}
 	o->layer[o->n].node = at;
 	if ((s = count(o, at)))

@@ -363,13 +363,15 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 		maker_set_draw(m, last);
 		if ((st = examine(m, &m->draw, &v, err)))
 			break;
-		if (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss)) {
+		if (isfinite(v.val.loss) && (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss))) {
 			best = last;
 			*out = v;
 		}
 	}
-	if (st || best == last)
-		return st ? st : best ? WASD_OK : wasd_fail(err, WASD_ENUMERIC, "no draw within the budget has a finite loss");
+	if (st || !best)
+		return st ? st : wasd_fail(err, WASD_ENUMERIC, "no draw within the budget has a finite loss");
+	if (best == last)
+		return WASD_OK;
 	maker_set_draw(m, best);
 	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, maker_tick(m), err);
 }
@@ -465,7 +467,7 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 	if (s || (s = examine(&m, NULL, &aom, err)) || (s = r.desire == DRAW ? given(&m, &r, &mode, err) : maker_search(&m, &r, &mode, err)))
 		goto end;
 	if (!isfinite(aom.val.loss) || !isfinite(mode.val.loss))
-		s = wasd_fail(err, WASD_ENUMERIC, "the loss of the %s on the validation images is no number", isfinite(aom.val.loss) ? "draw" : "plain weights");
+		s = wasd_fail(err, WASD_ENUMERIC, "the loss of the %s on the validation images is NaN or infinite", isfinite(aom.val.loss) ? "draw" : "plain weights");
 	else if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
 	else

@@ -31,7 +31,7 @@ static enum wasd_status metadata_json(const struct checkpoint *c, const char *ke
 	struct wasd_err e = {0};
 	enum wasd_status s = metadata(c, key, &text, err);
 	if (!s && wasd_json_parse(text, strlen(text), WASD_JSON_BULK, out, &e))
-		s = wasd_fail_at(err, e.status == WASD_ENOMEM ? WASD_ENOMEM : WASD_ECORRUPT, key, "checkpoint: metadata \"%s\": %.180s", key, e.msg);
+		s = wasd_fail_at(err, e.status == WASD_ENOMEM ? WASD_ENOMEM : WASD_ECORRUPT, key, "checkpoint: metadata \"%s\": %s", key, e.msg);
 	return s;
 }
 
@@ -119,7 +119,7 @@ enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph 
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: of a %.60s, its spec says %.60s", c->arch, name ? name : "nothing");
 	enum wasd_status s = wasd_network_build(model, c->input, c->classes, g, &e);
 	if (s == WASD_EINVAL || s == WASD_ENOTFOUND || s == WASD_ETOOBIG)
-		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: %.220s", e.msg);
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: %s", e.msg);
 	if (s && err)
 		*err = e;
 	return s;

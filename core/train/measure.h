@@ -29,7 +29,7 @@ struct measure_result { double loss, accuracy, images_per_s; };
 /* How every batch passes: the draw and the statistics. Called before each batch; p->n is set. */
 struct measure_pass { enum wasd_status (*prepare)(void *ctx, struct wasd_pass *p, struct wasd_err *err); void *ctx; };
 /* Mean cross-entropy and share of top-1 hits over one epoch of the loader. pass NULL: `e` is a measure_net's.
- * A loss that is no number is NaN, with WASD_OK. */
+ * A loss that is not finite is NaN, with WASD_OK: the caller says what it means. */
 enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *pass, struct measure_tick tick,
                                   struct measure_result *out, struct wasd_err *err);
 /* A fixed random choice of the given images, a multiple of the batch where there are that many: *n of them, *subset for wasd_free. */

@@ -39,16 +39,29 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 : 0);
 }
 
+static bool all_finite(const real *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(v[i]))
+			return false;
+	return true;
+}
+
+/* No file holds weights or statistics that no answer can be computed from. */
 static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
 {
-	const real *w = wasd_model_master(t->model);
 	for (int i = 0; i < wasd_graph_params(t->graph); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
-		for (size_t k = 0; k < p.count; k++)
-			if (!isfinite(w[p.offset + k]))
-				return wasd_fail(err, WASD_ENUMERIC, "%s: element %zu became %g in step %llu", p.name, k, (double)w[p.offset + k],
-				                 (unsigned long long)trainer_step(t));
+		if (!all_finite(wasd_model_master(t->model) + p.offset, p.count))
+			return trainer_diverged(t, p.name, err);
 	}
+	for (int set = 0; set < WASD_STATS_SETS; set++)
+		for (int i = 0; i < wasd_graph_stats(t->graph); i++) {
+			struct wasd_stats_info st = wasd_graph_stats_info(t->graph, i);
+			const real *v = wasd_model_stats(t->model, set);
+			if (!all_finite(v + st.mean_offset, (size_t)st.channels) || !all_finite(v + st.var_offset, (size_t)st.channels))
+				return trainer_diverged(t, st.name, err);
+		}
 	return WASD_OK;
 }
 

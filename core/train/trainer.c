@@ -5,7 +5,7 @@
  *        │  │                      │                     │                   │   └────▶ COMPLETED (last epoch, or early stop)
  *        │  └─ loss not finite     └─────────┬───────────┘                   │
  *        ▼        ▼                          ▼ should_stop()                 └ a hook failed ─▶ FAILED
- *     STOPPED   FAILED                    STOPPED
+ *     STOPPED   FAILED                    STOPPED; a loss not finite ─▶ FAILED
  *
  * The position is (epoch, next): `next` training batches of epoch `epoch` (from 0) are behind us. Everything else follows from it:
  * step = epoch * batches + next, the learning rate, what the loader gives, which state a resumed run starts in.
@@ -60,7 +60,7 @@ static void say(const struct wasd_trainer *t, const char *level, const char *fmt
 	if (!t->hooks->log)
 		return;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
 	t->hooks->log(t->hooks->ctx, level, text);
 }
@@ -87,6 +87,12 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 }
 
 /* ---- the epochs ----------------------------------------------------------------------------------------------- */
+
+enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err)
+{
+	return wasd_fail(err, WASD_ENUMERIC, "%s is NaN or infinite in epoch %d: take a lower learning rate (/train/optimizer/lr), or warm it up "
+	                 "(/train/schedule/warmup_epochs)", what, t->state == TRAINING ? t->epoch + 1 : begun_epoch(t));
+}
 
 /* The draw of this step, NULL = plain weights. */
 static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_draw **draw, struct wasd_err *err)
@@ -119,7 +125,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 		return s;
 	s = wasd_exec_loss(t->exec, b->y, t->spec.label_smoothing, &loss, &hits, err);
 	if (s == WASD_ENUMERIC || (!s && !isfinite(loss)))
-		return wasd_fail(err, WASD_ENUMERIC, "the loss is no number in epoch %d, step %llu", t->epoch + 1, (unsigned long long)trainer_step(t) + 1);
+		return trainer_diverged(t, "loss", err);
 	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), trainer_step(t), t->batches, t->spec.epochs);
@@ -132,6 +138,30 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	return WASD_OK;
 }
 
+static double metric_value(const struct wasd_trainer *t, const char *name)
+{
+	for (int i = 0; i < t->n_metrics; i++)
+		if (!strcmp(t->metric[i].name, name))
+			return t->metric[i].value;
+	return NAN;
+}
+
+/* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss before they are kept. */
+static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
+{
+	double loss = NAN;
+	int hits;
+	if (!t->next && (!isnan(metric_value(t, "val_loss_aom")) || !isnan(metric_value(t, "val_loss_dom"))))
+		return WASD_OK;
+	wasd_loader_seek(t->calib, 0, 0);
+	const struct wasd_batch *b = wasd_loader_next(t->calib);
+	struct wasd_pass pass = {.n = b->n, .draw = t->was && !t->spec.eval_aom ? &t->dom : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
+	enum wasd_status s = wasd_exec_forward(t->exec, b->x, &pass, err);
+	if (!s)
+		s = wasd_exec_loss(t->exec, b->y, 0, &loss, &hits, err);
+	return s == WASD_ENUMERIC ? trainer_diverged(t, "loss", err) : s;
+}
+
 static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct wasd_err *err)
 {
 	if (!t->hooks->checkpoint)
@@ -139,7 +169,9 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 	report_progress(t, WASD_TRAIN_CHECKPOINT, 0, 1);
 	void *bytes = NULL;
 	size_t len = 0;
-	enum wasd_status s = snapshot_write(t, &bytes, &len, err);
+	enum wasd_status s = check_loss(t, err);
+	if (!s)
+		s = snapshot_write(t, &bytes, &len, err);
 	if (!s) {
 		struct wasd_train_checkpoint c = {
 			.epoch = begun_epoch(t), .step = trainer_step(t), .reason = reason, .bytes = bytes, .len = len, .info = t->info,
@@ -192,14 +224,6 @@ static bool is_due(const struct wasd_trainer *t, int every)
 static void add_metric(struct wasd_trainer *t, const char *name, double value)
 {
 	t->metric[t->n_metrics++] = (struct wasd_metric){name, value};
-}
-
-static double metric_value(const struct wasd_trainer *t, const char *name)
-{
-	for (int i = 0; i < t->n_metrics; i++)
-		if (!strcmp(t->metric[i].name, name))
-			return t->metric[i].value;
-	return NAN;
 }
 
 static bool is_better(double v, double than, bool max)
@@ -310,10 +334,13 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 
 static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, const char *const names[2], struct wasd_err *err)
 {
+	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"}, {"AOM's test loss", "DOM's test loss"}};
 	struct measure_result r;
 	enum wasd_status s = measure_mode(t, images, dom, &r, err);
 	if (s)
 		return s;
+	if (!isfinite(r.loss))
+		return trainer_diverged(t, what[images == t->test][dom], err);
 	add_metric(t, names[0], r.loss);
 	add_metric(t, names[1], r.accuracy);
 	t->eval_speed[dom] = r.images_per_s;
@@ -413,18 +440,17 @@ static void collect_costs(struct wasd_trainer *t)
 static void say_epoch(const struct wasd_trainer *t)
 {
 	static const struct { const char *metric, *form; double unit; } parts[] = {
-		{"train_loss", "training loss %.4f", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "validation AOM %.1f %%", 100},
+		{"train_loss", "training loss %.5g", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "validation AOM %.1f %%", 100},
 		{"val_acc_dom", "DOM %.1f %%", 100}, {"test_acc_aom", "test AOM %.1f %%", 100}, {"test_acc_dom", "DOM %.1f %%", 100}, {"images_per_s", "%.0f images/s", 1}, {"epoch_s", "%.1f s", 1},
 	};
-	char text[300];
-	int n = snprintf(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
+	char text[400];
+	size_t n = wasd_line(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
 	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
 		double v = metric_value(t, parts[i].metric);
 		if (isnan(v))
 			continue;
-		char part[64];
-		snprintf(part, sizeof part, parts[i].form, v * parts[i].unit);
-		n += snprintf(text + n, sizeof text - (size_t)n, ", %.40s", part);
+		n += wasd_line(text + n, sizeof text - n, ", ");
+		n += wasd_line(text + n, sizeof text - n, parts[i].form, v * parts[i].unit);
 	}
 	say(t, "info", "%s", text);
 }

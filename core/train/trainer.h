@@ -71,10 +71,13 @@ static inline uint64_t trainer_step(const struct wasd_trainer *t)
 	return (uint64_t)t->epoch * t->batches + t->next;
 }
 
+/* Fails the run: WASD_ENUMERIC, and what to do about it. what: the loss, parameter or statistics that no longer is a number. */
+enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err);
+
 /* cJSON says nothing when memory ends between two members: j if it has all of them, else NULL. */
 cJSON *trainer_complete(cJSON *j, int members);
 
-/* The whole run as a checkpoint file, a fresh block for wasd_free. WASD_ENUMERIC: a weight is no number. */
+/* The whole run as a checkpoint file, a fresh block for wasd_free. WASD_ENUMERIC: a weight or a statistic is not finite. */
 enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err);
 /* Puts a built trainer where the file was written. */
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err);

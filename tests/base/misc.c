@@ -31,12 +31,19 @@ static void test_errors(void)
 	CHECK_INT(wasd_fail_errno(&e, EDQUOT, "wal"), WASD_EFULL);
 	CHECK_INT(wasd_fail_errno(&e, ENOMEM, "map"), WASD_ENOMEM);
 	CHECK_INT(wasd_fail_errno(&e, EACCES, "x"), WASD_EIO);
+	/* A number that does not fit is not another number. */
+	char line[16];
+	CHECK_INT(wasd_line(line, sizeof line, "loss %.0f", 123456789.0), 14);
+	CHECK_STR(line, "loss 123456789");
+	CHECK_INT(wasd_line(line, sizeof line, "loss %.0f", 1e37), 15);
+	CHECK_STR(line, "loss 9999999...");
 	/* Cut at 255 bytes without half a character, whatever the offset. */
 	for (int pad = 0; pad < 4; pad++) {
 		struct wasd_buf b = {0};
 		for (int i = 0; i < pad; i++) wasd_buf_puts(&b, "x");
 		for (int i = 0; i < 200; i++) wasd_buf_puts(&b, "\xe2\x82\xac");
 		wasd_fail_at(&e, WASD_EINVAL, wasd_buf_cstr(&b), "%s", wasd_buf_cstr(&b));
+		CHECK(!strcmp(e.msg + strlen(e.msg) - 3, "..."));
 		CHECK(strlen(e.msg) > 250 && wasd_utf8_ok(e.msg, strlen(e.msg)) && !strchr(e.msg, '?'));
 		CHECK(strlen(e.pointer) > 150 && wasd_utf8_ok(e.pointer, strlen(e.pointer)));
 		wasd_buf_done(&b);

@@ -35,8 +35,12 @@ enum wasd_status {
 const char *wasd_status_name(enum wasd_status s);
 enum wasd_status wasd_status_from_name(const char *name); /* WASD_EINTERNAL if unknown */
 
-/* Detail that the status does not say. One line, no newline at the end, cut at 255 bytes on a
- * UTF-8 boundary. `pointer` is a JSON pointer or a file name when one culprit is known, else "".
+/* A formatted text of at most size - 1 bytes (size of 8 or more). One that does not fit ends in "..." on a UTF-8 boundary, so that
+ * a number that was cut is not read as another one. Returns its length. */
+size_t wasd_line(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+size_t wasd_vline(char *out, size_t size, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+
+/* Detail that the status does not say. One line, no newline at the end, cut at 255 bytes as wasd_line does. `pointer` is a JSON pointer or a file name when one culprit is known, else "".
  * Callers pass NULL when they do not care. */
 struct wasd_err {
 	enum wasd_status status;
