@@ -101,6 +101,7 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 struct api_call {                                 /* one question to an engine process; answer in the same struct */
 	cJSON *json;                              /* request, taken; NULL afterwards */
 	const void *bin; size_t bin_len;          /* borrowed; sent inline or as a memfd by size */
+	size_t reply_max;                         /* the most bytes that may come back as a memfd; 0: none */
 	cJSON *reply; char *reply_bin; size_t reply_bin_len;   /* the caller's, freed by api_call_done */
 };
 void api_call_done(struct api_call *c);

@@ -159,7 +159,6 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call);
 void api_serving_headers(struct api_response *r, const struct serving *s);
 void api_serving_end(struct serving *s);
-const char *api_serving_label(const struct serving *s, int64_t index);
 void api_softmax(const float *logits, int64_t n, float *p);
 
 /* ---- objects as JSON ---- */

@@ -110,12 +110,6 @@ void api_serving_end(struct serving *s)
 	s->info = NULL;
 }
 
-const char *api_serving_label(const struct serving *s, int64_t index)
-{
-	const cJSON *v = cJSON_GetArrayItem(wasd_json_get(s->info, "classes"), (int)index);
-	return cJSON_IsString(v) ? v->valuestring : "";
-}
-
 /* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */
 void api_softmax(const float *logits, int64_t n, float *p)
 {

@@ -337,7 +337,7 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 		ok = false;
 	}
 	if (ok) {
-		struct api_call call = {.json = cJSON_CreateObject(), .bin = data.data, .bin_len = data.len};
+		struct api_call call = {.json = cJSON_CreateObject(), .bin = data.data, .bin_len = data.len, .reply_max = (size_t)(n * s.classes) * sizeof(float)};
 		api_add_str(call.json, "type", "infer");
 		api_add_int(call.json, "n", n);
 		sent = true;

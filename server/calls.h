@@ -25,7 +25,8 @@ void calls_detach(struct calls *c);                     /* [S] before the proc g
 enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
 /* The same with a descriptor of the caller's making, taken. */
 enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err);
-/* [S] An answer that came: takes m's json and bin. WASD_ECORRUPT when it is not a proper one. */
+/* [S] An answer that came: takes m's json and bin, or what lies in its memory file (at most call->reply_max bytes). WASD_ECORRUPT when it is
+ * not a proper one. */
 enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err);
 int calls_open(struct calls *c);
 

@@ -411,3 +411,14 @@ def safetensors(data):
         covered = end
     equal(covered, len(body), "bytes after the last tensor")
     return meta, tensors
+
+
+def write_safetensors(tensors, meta=None):
+    """The bytes of a safetensors file of {name: (dtype, shape, bytes)}."""
+    header, at = ({"__metadata__": meta} if meta else {}), 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values())

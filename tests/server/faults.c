@@ -566,6 +566,78 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	return s;
 }
 
+/* Asks for an answer of `bytes` in a memory file, when at most `most` can be right. */
+static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us, struct api_call *call, struct wasd_err *err)
+{
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "logits");
+	cJSON_AddNumberToObject(m, "k", kind);
+	cJSON_AddNumberToObject(m, "answer_bytes", (double)bytes);
+	*call = (struct api_call){ .json = m, .reply_max = most };
+	struct api_live live = { 0 };
+	serve_live(serving, name, &live);
+	serve_begin(serving, name, live.generation);
+	enum wasd_status s = serve_infer(serving, call, deadline_us, err);
+	serve_end(serving, name, live.generation, s == WASD_OK);
+	return s;
+}
+
+static int restarts(void)
+{
+	cJSON *o = serve_status(serving);
+	int64_t n = -1;
+	wasd_json_i64(o, "restarts", &n);
+	cJSON_Delete(o);
+	return (int)n;
+}
+
+/* Answers above a frame's size come in a memory file: taken when they are what was asked for, and the end of the process when not. */
+static void large_answers(void)
+{
+	static const struct { enum bulk kind; size_t bytes, most; const char *why; } wrong[] = {
+		{ BULK_GOOD, 1 << 21, 0, "nothing of that kind was asked for" },
+		{ BULK_TOO_BIG, 1 << 21, 1 << 21, "more than was asked for" },
+		{ BULK_UNSEALED, 1 << 21, 1 << 21, "not sealed" },
+		{ BULK_SHORT, 1 << 21, 1 << 21, "shorter than said" },
+		{ BULK_NO_BYTES, 1 << 21, 1 << 21, "its size is not said" },
+		{ BULK_AND_BIN, 1 << 21, 1 << 21, "bytes in two places" },
+	};
+	static const size_t sizes[] = { 256 * 1025 * 4, 1 << 20, 4, 64 << 20 };
+	struct wasd_err err = {0};
+	struct api_call call;
+	start(1);
+	deploy("d", "fine");
+	if (!wait_deployment("d", "ready", 4000))
+		return stop();
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + 20000000, &call, &err) == WASD_OK, "%zu bytes: %s", sizes[i], err.msg);
+		CHECK_INT(call.reply_bin_len, sizes[i]);
+		bool same = call.reply_bin_len == sizes[i];
+		for (size_t k = 0; same && k < sizes[i] / 4; k++)
+			same = ((const float *)(const void *)call.reply_bin)[k] == (float)k;
+		CHECK_MSG(same, "%zu bytes: other values", sizes[i]);
+		api_call_done(&call);
+	}
+	/* One that nobody waits for is dropped. */
+	CHECK_INT(ask_bulk("d", 1 << 21, 1 << 21, BULK_TO_NOBODY, wasd_mono_us() + 300000, &call, &err), WASD_EBUSY);
+	api_call_done(&call);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(restarts(), 0);
+	stop();
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		start(1);
+		deploy("d", "fine");
+		CHECK(wait_deployment("d", "ready", 4000));
+		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + 20000000, &call, &err) == WASD_EBUSY, "%s", wrong[i].why);
+		CHECK_MSG(!call.reply_bin, "%s", wrong[i].why);
+		api_call_done(&call);
+		CHECK(wait_deployment("d", "ready", 4000));
+		CHECK_INT(restarts(), 1);
+		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+		stop();
+	}
+}
+
 static void serving_faults(void)
 {
 	struct wasd_err err = {0};
@@ -928,6 +1000,7 @@ int main(int argc, char **argv)
 	TEST_RUN(profiles_of_jobs);
 	TEST_RUN(serving_profiles);
 	TEST_RUN(serving_faults);
+	TEST_RUN(large_answers);
 	TEST_RUN(bundle_that_crashes);
 	TEST_RUN(hung_call_does_not_outlive_the_stop);
 	TEST_END();
