@@ -1,12 +1,14 @@
 #include "calls.h"
 #include "wasd/cond.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 struct pending {
 	struct pending *next, **pprev;
 	uint32_t seq;
+	const char *who;                /* call->who */
 	pthread_cond_t done;
 	bool answered, lost;
 	cJSON *reply;
@@ -35,10 +37,23 @@ void calls_attach(struct calls *c, struct proc *p)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void calls_suspect(struct calls *c, char who[72])
+{
+	pthread_mutex_lock(&c->lock);
+	const struct pending *first = NULL;
+	for (const struct pending *p = c->list; p; p = p->next)
+		if (!p->answered && (!first || p->seq < first->seq))
+			first = p;
+	bool late = c->late_seq && (!first || c->late_seq < first->seq);
+	snprintf(who, 72, "%s", late ? c->late_who : first && first->who ? first->who : "");
+	pthread_mutex_unlock(&c->lock);
+}
+
 void calls_detach(struct calls *c)
 {
 	pthread_mutex_lock(&c->lock);
 	c->proc = NULL;
+	c->late_seq = 0;
 	for (struct pending *p = c->list; p; p = p->next) {
 		p->lost = true;
 		pthread_cond_signal(&p->done);
@@ -111,7 +126,7 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 			close(fd);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	}
-	struct pending p = {.bulk_max = call->reply_max};
+	struct pending p = {.bulk_max = call->reply_max, .who = call->who};
 	wasd_cond_init(&p.done);
 	pthread_mutex_lock(&c->lock);
 	if (!c->proc || c->n >= c->max) {
@@ -138,6 +153,10 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	if (p.next)
 		p.next->pprev = p.pprev;
 	c->n--;
+	if (!p.answered && !p.lost && !c->late_seq) {
+		c->late_seq = p.seq;
+		snprintf(c->late_who, sizeof c->late_who, "%s", p.who ? p.who : "");
+	}
 	const char *down = c->down;
 	pthread_mutex_unlock(&c->lock);
 	pthread_cond_destroy(&p.done);
@@ -176,6 +195,8 @@ enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_e
 		return wasd_fail(err, WASD_ECORRUPT, "%s without the number of its question", m->type);
 	enum wasd_status s = WASD_OK;
 	pthread_mutex_lock(&c->lock);
+	if (c->late_seq == (uint32_t)re)
+		c->late_seq = 0;
 	struct pending *p = c->list;
 	while (p && (p->seq != (uint32_t)re || p->answered))
 		p = p->next;

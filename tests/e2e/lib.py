@@ -1,6 +1,6 @@
 """What the end-to-end tests share: a daemon on a free port in a directory of its own, a small HTTP client, a reader of server-sent
 events that waits instead of sleeping, images and archives made here, and reporting in the form that tests/run counts."""
-import atexit, collections, contextlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
+import atexit, collections, contextlib, hashlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
 import threading, time, traceback, zlib
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -249,6 +249,14 @@ class Daemon:
                 if parent == self.pid and os.path.basename(words[0]) == b"wasd-engine" and role.encode() in words[1:]:
                     found.append(int(pid))
         return found
+
+    def import_network(self, name, net, tensors, classes, shape):
+        """A deployment of an own network with the given weights, without a training. tensors as for write_safetensors; shape: [c, h, w]."""
+        blob = write_safetensors(tensors)
+        sha256 = hashlib.sha256(blob).hexdigest()
+        self.client.put(f"/v1/blobs/{sha256}", blob)
+        self.client.post("/v1/deployments", {"name": name, "source": {"blob": sha256, "model": net, "classes": classes, "input": shape}})
+        return self.wait_deployment(name)
 
     def alive(self):
         return self.process.poll() is None
