@@ -194,21 +194,52 @@ static bool name_ok(const struct api_request *q, struct api_response *r, const c
 }
 
 /* Query parameters that shape the result. What is given and is not the default becomes a member of `options` (wasd/protocol.h). */
-static const struct upload_option { const char *name; int64_t min, max; } upload_options[] = {
-	{"size", 8, 512},
+static const char *const on_bad[] = {"refuse", "skip", NULL};
+static const char *const encodings[] = {"cp437", "gbk", "gb18030", "big5", "shift_jis", "euc-kr", "cp850", "cp866", "cp1250", "cp1251", "cp1252", NULL};
+static const struct upload_option {
+	const char *name;
+	double min, max;                        /* of a number; a share has both ends below 1 */
+	const char *const *choices;             /* the first is the default */
+} upload_options[] = {
+	{"size", 8, 512, NULL},
+	{"on_bad", 0, 0, on_bad},
+	{"test_fraction", 0.01, 0.9, NULL},
+	{"split_seed", 0, 9007199254740991.0, NULL},
+	{"names", 0, 0, encodings},
 };
+
+/* One option into j. False: the answer is in r. */
+static bool query_option(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
+{
+	const char *s = api_query(q, o->name), *choice = NULL;
+	if (!s) return true;
+	if (o->choices) {
+		if (!api_query_choice(q, r, o->name, o->choices, &choice)) return false;
+		if (choice != o->choices[0]) api_add_str(j, o->name, choice);
+		return true;
+	}
+	if (o->max >= 1) {
+		int64_t v = 0;
+		if (!api_query_int(q, r, o->name, (int64_t)o->min, (int64_t)o->max, &v)) return false;
+		api_add_int(j, o->name, v);
+		return true;
+	}
+	char *end;
+	double v = strtod(s, &end);
+	if (*end || end == s || !strchr("0123456789.", *s) || !(v >= o->min && v <= o->max)) {
+		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a number from %g to %g, not \"%.60s\"", o->name, o->min, o->max, s);
+		return false;
+	}
+	api_add_num(j, o->name, v);
+	return true;
+}
 
 /* The options and the wait. True: *options is the caller's. */
 static bool query_upload(const struct api_request *q, struct api_response *r, cJSON **options, int64_t *wait)
 {
 	cJSON *j = cJSON_CreateObject();
 	bool ok = api_query_wait(q, r, wait);
-	for (size_t i = 0; ok && i < API_LEN(upload_options); i++) {
-		const struct upload_option *o = &upload_options[i];
-		int64_t v = 0;
-		ok = api_query_int(q, r, o->name, o->min, o->max, &v);
-		if (ok && api_query(q, o->name)) api_add_int(j, o->name, v);
-	}
+	for (size_t i = 0; ok && i < API_LEN(upload_options); i++) ok = query_option(q, r, &upload_options[i], j);
 	if (ok && api_poisoned(j)) {
 		api_send_no_memory(r);
 		ok = false;
@@ -554,7 +585,7 @@ static void send_preview(const struct api_request *q, struct api_response *r, co
 
 enum api_result api_datasets_preview(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const splits[] = {"train", "test", NULL};
+	static const char *const splits[] = {"train", "test", "val", NULL};
 	struct storage_dataset d;
 	struct wasd_err err = {0};
 	const char *which = splits[0];

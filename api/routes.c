@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #define PAGE "limit cursor sort"
+#define UPLOAD "size on_bad test_fraction split_seed names"
 
 const struct api_route api_routes[] = {
 	/* jobs */
@@ -38,8 +39,8 @@ const struct api_route api_routes[] = {
 	{"PUT", "/v1/blobs/{sha256}", API_BODY_UPLOAD, api_blobs_put, "Send a file to be used by a later request: curl -T model.safetensors. It is kept for a day.", NULL},
 	{"GET", "/v1/blobs/{sha256}", API_BODY_NONE, api_blobs_get, "The file again; HEAD says whether it is there.", NULL},
 	/* datasets */
-	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put, "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait size"},
-	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post, "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait size"},
+	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put, "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait " UPLOAD},
+	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post, "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait " UPLOAD},
 	{"GET", "/v1/datasets", API_BODY_NONE, api_datasets_list, "List datasets, the latest version of each.", PAGE " state"},
 	{"GET", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_get, "The latest version. wait=60s holds the answer while it is being scanned.", "wait"},
 	{"DELETE", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_delete, "Delete all versions of a dataset that no unfinished job uses.", NULL},

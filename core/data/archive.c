@@ -15,7 +15,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_ENTRIES = 1000000, MAX_NAME = 1024, RATIO = 200, RATIO_FREE = 16 << 20, CHUNK = 64 << 10 };
+enum { MAX_ENTRIES = 1000000, MAX_NAME = 1024, RATIO = 200, RATIO_FREE = 16 << 20, CHUNK = 64 << 10, HEAD_CHUNK = 4 << 10 };
 
 struct reader {
 	struct ingest *in;
@@ -26,7 +26,9 @@ struct reader {
 	struct tar_tap *tap;                        /* NULL: not a tar that we see unpacked */
 	enum wasd_status failed; struct wasd_err why;       /* of src or the tap, behind libarchive's back */
 	struct archive_entry *e;
-	const char *name;                           /* of the present entry, as sent */
+	const char *name;                           /* of the present entry */
+	char fixed[1200];                           /* the same with slashes, in a zip */
+	const char *target;                         /* of a hard link */
 	int64_t size;                               /* declared; -1 unknown */
 };
 
@@ -46,6 +48,19 @@ bool name_ends(const char *name, const char *end)
 {
 	size_t n = strlen(name), k = strlen(end);
 	return n >= k && !strcasecmp(name + n - k, end);
+}
+
+bool is_picture(const char *name) { return name_ends(name, ".png") || name_ends(name, ".jpg") || name_ends(name, ".jpeg"); }
+
+/* Texts beside the pictures: for people, or for programs that want the classes told. */
+bool is_text(const char *name)
+{
+	static const char *const ends[] = { ".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".toml", ".md", ".rst", ".html", ".htm",
+	                                    ".py", ".ipynb", ".log", ".cfg", ".ini", ".bib" };
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		if (name_ends(name, ends[i]))
+			return true;
+	return false;
 }
 
 /* Bytes that a terminal, a log or JSON would not take become '?'. */
@@ -71,6 +86,13 @@ enum wasd_status entry_blame(const struct ingest *in, size_t i, struct wasd_err 
 	if (s)
 		blame(err, entry_name(in, i));
 	return s;
+}
+
+enum wasd_status entry_foreign(const struct ingest *in, size_t i, struct wasd_err *err, const char *otherwise)
+{
+	char text[WASD_FOREIGN_TEXT];
+	bool known = wasd_foreign(WASD_READS_IMAGE, in->entry[i].head, sizeof in->entry[i].head, text);
+	return entry_fail(in, i, err, WASD_EINVAL, "%s", known ? text : otherwise);
 }
 
 enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s, const char *fmt, ...)
@@ -116,17 +138,26 @@ static const char *name_fault(const char *name)
 	return NULL;
 }
 
+#define MAC_ICON "Icon\r"
+
 /* Droppings of file managers, and texts for people. */
 static bool ignored(const char *name)
 {
-	if (!strncmp(name, "__MACOSX/", 9))
-		return true;
+	static const char *const folders[] = { "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information" };
+	static const char *const files[] = { "Thumbs.db", "ehthumbs.db", "desktop.ini", "Picasa.ini", MAC_ICON };
 	for (const char *p = name; p; p = strchr(p, '/')) {
 		p += *p == '/';
+		size_t n = strcspn(p, "/");
 		if (*p == '.')
 			return true;
-		if (!strchr(p, '/'))
-			return !strncasecmp(p, "readme", 6) || !strncasecmp(p, "license", 7) || !strcasecmp(p, "thumbs.db") || !strcasecmp(p, "desktop.ini");
+		for (size_t i = 0; p[n] && i < sizeof folders / sizeof *folders; i++)
+			if (strlen(folders[i]) == n && !strncasecmp(p, folders[i], n))
+				return true;
+		for (size_t i = 0; !p[n] && i < sizeof files / sizeof *files; i++)
+			if (!strcasecmp(p, files[i]))
+				return true;
+		if (!p[n])
+			return !strncasecmp(p, "readme", 6) || !strncasecmp(p, "license", 7);
 	}
 	return false;
 }
@@ -191,6 +222,7 @@ static la_int64_t on_seek(struct archive *a, void *ctx, la_int64_t offset, int w
 static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, const char *what)
 {
 	if (r->failed) {
+		blame(&r->why, r->in->files[r->file].name);     /* of the upload, whichever entry was being read */
 		if (err)
 			*err = r->why;
 		return r->failed;
@@ -200,9 +232,26 @@ static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, cons
 	return wasd_fail(err, no_memory ? WASD_ENOMEM : WASD_ECORRUPT, "%s: %s", what, msg ? msg : "damaged");
 }
 
+/* Whether 512 bytes are the header of a tar entry: their sum, the checksum's own eight taken as blanks, is in octal at 148. */
+static bool is_tar(const uint8_t *h, size_t n)
+{
+	unsigned sum = 0, want = 0;
+	if (n < 512)
+		return false;
+	for (size_t i = 0; i < 512; i++)
+		sum += i >= 148 && i < 156 ? ' ' : h[i];
+	for (size_t i = 148; i < 156 && (h[i] == ' ' || (h[i] >= '0' && h[i] <= '7')); i++)
+		want = h[i] == ' ' ? want : want * 8 + (h[i] - '0');
+	return sum == want;
+}
+
+/* A bare IDX file: by its first bytes; by its name only where they are of nothing else, so that a damaged one is refused as what it is. */
 static bool looks_like_idx(const uint8_t *head, size_t n, const char *name)
 {
-	return (n >= 4 && !head[0] && !head[1] && head[2] == 8 && head[3] >= 1 && head[3] <= 4) || name_has(name, "-idx") || name_has(name, ".idx");
+	char text[WASD_FOREIGN_TEXT];
+	if (n >= 4 && !head[0] && !head[1] && head[2] == 8 && head[3] >= 1 && head[3] <= 4)
+		return true;
+	return (name_has(name, "-idx") || name_has(name, ".idx")) && !is_tar(head, n) && !wasd_foreign(WASD_READS_WEIGHTS, head, n, text);
 }
 
 static void reader_close(struct reader *r)
@@ -210,6 +259,18 @@ static void reader_close(struct reader *r)
 	archive_read_free(r->a);
 	tar_tap_destroy(r->tap);
 	source_close(r->src);
+}
+
+/* Names of a zip that are neither UTF-8 nor marked so: of an old Windows, in the encoding of its language. */
+static enum wasd_status choose_names(struct reader *r, struct wasd_err *err)
+{
+	const char *charset = r->in->o.names ? r->in->o.names : "CP437";
+	if (archive_read_set_format_option(r->a, "zip", "hdrcharset", charset) != ARCHIVE_OK)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "this machine cannot read names in %s", charset);
+	if (!r->in->replaying)
+		ingest_remark(r->in, "zip_names", r->in->files[r->file].name, "names in the zip archive that are not marked as UTF-8 were read as %s (names=gbk and others choose another)",
+		              charset);
+	return WASD_OK;
 }
 
 /* Chooses what libarchive may see in the file, and watches for what it would not show. "PK" in front: a zip and nothing else. Plain
@@ -223,13 +284,14 @@ static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, si
 	char name[RAW_NAME];
 	bool gzip = source_is_gzip(r->src);
 	if (!gzip && n >= 2 && !memcmp(head, "PK", 2)) {
-		enum wasd_status s = zip_check_names(r->src, name, err);
+		bool unmarked;
+		enum wasd_status s = zip_check_names(r->src, name, &unmarked, err);
 		if (s == WASD_EINVAL)
 			blame(err, name);
 		r->zip = true;
 		archive_read_support_format_zip_seekable(r->a);
 		archive_read_set_seek_callback(r->a, on_seek);
-		return s;
+		return s || (!unmarked && !r->in->o.names) ? s : choose_names(r, err);
 	}
 	archive_read_support_format_tar(r->a);
 	for (size_t i = 0; i < sizeof filters / sizeof *filters && !gzip; i++)
@@ -243,7 +305,8 @@ static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, si
 
 static enum wasd_status reader_open(struct reader *r, struct ingest *in, int file, struct wasd_err *err)
 {
-	uint8_t head[8];
+	uint8_t head[WASD_FOREIGN_HEAD];
+	char text[WASD_FOREIGN_TEXT];
 	size_t n;
 	*r = (struct reader){ .in = in, .file = file, .size = -1 };
 	enum wasd_status s = source_open(in->files[file].path, &r->src, err);
@@ -258,6 +321,10 @@ static enum wasd_status reader_open(struct reader *r, struct ingest *in, int fil
 	r->a = archive_read_new();
 	if (!r->a) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the archive reader");
+		goto fail;
+	}
+	if (!is_tar(head, n) && wasd_foreign(WASD_READS_DATASET, head, n, text) && memcmp(head, "PK", 2)) {
+		s = wasd_fail(err, WASD_EINVAL, "%s", text);
 		goto fail;
 	}
 	if ((s = choose_formats(r, head, n, err)))
@@ -286,13 +353,36 @@ static const char *type_name(const struct archive_entry *e)
 	return "an entry of unknown type";
 }
 
+/* The name with slashes where a zip of Windows has backslashes; the folder's icon of a Mac is known before its line end is a fault. */
+static const char *fix_name(struct reader *r, const char *name)
+{
+	size_t n = name ? strlen(name) : 0;
+	if (!r->zip || !n || n >= sizeof r->fixed)
+		return name;
+	for (size_t i = 0; i <= n; i++)
+		r->fixed[i] = name[i] == '\\' ? '/' : name[i];
+	return r->fixed;
+}
+
+static bool is_mac_icon(const char *name)
+{
+	return name && (!strcmp(name, MAC_ICON) || name_ends(name, "/" MAC_ICON)) && strcspn(name, "\r") + 1 == strlen(name);
+}
+
 static enum wasd_status check_entry(struct reader *r, struct wasd_err *err)
 {
-	const char *fault = name_fault(r->name);
+	char cut[MAX_NAME];
+	bool icon = is_mac_icon(r->name) && strlen(r->name) < sizeof cut;
+	if (icon)
+		snprintf(cut, sizeof cut, "%.*s", (int)strlen(r->name) - 1, r->name);
+	const char *fault = name_fault(icon ? cut : r->name);
 	if (fault)
 		return wasd_fail(err, WASD_EINVAL, "%s", fault);
-	if (archive_entry_hardlink(r->e))
-		return wasd_fail(err, WASD_EINVAL, "a hard link; only regular files are taken");
+	r->target = archive_entry_hardlink(r->e);
+	if (r->target && archive_entry_size_is_set(r->e) && archive_entry_size(r->e))
+		return wasd_fail(err, WASD_EINVAL, "a hard link with content of its own");
+	if (r->target)
+		return WASD_OK;
 	if (archive_entry_filetype(r->e) == AE_IFDIR)
 		return WASD_OK;
 	if (archive_entry_filetype(r->e) != AE_IFREG)
@@ -347,7 +437,8 @@ static enum wasd_status reader_next(struct reader *r, size_t *entries, bool *mor
 		int e = archive_read_next_header(r->a, &r->e);
 		if (e == ARCHIVE_EOF)
 			return check_end(r, err);
-		r->name = e >= ARCHIVE_WARN ? archive_entry_pathname(r->e) : NULL;
+		r->name = e >= ARCHIVE_WARN ? fix_name(r, archive_entry_pathname(r->e)) : NULL;
+		r->size = -1;
 		s = e == ARCHIVE_OK ? check_entry(r, err) : reader_fail(r, err, "archive");
 		if (s) {
 			blame(err, r->name && *r->name ? r->name : r->in->files[r->file].name);
@@ -364,10 +455,14 @@ static enum wasd_status reader_next(struct reader *r, size_t *entries, bool *mor
 		}
 		while (!strncmp(r->name, "./", 2))
 			r->name += 2;
-		if (archive_entry_filetype(r->e) == AE_IFREG && !ignored(r->name)) {
+		if (!r->target && (archive_entry_filetype(r->e) != AE_IFREG || (r->zip && !r->size && name_ends(r->name, "/"))))
+			continue;
+		if (!ignored(r->name)) {
 			*more = true;
 			return WASD_OK;
 		}
+		if (!r->in->replaying)
+			ingest_remark(r->in, "ignored", r->name, "%s", INGEST_IGNORED);
 	}
 }
 
@@ -432,10 +527,67 @@ static enum wasd_status list_entry(struct ingest *in, const struct reader *r, st
 			return wasd_fail(err, WASD_ENOMEM, "no memory to list %zu entries", cap);
 		in->entry = p, in->cap = cap;
 	}
-	in->entry[in->n] = (struct entry){ .name = in->names.len, .file = r->file, .size = r->size < 0 ? 0 : (uint64_t)r->size };
-	if (!wasd_buf_append(&in->names, r->name, strlen(r->name) + 1))
+	in->entry[in->n] = (struct entry){ .name = in->names.len, .file = r->file, .size = r->size < 0 ? 0 : (uint64_t)r->size, .bare = !r->a,
+	                                   .target = SIZE_MAX, .link = SIZE_MAX, .next_link = SIZE_MAX };
+	bool ok = wasd_buf_append(&in->names, r->name, strlen(r->name) + 1);
+	if (r->target) {
+		const char *t = r->target + (strncmp(r->target, "./", 2) ? 0 : 2);
+		in->entry[in->n].target = in->names.len;
+		ok = ok && wasd_buf_append(&in->names, t, strlen(t) + 1);
+	}
+	if (!ok)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to list %zu names", in->n);
 	in->n++;
+	return WASD_OK;
+}
+
+/* Whole texts are kept that a format may need: a table of labels, names of classes. */
+static bool keeps_text(const struct ingest *in, const struct reader *r)
+{
+	int64_t most = name_ends(r->name, ".csv") ? INGEST_TEXT_MAX : name_ends(r->name, ".txt") ? INGEST_NAMES_MAX : -1;
+	return r->size >= 0 && r->size <= most && in->texts + (uint64_t)r->size <= INGEST_TEXTS;
+}
+
+static enum wasd_status keep_text(struct ingest *in, struct entry *e, struct stream *s, struct wasd_err *err)
+{
+	size_t n = (size_t)s->r->size, got;
+	if (!(e->text = wasd_malloc(n + 1)))
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu bytes", n);
+	in->texts += n;
+	enum wasd_status st = stream_read_raw(s, e->text, n + 1, &got, err);
+	e->text[st ? 0 : got] = 0;
+	memcpy(e->head, e->text, got < sizeof e->head ? got : sizeof e->head);
+	return st;
+}
+
+struct bytes { const char *p; size_t n; };
+
+static enum wasd_status from_bytes(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err)
+{
+	struct bytes *b = ctx;
+	(void)err;
+	*got = n < b->n ? n : b->n;
+	memcpy(p, b->p, *got);
+	b->p += *got, b->n -= *got;
+	return WASD_OK;
+}
+
+/* The first bytes, of what is inside where they are gzipped. Damage there is found when the entry is read. */
+static enum wasd_status keep_head(struct entry *e, const char *buf, size_t n, struct wasd_err *err)
+{
+	struct bytes b = { buf, n };
+	size_t got;
+	memcpy(e->head, buf, n < sizeof e->head ? n : sizeof e->head);
+	e->gz = n >= 2 && !memcmp(buf, "\x1f\x8b", 2);
+	if (!e->gz)
+		return WASD_OK;
+	struct gunzip *g = gunzip_create(from_bytes, &b);
+	if (!g)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to unpack gzip");
+	uint8_t head[INGEST_HEAD];
+	if (!gunzip_next(g, head, sizeof head, &got, NULL) && got == sizeof head)
+		memcpy(e->head, head, sizeof head);
+	gunzip_destroy(g);
 	return WASD_OK;
 }
 
@@ -444,20 +596,17 @@ static enum wasd_status scan_content(struct ingest *in, struct reader *r, uint64
 {
 	struct entry *e = &in->entry[in->n - 1];
 	struct stream s = { .r = r };
-	bool keep = r->size >= 0 && r->size <= INGEST_TEXT_MAX && in->texts < INGEST_TEXTS && name_ends(r->name, ".txt");
-	size_t got, first = keep ? INGEST_TEXT_MAX : sizeof e->head;
+	size_t got;
 	enum wasd_status st = WASD_OK;
 	*declared += (uint64_t)(r->size < 0 ? 0 : r->size);
-	if ((st = check_unpacked(in, *declared, err)))
+	if ((st = check_unpacked(in, *declared, err)) || r->target)
 		return st;
-	if (!keep && r->zip && in->n > INGEST_HEADS)
+	if (keeps_text(in, r))
+		st = keep_text(in, e, &s, err);
+	else if (r->zip && is_picture(r->name))
 		return WASD_OK;
-	if ((st = stream_read_raw(&s, buf, first, &got, err)))
-		return st;
-	memcpy(e->head, buf, got < sizeof e->head ? got : sizeof e->head);
-	if (keep && !(e->text = wasd_strndup(buf, got)))
-		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu bytes", got);
-	in->texts += keep;
+	else if (!(st = stream_read_raw(&s, buf, HEAD_CHUNK, &got, err)))
+		st = keep_head(e, buf, got, err);
 	while (!st && !s.end && !r->zip)
 		st = stream_read_raw(&s, buf, CHUNK, &got, err);
 	if (!r->zip)
@@ -471,6 +620,41 @@ static int by_folded_name(const void *a, const void *b, void *ctx)
 	size_t i = *(const size_t *)a, j = *(const size_t *)b;
 	int c = strcasecmp(entry_name(in, i), entry_name(in, j));
 	return c ? c : i < j ? -1 : 1;
+}
+
+/* The entry of that name; SIZE_MAX: none. order: by folded name. */
+static size_t find_entry(const struct ingest *in, const size_t *order, const char *name)
+{
+	size_t lo = 0, hi = in->n;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		if (strcasecmp(entry_name(in, order[mid]), name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < in->n && !strcmp(entry_name(in, order[lo]), name) ? order[lo] : SIZE_MAX;
+}
+
+/* A hard link has the bytes of an entry before it, and of nothing outside the archive. */
+static enum wasd_status resolve_links(struct ingest *in, const size_t *order, struct wasd_err *err)
+{
+	for (size_t i = 0; i < in->n; i++) {
+		struct entry *e = &in->entry[i];
+		if (e->target == SIZE_MAX)
+			continue;
+		size_t to = find_entry(in, order, in->names.data + e->target);
+		if (to == SIZE_MAX || to >= i || in->entry[to].file != e->file)
+			return entry_fail(in, i, err, WASD_EINVAL, "a hard link to something that is not in the archive before it");
+		to = in->entry[to].link == SIZE_MAX ? to : in->entry[to].link;
+		e->link = to;
+		e->size = in->entry[to].size;
+		memcpy(e->head, in->entry[to].head, sizeof e->head);
+		e->gz = in->entry[to].gz;
+		e->next_link = in->entry[to].next_link;
+		in->entry[to].next_link = i;
+	}
+	return WASD_OK;
 }
 
 static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err)
@@ -487,6 +671,8 @@ static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err
 			s = strcmp(a, b) ? entry_fail(in, order[i], err, WASD_EINVAL, "differs in upper and lower case only from %.100s", a)
 			                 : entry_fail(in, order[i], err, WASD_EINVAL, "twice in the archive");
 	}
+	if (!s)
+		s = resolve_links(in, order, err);
 	wasd_free(order);
 	return s;
 }
@@ -532,7 +718,8 @@ enum wasd_status ingest_scan(struct ingest *in, struct wasd_err *err)
 	char *buf = wasd_malloc(CHUNK);
 	if (!buf)
 		return wasd_fail(err, WASD_ENOMEM, "no memory");
-	for (int f = 0; f < in->n_files && !s; f++) {
+	bool inner = in->packed;                        /* what was sent has been counted */
+	for (int f = 0; f < in->n_files && !s && !inner; f++) {
 		struct source *src;
 		if ((s = source_open(in->files[f].path, &src, err)))
 			blame(err, in->files[f].name);

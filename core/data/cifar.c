@@ -30,12 +30,27 @@ static int train_part(const struct cifar *c, const char *base)
 	return base[n] - '0';
 }
 
+/* Whether entry i, which has the name of one, may be a file of records: its size is of whole records, and the first labels are in range. */
+static bool has_records(const struct ingest *in, size_t i, const struct cifar *c)
+{
+	const struct entry *e = &in->entry[i];
+	return e->size && e->size % ((uint64_t)c->labels + PIXELS) == 0 && e->head[c->label] < c->classes;
+}
+
+/* By the names of a whole set, or by a file that is of records in an archive without pictures. */
 static bool claims(const struct ingest *in, const struct cifar *c)
 {
-	for (size_t i = 0; i < in->n; i++)
-		if (train_part(c, entry_base(in, i)) >= 0 || !strcmp(entry_base(in, i), c->test))
-			return true;
-	return false;
+	bool train = false, test = false, names = false, records = false, pictures = false;
+	for (size_t i = 0; i < in->n; i++) {
+		const char *base = entry_base(in, i);
+		bool is_train = train_part(c, base) >= 0, is_test = !strcmp(base, c->test);
+		train = train || is_train;
+		test = test || is_test;
+		names = names || !strcmp(base, c->names);
+		records = records || ((is_train || is_test) && has_records(in, i, c));
+		pictures = pictures || is_picture(base);
+	}
+	return (train && test && names) || (records && !pictures);
 }
 
 struct plan {
@@ -66,7 +81,13 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 	for (size_t i = 0; i < in->n; i++) {
 		const char *base = entry_base(in, i);
 		int part = train_part(p->c, base);
+		if (in->entry[i].link != SIZE_MAX)
+			return entry_fail(in, i, err, WASD_EINVAL, "a hard link; only an archive of pictures may have them");
 		size_t *slot = part >= 0 ? &p->part[part] : !strcmp(base, p->c->test) ? &p->test : !strcmp(base, p->c->names) ? &p->names : NULL;
+		if (!slot && (is_text(base) || is_picture(base)) && (!p->c->skip || strcmp(base, p->c->skip))) {
+			ingest_remark(in, "ignored", entry_name(in, i), "%s", INGEST_IGNORED);
+			continue;
+		}
 		if (!slot && (!p->c->skip || strcmp(base, p->c->skip)))
 			return entry_fail(in, i, err, WASD_EINVAL, "does not belong to a %s archive", in->format);
 		if (slot && *slot != SIZE_MAX)
@@ -97,7 +118,7 @@ static enum wasd_status read_names(struct plan *p, const char **names, struct wa
 	char *text = p->in->entry[p->names].text, *save = NULL;
 	int n = 0;
 	if (!text)
-		return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "larger than %d bytes", INGEST_TEXT_MAX);
+		return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "larger than %d bytes", INGEST_NAMES_MAX);
 	for (char *line = strtok_r(text, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
 		size_t len = strlen(line);
 		while (len && (line[len - 1] == ' ' || line[len - 1] == '\t'))

@@ -18,6 +18,7 @@ struct wasd_dataset {
 	size_t image_bytes;
 	const uint8_t *map;
 	cJSON *desc;
+	size_t val;
 	const char **classes;                       /* borrowed from desc */
 	const char *digest;                         /* borrowed from desc */
 	double mean[3], std[3];
@@ -105,6 +106,10 @@ static enum wasd_status read_description(struct wasd_dataset *d, const char *pat
 	}
 	if (!read_moments(d->desc, "mean", d->shape.c, d->mean) || !read_moments(d->desc, "std", d->shape.c, d->std))
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no mean and std of %d channels", path, d->shape.c);
+	int64_t val = 0;
+	if (wasd_json_get(d->desc, "val") && (!wasd_json_i64(d->desc, "val", &val) || val < 0 || (uint64_t)val >= d->head.n_train))
+		return wasd_fail(err, WASD_ECORRUPT, "%s: description has an impossible number of validation images", path);
+	d->val = (size_t)val;
 	if (!wasd_json_str(d->desc, "digest", &d->digest) || strlen(d->digest) != WASD_SHA256_HEX - 1)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no digest", path);
 	return WASD_OK;
@@ -196,6 +201,8 @@ struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d) { return d->s
 int wasd_dataset_classes(const struct wasd_dataset *d) { return (int)d->head.classes; }
 const char *wasd_dataset_class(const struct wasd_dataset *d, int i) { return d->classes[i]; }
 const char *wasd_dataset_digest(const struct wasd_dataset *d) { return d->digest; }
+
+size_t wasd_dataset_val(const struct wasd_dataset *d) { return d->val; }
 
 size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s)
 {

@@ -2,6 +2,7 @@
 #include "data/ingest.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const struct format *const table[] = { &format_cifar10, &format_cifar100, &format_idx, &format_folder };
 #define N_FORMATS ((int)(sizeof table / sizeof *table))
@@ -37,6 +38,33 @@ enum wasd_status ingest_put(struct ingest *in, enum wasd_split sp, size_t k, con
 	return ingest_cancelled(in, err);
 }
 
+struct inner { char *path, *name; struct wasd_ingest_file file; };
+
+/* The archive inside takes the upload's place, once. What both unpack to is held against the size of what was sent. */
+static enum wasd_status open_inner(struct ingest *in, struct inner *inner, struct wasd_err *err)
+{
+	if (!(inner->name = wasd_strdup(entry_base(in, 0))))
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a name");
+	ingest_remark(in, "inner_archive", entry_name(in, 0), "the archive holds one other archive, which was read in its place");
+	enum wasd_status s = ingest_inner(in, &inner->path, err);
+	if (s)
+		return s;
+	inner->file = (struct wasd_ingest_file){ inner->path, inner->name };
+	in->files = &inner->file;
+	in->n_files = 1;
+	in->n = in->names.len = 0;
+	in->replaying = false;
+	return ingest_scan(in, err);
+}
+
+static void inner_done(struct inner *inner)
+{
+	if (inner->path)
+		unlink(inner->path);
+	wasd_free(inner->path);
+	wasd_free(inner->name);
+}
+
 enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path, const struct wasd_ingest_opts *o,
                              struct wasd_ingest_info *info, struct wasd_err *err)
 {
@@ -55,9 +83,15 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 		return wasd_fail(err, WASD_EINVAL, "no files");
 	if (in.o.size < 0 || in.o.size > WDS_MAX_SIDE)
 		return wasd_fail_at(err, WASD_EINVAL, "/size", "size %d, at most %d", in.o.size, WDS_MAX_SIDE);
+	struct inner inner = { NULL };
+	in.o.test_fraction = in.o.test_fraction > 0 ? in.o.test_fraction : 0.2;
 	enum wasd_status s = ingest_scan(&in, err);
+	if (!s && ingest_has_inner(&in))
+		s = open_inner(&in, &inner, err);
 	if (!s && !in.n)
-		s = wasd_fail_at(err, WASD_EINVAL, files[0].name, "no files inside");
+		s = wasd_fail_at(err, WASD_EINVAL, in.files[0].name, "no files inside");
+	if (!s)
+		s = ingest_known_sets(&in, err);
 	for (int i = 0; !s && !f; i++)
 		f = i + 1 == N_FORMATS || table[i]->claims(&in) ? table[i] : NULL;
 	if (!s) {
@@ -68,10 +102,11 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 		s = wasd_dataset_writer_finish(in.writer, err);
 	if (!s && info) {
 		*info = (struct wasd_ingest_info){ .shape = in.shape, .classes = in.classes, .n_train = dataset_writer_count(in.writer, WASD_TRAIN),
-		                                   .n_test = dataset_writer_count(in.writer, WASD_TEST) };
+		                                   .n_test = dataset_writer_count(in.writer, WASD_TEST), .n_val = dataset_writer_val_count(in.writer) };
 		strncpy(info->format, in.format, sizeof info->format - 1);
 		memcpy(info->digest, dataset_writer_digest(in.writer), sizeof info->digest);
 	}
 	ingest_done(&in);
+	inner_done(&inner);
 	return s;
 }

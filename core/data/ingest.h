@@ -8,22 +8,30 @@
 #define DATA_INGEST_H
 
 #include "data/wds.h"
+#include "wasd/foreign.h"
+
+enum { INGEST_HEAD = 24, INGEST_NAMES_MAX = 16 << 10, INGEST_TEXT_MAX = 16 << 20, INGEST_TEXTS = 64 << 20 };  /* bytes of one .txt, of one .csv, of all that are kept */
+
+#define INGEST_IGNORED "files that hold no images of the data set and are not needed were left out"
 
 struct entry {
 	size_t name;                            /* offset into names; normalised: no leading "./" */
 	uint64_t size;                          /* as declared; checked against what is read */
 	int file;                               /* index of the upload */
-	uint8_t head[8];                        /* first bytes, as far as there are; only of the first INGEST_HEADS entries */
-	char *text;                             /* whole content of a small .txt file, else NULL */
+	uint8_t head[INGEST_HEAD];              /* first bytes, as far as there are; zeros for a picture in a zip */
+	char *text;                             /* whole content of a .txt or .csv file that is not too large, else NULL */
+	bool bare, gz;                          /* an upload that is no archive; gzipped, and head is of what is inside */
+	size_t target;                          /* hard link: offset of the name that it gives; SIZE_MAX: none */
+	size_t link, next_link;                 /* hard link: the entry whose content it has; and the next one with this content. SIZE_MAX: none */
 };
-enum { INGEST_HEADS = 64, INGEST_TEXTS = 8, INGEST_TEXT_MAX = 16 << 10 };
 
 struct ingest {
 	const struct wasd_ingest_file *files; int n_files;
 	struct wasd_ingest_opts o;              /* defaults filled in */
 	const char *out_path;
 	/* the listing: regular files that are not ignored, in archive order */
-	struct entry *entry; size_t n, cap, texts;
+	struct entry *entry; size_t n, cap;
+	uint64_t texts;                         /* bytes kept of texts */
 	struct wasd_buf names;
 	/* this pass */
 	uint64_t unpacked, packed;              /* bytes that came out of archives; size of the uploads */
@@ -39,11 +47,15 @@ struct ingest {
 static inline const char *entry_name(const struct ingest *in, size_t i) { return in->names.data + in->entry[i].name; }
 const char *entry_base(const struct ingest *in, size_t i);       /* behind the last '/' */
 bool name_has(const char *name, const char *part);               /* ignoring ASCII case */
+bool is_picture(const char *name);                               /* by its ending */
+bool is_text(const char *name);                                  /* for people, or for programs that want classes told */
 bool name_ends(const char *name, const char *end);               /* ignoring ASCII case */
 
 /* Error about entry i: pointer is its name, made printable. */
 enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
+/* The same, with what entry i is when its first bytes are known to be of another program's, else with `otherwise`. */
+enum wasd_status entry_foreign(const struct ingest *in, size_t i, struct wasd_err *err, const char *otherwise);
 /* Puts the name of entry i into an error that has none. Returns s. */
 enum wasd_status entry_blame(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s);
 
@@ -54,8 +66,9 @@ enum wasd_status entry_blame(const struct ingest *in, size_t i, struct wasd_err 
 void ingest_remark(struct ingest *in, const char *code, const char *name, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Counts one more file at fault; *err says which and why. */
 void ingest_culprit(struct ingest *in, const struct wasd_err *err);
-/* A replay will begin anew: what it wrote, told and counted is forgotten. */
+/* A replay will begin anew: what it wrote and remarked is forgotten. */
 void ingest_restart(struct ingest *in);
+void ingest_pardon(struct ingest *in);                           /* forgets the culprits */
 
 /* ---- archive.c ------------------------------------------------------------------------------- */
 
@@ -69,6 +82,14 @@ typedef bool entry_wanted(const void *plan, size_t i);
 typedef enum wasd_status entry_fn(void *plan, size_t i, struct stream *s, struct wasd_err *err);
 enum wasd_status ingest_replay(struct ingest *in, entry_wanted *wanted, entry_fn *fn, void *plan, struct wasd_err *err);
 void ingest_done(struct ingest *in);
+
+/* ---- sets.c, inner.c ------------------------------------------------------------------------------ */
+
+/* WASD_EINVAL with the way out when the upload is a set of a kind that is known and not read. */
+enum wasd_status ingest_known_sets(const struct ingest *in, struct wasd_err *err);
+/* Whether the upload is an archive whose only file is an archive; and that one, written to a file of its own (*path, wasd_free) beside out_path. */
+bool ingest_has_inner(const struct ingest *in);
+enum wasd_status ingest_inner(struct ingest *in, char **path, struct wasd_err *err);
 
 /* ---- formats.c -------------------------------------------------------------------------------- */
 
@@ -116,7 +137,8 @@ void gunzip_destroy(struct gunzip *g);
 /* ---- rawnames.c: names with a NUL, overlapping zip entries ------------------------------------------- */
 
 enum { RAW_NAME = 200 };                        /* room for the culprit's name, cut */
-enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], struct wasd_err *err);
+/* *unmarked: there are names that are neither UTF-8 nor marked as such. */
+enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], bool *unmarked, struct wasd_err *err);
 struct tar_tap;
 struct tar_tap *tar_tap_create(void);           /* NULL: no memory */
 enum wasd_status tar_tap_feed(struct tar_tap *t, const void *bytes, size_t n, char name[RAW_NAME], struct wasd_err *err);

@@ -38,17 +38,19 @@ static bool find_directory(struct source *src, uint8_t *buf, uint64_t *at, uint6
 	return *at <= size && *n <= size - *at;
 }
 
-enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], struct wasd_err *err)
+enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], bool *unmarked, struct wasd_err *err)
 {
 	uint64_t at, n, packed = 0;
 	uint8_t *buf = wasd_malloc(END + COMMENT);
 	enum wasd_status s = buf ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+	*unmarked = false;
 	bool found = !s && find_directory(src, buf, &at, &n);
 	while (found && !s && n >= ENTRY && source_read_at(src, at, buf, ENTRY) && le32(buf) == 0x02014b50) {
 		uint64_t len = le16(buf + 28), all = ENTRY + len + le16(buf + 30) + le16(buf + 32);
-		uint32_t bytes = le32(buf + 20);
+		uint32_t bytes = le32(buf + 20), utf8 = le16(buf + 8) & 1 << 11;
 		if (all > n || !source_read_at(src, at + ENTRY, buf, len))
 			break;
+		*unmarked = *unmarked || (!utf8 && !memchr(buf, 0, len) && !wasd_utf8_ok((char *)buf, len));
 		packed += LOCAL + len + (bytes == UINT32_MAX ? 0 : bytes);
 		snprintf(name, RAW_NAME, "%.*s", (int)len, (char *)buf);
 		if (memchr(buf, 0, len))

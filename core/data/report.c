@@ -65,6 +65,10 @@ void ingest_restart(struct ingest *in)
 	in->images = 0;
 	while (r && r->remarks && r->remark[r->remarks - 1].replayed)
 		r->remarks--;
-	if (r)
-		r->culprits = 0;
+}
+
+void ingest_pardon(struct ingest *in)
+{
+	if (in->o.report)
+		in->o.report->culprits = 0;
 }

@@ -39,8 +39,11 @@ void wds_digest_head(struct wasd_sha256 *sha, const struct wds_header *h, const 
 /* Puts an image at a given position of its split, in any order; finish refuses gaps. Otherwise as wasd_dataset_writer_add. */
 enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_split s, size_t i, const uint8_t *chw, int label,
                                     struct wasd_err *err);
+/* The training images from `first` on, n of them, are for validation. Before the first image; n 0: there are none. */
+enum wasd_status dataset_writer_val(struct wasd_dataset_writer *w, size_t first, size_t n, struct wasd_err *err);
 /* Of a finished writer, or "" / 0 before. */
 const char *dataset_writer_digest(const struct wasd_dataset_writer *w);
 size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s);
+size_t dataset_writer_val_count(const struct wasd_dataset_writer *w);
 
 #endif

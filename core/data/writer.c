@@ -23,6 +23,7 @@ struct wasd_dataset_writer {
 	size_t image_bytes;
 	struct split_out out[2];
 	uint64_t sum[3], sum2[3];
+	size_t val_first, val;                  /* the training images that are for validation */
 	char digest[WASD_SHA256_HEX];
 	bool renamed;
 };
@@ -39,6 +40,8 @@ static char *describe(const struct wasd_dataset_writer *w, const double *mean, c
 	for (uint32_t c = 0; ok && c < w->head.c; c++)
 		ok = cJSON_AddItemToArray(m, cJSON_CreateNumber(mean[c])) && cJSON_AddItemToArray(sd, cJSON_CreateNumber(std[c]));
 	ok = ok && cJSON_AddStringToObject(j, "format", w->format) && cJSON_AddStringToObject(j, "digest", digest);
+	if (ok && w->val)
+		ok = cJSON_AddNumberToObject(j, "val", (double)w->val);
 	char *text = ok ? wasd_json_print(j) : NULL;
 	cJSON_Delete(j);
 	return text;
@@ -147,6 +150,19 @@ enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape 
 	return WASD_OK;
 }
 
+enum wasd_status dataset_writer_val(struct wasd_dataset_writer *w, size_t first, size_t n, struct wasd_err *err)
+{
+	struct wds_layout at;
+	w->val_first = first;
+	w->val = n;
+	enum wasd_status s = n ? reserve_description(w, err) : WASD_OK;
+	if (!s && n) {
+		wds_layout(&w->head, &at);
+		w->out[WASD_TRAIN].base = at.images[WASD_TRAIN];
+	}
+	return s;
+}
+
 static enum wasd_status write_at(int fd, uint64_t at, const void *p, size_t n, const char *what, struct wasd_err *err)
 {
 	const char *b = p;
@@ -210,7 +226,7 @@ enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_spl
 		return st;
 	o->label[i] = (uint16_t)label;
 	o->filled++;
-	if (s == WASD_TRAIN)
+	if (s == WASD_TRAIN && (!w->val || i < w->val_first))
 		for (uint32_t c = 0; c < w->head.c; c++) {
 			size_t hw = w->image_bytes / w->head.c;
 			const uint8_t *p = chw + c * hw;
@@ -231,7 +247,7 @@ enum wasd_status wasd_dataset_writer_add(struct wasd_dataset_writer *w, enum was
  * n*sum2 - sum^2 is taken in 128 bits, so nothing cancels. */
 static void moments(const struct wasd_dataset_writer *w, double mean[3], double std[3])
 {
-	uint64_t n = w->head.n_train * (w->image_bytes / w->head.c);
+	uint64_t n = (w->head.n_train - w->val) * (w->image_bytes / w->head.c);
 	for (uint32_t c = 0; c < w->head.c; c++) {
 		unsigned __int128 v = (unsigned __int128)n * w->sum2[c] - (unsigned __int128)w->sum[c] * w->sum[c];
 		mean[c] = (double)w->sum[c] / (double)n / 255.0;
@@ -293,6 +309,8 @@ static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_l
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for the digest", w->path);
 	enum wasd_status s = WASD_OK;
 	wds_digest_head(sha, &w->head, (const char *const *)w->classes);
+	if (w->val)
+		wasd_sha256_update(sha, (uint64_t[]){ w->val }, sizeof(uint64_t));
 	for (int k = 0; k < 2 && !s; k++) {
 		s = hash_range(w, sha, buf, at->labels[k], w->out[k].n * sizeof(uint16_t), err);
 		if (!s)
@@ -370,6 +388,7 @@ enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struc
 
 const char *dataset_writer_digest(const struct wasd_dataset_writer *w) { return w->digest; }
 size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s) { return w->out[s].n; }
+size_t dataset_writer_val_count(const struct wasd_dataset_writer *w) { return w->val; }
 
 void wasd_dataset_writer_abort(struct wasd_dataset_writer *w)
 {

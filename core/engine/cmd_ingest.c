@@ -144,7 +144,9 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	cJSON *classes = cJSON_AddArrayToObject(m, "classes");
 	for (int i = 0; i < wasd_dataset_classes(d); i++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(d, i)));
-	cJSON_AddNumberToObject(m, "train", (double)wasd_dataset_count(d, WASD_TRAIN));
+	cJSON_AddNumberToObject(m, "train", (double)(wasd_dataset_count(d, WASD_TRAIN) - wasd_dataset_val(d)));
+	if (wasd_dataset_val(d))
+		cJSON_AddNumberToObject(m, "val", (double)wasd_dataset_val(d));
 	cJSON_AddNumberToObject(m, "test", (double)wasd_dataset_count(d, WASD_TEST));
 	cJSON_AddStringToObject(m, "digest", wasd_dataset_digest(d));
 	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
@@ -198,6 +200,20 @@ static int read_files(const cJSON *m, struct wasd_ingest_file files[MAX_FILES])
 	return n;
 }
 
+/* Members of "options" that are absent have their default. */
+static void read_options(const cJSON *j, struct wasd_ingest_opts *o)
+{
+	const char *on_bad = "";
+	uint64_t size = count_of(j, "size");
+	o->size = size > INT32_MAX ? INT32_MAX : (int)size;
+	o->split_seed = count_of(j, "split_seed");
+	wasd_json_str(j, "on_bad", &on_bad);
+	o->skip_bad = !strcmp(on_bad, "skip");
+	wasd_json_str(j, "names", &o->names);
+	if (wasd_json_get(j, "test_fraction") && (!wasd_json_num(j, "test_fraction", &o->test_fraction) || !(o->test_fraction > 0 && o->test_fraction < 1)))
+		engine_protocol_error("\"test_fraction\" is not between 0 and 1");
+}
+
 static void ingest(struct engine_link *link, const struct wasd_msg *m)
 {
 	struct wasd_ingest_file files[MAX_FILES];
@@ -207,11 +223,11 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 	const cJSON *options = wasd_json_get(m->json, "options");
 	struct wasd_ingest_report *told = wasd_calloc(1, sizeof *told);
 	int n = read_files(m->json, files);
-	uint64_t size = count_of(options, "size");
 	struct wasd_ingest_opts o = { .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
-	                              .size = size > INT32_MAX ? INT32_MAX : (int)size, .progress = on_progress, .cancelled = on_cancelled, .ctx = &job, .report = told };
+	                              .progress = on_progress, .cancelled = on_cancelled, .ctx = &job, .report = told };
 	struct wasd_ingest_info info = { 0 };
 	struct wasd_err err = { 0 };
+	read_options(options, &o);
 	limits_on(o.max_bytes);
 	enum wasd_status s = told ? wasd_ingest(files, n, out, &o, &info, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for an ingest");
 	report(link, m->seq, s, out, info.format, told, &err);
@@ -254,16 +270,20 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 {
 	const char *path = engine_need_string(m->json, "path"), *split_name = engine_need_string(m->json, "split");
 	uint64_t i = count_of(m->json, "index");
-	enum wasd_split split = strcmp(split_name, "test") ? WASD_TRAIN : WASD_TEST;
 	struct wasd_dataset *d = NULL;
 	struct wasd_err err = { 0 };
 	void *png = NULL;
 	size_t n = 0;
-	if (split == WASD_TRAIN && strcmp(split_name, "train"))
+	bool test = !strcmp(split_name, "test"), val = !strcmp(split_name, "val");
+	enum wasd_split split = test ? WASD_TEST : WASD_TRAIN;
+	if (!test && !val && strcmp(split_name, "train"))
 		engine_protocol_error("split \"%.20s\"", split_name);
 	enum wasd_status s = wasd_dataset_open(path, &d, &err);
-	if (!s && i >= wasd_dataset_count(d, split))
-		s = wasd_fail_at(&err, WASD_ENOTFOUND, "/index", "image %llu of %zu %s images", (unsigned long long)i, wasd_dataset_count(d, split), split_name);
+	size_t own = s ? 0 : wasd_dataset_val(d), all = s ? 0 : test ? wasd_dataset_count(d, WASD_TEST) : val ? own : wasd_dataset_count(d, WASD_TRAIN) - own;
+	if (!s && i >= all)
+		s = wasd_fail_at(&err, WASD_ENOTFOUND, "/index", "image %llu of %zu %s images", (unsigned long long)i, all, split_name);
+	if (!s && val)
+		i += wasd_dataset_count(d, WASD_TRAIN) - own;
 	if (!s)
 		s = preview_png(d, split, i, &png, &n, &err);
 	if (s)

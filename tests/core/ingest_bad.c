@@ -60,7 +60,8 @@ static void through_symlink(struct upload *u)
 	pack_file(p, "train/c/x.png", "x", 1);
 	pack_close(p);
 }
-static void hardlink(struct upload *u) { extra(u, TAR, "train/a/h.png", AE_IFREG, "train/a/0.png", NULL, 0); }
+static void hardlink(struct upload *u) { extra(u, TAR, "train/a/h.png", AE_IFREG, "/etc/passwd", NULL, 0); }
+static void hardlink_ahead(struct upload *u) { extra(u, TAR, "train/a/h.png", AE_IFREG, "train/a/later.png", NULL, 0); }
 static void char_device(struct upload *u) { extra(u, TAR, "train/a/null.png", AE_IFCHR, NULL, NULL, 0); }
 static void block_device(struct upload *u) { extra(u, TAR, "train/a/sda.png", AE_IFBLK, NULL, NULL, 0); }
 static void fifo(struct upload *u) { extra(u, TAR, "train/a/pipe.png", AE_IFIFO, NULL, NULL, 0); }
@@ -85,7 +86,7 @@ static void long_class(struct upload *u)
 }
 static void unexpected_file(struct upload *u) { extra(u, TAR, "train/a/notes.doc", AE_IFREG, NULL, "x", 1); }
 static void executable(struct upload *u) { extra(u, ZIP, "setup.exe", AE_IFREG, NULL, "MZ", 2); }
-static void other_split(struct upload *u) { extra_png(u, TAR, "valid/a/0.png"); }
+static void other_split(struct upload *u) { extra_png(u, TAR, "extra/a/0.png"); }
 static void no_class(struct upload *u) { extra_png(u, TAR, "train/stray.png"); }
 static void too_deep(struct upload *u) { extra_png(u, TAR, "train/a/b/c.png"); }
 static void second_lead(struct upload *u)
@@ -422,9 +423,15 @@ static void zip_of_zip(struct upload *u)
 	blob b = { 0 };
 	reread(u, &b);
 	u->n = 0;
-	struct packer p = pack_open(upload_add(u, "nested.zip"), ZIP);
-	pack_blob(p, "inner.zip", &b);
-	pack_close(p);
+	for (int i = 0; i < 2; i++) {
+		struct packer p = pack_open(upload_add(u, "nested.zip"), ZIP);
+		pack_blob(p, "inner.zip", &b);
+		pack_close(p);
+		if (!i) {
+			reread(u, &b);
+			u->n = 0;
+		}
+	}
 }
 static void not_a_file(struct upload *u)
 {
@@ -520,7 +527,8 @@ static void idx_images_cut(struct upload *u) { idx(u, 1, 1, -(16 + 20 * 3 + 7) -
 static void idx_images_cut_gz(struct upload *u) { idx(u, 1, 1, -(16 + 20 * 3 + 7) - 1, NULL, 0, true); }
 static void idx_images_longer(struct upload *u) { idx(u, 0, 1, 1 << 20, "x", 1, false); }
 static void idx_labels_longer(struct upload *u) { idx(u, 0, 0, 1 << 20, "x", 1, true); }
-static void idx_label(struct upload *u) { idx(u, 0, 0, 8 + 13, "\x0a", 1, false); }
+static void idx_label(struct upload *u) { idx(u, 1, 0, 8 + 3, "\x0a", 1, false); }
+static void idx_label_alone(struct upload *u) { idx(u, 0, 0, 8 + 13, "\x0c", 1, false); }
 static void idx_class_missing(struct upload *u)
 {
 	idx(u, 0, 0, 8, "\0\1\2\3\4\5\6\0\x08\x09\0\1\2\3\4\5\6\0\x08\x09", 20, false);
@@ -602,7 +610,8 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "symbolic link", symlink_entry, WASD_EINVAL, "train/a/l.png", "symbolic link" },
 	{ "symbolic link in a zip", symlink_zip, WASD_EINVAL, "train/a/l.png", "symbolic link" },
 	{ "file through a link", through_symlink, WASD_EINVAL, "train/c", "symbolic link" },
-	{ "hard link", hardlink, WASD_EINVAL, "train/a/h.png", "hard link" },
+	{ "hard link to outside", hardlink, WASD_EINVAL, "train/a/h.png", "hard link" },
+	{ "hard link to nothing", hardlink_ahead, WASD_EINVAL, "train/a/h.png", "hard link" },
 	{ "character device", char_device, WASD_EINVAL, "train/a/null.png", "character device" },
 	{ "block device", block_device, WASD_EINVAL, "train/a/sda.png", "block device" },
 	{ "named pipe", fifo, WASD_EINVAL, "train/a/pipe.png", "named pipe" },
@@ -614,7 +623,7 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "very long class", long_class, WASD_EINVAL, NULL, "more than 255 bytes" },
 	{ "a document", unexpected_file, WASD_EINVAL, "train/a/notes.doc", "unexpected" },
 	{ "a program", executable, WASD_EINVAL, "setup.exe", "unexpected" },
-	{ "a third split", other_split, WASD_EINVAL, "valid/a/0.png", "not in train/ or test/" },
+	{ "a third split", other_split, WASD_EINVAL, "extra/a/0.png", "not in train/ or test/" },
 	{ "no class folder", no_class, WASD_EINVAL, "train/stray.png", "folder of its class" },
 	{ "too deep", too_deep, WASD_EINVAL, "train/a/b/c.png", "deeper" },
 	{ "two leading folders", second_lead, WASD_EINVAL, "two/train/a/1.png", "not in train/ or test/" },
@@ -659,10 +668,10 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "encrypted zip", encrypted_zip, WASD_EINVAL, "train/a/0.png", "encrypted" },
 	{ "text", plain_text, WASD_EINVAL, "notes.tar", "neither a tar or zip" },
 	{ "empty file", nothing, WASD_ECORRUPT, "empty.zip", "empty" },
-	{ "rar", rar, WASD_EINVAL, "a.rar", "neither" },
-	{ "7z", seven_zip, WASD_EINVAL, "a.7z", "neither" },
+	{ "rar", rar, WASD_EINVAL, "a.rar", "this is a RAR archive; unpack it" },
+	{ "7z", seven_zip, WASD_EINVAL, "a.7z", "this is a 7z archive; unpack it" },
 	{ "gzip of text", gz_of_text, WASD_EINVAL, "h.gz", "neither" },
-	{ "zip in a zip", zip_of_zip, WASD_EINVAL, "inner.zip", "unexpected" },
+	{ "zip in a zip in a zip", zip_of_zip, WASD_EINVAL, "inner.zip", "this is a zip archive" },
 	{ "a device as upload", not_a_file, WASD_EINVAL, "zero.tar", "regular file" },
 	{ "an absent upload", absent, WASD_EIO, "gone.tar", "No such file" },
 	{ "no upload", no_upload, WASD_EINVAL, "", "no files" },
@@ -691,7 +700,8 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "IDX images cut, gz", idx_images_cut_gz, WASD_ECORRUPT, "t10k-images-idx3-ubyte", "ends in item 3, its header promises 5" },
 	{ "IDX images go on", idx_images_longer, WASD_ECORRUPT, "train-images-idx3-ubyte", "goes on after the 20" },
 	{ "IDX labels go on", idx_labels_longer, WASD_ECORRUPT, "train-labels-idx1-ubyte", "20 labels need 28 bytes, it has 29" },
-	{ "IDX label 10", idx_label, WASD_ECORRUPT, "train-labels-idx1-ubyte", "label 13 is 10, there are 10 classes" },
+	{ "IDX test label 10", idx_label, WASD_ECORRUPT, "t10k-labels-idx1-ubyte", "label 3 is 10, the training images have 0 to 9" },
+	{ "IDX label 12 alone", idx_label_alone, WASD_EINVAL, "train-labels-idx1-ubyte", "class 10 has no training image" },
 	{ "IDX class missing", idx_class_missing, WASD_EINVAL, "train-labels-idx1-ubyte", "class 7 has no training image" },
 	{ "IDX no samples", idx_no_samples, WASD_ECORRUPT, "t10k-labels-idx1-ubyte", "no samples" },
 	{ "IDX header cut", idx_head_cut, WASD_ECORRUPT, "train-images-idx3-ubyte", "too short" },

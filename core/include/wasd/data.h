@@ -2,7 +2,8 @@
  *
  * File (little-endian, page-aligned sections, extension .wds):
  *   0     64 bytes  header: magic "WASDDATA", u32 version 1, u32 json_len, u32 c,h,w, u32 classes, u64 n_train, u64 n_test, u64 file size
- *   64    json_len  {"classes":[...],"mean":[...],"std":[...],"format":"...","digest":"sha256 hex"}; mean/std per channel of v/255 over train
+ *   64    json_len  {"classes":[...],"mean":[...],"std":[...],"format":"...","digest":"sha256 hex"}; mean/std per channel of v/255 over train.
+ *                   "val":n when the last n train images are the set's own for validation; mean/std leave them out
  *   then  train images u8 (n_train,c,h,w) | train labels u16 | test images | test labels, each at the next multiple of 4096
  * digest = SHA-256 over c,h,w,counts, class names, labels and pixels: equal content gives the equal digest whatever archive it came in.
  */
@@ -22,6 +23,8 @@ struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d);
 int wasd_dataset_classes(const struct wasd_dataset *d);
 const char *wasd_dataset_class(const struct wasd_dataset *d, int i);
 size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s);
+/* How many of the training images, the last ones, the data set itself gives for validation; 0: none. */
+size_t wasd_dataset_val(const struct wasd_dataset *d);
 const char *wasd_dataset_digest(const struct wasd_dataset *d);
 const uint8_t *wasd_dataset_image(const struct wasd_dataset *d, enum wasd_split s, size_t i);  /* (c,h,w) */
 int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i);
@@ -55,11 +58,14 @@ struct wasd_ingest_opts {
 	size_t max_bytes;                              /* decoded bytes written at most, and bytes unpacked from archives; 0 = WASD_INGEST_MAX_BYTES */
 	size_t max_images;                             /* 0 = WASD_INGEST_MAX_IMAGES */
 	int size;                                      /* image archives: resize every image to size x size; 0 = all must have the same size */
+	bool skip_bad;                                 /* image archives: pictures that cannot be read are left out and told, else the upload is refused */
+	double test_fraction; uint64_t split_seed;     /* image archives without train/ and test/: the share of each class that is for testing (0 = a fifth) */
+	const char *names;                             /* encoding of a zip's names that are not marked as UTF-8, as iconv calls it; NULL = CP437 */
 	void (*progress)(void *ctx, uint64_t images, uint64_t bytes); void *ctx;
 	bool (*cancelled)(void *ctx);
 	struct wasd_ingest_report *report;             /* borrowed and filled, also on failure; NULL = not wanted */
 };
-struct wasd_ingest_info { char format[24]; struct wasd_shape shape; int classes; size_t n_train, n_test; char digest[WASD_SHA256_HEX]; };
+struct wasd_ingest_info { char format[24]; struct wasd_shape shape; int classes; size_t n_train, n_test, n_val; char digest[WASD_SHA256_HEX]; };
 /* Recognises the format by content (CIFAR-10/100 binary tar.gz, IDX files or tar of them, image archive), converts to out_path.
  * Errors: WASD_EINVAL/ECORRUPT/ETOOBIG with err->pointer = the culprit's name inside the archive. Nothing is left behind on failure. */
 enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path, const struct wasd_ingest_opts *o,

@@ -48,12 +48,13 @@
  *   mode and generation live in the daemon: a request names its bundle and mode, so a switch is a pointer swap there.
  *
  * ---- wasd-engine ingest: one upload -------------------------------------------------------------------------------
- * daemon -> engine   {"type":"ingest","name":N,"files":[{"path","name"}],"out":PATH,"options":{"size":0},"limits":{"max_bytes":N,"max_images":N}}
+ * daemon -> engine   {"type":"ingest","name":N,"files":[{"path","name"}],"out":PATH,"options":{},"limits":{"max_bytes":N,"max_images":N}}
+ *                       options, all of which may be absent: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437"
  *                    {"type":"synthetic","kind":"glyphs","train":N,"test":N,"seed":N,"out":PATH}
- *                    {"type":"preview","path":PATH,"split":"train|test","index":N} -> {"type":"preview","re","label":N,"class":"..."} + bin: PNG
+ *                    {"type":"preview","path":PATH,"split":"train|test|val","index":N} -> {"type":"preview","re","label":N,"class":"..."} + bin: PNG
  *                    {"type":"cancel"}
  * engine -> daemon   {"type":"progress","images":N,"bytes":N}
- *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N,"digest","bytes":N,"mean":[...],"std":[...],
+ *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N[,"val":N],"digest","bytes":N,"mean":[...],"std":[...],
  *                     "remarks":[{"code","count":N,"message","examples":[names, at most 5]}], at most 32; "skipped":[{"file","detail"}], at most 100}
  *                    {"type":"failed","re","status","pointer":"file or archive entry","message"[,"errors":[{"file","detail"}], at most 100,"count":N of all]}
  *
