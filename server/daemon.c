@@ -340,10 +340,24 @@ static void fit_file_limit(struct config *c)
 	}
 }
 
+/* What an atomic write was at when the daemon was killed: NAME.tmp-XXXXXX (base.h). */
+static void remove_temporary(const char *path)
+{
+	DIR *dir = opendir(path);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		const char *mark = strstr(e->d_name, ".tmp-");
+		if (mark && strlen(mark) == strlen(".tmp-XXXXXX") && !unlinkat(dirfd(dir), e->d_name, 0))
+			log_line(LOG_INFO, "left-over file removed", "path=%s", LOG_Q(e->d_name));
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Uploads that were never finished, and prepared files that no dataset names. */
 static void collect_leftovers(struct wasd_daemon *d)
 {
 	struct wasd_err err;
+	remove_temporary(d->cfg->data);
 	if (wasd_remove_tree(d->staging, &err) != WASD_OK || wasd_mkdirs(d->staging, &err) != WASD_OK)
 		log_line(LOG_WARN, "staging not cleaned", "why=%s", LOG_Q(err.msg));
 	char *top = wasd_asprintf("%s/datasets", d->cfg->data);
@@ -439,6 +453,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	struct http_config hc;
 	http_config_default(&hc);
 	hc.listen = c->listen;
+	hc.insecure = c->insecure;
 	hc.staging = d->staging;
 	hc.worker_threads = (int)c->http_threads;
 	hc.max_connections = (int)c->max_connections;

@@ -264,7 +264,7 @@ static enum wasd_status scan_key(struct scan *s)
 static enum wasd_status pop_level(struct scan *s)
 {
 	struct level *top = &s->stack[s->depth - 1];
-	if (top->object) {
+	if (top->object && s->n_keys > top->first_key) {         /* an empty object may be all there is: no keys were allocated then */
 		struct span *k = s->keys + top->first_key;
 		size_t n = s->n_keys - top->first_key;
 		if (n > 1) qsort(k, n, sizeof *k, key_cmp);
