@@ -33,7 +33,7 @@ ifeq ($(FLAVOUR),double)
 OPT    += -DWASD_DOUBLE
 endif
 CFLAGS  ?=
-ALL_CFLAGS = $(CSTD) $(OPT) $(WARN) $(HARDEN) -MMD -MP $(CFLAGS)
+ALL_CFLAGS = $(CSTD) $(OPT) $(WARN) $(HARDEN) -MMD -MP $(COLOUR) $(CFLAGS)
 LDFLAGS ?=
 ALL_LDFLAGS = $(filter -fsanitize%,$(OPT)) $(LDHARDEN) $(LDFLAGS)
 
@@ -74,9 +74,17 @@ LIB_server  := $(O)/libserver.a
 
 all: $(B)/wasd $(B)/wasd-engine ## build/wasd and build/wasd-engine
 
-# V=1 shows whole command lines.
+# What is made is one line that counts, rewritten on a terminal, with what the compiler says below it; V=1 shows whole command lines. The counter is
+# kept by make itself, which expands the recipes one after the other, and the total is asked of a make that only pretends.
 Q := $(if $(V),,@)
-note = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
+DONE :=
+TOTAL = $(eval TOTAL := $(shell $(MAKE) -n MAKEFLAGS= COUNTING=1 FLAVOUR=$(FLAVOUR) $(or $(filter all tests-build $(B)/%,$(MAKECMDGOALS)),all) 2>/dev/null | grep -cx 'echo COUNTED'))$(TOTAL)
+line := $(if $(MAKE_TERMOUT),\r\033[K[%3d/%d] %-4s %s,[%3d/%d] %-4s %s\n)
+last = $(if $(and $(MAKE_TERMOUT),$(filter $(words $(DONE)),$(TOTAL))),; echo)
+counted = $(eval DONE += x)@printf '$(line)' $(words $(DONE)) $(TOTAL) $(1) $(patsubst $(O)/%,%,$@)$(last)
+note = $(if $(COUNTING),echo COUNTED,$(if $(V),,$(call counted,$(1))))
+run = $(if $(V)$(COUNTING),$(1),@o=$$($(1) 2>&1); s=$$?; [ -z "$$o" ] || printf '$(if $(MAKE_TERMOUT),\n)%s\n' "$$o" >&2; exit $$s)
+COLOUR := $(if $(and $(MAKE_TERMERR),$(if $(V),,yes)),-fdiagnostics-color=always)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/' | sort
@@ -86,19 +94,19 @@ $(O)/core/onednn/%.o: OPT += -ffp-contract=fast
 $(O)/core/%.o: core/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)
-	$(Q)$(CC) $(INC_core) $(ALL_CFLAGS) -c -o $@ $<
+	$(call run,$(CC) $(INC_core) $(ALL_CFLAGS) -c -o $@ $<)
 $(O)/storage/%.o: storage/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)
-	$(Q)$(CC) $(INC_storage) $(ALL_CFLAGS) -c -o $@ $<
+	$(call run,$(CC) $(INC_storage) $(ALL_CFLAGS) -c -o $@ $<)
 $(O)/api/%.o: api/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)
-	$(Q)$(CC) $(INC_api) $(ALL_CFLAGS) -c -o $@ $<
+	$(call run,$(CC) $(INC_api) $(ALL_CFLAGS) -c -o $@ $<)
 $(O)/server/%.o: server/%.c | check-deps
 	@mkdir -p $(@D)
 	$(call note,CC)
-	$(Q)$(CC) $(INC_server) $(ALL_CFLAGS) -c -o $@ $<
+	$(call run,$(CC) $(INC_server) $(ALL_CFLAGS) -c -o $@ $<)
 
 $(LIB_base): $(call obj,$(SRC_base))
 $(LIB_core): $(call obj,$(SRC_core))
@@ -108,7 +116,7 @@ $(LIB_server): $(call obj,$(filter-out server/main.c,$(SRC_server))) $(O)/web/as
 $(O)/lib%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)ar rcs $@ $^
+	$(call run,ar rcs $@ $^)
 
 # The dashboard and the reference are linked into the daemon; charts come from Debian's libjs-dygraphs.
 WEB  := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.mjs web/*.svg))
@@ -117,7 +125,7 @@ $(O)/web/assets.o: web/embed.sh $(WEB) $(DOCS) | check-deps
 	@mkdir -p $(@D)
 	$(call note,WEB)
 	$(Q)sh web/embed.sh $(O)/web/assets.S $(WEB) $(DOCS) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
-	$(Q)$(CC) -c -o $@ $(O)/web/assets.S
+	$(call run,$(CC) -c -o $@ $(O)/web/assets.S)
 
 # A page is its Markdown and what the daemon's tables say about it.
 $(O)/web/docs/%.html: web/docs/%.md web/docs/frame.html web/docs/page.sh $(O)/web/docs/tables
@@ -125,14 +133,14 @@ $(O)/web/docs/%.html: web/docs/%.md web/docs/frame.html web/docs/page.sh $(O)/we
 	$(Q){ cat $<; $(O)/web/docs/tables $*; } >$(@:.html=.md) && sh web/docs/page.sh web/docs/frame.html $* <$(@:.html=.md) >$@.new && mv $@.new $@
 $(O)/web/docs/tables: web/docs/tables.c $(LIB_api) $(LIB_storage) $(LIB_base) | check-deps
 	@mkdir -p $(@D)
-	$(Q)$(CC) -Iapi $(INC_api) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
+	$(call run,$(CC) -Iapi $(INC_api) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm)
 
 $(B)/wasd: $(O)/server/main.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
 	$(call note,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_daemon)
+	$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_daemon))
 $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
 	$(call note,LD)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine)
+	$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine))
 
 # ---- tests: a program per file, linked with what its folder may use ----
 TEST_SRC := $(foreach d,$(if $(filter double,$(FLAVOUR)),core,base core storage api server),$(wildcard tests/$(d)/*.c))
@@ -141,23 +149,23 @@ tests-build: $(TEST_BIN)
 $(B)/tests/base/%: tests/base/%.c $(LIB_base)
 	@mkdir -p $(@D)
 	$(call note,TEST)
-	$(Q)$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm
+	$(call run,$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm)
 $(B)/tests/core/%: tests/core/%.c $(LIB_core) $(LIB_base)
 	@mkdir -p $(@D)
 	$(call note,TEST)
-	$(Q)$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine)
+	$(call run,$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine))
 $(B)/tests/storage/%: tests/storage/%.c $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
 	$(call note,TEST)
-	$(Q)$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm
+	$(call run,$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm)
 $(B)/tests/api/%: tests/api/%.c $(LIB_api) $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
 	$(call note,TEST)
-	$(Q)$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm
+	$(call run,$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm)
 $(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
 	@mkdir -p $(@D)
 	$(call note,TEST)
-	$(Q)$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon)
+	$(call run,$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon))
 
 PY := /usr/bin/python3
 test: deps-test ## everything that has to pass; T=name,name runs the tests whose path has one of these names
