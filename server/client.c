@@ -1,44 +1,37 @@
 #include "client.h"
 
+#include "address.h"
 #include "wasd/base.h"
 #include "wasd/json.h"
 
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-/* "http://host:port" or "host:port", cut at the first slash. */
-static bool split_address(const char *url, char host[200], char port[16])
+/* "http://host:port" or "host:port", cut at the first slash; without a port: 8080. */
+static bool split_address(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT])
 {
+	char text[ADDRESS_HOST + 40];
 	if (!strncmp(url, "http://", 7))
 		url += 7;
-	char text[200];
-	snprintf(text, sizeof text, "%.*s", (int)strcspn(url, "/\n"), url);
-	char *colon = strrchr(text, ':'), *h = text;
-	snprintf(port, 16, "%s", colon ? colon + 1 : "8080");
-	if (colon)
-		*colon = 0;
-	if (*h == '[' && h[strlen(h) - 1] == ']') {
-		h[strlen(h) - 1] = 0;
-		h++;
-	}
-	snprintf(host, 200, "%s", h);
-	return *host && *port;
+	snprintf(text, sizeof text - 8, "%.*s", (int)strcspn(url, "/\n"), url);
+	const char *bracket = strrchr(text, ']');
+	if (!strchr(bracket ? bracket : text, ':'))
+		strcat(text, ":8080");
+	return address_split(text, host, port) && *host && strcmp(port, "0");
 }
 
-int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
+/* A socket that is connected to it, -1: none; where: "host:port", or "" when url is no address. */
+static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT], char where[CLIENT_WHERE])
 {
-	char host[200], port[16];
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
 	int fd = -1;
-	if (!split_address(url, host, port) || getaddrinfo(host, port, &hints, &ai)) {
-		fprintf(stderr, "wasd: %s is not an address\n", url);
+	*where = 0;
+	if (!split_address(url, host, port) || getaddrinfo(host, port, &hints, &ai))
 		return -1;
-	}
 	snprintf(where, CLIENT_WHERE, "%s:%s", host, port);
 	for (struct addrinfo *a = ai; a && fd < 0; a = a->ai_next) {
 		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -50,8 +43,15 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 		}
 	}
 	freeaddrinfo(ai);
+	return fd;
+}
+
+int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
+{
+	char host[ADDRESS_HOST], port[ADDRESS_PORT];
+	int fd = dial(url, host, port, where);
 	if (fd < 0) {
-		fprintf(stderr, "wasd: nothing answers at %s; is the daemon running?\n", where);
+		fprintf(stderr, *where ? "wasd: nothing answers at %s; is the daemon running?\n" : "wasd: %s is not an address\n", *where ? where : url);
 		return -1;
 	}
 	char request[700], more[80] = "";
@@ -160,11 +160,27 @@ static void print_jobs(const cJSON *o)
 	}
 }
 
+/* Of a plain `wasd serve`, and of the quickstart. The first where somebody answers counts: a daemon that was killed leaves its file behind. */
 char *client_default_url(void)
 {
-	char *url = NULL;
+	static const char *const files[] = { "var/wasd.addr", "var/data/wasd.addr" };
+	char host[ADDRESS_HOST], port[ADDRESS_PORT], where[CLIENT_WHERE], *url = NULL, *first = NULL;
 	size_t len;
-	return wasd_file_read("var/wasd.addr", 200, &url, &len, NULL) == WASD_OK ? url : wasd_strdup("127.0.0.1:8080");
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		if (wasd_file_read(files[i], 200, &url, &len, NULL) != WASD_OK)
+			continue;
+		int fd = dial(url, host, port, where);
+		if (fd >= 0) {
+			close(fd);
+			wasd_free(first);
+			return url;
+		}
+		if (first)
+			wasd_free(url);
+		else
+			first = url;
+	}
+	return first ? first : wasd_strdup("127.0.0.1:8080");
 }
 
 int client_run(const char *command, int argc, char **argv)

@@ -23,6 +23,6 @@ bool client_word_ok(const char *s);
 /* Reads "--name VALUE" into *value, "--name" alone into *flag, and one word without dashes into *word. False: a message is on stderr. */
 struct client_option { const char *name; const char **value; bool *flag; };
 bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n, const char **word);
-char *client_default_url(void);                 /* of ./var/wasd.addr, else 127.0.0.1:8080; for wasd_free, NULL: no memory */
+char *client_default_url(void);                 /* of ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080; for wasd_free, NULL: no memory */
 
 #endif

@@ -1,8 +1,8 @@
 #include "config.h"
 
+#include "address.h"
 #include "log.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 /* One row a key: the file, the flags (--key VALUE with '-' for '_') and the help read this. */
-static const struct key { const char *name; size_t offset; bool text; int64_t min, max; const char *standard, *help; } keys[] = {
-#define TEXT(name, standard, help) { #name, offsetof(struct config, name), true, 0, 0, standard, help }
-#define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), false, min, max, #standard, help }
+static const struct key { const char *name; size_t offset; enum { A_TEXT, A_NUMBER, A_YES_NO } kind; int64_t min, max; const char *standard, *help; } keys[] = {
+#define TEXT(name, standard, help) { #name, offsetof(struct config, name), A_TEXT, 0, 0, standard, help }
+#define YES_NO(name, standard, help) { #name, offsetof(struct config, name), A_YES_NO, 0, 0, standard, help }
+#define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), A_NUMBER, min, max, #standard, help }
 	TEXT(listen, "127.0.0.1:8080", "address and port; port 0 picks a free one"),
+	YES_NO(insecure, "no", "yes: listen where other machines reach it, though there is no login"),
 	TEXT(data, "./var", "directory of everything that is kept"),
 	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),
@@ -45,6 +47,7 @@ static const struct key { const char *name; size_t offset; bool text; int64_t mi
 };
 #undef TEXT
 #undef NUM
+#undef YES_NO
 enum { N_KEYS = sizeof keys / sizeof keys[0] };
 
 void config_default(struct config *c)
@@ -53,31 +56,64 @@ void config_default(struct config *c)
 		config_set(c, keys[i].name, keys[i].standard, NULL);
 }
 
+static const struct key *find(const char *name)
+{
+	for (int i = 0; i < N_KEYS; i++)
+		if (!strcmp(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}
+
+static enum wasd_status set_text(char *at, const char *key, const char *value, struct wasd_err *err)
+{
+	enum log_level level;
+	char host[ADDRESS_HOST], port[ADDRESS_PORT];
+	if (strlen(value) >= CONFIG_TEXT)
+		return wasd_fail(err, WASD_EINVAL, "%s is longer than %d bytes", key, CONFIG_TEXT - 1);
+	if (!strcmp(key, "log_level") && !log_level_from_name(value, &level))
+		return wasd_fail(err, WASD_EINVAL, "log_level is debug, info, warn or error, not %.40s", value);
+	if (!strcmp(key, "listen") && !address_split(value, host, port))
+		return wasd_fail(err, WASD_EINVAL, "listen is ADDR:PORT with a port from 0 to 65535, not %.100s", value);
+	strcpy(at, value);
+	return WASD_OK;
+}
+
+/* Digits and perhaps a minus, nothing before and nothing behind them. */
+static bool whole_number(const char *s, int64_t *out)
+{
+	const char *digits = s + (*s == '-');
+	size_t n = strlen(digits);
+	if (!n || n > 18 || strspn(digits, "0123456789") != n)
+		return false;
+	*out = strtoll(s, NULL, 10);
+	return true;
+}
+
 enum wasd_status config_set(struct config *c, const char *key, const char *value, struct wasd_err *err)
 {
-	for (int i = 0; i < N_KEYS; i++) {
-		const struct key *k = &keys[i];
-		if (strcmp(k->name, key))
-			continue;
-		void *at = (char *)c + k->offset;
-		if (k->text) {
-			if (strlen(value) >= CONFIG_TEXT)
-				return wasd_fail(err, WASD_EINVAL, "%s is longer than %d bytes", key, CONFIG_TEXT - 1);
-			strcpy(at, value);
-			enum log_level level;
-			if (!strcmp(key, "log_level") && !log_level_from_name(value, &level))
-				return wasd_fail(err, WASD_EINVAL, "log_level is debug, info, warn or error, not %.40s", value);
-			return WASD_OK;
-		}
-		char *end;
-		errno = 0;
-		long long v = strtoll(value, &end, 10);
-		if (errno || end == value || *end || v < k->min || v > k->max)
-			return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min, (long long)k->max, value);
-		*(int64_t *)at = v;
+	const struct key *k = find(key);
+	int64_t v;
+	if (!k)
+		return wasd_fail(err, WASD_EINVAL, "there is no setting %.60s", key);
+	void *at = (char *)c + k->offset;
+	if (k->kind == A_TEXT)
+		return set_text(at, key, value, err);
+	if (k->kind == A_YES_NO) {
+		if (strcmp(value, "yes") && strcmp(value, "no"))
+			return wasd_fail(err, WASD_EINVAL, "%s is yes or no, not %.40s", key, value);
+		*(bool *)at = !strcmp(value, "yes");
 		return WASD_OK;
 	}
-	return wasd_fail(err, WASD_EINVAL, "there is no setting %.60s", key);
+	if (!whole_number(value, &v) || v < k->min || v > k->max)
+		return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min, (long long)k->max, value);
+	*(int64_t *)at = v;
+	return WASD_OK;
+}
+
+bool config_is_flag(const char *key)
+{
+	const struct key *k = find(key);
+	return k && k->kind == A_YES_NO;
 }
 
 static char *trim(char *s)

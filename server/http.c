@@ -6,11 +6,13 @@
  *  - URLs are decoded before the handler sees them: the raw text is copied in log_uri and decoded by parse.c;
  *  - two Content-Length, or Content-Length with Transfer-Encoding, pass: framing_check refuses them;
  *  - its own refusals send the status line twice: strictness 0, and framing_check does what strictness 1 would;
+ *  - it cuts query and cookies into lists in a connection's memory, and where that is full it answers twice or never: both are hidden from it;
  *  - a full connection table leaves new clients in the backlog without a word: ours is smaller and answers 503.
  *
  * Locks: http.lock guards the table of connections; it is taken before an exchange's lock and never while one is held.
  */
 #include "http.h"
+#include "address.h"
 #include "log.h"
 #include "wasd/cond.h"
 
@@ -92,21 +94,28 @@ static void enter_unlocked(struct conn *c, enum conn_phase phase)
 	pthread_mutex_unlock(&c->http->lock);
 }
 
+static bool is_loopback(const struct sockaddr *sa)
+{
+	if (sa->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr) >> 24 == 127;
+	if (sa->sa_family != AF_INET6)
+		return false;
+	const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
 static void peer_name(struct MHD_Connection *mc, struct conn *c)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	strcpy(c->peer, "unknown");
 	if (!info || !info->client_addr)
 		return;
-	if (info->client_addr->sa_family == AF_INET) {
-		const struct in_addr *a = &((const struct sockaddr_in *)info->client_addr)->sin_addr;
-		inet_ntop(AF_INET, a, c->peer, sizeof c->peer);
-		c->loopback = ntohl(a->s_addr) >> 24 == 127;
-	} else if (info->client_addr->sa_family == AF_INET6) {
-		const struct in6_addr *a = &((const struct sockaddr_in6 *)info->client_addr)->sin6_addr;
-		inet_ntop(AF_INET6, a, c->peer, sizeof c->peer);
-		c->loopback = IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
-	}
+	const struct sockaddr *sa = info->client_addr;
+	if (sa->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, c->peer, sizeof c->peer);
+	else if (sa->sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, c->peer, sizeof c->peer);
+	c->loopback = is_loopback(sa);
 }
 
 /* A connection over a limit gets its 503 at once, straight into the socket's empty buffer; our half is then closed, and what it
@@ -357,6 +366,16 @@ static void park(struct exchange *x)
 	MHD_suspend_connection(x->connection);
 }
 
+/* The library parses the query after this call, in place, and later the first header named Cookie: it finds an empty one of each. */
+static const char no_cookie[] = "";
+static void hide_lists(struct MHD_Connection *mc, const char *uri)
+{
+	char *mark = strchr((char *)(uintptr_t)uri, '?');
+	if (mark && mark[1])
+		mark[1] = 0;            /* its own buffer, which it writes to itself; it knows already where the line ends */
+	MHD_set_connection_value(mc, MHD_HEADER_KIND, "Cookie", no_cookie);
+}
+
 /* The first thing known of a request: its target as it was sent. What is returned becomes *req of on_request. */
 static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 {
@@ -365,6 +384,7 @@ static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 	if (!c || c->rejected)
 		return NULL;
 	struct exchange *x = exchange_create(&h->env, uri);
+	hide_lists(mc, uri);
 	if (!x)
 		return NULL;
 	x->connection = mc;
@@ -383,6 +403,8 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
 {
 	struct header_list *l = cls;
 	(void)kind;
+	if (value == no_cookie)
+		return MHD_YES;
 	if (l->n <= HEADER_COUNT_MAX)
 		l->h[l->n++] = (struct api_pair){ key, value ? value : "" };
 	l->nul |= strlen(key) != key_size || (value && strlen(value) != value_size);
@@ -506,22 +528,20 @@ void http_config_default(struct http_config *c)
 	};
 }
 
-static enum wasd_status listen_on(const char *spec, char address[80], int *out, struct wasd_err *err)
+static enum wasd_status listen_on(const char *spec, bool insecure, char address[80], int *out, struct wasd_err *err)
 {
-	char host[128];
-	const char *colon = strrchr(spec, ':');
-	if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) || (size_t)(colon - spec) >= sizeof host)
-		return wasd_fail(err, WASD_EINVAL, "listen address %s is not ADDR:PORT", spec);
-	snprintf(host, sizeof host, "%.*s", (int)(colon - spec), spec);
-	char *name = host;
-	if (*name == '[' && name[strlen(name) - 1] == ']') {
-		name[strlen(name) - 1] = 0;
-		name++;
-	}
+	char host[ADDRESS_HOST], number[ADDRESS_PORT];
+	if (!address_split(spec, host, number))
+		return wasd_fail(err, WASD_EINVAL, "listen address %.100s is not ADDR:PORT with a port from 0 to 65535", spec);
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *ai;
-	int e = getaddrinfo(*name ? name : NULL, colon + 1, &hints, &ai);
+	int e = getaddrinfo(*host ? host : NULL, number, &hints, &ai);
 	if (e)
 		return wasd_fail(err, WASD_EINVAL, "listen address %s: %s", spec, gai_strerror(e));
+	if (!insecure && !is_loopback(ai->ai_addr)) {
+		freeaddrinfo(ai);
+		return wasd_fail(err, WASD_EINVAL, "%.60s is no loopback address and wasd has no login: whoever reaches the port can submit jobs, read, replace and delete data and models. "
+		                 "Listen on 127.0.0.1, behind a proxy with a login, or allow it: --insecure", spec);
+	}
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
@@ -568,7 +588,7 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	if (s == WASD_OK)
 		s = pool_create("uploads", 2, cfg->max_connections, &h->env.writers, err);
 	if (s == WASD_OK)
-		s = listen_on(cfg->listen, h->address, &fd, err);
+		s = listen_on(cfg->listen, cfg->insecure, h->address, &fd, err);
 	if (s != WASD_OK)
 		goto fail;
 	MHD_set_panic_func(library_panic, NULL);
@@ -576,7 +596,7 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	h->mhd = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL, on_request, h,
 	                          MHD_OPTION_EXTERNAL_LOGGER, library_says, h, MHD_OPTION_LISTEN_SOCKET, fd,
 	                          MHD_OPTION_THREAD_POOL_SIZE, (unsigned)cfg->io_threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections * 4u,
-	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(32 << 10), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(48 << 10), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
 	                          MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
 	                          MHD_OPTION_URI_LOG_CALLBACK, log_uri, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
 	                          MHD_OPTION_NOTIFY_COMPLETED, request_over, h, MHD_OPTION_END);

@@ -8,6 +8,7 @@ struct http;
 
 struct http_config {
 	const char *listen;             /* "127.0.0.1:8080", "[::1]:0", ":8080"; port 0 = any free one */
+	bool insecure;                  /* an address that other machines reach is no mistake */
 	const char *staging;            /* existing directory for uploads */
 	int io_threads, worker_threads, queue;
 	int max_connections;            /* above 90 % of it new clients get 503 */

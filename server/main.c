@@ -14,7 +14,7 @@ static void usage(FILE *f)
 	        "usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
 	        "       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
 	        "       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
-	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr, else 127.0.0.1:8080)\n"
+	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
 	        "       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
 	        "       wasd profiles CHECKPOINT ...    its profiles, or another one (wasd profiles --help)\n"
 	        "       wasd version\n"
@@ -52,19 +52,21 @@ static int serve(int argc, char **argv)
 		if (strncmp(argv[i], "--", 2) || strlen(argv[i]) >= sizeof key)
 			return bad_usage("unexpected argument %s", argv[i]);
 		strcpy(key, argv[i] + 2);
-		const char *value;
+		const char *value = NULL;
 		char *eq = strchr(key, '=');
 		if (eq) {
 			*eq = 0;
 			value = strchr(argv[i], '=') + 1;
-		} else if (i + 1 < argc) {
-			value = argv[++i];
-		} else {
-			return bad_usage("%s needs a value", argv[i]);
 		}
 		for (char *p = key; *p; p++)
 			if (*p == '-')
 				*p = '_';
+		if (!eq && config_is_flag(key) && (i + 1 == argc || !strncmp(argv[i + 1], "--", 2)))
+			value = "yes";
+		else if (!eq && i + 1 < argc)
+			value = argv[++i];
+		else if (!eq)
+			return bad_usage("%s needs a value", argv[i]);
 		if (!strcmp(key, "config"))
 			continue;
 		if (config_set(&cfg, key, value, &err) != WASD_OK)

@@ -23,6 +23,9 @@ ours() {
 	case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$program"*) echo "$pid" ;; esac
 }
 
+# Where it said that it listens.
+address() { grep -o 'http://[][0-9a-zA-Z.:]*' var/wasd.out | head -n 1; }
+
 stop() {
 	pid=$(ours)
 	[ -n "$pid" ] || return 1
@@ -47,6 +50,12 @@ mkdir -p var
 
 pid=$(ours)
 case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null) in *' (deleted)') stop; pid= ;; esac
+# Another address than it has, asked for by name, is where it is wanted now.
+if [ -n "$pid" ] && [ -n "${WASD_LISTEN:-}" ] && [ "$(address)" != "http://$listen" ]; then
+	say "wasd runs at $(address); it goes on at $listen"
+	stop
+	pid=
+fi
 if [ -z "$pid" ]; then
 	say "Starting wasd on $listen (data under var/data)"
 	: > var/wasd.out
@@ -66,7 +75,7 @@ if [ -z "$pid" ]; then
 else
 	say "wasd is running already (process $pid)"
 fi
-url=$(grep -o 'http://[0-9a-zA-Z.:[\]*' var/wasd.out | head -n 1)
+url=$(address)
 [ -n "$url" ] || die "var/wasd.out does not say where wasd listens: run 'make stop' and try again"
 
 # ---- asking it ----

@@ -66,13 +66,37 @@ with case("it says where it listens, keeps the address in a file, and answers"):
         out = subprocess.run([os.path.join(BUILD, "wasd"), "status", "--url", f"http://127.0.0.1:{d.port}"], stdout=subprocess.PIPE, check=True).stdout
         check(b"workers busy" in out, out)
 
+with case("wasd status finds the daemon of wasd serve and of the quickstart, also beside the address of one that was killed"):
+    for place, dead in (("var", None), ("var/data", None), ("var/data", "var")):
+        top = directory()
+        with Daemon(data=os.path.join(top, place)) as d:
+            if dead:
+                with open(os.path.join(top, dead, "wasd.addr"), "w") as f:
+                    f.write("127.0.0.1:1\n")
+            out = subprocess.run([os.path.join(BUILD, "wasd"), "status"], cwd=top, capture_output=True, text=True)
+            check(out.returncode == 0 and os.path.realpath(d.data) in out.stdout, f"{place}: {out}")
+    for url in ("127.0.0.1:99999", "127.0.0.1:8o80", "127.0.0.1:-1", "127.0.0.1:", ":80"):
+        out = subprocess.run([os.path.join(BUILD, "wasd"), "status", "--url", url], capture_output=True, text=True)
+        check(out.returncode == 1 and f"{url} is not an address" in out.stderr, f"{url}: {out}")
+
+with case("a daemon that is killed leaves no temporary file behind for long"):
+    data = os.path.join(directory(), "data")
+    left = [os.path.join(data, f) for f in ("wasd.addr.tmp-a1B2c3", "staging/up-1", "exports/ckpt_1.aom.onnx.tmp-a1B2c3", "datasets/d/1.wds.tmp-01M8N9QKJ07TC3YFP6MZZ586DS")]
+    for f in left:
+        os.makedirs(os.path.dirname(f), exist_ok=True)
+        open(f, "w").close()
+    with Daemon(data=data):
+        equal([f for f in left if os.path.exists(f)], [])
+
 with case("it refuses to start with one clear line"):
     with Daemon() as d:
         status_, text = serve(data=d.data)
         equal(status_, 1)
         check(str(d.pid) in text, text)
     for args, env, culprit in [
-        (["--listen", "127.0.0.1"], {}, "ADDR:PORT"), (["--listen", "256.1.1.1:80"], {}, "256.1.1.1"), (["--workers", "0"], {}, "workers"),
+        (["--listen", "127.0.0.1"], {}, "ADDR:PORT"), (["--listen", "127.0.0.1:99999"], {}, "0 to 65535"), (["--listen", "127.0.0.1: 80"], {}, "0 to 65535"),
+        (["--listen", "0.0.0.0:0"], {}, "submit jobs, read, replace and delete data"), (["--listen", "[::]:0"], {}, "--insecure"), (["--insecure=maybe"], {}, "insecure is yes or no"),
+        (["--workers", " 1"], {}, "workers"), (["--workers", "+1"], {}, "workers"), (["--workers", "1e0"], {}, "workers"), (["--workers", "99999999999999999999"], {}, "workers"), (["--listen", "256.1.1.1:80"], {}, "256.1.1.1"), (["--workers", "0"], {}, "workers"),
         (["--workers", "many"], {}, "many"), (["--colour", "red"], {}, "colour"), (["--engine", "/nonexistent/engine"], {}, "/nonexistent/engine"),
         ([], {"WASD_ENGINE": "/nonexistent/engine"}, "/nonexistent/engine"), (["--engine", "/bin/false"], {}, "/bin/false"), (["stray"], {}, "stray"),
         (["--data"], {}, "--data"),
@@ -81,7 +105,8 @@ with case("it refuses to start with one clear line"):
         check(status_ in (1, 2), f"{args}: status {status_}")
         check(culprit in text, f"{args}: {culprit!r} is not in {text!r}")
     conf = os.path.join(directory(), "wasd.conf")
-    for text_, culprit in [("# fine\nworkers = 2\ncolor = red\n", "line 3: there is no setting color"), ("workers\n", "line 1"), ("\nworkers = -1\n", "line 2: workers")]:
+    for text_, culprit in [("# fine\nworkers = 2\ncolor = red\n", "line 3: there is no setting color"), ("workers\n", "line 1"), ("\nworkers = -1\n", "line 2: workers"),
+                            ("listen = 127.0.0.1:65536\n", "line 1: listen"), ("insecure = 1\n", "line 1: insecure")]:
         with open(conf, "w") as f:
             f.write(text_)
         status_, text = serve("--config", conf)

@@ -414,6 +414,40 @@ static void framing_cases(void)
 	stop();
 }
 
+static const char *address;
+static bool insecure;
+static void other_address(struct http_config *c)
+{
+	c->listen = address;
+	c->insecure = insecure;
+}
+
+/* No login: what other machines reach is refused unless that is meant. A port that is none is none. */
+static void addresses(void)
+{
+	static const struct { const char *listen; bool insecure; const char *refused; } rows[] = {
+		{ "127.0.0.1:0", false, NULL }, { "127.3.2.1:0", false, NULL }, { "localhost:0", false, NULL },
+		{ "0.0.0.0:0", false, "--insecure" }, { ":0", false, "--insecure" }, { "[::]:0", false, "--insecure" }, { "[::ffff:0.0.0.0]:0", false, "--insecure" }, { "192.0.2.1:0", false, "--insecure" },
+		{ "0.0.0.0:0", true, NULL }, { "127.0.0.1:99999", false, "0 to 65535" }, { "127.0.0.1:65536", true, "0 to 65535" }, { "127.0.0.1:+1", true, "0 to 65535" }, { "127.0.0.1", true, "ADDR:PORT" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct http_config c;
+		struct http *none;
+		struct wasd_err err = {0};
+		address = rows[i].listen;
+		insecure = rows[i].insecure;
+		if (!rows[i].refused) {
+			start(other_address);
+			stop();
+			continue;
+		}
+		http_config_default(&c);
+		other_address(&c);
+		c.staging = P_tmpdir;
+		CHECK_MSG(http_start(&c, &(struct exchange_app){ find, handle, NULL }, NULL, &none, &err) == WASD_EINVAL && strstr(err.msg, rows[i].refused), "%s: %s", address, err.msg);
+	}
+}
+
 static void long_heads(void)
 {
 	start(NULL);
@@ -435,7 +469,23 @@ static void long_heads(void)
 			n += sprintf(req + n, "X-%d: 1\r\n", k);
 		sprintf(req + n, "\r\n");
 		int status = ask(req, 3000, &closed);
-		CHECK_MSG(status == rows[i].status, "row %zu: status %d, want %d", i, status, rows[i].status);
+		CHECK_MSG(status == rows[i].status && answers(answer) == 1, "row %zu: status %d, want %d; %d answers", i, status, rows[i].status, answers(answer));
+	}
+	/* Lists that the library would cut into pieces: a query and cookies, of what is allowed and of more. */
+	static const struct { const char *before, *piece, *after; int bytes, status; } lists[] = {
+		{ "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 100, 404 }, { "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 2000, 400 },
+		{ "GET /nowhere?", "a&", "c HTTP/1.1\r\n" H "\r\n", 8000, 400 }, { "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 17000, 414 },
+		{ "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 3000, 200 }, { "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 15000, 200 },
+		{ "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 17000, 431 }, { "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a;", "c=d\r\n\r\n", 30000, 431 },
+	};
+	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+		int n = sprintf(req, "%s", lists[i].before);
+		while (n < lists[i].bytes)
+			n += sprintf(req + n, "%s", lists[i].piece);
+		sprintf(req + n, "%s", lists[i].after);
+		int status = ask(req, 1000, &closed);
+		CHECK_MSG(status == lists[i].status && answers(answer) == 1, "list %zu: status %d, want %d; %d answers", i, status, lists[i].status, answers(answer));
+		CHECK_MSG(status < 400 || status == 404 || closed, "list %zu: not closed", i);
 	}
 	/* A megabyte of noise, and a TLS hello. */
 	int fd = dial();
@@ -998,6 +1048,7 @@ int main(void)
 {
 	stopwatch_start();
 	TEST_RUN(framing_cases);
+	TEST_RUN(addresses);
 	TEST_RUN(long_heads);
 	TEST_RUN(chunked_over_the_limit);
 	TEST_RUN(replies);
