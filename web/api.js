@@ -1,22 +1,33 @@
 // api.js - talking to the daemon: JSON calls, uploads with progress, and the event stream.
 
-// A refusal by the daemon (problem+json), or the network's.
+// A fault's text often begins with its pointer; a form shows it beside the field, where the pointer only disturbs.
+function fault({ pointer, detail }) {
+  const path = pointer ?? '', said = detail ?? '';
+  return { pointer: path, text: path && said.startsWith(path) ? said.slice(path.length).replace(/^[:\s]+/, '') : said };
+}
+const told = ({ pointer, text }) => [pointer.slice(1).replaceAll('/', '.'), text].filter(Boolean).join(': ');
+
+// A refusal by the daemon (problem+json), or the network's. faults: [{pointer, text}], what is wrong with which field of the request;
+// the message tells each of them once.
 export class Problem extends Error {
   constructor(status, body, fallback) {
-    const where = (body?.errors ?? []).map((e) => (e.pointer ? `${e.pointer}: ${e.detail}` : e.detail)).filter((t) => t && t !== body.detail);
-    super([body?.detail ?? body?.title ?? fallback, ...where].join(' · '));
+    const faults = (body?.errors ?? []).map(fault);
+    super(faults.length ? faults.map(told).join('; ') : body?.detail ?? body?.title ?? fallback);
     this.status = status;
     this.code = body?.code ?? '';
+    this.faults = faults;
   }
 }
 
-async function parse(response) {
+async function parse(response, as) {
+  if (as === 'blob' && response.ok) return response.blob();
   const text = await response.text();
   if (!text) return null;
   return /json/.test(response.headers.get('Content-Type') ?? '') ? JSON.parse(text) : text;
 }
 
-export async function call(method, path, { json, body, headers = {}, cache = 'no-cache' } = {}) {
+// as: 'blob' for an answer that is a file.
+export async function call(method, path, { json, body, headers = {}, cache = 'no-cache', as } = {}) {
   if (json !== undefined) { body = JSON.stringify(json); headers = { 'Content-Type': 'application/json', ...headers }; }
   let response;
   try {
@@ -24,7 +35,7 @@ export async function call(method, path, { json, body, headers = {}, cache = 'no
   } catch {
     throw new Problem(0, null, 'The daemon does not answer.');
   }
-  const data = await parse(response);
+  const data = await parse(response, as);
   if (!response.ok) throw new Problem(response.status, typeof data === 'object' ? data : null, `${method} ${path}: ${response.status}`);
   return { data, headers: response.headers };
 }

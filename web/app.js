@@ -1,25 +1,34 @@
-// app.js - holds what the daemon has told and keeps it fresh. Events say *that* something changed, GETs say what it is now, so
-// every view has one source; while a job runs its progress is polled, and when the event stream is down everything is.
+// app.js - holds what the daemon has told and keeps it fresh. Which job is shown is said by the address alone (#id). Events say that
+// something changed, GETs say what it is now, so every view has one source; nothing is polled while the event stream is up, and
+// nothing is asked for while nobody looks.
 
-import { $, announce, busy, el, setText, toast } from './dom.js';
+import { $, announce, busy, el, setText, toast, unask } from './dom.js';
 import { call, events, get, jobPath } from './api.js';
 import { createDatasets, freeName, ready, slug } from './datasets.js';
 import { createDeployments } from './deployments.js';
 import { createForm } from './form.js';
-import { createJobs, deployable, terminal, title } from './jobs.js';
+import { createJobs, deployable, title } from './jobs.js';
 import { createRun } from './run.js';
 
 const page = 25;                       // jobs shown at first, and more by each "Show older jobs"
-const pollMs = { active: 2000, polling: 4000, quiet: 30000 };
-const state = { jobs: [], datasets: [], deployments: [], shown: page, more: false, chosen: location.hash.slice(1) || null, live: false, reachable: true };
+const pollMs = 4000, restMs = 1000;    // between polls without a stream; between two rounds of GETs that events cause
+const state = { jobs: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
+const other = { job: null, missing: null };    // the job that the address names when it is not in the list, or its id when it does not exist
+
+// The id that the address names.
+function named() {
+  try { return decodeURIComponent(location.hash.slice(1)) || null; } catch { return location.hash.slice(1); }
+}
+
+// ---- loading ----
 
 const latest = {};
 // Loads one list; a slower answer to an older question does not overwrite a newer one.
 async function load(name, path) {
-  const ask = latest[name] = (latest[name] ?? 0) + 1;
+  const question = latest[name] = (latest[name] ?? 0) + 1;
   try {
     const data = await get(path);
-    if (latest[name] !== ask) return;
+    if (latest[name] !== question) return;
     state[name] = data.items;
     if (name === 'jobs') state.more = data.next_cursor != null;
     reach(true);
@@ -29,20 +38,38 @@ async function load(name, path) {
   }
 }
 const loaders = {
-  jobs: () => load('jobs', `/v1/jobs?limit=${state.shown}&sort=-created_at`),
+  jobs: () => load('jobs', `/v1/jobs?limit=${state.shown}&sort=-created_at`).then(loadNamed),
   datasets: () => load('datasets', '/v1/datasets?limit=200'),
   deployments: () => load('deployments', '/v1/deployments?limit=100'),
 };
 
 async function refresh(...names) {
   await Promise.all((names.length ? names : Object.keys(loaders)).map((n) => loaders[n]()));
-  if (state.chosen && !state.jobs.some((j) => j.id === state.chosen)) {
-    const job = await get(jobPath(state.chosen)).catch(() => null);
-    if (!job) state.chosen = null; else state.jobs.push(job);
-  }
-  if (!state.chosen && state.jobs.length) state.chosen = state.jobs[0].id;
   draw();
 }
+
+const shown = () => state.jobs.find((j) => j.id === named()) ?? (other.job?.id === named() ? other.job : null);
+
+// An address without a job gets the newest one; one that is not in the list is asked for.
+async function loadNamed() {
+  if (!named() && state.jobs.length) history.replaceState(null, '', `#${state.jobs[0].id}`);
+  const id = named();
+  if (!id || state.jobs.some((j) => j.id === id)) return;
+  try {
+    const job = await get(jobPath(id));
+    if (id === named()) Object.assign(other, { job, missing: null });
+  } catch (e) {
+    if (id === named() && e.status && e.status < 500) Object.assign(other, { job: null, missing: id });
+  }
+}
+
+// What was drawn for another job goes at once.
+function follow() {
+  unask();
+  draw();
+  if (!shown()) loadNamed().then(draw);
+}
+addEventListener('hashchange', follow);
 
 function reach(on) {
   if (on === state.reachable) return;
@@ -58,11 +85,6 @@ function drawLink() {
 
 // ---- views ----
 
-function select(id) {
-  state.chosen = id;
-  history.replaceState(null, '', `#${id}`);
-  draw();
-}
 async function deploy(job) {
   const name = freeName(slug(title(job)), state.deployments.map((d) => d.name));
   await call('POST', '/v1/deployments', { json: { name, source: { job: job.id, follow: 'best' }, mode: 'aom' } });
@@ -70,17 +92,18 @@ async function deploy(job) {
   await refresh('deployments');
   $('#deployments').scrollIntoView({ block: 'nearest', behavior: 'smooth' });
 }
-const drawJobs = createJobs({ select, deploy, refresh });
-const run = createRun({ deploy, refresh });
+const drawJobs = createJobs({ deploy, refresh });
+const run = createRun({ deploy, refresh, named });
 const datasets = createDatasets({ refresh: () => refresh('datasets'), list: () => state.datasets });
 const drawDeployments = createDeployments({ refresh: () => refresh('deployments'), datasets: () => state.datasets });
 const form = createForm({ datasets: () => state.datasets, submitted: async (job) => {
   toast(`${title(job)} is submitted.`);
-  state.chosen = job.id;
+  location.hash = job.id;
   await refresh('jobs');
 } });
 $('#new-job').addEventListener('click', (e) => busy(e.currentTarget, () => form.open()));
 $('#jobs-more').addEventListener('click', (e) => busy(e.currentTarget, () => { state.shown += page; return refresh('jobs'); }));
+$('.skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });     // the address goes on naming the job
 
 // What a newcomer does first, in three steps; gone once a model is live.
 const steps = [
@@ -97,39 +120,54 @@ function drawStart() {
   for (const s of steps) {
     s.root.classList.toggle('done', s.done());
     s.button.hidden = s.done();
-    if (!s.button.hasAttribute('aria-busy')) s.button.disabled = !s.able();
+    s.button.disabled = !s.able();
   }
 }
 
 function draw() {
+  const job = shown();
   drawStart();
-  drawJobs(state.jobs, state.chosen);
+  drawJobs(state.jobs, named());
   $('#jobs-more').hidden = !state.more;
-  run.show(state.jobs.find((j) => j.id === state.chosen) ?? null);
+  run.show(job, named(), other.missing === named());
   datasets.show(state.datasets);
   drawDeployments(state.deployments);
+  document.title = job ? `${title(job)}: ${job.state} · wasd` : 'wasd';
 }
 
 // ---- events and polls ----
 
-// Events that arrive together cost one round of GETs.
-const due = { lists: new Set(), run: new Set(), timer: null };
+const everything = ['metric', 'log', 'checkpoint', 'profile'];
+// Events that arrive together, or soon after each other, cost one round of GETs; a page that nobody sees asks when it is seen again.
+const due = { lists: new Set(), run: new Set(), timer: null, last: 0 };
 function soon(lists, ofRun = []) {
   lists.forEach((n) => due.lists.add(n));
   ofRun.forEach((n) => due.run.add(n));
+  if (document.hidden) return;
   due.timer ??= setTimeout(() => {
+    due.timer = null;
+    if (document.hidden) return;
     const names = [...due.lists], what = [...due.run];
-    due.lists.clear(); due.run.clear(); due.timer = null;
+    due.lists.clear(); due.run.clear(); due.last = Date.now();
     if (names.length) refresh(...names).catch(() => {});
     if (what.length) run.changed(what);
-  }, 120);
+  }, Math.max(120, due.last + restMs - Date.now()));
+}
+
+// Progress comes with its event and costs no request.
+function advance(id, progress) {
+  const job = state.jobs.find((j) => j.id === id) ?? (other.job?.id === id ? other.job : null);
+  if (!job || !progress) return;
+  job.progress = progress;
+  if (!document.hidden) draw();
 }
 
 function onEvent({ type, data }) {
   const [topic, what] = type.split('.');
   if (topic === 'job') {
-    const mine = (data.job ?? data.id) === run.id;
+    const id = data.job ?? data.id, mine = id === run.id;
     if (what === 'log') { if (mine) soon([], ['log']); return; }
+    if (what === 'progress') { advance(id, data.progress); if (mine) soon([], ['metric']); return; }
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
@@ -138,35 +176,26 @@ function onEvent({ type, data }) {
     setTimeout(() => soon(['deployments']), 1500);     // a live model takes a profile up, or drops it, a moment after the event
   }
   else if (topic === 'dataset') soon(['datasets']);
-  else soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']);
+  else soon(Object.keys(loaders), everything);
 }
 
-function moving() {
-  const lists = [];
-  if (state.jobs.some((j) => !terminal(j))) lists.push('jobs');
-  if (state.datasets.some((d) => d.state === 'scanning')) lists.push('datasets');
-  if (state.deployments.some((d) => !['ready', 'failed', 'unloaded'].includes(d.state))) lists.push('deployments');
-  return lists;
-}
-function poll() {
-  const lists = moving(), down = !state.live || !state.reachable;
-  const wait = lists.length ? pollMs.active : down ? pollMs.polling : pollMs.quiet;
+// Without a stream one list is asked for at a time, the jobs at every other one.
+const turns = ['jobs', 'deployments', 'jobs', 'datasets'];
+function poll(turn = 0) {
   setTimeout(async () => {
-    if (!document.hidden) {
-      const all = down || !lists.length;
-      await (all ? refresh() : refresh(...lists)).catch(() => {});
-      if (down) run.changed(['metric', 'log', 'checkpoint', 'profile']);
-    }
-    poll();
-  }, wait);
+    const down = !state.live && !document.hidden, name = turns[turn % turns.length];
+    if (down) await refresh(name).catch(() => {});
+    if (down && name !== 'jobs') run.changed(['metric']);
+    poll(down ? turn + 1 : 0);
+  }, pollMs);
 }
-document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']); });
+document.addEventListener('visibilitychange', () => soon(Object.keys(loaders), everything));
 
 get('/v2').then((v) => setText($('#version'), `${v.name ?? 'wasd'} ${v.version ?? ''}`), () => {});
 events('/v1/events?topics=jobs,deployments,datasets,checkpoints', onEvent, (is) => {
   const was = state.live;
   state.live = is === 'live';
   drawLink();
-  if (state.live && !was) soon(Object.keys(loaders), ['metric', 'log', 'checkpoint', 'profile']);
+  if (state.live && !was) soon(Object.keys(loaders), everything);
 });
 refresh().catch((e) => toast(e.message, true)).finally(poll);

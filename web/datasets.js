@@ -1,6 +1,6 @@
 // datasets.js - the data sets: state, counts, a strip of their images; making the built-in one; uploading an archive.
 
-import { $, announce, busy, count, dropZone, el, keyed, setText, toast } from './dom.js';
+import { $, announce, ask, busy, count, dropZone, el, keyed, setText, toast } from './dom.js';
 import { call, datasetPath, upload } from './api.js';
 import { showState, stateBadge } from './jobs.js';
 
@@ -21,34 +21,72 @@ export function slug(text) {
   return text.toLowerCase().replace(/\.(tar|tgz|zip|gz|bin|tar\.gz)$/g, '').replace(/\.tar$/, '').replace(/[^a-z0-9._-]+/g, '-').replace(/^[^a-z0-9]+|-+$/g, '').slice(0, 63) || 'dataset';
 }
 
+// Up to n different indices below `of`, spread over all; classes often come in turn, so the steps are not all alike.
+export function spread(of, n) {
+  const some = Math.min(n, of), step = Math.floor(of / some);
+  return Array.from({ length: some }, (_, i) => i * step + i % step);
+}
+
+// What reading an archive has left to tell: files that are wrong or were left out, and remarks with a count and examples.
+function createTold() {
+  const part = () => {
+    const summary = el('summary'), list = el('ul');
+    return { summary, list, root: el('details', { class: 'told', hidden: true }, summary, list) };
+  };
+  const files = part(), remarks = part();
+  function fill({ root, summary, list }, what, items, lines) {
+    root.hidden = !items.length;
+    setText(summary, what);
+    const texts = items.map(lines), before = [...list.children].map((li) => li.textContent);
+    if (String(texts.map((t) => t.join(''))) !== String(before)) list.replaceChildren(...texts.map(([head, rest]) => el('li', {}, el('b', {}, head), rest)));
+  }
+  return { nodes: [files.root, remarks.root], update({ state, errors, error, skipped, remarks: said = [] }) {
+    const bad = errors ?? error?.errors ?? skipped ?? [], all = error?.count ?? bad.length;
+    fill(files, `${count(all)} ${all === 1 ? 'file' : 'files'} ${state === 'invalid' ? 'cannot be read' : 'left out'}${all > bad.length ? `, the first ${bad.length}` : ''}`, bad, (b) => [b.file, `: ${b.detail}`]);
+    fill(remarks, `${said.length} ${said.length === 1 ? 'remark' : 'remarks'}`, said, (r) => [r.message, r.examples?.length ? ` (${r.examples.join(', ')}${r.count > r.examples.length ? ', …' : ''})` : '']);
+  } };
+}
+
+// How the archive is to be read, as the form says it; what is left alone is left to the daemon.
+function options(field) {
+  const query = new URLSearchParams();
+  for (const name of ['size', 'fit', 'orientation', 'on_bad', 'names']) if (field[name].value) query.set(name, field[name].value);
+  if (field.background.value !== '#ffffff') query.set('background', field.background.value.slice(1));
+  if (field.test_fraction.value) query.set('test_fraction', Number(field.test_fraction.value) / 100);
+  return query.size ? `?${query}` : '';
+}
+
 export function createDatasets({ refresh, list }) {
   function row(first) {
     let dataset = first, strip = '';
-    const name = el('b'), badge = stateBadge(), facts = el('small'), problem = el('p', { class: 'notice bad', hidden: true });
-    const images = el('div', { class: 'strip', 'aria-hidden': 'true' });
-    const gone = el('button', { type: 'button', onclick: () => busy(gone, async () => {
-      await call('DELETE', datasetPath(dataset.name));
-      toast(`${dataset.name} is deleted.`);
-      await refresh();
-    }) }, 'Delete');
-    const root = el('li', { class: 'dataset' }, el('div', { class: 'line' }, name, badge, facts, gone), problem, images);
+    const name = el('h3'), badge = stateBadge(), facts = el('small', { class: 'facts' }), problem = el('p', { class: 'notice bad', hidden: true });
+    const images = el('div', { class: 'strip', 'aria-hidden': 'true' }), told = createTold();
+    const gone = el('button', { type: 'button', onclick: () => { const drawn = dataset; busy(gone, () => remove(drawn)); } }, 'Delete');
+    const root = el('li', { class: 'dataset' }, el('div', { class: 'line' }, name, badge, gone), facts, problem, ...told.nodes, images);
     return { root, update(next) {
       dataset = next;
       setText(name, dataset.name);
       showState(badge, dataset);
       const [c, h, w] = dataset.shape ?? [];
-      setText(facts, ready(dataset) ? `${count(dataset.train)} + ${count(dataset.test)} images · ${w}×${h}×${c} · ${dataset.classes?.length ?? 0} classes` : '');
+      setText(facts, ready(dataset) ? `${count(dataset.train)} training + ${count(dataset.test)} test images · ${w}×${h}×${c} · ${dataset.classes?.length ?? 0} classes` : '');
       facts.title = dataset.classes?.join(', ') ?? '';
       gone.setAttribute('aria-label', `Delete the data set ${dataset.name}`);
       problem.hidden = !dataset.message;
       setText(problem, dataset.message ?? '');
+      told.update(dataset);
       const wanted = ready(dataset) ? `${dataset.name}@${dataset.version}` : '';
       if (wanted === strip) return;
       strip = wanted;
-      const step = Math.max(1, Math.floor(dataset.train / (previews + 2)));    // classes often come in turn: the strip should not show one alone
-      images.replaceChildren(...(wanted ? Array.from({ length: Math.min(previews, dataset.train) }, (_, i) =>
-        el('img', { src: datasetPath(dataset.name, `/preview?i=${i * step + i % 10}&version=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })) : []));
+      images.replaceChildren(...(wanted ? spread(dataset.train, previews) : []).map((i) =>
+        el('img', { src: datasetPath(dataset.name, `/preview?i=${i}&version=${dataset.version}`), alt: '', width: w, height: h, loading: 'lazy' })));
     } };
+  }
+
+  async function remove(drawn) {
+    if (!await ask(`Delete the data set ${drawn.name}?`, 'All its versions are deleted for good. Jobs that have ended keep their checkpoints.', 'Delete the data set')) return;
+    await call('DELETE', datasetPath(drawn.name));
+    toast(`${drawn.name} is deleted.`);
+    await refresh();
   }
   const show = keyed($('#dataset-rows'), row);
 
@@ -61,13 +99,15 @@ export function createDatasets({ refresh, list }) {
   const button = $('#make-glyphs');
   button.addEventListener('click', () => busy(button, makeGlyphs));
 
-  const file = $('#upload-file'), bar = $('#upload-progress');
+  const form = $('#upload'), file = $('#upload-file'), bar = $('#upload-progress');
+  form.addEventListener('submit', (e) => e.preventDefault());
   async function send([archive]) {
+    if (!form.reportValidity()) return;
     const name = slug(archive.name);
     bar.hidden = false;
     bar.value = 0;
     try {
-      await upload(datasetPath(name), archive, (part) => { bar.value = part; });
+      await upload(datasetPath(name, options(form.elements)), archive, (part) => { bar.value = part; });
       announce(`${archive.name} is uploaded`);
       toast(`${archive.name} is uploaded as ${name} and being read.`);
     } catch (e) {

@@ -36,6 +36,25 @@ export function keyed(container, create) {
   };
 }
 
+// A table whose rows become cards on a telephone: there each cell shows its column's name, and roles keep the table one for a screen
+// reader. Gives what does so for a new row.
+export function cards(table) {
+  const heads = [...table.tHead.rows[0].cells];
+  table.classList.add('cards');
+  table.setAttribute('role', 'table');
+  for (const group of [table.tHead, table.tBodies[0]]) group.setAttribute('role', 'rowgroup');
+  table.tHead.rows[0].setAttribute('role', 'row');
+  heads.forEach((th) => th.setAttribute('role', 'columnheader'));
+  return (row) => {
+    row.setAttribute('role', 'row');
+    [...row.cells].forEach((cell, i) => {
+      cell.setAttribute('role', cell.tagName === 'TH' ? 'rowheader' : 'cell');
+      cell.dataset.label = heads[i].textContent;
+    });
+    return row;
+  };
+}
+
 export function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
 
 export function announce(text) { $('#announce').textContent = text; }
@@ -47,13 +66,25 @@ export function toast(text, bad = false) {
   setTimeout(() => box.remove(), bad ? 15000 : 6000);
 }
 
-// Runs a button's work once at a time and shows a failure as a toast.
+// Runs a button's work once at a time and shows a failure as a toast. The button keeps its focus meanwhile.
 export async function busy(button, work) {
-  if (button.disabled) return;
-  button.disabled = true;
+  if (button.hasAttribute('aria-busy')) return;
   button.setAttribute('aria-busy', 'true');
-  try { return await work(); } catch (e) { toast(e.message, true); } finally { button.disabled = false; button.removeAttribute('aria-busy'); }
+  try { return await work(); } catch (e) { toast(e.message, true); } finally { button.removeAttribute('aria-busy'); }
 }
+
+// Asks before something is lost; true when the answer is yes. No is what has the focus and what Escape means.
+export function ask(question, consequence, yes) {
+  const dialog = $('#question');
+  setText($('h2', dialog), question);
+  setText($('p', dialog), consequence);
+  setText($('[value=yes]', dialog), yes);
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }));
+}
+// A question about an object that is not shown any more is not to be answered.
+export function unask() { $('#question').close('no'); }
 
 // Lets files be dropped on an element.
 export function dropZone(zone, onFiles) {
@@ -96,7 +127,8 @@ export function duration(s) {
   s = Math.round(s);
   if (s < 60) return `${s} s`;
   const m = Math.floor(s / 60);
-  if (m < 60) return `${m} min ${String(s % 60).padStart(2, '0')} s`;
+  if (m < 10) return `${m} min ${String(s % 60).padStart(2, '0')} s`;
+  if (m < 60) return `${Math.round(s / 60)} min`;
   return `${Math.floor(m / 60)} h ${String(m % 60).padStart(2, '0')} min`;
 }
 

@@ -1,5 +1,5 @@
 // form.js - the form that submits a job. Networks and their own settings come from the daemon's tables, so a new row there is
-// offered here without an edit.
+// offered here without an edit. What the daemon refuses is said once: at the field that has its pointer, else below the form.
 
 import { $, el, si } from './dom.js';
 import { call, get } from './api.js';
@@ -7,9 +7,45 @@ import { ready } from './datasets.js';
 import { createNetwork } from './network.js';
 import { createWas } from './was.js';
 
+// Messages at the fields of a form. A field answers for its data-pointer and all below it.
+export function createFaults(form, rest) {
+  const said = [];
+  function clear() {
+    for (const { field, note } of said.splice(0)) {
+      note.remove();
+      field.removeAttribute('aria-invalid');
+      field.removeAttribute('aria-describedby');
+    }
+    rest.hidden = true;
+    rest.textContent = '';
+  }
+  const owner = (pointer) => [...form.querySelectorAll('[data-pointer]')].filter((f) => !f.disabled && `${pointer}/`.startsWith(`${f.dataset.pointer}/`))
+    .sort((a, b) => b.dataset.pointer.length - a.dataset.pointer.length)[0];
+  function at(field, text, i) {
+    const id = `fault-${i}`, note = el('span', { class: 'fault', id }, text.charAt(0).toUpperCase() + text.slice(1));
+    if (field.closest('label')) field.closest('label').append(note);
+    else field.after(note);
+    field.setAttribute('aria-invalid', 'true');
+    field.setAttribute('aria-describedby', id);
+    field.closest('details')?.setAttribute('open', '');
+    said.push({ field, note });
+  }
+  function show(problem) {
+    clear();
+    const placed = (problem.faults ?? []).map((f) => ({ ...f, field: owner(f.pointer) })), homeless = placed.filter((f) => !f.field);
+    placed.filter((f) => f.field).forEach((f, i) => at(f.field, f.text, i));
+    if (!placed.length || homeless.length) {
+      rest.textContent = placed.length ? homeless.map((f) => [f.pointer.slice(1).replaceAll('/', '.'), f.text].filter(Boolean).join(': ')).join('; ') : problem.message;
+      rest.hidden = false;
+    }
+    (said[0]?.field ?? rest).focus();
+  }
+  return { clear, show };
+}
+
 export function createForm({ datasets, submitted }) {
-  const dialog = $('#job-dialog'), form = $('#job-form'), error = $('#job-error'), hint = $('#arch-hint');
-  const field = form.elements, layers = createNetwork(), was = createWas(form);
+  const dialog = $('#job-dialog'), form = $('#job-form'), hint = $('#arch-hint');
+  const field = form.elements, layers = createNetwork(), was = createWas(form), faults = createFaults(form, $('#job-error'));
   let archs = [], optimizers = [];
 
   // What to begin with: the network's own WAS where it has one, else WAS on all its convolutions; the optimizer's own rate.
@@ -32,7 +68,7 @@ export function createForm({ datasets, submitted }) {
   });
 
   async function open() {
-    error.hidden = true;
+    faults.clear();
     const first = !archs.length;
     if (first) {
       let transforms;
@@ -42,8 +78,8 @@ export function createForm({ datasets, submitted }) {
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       field.optimizer.dispatchEvent(new Event('change'));
     }
-    const usable = datasets().filter(ready);
-    field.dataset.replaceChildren(...usable.map((d) => el('option', { value: d.name }, d.name)));
+    const usable = datasets().filter(ready), before = field.dataset.value;
+    field.dataset.replaceChildren(...usable.map((d) => el('option', { value: d.name, selected: d.name === before }, d.name)));
     if (!usable.length) field.dataset.replaceChildren(el('option', { value: '' }, 'no data set is ready'));
     if (first) suggest();
     else explain();
@@ -55,7 +91,7 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
-      data: { val_fraction: number('held') / 100 },
+      data: { val_fraction: number('held') / 100, ...(field.limit.value && { limit: number('limit') }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: 'constant', warmup_epochs: 1 } } };
     const how = was.spec();
@@ -63,20 +99,22 @@ export function createForm({ datasets, submitted }) {
     return job;
   }
 
+  // A field that the browser itself finds wrong is shown, not hidden in closed settings.
+  form.addEventListener('invalid', (e) => e.target.closest('details')?.setAttribute('open', ''), true);
   form.addEventListener('submit', async (e) => {
     e.preventDefault();
     const button = $('[type=submit]', form);
-    error.hidden = true;
-    button.disabled = true;
+    if (button.hasAttribute('aria-busy')) return;
+    faults.clear();
+    button.setAttribute('aria-busy', 'true');
     try {
       const { data } = await call('POST', '/v1/jobs', { json: spec() });
       dialog.close();
       await submitted(data);
     } catch (problem) {
-      error.textContent = problem.message;
-      error.hidden = false;
+      faults.show(problem);
     } finally {
-      button.disabled = false;
+      button.removeAttribute('aria-busy');
     }
   });
   $('#job-close').addEventListener('click', () => dialog.close());

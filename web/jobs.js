@@ -1,74 +1,104 @@
-// jobs.js - the table of jobs: one row each, chosen by its name, with what can be done to it.
+// jobs.js - the table of jobs: one row each, whose name is a link to #id, with what can be done to it; and a job's state in words.
 
-import { $, busy, duration, el, keyed, percent, rate, setText, toast } from './dom.js';
+import { $, ask, busy, cards, duration, el, keyed, percent, setText, toast } from './dom.js';
 import { call, jobPath } from './api.js';
 
 export const terminal = (job) => ['completed', 'failed', 'cancelled'].includes(job.state);
 export const stoppable = (job) => !terminal(job) && job.state !== 'cancelling';
 export const title = (job) => job.name || job.id;
-const resting = (job) => terminal(job) || ['queued', 'held', 'paused'].includes(job.state);
+// A job can be served once a checkpoint has been measured.
+export const deployable = (job) => job.best != null && Object.keys(job.best).length > 0;
 
 // What a job is, in one line: network, data set, weights.
 export function kind(job) {
-  const dataset = typeof job.dataset === 'object' ? job.dataset?.name : job.dataset;
-  return [job.model?.arch ?? job.model?.name, dataset, job.was ? 'WAS' : 'plain'].filter(Boolean).join(' · ');
+  return [job.model?.arch, job.dataset?.name, job.was ? 'WAS' : 'plain weights'].filter(Boolean).join(' · ');
 }
 
-export async function cancel(job) {
-  await call('POST', jobPath(job.id, ':cancel'), { json: { mode: 'graceful', reason: 'asked for on the dashboard' } });
+// ---- a job's state in words ----
+
+const reasons = {
+  user: 'on request', kill: 'by force, on request', early_stopped: 'it no longer improved', nan_loss: 'its loss is not a number any more',
+  deadline_exceeded: 'its time was over', oom: 'it ran out of memory', bad_data: 'its data cannot be read', retries_exhausted: 'every attempt failed',
+  daemon_stopped: 'the daemon was stopped', retry: 'another attempt', error: '', done: '',
+};
+const verbs = { cancelled: 'Cancelled', cancelling: 'Being cancelled', failed: 'Failed', completed: 'Ended early', queued: 'Waits', retry_wait: 'Waits' };
+
+// Why a job is in its state and where it came to; '' when its state says it all.
+export function story(job) {
+  const { epoch, epochs } = job.progress ?? {}, why = reasons[job.reason] ?? job.reason?.replaceAll('_', ' ');
+  const waits = job.state === 'queued' ? job.queue?.reason : '';
+  if (!(why || job.message || waits) || (job.state === 'completed' && !why && !job.message)) return '';
+  const head = [verbs[job.state] ?? job.state, why && ` ${job.state === 'cancelled' || job.state === 'cancelling' ? why : `(${why})`}`,
+    ['cancelled', 'failed'].includes(job.state) && epochs ? ` in epoch ${epoch} of ${epochs}` : ''].filter(Boolean).join('');
+  return [head, job.message ?? waits].filter(Boolean).join(': ');
 }
 
-export async function remove(job) {
-  await call('DELETE', jobPath(job.id));
-  toast(`${title(job)} is deleted.`);
+// How far a job has come: {part: 0 to 1, words}.
+const phases = { train: 'training' };
+export function progress(job) {
+  const p = job.progress ?? {};
+  if (job.state === 'completed') return { part: 1, words: p.epochs ? `${p.epochs} ${p.epochs === 1 ? 'epoch' : 'epochs'}` : '' };
+  if (!p.epochs) return { part: 0, words: job.state === 'queued' ? 'waits for a worker' : terminal(job) ? '' : 'starting' };
+  // epoch is the one that is being worked on, step counts within its phase
+  const part = Math.min(1, (p.epoch - 1 + (p.phase === 'train' && p.steps ? p.step / p.steps : 1)) / p.epochs);
+  const words = [`epoch ${p.epoch} of ${p.epochs}`];
+  if (job.state === 'running') words.push(phases[p.phase] ?? p.phase, p.eta_s > 0 && `${duration(p.eta_s)} left`);
+  return { part, words: words.filter(Boolean).join(' · ') };
 }
 
 export const stateBadge = () => el('span', { class: 'badge' });
 export function showState(badge, object) {
   badge.dataset.state = object.state;
-  setText(badge, object.state);
-  badge.title = [object.reason, object.message].filter(Boolean).join(': ');
+  setText(badge, object.state.replaceAll('_', ' '));
 }
 
-export function createJobs({ select, deploy, refresh }) {
-  const table = $('#jobs-table');
+// ---- what is done to a job; false when it was not done after all ----
+
+export async function cancel(job) {
+  const sure = await ask(`Cancel ${title(job)}?`, 'The job ends after the mini-batch that is being worked on and keeps its best checkpoint. It cannot be taken up again.', 'Cancel the job');
+  if (!sure) return false;
+  await call('POST', jobPath(job.id, ':cancel'), { json: { mode: 'graceful' } });
+}
+
+async function remove(job) {
+  if (!await ask(`Delete ${title(job)}?`, 'Its curves, its log and its checkpoints are deleted for good.', 'Delete the job')) return false;
+  await call('DELETE', jobPath(job.id));
+  toast(`${title(job)} is deleted.`);
+}
+
+export function createJobs({ deploy, refresh }) {
+  const table = $('#jobs-table'), asCard = cards(table);
 
   function row(first) {
     let job = first;
-    const name = el('button', { type: 'button', class: 'name', onclick: () => select(job.id) });
-    const sub = el('small');
-    const badge = stateBadge(), badgeSmall = stateBadge();
-    const bar = el('progress', { max: 1 });
-    const epoch = el('small', { class: 'epoch' });
-    const [imgs, left, aom, dom] = [el('td', { class: 'num c-rate' }), el('td', { class: 'num c-eta' }), el('td', { class: 'num aom' }), el('td', { class: 'num dom' })];
+    const name = el('a', { class: 'name' }), sub = el('small'), badge = stateBadge(), warns = el('span', { class: 'warns', hidden: true });
+    const bar = el('progress', { max: 1 }), stage = el('small');
+    const aom = el('td', { class: 'num aom' }), dom = el('td', { class: 'num dom' });
     const act = (label, work) => {
-      const button = el('button', { type: 'button', onclick: () => busy(button, async () => { await work(job); await refresh(); }) }, label);
+      const button = el('button', { type: 'button', onclick: () => { const drawn = job; busy(button, async () => { if (await work(drawn) !== false) await refresh(); }); } }, label);
       return button;
     };
     const stop = act('Cancel', cancel), serve = act('Deploy', deploy), gone = act('Delete', remove);
     const root = el('tr', {},
-      el('th', { scope: 'row' }, name, el('span', { class: 'under' }, sub, badgeSmall)),
-      el('td', { class: 'c-state' }, badge),
-      el('td', { class: 'progress' }, bar, epoch), imgs, left, aom, dom,
-      el('td', { class: 'do c-do' }, stop, serve, gone));
-    root.addEventListener('click', (e) => { if (!e.target.closest('button')) select(job.id); });
+      el('th', { scope: 'row' }, name, sub),
+      el('td', { class: 'c-state' }, badge, warns),
+      el('td', { class: 'progress' }, bar, stage), aom, dom,
+      el('td', { class: 'do' }, el('span', { class: 'buttons' }, stop, serve, gone)));
+    root.addEventListener('click', (e) => { if (!e.target.closest('button, a')) name.click(); });
     return {
-      root,
+      root: asCard(root),
       update(next) {
         job = next;
-        const p = job.progress ?? {};
+        const { part, words } = progress(job), warnings = job.warnings ?? [];
         setText(name, title(job));
-        name.title = job.id;
+        name.href = `#${job.id}`;
         setText(sub, kind(job));
         showState(badge, job);
-        showState(badgeSmall, job);
-        // epoch is the one that is being worked on, step counts within its phase; what follows training is short
-        const within = p.phase === 'train' ? p.step / p.steps : 1;
-        bar.value = job.state === 'completed' ? 1 : p.epochs ? Math.min(1, (p.epoch - 1 + within) / p.epochs) : 0;
+        warns.hidden = !warnings.length;
+        setText(warns, warnings.length === 1 ? '1 warning' : `${warnings.length} warnings`);
+        bar.value = part;
         bar.setAttribute('aria-label', `Progress of ${title(job)}`);
-        setText(epoch, p.epochs ? `epoch ${p.epoch} / ${p.epochs}` : job.state === 'queued' ? 'waiting for a worker' : '');
-        setText(imgs, resting(job) ? '–' : rate(p.img_per_s));
-        setText(left, resting(job) ? '–' : duration(p.eta_s));
+        setText(stage, words);
         setText(aom, percent(job.metrics_latest?.val_acc_aom));
         setText(dom, percent(job.metrics_latest?.val_acc_dom));
         stop.hidden = !stoppable(job);
@@ -76,7 +106,10 @@ export function createJobs({ select, deploy, refresh }) {
         gone.hidden = !terminal(job);
         for (const [button, what] of [[stop, 'Cancel'], [serve, 'Deploy the best checkpoint of'], [gone, 'Delete']]) button.setAttribute('aria-label', `${what} ${title(job)}`);
       },
-      mark(on) { root.classList.toggle('chosen', on); name.setAttribute('aria-pressed', String(on)); },
+      mark(on) {
+        root.classList.toggle('chosen', on);
+        if (on) name.setAttribute('aria-current', 'true'); else name.removeAttribute('aria-current');
+      },
     };
   }
 
@@ -93,6 +126,3 @@ export function createJobs({ select, deploy, refresh }) {
     marks.forEach((mark, id) => mark(id === chosen));
   };
 }
-
-// A job can be served once a checkpoint has been measured.
-export const deployable = (job) => job.best != null && Object.keys(job.best).length > 0;

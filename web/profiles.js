@@ -1,7 +1,7 @@
 // profiles.js - DOM as a dial: the profiles of the chosen job's best checkpoint, in a table and as points of what they cost and keep,
 // and the form that asks for another one.
 
-import { $, busy, el, isNumber, keyed, micros, percent, rate, setText, si, toast } from './dom.js';
+import { $, ask, busy, cards, el, isNumber, keyed, micros, percent, rate, setText, si, toast } from './dom.js';
 import { call, get, profilePath } from './api.js';
 import { showState, stateBadge } from './jobs.js';
 import { createScatter } from './scatter.js';
@@ -15,7 +15,7 @@ const desires = {
 };
 
 export function createProfiles() {
-  const root = $('#run-profiles'), form = $('#profile-form'), field = form.elements, measured = $('#profile-measured');
+  const root = $('#run-profiles'), form = $('#profile-form'), field = form.elements, measured = $('#profile-measured'), asCard = cards($('table', measured));
   const chart = createScatter($('#chart-pareto'), { title: 'Validation accuracy of AOM and of profiles by their share of the multiply-adds',
     x: { label: 'share of AOM\'s MACs', format: (v) => percent(v, 0), least: 0.04 }, y: { label: 'validation accuracy', format: (v) => percent(v), least: 0.004 } });
   let checkpoint = null, timer = 0;
@@ -39,17 +39,20 @@ export function createProfiles() {
     });
   });
 
+  async function remove(drawn) {
+    if (!await ask(`Delete the profile ${drawn.name}?`, 'What its search has found is deleted for good.', 'Delete the profile')) return;
+    await call('DELETE', profilePath(drawn.checkpoint, `/${encodeURIComponent(drawn.name)}`));
+    toast(`The profile ${drawn.name} is deleted.`);
+    await load();
+  }
+
   function row() {
     let profile;
     const name = el('b'), sub = el('small'), badge = stateBadge(), bar = el('progress', { max: 1 }), words = el('small');
     const [macs, one, many, accuracy] = ['num', 'num', 'num', 'num'].map((kind) => el('td', { class: kind }));
-    const gone = el('button', { type: 'button', onclick: () => busy(gone, async () => {
-      await call('DELETE', profilePath(profile.checkpoint, `/${encodeURIComponent(profile.name)}`));
-      toast(`The profile ${profile.name} is deleted.`);
-      await load();
-    }) }, 'Delete');
+    const gone = el('button', { type: 'button', onclick: () => { const drawn = profile; busy(gone, () => remove(drawn)); } }, 'Delete');
     return {
-      root: el('tr', {}, el('th', { scope: 'row' }, name, el('span', { class: 'under' }, sub)), macs, one, many, accuracy, el('td', { class: 'progress' }, badge, bar, words), el('td', { class: 'do' }, gone)),
+      root: asCard(el('tr', {}, el('th', { scope: 'row' }, name, sub), macs, one, many, accuracy, el('td', { class: 'progress' }, badge, bar, words), el('td', { class: 'do' }, gone))),
       update(next) {
         profile = next;
         const { done = 0, of = 0 } = profile.progress ?? {}, plain = !profile.state;
@@ -90,7 +93,7 @@ export function createProfiles() {
     if (checkpoint !== of) return;
     draw(found);
     clearTimeout(timer);
-    if (found.items.some(searching)) timer = setTimeout(() => load().catch(() => {}), pollMs);
+    if (found.items.some(searching) && !document.hidden) timer = setTimeout(() => load().catch(() => {}), pollMs);
   }
   root.addEventListener('toggle', () => load().catch((e) => toast(e.message, true)));
 

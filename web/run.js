@@ -1,44 +1,99 @@
-// run.js - the chosen job: what it is, its live curves, its profiles, its checkpoints and its log.
+// run.js - the job that the address names: what it is and does, its warnings, its best checkpoint's accuracies, its live curves, its
+// profiles, its checkpoints and its log.
 
-import { $, busy, bytes, el, isNumber, keyed, percent, setText, when } from './dom.js';
+import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
 import { createProfiles } from './profiles.js';
-import { cancel, deployable, kind, showState, stateBadge, stoppable, title } from './jobs.js';
+import { cancel, deployable, progress, showState, stateBadge, stoppable, story, terminal, title } from './jobs.js';
 
 const loss = (v) => v.toFixed(v < 10 ? 3 : 1);
 const transform = (t) => (t.type === 'translate' ? `translate ${t.x}` : t.type === 'resized_crop' ? `crop-resize ${t.scale?.join('–')}` : t.type);
 
-export function createRun({ deploy, refresh }) {
-  const section = $('#run'), message = $('#run-message');
-  const charts = [
-    createChart($('#chart-loss'), { format: loss, tick: (v) => String(Number(v.toFixed(3))), zero: false, series: [
-      { name: 'train_loss', label: 'training', color: '--train', dash: true },
-      { name: 'val_loss_aom', label: 'AOM', color: '--aom' },
-      { name: 'val_loss_dom', label: 'DOM', color: '--dom' }] }),
-    createChart($('#chart-acc'), { format: percent, tick: (v) => `${Number((100 * v).toFixed(1))} %`, zero: true, series: [
-      { name: 'train_acc', label: 'training', color: '--train', dash: true },
-      { name: 'val_acc_aom', label: 'AOM', color: '--aom' },
-      { name: 'val_acc_dom', label: 'DOM', color: '--dom' }] }),
-  ];
-  const names = 'train_loss,val_loss_aom,val_loss_dom,train_acc,val_acc_aom,val_acc_dom';
-  const badge = stateBadge();
+// What a job was asked to do: [[name, value], ...].
+function facts(job) {
+  const t = job.train ?? {}, o = t.optimizer ?? {}, held = job.data?.val_fraction;
+  return [
+    ['Network', job.model?.arch],
+    ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
+    ['Held out', isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
+    ['Weights', job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain'],
+    ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
+    ['Batch', t.batch],
+    ['Seed', t.seed],
+    ['Submitted', job.created_at && when(job.created_at)],
+  ].filter(([, value]) => value != null && value !== false);
+}
+
+// The accuracies of the best checkpoint, each with the images that it was measured on: validation chose it, test had no part in anything.
+function createBest() {
+  const box = $('#run-best'), caption = $('caption', box), note = $('#run-best-note');
+  const images = ['val', 'test'], modes = ['aom', 'dom'];
+  const cells = modes.map((mode) => images.map(() => el('td', { class: `num ${mode}` })));
+  $('tbody', box).append(...modes.map((mode, i) => el('tr', {}, el('th', { scope: 'row' }, mode.toUpperCase()), ...cells[i])));
+  return (job) => {
+    const b = job.best?.metrics, held = job.data?.val_fraction !== 0;
+    box.hidden = !b;
+    note.hidden = !b || (held && job.eval?.statistics !== 'batch');
+    if (!b) return;
+    setText(caption, `Best epoch: ${job.best.epoch}`);
+    modes.forEach((mode, i) => images.forEach((of, k) => setText(cells[i][k], of === 'val' && !held ? '–' : percent(b[`${of}_acc_${mode}`]))));
+    setText(note, [!held && 'Chosen by the test images: none are held out.', job.eval?.statistics === 'batch' && 'Statistics of the test batch and active dropout: the protocol of the paper.'].filter(Boolean).join(' '));
+  };
+}
+
+export function createRun({ deploy, refresh, named }) {
+  const section = $('#run'), message = $('#run-message'), live = $('#run-live'), body = $('#run-body'), bar = $('#run-now progress');
+  const lossChart = createChart($('#chart-loss'), { title: 'Loss', format: loss, tick: (v) => String(Number(v.toFixed(3))), zero: false, series: [
+    { name: 'train_loss_step', label: 'training, by step', color: '--train', thin: true },
+    { name: 'train_loss', label: 'training', color: '--train', dash: true },
+    { name: 'val_loss_aom', label: 'validation AOM', color: '--aom' },
+    { name: 'val_loss_dom', label: 'validation DOM', color: '--dom' }] });
+  const accuracyChart = createChart($('#chart-acc'), { title: 'Accuracy', format: percent, tick: (v) => `${Number((100 * v).toFixed(1))} %`, zero: true, series: [
+    { name: 'train_acc', label: 'training', color: '--train', dash: true },
+    { name: 'val_acc_aom', label: 'validation AOM', color: '--aom' },
+    { name: 'val_acc_dom', label: 'validation DOM', color: '--dom' }] });
+  const names = 'train_loss_step,train_loss,val_loss_aom,val_loss_dom,train_acc,val_acc_aom,val_acc_dom';
+  const badge = stateBadge(), best = createBest();
+  // Acts on the job that it is drawn for, and on none when the address names another one by now.
   const act = (label, work, kindOf = '') => {
-    const button = el('button', { type: 'button', class: kindOf, onclick: () => busy(button, async () => { await work(job); await refresh(); }) }, label);
+    const button = el('button', { type: 'button', class: kindOf, onclick: () => {
+      const drawn = job;
+      if (drawn && drawn.id === named()) busy(button, async () => { if (await work(drawn) !== false) await refresh(); });
+    } }, label);
     return button;
   };
   const stop = act('Cancel', cancel), serve = act('Deploy best', deploy, 'primary');
   $('#run-do').append(badge, stop, serve);
 
-  let job = null;
+  let job = null, series = [];
+
+  // What is said in place of a chart without a point.
+  function waiting() {
+    if (!job) return ['', ''];
+    if (terminal(job)) return ['The job ended before a loss was measured.', 'The job ended before an accuracy was measured.'];
+    if (!job.progress?.epochs) return ['The loss is drawn as soon as the first steps are done.', 'The accuracy is drawn after the first epoch.'];
+    const held = job.data?.val_fraction !== 0;
+    return ['The loss is drawn after the next steps.', `Measured on the ${held ? 'validation' : 'test'} images after every epoch: the first point comes when epoch 1 of ${job.progress.epochs} has ended.`];
+  }
+
+  function drawCharts() {
+    // Steps are counted over the whole run; an epoch's own point says how many make one.
+    const ended = series.find((s) => s.name === 'train_loss')?.points.at(-1), steps = ended ? ended[0] / ended[1] : job?.progress?.steps;
+    const at = (s, [step, epoch]) => (s.name === 'train_loss_step' && steps ? step / steps : epoch);
+    const byName = new Map(series.map((s) => [s.name, s.points.map((p) => [at(s, p), p[3]])]));
+    const words = waiting();
+    lossChart.set(byName, words[0]);
+    accuracyChart.set(byName, words[1]);
+  }
 
   async function metrics() {
     const id = job?.id;
     if (!id) return;
-    const { series } = await get(jobPath(id, `/metrics?names=${names}`));
+    const answer = await get(jobPath(id, `/metrics?names=${names}`));
     if (job?.id !== id) return;
-    const byName = new Map(series.map((s) => [s.name, s.points.map(([, epoch, , value]) => [epoch, value])]));
-    charts.forEach((chart) => chart.set(byName));
+    series = answer.series;
+    drawCharts();
   }
 
   const log = $('#run-log'), pre = $('pre', log);
@@ -54,14 +109,19 @@ export function createRun({ deploy, refresh }) {
 
   const profiles = createProfiles();
 
-  const checkpoints = $('#run-checkpoints');
+  const checkpoints = $('#run-checkpoints'), asCard = cards($('table', checkpoints));
   // What a checkpoint can be downloaded as; DOM only where the run has that mode.
   const downloads = [['safetensors', 'safetensors'], ['ONNX, AOM', 'onnx&mode=aom'], ['ONNX, DOM', 'onnx&mode=dom'], ['as stored', 'wasd']];
-  const showCheckpoints = keyed($('ul', checkpoints), () => {
-    const text = el('span'), files = downloads.map(([label]) => el('a', { download: '' }, label));
-    return { root: el('li', {}, text, el('span', { class: 'files' }, ...files)), update(c) {
-      const test = isNumber(c.metrics?.test_acc_aom) ? ` · test AOM ${percent(c.metrics.test_acc_aom)} · DOM ${percent(c.metrics.test_acc_dom)}` : '';
-      setText(text, `epoch ${c.epoch} · validation AOM ${percent(c.metrics?.val_acc_aom)} · DOM ${percent(c.metrics?.val_acc_dom)}${test} · ${bytes(c.bytes)} · ${c.reason ?? ''}`);
+  const showCheckpoints = keyed($('tbody', checkpoints), () => {
+    const epoch = el('th', { scope: 'row' }), why = el('small');
+    const cells = ['val_acc_aom', 'val_acc_dom', 'test_acc_aom', 'test_acc_dom'].map((name) => [name, el('td', { class: `num ${name.slice(-3)}` })]);
+    const size = el('td', { class: 'num' }), files = downloads.map(([label]) => el('a', { download: '' }, label));
+    epoch.append('', why);
+    return { root: asCard(el('tr', {}, epoch, ...cells.map(([, cell]) => cell), size, el('td', { class: 'files' }, ...files))), update(c) {
+      epoch.firstChild.data = `${c.epoch} `;
+      setText(why, c.reason ?? '');
+      cells.forEach(([name, cell]) => setText(cell, percent(c.metrics?.[name])));
+      setText(size, bytes(c.bytes));
       files.forEach((file, i) => {
         const [label, format] = downloads[i];
         file.href = `/v1/checkpoints/${encodeURIComponent(c.id)}/file?format=${format}`;
@@ -81,48 +141,56 @@ export function createRun({ deploy, refresh }) {
   log.addEventListener('toggle', quietly(showLog));
   checkpoints.addEventListener('toggle', quietly(loadCheckpoints));
 
-  function facts() {
-    const t = job.train ?? {}, o = t.optimizer ?? {};
-    const was = job.was ? `WAS ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain weights';
-    const list = [kind(job).split(' · ').slice(0, 2).join(' on '), was, t.batch && `batch ${t.batch}`, o.type && `${o.type} ${o.lr}`,
-      t.seed != null && `seed ${t.seed}`, job.created_at && `submitted ${when(job.created_at)}`].filter(Boolean);
-    return list.join('  ·  ');
+  function drawNow() {
+    const { part, words } = progress(job), speed = job.state === 'running' && isNumber(job.progress?.img_per_s) ? `${rate(job.progress.img_per_s)} images/s` : '';
+    live.hidden = terminal(job);
+    bar.value = part;
+    setText($('#run-stage'), [words, speed].filter(Boolean).join(' · '));
   }
 
-  // What the best checkpoint was chosen by, and what it does on images that had no part in anything.
-  function best() {
-    const b = job.best?.metrics, own = job.data?.val_fraction !== 0;
-    const pair = (of) => ['aom', 'dom'].filter((mode) => isNumber(b[`${of}_acc_${mode}`])).map((mode) => `${mode.toUpperCase()} ${percent(b[`${of}_acc_${mode}`])}`).join(' · ');
-    const parts = b ? [own && ['validation', pair('val')], ['test', pair('test')]].filter((p) => p && p[1]) : [];
-    const how = job.eval?.statistics === 'batch' ? ' (statistics of the test batch and active dropout, the protocol of the paper)' : '';
-    return parts.length ? `Best epoch ${job.best.epoch}:  ${parts.map((p) => p.join(' ')).join(',  ')}${own ? '' : ' (chosen by the test images: none are held out)'}${how}` : '';
+  function drawWords() {
+    const words = story(job);
+    setText(message, words);
+    message.hidden = !words;
+    message.classList.toggle('bad', job.state === 'failed');
+    const warnings = job.warnings ?? [];
+    $('#run-warnings').hidden = !warnings.length;
+    $('#run-warnings ul').replaceChildren(...warnings.map((w) => el('li', { 'data-code': w.code }, isNumber(w.epoch) && w.epoch > 0 ? el('b', {}, `Epoch ${w.epoch}: `) : null, w.message)));
+  }
+
+  function clear() {
+    series = [];
+    drawCharts();
+    setText(pre, '');
+    showCheckpoints([], (c) => c.id);
   }
 
   return {
     get id() { return job?.id ?? null; },
-    show(next) {
+    // next: the job, or null while it is not known; id: what the address names; missing: no such job.
+    show(next, id, missing) {
       const changed = next?.id !== job?.id;
       job = next;
+      section.hidden = !id;
+      body.hidden = $('#run-do').hidden = !job;
       profiles.show(job?.best?.checkpoint ?? null);
-      section.hidden = !job;
-      if (!job) return;
+      if (changed) clear();
+      if (!job) {
+        setText($('#run-title'), missing ? 'No such job' : 'Loading');
+        setText(message, missing ? `There is no job ${id}: it was deleted, or the address is wrong. Choose one of the list.` : '');
+        message.hidden = !missing;
+        return;
+      }
       setText($('#run-title'), title(job));
-      setText($('#run-facts'), facts());
-      setText($('#run-best'), best());
-      $('#run-best').hidden = !best();
+      $('#run-facts').replaceChildren(...facts(job).map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value)))));
+      best(job);
       showState(badge, job);
       stop.hidden = !stoppable(job);
       serve.hidden = !deployable(job);
-      const words = [job.state === 'completed' ? '' : job.reason, job.message].filter(Boolean).join(': ');
-      setText(message, words);
-      message.hidden = !words;
-      message.classList.toggle('bad', job.state === 'failed');
-      if (changed) {
-        charts.forEach((chart) => chart.set(new Map()));
-        setText(pre, '');
-        showCheckpoints([], (c) => c.id);
-        this.changed(['metric', 'log', 'checkpoint']);
-      }
+      drawNow();
+      drawWords();
+      if (changed) this.changed(['metric', 'log', 'checkpoint']);
+      else if (!series.some((s) => s.points.length)) drawCharts();
     },
     // Loads again what an event says has changed.
     changed(what) {

@@ -26,9 +26,11 @@ function row(transform) {
   follow();
   return {
     root,
-    // null when it has no weight
-    spec() {
+    // null when it has no weight; at: how many before it have one, which numbers it for the daemon
+    spec(at) {
       if (!(Number(weight.value) > 0)) return null;
+      weight.dataset.pointer = `/was/transforms/${at}`;
+      for (const { o, fields } of options) for (const f of fields) f.dataset.pointer = `/was/transforms/${at}/${o.name}`;
       const values = Object.fromEntries(options.map(({ o, fields }) => [o.name, o.n === 2 ? fields.map((f) => Number(f.value)) : Number(fields[0].value)]));
       return { type: transform.type, ...values, weight: Number(weight.value) };
     },
@@ -40,7 +42,7 @@ export function createWas(form) {
   let rows = [];
   const show = () => {
     const on = field.was.value === 'on';
-    box.hidden = !on;
+    $('#was-more').hidden = !on;
     box.disabled = !on;                        // what is hidden is not validated
     field.was_epochs.disabled = !on || field.was_from.value === field.was_to.value;
   };
@@ -64,7 +66,9 @@ export function createWas(form) {
       if (field.was.value === 'off') return false;
       const names = field.was_layers.value.split(/[\s,]+/).filter(Boolean), number = (name) => Number(field[name].value);
       const [from, to] = [number('was_from'), number('was_to')];
-      return { transforms: rows.map((r) => r.spec()).filter(Boolean), layers: names.length === 1 ? names[0] : names,
+      const transforms = [];
+      for (const r of rows) transforms.push(...[r.spec(transforms.length)].filter(Boolean));
+      return { transforms, layers: names.length === 1 ? names[0] : names,
         draw: field.was_draw.value, probability: from === to ? to : { from, to, epochs: number('was_epochs') }, groups: number('was_groups') };
     },
   };
