@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""The dashboard in a real browser on a live daemon: what a visitor does first, by mouse. WASD_ARTIFACTS names a folder for screenshots."""
-import os
+"""The dashboard in a real browser on a live daemon: what a visitor does first, by mouse; every view in every width and both colour
+schemes. WASD_ARTIFACTS names a folder for the screenshots."""
+import hashlib, json, os, shutil, subprocess
 
-from lib import Daemon, Skip, case, check, directory, equal, finish, noise_png
+from lib import Daemon, Events, Skip, case, check, directory, equal, finish, noise_png, png, tar
 from webdriver import Browser
 
 STATE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state"
@@ -10,97 +11,210 @@ PROFILE = "document.querySelector('.profiles tbody [aria-label=\"Delete the prof
 CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent === arguments[1] && !n.hidden && !n.disabled); b?.click(); return !!b"
 
 
-def shot(browser, name):
-    if where := os.environ.get("WASD_ARTIFACTS"):
-        os.makedirs(where, exist_ok=True)
-        browser.screenshot(os.path.join(where, name + ".png"))
+SIZES = ((1400, 900), (768, 1024), (390, 844))
 
 
-def tour(d, b):
-    quiet = lambda: equal(b.console(), [], "messages in the browser's console")
+def axe_source():
+    """axe-core, the checker of accessibility, from its registry into a directory of this test alone."""
+    npm, where = shutil.which("npm"), directory()
+    if not npm:
+        raise Skip("npm is not installed")
+    got = subprocess.run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "axe-core"], cwd=where, capture_output=True, text=True, timeout=120)
+    source = os.path.join(where, "node_modules", "axe-core", "axe.min.js")
+    if got.returncode or not os.path.exists(source):
+        raise Skip("npm cannot fetch axe-core: " + got.stderr.strip()[-200:])
+    with open(source) as f:
+        return f.read()
 
+
+# Controls that leave the page or are cut, texts that lie on each other.
+LAYOUT = """
+const wide = document.documentElement.clientWidth, root = document.querySelector('dialog[open]') ?? document.body, bad = [];
+if (document.documentElement.scrollWidth > wide) bad.push(`the page is ${document.documentElement.scrollWidth} wide`);
+const name = (n) => `${n.tagName.toLowerCase()} "${(n.getAttribute('aria-label') ?? n.textContent).trim().slice(0, 40)}"`;
+const narrow = matchMedia('(max-width: 720px)').matches, scrolls = `.layers, pre, .skip, .sr, #toasts, ${narrow ? '.cards thead, .mixture .scroll' : '.scroll'}`;
+for (const n of root.querySelectorAll('button, select, input:not([type=file]), a, summary, .badge')) {
+  const r = n.getBoundingClientRect();
+  if (!n.checkVisibility() || n.closest(scrolls) || r.width < 2) continue;
+  if (r.left < 0 || r.right > wide + 0.5) bad.push(`${name(n)} leaves the page`);
+  if (n.matches('button, select, .badge') && n.scrollWidth > n.clientWidth + 1) bad.push(`${name(n)} is cut`);
+}
+const texts = [], walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  const at = walk.currentNode.parentElement;
+  if (!walk.currentNode.data.trim() || !at.checkVisibility() || at.closest(scrolls + ', option, svg, noscript, dialog:not([open])')) continue;
+  const range = document.createRange();
+  range.selectNodeContents(walk.currentNode);
+  for (const r of range.getClientRects()) if (r.width > 1) texts.push({ r, at });
+}
+texts.forEach((a, i) => texts.slice(i + 1).forEach((b) => {
+  const x = Math.min(a.r.right, b.r.right) - Math.max(a.r.left, b.r.left), y = Math.min(a.r.bottom, b.r.bottom) - Math.max(a.r.top, b.r.top);
+  if (x > 1 && y > 4 && a.at !== b.at) bad.push(`${name(a.at)} lies on ${name(b.at)}`);
+}));
+return bad;
+"""
+AXE = """return axe.run(document, { resultTypes: ['violations'] }).then((found) => found.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
+    .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(' ')).join(', ')}`))"""
+
+
+class Eyes:
+    """Looks at a view in every width and scheme: a screenshot, its layout, its accessibility."""
+
+    def __init__(self, browser):
+        self.b, self.axe, self.why, self.views = browser, "", "", 0
+        self.layout, self.access = [], []
+        try:
+            self.axe = axe_source()
+        except (Skip, OSError, subprocess.TimeoutExpired) as why:
+            self.why = str(why)
+
+    def look(self, name):
+        b, where = self.b, os.environ.get("WASD_ARTIFACTS")
+        for width, height in SIZES:
+            b.size(width, height)
+            for scheme in ("light", "dark"):
+                b.scheme(scheme)
+                at = f"{name} {width} {scheme}"
+                self.layout += [f"{at}: {bad}" for bad in b.run(LAYOUT)]
+                if self.axe:
+                    if not b.run("return !!window.axe"):
+                        b.run(self.axe)
+                    self.access += [f"{at}: {bad}" for bad in b.run(AXE)]
+                if where:
+                    os.makedirs(where, exist_ok=True)
+                    b.screenshot(os.path.join(where, f"{name}-{width}-{scheme}.png"))
+        b.scheme("light")
+        b.size(1360, 1000)
+        self.views += 1
+
+
+FORM = """const f = document.querySelector('#job-form').elements, set = (n, v) => { f[n].value = v; f[n].dispatchEvent(new Event('change')); f[n].dispatchEvent(new Event('input')); };"""
+DONE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state === 'completed'"
+
+
+def answer(b, question, yes=True):
+    """Waits for the question, gives the answer by its button."""
+    b.wait(f"return document.querySelector('#question').open && document.querySelector('#question-title').textContent === {json.dumps(question)}", question)
+    b.click(f"#question [value={'yes' if yes else 'no'}]")
+    b.wait("return !document.querySelector('#question').open", "the end of the question")
+
+
+def quiet(b):
+    equal(b.console(), [], "messages in the browser's console")
+
+
+def begin(d, b, eyes):
     with case("page: opens empty, without a message in the console"):
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
         check(b.run("return !document.querySelector('#start').hidden && !document.querySelector('#jobs-empty').hidden"), "the empty page says what to do")
-        quiet()
-        shot(b, "empty")
+        quiet(b)
+        eyes.look("empty")
 
     with case("page: a data set is made by a click and shown with its images"):
         b.click("#make-glyphs")
         b.wait("return document.querySelector('.dataset .badge')?.dataset.state === 'ready'", "the data set as ready", 120)
         b.wait("const i = [...document.querySelectorAll('.strip img')]; return i.length > 3 && i.every((n) => n.complete && n.naturalWidth > 0)", "the previews")
         equal(d.client.get("/v1/datasets/glyphs").json["state"], "ready")
+        d.glyphs("few", 1000, 200)                    # what the jobs here learn from
+        b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few')", "the second data set")
 
+
+def submission(d, b, eyes):
     with case("page: a job is submitted by the form and appears at once"):
         b.click("#new-job")
         b.wait("return document.querySelector('#job-dialog').open", "the form")
-        b.run("""const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'));
-                 f.epochs.value = 4; f.seed.value = 1; f.name.value = 'from-the-page'""")
-        shot(b, "form")
+        eyes.look("form")
+        b.run(FORM + "set('dataset', 'few'); set('arch', 'lenet'); set('epochs', 4); set('seed', 1); set('name', 'from-the-page')")
         b.click("#arch-layers summary")
         b.wait("return document.querySelectorAll('#arch-layers tbody tr').length === 9", "LeNet's lines: images, two convolutions with their pools, flatten, three linear layers")
-        b.run("const a = document.querySelector('#job-form').elements.arch; a.value = 'resnet18'; a.dispatchEvent(new Event('change'))")
+        b.run(FORM + "set('arch', 'resnet18')")
         b.wait("return document.querySelectorAll('#arch-layers tr.augmented').length === 16", "the augmented convolutions of ResNet-18")
         check("90 %" in b.run("return document.querySelector('#arch-layers p').textContent"), "their share")
-        shot(b, "layers")
-        b.run("const f = document.querySelector('#job-form').elements; f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change'))")
+        b.run(FORM + "set('arch', 'lenet'); for (const d of document.querySelectorAll('#job-form details:not([hidden])')) d.open = true;")
         b.run("""const f = document.querySelector('#job-form'), set = (n, v) => { n.value = v; n.dispatchEvent(new Event('input')); };
                  set(f.querySelector('[aria-label="weight of rotate"]'), 2); set(f.querySelector('[aria-label="rotate degrees"]'), 30);
                  set(f.querySelector('[aria-label="weight of resized_crop"]'), 0);
                  set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3)""")
-        shot(b, "mixture")
+        eyes.look("form-open")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]
         equal([j["name"] for j in jobs], ["from-the-page"])
+        equal(b.run("return location.hash"), "#" + jobs[0]["id"], "the address names it")
         equal(d.client.get("/v1/jobs/" + jobs[0]["id"]).json["was"], {
             "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
             "alpha": "learned", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
 
-    with case("page: a refused submission names the field"):
+    with case("page: what is refused is said once, at its field"):
+        FAULTS = "return [...document.querySelectorAll('.fault')].map((n) => [n.parentNode.control.name, n.textContent])"
         b.click("#new-job")
-        b.run("const f = document.querySelector('#job-form').elements; f.lr.value = 0")
-        b.click("#job-form [type=submit]")
-        b.wait("const e = document.querySelector('#job-error'); return !e.hidden && /optimizer.lr/.test(e.textContent)", "the refusal")
-        b.click("#job-close")
-        b.console()                                   # the browser itself logs the refused request
+        for name, value, good in (("lr", 0, 0.001), ("was_layers", "conv9", "all")):
+            b.run("document.querySelector('#job-more').open = document.querySelector('#was-more').open = false;" + FORM + f"set('{name}', {json.dumps(value)})")
+            b.click("#job-form [type=submit]")
+            (at, text), = b.wait(f"const f = (() => {{ {FAULTS} }})(); return f.length && f[0][0] === '{name}' && f", f"the refusal of {name}")
+            check(not text.startswith("/") and name not in text, f"a pointer where the field itself says it: {text}")
+            check(b.run(f"const f = document.querySelector('#job-form').elements.{name}; return document.querySelector('#job-error').hidden && f.checkVisibility() && document.activeElement === f"), "said once, and in sight")
+            described = b.run(f"const f = document.querySelector('#job-form').elements.{name}; return [f.getAttribute('aria-invalid'), document.getElementById(f.getAttribute('aria-describedby')).textContent]")
+            equal(described, ["true", text])
+            if name == "lr":
+                eyes.look("form-refused")
+            b.run(FORM + f"set('{name}', {json.dumps(good)})")
+        b.console()                                   # the browser itself logs the refused requests
+    b.run("document.querySelector('#job-dialog').close()")
 
+
+def curves(d, b, eyes):
     with case("page: live curves of both modes"):
         b.wait("return document.querySelectorAll('.plot canvas').length >= 2 && [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 1)", "the first point", 120)
-        b.wait(STATE + " === 'completed'", "the end of the job", 180)
+        b.wait(DONE, "the end of the job", 180)
         b.wait("return [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 4)", "four epochs in both charts")
-        job = d.client.get("/v1/jobs").json["items"][0]["id"]
-        want = d.series(job)["val_acc_dom"][4]
+        job = d.client.get("/v1/jobs").json["items"][0]
+        want = d.series(job["id"])["val_acc_dom"][4]
         shown = b.run("return document.querySelector('#chart-acc .key[data-color=\"--dom\"] output').textContent")
         equal(shown, f"{100 * want:.1f} %", "the legend's DOM accuracy")
         drawn = b.run("""return [...document.querySelectorAll('.plot canvas')].some((c) => c.width && [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].some((v) => v > 0))""")
         check(drawn, "something is drawn on the charts' canvases")
-        quiet()
+        equal(b.run("return [...document.querySelectorAll('.dygraph-xlabel')].map((n) => n.textContent)"), ["epoch", "epoch"], "the axes' names")
+        quiet(b)
+
+    with case("page: accuracies stand under the images that they were measured on"):
+        best = d.client.get("/v1/jobs").json["items"][0]["best"]["metrics"]
+        b.wait("return !document.querySelector('#run-best').hidden", "the accuracies of the best epoch")
+        rows = b.run("return [...document.querySelectorAll('#run-best tr')].map((r) => [...r.cells].map((c) => c.textContent))")
+        equal(rows, [["", "Validation", "Test"]] + [[m.upper(), *(f"{100 * best[f'{of}_acc_{m}']:.1f} %" for of in ("val", "test"))] for m in ("aom", "dom")])
+        equal(b.run("return [...document.querySelectorAll('#jobs-table thead .num')].map((n) => n.textContent)"), ["Validation AOM", "Validation DOM"])
 
     with case("page: a checkpoint is offered in every format"):
         b.run("document.querySelector('#run-checkpoints').open = true")
-        b.wait("return document.querySelectorAll('#run-checkpoints li .files a').length > 0", "the checkpoints")
-        files = b.run("return [...document.querySelector('#run-checkpoints li').querySelectorAll('a')].filter((a) => !a.hidden).map((a) => [a.textContent, a.getAttribute('href')])")
+        b.wait("return document.querySelectorAll('#run-checkpoints tbody .files a').length > 0", "the checkpoints")
+        files = b.run("return [...document.querySelector('#run-checkpoints tbody tr').querySelectorAll('a')].filter((a) => !a.hidden).map((a) => [a.textContent, a.getAttribute('href')])")
         equal([label for label, _ in files], ["safetensors", "ONNX, AOM", "ONNX, DOM", "as stored"])
         for label, href in files:
             check(len(d.client.get(href).body) > 1000, f"{label}: {href}")
-        b.run("document.querySelector('#run-checkpoints').open = false")
-        quiet()
+        quiet(b)
 
+
+def serving(d, b, eyes):
     with case("page: the best checkpoint is deployed by a click"):
         check(b.run(CLICK, "#run-do button", "Deploy best"), "the button Deploy best")
         b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready'", "the live model", 60)
         b.wait("return document.querySelector('.mode.aom input').checked && !document.querySelector('.mode.dom input').disabled", "its two modes")
-        equal(d.client.get("/v1/deployments/from-the-page/mode").json["mode"], "aom")
+        live = d.client.get("/v1/deployments/from-the-page").json
+        equal(live["mode"], "aom")
+        for mode in ("aom", "dom"):
+            said = b.run(f"return document.querySelector('.mode.{mode} .reach').textContent")
+            equal(said, f"{100 * live['modes'][mode]['acc']:.1f} % test accuracy", mode)
 
-    with case("page: an image of one's own is classified"):
+    with case("page: an image of one's own is classified, and shown as the network sees it"):
         image = os.path.join(directory(), "image.png")
         with open(image, "wb") as f:
-            f.write(noise_png(3, 48))
+            f.write(png(96, 48, lambda x, y: (255, 0, 0) if x < 24 or x >= 72 else (0, 0, 255)))
         b.type(".image-file", image)
         b.wait("const r = document.querySelector('.result'); return !r.hidden && r.dataset.mode === 'aom' && r.querySelectorAll('.answers li').length === 5", "five classes")
         check("generation 1" in b.run("return document.querySelector('.stamp').textContent"), "the answer's generation")
+        seen = b.run("""const c = document.querySelector('.drop.image canvas'); return [c.width, c.height, ...[2, 16, 29].map((x) => [...c.getContext('2d').getImageData(x, 16, 1, 1).data].slice(0, 3).join())]""")
+        equal(seen, [32, 32, "255,0,0", "0,0,255", "255,0,0"], "squeezed, as the images of a set without another fit are")
 
     with case("page: the switch changes the live model and the answer follows"):
         b.click(".mode.dom input")
@@ -108,7 +222,6 @@ def tour(d, b):
         b.wait("const r = document.querySelector('.result'); return r.dataset.mode === 'dom' && r.dataset.generation === '2'", "the same image in DOM")
         now = d.client.get("/v1/deployments/from-the-page/mode").json
         equal((now["mode"], now["generation"]), ("dom", 2), "what the server says")
-        shot(b, "live")
 
     with case("page: a switch made elsewhere is shown without a reload"):
         d.client.put("/v1/deployments/from-the-page/mode", {"mode": "aom"}, want=200)
@@ -116,8 +229,8 @@ def tour(d, b):
 
     with case("page: a test image of the data set is classified"):
         check(b.run(CLICK, ".deployment button", "Random test image"), "the button")
-        b.wait("return /test image/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
-        quiet()
+        b.wait("return /^few, test image .*: [0-9]$/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
+        quiet(b)
 
     with case("page: a profile is asked for, searched, and shown as a row and a point"):
         b.click("#run-profiles summary")
@@ -135,43 +248,173 @@ def tour(d, b):
         equal(b.run("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()"), ["AOM", "macs-85"], "the points")
         front = b.run("""return import('/ui/scatter.js').then((m) => m.front([[1, 5], [2, 4], [3, 7], [3, 6], [0.5, 1], [4, 7]].map(([x, y]) => ({ x, y }))).map((p) => [p.x, p.y]))""")
         equal(front, [[0.5, 1], [1, 5], [3, 7]], "the points that no other beats")
-        shot(b, "profiles")
-        quiet()
+        quiet(b)
 
     with case("page: a live model is switched to a profile"):
         b.wait("return document.querySelector('.mode.named input')?.disabled === false", "the profile among its modes")
         b.click(".mode.named input")
         b.wait("const r = document.querySelector('.result'); return r.dataset.mode === 'dom:macs-85' && r.dataset.generation === '4'", "the same image in that mode")
         equal(d.client.get("/v1/deployments/from-the-page/mode").json["mode"], "dom:macs-85", "what the server says")
-        quiet()
+        b.run("for (const id of ['#run-checkpoints', '#run-log']) document.querySelector(id).open = true")
+        b.wait("return document.querySelector('#run-log pre').textContent.length > 100", "the log")
+        eyes.look("live")
+        b.run("for (const id of ['#run-checkpoints', '#run-log']) document.querySelector(id).open = false")
+        quiet(b)
 
     with case("page: a profile that is served is not deleted, another one is"):
         b.click("[aria-label='Delete the profile macs-85']")
+        answer(b, "Delete the profile macs-85?")
         b.wait("return document.querySelector('.toast.bad')?.textContent.includes('from-the-page')", "who uses it")
         b.click(".mode.aom input")
         b.wait("return document.querySelector('.generation').textContent === 'generation 5'", "generation 5")
         b.click("[aria-label='Delete the profile macs-85']")
+        answer(b, "Delete the profile macs-85?")
         b.wait(f"return !{PROFILE}", "a table without it")
         b.wait("return !document.querySelector('.mode.named')", "a switch without it")
         b.console()                                   # the browser itself logs the refused request
 
     with case("page: names from outside are text, never markup"):
-        d.client.post("/v1/jobs", {"name": "plain", "note": "<img src=x onerror=alert(1)>", "dataset": "glyphs", "model": {"arch": "lenet"}, "train": {"epochs": 1}}, want=201)
+        d.client.post("/v1/jobs", {"name": "plain", "note": "<img src=x onerror=alert(1)>", "dataset": "few", "model": {"arch": "lenet"}, "train": {"epochs": 1}}, want=201)
         b.wait("return document.querySelectorAll('#jobs-table tbody tr').length === 2", "the second job")
         equal(b.run("return document.querySelectorAll('img:not(.strip img)').length"), 0)
 
-    with case("page: fits a telephone, in the dark"):
-        b.call("POST", b.session + "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}})
-        b.size(375, 800)
-        b.wait("return document.documentElement.clientWidth === 375", "the narrow page")
-        check(b.run("return document.documentElement.scrollWidth <= 375"), "no sideways scrolling")
-        shot(b, "telephone")
-        quiet()
 
+def small_sets(d, b):
+    with case("page: a small set shows each of its images once, and asks for no other"):
+        files = [(f"train/{c}/{i}.png", noise_png(10 * i + ord(c))) for c in "ab" for i in range(2)]
+        d.client.put("/v1/datasets/tiny", tar(files + [("test/a/0.png", noise_png(1)), ("test/b/0.png", noise_png(2))]))
+        d.wait_dataset("tiny")
+        b.wait("const i = [...document.querySelectorAll('.dataset')].find((n) => n.querySelector('h3').textContent === 'tiny')?.querySelectorAll('img'); return i?.length === 4 && [...i].every((n) => n.complete && n.naturalWidth > 0)", "four previews")
+        spread = b.run("return import('/ui/datasets.js').then((m) => [0, 1, 7, 8, 9, 15, 16, 4000].map((n) => [n, m.spread(n, 8)]))")
+        for n, found in spread:
+            check(len(set(found)) == len(found) == min(n, 8) and all(0 <= i < n for i in found), f"{n} images: {found}")
+        quiet(b)
+
+    with case("page: an imported model is asked which set its test images are from"):
+        best = d.client.get("/v1/jobs").json["items"][-1]["best"]["checkpoint"]
+        file = d.client.get(f"/v1/checkpoints/{best}/file").body
+        sha256 = hashlib.sha256(file).hexdigest()
+        d.client.put(f"/v1/blobs/{sha256}", file)
+        d.client.post("/v1/deployments", {"name": "imported", "source": {"blob": sha256}}, want=(201, 202))
+        d.wait_deployment("imported")
+        card = "[...document.querySelectorAll('.deployment')].find((n) => n.querySelector('h3').textContent === 'imported')"
+        b.wait(f"const c = {card}; return c && !c.querySelector('select').hidden", "the choice of a data set")
+        equal(b.run(f"const c = {card}; return [[...c.querySelectorAll('option')].map((o) => o.value), [...c.querySelectorAll('button')].find((n) => n.textContent === 'Random test image').disabled]"),
+              [["", "few", "glyphs"], True], "sets with its images and classes alone, and none chosen for it")
+        b.run(f"const s = {card}.querySelector('select'); s.value = 'few'; s.dispatchEvent(new Event('change'))")
+        check(b.run(CLICK, ".deployment:has(select:not([hidden])) button", "Random test image"), "the button")
+        b.wait(f"const c = {card}; return /^few, test image/.test(c.querySelector('.truth').textContent) && !c.querySelector('.result').hidden", "its classes")
+        quiet(b)
+
+
+def address(d, b, eyes):
+    """Two jobs that do not end by themselves: the address says which is shown, and an action acts on that one."""
+    long = [d.submit(name=name, dataset="few", model={"arch": "resnet18"}, train={"epochs": 1000}) for name in ("first", "second")]
+    first, second = (j["id"] for j in long)
+    state = lambda job: d.client.get(f"/v1/jobs/{job}").json["state"]
+    title = lambda name: b.wait(f"return document.querySelector('#run-title').textContent === {json.dumps(name)}", name)
+
+    with case("page: the job that the address names is shown, and followed when it changes"):
+        b.wait("return document.querySelectorAll('#jobs-table tbody tr').length === 4", "the two jobs")
+        b.run(f"location.hash = '{first}'")
+        title("first")
+        eyes.look("running")
+        b.run(f"location.hash = '{second}'")
+        title("second")
+        eyes.look("waiting")
+        b.run("history.back()")
+        title("first")
+        b.run(CLICK.replace("button", "a"), "#jobs-table a", "second")
+        title("second")
+        equal(b.run("return location.hash"), "#" + second)
+
+    with case("page: no action acts on another job than the address names"):
+        drawn = b.run(f"location.hash = '{first}'; [...document.querySelectorAll('#run-do button')].find((n) => n.textContent === 'Cancel').click(); return document.querySelector('#question').open")
+        check(not drawn, "the button was drawn for the job before")
+        title("first")
+        check(b.run(CLICK, "#run-do button", "Cancel"), "the button")
+        b.wait("return document.querySelector('#question').open", "the question")
+        b.run(f"location.hash = '{second}'")
+        b.wait("return !document.querySelector('#question').open", "no question about a job that is not shown")
+        title("second")
+        check(b.run(CLICK, "#run-do button", "Cancel"), "the button")
+        answer(b, "Cancel second?")
+        equal(d.wait_job(second, "cancelled")["id"], second)
+        check(state(first) not in ("cancelling", "cancelled"), "the other job goes on")
+
+    with case("page: a cancelled job says so in words"):
+        b.wait("return document.querySelector('#run-message').textContent.startsWith('Cancelled on request')", "why it ended")
+
+    with case("page: a question is answered by keyboard, and Escape means no"):
+        b.run(f"location.hash = '{first}'")
+        title("first")
+        b.run("[...document.querySelectorAll('#run-do button')].find((n) => n.textContent === 'Cancel').focus()")
+        b.keys("\ue007")
+        b.wait("return document.querySelector('#question').open && document.activeElement.value === 'no'", "the question, no in focus")
+        eyes.look("question")
+        b.keys("\ue00c")
+        b.wait("return !document.querySelector('#question').open && document.activeElement.textContent === 'Cancel'", "the focus where it was")
+        check(state(first) not in ("cancelling", "cancelled"), "no is no")
+        b.keys("\ue007")
+        b.wait("return document.querySelector('#question').open", "the question")
+        b.keys("\ue004\ue007")
+        d.wait_job(first, "cancelled")
+
+    with case("page: a job that is not there is said, and nothing can be done to it"):
+        b.run("location.hash = 'job_00000000000000000000000000'")
+        title("No such job")
+        check(b.run("return document.querySelector('#run-do').hidden && document.querySelector('#run-body').hidden"), "no actions")
+        eyes.look("missing")
+        b.console()                                   # the browser itself logs the 404
+
+    with case("page: nothing is deleted without a question"):
+        before = len(d.client.get("/v1/jobs").json["items"])
+        b.click("[aria-label='Delete second']")
+        answer(b, "Delete second?", yes=False)
+        equal(len(d.client.get("/v1/jobs").json["items"]), before)
+        b.click("[aria-label='Delete second']")
+        answer(b, "Delete second?")
+        b.wait("return !document.querySelector(\"[aria-label='Delete second']\")", "a list without it")
+        d.client.get(f"/v1/jobs/{second}", want=404)
+        for button, question in (("Delete the data set tiny", "Delete the data set tiny?"), ("Stop serving imported", "Stop serving imported?")):
+            b.click(f"[aria-label='{button}']")
+            answer(b, question, yes=False)
+        check(d.client.get("/v1/datasets/tiny").json["state"] == d.client.get("/v1/deployments/imported").json["state"] == "ready", "both are there")
+
+
+def requests(d, b):
+    with case("page: live models cost no request each, and a hidden page asks for nothing"):
+        b.open(f"http://127.0.0.1:{d.port}/")
+        b.wait("return document.querySelector('#link').dataset.state === 'live' && document.querySelectorAll('.mode.dom input:not(:disabled)').length >= 1", "the page")
+        equal(b.run("return performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/mode')).length"), 0, "requests for one model's mode")
+        b.run("""Object.defineProperty(document, 'hidden', { value: true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'));
+                 const ask = fetch; window.asked = []; window.fetch = (...what) => { window.asked.push(what[0]); return ask(...what); }""")
+        events = Events(d.port, "/v1/events?topics=deployments,datasets")
+        d.client.put("/v1/deployments/imported/mode", {"mode": "dom"}, want=200)
+        d.glyphs("unseen", 50, 10)
+        events.until(lambda e: e.type == "dataset.state" and e.data["name"] == "unseen" and e.data["state"] == "ready")
+        events.close()
+        equal(b.run("return window.asked"), [], "requests while nobody looks")
+        b.run("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+        b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'unseen')", "what came meanwhile")
+
+
+def names(b):
     with case("page: every field and button has a name"):
         nameless = b.run("""return [...document.querySelectorAll('button, input:not(.dygraph-roller), select, meter:not([aria-hidden]), progress')].filter((n) =>
-            !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length || n.closest('label'))).map((n) => n.outerHTML)""")
+            !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length || n.closest('label') || n.closest('#question'))).map((n) => n.outerHTML)""")
         equal(nameless, [])
+
+
+def tour(d, b, eyes):
+    begin(d, b, eyes)
+    submission(d, b, eyes)
+    curves(d, b, eyes)
+    serving(d, b, eyes)
+    small_sets(d, b)
+    address(d, b, eyes)
+    requests(d, b)
+    names(b)
 
 
 try:
@@ -179,6 +422,14 @@ try:
 except Skip as why:
     print(f"skip page: {why}")
 else:
+    eyes = Eyes(browser)
     with browser, Daemon() as daemon:
-        tour(daemon, browser)
+        tour(daemon, browser, eyes)
+    with case("page: no control is cut and no text lies on another, in any view, width and scheme"):
+        check(eyes.views >= 9, f"{eyes.views} views")
+        equal(eyes.layout, [])
+    with case("page: nothing serious for accessibility in any view, width and scheme"):
+        if not eyes.axe:
+            raise Skip(eyes.why)
+        equal(eyes.access, [])
 finish()

@@ -56,10 +56,24 @@ class Browser:
     def type(self, css, text):
         self.call("POST", f"{self.session}/element/{self.find(css)}/value", {"text": text})
 
+    def keys(self, text):
+        """Types into whatever has the focus; \ue004 Tab, \ue007 Enter, \ue00c Escape."""
+        strokes = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
+        self.call("POST", self.session + "/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
+
+    def cdp(self, command, **params):
+        return self.call("POST", self.session + "/goog/cdp/execute", {"cmd": command, "params": params})
+
     def size(self, width, height):
-        """Sets the size of the page itself; a window cannot be as narrow as a phone."""
-        self.call("POST", self.session + "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride",
-                  "params": {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}})
+        """Sets the size of the page itself; a window cannot be as narrow as a phone. A scroll bar takes nothing of it."""
+        self.cdp("Emulation.setScrollbarsHidden", hidden=True)
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.wait(f"return document.documentElement.clientWidth === {width}", f"a page {width} pixels wide")
+
+    def scheme(self, name):
+        """"light" or "dark", as the system's setting would say; without transitions, so that colours are what they will be."""
+        self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}])
+        self.wait(f"return matchMedia('(prefers-color-scheme: {name})').matches", name)
 
     def wait(self, script, what, timeout=60):
         """Until the script returns something true, which is given back. The page is asked again every tenth of a second."""
@@ -75,7 +89,7 @@ class Browser:
         return [entry["message"] for entry in self.call("POST", self.session + "/se/log", {"type": "browser"}) if entry["level"] in ("SEVERE", "WARNING")]
 
     def screenshot(self, path):
-        data = self.call("POST", self.session + "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})["data"]
+        data = self.cdp("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         with open(path, "wb") as f:
             f.write(base64.b64decode(data))
 
