@@ -17,7 +17,7 @@ enum wasd_status models_check_input(const char *name, int min_side, struct wasd_
 #define BN_MOMENTUM 0.1
 #define NAME_SIZE 64
 
-/* The authors' strategies (was-algorithm.md section 4), as members of a "was" object. */
+/* The authors' strategies (web/docs/was.md#networks), as members of a "was" object. */
 #define PAPER_TRANSLATE "{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}"
 #define PAPER_CROP "{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333333333333333]}"
 #define PAPER_CROP_HARD "{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"ratio\":[0.75,1.3333333333333333]}"

@@ -2,7 +2,7 @@
  * by their loss on validation images, and measures the one that is taken as it would be served.
  *
  * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch normalised by its own statistics:
- * for one fixed draw these agree with recalibrated ones to about 1 % (was-algorithm.md, section 6) and cost one pass in place of two. What is told
+ * for one fixed draw these agree with recalibrated ones to about 1 % (web/docs/was.md#statistics) and cost one pass in place of two. What is told
  * of the profile in the end is measured with statistics of its own, on all validation images. */
 #include "profile/maker.h"
 #include "backend/backend.h"

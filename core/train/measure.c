@@ -1,6 +1,6 @@
 /* train/measure.c - see measure.h. Why statistics per mode: those gathered in training belong to random shadow weights, whose scale
  * is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean and scale, and a network
- * read with the wrong ones is at chance (was-algorithm.md, section 6). */
+ * read with the wrong ones is at chance (web/docs/was.md#statistics). */
 #include "train/measure.h"
 #include "infer/bundle.h"
 

@@ -301,7 +301,7 @@ static const char *const val_names[] = {"val_loss_aom", "val_acc_aom", "val_loss
 static const char *const test_names[] = {"test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
 
 /* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics, dropout and
- * drop-connect stay active, and DOM takes a fresh draw for every batch (was-algorithm.md, sections 1 and 6.2). */
+ * drop-connect stay active, and DOM takes a fresh draw for every batch (web/docs/was.md#batch-statistics). */
 struct as_trained { struct wasd_trainer *t; bool dom; struct wasd_rng rng; };
 
 static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_err *err)
@@ -455,7 +455,7 @@ static void say_epoch(const struct wasd_trainer *t)
 	say(t, "info", "%s", text);
 }
 
-/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (was-algorithm.md, section 6.3): it may cross
+/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it may cross
  * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
 static void say_negative_alphas(struct wasd_trainer *t)
 {

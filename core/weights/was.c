@@ -1,5 +1,5 @@
 /* core/weights/was.c - the strategy of a job: which layers are augmented, by which transforms with which probabilities. The
- * spec's "was" object (api.md section 2) is compiled once for a graph; a draw then costs a few numbers of the run's generator
+ * spec's "was" object (web/docs/job-spec.md#was) is compiled once for a graph; a draw then costs a few numbers of the run's generator
  * per layer. */
 #include <stdio.h>
 #include <string.h>

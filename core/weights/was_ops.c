@@ -1,5 +1,5 @@
 /* core/weights/was_ops.c - the kinds of spatial transform of a k x k kernel, each as the k*k x k*k matrix T of
- * was-algorithm.md section 2: SW tap = sum over PW taps T[out][in] PW[in], tap index y*k+x.
+ * web/docs/was.md#transforms: SW tap = sum over PW taps T[out][in] PW[in], tap index y*k+x.
  *
  * Coordinates: x right, y down, centre (c,c) with c = (k-1)/2, pixel centres at whole numbers.
  */

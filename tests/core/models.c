@@ -19,7 +19,7 @@ static struct wasd_graph *build(const char *arch, struct wasd_shape in, int clas
 
 static const struct wasd_shape cifar = { 3, 32, 32 };
 
-/* was-algorithm.md sections 3 and 4: parameters, multiply-adds of one image in millions, share of augmented layers, and what is
+/* web/docs/was.md#multiply-adds and #networks: parameters, multiply-adds of one image in millions, share of augmented layers, and what is
  * saved when every augmented layer is shifted along one axis, or along both (per cent of the network). EfficientNet-Lite's share is printed
  * there as 8.8, rounded twice: 704 736 of 7 962 848 are 8.8503. */
 static const struct published {

@@ -129,7 +129,7 @@ int64_t wasd_mono_us(void);                               /* monotonic microseco
 #define WASD_RFC3339_LEN 25
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T08:49:23.123Z" */
 
-/* True for ^[a-z0-9][a-z0-9._-]{0,62}$ and not the reserved "stats" (api.md, section 1). */
+/* True for ^[a-z0-9][a-z0-9._-]{0,62}$ and not the reserved "stats" (web/docs/api.md#names). */
 bool wasd_name_ok(const char *s);
 /* Whether s as a whole is what pattern says: * is any run of bytes, also none, ? is one byte, all else itself. */
 bool wasd_glob(const char *pattern, const char *s);

@@ -119,7 +119,7 @@ void wasd_loader_destroy(struct wasd_loader *l);
 /* Position of the next batch. Also abandons what was prefetched. */
 void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch);
 uint32_t wasd_loader_batches(const struct wasd_loader *l);   /* per epoch; the short last batch counts */
-/* Next batch: pixels as (v/255 - 0.5)/0.5 (was-algorithm.md section 5), zero padding = value of black. Valid until the next call.
+/* Next batch: pixels as (v/255 - 0.5)/0.5 (web/docs/inference.md#pixels), zero padding = value of black. Valid until the next call.
  * Goes on to the next epoch by itself. Allocates nothing. */
 const struct wasd_batch *wasd_loader_next(struct wasd_loader *l);
 uint64_t wasd_loader_stall_us(const struct wasd_loader *l);  /* time next() spent waiting, in all */

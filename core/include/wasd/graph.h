@@ -97,7 +97,7 @@ const char *wasd_graph_lone_value(const struct wasd_graph *g);
 enum wasd_stats_set { WASD_STATS_TRAIN, WASD_STATS_AOM, WASD_STATS_DOM, WASD_STATS_SETS };
 
 /* Takes a reference on the graph (graphs are ref-counted: destroy drops one). Parameters get their initial values from
- * rng stream "init" of seed (was-algorithm.md section 4, last paragraph), statistics mean 0 and variance 1. */
+ * rng stream "init" of seed (web/docs/was.md#initial-values), statistics mean 0 and variance 1. */
 enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct wasd_model **out, struct wasd_err *err);
 void wasd_model_destroy(struct wasd_model *m);
 const struct wasd_graph *wasd_model_graph(const struct wasd_model *m);

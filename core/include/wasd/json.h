@@ -1,4 +1,4 @@
-/* wasd/json.h - strict JSON in, exact JSON out, around cJSON 1.7.15 (reliability.md section 2.2 says why).
+/* wasd/json.h - strict JSON in, exact JSON out, around cJSON 1.7.15 (web/docs/reliability.md#cjson says why).
  * Everything that arrives from outside (requests, workers, checkpoint metadata, config) is parsed here. */
 #ifndef WASD_JSON_H
 #define WASD_JSON_H

@@ -1,4 +1,4 @@
-/* wasd/model.h - the table of networks (was-algorithm.md section 4) and of everything else that has a name. */
+/* wasd/model.h - the table of networks (web/docs/was.md#networks) and of everything else that has a name. */
 #ifndef WASD_MODEL_H
 #define WASD_MODEL_H
 

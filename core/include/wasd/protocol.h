@@ -21,7 +21,7 @@
  *                    {"type":"progress","epoch":E,"epochs":N,"step":S,"steps":N,"phase":"train|calibrate|eval|checkpoint",
  *                     "img_per_s":X,"eta_s":X,"loss":X}      at most 4 a second
  *                    {"type":"metrics","epoch":E,"step":GLOBAL,"values":{"train_loss":X|null,...},"nonfinite":{"train_loss":"nan"}}
- *                       names as in api.md plus stall_s, train_conv_s, bn_s, ... ; acked
+ *                       names as in web/docs/api.md#metrics plus stall_s, train_conv_s, bn_s, ... ; acked
  *                    {"type":"checkpoint","epoch":E,"step":GLOBAL,"bytes":N,"sha256":HEX,"reason":"epoch|cancel|final",
  *                     "metrics":{...},"info":{"arch","classes":[...],"input":[c,h,w],"was":...,"draw":[...],"macs":{"aom":N,"dom":N}}}
  *                       + sealed memfd; acked. The engine keeps going while the daemon stores it, at most one un-acked.

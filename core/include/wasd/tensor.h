@@ -34,7 +34,7 @@ double wasd_rng_between(struct wasd_rng *r, double lo, double hi);
 uint32_t wasd_rng_below(struct wasd_rng *r, uint32_t n);        /* 0..n-1, unbiased; n > 0 */
 void wasd_rng_shuffle(struct wasd_rng *r, uint32_t *v, size_t n);
 
-/* ---- the thread team: one owner of threads (architecture.md) --------------------------- */
+/* ---- the thread team: one owner of threads (web/docs/architecture.md#threads) --------------------------- */
 
 #define WASD_THREADS_MAX 64
 /* Starts n-1 helpers for the whole process (n = 0: every core this process may use; at most WASD_THREADS_MAX). Called once by a main before any

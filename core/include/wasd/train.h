@@ -1,4 +1,4 @@
-/* wasd/train.h - one training run: a canonical job spec (api.md, section 2) and a dataset become metrics and checkpoints.
+/* wasd/train.h - one training run: a canonical job spec (web/docs/job-spec.md) and a dataset become metrics and checkpoints.
  *
  * The trainer knows nothing of sockets, jobs or databases: everything leaves through the hooks, which are called on the
  * thread that called wasd_trainer_run. Epochs and steps are counted from 1 in everything that is reported; `step` is global.
@@ -25,7 +25,7 @@ struct wasd_train_progress {
 	double img_per_s, eta_s, loss;
 };
 
-/* One epoch's numbers. Names are those of api.md and "<phase>_s" for the phases of wasd_exec_profile; a value may be NaN or Inf. */
+/* One epoch's numbers. Names are those of web/docs/api.md#metrics and "<phase>_s" for the phases of wasd_exec_profile; a value may be NaN or Inf. */
 struct wasd_metric { const char *name; double value; };
 struct wasd_train_metrics { int epoch; uint64_t step; int n; const struct wasd_metric *v; };
 

@@ -1,4 +1,4 @@
-/* wasd/weights.h - the weight-strategy seam and WAS (arXiv 2405.19590; was-algorithm.md).
+/* wasd/weights.h - the weight-strategy seam and WAS (arXiv 2405.19590; web/docs/was.md).
  *
  * A spatial transform of a k x k kernel is a matrix T of k*k x k*k over taps (index y*k+x, row = output tap):
  *     SW = alpha * PW * T^t  over rows (o,i);   dPW += alpha * dSW * T;   dalpha += <dSW, PW * T^t>
