@@ -80,6 +80,32 @@ def directory():
     return d
 
 
+# curl as a document's reader has it, but strict: what is not a success ends the shell, and a request that waits is sent again until what it waits for is there.
+CURL = """set -e
+curl() {
+	while :; do
+		answer=$(set +e; command curl -sS --fail-with-body --max-time 150 "$@"; printf '\\n%s' "$?")
+		code=${answer##*
+}
+		printf %s "${answer%"$code"}"
+		[ "$code" = 0 ] || { echo "failed: curl $*" >&2; exit 1; }
+		case "$*" in *[?\\&]wait=*) ;; *) return ;; esac
+		printf %s "$answer" | grep -qE '"state":"(queued|starting|running|retry_wait|scanning|searching|created|loading|warming)"' || return 0
+	done
+}
+"""
+
+
+def pasted(blocks, port, where):
+    """The shell blocks of a document, pasted one after the other in the directory `where`; what they print."""
+    script = "".join(blocks)
+    equal(script.count("W=http://127.0.0.1:8080\n"), 1, "where the document names the daemon")
+    script = CURL + script.replace("W=http://127.0.0.1:8080", f"W=http://127.0.0.1:{port}")
+    done = subprocess.run(["sh", "-c", script], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300 * PATIENCE)
+    equal(done.returncode, 0, done.stdout[-3000:])
+    return done.stdout
+
+
 # ---- HTTP --------------------------------------------------------------------------------------------------------------------
 
 class Reply:

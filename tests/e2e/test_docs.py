@@ -86,12 +86,26 @@ def tree(cache):
                     broken.append(f"{path}: {url}")
         equal(broken, [])
 
+    with case("docs: what the sources cite is in the tree"):
+        broken = []
+        for path in sources():
+            if path.startswith(IGNORED):
+                continue
+            for cited, anchor in re.findall(r"(?<![\w.])((?:[\w.-]+/)*(?:README|[a-z][\w-]*)\.md)\b(?:#([\w-]+))?", text(path)):
+                if cited.startswith("../shared/"):
+                    continue                          # material that a test uses where it is there
+                to = cited if os.path.exists(os.path.join(TOP, cited)) else os.path.normpath(os.path.join(os.path.dirname(path), cited))
+                name = re.fullmatch(r"web/docs/([a-z-]+)\.md", to)
+                if not os.path.exists(os.path.join(TOP, to)) or (anchor and anchor not in (cache[page_of(name[1])].ids if name else headings(to))):
+                    broken.append(f"{path}: {cited}{'#' + anchor if anchor else ''}")
+        equal(broken, [])
+
     with case("docs: files and functions that the pages name exist"):
         names = set(SOURCES or sources())
         everything = "\n".join(text(f) for f in sources() if f.endswith((".c", ".h", ".py", ".sh", ".js", "Makefile")))
         broken = []
         for path in ["README.md"] + [f"web/docs/{n}.md" for n in PAGES]:
-            body = text(path)
+            body = re.sub(r"^```.*?^```$", "", text(path), flags=re.S | re.M)
             for file in set(re.findall(r"\b((?:api|core|server|storage|systemd|tests|web)/[\w./*-]*[\w/*])", body)):
                 found = glob.glob(os.path.join(TOP, file)) or any(n.startswith(file) for n in names)
                 if not found:
@@ -102,6 +116,15 @@ def tree(cache):
         equal(broken, [])
 
 
+    with case("docs: the examples of extending compile"):
+        blocks = [b for b in re.findall(r"^```c\n(.*?)^```$", text("web/docs/extending.md"), re.S | re.M) if "#include" in b]
+        check(len(blocks) >= 6, f"only {len(blocks)} examples with an #include")
+        for block in blocks:
+            where = ["api", "core/include", "storage"] if '"internal.h"' in block else ["core/include", "core"]
+            done = subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-Wno-unused", "-fsyntax-only", *("-I" + f for f in where), "-x", "c", "-"], input=block, capture_output=True, text=True, cwd=TOP)
+            equal(done.returncode, 0, block.split("\n")[0] + "\n" + done.stderr[:1000])
+
+
 def headings(path):
     slugs = set()
     for line in re.findall(r"^#{1,6} (.+)$", text(path), re.M):
@@ -109,11 +132,54 @@ def headings(path):
     return slugs
 
 
+def described(names, page, what):
+    """Every name stands in the page (or in one of several) as `name`, alone or with more of its kind around it."""
+    body = "\n".join(text(f"web/docs/{p}.md") for p in page.split())
+    missing = sorted(n for n in names if not re.search(rf"(?:`|`[^`\n]*[\s.\"]){re.escape(n)}(?:`|[\s\"=][^`\n]*`)", body))
+    equal(missing, [], f"{what} without a word in web/docs ({page})")
+
+
+def members(spec, path=()):
+    """The paths of all members of a spec with every default; what has a type of its own is described with it."""
+    for name, value in spec.items():
+        yield path + (name,)
+        if isinstance(value, dict):
+            yield from members(value, path + (name,))
+
+
 def tables(d, cache):
     with case("docs: every error code has its place"):
         rows = re.findall(r'^\t\{"(\w+)", \d+, "', text("api/errors.c"), re.M)
         check(len(rows) > 30, f"only {len(rows)} codes were found in api/errors.c")
         equal([code for code in rows if code not in cache["/docs/errors"].ids], [])
+
+    with case("docs: every route is described, with its query parameters"):
+        api = text("web/docs/api.md")
+        rows = re.findall(r"<td><code>(\w+) (/\S+)</code></td>\n<td>.*</td>\n<td>(?:<code>(.*)</code>)?</td>", cache["/docs/api"].source)
+        check(len(rows) > 50, f"only {len(rows)} routes were found")
+        equal([f"{method} {path}" for method, path, _ in rows if f"`{method} {html.unescape(path)}`" not in api], [])
+        described({n for _, path, query in rows if path.startswith("/v1/") for n in query.replace("label.*", "").replace("model.*", "").split()} - {"limit", "cursor", "sort"}, "api datasets", "query parameters")
+
+    with case("docs: every member of a job spec is described"):
+        d.glyphs("glyphs", train=100, test=20)
+        whole = d.client.post("/v1/jobs?dry_run=true", {"dataset": "glyphs", "model": {"arch": "vgg16"}, "train": {"early_stop": {}}}, want=200).json
+        described({path[-1] for path in members(whole)} - {"version"}, "job-spec", "members")
+        source = text("api/spec.c")
+        rows = set(re.findall(r'\{"(\w+)", FIELD_\w+', source))
+        check(len(rows) > 40, f"only {len(rows)} rows were found in api/spec.c")
+        described(rows, "job-spec", "rows of api/spec.c")
+        can = d.client.get("/v1/capabilities").json
+        described({o["name"] for t in ("layers", "optimizers", "schedules", "augment") for row in can[t] for o in row["options"]}, "job-spec", "options")
+        described({row.get("name") or row.get("type") for t in ("archs", "layers", "optimizers", "schedules", "augment") for row in can[t]} | set(can["precisions"]), "job-spec", "names")
+        described({t["type"] for t in can["transforms"]} | {a["name"] for a in can["archs"]}, "was", "transforms and networks")
+        described(can["formats"], "datasets", "formats")
+
+    with case("docs: every setting is described with its default"):
+        help_text = subprocess.run([os.path.join(BUILD, "wasd"), "--help"], capture_output=True, text=True, check=True).stdout
+        rows = re.findall(r"^  (\w+) +(?:.*?)(?:\[(\S*)\])?$", help_text[help_text.index("Settings"):], re.M)
+        check(len(rows) > 20, f"only {len(rows)} settings were found")
+        page = dict(re.findall(r"^\| `(\w+)` \| *`?([^|`]*?)`? *\|", text("web/docs/operations.md"), re.M))
+        equal([(name, default) for name, default in rows if page.get(name) != default], [])
 
 
 with Daemon() as daemon:
