@@ -101,6 +101,8 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 struct api_call {                                 /* one question to an engine process; answer in the same struct */
 	cJSON *json;                              /* request, taken; NULL afterwards */
 	const void *bin; size_t bin_len;          /* borrowed; sent inline or as a memfd by size */
+	const char *who;                          /* the deployment it is for; borrowed; NULL: none */
+	size_t reply_max;                         /* the most bytes that may come back as a memfd; 0: none */
 	cJSON *reply; char *reply_bin; size_t reply_bin_len;   /* the caller's, freed by api_call_done */
 };
 void api_call_done(struct api_call *c);
@@ -109,7 +111,8 @@ void api_call_done(struct api_call *c);
 struct api_file { int fd; int64_t bytes; char sha256[WASD_SHA256_HEX]; };
 
 enum { API_MODE_LEN = 72 };                       /* "aom", "dom", "dom:" and the name of a profile */
-struct api_live { char mode[API_MODE_LEN]; int64_t generation; char bundle[64]; int64_t version; bool ready; };
+struct api_live { char mode[API_MODE_LEN]; int64_t generation; char bundle[64]; int64_t version; bool ready;
+                  bool suspended; int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */ };
 
 struct api_daemon {
 	void *self;
@@ -157,6 +160,7 @@ struct api_daemon {
 	 * and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. */
 	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 	bool (*ready)(void *self);
+	cJSON *(*serving_health)(void *self);                                     /* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
 };
 
 /* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that form. NULL: no memory. */

@@ -1,6 +1,9 @@
 /* api/classify.c - images in, class names out: raw bytes, multipart, or base64 in JSON. */
 #include "internal.h"
+#include "wasd/wire.h"
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define IMAGES_MAX 256
@@ -115,51 +118,90 @@ static cJSON *question(const char *type, const struct images *im)
 	return j;
 }
 
-/* The k largest of p, largest first; equal ones in the order of their index. */
-static cJSON *top_json(const struct serving *s, const float *p, int64_t k)
+/* What the ranking of a request's images needs, made once: the classes' names, and their numbers to be sorted. */
+struct ranking { const char **label; int32_t *order; };
+
+static bool ranking_init(struct ranking *g, const struct serving *s)
+{
+	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
+	size_t n = 0;
+	*g = (struct ranking){wasd_calloc((size_t)s->classes, sizeof *g->label), wasd_calloc((size_t)s->classes, sizeof *g->order)};
+	if (!g->label || !g->order) return false;
+	cJSON_ArrayForEach(v, names) g->label[n++] = cJSON_IsString(v) ? v->valuestring : "";
+	return true;
+}
+
+static void ranking_done(struct ranking *g)
+{
+	wasd_free(g->label);
+	wasd_free(g->order);
+}
+
+/* Logits falling; equal ones in the order of their index. */
+static int likelier(const void *va, const void *vb, void *logits)
+{
+	const float *x = logits;
+	int32_t a = *(const int32_t *)va, b = *(const int32_t *)vb;
+	return x[a] != x[b] ? (x[a] < x[b]) - (x[a] > x[b]) : (a > b) - (a < b);
+}
+
+/* The k likeliest classes by softmax over the logits: the numbers that the engine answers "classify" with. */
+static cJSON *top_json(const struct serving *s, const struct ranking *g, const float *x, int64_t k)
 {
 	cJSON *top = cJSON_CreateArray();
-	int64_t last = -1;
+	double most = -INFINITY, sum = 0;
+	for (int64_t n = 0; n < s->classes; n++) {
+		most = x[n] > most ? (double)x[n] : most;
+		g->order[n] = (int32_t)n;
+	}
+	for (int64_t n = 0; n < s->classes; n++) sum += exp((double)x[n] - most);
+	qsort_r(g->order, (size_t)s->classes, sizeof *g->order, likelier, (void *)(uintptr_t)x);
 	for (int64_t i = 0; i < k && i < s->classes; i++) {
-		int64_t best = -1;
-		for (int64_t n = 0; n < s->classes; n++) {
-			bool after = last < 0 || p[n] < p[last] || (p[n] == p[last] && n > last);
-			if (after && (best < 0 || p[n] > p[best])) best = n;
-		}
-		if (best < 0) break;
 		cJSON *one = cJSON_CreateObject();
-		api_add_str(one, "label", api_serving_label(s, best));
-		api_add_int(one, "index", best);
-		api_add_num(one, "p", p[best]);
+		api_add_str(one, "label", g->label[g->order[i]]);
+		api_add_int(one, "index", g->order[i]);
+		api_add_num(one, "p", exp((double)x[g->order[i]] - most) / sum);
 		api_push(top, one);
-		last = best;
 	}
 	return top;
 }
 
-/* results made here, from the raw logits, which go along. */
-static cJSON *logits_results(const struct serving *s, const struct api_call *call, size_t n, int64_t k)
+/* How the engine is asked, and whether the logits go to the client. */
+struct wanted { int64_t k; bool logits, from_logits; };
+
+/* Results made here, from the raw logits. */
+static cJSON *logits_results(const struct serving *s, const struct api_call *call, size_t n, const struct wanted *w)
 {
 	const float *x = (const float *)(const void *)call->reply_bin;
-	float *p = wasd_calloc((size_t)s->classes, sizeof *p);
-	cJSON *results = p ? cJSON_CreateArray() : NULL;
+	struct ranking g;
+	cJSON *results = ranking_init(&g, s) ? cJSON_CreateArray() : NULL;
 	for (size_t i = 0; results && i < n; i++, x += s->classes) {
-		cJSON *one = cJSON_CreateObject(), *raw = cJSON_CreateArray();
-		api_softmax(x, s->classes, p);
-		for (int64_t m = 0; m < s->classes; m++) api_push(raw, cJSON_CreateNumber(x[m]));
-		api_add_take(one, "top", top_json(s, p, k));
-		api_add_take(one, "logits", raw);
+		cJSON *one = cJSON_CreateObject(), *raw = w->logits ? cJSON_CreateArray() : NULL;
+		for (int64_t m = 0; raw && m < s->classes; m++) api_push(raw, cJSON_CreateNumber(x[m]));
+		api_add_take(one, "top", top_json(s, &g, x, w->k));
+		if (w->logits) api_add_take(one, "logits", raw);
 		api_push(results, one);
 	}
-	wasd_free(p);
+	ranking_done(&g);
 	return results;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call, size_t n, int64_t k, bool logits)
+/* The engine's "classified" is one frame's JSON. Where the names may make it larger, the logits are asked for, which may be of any size. */
+static bool fits_a_frame(const struct serving *s, size_t n, int64_t k)
+{
+	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 };          /* {"index":,"label":,"p":}; a byte of a name as \u00xx */
+	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
+	size_t longest = 0;
+	cJSON_ArrayForEach(v, names)
+		if (cJSON_IsString(v) && strlen(v->valuestring) > longest) longest = strlen(v->valuestring);
+	return n * (size_t)(k < s->classes ? k : s->classes) * (ENTRY + ESCAPED * longest) + REST <= WASD_WIRE_MAX;
+}
+
+static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call, size_t n, const struct wanted *w)
 {
 	cJSON *results = NULL;
-	if (logits && call->reply_bin_len == n * (size_t)s->classes * sizeof(float)) results = logits_results(s, call, n, k);
-	if (!logits) results = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "results");
+	if (w->from_logits && call->reply_bin_len == call->reply_max) results = logits_results(s, call, n, w);
+	if (!w->from_logits) results = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "results");
 	if (cJSON_GetArraySize(results) != (int)n) {
 		cJSON_Delete(results);
 		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s does not hold %zu results", s->name, n);
@@ -185,15 +227,16 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 	char name[128];
 	struct images im = {0};
 	struct serving s;
-	int64_t k = 5;
-	bool logits = false;
+	struct wanted w = {.k = 5};
 	api_param(q, "d", name);
 	const struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}};
-	if (!api_query_int(q, r, "k", 1, 1000, &k) || !api_query_bool(q, r, "logits", &logits) || !read_images(q, r, &im)) goto done;
+	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) || !read_images(q, r, &im)) goto done;
 	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
-	struct api_call call = {.json = question(logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
-	if (!logits) api_add_int(call.json, "k", k < s.classes ? k : s.classes);
-	if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, k, logits);
+	w.from_logits = w.logits || !fits_a_frame(&s, im.n, w.k);
+	struct api_call call = {.json = question(w.from_logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
+	if (w.from_logits) call.reply_max = im.n * (size_t)s.classes * sizeof(float);
+	else api_add_int(call.json, "k", w.k < s.classes ? w.k : s.classes);
+	if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, &w);
 	api_call_done(&call);
 	api_serving_end(&s);
 done:

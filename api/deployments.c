@@ -418,6 +418,8 @@ static const struct field mode_fields[] = {
 };
 static const struct field rollback_fields[] = {{"reason", FIELD_STR, "\"rollback\"", RANGE(0, 500)}, {0}};
 
+static const struct field reload_fields[] = {{"reason", FIELD_STR, "\"\"", RANGE(0, 500)}, {0}};
+
 static cJSON *mode_body(const struct api_request *q, struct api_response *r, const struct field *fields, bool optional)
 {
 	struct api_faults faults = {0};
@@ -476,6 +478,28 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 		previous_mode(c, d.name, mode);
 		if (*mode) switch_mode(c, q, r, &d, mode, reason);
 		else api_send_problem(q, r, "nothing_to_roll_back", NULL, "the mode of deployment %s has never been switched", d.name);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}
+
+/* ---- again ---- */
+
+enum api_result api_deployments_reload(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	cJSON *in = mode_body(q, r, reload_fields, true);
+	if (in && find(c, q, r, &d)) {
+		const char *reason = "";
+		char object[100];
+		wasd_json_str(in, "reason", &reason);
+		snprintf(object, sizeof object, "deployment/%s", d.name);
+		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL, &err);
+		if (!st) st = c->daemon->deployment_changed(c->daemon->self, d.name, &err);
+		if (st) api_send_error(q, r, &err);
+		else api_send_json(r, 202, api_deployment_json(c, &d));
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);

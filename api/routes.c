@@ -53,6 +53,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/deployments", API_BODY_NONE, api_deployments_list, "List deployments.", PAGE " state"},
 	{"GET", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_get, "One deployment. wait=30s holds the answer while it is loading.", "wait"},
 	{"DELETE", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_delete, "Stop serving.", NULL},
+	{"POST", "/v1/deployments/{d}:reload", API_BODY_JSON, api_deployments_reload, "Load it again now: after a failure, or when it was set aside.", NULL},
 	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get, "The mode (aom, dom or dom:PROFILE), its generation, and what each mode costs.", NULL},
 	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put, "Switch the mode of the live model: {\"mode\":\"dom\"}, or \"dom:PROFILE\". If-Match is optional.", NULL},
 	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback, "Go back to the mode before the last switch.", NULL},

@@ -46,6 +46,13 @@ static bool read_info(struct serving *s)
 	return s->classes > 0 && s->max_batch > 0;
 }
 
+static void send_not_ready(const struct api_request *q, struct api_response *r, const struct api_live *live, const struct storage_deployment *row)
+{
+	const char *why = row->message ? row->message : !strcmp(row->state, "ready") ? "the inference process is being restarted" : "";
+	api_send_problem(q, r, live->suspended ? "suspended" : "not_ready", NULL, "deployment %s is %s%s%s", row->name, live->suspended ? "set aside" : row->state, *why ? ": " : "", why);
+	if (r->status == 503 && live->retry_s > 0) api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
+}
+
 bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
                    struct serving *s)
 {
@@ -57,7 +64,7 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
 			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
 		} else {
-			api_send_problem(q, r, "not_ready", NULL, "deployment %s is %s%s%s", name, row.state, row.message ? ": " : "", row.message ? row.message : "");
+			send_not_ready(q, r, &s->live, &row);
 			storage_deployment_done(&row);
 		}
 		return false;
@@ -92,6 +99,7 @@ bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_
 	struct wasd_err err = {0};
 	api_add_str(call->json, "bundle", s->live.bundle);
 	api_add_str(call->json, "mode", s->mode);
+	call->who = s->name;
 	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
 	if (st) send_engine_error(q, r, &err);
@@ -108,12 +116,6 @@ void api_serving_end(struct serving *s)
 {
 	cJSON_Delete(s->info);
 	s->info = NULL;
-}
-
-const char *api_serving_label(const struct serving *s, int64_t index)
-{
-	const cJSON *v = cJSON_GetArrayItem(wasd_json_get(s->info, "classes"), (int)index);
-	return cJSON_IsString(v) ? v->valuestring : "";
 }
 
 /* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */

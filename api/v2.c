@@ -22,28 +22,35 @@ enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, st
 }
 
 /* The KServe SDK reads "live" and "ready" from the body; other clients look at the status alone. */
-static void send_health(struct api_response *r, int status, bool ready)
+static void send_health(struct api_ctx *c, struct api_response *r, bool ask_ready)
 {
-	cJSON *j = cJSON_CreateObject();
+	cJSON *j = cJSON_CreateObject(), *s = c->daemon->serving_health(c->daemon->self);
+	cJSON *suspended = cJSON_DetachItemFromObjectCaseSensitive(s, "suspended");
+	int64_t wait = 0;
+	bool ready = c->daemon->ready(c->daemon->self) && !wasd_json_i64(s, "restart_in_s", &wait);
+	int status = ask_ready && !ready ? 503 : 200;
 	api_add_take(j, "live", cJSON_CreateTrue());
 	api_add_take(j, "ready", cJSON_CreateBool(ready));
+	if (wait) api_add_str(j, "reason", "the inference process has ended too often and waits before it starts again");
+	if (cJSON_GetArraySize(suspended)) api_add_take(j, "suspended", suspended);
+	else cJSON_Delete(suspended);
+	cJSON_Delete(s);
 	send_plain(r, status, j);
 	r->etag_auto = false;
-	if (status == 503) api_set_header(r, "Retry-After", "1");
+	if (status == 503) api_set_header(r, "Retry-After", "%lld", (long long)(wait ? wait : 1));
 }
 
 enum api_result api_v2_live(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	(void)q;
-	send_health(r, 200, c->daemon->ready(c->daemon->self));
+	send_health(c, r, false);
 	return API_DONE;
 }
 
 enum api_result api_v2_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	bool ready = c->daemon->ready(c->daemon->self);
 	(void)q;
-	send_health(r, ready ? 200 : 503, ready);
+	send_health(c, r, true);
 	return API_DONE;
 }
 
@@ -337,7 +344,7 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 		ok = false;
 	}
 	if (ok) {
-		struct api_call call = {.json = cJSON_CreateObject(), .bin = data.data, .bin_len = data.len};
+		struct api_call call = {.json = cJSON_CreateObject(), .bin = data.data, .bin_len = data.len, .reply_max = (size_t)(n * s.classes) * sizeof(float)};
 		api_add_str(call.json, "type", "infer");
 		api_add_int(call.json, "n", n);
 		sent = true;

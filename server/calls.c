@@ -1,17 +1,22 @@
 #include "calls.h"
 #include "wasd/cond.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 struct pending {
 	struct pending *next, **pprev;
 	uint32_t seq;
+	const char *who;                /* call->who */
 	pthread_cond_t done;
 	bool answered, lost;
 	cJSON *reply;
 	char *bin;
 	size_t bin_len;
+	size_t bulk_max;                /* the most that the answer may bring in a memory file; 0: none */
+	const void *bulk;               /* that file, mapped; bulk_len bytes */
+	size_t bulk_len;
 };
 
 enum wasd_status calls_init(struct calls *c, int max, const char *down)
@@ -32,10 +37,23 @@ void calls_attach(struct calls *c, struct proc *p)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void calls_suspect(struct calls *c, char who[72])
+{
+	pthread_mutex_lock(&c->lock);
+	const struct pending *first = NULL;
+	for (const struct pending *p = c->list; p; p = p->next)
+		if (!p->answered && (!first || p->seq < first->seq))
+			first = p;
+	bool late = c->late_seq && (!first || c->late_seq < first->seq);
+	snprintf(who, 72, "%s", late ? c->late_who : first && first->who ? first->who : "");
+	pthread_mutex_unlock(&c->lock);
+}
+
 void calls_detach(struct calls *c)
 {
 	pthread_mutex_lock(&c->lock);
 	c->proc = NULL;
+	c->late_seq = 0;
 	for (struct pending *p = c->list; p; p = p->next) {
 		p->lost = true;
 		pthread_cond_signal(&p->done);
@@ -74,6 +92,18 @@ static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
 	return wasd_fail_at(err, s == WASD_OK ? WASD_EINTERNAL : s, pointer, "%s", message);
 }
 
+/* A mapped answer as the caller's own memory, like one that came inside its frame. */
+static enum wasd_status copy_bulk(struct pending *p, struct wasd_err *err)
+{
+	p->bin = wasd_malloc(p->bulk_len);
+	if (p->bin) {
+		memcpy(p->bin, p->bulk, p->bulk_len);
+		p->bin_len = p->bulk_len;
+	}
+	wasd_memfd_unmap(p->bulk, p->bulk_len);
+	return p->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", p->bulk_len);
+}
+
 enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
 	int fd = -1;
@@ -96,7 +126,7 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 			close(fd);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	}
-	struct pending p = {0};
+	struct pending p = {.bulk_max = call->reply_max, .who = call->who};
 	wasd_cond_init(&p.done);
 	pthread_mutex_lock(&c->lock);
 	if (!c->proc || c->n >= c->max) {
@@ -123,18 +153,39 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	if (p.next)
 		p.next->pprev = p.pprev;
 	c->n--;
+	if (!p.answered && !p.lost && !c->late_seq) {
+		c->late_seq = p.seq;
+		snprintf(c->late_who, sizeof c->late_who, "%s", p.who ? p.who : "");
+	}
 	const char *down = c->down;
 	pthread_mutex_unlock(&c->lock);
 	pthread_cond_destroy(&p.done);
 	if (!p.answered)
 		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) : wasd_fail(err, WASD_EBUSY, "the answer did not come in time");
+	s = p.bulk ? copy_bulk(&p, err) : WASD_OK;
 	call->reply = p.reply;
 	call->reply_bin = p.bin;
 	call->reply_bin_len = p.bin_len;
 	const char *type;
 	if (wasd_json_str(p.reply, "type", &type) && !strcmp(type, "error"))
 		return read_error(p.reply, err);
-	return WASD_OK;
+	return s;
+}
+
+/* An answer's memory file: no larger than what was asked for can be. */
+static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, struct wasd_err *err)
+{
+	int64_t bytes;
+	if (!p->bulk_max)
+		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+	if (m->bin_len || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1)
+		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor and without a proper bytes", m->type);
+	if ((uint64_t)bytes > p->bulk_max)
+		return wasd_fail(err, WASD_ECORRUPT, "%s of %lld bytes where at most %zu were asked for", m->type, (long long)bytes, p->bulk_max);
+	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &p->bulk, err);
+	if (s == WASD_OK)
+		p->bulk_len = (size_t)bytes;
+	return s;
 }
 
 enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err)
@@ -142,14 +193,17 @@ enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_e
 	int64_t re;
 	if (!wasd_json_i64(m->json, "re", &re) || re < 1 || re > UINT32_MAX)
 		return wasd_fail(err, WASD_ECORRUPT, "%s without the number of its question", m->type);
-	if (m->fd >= 0)
-		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+	enum wasd_status s = WASD_OK;
 	pthread_mutex_lock(&c->lock);
+	if (c->late_seq == (uint32_t)re)
+		c->late_seq = 0;
 	struct pending *p = c->list;
 	while (p && (p->seq != (uint32_t)re || p->answered))
 		p = p->next;
 	/* Nobody waits any more when the deadline was first: the answer is dropped. */
-	if (p) {
+	if (p && m->fd >= 0)
+		s = take_bulk(p, m, err);
+	if (p && s == WASD_OK) {
 		p->reply = m->json;
 		p->bin = m->bin;
 		p->bin_len = m->bin_len;
@@ -161,5 +215,5 @@ enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_e
 		pthread_cond_signal(&p->done);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return WASD_OK;
+	return s;
 }

@@ -204,6 +204,11 @@ static bool seam_ready(void *self)
 	return atomic_load(&d->is_ready) && !storage_failed(d->db);
 }
 
+static cJSON *seam_serving_health(void *self)
+{
+	return serve_status(((struct wasd_daemon *)self)->serving);
+}
+
 static cJSON *seam_system(void *self)
 {
 	struct wasd_daemon *d = self;
@@ -251,6 +256,7 @@ static const struct api_daemon seam = {
 	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
 	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
 	.system = seam_system, .capabilities = seam_capabilities, .describe = seam_describe, .ready = seam_ready,
+	.serving_health = seam_serving_health,
 };
 
 /* ---- events out of storage ------------------------------------------------------------------------------------ */
@@ -429,7 +435,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = ingest_create(&ic, &d->ingest, err);
 	if (s != WASD_OK)
 		return s;
-	struct serving_config vc = { .db = d->db, .sup = d->sup, .threads = (int)c->infer_threads, .max_calls = 512, .crashes = 5, .crash_window_ms = 60000 };
+	struct serving_config vc = { .db = d->db, .sup = d->sup, .threads = (int)c->infer_threads, .max_calls = 512, .crashes = 5, .crash_window_ms = 60000, .backoff_ms = 1000, .aside_ms = 60000 };
 	s = serve_create(&vc, &d->serving, err);
 	if (s != WASD_OK)
 		return s;

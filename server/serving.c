@@ -7,8 +7,8 @@
  *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new version loads
  *              any of these -> failed               unless an older bundle still answers: then ready, with a message
  *
- * The process: down -> up (by the first load) -> dead -> up again at once, everything reloaded -> ... -> given up after too many crashes in
- * a short time; a later load tries again. Loads run one after the other on a thread of their own.
+ * The process: down -> up (by the first load) -> dead -> up again, everything reloaded; see serving_deaths.c. Loads run one after the other on a
+ * thread of their own.
  */
 #include "serving_internal.h"
 
@@ -43,7 +43,8 @@ bool serving_has_mode(const struct bundle *b, const char *mode)
 
 static void snapshot(struct serving *s, const struct deployment *d, struct api_live *out)
 {
-	*out = (struct api_live){ .generation = d->generation, .version = d->version, .ready = serving_has_mode(serving_bundle(s, d->bundle), d->mode) };
+	*out = (struct api_live){ .generation = d->generation, .version = d->version, .suspended = d->aside_until_us != 0, .retry_s = serving_retry_s(s, d),
+	                          .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode) };
 	snprintf(out->mode, sizeof out->mode, "%s", d->mode);
 	snprintf(out->bundle, sizeof out->bundle, "%s", d->bundle);
 }
@@ -82,7 +83,7 @@ static void infer_gone(struct proc *p, const struct proc_end *end);
 
 static const struct proc_class infer_class = { .role = "infer", .message = infer_message, .gone = infer_gone };
 
-static enum wasd_status spawn_infer(struct serving *s, struct wasd_err *err)
+enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
 {
 	if (s->proc)
 		return WASD_OK;
@@ -92,24 +93,10 @@ static enum wasd_status spawn_infer(struct serving *s, struct wasd_err *err)
 	return st;
 }
 
-static void give_up(struct serving *s, const char *why)
-{
-	char message[300];
-	snprintf(message, sizeof message, "the inference process ended %d times within %d s, last: %.180s", s->cfg.crashes, s->cfg.crash_window_ms / 1000, why);
-	log_line(LOG_ERROR, "serving given up", "why=%s", LOG_Q(message));
-	atomic_store(&s->given_up, true);
-	pthread_mutex_lock(&s->lock);
-	for (struct deployment *d = s->deployments; d; d = d->next) {
-		snprintf(d->condition, sizeof d->condition, "%.190s", message);
-		if (d->wanted)
-			storage_deployment_state(s->cfg.db, d->name, "failed", message, NULL);
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
 static void infer_gone(struct proc *p, const struct proc_end *end)
 {
 	struct serving *s = proc_owner(p);
+	char who[72];
 	s->proc = NULL;
 	/* Before the open calls end: whoever sees one fail must not find the deployment ready. */
 	pthread_mutex_lock(&s->lock);
@@ -117,34 +104,11 @@ static void infer_gone(struct proc *p, const struct proc_end *end)
 		cJSON_Delete(b->loaded);
 		b->loaded = NULL;
 	}
-	bool wanted = false;
-	for (struct deployment *d = s->deployments; d; d = d->next)
-		wanted |= d->wanted;
 	pthread_mutex_unlock(&s->lock);
+	calls_suspect(&s->calls, who);
+	serving_died(s, who, end->reason);
 	calls_detach(&s->calls);
-	if (atomic_load(&s->stopping) || !wanted)
-		return;
-	int64_t now = wasd_mono_us();
-	memmove(s->crashes + 1, s->crashes, (CRASHES_KEPT - 1) * sizeof s->crashes[0]);
-	s->crashes[0] = now;
-	s->n_crashes++;
-	atomic_fetch_add(&s->restarts, 1);
-	int n = s->cfg.crashes;
-	if (s->n_crashes >= n && now - s->crashes[n - 1] < s->cfg.crash_window_ms * 1000ll) {
-		s->n_crashes = 0;
-		give_up(s, end->reason);
-		return;
-	}
-	struct wasd_err err;
-	if (spawn_infer(s, &err) != WASD_OK) {
-		give_up(s, err.msg);
-		return;
-	}
-	pthread_mutex_lock(&s->lock);
-	for (struct deployment *d = s->deployments; d; d = d->next)
-		if (d->wanted)
-			serving_queue_load(s, d->name, true);
-	pthread_mutex_unlock(&s->lock);
+	serving_tick(s);
 }
 
 struct up_call { struct serving *s; enum wasd_status status; struct wasd_err *err; };
@@ -152,7 +116,13 @@ struct up_call { struct serving *s; enum wasd_status status; struct wasd_err *er
 static void do_up(void *ctx)
 {
 	struct up_call *c = ctx;
-	c->status = atomic_load(&c->s->stopping) ? wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping") : spawn_infer(c->s, c->err);
+	struct serving *s = c->s;
+	if (atomic_load(&s->stopping))
+		c->status = wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping");
+	else if (atomic_load(&s->up_at_us))
+		c->status = wasd_fail(c->err, WASD_EBUSY, "the inference process waits before it starts again");
+	else
+		c->status = serving_spawn(s, c->err);
 }
 
 enum wasd_status serving_up(struct serving *s, struct wasd_err *err)
@@ -168,7 +138,7 @@ bool serve_live(struct serving *s, const char *name, struct api_live *out)
 {
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
-	bool is = d && d->wanted && *d->bundle;
+	bool is = d && d->wanted && (*d->bundle || d->aside_until_us);
 	if (is)
 		snapshot(s, d, out);
 	pthread_mutex_unlock(&s->lock);
@@ -190,6 +160,8 @@ cJSON *serve_info(struct serving *s, const char *name)
 	if (d && (o || (*d->condition && (o = cJSON_CreateObject())))) {
 		if (*d->condition)
 			cJSON_AddStringToObject(o, "condition", d->condition);
+		if (d->aside_until_us)
+			serving_add_suspended(d, o);
 		cJSON_AddNumberToObject(o, "requests", (double)d->served);
 		cJSON_AddNumberToObject(o, "failed", (double)d->failed);
 		cJSON_AddNumberToObject(o, "in_flight", (double)serving_in_flight(d, -1));
@@ -292,11 +264,27 @@ cJSON *serve_status(struct serving *s)
 	cJSON_AddNumberToObject(o, "calls", s->calls.n);
 	pthread_mutex_unlock(&s->calls.lock);
 	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
-	cJSON_AddBoolToObject(o, "given_up", atomic_load(&s->given_up));
+	int64_t wait = serving_restart_s(s);
+	if (wait)
+		cJSON_AddNumberToObject(o, "restart_in_s", (double)wait);
+	else
+		cJSON_AddNullToObject(o, "restart_in_s");
+	cJSON *aside = cJSON_AddArrayToObject(o, "suspended");
+	pthread_mutex_lock(&s->lock);
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (d->wanted && d->aside_until_us)
+			cJSON_AddItemToArray(aside, cJSON_CreateString(d->name));
+	pthread_mutex_unlock(&s->lock);
 	return o;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------ */
+
+static void do_register(void *ctx)
+{
+	struct serving *s = ctx;
+	supervisor_every(s->cfg.sup, serving_tick, s);
+}
 
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
 {
@@ -314,6 +302,7 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 		serve_destroy(s);
 		return st;
 	}
+	supervisor_call(cfg->sup, do_register, s);
 	*out = s;
 	return WASD_OK;
 }

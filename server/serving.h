@@ -13,7 +13,8 @@ struct serving_config {
 	struct supervisor *sup;
 	int threads;                    /* compute threads of the process */
 	int max_calls;                  /* questions on their way at a time */
-	int crashes, crash_window_ms;   /* so many in so long: give up */
+	int crashes, crash_window_ms;   /* a deployment that ends the process so often in so long is set aside */
+	int backoff_ms, aside_ms;       /* the first wait before another start of the process, and before a deployment is tried again; both double */
 };
 
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err);

@@ -12,7 +12,7 @@
 
 enum { LOAD_TIMEOUT_S = 120 };
 
-struct load_job { struct pool_job job; struct serving *s; char name[72]; /* deployment, or checkpoint */ bool respawn; };
+struct load_job { struct pool_job job; struct serving *s; char name[72]; /* deployment, or checkpoint */ };
 
 /* ---- a bundle -------------------------------------------------------------------------------------------------------------- */
 
@@ -78,7 +78,7 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 	}
 	if (threads < 1)
 		threads = s->cfg.threads;
-	struct api_call call = { .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
+	struct api_call call = { .who = s->loading, .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
@@ -102,7 +102,7 @@ static enum wasd_status warm_mode(struct serving *s, const char *id, const char 
 	float *zeros = wasd_calloc(n, sizeof *zeros);
 	if (!zeros)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
-	struct api_call call = { .json = message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
+	struct api_call call = { .who = s->loading, .json = message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
 	enum wasd_status st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	api_call_done(&call);
 	wasd_free(zeros);
@@ -148,7 +148,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
 		return st;
-	struct api_call call = { .json = message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
+	struct api_call call = { .who = s->loading, .json = message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK && (!wasd_json_str(call.reply, "type", &type) || strcmp(type, "profiled") || !wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
 	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) || !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
@@ -170,7 +170,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	if (b && b->loaded)
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
 	pthread_mutex_unlock(&s->lock);
-	struct api_call call = { .json = message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
+	struct api_call call = { .who = s->loading, .json = message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
 	calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }
@@ -266,7 +266,7 @@ static void unload_unused(struct serving *s)
 			return;
 		if (!in_process)
 			continue;
-		struct api_call call = { .json = message("unload", "bundle:s", id) };
+		struct api_call call = { .who = s->loading, .json = message("unload", "bundle:s", id) };
 		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 		api_call_done(&call);
 	}
@@ -350,16 +350,29 @@ static void load(struct serving *s, const char *name)
 		}
 	} else if (st != WASD_EBUSY) {
 		load_failed(s, &row, &err);
-	}                               /* busy: the process went; infer_gone has queued this again or given up */
+	}                               /* busy: the process went; what is wanted is loaded again when it is up */
 	storage_deployment_done(&row);
 	unload_unused(s);
+}
+
+static bool set_aside(struct serving *s, const char *name)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	bool is = d && d->aside_until_us;
+	pthread_mutex_unlock(&s->lock);
+	return is;
 }
 
 static void run_load(struct pool_job *job)
 {
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
-	if (!atomic_load(&l->s->stopping) && !(l->respawn && atomic_load(&l->s->given_up)))
-		load(l->s, l->name);
+	struct serving *s = l->s;
+	if (!atomic_load(&s->stopping) && !set_aside(s, l->name)) {
+		snprintf(s->loading, sizeof s->loading, "%s", l->name);
+		load(s, l->name);
+		s->loading[0] = 0;
+	}
 	wasd_free(l);
 }
 
@@ -375,21 +388,20 @@ static struct load_job *job_create(struct serving *s, void (*run)(struct pool_jo
 	return l;
 }
 
-void serving_queue_load(struct serving *s, const char *name, bool respawn)
+void serving_queue_load(struct serving *s, const char *name)
 {
 	struct load_job *l = job_create(s, run_load, name);
 	if (!l) {
 		log_line(LOG_ERROR, "deployment not loaded", "deployment=%s why=memory", name);
 		return;
 	}
-	l->respawn = respawn;
 	pool_submit(s->loads, &l->job);
 }
 
-/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for giving up, which is final here. */
+/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for setting it aside. */
 static void tell_modes(struct serving *s, const char *id)
 {
-	char name[72] = "", message[200];
+	char name[72] = "", message[400];
 	for (bool more = true; more;) {
 		struct storage_deployment row = {0};
 		pthread_mutex_lock(&s->lock);
@@ -446,8 +458,8 @@ enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_
 	pthread_mutex_unlock(&s->lock);
 	if (!d)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a deployment");
-	atomic_store(&s->given_up, false);
-	serving_queue_load(s, name, false);
+	serving_forgive(s, name);
+	serving_queue_load(s, name);
 	return WASD_OK;
 }
 

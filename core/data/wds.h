@@ -12,7 +12,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "dataset files are rea
 #define WDS_MAX_SIDE 4096
 #define WDS_MAX_CLASSES 65535
 #define WDS_MAX_CLASS_NAME 255              /* bytes of one class name */
-#define WDS_MAX_JSON (32u << 20)
+#define WDS_MAX_JSON (32u << 20)            /* as read */
+#define WDS_MAX_WRITTEN_JSON (896u << 10)   /* as written: messages and checkpoints that repeat the class names hold at most 1 MiB of JSON */
 
 struct wds_header {
 	char magic[8];

@@ -55,8 +55,8 @@ static enum wasd_status reserve_description(struct wasd_dataset_writer *w, struc
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
 	size_t n = strlen(text) + 6 * 24 + WASD_SHA256_HEX;
 	wasd_free(text);
-	if (n > WDS_MAX_JSON)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n, WDS_MAX_JSON);
+	if (n > WDS_MAX_WRITTEN_JSON)
+		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n, WDS_MAX_WRITTEN_JSON);
 	w->head.json_len = (uint32_t)n;
 	return WASD_OK;
 }

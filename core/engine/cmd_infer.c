@@ -191,7 +191,9 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 	for (int m = 0; m < b->n; m++)
 		add_size(cJSON_AddObjectToObject(modes, b->mode[m].name), &b->mode[m]);
 	cJSON_AddItemToObject(j, "modes", modes);
-	engine_send(s->link, j, NULL);
+	struct wasd_err err = {0};
+	if (engine_send(s->link, j, &err))      /* too many class names for a frame */
+		engine_error(s->link, re, &err, NULL);
 }
 
 static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, struct wasd_err *err)

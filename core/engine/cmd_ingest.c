@@ -295,8 +295,9 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 		cJSON_AddNumberToObject(a, "re", m->seq);
 		cJSON_AddNumberToObject(a, "label", label);
 		cJSON_AddStringToObject(a, "class", wasd_dataset_class(d, label));
-		if (engine_send_full(link, a, png, n, -1, NULL, &err))
-			engine_log(link, "error", "preview: %s", err.msg);
+		enum wasd_status sent = engine_send_full(link, a, png, n, -1, NULL, &err);
+		if (sent)
+			send_failed(link, m->seq, sent, &err, NULL);
 	}
 	wasd_free(png);
 	wasd_dataset_close(d);

@@ -41,6 +41,7 @@ static struct {
 	size_t ingest_files;
 	char ingest_options[256];
 	bool not_ready, engine_down, ingest_refuses, no_mode;
+	const char *serving_health;             /* what the daemon says of its serving; NULL: all is well */
 	char question[4096];                    /* the last one asked of the infer process */
 	size_t question_bin;
 	struct api_daemon seam;
@@ -194,7 +195,7 @@ static bool fake_deployment_live(void *self, const char *name, struct api_live *
 	struct storage_deployment d;
 	(void)self;
 	if (storage_deployment_get(t.db, name, &d, NULL)) return false;
-	*out = (struct api_live){.generation = d.generation, .version = d.version, .ready = !strcmp(d.state, "ready")};
+	*out = (struct api_live){.generation = d.generation, .version = d.version, .ready = !strcmp(d.state, "ready") && strncmp(name, "aside", 5), .suspended = !strncmp(name, "aside", 5), .retry_s = 17};
 	snprintf(out->mode, sizeof out->mode, "%s", d.mode);
 	snprintf(out->bundle, sizeof out->bundle, "%.63s", d.checkpoint);
 	storage_deployment_done(&d);
@@ -304,6 +305,7 @@ static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **
 }
 
 static bool fake_ready(void *self) { (void)self; return !t.not_ready; }
+static cJSON *fake_serving_health(void *self) { (void)self; return cJSON_Parse(t.serving_health ? t.serving_health : "{\"up\":true,\"suspended\":[]}"); }
 
 __attribute__((unused)) static void setup(void)
 {
@@ -320,7 +322,7 @@ __attribute__((unused)) static void setup(void)
 		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export,
 		.profile_queued = fake_profile_queued, .profile_gone = fake_profile_gone, .profile_progress = fake_profile_progress, .blob_put = fake_blob_put, .blob_open = fake_blob_open, .import_blob = fake_import, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
 		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
-		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready,
+		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready, .serving_health = fake_serving_health,
 	};
 	t.ctx = (struct api_ctx){t.db, &t.seam};
 }

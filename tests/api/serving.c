@@ -188,6 +188,52 @@ static void classify(void)
 	teardown();
 }
 
+/* One at whose work the inference process kept dying, and what the health says of it. */
+static void set_aside(void)
+{
+	static const char zero[] = "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,0,0,0]}]}";
+	static const struct { const char *method, *url, *body; } asks[] = {
+		{"POST", "/v1/deployments/aside/classify", "{\"images\":[\"iVBORw0KGgpB\"]}"}, {"POST", "/v2/models/aside/infer", zero}, {"GET", "/v2/models/aside/ready", NULL},
+	};
+	begin();
+	deploy("aside");
+	storage_deployment_state(t.db, "aside", "ready", "Suspended: it kills", NULL);
+	struct answer a;
+	for (size_t i = 0; i < API_LEN(asks); i++) {
+		a = send(asks[i].method, asks[i].url, asks[i].body);
+		CHECK_INT(a.r.status, 503);
+		CHECK_STR(str(&a, "code"), "suspended");
+		CHECK_STR(str(&a, "detail"), "deployment aside is set aside: Suspended: it kills");
+		CHECK_STR(api_response_header(&a.r, "Retry-After"), "17");
+		answer_done(&a);
+	}
+	CHECK_INT(t.in_flight, 0);
+	a = send("POST", "/v1/deployments/aside:reload", "{\"reason\":\"mended\"}");
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(str(&a, "name"), "aside");
+	answer_done(&a);
+	a = send("GET", "/v1/audit?object=deployment/aside&limit=1", NULL);
+	CHECK_STR(at_str(&a, "items/0/action"), "deployment.reload");
+	CHECK_STR(at_str(&a, "items/0/reason"), "mended");
+	answer_done(&a);
+	expect(202, "POST", "/v1/deployments/aside/reload", NULL);
+	expect(404, "POST", "/v1/deployments/none:reload", NULL);
+	expect(422, "POST", "/v1/deployments/aside:reload", "{\"now\":true}");
+	t.serving_health = "{\"up\":true,\"restart_in_s\":null,\"suspended\":[\"aside\"]}";
+	a = send("GET", "/v2/health/ready", NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(a.r.body.data, "{\"live\":true,\"ready\":true,\"suspended\":[\"aside\"]}");
+	answer_done(&a);
+	t.serving_health = "{\"up\":false,\"restart_in_s\":8,\"suspended\":[]}";
+	a = send("GET", "/v2/health/ready", NULL);
+	CHECK_INT(a.r.status, 503);
+	CHECK_STR(api_response_header(&a.r, "Retry-After"), "8");
+	CHECK(cJSON_IsFalse(at(a.json, "ready")) && strstr(str(&a, "reason"), "waits before it starts again"));
+	answer_done(&a);
+	expect(200, "GET", "/v2/health/live", NULL);
+	teardown();
+}
+
 /* ---- the inference protocol: whole answers, byte for byte ---- */
 
 static void v2_answers(void)
@@ -348,6 +394,7 @@ int main(void)
 	TEST_RUN(deployments);
 	TEST_RUN(switching);
 	TEST_RUN(classify);
+	TEST_RUN(set_aside);
 	TEST_RUN(v2_answers);
 	TEST_RUN(v2_infer);
 	TEST_RUN(the_daemon_itself);

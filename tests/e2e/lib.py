@@ -1,6 +1,6 @@
 """What the end-to-end tests share: a daemon on a free port in a directory of its own, a small HTTP client, a reader of server-sent
 events that waits instead of sleeping, images and archives made here, and reporting in the form that tests/run counts."""
-import atexit, collections, contextlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
+import atexit, collections, contextlib, hashlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
 import threading, time, traceback, zlib
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -276,6 +276,14 @@ class Daemon:
                     found.append(int(pid))
         return found
 
+    def import_network(self, name, net, tensors, classes, shape):
+        """A deployment of an own network with the given weights, without a training. tensors as for write_safetensors; shape: [c, h, w]."""
+        blob = write_safetensors(tensors)
+        sha256 = hashlib.sha256(blob).hexdigest()
+        self.client.put(f"/v1/blobs/{sha256}", blob)
+        self.client.post("/v1/deployments", {"name": name, "source": {"blob": sha256, "model": net, "classes": classes, "input": shape}})
+        return self.wait_deployment(name)
+
     def alive(self):
         return self.process.poll() is None
 
@@ -437,3 +445,14 @@ def safetensors(data):
         covered = end
     equal(covered, len(body), "bytes after the last tensor")
     return meta, tensors
+
+
+def write_safetensors(tensors, meta=None):
+    """The bytes of a safetensors file of {name: (dtype, shape, bytes)}."""
+    header, at = ({"__metadata__": meta} if meta else {}), 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values())

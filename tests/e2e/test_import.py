@@ -2,21 +2,10 @@
 """Weights from elsewhere: sent as a blob, then a checkpoint, a live model, or the start of a job; what does not fit is named."""
 import array, hashlib, json, os, random, struct
 
-from lib import Daemon, case, check, equal, finish, safetensors
+from lib import Daemon, case, check, equal, finish, safetensors, write_safetensors
 
 WAS = {"layers": "all", "transforms": [{"type": "translate", "x": 0.3, "y": 0.3}]}
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": WAS, "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}}}
-
-
-def write(tensors, meta=None):
-    """A safetensors file of {name: (dtype, shape, bytes)}."""
-    header, at = ({"__metadata__": meta} if meta else {}), 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values())
 
 
 def bf16(tensor):
@@ -75,12 +64,12 @@ with Daemon() as d:
         equal([k["id"] for k in c.get("/v1/checkpoints").json["items"]], [made["id"]])
 
     with case("a third party's file: bare tensors, the rest given"):
-        bare = send(write({n: t for n, t in tensors.items() if not n.startswith("dom.")}))
+        bare = send(write_safetensors({n: t for n, t in tensors.items() if not n.startswith("dom.")}))
         c.post("/v1/deployments", {"name": "theirs", "source": {"blob": bare, **theirs}}, want=(201, 202))
         live = d.wait_deployment("theirs")
         equal((live["classes"], sorted(live["modes"])), (list("abcdefghij"), ["aom"]))
         equal(infer("theirs", "aom"), infer("original", "aom"))
-        half = send(write({n: bf16(t) for n, t in tensors.items() if not n.startswith("dom.")}))
+        half = send(write_safetensors({n: bf16(t) for n, t in tensors.items() if not n.startswith("dom.")}))
         c.post("/v1/deployments", {"name": "half", "source": {"blob": half, **theirs}}, want=(201, 202))
         d.wait_deployment("half")
         a, b = (array.array("f", infer(n, "aom")) for n in ("half", "theirs"))
@@ -103,7 +92,7 @@ with Daemon() as d:
                 ("shape", {**rest, name: (dtype, [shape[0], -1 * -shape[1] * shape[2], shape[3]], data)}, name, "6x3x5x5"),
                 ("type", {**rest, name: ("I32", shape, data)}, name, "I32"),
                 ("nan", {**rest, name: (dtype, shape, data[:-4] + b"\0\0\xc0\x7f")}, name, "nan")):
-            sha256 = send(write(file))
+            sha256 = send(write_safetensors(file))
             for path, body, at in (("/v1/deployments", {"name": "bad", "source": {"blob": sha256, **theirs}}, "/source"), ("/v1/jobs", {**SPEC, "init_from": {"blob": sha256}}, "/init_from"),
                                    ("/v1/checkpoints", {"blob": sha256, **theirs}, "")):
                 problem = c.post(path, body, want=422).json

@@ -211,6 +211,33 @@ static _Noreturn void fake_train(void)
 	fake_linger(true);
 }
 
+/* An answer in a memory file of `bytes`, the floats 0, 1, 2, ..., and what may be wrong with it. */
+enum bulk { BULK_GOOD, BULK_UNSEALED, BULK_SHORT, BULK_NO_BYTES, BULK_TOO_BIG, BULK_AND_BIN, BULK_TO_NOBODY };
+static void fake_bulk(uint32_t re, size_t bytes, enum bulk kind)
+{
+	char text[200];
+	if (kind == BULK_TOO_BIG)
+		bytes += 4;
+	float *v = malloc(bytes);
+	int fd = -1;
+	for (size_t i = 0; i < bytes / 4; i++)
+		v[i] = (float)i;
+	if (kind == BULK_UNSEALED) {
+		fd = memfd_create("x", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+		if (write(fd, v, bytes) < 0)
+			_exit(1);
+	} else {
+		wasd_memfd_sealed("x", v, kind == BULK_SHORT ? bytes - 4 : bytes, &fd, NULL);
+	}
+	snprintf(text, sizeof text, "{\"type\":\"inferred\",\"re\":%u,\"%s\":%zu}", kind == BULK_TO_NOBODY ? 4000000u : re, kind == BULK_NO_BYTES ? "n" : "bytes", bytes);
+	cJSON *j = cJSON_Parse(text);
+	if (!j || wasd_wire_send(fw, j, kind == BULK_AND_BIN ? v : NULL, kind == BULK_AND_BIN ? 4 : 0, fd, NULL, NULL) != WASD_OK)
+		_exit(1);
+	cJSON_Delete(j);
+	free(v);
+	close(fd);
+}
+
 static _Noreturn void fake_infer(void)
 {
 	char word[64] = "";
@@ -262,7 +289,10 @@ static _Noreturn void fake_infer(void)
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"code\":\"bad_image\",\"pointer\":\"/images/0\",\"message\":\"not an image\"}", m.seq);
 			if (k == 70)
 				SAY("{\"type\":\"classified\",\"re\":%u,\"bytes\":%zu}", 4000000u, m.bin_len);
-			if (k < 60)
+			int64_t bytes = 0;
+			if (wasd_json_i64(m.json, "answer_bytes", &bytes))
+				fake_bulk(m.seq, (size_t)bytes, (enum bulk)k);
+			else if (k < 60)
 				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"mode\":\"%s\",\"bulk\":%s,\"timing_us\":{}}", m.seq, mode, m.fd >= 0 ? "true" : "false");
 		}
 		wasd_msg_done(&m);

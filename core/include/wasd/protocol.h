@@ -43,7 +43,7 @@
  *                           "timing_us":{"decode","queue","compute"}}
  *                          an undecodable image is an error, code bad_image, pointer "/images/I"; nothing is answered for the others
  *                    {"type":"infer","bundle":ID,"mode":...,"n":N} + bin or memfd: n*c*h*w float32 LE (NCHW, already normalised)
- *                       -> {"type":"inferred","re","n","classes":C,"macs":N,"timing_us":{...}} + bin: n*C float32 logits
+ *                       -> {"type":"inferred","re","n","classes":C,"bytes":4*n*C,"macs":N,"timing_us":{...}} + n*C float32 logits: bin, or above 1 MiB a memfd
  *                    {"type":"logits","bundle":ID,"mode":...,"sizes":[...]} + images -> {"type":"inferred",...} + logits of decoded images
  *   mode and generation live in the daemon: a request names its bundle and mode, so a switch is a pointer swap there.
  *
