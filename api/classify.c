@@ -1,5 +1,6 @@
 /* api/classify.c - images in, class names out: raw bytes, multipart, or base64 in JSON. */
 #include "internal.h"
+#include "wasd/foreign.h"
 #include "wasd/wire.h"
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +19,9 @@ static bool is_image(const char *p, size_t n)
 
 static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n, const char *pointer)
 {
-	if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s: %zu bytes that are neither PNG nor JPEG", pointer, n);
+	char text[WASD_FOREIGN_TEXT];
+	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text)) api_send_problem(q, r, "bad_image", pointer, "%s: %s", pointer, text);
+	else if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s: %zu bytes that are neither PNG nor JPEG", pointer, n);
 	else if (im->n == IMAGES_MAX) api_send_problem(q, r, "too_large", pointer, "more than %d images in one request", IMAGES_MAX);
 	else if (!wasd_buf_append(&im->bytes, p, n)) api_send_no_memory(r);
 	else return im->size[im->n++] = n, true;

@@ -71,8 +71,8 @@ static const struct kind {
 	{ "STL-10 in its binary version", NULL, 0, 0, NULL, { "write its pictures as PNG files into train/CLASS/ and test/CLASS/ and send a tar or zip archive of them" } },
 	/* told by more than their magic, see below */
 	{ "a Python pickle", "\x80", 0, 1, NULL, { "send CIFAR's binary version, or " IDX, SAFETENSORS } },
-	{ "an ONNX model", "\x08", 0, 1, NULL, { ARCHIVE, TAKEN } },
-	{ "a safetensors file", "{\"", 8, 2, NULL, { ARCHIVE, TAKEN } },
+	{ "an ONNX model", "\x08", 0, 1, NULL, { ARCHIVE, "only safetensors is imported: write the state_dict with safetensors.torch.save_file" } },
+	{ "a safetensors file", "{\"", 8, 2, NULL, { ARCHIVE, TAKEN, NULL, NULL } },
 };
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 

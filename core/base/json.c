@@ -4,6 +4,7 @@
  * cJSON lets through. Keys of the open objects lie in one array used as a stack; when an object closes, its keys are sorted and
  * neighbours compared, so 20,000 keys cost n log n and no choice of keys makes it slower. */
 #include "wasd/json.h"
+#include "wasd/foreign.h"
 #include "base/json_text.h"
 #include "base/utf8.h"
 #include <math.h>
@@ -126,6 +127,22 @@ static enum wasd_status scan_fail(const struct scan *s, enum wasd_status st, siz
 	return st;
 }
 
+/* A quote of typography, as word processors and chats put in: U+2018 to U+201F, and the angled ones. */
+static bool curly_quote(const struct scan *s)
+{
+	const unsigned char *p = (const unsigned char *)s->text + s->at;
+	size_t left = s->len - s->at;
+	return (left >= 3 && p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0x98 && p[2] <= 0x9f) || (left >= 2 && p[0] == 0xc2 && (p[1] == 0xab || p[1] == 0xbb));
+}
+
+/* What is there in place of a quote, or `otherwise`. */
+static const char *not_quoted(const struct scan *s, const char *otherwise)
+{
+	if (s->at >= s->len) return otherwise;
+	if (curly_quote(s)) return "a curly quote where a straight one (\") belongs";
+	return s->text[s->at] == '\'' ? "a single quote where a double one (\") belongs" : otherwise;
+}
+
 static void skip_space(struct scan *s)
 {
 	while (s->at < s->len && memchr(" \t\n\r", s->text[s->at], 4)) s->at++;
@@ -225,7 +242,7 @@ static enum wasd_status scan_word(struct scan *s)
 			return WASD_OK;
 		}
 	}
-	return scan_fail(s, WASD_EINVAL, s->at, "not a JSON value");
+	return scan_fail(s, WASD_EINVAL, s->at, not_quoted(s, "not a JSON value"));
 }
 
 static enum wasd_status push_level(struct scan *s, bool object)
@@ -244,7 +261,11 @@ static enum wasd_status scan_key(struct scan *s)
 {
 	struct level *top = &s->stack[s->depth - 1];
 	top->key = (struct span){0};
-	if (s->at >= s->len || s->text[s->at] != '"') return scan_fail(s, WASD_EINVAL, s->at, "a member name in quotes is missing");
+	if (s->at >= s->len || s->text[s->at] != '"') {
+		bool bare = s->at < s->len && ((s->text[s->at] | 32) >= 'a' && (s->text[s->at] | 32) <= 'z');
+		return scan_fail(s, WASD_EINVAL, s->at, not_quoted(s, bare ? "a member name without quotes (a Windows command line takes them away: send a file, curl -d @body.json)"
+		                                                           : "a member name in quotes is missing"));
+	}
 	enum wasd_status st = scan_string(s, &top->key);
 	if (st) return st;
 	if (s->n_keys == s->cap_keys) {
@@ -337,6 +358,8 @@ enum wasd_status wasd_json_parse(const char *text, size_t len, struct wasd_json_
 	enum wasd_status st = s.stack ? scan_text(&s) : wasd_fail(err, WASD_ENOMEM, "no memory for JSON");
 	wasd_free(s.stack);
 	wasd_free(s.keys);
+	char text_of[WASD_FOREIGN_TEXT];
+	if (st == WASD_EINVAL && wasd_foreign(WASD_READS_JSON, text, len, text_of)) return wasd_fail(err, st, "%s", text_of);
 	if (st) return st;
 	cJSON *v = cJSON_ParseWithLength(text, len);
 	if (!v) return wasd_fail(err, WASD_ENOMEM, "no memory for JSON of %zu bytes", len);

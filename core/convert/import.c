@@ -4,6 +4,7 @@
  * types and values are held against the network that the model object means. Nothing is guessed: what is missing or too much is named. */
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
+#include "wasd/foreign.h"
 #include "wasd/model.h"
 #include "wasd/weights.h"
 
@@ -17,6 +18,7 @@ static const char *const parts[] = {"running_mean", "running_var"};
 
 struct import {
 	struct wasd_st *st;
+	const char *prefix;                     /* of all names; not the network's */
 	bool own;                               /* a checkpoint of wasd: with the state of a run */
 	cJSON *meta[8];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes */
 	const cJSON *model, *classes, *input;   /* given or of the metadata */
@@ -28,6 +30,31 @@ enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES };
 static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes"};
 
 /* ---- what it is -------------------------------------------------------------------------------------------- */
+
+/* Wrappers of PyTorch put a word before every name: DataParallel and DDP, torch.compile. It is taken off when all names have it. */
+static void find_prefix(struct import *m)
+{
+	static const char *const words[] = {"module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."};
+	size_t n = wasd_st_count(m->st);
+	m->prefix = "";
+	for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+		size_t len = strlen(words[k]), i = 0;
+		while (i < n && !strncmp(wasd_st_at(m->st, i)->name, words[k], len) && wasd_st_at(m->st, i)->name[len])
+			i++;
+		if (n && i == n && len > strlen(m->prefix))
+			m->prefix = words[k];
+	}
+}
+
+/* A file of another program is told by its name, not by what a safetensors file would have in its place. */
+static enum wasd_status open_file(struct import *m, const void *bytes, size_t len, struct wasd_err *err)
+{
+	char text[WASD_FOREIGN_TEXT];
+	enum wasd_status s = wasd_st_open(bytes, len, &m->st, err);
+	if (!s)
+		find_prefix(m);
+	return s && s != WASD_ENOMEM && wasd_foreign(WASD_READS_WEIGHTS, bytes, len, text) ? wasd_fail(err, s, "%s", text) : s;
+}
 
 static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 {
@@ -119,9 +146,16 @@ static double element(const struct wasd_st_tensor *t, size_t i)
 	return (double)f;
 }
 
+static const struct wasd_st_tensor *find(const struct import *m, const char *name)
+{
+	char full[NAME_SIZE + 40];
+	snprintf(full, sizeof full, "%s%s", m->prefix, name);
+	return wasd_st_find(m->st, full);
+}
+
 static enum wasd_status load_one(const struct import *m, const char *name, int n_dims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
 {
-	const struct wasd_st_tensor *t = wasd_st_find(m->st, name);
+	const struct wasd_st_tensor *t = find(m, name);
 	if (!t)
 		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: missing from the file", name);
 	if (t->dtype != WASD_F32 && t->dtype != WASD_F16 && t->dtype != WASD_BF16 && t->dtype != WASD_F64)
@@ -164,7 +198,7 @@ static enum wasd_status load_stats(struct import *m, enum wasd_stats_set set, bo
 		struct wasd_stats_info b = wasd_graph_stats_info(m->graph, i);
 		for (int k = 0; k < 2 && !s; k++) {
 			snprintf(name, sizeof name, "%s%s.%s", prefixes[set], b.name, parts[k]);
-			if (!wasd_st_find(m->st, name)) {
+			if (!find(m, name)) {
 				snprintf(missing, sizeof missing, "%s", *missing ? missing : name);
 				continue;
 			}
@@ -191,7 +225,7 @@ static bool is_stat(const struct import *m, const char *name)
 static enum wasd_status check_names(const struct import *m, struct wasd_err *err)
 {
 	for (size_t i = 0; i < wasd_st_count(m->st); i++) {
-		const char *name = wasd_st_at(m->st, i)->name;
+		const char *name = wasd_st_at(m->st, i)->name + strlen(m->prefix);
 		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) || !strncmp(name, "train.", 6));
 		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) && (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
 			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected, the network has no such tensor", name);
@@ -247,7 +281,8 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, draw))));
 	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) && put(j, "classes", cJSON_Duplicate(m->classes, true)) &&
 	     put(j, "input", cJSON_Duplicate(m->input, true)) && put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
-	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull());
+	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull()) &&
+	     (!*m->prefix || put(j, "prefix", cJSON_CreateString(m->prefix)));
 	if (ok)
 		return j;
 	cJSON_Delete(j);
@@ -297,7 +332,7 @@ enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_im
 	struct import m = {0};
 	struct wasd_draw draw = {0};
 	cJSON *j = NULL;
-	enum wasd_status s = wasd_st_open(bytes, len, &m.st, err);
+	enum wasd_status s = open_file(&m, bytes, len, err);
 	if (s || (s = read_metadata(&m, err)) || (s = make_graph(&m, how, err)) || (s = load(&m, how, &draw, err)))
 		goto end;
 	const char *arch = wasd_network_name(m.model);

@@ -1,23 +1,18 @@
 /* image.c - one encoded picture to (c,h,w) bytes: finds the codec by the first bytes, then channels, then size. */
 #include "data/image.h"
+#include "wasd/foreign.h"
 
 #include <string.h>
 
 static const struct codec *const codecs[] = { &codec_jpeg, &codec_png };
 
-/* Formats that people do send; named only to refuse them by name. */
-static const struct { const char *magic; size_t at, len; const char *name; } known[] = {
-	{ "GIF8", 0, 4, "GIF" }, { "BM", 0, 2, "BMP" }, { "WEBP", 8, 4, "WebP" }, { "II*\0", 0, 4, "TIFF" }, { "MM\0*", 0, 4, "TIFF" },
-	{ "ftyp", 4, 4, "AVIF, HEIC or video" }, { "<svg", 0, 4, "SVG" }, { "%PDF", 0, 4, "PDF" },
-};
-
 static enum wasd_status unsupported(const uint8_t *p, size_t len, struct wasd_err *err)
 {
+	char text[WASD_FOREIGN_TEXT];
 	if (!len)
 		return wasd_fail(err, WASD_ECORRUPT, "empty file");
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if (len >= known[i].at + known[i].len && !memcmp(p + known[i].at, known[i].magic, known[i].len))
-			return wasd_fail(err, WASD_EUNSUPPORTED, "%s, only PNG and JPEG are read", known[i].name);
+	if (wasd_foreign(WASD_READS_IMAGE, p, len, text))
+		return wasd_fail(err, WASD_EUNSUPPORTED, "%s", text);
 	return wasd_fail(err, WASD_EUNSUPPORTED, "neither PNG nor JPEG");
 }
 

@@ -242,7 +242,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/deployments/live/classify", "{\"images\":[]}", "of none", "/images"},
 	{422, "invalid_field", "POST", "/v1/deployments/live/classify", "{\"image\":\"x\"}", "/image is not a known field", "/image"},
 	{422, "invalid_field", "POST", "/v1/deployments/live/classify", "{\"images\":[\"!!!\"]}", "not a base64", "/images/0"},
-	{422, "bad_image", "POST", "/v1/deployments/live/classify", "{\"images\":[\"iVBORw0KGgpB\",\"R0lGODlh\"]}", "/images/1: 6 bytes that are neither PNG nor JPEG", "/images/1"},
+	{422, "bad_image", "POST", "/v1/deployments/live/classify", "{\"images\":[\"iVBORw0KGgpB\",\"R0lGODlh\"]}", "/images/1: this is a GIF picture", "/images/1"},
 	{422, "bad_image", "POST", "/v1/deployments/live/classify", "{\"images\":[\"iVBORw0KGgpC\"]}", "middle of a row", "/images/0"},
 	{400, "bad_parameter", "POST", "/v1/deployments/live/classify?k=0", "{\"images\":[\"iVBORw0KGgpB\"]}", "k must be", "k"},
 	{400, "bad_parameter", "POST", "/v1/deployments/live/classify?mode=turbo", "{\"images\":[\"iVBORw0KGgpB\"]}", "turbo", "query parameter mode"},

@@ -131,6 +131,10 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 			continue;
 		if (hit && !strcmp(c->what, "rename"))
 			t.name = c->to;
+		if (!strcmp(c->what, "prefix")) {
+			char *name = kept[n_kept++] = malloc(strlen(c->to) + strlen(t.name) + 1);
+			t.name = strcat(strcpy(name, c->to), t.name);
+		}
 		if (hit && !strcmp(c->what, "flatten"))
 			t.dims[0] = t.count, t.ndims = 1;
 		if ((hit && !strcmp(c->what, "type")) || !strcmp(c->what, "all of type")) {
@@ -277,6 +281,33 @@ static void what_is_wrong_is_named(void)
 }
 
 /* Half precision: the values that the file has, rounded by whoever wrote it. */
+/* What DataParallel and torch.compile put before every name is passed over, and told. */
+static void prefixes(void)
+{
+	static const char *const words[] = {"module.", "_orig_mod.", "_orig_mod.module.", "net."};
+	struct wasd_err err = {0};
+	struct wasd_st *from = NULL;
+	void *file = NULL;
+	size_t len = 0;
+	CHECK(!wasd_export_safetensors(trained.file, trained.len, &file, &len, &err) && !wasd_st_open(file, len, &from, &err));
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		void *out = NULL;
+		size_t out_len = 0;
+		cJSON *info = NULL;
+		const char *told = "";
+		enum wasd_status s = import_changed(from, &(struct change){.what = "prefix", .to = words[i]}, "model classes input", &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err);
+		wasd_json_str(info, "prefix", &told);
+		if (strcmp(words[i], "net."))
+			CHECK_MSG(!s && !strcmp(told, words[i]), "%s: %s", words[i], err.msg);
+		else
+			CHECK_MSG(s == WASD_EINVAL && strstr(err.msg, "unexpected"), "%s", err.msg);
+		cJSON_Delete(info);
+		wasd_free(out);
+	}
+	wasd_st_close(from);
+	wasd_free(file);
+}
+
 static void other_types(void)
 {
 	static const struct { enum wasd_dtype t; double most; } types[] = {{WASD_BF16, 1. / 128}, {WASD_F16, 1. / 1024}};
@@ -384,6 +415,7 @@ int main(void)
 	TEST_RUN(export_failures);
 	TEST_RUN(out_and_in_again);
 	TEST_RUN(what_is_wrong_is_named);
+	TEST_RUN(prefixes);
 	TEST_RUN(other_types);
 	TEST_RUN(hostile_files);
 	TEST_RUN(import_without_memory);

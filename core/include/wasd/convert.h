@@ -26,7 +26,7 @@ struct wasd_import {
 /* A safetensors file whose tensors have the names and shapes of the network, as a checkpoint to start from or to deploy: F32, F16, BF16 or F64;
  * counters NAME.num_batches_tracked are passed over, and so is the state of a run in a checkpoint of wasd. DOM is there when its statistics and, in the
  * metadata, its draw are. Errors name the tensor (missing, unexpected, its shape, type or value), the metadata's key, or "/model", "/classes",
- * "/input". *out: a fresh block; *info: what is listed of a checkpoint ("arch", "classes", "input", "was", "draw", "macs"), the caller's. */
+ * "/input". A word that all names begin with ("module.", "_orig_mod.") is passed over and told in info "prefix". *out: a fresh block; *info: what is listed of a checkpoint ("arch", "classes", "input", "was", "draw", "macs"), the caller's. */
 enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err);
 
 #endif
