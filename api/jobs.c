@@ -191,7 +191,18 @@ bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct ap
 	return false;
 }
 
-static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, int64_t *version, char name[64])
+/* null stands for the validation images that the data set itself has; they are what a job takes that asks for nothing else. */
+static void choose_validation(cJSON *spec, const cJSON *info, bool given, struct api_faults *faults)
+{
+	cJSON *data = cJSON_GetObjectItemCaseSensitive(spec, "data");
+	int64_t val = 0;
+	wasd_json_i64(info, "val", &val);
+	if (!given && val > 0 && !cJSON_ReplaceItemInObjectCaseSensitive(data, "val_fraction", cJSON_CreateNull())) faults->no_memory = true;
+	if (!val && cJSON_IsNull(wasd_json_get(data, "val_fraction")))
+		api_fault(faults, "invalid_field", "/data/val_fraction", "/data/val_fraction: null stands for the dataset's own validation images, and it has none; give a share of the training images");
+}
+
+static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, bool val_given, int64_t *version, char name[64])
 {
 	struct storage_dataset d;
 	cJSON *ref = cJSON_GetObjectItemCaseSensitive(spec, "dataset");
@@ -205,6 +216,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	bool fits = true;
 	if (!api_dataset_ready(c, q, r, name, wanted, &d)) return false;
 	cJSON *info = api_parse_trusted(d.info);
+	choose_validation(spec, info, val_given, &faults);
 	spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
 	if (!faults.n && !faults.no_memory) fits = api_network_check(c, q, r, spec, info);
 	cJSON_Delete(info);
@@ -354,10 +366,11 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
 	if (!body) return API_DONE;
 	cJSON *spec = spec_canon(body, c->daemon->capabilities(c->daemon->self), &faults);
+	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
 	cJSON_Delete(body);
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
+	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
 			create(c, q, r, spec, dataset, version);
 		} else {

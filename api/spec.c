@@ -553,7 +553,7 @@ static const struct field train_fields[] = {
 };
 static const char *const tests[] = {"every", "best", "last", NULL};
 static const char *const statistics[] = {"own", "batch", NULL};
-static const struct field data_fields[] = {{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5)}, {0}};
+static const struct field data_fields[] = {{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5), .null_ok = true}, {0}};
 static const struct field eval_fields[] = {
 	{"every", FIELD_INT, "1", RANGE(1, 100000)},
 	{"modes", FIELD_OTHER, "[\"aom\",\"dom\"]", .canon = modes_canon},

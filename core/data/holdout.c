@@ -106,6 +106,25 @@ done:
 	return status;
 }
 
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, struct wasd_holdout *out, struct wasd_err *err)
+{
+	size_t n = wasd_dataset_count(d, WASD_TRAIN), val = wasd_dataset_val(d);
+	if (!val)
+		return wasd_fail(err, WASD_EINVAL, "the dataset has no validation images of its own");
+	struct wasd_holdout h = {.train = wasd_calloc(n, sizeof *h.train), .val = wasd_calloc(val, sizeof *h.val)};
+	if (!h.train || !h.val) {
+		wasd_holdout_done(&h);
+		return wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (i < n - val)
+			h.train[h.n_train++] = (uint32_t)i;
+		else
+			h.val[h.n_val++] = (uint32_t)i;
+	*out = h;
+	return WASD_OK;
+}
+
 void wasd_holdout_done(struct wasd_holdout *h)
 {
 	wasd_free(h->train);

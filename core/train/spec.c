@@ -178,7 +178,8 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	top.status = stop.status;
 
 	r = inside(&top, "data", "/data");
-	s.val_fraction = get_fraction(&r, "val_fraction", 0.1);
+	s.val_own = cJSON_IsNull(wasd_json_get(r.obj, "val_fraction"));
+	s.val_fraction = s.val_own ? 0 : get_fraction(&r, "val_fraction", 0.1);
 	top.status = r.status;
 
 	r = inside(&top, "eval", "/eval");

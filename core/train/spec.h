@@ -18,6 +18,7 @@ struct train_spec {
 	bool flip; int crop_pad;
 	double label_smoothing;
 	enum wasd_precision precision;
+	bool val_own;                       /* the dataset's own validation images are held out: val_fraction is null */
 	double val_fraction;                /* of the training images, held out; 0: the test images are chosen by */
 	int eval_every;
 	enum train_test_when test_when;

@@ -514,8 +514,33 @@ static void no_memory(void)
 	teardown();
 }
 
+/* A data set with validation images of its own gives them to a job that does not ask for a share. */
+static void own_validation(void)
+{
+	static const struct { const char *set, *data; int status; const char *want; } rows[] = {
+		{"own", "", 200, "\"data\":{\"val_fraction\":null}"},
+		{"own", ",\"data\":{\"val_fraction\":null}", 200, "\"data\":{\"val_fraction\":null}"},
+		{"own", ",\"data\":{\"val_fraction\":0.2}", 200, "\"data\":{\"val_fraction\":0.2}"},
+		{"data", "", 200, "\"data\":{\"val_fraction\":0.1}"},
+		{"data", ",\"data\":{\"val_fraction\":null}", 422, "it has none"},
+	};
+	setup();
+	make_dataset("data", test_info);
+	make_dataset("own", "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"val\":10,\"test\":20}");
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		char body[256];
+		snprintf(body, sizeof body, "{\"dataset\":\"%s\",\"model\":{\"arch\":\"resnet18\"}%s}", rows[i].set, rows[i].data);
+		struct answer a = send("POST", "/v1/jobs?dry_run=true", body);
+		const char *text = wasd_buf_cstr(&a.r.body);
+		CHECK_MSG(a.r.status == rows[i].status && text && strstr(text, rows[i].want), "row %zu: %d %s", i, a.r.status, text);
+		answer_done(&a);
+	}
+	teardown();
+}
+
 int main(void)
 {
+	TEST_RUN(own_validation);
 	TEST_RUN(submit);
 	TEST_RUN(idempotency);
 	TEST_RUN(lists);

@@ -148,6 +148,33 @@ static void hard_link_pixels(void)
 	wasd_dataset_close(d);
 }
 
+/* The set's own validation images are the hold-out; its mean is of the others. */
+static void own_validation(void)
+{
+	struct upload u = { 0 };
+	struct wasd_ingest_info info;
+	struct wasd_holdout h = { 0 };
+	double mean[3], std[3], sum = 0;
+	pack_row(pack_open(upload_add(&u, "set"), TAR), &rows[1], false);
+	struct wasd_dataset *d = take(&u, rows[1].name, &info);
+	if (!d)
+		return;
+	CHECK(!wasd_holdout_own(d, &h, NULL) && h.n_train == 3 && h.n_val == 1 && h.train[2] == 2 && h.val[0] == 3);
+	CHECK_INT(wasd_dataset_label(d, WASD_TRAIN, 3), 0);
+	for (int i = 0; i < 3; i++)
+		for (int k = 0; k < 64; k++)
+			sum += wasd_dataset_image(d, WASD_TRAIN, (size_t)i)[k] / 255.0;
+	wasd_dataset_moments(d, mean, std);
+	CHECK_NEAR(mean[0], sum / 192, 1e-12);
+	wasd_holdout_done(&h);
+	wasd_dataset_close(d);
+	u = (struct upload){ 0 };
+	pack_row(pack_open(upload_add(&u, "set"), TAR), &rows[0], false);
+	if ((d = take(&u, rows[0].name, &info)))
+		CHECK_INT(wasd_holdout_own(d, &h, NULL), WASD_EINVAL);
+	wasd_dataset_close(d);
+}
+
 /* ---- the split by seed --------------------------------------------------------------------------------- */
 
 static void split_options(void)
@@ -376,6 +403,7 @@ int main(void)
 	samples_begin();
 	TEST_RUN(layouts);
 	TEST_RUN(hard_link_pixels);
+	TEST_RUN(own_validation);
 	TEST_RUN(split_options);
 	TEST_RUN(bad_pictures);
 	TEST_RUN(idx_sets);

@@ -487,6 +487,7 @@ static const struct { const char *spec, *pointer; enum wasd_status want; const c
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL, "the last of 180 training images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL, "more than half"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL, "less than nothing"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":null}}", "/data/val_fraction", WASD_EINVAL, "validation images of a set that has none"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"statistics\":\"none\"}}", "/eval/statistics", WASD_EINVAL, "unknown statistics"},
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":49},\"eval\":{\"statistics\":\"batch\"}}", "/train/batch", WASD_EINVAL, "the last of 50 test images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":[]}", "/data", WASD_EINVAL, "not an object"},

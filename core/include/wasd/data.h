@@ -97,6 +97,8 @@ struct wasd_holdout { uint32_t *train, *val; size_t n_train, n_val; };
  * image and leaves at least one of every class that has several. 0: val is empty. Reads labels only. WASD_EINVAL: the fraction, or
  * fewer than two images to part. */
 enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err);
+/* The parting that the dataset itself makes (wasd_dataset_val). WASD_EINVAL: it makes none. */
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, struct wasd_holdout *out, struct wasd_err *err);
 void wasd_holdout_done(struct wasd_holdout *h);                /* safe on a zeroed struct */
 
 /* ---- loader --------------------------------------------------------------------------------------- */
