@@ -1,0 +1,60 @@
+#!/usr/bin/python3
+"""Makes the pictures of README and reference: screenshots.py [DATA]. DATA is a data directory that is kept, so that making them again trains nothing.
+Needs chromium and chromedriver. Writes web/docs/*.png."""
+import base64, os, sys
+
+from lib import TOP, Daemon, check
+from webdriver import Browser
+
+WIDTH, HEIGHT = 1400, 900
+CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent.trim() === arguments[1] && !n.hidden && !n.disabled); b?.click(); return !!b"
+
+
+def prepare(d):
+    """A trained LeNet with a profile, served in DOM. Gives back its job."""
+    if jobs := d.client.get("/v1/jobs?name=digits-lenet").json["items"]:
+        return jobs[0]["id"]
+    d.glyphs("digits", train=3000, test=500)
+    job = d.submit(name="digits-lenet", dataset="digits", model={"arch": "lenet"}, was={"layers": "all"},
+                   train={"epochs": 10, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}},
+                   profiles=[{"desire": "macs", "budget": b, "evaluations": 48} for b in (0.9, 0.75, 0.65, 0.55)])["id"]
+    d.wait_job(job, timeout=1800)
+    d.client.post("/v1/deployments?wait=60s", {"name": "digits", "source": {"job": job}, "mode": "dom:macs-75"}, want=(201, 202))
+    return job
+
+
+def shoot(b, name):
+    """The window as it is, without what lies outside it."""
+    data = base64.b64decode(b.call("POST", b.session + "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {}})["data"])
+    path = os.path.join(TOP, "web/docs", name + ".png")
+    check(len(data) < 150 << 10, f"{name}.png has {len(data)} bytes")
+    with open(path, "wb") as f:
+        f.write(data)
+    print(f"{path}: {len(data)} bytes")
+
+
+def scheme(b, name):
+    b.call("POST", b.session + "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": [{"name": "prefers-color-scheme", "value": name}]}})
+
+
+def page(d, b, job):
+    b.size(WIDTH, HEIGHT)
+    scheme(b, "light")
+    b.open(f"http://127.0.0.1:{d.port}/#{job}")
+    b.wait("return [...document.querySelectorAll('.plot')].length >= 2 && [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 5)", "the curves")
+    b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready'", "the live model")
+    b.wait("const i = [...document.querySelectorAll('.strip img')]; return i.length > 3 && i.every((n) => n.complete)", "the images of the data set")
+    check(b.run(CLICK, ".deployment button", "Random test image"), "the button for a test image")
+    b.wait("const r = document.querySelector('.result'); return r && !r.hidden && r.querySelectorAll('.answers li').length >= 5", "an answer")
+    b.run("document.activeElement?.blur(); window.scrollTo(0, 0)")
+    shoot(b, "dashboard")
+    scheme(b, "dark")
+    b.run("const p = document.querySelector('#run-profiles'); p.open = true; window.scrollTo(0, document.querySelector('#chart-acc').closest('figure').getBoundingClientRect().top + scrollY - 16)")
+    b.wait("return document.querySelectorAll('#chart-pareto circle').length >= 4", "the profiles as points")
+    shoot(b, "modes")
+
+
+with Daemon(*sys.argv[1:2]) as daemon:
+    its = prepare(daemon)
+    with Browser(WIDTH, HEIGHT) as browser:
+        page(daemon, browser, its)
