@@ -23,6 +23,7 @@ struct backend {
 	void (*import)(const struct tensor *t, int n, const real *nchw);
 	void (*export)(const struct tensor *t, int n, real *nchw);
 	const struct backend_kernel *kernels;   /* ended by op NULL; an operation that is missing uses its layer's kernel */
+	bool planes;                            /* tensors are planes of `real`: the layers' kernels compute on them; else on copies (relaid.c) */
 	bool plain;                             /* kernels know no fused residual or activation, nothing in place, and want every tensor of the pass kept */
 };
 
@@ -30,7 +31,10 @@ const struct backend *backend_at(int i);                                /* table
 const struct backend *backend_find(const char *name);                   /* NULL when there is no such row */
 /* The row of that name, or for NULL the first one, that can compute in p here. WASD_ENOTFOUND: no such row. WASD_EUNSUPPORTED: it cannot, and why. */
 enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out, struct wasd_err *err);
+/* NULL: neither the backend nor the layer has one. */
 const struct layer_kernel *backend_kernel_of(const struct backend *b, const struct layer *l);
+/* A layer's own kernel on copies in planes, for backends with another layout. */
+extern const struct layer_kernel relaid_kernel;
 
 /* For plane layouts. */
 void planes_import(const struct tensor *t, int n, const real *nchw);

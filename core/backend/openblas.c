@@ -448,5 +448,5 @@ static const struct backend_kernel kernels[] = { { "conv", &conv_kernel }, { "li
 extern const struct backend backend_openblas;
 const struct backend backend_openblas = {
 	.name = "openblas", .summary = "matrix products of OpenBLAS, channel-major", .library = openblas_library, .open = openblas_open, .layout = openblas_layout,
-	.import = planes_import, .export = planes_export, .kernels = kernels,
+	.import = planes_import, .export = planes_export, .kernels = kernels, .planes = true,
 };

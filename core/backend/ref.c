@@ -273,5 +273,5 @@ static void ref_layout(struct tensor *t, int n, enum wasd_precision p)
 extern const struct backend backend_ref;
 const struct backend backend_ref = {
 	.name = "ref", .summary = "plain loops, the definition; for tests", .layout = ref_layout, .import = planes_import, .export = planes_export,
-	.kernels = kernels, .plain = true,
+	.kernels = kernels, .planes = true, .plain = true,
 };

@@ -114,6 +114,7 @@ static void make_step(struct builder *b, wasd_node head)
 	struct step *s = &p->steps[p->n_steps];
 	s->node = n;
 	s->kernel = backend_kernel_of(b->b, n->layer);
+	s->backend = b->b;
 	s->strict = b->o->precision == WASD_PRECISION_FP32_STRICT;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
@@ -373,6 +374,10 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 	for (int i = 0; i < p->n_steps; i++) {
 		struct step *st = &p->steps[i];
 		st->packs = packs;
+		if (!st->kernel) {
+			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for it", st->node->layer->op, st->node->name, be->name);
+			goto end;
+		}
 		if (st->kernel->plan)
 			st->kernel->plan(st, o->batch, o->training, threads);
 		if (st->status) {
@@ -400,7 +405,7 @@ end:
 void plan_done(struct plan *p)
 {
 	for (int i = 0; i < p->n_steps; i++)
-		if (p->steps[i].kernel->unplan)
+		if (p->steps[i].kernel && p->steps[i].kernel->unplan)
 			p->steps[i].kernel->unplan(&p->steps[i]);
 	wasd_free(p->steps);
 	wasd_free(p->value);

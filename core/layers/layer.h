@@ -6,7 +6,8 @@
  *   run     what differs from pass to pass.
  *
  * A layer is one file: output shape, parameters, what its backward needs, forward, backward, and the descriptor at the end, plus a row
- * in table.c. Its kernels are written for plane layouts (below) and serve every backend that has no better one for the operation.
+ * in table.c. Its kernels are written for plane layouts (below) and serve every backend that has no better one for the operation, one with another
+ * layout through copies (backend/relaid.c).
  */
 #ifndef LAYERS_LAYER_H
 #define LAYERS_LAYER_H
@@ -25,7 +26,7 @@
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* In a plane layout element (n,c,y,x) is data[n*sn + c*sc + y*W + x]: NCHW has sn > sc, channel-major sc > sn. A backend with
- * another layout (blocked, reduced precision) brings kernels of its own for everything. */
+ * another layout (blocked, reduced precision) brings kernels of its own for what should be fast. */
 struct tensor {
 	struct wasd_shape shape;
 	void *data;
@@ -79,9 +80,12 @@ struct node {
 
 /* ---- steps --------------------------------------------------------------------------------------- */
 
+struct backend;
+
 struct step {
 	const struct node *node;
 	const struct layer_kernel *kernel;
+	const struct backend *backend;  /* whose layout the tensors have */
 	int n_in;
 	struct tensor **x;              /* inputs; the last one is the residual when `has_res` */
 	struct tensor **dx;             /* their gradients; NULL where nobody wants one */

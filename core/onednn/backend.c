@@ -7,6 +7,8 @@
 
 #include <cblas.h>
 
+extern const struct backend backend_onednn;
+
 static enum wasd_status onednn_offers(enum wasd_precision p, struct wasd_err *err)
 {
 	return prim_offers(p == WASD_PRECISION_BF16, err);
@@ -21,7 +23,11 @@ static enum wasd_status onednn_open(struct wasd_err *err)
 
 static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
 {
-	blocked_layout_set(t, n, p == WASD_PRECISION_BF16);
+	bool half = p == WASD_PRECISION_BF16, read_by_conv = t->reader && t->reader == &layer_conv;
+	/* What a layer without a kernel here makes is as precise as what it reads, as with the activations. */
+	if (half && !read_by_conv && t->source && backend_kernel_of(&backend_onednn, t->by->layer) == &relaid_kernel)
+		half = blocked_of(t->source)->bf16;
+	blocked_layout_set(t, n, half);
 }
 
 static const struct backend_kernel kernels[] = {
@@ -31,7 +37,6 @@ static const struct backend_kernel kernels[] = {
 	{ NULL, NULL },
 };
 
-extern const struct backend backend_onednn;
 const struct backend backend_onednn = {
 	.name = "onednn", .summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels", .library = prim_library, .offers = onednn_offers,
 	.open = onednn_open, .layout = onednn_layout, .import = blocked_import, .export = blocked_export, .kernels = kernels,

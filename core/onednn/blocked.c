@@ -11,10 +11,10 @@ static bool op_is(const struct tensor *t, const char *op)
 }
 
 /* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one precision on both sides, so what
- * it reads is as its output will be; an activation or dropout keeps the precision of what it reads. */
+ * it reads is as its output will be; an activation, a sum or dropout keeps the precision of what it reads (first). */
 static bool stays_float(const struct tensor *t)
 {
-	static const char *const head[] = { "linear", "flatten", "globalpool" }, *const behind[] = { "relu", "relu6", "dropout" };
+	static const char *const head[] = { "linear", "flatten", "globalpool" }, *const behind[] = { "relu", "relu6", "dropout", "add" };
 	if (t->reader && !strcmp(t->reader->op, "conv"))
 		return false;
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
@@ -119,13 +119,13 @@ static void flat_run(struct flat *f, void (*fn)(void *, int, int, int))
 }
 
 /* y = act(a + b), b may be missing; then (or else) added to what y holds. */
-BLOCKED_INLINE void sum_range(const struct flat *f, size_t from, size_t to, bool ba, bool by)
+BLOCKED_INLINE void sum_range(const struct flat *f, size_t from, size_t to, bool ba, bool bb, bool by)
 {
 	const void *a = f->a->data, *b = f->b ? f->b->data : NULL;
 	for (size_t i = from; i < to; i++) {
 		v16 v = v_load(a, i, ba);
 		if (b)
-			v += v_load(b, i, ba);
+			v += v_load(b, i, bb);
 		v = v_act(f->act, v);
 		if (f->add)
 			v += v_load(f->y->data, i, by);
@@ -139,10 +139,10 @@ BLOCKED_HOT static void sum_items(void *ctx, int begin, int end, int thread)
 	size_t from, to;
 	(void)thread;
 	flat_range(f, begin, end, &from, &to);
-	bool ba = blocked_of(f->a)->bf16, by = blocked_of(f->y)->bf16;
-	if (ba && by) sum_range(f, from, to, true, true);
-	else if (!ba && !by) sum_range(f, from, to, false, false);
-	else sum_range(f, from, to, ba, by);
+	bool ba = blocked_of(f->a)->bf16, bb = f->b ? blocked_of(f->b)->bf16 : ba, by = blocked_of(f->y)->bf16;
+	if (ba && bb && by) sum_range(f, from, to, true, true, true);
+	else if (!ba && !bb && !by) sum_range(f, from, to, false, false, false);
+	else sum_range(f, from, to, ba, bb, by);
 }
 
 void blocked_copy(const struct tensor *src, const struct tensor *dst, int n, bool add)

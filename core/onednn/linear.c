@@ -1,37 +1,54 @@
 /* onednn/linear.c - linear layers as matrix products of OpenBLAS: with one pixel a block layout is a row-major (images, features) matrix, its
- * rows a whole number of blocks. Always float32; an input in bfloat16 (a pooled map) is widened first. */
+ * rows a whole number of blocks. Always float32: a tensor in bfloat16 (a pooled map, what a convolution reads) is widened on its way. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 
 #include <cblas.h>
 #include <string.h>
 
-struct linear_job { struct step *s; const struct run *r; struct tensor x, dx; };
+struct linear_job { struct step *s; const struct run *r; struct tensor x, res, y, dx, dy; };
 
 static size_t wide_bytes(const struct tensor *t, int n)
 {
 	return (size_t)n * t->sn * sizeof(float);
 }
 
-static void linear_plan(struct step *s, int batch, bool training, int threads)
+static size_t scratch_of(const struct tensor *t, int n)
 {
-	(void)threads;
-	if (blocked_of(s->x[0])->bf16)
-		s->scratch_bytes = (training ? 2 : 1) * wide_bytes(s->x[0], batch);
+	return t && blocked_of(t)->bf16 ? wide_bytes(t, n) : 0;
 }
 
-/* x and dx as float32. */
-static struct linear_job job_of(struct step *s, const struct run *r)
+static void linear_plan(struct step *s, int batch, bool training, int threads)
 {
-	static const struct blocked_layout wide = { 0 };
-	struct linear_job j = { .s = s, .r = r, .x = *s->x[0] };
-	if (s->dx[0])
-		j.dx = *s->dx[0];
-	if (blocked_of(s->x[0])->bf16) {
-		j.x.layout = j.dx.layout = &wide;
-		j.x.data = r->scratch;
-		j.dx.data = (char *)r->scratch + wide_bytes(s->x[0], r->n);
-		blocked_copy(s->x[0], &j.x, r->n, false);
+	(void)training; (void)threads;
+	s->scratch_bytes = scratch_of(s->x[0], batch) + scratch_of(s->has_res ? s->x[1] : NULL, batch) + scratch_of(s->y, batch) + scratch_of(s->dx[0], batch) + scratch_of(s->dy, batch);
+}
+
+/* t as float32: itself, or a copy at *at, filled or yet to be. */
+static struct tensor wide(const struct tensor *t, bool filled, const struct run *r, char **at)
+{
+	static const struct blocked_layout floats = { 0 };
+	struct tensor w = t ? *t : (struct tensor){ 0 };
+	if (!scratch_of(t, r->n))
+		return w;
+	w.layout = &floats;
+	w.data = *at;
+	*at += wide_bytes(t, r->n);
+	if (filled)
+		blocked_copy(t, &w, r->n, false);
+	return w;
+}
+
+static struct linear_job job_of(struct step *s, const struct run *r, bool backward)
+{
+	char *at = r->scratch;
+	struct linear_job j = { .s = s, .r = r, .x = wide(s->x[0], true, r, &at) };
+	if (backward) {
+		j.dy = wide(s->dy, true, r, &at);
+		j.dx = wide(s->dx[0], false, r, &at);
+	} else {
+		j.res = wide(s->has_res ? s->x[1] : NULL, true, r, &at);
+		j.y = wide(s->y, false, r, &at);
 	}
 	return j;
 }
@@ -42,15 +59,15 @@ static void outputs(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	int f = s->node->in.c;
-	float *y = (float *)s->y->data;
+	float *y = (float *)j->y.data;
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, j->r->n, end - begin, f, 1, j->x.data, (int)j->x.sn, s->weight + (size_t)begin * (size_t)f, f, 0,
-	            y + begin, (int)s->y->sn);
+	            y + begin, (int)j->y.sn);
 	for (int n = 0; n < j->r->n; n++)
 		for (int o = begin; o < end; o++) {
-			float *v = &y[(size_t)n * s->y->sn + (size_t)o];
+			float *v = &y[(size_t)n * j->y.sn + (size_t)o];
 			*v += s->bias ? s->bias[o] : 0;
 			if (s->has_res)
-				*v += ((const float *)s->x[1]->data)[(size_t)n * s->x[1]->sn + (size_t)o];
+				*v += ((const float *)j->res.data)[(size_t)n * j->res.sn + (size_t)o];
 			*v = act_apply(s->act, *v);
 		}
 }
@@ -61,7 +78,7 @@ static void weight_outputs(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	int f = s->node->in.c;
-	const float *dy = (const float *)s->dy->data;
+	const float *dy = (const float *)j->dy.data;
 	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, end - begin, f, j->r->n, 1, dy + begin, (int)s->dy->sn, j->x.data, (int)j->x.sn, 1,
 	            s->dweight + (size_t)begin * (size_t)f, f);
 	for (int o = begin; o < end && s->dbias; o++) {
@@ -78,21 +95,23 @@ static void input_images(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	int f = s->node->in.c;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, end - begin, f, s->node->out, 1, (const float *)s->dy->data + (size_t)begin * s->dy->sn, (int)s->dy->sn,
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, end - begin, f, s->node->out, 1, (const float *)j->dy.data + (size_t)begin * s->dy->sn, (int)s->dy->sn,
 	            s->weight, f, s->dx_add[0] && j->dx.data == s->dx[0]->data, (float *)j->dx.data + (size_t)begin * j->dx.sn, (int)j->dx.sn);
 }
 
 static void linear_forward(struct step *s, const struct run *r)
 {
-	struct linear_job j = job_of(s, r);
+	struct linear_job j = job_of(s, r, false);
 	if (s->y->shape.c % LANES)              /* lanes that belong to no output */
-		memset(s->y->data, 0, (size_t)r->n * s->y->sn * sizeof(float));
+		memset(j.y.data, 0, wide_bytes(&j.y, r->n));
 	wasd_parallel(s->node->out, outputs, &j);
+	if (j.y.data != s->y->data)
+		blocked_copy(&j.y, s->y, r->n, false);
 }
 
 static void linear_backward(struct step *s, const struct run *r)
 {
-	struct linear_job j = job_of(s, r);
+	struct linear_job j = job_of(s, r, true);
 	wasd_parallel(s->node->out, weight_outputs, &j);
 	if (!s->dx[0])
 		return;
