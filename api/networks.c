@@ -23,8 +23,13 @@ static bool query_options(const struct api_request *q, struct api_response *r, c
 		if (strncmp(name, "model.", 6)) continue;
 		char *end;
 		long v = strtol(value, &end, 10);
+		bool truth = !strcmp(value, "true");
+		if (truth || !strcmp(value, "false")) {
+			api_add_take(model, name + 6, cJSON_CreateBool(truth));
+			continue;
+		}
 		if (!strcmp(name + 6, "arch") || *end || end == value || labs(v) > 1 << 30) {
-			api_send_problem(q, r, "bad_parameter", name, "query parameter %.60s must be a whole number for an option of the network, not \"%.60s\"", name, value);
+			api_send_problem(q, r, "bad_parameter", name, "query parameter %.60s must be a whole number, true or false for an option of the network, not \"%.60s\"", name, value);
 			return false;
 		}
 		api_add_int(model, name + 6, v);

@@ -178,11 +178,9 @@ static const cJSON *arch_variant(const cJSON *row, const cJSON *model)
 		bool same = true;
 		cJSON_ArrayForEach(opt, wasd_json_get(row, "options")) {
 			const char *name = "";
-			double want = 0, have = 0;
 			wasd_json_str(opt, "name", &name);
-			wasd_json_num(wasd_json_get(variant, "model"), name, &have);
-			if (!wasd_json_num(model, name, &want)) wasd_json_num(opt, "default", &want);
-			same &= want == have;
+			const cJSON *want = wasd_json_get(model, name);
+			same &= cJSON_Compare(want ? want : wasd_json_get(opt, "default"), wasd_json_get(wasd_json_get(variant, "model"), name), true);
 		}
 		if (same) return variant;
 	}

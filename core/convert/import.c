@@ -21,6 +21,7 @@ struct import {
 	const char *prefix;                     /* of all names; not the network's */
 	bool own;                               /* a checkpoint of wasd: with the state of a run */
 	cJSON *meta[8];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes */
+	cJSON *asked;                           /* the model that was given, with every option */
 	const cJSON *model, *classes, *input;   /* given or of the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
@@ -94,7 +95,12 @@ static enum wasd_status make_graph(struct import *m, const struct wasd_import *h
 {
 	const cJSON *name, *spec_model = wasd_json_get(m->meta[SPEC], "model");
 	struct wasd_shape in;
-	m->model = how->model ? how->model : m->meta[MODEL] ? m->meta[MODEL] : spec_model;
+	const cJSON *stored = m->meta[MODEL] ? m->meta[MODEL] : spec_model;
+	if (how->model && !(m->asked = cJSON_Duplicate(how->model, true)))
+		return wasd_fail(err, WASD_ENOMEM, "import");
+	if (m->asked && wasd_network_complete(m->asked, stored, err))
+		return WASD_ENOMEM;
+	m->model = m->asked ? m->asked : stored;
 	m->classes = how->classes ? how->classes : m->meta[CLASSES];
 	m->input = how->input ? how->input : m->meta[INPUT];
 	if (!m->model || !m->classes || !m->input)
@@ -351,6 +357,7 @@ end:
 	wasd_graph_destroy(m.graph);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		cJSON_Delete(m.meta[i]);
+	cJSON_Delete(m.asked);
 	wasd_st_close(m.st);
 	return s;
 }

@@ -227,6 +227,8 @@ static enum wasd_status create_graph(struct bench *b, struct wasd_err *err)
 	else if (!cJSON_AddStringToObject(b->spec = cJSON_CreateObject(), "arch", b->arch))
 		s = wasd_fail(err, WASD_ENOMEM, "network");
 	if (!s)
+		s = wasd_network_complete(b->spec, NULL, err);
+	if (!s)
 		s = wasd_network_build(b->spec, b->shape, b->classes, &b->graph, err);
 	if (!s)
 		b->arch = wasd_network_name(b->spec);

@@ -186,15 +186,19 @@ static bool read_shape(const char *s, struct wasd_shape *out)
 	return true;
 }
 
-/* --head 4096: an option of the network itself. Its value is checked by the builder. */
+/* --head 4096, --published true: an option of the network itself. Its value is checked by the builder. */
 static bool own_option(cJSON *model, const char *name, const char *value)
 {
 	const struct wasd_arch *a = wasd_arch_find(text(model, "arch"));
 	char *end;
 	double v = strtod(value, &end);
-	for (const struct wasd_arch_option *o = a ? a->options : NULL; o && o->name; o++)
-		if (!strncmp(name, "--", 2) && !strcmp(name + 2, o->name))
-			return *value && !*end && cJSON_AddNumberToObject(model, o->name, v);
+	for (const struct wasd_arch_option *o = a ? a->options : NULL; o && o->name; o++) {
+		if (strncmp(name, "--", 2) || strcmp(name + 2, o->name))
+			continue;
+		if (o->boolean)
+			return (!strcmp(value, "true") || !strcmp(value, "false")) && cJSON_AddBoolToObject(model, o->name, !strcmp(value, "true"));
+		return *value && !*end && cJSON_AddNumberToObject(model, o->name, v);
+	}
 	return false;
 }
 
@@ -267,7 +271,7 @@ static enum wasd_status read_request(const char *path, struct asked *q, struct w
 		q->was = cJSON_DetachItemFromObjectCaseSensitive(j, "was");
 	}
 	cJSON_Delete(j);
-	return ok ? WASD_OK : wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
+	return ok ? wasd_network_complete(q->model, NULL, err) : wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
 }
 
 static cJSON *error_json(const struct wasd_err *err)
@@ -317,7 +321,7 @@ int cmd_describe(int argc, char **argv)
 			return 0;
 		}
 	int rc = read_arguments(&q, argc, argv);
-	if (!rc && wasd_network_describe(q.model, q.was, q.input, q.classes, &d, &err))
+	if (!rc && (wasd_network_complete(q.model, NULL, &err) || wasd_network_describe(q.model, q.was, q.input, q.classes, &d, &err)))
 		rc = refuse(err.pointer, &err);
 	if (d)
 		rc = q.json ? print_json(d) : print_table(d) ? 0 : 1;

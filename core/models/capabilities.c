@@ -30,15 +30,27 @@ static bool put_num(cJSON *o, const char *key, double v) { return cJSON_AddNumbe
 
 /* ---- networks ------------------------------------------------------------------------------------------- */
 
+static int choices(const struct wasd_arch_option *o)
+{
+	int n = 0;
+	while (o->choices[n])
+		n++;
+	return o->boolean ? 2 : n;
+}
+
+static int choice(const struct wasd_arch_option *o, int i)
+{
+	return o->boolean ? i : o->choices[i];
+}
+
 static bool arch_options(cJSON *list, const struct wasd_arch *a)
 {
 	for (const struct wasd_arch_option *o = a->options; list && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
-		int n = 0;
-		while (o->choices[n])
-			n++;
-		if (!put_str(j, "name", o->name) || !put_str(j, "summary", o->summary) || !put_num(j, "default", o->def) ||
-		    !put(j, "choices", cJSON_CreateIntArray(o->choices, n)))
+		bool ok = put_str(j, "name", o->name) && put_str(j, "summary", o->summary);
+		ok = ok && (o->boolean ? put_str(j, "type", "boolean") && put(j, "default", cJSON_CreateBool(o->def))
+		                       : put_num(j, "default", o->def) && put(j, "choices", cJSON_CreateIntArray(o->choices, choices(o))));
+		if (!ok)
 			return false;
 	}
 	return list;
@@ -79,9 +91,9 @@ static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 		if (!model)
 			return false;
 		for (int i = 0; i < n; i++) {
-			int v = first ? a->options[i].def : a->options[i].choices[digit[i]];
+			int v = first ? a->options[i].def : choice(&a->options[i], digit[i]);
 			is_default = is_default && v == a->options[i].def;
-			if (!put_num(model, a->options[i].name, v)) {
+			if (!put(model, a->options[i].name, a->options[i].boolean ? cJSON_CreateBool(v) : cJSON_CreateNumber(v))) {
 				cJSON_Delete(model);
 				return false;
 			}
@@ -95,7 +107,7 @@ static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 			continue;
 		}
 		int i = n - 1;
-		while (i >= 0 && !a->options[i].choices[++digit[i]])
+		while (i >= 0 && ++digit[i] == choices(&a->options[i]))
 			digit[i--] = 0;
 		if (i < 0)
 			return true;

@@ -1,5 +1,6 @@
-/* core/models/lenet.c - LeNet of the published script: 5x5 6, pool, 5x5 16, pool, 400-120-84-C, ReLU after every linear layer
- * including the last. 28x28 images are padded by 2 in conv1, as the classic network did, so that both sizes meet the 400 inputs
+/* core/models/lenet.c - LeNet: 5x5 6, pool, 5x5 16, pool, 400-120-84-C, with ReLU. The method's authors' script has one behind the last linear
+ * layer too ("published"): a class whose logit is below 0 for every image then has no gradient and is never answered again. The classic
+ * network's logits are linear. What was stored before there was a choice is the published one. 28x28 images are padded by 2 in conv1, as the classic network did, so that both sizes meet the 400 inputs
  * of the head. The published network does not augment it; a job may. */
 #include "models/models.h"
 
@@ -17,12 +18,11 @@ static wasd_node linear_relu(struct wasd_graph *g, wasd_node x, const char *name
 
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
-	(void)options;
 	wasd_node x = conv_pool(g, wasd_graph_input(g), "conv1", 6, wasd_graph_input_shape(g).h == 28 ? 2 : 0);
 	x = wasd_graph_flatten(g, conv_pool(g, x, "conv2", 16, 0));
 	x = linear_relu(g, x, "f1", 120);
 	x = linear_relu(g, x, "f2", 84);
-	return wasd_graph_finish(g, linear_relu(g, x, "f3", classes), err);
+	return wasd_graph_finish(g, options[0] ? linear_relu(g, x, "f3", classes) : wasd_graph_linear(g, x, "f3", classes, true), err);
 }
 
 static const char *paper_was(const int *options)
@@ -33,5 +33,6 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_lenet = {
 	.name = "lenet", .summary = "LeNet-5: two 5x5 convolutions, three linear layers; 28x28 or 32x32",
+	.options = { { "published", "the authors' own network: a ReLU on the logits as well", .boolean = true, .def = false, .stored = true } },
 	.paper_was = paper_was, .min_side = 28, .sides = { 28, 32 }, .build = build,
 };

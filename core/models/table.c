@@ -46,13 +46,17 @@ static enum wasd_status find(const char *name, const struct wasd_arch **out, str
 static enum wasd_status read_option(const struct wasd_arch_option *o, const cJSON *m, int *v, struct wasd_err *err)
 {
 	int c = 0;
+	char at[FIELDS_POINTER], list[64] = "";
+	size_t n = 0;
+	fields_pointer(at, "/model", o->name);
+	if (o->boolean) {
+		*v = cJSON_IsTrue(m);
+		return cJSON_IsBool(m) ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "must be true or false");
+	}
 	while (o->choices[c] && !(cJSON_IsNumber(m) && m->valuedouble == o->choices[c]))
 		c++;
 	if ((*v = o->choices[c]))
 		return WASD_OK;
-	char at[FIELDS_POINTER], list[64] = "";
-	size_t n = 0;
-	fields_pointer(at, "/model", o->name);
 	for (int i = 0; o->choices[i] && n < sizeof list; i++)
 		n += (size_t)snprintf(list + n, sizeof list - n, "%s%d", i ? ", " : "", o->choices[i]);
 	return wasd_fail_at(err, WASD_EINVAL, at, "must be one of %s", list);
@@ -63,7 +67,7 @@ static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, 
 	const char *names[WASD_ARCH_OPTIONS + 2] = { "arch" };
 	for (int i = 0; a->options[i].name; i++) {
 		names[1 + i] = a->options[i].name;
-		v[i] = a->options[i].def;
+		v[i] = a->options[i].boolean ? a->options[i].stored : a->options[i].def;
 	}
 	if (!j)
 		return WASD_OK;
@@ -76,6 +80,26 @@ static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, 
 			s = read_option(&a->options[i], m, &v[i], err);
 	}
 	return s;
+}
+
+enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct wasd_err *err)
+{
+	const char *name, *of = "";
+	const struct wasd_arch *a = wasd_json_str(model, "arch", &name) && !wasd_json_get(model, "layers") ? wasd_arch_find(name) : NULL;
+	bool same = a && wasd_json_str(stored, "arch", &of) && !strcmp(of, name);
+	for (int i = 0; a && a->options[i].name; i++) {
+		const struct wasd_arch_option *o = &a->options[i];
+		const cJSON *there = same ? wasd_json_get(stored, o->name) : NULL;
+		int v = same && o->boolean ? o->stored : o->def;
+		if (wasd_json_get(model, o->name))
+			continue;
+		cJSON *item = there ? cJSON_Duplicate(there, true) : o->boolean ? cJSON_CreateBool(v) : cJSON_CreateNumber(v);
+		if (cJSON_AddItemToObject(model, o->name, item))
+			continue;
+		cJSON_Delete(item);
+		return wasd_fail(err, WASD_ENOMEM, "network");
+	}
+	return WASD_OK;
 }
 
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err)

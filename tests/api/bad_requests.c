@@ -79,6 +79,8 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":\"resnet18\"}", "/model must be an object", "/model"},
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"vgg16\",\"head\":100}}", "[512,4096], not 100", "/model/head"},
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\",\"head\":512}}", "/model/head is not a known field", "/model/head"},
+	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\",\"published\":1}}", "must be true or false, not 1", "/model/published"},
+	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\",\"published\":true}}", "not a known field", "/model/published"},
 	{422, "unsupported", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\",\"layers\":[{\"type\":\"flatten\"}]}}", "exclude each other", "/model/arch"},
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"layers\":[]}}", "1 to 1000 layers", "/model/layers"},
 	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"layers\":{\"type\":\"relu\"}}}", "not an object", "/model/layers"},

@@ -10,8 +10,8 @@
 /* What core's tables say, as far as the tests need it: two kinds of networks, options, a pair, an integer, excluded ends. */
 static const char *const test_caps =
 	"{\"archs\":["
-	"{\"name\":\"lenet\",\"summary\":\"LeNet\",\"min_side\":28,\"sides\":[28,32],\"options\":[],"
-	" \"variants\":[{\"model\":{},\"params\":62006,\"macs\":651720,\"augmented\":0,\"was\":false}]},"
+	"{\"name\":\"lenet\",\"summary\":\"LeNet\",\"min_side\":28,\"sides\":[28,32],\"options\":[{\"name\":\"published\",\"summary\":\"ReLU on the logits\",\"type\":\"boolean\",\"default\":false}],"
+	" \"variants\":[{\"model\":{\"published\":true},\"params\":62006,\"macs\":651720,\"augmented\":0,\"was\":false},{\"model\":{\"published\":false},\"params\":62006,\"macs\":651720,\"augmented\":0,\"was\":false}]},"
 	"{\"name\":\"vgg16\",\"summary\":\"VGG-16\",\"min_side\":32,\"options\":[{\"name\":\"head\",\"summary\":\"width\",\"default\":512,\"choices\":[512,4096]}],"
 	" \"variants\":[{\"model\":{\"head\":512},\"params\":15300817,\"macs\":313800000,\"augmented\":9,\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]}},"
 	"               {\"model\":{\"head\":4096},\"params\":34016465,\"macs\":332500000,\"augmented\":9,\"was\":{\"transforms\":[{\"type\":\"resized_crop\"}]}}]},"

@@ -59,6 +59,8 @@ static void choices(void)
 {
 	static const struct { const char *in, *part; } rows[] = {
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"}}", "\"was\":false"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"}}", "\"model\":{\"arch\":\"lenet\",\"published\":false}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\",\"published\":true}}", "\"model\":{\"arch\":\"lenet\",\"published\":true},\"was\":false"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\"}}", "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":false}", "\"was\":false"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\"}}", "\"model\":{\"arch\":\"vgg16\",\"head\":512},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]"},

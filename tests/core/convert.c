@@ -89,6 +89,67 @@ static void modes_that_are_not_there(void)
 	}
 }
 
+/* The smallest logit of a checkpoint's network over some images. */
+static double least_logit(const void *file, size_t len, const struct wasd_dataset *data)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	double least = INFINITY;
+	CHECK_MSG(!wasd_bundle_create(file, len, WASD_AOM, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err), "%s", err.msg);
+	size_t n = wasd_shape_count(wasd_dataset_shape(data));
+	real *x = wasd_calloc(n, sizeof *x), y[10];
+	for (size_t i = 0; p && i < 8; i++) {
+		wasd_normalise(wasd_dataset_image(data, WASD_TEST, i), n, x);
+		CHECK(!wasd_predictor_run(p, x, 1, y, &err));
+		for (int k = 0; k < 10; k++)
+			least = fmin(least, (double)y[k]);
+	}
+	wasd_free(x);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+	return least;
+}
+
+/* Checkpoints and exported files whose model says no more than the name were made with a ReLU on the logits, and go on so: served, resumed, exported
+ * and imported, also by a request that says no more. One that says "published": false has negative logits. */
+static void lenet_of_old_keeps_its_network(void)
+{
+	static const struct { const char *model, *asked; bool old, asked_old; } rows[] = {
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", true, true}, {"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}", true, false},
+		{"{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}", false, false}, {"{\"arch\":\"lenet\",\"published\":true}", NULL, true, true},
+	};
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("lenet", 64, 16, 32, path);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char spec[300];
+		struct tiny_run r = {.stop_at = 3};
+		struct wasd_err err = {0};
+		void *out = NULL, *back = NULL;
+		size_t len = 0, back_len = 0;
+		cJSON *info = NULL, *asked = rows[i].asked ? cJSON_Parse(rows[i].asked) : NULL;
+		snprintf(spec, sizeof spec, "{\"model\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", rows[i].model);
+		tiny_go(&r, spec, data);
+		r.stop_at = 0;
+		tiny_go(&r, spec, data);
+		CHECK_MSG(!r.status && r.end == WASD_TRAIN_DONE, "%s", r.err.msg);
+		CHECK_MSG((least_logit(r.file, r.len, data) >= 0) == rows[i].old, "row %zu: served", i);
+		CHECK_MSG(!wasd_export_safetensors(r.file, r.len, &out, &len, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true}, &back, &back_len, &info, &err), "%s", err.msg);
+		CHECK_MSG((least_logit(back, back_len, data) >= 0) == rows[i].old, "row %zu: exported and imported", i);
+		wasd_free(back);
+		cJSON_Delete(info);
+		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true, .model = asked}, &back, &back_len, &info, &err), "%s", err.msg);
+		CHECK_MSG((least_logit(back, back_len, data) >= 0) == rows[i].asked_old, "row %zu: imported by a request", i);
+		wasd_free(back);
+		wasd_free(out);
+		cJSON_Delete(info);
+		cJSON_Delete(asked);
+		tiny_done(&r);
+	}
+	wasd_dataset_close(data);
+}
+
 /* Whichever allocation fails: a status, no leak. A file that is none is named as such. */
 static void export_failures(void)
 {
@@ -412,6 +473,7 @@ int main(void)
 	CHECK_MSG(!trained.status, "%s", trained.err.msg);
 	TEST_RUN(a_state_dict_of_every_mode);
 	TEST_RUN(modes_that_are_not_there);
+	TEST_RUN(lenet_of_old_keeps_its_network);
 	TEST_RUN(export_failures);
 	TEST_RUN(out_and_in_again);
 	TEST_RUN(what_is_wrong_is_named);

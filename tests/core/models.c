@@ -223,6 +223,43 @@ static void savings(void)
 	}
 }
 
+/* What was stored before LeNet had a choice is the authors' network, whose logits pass a ReLU; a request is completed to the classic one, unless
+ * the file that it speaks of is the authors'. */
+static void lenet_as_published(void)
+{
+	static const struct { const char *model, *last; } nets[] = {
+		{ "{\"arch\":\"lenet\"}", "relu" }, { "{\"arch\":\"lenet\",\"published\":true}", "relu" }, { "{\"arch\":\"lenet\",\"published\":false}", "linear" },
+	};
+	static const struct { const char *request, *stored, *want; } rows[] = {
+		{ "{\"arch\":\"lenet\"}", "null", "{\"arch\":\"lenet\",\"published\":false}" },
+		{ "{\"arch\":\"lenet\",\"published\":true}", "null", "{\"arch\":\"lenet\",\"published\":true}" },
+		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":true}" },
+		{ "{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}" },
+		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\",\"published\":false}" },
+		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"vgg16\"}", "{\"arch\":\"lenet\",\"published\":false}" },
+		{ "{\"arch\":\"vgg16\"}", "{\"arch\":\"vgg16\",\"head\":4096}", "{\"arch\":\"vgg16\",\"head\":4096}" },
+		{ "{\"layers\":[]}", "null", "{\"layers\":[]}" }, { "{\"arch\":\"alexnet\"}", "null", "{\"arch\":\"alexnet\"}" },
+	};
+	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+		struct wasd_graph *g = NULL;
+		struct wasd_err err = { 0 };
+		cJSON *model = cJSON_Parse(nets[i].model);
+		CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){ 1, 28, 28 }, 10, &g, &err), "%s", err.msg);
+		CHECK_STR(wasd_graph_node_info(g, wasd_graph_nodes(g) - 1).op, nets[i].last);
+		wasd_graph_destroy(g);
+		cJSON_Delete(model);
+	}
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		cJSON *request = cJSON_Parse(rows[i].request), *stored = cJSON_Parse(rows[i].stored);
+		CHECK(!wasd_network_complete(request, stored, NULL));
+		char *text = wasd_json_print(request);
+		CHECK_STR(text, rows[i].want);
+		wasd_free(text);
+		cJSON_Delete(request);
+		cJSON_Delete(stored);
+	}
+}
+
 static void refusals(void)
 {
 	static const struct { const char *arch; struct wasd_shape in; int classes; const char *model, *pointer; } c[] = {
@@ -240,6 +277,8 @@ static void refusals(void)
 		{ "vgg16", { 3, 32, 32 }, 10, "{\"arch\":\"vgg16\",\"head\":\"512\"}", "/model/head" },
 		{ "vgg16", { 3, 32, 32 }, 10, "{\"heads\":512}", "/model/heads" },
 		{ "resnet18", { 3, 32, 32 }, 10, "{\"head\":512}", "/model/head" },
+		{ "resnet18", { 3, 32, 32 }, 10, "{\"published\":true}", "/model/published" },
+		{ "lenet", { 3, 32, 32 }, 10, "{\"published\":1}", "/model/published" },
 		{ "resnet18", { 3, 32, 32 }, 10, "[]", "/model" },
 		{ "googlenet", { 3, 7, 32 }, 10, NULL, "/dataset" },
 		{ "mobilenetv2", { 3, 32, 7 }, 10, NULL, "/dataset" },
@@ -447,6 +486,7 @@ int main(void)
 	TEST_RUN(section_3);
 	TEST_RUN(descriptions);
 	TEST_RUN(savings);
+	TEST_RUN(lenet_as_published);
 	TEST_RUN(refusals);
 	TEST_RUN(learns_lenet);
 	TEST_RUN(learns_vgg);

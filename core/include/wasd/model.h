@@ -5,8 +5,15 @@
 #include "wasd/graph.h"
 #include "wasd/json.h"
 
-/* A member of the spec's "model" object beside "arch": one of a few whole numbers. */
-struct wasd_arch_option { const char *name, *summary; int def; int choices[4]; /* ends at 0 */ };
+/* A member of the spec's "model" object beside "arch": one of a few whole numbers, or true or false. What a request leaves out is def and is
+ * written out (wasd_network_complete); where a stored model, of a job, checkpoint or exported file, lacks a boolean one, it is from before there
+ * was a choice and means `stored`. */
+struct wasd_arch_option {
+	const char *name, *summary;
+	int def;
+	int choices[4];                       /* ends at 0 */
+	bool boolean, stored;
+};
 #define WASD_ARCH_OPTIONS 4
 
 struct wasd_arch {
@@ -48,6 +55,9 @@ const char *wasd_network_name(const cJSON *model);
 /* As wasd_arch_build and wasd_arch_paper_was. Faults of the layers carry "/model/layers/3/kernel" and name the layer. */
 enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err);
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err);
+/* Writes out the options that a request's model object leaves out: as in `stored` when that is the same network (its file says what it is; may be
+ * NULL), else their defaults. Layers of a job's own and unknown names stay as they are. */
+enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct wasd_err *err);
 
 /* What a network is, for images of shape `in`. model and was: members of a job spec, checked as a job's are (was NULL: the network's own).
  *     {"arch","summary" of a row of the table,"model":{...},"input":[c,h,w],"classes":N,"params":N,"other_params":N,"macs":N,
@@ -63,7 +73,7 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
 /* Every table of core as one JSON object. What `wasd-engine capabilities` prints and the daemon serves as GET /v1/capabilities and
  * validates job specs against:
  *     {"archs":[{"name","summary","min_side":N,"sides":[N,...] when only these fit,
- *                "options":[{"name","summary","default":N,"choices":[N,...]}],
+ *                "options":[{"name","summary","default":N,"choices":[N,...]} or {"name","summary","type":"boolean","default":false}],
  *                "variants":[{"model":{option: value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
  *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10 classes (or the
  *                  largest side that fits); was = the authors' own
