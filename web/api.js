@@ -5,7 +5,8 @@ function fault({ pointer, detail }) {
   const path = pointer ?? '', said = detail ?? '';
   return { pointer: path, text: path && said.startsWith(path) ? said.slice(path.length).replace(/^[:\s]+/, '') : said };
 }
-const told = ({ pointer, text }) => [pointer.slice(1).replaceAll('/', '.'), text].filter(Boolean).join(': ');
+const where = (pointer) => (pointer.startsWith('/') ? pointer.slice(1).replaceAll('/', '.') : pointer);   // a member of the request, or a file of an archive
+export const told = ({ pointer, text }) => [where(pointer), text].filter(Boolean).join(': ');
 
 // A refusal by the daemon (problem+json), or the network's. faults: [{pointer, text}], what is wrong with which field of the request;
 // the message tells each of them once.

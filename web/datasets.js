@@ -27,32 +27,33 @@ export function spread(of, n) {
   return Array.from({ length: some }, (_, i) => i * step + i % step);
 }
 
-// What reading an archive has left to tell: files that are wrong or were left out, and remarks with a count and examples.
+// What reading an archive has left to tell: each file that is wrong or was left out, and remarks with a count and examples.
 function createTold() {
-  const part = () => {
+  const part = (kind) => {
     const summary = el('summary'), list = el('ul');
-    return { summary, list, root: el('details', { class: 'told', hidden: true }, summary, list) };
+    return { summary, list, root: el('details', { class: `told ${kind}`, hidden: true }, summary, list) };
   };
-  const files = part(), remarks = part();
-  function fill({ root, summary, list }, what, items, lines) {
+  const files = part('files'), remarks = part('remarks');
+  function fill({ root, summary, list }, what, items) {
     root.hidden = !items.length;
     setText(summary, what);
-    const texts = items.map(lines), before = [...list.children].map((li) => li.textContent);
-    if (String(texts.map((t) => t.join(''))) !== String(before)) list.replaceChildren(...texts.map(([head, rest]) => el('li', {}, el('b', {}, head), rest)));
+    const before = [...list.children].map((li) => li.textContent);
+    if (String(items.map((texts) => texts.join(''))) !== String(before)) list.replaceChildren(...items.map(([head, rest]) => el('li', {}, el('b', {}, head), rest)));
   }
-  return { nodes: [files.root, remarks.root], update({ state, errors, error, skipped, remarks: said = [] }) {
-    const bad = errors ?? error?.errors ?? skipped ?? [], all = error?.count ?? bad.length;
-    fill(files, `${count(all)} ${all === 1 ? 'file' : 'files'} ${state === 'invalid' ? 'cannot be read' : 'left out'}${all > bad.length ? `, the first ${bad.length}` : ''}`, bad, (b) => [b.file, `: ${b.detail}`]);
-    fill(remarks, `${said.length} ${said.length === 1 ? 'remark' : 'remarks'}`, said, (r) => [r.message, r.examples?.length ? ` (${r.examples.join(', ')}${r.count > r.examples.length ? ', …' : ''})` : '']);
+  const some = (n, one, many) => `${count(n)} ${n === 1 ? one : many}`;
+  return { nodes: [files.root, remarks.root], update({ error, skipped, remarks: said = [] }) {
+    const wrong = error?.errors ?? [], listed = wrong.length ? wrong : skipped ?? [], all = Math.max(error?.count ?? 0, listed.length);
+    fill(files, `${some(all, 'file', 'files')} ${wrong.length ? 'cannot be read' : 'left out'}${all > listed.length ? `, the first ${listed.length}` : ''}`, listed.map((f) => [f.file, `: ${f.detail}`]));
+    const rest = said.filter((r) => !(r.code === 'bad_skipped' && skipped?.length));      // told by the list of files
+    fill(remarks, some(rest.length, 'remark', 'remarks'), rest.map((r) => [r.message, r.examples?.length ? ` (${count(r.count)}: ${r.examples.join(', ')}${r.count > r.examples.length ? ', …' : ''})` : '']));
   } };
 }
 
-// How the archive is to be read, as the form says it; what is left alone is left to the daemon.
-function options(field) {
+// How the archive is to be read, as the form says it; what is as usual there is left to the daemon.
+function options(form) {
   const query = new URLSearchParams();
-  for (const name of ['size', 'fit', 'orientation', 'on_bad', 'names']) if (field[name].value) query.set(name, field[name].value);
-  if (field.background.value !== '#ffffff') query.set('background', field.background.value.slice(1));
-  if (field.test_fraction.value) query.set('test_fraction', Number(field.test_fraction.value) / 100);
+  for (const { name, value, dataset } of form.elements)
+    if (name && value && value !== dataset.usual) query.set(name, 'percent' in dataset ? Number(value) / 100 : value.replace('#', ''));
   return query.size ? `?${query}` : '';
 }
 
@@ -68,11 +69,12 @@ export function createDatasets({ refresh, list }) {
       setText(name, dataset.name);
       showState(badge, dataset);
       const [c, h, w] = dataset.shape ?? [];
-      setText(facts, ready(dataset) ? `${count(dataset.train)} training + ${count(dataset.test)} test images · ${w}×${h}×${c} · ${dataset.classes?.length ?? 0} classes` : '');
+      setText(facts, ready(dataset) ? `${count(dataset.train)} training${dataset.val ? ` (${count(dataset.val)} of them validation)` : ''} + ${count(dataset.test)} test images · ${w}×${h}×${c} · ${dataset.classes?.length ?? 0} classes` : '');
       facts.title = dataset.classes?.join(', ') ?? '';
       gone.setAttribute('aria-label', `Delete the data set ${dataset.name}`);
-      problem.hidden = !dataset.message;
-      setText(problem, dataset.message ?? '');
+      const words = dataset.error?.errors ? 'The archive is refused: some of its files are wrong.' : [dataset.error?.file, dataset.message].filter(Boolean).join(': ');
+      problem.hidden = !words;
+      setText(problem, words);
       told.update(dataset);
       const wanted = ready(dataset) ? `${dataset.name}@${dataset.version}` : '';
       if (wanted === strip) return;
@@ -92,7 +94,7 @@ export function createDatasets({ refresh, list }) {
 
   async function makeGlyphs() {
     const name = freeName('glyphs', list().map((d) => d.name));
-    await call('POST', '/v1/datasets', { json: { name, synthetic: { kind: 'glyphs', train: 4000, test: 1000, seed: 1 } } });
+    await call('POST', '/v1/datasets', { json: { name, synthetic: { kind: 'glyphs', train: 6000, test: 1000, seed: 1 } } });
     announce(`Making the data set ${name}`);
     await refresh();
   }
@@ -107,7 +109,7 @@ export function createDatasets({ refresh, list }) {
     bar.hidden = false;
     bar.value = 0;
     try {
-      await upload(datasetPath(name, options(form.elements)), archive, (part) => { bar.value = part; });
+      await upload(datasetPath(name, options(form)), archive, (part) => { bar.value = part; });
       announce(`${archive.name} is uploaded`);
       toast(`${archive.name} is uploaded as ${name} and being read.`);
     } catch (e) {

@@ -74,7 +74,8 @@ function card(first, { refresh, datasets }) {
 
   const name = el('h3'), badge = stateBadge(), source = el('small');
   const generation = el('output', { class: 'generation', 'aria-live': 'polite' });
-  const conditions = el('ul', { class: 'notice', hidden: true }), failed = el('p', { class: 'notice bad', hidden: true }), problem = el('p', { class: 'notice bad', role: 'alert', hidden: true });
+  const again = el('button', { type: 'button', onclick: () => { const drawn = deployment; busy(again, async () => { await call('POST', deploymentPath(drawn.name, ':reload')); await refresh(); }); } }, 'Try again now');
+  const conditions = el('div', { class: 'notice warn', role: 'status', hidden: true }, el('ul'), again), failed = el('p', { class: 'notice bad', hidden: true }), problem = el('p', { class: 'notice bad', role: 'alert', hidden: true });
   const gone = el('button', { type: 'button', onclick: () => { const drawn = deployment; busy(gone, () => remove(drawn)); } }, 'Stop serving');
   const options = el('div', { class: 'modes' }), group = el('fieldset', { class: 'switch' }, el('legend', { class: 'sr' }, 'Mode'), options);
   const offer = keyed(options, option(`switch-${first.name}`, put));
@@ -153,10 +154,12 @@ function card(first, { refresh, datasets }) {
     setText(generation, `generation ${deployment.generation}`);
     gone.setAttribute('aria-label', `Stop serving ${deployment.name}`);
     root.dataset.mode = deployment.mode;
-    failed.hidden = !deployment.message;
-    setText(failed, deployment.message ?? '');
+    const message = told.some((c) => c.reason === deployment.message) ? '' : deployment.message ?? '';
+    failed.hidden = !message;
+    setText(failed, message);
     conditions.hidden = !told.length;
-    conditions.replaceChildren(...told.map((c) => el('li', { 'data-type': c.type }, c.reason ?? c.type)));
+    $('ul', conditions).replaceChildren(...told.map((c) => el('li', { 'data-type': c.type }, c.reason ?? c.type)));
+    again.hidden = !told.some((c) => c.type === 'Suspended');
     group.disabled = state !== 'ready';
     const all = [...Object.keys(modes), ...Object.keys(bundles).filter(named)];
     offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === deployment.mode, loaded: state === 'ready' })), (o) => o.mode);

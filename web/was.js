@@ -68,7 +68,7 @@ export function createWas(form) {
       const [from, to] = [number('was_from'), number('was_to')];
       const transforms = [];
       for (const r of rows) transforms.push(...[r.spec(transforms.length)].filter(Boolean));
-      return { transforms, layers: names.length === 1 ? names[0] : names,
+      return { transforms, layers: names.length === 1 ? names[0] : names, alpha: field.was_alpha.value,
         draw: field.was_draw.value, probability: from === to ? to : { from, to, epochs: number('was_epochs') }, groups: number('was_groups') };
     },
   };

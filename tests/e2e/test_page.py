@@ -144,7 +144,7 @@ def submission(d, b, eyes):
         equal(b.run("return location.hash"), "#" + jobs[0]["id"], "the address names it")
         equal(d.client.get("/v1/jobs/" + jobs[0]["id"]).json["was"], {
             "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
-            "alpha": "learned", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
+            "alpha": "fixed", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
 
     with case("page: what is refused is said once, at its field"):
         FAULTS = "return [...document.querySelectorAll('.fault')].map((n) => [n.parentNode.control.name, n.textContent])"
@@ -307,6 +307,35 @@ def small_sets(d, b):
         quiet(b)
 
 
+def archives(d, b, eyes):
+    row = "[...document.querySelectorAll('.dataset')].find((n) => n.querySelector('h3').textContent === '%s')"
+    files = [(f"train/{c}/{i}.png", noise_png(10 * i + ord(c))) for c in "ab" for i in range(4)] + [("test/a/0.png", noise_png(1)), ("test/b/0.png", noise_png(2))]
+    broken = [("train/a/cut.png", noise_png(3)[:60]), ("train/b/empty.jpg", b""), ("notes.txt", b"hello")]
+    path = os.path.join(directory(), "holed.tar")
+    with open(path, "wb") as f:
+        f.write(tar(files + broken))
+
+    with case("page: every bad file of an archive is named, once"):
+        b.type("#upload-file", path)
+        b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'invalid'", "the refused archive")
+        equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('.files li b')].map((n) => n.textContent)"), ["train/a/cut.png", "train/b/empty.jpg"])
+        said = b.run(f"return {row % 'holed'}.textContent")
+        check(said.count("empty.jpg") == 1 and "/errors" not in said, said)
+
+    with case("page: an upload's options are sent, and what was left out is told"):
+        b.run("document.querySelector('#upload-more').open = true; document.querySelector('#upload').elements.on_bad.value = 'skip'")
+        b.type("#upload-file", path)
+        b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'ready'", "the archive without them")
+        made = d.client.get("/v1/datasets/holed").json
+        equal((made["train"], made["options"]["on_bad"]), (8, "skip"))
+        equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('summary')].map((n) => n.textContent)"), ["2 files left out", "1 remark"])
+        check("notes.txt" in b.run(f"return {row % 'holed'}.querySelector('.remarks').textContent"), "what was ignored")
+        b.run("for (const n of document.querySelectorAll('.dataset details')) n.open = true")
+        eyes.look("archives")
+        b.run("for (const n of document.querySelectorAll('.dataset details, #upload-more')) n.open = false")
+        quiet(b)
+
+
 def address(d, b, eyes):
     """Two jobs that do not end by themselves: the address says which is shown, and an action acts on that one."""
     long = [d.submit(name=name, dataset="few", model={"arch": "resnet18"}, train={"epochs": 1000}) for name in ("first", "second")]
@@ -412,6 +441,7 @@ def tour(d, b, eyes):
     curves(d, b, eyes)
     serving(d, b, eyes)
     small_sets(d, b)
+    archives(d, b, eyes)
     address(d, b, eyes)
     requests(d, b)
     names(b)
