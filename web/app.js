@@ -1,6 +1,6 @@
 // app.js - holds what the daemon has told and keeps it fresh. Which job is shown is said by the address alone (#id). Events say that
-// something changed, GETs say what it is now, so every view has one source; nothing is polled while the event stream is up, and
-// nothing is asked for while nobody looks.
+// something changed, GETs say what it is now, so every view has one source; while the stream is up only the list of jobs is polled,
+// and only while one runs of whose progress no event tells. Nothing is asked for while nobody looks.
 
 import { $, announce, busy, el, setText, toast, unask } from './dom.js';
 import { call, events, get, jobPath } from './api.js';
@@ -154,11 +154,13 @@ function soon(lists, ofRun = []) {
   }, Math.max(120, due.last + restMs - Date.now()));
 }
 
-// Progress comes with its event and costs no request.
+// Progress comes with its event and costs no request. told: when the last one came.
+let told = 0;
 function advance(id, progress) {
   const job = state.jobs.find((j) => j.id === id) ?? (other.job?.id === id ? other.job : null);
   if (!job || !progress) return;
   job.progress = progress;
+  told = Date.now();
   if (!document.hidden) draw();
 }
 
@@ -179,14 +181,15 @@ function onEvent({ type, data }) {
   else soon(Object.keys(loaders), everything);
 }
 
-// Without a stream one list is asked for at a time, the jobs at every other one.
+// At most one list is asked for at a time; without a stream each in turn, the jobs at every other one.
 const turns = ['jobs', 'deployments', 'jobs', 'datasets'];
 function poll(turn = 0) {
+  const silent = () => state.jobs.some((j) => j.state === 'running') && Date.now() - told > pollMs;
   setTimeout(async () => {
-    const down = !state.live && !document.hidden, name = turns[turn % turns.length];
-    if (down) await refresh(name).catch(() => {});
-    if (down && name !== 'jobs') run.changed(['metric']);
-    poll(down ? turn + 1 : 0);
+    const name = document.hidden ? null : !state.live ? turns[turn % turns.length] : silent() ? 'jobs' : null;
+    if (name) await refresh(name).catch(() => {});
+    if (name && !state.live) run.changed(['metric']);
+    poll(turn + 1);
   }, pollMs);
 }
 document.addEventListener('visibilitychange', () => soon(Object.keys(loaders), everything));
