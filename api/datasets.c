@@ -330,7 +330,7 @@ static const struct field synthetic_fields[] = {
 	{"kind", FIELD_OTHER, .canon = kind_canon},
 	{"train", FIELD_INT, "10000", RANGE(1, 1000000)},
 	{"test", FIELD_INT, "2000", RANGE(1, 1000000)},
-	{"seed", FIELD_INT, "1", RANGE(0, 9007199254740992.0)},
+	{"seed", FIELD_INT, "1", RANGE(0, (double)WASD_JSON_INT_MAX)},
 	{0}
 };
 static const struct field post_fields[] = {

@@ -54,7 +54,7 @@ static cJSON *number_canon(struct field_ctx *c, const char *pointer, const struc
 {
 	double x = cJSON_IsNumber(v) ? v->valuedouble : NAN;
 	bool ok = isfinite(x) && x >= f->min && x <= f->max && !(f->above_min && x == f->min) && !(f->below_max && x == f->max);
-	if (ok && f->type == FIELD_INT) ok = x == floor(x) && fabs(x) <= 9007199254740992.0;
+	if (ok && f->type == FIELD_INT) ok = x == floor(x) && fabs(x) <= (double)WASD_JSON_INT_MAX;
 	if (ok) return cJSON_CreateNumber(x == 0 ? 0 : x);      /* -0 is 0 */
 	char range[120], shown[80];
 	range_text(range, f);

@@ -136,7 +136,7 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	bool batch_statistics = false;
 	struct storage_point_list l;
 	struct wasd_err err = {0};
-	if (!api_query_int(q, r, "from_step", 0, INT64_MAX / 2, &from) || !api_query_int(q, r, "max_points", 2, 1000000, &max) ||
+	if (!api_query_int(q, r, "from_step", 0, WASD_JSON_INT_MAX, &from) || !api_query_int(q, r, "max_points", 2, 1000000, &max) ||
 	    !wanted_format(q, r, formats, &format) || !job_known_as(c, q, r, id, &batch_statistics)) return API_DONE;
 	int64_t seq = last_seq(c);      /* before the points: an event in between is seen again, never missed */
 	if (storage_metric_series(c->db, id, api_query(q, "names"), from, &l, &err)) {

@@ -84,6 +84,22 @@ static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 	return j;
 }
 
+static cJSON *warnings_json(struct api_ctx *c, const char *job)
+{
+	struct storage_warning_list l;
+	if (storage_warning_list(c->db, job, &l, NULL)) return NULL;
+	cJSON *out = cJSON_CreateArray();
+	for (size_t i = 0; i < l.n; i++) {
+		cJSON *j = cJSON_CreateObject();
+		api_add_str(j, "code", l.items[i].code);
+		api_add_int(j, "epoch", l.items[i].epoch);
+		api_add_str(j, "message", l.items[i].message);
+		api_push(out, j);
+	}
+	storage_warning_list_done(&l);
+	return out;
+}
+
 static cJSON *links_json(const char *id)
 {
 	static const char *const parts[] = {"metrics", "logs", "events", "transitions", "checkpoints"};
@@ -119,6 +135,7 @@ cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 	else cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"), "layers");   /* the job itself has them */
 	api_add_take(j, "metrics_latest", latest_json(c, s->id));
 	api_add_take(j, "best", best_json(c, s));
+	api_add_take(j, "warnings", warnings_json(c, s->id));
 	api_add_str(j, "spec_digest", s->spec_digest);
 	api_add_str(j, "dataset_digest", s->dataset_digest);
 	api_add_raw(j, "build", s->build);

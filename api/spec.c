@@ -540,7 +540,7 @@ static cJSON *job_name_canon(struct field_ctx *c, const char *pointer, const cJS
 static const struct field train_fields[] = {
 	{"epochs", FIELD_INT, "10", RANGE(1, 100000)},
 	{"batch", FIELD_INT, "128", RANGE(1, 65536)},
-	{"seed", FIELD_INT, "123", RANGE(0, 9007199254740992.0)},
+	{"seed", FIELD_INT, "123", RANGE(0, (double)WASD_JSON_INT_MAX)},
 	{"precision", FIELD_OTHER, "\"fp32\"", .canon = precision_canon},
 	{"optimizer", FIELD_OTHER, "{\"type\":\"sgd\"}", .canon = optimizer_canon},
 	{"schedule", FIELD_OTHER, "{\"type\":\"constant\"}", .canon = schedule_canon},
@@ -614,6 +614,22 @@ static void check_metric(const cJSON *spec, const char *pointer, const cJSON *go
 	}
 }
 
+/* A search draws from the job's law, or from the network's own where the job trains plain weights; a draw that is given needs none. */
+static void check_profiles(struct field_ctx *c, const cJSON *spec)
+{
+	const cJSON *p, *layer;
+	const char *desire;
+	char at[256];
+	int i = 0;
+	bool law = !cJSON_IsFalse(wasd_json_get(spec, "was")) || own_transforms(c);
+	cJSON_ArrayForEach(layer, wasd_json_get(wasd_json_get(spec, "model"), "layers")) law |= cJSON_IsTrue(wasd_json_get(layer, "augment"));
+	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles")) {
+		snprintf(at, sizeof at, "/profiles/%d/desire", i++);
+		if (!law && wasd_json_str(p, "desire", &desire) && strcmp(desire, "draw"))
+			api_fault(c->faults, "invalid_field", at, "%s: a %s trained with \"was\": false has no law to draw from: give a \"draw\", or train with \"was\"", at, spec_network(spec));
+	}
+}
+
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 {
 	struct field_ctx c = {.faults = faults, .caps = caps, .root = in};
@@ -621,6 +637,7 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	if (!out) return NULL;
 	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
+	check_profiles(&c, out);
 	if (api_poisoned(out)) faults->no_memory = true;
 	if (!faults->n && !faults->no_memory) return out;
 	cJSON_Delete(out);
@@ -632,6 +649,9 @@ void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info,
 	const char *arch;
 	const cJSON *shape = wasd_json_get(info, "shape"), *side;
 	if (!wasd_json_str(wasd_json_get(spec, "model"), "arch", &arch) || cJSON_GetArraySize(shape) != 3) return;
+	int classes = cJSON_GetArraySize(wasd_json_get(info, "classes"));
+	if (wasd_json_get(info, "classes") && classes < 2)
+		api_fault(faults, "invalid_field", "/dataset", "/dataset: it has %d class%s, %s needs at least 2 to tell apart", classes, classes == 1 ? "" : "es", arch);
 	const cJSON *row = caps_row(caps, "archs", "name", arch), *sides = wasd_json_get(row, "sides");
 	double h = cJSON_GetArrayItem(shape, 1)->valuedouble, w = cJSON_GetArrayItem(shape, 2)->valuedouble, min_side = 1;
 	wasd_json_num(row, "min_side", &min_side);

@@ -299,6 +299,20 @@ static enum wasd_status on_log(struct run *r, struct wasd_msg *m, struct wasd_er
 	return WASD_OK;
 }
 
+/* What the engine warns of is kept with the job; its log has a line of its own. */
+static enum wasd_status on_warning(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+{
+	const char *code, *message;
+	int64_t epoch;
+	if (!wasd_json_str(m->json, "code", &code) || !wasd_json_str(m->json, "message", &message) || !wasd_json_i64(m->json, "epoch", &epoch) || epoch < 0 ||
+	    !wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
+		return missing(err, m->type, "code, epoch and message");
+	struct wasd_err e = {0};
+	if (storage_warning_put(r->jobs->cfg.db, r->id, r->attempt, code, epoch, message, &e) != WASD_OK)
+		log_line(LOG_WARN, "warning not stored", "job=%s code=%s why=%s", r->id, code, LOG_Q(e.msg));
+	return WASD_OK;
+}
+
 static enum wasd_status on_done(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
 	const char *reason;
@@ -336,6 +350,7 @@ static const struct { const char *type; enum wasd_status (*take)(struct run *r, 
 	{ "progress", on_progress, STARTED, false },
 	{ "metrics", on_metrics, STARTED, true },
 	{ "checkpoint", on_checkpoint, STARTED, true },
+	{ "warning", on_warning, STARTED, true },
 };
 
 enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)

@@ -122,6 +122,11 @@ static const char *const main_steps[] = {
 	"DROP TABLE deployments;"
 	"ALTER TABLE deployments_new RENAME TO deployments;"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
+
+	/* 4 -> 5: what runs were warned of. */
+	"CREATE TABLE warnings("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, code TEXT NOT NULL, epoch INTEGER NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,"
+	" PRIMARY KEY(job, code)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const ckpt_steps[] = {

@@ -247,6 +247,15 @@ struct storage_metric { const char *name; double value; };            /* NaN and
 enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
                                const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err);
 
+/* What a run has been warned of: one row for each code, the last epoch's, and at most STORAGE_WARNINGS_MAX. With a job.warning event; a stale attempt is
+ * WASD_ESTATE. */
+#define STORAGE_WARNINGS_MAX 16
+enum wasd_status storage_warning_put(struct storage *s, const char *job, int64_t attempt, const char *code, int64_t epoch, const char *message, struct wasd_err *err);
+struct storage_warning { char *code; int64_t epoch; char *message; int64_t at; };
+struct storage_warning_list { struct storage_warning *items; size_t n; };
+void storage_warning_list_done(struct storage_warning_list *l);
+enum wasd_status storage_warning_list(struct storage *s, const char *job, struct storage_warning_list *out, struct wasd_err *err);     /* by epoch */
+
 struct storage_point { char *name; int64_t epoch, step, ts; double value; };
 void storage_point_done(struct storage_point *p);
 struct storage_point_list { struct storage_point *items; size_t n; };

@@ -101,20 +101,20 @@ millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f M", v / 1e6 }'; }
 
 # ---- data ----
 
-if has /v1/datasets/glyphs-3000; then
-	say "The data set glyphs-3000 is there already"
+if has /v1/datasets/glyphs-6000; then
+	say "The data set glyphs-6000 is there already"
 else
-	say "Making a data set: 3,000 + 500 distorted digits, 32x32, ten classes"
-	ask POST /v1/datasets '{"name":"glyphs-3000","synthetic":{"kind":"glyphs","train":3000,"test":500,"seed":1}}'
+	say "Making a data set: 6,000 + 500 distorted digits, 32x32, ten classes"
+	ask POST /v1/datasets '{"name":"glyphs-6000","synthetic":{"kind":"glyphs","train":6000,"test":500,"seed":1}}'
 fi
-ask GET '/v1/datasets/glyphs-3000?wait=60s'
+ask GET '/v1/datasets/glyphs-6000?wait=60s'
 [ "$(value state)" = ready ] || die "the data set is $(value state): $answer"
 
 # ---- training ----
 
 say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels"
-ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-3000","model":{"arch":"lenet"},"was":{"layers":"all"},
-	"train":{"epochs":15,"batch":32,"seed":3,"optimizer":{"type":"adamw","lr":0.001},"schedule":{"type":"constant","warmup_epochs":1}}}'
+ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-6000","model":{"arch":"lenet"},"was":{"layers":"all","alpha":"fixed"},
+	"train":{"epochs":12,"batch":32,"seed":3,"optimizer":{"type":"adamw","lr":0.002},"schedule":{"type":"cosine","warmup_epochs":1}}}'
 job=$(value id)
 echo "job $job; live curves: $url/#$job"
 shown=0 state=queued
@@ -149,7 +149,7 @@ ask POST /v1/deployments "{\"name\":\"quickstart\",\"source\":{\"job\":\"$job\",
 ask GET '/v1/deployments/quickstart?wait=30s'
 [ "$(value state)" = ready ] || die "the deployment is $(value state): $answer"
 
-curl -sS -o var/digit.png "$url/v1/datasets/glyphs-3000/preview?split=test&i=5"
+curl -sS -o var/digit.png "$url/v1/datasets/glyphs-6000/preview?split=test&i=5"
 classify() {
 	answer=$(curl -sS -H 'Content-Type: image/png' --data-binary @var/digit.png "$url/v1/deployments/quickstart/classify?k=1")
 	printf '  %s, generation %s: "%s" with %s, %s multiply-adds\n' "$(value mode)" "$(value generation)" "$(value label)" "$(percent "$(value p)")" "$(millions "$(value macs)")"

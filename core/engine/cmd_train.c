@@ -116,6 +116,17 @@ static void on_log(void *ctx, const char *level, const char *text)
 	engine_log(a->link, level, "%s", text);
 }
 
+static void on_warning(void *ctx, const char *code, int epoch, const char *message)
+{
+	struct attempt *a = ctx;
+	cJSON *j = cJSON_CreateObject();
+	cJSON_AddStringToObject(j, "type", "warning");
+	cJSON_AddStringToObject(j, "code", code);
+	cJSON_AddNumberToObject(j, "epoch", epoch);
+	cJSON_AddStringToObject(j, "message", message);
+	engine_send(a->link, j, NULL);
+}
+
 static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 {
 	struct wasd_train_info i = wasd_trainer_info(a->trainer);
@@ -243,7 +254,7 @@ int cmd_train(int argc, char **argv)
 	engine_link_next(a.link, &a.start, NULL);
 	if (strcmp(a.start.type, "start"))
 		engine_protocol_error("first message is '%s', want 'start'", a.start.type);
-	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log};
+	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log, on_warning};
 	enum wasd_status s = prepare(&a, &err);
 	if (!s)
 		s = send_started(&a, &err);

@@ -304,6 +304,11 @@ const real *wasd_exec_logits(struct wasd_exec *e)
 	return e->logits;
 }
 
+int wasd_exec_classes(const struct wasd_exec *e)
+{
+	return wasd_graph_classes(e->model->graph);
+}
+
 enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err)
 {
 	uint64_t t = now_ns();

@@ -4,7 +4,7 @@
 
 #include "wasd/optim.h"
 
-extern const struct wasd_optim_kind optim_sgd, optim_adamw;
+extern const struct wasd_optim_kind optim_sgd, optim_adamw, optim_adam;
 
 /* v[i] = member options[i].name of obj, or its default. obj may have the members `type` and extra (may be NULL) besides; any
  * other is refused. at: the object's JSON pointer. */

@@ -6,7 +6,7 @@
 
 #define BLOCK 4096                                   /* elements: one unit of the team's work */
 
-static const struct wasd_optim_kind *const table[] = { &optim_sgd, &optim_adamw };
+static const struct wasd_optim_kind *const table[] = { &optim_sgd, &optim_adamw, &optim_adam };
 #define ROWS ((int)(sizeof table / sizeof *table))
 
 struct wasd_optim {

@@ -61,7 +61,7 @@ static enum wasd_status judge(struct maker *m, const struct wasd_draw *draw, str
 	struct judged j = {draw};
 	struct measure_tick tick = maker_tick(m);
 	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, draw ? WASD_STATS_DOM : WASD_STATS_AOM, tick, err);
-	return s ? s : measure_accuracy(m->exec, test, &(struct measure_pass){own_statistics, &j}, tick, out, err);
+	return s ? s : measure_accuracy(m->exec, test, &(struct measure_pass){own_statistics, &j}, tick, NULL, out, err);
 }
 
 static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test, int draws, uint64_t need, cJSON *list, struct wasd_err *err)

@@ -239,7 +239,7 @@ static enum wasd_status judge_loss(void *ctx, const int *pick, double *loss, str
 	struct maker *m = ctx;
 	struct measure_result r;
 	maker_set_draw(m, pick);
-	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, maker_tick(m), &r, err);
+	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, maker_tick(m), NULL, &r, err);
 	m->done++;
 	*loss = s ? INFINITY : r.loss;
 	return s;
@@ -302,7 +302,7 @@ static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, s
 	if (!s)
 		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
 	if (!s)
-		s = measure_accuracy(net.exec, m->val, NULL, maker_tick(m), &out->val, err);
+		s = measure_accuracy(net.exec, m->val, NULL, maker_tick(m), NULL, &out->val, err);
 	measure_net_done(&net);
 	out->macs = wasd_graph_macs(m->graph, draw);
 	return s ? s : time_mode(m, draw, set, true, &out->speed, err);

@@ -215,7 +215,8 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	t->best = t->stop_best = NAN;
 	enum wasd_status s;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
-	    (s = create_values(t, o->backend, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)))
+	    (s = create_values(t, o->backend, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)) ||
+	    (s = warnings_create(t, err)))
 		goto fail;
 	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;
 	wasd_rng_init(&t->rng_was, t->spec.seed, "was", 0, 0);
@@ -267,6 +268,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	cJSON_Delete(t->fingerprint);
 	wasd_free(t->subset);
 	wasd_holdout_done(&t->holdout);
+	wasd_free(t->answered);
 	wasd_free(t->class_names);
 	wasd_free(t);
 }

@@ -51,13 +51,25 @@ size_t measure_net_bytes(const struct measure_net *n)
 	return wasd_bundle_bytes(n->bundle) + wasd_exec_bytes(n->exec);
 }
 
-enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *how, struct measure_tick tick,
+static void count_answers(const real *logits, int n, int classes, uint32_t *answered)
+{
+	for (int i = 0; i < n; i++, logits += classes) {
+		int top = 0;
+		for (int c = 1; c < classes; c++)
+			if (logits[c] > logits[top])
+				top = c;
+		answered[top]++;
+	}
+}
+
+enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *how, struct measure_tick tick, uint32_t *answered,
                                   struct measure_result *out, struct wasd_err *err)
 {
 	uint32_t batches = wasd_loader_batches(l);
 	int64_t begin = wasd_mono_us();
 	double sum = 0;
 	uint64_t hits = 0, images = 0;
+	int classes = wasd_exec_classes(e);
 	wasd_loader_seek(l, 0, 0);
 	for (uint32_t i = 0; i < batches; i++) {
 		if (!tick.go_on(tick.ctx, i, batches))
@@ -76,6 +88,8 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		} else if (s) {
 			return s;
 		}
+		if (answered)
+			count_answers(wasd_exec_logits(e), b->n, classes, answered);
 		sum += mean * b->n;
 		hits += (uint64_t)correct;
 		images += (uint64_t)b->n;

@@ -28,9 +28,10 @@ size_t measure_net_bytes(const struct measure_net *n);
 struct measure_result { double loss, accuracy, images_per_s; };
 /* How every batch passes: the draw and the statistics. Called before each batch; p->n is set. */
 struct measure_pass { enum wasd_status (*prepare)(void *ctx, struct wasd_pass *p, struct wasd_err *err); void *ctx; };
-/* Mean cross-entropy and share of top-1 hits over one epoch of the loader. pass NULL: `e` is a measure_net's.
+/* Mean cross-entropy and share of top-1 hits over one epoch of the loader. pass NULL: `e` is a measure_net's. answered (may be NULL): for each class,
+ * how many images were answered with it; added to.
  * A loss that is not finite is NaN, with WASD_OK: the caller says what it means. */
-enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *pass, struct measure_tick tick,
+enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *pass, struct measure_tick tick, uint32_t *answered,
                                   struct measure_result *out, struct wasd_err *err);
 /* A fixed random choice of the given images, a multiple of the batch where there are that many: *n of them, *subset for wasd_free. */
 enum wasd_status measure_subset(const uint32_t *image, size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err);

@@ -52,8 +52,7 @@ static bool should_stop(const struct wasd_trainer *t)
 	return t->hooks->should_stop && t->hooks->should_stop(t->hooks->ctx);
 }
 
-static void say(const struct wasd_trainer *t, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void say(const struct wasd_trainer *t, const char *level, const char *fmt, ...)
+void trainer_say(const struct wasd_trainer *t, const char *level, const char *fmt, ...)
 {
 	char text[400];
 	va_list ap;
@@ -315,19 +314,19 @@ static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_e
 	return wasd_was_draw_in(a->t->was, a->t->epoch, &a->rng, &a->t->draw, err);
 }
 
-static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, struct measure_result *out, struct wasd_err *err)
+static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, uint32_t *answered, struct measure_result *out, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
 	struct measure_tick tick_of = {tick, &c};
 	if (t->spec.batch_statistics) {
 		struct as_trained a = {.t = t, .dom = dom};
 		wasd_rng_init(&a.rng, t->spec.seed, dom ? "eval dom" : "eval aom", (uint64_t)t->epoch, images == t->test);
-		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, out, err);
+		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
 	}
 	struct measure_net net = {0};
 	enum wasd_status s = measure_net_create(t->model, dom ? &t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
 	if (!s)
-		s = measure_accuracy(net.exec, images, NULL, tick_of, out, err);
+		s = measure_accuracy(net.exec, images, NULL, tick_of, answered, out, err);
 	measure_net_done(&net);
 	return s;
 }
@@ -336,7 +335,8 @@ static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader
 {
 	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"}, {"AOM's test loss", "DOM's test loss"}};
 	struct measure_result r;
-	enum wasd_status s = measure_mode(t, images, dom, &r, err);
+	memset(t->answered, 0, (size_t)wasd_graph_classes(t->graph) * sizeof *t->answered);
+	enum wasd_status s = measure_mode(t, images, dom, t->answered, &r, err);
 	if (s)
 		return s;
 	if (!isfinite(r.loss))
@@ -344,6 +344,8 @@ static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader
 	add_metric(t, names[0], r.loss);
 	add_metric(t, names[1], r.accuracy);
 	t->eval_speed[dom] = r.images_per_s;
+	if (images == t->val)
+		warnings_evaluated(t, dom);
 	return WASD_OK;
 }
 
@@ -452,28 +454,7 @@ static void say_epoch(const struct wasd_trainer *t)
 		n += wasd_line(text + n, sizeof text - n, ", ");
 		n += wasd_line(text + n, sizeof text - n, parts[i].form, v * parts[i].unit);
 	}
-	say(t, "info", "%s", text);
-}
-
-/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it may cross
- * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
-static void say_negative_alphas(struct wasd_trainer *t)
-{
-	if (t->alpha_told)
-		return;
-	for (int i = 0; i < t->dom.n; i++) {
-		const struct wasd_draw_layer *l = &t->dom.layer[i];
-		struct wasd_aug_info a = wasd_graph_aug_info(t->graph, l->aug);
-		if (l->alpha_one || a.alpha_param < 0)
-			continue;
-		double alpha = (double)wasd_model_master(t->model)[wasd_graph_param_info(t->graph, a.alpha_param).offset + (size_t)a.alpha_index];
-		if (alpha >= 0)
-			continue;
-		say(t, "warn", "alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below chance; "
-		    "\"was\": {\"alpha\": \"fixed\"} avoids that", a.layer, alpha);
-		t->alpha_told = true;
-		return;
-	}
+	trainer_say(t, "info", "%s", text);
 }
 
 /* CLOSING -> TRAINING | COMPLETED: reports the epoch, moves the position, saves when that is due. */
@@ -487,7 +468,7 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	if (t->hooks->metrics && (s = t->hooks->metrics(t->hooks->ctx, &m, err)))
 		return s;
 	say_epoch(t);
-	say_negative_alphas(t);
+	warnings_epoch(t, metric_value(t, "train_loss"));
 	t->epoch++;
 	t->next = 0;
 	t->loss_sum = 0;
@@ -510,8 +491,9 @@ enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_trai
 	enum wasd_status s = WASD_OK;
 	t->hooks = h;
 	if (*t->differs)
-		say(t, "warn", "resumed under another \"%s\" than before: the numbers may differ in the last bits from an uncut run's", t->differs);
-	say(t, "info", t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d", (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
+		trainer_say(t, "warn", "resumed under another \"%s\" than before: the numbers may differ in the last bits from an uncut run's", t->differs);
+	trainer_say(t, "info", t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d", (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
+	warnings_begin(t);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
 		t->state = COMPLETED;           /* resumed from a run's own end */
 	while (!s && t->state < COMPLETED)

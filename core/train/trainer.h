@@ -61,7 +61,11 @@ struct wasd_trainer {
 	int n_metrics;
 	double eval_speed[2];                      /* images a second of the last measurement, by mode; 0: none */
 	bool improved;
-	bool alpha_told;                           /* that one has become negative, once */
+	unsigned warned;                           /* bits of the warnings that the log has had */
+	uint32_t *answered;                        /* one block with the next three, by class: answers in the evaluation at hand */
+	uint32_t *val_images, *train_images;
+	uint32_t *silent[2];                       /* by mode: evaluations in a row without such an answer */
+	int stands;                                /* epochs in a row with the loss of guessing */
 	char differs[32];                          /* resumed, and this member of the fingerprint is another one */
 };
 
@@ -70,6 +74,14 @@ static inline uint64_t trainer_step(const struct wasd_trainer *t)
 {
 	return (uint64_t)t->epoch * t->batches + t->next;
 }
+
+void trainer_say(const struct wasd_trainer *t, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* warnings.c: counts images by class; looks at the images, at an evaluation of t->val by one mode, at a finished epoch. */
+enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err);
+void warnings_begin(struct wasd_trainer *t);
+void warnings_evaluated(struct wasd_trainer *t, bool dom);
+void warnings_epoch(struct wasd_trainer *t, double train_loss);
 
 /* Fails the run: WASD_ENUMERIC, and what to do about it. what: the loss, parameter or statistics that no longer is a number. */
 enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err);

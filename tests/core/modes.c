@@ -63,7 +63,7 @@ static double accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct 
 	struct measure_pass pass = {read_so, &reading};
 	struct measure_result r = {.accuracy = NAN};
 	struct wasd_err err = {0};
-	CHECK_MSG(!measure_accuracy(e, l, &pass, (struct measure_tick){go_on, NULL}, &r, &err), "%s", err.msg);
+	CHECK_MSG(!measure_accuracy(e, l, &pass, (struct measure_tick){go_on, NULL}, NULL, &r, &err), "%s", err.msg);
 	return r.accuracy;
 }
 

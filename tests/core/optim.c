@@ -74,6 +74,33 @@ static void sgd(void)
 	}
 }
 
+/* Golden values of torch.optim.Adam (lr 0.01, betas 0.9 and 0.99, weight_decay 0.1) come from its formula, in double. */
+static void adam(void)
+{
+	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = { 0 }, v[N] = { 0 };
+	struct wasd_optim *o = make("{\"type\":\"adam\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
+	real r[N];
+	const char *name;
+	for (int k = 0; k < N; k++)
+		r[k] = (real)(w[k] = w0[k]);
+	for (int t = 1; t <= 4; t++) {
+		const double *g = t % 2 ? g0 : g1;
+		for (int i = 0; i < N; i++) {
+			double d = g[i] + wd * w[i];
+			m[i] = b1 * m[i] + (1 - b1) * d;
+			v[i] = b2 * v[i] + (1 - b2) * d * d;
+			w[i] -= lr / (1 - pow(b1, t)) * m[i] / (sqrt(v[i]) / sqrt(1 - pow(b2, t)) + eps);
+		}
+		step(o, r, g, lr);
+	}
+	for (int i = 0; i < N; i++) {
+		CHECK_NEAR(r[i], w[i], tol() * 4);
+		CHECK_NEAR(wasd_optim_state(o, 0, &name)[i], m[i], tol() * 4);
+		CHECK_NEAR(wasd_optim_state(o, 1, &name)[i], v[i], tol() * 4);
+	}
+	wasd_optim_destroy(o);
+}
+
 static void adamw(void)
 {
 	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = { 0 }, v[N] = { 0 };
@@ -258,6 +285,7 @@ int main(void)
 {
 	TEST_RUN(sgd);
 	TEST_RUN(adamw);
+	TEST_RUN(adam);
 	TEST_RUN(large);
 	TEST_RUN(schedules);
 	TEST_RUN(refusals);

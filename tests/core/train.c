@@ -152,7 +152,7 @@ static void probability_is_reported(void)
 
 static void note_warning(void *ctx, const char *level, const char *text)
 {
-	char (*warnings)[400] = ctx;
+	char (*warnings)[900] = ctx;
 	if (!strcmp(level, "warn"))
 		snprintf(*warnings + strlen(*warnings), sizeof *warnings - strlen(*warnings), "%s\n", text);
 }
@@ -164,9 +164,10 @@ static void negative_alpha_is_told(void)
 	"{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":2,\"batch\":64,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}},"
 	static const struct { const char *spec; double alpha; bool told; } rows[] = {
 		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.5, false}, {SIGNS "\"was\":{\"alpha\":\"learned\"}}", -0.5, true}, {SIGNS "\"was\":{\"alpha\":\"fixed\"}}", -0.5, false},
+		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.004, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-		char warnings[400] = "";
+		char warnings[900] = "";
 		cJSON *j = cJSON_Parse(rows[i].spec);
 		struct wasd_trainer *t = NULL;
 		struct wasd_err err = {0};
@@ -181,6 +182,7 @@ static void negative_alpha_is_told(void)
 			wasd_model_master(m)[wasd_graph_param_info(wasd_model_graph(m), a.alpha_param).offset + (size_t)a.alpha_index] = (real)rows[i].alpha;
 			CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
 			const char *told = strstr(warnings, "alpha of odd has become negative (-0.5)");
+			CHECK_MSG((strstr(warnings, "alpha of odd is near 0 (") != NULL) == (rows[i].alpha == 0.004), "row %zu: %s", i, warnings);
 			CHECK_MSG((told != NULL) == rows[i].told && !(told && strstr(told + 1, "alpha of")), "row %zu: %s", i, warnings);
 		}
 		wasd_trainer_destroy(t);
@@ -199,6 +201,65 @@ static void cancel_stops_within_a_batch(void)
 		CHECK_STR(r.reason, "cancel");
 		tiny_done(&r);
 	}
+}
+
+struct heard { int n; struct { char code[40]; int epoch; char message[400]; } last[8]; };
+
+static void hear(void *ctx, const char *code, int epoch, const char *message)
+{
+	struct heard *h = ctx;
+	int i = 0;
+	while (i < h->n && strcmp(h->last[i].code, code))
+		i++;
+	if (i == 8)
+		return;
+	h->n += i == h->n;
+	snprintf(h->last[i].code, sizeof h->last[i].code, "%s", code);
+	snprintf(h->last[i].message, sizeof h->last[i].message, "%s", message);
+	h->last[i].epoch = epoch;
+}
+
+/* What a run warns of: each code with the last epoch that it was true in, and nothing else. A network of zeros answers class 0 with the loss of guessing. */
+static void warnings_of_a_run(void)
+{
+	static const struct { const char *spec; double scale; const char *codes[3]; int epochs[3]; const char *says, *why; } rows[] = {
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}", 0,
+		 {"few_validation_images", "class_never_predicted", "loss_stands_still"}, {0, 4, 4}, "of the 10 classes", "a dead network"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}", 0,
+		 {"few_validation_images", "class_never_predicted", NULL}, {0, 2}, "19 images are held out", "one epoch behind the first says nothing of the loss"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", 1,
+		 {NULL}, {0}, "", "one evaluation by the test images"},
+	};
+	struct wasd_dataset *data;
+	char path[96];
+	data = tiny_glyphs("few", 190, 50, 32, path);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		cJSON *j = cJSON_Parse(rows[i].spec);
+		struct wasd_trainer *t = NULL;
+		struct wasd_err err = {0};
+		struct heard h = {0};
+		enum wasd_train_end end;
+		struct wasd_train_opts o = {.spec = j, .data = data};
+		struct wasd_train_hooks hooks = {.ctx = &h, .warning = hear};
+		CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
+		for (size_t k = 0; t && k < wasd_trainer_info(t).params; k++)
+			wasd_model_master(wasd_trainer_model(t))[k] *= (real)rows[i].scale;
+		CHECK_MSG(t && !wasd_trainer_run(t, &hooks, &end, NULL, &err), "%s", err.msg);
+		int want = 0;
+		bool said = !*rows[i].says;
+		for (; want < 3 && rows[i].codes[want]; want++) {
+			bool found = false;
+			for (int k = 0; k < h.n; k++)
+				found |= !strcmp(h.last[k].code, rows[i].codes[want]) && h.last[k].epoch == rows[i].epochs[want];
+			CHECK_MSG(found, "%s: no %s of epoch %d", rows[i].why, rows[i].codes[want], rows[i].epochs[want]);
+		}
+		for (int k = 0; k < h.n; k++)
+			said |= strstr(h.last[k].message, rows[i].says) != NULL;
+		CHECK_MSG(h.n == want && said, "%s: %d warnings, first %s: %s", rows[i].why, h.n, h.last[0].code, h.last[0].message);
+		wasd_trainer_destroy(t);
+		cJSON_Delete(j);
+	}
+	wasd_dataset_close(data);
 }
 
 struct log_and_run { struct tiny_run *run; char *line; };
@@ -538,6 +599,7 @@ int main(void)
 	TEST_RUN(learns);
 	TEST_RUN(probability_is_reported);
 	TEST_RUN(negative_alpha_is_told);
+	TEST_RUN(warnings_of_a_run);
 	TEST_RUN(cancel_stops_within_a_batch);
 	TEST_RUN(loss_that_is_not_finite_fails);
 	TEST_RUN(large_loss_is_told_whole);

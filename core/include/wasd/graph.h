@@ -153,6 +153,7 @@ struct wasd_pass {
 enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err);
 /* Logits of the last forward: (n,classes) row-major, valid until the next call. */
 const real *wasd_exec_logits(struct wasd_exec *e);
+int wasd_exec_classes(const struct wasd_exec *e);
 /* Mean softmax cross-entropy of the last forward with optional label smoothing, and the count of top-1 hits; readies backward. y: n class indices. */
 enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err);
 /* Adds d loss/d parameter to the model's gradient block, through the draw into plain weights and alphas. Once per forward+loss. */

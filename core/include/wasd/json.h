@@ -23,6 +23,7 @@ char *wasd_json_print(const cJSON *v);
 /* Typed look-ups, case-sensitive. They return false when the member is absent or has another type. */
 const cJSON *wasd_json_get(const cJSON *obj, const char *key);            /* NULL when absent */
 bool wasd_json_str(const cJSON *obj, const char *key, const char **out);  /* borrowed */
+#define WASD_JSON_INT_MAX 9007199254740991LL                                /* 2^53 - 1: beyond, a double no longer tells neighbours apart */
 bool wasd_json_i64(const cJSON *obj, const char *key, int64_t *out);      /* integral and |v| <= 2^53 */
 bool wasd_json_num(const cJSON *obj, const char *key, double *out);       /* finite */
 bool wasd_json_bool(const cJSON *obj, const char *key, bool *out);

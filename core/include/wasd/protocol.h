@@ -22,6 +22,7 @@
  *                     "img_per_s":X,"eta_s":X,"loss":X}      at most 4 a second
  *                    {"type":"metrics","epoch":E,"step":GLOBAL,"values":{"train_loss":X|null,...},"nonfinite":{"train_loss":"nan"}}
  *                       names as in web/docs/api.md#metrics plus stall_s, train_conv_s, bn_s, ... ; acked
+ *                    {"type":"warning","code":CODE,"epoch":E,"message":TEXT}      of the run itself (wasd/train.h); one that goes on comes every epoch
  *                    {"type":"checkpoint","epoch":E,"step":GLOBAL,"bytes":N,"sha256":HEX,"reason":"epoch|cancel|final",
  *                     "metrics":{...},"info":{"arch","classes":[...],"input":[c,h,w],"was":...,"draw":[...],"macs":{"aom":N,"dom":N}}}
  *                       + sealed memfd; acked. The engine keeps going while the daemon stores it, at most one un-acked.

@@ -46,6 +46,9 @@ struct wasd_train_hooks {
 	enum wasd_status (*metrics)(void *ctx, const struct wasd_train_metrics *m, struct wasd_err *err);
 	enum wasd_status (*checkpoint)(void *ctx, const struct wasd_train_checkpoint *c, struct wasd_err *err);
 	void (*log)(void *ctx, const char *level, const char *text);                  /* level: "info", "warn" */
+	/* Something about the run that its user should know; also told by log, once for each code. Codes: "class_never_predicted", "loss_stands_still",
+	 * "alpha_near_zero", "alpha_negative", "few_validation_images", "class_without_training_images". epoch 0: before the first. Comes again while it lasts. */
+	void (*warning)(void *ctx, const char *code, int epoch, const char *message);
 };
 
 struct wasd_train_opts {
