@@ -3,6 +3,7 @@
  * An upload is known by the digest of its bytes (and of what else shapes the result): the same again is the version that is there,
  * anything else a new version. The row begins in "scanning"; the daemon's ingest process moves it to ready or invalid. */
 #include "internal.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -193,53 +194,79 @@ static bool name_ok(const struct api_request *q, struct api_response *r, const c
 	return false;
 }
 
+struct upload_option {
+	const char *name;
+	/* Puts the parameter's value into j unless it is the default. False: it is refused, the answer is in r. */
+	bool (*read)(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j);
+	int64_t min, max;
+	const char *const *choices;             /* the first is the default */
+};
+
 /* Query parameters that shape the result. What is given and is not the default becomes a member of `options` (wasd/protocol.h). */
 static const char *const on_bad[] = {"refuse", "skip", NULL};
 static const char *const encodings[] = {"cp437", "gbk", "gb18030", "big5", "shift_jis", "euc-kr", "cp850", "cp866", "cp1250", "cp1251", "cp1252", NULL};
-static const struct upload_option {
-	const char *name;
-	double min, max;                        /* of a number; a share has both ends below 1 */
-	const char *const *choices;             /* the first is the default */
-} upload_options[] = {
-	{"size", 8, 512, NULL},
-	{"on_bad", 0, 0, on_bad},
-	{"test_fraction", 0.01, 0.9, NULL},
-	{"split_seed", 0, 9007199254740991.0, NULL},
-	{"names", 0, 0, encodings},
-};
-
-/* One option into j. False: the answer is in r. */
-static bool query_option(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
+static const char *const fits[] = {"squeeze", "crop", NULL}, *const orientations[] = {"upright", "keep", NULL};
+static bool read_count(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
-	const char *s = api_query(q, o->name), *choice = NULL;
-	if (!s) return true;
-	if (o->choices) {
-		if (!api_query_choice(q, r, o->name, o->choices, &choice)) return false;
-		if (choice != o->choices[0]) api_add_str(j, o->name, choice);
-		return true;
-	}
-	if (o->max >= 1) {
-		int64_t v = 0;
-		if (!api_query_int(q, r, o->name, (int64_t)o->min, (int64_t)o->max, &v)) return false;
-		api_add_int(j, o->name, v);
-		return true;
-	}
+	int64_t v = 0;
+	if (!api_query_int(q, r, o->name, o->min, o->max, &v)) return false;
+	if (api_query(q, o->name)) api_add_int(j, o->name, v);
+	return true;
+}
+static bool read_share(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
+{
+	const char *s = api_query(q, o->name);
 	char *end;
+	if (!s) return true;
 	double v = strtod(s, &end);
-	if (*end || end == s || !strchr("0123456789.", *s) || !(v >= o->min && v <= o->max)) {
-		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a number from %g to %g, not \"%.60s\"", o->name, o->min, o->max, s);
+	if (*end || end == s || !strchr("0123456789.", *s) || !(v >= 0.01 && v <= 0.9)) {
+		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a number from 0.01 to 0.9, not \"%.60s\"", o->name, s);
 		return false;
 	}
 	api_add_num(j, o->name, v);
 	return true;
 }
+static bool read_choice(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
+{
+	const char *v = o->choices[0];
+	if (!api_query_choice(q, r, o->name, o->choices, &v)) return false;
+	if (strcmp(v, o->choices[0])) api_add_str(j, o->name, v);
+	return true;
+}
+/* Six hexadecimal digits, kept in lower case. */
+static bool read_colour(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
+{
+	const char *v = api_query(q, o->name);
+	char low[7] = "";
+	if (!v) return true;
+	if (strlen(v) != 6 || strspn(v, "0123456789abcdefABCDEF") != 6) {
+		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a colour of six hexadecimal digits such as ffffff, not \"%.40s\"", o->name, v);
+		return false;
+	}
+	for (int i = 0; i < 6; i++) low[i] = (char)tolower((unsigned char)v[i]);
+	if (strcmp(low, "ffffff")) api_add_str(j, o->name, low);
+	return true;
+}
+static const struct upload_option upload_options[] = {
+	{"size", read_count, .min = 8, .max = 512},
+	{"fit", read_choice, .choices = fits},
+	{"background", .read = read_colour},
+	{"orientation", read_choice, .choices = orientations},
+	{"on_bad", read_choice, .choices = on_bad},
+	{"test_fraction", .read = read_share},
+	{"split_seed", read_count, .min = 0, .max = 9007199254740991},
+	{"names", read_choice, .choices = encodings},
+};
 
 /* The options and the wait. True: *options is the caller's. */
 static bool query_upload(const struct api_request *q, struct api_response *r, cJSON **options, int64_t *wait)
 {
 	cJSON *j = cJSON_CreateObject();
 	bool ok = api_query_wait(q, r, wait);
-	for (size_t i = 0; ok && i < API_LEN(upload_options); i++) ok = query_option(q, r, &upload_options[i], j);
+	for (size_t i = 0; ok && i < API_LEN(upload_options); i++) {
+		const struct upload_option *o = &upload_options[i];
+		ok = o->read(q, r, o, j);
+	}
 	if (ok && api_poisoned(j)) {
 		api_send_no_memory(r);
 		ok = false;
@@ -249,13 +276,12 @@ static bool query_upload(const struct api_request *q, struct api_response *r, cJ
 	return ok;
 }
 
-/* The options as the digest covers them: "size N" when nothing else is asked for, as it was before there was more. */
+/* The options as the digest covers them. None: as it was when there was the size only, so that old uploads are found. A size makes
+ * another text than it did then, when it was not honoured for every format. */
 static void digest_options(struct wasd_buf *b, const cJSON *options)
 {
-	int64_t size = 0;
-	bool known = wasd_json_i64(options, "size", &size);
-	if (cJSON_GetArraySize(options) == known) {
-		wasd_buf_printf(b, "size %lld\n", (long long)size);
+	if (!cJSON_GetArraySize(options)) {
+		wasd_buf_puts(b, "size 0\n");
 		return;
 	}
 	char *text = wasd_json_print(options);
@@ -462,6 +488,11 @@ static enum api_result post(struct api_ctx *c, const struct api_request *q, stru
 	bool multi = !strcmp(type, "multipart/form-data");
 	if (!multi && up->bytes > WASD_JSON_REQUEST.bytes) {
 		api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: POST takes multipart/form-data or JSON; an archive itself goes to PUT /v1/datasets/NAME", *type ? type : "(none)");
+		return API_DONE;
+	}
+	const cJSON *option = multi ? NULL : options->child;
+	if (option) {
+		api_send_problem(q, r, "bad_parameter", option->string, "query parameter %s is about uploaded files; a synthetic set has its own size and colours", option->string);
 		return API_DONE;
 	}
 	int fd = open(up->path, O_RDONLY | O_CLOEXEC);

@@ -8,7 +8,7 @@
 #include <strings.h>
 
 #define PAGE "limit cursor sort"
-#define UPLOAD "size on_bad test_fraction split_seed names"
+#define UPLOAD "size fit background orientation on_bad test_fraction split_seed names"
 
 const struct api_route api_routes[] = {
 	/* jobs */

@@ -20,15 +20,15 @@ struct import {
 	struct wasd_st *st;
 	const char *prefix;                     /* of all names; not the network's */
 	bool own;                               /* a checkpoint of wasd: with the state of a run */
-	cJSON *meta[8];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes */
+	cJSON *meta[9];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
 	cJSON *asked;                           /* the model that was given, with every option */
 	const cJSON *model, *classes, *input;   /* given or of the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[WASD_MODES];
 };
-enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES };
-static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes"};
+enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES, PREPARE };
+static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes", "prepare"};
 
 /* ---- what it is -------------------------------------------------------------------------------------------- */
 
@@ -312,7 +312,11 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	const char **names = wasd_calloc((size_t)n, sizeof *names);
 	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject();
 	const cJSON *name;
-	enum wasd_status s = WASD_ENOMEM;
+	const char *producer = wasd_st_meta(m->st, "producer");
+	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5)));     /* than the record */
+	struct wasd_prepare prepare = older ? (struct wasd_prepare){0} : wasd_prepare_default;
+	struct wasd_err e = {0};
+	enum wasd_status s = wasd_prepare_read(m->meta[PREPARE], &prepare, &e);
 	cJSON_ArrayForEach(name, m->classes)
 		if (names)
 			names[i++] = name->valuestring;
@@ -320,13 +324,16 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	          put(progress, "measured_dom", cJSON_CreateBool(m->has[WASD_DOM]));
 	struct checkpoint_source src = {
 		.graph = m->graph, .master = wasd_model_master(m->to), .arch = arch, .dataset_digest = "", .class_names = names,
-		.spec = spec, .was = wasd_json_get(info, "was"), .draw = wasd_json_get(info, "draw"), .progress = progress,
+		.spec = spec, .was = wasd_json_get(info, "was"), .draw = wasd_json_get(info, "draw"), .progress = progress, .prepare = &prepare,
 	};
 	if (m->has[WASD_AOM])           /* a run that starts here has no better running values */
 		src.stats[WASD_STATS_AOM] = src.stats[WASD_STATS_TRAIN] = wasd_model_stats(m->to, WASD_STATS_AOM);
 	if (m->has[WASD_DOM])
 		src.stats[WASD_STATS_DOM] = wasd_model_stats(m->to, WASD_STATS_DOM);
-	s = ok ? checkpoint_write(&src, out, out_len, err) : wasd_fail(err, WASD_ENOMEM, "import");
+	if (s)
+		s = wasd_fail_at(err, s, "prepare", "metadata \"prepare\": %.180s", e.msg);
+	else
+		s = ok ? checkpoint_write(&src, out, out_len, err) : wasd_fail(err, WASD_ENOMEM, "import");
 	wasd_free(names);
 	cJSON_Delete(spec);
 	cJSON_Delete(progress);

@@ -742,6 +742,7 @@ void ingest_done(struct ingest *in)
 		wasd_free(in->entry[i].text);
 	wasd_free(in->entry);
 	wasd_buf_done(&in->names);
+	wasd_free(in->sized);
 	wasd_dataset_writer_abort(in->writer);
 }
 

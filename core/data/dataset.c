@@ -22,6 +22,7 @@ struct wasd_dataset {
 	const char **classes;                       /* borrowed from desc */
 	const char *digest;                         /* borrowed from desc */
 	double mean[3], std[3];
+	struct wasd_prepare prepare;
 };
 
 static const size_t counts_max = (size_t)1 << 32;   /* the loader numbers images with 32 bits */
@@ -112,7 +113,11 @@ static enum wasd_status read_description(struct wasd_dataset *d, const char *pat
 	d->val = (size_t)val;
 	if (!wasd_json_str(d->desc, "digest", &d->digest) || strlen(d->digest) != WASD_SHA256_HEX - 1)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no digest", path);
-	return WASD_OK;
+	const cJSON *prepare = wasd_json_get(d->desc, "prepare");
+	if (!prepare)
+		return WASD_OK;
+	d->prepare = wasd_prepare_default;
+	return wasd_prepare_read(prepare, &d->prepare, &why) ? wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg) : WASD_OK;
 }
 
 static enum wasd_status check_header(struct wasd_dataset *d, const char *path, uint64_t size, struct wasd_err *err)
@@ -218,6 +223,8 @@ int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i
 {
 	return ((const uint16_t *)(const void *)(d->map + d->at.labels[s]))[i];
 }
+
+const struct wasd_prepare *wasd_dataset_prepare(const struct wasd_dataset *d) { return &d->prepare; }
 
 void wasd_dataset_moments(const struct wasd_dataset *d, double mean[3], double std[3])
 {

@@ -55,35 +55,50 @@ static void note_other_size(struct plan *p, size_t i, int h, int w)
 	ingest_culprit(in, &e);
 }
 
-static enum wasd_status put(struct plan *p, size_t i, int c, int h, int w, const uint8_t *chw, struct wasd_err *err)
+static enum wasd_status put(struct plan *p, size_t i, const struct image *im, struct wasd_err *err)
 {
 	struct ingest *in = p->l.in;
 	const size_t *count = p->l.count;
 	enum wasd_status s = WASD_OK;
 	if (!in->writer) {
-		s = ingest_begin(in, (struct wasd_shape){ c, h, w }, p->l.classes, p->l.n_classes, count[PART_TRAIN] + count[PART_VAL], count[PART_TEST], err);
+		s = ingest_begin(in, (struct wasd_shape){ im->c, im->h, im->w }, p->l.classes, p->l.n_classes, count[PART_TRAIN] + count[PART_VAL], count[PART_TEST], err);
 		if (!s)
 			s = dataset_writer_val(in->writer, count[PART_TRAIN], count[PART_VAL], err);
 		entry_blame(in, i, err, s);
-	} else if (h != in->shape.h || w != in->shape.w) {
-		note_other_size(p, i, h, w);
+	} else if (im->h != in->shape.h || im->w != in->shape.w) {
+		note_other_size(p, i, im->h, im->w);
 		return WASD_OK;
 	}
 	for (size_t k = i; !s && k != SIZE_MAX; k = in->entry[k].next_link) {
 		const struct item *it = &p->l.item[k];
 		if (!it->out)
-			s = ingest_put(in, it->part == PART_TEST ? WASD_TEST : WASD_TRAIN, it->rank + (it->part == PART_VAL ? count[PART_TRAIN] : 0), chw, it->label, k, err);
+			s = ingest_put(in, it->part == PART_TEST ? WASD_TEST : WASD_TRAIN, it->rank + (it->part == PART_VAL ? count[PART_TRAIN] : 0), im->chw, it->label, k, err);
 	}
 	return s;
+}
+
+/* What was done to the picture of entry i. */
+static void tell(struct ingest *in, size_t i, const struct image *im)
+{
+	static const struct { unsigned note; const char *code, *text; } rows[] = {
+		{ NOTE_TURNED, "oriented", "turned upright as their EXIF orientation says (orientation=keep leaves them as stored)" },
+		{ NOTE_FLATTENED, "alpha_flattened", "transparent pixels laid over the background" },
+		{ NOTE_CMYK, "cmyk_converted", "CMYK or YCCK converted to RGB without a colour profile" },
+		{ NOTE_REDUCED, "decoded_reduced", "large pictures decoded at a reduced scale" },
+	};
+	for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+		if (im->notes & rows[k].note)
+			ingest_remark(in, rows[k].code, entry_name(in, i), "%s", rows[k].text);
+	if (im->notes & NOTE_ODD)
+		ingest_remark(in, "jpeg_remark", entry_name(in, i), "JPEG files that are read in spite of a fault which leaves their pixels certain: %s", im->odd);
 }
 
 static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, struct wasd_err *err)
 {
 	struct plan *p = plan;
 	struct ingest *in = p->l.in;
-	uint8_t *chw = NULL;
+	struct image im = { 0 };
 	size_t n;
-	int c, h, w;
 	if (in->entry[i].size > MAX_ENCODED) {
 		enum wasd_status e = entry_fail(in, i, err, WASD_ETOOBIG, "a picture of %llu bytes, at most %d", (unsigned long long)in->entry[i].size, MAX_ENCODED);
 		return note_bad(p, i, e, err);
@@ -91,14 +106,15 @@ static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, st
 	enum wasd_status s = read_whole(p, i, st, &n, err);
 	if (s)
 		return s;
-	if ((s = image_decode(p->buf, n, p->channels == 1 ? 0 : 3, in->o.size, in->o.size, &chw, &c, &h, &w, err)))
+	if ((s = image_decode(p->buf, n, p->channels == 1 ? 0 : 3, in->o.size, in->o.size, in->o.prepare, &im, err)))
 		return note_bad(p, i, entry_blame(in, i, err, s), err);
-	if (c != p->channels) {
+	tell(in, i, &im);
+	if (im.c != p->channels) {
 		p->colour = true;                       /* ends this replay; not an error that anyone sees */
 		s = wasd_fail(err, WASD_ESTATE, "the first colour picture");
 	} else
-		s = put(p, i, c, h, w, chw, err);
-	wasd_free(chw);
+		s = put(p, i, &im, err);
+	wasd_free(im.chw);
 	return s;
 }
 

@@ -1,4 +1,5 @@
 /* formats.c - the table of upload formats, and the road that all of them share. A new format is a file with one descriptor. */
+#include "data/image.h"
 #include "data/ingest.h"
 
 #include <string.h>
@@ -19,18 +20,31 @@ enum wasd_status ingest_begin(struct ingest *in, struct wasd_shape shape, const 
 	enum wasd_status s = wds_shape_check(shape, err);
 	if (s)
 		return s;
+	in->given = shape;
+	if (in->o.size)
+		shape.h = shape.w = in->o.size;
 	if (n_train > in->o.max_images || n_test > in->o.max_images - n_train)
 		return wasd_fail(err, WASD_ETOOBIG, "%zu images, the limit is %zu", n, in->o.max_images);
 	if (!wasd_mul_size(n, wasd_shape_count(shape), &bytes) || bytes > in->o.max_bytes)
 		return wasd_fail(err, WASD_ETOOBIG, "%zu images of %zu bytes, the limit is %zu bytes", n, wasd_shape_count(shape), in->o.max_bytes);
 	in->shape = shape;
 	in->classes = n_classes;
-	return wasd_dataset_writer_create(in->out_path, shape, classes, n_classes, in->format, &in->writer, err);
+	wasd_free(in->sized);
+	in->sized = NULL;
+	if ((shape.h != in->given.h || shape.w != in->given.w) && !(in->sized = wasd_malloc(wasd_shape_count(shape))))
+		return wasd_fail(err, WASD_ENOMEM, "no memory for an image");
+	if ((s = wasd_dataset_writer_create(in->out_path, shape, classes, n_classes, in->format, &in->writer, err)))
+		return s;
+	dataset_writer_prepare(in->writer, in->o.prepare);
+	return WASD_OK;
 }
 
 enum wasd_status ingest_put(struct ingest *in, enum wasd_split sp, size_t k, const uint8_t *chw, int label, size_t i, struct wasd_err *err)
 {
-	enum wasd_status s = dataset_writer_put(in->writer, sp, k, chw, label, err);
+	struct wasd_shape from = in->given, to = in->shape;
+	enum wasd_status s = in->sized ? image_fit(chw, from.c, from.h, from.w, in->o.prepare->fit, to.h, to.w, in->sized, err) : WASD_OK;
+	if (!s)
+		s = dataset_writer_put(in->writer, sp, k, in->sized ? in->sized : chw, label, err);
 	if (s)
 		return entry_blame(in, i, err, s);
 	in->images++;
@@ -65,6 +79,18 @@ static void inner_done(struct inner *inner)
 	wasd_free(inner->name);
 }
 
+/* A channel whose training pixels are all equal says nothing about any image. */
+static void tell_flat(struct ingest *in)
+{
+	double std[3];
+	dataset_writer_std(in->writer, std);
+	bool flat = std[0] == 0;
+	for (int c = 1; c < in->shape.c; c++)
+		flat = flat || std[c] == 0;
+	if (flat)
+		ingest_remark(in, "std_zero", NULL, "all training pixels of a channel are equal: the network cannot tell the images apart by it");
+}
+
 enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path, const struct wasd_ingest_opts *o,
                              struct wasd_ingest_info *info, struct wasd_err *err)
 {
@@ -79,6 +105,7 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 	in.o.max_images = in.o.max_images ? in.o.max_images : WASD_INGEST_MAX_IMAGES;
 	if (in.o.report)
 		*in.o.report = (struct wasd_ingest_report){ 0 };
+	in.o.prepare = in.o.prepare ? in.o.prepare : &wasd_prepare_default;
 	if (n < 1)
 		return wasd_fail(err, WASD_EINVAL, "no files");
 	if (in.o.size < 0 || in.o.size > WDS_MAX_SIDE)
@@ -98,8 +125,8 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 		in.format = f->name;
 		s = f->convert(&in, err);
 	}
-	if (!s)
-		s = wasd_dataset_writer_finish(in.writer, err);
+	if (!s && !(s = wasd_dataset_writer_finish(in.writer, err)))
+		tell_flat(&in);
 	if (!s && info) {
 		*info = (struct wasd_ingest_info){ .shape = in.shape, .classes = in.classes, .n_train = dataset_writer_count(in.writer, WASD_TRAIN),
 		                                   .n_test = dataset_writer_count(in.writer, WASD_TEST), .n_val = dataset_writer_val_count(in.writer) };

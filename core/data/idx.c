@@ -287,8 +287,8 @@ static enum wasd_status begin(struct plan *p, size_t i, uint32_t h, uint32_t w, 
 	}
 	if (h < 1 || w < 1 || h > WDS_MAX_SIDE || w > WDS_MAX_SIDE)
 		return entry_fail(in, i, err, WASD_ECORRUPT, "images of %ux%u pixels, 1 to %d a side are possible", h, w, WDS_MAX_SIDE);
-	if (p->begun && ((int)h != in->shape.h || (int)w != in->shape.w))
-		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, the other split has %dx%d", h, w, in->shape.h, in->shape.w);
+	if (p->begun && ((int)h != in->given.h || (int)w != in->given.w))
+		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, the other split has %dx%d", h, w, in->given.h, in->given.w);
 	enum wasd_status s = p->begun ? WASD_OK : ingest_begin(in, (struct wasd_shape){ 1, (int)h, (int)w }, names, p->classes, p->n[0], p->n[1], err);
 	p->begun = true;
 	return entry_blame(in, i, err, s);
@@ -305,7 +305,7 @@ static enum wasd_status read_images(struct plan *p, size_t i, int split, struct 
 		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%zu images, but %zu labels", n, p->n[split]);
 	if ((s = begin(p, i, be32(side), be32(side + 4), err)))
 		return s;
-	size_t bytes = wasd_shape_count(p->in->shape);
+	size_t bytes = wasd_shape_count(p->in->given);
 	if (!(image = wasd_malloc(bytes)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for an image");
 	for (size_t k = 0; k < n && !s; k++)

@@ -20,70 +20,116 @@ enum wasd_status image_check_size(const char *format, uint64_t w, uint64_t h, st
 {
 	if (!w || !h)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: %llux%llu pixels", format, (unsigned long long)w, (unsigned long long)h);
-	if (w > IMAGE_MAX_PIXELS || h > IMAGE_MAX_PIXELS || w * h > IMAGE_MAX_PIXELS)
+	if (w > IMAGE_MAX_STORED || h > IMAGE_MAX_STORED || w * h > IMAGE_MAX_STORED)
 		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all", format, (unsigned long long)w, (unsigned long long)h,
-		                 (unsigned long long)IMAGE_MAX_PIXELS);
+		                 (unsigned long long)IMAGE_MAX_STORED);
 	return WASD_OK;
 }
 
-/* (h,w,pc) -> (c,h,w). Grey is copied to each channel; grey of colour is ITU-R BT.601 luma, the one of JPEG:
- * 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point. */
-static void to_planes(const struct picture *p, int c, uint8_t *out)
+enum wasd_status image_not_reducible(const char *format, uint64_t w, uint64_t h, const struct wanted *want, struct wasd_err *err)
 {
-	size_t hw = (size_t)p->h * (size_t)p->w;
-	const uint8_t *q = p->data;
-	if (p->c == 1)
-		for (int k = 0; k < c; k++)
-			memcpy(out + (size_t)k * hw, q, hw);
-	else if (c == 1)
-		for (size_t i = 0; i < hw; i++, q += 3)
-			out[i] = (uint8_t)((19595u * q[0] + 38470u * q[1] + 7471u * q[2] + 32768u) >> 16);
-	else
-		for (size_t i = 0; i < hw; i++, q += 3)
-			out[i] = q[0], out[hw + i] = q[1], out[2 * hw + i] = q[2];
+	if (!want->side)
+		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all without a size to reduce it to", format, (unsigned long long)w,
+		                 (unsigned long long)h, (unsigned long long)IMAGE_MAX_PIXELS);
+	return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, and %d a side is too large for reducing them to %llu", format, (unsigned long long)w,
+	                 (unsigned long long)h, want->side, (unsigned long long)IMAGE_MAX_PIXELS);
 }
 
-enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, uint8_t **out, int *oc, int *oh, int *ow,
+/* Where the pixel (x,y) of a stored picture goes: at + x*dx + y*dy, for the eight orientations of EXIF. */
+struct turn { size_t at; ptrdiff_t dx, dy; };
+
+static struct turn turn_of(const struct picture *p, int orientation)
+{
+	/* Mirrored along the stored x, along the stored y; from 5 on x and y change places as well. */
+	static const bool flip_x[9] = { [2] = true, [3] = true, [7] = true, [8] = true }, flip_y[9] = { [3] = true, [4] = true, [6] = true, [7] = true };
+	ptrdiff_t w = p->w, h = p->h, dx = orientation > 4 ? h : 1, dy = orientation > 4 ? 1 : w;
+	bool fx = flip_x[orientation], fy = flip_y[orientation];
+	return (struct turn){ (size_t)((fx ? (w - 1) * dx : 0) + (fy ? (h - 1) * dy : 0)), fx ? -dx : dx, fy ? -dy : dy };
+}
+
+/* Grey of colour is ITU-R BT.601 luma, the one of JPEG: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point. */
+static uint8_t luma(const uint8_t *q) { return (uint8_t)((19595u * q[0] + 38470u * q[1] + 7471u * q[2] + 32768u) >> 16); }
+
+/* (h,w,pc) -> (c,h,w), turned. Grey is copied to each channel. */
+static void to_planes(const struct picture *p, int c, int orientation, uint8_t *out)
+{
+	size_t hw = (size_t)p->h * (size_t)p->w;
+	struct turn t = turn_of(p, orientation);
+	const uint8_t *q = p->data;
+	for (int y = 0; y < p->h; y++) {
+		uint8_t *o = out + ((ptrdiff_t)t.at + y * t.dy);
+		for (int x = 0; x < p->w; x++, q += p->c, o += t.dx) {
+			*o = p->c == 3 && c == 1 ? luma(q) : q[0];
+			for (int k = 1; k < c; k++)
+				o[(size_t)k * hw] = q[p->c == 3 ? k : 0];
+		}
+	}
+}
+
+/* Planes of the picture, upright if that is wanted. */
+static enum wasd_status picture_planes(const struct picture *p, int c, const struct wasd_prepare *how, struct image *out, struct wasd_err *err)
+{
+	int turn = how->upright && p->orientation ? p->orientation : 1;
+	uint8_t *planes = wasd_malloc((size_t)p->h * (size_t)p->w * (size_t)c);
+	if (!planes)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", p->w, p->h);
+	to_planes(p, c, turn, planes);
+	*out = (struct image){ planes, c, turn > 4 ? p->w : p->h, turn > 4 ? p->h : p->w, p->notes | (turn > 1 ? NOTE_TURNED : 0), "" };
+	memcpy(out->odd, p->odd, sizeof out->odd);
+	return WASD_OK;
+}
+
+static enum wasd_status bring_to_size(struct image *im, int h, int w, enum wasd_fit fit, struct wasd_err *err)
+{
+	uint8_t *sized = wasd_malloc((size_t)h * (size_t)w * (size_t)im->c);
+	enum wasd_status s = sized ? image_fit(im->chw, im->c, im->h, im->w, fit, h, w, sized, err)
+	                           : wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
+	wasd_free(s ? sized : im->chw);
+	if (!s)
+		im->chw = sized, im->h = h, im->w = w;
+	return s;
+}
+
+enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how, struct image *out,
                               struct wasd_err *err)
 {
 	const struct codec *codec = NULL;
+	struct wanted want = { channels == 1, h > w ? h : w, how };
 	struct picture p = { 0 };
-	uint8_t *planes = NULL, *sized = NULL;
+	struct image im;
 	for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
 		if (len >= codecs[i]->magic_len && !memcmp(bytes, codecs[i]->magic, codecs[i]->magic_len))
 			codec = codecs[i];
 	if (!codec)
 		return unsupported(bytes, len, err);
-	enum wasd_status s = codec->decode(bytes, len, channels == 1, &p, err);
+	enum wasd_status s = codec->decode(bytes, len, &want, &p, err);
 	if (s)
 		return s;
-	int c = channels ? channels : p.c;
-	size_t hw = (size_t)p.h * (size_t)p.w;
-	if (!(planes = wasd_malloc(hw * (size_t)c)))
-		s = wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", p.w, p.h);
-	else
-		to_planes(&p, c, planes);
+	s = picture_planes(&p, channels ? channels : p.c, how, &im, err);
 	wasd_free(p.data);
-	if (!s && h > 0 && w > 0 && (h != p.h || w != p.w)) {
-		sized = wasd_malloc((size_t)h * (size_t)w * (size_t)c);
-		s = sized ? image_resize(planes, c, p.h, p.w, h, w, sized, err) : wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
-		wasd_free(planes);
-		planes = sized;
-		p.h = h, p.w = w;
-	}
-	if (s) {
-		wasd_free(planes);
+	if (s)
+		return s;
+	if (h > 0 && w > 0 && (h != im.h || w != im.w) && (s = bring_to_size(&im, h, w, how->fit, err))) {
+		wasd_free(im.chw);
 		return s;
 	}
-	*out = planes;
-	*oc = c, *oh = p.h, *ow = p.w;
+	*out = im;
 	return WASD_OK;
 }
 
-enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, uint8_t **out, int *oh, int *ow, struct wasd_err *err)
+enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how, uint8_t **out,
+                                   int *oh, int *ow, struct wasd_err *err)
 {
-	int c, th, tw;
+	struct image im;
 	if ((channels != 1 && channels != 3) || h < 0 || w < 0 || (uint64_t)h * (uint64_t)w > IMAGE_MAX_PIXELS)
 		return wasd_fail(err, WASD_EINVAL, "cannot decode to %d channels of %dx%d", channels, w, h);
-	return image_decode(bytes, len, channels, h, w, out, &c, oh ? oh : &th, ow ? ow : &tw, err);
+	enum wasd_status s = image_decode(bytes, len, channels, h, w, how, &im, err);
+	if (s)
+		return s;
+	*out = im.chw;
+	if (oh)
+		*oh = im.h;
+	if (ow)
+		*ow = im.w;
+	return WASD_OK;
 }

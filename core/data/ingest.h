@@ -37,7 +37,8 @@ struct ingest {
 	uint64_t unpacked, packed;              /* bytes that came out of archives; size of the uploads */
 	/* the result */
 	const char *format;
-	struct wasd_shape shape;
+	struct wasd_shape given, shape;         /* of the images that are put; of those in the dataset */
+	uint8_t *sized;                         /* one image of the latter; NULL where both are the same */
 	int classes;
 	struct wasd_dataset_writer *writer;
 	uint64_t images, bytes;                 /* progress: images written, bytes read in all passes */
@@ -101,7 +102,7 @@ struct format {
 };
 extern const struct format format_cifar10, format_cifar100, format_idx, format_folder;
 
-/* Checks counts and bytes against the limits and creates the writer. */
+/* Images of this shape will be put, and are brought to the size that was asked for. Checks counts and bytes against the limits and creates the writer. */
 enum wasd_status ingest_begin(struct ingest *in, struct wasd_shape shape, const char *const *classes, int n_classes, size_t n_train, size_t n_test,
                               struct wasd_err *err);
 /* Image k of a split, found in entry i (image `at` of it, for the message). Also reports progress and notices a cancel. */

@@ -1,14 +1,20 @@
 /* jpeg.c - JPEG by libjpeg-turbo 2.1, which knows no limits of its own: size is checked after the header, the scans of a
- * progressive file and the time they take by the progress monitor, and every warning (truncation, bad codes) is an error. */
+ * progressive file and the time they take by the progress monitor, its coefficients by the memory manager. A warning is an error
+ * (truncation, bad codes), except for those that leave no doubt about the pixels (the table `harmless`).
+ *
+ * A picture that is much larger than the target is read at 1/2, 1/4 or 1/8: the inverse DCT then makes one pixel of the low
+ * frequencies of a block, which is close to an average, and most of the work is not done. */
 #include "data/image.h"
 
 #include <setjmp.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <jpeglib.h>
 #include <jerror.h>
 
-enum { MAX_SCANS = 100, MAX_CPU_MS = 10000 };
+enum { MAX_SCANS = 100, MAX_CPU_MS = 10000, MAX_COEFFICIENTS_MB = 320, EXIF_MARKER = JPEG_APP0 + 1 };
+#define REDUCE_FROM ((uint64_t)4 << 20)         /* pixels: smaller pictures are read in full */
 
 struct reader {
 	struct jpeg_decompress_struct jpeg;
@@ -18,7 +24,16 @@ struct reader {
 	enum wasd_status status;                /* set before the jump */
 	char message[JMSG_LENGTH_MAX];
 	int64_t cpu_start;
-	uint8_t *data;
+	uint8_t *data, *cmyk;                   /* the picture; one row before it is converted */
+	char odd[JMSG_LENGTH_MAX];              /* the first harmless remark */
+};
+
+/* What libjpeg remarks about a file whose pixels are nevertheless certain. Every other reader takes these. */
+static const int harmless[] = {
+	JWRN_JFIF_MAJOR,                        /* version 0.00 or 2.01 in the JFIF header, which decides nothing */
+	JWRN_ADOBE_XFORM,                       /* an unknown code in Adobe's marker: the number of components decides */
+	JWRN_NOT_SEQUENTIAL,                    /* spectral parameters in a baseline file, which has no use for them */
+	JWRN_EXTRANEOUS_DATA,                   /* spare bytes before a marker; is_harmless() says which marker */
 };
 
 static int64_t cpu_ms(void)
@@ -33,15 +48,32 @@ static _Noreturn void on_error(j_common_ptr c)
 	struct reader *r = c->client_data;
 	int code = c->err->msg_code;
 	r->status = code == JERR_OUT_OF_MEMORY ? WASD_ENOMEM : code == JERR_BAD_PRECISION ? WASD_EUNSUPPORTED
-	          : code == JERR_IMAGE_TOO_BIG ? WASD_ETOOBIG : WASD_ECORRUPT;
-	c->err->format_message(c, r->message);
+	          : code == JERR_IMAGE_TOO_BIG || code == JERR_NO_BACKING_STORE ? WASD_ETOOBIG : WASD_ECORRUPT;
+	if (code == JERR_NO_BACKING_STORE)
+		snprintf(r->message, sizeof r->message, "its scans need more than %d MiB of memory", MAX_COEFFICIENTS_MB);
+	else
+		c->err->format_message(c, r->message);
 	longjmp(r->fail, 1);
+}
+
+/* Spare bytes in front of a restart marker are codes that went wrong. */
+static bool is_harmless(const struct jpeg_error_mgr *e)
+{
+	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+		if (e->msg_code == harmless[i])
+			return e->msg_code != JWRN_EXTRANEOUS_DATA || e->msg_parm.i[1] < JPEG_RST0 || e->msg_parm.i[1] > JPEG_RST0 + 7;
+	return false;
 }
 
 static void on_message(j_common_ptr c, int level)
 {
-	if (level < 0)
+	struct reader *r = c->client_data;
+	if (level >= 0)
+		return;
+	if (!is_harmless(c->err))
 		on_error(c);
+	if (!*r->odd)
+		c->err->format_message(c, r->odd);
 }
 
 static void on_output(j_common_ptr c) { (void)c; }
@@ -59,17 +91,92 @@ static void on_progress(j_common_ptr c)
 	longjmp(r->fail, 1);
 }
 
-/* Colour spaces that come out as grey or RGB without guessing; CMYK and YCCK depend on a profile. */
 static enum wasd_status check_header(const struct jpeg_decompress_struct *j, struct wasd_err *err)
 {
 	if (j->data_precision != 8)
 		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: %d bits per sample, only 8 are read", j->data_precision);
-	if (j->jpeg_color_space != JCS_GRAYSCALE && j->jpeg_color_space != JCS_YCbCr && j->jpeg_color_space != JCS_RGB)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: %d-component colour (CMYK or unknown), only grey, YCbCr and RGB are read", j->num_components);
+	if (j->jpeg_color_space == JCS_UNKNOWN)
+		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: unknown colours of %d components, only grey, YCbCr, RGB, CMYK and YCCK are read", j->num_components);
 	return image_check_size("JPEG", j->image_width, j->image_height, err);
 }
 
-static enum wasd_status jpeg_decode(const void *bytes, size_t len, bool grey, struct picture *out, struct wasd_err *err)
+static bool leaves(const struct jpeg_decompress_struct *j, unsigned d, uint64_t side)
+{
+	return side && j->image_width >= side * d && j->image_height >= side * d;
+}
+
+static uint64_t pixels(const struct jpeg_decompress_struct *j, unsigned d)
+{
+	return (uint64_t)((j->image_width + d - 1) / d) * ((j->image_height + d - 1) / d);
+}
+
+/* *d: the picture is read at 1/d. It keeps twice the target's size, which the resampling then still averages; where it must become
+ * smaller to be read at all, the target's size. */
+static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, const struct wanted *want, unsigned *d, struct wasd_err *err)
+{
+	uint64_t side = (uint64_t)want->side;
+	bool large = pixels(j, 1) > IMAGE_MAX_PIXELS, much = want->how->reduce && pixels(j, 1) >= REDUCE_FROM && leaves(j, 8, side);
+	*d = 1;
+	while (*d < 8 && (large || much) && (leaves(j, 2 * *d, 2 * side) || pixels(j, *d) > IMAGE_MAX_PIXELS))
+		*d *= 2;
+	if (pixels(j, *d) > IMAGE_MAX_PIXELS || (large && !leaves(j, *d, side)))
+		return image_not_reducible("JPEG", j->image_width, j->image_height, want, err);
+	return WASD_OK;
+}
+
+/* CMYK as Adobe writes it, inverted: 255 is no ink. What is left of the light after the ink of a colour and black: c*k/255. */
+static void to_rgb(const uint8_t *cmyk, size_t n, uint8_t *rgb)
+{
+	for (size_t i = 0; i < n; i++, cmyk += 4, rgb += 3)
+		for (int k = 0; k < 3; k++)
+			rgb[k] = (uint8_t)((cmyk[k] * cmyk[3] + 127) / 255);
+}
+
+static bool of_four_inks(const struct jpeg_decompress_struct *j)
+{
+	return j->jpeg_color_space == JCS_CMYK || j->jpeg_color_space == JCS_YCCK;
+}
+
+static J_COLOR_SPACE colours_out(const struct jpeg_decompress_struct *j, bool grey)
+{
+	return of_four_inks(j) ? JCS_CMYK : grey || j->jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
+}
+
+static enum wasd_status read_rows(struct reader *r, struct picture *out, struct wasd_err *err)
+{
+	struct jpeg_decompress_struct *j = &r->jpeg;
+	size_t w = j->output_width, c = j->output_components == 1 ? 1 : 3, row = w * c;
+	r->data = wasd_malloc(row * j->output_height);
+	r->cmyk = of_four_inks(j) ? wasd_malloc(4 * w) : NULL;
+	if (!r->data || (of_four_inks(j) && !r->cmyk))
+		return wasd_fail(err, WASD_ENOMEM, "JPEG: no memory for %ux%u pixels", j->output_width, j->output_height);
+	while (j->output_scanline < j->output_height) {
+		uint8_t *at = r->data + row * j->output_scanline;
+		JSAMPROW line = r->cmyk ? r->cmyk : at;
+		jpeg_read_scanlines(j, &line, 1);
+		if (r->cmyk)
+			to_rgb(r->cmyk, w, at);
+	}
+	*out = (struct picture){ .c = (int)c, .h = (int)j->output_height, .w = (int)w };
+	return WASD_OK;
+}
+
+static int orientation_of(const struct jpeg_decompress_struct *j)
+{
+	for (const struct jpeg_marker_struct *m = j->marker_list; m; m = m->next)
+		if (m->marker == EXIF_MARKER && m->data_length > 6 && !memcmp(m->data, "Exif\0", 6))
+			return exif_orientation(m->data + 6, m->data_length - 6);
+	return 0;
+}
+
+static void take_notes(const struct reader *r, struct picture *out)
+{
+	const struct jpeg_decompress_struct *j = &r->jpeg;
+	out->notes = (of_four_inks(j) ? NOTE_CMYK : 0) | (j->scale_denom > 1 ? NOTE_REDUCED : 0) | (*r->odd ? NOTE_ODD : 0);
+	snprintf(out->odd, sizeof out->odd, "%.*s", (int)sizeof out->odd - 1, r->odd);
+}
+
+static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out, struct wasd_err *err)
 {
 	struct reader *r = wasd_calloc(1, sizeof *r);
 	if (!r)
@@ -87,31 +194,28 @@ static enum wasd_status jpeg_decode(const void *bytes, size_t len, bool grey, st
 	j->client_data = r;
 	jpeg_create_decompress(j);
 	j->client_data = r;                     /* older versions clear it */
+	j->mem->max_memory_to_use = (long)MAX_COEFFICIENTS_MB << 20;
+	jpeg_save_markers(j, EXIF_MARKER, 0xffff);
 	jpeg_mem_src(j, bytes, len);
 	jpeg_read_header(j, TRUE);
-	if ((s = check_header(j, err)))
+	if ((s = check_header(j, err)) || (s = choose_scale(j, want, &j->scale_denom, err)))
 		goto done;
 	r->progress.progress_monitor = on_progress;
 	j->progress = &r->progress;
 	r->cpu_start = cpu_ms();
-	j->out_color_space = grey || j->jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
+	j->out_color_space = colours_out(j, want->grey);
 	jpeg_start_decompress(j);
-	size_t row = (size_t)j->output_width * (size_t)j->output_components;
-	if (!(r->data = wasd_malloc(row * j->output_height))) {
-		s = wasd_fail(err, WASD_ENOMEM, "JPEG: no memory for %ux%u pixels", j->output_width, j->output_height);
+	if ((s = read_rows(r, out, err)))
 		goto done;
-	}
-	while (j->output_scanline < j->output_height) {
-		JSAMPROW line = r->data + row * j->output_scanline;
-		jpeg_read_scanlines(j, &line, 1);
-	}
+	out->orientation = orientation_of(j);   /* finishing forgets the markers */
 	jpeg_finish_decompress(j);
-	*out = (struct picture){ j->output_components, (int)j->output_height, (int)j->output_width, r->data };
+	take_notes(r, out);
+	out->data = r->data;
 	r->data = NULL;
-	s = WASD_OK;
 done:
 	jpeg_destroy_decompress(j);
 	wasd_free(r->data);
+	wasd_free(r->cmyk);
 	wasd_free(r);
 	return s;
 }

@@ -1,11 +1,14 @@
-/* png.c - PNG by libspng, any colour type and depth; 16 bit is cut to 8, alpha is laid over black. */
+/* png.c - PNG by libspng, any colour type and depth; 16 bit is cut to 8, alpha is laid over the background that is asked for.
+ *
+ * A picture of more than IMAGE_MAX_PIXELS is read row by row into boxes, each the average of the pixels in it; the memory is that
+ * of the boxes. Interlaced rows come in seven passes, of which each has some of the pixels: their order does not matter. */
 #include "data/image.h"
 
 #include <spng.h>
 
 /* Text and profile chunks are never wanted: small bounds for what they may unpack to. Their number is bounded by libspng (1000),
  * whose option for that refuses every value in 0.7.3. */
-enum { CHUNK_BYTES = 8 << 20, CHUNKS_BYTES = 16 << 20 };
+enum { CHUNK_BYTES = 8 << 20, CHUNKS_BYTES = 16 << 20, BOX_SIDE = 4096 /* the sum of a box fits 32 bits */ };
 
 /* libspng and zlib report a refused allocation inside the pixel stream as damaged data, and their allocators have no context:
  * the flag tells the two apart. */
@@ -34,13 +37,18 @@ static enum wasd_status fail(int code, struct wasd_err *err)
 	return wasd_fail(err, code == SPNG_ECHUNK_LIMITS ? WASD_ETOOBIG : WASD_ECORRUPT, "PNG: %s", spng_strerror(code));
 }
 
-/* RGBA over black, in place, to grey (the red of a grey picture), or to RGB. v*a/255 rounded to nearest. */
-static void drop_alpha(uint8_t *p, size_t pixels, int c)
+/* RGBA over the background, in place, to grey (the red of a grey picture), or to RGB. Mixtures are rounded to nearest. False: nothing was transparent. */
+static bool flatten(uint8_t *p, size_t pixels, int c, const uint8_t background[3])
 {
 	const uint8_t *q = p;
-	for (size_t i = 0; i < pixels; i++, q += 4)
+	unsigned opaque = 255;
+	for (size_t i = 0; i < pixels; i++, q += 4) {
+		unsigned a = q[3];
+		opaque &= a;
 		for (int k = 0; k < c; k++)
-			*p++ = (uint8_t)((q[k] * q[3] + 127) / 255);
+			*p++ = (uint8_t)((q[k] * a + background[k] * (255 - a) + 127) / 255);
+	}
+	return opaque != 255;
 }
 
 /* The size stands at a fixed place, and is looked at before the decoder multiplies it. */
@@ -54,44 +62,178 @@ static enum wasd_status check_dimensions(const uint8_t *p, size_t len, struct wa
 	return image_check_size("PNG", side[0], side[1], err);
 }
 
-static enum wasd_status png_decode(const void *bytes, size_t len, bool grey, struct picture *out, struct wasd_err *err)
-{
+/* ---- one picture ------------------------------------------------------------------------------------ */
+
+struct reading {
+	spng_ctx *ctx;
+	const struct wanted *want;
 	struct spng_ihdr head;
-	uint8_t *data = NULL;
+	int c;                                  /* channels that come out */
+	bool transparent;                       /* some pixel was */
+	uint8_t *data;
+};
+
+static bool has_grey(const struct spng_ihdr *h)
+{
+	return h->color_type == SPNG_COLOR_TYPE_GRAYSCALE || h->color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
+}
+
+/* Grey stays grey unless it may be laid over a colour. Reads on to the pixels. */
+static enum wasd_status find_channels(struct reading *r, struct wasd_err *err)
+{
+	const uint8_t *b = r->want->how->background;
+	struct spng_trns t;
+	int e = spng_get_trns(r->ctx, &t);
+	if (e && e != SPNG_ECHUNKAVAIL)
+		return fail(e, err);
+	bool alpha = (r->head.color_type & 4) || !e;
+	r->c = has_grey(&r->head) && (!alpha || (b[0] == b[1] && b[1] == b[2])) ? 1 : 3;
+	return WASD_OK;
+}
+
+static enum wasd_status read_full(struct reading *r, struct picture *out, struct wasd_err *err)
+{
 	size_t size;
+	int e = spng_decoded_image_size(r->ctx, SPNG_FMT_RGBA8, &size);
+	if (e)
+		return fail(e, err);
+	if (!(r->data = wasd_malloc(size)))
+		return wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", r->head.width, r->head.height);
+	if ((e = spng_decode_image(r->ctx, r->data, size, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS)))
+		return fail(e, err);
+	r->transparent = flatten(r->data, size / 4, r->c, r->want->how->background);
+	*out = (struct picture){ .c = r->c, .h = (int)r->head.height, .w = (int)r->head.width };
+	return WASD_OK;
+}
+
+/* The picture in boxes of fw x fh pixels, those at the right and lower border smaller. */
+struct boxes { uint32_t fw, fh, w, h; uint32_t *sum; uint8_t *row; };
+
+/* The largest boxes of n pixels that leave `least`. */
+static uint32_t box_side(uint32_t n, uint64_t least)
+{
+	uint64_t f = n / least;
+	return f < 1 ? 1 : f > BOX_SIDE ? BOX_SIDE : (uint32_t)f;
+}
+
+/* Boxes that leave `least` pixels a side, or more. Their number. */
+static uint64_t choose_boxes(struct boxes *b, const struct reading *r, uint64_t least)
+{
+	b->fw = box_side(r->head.width, least);
+	b->fh = box_side(r->head.height, least);
+	if (r->want->how->fit == WASD_CROP)     /* both sides are measured by the shorter one */
+		b->fw = b->fh = b->fw < b->fh ? b->fw : b->fh;
+	b->w = (r->head.width + b->fw - 1) / b->fw;
+	b->h = (r->head.height + b->fh - 1) / b->fh;
+	return (uint64_t)b->w * b->h;
+}
+
+static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, struct wasd_err *err)
+{
+	uint32_t w = r->head.width, h = r->head.height;
+	uint64_t side = (uint64_t)r->want->side, n = IMAGE_MAX_PIXELS + 1;
+	for (uint64_t times = 4; side && times && n > IMAGE_MAX_PIXELS; times /= 2)     /* the more are left, the closer to the whole picture's resampling */
+		n = choose_boxes(b, r, times * side);
+	if (n > IMAGE_MAX_PIXELS)
+		return image_not_reducible("PNG", w, h, r->want, err);
+	b->sum = wasd_calloc(n * (size_t)r->c, sizeof *b->sum);
+	b->row = wasd_malloc((size_t)w * 4);
+	return b->sum && b->row ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", b->w, b->h);
+}
+
+/* The pixels that one pass has in a row; pass 6 and files without passes have all. */
+static void add_row(struct boxes *b, struct reading *r, const struct spng_row_info *at)
+{
+	static const uint8_t first[7] = { 0, 4, 0, 2, 0, 1, 0 }, step[7] = { 8, 8, 4, 4, 2, 2, 1 };
+	uint32_t x = r->head.interlace_method ? first[at->pass] : 0, dx = r->head.interlace_method ? step[at->pass] : 1;
+	size_t c = (size_t)r->c;
+	uint32_t *row = b->sum + (size_t)(at->row_num / b->fh) * b->w * c;
+	for (; x < r->head.width; x += dx) {
+		uint8_t *p = b->row + (size_t)x * 4;
+		uint32_t *sum = row + x / b->fw * c;
+		r->transparent |= flatten(p, 1, r->c, r->want->how->background);
+		for (size_t k = 0; k < c; k++)
+			sum[k] += p[k];
+	}
+}
+
+static uint32_t extent(uint32_t i, uint32_t f, uint32_t n) { return n - i * f < f ? n - i * f : f; }
+
+static void average(const struct boxes *b, const struct reading *r)
+{
+	size_t c = (size_t)r->c;
+	for (uint32_t y = 0; y < b->h; y++)
+		for (uint32_t x = 0; x < b->w; x++) {
+			size_t at = ((size_t)y * b->w + x) * c;
+			uint32_t n = extent(x, b->fw, r->head.width) * extent(y, b->fh, r->head.height);
+			for (size_t k = 0; k < c; k++)
+				r->data[at + k] = (uint8_t)(((uint64_t)b->sum[at + k] + n / 2) / n);
+		}
+}
+
+static enum wasd_status read_rows(struct reading *r, struct boxes *b, struct wasd_err *err)
+{
+	struct spng_row_info at;
+	int e = spng_decode_image(r->ctx, NULL, 0, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS | SPNG_DECODE_PROGRESSIVE);
+	while (!e && !(e = spng_get_row_info(r->ctx, &at))) {
+		e = spng_decode_row(r->ctx, b->row, (size_t)r->head.width * 4);
+		if (!e || e == SPNG_EOI)
+			add_row(b, r, &at);
+	}
+	return e == SPNG_EOI ? WASD_OK : fail(e, err);
+}
+
+static enum wasd_status read_boxes(struct reading *r, struct picture *out, struct wasd_err *err)
+{
+	struct boxes b = { 0 };
+	enum wasd_status s = boxes_init(&b, r, err);
+	if (!s)
+		s = read_rows(r, &b, err);
+	if (!s && !(r->data = wasd_malloc((size_t)b.w * b.h * (size_t)r->c)))
+		s = wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", b.w, b.h);
+	if (!s) {
+		average(&b, r);
+		*out = (struct picture){ .c = r->c, .h = (int)b.h, .w = (int)b.w, .notes = NOTE_REDUCED };
+	}
+	wasd_free(b.sum);
+	wasd_free(b.row);
+	return s;
+}
+
+/* Reading on to the end chunk makes a file that is cut after its last row an error, too. */
+static enum wasd_status read_picture(struct reading *r, struct picture *out, struct wasd_err *err)
+{
+	struct spng_exif exif;
 	int e;
-	enum wasd_status s = WASD_OK;
-	(void)grey;                             /* image.c weighs colours to grey */
-	if ((s = check_dimensions(bytes, len, err)))
+	bool full = (uint64_t)r->head.width * r->head.height <= IMAGE_MAX_PIXELS;
+	enum wasd_status s = find_channels(r, err);
+	if (s || (s = full ? read_full(r, out, err) : read_boxes(r, out, err)))
 		return s;
-	spng_ctx *ctx = context(0);
-	if (!ctx)
+	if ((e = spng_decode_chunks(r->ctx)))
+		return fail(e, err);
+	out->orientation = spng_get_exif(r->ctx, &exif) ? 0 : exif_orientation((const uint8_t *)exif.data, exif.length);
+	out->notes |= r->transparent ? NOTE_FLATTENED : 0;
+	out->data = r->data;
+	r->data = NULL;
+	return WASD_OK;
+}
+
+static enum wasd_status png_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out, struct wasd_err *err)
+{
+	struct reading r = { .want = want };    /* want->grey: image.c weighs colours to grey */
+	int e;
+	enum wasd_status s = check_dimensions(bytes, len, err);
+	if (s)
+		return s;
+	if (!(r.ctx = context(0)))
 		return wasd_fail(err, WASD_ENOMEM, "PNG: no memory");
-	if ((e = spng_set_crc_action(ctx, SPNG_CRC_ERROR, SPNG_CRC_ERROR)) || (e = spng_set_chunk_limits(ctx, CHUNK_BYTES, CHUNKS_BYTES)) ||
-	    (e = spng_set_png_buffer(ctx, bytes, len)) || (e = spng_get_ihdr(ctx, &head))) {
+	if ((e = spng_set_crc_action(r.ctx, SPNG_CRC_ERROR, SPNG_CRC_ERROR)) || (e = spng_set_chunk_limits(r.ctx, CHUNK_BYTES, CHUNKS_BYTES)) ||
+	    (e = spng_set_png_buffer(r.ctx, bytes, len)) || (e = spng_get_ihdr(r.ctx, &r.head)))
 		s = fail(e, err);
-		goto done;
-	}
-	if ((e = spng_decoded_image_size(ctx, SPNG_FMT_RGBA8, &size))) {
-		s = fail(e, err);
-		goto done;
-	}
-	if (!(data = wasd_malloc(size))) {
-		s = wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", head.width, head.height);
-		goto done;
-	}
-	/* Reading on to the end chunk makes a file that is cut after its last row an error, too. */
-	if ((e = spng_decode_image(ctx, data, size, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS)) || (e = spng_decode_chunks(ctx))) {
-		s = fail(e, err);
-		goto done;
-	}
-	int c = head.color_type == SPNG_COLOR_TYPE_GRAYSCALE || head.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA ? 1 : 3;
-	drop_alpha(data, size / 4, c);
-	*out = (struct picture){ c, (int)head.height, (int)head.width, data };
-	data = NULL;
-done:
-	spng_ctx_free(ctx);
-	wasd_free(data);
+	else
+		s = read_picture(&r, out, err);
+	spng_ctx_free(r.ctx);
+	wasd_free(r.data);
 	return s;
 }
 

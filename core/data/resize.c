@@ -17,9 +17,10 @@ static void taps_done(struct taps *t)
 	wasd_free(t->weight);
 }
 
-static bool taps_init(struct taps *t, int n, int m)
+/* m samples of the stretch of `len` that begins at `from`, of n input samples. */
+static bool taps_init(struct taps *t, int n, double from, double len, int m)
 {
-	double scale = (double)n / m, half = scale > 1 ? scale : 1;
+	double scale = len / m, half = scale > 1 ? scale : 1;
 	size_t weights;
 	t->most = (int)ceil(half) * 2 + 1;
 	t->first = wasd_calloc((size_t)m, sizeof *t->first);
@@ -28,7 +29,7 @@ static bool taps_init(struct taps *t, int n, int m)
 	if (!t->first || !t->count || !t->weight)
 		return false;
 	for (int i = 0; i < m; i++) {
-		double centre = (i + 0.5) * scale - 0.5, sum = 0;
+		double centre = from + (i + 0.5) * scale - 0.5, sum = 0;
 		int lo = (int)ceil(centre - half), hi = (int)floor(centre + half);
 		lo = lo < 0 ? 0 : lo;
 		hi = hi > n - 1 ? n - 1 : hi;
@@ -43,13 +44,15 @@ static bool taps_init(struct taps *t, int n, int m)
 	return true;
 }
 
-enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, int ow, uint8_t *out, struct wasd_err *err)
+struct window { double x, y, w, h; };
+
+static enum wasd_status resample(const uint8_t *chw, int c, int h, int w, const struct window *part, int oh, int ow, uint8_t *out, struct wasd_err *err)
 {
 	struct taps tx = { 0 }, ty = { 0 };
 	size_t n;
 	float *mid = wasd_mul_size((size_t)h, (size_t)ow, &n) ? wasd_calloc(n, sizeof *mid) : NULL;      /* (h,ow) of one channel */
 	enum wasd_status s = WASD_OK;
-	if (!mid || !taps_init(&tx, w, ow) || !taps_init(&ty, h, oh)) {
+	if (!mid || !taps_init(&tx, w, part->x, part->w, ow) || !taps_init(&ty, h, part->y, part->h, oh)) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory to resize %dx%d to %dx%d", w, h, ow, oh);
 		goto done;
 	}
@@ -79,4 +82,21 @@ done:
 	taps_done(&ty);
 	wasd_free(mid);
 	return s;
+}
+
+enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, int ow, uint8_t *out, struct wasd_err *err)
+{
+	return resample(chw, c, h, w, &(struct window){ 0, 0, w, h }, oh, ow, out, err);
+}
+
+enum wasd_status image_fit(const uint8_t *chw, int c, int h, int w, enum wasd_fit fit, int oh, int ow, uint8_t *out, struct wasd_err *err)
+{
+	struct window part = { 0, 0, w, h };
+	if (fit == WASD_CROP && (int64_t)w * oh > (int64_t)h * ow)
+		part.w = (double)h * ow / oh;
+	else if (fit == WASD_CROP)
+		part.h = (double)w * oh / ow;
+	part.x = (w - part.w) / 2;
+	part.y = (h - part.h) / 2;
+	return resample(chw, c, h, w, &part, oh, ow, out, err);
 }

@@ -41,6 +41,10 @@ enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_spl
                                     struct wasd_err *err);
 /* The training images from `first` on, n of them, are for validation. Before the first image; n 0: there are none. */
 enum wasd_status dataset_writer_val(struct wasd_dataset_writer *w, size_t first, size_t n, struct wasd_err *err);
+/* How its pictures were made, to be recorded; before finish. Without it: wasd_prepare_default. */
+void dataset_writer_prepare(struct wasd_dataset_writer *w, const struct wasd_prepare *how);
+/* Per channel, of the training images put so far. */
+void dataset_writer_std(const struct wasd_dataset_writer *w, double std[3]);
 /* Of a finished writer, or "" / 0 before. */
 const char *dataset_writer_digest(const struct wasd_dataset_writer *w);
 size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s);

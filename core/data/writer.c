@@ -21,6 +21,7 @@ struct wasd_dataset_writer {
 	char **classes;
 	struct wds_header head;
 	size_t image_bytes;
+	struct wasd_prepare prepare;
 	struct split_out out[2];
 	uint64_t sum[3], sum2[3];
 	size_t val_first, val;                  /* the training images that are for validation */
@@ -28,13 +29,13 @@ struct wasd_dataset_writer {
 	bool renamed;
 };
 
-enum { UNSET = 0xffff, CHUNK = 1 << 20 };       /* 65535 classes have labels 0..65534 */
+enum { UNSET = 0xffff, CHUNK = 1 << 20, PREPARE_ROOM = 16 };       /* 65535 classes have labels 0..65534 */
 
 static char *describe(const struct wasd_dataset_writer *w, const double *mean, const double *std, const char *digest)
 {
 	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "classes"), *m = cJSON_AddArrayToObject(j, "mean"),
-	      *sd = cJSON_AddArrayToObject(j, "std");
-	bool ok = list && m && sd;
+	      *sd = cJSON_AddArrayToObject(j, "std"), *prepare = cJSON_AddObjectToObject(j, "prepare");
+	bool ok = list && m && sd && wasd_prepare_add(prepare, &w->prepare);
 	for (uint32_t i = 0; ok && i < w->head.classes; i++)
 		ok = cJSON_AddItemToArray(list, cJSON_CreateString(w->classes[i]));
 	for (uint32_t c = 0; ok && c < w->head.c; c++)
@@ -47,13 +48,13 @@ static char *describe(const struct wasd_dataset_writer *w, const double *mean, c
 	return text;
 }
 
-/* The widest description: 6 numbers of at most 24 characters and 64 of digest beside what is known already. */
+/* The widest description: 6 numbers of at most 24 characters and 64 of digest beside what is known already, and longer words of `prepare`. */
 static enum wasd_status reserve_description(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
 	char *text = describe(w, (double[3]){ 0 }, (double[3]){ 0 }, "");
 	if (!text)
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
-	size_t n = strlen(text) + 6 * 24 + WASD_SHA256_HEX;
+	size_t n = strlen(text) + 6 * 24 + WASD_SHA256_HEX + PREPARE_ROOM;
 	wasd_free(text);
 	if (n > WDS_MAX_WRITTEN_JSON)
 		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n, WDS_MAX_WRITTEN_JSON);
@@ -133,6 +134,7 @@ enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape 
 	w->head.version = WDS_VERSION;
 	w->head.c = (uint32_t)shape.c, w->head.h = (uint32_t)shape.h, w->head.w = (uint32_t)shape.w;
 	w->image_bytes = wasd_shape_count(shape);
+	w->prepare = wasd_prepare_default;
 	w->path = wasd_strdup(path);
 	w->format = wasd_strdup(format);
 	if (!w->path || !w->format)
@@ -386,7 +388,9 @@ enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struc
 	return s ? s : publish(w, err);
 }
 
+void dataset_writer_prepare(struct wasd_dataset_writer *w, const struct wasd_prepare *how) { w->prepare = *how; }
 const char *dataset_writer_digest(const struct wasd_dataset_writer *w) { return w->digest; }
+void dataset_writer_std(const struct wasd_dataset_writer *w, double std[3]) { moments(w, (double[3]){ 0 }, std); }
 size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s) { return w->out[s].n; }
 size_t dataset_writer_val_count(const struct wasd_dataset_writer *w) { return w->val; }
 

@@ -187,6 +187,7 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 	for (int i = 0; i < wasd_bundle_classes(any); i++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_bundle_class(any, i)));
 	cJSON_AddItemToObject(j, "classes", classes);
+	wasd_prepare_add(j, wasd_bundle_prepare(any));
 	cJSON_AddNumberToObject(j, "max_batch", WASD_PREDICT_MAX);
 	for (int m = 0; m < b->n; m++)
 		add_size(cJSON_AddObjectToObject(modes, b->mode[m].name), &b->mode[m]);
@@ -372,7 +373,7 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 			engine_protocol_error("%s: sizes do not fit the payload", r->kind->type);
 		uint8_t *px = NULL;
 		int h, w;
-		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w, &px, &h, &w, err);
+		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w, wasd_bundle_prepare(bundle_of(r)), &px, &h, &w, err);
 		if (!s)
 			wasd_normalise(px, image, r->x + (size_t)i * image);
 		else if (s != WASD_ENOMEM)

@@ -152,6 +152,7 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
 	cJSON_AddItemToObject(m, "mean", cJSON_CreateDoubleArray(mean, s.c));
 	cJSON_AddItemToObject(m, "std", cJSON_CreateDoubleArray(std, s.c));
+	wasd_prepare_add(m, wasd_dataset_prepare(d));
 	if (told)
 		cJSON_AddItemToObject(m, "remarks", remarks_json(told));
 	if (told && told->culprits)
@@ -223,11 +224,14 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 	const cJSON *options = wasd_json_get(m->json, "options");
 	struct wasd_ingest_report *told = wasd_calloc(1, sizeof *told);
 	int n = read_files(m->json, files);
-	struct wasd_ingest_opts o = { .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
+	struct wasd_prepare prepare = wasd_prepare_default;
+	struct wasd_ingest_opts o = { .prepare = &prepare, .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
 	                              .progress = on_progress, .cancelled = on_cancelled, .ctx = &job, .report = told };
 	struct wasd_ingest_info info = { 0 };
 	struct wasd_err err = { 0 };
 	read_options(options, &o);
+	if (wasd_prepare_read(options, &prepare, &err))
+		engine_protocol_error("options: %s", err.msg);
 	limits_on(o.max_bytes);
 	enum wasd_status s = told ? wasd_ingest(files, n, out, &o, &info, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for an ingest");
 	report(link, m->seq, s, out, info.format, told, &err);

@@ -21,6 +21,7 @@ struct wasd_bundle {
 	enum wasd_mode mode;
 	char *arch;                              /* "" and NULL names for one compiled from a model in memory */
 	cJSON *class_names;
+	struct wasd_prepare prepare;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	uint64_t macs;
@@ -283,6 +284,7 @@ enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mod
 	}
 	b->class_names = c.class_names;
 	c.class_names = NULL;
+	b->prepare = c.prepare;
 	*out = b;
 	b = NULL;
 end:
@@ -315,6 +317,7 @@ enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b) { return b->mode; }
 const char *wasd_bundle_arch(const struct wasd_bundle *b) { return b->arch ? b->arch : ""; }
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b) { return wasd_graph_input_shape(b->graph); }
 int wasd_bundle_classes(const struct wasd_bundle *b) { return wasd_graph_classes(b->graph); }
+const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b) { return &b->prepare; }
 uint64_t wasd_bundle_macs(const struct wasd_bundle *b) { return b->macs; }
 size_t wasd_bundle_bytes(const struct wasd_bundle *b) { return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model); }
 struct wasd_model *bundle_model(struct wasd_bundle *b) { return b->model; }

@@ -65,7 +65,7 @@ static char *measured(const struct checkpoint *c)
 
 enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void *overlay, size_t overlay_len, void **out, size_t *len, struct wasd_err *err)
 {
-	static const char *const kept[] = {"format", "arch", "dataset_digest", "spec", "was", "fingerprint", "classes", "input"};
+	static const char *const kept[] = {"format", "arch", "dataset_digest", "spec", "was", "fingerprint", "classes", "input", "prepare"};
 	struct checkpoint c = {0};
 	struct wasd_st *over = NULL;
 	struct wasd_st_writer *w = NULL;
@@ -80,7 +80,8 @@ enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void 
 		goto end;
 	}
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-		wasd_st_writer_meta(w, kept[i], wasd_st_meta(c.st, kept[i]));
+		if (wasd_st_meta(c.st, kept[i]))        /* older files lack the last */
+			wasd_st_writer_meta(w, kept[i], wasd_st_meta(c.st, kept[i]));
 	wasd_st_writer_meta(w, "progress", progress);
 	wasd_st_writer_meta(w, "draw", wasd_st_meta(over, "draw"));
 	for (size_t i = 0; i < wasd_st_count(c.st); i++) {

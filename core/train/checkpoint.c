@@ -58,6 +58,20 @@ static enum wasd_status read_input(struct checkpoint *c, struct wasd_err *err)
 	return kind_of("input", ok, "[channels, height, width]", err);
 }
 
+static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
+{
+	cJSON *j = NULL;
+	struct wasd_err e = {0};
+	if (!wasd_st_meta(c->st, "prepare"))
+		return WASD_OK;
+	enum wasd_status s = metadata_json(c, "prepare", &j, err);
+	c->prepare = wasd_prepare_default;
+	if (!s && wasd_prepare_read(j, &c->prepare, &e))
+		s = wasd_fail_at(err, WASD_ECORRUPT, "prepare", "checkpoint: metadata \"prepare\": %.180s", e.msg);
+	cJSON_Delete(j);
+	return s;
+}
+
 static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err)
 {
 	const char *format;
@@ -70,7 +84,7 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	    (s = metadata_json(c, "spec", &c->spec, err)) || (s = metadata_json(c, "was", &c->was, err)) ||
 	    (s = metadata_json(c, "draw", &c->draw, err)) || (s = metadata_json(c, "progress", &c->progress, err)) ||
 	    (s = metadata_json(c, "fingerprint", &c->fingerprint, err)) || (s = metadata_json(c, "classes", &c->class_names, err)) ||
-	    (s = read_input(c, err)) ||
+	    (s = read_input(c, err)) || (s = read_prepare(c, err)) ||
 	    (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
 	    (s = kind_of("draw", cJSON_IsArray(c->draw) || cJSON_IsNull(c->draw), "an array or null", err)) ||
@@ -291,6 +305,16 @@ static bool add_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
 	return text != NULL;
 }
 
+static bool add_prepare(struct wasd_st_writer *w, const struct wasd_prepare *p)
+{
+	if (!p || !p->reduce)
+		return true;
+	cJSON *j = cJSON_CreateObject();
+	bool ok = wasd_prepare_add(j, p) && add_json(w, "prepare", j);
+	cJSON_Delete(j);
+	return ok;
+}
+
 static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_source *s)
 {
 	struct wasd_shape in = wasd_graph_input_shape(s->graph);
@@ -301,7 +325,7 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	wasd_st_writer_meta(w, "dataset_digest", s->dataset_digest);
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) && add_json(w, "spec", s->spec) &&
 	          add_json(w, "was", s->was) && add_json(w, "draw", s->draw) && add_json(w, "progress", s->progress) &&
-	          add_json(w, "fingerprint", s->fingerprint);
+	          add_json(w, "fingerprint", s->fingerprint) && add_prepare(w, s->prepare);
 	cJSON_Delete(input);
 	cJSON_Delete(names);
 	return ok;

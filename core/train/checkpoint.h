@@ -2,6 +2,7 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
+#include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
 #include "wasd/safetensors.h"
@@ -15,6 +16,7 @@ struct checkpoint {
 	cJSON *spec, *was, *draw, *progress, *fingerprint; /* was: object or false; draw: array or null */
 	cJSON *class_names;
 	struct wasd_shape input;
+	struct wasd_prepare prepare;                  /* of the pictures that it was trained on; zeros where the file does not say */
 	int classes;
 };
 enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoint *c, struct wasd_err *err);
@@ -44,6 +46,7 @@ struct checkpoint_source {
 	const char *arch, *dataset_digest;
 	const char *const *class_names;
 	const cJSON *spec, *was, *draw, *progress, *fingerprint;
+	const struct wasd_prepare *prepare;           /* of data without a record: not written */
 };
 /* Adds the tensors of one statistics set, by the names that a checkpoint has them under. */
 void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block);

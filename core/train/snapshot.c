@@ -80,6 +80,7 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.words = {{"rng.was", rng->s, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
 		.arch = t->spec.arch, .dataset_digest = wasd_dataset_digest(t->data), .class_names = t->class_names,
 		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .fingerprint = t->fingerprint,
+		.prepare = wasd_dataset_prepare(t->data),
 	};
 	for (int i = 0; i < CHECKPOINT_STATES - 1; i++) {
 		const char *name;

@@ -18,7 +18,7 @@ static void holds_everything(void)
 	                                      "state.rng.was", "state.rng.dropout"};
 	for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
 		CHECK_MSG(wasd_st_find(st, tensors[i]), "%s is missing", tensors[i]);
-	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest"};
+	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest", "prepare"};
 	for (size_t i = 0; i < sizeof meta / sizeof *meta; i++)
 		CHECK_MSG(wasd_st_meta(st, meta[i]), "%s is missing", meta[i]);
 	CHECK_STR(wasd_st_meta(st, "format"), "wasd-checkpoint-1");
@@ -54,6 +54,7 @@ static const struct damage damages[] = {
 	{.why = "no class", .meta = "classes", .value = "[]", .culprit = "classes"},
 	{.why = "input of two dimensions", .meta = "input", .value = "[3,32]", .culprit = "input"},
 	{.why = "input of no pixels", .meta = "input", .value = "[3,0,32]", .culprit = "input"},
+	{.why = "pictures prepared in no known way", .meta = "prepare", .value = "{\"fit\":\"tile\"}", .culprit = "prepare"},
 	{.why = "draw is a word", .meta = "draw", .value = "\"left\"", .culprit = "draw"},
 	{.why = "a weight is missing", .tensor = "f2.weight", .culprit = "f2.weight"},
 	{.why = "a weight has another name", .tensor = "f2.weight", .renamed = "f9.weight", .culprit = "f9.weight"},
@@ -67,7 +68,7 @@ static const struct damage damages[] = {
 
 static char *damaged(const struct tiny_run *from, const struct damage *d, size_t *len)
 {
-	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest"};
+	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest", "prepare"};
 	struct wasd_st *st = NULL;
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	char *copy = wasd_malloc(from->len), *out;

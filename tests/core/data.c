@@ -89,6 +89,38 @@ static void round_trip(void)
 	wasd_dataset_close(d);
 }
 
+/* What was recorded comes back; a file from before there was a record says that, and one with nonsense in it is refused. */
+static void how_pictures_were_made(void)
+{
+	static const struct { const char *from, *to; enum wasd_status status; struct wasd_prepare want; } rows[] = {
+		{ "", "", WASD_OK, { WASD_CROP, { 1, 0xab, 0xff }, false, true } },
+		{ "\"prepare\"", "\"unknown\"", WASD_OK, { WASD_SQUEEZE, { 0 }, false, false } },
+		{ "\"crop\"", "\"corp\"", WASD_ECORRUPT, { 0 } },
+	};
+	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+		struct wasd_dataset_writer *w;
+		struct wasd_dataset *d = NULL;
+		uint8_t p[IMAGE] = { 0 };
+		char head[4096];
+		CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, NULL));
+		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, 0, NULL) && !wasd_dataset_writer_add(w, WASD_TEST, p, 0, NULL));
+		dataset_writer_prepare(w, &rows[0].want);
+		CHECK(!wasd_dataset_writer_finish(w, NULL));
+		wasd_dataset_writer_abort(w);
+		int fd = open(path, O_RDWR);
+		CHECK(pread(fd, head, sizeof head, 0) == sizeof head);
+		char *at = memmem(head + 64, sizeof head - 64, rows[r].from, strlen(rows[r].from));
+		CHECK(at && pwrite(fd, rows[r].to, strlen(rows[r].to), at - head) == (ssize_t)strlen(rows[r].to));
+		close(fd);
+		CHECK_INT(wasd_dataset_open(path, &d, NULL), rows[r].status);
+		if (d) {
+			const struct wasd_prepare *got = wasd_dataset_prepare(d), *want = &rows[r].want;
+			CHECK_MSG(got->fit == want->fit && !memcmp(got->background, want->background, 3) && got->upright == want->upright && got->reduce == want->reduce, "row %zu", r);
+		}
+		wasd_dataset_close(d);
+	}
+}
+
 static void digest_is_of_content(void)
 {
 	char other[128], hex[WASD_SHA256_HEX];
@@ -361,6 +393,7 @@ int main(void)
 		return 1;
 	snprintf(path, sizeof path, "%s/a.wds", dir);
 	TEST_RUN(round_trip);
+	TEST_RUN(how_pictures_were_made);
 	TEST_RUN(digest_is_of_content);
 	TEST_RUN(writer_refuses);
 	TEST_RUN(writer_without_memory);

@@ -90,22 +90,22 @@ UNUSED static void make_png(blob *out, int c, int h, int w, int seed)
 	free(p);
 }
 
-struct jpeg_how { J_COLOR_SPACE in; int c; bool progressive; int quality; bool scan_per_component; };
+struct jpeg_how { J_COLOR_SPACE in; int c; bool progressive; int quality; bool scan_per_component; J_COLOR_SPACE out; /* 0: as usual for `in` */ };
 
-UNUSED static void make_jpeg_how(blob *out, struct jpeg_how how, int h, int w, int seed)
+UNUSED static void make_jpeg_of(blob *out, struct jpeg_how how, int h, int w, uint8_t *p)
 {
 	struct jpeg_compress_struct j;
 	struct jpeg_error_mgr e;
 	unsigned char *buf = NULL;
 	unsigned long n = 0;
-	uint8_t *p = malloc((size_t)(how.c * h * w));
-	sample_pixels(p, how.c, h, w, seed);
 	j.err = jpeg_std_error(&e);
 	jpeg_create_compress(&j);
 	jpeg_mem_dest(&j, &buf, &n);
 	j.image_width = (JDIMENSION)w, j.image_height = (JDIMENSION)h;
 	j.input_components = how.c, j.in_color_space = how.in;
 	jpeg_set_defaults(&j);
+	if (how.out)
+		jpeg_set_colorspace(&j, how.out);
 	jpeg_set_quality(&j, how.quality, TRUE);
 	if (how.progressive)
 		jpeg_simple_progression(&j);
@@ -121,12 +121,19 @@ UNUSED static void make_jpeg_how(blob *out, struct jpeg_how how, int h, int w, i
 	jpeg_destroy_compress(&j);
 	wasd_buf_append(out, buf, n);
 	free(buf);
+}
+
+UNUSED static void make_jpeg_how(blob *out, struct jpeg_how how, int h, int w, int seed)
+{
+	uint8_t *p = malloc((size_t)(how.c * h * w));
+	sample_pixels(p, how.c, h, w, seed);
+	make_jpeg_of(out, how, h, w, p);
 	free(p);
 }
 
 UNUSED static void make_jpeg(blob *out, int c, int h, int w, int seed)
 {
-	make_jpeg_how(out, (struct jpeg_how){ c == 1 ? JCS_GRAYSCALE : JCS_RGB, c, false, 95, false }, h, w, seed);
+	make_jpeg_how(out, (struct jpeg_how){ c == 1 ? JCS_GRAYSCALE : JCS_RGB, c, false, 95, false, 0 }, h, w, seed);
 }
 
 /* ---- archives -------------------------------------------------------------------------- */

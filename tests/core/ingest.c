@@ -1,5 +1,6 @@
 /* Ingest of good uploads: every format, every packing, equal content gives an equal dataset; cancel; no memory; random damage. */
 #include "core/data_samples.h"
+#include "data/image.h"
 
 #include <dirent.h>
 
@@ -263,6 +264,90 @@ static void idx(void)
 	}
 }
 
+/* ---- size, fit and what is told ------------------------------------------------------------ */
+
+/* A size is honoured whatever the format, by the one resampling that pictures get, too. */
+static void sizes(void)
+{
+	for (int cifar = 0; cifar < 2; cifar++)
+		for (int crop = 0; crop < 2; crop++) {
+			struct wasd_prepare how = wasd_prepare_default;
+			struct upload u = { .o = { .size = 12, .prepare = &how } };
+			struct wasd_ingest_info info;
+			blob f[2][2] = { 0 };
+			how.fit = crop ? WASD_CROP : WASD_SQUEEZE;
+			if (cifar) {
+				struct packer p = pack_open(upload_add(&u, ""), TAR);
+				cifar_records(&f[0][0], 10, 1, 10, 0);
+				pack_blob(p, "data_batch_1.bin", &f[0][0]);
+				cifar_records(&f[0][0], 3, 1, 10, 200);
+				pack_blob(p, "test_batch.bin", &f[0][0]);
+				wasd_buf_puts(&f[0][0], CIFAR10_NAMES);
+				pack_blob(p, "batches.meta.txt", &f[0][0]);
+				pack_close(p);
+			} else {
+				idx_files(f, 23, 12);
+				for (int i = 0; i < 4; i++)
+					upload_blob(&u, idx_names[i / 2][i % 2], &f[i / 2][i % 2]);
+			}
+			struct wasd_dataset *d = take(&u, &info);
+			if (!d)
+				continue;
+			uint8_t src[3 * 32 * 32], want[3 * 12 * 12];
+			int c = cifar ? 3 : 1, h = cifar ? 32 : 5, w = cifar ? 32 : 4;
+			for (int k = 0; k < 20; k++)                    /* train image 1 */
+				src[k] = (uint8_t)(3 + k);
+			for (int k = 0; k < 3 && cifar; k++)
+				memset(src + 1024 * k, 3 + k, 1024);
+			CHECK(info.shape.c == c && info.shape.h == 12 && info.shape.w == 12);
+			CHECK(!image_fit(src, c, h, w, how.fit, 12, 12, want, NULL));
+			CHECK(!memcmp(wasd_dataset_image(d, WASD_TRAIN, 1), want, (size_t)(c * 12 * 12)));
+			CHECK_INT(wasd_dataset_prepare(d)->fit, how.fit);
+			wasd_dataset_close(d);
+		}
+}
+
+static const struct wasd_remark *remark(const struct wasd_ingest_report *r, const char *code)
+{
+	for (int i = 0; i < r->remarks; i++)
+		if (!strcmp(r->remark[i].code, code))
+			return &r->remark[i];
+	return NULL;
+}
+
+/* Grey, then colour: what the replay that was begun again had counted is not counted twice. Black on nothing, over black: nothing to see. */
+static void what_was_done_is_told(void)
+{
+	static struct wasd_ingest_report told;
+	static const struct { const char *background; int clear, flat; } rows[] = { { "\xff\xff\xff", 4, 0 }, { "\0\0\0", 4, 1 } };
+	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+		struct wasd_prepare how = wasd_prepare_default;
+		struct upload u = { .o = { .prepare = &how, .report = &told } };
+		struct wasd_ingest_info info;
+		struct packer p = pack_open(upload_add(&u, ""), TAR);
+		memcpy(how.background, rows[r].background, 3);
+		for (int i = 0; i < 4; i++) {
+			static const char *const names[] = { "train/a/0.png", "train/b/1.png", "test/a/0.png", "test/b/1.png" };
+			int c = i ? 4 : 2;                      /* a grey one first */
+			uint8_t *px = calloc(64, (size_t)c);
+			blob b = { 0 };
+			for (int k = 0; k < 20; k++)
+				px[k * c + c - 1] = 255;
+			make_png_raw(&b, c == 4 ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA : SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, 8, 0, 8, 8, px, (size_t)(64 * c), NULL);
+			free(px);
+			pack_blob(p, names[i], &b);
+		}
+		pack_close(p);
+		struct wasd_dataset *d = take(&u, &info);
+		const struct wasd_remark *clear = remark(&told, "alpha_flattened"), *flat = remark(&told, "std_zero");
+		CHECK_INT(clear ? (int)clear->count : 0, rows[r].clear);
+		CHECK_INT(flat ? (int)flat->count : 0, rows[r].flat);
+		if (clear)
+			CHECK_STR(clear->example[0], "train/a/0.png");
+		wasd_dataset_close(d);
+	}
+}
+
 /* ---- the real thing ----------------------------------------------------------------------------- */
 
 /* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are the published ones of the pixels, up to JPEG's losses. */
@@ -436,6 +521,8 @@ int main(void)
 	TEST_RUN(cifar10);
 	TEST_RUN(cifar100);
 	TEST_RUN(idx);
+	TEST_RUN(sizes);
+	TEST_RUN(what_was_done_is_told);
 	TEST_RUN(real_cifar10);
 	TEST_RUN(cancel);
 	TEST_RUN(without_memory);

@@ -2,7 +2,8 @@
  *
  * File (little-endian, page-aligned sections, extension .wds):
  *   0     64 bytes  header: magic "WASDDATA", u32 version 1, u32 json_len, u32 c,h,w, u32 classes, u64 n_train, u64 n_test, u64 file size
- *   64    json_len  {"classes":[...],"mean":[...],"std":[...],"format":"...","digest":"sha256 hex"}; mean/std per channel of v/255 over train.
+ *   64    json_len  {"classes":[...],"mean":[...],"std":[...],"format":"...","digest":"sha256 hex",
+ *                   "prepare":{"fit","background","orientation"}}; mean/std per channel of v/255 over train; prepare: absent in older files.
  *                   "val":n when the last n train images are the set's own for validation; mean/std leave them out
  *   then  train images u8 (n_train,c,h,w) | train labels u16 | test images | test labels, each at the next multiple of 4096
  * digest = SHA-256 over c,h,w,counts, class names, labels and pixels: equal content gives the equal digest whatever archive it came in.
@@ -15,6 +16,7 @@
 
 enum wasd_split { WASD_TRAIN, WASD_TEST };
 
+struct wasd_prepare;
 struct wasd_dataset;                                  /* immutable, shareable by threads */
 /* Maps the file; checks magic, version, every size, label range. Costs no read of the pixels. */
 enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, struct wasd_err *err);
@@ -28,6 +30,7 @@ size_t wasd_dataset_val(const struct wasd_dataset *d);
 const char *wasd_dataset_digest(const struct wasd_dataset *d);
 const uint8_t *wasd_dataset_image(const struct wasd_dataset *d, enum wasd_split s, size_t i);  /* (c,h,w) */
 int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i);
+const struct wasd_prepare *wasd_dataset_prepare(const struct wasd_dataset *d);     /* how its pictures were made */
 /* Per-channel mean and standard deviation of v/255 over the training images; 3 values, unused channels 0. */
 void wasd_dataset_moments(const struct wasd_dataset *d, double mean[3], double std[3]);
 
@@ -57,10 +60,11 @@ struct wasd_ingest_report {
 struct wasd_ingest_opts {
 	size_t max_bytes;                              /* decoded bytes written at most, and bytes unpacked from archives; 0 = WASD_INGEST_MAX_BYTES */
 	size_t max_images;                             /* 0 = WASD_INGEST_MAX_IMAGES */
-	int size;                                      /* image archives: resize every image to size x size; 0 = all must have the same size */
+	int size;                                      /* every image is brought to size x size; 0 = as they are, all of one size */
 	bool skip_bad;                                 /* image archives: pictures that cannot be read are left out and told, else the upload is refused */
 	double test_fraction; uint64_t split_seed;     /* image archives without train/ and test/: the share of each class that is for testing (0 = a fifth) */
 	const char *names;                             /* encoding of a zip's names that are not marked as UTF-8, as iconv calls it; NULL = CP437 */
+	const struct wasd_prepare *prepare;            /* NULL = wasd_prepare_default */
 	void (*progress)(void *ctx, uint64_t images, uint64_t bytes); void *ctx;
 	bool (*cancelled)(void *ctx);
 	struct wasd_ingest_report *report;             /* borrowed and filled, also on failure; NULL = not wanted */
@@ -80,10 +84,27 @@ const char *wasd_synthetic_at(int i);
 
 /* ---- decoding one image (ingest and inference) ----------------------------------------------------- */
 
+/* How a picture becomes pixels of a given size: recorded with the data set and with checkpoints, and the same wherever pictures are
+ * decoded. All zero is what holds for data sets and checkpoints without a record: squeezed, over black, as stored, read in full. */
+enum wasd_fit { WASD_SQUEEZE, WASD_CROP };         /* of another aspect than the target: squeezed, or cut to its centre */
+struct wasd_prepare {
+	enum wasd_fit fit;
+	uint8_t background[3];                          /* what transparent pixels are laid over; red, green, blue */
+	bool upright;                                   /* turned as EXIF says, else as stored */
+	bool reduce;                                    /* JPEG of 4 Mi pixels and more, eight times the target and more, is read at a reduced scale; with every record */
+};
+extern const struct wasd_prepare wasd_prepare_default;           /* squeezed, over white, upright, reduced */
+/* Adds the members "fit":"squeeze|crop","background":"rrggbb","orientation":"upright|keep". False: no memory. */
+bool wasd_prepare_add(cJSON *j, const struct wasd_prepare *p);
+/* Takes over the members that j has; the others stay. WASD_EINVAL with the member's pointer. */
+enum wasd_status wasd_prepare_read(const cJSON *j, struct wasd_prepare *inout, struct wasd_err *err);
+
 /* PNG or JPEG bytes -> (channels,h,w) u8, fresh block for wasd_free. channels 1 or 3 (grey is replicated, colour is weighted to
- * grey, alpha is dropped over black). h,w 0 = the image's own size, else bilinear resize with antialiasing. Refuses over 16 Mpixel,
- * over 100 progressive scans, CMYK, 12 bit, broken or truncated data, other formats (WASD_EUNSUPPORTED). Messages name what is wrong. */
-enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, uint8_t **out, int *oh, int *ow, struct wasd_err *err);
+ * grey; CMYK and YCCK are taken as Adobe writes them). h,w 0 = the picture's own size, else bilinear resize with antialiasing.
+ * Over 16 Mi and up to 64 Mi pixels a picture is read at a reduced scale, where the target is smaller than that. Refuses larger ones,
+ * over 100 progressive scans, 12 bit, broken or truncated data, other formats (WASD_EUNSUPPORTED). Messages name what is wrong. */
+enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how, uint8_t **out,
+                                   int *oh, int *ow, struct wasd_err *err);
 /* (c,h,w) u8 -> PNG bytes, fresh block for wasd_free (dataset previews). */
 enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **out, size_t *len, struct wasd_err *err);
 

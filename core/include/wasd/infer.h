@@ -7,6 +7,7 @@
 #ifndef WASD_INFER_H
 #define WASD_INFER_H
 
+#include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
 
@@ -25,6 +26,7 @@ const char *wasd_bundle_arch(const struct wasd_bundle *b);
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
 int wasd_bundle_classes(const struct wasd_bundle *b);
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i);
+const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b);     /* how pictures become its input: as for its training data */
 uint64_t wasd_bundle_macs(const struct wasd_bundle *b);              /* multiply-adds of one image in this mode */
 size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded weights, also in the packed forms that predictors made so far */
 

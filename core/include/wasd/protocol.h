@@ -33,7 +33,7 @@
  *
  * ---- wasd-engine infer: all deployments -------------------------------------------------------------------------
  * daemon -> engine   {"type":"load","bundle":ID of the checkpoint,"bytes","sha256","threads":N} + memfd
- *                       -> {"type":"loaded","re","bundle","arch","input":[c,h,w],"classes":[...],"max_batch":N,
+ *                       -> {"type":"loaded","re","bundle","arch","input":[c,h,w],"fit","background","orientation","classes":[...],"max_batch":N,
  *                           "modes":{"aom":{"macs","bytes"},"dom":{"macs","bytes"}}}          dom absent for was:false
  *                    {"type":"unload","bundle":ID}    -> {"type":"unloaded","re"}
  *                    {"type":"profile","bundle":ID,"name":N,"bytes","sha256" of the checkpoint,"profile_bytes":N of the overlay} + memfd: the one, then the other
@@ -50,12 +50,13 @@
  *
  * ---- wasd-engine ingest: one upload -------------------------------------------------------------------------------
  * daemon -> engine   {"type":"ingest","name":N,"files":[{"path","name"}],"out":PATH,"options":{},"limits":{"max_bytes":N,"max_images":N}}
- *                       options, all of which may be absent: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437"
+ *                       options, all of which may be absent: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437",
+ *                       and "fit", "background", "orientation" where they are not the default
  *                    {"type":"synthetic","kind":"glyphs","train":N,"test":N,"seed":N,"out":PATH}
  *                    {"type":"preview","path":PATH,"split":"train|test|val","index":N} -> {"type":"preview","re","label":N,"class":"..."} + bin: PNG
  *                    {"type":"cancel"}
  * engine -> daemon   {"type":"progress","images":N,"bytes":N}
- *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N[,"val":N],"digest","bytes":N,"mean":[...],"std":[...],
+ *                    {"type":"done","re","format","shape":[c,h,w],"classes":[...],"train":N,"test":N[,"val":N],"digest","bytes":N,"mean":[...],"std":[...],"fit","background","orientation",
  *                     "remarks":[{"code","count":N,"message","examples":[names, at most 5]}], at most 32; "skipped":[{"file","detail"}], at most 100}
  *                    {"type":"failed","re","status","pointer":"file or archive entry","message"[,"errors":[{"file","detail"}], at most 100,"count":N of all]}
  *
@@ -77,7 +78,8 @@
  * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;
  * dom.<bn>.running_mean/...; train.<bn>.running_mean/...; optim.<state>.<param> (e.g. optim.momentum.conv.weight); state.rng.was etc. (U64).
  * __metadata__: "format":"wasd-checkpoint-1", "spec" (canonical job spec), "arch","classes","input" (JSON), "draw" (JSON of the recorded DOM
- * draw, or "null"), "was", "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
+ * draw, or "null"), "was", "prepare" (JSON: fit, background, orientation of the training data's
+ * pictures, absent where they were never recorded), "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
  */
 #ifndef WASD_PROTOCOL_H
 #define WASD_PROTOCOL_H
