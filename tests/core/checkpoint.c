@@ -136,6 +136,29 @@ static void damage_is_refused(void)
 	wasd_free(file);
 }
 
+/* Serving reads pictures as the training data were read; a file from before there was a record of that, as it always did. */
+static void pictures_are_read_as_recorded(void)
+{
+	static const struct { struct damage change; bool recorded; } rows[] = {
+		{{0}, true}, {{.meta = "prepare"}, false}, {{.meta = "prepare", .value = "{\"fit\":\"crop\"}"}, true},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct wasd_bundle *b = NULL;
+		struct wasd_err err = {0};
+		size_t len = 0;
+		char *file = damaged(&lenet, &rows[i].change, &len);
+		CHECK_MSG(!wasd_bundle_create(file, len, WASD_AOM, &b, &err), "%s", err.msg);
+		if (b) {
+			const struct wasd_prepare *p = wasd_bundle_prepare(b);
+			int white = rows[i].recorded ? 255 : 0;
+			CHECK(p->fit == (rows[i].change.value ? WASD_CROP : WASD_SQUEEZE) && p->upright == rows[i].recorded && p->reduce == rows[i].recorded);
+			CHECK(p->background[0] == white && p->background[1] == white && p->background[2] == white);
+		}
+		wasd_bundle_unref(b);
+		wasd_free(file);
+	}
+}
+
 static void negative_variance_is_refused(void)
 {
 	static const struct damage d = {.tensor = "dom.bn.running_var", .renamed = "dom.bn.running_var", .first = -1};
@@ -197,6 +220,7 @@ int main(void)
 		printf("not ok training for the checkpoints: %s%s\n", lenet.err.msg, resnet.err.msg);
 	TEST_RUN(holds_everything);
 	TEST_RUN(damage_is_refused);
+	TEST_RUN(pictures_are_read_as_recorded);
 	TEST_RUN(negative_variance_is_refused);
 	TEST_RUN(truncation_and_noise_are_refused);
 	TEST_RUN(another_run_is_refused);

@@ -271,6 +271,11 @@ static void out_and_in_again(void)
 			cJSON *info = NULL;
 			real want[40], got[40];
 			CHECK_MSG(!wasd_import(stored ? r.file : file, stored ? r.len : len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err), "%s", err.msg);
+			struct wasd_st *from = NULL, *to = NULL;        /* how pictures are prepared goes along */
+			CHECK(!wasd_st_open(r.file, r.len, &from, NULL) && !wasd_st_open(again, again_len, &to, NULL));
+			CHECK_STR(wasd_st_meta(to, "prepare"), wasd_st_meta(from, "prepare"));
+			wasd_st_close(from);
+			wasd_st_close(to);
 			for (int m = 0; again && m <= cases[i].dom; m++) {
 				logits(r.file, r.len, (enum wasd_mode)m, small, want);
 				logits(again, again_len, (enum wasd_mode)m, small, got);
