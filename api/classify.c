@@ -6,11 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define IMAGES_MAX 256
 
-/* The encoded images of one request, one behind the other. */
-struct images { struct wasd_buf bytes; size_t size[IMAGES_MAX], n; };
+/* The encoded images of one request, one behind the other; of a form also its fields and what its parts are called. */
+struct images {
+	struct wasd_buf bytes;
+	size_t size[IMAGES_MAX], n;
+	char k[24], mode[96], logits[8];        /* "" = the form has no such field */
+	char names[IMAGES_MAX][64];             /* for messages; "" = not of a form */
+};
 
 static bool is_image(const char *p, size_t n)
 {
@@ -20,12 +26,51 @@ static bool is_image(const char *p, size_t n)
 static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n, const char *pointer)
 {
 	char text[WASD_FOREIGN_TEXT];
-	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text)) api_send_problem(q, r, "bad_image", pointer, "%s: %s", pointer, text);
-	else if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s: %zu bytes that are neither PNG nor JPEG", pointer, n);
+	const char *name = im->n < IMAGES_MAX ? im->names[im->n] : "", *comma = *name ? ", " : "";
+	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text)) api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %s", pointer, comma, name, text);
+	else if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %zu bytes that are neither PNG nor JPEG", pointer, comma, name, n);
 	else if (im->n == IMAGES_MAX) api_send_problem(q, r, "too_large", pointer, "more than %d images in one request", IMAGES_MAX);
 	else if (!wasd_buf_append(&im->bytes, p, n)) api_send_no_memory(r);
 	else return im->size[im->n++] = n, true;
 	return false;
+}
+
+/* A text field of a form: those that classify knows are kept, the others belong to somebody else. */
+static bool take_field(const struct api_request *q, struct api_response *r, struct images *im, const struct multipart_part *p)
+{
+	const struct { const char *name; char *to; size_t room; } fields[] = {
+		{"k", im->k, sizeof im->k}, {"mode", im->mode, sizeof im->mode}, {"logits", im->logits, sizeof im->logits},
+	};
+	for (size_t i = 0; i < API_LEN(fields); i++) {
+		if (strcmp(p->name, fields[i].name)) continue;
+		if (p->len >= fields[i].room || memchr(p->data, 0, p->len)) {
+			api_send_problem(q, r, "bad_parameter", p->name, "form field %s: %zu bytes, which is no value of it", p->name, p->len);
+			return false;
+		}
+		snprintf(fields[i].to, fields[i].room, "%.*s", (int)p->len, p->data);
+	}
+	return true;
+}
+
+/* The bytes say what a part is, not its Content-Type. A part without a file name that is no image is a field. */
+static bool take_part(const struct api_request *q, struct api_response *r, struct images *im, const struct multipart_part *p)
+{
+	char pointer[32], *name = im->n < IMAGES_MAX ? im->names[im->n] : pointer;
+	struct wasd_buf b = {0};
+	const char *data = p->data;
+	size_t len = p->len;
+	bool claimed = *p->filename || !strncasecmp(p->type, "image/", 6);
+	if (!is_image(data, len) && len > 5 && !strncasecmp(data, "data:", 5) && base64_or_uri(data, len, &b)) data = b.data ? b.data : "", len = b.len;
+	bool ok = true;
+	if (!claimed && !is_image(data, len)) {
+		ok = take_field(q, r, im, p);
+	} else {
+		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
+		if (im->n < IMAGES_MAX) snprintf(name, sizeof im->names[0], "part \"%.24s\"%s%.24s", p->name, *p->filename ? " " : "", p->filename);
+		ok = add_image(q, r, im, data, len, pointer);
+	}
+	wasd_buf_done(&b);
+	return ok;
 }
 
 static bool from_multipart(const struct api_request *q, struct api_response *r, struct images *im)
@@ -38,13 +83,9 @@ static bool from_multipart(const struct api_request *q, struct api_response *r, 
 		return false;
 	}
 	bool ok = true;
-	for (size_t i = 0; ok && i < m.n; i++) {
-		char pointer[32];
-		snprintf(pointer, sizeof pointer, "/images/%zu", i);
-		ok = add_image(q, r, im, m.part[i].data, m.part[i].len, pointer);
-	}
+	for (size_t i = 0; ok && i < m.n; i++) ok = take_part(q, r, im, &m.part[i]);
 	multipart_done(&m);
-	if (ok && !im->n) api_send_problem(q, r, "invalid_field", "/images", "the multipart body has no part");
+	if (ok && !im->n) api_send_problem(q, r, "invalid_field", "/images", "the multipart body has no part that is an image");
 	return ok && im->n;
 }
 
@@ -76,8 +117,8 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 		char pointer[32];
 		struct wasd_buf one = {0};
 		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
-		if (!cJSON_IsString(v) || !base64_decode(v->valuestring, &one)) {
-			api_send_problem(q, r, "invalid_field", pointer, "%s is not a base64 string (RFC 4648, with padding)", pointer);
+		if (!cJSON_IsString(v) || !base64_or_uri(v->valuestring, strlen(v->valuestring), &one)) {
+			api_send_problem(q, r, "invalid_field", pointer, "%s is not a base64 string (RFC 4648) or a URI data:TYPE;base64,...", pointer);
 			ok = false;
 		} else {
 			ok = add_image(q, r, im, one.data, one.len, pointer);
@@ -90,7 +131,7 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 	return ok;
 }
 
-/* The body by its Content-Type; what names no type of its own is looked at. */
+/* A form and JSON are known by the Content-Type, or what clients send when nobody told them; an image by its bytes. */
 static bool read_images(const struct api_request *q, struct api_response *r, struct images *im)
 {
 	char type[80];
@@ -100,12 +141,10 @@ static bool read_images(const struct api_request *q, struct api_response *r, str
 		return false;
 	}
 	if (!strcmp(type, "multipart/form-data")) return from_multipart(q, r, im);
-	if (!strcmp(type, "application/json")) return from_json(q, r, im);
-	if (!strcmp(type, "image/png") || !strcmp(type, "image/jpeg")) return add_image(q, r, im, q->body, q->body_len, "/images/0");
-	bool open = !*type || !strcmp(type, "application/octet-stream") || !strcmp(type, "application/x-www-form-urlencoded");
-	if (open && is_image(q->body, q->body_len)) return add_image(q, r, im, q->body, q->body_len, "/images/0");
-	if (!strcmp(type, "application/x-www-form-urlencoded") && q->body[0] == '{') return from_json(q, r, im);
-	if (!strcmp(type, "application/octet-stream")) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	bool meant = !strcmp(type, "image/png") || !strcmp(type, "image/jpeg") || !strcmp(type, "image/jpg") || !strcmp(type, "application/octet-stream");
+	if (meant || is_image(q->body, q->body_len)) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	bool open = !*type || !strcmp(type, "application/x-www-form-urlencoded");
+	if (!strcmp(type, "application/json") || (open && q->body[0] == '{')) return from_json(q, r, im);
 	api_send_problem(q, r, "unsupported_media_type", NULL,
 	                 "Content-Type %s: classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json", *type ? type : "(none)");
 	api_set_header(r, "Accept", "image/png, image/jpeg, application/octet-stream, multipart/form-data, application/json");
@@ -225,6 +264,38 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_serving_headers(r, s);
 }
 
+static bool twice(const struct api_request *q, struct api_response *r, const char *name, const char *form)
+{
+	const char *query = api_query(q, name);
+	if (!query || !strcmp(query, form)) return false;
+	api_send_problem(q, r, "bad_parameter", name, "query parameter %s is \"%.40s\", form field %s is \"%.40s\"", name, query, name, form);
+	return true;
+}
+
+/* What the fields of a form say beside the query. */
+static bool read_fields(const struct api_request *q, struct api_response *r, const struct images *im, struct wanted *w)
+{
+	if (*im->k) {
+		int64_t v = strspn(im->k, "0123456789") == strlen(im->k) && strlen(im->k) < 6 ? atoll(im->k) : 0;
+		if (twice(q, r, "k", im->k)) return false;
+		if (v < 1 || v > 1000) {
+			api_send_problem(q, r, "bad_parameter", "k", "form field k must be a whole number from 1 to 1000, not \"%s\"", im->k);
+			return false;
+		}
+		w->k = v;
+	}
+	if (*im->logits) {
+		bool yes = !strcmp(im->logits, "true") || !strcmp(im->logits, "1"), no = !strcmp(im->logits, "false") || !strcmp(im->logits, "0");
+		if (twice(q, r, "logits", im->logits)) return false;
+		if (!yes && !no) {
+			api_send_problem(q, r, "bad_parameter", "logits", "form field logits must be true or false, not \"%s\"", im->logits);
+			return false;
+		}
+		w->logits = yes;
+	}
+	return true;
+}
+
 enum api_result api_deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char name[128];
@@ -232,9 +303,12 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 	struct serving s;
 	struct wanted w = {.k = 5};
 	api_param(q, "d", name);
-	const struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}};
-	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) || !read_images(q, r, &im)) goto done;
+	struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}, {NULL, "form field mode"}};
+	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) || !read_images(q, r, &im) || !read_fields(q, r, &im, &w)) goto done;
+	if (*im.mode) asked[2].value = im.mode;
 	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
+	s.parts = (const char (*)[64])im.names;
+	s.n_parts = *im.names[0] ? im.n : 0;
 	w.from_logits = w.logits || !fits_a_frame(&s, im.n, w.k);
 	struct api_call call = {.json = question(w.from_logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
 	if (w.from_logits) call.reply_max = im.n * (size_t)s.classes * sizeof(float);

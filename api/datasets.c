@@ -438,8 +438,8 @@ static bool split(const struct api_request *q, struct api_response *r, const str
 			snprintf(name, 128, "%.*s", p->len > 127 ? 127 : (int)p->len, p->data);
 			continue;
 		}
-		if (strcmp(p->name, "file")) {
-			api_send_problem(q, r, "invalid_field", p->name, "part \"%.60s\" is not known; the parts are \"name\" and one or more \"file\"", p->name);
+		if (strcmp(p->name, "file") && !*p->filename) {
+			api_send_problem(q, r, "invalid_field", p->name, "part \"%.60s\" is not known; the parts are \"name\" and one or more files, options are query parameters", p->name);
 			return false;
 		}
 		char *path = out->paths + out->n * PART_PATH;

@@ -127,8 +127,10 @@ void multipart_done(struct multipart *m);
 
 /* ---- base64.c ---- */
 
-/* Strict RFC 4648: no blanks, padding required. Appends the bytes to out. */
-bool base64_decode(const char *s, struct wasd_buf *out);
+/* Either alphabet of RFC 4648; blanks and line ends are skipped, padding may be left out. Appends the bytes to out. */
+bool base64_decode(const char *s, size_t len, struct wasd_buf *out);
+/* The same, or a URI "data:image/png;base64,...". */
+bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 
 /* ---- tensor.c: tensors of the Open Inference Protocol as JSON ---- */
 
@@ -150,6 +152,7 @@ struct serving {
 	const char *asked;                  /* what named it */
 	cJSON *info;
 	int64_t input[3]; int64_t classes; int64_t max_batch;
+	const char (*parts)[64]; size_t n_parts;        /* what the images' parts of a form are called, for messages; 0 = not of a form */
 };
 struct mode_asked { const char *value, *where; };
 /* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the answer is in r. */

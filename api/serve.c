@@ -4,6 +4,7 @@
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n, struct serving *s)
@@ -85,11 +86,13 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 }
 
 /* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
-static void send_engine_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err)
+static void send_engine_error(const struct api_request *q, struct api_response *r, const struct serving *s, const struct wasd_err *err)
 {
 	bool image = !strncmp(err->pointer, "/images/", 8);
 	bool theirs = err->status == WASD_EINVAL || err->status == WASD_ECORRUPT || err->status == WASD_ETOOBIG || err->status == WASD_EUNSUPPORTED;
-	if (image && theirs) api_send_problem(q, r, "bad_image", err->pointer, "%s", err->msg);
+	size_t i = image ? (size_t)atol(err->pointer + 8) : 0;
+	const char *part = i < s->n_parts ? s->parts[i] : "";
+	if (image && theirs) api_send_problem(q, r, "bad_image", err->pointer, "%s%s%s", part, *part ? ": " : "", err->msg);
 	else if (err->status == WASD_EBUSY && wasd_mono_us() >= q->deadline_us) api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
 	else api_send_error(q, r, err);
 }
@@ -102,7 +105,7 @@ bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_
 	call->who = s->name;
 	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
-	if (st) send_engine_error(q, r, &err);
+	if (st) send_engine_error(q, r, s, &err);
 	return !st;
 }
 

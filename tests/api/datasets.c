@@ -147,7 +147,7 @@ static struct answer post(const char *type, const char *body, size_t n, int wait
 static void multipart_upload(void)
 {
 	static const char one[] = PART("name", "", "mnist") PART("file", "; filename=\"train-images\"", "0123") PART("file", "; filename=\"labels\"", "") "--B--";
-	static const char two[] = PART("file", "; filename=\"labels\"", "") PART("file", "; filename=\"train-images\"", "0123") PART("name", "", "mnist") "--B--";
+	static const char two[] = PART("file", "; filename=\"labels\"", "") PART("files[]", "; filename=\"train-images\"", "0123") PART("name", "", "mnist") "--B--";
 	setup();
 	struct answer a = post("multipart/form-data; boundary=B", one, sizeof one - 1, 0);
 	CHECK_INT(a.r.status, 202);
@@ -163,7 +163,7 @@ static void multipart_upload(void)
 		{PART("name", "", "mnist") "--B--", "invalid_field", "no part \"file\"", 422},
 		{PART("file", "; filename=\"x\"", "0") "--B--", "invalid_field", "is not a name", 422},
 		{PART("name", "", "Bad Name") PART("file", "; filename=\"x\"", "0") "--B--", "invalid_field", "Bad Name", 422},
-		{PART("name", "", "ok") PART("data", "; filename=\"x\"", "0") "--B--", "invalid_field", "\"data\"", 422},
+		{PART("name", "", "ok") PART("size", "", "32") PART("file", "; filename=\"x\"", "0") "--B--", "invalid_field", "\"size\"", 422},
 		{PART("name", "", "ok") "--B\r\n\r\n\r\n--B--", "bad_multipart", "part 1", 400},
 		{"--C--", "bad_multipart", "--B", 400},
 	};

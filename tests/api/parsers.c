@@ -86,11 +86,14 @@ static void base64(void)
 {
 	static const struct { const char *in, *out; } rows[] = {
 		{"", ""}, {"Zg==", "f"}, {"Zm8=", "fo"}, {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}, {"Zm9vYmE=", "fooba"}, {"Zm9vYmFy", "foobar"}, {"+/+/", "\xfb\xff\xbf"},
-		{"Zg=", NULL}, {"Zg", NULL}, {"Z", NULL}, {"Zg==Zg==", NULL}, {"Zh==", NULL}, {"Zm9=", NULL}, {"Zm9v\n", NULL}, {" Zm9v", NULL}, {"Zm-_", NULL}, {"====", NULL}, {"=g==", NULL}, {"Z===", NULL},
+		{"Zg", "f"}, {"Zm8", "fo"}, {"Zm9vYg", "foob"}, {"Zm9v\n", "foo"}, {" Zm9v", "foo"}, {"Zm9v\r\nYm\tFy\n", "foobar"}, {"Zg=\n=", "f"}, {"-_-_", "\xfb\xff\xbf"},
+		{"data:image/png;base64,Zm9v", "foo"}, {"DATA:;base64,Zg", "f"}, {" data:image/svg+xml;charset=utf-8;base64, Zm9v\n", "foo"},
+		{"Zg=", NULL}, {"Z", NULL}, {"Zg==Zg==", NULL}, {"Zh==", NULL}, {"Zh", NULL}, {"Zm9=", NULL}, {"Zm9v=", NULL}, {"Zm9v====", NULL}, {"====", NULL}, {"=g==", NULL}, {"Z===", NULL},
+		{"Zm9v.", NULL}, {"data:image/png,Zm9v", NULL}, {"data:image/png;base64", NULL}, {"data:image/png;base64,%%%", NULL}, {"data:", NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		struct wasd_buf b = {0};
-		bool ok = base64_decode(rows[i].in, &b);
+		bool ok = base64_or_uri(rows[i].in, strlen(rows[i].in), &b);
 		CHECK_MSG(ok == (rows[i].out != NULL) && (!ok || (b.len == strlen(rows[i].out) && !memcmp(b.data ? b.data : "", rows[i].out, b.len))), "\"%s\"", rows[i].in);
 		wasd_buf_done(&b);
 	}

@@ -123,6 +123,17 @@ static void switching(void)
 }
 
 #define PNG "\x89PNG\r\n\x1a\n"
+#define FIELD(name) "--B\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n"
+#define PART(name, file, type) "--B\r\nContent-Disposition: form-data; name=\"" name "\"; filename=\"" file "\"\r\nContent-Type: " type "\r\n\r\n"
+
+static int64_t num_of_wanted(const char *question, const char *member)
+{
+	cJSON *j = cJSON_Parse(question);
+	int64_t v = -1;
+	wasd_json_i64(j, member, &v);
+	cJSON_Delete(j);
+	return v;
+}
 
 static void classify(void)
 {
@@ -131,7 +142,8 @@ static void classify(void)
 	static const struct { const char *type, *body; size_t n; int images; } rows[] = {
 		{"image/png", PNG "x", 9, 1}, {"image/jpeg", jpeg, sizeof jpeg - 1, 1}, {"application/octet-stream", PNG "x", 9, 1}, {NULL, jpeg, sizeof jpeg - 1, 1},
 		{"application/x-www-form-urlencoded", PNG "x", 9, 1}, {"multipart/form-data; boundary=B", form, sizeof form - 1, 2}, {"application/json", json, sizeof json - 1, 1},
-		{"application/x-www-form-urlencoded", json, sizeof json - 1, 1},
+		{"application/x-www-form-urlencoded", json, sizeof json - 1, 1}, {"image/jpg", jpeg, sizeof jpeg - 1, 1}, {"image/x-png", PNG "x", 9, 1},
+		{"binary/whatever", jpeg, sizeof jpeg - 1, 1}, {"application/json", PNG "x", 9, 1},
 	};
 	begin();
 	deploy("live");
@@ -163,6 +175,32 @@ static void classify(void)
 	CHECK_NEAR(at_num(&a, "results/0/top/0/p"), exp(1) / (1 + exp(1) + exp(0.5)), 1e-7);
 	CHECK_NEAR(at_num(&a, "results/0/logits/2"), 0.5, 0);
 	answer_done(&a);
+	/* A form: its fields are read or left alone, the bytes say which parts are images. */
+	static const struct { const char *query, *rest; int status; int images; int top; const char *says; } forms[] = {
+		{"", FIELD("k") "2\r\n" FIELD("mode") "dom\r\n" FIELD("note") "hello\r\n" PART("a", "a.jpg", "image/jpg") PNG "1", 200, 1, 2, "dom"},
+		{"?k=2", FIELD("k") "2\r\n" PART("files[]", "a", "application/octet-stream") PNG "1\r\n" PART("b", "", "text/plain") PNG "2", 200, 2, 2, "aom"},
+		{"", FIELD("shot") "data:image/png;base64,iVBORw0KGgpB", 200, 1, 3, "aom"},
+		{"?k=1", FIELD("k") "2\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "query parameter k is"},
+		{"?mode=aom", FIELD("mode") "dom\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "form field mode"},
+		{"", FIELD("k") "many\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "form field k"},
+		{"", FIELD("k") "2", 422, 0, 0, "no part that is an image"},
+		{"", PART("a", "a.png", "image/png") PNG "1\r\n" PART("pic", "notes.txt", "image/png") "text", 422, 0, 0, "/images/1, part \"pic\" notes.txt"},
+		{"", PART("pic", "bad.png", "image/png") PNG "B", 422, 0, 0, "part \"pic\" bad.png: PNG: "},
+	};
+	for (size_t i = 0; i < API_LEN(forms); i++) {
+		char url[80], body[1000];
+		snprintf(url, sizeof url, "/v1/deployments/live/classify%s", forms[i].query);
+		int n = snprintf(body, sizeof body, "%s\r\n--B--\r\n", forms[i].rest);
+		a = send_with("POST", url, body, (size_t)n, (struct extra){.headers = {"content-type", "multipart/form-data; boundary=B", NULL}});
+		CHECK_MSG(a.r.status == forms[i].status && cJSON_GetArraySize(wasd_json_get(a.json, "results")) == forms[i].images, "form %zu: %d %s", i, a.r.status, a.r.body.data);
+		if (forms[i].images) {
+			CHECK_STR(str(&a, "mode"), forms[i].says);
+			CHECK_INT(num_of_wanted(t.question, "k"), forms[i].top);
+		} else {
+			CHECK_MSG(strstr(str(&a, "detail"), forms[i].says) != NULL, "form %zu: %s", i, str(&a, "detail"));
+		}
+		answer_done(&a);
+	}
 	/* Who says which mode. */
 	static const struct { const char *header, *query; int status; const char *mode; } wishes[] = {
 		{NULL, "", 200, "aom"}, {"dom", "", 200, "dom"}, {NULL, "?mode=dom", 200, "dom"}, {"dom", "?mode=dom", 200, "dom"}, {"dom", "?mode=aom", 400, NULL}, {"DOM", "", 400, NULL},
