@@ -6,7 +6,7 @@ import base64, os, sys
 from lib import TOP, Daemon, check
 from webdriver import Browser
 
-WIDTH, HEIGHT = 1400, 900
+WIDTH, HEIGHT = 1200, 760
 CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent.trim() === arguments[1] && !n.hidden && !n.disabled); b?.click(); return !!b"
 
 
@@ -14,12 +14,12 @@ def prepare(d):
     """A trained LeNet with a profile, served in DOM. Gives back its job."""
     if jobs := d.client.get("/v1/jobs?name=digits-lenet").json["items"]:
         return jobs[0]["id"]
-    d.glyphs("digits", train=3000, test=500)
-    job = d.submit(name="digits-lenet", dataset="digits", model={"arch": "lenet"}, was={"layers": "all"},
-                   train={"epochs": 10, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}},
-                   profiles=[{"desire": "macs", "budget": b, "evaluations": 48} for b in (0.9, 0.75, 0.65, 0.55)])["id"]
+    d.glyphs("digits", train=6000, test=500)
+    job = d.submit(name="digits-lenet", dataset="digits", model={"arch": "lenet"}, was={"layers": "all", "alpha": "fixed"},
+                   train={"epochs": 12, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}, "schedule": {"type": "cosine", "warmup_epochs": 1}},
+                   profiles=[{"desire": "macs", "budget": b, "evaluations": 48} for b in (0.9, 0.8, 0.7)])["id"]
     d.wait_job(job, timeout=1800)
-    d.client.post("/v1/deployments?wait=60s", {"name": "digits", "source": {"job": job}, "mode": "dom:macs-75"}, want=(201, 202))
+    d.client.post("/v1/deployments?wait=60s", {"name": "digits", "source": {"job": job}, "mode": "dom:macs-80"}, want=(201, 202))
     return job
 
 
@@ -49,8 +49,7 @@ def page(d, b, job):
     b.run("document.activeElement?.blur(); window.scrollTo(0, 0)")
     shoot(b, "dashboard")
     scheme(b, "dark")
-    b.run("const p = document.querySelector('#run-profiles'); p.open = true; window.scrollTo(0, document.querySelector('#chart-acc').closest('figure').getBoundingClientRect().top + scrollY - 16)")
-    b.wait("return document.querySelectorAll('#chart-pareto circle').length >= 4", "the profiles as points")
+    b.run("window.scrollTo(0, document.querySelector('#deployments').getBoundingClientRect().top + scrollY - 12)")
     shoot(b, "modes")
 
 
