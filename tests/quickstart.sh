@@ -114,7 +114,7 @@ ask GET '/v1/datasets/glyphs-6000?wait=60s'
 
 say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels"
 ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-6000","model":{"arch":"lenet"},"was":{"layers":"all","alpha":"fixed"},
-	"train":{"epochs":12,"batch":32,"seed":3,"optimizer":{"type":"adamw","lr":0.002},"schedule":{"type":"cosine","warmup_epochs":1}}}'
+	"train":{"epochs":16,"batch":64,"seed":3,"optimizer":{"type":"adamw","lr":0.003},"schedule":{"type":"cosine","warmup_epochs":1}}}'
 job=$(value id)
 echo "job $job; live curves: $url/#$job"
 shown=0 state=queued

@@ -349,6 +349,33 @@ static void test_lists(void)
 	end_store(s);
 }
 
+/* One row for each code, the last epoch's; never more than there may be; a stale attempt writes none; they outlast the process. */
+static void test_warnings(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_warning_list l = {0};
+	char id[40], code[32];
+	add_job(s, "w", id);
+	FAILS(storage_warning_put(s, id, 1, "loss_stands_still", 3, "it stands", &err), WASD_ESTATE);
+	int64_t a = start_job(s, id);
+	OK(storage_warning_put(s, id, a, "loss_stands_still", 3, "it stands", &err));
+	OK(storage_warning_put(s, id, a, "alpha_near_zero", 2, "alpha of conv1", &err));
+	OK(storage_warning_put(s, id, a, "loss_stands_still", 4, "it stands again", &err));
+	FAILS(storage_warning_put(s, id, a + 1, "loss_stands_still", 9, "not this attempt", &err), WASD_ESTATE);
+	for (int i = 0; i < 40; i++) {
+		snprintf(code, sizeof code, "made_up_%d", i);
+		OK(storage_warning_put(s, id, a, code, 5 + i, "?", &err));
+	}
+	OK(storage_warning_list(s, id, &l, &err));
+	CHECK_INT(l.n, STORAGE_WARNINGS_MAX);
+	CHECK_STR(l.items[0].code, "alpha_near_zero");
+	CHECK_STR(l.items[1].code, "loss_stands_still");
+	CHECK_STR(l.items[1].message, "it stands again");
+	CHECK_INT(l.items[1].epoch, 4);
+	storage_warning_list_done(&l);
+	end_store(s);
+}
+
 static void test_metrics(void)
 {
 	struct storage *s = fresh_store();
@@ -685,6 +712,7 @@ int main(void)
 	TEST_RUN(test_update);
 	TEST_RUN(test_idempotency);
 	TEST_RUN(test_lists);
+	TEST_RUN(test_warnings);
 	TEST_RUN(test_metrics);
 	TEST_RUN(test_logs);
 	TEST_RUN(test_events);
