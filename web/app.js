@@ -169,7 +169,8 @@ function onEvent({ type, data }) {
   if (topic === 'job') {
     const id = data.job ?? data.id, mine = id === run.id;
     if (what === 'log') { if (mine) soon([], ['log']); return; }
-    if (what === 'progress') { advance(id, data.progress); if (mine) soon([], ['metric']); return; }
+    if (what === 'progress') { advance(id, data.progress); return; }
+    if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss along the steps
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);

@@ -33,17 +33,17 @@ export function story(job) {
   return [head, job.message ?? waits].filter(Boolean).join(': ');
 }
 
-// How far a job has come: {part: 0 to 1, words}. epoch is the one that is being worked on, step counts within its phase.
-const phases = { train: 'training', eval: 'evaluating', measure: 'measuring algorithms' };
+// How far a job has come: {part: 0 to 1, words}. epoch is the one that is being worked on, step counts its training's steps.
+const phases = { train: 'training', eval: 'evaluating' }, trained = /^(eval|measuring statistics|saving|searching)/;    // phases after an epoch's training
 function phase({ phase: name, phase_done: done, phase_total: total }) {
-  const words = phases[name] ?? name?.replaceAll('_', ' ');
-  return words && (name !== 'train' && total > 0 ? `${words} ${done} of ${total}` : words);
+  const words = phases[name] ?? name;
+  return words && (words !== 'training' && total > 1 ? `${words}, ${done} of ${total}` : words);
 }
 export function progress(job) {
   const p = job.progress ?? {}, live = job.state === 'running';
   if (job.state === 'completed') return { part: 1, words: p.epochs ? `${p.epochs} ${p.epochs === 1 ? 'epoch' : 'epochs'}` : '' };
   if (!p.epochs) return { part: 0, words: job.state === 'queued' ? 'waits for a worker' : terminal(job) ? '' : (live && phase(p)) || 'starting' };
-  const part = Math.min(1, (p.epoch - 1 + (p.phase === 'train' && p.steps ? p.step / p.steps : 1)) / p.epochs);
+  const part = Math.min(1, (p.epoch - 1 + (trained.test(p.phase) ? 1 : p.steps ? p.step / p.steps : 0)) / p.epochs);
   return { part, words: [`epoch ${p.epoch} of ${p.epochs}`, live && phase(p), live && p.eta_s > 0 && `${duration(p.eta_s)} left`].filter(Boolean).join(' · ') };
 }
 

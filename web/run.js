@@ -192,6 +192,13 @@ export function createRun({ deploy, refresh, named }) {
       if (changed) this.changed(['metric', 'log', 'checkpoint']);
       else if (!series.some((s) => s.points.length)) drawCharts();
     },
+    // Points of the loss along the steps, as their event brings them.
+    append(points) {
+      const steps = series.find((s) => s.name === 'train_loss_step'), last = steps?.points.at(-1)?.[0] ?? 0, fresh = points.filter(([step]) => step > last);
+      if (steps) steps.points.push(...fresh);
+      else series.push({ name: 'train_loss_step', points: fresh });
+      drawCharts();
+    },
     // Loads again what an event says has changed.
     changed(what) {
       if (what.includes('metric')) quietly(metrics)();

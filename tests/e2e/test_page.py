@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The dashboard in a real browser on a live daemon: what a visitor does first, by mouse; every view in every width and both colour
 schemes. WASD_ARTIFACTS names a folder for the screenshots."""
-import hashlib, json, os, shutil, subprocess
+import hashlib, json, os, shutil, subprocess, time
 
 from lib import Daemon, Events, Skip, case, check, directory, equal, finish, noise_png, png, tar
 from webdriver import Browser
@@ -428,11 +428,60 @@ def requests(d, b):
         b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'unseen')", "what came meanwhile")
 
 
+def warned(d, b, eyes):
+    """Warnings and phases are rare, so the daemon's answer is given them here, in the shape of its reference."""
+    with case("page: warnings are told in the job's view and marked in the list; a phase is told with its parts"):
+        job = d.client.get("/v1/jobs").json["items"][-1]["id"]
+        b.open(f"http://127.0.0.1:{d.port}/#{job}")
+        b.run("""const ask = fetch; window.fetch = async (where, ...rest) => {
+                   const got = await ask(where, ...rest);
+                   if (!/^.v1.jobs[?]/.test(where)) return got;
+                   const data = await got.json(), job = data.items.at(-1);
+                   job.warnings = [{ code: 'class_never', epoch: 2, message: 'class 7 was never predicted' }, { code: 'loss_stuck', epoch: 3, message: 'the loss stands at ln 10' }];
+                   job.state = 'running';
+                   job.progress = { phase: 'measuring algorithms', phase_done: 12, phase_total: 53, epoch: 1, epochs: 4, step: 0, steps: 28 };
+                   return new Response(JSON.stringify(data), { headers: got.headers });
+                 };
+                 document.dispatchEvent(new Event('visibilitychange'));""")
+        b.wait("return document.querySelectorAll('#run-warnings li').length === 2", "the warnings")
+        equal(b.run("return [...document.querySelectorAll('#run-warnings li')].map((n) => n.textContent)"), ["Epoch 2: class 7 was never predicted", "Epoch 3: the loss stands at ln 10"])
+        equal(b.run("return document.querySelector('#jobs-table .chosen .warns').textContent"), "2 warnings")
+        equal(b.run("return document.querySelector('#run-stage').textContent"), "epoch 1 of 4 · measuring algorithms, 12 of 53")
+        equal(b.run("return document.querySelector('#run-now progress').value"), 0, "nothing is trained yet")
+        eyes.look("warned")
+
+
 def names(b):
     with case("page: every field and button has a name"):
         nameless = b.run("""return [...document.querySelectorAll('button, input:not(.dygraph-roller), select, meter:not([aria-hidden]), progress')].filter((n) =>
             !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length || n.closest('label') || n.closest('#question'))).map((n) => n.outerHTML)""")
         equal(nameless, [])
+
+
+def three_clicks(d, b):
+    """What the empty page offers, with what its form suggests: no setting is touched but the network, the set and the epochs."""
+    with case("page: three clicks from an empty page end above 90 % in both modes"):
+        began = time.monotonic()
+        b.open(f"http://127.0.0.1:{d.port}/")
+        b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
+        check(b.run(CLICK, "#start-steps button", "Make glyphs"), "the first step")
+        b.wait("return [...document.querySelectorAll('#start-steps button')].some((n) => n.textContent === 'New job' && !n.disabled)", "the second step", 120)
+        check(b.run(CLICK, "#start-steps button", "New job"), "the second step")
+        b.wait("return document.querySelector('#job-dialog').open", "the form")
+        b.run(FORM + "set('arch', 'lenet'); set('dataset', 'glyphs');")
+        b.click("#job-form [type=submit]")
+        b.wait(DONE, "the end of the job", 400)
+        check(b.run(CLICK, "#start-steps button", "Deploy best"), "the third step")
+        b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready' && !document.querySelector('.mode.dom input').disabled", "the live model")
+        took = time.monotonic() - began
+        for mode in ("aom", "dom"):
+            said = b.run(f"return document.querySelector('.mode.{mode} .acc').textContent")
+            shown = b.run(f"return document.querySelector('#run-best td.{mode}:last-child').textContent")
+            equal(said, shown, f"{mode} of the live model, and of its job")
+            check(float(said.rstrip(" %")) > 90, f"{mode}: {said}")
+            print(f"# three clicks: {mode.upper()} {said} test accuracy", flush=True)
+        print(f"# three clicks: {took:.0f} s", flush=True)
+        quiet(b)
 
 
 def tour(d, b, eyes):
@@ -444,6 +493,7 @@ def tour(d, b, eyes):
     archives(d, b, eyes)
     address(d, b, eyes)
     requests(d, b)
+    warned(d, b, eyes)
     names(b)
 
 
@@ -453,8 +503,11 @@ except Skip as why:
     print(f"skip page: {why}")
 else:
     eyes = Eyes(browser)
-    with browser, Daemon() as daemon:
-        tour(daemon, browser, eyes)
+    with browser:
+        with Daemon() as daemon:
+            three_clicks(daemon, browser)
+        with Daemon() as daemon:
+            tour(daemon, browser, eyes)
     with case("page: no control is cut and no text lies on another, in any view, width and scheme"):
         check(eyes.views >= 9, f"{eyes.views} views")
         equal(eyes.layout, [])
