@@ -117,7 +117,7 @@ def begin(d, b, eyes):
         b.wait("const i = [...document.querySelectorAll('.strip img')]; return i.length > 3 && i.every((n) => n.complete && n.naturalWidth > 0)", "the previews")
         equal(d.client.get("/v1/datasets/glyphs").json["state"], "ready")
         d.glyphs("few", 1000, 200)                    # what the jobs here learn from
-        b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few')", "the second data set")
+        b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few' && n.parentNode.querySelector('.badge').dataset.state === 'ready')", "the second data set")
 
 
 def submission(d, b, eyes):
@@ -215,6 +215,14 @@ def serving(d, b, eyes):
         check("generation 1" in b.run("return document.querySelector('.stamp').textContent"), "the answer's generation")
         seen = b.run("""const c = document.querySelector('.drop.image canvas'); return [c.width, c.height, ...[2, 16, 29].map((x) => [...c.getContext('2d').getImageData(x, 16, 1, 1).data].slice(0, 3).join())]""")
         equal(seen, [32, 32, "255,0,0", "0,0,255", "255,0,0"], "squeezed, as the images of a set without another fit are")
+
+    with case("page: a picture is drawn as it is read: cut to the centre where that is the fit, over the background"):
+        seen = b.run("""const from = Object.assign(document.createElement('canvas'), { width: 96, height: 48 }), to = document.createElement('canvas'), paint = from.getContext('2d');
+            paint.fillStyle = '#f00'; paint.fillRect(0, 0, 96, 48); paint.fillStyle = '#00f'; paint.fillRect(24, 0, 48, 48); paint.clearRect(44, 20, 8, 8);
+            const at = (x, y) => [...to.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3).join();
+            return new Promise((done) => from.toBlob(done)).then((blob) => import('/ui/picture.js').then((m) => m.draw(to, blob, { input: [3, 32, 32], fit: 'crop', background: '00ff00' })))
+                .then(() => [at(1, 16), at(30, 16), at(16, 16)])""")
+        equal(seen, ["0,0,255", "0,0,255", "0,255,0"])
 
     with case("page: the switch changes the live model and the answer follows"):
         b.click(".mode.dom input")
@@ -323,11 +331,11 @@ def archives(d, b, eyes):
         check(said.count("empty.jpg") == 1 and "/errors" not in said, said)
 
     with case("page: an upload's options are sent, and what was left out is told"):
-        b.run("document.querySelector('#upload-more').open = true; document.querySelector('#upload').elements.on_bad.value = 'skip'")
+        b.run("document.querySelector('#upload-more').open = true; const f = document.querySelector('#upload').elements; f.on_bad.value = 'skip'; f.fit.value = 'crop'; f.background.value = '#102030'")
         b.type("#upload-file", path)
         b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'ready'", "the archive without them")
         made = d.client.get("/v1/datasets/holed").json
-        equal((made["train"], made["options"]["on_bad"]), (8, "skip"))
+        equal((made["train"], made["options"]["on_bad"], made["fit"], made["background"]), (8, "skip", "crop", "102030"))
         equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('summary')].map((n) => n.textContent)"), ["2 files left out", "1 remark"])
         check("notes.txt" in b.run(f"return {row % 'holed'}.querySelector('.remarks').textContent"), "what was ignored")
         b.run("for (const n of document.querySelectorAll('.dataset details')) n.open = true")
