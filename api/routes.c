@@ -17,7 +17,7 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_get, "One job: spec, state, progress, latest metrics, attempts. wait=30s holds the answer until=terminal or until=change.", "wait until fields"},
 	{"PATCH", "/v1/jobs/{id}", API_BODY_JSON, api_jobs_patch, "Change name, labels, note or priority (JSON merge patch).", NULL},
 	{"DELETE", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_delete, "Delete a job that has ended, with its metrics, logs and checkpoints.", NULL},
-	{"POST", "/v1/jobs/{id}:cancel", API_BODY_JSON, api_jobs_cancel, "Cancel: at once when queued, within one mini-batch when running; a checkpoint is kept.", NULL},
+	{"POST", "/v1/jobs/{id}:cancel", API_BODY_JSON, api_jobs_cancel, "Cancel: at once when queued or while only its profiles are searched, within one mini-batch when training; a checkpoint is kept. 200: it is cancelled; 202: it will be; 409: it has ended before.", NULL},
 	{"GET", "/v1/jobs/{id}/metrics", API_BODY_NONE, api_jobs_metrics, "Series per epoch, as JSON, CSV or NDJSON.", "names from_step max_points format"},
 	{"GET", "/v1/jobs/{id}/logs", API_BODY_NONE, api_jobs_logs, "Log lines as text or NDJSON; follow=1 goes on as they come.", "follow tail since level q attempt"},
 	{"GET", "/v1/jobs/{id}/events", API_BODY_NONE, api_jobs_events, "The job's events as server-sent events.", "last_event_id"},

@@ -66,7 +66,37 @@ static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_i
 	return sched_cancel(((struct wasd_daemon *)self)->jobs, job, kill_it, reason, err);
 }
 
-static cJSON *seam_job_live(void *self, const char *job) { return sched_live(((struct wasd_daemon *)self)->jobs, job); }
+/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next one is. NULL: it does not. */
+static cJSON *search_progress(struct wasd_daemon *d, const char *id)
+{
+	struct storage_job job = {0};
+	struct storage_profile p = {0};
+	int64_t done = 0, of = 0;
+	cJSON *o = NULL;
+	if (storage_profile_of_job(d->db, id, &p, NULL) == WASD_OK && storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
+		char phase[100];
+		profiles_progress(d->profiles, p.id, &done, &of);
+		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
+		if (!job.progress || wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
+			o = cJSON_CreateObject();
+		cJSON_DeleteItemFromObjectCaseSensitive(o, "phase");
+		cJSON_AddStringToObject(o, "phase", phase);
+	}
+	storage_profile_done(&p);
+	storage_job_done(&job);
+	return o;
+}
+
+static cJSON *seam_job_live(void *self, const char *job)
+{
+	struct wasd_daemon *d = self;
+	cJSON *live = sched_live(d->jobs, job), *progress = live ? NULL : search_progress(d, job);
+	if (progress && (live = cJSON_CreateObject()))
+		cJSON_AddItemToObject(live, "progress", progress);
+	else
+		cJSON_Delete(progress);
+	return live;
+}
 
 static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
 {
@@ -414,6 +444,11 @@ static void profile_ready(void *ctx, const char *checkpoint)
 	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
 }
 
+static void profile_settled(void *ctx)
+{
+	sched_poke(((struct wasd_daemon *)ctx)->jobs);
+}
+
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 {
 	const struct config *c = d->cfg;
@@ -426,7 +461,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	struct sched_config jc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .workers = (int)c->workers, .threads = (int)c->threads,
-	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms, .profile_queued = seam_profile_queued, .ctx = d };
+	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms, .profiles_changed = seam_profile_queued, .ctx = d };
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)
 		return s;
@@ -439,7 +474,8 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = serve_create(&vc, &d->serving, err);
 	if (s != WASD_OK)
 		return s;
-	struct profiles_config pc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads, .ready = profile_ready, .ctx = d };
+	struct profiles_config pc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads, .ready = profile_ready,
+	                              .settled = profile_settled, .ctx = d };
 	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
 		return s;

@@ -37,7 +37,8 @@ struct search {
 	struct wasd_err load_err;
 	/* [S] */
 	struct proc *proc;
-	bool hello, dropped;                    /* dropped: its row is gone */
+	bool hello, dropped, over;              /* dropped: nobody wants it any more; over: only its row is still to be written */
+	struct proc_end end;
 	char *info;                             /* what it found */
 	const void *overlay;
 	size_t overlay_bytes;
@@ -90,47 +91,59 @@ static void show(struct profiles *g, const char *id, int64_t done, int64_t of)
 
 static void search_next(struct profiles *g);
 
-/* A row that was deleted meanwhile is nobody's loss. */
-static void make_failed(struct profiles *g, const char *id, const char *message)
+/* False: storage cannot take it now. A row that was deleted or has failed meanwhile is nobody's loss. */
+static bool make_failed(struct profiles *g, const char *id, const char *message)
 {
 	struct wasd_err err = {0};
 	enum wasd_status s = storage_profile_fail(g->cfg.db, id, message, &err);
 	if (s == WASD_OK)
 		log_line(LOG_WARN, "profile failed", "profile=%s why=%s", id, LOG_Q(message));
-	else if (s != WASD_ENOTFOUND)
+	else if (s != WASD_ENOTFOUND && s != WASD_ESTATE)
 		log_line(LOG_ERROR, "profile could not be marked failed", "profile=%s why=%s", id, LOG_Q(err.msg));
+	return s == WASD_OK || s == WASD_ENOTFOUND || s == WASD_ESTATE;
 }
 
-static void finish(struct search *w, const struct proc_end *end)
+static bool make_ready(struct search *w)
 {
 	struct profiles *g = w->g;
 	struct wasd_err err = {0};
-	char message[700];
-	if (g->stopping || w->dropped)
-		return;
-	if (w->failed) {
-		make_failed(g, w->id, w->failed);
-	} else if (w->load_err.status) {
-		make_failed(g, w->id, w->load_err.msg);
-	} else if (!w->info || !end || end->exit_code != 0 || end->violation) {
-		snprintf(message, sizeof message, "the search ended early: %.200s %.400s", end ? end->reason : "it was not begun", end ? end->tail : "");
-		make_failed(g, w->id, message);
-	} else if (storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha, &err) == WASD_OK) {
-		log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name, w->overlay_bytes);
-		if (g->cfg.ready)
-			g->cfg.ready(g->cfg.ctx, w->checkpoint);
-	} else {
-		make_failed(g, w->id, err.msg);
-	}
+	enum wasd_status s = storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha, &err);
+	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
+		return false;
+	if (s != WASD_OK)
+		return make_failed(g, w->id, err.msg);
+	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name, w->overlay_bytes);
+	if (g->cfg.ready)
+		g->cfg.ready(g->cfg.ctx, w->checkpoint);
+	return true;
 }
 
-static void end_search(struct search *w, const struct proc_end *end)
+static bool finish(struct search *w)
+{
+	struct profiles *g = w->g;
+	char message[700];
+	if (g->stopping || w->dropped)
+		return true;
+	if (w->failed || w->load_err.status)
+		return make_failed(g, w->id, w->failed ? w->failed : w->load_err.msg);
+	if (w->info && w->end.exit_code == 0 && !w->end.violation)
+		return make_ready(w);
+	snprintf(message, sizeof message, "the search ended early: %.200s %.400s", w->end.reason, w->end.tail);
+	return make_failed(g, w->id, message);
+}
+
+/* Once nothing of it runs; again with the next tick while storage does not take what became of it. */
+static void end_search(struct search *w)
 {
 	struct profiles *g = w->g;
 	show(g, "", 0, 0);
-	finish(w, end);
+	w->over = true;
+	if (!finish(w))
+		return;
 	g->current = NULL;
 	search_free(w);
+	if (g->cfg.settled)
+		g->cfg.settled(g->cfg.ctx);
 	search_next(g);
 }
 
@@ -220,7 +233,10 @@ static enum wasd_status search_message(struct proc *p, struct wasd_msg *m, struc
 
 static void search_gone(struct proc *p, const struct proc_end *end)
 {
-	end_search(proc_owner(p), end);
+	struct search *w = proc_owner(p);
+	w->proc = NULL;
+	w->end = *end;
+	end_search(w);
 }
 
 static const struct proc_class search_class = { .role = "profile", .message = search_message, .gone = search_gone };
@@ -233,12 +249,12 @@ static void loaded(void *ctx)
 	struct profiles *g = w->g;
 	struct wasd_err err = {0};
 	if (g->stopping || w->dropped || w->load_err.status) {
-		end_search(w, NULL);
+		end_search(w);
 		return;
 	}
 	if (proc_spawn(g->cfg.sup, &search_class, w, &w->proc, &err) != WASD_OK) {
 		w->load_err = err;
-		end_search(w, NULL);
+		end_search(w);
 		return;
 	}
 	cJSON *m = message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes, w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
@@ -301,7 +317,7 @@ static void search_next(struct profiles *g)
 		show(g, w->id, 0, 0);
 		w->load_job.run = load;
 		w->load_task = (struct sup_task){ .fn = loaded, .ctx = w };
-		log_line(LOG_INFO, "profile searched", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
+		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
 		pool_submit(g->loader, &w->load_job);
 	} else {
 		search_free(w);
@@ -314,16 +330,37 @@ static void search_next(struct profiles *g)
 static void profiles_tick(void *ctx)
 {
 	struct profiles *g = ctx;
-	if (!g->current && wasd_mono_us() >= g->look_us)
+	if (g->current && g->current->over)
+		end_search(g->current);
+	else if (!g->current && wasd_mono_us() >= g->look_us)
 		search_next(g);
 }
 
 /* ---- for other threads ------------------------------------------------------------------------------------------------------ */
 
+static void drop(struct search *w, const char *why)
+{
+	w->dropped = true;
+	if (w->proc)
+		proc_end(w->proc, true, why);
+}
+
+/* The current one's row may not be there any more, or may have failed with its job. */
+static void drop_unwanted(struct profiles *g)
+{
+	struct storage_profile p = {0};
+	enum wasd_status s = storage_profile_get(g->cfg.db, NULL, g->current->id, &p, NULL);
+	if (s == WASD_ENOTFOUND || (s == WASD_OK && strcmp(p.state, "searching")))
+		drop(g->current, "its profile is not wanted any more");
+	storage_profile_done(&p);
+}
+
 static void poked(void *ctx)
 {
 	struct profiles *g = ctx;
 	atomic_store(&g->poke_pending, false);
+	if (g->current && !g->current->dropped)
+		drop_unwanted(g);
 	search_next(g);
 }
 
@@ -341,9 +378,7 @@ static void do_gone(void *ctx)
 	struct search *w = c->g->current;
 	if (!w || strcmp(w->id, c->id))
 		return;
-	w->dropped = true;
-	if (w->proc)
-		proc_end(w->proc, true, "its profile was deleted");
+	drop(w, "its profile was deleted");
 }
 
 void profiles_gone(struct profiles *g, const char *id)

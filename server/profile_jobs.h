@@ -13,6 +13,7 @@ struct profiles_config {
 	const char *data_dir;                   /* absolute */
 	int threads;                            /* of a search */
 	void (*ready)(void *ctx, const char *checkpoint);       /* [S] a profile of that checkpoint is ready: who serves it wants to know */
+	void (*settled)(void *ctx);             /* [S] one was searched, whatever became of it; NULL is fine */
 	void *ctx;
 };
 

@@ -72,16 +72,27 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 static int free_workers(struct sched *j)
 {
 	pthread_mutex_lock(&j->lock);
-	int n = j->draining ? 0 : j->cfg.workers - j->n_runs;
+	int n = j->draining ? 0 : j->cfg.workers - j->n_runs - (int)j->n_searching;
 	pthread_mutex_unlock(&j->lock);
 	return n;
 }
 
+static void count_searching(struct sched *j)
+{
+	int64_t n;
+	if (storage_job_searching(j->cfg.db, &n, NULL) != WASD_OK)
+		return;
+	pthread_mutex_lock(&j->lock);
+	j->n_searching = n;
+	pthread_mutex_unlock(&j->lock);
+}
+
 void schedule(struct sched *j)
 {
+	struct storage_job_list list = {0};
+	count_searching(j);
 	if (free_workers(j) <= 0 || wasd_mono_us() < j->blocked_until_us)
 		return;
-	struct storage_job_list list = {0};
 	if (storage_job_runnable(j->cfg.db, 100, &list, NULL) != WASD_OK)
 		return;
 	set_blocked(j, "", 0);
@@ -178,19 +189,15 @@ static void do_cancel(void *ctx)
 	struct sched *j = c->j;
 	for (struct run *r = j->runs; r; r = r->next)
 		if (!strcmp(r->id, c->id)) {
-			/* The training is over; only the searches are not. They go on without it. */
-			if (run_profiles_waived(r)) {
-				c->status = WASD_OK;
-				return;
-			}
 			struct storage_move m = { .to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason };
 			c->status = r->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
 			if (c->status == WASD_OK)
 				run_cancel(r, c->kill, c->kill ? "kill" : "user");
 			return;
 		}
-	struct storage_move m = { .to = "cancelled", .reason = c->kill ? "kill" : "user", .message = c->reason };
-	c->status = storage_job_move(j->cfg.db, c->id, &m, c->err);
+	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
+	if (c->status == WASD_OK && j->cfg.profiles_changed)
+		j->cfg.profiles_changed(j->cfg.ctx);
 }
 
 enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
@@ -207,7 +214,7 @@ static void do_drain(void *ctx)
 	j->draining = true;
 	pthread_mutex_unlock(&j->lock);
 	for (struct run *r = j->runs, *next; r; r = next) {
-		next = r->next;         /* one that only waits for its profiles ends here */
+		next = r->next;
 		run_drain(r);
 	}
 }
@@ -237,7 +244,7 @@ static cJSON *queue_place(struct sched *j, const char *id)
 		char why[260];
 		struct storage_dataset d = {0};
 		pthread_mutex_lock(&j->lock);
-		int busy = j->n_runs;
+		int busy = j->n_runs + (int)j->n_searching;
 		snprintf(why, sizeof why, "%s", j->draining ? "the daemon is stopping" : j->blocked);
 		pthread_mutex_unlock(&j->lock);
 		if (!*why && storage_dataset_get(j->cfg.db, list.items[i].dataset, list.items[i].dataset_version, &d, NULL) == WASD_OK && !strcmp(d.state, "scanning"))
@@ -282,7 +289,7 @@ cJSON *sched_workers(struct sched *j)
 	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "jobs");
 	pthread_mutex_lock(&j->lock);
 	cJSON_AddNumberToObject(o, "total", j->cfg.workers);
-	cJSON_AddNumberToObject(o, "busy", j->n_runs);
+	cJSON_AddNumberToObject(o, "busy", j->n_runs + (int)j->n_searching);
 	cJSON_AddBoolToObject(o, "draining", j->draining);
 	for (struct run *r = j->runs; r && list; r = r->next)
 		cJSON_AddItemToArray(list, cJSON_CreateString(r->id));

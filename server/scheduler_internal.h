@@ -47,9 +47,6 @@ struct run {
 	enum wasd_status store_status;
 	char store_id[32];
 	struct wasd_err store_err;
-	/* its profiles, after a good end: asked for, and waited for unless somebody said not to */
-	char profiles_of[32];                   /* the checkpoint; "" = not asked for yet */
-	bool profiles_asked, profiles_waived;
 	/* the end */
 	bool gone, closing;
 	struct proc_end end;
@@ -71,6 +68,7 @@ struct sched {
 	pthread_mutex_t lock;
 	struct run *runs;
 	int n_runs;
+	int64_t n_searching;                    /* jobs that run only for their profiles: a search takes a worker's place. Under lock */
 	bool draining;
 	char blocked[200];                      /* why the head of the queue does not start; "" = it will. Under lock */
 	int64_t blocked_until_us, next_retry_us;/* [S] */
@@ -93,9 +91,9 @@ void run_flush_logs(struct run *r);
 void run_set_progress(struct run *r, cJSON *p); /* takes p */
 char *run_progress_text(struct run *r);         /* the caller's; NULL: there is none */
 /* train_profiles.c. [S] */
-bool run_profiles_over(struct run *r);          /* nothing more is to be done for them */
-/* If it only waits for its profiles: waits no longer and closes (r may be gone then). False: it is not that far. */
-bool run_profiles_waived(struct run *r);
+struct wanted { struct storage_wanted *items; size_t n; };
+bool run_wanted(const struct run *r, struct wanted *out);       /* the profiles of its spec; names are r's. False: no memory */
+void wanted_done(struct wanted *w);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
 void run_forget(struct run *r);                 /* unlinks and frees; then schedules */

@@ -1,11 +1,11 @@
 /* train_jobs.c - one attempt of a training job, from spawn to the last row.
  *
  *   spawned -> hello and checkpoint loaded -> start sent (row: running) -> metrics, checkpoints, logs -> gone -> row closed
- *                                                    after a good end: gone -> profiles asked for -> all ready or failed -> row closed
+ *                                                    with profiles, after a good end: row closed, the job stays running until storage has them all
  *
  * Invariants: a metrics or checkpoint frame is acknowledged only after its COMMIT; the attempt's number fences every write, so a process
  * that should be dead cannot write; a row is closed only after the last checkpoint that the process handed over is stored or refused;
- * the rows of a job's profiles are there before it is completed, so that whatever ends the waiting, they are searched;
+ * a job whose profiles are not settled is not completed: rows alone say so (storage/job_profiles.c), whatever dies in between;
  * whatever the process says is checked (train_messages.c) before it reaches storage.
  */
 #include "scheduler_internal.h"
@@ -202,7 +202,7 @@ void run_drain(struct run *r)
 	if (r->cancelling || r->draining)
 		return;
 	r->draining = true;
-	if (run_profiles_waived(r) || !r->proc)
+	if (!r->proc)
 		return;
 	if (!r->sent_start) {
 		proc_end(r->proc, true, "the daemon is stopping");
@@ -270,6 +270,7 @@ static bool close_rows(struct run *r)
 {
 	struct storage_exit x = { .exit_reason = r->end.reason, .exit_code = r->end.exit_code, .signal = r->end.signal };
 	struct storage_move m = { .attempt = r->attempt };
+	struct wanted wanted = {0};
 	struct wasd_buf tail = { .max = 32 << 10 };
 	for (int i = 0; i < r->n_tail; i++)
 		wasd_buf_printf(&tail, "%s\n", r->tail[i]);
@@ -277,7 +278,7 @@ static bool close_rows(struct run *r)
 	x.log_tail = wasd_buf_cstr(&tail);
 	char *progress = run_progress_text(r);
 	m.progress = progress;
-	bool clean = r->done_reason && r->end.exit_code == 0;
+	bool clean = r->done_reason && r->end.exit_code == 0, ready = true;
 	if (r->cancelling) {
 		x.outcome = "cancelled";
 		m.to = "cancelled";
@@ -296,6 +297,9 @@ static bool close_rows(struct run *r)
 		x.outcome = "completed";
 		m.to = "completed";
 		m.reason = r->done_reason;
+		ready = run_wanted(r, &wanted);
+		x.profiles = wanted.items;
+		x.n_profiles = wanted.n;
 	} else {
 		x.outcome = "failed";
 		if (r->fail_message)
@@ -304,14 +308,17 @@ static bool close_rows(struct run *r)
 		after_failure(r, &m);
 	}
 	if (!r->closing)
-		run_note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason, m.to,
-		     m.reason ? ", " : "", m.reason ? m.reason : "");
+		run_note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason,
+		     wanted.n ? "trained" : m.to, m.reason ? ", " : "", m.reason ? m.reason : "");
 	r->closing = true;
 	run_flush_logs(r);
 	struct wasd_err err = {0};
-	enum wasd_status s = storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err);
+	enum wasd_status s = ready ? storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
 	log_line(s == WASD_OK ? LOG_INFO : LOG_ERROR, s == WASD_OK ? "job attempt over" : "job attempt could not be closed", "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", r->id,
 	         (long long)r->attempt, m.to, m.reason ? m.reason : "-", LOG_Q(x.exit_reason), s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
+	if (s == WASD_OK && wanted.n && r->jobs->cfg.profiles_changed)
+		r->jobs->cfg.profiles_changed(r->jobs->cfg.ctx);
+	wanted_done(&wanted);
 	wasd_free(progress);
 	wasd_buf_done(&tail);
 	return s != WASD_ENOMEM && s != WASD_EBUSY && s != WASD_EFULL;
@@ -321,7 +328,7 @@ void run_maybe_finish(struct run *r)
 {
 	if (!r->gone || r->loading || r->storing)
 		return;
-	if (r->attempt && (!run_profiles_over(r) || !close_rows(r)))
+	if (r->attempt && !close_rows(r))
 		return;                 /* the next tick */
 	run_forget(r);
 }

@@ -113,6 +113,7 @@ static enum wasd_status end_tx(struct storage *s, void *ctx, struct wasd_err *er
 	if (!strcmp(x->outcome, "failed") && (st = q_run(c, "UPDATE jobs SET retries=retries+1 WHERE id=?1", err, "t", a->job))) return st;
 	struct storage_move m = *a->m;
 	m.attempt = a->number;
+	if (x->n_profiles && !strcmp(m.to, "completed")) return job_ask_profiles(s, a->job, &m, x->profiles, x->n_profiles, err);
 	return job_move(s, a->job, &m, err);
 }
 

@@ -261,7 +261,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	sqlite3_snprintf(sizeof object, object, "checkpoint/%s", a->id);
 	if (!st) st = audit_put(s, &(struct audit_in){.actor = a->actor, .action = "checkpoint.delete", .object = object}, NULL, err);
 	storage_ckpt_done(&k);
-	return st;
+	return st ? st : jobs_settle(s, err);
 }
 
 enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err)

@@ -107,6 +107,14 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 /* The attempt must be the job's latest and the job must have a worker. */
 enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
 
+/* ---- job_profiles.c ---- */
+/* Instead of the move to completed: see storage_attempt_end. */
+enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m, const struct storage_wanted *w, size_t n, struct wasd_err *err);
+/* p has another state: one that is ready or failed is told in the log of the job that waits for it, which is completed if it was the last. */
+enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_profile *p, struct wasd_err *err);
+/* Completes every trained job that has no profile left to search; part of each transaction that settles one. */
+enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err);
+
 /* ---- metrics.c ---- */
 cJSON *metrics_object(const struct storage_metric *m, size_t n); /* NULL: no memory */
 enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,

@@ -4,7 +4,7 @@
 
 #define JOB_COLS(T, I, D, X) T(X, id) T(X, name) T(X, state) T(X, reason) T(X, message) I(X, priority) T(X, queue) T(X, spec) T(X, spec_digest) \
 	T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) \
-	I(X, keep_best) I(X, keep_latest) T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) \
+	I(X, keep_best) I(X, keep_latest) T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) \
 	I(X, created_at) I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev)
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
@@ -86,6 +86,7 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 	const bool ends = storage_job_terminal(m->to), again = storage_job_terminal(from), starts = !strcmp(m->to, "running");
 	st = q_run(tx_conn(s), "UPDATE jobs SET state=?2, reason=?3, message=?4, progress=coalesce(?5,progress), retry_at=?6,"
 	           " started_at=CASE WHEN ?7 THEN coalesce(started_at,?10) ELSE started_at END, finished_at=CASE WHEN ?8 THEN ?10 END,"
+	           " trained=CASE WHEN ?2='queued' THEN NULL ELSE trained END,"
 	           " retries=CASE WHEN ?9 THEN 0 ELSE retries END, updated_at=?10, rev=rev+1 WHERE id=?1",
 	           err, "tttttziiii", id, m->to, m->reason, m->message, m->progress, m->retry_at, (int64_t)starts, (int64_t)ends, (int64_t)again, now);
 	if (!st) st = put_transition(s, id, from, m->to, m->reason, m->message, attempt, err);

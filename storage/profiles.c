@@ -81,6 +81,17 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 	return st;
 }
 
+enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
+	                                                  " ORDER BY state='searching' DESC, updated_at, id LIMIT 1"), &st, err, "t", job);
+	st = row_one(c, q, st, &profile_type, out, "profile to search of job", job, err);
+	read_end(s, c);
+	return st;
+}
+
 enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char **data, size_t *bytes, struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
@@ -225,6 +236,7 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	storage_profile_done(&p);
 	if (st || (st = get(c, NULL, a->id, &p, err))) return st;
 	st = put_event(s, &p, p.state, err);
+	if (!st) st = jobs_profile_settled(s, &p, err);
 	storage_profile_done(&p);
 	return st;
 }
@@ -293,7 +305,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	sqlite3_snprintf(sizeof object, object, "profile/%s", p.id);
 	if (!st) st = audit_put(s, &(struct audit_in){.actor = a->actor, .action = "profile.delete", .object = object, .before = p.request}, NULL, err);
 	storage_profile_done(&p);
-	return st;
+	return st ? st : jobs_settle(s, err);
 }
 
 enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor, struct wasd_err *err)

@@ -21,7 +21,7 @@ static const char *state_after(const char *state)
 static enum wasd_status find_interrupted(struct conn *c, struct storage_recovered_list *l, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT id,state FROM jobs WHERE state IN ('starting','running','pausing','preempting','cancelling') ORDER BY id", &st, err, "");
+	sqlite3_stmt *q = q_begin(c, "SELECT id,state FROM jobs WHERE state IN ('starting','running','pausing','preempting','cancelling') AND (trained IS NULL OR state<>'running') ORDER BY id", &st, err, "");
 	while (q_row(c, q, &st, err)) {
 		struct storage_recovered *r = array_push((void **)&l->items, &l->n, sizeof *r);
 		if (r) {
@@ -62,6 +62,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 	}
 	if (!st) st = invalidate_scans(s, err);
 	if (!st) st = profiles_requeue(s, err);
+	if (!st) st = jobs_settle(s, err);
 	/* Nothing is loaded yet; what a user unloaded or what failed stays so. */
 	if (!st) st = q_run(c, "UPDATE deployments SET state='created', message=NULL, updated_at=?1 WHERE state IN ('loading','warming','ready')", err, "i", now);
 	if (!st) st = q_run(c, "UPDATE deployments SET state='unloaded', updated_at=?1 WHERE state='draining'", err, "i", now);

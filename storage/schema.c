@@ -127,6 +127,13 @@ static const char *const main_steps[] = {
 	"CREATE TABLE warnings("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, code TEXT NOT NULL, epoch INTEGER NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,"
 	" PRIMARY KEY(job, code)) STRICT, WITHOUT ROWID;",
+
+	/* 5 -> 6: how a job's training ended while its profiles are still searched, and which those are. profile NULL: refused with the message, or deleted. */
+	"ALTER TABLE jobs ADD COLUMN trained TEXT;"
+	"CREATE TABLE job_profiles("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, profile TEXT REFERENCES profiles(id) ON DELETE SET NULL, message TEXT,"
+	" UNIQUE(job, name)) STRICT;"
+	"CREATE INDEX job_profiles_by_profile ON job_profiles(profile);",
 };
 
 static const char *const ckpt_steps[] = {

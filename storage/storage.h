@@ -81,7 +81,7 @@ struct storage_recovered { char *job, *from, *to; };
 struct storage_recovered_list { struct storage_recovered *items; size_t n; };
 void storage_recovered_list_done(struct storage_recovered_list *l);
 /* To be called once after storage_open, before anything runs: closes open attempts as "interrupted" and moves their jobs
- * (starting, running, preempting -> queued; pausing -> paused; cancelling -> cancelled), turns datasets left in "scanning" into
+ * (starting, running, preempting -> queued; pausing -> paused; cancelling -> cancelled; one that runs only for its profiles goes on), turns datasets left in "scanning" into
  * "invalid", deployments that were loaded into "created", profiles that were being searched into "queued", and checks the newest checkpoint of every unfinished job: one that does
  * not verify is marked corrupt, so that the job resumes from the one before. */
 enum wasd_status storage_recover(struct storage *s, struct storage_recovered_list *out, struct wasd_err *err);
@@ -155,6 +155,7 @@ struct storage_job {
 	int64_t attempt;                /* number of the latest attempt, 0 before the first */
 	int64_t retries;                /* attempts that failed since the last stored checkpoint */
 	int64_t retry_at;               /* in retry_wait: when to queue again */
+	char *trained;                  /* done | early_stopped: its training is over, and it runs until its profiles are searched; NULL: not that far */
 	int64_t created_at, started_at, finished_at, updated_at;
 	int64_t rev;                    /* +1 with every change of the row: the ETag */
 };
@@ -204,6 +205,9 @@ struct storage_move {
 /* Job row, transition row and event row in one transaction. WASD_ESTATE for a move that the table does not have, a different
  * `from` or a stale attempt; err->pointer is then the state the job is in. Moving to a terminal state applies the retention. */
 enum wasd_status storage_job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err);
+/* Cancels a job that has no worker, also one that runs only for its profiles: those that are not there yet become failed. WASD_ESTATE otherwise. */
+enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message, struct wasd_err *err);
+enum wasd_status storage_job_searching(struct storage *s, int64_t *n, struct wasd_err *err);   /* how many run only for their profiles */
 /* Terminal jobs only (WASD_ESTATE otherwise, or "referenced" with the deployment's name in err->pointer). Removes the job's
  * attempts, transitions, metrics, logs and checkpoints; events stay until pruned. */
 enum wasd_status storage_job_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
@@ -228,8 +232,15 @@ enum wasd_status storage_attempt_list(struct storage *s, const char *job, struct
 enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64_t *number, char **resume_from, struct wasd_err *err);
 /* starting -> running once the worker says hello. */
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid, const char *build, struct wasd_err *err);
-struct storage_exit { const char *outcome, *exit_reason, *log_tail; int64_t exit_code, signal; };
-/* Closes the attempt and moves the job in one transaction (move.attempt is set to number). A failed outcome adds 1 to retries. */
+struct storage_wanted { const char *name, *desire, *request; };       /* a profile, as in storage_profile_in */
+struct storage_exit {
+	const char *outcome, *exit_reason, *log_tail;
+	int64_t exit_code, signal;
+	const struct storage_wanted *profiles; size_t n_profiles;     /* of its best checkpoint: to be there before the job is completed */
+};
+/* Closes the attempt and moves the job in one transaction (move.attempt is set to number). A failed outcome adds 1 to retries. With profiles, a
+ * move to completed asks for them in the same transaction instead: the job stays running without a worker (`trained`), and the transaction in which the
+ * last of them becomes ready, failed or deleted completes it, with a message that names each one that is not there. */
 enum wasd_status storage_attempt_end(struct storage *s, const char *job, int64_t number, const struct storage_exit *x,
                                      const struct storage_move *m, struct wasd_err *err);
 
@@ -355,6 +366,8 @@ enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, 
 enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state, struct storage_profile_list *out, struct wasd_err *err);
 /* The one that has been queued for longest; WASD_ENOTFOUND when none is. */
 enum wasd_status storage_profile_next(struct storage *s, struct storage_profile *out, struct wasd_err *err);
+/* The one that a trained job waits for now: being searched, else the next; WASD_ENOTFOUND when it waits for none. */
+enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, struct wasd_err *err);
 /* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. The overlay's hash is checked: WASD_ECORRUPT, WASD_ETOOBIG. */
 enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
 enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err);

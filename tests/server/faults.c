@@ -29,8 +29,26 @@ static struct profiles *profiles;
 static char dir[64], engine[128];
 static int aside_ms = 600000;           /* for start */
 
-static void profile_queued(void *ctx) { (void)ctx; profiles_poke(profiles); }
+static void profiles_changed(void *ctx) { (void)ctx; profiles_poke(profiles); }
+static void profile_settled(void *ctx) { (void)ctx; sched_poke(jobs); }
 static void profile_ready(void *ctx, const char *checkpoint) { (void)ctx; serve_profiles_changed(serving, checkpoint); }
+
+static void start_parts(int workers)
+{
+	struct wasd_err err = {0};
+	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
+	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
+	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = HEARTBEAT_MS, .kill_ms = 300, .tick_ms = 50 };
+	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
+	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20, .profiles_changed = profiles_changed };
+	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
+	struct ingest_config ic = { .db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000 };
+	CHECK_INT(ingest_create(&ic, &ingest, &err), WASD_OK);
+	struct serving_config vc = { .db = db, .sup = sup, .threads = 1, .max_calls = 8, .crashes = 3, .crash_window_ms = 60000, .backoff_ms = 300, .aside_ms = aside_ms };
+	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
+	struct profiles_config pc = { .db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready, .settled = profile_settled };
+	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
+}
 
 static void start(int workers)
 {
@@ -42,18 +60,7 @@ static void start(int workers)
 	self[n > 0 ? n : 0] = 0;
 	snprintf(engine, sizeof engine, "%s/engine", dir);
 	CHECK(symlink(self, engine) == 0);
-	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
-	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
-	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = HEARTBEAT_MS, .kill_ms = 300, .tick_ms = 50 };
-	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
-	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20, .profile_queued = profile_queued };
-	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
-	struct ingest_config ic = { .db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000 };
-	CHECK_INT(ingest_create(&ic, &ingest, &err), WASD_OK);
-	struct serving_config vc = { .db = db, .sup = sup, .threads = 1, .max_calls = 8, .crashes = 3, .crash_window_ms = 60000, .backoff_ms = 300, .aside_ms = aside_ms };
-	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
-	struct profiles_config pc = { .db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready };
-	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
+	start_parts(workers);
 	/* A dataset to train on: nobody here opens it. */
 	struct storage_dataset d = {0};
 	bool existing;
@@ -85,7 +92,7 @@ static int children(void)
 	return n;
 }
 
-static void stop(void)
+static void stop_parts(void)
 {
 	ingest_stop(ingest);
 	profiles_stop(profiles);
@@ -98,6 +105,11 @@ static void stop(void)
 	ingest_destroy(ingest);
 	serve_destroy(serving);
 	supervisor_destroy(sup);
+}
+
+static void stop(void)
+{
+	stop_parts();
 	wasd_remove_tree(dir, NULL);
 	CHECK_INT(children(), 0);
 }
@@ -972,19 +984,43 @@ static void best_of(const char *id, char ckpt[32])
 	storage_ckpt_done(&c);
 }
 
+static void is_searching(const char *id, const char *name, char ckpt[32])
+{
+	struct storage_profile p = {0};
+	for (int i = 0; i < 800 * PATIENCE && storage_profile_of_job(db, id, &p, NULL) != WASD_OK; i++)
+		poll(NULL, 0, 10);
+	snprintf(ckpt, 32, "%s", p.checkpoint ? p.checkpoint : "");
+	storage_profile_done(&p);
+	p = wait_profile(ckpt, name, "searching");
+	wait_progress(p.id);
+	storage_profile_done(&p);
+}
+
+/* The process that searches. */
+static pid_t searcher(void)
+{
+	cJSON *list = supervisor_processes(sup), *p;
+	const char *role;
+	int64_t pid = -1;
+	cJSON_ArrayForEach(p, list)
+		if (wasd_json_str(p, "role", &role) && !strcmp(role, "profile"))
+			wasd_json_i64(p, "pid", &pid);
+	cJSON_Delete(list);
+	return (pid_t)pid;
+}
+
 #define PROFILE(name) "{\"name\":\"" name "\",\"desire\":\"macs\",\"budget\":0.7}"
 
 static void profiles_of_jobs(void)
 {
-	char id[48], ckpt[32], path[64];
+	char id[48], next[48], ckpt[32];
 	struct wasd_err err = {0};
-	fault_file(path, getpid());
 	start(1);
-	/* Completed when all of them are settled; one that fails is a line in the log. */
+	/* Completed when all of them are settled; which one failed is said in its message and in its log. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("fine") "," PROFILE("refused") "]", id);
 	struct storage_job j = wait_state(id, "completed,failed", 8000);
 	CHECK_STR(j.state, "completed");
-	CHECK(j.progress && strstr(j.progress, "\"phase\":\"profiles\""));
+	CHECK_STR(j.message, "profile refused: /draw/3: no such transform");
 	storage_job_done(&j);
 	best_of(id, ckpt);
 	profile_becomes(ckpt, "fine", "ready");
@@ -995,36 +1031,85 @@ static void profiles_of_jobs(void)
 	j = wait_state(id, "failed", 8000);
 	storage_job_done(&j);
 	CHECK(!log_says(id, "searching"));
-	/* A cancellation while it only waits ends the waiting; the search goes on. */
-	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
-	for (int i = 0; i < 800 && !log_says(id, "searching 1 profile"); i++)
-		poll(NULL, 0, 10);
+	/* Wherever its process is killed, they are asked for once the training has come to its end, and once. */
+	submit_with("late", 3, "", ",\"profiles\":[" PROFILE("fine") "]", id);
+	j = wait_state(id, "completed,failed", 8000);
+	CHECK(!strcmp(j.state, "completed") && !j.message && j.attempt == 3);
+	storage_job_done(&j);
 	best_of(id, ckpt);
-	profile_becomes(ckpt, "slow", "searching");
-	j = wait_state(id, "running", 1000);
+	profile_becomes(ckpt, "fine", "ready");
+	/* A search that is killed has failed, and the job says so. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
+	is_searching(id, "slow", ckpt);
+	CHECK(kill(searcher(), SIGKILL) == 0);
+	j = wait_state(id, "completed", 8000);
+	CHECK_MSG(j.message && strstr(j.message, "profile slow: the search ended early: signal 9"), "%s", j.message);
 	storage_job_done(&j);
-	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
-	j = wait_state(id, "completed", 1000);
-	CHECK_STR(j.reason, "done");
-	storage_job_done(&j);
-	profile_becomes(ckpt, "slow", "searching");
-	fclose(fopen(path, "w"));
-	profile_becomes(ckpt, "slow", "ready");
-	unlink(path);
-	/* So does the end of the daemon. */
+	profile_becomes(ckpt, "fine", "ready");
+	/* A search takes the place of a worker; after it the next job has its turn. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
-	for (int i = 0; i < 800 && !log_says(id, "searching 1 profile"); i++)
-		poll(NULL, 0, 10);
-	sched_drain(jobs);
+	is_searching(id, "slow", ckpt);
+	submit("good", 0, "", next);
 	CHECK(sched_idle(jobs));
-	j = wait_state(id, "completed", 1000);
+	j = wait_state(next, "queued", 1000);
 	storage_job_done(&j);
-	best_of(id, ckpt);
-	profile_becomes(ckpt, "slow", "searching");
+	/* Cancelled while only its profiles are searched: it is cancelled, and they are not searched any more. */
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	j = wait_state(id, "cancelled", 1000);
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	struct storage_profile p = wait_profile(ckpt, "slow", "failed");
+	CHECK_STR(p.message, "its job was cancelled");
+	storage_profile_done(&p);
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_ESTATE);
+	j = wait_state(next, "completed", 8000);
+	storage_job_done(&j);
+	ask_for(ckpt, "fine");                  /* the search that nobody wants has ended, or this would wait for ever */
+	profile_becomes(ckpt, "fine", "ready");
 	stop();
 }
 
-/* Until the deployment's bundle has that mode, or no more has it. */
+/* The daemon ends, in order or not, while a job runs only for its profiles: the job stays what it is and is completed when they are there. */
+static void profiles_of_jobs_across_starts(void)
+{
+	char id[48], ckpt[32], path[64];
+	struct storage_recovered_list l = {0};
+	struct wasd_err err = {0};
+	fault_file(path, getpid());
+	start(1);
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
+	is_searching(id, "slow", ckpt);
+	sched_drain(jobs);
+	CHECK(sched_idle(jobs));
+	profiles_stop(profiles);
+	struct storage_job j = wait_state(id, "running", 1000);
+	CHECK_STR(j.trained, "done");
+	storage_job_done(&j);
+	int64_t n;
+	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
+	for (int i = 0; i < 400 * PATIENCE && profiles_progress(profiles, p.id, &n, &n); i++)
+		poll(NULL, 0, 10);
+	storage_profile_done(&p);
+	CHECK_INT(storage_recover(db, &l, &err), WASD_OK);
+	CHECK_INT(l.n, 0);
+	storage_recovered_list_done(&l);
+	j = wait_state(id, "running", 1000);
+	storage_job_done(&j);
+	profile_becomes(ckpt, "slow", "queued");
+	profile_becomes(ckpt, "fine", "queued");
+	stop_parts();
+	/* The next start. */
+	fclose(fopen(path, "w"));
+	start_parts(1);
+	j = wait_state(id, "completed", 8000);
+	CHECK(!j.message && j.attempt == 1);
+	storage_job_done(&j);
+	profile_becomes(ckpt, "slow", "ready");
+	profile_becomes(ckpt, "fine", "ready");
+	unlink(path);
+	stop();
+}
+
 static void mode_becomes(const char *deployment, const char *mode, bool there)
 {
 	int64_t until = wasd_mono_us() + 4000000 * PATIENCE;
@@ -1130,6 +1215,7 @@ int main(int argc, char **argv)
 	TEST_RUN(searches);
 	TEST_RUN(searches_that_are_ended);
 	TEST_RUN(profiles_of_jobs);
+	TEST_RUN(profiles_of_jobs_across_starts);
 	TEST_RUN(serving_profiles);
 	TEST_RUN(serving_faults);
 	TEST_RUN(the_one_that_kills);

@@ -266,6 +266,181 @@ static void test_restart(void)
 	end_store(s);
 }
 
+/* ---- the profiles of a job ---- */
+
+static enum wasd_status train_ends(struct storage *s, const struct storage_wanted *w, size_t n)
+{
+	return storage_attempt_end(s, job, 1, &(struct storage_exit){.outcome = "completed", .profiles = w, .n_profiles = n}, &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":1}"}, &err);
+}
+
+static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}"}, {"least", "macs", "{\"budget\":0.5}"}};
+
+/* message: a part of it, NULL: there is none. */
+static void job_ended(struct storage *s, const char *state, const char *message)
+{
+	struct storage_job j = {0};
+	OK(storage_job_get(s, job, &j, &err));
+	CHECK_STR(j.state, state);
+	CHECK_MSG(message ? j.message && strstr(j.message, message) : !j.message, "%s", j.message);
+	CHECK((j.finished_at != 0) == storage_job_terminal(state));
+	if (!strcmp(state, "completed")) CHECK_STR(j.reason, "done");
+	storage_job_done(&j);
+}
+
+static struct storage *killed(struct storage *s)
+{
+	struct storage_recovered_list l = {0};
+	storage_close(s);
+	s = open_store();
+	OK(storage_recover(s, &l, &err));
+	CHECK_INT(l.n, 0);                      /* nothing of it was cut off */
+	storage_recovered_list_done(&l);
+	return s;
+}
+
+/* What the daemon does with the rows, one write after the other; a kill between any two of them changes nothing but that a search begins anew. */
+static void test_job_killed(void)
+{
+	enum { STEPS = 6 };
+	for (int kill_after = 0; kill_after <= STEPS; kill_after++) {
+		struct storage *s = store_with_ckpt();
+		struct storage_profile p = {0};
+		OK(train_ends(s, wanted, 2));
+		for (int step = 1; step <= STEPS; step++) {
+			if (kill_after == step - 1) s = killed(s);
+			job_is(s, job, "running");
+			storage_profile_done(&p);
+			enum wasd_status next = storage_profile_of_job(s, job, &p, &err);
+			CHECK_INT(next, WASD_OK);
+			if (next) break;
+			if (!strcmp(p.state, "queued")) OK(storage_profile_searching(s, p.id, &err));
+			if (step % 3 == 0 && !strcmp(p.name, "light")) OK(make_ready(s, p.id, "overlay"));
+			else if (step % 3 == 0) OK(storage_profile_fail(s, p.id, "the budget is too small", &err));
+		}
+		job_ended(s, "completed", "profile least: the budget is too small");
+		if (kill_after == STEPS) s = killed(s);
+		job_ended(s, "completed", "profile least: the budget is too small");
+		profile_is(s, "light", "ready", NULL);
+		FAILS(storage_profile_of_job(s, job, &p, &err), WASD_ENOTFOUND);
+		storage_profile_done(&p);
+		end_store(s);
+	}
+}
+
+static void find_one(struct storage *s, const char *name, bool ready)
+{
+	struct storage_profile p = {0};
+	OK(storage_profile_get(s, ck, name, &p, &err));
+	OK(storage_profile_searching(s, p.id, &err));
+	if (ready) OK(make_ready(s, p.id, name));
+	else OK(storage_profile_fail(s, p.id, "no draw fits", &err));
+	storage_profile_done(&p);
+}
+
+static void test_job_settled(void)
+{
+	/* All of them ready: no message. */
+	struct storage *s = store_with_ckpt();
+	struct storage_job j = {0};
+	int64_t n = 0;
+	OK(train_ends(s, wanted, 2));
+	OK(storage_job_get(s, job, &j, &err));
+	CHECK_STR(j.trained, "done");
+	CHECK_STR(j.progress, "{\"epoch\":1}");
+	storage_job_done(&j);
+	OK(storage_job_searching(s, &n, &err));
+	CHECK_INT(n, 1);
+	FAILS(storage_epoch(s, job, 2, 2, 2, 0, NULL, 0, NULL, &err), WASD_ESTATE);
+	find_one(s, "light", true);
+	job_is(s, job, "running");
+	find_one(s, "least", true);
+	job_ended(s, "completed", NULL);
+	OK(storage_job_searching(s, &n, &err));
+	CHECK_INT(n, 0);
+	struct storage_log_list l = {0};
+	OK(storage_log_read(s, job, NULL, &l, &err));
+	CHECK(l.n == 4 && strstr(l.items[0].text, "searching 2 profiles of checkpoint ckpt_") && !strcmp(l.items[1].text, "profile light is ready"));
+	storage_log_list_done(&l);
+	end_store(s);
+	/* One that is deleted, and one whose name stands for something else and is searched all the same. */
+	s = store_with_ckpt();
+	struct storage_profile_in other = asked("least");
+	OK(storage_profile_begin(s, &other, NULL, NULL, &err));
+	OK(train_ends(s, wanted, 2));
+	job_is(s, job, "running");
+	OK(storage_profile_delete(s, ck, "light", "me", &err));
+	job_ended(s, "completed", "profile light: was deleted; profile least: checkpoint");
+	profile_is(s, "least", "queued", NULL);
+	end_store(s);
+	/* Its checkpoint is deleted: nothing is left to wait for. */
+	s = store_with_ckpt();
+	char newer[32];
+	OK(store_ckpt(s, job, 1, 2, 0.4, 100, 2, newer));
+	OK(train_ends(s, wanted, 1));
+	OK(storage_ckpt_delete(s, ck, "me", &err));
+	job_ended(s, "completed", "profile light: was deleted");
+	end_store(s);
+	/* Without a checkpoint nothing can be searched, and that is said. */
+	s = fresh_store();
+	add_job(s, "p", job);
+	start_job(s, job);
+	OK(train_ends(s, wanted, 2));
+	job_ended(s, "completed", "profile light: the job has no checkpoint; profile least");
+	end_store(s);
+}
+
+static void test_job_cancelled(void)
+{
+	struct storage *s = store_with_ckpt();
+	struct storage_profile p = {0};
+	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE);     /* it has a worker, which must be told */
+	OK(train_ends(s, wanted, 2));
+	find_one(s, "light", true);
+	OK(storage_profile_of_job(s, job, &p, &err));
+	CHECK_STR(p.name, "least");
+	OK(storage_profile_searching(s, p.id, &err));
+	OK(storage_job_cancel(s, job, "user", "enough", &err));
+	job_ended(s, "cancelled", "enough");
+	profile_is(s, "light", "ready", NULL);
+	profile_is(s, "least", "failed", "its job was cancelled");
+	FAILS(make_ready(s, p.id, "late"), WASD_ESTATE);
+	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE);
+	storage_profile_done(&p);
+	s = killed(s);
+	job_ended(s, "cancelled", "enough");
+	/* Again from the start: what was asked for before is no part of it. */
+	OK(move(s, job, "queued"));
+	struct storage_job j = {0};
+	OK(storage_job_get(s, job, &j, &err));
+	CHECK(!j.trained);
+	storage_job_done(&j);
+	end_store(s);
+}
+
+/* The rows are all there or none, whichever allocation fails. */
+static void test_job_no_memory(void)
+{
+	bool all = false;
+	for (uint64_t nth = 1; nth < 400 && !all; nth++) {
+		struct storage *s = store_with_ckpt();
+		struct storage_profile_list l = {0};
+		wasd_mem_fail_at(nth);
+		enum wasd_status st = train_ends(s, wanted, 2);
+		wasd_mem_fail_at(0);
+		all = !st;
+		CHECK(!st || st == WASD_ENOMEM);
+		OK(storage_profile_list(s, ck, NULL, &l, &err));
+		CHECK_INT(l.n, st ? 0 : 2);
+		storage_profile_list_done(&l);
+		if (st) OK(train_ends(s, wanted, 2));
+		find_one(s, "light", true);
+		find_one(s, "least", true);
+		job_ended(s, "completed", NULL);
+		end_store(s);
+	}
+	CHECK(all);
+}
+
 /* A file of the third form: its deployment comes along, and can be in a profile's mode from now on. */
 static void test_third_form(void)
 {
@@ -350,6 +525,10 @@ int main(void)
 	TEST_RUN(test_deployments);
 	TEST_RUN(test_retention);
 	TEST_RUN(test_restart);
+	TEST_RUN(test_job_killed);
+	TEST_RUN(test_job_settled);
+	TEST_RUN(test_job_cancelled);
+	TEST_RUN(test_job_no_memory);
 	TEST_RUN(test_third_form);
 	TEST_RUN(test_no_memory);
 	TEST_END();
