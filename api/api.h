@@ -132,7 +132,7 @@ struct api_daemon {
 	/* Profiles: a row is queued; the rows of one are gone (its search ends, it is served no more); how far a search is, false when it does not run. */
 	void (*profile_queued)(void *self);
 	void (*profile_gone)(void *self, const char *checkpoint, const char *id);
-	bool (*profile_progress)(void *self, const char *id, int64_t *done, int64_t *of);
+	bool (*profile_progress)(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s);
 	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is taken. open: WASD_ENOTFOUND. */
 	enum wasd_status (*blob_put)(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
 	enum wasd_status (*blob_open)(void *self, const char *sha256, struct api_file *out, struct wasd_err *err);

@@ -35,7 +35,7 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 
 /* Units by the end of the name; a mode suffix is taken off first. */
 static const struct { const char *suffix, *unit; } units[] = {
-	{"_acc", "fraction"}, {"_loss", "nats"}, {"lr", ""}, {"images_per_s", "images/s"}, {"_s", "s"}, {"_bytes", "bytes"}, {"", ""},
+	{"_acc", "fraction"}, {"_loss", "nats"}, {"_loss_step", "nats"}, {"lr", ""}, {"images_per_s", "images/s"}, {"_s", "s"}, {"_bytes", "bytes"}, {"", ""},
 };
 
 static const char *mode_of(const char *name)

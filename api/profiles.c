@@ -153,6 +153,7 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *dataset = cJSON_CreateObject();
 	cJSON *request = api_parse_trusted(p->request), *info = p->info ? api_parse_trusted(p->info) : NULL;
 	int64_t done = 0, of = 0;
+	double eta_s = -1;
 	char url[240];
 	if (!request || (p->info && !info)) api_poison(j);
 	api_add_str(j, "id", p->id);
@@ -164,9 +165,10 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 	if (!strcmp(p->desire, "latency")) copy_members(j, request, budget_us);
 	if (!strcmp(p->state, "searching")) {
 		cJSON *progress = cJSON_CreateObject();
-		c->daemon->profile_progress(c->daemon->self, p->id, &done, &of);
+		c->daemon->profile_progress(c->daemon->self, p->id, &done, &of, &eta_s);
 		api_add_int(progress, "done", done);
 		api_add_int(progress, "of", of);
+		api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
 		api_add_take(j, "progress", progress);
 	}
 	copy_members(j, info, found);

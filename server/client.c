@@ -146,17 +146,31 @@ static void print_status(const cJSON *o)
 	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", text_of(o, "version"), up, busy, total, free_bytes / (1 << 30), text_of(o, "data_dir"));
 }
 
+/* "evaluating, 12 of 40, 35 s left"; "" for a job that does nothing now. */
+static void describe_phase(const cJSON *progress, char *out, size_t size)
+{
+	const char *phase = "";
+	double done, total, eta_s;
+	wasd_json_str(progress, "phase", &phase);
+	int n = snprintf(out, size, "%.100s", phase);
+	if (*phase && wasd_json_num(progress, "phase_done", &done) && wasd_json_num(progress, "phase_total", &total))
+		n += snprintf(out + n, size - (size_t)n, ", %.0f of %.0f", done, total);
+	if (*phase && wasd_json_num(progress, "eta_s", &eta_s) && eta_s >= 0)
+		snprintf(out + n, size - (size_t)n, ", %.0f s left", eta_s);
+}
+
 static void print_jobs(const cJSON *o)
 {
 	const cJSON *items = wasd_json_get(o, "items");
-	printf("%-31s %-11s %9s  %s\n", "ID", "STATE", "EPOCH", "NAME");
+	printf("%-31s %-11s %9s  %-20s %s\n", "ID", "STATE", "EPOCH", "NAME", "AT");
 	for (const cJSON *j = items ? items->child : NULL; j; j = j->next) {
 		const cJSON *p = wasd_json_get(j, "progress");
 		double epoch = 0, epochs = 0;
-		char at[32] = "-";
+		char at[32] = "-", now[160];
 		if (p && wasd_json_num(p, "epoch", &epoch) && wasd_json_num(p, "epochs", &epochs))
 			snprintf(at, sizeof at, "%.0f/%.0f", epoch, epochs);
-		printf("%-31s %-11s %9s  %s\n", text_of(j, "id"), text_of(j, "state"), at, text_of(j, "name"));
+		describe_phase(p, now, sizeof now);
+		printf("%-31s %-11s %9s  %-20s %s\n", text_of(j, "id"), text_of(j, "state"), at, text_of(j, "name"), now);
 	}
 }
 

@@ -71,16 +71,25 @@ static cJSON *search_progress(struct wasd_daemon *d, const char *id)
 {
 	struct storage_job job = {0};
 	struct storage_profile p = {0};
-	int64_t done = 0, of = 0;
+	int64_t done = 0, of = 0, waiting = 0;
+	double eta_s = -1;
 	cJSON *o = NULL;
-	if (storage_profile_of_job(d->db, id, &p, NULL) == WASD_OK && storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
+	if (storage_profile_of_job(d->db, id, &p, &waiting, NULL) == WASD_OK && storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
 		char phase[100];
-		profiles_progress(d->profiles, p.id, &done, &of);
+		profiles_progress(d->profiles, p.id, &done, &of, &eta_s);
 		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
 		if (!job.progress || wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
 			o = cJSON_CreateObject();
 		cJSON_DeleteItemFromObjectCaseSensitive(o, "phase");
+		cJSON_DeleteItemFromObjectCaseSensitive(o, "eta_s");
 		cJSON_AddStringToObject(o, "phase", phase);
+		if (of) {
+			cJSON_AddNumberToObject(o, "phase_done", (double)done);
+			cJSON_AddNumberToObject(o, "phase_total", (double)of);
+		}
+		/* Those that wait behind it are taken to need as long as it. */
+		if (eta_s >= 0)
+			cJSON_AddNumberToObject(o, "eta_s", of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) : eta_s);
 	}
 	storage_profile_done(&p);
 	storage_job_done(&job);
@@ -127,7 +136,10 @@ static void seam_profile_gone(void *self, const char *checkpoint, const char *id
 	serve_profiles_changed(d->serving, checkpoint);
 }
 
-static bool seam_profile_progress(void *self, const char *id, int64_t *done, int64_t *of) { return profiles_progress(((struct wasd_daemon *)self)->profiles, id, done, of); }
+static bool seam_profile_progress(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
+{
+	return profiles_progress(((struct wasd_daemon *)self)->profiles, id, done, of, eta_s);
+}
 
 static enum wasd_status seam_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
 {
@@ -444,6 +456,22 @@ static void profile_ready(void *ctx, const char *checkpoint)
 	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
 }
 
+/* The job that runs only for it tells its followers. */
+static void profile_progressed(void *ctx, const char *checkpoint)
+{
+	struct wasd_daemon *d = ctx;
+	struct storage_ckpt k = {0};
+	if (storage_ckpt_get(d->db, checkpoint, &k, NULL) == WASD_OK && k.job) {
+		cJSON *progress = search_progress(d, k.job);
+		char *text = progress ? wasd_json_print(progress) : NULL;
+		if (text)
+			storage_steps(d->db, k.job, 0, NULL, 0, text, NULL);
+		wasd_free(text);
+		cJSON_Delete(progress);
+	}
+	storage_ckpt_done(&k);
+}
+
 static void profile_settled(void *ctx)
 {
 	sched_poke(((struct wasd_daemon *)ctx)->jobs);
@@ -475,7 +503,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	struct profiles_config pc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads, .ready = profile_ready,
-	                              .settled = profile_settled, .ctx = d };
+	                              .settled = profile_settled, .progressed = profile_progressed, .ctx = d };
 	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
 		return s;

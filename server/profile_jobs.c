@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000 };
+enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000, TELL_US = 1000000 };
 
 struct search {
 	struct profiles *g;
@@ -59,7 +59,8 @@ struct profiles {
 	/* what others may see of the current one */
 	pthread_mutex_t lock;
 	char live[48];
-	int64_t done, of;
+	int64_t done, of, first_done, first_us; /* first: when it was told of draws, to go by */
+	int64_t tell_us;                        /* [S] */
 };
 
 static void search_free(struct search *w)
@@ -81,6 +82,12 @@ static void search_free(struct search *w)
 static void show(struct profiles *g, const char *id, int64_t done, int64_t of)
 {
 	pthread_mutex_lock(&g->lock);
+	if (strcmp(g->live, id) || g->first_done > done || !of)
+		g->first_us = 0;
+	if (!g->first_us && of) {
+		g->first_us = wasd_mono_us();
+		g->first_done = done;
+	}
 	snprintf(g->live, sizeof g->live, "%s", id);
 	g->done = done;
 	g->of = of;
@@ -149,12 +156,23 @@ static void end_search(struct search *w)
 
 /* ---- the process; [S] ---------------------------------------------------------------------------------------------- */
 
+/* About once a second at most. */
+static void tell(struct search *w, bool now)
+{
+	struct profiles *g = w->g;
+	if (!g->cfg.progressed || (!now && wasd_mono_us() < g->tell_us))
+		return;
+	g->tell_us = wasd_mono_us() + TELL_US;
+	g->cfg.progressed(g->cfg.ctx, w->checkpoint);
+}
+
 static enum wasd_status on_progress(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t done, of;
 	if (!wasd_json_i64(m->json, "done", &done) || !wasd_json_i64(m->json, "of", &of) || done < 0 || of < done)
 		return wasd_fail(err, WASD_ECORRUPT, "progress without a proper done and of");
 	show(w->g, w->id, done, of);
+	tell(w, false);
 	return WASD_OK;
 }
 
@@ -318,6 +336,7 @@ static void search_next(struct profiles *g)
 		w->load_job.run = load;
 		w->load_task = (struct sup_task){ .fn = loaded, .ctx = w };
 		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
+		tell(w, true);
 		pool_submit(g->loader, &w->load_job);
 	} else {
 		search_free(w);
@@ -387,13 +406,14 @@ void profiles_gone(struct profiles *g, const char *id)
 	supervisor_call(g->cfg.sup, do_gone, &c);
 }
 
-bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of)
+bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of, double *eta_s)
 {
 	pthread_mutex_lock(&g->lock);
 	bool is = !strcmp(g->live, id);
 	if (is) {
 		*done = g->done;
 		*of = g->of;
+		*eta_s = g->done > g->first_done ? (double)(wasd_mono_us() - g->first_us) * 1e-6 * (double)(g->of - g->done) / (double)(g->done - g->first_done) : -1;
 	}
 	pthread_mutex_unlock(&g->lock);
 	return is;

@@ -14,6 +14,7 @@ struct profiles_config {
 	int threads;                            /* of a search */
 	void (*ready)(void *ctx, const char *checkpoint);       /* [S] a profile of that checkpoint is ready: who serves it wants to know */
 	void (*settled)(void *ctx);             /* [S] one was searched, whatever became of it; NULL is fine */
+	void (*progressed)(void *ctx, const char *checkpoint);  /* [S] a search for it began or went on, about once a second; NULL is fine */
 	void *ctx;
 };
 
@@ -23,7 +24,7 @@ void profiles_destroy(struct profiles *g);      /* after supervisor_stop, before
 
 void profiles_poke(struct profiles *g);         /* something may be queued; any thread */
 void profiles_gone(struct profiles *g, const char *id); /* its row was deleted: a search for it ends. Any thread but the supervisor's */
-/* How far its search is; false when it does not run. Any thread. */
-bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of);
+/* How far its search is, and how long it still takes (< 0: not known yet); false when it does not run. Any thread. */
+bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of, double *eta_s);
 
 #endif

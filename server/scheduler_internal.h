@@ -56,6 +56,8 @@ struct run {
 	int64_t batch_since_us;
 	char *tail[TAIL_LINES];
 	int n_tail;
+	bool untold;                            /* progress has changed since the last job.progress event */
+	int64_t tell_us;                        /* not before this */
 	/* for other threads, under sched.lock */
 	cJSON *progress;
 	int64_t started_ms;
@@ -89,6 +91,8 @@ enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err
 void run_note(struct run *r, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void run_flush_logs(struct run *r);
 void run_set_progress(struct run *r, cJSON *p); /* takes p */
+void run_show_phase(struct run *r, const char *phase);  /* NULL: none any more */
+void run_tell_progress(struct run *r);          /* a job.progress event, if one is due */
 char *run_progress_text(struct run *r);         /* the caller's; NULL: there is none */
 /* train_profiles.c. [S] */
 struct wanted { struct storage_wanted *items; size_t n; };

@@ -116,6 +116,9 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 	snprintf(r->id, sizeof r->id, "%s", job->id);
 	r->dataset_path = wasd_strdup(dataset_path);
 	r->started_ms = wasd_now_ms();
+	if (job->progress)
+		wasd_json_parse(job->progress, strlen(job->progress), WASD_JSON_REQUEST, &r->progress, NULL);
+	run_show_phase(r, "starting");
 	if (!r->dataset_path)
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for an attempt");
 	if (s == WASD_OK)
@@ -147,6 +150,7 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 			j->n_runs--;
 			pthread_mutex_unlock(&j->lock);
 			cJSON_Delete(r->spec);
+			cJSON_Delete(r->progress);
 			wasd_free(r->dataset_path);
 			wasd_free(r);
 		}
@@ -215,6 +219,7 @@ void run_tick(struct run *r)
 {
 	int64_t now = wasd_mono_us();
 	run_flush_logs(r);
+	run_tell_progress(r);
 	r->round_frames = 0;
 	if (!r->proc) {
 		run_maybe_finish(r);
@@ -276,6 +281,7 @@ static bool close_rows(struct run *r)
 		wasd_buf_printf(&tail, "%s\n", r->tail[i]);
 	wasd_buf_puts(&tail, r->end.tail);
 	x.log_tail = wasd_buf_cstr(&tail);
+	run_show_phase(r, NULL);
 	char *progress = run_progress_text(r);
 	m.progress = progress;
 	bool clean = r->done_reason && r->end.exit_code == 0, ready = true;

@@ -2,12 +2,13 @@
 #include "scheduler_internal.h"
 #include "log.h"
 #include "message.h"
+#include "wasd/protocol.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { METRICS_MAX = 64, FRAMES_A_TICK = 50, LINE_MAX_BYTES = 2000 };
+enum { METRICS_MAX = 64, FRAMES_A_TICK = 50, LINE_MAX_BYTES = 2000, TELL_US = 1000000 };
 
 /* ---- logs ------------------------------------------------------------------------------------------------ */
 
@@ -110,10 +111,10 @@ char *run_progress_text(struct run *r)
 
 void run_set_progress(struct run *r, cJSON *p)
 {
-	cJSON_DeleteItemFromObjectCaseSensitive(p, "type");
 	pthread_mutex_lock(&r->jobs->lock);
 	cJSON_Delete(r->progress);
 	r->progress = p;
+	r->untold = true;
 	pthread_mutex_unlock(&r->jobs->lock);
 }
 
@@ -140,14 +141,119 @@ static enum wasd_status on_started(struct run *r, struct wasd_msg *m, struct was
 	return WASD_OK;
 }
 
-static enum wasd_status on_progress(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+/* What a training process may say of how far it is. */
+static const struct { const char *name; bool whole, phase; } progress_members[] = {
+	{ "phase_done", true, true }, { "phase_total", true, true }, { "epoch", true, false }, { "epochs", true, false }, { "step", true, false }, { "steps", true, false },
+	{ "img_per_s", false, false }, { "eta_s", false, false }, { "loss", false, false },
+};
+
+static bool phase_known(const char *phase)
 {
-	int64_t epoch, step;
-	if (!wasd_json_i64(m->json, "epoch", &epoch) || !wasd_json_i64(m->json, "step", &step))
-		return missing(err, m->type, "epoch and step");
-	cJSON *p = cJSON_Duplicate(m->json, true);
+	static const char *const known[] = { WASD_TRAIN_PHASES };
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+		if (!strcmp(phase, known[i]))
+			return true;
+	return false;
+}
+
+static void set_member(cJSON *p, const char *name, cJSON *v)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(p, name);
+	if (v && !cJSON_AddItemToObject(p, name, v))
+		cJSON_Delete(v);
+}
+
+/* A copy of what is known with another phase, about which nothing is known yet; NULL: no memory. */
+static cJSON *progress_in(const struct run *r, const char *phase)
+{
+	cJSON *p = r->progress ? cJSON_Duplicate(r->progress, true) : cJSON_CreateObject();
+	if (!p)
+		return NULL;
+	set_member(p, "phase_done", NULL);
+	set_member(p, "phase_total", NULL);
+	set_member(p, "phase", phase ? cJSON_CreateString(phase) : NULL);
+	return p;
+}
+
+void run_show_phase(struct run *r, const char *phase)
+{
+	cJSON *p = progress_in(r, phase);
 	if (p)
 		run_set_progress(r, p);
+}
+
+/* Followers are told about once a second at most, and of the last state in any case. */
+void run_tell_progress(struct run *r)
+{
+	int64_t now = wasd_mono_us();
+	if (!r->untold || now < r->tell_us || !r->attempt)
+		return;
+	char *text = run_progress_text(r);
+	r->untold = false;
+	r->tell_us = now + TELL_US;
+	if (text)
+		storage_steps(r->jobs->cfg.db, r->id, 0, NULL, 0, text, NULL);
+	wasd_free(text);
+}
+
+static enum wasd_status on_progress(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+{
+	const char *phase;
+	if (!wasd_json_str(m->json, "phase", &phase) || !phase_known(phase))
+		return missing(err, m->type, "phase");
+	cJSON *p = progress_in(r, phase);
+	for (size_t i = 0; p && i < sizeof progress_members / sizeof progress_members[0]; i++) {
+		const char *name = progress_members[i].name;
+		double x;
+		int64_t n;
+		if (!wasd_json_get(m->json, name))
+			continue;
+		if (progress_members[i].whole ? !wasd_json_i64(m->json, name, &n) || n < 0 : !wasd_json_num(m->json, name, &x)) {
+			cJSON_Delete(p);
+			return missing(err, m->type, name);
+		}
+		set_member(p, name, cJSON_CreateNumber(progress_members[i].whole ? (double)n : x));
+	}
+	if (p)
+		run_set_progress(r, p);
+	run_tell_progress(r);
+	return WASD_OK;
+}
+
+/* [[step, epoch, loss], ...] in order. */
+static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n)
+{
+	const cJSON *row;
+	*n = 0;
+	if (!cJSON_IsArray(points))
+		return false;
+	cJSON_ArrayForEach(row, points) {
+		const cJSON *step = cJSON_GetArrayItem(row, 0), *epoch = cJSON_GetArrayItem(row, 1), *loss = cJSON_GetArrayItem(row, 2);
+		bool numbers = cJSON_GetArraySize(row) == 3 && cJSON_IsNumber(step) && cJSON_IsNumber(epoch) && cJSON_IsNumber(loss);
+		if (*n == WASD_LOSSES_MAX || !numbers || !(step->valuedouble >= 1 && step->valuedouble <= 9007199254740991.0) ||
+		    !(epoch->valuedouble >= 1 && epoch->valuedouble <= 2147483647.0) || !isfinite(loss->valuedouble))
+			return false;
+		out[*n] = (struct storage_step){ (int64_t)step->valuedouble, (int64_t)epoch->valuedouble, loss->valuedouble };
+		if (*n && out[*n].step <= out[*n - 1].step)
+			return false;
+		++*n;
+	}
+	return *n > 0;
+}
+
+static enum wasd_status on_losses(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct storage_step points[WASD_LOSSES_MAX];
+	struct wasd_err e = {0};
+	size_t n;
+	if (!read_losses(wasd_json_get(m->json, "points"), points, &n))
+		return missing(err, m->type, "points");
+	char *progress = run_progress_text(r);
+	if (storage_steps(r->jobs->cfg.db, r->id, r->attempt, points, n, progress, &e) != WASD_OK)
+		refused(r, "losses", &e);
+	wasd_free(progress);
+	r->untold = false;
+	r->tell_us = wasd_mono_us() + TELL_US;
 	return WASD_OK;
 }
 
@@ -190,19 +296,6 @@ static void end_of_epoch(struct run *r, int64_t epoch)
 	run_set_progress(r, p);
 }
 
-static void note_epoch(struct run *r, int64_t epoch, const struct storage_metric *m, size_t n)
-{
-	static const char *const told[] = { "train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom",
-	                                    "test_acc_aom", "test_acc_dom", "images_per_s", "epoch_s" };
-	char text[500];
-	int k = snprintf(text, sizeof text, "epoch %lld:", (long long)epoch);
-	for (size_t t = 0; t < sizeof told / sizeof told[0]; t++)
-		for (size_t i = 0; i < n; i++)
-			if (!strcmp(m[i].name, told[t]) && k < (int)sizeof text - 60)
-				k += snprintf(text + k, sizeof text - (size_t)k, " %s %.5g", told[t], m[i].value);
-	run_note(r, "info", "%s", text);
-}
-
 static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t epoch, step;
@@ -218,7 +311,6 @@ static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct was
 	enum wasd_status s = storage_epoch(r->jobs->cfg.db, r->id, r->attempt, epoch, step, 0, metrics, n, progress, &e);
 	wasd_free(progress);
 	if (s == WASD_OK) {
-		note_epoch(r, epoch, metrics, n);
 		acknowledge(r, m->seq);
 	} else {
 		refused(r, "metrics", &e);
@@ -347,7 +439,8 @@ static const struct { const char *type; enum wasd_status (*take)(struct run *r, 
 	{ "started", on_started, TOLD, false },
 	{ "failed", on_failed, TOLD, false },
 	{ "done", on_done, TOLD, false },
-	{ "progress", on_progress, STARTED, false },
+	{ "progress", on_progress, TOLD, false },
+	{ "losses", on_losses, STARTED, true },
 	{ "metrics", on_metrics, STARTED, true },
 	{ "checkpoint", on_checkpoint, STARTED, true },
 	{ "warning", on_warning, STARTED, true },

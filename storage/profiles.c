@@ -81,14 +81,19 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 	return st;
 }
 
-enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, struct wasd_err *err)
+enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, int64_t *waiting, struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
+	int64_t n = 0;
+	sqlite3_stmt *count = q_begin(c, "SELECT count(*) FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching')", &st, err, "t", job);
+	if (q_row(c, count, &st, err)) n = sqlite3_column_int64(count, 0);
+	q_end(c, count);
 	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
 	                                                  " ORDER BY state='searching' DESC, updated_at, id LIMIT 1"), &st, err, "t", job);
 	st = row_one(c, q, st, &profile_type, out, "profile to search of job", job, err);
 	read_end(s, c);
+	if (!st && waiting) *waiting = n;
 	return st;
 }
 

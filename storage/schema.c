@@ -134,6 +134,11 @@ static const char *const main_steps[] = {
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, profile TEXT REFERENCES profiles(id) ON DELETE SET NULL, message TEXT,"
 	" UNIQUE(job, name)) STRICT;"
 	"CREATE INDEX job_profiles_by_profile ON job_profiles(profile);",
+
+	/* 6 -> 7: curves along the steps, beside those along the epochs; their length is bounded (metrics.c). */
+	"CREATE TABLE step_metrics("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL,"
+	" ts INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, step)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const ckpt_steps[] = {

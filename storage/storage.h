@@ -267,14 +267,21 @@ struct storage_warning_list { struct storage_warning *items; size_t n; };
 void storage_warning_list_done(struct storage_warning_list *l);
 enum wasd_status storage_warning_list(struct storage *s, const char *job, struct storage_warning_list *out, struct wasd_err *err);     /* by epoch */
 
+/* The training loss along the steps, metric "train_loss_step": each value is the mean of the steps since the point before. Ascending steps (WASD_EINVAL);
+ * what is not behind the last stored one is a replay and left out. When there are STORAGE_STEP_POINTS, pairs are made one. One transaction with a
+ * job.metric event ("points": [[step,epoch,ts,value],...]) and, if progress (JSON) is not NULL, a job.progress event. attempt 0: no worker's (n is 0). */
+enum { STORAGE_STEP_POINTS = 1000 };
+struct storage_step { int64_t step, epoch; double value; };
+enum wasd_status storage_steps(struct storage *s, const char *job, int64_t attempt, const struct storage_step *p, size_t n, const char *progress, struct wasd_err *err);
+
 struct storage_point { char *name; int64_t epoch, step, ts; double value; };
 void storage_point_done(struct storage_point *p);
 struct storage_point_list { struct storage_point *items; size_t n; };
 void storage_point_list_done(struct storage_point_list *l);
-/* Ordered by name, then epoch. names: comma-separated, NULL = all. Only points with step >= from_step. */
+/* Ordered by name, epoch and step; the curve along the steps is among them. names: comma-separated, NULL = all. Only points with step >= from_step. */
 enum wasd_status storage_metric_series(struct storage *s, const char *job, const char *names, int64_t from_step,
                                        struct storage_point_list *out, struct wasd_err *err);
-/* The newest point of every name. */
+/* The newest point of every name that has one per epoch. */
 enum wasd_status storage_metric_latest(struct storage *s, const char *job, struct storage_point_list *out, struct wasd_err *err);
 
 /* ---- checkpoints ------------------------------------------------------------------------------------ */
@@ -366,8 +373,9 @@ enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, 
 enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state, struct storage_profile_list *out, struct wasd_err *err);
 /* The one that has been queued for longest; WASD_ENOTFOUND when none is. */
 enum wasd_status storage_profile_next(struct storage *s, struct storage_profile *out, struct wasd_err *err);
-/* The one that a trained job waits for now: being searched, else the next; WASD_ENOTFOUND when it waits for none. */
-enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, struct wasd_err *err);
+/* The one that a trained job waits for now: being searched, else the next, and how many there are with it (may be NULL); WASD_ENOTFOUND when it waits
+ * for none. */
+enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, int64_t *waiting, struct wasd_err *err);
 /* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. The overlay's hash is checked: WASD_ECORRUPT, WASD_ETOOBIG. */
 enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
 enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err);
@@ -405,7 +413,7 @@ struct storage_event { int64_t seq; char *topic, *type, *object, *data; int64_t 
 void storage_event_done(struct storage_event *e);
 struct storage_event_list { struct storage_event *items; size_t n; int64_t first_seq, last_seq; }; /* of the whole log, pruned ones excluded */
 void storage_event_list_done(struct storage_event_list *l);
-/* Written by the functions above: jobs: job.created job.updated job.state job.metric job.checkpoint job.deleted; datasets: dataset.state;
+/* Written by the functions above: jobs: job.created job.updated job.state job.metric job.progress job.checkpoint job.deleted; datasets: dataset.state;
  * deployments: deployment.state deployment.mode deployment.deleted; checkpoints: checkpoint.profile. This adds others (system, job.log). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object, const char *data, int64_t *seq, struct wasd_err *err);
 /* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be sent "reset" when

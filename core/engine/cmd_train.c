@@ -6,6 +6,7 @@
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
+#include "wasd/protocol.h"
 #include "wasd/train.h"
 
 #include <errno.h>
@@ -17,6 +18,10 @@
 #include <unistd.h>
 
 #define PROGRESS_US 250000
+#define LOSSES_US 1000000
+#define SLOW_US 1000000                         /* what takes longer before the first step is told in the log */
+
+struct point { int epoch; uint64_t step; double loss; };
 
 struct attempt {
 	struct engine_link *link;
@@ -26,7 +31,10 @@ struct attempt {
 	const void *file; size_t file_len;      /* the checkpoint to resume or to start from */
 	bool is_resume;
 	struct wasd_trainer *trainer;
-	int64_t next_progress;
+	int64_t next_progress, next_losses;
+	enum wasd_train_phase phase;            /* that was said last */
+	struct point points[WASD_LOSSES_MAX];   /* of the loss along the steps, not sent yet */
+	int n_points;
 	uint32_t metrics_seq, checkpoint_seq;   /* sent, perhaps not yet acknowledged */
 };
 
@@ -36,23 +44,72 @@ static bool should_stop(void *ctx)
 	return engine_link_cancelled(a->link);
 }
 
+static void send_losses(struct attempt *a)
+{
+	if (!a->n_points)
+		return;
+	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "points");
+	cJSON_AddStringToObject(j, "type", "losses");
+	for (int i = 0; i < a->n_points; i++) {
+		const struct point *p = &a->points[i];
+		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)p->step, p->epoch, p->loss}, 3);
+		if (!cJSON_AddItemToArray(list, row))
+			cJSON_Delete(row);
+	}
+	a->n_points = 0;
+	engine_send(a->link, j, NULL);
+}
+
+static void on_loss(void *ctx, int epoch, uint64_t step, double mean)
+{
+	struct attempt *a = ctx;
+	a->points[a->n_points++] = (struct point){epoch, step, mean};
+	if (a->n_points == WASD_LOSSES_MAX)
+		send_losses(a);
+}
+
+/* The head of a progress message; what has changed is said at once. */
+static cJSON *progress_json(struct attempt *a, enum wasd_train_phase phase, uint32_t done, uint32_t total)
+{
+	cJSON *j = cJSON_CreateObject();
+	a->phase = phase;
+	a->next_progress = wasd_mono_us() + PROGRESS_US;
+	cJSON_AddStringToObject(j, "type", "progress");
+	cJSON_AddStringToObject(j, "phase", wasd_train_phase_name(phase));
+	if (!total)
+		return j;
+	cJSON_AddNumberToObject(j, "phase_done", done);
+	cJSON_AddNumberToObject(j, "phase_total", total);
+	return j;
+}
+
+static void on_planned(void *ctx, int done, int of)
+{
+	struct attempt *a = ctx;
+	if (a->phase != WASD_TRAIN_PLAN || wasd_mono_us() >= a->next_progress)
+		engine_send(a->link, progress_json(a, WASD_TRAIN_PLAN, (uint32_t)done, (uint32_t)of), NULL);
+}
+
 static void on_progress(void *ctx, const struct wasd_train_progress *p)
 {
 	struct attempt *a = ctx;
 	int64_t now = wasd_mono_us();
-	if (now < a->next_progress)
+	if (now >= a->next_losses && a->n_points) {
+		send_losses(a);
+		a->next_losses = now + LOSSES_US;
+	}
+	if (now < a->next_progress && p->phase == a->phase)
 		return;
-	a->next_progress = now + PROGRESS_US;
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "progress");
+	cJSON *j = progress_json(a, p->phase, p->done, p->total);
 	cJSON_AddNumberToObject(j, "epoch", p->epoch);
 	cJSON_AddNumberToObject(j, "epochs", p->epochs);
 	cJSON_AddNumberToObject(j, "step", p->step);
 	cJSON_AddNumberToObject(j, "steps", p->steps);
-	cJSON_AddStringToObject(j, "phase", wasd_train_phase_name(p->phase));
 	cJSON_AddNumberToObject(j, "img_per_s", p->img_per_s);
-	cJSON_AddNumberToObject(j, "eta_s", p->eta_s);
-	cJSON_AddNumberToObject(j, "loss", p->loss);
+	if (p->eta_s >= 0)
+		cJSON_AddNumberToObject(j, "eta_s", p->eta_s);
+	if (isfinite(p->loss))
+		cJSON_AddNumberToObject(j, "loss", p->loss);
 	engine_send(a->link, j, NULL);
 }
 
@@ -77,6 +134,7 @@ static enum wasd_status on_metrics(void *ctx, const struct wasd_train_metrics *m
 {
 	struct attempt *a = ctx;
 	cJSON *j = cJSON_CreateObject(), *nonfinite = cJSON_CreateObject();
+	send_losses(a);
 	engine_wait_ack(a->link, a->metrics_seq);
 	cJSON_AddStringToObject(j, "type", "metrics");
 	cJSON_AddNumberToObject(j, "epoch", m->epoch);
@@ -91,6 +149,7 @@ static enum wasd_status on_checkpoint(void *ctx, const struct wasd_train_checkpo
 	struct attempt *a = ctx;
 	char sha[WASD_SHA256_HEX];
 	int fd;
+	send_losses(a);
 	engine_wait_ack(a->link, a->checkpoint_seq);
 	enum wasd_status s = wasd_memfd_sealed("wasd-checkpoint", c->bytes, c->len, &fd, err);
 	if (s)
@@ -181,6 +240,13 @@ static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *e
 	return setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}) ? wasd_fail_errno(err, errno, "limits.memory_mb") : WASD_OK;
 }
 
+static void say_slow(const struct attempt *a, const char *what, int64_t begun)
+{
+	int64_t took = wasd_mono_us() - begun;
+	if (took >= SLOW_US)
+		engine_log(a->link, "info", "%s took %.1f s", what, (double)took * 1e-6);
+}
+
 static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 {
 	const char *path;
@@ -192,10 +258,13 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 		engine_protocol_error("start: needs spec, dataset and threads");
 	if (wasd_json_i64(a->start.json, "nice", &niceness) && niceness > 0)
 		setpriority(PRIO_PROCESS, 0, (int)niceness);           /* threads started later inherit it */
+	int64_t begun = wasd_mono_us();
+	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
 	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
 	    (s = open_file(a, err)))
 		return s;
-	struct wasd_train_opts o = {.spec = a->spec, .data = a->data};
+	say_slow(a, "loading data", begun);
+	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .planned = on_planned, .ctx = a};
 	if (a->is_resume) {
 		o.resume = a->file;
 		o.resume_len = a->file_len;
@@ -203,7 +272,11 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 		o.init = a->file;
 		o.init_len = a->file_len;
 	}
-	return wasd_trainer_create(&o, &a->trainer, err);
+	begun = wasd_mono_us();
+	s = wasd_trainer_create(&o, &a->trainer, err);
+	if (!s)
+		say_slow(a, "measuring algorithms", begun);
+	return s;
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------- */
@@ -254,12 +327,13 @@ int cmd_train(int argc, char **argv)
 	engine_link_next(a.link, &a.start, NULL);
 	if (strcmp(a.start.type, "start"))
 		engine_protocol_error("first message is '%s', want 'start'", a.start.type);
-	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log, on_warning};
+	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log, on_warning, on_loss};
 	enum wasd_status s = prepare(&a, &err);
 	if (!s)
 		s = send_started(&a, &err);
 	if (!s)
 		s = wasd_trainer_run(a.trainer, &hooks, &end, &epoch, &err);
+	send_losses(&a);
 	engine_wait_ack(a.link, a.metrics_seq);
 	engine_wait_ack(a.link, a.checkpoint_seq);
 	if (s)

@@ -378,6 +378,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for it", st->node->layer->op, st->node->name, be->name);
 			goto end;
 		}
+		if (o->planned)
+			o->planned(o->ctx, i, p->n_steps);
 		if (st->kernel->plan)
 			st->kernel->plan(st, o->batch, o->training, threads);
 		if (st->status) {

@@ -62,28 +62,32 @@ static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
 }
 
 /* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM: its kernels are whole. */
-static enum wasd_status price_evaluation(struct wasd_trainer *t, struct wasd_err *err)
+static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct measure_net net = {0};
+	struct wasd_exec_opts eval = t->eval;
+	eval.planned = o->planned;
+	eval.ctx = o->ctx;
 	if (t->spec.batch_statistics)
 		return WASD_OK;                 /* these are measured with the training plan */
-	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &eval, &net, err);
 	if (!s)
 		t->eval_bytes = measure_net_bytes(&net);
 	measure_net_done(&net);
 	return s;
 }
 
-static enum wasd_status create_values(struct wasd_trainer *t, const char *backend, struct wasd_err *err)
+static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
-	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = backend};
+	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = o->backend,
+	                               .planned = o->planned, .ctx = o->ctx};
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
 		return s;
-	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = backend};
-	if ((s = price_evaluation(t, err)))
+	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = o->backend};
+	if ((s = price_evaluation(t, o, err)))
 		return s;
 	size_t planned = wasd_trainer_info(t).planned_bytes;
 	if (t->spec.memory_bytes && planned > t->spec.memory_bytes)
@@ -215,7 +219,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	t->best = t->stop_best = NAN;
 	enum wasd_status s;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
-	    (s = create_values(t, o->backend, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)) ||
+	    (s = create_values(t, o, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)) ||
 	    (s = warnings_create(t, err)))
 		goto fail;
 	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;

@@ -28,7 +28,7 @@ enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_draw
                                     struct measure_net *out, struct wasd_err *err)
 {
 	struct measure_net n = {0};
-	struct wasd_exec_opts folded = {.batch = o->batch, .constant_weights = true, .precision = o->precision, .backend = o->backend};
+	struct wasd_exec_opts folded = {.batch = o->batch, .constant_weights = true, .precision = o->precision, .backend = o->backend, .planned = o->planned, .ctx = o->ctx};
 	enum wasd_status s = bundle_compile(m, draw, set, draw ? WASD_DOM : WASD_AOM, &n.bundle, err);
 	if (!s)
 		s = wasd_exec_create(bundle_model(n.bundle), &folded, &n.exec, err);

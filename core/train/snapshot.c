@@ -26,6 +26,8 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	cJSON_AddNumberToObject(j, "loss_sum", t->loss_sum);
 	cJSON_AddNumberToObject(j, "hits", (double)t->hits);
 	cJSON_AddNumberToObject(j, "seen", (double)t->seen);
+	cJSON_AddNumberToObject(j, "point_sum", t->point_sum);
+	cJSON_AddNumberToObject(j, "point_n", (double)t->point_n);
 	cJSON_AddNumberToObject(j, "lr", t->lr);
 	add_number(j, "best", t->best);
 	add_number(j, "stop_best", t->stop_best);
@@ -36,7 +38,7 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 : 0);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 16 : 0);
 }
 
 static bool all_finite(const real *v, size_t n)
@@ -108,7 +110,7 @@ static enum wasd_status bad_progress(const char *key, struct wasd_err *err)
 
 static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, struct wasd_err *err)
 {
-	int64_t epoch, next, hits, seen, bad;
+	int64_t epoch, next, hits, seen, bad, points;
 	double v;
 	if (!wasd_json_i64(j, "epoch", &epoch) || epoch < 0 || epoch > t->spec.epochs)
 		return bad_progress("epoch", err);
@@ -120,6 +122,12 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 		return bad_progress("stop_bad", err);
 	if (!wasd_json_num(j, "loss_sum", &t->loss_sum))
 		return bad_progress("loss_sum", err);
+	/* Files from before there were points along the steps have none begun. */
+	if (!wasd_json_num(j, "point_sum", &t->point_sum) || !wasd_json_i64(j, "point_n", &points) || points < 0) {
+		t->point_sum = 0;
+		points = 0;
+	}
+	t->point_n = (uint64_t)points;
 	t->epoch = (int)epoch;
 	t->next = (uint32_t)next;
 	t->hits = (uint64_t)hits;

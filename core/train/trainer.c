@@ -20,6 +20,7 @@
  *
  * Transitions, all in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in wasd_trainer_run. */
 #include "train/trainer.h"
+#include "wasd/protocol.h"
 #include "train/measure.h"
 
 #include <math.h>
@@ -29,7 +30,7 @@
 
 const char *wasd_train_phase_name(enum wasd_train_phase p)
 {
-	static const char *const names[] = {"train", "calibrate", "eval", "checkpoint"};
+	static const char *const names[] = {WASD_TRAIN_PHASES};
 	return names[p];
 }
 
@@ -73,14 +74,15 @@ static double eta(const struct wasd_trainer *t)
 	return (batches * t->step_us + closes * t->close_us) * 1e-6;
 }
 
-static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase phase, uint32_t step, uint32_t steps)
+static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase phase, uint32_t done, uint32_t total)
 {
 	if (!t->hooks->progress)
 		return;
 	struct wasd_train_progress p = {
-		.epoch = phase == WASD_TRAIN_CHECKPOINT ? begun_epoch(t) : t->epoch + 1, .epochs = t->spec.epochs, .step = step, .steps = steps, .phase = phase,
+		.epoch = phase == WASD_TRAIN_CHECKPOINT ? begun_epoch(t) : t->epoch + 1, .epochs = t->spec.epochs, .step = phase == WASD_TRAIN_CHECKPOINT && !t->next ? t->batches : t->next, .steps = t->batches,
+		.done = done, .total = total, .phase = phase,
 		.img_per_s = t->train_us ? (double)t->trained * 1e6 / (double)t->train_us : 0,
-		.eta_s = eta(t), .loss = t->seen ? t->loss_sum / (double)t->seen : 0,
+		.eta_s = eta(t), .loss = t->seen ? t->loss_sum / (double)t->seen : NAN,
 	};
 	t->hooks->progress(t->hooks->ctx, &p);
 }
@@ -110,6 +112,28 @@ static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_d
 	return WASD_OK;
 }
 
+uint64_t wasd_loss_stride(uint64_t step)
+{
+	uint64_t stride = 1;
+	while (step > WASD_LOSS_POINTS * stride)
+		stride *= 2;
+	return stride;
+}
+
+/* The step that was just counted. The sum travels in checkpoints, so that a resumed run has the points of an uncut one. */
+static void note_loss(struct wasd_trainer *t, double loss)
+{
+	uint64_t step = trainer_step(t);
+	t->point_sum += loss;
+	t->point_n++;
+	if (step % wasd_loss_stride(step))
+		return;
+	if (t->hooks->loss)
+		t->hooks->loss(t->hooks->ctx, t->epoch + 1, step, t->point_sum / (double)t->point_n);
+	t->point_sum = 0;
+	t->point_n = 0;
+}
+
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
@@ -134,6 +158,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	t->seen += (uint64_t)b->n;
 	t->trained += (uint64_t)b->n;
 	t->next++;
+	note_loss(t, loss);
 	return WASD_OK;
 }
 

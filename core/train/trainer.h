@@ -45,6 +45,8 @@ struct wasd_trainer {
 	struct wasd_rng rng_was, rng_was_before /* this epoch's draw */, rng_dropout;
 	double loss_sum;
 	uint64_t hits, seen;
+	double point_sum;                          /* losses of the steps since the last point of the curve */
+	uint64_t point_n;
 	double best, stop_best;                    /* NaN: none yet */
 	int stop_bad;                              /* evaluations since stop_best */
 	bool measured[WASD_STATS_SETS];            /* the set has been written by a calibration */

@@ -135,11 +135,12 @@ static enum wasd_status fake_export(void *self, const char *checkpoint, const ch
 static void fake_profile_queued(void *self) { (void)self; t.searches++; }
 static void fake_profile_gone(void *self, const char *checkpoint, const char *id) { (void)self, (void)checkpoint; snprintf(t.profile_gone, sizeof t.profile_gone, "%s", id); }
 
-static bool fake_profile_progress(void *self, const char *id, int64_t *done, int64_t *of)
+static bool fake_profile_progress(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
 {
 	(void)self, (void)id;
 	*done = 3;
 	*of = 40;
+	*eta_s = 12;
 	return true;
 }
 

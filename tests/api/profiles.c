@@ -113,7 +113,7 @@ static void life(void)
 	search("fast");
 	a = send("GET", url("/fast"), NULL);
 	CHECK_STR(str(&a, "state"), "searching");
-	CHECK(at_num(&a, "progress/done") == 3 && at_num(&a, "progress/of") == 40);
+	CHECK(at_num(&a, "progress/done") == 3 && at_num(&a, "progress/of") == 40 && at_num(&a, "progress/eta_s") == 12);
 	answer_done(&a);
 	a = send("GET", base, NULL);
 	CHECK(cJSON_IsNull(wasd_json_get(a.json, "aom")) && at_num(&a, "items/0/progress/of") == 40);

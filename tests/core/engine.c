@@ -72,7 +72,7 @@ static struct wasd_msg hear(struct proc *p, const char *want)
 			CHECK_MSG(s == WASD_ENOTFOUND, "while waiting for %s: %s", want ? want : "a message", err.msg);
 			return (struct wasd_msg){.fd = -1, .type = ""};
 		}
-		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress");
+		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress") || !strcmp(m.type, "losses");
 		if (want ? !strcmp(m.type, want) : !noise)
 			return m;
 		CHECK_MSG(noise, "%s came while waiting for %s", m.type, want);
@@ -126,6 +126,8 @@ struct told {                                  /* what one attempt reported */
 	char *file; size_t len;                /* last checkpoint */
 	char reason[16], end[24], message[256], pointer[64], status[24];
 	bool order;                            /* metrics of an epoch came before its checkpoint */
+	int64_t step;                          /* of the last loss */
+	char phases[160];                      /* that were told of, each once */
 };
 
 static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
@@ -149,6 +151,18 @@ static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
 	wasd_memfd_unmap(p, len);
 }
 
+/* So few steps have a point each, in order and without a gap. */
+static void take_losses(struct told *t, const cJSON *points)
+{
+	const cJSON *p;
+	cJSON_ArrayForEach(p, points) {
+		int64_t step = (int64_t)cJSON_GetArrayItem(p, 0)->valuedouble;
+		CHECK_MSG(!t->step || step == t->step + 1, "step %lld after %lld", (long long)step, (long long)t->step);
+		CHECK(cJSON_GetArrayItem(p, 2)->valuedouble > 0);
+		t->step = step;
+	}
+}
+
 /* Listens until done or failed; cancels after the first message of type cancel_at (NULL: never). */
 static struct told attend(struct proc *p, const char *cancel_at)
 {
@@ -165,7 +179,13 @@ static struct told attend(struct proc *p, const char *cancel_at)
 			say(p, "{\"type\":\"cancel\"}", NULL, 0, -1);
 			cancel_at = NULL;
 		}
-		if (!strcmp(m.type, "metrics")) {
+		if (!strcmp(m.type, "losses")) {
+			take_losses(&t, wasd_json_get(m.json, "points"));
+		} else if (!strcmp(m.type, "progress")) {
+			if (!strstr(t.phases, str(&m, "phase")))
+				snprintf(t.phases + strlen(t.phases), sizeof t.phases - strlen(t.phases), "%s, ", str(&m, "phase"));
+		} else if (!strcmp(m.type, "metrics")) {
+			CHECK(t.step > 0);
 			int e = (int)num(&m, "epoch");
 			CHECK(e >= 1 && e < 8);
 			wasd_json_num(wasd_json_get(m.json, "values"), "train_loss", &t.loss[e]);
@@ -209,12 +229,15 @@ static void trains_and_resumes(void)
 	CHECK_INT(straight.metrics, 3);
 	CHECK_INT(straight.checkpoints, 3);
 	CHECK(straight.order);
-	struct told cut = whole(LENET, data_path, "progress", NULL, 0);
+	CHECK_STR(straight.phases, "loading data, measuring algorithms, training, evaluating, saving, ");
+	CHECK_MSG(straight.step > 3 && straight.step % 3 == 0, "%lld steps were told of", (long long)straight.step);
+	struct told cut = whole(LENET, data_path, "losses", NULL, 0);
 	CHECK_STR(cut.end, "done cancelled");
 	CHECK_STR(cut.reason, "cancel");
 	struct told rest = whole(LENET, data_path, NULL, cut.file, cut.len);
 	CHECK_STR(rest.end, "done done");
 	CHECK_MSG(rest.loss[3] == straight.loss[3] && rest.loss[3] > 0, "loss %.17g, uncut %.17g", rest.loss[3], straight.loss[3]);
+	CHECK_INT(rest.step, straight.step);
 	wasd_free(straight.file);
 	wasd_free(cut.file);
 	wasd_free(rest.file);

@@ -73,6 +73,7 @@ struct tiny_run {
 	int epoch;
 	double value[TINY_EPOCHS][12];                 /* by epoch (from 1): tiny_names; NaN where absent */
 	int checkpoints;
+	double (*points)[2]; int n_points;            /* of the loss along the steps, when there is room: step and mean */
 	char reason[16];
 	char *file; size_t len;                       /* the last checkpoint; wasd_free */
 	char sha[WASD_SHA256_HEX];                    /* over weights and the three statistics sets */
@@ -114,6 +115,16 @@ static enum wasd_status tiny_checkpoint(void *ctx, const struct wasd_train_check
 	return WASD_OK;
 }
 
+static void tiny_loss(void *ctx, int epoch, uint64_t step, double mean)
+{
+	struct tiny_run *r = ctx;
+	CHECK(epoch >= 1 && epoch < TINY_EPOCHS);
+	if (!r->points)
+		return;
+	r->points[r->n_points][0] = (double)step;
+	r->points[r->n_points++][1] = mean;
+}
+
 static void tiny_digest(struct wasd_trainer *t, char sha[WASD_SHA256_HEX])
 {
 	struct wasd_model *m = wasd_trainer_model(t);
@@ -133,7 +144,7 @@ __attribute__((unused)) static void tiny_go(struct tiny_run *r, const char *spec
 	CHECK_MSG(j, "spec: %s", spec);
 	struct wasd_trainer *t = NULL;
 	struct wasd_train_opts o = {.spec = j, .data = data, .resume = r->file, .resume_len = r->len};
-	struct wasd_train_hooks h = {.ctx = r, .should_stop = tiny_stop, .metrics = tiny_metrics, .checkpoint = tiny_checkpoint};
+	struct wasd_train_hooks h = {.ctx = r, .should_stop = tiny_stop, .metrics = tiny_metrics, .checkpoint = tiny_checkpoint, .loss = tiny_loss};
 	r->polls = 0;
 	r->err = (struct wasd_err){0};
 	r->status = wasd_trainer_create(&o, &t, &r->err);

@@ -81,6 +81,38 @@ static void resume_is_bit_exact(void)
 	}
 }
 
+/* ---- the loss along the steps ---- */
+
+static void points_have_a_stride(void)
+{
+	static const struct { uint64_t step, stride; } rows[] = {{1, 1}, {1000, 1}, {1001, 2}, {2000, 2}, {2001, 4}, {4000, 4}, {4001, 8}, {1000000, 1024}, {UINT64_C(1) << 40, UINT64_C(1) << 31}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_INT(wasd_loss_stride(rows[i].step), rows[i].stride);
+}
+
+#define LONG "{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":0}}"
+
+/* Cut between two points of a stride of 2: the run goes on with the points of an uncut one, to the last bit. */
+static void points_survive_a_cut(void)
+{
+	static double straight_points[2000][2], cut_points[2000][2];
+	struct tiny_run straight = {.points = straight_points}, cut = {.points = cut_points, .stop_at = 1104};
+	tiny_go(&straight, LONG, big);
+	tiny_go(&cut, LONG, big);
+	CHECK_INT(cut.end, WASD_TRAIN_CANCELLED);
+	CHECK(cut.n_points > 1000 && cut.n_points < straight.n_points);
+	cut.stop_at = 0;
+	tiny_go(&cut, LONG, big);
+	CHECK_MSG(!cut.status && !straight.status, "%s%s", cut.err.msg, straight.err.msg);
+	CHECK_INT(cut.n_points, straight.n_points);
+	for (int i = 0; i < straight.n_points && i < cut.n_points; i++)
+		CHECK_MSG(!memcmp(cut_points[i], straight_points[i], sizeof cut_points[i]), "point %d: step %g %.17g, uncut step %g %.17g", i, cut_points[i][0], cut_points[i][1],
+		          straight_points[i][0], straight_points[i][1]);
+	CHECK(straight_points[999][0] == 1000 && straight_points[1000][0] == 1002);
+	tiny_done(&straight);
+	tiny_done(&cut);
+}
+
 /* ---- no allocation between two steps -------------------------------------------------------------------- */
 
 static uint64_t allocs_at[64];
@@ -595,6 +627,8 @@ int main(void)
 	many = tiny_glyphs("many", 600, 50, 32, path);
 	small = tiny_glyphs("train", 80, 24, 16, path);
 	TEST_RUN(resume_is_bit_exact);
+	TEST_RUN(points_have_a_stride);
+	TEST_RUN(points_survive_a_cut);
 	TEST_RUN(steps_allocate_nothing);
 	TEST_RUN(learns);
 	TEST_RUN(probability_is_reported);

@@ -32,13 +32,17 @@ with Daemon() as d:
         state["job"] = job["id"]
         check(job["state"] in ("queued", "starting", "running"), job["state"])
         check(job["spec_digest"] and job["dataset_digest"], "digests of spec and data")
-        events.until(lambda e: e.type == "job.metric", what="job.metric")
+        first = events.until(lambda e: e.type == "job.metric", what="job.metric")
+        equal((first.data["points"][0][:2], list(first.data["metrics"])), ([1, 1], ["train_loss_step"]), "the first loss is told before the epoch ends")
         events.until(lambda e: e.type == "job.state" and e.data.get("to", e.data.get("state")) == "completed", what="job.state completed")
         done = d.wait_job(job["id"])
         equal(done["progress"]["epoch"], 6)
         check(done["finished_at"] >= done["started_at"] >= done["created_at"], "times in order")
         ids = [int(e.id) for e in events.seen]
         equal(ids, sorted(set(ids)), "event ids rise")
+        told = [e.data["progress"]["phase"] for e in events.seen if e.type == "job.progress"]
+        check(told and "training" in told, f"phases {told}")
+        check("phase" not in done["progress"], done["progress"])
         events.close()
         again = Events(d.port, "/v1/events?topics=jobs", last_id=ids[0])
         equal([int(again.next(20).id) for _ in ids[1:]], ids[1:], "events after Last-Event-ID")
@@ -56,7 +60,16 @@ with Daemon() as d:
         only = c.get(f"/v1/jobs/{state['job']}/metrics?names=val_acc_dom").json["series"]
         equal([x["name"] for x in only], ["val_acc_dom"])
 
+    with case("the training loss along the steps"):
+        points = c.get(f"/v1/jobs/{state['job']}/metrics?names=train_loss_step").json["series"][0]["points"]
+        equal([p[0] for p in points], list(range(1, len(points) + 1)), "a point for each of so few steps")
+        for epoch, loss in d.series(state["job"], "train_loss")["train_loss"].items():
+            of = [p[3] for p in points if p[1] == epoch]
+            check(abs(sum(of) / len(of) - loss) < 0.2, f"epoch {epoch}: {loss}, its steps {sum(of) / len(of)}")      # the last batch is a smaller one
+
     with case("log and state history"):
+        log = c.get(f"/v1/jobs/{state['job']}/logs", headers={"Accept": "text/plain"}).body.decode()
+        equal([log.count(f"epoch {e} of 6,") + log.count(f"epoch {e}:") for e in range(1, 7)], [1] * 6, "each epoch is told once")
         check(c.get(f"/v1/jobs/{state['job']}/logs?tail=50").body, "the log has lines")
         moves = c.get(f"/v1/jobs/{state['job']}/transitions").json["items"]
         equal([m["to"] for m in moves][-1], "completed")

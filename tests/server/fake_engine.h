@@ -164,7 +164,7 @@ static _Noreturn void fake_train(void)
 		from++;
 #define IS(name) (!strcmp(fault, name))
 	fake_say("{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}");
-	fake_say("{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"train\",\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
+	fake_say("{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"training\",\"phase_done\":1,\"phase_total\":10,\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
 	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"the last words\"}");
 	if (IS("good")) fake_epochs(1, 2);
 	if (IS("bad_magic")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 36);
@@ -178,6 +178,12 @@ static _Noreturn void fake_train(void)
 	if (IS("unknown_type")) fake_say("{\"type\":\"surprise\"}");
 	if (IS("bad_values")) fake_say("{\"type\":\"metrics\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":\"low\"}}");
 	if (IS("no_epoch")) fake_say("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
+	if (IS("bad_phase")) fake_say("{\"type\":\"progress\",\"phase\":\"dancing\"}");
+	if (IS("bad_progress")) fake_say("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
+	if (IS("bad_loss")) fake_say("{\"type\":\"losses\",\"points\":[[1,1,null]]}");
+	if (IS("losses_back")) fake_say("{\"type\":\"losses\",\"points\":[[2,1,1],[1,1,1]]}");
+	if (IS("no_losses")) fake_say("{\"type\":\"losses\",\"points\":[]}");
+	if (IS("losses")) { fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5],[2,1,1.5]]}"); fake_say("{\"type\":\"progress\",\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3}"); fake_linger(true); }
 	if (IS("bad_reason")) fake_say("{\"type\":\"done\",\"reason\":\"because\"}");
 	if (IS("two_ends")) { fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); }
 	if (IS("unsealed")) fake_checkpoint(1, NULL, 1);

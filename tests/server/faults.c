@@ -174,6 +174,11 @@ static const struct { const char *fault, *state, *reason, *in_exit_reason, *in_t
 	{ "unknown_type", "failed", "error", "unknown message surprise", NULL, 0 },
 	{ "bad_values", "failed", "error", "metrics without a proper values", NULL, 0 },
 	{ "no_epoch", "failed", "error", "metrics without a proper epoch", NULL, 0 },
+	{ "bad_phase", "failed", "error", "progress without a proper phase", NULL, 0 },
+	{ "bad_progress", "failed", "error", "progress without a proper phase_done", NULL, 0 },
+	{ "bad_loss", "failed", "error", "losses without a proper points", NULL, 0 },
+	{ "losses_back", "failed", "error", "losses without a proper points", NULL, 0 },
+	{ "no_losses", "failed", "error", "losses without a proper points", NULL, 0 },
 	{ "bad_reason", "failed", "error", "done without a proper reason", NULL, 0 },
 	{ "two_ends", "failed", "error", "two ends", NULL, 0 },
 	{ "unsealed", "failed", "error", "broke the protocol", NULL, 0 },
@@ -359,6 +364,44 @@ static void cancels(void)
 	j = wait_state(id, "cancelled", 2000);
 	CHECK_STR(j.reason, "kill");
 	CHECK(stopwatch_us() - t0 < 1000000 * SLOWER);
+	storage_job_done(&j);
+	stop();
+}
+
+/* An event of that type of the job has it in its data. */
+static bool event_says(const char *id, const char *type, const char *text)
+{
+	struct storage_event_list l = {0};
+	bool said = false;
+	storage_event_read(db, 0, NULL, id, 0, &l, NULL);
+	for (size_t i = 0; i < l.n; i++)
+		said |= !strcmp(l.items[i].type, type) && strstr(l.items[i].data, text);
+	storage_event_list_done(&l);
+	return said;
+}
+
+static void says_how_far_it_is(void)
+{
+	char id[48];
+	struct wasd_err err = {0};
+	start(1);
+	submit("losses", 0, "", id);
+	int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
+	while (!event_says(id, "job.progress", "\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3") && wasd_mono_us() < until)
+		poll(NULL, 0, 10);
+	CHECK(event_says(id, "job.progress", "\"phase\":\"evaluating\""));
+	CHECK(event_says(id, "job.metric", "\"points\":[[1,1,"));
+	CHECK_INT(points(id), 2);
+	const char *phase = "";
+	double v = 0;
+	cJSON *live = sched_live(jobs, id);
+	const cJSON *p = wasd_json_get(live, "progress");
+	CHECK(wasd_json_str(p, "phase", &phase) && !strcmp(phase, "evaluating"));
+	CHECK(wasd_json_num(p, "phase_total", &v) && v == 3 && wasd_json_num(p, "epochs", &v) && v == 2 && wasd_json_num(p, "eta_s", &v) && v == 1);
+	cJSON_Delete(live);
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	struct storage_job j = wait_state(id, "cancelled", 4000);
+	CHECK_MSG(j.progress && strstr(j.progress, "\"epochs\":2") && !strstr(j.progress, "phase"), "%s", j.progress);
 	storage_job_done(&j);
 	stop();
 }
@@ -925,7 +968,8 @@ static void searches(void)
 static void wait_progress(const char *id)
 {
 	int64_t done = 0, of = 0, until = wasd_mono_us() + 5000000 * PATIENCE;
-	while (!(profiles_progress(profiles, id, &done, &of) && done == 1 && of == 3) && wasd_mono_us() < until)
+	double eta_s;
+	while (!(profiles_progress(profiles, id, &done, &of, &eta_s) && done == 1 && of == 3) && wasd_mono_us() < until)
 		poll(NULL, 0, 5);
 	CHECK(done == 1 && of == 3);
 }
@@ -936,6 +980,7 @@ static void searches_that_are_ended(void)
 	struct storage_recovered_list l = {0};
 	struct wasd_err err = {0};
 	int64_t n;
+	double x;
 	start(1);
 	make_ckpt("fine", ckpt);
 	/* One that is deleted ends, and the next has its turn. */
@@ -948,13 +993,13 @@ static void searches_that_are_ended(void)
 	profiles_gone(profiles, p.id);
 	storage_profile_done(&p);
 	profile_becomes(ckpt, "fine", "ready");
-	CHECK(!profiles_progress(profiles, "none", &n, &n));
+	CHECK(!profiles_progress(profiles, "none", &n, &n, &x));
 	/* The daemon stops: the row stays, and the next start asks again. */
 	ask_for(ckpt, "slow");
 	p = wait_profile(ckpt, "slow", "searching");
 	wait_progress(p.id);
 	profiles_stop(profiles);
-	for (int i = 0; i < 400 && profiles_progress(profiles, p.id, &n, &n); i++)
+	for (int i = 0; i < 400 && profiles_progress(profiles, p.id, &n, &n, &x); i++)
 		poll(NULL, 0, 10);
 	storage_profile_done(&p);
 	profile_becomes(ckpt, "slow", "searching");
@@ -987,7 +1032,7 @@ static void best_of(const char *id, char ckpt[32])
 static void is_searching(const char *id, const char *name, char ckpt[32])
 {
 	struct storage_profile p = {0};
-	for (int i = 0; i < 800 * PATIENCE && storage_profile_of_job(db, id, &p, NULL) != WASD_OK; i++)
+	for (int i = 0; i < 800 * PATIENCE && storage_profile_of_job(db, id, &p, NULL, NULL) != WASD_OK; i++)
 		poll(NULL, 0, 10);
 	snprintf(ckpt, 32, "%s", p.checkpoint ? p.checkpoint : "");
 	storage_profile_done(&p);
@@ -1086,8 +1131,9 @@ static void profiles_of_jobs_across_starts(void)
 	CHECK_STR(j.trained, "done");
 	storage_job_done(&j);
 	int64_t n;
+	double x;
 	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
-	for (int i = 0; i < 400 * PATIENCE && profiles_progress(profiles, p.id, &n, &n); i++)
+	for (int i = 0; i < 400 * PATIENCE && profiles_progress(profiles, p.id, &n, &n, &x); i++)
 		poll(NULL, 0, 10);
 	storage_profile_done(&p);
 	CHECK_INT(storage_recover(db, &l, &err), WASD_OK);
@@ -1208,6 +1254,7 @@ int main(int argc, char **argv)
 	TEST_RUN(retries);
 	TEST_RUN(floods);
 	TEST_RUN(cancels);
+	TEST_RUN(says_how_far_it_is);
 	TEST_RUN(no_worker_can_start);
 	TEST_RUN(drain);
 	TEST_RUN(attempt_without_memory);

@@ -328,7 +328,7 @@ static void test_migrations(void)
 	add_job(s, "asks", asks);
 	storage_close(s);
 	sql_on(in_dir("wasd.db"), "UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
-	                          " WHERE name='asks'; DROP TABLE warnings; DROP TABLE job_profiles; DROP TABLE profiles; ALTER TABLE jobs DROP COLUMN trained; PRAGMA user_version=1");
+	                          " WHERE name='asks'; DROP TABLE warnings; DROP TABLE step_metrics; DROP TABLE job_profiles; DROP TABLE profiles; ALTER TABLE jobs DROP COLUMN trained; PRAGMA user_version=1");
 	s = open_store();
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
 	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
@@ -423,7 +423,7 @@ static void test_pragmas(void)
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
 	static const struct { const char *sql; int64_t want; } rows[] = {
 		{"PRAGMA synchronous", 2}, {"PRAGMA foreign_keys", 1}, {"PRAGMA secure_delete", 0}, {"PRAGMA auto_vacuum", 2}, {"PRAGMA trusted_schema", 0},
-		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 6}, {"PRAGMA busy_timeout", 5000}};
+		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 7}, {"PRAGMA busy_timeout", 5000}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		OK(conn_int(&c, rows[i].sql, &v, &err));
 		CHECK_MSG(v == rows[i].want, "%s is %lld", rows[i].sql, (long long)v);

@@ -422,6 +422,87 @@ static void test_metrics(void)
 	end_store(s);
 }
 
+static void curve_is(struct storage *s, const char *id, const struct storage_step *want, size_t n)
+{
+	struct storage_point_list l = {0};
+	OK(storage_metric_series(s, id, "train_loss_step", 0, &l, &err));
+	CHECK_INT(l.n, n);
+	for (size_t i = 0; i < l.n && i < n; i++)
+		CHECK_MSG(l.items[i].step == want[i].step && l.items[i].epoch == want[i].epoch && l.items[i].value == want[i].value, "point %zu: step %lld is %g", i, (long long)l.items[i].step, l.items[i].value);
+	storage_point_list_done(&l);
+}
+
+/* What an engine sends for steps that have the losses 1, 2, 3, ...: means, along the stride. */
+static size_t make_points(struct storage_step *out, int64_t from, int64_t to)
+{
+	size_t n = 0;
+	double sum = 0;
+	int64_t k = 0, stride = 1;
+	for (int64_t step = 1; step <= to; step++) {
+		while (step > STORAGE_STEP_POINTS * stride) stride *= 2;
+		sum += (double)step, k++;
+		if (step % stride) continue;
+		if (step >= from) out[n++] = (struct storage_step){step, 1 + step / 500, sum / (double)k};
+		sum = 0, k = 0;
+	}
+	return n;
+}
+
+static void test_curve(void)
+{
+	static struct storage_step p[4000], want[STORAGE_STEP_POINTS];
+	struct storage *s = fresh_store();
+	char id[40];
+	add_job(s, "c", id);
+	FAILS(storage_steps(s, id, 0 + 1, p, make_points(p, 1, 3), NULL, &err), WASD_ESTATE);      /* no worker */
+	int64_t a = start_job(s, id);
+	OK(storage_steps(s, id, a, p, make_points(p, 1, 3), "{\"phase\":\"training\"}", &err));
+	curve_is(s, id, p, 3);
+	struct storage_event_list e = {0};
+	OK(storage_event_read(s, 0, NULL, id, 0, &e, &err));
+	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 1].type, "job.progress") && strstr(e.items[e.n - 1].data, "\"progress\":{\"phase\":\"training\"}"));
+	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 2].type, "job.metric") && strstr(e.items[e.n - 2].data, "\"metrics\":{\"train_loss_step\":3},\"points\":[[1,1,"));
+	storage_event_list_done(&e);
+	/* A replay is no news; what is out of order or of another attempt is not taken. */
+	OK(storage_steps(s, id, a, p, 3, NULL, &err));
+	OK(storage_steps(s, id, a, p, make_points(p, 2, 4), NULL, &err));
+	make_points(p, 1, 4);
+	curve_is(s, id, p, 4);
+	struct storage_step back[] = {{9, 1, 1}, {8, 1, 1}};
+	FAILS(storage_steps(s, id, a, back, 2, NULL, &err), WASD_EINVAL);
+	FAILS(storage_steps(s, id, a + 1, p, 4, NULL, &err), WASD_ESTATE);
+	/* Full: pairs become one, again and again; every value is the mean of the steps since the point before. */
+	static const struct { int64_t to, stride; size_t n; } rows[] = {{999, 1, 999}, {1000, 2, 500}, {1003, 2, 501}, {1999, 2, 999}, {2000, 4, 500}, {9000, 16, 562}};
+	int64_t at = 5;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		size_t n = make_points(p, at, rows[i].to);
+		for (size_t k = 0; k < n; k += 200) OK(storage_steps(s, id, a, p + k, n - k < 200 ? n - k : 200, NULL, &err));
+		for (size_t k = 0; k < rows[i].n; k++) {
+			int64_t step = ((int64_t)k + 1) * rows[i].stride;
+			want[k] = (struct storage_step){step, 1 + step / 500, (double)step - (double)(rows[i].stride - 1) / 2};
+		}
+		curve_is(s, id, want, rows[i].n);
+		at = rows[i].to + 1;
+	}
+	/* A worker that goes on from an older checkpoint repeats what is known. */
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"}, &(struct storage_move){.to = "retry_wait"}, &err));
+	OK(move(s, id, "queued"));
+	a = start_job(s, id);
+	size_t n = make_points(p, 900, 1100);
+	OK(storage_steps(s, id, a, p, n, NULL, &err));
+	curve_is(s, id, want, 562);
+	/* Beside the others, and gone with the job. */
+	struct storage_point_list l = {0};
+	OK(storage_epoch(s, id, a, 1, 10, 0, (struct storage_metric[]){{"train_loss", 1}, {"val_loss_aom", 1}}, 2, NULL, &err));
+	OK(storage_metric_series(s, id, NULL, 8000, &l, &err));
+	CHECK(l.n == 63 && !strcmp(l.items[0].name, "train_loss_step"));
+	storage_point_list_done(&l);
+	OK(storage_metric_latest(s, id, &l, &err));
+	CHECK_INT(l.n, 2);
+	storage_point_list_done(&l);
+	end_store(s);
+}
+
 static void test_logs(void)
 {
 	struct storage *s = fresh_store();
@@ -714,6 +795,7 @@ int main(void)
 	TEST_RUN(test_lists);
 	TEST_RUN(test_warnings);
 	TEST_RUN(test_metrics);
+	TEST_RUN(test_curve);
 	TEST_RUN(test_logs);
 	TEST_RUN(test_events);
 	TEST_RUN(test_deployments);

@@ -310,7 +310,7 @@ static void test_job_killed(void)
 			if (kill_after == step - 1) s = killed(s);
 			job_is(s, job, "running");
 			storage_profile_done(&p);
-			enum wasd_status next = storage_profile_of_job(s, job, &p, &err);
+			enum wasd_status next = storage_profile_of_job(s, job, &p, NULL, &err);
 			CHECK_INT(next, WASD_OK);
 			if (next) break;
 			if (!strcmp(p.state, "queued")) OK(storage_profile_searching(s, p.id, &err));
@@ -321,7 +321,7 @@ static void test_job_killed(void)
 		if (kill_after == STEPS) s = killed(s);
 		job_ended(s, "completed", "profile least: the budget is too small");
 		profile_is(s, "light", "ready", NULL);
-		FAILS(storage_profile_of_job(s, job, &p, &err), WASD_ENOTFOUND);
+		FAILS(storage_profile_of_job(s, job, &p, NULL, &err), WASD_ENOTFOUND);
 		storage_profile_done(&p);
 		end_store(s);
 	}
@@ -396,7 +396,7 @@ static void test_job_cancelled(void)
 	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE);     /* it has a worker, which must be told */
 	OK(train_ends(s, wanted, 2));
 	find_one(s, "light", true);
-	OK(storage_profile_of_job(s, job, &p, &err));
+	OK(storage_profile_of_job(s, job, &p, NULL, &err));
 	CHECK_STR(p.name, "least");
 	OK(storage_profile_searching(s, p.id, &err));
 	OK(storage_job_cancel(s, job, "user", "enough", &err));

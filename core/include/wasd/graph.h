@@ -133,6 +133,7 @@ struct wasd_exec_opts {
 	struct wasd_arena *arena; /* where the passes compute; not for training, whose backward reads what forward left. NULL = memory of its own */
 	enum wasd_precision precision;
 	const char *backend;      /* row of backend/table.c; NULL = the first that can compute in this precision on this processor */
+	void (*planned)(void *ctx, int done, int of); void *ctx;      /* NULL: nobody asks. During create, before each step: its algorithms are measured */
 };
 /* WASD_EUNSUPPORTED, with the reason, when the backend (or any, for NULL) cannot compute in the precision here. */
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err);

@@ -18,8 +18,11 @@
  *                    {"type":"cancel"}                       stop within one mini-batch, send a checkpoint, then done
  *                    {"type":"ack","seq":N}                  metrics / checkpoint frame N is durable
  * engine -> daemon   {"type":"started","params":N,"macs":N,"epochs":N,"steps_per_epoch":N,"epoch":first,"classes":[...],"was":object|false}
- *                    {"type":"progress","epoch":E,"epochs":N,"step":S,"steps":N,"phase":"train|calibrate|eval|checkpoint",
- *                     "img_per_s":X,"eta_s":X,"loss":X}      at most 4 a second
+ *                    {"type":"progress","phase":one of WASD_TRAIN_PHASES,"phase_done":N,"phase_total":N,"epoch":E,"epochs":N,"step":S,"steps":N,
+ *                     "img_per_s":X,"eta_s":X,"loss":X}      at most 4 a second, and whenever the phase changes; also before "started". All but phase may be
+ *                       absent, which leaves it as it was (phase_done and phase_total: unknown). step of steps: training batches of the epoch
+ *                    {"type":"losses","points":[[GLOBAL step,E,mean loss of the batches since the point before],...]}
+ *                       in order, at most WASD_LOSSES_MAX; the first at once, then about one a second; always before the metrics and checkpoints that follow
  *                    {"type":"metrics","epoch":E,"step":GLOBAL,"values":{"train_loss":X|null,...},"nonfinite":{"train_loss":"nan"}}
  *                       names as in web/docs/api.md#metrics plus stall_s, train_conv_s, bn_s, ... ; acked
  *                    {"type":"warning","code":CODE,"epoch":E,"message":TEXT}      of the run itself (wasd/train.h); one that goes on comes every epoch
@@ -85,6 +88,9 @@
 #define WASD_PROTOCOL_H
 
 #define WASD_HEARTBEAT_MS 1000
+/* What a training process is at, by name, in the order of enum wasd_train_phase. */
+#define WASD_TRAIN_PHASES "loading data", "measuring algorithms", "training", "measuring statistics", "evaluating", "saving"
+#define WASD_LOSSES_MAX 256
 #define WASD_ENGINE_EXIT_PROTOCOL 3
 
 #endif

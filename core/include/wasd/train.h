@@ -14,13 +14,14 @@ struct wasd_graph;
 struct wasd_model;
 struct wasd_trainer;
 
-enum wasd_train_phase { WASD_TRAIN_STEP, WASD_TRAIN_CALIBRATE, WASD_TRAIN_EVAL, WASD_TRAIN_CHECKPOINT };
-const char *wasd_train_phase_name(enum wasd_train_phase p);      /* "train", "calibrate", "eval", "checkpoint" */
+enum wasd_train_phase { WASD_TRAIN_LOAD, WASD_TRAIN_PLAN, WASD_TRAIN_STEP, WASD_TRAIN_CALIBRATE, WASD_TRAIN_EVAL, WASD_TRAIN_CHECKPOINT };
+const char *wasd_train_phase_name(enum wasd_train_phase p);      /* WASD_TRAIN_PHASES of protocol.h; the first two are before the run */
 
-/* step of steps: within the phase. loss: running mean of the epoch's training loss. eta_s < 0: not known yet. */
+/* done of total: batches of the phase. step of steps: training batches of the epoch. loss: running mean of the epoch's training loss, NaN before its first.
+ * eta_s: until the end of the run, < 0: not known yet. */
 struct wasd_train_progress {
 	int epoch, epochs;
-	uint32_t step, steps;
+	uint32_t step, steps, done, total;
 	enum wasd_train_phase phase;
 	double img_per_s, eta_s, loss;
 };
@@ -39,6 +40,11 @@ struct wasd_train_checkpoint {
 	const cJSON *info;
 };
 
+/* The training loss along the steps: at step s a point follows the one before by this much, so that a run of any length has at most WASD_LOSS_POINTS
+ * points when, each time there are so many, pairs of them are made one. */
+#define WASD_LOSS_POINTS 1000
+uint64_t wasd_loss_stride(uint64_t step);
+
 struct wasd_train_hooks {
 	void *ctx;                                                                    /* any hook may be NULL */
 	bool (*should_stop)(void *ctx);                                               /* asked before every mini-batch of every phase */
@@ -49,6 +55,8 @@ struct wasd_train_hooks {
 	/* Something about the run that its user should know; also told by log, once for each code. Codes: "class_never_predicted", "loss_stands_still",
 	 * "alpha_near_zero", "alpha_negative", "few_validation_images", "class_without_training_images". epoch 0: before the first. Comes again while it lasts. */
 	void (*warning)(void *ctx, const char *code, int epoch, const char *message);
+	/* After a step whose number wasd_loss_stride divides: the mean of the batches' losses since the point before. Allocates nothing if the run is to. */
+	void (*loss)(void *ctx, int epoch, uint64_t step, double mean);
 };
 
 struct wasd_train_opts {
@@ -57,6 +65,7 @@ struct wasd_train_opts {
 	const void *resume; size_t resume_len;    /* a checkpoint of the same spec and dataset, or NULL; borrowed during create */
 	const void *init; size_t init_len;        /* a checkpoint whose weights start the run (same architecture), or NULL */
 	const char *backend;                      /* NULL = the default */
+	void (*planned)(void *ctx, int done, int of); void *ctx;      /* NULL: nobody asks. While create measures algorithms: layers done */
 };
 
 /* Builds everything and allocates everything. Errors: WASD_EINVAL with the JSON pointer of a faulty member, WASD_ECORRUPT for
