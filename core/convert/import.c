@@ -284,7 +284,7 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 	bool dom = m->has[WASD_DOM];
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
 	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
-	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, draw))));
+	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
 	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) && put(j, "classes", cJSON_Duplicate(m->classes, true)) &&
 	     put(j, "input", cJSON_Duplicate(m->input, true)) && put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
 	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull()) &&

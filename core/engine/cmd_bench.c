@@ -330,7 +330,7 @@ static enum wasd_status train_step(struct subject *s, struct wasd_err *err)
 	int hits;
 	if (b->strategy) {
 		st = wasd_was_draw(b->strategy, &s->draws, &b->draw, err);
-		pass.draw = &b->draw;
+		pass.recipe = &b->draw.recipe;
 	}
 	wasd_model_grad_zero(b->model);
 	if (st || (st = wasd_exec_forward(s->exec, b->x, &pass, err)) || (st = wasd_exec_loss(s->exec, b->y, 0, &loss, &hits, err)) ||
@@ -380,7 +380,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");
 	if (!st)
-		st = bundle_compile(b->model, dom ? &b->draw : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
+		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
 	if (!st)
 		st = wasd_predictor_create(bundle, &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend}, &s.predictor, err);
 	if (!st && b->warmup == 0)

@@ -441,28 +441,27 @@ const char *wasd_graph_lone_value(const struct wasd_graph *g)
 	return NULL;
 }
 
-bool graph_boxed(const struct node *n, const struct wasd_draw_layer *l)
+bool graph_boxed(const struct node *n, const struct weight_shape *shape)
 {
-	return n->in.c > n->groups && wasd_draw_box(l);
+	return n->in.c > n->groups && shape->equal;
 }
 
-/* Taps that a convolution computes with under l. */
-static int taps_of(const struct node *n, const struct wasd_draw_layer *l)
+/* Taps that a convolution computes with. */
+static int taps_of(const struct node *n, const struct wasd_recipe *r)
 {
-	if (!l)
+	struct weight_shape shape;
+	if (!r || n->aug < 0 || !r->by->shape(r, n->aug, &shape))
 		return n->kh * n->kw;
-	struct wasd_rect live = wasd_draw_live(l);
-	return graph_boxed(n, l) ? 1 : live.h * live.w;
+	return graph_boxed(n, &shape) ? 1 : shape.live.h * shape.live.w;
 }
 
-uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw)
+uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_recipe *r)
 {
 	uint64_t sum = 0;
 	for (int i = 0; i < g->n_nodes; i++) {
 		const struct node *n = &g->nodes[i];
-		const struct wasd_draw_layer *d = draw && n->aug >= 0 ? wasd_draw_find(draw, n->aug) : NULL;
 		if (n->layer->macs)
-			sum += n->layer->macs(n, taps_of(n, d));
+			sum += n->layer->macs(n, taps_of(n, r));
 	}
 	return sum;
 }

@@ -168,7 +168,7 @@ static enum wasd_status layer_from_json(const cJSON *j, const char *at, const st
 
 enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g, struct wasd_draw *out, struct wasd_err *err)
 {
-	struct wasd_draw d = { 0 };
+	struct wasd_draw d = { .recipe = { &weight_was } };
 	int n = wasd_graph_augs(g), count = cJSON_IsArray(j) ? cJSON_GetArraySize(j) : -1;
 	if (count < 0)
 		return wasd_fail_at(err, WASD_EINVAL, "", "a draw is an array with one object per augmented layer");

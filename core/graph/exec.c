@@ -1,8 +1,8 @@
 /* graph/exec.c - running a plan: weights of the pass, forward, loss, backward.
  *
- * The weight chain is called here and nowhere else. For an augmentable convolution with a transform in the pass's draw, its step gets the compact
- * live kernel (alpha * T(PW), dead taps cut off) with the padding that follows, and its weight gradient goes to a buffer of the same compact
- * shape, which the chain pulls back into the master's gradient and alpha's. Every other step reads and writes the master blocks themselves. */
+ * Where the pass's recipe (weights/strategy.h) forms the weights of a convolution, its step gets the compact live kernel, dead taps cut off, with the
+ * padding that follows, and its weight gradient goes to a buffer of the same compact shape, which the strategy pulls back into the gradients of the
+ * weights and of its own parameters. Every other step reads and writes the blocks of the model themselves. */
 #include "graph/internal.h"
 
 #include <string.h>
@@ -10,10 +10,10 @@
 
 enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
 
-struct shadow {                                          /* one augmentable convolution */
-	struct chain_param param;
-	const struct wasd_draw_layer *l;                 /* of the last forward; NULL = plain */
-	struct wasd_rect at;                             /* which taps of it buf has */
+struct shadow {                                          /* one convolution that a recipe may form the weights of */
+	struct weight_kernel kernel;
+	const struct wasd_recipe *by;                    /* what did in the last forward; NULL = nothing */
+	struct wasd_rect at;                             /* which taps buf has */
 	real *buf;                                       /* compact effective weights */
 };
 
@@ -24,7 +24,7 @@ struct wasd_exec {
 	struct plan plan;
 	struct run run;
 	int threads, n;                                  /* team at planning; images that the tensors are laid out for */
-	struct shadow *shadow;                           /* per augmentable convolution */
+	struct shadow *shadow;                           /* per such convolution */
 	real *shadow_block, *dsw;                        /* all compact kernels; one compact gradient, zero but while a layer's backward runs */
 	size_t shadow_bytes;
 	real *logits, *dlogits;                          /* (batch, classes) */
@@ -69,12 +69,14 @@ static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err
 	for (int i = 0; i < g->n_augs; i++) {
 		const struct aug *a = &g->augs[i];
 		const struct param *w = &g->params[g->nodes[a->conv].weight];
-		struct chain_param *c = &e->shadow[i].param;
-		c->pw = e->model->master + w->offset;
-		c->dpw = e->opts.training ? e->model->grad + w->offset : NULL;
-		c->k = g->nodes[a->conv].kh;
-		c->rows = w->count / (size_t)(c->k * c->k);
-		c->outs = g->nodes[a->conv].out;
+		struct weight_kernel *k = &e->shadow[i].kernel;
+		*k = (struct weight_kernel){ .graph = g, .index = i, .w = e->model->master + w->offset, .master = e->model->master,
+		                             .outs = g->nodes[a->conv].out, .k = g->nodes[a->conv].kh };
+		k->rows = w->count / (size_t)(k->k * k->k);
+		if (e->opts.training) {
+			k->grad = e->model->grad;
+			k->dw = k->grad + w->offset;
+		}
 		e->shadow[i].buf = at;
 		at += (w->count + 15) / 16 * 16;
 	}
@@ -179,60 +181,44 @@ struct cJSON *wasd_exec_explain(const struct wasd_exec *e)
 
 /* ---- forward ---------------------------------------------------------------------------------------------- */
 
-static enum wasd_status check_draw(const struct wasd_exec *e, const struct wasd_draw *d, struct wasd_err *err)
-{
-	const struct wasd_graph *g = e->model->graph;
-	for (int i = 0; d && i < d->n; i++) {
-		int a = d->layer[i].aug;
-		const struct wasd_draw_layer *l = &d->layer[i];
-		if (a < 0 || a >= g->n_augs)
-			return wasd_fail(err, WASD_EINVAL, "the draw names augmentable layer %d of %d", a, g->n_augs);
-		const struct node *conv = &g->nodes[g->augs[a].conv];
-		if (l->parts > conv->out)
-			return wasd_fail(err, WASD_EINVAL, "%s: the draw is for %d groups of %d channels", conv->name, l->parts, conv->out);
-		for (int p = 0; p < 1 || p < l->parts; p++) {
-			int k = wasd_draw_part(l, p)->k;
-			if (k != conv->kh)
-				return wasd_fail(err, WASD_EINVAL, "%s: the draw's transform is for %dx%d kernels", conv->name, k, k);
-		}
-	}
-	return WASD_OK;
-}
-
 /* Equal taps as one, on the sums over their window: where the kernel can, and the sums have the shape of x. */
-static bool boxes(const struct step *s, const struct wasd_draw_layer *l)
+static bool boxes(const struct step *s, const struct weight_shape *shape)
 {
 	const struct node *n = s->node;
-	return s->kernel->boxes && n->stride == 1 && n->in.h == n->shape.h && n->in.w == n->shape.w && graph_boxed(n, l);
+	return s->kernel->boxes && n->stride == 1 && n->in.h == n->shape.h && n->in.w == n->shape.w && graph_boxed(n, shape);
 }
 
-/* Effective weights of an augmentable convolution's step. Made right before it runs: they are still in cache when it reads them. */
-static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_draw *d)
+static void set_kernel(struct step *s, const real *weight, struct wasd_rect at, real *dweight)
 {
-	const struct wasd_graph *g = e->model->graph;
-	const struct aug *a = &g->augs[s->node->aug];
-	struct shadow *sh = &e->shadow[s->node->aug];
-	const struct wasd_draw_layer *l = d ? wasd_draw_find(d, s->node->aug) : NULL;
-	struct wasd_effective w;
-	size_t alpha = l && !l->alpha_one && a->alpha_param >= 0 ? g->params[a->alpha_param].offset + (size_t)a->alpha_index : SIZE_MAX;
-	sh->l = l;
-	sh->param.alpha = alpha != SIZE_MAX ? e->model->master + alpha : NULL;
-	sh->param.dalpha = alpha != SIZE_MAX && e->opts.training ? e->model->grad + alpha : NULL;
-	sh->at = l ? wasd_draw_live(l) : (struct wasd_rect){0};
+	s->weight = weight;
+	s->dweight = dweight;
+	s->kh = at.h;
+	s->kw = at.h ? at.w : 0;
+	s->pad_top = s->node->pad_top - at.y;
+	s->pad_left = s->node->pad_left - at.x;
+}
+
+/* Weights of a step that a recipe may form. Made right before it runs: they are still in cache when it reads them. */
+static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_recipe *r)
+{
+	const struct node *n = s->node;
+	struct shadow *sh = &e->shadow[n->aug];
+	struct weight_shape shape;
 	s->box = (struct wasd_rect){0};
-	if (l && boxes(s, l)) {
-		s->box = (struct wasd_rect){s->node->pad_top - sh->at.y, s->node->pad_left - sh->at.x, sh->at.h, sh->at.w};
+	sh->by = r && r->by->shape(r, n->aug, &shape) ? r : NULL;
+	if (!sh->by) {
+		set_kernel(s, sh->kernel.w, (struct wasd_rect){0, 0, n->kh, n->kw}, sh->kernel.dw);
+		return;
+	}
+	sh->at = shape.live;
+	if (boxes(s, &shape)) {
+		s->box = (struct wasd_rect){n->pad_top - sh->at.y, n->pad_left - sh->at.x, sh->at.h, sh->at.w};
 		sh->at.h = sh->at.w = 1;
 	}
-	chain_forward(&sh->param, l, sh->at, sh->buf, &w);
-	s->weight = w.data;
-	s->kh = w.live.h;
-	s->kw = w.live.h ? w.live.w : 0;
-	s->pad_top = s->node->pad_top - w.live.y;
-	s->pad_left = s->node->pad_left - w.live.x;
+	r->by->forward(r, &sh->kernel, sh->at, sh->buf);
+	set_kernel(s, sh->buf, sh->at, e->dsw);
 	if (s->box.h)
 		s->pad_top = s->pad_left = 0;
-	s->dweight = l ? e->dsw : sh->param.dpw;
 }
 
 static void set_statistics(struct wasd_exec *e, enum wasd_stats_set set)
@@ -265,7 +251,7 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 		return wasd_fail(err, WASD_EINVAL, "statistics set %d, momentum %g", (int)p->set, p->momentum);
 	if (wasd_threads() != e->threads)
 		return wasd_fail(err, WASD_ESTATE, "planned for %d threads, the team has %d", e->threads, wasd_threads());
-	enum wasd_status s = check_draw(e, p->draw, err);
+	enum wasd_status s = p->recipe && p->recipe->by->check ? p->recipe->by->check(p->recipe, e->model->graph, err) : WASD_OK;
 	if (s)
 		return s;
 	const char *alone = p->bn == WASD_BN_BATCH && p->n == 1 ? wasd_graph_lone_value(e->model->graph) : NULL;
@@ -283,7 +269,7 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 	for (int i = 0; i < e->plan.n_steps; i++) {
 		struct step *st = &e->plan.steps[i];
 		if (st->node->aug >= 0) {
-			set_weights(e, st, p->draw);
+			set_weights(e, st, p->recipe);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
 		st->status = WASD_OK;           /* a pass that found no memory says nothing about the next one */
@@ -342,16 +328,16 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 		struct step *s = &e->plan.steps[i];
 		if (!s->dy)
 			continue;
-		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].l ? &e->shadow[s->node->aug] : NULL;
+		struct shadow *sh = s->node->aug >= 0 && e->shadow[s->node->aug].by ? &e->shadow[s->node->aug] : NULL;
 		s->kernel->backward(s, &e->run);
 		if (s->status) {
 			if (sh)
-				memset(e->dsw, 0, sh->param.rows * (size_t)(s->kh * s->kw) * sizeof(real));
+				memset(e->dsw, 0, sh->kernel.rows * (size_t)(s->kh * s->kw) * sizeof(real));
 			return wasd_fail(err, s->status, "%s %s: backward failed", s->node->layer->op, s->node->name);
 		}
 		charge(e, s->node->layer->phase_bwd, &t);
 		if (sh) {
-			chain_backward(&sh->param, sh->l, sh->at, e->dsw);
+			sh->by->by->backward(sh->by, &sh->kernel, sh->at, e->dsw);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
 	}

@@ -4,7 +4,7 @@
 
 #include "backend/backend.h"
 #include "layers/layer.h"
-#include "weights/chain.h"
+#include "weights/strategy.h"
 
 #include <stdatomic.h>
 
@@ -70,9 +70,9 @@ void plan_done(struct plan *p);
 struct node graph_node(const struct layer *l);
 wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in);
 
-/* Whether convolution n under l is computed as one tap behind the sums over its window: all its taps are equal, and it has input channels to sum, so
- * that the sums, once a channel, are the smaller part. */
-bool graph_boxed(const struct node *n, const struct wasd_draw_layer *l);
+/* Whether convolution n with weights of that shape is computed as one tap behind the sums over its window: all its taps are equal, and it has input
+ * channels to sum, so that the sums, once a channel, are the smaller part. */
+bool graph_boxed(const struct node *n, const struct weight_shape *shape);
 
 /* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's inputs. It is
  * not augmentable. -1 after a failure, which sticks to g as those of the public calls do. */

@@ -116,6 +116,7 @@ static void make_step(struct builder *b, wasd_node head)
 	s->kernel = backend_kernel_of(b->b, n->layer);
 	s->backend = b->b;
 	s->strict = b->o->precision == WASD_PRECISION_FP32_STRICT;
+	s->varies = n->aug >= 0;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
 	s->act = act_of_chain(b, head);

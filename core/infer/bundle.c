@@ -4,8 +4,8 @@
  *
  *     s = gamma / sqrt(v + eps)        W' = s W        b' = s (b - m) + beta          per output channel
  *
- * AOM takes W = PW and the statistics measured under plain weights. DOM takes W = alpha T(PW) of the recorded draw and the
- * statistics measured under that draw; taps that T leaves dead are cut off: what is left is a smaller kernel with its own padding,
+ * AOM takes the weights as they are and the statistics measured under them. DOM takes those that the recorded recipe forms, W = alpha T(PW), and the
+ * statistics measured under it; taps that it leaves dead are cut off: what is left is a smaller kernel with its own padding,
  * so the saved multiply-adds are saved time. A kernel whose taps are all equal becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
 #include "infer/bundle.h"
 #include "graph/internal.h"
@@ -55,14 +55,15 @@ void wasd_normalise(const uint8_t *px, size_t n, real *x)
 struct fold {
 	wasd_node to;                            /* its counterpart; of a folded normalisation: the convolution's */
 	wasd_node bn;                            /* a convolution's normalisation that is folded in, -1 = none */
-	const struct wasd_draw_layer *shadow;    /* a convolution's transform, NULL = plain weights */
+	bool formed;                             /* a convolution's weights are formed by the recipe, which gives them this shape */
+	struct weight_shape shape;
 	int users;
 };
 
 struct folding {
 	struct wasd_model *src;
 	const struct wasd_graph *from;
-	const struct wasd_draw *draw;
+	const struct wasd_recipe *recipe;
 	const real *master, *stats;
 	struct wasd_graph *to;
 	struct fold *node;
@@ -73,14 +74,14 @@ static const struct node *node_of(const struct wasd_graph *g, wasd_node i)
 	return &g->nodes[i];
 }
 
-static struct wasd_rect live_of(const struct node *n, const struct wasd_draw_layer *shadow)
+static struct wasd_rect live_of(const struct node *n, const struct fold *how)
 {
-	return shadow ? wasd_draw_live(shadow) : (struct wasd_rect){0, 0, n->kh, n->kw};
+	return how->formed ? how->shape.live : (struct wasd_rect){0, 0, n->kh, n->kw};
 }
 
 static bool boxed(const struct node *n, const struct fold *how)
 {
-	return how->shadow && graph_boxed(n, how->shadow);
+	return how->formed && graph_boxed(n, &how->shape);
 }
 
 /* Marks which normalisations go into the convolution before them: those that are its only reader. */
@@ -92,8 +93,7 @@ static void pair_up(struct folding *f)
 		f->node[i].bn = -1;
 		for (int k = 0; k < n->n_in; k++)
 			f->node[n->inputs[k]].users++;
-		if (n->aug >= 0 && f->draw)
-			f->node[i].shadow = wasd_draw_find(f->draw, n->aug);
+		f->node[i].formed = n->aug >= 0 && f->recipe && f->recipe->by->shape(f->recipe, n->aug, &f->node[i].shape);
 	}
 	for (wasd_node i = 0; i < nodes; i++) {
 		const struct node *n = node_of(f->from, i);
@@ -105,7 +105,7 @@ static void pair_up(struct folding *f)
 
 static wasd_node build_conv(struct folding *f, const struct node *n, const struct fold *how, wasd_node x)
 {
-	struct wasd_rect live = live_of(n, how->shadow);
+	struct wasd_rect live = live_of(n, how);
 	bool bias = n->bias >= 0 || how->bn >= 0 || live.h == 0;
 	if (boxed(n, how)) {
 		x = wasd_graph_boxsum(f->to, x, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h, n->shape.w);
@@ -144,18 +144,15 @@ static enum wasd_status build(struct folding *f, struct wasd_err *err)
 static void effective(const struct folding *f, const struct node *n, const struct fold *how, size_t rows, real *w)
 {
 	const real *pw = f->master + wasd_graph_param_info(f->from, n->weight).offset;
-	if (!how->shadow) {
+	if (!how->formed) {
 		memcpy(w, pw, rows * (size_t)n->kh * (size_t)n->kw * sizeof *w);
 		return;
 	}
-	struct wasd_aug_info a = wasd_graph_aug_info(f->from, n->aug);
-	real alpha = 1;
-	if (!how->shadow->alpha_one && a.alpha_param >= 0)
-		alpha = f->master[wasd_graph_param_info(f->from, a.alpha_param).offset + (size_t)a.alpha_index];
-	struct wasd_rect at = live_of(n, how->shadow);
+	struct weight_kernel k = {.graph = f->from, .index = n->aug, .w = pw, .master = f->master, .rows = rows, .outs = n->out, .k = n->kh};
+	struct wasd_rect at = live_of(n, how);
 	if (boxed(n, how))
 		at.h = at.w = 1;                 /* any tap of it */
-	wasd_draw_forward(how->shadow, alpha, pw, n->out, rows, at, w);
+	f->recipe->by->forward(f->recipe, &k, at, w);
 }
 
 static void fill_conv(const struct folding *f, const struct node *n, const struct fold *how, const struct node *dst, real *out)
@@ -211,10 +208,10 @@ static void fill(const struct folding *f, struct wasd_model *m)
 	}
 }
 
-enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_draw *draw, enum wasd_stats_set set, enum wasd_mode mode,
+enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, enum wasd_mode mode,
                                 struct wasd_bundle **out, struct wasd_err *err)
 {
-	struct folding f = {.src = m, .from = wasd_model_graph(m), .draw = draw, .master = wasd_model_master(m), .stats = wasd_model_stats(m, set)};
+	struct folding f = {.src = m, .from = wasd_model_graph(m), .recipe = r, .master = wasd_model_master(m), .stats = wasd_model_stats(m, set)};
 	struct wasd_bundle *b = wasd_calloc(1, sizeof *b);
 	enum wasd_status s = WASD_OK;
 	f.node = wasd_calloc((size_t)wasd_graph_nodes(f.from), sizeof *f.node);
@@ -276,7 +273,7 @@ enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mod
 		goto end;
 	if (mode == WASD_DOM && (s = wasd_draw_from_json(c.draw, g, &draw, err)))
 		goto end;
-	if ((s = bundle_compile(m, mode == WASD_DOM ? &draw : NULL, set, mode, &b, err)))
+	if ((s = bundle_compile(m, mode == WASD_DOM ? &draw.recipe : NULL, set, mode, &b, err)))
 		goto end;
 	if (!(b->arch = wasd_strdup(c.arch))) {
 		s = wasd_fail(err, WASD_ENOMEM, "bundle");

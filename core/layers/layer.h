@@ -103,6 +103,7 @@ struct step {
 	real *mean, *var;               /* batch norm: stored statistics of this pass */
 	void *saved;                    /* written by forward for backward */
 	bool strict;                    /* only plain sums of products */
+	bool varies;                    /* a recipe may form its weights: other kernel sizes than the node's will come */
 	size_t saved_bytes, scratch_bytes;   /* set by plan() */
 	struct packs *packs;            /* constant weights: where their packed forms are kept; NULL = weights may change from pass to pass */
 	void *plan;                     /* the kernel's own, made by plan(), freed by unplan() */

@@ -110,7 +110,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	cp->full_bytes = aligned(full_count(s) * sizeof(float) + (size_t)nd->out * sizeof(float));
 	cp->x_bytes = aligned(s->x[0]->bytes);
 	cp->dx_bytes = training && s->dx[0] ? aligned(s->dx[0]->bytes) : 0;
-	bool shifts = training && nd->aug >= 0 && nd->kh >= 3 && nd->kw >= 3;
+	bool shifts = training && s->varies && nd->kh >= 3 && nd->kw >= 3;
 	for (int dy = -shifts; dy <= shifts; dy++)
 		for (int dx = -shifts; dx <= shifts; dx++) {
 			s->kh = nd->kh - (dy != 0);

@@ -44,23 +44,23 @@ static bool add_row(cJSON *o, double macs, double plain, double accuracy)
 	return cJSON_AddNumberToObject(o, "macs_share", macs / plain) && cJSON_AddNumberToObject(o, "accuracy", accuracy);
 }
 
-struct judged { const struct wasd_draw *draw; };
+struct judged { const struct wasd_recipe *recipe; };
 
 static enum wasd_status own_statistics(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
 	(void)err;
-	p->draw = ((const struct judged *)ctx)->draw;
-	p->set = p->draw ? WASD_STATS_DOM : WASD_STATS_AOM;
+	p->recipe = ((const struct judged *)ctx)->recipe;
+	p->set = p->recipe ? WASD_STATS_DOM : WASD_STATS_AOM;
 	return WASD_OK;
 }
 
-/* Accuracy on the images of `test` with statistics of its own (draw NULL: plain weights). Not compiled as for serving: for a few images that costs more
+/* Accuracy on the images of `test` with statistics of its own (r NULL: plain weights). Not compiled as for serving: for a few images that costs more
  * than the passes do. */
-static enum wasd_status judge(struct maker *m, const struct wasd_draw *draw, struct wasd_loader *test, struct measure_result *out, struct wasd_err *err)
+static enum wasd_status judge(struct maker *m, const struct wasd_recipe *r, struct wasd_loader *test, struct measure_result *out, struct wasd_err *err)
 {
-	struct judged j = {draw};
+	struct judged j = {r};
 	struct measure_tick tick = maker_tick(m);
-	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, draw ? WASD_STATS_DOM : WASD_STATS_AOM, tick, err);
+	enum wasd_status s = measure_statistics(m->exec, m->calib, r, r ? WASD_STATS_DOM : WASD_STATS_AOM, tick, err);
 	return s ? s : measure_accuracy(m->exec, test, &(struct measure_pass){own_statistics, &j}, tick, NULL, out, err);
 }
 
@@ -75,7 +75,7 @@ static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test
 	for (int i = 0; i < draws && !s; i++) {
 		random_pick(&m->space, &rng, need, pick);
 		maker_set_draw(m, pick);
-		if ((s = judge(m, &m->draw, test, &r, err)))
+		if ((s = judge(m, &m->draw.recipe, test, &r, err)))
 			break;
 		cJSON *row = cJSON_CreateObject();
 		if (!cJSON_AddItemToArray(list, row) || !add_row(row, plain - (double)search_saving(&m->space, pick), plain, r.accuracy))
@@ -93,7 +93,7 @@ static enum wasd_status compare(struct maker *m, const struct request *r, struct
 	struct verdict v;
 	enum wasd_status s;
 	uint64_t plain = wasd_graph_macs(m->graph, NULL), allowed = (uint64_t)(r->budget * (double)plain);
-	if ((s = judge(m, NULL, test, &aom, err)) || (s = maker_search(m, r, &v, err)) || (s = judge(m, &m->draw, test, &found, err)))
+	if ((s = judge(m, NULL, test, &aom, err)) || (s = maker_search(m, r, &v, err)) || (s = judge(m, &m->draw.recipe, test, &found, err)))
 		return s;
 	cJSON *searched, *list;
 	if (!cJSON_AddNumberToObject(o, "budget", r->budget) || !cJSON_AddNumberToObject(o, "images", (double)images) || !cJSON_AddNumberToObject(o, "aom", aom.accuracy) ||

@@ -124,8 +124,8 @@ static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct 
 
 static uint64_t saving(const struct maker *m, const struct wasd_draw_layer *l)
 {
-	struct wasd_draw one = {.n = 1, .layer = (struct wasd_draw_layer *)(uintptr_t)l};
-	return wasd_graph_macs(m->graph, NULL) - wasd_graph_macs(m->graph, &one);
+	struct wasd_draw one = {{&weight_was}, 1, (struct wasd_draw_layer *)(uintptr_t)l};
+	return wasd_graph_macs(m->graph, NULL) - wasd_graph_macs(m->graph, &one.recipe);
 }
 
 /* Adds the transform to the layer's options if it saves anything and nothing there has the same live taps. */
@@ -156,7 +156,7 @@ static int by_saving(const void *a, const void *b)
 static enum wasd_status begin_space(struct maker *m, const struct wasd_draw *d, struct wasd_err *err)
 {
 	m->space = (struct search_space){d->n, wasd_calloc((size_t)d->n, sizeof *m->space.layer)};
-	m->draw = (struct wasd_draw){d->n, wasd_calloc((size_t)d->n, sizeof *m->draw.layer)};
+	m->draw = (struct wasd_draw){{&weight_was}, d->n, wasd_calloc((size_t)d->n, sizeof *m->draw.layer)};
 	if (!m->space.layer || !m->draw.layer)
 		goto none;
 	for (int i = 0; i < d->n; i++) {
@@ -229,7 +229,7 @@ struct measure_tick maker_tick(struct maker *m)
 static enum wasd_status batch_pass(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
 	(void)err;
-	p->draw = &((struct maker *)ctx)->draw;
+	p->recipe = &((struct maker *)ctx)->draw.recipe;
 	p->bn = WASD_BN_BATCH;
 	return WASD_OK;
 }
@@ -274,12 +274,12 @@ static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bund
 }
 
 /* Speeds as served. NULL batch_64: only the single image. */
-static enum wasd_status time_mode(struct maker *m, const struct wasd_draw *draw, enum wasd_stats_set set, bool batch_64, struct speed *out, struct wasd_err *err)
+static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, enum wasd_stats_set set, bool batch_64, struct speed *out, struct wasd_err *err)
 {
 	struct wasd_bundle *b = NULL;
 	struct wasd_predictor *p = NULL;
 	double us_64 = 0;
-	enum wasd_status s = bundle_compile(m->model, draw, set, draw ? WASD_DOM : WASD_AOM, &b, err);
+	enum wasd_status s = bundle_compile(m->model, r, set, r ? WASD_DOM : WASD_AOM, &b, err);
 	if (!s)
 		s = wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = m->o->backend}, &p, err);
 	if (!s)
@@ -293,19 +293,19 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_draw *draw,
 	return s;
 }
 
-/* Everything that is told of a mode; its statistics are measured anew. draw NULL: plain weights. */
-static enum wasd_status examine(struct maker *m, const struct wasd_draw *draw, struct verdict *out, struct wasd_err *err)
+/* Everything that is told of a mode; its statistics are measured anew. r NULL: plain weights. */
+static enum wasd_status examine(struct maker *m, const struct wasd_recipe *r, struct verdict *out, struct wasd_err *err)
 {
-	enum wasd_stats_set set = draw ? WASD_STATS_DOM : WASD_STATS_AOM;
+	enum wasd_stats_set set = r ? WASD_STATS_DOM : WASD_STATS_AOM;
 	struct measure_net net = {0};
-	enum wasd_status s = measure_statistics(m->exec, m->calib, draw, set, maker_tick(m), err);
+	enum wasd_status s = measure_statistics(m->exec, m->calib, r, set, maker_tick(m), err);
 	if (!s)
-		s = measure_net_create(m->model, draw, set, &m->eval, &net, err);
+		s = measure_net_create(m->model, r, set, &m->eval, &net, err);
 	if (!s)
 		s = measure_accuracy(net.exec, m->val, NULL, maker_tick(m), NULL, &out->val, err);
 	measure_net_done(&net);
-	out->macs = wasd_graph_macs(m->graph, draw);
-	return s ? s : time_mode(m, draw, set, true, &out->speed, err);
+	out->macs = wasd_graph_macs(m->graph, r);
+	return s ? s : time_mode(m, r, set, true, &out->speed, err);
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------------------------- */
@@ -325,7 +325,7 @@ static enum wasd_status saving_for_latency(struct maker *m, struct search *s, do
 		if ((st = search_solve(s, at, pick, err)))
 			break;
 		maker_set_draw(m, pick);
-		if ((st = time_mode(m, &m->draw, WASD_STATS_DOM, false, &speed, err)))
+		if ((st = time_mode(m, &m->draw.recipe, WASD_STATS_DOM, false, &speed, err)))
 			break;
 		bool met = speed.latency_us <= budget_us;
 		if (k == 0 && met)
@@ -363,7 +363,7 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 		struct verdict v = {0};
 		last = search_best(s, i);
 		maker_set_draw(m, last);
-		if ((st = examine(m, &m->draw, &v, err)))
+		if ((st = examine(m, &m->draw.recipe, &v, err)))
 			break;
 		if (isfinite(v.val.loss) && (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss))) {
 			best = last;
@@ -375,7 +375,7 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 	if (best == last)
 		return WASD_OK;
 	maker_set_draw(m, best);
-	return measure_statistics(m->exec, m->calib, &m->draw, WASD_STATS_DOM, maker_tick(m), err);
+	return measure_statistics(m->exec, m->calib, &m->draw.recipe, WASD_STATS_DOM, maker_tick(m), err);
 }
 
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
@@ -406,7 +406,7 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 		snprintf(err->pointer, sizeof err->pointer, "/draw%.80s", e.pointer);
 	}
 	m->evaluations = m->done = 0;
-	return s ? s : examine(m, &m->draw, out, err);
+	return s ? s : examine(m, &m->draw.recipe, out, err);
 }
 
 /* ---- what comes of it ------------------------------------------------------------------------------------------------------ */

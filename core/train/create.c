@@ -284,7 +284,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	while (t->optim && wasd_optim_state(t->optim, (int)blocks - 2, &name))
 		blocks++;
 	return (struct wasd_train_info){
-		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom) : 0,
+		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom.recipe) : 0,
 		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
 		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real), .was = t->was_json,
 	};

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set,
+enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_recipe *r, enum wasd_stats_set set,
                                     struct measure_tick tick, struct wasd_err *err)
 {
 	uint32_t batches = wasd_loader_batches(l);
@@ -16,7 +16,7 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
 		if (!tick.go_on(tick.ctx, i, batches))
 			return WASD_ECANCELLED;
 		const struct wasd_batch *b = wasd_loader_next(l);
-		struct wasd_pass pass = {.n = b->n, .draw = draw, .bn = WASD_BN_BATCH, .set = set, .update = true, .momentum = 1.0 / (i + 1)};
+		struct wasd_pass pass = {.n = b->n, .recipe = r, .bn = WASD_BN_BATCH, .set = set, .update = true, .momentum = 1.0 / (i + 1)};
 		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
 		if (s)
 			return s;
@@ -24,12 +24,12 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
 	return WASD_OK;
 }
 
-enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_draw *draw, enum wasd_stats_set set, const struct wasd_exec_opts *o,
+enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, const struct wasd_exec_opts *o,
                                     struct measure_net *out, struct wasd_err *err)
 {
 	struct measure_net n = {0};
 	struct wasd_exec_opts folded = {.batch = o->batch, .constant_weights = true, .precision = o->precision, .backend = o->backend, .planned = o->planned, .ctx = o->ctx};
-	enum wasd_status s = bundle_compile(m, draw, set, draw ? WASD_DOM : WASD_AOM, &n.bundle, err);
+	enum wasd_status s = bundle_compile(m, r, set, r ? WASD_DOM : WASD_AOM, &n.bundle, err);
 	if (!s)
 		s = wasd_exec_create(bundle_model(n.bundle), &folded, &n.exec, err);
 	if (s)

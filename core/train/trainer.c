@@ -95,20 +95,20 @@ enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what
 	                 "(/train/schedule/warmup_epochs)", what, t->state == TRAINING ? t->epoch + 1 : begun_epoch(t));
 }
 
-/* The draw of this step, NULL = plain weights. */
-static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_draw **draw, struct wasd_err *err)
+/* The recipe of this step, NULL = plain weights. */
+static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_recipe **recipe, struct wasd_err *err)
 {
 	if (!t->draw_per_epoch || !t->next) {
 		t->rng_was_before = t->rng_was;
 		enum wasd_was_turn turn = wasd_was_turn(t->was, &t->rng_was);
-		*draw = turn == WASD_TURN_PROFILE ? &t->dom : NULL;
+		*recipe = turn == WASD_TURN_PROFILE ? &t->dom.recipe : NULL;
 		if (turn != WASD_TURN_FRESH)
 			return WASD_OK;
 		enum wasd_status s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err);
 		if (s)
 			return s;
 	}
-	*draw = &t->draw;
+	*recipe = &t->draw.recipe;
 	return WASD_OK;
 }
 
@@ -142,7 +142,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	double loss;
 	int hits;
 	if (t->was)
-		s = take_weights(t, &pass.draw, err);
+		s = take_weights(t, &pass.recipe, err);
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;
@@ -179,7 +179,7 @@ static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 		return WASD_OK;
 	wasd_loader_seek(t->calib, 0, 0);
 	const struct wasd_batch *b = wasd_loader_next(t->calib);
-	struct wasd_pass pass = {.n = b->n, .draw = t->was && !t->spec.eval_aom ? &t->dom : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
+	struct wasd_pass pass = {.n = b->n, .recipe = t->was && !t->spec.eval_aom ? &t->dom.recipe : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 	enum wasd_status s = wasd_exec_forward(t->exec, b->x, &pass, err);
 	if (!s)
 		s = wasd_exec_loss(t->exec, b->y, 0, &loss, &hits, err);
@@ -287,10 +287,10 @@ static bool tick(void *ctx, uint32_t done, uint32_t of)
 	return !should_stop(c->t);
 }
 
-static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_draw *draw, enum wasd_stats_set set, struct wasd_err *err)
+static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_recipe *r, enum wasd_stats_set set, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_CALIBRATE};
-	enum wasd_status s = measure_statistics(t->exec, t->calib, draw, set, (struct measure_tick){tick, &c}, err);
+	enum wasd_status s = measure_statistics(t->exec, t->calib, r, set, (struct measure_tick){tick, &c}, err);
 	if (!s)
 		t->measured[set] = true;
 	return s;
@@ -312,7 +312,7 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	if (t->was && t->has_batchnorm && due) {
 		s = calibrate_set(t, NULL, WASD_STATS_AOM, err);
 		if (!s)
-			s = calibrate_set(t, &t->dom, WASD_STATS_DOM, err);
+			s = calibrate_set(t, &t->dom.recipe, WASD_STATS_DOM, err);
 	}
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
@@ -335,7 +335,7 @@ static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_e
 	p->dropout = &a->rng;
 	if (!a->dom)
 		return WASD_OK;
-	p->draw = &a->t->draw;                  /* between two epochs nothing else needs it */
+	p->recipe = &a->t->draw.recipe;                  /* between two epochs nothing else needs it */
 	return wasd_was_draw_in(a->t->was, a->t->epoch, &a->rng, &a->t->draw, err);
 }
 
@@ -349,7 +349,7 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
 	}
 	struct measure_net net = {0};
-	enum wasd_status s = measure_net_create(t->model, dom ? &t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(t->model, dom ? &t->dom.recipe : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
 	if (!s)
 		s = measure_accuracy(net.exec, images, NULL, tick_of, answered, out, err);
 	measure_net_done(&net);

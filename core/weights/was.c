@@ -470,6 +470,7 @@ static enum wasd_status draw_create(const struct wasd_was *w, struct wasd_draw *
 {
 	d->layer = wasd_calloc((size_t)w->n_layers, sizeof *d->layer);
 	bool ok = d->layer;
+	d->recipe.by = &weight_was;
 	d->n = ok ? w->n_layers : 0;
 	for (int i = 0; i < d->n && w->groups > 1; i++)
 		ok = ok && (d->layer[i].more = wasd_calloc((size_t)w->groups - 1, sizeof *d->layer[i].more));

@@ -148,7 +148,7 @@ static void check_case(struct net *n, const cJSON *c, const char *backend, const
 	if (d.n != (strcmp(json_str(c, "mode"), "SW") ? 0 : cJSON_GetArraySize(wasd_json_get(n->f->json, "augmented"))))
 		group_fail(&g, "%d transforms", d.n);
 
-	struct wasd_pass pass = { .n = n->batch, .draw = d.n ? &d : NULL, .bn = batch_bn ? WASD_BN_BATCH : WASD_BN_SET, .set = WASD_STATS_TRAIN, .update = batch_bn };
+	struct wasd_pass pass = { .n = n->batch, .recipe = d.n ? &d.recipe : NULL, .bn = batch_bn ? WASD_BN_BATCH : WASD_BN_SET, .set = WASD_STATS_TRAIN, .update = batch_bn };
 	double loss;
 	int hits;
 	wasd_model_grad_zero(n->m);

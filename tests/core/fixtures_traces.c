@@ -97,7 +97,7 @@ static void run_steps(struct group *g, struct net *n, const struct fixture *imag
 		snprintf(at, sizeof at, "step %d", i);
 		if (!net_draw(g, n, list, &d))
 			break;
-		struct wasd_pass pass = { .n = n->batch, .draw = d.n ? &d : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true };
+		struct wasd_pass pass = { .n = n->batch, .recipe = d.n ? &d.recipe : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true };
 		batch_of(x, y, (size_t)i, n->batch, batch, labels);
 		wasd_model_grad_zero(n->m);
 		s = wasd_exec_forward(n->e, batch, &pass, &err);

@@ -71,7 +71,7 @@ static void fill_pixels(void)
 }
 
 static struct wasd_draw_layer draw_layers[2];
-static struct wasd_draw draw = { 2, draw_layers };
+static struct wasd_draw draw = { { &weight_was }, 2, draw_layers };
 
 static void make_draw(double dx)
 {
@@ -85,7 +85,7 @@ static void make_draw(double dx)
 static double train_step(struct net *n, struct wasd_rng *r, int images)
 {
 	struct wasd_err err = { 0 };
-	struct wasd_pass p = { .n = images, .draw = &draw, .bn = WASD_BN_BATCH, .update = true, .dropout = r };
+	struct wasd_pass p = { .n = images, .recipe = &draw.recipe, .bn = WASD_BN_BATCH, .update = true, .dropout = r };
 	double loss = NAN;
 	int hits;
 	CHECK_MSG(!wasd_exec_forward(n->train, pixels, &p, &err), "%s", err.msg);
@@ -186,7 +186,7 @@ static void activations_match_reference(void)
 	struct wasd_exec *e[2];
 	for (int k = 0; k < 2; k++) {
 		struct wasd_exec_opts o = { .batch = 5, .training = true, .keep_all = true, .backend = k ? "ref" : "openblas" };
-		struct wasd_pass p = { .n = 4, .draw = &draw, .bn = WASD_BN_BATCH };
+		struct wasd_pass p = { .n = 4, .recipe = &draw.recipe, .bn = WASD_BN_BATCH };
 		CHECK_MSG(!wasd_exec_create(n.m, &o, &e[k], &err), "%s", err.msg);
 		CHECK(!wasd_exec_forward(e[k], pixels, &p, &err));
 	}
@@ -379,9 +379,9 @@ static void exec_errors(void)
 	CHECK_INT(wasd_exec_loss(n.train, (int32_t[6]){ 0, 0, 4 }, 0, &loss, &hits, &err), WASD_EINVAL);
 	CHECK_STR(err.msg, "label 4 of image 2 is not within 0..3");
 	draw_layers[0].aug = 9;
-	p.draw = &draw;
+	p.recipe = &draw.recipe;
 	CHECK_INT(wasd_exec_forward(n.train, pixels, &p, &err), WASD_EINVAL);
-	p.draw = NULL;
+	p.recipe = NULL;
 	/* NaN anywhere reaches the loss, through activations and pooling. */
 	real keep = pixels[40];
 	pixels[40] = (real)NAN;
@@ -408,7 +408,7 @@ static void graph_describes_itself(void)
 	CHECK_INT(wasd_graph_stats_count(g), 8 + 2 * 8 * 3);
 	/* One row of taps is dead in the first, 5 of 9 taps in the second block. */
 	uint64_t conv = 144 * 8 * 8;
-	CHECK_INT(wasd_graph_macs(g, NULL) - wasd_graph_macs(g, &draw), conv * (3 + 5));
+	CHECK_INT(wasd_graph_macs(g, NULL) - wasd_graph_macs(g, &draw.recipe), conv * (3 + 5));
 	wasd_graph_destroy(g);
 }
 

@@ -49,10 +49,10 @@ static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *
 		CHECK(!wasd_draw_from_json(c.draw, g, &draw, &err));
 	struct wasd_exec_opts o = {.batch = N};
 	CHECK(!wasd_exec_create(m, &o, &e, &err));
-	struct wasd_pass pass = {.n = N, .draw = dom ? &draw : NULL, .bn = WASD_BN_SET, .set = set};
+	struct wasd_pass pass = {.n = N, .recipe = dom ? &draw.recipe : NULL, .bn = WASD_BN_SET, .set = set};
 	CHECK(!wasd_exec_forward(e, x, &pass, &err));
 	memcpy(logits, wasd_exec_logits(e), sizeof *logits * N * 10);
-	*macs = wasd_graph_macs(g, dom ? &draw : NULL);
+	*macs = wasd_graph_macs(g, dom ? &draw.recipe : NULL);
 	wasd_exec_destroy(e);
 	wasd_draw_done(&draw);
 	wasd_model_destroy(m);
@@ -173,7 +173,7 @@ static void check_macs(const struct wasd_graph *g, const struct wasd_draw *d, co
 			if (info.aug == d->layer[i].aug)
 				want -= info.macs / 9 * (uint64_t)(9 - taps[i]);
 		}
-	CHECK_MSG(wasd_graph_macs(g, d) == want, "%s: %llu multiply-adds, want %llu", what, (unsigned long long)wasd_graph_macs(g, d), (unsigned long long)want);
+	CHECK_MSG(wasd_graph_macs(g, wasd_draw_recipe(d)) == want, "%s: %llu multiply-adds, want %llu", what, (unsigned long long)wasd_graph_macs(g, wasd_draw_recipe(d)), (unsigned long long)want);
 }
 
 static void draws_at_the_limit(void)
@@ -199,10 +199,10 @@ static void draws_at_the_limit(void)
 		cJSON *back = wasd_draw_to_json(&draw, g);
 		CHECK_MSG(cJSON_Compare(j, back, true), "%s", drawn[k].what);
 		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
-		CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .draw = &draw, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
-		CHECK_MSG(!bundle_compile(m, &draw, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
+		CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .recipe = &draw.recipe, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
+		CHECK_MSG(!bundle_compile(m, &draw.recipe, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
 		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
-		CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw));
+		CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw.recipe));
 		double worst = 0, top = 0;
 		for (int i = 0; i < N * 10; i++) {
 			worst = fmax(worst, fabs((double)got[i] - (double)wasd_exec_logits(e)[i]));

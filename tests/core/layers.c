@@ -137,7 +137,7 @@ static double pass(struct wasd_exec *e, struct wasd_model *m, const struct setup
 	struct wasd_err err = { 0 };
 	struct wasd_rng drop;
 	wasd_rng_init(&drop, 5, "dropout", 0, 0);
-	struct wasd_pass p = { .n = s->n, .draw = s->draw, .bn = s->bn, .set = s->bn == WASD_BN_SET ? WASD_STATS_AOM : WASD_STATS_TRAIN,
+	struct wasd_pass p = { .n = s->n, .recipe = wasd_draw_recipe(s->draw), .bn = s->bn, .set = s->bn == WASD_BN_SET ? WASD_STATS_AOM : WASD_STATS_TRAIN,
 	                       .update = back, .dropout = s->dropout ? &drop : NULL };
 	double loss = NAN;
 	int hits;
@@ -248,7 +248,7 @@ static void gradients_shadow(void)
 	};
 	for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
 		static struct wasd_draw_layer layers[2];
-		struct wasd_draw d = { 2, layers };
+		struct wasd_draw d = { { &weight_was }, 2, layers };
 		struct wasd_err err = { 0 };
 		struct setup s = small;
 		s.draw = &d;
@@ -275,7 +275,7 @@ static void gradients_parts(void)
 	for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
 		static struct wasd_transform more[2][3];
 		struct wasd_draw_layer layers[2];
-		struct wasd_draw d = { 2, layers };
+		struct wasd_draw d = { { &weight_was }, 2, layers };
 		struct wasd_err err = { 0 };
 		struct setup s = small;
 		s.draw = &d;
@@ -408,7 +408,7 @@ static void equal_taps(void)
 		for (int parts = 1; parts < 3; parts++) {
 			struct wasd_draw_layer layers[4];
 			struct wasd_transform more[4];
-			struct wasd_draw d = { 4, layers };
+			struct wasd_draw d = { { &weight_was }, 4, layers };
 			struct setup s = { .in = shapes[i].in, .batch = shapes[i].batch, .n = shapes[i].n, .bn = WASD_BN_BATCH, .draw = &d };
 			for (int k = 0; k < 4; k++) {
 				int side = k == 1 ? 5 : 3;

@@ -48,7 +48,7 @@ static double saved(const struct wasd_graph *g, struct wasd_draw *d, double dx, 
 	for (int i = 0; i < d->n; i++)
 		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
 	double whole = (double)wasd_graph_macs(g, NULL);
-	return 100 * (whole - (double)wasd_graph_macs(g, d)) / whole;
+	return 100 * (whole - (double)wasd_graph_macs(g, wasd_draw_recipe(d))) / whole;
 }
 
 static void counts(void)
@@ -194,7 +194,7 @@ static void savings(void)
 		double sum = 0, sq = 0, whole = (double)wasd_graph_macs(g, NULL);
 		for (int k = 0; k < N; k++) {
 			CHECK_INT(wasd_was_draw(w, &r, &d, NULL), WASD_OK);
-			double s = 100 * (1 - (double)wasd_graph_macs(g, &d) / whole);
+			double s = 100 * (1 - (double)wasd_graph_macs(g, &d.recipe) / whole);
 			sum += s;
 			sq += s * s;
 		}

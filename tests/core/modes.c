@@ -51,7 +51,7 @@ static enum wasd_status read_so(void *ctx, struct wasd_pass *p, struct wasd_err 
 {
 	const struct reading *r = ctx;
 	(void)err;
-	p->draw = r->draw;
+	p->recipe = wasd_draw_recipe(r->draw);
 	p->bn = WASD_BN_SET;
 	p->set = r->set;
 	return WASD_OK;

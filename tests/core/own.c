@@ -242,7 +242,7 @@ static double step(struct wasd_graph *g, const char *backend, const real *x, rea
 	struct wasd_exec *e = NULL;
 	struct wasd_err err = { 0 };
 	static const int32_t y[IMAGES] = { 0, 4, 2 };
-	struct wasd_draw d = { 0 };
+	struct wasd_draw d = { .recipe = { &weight_was } };
 	double loss = NAN;
 	int hits, n = wasd_graph_augs(g);
 	d.layer = wasd_calloc((size_t)n + 1, sizeof *d.layer);
@@ -253,7 +253,7 @@ static double step(struct wasd_graph *g, const char *backend, const real *x, rea
 		CHECK(!wasd_transform_make("translate", wasd_graph_aug_info(g, i).k, (double[6]){ i % 3 - 1, i % 2 }, &d.layer[i].t, &err));
 	}
 	CHECK_MSG(!wasd_model_create(g, 5, &m, &err) && !wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = IMAGES, .training = true, .backend = backend,
-	          .precision = WASD_PRECISION_FP32_STRICT }, &e, &err) && !wasd_exec_forward(e, x, &(struct wasd_pass){ .n = IMAGES, .bn = WASD_BN_BATCH, .draw = &d }, &err) &&
+	          .precision = WASD_PRECISION_FP32_STRICT }, &e, &err) && !wasd_exec_forward(e, x, &(struct wasd_pass){ .n = IMAGES, .bn = WASD_BN_BATCH, .recipe = &d.recipe }, &err) &&
 	          !wasd_exec_loss(e, y, 0, &loss, &hits, &err), "%s: %s", backend, err.msg);
 	wasd_model_grad_zero(m);
 	CHECK_MSG(!wasd_exec_backward(e, &err), "%s: %s", backend, err.msg);

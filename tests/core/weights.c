@@ -1,8 +1,9 @@
 /* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the live
  * rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
 #include "fixture.h"
+#include "wasd/graph.h"
 #include "weights/apply.h"
-#include "weights/chain.h"
+#include "weights/strategy.h"
 
 #include <float.h>
 
@@ -298,67 +299,84 @@ static void algorithm_tables(void)
 	}
 }
 
-static void chain(void)
+/* A convolution of two channels with 3x3 taps, its alpha behind the weights. */
+static struct wasd_graph *one_kernel(void)
 {
-	real pw[18], alpha = (real)0.5, dpw[18] = { 0 }, dalpha = 1, buf[18];
-	for (int i = 0; i < 18; i++)
-		pw[i] = (real)(i + 1);
-	struct chain_param p = { pw, &alpha, dpw, &dalpha, 2, 2, 3 };
-	struct wasd_effective e;
-	chain_forward(&p, NULL, (struct wasd_rect){ 0 }, buf, &e);
-	CHECK(e.data == pw && e.live.h == 3 && e.live.w == 3);         /* plain weights are not copied and not scaled */
+	struct wasd_graph *g = NULL;
+	struct wasd_err err = { 0 };
+	CHECK(!wasd_graph_create((struct wasd_shape){ 1, 3, 3 }, &g, &err));
+	wasd_node c = wasd_graph_conv(g, wasd_graph_input(g), "c", 2, 3, 1, 0, 1, false);
+	wasd_graph_param(g, "alpha", 1, WASD_INIT_UNIT);
+	wasd_graph_augmentable(g, "c", "alpha", 0);
+	CHECK_MSG(!wasd_graph_finish(g, c, &err), "%s", err.msg);
+	return g;
+}
 
+/* The draw as the strategy that plans and bundles call. */
+static void as_a_strategy(void)
+{
+	enum { ALPHA = 18 };
+	struct wasd_graph *g = one_kernel();
+	real w[19], grad[19] = { [ALPHA] = 1 }, buf[18];
+	for (int i = 0; i < 18; i++)
+		w[i] = (real)(i + 1);
+	w[ALPHA] = (real)0.5;
+	struct weight_kernel k = { .graph = g, .w = w, .dw = grad, .master = w, .grad = grad, .rows = 2, .outs = 2, .k = 3 };
 	struct wasd_draw_layer l = { .parts = 1 };
+	struct wasd_draw d = { { &weight_was }, 1, &l };
+	const struct wasd_recipe *r = &d.recipe;
+	struct weight_shape shape;
+	CHECK(!weight_was.shape(r, 1, &shape));                        /* a kernel that it leaves alone */
+
 	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &l.t, NULL);
-	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
-	CHECK(e.data == buf && e.live.y == 1 && e.live.x == 1 && e.live.h == 2 && e.live.w == 2);
+	CHECK(!weight_was.check(r, g, NULL) && weight_was.shape(r, 0, &shape));
+	CHECK(shape.live.y == 1 && shape.live.x == 1 && shape.live.h == 2 && shape.live.w == 2 && !shape.equal);
+	weight_was.forward(r, &k, shape.live, buf);
 	static const double want[8] = { .5, 1, 2, 2.5, 5, 5.5, 6.5, 7 };
 	for (int i = 0; i < 8; i++)
 		CHECK_NEAR(buf[i], want[i], 0);
 	real dsw[8] = { 1, 0, 0, 0, 0, 0, 0, 1 };
-	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
-	CHECK_NEAR(dpw[0], .5, 0);
-	CHECK_NEAR(dpw[13], .5, 0);
-	CHECK_NEAR(dalpha, 1 + 1 + 14, 1e-6);                          /* added to */
+	weight_was.backward(r, &k, shape.live, dsw);
+	CHECK_NEAR(grad[0], .5, 0);
+	CHECK_NEAR(grad[13], .5, 0);
+	CHECK_NEAR(grad[ALPHA], 1 + 1 + 14, 1e-6);                     /* added to */
 	CHECK(dsw[0] == 0 && dsw[7] == 0);                             /* taken */
 	dsw[0] = dsw[7] = 1;
-	p.alpha = NULL;
-	p.dalpha = NULL;                                               /* constant 1 */
-	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
+	l.alpha_one = true;                                            /* constant 1 */
+	weight_was.forward(r, &k, shape.live, buf);
 	CHECK_NEAR(buf[0], 1, 0);
-	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
-	CHECK_NEAR(dpw[0], 1.5, 0);
+	weight_was.backward(r, &k, shape.live, dsw);
+	CHECK_NEAR(grad[0], 1.5, 0);
+	CHECK_NEAR(grad[ALPHA], 16, 1e-6);
 
 	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &l.t, NULL);
-	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
-	CHECK(e.live.h == 0 && e.live.w == 0);
-	chain_backward(&p, &l, wasd_draw_live(&l), dsw);
-	CHECK_NEAR(dpw[0], 1.5, 0);
+	CHECK(weight_was.shape(r, 0, &shape) && shape.live.h == 0 && shape.live.w == 0);
+	weight_was.forward(r, &k, shape.live, buf);
+	weight_was.backward(r, &k, shape.live, dsw);
+	CHECK_NEAR(grad[0], 1.5, 0);
 
 	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where one has nothing. */
 	struct wasd_transform more;
 	l = (struct wasd_draw_layer){ .parts = 2, .more = &more };
 	wasd_transform_make("translate", 3, (double[6]){ 2, 0 }, &l.t, NULL);
 	wasd_transform_make("translate", 3, (double[6]){ 0, -2 }, &more, NULL);
-	p.alpha = &alpha;
-	p.dalpha = &dalpha;
-	dalpha = 0;
-	memset(dpw, 0, sizeof dpw);
-	chain_forward(&p, &l, wasd_draw_live(&l), buf, &e);
-	CHECK(e.live.y == 0 && e.live.x == 0 && e.live.h == 3 && e.live.w == 3);
+	memset(grad, 0, sizeof grad);
+	CHECK(weight_was.shape(r, 0, &shape) && shape.live.y == 0 && shape.live.x == 0 && shape.live.h == 3 && shape.live.w == 3);
+	weight_was.forward(r, &k, shape.live, buf);
 	static const double both[18] = { 0, 0, .5, 0, 0, 2, 0, 0, 3.5, 8, 8.5, 9 };
 	for (int i = 0; i < 18; i++)
 		CHECK_NEAR(buf[i], both[i], 0);
 	real d2[18];
 	for (int i = 0; i < 18; i++)
 		d2[i] = (real)(i + 1);
-	chain_backward(&p, &l, wasd_draw_live(&l), d2);
-	CHECK_NEAR(dpw[0], .5 * 3, 0);                                 /* tap (0,2) of the first copies (0,0) */
-	CHECK_NEAR(dpw[9 + 6], .5 * 10, 0);                            /* tap (0,0) of the second copies (2,0) */
-	CHECK_NEAR(dpw[1], 0, 0);
-	CHECK_NEAR(dalpha, 3 * 1 + 6 * 4 + 9 * 7 + 10 * 16 + 11 * 17 + 12 * 18, 1e-4);
+	weight_was.backward(r, &k, shape.live, d2);
+	CHECK_NEAR(grad[0], .5 * 3, 0);                                 /* tap (0,2) of the first copies (0,0) */
+	CHECK_NEAR(grad[9 + 6], .5 * 10, 0);                            /* tap (0,0) of the second copies (2,0) */
+	CHECK_NEAR(grad[1], 0, 0);
+	CHECK_NEAR(grad[ALPHA], 3 * 1 + 6 * 4 + 9 * 7 + 10 * 16 + 11 * 17 + 12 * 18, 1e-4);
 	for (int i = 0; i < 18; i++)
 		CHECK(d2[i] == 0);
+	wasd_graph_destroy(g);
 }
 
 static void refusals(void)
@@ -562,7 +580,7 @@ int main(void)
 	TEST_RUN(dot_test);
 	TEST_RUN(kernels);
 	TEST_RUN(kernels_keep_rows_apart);
-	TEST_RUN(chain);
+	TEST_RUN(as_a_strategy);
 	TEST_RUN(refusals);
 	TEST_RUN(uniform_laws);
 	TEST_RUN(law_tables);

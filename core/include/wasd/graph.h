@@ -16,7 +16,7 @@
 struct wasd_graph;
 struct wasd_model;
 struct wasd_exec;
-struct wasd_draw;                                /* wasd/weights.h */
+struct wasd_recipe;                              /* wasd/weights.h */
 typedef int wasd_node;                           /* index of a node; -1 after a failed call (the error sticks to the graph) */
 
 /* ---- building (kann style: each call adds one node and returns it) --------------------- */
@@ -84,9 +84,9 @@ int wasd_graph_augs(const struct wasd_graph *g);                                
 struct wasd_aug_info wasd_graph_aug_info(const struct wasd_graph *g, int i);
 int wasd_graph_nodes(const struct wasd_graph *g);
 struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i);
-/* Multiply-adds of convolutions and linear layers for one image; with a draw, dead taps of augmented layers are not counted, and taps that are
+/* Multiply-adds of convolutions and linear layers for one image; with a recipe, taps that it leaves dead are not counted, and taps that are
  * all equal count as one where they can be computed as one (a sum over the window, then a single tap: not in depthwise layers). */
-uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_draw *draw);
+uint64_t wasd_graph_macs(const struct wasd_graph *g, const struct wasd_recipe *r);
 /* The first batch norm that sees 1x1 maps, NULL = none. One image has one value per channel there, whose batch statistics are that value and
  * variance 0, whatever the image: a pass with batch statistics then takes at least two. */
 const char *wasd_graph_lone_value(const struct wasd_graph *g);
@@ -142,7 +142,7 @@ void wasd_exec_destroy(struct wasd_exec *e);
 enum wasd_bn { WASD_BN_BATCH /* batch statistics */, WASD_BN_SET /* a stored set */ };
 struct wasd_pass {
 	int n;                            /* images in this pass, 1..batch */
-	const struct wasd_draw *draw;     /* shadow weights of this pass; NULL = plain weights (AOM). Unchanged until backward is done */
+	const struct wasd_recipe *recipe; /* how the weights of this pass are formed; NULL = the weights as they are (AOM). Unchanged until backward is done */
 	enum wasd_bn bn;
 	enum wasd_stats_set set;          /* read with WASD_BN_SET; with WASD_BN_BATCH and update: where running values go */
 	bool update;                      /* fold batch statistics into `set`: running += momentum*(value-running), unbiased variance */
@@ -157,7 +157,7 @@ const real *wasd_exec_logits(struct wasd_exec *e);
 int wasd_exec_classes(const struct wasd_exec *e);
 /* Mean softmax cross-entropy of the last forward with optional label smoothing, and the count of top-1 hits; readies backward. y: n class indices. */
 enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err);
-/* Adds d loss/d parameter to the model's gradient block, through the draw into plain weights and alphas. Once per forward+loss. */
+/* Adds d loss/d parameter to the model's gradient block, through the recipe into plain weights and alphas. Once per forward+loss. */
 enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
 /* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE without keep_all. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);

@@ -1,4 +1,4 @@
-/* wasd/weights.h - the weight-strategy seam and WAS (arXiv 2405.19590; web/docs/was.md).
+/* wasd/weights.h - what a pass computes with, and WAS (arXiv 2405.19590; web/docs/was.md).
  *
  * A spatial transform of a k x k kernel is a matrix T of k*k x k*k over taps (index y*k+x, row = output tap):
  *     SW = alpha * PW * T^t  over rows (o,i);   dPW += alpha * dSW * T;   dalpha += <dSW, PW * T^t>
@@ -63,9 +63,17 @@ void wasd_transform_forward(const struct wasd_transform *t, real alpha, const re
 /* dpw += alpha * dsw * T; returns <dsw, pw * T^t> (accumulated in double, fixed order). */
 double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, struct wasd_rect at, real *dpw);
 
-/* ---- a draw: one transform for every augmented layer ------------------------------------------ */
+/* ---- a recipe: what one pass computes with ----------------------------------------------------- */
+
+struct weight_strategy;                              /* core's weights/strategy.h */
+extern const struct weight_strategy weight_was;
+/* Made by the strategy `by` and understood by it alone. Wherever one is passed, NULL stands for the weights as they are. */
+struct wasd_recipe { const struct weight_strategy *by; };
+
+/* ---- a draw: the recipe of WAS, one transform for every augmented layer ------------------------ */
 
 struct wasd_draw {
+	struct wasd_recipe recipe;                    /* by &weight_was */
 	int n;                                        /* one per augmented layer in use, execution order */
 	struct wasd_draw_layer {
 		int aug;                              /* index for wasd_graph_aug_info */
@@ -76,6 +84,7 @@ struct wasd_draw {
 	} *layer;
 };
 void wasd_draw_done(struct wasd_draw *d);
+static inline const struct wasd_recipe *wasd_draw_recipe(const struct wasd_draw *d) { return d ? &d->recipe : NULL; }
 #define WASD_DRAW_PARTS 64
 const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part);
 /* The smallest rectangle that holds the live taps of all parts. */
@@ -124,13 +133,5 @@ enum wasd_was_turn wasd_was_turn(const struct wasd_was *w, struct wasd_rng *r);
 enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed, struct wasd_draw *out, struct wasd_err *err);
 bool wasd_was_per_epoch(const struct wasd_was *w);   /* "draw": "epoch" */
 cJSON *wasd_was_to_json(const struct wasd_was *w);   /* the object with every default written out */
-
-/* ---- the seam on the parameter (weights/chain.c): what graph/exec.c calls -------------------------- */
-
-/* Effective weights of one parameter in one pass. When the chain is empty, data is the master itself and nothing is copied. */
-struct wasd_effective {
-	const real *data;                             /* (O,I/groups,live.h,live.w), compact */
-	struct wasd_rect live;                        /* where the compact kernel sits in the k x k grid */
-};
 
 #endif
