@@ -232,7 +232,7 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 {
 	for (size_t i = 0; i < wasd_st_count(m->st); i++) {
 		const char *name = wasd_st_at(m->st, i)->name + strlen(m->prefix);
-		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) || !strncmp(name, "train.", 6));
+		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) || !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
 		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) && (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
 			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected, the network has no such tensor", name);
 	}
@@ -323,7 +323,7 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) && put(progress, "measured_aom", cJSON_CreateBool(m->has[WASD_AOM])) &&
 	          put(progress, "measured_dom", cJSON_CreateBool(m->has[WASD_DOM]));
 	struct checkpoint_source src = {
-		.graph = m->graph, .master = wasd_model_master(m->to), .arch = arch, .dataset_digest = "", .class_names = names,
+		.graph = m->graph, .model = m->to, .arch = arch, .dataset_digest = "", .class_names = names,
 		.spec = spec, .was = wasd_json_get(info, "was"), .draw = wasd_json_get(info, "draw"), .progress = progress, .prepare = &prepare,
 	};
 	if (m->has[WASD_AOM])           /* a run that starts here has no better running values */

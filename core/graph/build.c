@@ -425,7 +425,7 @@ struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node
 	struct wasd_node_info info = {
 		.op = n->layer->op, .name = n->name, .shape = n->shape, .n_inputs = n->n_in, .inputs = n->inputs,
 		.macs = n->layer->macs ? n->layer->macs(n, n->kh * n->kw) : 0,
-		.kh = n->kh, .kw = n->kw, .stride = window ? n->stride : 0, .groups = window && n->weight >= 0 ? n->groups : 0, .aug = n->aug,
+		.kh = n->kh, .kw = n->kw, .stride = window ? n->stride : 0, .groups = window && n->weight >= 0 ? n->groups : 0, .weight = n->weight, .aug = n->aug,
 	};
 	const int own[] = { n->weight, n->bias };
 	for (int k = 0; k < 2; k++)

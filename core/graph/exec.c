@@ -70,7 +70,7 @@ static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err
 		const struct aug *a = &g->augs[i];
 		const struct param *w = &g->params[g->nodes[a->conv].weight];
 		struct weight_kernel *k = &e->shadow[i].kernel;
-		*k = (struct weight_kernel){ .graph = g, .index = i, .w = e->model->master + w->offset, .master = e->model->master,
+		*k = (struct weight_kernel){ .graph = g, .index = i, .w = wasd_model_weights(e->model, g->nodes[a->conv].weight), .master = e->model->master,
 		                             .outs = g->nodes[a->conv].out, .k = g->nodes[a->conv].kh };
 		k->rows = w->count / (size_t)(k->k * k->k);
 		if (e->opts.training) {
@@ -91,8 +91,8 @@ static void bind_params(struct wasd_exec *e)
 	for (int i = 0; i < e->plan.n_steps; i++) {
 		struct step *s = &e->plan.steps[i];
 		const struct node *n = s->node;
-		s->weight = n->weight >= 0 ? e->model->master + g->params[n->weight].offset : NULL;
-		s->bias = n->bias >= 0 ? e->model->master + g->params[n->bias].offset : NULL;
+		s->weight = n->weight >= 0 ? wasd_model_weights(e->model, n->weight) : NULL;
+		s->bias = n->bias >= 0 ? wasd_model_weights(e->model, n->bias) : NULL;
 		s->dweight = grad && n->weight >= 0 ? grad + g->params[n->weight].offset : NULL;
 		s->dbias = grad && n->bias >= 0 ? grad + g->params[n->bias].offset : NULL;
 	}

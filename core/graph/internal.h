@@ -34,6 +34,8 @@ struct wasd_graph {
 struct wasd_model {
 	struct wasd_graph *graph;
 	real *master, *grad, *stats[WASD_STATS_SETS];
+	real *effective;                                 /* values of the linked parameters, at the offsets of master; NULL: there are none */
+	bool *linked;                                    /* per parameter, with effective */
 	struct packs *packs;                             /* made by the first exec with constant weights */
 };
 

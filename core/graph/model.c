@@ -61,6 +61,8 @@ void wasd_model_destroy(struct wasd_model *m)
 		tensor_free(m->stats[s]);
 	tensor_free(m->master);
 	tensor_free(m->grad);
+	tensor_free(m->effective);
+	wasd_free(m->linked);
 	packs_destroy(m->packs);
 	wasd_graph_destroy(m->graph);
 	wasd_free(m);
@@ -68,9 +70,28 @@ void wasd_model_destroy(struct wasd_model *m)
 
 const struct wasd_graph *wasd_model_graph(const struct wasd_model *m) { return m->graph; }
 real *wasd_model_master(struct wasd_model *m) { return m->master; }
+real *wasd_model_effective(struct wasd_model *m) { return m->effective; }
 real *wasd_model_grad(struct wasd_model *m) { return m->grad; }
 size_t wasd_model_packed_bytes(const struct wasd_model *m) { return m->packs ? packs_bytes(m->packs) : 0; }
 real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set) { return m->stats[set]; }
+
+const real *wasd_model_weights(const struct wasd_model *m, int param)
+{
+	const real *block = m->effective && m->linked[param] ? m->effective : m->master;
+	return block + m->graph->params[param].offset;
+}
+
+enum wasd_status wasd_model_link(struct wasd_model *m, int param, struct wasd_err *err)
+{
+	if (!m->linked)
+		m->linked = wasd_calloc((size_t)m->graph->n_params, sizeof *m->linked);
+	if (!m->effective)
+		m->effective = tensor_alloc(m->graph->param_count * sizeof(real));
+	if (!m->linked || !m->effective)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the effective weights of %zu parameters", m->graph->param_count);
+	m->linked[param] = true;
+	return WASD_OK;
+}
 
 #define ZERO_PIECE 65536                         /* elements for which a thread is worth waking */
 

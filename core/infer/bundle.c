@@ -64,7 +64,7 @@ struct folding {
 	struct wasd_model *src;
 	const struct wasd_graph *from;
 	const struct wasd_recipe *recipe;
-	const real *master, *stats;
+	const real *stats;
 	struct wasd_graph *to;
 	struct fold *node;
 };
@@ -143,12 +143,12 @@ static enum wasd_status build(struct folding *f, struct wasd_err *err)
 /* Effective weights of a convolution before the normalisation, compact, into w. */
 static void effective(const struct folding *f, const struct node *n, const struct fold *how, size_t rows, real *w)
 {
-	const real *pw = f->master + wasd_graph_param_info(f->from, n->weight).offset;
+	const real *pw = wasd_model_weights(f->src, n->weight);
 	if (!how->formed) {
 		memcpy(w, pw, rows * (size_t)n->kh * (size_t)n->kw * sizeof *w);
 		return;
 	}
-	struct weight_kernel k = {.graph = f->from, .index = n->aug, .w = pw, .master = f->master, .rows = rows, .outs = n->out, .k = n->kh};
+	struct weight_kernel k = {.graph = f->from, .index = n->aug, .w = pw, .master = wasd_model_master(f->src), .rows = rows, .outs = n->out, .k = n->kh};
 	struct wasd_rect at = live_of(n, how);
 	if (boxed(n, how))
 		at.h = at.w = 1;                 /* any tap of it */
@@ -160,7 +160,7 @@ static void fill_conv(const struct folding *f, const struct node *n, const struc
 	size_t rows = (size_t)n->out * (size_t)(n->in.c / n->groups), per_out = (size_t)(n->in.c / n->groups) * (size_t)dst->kh * (size_t)dst->kw;
 	real *w = dst->weight >= 0 ? out + wasd_graph_param_info(f->to, dst->weight).offset : NULL;
 	real *b = dst->bias >= 0 ? out + wasd_graph_param_info(f->to, dst->bias).offset : NULL;
-	const real *bias = n->bias >= 0 ? f->master + wasd_graph_param_info(f->from, n->bias).offset : NULL;
+	const real *bias = n->bias >= 0 ? wasd_model_weights(f->src, n->bias) : NULL;
 	if (w)
 		effective(f, n, how, rows, w);
 	for (int o = 0; b && o < n->out; o++)
@@ -169,8 +169,8 @@ static void fill_conv(const struct folding *f, const struct node *n, const struc
 		return;
 	const struct node *bn = node_of(f->from, how->bn);
 	struct wasd_stats_info st = wasd_graph_stats_info(f->from, bn->stats);
-	const real *gamma = f->master + wasd_graph_param_info(f->from, bn->weight).offset;
-	const real *beta = f->master + wasd_graph_param_info(f->from, bn->bias).offset;
+	const real *gamma = wasd_model_weights(f->src, bn->weight);
+	const real *beta = wasd_model_weights(f->src, bn->bias);
 	for (int o = 0; o < n->out; o++) {
 		double s = (double)gamma[o] / sqrt((double)f->stats[st.var_offset + (size_t)o] + st.eps);
 		b[o] = (real)(((double)b[o] - (double)f->stats[st.mean_offset + (size_t)o]) * s + (double)beta[o]);
@@ -184,7 +184,7 @@ static void copy_param(const struct folding *f, int from, int to, real *out)
 	if (from < 0)
 		return;
 	struct wasd_param_info p = wasd_graph_param_info(f->from, from);
-	memcpy(out + wasd_graph_param_info(f->to, to).offset, f->master + p.offset, p.count * sizeof *out);
+	memcpy(out + wasd_graph_param_info(f->to, to).offset, wasd_model_weights(f->src, from), p.count * sizeof *out);
 }
 
 /* Weights of every node that has some; a normalisation that could not be folded keeps its statistics. */
@@ -211,7 +211,7 @@ static void fill(const struct folding *f, struct wasd_model *m)
 enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, enum wasd_mode mode,
                                 struct wasd_bundle **out, struct wasd_err *err)
 {
-	struct folding f = {.src = m, .from = wasd_model_graph(m), .recipe = r, .master = wasd_model_master(m), .stats = wasd_model_stats(m, set)};
+	struct folding f = {.src = m, .from = wasd_model_graph(m), .recipe = r, .stats = wasd_model_stats(m, set)};
 	struct wasd_bundle *b = wasd_calloc(1, sizeof *b);
 	enum wasd_status s = WASD_OK;
 	f.node = wasd_calloc((size_t)wasd_graph_nodes(f.from), sizeof *f.node);

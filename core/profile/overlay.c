@@ -86,7 +86,8 @@ enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void 
 	wasd_st_writer_meta(w, "draw", wasd_st_meta(over, "draw"));
 	for (size_t i = 0; i < wasd_st_count(c.st); i++) {
 		const struct wasd_st_tensor *t = wasd_st_at(c.st, i);
-		if (!begins(t->name, "dom.") && !begins(t->name, "train.") && !begins(t->name, "optim.") && !begins(t->name, "state."))
+		if (!begins(t->name, "dom.") && !begins(t->name, "train.") && !begins(t->name, "optim.") && !begins(t->name, "state.") &&
+		    !begins(t->name, "weights."))
 			add(w, t);
 	}
 	for (size_t i = 0; i < wasd_st_count(over); i++)

@@ -161,7 +161,7 @@ static bool is_statistic(const struct wasd_graph *g, const char *name)
 static bool is_known(const struct wasd_graph *g, const char *name)
 {
 	const char *rest = name;
-	if (has_prefix(&rest, "state."))
+	if (has_prefix(&rest, "state.") || has_prefix(&rest, "weights."))
 		return true;
 	if (has_prefix(&rest, "optim.")) {
 		rest = strchr(rest, '.');
@@ -231,6 +231,41 @@ enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
+/* "weights.OWNER.NAME"; owner: a strategy, or "master". */
+static void own_name(char out[NAME_MAX_LEN], const char *owner, const char *name)
+{
+	snprintf(out, NAME_MAX_LEN, "weights.%s.%s", owner, name);
+}
+
+static enum wasd_status load_masters(const struct checkpoint *c, const struct wasd_graph *g, const struct weight_chain *weights, real *master, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		char name[NAME_MAX_LEN];
+		size_t dims[4];
+		if (!chain_links(weights, i))
+			continue;
+		for (int d = 0; d < p.ndims; d++)
+			dims[d] = (size_t)p.dims[d];
+		own_name(name, "master", p.name);
+		s = load_one(c, name, p.ndims, dims, -INFINITY, master + p.offset, err);
+	}
+	return s;
+}
+
+enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g, struct weight_chain *weights, real *master, struct wasd_err *err)
+{
+	struct chain_state own;
+	enum wasd_status s = load_masters(c, g, weights, master, err);
+	for (int i = 0; !s && chain_state(weights, i, &own); i++) {
+		char name[NAME_MAX_LEN];
+		own_name(name, own.of->name, own.tensor.name);
+		s = load_one(c, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
+	}
+	return s;
+}
+
 static void stat_name(char out[NAME_MAX_LEN], enum wasd_stats_set set, const char *bn, const char *which)
 {
 	snprintf(out, NAME_MAX_LEN, "%s%s.%s", stats_prefix[set], bn, which);
@@ -269,16 +304,45 @@ enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *nam
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
+static void add_param(struct wasd_st_writer *w, const char *prefix, const struct wasd_param_info *p, const real *values)
+{
+	char name[NAME_MAX_LEN];
+	size_t dims[4];
+	for (int d = 0; d < p->ndims; d++)
+		dims[d] = (size_t)p->dims[d];
+	snprintf(name, sizeof name, "%s%s", prefix, p->name);
+	wasd_st_writer_add(w, name, REAL_DTYPE, p->ndims, dims, values);
+}
+
 static void add_params(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block)
 {
 	for (int i = 0; i < wasd_graph_params(g); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		add_param(w, prefix, &p, block + p.offset);
+	}
+}
+
+static void add_weights(struct wasd_st_writer *w, const struct wasd_graph *g, const struct wasd_model *m)
+{
+	for (int i = 0; i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		add_param(w, "", &p, wasd_model_weights(m, i));
+	}
+}
+
+/* What the chain needs to go on. */
+static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, const struct weight_chain *c, const real *master)
+{
+	struct chain_state own;
+	for (int i = 0; i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		if (chain_links(c, i))
+			add_param(w, "weights.master.", &p, master + p.offset);
+	}
+	for (int i = 0; chain_state(c, i, &own); i++) {
 		char name[NAME_MAX_LEN];
-		size_t dims[4];
-		for (int d = 0; d < p.ndims; d++)
-			dims[d] = (size_t)p.dims[d];
-		snprintf(name, sizeof name, "%s%s", prefix, p.name);
-		wasd_st_writer_add(w, name, REAL_DTYPE, p.ndims, dims, block + p.offset);
+		own_name(name, own.of->name, own.tensor.name);
+		wasd_st_writer_add(w, name, REAL_DTYPE, own.tensor.ndims, own.tensor.dims, own.tensor.values);
 	}
 }
 
@@ -345,14 +409,16 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 		snprintf(name, sizeof name, "state.%s", src->words[i].name);
 		wasd_st_writer_add(w, name, WASD_U64, 1, &src->words[i].n, src->words[i].v);
 	}
-	add_params(w, src->graph, "", src->master);
+	add_weights(w, src->graph, src->model);
 	for (int set = 0; set < WASD_STATS_SETS; set++)
 		if (src->stats[set])
 			checkpoint_add_stats(w, src->graph, set, src->stats[set]);
-	for (int i = 0; i < CHECKPOINT_STATES && src->optim[i].name; i++) {
+	for (int i = 0; src->optim && src->optim[i].name; i++) {
 		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
 		add_params(w, src->graph, name, src->optim[i].block);
 	}
+	if (src->weights)
+		add_chain(w, src->graph, src->weights, wasd_model_master(src->model));
 	s = wasd_st_writer_block(w, bytes, len, err);
 end:
 	wasd_st_writer_destroy(w);

@@ -35,29 +35,15 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 	return WASD_OK;
 }
 
-/* The strategy, the buffers of both draws, and the recorded one. */
-static enum wasd_status create_was(struct wasd_trainer *t, struct wasd_err *err)
+static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *err)
 {
-	const char *paper;
-	enum wasd_status s = wasd_network_was(t->spec.model, &paper, err);
-	if (s)
+	struct chain_spec spec = {.was = t->spec.was, .weights = t->spec.weights, .seed = t->spec.seed};
+	enum wasd_status s = wasd_network_was(t->spec.model, &spec.paper, err);
+	if (s || (s = chain_create(t->graph, &spec, &t->weights, err)))
 		return s;
-	if ((s = wasd_was_create(t->graph, t->spec.was, paper, &t->was, err)))
-		return s;
-	if (!t->was) {
-		t->was_json = cJSON_CreateFalse();
-		t->dom_json = cJSON_CreateNull();
-		return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
-	}
-	t->draw_per_epoch = wasd_was_per_epoch(t->was);
-	struct wasd_rng r;
-	wasd_rng_init(&r, t->spec.seed, "was", 0, 0);
-	if ((s = wasd_was_record(t->was, t->graph, t->spec.seed, &t->dom, err)))
-		return s;
-	if ((s = wasd_was_draw(t->was, &r, &t->draw, err)))      /* sizes the buffer, so that no step does */
-		return s;
-	t->was_json = wasd_was_to_json(t->was);
-	t->dom_json = wasd_draw_to_json(&t->dom, t->graph);
+	t->dom = chain_recorded(t->weights);
+	t->was_json = chain_draw_json(t->weights);
+	t->dom_json = chain_recorded_json(t->weights);
 	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
@@ -82,7 +68,8 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = o->backend,
 	                               .planned = o->planned, .ctx = o->ctx};
 	enum wasd_status s;
-	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
+	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = chain_attach(t->weights, t->model, err)) ||
+	    (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
 		return s;
@@ -159,7 +146,7 @@ static enum wasd_status check_goal(const struct wasd_trainer *t, const char *met
 	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
 	if (val && !t->val)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: no images are held out (/data/val_fraction) and the dataset has no test images", metric);
-	if (val && dom && !t->was)
+	if (val && dom && !t->dom)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
 	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric);
@@ -204,9 +191,9 @@ static cJSON *make_info(const struct wasd_trainer *t)
 	add(j, "draw", cJSON_Duplicate(t->dom_json, true));
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
-	if (t->was)
+	if (t->dom)
 		cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom);
-	return trainer_complete(j, cJSON_GetArraySize(macs) == 1 + (t->was != NULL) ? 6 : 0);
+	return trainer_complete(j, cJSON_GetArraySize(macs) == 1 + (t->dom != NULL) ? 6 : 0);
 }
 
 enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err)
@@ -218,12 +205,11 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	t->data = o->data;
 	t->best = t->stop_best = NAN;
 	enum wasd_status s;
-	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_was(t, err)) ||
+	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
 	    (s = create_values(t, o, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)) ||
 	    (s = warnings_create(t, err)))
 		goto fail;
-	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->was || !t->has_batchnorm;
-	wasd_rng_init(&t->rng_was, t->spec.seed, "was", 0, 0);
+	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->dom || !t->has_batchnorm;
 	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
 	for (int i = 0; i < WASD_PHASES; i++)
 		snprintf(t->phase_names[i], sizeof t->phase_names[i], "%s_s", wasd_phase_name(i));
@@ -262,9 +248,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_optim_destroy(t->optim);
 	wasd_exec_destroy(t->exec);
 	wasd_model_destroy(t->model);
-	wasd_draw_done(&t->draw);
-	wasd_draw_done(&t->dom);
-	wasd_was_destroy(t->was);
+	chain_destroy(t->weights);
 	wasd_graph_destroy(t->graph);
 	cJSON_Delete(t->was_json);
 	cJSON_Delete(t->dom_json);
@@ -279,12 +263,13 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 
 struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 {
-	size_t params = wasd_graph_param_count(t->graph), blocks = 2;
+	size_t params = wasd_graph_param_count(t->graph), blocks = 0;
 	const char *name;
-	while (t->optim && wasd_optim_state(t->optim, (int)blocks - 2, &name))
+	while (t->optim && wasd_optim_state(t->optim, (int)blocks, &name))
 		blocks++;
+	blocks += wasd_model_effective(t->model) ? 3 : 2;        /* and those of the model */
 	return (struct wasd_train_info){
-		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->was ? wasd_graph_macs(t->graph, &t->dom.recipe) : 0,
+		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->dom ? wasd_graph_macs(t->graph, t->dom) : 0,
 		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
 		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real), .was = t->was_json,
 	};

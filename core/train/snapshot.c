@@ -67,36 +67,42 @@ static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_e
 	return WASD_OK;
 }
 
+/* The optimizer's blocks, ended by a NULL name; the list is for wasd_free. NULL: no memory. */
+static struct checkpoint_block *optim_blocks(const struct wasd_trainer *t)
+{
+	int n = 0;
+	const char *name;
+	while (wasd_optim_state(t->optim, n, &name))
+		n++;
+	struct checkpoint_block *list = wasd_calloc((size_t)n + 1, sizeof *list);
+	for (int i = 0; i < n && list; i++)
+		list[i].block = wasd_optim_state(t->optim, i, &list[i].name);
+	return list;
+}
+
 enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err)
 {
 	enum wasd_status s = check_finite(t, err);
 	if (s)
 		return s;
-	/* Draw per epoch: inside an epoch the state before its draw is kept, and resuming draws again. */
-	const struct wasd_rng *rng = t->draw_per_epoch && t->next ? &t->rng_was_before : &t->rng_was;
-	real *aom = wasd_model_stats(t->model, t->was ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
+	const char *stream;
+	const uint64_t *rng = chain_generator(t->weights, t->next, &stream);
+	char drawing[64];
+	snprintf(drawing, sizeof drawing, "rng.%s", stream);
+	struct checkpoint_block *optim = optim_blocks(t);
+	cJSON *progress = progress_json(t);
+	real *aom = wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
 	struct checkpoint_source src = {
-		.graph = t->graph, .master = wasd_model_master(t->model),
+		.graph = t->graph, .model = t->model, .weights = t->weights, .optim = optim,
 		.stats = {[WASD_STATS_AOM] = aom, [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
-		          [WASD_STATS_DOM] = t->was ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
-		.words = {{"rng.was", rng->s, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
+		          [WASD_STATS_DOM] = t->dom ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
+		.words = {{drawing, rng, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
 		.arch = t->spec.arch, .dataset_digest = wasd_dataset_digest(t->data), .class_names = t->class_names,
-		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .fingerprint = t->fingerprint,
+		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .progress = progress, .fingerprint = t->fingerprint,
 		.prepare = wasd_dataset_prepare(t->data),
 	};
-	for (int i = 0; i < CHECKPOINT_STATES - 1; i++) {
-		const char *name;
-		real *block = wasd_optim_state(t->optim, i, &name);
-		if (!block)
-			break;
-		src.optim[i].name = name;
-		src.optim[i].block = block;
-	}
-	cJSON *progress = progress_json(t);
-	if (!(src.progress = progress))
-		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
-	else
-		s = checkpoint_write(&src, bytes, len, err);
+	s = optim && progress ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	wasd_free(optim);
 	cJSON_Delete(progress);
 	return s;
 }
@@ -144,7 +150,7 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 /* The file belongs to this run: same network, data and every setting that the numbers depend on. */
 static enum wasd_status check_identity(const struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
-	static const char *const parts[] = {"model", "was", "train"};
+	static const char *const parts[] = {"model", "was", "weights", "train"};
 	const char *holdout = "";
 	if (strcmp(c->arch, t->spec.arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
@@ -163,6 +169,25 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 	return WASD_OK;
 }
 
+/* Strategies go on where they were; the recorded draw is the file's. */
+static enum wasd_status resume_weights(struct wasd_trainer *t, struct checkpoint *c, struct wasd_err *err)
+{
+	uint64_t generator[4];
+	const char *stream;
+	char name[64];
+	struct weight_when at = {.epoch = t->epoch, .batch = t->next};
+	chain_generator(t->weights, 0, &stream);
+	snprintf(name, sizeof name, "state.rng.%s", stream);
+	enum wasd_status s = checkpoint_load_weights(c, t->graph, t->weights, wasd_model_master(t->model), err);
+	if (s || (s = checkpoint_load_u64(c, name, generator, 4, err)) || (s = chain_resume(t->weights, generator, c->draw, &at, err)))
+		return s;
+	t->dom = chain_recorded(t->weights);
+	cJSON_Delete(t->dom_json);
+	t->dom_json = c->draw;
+	c->draw = NULL;
+	return WASD_OK;
+}
+
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
 {
 	struct checkpoint c = {0};
@@ -174,7 +199,7 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 	for (int set = 0; set < WASD_STATS_SETS; set++) {
 		if ((s = checkpoint_load_stats(&c, t->graph, set, wasd_model_stats(t->model, set), &present, err)))
 			goto end;
-		if (!present && (set != WASD_STATS_DOM || t->was)) {
+		if (!present && (set != WASD_STATS_DOM || t->dom)) {
 			s = wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
 			goto end;
 		}
@@ -187,24 +212,9 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 		if ((s = checkpoint_load_params(&c, t->graph, prefix, block, err)))
 			goto end;
 	}
-	if ((s = checkpoint_load_u64(&c, "state.rng.was", t->rng_was.s, 4, err)) ||
-	    (s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) || (s = read_progress(t, c.progress, err)))
+	if ((s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) || (s = read_progress(t, c.progress, err)) ||
+	    (s = resume_weights(t, &c, err)))
 		goto end;
-	if (t->was) {
-		struct wasd_draw recorded = {0};
-		if ((s = wasd_draw_from_json(c.draw, t->graph, &recorded, err)))
-			goto end;
-		wasd_draw_done(&t->dom);
-		t->dom = recorded;
-		cJSON_Delete(t->dom_json);
-		t->dom_json = c.draw;
-		c.draw = NULL;
-		if (t->draw_per_epoch && t->next) {
-			t->rng_was_before = t->rng_was;
-			if ((s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err)))
-				goto end;
-		}
-	}
 	if ((name = train_fingerprint_diff(t->fingerprint, c.fingerprint)))
 		snprintf(t->differs, sizeof t->differs, "%s", name);
 	wasd_optim_set_steps(t->optim, trainer_step(t));
@@ -227,6 +237,7 @@ enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, 
 		s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err);
 	if (!s)
 		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
+	chain_apply(t->weights);
 	checkpoint_done(&c);
 	return s;
 }

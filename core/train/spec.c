@@ -157,6 +157,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 
 	top.status = r.status;
 	s.was = member(&top, "was");
+	s.weights = member(&top, "weights");
 
 	r = inside(&top, "train", "/train");
 	s.epochs = (int)get_int(&r, "epochs", 10, 1, 1000000);

@@ -11,7 +11,7 @@ enum train_test_when { TEST_EVERY, TEST_BEST, TEST_LAST };
 struct train_spec {
 	const char *arch;                   /* what the network is called */
 	const cJSON *model;                 /* borrowed: the object */
-	const cJSON *was;                   /* borrowed: an object, false, or NULL = the architecture's default */
+	const cJSON *was, *weights;         /* borrowed: what a chain is made from (weights/chain.h) */
 	int epochs, batch;
 	uint64_t seed;
 	const cJSON *optimizer, *schedule;  /* borrowed; NULL = default */

@@ -95,23 +95,6 @@ enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what
 	                 "(/train/schedule/warmup_epochs)", what, t->state == TRAINING ? t->epoch + 1 : begun_epoch(t));
 }
 
-/* The recipe of this step, NULL = plain weights. */
-static enum wasd_status take_weights(struct wasd_trainer *t, const struct wasd_recipe **recipe, struct wasd_err *err)
-{
-	if (!t->draw_per_epoch || !t->next) {
-		t->rng_was_before = t->rng_was;
-		enum wasd_was_turn turn = wasd_was_turn(t->was, &t->rng_was);
-		*recipe = turn == WASD_TURN_PROFILE ? &t->dom.recipe : NULL;
-		if (turn != WASD_TURN_FRESH)
-			return WASD_OK;
-		enum wasd_status s = wasd_was_draw_in(t->was, t->epoch, &t->rng_was, &t->draw, err);
-		if (s)
-			return s;
-	}
-	*recipe = &t->draw.recipe;
-	return WASD_OK;
-}
-
 uint64_t wasd_loss_stride(uint64_t step)
 {
 	uint64_t stride = 1;
@@ -138,11 +121,10 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
 	struct wasd_pass pass = {.n = b->n, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true, .dropout = &t->rng_dropout};
-	enum wasd_status s = WASD_OK;
+	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
+	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	double loss;
 	int hits;
-	if (t->was)
-		s = take_weights(t, &pass.recipe, err);
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;
@@ -152,7 +134,9 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), trainer_step(t), t->batches, t->spec.epochs);
+	chain_pull(t->weights);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
+	chain_apply(t->weights);
 	t->loss_sum += loss * b->n;
 	t->hits += (uint64_t)hits;
 	t->seen += (uint64_t)b->n;
@@ -179,7 +163,7 @@ static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 		return WASD_OK;
 	wasd_loader_seek(t->calib, 0, 0);
 	const struct wasd_batch *b = wasd_loader_next(t->calib);
-	struct wasd_pass pass = {.n = b->n, .recipe = t->was && !t->spec.eval_aom ? &t->dom.recipe : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
+	struct wasd_pass pass = {.n = b->n, .recipe = t->spec.eval_aom ? NULL : t->dom, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 	enum wasd_status s = wasd_exec_forward(t->exec, b->x, &pass, err);
 	if (!s)
 		s = wasd_exec_loss(t->exec, b->y, 0, &loss, &hits, err);
@@ -296,23 +280,25 @@ static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_
 	return s;
 }
 
-/* CALIBRATING -> EVALUATING | STOPPED. Without WAS the training statistics are AOM's own; without BatchNorm there is nothing to measure. */
+/* CALIBRATING -> EVALUATING | STOPPED. Without a DOM the training statistics are AOM's own; without BatchNorm there is nothing to measure. */
 static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	if (!t->was)
+	const char *name;
+	double value;
+	if (!t->dom)
 		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	t->n_metrics = 0;
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
-	if (t->was)
-		add_metric(t, "was_probability", wasd_was_probability(t->was, t->epoch));
+	for (int i = 0; chain_metric(t->weights, i, t->epoch, &name, &value); i++)
+		add_metric(t, name, value);
 	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t);
-	if (t->was && t->has_batchnorm && due) {
+	if (t->dom && t->has_batchnorm && due) {
 		s = calibrate_set(t, NULL, WASD_STATS_AOM, err);
 		if (!s)
-			s = calibrate_set(t, &t->dom.recipe, WASD_STATS_DOM, err);
+			s = calibrate_set(t, t->dom, WASD_STATS_DOM, err);
 	}
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
@@ -335,8 +321,8 @@ static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_e
 	p->dropout = &a->rng;
 	if (!a->dom)
 		return WASD_OK;
-	p->recipe = &a->t->draw.recipe;                  /* between two epochs nothing else needs it */
-	return wasd_was_draw_in(a->t->was, a->t->epoch, &a->rng, &a->t->draw, err);
+	struct weight_when now = {.epoch = a->t->epoch, .evaluation = true};
+	return chain_draw(a->t->weights, &now, &a->rng, &p->recipe, err);
 }
 
 static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, uint32_t *answered, struct measure_result *out, struct wasd_err *err)
@@ -349,7 +335,7 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
 	}
 	struct measure_net net = {0};
-	enum wasd_status s = measure_net_create(t->model, dom ? &t->dom.recipe : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(t->model, dom ? t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
 	if (!s)
 		s = measure_accuracy(net.exec, images, NULL, tick_of, answered, out, err);
 	measure_net_done(&net);
@@ -379,7 +365,7 @@ static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *
 	enum wasd_status s = WASD_OK;
 	if (t->spec.eval_aom)
 		s = evaluate_mode(t, images, false, names, err);
-	if (!s && t->was && t->spec.eval_dom)
+	if (!s && t->dom && t->spec.eval_dom)
 		s = evaluate_mode(t, images, true, names + 2, err);
 	return s;
 }

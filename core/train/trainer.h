@@ -7,11 +7,12 @@
 #include "wasd/graph.h"
 #include "wasd/optim.h"
 #include "wasd/train.h"
-#include "wasd/weights.h"
+#include "weights/chain.h"
 
 enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
 
-#define METRICS_MAX 32
+#define METRICS_MAX 64
+#define WARNINGS_MAX 32
 
 struct wasd_trainer {
 	enum trainer_state state;
@@ -25,10 +26,9 @@ struct wasd_trainer {
 	struct wasd_exec *exec;
 	struct wasd_exec_opts eval;                /* what evaluation plans, each time anew: the weights have changed */
 	size_t eval_bytes;                         /* what that takes while it lasts */
-	struct wasd_was *was;                      /* NULL: plain weights */
-	cJSON *was_json;                           /* object or false */
-	bool draw_per_epoch;
-	struct wasd_draw draw, dom;
+	struct weight_chain *weights;              /* how those that a pass computes with are formed */
+	const struct wasd_recipe *dom;             /* the recorded one; NULL: no strategy draws, and there is no DOM */
+	cJSON *was_json;                           /* the object of the strategy that draws, or false */
 	cJSON *dom_json, *info, *fingerprint;
 	struct wasd_optim *optim;
 	struct wasd_schedule schedule;
@@ -42,7 +42,7 @@ struct wasd_trainer {
 	/* position and what travels with it */
 	int epoch;
 	uint32_t next, batches;
-	struct wasd_rng rng_was, rng_was_before /* this epoch's draw */, rng_dropout;
+	struct wasd_rng rng_dropout;
 	double loss_sum;
 	uint64_t hits, seen;
 	double point_sum;                          /* losses of the steps since the last point of the curve */
@@ -63,7 +63,7 @@ struct wasd_trainer {
 	int n_metrics;
 	double eval_speed[2];                      /* images a second of the last measurement, by mode; 0: none */
 	bool improved;
-	unsigned warned;                           /* bits of the warnings that the log has had */
+	const char *warned[WARNINGS_MAX];          /* codes of the warnings that the log has had; ends at NULL */
 	uint32_t *answered;                        /* one block with the next three, by class: answers in the evaluation at hand */
 	uint32_t *val_images, *train_images;
 	uint32_t *silent[2];                       /* by mode: evaluations in a row without such an answer */

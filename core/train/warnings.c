@@ -5,15 +5,26 @@
 #include <math.h>
 #include <string.h>
 
-enum warning { CLASS_NEVER_PREDICTED, LOSS_STANDS_STILL, ALPHA_NEAR_ZERO, ALPHA_NEGATIVE, FEW_VALIDATION_IMAGES, CLASS_WITHOUT_TRAINING_IMAGES };
-static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "alpha_near_zero", "alpha_negative", "few_validation_images",
-                                    "class_without_training_images"};
+enum warning { CLASS_NEVER_PREDICTED, LOSS_STANDS_STILL, FEW_VALIDATION_IMAGES, CLASS_WITHOUT_TRAINING_IMAGES };
+static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images", "class_without_training_images"};
 
-#define NEAR_ZERO 0.01
 #define STANDS 0.01                     /* of ln(classes), the loss of a network that answers every class with the same probability */
 enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2 };
 
 /* Told to the job every time, to its log once. */
+static void tell(struct wasd_trainer *t, const char *code, int epoch, const char *text)
+{
+	int n = 0;
+	if (t->hooks->warning)
+		t->hooks->warning(t->hooks->ctx, code, epoch, text);
+	while (n < WARNINGS_MAX && t->warned[n] && strcmp(t->warned[n], code))
+		n++;
+	if (n == WARNINGS_MAX || t->warned[n])
+		return;
+	trainer_say(t, "warn", "%s", text);
+	t->warned[n] = code;
+}
+
 static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *fmt, ...)
 {
@@ -22,11 +33,7 @@ static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *
 	va_start(ap, fmt);
 	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
-	if (t->hooks->warning)
-		t->hooks->warning(t->hooks->ctx, codes[w], epoch, text);
-	if (!(t->warned & 1u << w))
-		trainer_say(t, "warn", "%s", text);
-	t->warned |= 1u << w;
+	tell(t, codes[w], epoch, text);
 }
 
 enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err)
@@ -95,27 +102,16 @@ static void check_loss_moves(struct wasd_trainer *t, double loss)
 		     "try another learning rate", loss, classes, classes, chance);
 }
 
-/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it may cross
- * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
-static void check_alphas(struct wasd_trainer *t)
+static void pass_on(struct wasd_trainer *t)
 {
-	for (int i = t->dom.n - 1; i >= 0; i--) {
-		const struct wasd_draw_layer *l = &t->dom.layer[i];
-		struct wasd_aug_info a = wasd_graph_aug_info(t->graph, l->aug);
-		if (l->alpha_one || a.alpha_param < 0)
-			continue;
-		double alpha = (double)wasd_model_master(t->model)[wasd_graph_param_info(t->graph, a.alpha_param).offset + (size_t)a.alpha_index];
-		if (alpha < 0)
-			warn(t, ALPHA_NEGATIVE, t->epoch + 1, "alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below "
-			     "chance; \"was\": {\"alpha\": \"fixed\"} avoids that", a.layer, alpha);
-		else if (alpha < NEAR_ZERO)
-			warn(t, ALPHA_NEAR_ZERO, t->epoch + 1, "alpha of %s is near 0 (%.3g): the layer passes almost nothing on, and alpha may become negative; "
-			     "\"was\": {\"alpha\": \"fixed\"} avoids that", a.layer, alpha);
-	}
+	const char *code;
+	char text[400];
+	for (int i = 0; chain_warning(t->weights, i, &code, text, sizeof text); i++)
+		tell(t, code, t->epoch + 1, text);
 }
 
 void warnings_epoch(struct wasd_trainer *t, double train_loss)
 {
 	check_loss_moves(t, train_loss);
-	check_alphas(t);
+	pass_on(t);
 }

@@ -1,19 +1,23 @@
-/* tests/core/extend.c - a network, a transform and a layer that core does not have, each one file and one row: they are listed, described,
- * built, drawn and trained like those that it has. */
+/* tests/core/extend.c - a network, a transform, a layer and a weight strategy that core does not have, each one file and one row: they are listed,
+ * described, built, drawn, trained, kept and deployed like those that it has. */
 #include "tiny.h"
 
 #include "backend/backend.h"
 #include "infer/bundle.h"
+#include "wasd/convert.h"
 #include "wasd/model.h"
+#include "wasd/safetensors.h"
 
 #include "extend_layer.h"
 #include "extend_network.h"
+#include "extend_strategy.h"
 #include "extend_transform.h"
 
 static const struct layer layer_hollow = { .op = "hollow", .summary = "has no kernel", .shape = square_shape };
 
 const struct layer *const layer_more[] = { &layer_square, &layer_hollow, NULL };
 const struct wasd_arch *const wasd_arch_more[] = { &arch_speck, NULL };
+const struct weight_strategy *const weight_strategy_more[] = { &weight_sparse, NULL };
 const struct wasd_transform_op *const wasd_transform_op_more[] = { &op_transpose, NULL };
 
 static bool listed(const cJSON *caps, const char *table, const char *key, const char *name)
@@ -228,6 +232,160 @@ static void layer_trains(void)
 	cJSON_Delete(j);
 }
 
+/* ---- the strategy ------------------------------------------------------------------------------------- */
+
+#define SPARSE_NET "\"model\":{\"name\":\"net\",\"layers\":[{\"type\":\"conv\",\"out\":16,\"bias\":false,\"name\":\"a\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"conv\",\"bias\":false,\"augment\":true,\"name\":\"b\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},{\"type\":\"conv\",\"depthwise\":true,\"stride\":2,\"name\":\"d\"}," \
+	"{\"type\":\"conv\",\"out\":32,\"kernel\":1,\"name\":\"p\"},{\"type\":\"relu\"},{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"f\"}]}"
+static const char *const sparse_kernels[] = { "a.weight", "b.weight", "p.weight", "f.weight" };
+enum { SPARSE_KERNELS = 4 };
+
+static const real *tensor_of(const struct wasd_st *st, const char *prefix, const char *name, size_t *n)
+{
+	char full[96];
+	snprintf(full, sizeof full, "%s%s", prefix, name);
+	const struct wasd_st_tensor *t = wasd_st_find(st, full);
+	CHECK_MSG(t, "%s is not there", full);
+	*n = t ? t->count : 0;
+	return t ? t->data : NULL;
+}
+
+/* Under its own name a kernel is what passes compute with: its master, masked. Half of it is zero. */
+static void sparse_file(const struct tiny_run *r)
+{
+	struct wasd_st *st = NULL;
+	CHECK(!wasd_st_open(r->file, r->len, &st, NULL));
+	for (int i = 0; i < SPARSE_KERNELS; i++) {
+		size_t n, nm, nv, dead = 0, wrong = 0;
+		const real *w = tensor_of(st, "", sparse_kernels[i], &n), *mask = tensor_of(st, "weights.sparse.", sparse_kernels[i], &nm),
+		           *v = tensor_of(st, "weights.master.", sparse_kernels[i], &nv);
+		for (size_t k = 0; n == nm && n == nv && k < n; k++) {
+			dead += mask[k] == 0;
+			wrong += (mask[k] != 0 && mask[k] != 1) || w[k] != mask[k] * v[k];
+		}
+		CHECK_MSG(n == nm && n == nv && !wrong && dead > n / 3 && dead < n * 2 / 3, "%s: %zu of %zu are zero, %zu wrong", sparse_kernels[i], dead, n, wrong);
+	}
+	CHECK(!wasd_st_find(st, "weights.master.d.weight") && !wasd_st_find(st, "weights.sparse.d.weight"));
+	wasd_st_close(st);
+}
+
+/* Deployed and exported are the masked weights, and nothing that only the run needs. */
+static void sparse_goes_out(const struct tiny_run *r, bool dom)
+{
+	struct wasd_err err = { 0 };
+	struct wasd_st *in = NULL, *out = NULL;
+	void *file = NULL, *again = NULL, *onnx = NULL;
+	size_t len, again_len, onnx_len, n, m;
+	cJSON *info = NULL;
+	CHECK_MSG(!wasd_export_safetensors(r->file, r->len, &file, &len, &err), "%s", err.msg);
+	CHECK(!wasd_st_open(r->file, r->len, &in, &err) && !wasd_st_open(file, len, &out, &err));
+	for (size_t i = 0; i < wasd_st_count(out); i++)
+		CHECK(strncmp(wasd_st_at(out, i)->name, "weights.", 8));
+	for (int mode = WASD_AOM; mode <= (dom ? WASD_DOM : WASD_AOM); mode++) {
+		struct wasd_bundle *b = NULL;
+		CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_export_onnx(r->file, r->len, mode, &onnx, &onnx_len, &err), "%s", err.msg);
+		wasd_free(onnx);
+		if (b && mode == WASD_AOM) {
+			struct wasd_model *model = bundle_model(b);
+			for (int i = 0; i < SPARSE_KERNELS; i++) {
+				const struct wasd_graph *g = wasd_model_graph(model);
+				const real *w = tensor_of(out, "", sparse_kernels[i], &n), *served = wasd_model_weights(model, wasd_graph_param_find(g, sparse_kernels[i]));
+				CHECK(!memcmp(w, tensor_of(in, "", sparse_kernels[i], &m), n * sizeof *w) && n == m);
+				for (size_t k = 0; k < n; k++)
+					CHECK((w[k] == 0) == (served[k] == 0));
+			}
+		}
+		wasd_bundle_unref(b);
+	}
+	CHECK_MSG(!wasd_import(r->file, r->len, &(struct wasd_import){ .to_serve = true }, &again, &again_len, &info, &err), "%s", err.msg);
+	wasd_free(again);
+	wasd_free(file);
+	wasd_st_close(in);
+	wasd_st_close(out);
+	cJSON_Delete(info);
+}
+
+/* Cut anywhere, a run goes on to the same bits: master weights, statistics, and the file but for the times that it tells. */
+static void sparse_trains(const struct wasd_dataset *data, const char *backend, const char *precision, const char *weights, bool dom)
+{
+	char *spec = wasd_asprintf("{" SPARSE_NET ",\"weights\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"%s\",\"optimizer\":{\"type\":\"adamw\",\"weight_decay\":0.1}}}",
+	                           weights, precision);
+	struct tiny_run whole = { .backend = backend }, cut = { .backend = backend, .stop_at = 3 };
+	tiny_go(&whole, spec, data);
+	tiny_go(&cut, spec, data);
+	CHECK_MSG(!whole.status && !cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s %s: %s%s", backend, precision, whole.err.msg, cut.err.msg);
+	sparse_file(&cut);
+	cut.stop_at = 0;
+	tiny_go(&cut, spec, data);
+	CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s %s %s: resumed to other bits. %s", backend, precision, weights, cut.err.msg);
+	CHECK_INT(cut.len / 1024, whole.len / 1024);
+	CHECK(whole.value[2][0] < whole.value[1][0] + 0.5 && isnan(whole.value[2][4]) == !dom);
+	sparse_file(&whole);
+	sparse_goes_out(&whole, dom);
+	tiny_done(&whole);
+	tiny_done(&cut);
+	wasd_free(spec);
+}
+
+static void strategy_trains_and_is_deployed(void)
+{
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("sparse", 64, 16, 16, path);
+	const struct backend *b, *can;
+	for (int i = 0; (b = backend_at(i)); i++)
+		for (int p = 0; p < WASD_PRECISIONS; p++) {
+			if (backend_choose(b->name, p, &can, NULL))
+				continue;
+			sparse_trains(data, b->name, wasd_precision_name(p), "[{\"type\":\"sparse\"}]", false);
+			sparse_trains(data, b->name, wasd_precision_name(p), "[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"}]", true);
+		}
+	wasd_dataset_close(data);
+}
+
+/* A list is refused at the member that is wrong. */
+static void strategies_are_refused(void)
+{
+	static const struct { const char *members, *pointer; } c[] = {
+		{ "\"weights\":{}", "/weights" },
+		{ "\"weights\":[7]", "/weights/0" },
+		{ "\"weights\":[{\"share\":1}]", "/weights/0/type" },
+		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"dense\"}]", "/weights/1/type" },
+		{ "\"weights\":[{\"type\":\"sparse\",\"share\":2}]", "/weights/0/share" },
+		{ "\"weights\":[{\"type\":\"sparse\",\"part\":0.5}]", "/weights/0/part" },
+		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"sparse\"}]", "/weights/1" },
+		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"z.*\"}]", "/weights/1/layers" },
+		{ "\"weights\":[{\"type\":\"was\",\"groups\":99}]", "/weights/0/groups" },
+		{ "\"weights\":[{\"type\":\"was\"}],\"was\":false", "/weights" },
+		{ "\"was\":{\"type\":\"was\"}", "/was/type" },
+	};
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("refused", 32, 16, 16, path);
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		struct tiny_run r = { 0 };
+		char *spec = wasd_asprintf("{" SPARSE_NET ",%s}", c[i].members);
+		tiny_go(&r, spec, data);
+		CHECK_MSG(r.status == WASD_EINVAL && !strcmp(r.err.pointer, c[i].pointer), "%s: at \"%s\", want \"%s\" (%s)", c[i].members, r.err.pointer, c[i].pointer, r.err.msg);
+		wasd_free(spec);
+		tiny_done(&r);
+	}
+	wasd_dataset_close(data);
+}
+
+/* One entry of WAS is its short form: the same run. */
+static void list_of_was_is_was(void)
+{
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("short", 48, 16, 16, path);
+	struct tiny_run one = { 0 }, list = { 0 };
+	tiny_go(&one, "{" SPARSE_NET ",\"was\":{\"layers\":\"all\"},\"train\":{\"epochs\":1,\"batch\":16}}", data);
+	tiny_go(&list, "{" SPARSE_NET ",\"weights\":[{\"type\":\"was\",\"layers\":\"all\"}],\"train\":{\"epochs\":1,\"batch\":16}}", data);
+	CHECK_MSG(!one.status && !list.status && !strcmp(one.sha, list.sha), "%s%s", one.err.msg, list.err.msg);
+	tiny_done(&one);
+	tiny_done(&list);
+	wasd_dataset_close(data);
+}
+
 int main(void)
 {
 	tiny_begin();
@@ -237,6 +395,9 @@ int main(void)
 	TEST_RUN(copies_are_explained);
 	TEST_RUN(layer_without_any_kernel_is_refused);
 	TEST_RUN(layer_trains);
+	TEST_RUN(strategy_trains_and_is_deployed);
+	TEST_RUN(strategies_are_refused);
+	TEST_RUN(list_of_was_is_was);
 	tiny_end();
 	TEST_END();
 }

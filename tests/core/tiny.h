@@ -66,6 +66,7 @@ __attribute__((unused)) static struct wasd_dataset *tiny_glyphs(const char *name
 
 #define TINY_EPOCHS 16
 struct tiny_run {
+	const char *backend;                          /* NULL = the default */
 	int stop_at, polls;                           /* stop at this call of should_stop; 0 = never */
 	enum wasd_train_end end;
 	enum wasd_status status;
@@ -143,7 +144,7 @@ __attribute__((unused)) static void tiny_go(struct tiny_run *r, const char *spec
 	cJSON *j = cJSON_Parse(spec);
 	CHECK_MSG(j, "spec: %s", spec);
 	struct wasd_trainer *t = NULL;
-	struct wasd_train_opts o = {.spec = j, .data = data, .resume = r->file, .resume_len = r->len};
+	struct wasd_train_opts o = {.spec = j, .data = data, .resume = r->file, .resume_len = r->len, .backend = r->backend};
 	struct wasd_train_hooks h = {.ctx = r, .should_stop = tiny_stop, .metrics = tiny_metrics, .checkpoint = tiny_checkpoint, .loss = tiny_loss};
 	r->polls = 0;
 	r->err = (struct wasd_err){0};

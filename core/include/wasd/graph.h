@@ -68,6 +68,7 @@ struct wasd_node_info {
 	uint64_t macs;
 	size_t params;                               /* learnable scalars that it reads */
 	int kh, kw, stride, groups;                  /* convolution; pooling: all but groups; else 0 */
+	int weight;                                  /* parameter index of its weights; -1: it has none */
 	int aug;                                     /* for wasd_graph_aug_info; -1: not augmentable */
 };
 
@@ -102,6 +103,11 @@ enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct w
 void wasd_model_destroy(struct wasd_model *m);
 const struct wasd_graph *wasd_model_graph(const struct wasd_model *m);
 real *wasd_model_master(struct wasd_model *m);                          /* wasd_graph_param_count elements, one block */
+/* What passes compute with. Of most parameters that is the master block. One that is linked has its own place in a second block of the same layout, which
+ * weights/chain.c fills; its gradient is then that of these values until the chain has pulled it back. Linking is for before the model's first exec. */
+const real *wasd_model_weights(const struct wasd_model *m, int param);  /* param_info.count elements */
+enum wasd_status wasd_model_link(struct wasd_model *m, int param, struct wasd_err *err);
+real *wasd_model_effective(struct wasd_model *m);                       /* the second block; NULL when nothing is linked */
 real *wasd_model_grad(struct wasd_model *m);                            /* same layout; backward adds to it; NULL before the first training exec */
 real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set);  /* wasd_graph_stats_count elements */
 void wasd_model_grad_zero(struct wasd_model *m);

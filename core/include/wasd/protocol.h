@@ -80,6 +80,8 @@
  * ---- a checkpoint -----------------------------------------------------------------------------------------------------
  * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var = AOM statistics;
  * dom.<bn>.running_mean/...; train.<bn>.running_mean/...; optim.<state>.<param> (e.g. optim.momentum.conv.weight); state.rng.was etc. (U64).
+ * Where strategies (core's weights/strategy.h) form the weights, a parameter's own name has what passes compute with; weights.master.<param> is what is
+ * trained, weights.<strategy>.<name> a strategy's state.
  * __metadata__: "format":"wasd-checkpoint-1", "spec" (canonical job spec), "arch","classes","input" (JSON), "draw" (JSON of the recorded DOM
  * draw, or "null"), "was", "prepare" (JSON: fit, background, orientation of the training data's
  * pictures, absent where they were never recorded), "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".

@@ -1,0 +1,349 @@
+/* weights/chain.c - the strategies of one run, called in order. See chain.h. */
+#include "weights/chain.h"
+
+#include "base/fields.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CHAIN_MAX 8                                  /* strategies of one run */
+
+struct part {
+	const struct weight_strategy *by;
+	void *self;
+	struct weight_param *param;                  /* with a link: what it forms */
+	bool *first;                                 /* per such parameter: no earlier link forms it */
+	int n_params;
+};
+
+struct weight_chain {
+	const struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct part part[CHAIN_MAX];
+	int n;
+	struct part *drawing;                        /* the one that draws, NULL = none */
+	struct wasd_rng rng, rng_before;             /* before the draw that now holds */
+	const struct wasd_recipe *recipe;            /* the last drawn by it */
+	real *input;                                 /* what a later link was given, recomputed; NULL: no parameter has two links */
+};
+
+/* ---- create ------------------------------------------------------------------------------------------- */
+
+static enum wasd_status read_options(const struct weight_strategy *by, const struct weight_setup *s, double *v, struct wasd_err *err)
+{
+	const char *names[WEIGHT_OPTIONS + 2] = { "type" };
+	enum wasd_status st = WASD_OK;
+	int n = 0;
+	for (const struct weight_option *o = by->options; o && o->name; o++) {
+		v[n] = o->def;
+		names[++n] = o->name;
+	}
+	if (!by->reads_spec)
+		st = fields_known(s->spec, s->at, names, err);
+	for (int i = 0; i < n && !st && !by->reads_spec; i++) {
+		const struct weight_option *o = &by->options[i];
+		const cJSON *m = wasd_json_get(s->spec, o->name);
+		char at[FIELDS_POINTER];
+		fields_pointer(at, s->at, o->name);
+		if (m && o->kind != WEIGHT_FORM)
+			st = fields_number(m, at, (struct fields_range){ o->min, o->max, false, false }, &v[i], err);
+		if (!st && o->kind == WEIGHT_INTEGER && v[i] != (double)(int64_t)v[i])
+			st = wasd_fail_at(err, WASD_EINVAL, at, "must be a whole number");
+	}
+	return st;
+}
+
+/* A layer's kernel or matrix, and no scale of a normalisation. */
+static bool has_weights(const struct wasd_graph *g, wasd_node n)
+{
+	int w = wasd_graph_node_info(g, n).weight;
+	return w >= 0 && wasd_graph_param_info(g, w).ndims > 1;
+}
+
+static enum wasd_status list_params(const struct weight_chain *c, struct part *p, struct wasd_err *err)
+{
+	int nodes = wasd_graph_nodes(c->graph);
+	if (!p->by->link)
+		return WASD_OK;
+	p->param = wasd_calloc((size_t)nodes, sizeof *p->param);
+	p->first = wasd_calloc((size_t)nodes, sizeof *p->first);
+	if (!p->param || !p->first)
+		return wasd_fail(err, WASD_ENOMEM, "%s", p->by->name);
+	for (wasd_node n = 0; n < nodes; n++) {
+		if (!has_weights(c->graph, n) || (p->by->applies && !p->by->applies(c->graph, n)))
+			continue;
+		int w = wasd_graph_node_info(c->graph, n).weight;
+		p->first[p->n_params] = !chain_links(c, w);
+		p->param[p->n_params] = (struct weight_param){ p->n_params, n, wasd_graph_param_info(c->graph, w) };
+		p->n_params++;
+	}
+	return WASD_OK;
+}
+
+static void part_done(struct part *p)
+{
+	if (p->self)
+		p->by->destroy(p->self);
+	wasd_free(p->param);
+	wasd_free(p->first);
+}
+
+static enum wasd_status check_place(const struct weight_chain *c, const struct part *p, const char *at, struct wasd_err *err)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by == p->by)
+			return wasd_fail_at(err, WASD_EINVAL, at, "%s is in the list twice", p->by->name);
+	if (p->by->draw && c->drawing)
+		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both form the weights of a pass anew: take one of them", c->drawing->by->name, p->by->name);
+	return c->n < CHAIN_MAX ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", CHAIN_MAX);
+}
+
+static enum wasd_status add(struct weight_chain *c, const struct weight_strategy *by, const struct chain_spec *spec, const cJSON *own, const char *at, struct wasd_err *err)
+{
+	struct part p = { .by = by };
+	double option[WEIGHT_OPTIONS];
+	struct weight_setup setup = { .graph = c->graph, .spec = own, .at = at, .option = option, .paper = spec->paper, .seed = spec->seed };
+	enum wasd_status s = check_place(c, &p, at, err);
+	if (!s)
+		s = read_options(by, &setup, option, err);
+	if (!s)
+		s = list_params(c, &p, err);
+	setup.param = p.param;
+	setup.n_params = p.n_params;
+	if (!s)
+		s = by->create(&setup, &p.self, err);
+	if (s || !p.self) {
+		part_done(&p);
+		return s;
+	}
+	c->part[c->n] = p;
+	if (by->draw)
+		c->drawing = &c->part[c->n];
+	c->n++;
+	return WASD_OK;
+}
+
+static enum wasd_status add_listed(struct weight_chain *c, const struct chain_spec *spec, const cJSON *own, int i, struct wasd_err *err)
+{
+	char at[32], ptr[FIELDS_POINTER];
+	const char *type;
+	snprintf(at, sizeof at, "/weights/%d", i);
+	fields_pointer(ptr, at, "type");
+	if (!cJSON_IsObject(own))
+		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object with a \"type\"");
+	if (!wasd_json_str(own, "type", &type))
+		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be the name of a strategy");
+	const struct weight_strategy *by = weight_strategy_find(type);
+	return by ? add(c, by, spec, own, at, err) : wasd_fail_at(err, WASD_EINVAL, ptr, "unknown strategy \"%.60s\"", type);
+}
+
+static enum wasd_status add_all(struct weight_chain *c, const struct chain_spec *spec, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	const cJSON *own;
+	int i = 0;
+	if (!spec->weights)
+		return add(c, &weight_was, spec, spec->was, "/was", err);
+	if (spec->was)
+		return wasd_fail_at(err, WASD_EINVAL, "/weights", "goes without \"was\", which is its short form");
+	if (!cJSON_IsArray(spec->weights))
+		return wasd_fail_at(err, WASD_EINVAL, "/weights", "must be an array of objects with a \"type\"");
+	cJSON_ArrayForEach(own, spec->weights)
+		if (!s)
+			s = add_listed(c, spec, own, i++, err);
+	return s;
+}
+
+enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out, struct wasd_err *err)
+{
+	struct weight_chain *c = wasd_calloc(1, sizeof *c);
+	if (!c)
+		return wasd_fail(err, WASD_ENOMEM, "weights");
+	c->graph = g;
+	enum wasd_status s = add_all(c, spec, err);
+	if (s) {
+		chain_destroy(c);
+		return s;
+	}
+	wasd_rng_init(&c->rng, spec->seed, c->drawing ? c->drawing->by->name : weight_was.name, 0, 0);
+	*out = c;
+	return WASD_OK;
+}
+
+void chain_destroy(struct weight_chain *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < c->n; i++)
+		part_done(&c->part[i]);
+	wasd_free(c->input);
+	wasd_free(c);
+}
+
+/* ---- links ---------------------------------------------------------------------------------------------- */
+
+static const struct weight_param *param_of(const struct part *p, size_t offset)
+{
+	for (int k = 0; k < p->n_params; k++)
+		if (p->param[k].info.offset == offset)
+			return &p->param[k];
+	return NULL;
+}
+
+bool chain_links(const struct weight_chain *c, int param)
+{
+	for (int i = 0; i < c->n; i++)
+		if (param_of(&c->part[i], wasd_graph_param_info(c->graph, param).offset))
+			return true;
+	return false;
+}
+
+enum wasd_status chain_attach(struct weight_chain *c, struct wasd_model *m, struct wasd_err *err)
+{
+	size_t again = 0;
+	c->model = m;
+	for (int i = 0; i < wasd_graph_params(c->graph); i++) {
+		enum wasd_status s = chain_links(c, i) ? wasd_model_link(m, i, err) : WASD_OK;
+		if (s)
+			return s;
+	}
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->part[i].n_params; k++)
+			if (!c->part[i].first[k] && c->part[i].param[k].info.count > again)
+				again = c->part[i].param[k].info.count;
+	if (again && !(c->input = wasd_alloc_aligned(again, sizeof *c->input)))
+		return wasd_fail(err, WASD_ENOMEM, "weights");
+	chain_apply(c);
+	return WASD_OK;
+}
+
+void chain_apply(struct weight_chain *c)
+{
+	const real *master = wasd_model_master(c->model);
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->part[i].n_params; k++) {
+			const struct part *p = &c->part[i];
+			size_t at = p->param[k].info.offset;
+			real *w = wasd_model_effective(c->model) + at;
+			p->by->link(p->self, &p->param[k], p->first[k] ? master + at : w, w);
+		}
+}
+
+/* What link i was given for the parameter at `offset`: the master, through the links before it. */
+static const real *input_of(struct weight_chain *c, int i, size_t offset)
+{
+	const real *v = wasd_model_master(c->model) + offset;
+	for (int k = 0; k < i; k++) {
+		const struct weight_param *p = param_of(&c->part[k], offset);
+		if (!p)
+			continue;
+		c->part[k].by->link(c->part[k].self, p, v, c->input);
+		v = c->input;
+	}
+	return v;
+}
+
+void chain_pull(struct weight_chain *c)
+{
+	for (int i = c->n - 1; i >= 0; i--)
+		for (int k = 0; k < c->part[i].n_params; k++) {
+			const struct part *p = &c->part[i];
+			size_t at = p->param[k].info.offset;
+			p->by->link_back(p->self, &p->param[k], input_of(c, i, at), wasd_model_grad(c->model) + at);
+		}
+}
+
+/* ---- the draw ------------------------------------------------------------------------------------------- */
+
+static bool holds(const struct weight_chain *c)
+{
+	return c->drawing->by->holds && c->drawing->by->holds(c->drawing->self);
+}
+
+enum wasd_status chain_draw(struct weight_chain *c, const struct weight_when *when, struct wasd_rng *r, const struct wasd_recipe **out, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	if (!c->drawing) {
+		*out = NULL;
+		return WASD_OK;
+	}
+	if (r)
+		return c->drawing->by->draw(c->drawing->self, when, r, out, err);
+	if (!when->batch || !holds(c)) {
+		c->rng_before = c->rng;
+		s = c->drawing->by->draw(c->drawing->self, when, &c->rng, &c->recipe, err);
+	}
+	*out = c->recipe;
+	return s;
+}
+
+const struct wasd_recipe *chain_recorded(const struct weight_chain *c)
+{
+	return c->drawing ? c->drawing->by->recorded(c->drawing->self) : NULL;
+}
+
+cJSON *chain_recorded_json(const struct weight_chain *c)
+{
+	return c->drawing ? c->drawing->by->recorded_json(c->drawing->self) : cJSON_CreateNull();
+}
+
+cJSON *chain_draw_json(const struct weight_chain *c)
+{
+	return c->drawing ? c->drawing->by->to_json(c->drawing->self) : cJSON_CreateFalse();
+}
+
+/* ---- what travels in a checkpoint ------------------------------------------------------------------------ */
+
+bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
+{
+	for (int k = 0; k < c->n; k++) {
+		const struct part *p = &c->part[k];
+		for (int j = 0; p->by->state && p->by->state(p->self, j, &out->tensor); j++)
+			if (i-- == 0) {
+				out->of = p->by;
+				return true;
+			}
+	}
+	return false;
+}
+
+const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, const char **stream)
+{
+	*stream = c->drawing ? c->drawing->by->name : weight_was.name;
+	return c->drawing && batch && holds(c) ? c->rng_before.s : c->rng.s;     /* a recipe that holds is drawn again when the run goes on */
+}
+
+enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4], const cJSON *recorded, const struct weight_when *when, struct wasd_err *err)
+{
+	memcpy(c->rng.s, generator, sizeof c->rng.s);
+	chain_apply(c);
+	if (!c->drawing)
+		return WASD_OK;
+	enum wasd_status s = c->drawing->by->recall(c->drawing->self, recorded, err);
+	if (s || !when->batch || !holds(c))
+		return s;
+	c->rng_before = c->rng;
+	return c->drawing->by->draw(c->drawing->self, when, &c->rng, &c->recipe, err);
+}
+
+/* ---- what is told of it ----------------------------------------------------------------------------------- */
+
+bool chain_metric(const struct weight_chain *c, int i, int epoch, const char **name, double *value)
+{
+	for (int k = 0; k < c->n; k++)
+		for (int j = 0; c->part[k].by->metric && c->part[k].by->metric(c->part[k].self, j, epoch, name, value); j++)
+			if (i-- == 0)
+				return true;
+	return false;
+}
+
+bool chain_warning(const struct weight_chain *c, int i, const char **code, char *text, size_t size)
+{
+	for (int k = 0; k < c->n; k++) {
+		const struct part *p = &c->part[k];
+		for (int j = 0; p->by->warning && p->by->warning(p->self, j, wasd_model_master(c->model), code, text, size); j++)
+			if (i-- == 0)
+				return true;
+	}
+	return false;
+}
