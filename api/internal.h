@@ -107,6 +107,8 @@ void caps_names(const cJSON *caps, const char *table, const char *key, char out[
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* What the job's network is called; "" when the spec names none. */
 const char *spec_network(const cJSON *spec);
+/* The object that says how WAS is applied, "was" or its entry of "weights", and its JSON pointer; NULL: it is not. */
+cJSON *spec_was(const cJSON *spec, char at[32]);
 /* Rules that need the dataset: its info JSON (shape, classes). */
 void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info, struct api_faults *faults);
 

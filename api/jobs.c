@@ -251,21 +251,23 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
  * the profile's staying there. */
 static bool take_profile(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec)
 {
-	cJSON *was = cJSON_GetObjectItemCaseSensitive(spec, "was");
+	char at[32], pointer[48];
+	cJSON *was = spec_was(spec, at);
 	const char *draw, *id, *name;
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
 	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) || wasd_json_get(was, "profile")) return true;
 	name = draw + sizeof API_DRAW_PROFILE - 1;
+	snprintf(pointer, sizeof pointer, "%s/draw", at);
 	if (!wasd_json_str(spec, "init_from", &id)) {
-		api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in /was/profile");
+		api_send_problem(q, r, "invalid_field", pointer, "%s: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in %s/profile", pointer, at);
 		return false;
 	}
 	enum wasd_status st = storage_profile_get(c->db, id, name, &p, &err);
 	cJSON *info = !st && !strcmp(p.state, "ready") ? api_parse_trusted(p.info) : NULL, *recorded = cJSON_DetachItemFromObjectCaseSensitive(info, "draw");
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: checkpoint %s has no profile %s", id, name);
+	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", pointer, "%s: checkpoint %s has no profile %s", pointer, id, name);
 	else if (st) api_send_error(q, r, &err);
-	else if (!recorded) api_send_problem(q, r, "invalid_field", "/was/draw", "/was/draw: profile %s of checkpoint %s is %s, not ready", name, id, p.state);
+	else if (!recorded) api_send_problem(q, r, "invalid_field", pointer, "%s: profile %s of checkpoint %s is %s, not ready", pointer, name, id, p.state);
 	bool ok = recorded && api_add_take(was, "profile", recorded);
 	if (recorded && !ok) api_send_no_memory(r);
 	cJSON_Delete(info);

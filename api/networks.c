@@ -37,11 +37,11 @@ static bool query_options(const struct api_request *q, struct api_response *r, c
 	return true;
 }
 
-static cJSON *request(cJSON *model, const cJSON *was, const int input[3], int64_t classes)
+static cJSON *request(cJSON *model, cJSON *was, const int input[3], int64_t classes)
 {
 	cJSON *j = cJSON_CreateObject();
 	api_add_take(j, "model", model);
-	if (was) api_add_take(j, "was", cJSON_Duplicate(was, 1));
+	if (was) api_add_take(j, "was", was);
 	api_add_take(j, "input", cJSON_CreateIntArray(input, 3));
 	api_add_int(j, "classes", classes);
 	return j;
@@ -84,7 +84,8 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 
 bool api_network_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const cJSON *data_info)
 {
-	const cJSON *model = wasd_json_get(spec, "model"), *was = wasd_json_get(spec, "was"), *shape = wasd_json_get(data_info, "shape");
+	char at[32], pointer[sizeof((struct wasd_err *)0)->pointer];
+	const cJSON *model = wasd_json_get(spec, "model"), *was = spec_was(spec, at), *shape = wasd_json_get(data_info, "shape");
 	const cJSON *names = wasd_json_get(was, "layers");
 	int64_t groups = 1;
 	wasd_json_i64(was, "groups", &groups);
@@ -93,11 +94,15 @@ bool api_network_check(struct api_ctx *c, const struct api_request *q, struct ap
 	int input[3];
 	for (int i = 0; i < 3; i++) input[i] = cJSON_GetArrayItem(shape, i)->valueint;
 	struct wasd_err err = {0};
-	cJSON *question = request(cJSON_Duplicate(model, 1), was, input, cJSON_GetArraySize(wasd_json_get(data_info, "classes"))), *answer = NULL;
+	cJSON *own = was ? cJSON_Duplicate(was, 1) : cJSON_CreateFalse();
+	cJSON_DeleteItemFromObjectCaseSensitive(own, "type");
+	cJSON *question = request(cJSON_Duplicate(model, 1), own, input, cJSON_GetArraySize(wasd_json_get(data_info, "classes"))), *answer = NULL;
 	enum wasd_status s = ask(c, question, &answer, &err);
 	cJSON_Delete(question);
 	cJSON_Delete(answer);
-	if (s == WASD_EINVAL || s == WASD_ETOOBIG) api_send_problem(q, r, "invalid_field", err.pointer, "%s%s%s", err.pointer, *err.pointer ? ": " : "", err.msg);
+	bool of_was = !strncmp(err.pointer, "/was", 4);
+	snprintf(pointer, sizeof pointer, "%s%.120s", of_was ? at : "", err.pointer + (of_was ? 4 : 0));
+	if (s == WASD_EINVAL || s == WASD_ETOOBIG) api_send_problem(q, r, "invalid_field", pointer, "%s%s%s", pointer, *pointer ? ": " : "", err.msg);
 	else if (s) api_send_error(q, r, &err);
 	return s == WASD_OK;
 }

@@ -382,6 +382,100 @@ static cJSON *was_canon(struct field_ctx *c, const char *pointer, const cJSON *v
 	return NULL;
 }
 
+/* ---- weights: an ordered list of strategies; "was" is the short form of a list of one ---- */
+
+cJSON *spec_was(const cJSON *spec, char at[32])
+{
+	cJSON *entry, *was = cJSON_GetObjectItemCaseSensitive(spec, "was");
+	const char *type;
+	int i = 0;
+	snprintf(at, 32, "/was");
+	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(spec, "weights")) {
+		if (wasd_json_str(entry, "type", &type) && !strcmp(type, "was")) {
+			snprintf(at, 32, "/weights/%d", i);
+			return entry;
+		}
+		i++;
+	}
+	return cJSON_IsObject(was) ? was : NULL;
+}
+
+/* {"type":"was"} and the members of "was". */
+static cJSON *was_entry(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	cJSON *own = cJSON_Duplicate(v, 1), *canon = NULL, *out = NULL;
+	cJSON_DeleteItemFromObjectCaseSensitive(own, "type");
+	if (own && (canon = was_object(c, pointer, own)) && (out = cJSON_CreateObject()) && !api_add_str(out, "type", "was")) c->faults->no_memory = true;
+	for (cJSON *m; out && canon->child && !c->faults->no_memory;) {
+		char *name = wasd_strdup(canon->child->string);
+		m = cJSON_DetachItemViaPointer(canon, canon->child);
+		if (!name || !api_add_take(out, name, m)) c->faults->no_memory = true;
+		wasd_free(name);
+	}
+	cJSON_Delete(own);
+	cJSON_Delete(canon);
+	return out;
+}
+
+static const cJSON *of_type(const cJSON *list, const char *type)
+{
+	const cJSON *one;
+	const char *s;
+	cJSON_ArrayForEach(one, list)
+		if (wasd_json_str(one, "type", &s) && !strcmp(s, type)) return one;
+	return NULL;
+}
+
+static cJSON *weights_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const char *const known[] = {"type", NULL};
+	char at[256], shown[80];
+	int before = c->faults->n, i = 0;
+	if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) > 8) {
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most 8 strategies, not %s", pointer, shown);
+		return NULL;
+	}
+	const cJSON *was = wasd_json_get(c->root, "was");
+	if (was && !cJSON_IsNull(was)) {
+		api_fault(c->faults, "invalid_field", pointer, "%s goes without /was, which is its short form", pointer);
+		return NULL;
+	}
+	cJSON *out = cJSON_CreateArray();
+	const cJSON *one;
+	cJSON_ArrayForEach(one, v) {
+		const char *type = "";
+		snprintf(at, sizeof at, "%s/%d", pointer, i++);
+		wasd_json_str(one, "type", &type);
+		bool twice = *type && of_type(out, type);
+		cJSON *canon = twice ? NULL : !strcmp(type, "was") ? was_entry(c, at, one) : typed_canon(c, at, "strategies", "type", known, one);
+		if (twice) api_fault(c->faults, "invalid_field", at, "%s: %.64s is there twice", at, type);
+		else if (canon) api_push(out, canon);
+		else if (c->faults->n == before) c->faults->no_memory = true;
+	}
+	if (c->faults->n == before && out) return out;
+	cJSON_Delete(out);
+	return NULL;
+}
+
+/* One thing has one canonical form: WAS alone, or nothing, is "was", and "weights" stands for "was" where there is more. */
+static bool settle_weights(cJSON *spec)
+{
+	cJSON *list = cJSON_DetachItemFromObjectCaseSensitive(spec, "weights");
+	int n = cJSON_GetArraySize(list);
+	if (!list) return true;
+	if (n > 1 || (n && !of_type(list, "was"))) {
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, "was");
+		return api_add_take(spec, "weights", list);
+	}
+	cJSON *was = n ? cJSON_DetachItemFromArray(list, 0) : cJSON_CreateFalse();
+	cJSON_DeleteItemFromObjectCaseSensitive(was, "type");
+	cJSON_Delete(list);
+	if (was && cJSON_ReplaceItemInObjectCaseSensitive(spec, "was", was)) return true;
+	cJSON_Delete(was);
+	return false;
+}
+
 /* ---- the rest ---- */
 
 static bool is_loss(const char *metric) { return strstr(metric, "loss") != NULL; }
@@ -581,6 +675,7 @@ static const struct field spec_fields[] = {
 	{"data", FIELD_OBJECT, "{}", .sub = data_fields},
 	{"model", FIELD_OTHER, NULL, .canon = model_canon},
 	{"was", FIELD_OTHER, "null", .canon = was_canon},
+	{"weights", FIELD_OTHER, "", .canon = weights_canon},
 	{"train", FIELD_OBJECT, "{}", .sub = train_fields},
 	{"eval", FIELD_OBJECT, "{}", .sub = eval_fields},
 	{"checkpoint", FIELD_OBJECT, "{}", .sub = checkpoint_fields},
@@ -606,11 +701,12 @@ static void check_metric(const cJSON *spec, const char *pointer, const cJSON *go
 	const char *mode = metric + strlen(metric) - 3;
 	const cJSON *m;
 	bool measured = false;
+	char at[32];
 	cJSON_ArrayForEach(m, wasd_json_get(wasd_json_get(spec, "eval"), "modes")) measured |= !strcmp(m->valuestring, mode);
 	if (!measured) {
 		api_fault(faults, "invalid_field", pointer, "%s: %s is not measured, since /eval/modes has no \"%s\"", pointer, metric, mode);
-	} else if (!strcmp(mode, "dom") && cJSON_IsFalse(wasd_json_get(spec, "was"))) {
-		api_fault(faults, "invalid_field", pointer, "%s: %s is not measured, since /was is false", pointer, metric);
+	} else if (!strcmp(mode, "dom") && !spec_was(spec, at)) {
+		api_fault(faults, "invalid_field", pointer, "%s: %s is not measured, since %s", pointer, metric, wasd_json_get(spec, "weights") ? "/weights has no \"was\"" : "/was is false");
 	}
 }
 
@@ -635,6 +731,7 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	struct field_ctx c = {.faults = faults, .caps = caps, .root = in};
 	cJSON *out = fields_canon(&c, "", spec_fields, in);
 	if (!out) return NULL;
+	if (!settle_weights(out)) faults->no_memory = true;
 	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
 	check_profiles(&c, out);

@@ -6,7 +6,7 @@
 #include "wasd/data.h"
 #include "wasd/model.h"
 #include "wasd/optim.h"
-#include "wasd/weights.h"
+#include "weights/strategy.h"
 
 /* Appends a member and returns it; NULL (and v deleted) when anything is out of memory. */
 static cJSON *put(cJSON *o, const char *key, cJSON *v)
@@ -191,6 +191,29 @@ static bool schedules(cJSON *list)
 	return true;
 }
 
+static bool strategy_options(cJSON *list, const struct weight_option *o)
+{
+	for (; list && o && o->name; o++) {
+		cJSON *j = append(list, cJSON_CreateObject());
+		if (!put_str(j, "name", o->name) || !put_str(j, "summary", o->summary) ||
+		    !put_str(j, "type", o->kind == WEIGHT_FORM ? "form" : o->kind == WEIGHT_INTEGER ? "integer" : "number") ||
+		    (o->kind != WEIGHT_FORM && (!put_num(j, "default", o->def) || !put_num(j, "min", o->min) || !put_num(j, "max", o->max))))
+			return false;
+	}
+	return list;
+}
+
+static bool strategies(cJSON *list)
+{
+	const struct weight_strategy *s;
+	for (int i = 0; (s = weight_strategy_at(i)); i++) {
+		cJSON *j = append(list, cJSON_CreateObject());
+		if (!put_str(j, "type", s->name) || !put_str(j, "summary", s->summary) || !strategy_options(put(j, "options", cJSON_CreateArray()), s->options))
+			return false;
+	}
+	return true;
+}
+
 static bool augmentations(cJSON *list)
 {
 	static const struct wasd_optim_option none[] = { { 0 } }, pad[] = { { .name = "pad", .def = 4, .min = 1, .max = 64 }, { 0 } };
@@ -271,7 +294,7 @@ static bool synthetic(cJSON *list)
 cJSON *wasd_capabilities(void)
 {
 	static const struct { const char *name; bool (*fill)(cJSON *list); } part[] = {
-		{ "archs", archs }, { "layers", layers }, { "transforms", transforms }, { "optimizers", optimizers }, { "schedules", schedules },
+		{ "archs", archs }, { "layers", layers }, { "strategies", strategies }, { "transforms", transforms }, { "optimizers", optimizers }, { "schedules", schedules },
 		{ "augment", augmentations }, { "precisions", precisions }, { "backends", backends }, { "formats", formats }, { "synthetic", synthetic },
 	};
 	cJSON *all = cJSON_CreateObject();

@@ -45,6 +45,8 @@ static void fixed_point(void)
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":{\"name\":\"cifar10\"}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":{},\"train\":{},\"eval\":{},\"checkpoint\":{},\"limits\":{},\"retry\":{}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":null,\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-2}}}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"weights\":[{\"type\":\"was\"}]}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":null,\"weights\":[{\"groups\":1,\"type\":\"was\"}]}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"train\":{\"label_smoothing\":-0,\"seed\":123.0}}",
 	};
 	for (size_t i = 0; i < API_LEN(same); i++) {
@@ -61,6 +63,10 @@ static void choices(void)
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"}}", "\"was\":false"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"}}", "\"model\":{\"arch\":\"lenet\",\"published\":false}"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\",\"published\":true}}", "\"model\":{\"arch\":\"lenet\",\"published\":true},\"was\":false"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[]}", "\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"sparse\"}]}", "\"on_complete\":null,\"weights\":[{\"type\":\"sparse\",\"share\":0.5}]}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"sparse\",\"share\":0.9},{\"type\":\"was\",\"groups\":2}]}",
+		 "\"weights\":[{\"type\":\"sparse\",\"share\":0.9},{\"type\":\"was\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\"}}", "\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},{\"type\":\"resized_crop\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"was\":false}", "\"was\":false"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"vgg16\"}}", "\"model\":{\"arch\":\"vgg16\",\"head\":512},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]"},

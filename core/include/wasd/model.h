@@ -77,6 +77,8 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *                "variants":[{"model":{option: value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
  *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10 classes (or the
  *                  largest side that fits); was = the authors' own
+ *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's "weights"; an option of type "form" has a form of
+ *                  its own, and neither default nor range here
  *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
  *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
  *      "augment":[{"name","options":[OPTION]}],

@@ -8,7 +8,7 @@
 /* A number (or true/false) in the spec's "optimizer" or "schedule" object. */
 struct wasd_optim_option { const char *name; bool boolean; double def, min, max; bool above_min /* min itself is excluded */, below_max; };
 #define WASD_OPTIM_OPTIONS 8
-#define WASD_OPTIM_STATES 2
+#define WASD_OPTIM_STATES 8
 
 /* ---- optimizers ------------------------------------------------------------------------------ */
 
