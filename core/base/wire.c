@@ -3,6 +3,7 @@
  * The receiver reads exactly one frame at a time: 24 bytes of header, then exactly the announced payload. Linux hands a
  * descriptor over with the first byte of the sendmsg that carried it, and frames start their own sendmsg, so a descriptor seen
  * while a frame is read belongs to that frame and to no other. */
+#include "wasd/protocol.h"
 #include "wasd/wire.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,9 @@ static const unsigned char magic[4] = {'W', 'A', 'S', 'D'};
 
 struct wasd_wire {
 	int fd;
+	bool speaks;              /* the messages of this role only; side holds this end */
+	enum wasd_role role;
+	enum wasd_side side;
 	pthread_mutex_t send_lock;
 	uint32_t sent;            /* number of the last frame sent; send_lock */
 	bool send_broken;         /* a frame was cut: nothing may follow it; send_lock */
@@ -72,6 +76,22 @@ void wasd_wire_destroy(struct wasd_wire *w)
 
 int wasd_wire_fd(const struct wasd_wire *w) { return w->fd; }
 
+void wasd_wire_speak(struct wasd_wire *w, enum wasd_role role, enum wasd_side side)
+{
+	w->speaks = true;
+	w->role = role;
+	w->side = side;
+}
+
+/* A message that `from` says, against its row. */
+static enum wasd_status check_message(const struct wasd_wire *w, enum wasd_side from, const cJSON *json, const char *type, size_t bin_len, bool file, struct wasd_err *err)
+{
+	if (!w->speaks) return WASD_OK;
+	const struct wasd_message *row = wasd_message_find(w->role, from, type);
+	if (!row) return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", type);
+	return wasd_message_check(row, json, bin_len, file, err);
+}
+
 /* ---- sending ---- */
 
 /* The descriptor travels with the first byte; what a short write leaves follows without it. */
@@ -115,10 +135,14 @@ enum wasd_status wasd_wire_send(struct wasd_wire *w, const cJSON *json, const vo
 	const char *type;
 	if (!wasd_json_str(json, "type", &type)) return wasd_fail(err, WASD_EINVAL, "a message needs a string member \"type\"");
 	if (bin_len > WASD_WIRE_MAX) return wasd_fail(err, WASD_ETOOBIG, "message %s: %zu binary bytes, the limit is %u", type, bin_len, WASD_WIRE_MAX);
+	enum wasd_status s = check_message(w, w->side, json, type, bin_len, fd >= 0, err);
+	if (s) {
+		if (err) err->status = WASD_EINVAL;
+		return WASD_EINVAL;
+	}
 	char *text = wasd_json_print(json);
 	if (!text) return wasd_fail(err, WASD_ENOMEM, "message %s: no memory", type);
 	size_t json_len = strlen(text);
-	enum wasd_status s;
 	if (json_len > WASD_WIRE_MAX) {
 		s = wasd_fail(err, WASD_ETOOBIG, "message %s: %zu bytes of JSON, the limit is %u", type, json_len, WASD_WIRE_MAX);
 		goto out;
@@ -237,6 +261,11 @@ static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_msg *out, 
 	if (!wasd_json_str(m.json, "type", &m.type)) {
 		cJSON_Delete(m.json);
 		return broken(w, err, "not an object with a string member \"type\"");
+	}
+	if ((s = check_message(w, w->side == WASD_ENGINE ? WASD_DAEMON : WASD_ENGINE, m.json, m.type, bin_len, w->passed_fd >= 0, err))) {
+		cJSON_Delete(m.json);
+		w->recv_broken = true;
+		return s;
 	}
 	if (bin_len && !(m.bin = wasd_malloc(bin_len))) {
 		cJSON_Delete(m.json);

@@ -1,4 +1,4 @@
-/* wasd/wire.h - the framed messages between the daemon and an engine process (train, infer, ingest).
+/* wasd/wire.h - the frames between the daemon and an engine process. What they say is in wasd/protocol.h.
  *
  * One duplex byte stream per process (a socketpair today, a remote launcher's pipe later). A frame is
  *
@@ -13,7 +13,8 @@
  *
  * all little-endian. Larger payloads travel as a sealed memfd whose size and SHA-256 the JSON names ("bytes", "sha256").
  * Both sides treat the other as hostile: a bad magic, version, length, order, checksum, JSON or an unexpected descriptor
- * is WASD_ECORRUPT, after which the stream must be closed. wasd/protocol.h has every message and its members.
+ * is WASD_ECORRUPT, after which the stream must be closed. Once wasd_wire_speak has named the role, so is a message that is not in the table
+ * of wasd/protocol.h or breaks its row there; the sending end refuses it with WASD_EINVAL and sends nothing.
  */
 #ifndef WASD_WIRE_H
 #define WASD_WIRE_H
