@@ -2,6 +2,7 @@
 
 #include "address.h"
 #include "log.h"
+#include "wasd/tensor.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -21,8 +22,8 @@ static const struct key { const char *name; size_t offset; enum { A_TEXT, A_NUMB
 	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),
 	NUM(workers, 1, 64, 1, "training jobs that run at a time"),
-	NUM(threads, 0, 1024, 0, "compute threads for all of them together; 0 = the processors of this machine"),
-	NUM(infer_threads, 0, 1024, 0, "compute threads of the inference process; 0 = the processors of this machine"),
+	NUM(threads, 0, WASD_THREADS_MAX, 0, "compute threads for all of them together; 0 = the processors of this machine"),
+	NUM(infer_threads, 0, WASD_THREADS_MAX, 0, "compute threads of the inference process; 0 = the processors of this machine"),
 	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at a time"),
 	NUM(http_threads, 1, 256, 32, "requests that are handled at a time; more wait, then get 503"),
 	NUM(max_connections, 10, 100000, 1536, "open connections; above nine tenths of it new ones get 503"),
@@ -170,10 +171,10 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 	if (!*asked && env && *env)
 		asked = env;
 	if (*asked) {
-		char real[PATH_MAX];
-		if (!realpath(asked, real) || !runnable(real) || strlen(real) >= CONFIG_TEXT)
+		char absolute[PATH_MAX];
+		if (!realpath(asked, absolute) || !runnable(absolute) || strlen(absolute) >= CONFIG_TEXT)
 			return wasd_fail(err, WASD_ENOTFOUND, "the engine %.180s is not there or cannot be run", asked);
-		strcpy(out, real);
+		strcpy(out, absolute);
 		return WASD_OK;
 	}
 	char self[PATH_MAX];
@@ -196,12 +197,12 @@ static int processors(void)
 {
 	cpu_set_t set;
 	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-	return n > 0 ? n : 1;
+	return n < 1 ? 1 : n > WASD_THREADS_MAX ? WASD_THREADS_MAX : n;
 }
 
 enum wasd_status config_resolve(struct config *c, struct wasd_err *err)
 {
-	char real[PATH_MAX], engine[CONFIG_TEXT];
+	char absolute[PATH_MAX], engine[CONFIG_TEXT];
 	enum log_level level;
 	if (log_level_from_name(c->log_level, &level))
 		log_set_level(level);
@@ -212,9 +213,9 @@ enum wasd_status config_resolve(struct config *c, struct wasd_err *err)
 	enum wasd_status s = wasd_mkdirs(c->data, err);
 	if (s != WASD_OK)
 		return s;
-	if (!realpath(c->data, real) || strlen(real) >= CONFIG_TEXT)
+	if (!realpath(c->data, absolute) || strlen(absolute) >= CONFIG_TEXT)
 		return wasd_fail(err, WASD_EINVAL, "the data directory %.180s has no usable path", c->data);
-	strcpy(c->data, real);
+	strcpy(c->data, absolute);
 	s = config_find_engine(c->engine, engine, err);
 	if (s == WASD_OK)
 		strcpy(c->engine, engine);

@@ -8,7 +8,7 @@
 #include "blobs.h"
 #include "calls.h"
 #include "log.h"
-#include "message.h"
+#include "wasd/protocol.h"
 #include "stage.h"
 
 #include <errno.h>
@@ -128,7 +128,7 @@ static void convert_gone(struct proc *p, const struct proc_end *end)
 	c->proc = NULL;
 }
 
-static const struct proc_class convert_class = { .role = "convert", .message = convert_message, .gone = convert_gone };
+static const struct proc_class convert_class = { .role = WASD_ROLE_CONVERT, .message = convert_message, .gone = convert_gone };
 
 struct up_call { struct convert *c; enum wasd_status status; struct wasd_err *err; };
 
@@ -196,7 +196,7 @@ static enum wasd_status ask(struct convert *c, const char *checkpoint, const cha
 		close(fd);
 		return s;
 	}
-	call->json = message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
+	call->json = wasd_message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
 	return calls_ask_fd(&c->calls, call, fd, deadline_us, err);
 }
 
@@ -283,7 +283,7 @@ static enum wasd_status store(struct convert *c, const char *path, const cJSON *
 
 static cJSON *import_message(const char *blob, const char *out, const cJSON *how)
 {
-	cJSON *m = message("import", "file:s out:s", blob, out);
+	cJSON *m = wasd_message("import", "file:s out:s", blob, out);
 	for (const cJSON *v = how->child; v && m; v = v->next) {
 		cJSON *copy = cJSON_Duplicate(v, true);
 		if (copy && cJSON_AddItemToObject(m, v->string, copy))

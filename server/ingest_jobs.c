@@ -9,7 +9,7 @@
 
 #include "calls.h"
 #include "log.h"
-#include "message.h"
+#include "wasd/protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,7 +257,7 @@ static void upload_gone(struct proc *p, const struct proc_end *end)
 	start_waiting(g);
 }
 
-static const struct proc_class upload_class = { .role = "ingest", .message = upload_message, .gone = upload_gone };
+static const struct proc_class upload_class = { .role = WASD_ROLE_INGEST, .message = upload_message, .gone = upload_gone };
 
 static void start_waiting(struct ingest *g)
 {
@@ -358,7 +358,7 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 	cJSON *list = cJSON_CreateArray();
 	bool ok = list != NULL;
 	for (size_t i = 0; i < n && ok; i++) {
-		cJSON *f = message("file", "path:s name:s", files[i].path, files[i].name ? files[i].name : "");
+		cJSON *f = wasd_message(NULL, "path:s name:s", files[i].path, files[i].name ? files[i].name : "");
 		ok = f && cJSON_AddItemToArray(list, f);
 		if (!ok)
 			cJSON_Delete(f);
@@ -370,8 +370,8 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 		u->options = cJSON_Duplicate(options, true);
 		ok = ok && u->options;
 	}
-	u->request = message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path, u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
-	                     message("limits", "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
+	u->request = wasd_message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path, u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
+	                     wasd_message(NULL, "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
 	if (!ok || !u->request)
 		return give_back(u, err);
 	return upload_add(g, u, err);
@@ -383,7 +383,7 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 	enum wasd_status s = upload_create(g, dataset, version, &u, err);
 	if (s != WASD_OK)
 		return s;
-	u->request = message("synthetic", "kind:s train:i test:i seed:i out:s", kind, train, test, seed, u->path);
+	u->request = wasd_message("synthetic", "kind:s train:i test:i seed:i out:s", kind, train, test, seed, u->path);
 	if (!u->request)
 		return give_back(u, err);
 	return upload_add(g, u, err);
@@ -396,11 +396,8 @@ static enum wasd_status preview_message(struct proc *p, struct wasd_msg *m, stru
 	struct ingest *g = proc_owner(p);
 	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != g->previewer)
 		return WASD_OK;
-	if (!strcmp(m->type, "preview") || !strcmp(m->type, "error") || !strcmp(m->type, "failed")) {
-		if (!strcmp(m->type, "failed") && !cJSON_ReplaceItemInObjectCaseSensitive(m->json, "type", cJSON_CreateString("error")))
-			return wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (!strcmp(m->type, "previewed") || !strcmp(m->type, "error"))
 		return calls_answer(&g->calls, m, err);
-	}
 	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
 }
 
@@ -414,7 +411,7 @@ static void preview_gone(struct proc *p, const struct proc_end *end)
 	g->previewer = NULL;
 }
 
-static const struct proc_class preview_class = { .role = "ingest", .message = preview_message, .gone = preview_gone };
+static const struct proc_class preview_class = { .role = WASD_ROLE_INGEST, .message = preview_message, .gone = preview_gone };
 
 struct preview_call { struct ingest *g; enum wasd_status status; struct wasd_err *err; };
 
@@ -439,7 +436,7 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 		return up.status;
 	char *absolute = *path == '/' ? wasd_strdup(path) : wasd_asprintf("%s/%s", g->data_dir, path);
 	cJSON_Delete(call->json);
-	call->json = absolute ? message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
+	call->json = absolute ? wasd_message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
 	wasd_free(absolute);
 	return calls_ask(&g->calls, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }

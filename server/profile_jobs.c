@@ -9,7 +9,7 @@
 #include "profile_jobs.h"
 
 #include "log.h"
-#include "message.h"
+#include "wasd/protocol.h"
 #include "pool.h"
 #include "scheduler.h"
 
@@ -257,7 +257,7 @@ static void search_gone(struct proc *p, const struct proc_end *end)
 	end_search(w);
 }
 
-static const struct proc_class search_class = { .role = "profile", .message = search_message, .gone = search_gone };
+static const struct proc_class search_class = { .role = WASD_ROLE_PROFILE, .message = search_message, .gone = search_gone };
 
 /* ---- from the row to the process ---------------------------------------------------------------------------------------- */
 
@@ -275,7 +275,7 @@ static void loaded(void *ctx)
 		end_search(w);
 		return;
 	}
-	cJSON *m = message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes, w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
+	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes, w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
 	int fd = w->fd;
 	w->request = NULL;
 	w->fd = -1;

@@ -81,7 +81,7 @@ static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct
 
 static void infer_gone(struct proc *p, const struct proc_end *end);
 
-static const struct proc_class infer_class = { .role = "infer", .message = infer_message, .gone = infer_gone };
+static const struct proc_class infer_class = { .role = WASD_ROLE_INFER, .message = infer_message, .gone = infer_gone };
 
 enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
 {

@@ -3,7 +3,8 @@
 #include "serving_internal.h"
 
 #include "log.h"
-#include "message.h"
+#include "wasd/protocol.h"
+#include "wasd/tensor.h"
 #include "wasd/cond.h"
 
 #include <stdio.h>
@@ -76,9 +77,9 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 		close(fd);
 		return st;
 	}
-	if (threads < 1)
+	if (threads < 1 || threads > WASD_THREADS_MAX)
 		threads = s->cfg.threads;
-	struct api_call call = { .who = s->loading, .json = message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
+	struct api_call call = { .who = s->loading, .json = wasd_message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
@@ -102,7 +103,7 @@ static enum wasd_status warm_mode(struct serving *s, const char *id, const char 
 	float *zeros = wasd_calloc(n, sizeof *zeros);
 	if (!zeros)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
-	struct api_call call = { .who = s->loading, .json = message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
+	struct api_call call = { .who = s->loading, .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
 	enum wasd_status st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	api_call_done(&call);
 	wasd_free(zeros);
@@ -128,8 +129,7 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 /* From here on requests may ask for it. */
 static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs, int64_t bytes, struct wasd_err *err)
 {
-	cJSON *one = message("mode", "macs:i bytes:i profile:s", macs, bytes, profile);
-	cJSON_DeleteItemFromObjectCaseSensitive(one, "type");
+	cJSON *one = wasd_message(NULL, "macs:i bytes:i profile:s", macs, bytes, profile);
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
 	bool there = b && b->loaded, added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
@@ -148,7 +148,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
 		return st;
-	struct api_call call = { .who = s->loading, .json = message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
+	struct api_call call = { .who = s->loading, .json = wasd_message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK && (!wasd_json_str(call.reply, "type", &type) || strcmp(type, "profiled") || !wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
 	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) || !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
@@ -170,7 +170,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	if (b && b->loaded)
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
 	pthread_mutex_unlock(&s->lock);
-	struct api_call call = { .who = s->loading, .json = message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
+	struct api_call call = { .who = s->loading, .json = wasd_message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
 	calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }
@@ -266,7 +266,7 @@ static void unload_unused(struct serving *s)
 			return;
 		if (!in_process)
 			continue;
-		struct api_call call = { .who = s->loading, .json = message("unload", "bundle:s", id) };
+		struct api_call call = { .who = s->loading, .json = wasd_message("unload", "bundle:s", id) };
 		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 		api_call_done(&call);
 	}

@@ -187,7 +187,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 		st = wasd_fail_errno(err, errno, "cannot make the streams of a process");
 		goto fail;
 	}
-	char *argv[] = { s->engine, (char *)(uintptr_t)cls->role, NULL };
+	char *argv[] = { s->engine, (char *)(uintptr_t)wasd_role_name(cls->role), NULL };
 	p->oom_kills = kernel_oom_kills();
 	st = launch_engine(argv, stream[1], -1, errs[1], &p->pid, err);
 	if (st != WASD_OK)
@@ -205,6 +205,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 	st = wasd_wire_create(stream[0], &p->wire, err);
 	if (st != WASD_OK)
 		goto fail;
+	wasd_wire_speak(p->wire, cls->role, WASD_DAEMON);
 	stream[0] = -1;
 	p->sup = s;
 	p->cls = cls;
@@ -233,7 +234,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 	watch(s, EPOLL_CTL_ADD, wasd_wire_fd(p->wire), EPOLLIN, p);
 	watch(s, EPOLL_CTL_ADD, p->pidfd, EPOLLIN, p);
 	watch(s, EPOLL_CTL_ADD, p->err_fd, EPOLLIN, p);
-	log_line(LOG_DEBUG, "process started", "role=%s pid=%d", cls->role, (int)p->pid);
+	log_line(LOG_DEBUG, "process started", "role=%s pid=%d", wasd_role_name(cls->role), (int)p->pid);
 	*out = p;
 	return WASD_OK;
 fail:
@@ -318,8 +319,8 @@ static enum wasd_status check_hello(const struct proc *p, const struct wasd_msg 
 	const char *role, *version;
 	if (strcmp(m->type, "hello") || !wasd_json_str(m->json, "role", &role) || !wasd_json_str(m->json, "version", &version))
 		return wasd_fail(err, WASD_ECORRUPT, "the first frame is not a hello");
-	if (strcmp(role, p->cls->role))
-		return wasd_fail(err, WASD_ECORRUPT, "its role is %.20s, not %s", role, p->cls->role);
+	if (strcmp(role, wasd_role_name(p->cls->role)))
+		return wasd_fail(err, WASD_ECORRUPT, "its role is %.20s, not %s", role, wasd_role_name(p->cls->role));
 	if (strcmp(version, WASD_VERSION))
 		return wasd_fail(err, WASD_ECORRUPT, "it is version %.20s, this is " WASD_VERSION, version);
 	return WASD_OK;
@@ -352,7 +353,7 @@ static void receive(struct proc *p)
 		}
 		wasd_msg_done(&m);
 		if (s != WASD_OK) {
-			log_line(LOG_WARN, "engine process broke the protocol", "role=%s pid=%d what=%s", p->cls->role, (int)p->pid, LOG_Q(err.msg));
+			log_line(LOG_WARN, "engine process broke the protocol", "role=%s pid=%d what=%s", wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(err.msg));
 			violation(p, &err);
 		}
 	}
@@ -437,7 +438,7 @@ static void proc_gone(struct proc *p)
 		p->next->pprev = p->pprev;
 	pthread_mutex_unlock(&s->lock);
 	if (end.exit_code != 0)
-		log_line(LOG_WARN, "engine process ended", "role=%s pid=%d reason=%s", p->cls->role, (int)p->pid, LOG_Q(end.reason));
+		log_line(LOG_WARN, "engine process ended", "role=%s pid=%d reason=%s", wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(end.reason));
 	p->cls->gone(p, &end);
 	if (p->err_fd >= 0)
 		close(p->err_fd);
@@ -702,7 +703,7 @@ cJSON *supervisor_processes(struct supervisor *s)
 	pthread_mutex_lock(&s->lock);
 	for (struct proc *p = s->procs; p && list; p = p->next) {
 		cJSON *o = cJSON_CreateObject();
-		cJSON_AddStringToObject(o, "role", p->cls->role);
+		cJSON_AddStringToObject(o, "role", wasd_role_name(p->cls->role));
 		cJSON_AddNumberToObject(o, "pid", p->pid);
 		cJSON_AddNumberToObject(o, "rss_mb", (double)atomic_load(&p->rss_mb));
 		cJSON_AddNumberToObject(o, "uptime_s", (double)((wasd_mono_us() - p->started_us) / 1000000));

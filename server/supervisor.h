@@ -8,7 +8,7 @@
 #define SERVER_SUPERVISOR_H
 
 #include "wasd/base.h"
-#include "wasd/wire.h"
+#include "wasd/protocol.h"
 
 #include <sys/types.h>
 
@@ -33,7 +33,7 @@ struct proc_end {
 };
 
 struct proc_class {
-	const char *role;               /* the engine's command and the role of its hello */
+	enum wasd_role role;            /* the engine's command and the role of its hello */
 	/* [S] One message, the hello included. Not WASD_OK: the process broke the protocol, err says how; it is killed. */
 	enum wasd_status (*message)(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
 	/* [S] After the last message. The proc is freed when this returns. */

@@ -10,7 +10,7 @@
  */
 #include "scheduler_internal.h"
 #include "log.h"
-#include "message.h"
+#include "wasd/protocol.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -76,15 +76,13 @@ void run_maybe_start(struct run *r)
 		proc_end(r->proc, true, err.msg);
 		return;
 	}
-	cJSON *m = message("start", "job:s attempt:i spec:j dataset:s threads:i nice:i", r->id, r->attempt, cJSON_Duplicate(r->spec, true), r->dataset_path,
-	                   r->threads, r->nice);
-	if (m && r->load_fd >= 0) {
-		cJSON *c = message("checkpoint", r->resume ? "bytes:i sha256:s epoch:i step:i" : "bytes:i sha256:s", r->load_bytes, r->load_sha, r->load_epoch, r->load_step);
-		if (!c || !cJSON_AddItemToObject(m, r->resume ? "resume" : "init", c)) {
-			cJSON_Delete(c);
-			cJSON_Delete(m);
-			m = NULL;
-		}
+	bool file = r->load_fd >= 0;
+	cJSON *from = file && r->resume ? wasd_message(NULL, "epoch:i step:i", r->load_epoch, r->load_step) : NULL;
+	cJSON *m = wasd_message("start", file && r->resume ? "job:s attempt:i spec:j dataset:s threads:i nice:i resume:j" : "job:s attempt:i spec:j dataset:s threads:i nice:i resume:?j",
+	                        r->id, r->attempt, cJSON_Duplicate(r->spec, true), r->dataset_path, r->threads, r->nice, from);
+	if (m && file && !(cJSON_AddNumberToObject(m, "bytes", (double)r->load_bytes) && cJSON_AddStringToObject(m, "sha256", r->load_sha))) {
+		cJSON_Delete(m);
+		m = NULL;
 	}
 	int fd = r->load_fd;
 	r->load_fd = -1;
@@ -180,7 +178,7 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 /* The message may be lost for want of memory; the time limit holds all the same. */
 static void ask_to_stop(struct run *r)
 {
-	proc_send(r->proc, message("cancel", ""), NULL, 0, -1);
+	proc_send(r->proc, wasd_message("cancel", ""), NULL, 0, -1);
 	r->cancel_by_us = wasd_mono_us() + r->jobs->cfg.cancel_ms * 1000ll;
 }
 
@@ -348,4 +346,4 @@ static void train_gone(struct proc *p, const struct proc_end *end)
 	run_maybe_finish(r);
 }
 
-static const struct proc_class train_class = { .role = "train", .message = run_message, .gone = train_gone };
+static const struct proc_class train_class = { .role = WASD_ROLE_TRAIN, .message = run_message, .gone = train_gone };

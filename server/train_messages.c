@@ -1,7 +1,6 @@
 /* train_messages.c - what a training process says: checked, stored, acknowledged. See train_jobs.c. */
 #include "scheduler_internal.h"
 #include "log.h"
-#include "message.h"
 #include "wasd/protocol.h"
 
 #include <math.h>
@@ -91,7 +90,7 @@ static void acknowledge(struct run *r, uint32_t seq)
 {
 	if (!r->proc)
 		return;                 /* it ended while storage was at it */
-	if (!proc_send(r->proc, message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
+	if (!proc_send(r->proc, wasd_message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
 		proc_end(r->proc, true, "does not take its acknowledgements");
 }
 

@@ -46,6 +46,7 @@ enum {
 #define THREADS INTEGER("threads", 0, WASD_THREADS_MAX)
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const train_phases[] = {WASD_TRAIN_PHASES, NULL};
 static const char *const train_ends[] = {"done", "early_stopped", "cancelled", NULL};
 static const char *const train_failures[] = {"error", "nan_loss", "bad_data", "oom", NULL};
 static const char *const checkpoint_reasons[] = {"epoch", "cancel", "final", NULL};
@@ -68,10 +69,19 @@ static const struct wasd_message rows[] = {
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},
 	{"started", TRAIN, WASD_ENGINE,
 	 .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"), ARRAY("classes", 0, 0), ANY("was")}},
-	/* At most four a second. */
-	{"progress", TRAIN, WASD_ENGINE, .members = {COUNT("epoch"), COUNT("epochs"), COUNT("step"), COUNT("steps"), NAME("phase"), NUMBER("img_per_s"), NUMBER("eta_s")}},
+	/* At most four a second, and whenever the phase changes; also before "started". What is left out stays as it was. step of steps: training batches of the epoch. */
+	{"progress", TRAIN, WASD_ENGINE,
+	 .members = {CHOICE("phase", train_phases), OPTIONAL(INTEGER, "phase_done", .max = INTEGER_MAX), OPTIONAL(INTEGER, "phase_total", .max = INTEGER_MAX),
+	             OPTIONAL(INTEGER, "epoch", .max = INTEGER_MAX), OPTIONAL(INTEGER, "epochs", .max = INTEGER_MAX), OPTIONAL(INTEGER, "step", .max = INTEGER_MAX),
+	             OPTIONAL(INTEGER, "steps", .max = INTEGER_MAX), OPTIONAL(NUMBER, "img_per_s", .min = -INFINITY, .max = INFINITY),
+	             OPTIONAL(NUMBER, "eta_s", .min = -INFINITY, .max = INFINITY), OPTIONAL(NUMBER, "loss", .min = -INFINITY, .max = INFINITY)}},
+	/* points: [[step of the job, epoch, mean loss of the batches since the point before], ...] in order. The first at once, then about one message
+	 * a second; always before the metrics and checkpoints that follow. */
+	{"losses", TRAIN, WASD_ENGINE, .members = {ARRAY("points", 1, WASD_LOSSES_MAX)}},
 	/* One epoch's numbers, before its checkpoint. null: not a finite number, "nonfinite" says which. (job, epoch, name) is the key: sending them again changes nothing. */
 	{"metrics", TRAIN, WASD_ENGINE, .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite")}},
+	/* Of the run itself (wasd/train.h); one that goes on comes every epoch. */
+	{"warning", TRAIN, WASD_ENGINE, .members = {NAME("code"), COUNT("epoch"), STRING("message")}},
 	{"checkpoint", TRAIN, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,
 	 .members = {COUNT("epoch"), COUNT("step"), BYTES, SHA256, CHOICE("reason", checkpoint_reasons), OBJECT("metrics"), OBJECT("info")}},
 	{"done", TRAIN, WASD_ENGINE, .members = {CHOICE("reason", train_ends), COUNT("epoch")}},
@@ -79,7 +89,8 @@ static const struct wasd_message rows[] = {
 
 	/* ---- wasd-engine infer: the bundles of all deployments. A request names its bundle and mode, so a switch is a pointer swap in the daemon ---- */
 	{"load", INFER, WASD_DAEMON, "loaded", WASD_PAYLOAD_FILE, {NAME("bundle"), BYTES, SHA256, OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
-	{"loaded", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("arch"), ARRAY("input", 3, 3), ARRAY("classes", 1, 0), INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
+	{"loaded", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("arch"), ARRAY("input", 3, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"), OPTIONAL(STRING, "orientation"),
+	             ARRAY("classes", 1, 0), INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
 	{"unload", INFER, WASD_DAEMON, "unloaded", .members = {NAME("bundle")}},
 	{"unloaded", INFER, WASD_ENGINE, .members = {RE}},
 	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME"; one of that name is replaced. */
@@ -97,13 +108,14 @@ static const struct wasd_message rows[] = {
 	{"inferred", INFER, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK, .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
 
 	/* ---- wasd-engine ingest: one upload, or previews of data sets ---- */
-	/* options, all of which may be left out: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437" */
+	/* options, all of which may be left out: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437", "fit", "background", "orientation" */
 	{"ingest", INGEST, WASD_DAEMON, .members = {NAME("name"), STRING("out"), OBJECT("options"), ARRAY("files", 1, 64), OBJECT("limits")}},
 	{"synthetic", INGEST, WASD_DAEMON, .members = {NAME("kind"), COUNT("train"), COUNT("test"), COUNT("seed"), STRING("out")}},
 	{"progress", INGEST, WASD_ENGINE, .members = {COUNT("images"), COUNT("bytes")}},
 	{"done", INGEST, WASD_ENGINE,
 	 .members = {RE, NAME("format"), ARRAY("shape", 3, 3), ARRAY("classes", 1, 0), COUNT("train"), COUNT("test"), OPTIONAL(INTEGER, "val", .max = INTEGER_MAX), NAME("digest"),
-	             COUNT("bytes"), ARRAY("mean", 1, 3), ARRAY("std", 1, 3), OPTIONAL(ARRAY, "remarks", .max = 32), OPTIONAL(ARRAY, "skipped", .max = 100)}},
+	             COUNT("bytes"), ARRAY("mean", 1, 3), ARRAY("std", 1, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"),
+	             OPTIONAL(STRING, "orientation"), OPTIONAL(ARRAY, "remarks", .max = 32), OPTIONAL(ARRAY, "skipped", .max = 100)}},
 	/* pointer: the file, or the archive's entry. errors: the first of all files at fault, count: how many there are. */
 	{"failed", INGEST, WASD_ENGINE,
 	 .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer"), OPTIONAL(ARRAY, "errors", .max = 100), OPTIONAL(INTEGER, "count", .max = INTEGER_MAX)}},
@@ -156,7 +168,7 @@ static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row
 
 static enum wasd_status check_string(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v, struct wasd_err *err)
 {
-	char list[120] = "";
+	char list[160] = "";
 	double n = cJSON_IsString(v) ? (double)strlen(v->valuestring) : -1;
 	if (!m->choices && n >= m->min && (m->max == 0 || n <= m->max)) return WASD_OK;
 	if (!m->choices && m->max > 0) return bad(err, row, m, "a string of %.0f to %.0f bytes", m->min, m->max);

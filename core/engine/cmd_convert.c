@@ -48,37 +48,32 @@ static void on_export(struct engine_link *link, const struct wasd_msg *m)
 	bool profile = !strncmp(mode_name, "dom:", 4);
 	enum wasd_mode mode = WASD_DOM;
 	struct wasd_err err = {0};
-	const void *bytes = NULL, *file = NULL;
+	struct wasd_payload p = {0};
+	const void *file = NULL;
 	void *out = NULL, *own = NULL;
 	size_t k = 0, out_len = 0, file_len = 0;
-	int64_t len, over = 0;
+	int64_t over = 0;
 	char sha[WASD_SHA256_HEX];
 	while (k < N_FORMATS && strcmp(format, formats[k].name))
 		k++;
-	if (k == N_FORMATS || (!profile && !wasd_mode_from_name(mode_name, &mode)) || m->fd < 0 || !wasd_json_i64(m->json, "bytes", &len) || len < 1)
-		engine_protocol_error("export: needs format, mode, bytes and the file");
-	if (profile && (!wasd_json_i64(m->json, "profile_bytes", &over) || over < 1 || over > INT64_MAX - len))
+	if (k == N_FORMATS || (!profile && !wasd_mode_from_name(mode_name, &mode)))
+		engine_protocol_error("export: format %.40s, mode %.80s", format, mode_name);
+	if (profile && !wasd_json_i64(m->json, "profile_bytes", &over))
 		engine_protocol_error("export: a profile without profile_bytes");
-	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)(len + over), &bytes, &err);
+	enum wasd_status s = wasd_msg_payload(m, &p, &err);
 	if (!s)
-		s = take_file(m, bytes, (size_t)(len + over), (size_t)over, &own, &file, &file_len, &err);
+		s = take_file(m, p.data, p.len, (size_t)over, &own, &file, &file_len, &err);
 	if (!s)
 		s = formats[k].make(file, file_len, mode, &out, &out_len, &err);
 	if (!s)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
 		wasd_sha256_of(out, out_len, sha);
-		cJSON *j = cJSON_CreateObject();
-		cJSON_AddStringToObject(j, "type", "exported");
-		cJSON_AddNumberToObject(j, "re", m->seq);
-		cJSON_AddNumberToObject(j, "bytes", (double)out_len);
-		cJSON_AddStringToObject(j, "sha256", sha);
-		engine_send(link, j, NULL);
+		engine_send(link, wasd_message("exported", "re:i bytes:i sha256:s", (int64_t)m->seq, (int64_t)out_len, sha), NULL);
 	} else {
 		engine_error(link, m->seq, &err, NULL);
 	}
-	if (bytes)
-		wasd_memfd_unmap(bytes, (size_t)(len + over));
+	wasd_payload_done(&p);
 	wasd_free(out);
 	wasd_free(own);
 }
@@ -116,8 +111,7 @@ static void on_import(struct engine_link *link, const struct wasd_msg *m)
 	cJSON *info = NULL;
 	size_t len = 0, out_len = 0;
 	char sha[WASD_SHA256_HEX];
-	if (!wasd_json_bool(m->json, "to_serve", &how.to_serve))
-		engine_protocol_error("import: needs to_serve");
+	wasd_json_bool(m->json, "to_serve", &how.to_serve);
 	enum wasd_status s = map_file(file, &bytes, &len, &err);
 	if (!s)
 		s = wasd_import(bytes, len, &how, &out, &out_len, &info, &err);
@@ -125,14 +119,8 @@ static void on_import(struct engine_link *link, const struct wasd_msg *m)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
 		wasd_sha256_of(out, out_len, sha);
-		cJSON *j = cJSON_CreateObject();
-		cJSON_AddStringToObject(j, "type", "imported");
-		cJSON_AddNumberToObject(j, "re", m->seq);
-		cJSON_AddNumberToObject(j, "bytes", (double)out_len);
-		cJSON_AddStringToObject(j, "sha256", sha);
-		if (cJSON_AddItemToObject(j, "info", info))
-			info = NULL;
-		engine_send(link, j, NULL);
+		engine_send(link, wasd_message("imported", "re:i bytes:i sha256:s info:j", (int64_t)m->seq, (int64_t)out_len, sha, info), NULL);
+		info = NULL;
 	} else {
 		engine_error(link, m->seq, &err, NULL);
 	}
@@ -154,7 +142,7 @@ int cmd_convert(int argc, char **argv)
 	}
 	struct engine_link *link;
 	struct wasd_err err = {0};
-	if (engine_link_open("convert", &link, &err)) {
+	if (engine_link_open(WASD_ROLE_CONVERT, &link, &err)) {
 		fprintf(stderr, "wasd-engine convert: %s\n", err.msg);
 		return 1;
 	}

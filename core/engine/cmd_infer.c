@@ -143,56 +143,25 @@ static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, c
 	return WASD_OK;
 }
 
-/* The payload that came with a message: its own bytes, or a memory file that is mapped here. */
-struct payload { const char *data; size_t len; const void *map; };
-
-static enum wasd_status open_payload(const struct wasd_msg *m, struct payload *p, struct wasd_err *err)
+static cJSON *size_json(const struct mode *m)
 {
-	int64_t bytes;
-	*p = (struct payload){m->bin, m->bin_len, NULL};
-	if (m->fd < 0)
-		return WASD_OK;
-	if (!wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1)
-		engine_protocol_error("%s: a memory file without bytes", m->type);
-	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &p->map, err);
-	if (s)
-		return s;
-	p->data = p->map;
-	p->len = (size_t)bytes;
-	return WASD_OK;
-}
-
-static void close_payload(struct payload *p)
-{
-	if (p->map)
-		wasd_memfd_unmap(p->map, p->len);
-}
-
-static void add_size(cJSON *j, const struct mode *m)
-{
-	cJSON_AddNumberToObject(j, "macs", (double)wasd_bundle_macs(m->bundle));
-	cJSON_AddNumberToObject(j, "bytes", (double)wasd_bundle_bytes(m->bundle));
+	return wasd_message(NULL, "macs:i bytes:i", (int64_t)wasd_bundle_macs(m->bundle), (int64_t)wasd_bundle_bytes(m->bundle));
 }
 
 static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 {
 	const struct wasd_bundle *any = b->mode[0].bundle;
 	struct wasd_shape in = wasd_bundle_shape(any);
-	cJSON *j = cJSON_CreateObject(), *classes = cJSON_CreateArray(), *modes = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "loaded");
-	cJSON_AddNumberToObject(j, "re", re);
-	cJSON_AddStringToObject(j, "bundle", b->id);
-	cJSON_AddStringToObject(j, "arch", wasd_bundle_arch(any));
-	cJSON_AddItemToObject(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
+	cJSON *classes = cJSON_CreateArray(), *modes = cJSON_CreateObject();
 	for (int i = 0; i < wasd_bundle_classes(any); i++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_bundle_class(any, i)));
-	cJSON_AddItemToObject(j, "classes", classes);
-	wasd_prepare_add(j, wasd_bundle_prepare(any));
-	cJSON_AddNumberToObject(j, "max_batch", WASD_PREDICT_MAX);
 	for (int m = 0; m < b->n; m++)
-		add_size(cJSON_AddObjectToObject(modes, b->mode[m].name), &b->mode[m]);
-	cJSON_AddItemToObject(j, "modes", modes);
+		cJSON_AddItemToObject(modes, b->mode[m].name, size_json(&b->mode[m]));
+	cJSON *j = wasd_message("loaded", "re:i bundle:s arch:s input:j classes:j max_batch:i modes:j", (int64_t)re, b->id, wasd_bundle_arch(any),
+	                        cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3), classes, (int64_t)WASD_PREDICT_MAX, modes);
 	struct wasd_err err = {0};
+	if (j)
+		wasd_prepare_add(j, wasd_bundle_prepare(any));
 	if (engine_send(s->link, j, &err))      /* too many class names for a frame */
 		engine_error(s->link, re, &err, NULL);
 }
@@ -210,21 +179,20 @@ static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, s
 
 static enum wasd_status load(struct server *s, const struct wasd_msg *m, const char *id, struct loaded *b, struct wasd_err *err)
 {
-	const char *sha;
 	char what[ID_MAX + 8];
-	struct payload p;
-	if (!wasd_json_str(m->json, "sha256", &sha) || strlen(id) >= ID_MAX)
-		engine_protocol_error("load: needs bundle, bytes, sha256 and the file");
+	struct wasd_payload p;
+	if (strlen(id) >= ID_MAX)
+		engine_protocol_error("load: a bundle's name of %zu bytes", strlen(id));
 	if (s->n_bundles == BUNDLES_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%d bundles are loaded, which is the limit", BUNDLES_MAX);
 	enum wasd_status st = start_team(s, m, err);
-	if (st || (st = open_payload(m, &p, err)))
+	if (st || (st = wasd_msg_payload(m, &p, err)))
 		return st;
 	snprintf(what, sizeof what, "bundle %s", id);
-	st = engine_check_digest(p.data, p.len, sha, what, err);
+	st = engine_check_digest(p.data, p.len, engine_need_string(m->json, "sha256"), what, err);
 	if (!st)
 		st = open_modes(b, s->arena, p.data, p.len, err);
-	close_payload(&p);
+	wasd_payload_done(&p);
 	snprintf(b->id, sizeof b->id, "%s", id);
 	return st;
 }
@@ -233,9 +201,7 @@ static void on_load(struct server *s, struct wasd_msg *m)
 {
 	struct loaded b = {0};
 	struct wasd_err err = {0};
-	const char *id;
-	if (!wasd_json_str(m->json, "bundle", &id))
-		engine_protocol_error("load: needs bundle");
+	const char *id = engine_need_string(m->json, "bundle");
 	struct loaded *there = find(s, id);           /* the same checkpoint again is the same bundle */
 	if (!there && load(s, m, id, &b, &err)) {
 		drop(&b);
@@ -251,19 +217,13 @@ static void on_load(struct server *s, struct wasd_msg *m)
 
 static void on_unload(struct server *s, struct wasd_msg *m)
 {
-	const char *id;
-	if (!wasd_json_str(m->json, "bundle", &id))
-		engine_protocol_error("unload: needs bundle");
-	struct loaded *b = find(s, id);
+	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
 	if (b) {
 		drop(b);
 		*b = s->bundles[--s->n_bundles];
 		s->bundles[s->n_bundles] = (struct loaded){0};
 	}
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "unloaded");
-	cJSON_AddNumberToObject(j, "re", m->seq);
-	engine_send(s->link, j, NULL);
+	engine_send(s->link, wasd_message("unloaded", "re:i", (int64_t)m->seq), NULL);
 }
 
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
@@ -271,24 +231,23 @@ static void on_unload(struct server *s, struct wasd_msg *m)
 /* The checkpoint and its overlay came in one file. A profile that is there already is taken anew. */
 static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, struct loaded *b, const char *name, struct wasd_err *err)
 {
-	int64_t bytes, over;
-	const void *all = NULL;
+	int64_t bytes = 0;
+	struct wasd_payload p;
 	void *laid = NULL;
 	size_t len;
-	if (m->fd < 0 || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || !wasd_json_i64(m->json, "profile_bytes", &over) || over < 1 || over > INT64_MAX - bytes)
-		engine_protocol_error("profile: needs bytes, profile_bytes and the file");
 	if (!b)
 		return wasd_fail(err, WASD_ENOTFOUND, "its bundle is not loaded");
 	struct mode *there = find_mode(b, name);
 	if (!there && b->n == WASD_MODES + PROFILES_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%d profiles are loaded, which is the limit", PROFILES_MAX);
-	enum wasd_status st = wasd_memfd_map(m->fd, (size_t)(bytes + over), &all, err);
+	enum wasd_status st = wasd_msg_payload(m, &p, err);
 	if (st)
 		return st;
-	st = engine_check_digest(all, (size_t)bytes, engine_need_string(m->json, "sha256"), "checkpoint", err);
+	wasd_json_i64(m->json, "bytes", &bytes);
+	st = engine_check_digest(p.data, (size_t)bytes, engine_need_string(m->json, "sha256"), "checkpoint", err);
 	if (!st)
-		st = wasd_profile_lay(all, (size_t)bytes, (const char *)all + bytes, (size_t)over, &laid, &len, err);
-	wasd_memfd_unmap(all, (size_t)(bytes + over));
+		st = wasd_profile_lay(p.data, (size_t)bytes, (const char *)p.data + bytes, p.len - (size_t)bytes, &laid, &len, err);
+	wasd_payload_done(&p);
 	if (!st && there) {
 		close_mode(there);
 		*there = b->mode[--b->n];
@@ -318,13 +277,9 @@ static void on_profile(struct server *s, struct wasd_msg *m)
 		engine_error(s->link, m->seq, &err, NULL);
 		return;
 	}
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "profiled");
-	cJSON_AddNumberToObject(j, "re", m->seq);
-	cJSON_AddStringToObject(j, "bundle", b->id);
-	cJSON_AddStringToObject(j, "name", name + 4);
-	add_size(j, &b->mode[b->n - 1]);
-	engine_send(s->link, j, NULL);
+	const struct wasd_bundle *made = b->mode[b->n - 1].bundle;
+	engine_send(s->link, wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id, name + 4, (int64_t)wasd_bundle_macs(made),
+	                                  (int64_t)wasd_bundle_bytes(made)), NULL);
 }
 
 static void on_unprofile(struct server *s, struct wasd_msg *m)
@@ -338,10 +293,7 @@ static void on_unprofile(struct server *s, struct wasd_msg *m)
 		*there = b->mode[--b->n];
 		b->mode[b->n] = (struct mode){0};
 	}
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "unprofiled");
-	cJSON_AddNumberToObject(j, "re", m->seq);
-	engine_send(s->link, j, NULL);
+	engine_send(s->link, wasd_message("unprofiled", "re:i", (int64_t)m->seq), NULL);
 }
 
 /* ---- reading requests -------------------------------------------------------------------------------------- */
@@ -361,8 +313,6 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 	int n = cJSON_GetArraySize(sizes), i = 0;
 	struct wasd_shape in = wasd_bundle_shape(bundle_of(r));
 	size_t image = wasd_shape_count(in), at = 0;
-	if (!cJSON_IsArray(sizes) || n < 1)
-		engine_protocol_error("%s: needs sizes", r->kind->type);
 	if (n > REQUEST_IMAGES_MAX)
 		return wasd_fail_at(err, WASD_ETOOBIG, "/images", "%d images in one request, at most %d", n, REQUEST_IMAGES_MAX);
 	enum wasd_status s = take_images(r, n, err);
@@ -391,9 +341,8 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 static enum wasd_status read_tensor(struct request *r, const char *payload, size_t len, struct wasd_err *err, const char **code)
 {
 	size_t image = wasd_shape_count(wasd_bundle_shape(bundle_of(r)));
-	int64_t n;
-	if (!wasd_json_i64(r->json, "n", &n) || n < 1)
-		engine_protocol_error("infer: needs n");
+	int64_t n = 0;
+	wasd_json_i64(r->json, "n", &n);
 	*code = "bad_tensor";
 	if (n > REQUEST_IMAGES_MAX)
 		return wasd_fail_at(err, WASD_ETOOBIG, "/inputs/0/shape", "%lld images in one request, at most %d", (long long)n, REQUEST_IMAGES_MAX);
@@ -413,14 +362,9 @@ static enum wasd_status read_tensor(struct request *r, const char *payload, size
 
 /* ---- answers -------------------------------------------------------------------------------------------------- */
 
-static void add_costs(cJSON *j, const struct request *r)
+static cJSON *timing_json(const struct request *r)
 {
-	cJSON *t = cJSON_CreateObject();
-	cJSON_AddNumberToObject(j, "macs", (double)wasd_bundle_macs(bundle_of(r)));
-	cJSON_AddNumberToObject(t, "decode", (double)r->decode_us);
-	cJSON_AddNumberToObject(t, "queue", (double)r->queue_us);
-	cJSON_AddNumberToObject(t, "compute", (double)r->compute_us);
-	cJSON_AddItemToObject(j, "timing_us", t);
+	return wasd_message(NULL, "decode:i queue:i compute:i", r->decode_us, r->queue_us, r->compute_us);
 }
 
 static void send_or_error(struct engine_link *l, uint32_t re, cJSON *j, const void *bin, size_t len, int fd)
@@ -464,16 +408,13 @@ static cJSON *top_json(const struct wasd_bundle *b, const real *logit, int k)
 static void answer_classes(struct engine_link *l, const struct request *r, const real *logits)
 {
 	const struct wasd_bundle *b = bundle_of(r);
-	cJSON *j = cJSON_CreateObject(), *results = cJSON_CreateArray();
-	cJSON_AddStringToObject(j, "type", "classified");
-	cJSON_AddNumberToObject(j, "re", r->seq);
+	cJSON *results = cJSON_CreateArray();
 	for (int i = 0; i < r->n; i++) {
 		cJSON *one = cJSON_CreateObject();
 		cJSON_AddItemToObject(one, "top", top_json(b, logits + (size_t)i * (size_t)wasd_bundle_classes(b), r->k));
 		cJSON_AddItemToArray(results, one);
 	}
-	cJSON_AddItemToObject(j, "results", results);
-	add_costs(j, r);
+	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results, (int64_t)wasd_bundle_macs(b), timing_json(r));
 	send_or_error(l, r->seq, j, NULL, 0, -1);
 }
 
@@ -490,13 +431,8 @@ static void answer_logits(struct engine_link *l, const struct request *r, const 
 		engine_error(l, r->seq, &err, NULL);
 		return;
 	}
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "inferred");
-	cJSON_AddNumberToObject(j, "re", r->seq);
-	cJSON_AddNumberToObject(j, "n", r->n);
-	cJSON_AddNumberToObject(j, "classes", (double)classes);
-	cJSON_AddNumberToObject(j, "bytes", (double)len);
-	add_costs(j, r);
+	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n, (int64_t)classes, (int64_t)len,
+	                        (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
 	if (fd < 0) {
 		send_or_error(l, r->seq, j, out, len, -1);
 	} else {
@@ -516,10 +452,7 @@ static const struct request_kind kinds[] = {
 
 static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err, const char **code)
 {
-	const char *id, *mode;
-	enum wasd_mode plain;
-	if (!wasd_json_str(m->json, "bundle", &id) || !wasd_json_str(m->json, "mode", &mode) || (strncmp(mode, "dom:", 4) && !wasd_mode_from_name(mode, &plain)))
-		engine_protocol_error("%s: needs bundle and mode", m->type);
+	const char *id = engine_need_string(m->json, "bundle"), *mode = engine_need_string(m->json, "mode");
 	struct loaded *b = find(s, id);
 	r->on = b ? find_mode(b, mode) : NULL;
 	if (r->on)
@@ -533,17 +466,17 @@ static void on_request(struct server *s, const struct wasd_msg *m, const struct 
 	int64_t begin = wasd_mono_us(), k = 1;
 	struct request r = {.kind = kind, .seq = m->seq, .json = m->json, .queue_us = begin - arrived};
 	struct wasd_err err = {0};
-	struct payload p = {0};
+	struct wasd_payload p = {0};
 	real *logits = NULL;
 	const char *code = NULL;
 	wasd_json_i64(m->json, "k", &k);
 	r.k = k < 1 ? 1 : k > 65536 ? 65536 : (int)k;
 	enum wasd_status st = find_bundle(s, m, &r, &err, &code);
 	if (!st)
-		st = open_payload(m, &p, &err);
+		st = wasd_msg_payload(m, &p, &err);
 	if (!st)
 		st = kind->read(&r, p.data, p.len, &err, &code);
-	close_payload(&p);
+	wasd_payload_done(&p);
 	r.decode_us = wasd_mono_us() - begin;
 	if (!st && !(logits = wasd_calloc((size_t)r.n * (size_t)wasd_bundle_classes(bundle_of(&r)), sizeof *logits)))
 		st = wasd_fail(&err, WASD_ENOMEM, "logits");
@@ -586,7 +519,7 @@ int cmd_infer(int argc, char **argv)
 	}
 	struct wasd_err err = {0};
 	struct server *s = wasd_calloc(1, sizeof *s);
-	if (!s || wasd_arena_create(&s->arena, &err) || engine_link_open("infer", &s->link, &err)) {
+	if (!s || wasd_arena_create(&s->arena, &err) || engine_link_open(WASD_ROLE_INFER, &s->link, &err)) {
 		fprintf(stderr, "wasd-engine infer: %s\n", s ? err.msg : "out of memory");
 		return 1;
 	}

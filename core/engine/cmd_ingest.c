@@ -73,11 +73,7 @@ static void on_progress(void *ctx, uint64_t images, uint64_t bytes)
 	if (now - j->told < PROGRESS_US)
 		return;
 	j->told = now;
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "progress");
-	cJSON_AddNumberToObject(m, "images", (double)images);
-	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
-	engine_send(j->link, m, NULL);
+	engine_send(j->link, wasd_message("progress", "images:i bytes:i", (int64_t)images, (int64_t)bytes), NULL);
 }
 
 static bool on_cancelled(void *ctx)
@@ -118,12 +114,7 @@ static cJSON *culprits_json(const struct wasd_ingest_report *r)
 /* told: NULL, or the files at fault. */
 static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e, const struct wasd_ingest_report *told)
 {
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "failed");
-	cJSON_AddNumberToObject(m, "re", re);
-	cJSON_AddStringToObject(m, "status", wasd_status_name(s));
-	cJSON_AddStringToObject(m, "pointer", e->pointer);
-	cJSON_AddStringToObject(m, "message", e->msg);
+	cJSON *m = wasd_message("failed", "re:i status:s pointer:s message:s", (int64_t)re, wasd_status_name(s), e->pointer, e->msg);
 	if (told && told->culprits) {
 		cJSON_AddItemToObject(m, "errors", culprits_json(told));
 		cJSON_AddNumberToObject(m, "count", (double)told->culprits);
@@ -290,19 +281,12 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 		i += wasd_dataset_count(d, WASD_TRAIN) - own;
 	if (!s)
 		s = preview_png(d, split, i, &png, &n, &err);
-	if (s)
-		send_failed(link, m->seq, s, &err, NULL);
-	else {
+	if (!s) {
 		int label = wasd_dataset_label(d, split, i);
-		cJSON *a = cJSON_CreateObject();
-		cJSON_AddStringToObject(a, "type", "preview");
-		cJSON_AddNumberToObject(a, "re", m->seq);
-		cJSON_AddNumberToObject(a, "label", label);
-		cJSON_AddStringToObject(a, "class", wasd_dataset_class(d, label));
-		enum wasd_status sent = engine_send_full(link, a, png, n, -1, NULL, &err);
-		if (sent)
-			send_failed(link, m->seq, sent, &err, NULL);
+		s = engine_send_full(link, wasd_message("previewed", "re:i label:i class:s", (int64_t)m->seq, (int64_t)label, wasd_dataset_class(d, label)), png, n, -1, NULL, &err);
 	}
+	if (s)
+		engine_error(link, m->seq, &err, NULL);
 	wasd_free(png);
 	wasd_dataset_close(d);
 }
@@ -319,7 +303,7 @@ int cmd_ingest(int argc, char **argv)
 		fprintf(stderr, "wasd-engine %s: unexpected argument '%s'\n", argv[0], argv[1]);
 		return 2;
 	}
-	if (engine_link_open("ingest", &link, &err)) {
+	if (engine_link_open(WASD_ROLE_INGEST, &link, &err)) {
 		fprintf(stderr, "wasd-engine ingest: %s\n", err.msg);
 		return 1;
 	}

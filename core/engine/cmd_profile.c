@@ -104,7 +104,7 @@ int cmd_profile(int argc, char **argv)
 		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
-	if (engine_link_open("profile", &link, &err)) {
+	if (engine_link_open(WASD_ROLE_PROFILE, &link, &err)) {
 		fprintf(stderr, "wasd-engine profile: %s\n", err.msg);
 		return 1;
 	}

@@ -28,7 +28,7 @@ struct attempt {
 	struct wasd_msg start;
 	const cJSON *spec;
 	struct wasd_dataset *data;
-	const void *file; size_t file_len;      /* the checkpoint to resume or to start from */
+	struct wasd_payload file;               /* the checkpoint to resume or to start from */
 	bool is_resume;
 	struct wasd_trainer *trainer;
 	int64_t next_progress, next_losses;
@@ -178,12 +178,7 @@ static void on_log(void *ctx, const char *level, const char *text)
 static void on_warning(void *ctx, const char *code, int epoch, const char *message)
 {
 	struct attempt *a = ctx;
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "warning");
-	cJSON_AddStringToObject(j, "code", code);
-	cJSON_AddNumberToObject(j, "epoch", epoch);
-	cJSON_AddStringToObject(j, "message", message);
-	engine_send(a->link, j, NULL);
+	engine_send(a->link, wasd_message("warning", "code:s epoch:i message:s", code, (int64_t)epoch, message), NULL);
 }
 
 static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
@@ -205,25 +200,14 @@ static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 
 /* ---- start ------------------------------------------------------------------------------------------------- */
 
-/* Maps the checkpoint that came with `start` and compares its digest. */
+/* Maps the checkpoint that came with `start`, if one did, and compares its digest. */
 static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 {
-	const cJSON *resume = wasd_json_get(a->start.json, "resume"), *init = wasd_json_get(a->start.json, "init");
-	const cJSON *about = cJSON_IsObject(resume) ? resume : cJSON_IsObject(init) ? init : NULL;
-	const char *sha;
-	int64_t bytes;
-	if (!about != (a->start.fd < 0))
-		engine_protocol_error("start: %s", about ? "a checkpoint is named but none came" : "a file came that is not named");
-	if (!about)
+	if (a->start.fd < 0)
 		return WASD_OK;
-	if (!wasd_json_i64(about, "bytes", &bytes) || bytes < 1 || !wasd_json_str(about, "sha256", &sha))
-		engine_protocol_error("start: the checkpoint needs bytes and sha256");
-	a->is_resume = about == resume;
-	enum wasd_status s = wasd_memfd_map(a->start.fd, (size_t)bytes, &a->file, err);
-	if (s)
-		return s;
-	a->file_len = (size_t)bytes;
-	return engine_check_digest(a->file, a->file_len, sha, "checkpoint to start from", err);
+	a->is_resume = cJSON_IsObject(wasd_json_get(a->start.json, "resume"));
+	enum wasd_status s = wasd_msg_payload(&a->start, &a->file, err);
+	return s ? s : engine_check_digest(a->file.data, a->file.len, engine_need_string(a->start.json, "sha256"), "checkpoint to start from", err);
 }
 
 /* limits.memory_mb bounds private memory: what RLIMIT_DATA counts. Mapped datasets and memory files stay out of it. */
@@ -249,13 +233,11 @@ static void say_slow(const struct attempt *a, const char *what, int64_t begun)
 
 static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 {
-	const char *path;
+	const char *path = engine_need_string(a->start.json, "dataset");
 	int64_t threads = 0, niceness = 0;
 	enum wasd_status s;
 	a->spec = wasd_json_get(a->start.json, "spec");
-	if (!cJSON_IsObject(a->spec) || !wasd_json_str(a->start.json, "dataset", &path) || !wasd_json_i64(a->start.json, "threads", &threads) ||
-	    threads < 0 || threads > WASD_THREADS_MAX)
-		engine_protocol_error("start: needs spec, dataset and threads");
+	wasd_json_i64(a->start.json, "threads", &threads);
 	if (wasd_json_i64(a->start.json, "nice", &niceness) && niceness > 0)
 		setpriority(PRIO_PROCESS, 0, (int)niceness);           /* threads started later inherit it */
 	int64_t begun = wasd_mono_us();
@@ -266,11 +248,11 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	say_slow(a, "loading data", begun);
 	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .planned = on_planned, .ctx = a};
 	if (a->is_resume) {
-		o.resume = a->file;
-		o.resume_len = a->file_len;
-	} else if (a->file) {
-		o.init = a->file;
-		o.init_len = a->file_len;
+		o.resume = a->file.data;
+		o.resume_len = a->file.len;
+	} else if (a->file.data) {
+		o.init = a->file.data;
+		o.init_len = a->file.len;
 	}
 	begun = wasd_mono_us();
 	s = wasd_trainer_create(&o, &a->trainer, err);
@@ -320,7 +302,7 @@ int cmd_train(int argc, char **argv)
 	struct wasd_err err = {0};
 	enum wasd_train_end end;
 	int epoch;
-	if (engine_link_open("train", &a.link, &err)) {
+	if (engine_link_open(WASD_ROLE_TRAIN, &a.link, &err)) {
 		fprintf(stderr, "wasd-engine train: %s\n", err.msg);
 		return 1;
 	}
@@ -342,8 +324,7 @@ int cmd_train(int argc, char **argv)
 		send_done(&a, end, epoch);
 	wasd_trainer_destroy(a.trainer);
 	wasd_dataset_close(a.data);
-	if (a.file)
-		wasd_memfd_unmap(a.file, a.file_len);
+	wasd_payload_done(&a.file);
 	wasd_msg_done(&a.start);
 	engine_link_close(a.link);
 	wasd_threads_done();

@@ -49,14 +49,13 @@ static _Noreturn void daemon_is_gone(void)
 
 static void beat(struct engine_link *l)
 {
-	engine_send(l, cJSON_Parse("{\"type\":\"heartbeat\"}"), NULL);
+	engine_send(l, wasd_message("heartbeat", ""), NULL);
 }
 
 static void note_ack(struct engine_link *l, const struct wasd_msg *m)
 {
-	int64_t seq;
-	if (!wasd_json_i64(m->json, "seq", &seq) || seq < 1 || seq > UINT32_MAX)
-		engine_protocol_error("ack without a seq");
+	int64_t seq = 0;
+	wasd_json_i64(m->json, "seq", &seq);
 	pthread_mutex_lock(&l->lock);
 	l->acked[l->next_ack++ % ACKS] = (uint32_t)seq;
 	pthread_cond_broadcast(&l->changed);
@@ -117,19 +116,13 @@ static void *read_loop(void *arg)
 	return NULL;
 }
 
-static enum wasd_status say_hello(struct engine_link *l, const char *role, struct wasd_err *err)
+static enum wasd_status say_hello(struct engine_link *l, enum wasd_role role, struct wasd_err *err)
 {
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "hello");
-	cJSON_AddStringToObject(j, "role", role);
-	cJSON_AddNumberToObject(j, "pid", getpid());
-	cJSON_AddStringToObject(j, "version", WASD_VERSION);
-	cJSON_AddStringToObject(j, "build", wasd_build_id());
-	cJSON_AddItemToObject(j, "fingerprint", wasd_fingerprint());
-	return engine_send(l, j, err);
+	return engine_send(l, wasd_message("hello", "role:s pid:i version:s build:s fingerprint:j", wasd_role_name(role), (int64_t)getpid(), WASD_VERSION, wasd_build_id(),
+	                                   wasd_fingerprint()), err);
 }
 
-enum wasd_status engine_link_open(const char *role, struct engine_link **out, struct wasd_err *err)
+enum wasd_status engine_link_open(enum wasd_role role, struct engine_link **out, struct wasd_err *err)
 {
 	/* A back-stop to the end of the stream: a process stopped in a long computation still goes with its parent. */
 	pid_t parent = getppid();
@@ -144,8 +137,10 @@ enum wasd_status engine_link_open(const char *role, struct engine_link **out, st
 	pthread_mutex_init(&l->lock, NULL);
 	wasd_cond_init(&l->changed);
 	enum wasd_status s = wasd_wire_create(WASD_WIRE_FD, &l->wire, err);
-	if (!s)
+	if (!s) {
+		wasd_wire_speak(l->wire, role, WASD_ENGINE);
 		s = say_hello(l, role, err);
+	}
 	if (!s) {
 		int e = pthread_create(&l->thread, NULL, read_loop, l);
 		if (e)
@@ -237,23 +232,13 @@ void engine_log(struct engine_link *l, const char *level, const char *fmt, ...)
 	va_start(ap, fmt);
 	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "log");
-	cJSON_AddStringToObject(j, "level", level);
-	cJSON_AddStringToObject(j, "text", text);
-	engine_send(l, j, NULL);
+	engine_send(l, wasd_message("log", "level:s text:s", level, text), NULL);
 }
 
 void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, const char *code)
 {
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "error");
-	cJSON_AddNumberToObject(j, "re", re);
-	cJSON_AddStringToObject(j, "status", wasd_status_name(e->status));
-	cJSON_AddStringToObject(j, "code", code ? code : wasd_status_name(e->status));
-	cJSON_AddStringToObject(j, "pointer", e->pointer);
-	cJSON_AddStringToObject(j, "message", e->msg);
-	engine_send(l, j, NULL);
+	const char *status = wasd_status_name(e->status);
+	engine_send(l, wasd_message("error", "re:i status:s code:s pointer:s message:s", (int64_t)re, status, code ? code : status, e->pointer, e->msg), NULL);
 }
 
 const char *engine_need_string(const cJSON *m, const char *key)

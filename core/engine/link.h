@@ -6,12 +6,12 @@
 #ifndef WASD_ENGINE_LINK_H
 #define WASD_ENGINE_LINK_H
 
-#include "wasd/wire.h"
+#include "wasd/protocol.h"
 
 struct engine_link;
 
 /* Takes descriptor WASD_WIRE_FD, arranges to die with the parent, sends hello, starts the reader. One per process. */
-enum wasd_status engine_link_open(const char *role, struct engine_link **out, struct wasd_err *err);
+enum wasd_status engine_link_open(enum wasd_role role, struct engine_link **out, struct wasd_err *err);
 void engine_link_close(struct engine_link *l);       /* ends the reader and closes the stream */
 
 /* The next message of the inbox, in order; waits for ever. The caller ends it with wasd_msg_done. *when (may be NULL): when it

@@ -112,7 +112,7 @@ static void send_start(struct proc *p, const char *spec, const char *path, const
 	if (file) {
 		wasd_sha256_of(file, len, sha);
 		CHECK(!wasd_memfd_sealed("resume", file, len, &fd, NULL));
-		n += snprintf(text + n, sizeof text - (size_t)n, ",\"resume\":{\"bytes\":%zu,\"sha256\":\"%s\",\"epoch\":1,\"step\":1}", len, sha);
+		n += snprintf(text + n, sizeof text - (size_t)n, ",\"bytes\":%zu,\"sha256\":\"%s\",\"resume\":{\"epoch\":1,\"step\":1}", len, sha);
 	}
 	snprintf(text + n, sizeof text - (size_t)n, "}");
 	say(p, text, NULL, 0, fd);

@@ -145,7 +145,7 @@ static void upload_and_preview(void)
 	wasd_msg_done(&m);
 
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"train\",\"index\":1}", sample_path("pets.wds"));
-	expect(&e, "preview", &m);
+	expect(&e, "previewed", &m);
 	CHECK_INT(number(&m, "re"), 2);
 	CHECK_INT(number(&m, "label"), 1);
 	CHECK_STR(string(&m, "class"), "dog");
@@ -159,11 +159,11 @@ static void upload_and_preview(void)
 	wasd_msg_done(&m);
 
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":1}", sample_path("pets.wds"));
-	expect(&e, "failed", &m);
+	expect(&e, "error", &m);
 	CHECK_STR(string(&m, "status"), "enotfound");
 	wasd_msg_done(&m);
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":0}", sample_path("set.zip"));
-	expect(&e, "failed", &m);
+	expect(&e, "error", &m);
 	CHECK_STR(string(&m, "status"), "ecorrupt");
 	wasd_msg_done(&m);
 	wasd_dataset_close(d);
@@ -191,7 +191,7 @@ static void large_preview(void)
 	wasd_dataset_writer_abort(w);
 	free(p);
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":0}", sample_path("big.wds"));
-	expect(&e, "preview", &m);
+	expect(&e, "previewed", &m);
 	int h = 0, wd = 0;
 	CHECK(!wasd_image_decode(m.bin, m.bin_len, 3, 0, 0, &wasd_prepare_default, &chw, &h, &wd, NULL));
 	CHECK_INT(h, 256);
@@ -209,7 +209,7 @@ static void refused(void)
 	struct packer p = pack_open(sample_path("bad.tar"), TAR);
 	pack_file(p, "train/a/../../evil.png", "x", 1);
 	pack_close(p);
-	send_text(&e, "{\"type\":\"ingest\",\"name\":\"x\",\"files\":[{\"path\":\"%s\",\"name\":\"bad.tar\"}],\"out\":\"%s\"}", sample_path("bad.tar"), sample_path("x.wds"));
+	send_text(&e, "{\"type\":\"ingest\",\"name\":\"x\",\"files\":[{\"path\":\"%s\",\"name\":\"bad.tar\"}],\"out\":\"%s\",\"options\":{},\"limits\":{}}", sample_path("bad.tar"), sample_path("x.wds"));
 	expect(&e, "failed", &m);
 	CHECK_STR(string(&m, "status"), "einval");
 	CHECK_STR(string(&m, "pointer"), "train/a/../../evil.png");
@@ -271,7 +271,7 @@ static void confined(void)
 	char path[64], *text = NULL;
 	size_t n;
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"/nonexistent\",\"split\":\"test\",\"index\":0}");
-	expect(&e, "failed", &m);               /* so it is past its beginning */
+	expect(&e, "error", &m);                /* so it is past its beginning */
 	wasd_msg_done(&m);
 	snprintf(path, sizeof path, "/proc/%d/status", e.pid);
 	FILE *f = fopen(path, "r");
@@ -306,9 +306,9 @@ static void protocol_errors(void)
 	static const char *const rows[] = {
 		"{\"type\":\"dance\"}",
 		"{\"type\":\"ingest\"}",
-		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[]}",
-		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[{\"path\":1,\"name\":\"\"}]}",
-		"{\"type\":\"ingest\",\"out\":\"/x\",\"files\":[{\"path\":\"/y\",\"name\":\"\"}],\"options\":{\"size\":-1}}",
+		"{\"type\":\"ingest\",\"name\":\"x\",\"out\":\"/x\",\"limits\":{},\"options\":{},\"files\":[]}",
+		"{\"type\":\"ingest\",\"name\":\"x\",\"out\":\"/x\",\"limits\":{},\"options\":{},\"files\":[{\"path\":1,\"name\":\"\"}]}",
+		"{\"type\":\"ingest\",\"name\":\"x\",\"out\":\"/x\",\"limits\":{},\"files\":[{\"path\":\"/y\",\"name\":\"\"}],\"options\":{\"size\":-1}}",
 		"{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":1.5,\"out\":\"/x\"}",
 		"{\"type\":\"preview\",\"path\":\"/x\",\"split\":\"both\",\"index\":0}",
 	};

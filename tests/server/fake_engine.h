@@ -4,7 +4,7 @@
 #ifndef TESTS_FAKE_ENGINE_H
 #define TESTS_FAKE_ENGINE_H
 
-#include "wasd/wire.h"
+#include "wasd/protocol.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -22,17 +22,36 @@ static void fault_file(char path[64], int pid)
 }
 
 static struct wasd_wire *fw;
+static enum wasd_role fake_role;
 
-static void fake_say(const char *text)
+/* Sends a message whatever the table says of it. */
+static void fake_break(cJSON *j, const void *bin, size_t n, int fd)
 {
-	cJSON *j = cJSON_Parse(text);
-	if (!j)
-		abort();
-	if (wasd_wire_send(fw, j, NULL, 0, -1, NULL, NULL) != WASD_OK)
+	if (!j || wasd_wire_send(fw, j, bin, n, fd, NULL, NULL) != WASD_OK)
 		_exit(0);
 	cJSON_Delete(j);
 }
 
+/* Sends a message of the table. One that breaks its row is a mistake of the test: fake_break is for those that mean to. */
+static void fake_send(cJSON *j, const void *bin, size_t n, int fd)
+{
+	struct wasd_err err = { .msg = "not a message of this role" };
+	const char *type = "";
+	wasd_json_str(j, "type", &type);
+	const struct wasd_message *row = wasd_message_find(fake_role, WASD_ENGINE, type);
+	if (!row || wasd_message_check(row, j, n, fd >= 0, &err) != WASD_OK) {
+		fprintf(stderr, "fake engine: %s: %s\n", type, err.msg);
+		abort();
+	}
+	fake_break(j, bin, n, fd);
+}
+
+static void fake_say(const char *text)
+{
+	fake_send(cJSON_Parse(text), NULL, 0, -1);
+}
+
+#define BREAK(text) fake_break(cJSON_Parse(text), NULL, 0, -1)
 #define SAY(...) do { char say_[2000]; snprintf(say_, sizeof say_, __VA_ARGS__); fake_say(say_); } while (0)
 
 static void fake_raw(const void *p, size_t n)
@@ -89,10 +108,7 @@ static void fake_checkpoint(int epoch, const char *sha_or_null, int kind)
 	}
 	snprintf(text, sizeof text, "{\"type\":\"checkpoint\",\"epoch\":%d,\"step\":%d,\"bytes\":%zu,\"sha256\":\"%s\",\"reason\":\"epoch\",\"metrics\":{\"val_acc_aom\":0.5},"
 	         "\"info\":{\"arch\":\"fake\"}}", epoch, epoch * 10, sizeof data, sha_or_null ? sha_or_null : sha);
-	cJSON *j = cJSON_Parse(text);
-	if (wasd_wire_send(fw, j, NULL, 0, fd, NULL, NULL) != WASD_OK)
-		_exit(0);
-	cJSON_Delete(j);
+	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);
 }
@@ -175,16 +191,16 @@ static _Noreturn void fake_train(void)
 	if (IS("not_json")) fake_frame(5, 20, "{\"type\":\"heartbeat\"", true);
 	if (IS("other_job")) SAY("{\"type\":\"metrics\",\"job\":\"job_other\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}");
 	if (IS("stale_attempt")) SAY("{\"type\":\"metrics\",\"attempt\":%d,\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}", (int)attempt + 1);
-	if (IS("unknown_type")) fake_say("{\"type\":\"surprise\"}");
+	if (IS("unknown_type")) BREAK("{\"type\":\"surprise\"}");
 	if (IS("bad_values")) fake_say("{\"type\":\"metrics\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":\"low\"}}");
-	if (IS("no_epoch")) fake_say("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
-	if (IS("bad_phase")) fake_say("{\"type\":\"progress\",\"phase\":\"dancing\"}");
-	if (IS("bad_progress")) fake_say("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
+	if (IS("no_epoch")) BREAK("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
+	if (IS("bad_phase")) BREAK("{\"type\":\"progress\",\"phase\":\"dancing\"}");
+	if (IS("bad_progress")) BREAK("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
 	if (IS("bad_loss")) fake_say("{\"type\":\"losses\",\"points\":[[1,1,null]]}");
 	if (IS("losses_back")) fake_say("{\"type\":\"losses\",\"points\":[[2,1,1],[1,1,1]]}");
-	if (IS("no_losses")) fake_say("{\"type\":\"losses\",\"points\":[]}");
+	if (IS("no_losses")) BREAK("{\"type\":\"losses\",\"points\":[]}");
 	if (IS("losses")) { fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5],[2,1,1.5]]}"); fake_say("{\"type\":\"progress\",\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3}"); fake_linger(true); }
-	if (IS("bad_reason")) fake_say("{\"type\":\"done\",\"reason\":\"because\"}");
+	if (IS("bad_reason")) BREAK("{\"type\":\"done\",\"reason\":\"because\"}");
 	if (IS("two_ends")) { fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); }
 	if (IS("unsealed")) fake_checkpoint(1, NULL, 1);
 	if (IS("short_file")) fake_checkpoint(1, NULL, 2);
@@ -243,11 +259,10 @@ static void fake_bulk(uint32_t re, size_t bytes, enum bulk kind)
 	} else {
 		wasd_memfd_sealed("x", v, kind == BULK_SHORT ? bytes - 4 : bytes, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"inferred\",\"re\":%u,\"%s\":%zu}", kind == BULK_TO_NOBODY ? 4000000u : re, kind == BULK_NO_BYTES ? "n" : "bytes", bytes);
-	cJSON *j = cJSON_Parse(text);
-	if (!j || wasd_wire_send(fw, j, kind == BULK_AND_BIN ? v : NULL, kind == BULK_AND_BIN ? 4 : 0, fd, NULL, NULL) != WASD_OK)
-		_exit(1);
-	cJSON_Delete(j);
+	snprintf(text, sizeof text, "{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":1,\"macs\":1,\"timing_us\":{},\"%s\":%zu}", kind == BULK_TO_NOBODY ? 4000000u : re,
+	         kind == BULK_NO_BYTES ? "size" : "bytes", bytes);
+	bool breaks = kind == BULK_NO_BYTES || kind == BULK_AND_BIN;
+	(breaks ? fake_break : fake_send)(cJSON_Parse(text), kind == BULK_AND_BIN ? v : NULL, kind == BULK_AND_BIN ? 4 : 0, fd);
 	free(v);
 	close(fd);
 }
@@ -302,7 +317,7 @@ static _Noreturn void fake_infer(void)
 			if (k == 68)
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"code\":\"bad_image\",\"pointer\":\"/images/0\",\"message\":\"not an image\"}", m.seq);
 			if (k == 70)
-				SAY("{\"type\":\"classified\",\"re\":%u,\"bytes\":%zu}", 4000000u, m.bin_len);
+				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"timing_us\":{},\"bytes\":%zu}", 4000000u, m.bin_len);
 			int64_t bytes = 0;
 			if (wasd_json_i64(m.json, "answer_bytes", &bytes))
 				fake_bulk(m.seq, (size_t)bytes, (enum bulk)k);
@@ -363,9 +378,12 @@ static _Noreturn void fake_ingest(void)
 		_exit(0);
 	else if (!strcmp(name, "garbage"))
 		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
-	else
-		SAY("{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1],\"remarks\":%s}",
-		    m.seq, !strcmp(name, "wrongsize") ? 9 : 8, fake_remarks(name));
+	else {
+		char done[2400];
+		snprintf(done, sizeof done, "{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1],\"remarks\":%s}",
+		         m.seq, !strcmp(name, "wrongsize") ? 9 : 8, fake_remarks(name));
+		(!strcmp(name, "manyremarks") ? fake_break : fake_send)(cJSON_Parse(done), NULL, 0, -1);
+	}
 	fake_linger(true);
 }
 
@@ -384,10 +402,7 @@ static void fake_overlay(const char *word, int kind, const char *info)
 		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
 	}
 	snprintf(text, sizeof text, "{\"type\":\"profile\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}", kind == 4 ? (size_t)17 << 20 : n, sha, info);
-	cJSON *j = cJSON_Parse(text);
-	if (!j || wasd_wire_send(fw, j, NULL, 0, fd, NULL, NULL) != WASD_OK)
-		_exit(1);
-	cJSON_Delete(j);
+	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);
 }
@@ -417,7 +432,7 @@ static _Noreturn void fake_profile(void)
 	if (IS("garbage")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
 	if (IS("silent")) fake_linger(false);
 	if (IS("backwards")) fake_say("{\"type\":\"progress\",\"done\":4,\"of\":3}");
-	if (IS("surprise")) fake_say("{\"type\":\"surprise\"}");
+	if (IS("surprise")) BREAK("{\"type\":\"surprise\"}");
 	if (IS("unsealed")) fake_overlay(name, 1, FAKE_INFO);
 	if (IS("short")) fake_overlay(name, 2, FAKE_INFO);
 	if (IS("nofile")) fake_overlay(name, 3, FAKE_INFO);
@@ -446,6 +461,7 @@ static void fake_engine_main(int argc, char **argv)
 	}
 	if (wasd_wire_create(WASD_WIRE_FD, &fw, NULL) != WASD_OK)
 		_exit(1);
+	wasd_role_from_name(argv[1], &fake_role);
 	if (!strcmp(argv[1], "train"))
 		fake_train();
 	if (!strcmp(argv[1], "infer"))

@@ -173,13 +173,13 @@ static const struct { const char *fault, *state, *reason, *in_exit_reason, *in_t
 	{ "stale_attempt", "failed", "error", "of attempt 2, this is 1", NULL, 0 },
 	{ "unknown_type", "failed", "error", "unknown message surprise", NULL, 0 },
 	{ "bad_values", "failed", "error", "metrics without a proper values", NULL, 0 },
-	{ "no_epoch", "failed", "error", "metrics without a proper epoch", NULL, 0 },
-	{ "bad_phase", "failed", "error", "progress without a proper phase", NULL, 0 },
-	{ "bad_progress", "failed", "error", "progress without a proper phase_done", NULL, 0 },
+	{ "no_epoch", "failed", "error", "message metrics: \"epoch\" must be there", NULL, 0 },
+	{ "bad_phase", "failed", "error", "message progress: \"phase\" must be loading data", NULL, 0 },
+	{ "bad_progress", "failed", "error", "message progress: \"phase_done\"", NULL, 0 },
 	{ "bad_loss", "failed", "error", "losses without a proper points", NULL, 0 },
 	{ "losses_back", "failed", "error", "losses without a proper points", NULL, 0 },
-	{ "no_losses", "failed", "error", "losses without a proper points", NULL, 0 },
-	{ "bad_reason", "failed", "error", "done without a proper reason", NULL, 0 },
+	{ "no_losses", "failed", "error", "message losses: \"points\"", NULL, 0 },
+	{ "bad_reason", "failed", "error", "message done: \"reason\"", NULL, 0 },
 	{ "two_ends", "failed", "error", "two ends", NULL, 0 },
 	{ "unsealed", "failed", "error", "broke the protocol", NULL, 0 },
 	{ "short_file", "failed", "error", "broke the protocol", NULL, 0 },
@@ -608,6 +608,7 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	cJSON_AddStringToObject(m, "bundle", live.bundle);
 	cJSON_AddStringToObject(m, "mode", live.mode);
 	cJSON_AddNumberToObject(m, "k", k);
+	cJSON_AddItemToObject(m, "sizes", cJSON_CreateIntArray((int[]){ (int)bytes }, 1));
 	char *bin = calloc(1, bytes + 1);
 	struct api_call call = { .json = m, .bin = bin, .bin_len = bytes, .who = name };
 	serve_begin(serving, name, live.generation);
@@ -625,13 +626,10 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 /* Asks for an answer of `bytes` in a memory file, when at most `most` can be right. */
 static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us, struct api_call *call, struct wasd_err *err)
 {
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "logits");
-	cJSON_AddNumberToObject(m, "k", kind);
-	cJSON_AddNumberToObject(m, "answer_bytes", (double)bytes);
-	*call = (struct api_call){ .json = m, .reply_max = most };
 	struct api_live live = { 0 };
 	serve_live(serving, name, &live);
+	cJSON *m = wasd_message("logits", "bundle:s mode:s sizes:j k:i answer_bytes:i", live.bundle, live.mode, cJSON_CreateIntArray((int[]){ 1 }, 1), (int64_t)kind, (int64_t)bytes);
+	*call = (struct api_call){ .json = m, .reply_max = most };
 	serve_begin(serving, name, live.generation);
 	enum wasd_status s = serve_infer(serving, call, deadline_us, err);
 	serve_end(serving, name, live.generation, s == WASD_OK);

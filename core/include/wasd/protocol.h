@@ -17,7 +17,8 @@
  * Where strategies (core's weights/strategy.h) form the weights, a parameter's own name has what passes compute with; weights.master.<param> is what is
  * trained, weights.<strategy>.<name> a strategy's state.
  * __metadata__: "format":"wasd-checkpoint-1", "spec" (canonical job spec), "arch","classes","input" (JSON), "draw" (JSON of the recorded DOM
- * draw, or "null"), "was", "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
+ * draw, or "null"), "was", "prepare" (JSON: fit, background, orientation of the training data's pictures, absent where they were never recorded),
+ * "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
  */
 #ifndef WASD_PROTOCOL_H
 #define WASD_PROTOCOL_H
@@ -26,6 +27,9 @@
 
 #define WASD_HEARTBEAT_MS 1000
 #define WASD_ENGINE_EXIT_PROTOCOL 3
+/* What a training process is at, by name, in the order of enum wasd_train_phase. */
+#define WASD_TRAIN_PHASES "loading data", "measuring algorithms", "training", "measuring statistics", "evaluating", "saving"
+#define WASD_LOSSES_MAX 256
 
 /* What an engine process is for: the command it is started with. */
 enum wasd_role { WASD_ROLE_TRAIN, WASD_ROLE_INFER, WASD_ROLE_INGEST, WASD_ROLE_CONVERT, WASD_ROLE_PROFILE, WASD_ROLES };
@@ -52,7 +56,7 @@ enum wasd_payload_rule {
 	WASD_PAYLOAD_FILE_OR_NONE,
 };
 
-#define WASD_MESSAGE_MEMBERS 14
+#define WASD_MESSAGE_MEMBERS 18
 struct wasd_message {
 	const char *type;
 	unsigned roles;                         /* bit of each enum wasd_role that has it */
