@@ -61,7 +61,7 @@ SRC_core    := $(filter-out core/base/% core/engine/% $(if $(ONEDNN),,core/onedn
 SRC_engine  := $(call src,core/engine)
 SRC_storage := $(call src,storage)
 SRC_api     := $(call src,api)
-SRC_server  := $(call src,server)
+SRC_server  := $(call src,server server/*)
 
 LIB_base    := $(O)/libbase.a
 LIB_core    := $(O)/libcore.a

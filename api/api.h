@@ -1,6 +1,6 @@
 /* api/api.h - the REST contract as plain functions: a parsed request in, a response out. No sockets, no SQL here.
  *
- * server/http.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of uploads to disk,
+ * server/http/connection.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of uploads to disk,
  * compression, keep-alive. It looks the route up when the headers are in (api_route_find), reads the body as the route says, and
  * calls api_handle on a worker thread, where a handler may block on a commit or on an engine's answer. Handlers reach the daemon's
  * moving parts only through struct api_daemon, which tests replace with a fake.
@@ -20,12 +20,12 @@ struct api_pair { const char *name, *value; };    /* header names lower-case; qu
 struct api_upload { const char *path; uint64_t bytes; char sha256[WASD_SHA256_HEX]; const char *name; /* client's file name or "" */ };
 
 struct api_request {
-	const char *method;                       /* "GET"... HEAD arrives as GET; http.c drops the body */
+	const char *method;                       /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
 	const char *path;                         /* decoded, normalised: starts with '/', no "//", no dot segments */
 	const struct api_pair *query; size_t n_query;
 	const struct api_pair *headers; size_t n_headers;
 	const char *body; size_t body_len;        /* routes with API_BODY_JSON / API_BODY_BULK */
-	const struct api_upload *uploads; size_t n_uploads;  /* routes with API_BODY_UPLOAD: staged files, already synced; deleted by http.c unless taken */
+	const struct api_upload *uploads; size_t n_uploads;  /* routes with API_BODY_UPLOAD: staged files, already synced; deleted by http/connection.c unless taken */
 	bool *uploads_taken;                      /* set to true when the daemon keeps the staged files (ingest deletes them) */
 	const char *request_id;                   /* "req_" ULID */
 	const char *traceparent;                  /* "" when absent or malformed */
@@ -47,11 +47,11 @@ struct api_response {
 	int status;                               /* 0 while unset */
 	const char *content_type;                 /* static string */
 	struct wasd_buf body;
-	struct api_source source;                 /* instead of body when source.read is set; ranges are served by http.c from it (206/416) */
+	struct api_source source;                 /* instead of body when source.read is set; ranges are served by http/connection.c from it (206/416) */
 	struct { const char *name; char value[512]; } headers[16]; int n_headers;
 	bool always_whole;                        /* the ETag set is a version for If-Match, not of this body: never a 304 */
 	bool etag_auto;                           /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
-	/* Streaming events: http.c keeps the connection and sends what the hub publishes for this filter (SSE). */
+	/* Streaming events: http/connection.c keeps the connection and sends what the hub publishes for this filter (SSE). */
 	struct { bool on; char topics[64]; char object[64]; int64_t after_seq; /* -1: only new ones */ } events;
 	struct { bool on; char job[64]; int64_t after; } follow_log;      /* logs?follow=1: text lines as they come */
 	/* API_AGAIN: run the handler again when `topic`/`object` has a new event, or at the deadline. */
@@ -93,7 +93,7 @@ bool api_path_param(const struct api_route *rt, const char *path, const char *na
 void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow);
 
 /* Runs the route's handler between the checks that every route shares: query names, empty body, cross-origin writes, If-Match, and
- * afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http.c has nothing to add. */
+ * afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http/connection.c has nothing to add. */
 enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r);
 
 /* ---- what the daemon offers to handlers (server/ fills it in; tests use a fake) ------------------ */

@@ -215,7 +215,7 @@ cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *
 /* ---- imports.c ---- */
 
 bool api_digest_ok(const char *s);                          /* a SHA-256 in small hex digits */
-/* Hands out an open file with its ETag; ranges are http.c's. Takes fd. False: no memory. */
+/* Hands out an open file with its ETag; ranges are http/connection.c's. Takes fd. False: no memory. */
 bool api_send_file(struct api_response *r, const struct api_file *file);
 /* The members "blob", "model", "classes" and "input" of a request; only blob is required. */
 extern const struct field api_import_fields[];

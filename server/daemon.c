@@ -10,15 +10,15 @@
 #include "daemon.h"
 
 #include "api.h"
-#include "blobs.h"
-#include "convert.h"
-#include "http.h"
-#include "ingest.h"
-#include "scheduler.h"
+#include "jobs/blobs.h"
+#include "jobs/convert.h"
+#include "http/connection.h"
+#include "jobs/ingest.h"
+#include "jobs/scheduler.h"
 #include "log.h"
 #include "notify.h"
-#include "profile_jobs.h"
-#include "serving.h"
+#include "jobs/search.h"
+#include "serving/serving.h"
 #include "storage.h"
 
 #include <dirent.h>
@@ -536,7 +536,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
-/* Where engines remember which algorithms are fast here. Set before any thread begins; launch.c hands it on. */
+/* Where engines remember which algorithms are fast here. Set before any thread begins; process/launch.c hands it on. */
 static enum wasd_status name_tuning_file(const struct config *cfg, struct wasd_err *err)
 {
 	char *path = wasd_asprintf("%s/tuning.tsv", cfg->data);

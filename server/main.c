@@ -1,5 +1,5 @@
 /* main.c - the wasd program: the daemon, the commands that hand over to the engine, and a small client. */
-#include "client.h"
+#include "client/client.h"
 #include "config.h"
 #include "daemon.h"
 

@@ -2,11 +2,11 @@
  * the rows end as they should, nothing of what it made up is stored, and the daemon's side goes on. */
 #include "check.h"
 #include "fake_engine.h"
-#include "ingest.h"
+#include "jobs/ingest.h"
 #include "log.h"
-#include "profile_jobs.h"
-#include "scheduler.h"
-#include "serving.h"
+#include "jobs/search.h"
+#include "jobs/scheduler.h"
+#include "serving/serving.h"
 #include "stopwatch.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* The HTTP front with routes of its own, spoken to over raw sockets: what may not pass, what must, and how it ends. */
 #include "check.h"
-#include "http.h"
+#include "http/connection.h"
 #include "stopwatch.h"
 
 #include <dirent.h>

@@ -5,7 +5,7 @@
  * as WASD_EINVAL, on the receiving end as WASD_ECORRUPT. Members that a row does not name are ignored by the receiver.
  *
  * A new message is one row in base/protocol.c and one handler on the end that receives it. The order in which messages may come (hello
- * first, nothing after done) is the receiver's affair: server/supervisor.c and the state machines above it.
+ * first, nothing after done) is the receiver's affair: server/process/supervisor.c and the state machines above it.
  *
  * ---- the payload --------------------------------------------------------------------------------------------------
  * Small payloads travel behind the JSON of the frame, large ones in a sealed memory file whose size is the member "bytes" and, where the

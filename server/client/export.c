@@ -1,0 +1,153 @@
+/* export.c - `wasd export`: one checkpoint from a running daemon into a file. It appears under its name when it is whole. */
+#include "client/client.h"
+
+#include "wasd/base.h"
+#include "wasd/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { HEAD_MAX = 16 << 10, PIECE = 64 << 10, ERROR_MAX = 64 << 10 };
+
+struct options { const char *checkpoint, *format, *mode, *output, *url; };
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
+	           "\n"
+	           "CHECKPOINT is an id (ckpt_...), as GET /v1/jobs/JOB/checkpoints lists them.\n"
+	           "  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
+	           "                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
+	           "                   wasd: as the daemon stores it, with the state of the run\n"
+	           "  --mode MODE      of an onnx file: aom (default), dom or dom:PROFILE\n"
+	           "  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
+	           "  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+}
+
+/* False: a message is on stderr. */
+static bool read_options(int argc, char **argv, struct options *o)
+{
+	const struct client_option known[] = {
+		{"--format", &o->format, NULL}, {"--mode", &o->mode, NULL}, {"--output", &o->output, NULL}, {"--url", &o->url, NULL},
+	};
+	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
+		return false;
+	/* What goes into a request line: no blank, no slash, no question mark. */
+	const char *const words[] = {o->checkpoint, o->format, o->mode};
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (words[i] && !client_word_ok(words[i])) {
+			fprintf(stderr, "wasd export: %s is no id, format or mode\n", words[i]);
+			return false;
+		}
+	if (!o->checkpoint)
+		fprintf(stderr, "wasd export: which checkpoint?\n");
+	return o->checkpoint != NULL;
+}
+
+/* Reads up to the end of the headers; *head is NUL-terminated there and the rest of the piece follows at *body. */
+static bool read_head(int fd, char *buf, size_t *len, char **body)
+{
+	for (*len = 0; *len < HEAD_MAX;) {
+		ssize_t r = read(fd, buf + *len, HEAD_MAX - *len);
+		if (r <= 0)
+			return false;
+		*len += (size_t)r;
+		buf[*len] = 0;
+		char *end = strstr(buf, "\r\n\r\n");
+		if (end) {
+			*end = 0;
+			*body = end + 4;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int64_t content_length(const char *head)
+{
+	for (const char *line = head; (line = strstr(line, "\r\n")); line += 2)
+		if (!strncasecmp(line + 2, "Content-Length:", 15))
+			return strtoll(line + 17, NULL, 10);
+	return -1;
+}
+
+/* What the daemon said against it: the detail of its problem document. */
+static void say_refusal(int fd, const char *head, const char *body, size_t have)
+{
+	struct wasd_buf b = { .max = ERROR_MAX };
+	char piece[4096];
+	const char *detail = "";
+	cJSON *o = NULL;
+	wasd_buf_append(&b, body, have);
+	for (ssize_t r; (r = read(fd, piece, sizeof piece)) > 0;)
+		wasd_buf_append(&b, piece, (size_t)r);
+	if (b.len && wasd_json_parse(b.data, b.len, WASD_JSON_REQUEST, &o, NULL) == WASD_OK)
+		wasd_json_str(o, "detail", &detail);
+	fprintf(stderr, "wasd export: %s\n", *detail ? detail : head + strcspn(head, " "));
+	cJSON_Delete(o);
+	wasd_buf_done(&b);
+}
+
+/* The body into path.part, then under its name. */
+static int save(int fd, const char *path, const char *first, size_t have, int64_t want)
+{
+	static char piece[PIECE];
+	struct wasd_err err = {0};
+	char *part = wasd_asprintf("%s.part", path);
+	int out = part ? open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
+	enum wasd_status s = out < 0 ? wasd_fail_errno(&err, part ? errno : ENOMEM, "%s", path) : wasd_write_full(out, first, have, &err);
+	int64_t total = (int64_t)have;
+	for (ssize_t r; s == WASD_OK && (r = read(fd, piece, sizeof piece)) > 0; total += r)
+		s = wasd_write_full(out, piece, (size_t)r, &err);
+	if (s == WASD_OK && total != want)
+		s = wasd_fail(&err, WASD_EIO, "the answer ended after %lld of %lld bytes", (long long)total, (long long)want);
+	if (s == WASD_OK && (fsync(out) || rename(part, path)))
+		s = wasd_fail_errno(&err, errno, "%s", path);
+	if (s == WASD_OK)
+		printf("%s: %lld bytes\n", path, (long long)total);
+	else
+		fprintf(stderr, "wasd export: %s\n", err.msg);
+	if (out >= 0)
+		close(out);
+	if (s != WASD_OK && out >= 0)
+		unlink(part);
+	wasd_free(part);
+	return s == WASD_OK ? 0 : 1;
+}
+
+int client_export(int argc, char **argv)
+{
+	static char head[HEAD_MAX + 1];
+	struct options o = { .format = "safetensors" };
+	char ask[400], where[CLIENT_WHERE], *body;
+	size_t len;
+	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+		usage(stdout);
+		return 0;
+	}
+	if (!read_options(argc, argv, &o)) {
+		usage(stderr);
+		return 2;
+	}
+	char *found = o.url ? NULL : client_default_url(), *path = o.output ? wasd_strdup(o.output) : wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
+	for (char *colon = path && !o.output ? strchr(path, ':') : NULL; colon; colon = strchr(colon, ':'))
+		*colon = '-';           /* dom:NAME; not every file system takes a colon */
+	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format, o.mode ? "&mode=" : "", o.mode ? o.mode : "");
+	int rc = 1, fd = path && (o.url || found) ? client_ask(o.url ? o.url : found, ask, NULL, where) : -1;
+	if (fd >= 0 && !read_head(fd, head, &len, &body))
+		fprintf(stderr, "wasd export: %s did not answer\n", where);
+	else if (fd >= 0 && (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 200", 4)))
+		say_refusal(fd, head, body, len - (size_t)(body - head));
+	else if (fd >= 0)
+		rc = save(fd, path, body, len - (size_t)(body - head), content_length(head));
+	if (fd >= 0)
+		close(fd);
+	wasd_free(found);
+	wasd_free(path);
+	return rc;
+}

@@ -1,0 +1,199 @@
+/* profiles.c - `wasd profiles`: the profiles of a checkpoint as a table, or the search for another one. */
+#include "client/client.h"
+
+#include "wasd/base.h"
+#include "wasd/json.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRAW_MAX = 200 << 10, WAIT_S = CLIENT_PATIENCE_S - 10 };
+
+struct options { const char *checkpoint, *macs, *latency_us, *draw, *name, *dataset, *evaluations, *url; bool wait; };
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: wasd profiles CHECKPOINT [--macs SHARE | --latency-us N | --draw FILE] [--name NAME] [--wait] [...]\n"
+	           "\n"
+	           "CHECKPOINT is an id (ckpt_...). Without a desire: its profiles as a table. Otherwise another one is searched, on validation images:\n"
+	           "  --macs SHARE      that keeps most accuracy with at most this share of the plain multiply-adds: 0.7\n"
+	           "  --latency-us N    that keeps most accuracy with at most so many microseconds for one image\n"
+	           "  --draw FILE       this draw, a JSON array; - reads it from standard input\n"
+	           "  --name NAME       what its mode is called, dom:NAME; default: after the desire\n"
+	           "  --evaluations N   how many draws are judged\n"
+	           "  --dataset NAME    whose images judge; default: the data set of the checkpoint's job\n"
+	           "  --wait            until it is there; exit status 1 when there is none\n"
+	           "  --url URL         of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+}
+
+static bool read_options(int argc, char **argv, struct options *o)
+{
+	const struct client_option known[] = {
+		{"--macs", &o->macs, NULL}, {"--latency-us", &o->latency_us, NULL}, {"--draw", &o->draw, NULL}, {"--name", &o->name, NULL},
+		{"--dataset", &o->dataset, NULL}, {"--evaluations", &o->evaluations, NULL}, {"--url", &o->url, NULL}, {"--wait", NULL, &o->wait},
+	};
+	if (!client_options("profiles", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
+		return false;
+	const char *fault = NULL;
+	int desires = (o->macs != NULL) + (o->latency_us != NULL) + (o->draw != NULL);
+	if (!o->checkpoint)
+		fault = "which checkpoint?";
+	else if (!client_word_ok(o->checkpoint))
+		fault = "that is no id of a checkpoint";
+	else if (desires > 1)
+		fault = "--macs, --latency-us and --draw exclude each other";
+	else if (!desires && (o->name || o->dataset || o->evaluations || o->wait))
+		fault = "what is to be searched? --macs, --latency-us or --draw says it";
+	if (fault)
+		fprintf(stderr, "wasd profiles: %s\n", fault);
+	return !fault;
+}
+
+/* ---- the request; whether its values are good ones is the daemon's to say ---- */
+
+static bool add_number(cJSON *o, const char *option, const char *member, const char *text)
+{
+	char *end;
+	double v = text ? strtod(text, &end) : 0;
+	if (!text || (*text && !*end && isfinite(v) && cJSON_AddNumberToObject(o, member, v)))
+		return true;
+	fprintf(stderr, "wasd profiles: %s %s is no number\n", option, text);
+	return false;
+}
+
+static bool add_draw(cJSON *o, const char *path)
+{
+	char *text = NULL;
+	size_t len = 0;
+	struct wasd_err err = {0};
+	cJSON *draw = NULL;
+	enum wasd_status s = wasd_file_read(strcmp(path, "-") ? path : "/dev/stdin", DRAW_MAX, &text, &len, &err);
+	if (s == WASD_OK)
+		s = wasd_json_parse(text, len, WASD_JSON_REQUEST, &draw, &err);
+	if (s == WASD_OK && !cJSON_AddItemToObject(o, "draw", draw))
+		s = wasd_fail(&err, WASD_ENOMEM, "no memory");
+	if (s != WASD_OK)
+		fprintf(stderr, "wasd profiles: %s: %s\n", path, err.msg);
+	wasd_free(text);
+	return s == WASD_OK;
+}
+
+static char *request(const struct options *o)
+{
+	cJSON *j = cJSON_CreateObject();
+	const char *desire = o->macs ? "macs" : o->latency_us ? "latency" : "draw";
+	bool ok = j && cJSON_AddStringToObject(j, "desire", desire) && add_number(j, "--macs", "budget", o->macs) && add_number(j, "--latency-us", "budget_us", o->latency_us) &&
+	          add_number(j, "--evaluations", "evaluations", o->evaluations) && (!o->draw || add_draw(j, o->draw)) && (!o->name || cJSON_AddStringToObject(j, "name", o->name)) &&
+	          (!o->dataset || cJSON_AddStringToObject(j, "dataset", o->dataset));
+	char *text = ok ? wasd_json_print(j) : NULL;
+	cJSON_Delete(j);
+	return text;
+}
+
+/* ---- the table ---- */
+
+static const char *number(const cJSON *o, const char *member, double scale, int decimals, char out[32])
+{
+	double v;
+	if (wasd_json_num(o, member, &v))
+		snprintf(out, 32, fabs(v * scale) < 1e15 ? "%.*f" : "%.*e", decimals, v * scale);
+	else
+		snprintf(out, 32, "-");
+	return out;
+}
+
+static void print_head(void)
+{
+	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", "MODE", "STATE", "MACS", "SHARE %", "IMG/S 1", "IMG/S 64", "VAL ACC");
+}
+
+static void print_row(const char *mode, const char *state, const cJSON *o)
+{
+	char macs[32], share[32], one[32], many[32], acc[32];
+	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", mode, state, number(o, "macs", 1, 0, macs), number(o, "macs_share", 100, 1, share), number(o, "images_per_s_1", 1, 0, one),
+	       number(o, "images_per_s_64", 1, 0, many), number(o, "val_acc", 1, 4, acc));
+}
+
+static void print_profile(const cJSON *p)
+{
+	const char *name = "?", *state = "?";
+	char mode[80];
+	wasd_json_str(p, "name", &name);
+	wasd_json_str(p, "state", &state);
+	snprintf(mode, sizeof mode, "dom:%s", name);
+	print_row(mode, state, p);
+}
+
+static int list(const char *url, const char *checkpoint)
+{
+	char ask[200];
+	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/profiles", checkpoint);
+	cJSON *o = client_json("profiles", url, ask, NULL), *aom = cJSON_GetObjectItemCaseSensitive(o, "aom");
+	const cJSON *p;
+	if (!o)
+		return 1;
+	print_head();
+	if (cJSON_IsObject(aom)) {
+		cJSON_AddNumberToObject(aom, "macs_share", 1);
+		print_row("aom", "ready", aom);
+	}
+	cJSON_ArrayForEach(p, wasd_json_get(o, "items"))
+		print_profile(p);
+	cJSON_Delete(o);
+	return 0;
+}
+
+/* ---- asking ---- */
+
+/* p is taken. */
+static int tell(cJSON *p)
+{
+	const char *state = "", *name = "", *message = NULL;
+	wasd_json_str(p, "state", &state);
+	wasd_json_str(p, "name", &name);
+	wasd_json_str(p, "message", &message);
+	if (message) {
+		fprintf(stderr, "wasd profiles: %s: %s\n", name, message);
+	} else {
+		print_head();
+		print_profile(p);
+	}
+	cJSON_Delete(p);
+	return message ? 1 : 0;
+}
+
+static int ask(const char *url, const struct options *o)
+{
+	char line[300];
+	char *body = request(o);
+	snprintf(line, sizeof line, "POST /v1/checkpoints/%s/profiles", o->checkpoint);
+	cJSON *p = body ? client_json("profiles", url, line, body) : NULL;
+	wasd_free(body);
+	for (const char *state, *id; p && o->wait && wasd_json_str(p, "state", &state) && wasd_json_str(p, "id", &id) && strcmp(state, "ready") && strcmp(state, "failed");) {
+		snprintf(line, sizeof line, "GET /v1/checkpoints/%s/profiles/%.60s?wait=%ds", o->checkpoint, id, WAIT_S);
+		cJSON_Delete(p);
+		p = client_json("profiles", url, line, NULL);
+	}
+	return p ? tell(p) : 1;
+}
+
+int client_profiles(int argc, char **argv)
+{
+	struct options o = {0};
+	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+		usage(stdout);
+		return 0;
+	}
+	if (!read_options(argc, argv, &o)) {
+		usage(stderr);
+		return 2;
+	}
+	char *found = o.url ? NULL : client_default_url();
+	const char *url = o.url ? o.url : found;
+	int rc = !url ? 1 : o.macs || o.latency_us || o.draw ? ask(url, &o) : list(url, o.checkpoint);
+	wasd_free(found);
+	return rc;
+}

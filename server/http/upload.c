@@ -1,0 +1,103 @@
+#include "http/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct stage {
+	int fd;
+	bool keep;
+	char *path;
+	uint64_t bytes, max, low_water, checked;
+	struct wasd_sha256 *sha;
+	struct wasd_err failed;
+};
+
+uint64_t disk_free(const char *dir)
+{
+	struct statvfs v;
+	return statvfs(dir, &v) ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out, struct wasd_err *err)
+{
+	char id[WASD_ULID_LEN + 8];
+	wasd_ulid("up_", id);
+	struct stage *s = wasd_calloc(1, sizeof *s);
+	if (!s)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for an upload");
+	s->fd = -1;
+	s->max = max;
+	s->low_water = low_water;
+	s->path = wasd_asprintf("%s/%s", dir, id);
+	s->sha = wasd_sha256_create();
+	if (!s->path || !s->sha) {
+		stage_destroy(s);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for an upload");
+	}
+	s->fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->fd < 0) {
+		enum wasd_status st = wasd_fail_errno(err, errno, "cannot create %s", s->path);
+		s->keep = true;         /* nothing to unlink */
+		stage_destroy(s);
+		return st;
+	}
+	*out = s;
+	return WASD_OK;
+}
+
+enum wasd_status stage_write(struct stage *s, const void *p, size_t n, struct wasd_err *err)
+{
+	if (!s->failed.status) {
+		if (s->bytes + n > s->max)
+			wasd_fail(&s->failed, WASD_ETOOBIG, "the upload has more than %llu bytes", (unsigned long long)s->max);
+		else if (s->bytes + n - s->checked > (16u << 20) && disk_free(s->path) < s->low_water)
+			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(s->low_water >> 20));
+		else if (wasd_write_full(s->fd, p, n, &s->failed) == WASD_OK) {
+			if (s->bytes + n - s->checked > (16u << 20))
+				s->checked = s->bytes + n;
+			wasd_sha256_update(s->sha, p, n);
+			s->bytes += n;
+			return WASD_OK;
+		}
+	}
+	if (err)
+		*err = s->failed;
+	return s->failed.status;
+}
+
+enum wasd_status stage_finish(struct stage *s, struct api_upload *up, struct wasd_err *err)
+{
+	if (!s->failed.status && fsync(s->fd))
+		wasd_fail_errno(&s->failed, errno, "cannot sync the upload");
+	if (s->failed.status) {
+		if (err)
+			*err = s->failed;
+		return s->failed.status;
+	}
+	close(s->fd);
+	s->fd = -1;
+	*up = (struct api_upload){ .path = s->path, .bytes = s->bytes, .name = "" };
+	wasd_sha256_hex(s->sha, up->sha256);
+	return WASD_OK;
+}
+
+void stage_keep(struct stage *s)
+{
+	s->keep = true;
+}
+
+void stage_destroy(struct stage *s)
+{
+	if (!s)
+		return;
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->path && !s->keep)
+		unlink(s->path);
+	wasd_sha256_destroy(s->sha);
+	wasd_free(s->path);
+	wasd_free(s);
+}

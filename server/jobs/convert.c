@@ -1,0 +1,388 @@
+/* convert.c - see convert.h.
+ *
+ * A converted file is a cache entry under DATA/exports, named after checkpoint, mode and format: at most FILES_MAX of them and BYTES_MAX
+ * bytes, the one unused for longest goes first, and all go when they have been idle. A reader holds its descriptor, so a file may be
+ * unlinked at any time. Nothing there outlives the daemon: the directory is emptied at start. */
+#include "jobs/convert.h"
+
+#include "jobs/blobs.h"
+#include "process/ask.h"
+#include "log.h"
+#include "wasd/protocol.h"
+#include "http/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILES_MAX = 8, PROCESS_IDLE_MS = 5000, SWEEP_S = 600 };
+#define BYTES_MAX ((int64_t)1 << 30)
+
+struct made { char name[160]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
+
+struct convert {
+	struct convert_config cfg;
+	char *dir;
+	struct calls calls;
+	pthread_mutex_t making;                 /* one conversion at a time; taken before lock */
+	pthread_mutex_t lock;                   /* the table */
+	struct made made[FILES_MAX];
+	/* [S] */
+	struct proc *proc;
+	int64_t proc_used_us, sweep_us;
+	bool stopping;
+};
+
+/* ---- the files; lock held ------------------------------------------------------------------------------------ */
+
+static void forget(struct convert *c, struct made *m)
+{
+	char *path = wasd_asprintf("%s/%s", c->dir, m->name);
+	if (path)
+		unlink(path);
+	wasd_free(path);
+	*m = (struct made){0};
+}
+
+static struct made *oldest(struct convert *c, int64_t *total, int *n)
+{
+	struct made *found = NULL;
+	*total = *n = 0;
+	for (int i = 0; i < FILES_MAX; i++) {
+		struct made *m = &c->made[i];
+		if (!m->name[0])
+			continue;
+		*total += m->bytes;
+		(*n)++;
+		if (!found || m->used_us < found->used_us)
+			found = m;
+	}
+	return found;
+}
+
+/* Room for one more entry of that size. */
+static struct made *make_room(struct convert *c, int64_t bytes)
+{
+	int64_t total;
+	int n;
+	for (struct made *m; (m = oldest(c, &total, &n)) && (n == FILES_MAX || total + bytes > BYTES_MAX);)
+		forget(c, m);
+	for (int i = 0; i < FILES_MAX; i++)
+		if (!c->made[i].name[0])
+			return &c->made[i];
+	return NULL;
+}
+
+/* Opens what is there already. False: it is not, or not any more. */
+static bool open_made(struct convert *c, const char *name, struct api_file *out)
+{
+	bool found = false;
+	pthread_mutex_lock(&c->lock);
+	for (int i = 0; i < FILES_MAX && !found; i++) {
+		struct made *m = &c->made[i];
+		if (strcmp(m->name, name))
+			continue;
+		char *path = wasd_asprintf("%s/%s", c->dir, name);
+		struct stat st;
+		int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+		found = fd >= 0 && !fstat(fd, &st) && st.st_size == m->bytes;
+		if (found) {
+			m->used_us = wasd_mono_us();
+			*out = (struct api_file){.fd = fd, .bytes = m->bytes};
+			memcpy(out->sha256, m->sha256, sizeof out->sha256);
+		} else {
+			if (fd >= 0)
+				close(fd);
+			forget(c, m);
+		}
+		wasd_free(path);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+/* ---- the process; [S] ------------------------------------------------------------------------------------------ */
+
+static enum wasd_status convert_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct convert *c = proc_owner(p);
+	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != c->proc)
+		return WASD_OK;
+	if (!strcmp(m->type, "exported") || !strcmp(m->type, "imported") || !strcmp(m->type, "error"))
+		return calls_answer(&c->calls, m, err);
+	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+}
+
+static void convert_gone(struct proc *p, const struct proc_end *end)
+{
+	struct convert *c = proc_owner(p);
+	(void)end;
+	if (p != c->proc)
+		return;                         /* one that was sent away */
+	calls_detach(&c->calls);
+	c->proc = NULL;
+}
+
+static const struct proc_class convert_class = { .role = WASD_ROLE_CONVERT, .message = convert_message, .gone = convert_gone };
+
+struct up_call { struct convert *c; enum wasd_status status; struct wasd_err *err; };
+
+static void do_up(void *ctx)
+{
+	struct up_call *up = ctx;
+	struct convert *c = up->c;
+	c->proc_used_us = wasd_mono_us();
+	up->status = c->stopping ? wasd_fail(up->err, WASD_EBUSY, "the daemon is stopping") : WASD_OK;
+	if (c->proc || up->status != WASD_OK)
+		return;
+	up->status = proc_spawn(c->cfg.sup, &convert_class, c, &c->proc, up->err);
+	if (up->status == WASD_OK)
+		calls_attach(&c->calls, c->proc);
+}
+
+static void convert_tick(void *ctx)
+{
+	struct convert *c = ctx;
+	int64_t now = wasd_mono_us();
+	if (c->proc && now - c->proc_used_us > PROCESS_IDLE_MS * 1000ll && !calls_open(&c->calls)) {
+		struct proc *p = c->proc;
+		calls_detach(&c->calls);
+		c->proc = NULL;
+		proc_close(p);
+	}
+	if (now >= c->sweep_us) {
+		c->sweep_us = now + SWEEP_S * 1000000ll;
+		blobs_sweep(c->cfg.data_dir);
+	}
+	pthread_mutex_lock(&c->lock);
+	for (int i = 0; i < FILES_MAX; i++)
+		if (c->made[i].name[0] && now - c->made[i].used_us > c->cfg.idle_ms * 1000ll)
+			forget(c, &c->made[i]);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- converting -------------------------------------------------------------------------------------------------- */
+
+static enum wasd_status up(struct convert *c, struct wasd_err *err)
+{
+	struct up_call call = { .c = c, .err = err };
+	supervisor_call(c->cfg.sup, do_up, &call);
+	return call.status;
+}
+
+static enum wasd_status room(struct convert *c, struct wasd_err *err)
+{
+	if (disk_free(c->dir) >= c->cfg.low_water)
+		return WASD_OK;
+	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(c->cfg.low_water >> 20));
+}
+
+/* profile: of the mode, NULL for aom and dom. */
+static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format, const char *mode, const char *path, int64_t deadline_us,
+                            struct api_call *call, struct wasd_err *err)
+{
+	int fd;
+	int64_t bytes, overlay = 0;
+	char sha[WASD_SHA256_HEX];
+	enum wasd_status s = profile ? storage_profile_memfd(c->cfg.db, profile, &fd, &bytes, sha, &overlay, err) : storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+	if (s != WASD_OK)
+		return s;
+	if ((s = up(c, err)) != WASD_OK) {
+		close(fd);
+		return s;
+	}
+	call->json = wasd_message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
+	return calls_ask_fd(&c->calls, call, fd, deadline_us, err);
+}
+
+static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile, const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
+{
+	struct api_call call = {0};
+	const char *sha;
+	int64_t bytes;
+	enum wasd_status s = room(c, err);
+	if (s != WASD_OK)
+		return s;
+	char *path = wasd_asprintf("%s/%s", c->dir, name);
+	s = path ? ask(c, checkpoint, profile, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
+	if (s == WASD_OK && (!wasd_json_i64(call.reply, "bytes", &bytes) || !wasd_json_str(call.reply, "sha256", &sha) || strlen(sha) != WASD_SHA256_HEX - 1))
+		s = wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
+	if (s == WASD_OK) {
+		pthread_mutex_lock(&c->lock);
+		struct made *m = make_room(c, bytes);
+		*m = (struct made){.bytes = bytes, .used_us = wasd_mono_us()};
+		snprintf(m->name, sizeof m->name, "%s", name);
+		snprintf(m->sha256, sizeof m->sha256, "%s", sha);
+		pthread_mutex_unlock(&c->lock);
+		log_line(LOG_INFO, "checkpoint converted", "checkpoint=%s format=%s mode=%s bytes=%lld", checkpoint, format, mode, (long long)bytes);
+	}
+	api_call_done(&call);
+	wasd_free(path);
+	return s;
+}
+
+enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out,
+                                struct wasd_err *err)
+{
+	char name[160];
+	struct storage_profile p = {0};
+	enum wasd_status s = WASD_OK;
+	if (storage_mode_profile(mode) && (s = storage_profile_get(c->cfg.db, checkpoint, storage_mode_profile(mode), &p, err)) != WASD_OK)
+		return s;
+	/* A profile by its id: deleted and searched again it is another one of the same name. */
+	snprintf(name, sizeof name, "%.50s.%.50s.%.40s", checkpoint, p.id ? p.id : mode, format);
+	if (open_made(c, name, out)) {
+		storage_profile_done(&p);
+		return WASD_OK;
+	}
+	pthread_mutex_lock(&c->making);
+	if (!open_made(c, name, out)) {         /* whoever was before may have wanted the same */
+		s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
+		if (s == WASD_OK && !open_made(c, name, out))
+			s = wasd_fail(err, WASD_EIO, "the converted file is not there");
+	}
+	pthread_mutex_unlock(&c->making);
+	storage_profile_done(&p);
+	return s;
+}
+
+/* ---- importing ------------------------------------------------------------------------------------------------------ */
+
+/* The checkpoint that the engine wrote, into the database. */
+static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32], struct wasd_err *err)
+{
+	const char *sha;
+	int64_t bytes;
+	struct stat st;
+	const cJSON *info = wasd_json_get(reply, "info");
+	if (!wasd_json_i64(reply, "bytes", &bytes) || bytes < 1 || !wasd_json_str(reply, "sha256", &sha) || !cJSON_IsObject(info))
+		return wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) || st.st_size != bytes) {
+		if (fd >= 0)
+			close(fd);
+		return wasd_fail(err, WASD_EIO, "the imported checkpoint is not there");
+	}
+	void *data = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+	int why = errno;
+	close(fd);
+	if (data == MAP_FAILED)
+		return wasd_fail_errno(err, why, "the imported checkpoint");
+	char *text = wasd_json_print(info);
+	struct storage_ckpt_in in = {.data = data, .bytes = (size_t)bytes, .sha256 = sha, .reason = "import", .info = text, .metrics_json = "{}"};
+	enum wasd_status s = text ? storage_ckpt_store(c->cfg.db, &in, id, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	wasd_free(text);
+	munmap(data, (size_t)bytes);
+	return s;
+}
+
+static cJSON *import_message(const char *blob, const char *out, const cJSON *how)
+{
+	cJSON *m = wasd_message("import", "file:s out:s", blob, out);
+	for (const cJSON *v = how->child; v && m; v = v->next) {
+		cJSON *copy = cJSON_Duplicate(v, true);
+		if (copy && cJSON_AddItemToObject(m, v->string, copy))
+			continue;
+		cJSON_Delete(copy);
+		cJSON_Delete(m);
+		m = NULL;
+	}
+	return m;
+}
+
+enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+{
+	struct api_file blob;
+	struct api_call call = {0};
+	char name[48];
+	enum wasd_status s = blobs_open(c->cfg.data_dir, sha256, &blob, err);
+	if (s != WASD_OK)
+		return s;
+	close(blob.fd);
+	wasd_ulid("import_", name);
+	char *from = blobs_path(c->cfg.data_dir, sha256), *to = wasd_asprintf("%s/%s", c->dir, name);
+	pthread_mutex_lock(&c->making);
+	s = from && to ? room(c, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	if (s == WASD_OK)
+		s = up(c, err);
+	if (s == WASD_OK) {
+		call.json = import_message(from, to, how);
+		s = calls_ask(&c->calls, &call, deadline_us, err);
+	}
+	id[0] = 0;
+	if (s == WASD_OK && !dry)
+		s = store(c, to, call.reply, id, err);
+	if (s == WASD_OK && !dry)
+		log_line(LOG_INFO, "checkpoint imported", "checkpoint=%s blob=%.16s", id, sha256);
+	if (to)
+		unlink(to);
+	pthread_mutex_unlock(&c->making);
+	api_call_done(&call);
+	wasd_free(from);
+	wasd_free(to);
+	return s;
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------- */
+
+static void do_register(void *ctx)
+{
+	struct convert *c = ctx;
+	supervisor_every(c->cfg.sup, convert_tick, c);
+}
+
+enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err)
+{
+	struct convert *c = wasd_calloc(1, sizeof *c);
+	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) || calls_init(&c->calls, 16, "the conversion's process ended") != WASD_OK) {
+		if (c)
+			wasd_free(c->dir);
+		wasd_free(c);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for conversions");
+	}
+	c->cfg = *cfg;
+	pthread_mutex_init(&c->making, NULL);
+	pthread_mutex_init(&c->lock, NULL);
+	enum wasd_status s = wasd_remove_tree(c->dir, err);
+	if (s == WASD_OK)
+		s = wasd_mkdirs(c->dir, err);
+	if (s == WASD_OK)
+		s = blobs_init(cfg->data_dir, err);
+	if (s != WASD_OK) {
+		convert_destroy(c);
+		return s;
+	}
+	supervisor_call(cfg->sup, do_register, c);
+	*out = c;
+	return WASD_OK;
+}
+
+static void do_stop(void *ctx)
+{
+	struct convert *c = ctx;
+	c->stopping = true;
+	if (c->proc)
+		proc_end(c->proc, true, "the daemon is stopping");
+}
+
+void convert_stop(struct convert *c)
+{
+	if (c)
+		supervisor_call(c->cfg.sup, do_stop, c);
+}
+
+void convert_destroy(struct convert *c)
+{
+	if (!c)
+		return;
+	calls_done(&c->calls);
+	pthread_mutex_destroy(&c->making);
+	pthread_mutex_destroy(&c->lock);
+	wasd_free(c->dir);
+	wasd_free(c);
+}

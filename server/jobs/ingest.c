@@ -1,0 +1,506 @@
+/* ingest.c - see ingest.h.
+ *
+ *   asked for -> waiting -> process running -> done or failed said -> gone -> row ready or invalid, staged files removed
+ *
+ * The result is a dataset only when the process said done, ended well, and its file is there with the size it named; in every other case
+ * the row becomes invalid with the reason and nothing stays on disk.
+ */
+#include "jobs/ingest.h"
+
+#include "process/ask.h"
+#include "log.h"
+#include "wasd/protocol.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PREVIEW_IDLE_MS = 5000, PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64, REMARKS_MAX = 32, EXAMPLES_MAX = 5, CULPRITS_MAX = 100, TEXT_MAX = 255 };
+
+struct upload {
+	struct ingest *g;
+	struct upload *next;                    /* waiting, or running */
+	char id[48], name[72];
+	int64_t version;
+	char *relative, *path;                  /* of the result */
+	cJSON *request;                         /* the message that starts it; taken when sent */
+	char *staged[FILES_MAX];
+	size_t n_staged;
+	struct proc *proc;
+	bool hello;
+	cJSON *done, *options;                  /* what the process said it made; what the query asked for */
+	cJSON *errors; int64_t n_errors;        /* of a failure: the files at fault as far as they are listed, and how many there are */
+	char *fail_status, *fail_message, *fail_pointer;
+};
+
+struct ingest {
+	struct ingest_config cfg;
+	char *data_dir;
+	/* [S] */
+	struct upload *waiting, *running;
+	int n_running;
+	bool stopping;
+	struct proc *previewer;
+	int64_t preview_used_us;
+	struct calls calls;
+};
+
+static void upload_free(struct upload *u)
+{
+	if (!u)
+		return;
+	cJSON_Delete(u->request);
+	cJSON_Delete(u->done);
+	cJSON_Delete(u->options);
+	cJSON_Delete(u->errors);
+	for (size_t i = 0; i < u->n_staged; i++)
+		wasd_free(u->staged[i]);
+	wasd_free(u->relative);
+	wasd_free(u->path);
+	wasd_free(u->fail_status);
+	wasd_free(u->fail_message);
+	wasd_free(u->fail_pointer);
+	wasd_free(u);
+}
+
+/* ---- the end of one ---------------------------------------------------------------------------------------- */
+
+static void make_invalid(struct upload *u, const char *code, const char *file, const char *message)
+{
+	cJSON *e = cJSON_CreateObject();
+	cJSON_AddStringToObject(e, "code", code);
+	cJSON_AddStringToObject(e, "message", message);
+	if (file && *file)
+		cJSON_AddStringToObject(e, "file", file);
+	if (u->errors) {
+		cJSON_AddItemToObject(e, "errors", u->errors);
+		cJSON_AddNumberToObject(e, "count", (double)u->n_errors);
+		u->errors = NULL;
+	}
+	char *text = wasd_json_print(e);
+	cJSON_Delete(e);
+	struct wasd_err err;
+	unlink(u->path);
+	if (!text || storage_dataset_invalid(u->g->cfg.db, u->id, text, &err) != WASD_OK)
+		log_line(LOG_ERROR, "dataset could not be marked invalid", "dataset=%s version=%lld", u->name, (long long)u->version);
+	log_line(LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version, LOG_Q(message));
+	wasd_free(text);
+}
+
+/* The file as the process named it, durable. */
+static enum wasd_status check_result(struct upload *u, int64_t *bytes, const char **format, const char **digest, struct wasd_err *err)
+{
+	struct stat st;
+	int64_t said;
+	if (!wasd_json_str(u->done, "format", format) || !wasd_json_str(u->done, "digest", digest) || !wasd_json_i64(u->done, "bytes", &said))
+		return wasd_fail(err, WASD_ECORRUPT, "the ingest process did not say what it made");
+	int fd = open(u->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return wasd_fail_errno(err, errno, "the ingest process left no file");
+	enum wasd_status s = WASD_OK;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != said)
+		s = wasd_fail(err, WASD_ECORRUPT, "the ingest process's file has not the size it named");
+	else if (fsync(fd))
+		s = wasd_fail_errno(err, errno, "cannot sync the dataset");
+	close(fd);
+	if (s == WASD_OK) {
+		char *dir = wasd_strndup(u->path, (size_t)(strrchr(u->path, '/') - u->path));
+		s = dir ? wasd_fsync_dir(dir, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+		wasd_free(dir);
+	}
+	*bytes = said;
+	return s;
+}
+
+static void finish(struct upload *u, const struct proc_end *end)
+{
+	struct wasd_err err = {0};
+	int64_t bytes = 0;
+	const char *format = "", *digest = "";
+	for (size_t i = 0; i < u->n_staged; i++)
+		unlink(u->staged[i]);
+	if (u->fail_message) {
+		make_invalid(u, u->fail_status ? u->fail_status : "einval", u->fail_pointer, u->fail_message);
+	} else if (!u->done || !end || end->exit_code != 0 || end->violation) {
+		char message[600];
+		snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s", end ? end->reason : "the daemon was stopped", end ? end->tail : "");
+		make_invalid(u, end && end->oom ? "etoobig" : "einternal", NULL, message);
+	} else if (check_result(u, &bytes, &format, &digest, &err) != WASD_OK) {
+		make_invalid(u, wasd_status_name(err.status), NULL, err.msg);
+	} else {
+		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "type");
+		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "re");
+		if (u->options && cJSON_AddItemToObject(u->done, "options", u->options))
+			u->options = NULL;
+		char *info = wasd_json_print(u->done);
+		enum wasd_status s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes, &err)
+		                          : wasd_fail(&err, WASD_ENOMEM, "no memory");
+		if (s != WASD_OK)
+			make_invalid(u, wasd_status_name(s), NULL, err.msg);
+		else
+			log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name, (long long)u->version, LOG_Q(format), (long long)bytes);
+		wasd_free(info);
+	}
+	if (u->g->cfg.dataset_ready)
+		u->g->cfg.dataset_ready(u->g->cfg.ctx);
+}
+
+/* ---- what the process tells, which is shown to people: bounded, and plain text ------------------------------------- */
+
+static bool text_ok(const cJSON *obj, const char *key)
+{
+	const char *s;
+	return wasd_json_str(obj, key, &s) && strlen(s) <= TEXT_MAX && strcspn(s, "\x01\x02\x03\x04\x05\x06\x07\b\t\n\v\f\r\x1b\x7f") == strlen(s);
+}
+
+static bool culprits_ok(const cJSON *list)
+{
+	const cJSON *c;
+	if (!list)
+		return true;
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CULPRITS_MAX)
+		return false;
+	cJSON_ArrayForEach(c, list)
+		if (cJSON_GetArraySize(c) != 2 || !text_ok(c, "file") || !text_ok(c, "detail"))
+			return false;
+	return true;
+}
+
+static bool remark_ok(const cJSON *m)
+{
+	const cJSON *examples = wasd_json_get(m, "examples"), *e;
+	int64_t count;
+	if (cJSON_GetArraySize(m) != 4 || !text_ok(m, "code") || !text_ok(m, "message") || !wasd_json_i64(m, "count", &count) || count < 0)
+		return false;
+	if (!cJSON_IsArray(examples) || cJSON_GetArraySize(examples) > EXAMPLES_MAX)
+		return false;
+	cJSON_ArrayForEach(e, examples)
+		if (!cJSON_IsString(e) || strlen(e->valuestring) > TEXT_MAX)
+			return false;
+	return true;
+}
+
+static bool remarks_ok(const cJSON *list)
+{
+	const cJSON *m;
+	if (!list)
+		return true;
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > REMARKS_MAX)
+		return false;
+	cJSON_ArrayForEach(m, list)
+		if (!remark_ok(m))
+			return false;
+	return true;
+}
+
+/* ---- the process; [S] ------------------------------------------------------------------------------------------ */
+
+static void start_waiting(struct ingest *g);
+
+static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct upload *u = proc_owner(p);
+	if (m->fd >= 0)
+		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+	if (!strcmp(m->type, "hello")) {
+		if (u->hello)
+			return wasd_fail(err, WASD_ECORRUPT, "a second hello");
+		u->hello = true;
+		return WASD_OK;
+	}
+	if (!strcmp(m->type, "log") || !strcmp(m->type, "progress"))
+		return WASD_OK;
+	if (u->done || u->fail_message)
+		return wasd_fail(err, WASD_ECORRUPT, "%s after its end", m->type);
+	if (!strcmp(m->type, "done")) {
+		if (!remarks_ok(wasd_json_get(m->json, "remarks")) || !culprits_ok(wasd_json_get(m->json, "skipped")))
+			return wasd_fail(err, WASD_ECORRUPT, "done with remarks that break their limits");
+		u->done = m->json;
+		m->json = NULL;
+		m->type = NULL;
+		proc_close(p);
+		return WASD_OK;
+	}
+	if (!strcmp(m->type, "failed")) {
+		const char *status, *message, *pointer = "";
+		if (!wasd_json_str(m->json, "status", &status) || !wasd_json_str(m->json, "message", &message))
+			return wasd_fail(err, WASD_ECORRUPT, "failed without status and message");
+		wasd_json_str(m->json, "pointer", &pointer);
+		if (!culprits_ok(wasd_json_get(m->json, "errors")))
+			return wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
+		if (wasd_json_i64(m->json, "count", &u->n_errors) && u->n_errors > 0)
+			u->errors = cJSON_DetachItemFromObjectCaseSensitive(m->json, "errors");
+		u->fail_status = wasd_strdup(status);
+		u->fail_message = wasd_strdup(message);
+		u->fail_pointer = wasd_strdup(pointer);
+		proc_close(p);
+		return WASD_OK;
+	}
+	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+}
+
+static void upload_gone(struct proc *p, const struct proc_end *end)
+{
+	struct upload *u = proc_owner(p);
+	struct ingest *g = u->g;
+	for (struct upload **at = &g->running; *at; at = &(*at)->next)
+		if (*at == u) {
+			*at = u->next;
+			break;
+		}
+	g->n_running--;
+	finish(u, end);
+	upload_free(u);
+	start_waiting(g);
+}
+
+static const struct proc_class upload_class = { .role = WASD_ROLE_INGEST, .message = upload_message, .gone = upload_gone };
+
+static void start_waiting(struct ingest *g)
+{
+	while (g->waiting && g->n_running < g->cfg.at_once && !g->stopping) {
+		struct upload *u = g->waiting;
+		g->waiting = u->next;
+		struct wasd_err err = {0};
+		if (proc_spawn(g->cfg.sup, &upload_class, u, &u->proc, &err) != WASD_OK) {
+			u->fail_status = wasd_strdup("ebusy");
+			u->fail_message = wasd_strdup(err.msg);
+			finish(u, NULL);
+			upload_free(u);
+			continue;
+		}
+		u->next = g->running;
+		g->running = u;
+		g->n_running++;
+		cJSON *request = u->request;
+		u->request = NULL;
+		if (!proc_send(u->proc, request, NULL, 0, -1))
+			proc_end(u->proc, true, "cannot be told what to do");
+	}
+}
+
+struct add_call { struct ingest *g; struct upload *u; bool refused; };
+
+static void do_add(void *ctx)
+{
+	struct add_call *c = ctx;
+	c->refused = c->g->stopping;
+	if (c->refused)
+		return;
+	struct upload **at = &c->g->waiting;
+	while (*at)
+		at = &(*at)->next;
+	*at = c->u;
+	start_waiting(c->g);
+}
+
+/* ---- asking for one; any thread ------------------------------------------------------------------------------------ */
+
+static enum wasd_status upload_create(struct ingest *g, const char *dataset, int version, struct upload **out, struct wasd_err *err)
+{
+	struct storage_dataset row = {0};
+	struct upload *u = wasd_calloc(1, sizeof *u);
+	if (!u)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for an ingest");
+	u->g = g;
+	u->version = version;
+	snprintf(u->name, sizeof u->name, "%s", dataset);
+	enum wasd_status s = storage_dataset_get(g->cfg.db, dataset, version, &row, err);
+	if (s == WASD_OK) {
+		snprintf(u->id, sizeof u->id, "%s", row.id);
+		u->relative = wasd_asprintf("datasets/%s/%d.wds", dataset, version);
+		u->path = u->relative ? wasd_asprintf("%s/%s", g->data_dir, u->relative) : NULL;
+		char *dir = wasd_asprintf("%s/datasets/%s", g->data_dir, dataset);
+		s = u->path && dir ? wasd_mkdirs(dir, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an ingest");
+		wasd_free(dir);
+	}
+	storage_dataset_done(&row);
+	if (s != WASD_OK) {
+		upload_free(u);
+		return s;
+	}
+	*out = u;
+	return WASD_OK;
+}
+
+/* No memory: the row says so, the staged files stay the caller's. */
+static enum wasd_status give_back(struct upload *u, struct wasd_err *err)
+{
+	make_invalid(u, "enomem", NULL, "out of memory");
+	upload_free(u);
+	return wasd_fail(err, WASD_ENOMEM, "no memory for an ingest");
+}
+
+static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wasd_err *err)
+{
+	struct add_call c = { .g = g, .u = u };
+	supervisor_call(g->cfg.sup, do_add, &c);
+	if (!c.refused)
+		return WASD_OK;
+	make_invalid(u, "ebusy", NULL, "the daemon was stopped");
+	for (size_t i = 0; i < u->n_staged; i++)
+		unlink(u->staged[i]);
+	upload_free(u);
+	return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
+}
+
+enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
+{
+	struct upload *u;
+	if (n > FILES_MAX)
+		return wasd_fail(err, WASD_ETOOBIG, "%zu files in one upload, the most is %d", n, FILES_MAX);
+	enum wasd_status s = upload_create(g, dataset, version, &u, err);
+	if (s != WASD_OK)
+		return s;
+	cJSON *list = cJSON_CreateArray();
+	bool ok = list != NULL;
+	for (size_t i = 0; i < n && ok; i++) {
+		cJSON *f = wasd_message(NULL, "path:s name:s", files[i].path, files[i].name ? files[i].name : "");
+		ok = f && cJSON_AddItemToArray(list, f);
+		if (!ok)
+			cJSON_Delete(f);
+		u->staged[u->n_staged] = wasd_strdup(files[i].path);
+		ok = ok && u->staged[u->n_staged];
+		u->n_staged += u->staged[u->n_staged] != NULL;
+	}
+	if (cJSON_GetArraySize(options)) {
+		u->options = cJSON_Duplicate(options, true);
+		ok = ok && u->options;
+	}
+	u->request = wasd_message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path, u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
+	                     wasd_message(NULL, "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
+	if (!ok || !u->request)
+		return give_back(u, err);
+	return upload_add(g, u, err);
+}
+
+enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+{
+	struct upload *u;
+	enum wasd_status s = upload_create(g, dataset, version, &u, err);
+	if (s != WASD_OK)
+		return s;
+	u->request = wasd_message("synthetic", "kind:s train:i test:i seed:i out:s", kind, train, test, seed, u->path);
+	if (!u->request)
+		return give_back(u, err);
+	return upload_add(g, u, err);
+}
+
+/* ---- previews ---------------------------------------------------------------------------------------------------------- */
+
+static enum wasd_status preview_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct ingest *g = proc_owner(p);
+	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != g->previewer)
+		return WASD_OK;
+	if (!strcmp(m->type, "previewed") || !strcmp(m->type, "error"))
+		return calls_answer(&g->calls, m, err);
+	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+}
+
+static void preview_gone(struct proc *p, const struct proc_end *end)
+{
+	struct ingest *g = proc_owner(p);
+	(void)end;
+	if (p != g->previewer)
+		return;                         /* one that was sent away */
+	calls_detach(&g->calls);
+	g->previewer = NULL;
+}
+
+static const struct proc_class preview_class = { .role = WASD_ROLE_INGEST, .message = preview_message, .gone = preview_gone };
+
+struct preview_call { struct ingest *g; enum wasd_status status; struct wasd_err *err; };
+
+static void do_preview_up(void *ctx)
+{
+	struct preview_call *c = ctx;
+	struct ingest *g = c->g;
+	g->preview_used_us = wasd_mono_us();
+	c->status = g->stopping ? wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping") : WASD_OK;
+	if (g->previewer || c->status != WASD_OK)
+		return;
+	c->status = proc_spawn(g->cfg.sup, &preview_class, g, &g->previewer, c->err);
+	if (c->status == WASD_OK)
+		calls_attach(&g->calls, g->previewer);
+}
+
+enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+{
+	struct preview_call up = { .g = g, .err = err };
+	supervisor_call(g->cfg.sup, do_preview_up, &up);
+	if (up.status != WASD_OK)
+		return up.status;
+	char *absolute = *path == '/' ? wasd_strdup(path) : wasd_asprintf("%s/%s", g->data_dir, path);
+	cJSON_Delete(call->json);
+	call->json = absolute ? wasd_message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
+	wasd_free(absolute);
+	return calls_ask(&g->calls, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
+}
+
+static void ingest_tick(void *ctx)
+{
+	struct ingest *g = ctx;
+	if (g->previewer && wasd_mono_us() - g->preview_used_us > PREVIEW_IDLE_MS * 1000ll && !calls_open(&g->calls)) {
+		calls_detach(&g->calls);
+		proc_close(g->previewer);
+		g->previewer = NULL;
+	}
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+
+static void do_register(void *ctx)
+{
+	struct ingest *g = ctx;
+	supervisor_every(g->cfg.sup, ingest_tick, g);
+}
+
+enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
+{
+	struct ingest *g = wasd_calloc(1, sizeof *g);
+	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || calls_init(&g->calls, 64, "the preview process ended") != WASD_OK) {
+		if (g)
+			wasd_free(g->data_dir);
+		wasd_free(g);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the ingest");
+	}
+	g->cfg = *cfg;
+	supervisor_call(cfg->sup, do_register, g);
+	*out = g;
+	return WASD_OK;
+}
+
+static void do_stop(void *ctx)
+{
+	struct ingest *g = ctx;
+	g->stopping = true;
+	if (g->previewer)
+		proc_close(g->previewer);
+	for (struct upload *u = g->running; u; u = u->next)
+		proc_end(u->proc, true, "the daemon is stopping");
+	while (g->waiting) {
+		struct upload *u = g->waiting;
+		g->waiting = u->next;
+		finish(u, NULL);
+		upload_free(u);
+	}
+}
+
+void ingest_stop(struct ingest *g)
+{
+	if (g)
+		supervisor_call(g->cfg.sup, do_stop, g);
+}
+
+void ingest_destroy(struct ingest *g)
+{
+	if (!g)
+		return;
+	calls_done(&g->calls);
+	wasd_free(g->data_dir);
+	wasd_free(g);
+}

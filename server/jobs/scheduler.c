@@ -1,0 +1,342 @@
+/* scheduler.c - which job runs next: the longest waiting of the highest priority, as soon as a worker is free. Everything is decided on
+ * the supervisor's thread from the rows, so that a restart needs no memory of ours. */
+#include "jobs/attempt.h"
+#include "log.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void set_blocked(struct sched *j, const char *why, int64_t until_us)
+{
+	pthread_mutex_lock(&j->lock);
+	wasd_line(j->blocked, sizeof j->blocked, "%s", why);
+	pthread_mutex_unlock(&j->lock);
+	j->blocked_until_us = until_us;
+}
+
+enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path, bool *wait, struct wasd_err *err)
+{
+	struct storage_dataset d = {0};
+	enum wasd_status s = storage_dataset_get(db, name, version, &d, err);
+	*wait = false;
+	if (s == WASD_OK && !strcmp(d.state, "scanning")) {
+		*wait = true;
+	} else if (s == WASD_OK && (strcmp(d.state, "ready") || !d.path)) {
+		s = wasd_fail(err, WASD_ESTATE, "dataset %s version %lld is %s", name, (long long)version, d.state);
+	} else if (s == WASD_OK) {
+		*path = wasd_asprintf("%s/%s", data_dir, d.path);
+		if (!*path)
+			s = wasd_fail(err, WASD_ENOMEM, "no memory");
+		else if (access(*path, R_OK)) {
+			s = wasd_fail(err, WASD_ENOTFOUND, "dataset %s version %lld: its file %s is missing", name, (long long)version, d.path);
+			wasd_free(*path);
+			*path = NULL;
+		}
+	}
+	storage_dataset_done(&d);
+	return s;
+}
+
+/* False: nothing more can be started now. */
+static bool start_one(struct sched *j, const struct storage_job *job)
+{
+	struct wasd_err err = {0};
+	char *path = NULL;
+	bool wait;
+	enum wasd_status s = dataset_file(j->cfg.db, j->data_dir, job->dataset, job->dataset_version, &path, &wait, &err);
+	if (s == WASD_OK && wait)
+		return true;            /* its turn comes when the dataset is ready; others may pass */
+	if (s == WASD_ENOMEM || s == WASD_EIO) {
+		set_blocked(j, err.msg, wasd_mono_us() + 1000000);
+		return false;
+	}
+	if (s != WASD_OK) {
+		struct storage_move m = { .to = "failed", .from = "queued", .reason = "bad_data", .message = err.msg };
+		storage_job_move(j->cfg.db, job->id, &m, NULL);
+		log_line(LOG_WARN, "job failed", "job=%s reason=%s", job->id, LOG_Q(err.msg));
+		return true;
+	}
+	s = run_start(j, job, path, &err);
+	wasd_free(path);
+	if (s == WASD_OK || s == WASD_ESTATE || s == WASD_ENOTFOUND)
+		return true;            /* running, or somebody cancelled it in between */
+	char why[200];
+	wasd_line(why, sizeof why, "no worker can be started: %s", err.msg);
+	log_line(LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
+	set_blocked(j, why, wasd_mono_us() + 5000000);
+	return false;
+}
+
+static int free_workers(struct sched *j)
+{
+	pthread_mutex_lock(&j->lock);
+	int n = j->draining ? 0 : j->cfg.workers - j->n_runs - (int)j->n_searching;
+	pthread_mutex_unlock(&j->lock);
+	return n;
+}
+
+static void count_searching(struct sched *j)
+{
+	int64_t n;
+	if (storage_job_searching(j->cfg.db, &n, NULL) != WASD_OK)
+		return;
+	pthread_mutex_lock(&j->lock);
+	j->n_searching = n;
+	pthread_mutex_unlock(&j->lock);
+}
+
+void schedule(struct sched *j)
+{
+	struct storage_job_list list = {0};
+	count_searching(j);
+	if (free_workers(j) <= 0 || wasd_mono_us() < j->blocked_until_us)
+		return;
+	if (storage_job_runnable(j->cfg.db, 100, &list, NULL) != WASD_OK)
+		return;
+	set_blocked(j, "", 0);
+	for (size_t i = 0; i < list.n && free_workers(j) > 0; i++)
+		if (!start_one(j, &list.items[i]))
+			break;
+	storage_job_list_done(&list);
+}
+
+/* Jobs whose pause after a failure is over go back to the queue. */
+static void requeue_due(struct sched *j)
+{
+	struct storage_job_filter f = { .states = "retry_wait" };
+	struct storage_job_list list = {0};
+	if (storage_job_list(j->cfg.db, &f, (struct storage_page){ .limit = 500 }, &list, NULL) != WASD_OK)
+		return;
+	bool any = false;
+	for (size_t i = 0; i < list.n; i++) {
+		if (list.items[i].retry_at > wasd_now_ms())
+			continue;
+		struct storage_move m = { .to = "queued", .from = "retry_wait", .reason = "retry" };
+		any |= storage_job_move(j->cfg.db, list.items[i].id, &m, NULL) == WASD_OK;
+	}
+	storage_job_list_done(&list);
+	if (any)
+		schedule(j);
+}
+
+static void sched_tick(void *ctx)
+{
+	struct sched *j = ctx;
+	for (struct run *r = j->runs, *next; r; r = next) {
+		next = r->next;
+		run_tick(r);
+	}
+	int64_t now = wasd_mono_us();
+	if (now >= j->next_retry_us) {
+		j->next_retry_us = now + 1000000;
+		requeue_due(j);
+		schedule(j);            /* a job that waited for its dataset, or for a worker that could not be started */
+	}
+}
+
+void run_forget(struct run *r)
+{
+	struct sched *j = r->jobs;
+	pthread_mutex_lock(&j->lock);
+	*r->pprev = r->next;
+	if (r->next)
+		r->next->pprev = r->pprev;
+	j->n_runs--;
+	pthread_mutex_unlock(&j->lock);
+	cJSON_Delete(r->spec);
+	cJSON_Delete(r->progress);
+	wasd_free(r->dataset_path);
+	wasd_free(r->resume);
+	wasd_free(r->init);
+	wasd_free(r->done_reason);
+	wasd_free(r->fail_reason);
+	wasd_free(r->fail_status);
+	wasd_free(r->fail_message);
+	wasd_free(r->build);
+	for (int i = 0; i < r->n_batch; i++)
+		wasd_free(r->batch[i].text);
+	for (int i = 0; i < r->n_tail; i++)
+		wasd_free(r->tail[i]);
+	if (r->load_fd >= 0)
+		close(r->load_fd);
+	wasd_free(r);
+	schedule(j);
+}
+
+/* ---- for other threads ---------------------------------------------------------------------------------- */
+
+static void poked(void *ctx)
+{
+	struct sched *j = ctx;
+	atomic_store(&j->poke_pending, false);
+	j->blocked_until_us = 0;
+	schedule(j);
+}
+
+void sched_poke(struct sched *j)
+{
+	if (!atomic_exchange(&j->poke_pending, true))
+		supervisor_post(j->cfg.sup, &j->poke_task);
+}
+
+struct cancel_call { struct sched *j; const char *id, *reason; bool kill; enum wasd_status status; struct wasd_err *err; };
+
+static void do_cancel(void *ctx)
+{
+	struct cancel_call *c = ctx;
+	struct sched *j = c->j;
+	for (struct run *r = j->runs; r; r = r->next)
+		if (!strcmp(r->id, c->id)) {
+			struct storage_move m = { .to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason };
+			c->status = r->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
+			if (c->status == WASD_OK)
+				run_cancel(r, c->kill, c->kill ? "kill" : "user");
+			return;
+		}
+	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
+	if (c->status == WASD_OK && j->cfg.profiles_changed)
+		j->cfg.profiles_changed(j->cfg.ctx);
+}
+
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
+{
+	struct cancel_call c = { .j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err };
+	supervisor_call(j->cfg.sup, do_cancel, &c);
+	return c.status;
+}
+
+static void do_drain(void *ctx)
+{
+	struct sched *j = ctx;
+	pthread_mutex_lock(&j->lock);
+	j->draining = true;
+	pthread_mutex_unlock(&j->lock);
+	for (struct run *r = j->runs, *next; r; r = next) {
+		next = r->next;
+		run_drain(r);
+	}
+}
+
+void sched_drain(struct sched *j)
+{
+	supervisor_call(j->cfg.sup, do_drain, j);
+}
+
+bool sched_idle(struct sched *j)
+{
+	pthread_mutex_lock(&j->lock);
+	bool idle = !j->n_runs;
+	pthread_mutex_unlock(&j->lock);
+	return idle;
+}
+
+static cJSON *queue_place(struct sched *j, const char *id)
+{
+	struct storage_job_list list = {0};
+	if (storage_job_runnable(j->cfg.db, 500, &list, NULL) != WASD_OK)
+		return NULL;
+	cJSON *q = NULL;
+	for (size_t i = 0; i < list.n && !q; i++) {
+		if (strcmp(list.items[i].id, id))
+			continue;
+		char why[260];
+		struct storage_dataset d = {0};
+		pthread_mutex_lock(&j->lock);
+		int busy = j->n_runs + (int)j->n_searching;
+		snprintf(why, sizeof why, "%s", j->draining ? "the daemon is stopping" : j->blocked);
+		pthread_mutex_unlock(&j->lock);
+		if (!*why && storage_dataset_get(j->cfg.db, list.items[i].dataset, list.items[i].dataset_version, &d, NULL) == WASD_OK && !strcmp(d.state, "scanning"))
+			snprintf(why, sizeof why, "dataset %.80s is being scanned", list.items[i].dataset);
+		else if (!*why && busy >= j->cfg.workers)
+			snprintf(why, sizeof why, "%d of %d workers are busy", busy, j->cfg.workers);
+		storage_dataset_done(&d);
+		q = cJSON_CreateObject();
+		cJSON_AddNumberToObject(q, "position", (double)i + 1);
+		cJSON_AddStringToObject(q, "reason", *why ? why : "about to start");
+	}
+	storage_job_list_done(&list);
+	return q;
+}
+
+cJSON *sched_live(struct sched *j, const char *id)
+{
+	cJSON *o = NULL;
+	pthread_mutex_lock(&j->lock);
+	for (struct run *r = j->runs; r && !o; r = r->next) {
+		if (strcmp(r->id, id))
+			continue;
+		o = cJSON_CreateObject();
+		if (r->progress)
+			cJSON_AddItemToObject(o, "progress", cJSON_Duplicate(r->progress, true));
+		cJSON_AddNumberToObject(o, "attempt", (double)r->attempt);
+		cJSON_AddNumberToObject(o, "threads", (double)r->threads);
+	}
+	pthread_mutex_unlock(&j->lock);
+	if (o)
+		return o;
+	cJSON *q = queue_place(j, id);
+	if (q) {
+		o = cJSON_CreateObject();
+		cJSON_AddItemToObject(o, "queue", q);
+	}
+	return o;
+}
+
+cJSON *sched_workers(struct sched *j)
+{
+	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "jobs");
+	pthread_mutex_lock(&j->lock);
+	cJSON_AddNumberToObject(o, "total", j->cfg.workers);
+	cJSON_AddNumberToObject(o, "busy", j->n_runs + (int)j->n_searching);
+	cJSON_AddBoolToObject(o, "draining", j->draining);
+	for (struct run *r = j->runs; r && list; r = r->next)
+		cJSON_AddItemToArray(list, cJSON_CreateString(r->id));
+	pthread_mutex_unlock(&j->lock);
+	return o;
+}
+
+static void do_register(void *ctx)
+{
+	struct sched *j = ctx;
+	supervisor_every(j->cfg.sup, sched_tick, j);
+}
+
+enum wasd_status sched_create(const struct sched_config *cfg, struct sched **out, struct wasd_err *err)
+{
+	struct sched *j = wasd_calloc(1, sizeof *j);
+	if (!j || !(j->data_dir = wasd_strdup(cfg->data_dir))) {
+		wasd_free(j);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the scheduler");
+	}
+	j->cfg = *cfg;
+	pthread_mutex_init(&j->lock, NULL);
+	j->poke_task = (struct sup_task){ .fn = poked, .ctx = j };
+	enum wasd_status s = pool_create("ckpt-load", 1, 1024, &j->loader, err);
+	if (s != WASD_OK) {
+		sched_destroy(j);
+		return s;
+	}
+	supervisor_call(cfg->sup, do_register, j);
+	*out = j;
+	return WASD_OK;
+}
+
+void sched_stop(struct sched *j)
+{
+	if (!j)
+		return;
+	pool_destroy(j->loader);
+	j->loader = NULL;
+}
+
+void sched_destroy(struct sched *j)
+{
+	if (!j)
+		return;
+	sched_stop(j);
+	pthread_mutex_destroy(&j->lock);
+	wasd_free(j->data_dir);
+	wasd_free(j);
+}

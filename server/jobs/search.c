@@ -1,0 +1,472 @@
+/* search.c - see search.h.
+ *
+ *   row queued -> row searching, checkpoint and data set looked up -> process running -> profile or failed said -> gone -> row ready or failed
+ *
+ * One at a time, the longest waiting first; everything is decided from the rows, so that a restart needs no memory of ours. A profile is ready
+ * only when the process said so, handed over the overlay that it named, and ended well; in every other case the row becomes failed with the
+ * reason. A daemon that stops says nothing: the row stays as it is and is queued again by the next start.
+ */
+#include "jobs/search.h"
+
+#include "log.h"
+#include "wasd/protocol.h"
+#include "pool.h"
+#include "jobs/scheduler.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000, TELL_US = 1000000 };
+
+struct search {
+	struct profiles *g;
+	char id[48], checkpoint[48], name[72];
+	char *dataset;
+	int64_t dataset_version;
+	cJSON *request;
+	/* the loader's */
+	struct pool_job load_job;
+	struct sup_task load_task;
+	int fd;
+	int64_t bytes;
+	char sha[WASD_SHA256_HEX];
+	char *path;
+	struct wasd_err load_err;
+	/* [S] */
+	struct proc *proc;
+	bool hello, dropped, over;              /* dropped: nobody wants it any more; over: only its row is still to be written */
+	struct proc_end end;
+	char *info;                             /* what it found */
+	const void *overlay;
+	size_t overlay_bytes;
+	char overlay_sha[WASD_SHA256_HEX];
+	char *failed;
+};
+
+struct profiles {
+	struct profiles_config cfg;
+	char *data_dir;
+	struct pool *loader;
+	struct sup_task poke_task;
+	_Atomic bool poke_pending;
+	/* [S] */
+	struct search *current;
+	bool stopping;
+	int64_t look_us;
+	/* what others may see of the current one */
+	pthread_mutex_t lock;
+	char live[48];
+	int64_t done, of, first_done, first_us; /* first: when it was told of draws, to go by */
+	int64_t tell_us;                        /* [S] */
+};
+
+static void search_free(struct search *w)
+{
+	if (!w)
+		return;
+	if (w->fd >= 0)
+		close(w->fd);
+	if (w->overlay)
+		wasd_memfd_unmap(w->overlay, w->overlay_bytes);
+	cJSON_Delete(w->request);
+	wasd_free(w->dataset);
+	wasd_free(w->path);
+	wasd_free(w->info);
+	wasd_free(w->failed);
+	wasd_free(w);
+}
+
+static void show(struct profiles *g, const char *id, int64_t done, int64_t of)
+{
+	pthread_mutex_lock(&g->lock);
+	if (strcmp(g->live, id) || g->first_done > done || !of)
+		g->first_us = 0;
+	if (!g->first_us && of) {
+		g->first_us = wasd_mono_us();
+		g->first_done = done;
+	}
+	snprintf(g->live, sizeof g->live, "%s", id);
+	g->done = done;
+	g->of = of;
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* ---- the end of one; [S] ---------------------------------------------------------------------------------------- */
+
+static void search_next(struct profiles *g);
+
+/* False: storage cannot take it now. A row that was deleted or has failed meanwhile is nobody's loss. */
+static bool make_failed(struct profiles *g, const char *id, const char *message)
+{
+	struct wasd_err err = {0};
+	enum wasd_status s = storage_profile_fail(g->cfg.db, id, message, &err);
+	if (s == WASD_OK)
+		log_line(LOG_WARN, "profile failed", "profile=%s why=%s", id, LOG_Q(message));
+	else if (s != WASD_ENOTFOUND && s != WASD_ESTATE)
+		log_line(LOG_ERROR, "profile could not be marked failed", "profile=%s why=%s", id, LOG_Q(err.msg));
+	return s == WASD_OK || s == WASD_ENOTFOUND || s == WASD_ESTATE;
+}
+
+static bool make_ready(struct search *w)
+{
+	struct profiles *g = w->g;
+	struct wasd_err err = {0};
+	enum wasd_status s = storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha, &err);
+	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
+		return false;
+	if (s != WASD_OK)
+		return make_failed(g, w->id, err.msg);
+	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name, w->overlay_bytes);
+	if (g->cfg.ready)
+		g->cfg.ready(g->cfg.ctx, w->checkpoint);
+	return true;
+}
+
+static bool finish(struct search *w)
+{
+	struct profiles *g = w->g;
+	char message[700];
+	if (g->stopping || w->dropped)
+		return true;
+	if (w->failed || w->load_err.status)
+		return make_failed(g, w->id, w->failed ? w->failed : w->load_err.msg);
+	if (w->info && w->end.exit_code == 0 && !w->end.violation)
+		return make_ready(w);
+	snprintf(message, sizeof message, "the search ended early: %.200s %.400s", w->end.reason, w->end.tail);
+	return make_failed(g, w->id, message);
+}
+
+/* Once nothing of it runs; again with the next tick while storage does not take what became of it. */
+static void end_search(struct search *w)
+{
+	struct profiles *g = w->g;
+	show(g, "", 0, 0);
+	w->over = true;
+	if (!finish(w))
+		return;
+	g->current = NULL;
+	search_free(w);
+	if (g->cfg.settled)
+		g->cfg.settled(g->cfg.ctx);
+	search_next(g);
+}
+
+/* ---- the process; [S] ---------------------------------------------------------------------------------------------- */
+
+/* About once a second at most. */
+static void tell(struct search *w, bool now)
+{
+	struct profiles *g = w->g;
+	if (!g->cfg.progressed || (!now && wasd_mono_us() < g->tell_us))
+		return;
+	g->tell_us = wasd_mono_us() + TELL_US;
+	g->cfg.progressed(g->cfg.ctx, w->checkpoint);
+}
+
+static enum wasd_status on_progress(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+{
+	int64_t done, of;
+	if (!wasd_json_i64(m->json, "done", &done) || !wasd_json_i64(m->json, "of", &of) || done < 0 || of < done)
+		return wasd_fail(err, WASD_ECORRUPT, "progress without a proper done and of");
+	show(w->g, w->id, done, of);
+	tell(w, false);
+	return WASD_OK;
+}
+
+/* What others rely on: a draw, and finite numbers. */
+static bool info_ok(const cJSON *info)
+{
+	static const char *const numbers[] = { "macs", "macs_share", "val_loss", "val_acc", "images_per_s_1", "images_per_s_64", "latency_us" };
+	double x;
+	bool ok = cJSON_IsArray(wasd_json_get(info, "draw")) && cJSON_IsObject(wasd_json_get(info, "aom"));
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && ok; i++)
+		ok = wasd_json_num(info, numbers[i], &x);
+	return ok;
+}
+
+static enum wasd_status on_profile(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+{
+	const char *sha;
+	int64_t bytes;
+	const cJSON *info = wasd_json_get(m->json, "info");
+	if (!wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || !wasd_json_str(m->json, "sha256", &sha) || strlen(sha) != WASD_SHA256_HEX - 1 || !info_ok(info))
+		return wasd_fail(err, WASD_ECORRUPT, "profile without a proper bytes, sha256 and info");
+	if (m->fd < 0)
+		return wasd_fail(err, WASD_ECORRUPT, "profile without a proper memory file");
+	if (bytes > STORAGE_OVERLAY_MAX) {
+		w->failed = wasd_asprintf("the search found an overlay of %lld bytes, the most is %d", (long long)bytes, STORAGE_OVERLAY_MAX);
+		return WASD_OK;
+	}
+	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &w->overlay, err);
+	if (s != WASD_OK)
+		return s;
+	w->overlay_bytes = (size_t)bytes;
+	snprintf(w->overlay_sha, sizeof w->overlay_sha, "%s", sha);
+	w->info = wasd_json_print(info);
+	if (!w->info)
+		w->failed = wasd_strdup("out of memory");
+	return WASD_OK;
+}
+
+static enum wasd_status on_failed(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+{
+	const char *status, *message, *pointer = "";
+	if (!wasd_json_str(m->json, "status", &status) || !wasd_json_str(m->json, "message", &message))
+		return wasd_fail(err, WASD_ECORRUPT, "failed without status and message");
+	wasd_json_str(m->json, "pointer", &pointer);
+	size_t n = strlen(pointer);
+	bool told = !n || !strncmp(message, pointer, n);        /* the message begins with it already */
+	w->failed = wasd_asprintf("%s%s%.500s", told ? "" : pointer, told ? "" : ": ", message);
+	return w->failed ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
+
+static enum wasd_status search_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct search *w = proc_owner(p);
+	enum wasd_status s;
+	bool end = !strcmp(m->type, "profile") || !strcmp(m->type, "failed");
+	if (m->fd >= 0 && strcmp(m->type, "profile"))
+		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+	if (!strcmp(m->type, "hello")) {
+		s = w->hello ? wasd_fail(err, WASD_ECORRUPT, "a second hello") : WASD_OK;
+		w->hello = true;
+		return s;
+	}
+	if (!strcmp(m->type, "log"))
+		return WASD_OK;
+	if (w->info || w->failed)
+		return wasd_fail(err, WASD_ECORRUPT, "%s after its end", m->type);
+	if (!strcmp(m->type, "progress"))
+		return on_progress(w, m, err);
+	if (!end)
+		return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+	s = !strcmp(m->type, "profile") ? on_profile(w, m, err) : on_failed(w, m, err);
+	if (s == WASD_OK)
+		proc_close(p);
+	return s;
+}
+
+static void search_gone(struct proc *p, const struct proc_end *end)
+{
+	struct search *w = proc_owner(p);
+	w->proc = NULL;
+	w->end = *end;
+	end_search(w);
+}
+
+static const struct proc_class search_class = { .role = WASD_ROLE_PROFILE, .message = search_message, .gone = search_gone };
+
+/* ---- from the row to the process ---------------------------------------------------------------------------------------- */
+
+static void loaded(void *ctx)
+{
+	struct search *w = ctx;
+	struct profiles *g = w->g;
+	struct wasd_err err = {0};
+	if (g->stopping || w->dropped || w->load_err.status) {
+		end_search(w);
+		return;
+	}
+	if (proc_spawn(g->cfg.sup, &search_class, w, &w->proc, &err) != WASD_OK) {
+		w->load_err = err;
+		end_search(w);
+		return;
+	}
+	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes, w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
+	int fd = w->fd;
+	w->request = NULL;
+	w->fd = -1;
+	if (!proc_send(w->proc, m, NULL, 0, fd))
+		proc_end(w->proc, true, "cannot be told what to search");
+}
+
+/* On the loader's thread: a checkpoint takes a while to read and check. */
+static void load(struct pool_job *job)
+{
+	struct search *w = (struct search *)((char *)job - offsetof(struct search, load_job));
+	struct profiles *g = w->g;
+	bool wait = false;
+	enum wasd_status s = dataset_file(g->cfg.db, g->data_dir, w->dataset, w->dataset_version, &w->path, &wait, &w->load_err);
+	if (s == WASD_OK && wait)
+		s = wasd_fail(&w->load_err, WASD_ESTATE, "dataset %s version %lld is still being scanned", w->dataset, (long long)w->dataset_version);
+	if (s == WASD_OK)
+		storage_ckpt_memfd(g->cfg.db, w->checkpoint, &w->fd, &w->bytes, w->sha, &w->load_err);
+	supervisor_post(g->cfg.sup, &w->load_task);
+}
+
+static enum wasd_status search_create(struct profiles *g, const struct storage_profile *row, struct search **out, struct wasd_err *err)
+{
+	struct search *w = wasd_calloc(1, sizeof *w);
+	if (!w)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a search");
+	w->g = g;
+	w->fd = -1;
+	snprintf(w->id, sizeof w->id, "%s", row->id);
+	snprintf(w->checkpoint, sizeof w->checkpoint, "%s", row->checkpoint);
+	snprintf(w->name, sizeof w->name, "%s", row->name);
+	w->dataset_version = row->dataset_version;
+	w->dataset = wasd_strdup(row->dataset);
+	enum wasd_status s = w->dataset ? wasd_json_parse(row->request, strlen(row->request), WASD_JSON_REQUEST, &w->request, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a search");
+	if (s == WASD_OK) {
+		*out = w;
+		return WASD_OK;
+	}
+	search_free(w);
+	return s;
+}
+
+/* [S] What cannot be begun now for want of memory or of the disk stays queued and is looked at again. */
+static void search_next(struct profiles *g)
+{
+	struct storage_profile row = {0};
+	struct search *w = NULL;
+	struct wasd_err err = {0};
+	g->look_us = wasd_mono_us() + LOOK_AGAIN_MS * 1000ll;
+	if (g->current || g->stopping || storage_profile_next(g->cfg.db, &row, NULL) != WASD_OK)
+		return;
+	enum wasd_status s = search_create(g, &row, &w, &err);
+	if (s == WASD_OK)
+		s = storage_profile_searching(g->cfg.db, row.id, &err);
+	if (s == WASD_OK) {
+		g->current = w;
+		show(g, w->id, 0, 0);
+		w->load_job.run = load;
+		w->load_task = (struct sup_task){ .fn = loaded, .ctx = w };
+		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
+		tell(w, true);
+		pool_submit(g->loader, &w->load_job);
+	} else {
+		search_free(w);
+		if (s == WASD_ECORRUPT || s == WASD_EINVAL)
+			make_failed(g, row.id, err.msg);
+	}
+	storage_profile_done(&row);
+}
+
+static void profiles_tick(void *ctx)
+{
+	struct profiles *g = ctx;
+	if (g->current && g->current->over)
+		end_search(g->current);
+	else if (!g->current && wasd_mono_us() >= g->look_us)
+		search_next(g);
+}
+
+/* ---- for other threads ------------------------------------------------------------------------------------------------------ */
+
+static void drop(struct search *w, const char *why)
+{
+	w->dropped = true;
+	if (w->proc)
+		proc_end(w->proc, true, why);
+}
+
+/* The current one's row may not be there any more, or may have failed with its job. */
+static void drop_unwanted(struct profiles *g)
+{
+	struct storage_profile p = {0};
+	enum wasd_status s = storage_profile_get(g->cfg.db, NULL, g->current->id, &p, NULL);
+	if (s == WASD_ENOTFOUND || (s == WASD_OK && strcmp(p.state, "searching")))
+		drop(g->current, "its profile is not wanted any more");
+	storage_profile_done(&p);
+}
+
+static void poked(void *ctx)
+{
+	struct profiles *g = ctx;
+	atomic_store(&g->poke_pending, false);
+	if (g->current && !g->current->dropped)
+		drop_unwanted(g);
+	search_next(g);
+}
+
+void profiles_poke(struct profiles *g)
+{
+	if (!atomic_exchange(&g->poke_pending, true))
+		supervisor_post(g->cfg.sup, &g->poke_task);
+}
+
+struct gone_call { struct profiles *g; const char *id; };
+
+static void do_gone(void *ctx)
+{
+	struct gone_call *c = ctx;
+	struct search *w = c->g->current;
+	if (!w || strcmp(w->id, c->id))
+		return;
+	drop(w, "its profile was deleted");
+}
+
+void profiles_gone(struct profiles *g, const char *id)
+{
+	struct gone_call c = { .g = g, .id = id };
+	supervisor_call(g->cfg.sup, do_gone, &c);
+}
+
+bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of, double *eta_s)
+{
+	pthread_mutex_lock(&g->lock);
+	bool is = !strcmp(g->live, id);
+	if (is) {
+		*done = g->done;
+		*of = g->of;
+		*eta_s = g->done > g->first_done ? (double)(wasd_mono_us() - g->first_us) * 1e-6 * (double)(g->of - g->done) / (double)(g->done - g->first_done) : -1;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return is;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------------------- */
+
+static void do_register(void *ctx)
+{
+	struct profiles *g = ctx;
+	supervisor_every(g->cfg.sup, profiles_tick, g);
+}
+
+enum wasd_status profiles_create(const struct profiles_config *cfg, struct profiles **out, struct wasd_err *err)
+{
+	struct profiles *g = wasd_calloc(1, sizeof *g);
+	if (!g)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
+	g->cfg = *cfg;
+	g->poke_task = (struct sup_task){ .fn = poked, .ctx = g };
+	pthread_mutex_init(&g->lock, NULL);
+	g->data_dir = wasd_strdup(cfg->data_dir);
+	enum wasd_status s = g->data_dir ? pool_create("search-load", 1, 4, &g->loader, err) : wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
+	if (s != WASD_OK) {
+		profiles_destroy(g);
+		return s;
+	}
+	supervisor_call(cfg->sup, do_register, g);
+	*out = g;
+	return WASD_OK;
+}
+
+static void do_stop(void *ctx)
+{
+	struct profiles *g = ctx;
+	g->stopping = true;
+	if (g->current && g->current->proc)
+		proc_end(g->current->proc, true, "the daemon is stopping");
+}
+
+void profiles_stop(struct profiles *g)
+{
+	if (g)
+		supervisor_call(g->cfg.sup, do_stop, g);
+}
+
+void profiles_destroy(struct profiles *g)
+{
+	if (!g)
+		return;
+	pool_destroy(g->loader);
+	search_free(g->current);        /* was being loaded when the supervisor stopped */
+	pthread_mutex_destroy(&g->lock);
+	wasd_free(g->data_dir);
+	wasd_free(g);
+}

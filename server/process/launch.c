@@ -1,0 +1,72 @@
+#include "process/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What an engine gets to see. One BLAS thread pool only, one that sleeps when idle, and no OpenCL drivers. */
+enum { PASSED = 6, VALUE_MAX = 4200 };
+
+static size_t engine_environment(char *env[], char pass[PASSED][VALUE_MAX])
+{
+	static char fixed[][64] = {
+		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "OMP_WAIT_POLICY=passive", "OCL_ICD_VENDORS=/nonexistent",
+	};
+	static const char *const passed[] = { "WASD_TUNING", "WASD_OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS" };
+	_Static_assert(sizeof passed / sizeof passed[0] == PASSED, "a buffer for each");
+	size_t n = 0;
+	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+		env[n++] = fixed[i];
+	for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
+		const char *v = getenv(passed[i]);
+		if (v && strlen(v) < VALUE_MAX - 40) {
+			snprintf(pass[i], sizeof pass[i], "%s=%s", passed[i], v);
+			env[n++] = pass[i];
+		}
+	}
+	env[n] = NULL;
+	return n;
+}
+
+enum wasd_status launch_engine(char *const argv[], int stream, int out, int errors, pid_t *pid, struct wasd_err *err)
+{
+	char *env[16], pass[PASSED][VALUE_MAX];
+	engine_environment(env, pass);
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t at;
+	posix_spawn_file_actions_init(&fa);
+	posix_spawnattr_init(&at);
+	sigset_t none, all;
+	sigemptyset(&none);
+	sigfillset(&all);
+	/* Moved above what they become, so that no dup2 overwrites a source that is still needed. */
+	int s = stream < 0 ? -1 : fcntl(stream, F_DUPFD_CLOEXEC, 10), o = out < 0 ? -1 : fcntl(out, F_DUPFD_CLOEXEC, 10), e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
+	int bad = (stream >= 0 && s < 0) || (out >= 0 && o < 0) || e < 0 ? errno : 0;
+	if (!bad)
+		bad = posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	if (!bad)
+		bad = o < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) : posix_spawn_file_actions_adddup2(&fa, o, 1);
+	if (!bad)
+		bad = posix_spawn_file_actions_adddup2(&fa, e, 2);
+	if (!bad && s >= 0)
+		bad = posix_spawn_file_actions_adddup2(&fa, s, 3);
+	if (!bad)
+		bad = posix_spawn_file_actions_addclosefrom_np(&fa, s >= 0 ? 4 : 3);
+	if (!bad)
+		bad = posix_spawnattr_setsigmask(&at, &none) || posix_spawnattr_setsigdefault(&at, &all) ||
+		      posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) ? EINVAL : 0;
+	if (!bad)
+		bad = posix_spawn(pid, argv[0], &fa, &at, argv, env);
+	posix_spawn_file_actions_destroy(&fa);
+	posix_spawnattr_destroy(&at);
+	int fds[3] = { s, o, e };
+	for (int i = 0; i < 3; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return bad ? wasd_fail_errno(err, bad, "cannot start %s", argv[0]) : WASD_OK;
+}

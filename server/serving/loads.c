@@ -1,0 +1,499 @@
+/* loads.c - what is in the infer process follows the rows; see serving.c. Everything here but the queueing runs on one thread of its own,
+ * one thing after the other: bundles and their profiles are loaded, warmed up and published, and those that nobody uses any more are let go. */
+#include "serving/internal.h"
+
+#include "log.h"
+#include "wasd/protocol.h"
+#include "wasd/tensor.h"
+#include "wasd/cond.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LOAD_TIMEOUT_S = 120 };
+
+struct load_job { struct pool_job job; struct serving *s; char name[72]; /* deployment, or checkpoint */ };
+
+/* ---- a bundle -------------------------------------------------------------------------------------------------------------- */
+
+static bool bundle_in_process(struct serving *s, const char *id)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = serving_bundle(s, id);
+	bool in = b && b->loaded;
+	pthread_mutex_unlock(&s->lock);
+	return in;
+}
+
+static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, int64_t threads, struct wasd_err *err)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = serving_bundle(s, id);
+	if (!b && (b = wasd_calloc(1, sizeof *b))) {
+		snprintf(b->id, sizeof b->id, "%s", id);
+		b->next = s->bundles;
+		s->bundles = b;
+	}
+	if (b) {
+		cJSON_Delete(b->loaded);
+		b->loaded = loaded;
+		b->threads = threads;
+	} else {
+		cJSON_Delete(loaded);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return b ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a bundle");
+}
+
+/* Shape and names come from another process: what the rest of the daemon relies on is checked once, here. */
+static enum wasd_status check_loaded(const cJSON *j, const char *id, struct wasd_err *err)
+{
+	const char *type, *bundle, *arch;
+	int64_t max_batch;
+	const cJSON *input = wasd_json_get(j, "input"), *classes = wasd_json_get(j, "classes"), *modes = wasd_json_get(j, "modes");
+	if (!wasd_json_str(j, "type", &type) || strcmp(type, "loaded") || !wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_str(j, "arch", &arch) ||
+	    !wasd_json_i64(j, "max_batch", &max_batch) || max_batch < 1 || !cJSON_IsArray(input) || cJSON_GetArraySize(input) != 3 || !cJSON_IsArray(classes) ||
+	    !cJSON_IsObject(modes) || !wasd_json_get(modes, "aom"))
+		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is not complete");
+	for (const cJSON *v = input->child; v; v = v->next)
+		if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 65536)
+			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an impossible input shape");
+	return WASD_OK;
+}
+
+static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t threads, struct wasd_err *err)
+{
+	if (bundle_in_process(s, id))
+		return WASD_OK;
+	int fd;
+	int64_t bytes;
+	char sha[WASD_SHA256_HEX];
+	enum wasd_status st = storage_ckpt_memfd(s->cfg.db, id, &fd, &bytes, sha, err);
+	if (st != WASD_OK)
+		return st;
+	st = serving_up(s, err);
+	if (st != WASD_OK) {
+		close(fd);
+		return st;
+	}
+	if (threads < 1 || threads > WASD_THREADS_MAX)
+		threads = s->cfg.threads;
+	struct api_call call = { .who = s->loading, .json = wasd_message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
+	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	if (st == WASD_OK)
+		st = check_loaded(call.reply, id, err);
+	if (st == WASD_OK) {
+		st = remember_bundle(s, id, call.reply, threads, err);
+		call.reply = NULL;
+	}
+	api_call_done(&call);
+	return st;
+}
+
+/* One zero image through a mode: buffers are touched and kernels chosen before the first request pays for it. */
+static enum wasd_status warm_mode(struct serving *s, const char *id, const char *mode, struct wasd_err *err)
+{
+	size_t n = 1;
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = serving_bundle(s, id);
+	for (const cJSON *v = b && b->loaded ? wasd_json_get(b->loaded, "input")->child : NULL; v; v = v->next)
+		n *= (size_t)v->valuedouble;
+	pthread_mutex_unlock(&s->lock);
+	float *zeros = wasd_calloc(n, sizeof *zeros);
+	if (!zeros)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
+	struct api_call call = { .who = s->loading, .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
+	enum wasd_status st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	api_call_done(&call);
+	wasd_free(zeros);
+	return st;
+}
+
+static bool mode_in_process(struct serving *s, const char *id, const char *mode)
+{
+	pthread_mutex_lock(&s->lock);
+	bool has = serving_has_mode(serving_bundle(s, id), mode);
+	pthread_mutex_unlock(&s->lock);
+	return has;
+}
+
+static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
+{
+	enum wasd_status st = warm_mode(s, id, "aom", err);
+	return st == WASD_OK && mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
+}
+
+/* ---- its profiles ---------------------------------------------------------------------------------------------------------- */
+
+/* From here on requests may ask for it. */
+static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs, int64_t bytes, struct wasd_err *err)
+{
+	cJSON *one = wasd_message(NULL, "macs:i bytes:i profile:s", macs, bytes, profile);
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = serving_bundle(s, id);
+	bool there = b && b->loaded, added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
+	pthread_mutex_unlock(&s->lock);
+	if (!added)
+		cJSON_Delete(one);
+	return added ? WASD_OK : there ? wasd_fail(err, WASD_ENOMEM, "no memory for a mode") : wasd_fail(err, WASD_EBUSY, "the inference process is being restarted");
+}
+
+static enum wasd_status load_profile(struct serving *s, const char *id, int64_t threads, const struct storage_profile *p, struct wasd_err *err)
+{
+	int fd;
+	int64_t bytes, overlay, macs, size;
+	char sha[WASD_SHA256_HEX], mode[API_MODE_LEN];
+	const char *type, *bundle, *name;
+	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
+	if (st != WASD_OK)
+		return st;
+	struct api_call call = { .who = s->loading, .json = wasd_message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
+	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	if (st == WASD_OK && (!wasd_json_str(call.reply, "type", &type) || strcmp(type, "profiled") || !wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
+	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) || !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
+		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is not complete");
+	api_call_done(&call);
+	snprintf(mode, sizeof mode, "dom:%s", p->name);
+	if (st == WASD_OK)
+		st = warm_mode(s, id, mode, err);
+	if (st == WASD_OK)
+		st = add_mode(s, id, mode, p->id, macs, size, err);
+	return st;
+}
+
+/* Requests do not find the mode any more before the process is told. */
+static void drop_profile(struct serving *s, const char *id, const char *mode)
+{
+	pthread_mutex_lock(&s->lock);
+	struct bundle *b = serving_bundle(s, id);
+	if (b && b->loaded)
+		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
+	pthread_mutex_unlock(&s->lock);
+	struct api_call call = { .who = s->loading, .json = wasd_message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
+	calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
+	api_call_done(&call);
+}
+
+/* A profile in the process that no row stands for: deleted, or deleted and searched again under its old name. */
+static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows, char mode[API_MODE_LEN])
+{
+	const char *profile;
+	mode[0] = 0;
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = serving_bundle(s, id);
+	for (const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL; m && !*mode; m = m->next) {
+		bool known = !wasd_json_str(m, "profile", &profile);    /* aom and dom have none */
+		for (size_t i = 0; i < rows->n && !known; i++)
+			known = !strcmp(rows->items[i].id, profile);
+		if (!known)
+			snprintf(mode, API_MODE_LEN, "%s", m->string);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return *mode != 0;
+}
+
+/* The process's profiles of a bundle as the rows have them; *changed when it has others than before. One that cannot be loaded harms only itself,
+ * and is tried again at the next change. */
+static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
+{
+	struct storage_profile_list rows = {0};
+	char mode[API_MODE_LEN];
+	int64_t threads = 0;
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = serving_bundle(s, id);
+	if (b && b->loaded)
+		threads = b->threads;
+	pthread_mutex_unlock(&s->lock);
+	if (!threads)
+		return WASD_OK;                 /* not served: nothing to follow */
+	enum wasd_status st = storage_profile_list(s->cfg.db, id, "ready", &rows, err);
+	while (st == WASD_OK && find_stale(s, id, &rows, mode)) {
+		drop_profile(s, id, mode);
+		*changed = true;
+	}
+	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) {    /* the oldest first */
+		struct wasd_err why = {0};
+		snprintf(mode, sizeof mode, "dom:%s", rows.items[i].name);
+		if (mode_in_process(s, id, mode))
+			continue;
+		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);
+		*changed |= one == WASD_OK;
+		if (one == WASD_OK)
+			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
+		else
+			log_line(LOG_WARN, "profile not served", "checkpoint=%s mode=%s why=%s", id, mode, LOG_Q(why.msg));
+		if (one == WASD_EBUSY) {        /* the process went, and everything is loaded again */
+			st = one;
+			if (err)
+				*err = why;
+		}
+	}
+	storage_profile_list_done(&rows);
+	return st;
+}
+
+/* ---- what is not used any more --------------------------------------------------------------------------------------------- */
+
+static bool bundle_used(struct serving *s, const char *id)
+{
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (!strcmp(d->bundle, id))
+			return true;
+	return false;
+}
+
+static void unload_unused(struct serving *s)
+{
+	for (;;) {
+		char id[48] = "";
+		bool in_process = false;
+		pthread_mutex_lock(&s->lock);
+		for (struct bundle **at = &s->bundles; *at && !*id; ) {
+			struct bundle *b = *at;
+			if (bundle_used(s, b->id)) {
+				at = &b->next;
+				continue;
+			}
+			snprintf(id, sizeof id, "%s", b->id);
+			in_process = b->loaded != NULL;
+			*at = b->next;
+			cJSON_Delete(b->loaded);
+			wasd_free(b);
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (!*id)
+			return;
+		if (!in_process)
+			continue;
+		struct api_call call = { .who = s->loading, .json = wasd_message("unload", "bundle:s", id) };
+		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
+		api_call_done(&call);
+	}
+}
+
+/* ---- a deployment ------------------------------------------------------------------------------------------------------------ */
+
+/* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
+static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	bool same = false;
+	pthread_mutex_lock(&s->switching);
+	if (storage_deployment_get(s->cfg.db, name, &row, err) == WASD_OK && row.checkpoint && !strcmp(row.checkpoint, id)) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = serving_find(s, name);
+		if (d) {
+			snprintf(d->mode, sizeof d->mode, "%s", row.mode);
+			snprintf(d->bundle, sizeof d->bundle, "%s", id);
+			d->generation = row.generation;
+			d->version = row.version;
+			d->condition[0] = 0;
+			same = true;
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+	storage_deployment_done(&row);
+	pthread_mutex_unlock(&s->switching);
+	return same;
+}
+
+static void load_failed(struct serving *s, const struct storage_deployment *row, const struct wasd_err *err)
+{
+	char message[300];
+	log_line(LOG_WARN, "deployment not loaded", "deployment=%s checkpoint=%s why=%s", row->name, row->checkpoint ? row->checkpoint : "-", LOG_Q(err->msg));
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, row->name);
+	struct bundle *old = d && *d->bundle ? serving_bundle(s, d->bundle) : NULL;
+	bool answers = old && old->loaded;
+	snprintf(message, sizeof message, "%s%s", answers ? "UpdateFailed: " : "", err->msg);
+	if (d)
+		snprintf(d->condition, sizeof d->condition, "%.190s", message);
+	pthread_mutex_unlock(&s->lock);
+	if (answers) {
+		storage_deployment_state(s->cfg.db, row->name, "ready", message, NULL);
+	} else {
+		storage_deployment_state(s->cfg.db, row->name, "failed", message, NULL);
+	}
+}
+
+static void load(struct serving *s, const char *name)
+{
+	struct storage_deployment row = {0};
+	struct wasd_err err = {0};
+	int64_t threads = 0;
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, &err);
+	if (st != WASD_OK || !row.checkpoint) {
+		storage_deployment_done(&row);
+		return;
+	}
+	cJSON *options = NULL;
+	if (row.options && wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK && wasd_json_get(options, "limits"))
+		wasd_json_i64(wasd_json_get(options, "limits"), "threads", &threads);
+	cJSON_Delete(options);
+	bool ready = !strcmp(row.state, "ready"), changed = false;
+	if (!ready)
+		storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
+	st = load_bundle(s, row.checkpoint, threads, &err);
+	if (st == WASD_OK && !ready)
+		storage_deployment_state(s->cfg.db, name, "warming", NULL, NULL);
+	if (st == WASD_OK)
+		st = warm_up(s, row.checkpoint, &err);
+	if (st == WASD_OK)
+		st = follow_profiles(s, row.checkpoint, &changed, &err);
+	if (st == WASD_OK && storage_mode_profile(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
+		st = wasd_fail(&err, WASD_ECORRUPT, "its mode %s could not be loaded", row.mode);
+	if (st == WASD_OK) {
+		if (publish(s, name, row.checkpoint, &err)) {
+			storage_deployment_state(s->cfg.db, name, "ready", NULL, NULL);
+			log_line(LOG_INFO, "deployment ready", "deployment=%s checkpoint=%s", name, row.checkpoint);
+		}
+	} else if (st != WASD_EBUSY) {
+		load_failed(s, &row, &err);
+	}                               /* busy: the process went; what is wanted is loaded again when it is up */
+	storage_deployment_done(&row);
+	unload_unused(s);
+}
+
+static bool set_aside(struct serving *s, const char *name)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	bool is = d && d->aside_until_us;
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+static void run_load(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	if (!atomic_load(&s->stopping) && !set_aside(s, l->name)) {
+		snprintf(s->loading, sizeof s->loading, "%s", l->name);
+		load(s, l->name);
+		s->loading[0] = 0;
+	}
+	wasd_free(l);
+}
+
+/* For pool_submit; it frees itself in run. NULL: no memory. */
+static struct load_job *job_create(struct serving *s, void (*run)(struct pool_job *job), const char *name)
+{
+	struct load_job *l = wasd_calloc(1, sizeof *l);
+	if (!l)
+		return NULL;
+	l->job.run = run;
+	l->s = s;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	return l;
+}
+
+void serving_queue_load(struct serving *s, const char *name)
+{
+	struct load_job *l = job_create(s, run_load, name);
+	if (!l) {
+		log_line(LOG_ERROR, "deployment not loaded", "deployment=%s why=memory", name);
+		return;
+	}
+	pool_submit(s->loads, &l->job);
+}
+
+/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for setting it aside. */
+static void tell_modes(struct serving *s, const char *id)
+{
+	char name[72] = "", message[400];
+	for (bool more = true; more;) {
+		struct storage_deployment row = {0};
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = *name ? serving_find(s, name) : NULL;
+		d = d ? d->next : *name ? NULL : s->deployments;
+		while (d && !(d->wanted && !strcmp(d->bundle, id)))
+			d = d->next;
+		more = d != NULL;
+		snprintf(name, sizeof name, "%s", d ? d->name : "");
+		snprintf(message, sizeof message, "%s", d ? d->condition : "");
+		pthread_mutex_unlock(&s->lock);
+		if (more && storage_deployment_get(s->cfg.db, name, &row, NULL) == WASD_OK && !strcmp(row.state, "ready"))
+			storage_deployment_state(s->cfg.db, name, "ready", *message ? message : NULL, NULL);
+		storage_deployment_done(&row);
+	}
+}
+
+static void run_follow(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	bool changed = false;
+	if (!atomic_load(&l->s->stopping))
+		follow_profiles(l->s, l->name, &changed, NULL);
+	if (changed)
+		tell_modes(l->s, l->name);
+	wasd_free(l);
+}
+
+void serve_profiles_changed(struct serving *s, const char *checkpoint)
+{
+	if (atomic_load(&s->stopping))
+		return;
+	struct load_job *l = job_create(s, run_follow, checkpoint);
+	if (l)
+		pool_submit(s->loads, &l->job);
+	else
+		log_line(LOG_ERROR, "profiles not followed", "checkpoint=%s why=memory", checkpoint);
+}
+
+enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err)
+{
+	if (atomic_load(&s->stopping))
+		return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	if (!d && (d = wasd_calloc(1, sizeof *d))) {
+		snprintf(d->name, sizeof d->name, "%s", name);
+		d->next = s->deployments;
+		s->deployments = d;
+	}
+	if (d)
+		d->wanted = true;
+	pthread_cond_broadcast(&s->let_go);
+	pthread_mutex_unlock(&s->lock);
+	if (!d)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a deployment");
+	serving_forgive(s, name);
+	serving_queue_load(s, name);
+	return WASD_OK;
+}
+
+/* Requests that were admitted still get their answer: the bundle goes when the last of them has it. */
+static void run_unload(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	int64_t until = wasd_mono_us() + 30000000;
+	struct deployment *d;
+	pthread_mutex_lock(&s->lock);
+	while ((d = serving_find(s, l->name)) && !d->wanted && serving_in_flight(d, -1) > 0 && !atomic_load(&s->stopping) && wasd_cond_wait_until(&s->let_go, &s->lock, until))
+		;
+	for (struct deployment **at = &s->deployments; d && !d->wanted && *at; at = &(*at)->next)
+		if (*at == d) {
+			*at = d->next;
+			wasd_free(d);
+			break;
+		}
+	pthread_mutex_unlock(&s->lock);
+	unload_unused(s);
+	wasd_free(l);
+}
+
+enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err)
+{
+	struct load_job *l = job_create(s, run_unload, name);
+	if (!l)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to unload a deployment");
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	if (d)
+		d->wanted = false;
+	pthread_mutex_unlock(&s->lock);
+	pool_submit(s->loads, &l->job);
+	return WASD_OK;
+}

@@ -1,0 +1,367 @@
+/* serving.c - deployments in memory.
+ *
+ * A bundle (a checkpoint compiled for AOM, DOM and every profile that is ready) lives in the one infer process; a deployment names a bundle,
+ * a mode and a generation. Profiles come and go while it is served: what is in the process follows the rows, one change after the other.
+ * That triple changes under `lock` in one step, after it is committed, so a request sees the old one or the new one and never a mix.
+ *
+ *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new version loads
+ *              any of these -> failed               unless an older bundle still answers: then ready, with a message
+ *
+ * The process: down -> up (by the first load) -> dead -> up again, everything reloaded; see deaths.c. Loads run one after the other on a
+ * thread of their own.
+ */
+#include "serving/internal.h"
+
+#include "log.h"
+#include "wasd/cond.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the tables; lock held ------------------------------------------------------------------------------- */
+
+struct deployment *serving_find(struct serving *s, const char *name)
+{
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (!strcmp(d->name, name))
+			return d;
+	return NULL;
+}
+
+struct bundle *serving_bundle(struct serving *s, const char *id)
+{
+	for (struct bundle *b = s->bundles; b; b = b->next)
+		if (!strcmp(b->id, id))
+			return b;
+	return NULL;
+}
+
+bool serving_has_mode(const struct bundle *b, const char *mode)
+{
+	return b && b->loaded && wasd_json_get(wasd_json_get(b->loaded, "modes"), mode) != NULL;
+}
+
+static void snapshot(struct serving *s, const struct deployment *d, struct api_live *out)
+{
+	*out = (struct api_live){ .generation = d->generation, .version = d->version, .suspended = d->aside_until_us != 0, .retry_s = serving_retry_s(s, d),
+	                          .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode) };
+	snprintf(out->mode, sizeof out->mode, "%s", d->mode);
+	snprintf(out->bundle, sizeof out->bundle, "%s", d->bundle);
+}
+
+int64_t serving_in_flight(const struct deployment *d, int64_t generation)
+{
+	int64_t n = 0;
+	for (int i = 0; i < IN_FLIGHT_SLOTS; i++)
+		if (d->in_flight[i].generation != generation)
+			n += d->in_flight[i].count;
+	return n;
+}
+
+/* ---- the process; [S] --------------------------------------------------------------------------------------- */
+
+static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+{
+	struct serving *s = proc_owner(p);
+	static const char *const answers[] = { "loaded", "unloaded", "profiled", "unprofiled", "classified", "inferred", "error" };
+	if (!strcmp(m->type, "hello"))
+		return WASD_OK;
+	if (!strcmp(m->type, "log")) {
+		const char *level, *text;
+		if (!wasd_json_str(m->json, "level", &level) || !wasd_json_str(m->json, "text", &text))
+			return wasd_fail(err, WASD_ECORRUPT, "log without level and text");
+		log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
+		return WASD_OK;
+	}
+	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
+		if (!strcmp(m->type, answers[i]))
+			return calls_answer(&s->calls, m, err);
+	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+}
+
+static void infer_gone(struct proc *p, const struct proc_end *end);
+
+static const struct proc_class infer_class = { .role = WASD_ROLE_INFER, .message = infer_message, .gone = infer_gone };
+
+enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
+{
+	if (s->proc)
+		return WASD_OK;
+	enum wasd_status st = proc_spawn(s->cfg.sup, &infer_class, s, &s->proc, err);
+	if (st == WASD_OK)
+		calls_attach(&s->calls, s->proc);
+	return st;
+}
+
+static void infer_gone(struct proc *p, const struct proc_end *end)
+{
+	struct serving *s = proc_owner(p);
+	char who[72];
+	s->proc = NULL;
+	/* Before the open calls end: whoever sees one fail must not find the deployment ready. */
+	pthread_mutex_lock(&s->lock);
+	for (struct bundle *b = s->bundles; b; b = b->next) {
+		cJSON_Delete(b->loaded);
+		b->loaded = NULL;
+	}
+	pthread_mutex_unlock(&s->lock);
+	calls_suspect(&s->calls, who);
+	serving_died(s, who, end->reason);
+	calls_detach(&s->calls);
+	serving_tick(s);
+}
+
+struct up_call { struct serving *s; enum wasd_status status; struct wasd_err *err; };
+
+static void do_up(void *ctx)
+{
+	struct up_call *c = ctx;
+	struct serving *s = c->s;
+	if (atomic_load(&s->stopping))
+		c->status = wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping");
+	else if (atomic_load(&s->up_at_us))
+		c->status = wasd_fail(c->err, WASD_EBUSY, "the inference process waits before it starts again");
+	else
+		c->status = serving_spawn(s, c->err);
+}
+
+enum wasd_status serving_up(struct serving *s, struct wasd_err *err)
+{
+	struct up_call up = { .s = s, .err = err };
+	supervisor_call(s->cfg.sup, do_up, &up);
+	return up.status;
+}
+
+/* ---- the daemon's functions -------------------------------------------------------------------------------------------- */
+
+bool serve_live(struct serving *s, const char *name, struct api_live *out)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	bool is = d && d->wanted && (*d->bundle || d->aside_until_us);
+	if (is)
+		snapshot(s, d, out);
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+cJSON *serve_info(struct serving *s, const char *name)
+{
+	cJSON *o = NULL;
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
+	if (b && b->loaded) {
+		static const char *const members[] = { "arch", "input", "fit", "background", "orientation", "classes", "max_batch", "modes" };
+		o = cJSON_CreateObject();
+		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+			if (wasd_json_get(b->loaded, members[i]))
+				cJSON_AddItemToObject(o, members[i], cJSON_Duplicate(wasd_json_get(b->loaded, members[i]), true));
+	}
+	if (d && (o || (*d->condition && (o = cJSON_CreateObject())))) {
+		if (*d->condition)
+			cJSON_AddStringToObject(o, "condition", d->condition);
+		if (d->aside_until_us)
+			serving_add_suspended(d, o);
+		cJSON_AddNumberToObject(o, "requests", (double)d->served);
+		cJSON_AddNumberToObject(o, "failed", (double)d->failed);
+		cJSON_AddNumberToObject(o, "in_flight", (double)serving_in_flight(d, -1));
+	}
+	pthread_mutex_unlock(&s->lock);
+	return o;
+}
+
+enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
+                              struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	struct storage_mode_out out = {0};
+	pthread_mutex_lock(&s->switching);
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
+	if (st == WASD_OK) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = serving_find(s, name);
+		if (!d || !serving_has_mode(serving_bundle(s, d->bundle), mode))
+			st = wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
+		else if (!row.checkpoint || strcmp(row.checkpoint, d->bundle))
+			st = wasd_fail(err, WASD_EBUSY, "%s is loading another version", name);
+		pthread_mutex_unlock(&s->lock);
+	}
+	storage_deployment_done(&row);
+	int64_t t0 = wasd_mono_us();
+	if (st == WASD_OK) {
+		struct storage_mode_in in = { .name = name, .mode = mode, .actor = actor, .reason = reason, .expected_generation = expect > 0 ? expect : 0 };
+		t0 = wasd_mono_us();
+		st = storage_deployment_mode(s->cfg.db, &in, &out, err);
+	}
+	if (st == WASD_OK) {
+		pthread_mutex_lock(&s->lock);
+		struct deployment *d = serving_find(s, name);
+		if (d) {
+			snapshot(s, d, before);
+			if (out.changed) {
+				snprintf(d->mode, sizeof d->mode, "%s", mode);
+				d->generation = out.generation;
+			}
+			snapshot(s, d, now);
+			*in_flight_old = serving_in_flight(d, d->generation);
+		} else {
+			st = wasd_fail(err, WASD_ENOTFOUND, "no deployment %s", name);
+		}
+		pthread_mutex_unlock(&s->lock);
+		*swap_us = wasd_mono_us() - t0;
+		snprintf(audit_id, 64, "%s", out.audit_id);
+	}
+	pthread_mutex_unlock(&s->switching);
+	return st;
+}
+
+enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+{
+	return calls_ask(&s->calls, call, deadline_us, err);
+}
+
+void serve_begin(struct serving *s, const char *name, int64_t generation)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	int slot = -1;
+	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++) {
+		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
+			slot = i;
+			break;
+		}
+		if (slot < 0 && !d->in_flight[i].count)
+			slot = i;
+	}
+	if (slot >= 0) {
+		d->in_flight[slot].generation = generation;
+		d->in_flight[slot].count++;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++)
+		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
+			d->in_flight[i].count--;
+			break;
+		}
+	if (d)
+		*(ok ? &d->served : &d->failed) += 1;
+	if (d && !d->wanted)
+		pthread_cond_broadcast(&s->let_go);
+	pthread_mutex_unlock(&s->lock);
+}
+
+cJSON *serve_status(struct serving *s)
+{
+	cJSON *o = cJSON_CreateObject();
+	pthread_mutex_lock(&s->calls.lock);
+	cJSON_AddBoolToObject(o, "up", s->calls.proc != NULL);
+	cJSON_AddNumberToObject(o, "calls", s->calls.n);
+	pthread_mutex_unlock(&s->calls.lock);
+	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
+	int64_t wait = serving_restart_s(s);
+	if (wait)
+		cJSON_AddNumberToObject(o, "restart_in_s", (double)wait);
+	else
+		cJSON_AddNullToObject(o, "restart_in_s");
+	cJSON *aside = cJSON_AddArrayToObject(o, "suspended");
+	pthread_mutex_lock(&s->lock);
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		if (d->wanted && d->aside_until_us)
+			cJSON_AddItemToArray(aside, cJSON_CreateString(d->name));
+	pthread_mutex_unlock(&s->lock);
+	return o;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+
+static void do_register(void *ctx)
+{
+	struct serving *s = ctx;
+	supervisor_every(s->cfg.sup, serving_tick, s);
+}
+
+enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
+{
+	struct serving *s = wasd_calloc(1, sizeof *s);
+	if (!s || calls_init(&s->calls, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
+		wasd_free(s);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
+	}
+	s->cfg = *cfg;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->switching, NULL);
+	wasd_cond_init(&s->let_go);
+	enum wasd_status st = pool_create("loads", 1, 1024, &s->loads, err);
+	if (st != WASD_OK) {
+		serve_destroy(s);
+		return st;
+	}
+	supervisor_call(cfg->sup, do_register, s);
+	*out = s;
+	return WASD_OK;
+}
+
+void serve_restore(struct serving *s)
+{
+	struct storage_page page = { .limit = 500 };
+	for (char *cursor = NULL;;) {
+		struct storage_deployment_list list = {0};
+		page.cursor = cursor;
+		enum wasd_status st = storage_deployment_list(s->cfg.db, NULL, page, &list, NULL);
+		for (size_t i = 0; st == WASD_OK && i < list.n; i++)
+			if (strcmp(list.items[i].state, "unloaded") && strcmp(list.items[i].state, "draining"))
+				serve_changed(s, list.items[i].name, NULL);
+		wasd_free(cursor);
+		cursor = st == WASD_OK && list.next_cursor ? wasd_strdup(list.next_cursor) : NULL;
+		storage_deployment_list_done(&list);
+		if (!cursor)
+			return;
+	}
+}
+
+static void do_stop(void *ctx)
+{
+	struct serving *s = ctx;
+	if (s->proc)
+		proc_close(s->proc);
+}
+
+void serve_stop(struct serving *s)
+{
+	if (!s || atomic_exchange(&s->stopping, true))
+		return;
+	pthread_mutex_lock(&s->lock);
+	pthread_cond_broadcast(&s->let_go);
+	pthread_mutex_unlock(&s->lock);
+	supervisor_call(s->cfg.sup, do_stop, s);
+	pool_destroy(s->loads);
+	s->loads = NULL;
+}
+
+void serve_destroy(struct serving *s)
+{
+	if (!s)
+		return;
+	pool_destroy(s->loads);
+	for (struct deployment *d = s->deployments, *next; d; d = next) {
+		next = d->next;
+		wasd_free(d);
+	}
+	for (struct bundle *b = s->bundles, *next; b; b = next) {
+		next = b->next;
+		cJSON_Delete(b->loaded);
+		wasd_free(b);
+	}
+	calls_done(&s->calls);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->switching);
+	pthread_cond_destroy(&s->let_go);
+	wasd_free(s);
+}
