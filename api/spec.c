@@ -3,6 +3,7 @@
  * What has a name in core (networks, transforms, optimizers, schedules, augmentations, precisions) is checked against the
  * capabilities object, so that a new row there is accepted here without an edit. */
 #include "internal.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -596,6 +597,17 @@ static cJSON *init_canon(struct field_ctx *c, const char *pointer, const cJSON *
 	return NULL;
 }
 
+/* Training images, or a share of them. */
+static cJSON *limit_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	char shown[80];
+	double x = cJSON_IsNumber(v) ? v->valuedouble : 0;
+	if (x > 0 && (x < 1 || (x <= INT32_MAX && x == floor(x)))) return cJSON_CreateNumber(x);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be a whole number of images, at least 1, or a share of them above 0 and below 1, not %s", pointer, shown);
+	return NULL;
+}
+
 static cJSON *queue_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
@@ -645,7 +657,9 @@ static const struct field train_fields[] = {
 };
 static const char *const tests[] = {"every", "best", "last", NULL};
 static const char *const statistics[] = {"own", "batch", NULL};
-static const struct field data_fields[] = {{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5), .null_ok = true}, {0}};
+static const struct field data_fields[] = {
+	{"val_fraction", FIELD_NUM, "0.1", RANGE(0, 0.5), .null_ok = true}, {"limit", FIELD_OTHER, "", .null_ok = true, .canon = limit_canon}, {0}
+};
 static const struct field eval_fields[] = {
 	{"every", FIELD_INT, "1", RANGE(1, 100000)},
 	{"modes", FIELD_OTHER, "[\"aom\",\"dom\"]", .canon = modes_canon},

@@ -92,7 +92,7 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
-      data: { val_fraction: number('held') / 100 },
+      data: { val_fraction: number('held') / 100, ...(field.limit.value && { limit: number('limit') }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 } } };
     const how = was.spec();

@@ -12,11 +12,12 @@ const transform = (t) => (t.type === 'translate' ? `translate ${t.x}` : t.type =
 
 // What a job was asked to do: [[name, value], ...].
 function facts(job) {
-  const t = job.train ?? {}, o = t.optimizer ?? {}, held = job.data?.val_fraction;
+  const t = job.train ?? {}, o = t.optimizer ?? {}, held = job.data?.val_fraction, limit = job.data?.limit;
   return [
     ['Network', job.model?.arch],
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
     ['Held out', isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
+    ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of them` : `at most ${limit}`)],
     ['Weights', job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain'],
     ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
     ['Batch', t.batch],

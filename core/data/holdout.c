@@ -1,13 +1,17 @@
-/* holdout.c - which training images are held out for validation; see wasd_holdout_make.
+/* holdout.c - which training images a run looks at, and which of these are held out for validation; see wasd_holdout_make.
  *
- * Class c has n_c images and should give F n_c of them. The whole parts are given, and what is missing to round(F N) images goes,
- * one image each, to the classes with the largest remainders (the lower class first where they are equal). */
+ * Both are shares of each class. Class c has n_c images and should give F n_c of them. The whole parts are given, and what is missing
+ * to round(F N) images goes, one image each, to the classes with the largest remainders (the lower class first where they are equal). */
 #include "wasd/data.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 struct share { double rest; uint32_t class, images, take; };
+
+/* What is taken of a list of images: the share `fraction` of each class, `want` in all, by a stream of the seed. A class that has
+ * several keeps `keep` of them. */
+struct taking { double fraction; size_t want; uint32_t keep; const char *stream; uint64_t seed; };
 
 static int by_rest(const void *a, const void *b)
 {
@@ -21,21 +25,19 @@ static int by_class(const void *a, const void *b)
 	return (x->class > y->class) - (x->class < y->class);
 }
 
-/* Sets take; every class of several images keeps one, and a class of one keeps that, unless there is nothing else to take. */
-static void divide(struct share *s, size_t classes, size_t images, double fraction)
+/* Sets take; where no class could give one and keep enough, the first that has one gives it. */
+static void divide(struct share *s, size_t classes, const struct taking *t)
 {
-	size_t want = (size_t)(fraction * (double)images + 0.5), given = 0;
-	if (!want)
-		want = 1;
+	size_t given = 0;
 	for (size_t c = 0; c < classes; c++) {
-		double quota = fraction * s[c].images;
+		double quota = t->fraction * s[c].images;
 		s[c].take = (uint32_t)quota;
 		s[c].rest = quota - s[c].take;
 		given += s[c].take;
 	}
 	qsort(s, classes, sizeof *s, by_rest);
-	for (size_t c = 0; c < classes && given < want; c++)
-		if (s[c].take + 1 < s[c].images) {
+	for (size_t c = 0; c < classes && given < t->want; c++)
+		if (s[c].take + t->keep < s[c].images) {
 			s[c].take++;
 			given++;
 		}
@@ -45,15 +47,15 @@ static void divide(struct share *s, size_t classes, size_t images, double fracti
 }
 
 /* Fills `grouped` class by class, each ascending; class c ends before end[c]. */
-static void group(const struct wasd_dataset *d, const struct share *s, size_t classes, size_t *end, uint32_t *grouped)
+static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, const struct share *s, size_t classes, size_t *end, uint32_t *grouped)
 {
 	size_t at = 0;
 	for (size_t c = 0; c < classes; c++) {
 		end[c] = at;
 		at += s[c].images;
 	}
-	for (size_t i = 0; i < wasd_dataset_count(d, WASD_TRAIN); i++)
-		grouped[end[wasd_dataset_label(d, WASD_TRAIN, i)]++] = (uint32_t)i;
+	for (size_t i = 0; i < n; i++)
+		grouped[end[wasd_dataset_label(d, WASD_TRAIN, list[i])]++] = list[i];
 }
 
 static int ascending(const void *a, const void *b)
@@ -62,65 +64,111 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+/* Takes images out of the list, which keeps the others; both ascending. `taken` has room for all. */
+static enum wasd_status take(const struct wasd_dataset *d, const struct taking *t, uint32_t *list, size_t *n, uint32_t *taken, size_t *n_taken, struct wasd_err *err)
 {
-	size_t n = wasd_dataset_count(d, WASD_TRAIN), classes = (size_t)wasd_dataset_classes(d);
-	if (!(fraction >= 0 && fraction <= 0.5))
-		return wasd_fail(err, WASD_EINVAL, "validation share %g of the training images, 0 to 0.5", fraction);
-	if (fraction > 0 && n < 2)
-		return wasd_fail(err, WASD_EINVAL, "of %zu training image%s none can be held out for validation", n, n == 1 ? "" : "s");
-	struct wasd_holdout h = {.train = wasd_calloc(n + 1, sizeof *h.train), .val = wasd_calloc(n + 1, sizeof *h.val)};
-	uint32_t *grouped = wasd_calloc(n + 1, sizeof *grouped);
+	size_t classes = (size_t)wasd_dataset_classes(d), left = 0, out = 0;
+	uint32_t *grouped = wasd_calloc(*n + 1, sizeof *grouped);
 	struct share *s = wasd_calloc(classes, sizeof *s);
 	size_t *end = wasd_calloc(classes, sizeof *end);
-	enum wasd_status status = h.train && h.val && grouped && s && end ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
+	enum wasd_status status = grouped && s && end ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "choosing among %zu images", *n);
 	if (status)
 		goto done;
 	for (size_t c = 0; c < classes; c++)
 		s[c].class = (uint32_t)c;
-	for (size_t i = 0; i < n; i++)
-		s[wasd_dataset_label(d, WASD_TRAIN, i)].images++;
-	if (fraction > 0)
-		divide(s, classes, n, fraction);
-	group(d, s, classes, end, grouped);
+	for (size_t i = 0; i < *n; i++)
+		s[wasd_dataset_label(d, WASD_TRAIN, list[i])].images++;
+	divide(s, classes, t);
+	group(d, list, *n, s, classes, end, grouped);
 	for (size_t c = 0; c < classes; c++) {
-		uint32_t *list = grouped + (end[c] - s[c].images);
+		uint32_t *of_class = grouped + (end[c] - s[c].images);
 		struct wasd_rng r;
-		wasd_rng_init(&r, seed, "holdout", c, 0);
-		wasd_rng_shuffle(&r, list, s[c].images);
+		wasd_rng_init(&r, t->seed, t->stream, c, 0);
+		wasd_rng_shuffle(&r, of_class, s[c].images);
 		for (uint32_t i = 0; i < s[c].images; i++)
 			if (i < s[c].take)
-				h.val[h.n_val++] = list[i];
+				taken[out++] = of_class[i];
 			else
-				h.train[h.n_train++] = list[i];
+				list[left++] = of_class[i];
 	}
-	qsort(h.val, h.n_val, sizeof *h.val, ascending);
-	qsort(h.train, h.n_train, sizeof *h.train, ascending);
-	*out = h;
-	h = (struct wasd_holdout){0};
+	qsort(taken, out, sizeof *taken, ascending);
+	qsort(list, left, sizeof *list, ascending);
+	*n_taken = out;
+	*n = left;
 done:
-	wasd_holdout_done(&h);
 	wasd_free(grouped);
 	wasd_free(s);
 	wasd_free(end);
 	return status;
 }
 
-enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, struct wasd_holdout *out, struct wasd_err *err)
+/* h->train keeps what the limit leaves of it. */
+static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *h, struct wasd_err *err)
+{
+	double n = (double)h->n_train, want = limit < 1 ? floor(limit * n + 0.5) : limit;
+	if (limit == 0 || want >= n)
+		return WASD_OK;
+	want = want < 1 ? 1 : want;
+	uint32_t *others = h->train;
+	size_t n_others = h->n_train;
+	enum wasd_status s = take(d, &(struct taking){want / n, (size_t)want, 0, "limit", seed}, others, &n_others, h->val, &h->n_train, err);
+	if (!s) {
+		h->train = h->val;
+		h->val = others;
+	}
+	return s;
+}
+
+/* The first n training images, or what the limit leaves of them, and room for as many or `val` to hold out. Nothing to free after a failure. */
+static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val, double limit, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+{
+	size_t room = (n > val ? n : val) + 1;
+	if (!(limit >= 0) || (limit >= 1 && limit != floor(limit)))
+		return wasd_fail(err, WASD_EINVAL, "limit %g of the training images, a whole number or a share below 1", limit);
+	struct wasd_holdout h = {.train = wasd_calloc(room, sizeof *h.train), .val = wasd_calloc(room, sizeof *h.val), .n_train = n};
+	enum wasd_status s = h.train && h.val ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
+	for (size_t i = 0; i < n && !s; i++)
+		h.train[i] = (uint32_t)i;
+	if (!s)
+		s = apply_limit(d, limit, seed, &h, err);
+	if (s)
+		wasd_holdout_done(&h);
+	else
+		*out = h;
+	return s;
+}
+
+enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+{
+	struct wasd_holdout h;
+	if (!(fraction >= 0 && fraction <= 0.5))
+		return wasd_fail(err, WASD_EINVAL, "validation share %g of the training images, 0 to 0.5", fraction);
+	enum wasd_status s = begin(d, wasd_dataset_count(d, WASD_TRAIN), 0, limit, seed, &h, err);
+	if (s)
+		return s;
+	size_t n = h.n_train, want = (size_t)(fraction * (double)n + 0.5);
+	if (fraction > 0 && n < 2)
+		s = wasd_fail(err, WASD_EINVAL, "of %zu training image%s none can be held out for validation", n, n == 1 ? "" : "s");
+	else if (fraction > 0)
+		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed}, h.train, &h.n_train, h.val, &h.n_val, err);
+	if (s)
+		wasd_holdout_done(&h);
+	else
+		*out = h;
+	return s;
+}
+
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
 {
 	size_t n = wasd_dataset_count(d, WASD_TRAIN), val = wasd_dataset_val(d);
+	struct wasd_holdout h;
 	if (!val)
 		return wasd_fail(err, WASD_EINVAL, "the dataset has no validation images of its own");
-	struct wasd_holdout h = {.train = wasd_calloc(n, sizeof *h.train), .val = wasd_calloc(val, sizeof *h.val)};
-	if (!h.train || !h.val) {
-		wasd_holdout_done(&h);
-		return wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
-	}
-	for (size_t i = 0; i < n; i++)
-		if (i < n - val)
-			h.train[h.n_train++] = (uint32_t)i;
-		else
-			h.val[h.n_val++] = (uint32_t)i;
+	enum wasd_status s = begin(d, n - val, val, limit, seed, &h, err);
+	if (s)
+		return s;
+	for (size_t i = n - val; i < n; i++)
+		h.val[h.n_val++] = (uint32_t)i;
 	*out = h;
 	return WASD_OK;
 }

@@ -86,8 +86,8 @@ static size_t whole_batches(size_t images, size_t most)
 static enum wasd_status open_images(struct maker *m, size_t calibration, struct wasd_err *err)
 {
 	bool own = m->spec.val_own && wasd_dataset_val(m->o->data);
-	enum wasd_status s = own ? wasd_holdout_own(m->o->data, &m->holdout, err)
-	                         : wasd_holdout_make(m->o->data, m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT, m->spec.seed, &m->holdout, err);
+	enum wasd_status s = own ? wasd_holdout_own(m->o->data, m->spec.limit, m->spec.seed, &m->holdout, err)
+	                         : wasd_holdout_make(m->o->data, m->spec.limit, m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT, m->spec.seed, &m->holdout, err);
 	size_t n_subset, n_some;
 	if (s == WASD_EINVAL || (!s && m->holdout.n_val < 2))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");

@@ -103,8 +103,8 @@ static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *
 	struct wasd_err why = {0};
 	if (!wasd_dataset_count(t->data, WASD_TRAIN))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
-	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, &t->holdout, &why)
-	                                     : wasd_holdout_make(t->data, t->spec.val_fraction, t->spec.seed, &t->holdout, &why);
+	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, t->spec.limit, t->spec.seed, &t->holdout, &why)
+	                                     : wasd_holdout_make(t->data, t->spec.limit, t->spec.val_fraction, t->spec.seed, &t->holdout, &why);
 	if (s)
 		return wasd_fail_at(err, s, "/data/val_fraction", "%s", why.msg);
 	if (t->holdout.n_val)

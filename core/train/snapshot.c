@@ -35,10 +35,12 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	cJSON_AddBoolToObject(j, "measured_aom", t->measured[WASD_STATS_AOM]);
 	cJSON_AddBoolToObject(j, "measured_dom", t->measured[WASD_STATS_DOM]);
 	cJSON_AddStringToObject(j, "holdout", t->holdout_digest);
+	if (t->spec.limit > 0)
+		cJSON_AddNumberToObject(j, "limit", t->spec.limit);
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 16 : 0);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 16 + (t->spec.limit > 0) : 0);
 }
 
 static bool all_finite(const real *v, size_t n)
@@ -152,6 +154,7 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 {
 	static const char *const parts[] = {"model", "was", "weights", "train"};
 	const char *holdout = "";
+	double limit = 0;
 	if (strcmp(c->arch, t->spec.arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
 	if (strcmp(c->dataset_digest, wasd_dataset_digest(t->data)))
@@ -162,6 +165,10 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 		if ((a || b) && !cJSON_Compare(a, b, true))
 			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
 	}
+	/* Files without a limit are of runs that looked at everything. */
+	wasd_json_num(c->progress, "limit", &limit);
+	if (limit != t->spec.limit)
+		return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint of a run on another number of the training images (data.limit)");
 	/* Files from before there was such a thing held nothing out. */
 	wasd_json_str(c->progress, "holdout", &holdout);
 	if (strcmp(holdout, t->holdout_digest))

@@ -3,6 +3,7 @@
 #include "train/spec.h"
 #include "wasd/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,17 @@ static double get_fraction(struct reader *r, const char *key, double def)
 	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || !(v >= 0 && v <= 0.5))) {
 		bad(r, key, "a number from 0 to 0.5");
 		v = def;
+	}
+	return v;
+}
+
+/* Images, or a share of them below 1; 0 when it is left out. */
+static double get_limit(struct reader *r, const char *key)
+{
+	double v = 0;
+	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || !(v > 0 && v <= INT32_MAX) || (v >= 1 && v != floor(v)))) {
+		bad(r, key, "a number of images, or a share of them above 0 and below 1");
+		v = 0;
 	}
 	return v;
 }
@@ -179,6 +191,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	top.status = stop.status;
 
 	r = inside(&top, "data", "/data");
+	s.limit = get_limit(&r, "limit");
 	s.val_own = cJSON_IsNull(wasd_json_get(r.obj, "val_fraction"));
 	s.val_fraction = s.val_own ? 0 : get_fraction(&r, "val_fraction", 0.1);
 	top.status = r.status;

@@ -18,6 +18,7 @@ struct train_spec {
 	bool flip; int crop_pad;
 	double label_smoothing;
 	enum wasd_precision precision;
+	double limit;                       /* data.limit: training images, below 1 a share of them; 0: all */
 	bool val_own;                       /* the dataset's own validation images are held out: val_fraction is null */
 	double val_fraction;                /* of the training images, held out; 0: the test images are chosen by */
 	int eval_every;

@@ -89,6 +89,8 @@ static void choices(void)
 		{"{\"dataset\":{\"name\":\"d\",\"version\":3},\"model\":{\"arch\":\"lenet\"}}", "\"dataset\":{\"name\":\"d\",\"version\":3}"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"init_from\":{\"checkpoint\":\"ckpt_1\"}}", "\"init_from\":\"ckpt_1\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\"}", "\"name\":\"'; DROP TABLE jobs; $(reboot)\\n\\u001b[31m\""},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":1}}", "\"data\":{\"val_fraction\":0.1,\"limit\":1}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.25,\"val_fraction\":0}}", "\"data\":{\"val_fraction\":0,\"limit\":0.25}"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"eval\":{\"modes\":[\"dom\",\"aom\"]}}", "\"modes\":[\"aom\",\"dom\"]"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7},{\"budget_us\":900,\"desire\":\"latency\",\"name\":\"quick\",\"evaluations\":50},{\"draw\":[{\"dx\":1}]}]}",
 		 "\"profiles\":[{\"desire\":\"macs\",\"budget\":0.7,\"name\":\"macs-70\"},{\"name\":\"quick\",\"desire\":\"latency\",\"budget_us\":900,\"evaluations\":50},"

@@ -333,8 +333,8 @@ static void validation_images(void)
 		size_t n = wasd_dataset_count(d, WASD_TRAIN);
 		uint8_t *seen = wasd_calloc(n, 1);
 		int held[4] = { 0 };
-		CHECK_MSG(!wasd_holdout_make(d, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
-		CHECK(!wasd_holdout_make(d, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, rows[r].fraction, 6, &other, &err));
+		CHECK_MSG(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
+		CHECK(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, 0, rows[r].fraction, 6, &other, &err));
 		CHECK_INT(a.n_train + a.n_val, n);
 		for (size_t i = 0; i < a.n_val; i++) {
 			held[wasd_dataset_label(d, WASD_TRAIN, a.val[i])]++;
@@ -360,6 +360,71 @@ static void validation_images(void)
 	}
 }
 
+/* data.limit: which of the training images a run looks at, before some of these are held out. */
+static void limited_images(void)
+{
+	static const struct { int images[4], classes; double limit, fraction; int train[4], val[4]; const char *why; } rows[] = {
+		{ { 20, 40, 10, 30 }, 4, 50, 0, { 10, 20, 5, 15 }, { 0 }, "half of every class" },
+		{ { 20, 40, 10, 30 }, 4, 0.5, 0, { 10, 20, 5, 15 }, { 0 }, "the same as a share" },
+		{ { 20, 40, 10, 30 }, 4, 0.5, 0.2, { 8, 16, 4, 12 }, { 2, 4, 1, 3 }, "a fifth of what the limit leaves is held out" },
+		{ { 14, 17, 19 }, 3, 5, 0, { 1, 2, 2 }, { 0 }, "parts 1.4 1.7 1.9: the largest remainders are rounded up" },
+		{ { 3, 5 }, 2, 8, 0, { 3, 5 }, { 0 }, "as many as there are" },
+		{ { 3, 5 }, 2, 1e9, 0.25, { 2, 4 }, { 1, 1 }, "more than there are" },
+		{ { 3, 5 }, 2, 7, 0, { 3, 4 }, { 0 }, "one less: parts 2.6 and 4.4" },
+		{ { 30, 60 }, 2, 1, 0, { 0, 1 }, { 0 }, "one image, not everything" },
+		{ { 30, 60 }, 2, 1e-6, 0, { 0, 1 }, { 0 }, "a share has one at least" },
+		{ { 90, 2, 2 }, 3, 10, 0, { 10, 0, 0 }, { 0 }, "small classes are left without" },
+	};
+	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+		struct wasd_dataset *d = set_of(rows[r].images, rows[r].classes);
+		struct wasd_holdout a = { 0 }, b = { 0 }, other = { 0 };
+		struct wasd_err err = { 0 };
+		int train[4] = { 0 }, val[4] = { 0 };
+		CHECK_MSG(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
+		CHECK(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 6, &other, &err));
+		for (size_t i = 0; i < a.n_train; i++) {
+			train[wasd_dataset_label(d, WASD_TRAIN, a.train[i])]++;
+			CHECK(!i || a.train[i] > a.train[i - 1]);
+			for (size_t k = 0; k < a.n_val; k++)
+				CHECK(a.train[i] != a.val[k]);
+		}
+		for (size_t i = 0; i < a.n_val; i++) {
+			val[wasd_dataset_label(d, WASD_TRAIN, a.val[i])]++;
+			CHECK(!i || a.val[i] > a.val[i - 1]);
+		}
+		for (int c = 0; c < rows[r].classes; c++)
+			CHECK_MSG(train[c] == rows[r].train[c] && val[c] == rows[r].val[c], "%s: class %d has %d and %d", rows[r].why, c, train[c], val[c]);
+		CHECK(a.n_train == b.n_train && !memcmp(a.train, b.train, a.n_train * sizeof *a.train));
+		if (a.n_train >= 40)
+			CHECK_MSG(memcmp(a.train, other.train, a.n_train * sizeof *a.train), "%s: another seed chooses the same", rows[r].why);
+		wasd_holdout_done(&a);
+		wasd_holdout_done(&b);
+		wasd_holdout_done(&other);
+		wasd_dataset_close(d);
+	}
+}
+
+static void limit_refused(void)
+{
+	static const double bad[] = { -1, -0.5, 1.5, NAN };
+	struct wasd_dataset *d = set_of((int[]){ 3, 3 }, 2);
+	struct wasd_holdout h = { 0 };
+	struct wasd_err err = { 0 };
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CHECK_INT(wasd_holdout_make(d, bad[i], 0, 1, &h, &err), WASD_EINVAL);
+	CHECK_INT(wasd_holdout_make(d, 1, 0.1, 1, &h, &err), WASD_EINVAL);      /* nothing is left to hold out */
+	uint64_t n = 0;
+	enum wasd_status s = WASD_ENOMEM;
+	while (s == WASD_ENOMEM && ++n < 100) {
+		wasd_mem_fail_at(n);
+		s = wasd_holdout_make(d, 4, 0.5, 1, &h, &err);
+		wasd_mem_fail_at(0);
+	}
+	CHECK_MSG(!s && n > 8, "%s after %d allocations", wasd_status_name(s), (int)n);
+	wasd_holdout_done(&h);
+	wasd_dataset_close(d);
+}
+
 static void validation_refused(void)
 {
 	static const double bad[] = { -0.1, 0.51, 2, NAN };
@@ -367,20 +432,20 @@ static void validation_refused(void)
 	struct wasd_holdout h = { 0 };
 	struct wasd_err err = { 0 };
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-		CHECK_INT(wasd_holdout_make(d, bad[i], 1, &h, &err), WASD_EINVAL);
+		CHECK_INT(wasd_holdout_make(d, 0, bad[i], 1, &h, &err), WASD_EINVAL);
 	uint64_t n = 0;
 	enum wasd_status s = WASD_ENOMEM;
 	while (s == WASD_ENOMEM && ++n < 100) {
 		wasd_mem_fail_at(n);
-		s = wasd_holdout_make(d, 0.5, 1, &h, &err);
+		s = wasd_holdout_make(d, 0, 0.5, 1, &h, &err);
 		wasd_mem_fail_at(0);
 	}
 	CHECK_MSG(!s && n > 5, "%s after %d allocations", wasd_status_name(s), (int)n);
 	wasd_holdout_done(&h);
 	wasd_dataset_close(d);
 	d = set_of((int[]){ 0, 1 }, 2);
-	CHECK_INT(wasd_holdout_make(d, 0.1, 1, &h, &err), WASD_EINVAL);
-	CHECK(!wasd_holdout_make(d, 0, 1, &h, &err));
+	CHECK_INT(wasd_holdout_make(d, 0, 0.1, 1, &h, &err), WASD_EINVAL);
+	CHECK(!wasd_holdout_make(d, 0, 0, 1, &h, &err));
 	CHECK_INT(h.n_train, 1);
 	wasd_holdout_done(&h);
 	wasd_dataset_close(d);
@@ -400,6 +465,8 @@ int main(void)
 	TEST_RUN(open_without_memory);
 	TEST_RUN(damaged);
 	TEST_RUN(validation_images);
+	TEST_RUN(limited_images);
+	TEST_RUN(limit_refused);
 	TEST_RUN(validation_refused);
 	wasd_remove_tree(dir, NULL);
 	TEST_END();

@@ -15,6 +15,8 @@ static const struct { const char *name, *spec; bool small; int cuts; } resumed[]
 	 "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}", false, 6},
 	{"LeNet, AdamW, evaluation every second epoch",
 	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":48,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":2}}", false, 6},
+	{"LeNet on part of the images",
+	 "{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.7},\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", false, 3},
 	{"LeNet with WAS on layers by pattern, with a probability that rises",
 	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"conv*\",\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],"
 	 "\"probability\":{\"from\":0.25,\"epochs\":3}},\"train\":{\"epochs\":5,\"batch\":32}}", false, 6},
@@ -261,6 +263,8 @@ static void warnings_of_a_run(void)
 		 {"few_validation_images", "class_never_predicted", NULL}, {0, 2}, "19 images are held out", "one epoch behind the first says nothing of the loss"},
 		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", 1,
 		 {NULL}, {0}, "", "one evaluation by the test images"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"limit\":9},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", 1,
+		 {"few_validation_images", "class_without_training_images"}, {0, 0}, "of 10 classes have no training image", "fewer images than classes"},
 	};
 	struct wasd_dataset *data;
 	char path[96];
@@ -450,7 +454,7 @@ static void held_out_images_are_not_trained_on(void)
 	size_t n = wasd_dataset_count(big, WASD_TRAIN), next = 0, size = wasd_shape_count(wasd_dataset_shape(big));
 	uint8_t *noise = wasd_malloc(size);
 	memset(noise, 77, size);
-	CHECK(!wasd_holdout_make(big, 0.25, 3, &h, &err));
+	CHECK(!wasd_holdout_make(big, 0, 0.25, 3, &h, &err));
 	for (int i = 0; i < 10; i++)
 		names[i] = wasd_dataset_class(big, i);
 	snprintf(path, sizeof path, "%s/spoilt.wds", tiny_dir);
@@ -494,6 +498,33 @@ static void another_split_does_not_resume(void)
 		CHECK_MSG(strstr(r.err.msg, "val_fraction"), "%s", r.err.msg);
 	}
 	tiny_done(&r);
+}
+
+/* The images of a run are part of what its numbers depend on: no limit, or one as large as the set, is the same run; any other is none of its files. */
+static void another_limit_does_not_resume(void)
+{
+	static const struct { const char *data; enum wasd_status status; } rows[] = {
+		{"{\"val_fraction\":0,\"limit\":100}", WASD_OK}, {"{\"val_fraction\":0,\"limit\":101}", WASD_ECORRUPT}, {"{\"val_fraction\":0}", WASD_ECORRUPT},
+		{"{\"val_fraction\":0,\"limit\":null}", WASD_ECORRUPT},
+	};
+	struct tiny_run r = {.stop_at = 9}, all = {0}, none = {0};
+	char spec[400];
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(spec, sizeof spec, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3},\"data\":%s}", rows[i].data);
+		if (!i) {
+			tiny_go(&r, spec, big);
+			CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
+		}
+		tiny_go(&r, spec, big);
+		CHECK_MSG(r.status == rows[i].status, "%s: %s", rows[i].data, r.err.msg);
+		CHECK_MSG(!r.status || strstr(r.err.msg, "data.limit"), "%s: %s", rows[i].data, r.err.msg);
+	}
+	tiny_done(&r);
+	tiny_go(&none, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32}}", big);
+	tiny_go(&all, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32},\"data\":{\"limit\":200}}", big);
+	CHECK_STR(all.sha, none.sha);
+	tiny_done(&all);
+	tiny_done(&none);
 }
 
 /* Batch statistics change what is reported and nothing that is trained; a run that is cut reports the same. */
@@ -579,6 +610,8 @@ static const struct { const char *spec, *pointer; enum wasd_status want; const c
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", WASD_EINVAL, "one image has no batch statistics at 1x1 maps"},
 	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL, "the last of 180 training images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL, "more than half"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0}}", "/data/limit", WASD_EINVAL, "no image"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":2.5}}", "/data/limit", WASD_EINVAL, "half an image"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL, "less than nothing"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":null}}", "/data/val_fraction", WASD_EINVAL, "validation images of a set that has none"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"statistics\":\"none\"}}", "/eval/statistics", WASD_EINVAL, "unknown statistics"},
@@ -642,6 +675,7 @@ int main(void)
 	TEST_RUN(test_images_take_the_place);
 	TEST_RUN(held_out_images_are_not_trained_on);
 	TEST_RUN(another_split_does_not_resume);
+	TEST_RUN(another_limit_does_not_resume);
 	TEST_RUN(batch_statistics);
 	TEST_RUN(what_is_kept_is_measured);
 	TEST_RUN(weights_of_another_run_start_this_one);

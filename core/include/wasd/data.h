@@ -113,13 +113,15 @@ enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **
 /* The training images, parted: those that a run trains on, and those that it only chooses by (best epoch, early stop, a draw).
  * Ascending indices into the training split. */
 struct wasd_holdout { uint32_t *train, *val; size_t n_train, n_val; };
-/* Holds out the share `fraction` (0 to 0.5) of the training images, of each class its part to within one image, drawn from stream
- * ("holdout", class) of the seed: the same images for the same data, fraction and seed. A fraction above 0 holds out at least one
- * image and leaves at least one of every class that has several. 0: val is empty. Reads labels only. WASD_EINVAL: the fraction, or
+/* First `limit` chooses what the run looks at at all: 0 everything, below 1 that share of the training images, else that number of them (everything
+ * where there are no more); of each class its part to within one image, drawn from stream ("limit", class) of the seed. A class may be left
+ * without. Then the share `fraction` (0 to 0.5) of these is held out, of each class its part to within one image, drawn from stream
+ * ("holdout", class): the same images for the same data, limit, fraction and seed. A fraction above 0 holds out at least one
+ * image and leaves at least one of every class that has several. 0: val is empty. Reads labels only. WASD_EINVAL: limit or fraction, or
  * fewer than two images to part. */
-enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err);
-/* The parting that the dataset itself makes (wasd_dataset_val). WASD_EINVAL: it makes none. */
-enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, struct wasd_holdout *out, struct wasd_err *err);
+enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err);
+/* The parting that the dataset itself makes (wasd_dataset_val); the limit is for the others. WASD_EINVAL: it makes none; limit. */
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err);
 void wasd_holdout_done(struct wasd_holdout *h);                /* safe on a zeroed struct */
 
 /* ---- loader --------------------------------------------------------------------------------------- */
