@@ -52,11 +52,11 @@ bool name_ends(const char *name, const char *end)
 
 bool is_picture(const char *name) { return name_ends(name, ".png") || name_ends(name, ".jpg") || name_ends(name, ".jpeg"); }
 
-/* Texts beside the pictures: for people, or for programs that want the classes told. */
+/* Texts beside the pictures: licences, papers, for people, or for programs that want the classes told. */
 bool is_text(const char *name)
 {
 	static const char *const ends[] = { ".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".toml", ".md", ".rst", ".html", ".htm",
-	                                    ".py", ".ipynb", ".log", ".cfg", ".ini", ".bib" };
+	                                    ".py", ".ipynb", ".log", ".cfg", ".ini", ".bib", ".pdf", ".doc", ".docx", ".rtf", ".odt" };
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (name_ends(name, ends[i]))
 			return true;

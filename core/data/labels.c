@@ -92,24 +92,81 @@ static int column(char *const *field, int n, const char *const *names)
 	return -1;
 }
 
-static enum wasd_status read_header(struct table *t, struct wasd_err *err)
+/* No header: the first field is a file's name. */
+static bool is_bare(const char *line)
+{
+	return memchr(line, '.', strcspn(line, ",;\t\r\n")) != NULL;
+}
+
+static void find_columns(struct table *t)
 {
 	static const char *const files[] = { "filename", "file", "filepath", "imagename", "imagepath", "imagefile", "imageid", "image", "imgname", "imgpath", "img",
 	                                     "path", "id", "name", NULL };
-	static const char *const labels[] = { "label", "labels", "class", "classname", "category", "target", "species", "breed", NULL };
+	static const char *const labels[] = { "label", "labels", "class", "classname", "classlabel", "classid", "labelname", "category", "target", "species", "breed", NULL };
 	static const char *const splits[] = { "split", "subset", "set", "partition", NULL };
-	char *field[COLUMNS], *start = t->at;
-	bool bare = is_picture(start) || memchr(start, '.', strcspn(start, ",;\t\r\n"));       /* no header: the first field is a file's name */
-	if (bare) {
+	char *field[COLUMNS];
+	if (is_bare(t->at)) {
 		t->file = 0, t->label = 1, t->split = -1;
-		return WASD_OK;
+		return;
 	}
 	int n = next_row(t, field);
 	t->file = column(field, n, files), t->label = column(field, n, labels), t->split = column(field, n, splits);
+}
+
+static enum wasd_status read_header(struct table *t, struct wasd_err *err)
+{
+	find_columns(t);
 	if (t->file < 0 || t->label < 0)
 		return entry_fail(t->l->in, t->entry, err, WASD_EINVAL, "no column \"%s\" in its first line: a table of labels has the columns filename,label",
 		                  t->file < 0 ? "filename" : "label");
 	return WASD_OK;
+}
+
+/* ---- which table ----------------------------------------------------------------------------------------- */
+
+static const char *past_mark(const char *text) { return text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3); }
+
+/* 2: it has the columns; 1: another table; 0: none. */
+static int likeness(const struct ingest *in, size_t i)
+{
+	char line[4096];
+	if (!in->entry[i].text || !name_ends(entry_name(in, i), ".csv") || name_has(entry_base(in, i), "submission"))
+		return 0;
+	const char *text = past_mark(in->entry[i].text);
+	size_t n = strcspn(text, "\r\n");
+	if (n >= sizeof line)
+		return 1;
+	memcpy(line, text, n);
+	line[n] = 0;
+	struct table t = { .at = line, .comma = separator(line) };
+	find_columns(&t);
+	return t.file >= 0 && t.label >= 0 ? 2 : 1;
+}
+
+/* The best but for entry `but`. */
+static size_t find_table(const struct ingest *in, size_t but, int at_least)
+{
+	size_t best = SIZE_MAX;
+	int like = at_least - 1;
+	for (size_t i = 0; i < in->n; i++) {
+		int k = i == but ? 0 : likeness(in, i);
+		if (k > like || (best != SIZE_MAX && k == like && strcmp(entry_name(in, i), entry_name(in, best)) < 0)) {
+			best = i;
+			like = k;
+		}
+	}
+	return best;
+}
+
+size_t labels_find(const struct layout *l) { return find_table(l->in, SIZE_MAX, 1); }
+
+static enum wasd_status only_table(const struct ingest *in, size_t entry, struct wasd_err *err)
+{
+	size_t other = find_table(in, entry, 2);
+	if (other == SIZE_MAX)
+		return WASD_OK;
+	return entry_fail(in, other, err, WASD_EINVAL, "a second table of labels beside %.100s: put the rows of both into one, with a column \"split\" (train, test or val)",
+	                  entry_name(in, entry));
 }
 
 /* ---- the pictures ---------------------------------------------------------------------------------------- */
@@ -248,11 +305,13 @@ static void leave_out_rest(const struct table *t)
 enum wasd_status labels_read(struct layout *l, size_t entry, bool *parted, struct wasd_err *err)
 {
 	char *text = l->in->entry[entry].text;
-	struct table t = { .l = l, .entry = entry, .at = text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3), .line = 0 };
+	struct table t = { .l = l, .entry = entry, .at = text + (past_mark(text) - text), .line = 0 };
 	if (!wasd_utf8_ok(text, strlen(text)))
 		return entry_fail(l->in, entry, err, WASD_EINVAL, "the table of labels is not UTF-8");
 	t.comma = separator(t.at);
-	enum wasd_status s = read_header(&t, err);
+	enum wasd_status s = only_table(l->in, entry, err);
+	if (!s)
+		s = read_header(&t, err);
 	if (!s && !(s = make_index(&t, err)))
 		s = read_rows(&t, err);
 	if (!s && t.lost) {

@@ -28,22 +28,17 @@ int part_of(const char *p, size_t n)
 
 /* ---- what is a picture --------------------------------------------------------------------------------- */
 
-/* *table: a text that may say the classes (SIZE_MAX: none; the smallest name of several). */
-static enum wasd_status sort_out(struct layout *l, size_t *table, struct wasd_err *err)
+static enum wasd_status sort_out(struct layout *l, struct wasd_err *err)
 {
 	size_t pictures = 0;
-	*table = SIZE_MAX;
 	for (size_t i = 0; i < l->in->n; i++) {
 		const char *name = entry_name(l->in, i);
-		if (is_picture(name)) {
+		if (is_picture(name))
 			pictures++;
-			continue;
-		}
-		if (!is_text(name))
+		else if (!is_text(name))
 			return entry_foreign(l->in, i, err, "unexpected: an image archive has train/CLASS/*.png|jpg|jpeg and test/CLASS/* only");
-		l->item[i].out = true;
-		if (l->in->entry[i].text && name_ends(name, ".csv") && (*table == SIZE_MAX || strcmp(name, entry_name(l->in, *table)) < 0))
-			*table = i;
+		else
+			l->item[i].out = true;
 	}
 	return pictures ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, l->in->files[0].name, "no PNG or JPEG pictures and no IDX or CIFAR files inside");
 }
@@ -176,10 +171,38 @@ static bool has_class_folders(const struct layout *l, size_t lead)
 	return false;
 }
 
+/* A folder called as a split and perhaps more: "train_images", "test1". -1: it is none. */
+static int split_like(const char *p, size_t n)
+{
+	size_t word = 0;
+	while (word < n && ((p[word] | 32) >= 'a' && (p[word] | 32) <= 'z'))
+		word++;
+	return part_of(p, word);
+}
+
+/* Folders called as two splits, with pictures directly inside: what they divide are no classes. A class may be called train, or test. */
+static enum wasd_status no_splits(const struct layout *l, size_t lead, struct wasd_err *err)
+{
+	size_t first[PARTS] = { SIZE_MAX, SIZE_MAX, SIZE_MAX };
+	for (size_t i = 0; i < l->in->n; i++) {
+		const char *p = entry_name(l->in, i) + lead;
+		size_t n = l->item[i].out ? 0 : strcspn(p, "/");
+		int part = n && p[n] ? split_like(p, n) : -1;
+		if (part >= 0 && (first[part] == SIZE_MAX || strcmp(entry_name(l->in, i), entry_name(l->in, first[part])) < 0))
+			first[part] = i;
+	}
+	size_t i = first[PART_TRAIN];
+	if (i == SIZE_MAX || (first[PART_TEST] == SIZE_MAX && first[PART_VAL] == SIZE_MAX))
+		return WASD_OK;
+	const char *p = entry_name(l->in, i) + lead;
+	return entry_fail(l->in, i, err, WASD_EINVAL, "directly in %.*s/, not in a folder of its class: send train/CLASS/ and test/CLASS/, or a labels.csv that names the class "
+	                  "of each", (int)strcspn(p, "/"), p);
+}
+
 static enum wasd_status place_classes(struct layout *l, size_t lead, struct wasd_err *err)
 {
-	enum wasd_status s = WASD_OK;
 	bool classes = has_class_folders(l, lead);
+	enum wasd_status s = no_splits(l, lead, err);
 	for (size_t i = 0; i < l->in->n && !s; i++) {
 		const char *cls = entry_name(l->in, i) + lead;
 		size_t n = strcspn(cls, "/");
@@ -342,10 +365,10 @@ static enum wasd_status rank(struct layout *l, struct wasd_err *err)
 	return s ? s : check_counts(l, err);
 }
 
-static enum wasd_status place(struct layout *l, size_t table, struct wasd_err *err)
+static enum wasd_status place(struct layout *l, struct wasd_err *err)
 {
 	const char *first;
-	size_t lead = common_lead(l, &first);
+	size_t lead = common_lead(l, &first), table = labels_find(l);
 	bool parted = lead != SIZE_MAX, flat = !parted && table != SIZE_MAX && !has_class_folders(l, common_dirs(l));
 	enum wasd_status s = parted ? place_parts(l, first, lead, err) : flat ? labels_read(l, table, &parted, err) : place_classes(l, common_dirs(l), err);
 	if (s)
@@ -361,12 +384,11 @@ static enum wasd_status place(struct layout *l, size_t table, struct wasd_err *e
 
 enum wasd_status layout_make(struct layout *l, struct wasd_err *err)
 {
-	size_t table;
 	if (!(l->item = wasd_calloc(l->in->n, sizeof *l->item)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory to sort %zu images", l->in->n);
-	enum wasd_status s = sort_out(l, &table, err);
+	enum wasd_status s = sort_out(l, err);
 	if (!s)
-		s = place(l, table, err);
+		s = place(l, err);
 	return s ? s : rank(l, err);
 }
 

@@ -29,8 +29,11 @@ enum wasd_status layout_make(struct layout *l, struct wasd_err *err);
 enum wasd_status layout_again(struct layout *l, struct wasd_err *err);
 void layout_done(struct layout *l);
 
-/* labels.c: classes from the rows of a table in the archive (entry `table`) for pictures that lie in one folder. Sets cls, out, and part where
- * the table has a column for it (*parted). */
+/* labels.c: the text that is taken for a table of labels: one that has its columns, else the smallest name of a .csv; SIZE_MAX: there is none. A form to be filled in,
+ * sample_submission.csv, is none. */
+size_t labels_find(const struct layout *l);
+/* Classes from the rows of a table in the archive (entry `table`) for pictures that lie in one folder. Sets cls, out, and part where
+ * the table has a column for it (*parted). WASD_EINVAL also: a second such table. */
 enum wasd_status labels_read(struct layout *l, size_t table, bool *parted, struct wasd_err *err);
 
 #endif

@@ -84,7 +84,7 @@ static void long_class(struct upload *u)
 	memcpy(name + sizeof name - 8, "/00.png", 7);
 	extra_png(u, TAR, name);
 }
-static void unexpected_file(struct upload *u) { extra(u, TAR, "train/a/notes.doc", AE_IFREG, NULL, "x", 1); }
+static void unexpected_file(struct upload *u) { extra(u, TAR, "train/a/notes.sav", AE_IFREG, NULL, "x", 1); }
 static void executable(struct upload *u) { extra(u, ZIP, "setup.exe", AE_IFREG, NULL, "MZ", 2); }
 static void other_split(struct upload *u) { extra_png(u, TAR, "extra/a/0.png"); }
 static void no_class(struct upload *u) { extra_png(u, TAR, "train/stray.png"); }
@@ -621,7 +621,7 @@ static const struct row { const char *name; void (*make)(struct upload *u); enum
 	{ "classes differ in case", class_case_only, WASD_EINVAL, NULL, "upper and lower case" },
 	{ "very long name", long_name, WASD_EINVAL, NULL, "more than 1024 bytes" },
 	{ "very long class", long_class, WASD_EINVAL, NULL, "more than 255 bytes" },
-	{ "a document", unexpected_file, WASD_EINVAL, "train/a/notes.doc", "unexpected" },
+	{ "of another program", unexpected_file, WASD_EINVAL, "train/a/notes.sav", "unexpected" },
 	{ "a program", executable, WASD_EINVAL, "setup.exe", "unexpected" },
 	{ "a third split", other_split, WASD_EINVAL, "extra/a/0.png", "not in train/ or test/" },
 	{ "no class folder", no_class, WASD_EINVAL, "train/stray.png", "folder of its class" },

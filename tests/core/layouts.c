@@ -32,6 +32,11 @@ static const struct row {
 	{ "quoted names", { "a, b.png", "c.png", "=labels.csv=\xef\xbb\xbf" "file_name\tlabel\n\"a, b.png\"\t\"say \"\"x\"\"\"\nc\tsay \"x\"\n" }, NULL, 1, 1, 0, "say \"x\"",
 	  "split_by_seed", 1 },
 	{ "texts beside", { "train/a/1.png", "test/a/1.png", "=classes.txt=a", "=data.yaml=nc: 1", "=train/a/notes.json={}" }, NULL, 1, 1, 0, "a", "ignored", 3 },
+	{ "papers and licences", { "Set/train/a/1.png", "Set/test/a/1.png", "=Set/papers/set.pdf=%PDF-1.4", "=MSR-LA.docx=PK", "=licence.rtf=x" }, NULL, 1, 1, 0, "a", "ignored", 3 },
+	{ "a form beside the table", { "i/1.png", "i/2.png", "=sample_submission.csv=id,label\n1,z\n2,z\n", "=train_labels.csv=id,label\n1,x\n2,x\n" }, NULL, 1, 1, 0, "x",
+	  "ignored", 1 },
+	{ "another table beside it", { "i/1.png", "i/2.png", "=a.csv=key,value\n1,2\n", "=t.csv=id,ClassId\n1,x\n2,x\n" }, NULL, 1, 1, 0, "x", "ignored", 1 },
+	{ "classes called train and test", { "train/1.png", "train/2.png", "car/1.png", "car/2.png" }, NULL, 2, 2, 0, "car,train", "split_by_seed", 2 },
 	{ "file managers", { "train/a/1.png", "test/a/1.png", "=train/a/@eaDir/1.png/SYNOPHOTO_THUMB.png=x", "=train/Icon\r=", "=Icon\r=", "=train/a/Thumbs.db=x", "=.DS_Store=x",
 	  "=__MACOSX/train/a/._1.png=x" }, NULL, 1, 1, 0, "a", "ignored", 6 },
 	{ "a hard link", { "train/a/1.png", "test/a/1.png", "train/b/1.png" }, "test/b/2.png=train/b/1.png", 2, 2, 0, "a,b", NULL, 0 },
@@ -333,6 +338,25 @@ static void strangers(void)
 	}
 }
 
+/* What would be understood wrongly is refused: the file that is named, and the words. */
+static void refused(void)
+{
+	static const struct { struct row r; const char *pointer, *words; } cases[] = {
+		{ { "Kaggle's dogs and cats", { "train/cat.0.jpg", "train/dog.0.png", "test1/1.png" }, NULL, 0, 0, 0, NULL, NULL, 0 }, "train/cat.0.jpg", "directly in train/" },
+		{ { "splits by other names", { "set/train_images/1.png", "set/test_images/2.png" }, NULL, 0, 0, 0, NULL, NULL, 0 }, "set/train_images/1.png", "directly in train_images/" },
+		{ { "two tables", { "1.png", "2.png", "=test.csv=id,label\n1,x\n", "=train.csv=id,label\n2,x\n" }, NULL, 0, 0, 0, NULL, NULL, 0 }, "train.csv",
+		  "a second table of labels beside test.csv" },
+	};
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		struct upload u = { 0 };
+		struct wasd_err err = { 0 };
+		pack_row(pack_open(upload_add(&u, "set"), ZIP), &cases[i / 2].r, i % 2);
+		CHECK_INT(wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err), WASD_EINVAL);
+		CHECK_MSG(!strcmp(err.pointer, cases[i / 2].pointer) && strstr(err.msg, cases[i / 2].words), "%s: %s: %s", cases[i / 2].r.name, err.pointer, err.msg);
+		unlink(u.path[0]);
+	}
+}
+
 /* ---- archives ------------------------------------------------------------------------------------------- */
 
 static void inner_archives(void)
@@ -408,6 +432,7 @@ int main(void)
 	TEST_RUN(bad_pictures);
 	TEST_RUN(idx_sets);
 	TEST_RUN(strangers);
+	TEST_RUN(refused);
 	TEST_RUN(inner_archives);
 	TEST_RUN(zip_names);
 	samples_end();
