@@ -108,7 +108,8 @@ static bool is_html(const uint8_t *p, size_t n)
 	char head[16] = "";
 	while (n && memchr(" \t\r\n\xef\xbb\xbf", *p, 7))
 		p++, n--;
-	memcpy(head, p, n < sizeof head - 1 ? n : sizeof head - 1);
+	if (n)                                                          /* of no bytes p may be NULL */
+		memcpy(head, p, n < sizeof head - 1 ? n : sizeof head - 1);
 	return !strncasecmp(head, "<!doctype html", 14) || !strncasecmp(head, "<html", 5) || !strncasecmp(head, "<head", 5);
 }
 
