@@ -127,22 +127,17 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	struct wasd_shape s = wasd_dataset_shape(d);
 	double mean[3], std[3];
 	wasd_dataset_moments(d, mean, std);
-	cJSON *m = cJSON_CreateObject();
-	cJSON_AddStringToObject(m, "type", "done");
-	cJSON_AddNumberToObject(m, "re", re);
-	cJSON_AddStringToObject(m, "format", format);
-	cJSON_AddItemToObject(m, "shape", cJSON_CreateIntArray((int[]){ s.c, s.h, s.w }, 3));
-	cJSON *classes = cJSON_AddArrayToObject(m, "classes");
+	cJSON *classes = cJSON_CreateArray();
 	for (int i = 0; i < wasd_dataset_classes(d); i++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(d, i)));
-	cJSON_AddNumberToObject(m, "train", (double)(wasd_dataset_count(d, WASD_TRAIN) - wasd_dataset_val(d)));
+	cJSON *m = wasd_message("done", "re:i format:s shape:j classes:j train:i test:i digest:s bytes:i mean:j std:j", (int64_t)re, format,
+	                        cJSON_CreateIntArray((int[]){ s.c, s.h, s.w }, 3), classes, (int64_t)(wasd_dataset_count(d, WASD_TRAIN) - wasd_dataset_val(d)),
+	                        (int64_t)wasd_dataset_count(d, WASD_TEST), wasd_dataset_digest(d), (int64_t)bytes, cJSON_CreateDoubleArray(mean, s.c),
+	                        cJSON_CreateDoubleArray(std, s.c));
+	if (!m)
+		return NULL;
 	if (wasd_dataset_val(d))
 		cJSON_AddNumberToObject(m, "val", (double)wasd_dataset_val(d));
-	cJSON_AddNumberToObject(m, "test", (double)wasd_dataset_count(d, WASD_TEST));
-	cJSON_AddStringToObject(m, "digest", wasd_dataset_digest(d));
-	cJSON_AddNumberToObject(m, "bytes", (double)bytes);
-	cJSON_AddItemToObject(m, "mean", cJSON_CreateDoubleArray(mean, s.c));
-	cJSON_AddItemToObject(m, "std", cJSON_CreateDoubleArray(std, s.c));
 	wasd_prepare_add(m, wasd_dataset_prepare(d));
 	if (told)
 		cJSON_AddItemToObject(m, "remarks", remarks_json(told));

@@ -21,26 +21,14 @@ static bool go_on(void *ctx, int done, int of)
 	int64_t now = wasd_mono_us();
 	if (now >= h->next) {
 		h->next = now + PROGRESS_US;
-		cJSON *j = cJSON_CreateObject();
-		cJSON_AddStringToObject(j, "type", "progress");
-		cJSON_AddNumberToObject(j, "done", done);
-		cJSON_AddNumberToObject(j, "of", of);
-		engine_send(h->link, j, NULL);
+		engine_send(h->link, wasd_message("progress", "done:i of:i", (int64_t)done, (int64_t)of), NULL);
 	}
 	return !engine_link_cancelled(h->link);
 }
 
 static void send_failed(struct engine_link *link, const struct wasd_err *e)
 {
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "failed");
-	cJSON_AddStringToObject(j, "status", wasd_status_name(e->status));
-	if (*e->pointer)
-		cJSON_AddStringToObject(j, "pointer", e->pointer);
-	else
-		cJSON_AddNullToObject(j, "pointer");
-	cJSON_AddStringToObject(j, "message", e->msg);
-	engine_send(link, j, NULL);
+	engine_send(link, wasd_message("failed", "status:s pointer:?s message:s", wasd_status_name(e->status), *e->pointer ? e->pointer : NULL, e->msg), NULL);
 }
 
 static enum wasd_status send_profile(struct engine_link *link, const void *overlay, size_t len, cJSON *info, struct wasd_err *err)
@@ -53,13 +41,7 @@ static enum wasd_status send_profile(struct engine_link *link, const void *overl
 		return s;
 	}
 	wasd_sha256_of(overlay, len, sha);
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "profile");
-	cJSON_AddNumberToObject(j, "bytes", (double)len);
-	cJSON_AddStringToObject(j, "sha256", sha);
-	if (!cJSON_AddItemToObject(j, "info", info))
-		cJSON_Delete(info);
-	s = engine_send_full(link, j, NULL, 0, fd, NULL, err);
+	s = engine_send_full(link, wasd_message("profile", "bytes:i sha256:s info:j", (int64_t)len, sha, info), NULL, 0, fd, NULL, err);
 	close(fd);
 	return s;
 }
@@ -69,27 +51,24 @@ static enum wasd_status search(struct engine_link *link, const struct wasd_msg *
 	const char *path = engine_need_string(m->json, "dataset"), *sha = engine_need_string(m->json, "sha256");
 	struct hunt h = {.link = link};
 	struct wasd_dataset *data = NULL;
-	const void *file = NULL;
+	struct wasd_payload file = {0};
 	void *overlay = NULL;
 	cJSON *info = NULL;
 	size_t len = 0;
-	int64_t bytes, threads = 0, niceness = 0;
-	if (m->fd < 0 || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || !wasd_json_i64(m->json, "threads", &threads) || threads < 0 || threads > WASD_THREADS_MAX ||
-	    !cJSON_IsObject(wasd_json_get(m->json, "request")))
-		engine_protocol_error("search: needs bytes, threads, request and the file");
+	int64_t threads = 0, niceness = 0;
+	wasd_json_i64(m->json, "threads", &threads);
 	if (wasd_json_i64(m->json, "nice", &niceness) && niceness > 0)
 		setpriority(PRIO_PROCESS, 0, (int)niceness);
 	enum wasd_status s = wasd_threads_init((int)threads, err);
-	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_memfd_map(m->fd, (size_t)bytes, &file, err)) ||
-	    (s = engine_check_digest(file, (size_t)bytes, sha, "checkpoint", err)))
+	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_msg_payload(m, &file, err)) ||
+	    (s = engine_check_digest(file.data, file.len, sha, "checkpoint", err)))
 		goto end;
-	struct wasd_profile_opts o = {.file = file, .len = (size_t)bytes, .data = data, .request = wasd_json_get(m->json, "request"), .go_on = go_on, .ctx = &h};
+	struct wasd_profile_opts o = {.file = file.data, .len = file.len, .data = data, .request = wasd_json_get(m->json, "request"), .go_on = go_on, .ctx = &h};
 	s = wasd_profile_search(&o, &overlay, &len, &info, err);
 	if (!s)
 		s = send_profile(link, overlay, len, info, err);
 end:
-	if (file)
-		wasd_memfd_unmap(file, (size_t)bytes);
+	wasd_payload_done(&file);
 	wasd_dataset_close(data);
 	wasd_free(overlay);
 	return s;

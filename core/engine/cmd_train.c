@@ -48,8 +48,7 @@ static void send_losses(struct attempt *a)
 {
 	if (!a->n_points)
 		return;
-	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "points");
-	cJSON_AddStringToObject(j, "type", "losses");
+	cJSON *list = cJSON_CreateArray();
 	for (int i = 0; i < a->n_points; i++) {
 		const struct point *p = &a->points[i];
 		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)p->step, p->epoch, p->loss}, 3);
@@ -57,7 +56,7 @@ static void send_losses(struct attempt *a)
 			cJSON_Delete(row);
 	}
 	a->n_points = 0;
-	engine_send(a->link, j, NULL);
+	engine_send(a->link, wasd_message("losses", "points:j", list), NULL);
 }
 
 static void on_loss(void *ctx, int epoch, uint64_t step, double mean)
@@ -71,16 +70,10 @@ static void on_loss(void *ctx, int epoch, uint64_t step, double mean)
 /* The head of a progress message; what has changed is said at once. */
 static cJSON *progress_json(struct attempt *a, enum wasd_train_phase phase, uint32_t done, uint32_t total)
 {
-	cJSON *j = cJSON_CreateObject();
 	a->phase = phase;
 	a->next_progress = wasd_mono_us() + PROGRESS_US;
-	cJSON_AddStringToObject(j, "type", "progress");
-	cJSON_AddStringToObject(j, "phase", wasd_train_phase_name(phase));
-	if (!total)
-		return j;
-	cJSON_AddNumberToObject(j, "phase_done", done);
-	cJSON_AddNumberToObject(j, "phase_total", total);
-	return j;
+	const char *name = wasd_train_phase_name(phase);
+	return total ? wasd_message("progress", "phase:s phase_done:i phase_total:i", name, (int64_t)done, (int64_t)total) : wasd_message("progress", "phase:s", name);
 }
 
 static void on_planned(void *ctx, int done, int of)
@@ -133,14 +126,10 @@ static cJSON *values_json(const struct wasd_train_metrics *m, cJSON *nonfinite)
 static enum wasd_status on_metrics(void *ctx, const struct wasd_train_metrics *m, struct wasd_err *err)
 {
 	struct attempt *a = ctx;
-	cJSON *j = cJSON_CreateObject(), *nonfinite = cJSON_CreateObject();
 	send_losses(a);
 	engine_wait_ack(a->link, a->metrics_seq);
-	cJSON_AddStringToObject(j, "type", "metrics");
-	cJSON_AddNumberToObject(j, "epoch", m->epoch);
-	cJSON_AddNumberToObject(j, "step", (double)m->step);
-	cJSON_AddItemToObject(j, "values", values_json(m, nonfinite));
-	cJSON_AddItemToObject(j, "nonfinite", nonfinite);
+	cJSON *nonfinite = cJSON_CreateObject(), *values = values_json(m, nonfinite);
+	cJSON *j = wasd_message("metrics", "epoch:i step:i values:j nonfinite:j", (int64_t)m->epoch, (int64_t)m->step, values, nonfinite);
 	return engine_send_full(a->link, j, NULL, 0, -1, &a->metrics_seq, err);
 }
 
@@ -155,15 +144,8 @@ static enum wasd_status on_checkpoint(void *ctx, const struct wasd_train_checkpo
 	if (s)
 		return s;
 	wasd_sha256_of(c->bytes, c->len, sha);
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "checkpoint");
-	cJSON_AddNumberToObject(j, "epoch", c->epoch);
-	cJSON_AddNumberToObject(j, "step", (double)c->step);
-	cJSON_AddNumberToObject(j, "bytes", (double)c->len);
-	cJSON_AddStringToObject(j, "sha256", sha);
-	cJSON_AddStringToObject(j, "reason", c->reason);
-	cJSON_AddItemToObject(j, "metrics", values_json(&c->metrics, NULL));
-	cJSON_AddItemToObject(j, "info", cJSON_Duplicate(c->info, true));
+	cJSON *j = wasd_message("checkpoint", "epoch:i step:i bytes:i sha256:s reason:s metrics:j info:j", (int64_t)c->epoch, (int64_t)c->step, (int64_t)c->len, sha, c->reason,
+	                        values_json(&c->metrics, NULL), cJSON_Duplicate(c->info, true));
 	s = engine_send_full(a->link, j, NULL, 0, fd, &a->checkpoint_seq, err);
 	close(fd);
 	return s;
@@ -184,18 +166,11 @@ static void on_warning(void *ctx, const char *code, int epoch, const char *messa
 static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 {
 	struct wasd_train_info i = wasd_trainer_info(a->trainer);
-	cJSON *j = cJSON_CreateObject(), *classes = cJSON_CreateArray();
+	cJSON *classes = cJSON_CreateArray();
 	for (int c = 0; c < wasd_dataset_classes(a->data); c++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(a->data, c)));
-	cJSON_AddStringToObject(j, "type", "started");
-	cJSON_AddNumberToObject(j, "params", (double)i.params);
-	cJSON_AddNumberToObject(j, "macs", (double)i.macs_aom);
-	cJSON_AddNumberToObject(j, "epochs", i.epochs);
-	cJSON_AddNumberToObject(j, "steps_per_epoch", i.steps_per_epoch);
-	cJSON_AddNumberToObject(j, "epoch", i.first_epoch);
-	cJSON_AddItemToObject(j, "classes", classes);
-	cJSON_AddItemToObject(j, "was", cJSON_Duplicate(i.was, true));
-	return engine_send(a->link, j, err);
+	return engine_send(a->link, wasd_message("started", "params:i macs:i epochs:i steps_per_epoch:i epoch:i classes:j was:j", (int64_t)i.params, (int64_t)i.macs_aom,
+	                                         (int64_t)i.epochs, (int64_t)i.steps_per_epoch, (int64_t)i.first_epoch, classes, cJSON_Duplicate(i.was, true)), err);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------- */
@@ -274,22 +249,12 @@ static const char *failure_reason(const struct attempt *a, enum wasd_status s)
 
 static void send_failed(struct attempt *a, const struct wasd_err *e)
 {
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "failed");
-	cJSON_AddStringToObject(j, "reason", failure_reason(a, e->status));
-	cJSON_AddStringToObject(j, "status", wasd_status_name(e->status));
-	cJSON_AddStringToObject(j, "pointer", e->pointer);
-	cJSON_AddStringToObject(j, "message", e->msg);
-	engine_send(a->link, j, NULL);
+	engine_send(a->link, wasd_message("failed", "reason:s status:s pointer:s message:s", failure_reason(a, e->status), wasd_status_name(e->status), e->pointer, e->msg), NULL);
 }
 
 static void send_done(struct attempt *a, enum wasd_train_end end, int epoch)
 {
-	cJSON *j = cJSON_CreateObject();
-	cJSON_AddStringToObject(j, "type", "done");
-	cJSON_AddStringToObject(j, "reason", wasd_train_end_name(end));
-	cJSON_AddNumberToObject(j, "epoch", epoch);
-	engine_send(a->link, j, NULL);
+	engine_send(a->link, wasd_message("done", "reason:s epoch:i", wasd_train_end_name(end), (int64_t)epoch), NULL);
 }
 
 int cmd_train(int argc, char **argv)

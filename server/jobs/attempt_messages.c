@@ -86,6 +86,21 @@ static enum wasd_status missing(struct wasd_err *err, const char *type, const ch
 	return wasd_fail(err, WASD_ECORRUPT, "%s without a proper %s", type, what);
 }
 
+/* Members that the message's row demands: without them the frame had not come this far. */
+static const char *string_of(const struct wasd_msg *m, const char *name)
+{
+	const char *s = "";
+	wasd_json_str(m->json, name, &s);
+	return s;
+}
+
+static int64_t number_of(const struct wasd_msg *m, const char *name)
+{
+	int64_t v = 0;
+	wasd_json_i64(m->json, name, &v);
+	return v;
+}
+
 static void acknowledge(struct run *r, uint32_t seq)
 {
 	if (!r->proc)
@@ -131,28 +146,11 @@ static enum wasd_status on_hello(struct run *r, struct wasd_msg *m, struct wasd_
 
 static enum wasd_status on_started(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	int64_t epochs;
+	(void)m;
 	if (r->started)
 		return wasd_fail(err, WASD_ECORRUPT, "started twice");
-	if (!wasd_json_i64(m->json, "epochs", &epochs))
-		return missing(err, m->type, "epochs");
 	r->started = true;
 	return WASD_OK;
-}
-
-/* What a training process may say of how far it is. */
-static const struct { const char *name; bool whole, phase; } progress_members[] = {
-	{ "phase_done", true, true }, { "phase_total", true, true }, { "epoch", true, false }, { "epochs", true, false }, { "step", true, false }, { "steps", true, false },
-	{ "img_per_s", false, false }, { "eta_s", false, false }, { "loss", false, false },
-};
-
-static bool phase_known(const char *phase)
-{
-	static const char *const known[] = { WASD_TRAIN_PHASES };
-	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-		if (!strcmp(phase, known[i]))
-			return true;
-	return false;
 }
 
 static void set_member(cJSON *p, const char *name, cJSON *v)
@@ -197,21 +195,13 @@ void run_tell_progress(struct run *r)
 
 static enum wasd_status on_progress(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	const char *phase;
-	if (!wasd_json_str(m->json, "phase", &phase) || !phase_known(phase))
-		return missing(err, m->type, "phase");
-	cJSON *p = progress_in(r, phase);
-	for (size_t i = 0; p && i < sizeof progress_members / sizeof progress_members[0]; i++) {
-		const char *name = progress_members[i].name;
-		double x;
-		int64_t n;
-		if (!wasd_json_get(m->json, name))
-			continue;
-		if (progress_members[i].whole ? !wasd_json_i64(m->json, name, &n) || n < 0 : !wasd_json_num(m->json, name, &x)) {
-			cJSON_Delete(p);
-			return missing(err, m->type, name);
-		}
-		set_member(p, name, cJSON_CreateNumber(progress_members[i].whole ? (double)n : x));
+	static const char *const members[] = { "phase_done", "phase_total", "epoch", "epochs", "step", "steps", "img_per_s", "eta_s", "loss" };
+	(void)err;
+	cJSON *p = progress_in(r, string_of(m, "phase"));
+	for (size_t i = 0; p && i < sizeof members / sizeof members[0]; i++) {
+		const cJSON *v = wasd_json_get(m->json, members[i]);
+		if (cJSON_IsNumber(v))
+			set_member(p, members[i], cJSON_CreateNumber(v->valuedouble));
 	}
 	if (p)
 		run_set_progress(r, p);
@@ -297,11 +287,9 @@ static void end_of_epoch(struct run *r, int64_t epoch)
 
 static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	int64_t epoch, step;
+	int64_t epoch = number_of(m, "epoch"), step = number_of(m, "step");
 	struct storage_metric metrics[METRICS_MAX];
 	size_t n;
-	if (!wasd_json_i64(m->json, "epoch", &epoch) || !wasd_json_i64(m->json, "step", &step) || epoch < 0 || step < 0)
-		return missing(err, m->type, "epoch and step");
 	if (!read_metrics(wasd_json_get(m->json, "values"), wasd_json_get(m->json, "nonfinite"), metrics, &n))
 		return missing(err, m->type, "values");
 	end_of_epoch(r, epoch);
@@ -350,13 +338,10 @@ static bool sha_ok(const char *s)
 
 static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	int64_t epoch, step, bytes;
-	const char *sha, *reason;
-	if (!wasd_json_i64(m->json, "epoch", &epoch) || !wasd_json_i64(m->json, "step", &step) || !wasd_json_i64(m->json, "bytes", &bytes) ||
-	    !wasd_json_str(m->json, "sha256", &sha) || !wasd_json_str(m->json, "reason", &reason) || epoch < 0 || step < 0 || bytes < 1 || !sha_ok(sha))
-		return missing(err, m->type, "epoch, step, bytes, sha256 and reason");
-	if (m->fd < 0)
-		return missing(err, m->type, "memory file");
+	int64_t bytes = number_of(m, "bytes");
+	const char *sha = string_of(m, "sha256");
+	if (!sha_ok(sha))
+		return missing(err, m->type, "sha256");
 	if (r->storing)
 		return wasd_fail(err, WASD_ECORRUPT, "a checkpoint while the one before is not acknowledged");
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &r->ckpt_data, err);
@@ -369,8 +354,8 @@ static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct 
 	const cJSON *metrics = wasd_json_get(m->json, "metrics"), *info = wasd_json_get(m->json, "info");
 	char *metrics_text = metrics ? wasd_json_print(metrics) : NULL, *info_text = info ? wasd_json_print(info) : NULL, *progress = run_progress_text(r);
 	struct storage_ckpt_in in = {
-		.job = r->id, .attempt = r->attempt, .epoch = epoch, .step = step, .data = r->ckpt_data, .bytes = r->ckpt_bytes, .sha256 = sha,
-		.reason = reason, .info = info_text, .metrics_json = metrics_text, .progress = progress,
+		.job = r->id, .attempt = r->attempt, .epoch = number_of(m, "epoch"), .step = number_of(m, "step"), .data = r->ckpt_data, .bytes = r->ckpt_bytes, .sha256 = sha,
+		.reason = string_of(m, "reason"), .info = info_text, .metrics_json = metrics_text, .progress = progress,
 	};
 	storage_ckpt_store_async(r->jobs->cfg.db, &in, stored, r);
 	wasd_free(metrics_text);
@@ -381,52 +366,38 @@ static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct 
 
 static enum wasd_status on_log(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	const char *level, *text;
-	if (!wasd_json_str(m->json, "level", &level) || !wasd_json_str(m->json, "text", &text))
-		return missing(err, m->type, "level and text");
-	if (strcmp(level, "debug") && strcmp(level, "info") && strcmp(level, "warn") && strcmp(level, "error"))
-		return missing(err, m->type, "level");
-	add_line(r, level, text, false);
+	(void)err;
+	add_line(r, string_of(m, "level"), string_of(m, "text"), false);
 	return WASD_OK;
 }
 
 /* What the engine warns of is kept with the job; its log has a line of its own. */
 static enum wasd_status on_warning(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	const char *code, *message;
-	int64_t epoch;
-	if (!wasd_json_str(m->json, "code", &code) || !wasd_json_str(m->json, "message", &message) || !wasd_json_i64(m->json, "epoch", &epoch) || epoch < 0 ||
-	    !wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
-		return missing(err, m->type, "code, epoch and message");
+	const char *code = string_of(m, "code"), *message = string_of(m, "message");
+	if (!wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
+		return missing(err, m->type, "code and message");
 	struct wasd_err e = {0};
-	if (storage_warning_put(r->jobs->cfg.db, r->id, r->attempt, code, epoch, message, &e) != WASD_OK)
+	if (storage_warning_put(r->jobs->cfg.db, r->id, r->attempt, code, number_of(m, "epoch"), message, &e) != WASD_OK)
 		log_line(LOG_WARN, "warning not stored", "job=%s code=%s why=%s", r->id, code, LOG_Q(e.msg));
 	return WASD_OK;
 }
 
 static enum wasd_status on_done(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	const char *reason;
-	if (!wasd_json_str(m->json, "reason", &reason) || (strcmp(reason, "done") && strcmp(reason, "early_stopped") && strcmp(reason, "cancelled")))
-		return missing(err, m->type, "reason");
 	if (r->done_reason || r->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	r->done_reason = wasd_strdup(reason);
+	r->done_reason = wasd_strdup(string_of(m, "reason"));
 	return WASD_OK;
 }
 
 static enum wasd_status on_failed(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	const char *reason, *status, *message;
-	if (!wasd_json_str(m->json, "reason", &reason) || !wasd_json_str(m->json, "status", &status) || !wasd_json_str(m->json, "message", &message))
-		return missing(err, m->type, "reason, status and message");
-	if (strcmp(reason, "error") && strcmp(reason, "nan_loss") && strcmp(reason, "bad_data") && strcmp(reason, "oom"))
-		return missing(err, m->type, "reason");
 	if (r->done_reason || r->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	r->fail_reason = wasd_strdup(reason);
-	r->fail_status = wasd_strdup(status);
-	r->fail_message = wasd_strdup(message);
+	r->fail_reason = wasd_strdup(string_of(m, "reason"));
+	r->fail_status = wasd_strdup(string_of(m, "status"));
+	r->fail_message = wasd_strdup(string_of(m, "message"));
 	return WASD_OK;
 }
 
@@ -458,8 +429,6 @@ enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err
 	for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
 		if (strcmp(m->type, messages[i].type))
 			continue;
-		if (m->fd >= 0 && messages[i].take != on_checkpoint)
-			return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
 		if ((messages[i].when == TOLD && !r->sent_start) || (messages[i].when == STARTED && !r->started))
 			return wasd_fail(err, WASD_ECORRUPT, "%s before it was started", m->type);
 		/* A process that sends rows faster than they should be stored waits; everybody else does not. */

@@ -203,8 +203,6 @@ static void start_waiting(struct ingest *g);
 static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
 {
 	struct upload *u = proc_owner(p);
-	if (m->fd >= 0)
-		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
 	if (!strcmp(m->type, "hello")) {
 		if (u->hello)
 			return wasd_fail(err, WASD_ECORRUPT, "a second hello");
@@ -225,9 +223,9 @@ static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struc
 		return WASD_OK;
 	}
 	if (!strcmp(m->type, "failed")) {
-		const char *status, *message, *pointer = "";
-		if (!wasd_json_str(m->json, "status", &status) || !wasd_json_str(m->json, "message", &message))
-			return wasd_fail(err, WASD_ECORRUPT, "failed without status and message");
+		const char *status = "", *message = "", *pointer = "";
+		wasd_json_str(m->json, "status", &status);
+		wasd_json_str(m->json, "message", &message);
 		wasd_json_str(m->json, "pointer", &pointer);
 		if (!culprits_ok(wasd_json_get(m->json, "errors")))
 			return wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
@@ -396,9 +394,7 @@ static enum wasd_status preview_message(struct proc *p, struct wasd_msg *m, stru
 	struct ingest *g = proc_owner(p);
 	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != g->previewer)
 		return WASD_OK;
-	if (!strcmp(m->type, "previewed") || !strcmp(m->type, "error"))
-		return calls_answer(&g->calls, m, err);
-	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+	return calls_answer(&g->calls, m, err);
 }
 
 static void preview_gone(struct proc *p, const struct proc_end *end)
@@ -462,7 +458,7 @@ static void do_register(void *ctx)
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
 {
 	struct ingest *g = wasd_calloc(1, sizeof *g);
-	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || calls_init(&g->calls, 64, "the preview process ended") != WASD_OK) {
+	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || calls_init(&g->calls, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
 		if (g)
 			wasd_free(g->data_dir);
 		wasd_free(g);

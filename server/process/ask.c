@@ -9,6 +9,7 @@ struct pending {
 	struct pending *next, **pprev;
 	uint32_t seq;
 	const char *who;                /* call->who */
+	const char *answer;             /* the type that answers it, unless that is "error" */
 	pthread_cond_t done;
 	bool answered, lost;
 	cJSON *reply;
@@ -19,9 +20,9 @@ struct pending {
 	size_t bulk_len;
 };
 
-enum wasd_status calls_init(struct calls *c, int max, const char *down)
+enum wasd_status calls_init(struct calls *c, enum wasd_role role, int max, const char *down)
 {
-	*c = (struct calls){ .max = max, .down = down };
+	*c = (struct calls){ .role = role, .max = max, .down = down };
 	return pthread_mutex_init(&c->lock, NULL) ? WASD_ENOMEM : WASD_OK;
 }
 
@@ -126,7 +127,10 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 			close(fd);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	}
-	struct pending p = {.bulk_max = call->reply_max, .who = call->who};
+	const char *type = "";
+	wasd_json_str(json, "type", &type);
+	const struct wasd_message *row = wasd_message_find(c->role, WASD_DAEMON, type);
+	struct pending p = {.bulk_max = call->reply_max, .who = call->who, .answer = row && row->answer ? row->answer : ""};
 	wasd_cond_init(&p.done);
 	pthread_mutex_lock(&c->lock);
 	if (!c->proc || c->n >= c->max) {
@@ -166,7 +170,6 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	call->reply = p.reply;
 	call->reply_bin = p.bin;
 	call->reply_bin_len = p.bin_len;
-	const char *type;
 	if (wasd_json_str(p.reply, "type", &type) && !strcmp(type, "error"))
 		return read_error(p.reply, err);
 	return s;
@@ -191,8 +194,8 @@ static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, s
 enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t re;
-	if (!wasd_json_i64(m->json, "re", &re) || re < 1 || re > UINT32_MAX)
-		return wasd_fail(err, WASD_ECORRUPT, "%s without the number of its question", m->type);
+	if (!wasd_json_i64(m->json, "re", &re))
+		return wasd_fail(err, WASD_ECORRUPT, "message %s answers no question", m->type);
 	enum wasd_status s = WASD_OK;
 	pthread_mutex_lock(&c->lock);
 	if (c->late_seq == (uint32_t)re)
@@ -201,7 +204,9 @@ enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_e
 	while (p && (p->seq != (uint32_t)re || p->answered))
 		p = p->next;
 	/* Nobody waits any more when the deadline was first: the answer is dropped. */
-	if (p && m->fd >= 0)
+	if (p && strcmp(m->type, "error") && strcmp(m->type, p->answer))
+		s = wasd_fail(err, WASD_ECORRUPT, "message %s where %s or an error is the answer", m->type, p->answer);
+	if (p && s == WASD_OK && m->fd >= 0)
 		s = take_bulk(p, m, err);
 	if (p && s == WASD_OK) {
 		p->reply = m->json;

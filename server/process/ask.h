@@ -11,6 +11,7 @@ struct pending;
 
 struct calls {
 	pthread_mutex_t lock;
+	enum wasd_role role;
 	struct proc *proc;              /* NULL while there is none */
 	struct pending *list;
 	int n, max;
@@ -18,7 +19,8 @@ struct calls {
 	uint32_t late_seq;              /* a question that nobody waits for any more and that is not answered yet; 0: none */
 	char late_who[72];
 };
-enum wasd_status calls_init(struct calls *c, int max, const char *down);
+/* role: of the process that is asked; its rows say what answers what (wasd/protocol.h). */
+enum wasd_status calls_init(struct calls *c, enum wasd_role role, int max, const char *down);
 void calls_done(struct calls *c);
 void calls_attach(struct calls *c, struct proc *p);     /* [S] */
 /* [S] Before calls_detach: who (call->who, or "") asked the oldest question that is not answered. A process answers in the order of the

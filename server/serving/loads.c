@@ -49,13 +49,10 @@ static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON
 /* Shape and names come from another process: what the rest of the daemon relies on is checked once, here. */
 static enum wasd_status check_loaded(const cJSON *j, const char *id, struct wasd_err *err)
 {
-	const char *type, *bundle, *arch;
-	int64_t max_batch;
-	const cJSON *input = wasd_json_get(j, "input"), *classes = wasd_json_get(j, "classes"), *modes = wasd_json_get(j, "modes");
-	if (!wasd_json_str(j, "type", &type) || strcmp(type, "loaded") || !wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_str(j, "arch", &arch) ||
-	    !wasd_json_i64(j, "max_batch", &max_batch) || max_batch < 1 || !cJSON_IsArray(input) || cJSON_GetArraySize(input) != 3 || !cJSON_IsArray(classes) ||
-	    !cJSON_IsObject(modes) || !wasd_json_get(modes, "aom"))
-		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is not complete");
+	const char *bundle = "";
+	const cJSON *input = wasd_json_get(j, "input");
+	if (!wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_get(wasd_json_get(j, "modes"), "aom"))
+		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is of bundle %.60s, or has no mode aom", bundle);
 	for (const cJSON *v = input->child; v; v = v->next)
 		if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 65536)
 			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an impossible input shape");
@@ -144,15 +141,15 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	int fd;
 	int64_t bytes, overlay, macs, size;
 	char sha[WASD_SHA256_HEX], mode[API_MODE_LEN];
-	const char *type, *bundle, *name;
+	const char *bundle, *name;
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
 		return st;
 	struct api_call call = { .who = s->loading, .json = wasd_message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
-	if (st == WASD_OK && (!wasd_json_str(call.reply, "type", &type) || strcmp(type, "profiled") || !wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
-	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) || !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
-		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is not complete");
+	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
+	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
+		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is of another one");
 	api_call_done(&call);
 	snprintf(mode, sizeof mode, "dom:%s", p->name);
 	if (st == WASD_OK)

@@ -63,20 +63,15 @@ int64_t serving_in_flight(const struct deployment *d, int64_t generation)
 static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
 {
 	struct serving *s = proc_owner(p);
-	static const char *const answers[] = { "loaded", "unloaded", "profiled", "unprofiled", "classified", "inferred", "error" };
+	const char *level = "", *text = "";
 	if (!strcmp(m->type, "hello"))
 		return WASD_OK;
-	if (!strcmp(m->type, "log")) {
-		const char *level, *text;
-		if (!wasd_json_str(m->json, "level", &level) || !wasd_json_str(m->json, "text", &text))
-			return wasd_fail(err, WASD_ECORRUPT, "log without level and text");
-		log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
-		return WASD_OK;
-	}
-	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
-		if (!strcmp(m->type, answers[i]))
-			return calls_answer(&s->calls, m, err);
-	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+	if (strcmp(m->type, "log"))
+		return calls_answer(&s->calls, m, err);
+	wasd_json_str(m->json, "level", &level);
+	wasd_json_str(m->json, "text", &text);
+	log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
+	return WASD_OK;
 }
 
 static void infer_gone(struct proc *p, const struct proc_end *end);
@@ -290,7 +285,7 @@ static void do_register(void *ctx)
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
 {
 	struct serving *s = wasd_calloc(1, sizeof *s);
-	if (!s || calls_init(&s->calls, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
+	if (!s || calls_init(&s->calls, WASD_ROLE_INFER, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
 		wasd_free(s);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
 	}

@@ -932,14 +932,14 @@ static void searches(void)
 		{ "panics", "failed", "panic: out of cheese" },
 		{ "garbage", "failed", "broke the protocol" },
 		{ "silent", "failed", "no heartbeat" },
-		{ "backwards", "failed", "proper done and of" },
+		{ "backwards", "failed", "progress of 4 of 3" },
 		{ "surprise", "failed", "unknown message surprise" },
 		{ "unsealed", "failed", "broke the protocol" },
 		{ "short", "failed", "broke the protocol" },
 		{ "nofile", "failed", "memory file" },
 		{ "toobig", "failed", "the most is 16777216" },
 		{ "wrongsha", "failed", "SHA-256" },
-		{ "noinfo", "failed", "sha256 and info" },
+		{ "noinfo", "failed", "profile without a proper info" },
 		{ "twice", "failed", "profile after its end" },
 	};
 	char ckpt[32], path[128];
