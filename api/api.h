@@ -157,7 +157,8 @@ struct api_daemon {
 	cJSON *(*system)(void *self);                                             /* workers, uptime, disk, versions, addresses */
 	const cJSON *(*capabilities)(void *self);                                 /* the engine's tables, borrowed, immutable */
 	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the caller's. WASD_EINVAL
-	 * and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. */
+	 * and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. From {"spec","dataset","profiles"} or {"spec","input","classes","profiles"},
+	 * dataset being a path below the data directory: {"warnings":[{"code","message"}]}, or what that job would be refused for at its start. */
 	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 	bool (*ready)(void *self);
 	cJSON *(*serving_health)(void *self);                                     /* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */

@@ -114,9 +114,11 @@ void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info,
 
 /* ---- networks.c ---- */
 
-/* What only the engine can say of a job's network: whether its layers fit the data set, and whether the layers that /was names are there.
- * False: the answer is in r. data_info: the data set's info JSON. */
-bool api_network_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const cJSON *data_info);
+/* What only the engine can say of a job: whether its network, its batches and its profiles fit the data set, whose path this is. *warnings is the caller's:
+ * [{"code","message"}] of what is known before it begins. False: the answer is in r. */
+bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, cJSON **warnings);
+/* The same of one profile of a checkpoint, from its job's spec and its own info, both JSON; true where that does not say enough. */
+bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec, const char *ckpt_info, const cJSON *profile);
 
 /* ---- multipart.c ---- */
 

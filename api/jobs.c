@@ -219,7 +219,7 @@ static void choose_validation(cJSON *spec, const cJSON *info, bool given, struct
 		api_fault(faults, "invalid_field", "/data/val_fraction", "/data/val_fraction: null stands for the dataset's own validation images, and it has none; give a share of the training images");
 }
 
-static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, bool val_given, int64_t *version, char name[64])
+static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, bool val_given, int64_t *version, char name[64], cJSON **warnings)
 {
 	struct storage_dataset d;
 	cJSON *ref = cJSON_GetObjectItemCaseSensitive(spec, "dataset");
@@ -235,7 +235,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	cJSON *info = api_parse_trusted(d.info);
 	choose_validation(spec, info, val_given, &faults);
 	spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
-	if (!faults.n && !faults.no_memory) fits = api_network_check(c, q, r, spec, info);
+	if (!faults.n && !faults.no_memory) fits = api_job_check(c, q, r, spec, d.path, warnings);
 	cJSON_Delete(info);
 	*version = d.version;
 	if (!wanted) api_add_int(ref, "version", d.version);
@@ -331,7 +331,20 @@ static bool check_key(const struct api_request *q, struct api_response *r, const
 	return ok;
 }
 
-static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, int64_t version)
+/* Those that are known now. None is missed that cannot be kept: the job's process tells them again. */
+static void keep_warnings(struct api_ctx *c, struct storage_job *job, const cJSON *warnings)
+{
+	const cJSON *w;
+	const char *code, *message;
+	struct storage_job now;
+	cJSON_ArrayForEach(w, warnings)
+		if (wasd_json_str(w, "code", &code) && wasd_json_str(w, "message", &message)) storage_warning_put(c->db, job->id, 0, code, 0, message, NULL);
+	if (!cJSON_GetArraySize(warnings) || storage_job_get(c->db, job->id, &now, NULL)) return;
+	storage_job_done(job);
+	*job = now;
+}
+
+static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, int64_t version, const cJSON *warnings)
 {
 	char digest[WASD_SHA256_HEX], body_digest[WASD_SHA256_HEX];
 	const cJSON *keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
@@ -364,7 +377,10 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
-		if (!existing) c->daemon->job_queued(c->daemon->self);
+		if (!existing) {
+			keep_warnings(c, &job, warnings);
+			c->daemon->job_queued(c->daemon->self);
+		}
 		send_job(c, q, r, 201, &job);
 		api_set_header(r, "Location", "/v1/jobs/%s", job.id);
 		if (existing) api_set_header(r, "Idempotency-Replayed", "true");
@@ -387,16 +403,18 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	cJSON *spec = spec_canon(body, c->daemon->capabilities(c->daemon->self), &faults);
 	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
 	cJSON_Delete(body);
+	cJSON *warnings = NULL;
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset) && check_init(c, q, r, spec, dataset, version, dry)) {
+	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) && check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
-			create(c, q, r, spec, dataset, version);
+			create(c, q, r, spec, dataset, version, warnings);
 		} else {
 			api_send_json(r, 200, spec);
 			spec = NULL;
 		}
 	}
+	cJSON_Delete(warnings);
 	cJSON_Delete(spec);
 	return API_DONE;
 }

@@ -82,27 +82,61 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 	return API_DONE;
 }
 
-bool api_network_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const cJSON *data_info)
+/* What a search is asked, of each. */
+static cJSON *requests(const cJSON *profiles)
 {
-	char at[32], pointer[sizeof((struct wasd_err *)0)->pointer];
-	const cJSON *model = wasd_json_get(spec, "model"), *was = spec_was(spec, at), *shape = wasd_json_get(data_info, "shape");
-	const cJSON *names = wasd_json_get(was, "layers");
-	int64_t groups = 1;
-	wasd_json_i64(was, "groups", &groups);
-	bool named = groups > 1 || cJSON_IsArray(names) || (cJSON_IsString(names) && strcmp(names->valuestring, "paper") && strcmp(names->valuestring, "all"));
-	if ((!named && !wasd_json_get(model, "layers")) || cJSON_GetArraySize(shape) != 3) return true;
-	int input[3];
-	for (int i = 0; i < 3; i++) input[i] = cJSON_GetArrayItem(shape, i)->valueint;
+	cJSON *out = cJSON_CreateArray();
+	const cJSON *one;
+	cJSON_ArrayForEach(one, profiles) {
+		char *text = api_profile_request(one);
+		api_push(out, text ? cJSON_Parse(text) : NULL);
+		wasd_free(text);
+	}
+	return out;
+}
+
+/* Asks, and takes the question. Under `prefix` the engine's pointers have another name here. */
+static bool check(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *question, const char *prefix, cJSON **out)
+{
 	struct wasd_err err = {0};
-	cJSON *own = was ? cJSON_Duplicate(was, 1) : cJSON_CreateFalse();
-	cJSON_DeleteItemFromObjectCaseSensitive(own, "type");
-	cJSON *question = request(cJSON_Duplicate(model, 1), own, input, cJSON_GetArraySize(wasd_json_get(data_info, "classes"))), *answer = NULL;
-	enum wasd_status s = ask(c, question, &answer, &err);
+	enum wasd_status s = ask(c, question, out, &err);
+	size_t n = strlen(prefix);
+	const char *pointer = err.pointer + (strncmp(err.pointer, prefix, n) ? 0 : n);
 	cJSON_Delete(question);
-	cJSON_Delete(answer);
-	bool of_was = !strncmp(err.pointer, "/was", 4);
-	snprintf(pointer, sizeof pointer, "%s%.120s", of_was ? at : "", err.pointer + (of_was ? 4 : 0));
-	if (s == WASD_EINVAL || s == WASD_ETOOBIG) api_send_problem(q, r, "invalid_field", pointer, "%s%s%s", pointer, *pointer ? ": " : "", err.msg);
+	bool refused = s == WASD_EINVAL || s == WASD_ETOOBIG || ((s == WASD_ENOTFOUND || s == WASD_EUNSUPPORTED) && *pointer);
+	if (refused) api_send_problem(q, r, "invalid_field", pointer, "%s%s%s", pointer, *pointer ? ": " : "", err.msg);
 	else if (s) api_send_error(q, r, &err);
 	return s == WASD_OK;
+}
+
+bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, cJSON **warnings)
+{
+	cJSON *question = cJSON_CreateObject(), *answer = NULL;
+	api_add_take(question, "spec", cJSON_Duplicate(spec, 1));
+	api_add_str(question, "dataset", dataset);
+	api_add_take(question, "profiles", requests(wasd_json_get(spec, "profiles")));
+	bool ok = check(c, q, r, question, "", &answer);
+	if (ok) *warnings = cJSON_DetachItemFromObjectCaseSensitive(answer, "warnings");
+	cJSON_Delete(answer);
+	return ok;
+}
+
+bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec, const char *ckpt_info, const cJSON *profile)
+{
+	cJSON *question = cJSON_CreateObject(), *info = api_parse_trusted(ckpt_info), *list = cJSON_CreateArray(), *answer = NULL;
+	const cJSON *input = wasd_json_get(info, "input"), *classes = wasd_json_get(info, "classes");
+	bool known = input && classes;
+	api_push(list, cJSON_Duplicate(profile, 1));
+	api_add_take(question, "spec", api_parse_trusted(spec));
+	api_add_take(question, "input", cJSON_Duplicate(input, 1));
+	api_add_int(question, "classes", cJSON_GetArraySize(classes));
+	cJSON *asked = requests(list);
+	api_add_take(question, "profiles", asked);
+	cJSON_Delete(list);
+	cJSON_Delete(info);
+	bool ok = true;
+	if (known) ok = check(c, q, r, question, "/profiles/0", &answer);
+	else cJSON_Delete(question);
+	cJSON_Delete(answer);
+	return ok;
 }

@@ -248,6 +248,16 @@ static void send_one(struct api_ctx *c, struct api_response *r, int status, cons
 	api_send_json(r, status, profile_json(c, p));
 }
 
+/* An imported checkpoint has no job whose law could be looked at: its search says what is wrong. */
+static bool possible(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const cJSON *in)
+{
+	struct storage_job job = {0};
+	if (!k->job || storage_job_get(c->db, k->job, &job, NULL)) return true;
+	bool ok = api_profile_check(c, q, r, job.spec, k->info, in);
+	storage_job_done(&job);
+	return ok;
+}
+
 static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const cJSON *in)
 {
 	struct storage_dataset d;
@@ -256,6 +266,10 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 	bool existing = false;
 	struct storage_profile_in row = {.checkpoint = k->id, .actor = q->actor};
 	if (!find_dataset(c, q, r, k, in, &d)) return;
+	if (!possible(c, q, r, k, in)) {
+		storage_dataset_done(&d);
+		return;
+	}
 	char *request = api_profile_request(in);
 	row.request = request;
 	row.dataset = d.name;

@@ -222,7 +222,8 @@ static enum wasd_status description(const char *text, size_t len, cJSON **out, s
 static enum wasd_status seam_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	struct wasd_daemon *d = self;
-	char *text = wasd_json_print(request), *answer = NULL;
+	cJSON *whole = cJSON_Duplicate(request, 1);
+	char *text = whole && cJSON_AddStringToObject(whole, "data", d->cfg->data) ? wasd_json_print(whole) : NULL, *answer = NULL;
 	size_t len;
 	int fd = -1;
 	enum wasd_status s = text ? wasd_memfd_sealed("describe", text, strlen(text), &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
@@ -237,6 +238,7 @@ static enum wasd_status seam_describe(void *self, const cJSON *request, cJSON **
 		close(fd);
 	wasd_free(answer);
 	wasd_free(text);
+	cJSON_Delete(whole);
 	return s;
 }
 

@@ -259,7 +259,7 @@ enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attem
                                const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err);
 
 /* What a run has been warned of: one row for each code, the last epoch's, and at most STORAGE_WARNINGS_MAX. With a job.warning event; a stale attempt is
- * WASD_ESTATE. */
+ * WASD_ESTATE. attempt 0: no worker's. */
 #define STORAGE_WARNINGS_MAX 16
 enum wasd_status storage_warning_put(struct storage *s, const char *job, int64_t attempt, const char *code, int64_t epoch, const char *message, struct wasd_err *err);
 struct storage_warning { char *code; int64_t epoch; char *message; int64_t at; };

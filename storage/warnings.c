@@ -18,7 +18,7 @@ static enum wasd_status warning_tx(struct storage *s, void *ctx, struct wasd_err
 	struct warning_args *a = ctx;
 	struct conn *c = tx_conn(s);
 	int64_t now = wasd_now_ms();
-	enum wasd_status st = job_fence(c, a->job, a->attempt, err);
+	enum wasd_status st = a->attempt ? job_fence(c, a->job, a->attempt, err) : WASD_OK;
 	/* More codes than there are came from a process that is not to be believed. */
 	if (!st) st = q_run(c, "INSERT INTO warnings(job,code,epoch,message,at) SELECT ?1,?2,?3,?4,?5 WHERE (SELECT count(*) FROM warnings WHERE job=?1 AND code!=?2)<?6"
 	                       " ON CONFLICT(job,code) DO UPDATE SET epoch=excluded.epoch, message=excluded.message, at=excluded.at",

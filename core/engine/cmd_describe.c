@@ -1,7 +1,8 @@
 /* engine/cmd_describe.c - wasd-engine describe: what a network is, layer by layer, as a table or as JSON; needs no daemon.
  *
  * The daemon asks the same way, for itself and to check what a job submits: `describe --request FILE` reads {"model","was","input",
- * "classes"} and answers with the description or {"error":{"status","pointer","message"}}; either is an answer, with exit status 0. */
+ * "classes"} and answers with the description or {"error":{"status","pointer","message"}}; either is an answer, with exit status 0. A request with a "spec"
+ * asks whether the job could begin (check.c). */
 #include "engine/commands.h"
 #include "wasd/model.h"
 
@@ -246,20 +247,25 @@ static int read_arguments(struct asked *q, int argc, char **argv)
 
 /* ---- the daemon's form ------------------------------------------------------------------------------------------ */
 
-static enum wasd_status read_request(const char *path, struct asked *q, struct wasd_err *err)
+static enum wasd_status read_request(const char *path, cJSON **out, struct wasd_err *err)
 {
 	char *body = NULL;
 	size_t len;
-	cJSON *j = NULL;
-	int64_t classes = 0;
-	enum wasd_status s = wasd_file_read(path, WASD_JSON_REQUEST.bytes + 1024, &body, &len, err);
 	struct wasd_json_limits limits = WASD_JSON_REQUEST;
-	limits.bytes += 1024;           /* the members around a job's own */
+	limits.bytes *= 2;              /* a job's spec with its defaults, and the members around it */
+	limits.depth++;
+	limits.nodes *= 2;
+	enum wasd_status s = wasd_file_read(path, limits.bytes, &body, &len, err);
 	if (!s)
-		s = wasd_json_parse(body, len, limits, &j, err);
+		s = wasd_json_parse(body, len, limits, out, err);
 	wasd_free(body);
-	if (s)
-		return s;
+	return s;
+}
+
+/* Takes what it keeps out of the request. */
+static enum wasd_status read_network(cJSON *j, struct asked *q, struct wasd_err *err)
+{
+	int64_t classes = 0;
 	const cJSON *in = wasd_json_get(j, "input");
 	bool ok = cJSON_GetArraySize(in) == 3 && wasd_json_i64(j, "classes", &classes) && classes >= 0 && classes <= 1 << 20;
 	for (int i = 0; ok && i < 3; i++)
@@ -270,7 +276,6 @@ static enum wasd_status read_request(const char *path, struct asked *q, struct w
 		q->model = cJSON_DetachItemFromObjectCaseSensitive(j, "model");
 		q->was = cJSON_DetachItemFromObjectCaseSensitive(j, "was");
 	}
-	cJSON_Delete(j);
 	return ok ? wasd_network_complete(q->model, NULL, err) : wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
 }
 
@@ -298,10 +303,16 @@ static int answer(const char *path)
 {
 	struct asked q = { 0 };
 	struct wasd_err err = { 0 };
-	cJSON *d = NULL;
-	if (read_request(path, &q, &err) || wasd_network_describe(q.model, cJSON_IsNull(q.was) ? NULL : q.was, q.input, q.classes, &d, &err))
+	cJSON *d = NULL, *request = NULL;
+	enum wasd_status s = read_request(path, &request, &err);
+	if (!s && wasd_json_get(request, "spec"))
+		s = engine_check(request, &d, &err);
+	else if (!s && !(s = read_network(request, &q, &err)))
+		s = wasd_network_describe(q.model, cJSON_IsNull(q.was) ? NULL : q.was, q.input, q.classes, &d, &err);
+	if (s)
 		d = error_json(&err);
 	int rc = print_json(d);
+	cJSON_Delete(request);
 	cJSON_Delete(d);
 	cJSON_Delete(q.model);
 	cJSON_Delete(q.was);

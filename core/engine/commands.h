@@ -17,6 +17,9 @@ int cmd_capabilities(int argc, char **argv);
 /* "bench profile": argv[0] is "profile". */
 int bench_profile(int argc, char **argv);
 
+/* Of a request with a "spec", what its process would find wrong at its start; see check.c. *out is the caller's. */
+enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err *err);
+
 /* A job spec's "model" object from a file that holds it or the whole spec. *model is the caller's. */
 enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err);
 

@@ -9,6 +9,7 @@
 #include "base/fields.h"
 #include "infer/bundle.h"
 #include "wasd/model.h"
+#include "weights/chain.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -342,16 +343,19 @@ static enum wasd_status saving_for_latency(struct maker *m, struct search *s, do
 	return st ? st : m->stopped ? WASD_ECANCELLED : WASD_OK;
 }
 
-static enum wasd_status saving_needed(struct maker *m, const struct request *r, struct search *s, uint64_t *need, struct wasd_err *err)
+static enum wasd_status saving_for_macs(const struct maker *m, double budget, uint64_t *need, struct wasd_err *err)
 {
-	uint64_t plain = wasd_graph_macs(m->graph, NULL), most = 0, allowed = (uint64_t)(r->budget * (double)plain);
-	if (r->desire == LATENCY)
-		return saving_for_latency(m, s, r->budget, need, err);
+	uint64_t plain = wasd_graph_macs(m->graph, NULL), most = 0, allowed = (uint64_t)(budget * (double)plain);
 	for (int i = 0; i < m->space.n; i++)
 		most += m->space.layer[i].option[m->space.layer[i].n - 1].saves;
 	*need = allowed < plain ? plain - allowed : 0;
-	return most >= *need ? WASD_OK : wasd_fail_at(err, WASD_ENOTFOUND, "/budget", "the least that this checkpoint's \"was\" can do is %.4f of the plain multiply-adds",
-	                                              (double)(plain - most) / (double)plain);
+	return most >= *need ? WASD_OK : wasd_fail_at(err, WASD_ENOTFOUND, "/budget", "budget %g is below the cheapest draw that this law allows (%.4g of the plain "
+	                                              "multiply-adds)", budget, ceil((double)(plain - most) / (double)plain * 1e4) / 1e4);
+}
+
+static enum wasd_status saving_needed(struct maker *m, const struct request *r, struct search *s, uint64_t *need, struct wasd_err *err)
+{
+	return r->desire == LATENCY ? saving_for_latency(m, s, r->budget, need, err) : saving_for_macs(m, r->budget, need, err);
 }
 
 /* Examines the best of a search; the one with the highest accuracy stays in m->draw, its statistics in the DOM set. */
@@ -397,7 +401,7 @@ enum wasd_status maker_search(struct maker *m, const struct request *r, struct v
 	return st;
 }
 
-static enum wasd_status given(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
+static enum wasd_status read_draw(struct maker *m, const struct request *r, struct wasd_err *err)
 {
 	struct wasd_err e = {0};
 	enum wasd_status s = wasd_draw_from_json(r->draw, m->graph, &m->draw, &e);
@@ -405,6 +409,12 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 		*err = e;
 		snprintf(err->pointer, sizeof err->pointer, "/draw%.80s", e.pointer);
 	}
+	return s;
+}
+
+static enum wasd_status given(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err)
+{
+	enum wasd_status s = read_draw(m, r, err);
 	m->evaluations = m->done = 0;
 	return s ? s : examine(m, &m->draw.recipe, out, err);
 }
@@ -456,6 +466,41 @@ enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, 
 	if (!s)
 		s = build_network(m, err);
 	return s ? s : open_images(m, calibration, err);
+}
+
+/* The law of the spec, as its checkpoints will record it. */
+static enum wasd_status law_of_spec(struct maker *m, struct wasd_err *err)
+{
+	struct chain_spec spec = {.was = m->spec.was, .weights = m->spec.weights, .seed = m->spec.seed};
+	struct weight_chain *weights = NULL;
+	enum wasd_status s = wasd_network_was(m->spec.model, &spec.paper, err);
+	if (!s)
+		s = chain_create(m->graph, &spec, &weights, err);
+	if (!s && !(m->ckpt.was = chain_draw_json(weights)))
+		s = wasd_fail(err, WASD_ENOMEM, "profile");
+	chain_destroy(weights);
+	m->ckpt.arch = m->spec.arch;
+	return s;
+}
+
+enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request, struct wasd_err *err)
+{
+	struct wasd_profile_opts o = {.request = request};
+	struct maker m = {.o = &o};
+	struct request r;
+	uint64_t need;
+	enum wasd_status s = read_request(&m, &r, err);
+	if (s || (s = train_spec_read(spec, &m.spec, err)) || (s = wasd_network_build(m.spec.model, in, classes, &m.graph, err)) || (s = law_of_spec(&m, err)))
+		goto end;
+	if (r.desire == DRAW)
+		s = read_draw(&m, &r, err);
+	else
+		s = list_options(&m, err);
+	if (!s && r.desire == MACS)
+		s = saving_for_macs(&m, r.budget, &need, err);
+end:
+	maker_done(&m);
+	return s;
 }
 
 enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err)

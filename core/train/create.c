@@ -70,8 +70,7 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = chain_attach(t->weights, t->model, err)) ||
 	    (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
-	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
-	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)))
+	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)))
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = o->backend};
 	if ((s = price_evaluation(t, o, err)))
@@ -95,6 +94,17 @@ static enum wasd_status check_batches(const struct wasd_trainer *t, size_t image
 		                    layer, t->spec.arch);
 	return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps, where one image has no batch statistics, and the last of %zu %s images "
 	                    "would be alone: take another batch size", layer, t->spec.arch, images, of);
+}
+
+static enum wasd_status check_all_batches(const struct wasd_trainer *t, struct wasd_err *err)
+{
+	size_t val = t->holdout.n_val, test = wasd_dataset_count(t->data, WASD_TEST);
+	enum wasd_status s = check_batches(t, t->holdout.n_train, "training", err);
+	if (!s && t->spec.batch_statistics && val)
+		s = check_batches(t, val, "validation", err);
+	if (!s && t->spec.batch_statistics && test)
+		s = check_batches(t, test, "test", err);
+	return s;
 }
 
 /* Parts the training images. The digest is what a checkpoint remembers the parting by. */
@@ -133,18 +143,14 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	if (!s && has_test)
 		s = wasd_loader_create(&test, h->n_val ? &t->test : &t->val, err);
 	t->batches = wasd_loader_batches(t->train);
-	if (!s && t->spec.batch_statistics && h->n_val)
-		s = check_batches(t, h->n_val, "validation", err);
-	if (!s && t->spec.batch_statistics && has_test)
-		s = check_batches(t, wasd_dataset_count(t->data, WASD_TEST), "test", err);
-	return s ? s : check_batches(t, h->n_train, "training", err);
+	return s;
 }
 
 /* A goal must name a number that this run will have. */
 static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer, struct wasd_err *err)
 {
 	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
-	if (val && !t->val)
+	if (val && !t->holdout.n_val && !wasd_dataset_count(t->data, WASD_TEST))
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: no images are held out (/data/val_fraction) and the dataset has no test images", metric);
 	if (val && dom && !t->dom)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
@@ -196,18 +202,39 @@ static cJSON *make_info(const struct wasd_trainer *t)
 	return trainer_complete(j, cJSON_GetArraySize(macs) == 1 + (t->dom != NULL) ? 6 : 0);
 }
 
+/* All that spec and data set decide; small, and nothing is measured. */
+static enum wasd_status create_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
+{
+	enum wasd_status s;
+	t->spec_json = o->spec;
+	t->data = o->data;
+	t->best = t->stop_best = NAN;
+	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
+	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) || (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
+		return s;
+	return warnings_create(t, err);
+}
+
+enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h, struct wasd_err *err)
+{
+	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
+	if (!t)
+		return wasd_fail(err, WASD_ENOMEM, "trainer");
+	enum wasd_status s = create_settings(t, o, err);
+	t->hooks = h;
+	if (!s)
+		warnings_begin(t);
+	wasd_trainer_destroy(t);
+	return s;
+}
+
 enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err)
 {
 	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
 	if (!t)
 		return wasd_fail(err, WASD_ENOMEM, "trainer");
-	t->spec_json = o->spec;
-	t->data = o->data;
-	t->best = t->stop_best = NAN;
 	enum wasd_status s;
-	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
-	    (s = create_values(t, o, err)) || (s = create_holdout(t, err)) || (s = create_loaders(t, err)) || (s = check_goals(t, err)) ||
-	    (s = warnings_create(t, err)))
+	if ((s = create_settings(t, o, err)) || (s = create_values(t, o, err)) || (s = create_loaders(t, err)))
 		goto fail;
 	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->dom || !t->has_batchnorm;
 	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);

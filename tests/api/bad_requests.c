@@ -165,6 +165,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"modes\":[\"aom\",\"aom\"]}"), "each once", "/eval/modes"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"modes\":[]}"), "/eval/modes", "/eval/modes"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"eval\":{\"test\":\"never\"}"), "\"never\"", "/eval/test"},
+	{422, "invalid_field", "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.9},{\"desire\":\"macs\",\"budget\":0.05}]}", "cheapest draw", "/profiles/1/budget"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"data\":{\"val_fraction\":0.51}"), "not 0.51", "/data/val_fraction"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"data\":{\"limit\":0}"), "not 0", "/data/limit"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"data\":{\"limit\":-3}"), "not -3", "/data/limit"},

@@ -281,7 +281,7 @@ static void fake_end(void *self, const char *name, int64_t g, bool ok) { (void)s
 static cJSON *fake_system(void *self) { (void)self; return cJSON_Parse("{\"workers\":[]}"); }
 static const cJSON *fake_caps(void *self) { (void)self; return t.caps; }
 
-/* Knows no convolution "nowhere" and no layer of type "nonsense"; everything else is fine. */
+/* Knows no convolution "nowhere", no layer of type "nonsense" and no draw below a tenth; everything else is fine, and a job with a limit is warned. */
 static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	const cJSON *one;
@@ -292,19 +292,28 @@ static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **
 	snprintf(t.question, sizeof t.question, "%s", text ? text : "");
 	wasd_free(text);
 	if (t.engine_down) return wasd_fail(err, WASD_EINTERNAL, "the engine does not start");
-	const cJSON *layers = wasd_json_get(wasd_json_get(request, "was"), "layers");
-	if (cJSON_IsString(layers) && !strcmp(layers->valuestring, "nowhere.*")) return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "not a convolution, nor a pattern");
+	char at[40], was[32] = "/was";
+	double budget;
+	const cJSON *spec = wasd_json_get(request, "spec") ? wasd_json_get(request, "spec") : request;
+	const cJSON *layers = wasd_json_get(spec_was(spec, was), "layers");
+	if (cJSON_IsString(layers) && !strcmp(layers->valuestring, "nowhere.*")) return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers"), "not a convolution, nor a pattern");
 	cJSON_ArrayForEach(one, layers)
-		if (!strcmp(one->valuestring, "nowhere")) return wasd_fail_at(err, WASD_EINVAL, "/was/layers/0", "\"nowhere\" is not a convolution of this network");
-	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(request, "model"), "layers")) {
-		char at[40];
+		if (!strcmp(one->valuestring, "nowhere")) return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers/0"), "\"nowhere\" is not a convolution of this network");
+	cJSON_ArrayForEach(one, wasd_json_get(request, "profiles")) {
+		snprintf(at, sizeof at, "/profiles/%d/budget", i++);
+		if (wasd_json_num(one, "budget", &budget) && budget < 0.1) return wasd_fail_at(err, WASD_ENOTFOUND, at, "below the cheapest draw");
+	}
+	i = 0;
+	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(spec, "model"), "layers")) {
 		snprintf(at, sizeof at, "/model/layers/%d/type", i++);
 		if (wasd_json_str(one, "type", &type) && !strcmp(type, "nonsense")) return wasd_fail_at(err, WASD_EINVAL, at, "unknown layer \"nonsense\"");
 	}
 	int64_t head = 512;
-	if (wasd_json_i64(wasd_json_get(request, "model"), "head", &head) && head != 512 && head != 4096)
+	if (wasd_json_i64(wasd_json_get(spec, "model"), "head", &head) && head != 512 && head != 4096)
 		return wasd_fail_at(err, WASD_EINVAL, "/model/head", "must be one of 512, 4096");
-	*out = cJSON_Parse("{\"arch\":\"x\",\"layers\":[{\"op\":\"input\"}]}");
+	bool limited = wasd_json_get(wasd_json_get(spec, "data"), "limit");
+	if (spec != request) *out = cJSON_Parse(!limited ? "{\"warnings\":[]}" : "{\"warnings\":[{\"code\":\"few_validation_images\",\"message\":\"3 images are held out\"}]}");
+	else *out = cJSON_Parse("{\"arch\":\"x\",\"layers\":[{\"op\":\"input\"}]}");
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 

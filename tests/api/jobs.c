@@ -538,9 +538,28 @@ static void own_validation(void)
 	teardown();
 }
 
+/* What is known before a job begins is in its object from the start. */
+static void warned_at_once(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	struct answer a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":30}}");
+	CHECK_INT(a.r.status, 201);
+	CHECK_STR(at_str(&a, "warnings/0/code"), "few_validation_images");
+	CHECK_STR(at_str(&a, "warnings/0/message"), "3 images are held out");
+	answer_done(&a);
+	a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"}}");
+	CHECK(a.r.status == 201 && strstr(a.r.body.data, "\"warnings\":[]"));
+	answer_done(&a);
+	t.engine_down = true;
+	expect(500, "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"}}");
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(own_validation);
+	TEST_RUN(warned_at_once);
 	TEST_RUN(submit);
 	TEST_RUN(idempotency);
 	TEST_RUN(lists);

@@ -633,6 +633,41 @@ static void refuses(void)
 }
 
 /* Every allocation of create fails once: an error each time, nothing leaks (the sanitizer tree sees that), and then it works. */
+/* What create would refuse by spec and data is refused by the check, at the same member, before anything is planned; so is what it would warn of. */
+static void checked_before_it_begins(void)
+{
+	static const struct { const char *spec, *pointer, *says; } rows[] = {
+		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.5}}", NULL, "few_validation_images"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":9,\"val_fraction\":0}}", NULL, "class_without_training_images"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", "one image has no batch statistics"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", "the last of 180 training images would be alone"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0,\"limit\":33},\"train\":{\"batch\":32}}", "/train/batch", "the last of 33 training images would be alone"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0},\"train\":{\"batch\":32}}", NULL, ""},
+		{"{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"nowhere\"]}}", "/was/layers/0", "nowhere"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":1}}", "/data/val_fraction", "of 1 training image none can be held out"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}", "/train/early_stop/metric", "no DOM"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		cJSON *j = cJSON_Parse(rows[i].spec);
+		struct heard h = {0};
+		struct wasd_err err = {0};
+		struct wasd_train_hooks hooks = {.ctx = &h, .warning = hear};
+		struct wasd_train_opts o = {.spec = j, .data = big};
+		struct wasd_trainer *t = NULL;
+		enum wasd_status s = wasd_train_check(&o, &hooks, &err);
+		bool said = !*rows[i].says || strstr(err.msg, rows[i].says);
+		for (int k = 0; k < h.n; k++)
+			said |= !strcmp(h.last[k].code, rows[i].says);
+		CHECK_MSG(!s == !rows[i].pointer && said, "%s: %s: %s", rows[i].spec, err.pointer, err.msg);
+		if (rows[i].pointer) {
+			CHECK_STR(err.pointer, rows[i].pointer);
+			CHECK_INT(wasd_trainer_create(&o, &t, &err), s);
+			CHECK_STR(err.pointer, rows[i].pointer);
+		}
+		cJSON_Delete(j);
+	}
+}
+
 static void survives_lack_of_memory(void)
 {
 	cJSON *j = cJSON_Parse("{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":8}}");
@@ -680,6 +715,7 @@ int main(void)
 	TEST_RUN(what_is_kept_is_measured);
 	TEST_RUN(weights_of_another_run_start_this_one);
 	TEST_RUN(refuses);
+	TEST_RUN(checked_before_it_begins);
 	TEST_RUN(survives_lack_of_memory);
 	wasd_dataset_close(big);
 	wasd_dataset_close(many);

@@ -63,6 +63,20 @@ with Daemon() as d:
         r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": ["conv1", "conv9"]}}, want=422)
         equal(r.json["errors"][0]["pointer"], "/was/layers/1")
 
+    with case("jobs: what the engine would refuse at the start is refused when the job is submitted, dry or not"):
+        law = {"model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate"}]}}
+        for pointer, says, job in (
+                ("/train/batch", "the last of 36 training images would be alone", {"model": {"arch": "efficientnet_lite0"}, "train": {"batch": 35}}),
+                ("/train/batch", "the last of 21 training images would be alone", {"model": {"arch": "efficientnet_lite0"}, "train": {"batch": 20}, "data": {"limit": 21, "val_fraction": 0}}),
+                ("/train/batch", "take larger batches", {"model": {"arch": "efficientnet_lite0"}, "train": {"batch": 1}}),
+                ("/profiles/1/budget", "below the cheapest draw", {**law, "profiles": [{"desire": "macs", "budget": 0.95}, {"desire": "macs", "budget": 0.01}]}),
+                ("/profiles/0/draw/0/layer", "nowhere", {**law, "profiles": [{"draw": [{"layer": "nowhere"}]}]}),
+                ("/data/val_fraction", "of 1 training image", {"model": {"arch": "lenet"}, "data": {"limit": 1}})):
+            for url in ("/v1/jobs", "/v1/jobs?dry_run=true"):
+                r = d.client.post(url, {"dataset": "glyphs", **job}, want=422)
+                equal(r.json["errors"][0]["pointer"], pointer)
+                check(says in r.json["detail"], r.json["detail"])
+
     with case("own network: what is wrong with it is refused before the job is acknowledged"):
         def refused(pointer, change, says):
             model = json.loads(json.dumps(OWN))
@@ -102,4 +116,9 @@ with Daemon() as d:
         equal(json.loads(meta["spec"])["model"], OWN)
         again = d.submit(dataset="glyphs", model=OWN, train={"epochs": 1}, init_from=checkpoint)["id"]
         d.wait_job(again)
+
+    with case("jobs: what is known to go badly is told in the answer"):
+        r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": {"arch": "lenet"}, "data": {"limit": 9}}, want=201)
+        equal(sorted(w["code"] for w in r.json["warnings"]), ["class_without_training_images", "few_validation_images"])
+        d.client.post(f"/v1/jobs/{r.json['id']}:cancel", {})
 finish()

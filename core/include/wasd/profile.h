@@ -47,6 +47,10 @@ struct wasd_profile_opts {
  * request, "/draw/3/layer" and the like, or "/dataset"; WASD_ENOTFOUND at "/budget" or "/budget_us": the law has nothing as cheap. */
 enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err);
 
+/* What a search would refuse by the job's spec and the shape of its images alone: the draw that is given, a budget of multiply-adds that the law has no draw for, a
+ * law without any. The same statuses and pointers; the spec's own errors have the pointers of the spec. */
+enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request, struct wasd_err *err);
+
 /* What the search is worth: the profile that it finds for a request of desire "macs" beside `draws` random draws of the same law with as many
  * multiply-adds (layers in random order take a random transform that saves something, until the budget is met), all judged alike: statistics of
  * their own, accuracy on at most 1280 test images. go_on is told (draws judged, of). *out, the caller's:

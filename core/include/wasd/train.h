@@ -68,6 +68,10 @@ struct wasd_train_opts {
 	void (*planned)(void *ctx, int done, int of); void *ctx;      /* NULL: nobody asks. While create measures algorithms: layers done */
 };
 
+/* What wasd_trainer_create refuses by spec and data set alone, with its errors, without measuring or planning anything; resume and init are not looked at.
+ * Warnings that are known before the first step go to h->warning. */
+enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h, struct wasd_err *err);
+
 /* Builds everything and allocates everything. Errors: WASD_EINVAL with the JSON pointer of a faulty member, WASD_ECORRUPT for
  * a checkpoint (names the tensor), WASD_EUNSUPPORTED, WASD_ENOMEM (also when limits.memory_mb is too little for the plan). */
 enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err);

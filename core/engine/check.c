@@ -1,0 +1,83 @@
+/* engine/check.c - what a job would be refused for at its start, told while it is submitted.
+ *
+ * {"spec","data","dataset","profiles"}: dataset is the path of a prepared data set below the folder `data`; profiles are requests for wasd_profile_search, each
+ * of which is checked. Without a dataset only these are, for images of "input" [c,h,w] and "classes". The answer is {"warnings":[{"code","message"}]}. An
+ * error at a profile has the pointer "/profiles/N/..." */
+#include "engine/commands.h"
+#include "wasd/data.h"
+#include "wasd/profile.h"
+#include "wasd/train.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static void heard(void *ctx, const char *code, int epoch, const char *message)
+{
+	cJSON *j = cJSON_CreateObject();
+	(void)epoch;
+	if (!j || !cJSON_AddStringToObject(j, "code", code) || !cJSON_AddStringToObject(j, "message", message) || !cJSON_AddItemToArray(ctx, j))
+		cJSON_Delete(j);
+}
+
+static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes, struct wasd_err *err)
+{
+	const char *folder = "", *name = "";
+	char path[PATH_MAX];
+	struct wasd_dataset *data = NULL;
+	struct wasd_train_opts o = {.spec = wasd_json_get(request, "spec")};
+	struct wasd_train_hooks h = {.ctx = warnings, .warning = heard};
+	wasd_json_str(request, "data", &folder);
+	wasd_json_str(request, "dataset", &name);
+	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+		return wasd_fail(err, WASD_EINVAL, "the path of the dataset is too long");
+	enum wasd_status s = wasd_dataset_open(path, &data, err);
+	o.data = data;
+	if (!s)
+		s = wasd_train_check(&o, &h, err);
+	if (!s) {
+		*shape = wasd_dataset_shape(data);
+		*classes = wasd_dataset_classes(data);
+	}
+	wasd_dataset_close(data);
+	return s;
+}
+
+static enum wasd_status read_input(const cJSON *request, struct wasd_shape *shape, int *classes, struct wasd_err *err)
+{
+	const cJSON *in = wasd_json_get(request, "input");
+	int64_t n = 0, v[3];
+	for (int i = 0; i < 3; i++) {
+		const cJSON *side = cJSON_GetArrayItem(in, i);
+		v[i] = cJSON_IsNumber(side) && side->valuedouble >= 1 && side->valuedouble <= 1 << 20 ? (int64_t)side->valuedouble : 0;
+	}
+	if (!wasd_json_i64(request, "classes", &n) || n < 1 || n > 1 << 20 || !v[0] || !v[1] || !v[2])
+		return wasd_fail(err, WASD_EINVAL, "a request has a dataset, or input [c,h,w] and classes");
+	*shape = (struct wasd_shape){(int)v[0], (int)v[1], (int)v[2]};
+	*classes = (int)n;
+	return WASD_OK;
+}
+
+enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err *err)
+{
+	cJSON *answer = cJSON_CreateObject(), *warnings = cJSON_AddArrayToObject(answer, "warnings");
+	const cJSON *spec = wasd_json_get(request, "spec"), *profile;
+	struct wasd_shape shape = {0};
+	struct wasd_err e = {0};
+	int classes = 0, i = 0;
+	enum wasd_status s = !warnings ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer")
+	                   : wasd_json_get(request, "dataset") ? check_run(request, warnings, &shape, &classes, err) : read_input(request, &shape, &classes, err);
+	cJSON_ArrayForEach(profile, wasd_json_get(request, "profiles")) {
+		if (!s && (s = wasd_profile_check(spec, shape, classes, profile, &e))) {
+			char at[sizeof e.pointer];
+			snprintf(at, sizeof at, "/profiles/%d%.120s", i, e.pointer);
+			wasd_fail_at(err, s, at, "%s", e.msg);
+		}
+		i++;
+	}
+	if (s)
+		cJSON_Delete(answer);
+	else
+		*out = answer;
+	return s;
+}
