@@ -201,8 +201,10 @@ deps: ## install the Debian packages that a build needs
 	$(call apt_install,$(PKGS))
 deps-test: ## the same with what the tests need
 	$(call apt_install,$(PKGS) $(PKGS_TEST))
+# One pass over the headers of all packages; what is missing is named by the compiler, or by ls.
 check-deps:
-	@[ -e /usr/include/microhttpd.h ] && [ -e /usr/include/cjson/cJSON.h ] && [ -e /usr/include/spng.h ] && [ -e /usr/share/javascript/dygraphs/dygraph.min.js ] && [ -x /usr/bin/cmark-gfm ] \
+	@printf '#include <%s>\n' stdio.h microhttpd.h cjson/cJSON.h sqlite3.h archive.h jpeglib.h spng.h zlib.h gnutls/crypto.h cblas.h | $(CC) -E -x c - >/dev/null \
+	  && ls /usr/share/javascript/dygraphs/dygraph.min.js /usr/bin/cmark-gfm >/dev/null \
 	  || { echo "packages are missing: run 'make deps' first (make quickstart and make test do it themselves)" >&2; exit 1; }
 
 # ---- use ----
