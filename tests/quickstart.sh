@@ -97,7 +97,7 @@ has() { [ "$(curl -s -o /dev/null -w '%{http_code}' "$url$1")" = 200 ]; }
 # value KEY: the first string or number of that name in $answer.
 value() { printf '%s' "$answer" | grep -o "\"$1\":\"\{0,1\}[^\",}]*" | head -n 1 | sed 's/^"[^"]*":"\{0,1\}//'; }
 percent() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f %%", 100 * v }'; }
-millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f M", v / 1e6 }'; }
+millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.2f M", v / 1e6 }'; }
 
 # ---- data ----
 
@@ -112,9 +112,10 @@ ask GET '/v1/datasets/glyphs-6000?wait=60s'
 
 # ---- training ----
 
-say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels"
+say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels
+(AOM, accuracy-oriented: the plain weights; DOM, desire-oriented: shifted or cropped ones, with fewer multiply-adds)"
 ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-6000","model":{"arch":"lenet"},"was":{"layers":"all","alpha":"fixed"},
-	"train":{"epochs":16,"batch":64,"seed":3,"optimizer":{"type":"adamw","lr":0.003},"schedule":{"type":"cosine","warmup_epochs":1}}}'
+	"train":{"epochs":20,"batch":64,"seed":3,"optimizer":{"type":"adamw","lr":0.003},"schedule":{"type":"cosine","warmup_epochs":1}}}'
 job=$(value id)
 echo "job $job; live curves: $url/#$job"
 shown=0 state=queued
@@ -152,7 +153,7 @@ ask GET '/v1/deployments/quickstart?wait=30s'
 curl -sS -o var/digit.png "$url/v1/datasets/glyphs-6000/preview?split=test&i=5"
 classify() {
 	answer=$(curl -sS -H 'Content-Type: image/png' --data-binary @var/digit.png "$url/v1/deployments/quickstart/classify?k=1")
-	printf '  %s, generation %s: "%s" with %s, %s multiply-adds\n' "$(value mode)" "$(value generation)" "$(value label)" "$(percent "$(value p)")" "$(millions "$(value macs)")"
+	printf '  %s, generation %s: "%s" with %s, %s multiply-adds\n' "$(value mode | tr a-z A-Z)" "$(value generation)" "$(value label)" "$(percent "$(value p)")" "$(millions "$(value macs)")"
 }
 say "Classifying var/digit.png, then switching the live model to DOM and back to AOM"
 classify

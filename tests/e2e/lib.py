@@ -106,6 +106,14 @@ def pasted(blocks, port, where):
     return done.stdout
 
 
+def learned(said, least=0.9):
+    """What a document's blocks printed has a best checkpoint with test accuracies above `least` in both modes."""
+    best = re.search(r'"best":\s*(\{.*?\}\s*\})', said, re.S)
+    for mode in ("aom", "dom"):
+        found = re.search(rf'"test_acc_{mode}":\s*([0-9.]+)', best.group(1)) if best else None
+        check(found and float(found.group(1)) > least, f"test accuracy of the best epoch in {mode.upper()}: {found.group(1) if found else 'not there'}")
+
+
 # ---- HTTP --------------------------------------------------------------------------------------------------------------------
 
 class Reply:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The reference: its pages are served, every link and anchor resolves, every document, file and function that is cited exists, and what has
 a row in one of the program's tables (routes, error codes, members of a job spec, settings) is described."""
-import glob, html, os, re, subprocess
+import glob, html, json, os, re, subprocess
 
 from lib import BUILD, TOP, Daemon, case, check, equal, finish
 
@@ -173,6 +173,13 @@ def tables(d, cache):
         described({row.get("name") or row.get("type") for t in ("archs", "layers", "optimizers", "schedules", "augment") for row in can[t]} | set(can["precisions"]), "job-spec", "names")
         described({t["type"] for t in can["transforms"]} | {a["name"] for a in can["archs"]}, "was", "transforms and networks")
         described(can["formats"], "datasets", "formats")
+
+    with case("docs: tour, tutorial, quickstart and the page's form begin with one setting, the one that is known to learn"):
+        trains = {path: json.loads(re.search(r'"train":(\{.*"warmup_epochs":1\}\})', text(path)).group(1)) for path in ("README.md", "web/docs/start.md", "tests/quickstart.sh")}
+        fields = {name: float(value) for name, value in re.findall(r'<input name="(epochs|batch|lr)"[^>]* value="([^"]*)"', text("web/index.html"))}
+        for path, train in trains.items():
+            equal({"epochs": train["epochs"], "batch": train["batch"], "lr": train["optimizer"]["lr"]}, fields, path)
+            equal((train["optimizer"]["type"], train["schedule"]), ("adamw", {"type": "cosine", "warmup_epochs": 1}), path)
 
     with case("docs: every setting is described with its default"):
         help_text = subprocess.run([os.path.join(BUILD, "wasd"), "--help"], capture_output=True, text=True, check=True).stdout

@@ -2,7 +2,7 @@
 """The examples of the reference: the shell blocks of a page, pasted one after the other."""
 import glob, os, re
 
-from lib import TOP, Daemon, case, check, directory, finish, pasted
+from lib import TOP, Daemon, case, check, directory, finish, learned, pasted
 
 ran = 0
 for path in sorted(glob.glob(os.path.join(TOP, "web/docs/*.md"))):
@@ -12,7 +12,9 @@ for path in sorted(glob.glob(os.path.join(TOP, "web/docs/*.md"))):
         continue
     ran += 1
     with Daemon() as d, case(f"the examples of {os.path.basename(path)} run as printed"):
-        pasted(blocks, d.port, directory())
+        said = pasted(blocks, d.port, directory())
+        if path.endswith("web/docs/start.md"):
+            learned(said)
 with case("the reference has examples that run"):
     check(ran >= 2, f"{ran} pages")
 finish()
