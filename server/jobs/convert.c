@@ -6,7 +6,7 @@
 #include "jobs/convert.h"
 
 #include "jobs/blobs.h"
-#include "process/ask.h"
+#include "process/helper.h"
 #include "log.h"
 #include "wasd/protocol.h"
 #include "http/upload.h"
@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 8, PROCESS_IDLE_MS = 5000, SWEEP_S = 600 };
+enum { FILES_MAX = 8, SWEEP_S = 600 };
 #define BYTES_MAX ((int64_t)1 << 30)
 
 struct made { char name[160]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
@@ -28,14 +28,11 @@ struct made { char name[160]; int64_t bytes, used_us; char sha256[WASD_SHA256_HE
 struct convert {
 	struct convert_config cfg;
 	char *dir;
-	struct calls calls;
+	struct helper helper;
 	pthread_mutex_t making;                 /* one conversion at a time; taken before lock */
 	pthread_mutex_t lock;                   /* the table */
 	struct made made[FILES_MAX];
-	/* [S] */
-	struct proc *proc;
-	int64_t proc_used_us, sweep_us;
-	bool stopping;
+	int64_t sweep_us;                       /* [S] */
 };
 
 /* ---- the files; lock held ------------------------------------------------------------------------------------ */
@@ -106,53 +103,10 @@ static bool open_made(struct convert *c, const char *name, struct api_file *out)
 	return found;
 }
 
-/* ---- the process; [S] ------------------------------------------------------------------------------------------ */
-
-static enum wasd_status convert_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
-{
-	struct convert *c = proc_owner(p);
-	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != c->proc)
-		return WASD_OK;
-	return calls_answer(&c->calls, m, err);
-}
-
-static void convert_gone(struct proc *p, const struct proc_end *end)
-{
-	struct convert *c = proc_owner(p);
-	(void)end;
-	if (p != c->proc)
-		return;                         /* one that was sent away */
-	calls_detach(&c->calls);
-	c->proc = NULL;
-}
-
-static const struct proc_class convert_class = { .role = WASD_ROLE_CONVERT, .message = convert_message, .gone = convert_gone };
-
-struct up_call { struct convert *c; enum wasd_status status; struct wasd_err *err; };
-
-static void do_up(void *ctx)
-{
-	struct up_call *up = ctx;
-	struct convert *c = up->c;
-	c->proc_used_us = wasd_mono_us();
-	up->status = c->stopping ? wasd_fail(up->err, WASD_EBUSY, "the daemon is stopping") : WASD_OK;
-	if (c->proc || up->status != WASD_OK)
-		return;
-	up->status = proc_spawn(c->cfg.sup, &convert_class, c, &c->proc, up->err);
-	if (up->status == WASD_OK)
-		calls_attach(&c->calls, c->proc);
-}
-
 static void convert_tick(void *ctx)
 {
 	struct convert *c = ctx;
 	int64_t now = wasd_mono_us();
-	if (c->proc && now - c->proc_used_us > PROCESS_IDLE_MS * 1000ll && !calls_open(&c->calls)) {
-		struct proc *p = c->proc;
-		calls_detach(&c->calls);
-		c->proc = NULL;
-		proc_close(p);
-	}
 	if (now >= c->sweep_us) {
 		c->sweep_us = now + SWEEP_S * 1000000ll;
 		blobs_sweep(c->cfg.data_dir);
@@ -165,13 +119,6 @@ static void convert_tick(void *ctx)
 }
 
 /* ---- converting -------------------------------------------------------------------------------------------------- */
-
-static enum wasd_status up(struct convert *c, struct wasd_err *err)
-{
-	struct up_call call = { .c = c, .err = err };
-	supervisor_call(c->cfg.sup, do_up, &call);
-	return call.status;
-}
 
 static enum wasd_status room(struct convert *c, struct wasd_err *err)
 {
@@ -190,12 +137,8 @@ static enum wasd_status ask(struct convert *c, const char *checkpoint, const cha
 	enum wasd_status s = profile ? storage_profile_memfd(c->cfg.db, profile, &fd, &bytes, sha, &overlay, err) : storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
 	if (s != WASD_OK)
 		return s;
-	if ((s = up(c, err)) != WASD_OK) {
-		close(fd);
-		return s;
-	}
 	call->json = wasd_message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
-	return calls_ask_fd(&c->calls, call, fd, deadline_us, err);
+	return helper_ask_fd(&c->helper, call, fd, deadline_us, err);
 }
 
 static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile, const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
@@ -306,11 +249,9 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	char *from = blobs_path(c->cfg.data_dir, sha256), *to = wasd_asprintf("%s/%s", c->dir, name);
 	pthread_mutex_lock(&c->making);
 	s = from && to ? room(c, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
-	if (s == WASD_OK)
-		s = up(c, err);
 	if (s == WASD_OK) {
 		call.json = import_message(from, to, how);
-		s = calls_ask(&c->calls, &call, deadline_us, err);
+		s = helper_ask(&c->helper, &call, deadline_us, err);
 	}
 	id[0] = 0;
 	if (s == WASD_OK && !dry)
@@ -337,7 +278,7 @@ static void do_register(void *ctx)
 enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err)
 {
 	struct convert *c = wasd_calloc(1, sizeof *c);
-	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) || calls_init(&c->calls, WASD_ROLE_CONVERT, 16, "the conversion's process ended") != WASD_OK) {
+	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) || helper_init(&c->helper, cfg->sup, WASD_ROLE_CONVERT, 16, "the conversion's process ended") != WASD_OK) {
 		if (c)
 			wasd_free(c->dir);
 		wasd_free(c);
@@ -363,9 +304,7 @@ enum wasd_status convert_create(const struct convert_config *cfg, struct convert
 static void do_stop(void *ctx)
 {
 	struct convert *c = ctx;
-	c->stopping = true;
-	if (c->proc)
-		proc_end(c->proc, true, "the daemon is stopping");
+	helper_stop(&c->helper);
 }
 
 void convert_stop(struct convert *c)
@@ -378,7 +317,7 @@ void convert_destroy(struct convert *c)
 {
 	if (!c)
 		return;
-	calls_done(&c->calls);
+	helper_done(&c->helper);
 	pthread_mutex_destroy(&c->making);
 	pthread_mutex_destroy(&c->lock);
 	wasd_free(c->dir);

@@ -7,7 +7,7 @@
  */
 #include "jobs/ingest.h"
 
-#include "process/ask.h"
+#include "process/helper.h"
 #include "log.h"
 #include "wasd/protocol.h"
 
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PREVIEW_IDLE_MS = 5000, PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64, REMARKS_MAX = 32, EXAMPLES_MAX = 5, CULPRITS_MAX = 100, TEXT_MAX = 255 };
+enum { PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64, REMARKS_MAX = 32, EXAMPLES_MAX = 5, CULPRITS_MAX = 100, TEXT_MAX = 255 };
 
 struct upload {
 	struct ingest *g;
@@ -43,9 +43,7 @@ struct ingest {
 	struct upload *waiting, *running;
 	int n_running;
 	bool stopping;
-	struct proc *previewer;
-	int64_t preview_used_us;
-	struct calls calls;
+	struct helper previews;
 };
 
 static void upload_free(struct upload *u)
@@ -389,83 +387,27 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 
 /* ---- previews ---------------------------------------------------------------------------------------------------------- */
 
-static enum wasd_status preview_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
-{
-	struct ingest *g = proc_owner(p);
-	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != g->previewer)
-		return WASD_OK;
-	return calls_answer(&g->calls, m, err);
-}
-
-static void preview_gone(struct proc *p, const struct proc_end *end)
-{
-	struct ingest *g = proc_owner(p);
-	(void)end;
-	if (p != g->previewer)
-		return;                         /* one that was sent away */
-	calls_detach(&g->calls);
-	g->previewer = NULL;
-}
-
-static const struct proc_class preview_class = { .role = WASD_ROLE_INGEST, .message = preview_message, .gone = preview_gone };
-
-struct preview_call { struct ingest *g; enum wasd_status status; struct wasd_err *err; };
-
-static void do_preview_up(void *ctx)
-{
-	struct preview_call *c = ctx;
-	struct ingest *g = c->g;
-	g->preview_used_us = wasd_mono_us();
-	c->status = g->stopping ? wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping") : WASD_OK;
-	if (g->previewer || c->status != WASD_OK)
-		return;
-	c->status = proc_spawn(g->cfg.sup, &preview_class, g, &g->previewer, c->err);
-	if (c->status == WASD_OK)
-		calls_attach(&g->calls, g->previewer);
-}
-
 enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
 {
-	struct preview_call up = { .g = g, .err = err };
-	supervisor_call(g->cfg.sup, do_preview_up, &up);
-	if (up.status != WASD_OK)
-		return up.status;
 	char *absolute = *path == '/' ? wasd_strdup(path) : wasd_asprintf("%s/%s", g->data_dir, path);
 	cJSON_Delete(call->json);
 	call->json = absolute ? wasd_message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
 	wasd_free(absolute);
-	return calls_ask(&g->calls, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
-}
-
-static void ingest_tick(void *ctx)
-{
-	struct ingest *g = ctx;
-	if (g->previewer && wasd_mono_us() - g->preview_used_us > PREVIEW_IDLE_MS * 1000ll && !calls_open(&g->calls)) {
-		calls_detach(&g->calls);
-		proc_close(g->previewer);
-		g->previewer = NULL;
-	}
+	return helper_ask(&g->previews, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------- */
 
-static void do_register(void *ctx)
-{
-	struct ingest *g = ctx;
-	supervisor_every(g->cfg.sup, ingest_tick, g);
-}
-
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
 {
 	struct ingest *g = wasd_calloc(1, sizeof *g);
-	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || calls_init(&g->calls, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
+	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || helper_init(&g->previews, cfg->sup, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
 		if (g)
 			wasd_free(g->data_dir);
 		wasd_free(g);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the ingest");
 	}
 	g->cfg = *cfg;
-	supervisor_call(cfg->sup, do_register, g);
 	*out = g;
 	return WASD_OK;
 }
@@ -474,8 +416,7 @@ static void do_stop(void *ctx)
 {
 	struct ingest *g = ctx;
 	g->stopping = true;
-	if (g->previewer)
-		proc_close(g->previewer);
+	helper_stop(&g->previews);
 	for (struct upload *u = g->running; u; u = u->next)
 		proc_end(u->proc, true, "the daemon is stopping");
 	while (g->waiting) {
@@ -496,7 +437,7 @@ void ingest_destroy(struct ingest *g)
 {
 	if (!g)
 		return;
-	calls_done(&g->calls);
+	helper_done(&g->previews);
 	wasd_free(g->data_dir);
 	wasd_free(g);
 }
