@@ -39,7 +39,7 @@ static double shifted_macs(const struct wasd_graph *g, struct wasd_draw *d, int 
 		d->layer[i].parts = 1;
 		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
 	}
-	return (double)wasd_graph_macs(g, &d->recipe);
+	return (double)wasd_graph_macs(g, wasd_draw_recipe(d));
 }
 
 /* layers filled: what the members above it say of them together. */

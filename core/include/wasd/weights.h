@@ -84,7 +84,7 @@ struct wasd_draw {
 	} *layer;
 };
 void wasd_draw_done(struct wasd_draw *d);
-static inline const struct wasd_recipe *wasd_draw_recipe(const struct wasd_draw *d) { return d ? &d->recipe : NULL; }
+static inline const struct wasd_recipe *wasd_draw_recipe(const struct wasd_draw *d) { return d && d->recipe.by ? &d->recipe : NULL; }
 #define WASD_DRAW_PARTS 64
 const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part);
 /* The smallest rectangle that holds the live taps of all parts. */
