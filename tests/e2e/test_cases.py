@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The files of shared/cases, as people have them: one row each for what becomes of an upload; and pictures whose pixels must be
 those that Pillow reads, in a data set and in an answer of a deployment that was trained on such a set."""
-import os, struct, zlib
+import os, re, struct, zlib
 
 from lib import SHARED, Daemon, Skip, case, check, equal, finish, multipart, png, tar
 
@@ -83,6 +83,17 @@ def logits(d, deployment, body, kind="application/octet-stream"):
     r = d.client.post(f"/v1/deployments/{deployment}/classify?logits=1", body, headers={"Content-Type": kind}).json
     return r["results"][0]["logits"]
 
+
+def rows_of(test):
+    """The first members of the rows of a test's tables."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), test)) as f:
+        return set(re.findall(r'\("([^"]+\.\w+)", ', f.read()))
+
+
+with case("every file has a row, here or in test_archives.py"):
+    if not os.path.isdir(CASES):
+        raise Skip("no cases in WASD_SHARED")
+    equal(sorted(set(os.listdir(CASES)) - {"README.md"} - rows_of("test_cases.py") - rows_of("test_archives.py")), [], "files without a row")
 
 with Daemon() as d:
     with case("uploads"):
