@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { PROFILE_LOAD_US = 10000000 };
+
 /* ---- the object ---- */
 
 /* What can be said about the checkpoint behind it: network, data, name of the job. */
@@ -386,18 +388,26 @@ static void send_switched(struct api_response *r, const char *mode, const struct
 	mode_etag(r, now->generation);
 }
 
-static void switch_mode(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const char *reason)
+/* A profile is in the process a moment after its row is ready: the switch waits for that, and not for ever, since the load may fail. */
+static enum api_result no_bundle(const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const struct wasd_err *err)
+{
+	if (storage_mode_profile(mode) && api_again(q, r, d->name, PROFILE_LOAD_US)) return API_AGAIN;
+	api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err->msg);
+	return API_DONE;
+}
+
+static enum api_result switch_mode(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const char *reason)
 {
 	struct api_live now = {0}, before = {0};
 	struct wasd_err err = {0};
 	char audit_id[64] = "";
 	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
-	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode")) return;
+	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode")) return API_DONE;
 	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now, &before, &swap_us, &in_flight_old, audit_id, &err);
 	if (!st) {
 		send_switched(r, mode, &now, &before, swap_us, in_flight_old, audit_id);
 	} else if (st == WASD_EBUSY) {
-		api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err.msg);
+		return no_bundle(q, r, d, mode, &err);
 	} else if (st == WASD_ESTATE) {
 		/* Either somebody switched between our look and the switch, or the deployment is not ready. */
 		struct storage_deployment fresh;
@@ -409,6 +419,7 @@ static void switch_mode(struct api_ctx *c, const struct api_request *q, struct a
 	} else {
 		api_send_error(q, r, &err);
 	}
+	return API_DONE;
 }
 
 static const struct field mode_fields[] = {
@@ -436,15 +447,16 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 {
 	struct storage_deployment d;
 	const char *mode = "", *reason = "";
+	enum api_result done = API_DONE;
 	cJSON *in = mode_body(q, r, mode_fields, false);
 	if (in && find(c, q, r, &d)) {
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
-		switch_mode(c, q, r, &d, mode, reason);
+		done = switch_mode(c, q, r, &d, mode, reason);
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);
-	return API_DONE;
+	return done;
 }
 
 /* The mode before the last switch, from the audit; "" when there was none. */
@@ -472,16 +484,17 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 	struct storage_deployment d;
 	char mode[STORAGE_MODE_LEN];
 	const char *reason = "";
+	enum api_result done = API_DONE;
 	cJSON *in = mode_body(q, r, rollback_fields, true);
 	if (in && find(c, q, r, &d)) {
 		wasd_json_str(in, "reason", &reason);
 		previous_mode(c, d.name, mode);
-		if (*mode) switch_mode(c, q, r, &d, mode, reason);
+		if (*mode) done = switch_mode(c, q, r, &d, mode, reason);
 		else api_send_problem(q, r, "nothing_to_roll_back", NULL, "the mode of deployment %s has never been switched", d.name);
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);
-	return API_DONE;
+	return done;
 }
 
 /* ---- again ---- */

@@ -234,6 +234,7 @@ static enum wasd_status fake_switch(void *self, const char *name, const char *mo
 	struct storage_mode_out out = {0};
 	(void)self;
 	if (!strncmp(name, "plain", 5) && !strcmp(mode, "dom")) return wasd_fail(err, WASD_EBUSY, "there is no dom bundle");
+	if (!strcmp(mode, "dom:unloaded")) return wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
 	if (storage_deployment_mode(t.db, &in, &out, err)) return err->status;
 	*now = (struct api_live){.generation = out.generation, .ready = true};
 	snprintf(now->mode, sizeof now->mode, "%s", mode);
@@ -371,7 +372,7 @@ static void decode(char *s)
 }
 
 /* Options of a request beside method, URL and body. */
-struct extra { const char *headers[12]; /* name, value, ..., NULL */ const struct api_upload *uploads; size_t n_uploads; int waited; bool late; };
+struct extra { const char *headers[12]; /* name, value, ..., NULL */ const struct api_upload *uploads; size_t n_uploads; int waited; bool late; int64_t waited_us; };
 
 /* url may carry a query string. */
 static struct answer send_with(const char *method, const char *url, const void *body, size_t len, struct extra x)
@@ -382,7 +383,7 @@ static struct answer send_with(const char *method, const char *url, const void *
 	bool taken = false;
 	struct api_request q = {.method = method, .body = body, .body_len = len, .query = query, .headers = headers, .request_id = "req_test",
 	                        .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", .actor = "tester", .uploads = x.uploads, .n_uploads = x.n_uploads,
-	                        .uploads_taken = &taken, .waited = x.waited, .first_us = wasd_mono_us(), .deadline_us = wasd_mono_us() + (x.late ? 0 : 30000000)};
+	                        .uploads_taken = &taken, .waited = x.waited, .first_us = wasd_mono_us() - x.waited_us, .deadline_us = wasd_mono_us() + (x.late ? 0 : 30000000)};
 	snprintf(text, sizeof text, "%s", url);
 	next = strchr(text, '?');
 	if (next) *next++ = 0;

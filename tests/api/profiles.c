@@ -260,6 +260,15 @@ static void as_modes(void)
 	answer_done(&a);
 	expect(409, "PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:searched\"}");
 	infer_by("/v2/models/live/infer", "", NULL, "dom:fast");
+	/* Ready, and about to be loaded: the switch waits for the deployment's next event, and gives up in the end. */
+	a = send("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:unloaded\"}");
+	CHECK_INT(a.result, API_AGAIN);
+	CHECK_STR(a.r.again.object, "live");
+	answer_done(&a);
+	a = send_with("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:unloaded\"}", 23, (struct extra){.waited_us = 20000000});
+	CHECK_INT(a.r.status, 409);
+	CHECK_STR(str(&a, "code"), "bundle_not_ready");
+	answer_done(&a);
 	a = send("GET", "/metrics", NULL);
 	CHECK(strstr(a.r.body.data, "wasd_mode_info{deployment=\"live\",mode=\"dom:fast\"} 1\n") != NULL);
 	answer_done(&a);
