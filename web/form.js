@@ -61,8 +61,17 @@ export function createForm({ datasets, submitted }) {
     layers(a, datasets().find((d) => d.name === field.dataset.value));
     hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · its own setting is without WAS'}` : '';
   }
+  // A set with validation images of its own is held out by them, unless somebody asks for a share.
+  function suggestHeld() {
+    if ('chosen' in field.held.dataset) return;
+    const own = datasets().find((d) => d.name === field.dataset.value)?.val > 0;
+    field.held.value = own ? '' : field.held.defaultValue;
+    field.held.placeholder = own ? 'its own' : '';
+    field.held.required = !own;
+  }
   field.arch.addEventListener('change', suggest);
-  field.dataset.addEventListener('change', explain);
+  field.dataset.addEventListener('change', () => { explain(); suggestHeld(); });
+  field.held.addEventListener('input', () => { field.held.dataset.chosen = ''; });
   field.optimizer.addEventListener('change', () => {
     const rate = optimizers.find((o) => o.name === field.optimizer.value)?.options.find((o) => o.name === 'lr');
     if (rate) field.lr.value = rate.default;
@@ -84,6 +93,7 @@ export function createForm({ datasets, submitted }) {
     if (!usable.length) field.dataset.replaceChildren(el('option', { value: '' }, 'no data set is ready'));
     if (first) suggest();
     else explain();
+    suggestHeld();
     dialog.showModal();
   }
 
@@ -92,7 +102,7 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
-      data: { val_fraction: number('held') / 100, ...(field.limit.value && { limit: number('limit') }) },
+      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 } } };
     const how = was.spec();

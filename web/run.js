@@ -16,7 +16,7 @@ function facts(job) {
   return [
     ['Network', job.model?.arch],
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
-    ['Held out', isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
+    ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
     ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of them` : `at most ${limit}`)],
     ['Weights', job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain'],
     ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],

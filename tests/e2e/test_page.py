@@ -287,6 +287,21 @@ def serving(d, b, eyes):
         equal(b.run("return document.querySelectorAll('img:not(.strip img)').length"), 0)
 
 
+def own_validation(d, b):
+    with case("page: a set with validation images of its own is held out by them, unless a share is asked for"):
+        files = [(f"{s}/{c}/{i}.png", noise_png(10 * i + ord(c) + len(s), 32)) for s in ("train", "val", "test") for c in "ab" for i in range(2)]
+        d.client.put("/v1/datasets/parted", tar(files))
+        d.wait_dataset("parted")
+        b.wait("return [...document.querySelectorAll('.dataset')].some((n) => n.querySelector('h3').textContent === 'parted' && n.querySelector('.badge').dataset.state === 'ready')", "the set")
+        for name, held, want in (("its-own", None, None), ("a-share", 25, 0.25)):
+            b.click("#new-job")
+            b.wait("return document.querySelector('#job-dialog').open", "the form")
+            b.run(FORM + f"set('dataset', 'parted'); set('epochs', 1); set('batch', 2); set('name', '{name}');" + (f"set('held', {held})" if held else ""))
+            b.click("#job-form [type=submit]")
+            b.wait(f"return [...document.querySelectorAll('#jobs-table tbody tr')].some((n) => n.textContent.includes('{name}'))", "the job")
+            equal(d.client.get(f"/v1/jobs?name={name}").json["items"][0]["data"]["val_fraction"], want, name)
+
+
 def small_sets(d, b):
     with case("page: a small set shows each of its images once, and asks for no other"):
         files = [(f"train/{c}/{i}.png", noise_png(10 * i + ord(c))) for c in "ab" for i in range(2)]
@@ -498,6 +513,7 @@ def tour(d, b, eyes):
     curves(d, b, eyes)
     serving(d, b, eyes)
     small_sets(d, b)
+    own_validation(d, b)
     archives(d, b, eyes)
     address(d, b, eyes)
     requests(d, b)
