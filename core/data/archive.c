@@ -303,6 +303,13 @@ static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, si
 	return r->tap ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
+/* A zip is read from the directory at its end. */
+static const char *unreadable(const uint8_t *head, size_t n)
+{
+	return n >= 4 && !memcmp(head, "PK\3\4", 4) ? "a zip archive without the directory at its end: it is cut off, send it again"
+	                                            : "neither a tar or zip archive nor an IDX file";
+}
+
 static enum wasd_status reader_open(struct reader *r, struct ingest *in, int file, struct wasd_err *err)
 {
 	uint8_t head[WASD_FOREIGN_HEAD];
@@ -333,8 +340,7 @@ static enum wasd_status reader_open(struct reader *r, struct ingest *in, int fil
 	archive_read_set_callback_data(r->a, r);
 	if (archive_read_open1(r->a) == ARCHIVE_OK)
 		return WASD_OK;
-	s = r->failed || archive_errno(r->a) == ENOMEM ? reader_fail(r, err, "archive")
-	                                               : wasd_fail(err, WASD_EINVAL, "neither a tar or zip archive nor an IDX file");
+	s = r->failed || archive_errno(r->a) == ENOMEM ? reader_fail(r, err, "archive") : wasd_fail(err, WASD_EINVAL, "%s", unreadable(head, n));
 fail:
 	blame(err, in->files[file].name);
 	reader_close(r);
