@@ -7,6 +7,7 @@
  *  - two Content-Length, or Content-Length with Transfer-Encoding, pass: framing_check refuses them;
  *  - its own refusals send the status line twice: strictness 0, and framing_check does what strictness 1 would;
  *  - it cuts query and cookies into lists in a connection's memory, and where that is full it answers twice or never: both are hidden from it;
+ *  - a head that just fills a connection's memory leaves no room for an answer: on_head writes a short one itself;
  *  - a full connection table leaves new clients in the backlog without a word: ours is smaller and answers 503.
  *
  * Locks: http.lock guards the table of connections; it is taken before an exchange's lock and never while one is held.
@@ -61,6 +62,13 @@ struct http {
 	bool reaping, stopping;
 	struct log_rate reject_rate, refuse_rate;
 };
+
+/* Memory of a connection, for its head and the answer's; what each header takes there beside its text; and what is kept for the answer. */
+enum { CONNECTION_MEMORY = 64 << 10, HEADER_MEMORY = 64, ANSWER_MEMORY = 8 << 10 };
+
+static const char canned_431[] =
+	"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/problem+json\r\nConnection: close\r\nContent-Length: 147\r\n\r\n"
+	"{\"type\":\"/docs/errors#headers_too_large\",\"title\":\"Headers too large\",\"status\":431,\"code\":\"headers_too_large\",\"detail\":\"the headers are too large\"}\n";
 
 static const char canned_503[] =
 	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 114\r\n\r\n"
@@ -415,10 +423,16 @@ static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Co
 {
 	struct header_list l = { .n = 0 };
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-	MHD_get_connection_values_n(mc, MHD_HEADER_KIND, take_header, &l);
+	size_t bytes = info ? info->header_size : 0;
+	int n = MHD_get_connection_values_n(mc, MHD_HEADER_KIND, take_header, &l);
+	/* The library would have no room for an answer and close without one. */
+	if (bytes + (size_t)n * HEADER_MEMORY > CONNECTION_MEMORY - ANSWER_MEMORY) {
+		send(c->fd, canned_431, sizeof canned_431 - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return MHD_NO;
+	}
 	if (l.nul)
 		l.h[0].name = "";       /* a NUL inside: not a token, so framing_check refuses it */
-	if (exchange_head(x, method, version, l.h, l.n, info ? info->header_size : 0, c->peer)) {
+	if (exchange_head(x, method, version, l.h, l.n, bytes, c->peer)) {
 		/* An answer queued now ends the connection; one queued after the (empty) body keeps it. */
 		if (x->reply.close)
 			return send_reply(c, x);
@@ -596,7 +610,7 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	h->mhd = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL, on_request, h,
 	                          MHD_OPTION_EXTERNAL_LOGGER, library_says, h, MHD_OPTION_LISTEN_SOCKET, fd,
 	                          MHD_OPTION_THREAD_POOL_SIZE, (unsigned)cfg->io_threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections * 4u,
-	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(48 << 10), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
 	                          MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
 	                          MHD_OPTION_URI_LOG_CALLBACK, log_uri, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
 	                          MHD_OPTION_NOTIFY_COMPLETED, request_over, h, MHD_OPTION_END);
