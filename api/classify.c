@@ -145,8 +145,9 @@ static bool read_images(const struct api_request *q, struct api_response *r, str
 	if (meant || is_image(q->body, q->body_len)) return add_image(q, r, im, q->body, q->body_len, "/images/0");
 	bool open = !*type || !strcmp(type, "application/x-www-form-urlencoded");
 	if (!strcmp(type, "application/json") || (open && q->body[0] == '{')) return from_json(q, r, im);
-	api_send_problem(q, r, "unsupported_media_type", NULL,
-	                 "Content-Type %s: classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json", *type ? type : "(none)");
+	char text[WASD_FOREIGN_TEXT] = "classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json";
+	wasd_foreign(WASD_READS_IMAGE, q->body, q->body_len, text);
+	api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: %s", *type ? type : "(none)", text);
 	api_set_header(r, "Accept", "image/png, image/jpeg, application/octet-stream, multipart/form-data, application/json");
 	return false;
 }

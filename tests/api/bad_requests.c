@@ -487,6 +487,9 @@ static void media_types_and_headers(void)
 		CHECK_MSG(a.r.status == rows[i].status && !strcmp(str(&a, "code"), rows[i].code), "%s as %s: %d %s", rows[i].body, rows[i].type, a.r.status, str(&a, "code"));
 		answer_done(&a);
 	}
+	struct answer gif = send_with("POST", "/v1/deployments/live/classify", "GIF89a", 6, (struct extra){.headers = {NULL}});
+	CHECK_MSG(gif.r.status == 415 && strstr(str(&gif, "detail"), "this is a GIF picture; convert it"), "%s", str(&gif, "detail"));
+	answer_done(&gif);
 	static const struct { const char *method; const char *headers[6]; int status; } origins[] = {
 		{"POST", {"origin", "http://evil.example", "host", "127.0.0.1:8080", NULL}, 403},
 		{"POST", {"origin", "null", "host", "127.0.0.1:8080", NULL}, 403},
