@@ -8,7 +8,7 @@
 
 /* Text and profile chunks are never wanted: small bounds for what they may unpack to. Their number is bounded by libspng (1000),
  * whose option for that refuses every value in 0.7.3. */
-enum { CHUNK_BYTES = 8 << 20, CHUNKS_BYTES = 16 << 20, BOX_SIDE = 4096 /* the sum of a box fits 32 bits */ };
+enum { CHUNK_BYTES = 8 << 20, CHUNKS_BYTES = 16 << 20, BOX_SIDE = 4096 /* the sum of a box fits 32 bits */, FINE_PIXELS = 2 << 20 };
 
 /* libspng and zlib report a refused allocation inside the pixel stream as damaged data, and their allocators have no context:
  * the flag tells the two apart. */
@@ -132,7 +132,8 @@ static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, str
 {
 	uint32_t w = r->head.width, h = r->head.height;
 	uint64_t side = (uint64_t)r->want->side, n = IMAGE_MAX_PIXELS + 1;
-	for (uint64_t times = 4; side && times && n > IMAGE_MAX_PIXELS; times /= 2)     /* the more are left, the closer to the whole picture's resampling */
+	/* The more are left, the closer to the whole picture's resampling: the last box of a row is smaller, and is taken for a whole one. */
+	for (uint64_t times = 32; side && times && n > (times > 4 ? FINE_PIXELS : IMAGE_MAX_PIXELS); times /= 2)
 		n = choose_boxes(b, r, times * side);
 	if (n > IMAGE_MAX_PIXELS)
 		return image_not_reducible("PNG", w, h, r->want, err);

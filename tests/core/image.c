@@ -431,8 +431,8 @@ static void harmless_remarks(void)
 
 /* ---- large pictures ------------------------------------------------------------------------------- */
 
-/* A smooth grey picture with an edge, written row by row. */
-static uint8_t large_pixel(int x, int y, int h, int w) { return (uint8_t)(40 + 120 * x / w + 60 * y / h + (x > w / 3 && y > h / 2 ? 30 : 0)); }
+/* A smooth grey picture with edges, one of them far to the right, where what is reduced would be out of place. */
+static uint8_t large_pixel(int x, int y, int h, int w) { return (uint8_t)(20 + 40 * x / w + 40 * y / h + (x > w / 3 && y > h / 2 ? 30 : 0) + (x % (w / 16) > w / 32 ? 120 : 0)); }
 
 static uint8_t *large_pixels(int h, int w)
 {
@@ -470,7 +470,7 @@ static void large_pictures(void)
 		if (im.chw) {
 			CHECK_MSG(im.notes == (rows[i].reduced ? NOTE_REDUCED : 0), "%s: notes %u", rows[i].what, im.notes);
 			int off = worst_value(im.chw, want, (size_t)(side * side));
-			CHECK_MSG(off <= 3, "%s: off by %d", rows[i].what, off);        /* an edge of 30 steps lies in the picture */
+			CHECK_MSG(off <= 5, "%s: off by %d", rows[i].what, off);        /* edges of 120 steps lie in the picture; a reduced one may be a third of a box out of place */
 		}
 		free(all);
 		free(want);
