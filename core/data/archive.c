@@ -140,7 +140,7 @@ static const char *name_fault(const char *name)
 
 #define MAC_ICON "Icon\r"
 
-/* Droppings of file managers, and texts for people. */
+/* Droppings of file managers and editors, and texts for people. */
 static bool ignored(const char *name)
 {
 	static const char *const folders[] = { "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information" };
@@ -157,7 +157,7 @@ static bool ignored(const char *name)
 			if (!strcasecmp(p, files[i]))
 				return true;
 		if (!p[n])
-			return !strncasecmp(p, "readme", 6) || !strncasecmp(p, "license", 7);
+			return !strncasecmp(p, "readme", 6) || !strncasecmp(p, "license", 7) || (n && p[n - 1] == '~');
 	}
 	return false;
 }

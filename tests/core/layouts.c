@@ -338,6 +338,30 @@ static void strangers(void)
 	}
 }
 
+/* Whole sets of other programs, by the names and the first bytes of their files: what they are called, and the way out. */
+static void foreign_sets(void)
+{
+	static const struct { const char *files[7], *bytes; size_t n; const char *words, *way; } sets[] = {
+		{ { "stl10_binary/train_X.bin", "stl10_binary/train_y.bin", "stl10_binary/test_X.bin", "stl10_binary/test_y.bin", "stl10_binary/unlabeled_X.bin",
+		    "stl10_binary/class_names.txt", NULL }, "\1\1", 2, "STL-10 in its binary version", "as PNG files into train/CLASS/" },
+		{ { "cifar-100-python/file.txt~", "cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta", NULL }, "\x80\2}q\1", 5,
+		  "CIFAR in its Python version", "send the binary version" },
+		{ { "cifar-10-batches-py/data_batch_1", "cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta", "cifar-10-batches-py/readme.html", NULL },
+		  "\x80\2}q\1", 5, "CIFAR in its Python version", "send the binary version" },
+	};
+	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+		struct upload u = { 0 };
+		struct wasd_err err = { 0 };
+		struct packer p = pack_open(upload_add(&u, "set.tar.gz"), TAR_GZ);
+		for (int k = 0; sets[i].files[k]; k++)
+			pack_file(p, sets[i].files[k], sets[i].bytes, sets[i].n);
+		pack_close(p);
+		CHECK_INT(wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err), WASD_EINVAL);
+		CHECK_MSG(strstr(err.msg, sets[i].words) && strstr(err.msg, sets[i].way), "%s: %s", sets[i].words, err.msg);
+		unlink(u.path[0]);
+	}
+}
+
 /* What would be understood wrongly is refused: the file that is named, and the words. */
 static void refused(void)
 {
@@ -432,6 +456,7 @@ int main(void)
 	TEST_RUN(bad_pictures);
 	TEST_RUN(idx_sets);
 	TEST_RUN(strangers);
+	TEST_RUN(foreign_sets);
 	TEST_RUN(refused);
 	TEST_RUN(inner_archives);
 	TEST_RUN(zip_names);
