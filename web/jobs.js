@@ -100,8 +100,9 @@ export function createJobs({ deploy, refresh }) {
         bar.value = part;
         bar.setAttribute('aria-label', `Progress of ${title(job)}`);
         setText(stage, words);
-        setText(aom, percent(job.metrics_latest?.val_acc_aom));
-        setText(dom, percent(job.metrics_latest?.val_acc_dom));
+        const reached = (terminal(job) && job.best?.metrics) || job.metrics_latest;   // what Deploy takes, once there is nothing to come
+        setText(aom, percent(reached?.val_acc_aom));
+        setText(dom, percent(reached?.val_acc_dom));
         stop.hidden = !stoppable(job);
         serve.hidden = !deployable(job);
         gone.hidden = !terminal(job);

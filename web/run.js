@@ -14,7 +14,7 @@ const transform = (t) => (t.type === 'translate' ? `translate ${t.x}` : t.type =
 function facts(job) {
   const t = job.train ?? {}, o = t.optimizer ?? {}, held = job.data?.val_fraction, limit = job.data?.limit;
   return [
-    ['Network', job.model?.arch],
+    ['Network', job.model?.arch && [job.model.arch, job.model.published && 'as published'].filter(Boolean).join(', ')],
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
     ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
     ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of them` : `at most ${limit}`)],

@@ -184,6 +184,7 @@ def curves(d, b, eyes):
         rows = b.run("return [...document.querySelectorAll('#run-best tr')].map((r) => [...r.cells].map((c) => c.textContent))")
         equal(rows, [["", "Validation", "Test"]] + [[m.upper(), *(f"{100 * best[f'{of}_acc_{m}']:.1f} %" for of in ("val", "test"))] for m in ("aom", "dom")])
         equal(b.run("return [...document.querySelectorAll('#jobs-table thead .num')].map((n) => n.textContent)"), ["Validation AOM", "Validation DOM"])
+        equal(b.run("return [...document.querySelectorAll('#jobs-table tbody td.num')].map((n) => n.textContent)"), [f"{100 * best[f'val_acc_{m}']:.1f} %" for m in ("aom", "dom")], "the list's")
 
     with case("page: a checkpoint is offered in every format"):
         b.run("document.querySelector('#run-checkpoints').open = true")
