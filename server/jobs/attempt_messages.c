@@ -278,10 +278,10 @@ static void end_of_epoch(struct run *r, int64_t epoch)
 	double epochs;
 	if (!p)
 		return;
-	cJSON_ReplaceItemInObjectCaseSensitive(p, "epoch", cJSON_CreateNumber((double)epoch));
-	cJSON_ReplaceItemInObjectCaseSensitive(p, "step", cJSON_Duplicate(steps, true));
+	set_member(p, "epoch", cJSON_CreateNumber((double)epoch));
+	set_member(p, "step", cJSON_Duplicate(steps, true));
 	if (wasd_json_num(p, "epochs", &epochs) && (double)epoch >= epochs)
-		cJSON_ReplaceItemInObjectCaseSensitive(p, "eta_s", cJSON_CreateNumber(0));
+		set_member(p, "eta_s", cJSON_CreateNumber(0));
 	run_set_progress(r, p);
 }
 
