@@ -70,7 +70,7 @@ LIB_api     := $(O)/libapi.a
 LIB_server  := $(O)/libserver.a
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps deps-test test test-fixtures asan tsan double clang install uninstall clean quickstart stop bench tests-build check-deps
+.PHONY: all help deps deps-test test test-fixtures asan tsan double clang format format-check deps-format install uninstall clean quickstart stop bench tests-build check-deps
 
 all: $(B)/wasd $(B)/wasd-engine ## build/wasd and build/wasd-engine
 
@@ -176,6 +176,13 @@ test-fixtures: deps-test ## golden numbers in WASD_FIXTURES (default ../shared/f
 	$(MAKE) tests-build
 	$(MAKE) FLAVOUR=double tests-build
 	$(PY) tests/run --only fixtures --build $(B) --double build/double
+# The sources of C are written in one dialect (.clang-format). Another version lays out some lines differently.
+CLANG_FORMAT ?= clang-format-14
+c_sources = git ls-files '*.c' '*.h'
+format: ## lay out the C sources by .clang-format
+	$(c_sources) | xargs $(CLANG_FORMAT) -i
+format-check: ## fail where a C source is not laid out by .clang-format
+	$(c_sources) | xargs $(CLANG_FORMAT) --dry-run -Werror
 asan: deps-test ## the tests again under AddressSanitizer and UBSan
 	$(MAKE) FLAVOUR=asan all tests-build
 	$(PY) tests/run $(if $(T),--only $(T)) --build build/asan
@@ -202,6 +209,8 @@ deps: ## install the Debian packages that a build needs
 deps-test: ## the same with what the tests need
 	$(call apt_install,$(PKGS) $(PKGS_TEST))
 # One pass over the headers of all packages; what is missing is named by the compiler, or by ls.
+deps-format: ## install clang-format
+	$(call apt_install,clang-format-14)
 check-deps:
 	@printf '#include <%s>\n' stdio.h microhttpd.h cjson/cJSON.h sqlite3.h archive.h jpeglib.h spng.h zlib.h gnutls/crypto.h cblas.h | $(CC) -E -x c - >/dev/null \
 	  && ls /usr/share/javascript/dygraphs/dygraph.min.js /usr/bin/cmark-gfm >/dev/null \

@@ -1,9 +1,10 @@
 /* api/api.h - the REST contract as plain functions: a parsed request in, a response out. No sockets, no SQL here.
  *
- * server/http/connection.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of uploads to disk,
- * compression, keep-alive. It looks the route up when the headers are in (api_route_find), reads the body as the route says, and
- * calls api_handle on a worker thread, where a handler may block on a commit or on an engine's answer. Handlers reach the daemon's
- * moving parts only through struct api_daemon, which tests replace with a fake.
+ * server/http/connection.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of
+ * uploads to disk, compression, keep-alive. It looks the route up when the headers are in (api_route_find), reads the
+ * body as the route says, and calls api_handle on a worker thread, where a handler may block on a commit or on an
+ * engine's answer. Handlers reach the daemon's moving parts only through struct api_daemon, which tests replace with a
+ * fake.
  */
 #ifndef API_API_H
 #define API_API_H
@@ -11,162 +12,245 @@
 #include "wasd/base.h"
 #include "wasd/json.h"
 
-struct storage;                                   /* storage/storage.h */
+struct storage; /* storage/storage.h */
 
 /* ---- request ------------------------------------------------------------------------------- */
 
-struct api_pair { const char *name, *value; };    /* header names lower-case; query values percent-decoded UTF-8 */
+struct api_pair {
+	const char *name, *value;
+}; /* header names lower-case; query values percent-decoded UTF-8 */
 
-struct api_upload { const char *path; uint64_t bytes; char sha256[WASD_SHA256_HEX]; const char *name; /* client's file name or "" */ };
+struct api_upload {
+	const char *path;
+	uint64_t bytes;
+	char sha256[WASD_SHA256_HEX];
+	const char *name; /* client's file name or "" */
+};
 
 struct api_request {
-	const char *method;                       /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
-	const char *path;                         /* decoded, normalised: starts with '/', no "//", no dot segments */
-	const struct api_pair *query; size_t n_query;
-	const struct api_pair *headers; size_t n_headers;
-	const char *body; size_t body_len;        /* routes with API_BODY_JSON / API_BODY_BULK */
-	const struct api_upload *uploads; size_t n_uploads;  /* routes with API_BODY_UPLOAD: staged files, already synced; deleted by http/connection.c unless taken */
-	bool *uploads_taken;                      /* set to true when the daemon keeps the staged files (ingest deletes them) */
-	const char *request_id;                   /* "req_" ULID */
-	const char *traceparent;                  /* "" when absent or malformed */
-	const char *actor;                        /* who asks, for the audit rows: "anonymous@ADDR" until tokens exist */
-	int64_t deadline_us;                      /* monotonic; a handler that cannot answer by then answers 504 */
-	int waited;                               /* how often the handler has asked to be run again (API_AGAIN) */
-	int64_t first_us;                         /* monotonic time of the first run */
+	const char *method; /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
+	const char *path;   /* decoded, normalised: starts with '/', no "//", no dot segments */
+	const struct api_pair *query;
+	size_t n_query;
+	const struct api_pair *headers;
+	size_t n_headers;
+	const char *body;
+	size_t body_len; /* routes with API_BODY_JSON / API_BODY_BULK */
+	const struct api_upload *uploads;
+	size_t n_uploads; /* routes with API_BODY_UPLOAD: staged files, already synced; deleted by http/connection.c unless
+	                     taken */
+	bool *uploads_taken;     /* set to true when the daemon keeps the staged files (ingest deletes them) */
+	const char *request_id;  /* "req_" ULID */
+	const char *traceparent; /* "" when absent or malformed */
+	const char *actor;       /* who asks, for the audit rows: "anonymous@ADDR" until tokens exist */
+	int64_t deadline_us;     /* monotonic; a handler that cannot answer by then answers 504 */
+	int waited;              /* how often the handler has asked to be run again (API_AGAIN) */
+	int64_t first_us;        /* monotonic time of the first run */
 };
-const char *api_query(const struct api_request *r, const char *name);    /* NULL when absent; repeated keys: the first */
-const char *api_header(const struct api_request *r, const char *name);   /* name lower-case */
+const char *api_query(const struct api_request *r, const char *name);  /* NULL when absent; repeated keys: the first */
+const char *api_header(const struct api_request *r, const char *name); /* name lower-case */
 
 /* ---- response -------------------------------------------------------------------------------- */
 
-/* A body produced piece by piece on the connection's thread: read up to max bytes at offset off. Must not block on anything but a
- * local read. Returns bytes, 0 at the end, -1 on failure (the connection is cut: the client sees a short body). */
-struct api_source { int64_t (*read)(void *ctx, uint64_t off, void *buf, size_t max); void (*done)(void *ctx); void *ctx; uint64_t size; };
+/* A body produced piece by piece on the connection's thread: read up to max bytes at offset off. Must not block on
+ * anything but a local read. Returns bytes, 0 at the end, -1 on failure (the connection is cut: the client sees a short
+ * body). */
+struct api_source {
+	int64_t (*read)(void *ctx, uint64_t off, void *buf, size_t max);
+	void (*done)(void *ctx);
+	void *ctx;
+	uint64_t size;
+};
 
 struct api_response {
-	int status;                               /* 0 while unset */
-	const char *content_type;                 /* static string */
+	int status;               /* 0 while unset */
+	const char *content_type; /* static string */
 	struct wasd_buf body;
-	struct api_source source;                 /* instead of body when source.read is set; ranges are served by http/connection.c from it (206/416) */
-	struct { const char *name; char value[512]; } headers[16]; int n_headers;
-	bool always_whole;                        /* the ETag set is a version for If-Match, not of this body: never a 304 */
-	bool etag_auto;                           /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
-	/* Streaming events: http/connection.c keeps the connection and sends what the hub publishes for this filter (SSE). */
-	struct { bool on; char topics[64]; char object[64]; int64_t after_seq; /* -1: only new ones */ } events;
-	struct { bool on; char job[64]; int64_t after; } follow_log;      /* logs?follow=1: text lines as they come */
+	struct api_source
+		source; /* instead of body when source.read is set; ranges are served by http/connection.c from it (206/416) */
+	struct {
+		const char *name;
+		char value[512];
+	} headers[16];
+	int n_headers;
+	bool always_whole; /* the ETag set is a version for If-Match, not of this body: never a 304 */
+	bool etag_auto;    /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
+	/* Streaming events: http/connection.c keeps the connection and sends what the hub publishes for this filter (SSE).
+	 */
+	struct {
+		bool on;
+		char topics[64];
+		char object[64];
+		int64_t after_seq; /* -1: only new ones */
+	} events;
+	struct {
+		bool on;
+		char job[64];
+		int64_t after;
+	} follow_log; /* logs?follow=1: text lines as they come */
 	/* API_AGAIN: run the handler again when `topic`/`object` has a new event, or at the deadline. */
-	struct { char object[64]; int64_t until_us; } again;
+	struct {
+		char object[64];
+		int64_t until_us;
+	} again;
 };
 enum api_result { API_DONE, API_AGAIN };
 void api_response_init(struct api_response *r);
 void api_response_done(struct api_response *r);
-void api_set_header(struct api_response *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void api_set_header(struct api_response *r, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Takes ownership of j (also on failure). Content-Type application/json. */
 void api_send_json(struct api_response *r, int status, cJSON *j);
 /* problem+json (RFC 9457), or on /v2 the same members plus "error" as application/json. code: a row of api/errors.c;
  * pointer NULL or "" = no culprit. */
-void api_send_problem(const struct api_request *q, struct api_response *r, const char *code, const char *pointer, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
+void api_send_problem(const struct api_request *q, struct api_response *r, const char *code, const char *pointer,
+                      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* The one table from wasd_status to HTTP status and code; err's message and pointer travel. */
 void api_send_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err);
 
 /* ---- routes ------------------------------------------------------------------------------------ */
 
-enum api_body { API_BODY_NONE /* a body is refused when not empty (413/400) */, API_BODY_JSON /* <= 256 KiB */, API_BODY_BULK /* <= 16 MiB, any type */,
-                API_BODY_UPLOAD /* streamed to disk: raw body, or multipart file parts */ };
+enum api_body {
+	API_BODY_NONE /* a body is refused when not empty (413/400) */,
+	API_BODY_JSON /* <= 256 KiB */,
+	API_BODY_BULK /* <= 16 MiB, any type */,
+	API_BODY_UPLOAD /* streamed to disk: raw body, or multipart file parts */
+};
 
 struct api_ctx;
 struct api_route {
-	const char *method, *pattern;             /* "/v1/jobs/{id}/metrics"; ":verb" suffixes also match "/verb" */
+	const char *method, *pattern; /* "/v1/jobs/{id}/metrics"; ":verb" suffixes also match "/verb" */
 	enum api_body body;
 	enum api_result (*handle)(struct api_ctx *c, const struct api_request *q, struct api_response *r);
-	const char *summary;                      /* one line, for /docs/api */
-	const char *query;                        /* names of its query parameters, space-separated; "label.*" is a prefix; NULL = none. Others are 400 */
+	const char *summary; /* one line, for /docs/api */
+	const char
+		*query; /* names of its query parameters, space-separated; "label.*" is a prefix; NULL = none. Others are 400 */
 };
-extern const struct api_route api_routes[];       /* api/routes.c; ends with a NULL method */
-/* The route, or NULL with *allow filled ("GET, PUT") when the path is known with other methods (405), "" when unknown (404). HEAD finds GET. */
+extern const struct api_route api_routes[]; /* api/routes.c; ends with a NULL method */
+/* The route, or NULL with *allow filled ("GET, PUT") when the path is known with other methods (405), "" when unknown
+ * (404). HEAD finds GET. */
 const struct api_route *api_route_find(const char *method, const char *path, char allow[64]);
-/* A path parameter of the matched route, copied to out (at most 128 bytes incl. NUL); false if the pattern has none of that name. */
+/* A path parameter of the matched route, copied to out (at most 128 bytes incl. NUL); false if the pattern has none of
+ * that name. */
 bool api_path_param(const struct api_route *rt, const char *path, const char *name, char out[128]);
 
 /* What to answer when there is no route: 405 with Allow, or 404 when allow is "". */
 void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow);
 
-/* Runs the route's handler between the checks that every route shares: query names, empty body, cross-origin writes, If-Match, and
- * afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http/connection.c has nothing to add. */
-enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r);
+/* Runs the route's handler between the checks that every route shares: query names, empty body, cross-origin writes,
+ * If-Match, and afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http/connection.c has nothing
+ * to add. */
+enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
+                           struct api_response *r);
 
 /* ---- what the daemon offers to handlers (server/ fills it in; tests use a fake) ------------------ */
 
-struct api_call {                                 /* one question to an engine process; answer in the same struct */
-	cJSON *json;                              /* request, taken; NULL afterwards */
-	const void *bin; size_t bin_len;          /* borrowed; sent inline or as a memfd by size */
-	const char *who;                          /* the deployment it is for; borrowed; NULL: none */
-	size_t reply_max;                         /* the most bytes that may come back as a memfd; 0: none */
-	cJSON *reply; char *reply_bin; size_t reply_bin_len;   /* the caller's, freed by api_call_done */
+struct api_call { /* one question to an engine process; answer in the same struct */
+	cJSON *json;  /* request, taken; NULL afterwards */
+	const void *bin;
+	size_t bin_len;   /* borrowed; sent inline or as a memfd by size */
+	const char *who;  /* the deployment it is for; borrowed; NULL: none */
+	size_t reply_max; /* the most bytes that may come back as a memfd; 0: none */
+	cJSON *reply;
+	char *reply_bin;
+	size_t reply_bin_len; /* the caller's, freed by api_call_done */
 };
 void api_call_done(struct api_call *c);
 
 /* A file to hand out: the receiver closes fd. */
-struct api_file { int fd; int64_t bytes; char sha256[WASD_SHA256_HEX]; };
+struct api_file {
+	int fd;
+	int64_t bytes;
+	char sha256[WASD_SHA256_HEX];
+};
 
-enum { API_MODE_LEN = 72 };                       /* "aom", "dom", "dom:" and the name of a profile */
-struct api_live { char mode[API_MODE_LEN]; int64_t generation; char bundle[64]; int64_t version; bool ready;
-                  bool suspended; int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */ };
+enum { API_MODE_LEN = 72 }; /* "aom", "dom", "dom:" and the name of a profile */
+struct api_live {
+	char mode[API_MODE_LEN];
+	int64_t generation;
+	char bundle[64];
+	int64_t version;
+	bool ready;
+	bool suspended;
+	int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */
+};
 
 struct api_daemon {
 	void *self;
 	/* Jobs: called after the rows are committed. */
-	void (*job_queued)(void *self);                                           /* wakes the scheduler */
+	void (*job_queued)(void *self); /* wakes the scheduler */
 	enum wasd_status (*job_cancel)(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err);
-	cJSON *(*job_live)(void *self, const char *job);                          /* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
-	/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready or invalid.
-	 * options (borrowed): the members that the query gave, {"size":32}; the same for the engine (wasd/protocol.h). */
-	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err);
-	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
-	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err);
-	void (*dataset_gone)(void *self, const char *paths);                      /* rows are deleted: removes the files (newline-separated, relative to the data directory) */
-	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until deadline_us. WASD_ENOTFOUND: it has no
-	 * such mode; WASD_ESTATE: the mode's statistics were never measured. */
-	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err);
-	/* Profiles: a row is queued; the rows of one are gone (its search ends, it is served no more); how far a search is, false when it does not run. */
+	cJSON *(*job_live)(
+		void *self,
+		const char *job); /* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
+	/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready
+	 * or invalid. options (borrowed): the members that the query gave, {"size":32}; the same for the engine
+	 * (wasd/protocol.h). */
+	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n,
+	                           const cJSON *options, struct wasd_err *err);
+	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train,
+	                               int64_t test, int64_t seed, struct wasd_err *err);
+	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call,
+	                            struct wasd_err *err);
+	void (*dataset_gone)(void *self, const char *paths); /* rows are deleted: removes the files (newline-separated,
+	                                                        relative to the data directory) */
+	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until
+	 * deadline_us. WASD_ENOTFOUND: it has no such mode; WASD_ESTATE: the mode's statistics were never measured. */
+	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode,
+	                                int64_t deadline_us, struct api_file *out, struct wasd_err *err);
+	/* Profiles: a row is queued; the rows of one are gone (its search ends, it is served no more); how far a search is,
+	 * false when it does not run. */
 	void (*profile_queued)(void *self);
 	void (*profile_gone)(void *self, const char *checkpoint, const char *id);
 	bool (*profile_progress)(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s);
-	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is taken. open: WASD_ENOTFOUND. */
+	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is
+	 * taken. open: WASD_ENOTFOUND. */
 	enum wasd_status (*blob_put)(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
 	enum wasd_status (*blob_open)(void *self, const char *sha256, struct api_file *out, struct wasd_err *err);
-	/* A blob as a stored checkpoint without a job; the same again gives the same id. how: {"model","classes","input"} (each may be absent) and
-	 * "to_serve". dry: nothing is stored and id is "". WASD_ENOTFOUND: no such blob; WASD_EINVAL, WASD_ECORRUPT...: refused, the pointer names the
-	 * field ("/model"), tensor or metadata key. */
-	enum wasd_status (*import_blob)(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err);
+	/* A blob as a stored checkpoint without a job; the same again gives the same id. how: {"model","classes","input"}
+	 * (each may be absent) and "to_serve". dry: nothing is stored and id is "". WASD_ENOTFOUND: no such blob;
+	 * WASD_EINVAL, WASD_ECORRUPT...: refused, the pointer names the field ("/model"), tensor or metadata key. */
+	enum wasd_status (*import_blob)(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
+	                                char id[32], struct wasd_err *err);
 	/* Serving. deployment_changed: the row was created or its source changed; loads what it needs. */
 	enum wasd_status (*deployment_changed)(void *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*deployment_gone)(void *self, const char *name, struct wasd_err *err);
-	/* Snapshot for one request, atomic against switches: everything admitted after mode_switch returned sees the new mode. */
+	/* Snapshot for one request, atomic against switches: everything admitted after mode_switch returned sees the new
+	 * mode. */
 	bool (*deployment_live)(void *self, const char *name, struct api_live *out);
-	cJSON *(*deployment_info)(void *self, const char *name);                  /* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle; NULL */
+	cJSON *(*deployment_info)(
+		void *self, const char *name); /* {"arch","input","classes","max_batch","modes":{...},"state","condition"...}
+	                                      from the loaded bundle; NULL */
 	/* Commits (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when expect is stale,
-	 * WASD_EBUSY when that mode's bundle is not there. *swap_us = time of the swap, *in_flight_old = requests still on the old one. */
-	enum wasd_status (*mode_switch)(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
-	                                struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
-	/* Asks the infer process and waits until deadline_us. WASD_EBUSY: it is restarting or its queue is full (503 + Retry-After). */
+	 * WASD_EBUSY when that mode's bundle is not there. *swap_us = time of the swap, *in_flight_old = requests still on
+	 * the old one. */
+	enum wasd_status (*mode_switch)(void *self, const char *name, const char *mode, int64_t expect, const char *actor,
+	                                const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
+	                                int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
+	/* Asks the infer process and waits until deadline_us. WASD_EBUSY: it is restarting or its queue is full (503 +
+	 * Retry-After). */
 	enum wasd_status (*infer)(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
-	void (*infer_begin)(void *self, const char *name, int64_t generation);    /* in-flight count per generation */
+	void (*infer_begin)(void *self, const char *name, int64_t generation); /* in-flight count per generation */
 	void (*infer_end)(void *self, const char *name, int64_t generation, bool ok);
-	cJSON *(*system)(void *self);                                             /* workers, uptime, disk, versions, addresses */
-	const cJSON *(*capabilities)(void *self);                                 /* the engine's tables, borrowed, immutable */
-	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the caller's. WASD_EINVAL
-	 * and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. From {"spec","dataset","profiles"} or {"spec","input","classes","profiles"},
-	 * dataset being a path below the data directory: {"warnings":[{"code","message"}]}, or what that job would be refused for at its start. */
+	cJSON *(*system)(void *self);             /* workers, uptime, disk, versions, addresses */
+	const cJSON *(*capabilities)(void *self); /* the engine's tables, borrowed, immutable */
+	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the
+	 * caller's. WASD_EINVAL and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. From
+	 * {"spec","dataset","profiles"} or {"spec","input","classes","profiles"}, dataset being a path below the data
+	 * directory: {"warnings":[{"code","message"}]}, or what that job would be refused for at its start. */
 	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 	bool (*ready)(void *self);
-	cJSON *(*serving_health)(void *self);                                     /* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
+	cJSON *(*serving_health)(
+		void *self); /* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
 };
 
-/* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that form. NULL: no memory. */
+/* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that
+ * form. NULL: no memory. */
 char *api_profile_request(const cJSON *item);
 
-struct api_ctx { struct storage *db; const struct api_daemon *daemon; };
+struct api_ctx {
+	struct storage *db;
+	const struct api_daemon *daemon;
+};
 
 #endif

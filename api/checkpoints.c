@@ -25,12 +25,14 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k)
 	snprintf(url, sizeof url, "/v1/checkpoints/%s/profiles", k->id);
 	api_add_str(links, "profiles", url);
 	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");
-	if (k->job) api_add_str(links, "job", url);
+	if (k->job)
+		api_add_str(links, "job", url);
 	api_add_take(j, "links", links);
 	return j;
 }
 
-enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q, struct api_response *r)
+enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
+                                     struct api_response *r)
 {
 	struct storage_ckpt_list l;
 	struct wasd_err err = {0};
@@ -52,15 +54,18 @@ bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_re
 	struct wasd_err err = {0};
 	api_param(q, "id", id);
 	enum wasd_status st = storage_ckpt_get(c->db, id, out, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no checkpoint %s", id);
-	else if (st) api_send_error(q, r, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no checkpoint %s", id);
+	else if (st)
+		api_send_error(q, r, &err);
 	return !st;
 }
 
 enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;
-	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
 	api_send_json(r, 200, api_ckpt_json(&k));
 	storage_ckpt_done(&k);
 	return API_DONE;
@@ -75,7 +80,8 @@ enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_reques
 	struct wasd_err err = {0};
 	bool pinned = false;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	cJSON *in = fields_canon(&fc, "", fields, body);
 	cJSON_Delete(body);
 	if (!in) {
@@ -84,8 +90,10 @@ enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_reques
 		wasd_json_bool(in, "pinned", &pinned);
 		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, &err);
 		k.pinned = pinned;
-		if (st) api_send_error(q, r, &err);
-		else api_send_json(r, 200, api_ckpt_json(&k));
+		if (st)
+			api_send_error(q, r, &err);
+		else
+			api_send_json(r, 200, api_ckpt_json(&k));
 		storage_ckpt_done(&k);
 	}
 	cJSON_Delete(in);
@@ -96,11 +104,15 @@ enum api_result api_checkpoints_delete(struct api_ctx *c, const struct api_reque
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
 	enum wasd_status st = storage_ckpt_delete(c->db, k.id, q->actor, &err);
-	if (st == WASD_ESTATE) api_send_problem(q, r, "referenced", NULL, "checkpoint %s: %s", k.id, err.msg);
-	else if (st) api_send_error(q, r, &err);
-	else r->status = 204;
+	if (st == WASD_ESTATE)
+		api_send_problem(q, r, "referenced", NULL, "checkpoint %s: %s", k.id, err.msg);
+	else if (st)
+		api_send_error(q, r, &err);
+	else
+		r->status = 204;
 	storage_ckpt_done(&k);
 	return API_DONE;
 }
@@ -113,32 +125,43 @@ static int64_t stored_read(void *ctx, uint64_t off, void *buf, size_t max)
 	return storage_ckpt_read(ctx, (int64_t)off, buf, max, &got, NULL) ? -1 : (int64_t)got;
 }
 
-static void stored_done(void *ctx) { storage_ckpt_close(ctx); }
+static void stored_done(void *ctx)
+{
+	storage_ckpt_close(ctx);
+}
 
 /* As it is stored: with the optimizer's and the generators' state. */
 static bool open_stored(struct api_ctx *c, const struct storage_ckpt *k, struct api_response *r, struct wasd_err *err)
 {
 	struct storage_ckpt_reader *reader = NULL;
-	if (storage_ckpt_open(c->db, k->id, &reader, err)) return false;
-	r->source = (struct api_source){.read = stored_read, .done = stored_done, .ctx = reader, .size = (uint64_t)storage_ckpt_size(reader)};
+	if (storage_ckpt_open(c->db, k->id, &reader, err))
+		return false;
+	r->source = (struct api_source){.read = stored_read,
+	                                .done = stored_done,
+	                                .ctx = reader,
+	                                .size = (uint64_t)storage_ckpt_size(reader)};
 	api_set_header(r, "ETag", "\"%s\"", k->sha256);
 	return true;
 }
 
-static bool open_made(struct api_ctx *c, const struct api_request *q, const struct storage_ckpt *k, const char *format, const char *mode, struct api_response *r,
-                      struct wasd_err *err)
+static bool open_made(struct api_ctx *c, const struct api_request *q, const struct storage_ckpt *k, const char *format,
+                      const char *mode, struct api_response *r, struct wasd_err *err)
 {
 	struct api_file f;
-	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, &f, err)) return false;
+	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, &f, err))
+		return false;
 	return api_send_file(r, &f) || (wasd_fail(err, WASD_ENOMEM, "no memory"), false);
 }
 
-static void send_export_error(const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const char *mode, const struct wasd_err *err)
+static void send_export_error(const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
+                              const char *mode, const struct wasd_err *err)
 {
 	if (err->status == WASD_ENOTFOUND || err->status == WASD_EUNSUPPORTED)
 		api_send_problem(q, r, "unsupported", "mode", "checkpoint %s as mode %s: %s", k->id, mode, err->msg);
-	else if (err->status == WASD_ESTATE) api_send_problem(q, r, "conflict", "mode", "checkpoint %s: %s", k->id, err->msg);
-	else api_send_error(q, r, err);
+	else if (err->status == WASD_ESTATE)
+		api_send_problem(q, r, "conflict", "mode", "checkpoint %s: %s", k->id, err->msg);
+	else
+		api_send_error(q, r, err);
 }
 
 enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -147,9 +170,11 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	const char *format = formats[0], *mode = api_query(q, "mode") ? api_query(q, "mode") : "aom";
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	if (!api_query_choice(q, r, "format", formats, &format)) return API_DONE;
+	if (!api_query_choice(q, r, "format", formats, &format))
+		return API_DONE;
 	if (!storage_mode_ok(mode)) {
-		api_send_problem(q, r, "bad_parameter", "mode", "query parameter mode must be aom, dom or dom:PROFILE, not \"%.80s\"", mode);
+		api_send_problem(q, r, "bad_parameter", "mode",
+		                 "query parameter mode must be aom, dom or dom:PROFILE, not \"%.80s\"", mode);
 		return API_DONE;
 	}
 	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx");
@@ -157,7 +182,8 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;
 	}
-	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
 	if (k.corrupt) {
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
 	} else if (!api_mode_there(c, q, r, k.id, mode, "unsupported", "mode")) {
@@ -169,8 +195,12 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		r->content_type = "application/octet-stream";
 		/* No colon in a file's name: not every system takes it. */
 		const char *profile = storage_mode_profile(mode);
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"", k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",
-		               !one_mode ? "" : profile ? "dom" : mode, one_mode && profile ? "-" : "", one_mode && profile ? profile : "", format);
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"",
+		               k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",
+		               !one_mode ? "" :
+		               profile   ? "dom" :
+		                           mode,
+		               one_mode && profile ? "-" : "", one_mode && profile ? profile : "", format);
 		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);

@@ -14,8 +14,8 @@
 struct images {
 	struct wasd_buf bytes;
 	size_t size[IMAGES_MAX], n;
-	char k[24], mode[96], logits[8];        /* "" = the form has no such field */
-	char names[IMAGES_MAX][64];             /* for messages; "" = not of a form */
+	char k[24], mode[96], logits[8]; /* "" = the form has no such field */
+	char names[IMAGES_MAX][64];      /* for messages; "" = not of a form */
 };
 
 static bool is_image(const char *p, size_t n)
@@ -23,28 +23,44 @@ static bool is_image(const char *p, size_t n)
 	return (n >= 8 && !memcmp(p, "\x89PNG\r\n\x1a\n", 8)) || (n >= 3 && !memcmp(p, "\xff\xd8\xff", 3));
 }
 
-static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n, const char *pointer)
+static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n,
+                      const char *pointer)
 {
 	char text[WASD_FOREIGN_TEXT];
 	const char *name = im->n < IMAGES_MAX ? im->names[im->n] : "", *comma = *name ? ", " : "";
-	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text)) api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %s", pointer, comma, name, text);
-	else if (!is_image(p, n)) api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %zu bytes that are neither PNG nor JPEG", pointer, comma, name, n);
-	else if (im->n == IMAGES_MAX) api_send_problem(q, r, "too_large", pointer, "more than %d images in one request", IMAGES_MAX);
-	else if (!wasd_buf_append(&im->bytes, p, n)) api_send_no_memory(r);
-	else return im->size[im->n++] = n, true;
+	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text))
+		api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %s", pointer, comma, name, text);
+	else if (!is_image(p, n))
+		api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %zu bytes that are neither PNG nor JPEG", pointer, comma,
+		                 name, n);
+	else if (im->n == IMAGES_MAX)
+		api_send_problem(q, r, "too_large", pointer, "more than %d images in one request", IMAGES_MAX);
+	else if (!wasd_buf_append(&im->bytes, p, n))
+		api_send_no_memory(r);
+	else
+		return im->size[im->n++] = n, true;
 	return false;
 }
 
 /* A text field of a form: those that classify knows are kept, the others belong to somebody else. */
-static bool take_field(const struct api_request *q, struct api_response *r, struct images *im, const struct multipart_part *p)
+static bool take_field(const struct api_request *q, struct api_response *r, struct images *im,
+                       const struct multipart_part *p)
 {
-	const struct { const char *name; char *to; size_t room; } fields[] = {
-		{"k", im->k, sizeof im->k}, {"mode", im->mode, sizeof im->mode}, {"logits", im->logits, sizeof im->logits},
+	const struct {
+		const char *name;
+		char *to;
+		size_t room;
+	} fields[] = {
+		{"k", im->k, sizeof im->k},
+		{"mode", im->mode, sizeof im->mode},
+		{"logits", im->logits, sizeof im->logits},
 	};
 	for (size_t i = 0; i < API_LEN(fields); i++) {
-		if (strcmp(p->name, fields[i].name)) continue;
+		if (strcmp(p->name, fields[i].name))
+			continue;
 		if (p->len >= fields[i].room || memchr(p->data, 0, p->len)) {
-			api_send_problem(q, r, "bad_parameter", p->name, "form field %s: %zu bytes, which is no value of it", p->name, p->len);
+			api_send_problem(q, r, "bad_parameter", p->name, "form field %s: %zu bytes, which is no value of it",
+			                 p->name, p->len);
 			return false;
 		}
 		snprintf(fields[i].to, fields[i].room, "%.*s", (int)p->len, p->data);
@@ -53,20 +69,23 @@ static bool take_field(const struct api_request *q, struct api_response *r, stru
 }
 
 /* The bytes say what a part is, not its Content-Type. A part without a file name that is no image is a field. */
-static bool take_part(const struct api_request *q, struct api_response *r, struct images *im, const struct multipart_part *p)
+static bool take_part(const struct api_request *q, struct api_response *r, struct images *im,
+                      const struct multipart_part *p)
 {
 	char pointer[32], *name = im->n < IMAGES_MAX ? im->names[im->n] : pointer;
 	struct wasd_buf b = {0};
 	const char *data = p->data;
 	size_t len = p->len;
 	bool claimed = *p->filename || !strncasecmp(p->type, "image/", 6);
-	if (!is_image(data, len) && len > 5 && !strncasecmp(data, "data:", 5) && base64_or_uri(data, len, &b)) data = b.data ? b.data : "", len = b.len;
+	if (!is_image(data, len) && len > 5 && !strncasecmp(data, "data:", 5) && base64_or_uri(data, len, &b))
+		data = b.data ? b.data : "", len = b.len;
 	bool ok = true;
 	if (!claimed && !is_image(data, len)) {
 		ok = take_field(q, r, im, p);
 	} else {
 		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
-		if (im->n < IMAGES_MAX) snprintf(name, sizeof im->names[0], "part \"%.24s\"%s%.24s", p->name, *p->filename ? " " : "", p->filename);
+		if (im->n < IMAGES_MAX)
+			snprintf(name, sizeof im->names[0], "part \"%.24s\"%s%.24s", p->name, *p->filename ? " " : "", p->filename);
 		ok = add_image(q, r, im, data, len, pointer);
 	}
 	wasd_buf_done(&b);
@@ -78,14 +97,18 @@ static bool from_multipart(const struct api_request *q, struct api_response *r, 
 	struct multipart m;
 	struct wasd_err err = {0};
 	if (multipart_parse(api_header(q, "content-type"), q->body, q->body_len, &m, &err)) {
-		if (err.status == WASD_EINVAL || err.status == WASD_ETOOBIG) api_send_problem(q, r, "bad_multipart", NULL, "%s", err.msg);
-		else api_send_error(q, r, &err);
+		if (err.status == WASD_EINVAL || err.status == WASD_ETOOBIG)
+			api_send_problem(q, r, "bad_multipart", NULL, "%s", err.msg);
+		else
+			api_send_error(q, r, &err);
 		return false;
 	}
 	bool ok = true;
-	for (size_t i = 0; ok && i < m.n; i++) ok = take_part(q, r, im, &m.part[i]);
+	for (size_t i = 0; ok && i < m.n; i++)
+		ok = take_part(q, r, im, &m.part[i]);
 	multipart_done(&m);
-	if (ok && !im->n) api_send_problem(q, r, "invalid_field", "/images", "the multipart body has no part that is an image");
+	if (ok && !im->n)
+		api_send_problem(q, r, "invalid_field", "/images", "the multipart body has no part that is an image");
 	return ok && im->n;
 }
 
@@ -93,10 +116,11 @@ static cJSON *images_canon(struct field_ctx *c, const char *pointer, const cJSON
 {
 	char shown[80];
 	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
-	if (n >= 1 && n <= IMAGES_MAX) return cJSON_CreateArray();      /* the strings are read in place */
+	if (n >= 1 && n <= IMAGES_MAX)
+		return cJSON_CreateArray(); /* the strings are read in place */
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to %d base64 strings, not %s%s", pointer, IMAGES_MAX, shown,
-	          cJSON_IsArray(v) ? (n ? " of more" : " of none") : "");
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to %d base64 strings, not %s%s", pointer,
+	          IMAGES_MAX, shown, cJSON_IsArray(v) ? (n ? " of more" : " of none") : "");
 	return NULL;
 }
 
@@ -107,10 +131,12 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
 	cJSON *body = api_body_json(q, r, limits, false);
-	if (!body) return false;
+	if (!body)
+		return false;
 	cJSON *in = fields_canon(&fc, "", fields, body);
 	bool ok = in != NULL;
-	if (!ok) api_send_faults(q, r, &faults);
+	if (!ok)
+		api_send_faults(q, r, &faults);
 	const cJSON *v;
 	const cJSON *list = ok ? wasd_json_get(body, "images") : NULL;
 	cJSON_ArrayForEach(v, list) {
@@ -118,13 +144,15 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 		struct wasd_buf one = {0};
 		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
 		if (!cJSON_IsString(v) || !base64_or_uri(v->valuestring, strlen(v->valuestring), &one)) {
-			api_send_problem(q, r, "invalid_field", pointer, "%s is not a base64 string (RFC 4648) or a URI data:TYPE;base64,...", pointer);
+			api_send_problem(q, r, "invalid_field", pointer,
+			                 "%s is not a base64 string (RFC 4648) or a URI data:TYPE;base64,...", pointer);
 			ok = false;
 		} else {
 			ok = add_image(q, r, im, one.data, one.len, pointer);
 		}
 		wasd_buf_done(&one);
-		if (!ok) break;
+		if (!ok)
+			break;
 	}
 	cJSON_Delete(in);
 	cJSON_Delete(body);
@@ -140,15 +168,21 @@ static bool read_images(const struct api_request *q, struct api_response *r, str
 		api_send_problem(q, r, "body_required", NULL, "%s needs an image as its body", q->path);
 		return false;
 	}
-	if (!strcmp(type, "multipart/form-data")) return from_multipart(q, r, im);
-	bool meant = !strcmp(type, "image/png") || !strcmp(type, "image/jpeg") || !strcmp(type, "image/jpg") || !strcmp(type, "application/octet-stream");
-	if (meant || is_image(q->body, q->body_len)) return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	if (!strcmp(type, "multipart/form-data"))
+		return from_multipart(q, r, im);
+	bool meant = !strcmp(type, "image/png") || !strcmp(type, "image/jpeg") || !strcmp(type, "image/jpg") ||
+	             !strcmp(type, "application/octet-stream");
+	if (meant || is_image(q->body, q->body_len))
+		return add_image(q, r, im, q->body, q->body_len, "/images/0");
 	bool open = !*type || !strcmp(type, "application/x-www-form-urlencoded");
-	if (!strcmp(type, "application/json") || (open && q->body[0] == '{')) return from_json(q, r, im);
-	char text[WASD_FOREIGN_TEXT] = "classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json";
+	if (!strcmp(type, "application/json") || (open && q->body[0] == '{'))
+		return from_json(q, r, im);
+	char text[WASD_FOREIGN_TEXT] =
+		"classify takes image/png, image/jpeg, application/octet-stream, multipart/form-data or application/json";
 	wasd_foreign(WASD_READS_IMAGE, q->body, q->body_len, text);
 	api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: %s", *type ? type : "(none)", text);
-	api_set_header(r, "Accept", "image/png, image/jpeg, application/octet-stream, multipart/form-data, application/json");
+	api_set_header(r, "Accept",
+	               "image/png, image/jpeg, application/octet-stream, multipart/form-data, application/json");
 	return false;
 }
 
@@ -156,21 +190,28 @@ static cJSON *question(const char *type, const struct images *im)
 {
 	cJSON *j = cJSON_CreateObject(), *sizes = cJSON_CreateArray();
 	api_add_str(j, "type", type);
-	for (size_t i = 0; i < im->n; i++) api_push(sizes, cJSON_CreateNumber((double)im->size[i]));
+	for (size_t i = 0; i < im->n; i++)
+		api_push(sizes, cJSON_CreateNumber((double)im->size[i]));
 	api_add_take(j, "sizes", sizes);
 	return j;
 }
 
 /* What the ranking of a request's images needs, made once: the classes' names, and their numbers to be sorted. */
-struct ranking { const char **label; int32_t *order; };
+struct ranking {
+	const char **label;
+	int32_t *order;
+};
 
 static bool ranking_init(struct ranking *g, const struct serving *s)
 {
 	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
 	size_t n = 0;
-	*g = (struct ranking){wasd_calloc((size_t)s->classes, sizeof *g->label), wasd_calloc((size_t)s->classes, sizeof *g->order)};
-	if (!g->label || !g->order) return false;
-	cJSON_ArrayForEach(v, names) g->label[n++] = cJSON_IsString(v) ? v->valuestring : "";
+	*g = (struct ranking){wasd_calloc((size_t)s->classes, sizeof *g->label),
+	                      wasd_calloc((size_t)s->classes, sizeof *g->order)};
+	if (!g->label || !g->order)
+		return false;
+	cJSON_ArrayForEach(v, names)
+		g->label[n++] = cJSON_IsString(v) ? v->valuestring : "";
 	return true;
 }
 
@@ -197,7 +238,8 @@ static cJSON *top_json(const struct serving *s, const struct ranking *g, const f
 		most = x[n] > most ? (double)x[n] : most;
 		g->order[n] = (int32_t)n;
 	}
-	for (int64_t n = 0; n < s->classes; n++) sum += exp((double)x[n] - most);
+	for (int64_t n = 0; n < s->classes; n++)
+		sum += exp((double)x[n] - most);
 	qsort_r(g->order, (size_t)s->classes, sizeof *g->order, likelier, (void *)(uintptr_t)x);
 	for (int64_t i = 0; i < k && i < s->classes; i++) {
 		cJSON *one = cJSON_CreateObject();
@@ -210,7 +252,10 @@ static cJSON *top_json(const struct serving *s, const struct ranking *g, const f
 }
 
 /* How the engine is asked, and whether the logits go to the client. */
-struct wanted { int64_t k; bool logits, from_logits; };
+struct wanted {
+	int64_t k;
+	bool logits, from_logits;
+};
 
 /* Results made here, from the raw logits. */
 static cJSON *logits_results(const struct serving *s, const struct api_call *call, size_t n, const struct wanted *w)
@@ -220,31 +265,38 @@ static cJSON *logits_results(const struct serving *s, const struct api_call *cal
 	cJSON *results = ranking_init(&g, s) ? cJSON_CreateArray() : NULL;
 	for (size_t i = 0; results && i < n; i++, x += s->classes) {
 		cJSON *one = cJSON_CreateObject(), *raw = w->logits ? cJSON_CreateArray() : NULL;
-		for (int64_t m = 0; raw && m < s->classes; m++) api_push(raw, cJSON_CreateNumber(x[m]));
+		for (int64_t m = 0; raw && m < s->classes; m++)
+			api_push(raw, cJSON_CreateNumber(x[m]));
 		api_add_take(one, "top", top_json(s, &g, x, w->k));
-		if (w->logits) api_add_take(one, "logits", raw);
+		if (w->logits)
+			api_add_take(one, "logits", raw);
 		api_push(results, one);
 	}
 	ranking_done(&g);
 	return results;
 }
 
-/* The engine's "classified" is one frame's JSON. Where the names may make it larger, the logits are asked for, which may be of any size. */
+/* The engine's "classified" is one frame's JSON. Where the names may make it larger, the logits are asked for, which
+ * may be of any size. */
 static bool fits_a_frame(const struct serving *s, size_t n, int64_t k)
 {
-	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 };          /* {"index":,"label":,"p":}; a byte of a name as \u00xx */
+	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 }; /* {"index":,"label":,"p":}; a byte of a name as \u00xx */
 	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
 	size_t longest = 0;
 	cJSON_ArrayForEach(v, names)
-		if (cJSON_IsString(v) && strlen(v->valuestring) > longest) longest = strlen(v->valuestring);
+		if (cJSON_IsString(v) && strlen(v->valuestring) > longest)
+			longest = strlen(v->valuestring);
 	return n * (size_t)(k < s->classes ? k : s->classes) * (ENTRY + ESCAPED * longest) + REST <= WASD_WIRE_MAX;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call, size_t n, const struct wanted *w)
+static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call,
+                   size_t n, const struct wanted *w)
 {
 	cJSON *results = NULL;
-	if (w->from_logits && call->reply_bin_len == call->reply_max) results = logits_results(s, call, n, w);
-	if (!w->from_logits) results = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "results");
+	if (w->from_logits && call->reply_bin_len == call->reply_max)
+		results = logits_results(s, call, n, w);
+	if (!w->from_logits)
+		results = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "results");
 	if (cJSON_GetArraySize(results) != (int)n) {
 		cJSON_Delete(results);
 		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s does not hold %zu results", s->name, n);
@@ -268,8 +320,10 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 static bool twice(const struct api_request *q, struct api_response *r, const char *name, const char *form)
 {
 	const char *query = api_query(q, name);
-	if (!query || !strcmp(query, form)) return false;
-	api_send_problem(q, r, "bad_parameter", name, "query parameter %s is \"%.40s\", form field %s is \"%.40s\"", name, query, name, form);
+	if (!query || !strcmp(query, form))
+		return false;
+	api_send_problem(q, r, "bad_parameter", name, "query parameter %s is \"%.40s\", form field %s is \"%.40s\"", name,
+	                 query, name, form);
 	return true;
 }
 
@@ -278,18 +332,23 @@ static bool read_fields(const struct api_request *q, struct api_response *r, con
 {
 	if (*im->k) {
 		int64_t v = strspn(im->k, "0123456789") == strlen(im->k) && strlen(im->k) < 6 ? atoll(im->k) : 0;
-		if (twice(q, r, "k", im->k)) return false;
+		if (twice(q, r, "k", im->k))
+			return false;
 		if (v < 1 || v > 1000) {
-			api_send_problem(q, r, "bad_parameter", "k", "form field k must be a whole number from 1 to 1000, not \"%s\"", im->k);
+			api_send_problem(q, r, "bad_parameter", "k",
+			                 "form field k must be a whole number from 1 to 1000, not \"%s\"", im->k);
 			return false;
 		}
 		w->k = v;
 	}
 	if (*im->logits) {
-		bool yes = !strcmp(im->logits, "true") || !strcmp(im->logits, "1"), no = !strcmp(im->logits, "false") || !strcmp(im->logits, "0");
-		if (twice(q, r, "logits", im->logits)) return false;
+		bool yes = !strcmp(im->logits, "true") || !strcmp(im->logits, "1"),
+			 no = !strcmp(im->logits, "false") || !strcmp(im->logits, "0");
+		if (twice(q, r, "logits", im->logits))
+			return false;
 		if (!yes && !no) {
-			api_send_problem(q, r, "bad_parameter", "logits", "form field logits must be true or false, not \"%s\"", im->logits);
+			api_send_problem(q, r, "bad_parameter", "logits", "form field logits must be true or false, not \"%s\"",
+			                 im->logits);
 			return false;
 		}
 		w->logits = yes;
@@ -304,17 +363,28 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 	struct serving s;
 	struct wanted w = {.k = 5};
 	api_param(q, "d", name);
-	struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"}, {api_query(q, "mode"), "query parameter mode"}, {NULL, "form field mode"}};
-	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) || !read_images(q, r, &im) || !read_fields(q, r, &im, &w)) goto done;
-	if (*im.mode) asked[2].value = im.mode;
-	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s)) goto done;
-	s.parts = (const char (*)[64])im.names;
+	struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"},
+	                             {api_query(q, "mode"), "query parameter mode"},
+	                             {NULL, "form field mode"}};
+	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) ||
+	    !read_images(q, r, &im) || !read_fields(q, r, &im, &w))
+		goto done;
+	if (*im.mode)
+		asked[2].value = im.mode;
+	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s))
+		goto done;
+	s.parts = (const char(*)[64])im.names;
 	s.n_parts = *im.names[0] ? im.n : 0;
 	w.from_logits = w.logits || !fits_a_frame(&s, im.n, w.k);
-	struct api_call call = {.json = question(w.from_logits ? "logits" : "classify", &im), .bin = im.bytes.data, .bin_len = im.bytes.len};
-	if (w.from_logits) call.reply_max = im.n * (size_t)s.classes * sizeof(float);
-	else api_add_int(call.json, "k", w.k < s.classes ? w.k : s.classes);
-	if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, im.n, &w);
+	struct api_call call = {.json = question(w.from_logits ? "logits" : "classify", &im),
+	                        .bin = im.bytes.data,
+	                        .bin_len = im.bytes.len};
+	if (w.from_logits)
+		call.reply_max = im.n * (size_t)s.classes * sizeof(float);
+	else
+		api_add_int(call.json, "k", w.k < s.classes ? w.k : s.classes);
+	if (api_serving_ask(c, q, r, &s, &call))
+		answer(q, r, &s, &call, im.n, &w);
 	api_call_done(&call);
 	api_serving_end(&s);
 done:

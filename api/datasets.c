@@ -1,7 +1,8 @@
 /* api/datasets.c - datasets: upload, synthesise, list, preview, delete.
  *
- * An upload is known by the digest of its bytes (and of what else shapes the result): the same again is the version that is there,
- * anything else a new version. The row begins in "scanning"; the daemon's ingest process moves it to ready or invalid. */
+ * An upload is known by the digest of its bytes (and of what else shapes the result): the same again is the version
+ * that is there, anything else a new version. The row begins in "scanning"; the daemon's ingest process moves it to
+ * ready or invalid. */
 #include "internal.h"
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +17,8 @@
 
 cJSON *api_dataset_json(const struct storage_dataset *d)
 {
-	cJSON *j = cJSON_CreateObject(), *info = api_parse_trusted(d->info), *error = api_parse_trusted(d->error), *links = cJSON_CreateObject();
+	cJSON *j = cJSON_CreateObject(), *info = api_parse_trusted(d->info), *error = api_parse_trusted(d->error),
+		  *links = cJSON_CreateObject();
 	const char *message = NULL;
 	char url[160];
 	api_add_str(j, "id", d->id);
@@ -27,11 +29,14 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 	api_add_str(j, "digest", d->digest);
 	api_add_str(j, "source_digest", d->source_digest);
 	api_add_int(j, "bytes", d->bytes);
-	if (d->info && !info) api_poison(j);
-	/* What the engine says about the data: shape, classes, train, test, mean, std, remarks, skipped; and the options of the upload. */
+	if (d->info && !info)
+		api_poison(j);
+	/* What the engine says about the data: shape, classes, train, test, mean, std, remarks, skipped; and the options of
+	 * the upload. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
-		if (!wasd_json_get(j, m->string)) api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
+		if (!wasd_json_get(j, m->string))
+			api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
 	}
 	wasd_json_str(error, "message", &message);
 	api_add_str(j, "message", message);
@@ -50,7 +55,8 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 static void send_dataset(struct api_response *r, int status, const struct storage_dataset *d)
 {
 	api_send_json(r, status, api_dataset_json(d));
-	if (status != 200) api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
+	if (status != 200)
+		api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
 }
 
 /* Every file at fault, as far as they are listed. False: the scan did not list them. */
@@ -65,8 +71,10 @@ static bool send_errors(const struct api_request *q, struct api_response *r, con
 		wasd_json_str(e, "detail", &detail);
 		api_fault(&faults, "bad_dataset", file, "%.150s: %s", file, detail);
 	}
-	if (!faults.n) return false;
-	if (wasd_json_i64(error, "count", &count) && count > faults.n && count < INT32_MAX) faults.n = (int)count;
+	if (!faults.n)
+		return false;
+	if (wasd_json_i64(error, "count", &count) && count > faults.n && count < INT32_MAX)
+		faults.n = (int)count;
 	api_send_faults(q, r, &faults);
 	return true;
 }
@@ -82,22 +90,27 @@ static void send_refused(const struct api_request *q, struct api_response *r, co
 	}
 	wasd_json_str(e, "message", &message);
 	wasd_json_str(e, "file", &file);
-	if (file && *file && !strstr(message, file)) api_send_problem(q, r, "bad_dataset", file, "%.150s: %s", file, message);
-	else api_send_problem(q, r, "bad_dataset", file, "%s", message);
+	if (file && *file && !strstr(message, file))
+		api_send_problem(q, r, "bad_dataset", file, "%.150s: %s", file, message);
+	else
+		api_send_problem(q, r, "bad_dataset", file, "%s", message);
 	cJSON_Delete(e);
 }
 
 /* ---- registering ---- */
 
 /* The version of `name` that these bytes made, whatever became of it. */
-static enum wasd_status find_source(struct api_ctx *c, const char *name, const char *digest, struct storage_dataset *out, struct wasd_err *err)
+static enum wasd_status find_source(struct api_ctx *c, const char *name, const char *digest,
+                                    struct storage_dataset *out, struct wasd_err *err)
 {
 	struct storage_dataset_list l;
 	enum wasd_status st = storage_dataset_list(c->db, name, NULL, (struct storage_page){.limit = 200}, &l, err);
-	if (st) return st;
+	if (st)
+		return st;
 	st = wasd_fail(err, WASD_ENOTFOUND, "dataset %s has gone while it was being scanned", name);
 	for (size_t i = 0; st && i < l.n; i++) {
-		if (strcmp(l.items[i].source_digest ? l.items[i].source_digest : "", digest)) continue;
+		if (strcmp(l.items[i].source_digest ? l.items[i].source_digest : "", digest))
+			continue;
 		*out = l.items[i];
 		l.items[i] = (struct storage_dataset){0};
 		st = WASD_OK;
@@ -119,55 +132,78 @@ static void mark_invalid(struct api_ctx *c, const struct storage_dataset *d, con
 }
 
 /* The files of a multipart body, each to be written into a file of its own beside the staged body. */
-struct parts { struct api_upload *files; size_t n; char *paths; const struct multipart_part **part; };
+struct parts {
+	struct api_upload *files;
+	size_t n;
+	char *paths;
+	const struct multipart_part **part;
+};
 #define PART_PATH 512
 
 static enum wasd_status write_part(const struct multipart_part *p, const char *path, struct wasd_err *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-	if (fd < 0) return wasd_fail_errno(err, errno, "%s", path);
+	if (fd < 0)
+		return wasd_fail_errno(err, errno, "%s", path);
 	enum wasd_status st = wasd_write_full(fd, p->data, p->len, err);
-	if (!st && fdatasync(fd)) st = wasd_fail_errno(err, errno, "%s", path);
+	if (!st && fdatasync(fd))
+		st = wasd_fail_errno(err, errno, "%s", path);
 	close(fd);
 	return st;
 }
 
 static void remove_parts(const struct parts *ps, size_t n)
 {
-	for (size_t i = 0; i < n; i++) unlink(ps->files[i].path);
+	for (size_t i = 0; i < n; i++)
+		unlink(ps->files[i].path);
 }
 
 static enum wasd_status write_parts(const struct parts *ps, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	for (size_t i = 0; i < ps->n && !st; i++)
-		if ((st = write_part(ps->part[i], ps->files[i].path, err))) remove_parts(ps, i + 1);
+		if ((st = write_part(ps->part[i], ps->files[i].path, err)))
+			remove_parts(ps, i + 1);
 	return st;
 }
 
 /* What makes a version: bytes or a recipe. */
-struct source { const char *name; char digest[WASD_SHA256_HEX]; const struct api_upload *files; size_t n; cJSON *options;
-                const char *kind; int64_t train, test, seed; const struct parts *parts; bool taken; };
+struct source {
+	const char *name;
+	char digest[WASD_SHA256_HEX];
+	const struct api_upload *files;
+	size_t n;
+	cJSON *options;
+	const char *kind;
+	int64_t train, test, seed;
+	const struct parts *parts;
+	bool taken;
+};
 
-static enum wasd_status start(struct api_ctx *c, struct source *s, const struct storage_dataset *d, struct wasd_err *err)
+static enum wasd_status start(struct api_ctx *c, struct source *s, const struct storage_dataset *d,
+                              struct wasd_err *err)
 {
 	const struct api_daemon *dm = c->daemon;
 	enum wasd_status st = s->parts ? write_parts(s->parts, err) : WASD_OK;
-	if (st) return st;
-	st = s->kind ? dm->synthesize(dm->self, d->name, (int)d->version, s->kind, s->train, s->test, s->seed, err)
-	                              : dm->ingest(dm->self, d->name, (int)d->version, s->files, s->n, s->options, err);
+	if (st)
+		return st;
+	st = s->kind ? dm->synthesize(dm->self, d->name, (int)d->version, s->kind, s->train, s->test, s->seed, err) :
+	               dm->ingest(dm->self, d->name, (int)d->version, s->files, s->n, s->options, err);
 	s->taken = !st && !s->kind;
-	if (st && s->parts) remove_parts(s->parts, s->parts->n);
+	if (st && s->parts)
+		remove_parts(s->parts, s->parts->n);
 	return st;
 }
 
 /* Registers s, or finds it; waits as the query says. first: this is not a run again. */
-static enum api_result take_source(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct source *s, int64_t wait)
+static enum api_result take_source(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                   struct source *s, int64_t wait)
 {
 	struct storage_dataset d;
 	struct wasd_err err = {0};
 	bool existing = true;
-	enum wasd_status st = q->waited ? find_source(c, s->name, s->digest, &d, &err) : storage_dataset_begin(c->db, s->name, NULL, s->digest, &d, &existing, &err);
+	enum wasd_status st = q->waited ? find_source(c, s->name, s->digest, &d, &err) :
+	                                  storage_dataset_begin(c->db, s->name, NULL, s->digest, &d, &existing, &err);
 	if (st) {
 		api_send_error(q, r, &err);
 		return API_DONE;
@@ -179,18 +215,25 @@ static enum api_result take_source(struct api_ctx *c, const struct api_request *
 		return API_DONE;
 	}
 	enum api_result res = API_DONE;
-	if (!strcmp(d.state, "ready")) send_dataset(r, q->waited ? 201 : 200, &d);
-	else if (strcmp(d.state, "scanning")) send_refused(q, r, &d);
-	else if (api_again(q, r, d.name, wait)) res = API_AGAIN;
-	else send_dataset(r, 202, &d);
+	if (!strcmp(d.state, "ready"))
+		send_dataset(r, q->waited ? 201 : 200, &d);
+	else if (strcmp(d.state, "scanning"))
+		send_refused(q, r, &d);
+	else if (api_again(q, r, d.name, wait))
+		res = API_AGAIN;
+	else
+		send_dataset(r, 202, &d);
 	storage_dataset_done(&d);
 	return res;
 }
 
 static bool name_ok(const struct api_request *q, struct api_response *r, const char *name, const char *pointer)
 {
-	if (wasd_name_ok(name)) return true;
-	api_send_problem(q, r, "invalid_field", pointer, "\"%.80s\" is not a name for a dataset: 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit", name);
+	if (wasd_name_ok(name))
+		return true;
+	api_send_problem(q, r, "invalid_field", pointer,
+	                 "\"%.80s\" is not a name for a dataset: 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit",
+	                 name);
 	return false;
 }
 
@@ -199,28 +242,34 @@ struct upload_option {
 	/* Puts the parameter's value into j unless it is the default. False: it is refused, the answer is in r. */
 	bool (*read)(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j);
 	int64_t min, max;
-	const char *const *choices;             /* the first is the default */
+	const char *const *choices; /* the first is the default */
 };
 
-/* Query parameters that shape the result. What is given and is not the default becomes a member of `options` (wasd/protocol.h). */
+/* Query parameters that shape the result. What is given and is not the default becomes a member of `options`
+ * (wasd/protocol.h). */
 static const char *const on_bad[] = {"refuse", "skip", NULL};
-static const char *const encodings[] = {"cp437", "gbk", "gb18030", "big5", "shift_jis", "euc-kr", "cp850", "cp866", "cp1250", "cp1251", "cp1252", NULL};
+static const char *const encodings[] = {"cp437", "gbk",   "gb18030", "big5",   "shift_jis", "euc-kr",
+                                        "cp850", "cp866", "cp1250",  "cp1251", "cp1252",    NULL};
 static const char *const fits[] = {"squeeze", "crop", NULL}, *const orientations[] = {"upright", "keep", NULL};
 static bool read_count(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
 	int64_t v = 0;
-	if (!api_query_int(q, r, o->name, o->min, o->max, &v)) return false;
-	if (api_query(q, o->name)) api_add_int(j, o->name, v);
+	if (!api_query_int(q, r, o->name, o->min, o->max, &v))
+		return false;
+	if (api_query(q, o->name))
+		api_add_int(j, o->name, v);
 	return true;
 }
 static bool read_share(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
 	const char *s = api_query(q, o->name);
 	char *end;
-	if (!s) return true;
+	if (!s)
+		return true;
 	double v = strtod(s, &end);
 	if (*end || end == s || !strchr("0123456789.", *s) || !(v >= 0.01 && v <= 0.9)) {
-		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a number from 0.01 to 0.9, not \"%.60s\"", o->name, s);
+		api_send_problem(q, r, "bad_parameter", o->name,
+		                 "query parameter %s must be a number from 0.01 to 0.9, not \"%.60s\"", o->name, s);
 		return false;
 	}
 	api_add_num(j, o->name, v);
@@ -229,8 +278,10 @@ static bool read_share(const struct api_request *q, struct api_response *r, cons
 static bool read_choice(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
 	const char *v = o->choices[0];
-	if (!api_query_choice(q, r, o->name, o->choices, &v)) return false;
-	if (strcmp(v, o->choices[0])) api_add_str(j, o->name, v);
+	if (!api_query_choice(q, r, o->name, o->choices, &v))
+		return false;
+	if (strcmp(v, o->choices[0]))
+		api_add_str(j, o->name, v);
 	return true;
 }
 /* Six hexadecimal digits, kept in lower case. */
@@ -238,13 +289,18 @@ static bool read_colour(const struct api_request *q, struct api_response *r, con
 {
 	const char *v = api_query(q, o->name);
 	char low[7] = "";
-	if (!v) return true;
+	if (!v)
+		return true;
 	if (strlen(v) != 6 || strspn(v, "0123456789abcdefABCDEF") != 6) {
-		api_send_problem(q, r, "bad_parameter", o->name, "query parameter %s must be a colour of six hexadecimal digits such as ffffff, not \"%.40s\"", o->name, v);
+		api_send_problem(q, r, "bad_parameter", o->name,
+		                 "query parameter %s must be a colour of six hexadecimal digits such as ffffff, not \"%.40s\"",
+		                 o->name, v);
 		return false;
 	}
-	for (int i = 0; i < 6; i++) low[i] = (char)tolower((unsigned char)v[i]);
-	if (strcmp(low, "ffffff")) api_add_str(j, o->name, low);
+	for (int i = 0; i < 6; i++)
+		low[i] = (char)tolower((unsigned char)v[i]);
+	if (strcmp(low, "ffffff"))
+		api_add_str(j, o->name, low);
 	return true;
 }
 static const struct upload_option upload_options[] = {
@@ -271,13 +327,15 @@ static bool query_upload(const struct api_request *q, struct api_response *r, cJ
 		api_send_no_memory(r);
 		ok = false;
 	}
-	if (ok) *options = j;
-	else cJSON_Delete(j);
+	if (ok)
+		*options = j;
+	else
+		cJSON_Delete(j);
 	return ok;
 }
 
-/* The options as the digest covers them. None: as it was when there was the size only, so that old uploads are found. A size makes
- * another text than it did then, when it was not honoured for every format. */
+/* The options as the digest covers them. None: as it was when there was the size only, so that old uploads are found. A
+ * size makes another text than it did then, when it was not honoured for every format. */
 static void digest_options(struct wasd_buf *b, const cJSON *options)
 {
 	if (!cJSON_GetArraySize(options)) {
@@ -290,7 +348,8 @@ static void digest_options(struct wasd_buf *b, const cJSON *options)
 	wasd_free(text);
 }
 
-/* The digest covers what shapes the result: the bytes, the names (the four IDX files differ by name) and the options. */
+/* The digest covers what shapes the result: the bytes, the names (the four IDX files differ by name) and the options.
+ */
 static bool source_digest(struct source *s)
 {
 	if (s->n == 1 && !cJSON_GetArraySize(s->options)) {
@@ -298,23 +357,29 @@ static bool source_digest(struct source *s)
 		return true;
 	}
 	struct wasd_buf b = {0};
-	for (size_t i = 0; i < s->n; i++) wasd_buf_printf(&b, "%s %s\n", s->files[i].sha256, s->n > 1 && s->files[i].name ? s->files[i].name : "");
+	for (size_t i = 0; i < s->n; i++)
+		wasd_buf_printf(&b, "%s %s\n", s->files[i].sha256, s->n > 1 && s->files[i].name ? s->files[i].name : "");
 	digest_options(&b, s->options);
 	bool ok = !b.failed;
-	if (ok) wasd_sha256_of(b.data, b.len, s->digest);
+	if (ok)
+		wasd_sha256_of(b.data, b.len, s->digest);
 	wasd_buf_done(&b);
 	return ok;
 }
 
-static enum api_result put_archive(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *options, int64_t wait)
+static enum api_result put_archive(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                   cJSON *options, int64_t wait)
 {
 	char name[128], type[80];
 	struct source s = {.name = name, .files = q->uploads, .n = q->n_uploads, .options = options};
 	api_param(q, "name", name);
 	api_media_type(q, type);
-	if (!name_ok(q, r, name, "name")) return API_DONE;
+	if (!name_ok(q, r, name, "name"))
+		return API_DONE;
 	if (!strncmp(type, "multipart/", 10)) {
-		api_send_problem(q, r, "unsupported_media_type", NULL, "PUT takes the archive itself as the body (curl -T FILE); send multipart/form-data by POST /v1/datasets");
+		api_send_problem(
+			q, r, "unsupported_media_type", NULL,
+			"PUT takes the archive itself as the body (curl -T FILE); send multipart/form-data by POST /v1/datasets");
 		return API_DONE;
 	}
 	if (q->n_uploads != 1 || !q->uploads[0].bytes) {
@@ -322,9 +387,12 @@ static enum api_result put_archive(struct api_ctx *c, const struct api_request *
 		return API_DONE;
 	}
 	enum api_result res = API_DONE;
-	if (source_digest(&s)) res = take_source(c, q, r, &s, wait);
-	else api_send_no_memory(r);
-	if (s.taken) *q->uploads_taken = true;
+	if (source_digest(&s))
+		res = take_source(c, q, r, &s, wait);
+	else
+		api_send_no_memory(r);
+	if (s.taken)
+		*q->uploads_taken = true;
 	return res;
 }
 
@@ -332,7 +400,8 @@ enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q,
 {
 	int64_t wait;
 	cJSON *options;
-	if (!query_upload(q, r, &options, &wait)) return API_DONE;
+	if (!query_upload(q, r, &options, &wait))
+		return API_DONE;
 	enum api_result res = put_archive(c, q, r, options, wait);
 	cJSON_Delete(options);
 	return res;
@@ -345,7 +414,8 @@ static cJSON *kind_canon(struct field_ctx *c, const char *pointer, const cJSON *
 	const cJSON *k;
 	char names[256], shown[80];
 	cJSON_ArrayForEach(k, wasd_json_get(c->caps, "synthetic"))
-		if (cJSON_IsString(v) && cJSON_IsString(k) && !strcmp(k->valuestring, v->valuestring)) return cJSON_CreateString(k->valuestring);
+		if (cJSON_IsString(v) && cJSON_IsString(k) && !strcmp(k->valuestring, v->valuestring))
+			return cJSON_CreateString(k->valuestring);
 	caps_names(c->caps, "synthetic", NULL, names);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be %s, not %s", pointer, names, shown);
@@ -357,16 +427,17 @@ static const struct field synthetic_fields[] = {
 	{"train", FIELD_INT, "10000", RANGE(1, 1000000)},
 	{"test", FIELD_INT, "2000", RANGE(1, 1000000)},
 	{"seed", FIELD_INT, "1", RANGE(0, (double)WASD_JSON_INT_MAX)},
-	{0}
+	{0},
 };
 static const struct field post_fields[] = {
 	{"name", FIELD_NAME, .def = NULL},
 	{"synthetic", FIELD_OBJECT, .sub = synthetic_fields},
 	{"blobs", FIELD_UNSUPPORTED, "", .what = "blobs are not offered; send the files as multipart/form-data"},
-	{0}
+	{0},
 };
 
-static enum api_result post_recipe(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *text, size_t len, int64_t wait)
+static enum api_result post_recipe(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                   const char *text, size_t len, int64_t wait)
 {
 	struct api_request json = *q;
 	struct api_faults faults = {0};
@@ -376,7 +447,8 @@ static enum api_result post_recipe(struct api_ctx *c, const struct api_request *
 	json.body = text;
 	json.body_len = len;
 	cJSON *body = api_body_json(&json, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	cJSON *in = fields_canon(&fc, "", post_fields, body);
 	cJSON_Delete(body);
 	if (!in) {
@@ -423,10 +495,13 @@ static void sort_parts(struct parts *ps)
 }
 
 /* Sorts the parts out; name gets the value of the "name" part. Nothing is written yet. Faults are answered. */
-static bool split(const struct api_request *q, struct api_response *r, const struct multipart *m, struct parts *out, char name[128])
+static bool split(const struct api_request *q, struct api_response *r, const struct multipart *m, struct parts *out,
+                  char name[128])
 {
 	size_t n = m->n ? m->n : 1;
-	*out = (struct parts){.files = wasd_calloc(n, sizeof *out->files), .paths = wasd_calloc(n, PART_PATH), .part = wasd_calloc(n, sizeof *out->part)};
+	*out = (struct parts){.files = wasd_calloc(n, sizeof *out->files),
+	                      .paths = wasd_calloc(n, PART_PATH),
+	                      .part = wasd_calloc(n, sizeof *out->part)};
 	name[0] = 0;
 	if (!out->files || !out->paths || !out->part) {
 		api_send_no_memory(r);
@@ -439,7 +514,10 @@ static bool split(const struct api_request *q, struct api_response *r, const str
 			continue;
 		}
 		if (strcmp(p->name, "file") && !*p->filename) {
-			api_send_problem(q, r, "invalid_field", p->name, "part \"%.60s\" is not known; the parts are \"name\" and one or more files, options are query parameters", p->name);
+			api_send_problem(
+				q, r, "invalid_field", p->name,
+				"part \"%.60s\" is not known; the parts are \"name\" and one or more files, options are query parameters",
+				p->name);
 			return false;
 		}
 		char *path = out->paths + out->n * PART_PATH;
@@ -449,11 +527,13 @@ static bool split(const struct api_request *q, struct api_response *r, const str
 		out->part[out->n++] = p;
 	}
 	sort_parts(out);
-	if (!out->n) api_send_problem(q, r, "invalid_field", "file", "the multipart body has no part \"file\"");
+	if (!out->n)
+		api_send_problem(q, r, "invalid_field", "file", "the multipart body has no part \"file\"");
 	return out->n && name_ok(q, r, name, "name");
 }
 
-static enum api_result post_parts(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *data, size_t len, cJSON *options, int64_t wait)
+static enum api_result post_parts(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                  const char *data, size_t len, cJSON *options, int64_t wait)
 {
 	char name[128];
 	struct multipart m = {0};
@@ -461,21 +541,26 @@ static enum api_result post_parts(struct api_ctx *c, const struct api_request *q
 	struct wasd_err err = {0};
 	enum api_result res = API_DONE;
 	if (multipart_parse(api_header(q, "content-type"), data, len, &m, &err)) {
-		if (err.status == WASD_EINVAL || err.status == WASD_ETOOBIG) api_send_problem(q, r, "bad_multipart", NULL, "%s", err.msg);
-		else api_send_error(q, r, &err);
+		if (err.status == WASD_EINVAL || err.status == WASD_ETOOBIG)
+			api_send_problem(q, r, "bad_multipart", NULL, "%s", err.msg);
+		else
+			api_send_error(q, r, &err);
 		return API_DONE;
 	}
 	if (split(q, r, &m, &ps, name)) {
 		struct source s = {.name = name, .files = ps.files, .n = ps.n, .options = options, .parts = &ps};
-		if (source_digest(&s)) res = take_source(c, q, r, &s, wait);
-		else api_send_no_memory(r);
+		if (source_digest(&s))
+			res = take_source(c, q, r, &s, wait);
+		else
+			api_send_no_memory(r);
 	}
 	parts_done(&ps);
 	multipart_done(&m);
 	return res;
 }
 
-static enum api_result post(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *options, int64_t wait)
+static enum api_result post(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *options,
+                            int64_t wait)
 {
 	char type[80];
 	enum api_result res = API_DONE;
@@ -487,12 +572,17 @@ static enum api_result post(struct api_ctx *c, const struct api_request *q, stru
 	api_media_type(q, type);
 	bool multi = !strcmp(type, "multipart/form-data");
 	if (!multi && up->bytes > WASD_JSON_REQUEST.bytes) {
-		api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: POST takes multipart/form-data or JSON; an archive itself goes to PUT /v1/datasets/NAME", *type ? type : "(none)");
+		api_send_problem(
+			q, r, "unsupported_media_type", NULL,
+			"Content-Type %s: POST takes multipart/form-data or JSON; an archive itself goes to PUT /v1/datasets/NAME",
+			*type ? type : "(none)");
 		return API_DONE;
 	}
 	const cJSON *option = multi ? NULL : options->child;
 	if (option) {
-		api_send_problem(q, r, "bad_parameter", option->string, "query parameter %s is about uploaded files; a synthetic set has its own size and colours", option->string);
+		api_send_problem(q, r, "bad_parameter", option->string,
+		                 "query parameter %s is about uploaded files; a synthetic set has its own size and colours",
+		                 option->string);
 		return API_DONE;
 	}
 	int fd = open(up->path, O_RDONLY | O_CLOEXEC);
@@ -505,7 +595,8 @@ static enum api_result post(struct api_ctx *c, const struct api_request *q, stru
 		res = multi ? post_parts(c, q, r, data, up->bytes, options, wait) : post_recipe(c, q, r, data, up->bytes, wait);
 		munmap(data, up->bytes);
 	}
-	if (fd >= 0) close(fd);
+	if (fd >= 0)
+		close(fd);
 	return res;
 }
 
@@ -513,7 +604,8 @@ enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q
 {
 	int64_t wait;
 	cJSON *options;
-	if (!query_upload(q, r, &options, &wait)) return API_DONE;
+	if (!query_upload(q, r, &options, &wait))
+		return API_DONE;
 	enum api_result res = post(c, q, r, options, wait);
 	cJSON_Delete(options);
 	return res;
@@ -521,7 +613,8 @@ enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q
 
 /* ---- looking ---- */
 
-static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, int64_t version, struct storage_dataset *out)
+static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, int64_t version,
+                 struct storage_dataset *out)
 {
 	char name[128];
 	struct wasd_err err = {0};
@@ -531,9 +624,12 @@ static bool find(struct api_ctx *c, const struct api_request *q, struct api_resp
 		storage_dataset_done(out);
 		st = WASD_ENOTFOUND;
 	}
-	if (st == WASD_ENOTFOUND && version) api_send_problem(q, r, "not_found", NULL, "no version %lld of a dataset %s", (long long)version, name);
-	else if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no dataset %s", name);
-	else if (st) api_send_error(q, r, &err);
+	if (st == WASD_ENOTFOUND && version)
+		api_send_problem(q, r, "not_found", NULL, "no version %lld of a dataset %s", (long long)version, name);
+	else if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no dataset %s", name);
+	else if (st)
+		api_send_error(q, r, &err);
 	return !st;
 }
 
@@ -543,7 +639,8 @@ static bool path_version(const struct api_request *q, struct api_response *r, in
 	api_param(q, "v", v);
 	size_t n = strlen(v);
 	*version = n && n <= 9 && strspn(v, "0123456789") == n ? atoll(v) : 0;
-	if (n && !*version) api_send_problem(q, r, "not_found", NULL, "\"%.40s\" is not the number of a version", v);
+	if (n && !*version)
+		api_send_problem(q, r, "not_found", NULL, "\"%.40s\" is not the number of a version", v);
 	return !n || *version;
 }
 
@@ -551,15 +648,23 @@ static enum api_result get_one(struct api_ctx *c, const struct api_request *q, s
 {
 	struct storage_dataset d;
 	int64_t wait, version;
-	if (!api_query_wait(q, r, &wait) || !path_version(q, r, &version) || !find(c, q, r, version, &d)) return API_DONE;
+	if (!api_query_wait(q, r, &wait) || !path_version(q, r, &version) || !find(c, q, r, version, &d))
+		return API_DONE;
 	bool again = !strcmp(d.state, "scanning") && api_again(q, r, d.name, wait);
-	if (!again) send_dataset(r, 200, &d);
+	if (!again)
+		send_dataset(r, 200, &d);
 	storage_dataset_done(&d);
 	return again ? API_AGAIN : API_DONE;
 }
 
-enum api_result api_datasets_get(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
-enum api_result api_datasets_version(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return get_one(c, q, r); }
+enum api_result api_datasets_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	return get_one(c, q, r);
+}
+enum api_result api_datasets_version(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	return get_one(c, q, r);
+}
 
 static enum api_result list(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name)
 {
@@ -568,11 +673,15 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	struct storage_dataset_list l;
 	struct wasd_err err = {0};
 	const char *state = NULL;
-	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state)) return API_DONE;
+	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state))
+		return API_DONE;
 	enum wasd_status st = storage_dataset_list(c->db, name, state, page, &l, &err);
-	if (st == WASD_EINVAL) api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-	else if (st) api_send_error(q, r, &err);
-	if (st) return API_DONE;
+	if (st == WASD_EINVAL)
+		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = api_dataset_json(&l.items[i]);
@@ -583,12 +692,16 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	return API_DONE;
 }
 
-enum api_result api_datasets_list(struct api_ctx *c, const struct api_request *q, struct api_response *r) { return list(c, q, r, NULL); }
+enum api_result api_datasets_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	return list(c, q, r, NULL);
+}
 
 enum api_result api_datasets_versions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_dataset d;
-	if (!find(c, q, r, 0, &d)) return API_DONE;
+	if (!find(c, q, r, 0, &d))
+		return API_DONE;
 	list(c, q, r, d.name);
 	storage_dataset_done(&d);
 	return API_DONE;
@@ -596,14 +709,16 @@ enum api_result api_datasets_versions(struct api_ctx *c, const struct api_reques
 
 /* ---- one image ---- */
 
-static void send_preview(const struct api_request *q, struct api_response *r, const struct storage_dataset *d, const char *split_name, int64_t i, struct api_call *call)
+static void send_preview(const struct api_request *q, struct api_response *r, const struct storage_dataset *d,
+                         const char *split_name, int64_t i, struct api_call *call)
 {
 	int64_t label = 0;
 	const char *class_name = "";
 	wasd_json_i64(call->reply, "label", &label);
 	wasd_json_str(call->reply, "class", &class_name);
 	if (!call->reply_bin_len) {
-		api_send_problem(q, r, "internal", NULL, "the engine sent no image for %s %s %lld", d->name, split_name, (long long)i);
+		api_send_problem(q, r, "internal", NULL, "the engine sent no image for %s %s %lld", d->name, split_name,
+		                 (long long)i);
 	} else if (wasd_buf_append(&r->body, call->reply_bin, call->reply_bin_len)) {
 		r->status = 200;
 		r->content_type = "image/png";
@@ -622,17 +737,23 @@ enum api_result api_datasets_preview(struct api_ctx *c, const struct api_request
 	const char *which = splits[0];
 	int64_t i = 0, version = 0, count = 0;
 	if (!api_query_int(q, r, "i", 0, 1LL << 40, &i) || !api_query_choice(q, r, "split", splits, &which) ||
-	    !api_query_int(q, r, "version", 1, 1000000000, &version) || !find(c, q, r, version, &d)) return API_DONE;
+	    !api_query_int(q, r, "version", 1, 1000000000, &version) || !find(c, q, r, version, &d))
+		return API_DONE;
 	cJSON *info = api_parse_trusted(d.info);
 	wasd_json_i64(info, which, &count);
 	if (strcmp(d.state, "ready")) {
-		api_send_problem(q, r, "dataset_not_ready", NULL, "dataset %s version %lld is %s", d.name, (long long)d.version, d.state);
+		api_send_problem(q, r, "dataset_not_ready", NULL, "dataset %s version %lld is %s", d.name, (long long)d.version,
+		                 d.state);
 	} else if (i >= count) {
-		api_send_problem(q, r, "bad_parameter", "i", "query parameter i: dataset %s has %lld %s images, numbered from 0", d.name, (long long)count, which);
+		api_send_problem(q, r, "bad_parameter", "i",
+		                 "query parameter i: dataset %s has %lld %s images, numbered from 0", d.name, (long long)count,
+		                 which);
 	} else {
 		struct api_call call = {0};
-		if (c->daemon->preview(c->daemon->self, d.path, which, i, &call, &err)) api_send_error(q, r, &err);
-		else send_preview(q, r, &d, which, i, &call);
+		if (c->daemon->preview(c->daemon->self, d.path, which, i, &call, &err))
+			api_send_error(q, r, &err);
+		else
+			send_preview(q, r, &d, which, i, &call);
 		api_call_done(&call);
 	}
 	cJSON_Delete(info);
@@ -648,14 +769,16 @@ enum api_result api_datasets_delete(struct api_ctx *c, const struct api_request 
 	struct wasd_err err = {0};
 	char *paths = NULL;
 	int64_t version;
-	if (!path_version(q, r, &version) || !find(c, q, r, version, &d)) return API_DONE;
+	if (!path_version(q, r, &version) || !find(c, q, r, version, &d))
+		return API_DONE;
 	enum wasd_status st = storage_dataset_delete(c->db, d.name, version, q->actor, &paths, &err);
 	if (st == WASD_ESTATE) {
 		api_send_problem(q, r, "in_use", NULL, "dataset %s: %s", d.name, err.msg);
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
-		if (paths && *paths) c->daemon->dataset_gone(c->daemon->self, paths);
+		if (paths && *paths)
+			c->daemon->dataset_gone(c->daemon->self, paths);
 		r->status = 204;
 	}
 	wasd_free(paths);

@@ -1,4 +1,5 @@
-/* api/deployments.c - deployments: create, look at, delete. The mode of one is in mode.c, its use in classify.c and v2.c. */
+/* api/deployments.c - deployments: create, look at, delete. The mode of one is in mode.c, its use in classify.c and
+ * v2.c. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -22,13 +23,15 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 		api_add_int(j, "dataset_version", job.dataset_version);
 		storage_job_done(&job);
 	}
-	if (info) storage_ckpt_done(&k);
+	if (info)
+		storage_ckpt_done(&k);
 	cJSON_Delete(info);
 }
 
-/* The images that a mode's accuracy was measured on, with *acc, or NULL where it was not: aom and dom have it in the checkpoint's metrics, on the
- * test images where that was done; a profile has what its search has found. */
-static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode, double *acc)
+/* The images that a mode's accuracy was measured on, with *acc, or NULL where it was not: aom and dom have it in the
+ * checkpoint's metrics, on the test images where that was done; a profile has what its search has found. */
+static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode,
+                            double *acc)
 {
 	struct storage_profile p;
 	const char *name = storage_mode_profile(mode);
@@ -41,12 +44,14 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 		return known ? "validation" : NULL;
 	}
 	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
-	if (wasd_json_num(metrics, metric, acc)) return "test";
+	if (wasd_json_num(metrics, metric, acc))
+		return "test";
 	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
 	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
 }
 
-/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, what the loaded bundle says. */
+/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, what the loaded bundle says.
+ */
 static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info)
 {
 	cJSON *out = cJSON_CreateObject(), *metrics = NULL;
@@ -63,8 +68,10 @@ static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, 
 		api_add_maybe(one, "acc", images, acc);
 		api_add_str(one, "acc_images", images);
 		for (const cJSON *m = loaded->child; m; m = m->next)
-			if (!wasd_json_get(one, m->string)) api_add_take(one, m->string, cJSON_Duplicate(m, 1));
-		if (!one || !api_add_take(out, loaded->string, one)) break;
+			if (!wasd_json_get(one, m->string))
+				api_add_take(one, m->string, cJSON_Duplicate(m, 1));
+		if (!one || !api_add_take(out, loaded->string, one))
+			break;
 	}
 	cJSON_Delete(metrics);
 	return out;
@@ -74,7 +81,8 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 {
 	static const char *const parts[] = {"mode", "classify"};
 	char url[160];
-	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->daemon->deployment_info(c->daemon->self, d->name);
+	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(),
+		  *info = c->daemon->deployment_info(c->daemon->self, d->name);
 	if (!j) {
 		cJSON_Delete(links);
 		cJSON_Delete(info);
@@ -91,16 +99,19 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	api_add_int(j, "generation", d->generation);
 	api_add_int(j, "version", d->version);
 	add_origin(c, j, d);
-	if (wasd_json_get(info, "modes")) api_add_take(j, "modes", modes_json(c, d, info));
+	if (wasd_json_get(info, "modes"))
+		api_add_take(j, "modes", modes_json(c, d, info));
 	/* What the loaded bundle says: input, classes, max_batch, modes, conditions. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
 		const cJSON *have = wasd_json_get(j, m->string);
-		if (have && !cJSON_IsNull(have)) continue;
+		if (have && !cJSON_IsNull(have))
+			continue;
 		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
 		api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
 	}
-	if (!wasd_json_get(j, "conditions")) api_add_take(j, "conditions", cJSON_CreateArray());
+	if (!wasd_json_get(j, "conditions"))
+		api_add_take(j, "conditions", cJSON_CreateArray());
 	api_add_time(j, "created_at", d->created_at);
 	api_add_time(j, "updated_at", d->updated_at);
 	snprintf(url, sizeof url, "/v1/deployments/%s", d->name);
@@ -122,8 +133,10 @@ static bool find(struct api_ctx *c, const struct api_request *q, struct api_resp
 	struct wasd_err err = {0};
 	api_param(q, "d", name);
 	enum wasd_status st = storage_deployment_get(c->db, name, out, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
-	else if (st) api_send_error(q, r, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
+	else if (st)
+		api_send_error(q, r, &err);
 	return !st;
 }
 
@@ -140,29 +153,39 @@ static const char *const follows[] = {"best", "latest", NULL};
 static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	static const struct field by_job[] = {
-		{"job", FIELD_STR, .def = NULL, RANGE(1, 63)}, {"follow", FIELD_CHOICE, "\"best\"", .choices = follows}, {0}
+		{"job", FIELD_STR, .def = NULL, RANGE(1, 63)},
+		{"follow", FIELD_CHOICE, "\"best\"", .choices = follows},
+		{0},
 	};
 	static const struct field by_checkpoint[] = {{"checkpoint", FIELD_STR, .def = NULL, RANGE(1, 63)}, {0}};
 	char shown[80];
-	if (cJSON_IsObject(v) && wasd_json_get(v, "blob")) return fields_canon(c, pointer, api_import_fields, v);
+	if (cJSON_IsObject(v) && wasd_json_get(v, "blob"))
+		return fields_canon(c, pointer, api_import_fields, v);
 	if (cJSON_IsObject(v) && wasd_json_get(v, "model")) {
-		api_fault(c->faults, "unsupported", "/source/model", "/source/model: a registry of models is not offered; name a job, a checkpoint or a blob");
+		api_fault(c->faults, "unsupported", "/source/model",
+		          "/source/model: a registry of models is not offered; name a job, a checkpoint or a blob");
 		return NULL;
 	}
-	if (cJSON_IsObject(v) && wasd_json_get(v, "checkpoint")) return fields_canon(c, pointer, by_checkpoint, v);
-	if (cJSON_IsObject(v)) return fields_canon(c, pointer, by_job, v);
+	if (cJSON_IsObject(v) && wasd_json_get(v, "checkpoint"))
+		return fields_canon(c, pointer, by_checkpoint, v);
+	if (cJSON_IsObject(v))
+		return fields_canon(c, pointer, by_job, v);
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be {\"job\",\"follow\"}, {\"checkpoint\"} or {\"blob\"}, not %s", pointer, shown);
+	api_fault(c->faults, "invalid_field", pointer,
+	          "%s must be {\"job\",\"follow\"}, {\"checkpoint\"} or {\"blob\"}, not %s", pointer, shown);
 	return NULL;
 }
 
 static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	if (cJSON_IsString(v) && storage_mode_ok(v->valuestring)) return cJSON_CreateString(v->valuestring);
+	if (cJSON_IsString(v) && storage_mode_ok(v->valuestring))
+		return cJSON_CreateString(v->valuestring);
 	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
 	fields_show(shown, v);
-	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer, "%s must be \"aom\", \"dom\" or \"dom:PROFILE\", not %s%s", pointer, shown, later ? ", which is not offered" : "");
+	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer,
+	          "%s must be \"aom\", \"dom\" or \"dom:PROFILE\", not %s%s", pointer, shown,
+	          later ? ", which is not offered" : "");
 	return NULL;
 }
 
@@ -174,11 +197,12 @@ static const struct field create_fields[] = {
 	{"batching", FIELD_UNSUPPORTED, "", .what = "batching across requests is not offered"},
 	{"queue", FIELD_UNSUPPORTED, "", .what = "queues of a deployment are not offered"},
 	{"limits", FIELD_UNSUPPORTED, "", .what = "limits of a deployment are not offered"},
-	{0}
+	{0},
 };
 
 /* The checkpoint that the source means now. False: the answer is in r. */
-static bool pick(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source, const char *mode, struct storage_ckpt *out)
+static bool pick(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source,
+                 const char *mode, struct storage_ckpt *out)
 {
 	const char *job = NULL, *follow = NULL, *id = NULL;
 	struct storage_job row;
@@ -188,11 +212,14 @@ static bool pick(struct api_ctx *c, const struct api_request *q, struct api_resp
 	if (wasd_json_get(source, "blob")) {
 		struct api_import in = api_import_read(source, "/source");
 		in.to_serve = true;
-		if (!api_import(c, q, r, &in, imported)) return false;
+		if (!api_import(c, q, r, &in, imported))
+			return false;
 		st = storage_ckpt_get(c->db, imported, out, &err);
 	} else if (wasd_json_str(source, "checkpoint", &id)) {
 		st = storage_ckpt_get(c->db, id, out, &err);
-		if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/source/checkpoint", "/source/checkpoint: there is no checkpoint %s", id);
+		if (st == WASD_ENOTFOUND)
+			api_send_problem(q, r, "invalid_field", "/source/checkpoint",
+			                 "/source/checkpoint: there is no checkpoint %s", id);
 	} else {
 		wasd_json_str(source, "job", &job);
 		wasd_json_str(source, "follow", &follow);
@@ -201,24 +228,36 @@ static bool pick(struct api_ctx *c, const struct api_request *q, struct api_resp
 			api_send_problem(q, r, "invalid_field", "/source/job", "/source/job: there is no job %s", job);
 		} else if (!st) {
 			st = storage_ckpt_pick(c->db, job, follow, out, &err);
-			if (st == WASD_ENOTFOUND) api_send_problem(q, r, "no_checkpoint", "/source/job", "/source/job: job %s is %s and has no checkpoint yet", job, row.state);
+			if (st == WASD_ENOTFOUND)
+				api_send_problem(q, r, "no_checkpoint", "/source/job",
+				                 "/source/job: job %s is %s and has no checkpoint yet", job, row.state);
 			storage_job_done(&row);
 		}
 	}
-	if (st && st != WASD_ENOTFOUND) api_send_error(q, r, &err);
-	if (st) return false;
-	if (out->corrupt) api_send_problem(q, r, "corrupt", "/source", "/source: checkpoint %s fails its checksum", out->id);
-	else if (api_ckpt_plain(out) && !strcmp(mode, "dom")) api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw", out->id);
-	else if (api_mode_there(c, q, r, out->id, mode, "invalid_field", "/mode")) return true;
+	if (st && st != WASD_ENOTFOUND)
+		api_send_error(q, r, &err);
+	if (st)
+		return false;
+	if (out->corrupt)
+		api_send_problem(q, r, "corrupt", "/source", "/source: checkpoint %s fails its checksum", out->id);
+	else if (api_ckpt_plain(out) && !strcmp(mode, "dom"))
+		api_send_problem(q, r, "unsupported", "/mode",
+		                 "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw",
+		                 out->id);
+	else if (api_mode_there(c, q, r, out->id, mode, "invalid_field", "/mode"))
+		return true;
 	storage_ckpt_done(out);
 	return false;
 }
 
-static enum api_result send_created(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, int64_t wait)
+static enum api_result send_created(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                    const struct storage_deployment *d, int64_t wait)
 {
-	if (!settled(d) && api_again(q, r, d->name, wait)) return API_AGAIN;
+	if (!settled(d) && api_again(q, r, d->name, wait))
+		return API_AGAIN;
 	if (q->waited && !strcmp(d->state, "failed")) {
-		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name, d->message ? d->message : "its checkpoint could not be loaded");
+		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name,
+		                 d->message ? d->message : "its checkpoint could not be loaded");
 	} else {
 		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, api_deployment_json(c, d));
 	}
@@ -226,24 +265,29 @@ static enum api_result send_created(struct api_ctx *c, const struct api_request 
 	return API_DONE;
 }
 
-static bool create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *in, struct storage_deployment *out)
+static bool create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *in,
+                   struct storage_deployment *out)
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
 	struct storage_deployment_in row = {.actor = q->actor, .options = "{}"};
 	wasd_json_str(in, "name", &row.name);
 	wasd_json_str(in, "mode", &row.mode);
-	if (!pick(c, q, r, wasd_json_get(in, "source"), row.mode, &k)) return false;
+	if (!pick(c, q, r, wasd_json_get(in, "source"), row.mode, &k))
+		return false;
 	char *source = wasd_json_print(wasd_json_get(in, "source"));
 	row.source = source;
 	row.checkpoint = k.id;
-	enum wasd_status st = source ? storage_deployment_create(c->db, &row, out, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory");
+	enum wasd_status st = source ? storage_deployment_create(c->db, &row, out, &err) :
+	                               wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (!st) {
 		storage_deployment_done(out);
 		st = c->daemon->deployment_changed(c->daemon->self, row.name, &err);
 	}
-	if (!st) st = storage_deployment_get(c->db, row.name, out, &err);
-	if (st) api_send_error(q, r, &err);
+	if (!st)
+		st = storage_deployment_get(c->db, row.name, out, &err);
+	if (st)
+		api_send_error(q, r, &err);
 	wasd_free(source);
 	storage_ckpt_done(&k);
 	return !st;
@@ -258,9 +302,11 @@ enum api_result api_deployments_create(struct api_ctx *c, const struct api_reque
 	const char *name = "";
 	int64_t wait;
 	enum api_result res = API_DONE;
-	if (!api_query_wait(q, r, &wait)) return API_DONE;
+	if (!api_query_wait(q, r, &wait))
+		return API_DONE;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	cJSON *in = fields_canon(&fc, "", create_fields, body);
 	cJSON_Delete(body);
 	bool have = false;
@@ -269,7 +315,8 @@ enum api_result api_deployments_create(struct api_ctx *c, const struct api_reque
 	} else if (q->waited) {
 		wasd_json_str(in, "name", &name);
 		have = !storage_deployment_get(c->db, name, &d, &err);
-		if (!have) api_send_error(q, r, &err);
+		if (!have)
+			api_send_error(q, r, &err);
 	} else {
 		have = create(c, q, r, in, &d);
 	}
@@ -285,16 +332,21 @@ enum api_result api_deployments_create(struct api_ctx *c, const struct api_reque
 
 enum api_result api_deployments_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const states[] = {"created", "loading", "warming", "ready", "draining", "unloaded", "failed", NULL};
+	static const char *const states[] = {"created",  "loading",  "warming", "ready",
+	                                     "draining", "unloaded", "failed",  NULL};
 	struct storage_page page;
 	struct storage_deployment_list l;
 	struct wasd_err err = {0};
 	const char *state = NULL;
-	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state)) return API_DONE;
+	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state))
+		return API_DONE;
 	enum wasd_status st = storage_deployment_list(c->db, state, page, &l, &err);
-	if (st == WASD_EINVAL) api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-	else if (st) api_send_error(q, r, &err);
-	if (st) return API_DONE;
+	if (st == WASD_EINVAL)
+		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = api_deployment_json(c, &l.items[i]);
@@ -309,9 +361,11 @@ enum api_result api_deployments_get(struct api_ctx *c, const struct api_request 
 {
 	struct storage_deployment d;
 	int64_t wait;
-	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &d)) return API_DONE;
+	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &d))
+		return API_DONE;
 	bool again = !settled(&d) && api_again(q, r, d.name, wait);
-	if (!again) api_send_json(r, 200, api_deployment_json(c, &d));
+	if (!again)
+		api_send_json(r, 200, api_deployment_json(c, &d));
 	storage_deployment_done(&d);
 	return again ? API_AGAIN : API_DONE;
 }
@@ -320,24 +374,32 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
-	if (!find(c, q, r, &d)) return API_DONE;
+	if (!find(c, q, r, &d))
+		return API_DONE;
 	enum wasd_status st = storage_deployment_delete(c->db, d.name, q->actor, &err);
-	if (!st) st = c->daemon->deployment_gone(c->daemon->self, d.name, &err);
-	if (st) api_send_error(q, r, &err);
-	else r->status = 204;
+	if (!st)
+		st = c->daemon->deployment_gone(c->daemon->self, d.name, &err);
+	if (st)
+		api_send_error(q, r, &err);
+	else
+		r->status = 204;
 	storage_deployment_done(&d);
 	return API_DONE;
 }
 
 /* ---- mode ---- */
 
-static void mode_etag(struct api_response *r, int64_t generation) { api_set_header(r, "ETag", "\"g%lld\"", (long long)generation); }
+static void mode_etag(struct api_response *r, int64_t generation)
+{
+	api_set_header(r, "ETag", "\"g%lld\"", (long long)generation);
+}
 
 enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	char etag[32];
-	if (!find(c, q, r, &d)) return API_DONE;
+	if (!find(c, q, r, &d))
+		return API_DONE;
 	cJSON *j = cJSON_CreateObject();
 	snprintf(etag, sizeof etag, "\"g%lld\"", (long long)d.generation);
 	api_add_str(j, "mode", d.mode);
@@ -349,11 +411,13 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_str(j, "traffic", NULL);
 	cJSON *info = c->daemon->deployment_info(c->daemon->self, d.name), *bundles = modes_json(c, &d, info);
 	bool profiles = false;
-	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next) profiles |= storage_mode_profile(b->string) != NULL;
+	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next)
+		profiles |= storage_mode_profile(b->string) != NULL;
 	api_add_take(j, "bundles", bundles);
 	cJSON_Delete(info);
 	api_send_json(r, 200, j);
-	/* For If-Match, the ETag is the generation; profiles come and go within one, so with them it does not stand for the whole answer. */
+	/* For If-Match, the ETag is the generation; profiles come and go within one, so with them it does not stand for the
+	 * whole answer. */
 	mode_etag(r, d.generation);
 	r->always_whole = profiles;
 	api_set_header(r, "Cache-Control", "no-store");
@@ -366,16 +430,19 @@ static int64_t expected(const struct api_request *q, struct api_response *r, con
 {
 	const char *list = api_header(q, "if-match");
 	char etag[32];
-	if (!list || *list == '*') return -1;
+	if (!list || *list == '*')
+		return -1;
 	snprintf(etag, sizeof etag, "\"g%lld\"", (long long)d->generation);
-	if (api_etag_listed(list, etag, true)) return d->generation;
-	api_send_problem(q, r, "stale", NULL, "If-Match %.100s: deployment %s is at %s, mode %s", list, d->name, etag, d->mode);
+	if (api_etag_listed(list, etag, true))
+		return d->generation;
+	api_send_problem(q, r, "stale", NULL, "If-Match %.100s: deployment %s is at %s, mode %s", list, d->name, etag,
+	                 d->mode);
 	mode_etag(r, d->generation);
 	return -2;
 }
 
-static void send_switched(struct api_response *r, const char *mode, const struct api_live *now, const struct api_live *before, int64_t swap_us,
-                          int64_t in_flight_old, const char *audit_id)
+static void send_switched(struct api_response *r, const char *mode, const struct api_live *now,
+                          const struct api_live *before, int64_t swap_us, int64_t in_flight_old, const char *audit_id)
 {
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "mode", mode);
@@ -388,22 +455,28 @@ static void send_switched(struct api_response *r, const char *mode, const struct
 	mode_etag(r, now->generation);
 }
 
-/* A profile is in the process a moment after its row is ready: the switch waits for that, and not for ever, since the load may fail. */
-static enum api_result no_bundle(const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const struct wasd_err *err)
+/* A profile is in the process a moment after its row is ready: the switch waits for that, and not for ever, since the
+ * load may fail. */
+static enum api_result no_bundle(const struct api_request *q, struct api_response *r,
+                                 const struct storage_deployment *d, const char *mode, const struct wasd_err *err)
 {
-	if (storage_mode_profile(mode) && api_again(q, r, d->name, PROFILE_LOAD_US)) return API_AGAIN;
+	if (storage_mode_profile(mode) && api_again(q, r, d->name, PROFILE_LOAD_US))
+		return API_AGAIN;
 	api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err->msg);
 	return API_DONE;
 }
 
-static enum api_result switch_mode(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_deployment *d, const char *mode, const char *reason)
+static enum api_result switch_mode(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                   const struct storage_deployment *d, const char *mode, const char *reason)
 {
 	struct api_live now = {0}, before = {0};
 	struct wasd_err err = {0};
 	char audit_id[64] = "";
 	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
-	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode")) return API_DONE;
-	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now, &before, &swap_us, &in_flight_old, audit_id, &err);
+	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode"))
+		return API_DONE;
+	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now,
+	                                             &before, &swap_us, &in_flight_old, audit_id, &err);
 	if (!st) {
 		send_switched(r, mode, &now, &before, swap_us, in_flight_old, audit_id);
 	} else if (st == WASD_EBUSY) {
@@ -414,8 +487,10 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 		bool have = !storage_deployment_get(c->db, d->name, &fresh, NULL);
 		bool stale = have && expect >= 0 && fresh.generation != expect;
 		api_send_problem(q, r, stale ? "stale" : "conflict", NULL, "%s", err.msg);
-		if (have) mode_etag(r, fresh.generation);
-		if (have) storage_deployment_done(&fresh);
+		if (have)
+			mode_etag(r, fresh.generation);
+		if (have)
+			storage_deployment_done(&fresh);
 	} else {
 		api_send_error(q, r, &err);
 	}
@@ -425,7 +500,7 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 static const struct field mode_fields[] = {
 	{"mode", FIELD_OTHER, .canon = mode_canon},
 	{"reason", FIELD_STR, "\"\"", RANGE(0, 500)},
-	{0}
+	{0},
 };
 static const struct field rollback_fields[] = {{"reason", FIELD_STR, "\"rollback\"", RANGE(0, 500)}, {0}};
 
@@ -436,10 +511,12 @@ static cJSON *mode_body(const struct api_request *q, struct api_response *r, con
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, optional);
-	if (!body) return NULL;
+	if (!body)
+		return NULL;
 	cJSON *in = fields_canon(&fc, "", fields, body);
 	cJSON_Delete(body);
-	if (!in) api_send_faults(q, r, &faults);
+	if (!in)
+		api_send_faults(q, r, &faults);
 	return in;
 }
 
@@ -467,10 +544,13 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[STORAGE_
 	const char *mode = "";
 	snprintf(object, sizeof object, "deployment/%s", name);
 	out[0] = 0;
-	if (storage_audit_list(c->db, object, NULL, 0, (struct storage_page){.limit = 100}, &l, NULL)) return;
+	if (storage_audit_list(c->db, object, NULL, 0, (struct storage_page){.limit = 100}, &l, NULL))
+		return;
 	for (size_t i = 0; i < l.n && !out[0]; i++) {
-		if (!strcmp(l.items[i].action, "deployment.create")) break;
-		if (strcmp(l.items[i].action, "deployment.mode")) continue;
+		if (!strcmp(l.items[i].action, "deployment.create"))
+			break;
+		if (strcmp(l.items[i].action, "deployment.mode"))
+			continue;
 		cJSON *before = api_parse_trusted(l.items[i].before);
 		wasd_json_str(before, "mode", &mode);
 		snprintf(out, STORAGE_MODE_LEN, "%s", mode);
@@ -489,8 +569,11 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 	if (in && find(c, q, r, &d)) {
 		wasd_json_str(in, "reason", &reason);
 		previous_mode(c, d.name, mode);
-		if (*mode) done = switch_mode(c, q, r, &d, mode, reason);
-		else api_send_problem(q, r, "nothing_to_roll_back", NULL, "the mode of deployment %s has never been switched", d.name);
+		if (*mode)
+			done = switch_mode(c, q, r, &d, mode, reason);
+		else
+			api_send_problem(q, r, "nothing_to_roll_back", NULL, "the mode of deployment %s has never been switched",
+			                 d.name);
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);
@@ -509,10 +592,14 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 		char object[100];
 		wasd_json_str(in, "reason", &reason);
 		snprintf(object, sizeof object, "deployment/%s", d.name);
-		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL, &err);
-		if (!st) st = c->daemon->deployment_changed(c->daemon->self, d.name, &err);
-		if (st) api_send_error(q, r, &err);
-		else api_send_json(r, 202, api_deployment_json(c, &d));
+		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL,
+		                                        &err);
+		if (!st)
+			st = c->daemon->deployment_changed(c->daemon->self, d.name, &err);
+		if (st)
+			api_send_error(q, r, &err);
+		else
+			api_send_json(r, 202, api_deployment_json(c, &d));
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);

@@ -1,65 +1,87 @@
 /* api/errors.c - the one table of answers that are not a success, and how they are written down.
  *
- * Every such answer is a problem document (RFC 9457). On /v2 it is the same document plus "error", as plain application/json,
- * because stock clients read only that; that protocol also knows no 422, so what is 422 elsewhere is 400 there. */
+ * Every such answer is a problem document (RFC 9457). On /v2 it is the same document plus "error", as plain
+ * application/json, because stock clients read only that; that protocol also knows no 422, so what is 422 elsewhere is
+ * 400 there. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
 
 const struct api_error_row api_errors[] = {
-	{"bad_request", 400, "Malformed request", "The request breaks the rules of HTTP or of this interface in a way that no other code describes."},
-	{"bad_json", 400, "Not valid JSON", "The body is not one strict JSON value (RFC 8259, UTF-8, no member twice). The pointer says where, the detail at which byte."},
-	{"bad_parameter", 400, "Bad query parameter", "A query parameter has a value that cannot be used; the pointer is its name."},
-	{"unknown_parameter", 400, "Unknown query parameter", "The route has no query parameter of that name. Names are case-sensitive."},
+	{"bad_request", 400, "Malformed request",
+     "The request breaks the rules of HTTP or of this interface in a way that no other code describes."},
+	{"bad_json", 400, "Not valid JSON",
+     "The body is not one strict JSON value (RFC 8259, UTF-8, no member twice). The pointer says where, the detail at which byte."},
+	{"bad_parameter", 400, "Bad query parameter",
+     "A query parameter has a value that cannot be used; the pointer is its name."},
+	{"unknown_parameter", 400, "Unknown query parameter",
+     "The route has no query parameter of that name. Names are case-sensitive."},
 	{"body_not_allowed", 400, "No body expected", "The route takes no body, but one was sent."},
 	{"body_required", 400, "Body missing", "The route needs a body and none was sent."},
-	{"bad_multipart", 400, "Malformed multipart body", "The multipart/form-data body breaks RFC 7578: boundary, part headers or the closing line."},
-	{"mode_conflict", 400, "Two different modes asked for", "Path, parameter, header, query or alias of one request name different modes. Send one."},
-	{"bad_tensor", 400, "Tensor does not fit the model", "Name, datatype, shape or data of an input tensor differ from the model's metadata."},
+	{"bad_multipart", 400, "Malformed multipart body",
+     "The multipart/form-data body breaks RFC 7578: boundary, part headers or the closing line."},
+	{"mode_conflict", 400, "Two different modes asked for",
+     "Path, parameter, header, query or alias of one request name different modes. Send one."},
+	{"bad_tensor", 400, "Tensor does not fit the model",
+     "Name, datatype, shape or data of an input tensor differ from the model's metadata."},
 	{"cross_origin", 403, "Cross-origin write refused", "A web page of another origin may not change anything here."},
 	{"not_found", 404, "Not found", "There is no such object or route."},
-	{"method_not_allowed", 405, "Method not allowed", "The path exists with other methods; the Allow header lists them."},
+	{"method_not_allowed", 405, "Method not allowed",
+     "The path exists with other methods; the Allow header lists them."},
 	{"conflict", 409, "Conflict", "The object's state does not allow this now."},
 	{"name_taken", 409, "Name taken", "There is already an object of that name."},
-	{"idempotency_conflict", 409, "Idempotency key used before", "The same Idempotency-Key came with another body earlier."},
-	{"job_active", 409, "Job still active", "Only a job that is completed, failed or cancelled can be deleted. Cancel it first."},
+	{"idempotency_conflict", 409, "Idempotency key used before",
+     "The same Idempotency-Key came with another body earlier."},
+	{"job_active", 409, "Job still active",
+     "Only a job that is completed, failed or cancelled can be deleted. Cancel it first."},
 	{"referenced", 409, "Still referenced", "Something else uses the object; the detail names it."},
 	{"in_use", 409, "Dataset in use", "A job that has not ended uses the dataset, or it is being scanned."},
-	{"dataset_not_ready", 409, "Dataset not ready", "The dataset is still being scanned. Ask again with ?wait=60s on the dataset."},
+	{"dataset_not_ready", 409, "Dataset not ready",
+     "The dataset is still being scanned. Ask again with ?wait=60s on the dataset."},
 	{"invalid_transition", 409, "State does not allow this", "The job cannot go from its state `from` to `to`."},
 	{"no_checkpoint", 409, "No checkpoint yet", "The job has not stored a checkpoint that could be served."},
 	{"bundle_not_ready", 409, "Mode not available", "The deployment has no loaded bundle for that mode."},
 	{"nothing_to_roll_back", 409, "No earlier mode", "The deployment's mode has never been switched."},
-	{"stale", 412, "Precondition failed", "If-Match or If-None-Match does not fit the object's current ETag, which the answer carries."},
+	{"stale", 412, "Precondition failed",
+     "If-Match or If-None-Match does not fit the object's current ETag, which the answer carries."},
 	{"too_large", 413, "Too large", "The body is larger than the route takes."},
 	{"uri_too_long", 414, "URI too long", "The request line is longer than 8 KiB."},
-	{"unsupported_media_type", 415, "Unsupported media type", "The route does not take a body of that Content-Type or Content-Encoding."},
+	{"unsupported_media_type", 415, "Unsupported media type",
+     "The route does not take a body of that Content-Type or Content-Encoding."},
 	{"range_not_satisfiable", 416, "Range not satisfiable", "The Range header lies outside the file."},
-	{"invalid_field", 422, "Invalid field", "A member of the body is unknown, missing, ill-typed or out of range. errors[] lists every one with its JSON pointer."},
-	{"unsupported", 422, "Not supported", "The request is well-formed, but this build or this data does not offer what it asks for."},
-	{"bad_image", 422, "Image cannot be decoded", "An image is broken, truncated, too large or neither PNG nor JPEG; the pointer says which one."},
+	{"invalid_field", 422, "Invalid field",
+     "A member of the body is unknown, missing, ill-typed or out of range. errors[] lists every one with its JSON pointer."},
+	{"unsupported", 422, "Not supported",
+     "The request is well-formed, but this build or this data does not offer what it asks for."},
+	{"bad_image", 422, "Image cannot be decoded",
+     "An image is broken, truncated, too large or neither PNG nor JPEG; the pointer says which one."},
 	{"bad_dataset", 422, "Dataset refused", "The uploaded data were refused; the pointer is the file at fault."},
-	{"bad_weights", 422, "Weights refused", "The blob is no safetensors file that fits the network; the pointer is the tensor or the metadata's key at fault, the detail says what is wrong with it."},
-	{"load_failed", 422, "Model cannot be loaded", "The deployment's checkpoint could not be loaded; the detail says why."},
+	{"bad_weights", 422, "Weights refused",
+     "The blob is no safetensors file that fits the network; the pointer is the tensor or the metadata's key at fault, the detail says what is wrong with it."},
+	{"load_failed", 422, "Model cannot be loaded",
+     "The deployment's checkpoint could not be loaded; the detail says why."},
 	{"headers_too_large", 431, "Headers too large", "The request headers are larger than 16 KiB."},
 	{"internal", 500, "Internal error", "A fault of the daemon itself. The log has more under the request id."},
 	{"io_error", 500, "Storage error", "The operating system refused a read or write."},
 	{"corrupt", 500, "Stored data damaged", "Stored bytes fail their checksum. They are never handed out."},
 	{"not_implemented", 501, "Not implemented", "The method or transfer coding is not known here."},
-	{"busy", 503, "Try again later", "The engine is restarting, a queue is full, or the daemon is at a limit. Retry-After says when to come back."},
+	{"busy", 503, "Try again later",
+     "The engine is restarting, a queue is full, or the daemon is at a limit. Retry-After says when to come back."},
 	{"not_ready", 503, "Not ready", "The deployment or the daemon is not ready to answer yet."},
-	{"suspended", 503, "Deployment set aside", "The inference process ended again and again at this deployment's work, so it waits while the others are served. Retry-After says when it is tried again; POST /v1/deployments/NAME:reload does it at once."},
+	{"suspended", 503, "Deployment set aside",
+     "The inference process ended again and again at this deployment's work, so it waits while the others are served. Retry-After says when it is tried again; POST /v1/deployments/NAME:reload does it at once."},
 	{"draining", 503, "Shutting down", "The daemon is ending and takes no new work."},
 	{"no_memory", 503, "Out of memory", "There was not enough memory for this request."},
 	{"deadline", 504, "Deadline exceeded", "The answer was not there in time."},
 	{"disk_full", 507, "Disk full", "There is too little free space to accept this."},
-	{0}
+	{0},
 };
 
 const struct api_error_row *api_error_find(const char *code)
 {
 	for (const struct api_error_row *e = api_errors; e->code; e++)
-		if (!strcmp(e->code, code)) return e;
+		if (!strcmp(e->code, code))
+			return e;
 	return NULL;
 }
 
@@ -75,22 +97,25 @@ void api_send_no_memory(struct api_response *r)
 /* The 32 hex digits in the middle of a traceparent. */
 static const char *trace_id(const struct api_request *q, char out[33])
 {
-	if (!q->traceparent || strlen(q->traceparent) < 35) return NULL;
+	if (!q->traceparent || strlen(q->traceparent) < 35)
+		return NULL;
 	memcpy(out, q->traceparent + 3, 32);
 	out[32] = 0;
 	return out;
 }
 
 /* errors is taken. */
-static void send(const struct api_request *q, struct api_response *r, const struct api_error_row *e, const char *detail, cJSON *errors)
+static void send(const struct api_request *q, struct api_response *r, const struct api_error_row *e, const char *detail,
+                 cJSON *errors)
 {
 	char type[96], trace[33];
 	bool v2 = api_on_v2(q);
 	int status = v2 && e->status == 422 ? 400 : e->status;
 	cJSON *j = cJSON_CreateObject();
 	snprintf(type, sizeof type, "/docs/errors#%s", e->code);
-	bool ok = j && api_add_str(j, "type", type) && api_add_str(j, "title", e->title) && api_add_int(j, "status", status) &&
-	          api_add_str(j, "detail", detail) && api_add_str(j, "instance", q->path) && api_add_str(j, "code", e->code) &&
+	bool ok = j && api_add_str(j, "type", type) && api_add_str(j, "title", e->title) &&
+	          api_add_int(j, "status", status) && api_add_str(j, "detail", detail) &&
+	          api_add_str(j, "instance", q->path) && api_add_str(j, "code", e->code) &&
 	          api_add_str(j, "request_id", q->request_id) && api_add_str(j, "trace_id", trace_id(q, trace)) &&
 	          (!v2 || api_add_str(j, "error", detail));
 	if (!ok || !errors || !cJSON_AddItemToObject(j, "errors", errors)) {
@@ -100,9 +125,11 @@ static void send(const struct api_request *q, struct api_response *r, const stru
 		return;
 	}
 	api_send_json(r, status, j);
-	if (r->status != status) return;
+	if (r->status != status)
+		return;
 	r->content_type = v2 ? "application/json" : "application/problem+json";
-	if (status == 503) api_set_header(r, "Retry-After", "1");
+	if (status == 503)
+		api_set_header(r, "Retry-After", "1");
 }
 
 /* One entry of errors[]; false when there is no memory. */
@@ -113,10 +140,12 @@ static bool add_entry(cJSON *list, const char *pointer, const char *detail, cons
 		cJSON_Delete(e);
 		return false;
 	}
-	return api_add_str(e, "pointer", pointer) && api_add_str(e, "detail", detail) && (!code || api_add_str(e, "code", code));
+	return api_add_str(e, "pointer", pointer) && api_add_str(e, "detail", detail) &&
+	       (!code || api_add_str(e, "code", code));
 }
 
-static void send_one(const struct api_request *q, struct api_response *r, const struct api_error_row *e, const char *pointer, const char *detail)
+static void send_one(const struct api_request *q, struct api_response *r, const struct api_error_row *e,
+                     const char *pointer, const char *detail)
 {
 	cJSON *errors = cJSON_CreateArray();
 	if (errors && pointer && *pointer && !add_entry(errors, pointer, detail, NULL)) {
@@ -126,7 +155,8 @@ static void send_one(const struct api_request *q, struct api_response *r, const 
 	send(q, r, e, detail, errors);
 }
 
-void api_send_problem(const struct api_request *q, struct api_response *r, const char *code, const char *pointer, const char *fmt, ...)
+void api_send_problem(const struct api_request *q, struct api_response *r, const char *code, const char *pointer,
+                      const char *fmt, ...)
 {
 	char detail[512];
 	va_list ap;
@@ -138,10 +168,14 @@ void api_send_problem(const struct api_request *q, struct api_response *r, const
 }
 
 static const char *const status_codes[WASD_STATUS_COUNT] = {
-	[WASD_OK] = "internal", [WASD_EINVAL] = "invalid_field", [WASD_ENOMEM] = "no_memory", [WASD_EIO] = "io_error",
-	[WASD_ENOTFOUND] = "not_found", [WASD_EEXIST] = "name_taken", [WASD_ESTATE] = "conflict", [WASD_ECORRUPT] = "corrupt",
-	[WASD_ETOOBIG] = "too_large", [WASD_EUNSUPPORTED] = "unsupported", [WASD_EFULL] = "disk_full", [WASD_EBUSY] = "busy",
-	[WASD_ECANCELLED] = "busy", [WASD_ENUMERIC] = "internal", [WASD_EINTERNAL] = "internal",
+	[WASD_OK] = "internal",         [WASD_EINVAL] = "invalid_field",
+	[WASD_ENOMEM] = "no_memory",    [WASD_EIO] = "io_error",
+	[WASD_ENOTFOUND] = "not_found", [WASD_EEXIST] = "name_taken",
+	[WASD_ESTATE] = "conflict",     [WASD_ECORRUPT] = "corrupt",
+	[WASD_ETOOBIG] = "too_large",   [WASD_EUNSUPPORTED] = "unsupported",
+	[WASD_EFULL] = "disk_full",     [WASD_EBUSY] = "busy",
+	[WASD_ECANCELLED] = "busy",     [WASD_ENUMERIC] = "internal",
+	[WASD_EINTERNAL] = "internal",
 };
 
 void api_send_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err)
@@ -153,7 +187,8 @@ void api_send_error(const struct api_request *q, struct api_response *r, const s
 void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow)
 {
 	if (*allow) {
-		api_send_problem(q, r, "method_not_allowed", NULL, "%s does not take %s; it takes %s", q->path, q->method, allow);
+		api_send_problem(q, r, "method_not_allowed", NULL, "%s does not take %s; it takes %s", q->path, q->method,
+		                 allow);
 		api_set_header(r, "Allow", "%s", allow);
 	} else {
 		api_send_problem(q, r, "not_found", NULL, "no route %s %s", q->method, q->path);
@@ -168,7 +203,8 @@ void api_problem_member(struct api_response *r, const char *name, const char *va
 	if (text && r->body.len && r->body.data[r->body.len - 1] == '}') {
 		r->body.len--;
 		wasd_buf_printf(&r->body, ",\"%s\":%s}", name, text);
-		if (r->body.failed) api_send_no_memory(r);
+		if (r->body.failed)
+			api_send_no_memory(r);
 	}
 	wasd_free(text);
 	cJSON_Delete(v);
@@ -183,9 +219,12 @@ void api_fault(struct api_faults *f, const char *code, const char *pointer, cons
 	va_start(ap, fmt);
 	wasd_vline(detail, sizeof detail, fmt, ap);
 	va_end(ap);
-	if (f->n++ >= API_FAULTS_MAX) return;
-	if (!f->list) f->list = cJSON_CreateArray();
-	if (!f->list || !add_entry(f->list, pointer, detail, code)) f->no_memory = true;
+	if (f->n++ >= API_FAULTS_MAX)
+		return;
+	if (!f->list)
+		f->list = cJSON_CreateArray();
+	if (!f->list || !add_entry(f->list, pointer, detail, code))
+		f->no_memory = true;
 }
 
 void api_faults_done(struct api_faults *f)
@@ -203,8 +242,10 @@ void api_send_faults(const struct api_request *q, struct api_response *r, struct
 		api_send_no_memory(r);
 	} else {
 		char text[640];
-		if (f->n > 1) snprintf(text, sizeof text, "%s (and %d more)", detail, f->n - 1);
-		else snprintf(text, sizeof text, "%s", detail);
+		if (f->n > 1)
+			snprintf(text, sizeof text, "%s (and %d more)", detail, f->n - 1);
+		else
+			snprintf(text, sizeof text, "%s", detail);
 		cJSON *list = f->list;
 		f->list = NULL;
 		send(q, r, api_error_find(code), text, list);

@@ -1,10 +1,14 @@
-/* api/imports.c - weights from elsewhere: blobs, and checkpoints made of them. The engine reads the file; here its verdict becomes an answer. */
+/* api/imports.c - weights from elsewhere: blobs, and checkpoints made of them. The engine reads the file; here its
+ * verdict becomes an answer. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-bool api_digest_ok(const char *s) { return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64; }
+bool api_digest_ok(const char *s)
+{
+	return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
+}
 
 /* ---- a file that is handed out ---- */
 
@@ -41,8 +45,10 @@ bool api_send_file(struct api_response *r, const struct api_file *file)
 static bool blob_param(const struct api_request *q, struct api_response *r, char sha256[128])
 {
 	api_param(q, "sha256", sha256);
-	if (api_digest_ok(sha256)) return true;
-	api_send_problem(q, r, "bad_parameter", "sha256", "a blob is named by its SHA-256, 64 of 0-9 and a-f, not \"%.80s\"", sha256);
+	if (api_digest_ok(sha256))
+		return true;
+	api_send_problem(q, r, "bad_parameter", "sha256",
+	                 "a blob is named by its SHA-256, 64 of 0-9 and a-f, not \"%.80s\"", sha256);
 	return false;
 }
 
@@ -51,7 +57,8 @@ enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, st
 	char sha256[128], url[160];
 	struct wasd_err err = {0};
 	bool existed = false;
-	if (!blob_param(q, r, sha256)) return API_DONE;
+	if (!blob_param(q, r, sha256))
+		return API_DONE;
 	if (api_header(q, "content-range")) {
 		api_send_problem(q, r, "unsupported", "Content-Range", "a blob is sent whole; appending to one is not offered");
 	} else if (q->n_uploads != 1 || !q->uploads[0].bytes) {
@@ -77,56 +84,83 @@ enum api_result api_blobs_get(struct api_ctx *c, const struct api_request *q, st
 	char sha256[128];
 	struct api_file f;
 	struct wasd_err err = {0};
-	if (!blob_param(q, r, sha256)) return API_DONE;
+	if (!blob_param(q, r, sha256))
+		return API_DONE;
 	enum wasd_status st = c->daemon->blob_open(c->daemon->self, sha256, &f, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no blob %s", sha256);
-	else if (st) api_send_error(q, r, &err);
-	else if (!api_send_file(r, &f)) api_send_no_memory(r);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no blob %s", sha256);
+	else if (st)
+		api_send_error(q, r, &err);
+	else if (!api_send_file(r, &f))
+		api_send_no_memory(r);
 	return API_DONE;
 }
 
 /* ---- import ---- */
 
 /* Faults of a field that the request gave, of the file, and the rest. */
-static void send_refusal(const struct api_request *q, struct api_response *r, const struct api_import *in, const struct wasd_err *err)
+static void send_refusal(const struct api_request *q, struct api_response *r, const struct api_import *in,
+                         const struct wasd_err *err)
 {
 	char pointer[256], blob[200];
-	bool model = !strncmp(err->pointer, "/model", 6), field = err->status != WASD_ECORRUPT && (model || !strcmp(err->pointer, "/classes") || !strcmp(err->pointer, "/input"));
+	bool model = !strncmp(err->pointer, "/model", 6),
+		 field = err->status != WASD_ECORRUPT &&
+	             (model || !strcmp(err->pointer, "/classes") || !strcmp(err->pointer, "/input"));
 	size_t n = strlen(err->pointer);
-	const char *text = field && !strncmp(err->msg, err->pointer, n) && err->msg[n] == ':' ? err->msg + n + 2 : err->msg;       /* without the pointer, which may become another */
+	const char *text = field && !strncmp(err->msg, err->pointer, n) && err->msg[n] == ':' ?
+	                       err->msg + n + 2 :
+	                       err->msg; /* without the pointer, which may become another */
 	snprintf(blob, sizeof blob, "%s/blob", in->at);
-	if (field && in->data_pointer) snprintf(pointer, sizeof pointer, "%s", model ? err->pointer : in->data_pointer);
-	else snprintf(pointer, sizeof pointer, "%s%s", in->at, err->pointer);
+	if (field && in->data_pointer)
+		snprintf(pointer, sizeof pointer, "%s", model ? err->pointer : in->data_pointer);
+	else
+		snprintf(pointer, sizeof pointer, "%s%s", in->at, err->pointer);
 	switch (err->status) {
 	case WASD_ENOTFOUND:
-		api_send_problem(q, r, "invalid_field", blob, "%s: there is no blob %s; send it by PUT /v1/blobs/%s", blob, in->blob, in->blob);
+		api_send_problem(q, r, "invalid_field", blob, "%s: there is no blob %s; send it by PUT /v1/blobs/%s", blob,
+		                 in->blob, in->blob);
 		break;
-	case WASD_EINVAL: case WASD_ECORRUPT: case WASD_ETOOBIG: case WASD_EUNSUPPORTED:
-		if (field) api_send_problem(q, r, "invalid_field", pointer, "%s: %s", pointer, text);
-		else api_send_problem(q, r, "bad_weights", *err->pointer ? err->pointer : blob, "blob %.12s...: %s", in->blob, err->msg);
+	case WASD_EINVAL:
+	case WASD_ECORRUPT:
+	case WASD_ETOOBIG:
+	case WASD_EUNSUPPORTED:
+		if (field)
+			api_send_problem(q, r, "invalid_field", pointer, "%s: %s", pointer, text);
+		else
+			api_send_problem(q, r, "bad_weights", *err->pointer ? err->pointer : blob, "blob %.12s...: %s", in->blob,
+			                 err->msg);
 		break;
-	default: api_send_error(q, r, err);
+	default:
+		api_send_error(q, r, err);
 	}
 }
 
-bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in, char id[32])
+bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in,
+                char id[32])
 {
 	struct wasd_err err = {0};
 	cJSON *how = cJSON_CreateObject();
-	if (in->model) api_add_take(how, "model", cJSON_Duplicate(in->model, 1));
-	if (in->classes) api_add_take(how, "classes", cJSON_Duplicate(in->classes, 1));
-	if (in->input) api_add_take(how, "input", cJSON_Duplicate(in->input, 1));
+	if (in->model)
+		api_add_take(how, "model", cJSON_Duplicate(in->model, 1));
+	if (in->classes)
+		api_add_take(how, "classes", cJSON_Duplicate(in->classes, 1));
+	if (in->input)
+		api_add_take(how, "input", cJSON_Duplicate(in->input, 1));
 	api_add_take(how, "to_serve", cJSON_CreateBool(in->to_serve));
-	enum wasd_status st = api_poisoned(how) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->import_blob(c->daemon->self, in->blob, how, in->dry, q->deadline_us, id, &err);
+	enum wasd_status st = api_poisoned(how) ?
+	                          wasd_fail(&err, WASD_ENOMEM, "no memory") :
+	                          c->daemon->import_blob(c->daemon->self, in->blob, how, in->dry, q->deadline_us, id, &err);
 	cJSON_Delete(how);
-	if (st) send_refusal(q, r, in, &err);
+	if (st)
+		send_refusal(q, r, in, &err);
 	return !st;
 }
 
 cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	if (cJSON_IsString(v) && api_digest_ok(v->valuestring)) return cJSON_CreateString(v->valuestring);
+	if (cJSON_IsString(v) && api_digest_ok(v->valuestring))
+		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be the SHA-256 of a blob, not %s", pointer, shown);
 	return NULL;
@@ -144,12 +178,16 @@ const struct field api_import_fields[] = {
 	{"model", FIELD_OTHER, "", .canon = any_canon},
 	{"classes", FIELD_OTHER, "", .canon = any_canon},
 	{"input", FIELD_OTHER, "", .canon = any_canon},
-	{0}
+	{0},
 };
 
 struct api_import api_import_read(const cJSON *fields, const char *at)
 {
-	struct api_import in = {.at = at, .blob = "", .model = wasd_json_get(fields, "model"), .classes = wasd_json_get(fields, "classes"), .input = wasd_json_get(fields, "input")};
+	struct api_import in = {.at = at,
+	                        .blob = "",
+	                        .model = wasd_json_get(fields, "model"),
+	                        .classes = wasd_json_get(fields, "classes"),
+	                        .input = wasd_json_get(fields, "input")};
 	wasd_json_str(fields, "blob", &in.blob);
 	return in;
 }
@@ -162,7 +200,8 @@ enum api_result api_checkpoints_import(struct api_ctx *c, const struct api_reque
 	struct storage_ckpt k;
 	char id[32];
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	cJSON *in = fields_canon(&fc, "", api_import_fields, body);
 	cJSON_Delete(body);
 	if (!in) {

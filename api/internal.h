@@ -10,39 +10,52 @@
 /* ---- errors.c ---- */
 
 /* One kind of answer that is not a success: code is the stable name, explanation is what /docs/errors says about it. */
-struct api_error_row { const char *code; int status; const char *title, *explanation; };
-extern const struct api_error_row api_errors[];            /* ends at a NULL code */
+struct api_error_row {
+	const char *code;
+	int status;
+	const char *title, *explanation;
+};
+extern const struct api_error_row api_errors[]; /* ends at a NULL code */
 const struct api_error_row *api_error_find(const char *code);
 
 /* Every fault of one body, each {"pointer","detail","code"}; the answer's code is that of the first. */
 #define API_FAULTS_MAX 100
-struct api_faults { cJSON *list; int n; bool no_memory; };
-void api_fault(struct api_faults *f, const char *code, const char *pointer, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+struct api_faults {
+	cJSON *list;
+	int n;
+	bool no_memory;
+};
+void api_fault(struct api_faults *f, const char *code, const char *pointer, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 void api_faults_done(struct api_faults *f);
 /* Answers with the faults and empties the list. */
 void api_send_faults(const struct api_request *q, struct api_response *r, struct api_faults *f);
 /* Adds a member to the problem that was just sent ("from" and "to" of a refused transition). */
 void api_problem_member(struct api_response *r, const char *name, const char *value);
-void api_send_no_memory(struct api_response *r);           /* 503 without a single allocation */
+void api_send_no_memory(struct api_response *r); /* 503 without a single allocation */
 
 /* ---- request.c ---- */
 
 bool api_on_v2(const struct api_request *q);
 /* Query parameters. False: the answer (400 naming the parameter) is in r. Absent parameters leave *out alone. */
-bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max, int64_t *out);
+bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max,
+                   int64_t *out);
 bool api_query_bool(const struct api_request *q, struct api_response *r, const char *name, bool *out);
-bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices, const char **out);
-bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us);     /* "30s", "500ms", "1m"; at most 120 s */
+bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices,
+                      const char **out);
+bool api_query_wait(const struct api_request *q, struct api_response *r,
+                    int64_t *wait_us); /* "30s", "500ms", "1m"; at most 120 s */
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms);
 bool api_query_page(const struct api_request *q, struct api_response *r, struct storage_page *page);
 
 /* The media type of the body in lower case without parameters, "" when the header is absent. */
 void api_media_type(const struct api_request *q, char out[80]);
-bool api_accepts(const struct api_request *q, const char *type);    /* named in Accept itself, not through a wildcard */
+bool api_accepts(const struct api_request *q, const char *type); /* named in Accept itself, not through a wildcard */
 /* Parses the body as one JSON value; an absent body gives an empty object when `optional`. NULL: the answer is in r. */
 cJSON *api_body_json(const struct api_request *q, struct api_response *r, struct wasd_json_limits lim, bool optional);
-bool api_parse_time(const char *s, int64_t *unix_ms);               /* RFC 3339, strict */
-/* A list of entity tags (If-Match, If-None-Match) against the current one. `revision`: tags are compared up to their first dot. */
+bool api_parse_time(const char *s, int64_t *unix_ms); /* RFC 3339, strict */
+/* A list of entity tags (If-Match, If-None-Match) against the current one. `revision`: tags are compared up to their
+ * first dot. */
 bool api_etag_listed(const char *list, const char *etag, bool revision);
 
 /* ---- response.c ---- */
@@ -50,50 +63,71 @@ bool api_etag_listed(const char *list, const char *etag, bool revision);
 const char *api_response_header(const struct api_response *r, const char *name);
 /* {"items":[...],"next_cursor":...} with the Link header. Takes items. */
 void api_send_list(const struct api_request *q, struct api_response *r, cJSON *items, const char *next_cursor);
-/* Runs the handler again at a new event of `object`, at the latest after wait_us from the first run. False: that time is over. */
+/* Runs the handler again at a new event of `object`, at the latest after wait_us from the first run. False: that time
+ * is over. */
 bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us);
 
-/* ---- JSON helpers (response.c). A failure for want of memory marks the container, and api_send_json then answers 503. ---- */
+/* ---- JSON helpers (response.c). A failure for want of memory marks the container, and api_send_json then answers 503.
+ * ---- */
 
 void api_poison(cJSON *container);
-bool api_poisoned(const cJSON *j);                                          /* j or anything in it; true for NULL */
-cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v);                /* v taken in any case; NULL = there was no memory for it */
-void api_push(cJSON *array, cJSON *v);                                      /* the same for arrays */
-cJSON *api_add_raw(cJSON *obj, const char *name, const char *json);         /* JSON text, NULL = null */
-cJSON *api_add_str(cJSON *obj, const char *name, const char *s);            /* NULL = null */
+bool api_poisoned(const cJSON *j); /* j or anything in it; true for NULL */
+cJSON *api_add_take(cJSON *obj, const char *name,
+                    cJSON *v);         /* v taken in any case; NULL = there was no memory for it */
+void api_push(cJSON *array, cJSON *v); /* the same for arrays */
+cJSON *api_add_raw(cJSON *obj, const char *name, const char *json); /* JSON text, NULL = null */
+cJSON *api_add_str(cJSON *obj, const char *name, const char *s);    /* NULL = null */
 cJSON *api_add_int(cJSON *obj, const char *name, int64_t v);
-cJSON *api_add_num(cJSON *obj, const char *name, double v);                 /* NaN, Inf = null */
-cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v);   /* null when not known */
-cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);         /* 0 = null */
-cJSON *api_parse_trusted(const char *json);                                 /* our own stored text; NULL when it is none */
+cJSON *api_add_num(cJSON *obj, const char *name, double v);               /* NaN, Inf = null */
+cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v); /* null when not known */
+cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);       /* 0 = null */
+cJSON *api_parse_trusted(const char *json); /* our own stored text; NULL when it is none */
 
 /* ---- fields.c: bodies as tables ---- */
 
-enum field_type { FIELD_BOOL, FIELD_INT, FIELD_NUM, FIELD_STR, FIELD_CHOICE, FIELD_NAME, FIELD_OBJECT, FIELD_OTHER, FIELD_UNSUPPORTED };
+enum field_type {
+	FIELD_BOOL,
+	FIELD_INT,
+	FIELD_NUM,
+	FIELD_STR,
+	FIELD_CHOICE,
+	FIELD_NAME,
+	FIELD_OBJECT,
+	FIELD_OTHER,
+	FIELD_UNSUPPORTED
+};
 #define RANGE(lo, hi) .min = (lo), .max = (hi)
-struct field_ctx { struct api_faults *faults; const cJSON *caps; const cJSON *root; };
+struct field_ctx {
+	struct api_faults *faults;
+	const cJSON *caps;
+	const cJSON *root;
+};
 struct field {
 	const char *name;
 	enum field_type type;
-	const char *def;                    /* JSON text; NULL = required, "" = left out when absent */
-	double min, max;                    /* numbers: range; strings: bytes */
-	bool above_min, below_max;          /* that end is excluded */
+	const char *def;           /* JSON text; NULL = required, "" = left out when absent */
+	double min, max;           /* numbers: range; strings: bytes */
+	bool above_min, below_max; /* that end is excluded */
 	bool null_ok;
-	const char *const *choices;         /* FIELD_CHOICE; ends at NULL */
-	const struct field *sub;            /* FIELD_OBJECT */
-	/* FIELD_OTHER: checks value (never NULL: the default when absent) and returns its canonical form, or NULL after a fault. */
+	const char *const *choices; /* FIELD_CHOICE; ends at NULL */
+	const struct field *sub;    /* FIELD_OBJECT */
+	/* FIELD_OTHER: checks value (never NULL: the default when absent) and returns its canonical form, or NULL after a
+	 * fault. */
 	cJSON *(*canon)(struct field_ctx *c, const char *pointer, const cJSON *value);
-	const char *what;                   /* FIELD_UNSUPPORTED: what is not there */
+	const char *what; /* FIELD_UNSUPPORTED: what is not there */
 };
-/* The canonical form of an object: every member checked, every default written out, members in the table's order. NULL when
- * there was a fault (all are in c->faults) or no memory. in NULL = {}. */
+/* The canonical form of an object: every member checked, every default written out, members in the table's order. NULL
+ * when there was a fault (all are in c->faults) or no memory. in NULL = {}. */
 cJSON *fields_canon(struct field_ctx *c, const char *pointer, const struct field *fields, const cJSON *in);
-/* The same with options that a table of core describes (OPTION of wasd/model.h); `known` are names that the caller deals with. */
-bool options_canon(struct field_ctx *c, const char *pointer, const cJSON *options, const char *const *known, const cJSON *in, cJSON *out);
-void fields_pointer(char out[256], const char *base, const char *key);   /* base + "/" + escaped key */
+/* The same with options that a table of core describes (OPTION of wasd/model.h); `known` are names that the caller
+ * deals with. */
+bool options_canon(struct field_ctx *c, const char *pointer, const cJSON *options, const char *const *known,
+                   const cJSON *in, cJSON *out);
+void fields_pointer(char out[256], const char *base, const char *key); /* base + "/" + escaped key */
 /* "3", "\"abc\"", "an array", for messages: what the client sent, cut to a readable length. */
 void fields_show(char out[80], const cJSON *v);
-/* A copy of an array of least to most items of any kind, which the engine judges; NULL after a fault, which says what they are. */
+/* A copy of an array of least to most items of any kind, which the engine judges; NULL after a fault, which says what
+ * they are. */
 cJSON *array_canon(struct field_ctx *c, const char *pointer, const cJSON *v, int least, int most, const char *what);
 const cJSON *caps_row(const cJSON *caps, const char *table, const char *key, const char *name);
 /* Names of a table as `a, b or c`. */
@@ -101,7 +135,7 @@ void caps_names(const cJSON *caps, const char *table, const char *key, char out[
 
 /* ---- spec.c ---- */
 
-#define API_DRAW_PROFILE "profile:"                     /* "draw" of a job that trains for a profile: this and its name */
+#define API_DRAW_PROFILE "profile:" /* "draw" of a job that trains for a profile: this and its name */
 
 /* Checks a job spec against the tables and gives its canonical form. `dataset` still has the form the client gave. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
@@ -114,19 +148,32 @@ void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info,
 
 /* ---- networks.c ---- */
 
-/* What only the engine can say of a job: whether its network, its batches and its profiles fit the data set, whose path this is. *warnings is the caller's:
- * [{"code","message"}] of what is known before it begins. False: the answer is in r. */
-bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, cJSON **warnings);
-/* The same of one profile of a checkpoint, from its job's spec and its own info, both JSON; true where that does not say enough. */
-bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec, const char *ckpt_info, const cJSON *profile);
+/* What only the engine can say of a job: whether its network, its batches and its profiles fit the data set, whose path
+ * this is. *warnings is the caller's: [{"code","message"}] of what is known before it begins. False: the answer is in
+ * r. */
+bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec,
+                   const char *dataset, cJSON **warnings);
+/* The same of one profile of a checkpoint, from its job's spec and its own info, both JSON; true where that does not
+ * say enough. */
+bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec,
+                       const char *ckpt_info, const cJSON *profile);
 
 /* ---- multipart.c ---- */
 
-struct multipart_part { const char *name, *filename, *type; const char *data; size_t len; }; /* strings inside the parser's copy; "" when absent */
+struct multipart_part {
+	const char *name, *filename, *type;
+	const char *data;
+	size_t len;
+}; /* strings inside the parser's copy; "" when absent */
 #define MULTIPART_PARTS 256
-struct multipart { struct multipart_part *part; size_t n; char *strings; };
+struct multipart {
+	struct multipart_part *part;
+	size_t n;
+	char *strings;
+};
 /* Parses a whole body in memory. part data points into body. WASD_EINVAL names the part. */
-enum wasd_status multipart_parse(const char *content_type, const char *body, size_t len, struct multipart *out, struct wasd_err *err);
+enum wasd_status multipart_parse(const char *content_type, const char *body, size_t len, struct multipart *out,
+                                 struct wasd_err *err);
 void multipart_done(struct multipart *m);
 
 /* ---- base64.c ---- */
@@ -139,12 +186,17 @@ bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 /* ---- tensor.c: tensors of the Open Inference Protocol as JSON ---- */
 
 #define TENSOR_RANK 8
-struct tensor_type { const char *name; size_t size; bool json; /* may come as JSON data */ };
+struct tensor_type {
+	const char *name;
+	size_t size;
+	bool json; /* may come as JSON data */
+};
 extern const struct tensor_type tensor_types[];
 const struct tensor_type *tensor_type_find(const char *name);
-/* Reads {"name","shape","datatype","data"} as float32, row-major. expect[rank]: -1 = any from 1 to max0. pointer "/inputs/0". */
-enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, const char *name, const int64_t *expect, int rank, int64_t max0,
-                                  struct wasd_buf *out, int64_t *n, struct wasd_err *err);
+/* Reads {"name","shape","datatype","data"} as float32, row-major. expect[rank]: -1 = any from 1 to max0. pointer
+ * "/inputs/0". */
+enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, const char *name, const int64_t *expect,
+                                  int rank, int64_t max0, struct wasd_buf *out, int64_t *n, struct wasd_err *err);
 cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const float *v);
 
 /* ---- serve.c: what classify and /v2 infer share ---- */
@@ -152,18 +204,26 @@ cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const
 struct serving {
 	char name[64];
 	struct api_live live;
-	char mode[API_MODE_LEN];            /* of this request: the deployment's or the override */
-	const char *asked;                  /* what named it */
+	char mode[API_MODE_LEN]; /* of this request: the deployment's or the override */
+	const char *asked;       /* what named it */
 	cJSON *info;
-	int64_t input[3]; int64_t classes; int64_t max_batch;
-	const char (*parts)[64]; size_t n_parts;        /* what the images' parts of a form are called, for messages; 0 = not of a form */
+	int64_t input[3];
+	int64_t classes;
+	int64_t max_batch;
+	const char (*parts)[64];
+	size_t n_parts; /* what the images' parts of a form are called, for messages; 0 = not of a form */
 };
-struct mode_asked { const char *value, *where; };
-/* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the answer is in r. */
-bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
-                   struct serving *s);
-/* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added. */
-bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call);
+struct mode_asked {
+	const char *value, *where;
+};
+/* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the
+ * answer is in r. */
+bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       const struct mode_asked *asked, size_t n, struct serving *s);
+/* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added.
+ */
+bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s,
+                     struct api_call *call);
 void api_serving_headers(struct api_response *r, const struct serving *s);
 void api_serving_end(struct serving *s);
 void api_softmax(const float *logits, int64_t n, float *p);
@@ -175,21 +235,27 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k);
 /* The checkpoint {id} of the path. False: the answer is in r. */
 bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out);
 /* Answers with the checkpoints of a job as a list; job NULL: with the imported ones. */
-enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q, struct api_response *r);
+enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
+                                     struct api_response *r);
 cJSON *api_dataset_json(const struct storage_dataset *d);
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
 
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
-api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel, api_jobs_transitions, api_jobs_checkpoints;
+api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel,
+	api_jobs_transitions, api_jobs_checkpoints;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
-api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions, api_datasets_version, api_datasets_preview, api_datasets_delete;
-api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file, api_checkpoints_list, api_checkpoints_import;
+api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions,
+	api_datasets_version, api_datasets_preview, api_datasets_delete;
+api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file,
+	api_checkpoints_list, api_checkpoints_import;
 api_handler api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
-api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete, api_deployments_reload, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
-api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config, api_v2_infer;
+api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete,
+	api_deployments_reload, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
+api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
+	api_v2_infer;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
 
 /* The parameter of the route that q matched. */
@@ -204,33 +270,39 @@ cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON 
 bool api_ckpt_plain(const struct storage_ckpt *k);
 /* "aom, dom, dom:fast" */
 void api_modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room);
-/* Is the mode's profile, if it names one, ready? False: the answer is in r, by that code and pointer where the mode itself is at fault. */
-bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint, const char *mode, const char *code, const char *pointer);
+/* Is the mode's profile, if it names one, ready? False: the answer is in r, by that code and pointer where the mode
+ * itself is at fault. */
+bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                    const char *mode, const char *code, const char *pointer);
 
 /* ---- jobs.c ---- */
 
 /* A data set that can be trained or judged on; version 0: the latest. False: the answer is in r, at /dataset. */
-bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, int64_t version, struct storage_dataset *out);
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       int64_t version, struct storage_dataset *out);
 /* A name, or {"name","version"}. */
 cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
 
 /* ---- imports.c ---- */
 
-bool api_digest_ok(const char *s);                          /* a SHA-256 in small hex digits */
+bool api_digest_ok(const char *s); /* a SHA-256 in small hex digits */
 /* Hands out an open file with its ETag; ranges are http/connection.c's. Takes fd. False: no memory. */
 bool api_send_file(struct api_response *r, const struct api_file *file);
 /* The members "blob", "model", "classes" and "input" of a request; only blob is required. */
 extern const struct field api_import_fields[];
 cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
 struct api_import {
-	const char *at;                         /* where the fields are: "", "/source", "/init_from" */
-	const char *data_pointer;               /* what gave classes and input and, at its own place, the model ("/dataset"); NULL: the fields themselves */
+	const char *at;           /* where the fields are: "", "/source", "/init_from" */
+	const char *data_pointer; /* what gave classes and input and, at its own place, the model ("/dataset"); NULL: the
+	                             fields themselves */
 	const char *blob;
-	const cJSON *model, *classes, *input;   /* NULL: the file's metadata */
+	const cJSON *model, *classes, *input; /* NULL: the file's metadata */
 	bool to_serve, dry;
 };
-struct api_import api_import_read(const cJSON *fields, const char *at);     /* borrows from fields */
-/* Makes a checkpoint of a blob, or finds the one that was made before; dry: only checks, id is "". False: the answer is in r. */
-bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in, char id[32]);
+struct api_import api_import_read(const cJSON *fields, const char *at); /* borrows from fields */
+/* Makes a checkpoint of a blob, or finds the one that was made before; dry: only checks, id is "". False: the answer is
+ * in r. */
+bool api_import(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct api_import *in,
+                char id[32]);
 
 #endif

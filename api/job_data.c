@@ -6,15 +6,19 @@
 #include <string.h>
 
 /* *batch_statistics (may be NULL): whether evaluations take the statistics of each batch, not the modes' own. */
-static bool job_known_as(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128], bool *batch_statistics)
+static bool job_known_as(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128],
+                         bool *batch_statistics)
 {
 	struct storage_job job;
 	struct wasd_err err = {0};
 	api_param(q, "id", id);
 	enum wasd_status st = storage_job_get(c->db, id, &job, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no job %s", id);
-	else if (st) api_send_error(q, r, &err);
-	if (st) return false;
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no job %s", id);
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return false;
 	if (batch_statistics) {
 		const char *which = "own";
 		cJSON *spec = api_parse_trusted(job.spec);
@@ -34,8 +38,11 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 /* ---- metrics ---- */
 
 /* Units by the end of the name; a mode suffix is taken off first. */
-static const struct { const char *suffix, *unit; } units[] = {
-	{"_acc", "fraction"}, {"_loss", "nats"}, {"_loss_step", "nats"}, {"lr", ""}, {"images_per_s", "images/s"}, {"_s", "s"}, {"_bytes", "bytes"}, {"", ""},
+static const struct {
+	const char *suffix, *unit;
+} units[] = {
+	{"_acc", "fraction"},         {"_loss", "nats"}, {"_loss_step", "nats"}, {"lr", ""},
+	{"images_per_s", "images/s"}, {"_s", "s"},       {"_bytes", "bytes"},    {"", ""},
 };
 
 static const char *mode_of(const char *name)
@@ -49,16 +56,21 @@ static const char *unit_of(const char *name)
 	size_t n = strlen(name) - (mode_of(name) ? 4 : 0), i = 0;
 	for (;; i++) {
 		size_t k = strlen(units[i].suffix);
-		if (n >= k && !strncmp(name + n - k, units[i].suffix, k)) return units[i].unit;
+		if (n >= k && !strncmp(name + n - k, units[i].suffix, k))
+			return units[i].unit;
 	}
 }
 
-static const char *nonfinite(double v) { return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
+static const char *nonfinite(double v)
+{
+	return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
+}
 
 /* Of n points at most max are given, evenly spread; the last is always among them. */
 static bool shown(size_t i, size_t n, size_t max)
 {
-	if (n <= max) return true;
+	if (n <= max)
+		return true;
 	size_t back = n - 1 - i;
 	return back % ((n + max - 1) / max) == 0;
 }
@@ -70,29 +82,34 @@ static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
 	api_add_str(s, "mode", mode_of(p->name));
 	api_add_str(s, "unit", unit_of(p->name));
 	for (size_t i = 0; i < n; i++) {
-		if (!shown(i, n, max)) continue;
+		if (!shown(i, n, max))
+			continue;
 		cJSON *row = cJSON_CreateArray();
 		api_push(row, cJSON_CreateNumber((double)p[i].step));
 		api_push(row, cJSON_CreateNumber((double)p[i].epoch));
 		api_push(row, cJSON_CreateNumber((double)p[i].ts));
 		api_push(row, isfinite(p[i].value) ? cJSON_CreateNumber(p[i].value) : cJSON_CreateNull());
 		api_push(points, row);
-		if (isfinite(p[i].value)) continue;
-		if (!odd) odd = cJSON_CreateArray();
+		if (isfinite(p[i].value))
+			continue;
+		if (!odd)
+			odd = cJSON_CreateArray();
 		cJSON *flag = cJSON_CreateObject();
 		api_add_int(flag, "epoch", p[i].epoch);
 		api_add_str(flag, "value", nonfinite(p[i].value));
 		api_push(odd, flag);
 	}
 	api_add_take(s, "points", points);
-	if (odd) api_add_take(s, "nonfinite", odd);
+	if (odd)
+		api_add_take(s, "nonfinite", odd);
 	return s;
 }
 
 static int64_t last_seq(struct api_ctx *c)
 {
 	struct storage_event_list l;
-	if (storage_event_read(c->db, INT64_MAX - 1, NULL, NULL, 1, &l, NULL)) return 0;
+	if (storage_event_read(c->db, INT64_MAX - 1, NULL, NULL, 1, &l, NULL))
+		return 0;
 	int64_t seq = l.last_seq;
 	storage_event_list_done(&l);
 	return seq;
@@ -100,30 +117,40 @@ static int64_t last_seq(struct api_ctx *c)
 
 static void metrics_rows(struct api_response *r, const struct storage_point_list *l, bool csv)
 {
-	if (csv) wasd_buf_puts(&r->body, "name,mode,step,epoch,ts,value\r\n");
+	if (csv)
+		wasd_buf_puts(&r->body, "name,mode,step,epoch,ts,value\r\n");
 	for (size_t i = 0; i < l->n; i++) {
 		const struct storage_point *p = &l->items[i];
 		const char *mode = mode_of(p->name);
 		char t[WASD_RFC3339_LEN];
 		wasd_rfc3339(p->ts, t);
-		wasd_buf_printf(&r->body, csv ? "%s,%s,%lld,%lld,%s," : "{\"name\":\"%s\",\"mode\":\"%s\",\"step\":%lld,\"epoch\":%lld,\"ts\":\"%s\",\"value\":", p->name,
-		                mode ? mode : "", (long long)p->step, (long long)p->epoch, t);
-		if (isfinite(p->value)) wasd_buf_printf(&r->body, "%.17g", p->value);
-		else if (csv) wasd_buf_puts(&r->body, nonfinite(p->value));
-		else wasd_buf_printf(&r->body, "null,\"nonfinite\":\"%s\"", nonfinite(p->value));
+		wasd_buf_printf(&r->body,
+		                csv ? "%s,%s,%lld,%lld,%s," :
+		                      "{\"name\":\"%s\",\"mode\":\"%s\",\"step\":%lld,\"epoch\":%lld,\"ts\":\"%s\",\"value\":",
+		                p->name, mode ? mode : "", (long long)p->step, (long long)p->epoch, t);
+		if (isfinite(p->value))
+			wasd_buf_printf(&r->body, "%.17g", p->value);
+		else if (csv)
+			wasd_buf_puts(&r->body, nonfinite(p->value));
+		else
+			wasd_buf_printf(&r->body, "null,\"nonfinite\":\"%s\"", nonfinite(p->value));
 		wasd_buf_puts(&r->body, csv ? "\r\n" : "}\n");
 	}
 	r->status = 200;
 	r->content_type = csv ? "text/csv; charset=utf-8" : "application/x-ndjson";
-	if (r->body.failed) api_send_no_memory(r);
+	if (r->body.failed)
+		api_send_no_memory(r);
 }
 
 /* The form asked for in the query, else in Accept. */
-static bool wanted_format(const struct api_request *q, struct api_response *r, const char *const *formats, const char **out)
+static bool wanted_format(const struct api_request *q, struct api_response *r, const char *const *formats,
+                          const char **out)
 {
 	*out = formats[0];
-	if (api_accepts(q, "text/csv")) *out = "csv";
-	if (api_accepts(q, "application/x-ndjson")) *out = "ndjson";
+	if (api_accepts(q, "text/csv"))
+		*out = "csv";
+	if (api_accepts(q, "application/x-ndjson"))
+		*out = "ndjson";
 	return api_query_choice(q, r, "format", formats, out);
 }
 
@@ -136,9 +163,11 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	bool batch_statistics = false;
 	struct storage_point_list l;
 	struct wasd_err err = {0};
-	if (!api_query_int(q, r, "from_step", 0, WASD_JSON_INT_MAX, &from) || !api_query_int(q, r, "max_points", 2, 1000000, &max) ||
-	    !wanted_format(q, r, formats, &format) || !job_known_as(c, q, r, id, &batch_statistics)) return API_DONE;
-	int64_t seq = last_seq(c);      /* before the points: an event in between is seen again, never missed */
+	if (!api_query_int(q, r, "from_step", 0, WASD_JSON_INT_MAX, &from) ||
+	    !api_query_int(q, r, "max_points", 2, 1000000, &max) || !wanted_format(q, r, formats, &format) ||
+	    !job_known_as(c, q, r, id, &batch_statistics))
+		return API_DONE;
+	int64_t seq = last_seq(c); /* before the points: an event in between is seen again, never missed */
 	if (storage_metric_series(c->db, id, api_query(q, "names"), from, &l, &err)) {
 		api_send_error(q, r, &err);
 		return API_DONE;
@@ -148,9 +177,11 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	} else {
 		cJSON *j = cJSON_CreateObject(), *list = cJSON_CreateArray();
 		for (size_t i = 0, n; i < l.n; i += n) {
-			for (n = 1; i + n < l.n && !strcmp(l.items[i + n].name, l.items[i].name);) n++;
+			for (n = 1; i + n < l.n && !strcmp(l.items[i + n].name, l.items[i].name);)
+				n++;
 			cJSON *s = series_json(&l.items[i], n, (size_t)max);
-			if (!strncmp(l.items[i].name, "val_", 4) || !strncmp(l.items[i].name, "test_", 5)) api_add_str(s, "statistics", batch_statistics ? "batch" : "own");
+			if (!strncmp(l.items[i].name, "val_", 4) || !strncmp(l.items[i].name, "test_", 5))
+				api_add_str(s, "statistics", batch_statistics ? "batch" : "own");
 			api_push(list, s);
 		}
 		api_add_take(j, "series", list);
@@ -189,7 +220,8 @@ static bool log_json(struct wasd_buf *b, const struct storage_log *l)
 static bool query_since(const struct api_request *q, struct api_response *r, struct storage_log_query *lq)
 {
 	const char *s = api_query(q, "since");
-	if (!s) return true;
+	if (!s)
+		return true;
 	if (*s && strspn(s, "0123456789") == strlen(s) && strlen(s) <= 15) {
 		lq->after_n = strtoll(s, NULL, 10);
 		return true;
@@ -206,8 +238,10 @@ enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, st
 	char id[128];
 	bool follow = false;
 	int64_t tail = 0;
-	if (!api_query_bool(q, r, "follow", &follow) || !api_query_int(q, r, "tail", 1, 10000, &tail) || !api_query_int(q, r, "attempt", 1, 1000000, &lq.attempt) ||
-	    !api_query_choice(q, r, "level", levels, &lq.level) || !query_since(q, r, &lq) || !job_known(c, q, r, id)) return API_DONE;
+	if (!api_query_bool(q, r, "follow", &follow) || !api_query_int(q, r, "tail", 1, 10000, &tail) ||
+	    !api_query_int(q, r, "attempt", 1, 1000000, &lq.attempt) ||
+	    !api_query_choice(q, r, "level", levels, &lq.level) || !query_since(q, r, &lq) || !job_known(c, q, r, id))
+		return API_DONE;
 	lq.limit = tail ? (int)tail : 10000;
 	lq.tail = tail != 0;
 	if (storage_log_read(c->db, id, &lq, &l, &err)) {
@@ -224,11 +258,14 @@ enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, st
 	} else {
 		bool json = api_accepts(q, "application/x-ndjson");
 		for (size_t i = 0; i < l.n; i++) {
-			if (json) log_json(&r->body, &l.items[i]);
-			else log_text(&r->body, &l.items[i]);
+			if (json)
+				log_json(&r->body, &l.items[i]);
+			else
+				log_text(&r->body, &l.items[i]);
 		}
 		r->content_type = json ? "application/x-ndjson" : "text/plain; charset=utf-8";
-		if (r->body.failed) api_send_no_memory(r);
+		if (r->body.failed)
+			api_send_no_memory(r);
 	}
 	storage_log_list_done(&l);
 	return API_DONE;
@@ -241,7 +278,8 @@ enum api_result api_jobs_transitions(struct api_ctx *c, const struct api_request
 	struct storage_transition_list l;
 	struct wasd_err err = {0};
 	char id[128];
-	if (!job_known(c, q, r, id)) return API_DONE;
+	if (!job_known(c, q, r, id))
+		return API_DONE;
 	if (storage_transition_list(c->db, id, &l, &err)) {
 		api_send_error(q, r, &err);
 		return API_DONE;
@@ -277,10 +315,12 @@ static bool start_events(const struct api_request *q, struct api_response *r, co
 {
 	const char *last = api_header(q, "last-event-id");
 	int64_t after = -1;
-	if (!last || !*last) last = api_query(q, "last_event_id");
+	if (!last || !*last)
+		last = api_query(q, "last_event_id");
 	if (last && *last) {
 		if (strspn(last, "0123456789") != strlen(last) || strlen(last) > 18) {
-			api_send_problem(q, r, "bad_parameter", "last_event_id", "the last event id must be the number of an event, not \"%.40s\"", last);
+			api_send_problem(q, r, "bad_parameter", "last_event_id",
+			                 "the last event id must be the number of an event, not \"%.40s\"", last);
 			return false;
 		}
 		after = strtoll(last, NULL, 10);
@@ -297,7 +337,8 @@ static bool start_events(const struct api_request *q, struct api_response *r, co
 enum api_result api_jobs_events(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char id[128];
-	if (job_known(c, q, r, id)) start_events(q, r, "jobs", id);
+	if (job_known(c, q, r, id))
+		start_events(q, r, "jobs", id);
 	return API_DONE;
 }
 
@@ -309,12 +350,18 @@ enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q
 	for (const char *s = topics; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		size_t n = strcspn(s, ",");
 		bool found = false;
-		for (size_t i = 0; i < API_LEN(known); i++) found |= strlen(known[i]) == n && !strncmp(s, known[i], n);
-		if (found) continue;
-		api_send_problem(q, r, "bad_parameter", "topics", "query parameter topics: \"%.*s\" is none of jobs, datasets, deployments, checkpoints, system", n > 40 ? 40 : (int)n, s);
+		for (size_t i = 0; i < API_LEN(known); i++)
+			found |= strlen(known[i]) == n && !strncmp(s, known[i], n);
+		if (found)
+			continue;
+		api_send_problem(q, r, "bad_parameter", "topics",
+		                 "query parameter topics: \"%.*s\" is none of jobs, datasets, deployments, checkpoints, system",
+		                 n > 40 ? 40 : (int)n, s);
 		return API_DONE;
 	}
-	if (topics && strlen(topics) >= sizeof r->events.topics) api_send_problem(q, r, "bad_parameter", "topics", "query parameter topics names each topic once at most");
-	else start_events(q, r, topics ? topics : "", "");
+	if (topics && strlen(topics) >= sizeof r->events.topics)
+		api_send_problem(q, r, "bad_parameter", "topics", "query parameter topics names each topic once at most");
+	else
+		start_events(q, r, topics ? topics : "", "");
 	return API_DONE;
 }

@@ -1,8 +1,8 @@
 /* api/jobs.c - jobs: submit, list, look at, change, cancel, delete.
  *
  * A job object is its spec (members at the top level, every default written out) and what has become of it. Its ETag is
- * "REVISION.DIGEST": the digest covers all that is shown, progress included, and serves If-None-Match; If-Match looks at the
- * revision alone, so that a running job's progress does not make an edit stale. */
+ * "REVISION.DIGEST": the digest covers all that is shown, progress included, and serves If-None-Match; If-Match looks
+ * at the revision alone, so that a running job's progress does not make an edit stale. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static void put(cJSON *obj, const char *name, cJSON *v)
 		return;
 	}
 	cJSON_free(v->string);
-	v->string = old->string;                /* the name changes hands: nothing can fail */
+	v->string = old->string; /* the name changes hands: nothing can fail */
 	old->string = NULL;
 	cJSON_ReplaceItemViaPointer(obj, old, v);
 }
@@ -36,7 +36,8 @@ static void merge_take(cJSON *to, cJSON *from)
 static cJSON *attempts_json(struct api_ctx *c, const char *job)
 {
 	struct storage_attempt_list l;
-	if (storage_attempt_list(c->db, job, &l, NULL)) return NULL;
+	if (storage_attempt_list(c->db, job, &l, NULL))
+		return NULL;
 	cJSON *out = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		const struct storage_attempt *a = &l.items[i];
@@ -61,9 +62,11 @@ static cJSON *attempts_json(struct api_ctx *c, const char *job)
 static cJSON *latest_json(struct api_ctx *c, const char *job)
 {
 	struct storage_point_list l;
-	if (storage_metric_latest(c->db, job, &l, NULL)) return NULL;
+	if (storage_metric_latest(c->db, job, &l, NULL))
+		return NULL;
 	cJSON *out = cJSON_CreateObject();
-	for (size_t i = 0; i < l.n; i++) api_add_num(out, l.items[i].name, l.items[i].value);
+	for (size_t i = 0; i < l.n; i++)
+		api_add_num(out, l.items[i].name, l.items[i].value);
 	storage_point_list_done(&l);
 	return out;
 }
@@ -73,7 +76,8 @@ static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 {
 	struct storage_ckpt k;
 	enum wasd_status st = storage_ckpt_pick(c->db, job->id, "best", &k, NULL);
-	if (st) return st == WASD_ENOTFOUND ? cJSON_CreateNull() : NULL;
+	if (st)
+		return st == WASD_ENOTFOUND ? cJSON_CreateNull() : NULL;
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "checkpoint", k.id);
 	api_add_int(j, "epoch", k.epoch);
@@ -87,7 +91,8 @@ static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 static cJSON *warnings_json(struct api_ctx *c, const char *job)
 {
 	struct storage_warning_list l;
-	if (storage_warning_list(c->db, job, &l, NULL)) return NULL;
+	if (storage_warning_list(c->db, job, &l, NULL))
+		return NULL;
 	cJSON *out = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		cJSON *j = cJSON_CreateObject();
@@ -117,13 +122,15 @@ static cJSON *links_json(const char *id)
 cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 {
 	cJSON *j = cJSON_CreateObject();
-	if (!j) return NULL;
+	if (!j)
+		return NULL;
 	api_add_str(j, "id", s->id);
 	api_add_str(j, "state", s->state);
 	api_add_str(j, "reason", s->reason);
 	api_add_str(j, "message", s->message);
 	cJSON *spec = api_parse_trusted(s->spec);
-	if (!spec) api_poison(j);
+	if (!spec)
+		api_poison(j);
 	merge_take(j, spec);
 	put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
 	put(j, "labels", api_parse_trusted(s->labels));
@@ -131,8 +138,11 @@ cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 	put(j, "priority", cJSON_CreateNumber((double)s->priority));
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
-	if (full) api_add_take(j, "attempts", attempts_json(c, s->id));
-	else cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"), "layers");   /* the job itself has them */
+	if (full)
+		api_add_take(j, "attempts", attempts_json(c, s->id));
+	else
+		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"),
+		                                        "layers"); /* the job itself has them */
 	api_add_take(j, "metrics_latest", latest_json(c, s->id));
 	api_add_take(j, "best", best_json(c, s));
 	api_add_take(j, "warnings", warnings_json(c, s->id));
@@ -145,7 +155,8 @@ cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 	api_add_time(j, "finished_at", s->finished_at);
 	api_add_time(j, "updated_at", s->updated_at);
 	api_add_take(j, "links", links_json(s->id));
-	if (!storage_job_terminal(s->state)) merge_take(j, c->daemon->job_live(c->daemon->self, s->id));
+	if (!storage_job_terminal(s->state))
+		merge_take(j, c->daemon->job_live(c->daemon->self, s->id));
 	return j;
 }
 
@@ -159,17 +170,21 @@ static void select_fields(cJSON *j, const char *fields)
 			size_t n = strcspn(s, ",");
 			keep = strlen(m->string) == n && !strncmp(s, m->string, n);
 		}
-		if (!keep) cJSON_Delete(cJSON_DetachItemViaPointer(j, m));
+		if (!keep)
+			cJSON_Delete(cJSON_DetachItemViaPointer(j, m));
 	}
 }
 
-static void send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status, const struct storage_job *s)
+static void send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
+                     const struct storage_job *s)
 {
 	cJSON *j = api_job_json(c, s, true);
 	const char *fields = api_query(q, "fields");
-	if (fields) select_fields(j, fields);
+	if (fields)
+		select_fields(j, fields);
 	api_send_json(r, status, j);
-	if (r->status != status) return;
+	if (r->status != status)
+		return;
 	char hex[WASD_SHA256_HEX];
 	wasd_sha256_of(r->body.data, r->body.len, hex);
 	api_set_header(r, "ETag", "\"%lld.%.16s\"", (long long)s->rev, hex);
@@ -181,45 +196,58 @@ static bool find_job(struct api_ctx *c, const struct api_request *q, struct api_
 	struct wasd_err err = {0};
 	api_param(q, "id", id);
 	enum wasd_status st = storage_job_get(c->db, id, out, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no job %s", id);
-	else if (st) api_send_error(q, r, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no job %s", id);
+	else if (st)
+		api_send_error(q, r, &err);
 	return !st;
 }
 
 /* ---- submit ---- */
 
-bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, int64_t version, struct storage_dataset *out)
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       int64_t version, struct storage_dataset *out)
 {
 	struct wasd_err err = {0};
 	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
 	if (st == WASD_ENOTFOUND || (!st && !strcmp(out->state, "deleted"))) {
-		if (version) api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s", (long long)version, name);
-		else api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
+		if (version)
+			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s",
+			                 (long long)version, name);
+		else
+			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else if (!strcmp(out->state, "scanning")) {
 		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
 	} else if (strcmp(out->state, "ready")) {
-		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name, (long long)out->version, out->state);
+		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name,
+		                 (long long)out->version, out->state);
 	} else {
 		return true;
 	}
-	if (!st) storage_dataset_done(out);
+	if (!st)
+		storage_dataset_done(out);
 	return false;
 }
 
-/* null stands for the validation images that the data set itself has; they are what a job takes that asks for nothing else. */
+/* null stands for the validation images that the data set itself has; they are what a job takes that asks for nothing
+ * else. */
 static void choose_validation(cJSON *spec, const cJSON *info, bool given, struct api_faults *faults)
 {
 	cJSON *data = cJSON_GetObjectItemCaseSensitive(spec, "data");
 	int64_t val = 0;
 	wasd_json_i64(info, "val", &val);
-	if (!given && val > 0 && !cJSON_ReplaceItemInObjectCaseSensitive(data, "val_fraction", cJSON_CreateNull())) faults->no_memory = true;
+	if (!given && val > 0 && !cJSON_ReplaceItemInObjectCaseSensitive(data, "val_fraction", cJSON_CreateNull()))
+		faults->no_memory = true;
 	if (!val && cJSON_IsNull(wasd_json_get(data, "val_fraction")))
-		api_fault(faults, "invalid_field", "/data/val_fraction", "/data/val_fraction: null stands for the dataset's own validation images, and it has none; give a share of the training images");
+		api_fault(
+			faults, "invalid_field", "/data/val_fraction",
+			"/data/val_fraction: null stands for the dataset's own validation images, and it has none; give a share of the training images");
 }
 
-static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, bool val_given, int64_t *version, char name[64], cJSON **warnings)
+static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
+                            bool val_given, int64_t *version, char name[64], cJSON **warnings)
 {
 	struct storage_dataset d;
 	cJSON *ref = cJSON_GetObjectItemCaseSensitive(spec, "dataset");
@@ -231,14 +259,17 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	int64_t wanted = *version;
 	struct api_faults faults = {0};
 	bool fits = true;
-	if (!api_dataset_ready(c, q, r, name, wanted, &d)) return false;
+	if (!api_dataset_ready(c, q, r, name, wanted, &d))
+		return false;
 	cJSON *info = api_parse_trusted(d.info);
 	choose_validation(spec, info, val_given, &faults);
 	spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
-	if (!faults.n && !faults.no_memory) fits = api_job_check(c, q, r, spec, d.path, warnings);
+	if (!faults.n && !faults.no_memory)
+		fits = api_job_check(c, q, r, spec, d.path, warnings);
 	cJSON_Delete(info);
 	*version = d.version;
-	if (!wanted) api_add_int(ref, "version", d.version);
+	if (!wanted)
+		api_add_int(ref, "version", d.version);
 	storage_dataset_done(&d);
 	if (faults.n || faults.no_memory) {
 		api_send_faults(q, r, &faults);
@@ -247,8 +278,8 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	return fits;
 }
 
-/* "draw": "profile:NAME" means the profile of that name of the weights to start from: its draw goes into the spec, so that the job does not depend on
- * the profile's staying there. */
+/* "draw": "profile:NAME" means the profile of that name of the weights to start from: its draw goes into the spec, so
+ * that the job does not depend on the profile's staying there. */
 static bool take_profile(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec)
 {
 	char at[32], pointer[48];
@@ -256,27 +287,40 @@ static bool take_profile(struct api_ctx *c, const struct api_request *q, struct 
 	const char *draw, *id, *name;
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
-	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) || wasd_json_get(was, "profile")) return true;
+	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) ||
+	    wasd_json_get(was, "profile"))
+		return true;
 	name = draw + sizeof API_DRAW_PROFILE - 1;
 	snprintf(pointer, sizeof pointer, "%s/draw", at);
 	if (!wasd_json_str(spec, "init_from", &id)) {
-		api_send_problem(q, r, "invalid_field", pointer, "%s: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in %s/profile", pointer, at);
+		api_send_problem(
+			q, r, "invalid_field", pointer,
+			"%s: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in %s/profile",
+			pointer, at);
 		return false;
 	}
 	enum wasd_status st = storage_profile_get(c->db, id, name, &p, &err);
-	cJSON *info = !st && !strcmp(p.state, "ready") ? api_parse_trusted(p.info) : NULL, *recorded = cJSON_DetachItemFromObjectCaseSensitive(info, "draw");
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", pointer, "%s: checkpoint %s has no profile %s", pointer, id, name);
-	else if (st) api_send_error(q, r, &err);
-	else if (!recorded) api_send_problem(q, r, "invalid_field", pointer, "%s: profile %s of checkpoint %s is %s, not ready", pointer, name, id, p.state);
+	cJSON *info = !st && !strcmp(p.state, "ready") ? api_parse_trusted(p.info) : NULL,
+		  *recorded = cJSON_DetachItemFromObjectCaseSensitive(info, "draw");
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "invalid_field", pointer, "%s: checkpoint %s has no profile %s", pointer, id, name);
+	else if (st)
+		api_send_error(q, r, &err);
+	else if (!recorded)
+		api_send_problem(q, r, "invalid_field", pointer, "%s: profile %s of checkpoint %s is %s, not ready", pointer,
+		                 name, id, p.state);
 	bool ok = recorded && api_add_take(was, "profile", recorded);
-	if (recorded && !ok) api_send_no_memory(r);
+	if (recorded && !ok)
+		api_send_no_memory(r);
 	cJSON_Delete(info);
 	storage_profile_done(&p);
 	return ok;
 }
 
-/* Weights from a blob: checked against the job's network and data, stored as a checkpoint, and named by its id from here on. */
-static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
+/* Weights from a blob: checked against the job's network and data, stored as a checkpoint, and named by its id from
+ * here on. */
+static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
+                        const char *dataset, int64_t version, bool dry)
 {
 	struct storage_dataset d;
 	struct wasd_err err = {0};
@@ -303,20 +347,28 @@ static bool import_init(struct api_ctx *c, const struct api_request *q, struct a
 }
 
 /* The weights to start from must be of the same network. */
-static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec, const char *dataset, int64_t version, bool dry)
+static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
+                       const char *dataset, int64_t version, bool dry)
 {
 	const char *id, *arch = spec_network(spec), *has = "";
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	if (cJSON_IsObject(wasd_json_get(spec, "init_from"))) return import_init(c, q, r, spec, dataset, version, dry);
-	if (!wasd_json_str(spec, "init_from", &id)) return true;
+	if (cJSON_IsObject(wasd_json_get(spec, "init_from")))
+		return import_init(c, q, r, spec, dataset, version, dry);
+	if (!wasd_json_str(spec, "init_from", &id))
+		return true;
 	enum wasd_status st = storage_ckpt_get(c->db, id, &k, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: there is no checkpoint %s", id);
-	else if (st) api_send_error(q, r, &err);
-	if (st) return false;
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: there is no checkpoint %s", id);
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return false;
 	cJSON *info = api_parse_trusted(k.info);
 	bool ok = !wasd_json_str(info, "arch", &has) || !strcmp(has, arch);
-	if (!ok) api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: checkpoint %s is of %s, the job trains %s", id, has, arch);
+	if (!ok)
+		api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: checkpoint %s is of %s, the job trains %s",
+		                 id, has, arch);
 	cJSON_Delete(info);
 	storage_ckpt_done(&k);
 	return ok;
@@ -326,8 +378,11 @@ static bool check_key(const struct api_request *q, struct api_response *r, const
 {
 	size_t n = key ? strlen(key) : 1;
 	bool ok = n >= 1 && n <= 200;
-	for (size_t i = 0; key && i < n; i++) ok &= key[i] > ' ' && key[i] < 127;
-	if (!ok) api_send_problem(q, r, "bad_request", "Idempotency-Key", "Idempotency-Key must have 1 to 200 printable ASCII characters");
+	for (size_t i = 0; key && i < n; i++)
+		ok &= key[i] > ' ' && key[i] < 127;
+	if (!ok)
+		api_send_problem(q, r, "bad_request", "Idempotency-Key",
+		                 "Idempotency-Key must have 1 to 200 printable ASCII characters");
 	return ok;
 }
 
@@ -338,20 +393,30 @@ static void keep_warnings(struct api_ctx *c, struct storage_job *job, const cJSO
 	const char *code, *message;
 	struct storage_job now;
 	cJSON_ArrayForEach(w, warnings)
-		if (wasd_json_str(w, "code", &code) && wasd_json_str(w, "message", &message)) storage_warning_put(c->db, job->id, 0, code, 0, message, NULL);
-	if (!cJSON_GetArraySize(warnings) || storage_job_get(c->db, job->id, &now, NULL)) return;
+		if (wasd_json_str(w, "code", &code) && wasd_json_str(w, "message", &message))
+			storage_warning_put(c->db, job->id, 0, code, 0, message, NULL);
+	if (!cJSON_GetArraySize(warnings) || storage_job_get(c->db, job->id, &now, NULL))
+		return;
 	storage_job_done(job);
 	*job = now;
 }
 
-static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec, const char *dataset, int64_t version, const cJSON *warnings)
+static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec,
+                   const char *dataset, int64_t version, const cJSON *warnings)
 {
 	char digest[WASD_SHA256_HEX], body_digest[WASD_SHA256_HEX];
 	const cJSON *keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
 	const char *mode = "max";
-	char *text = api_poisoned(spec) ? NULL : wasd_json_print(spec), *labels = wasd_json_print(wasd_json_get(spec, "labels"));
-	struct storage_job_in in = {.dataset = dataset, .dataset_version = version, .spec = text, .labels = labels, .spec_digest = digest, .request_digest = body_digest,
-	                            .created_by = q->actor, .idempotency_key = api_header(q, "idempotency-key")};
+	char *text = api_poisoned(spec) ? NULL : wasd_json_print(spec),
+		 *labels = wasd_json_print(wasd_json_get(spec, "labels"));
+	struct storage_job_in in = {.dataset = dataset,
+	                            .dataset_version = version,
+	                            .spec = text,
+	                            .labels = labels,
+	                            .spec_digest = digest,
+	                            .request_digest = body_digest,
+	                            .created_by = q->actor,
+	                            .idempotency_key = api_header(q, "idempotency-key")};
 	struct storage_job job = {0};
 	struct wasd_err err = {0};
 	bool existing = false;
@@ -373,7 +438,8 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	in.keep_max = !strcmp(mode, "max");
 	enum wasd_status st = storage_job_create(c->db, &in, &job, &existing, &err);
 	if (st == WASD_EEXIST) {
-		api_send_problem(q, r, "idempotency_conflict", "Idempotency-Key", "Idempotency-Key %.100s came with another body before", in.idempotency_key);
+		api_send_problem(q, r, "idempotency_conflict", "Idempotency-Key",
+		                 "Idempotency-Key %.100s came with another body before", in.idempotency_key);
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
@@ -383,7 +449,8 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 		}
 		send_job(c, q, r, 201, &job);
 		api_set_header(r, "Location", "/v1/jobs/%s", job.id);
-		if (existing) api_set_header(r, "Idempotency-Replayed", "true");
+		if (existing)
+			api_set_header(r, "Idempotency-Replayed", "true");
 	}
 	storage_job_done(&job);
 done:
@@ -397,16 +464,19 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	char dataset[64];
 	int64_t version;
 	struct api_faults faults = {0};
-	if (!api_query_bool(q, r, "dry_run", &dry) || !check_key(q, r, api_header(q, "idempotency-key"))) return API_DONE;
+	if (!api_query_bool(q, r, "dry_run", &dry) || !check_key(q, r, api_header(q, "idempotency-key")))
+		return API_DONE;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	cJSON *spec = spec_canon(body, c->daemon->capabilities(c->daemon->self), &faults);
 	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
 	cJSON_Delete(body);
 	cJSON *warnings = NULL;
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) && check_init(c, q, r, spec, dataset, version, dry)) {
+	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) &&
+	           check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
 			create(c, q, r, spec, dataset, version, warnings);
 		} else {
@@ -427,9 +497,12 @@ static bool states_ok(const struct api_request *q, struct api_response *r, const
 	for (const char *s = states; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		size_t n = strcspn(s, ",");
 		bool found = false;
-		for (size_t i = 0; known[i]; i++) found |= strlen(known[i]) == n && !strncmp(known[i], s, n);
-		if (found) continue;
-		api_send_problem(q, r, "bad_parameter", "state", "query parameter state: \"%.*s\" is not a job state", n > 40 ? 40 : (int)n, s);
+		for (size_t i = 0; known[i]; i++)
+			found |= strlen(known[i]) == n && !strncmp(known[i], s, n);
+		if (found)
+			continue;
+		api_send_problem(q, r, "bad_parameter", "state", "query parameter state: \"%.*s\" is not a job state",
+		                 n > 40 ? 40 : (int)n, s);
 		return false;
 	}
 	return true;
@@ -442,26 +515,33 @@ static bool labels_match(const struct api_request *q, const char *labels)
 	cJSON *have = NULL;
 	for (size_t i = 0; ok && i < q->n_query; i++) {
 		const char *v;
-		if (strncmp(q->query[i].name, "label.", 6)) continue;
-		if (!have) have = api_parse_trusted(labels);
+		if (strncmp(q->query[i].name, "label.", 6))
+			continue;
+		if (!have)
+			have = api_parse_trusted(labels);
 		ok = wasd_json_str(have, q->query[i].name + 6, &v) && !strcmp(v, q->query[i].value);
 	}
 	cJSON_Delete(have);
 	return ok;
 }
 
-/* Pages of storage are read until `limit` jobs carry the labels, or this much was looked at; the cursor goes on from there. */
+/* Pages of storage are read until `limit` jobs carry the labels, or this much was looked at; the cursor goes on from
+ * there. */
 #define LABEL_ROUNDS 20
 
 enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_page page;
-	struct storage_job_filter f = {.states = api_query(q, "state"), .name = api_query(q, "name"), .queue = api_query(q, "queue"),
-	                               .dataset = api_query(q, "dataset"), .contains = api_query(q, "q")};
+	struct storage_job_filter f = {.states = api_query(q, "state"),
+	                               .name = api_query(q, "name"),
+	                               .queue = api_query(q, "queue"),
+	                               .dataset = api_query(q, "dataset"),
+	                               .contains = api_query(q, "q")};
 	struct wasd_err err = {0};
 	const char *fields = api_query(q, "fields");
 	char *cursor = NULL;
-	if (!api_query_page(q, r, &page) || !states_ok(q, r, f.states)) return API_DONE;
+	if (!api_query_page(q, r, &page) || !states_ok(q, r, f.states))
+		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	int want = page.limit, got = 0;
 	for (int round = 0; items && got < want && round < LABEL_ROUNDS; round++) {
@@ -472,21 +552,27 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 		cursor = NULL;
 		if (st) {
 			cJSON_Delete(items);
-			if (st == WASD_EINVAL) api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-			else api_send_error(q, r, &err);
+			if (st == WASD_EINVAL)
+				api_send_problem(q, r, "bad_parameter", "cursor",
+				                 "query parameter cursor is not one that this list gave");
+			else
+				api_send_error(q, r, &err);
 			return API_DONE;
 		}
 		for (size_t i = 0; i < l.n; i++) {
-			if (!labels_match(q, l.items[i].labels)) continue;
+			if (!labels_match(q, l.items[i].labels))
+				continue;
 			cJSON *j = api_job_json(c, &l.items[i], false);
-			if (fields) select_fields(j, fields);
+			if (fields)
+				select_fields(j, fields);
 			api_push(items, j);
 			got++;
 		}
 		cursor = l.next_cursor ? wasd_strdup(l.next_cursor) : NULL;
 		page.cursor = cursor;
 		storage_job_list_done(&l);
-		if (!cursor) break;
+		if (!cursor)
+			break;
 	}
 	api_send_list(q, r, items, cursor);
 	wasd_free(cursor);
@@ -499,7 +585,8 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 	struct storage_job job;
 	int64_t wait;
 	const char *until = ends[0], *have = api_header(q, "if-none-match");
-	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !find_job(c, q, r, &job)) return API_DONE;
+	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !find_job(c, q, r, &job))
+		return API_DONE;
 	bool terminal = storage_job_terminal(job.state), again = false;
 	send_job(c, q, r, 200, &job);
 	if (!strcmp(until, "terminal")) {
@@ -509,7 +596,8 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 		const char *etag = api_response_header(r, "ETag");
 		again = !terminal && !q->waited && !(have && etag && !api_etag_listed(have, etag, false));
 	}
-	if (again) again = api_again(q, r, job.id, wait);
+	if (again)
+		again = api_again(q, r, job.id, wait);
 	storage_job_done(&job);
 	return again ? API_AGAIN : API_DONE;
 }
@@ -521,10 +609,12 @@ static cJSON *patch_labels(const char *labels, const cJSON *patch)
 {
 	cJSON *j = api_parse_trusted(labels);
 	const cJSON *m;
-	if (!j) return NULL;
+	if (!j)
+		return NULL;
 	cJSON_ArrayForEach(m, patch) {
 		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
-		if (!cJSON_IsNull(m)) api_add_take(j, m->string, cJSON_Duplicate(m, 1));
+		if (!cJSON_IsNull(m))
+			api_add_take(j, m->string, cJSON_Duplicate(m, 1));
 	}
 	return j;
 }
@@ -536,14 +626,19 @@ static cJSON *labels_patch_canon(struct field_ctx *c, const char *pointer, const
 	int before = c->faults->n;
 	if (!cJSON_IsObject(v) || cJSON_GetArraySize(v) > 64) {
 		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an object of strings and nulls, not %s", pointer, shown);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an object of strings and nulls, not %s", pointer,
+		          shown);
 		return NULL;
 	}
 	cJSON_ArrayForEach(m, v) {
 		fields_pointer(at, pointer, m->string);
-		if (*m->string && strlen(m->string) <= 63 && (cJSON_IsNull(m) || (cJSON_IsString(m) && strlen(m->valuestring) <= 255))) continue;
+		if (*m->string && strlen(m->string) <= 63 &&
+		    (cJSON_IsNull(m) || (cJSON_IsString(m) && strlen(m->valuestring) <= 255)))
+			continue;
 		fields_show(shown, m);
-		api_fault(c->faults, "invalid_field", at, "%.120s must be a string of at most 255 bytes or null, with a name of 1 to 63 bytes, not %s", at, shown);
+		api_fault(c->faults, "invalid_field", at,
+		          "%.120s must be a string of at most 255 bytes or null, with a name of 1 to 63 bytes, not %s", at,
+		          shown);
 	}
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
@@ -555,8 +650,9 @@ static const struct field patch_fields[] = {
 	{"priority", FIELD_INT, "", RANGE(0, 100)},
 	{"queue", FIELD_UNSUPPORTED, "", .what = "there is one queue; a job cannot be moved"},
 	{"limits", FIELD_UNSUPPORTED, "", .what = "limits are fixed when the job is submitted"},
-	{"keep", FIELD_UNSUPPORTED, "", .what = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
-	{0}
+	{"keep", FIELD_UNSUPPORTED, "",
+     .what = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
+	{0},
 };
 
 enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -581,7 +677,8 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	wasd_json_str(patch, "note", &p.note);
 	wasd_json_i64(patch, "priority", &p.priority);
 	if (p.priority >= 0 && storage_job_terminal(job.state)) {
-		api_send_problem(q, r, "conflict", "/priority", "/priority: job %s is %s; only name, labels and note can still change", job.id, job.state);
+		api_send_problem(q, r, "conflict", "/priority",
+		                 "/priority: job %s is %s; only name, labels and note can still change", job.id, job.state);
 		goto done;
 	}
 	if (wasd_json_get(patch, "labels")) {
@@ -599,7 +696,8 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	if (storage_job_update(c->db, job.id, &p, q->actor, &changed, &err)) {
 		api_send_error(q, r, &err);
 	} else {
-		if (p.priority >= 0) c->daemon->job_queued(c->daemon->self);
+		if (p.priority >= 0)
+			c->daemon->job_queued(c->daemon->self);
 		send_job(c, q, r, 200, &changed);
 	}
 done:
@@ -616,7 +714,8 @@ enum api_result api_jobs_delete(struct api_ctx *c, const struct api_request *q, 
 {
 	struct storage_job job;
 	struct wasd_err err = {0};
-	if (!find_job(c, q, r, &job)) return API_DONE;
+	if (!find_job(c, q, r, &job))
+		return API_DONE;
 	enum wasd_status st = WASD_OK;
 	if (!storage_job_terminal(job.state)) {
 		api_send_problem(q, r, "job_active", NULL, "job %s is %s; cancel it first", job.id, job.state);
@@ -635,10 +734,11 @@ static const char *const cancel_modes[] = {"graceful", "kill", NULL};
 static const struct field cancel_fields[] = {
 	{"mode", FIELD_CHOICE, "\"graceful\"", .choices = cancel_modes},
 	{"reason", FIELD_STR, "\"\"", RANGE(0, 500)},
-	{0}
+	{0},
 };
 
-static void send_refused_move(const struct api_request *q, struct api_response *r, const struct storage_job *job, const char *to)
+static void send_refused_move(const struct api_request *q, struct api_response *r, const struct storage_job *job,
+                              const char *to)
 {
 	api_send_problem(q, r, "invalid_transition", NULL, "job %s is %s and cannot become %s", job->id, job->state, to);
 	api_problem_member(r, "from", job->state);
@@ -669,10 +769,14 @@ enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, 
 		wasd_json_str(in, "reason", &reason);
 		enum wasd_status st = c->daemon->job_cancel(c->daemon->self, job.id, !strcmp(mode, "kill"), reason, &err);
 		struct wasd_err get_err = {0};
-		if (storage_job_get(c->db, job.id, &now, &get_err)) api_send_error(q, r, st ? &err : &get_err);
-		else if (st == WASD_ESTATE && strcmp(now.state, "cancelled")) send_refused_move(q, r, &now, "cancelled");
-		else if (st && st != WASD_ESTATE) api_send_error(q, r, &err);
-		else send_job(c, q, r, storage_job_terminal(now.state) ? 200 : 202, &now);
+		if (storage_job_get(c->db, job.id, &now, &get_err))
+			api_send_error(q, r, st ? &err : &get_err);
+		else if (st == WASD_ESTATE && strcmp(now.state, "cancelled"))
+			send_refused_move(q, r, &now, "cancelled");
+		else if (st && st != WASD_ESTATE)
+			api_send_error(q, r, &err);
+		else
+			send_job(c, q, r, storage_job_terminal(now.state) ? 200 : 202, &now);
 	}
 	cJSON_Delete(in);
 	cJSON_Delete(body);

@@ -1,4 +1,5 @@
-/* api/profiles.c - profiles of a checkpoint: asked for by what a user desires, looked at, deleted. The draws are searched by the daemon. */
+/* api/profiles.c - profiles of a checkpoint: asked for by what a user desires, looked at, deleted. The draws are
+ * searched by the daemon. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -15,35 +16,51 @@ static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *
 static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	if (cJSON_IsString(v) && storage_profile_name_ok(v->valuestring)) return cJSON_CreateString(v->valuestring);
+	if (cJSON_IsString(v) && storage_profile_name_ok(v->valuestring))
+		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be a name: 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit, and not that of a mode; it is %s", pointer, shown);
+	api_fault(
+		c->faults, "invalid_field", pointer,
+		"%s must be a name: 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit, and not that of a mode; it is %s",
+		pointer, shown);
 	return NULL;
 }
 
 static const char *const desires[] = {"macs", "latency", "draw", NULL};
 #define REQUEST_FIELDS \
 	{"name", FIELD_OTHER, "", .canon = profile_name_canon}, {"desire", FIELD_CHOICE, "", .choices = desires}, \
-	{"budget", FIELD_NUM, "", RANGE(0, 1), .above_min = true}, {"budget_us", FIELD_INT, "", RANGE(1, 1e9)}, \
-	{"draw", FIELD_OTHER, "", .canon = draw_canon}, {"evaluations", FIELD_INT, "", RANGE(1, 5000)}
-static const struct field body_fields[] = {REQUEST_FIELDS, {"dataset", FIELD_OTHER, "", .canon = api_dataset_canon}, {0}};
+		{"budget", FIELD_NUM, "", RANGE(0, 1), .above_min = true}, {"budget_us", FIELD_INT, "", RANGE(1, 1e9)}, \
+		{"draw", FIELD_OTHER, "", .canon = draw_canon}, \
+	{ \
+		"evaluations", FIELD_INT, "", RANGE(1, 5000) \
+	}
+static const struct field body_fields[] = {REQUEST_FIELDS,
+                                           {"dataset", FIELD_OTHER, "", .canon = api_dataset_canon},
+                                           {0}};
 static const struct field job_fields[] = {
-	REQUEST_FIELDS, {"dataset", FIELD_UNSUPPORTED, "", .what = "the profiles of a job are judged on its own data set"}, {0}
+	REQUEST_FIELDS,
+	{"dataset", FIELD_UNSUPPORTED, "", .what = "the profiles of a job are judged on its own data set"},
+	{0},
 };
 
 /* Every desire has a member that says how much, and those of the others have no place beside it. */
 static void check_members(struct field_ctx *c, const char *base, const cJSON *in, const char *desire)
 {
-	static const struct { const char *member, *of; } rows[] = {{"budget", "macs"}, {"budget_us", "latency"}, {"draw", "draw"}};
+	static const struct {
+		const char *member, *of;
+	} rows[] = {{"budget", "macs"}, {"budget_us", "latency"}, {"draw", "draw"}};
 	char at[256];
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		bool there = wasd_json_get(in, rows[i].member) != NULL, wanted = !strcmp(desire, rows[i].of);
 		fields_pointer(at, base, rows[i].member);
-		if (wanted && !there) api_fault(c->faults, "invalid_field", at, "%s is missing: desire \"%s\" needs it", at, desire);
-		if (!wanted && there) api_fault(c->faults, "invalid_field", at, "%s does not go with desire \"%s\"", at, desire);
+		if (wanted && !there)
+			api_fault(c->faults, "invalid_field", at, "%s is missing: desire \"%s\" needs it", at, desire);
+		if (!wanted && there)
+			api_fault(c->faults, "invalid_field", at, "%s does not go with desire \"%s\"", at, desire);
 	}
 	fields_pointer(at, base, "evaluations");
-	if (!strcmp(desire, "draw") && wasd_json_get(in, "evaluations")) api_fault(c->faults, "invalid_field", at, "%s: a given draw is not searched for", at);
+	if (!strcmp(desire, "draw") && wasd_json_get(in, "evaluations"))
+		api_fault(c->faults, "invalid_field", at, "%s: a given draw is not searched for", at);
 }
 
 /* "macs-70", "latency-900us", "draw-1f2e3d4c": the same request always has the same name. */
@@ -57,7 +74,8 @@ static void default_name(const cJSON *in, const char *desire, char out[64])
 		snprintf(out, 64, "%s-%.0fus", desire, x);
 	} else {
 		text = wasd_json_print(wasd_json_get(in, "draw"));
-		if (text) wasd_sha256_of(text, strlen(text), hex);
+		if (text)
+			wasd_sha256_of(text, strlen(text), hex);
 		snprintf(out, 64, "%s-%.8s", desire, hex);
 		wasd_free(text);
 	}
@@ -74,20 +92,25 @@ static cJSON *request_canon(struct field_ctx *c, const char *base, const struct 
 		return NULL;
 	}
 	cJSON *in = fields_canon(c, base, fields, v);
-	if (!in) return NULL;
-	if (!wasd_json_str(in, "desire", &desire) && wasd_json_get(in, "draw")) api_add_str(in, "desire", "draw");
+	if (!in)
+		return NULL;
+	if (!wasd_json_str(in, "desire", &desire) && wasd_json_get(in, "draw"))
+		api_add_str(in, "desire", "draw");
 	if (wasd_json_str(in, "desire", &desire)) {
 		check_members(c, base, in, desire);
 	} else {
 		fields_pointer(at, base, "desire");
-		api_fault(c->faults, "invalid_field", at, "%s is missing: \"macs\" with a budget, or \"latency\" with a budget_us; a draw goes without", at);
+		api_fault(c->faults, "invalid_field", at,
+		          "%s is missing: \"macs\" with a budget, or \"latency\" with a budget_us; a draw goes without", at);
 	}
 	if (c->faults->n == before && !wasd_json_get(in, "name")) {
 		default_name(in, desire, name);
 		api_add_str(in, "name", name);
 	}
-	if (api_poisoned(in)) c->faults->no_memory = true;
-	if (c->faults->n == before && !c->faults->no_memory) return in;
+	if (api_poisoned(in))
+		c->faults->no_memory = true;
+	if (c->faults->n == before && !c->faults->no_memory)
+		return in;
 	cJSON_Delete(in);
 	return NULL;
 }
@@ -99,7 +122,8 @@ cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON 
 	int n = cJSON_GetArraySize(v), before = c->faults->n, i = 0;
 	if (!cJSON_IsArray(v) || n > API_JOB_PROFILES_MAX) {
 		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most %d profiles, not %s%s", pointer, API_JOB_PROFILES_MAX, shown, cJSON_IsArray(v) ? " of more" : "");
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most %d profiles, not %s%s", pointer,
+		          API_JOB_PROFILES_MAX, shown, cJSON_IsArray(v) ? " of more" : "");
 		return NULL;
 	}
 	cJSON *out = cJSON_CreateArray();
@@ -107,17 +131,20 @@ cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON 
 	cJSON_ArrayForEach(one, v) {
 		snprintf(at, sizeof at, "%s/%d", pointer, i++);
 		cJSON *canon = request_canon(c, at, job_fields, one);
-		if (!canon) continue;
+		if (!canon)
+			continue;
 		wasd_json_str(canon, "name", &name);
 		for (const cJSON *have = out ? out->child : NULL; have; have = have->next) {
-			if (!wasd_json_str(have, "name", &other) || strcmp(name, other)) continue;
+			if (!wasd_json_str(have, "name", &other) || strcmp(name, other))
+				continue;
 			strcat(at, "/name");
 			api_fault(c->faults, "invalid_field", at, "%s: two profiles are called %s", at, name);
 			break;
 		}
 		api_push(out, canon);
 	}
-	if (c->faults->n == before && out && !c->faults->no_memory) return out;
+	if (c->faults->n == before && out && !c->faults->no_memory)
+		return out;
 	cJSON_Delete(out);
 	return NULL;
 }
@@ -129,7 +156,8 @@ char *api_profile_request(const cJSON *item)
 	cJSON_DeleteItemFromObjectCaseSensitive(request, "dataset");
 	/* In one order, however it was asked. */
 	cJSON *desire = cJSON_DetachItemFromObjectCaseSensitive(request, "desire");
-	if (desire && !cJSON_InsertItemInArray(request, 0, desire)) cJSON_Delete(desire);
+	if (desire && !cJSON_InsertItemInArray(request, 0, desire))
+		cJSON_Delete(desire);
 	char *text = request ? wasd_json_print(request) : NULL;
 	cJSON_Delete(request);
 	return text;
@@ -148,21 +176,26 @@ static void copy_members(cJSON *to, const cJSON *from, const char *const *names)
 
 static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 {
-	static const char *const found[] = {"macs", "macs_share", "val_acc", "val_loss", "images_per_s_1", "images_per_s_64", "latency_us", NULL};
-	static const char *const budget[] = {"budget", NULL}, *const budget_us[] = {"budget_us", NULL}, *const evaluations[] = {"evaluations", NULL}, *const draw[] = {"draw", NULL};
+	static const char *const found[] = {"macs",           "macs_share",      "val_acc",    "val_loss",
+	                                    "images_per_s_1", "images_per_s_64", "latency_us", NULL};
+	static const char *const budget[] = {"budget", NULL}, *const budget_us[] = {"budget_us", NULL},
+							 *const evaluations[] = {"evaluations", NULL}, *const draw[] = {"draw", NULL};
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *dataset = cJSON_CreateObject();
 	cJSON *request = api_parse_trusted(p->request), *info = p->info ? api_parse_trusted(p->info) : NULL;
 	int64_t done = 0, of = 0;
 	double eta_s = -1;
 	char url[240];
-	if (!request || (p->info && !info)) api_poison(j);
+	if (!request || (p->info && !info))
+		api_poison(j);
 	api_add_str(j, "id", p->id);
 	api_add_str(j, "name", p->name);
 	api_add_str(j, "checkpoint", p->checkpoint);
 	api_add_str(j, "state", p->state);
 	api_add_str(j, "desire", p->desire);
-	if (!strcmp(p->desire, "macs")) copy_members(j, request, budget);
-	if (!strcmp(p->desire, "latency")) copy_members(j, request, budget_us);
+	if (!strcmp(p->desire, "macs"))
+		copy_members(j, request, budget);
+	if (!strcmp(p->desire, "latency"))
+		copy_members(j, request, budget_us);
 	if (!strcmp(p->state, "searching")) {
 		cJSON *progress = cJSON_CreateObject();
 		c->daemon->profile_progress(c->daemon->self, p->id, &done, &of, &eta_s);
@@ -195,11 +228,14 @@ static bool find(struct api_ctx *c, const struct api_request *q, struct api_resp
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
 	char name[128];
-	if (!api_ckpt_find(c, q, r, &k)) return false;
+	if (!api_ckpt_find(c, q, r, &k))
+		return false;
 	api_param(q, "p", name);
 	enum wasd_status st = storage_profile_get(c->db, k.id, name, out, &err);
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "checkpoint %s has no profile %s", k.id, name);
-	else if (st) api_send_error(q, r, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "checkpoint %s has no profile %s", k.id, name);
+	else if (st)
+		api_send_error(q, r, &err);
 	storage_ckpt_done(&k);
 	return !st;
 }
@@ -218,7 +254,8 @@ static bool fits(const struct storage_ckpt *k, const struct storage_dataset *d)
 }
 
 /* The data set that is named, else that of the checkpoint's job. False: the answer is in r. */
-static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const cJSON *in, struct storage_dataset *out)
+static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                         const struct storage_ckpt *k, const cJSON *in, struct storage_dataset *out)
 {
 	struct storage_job job = {0};
 	struct wasd_err err = {0};
@@ -226,7 +263,10 @@ static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct 
 	const char *name = "";
 	int64_t version = 0;
 	if (!ref && !k->job) {
-		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset is missing: checkpoint %s was imported; name the data set whose validation images are to judge the profile", k->id);
+		api_send_problem(
+			q, r, "invalid_field", "/dataset",
+			"/dataset is missing: checkpoint %s was imported; name the data set whose validation images are to judge the profile",
+			k->id);
 		return false;
 	}
 	if (!ref && storage_job_get(c->db, k->job, &job, &err)) {
@@ -237,8 +277,11 @@ static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct 
 	wasd_json_i64(ref, "version", &version);
 	bool ok = api_dataset_ready(c, q, r, ref ? name : job.dataset, ref ? version : job.dataset_version, out);
 	storage_job_done(&job);
-	if (!ok || fits(k, out)) return ok;
-	api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s has not the image shape and the number of classes of checkpoint %s", out->name, k->id);
+	if (!ok || fits(k, out))
+		return ok;
+	api_send_problem(q, r, "invalid_field", "/dataset",
+	                 "/dataset: %s has not the image shape and the number of classes of checkpoint %s", out->name,
+	                 k->id);
 	storage_dataset_done(out);
 	return false;
 }
@@ -249,23 +292,27 @@ static void send_one(struct api_ctx *c, struct api_response *r, int status, cons
 }
 
 /* An imported checkpoint has no job whose law could be looked at: its search says what is wrong. */
-static bool possible(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const cJSON *in)
+static bool possible(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                     const struct storage_ckpt *k, const cJSON *in)
 {
 	struct storage_job job = {0};
-	if (!k->job || storage_job_get(c->db, k->job, &job, NULL)) return true;
+	if (!k->job || storage_job_get(c->db, k->job, &job, NULL))
+		return true;
 	bool ok = api_profile_check(c, q, r, job.spec, k->info, in);
 	storage_job_done(&job);
 	return ok;
 }
 
-static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k, const cJSON *in)
+static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
+                  const cJSON *in)
 {
 	struct storage_dataset d;
 	struct storage_profile p;
 	struct wasd_err err = {0};
 	bool existing = false;
 	struct storage_profile_in row = {.checkpoint = k->id, .actor = q->actor};
-	if (!find_dataset(c, q, r, k, in, &d)) return;
+	if (!find_dataset(c, q, r, k, in, &d))
+		return;
 	if (!possible(c, q, r, k, in)) {
 		storage_dataset_done(&d);
 		return;
@@ -276,13 +323,15 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 	row.dataset_version = d.version;
 	wasd_json_str(in, "name", &row.name);
 	wasd_json_str(in, "desire", &row.desire);
-	enum wasd_status st = request ? storage_profile_begin(c->db, &row, &p, &existing, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory");
+	enum wasd_status st = request ? storage_profile_begin(c->db, &row, &p, &existing, &err) :
+	                                wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (st == WASD_EEXIST) {
 		api_send_problem(q, r, "name_taken", "/name", "/name: %s", err.msg);
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
-		if (!existing) c->daemon->profile_queued(c->daemon->self);
+		if (!existing)
+			c->daemon->profile_queued(c->daemon->self);
 		send_one(c, r, existing ? 200 : 202, &p);
 		api_set_header(r, "Location", "/v1/checkpoints/%s/profiles/%s", p.checkpoint, p.name);
 		storage_profile_done(&p);
@@ -305,15 +354,19 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 	struct field_ctx fc = {.faults = &faults};
 	struct storage_ckpt k;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body) return API_DONE;
+	if (!body)
+		return API_DONE;
 	if (!api_ckpt_find(c, q, r, &k)) {
 		cJSON_Delete(body);
 		return API_DONE;
 	}
 	cJSON *in = request_canon(&fc, "", body_fields, body);
-	if (!in) api_send_faults(q, r, &faults);
-	else if (k.corrupt) api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
-	else begin(c, q, r, &k, in);
+	if (!in)
+		api_send_faults(q, r, &faults);
+	else if (k.corrupt)
+		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
+	else
+		begin(c, q, r, &k, in);
 	cJSON_Delete(in);
 	cJSON_Delete(body);
 	storage_ckpt_done(&k);
@@ -330,7 +383,8 @@ enum api_result api_profiles_list(struct api_ctx *c, const struct api_request *q
 	struct wasd_err err = {0};
 	int64_t newest = 0;
 	cJSON *aom = NULL;
-	if (!api_ckpt_find(c, q, r, &k)) return API_DONE;
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
 	if (storage_profile_list(c->db, k.id, NULL, &l, &err)) {
 		api_send_error(q, r, &err);
 		storage_ckpt_done(&k);
@@ -340,7 +394,8 @@ enum api_result api_profiles_list(struct api_ctx *c, const struct api_request *q
 	for (size_t i = 0; i < l.n; i++) {
 		const struct storage_profile *p = &l.items[i];
 		api_push(items, profile_json(c, p));
-		if (!p->info || p->finished_at <= newest) continue;
+		if (!p->info || p->finished_at <= newest)
+			continue;
 		cJSON *info = api_parse_trusted(p->info);
 		newest = p->finished_at;
 		cJSON_Delete(aom);
@@ -360,9 +415,12 @@ enum api_result api_profiles_get(struct api_ctx *c, const struct api_request *q,
 {
 	struct storage_profile p;
 	int64_t wait;
-	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &p)) return API_DONE;
-	bool settled = !strcmp(p.state, "ready") || !strcmp(p.state, "failed"), again = !settled && api_again(q, r, p.checkpoint, wait);
-	if (!again) send_one(c, r, 200, &p);
+	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &p))
+		return API_DONE;
+	bool settled = !strcmp(p.state, "ready") || !strcmp(p.state, "failed"),
+		 again = !settled && api_again(q, r, p.checkpoint, wait);
+	if (!again)
+		send_one(c, r, 200, &p);
 	storage_profile_done(&p);
 	return again ? API_AGAIN : API_DONE;
 }
@@ -371,7 +429,8 @@ enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request 
 {
 	struct storage_profile p;
 	struct wasd_err err = {0};
-	if (!find(c, q, r, &p)) return API_DONE;
+	if (!find(c, q, r, &p))
+		return API_DONE;
 	enum wasd_status st = storage_profile_delete(c->db, p.checkpoint, p.id, q->actor, &err);
 	if (st == WASD_ESTATE) {
 		api_send_problem(q, r, "referenced", NULL, "%s", err.msg);
@@ -391,19 +450,23 @@ void api_modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, 
 {
 	struct storage_profile_list l;
 	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
-	if (storage_profile_list(c->db, k->id, "ready", &l, NULL)) return;
-	for (size_t i = 0; i < l.n && n + STORAGE_MODE_LEN < room; i++) n += (size_t)snprintf(out + n, room - n, ", dom:%s", l.items[i].name);
+	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
+		return;
+	for (size_t i = 0; i < l.n && n + STORAGE_MODE_LEN < room; i++)
+		n += (size_t)snprintf(out + n, room - n, ", dom:%s", l.items[i].name);
 	storage_profile_list_done(&l);
 }
 
-bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint, const char *mode, const char *code, const char *pointer)
+bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                    const char *mode, const char *code, const char *pointer)
 {
 	struct storage_ckpt k;
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
 	char modes[600];
 	const char *name = storage_mode_profile(mode);
-	if (!name) return true;
+	if (!name)
+		return true;
 	enum wasd_status st = storage_profile_get(c->db, checkpoint, name, &p, &err);
 	/* By id it is found as well, but a mode has the name. */
 	bool there = !st && !strcmp(p.name, name), ready = there && !strcmp(p.state, "ready");
@@ -415,7 +478,8 @@ bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_r
 		api_send_error(q, r, &err);
 	} else if (!ready) {
 		api_modes_text(c, &k, modes, sizeof modes);
-		api_send_problem(q, r, code, pointer, "%s: there is no profile %s%s; the modes of checkpoint %s are %s", pointer, name, there ? ", its search has failed" : "", checkpoint, modes);
+		api_send_problem(q, r, code, pointer, "%s: there is no profile %s%s; the modes of checkpoint %s are %s",
+		                 pointer, name, there ? ", its search has failed" : "", checkpoint, modes);
 		storage_ckpt_done(&k);
 	}
 	storage_profile_done(&p);

@@ -9,41 +9,51 @@
 const char *api_query(const struct api_request *r, const char *name)
 {
 	for (size_t i = 0; i < r->n_query; i++)
-		if (!strcmp(r->query[i].name, name)) return r->query[i].value;
+		if (!strcmp(r->query[i].name, name))
+			return r->query[i].value;
 	return NULL;
 }
 
 const char *api_header(const struct api_request *r, const char *name)
 {
 	for (size_t i = 0; i < r->n_headers; i++)
-		if (!strcmp(r->headers[i].name, name)) return r->headers[i].value;
+		if (!strcmp(r->headers[i].name, name))
+			return r->headers[i].value;
 	return NULL;
 }
 
-bool api_on_v2(const struct api_request *q) { return !strncmp(q->path, "/v2", 3) && (q->path[3] == 0 || q->path[3] == '/'); }
+bool api_on_v2(const struct api_request *q)
+{
+	return !strncmp(q->path, "/v2", 3) && (q->path[3] == 0 || q->path[3] == '/');
+}
 
 /* ---- query parameters ---- */
 
 static bool all_digits(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (s[i] < '0' || s[i] > '9') return false;
+		if (s[i] < '0' || s[i] > '9')
+			return false;
 	return n > 0;
 }
 
-bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max, int64_t *out)
+bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max,
+                   int64_t *out)
 {
 	const char *s = api_query(q, name);
-	if (!s) return true;
+	if (!s)
+		return true;
 	size_t sign = *s == '-' && min < 0;
 	long long v = 0;
 	bool ok = strlen(s) <= 18 && all_digits(s + sign, strlen(s + sign));
-	if (ok) v = strtoll(s, NULL, 10);
+	if (ok)
+		v = strtoll(s, NULL, 10);
 	if (ok && v >= min && v <= max) {
 		*out = v;
 		return true;
 	}
-	api_send_problem(q, r, "bad_parameter", name, "query parameter %s must be a whole number from %lld to %lld, not \"%.60s\"", name, (long long)min,
+	api_send_problem(q, r, "bad_parameter", name,
+	                 "query parameter %s must be a whole number from %lld to %lld, not \"%.60s\"", name, (long long)min,
 	                 (long long)max, s);
 	return false;
 }
@@ -51,7 +61,8 @@ bool api_query_int(const struct api_request *q, struct api_response *r, const ch
 bool api_query_bool(const struct api_request *q, struct api_response *r, const char *name, bool *out)
 {
 	const char *s = api_query(q, name);
-	if (!s) return true;
+	if (!s)
+		return true;
 	bool yes = !strcmp(s, "true") || !strcmp(s, "1"), no = !strcmp(s, "false") || !strcmp(s, "0");
 	if (yes || no) {
 		*out = yes;
@@ -61,10 +72,12 @@ bool api_query_bool(const struct api_request *q, struct api_response *r, const c
 	return false;
 }
 
-bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices, const char **out)
+bool api_query_choice(const struct api_request *q, struct api_response *r, const char *name, const char *const *choices,
+                      const char **out)
 {
 	const char *s = api_query(q, name);
-	if (!s) return true;
+	if (!s)
+		return true;
 	char list[256] = "";
 	for (size_t i = 0; choices[i]; i++) {
 		if (!strcmp(choices[i], s)) {
@@ -82,18 +95,24 @@ bool api_query_choice(const struct api_request *q, struct api_response *r, const
 
 bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us)
 {
-	static const struct { const char *name; int64_t us; } units[] = {{"ms", 1000}, {"s", 1000000}, {"m", 60000000}, {"", 1000000}};
+	static const struct {
+		const char *name;
+		int64_t us;
+	} units[] = {{"ms", 1000}, {"s", 1000000}, {"m", 60000000}, {"", 1000000}};
 	const char *s = api_query(q, "wait");
 	*wait_us = 0;
-	if (!s) return true;
+	if (!s)
+		return true;
 	size_t n = strspn(s, "0123456789");
 	for (size_t i = 0; n > 0 && n <= 6 && i < API_LEN(units); i++) {
 		int64_t us = strtoll(s, NULL, 10) * units[i].us;
-		if (strcmp(s + n, units[i].name) || us > WAIT_MAX_US) continue;
+		if (strcmp(s + n, units[i].name) || us > WAIT_MAX_US)
+			continue;
 		*wait_us = us;
 		return true;
 	}
-	api_send_problem(q, r, "bad_parameter", "wait", "query parameter wait must be a time such as 30s or 500ms, at most 120s, not \"%.60s\"", s);
+	api_send_problem(q, r, "bad_parameter", "wait",
+	                 "query parameter wait must be a time such as 30s or 500ms, at most 120s, not \"%.60s\"", s);
 	return false;
 }
 
@@ -111,19 +130,24 @@ bool api_parse_time(const char *s, int64_t *unix_ms)
 	static const char form[] = "dddd-dd-ddTdd:dd:dd";
 	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 	for (size_t i = 0; form[i]; i++)
-		if (form[i] == 'd' ? !isdigit((unsigned char)s[i]) : s[i] != form[i] && !(form[i] == 'T' && s[i] == 't')) return false;
+		if (form[i] == 'd' ? !isdigit((unsigned char)s[i]) : s[i] != form[i] && !(form[i] == 'T' && s[i] == 't'))
+			return false;
 	int y = atoi(s), mo = atoi(s + 5), d = atoi(s + 8), h = atoi(s + 11), mi = atoi(s + 14), sec = atoi(s + 17), ms = 0;
-	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || h > 23 || mi > 59 || sec > 60) return false;
+	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || h > 23 || mi > 59 || sec > 60)
+		return false;
 	s += 19;
 	if (*s == '.') {
 		size_t n = strspn(++s, "0123456789");
-		if (n == 0 || n > 9) return false;
-		for (size_t i = 0; i < 3; i++) ms = ms * 10 + (i < n ? s[i] - '0' : 0);
+		if (n == 0 || n > 9)
+			return false;
+		for (size_t i = 0; i < 3; i++)
+			ms = ms * 10 + (i < n ? s[i] - '0' : 0);
 		s += n;
 	}
 	int offset = 0;
 	if (*s == '+' || *s == '-') {
-		if (!all_digits(s + 1, 2) || s[3] != ':' || !all_digits(s + 4, 2) || s[6]) return false;
+		if (!all_digits(s + 1, 2) || s[3] != ':' || !all_digits(s + 4, 2) || s[6])
+			return false;
 		offset = (atoi(s + 1) * 60 + atoi(s + 4)) * (*s == '-' ? -1 : 1);
 	} else if ((*s != 'Z' && *s != 'z') || s[1]) {
 		return false;
@@ -135,8 +159,10 @@ bool api_parse_time(const char *s, int64_t *unix_ms)
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms)
 {
 	const char *s = api_query(q, name);
-	if (!s || api_parse_time(s, unix_ms)) return true;
-	api_send_problem(q, r, "bad_parameter", name, "query parameter %s must be a time such as 2026-01-31T12:00:00Z, not \"%.60s\"", name, s);
+	if (!s || api_parse_time(s, unix_ms))
+		return true;
+	api_send_problem(q, r, "bad_parameter", name,
+	                 "query parameter %s must be a time such as 2026-01-31T12:00:00Z, not \"%.60s\"", name, s);
 	return false;
 }
 
@@ -145,7 +171,8 @@ bool api_query_page(const struct api_request *q, struct api_response *r, struct 
 	static const char *const orders[] = {"-created_at", "created_at", NULL};
 	int64_t limit = 50;
 	const char *sort = orders[0];
-	if (!api_query_int(q, r, "limit", 1, 500, &limit) || !api_query_choice(q, r, "sort", orders, &sort)) return false;
+	if (!api_query_int(q, r, "limit", 1, 500, &limit) || !api_query_choice(q, r, "sort", orders, &sort))
+		return false;
 	*page = (struct storage_page){.cursor = api_query(q, "cursor"), .limit = (int)limit, .oldest_first = *sort != '-'};
 	return true;
 }
@@ -156,8 +183,10 @@ void api_media_type(const struct api_request *q, char out[80])
 {
 	const char *s = api_header(q, "content-type");
 	size_t n = 0;
-	if (s) s += strspn(s, " \t");
-	for (; s && s[n] && !strchr("; \t", s[n]) && n < 79; n++) out[n] = (char)tolower((unsigned char)s[n]);
+	if (s)
+		s += strspn(s, " \t");
+	for (; s && s[n] && !strchr("; \t", s[n]) && n < 79; n++)
+		out[n] = (char)tolower((unsigned char)s[n]);
 	out[n] = 0;
 }
 
@@ -167,7 +196,8 @@ bool api_accepts(const struct api_request *q, const char *type)
 	size_t n = strlen(type);
 	for (; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		s += strspn(s, " \t");
-		if (!strncasecmp(s, type, n) && (s[n] == 0 || strchr(",; \t", s[n]))) return true;
+		if (!strncasecmp(s, type, n) && (s[n] == 0 || strchr(",; \t", s[n])))
+			return true;
 	}
 	return false;
 }
@@ -175,19 +205,27 @@ bool api_accepts(const struct api_request *q, const char *type)
 bool api_etag_listed(const char *list, const char *etag, bool revision)
 {
 	size_t want = revision ? strcspn(etag, ".") : strlen(etag);
-	if (revision && !etag[want]) want = strlen(etag);
+	if (revision && !etag[want])
+		want = strlen(etag);
 	for (const char *s = list; *s; s += strcspn(s, ","), s += *s == ',') {
 		s += strspn(s, " \t");
-		if (*s == '*') return true;
+		if (*s == '*')
+			return true;
 		bool weak = !strncmp(s, "W/", 2);
-		if (weak && revision) continue;            /* If-Match compares strongly (RFC 9110, 13.1.1) */
-		if (weak) s += 2;
-		if (*s != '"') continue;
+		if (weak && revision)
+			continue; /* If-Match compares strongly (RFC 9110, 13.1.1) */
+		if (weak)
+			s += 2;
+		if (*s != '"')
+			continue;
 		size_t n = strcspn(s + 1, "\"");
-		if (!s[1 + n]) return false;
+		if (!s[1 + n])
+			return false;
 		size_t got = n + 2;
-		if (revision && memchr(s, '.', got)) got = (size_t)((const char *)memchr(s, '.', got) - s);
-		if (got == want && !memcmp(s, etag, want)) return true;
+		if (revision && memchr(s, '.', got))
+			got = (size_t)((const char *)memchr(s, '.', got) - s);
+		if (got == want && !memcmp(s, etag, want))
+			return true;
 		s += n + 2;
 	}
 	return false;
@@ -199,10 +237,14 @@ bool api_etag_listed(const char *list, const char *etag, bool revision)
 static bool json_type(const char *type, const struct api_request *q)
 {
 	size_t n = strlen(type);
-	if (!n || !strcmp(type, "application/json") || (n > 5 && !strcmp(type + n - 5, "+json") && !strncmp(type, "application/", 12))) return true;
+	if (!n || !strcmp(type, "application/json") ||
+	    (n > 5 && !strcmp(type + n - 5, "+json") && !strncmp(type, "application/", 12)))
+		return true;
 	size_t i = 0;
-	while (i < q->body_len && strchr(" \t\r\n", q->body[i])) i++;
-	return !strcmp(type, "application/x-www-form-urlencoded") && i < q->body_len && (q->body[i] == '{' || q->body[i] == '[');
+	while (i < q->body_len && strchr(" \t\r\n", q->body[i]))
+		i++;
+	return !strcmp(type, "application/x-www-form-urlencoded") && i < q->body_len &&
+	       (q->body[i] == '{' || q->body[i] == '[');
 }
 
 cJSON *api_body_json(const struct api_request *q, struct api_response *r, struct wasd_json_limits lim, bool optional)
@@ -212,18 +254,24 @@ cJSON *api_body_json(const struct api_request *q, struct api_response *r, struct
 	struct wasd_err err = {0};
 	api_media_type(q, type);
 	if (!q->body_len) {
-		if (!optional) api_send_problem(q, r, "body_required", NULL, "%s %s needs a JSON body", q->method, q->path);
-		else if (!(j = cJSON_CreateObject())) api_send_no_memory(r);
+		if (!optional)
+			api_send_problem(q, r, "body_required", NULL, "%s %s needs a JSON body", q->method, q->path);
+		else if (!(j = cJSON_CreateObject()))
+			api_send_no_memory(r);
 		return j;
 	}
 	if (!json_type(type, q)) {
-		api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: this route takes application/json", type);
+		api_send_problem(q, r, "unsupported_media_type", NULL, "Content-Type %s: this route takes application/json",
+		                 type);
 		api_set_header(r, "Accept", "application/json");
 		return NULL;
 	}
 	if (wasd_json_parse(q->body, q->body_len, lim, &j, &err)) {
-		if (err.status == WASD_ENOMEM) api_send_error(q, r, &err);
-		else api_send_problem(q, r, err.status == WASD_ETOOBIG && q->body_len > lim.bytes ? "too_large" : "bad_json", err.pointer, "%s", err.msg);
+		if (err.status == WASD_ENOMEM)
+			api_send_error(q, r, &err);
+		else
+			api_send_problem(q, r, err.status == WASD_ETOOBIG && q->body_len > lim.bytes ? "too_large" : "bad_json",
+			                 err.pointer, "%s", err.msg);
 		return NULL;
 	}
 	if (!cJSON_IsObject(j)) {

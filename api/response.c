@@ -13,7 +13,8 @@ void api_response_init(struct api_response *r)
 void api_response_done(struct api_response *r)
 {
 	wasd_buf_done(&r->body);
-	if (r->source.done) r->source.done(r->source.ctx);
+	if (r->source.done)
+		r->source.done(r->source.ctx);
 	r->source = (struct api_source){0};
 }
 
@@ -25,19 +26,24 @@ void api_set_header(struct api_response *r, const char *name, const char *fmt, .
 	va_start(ap, fmt);
 	int n = vsnprintf(value, sizeof value, fmt, ap);
 	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof value || strpbrk(value, "\r\n")) return;
+	if (n < 0 || (size_t)n >= sizeof value || strpbrk(value, "\r\n"))
+		return;
 	int i = 0;
-	while (i < r->n_headers && strcmp(r->headers[i].name, name)) i++;
-	if (i == (int)API_LEN(r->headers)) return;
+	while (i < r->n_headers && strcmp(r->headers[i].name, name))
+		i++;
+	if (i == (int)API_LEN(r->headers))
+		return;
 	r->headers[i].name = name;
 	memcpy(r->headers[i].value, value, (size_t)n + 1);
-	if (i == r->n_headers) r->n_headers++;
+	if (i == r->n_headers)
+		r->n_headers++;
 }
 
 const char *api_response_header(const struct api_response *r, const char *name)
 {
 	for (int i = 0; i < r->n_headers; i++)
-		if (!strcmp(r->headers[i].name, name)) return r->headers[i].value;
+		if (!strcmp(r->headers[i].name, name))
+			return r->headers[i].value;
 	return NULL;
 }
 
@@ -60,8 +66,10 @@ void api_send_json(struct api_response *r, int status, cJSON *j)
 static void put_encoded(struct wasd_buf *b, const char *s)
 {
 	for (; *s; s++) {
-		if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s)) wasd_buf_append(b, s, 1);
-		else wasd_buf_printf(b, "%%%02X", (unsigned char)*s);
+		if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s))
+			wasd_buf_append(b, s, 1);
+		else
+			wasd_buf_printf(b, "%%%02X", (unsigned char)*s);
 	}
 }
 
@@ -80,11 +88,13 @@ void api_send_list(const struct api_request *q, struct api_response *r, cJSON *i
 		return;
 	}
 	api_send_json(r, 200, j);
-	if (!next_cursor) return;
+	if (!next_cursor)
+		return;
 	struct wasd_buf link = {0};
 	wasd_buf_printf(&link, "<%s?", q->path);
 	for (size_t i = 0; i < q->n_query; i++) {
-		if (!strcmp(q->query[i].name, "cursor")) continue;
+		if (!strcmp(q->query[i].name, "cursor"))
+			continue;
 		put_encoded(&link, q->query[i].name);
 		wasd_buf_puts(&link, "=");
 		put_encoded(&link, q->query[i].value);
@@ -93,7 +103,8 @@ void api_send_list(const struct api_request *q, struct api_response *r, cJSON *i
 	wasd_buf_puts(&link, "cursor=");
 	put_encoded(&link, next_cursor);
 	wasd_buf_puts(&link, ">; rel=\"next\"");
-	if (wasd_buf_cstr(&link)) api_set_header(r, "Link", "%s", link.data);
+	if (wasd_buf_cstr(&link))
+		api_set_header(r, "Link", "%s", link.data);
 	wasd_buf_done(&link);
 }
 
@@ -102,7 +113,8 @@ bool api_again(const struct api_request *q, struct api_response *r, const char *
 	/* The connection holds a request for two minutes; the answer must be under way a little earlier. */
 	const int64_t most = 119 * 1000000LL;
 	int64_t until = q->first_us + (wait_us < most ? wait_us : most);
-	if (wait_us <= 0 || wasd_mono_us() >= until) return false;
+	if (wait_us <= 0 || wasd_mono_us() >= until)
+		return false;
 	snprintf(r->again.object, sizeof r->again.object, "%s", object);
 	r->again.until_us = until;
 	return true;
@@ -110,24 +122,28 @@ bool api_again(const struct api_request *q, struct api_response *r, const char *
 
 /* ---- JSON ---- */
 
-/* A container that something could not be added to, for want of memory, becomes invalid; api_send_json looks for such and answers
- * 503 instead of sending a part for the whole. */
+/* A container that something could not be added to, for want of memory, becomes invalid; api_send_json looks for such
+ * and answers 503 instead of sending a part for the whole. */
 void api_poison(cJSON *container)
 {
-	if (container) container->type = cJSON_Invalid;
+	if (container)
+		container->type = cJSON_Invalid;
 }
 
 bool api_poisoned(const cJSON *j)
 {
-	if (!j || (j->type & 0xff) == cJSON_Invalid) return true;
+	if (!j || (j->type & 0xff) == cJSON_Invalid)
+		return true;
 	for (const cJSON *c = j->child; c; c = c->next)
-		if (api_poisoned(c)) return true;
+		if (api_poisoned(c))
+			return true;
 	return false;
 }
 
 cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
 {
-	if (obj && v && cJSON_AddItemToObject(obj, name, v)) return v;
+	if (obj && v && cJSON_AddItemToObject(obj, name, v))
+		return v;
 	cJSON_Delete(v);
 	api_poison(obj);
 	return NULL;
@@ -135,16 +151,26 @@ cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
 
 void api_push(cJSON *array, cJSON *v)
 {
-	if (array && v && cJSON_AddItemToArray(array, v)) return;
+	if (array && v && cJSON_AddItemToArray(array, v))
+		return;
 	cJSON_Delete(v);
 	api_poison(array);
 }
 
-cJSON *api_add_str(cJSON *obj, const char *name, const char *s) { return api_add_take(obj, name, s ? cJSON_CreateString(s) : cJSON_CreateNull()); }
+cJSON *api_add_str(cJSON *obj, const char *name, const char *s)
+{
+	return api_add_take(obj, name, s ? cJSON_CreateString(s) : cJSON_CreateNull());
+}
 
-cJSON *api_add_int(cJSON *obj, const char *name, int64_t v) { return api_add_num(obj, name, (double)v); }
+cJSON *api_add_int(cJSON *obj, const char *name, int64_t v)
+{
+	return api_add_num(obj, name, (double)v);
+}
 
-cJSON *api_add_num(cJSON *obj, const char *name, double v) { return api_add_maybe(obj, name, true, v); }
+cJSON *api_add_num(cJSON *obj, const char *name, double v)
+{
+	return api_add_maybe(obj, name, true, v);
+}
 
 cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v)
 {
@@ -154,13 +180,20 @@ cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v)
 cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms)
 {
 	char t[WASD_RFC3339_LEN];
-	if (unix_ms) wasd_rfc3339(unix_ms, t);
+	if (unix_ms)
+		wasd_rfc3339(unix_ms, t);
 	return api_add_str(obj, name, unix_ms ? t : NULL);
 }
 
-cJSON *api_add_raw(cJSON *obj, const char *name, const char *json) { return api_add_take(obj, name, json ? api_parse_trusted(json) : cJSON_CreateNull()); }
+cJSON *api_add_raw(cJSON *obj, const char *name, const char *json)
+{
+	return api_add_take(obj, name, json ? api_parse_trusted(json) : cJSON_CreateNull());
+}
 
-cJSON *api_parse_trusted(const char *json) { return json ? cJSON_Parse(json) : NULL; }
+cJSON *api_parse_trusted(const char *json)
+{
+	return json ? cJSON_Parse(json) : NULL;
+}
 
 void api_call_done(struct api_call *c)
 {

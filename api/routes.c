@@ -1,7 +1,8 @@
 /* api/routes.c - the table of routes, matching, and what every route shares.
  *
- * A pattern is made of segments; "{name}" takes exactly one. ":verb" at the end also matches as a segment of its own ("/verb").
- * One row per route: adding a route is a handler and a row. The reference (web/docs/tables.c) and the tests read this table. */
+ * A pattern is made of segments; "{name}" takes exactly one. ":verb" at the end also matches as a segment of its own
+ * ("/verb"). One row per route: adding a route is a handler and a row. The reference (web/docs/tables.c) and the tests
+ * read this table. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -12,75 +13,122 @@
 
 const struct api_route api_routes[] = {
 	/* jobs */
-	{"POST", "/v1/jobs", API_BODY_JSON, api_jobs_create, "Submit a job. With dry_run=true: check it and answer with every default written out.", "dry_run"},
-	{"GET", "/v1/jobs", API_BODY_NONE, api_jobs_list, "List jobs, newest first.", PAGE " state queue dataset name q fields label.*"},
-	{"GET", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_get, "One job: spec, state, progress, latest metrics, attempts. wait=30s holds the answer until=terminal or until=change.", "wait until fields"},
-	{"PATCH", "/v1/jobs/{id}", API_BODY_JSON, api_jobs_patch, "Change name, labels, note or priority (JSON merge patch).", NULL},
-	{"DELETE", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_delete, "Delete a job that has ended, with its metrics, logs and checkpoints.", NULL},
-	{"POST", "/v1/jobs/{id}:cancel", API_BODY_JSON, api_jobs_cancel, "Cancel: at once when queued or while only its profiles are searched, within one mini-batch when training; a checkpoint is kept. 200: it is cancelled; 202: it will be; 409: it has ended before.", NULL},
-	{"GET", "/v1/jobs/{id}/metrics", API_BODY_NONE, api_jobs_metrics, "Series per epoch, and the training loss along the steps (train_loss_step, at most 1,000 points), as JSON, CSV or NDJSON.", "names from_step max_points format"},
-	{"GET", "/v1/jobs/{id}/logs", API_BODY_NONE, api_jobs_logs, "Log lines as text or NDJSON; follow=1 goes on as they come.", "follow tail since level q attempt"},
-	{"GET", "/v1/jobs/{id}/events", API_BODY_NONE, api_jobs_events, "The job's events as server-sent events: job.state, job.metric, job.log, job.checkpoint and, about once a second, job.progress.", "last_event_id"},
+	{"POST", "/v1/jobs", API_BODY_JSON, api_jobs_create,
+     "Submit a job. With dry_run=true: check it and answer with every default written out.", "dry_run"},
+	{"GET", "/v1/jobs", API_BODY_NONE, api_jobs_list, "List jobs, newest first.",
+     PAGE " state queue dataset name q fields label.*"},
+	{"GET", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_get,
+     "One job: spec, state, progress, latest metrics, attempts. wait=30s holds the answer until=terminal or until=change.",
+     "wait until fields"},
+	{"PATCH", "/v1/jobs/{id}", API_BODY_JSON, api_jobs_patch,
+     "Change name, labels, note or priority (JSON merge patch).", NULL},
+	{"DELETE", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_delete,
+     "Delete a job that has ended, with its metrics, logs and checkpoints.", NULL},
+	{"POST", "/v1/jobs/{id}:cancel", API_BODY_JSON, api_jobs_cancel,
+     "Cancel: at once when queued or while only its profiles are searched, within one mini-batch when training; a checkpoint is kept. 200: it is cancelled; 202: it will be; 409: it has ended before.",
+     NULL},
+	{"GET", "/v1/jobs/{id}/metrics", API_BODY_NONE, api_jobs_metrics,
+     "Series per epoch, and the training loss along the steps (train_loss_step, at most 1,000 points), as JSON, CSV or NDJSON.",
+     "names from_step max_points format"},
+	{"GET", "/v1/jobs/{id}/logs", API_BODY_NONE, api_jobs_logs,
+     "Log lines as text or NDJSON; follow=1 goes on as they come.", "follow tail since level q attempt"},
+	{"GET", "/v1/jobs/{id}/events", API_BODY_NONE, api_jobs_events,
+     "The job's events as server-sent events: job.state, job.metric, job.log, job.checkpoint and, about once a second, job.progress.",
+     "last_event_id"},
 	{"GET", "/v1/jobs/{id}/transitions", API_BODY_NONE, api_jobs_transitions, "State history and attempts.", NULL},
-	{"GET", "/v1/jobs/{id}/checkpoints", API_BODY_NONE, api_jobs_checkpoints, "The job's checkpoints, newest first.", NULL},
-	{"GET", "/v1/events", API_BODY_NONE, api_events_stream, "All events as server-sent events.", "topics last_event_id"},
+	{"GET", "/v1/jobs/{id}/checkpoints", API_BODY_NONE, api_jobs_checkpoints, "The job's checkpoints, newest first.",
+     NULL},
+	{"GET", "/v1/events", API_BODY_NONE, api_events_stream, "All events as server-sent events.",
+     "topics last_event_id"},
 	/* checkpoints */
-	{"GET", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_get, "One checkpoint: epoch, metrics, size, digest.", NULL},
-	{"PATCH", "/v1/checkpoints/{id}", API_BODY_JSON, api_checkpoints_patch, "Pin or unpin: {\"pinned\":true} keeps it from retention.", NULL},
-	{"DELETE", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_delete, "Delete a checkpoint that nothing uses.", NULL},
-	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file, "Download: format=safetensors (weights and statistics of every mode), onnx (one mode as it is deployed), or wasd (as stored, with the state of the run).", "format mode"},
+	{"GET", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_get, "One checkpoint: epoch, metrics, size, digest.",
+     NULL},
+	{"PATCH", "/v1/checkpoints/{id}", API_BODY_JSON, api_checkpoints_patch,
+     "Pin or unpin: {\"pinned\":true} keeps it from retention.", NULL},
+	{"DELETE", "/v1/checkpoints/{id}", API_BODY_NONE, api_checkpoints_delete, "Delete a checkpoint that nothing uses.",
+     NULL},
+	{"GET", "/v1/checkpoints/{id}/file", API_BODY_NONE, api_checkpoints_file,
+     "Download: format=safetensors (weights and statistics of every mode), onnx (one mode as it is deployed), or wasd (as stored, with the state of the run).",
+     "format mode"},
 	{"POST", "/v1/checkpoints/{id}/profiles", API_BODY_JSON, api_profiles_create,
-	 "Search a draw for a desire: {\"desire\":\"macs\",\"budget\":0.7} of AOM's multiply-adds, {\"desire\":\"latency\",\"budget_us\":900}, or a given {\"draw\":[]}. Judged on validation images.", NULL},
-	{"GET", "/v1/checkpoints/{id}/profiles", API_BODY_NONE, api_profiles_list, "The checkpoint's profiles, newest first: multiply-adds, accuracy and speed of each, and of aom.", NULL},
-	{"GET", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_get, "One profile, with its progress (done, of, eta_s) while it is searched. wait=30s holds the answer until that is over.", "wait"},
-	{"DELETE", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_delete, "Delete a profile that no deployment answers with; a search that runs is ended.", NULL},
+     "Search a draw for a desire: {\"desire\":\"macs\",\"budget\":0.7} of AOM's multiply-adds, {\"desire\":\"latency\",\"budget_us\":900}, or a given {\"draw\":[]}. Judged on validation images.",
+     NULL},
+	{"GET", "/v1/checkpoints/{id}/profiles", API_BODY_NONE, api_profiles_list,
+     "The checkpoint's profiles, newest first: multiply-adds, accuracy and speed of each, and of aom.", NULL},
+	{"GET", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_get,
+     "One profile, with its progress (done, of, eta_s) while it is searched. wait=30s holds the answer until that is over.",
+     "wait"},
+	{"DELETE", "/v1/checkpoints/{id}/profiles/{p}", API_BODY_NONE, api_profiles_delete,
+     "Delete a profile that no deployment answers with; a search that runs is ended.", NULL},
 	{"GET", "/v1/checkpoints", API_BODY_NONE, api_checkpoints_list, "The imported checkpoints, newest first.", NULL},
-	{"POST", "/v1/checkpoints", API_BODY_JSON, api_checkpoints_import, "Make a checkpoint of a blob: {\"blob\":SHA256,\"model\":{},\"classes\":[],\"input\":[c,h,w]}; what the file's metadata say may be left out.", NULL},
-	{"PUT", "/v1/blobs/{sha256}", API_BODY_UPLOAD, api_blobs_put, "Send a file to be used by a later request: curl -T model.safetensors. It is kept for a day.", NULL},
+	{"POST", "/v1/checkpoints", API_BODY_JSON, api_checkpoints_import,
+     "Make a checkpoint of a blob: {\"blob\":SHA256,\"model\":{},\"classes\":[],\"input\":[c,h,w]}; what the file's metadata say may be left out.",
+     NULL},
+	{"PUT", "/v1/blobs/{sha256}", API_BODY_UPLOAD, api_blobs_put,
+     "Send a file to be used by a later request: curl -T model.safetensors. It is kept for a day.", NULL},
 	{"GET", "/v1/blobs/{sha256}", API_BODY_NONE, api_blobs_get, "The file again; HEAD says whether it is there.", NULL},
 	/* datasets */
-	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put, "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait " UPLOAD},
-	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post, "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait " UPLOAD},
-	{"GET", "/v1/datasets", API_BODY_NONE, api_datasets_list, "List datasets, the latest version of each.", PAGE " state"},
-	{"GET", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_get, "The latest version. wait=60s holds the answer while it is being scanned.", "wait"},
-	{"DELETE", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_delete, "Delete all versions of a dataset that no unfinished job uses.", NULL},
-	{"GET", "/v1/datasets/{name}/versions", API_BODY_NONE, api_datasets_versions, "List the versions of a dataset.", PAGE " state"},
+	{"PUT", "/v1/datasets/{name}", API_BODY_UPLOAD, api_datasets_put,
+     "Register an archive sent as the body: curl -T FILE. New bytes make a new version.", "wait " UPLOAD},
+	{"POST", "/v1/datasets", API_BODY_UPLOAD, api_datasets_post,
+     "Register files sent as multipart/form-data, or make a synthetic set from JSON.", "wait " UPLOAD},
+	{"GET", "/v1/datasets", API_BODY_NONE, api_datasets_list, "List datasets, the latest version of each.",
+     PAGE " state"},
+	{"GET", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_get,
+     "The latest version. wait=60s holds the answer while it is being scanned.", "wait"},
+	{"DELETE", "/v1/datasets/{name}", API_BODY_NONE, api_datasets_delete,
+     "Delete all versions of a dataset that no unfinished job uses.", NULL},
+	{"GET", "/v1/datasets/{name}/versions", API_BODY_NONE, api_datasets_versions, "List the versions of a dataset.",
+     PAGE " state"},
 	{"GET", "/v1/datasets/{name}/versions/{v}", API_BODY_NONE, api_datasets_version, "One version.", "wait"},
 	{"DELETE", "/v1/datasets/{name}/versions/{v}", API_BODY_NONE, api_datasets_delete, "Delete one version.", NULL},
-	{"GET", "/v1/datasets/{name}/preview", API_BODY_NONE, api_datasets_preview, "One image of the set as PNG; its label is in the headers.", "i split version"},
+	{"GET", "/v1/datasets/{name}/preview", API_BODY_NONE, api_datasets_preview,
+     "One image of the set as PNG; its label is in the headers.", "i split version"},
 	/* serving */
-	{"POST", "/v1/deployments", API_BODY_JSON, api_deployments_create, "Serve a checkpoint, or a job's best or latest one.", "wait"},
+	{"POST", "/v1/deployments", API_BODY_JSON, api_deployments_create,
+     "Serve a checkpoint, or a job's best or latest one.", "wait"},
 	{"GET", "/v1/deployments", API_BODY_NONE, api_deployments_list, "List deployments.", PAGE " state"},
-	{"GET", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_get, "One deployment. wait=30s holds the answer while it is loading.", "wait"},
+	{"GET", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_get,
+     "One deployment. wait=30s holds the answer while it is loading.", "wait"},
 	{"DELETE", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_delete, "Stop serving.", NULL},
-	{"POST", "/v1/deployments/{d}:reload", API_BODY_JSON, api_deployments_reload, "Load it again now: after a failure, or when it was set aside.", NULL},
-	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get, "The mode (aom, dom or dom:PROFILE), its generation, and what each mode costs.", NULL},
-	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put, "Switch the mode of the live model: {\"mode\":\"dom\"}, or \"dom:PROFILE\". If-Match is optional.", NULL},
-	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback, "Go back to the mode before the last switch.", NULL},
-	{"POST", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits"},
-	{"PUT", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "The same, for curl -T.", "k mode logits"},
+	{"POST", "/v1/deployments/{d}:reload", API_BODY_JSON, api_deployments_reload,
+     "Load it again now: after a failure, or when it was set aside.", NULL},
+	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get,
+     "The mode (aom, dom or dom:PROFILE), its generation, and what each mode costs.", NULL},
+	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put,
+     "Switch the mode of the live model: {\"mode\":\"dom\"}, or \"dom:PROFILE\". If-Match is optional.", NULL},
+	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback,
+     "Go back to the mode before the last switch.", NULL},
+	{"POST", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify,
+     "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits"},
+	{"PUT", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "The same, for curl -T.",
+     "k mode logits"},
 	/* Open Inference Protocol */
 	{"GET", "/v2", API_BODY_NONE, api_v2_server, "Server metadata.", NULL},
 	{"GET", "/v2/health/live", API_BODY_NONE, api_v2_live, "Is the daemon alive?", NULL},
 	{"GET", "/v2/health/ready", API_BODY_NONE, api_v2_ready, "Is every deployment ready?", NULL},
 	{"GET", "/v2/models", API_BODY_NONE, api_v2_models, "Names of the deployments.", NULL},
 	{"GET", "/v2/models/{m}", API_BODY_NONE, api_v2_model, "Model metadata: inputs and outputs.", NULL},
-	{"GET", "/v2/models/{m}/versions/{v}", API_BODY_NONE, api_v2_model, "The same for one version (\"3\" or \"3-dom\").", NULL},
+	{"GET", "/v2/models/{m}/versions/{v}", API_BODY_NONE, api_v2_model,
+     "The same for one version (\"3\" or \"3-dom\").", NULL},
 	{"GET", "/v2/models/{m}/ready", API_BODY_NONE, api_v2_model_ready, "Is the model ready?", NULL},
 	{"GET", "/v2/models/{m}/versions/{v}/ready", API_BODY_NONE, api_v2_model_ready, "Is that version ready?", NULL},
 	{"GET", "/v2/models/{m}/config", API_BODY_NONE, api_v2_config, "Model configuration in Triton's form.", NULL},
 	{"GET", "/v2/models/{m}/versions/{v}/config", API_BODY_NONE, api_v2_config, "The same for one version.", NULL},
 	{"POST", "/v2/models/{m}/infer", API_BODY_BULK, api_v2_infer, "Infer with JSON tensors.", "mode"},
-	{"POST", "/v2/models/{m}/versions/{v}/infer", API_BODY_BULK, api_v2_infer, "The same; version \"3-dom\" or \"3-dom:PROFILE\" chooses the mode.", "mode"},
+	{"POST", "/v2/models/{m}/versions/{v}/infer", API_BODY_BULK, api_v2_infer,
+     "The same; version \"3-dom\" or \"3-dom:PROFILE\" chooses the mode.", "mode"},
 	/* the daemon */
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
 	{"GET", "/v1/system", API_BODY_NONE, api_system_get, "Workers, storage, versions, limits.", NULL},
-	{"GET", "/v1/capabilities", API_BODY_NONE, api_capabilities_get, "Architectures, transforms, optimizers, schedules and their options.", NULL},
+	{"GET", "/v1/capabilities", API_BODY_NONE, api_capabilities_get,
+     "Architectures, transforms, optimizers, schedules and their options.", NULL},
 	{"GET", "/v1/capabilities/archs/{arch}", API_BODY_NONE, api_networks_get,
-	 "One network layer by layer: shapes, parameters, multiply-adds, what is augmented. input=3x32x32, classes=10 and model.OPTION=N are where it begins.", "input classes model.*"},
+     "One network layer by layer: shapes, parameters, multiply-adds, what is augmented. input=3x32x32, classes=10 and model.OPTION=N are where it begins.",
+     "input classes model.*"},
 	{"GET", "/healthz", API_BODY_NONE, api_healthz, "Is the daemon able to work?", NULL},
 	{"GET", "/metrics", API_BODY_NONE, api_metrics_text, "Prometheus text.", NULL},
-	{0}
+	{0},
 };
 
 /* ---- matching ---- */
@@ -94,11 +142,15 @@ static bool match(const char *pat, const char *path, const char *name, const cha
 		if (*pat == '{') {
 			const char *end = strchr(pat, '}');
 			size_t n = 0;
-			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no verbs. */
+			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no
+			 * verbs. */
 			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
-			while (path[n] && path[n] != '/' && (colon || path[n] != ':')) n++;
-			if (n == 0 || n > PARAM_MAX) return false;
-			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1]) *at = path, *len = n;
+			while (path[n] && path[n] != '/' && (colon || path[n] != ':'))
+				n++;
+			if (n == 0 || n > PARAM_MAX)
+				return false;
+			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1])
+				*at = path, *len = n;
 			pat = end + 1;
 			path += n;
 		} else if (*pat == ':' && *path == '/') {
@@ -113,18 +165,23 @@ static bool match(const char *pat, const char *path, const char *name, const cha
 static void add_method(char allow[64], const char *method)
 {
 	size_t n = strlen(allow);
-	if (!strstr(allow, method)) snprintf(allow + n, 64 - n, "%s%s", n ? ", " : "", method);
+	if (!strstr(allow, method))
+		snprintf(allow + n, 64 - n, "%s%s", n ? ", " : "", method);
 }
 
 const struct api_route *api_route_find(const char *method, const char *path, char allow[64])
 {
-	if (!strcmp(method, "HEAD")) method = "GET";
+	if (!strcmp(method, "HEAD"))
+		method = "GET";
 	allow[0] = 0;
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
-		if (!match(rt->pattern, path, NULL, NULL, NULL)) continue;
-		if (!strcmp(rt->method, method)) return rt;
+		if (!match(rt->pattern, path, NULL, NULL, NULL))
+			continue;
+		if (!strcmp(rt->method, method))
+			return rt;
 		add_method(allow, rt->method);
-		if (!strcmp(rt->method, "GET")) add_method(allow, "HEAD");
+		if (!strcmp(rt->method, "GET"))
+			add_method(allow, "HEAD");
 	}
 	return NULL;
 }
@@ -133,7 +190,8 @@ bool api_path_param(const struct api_route *rt, const char *path, const char *na
 {
 	const char *at = NULL;
 	size_t len = 0;
-	if (!match(rt->pattern, path, name, &at, &len) || !at) return false;
+	if (!match(rt->pattern, path, name, &at, &len) || !at)
+		return false;
 	memcpy(out, at, len);
 	out[len] = 0;
 	return true;
@@ -143,7 +201,8 @@ void api_param(const struct api_request *q, const char *name, char out[128])
 {
 	char allow[64];
 	const struct api_route *rt = api_route_find(q->method, q->path, allow);
-	if (!rt || !api_path_param(rt, q->path, name, out)) out[0] = 0;
+	if (!rt || !api_path_param(rt, q->path, name, out))
+		out[0] = 0;
 }
 
 /* ---- checks that every route shares ---- */
@@ -153,7 +212,8 @@ static bool name_listed(const char *list, const char *name)
 	for (const char *s = list; s && *s; s += strcspn(s, " "), s += *s == ' ') {
 		size_t n = strcspn(s, " ");
 		bool prefix = n > 1 && s[n - 1] == '*';
-		if (prefix ? !strncmp(name, s, n - 1) && name[n - 1] : !strncmp(name, s, n) && !name[n]) return true;
+		if (prefix ? !strncmp(name, s, n - 1) && name[n - 1] : !strncmp(name, s, n) && !name[n])
+			return true;
 	}
 	return false;
 }
@@ -162,25 +222,32 @@ static bool query_ok(const struct api_route *rt, const struct api_request *q, st
 {
 	/* The inference protocol lets clients add query parameters of their own. */
 	for (size_t i = 0; i < q->n_query && !api_on_v2(q); i++) {
-		if (name_listed(rt->query, q->query[i].name)) continue;
-		api_send_problem(q, r, "unknown_parameter", q->query[i].name, "%s %s has no query parameter \"%.60s\"; it takes: %s", rt->method, rt->pattern,
+		if (name_listed(rt->query, q->query[i].name))
+			continue;
+		api_send_problem(q, r, "unknown_parameter", q->query[i].name,
+		                 "%s %s has no query parameter \"%.60s\"; it takes: %s", rt->method, rt->pattern,
 		                 q->query[i].name, rt->query ? rt->query : "none");
 		return false;
 	}
 	for (size_t i = 0; i < q->n_query && !api_on_v2(q); i++)
 		for (size_t k = i + 1; k < q->n_query; k++) {
-			if (strcmp(q->query[i].name, q->query[k].name)) continue;
-			api_send_problem(q, r, "bad_parameter", q->query[i].name, "query parameter %.60s is there twice", q->query[i].name);
+			if (strcmp(q->query[i].name, q->query[k].name))
+				continue;
+			api_send_problem(q, r, "bad_parameter", q->query[i].name, "query parameter %.60s is there twice",
+			                 q->query[i].name);
 			return false;
 		}
 	return true;
 }
 
-/* A browser tells where a request comes from. Writes from another site's page are refused; programs send neither header. */
+/* A browser tells where a request comes from. Writes from another site's page are refused; programs send neither
+ * header. */
 static bool origin_ok(const struct api_request *q, struct api_response *r)
 {
-	const char *site = api_header(q, "sec-fetch-site"), *origin = api_header(q, "origin"), *host = api_header(q, "host");
-	if (!strcmp(q->method, "GET")) return true;
+	const char *site = api_header(q, "sec-fetch-site"), *origin = api_header(q, "origin"),
+			   *host = api_header(q, "host");
+	if (!strcmp(q->method, "GET"))
+		return true;
 	bool same = true;
 	if (site) {
 		same = !strcmp(site, "same-origin") || !strcmp(site, "none");
@@ -188,37 +255,46 @@ static bool origin_ok(const struct api_request *q, struct api_response *r)
 		const char *rest = strstr(origin, "://");
 		same = rest && host && !strcasecmp(rest + 3, host);
 	}
-	if (!same) api_send_problem(q, r, "cross_origin", NULL, "a page of %.100s may not send %s %s", origin ? origin : "another site", q->method, q->path);
+	if (!same)
+		api_send_problem(q, r, "cross_origin", NULL, "a page of %.100s may not send %s %s",
+		                 origin ? origin : "another site", q->method, q->path);
 	return same;
 }
 
-/* The response that a GET of the same resource would give now (for ":verb" of the resource itself); its ETag is what If-Match means. */
+/* The response that a GET of the same resource would give now (for ":verb" of the resource itself); its ETag is what
+ * If-Match means. */
 static void current(struct api_ctx *c, const struct api_request *q, struct api_response *out)
 {
 	char path[1024], allow[64];
 	snprintf(path, sizeof path, "%s", q->path);
 	char *colon = strrchr(path, ':');
-	if (colon && !strchr(colon, '/')) *colon = 0;
+	if (colon && !strchr(colon, '/'))
+		*colon = 0;
 	struct api_request get = *q;
 	const struct api_route *rt = api_route_find("GET", path, allow);
 	get.method = "GET", get.path = path, get.query = NULL, get.n_query = 0, get.body_len = 0;
 	get.headers = NULL, get.n_headers = 0, get.waited = 0;
-	if (rt) api_handle(c, rt, &get, out);
+	if (rt)
+		api_handle(c, rt, &get, out);
 }
 
 static bool precondition_ok(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	const char *match_list = api_header(q, "if-match"), *none = api_header(q, "if-none-match");
-	if (!strcmp(q->method, "GET") || q->waited || (!match_list && !none)) return true;
+	if (!strcmp(q->method, "GET") || q->waited || (!match_list && !none))
+		return true;
 	struct api_response now;
 	api_response_init(&now);
 	current(c, q, &now);
 	const char *etag = now.status == 200 ? api_response_header(&now, "ETag") : NULL;
-	bool ok = (!match_list || (etag && api_etag_listed(match_list, etag, true))) && (!none || !etag || !api_etag_listed(none, etag, false));
+	bool ok = (!match_list || (etag && api_etag_listed(match_list, etag, true))) &&
+	          (!none || !etag || !api_etag_listed(none, etag, false));
 	if (!ok) {
-		api_send_problem(q, r, "stale", NULL, "%s %.200s does not fit the current ETag %s", match_list ? "If-Match" : "If-None-Match",
-		                 match_list ? match_list : none, etag ? etag : "(there is no such object)");
-		if (etag) api_set_header(r, "ETag", "%s", etag);
+		api_send_problem(q, r, "stale", NULL, "%s %.200s does not fit the current ETag %s",
+		                 match_list ? "If-Match" : "If-None-Match", match_list ? match_list : none,
+		                 etag ? etag : "(there is no such object)");
+		if (etag)
+			api_set_header(r, "ETag", "%s", etag);
 	}
 	api_response_done(&now);
 	return ok;
@@ -227,7 +303,8 @@ static bool precondition_ok(struct api_ctx *c, const struct api_request *q, stru
 /* Strong ETag of what is sent, and 304 when the client has it. */
 static void finish_get(const struct api_request *q, struct api_response *r)
 {
-	if (strcmp(q->method, "GET") || r->status != 200 || r->events.on || r->follow_log.on) return;
+	if (strcmp(q->method, "GET") || r->status != 200 || r->events.on || r->follow_log.on)
+		return;
 	const char *etag = api_response_header(r, "ETag"), *have = api_header(q, "if-none-match");
 	if (!etag && r->etag_auto && !r->source.read) {
 		char hex[WASD_SHA256_HEX];
@@ -235,25 +312,32 @@ static void finish_get(const struct api_request *q, struct api_response *r)
 		api_set_header(r, "ETag", "\"%.24s\"", hex);
 		etag = api_response_header(r, "ETag");
 	}
-	if (!etag || !have || r->always_whole || !api_etag_listed(have, etag, false)) return;
-	if (r->source.done) r->source.done(r->source.ctx);
+	if (!etag || !have || r->always_whole || !api_etag_listed(have, etag, false))
+		return;
+	if (r->source.done)
+		r->source.done(r->source.ctx);
 	r->source = (struct api_source){0};
 	r->body.len = 0;
 	r->status = 304;
 }
 
-enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r)
+enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
+                           struct api_response *r)
 {
 	enum api_result res = API_DONE;
-	if (!query_ok(rt, q, r) || !origin_ok(q, r)) goto done;
+	if (!query_ok(rt, q, r) || !origin_ok(q, r))
+		goto done;
 	if (rt->body == API_BODY_NONE && q->body_len) {
-		api_send_problem(q, r, "body_not_allowed", NULL, "%s %s takes no body, %zu bytes were sent", rt->method, rt->pattern, q->body_len);
+		api_send_problem(q, r, "body_not_allowed", NULL, "%s %s takes no body, %zu bytes were sent", rt->method,
+		                 rt->pattern, q->body_len);
 		goto done;
 	}
 	/* The mode has a compare-and-switch of its own that no other request can come between. */
-	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && !precondition_ok(c, q, r)) goto done;
+	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && !precondition_ok(c, q, r))
+		goto done;
 	res = rt->handle(c, q, r);
-	if (res == API_DONE) finish_get(q, r);
+	if (res == API_DONE)
+		finish_get(q, r);
 done:
 	r->etag_auto = false;
 	return res;

@@ -1,26 +1,34 @@
-/* api/serve.c - what every inference request goes through: which deployment, which mode, one question to the infer process.
+/* api/serve.c - what every inference request goes through: which deployment, which mode, one question to the infer
+ * process.
  *
- * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched meanwhile. */
+ * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched
+ * meanwhile. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n, struct serving *s)
+static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n,
+                        struct serving *s)
 {
 	const struct mode_asked *first = NULL;
 	for (size_t i = 0; i < n; i++) {
-		if (!asked[i].value) continue;
+		if (!asked[i].value)
+			continue;
 		if (!storage_mode_ok(asked[i].value)) {
-			api_send_problem(q, r, "bad_parameter", asked[i].where, "%s: mode \"%.80s\" is neither aom nor dom nor dom:PROFILE", asked[i].where, asked[i].value);
+			api_send_problem(q, r, "bad_parameter", asked[i].where,
+			                 "%s: mode \"%.80s\" is neither aom nor dom nor dom:PROFILE", asked[i].where,
+			                 asked[i].value);
 			return false;
 		}
 		if (first && strcmp(first->value, asked[i].value)) {
-			api_send_problem(q, r, "mode_conflict", asked[i].where, "%s asks for %s, %s for %s", first->where, first->value, asked[i].where, asked[i].value);
+			api_send_problem(q, r, "mode_conflict", asked[i].where, "%s asks for %s, %s for %s", first->where,
+			                 first->value, asked[i].where, asked[i].value);
 			return false;
 		}
-		if (!first) first = &asked[i];
+		if (!first)
+			first = &asked[i];
 	}
 	snprintf(s->mode, sizeof s->mode, "%s", first ? first->value : s->live.mode);
 	s->asked = first ? first->where : "mode";
@@ -28,10 +36,12 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 }
 
 /* The bundle is not there. Of a profile the rows know more. */
-static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct serving *s)
+static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                           const struct serving *s)
 {
 	if (!storage_mode_profile(s->mode))
-		api_send_problem(q, r, "bundle_not_ready", NULL, "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->mode);
+		api_send_problem(q, r, "bundle_not_ready", NULL,
+		                 "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->mode);
 	else if (api_mode_there(c, q, r, s->live.bundle, s->mode, "bad_parameter", s->asked))
 		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->mode);
 }
@@ -39,23 +49,30 @@ static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struc
 static bool read_info(struct serving *s)
 {
 	const cJSON *in = wasd_json_get(s->info, "input");
-	if (cJSON_GetArraySize(in) != 3) return false;
-	for (int i = 0; i < 3; i++) s->input[i] = (int64_t)cJSON_GetArrayItem(in, i)->valuedouble;
+	if (cJSON_GetArraySize(in) != 3)
+		return false;
+	for (int i = 0; i < 3; i++)
+		s->input[i] = (int64_t)cJSON_GetArrayItem(in, i)->valuedouble;
 	s->classes = cJSON_GetArraySize(wasd_json_get(s->info, "classes"));
 	s->max_batch = 256;
 	wasd_json_i64(s->info, "max_batch", &s->max_batch);
 	return s->classes > 0 && s->max_batch > 0;
 }
 
-static void send_not_ready(const struct api_request *q, struct api_response *r, const struct api_live *live, const struct storage_deployment *row)
+static void send_not_ready(const struct api_request *q, struct api_response *r, const struct api_live *live,
+                           const struct storage_deployment *row)
 {
-	const char *why = row->message ? row->message : !strcmp(row->state, "ready") ? "the inference process is being restarted" : "";
-	api_send_problem(q, r, live->suspended ? "suspended" : "not_ready", NULL, "deployment %s is %s%s%s", row->name, live->suspended ? "set aside" : row->state, *why ? ": " : "", why);
-	if (r->status == 503 && live->retry_s > 0) api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
+	const char *why = row->message                 ? row->message :
+	                  !strcmp(row->state, "ready") ? "the inference process is being restarted" :
+	                                                 "";
+	api_send_problem(q, r, live->suspended ? "suspended" : "not_ready", NULL, "deployment %s is %s%s%s", row->name,
+	                 live->suspended ? "set aside" : row->state, *why ? ": " : "", why);
+	if (r->status == 503 && live->retry_s > 0)
+		api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
 }
 
-bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name, const struct mode_asked *asked, size_t n,
-                   struct serving *s)
+bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       const struct mode_asked *asked, size_t n, struct serving *s)
 {
 	const struct api_daemon *d = c->daemon;
 	struct storage_deployment row;
@@ -70,7 +87,8 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 		}
 		return false;
 	}
-	if (!settle_mode(q, r, asked, n, s)) return false;
+	if (!settle_mode(q, r, asked, n, s))
+		return false;
 	s->info = d->deployment_info(d->self, name);
 	if (!s->info || !read_info(s)) {
 		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
@@ -86,26 +104,34 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 }
 
 /* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
-static void send_engine_error(const struct api_request *q, struct api_response *r, const struct serving *s, const struct wasd_err *err)
+static void send_engine_error(const struct api_request *q, struct api_response *r, const struct serving *s,
+                              const struct wasd_err *err)
 {
 	bool image = !strncmp(err->pointer, "/images/", 8);
-	bool theirs = err->status == WASD_EINVAL || err->status == WASD_ECORRUPT || err->status == WASD_ETOOBIG || err->status == WASD_EUNSUPPORTED;
+	bool theirs = err->status == WASD_EINVAL || err->status == WASD_ECORRUPT || err->status == WASD_ETOOBIG ||
+	              err->status == WASD_EUNSUPPORTED;
 	size_t i = image ? (size_t)atol(err->pointer + 8) : 0;
 	const char *part = i < s->n_parts ? s->parts[i] : "";
-	if (image && theirs) api_send_problem(q, r, "bad_image", err->pointer, "%s%s%s", part, *part ? ": " : "", err->msg);
-	else if (err->status == WASD_EBUSY && wasd_mono_us() >= q->deadline_us) api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
-	else api_send_error(q, r, err);
+	if (image && theirs)
+		api_send_problem(q, r, "bad_image", err->pointer, "%s%s%s", part, *part ? ": " : "", err->msg);
+	else if (err->status == WASD_EBUSY && wasd_mono_us() >= q->deadline_us)
+		api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
+	else
+		api_send_error(q, r, err);
 }
 
-bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s, struct api_call *call)
+bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s,
+                     struct api_call *call)
 {
 	struct wasd_err err = {0};
 	api_add_str(call->json, "bundle", s->live.bundle);
 	api_add_str(call->json, "mode", s->mode);
 	call->who = s->name;
-	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") : c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
+	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
+	                                                 c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
-	if (st) send_engine_error(q, r, s, &err);
+	if (st)
+		send_engine_error(q, r, s, &err);
 	return !st;
 }
 
@@ -126,7 +152,10 @@ void api_softmax(const float *logits, int64_t n, float *p)
 {
 	double top = logits[0], sum = 0;
 	for (int64_t i = 1; i < n; i++)
-		if (logits[i] > top) top = logits[i];
-	for (int64_t i = 0; i < n; i++) sum += exp(logits[i] - top);
-	for (int64_t i = 0; i < n; i++) p[i] = (float)(exp(logits[i] - top) / sum);
+		if (logits[i] > top)
+			top = logits[i];
+	for (int64_t i = 0; i < n; i++)
+		sum += exp(logits[i] - top);
+	for (int64_t i = 0; i < n; i++)
+		p[i] = (float)(exp(logits[i] - top) / sum);
 }

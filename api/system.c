@@ -9,11 +9,16 @@ enum api_result api_audit_list(struct api_ctx *c, const struct api_request *q, s
 	struct storage_audit_list l;
 	struct wasd_err err = {0};
 	int64_t since = 0;
-	if (!api_query_page(q, r, &page) || !api_query_time(q, r, "since", &since)) return API_DONE;
-	enum wasd_status st = storage_audit_list(c->db, api_query(q, "object"), api_query(q, "actor"), since, page, &l, &err);
-	if (st == WASD_EINVAL) api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-	else if (st) api_send_error(q, r, &err);
-	if (st) return API_DONE;
+	if (!api_query_page(q, r, &page) || !api_query_time(q, r, "since", &since))
+		return API_DONE;
+	enum wasd_status st = storage_audit_list(c->db, api_query(q, "object"), api_query(q, "actor"), since, page, &l,
+	                                         &err);
+	if (st == WASD_EINVAL)
+		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		const struct storage_audit *a = &l.items[i];
@@ -56,9 +61,12 @@ enum api_result api_system_get(struct api_ctx *c, const struct api_request *q, s
 {
 	cJSON *j = c->daemon->system(c->daemon->self);
 	(void)q;
-	if (!j) j = cJSON_CreateObject();
-	if (!wasd_json_get(j, "version")) api_add_str(j, "version", WASD_VERSION);
-	if (!wasd_json_get(j, "storage")) api_add_take(j, "storage", storage_json(c));
+	if (!j)
+		j = cJSON_CreateObject();
+	if (!wasd_json_get(j, "version"))
+		api_add_str(j, "version", WASD_VERSION);
+	if (!wasd_json_get(j, "storage"))
+		api_add_take(j, "storage", storage_json(c));
 	api_send_json(r, 200, j);
 	return API_DONE;
 }
@@ -85,7 +93,8 @@ enum api_result api_healthz(struct api_ctx *c, const struct api_request *q, stru
 	(void)q;
 	api_add_str(j, "status", failed ? "failed" : "ok");
 	api_add_str(j, "version", WASD_VERSION);
-	if (failed) api_add_str(j, "detail", "a write to the disk has failed; the daemon must be started again");
+	if (failed)
+		api_add_str(j, "detail", "a write to the disk has failed; the daemon must be started again");
 	api_send_json(r, failed ? 503 : 200, j);
 	r->etag_auto = false;
 	return API_DONE;
@@ -98,22 +107,26 @@ static void metric_head(struct wasd_buf *b, const char *name, const char *type, 
 
 static void commit_histogram(struct wasd_buf *b, const struct storage_health *h)
 {
-	static const char *const edges[STORAGE_COMMIT_BUCKETS] = {"0.001", "0.002", "0.005", "0.01", "0.05", "0.1", "0.5", "+Inf"};
+	static const char *const edges[STORAGE_COMMIT_BUCKETS] = {"0.001", "0.002", "0.005", "0.01",
+	                                                          "0.05",  "0.1",   "0.5",   "+Inf"};
 	uint64_t sum = 0;
 	metric_head(b, "wasd_sqlite_commit_seconds", "histogram", "Time of a durable commit.");
 	for (int i = 0; i < STORAGE_COMMIT_BUCKETS; i++) {
 		sum += h->commit_hist[i];
 		wasd_buf_printf(b, "wasd_sqlite_commit_seconds_bucket{le=\"%s\"} %llu\n", edges[i], (unsigned long long)sum);
 	}
-	wasd_buf_printf(b, "wasd_sqlite_commit_seconds_sum %.6f\nwasd_sqlite_commit_seconds_count %llu\n", (double)h->commit_us / 1e6, (unsigned long long)sum);
+	wasd_buf_printf(b, "wasd_sqlite_commit_seconds_sum %.6f\nwasd_sqlite_commit_seconds_count %llu\n",
+	                (double)h->commit_us / 1e6, (unsigned long long)sum);
 }
 
 static void mode_info(struct api_ctx *c, struct wasd_buf *b)
 {
 	struct storage_deployment_list l;
-	if (storage_deployment_list(c->db, NULL, (struct storage_page){.limit = 500}, &l, NULL)) return;
+	if (storage_deployment_list(c->db, NULL, (struct storage_page){.limit = 500}, &l, NULL))
+		return;
 	metric_head(b, "wasd_mode_info", "gauge", "The mode that a deployment serves by default.");
-	for (size_t i = 0; i < l.n; i++) wasd_buf_printf(b, "wasd_mode_info{deployment=\"%s\",mode=\"%s\"} 1\n", l.items[i].name, l.items[i].mode);
+	for (size_t i = 0; i < l.n; i++)
+		wasd_buf_printf(b, "wasd_mode_info{deployment=\"%s\",mode=\"%s\"} 1\n", l.items[i].name, l.items[i].mode);
 	storage_deployment_list_done(&l);
 }
 
@@ -131,7 +144,8 @@ enum api_result api_metrics_text(struct api_ctx *c, const struct api_request *q,
 	metric_head(b, "wasd_build_info", "gauge", "Version of the daemon.");
 	wasd_buf_printf(b, "wasd_build_info{version=\"%s\"} 1\n", WASD_VERSION);
 	metric_head(b, "wasd_jobs", "gauge", "Jobs by state.");
-	for (int i = 0; i < STORAGE_JOB_STATES; i++) wasd_buf_printf(b, "wasd_jobs{state=\"%s\"} %lld\n", counts[i].state, (long long)counts[i].n);
+	for (int i = 0; i < STORAGE_JOB_STATES; i++)
+		wasd_buf_printf(b, "wasd_jobs{state=\"%s\"} %lld\n", counts[i].state, (long long)counts[i].n);
 	mode_info(c, b);
 	metric_head(b, "wasd_checkpoint_bytes", "gauge", "Size of the checkpoint database.");
 	wasd_buf_printf(b, "wasd_checkpoint_bytes %llu\n", (unsigned long long)h.ckpt_bytes);
@@ -141,6 +155,7 @@ enum api_result api_metrics_text(struct api_ctx *c, const struct api_request *q,
 	r->status = 200;
 	r->content_type = "text/plain; version=0.0.4";
 	r->etag_auto = false;
-	if (b->failed) api_send_no_memory(r);
+	if (b->failed)
+		api_send_no_memory(r);
 	return API_DONE;
 }

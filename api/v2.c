@@ -1,4 +1,5 @@
-/* api/v2.c - the Open Inference Protocol (KServe v2, Triton's HTTP form) over the deployments. A deployment is a model of that name. */
+/* api/v2.c - the Open Inference Protocol (KServe v2, Triton's HTTP form) over the deployments. A deployment is a model
+ * of that name. */
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 static void send_plain(struct api_response *r, int status, cJSON *j)
 {
-	api_send_json(r, status, j);      /* Content-Type is exactly application/json, which the KServe SDK compares */
+	api_send_json(r, status, j); /* Content-Type is exactly application/json, which the KServe SDK compares */
 }
 
 enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -31,13 +32,17 @@ static void send_health(struct api_ctx *c, struct api_response *r, bool ask_read
 	int status = ask_ready && !ready ? 503 : 200;
 	api_add_take(j, "live", cJSON_CreateTrue());
 	api_add_take(j, "ready", cJSON_CreateBool(ready));
-	if (wait) api_add_str(j, "reason", "the inference process has ended too often and waits before it starts again");
-	if (cJSON_GetArraySize(suspended)) api_add_take(j, "suspended", suspended);
-	else cJSON_Delete(suspended);
+	if (wait)
+		api_add_str(j, "reason", "the inference process has ended too often and waits before it starts again");
+	if (cJSON_GetArraySize(suspended))
+		api_add_take(j, "suspended", suspended);
+	else
+		cJSON_Delete(suspended);
 	cJSON_Delete(s);
 	send_plain(r, status, j);
 	r->etag_auto = false;
-	if (status == 503) api_set_header(r, "Retry-After", "%lld", (long long)(wait ? wait : 1));
+	if (status == 503)
+		api_set_header(r, "Retry-After", "%lld", (long long)(wait ? wait : 1));
 }
 
 enum api_result api_v2_live(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -72,7 +77,8 @@ enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, st
 			api_send_error(q, r, &err);
 			return API_DONE;
 		}
-		for (size_t i = 0; i < l.n; i++) api_push(names, cJSON_CreateString(l.items[i].name));
+		for (size_t i = 0; i < l.n; i++)
+			api_push(names, cJSON_CreateString(l.items[i].name));
 		cursor = l.next_cursor ? wasd_strdup(l.next_cursor) : NULL;
 		storage_deployment_list_done(&l);
 	} while (cursor);
@@ -83,17 +89,22 @@ enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, st
 
 /* ---- which model ---- */
 
-/* "name", "name@dom", "name@dom:fast"; version "3", "3-dom", "3-dom:fast". The modes that they ask for, NULL for none. */
-struct model_ref { char name[128], version[128], *alias, *version_mode; };
+/* "name", "name@dom", "name@dom:fast"; version "3", "3-dom", "3-dom:fast". The modes that they ask for, NULL for none.
+ */
+struct model_ref {
+	char name[128], version[128], *alias, *version_mode;
+};
 
 static void read_ref(const struct api_request *q, struct model_ref *m)
 {
 	api_param(q, "m", m->name);
 	api_param(q, "v", m->version);
 	m->alias = strchr(m->name, '@');
-	if (m->alias) *m->alias++ = 0;
+	if (m->alias)
+		*m->alias++ = 0;
 	m->version_mode = strchr(m->version, '-');
-	if (m->version_mode) *m->version_mode++ = 0;
+	if (m->version_mode)
+		*m->version_mode++ = 0;
 }
 
 /* Which of these a request names; they must agree. */
@@ -108,7 +119,8 @@ static bool version_ok(const struct api_request *q, struct api_response *r, cons
 {
 	char have[24];
 	snprintf(have, sizeof have, "%lld", (long long)version);
-	if (!*m->version || !strcmp(m->version, have)) return true;
+	if (!*m->version || !strcmp(m->version, have))
+		return true;
 	api_send_problem(q, r, "not_found", NULL, "model %s has no version %.40s; it has %s", m->name, m->version, have);
 	return false;
 }
@@ -116,12 +128,15 @@ static bool version_ok(const struct api_request *q, struct api_response *r, cons
 static cJSON *dims_json(const int64_t *dims, int n, bool batch)
 {
 	cJSON *a = cJSON_CreateArray();
-	if (batch) api_push(a, cJSON_CreateNumber(-1));
-	for (int i = 0; i < n; i++) api_push(a, cJSON_CreateNumber((double)dims[i]));
+	if (batch)
+		api_push(a, cJSON_CreateNumber(-1));
+	for (int i = 0; i < n; i++)
+		api_push(a, cJSON_CreateNumber((double)dims[i]));
 	return a;
 }
 
-/* One tensor of metadata (type_key "datatype", FP32, leading -1) or of the configuration ("data_type", TYPE_FP32, without batch). */
+/* One tensor of metadata (type_key "datatype", FP32, leading -1) or of the configuration ("data_type", TYPE_FP32,
+ * without batch). */
 static void add_tensor(cJSON *list, const char *name, const int64_t *dims, int n, bool config)
 {
 	cJSON *t = cJSON_CreateObject();
@@ -142,14 +157,17 @@ static void add_tensors(cJSON *j, const struct serving *s, bool config)
 }
 
 /* A look at the model: like an inference request that ends at once. */
-static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct model_ref *m, struct serving *s)
+static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct model_ref *m,
+                 struct serving *s)
 {
 	struct mode_asked asked[2];
 	read_ref(q, m);
 	size_t n = ref_modes(m, asked);
-	if (!api_serving_begin(c, q, r, m->name, asked, n, s)) return false;
+	if (!api_serving_begin(c, q, r, m->name, asked, n, s))
+		return false;
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, true);
-	if (version_ok(q, r, m, s->live.version)) return true;
+	if (version_ok(q, r, m, s->live.version))
+		return true;
 	api_serving_end(s);
 	return false;
 }
@@ -167,7 +185,8 @@ enum api_result api_v2_model(struct api_ctx *c, const struct api_request *q, str
 	struct serving s;
 	char version[24], generation[24];
 	const char *arch = "";
-	if (!look(c, q, r, &m, &s)) return API_DONE;
+	if (!look(c, q, r, &m, &s))
+		return API_DONE;
 	cJSON *j = cJSON_CreateObject(), *p = cJSON_CreateObject();
 	snprintf(version, sizeof version, "%lld", (long long)s.live.version);
 	snprintf(generation, sizeof generation, "%lld", (long long)s.live.generation);
@@ -190,7 +209,8 @@ enum api_result api_v2_model_ready(struct api_ctx *c, const struct api_request *
 {
 	struct model_ref m;
 	struct serving s;
-	if (!look(c, q, r, &m, &s)) return API_DONE;
+	if (!look(c, q, r, &m, &s))
+		return API_DONE;
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "name", s.name);
 	api_add_take(j, "ready", cJSON_CreateTrue());
@@ -204,8 +224,10 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 {
 	struct model_ref m;
 	struct serving s;
-	if (!look(c, q, r, &m, &s)) return API_DONE;
-	cJSON *j = cJSON_CreateObject(), *policy = cJSON_CreateObject(), *specific = cJSON_CreateObject(), *versions = cJSON_CreateArray();
+	if (!look(c, q, r, &m, &s))
+		return API_DONE;
+	cJSON *j = cJSON_CreateObject(), *policy = cJSON_CreateObject(), *specific = cJSON_CreateObject(),
+		  *versions = cJSON_CreateArray();
 	api_add_str(j, "name", s.name);
 	api_add_str(j, "platform", "wasd_cnn");
 	api_add_int(j, "max_batch_size", s.max_batch);
@@ -221,7 +243,11 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 
 /* ---- infer ---- */
 
-struct infer_request { const char *id; const cJSON *inputs, *outputs; const char *mode; };
+struct infer_request {
+	const char *id;
+	const cJSON *inputs, *outputs;
+	const char *mode;
+};
 
 static bool bad(const struct api_request *q, struct api_response *r, const char *pointer, const char *what)
 {
@@ -230,27 +256,38 @@ static bool bad(const struct api_request *q, struct api_response *r, const char 
 }
 
 /* Members that are not known are ignored, as the protocol asks; those that ask for what is not there are not. */
-static bool read_request(const struct api_request *q, struct api_response *r, const cJSON *body, struct infer_request *out)
+static bool read_request(const struct api_request *q, struct api_response *r, const cJSON *body,
+                         struct infer_request *out)
 {
 	const cJSON *p = wasd_json_get(body, "parameters"), *id = wasd_json_get(body, "id");
 	*out = (struct infer_request){.inputs = wasd_json_get(body, "inputs"), .outputs = wasd_json_get(body, "outputs")};
-	if (id && !cJSON_IsString(id)) return bad(q, r, "/id", "must be a string");
-	if (id) out->id = id->valuestring;
-	if (p && !cJSON_IsObject(p)) return bad(q, r, "/parameters", "must be an object");
+	if (id && !cJSON_IsString(id))
+		return bad(q, r, "/id", "must be a string");
+	if (id)
+		out->id = id->valuestring;
+	if (p && !cJSON_IsObject(p))
+		return bad(q, r, "/parameters", "must be an object");
 	if (cJSON_IsTrue(wasd_json_get(p, "binary_data_output"))) {
-		api_send_problem(q, r, "unsupported", "/parameters/binary_data_output", "binary outputs are not offered; list the outputs without binary_data, or send binary_data_output false");
+		api_send_problem(
+			q, r, "unsupported", "/parameters/binary_data_output",
+			"binary outputs are not offered; list the outputs without binary_data, or send binary_data_output false");
 		return false;
 	}
 	const cJSON *mode = wasd_json_get(p, "was_mode");
-	if (mode && !cJSON_IsString(mode)) return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\" or \"dom:PROFILE\"");
-	if (mode) out->mode = mode->valuestring;
-	if (!cJSON_IsArray(out->inputs) || cJSON_GetArraySize(out->inputs) != 1) return bad(q, r, "/inputs", "must be an array with the one input \"input\"");
-	if (out->outputs && !cJSON_IsArray(out->outputs)) return bad(q, r, "/outputs", "must be an array");
+	if (mode && !cJSON_IsString(mode))
+		return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\" or \"dom:PROFILE\"");
+	if (mode)
+		out->mode = mode->valuestring;
+	if (!cJSON_IsArray(out->inputs) || cJSON_GetArraySize(out->inputs) != 1)
+		return bad(q, r, "/inputs", "must be an array with the one input \"input\"");
+	if (out->outputs && !cJSON_IsArray(out->outputs))
+		return bad(q, r, "/outputs", "must be an array");
 	return true;
 }
 
 /* Which outputs are wanted: bit 0 logits, bit 1 probs, in *order their order in the request. */
-static bool read_outputs(const struct api_request *q, struct api_response *r, const cJSON *outputs, const char *order[2], size_t *n)
+static bool read_outputs(const struct api_request *q, struct api_response *r, const cJSON *outputs,
+                         const char *order[2], size_t *n)
 {
 	static const char *const known[] = {"logits", "probs"};
 	const cJSON *o;
@@ -262,24 +299,31 @@ static bool read_outputs(const struct api_request *q, struct api_response *r, co
 		const cJSON *p = wasd_json_get(o, "parameters");
 		wasd_json_str(o, "name", &name);
 		for (size_t k = 0; k < API_LEN(known); k++)
-			if (name && !strcmp(name, known[k])) match = known[k];
+			if (name && !strcmp(name, known[k]))
+				match = known[k];
 		snprintf(pointer, sizeof pointer, "/outputs/%d/name", i);
 		for (size_t k = 0; k < *n; k++)
-			if (match && match == order[k]) return bad(q, r, pointer, "the same output twice");
+			if (match && match == order[k])
+				return bad(q, r, pointer, "the same output twice");
 		if (!match) {
-			api_send_problem(q, r, "bad_tensor", pointer, "%s: the model's outputs are \"logits\" and \"probs\", not \"%.60s\"", pointer, name ? name : "");
+			api_send_problem(q, r, "bad_tensor", pointer,
+			                 "%s: the model's outputs are \"logits\" and \"probs\", not \"%.60s\"", pointer,
+			                 name ? name : "");
 			return false;
 		}
-		bool binary = cJSON_IsTrue(wasd_json_get(p, "binary_data")), classes = wasd_json_get(p, "classification") != NULL;
+		bool binary = cJSON_IsTrue(wasd_json_get(p, "binary_data")),
+			 classes = wasd_json_get(p, "classification") != NULL;
 		if (binary || classes) {
-			snprintf(pointer, sizeof pointer, "/outputs/%d/parameters/%s", i, binary ? "binary_data" : "classification");
+			snprintf(pointer, sizeof pointer, "/outputs/%d/parameters/%s", i,
+			         binary ? "binary_data" : "classification");
 			api_send_problem(q, r, "unsupported", pointer, "%s is not offered", pointer);
 			return false;
 		}
 		order[(*n)++] = match;
 		i++;
 	}
-	if (!*n) order[0] = known[0], order[1] = known[1], *n = 2;
+	if (!*n)
+		order[0] = known[0], order[1] = known[1], *n = 2;
 	return true;
 }
 
@@ -288,7 +332,8 @@ static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t
 	const int64_t shape[2] = {n, s->classes};
 	float *probs = wasd_calloc((size_t)(n * s->classes), sizeof *probs);
 	cJSON *list = probs ? cJSON_CreateArray() : NULL;
-	for (int64_t i = 0; list && i < n; i++) api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
+	for (int64_t i = 0; list && i < n; i++)
+		api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
 	for (size_t i = 0; list && i < n_out; i++) {
 		cJSON *t = tensor_write_fp32(order[i], shape, 2, !strcmp(order[i], "probs") ? probs : logits);
 		api_push(list, t);
@@ -297,11 +342,12 @@ static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t
 	return list;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, const struct api_call *call, const char *id, int64_t n,
-                   const char *order[2], size_t n_out)
+static void answer(const struct api_request *q, struct api_response *r, const struct serving *s,
+                   const struct api_call *call, const char *id, int64_t n, const char *order[2], size_t n_out)
 {
 	if (call->reply_bin_len != (size_t)(n * s->classes) * sizeof(float)) {
-		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s has %zu bytes of logits", s->name, call->reply_bin_len);
+		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s has %zu bytes of logits", s->name,
+		                 call->reply_bin_len);
 		return;
 	}
 	cJSON *outputs = outputs_json(s, (const float *)(const void *)call->reply_bin, n, order, n_out);
@@ -324,7 +370,8 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_serving_headers(r, s);
 }
 
-static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m, const struct infer_request *in)
+static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m,
+                  const struct infer_request *in)
 {
 	struct serving s;
 	struct mode_asked asked[5];
@@ -336,39 +383,55 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 	asked[n_asked++] = (struct mode_asked){in->mode, "parameter was_mode"};
 	asked[n_asked++] = (struct mode_asked){api_header(q, "wasd-mode"), "header WASD-Mode"};
 	asked[n_asked++] = (struct mode_asked){api_query(q, "mode"), "query parameter mode"};
-	if (!read_outputs(q, r, in->outputs, order, &n_out) || !api_serving_begin(c, q, r, m->name, asked, n_asked, &s)) return;
+	if (!read_outputs(q, r, in->outputs, order, &n_out) || !api_serving_begin(c, q, r, m->name, asked, n_asked, &s))
+		return;
 	const int64_t expect[4] = {-1, s.input[0], s.input[1], s.input[2]};
 	bool ok = version_ok(q, r, m, s.live.version), sent = false;
 	if (ok && tensor_read_fp32(in->inputs->child, "/inputs/0", "input", expect, 4, s.max_batch, &data, &n, &err)) {
-		api_send_problem(q, r, err.status == WASD_EUNSUPPORTED ? "unsupported" : err.status == WASD_ENOMEM ? "no_memory" : "bad_tensor", err.pointer, "%s", err.msg);
+		api_send_problem(q, r,
+		                 err.status == WASD_EUNSUPPORTED ? "unsupported" :
+		                 err.status == WASD_ENOMEM       ? "no_memory" :
+		                                                   "bad_tensor",
+		                 err.pointer, "%s", err.msg);
 		ok = false;
 	}
 	if (ok) {
-		struct api_call call = {.json = cJSON_CreateObject(), .bin = data.data, .bin_len = data.len, .reply_max = (size_t)(n * s.classes) * sizeof(float)};
+		struct api_call call = {.json = cJSON_CreateObject(),
+		                        .bin = data.data,
+		                        .bin_len = data.len,
+		                        .reply_max = (size_t)(n * s.classes) * sizeof(float)};
 		api_add_str(call.json, "type", "infer");
 		api_add_int(call.json, "n", n);
 		sent = true;
-		if (api_serving_ask(c, q, r, &s, &call)) answer(q, r, &s, &call, in->id, n, order, n_out);
+		if (api_serving_ask(c, q, r, &s, &call))
+			answer(q, r, &s, &call, in->id, n, order, n_out);
 		api_call_done(&call);
 	}
-	if (!sent) c->daemon->infer_end(c->daemon->self, s.name, s.live.generation, false);
+	if (!sent)
+		c->daemon->infer_end(c->daemon->self, s.name, s.live.generation, false);
 	api_serving_end(&s);
 	wasd_buf_done(&data);
 }
 
-/* The header says where the JSON ends and binary tensors begin. Some clients always send it; then it must be the whole length. */
+/* The header says where the JSON ends and binary tensors begin. Some clients always send it; then it must be the whole
+ * length. */
 static bool all_json(const struct api_request *q, struct api_response *r)
 {
 	const char *h = api_header(q, "inference-header-content-length");
-	if (!h) return true;
+	if (!h)
+		return true;
 	size_t n = strlen(h);
 	bool number = n && n <= 12 && strspn(h, "0123456789") == n;
-	if (number && (size_t)strtoull(h, NULL, 10) == q->body_len) return true;
+	if (number && (size_t)strtoull(h, NULL, 10) == q->body_len)
+		return true;
 	if (!number || (size_t)strtoull(h, NULL, 10) > q->body_len)
-		api_send_problem(q, r, "bad_request", "Inference-Header-Content-Length", "Inference-Header-Content-Length %.40s does not fit a body of %zu bytes", h, q->body_len);
+		api_send_problem(q, r, "bad_request", "Inference-Header-Content-Length",
+		                 "Inference-Header-Content-Length %.40s does not fit a body of %zu bytes", h, q->body_len);
 	else
-		api_send_problem(q, r, "unsupported", "Inference-Header-Content-Length", "binary tensors are not offered; send \"data\" as JSON numbers (Inference-Header-Content-Length %s, body %zu bytes)", h,
-		                 q->body_len);
+		api_send_problem(
+			q, r, "unsupported", "Inference-Header-Content-Length",
+			"binary tensors are not offered; send \"data\" as JSON numbers (Inference-Header-Content-Length %s, body %zu bytes)",
+			h, q->body_len);
 	return false;
 }
 
@@ -378,9 +441,12 @@ static bool known(struct api_ctx *c, const struct api_request *q, struct api_res
 	struct storage_deployment d;
 	struct wasd_err err = {0};
 	enum wasd_status st = wasd_name_ok(m->name) ? storage_deployment_get(c->db, m->name, &d, &err) : WASD_ENOTFOUND;
-	if (st == WASD_ENOTFOUND) api_send_problem(q, r, "not_found", NULL, "no deployment %s", m->name);
-	else if (st) api_send_error(q, r, &err);
-	if (st) return false;
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no deployment %s", m->name);
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return false;
 	bool ok = version_ok(q, r, m, d.version);
 	storage_deployment_done(&d);
 	return ok;
@@ -393,12 +459,16 @@ enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, str
 	struct wasd_err err = {0};
 	cJSON *body = NULL;
 	read_ref(q, &m);
-	if (!known(c, q, r, &m) || !all_json(q, r)) return API_DONE;
+	if (!known(c, q, r, &m) || !all_json(q, r))
+		return API_DONE;
 	if (!q->body_len) {
 		api_send_problem(q, r, "body_required", NULL, "%s needs a JSON body", q->path);
 	} else if (wasd_json_parse(q->body, q->body_len, WASD_JSON_BULK, &body, &err)) {
-		if (err.status == WASD_ENOMEM) api_send_error(q, r, &err);
-		else api_send_problem(q, r, q->body_len > WASD_JSON_BULK.bytes ? "too_large" : "bad_json", err.pointer, "%s", err.msg);
+		if (err.status == WASD_ENOMEM)
+			api_send_error(q, r, &err);
+		else
+			api_send_problem(q, r, q->body_len > WASD_JSON_BULK.bytes ? "too_large" : "bad_json", err.pointer, "%s",
+			                 err.msg);
 	} else if (!cJSON_IsObject(body)) {
 		bad(q, r, "", "must be a JSON object");
 	} else if (read_request(q, r, body, &in)) {

@@ -12,18 +12,28 @@
 #include <unistd.h>
 
 /* One row a key: the file, the flags (--key VALUE with '-' for '_') and the help read this. */
-static const struct key { const char *name; size_t offset; enum { A_TEXT, A_NUMBER, A_YES_NO } kind; int64_t min, max; const char *standard, *help; } keys[] = {
+static const struct key {
+	const char *name;
+	size_t offset;
+	enum { A_TEXT, A_NUMBER, A_YES_NO } kind;
+	int64_t min, max;
+	const char *standard, *help;
+} keys[] = {
+/* clang-format off */
 #define TEXT(name, standard, help) { #name, offsetof(struct config, name), A_TEXT, 0, 0, standard, help }
 #define YES_NO(name, standard, help) { #name, offsetof(struct config, name), A_YES_NO, 0, 0, standard, help }
 #define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), A_NUMBER, min, max, #standard, help }
+	/* clang-format on */
 	TEXT(listen, "127.0.0.1:8080", "address and port; port 0 picks a free one"),
 	YES_NO(insecure, "no", "yes: listen where other machines reach it, though there is no login"),
 	TEXT(data, "./var", "directory of everything that is kept"),
 	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),
 	NUM(workers, 1, 64, 1, "training jobs that run at a time"),
-	NUM(threads, 0, WASD_THREADS_MAX, 0, "compute threads for all of them together; 0 = the processors of this machine"),
-	NUM(infer_threads, 0, WASD_THREADS_MAX, 0, "compute threads of the inference process; 0 = the processors of this machine"),
+	NUM(threads, 0, WASD_THREADS_MAX, 0,
+        "compute threads for all of them together; 0 = the processors of this machine"),
+	NUM(infer_threads, 0, WASD_THREADS_MAX, 0,
+        "compute threads of the inference process; 0 = the processors of this machine"),
 	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at a time"),
 	NUM(http_threads, 1, 256, 32, "requests that are handled at a time; more wait, then get 503"),
 	NUM(max_connections, 10, 100000, 1536, "open connections; above nine tenths of it new ones get 503"),
@@ -106,7 +116,8 @@ enum wasd_status config_set(struct config *c, const char *key, const char *value
 		return WASD_OK;
 	}
 	if (!whole_number(value, &v) || v < k->min || v > k->max)
-		return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min, (long long)k->max, value);
+		return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min,
+		                 (long long)k->max, value);
 	*(int64_t *)at = v;
 	return WASD_OK;
 }
@@ -156,7 +167,8 @@ enum wasd_status config_file(struct config *c, const char *path, struct wasd_err
 void config_help(FILE *f)
 {
 	for (int i = 0; i < N_KEYS; i++)
-		fprintf(f, "  %-18s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard, *keys[i].standard ? "]" : "");
+		fprintf(f, "  %-18s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard,
+		        *keys[i].standard ? "]" : "");
 }
 
 static bool runnable(const char *path)
@@ -190,7 +202,9 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 				return WASD_OK;
 		}
 	}
-	return wasd_fail(err, WASD_ENOTFOUND, "wasd-engine is neither beside this program nor in ../libexec/wasd: build it, or name it with --engine");
+	return wasd_fail(
+		err, WASD_ENOTFOUND,
+		"wasd-engine is neither beside this program nor in ../libexec/wasd: build it, or name it with --engine");
 }
 
 static int processors(void)

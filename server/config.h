@@ -27,9 +27,11 @@ enum wasd_status config_set(struct config *c, const char *key, const char *value
 bool config_is_flag(const char *key);
 /* Every key with its default and meaning. */
 void config_help(FILE *f);
-/* Fills what was left to be found out: threads of the machine, the engine beside the running program, absolute paths. */
+/* Fills what was left to be found out: threads of the machine, the engine beside the running program, absolute paths.
+ */
 enum wasd_status config_resolve(struct config *c, struct wasd_err *err);
-/* The engine to use: `asked` (may be ""), WASD_ENGINE, beside this program, PREFIX/libexec/wasd. out has CONFIG_TEXT bytes. */
+/* The engine to use: `asked` (may be ""), WASD_ENGINE, beside this program, PREFIX/libexec/wasd. out has CONFIG_TEXT
+ * bytes. */
 enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_err *err);
 
 #endif

@@ -1,11 +1,12 @@
 /* daemon.c - start-up, the seam to the handlers, and the end.
  *
- * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over files removed -> engine
- * tables read -> processes and threads -> listen -> ready. Every step before `listen` may refuse to start with one line on stderr.
+ * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over
+ * files removed -> engine tables read -> processes and threads -> listen -> ready. Every step before `listen` may
+ * refuse to start with one line on stderr.
  *
- * End (SIGTERM or SIGINT): not ready at once -> no new connections, running jobs are asked for a checkpoint -> requests that are being
- * answered finish -> jobs go back to the queue -> processes go -> database closed -> exit 0. A second signal ends at once: nothing that was
- * acknowledged is lost by that, running jobs go on from their last checkpoint.
+ * End (SIGTERM or SIGINT): not ready at once -> no new connections, running jobs are asked for a checkpoint -> requests
+ * that are being answered finish -> jobs go back to the queue -> processes go -> database closed -> exit 0. A second
+ * signal ends at once: nothing that was acknowledged is lost by that, running jobs go on from their last checkpoint.
  */
 #include "daemon.h"
 
@@ -49,7 +50,7 @@ struct wasd_daemon {
 	struct profiles *profiles;
 	struct http *http;
 	cJSON *capabilities;
-	pthread_mutex_t describing;             /* held while a network is described */
+	pthread_mutex_t describing; /* held while a network is described */
 	struct api_daemon seam;
 	struct api_ctx ctx;
 	int64_t started_ms;
@@ -59,14 +60,19 @@ struct wasd_daemon {
 
 /* ---- the seam --------------------------------------------------------------------------------------------- */
 
-static void seam_job_queued(void *self) { sched_poke(((struct wasd_daemon *)self)->jobs); }
+static void seam_job_queued(void *self)
+{
+	sched_poke(((struct wasd_daemon *)self)->jobs);
+}
 
-static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_it, const char *reason, struct wasd_err *err)
+static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_it, const char *reason,
+                                        struct wasd_err *err)
 {
 	return sched_cancel(((struct wasd_daemon *)self)->jobs, job, kill_it, reason, err);
 }
 
-/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next one is. NULL: it does not. */
+/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next
+ * one is. NULL: it does not. */
 static cJSON *search_progress(struct wasd_daemon *d, const char *id)
 {
 	struct storage_job job = {0};
@@ -74,11 +80,13 @@ static cJSON *search_progress(struct wasd_daemon *d, const char *id)
 	int64_t done = 0, of = 0, waiting = 0;
 	double eta_s = -1;
 	cJSON *o = NULL;
-	if (storage_profile_of_job(d->db, id, &p, &waiting, NULL) == WASD_OK && storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
+	if (storage_profile_of_job(d->db, id, &p, &waiting, NULL) == WASD_OK &&
+	    storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
 		char phase[100];
 		profiles_progress(d->profiles, p.id, &done, &of, &eta_s);
 		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
-		if (!job.progress || wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
+		if (!job.progress ||
+		    wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
 			o = cJSON_CreateObject();
 		cJSON_DeleteItemFromObjectCaseSensitive(o, "phase");
 		cJSON_DeleteItemFromObjectCaseSensitive(o, "eta_s");
@@ -89,7 +97,9 @@ static cJSON *search_progress(struct wasd_daemon *d, const char *id)
 		}
 		/* Those that wait behind it are taken to need as long as it. */
 		if (eta_s >= 0)
-			cJSON_AddNumberToObject(o, "eta_s", of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) : eta_s);
+			cJSON_AddNumberToObject(o, "eta_s",
+			                        of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) :
+			                                    eta_s);
 	}
 	storage_profile_done(&p);
 	storage_job_done(&job);
@@ -107,27 +117,34 @@ static cJSON *seam_job_live(void *self, const char *job)
 	return live;
 }
 
-static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
+static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files,
+                                    size_t n, const cJSON *options, struct wasd_err *err)
 {
 	return ingest_files(((struct wasd_daemon *)self)->ingest, dataset, version, files, n, options, err);
 }
 
-static enum wasd_status seam_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+static enum wasd_status seam_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train,
+                                        int64_t test, int64_t seed, struct wasd_err *err)
 {
 	return ingest_synthetic(((struct wasd_daemon *)self)->ingest, dataset, version, kind, train, test, seed, err);
 }
 
-static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index,
+                                     struct api_call *call, struct wasd_err *err)
 {
 	return ingest_preview(((struct wasd_daemon *)self)->ingest, path, split, index, call, err);
 }
 
-static enum wasd_status seam_export(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err)
+static enum wasd_status seam_export(void *self, const char *checkpoint, const char *format, const char *mode,
+                                    int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
 	return convert_export(((struct wasd_daemon *)self)->convert, checkpoint, format, mode, deadline_us, out, err);
 }
 
-static void seam_profile_queued(void *self) { profiles_poke(((struct wasd_daemon *)self)->profiles); }
+static void seam_profile_queued(void *self)
+{
+	profiles_poke(((struct wasd_daemon *)self)->profiles);
+}
 
 static void seam_profile_gone(void *self, const char *checkpoint, const char *id)
 {
@@ -151,7 +168,8 @@ static enum wasd_status seam_blob_open(void *self, const char *sha256, struct ap
 	return blobs_open(((struct wasd_daemon *)self)->cfg->data, sha256, out, err);
 }
 
-static enum wasd_status seam_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+static enum wasd_status seam_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
+                                    char id[32], struct wasd_err *err)
 {
 	return convert_import(((struct wasd_daemon *)self)->convert, sha256, how, dry, deadline_us, id, err);
 }
@@ -163,7 +181,8 @@ static void seam_dataset_gone(void *self, const char *paths)
 	for (const char *p = paths; *p; p += strspn(p, "\n")) {
 		int n = (int)strcspn(p, "\n");
 		char path[PATH_MAX];
-		if (snprintf(path, sizeof path, "%s/%.*s", d->cfg->data, n, p) >= (int)sizeof path || (unlink(path) && errno != ENOENT))
+		if (snprintf(path, sizeof path, "%s/%.*s", d->cfg->data, n, p) >= (int)sizeof path ||
+		    (unlink(path) && errno != ENOENT))
 			log_line(LOG_WARN, "dataset file left", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
 		p += n;
 	}
@@ -179,13 +198,22 @@ static enum wasd_status seam_deployment_gone(void *self, const char *name, struc
 	return serve_gone(((struct wasd_daemon *)self)->serving, name, err);
 }
 
-static bool seam_deployment_live(void *self, const char *name, struct api_live *out) { return serve_live(((struct wasd_daemon *)self)->serving, name, out); }
-static cJSON *seam_deployment_info(void *self, const char *name) { return serve_info(((struct wasd_daemon *)self)->serving, name); }
-
-static enum wasd_status seam_mode_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason, struct api_live *now,
-                                         struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+static bool seam_deployment_live(void *self, const char *name, struct api_live *out)
 {
-	return serve_mode(((struct wasd_daemon *)self)->serving, name, mode, expect, actor, reason, now, before, swap_us, in_flight_old, audit_id, err);
+	return serve_live(((struct wasd_daemon *)self)->serving, name, out);
+}
+static cJSON *seam_deployment_info(void *self, const char *name)
+{
+	return serve_info(((struct wasd_daemon *)self)->serving, name);
+}
+
+static enum wasd_status seam_mode_switch(void *self, const char *name, const char *mode, int64_t expect,
+                                         const char *actor, const char *reason, struct api_live *now,
+                                         struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
+                                         char audit_id[64], struct wasd_err *err)
+{
+	return serve_mode(((struct wasd_daemon *)self)->serving, name, mode, expect, actor, reason, now, before, swap_us,
+	                  in_flight_old, audit_id, err);
 }
 
 static enum wasd_status seam_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
@@ -193,16 +221,25 @@ static enum wasd_status seam_infer(void *self, struct api_call *call, int64_t de
 	return serve_infer(((struct wasd_daemon *)self)->serving, call, deadline_us, err);
 }
 
-static void seam_infer_begin(void *self, const char *name, int64_t generation) { serve_begin(((struct wasd_daemon *)self)->serving, name, generation); }
-static void seam_infer_end(void *self, const char *name, int64_t generation, bool ok) { serve_end(((struct wasd_daemon *)self)->serving, name, generation, ok); }
-static const cJSON *seam_capabilities(void *self) { return ((struct wasd_daemon *)self)->capabilities; }
+static void seam_infer_begin(void *self, const char *name, int64_t generation)
+{
+	serve_begin(((struct wasd_daemon *)self)->serving, name, generation);
+}
+static void seam_infer_end(void *self, const char *name, int64_t generation, bool ok)
+{
+	serve_end(((struct wasd_daemon *)self)->serving, name, generation, ok);
+}
+static const cJSON *seam_capabilities(void *self)
+{
+	return ((struct wasd_daemon *)self)->capabilities;
+}
 
 /* What the engine answers is checked like any bytes from outside. */
 static enum wasd_status description(const char *text, size_t len, cJSON **out, struct wasd_err *err)
 {
 	cJSON *j = NULL;
 	const char *status = NULL, *pointer = "", *message = "";
-	enum wasd_status s = wasd_json_parse(text, len, (struct wasd_json_limits){ DESCRIPTION_MAX, 32, 600000 }, &j, err);
+	enum wasd_status s = wasd_json_parse(text, len, (struct wasd_json_limits){DESCRIPTION_MAX, 32, 600000}, &j, err);
 	if (s != WASD_OK)
 		return wasd_fail(err, WASD_EINTERNAL, "the engine's description of a network is no JSON");
 	const cJSON *e = wasd_json_get(j, "error");
@@ -218,18 +255,22 @@ static enum wasd_status description(const char *text, size_t len, cJSON **out, s
 	return s;
 }
 
-/* A short process of its own, so that a model from outside costs nothing but itself; one at a time, so that many cost no more. */
+/* A short process of its own, so that a model from outside costs nothing but itself; one at a time, so that many cost
+ * no more. */
 static enum wasd_status seam_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	struct wasd_daemon *d = self;
 	cJSON *whole = cJSON_Duplicate(request, 1);
-	char *text = whole && cJSON_AddStringToObject(whole, "data", d->cfg->data) ? wasd_json_print(whole) : NULL, *answer = NULL;
+	char *text = whole && cJSON_AddStringToObject(whole, "data", d->cfg->data) ? wasd_json_print(whole) : NULL,
+		 *answer = NULL;
 	size_t len;
 	int fd = -1;
-	enum wasd_status s = text ? wasd_memfd_sealed("describe", text, strlen(text), &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+	enum wasd_status s = text ? wasd_memfd_sealed("describe", text, strlen(text), &fd, err) :
+	                            wasd_fail(err, WASD_ENOMEM, "no memory");
 	if (s == WASD_OK) {
 		pthread_mutex_lock(&d->describing);
-		s = engine_output(d->cfg->engine, (const char *const[]){ "describe", "--request", "/proc/self/fd/3", NULL }, fd, DESCRIPTION_MAX, 20000, &answer, &len, err);
+		s = engine_output(d->cfg->engine, (const char *const[]){"describe", "--request", "/proc/self/fd/3", NULL}, fd,
+		                  DESCRIPTION_MAX, 20000, &answer, &len, err);
 		pthread_mutex_unlock(&d->describing);
 	}
 	if (s == WASD_OK)
@@ -292,14 +333,32 @@ static cJSON *seam_system(void *self)
 }
 
 static const struct api_daemon seam = {
-	.job_queued = seam_job_queued, .job_cancel = seam_job_cancel, .job_live = seam_job_live,
-	.ingest = seam_ingest, .synthesize = seam_synthesize, .preview = seam_preview, .dataset_gone = seam_dataset_gone,
-	.profile_queued = seam_profile_queued, .profile_gone = seam_profile_gone, .profile_progress = seam_profile_progress,
-	.export_ckpt = seam_export, .blob_put = seam_blob_put, .blob_open = seam_blob_open, .import_blob = seam_import,
-	.deployment_changed = seam_deployment_changed, .deployment_gone = seam_deployment_gone,
-	.deployment_live = seam_deployment_live, .deployment_info = seam_deployment_info, .mode_switch = seam_mode_switch,
-	.infer = seam_infer, .infer_begin = seam_infer_begin, .infer_end = seam_infer_end,
-	.system = seam_system, .capabilities = seam_capabilities, .describe = seam_describe, .ready = seam_ready,
+	.job_queued = seam_job_queued,
+	.job_cancel = seam_job_cancel,
+	.job_live = seam_job_live,
+	.ingest = seam_ingest,
+	.synthesize = seam_synthesize,
+	.preview = seam_preview,
+	.dataset_gone = seam_dataset_gone,
+	.profile_queued = seam_profile_queued,
+	.profile_gone = seam_profile_gone,
+	.profile_progress = seam_profile_progress,
+	.export_ckpt = seam_export,
+	.blob_put = seam_blob_put,
+	.blob_open = seam_blob_open,
+	.import_blob = seam_import,
+	.deployment_changed = seam_deployment_changed,
+	.deployment_gone = seam_deployment_gone,
+	.deployment_live = seam_deployment_live,
+	.deployment_info = seam_deployment_info,
+	.mode_switch = seam_mode_switch,
+	.infer = seam_infer,
+	.infer_begin = seam_infer_begin,
+	.infer_end = seam_infer_end,
+	.system = seam_system,
+	.capabilities = seam_capabilities,
+	.describe = seam_describe,
+	.ready = seam_ready,
 	.serving_health = seam_serving_health,
 };
 
@@ -313,13 +372,15 @@ static void events_stored(void *ctx, int64_t last_seq)
 		hub_poke(d->hub);
 }
 
-static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to, struct wasd_err *err)
+static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to,
+                                     struct wasd_err *err)
 {
 	struct wasd_daemon *d = ctx;
 	struct storage_event_list l = {0};
 	enum wasd_status s = storage_event_read(d->db, after, NULL, NULL, max, &l, err);
 	for (size_t i = 0; s == WASD_OK && i < l.n; i++)
-		fn(to, &(struct hub_event){ l.items[i].seq, l.items[i].type, l.items[i].object ? l.items[i].object : "", l.items[i].data ? l.items[i].data : "{}" });
+		fn(to, &(struct hub_event){l.items[i].seq, l.items[i].type, l.items[i].object ? l.items[i].object : "",
+		                           l.items[i].data ? l.items[i].data : "{}"});
 	storage_event_list_done(&l);
 	return s;
 }
@@ -337,10 +398,11 @@ static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, 
 	return s;
 }
 
-static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out, struct wasd_err *err)
+static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
+                                  struct wasd_err *err)
 {
 	struct wasd_daemon *d = ctx;
-	struct storage_log_query q = { .after_n = *n, .limit = max };
+	struct storage_log_query q = {.after_n = *n, .limit = max};
 	struct storage_log_list l = {0};
 	enum wasd_status s = storage_log_read(d->db, object, &q, &l, err);
 	for (size_t i = 0; s == WASD_OK && i < l.n; i++) {
@@ -364,11 +426,11 @@ static bool log_over(void *ctx, const char *object)
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* As many descriptors as may be had, and no more connections than they allow: one that cannot be accepted would keep the listening
- * socket ready and the I/O threads busy. */
+/* As many descriptors as may be had, and no more connections than they allow: one that cannot be accepted would keep
+ * the listening socket ready and the I/O threads busy. */
 static void fit_file_limit(struct config *c)
 {
-	enum { OURS = 200 };            /* databases, checkpoints, engine processes */
+	enum { OURS = 200 }; /* databases, checkpoints, engine processes */
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r))
 		return;
@@ -379,7 +441,8 @@ static void fit_file_limit(struct config *c)
 	}
 	int64_t room = r.rlim_cur > OURS + 20 ? (int64_t)r.rlim_cur - OURS : 20;
 	if (c->max_connections > room) {
-		log_line(LOG_WARN, "fewer connections than configured", "max_connections=%lld open_files=%lld", (long long)room, (long long)r.rlim_cur);
+		log_line(LOG_WARN, "fewer connections than configured", "max_connections=%lld open_files=%lld", (long long)room,
+		         (long long)r.rlim_cur);
 		c->max_connections = room;
 	}
 }
@@ -414,7 +477,8 @@ static void collect_leftovers(struct wasd_daemon *d)
 		for (struct dirent *f; files && (f = readdir(files));) {
 			bool used = true;
 			char *relative = f->d_name[0] == '.' ? NULL : wasd_asprintf("datasets/%s/%s", n->d_name, f->d_name);
-			if (relative && storage_dataset_path_used(d->db, relative, &used, NULL) == WASD_OK && !used && !unlinkat(dirfd(files), f->d_name, 0))
+			if (relative && storage_dataset_path_used(d->db, relative, &used, NULL) == WASD_OK && !used &&
+			    !unlinkat(dirfd(files), f->d_name, 0))
 				log_line(LOG_INFO, "left-over file removed", "path=%s", LOG_Q(relative));
 			wasd_free(relative);
 		}
@@ -441,7 +505,8 @@ static enum wasd_status read_capabilities(struct wasd_daemon *d, struct wasd_err
 {
 	char *text = NULL;
 	size_t len;
-	enum wasd_status s = engine_output(d->cfg->engine, (const char *const[]){ "capabilities", NULL }, -1, 1 << 20, 20000, &text, &len, err);
+	enum wasd_status s = engine_output(d->cfg->engine, (const char *const[]){"capabilities", NULL}, -1, 1 << 20, 20000,
+	                                   &text, &len, err);
 	if (s == WASD_OK)
 		s = wasd_json_parse(text, len, WASD_JSON_BULK, &d->capabilities, err);
 	wasd_free(text);
@@ -482,40 +547,77 @@ static void profile_settled(void *ctx)
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 {
 	const struct config *c = d->cfg;
-	struct supervisor_config sc = { .engine = c->engine, .heartbeat_ms = (int)c->worker_silence_ms, .kill_ms = (int)c->kill_after_ms, .tick_ms = 200 };
+	struct supervisor_config sc = {.engine = c->engine,
+	                               .heartbeat_ms = (int)c->worker_silence_ms,
+	                               .kill_ms = (int)c->kill_after_ms,
+	                               .tick_ms = 200};
 	enum wasd_status s = supervisor_create(&sc, &d->sup, err);
 	if (s != WASD_OK)
 		return s;
-	struct hub_source src = { .ctx = d, .after = events_after, .bounds = events_bounds, .log_after = log_after, .log_over = log_over };
-	s = hub_create(&src, (struct hub_config){ (int)c->sse_heartbeat_ms, (int)c->max_streams }, &d->hub, err);
+	struct hub_source src = {.ctx = d,
+	                         .after = events_after,
+	                         .bounds = events_bounds,
+	                         .log_after = log_after,
+	                         .log_over = log_over};
+	s = hub_create(&src, (struct hub_config){(int)c->sse_heartbeat_ms, (int)c->max_streams}, &d->hub, err);
 	if (s != WASD_OK)
 		return s;
-	struct sched_config jc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .workers = (int)c->workers, .threads = (int)c->threads,
-	                          .cancel_ms = (int)c->cancel_timeout_ms, .backoff_scale_ms = (int)c->retry_second_ms, .profiles_changed = seam_profile_queued, .ctx = d };
+	struct sched_config jc = {.db = d->db,
+	                          .sup = d->sup,
+	                          .data_dir = c->data,
+	                          .workers = (int)c->workers,
+	                          .threads = (int)c->threads,
+	                          .cancel_ms = (int)c->cancel_timeout_ms,
+	                          .backoff_scale_ms = (int)c->retry_second_ms,
+	                          .profiles_changed = seam_profile_queued,
+	                          .ctx = d};
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)
 		return s;
-	struct ingest_config ic = { .db = d->db, .sup = d->sup, .data_dir = c->data, .at_once = (int)c->ingest_parallel, .max_bytes = (uint64_t)c->max_dataset_mb << 20,
-	                            .max_images = 100000000, .dataset_ready = dataset_ready, .ctx = d };
+	struct ingest_config ic = {.db = d->db,
+	                           .sup = d->sup,
+	                           .data_dir = c->data,
+	                           .at_once = (int)c->ingest_parallel,
+	                           .max_bytes = (uint64_t)c->max_dataset_mb << 20,
+	                           .max_images = 100000000,
+	                           .dataset_ready = dataset_ready,
+	                           .ctx = d};
 	s = ingest_create(&ic, &d->ingest, err);
 	if (s != WASD_OK)
 		return s;
-	struct serving_config vc = { .db = d->db, .sup = d->sup, .threads = (int)c->infer_threads, .max_calls = 512, .crashes = 5, .crash_window_ms = 60000, .backoff_ms = 1000, .aside_ms = 60000 };
+	struct serving_config vc = {.db = d->db,
+	                            .sup = d->sup,
+	                            .threads = (int)c->infer_threads,
+	                            .max_calls = 512,
+	                            .crashes = 5,
+	                            .crash_window_ms = 60000,
+	                            .backoff_ms = 1000,
+	                            .aside_ms = 60000};
 	s = serve_create(&vc, &d->serving, err);
 	if (s != WASD_OK)
 		return s;
-	struct profiles_config pc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads, .ready = profile_ready,
-	                              .settled = profile_settled, .progressed = profile_progressed, .ctx = d };
+	struct profiles_config pc = {.db = d->db,
+	                             .sup = d->sup,
+	                             .data_dir = c->data,
+	                             .threads = (int)c->threads,
+	                             .ready = profile_ready,
+	                             .settled = profile_settled,
+	                             .progressed = profile_progressed,
+	                             .ctx = d};
 	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
 		return s;
-	struct convert_config cc = { .db = d->db, .sup = d->sup, .data_dir = c->data, .low_water = (uint64_t)c->low_water_mb << 20, .idle_ms = EXPORT_IDLE_MS };
+	struct convert_config cc = {.db = d->db,
+	                            .sup = d->sup,
+	                            .data_dir = c->data,
+	                            .low_water = (uint64_t)c->low_water_mb << 20,
+	                            .idle_ms = EXPORT_IDLE_MS};
 	s = convert_create(&cc, &d->convert, err);
 	if (s != WASD_OK)
 		return s;
 	d->seam = seam;
 	d->seam.self = d;
-	d->ctx = (struct api_ctx){ .db = d->db, .daemon = &d->seam };
+	d->ctx = (struct api_ctx){.db = d->db, .daemon = &d->seam};
 	struct http_config hc;
 	http_config_default(&hc);
 	hc.listen = c->listen;
@@ -534,7 +636,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	hc.lim.request_ms = (int)c->request_timeout_ms;
 	hc.lim.upload_bytes = (uint64_t)c->max_upload_mb << 20;
 	hc.lim.low_water = (uint64_t)c->low_water_mb << 20;
-	struct exchange_app app = { .find = api_route_find, .handle = api_handle, .ctx = &d->ctx };
+	struct exchange_app app = {.find = api_route_find, .handle = api_handle, .ctx = &d->ctx};
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
@@ -549,7 +651,7 @@ static enum wasd_status name_tuning_file(const struct config *cfg, struct wasd_e
 
 static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 {
-	struct storage_opts so = { .low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20 };
+	struct storage_opts so = {.low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20};
 	enum wasd_status s = storage_open(d->cfg->data, &so, &d->db, err);
 	if (s != WASD_OK)
 		return s;
@@ -575,21 +677,25 @@ static enum wasd_status announce(struct wasd_daemon *d, struct wasd_err *err)
 	const char *a = http_address(d->http);
 	char *path = wasd_asprintf("%s/wasd.addr", d->cfg->data), line[100];
 	snprintf(line, sizeof line, "%s\n", a);
-	enum wasd_status s = path ? wasd_file_write_atomic(path, line, strlen(line), err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+	enum wasd_status s = path ? wasd_file_write_atomic(path, line, strlen(line), err) :
+	                            wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(path);
 	if (s != WASD_OK)
 		return s;
-	printf("wasd: listening on http://%s (data %s)\n"
-	       "dashboard: http://%s/\n"
-	       "try:\n"
-	       "  curl -s http://%s/v1/datasets -d '{\"name\":\"glyphs-10k\",\"synthetic\":{\"kind\":\"glyphs\",\"train\":10000,\"test\":2000,\"seed\":1}}' -H 'Content-Type: application/json'\n"
-	       "  curl -s http://%s/v1/jobs -d '{\"dataset\":\"glyphs-10k\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3}}' -H 'Content-Type: application/json'\n"
-	       "  curl -s http://%s/v1/jobs\n", a, d->cfg->data, a, a, a, a);
+	printf(
+		"wasd: listening on http://%s (data %s)\n"
+		"dashboard: http://%s/\n"
+		"try:\n"
+		"  curl -s http://%s/v1/datasets -d '{\"name\":\"glyphs-10k\",\"synthetic\":{\"kind\":\"glyphs\",\"train\":10000,\"test\":2000,\"seed\":1}}' -H 'Content-Type: application/json'\n"
+		"  curl -s http://%s/v1/jobs -d '{\"dataset\":\"glyphs-10k\",\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3}}' -H 'Content-Type: application/json'\n"
+		"  curl -s http://%s/v1/jobs\n",
+		a, d->cfg->data, a, a, a, a);
 	fflush(stdout);
 	return WASD_OK;
 }
 
-/* ---- end ------------------------------------------------------------------------------------------------------------ */
+/* ---- end ------------------------------------------------------------------------------------------------------------
+ */
 
 static void *end_in_order(void *arg)
 {
@@ -605,10 +711,11 @@ static void *end_in_order(void *arg)
 	serve_stop(d->serving);
 	convert_stop(d->convert);
 	while (d->jobs && !sched_idle(d->jobs) && wasd_mono_us() < until) {
-		struct timespec ts = { 0, 20000000 };
+		struct timespec ts = {0, 20000000};
 		nanosleep(&ts, NULL);
 	}
-	/* What is left is killed; a checkpoint that storage still has is stored by its closing, and its job goes on from it. */
+	/* What is left is killed; a checkpoint that storage still has is stored by its closing, and its job goes on from
+	 * it. */
 	supervisor_stop(d->sup);
 	sched_stop(d->jobs);
 	profiles_destroy(d->profiles);
@@ -622,7 +729,7 @@ static void *end_in_order(void *arg)
 	cJSON_Delete(d->capabilities);
 	wasd_free(d->staging);
 	atomic_store(&d->ended, true);
-	kill(getpid(), SIGUSR1);        /* wakes the thread that waits for signals */
+	kill(getpid(), SIGUSR1); /* wakes the thread that waits for signals */
 	return NULL;
 }
 
@@ -663,7 +770,7 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 	pthread_t ender;
 	int rc = 0;
 	for (;;) {
-		struct timespec ts = { 0, 500000000 };
+		struct timespec ts = {0, 500000000};
 		int sig = sigtimedwait(signals, NULL, &ts);
 		if (atomic_load(&d->ended)) {
 			pthread_join(ender, NULL);
@@ -701,14 +808,15 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 int daemon_run(struct config *cfg)
 {
 	struct wasd_err err = {0};
-	struct wasd_daemon d = { .cfg = cfg, .describing = PTHREAD_MUTEX_INITIALIZER, .started_ms = wasd_now_ms() };
+	struct wasd_daemon d = {.cfg = cfg, .describing = PTHREAD_MUTEX_INITIALIZER, .started_ms = wasd_now_ms()};
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGUSR1);
-	/* Before any thread begins, so that all of them leave these to the main thread. SIGTERM during start-up waits until it is over. */
+	/* Before any thread begins, so that all of them leave these to the main thread. SIGTERM during start-up waits until
+	 * it is over. */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	enum wasd_status s = config_resolve(cfg, &err);
@@ -730,8 +838,8 @@ int daemon_run(struct config *cfg)
 	}
 	atomic_store(&d.is_ready, true);
 	notify_service("READY=1");
-	log_line(LOG_INFO, "ready", "address=%s data=%s engine=%s workers=%lld threads=%lld", http_address(d.http), LOG_Q(cfg->data), LOG_Q(cfg->engine),
-	         (long long)cfg->workers, (long long)cfg->threads);
+	log_line(LOG_INFO, "ready", "address=%s data=%s engine=%s workers=%lld threads=%lld", http_address(d.http),
+	         LOG_Q(cfg->data), LOG_Q(cfg->engine), (long long)cfg->workers, (long long)cfg->threads);
 	int rc = wait_for_the_end(&d, &signals);
 	log_line(LOG_INFO, "stopped", "rc=%d", rc);
 	return rc;

@@ -1,4 +1,5 @@
-/* server/daemon.h - `wasd serve`: all parts put together, from the lock on the data directory to the last byte written. */
+/* server/daemon.h - `wasd serve`: all parts put together, from the lock on the data directory to the last byte written.
+ */
 #ifndef SERVER_DAEMON_H
 #define SERVER_DAEMON_H
 

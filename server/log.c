@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 static _Atomic int min_level = LOG_INFO;
-static const char *const level_names[] = { "debug", "info", "warn", "error" };
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void log_set_level(enum log_level min)
 {
@@ -66,7 +66,7 @@ void log_line(enum log_level level, const char *msg, const char *fmt, ...)
 			line[i] = '?';
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;  /* nowhere left to say so */
+		return; /* nowhere left to say so */
 }
 
 bool log_allow(struct log_rate *r, int burst, int *dropped)

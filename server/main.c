@@ -10,18 +10,21 @@
 
 static void usage(FILE *f)
 {
-	fprintf(f,
-	        "usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
-	        "       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
-	        "       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
-	        "       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
-	        "       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
-	        "       wasd profiles CHECKPOINT ...    its profiles, or another one (wasd profiles --help)\n"
-	        "       wasd version\n"
-	        "\n"
-	        "Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
+	fprintf(
+		f,
+		"usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
+		"       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
+		"       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
+		"       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
+		"       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
+		"       wasd profiles CHECKPOINT ...    its profiles, or another one (wasd profiles --help)\n"
+		"       wasd version\n"
+		"\n"
+		"Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
 	config_help(f);
-	fprintf(f, "\nSIGTERM and SIGINT end the daemon in order: running jobs store a checkpoint and go on after the next start.\n");
+	fprintf(
+		f,
+		"\nSIGTERM and SIGINT end the daemon in order: running jobs store a checkpoint and go on after the next start.\n");
 }
 
 static int bad_usage(const char *fmt, const char *what)

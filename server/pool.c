@@ -26,7 +26,7 @@ static void *pool_main(void *arg)
 			p->tail = &p->head;
 		p->waiting--;
 		pthread_mutex_unlock(&p->lock);
-		job->run(job);          /* may free the job */
+		job->run(job); /* may free the job */
 		pthread_mutex_lock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -75,8 +75,14 @@ static bool push(struct pool *p, struct pool_job *job, bool bounded)
 	return ok;
 }
 
-bool pool_try(struct pool *p, struct pool_job *job) { return push(p, job, true); }
-void pool_submit(struct pool *p, struct pool_job *job) { push(p, job, false); }
+bool pool_try(struct pool *p, struct pool_job *job)
+{
+	return push(p, job, true);
+}
+void pool_submit(struct pool *p, struct pool_job *job)
+{
+	push(p, job, false);
+}
 
 bool pool_has_room(struct pool *p)
 {

@@ -5,7 +5,10 @@
 #include "wasd/base.h"
 
 struct pool;
-struct pool_job { void (*run)(struct pool_job *self); struct pool_job *next; };
+struct pool_job {
+	void (*run)(struct pool_job *self);
+	struct pool_job *next;
+};
 
 /* name: thread name, at most 15 bytes. limit: how many jobs may wait for a thread (pool_try). */
 enum wasd_status pool_create(const char *name, int threads, int limit, struct pool **out, struct wasd_err *err);

@@ -7,18 +7,22 @@
 
 /* ---- connections ---- */
 
-enum { CONN_STATEMENTS = 128 };         /* more than there are statements in this folder */
+enum { CONN_STATEMENTS = 128 }; /* more than there are statements in this folder */
 
 struct conn {
 	sqlite3 *db;
-	const char *name;               /* "wasd.db": for messages */
-	bool io_error;                  /* the file system refused or lied: nothing may be written any more */
+	const char *name; /* "wasd.db": for messages */
+	bool io_error;    /* the file system refused or lied: nothing may be written any more */
 	int64_t page_size;
-	int wal_frames;                 /* in the write-ahead log after the last commit */
-	struct { const char *sql; sqlite3_stmt *st; bool busy; } cache[CONN_STATEMENTS];
+	int wal_frames; /* in the write-ahead log after the last commit */
+	struct {
+		const char *sql;
+		sqlite3_stmt *st;
+		bool busy;
+	} cache[CONN_STATEMENTS];
 };
 
-struct schema;                          /* schema.h */
+struct schema; /* schema.h */
 /* Opens an existing database, sets the pragmas of reliability and reads each of them back. */
 enum wasd_status conn_open(struct conn *c, const char *path, const char *name, bool read_only, struct wasd_err *err);
 void conn_close(struct conn *c);
@@ -39,21 +43,33 @@ enum wasd_status conn_checkpoint(struct conn *c, struct wasd_err *err);
  *     while (q_row(c, q, &s, err)) use(sqlite3_column_int64(q, 0));
  *     q_end(c, q);
  *
- * Letters of `kinds`, one per parameter: t text or NULL; i int64_t; z int64_t, 0 becomes NULL; d double; b const void *, size_t. */
-sqlite3_stmt *q_begin(struct conn *c, const char *sql, enum wasd_status *s, struct wasd_err *err, const char *kinds, ...);
+ * Letters of `kinds`, one per parameter: t text or NULL; i int64_t; z int64_t, 0 becomes NULL; d double; b const void
+ * *, size_t. */
+sqlite3_stmt *q_begin(struct conn *c, const char *sql, enum wasd_status *s, struct wasd_err *err, const char *kinds,
+                      ...);
 bool q_row(struct conn *c, sqlite3_stmt *q, enum wasd_status *s, struct wasd_err *err);
 void q_end(struct conn *c, sqlite3_stmt *q);
 /* A statement without rows of interest. */
 enum wasd_status q_run(struct conn *c, const char *sql, struct wasd_err *err, const char *kinds, ...);
-static inline const char *q_text(sqlite3_stmt *q, int i) { return (const char *)sqlite3_column_text(q, i); }
+static inline const char *q_text(sqlite3_stmt *q, int i)
+{
+	return (const char *)sqlite3_column_text(q, i);
+}
 
 /* ---- rows ---- */
 
-/* One X-macro per table lists its members; it yields the column list of a SELECT and the way into the struct. The select begins
- * with "SELECT 0", so columns count from 1. */
+/* One X-macro per table lists its members; it yields the column list of a SELECT and the way into the struct. The
+ * select begins with "SELECT 0", so columns count from 1. */
 enum col_kind { COL_TEXT, COL_INT, COL_REAL };
-struct col { enum col_kind kind; size_t offset; };
-struct row_type { const struct col *cols; int n; size_t size; };
+struct col {
+	enum col_kind kind;
+	size_t offset;
+};
+struct row_type {
+	const struct col *cols;
+	int n;
+	size_t size;
+};
 
 #define COL_NAME(m) ",\"" #m "\""
 #define ROW_TYPE(var, type, COLS) \
@@ -74,10 +90,12 @@ void rows_done(const struct row_type *t, void *items, size_t n);
 enum wasd_status row_one(struct conn *c, sqlite3_stmt *q, enum wasd_status s, const struct row_type *t, void *row,
                          const char *what, const char *id, struct wasd_err *err);
 /* All rows of a query, appended to a fresh array. Ends q. On failure the array is freed. */
-enum wasd_status row_all(struct conn *c, sqlite3_stmt *q, enum wasd_status s, const struct row_type *t, void **items, size_t *n, struct wasd_err *err);
-/* The same for one page: the query was given limit + 1; *next is the id of the last row (first member of the struct) when there is more. */
-enum wasd_status row_page(struct conn *c, sqlite3_stmt *q, enum wasd_status s, const struct row_type *t, int limit, void **items, size_t *n,
-                          char **next, struct wasd_err *err);
+enum wasd_status row_all(struct conn *c, sqlite3_stmt *q, enum wasd_status s, const struct row_type *t, void **items,
+                         size_t *n, struct wasd_err *err);
+/* The same for one page: the query was given limit + 1; *next is the id of the last row (first member of the struct)
+ * when there is more. */
+enum wasd_status row_page(struct conn *c, sqlite3_stmt *q, enum wasd_status s, const struct row_type *t, int limit,
+                          void **items, size_t *n, char **next, struct wasd_err *err);
 
 /* Grows an array by one zeroed item of `size`; NULL without memory. */
 void *array_push(void **items, size_t *n, size_t size);

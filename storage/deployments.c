@@ -1,36 +1,47 @@
 /* deployments.c - what is served, in which mode, and every change of that.
  *
- * States: created -> loading -> warming -> ready -> draining -> unloaded; loading, warming -> failed. A deployment whose process died
- * goes back from ready to loading; failed and unloaded ones may be loaded again; at start all that were loaded are created again.
- * `generation` counts what a client can notice: a change of mode or of checkpoint. It is written with its audit and event row in one
- * transaction, so that the stream, the history and the row never disagree. */
+ * States: created -> loading -> warming -> ready -> draining -> unloaded; loading, warming -> failed. A deployment
+ * whose process died goes back from ready to loading; failed and unloaded ones may be loaded again; at start all that
+ * were loaded are created again. `generation` counts what a client can notice: a change of mode or of checkpoint. It is
+ * written with its audit and event row in one transaction, so that the stream, the history and the row never disagree.
+ */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
 
-#define DEPLOYMENT_COLS(T, I, D, X) T(X, id) T(X, name) T(X, source) T(X, job) T(X, checkpoint) T(X, mode) I(X, generation) I(X, version) T(X, state) T(X, message) \
-	T(X, options) T(X, mode_by) I(X, mode_since) I(X, created_at) I(X, updated_at)
+/* clang-format off */
+#define DEPLOYMENT_COLS(T, I, D, X) \
+	T(X, id) T(X, name) T(X, source) T(X, job) T(X, checkpoint) T(X, mode) I(X, generation) I(X, version) \
+	T(X, state) T(X, message) T(X, options) T(X, mode_by) I(X, mode_since) I(X, created_at) I(X, updated_at)
+/* clang-format on */
 ROW_TYPE(deployment_type, storage_deployment, DEPLOYMENT_COLS);
 
-static const struct { const char *from; const char *to[6]; } moves[] = {
-	{"created",  {"loading", "failed", "unloaded"}},
-	{"loading",  {"warming", "ready", "failed", "draining", "unloaded"}},
-	{"warming",  {"ready", "failed", "loading", "draining", "unloaded"}},
-	{"ready",    {"loading", "failed", "draining", "unloaded"}},
+static const struct {
+	const char *from;
+	const char *to[6];
+} moves[] = {
+	{"created", {"loading", "failed", "unloaded"}},
+	{"loading", {"warming", "ready", "failed", "draining", "unloaded"}},
+	{"warming", {"ready", "failed", "loading", "draining", "unloaded"}},
+	{"ready", {"loading", "failed", "draining", "unloaded"}},
 	{"draining", {"unloaded", "failed"}},
 	{"unloaded", {"loading"}},
-	{"failed",   {"loading", "unloaded"}},
+	{"failed", {"loading", "unloaded"}},
 };
 
 static bool move_ok(const char *from, const char *to)
 {
 	for (size_t i = 0; i < sizeof moves / sizeof *moves; i++)
 		for (int k = 0; !strcmp(moves[i].from, from) && k < 6 && moves[i].to[k]; k++)
-			if (!strcmp(moves[i].to[k], to)) return true;
+			if (!strcmp(moves[i].to[k], to))
+				return true;
 	return false;
 }
 
-void storage_deployment_done(struct storage_deployment *d) { row_done(&deployment_type, d); }
+void storage_deployment_done(struct storage_deployment *d)
+{
+	row_done(&deployment_type, d);
+}
 
 void storage_deployment_list_done(struct storage_deployment_list *l)
 {
@@ -46,7 +57,8 @@ static enum wasd_status get(struct conn *c, const char *name, struct storage_dep
 	return row_one(c, q, st, &deployment_type, out, "deployment", name, err);
 }
 
-enum wasd_status storage_deployment_get(struct storage *s, const char *name, struct storage_deployment *out, struct wasd_err *err)
+enum wasd_status storage_deployment_get(struct storage *s, const char *name, struct storage_deployment *out,
+                                        struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = get(c, name, out, err);
@@ -54,26 +66,39 @@ enum wasd_status storage_deployment_get(struct storage *s, const char *name, str
 	return st;
 }
 
-enum wasd_status storage_deployment_list(struct storage *s, const char *state, struct storage_page page, struct storage_deployment_list *out, struct wasd_err *err)
+enum wasd_status storage_deployment_list(struct storage *s, const char *state, struct storage_page page,
+                                         struct storage_deployment_list *out, struct wasd_err *err)
 {
 	enum wasd_status st = page_check(&page, "dep_", err);
-	if (st) return st;
+	if (st)
+		return st;
 	struct storage_deployment_list l = {0};
 	struct conn *c = read_begin(s);
-	sqlite3_stmt *q = q_begin(c, page.oldest_first ? SELECT(DEPLOYMENT_COLS, "deployments WHERE (?1 IS NULL OR state=?1) AND id>coalesce(?2,'') ORDER BY id LIMIT ?3")
-	                                               : SELECT(DEPLOYMENT_COLS, "deployments WHERE (?1 IS NULL OR state=?1) AND id<coalesce(?2,'~') ORDER BY id DESC LIMIT ?3"),
-	                          &st, err, "tti", state, page.cursor, (int64_t)page.limit + 1);
+	sqlite3_stmt *q = q_begin(
+		c,
+		page.oldest_first ?
+			SELECT(DEPLOYMENT_COLS,
+	               "deployments WHERE (?1 IS NULL OR state=?1) AND id>coalesce(?2,'') ORDER BY id LIMIT ?3") :
+			SELECT(DEPLOYMENT_COLS,
+	               "deployments WHERE (?1 IS NULL OR state=?1) AND id<coalesce(?2,'~') ORDER BY id DESC LIMIT ?3"),
+		&st, err, "tti", state, page.cursor, (int64_t)page.limit + 1);
 	st = row_page(c, q, st, &deployment_type, page.limit, (void **)&l.items, &l.n, &l.next_cursor, err);
 	read_end(s, c);
-	if (!st) *out = l;
+	if (!st)
+		*out = l;
 	return st;
 }
 
-/* The members of a deployment that events and audit rows show; message, previous, reason and audit_id where they are not NULL. */
-static cJSON *view(const struct storage_deployment *d, const char *message, const char *previous, const char *reason, const char *audit_id)
+/* The members of a deployment that events and audit rows show; message, previous, reason and audit_id where they are
+ * not NULL. */
+static cJSON *view(const struct storage_deployment *d, const char *message, const char *previous, const char *reason,
+                   const char *audit_id)
 {
-	return make_object("sssiis" "oooo", "name", d->name, "state", d->state, "mode", d->mode, "generation", d->generation, "version", d->version,
-	                   "checkpoint", d->checkpoint, "message", message, "previous", previous, "reason", reason, "audit_id", audit_id);
+	return make_object("sssiis"
+	                   "oooo",
+	                   "name", d->name, "state", d->state, "mode", d->mode, "generation", d->generation, "version",
+	                   d->version, "checkpoint", d->checkpoint, "message", message, "previous", previous, "reason",
+	                   reason, "audit_id", audit_id);
 }
 
 static char *view_text(const struct storage_deployment *d)
@@ -85,13 +110,15 @@ static char *view_text(const struct storage_deployment *d)
 }
 
 /* Audit row for a change from *before (NULL: new) to *after (NULL: gone). */
-static enum wasd_status put_audit(struct storage *s, const char *name, const char *action, const char *actor, const char *reason,
-                                  const struct storage_deployment *before, const struct storage_deployment *after, char *id, struct wasd_err *err)
+static enum wasd_status put_audit(struct storage *s, const char *name, const char *action, const char *actor,
+                                  const char *reason, const struct storage_deployment *before,
+                                  const struct storage_deployment *after, char *id, struct wasd_err *err)
 {
 	char object[100], *b = view_text(before), *a = view_text(after);
 	snprintf(object, sizeof object, "deployment/%s", name);
-	enum wasd_status st = (before && !b) || (after && !a) ? wasd_fail(err, WASD_ENOMEM, "no memory")
-	                      : audit_put(s, &(struct audit_in){actor, action, object, b, a, reason}, id, err);
+	enum wasd_status st = (before && !b) || (after && !a) ?
+	                          wasd_fail(err, WASD_ENOMEM, "no memory") :
+	                          audit_put(s, &(struct audit_in){actor, action, object, b, a, reason}, id, err);
 	wasd_free(a);
 	wasd_free(b);
 	return st;
@@ -99,12 +126,16 @@ static enum wasd_status put_audit(struct storage *s, const char *name, const cha
 
 /* ---- create ---- */
 
-struct create_args { const struct storage_deployment_in *in; struct storage_deployment *out; };
+struct create_args {
+	const struct storage_deployment_in *in;
+	struct storage_deployment *out;
+};
 
 static enum wasd_status check_ckpt(struct storage *s, const char *id, struct storage_ckpt *k, struct wasd_err *err)
 {
 	enum wasd_status st = storage_ckpt_get(s, id, k, err);
-	if (st || !k->corrupt) return st;
+	if (st || !k->corrupt)
+		return st;
 	storage_ckpt_done(k);
 	return wasd_fail(err, WASD_ECORRUPT, "checkpoint %s is corrupt", id);
 }
@@ -122,32 +153,47 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		storage_deployment_done(a->out);
 		return wasd_fail_at(err, WASD_EEXIST, "/name", "a deployment %s exists", in->name);
 	}
-	if ((st = mode_check(c, in->checkpoint, in->mode, err)) || (st = check_ckpt(s, in->checkpoint, &k, err))) return st;
+	if ((st = mode_check(c, in->checkpoint, in->mode, err)) || (st = check_ckpt(s, in->checkpoint, &k, err)))
+		return st;
 	wasd_ulid("dep_", id);
-	st = q_run(c, "INSERT INTO deployments(id,name,source,job,checkpoint,mode,generation,version,state,options,mode_by,mode_since,created_at,updated_at)"
-	           " VALUES(?1,?2,?3,?4,?5,?6,1,1,'created',?7,?8,?9,?9,?9)", err, "ttttttt" "ti",
-	           id, in->name, in->source, k.job, in->checkpoint, in->mode, in->options ? in->options : "{}", in->actor, now);
+	st = q_run(
+		c,
+		"INSERT INTO deployments(id,name,source,job,checkpoint,mode,generation,version,state,options,mode_by,mode_since,created_at,updated_at)"
+		" VALUES(?1,?2,?3,?4,?5,?6,1,1,'created',?7,?8,?9,?9,?9)",
+		err,
+		"ttttttt"
+		"ti",
+		id, in->name, in->source, k.job, in->checkpoint, in->mode, in->options ? in->options : "{}", in->actor, now);
 	storage_ckpt_done(&k);
-	if (!st) st = get(c, in->name, a->out, err);
-	if (!st) st = event_put(s, "deployments", "deployment.state", in->name, view(a->out, NULL, NULL, NULL, NULL), err);
-	if (!st) st = put_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
+	if (!st)
+		st = get(c, in->name, a->out, err);
+	if (!st)
+		st = event_put(s, "deployments", "deployment.state", in->name, view(a->out, NULL, NULL, NULL, NULL), err);
+	if (!st)
+		st = put_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
 	return st;
 }
 
-enum wasd_status storage_deployment_create(struct storage *s, const struct storage_deployment_in *in, struct storage_deployment *out, struct wasd_err *err)
+enum wasd_status storage_deployment_create(struct storage *s, const struct storage_deployment_in *in,
+                                           struct storage_deployment *out, struct wasd_err *err)
 {
-	if (!wasd_name_ok(in->name)) return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a deployment", in->name);
+	if (!wasd_name_ok(in->name))
+		return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a deployment", in->name);
 	struct storage_deployment row = {0};
 	struct create_args a = {in, &row};
 	enum wasd_status st = write_op(s, create_tx, &a, err);
-	if (st) storage_deployment_done(&row);
-	else *out = row;
+	if (st)
+		storage_deployment_done(&row);
+	else
+		*out = row;
 	return st;
 }
 
 /* ---- state ---- */
 
-struct state_args { const char *name, *state, *message; };
+struct state_args {
+	const char *name, *state, *message;
+};
 
 static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -155,17 +201,24 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct conn *c = tx_conn(s);
 	struct storage_deployment d = {0};
 	enum wasd_status st = get(c, a->name, &d, err);
-	if (st) return st;
-	if (strcmp(d.state, a->state) && !move_ok(d.state, a->state)) st = wasd_fail_at(err, WASD_ESTATE, d.state, "deployment %s cannot go from %s to %s", a->name, d.state, a->state);
-	if (!st) st = q_run(c, "UPDATE deployments SET state=?2, message=?3, updated_at=?4 WHERE name=?1", err, "ttti", a->name, a->state, a->message, wasd_now_ms());
+	if (st)
+		return st;
+	if (strcmp(d.state, a->state) && !move_ok(d.state, a->state))
+		st = wasd_fail_at(err, WASD_ESTATE, d.state, "deployment %s cannot go from %s to %s", a->name, d.state,
+		                  a->state);
+	if (!st)
+		st = q_run(c, "UPDATE deployments SET state=?2, message=?3, updated_at=?4 WHERE name=?1", err, "ttti", a->name,
+		           a->state, a->message, wasd_now_ms());
 	storage_deployment_done(&d);
-	if (st || (st = get(c, a->name, &d, err))) return st;
+	if (st || (st = get(c, a->name, &d, err)))
+		return st;
 	st = event_put(s, "deployments", "deployment.state", a->name, view(&d, d.message, NULL, NULL, NULL), err);
 	storage_deployment_done(&d);
 	return st;
 }
 
-enum wasd_status storage_deployment_state(struct storage *s, const char *name, const char *state, const char *message, struct wasd_err *err)
+enum wasd_status storage_deployment_state(struct storage *s, const char *name, const char *state, const char *message,
+                                          struct wasd_err *err)
 {
 	struct state_args a = {name, state, message};
 	return write_op(s, state_tx, &a, err);
@@ -173,7 +226,10 @@ enum wasd_status storage_deployment_state(struct storage *s, const char *name, c
 
 /* ---- mode ---- */
 
-struct mode_args { const struct storage_mode_in *in; struct storage_mode_out out; };
+struct mode_args {
+	const struct storage_mode_in *in;
+	struct storage_mode_out out;
+};
 
 static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -183,43 +239,59 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 	struct storage_deployment before = {0}, after = {0};
 	int64_t now = wasd_now_ms();
 	enum wasd_status st = get(c, in->name, &before, err);
-	if (st) return st;
+	if (st)
+		return st;
 	a->out = (struct storage_mode_out){.generation = before.generation, .since = before.mode_since};
 	snprintf(a->out.previous, sizeof a->out.previous, "%s", before.mode);
 	if (in->expected_generation && in->expected_generation != before.generation) {
-		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", in->name, (long long)before.generation, (long long)in->expected_generation);
+		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", in->name,
+		                  (long long)before.generation, (long long)in->expected_generation);
 		goto out;
 	}
 	if (strcmp(before.state, "ready")) {
 		st = wasd_fail_at(err, WASD_ESTATE, before.state, "deployment %s is %s, not ready", in->name, before.state);
 		goto out;
 	}
-	if (!strcmp(before.mode, in->mode) || (st = mode_check(c, before.checkpoint, in->mode, err))) goto out;
-	st = q_run(c, "UPDATE deployments SET mode=?2, generation=generation+1, mode_by=?3, mode_since=?4, updated_at=?4 WHERE name=?1", err, "ttti", in->name, in->mode, in->actor, now);
-	if (!st) st = get(c, in->name, &after, err);
-	if (!st) st = put_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id, err);
-	if (st) goto out;
+	if (!strcmp(before.mode, in->mode) || (st = mode_check(c, before.checkpoint, in->mode, err)))
+		goto out;
+	st = q_run(
+		c,
+		"UPDATE deployments SET mode=?2, generation=generation+1, mode_by=?3, mode_since=?4, updated_at=?4 WHERE name=?1",
+		err, "ttti", in->name, in->mode, in->actor, now);
+	if (!st)
+		st = get(c, in->name, &after, err);
+	if (!st)
+		st = put_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id, err);
+	if (st)
+		goto out;
 	a->out.generation = after.generation;
 	a->out.since = now;
 	a->out.changed = true;
-	st = event_put(s, "deployments", "deployment.mode", in->name, view(&after, NULL, before.mode, in->reason, a->out.audit_id), err);
+	st = event_put(s, "deployments", "deployment.mode", in->name,
+	               view(&after, NULL, before.mode, in->reason, a->out.audit_id), err);
 out:
 	storage_deployment_done(&before);
 	storage_deployment_done(&after);
 	return st;
 }
 
-enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in, struct storage_mode_out *out, struct wasd_err *err)
+enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in,
+                                         struct storage_mode_out *out, struct wasd_err *err)
 {
 	struct mode_args a = {.in = in};
 	enum wasd_status st = write_op(s, mode_tx, &a, err);
-	if (!st || st == WASD_ESTATE) *out = a.out;
+	if (!st || st == WASD_ESTATE)
+		*out = a.out;
 	return st;
 }
 
 /* ---- another checkpoint ---- */
 
-struct source_args { const char *name, *source, *checkpoint, *actor; int64_t expected; struct storage_deployment *out; };
+struct source_args {
+	const char *name, *source, *checkpoint, *actor;
+	int64_t expected;
+	struct storage_deployment *out;
+};
 
 static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -228,45 +300,63 @@ static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_deployment before = {0};
 	struct storage_ckpt k = {0};
 	enum wasd_status st = get(c, a->name, &before, err);
-	if (st) return st;
+	if (st)
+		return st;
 	if (a->expected && a->expected != before.generation)
-		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", a->name, (long long)before.generation, (long long)a->expected);
-	if (!st) st = mode_check(c, a->checkpoint, before.mode, err);
-	if (!st) st = check_ckpt(s, a->checkpoint, &k, err);
-	if (!st) st = q_run(c, "UPDATE deployments SET source=coalesce(?2,source), checkpoint=?3, job=?4, generation=generation+1, version=version+1, updated_at=?5 WHERE name=?1", err, "tttti",
-	                    a->name, a->source, a->checkpoint, k.job, wasd_now_ms());
-	if (!st) st = get(c, a->name, a->out, err);
-	if (!st) st = put_audit(s, a->name, "deployment.source", a->actor, NULL, &before, a->out, NULL, err);
-	if (!st) st = event_put(s, "deployments", "deployment.state", a->name, view(a->out, NULL, NULL, NULL, NULL), err);
+		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", a->name,
+		                  (long long)before.generation, (long long)a->expected);
+	if (!st)
+		st = mode_check(c, a->checkpoint, before.mode, err);
+	if (!st)
+		st = check_ckpt(s, a->checkpoint, &k, err);
+	if (!st)
+		st = q_run(
+			c,
+			"UPDATE deployments SET source=coalesce(?2,source), checkpoint=?3, job=?4, generation=generation+1, version=version+1, updated_at=?5 WHERE name=?1",
+			err, "tttti", a->name, a->source, a->checkpoint, k.job, wasd_now_ms());
+	if (!st)
+		st = get(c, a->name, a->out, err);
+	if (!st)
+		st = put_audit(s, a->name, "deployment.source", a->actor, NULL, &before, a->out, NULL, err);
+	if (!st)
+		st = event_put(s, "deployments", "deployment.state", a->name, view(a->out, NULL, NULL, NULL, NULL), err);
 	storage_deployment_done(&before);
 	storage_ckpt_done(&k);
 	return st;
 }
 
-enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source, const char *checkpoint, const char *actor,
-                                           int64_t expected_generation, struct storage_deployment *out, struct wasd_err *err)
+enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source,
+                                           const char *checkpoint, const char *actor, int64_t expected_generation,
+                                           struct storage_deployment *out, struct wasd_err *err)
 {
 	struct storage_deployment row = {0};
 	struct source_args a = {name, source, checkpoint, actor, expected_generation, &row};
 	enum wasd_status st = write_op(s, source_tx, &a, err);
-	if (st || !out) storage_deployment_done(&row);
-	else *out = row;
+	if (st || !out)
+		storage_deployment_done(&row);
+	else
+		*out = row;
 	return st;
 }
 
 /* ---- delete ---- */
 
-struct delete_args { const char *name, *actor; };
+struct delete_args {
+	const char *name, *actor;
+};
 
 static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct delete_args *a = ctx;
 	struct storage_deployment d = {0};
 	enum wasd_status st = get(tx_conn(s), a->name, &d, err);
-	if (st) return st;
+	if (st)
+		return st;
 	st = q_run(tx_conn(s), "DELETE FROM deployments WHERE name=?1", err, "t", a->name);
-	if (!st) st = event_put(s, "deployments", "deployment.deleted", a->name, view(&d, NULL, NULL, NULL, NULL), err);
-	if (!st) st = put_audit(s, a->name, "deployment.delete", a->actor, NULL, &d, NULL, NULL, err);
+	if (!st)
+		st = event_put(s, "deployments", "deployment.deleted", a->name, view(&d, NULL, NULL, NULL, NULL), err);
+	if (!st)
+		st = put_audit(s, a->name, "deployment.delete", a->actor, NULL, &d, NULL, NULL, err);
 	storage_deployment_done(&d);
 	return st;
 }

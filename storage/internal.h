@@ -11,7 +11,13 @@
 #include <sys/types.h>
 
 /* Read-only connections to one database, lent one at a time. */
-struct readers { pthread_mutex_t lock; pthread_cond_t free; struct conn *all; struct conn **idle; unsigned n, n_idle; };
+struct readers {
+	pthread_mutex_t lock;
+	pthread_cond_t free;
+	struct conn *all;
+	struct conn **idle;
+	unsigned n, n_idle;
+};
 enum wasd_status readers_open(struct readers *r, unsigned n, const char *path, const char *name, struct wasd_err *err);
 void readers_close(struct readers *r);
 struct conn *readers_take(struct readers *r);
@@ -21,12 +27,12 @@ void readers_give(struct readers *r, struct conn *c);
 struct op {
 	storage_tx_fn *fn;
 	void *ctx;
-	storage_done_fn *done;          /* asynchronous when `heap` */
+	storage_done_fn *done; /* asynchronous when `heap` */
 	bool heap, finished;
-	bool frees_space;               /* a delete: may be run again after the ballast was given up */
+	bool frees_space; /* a delete: may be run again after the ballast was given up */
 	enum wasd_status status;
 	struct wasd_err err;
-	pthread_cond_t cond;            /* synchronous: signalled when finished; with writer.lock */
+	pthread_cond_t cond; /* synchronous: signalled when finished; with writer.lock */
 	struct op *next;
 };
 
@@ -36,15 +42,17 @@ struct writer {
 	bool running, closing;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct op *head, **tail;        /* lock */
-	unsigned queued;                /* lock */
+	struct op *head, **tail; /* lock */
+	unsigned queued;         /* lock */
 	/* the writer's thread alone */
-	int64_t last_event;             /* stored in this transaction, or 0 */
-	char **dropped; size_t n_dropped; /* payloads to remove after this COMMIT */
-	dev_t dev; ino_t ino;           /* of the file that is open: it must stay the one under its name */
+	int64_t last_event; /* stored in this transaction, or 0 */
+	char **dropped;
+	size_t n_dropped; /* payloads to remove after this COMMIT */
+	dev_t dev;
+	ino_t ino; /* of the file that is open: it must stay the one under its name */
 };
 
-struct payload_job;                     /* payload.c */
+struct payload_job; /* payload.c */
 struct payloads {
 	struct conn conn;
 	struct readers readers;
@@ -64,9 +72,9 @@ struct storage {
 	struct payloads payloads;
 	storage_event_fn *on_events;
 	void *on_events_ctx;
-	atomic_bool failed, ballast;    /* ballast: the file is there */
+	atomic_bool failed, ballast; /* ballast: the file is there */
 	pthread_mutex_t stats_lock;
-	struct storage_health stats;    /* the counters and the message; stats_lock */
+	struct storage_health stats; /* the counters and the message; stats_lock */
 };
 
 /* ---- connections for reading: inside a transaction the writer's own, else one of the pool ---- */
@@ -75,13 +83,16 @@ void read_end(struct storage *s, struct conn *c);
 
 /* ---- writer.c ---- */
 enum wasd_status writer_start(struct storage *s, struct wasd_err *err);
-void writer_stop(struct storage *s);    /* runs what is queued, then ends the thread */
+void writer_stop(struct storage *s); /* runs what is queued, then ends the thread */
 bool in_transaction(const struct storage *s);
 /* The body of every write function: fn in a transaction of its own, or as a part of the one that this thread is in. */
 enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 /* The writer's connection; only inside a transaction. */
-static inline struct conn *tx_conn(struct storage *s) { return &s->writer.conn; }
+static inline struct conn *tx_conn(struct storage *s)
+{
+	return &s->writer.conn;
+}
 /* Notes a payload that nobody refers to once this transaction is committed. */
 enum wasd_status tx_drop_payload(struct storage *s, const char *id, struct wasd_err *err);
 void storage_mark_failed(struct storage *s, const char *message);
@@ -92,14 +103,17 @@ bool ballast_release(struct storage *s); /* false when there was none */
 void ballast_restore(struct storage *s);
 
 /* ---- events.c ---- */
-/* An object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text that is left out when NULL,
- * i int64_t, d double, j cJSON * that is taken. NULL when there is no memory for any part of it. */
+/* An object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text that is left out
+ * when NULL, i int64_t, d double, j cJSON * that is taken. NULL when there is no memory for any part of it. */
 cJSON *make_object(const char *kinds, ...);
 /* Stores an event in the current transaction; data is consumed (NULL = no memory). */
-enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data, struct wasd_err *err);
+enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data,
+                           struct wasd_err *err);
 
 /* ---- audit.c ---- */
-struct audit_in { const char *actor, *action, *object, *before, *after, *reason; };
+struct audit_in {
+	const char *actor, *action, *object, *before, *after, *reason;
+};
 enum wasd_status audit_put(struct storage *s, const struct audit_in *in, char *id, struct wasd_err *err);
 
 /* ---- jobs.c ---- */
@@ -109,8 +123,10 @@ enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, stru
 
 /* ---- job_profiles.c ---- */
 /* Instead of the move to completed: see storage_attempt_end. */
-enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m, const struct storage_wanted *w, size_t n, struct wasd_err *err);
-/* p has another state: one that is ready or failed is told in the log of the job that waits for it, which is completed if it was the last. */
+enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m,
+                                  const struct storage_wanted *w, size_t n, struct wasd_err *err);
+/* p has another state: one that is ready or failed is told in the log of the job that waits for it, which is completed
+ * if it was the last. */
 enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_profile *p, struct wasd_err *err);
 /* Completes every trained job that has no profile left to search; part of each transaction that settles one. */
 enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err);
@@ -129,7 +145,8 @@ enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, 
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 
 /* ---- profiles.c ---- */
-/* Can this checkpoint be served in this mode, as far as the rows say? WASD_EINVAL its form; WASD_EBUSY no such profile, or not ready yet. */
+/* Can this checkpoint be served in this mode, as far as the rows say? WASD_EINVAL its form; WASD_EBUSY no such profile,
+ * or not ready yet. */
 enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err);
 enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err);
 
@@ -139,7 +156,8 @@ enum wasd_status payloads_start(struct storage *s, struct wasd_err *err);
 void payloads_stop(struct storage *s);
 void payload_drop_async(struct storage *s, char *id); /* takes id */
 /* storage_ckpt_memfd with more bytes behind the checkpoint's own. */
-enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err);
+enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes,
+                                 char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 /* Removes payloads without a row in checkpoints, marks rows without a payload; before the threads start. */
 enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
 
@@ -147,6 +165,9 @@ enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
 bool id_ok(const char *s, const char *prefix);
 /* Checks a page and gives the effective limit. */
 enum wasd_status page_check(struct storage_page *p, const char *prefix, struct wasd_err *err);
-static inline int64_t ts_or_now(int64_t ts) { return ts ? ts : wasd_now_ms(); }
+static inline int64_t ts_or_now(int64_t ts)
+{
+	return ts ? ts : wasd_now_ms();
+}
 
 #endif

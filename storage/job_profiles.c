@@ -1,63 +1,91 @@
 /* job_profiles.c - the profiles that a job names, and its completion.
  *
- * The transaction that ends the training asks for them (job_ask_profiles): from then on the job is `trained`, has no worker, and stays running until
- * each of them is ready, failed or deleted. The transaction that settles the last one completes it (jobs_settle), so that there is no moment at which
- * a kill leaves a job completed whose profiles are not there, or one that nobody completes. */
+ * The transaction that ends the training asks for them (job_ask_profiles): from then on the job is `trained`, has no
+ * worker, and stays running until each of them is ready, failed or deleted. The transaction that settles the last one
+ * completes it (jobs_settle), so that there is no moment at which a kill leaves a job completed whose profiles are not
+ * there, or one that nobody completes. */
 #include "internal.h"
 #include <string.h>
 
 /* A line of the job's log, and the event that those who follow it get. */
-static enum wasd_status put_line(struct storage *s, const char *job, const char *level, const char *text, struct wasd_err *err)
+static enum wasd_status put_line(struct storage *s, const char *job, const char *level, const char *text,
+                                 struct wasd_err *err)
 {
 	int64_t attempt = 0;
 	enum wasd_status st = WASD_OK;
 	struct conn *c = tx_conn(s);
 	sqlite3_stmt *q = q_begin(c, "SELECT attempt FROM jobs WHERE id=?1", &st, err, "t", job);
-	if (q_row(c, q, &st, err)) attempt = sqlite3_column_int64(q, 0);
+	if (q_row(c, q, &st, err))
+		attempt = sqlite3_column_int64(q, 0);
 	q_end(c, q);
-	if (!st) st = storage_log_add(s, job, attempt, &(struct storage_log_in){.level = level, .text = text}, 1, err);
-	if (st) return st;
+	if (!st)
+		st = storage_log_add(s, job, attempt, &(struct storage_log_in){.level = level, .text = text}, 1, err);
+	if (st)
+		return st;
 	cJSON *lines = cJSON_CreateArray(), *line = make_object("ss", "level", level, "text", text);
 	if (!line || !cJSON_AddItemToArray(lines, line)) {
 		cJSON_Delete(line);
 		cJSON_Delete(lines);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for an event");
 	}
-	return event_put(s, "jobs", "job.log", job, make_object("sij", "job", job, "attempt", attempt, "lines", lines), err);
+	return event_put(s, "jobs", "job.log", job, make_object("sij", "job", job, "attempt", attempt, "lines", lines),
+	                 err);
 }
 
 /* ---- asking ---- */
 
-static enum wasd_status ask_for(struct storage *s, const struct storage_job *job, const char *ckpt, const struct storage_wanted *w, struct wasd_err *err)
+static enum wasd_status ask_for(struct storage *s, const struct storage_job *job, const char *ckpt,
+                                const struct storage_wanted *w, struct wasd_err *err)
 {
 	struct storage_profile p = {0};
-	struct storage_profile_in in = {.checkpoint = ckpt, .name = w->name, .desire = w->desire, .request = w->request, .dataset = job->dataset,
-	                                .dataset_version = job->dataset_version, .actor = job->created_by};
+	struct storage_profile_in in = {.checkpoint = ckpt,
+	                                .name = w->name,
+	                                .desire = w->desire,
+	                                .request = w->request,
+	                                .dataset = job->dataset,
+	                                .dataset_version = job->dataset_version,
+	                                .actor = job->created_by};
 	struct wasd_err why = {0};
-	enum wasd_status st = ckpt ? storage_profile_begin(s, &in, &p, NULL, &why) : wasd_fail(&why, WASD_ENOTFOUND, "the job has no checkpoint");
+	enum wasd_status st = ckpt ? storage_profile_begin(s, &in, &p, NULL, &why) :
+	                             wasd_fail(&why, WASD_ENOTFOUND, "the job has no checkpoint");
 	/* What would be refused again is said when the job ends; anything else undoes the whole and is tried again. */
-	bool refused = st == WASD_EINVAL || st == WASD_ENOTFOUND || st == WASD_EEXIST || st == WASD_ESTATE || st == WASD_ECORRUPT;
-	if (st && !refused) return wasd_fail(err, st, "%s", why.msg);
-	st = q_run(tx_conn(s), "INSERT INTO job_profiles(job,name,profile,message) VALUES(?1,?2,?3,?4)", err, "tttt", job->id, w->name, p.id, refused ? why.msg : NULL);
+	bool refused = st == WASD_EINVAL || st == WASD_ENOTFOUND || st == WASD_EEXIST || st == WASD_ESTATE ||
+	               st == WASD_ECORRUPT;
+	if (st && !refused)
+		return wasd_fail(err, st, "%s", why.msg);
+	st = q_run(tx_conn(s), "INSERT INTO job_profiles(job,name,profile,message) VALUES(?1,?2,?3,?4)", err, "tttt",
+	           job->id, w->name, p.id, refused ? why.msg : NULL);
 	storage_profile_done(&p);
 	return st;
 }
 
-enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m, const struct storage_wanted *w, size_t n, struct wasd_err *err)
+enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m,
+                                  const struct storage_wanted *w, size_t n, struct wasd_err *err)
 {
 	struct storage_job job = {0};
 	struct storage_ckpt best = {0};
 	char text[120];
 	enum wasd_status st = storage_job_get(s, id, &job, err);
-	if (st) return st;
-	if (!storage_job_move_ok(job.state, "completed")) st = wasd_fail_at(err, WASD_ESTATE, job.state, "job %s cannot go from %s to completed", id, job.state);
-	if (!st) st = storage_ckpt_pick(s, id, "best", &best, err);
-	if (st == WASD_ENOTFOUND) st = WASD_OK;
-	if (!st) st = q_run(tx_conn(s), "UPDATE jobs SET trained=?2, progress=coalesce(?3,progress), updated_at=?4, rev=rev+1 WHERE id=?1", err, "ttti", id, m->reason, m->progress, wasd_now_ms());
-	if (!st) st = q_run(tx_conn(s), "DELETE FROM job_profiles WHERE job=?1", err, "t", id);
-	for (size_t i = 0; i < n && !st; i++) st = ask_for(s, &job, best.id, &w[i], err);
-	sqlite3_snprintf(sizeof text, text, "searching %d profile%s of checkpoint %s", (int)n, n > 1 ? "s" : "", best.id ? best.id : "(none)");
-	if (!st) st = put_line(s, id, "info", text, err);
+	if (st)
+		return st;
+	if (!storage_job_move_ok(job.state, "completed"))
+		st = wasd_fail_at(err, WASD_ESTATE, job.state, "job %s cannot go from %s to completed", id, job.state);
+	if (!st)
+		st = storage_ckpt_pick(s, id, "best", &best, err);
+	if (st == WASD_ENOTFOUND)
+		st = WASD_OK;
+	if (!st)
+		st = q_run(tx_conn(s),
+		           "UPDATE jobs SET trained=?2, progress=coalesce(?3,progress), updated_at=?4, rev=rev+1 WHERE id=?1",
+		           err, "ttti", id, m->reason, m->progress, wasd_now_ms());
+	if (!st)
+		st = q_run(tx_conn(s), "DELETE FROM job_profiles WHERE job=?1", err, "t", id);
+	for (size_t i = 0; i < n && !st; i++)
+		st = ask_for(s, &job, best.id, &w[i], err);
+	sqlite3_snprintf(sizeof text, text, "searching %d profile%s of checkpoint %s", (int)n, n > 1 ? "s" : "",
+	                 best.id ? best.id : "(none)");
+	if (!st)
+		st = put_line(s, id, "info", text, err);
 	storage_ckpt_done(&best);
 	storage_job_done(&job);
 	return st ? st : jobs_settle(s, err);
@@ -70,12 +98,17 @@ static enum wasd_status what_failed(struct conn *c, const char *job, char **out,
 {
 	struct wasd_buf b = {.max = 64 << 10};
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT w.name, coalesce(w.message, p.message, CASE WHEN p.id IS NULL THEN 'was deleted' ELSE 'its search has failed' END)"
-	                          " FROM job_profiles w LEFT JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IS NOT 'ready' ORDER BY w.rowid", &st, err, "t", job);
-	while (q_row(c, q, &st, err)) wasd_buf_printf(&b, "%sprofile %s: %.300s", b.len ? "; " : "", q_text(q, 0), q_text(q, 1));
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT w.name, coalesce(w.message, p.message, CASE WHEN p.id IS NULL THEN 'was deleted' ELSE 'its search has failed' END)"
+		" FROM job_profiles w LEFT JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IS NOT 'ready' ORDER BY w.rowid",
+		&st, err, "t", job);
+	while (q_row(c, q, &st, err))
+		wasd_buf_printf(&b, "%sprofile %s: %.300s", b.len ? "; " : "", q_text(q, 0), q_text(q, 1));
 	q_end(c, q);
 	*out = !st && b.len ? wasd_strdup(wasd_buf_cstr(&b)) : NULL;
-	if (!st && b.len && !*out) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (!st && b.len && !*out)
+		st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_buf_done(&b);
 	return st;
 }
@@ -84,8 +117,11 @@ static enum wasd_status complete(struct storage *s, const char *job, const char 
 {
 	char *failed;
 	enum wasd_status st = what_failed(tx_conn(s), job, &failed, err);
-	if (!st) st = job_move(s, job, &(struct storage_move){.to = "completed", .reason = reason, .message = failed}, err);
-	if (!st) st = put_line(s, job, failed ? "warn" : "info", failed ? failed : "all profiles are ready, job is completed", err);
+	if (!st)
+		st = job_move(s, job, &(struct storage_move){.to = "completed", .reason = reason, .message = failed}, err);
+	if (!st)
+		st = put_line(s, job, failed ? "warn" : "info", failed ? failed : "all profiles are ready, job is completed",
+		              err);
 	wasd_free(failed);
 	return st;
 }
@@ -96,14 +132,18 @@ enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err)
 	enum wasd_status st = WASD_OK;
 	for (;;) {
 		char id[40] = "", reason[40] = "";
-		sqlite3_stmt *q = q_begin(c, "SELECT id,trained FROM jobs WHERE state IN ('running','pausing','preempting') AND trained IS NOT NULL AND NOT EXISTS("
-		                          "SELECT 1 FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=jobs.id AND p.state IN ('queued','searching')) LIMIT 1", &st, err, "");
+		sqlite3_stmt *q = q_begin(
+			c,
+			"SELECT id,trained FROM jobs WHERE state IN ('running','pausing','preempting') AND trained IS NOT NULL AND NOT EXISTS("
+			"SELECT 1 FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=jobs.id AND p.state IN ('queued','searching')) LIMIT 1",
+			&st, err, "");
 		if (q_row(c, q, &st, err)) {
 			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 			sqlite3_snprintf(sizeof reason, reason, "%s", q_text(q, 1));
 		}
 		q_end(c, q);
-		if (st || !id[0] || (st = complete(s, id, reason, err))) return st;
+		if (st || !id[0] || (st = complete(s, id, reason, err)))
+			return st;
 	}
 }
 
@@ -113,12 +153,19 @@ enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_pr
 	enum wasd_status st = WASD_OK;
 	char job[40] = "";
 	bool failed = !strcmp(p->state, "failed");
-	if (!failed && strcmp(p->state, "ready")) return WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT w.job FROM job_profiles w JOIN jobs j ON j.id=w.job WHERE w.profile=?1 AND j.trained IS NOT NULL AND j.finished_at IS NULL", &st, err, "t", p->id);
-	if (q_row(c, q, &st, err)) sqlite3_snprintf(sizeof job, job, "%s", q_text(q, 0));
+	if (!failed && strcmp(p->state, "ready"))
+		return WASD_OK;
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT w.job FROM job_profiles w JOIN jobs j ON j.id=w.job WHERE w.profile=?1 AND j.trained IS NOT NULL AND j.finished_at IS NULL",
+		&st, err, "t", p->id);
+	if (q_row(c, q, &st, err))
+		sqlite3_snprintf(sizeof job, job, "%s", q_text(q, 0));
 	q_end(c, q);
-	if (st || !job[0]) return st;
-	char *text = failed ? wasd_asprintf("profile %s: %.600s", p->name, p->message) : wasd_asprintf("profile %s is ready", p->name);
+	if (st || !job[0])
+		return st;
+	char *text = failed ? wasd_asprintf("profile %s: %.600s", p->name, p->message) :
+	                      wasd_asprintf("profile %s is ready", p->name);
 	st = text ? put_line(s, job, failed ? "warn" : "info", text, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(text);
 	return st ? st : jobs_settle(s, err);
@@ -133,14 +180,21 @@ static enum wasd_status drop_searches(struct storage *s, const char *job, struct
 	enum wasd_status st = WASD_OK;
 	for (;;) {
 		char id[40] = "";
-		sqlite3_stmt *q = q_begin(c, "SELECT p.id FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching') LIMIT 1", &st, err, "t", job);
-		if (q_row(c, q, &st, err)) sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
+		sqlite3_stmt *q = q_begin(
+			c,
+			"SELECT p.id FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching') LIMIT 1",
+			&st, err, "t", job);
+		if (q_row(c, q, &st, err))
+			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 		q_end(c, q);
-		if (st || !id[0] || (st = storage_profile_fail(s, id, "its job was cancelled", err))) return st;
+		if (st || !id[0] || (st = storage_profile_fail(s, id, "its job was cancelled", err)))
+			return st;
 	}
 }
 
-struct cancel_args { const char *id, *reason, *message; };
+struct cancel_args {
+	const char *id, *reason, *message;
+};
 
 static enum wasd_status cancel_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -148,18 +202,22 @@ static enum wasd_status cancel_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_job job = {0};
 	struct storage_move m = {.to = "cancelling", .reason = a->reason, .message = a->message};
 	enum wasd_status st = storage_job_get(s, a->id, &job, err);
-	if (st) return st;
+	if (st)
+		return st;
 	if (job.trained && storage_job_active(job.state)) {
 		st = job_move(s, a->id, &m, err);
-		if (!st) st = drop_searches(s, a->id, err);
+		if (!st)
+			st = drop_searches(s, a->id, err);
 	}
 	m.to = "cancelled";
-	if (!st) st = job_move(s, a->id, &m, err);
+	if (!st)
+		st = job_move(s, a->id, &m, err);
 	storage_job_done(&job);
 	return st;
 }
 
-enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message, struct wasd_err *err)
+enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,
+                                    struct wasd_err *err)
 {
 	struct cancel_args a = {id, reason, message};
 	return write_op(s, cancel_tx, &a, err);
@@ -169,8 +227,10 @@ enum wasd_status storage_job_searching(struct storage *s, int64_t *n, struct was
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM jobs WHERE state='running' AND trained IS NOT NULL", &st, err, "");
-	if (q_row(c, q, &st, err)) *n = sqlite3_column_int64(q, 0);
+	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM jobs WHERE state='running' AND trained IS NOT NULL", &st, err,
+	                          "");
+	if (q_row(c, q, &st, err))
+		*n = sqlite3_column_int64(q, 0);
 	q_end(c, q);
 	read_end(s, c);
 	return st;

@@ -7,26 +7,30 @@
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
  *     failed, cancelled -> queued   only by a retry on request, as a new attempt
  *
- * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states have the exits of running
- * too, except that a cancellation ends as cancelled whatever the worker did. starting -> queued is a worker that could not be
- * started; running and preempting -> queued is also the way of jobs that the daemon's own end interrupted. */
+ * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states have the exits
+ * of running too, except that a cancellation ends as cancelled whatever the worker did. starting -> queued is a worker
+ * that could not be started; running and preempting -> queued is also the way of jobs that the daemon's own end
+ * interrupted. */
 #include "storage.h"
 #include <string.h>
 
 enum { MAX_TO = 8 };
-static const struct { const char *from; const char *to[MAX_TO]; } moves[] = {
-	{"queued",     {"starting", "held", "cancelled", "failed"}},
-	{"held",       {"queued", "cancelled"}},
-	{"starting",   {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled"}},
-	{"running",    {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
-	{"pausing",    {"paused", "completed", "retry_wait", "failed", "cancelling"}},
-	{"paused",     {"queued", "cancelled"}},
+static const struct {
+	const char *from;
+	const char *to[MAX_TO];
+} moves[] = {
+	{"queued", {"starting", "held", "cancelled", "failed"}},
+	{"held", {"queued", "cancelled"}},
+	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled"}},
+	{"running", {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
+	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling"}},
+	{"paused", {"queued", "cancelled"}},
 	{"preempting", {"queued", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
 	{"retry_wait", {"queued", "failed", "cancelled", "held"}},
 	{"cancelling", {"cancelled"}},
-	{"completed",  {NULL}},
-	{"failed",     {"queued"}},
-	{"cancelled",  {"queued"}},
+	{"completed", {NULL}},
+	{"failed", {"queued"}},
+	{"cancelled", {"queued"}},
 };
 enum { N_MOVES = sizeof moves / sizeof *moves };
 _Static_assert(N_MOVES == STORAGE_JOB_STATES, "every state has a row");
@@ -34,23 +38,32 @@ _Static_assert(N_MOVES == STORAGE_JOB_STATES, "every state has a row");
 static bool one_of(const char *s, const char *const *list)
 {
 	for (; *list; list++)
-		if (!strcmp(s, *list)) return true;
+		if (!strcmp(s, *list))
+			return true;
 	return false;
 }
 
-bool storage_job_terminal(const char *state) { return one_of(state, (const char *const[]){"completed", "failed", "cancelled", NULL}); }
-bool storage_job_active(const char *state) { return one_of(state, (const char *const[]){"starting", "running", "pausing", "preempting", "cancelling", NULL}); }
+bool storage_job_terminal(const char *state)
+{
+	return one_of(state, (const char *const[]){"completed", "failed", "cancelled", NULL});
+}
+bool storage_job_active(const char *state)
+{
+	return one_of(state, (const char *const[]){"starting", "running", "pausing", "preempting", "cancelling", NULL});
+}
 
 bool storage_job_move_ok(const char *from, const char *to)
 {
 	for (int i = 0; i < N_MOVES; i++)
-		if (!strcmp(moves[i].from, from)) return one_of(to, moves[i].to);
+		if (!strcmp(moves[i].from, from))
+			return one_of(to, moves[i].to);
 	return false;
 }
 
 const char *const *storage_job_states(void)
 {
-	static const char *const names[] = {"queued", "held", "starting", "running", "pausing", "paused", "preempting", "retry_wait",
-	                                    "cancelling", "completed", "failed", "cancelled", NULL};
+	static const char *const names[] = {"queued", "held",       "starting",   "running",    "pausing",
+	                                    "paused", "preempting", "retry_wait", "cancelling", "completed",
+	                                    "failed", "cancelled",  NULL};
 	return names;
 }

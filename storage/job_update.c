@@ -2,21 +2,34 @@
 #include "internal.h"
 #include <string.h>
 
-struct update_args { const char *id; const struct storage_job_patch *p; const char *actor; struct storage_job *out; };
+struct update_args {
+	const char *id;
+	const struct storage_job_patch *p;
+	const char *actor;
+	struct storage_job *out;
+};
 
 static cJSON *view(const struct storage_job *j)
 {
-	return make_object("sssji", "id", j->id, "name", j->name, "note", j->note, "labels", cJSON_Parse(j->labels), "priority", j->priority);
+	return make_object("sssji", "id", j->id, "name", j->name, "note", j->note, "labels", cJSON_Parse(j->labels),
+	                   "priority", j->priority);
 }
 
-static enum wasd_status put_audit(struct storage *s, const struct update_args *a, const struct storage_job *before, struct wasd_err *err)
+static enum wasd_status put_audit(struct storage *s, const struct update_args *a, const struct storage_job *before,
+                                  struct wasd_err *err)
 {
 	char object[80];
 	cJSON *b = view(before), *n = view(a->out);
 	char *bt = wasd_json_print(b), *nt = wasd_json_print(n);
 	sqlite3_snprintf(sizeof object, object, "job/%s", a->id);
-	enum wasd_status st = bt && nt ? audit_put(s, &(struct audit_in){.actor = a->actor, .action = "job.update", .object = object, .before = bt, .after = nt}, NULL, err)
-	                               : wasd_fail(err, WASD_ENOMEM, "no memory");
+	enum wasd_status st = bt && nt ? audit_put(s,
+	                                           &(struct audit_in){.actor = a->actor,
+	                                                              .action = "job.update",
+	                                                              .object = object,
+	                                                              .before = bt,
+	                                                              .after = nt},
+	                                           NULL, err) :
+	                                 wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(bt);
 	wasd_free(nt);
 	cJSON_Delete(b);
@@ -29,25 +42,35 @@ static enum wasd_status update_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct update_args *a = ctx;
 	struct storage_job before = {0};
 	enum wasd_status st = storage_job_get(s, a->id, &before, err);
-	if (st) return st;
+	if (st)
+		return st;
 	if (a->p->priority >= 0 && storage_job_terminal(before.state))
-		st = wasd_fail_at(err, WASD_ESTATE, before.state, "job %s is %s; its priority cannot change", a->id, before.state);
-	if (!st) st = q_run(tx_conn(s), "UPDATE jobs SET name=coalesce(?2,name), note=coalesce(?3,note), labels=coalesce(?4,labels),"
-	                    " priority=CASE WHEN ?5>=0 THEN ?5 ELSE priority END, updated_at=?6, rev=rev+1 WHERE id=?1",
-	                    err, "ttttii", a->id, a->p->name, a->p->note, a->p->labels, a->p->priority, wasd_now_ms());
-	if (!st) st = storage_job_get(s, a->id, a->out, err);
-	if (!st) st = event_put(s, "jobs", "job.updated", a->id, view(a->out), err);
-	if (!st) st = put_audit(s, a, &before, err);
+		st = wasd_fail_at(err, WASD_ESTATE, before.state, "job %s is %s; its priority cannot change", a->id,
+		                  before.state);
+	if (!st)
+		st = q_run(tx_conn(s),
+		           "UPDATE jobs SET name=coalesce(?2,name), note=coalesce(?3,note), labels=coalesce(?4,labels),"
+		           " priority=CASE WHEN ?5>=0 THEN ?5 ELSE priority END, updated_at=?6, rev=rev+1 WHERE id=?1",
+		           err, "ttttii", a->id, a->p->name, a->p->note, a->p->labels, a->p->priority, wasd_now_ms());
+	if (!st)
+		st = storage_job_get(s, a->id, a->out, err);
+	if (!st)
+		st = event_put(s, "jobs", "job.updated", a->id, view(a->out), err);
+	if (!st)
+		st = put_audit(s, a, &before, err);
 	storage_job_done(&before);
 	return st;
 }
 
-enum wasd_status storage_job_update(struct storage *s, const char *id, const struct storage_job_patch *p, const char *actor, struct storage_job *out, struct wasd_err *err)
+enum wasd_status storage_job_update(struct storage *s, const char *id, const struct storage_job_patch *p,
+                                    const char *actor, struct storage_job *out, struct wasd_err *err)
 {
 	struct storage_job row = {0};
 	struct update_args a = {id, p, actor, &row};
 	enum wasd_status st = write_op(s, update_tx, &a, err);
-	if (st) storage_job_done(&row); /* filled when the COMMIT failed */
-	else *out = row;
+	if (st)
+		storage_job_done(&row); /* filled when the COMMIT failed */
+	else
+		*out = row;
 	return st;
 }

@@ -2,13 +2,20 @@
 #include "internal.h"
 #include <string.h>
 
-#define JOB_COLS(T, I, D, X) T(X, id) T(X, name) T(X, state) T(X, reason) T(X, message) I(X, priority) T(X, queue) T(X, spec) T(X, spec_digest) \
-	T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) \
-	I(X, keep_best) I(X, keep_latest) T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) \
-	I(X, created_at) I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev)
+/* clang-format off */
+#define JOB_COLS(T, I, D, X) \
+	T(X, id) T(X, name) T(X, state) T(X, reason) T(X, message) I(X, priority) T(X, queue) T(X, spec) \
+	T(X, spec_digest) T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) \
+	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
+	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
+	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev)
+/* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
-void storage_job_done(struct storage_job *j) { row_done(&job_type, j); }
+void storage_job_done(struct storage_job *j)
+{
+	row_done(&job_type, j);
+}
 
 void storage_job_list_done(struct storage_job_list *l)
 {
@@ -34,19 +41,24 @@ enum wasd_status storage_job_get(struct storage *s, const char *id, struct stora
 
 /* ---- moves ---- */
 
-static enum wasd_status put_transition(struct storage *s, const char *job, const char *from, const char *to, const char *reason, const char *message,
-                                       int64_t attempt, struct wasd_err *err)
+static enum wasd_status put_transition(struct storage *s, const char *job, const char *from, const char *to,
+                                       const char *reason, const char *message, int64_t attempt, struct wasd_err *err)
 {
 	int64_t now = wasd_now_ms();
-	enum wasd_status st = q_run(tx_conn(s), "INSERT INTO transitions(job,\"from\",\"to\",reason,message,attempt,at) VALUES(?1,?2,?3,?4,?5,?6,?7)", err, "tttttii",
-	                            job, from, to, reason, message, attempt, now);
-	if (st) return st;
-	cJSON *d = make_object("sssooii", "id", job, "from", from, "to", to, "reason", reason, "message", message, "attempt", attempt, "at", now);
+	enum wasd_status st =
+		q_run(tx_conn(s),
+	          "INSERT INTO transitions(job,\"from\",\"to\",reason,message,attempt,at) VALUES(?1,?2,?3,?4,?5,?6,?7)",
+	          err, "tttttii", job, from, to, reason, message, attempt, now);
+	if (st)
+		return st;
+	cJSON *d = make_object("sssooii", "id", job, "from", from, "to", to, "reason", reason, "message", message,
+	                       "attempt", attempt, "at", now);
 	return event_put(s, "jobs", from ? "job.state" : "job.created", job, d, err);
 }
 
 /* State and attempt of a job; state has room for 16 bytes. */
-static enum wasd_status job_state(struct conn *c, const char *id, char state[16], int64_t *attempt, struct wasd_err *err)
+static enum wasd_status job_state(struct conn *c, const char *id, char state[16], int64_t *attempt,
+                                  struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c, "SELECT state,attempt FROM jobs WHERE id=?1", &st, err, "t", id);
@@ -66,9 +78,13 @@ enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, stru
 	char state[16];
 	int64_t latest = 0;
 	enum wasd_status st = job_state(c, id, state, &latest, err);
-	if (st) return st;
-	if (attempt != latest) return wasd_fail_at(err, WASD_ESTATE, state, "job %s: attempt %lld is stale, the latest is %lld", id, (long long)attempt, (long long)latest);
-	if (!storage_job_active(state)) return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s and has no worker", id, state);
+	if (st)
+		return st;
+	if (attempt != latest)
+		return wasd_fail_at(err, WASD_ESTATE, state, "job %s: attempt %lld is stale, the latest is %lld", id,
+		                    (long long)attempt, (long long)latest);
+	if (!storage_job_active(state))
+		return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s and has no worker", id, state);
 	return WASD_OK;
 }
 
@@ -77,24 +93,37 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 	char from[16];
 	int64_t attempt = 0, now = wasd_now_ms();
 	enum wasd_status st = job_state(tx_conn(s), id, from, &attempt, err);
-	if (st) return st;
+	if (st)
+		return st;
 	if (m->attempt && m->attempt != attempt)
-		return wasd_fail_at(err, WASD_ESTATE, from, "job %s: attempt %lld is stale, the latest is %lld", id, (long long)m->attempt, (long long)attempt);
-	if (m->from && strcmp(m->from, from)) return wasd_fail_at(err, WASD_ESTATE, from, "job %s is %s, not %s", id, from, m->from);
-	if (!storage_job_move_ok(from, m->to)) return wasd_fail_at(err, WASD_ESTATE, from, "job %s cannot go from %s to %s", id, from, m->to);
+		return wasd_fail_at(err, WASD_ESTATE, from, "job %s: attempt %lld is stale, the latest is %lld", id,
+		                    (long long)m->attempt, (long long)attempt);
+	if (m->from && strcmp(m->from, from))
+		return wasd_fail_at(err, WASD_ESTATE, from, "job %s is %s, not %s", id, from, m->from);
+	if (!storage_job_move_ok(from, m->to))
+		return wasd_fail_at(err, WASD_ESTATE, from, "job %s cannot go from %s to %s", id, from, m->to);
 
-	const bool ends = storage_job_terminal(m->to), again = storage_job_terminal(from), starts = !strcmp(m->to, "running");
-	st = q_run(tx_conn(s), "UPDATE jobs SET state=?2, reason=?3, message=?4, progress=coalesce(?5,progress), retry_at=?6,"
-	           " started_at=CASE WHEN ?7 THEN coalesce(started_at,?10) ELSE started_at END, finished_at=CASE WHEN ?8 THEN ?10 END,"
-	           " trained=CASE WHEN ?2='queued' THEN NULL ELSE trained END,"
-	           " retries=CASE WHEN ?9 THEN 0 ELSE retries END, updated_at=?10, rev=rev+1 WHERE id=?1",
-	           err, "tttttziiii", id, m->to, m->reason, m->message, m->progress, m->retry_at, (int64_t)starts, (int64_t)ends, (int64_t)again, now);
-	if (!st) st = put_transition(s, id, from, m->to, m->reason, m->message, attempt, err);
-	if (!st && ends) st = ckpt_retention(s, id, err);
+	const bool ends = storage_job_terminal(m->to), again = storage_job_terminal(from),
+			   starts = !strcmp(m->to, "running");
+	st = q_run(
+		tx_conn(s),
+		"UPDATE jobs SET state=?2, reason=?3, message=?4, progress=coalesce(?5,progress), retry_at=?6,"
+		" started_at=CASE WHEN ?7 THEN coalesce(started_at,?10) ELSE started_at END, finished_at=CASE WHEN ?8 THEN ?10 END,"
+		" trained=CASE WHEN ?2='queued' THEN NULL ELSE trained END,"
+		" retries=CASE WHEN ?9 THEN 0 ELSE retries END, updated_at=?10, rev=rev+1 WHERE id=?1",
+		err, "tttttziiii", id, m->to, m->reason, m->message, m->progress, m->retry_at, (int64_t)starts, (int64_t)ends,
+		(int64_t)again, now);
+	if (!st)
+		st = put_transition(s, id, from, m->to, m->reason, m->message, attempt, err);
+	if (!st && ends)
+		st = ckpt_retention(s, id, err);
 	return st;
 }
 
-struct move_args { const char *id; const struct storage_move *m; };
+struct move_args {
+	const char *id;
+	const struct storage_move *m;
+};
 
 static enum wasd_status move_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -110,7 +139,11 @@ enum wasd_status storage_job_move(struct storage *s, const char *id, const struc
 
 /* ---- creation ---- */
 
-struct create_args { const struct storage_job_in *in; struct storage_job *out; bool existing; };
+struct create_args {
+	const struct storage_job_in *in;
+	struct storage_job *out;
+	bool existing;
+};
 
 /* The answer that this key got before, if any. */
 static enum wasd_status known_key(struct storage *s, struct create_args *a, struct wasd_err *err)
@@ -118,21 +151,27 @@ static enum wasd_status known_key(struct storage *s, struct create_args *a, stru
 	const struct storage_job_in *in = a->in;
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT request_digest,response FROM idempotency WHERE owner=?1 AND key=?2", &st, err, "tt", in->created_by ? in->created_by : "", in->idempotency_key);
+	sqlite3_stmt *q = q_begin(c, "SELECT request_digest,response FROM idempotency WHERE owner=?1 AND key=?2", &st, err,
+	                          "tt", in->created_by ? in->created_by : "", in->idempotency_key);
 	if (q_row(c, q, &st, err)) {
 		a->existing = true;
-		if (strcmp(q_text(q, 0), in->request_digest ? in->request_digest : "")) st = wasd_fail(err, WASD_EEXIST, "idempotency key %s was used for another request", in->idempotency_key);
-		else st = job_get(c, q_text(q, 1), a->out, err);
+		if (strcmp(q_text(q, 0), in->request_digest ? in->request_digest : ""))
+			st = wasd_fail(err, WASD_EEXIST, "idempotency key %s was used for another request", in->idempotency_key);
+		else
+			st = job_get(c, q_text(q, 1), a->out, err);
 	}
 	q_end(c, q);
 	return st;
 }
 
-static enum wasd_status find_dataset(struct storage *s, const struct storage_job_in *in, struct storage_dataset *d, struct wasd_err *err)
+static enum wasd_status find_dataset(struct storage *s, const struct storage_job_in *in, struct storage_dataset *d,
+                                     struct wasd_err *err)
 {
 	enum wasd_status st = storage_dataset_get(s, in->dataset, in->dataset_version, d, err);
-	if (st || !strcmp(d->state, "ready") || !strcmp(d->state, "scanning")) return st;
-	st = wasd_fail_at(err, WASD_ENOTFOUND, "/dataset", "dataset %s version %lld is %s", d->name, (long long)d->version, d->state);
+	if (st || !strcmp(d->state, "ready") || !strcmp(d->state, "scanning"))
+		return st;
+	st = wasd_fail_at(err, WASD_ENOTFOUND, "/dataset", "dataset %s version %lld is %s", d->name, (long long)d->version,
+	                  d->state);
 	storage_dataset_done(d);
 	return st;
 }
@@ -144,33 +183,45 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct conn *c = tx_conn(s);
 	struct storage_dataset d = {0};
 	enum wasd_status st = WASD_OK;
-	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing)) return st;
-	if ((st = storage_space(s, err)) || (st = find_dataset(s, in, &d, err))) return st;
+	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
+		return st;
+	if ((st = storage_space(s, err)) || (st = find_dataset(s, in, &d, err)))
+		return st;
 	if (in->init_checkpoint) {
 		struct storage_ckpt k;
-		if ((st = storage_ckpt_get(s, in->init_checkpoint, &k, err))) goto out;
+		if ((st = storage_ckpt_get(s, in->init_checkpoint, &k, err)))
+			goto out;
 		storage_ckpt_done(&k);
 	}
 	char id[32];
 	wasd_ulid("job_", id);
 	const char *state = in->held ? "held" : "queued";
 	int64_t now = wasd_now_ms();
-	st = q_run(c, "INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,dataset_digest,created_by,init_checkpoint,"
-	           "keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19)",
-	           err, "tttittttttittt" "iitii", id, in->name, state, in->priority, in->queue ? in->queue : "default", in->spec, in->spec_digest,
-	           in->labels ? in->labels : "{}", in->note ? in->note : "", d.name, d.version, d.digest, in->created_by, in->init_checkpoint,
-	           in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now);
-	if (!st) st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
+	st = q_run(
+		c,
+		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,dataset_digest,created_by,init_checkpoint,"
+		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19)",
+		err,
+		"tttittttttittt"
+		"iitii",
+		id, in->name, state, in->priority, in->queue ? in->queue : "default", in->spec, in->spec_digest,
+		in->labels ? in->labels : "{}", in->note ? in->note : "", d.name, d.version, d.digest, in->created_by,
+		in->init_checkpoint, in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now);
+	if (!st)
+		st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
 	if (!st && in->idempotency_key)
-		st = q_run(c, "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)", err, "tttti",
-		           in->created_by ? in->created_by : "", in->idempotency_key, in->request_digest ? in->request_digest : "", id, now);
-	if (!st) st = job_get(c, id, a->out, err);
+		st = q_run(c, "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)",
+		           err, "tttti", in->created_by ? in->created_by : "", in->idempotency_key,
+		           in->request_digest ? in->request_digest : "", id, now);
+	if (!st)
+		st = job_get(c, id, a->out, err);
 out:
 	storage_dataset_done(&d);
 	return st;
 }
 
-enum wasd_status storage_job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out, bool *existing, struct wasd_err *err)
+enum wasd_status storage_job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
+                                    bool *existing, struct wasd_err *err)
 {
 	struct storage_job row = {0};
 	struct create_args a = {in, &row, false};
@@ -180,29 +231,41 @@ enum wasd_status storage_job_create(struct storage *s, const struct storage_job_
 		return st;
 	}
 	*out = row;
-	if (existing) *existing = a.existing;
+	if (existing)
+		*existing = a.existing;
 	return WASD_OK;
 }
 
 /* ---- lists ---- */
 
-#define JOB_FILTER "(?1 IS NULL OR instr(','||?1||',',','||state||',')) AND (?2 IS NULL OR name=?2) AND (?3 IS NULL OR queue=?3)" \
+#define JOB_FILTER \
+	"(?1 IS NULL OR instr(','||?1||',',','||state||',')) AND (?2 IS NULL OR name=?2) AND (?3 IS NULL OR queue=?3)" \
 	" AND (?4 IS NULL OR dataset=?4) AND (?5 IS NULL OR instr(name,?5) OR instr(note,?5))"
 
-enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page, struct storage_job_list *out, struct wasd_err *err)
+enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page,
+                                  struct storage_job_list *out, struct wasd_err *err)
 {
 	static const struct storage_job_filter none;
 	enum wasd_status st = page_check(&page, "job_", err);
-	if (st) return st;
-	if (!f) f = &none;
+	if (st)
+		return st;
+	if (!f)
+		f = &none;
 	struct storage_job_list l = {0};
 	struct conn *c = read_begin(s);
-	sqlite3_stmt *q = q_begin(c, page.oldest_first ? SELECT(JOB_COLS, "jobs WHERE " JOB_FILTER " AND id>coalesce(?6,'') ORDER BY id LIMIT ?7")
-	                                               : SELECT(JOB_COLS, "jobs WHERE " JOB_FILTER " AND id<coalesce(?6,'~') ORDER BY id DESC LIMIT ?7"),
-	                          &st, err, "ttttt" "ti", f->states, f->name, f->queue, f->dataset, f->contains, page.cursor, (int64_t)page.limit + 1);
+	sqlite3_stmt *q =
+		q_begin(c,
+	            page.oldest_first ?
+	                SELECT(JOB_COLS, "jobs WHERE " JOB_FILTER " AND id>coalesce(?6,'') ORDER BY id LIMIT ?7") :
+	                SELECT(JOB_COLS, "jobs WHERE " JOB_FILTER " AND id<coalesce(?6,'~') ORDER BY id DESC LIMIT ?7"),
+	            &st, err,
+	            "ttttt"
+	            "ti",
+	            f->states, f->name, f->queue, f->dataset, f->contains, page.cursor, (int64_t)page.limit + 1);
 	st = row_page(c, q, st, &job_type, page.limit, (void **)&l.items, &l.n, &l.next_cursor, err);
 	read_end(s, c);
-	if (!st) *out = l;
+	if (!st)
+		*out = l;
 	return st;
 }
 
@@ -211,46 +274,68 @@ enum wasd_status storage_job_runnable(struct storage *s, int limit, struct stora
 	struct storage_job_list l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(JOB_COLS, "jobs WHERE state='queued' AND EXISTS(SELECT 1 FROM datasets d WHERE d.name=jobs.dataset AND d.version=jobs.dataset_version"
-	                                              " AND d.state='ready') ORDER BY priority DESC, id LIMIT ?1"), &st, err, "i", (int64_t)limit);
+	sqlite3_stmt *q = q_begin(
+		c,
+		SELECT(
+			JOB_COLS,
+			"jobs WHERE state='queued' AND EXISTS(SELECT 1 FROM datasets d WHERE d.name=jobs.dataset AND d.version=jobs.dataset_version"
+			" AND d.state='ready') ORDER BY priority DESC, id LIMIT ?1"),
+		&st, err, "i", (int64_t)limit);
 	st = row_all(c, q, st, &job_type, (void **)&l.items, &l.n, err);
 	read_end(s, c);
-	if (!st) *out = l;
+	if (!st)
+		*out = l;
 	return st;
 }
 
-enum wasd_status storage_job_counts(struct storage *s, struct storage_count out[STORAGE_JOB_STATES], struct wasd_err *err)
+enum wasd_status storage_job_counts(struct storage *s, struct storage_count out[STORAGE_JOB_STATES],
+                                    struct wasd_err *err)
 {
 	struct storage_count n[STORAGE_JOB_STATES];
-	for (int i = 0; i < STORAGE_JOB_STATES; i++) n[i] = (struct storage_count){storage_job_states()[i], 0};
+	for (int i = 0; i < STORAGE_JOB_STATES; i++)
+		n[i] = (struct storage_count){storage_job_states()[i], 0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c, "SELECT state,count(*) FROM jobs GROUP BY state", &st, err, "");
 	while (q_row(c, q, &st, err))
 		for (int i = 0; i < STORAGE_JOB_STATES; i++)
-			if (!strcmp(n[i].state, q_text(q, 0))) n[i].n = sqlite3_column_int64(q, 1);
+			if (!strcmp(n[i].state, q_text(q, 0)))
+				n[i].n = sqlite3_column_int64(q, 1);
 	q_end(c, q);
 	read_end(s, c);
-	if (!st) memcpy(out, n, sizeof n);
+	if (!st)
+		memcpy(out, n, sizeof n);
 	return st;
 }
 
 /* ---- deletion ---- */
 
-struct delete_args { const char *id, *actor; };
+struct delete_args {
+	const char *id, *actor;
+};
 
 static enum wasd_status drop_checkpoints(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT d.name FROM deployments d JOIN checkpoints k ON k.id=d.checkpoint WHERE k.job=?1", &st, err, "t", job);
-	if (q_row(c, q, &st, err)) st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by deployment %s", job, q_text(q, 0));
+	sqlite3_stmt *q = q_begin(c,
+	                          "SELECT d.name FROM deployments d JOIN checkpoints k ON k.id=d.checkpoint WHERE k.job=?1",
+	                          &st, err, "t", job);
+	if (q_row(c, q, &st, err))
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by deployment %s",
+		                  job, q_text(q, 0));
 	q_end(c, q);
-	q = q_begin(c, "SELECT j.id FROM jobs j JOIN checkpoints k ON k.id=j.init_checkpoint WHERE k.job=?1 AND j.state NOT IN ('completed','failed','cancelled') AND j.id<>?1", &st, err, "t", job);
-	if (q_row(c, q, &st, err)) st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by job %s", job, q_text(q, 0));
+	q = q_begin(
+		c,
+		"SELECT j.id FROM jobs j JOIN checkpoints k ON k.id=j.init_checkpoint WHERE k.job=?1 AND j.state NOT IN ('completed','failed','cancelled') AND j.id<>?1",
+		&st, err, "t", job);
+	if (q_row(c, q, &st, err))
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by job %s", job,
+		                  q_text(q, 0));
 	q_end(c, q);
 	q = q_begin(c, "SELECT id FROM checkpoints WHERE job=?1", &st, err, "t", job);
-	while (q_row(c, q, &st, err)) st = tx_drop_payload(s, q_text(q, 0), err);
+	while (q_row(c, q, &st, err))
+		st = tx_drop_payload(s, q_text(q, 0), err);
 	q_end(c, q);
 	return st;
 }
@@ -262,10 +347,14 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	char state[16], object[80];
 	int64_t attempt = 0;
 	enum wasd_status st = job_state(c, a->id, state, &attempt, err);
-	if (st) return st;
-	if (!storage_job_terminal(state)) return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s; cancel it first", a->id, state);
-	if ((st = drop_checkpoints(s, a->id, err)) || (st = q_run(c, "DELETE FROM jobs WHERE id=?1", err, "t", a->id))) return st;
-	if ((st = event_put(s, "jobs", "job.deleted", a->id, make_object("s", "id", a->id), err))) return st;
+	if (st)
+		return st;
+	if (!storage_job_terminal(state))
+		return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s; cancel it first", a->id, state);
+	if ((st = drop_checkpoints(s, a->id, err)) || (st = q_run(c, "DELETE FROM jobs WHERE id=?1", err, "t", a->id)))
+		return st;
+	if ((st = event_put(s, "jobs", "job.deleted", a->id, make_object("s", "id", a->id), err)))
+		return st;
 	sqlite3_snprintf(sizeof object, object, "job/%s", a->id);
 	return audit_put(s, &(struct audit_in){.actor = a->actor, .action = "job.delete", .object = object}, NULL, err);
 }

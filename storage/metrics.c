@@ -1,18 +1,23 @@
-/* metrics.c - one number per job, name and epoch. The key makes replays harmless; a later attempt may write an epoch again. Beside them the training
- * loss along the steps: a value is the mean of the steps since the point before; when a curve is full, pairs of points are made one, which keeps that
- * true. A resumed run trains the steps again that came after its checkpoint, to the same losses: what is not behind the last point is known already. */
+/* metrics.c - one number per job, name and epoch. The key makes replays harmless; a later attempt may write an epoch
+ * again. Beside them the training loss along the steps: a value is the mean of the steps since the point before; when a
+ * curve is full, pairs of points are made one, which keeps that true. A resumed run trains the steps again that came
+ * after its checkpoint, to the same losses: what is not behind the last point is known already. */
 #include "internal.h"
 #include <math.h>
 #include <string.h>
 
 /* The name of a value that SQL has no place for (NaN would be stored as NULL, and JSON has neither). */
-static const char *nonfinite(double v) { return isfinite(v) ? NULL : isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
+static const char *nonfinite(double v)
+{
+	return isfinite(v) ? NULL : isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
+}
 
 cJSON *metrics_object(const struct storage_metric *m, size_t n)
 {
 	cJSON *o = cJSON_CreateObject();
 	for (size_t i = 0; i < n && o; i++) {
-		if (wasd_json_add_real(o, m[i].name, m[i].value)) continue;
+		if (wasd_json_add_real(o, m[i].name, m[i].value))
+			continue;
 		cJSON_Delete(o);
 		o = NULL;
 	}
@@ -26,20 +31,32 @@ enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, 
 	enum wasd_status st = job_fence(c, job, attempt, err);
 	int changed = 0;
 	for (size_t i = 0; i < n && !st; i++) {
-		st = q_run(c, "INSERT INTO metrics(job,name,epoch,step,attempt,ts,value,nonfinite) VALUES(?1,?2,?3,?4,?5,?6,CASE WHEN ?8 IS NULL THEN ?7 END,?8)"
-		           " ON CONFLICT(job,name,epoch) DO UPDATE SET step=excluded.step, attempt=excluded.attempt, ts=excluded.ts, value=excluded.value, nonfinite=excluded.nonfinite"
-		           " WHERE excluded.attempt>attempt OR excluded.value IS NOT value OR excluded.nonfinite IS NOT nonfinite",
-		           err, "ttiiiidt", job, m[i].name, epoch, step, attempt, ts, m[i].value, nonfinite(m[i].value));
+		st = q_run(
+			c,
+			"INSERT INTO metrics(job,name,epoch,step,attempt,ts,value,nonfinite) VALUES(?1,?2,?3,?4,?5,?6,CASE WHEN ?8 IS NULL THEN ?7 END,?8)"
+			" ON CONFLICT(job,name,epoch) DO UPDATE SET step=excluded.step, attempt=excluded.attempt, ts=excluded.ts, value=excluded.value, nonfinite=excluded.nonfinite"
+			" WHERE excluded.attempt>attempt OR excluded.value IS NOT value OR excluded.nonfinite IS NOT nonfinite",
+			err, "ttiiiidt", job, m[i].name, epoch, step, attempt, ts, m[i].value, nonfinite(m[i].value));
 		changed += sqlite3_changes(c->db) != 0;
 	}
-	if (!st) st = q_run(c, "UPDATE jobs SET progress=coalesce(?2,progress), updated_at=?3, rev=rev+1 WHERE id=?1", err, "tti", job, progress, wasd_now_ms());
-	if (st || !changed) return st; /* a replay is not news */
+	if (!st)
+		st = q_run(c, "UPDATE jobs SET progress=coalesce(?2,progress), updated_at=?3, rev=rev+1 WHERE id=?1", err,
+		           "tti", job, progress, wasd_now_ms());
+	if (st || !changed)
+		return st; /* a replay is not news */
 	cJSON *values = metrics_object(m, n);
-	cJSON *d = make_object("siiiij", "id", job, "attempt", attempt, "epoch", epoch, "step", step, "ts", ts, "metrics", values);
+	cJSON *d = make_object("siiiij", "id", job, "attempt", attempt, "epoch", epoch, "step", step, "ts", ts, "metrics",
+	                       values);
 	return event_put(s, "jobs", "job.metric", job, d, err);
 }
 
-struct epoch_args { const char *job; int64_t attempt, epoch, step, ts; const struct storage_metric *m; size_t n; const char *progress; };
+struct epoch_args {
+	const char *job;
+	int64_t attempt, epoch, step, ts;
+	const struct storage_metric *m;
+	size_t n;
+	const char *progress;
+};
 
 static enum wasd_status epoch_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
@@ -47,8 +64,9 @@ static enum wasd_status epoch_tx(struct storage *s, void *ctx, struct wasd_err *
 	return epoch_put(s, a->job, a->attempt, a->epoch, a->step, a->ts, a->m, a->n, a->progress, err);
 }
 
-enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
-                               const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err)
+enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step,
+                               int64_t ts, const struct storage_metric *m, size_t n, const char *progress,
+                               struct wasd_err *err)
 {
 	struct epoch_args a = {job, attempt, epoch, step, ts_or_now(ts), m, n, progress};
 	return write_op(s, epoch_tx, &a, err);
@@ -57,7 +75,10 @@ enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attem
 /* ---- along the steps ---- */
 
 /* A point that goes into the one behind it. */
-struct half { int64_t step, into; double mean; };
+struct half {
+	int64_t step, into;
+	double mean;
+};
 
 static enum wasd_status halve(struct storage *s, const char *job, struct wasd_err *err)
 {
@@ -65,43 +86,67 @@ static enum wasd_status halve(struct storage *s, const char *job, struct wasd_er
 	struct half *pairs = wasd_calloc(STORAGE_STEP_POINTS, sizeof *pairs);
 	enum wasd_status st = pairs ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a curve");
 	size_t n = 0, i = 0;
-	sqlite3_stmt *q = st ? NULL : q_begin(c, "SELECT step,value FROM step_metrics WHERE job=?1 AND name='train_loss_step' ORDER BY step", &st, err, "t", job);
+	sqlite3_stmt *q =
+		st ? NULL :
+			 q_begin(c, "SELECT step,value FROM step_metrics WHERE job=?1 AND name='train_loss_step' ORDER BY step",
+	                 &st, err, "t", job);
 	for (; q && q_row(c, q, &st, err) && n < STORAGE_STEP_POINTS; i++) {
 		int64_t step = sqlite3_column_int64(q, 0);
 		double value = sqlite3_column_double(q, 1);
-		if (i % 2) pairs[n] = (struct half){pairs[n].step, step, (pairs[n].mean + value) / 2}, n++;
-		else pairs[n] = (struct half){.step = step, .mean = value};
+		if (i % 2)
+			pairs[n] = (struct half){pairs[n].step, step, (pairs[n].mean + value) / 2}, n++;
+		else
+			pairs[n] = (struct half){.step = step, .mean = value};
 	}
-	if (q) q_end(c, q);
+	if (q)
+		q_end(c, q);
 	for (i = 0; i < n && !st; i++) {
-		st = q_run(c, "DELETE FROM step_metrics WHERE job=?1 AND name='train_loss_step' AND step=?2", err, "ti", job, pairs[i].step);
-		if (!st) st = q_run(c, "UPDATE step_metrics SET value=?3 WHERE job=?1 AND name='train_loss_step' AND step=?2", err, "tid", job, pairs[i].into, pairs[i].mean);
+		st = q_run(c, "DELETE FROM step_metrics WHERE job=?1 AND name='train_loss_step' AND step=?2", err, "ti", job,
+		           pairs[i].step);
+		if (!st)
+			st = q_run(c, "UPDATE step_metrics SET value=?3 WHERE job=?1 AND name='train_loss_step' AND step=?2", err,
+			           "tid", job, pairs[i].into, pairs[i].mean);
 	}
 	wasd_free(pairs);
 	return st;
 }
 
-struct steps_args { const char *job; int64_t attempt; const struct storage_step *p; size_t n; const char *progress; };
+struct steps_args {
+	const char *job;
+	int64_t attempt;
+	const struct storage_step *p;
+	size_t n;
+	const char *progress;
+};
 
 /* The event has the points that are new. */
-static enum wasd_status put_steps_event(struct storage *s, const struct steps_args *a, size_t first, int64_t now, struct wasd_err *err)
+static enum wasd_status put_steps_event(struct storage *s, const struct steps_args *a, size_t first, int64_t now,
+                                        struct wasd_err *err)
 {
 	const struct storage_step *last = &a->p[a->n - 1];
 	cJSON *points = cJSON_CreateArray();
 	for (size_t i = first; i < a->n; i++) {
-		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)a->p[i].step, (double)a->p[i].epoch, (double)now, a->p[i].value}, 4);
-		if (row && cJSON_AddItemToArray(points, row)) continue;
+		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)a->p[i].step, (double)a->p[i].epoch, (double)now,
+		                                                      a->p[i].value},
+		                                     4);
+		if (row && cJSON_AddItemToArray(points, row))
+			continue;
 		cJSON_Delete(row);
 		cJSON_Delete(points);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for an event");
 	}
-	return event_put(s, "jobs", "job.metric", a->job, make_object("siiiijj", "id", a->job, "attempt", a->attempt, "epoch", last->epoch, "step", last->step, "ts", now,
-	                 "metrics", make_object("d", "train_loss_step", last->value), "points", points), err);
+	return event_put(s, "jobs", "job.metric", a->job,
+	                 make_object("siiiijj", "id", a->job, "attempt", a->attempt, "epoch", last->epoch, "step",
+	                             last->step, "ts", now, "metrics", make_object("d", "train_loss_step", last->value),
+	                             "points", points),
+	                 err);
 }
 
 static enum wasd_status put_progress_event(struct storage *s, const struct steps_args *a, struct wasd_err *err)
 {
-	return event_put(s, "jobs", "job.progress", a->job, make_object("sij", "id", a->job, "attempt", a->attempt, "progress", cJSON_Parse(a->progress)), err);
+	return event_put(s, "jobs", "job.progress", a->job,
+	                 make_object("sij", "id", a->job, "attempt", a->attempt, "progress", cJSON_Parse(a->progress)),
+	                 err);
 }
 
 static enum wasd_status steps_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -110,31 +155,43 @@ static enum wasd_status steps_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct conn *c = tx_conn(s);
 	int64_t have = 0, last = -1, now = wasd_now_ms();
 	enum wasd_status st = a->attempt ? job_fence(c, a->job, a->attempt, err) : WASD_OK;
-	sqlite3_stmt *q = st ? NULL : q_begin(c, "SELECT count(*),coalesce(max(step),-1) FROM step_metrics WHERE job=?1 AND name='train_loss_step'", &st, err, "t", a->job);
+	sqlite3_stmt *q =
+		st ? NULL :
+			 q_begin(c,
+	                 "SELECT count(*),coalesce(max(step),-1) FROM step_metrics WHERE job=?1 AND name='train_loss_step'",
+	                 &st, err, "t", a->job);
 	if (q && q_row(c, q, &st, err)) {
 		have = sqlite3_column_int64(q, 0);
 		last = sqlite3_column_int64(q, 1);
 	}
-	if (q) q_end(c, q);
+	if (q)
+		q_end(c, q);
 	size_t first = 0;
-	while (first < a->n && a->p[first].step <= last) first++;
+	while (first < a->n && a->p[first].step <= last)
+		first++;
 	for (size_t i = first; i < a->n && !st; i++) {
-		st = q_run(c, "INSERT INTO step_metrics(job,name,step,epoch,ts,value) VALUES(?1,'train_loss_step',?2,?3,?4,?5)", err, "tiiid", a->job, a->p[i].step, a->p[i].epoch, now, a->p[i].value);
+		st = q_run(c, "INSERT INTO step_metrics(job,name,step,epoch,ts,value) VALUES(?1,'train_loss_step',?2,?3,?4,?5)",
+		           err, "tiiid", a->job, a->p[i].step, a->p[i].epoch, now, a->p[i].value);
 		if (!st && ++have == STORAGE_STEP_POINTS) {
 			st = halve(s, a->job, err);
 			have /= 2;
 		}
 	}
-	if (!st && first < a->n) st = put_steps_event(s, a, first, now, err);
-	if (!st && a->progress) st = put_progress_event(s, a, err);
+	if (!st && first < a->n)
+		st = put_steps_event(s, a, first, now, err);
+	if (!st && a->progress)
+		st = put_progress_event(s, a, err);
 	return st;
 }
 
-enum wasd_status storage_steps(struct storage *s, const char *job, int64_t attempt, const struct storage_step *p, size_t n, const char *progress, struct wasd_err *err)
+enum wasd_status storage_steps(struct storage *s, const char *job, int64_t attempt, const struct storage_step *p,
+                               size_t n, const char *progress, struct wasd_err *err)
 {
 	struct steps_args a = {job, attempt, p, n, progress};
 	for (size_t i = 1; i < n; i++)
-		if (p[i].step <= p[i - 1].step) return wasd_fail(err, WASD_EINVAL, "step %lld after step %lld", (long long)p[i].step, (long long)p[i - 1].step);
+		if (p[i].step <= p[i - 1].step)
+			return wasd_fail(err, WASD_EINVAL, "step %lld after step %lld", (long long)p[i].step,
+			                 (long long)p[i - 1].step);
 	return write_op(s, steps_tx, &a, err);
 }
 
@@ -148,7 +205,8 @@ void storage_point_done(struct storage_point *p)
 
 void storage_point_list_done(struct storage_point_list *l)
 {
-	for (size_t i = 0; i < l->n; i++) storage_point_done(&l->items[i]);
+	for (size_t i = 0; i < l->n; i++)
+		storage_point_done(&l->items[i]);
 	wasd_free(l->items);
 	*l = (struct storage_point_list){0};
 }
@@ -156,11 +214,13 @@ void storage_point_list_done(struct storage_point_list *l)
 static double value_of(sqlite3_stmt *q, int value, int flag)
 {
 	const char *f = q_text(q, flag);
-	if (!f) return sqlite3_column_double(q, value);
+	if (!f)
+		return sqlite3_column_double(q, value);
 	return !strcmp(f, "nan") ? NAN : !strcmp(f, "inf") ? INFINITY : -INFINITY;
 }
 
-static enum wasd_status points(struct storage *s, struct conn *c, sqlite3_stmt *q, enum wasd_status st, struct storage_point_list *out, struct wasd_err *err)
+static enum wasd_status points(struct storage *s, struct conn *c, sqlite3_stmt *q, enum wasd_status st,
+                               struct storage_point_list *out, struct wasd_err *err)
 {
 	struct storage_point_list l = {0};
 	while (q_row(c, q, &st, err)) {
@@ -176,8 +236,10 @@ static enum wasd_status points(struct storage *s, struct conn *c, sqlite3_stmt *
 	}
 	q_end(c, q);
 	read_end(s, c);
-	if (st) storage_point_list_done(&l);
-	else *out = l;
+	if (st)
+		storage_point_list_done(&l);
+	else
+		*out = l;
 	return st;
 }
 
@@ -186,17 +248,24 @@ enum wasd_status storage_metric_series(struct storage *s, const char *job, const
 {
 	enum wasd_status st = WASD_OK;
 	struct conn *c = read_begin(s);
-	sqlite3_stmt *q = q_begin(c, "SELECT name,epoch,step,ts,value,nonfinite FROM metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-	                          " UNION ALL SELECT name,epoch,step,ts,value,NULL FROM step_metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-	                          " ORDER BY name,epoch,step", &st, err, "tti", job, names, from_step);
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT name,epoch,step,ts,value,nonfinite FROM metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
+		" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM step_metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
+		" ORDER BY name,epoch,step",
+		&st, err, "tti", job, names, from_step);
 	return points(s, c, q, st, out, err);
 }
 
-enum wasd_status storage_metric_latest(struct storage *s, const char *job, struct storage_point_list *out, struct wasd_err *err)
+enum wasd_status storage_metric_latest(struct storage *s, const char *job, struct storage_point_list *out,
+                                       struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	struct conn *c = read_begin(s);
 	/* With max() the other columns come from the row that has the maximum (SQLite's documented rule). */
-	sqlite3_stmt *q = q_begin(c, "SELECT name,max(epoch),step,ts,value,nonfinite FROM metrics WHERE job=?1 GROUP BY name ORDER BY name", &st, err, "t", job);
+	sqlite3_stmt *q =
+		q_begin(c,
+	            "SELECT name,max(epoch),step,ts,value,nonfinite FROM metrics WHERE job=?1 GROUP BY name ORDER BY name",
+	            &st, err, "t", job);
 	return points(s, c, q, st, out, err);
 }

@@ -1,8 +1,9 @@
-/* payload.c - the bytes of checkpoints: rows of 1 MiB in ckpt.db, written by a thread of their own so that metrics never wait.
+/* payload.c - the bytes of checkpoints: rows of 1 MiB in ckpt.db, written by a thread of their own so that metrics
+ * never wait.
  *
- * Storing: (1) check the announced SHA-256; (2) write chunks, at most 16 per transaction, the last of which sets complete = 1;
- * (3) only then list the checkpoint in wasd.db. A crash in (2) or before (3) leaves an orphan that the next start removes.
- * Dropping goes the other way: the row in wasd.db first, then the bytes. */
+ * Storing: (1) check the announced SHA-256; (2) write chunks, at most 16 per transaction, the last of which sets
+ * complete = 1; (3) only then list the checkpoint in wasd.db. A crash in (2) or before (3) leaves an orphan that the
+ * next start removes. Dropping goes the other way: the row in wasd.db first, then the bytes. */
 #include "internal.h"
 #include "ckpt_rows.h"
 #include <errno.h>
@@ -17,8 +18,8 @@ enum { CHUNKS_PER_TX = 16, VACUUM_ABOVE = 64 << 20 };
 
 struct payload_job {
 	struct payload_job *next;
-	char *drop;                     /* id to remove, or NULL: store `in` */
-	struct storage_ckpt_in in;      /* strings point into `strings` */
+	char *drop;                /* id to remove, or NULL: store `in` */
+	struct storage_ckpt_in in; /* strings point into `strings` */
 	char *strings;
 	struct storage_metric *metrics;
 	storage_ckpt_done_fn *done;
@@ -27,14 +28,16 @@ struct payload_job {
 
 /* ---- writing ---- */
 
-static enum wasd_status write_chunks(struct conn *c, int64_t num, const char *data, size_t bytes, size_t from, size_t to, struct wasd_err *err)
+static enum wasd_status write_chunks(struct conn *c, int64_t num, const char *data, size_t bytes, size_t from,
+                                     size_t to, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	for (size_t n = from; n < to && !st; n++) {
 		char hex[WASD_SHA256_HEX];
 		size_t at = n * CHUNK, len = bytes - at < CHUNK ? bytes - at : CHUNK;
 		wasd_sha256_of(data + at, len, hex);
-		st = q_run(c, "INSERT INTO chunks(payload,n,sha256,data) VALUES(?1,?2,?3,?4)", err, "iitb", num, (int64_t)n, hex, data + at, len);
+		st = q_run(c, "INSERT INTO chunks(payload,n,sha256,data) VALUES(?1,?2,?3,?4)", err, "iitb", num, (int64_t)n,
+		           hex, data + at, len);
 	}
 	return st;
 }
@@ -45,7 +48,8 @@ static enum wasd_status remove_payload(struct conn *c, const char *id, struct wa
 }
 
 /* All transactions of one payload. What a failure leaves is removed at once if that works, else at the next start. */
-static enum wasd_status write_payload(struct storage *s, const char *id, const struct storage_ckpt_in *in, struct wasd_err *err)
+static enum wasd_status write_payload(struct storage *s, const char *id, const struct storage_ckpt_in *in,
+                                      struct wasd_err *err)
 {
 	struct conn *c = &s->payloads.conn;
 	const size_t chunks = in->bytes / CHUNK + (in->bytes % CHUNK != 0);
@@ -54,20 +58,29 @@ static enum wasd_status write_payload(struct storage *s, const char *id, const s
 	size_t n = 0;
 	do {
 		size_t to = n + CHUNKS_PER_TX < chunks ? n + CHUNKS_PER_TX : chunks;
-		if ((st = q_run(c, "BEGIN IMMEDIATE", err, ""))) break;
+		if ((st = q_run(c, "BEGIN IMMEDIATE", err, "")))
+			break;
 		if (n == 0) {
-			st = q_run(c, "INSERT INTO payloads(id,bytes,sha256,complete) VALUES(?1,?2,?3,0)", err, "tit", id, (int64_t)in->bytes, in->sha256);
+			st = q_run(c, "INSERT INTO payloads(id,bytes,sha256,complete) VALUES(?1,?2,?3,0)", err, "tit", id,
+			           (int64_t)in->bytes, in->sha256);
 			num = sqlite3_last_insert_rowid(c->db);
 		}
-		if (!st) st = write_chunks(c, num, in->data, in->bytes, n, to, err);
-		if (!st && to == chunks) st = q_run(c, "UPDATE payloads SET complete=1 WHERE num=?1", err, "i", num);
-		if (!st) st = q_run(c, "COMMIT", err, "");
-		if (st && !sqlite3_get_autocommit(c->db)) q_run(c, "ROLLBACK", NULL, "");
-		if (!st) st = conn_checkpoint(c, err);
+		if (!st)
+			st = write_chunks(c, num, in->data, in->bytes, n, to, err);
+		if (!st && to == chunks)
+			st = q_run(c, "UPDATE payloads SET complete=1 WHERE num=?1", err, "i", num);
+		if (!st)
+			st = q_run(c, "COMMIT", err, "");
+		if (st && !sqlite3_get_autocommit(c->db))
+			q_run(c, "ROLLBACK", NULL, "");
+		if (!st)
+			st = conn_checkpoint(c, err);
 		n = to;
 	} while (n < chunks && !st);
-	if (c->io_error) storage_mark_failed(s, err->msg);
-	else if (st) remove_payload(c, id, NULL);
+	if (c->io_error)
+		storage_mark_failed(s, err->msg);
+	else if (st)
+		remove_payload(c, id, NULL);
 	return st;
 }
 
@@ -75,20 +88,28 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 {
 	char hex[WASD_SHA256_HEX];
 	enum wasd_status st;
-	if (atomic_load(&s->failed)) return wasd_fail(err, WASD_EIO, "writes are stopped after an I/O error");
+	if (atomic_load(&s->failed))
+		return wasd_fail(err, WASD_EIO, "writes are stopped after an I/O error");
 	wasd_sha256_of(in->data, in->bytes, hex);
-	if (strcmp(hex, in->sha256)) return wasd_fail(err, WASD_ECORRUPT, "checkpoint of job %s, epoch %lld: its bytes have SHA-256 %.16s..., announced was %.16s...", in->job ? in->job : "(none)", (long long)in->epoch, hex, in->sha256);
-	if ((st = ckpt_find_same(s, in, id, err)) || id[0]) return st;
+	if (strcmp(hex, in->sha256))
+		return wasd_fail(err, WASD_ECORRUPT,
+		                 "checkpoint of job %s, epoch %lld: its bytes have SHA-256 %.16s..., announced was %.16s...",
+		                 in->job ? in->job : "(none)", (long long)in->epoch, hex, in->sha256);
+	if ((st = ckpt_find_same(s, in, id, err)) || id[0])
+		return st;
 	/* The transaction at the end checks the attempt again; a stale one need not write its bytes first. */
 	struct conn *c = read_begin(s);
 	st = in->job ? job_fence(c, in->job, in->attempt, err) : WASD_OK;
 	read_end(s, c);
-	if (st || (st = storage_space(s, err))) return st;
+	if (st || (st = storage_space(s, err)))
+		return st;
 	wasd_ulid("ckpt_", id);
-	if ((st = write_payload(s, id, in, err))) return st;
+	if ((st = write_payload(s, id, in, err)))
+		return st;
 	struct ckpt_insert a = {in, id};
 	/* After an I/O error nobody knows whether the row is on disk; the next start does, and collects what has none. */
-	if ((st = write_op(s, ckpt_insert_tx, &a, err)) && !storage_failed(s)) remove_payload(&s->payloads.conn, id, NULL);
+	if ((st = write_op(s, ckpt_insert_tx, &a, err)) && !storage_failed(s))
+		remove_payload(&s->payloads.conn, id, NULL);
 	return st;
 }
 
@@ -97,13 +118,16 @@ static void vacuum_some(struct storage *s)
 {
 	struct conn *c = &s->payloads.conn;
 	int64_t free_pages = 0;
-	if (conn_int(c, "PRAGMA freelist_count", &free_pages, NULL)) return;
-	if (free_pages * schema_ckpt.page_size > VACUUM_ABOVE || (free_pages && disk_low(s, NULL))) conn_exec(c, "PRAGMA incremental_vacuum", NULL);
+	if (conn_int(c, "PRAGMA freelist_count", &free_pages, NULL))
+		return;
+	if (free_pages * schema_ckpt.page_size > VACUUM_ABOVE || (free_pages && disk_low(s, NULL)))
+		conn_exec(c, "PRAGMA incremental_vacuum", NULL);
 }
 
 static void free_job(struct payload_job *j)
 {
-	if (!j) return;
+	if (!j)
+		return;
 	wasd_free(j->drop);
 	wasd_free(j->strings);
 	wasd_free(j->metrics);
@@ -120,11 +144,13 @@ static void run_job(struct storage *s, struct payload_job *j)
 			vacuum_some(s);
 			conn_checkpoint(c, &err);
 		}
-		if (c->io_error) storage_mark_failed(s, err.msg);
+		if (c->io_error)
+			storage_mark_failed(s, err.msg);
 	} else {
 		char id[32] = "";
 		enum wasd_status st = store(s, &j->in, id, &err);
-		if (j->done) j->done(j->ctx, st, st ? "" : id, &err);
+		if (j->done)
+			j->done(j->ctx, st, st ? "" : id, &err);
 	}
 	free_job(j);
 }
@@ -138,10 +164,13 @@ static void *payloads_main(void *arg)
 	struct payloads *p = &s->payloads;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		while (!p->head && !p->closing) pthread_cond_wait(&p->wake, &p->lock);
+		while (!p->head && !p->closing)
+			pthread_cond_wait(&p->wake, &p->lock);
 		struct payload_job *j = p->head;
-		if (!j) break;
-		if (!(p->head = j->next)) p->tail = &p->head;
+		if (!j)
+			break;
+		if (!(p->head = j->next))
+			p->tail = &p->head;
 		pthread_mutex_unlock(&p->lock);
 		run_job(s, j);
 		pthread_mutex_lock(&p->lock);
@@ -153,7 +182,8 @@ static void *payloads_main(void *arg)
 enum wasd_status payloads_start(struct storage *s, struct wasd_err *err)
 {
 	int rc = pthread_create(&s->payloads.thread, NULL, payloads_main, s);
-	if (rc) return wasd_fail_errno(err, rc, "checkpoint thread");
+	if (rc)
+		return wasd_fail_errno(err, rc, "checkpoint thread");
 	s->payloads.running = true;
 	return WASD_OK;
 }
@@ -162,7 +192,8 @@ enum wasd_status payloads_start(struct storage *s, struct wasd_err *err)
 void payloads_stop(struct storage *s)
 {
 	struct payloads *p = &s->payloads;
-	if (!p->running) return;
+	if (!p->running)
+		return;
 	pthread_mutex_lock(&p->lock);
 	p->closing = true;
 	pthread_cond_signal(&p->wake);
@@ -188,9 +219,12 @@ static bool enqueue(struct payloads *p, struct payload_job *j)
 void payload_drop_async(struct storage *s, char *id)
 {
 	struct payload_job *j = wasd_calloc(1, sizeof *j);
-	if (j) j->drop = id;
-	else wasd_free(id);
-	if (j && !enqueue(&s->payloads, j)) free_job(j); /* an orphan for the next start, as when there is no memory */
+	if (j)
+		j->drop = id;
+	else
+		wasd_free(id);
+	if (j && !enqueue(&s->payloads, j))
+		free_job(j); /* an orphan for the next start, as when there is no memory */
 }
 
 /* ---- the call ---- */
@@ -202,14 +236,18 @@ static bool copy_in(struct payload_job *j, const struct storage_ckpt_in *in)
 	const char **to[] = {&j->in.job, &j->in.sha256, &j->in.reason, &j->in.info, &j->in.metrics_json, &j->in.progress};
 	enum { N = sizeof text / sizeof *text };
 	size_t bytes = 1;
-	for (int i = 0; i < N; i++) bytes += text[i] ? strlen(text[i]) + 1 : 0;
-	for (size_t i = 0; i < in->n_metrics; i++) bytes += strlen(in->metrics[i].name) + 1;
+	for (int i = 0; i < N; i++)
+		bytes += text[i] ? strlen(text[i]) + 1 : 0;
+	for (size_t i = 0; i < in->n_metrics; i++)
+		bytes += strlen(in->metrics[i].name) + 1;
 	j->in = *in;
 	char *p = j->strings = wasd_malloc(bytes);
 	j->metrics = wasd_calloc(in->n_metrics ? in->n_metrics : 1, sizeof *j->metrics);
-	if (!p || !j->metrics) return false;
+	if (!p || !j->metrics)
+		return false;
 	for (int i = 0; i < N; i++) {
-		if (!text[i]) continue;
+		if (!text[i])
+			continue;
 		*to[i] = p;
 		p = stpcpy(p, text[i]) + 1;
 	}
@@ -221,7 +259,8 @@ static bool copy_in(struct payload_job *j, const struct storage_ckpt_in *in)
 	return true;
 }
 
-void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *in, storage_ckpt_done_fn *done, void *ctx)
+void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *in, storage_ckpt_done_fn *done,
+                              void *ctx)
 {
 	struct payload_job *j = wasd_calloc(1, sizeof *j);
 	struct wasd_err err;
@@ -229,15 +268,25 @@ void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *i
 	if (j && copy_in(j, in)) {
 		j->done = done;
 		j->ctx = ctx;
-		if (enqueue(&s->payloads, j)) return;
+		if (enqueue(&s->payloads, j))
+			return;
 		st = WASD_ECANCELLED;
 	}
 	free_job(j);
-	wasd_fail(&err, st, "checkpoint of job %s: %s", in->job ? in->job : "(none)", st == WASD_ENOMEM ? "no memory" : "the store is closing");
-	if (done) done(ctx, st, "", &err);
+	wasd_fail(&err, st, "checkpoint of job %s: %s", in->job ? in->job : "(none)",
+	          st == WASD_ENOMEM ? "no memory" : "the store is closing");
+	if (done)
+		done(ctx, st, "", &err);
 }
 
-struct waiting { pthread_mutex_t lock; pthread_cond_t cond; bool finished; enum wasd_status st; char id[32]; struct wasd_err err; };
+struct waiting {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool finished;
+	enum wasd_status st;
+	char id[32];
+	struct wasd_err err;
+};
 
 static void wake(void *ctx, enum wasd_status st, const char *id, const struct wasd_err *err)
 {
@@ -251,21 +300,27 @@ static void wake(void *ctx, enum wasd_status st, const char *id, const struct wa
 	pthread_mutex_unlock(&w->lock);
 }
 
-enum wasd_status storage_ckpt_store(struct storage *s, const struct storage_ckpt_in *in, char id[32], struct wasd_err *err)
+enum wasd_status storage_ckpt_store(struct storage *s, const struct storage_ckpt_in *in, char id[32],
+                                    struct wasd_err *err)
 {
-	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer; nor that one for itself. */
-	if (in_transaction(s) || thread_of == s) return wasd_fail(err, WASD_EINTERNAL, "a transaction or a callback must not wait for a checkpoint");
+	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer; nor that one for itself.
+	 */
+	if (in_transaction(s) || thread_of == s)
+		return wasd_fail(err, WASD_EINTERNAL, "a transaction or a callback must not wait for a checkpoint");
 	struct waiting w = {.finished = false};
 	pthread_mutex_init(&w.lock, NULL);
 	pthread_cond_init(&w.cond, NULL);
 	storage_ckpt_store_async(s, in, wake, &w);
 	pthread_mutex_lock(&w.lock);
-	while (!w.finished) pthread_cond_wait(&w.cond, &w.lock);
+	while (!w.finished)
+		pthread_cond_wait(&w.cond, &w.lock);
 	pthread_mutex_unlock(&w.lock);
 	pthread_mutex_destroy(&w.lock);
 	pthread_cond_destroy(&w.cond);
-	if (w.st && err) *err = w.err;
-	if (!w.st) memcpy(id, w.id, sizeof w.id);
+	if (w.st && err)
+		*err = w.err;
+	if (!w.st)
+		memcpy(id, w.id, sizeof w.id);
 	return w.st;
 }
 
@@ -275,20 +330,27 @@ static enum wasd_status collect_orphans(struct storage *s, struct wasd_err *err)
 {
 	struct conn *m = &s->writer.conn, *c = &s->payloads.conn;
 	enum wasd_status st = WASD_OK;
-	struct { char **ids; size_t n; } gone = {0};
+	struct {
+		char **ids;
+		size_t n;
+	} gone = {0};
 	sqlite3_stmt *q = q_begin(c, "SELECT id,complete FROM payloads", &st, err, "");
 	while (q_row(c, q, &st, err)) {
 		bool listed = false;
 		sqlite3_stmt *r = q_begin(m, "SELECT 1 FROM checkpoints WHERE id=?1", &st, err, "t", q_text(q, 0));
-		if (sqlite3_column_int(q, 1)) listed = q_row(m, r, &st, err);
+		if (sqlite3_column_int(q, 1))
+			listed = q_row(m, r, &st, err);
 		q_end(m, r);
-		if (listed || st) continue;
+		if (listed || st)
+			continue;
 		char **slot = array_push((void **)&gone.ids, &gone.n, sizeof *slot);
-		if (!slot || !(*slot = wasd_strdup(q_text(q, 0)))) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+		if (!slot || !(*slot = wasd_strdup(q_text(q, 0))))
+			st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	}
 	q_end(c, q);
 	for (size_t i = 0; i < gone.n; i++) {
-		if (!st) st = remove_payload(c, gone.ids[i], err);
+		if (!st)
+			st = remove_payload(c, gone.ids[i], err);
 		wasd_free(gone.ids[i]);
 	}
 	wasd_free(gone.ids);
@@ -305,7 +367,8 @@ static enum wasd_status mark_missing(struct storage *s, struct wasd_err *err)
 		sqlite3_stmt *r = q_begin(c, "SELECT 1 FROM payloads WHERE id=?1 AND complete", &st, err, "t", q_text(q, 0));
 		bool there = q_row(c, r, &st, err);
 		q_end(c, r);
-		if (!there && !st) st = q_run(m, "UPDATE checkpoints SET corrupt=1 WHERE id=?1", err, "t", q_text(q, 0));
+		if (!there && !st)
+			st = q_run(m, "UPDATE checkpoints SET corrupt=1 WHERE id=?1", err, "t", q_text(q, 0));
 	}
 	q_end(m, q);
 	return st;
@@ -323,14 +386,15 @@ struct storage_ckpt_reader {
 	struct storage *s;
 	char id[32], sha256[WASD_SHA256_HEX];
 	int64_t num, bytes;
-	int64_t chunk;                  /* number of the chunk in `data`, or -1 */
+	int64_t chunk; /* number of the chunk in `data`, or -1 */
 	size_t chunk_len;
 	char *data;
-	struct wasd_sha256 *whole;      /* of everything read so far from 0 on without a gap; NULL after one */
+	struct wasd_sha256 *whole; /* of everything read so far from 0 on without a gap; NULL after one */
 	int64_t hashed;
 };
 
-enum wasd_status storage_ckpt_open(struct storage *s, const char *id, struct storage_ckpt_reader **out, struct wasd_err *err)
+enum wasd_status storage_ckpt_open(struct storage *s, const char *id, struct storage_ckpt_reader **out,
+                                   struct wasd_err *err)
 {
 	struct storage_ckpt_reader *r = wasd_calloc(1, sizeof *r);
 	if (!r || !(r->data = wasd_malloc(CHUNK)) || !(r->whole = wasd_sha256_create())) {
@@ -341,7 +405,8 @@ enum wasd_status storage_ckpt_open(struct storage *s, const char *id, struct sto
 	r->chunk = -1;
 	struct conn *c = readers_take(&s->payloads.readers);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT num,bytes,sha256,id FROM payloads WHERE id=?1 AND complete", &st, err, "t", id);
+	sqlite3_stmt *q = q_begin(c, "SELECT num,bytes,sha256,id FROM payloads WHERE id=?1 AND complete", &st, err, "t",
+	                          id);
 	if (q_row(c, q, &st, err)) {
 		r->num = sqlite3_column_int64(q, 0);
 		r->bytes = sqlite3_column_int64(q, 1);
@@ -352,16 +417,22 @@ enum wasd_status storage_ckpt_open(struct storage *s, const char *id, struct sto
 	}
 	q_end(c, q);
 	readers_give(&s->payloads.readers, c);
-	if (st) storage_ckpt_close(r);
-	else *out = r;
+	if (st)
+		storage_ckpt_close(r);
+	else
+		*out = r;
 	return st;
 }
 
-int64_t storage_ckpt_size(const struct storage_ckpt_reader *r) { return r->bytes; }
+int64_t storage_ckpt_size(const struct storage_ckpt_reader *r)
+{
+	return r->bytes;
+}
 
 void storage_ckpt_close(struct storage_ckpt_reader *r)
 {
-	if (!r) return;
+	if (!r)
+		return;
 	wasd_sha256_destroy(r->whole);
 	wasd_free(r->data);
 	wasd_free(r);
@@ -376,7 +447,8 @@ static enum wasd_status corrupt(struct storage_ckpt_reader *r, const char *what,
 
 static enum wasd_status load_chunk(struct storage_ckpt_reader *r, int64_t n, struct wasd_err *err)
 {
-	if (r->chunk == n) return WASD_OK;
+	if (r->chunk == n)
+		return WASD_OK;
 	const int64_t left = r->bytes - n * CHUNK;
 	const size_t want = left < CHUNK ? (size_t)left : CHUNK;
 	char hex[WASD_SHA256_HEX], stored[WASD_SHA256_HEX] = "";
@@ -387,7 +459,8 @@ static enum wasd_status load_chunk(struct storage_ckpt_reader *r, int64_t n, str
 	if ((found = q_row(c, q, &st, err))) {
 		const void *data = sqlite3_column_blob(q, 1);
 		full = data && (size_t)sqlite3_column_bytes(q, 1) == want;
-		if (full) memcpy(r->data, data, want);
+		if (full)
+			memcpy(r->data, data, want);
 		snprintf(stored, sizeof stored, "%s", q_text(q, 0) ? q_text(q, 0) : "");
 	}
 	q_end(c, q);
@@ -395,22 +468,29 @@ static enum wasd_status load_chunk(struct storage_ckpt_reader *r, int64_t n, str
 	there = q_row(c, q, &st, err);
 	q_end(c, q);
 	readers_give(&r->s->payloads.readers, c);
-	if (st == WASD_ECORRUPT) return corrupt(r, "the database page is damaged", n, err);
-	if (st) return st;
-	if (!there) return wasd_fail(err, WASD_ENOTFOUND, "checkpoint %s was deleted", r->id);
-	if (!found || !full) return corrupt(r, "bytes are missing", n, err);
+	if (st == WASD_ECORRUPT)
+		return corrupt(r, "the database page is damaged", n, err);
+	if (st)
+		return st;
+	if (!there)
+		return wasd_fail(err, WASD_ENOTFOUND, "checkpoint %s was deleted", r->id);
+	if (!found || !full)
+		return corrupt(r, "bytes are missing", n, err);
 	wasd_sha256_of(r->data, want, hex);
-	if (strcmp(hex, stored)) return corrupt(r, "SHA-256 does not match", n, err);
+	if (strcmp(hex, stored))
+		return corrupt(r, "SHA-256 does not match", n, err);
 	r->chunk = n;
 	r->chunk_len = want;
 	return WASD_OK;
 }
 
 /* Keeps the digest of a read that began at 0 and left nothing out; a read elsewhere gives it up. */
-static enum wasd_status hash_along(struct storage_ckpt_reader *r, int64_t offset, const void *p, size_t n, struct wasd_err *err)
+static enum wasd_status hash_along(struct storage_ckpt_reader *r, int64_t offset, const void *p, size_t n,
+                                   struct wasd_err *err)
 {
 	char hex[WASD_SHA256_HEX];
-	if (!r->whole || offset + (int64_t)n <= r->hashed) return WASD_OK;
+	if (!r->whole || offset + (int64_t)n <= r->hashed)
+		return WASD_OK;
 	if (offset != r->hashed) {
 		wasd_sha256_destroy(r->whole);
 		r->whole = NULL;
@@ -418,22 +498,28 @@ static enum wasd_status hash_along(struct storage_ckpt_reader *r, int64_t offset
 	}
 	wasd_sha256_update(r->whole, p, n);
 	r->hashed += (int64_t)n;
-	if (r->hashed < r->bytes) return WASD_OK;
+	if (r->hashed < r->bytes)
+		return WASD_OK;
 	wasd_sha256_hex(r->whole, hex);
 	return strcmp(hex, r->sha256) ? corrupt(r, "SHA-256 of the whole does not match", r->chunk, err) : WASD_OK;
 }
 
-enum wasd_status storage_ckpt_read(struct storage_ckpt_reader *r, int64_t offset, void *buf, size_t len, size_t *got, struct wasd_err *err)
+enum wasd_status storage_ckpt_read(struct storage_ckpt_reader *r, int64_t offset, void *buf, size_t len, size_t *got,
+                                   struct wasd_err *err)
 {
-	if (offset < 0) return wasd_fail(err, WASD_EINVAL, "offset %lld", (long long)offset);
+	if (offset < 0)
+		return wasd_fail(err, WASD_EINVAL, "offset %lld", (long long)offset);
 	size_t done = 0;
 	while (done < len && offset < r->bytes) {
 		enum wasd_status st = load_chunk(r, offset / CHUNK, err);
-		if (st) return st;
+		if (st)
+			return st;
 		size_t in = (size_t)(offset % CHUNK), k = r->chunk_len - in;
-		if (k > len - done) k = len - done;
+		if (k > len - done)
+			k = len - done;
 		memcpy((char *)buf + done, r->data + in, k);
-		if ((st = hash_along(r, offset, r->data + in, k, err))) return st;
+		if ((st = hash_along(r, offset, r->data + in, k, err)))
+			return st;
 		done += k;
 		offset += (int64_t)k;
 	}
@@ -441,24 +527,32 @@ enum wasd_status storage_ckpt_read(struct storage_ckpt_reader *r, int64_t offset
 	return WASD_OK;
 }
 
-enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err)
+enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes,
+                                 char sha256[WASD_SHA256_HEX], struct wasd_err *err)
 {
 	struct storage_ckpt_reader *r = NULL;
 	enum wasd_status st = storage_ckpt_open(s, id, &r, err);
-	if (st) return st;
+	if (st)
+		return st;
 	int f = memfd_create("checkpoint", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (f < 0) st = wasd_fail_errno(err, errno, "memory file for checkpoint %s", id);
+	if (f < 0)
+		st = wasd_fail_errno(err, errno, "memory file for checkpoint %s", id);
 	for (int64_t at = 0; at < r->bytes && !st;) {
 		size_t got = 0;
-		if (!(st = load_chunk(r, at / CHUNK, err)) && !(st = hash_along(r, at, r->data, r->chunk_len, err))) st = wasd_write_full(f, r->data, got = r->chunk_len, err);
+		if (!(st = load_chunk(r, at / CHUNK, err)) && !(st = hash_along(r, at, r->data, r->chunk_len, err)))
+			st = wasd_write_full(f, r->data, got = r->chunk_len, err);
 		at += (int64_t)got;
 	}
-	if (!st && n) st = wasd_write_full(f, tail, n, err);
-	if (!st && fcntl(f, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)) st = wasd_fail_errno(err, errno, "seals of checkpoint %s", id);
+	if (!st && n)
+		st = wasd_write_full(f, tail, n, err);
+	if (!st && fcntl(f, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW))
+		st = wasd_fail_errno(err, errno, "seals of checkpoint %s", id);
 	if (!st) {
 		*fd = f;
-		if (bytes) *bytes = r->bytes;
-		if (sha256) memcpy(sha256, r->sha256, WASD_SHA256_HEX);
+		if (bytes)
+			*bytes = r->bytes;
+		if (sha256)
+			memcpy(sha256, r->sha256, WASD_SHA256_HEX);
 	} else if (f >= 0) {
 		close(f);
 	}
@@ -466,7 +560,8 @@ enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *
 	return st;
 }
 
-enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], struct wasd_err *err)
+enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes,
+                                    char sha256[WASD_SHA256_HEX], struct wasd_err *err)
 {
 	return ckpt_memfd_with(s, id, NULL, 0, fd, bytes, sha256, err);
 }

@@ -1,15 +1,24 @@
-/* profiles.c - named draws of a checkpoint: asked for, searched by an engine process, kept with what they need to be served.
+/* profiles.c - named draws of a checkpoint: asked for, searched by an engine process, kept with what they need to be
+ * served.
  *
- * States: queued -> searching -> ready | failed; failed -> queued when it is asked for again; a search that a restart has cut off is queued
- * again. What was found (the overlay and what is known of it) is there exactly when the state is ready, and does not change any more. */
+ * States: queued -> searching -> ready | failed; failed -> queued when it is asked for again; a search that a restart
+ * has cut off is queued again. What was found (the overlay and what is known of it) is there exactly when the state is
+ * ready, and does not change any more. */
 #include "internal.h"
 #include <string.h>
 
-#define PROFILE_COLS(T, I, D, X) T(X, id) T(X, checkpoint) T(X, name) T(X, state) T(X, desire) T(X, request) T(X, dataset) I(X, dataset_version) T(X, info) I(X, bytes) \
-	T(X, sha256) T(X, message) T(X, created_by) I(X, created_at) I(X, updated_at) I(X, finished_at)
+/* clang-format off */
+#define PROFILE_COLS(T, I, D, X) \
+	T(X, id) T(X, checkpoint) T(X, name) T(X, state) T(X, desire) T(X, request) T(X, dataset) \
+	I(X, dataset_version) T(X, info) I(X, bytes) T(X, sha256) T(X, message) T(X, created_by) I(X, created_at) \
+	I(X, updated_at) I(X, finished_at)
+/* clang-format on */
 ROW_TYPE(profile_type, storage_profile, PROFILE_COLS);
 
-void storage_profile_done(struct storage_profile *p) { row_done(&profile_type, p); }
+void storage_profile_done(struct storage_profile *p)
+{
+	row_done(&profile_type, p);
+}
 
 void storage_profile_list_done(struct storage_profile_list *l)
 {
@@ -19,9 +28,15 @@ void storage_profile_list_done(struct storage_profile_list *l)
 
 /* ---- modes ---- */
 
-const char *storage_mode_profile(const char *mode) { return strncmp(mode, "dom:", 4) ? NULL : mode + 4; }
+const char *storage_mode_profile(const char *mode)
+{
+	return strncmp(mode, "dom:", 4) ? NULL : mode + 4;
+}
 
-bool storage_profile_name_ok(const char *name) { return wasd_name_ok(name) && strcmp(name, "aom") && strcmp(name, "dom"); }
+bool storage_profile_name_ok(const char *name)
+{
+	return wasd_name_ok(name) && strcmp(name, "aom") && strcmp(name, "dom");
+}
 
 bool storage_mode_ok(const char *mode)
 {
@@ -32,26 +47,34 @@ bool storage_mode_ok(const char *mode)
 enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err)
 {
 	const char *name = storage_mode_profile(mode);
-	if (!storage_mode_ok(mode)) return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom or dom:PROFILE", mode);
-	if (!name) return WASD_OK;
+	if (!storage_mode_ok(mode))
+		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom or dom:PROFILE", mode);
+	if (!name)
+		return WASD_OK;
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM profiles WHERE checkpoint=?1 AND name=?2 AND state='ready'", &st, err, "tt", ckpt, name);
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM profiles WHERE checkpoint=?1 AND name=?2 AND state='ready'", &st, err,
+	                          "tt", ckpt, name);
 	bool there = q_row(c, q, &st, err);
 	q_end(c, q);
-	return st || there ? st : wasd_fail_at(err, WASD_EBUSY, "/mode", "checkpoint %s has no profile %s that is ready", ckpt, name);
+	return st || there ?
+	           st :
+	           wasd_fail_at(err, WASD_EBUSY, "/mode", "checkpoint %s has no profile %s that is ready", ckpt, name);
 }
 
 /* ---- reading ---- */
 
-static enum wasd_status get(struct conn *c, const char *ckpt, const char *name, struct storage_profile *out, struct wasd_err *err)
+static enum wasd_status get(struct conn *c, const char *ckpt, const char *name, struct storage_profile *out,
+                            struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = ckpt ? q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (name=?2 OR id=?2)"), &st, err, "tt", ckpt, name)
-	                       : q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id=?1"), &st, err, "t", name);
+	sqlite3_stmt *q = ckpt ? q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (name=?2 OR id=?2)"),
+	                                 &st, err, "tt", ckpt, name) :
+	                         q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id=?1"), &st, err, "t", name);
 	return row_one(c, q, st, &profile_type, out, "profile", name, err);
 }
 
-enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name, struct storage_profile *out, struct wasd_err *err)
+enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name,
+                                     struct storage_profile *out, struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = get(c, checkpoint, name, out, err);
@@ -59,15 +82,19 @@ enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, 
 	return st;
 }
 
-enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state, struct storage_profile_list *out, struct wasd_err *err)
+enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state,
+                                      struct storage_profile_list *out, struct wasd_err *err)
 {
 	struct storage_profile_list l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) ORDER BY id DESC"), &st, err, "tt", checkpoint, state);
+	sqlite3_stmt *q =
+		q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) ORDER BY id DESC"),
+	            &st, err, "tt", checkpoint, state);
 	st = row_all(c, q, st, &profile_type, (void **)&l.items, &l.n, err);
 	read_end(s, c);
-	if (!st) *out = l;
+	if (!st)
+		*out = l;
 	return st;
 }
 
@@ -75,36 +102,50 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE state='queued' ORDER BY updated_at, id LIMIT 1"), &st, err, "");
+	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE state='queued' ORDER BY updated_at, id LIMIT 1"),
+	                          &st, err, "");
 	st = row_one(c, q, st, &profile_type, out, "profile", "that waits", err);
 	read_end(s, c);
 	return st;
 }
 
-enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out, int64_t *waiting, struct wasd_err *err)
+enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out,
+                                        int64_t *waiting, struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	int64_t n = 0;
-	sqlite3_stmt *count = q_begin(c, "SELECT count(*) FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching')", &st, err, "t", job);
-	if (q_row(c, count, &st, err)) n = sqlite3_column_int64(count, 0);
+	sqlite3_stmt *count = q_begin(
+		c,
+		"SELECT count(*) FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching')",
+		&st, err, "t", job);
+	if (q_row(c, count, &st, err))
+		n = sqlite3_column_int64(count, 0);
 	q_end(c, count);
-	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
-	                                                  " ORDER BY state='searching' DESC, updated_at, id LIMIT 1"), &st, err, "t", job);
+	sqlite3_stmt *q = q_begin(
+		c,
+		SELECT(
+			PROFILE_COLS,
+			"profiles WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
+			" ORDER BY state='searching' DESC, updated_at, id LIMIT 1"),
+		&st, err, "t", job);
 	st = row_one(c, q, st, &profile_type, out, "profile to search of job", job, err);
 	read_end(s, c);
-	if (!st && waiting) *waiting = n;
+	if (!st && waiting)
+		*waiting = n;
 	return st;
 }
 
-enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char **data, size_t *bytes, struct wasd_err *err)
+enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char **data, size_t *bytes,
+                                         struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	char hex[WASD_SHA256_HEX], *copy = NULL;
 	size_t n = 0;
 	bool whole = false;
-	sqlite3_stmt *q = q_begin(c, "SELECT overlay,sha256 FROM profiles WHERE id=?1 AND state='ready'", &st, err, "t", id);
+	sqlite3_stmt *q = q_begin(c, "SELECT overlay,sha256 FROM profiles WHERE id=?1 AND state='ready'", &st, err, "t",
+	                          id);
 	bool there = q_row(c, q, &st, err);
 	if (there) {
 		const void *blob = sqlite3_column_blob(q, 0);
@@ -112,28 +153,37 @@ enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char
 		wasd_sha256_of(n ? blob : "", n, hex);
 		whole = n && q_text(q, 1) && !strcmp(hex, q_text(q, 1));
 		copy = whole ? wasd_malloc(n) : NULL;
-		if (copy) memcpy(copy, blob, n);
+		if (copy)
+			memcpy(copy, blob, n);
 	}
 	q_end(c, q);
 	read_end(s, c);
-	if (st) return st;
-	if (!there) return wasd_fail(err, WASD_ENOTFOUND, "no profile %s that is ready", id);
-	if (!whole) return wasd_fail(err, WASD_ECORRUPT, "profile %s: SHA-256 does not match", id);
-	if (!copy) return wasd_fail(err, WASD_ENOMEM, "no memory for profile %s", id);
+	if (st)
+		return st;
+	if (!there)
+		return wasd_fail(err, WASD_ENOTFOUND, "no profile %s that is ready", id);
+	if (!whole)
+		return wasd_fail(err, WASD_ECORRUPT, "profile %s: SHA-256 does not match", id);
+	if (!copy)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for profile %s", id);
 	*data = copy;
 	*bytes = n;
 	return WASD_OK;
 }
 
-enum wasd_status storage_profile_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes, char sha256[WASD_SHA256_HEX], int64_t *overlay_bytes, struct wasd_err *err)
+enum wasd_status storage_profile_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes,
+                                       char sha256[WASD_SHA256_HEX], int64_t *overlay_bytes, struct wasd_err *err)
 {
 	struct storage_profile p = {0};
 	char *overlay = NULL;
 	size_t n = 0;
 	enum wasd_status st = storage_profile_get(s, NULL, id, &p, err);
-	if (!st) st = storage_profile_overlay(s, id, &overlay, &n, err);
-	if (!st) st = ckpt_memfd_with(s, p.checkpoint, overlay, n, fd, bytes, sha256, err);
-	if (!st) *overlay_bytes = (int64_t)n;
+	if (!st)
+		st = storage_profile_overlay(s, id, &overlay, &n, err);
+	if (!st)
+		st = ckpt_memfd_with(s, p.checkpoint, overlay, n, fd, bytes, sha256, err);
+	if (!st)
+		*overlay_bytes = (int64_t)n;
 	wasd_free(overlay);
 	storage_profile_done(&p);
 	return st;
@@ -141,33 +191,47 @@ enum wasd_status storage_profile_memfd(struct storage *s, const char *id, int *f
 
 /* ---- changes ---- */
 
-static enum wasd_status put_event(struct storage *s, const struct storage_profile *p, const char *state, struct wasd_err *err)
+static enum wasd_status put_event(struct storage *s, const struct storage_profile *p, const char *state,
+                                  struct wasd_err *err)
 {
 	struct storage_ckpt k = {0};
 	enum wasd_status st = storage_ckpt_get(s, p->checkpoint, &k, err);
-	if (st) return st;
-	st = event_put(s, "checkpoints", "checkpoint.profile", p->checkpoint, make_object("sssosso", "checkpoint", p->checkpoint, "profile", p->id, "name", p->name, "job", k.job,
-	               "state", state, "desire", p->desire, "message", p->message), err);
+	if (st)
+		return st;
+	st = event_put(s, "checkpoints", "checkpoint.profile", p->checkpoint,
+	               make_object("sssosso", "checkpoint", p->checkpoint, "profile", p->id, "name", p->name, "job", k.job,
+	                           "state", state, "desire", p->desire, "message", p->message),
+	               err);
 	storage_ckpt_done(&k);
 	return st;
 }
 
-struct begin_args { const struct storage_profile_in *in; struct storage_profile *out; bool existing; };
+struct begin_args {
+	const struct storage_profile_in *in;
+	struct storage_profile *out;
+	bool existing;
+};
 
 static enum wasd_status check_begin(struct storage *s, const struct storage_profile_in *in, struct wasd_err *err)
 {
 	struct storage_ckpt k = {0};
 	int64_t n = 0;
 	enum wasd_status st = storage_ckpt_get(s, in->checkpoint, &k, err);
-	if (st) return st;
-	if (k.corrupt) st = wasd_fail(err, WASD_ECORRUPT, "checkpoint %s is corrupt", in->checkpoint);
+	if (st)
+		return st;
+	if (k.corrupt)
+		st = wasd_fail(err, WASD_ECORRUPT, "checkpoint %s is corrupt", in->checkpoint);
 	storage_ckpt_done(&k);
-	if (st) return st;
+	if (st)
+		return st;
 	struct conn *c = tx_conn(s);
 	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM profiles WHERE checkpoint=?1", &st, err, "t", in->checkpoint);
-	if (q_row(c, q, &st, err)) n = sqlite3_column_int64(q, 0);
+	if (q_row(c, q, &st, err))
+		n = sqlite3_column_int64(q, 0);
 	q_end(c, q);
-	if (!st && n >= STORAGE_PROFILES_MAX) st = wasd_fail(err, WASD_ESTATE, "checkpoint %s has %lld profiles, which is the most; delete one of them", in->checkpoint, (long long)n);
+	if (!st && n >= STORAGE_PROFILES_MAX)
+		st = wasd_fail(err, WASD_ESTATE, "checkpoint %s has %lld profiles, which is the most; delete one of them",
+		               in->checkpoint, (long long)n);
 	return st ? st : storage_space(s, err);
 }
 
@@ -176,12 +240,18 @@ static enum wasd_status begin_again(struct storage *s, struct begin_args *a, str
 {
 	const struct storage_profile_in *in = a->in;
 	const struct storage_profile *have = a->out;
-	bool same = !strcmp(have->request, in->request) && !strcmp(have->dataset, in->dataset) && have->dataset_version == in->dataset_version;
+	bool same = !strcmp(have->request, in->request) && !strcmp(have->dataset, in->dataset) &&
+	            have->dataset_version == in->dataset_version;
 	a->existing = strcmp(have->state, "failed") != 0;
 	if (a->existing)
-		return same ? WASD_OK : wasd_fail_at(err, WASD_EEXIST, "/name", "checkpoint %s has a profile %s that was asked for as %.200s", in->checkpoint, in->name, have->request);
-	return q_run(tx_conn(s), "UPDATE profiles SET state='queued', desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1", err,
-	             "ttttiti", have->id, in->desire, in->request, in->dataset, in->dataset_version, in->actor, wasd_now_ms());
+		return same ? WASD_OK :
+		              wasd_fail_at(err, WASD_EEXIST, "/name",
+		                           "checkpoint %s has a profile %s that was asked for as %.200s", in->checkpoint,
+		                           in->name, have->request);
+	return q_run(
+		tx_conn(s),
+		"UPDATE profiles SET state='queued', desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
+		err, "ttttiti", have->id, in->desire, in->request, in->dataset, in->dataset_version, in->actor, wasd_now_ms());
 }
 
 static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -194,33 +264,47 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = begin_again(s, a, err);
 	} else if (st == WASD_ENOTFOUND) {
 		char id[32];
-		if ((st = check_begin(s, in, err))) return st;
+		if ((st = check_begin(s, in, err)))
+			return st;
 		wasd_ulid("prof_", id);
-		st = q_run(c, "INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_by,created_at,updated_at)"
-		           " VALUES(?1,?2,?3,'queued',?4,?5,?6,?7,?8,?9,?9)", err, "ttttttiti", id, in->checkpoint, in->name, in->desire, in->request, in->dataset, in->dataset_version,
-		           in->actor, wasd_now_ms());
+		st = q_run(
+			c,
+			"INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_by,created_at,updated_at)"
+			" VALUES(?1,?2,?3,'queued',?4,?5,?6,?7,?8,?9,?9)",
+			err, "ttttttiti", id, in->checkpoint, in->name, in->desire, in->request, in->dataset, in->dataset_version,
+			in->actor, wasd_now_ms());
 	} else {
 		return wasd_fail(err, st, "profile %s cannot be read", in->name);
 	}
-	if (st || a->existing) return st;
+	if (st || a->existing)
+		return st;
 	storage_profile_done(a->out);
 	st = get(c, in->checkpoint, in->name, a->out, err);
 	return st ? st : put_event(s, a->out, "queued", err);
 }
 
-enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in, struct storage_profile *out, bool *existing, struct wasd_err *err)
+enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,
+                                       struct storage_profile *out, bool *existing, struct wasd_err *err)
 {
-	if (!storage_profile_name_ok(in->name)) return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a profile", in->name);
+	if (!storage_profile_name_ok(in->name))
+		return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a profile", in->name);
 	struct storage_profile row = {0};
 	struct begin_args a = {in, &row, false};
 	enum wasd_status st = write_op(s, begin_tx, &a, err);
-	if (!st && existing) *existing = a.existing;
-	if (st || !out) storage_profile_done(&row);
-	else *out = row;
+	if (!st && existing)
+		*existing = a.existing;
+	if (st || !out)
+		storage_profile_done(&row);
+	else
+		*out = row;
 	return st;
 }
 
-struct state_args { const char *id, *from, *state, *info, *message, *sha256; const void *overlay; size_t bytes; };
+struct state_args {
+	const char *id, *from, *state, *info, *message, *sha256;
+	const void *overlay;
+	size_t bytes;
+};
 
 /* from: the state it must be in; NULL: it may also still be waiting. */
 static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -230,18 +314,26 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct storage_profile p = {0};
 	int64_t now = wasd_now_ms();
 	enum wasd_status st = get(c, NULL, a->id, &p, err);
-	if (st) return st;
+	if (st)
+		return st;
 	bool fits = a->from ? !strcmp(p.state, a->from) : !strcmp(p.state, "queued") || !strcmp(p.state, "searching");
-	if (!fits) st = wasd_fail_at(err, WASD_ESTATE, p.state, "profile %s is %s and cannot become %s", p.name, p.state, a->state);
+	if (!fits)
+		st = wasd_fail_at(err, WASD_ESTATE, p.state, "profile %s is %s and cannot become %s", p.name, p.state,
+		                  a->state);
 	else if (a->overlay)
-		st = q_run(c, "UPDATE profiles SET state=?2, info=?3, overlay=?4, bytes=?5, sha256=?6, updated_at=?7, finished_at=?7 WHERE id=?1", err, "tttbiti",
-		           a->id, a->state, a->info, a->overlay, a->bytes, (int64_t)a->bytes, a->sha256, now);
+		st = q_run(
+			c,
+			"UPDATE profiles SET state=?2, info=?3, overlay=?4, bytes=?5, sha256=?6, updated_at=?7, finished_at=?7 WHERE id=?1",
+			err, "tttbiti", a->id, a->state, a->info, a->overlay, a->bytes, (int64_t)a->bytes, a->sha256, now);
 	else
-		st = q_run(c, "UPDATE profiles SET state=?2, message=?3, updated_at=?4, finished_at=?5 WHERE id=?1", err, "tttiz", a->id, a->state, a->message, now, a->message ? now : INT64_C(0));
+		st = q_run(c, "UPDATE profiles SET state=?2, message=?3, updated_at=?4, finished_at=?5 WHERE id=?1", err,
+		           "tttiz", a->id, a->state, a->message, now, a->message ? now : INT64_C(0));
 	storage_profile_done(&p);
-	if (st || (st = get(c, NULL, a->id, &p, err))) return st;
+	if (st || (st = get(c, NULL, a->id, &p, err)))
+		return st;
 	st = put_event(s, &p, p.state, err);
-	if (!st) st = jobs_profile_settled(s, &p, err);
+	if (!st)
+		st = jobs_profile_settled(s, &p, err);
 	storage_profile_done(&p);
 	return st;
 }
@@ -252,13 +344,24 @@ enum wasd_status storage_profile_searching(struct storage *s, const char *id, st
 	return write_op(s, state_tx, &a, err);
 }
 
-enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err)
+enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay,
+                                       size_t bytes, const char *sha256, struct wasd_err *err)
 {
 	char hex[WASD_SHA256_HEX];
-	if (!bytes || bytes > STORAGE_OVERLAY_MAX) return wasd_fail(err, WASD_ETOOBIG, "profile %s: an overlay of %zu bytes, the most is %d", id, bytes, STORAGE_OVERLAY_MAX);
+	if (!bytes || bytes > STORAGE_OVERLAY_MAX)
+		return wasd_fail(err, WASD_ETOOBIG, "profile %s: an overlay of %zu bytes, the most is %d", id, bytes,
+		                 STORAGE_OVERLAY_MAX);
 	wasd_sha256_of(overlay, bytes, hex);
-	if (strcmp(hex, sha256)) return wasd_fail(err, WASD_ECORRUPT, "profile %s: its overlay has SHA-256 %.16s..., announced was %.16s...", id, hex, sha256);
-	struct state_args a = {.id = id, .from = "searching", .state = "ready", .info = info, .sha256 = sha256, .overlay = overlay, .bytes = bytes};
+	if (strcmp(hex, sha256))
+		return wasd_fail(err, WASD_ECORRUPT, "profile %s: its overlay has SHA-256 %.16s..., announced was %.16s...", id,
+		                 hex, sha256);
+	struct state_args a = {.id = id,
+	                       .from = "searching",
+	                       .state = "ready",
+	                       .info = info,
+	                       .sha256 = sha256,
+	                       .overlay = overlay,
+	                       .bytes = bytes};
 	return write_op(s, state_tx, &a, err);
 }
 
@@ -276,22 +379,30 @@ enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err)
 	for (;;) {
 		char id[40] = "";
 		sqlite3_stmt *q = q_begin(c, "SELECT id FROM profiles WHERE state='searching' LIMIT 1", &st, err, "");
-		if (q_row(c, q, &st, err)) sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
+		if (q_row(c, q, &st, err))
+			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 		q_end(c, q);
 		struct state_args a = {.id = id, .from = "searching", .state = "queued"};
-		if (st || !id[0] || (st = state_tx(s, &a, err))) return st;
+		if (st || !id[0] || (st = state_tx(s, &a, err)))
+			return st;
 	}
 }
 
 /* ---- deletion ---- */
 
-struct delete_args { const char *checkpoint, *name, *actor; };
+struct delete_args {
+	const char *checkpoint, *name, *actor;
+};
 
 static enum wasd_status refuse_used(struct conn *c, const struct storage_profile *p, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode='dom:'||?2 LIMIT 1", &st, err, "tt", p->checkpoint, p->name);
-	if (q_row(c, q, &st, err)) st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose mode is dom:%s", p->name, q_text(q, 0), p->name);
+	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode='dom:'||?2 LIMIT 1", &st,
+	                          err, "tt", p->checkpoint, p->name);
+	if (q_row(c, q, &st, err))
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0),
+		                  "profile %s is referenced by deployment %s, whose mode is dom:%s", p->name, q_text(q, 0),
+		                  p->name);
 	q_end(c, q);
 	return st;
 }
@@ -303,17 +414,27 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_profile p = {0};
 	char object[80];
 	enum wasd_status st = get(c, a->checkpoint, a->name, &p, err);
-	if (st) return st;
+	if (st)
+		return st;
 	st = refuse_used(c, &p, err);
-	if (!st) st = put_event(s, &p, "deleted", err);
-	if (!st) st = q_run(c, "DELETE FROM profiles WHERE id=?1", err, "t", p.id);
+	if (!st)
+		st = put_event(s, &p, "deleted", err);
+	if (!st)
+		st = q_run(c, "DELETE FROM profiles WHERE id=?1", err, "t", p.id);
 	sqlite3_snprintf(sizeof object, object, "profile/%s", p.id);
-	if (!st) st = audit_put(s, &(struct audit_in){.actor = a->actor, .action = "profile.delete", .object = object, .before = p.request}, NULL, err);
+	if (!st)
+		st = audit_put(s,
+		               &(struct audit_in){.actor = a->actor,
+		                                  .action = "profile.delete",
+		                                  .object = object,
+		                                  .before = p.request},
+		               NULL, err);
 	storage_profile_done(&p);
 	return st ? st : jobs_settle(s, err);
 }
 
-enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor, struct wasd_err *err)
+enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor,
+                                        struct wasd_err *err)
 {
 	struct delete_args a = {checkpoint, name, actor};
 	return delete_op(s, delete_tx, &a, err);

@@ -21,7 +21,10 @@ static const char *state_after(const char *state)
 static enum wasd_status find_interrupted(struct conn *c, struct storage_recovered_list *l, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT id,state FROM jobs WHERE state IN ('starting','running','pausing','preempting','cancelling') AND (trained IS NULL OR state<>'running') ORDER BY id", &st, err, "");
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT id,state FROM jobs WHERE state IN ('starting','running','pausing','preempting','cancelling') AND (trained IS NULL OR state<>'running') ORDER BY id",
+		&st, err, "");
 	while (q_row(c, q, &st, err)) {
 		struct storage_recovered *r = array_push((void **)&l->items, &l->n, sizeof *r);
 		if (r) {
@@ -29,7 +32,8 @@ static enum wasd_status find_interrupted(struct conn *c, struct storage_recovere
 			r->from = wasd_strdup(q_text(q, 1));
 			r->to = wasd_strdup(state_after(q_text(q, 1)));
 		}
-		if (!r || !r->job || !r->from || !r->to) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+		if (!r || !r->job || !r->from || !r->to)
+			st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	}
 	q_end(c, q);
 	return st;
@@ -42,10 +46,15 @@ static enum wasd_status invalidate_scans(struct storage *s, struct wasd_err *err
 	for (;;) {
 		char id[40] = "";
 		sqlite3_stmt *q = q_begin(c, "SELECT id FROM datasets WHERE state='scanning' LIMIT 1", &st, err, "");
-		if (q_row(c, q, &st, err)) sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
+		if (q_row(c, q, &st, err))
+			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 		q_end(c, q);
-		if (st || !id[0]) return st;
-		if ((st = storage_dataset_invalid(s, id, "{\"code\":\"interrupted\",\"message\":\"the daemon ended during the scan; send it again\"}", err))) return st;
+		if (st || !id[0])
+			return st;
+		if ((st = storage_dataset_invalid(
+				 s, id, "{\"code\":\"interrupted\",\"message\":\"the daemon ended during the scan; send it again\"}",
+				 err)))
+			return st;
 	}
 }
 
@@ -55,18 +64,35 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 	struct conn *c = tx_conn(s);
 	const int64_t now = wasd_now_ms(), week = INT64_C(7) * 24 * 3600 * 1000;
 	enum wasd_status st = find_interrupted(c, l, err);
-	if (!st) st = q_run(c, "UPDATE attempts SET ended_at=?1, outcome='interrupted', exit_reason='the daemon ended' WHERE ended_at IS NULL", err, "i", now);
+	if (!st)
+		st = q_run(
+			c,
+			"UPDATE attempts SET ended_at=?1, outcome='interrupted', exit_reason='the daemon ended' WHERE ended_at IS NULL",
+			err, "i", now);
 	for (size_t i = 0; i < l->n && !st; i++) {
 		const char *to = l->items[i].to;
-		st = job_move(s, l->items[i].job, &(struct storage_move){.to = to, .reason = strcmp(to, "cancelled") ? "interrupted" : "user", .message = "the daemon ended while it was active"}, err);
+		st = job_move(s, l->items[i].job,
+		              &(struct storage_move){.to = to,
+		                                     .reason = strcmp(to, "cancelled") ? "interrupted" : "user",
+		                                     .message = "the daemon ended while it was active"},
+		              err);
 	}
-	if (!st) st = invalidate_scans(s, err);
-	if (!st) st = profiles_requeue(s, err);
-	if (!st) st = jobs_settle(s, err);
+	if (!st)
+		st = invalidate_scans(s, err);
+	if (!st)
+		st = profiles_requeue(s, err);
+	if (!st)
+		st = jobs_settle(s, err);
 	/* Nothing is loaded yet; what a user unloaded or what failed stays so. */
-	if (!st) st = q_run(c, "UPDATE deployments SET state='created', message=NULL, updated_at=?1 WHERE state IN ('loading','warming','ready')", err, "i", now);
-	if (!st) st = q_run(c, "UPDATE deployments SET state='unloaded', updated_at=?1 WHERE state='draining'", err, "i", now);
-	if (!st) st = q_run(c, "DELETE FROM idempotency WHERE created_at<?1", err, "i", now - week);
+	if (!st)
+		st = q_run(
+			c,
+			"UPDATE deployments SET state='created', message=NULL, updated_at=?1 WHERE state IN ('loading','warming','ready')",
+			err, "i", now);
+	if (!st)
+		st = q_run(c, "UPDATE deployments SET state='unloaded', updated_at=?1 WHERE state='draining'", err, "i", now);
+	if (!st)
+		st = q_run(c, "DELETE FROM idempotency WHERE created_at<?1", err, "i", now - week);
 	return st;
 }
 
@@ -79,9 +105,11 @@ static enum wasd_status verify(struct storage *s, const char *id, struct wasd_er
 		st = ckpt_mark_corrupt(s, id, err);
 		return st ? st : WASD_ECORRUPT;
 	}
-	if (st) return st;
+	if (st)
+		return st;
 	char *buf = wasd_malloc(CHUNK);
-	if (!buf) st = wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (!buf)
+		st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	for (int64_t at = 0; at < storage_ckpt_size(r) && !st;) {
 		size_t got = 0;
 		st = storage_ckpt_read(r, at, buf, CHUNK, &got, err);
@@ -111,10 +139,12 @@ static enum wasd_status verify_resume_points(struct storage *s, struct wasd_err 
 				struct conn *c = read_begin(s);
 				st = ckpt_newest(c, jobs.items[i].id, &id, err);
 				read_end(s, c);
-				if (st || !id) break;
+				if (st || !id)
+					break;
 				st = verify(s, id, err);
 				wasd_free(id);
-				if (st != WASD_ECORRUPT) break;
+				if (st != WASD_ECORRUPT)
+					break;
 			}
 		}
 		if (!st) {
@@ -130,8 +160,11 @@ enum wasd_status storage_recover(struct storage *s, struct storage_recovered_lis
 {
 	struct storage_recovered_list l = {0};
 	enum wasd_status st = write_op(s, recover_tx, &l, err);
-	if (!st) st = verify_resume_points(s, err);
-	if (st || !out) storage_recovered_list_done(&l);
-	else *out = l;
+	if (!st)
+		st = verify_resume_points(s, err);
+	if (st || !out)
+		storage_recovered_list_done(&l);
+	else
+		*out = l;
 	return st;
 }

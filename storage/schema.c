@@ -1,7 +1,7 @@
 /* schema.c - tables, and how a file gets from an older form to this one.
  *
- * A step is never edited once it has been released: a change is a new step at the end. All missing steps run in one transaction
- * together with user_version, so that a kill leaves the old form or the new one. */
+ * A step is never edited once it has been released: a change is a new step at the end. All missing steps run in one
+ * transaction together with user_version, so that a kill leaves the old form or the new one. */
 #include "schema.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -81,8 +81,8 @@ static const char *const main_steps[] = {
 	/* 1 -> 2: a job from before validation splits goes on as it began, with all of its training images. */
 	"UPDATE jobs SET spec=json_set(spec, '$.data', json('{\"val_fraction\":0}')) WHERE json_valid(spec) AND json_type(spec, '$.data') IS NULL;",
 
-	/* 2 -> 3: an imported checkpoint has no job. Both tables are made anew, since a NOT NULL cannot be taken back: the referring one goes first,
-	 * and renaming the referred one carries the reference along. */
+	/* 2 -> 3: an imported checkpoint has no job. Both tables are made anew, since a NOT NULL cannot be taken back: the
+     * referring one goes first, and renaming the referred one carries the reference along. */
 	"CREATE TABLE checkpoints_new("
 	" id TEXT NOT NULL PRIMARY KEY, job TEXT REFERENCES jobs(id) ON DELETE CASCADE, attempt INTEGER NOT NULL,"
 	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, info TEXT, score REAL,"
@@ -104,7 +104,8 @@ static const char *const main_steps[] = {
 	"CREATE INDEX checkpoints_by_job ON checkpoints(job, epoch, step);"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 
-	/* 3 -> 4: profiles of checkpoints, and deployments whose mode is one of them (a CHECK cannot be changed in place). */
+	/* 3 -> 4: profiles of checkpoints, and deployments whose mode is one of them (a CHECK cannot be changed in place).
+     */
 	"CREATE TABLE profiles("
 	" id TEXT NOT NULL PRIMARY KEY, checkpoint TEXT NOT NULL REFERENCES checkpoints(id) ON DELETE CASCADE, name TEXT NOT NULL,"
 	" state TEXT NOT NULL CHECK(state IN ('queued','searching','ready','failed')), desire TEXT NOT NULL, request TEXT NOT NULL,"
@@ -128,7 +129,8 @@ static const char *const main_steps[] = {
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, code TEXT NOT NULL, epoch INTEGER NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,"
 	" PRIMARY KEY(job, code)) STRICT, WITHOUT ROWID;",
 
-	/* 5 -> 6: how a job's training ended while its profiles are still searched, and which those are. profile NULL: refused with the message, or deleted. */
+	/* 5 -> 6: how a job's training ended while its profiles are still searched, and which those are. profile NULL:
+     * refused with the message, or deleted. */
 	"ALTER TABLE jobs ADD COLUMN trained TEXT;"
 	"CREATE TABLE job_profiles("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, profile TEXT REFERENCES profiles(id) ON DELETE SET NULL, message TEXT,"
@@ -150,17 +152,24 @@ static const char *const ckpt_steps[] = {
 	" PRIMARY KEY(payload, n)) STRICT;",
 };
 
-const struct schema schema_main = {"wasd.db", 0x57415344 /* WASD */, 4096, main_steps, sizeof main_steps / sizeof *main_steps};
-const struct schema schema_ckpt = {"ckpt.db", 0x57415343 /* WASC */, 16384, ckpt_steps, sizeof ckpt_steps / sizeof *ckpt_steps};
+const struct schema schema_main = {"wasd.db", 0x57415344 /* WASD */, 4096, main_steps,
+                                   sizeof main_steps / sizeof *main_steps};
+const struct schema schema_ckpt = {"ckpt.db", 0x57415343 /* WASC */, 16384, ckpt_steps,
+                                   sizeof ckpt_steps / sizeof *ckpt_steps};
 
-static uint32_t be32(const unsigned char *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+static uint32_t be32(const unsigned char *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
 
 static enum wasd_status check_ids(const struct schema *sc, int64_t app, int64_t version, struct wasd_err *err)
 {
 	if (app != sc->application_id)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: not a database of wasd (application_id %lld, expected %lld)", sc->file, (long long)app, (long long)sc->application_id);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: not a database of wasd (application_id %lld, expected %lld)",
+		                 sc->file, (long long)app, (long long)sc->application_id);
 	if (version < 0 || version > sc->n_steps)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "%s: made by a newer wasd (schema %lld, this program knows %d)", sc->file, (long long)version, sc->n_steps);
+		return wasd_fail(err, WASD_EUNSUPPORTED, "%s: made by a newer wasd (schema %lld, this program knows %d)",
+		                 sc->file, (long long)version, sc->n_steps);
 	return WASD_OK;
 }
 
@@ -168,10 +177,12 @@ enum wasd_status schema_inspect(const struct schema *sc, const char *path, struc
 {
 	unsigned char h[100];
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0) return wasd_fail_errno(err, errno, "%s", path);
+	if (fd < 0)
+		return wasd_fail_errno(err, errno, "%s", path);
 	ssize_t k = pread(fd, h, sizeof h, 0);
 	close(fd);
-	if (k != sizeof h || memcmp(h, "SQLite format 3", 16)) return wasd_fail(err, WASD_ECORRUPT, "%s: not an SQLite database", sc->file);
+	if (k != sizeof h || memcmp(h, "SQLite format 3", 16))
+		return wasd_fail(err, WASD_ECORRUPT, "%s: not an SQLite database", sc->file);
 	return check_ids(sc, be32(h + 68), be32(h + 60), err);
 }
 
@@ -180,15 +191,24 @@ enum wasd_status schema_migrate(const struct schema *sc, struct conn *c, struct 
 	int64_t app = 0, version = 0;
 	enum wasd_status s;
 	/* The header that schema_inspect saw may be older than what lies in the log. */
-	if ((s = conn_int(c, "PRAGMA application_id", &app, err)) || (s = conn_int(c, "PRAGMA user_version", &version, err))) return s;
-	if ((s = check_ids(sc, app, version, err)) || version == sc->n_steps) return s;
-	if ((s = conn_exec(c, "BEGIN IMMEDIATE", err))) return s;
-	for (int64_t v = version; v < sc->n_steps && !s; v++) s = conn_exec(c, sc->steps[v], err);
+	if ((s = conn_int(c, "PRAGMA application_id", &app, err)) ||
+	    (s = conn_int(c, "PRAGMA user_version", &version, err)))
+		return s;
+	if ((s = check_ids(sc, app, version, err)) || version == sc->n_steps)
+		return s;
+	if ((s = conn_exec(c, "BEGIN IMMEDIATE", err)))
+		return s;
+	for (int64_t v = version; v < sc->n_steps && !s; v++)
+		s = conn_exec(c, sc->steps[v], err);
 	char sql[64];
-	snprintf(sql, sizeof sql, "PRAGMA user_version=%d", sc->n_steps); /* pragmas take no parameters; the value is ours */
-	if (!s) s = conn_exec(c, sql, err);
-	if (!s) s = conn_exec(c, "COMMIT", err);
-	if (s && !sqlite3_get_autocommit(c->db)) conn_exec(c, "ROLLBACK", NULL);
+	snprintf(sql, sizeof sql, "PRAGMA user_version=%d",
+	         sc->n_steps); /* pragmas take no parameters; the value is ours */
+	if (!s)
+		s = conn_exec(c, sql, err);
+	if (!s)
+		s = conn_exec(c, "COMMIT", err);
+	if (s && !sqlite3_get_autocommit(c->db))
+		conn_exec(c, "ROLLBACK", NULL);
 	return s ? s : conn_exec(c, "PRAGMA incremental_vacuum", err); /* pages of tables that a step has dropped */
 }
 
@@ -196,28 +216,41 @@ enum wasd_status schema_create(const struct schema *sc, const char *path, struct
 {
 	static const char *const tails[] = {"", "-wal", "-shm", "-journal"};
 	char *tmp = wasd_asprintf("%s.new", path);
-	if (!tmp) return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	if (!tmp)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	struct conn c = {.name = sc->file};
 	enum wasd_status s = WASD_OK;
 	for (int i = 0; i < 4 && !s; i++) {
 		char *old = wasd_asprintf("%s%s", tmp, tails[i]); /* of a creation that was cut short */
-		if (!old) s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
-		else if (unlink(old) && errno != ENOENT) s = wasd_fail_errno(err, errno, "%s", old);
+		if (!old)
+			s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+		else if (unlink(old) && errno != ENOENT)
+			s = wasd_fail_errno(err, errno, "%s", old);
 		wasd_free(old);
 	}
 	int fd = s ? -1 : open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-	if (!s && fd < 0) s = wasd_fail_errno(err, errno, "%s", tmp);
-	if (fd >= 0) close(fd);
+	if (!s && fd < 0)
+		s = wasd_fail_errno(err, errno, "%s", tmp);
+	if (fd >= 0)
+		close(fd);
 	char sql[160];
-	snprintf(sql, sizeof sql, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%lld; VACUUM", sc->page_size, (long long)sc->application_id);
-	if (!s && sqlite3_open_v2(tmp, &c.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) s = conn_fail(&c, "create", err);
-	if (!s) s = conn_exec(&c, sql, err);
+	snprintf(sql, sizeof sql, "PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%lld; VACUUM",
+	         sc->page_size, (long long)sc->application_id);
+	if (!s && sqlite3_open_v2(tmp, &c.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
+		s = conn_fail(&c, "create", err);
+	if (!s)
+		s = conn_exec(&c, sql, err);
 	conn_close(&c);
-	if (!s) s = conn_open(&c, tmp, sc->file, false, err);
-	if (!s) s = schema_migrate(sc, &c, err);
-	if (c.db) conn_close(&c); /* the last close moves the log into the file */
-	if (!s && rename(tmp, path)) s = wasd_fail_errno(err, errno, "rename of %s to %s", tmp, path);
-	if (s) unlink(tmp);
+	if (!s)
+		s = conn_open(&c, tmp, sc->file, false, err);
+	if (!s)
+		s = schema_migrate(sc, &c, err);
+	if (c.db)
+		conn_close(&c); /* the last close moves the log into the file */
+	if (!s && rename(tmp, path))
+		s = wasd_fail_errno(err, errno, "rename of %s to %s", tmp, path);
+	if (s)
+		unlink(tmp);
 	wasd_free(tmp);
 	return s;
 }

@@ -5,15 +5,16 @@
 #include "db.h"
 
 struct schema {
-	const char *file;               /* name in the data directory */
-	int64_t application_id;         /* tells our files, and the two from each other */
+	const char *file;       /* name in the data directory */
+	int64_t application_id; /* tells our files, and the two from each other */
 	int page_size;
-	const char *const *steps;       /* steps[n] leads from user_version n to n + 1; only ever appended to */
+	const char *const *steps; /* steps[n] leads from user_version n to n + 1; only ever appended to */
 	int n_steps;
 };
 extern const struct schema schema_main, schema_ckpt;
 
-/* Refuses a file that is not ours or is newer than this program, from its first 100 bytes, without opening it as a database. */
+/* Refuses a file that is not ours or is newer than this program, from its first 100 bytes, without opening it as a
+ * database. */
 enum wasd_status schema_inspect(const struct schema *sc, const char *path, struct wasd_err *err);
 /* Makes a new, complete database beside path and renames it there. */
 enum wasd_status schema_create(const struct schema *sc, const char *path, struct wasd_err *err);

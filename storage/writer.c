@@ -1,11 +1,12 @@
 /* writer.c - the one thread that writes wasd.db and moves its log.
  *
- * Calls queue an op and wait (or leave a callback). The thread takes what is queued, up to 64 ops or 5 ms of work, and runs them in
- * one BEGIN IMMEDIATE ... COMMIT, each in a savepoint of its own so that one that fails takes nothing else with it. Nobody is told
- * of success before the COMMIT has returned, which with synchronous=FULL is after the fdatasync of the log.
+ * Calls queue an op and wait (or leave a callback). The thread takes what is queued, up to 64 ops or 5 ms of work, and
+ * runs them in one BEGIN IMMEDIATE ... COMMIT, each in a savepoint of its own so that one that fails takes nothing else
+ * with it. Nobody is told of success before the COMMIT has returned, which with synchronous=FULL is after the fdatasync
+ * of the log.
  *
- * Invariants: a failed COMMIT is never tried again. An I/O error, a corrupt page or a database file that is no longer under its name
- * sets `failed`, after which every op is refused. A full disk only fails the ops of that transaction. */
+ * Invariants: a failed COMMIT is never tried again. An I/O error, a corrupt page or a database file that is no longer
+ * under its name sets `failed`, after which every op is refused. A full disk only fails the ops of that transaction. */
 #include "internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,12 +18,16 @@ enum { BATCH_OPS = 64, BATCH_US = 5000 };
 /* The store whose transaction this thread is inside of, and the one whose writer it is. */
 static _Thread_local const struct storage *inside, *writer_of;
 
-bool in_transaction(const struct storage *s) { return inside == s; }
+bool in_transaction(const struct storage *s)
+{
+	return inside == s;
+}
 
 void storage_mark_failed(struct storage *s, const char *message)
 {
 	pthread_mutex_lock(&s->stats_lock);
-	if (!atomic_load(&s->failed)) snprintf(s->stats.message, sizeof s->stats.message, "%s", message);
+	if (!atomic_load(&s->failed))
+		snprintf(s->stats.message, sizeof s->stats.message, "%s", message);
 	pthread_mutex_unlock(&s->stats_lock);
 	atomic_store(&s->failed, true);
 }
@@ -31,15 +36,19 @@ enum wasd_status tx_drop_payload(struct storage *s, const char *id, struct wasd_
 {
 	struct writer *w = &s->writer;
 	char **slot = array_push((void **)&w->dropped, &w->n_dropped, sizeof *slot);
-	if (slot && (*slot = wasd_strdup(id))) return WASD_OK;
-	if (slot) w->n_dropped--;
+	if (slot && (*slot = wasd_strdup(id)))
+		return WASD_OK;
+	if (slot)
+		w->n_dropped--;
 	return wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
 static void forget_dropped(struct writer *w, size_t from)
 {
-	while (w->n_dropped > from) wasd_free(w->dropped[--w->n_dropped]);
-	if (from) return;
+	while (w->n_dropped > from)
+		wasd_free(w->dropped[--w->n_dropped]);
+	if (from)
+		return;
 	wasd_free(w->dropped);
 	w->dropped = NULL;
 }
@@ -51,13 +60,18 @@ static enum wasd_status run_in_savepoint(struct storage *s, storage_tx_fn *fn, v
 	const int64_t last_event = w->last_event;
 	const size_t n_dropped = w->n_dropped;
 	enum wasd_status st = q_run(&w->conn, "SAVEPOINT op", err, "");
-	if (st) return st;
+	if (st)
+		return st;
 	st = fn(s, ctx, err);
-	if (!st) st = q_run(&w->conn, "RELEASE op", err, "");
-	if (!st) return WASD_OK;
-	if (!sqlite3_get_autocommit(w->conn.db)) { /* SQLite may have rolled back all of it already (disk full, I/O error) */
+	if (!st)
+		st = q_run(&w->conn, "RELEASE op", err, "");
+	if (!st)
+		return WASD_OK;
+	if (!sqlite3_get_autocommit(
+			w->conn.db)) { /* SQLite may have rolled back all of it already (disk full, I/O error) */
 		struct wasd_err e2;
-		if (q_run(&w->conn, "ROLLBACK TO op", &e2, "") || q_run(&w->conn, "RELEASE op", &e2, "")) w->conn.io_error = true;
+		if (q_run(&w->conn, "ROLLBACK TO op", &e2, "") || q_run(&w->conn, "RELEASE op", &e2, ""))
+			w->conn.io_error = true;
 	}
 	w->last_event = last_event;
 	forget_dropped(w, n_dropped);
@@ -70,7 +84,8 @@ static void count_commit(struct storage *s, int64_t us)
 {
 	static const int64_t edges[STORAGE_COMMIT_BUCKETS - 1] = {1000, 2000, 5000, 10000, 50000, 100000, 500000};
 	int b = 0;
-	while (b < STORAGE_COMMIT_BUCKETS - 1 && us > edges[b]) b++;
+	while (b < STORAGE_COMMIT_BUCKETS - 1 && us > edges[b])
+		b++;
 	pthread_mutex_lock(&s->stats_lock);
 	s->stats.commits++;
 	s->stats.commit_us += (uint64_t)us;
@@ -83,27 +98,32 @@ static enum wasd_status commit(struct storage *s, struct wasd_err *err)
 	struct writer *w = &s->writer;
 	int64_t t0 = wasd_mono_us();
 	enum wasd_status st = q_run(&w->conn, "COMMIT", err, "");
-	if (!st) count_commit(s, wasd_mono_us() - t0);
+	if (!st)
+		count_commit(s, wasd_mono_us() - t0);
 	return st;
 }
 
 static enum wasd_status still_our_file(struct storage *s, struct wasd_err *err)
 {
 	struct stat st;
-	if (!stat(s->main_path, &st) && st.st_dev == s->writer.dev && st.st_ino == s->writer.ino) return WASD_OK;
+	if (!stat(s->main_path, &st) && st.st_dev == s->writer.dev && st.st_ino == s->writer.ino)
+		return WASD_OK;
 	s->writer.conn.io_error = true;
 	return wasd_fail(err, WASD_EIO, "%s was removed or replaced while it was open", s->main_path);
 }
 
 static void finish(struct storage *s, struct op *o)
 {
-	if (o->status && o->status != WASD_OK && (o->status == WASD_EIO || o->status == WASD_EFULL || o->status == WASD_ECORRUPT)) {
+	if (o->status && o->status != WASD_OK &&
+	    (o->status == WASD_EIO || o->status == WASD_EFULL || o->status == WASD_ECORRUPT)) {
 		pthread_mutex_lock(&s->stats_lock);
-		if (!atomic_load(&s->failed)) memcpy(s->stats.message, o->err.msg, sizeof s->stats.message);
+		if (!atomic_load(&s->failed))
+			memcpy(s->stats.message, o->err.msg, sizeof s->stats.message);
 		pthread_mutex_unlock(&s->stats_lock);
 	}
 	if (o->heap) {
-		if (o->done) o->done(o->ctx, o->status, &o->err);
+		if (o->done)
+			o->done(o->ctx, o->status, &o->err);
 		wasd_free(o);
 		return;
 	}
@@ -119,16 +139,20 @@ static struct op *run_batch(struct storage *s, struct op **list)
 	struct writer *w = &s->writer;
 	struct op *done = *list, **end = list;
 	struct wasd_err err = {0};
-	enum wasd_status st = atomic_load(&s->failed) ? wasd_fail(&err, WASD_EIO, "writes are stopped after an I/O error") : still_our_file(s, &err);
-	if (!st) st = q_run(&w->conn, "BEGIN IMMEDIATE", &err, "");
+	enum wasd_status st = atomic_load(&s->failed) ? wasd_fail(&err, WASD_EIO, "writes are stopped after an I/O error") :
+	                                                still_our_file(s, &err);
+	if (!st)
+		st = q_run(&w->conn, "BEGIN IMMEDIATE", &err, "");
 	const int64_t t0 = wasd_mono_us();
 	bool any = false;
 	w->last_event = 0;
 	inside = s;
 	for (int n = 0; *end && n < BATCH_OPS; end = &(*end)->next, n++) {
 		struct op *o = *end;
-		if (n && wasd_mono_us() - t0 > BATCH_US) break;
-		if (st) continue;
+		if (n && wasd_mono_us() - t0 > BATCH_US)
+			break;
+		if (st)
+			continue;
 		o->status = run_in_savepoint(s, o->fn, o->ctx, &o->err);
 		any |= o->status == WASD_OK;
 		if (w->conn.io_error || sqlite3_get_autocommit(w->conn.db)) {
@@ -139,12 +163,16 @@ static struct op *run_batch(struct storage *s, struct op **list)
 	inside = NULL;
 	*list = *end;
 	*end = NULL;
-	if (!st && any) st = commit(s, &err);
-	if ((st || !any) && !sqlite3_get_autocommit(w->conn.db)) q_run(&w->conn, "ROLLBACK", NULL, "");
-	if (w->conn.io_error) storage_mark_failed(s, err.msg);
+	if (!st && any)
+		st = commit(s, &err);
+	if ((st || !any) && !sqlite3_get_autocommit(w->conn.db))
+		q_run(&w->conn, "ROLLBACK", NULL, "");
+	if (w->conn.io_error)
+		storage_mark_failed(s, err.msg);
 	if (st) {
 		for (struct op *o = done; o; o = o->next)
-			if (!o->status) o->status = st, o->err = err;
+			if (!o->status)
+				o->status = st, o->err = err;
 		w->last_event = 0;
 		forget_dropped(w, 0);
 	}
@@ -154,10 +182,12 @@ static struct op *run_batch(struct storage *s, struct op **list)
 static void after_commit(struct storage *s)
 {
 	struct writer *w = &s->writer;
-	for (size_t i = 0; i < w->n_dropped; i++) payload_drop_async(s, w->dropped[i]);
+	for (size_t i = 0; i < w->n_dropped; i++)
+		payload_drop_async(s, w->dropped[i]);
 	w->n_dropped = 0;
 	forget_dropped(w, 0);
-	if (w->last_event && s->on_events) s->on_events(s->on_events_ctx, w->last_event);
+	if (w->last_event && s->on_events)
+		s->on_events(s->on_events_ctx, w->last_event);
 	w->last_event = 0;
 }
 
@@ -165,13 +195,15 @@ static void after_commit(struct storage *s)
 static void retry_with_ballast(struct storage *s, struct op *done)
 {
 	for (struct op *o = done; o; o = o->next) {
-		if (o->status != WASD_EFULL || !o->frees_space || !ballast_release(s)) continue;
+		if (o->status != WASD_EFULL || !o->frees_space || !ballast_release(s))
+			continue;
 		struct op *rest = o->next, *alone = o;
 		o->next = NULL;
 		o->status = WASD_OK;
 		run_batch(s, &alone);
 		o->next = rest;
-		if (!o->status) after_commit(s);
+		if (!o->status)
+			after_commit(s);
 	}
 }
 
@@ -188,10 +220,13 @@ static void serve(struct storage *s, struct op *list)
 			freed |= done->frees_space && !done->status;
 			finish(s, done);
 		}
-		if (freed && disk_low(s, NULL)) conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* else the pages are used again */
-		if (freed) ballast_restore(s);
+		if (freed && disk_low(s, NULL))
+			conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* else the pages are used again */
+		if (freed)
+			ballast_restore(s);
 		struct wasd_err err;
-		if (!atomic_load(&s->failed) && conn_checkpoint(&w->conn, &err)) storage_mark_failed(s, err.msg);
+		if (!atomic_load(&s->failed) && conn_checkpoint(&w->conn, &err))
+			storage_mark_failed(s, err.msg);
 	}
 }
 
@@ -202,9 +237,11 @@ static void *writer_main(void *arg)
 	writer_of = s;
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		while (!w->head && !w->closing) pthread_cond_wait(&w->wake, &w->lock);
+		while (!w->head && !w->closing)
+			pthread_cond_wait(&w->wake, &w->lock);
 		struct op *list = w->head;
-		if (!list) break;
+		if (!list)
+			break;
 		w->head = NULL;
 		w->tail = &w->head;
 		w->queued = 0;
@@ -220,11 +257,13 @@ enum wasd_status writer_start(struct storage *s, struct wasd_err *err)
 {
 	struct writer *w = &s->writer;
 	struct stat st;
-	if (stat(s->main_path, &st)) return wasd_fail_errno(err, errno, "%s", s->main_path);
+	if (stat(s->main_path, &st))
+		return wasd_fail_errno(err, errno, "%s", s->main_path);
 	w->dev = st.st_dev;
 	w->ino = st.st_ino;
 	int rc = pthread_create(&w->thread, NULL, writer_main, s);
-	if (rc) return wasd_fail_errno(err, rc, "writer thread");
+	if (rc)
+		return wasd_fail_errno(err, rc, "writer thread");
 	w->running = true;
 	return WASD_OK;
 }
@@ -232,7 +271,8 @@ enum wasd_status writer_start(struct storage *s, struct wasd_err *err)
 void writer_stop(struct storage *s)
 {
 	struct writer *w = &s->writer;
-	if (!w->running) return;
+	if (!w->running)
+		return;
 	pthread_mutex_lock(&w->lock);
 	w->closing = true;
 	pthread_cond_signal(&w->wake);
@@ -253,14 +293,18 @@ static void enqueue(struct writer *w, struct op *o)
 
 static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, bool frees_space, struct wasd_err *err)
 {
-	if (in_transaction(s)) return run_in_savepoint(s, fn, ctx, err);
-	if (writer_of == s) return wasd_fail(err, WASD_EINTERNAL, "a callback on the writer's thread must not wait for a write"); /* it would wait for itself */
+	if (in_transaction(s))
+		return run_in_savepoint(s, fn, ctx, err);
+	if (writer_of == s)
+		return wasd_fail(err, WASD_EINTERNAL,
+		                 "a callback on the writer's thread must not wait for a write"); /* it would wait for itself */
 	struct writer *w = &s->writer;
 	struct op o = {.fn = fn, .ctx = ctx, .frees_space = frees_space};
 	pthread_cond_init(&o.cond, NULL);
 	pthread_mutex_lock(&w->lock);
 	enqueue(w, &o);
-	while (!o.finished) pthread_cond_wait(&o.cond, &w->lock);
+	while (!o.finished)
+		pthread_cond_wait(&o.cond, &w->lock);
 	pthread_mutex_unlock(&w->lock);
 	pthread_cond_destroy(&o.cond);
 	if (o.status && err) {
@@ -270,9 +314,18 @@ static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, 
 	return o.status;
 }
 
-enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err) { return run_op(s, fn, ctx, false, err); }
-enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err) { return run_op(s, fn, ctx, true, err); }
-enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err) { return run_op(s, fn, ctx, false, err); }
+enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
+{
+	return run_op(s, fn, ctx, false, err);
+}
+enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
+{
+	return run_op(s, fn, ctx, true, err);
+}
+enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
+{
+	return run_op(s, fn, ctx, false, err);
+}
 
 void storage_tx_async(struct storage *s, storage_tx_fn *fn, void *ctx, storage_done_fn *done)
 {
@@ -281,7 +334,8 @@ void storage_tx_async(struct storage *s, storage_tx_fn *fn, void *ctx, storage_d
 	if (!o) {
 		struct wasd_err err;
 		enum wasd_status st = wasd_fail(&err, WASD_ENOMEM, "no memory to queue a write");
-		if (done) done(ctx, st, &err);
+		if (done)
+			done(ctx, st, &err);
 		return;
 	}
 	*o = (struct op){.fn = fn, .ctx = ctx, .done = done, .heap = true};

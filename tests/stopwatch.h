@@ -1,5 +1,6 @@
-/* tests/stopwatch.h - the time that a promise took: the monotonic clock less what this process was kept from running, so that a promise is
- * checked at its own figure also on a machine that stalls. stopwatch_start() once, at the beginning of main. */
+/* tests/stopwatch.h - the time that a promise took: the monotonic clock less what this process was kept from running,
+ * so that a promise is checked at its own figure also on a machine that stalls. stopwatch_start() once, at the
+ * beginning of main. */
 #ifndef TESTS_STOPWATCH_H
 #define TESTS_STOPWATCH_H
 

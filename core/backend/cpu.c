@@ -1,5 +1,6 @@
-/* backend/cpu.c - OpenBLAS picks its kernels when it is loaded, from a list of CPUs that ends with its release: a newer CPU gets old kernels, or
- * the environment holds a choice made for another machine. This file chooses by features instead of names, and checks the arithmetic. */
+/* backend/cpu.c - OpenBLAS picks its kernels when it is loaded, from a list of CPUs that ends with its release: a newer
+ * CPU gets old kernels, or the environment holds a choice made for another machine. This file chooses by features
+ * instead of names, and checks the arithmetic. */
 #include "wasd/cpu.h"
 #include "wasd/tensor.h"
 
@@ -16,7 +17,7 @@
 const char *wasd_cpu_openblas_coretype(void)
 {
 #if defined(__x86_64__)
-	__builtin_cpu_init();   /* asks CPUID, and XGETBV whether the system saves the registers */
+	__builtin_cpu_init(); /* asks CPUID, and XGETBV whether the system saves the registers */
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
 		return "SkylakeX";
@@ -50,7 +51,8 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 {
 	const char *marker = getenv(MARKER), *user = getenv("WASD_OPENBLAS_CORETYPE");
 	const char *want = coretype ? coretype : user && *user ? user : wasd_cpu_openblas_coretype();
-	/* The marker holds the choice that this process was started with. Kernels that cannot multiply here give way to the common ones. */
+	/* The marker holds the choice that this process was started with. Kernels that cannot multiply here give way to the
+	 * common ones. */
 	if (marker && !coretype && strcmp(marker, FALLBACK) && wasd_cpu_openblas_coretype() && wasd_cpu_check(NULL))
 		want = coretype = FALLBACK;
 	if (marker && (!coretype || !strcmp(marker, coretype)))
@@ -61,7 +63,7 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 	else
 		unsetenv("OPENBLAS_CORETYPE");
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
-	setenv("GOMP_SPINCOUNT", "4000", 0);            /* oneDNN's pool: spin as briefly as the team does (base/threads.c) */
+	setenv("GOMP_SPINCOUNT", "4000", 0); /* oneDNN's pool: spin as briefly as the team does (base/threads.c) */
 	long l2 = l2_kib();
 	if (l2 > 0) {
 		char text[24];
@@ -76,7 +78,7 @@ enum wasd_status wasd_cpu_check(struct wasd_err *err)
 {
 	/* Sizes around the kernels' tiles, with edges; values small whole numbers, so that every sum is exact. */
 	enum { M = 37, N = 71, K = 53 };
-	static const int sizes[][3] = { { 1, 1, 1 }, { 4, 16, 8 }, { 16, 64, 48 }, { M, N, K } };
+	static const int sizes[][3] = {{1, 1, 1}, {4, 16, 8}, {16, 64, 48}, {M, N, K}};
 	real a[M * K], b[K * N], c[M * N];
 	for (int i = 0; i < M * K; i++)
 		a[i] = (real)(i * 7 % 11 - 5);
@@ -93,15 +95,18 @@ enum wasd_status wasd_cpu_check(struct wasd_err *err)
 #else
 			cblas_sgemm
 #endif
-			(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a, ta ? m : k, b, tb ? k : n, 1, c, n);
+				(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a,
+			     ta ? m : k, b, tb ? k : n, 1, c, n);
 			for (int i = 0; i < m; i++)
 				for (int j = 0; j < n; j++) {
 					double want = (i * n + j) % 3;
 					for (int p = 0; p < k; p++)
 						want += (double)(ta ? a[p * m + i] : a[i * k + p]) * (double)(tb ? b[j * k + p] : b[p * n + j]);
 					if ((double)c[i * n + j] != want)
-						return wasd_fail(err, WASD_EUNSUPPORTED, "OpenBLAS kernels \"%s\" compute wrong products on this CPU (%dx%dx%d: %g instead of %g)",
-						                 openblas_get_corename(), m, n, k, (double)c[i * n + j], want);
+						return wasd_fail(
+							err, WASD_EUNSUPPORTED,
+							"OpenBLAS kernels \"%s\" compute wrong products on this CPU (%dx%dx%d: %g instead of %g)",
+							openblas_get_corename(), m, n, k, (double)c[i * n + j], want);
 				}
 		}
 	return WASD_OK;

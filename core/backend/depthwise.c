@@ -1,10 +1,15 @@
-/* backend/depthwise.c - convolution with one input channel per group, O/groups outputs each: y[o] = b[o] + sum over taps of w[o,tap] * x[o/m].
- * So few operations per value that a matrix product would only move data: each tap is a scaled row added to a row. Plane layouts. */
+/* backend/depthwise.c - convolution with one input channel per group, O/groups outputs each: y[o] = b[o] + sum over
+ * taps of w[o,tap] * x[o/m]. So few operations per value that a matrix product would only move data: each tap is a
+ * scaled row added to a row. Plane layouts. */
 #include "backend/backend.h"
 
 #include <string.h>
 
-struct dw_job { struct step *s; const struct run *r; int m; };
+struct dw_job {
+	struct step *s;
+	const struct run *r;
+	int m;
+};
 
 /* Columns u in lo..hi-1 of the output whose source u*stride + off is inside a row. */
 static void inside(const struct node *nd, int off, int *lo, int *hi)
@@ -43,7 +48,7 @@ WASD_HOT static void axpy_scatter(real a, const real *dy, real *dx, int stride, 
 
 WASD_HOT static real dot(const real *x, int stride, const real *dy, int n)
 {
-	real acc[8] = { 0 }, s = 0;
+	real acc[8] = {0}, s = 0;
 	int i = 0;
 	for (; i + 8 <= n; i += 8)
 		for (int j = 0; j < 8; j++)
@@ -74,7 +79,8 @@ static void fwd_channels(void *ctx, int begin, int end, int thread)
 					for (int kx = 0; iy >= 0 && iy < nd->in.h && kx < s->kw; kx++) {
 						int off = kx - s->pad_left, lo, hi;
 						inside(nd, off, &lo, &hi);
-						axpy(w[ky * s->kw + kx], x + iy * nd->in.w + lo * nd->stride + off, nd->stride, y + v * ow + lo, hi - lo);
+						axpy(w[ky * s->kw + kx], x + iy * nd->in.w + lo * nd->stride + off, nd->stride, y + v * ow + lo,
+						     hi - lo);
 					}
 				}
 			const real *res = s->has_res ? tensor_plane(s->x[1], n, o) : NULL;
@@ -124,12 +130,12 @@ static void bwd_channels(void *ctx, int begin, int end, int thread)
 
 static void depthwise_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, fwd_channels, &(struct dw_job){ s, r, s->y->shape.c / s->node->in.c });
+	wasd_parallel(s->y->shape.c, fwd_channels, &(struct dw_job){s, r, s->y->shape.c / s->node->in.c});
 }
 
 static void depthwise_backward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->node->in.c, bwd_channels, &(struct dw_job){ s, r, s->y->shape.c / s->node->in.c });
+	wasd_parallel(s->node->in.c, bwd_channels, &(struct dw_job){s, r, s->y->shape.c / s->node->in.c});
 }
 
-const struct layer_kernel depthwise_kernel = { .forward = depthwise_forward, .backward = depthwise_backward };
+const struct layer_kernel depthwise_kernel = {.forward = depthwise_forward, .backward = depthwise_backward};

@@ -17,11 +17,12 @@ static void inside(int off, int stride, int w, int ow, int *lo, int *hi)
 		*hi = *lo;
 }
 
-/* Stride 1 and as many outputs as inputs: a tap sees the channel shifted by dy rows and dx columns, all images at once. Copy it whole, then
- * blank the rows and columns that came from the neighbouring row or image. */
+/* Stride 1 and as many outputs as inputs: a tap sees the channel shifted by dy rows and dx columns, all images at once.
+ * Copy it whole, then blank the rows and columns that came from the neighbouring row or image. */
 static void shifted(const struct window *g, const real *x, int n, int row0, int rows, int dy, int dx, real *d)
 {
-	ptrdiff_t w = g->w, len = (ptrdiff_t)rows * w, first = (ptrdiff_t)row0 * w + (ptrdiff_t)dy * w + dx, all = (ptrdiff_t)n * g->h * w;
+	ptrdiff_t w = g->w, len = (ptrdiff_t)rows * w, first = (ptrdiff_t)row0 * w + (ptrdiff_t)dy * w + dx,
+			  all = (ptrdiff_t)n * g->h * w;
 	ptrdiff_t lo = first < 0 ? -first : 0, hi = first + len > all ? all - first : len;
 	if (lo > len)
 		lo = len;
@@ -124,7 +125,9 @@ void col2im(const struct window *g, real *x, size_t sc, int channels, int row0, 
 				for (int r = 0; r < rows; r++, col += g->ow) {
 					int n = (row0 + r) / g->oh, y = (row0 + r) % g->oh * g->stride - g->pad_top + ky;
 					if (y >= 0 && y < g->h)
-						scatter(col + lo, x + ((size_t)n * (size_t)g->h + (size_t)y) * (size_t)g->w + lo * g->stride + off, g->stride, hi - lo);
+						scatter(col + lo,
+						        x + ((size_t)n * (size_t)g->h + (size_t)y) * (size_t)g->w + lo * g->stride + off,
+						        g->stride, hi - lo);
 				}
 			}
 }

@@ -1,18 +1,21 @@
-/* backend/openblas.c - convolution and linear layers as matrix products of OpenBLAS; portable to every CPU that it knows.
+/* backend/openblas.c - convolution and linear layers as matrix products of OpenBLAS; portable to every CPU that it
+ * knows.
  *
  * Layout: channel-major. Channel c is one row of n*H*W values, image after image, so that
  *
  *     forward        Y (O x NHW)   = W (O x CKK) * col(X)
- *     backward data  dX (C x NHW)  = W' (C x OKK) * col(dY)            stride 1: W' = W turned by 180 degrees, o and c swapped
+ *     backward data  dX (C x NHW)  = W' (C x OKK) * col(dY)            stride 1: W' = W turned by 180 degrees, o and c
+ *                    swapped
  *                    dX            = col2im(W^t * dY)                  other strides
  *     weights        dW (O x CKK) += dY * col(X)^t
  *
- * are products with long rows whatever the size of the map, tiles may span images, and results land in place. Rows start an odd number of cache
- * lines apart: with a power of two, a column of a tile would fall into one set of the cache.
+ * are products with long rows whatever the size of the map, tiles may span images, and results land in place. Rows
+ * start an odd number of cache lines apart: with a power of two, a column of a tile would fall into one set of the
+ * cache.
  *
- * OpenBLAS runs single-threaded inside each thread of our own team. Forward and backward data share out tiles of columns, each thread gathering
- * its tile's columns for a block of channels at a time; the weight gradient shares out channels, so that no partial sums have to be joined and
- * the order of every sum is fixed. */
+ * OpenBLAS runs single-threaded inside each thread of our own team. Forward and backward data share out tiles of
+ * columns, each thread gathering its tile's columns for a block of channels at a time; the weight gradient shares out
+ * channels, so that no partial sums have to be joined and the order of every sum is fixed. */
 #include "backend/backend.h"
 #include "backend/gemm.h"
 #include "wasd/cpu.h"
@@ -25,9 +28,10 @@
 #define DEPTH 640
 #define TILE 512
 #define TILE_WEIGHTS 1024
-#define FEW 128                       /* columns per thread below which output channels are shared out instead */
+#define FEW 128 /* columns per thread below which output channels are shared out instead */
 
-void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta, real *c, size_t ldc)
+void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta,
+          real *c, size_t ldc)
 {
 	if (m <= 0 || n <= 0)
 		return;
@@ -36,7 +40,8 @@ void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, cons
 #else
 	cblas_sgemm
 #endif
-	(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+		(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a, (int)lda, b,
+	     (int)ldb, beta, c, (int)ldc);
 }
 
 static size_t round_up(size_t v, size_t to)
@@ -54,11 +59,13 @@ static void openblas_layout(struct tensor *t, int n, enum wasd_precision p)
 	t->bytes = t->sc * (size_t)t->shape.c * sizeof(real);
 }
 
-/* ---- one convolution as tiles of columns: forward, and backward data of stride 1 --------------------------------------- */
+/* ---- one convolution as tiles of columns: forward, and backward data of stride 1
+ * --------------------------------------- */
 
 static bool pointwise(const struct window *g)
 {
-	return g->kh == 1 && g->kw == 1 && g->stride == 1 && g->pad_top == 0 && g->pad_left == 0 && g->oh == g->h && g->ow == g->w;
+	return g->kh == 1 && g->kw == 1 && g->stride == 1 && g->pad_top == 0 && g->pad_left == 0 && g->oh == g->h &&
+	       g->ow == g->w;
 }
 
 /* How many channels go into one product, so that its depth stays near DEPTH and blocks are equal. */
@@ -101,7 +108,8 @@ void conv_finish(const struct conv_job *j, int o0, int o1, size_t first, int col
 	if (!j->bias && !j->res && j->act == ACT_NONE)
 		return;
 	for (int o = o0; o < o1; o++)
-		finish_row(j->y + (size_t)o * j->ysc + first, j->res ? j->res + (size_t)o * j->rsc + first : NULL, j->bias ? j->bias[o] : 0, j->act, cols);
+		finish_row(j->y + (size_t)o * j->ysc + first, j->res ? j->res + (size_t)o * j->rsc + first : NULL,
+		           j->bias ? j->bias[o] : 0, j->act, cols);
 }
 
 static void conv_tile(const struct conv_job *j, int row0, int rows, int o0, int o1, real *col)
@@ -115,8 +123,8 @@ static void conv_tile(const struct conv_job *j, int row0, int rows, int o0, int 
 		const real *b = j->x + (size_t)c * j->xsc + first;
 		if (!direct)
 			im2col(&j->win, j->x + (size_t)c * j->xsc, j->xsc, j->n, cc, row0, rows, col);
-		gemm(false, false, o1 - o0, cols, cc * taps, j->w + (size_t)o0 * ldw + (size_t)c * (size_t)taps, ldw, direct ? b : col,
-		     direct ? j->xsc : (size_t)cols, c || j->add, y, j->ysc);
+		gemm(false, false, o1 - o0, cols, cc * taps, j->w + (size_t)o0 * ldw + (size_t)c * (size_t)taps, ldw,
+		     direct ? b : col, direct ? j->xsc : (size_t)cols, c || j->add, y, j->ysc);
 	}
 	for (int o = o0; o < o1 && !taps && !j->add; o++, y += j->ysc)
 		memset(y, 0, (size_t)cols * sizeof(real));
@@ -130,8 +138,8 @@ static void conv_items(void *ctx, int begin, int end, int thread)
 	for (int i = begin; i < end; i++) {
 		int tile = i / j->parts, part = i % j->parts, row0 = tile * j->tile_rows;
 		int count = rows - row0 < j->tile_rows ? rows - row0 : j->tile_rows;
-		conv_tile(j, row0, count, (int)((int64_t)j->outs * part / j->parts), (int)((int64_t)j->outs * (part + 1) / j->parts),
-		          j->scratch + (size_t)thread * j->scratch_each);
+		conv_tile(j, row0, count, (int)((int64_t)j->outs * part / j->parts),
+		          (int)((int64_t)j->outs * (part + 1) / j->parts), j->scratch + (size_t)thread * j->scratch_each);
 	}
 }
 
@@ -160,15 +168,16 @@ static size_t columns_size(int channels, int taps, int rows, int ow, int tile, i
 	return round_up(depth * (cols < all ? cols : all), 16);
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------------------------- */
+/* ---- backward
+ * ----------------------------------------------------------------------------------------------------------- */
 
 struct back_job {
 	struct step *s;
 	const struct run *r;
 	struct window win;
 	int group, ipg, opg;
-	bool by_output;                 /* weights: share out output instead of input channels */
-	real *turned;                   /* (ipg, opg*taps) */
+	bool by_output; /* weights: share out output instead of input channels */
+	real *turned;   /* (ipg, opg*taps) */
 	real *scratch;
 	size_t scratch_each;
 };
@@ -182,7 +191,7 @@ static void bias_rows(void *ctx, int begin, int end, int thread)
 		const real *dy = tensor_plane(j->s->dy, 0, o);
 		double sum = 0;
 		for (size_t at = 0; at < len; at += 256) {
-			real part[8] = { 0 };
+			real part[8] = {0};
 			size_t l = len - at < 256 ? len - at : 256, i = 0;
 			for (; i + 8 <= l; i += 8)
 				for (int k = 0; k < 8; k++)
@@ -203,7 +212,8 @@ static void weight_channels(void *ctx, int begin, int end, int thread)
 	const struct step *s = j->s;
 	int taps = s->kh * s->kw, c0 = j->by_output ? 0 : begin, c1 = j->by_output ? j->ipg : end;
 	int o0 = j->group * j->opg + (j->by_output ? begin : 0), outs = j->by_output ? end - begin : j->opg;
-	int rows = j->r->n * j->win.oh, block = channel_block(c1 - c0, taps), step = tile_rows(rows, j->win.ow, TILE_WEIGHTS, 1);
+	int rows = j->r->n * j->win.oh, block = channel_block(c1 - c0, taps),
+		step = tile_rows(rows, j->win.ow, TILE_WEIGHTS, 1);
 	size_t ldw = (size_t)j->ipg * (size_t)taps;
 	real *col = j->scratch + (size_t)thread * j->scratch_each;
 	for (int row0 = 0; row0 < rows; row0 += step) {
@@ -247,7 +257,8 @@ static void data_channels(void *ctx, int begin, int end, int thread)
 {
 	struct back_job *j = ctx;
 	const struct step *s = j->s;
-	int taps = s->kh * s->kw, rows = j->r->n * j->win.oh, block = channel_block(end - begin, taps), step = tile_rows(rows, j->win.ow, TILE, 1);
+	int taps = s->kh * s->kw, rows = j->r->n * j->win.oh, block = channel_block(end - begin, taps),
+		step = tile_rows(rows, j->win.ow, TILE, 1);
 	size_t ldw = (size_t)j->ipg * (size_t)taps, len = (size_t)j->r->n * s->dx[0]->sn;
 	real *col = j->scratch + (size_t)thread * j->scratch_each;
 	for (int c = begin; c < end && !s->dx_add[0]; c++)
@@ -256,14 +267,17 @@ static void data_channels(void *ctx, int begin, int end, int thread)
 		int count = rows - row0 < step ? rows - row0 : step, cols = count * j->win.ow;
 		for (int c = begin; c < end; c += block) {
 			int cc = end - c < block ? end - c : block;
-			gemm(true, false, cc * taps, cols, j->opg, s->weight + (size_t)j->group * (size_t)j->opg * ldw + (size_t)c * (size_t)taps, ldw,
-			     tensor_plane(s->dy, 0, j->group * j->opg) + (size_t)row0 * (size_t)j->win.ow, s->dy->sc, 0, col, (size_t)cols);
+			gemm(true, false, cc * taps, cols, j->opg,
+			     s->weight + (size_t)j->group * (size_t)j->opg * ldw + (size_t)c * (size_t)taps, ldw,
+			     tensor_plane(s->dy, 0, j->group * j->opg) + (size_t)row0 * (size_t)j->win.ow, s->dy->sc, 0, col,
+			     (size_t)cols);
 			col2im(&j->win, tensor_plane(s->dx[0], 0, j->group * j->ipg + c), s->dx[0]->sc, cc, row0, count, col);
 		}
 	}
 }
 
-/* ---- the layer ---------------------------------------------------------------------------------------------------------- */
+/* ---- the layer
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static bool is_depthwise(const struct step *s)
 {
@@ -273,7 +287,8 @@ static bool is_depthwise(const struct step *s)
 static struct window window_of(const struct step *s)
 {
 	const struct node *nd = s->node;
-	return (struct window){ nd->in.h, nd->in.w, nd->shape.h, nd->shape.w, s->kh, s->kw, nd->stride, s->pad_top, s->pad_left };
+	return (struct window){nd->in.h, nd->in.w,   nd->shape.h, nd->shape.w, s->kh,
+	                       s->kw,    nd->stride, s->pad_top,  s->pad_left};
 }
 
 /* Scratch is planned by the node's own kernel; the pass's may be a part of it. Sums per thread must stay affordable. */
@@ -281,7 +296,8 @@ static bool use_winograd(const struct step *s, const struct window *g, int n, in
 {
 	const struct node *nd = s->node;
 	int ipg = nd->in.c / nd->groups, opg = nd->out / nd->groups;
-	return !s->strict && nd->kh <= 3 && nd->kw <= 3 && (int64_t)ipg * opg * threads <= 1 << 23 && winograd_fits(g, n, ipg, opg);
+	return !s->strict && nd->kh <= 3 && nd->kw <= 3 && (int64_t)ipg * opg * threads <= 1 << 23 &&
+	       winograd_fits(g, n, ipg, opg);
 }
 
 static void conv_plan(struct step *s, int batch, bool training, int threads)
@@ -302,7 +318,8 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	struct window g = window_of(s);
 	if (use_winograd(s, &g, batch, threads)) {
 		int tw = nd->in.w / 2;
-		size_t forward = winograd_scratch(ipg, opg, tw, threads, false), weights = training ? winograd_scratch(ipg, opg, tw, threads, true) : 0;
+		size_t forward = winograd_scratch(ipg, opg, tw, threads, false),
+			   weights = training ? winograd_scratch(ipg, opg, tw, threads, true) : 0;
 		each = each > forward ? each : forward;
 		each = each > weights ? each : weights;
 	}
@@ -319,9 +336,18 @@ static void conv_forward(struct step *s, const struct run *r)
 	int ipg = nd->in.c / nd->groups, opg = nd->out / nd->groups;
 	for (int g = 0; g < nd->groups; g++) {
 		struct conv_job j = {
-			.win = window_of(s), .n = r->n, .channels = ipg, .outs = opg, .w = s->weight + (size_t)g * (size_t)opg * (size_t)(ipg * s->kh * s->kw),
-			.x = tensor_plane(s->x[0], 0, g * ipg), .xsc = s->x[0]->sc, .y = tensor_plane(s->y, 0, g * opg), .ysc = s->y->sc,
-			.bias = s->bias ? s->bias + g * opg : NULL, .act = s->act, .scratch = r->scratch,
+			.win = window_of(s),
+			.n = r->n,
+			.channels = ipg,
+			.outs = opg,
+			.w = s->weight + (size_t)g * (size_t)opg * (size_t)(ipg * s->kh * s->kw),
+			.x = tensor_plane(s->x[0], 0, g * ipg),
+			.xsc = s->x[0]->sc,
+			.y = tensor_plane(s->y, 0, g * opg),
+			.ysc = s->y->sc,
+			.bias = s->bias ? s->bias + g * opg : NULL,
+			.act = s->act,
+			.scratch = r->scratch,
 			.scratch_each = s->scratch_bytes / sizeof(real) / (size_t)r->threads,
 		};
 		if (s->has_res) {
@@ -342,7 +368,11 @@ static void conv_backward(struct step *s, const struct run *r)
 		return;
 	}
 	const struct node *nd = s->node;
-	struct back_job j = { .s = s, .r = r, .win = window_of(s), .ipg = nd->in.c / nd->groups, .opg = nd->out / nd->groups };
+	struct back_job j = {.s = s,
+	                     .r = r,
+	                     .win = window_of(s),
+	                     .ipg = nd->in.c / nd->groups,
+	                     .opg = nd->out / nd->groups};
 	int taps = s->kh * s->kw;
 	size_t turned = round_up((size_t)j.ipg * (size_t)j.opg * (size_t)(nd->kh * nd->kw), 16);
 	j.turned = r->scratch;
@@ -353,9 +383,15 @@ static void conv_backward(struct step *s, const struct run *r)
 		wasd_parallel(nd->out, bias_rows, &j);
 	for (j.group = 0; j.group < nd->groups; j.group++) {
 		if (use_winograd(s, &j.win, r->n, r->threads)) {
-			struct conv_job w = { .win = j.win, .n = r->n, .channels = j.ipg, .outs = j.opg, .x = tensor_plane(s->x[0], 0, j.group * j.ipg),
-			                      .xsc = s->x[0]->sc, .scratch = j.scratch };
-			winograd_weights(&w, tensor_plane(s->dy, 0, j.group * j.opg), s->dy->sc, s->dweight + (size_t)j.group * (size_t)(j.opg * j.ipg * taps), r->threads);
+			struct conv_job w = {.win = j.win,
+			                     .n = r->n,
+			                     .channels = j.ipg,
+			                     .outs = j.opg,
+			                     .x = tensor_plane(s->x[0], 0, j.group * j.ipg),
+			                     .xsc = s->x[0]->sc,
+			                     .scratch = j.scratch};
+			winograd_weights(&w, tensor_plane(s->dy, 0, j.group * j.opg), s->dy->sc,
+			                 s->dweight + (size_t)j.group * (size_t)(j.opg * j.ipg * taps), r->threads);
 		} else if (taps) {
 			wasd_parallel(j.by_output ? j.opg : j.ipg, weight_channels, &j);
 		}
@@ -368,9 +404,19 @@ static void conv_backward(struct step *s, const struct run *r)
 		if (taps)
 			wasd_parallel(j.ipg, turn_channels, &j);
 		struct conv_job b = {
-			.win = { nd->shape.h, nd->shape.w, nd->in.h, nd->in.w, s->kh, s->kw, 1, s->kh - 1 - s->pad_top, s->kw - 1 - s->pad_left },
-			.n = r->n, .channels = j.opg, .outs = j.ipg, .w = j.turned, .x = tensor_plane(s->dy, 0, j.group * j.opg), .xsc = s->dy->sc,
-			.y = tensor_plane(s->dx[0], 0, j.group * j.ipg), .ysc = s->dx[0]->sc, .add = s->dx_add[0], .scratch = j.scratch, .scratch_each = j.scratch_each,
+			.win = {nd->shape.h, nd->shape.w, nd->in.h, nd->in.w, s->kh, s->kw, 1, s->kh - 1 - s->pad_top,
+		            s->kw - 1 - s->pad_left},
+			.n = r->n,
+			.channels = j.opg,
+			.outs = j.ipg,
+			.w = j.turned,
+			.x = tensor_plane(s->dy, 0, j.group * j.opg),
+			.xsc = s->dy->sc,
+			.y = tensor_plane(s->dx[0], 0, j.group * j.ipg),
+			.ysc = s->dx[0]->sc,
+			.add = s->dx_add[0],
+			.scratch = j.scratch,
+			.scratch_each = j.scratch_each,
 		};
 		if (use_winograd(s, &b.win, r->n, r->threads))
 			winograd_run(&b, r->threads);
@@ -379,9 +425,13 @@ static void conv_backward(struct step *s, const struct run *r)
 	}
 }
 
-/* ---- linear: the same with one column per image -------------------------------------------------------------------------- */
+/* ---- linear: the same with one column per image
+ * -------------------------------------------------------------------------- */
 
-struct linear_job { struct step *s; const struct run *r; };
+struct linear_job {
+	struct step *s;
+	const struct run *r;
+};
 
 static void linear_outputs(void *ctx, int begin, int end, int thread)
 {
@@ -389,9 +439,11 @@ static void linear_outputs(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	size_t f = (size_t)s->node->in.c;
-	gemm(false, false, end - begin, j->r->n, (int)f, s->weight + (size_t)begin * f, f, s->x[0]->data, s->x[0]->sc, 0, tensor_plane(s->y, 0, begin), s->y->sc);
+	gemm(false, false, end - begin, j->r->n, (int)f, s->weight + (size_t)begin * f, f, s->x[0]->data, s->x[0]->sc, 0,
+	     tensor_plane(s->y, 0, begin), s->y->sc);
 	for (int o = begin; o < end; o++)
-		finish_row(tensor_plane(s->y, 0, o), s->has_res ? tensor_plane(s->x[1], 0, o) : NULL, s->bias ? s->bias[o] : 0, s->act, j->r->n);
+		finish_row(tensor_plane(s->y, 0, o), s->has_res ? tensor_plane(s->x[1], 0, o) : NULL, s->bias ? s->bias[o] : 0,
+		           s->act, j->r->n);
 }
 
 static void linear_dw_outputs(void *ctx, int begin, int end, int thread)
@@ -400,7 +452,8 @@ static void linear_dw_outputs(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	size_t f = (size_t)s->node->in.c;
-	gemm(false, true, end - begin, (int)f, j->r->n, tensor_plane(s->dy, 0, begin), s->dy->sc, s->x[0]->data, s->x[0]->sc, 1, s->dweight + (size_t)begin * f, f);
+	gemm(false, true, end - begin, (int)f, j->r->n, tensor_plane(s->dy, 0, begin), s->dy->sc, s->x[0]->data,
+	     s->x[0]->sc, 1, s->dweight + (size_t)begin * f, f);
 	for (int o = begin; o < end && s->dbias; o++) {
 		double sum = 0;
 		for (int i = 0; i < j->r->n; i++)
@@ -414,20 +467,20 @@ static void linear_dx_inputs(void *ctx, int begin, int end, int thread)
 	struct linear_job *j = ctx;
 	struct step *s = j->s;
 	(void)thread;
-	gemm(true, false, end - begin, j->r->n, s->node->out, s->weight + begin, (size_t)s->node->in.c, s->dy->data, s->dy->sc, s->dx_add[0],
-	     tensor_plane(s->dx[0], 0, begin), s->dx[0]->sc);
+	gemm(true, false, end - begin, j->r->n, s->node->out, s->weight + begin, (size_t)s->node->in.c, s->dy->data,
+	     s->dy->sc, s->dx_add[0], tensor_plane(s->dx[0], 0, begin), s->dx[0]->sc);
 }
 
 static void linear_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->node->out, linear_outputs, &(struct linear_job){ s, r });
+	wasd_parallel(s->node->out, linear_outputs, &(struct linear_job){s, r});
 }
 
 static void linear_backward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->node->out, linear_dw_outputs, &(struct linear_job){ s, r });
+	wasd_parallel(s->node->out, linear_dw_outputs, &(struct linear_job){s, r});
 	if (s->dx[0])
-		wasd_parallel(s->node->in.c, linear_dx_inputs, &(struct linear_job){ s, r });
+		wasd_parallel(s->node->in.c, linear_dx_inputs, &(struct linear_job){s, r});
 }
 
 static enum wasd_status openblas_open(struct wasd_err *err)
@@ -441,12 +494,19 @@ static void openblas_library(char *out, size_t size)
 	snprintf(out, size, "%s", openblas_get_config());
 }
 
-static const struct layer_kernel conv_kernel = { .plan = conv_plan, .forward = conv_forward, .backward = conv_backward };
-static const struct layer_kernel linear_kernel = { .forward = linear_forward, .backward = linear_backward };
-static const struct backend_kernel kernels[] = { { "conv", &conv_kernel }, { "linear", &linear_kernel }, { NULL, NULL } };
+static const struct layer_kernel conv_kernel = {.plan = conv_plan, .forward = conv_forward, .backward = conv_backward};
+static const struct layer_kernel linear_kernel = {.forward = linear_forward, .backward = linear_backward};
+static const struct backend_kernel kernels[] = {{"conv", &conv_kernel}, {"linear", &linear_kernel}, {NULL, NULL}};
 
 extern const struct backend backend_openblas;
 const struct backend backend_openblas = {
-	.name = "openblas", .summary = "matrix products of OpenBLAS, channel-major", .library = openblas_library, .open = openblas_open, .layout = openblas_layout,
-	.import = planes_import, .export = planes_export, .kernels = kernels, .planes = true,
+	.name = "openblas",
+	.summary = "matrix products of OpenBLAS, channel-major",
+	.library = openblas_library,
+	.open = openblas_open,
+	.layout = openblas_layout,
+	.import = planes_import,
+	.export = planes_export,
+	.kernels = kernels,
+	.planes = true,
 };

@@ -1,4 +1,5 @@
-/* backend/ref.c - the definition: every operation as plain loops over (n,c,y,x), NCHW, one thread. The tests' oracle; last row of the table. */
+/* backend/ref.c - the definition: every operation as plain loops over (n,c,y,x), NCHW, one thread. The tests' oracle;
+ * last row of the table. */
 #include "backend/backend.h"
 
 #include <math.h>
@@ -9,7 +10,11 @@ static real *at(const struct tensor *t, int n, int c, int y, int x)
 }
 
 /* Every (n,c,y,x) of a tensor. */
-#define EACH(t, r) for (int n = 0; n < (r)->n; n++) for (int c = 0; c < (t)->shape.c; c++) for (int y = 0; y < (t)->shape.h; y++) for (int x = 0; x < (t)->shape.w; x++)
+#define EACH(t, r) \
+	for (int n = 0; n < (r)->n; n++) \
+		for (int c = 0; c < (t)->shape.c; c++) \
+			for (int y = 0; y < (t)->shape.h; y++) \
+				for (int x = 0; x < (t)->shape.w; x++)
 
 static void give(struct step *s, int i, int n, int c, int y, int x, real v)
 {
@@ -22,7 +27,7 @@ static void clear_dx(struct step *s, const struct run *r)
 	for (int i = 0; i < s->n_in; i++)
 		if (s->dx[i] && !s->dx_add[i])
 			EACH(s->dx[i], r)
-				*at(s->dx[i], n, c, y, x) = 0;
+	*at(s->dx[i], n, c, y, x) = 0;
 }
 
 static void conv_walk(struct step *s, const struct run *r, bool backward)
@@ -30,7 +35,8 @@ static void conv_walk(struct step *s, const struct run *r, bool backward)
 	const struct node *nd = s->node;
 	int ipg = nd->in.c / nd->groups, opg = nd->out / nd->groups;
 	const struct tensor *out = backward ? s->dy : s->y;
-	EACH(out, r) {
+	EACH(out, r)
+	{
 		double sum = s->bias ? (double)s->bias[c] : 0;
 		real g = backward ? *at(s->dy, n, c, y, x) : 0;
 		if (backward && s->dbias)
@@ -38,10 +44,12 @@ static void conv_walk(struct step *s, const struct run *r, bool backward)
 		for (int i = 0; i < ipg; i++)
 			for (int ky = 0; ky < s->kh; ky++)
 				for (int kx = 0; kx < s->kw; kx++) {
-					int iy = y * nd->stride - s->pad_top + ky, ix = x * nd->stride - s->pad_left + kx, ic = c / opg * ipg + i;
+					int iy = y * nd->stride - s->pad_top + ky, ix = x * nd->stride - s->pad_left + kx,
+						ic = c / opg * ipg + i;
 					if (iy < 0 || iy >= nd->in.h || ix < 0 || ix >= nd->in.w)
 						continue;
-					size_t w = (((size_t)c * (size_t)ipg + (size_t)i) * (size_t)s->kh + (size_t)ky) * (size_t)s->kw + (size_t)kx;
+					size_t w = (((size_t)c * (size_t)ipg + (size_t)i) * (size_t)s->kh + (size_t)ky) * (size_t)s->kw +
+					           (size_t)kx;
 					if (!backward) {
 						sum += (double)s->weight[w] * (double)*at(s->x[0], n, ic, iy, ix);
 						continue;
@@ -55,12 +63,20 @@ static void conv_walk(struct step *s, const struct run *r, bool backward)
 	}
 }
 
-static void conv_forward(struct step *s, const struct run *r) { conv_walk(s, r, false); }
-static void conv_backward(struct step *s, const struct run *r) { clear_dx(s, r); conv_walk(s, r, true); }
+static void conv_forward(struct step *s, const struct run *r)
+{
+	conv_walk(s, r, false);
+}
+static void conv_backward(struct step *s, const struct run *r)
+{
+	clear_dx(s, r);
+	conv_walk(s, r, true);
+}
 
 static void linear_forward(struct step *s, const struct run *r)
 {
-	EACH(s->y, r) {
+	EACH(s->y, r)
+	{
 		double sum = s->bias ? (double)s->bias[c] : 0;
 		for (int f = 0; f < s->node->in.c; f++)
 			sum += (double)s->weight[(size_t)c * (size_t)s->node->in.c + (size_t)f] * (double)*at(s->x[0], n, f, 0, 0);
@@ -71,7 +87,8 @@ static void linear_forward(struct step *s, const struct run *r)
 static void linear_backward(struct step *s, const struct run *r)
 {
 	clear_dx(s, r);
-	EACH(s->dy, r) {
+	EACH(s->dy, r)
+	{
 		real g = *at(s->dy, n, c, y, x);
 		if (s->dbias)
 			s->dbias[c] += g;
@@ -84,7 +101,8 @@ static void linear_backward(struct step *s, const struct run *r)
 	}
 }
 
-/* Mean and inverse standard deviation of a channel, as in the pass's forward; M: values in it; *biased, *mean for the running ones. */
+/* Mean and inverse standard deviation of a channel, as in the pass's forward; M: values in it; *biased, *mean for the
+ * running ones. */
 static void bn_moments(const struct step *s, const struct run *r, int c, double *mean, double *inv, double *biased)
 {
 	double sum = 0, sq = 0, m = (double)r->n * s->node->in.h * s->node->in.w;
@@ -122,7 +140,9 @@ static void bn_forward(struct step *s, const struct run *r)
 		for (int n = 0; n < r->n; n++)
 			for (int y = 0; y < s->y->shape.h; y++)
 				for (int x = 0; x < s->y->shape.w; x++)
-					*at(s->y, n, c, y, x) = (real)((double)s->weight[c] * ((double)*at(s->x[0], n, c, y, x) - mean) * inv + (double)s->bias[c]);
+					*at(s->y, n, c, y,
+					    x) = (real)((double)s->weight[c] * ((double)*at(s->x[0], n, c, y, x) - mean) * inv +
+					                (double)s->bias[c]);
 	}
 }
 
@@ -142,7 +162,9 @@ static void bn_backward(struct step *s, const struct run *r)
 							db += g;
 							dg += g * xh;
 						} else if (s->dx[0]) {
-							give(s, 0, n, c, y, x, (real)((double)s->weight[c] * inv * (r->bn == WASD_BN_SET ? g : g - db / m - xh * dg / m)));
+							give(s, 0, n, c, y, x,
+							     (real)((double)s->weight[c] * inv *
+							            (r->bn == WASD_BN_SET ? g : g - db / m - xh * dg / m)));
 						}
 					}
 		s->dbias[c] += (real)db;
@@ -153,12 +175,13 @@ static void bn_backward(struct step *s, const struct run *r)
 static void relu_forward(struct step *s, const struct run *r)
 {
 	EACH(s->y, r)
-		*at(s->y, n, c, y, x) = act_apply(s->node->layer->is_act, *at(s->x[0], n, c, y, x));
+	*at(s->y, n, c, y, x) = act_apply(s->node->layer->is_act, *at(s->x[0], n, c, y, x));
 }
 
 static void relu_backward(struct step *s, const struct run *r)
 {
-	EACH(s->y, r) {
+	EACH(s->y, r)
+	{
 		real g = act_passes(s->node->layer->is_act, *at(s->y, n, c, y, x)) ? *at(s->dy, n, c, y, x) : 0;
 		if (s->dx[0])
 			*at(s->dx[0], n, c, y, x) = s->dx_add[0] ? *at(s->dx[0], n, c, y, x) + g : g;
@@ -169,7 +192,8 @@ static void relu_backward(struct step *s, const struct run *r)
 static void pool_walk(struct step *s, const struct run *r, bool max, bool backward)
 {
 	const struct node *nd = s->node;
-	EACH(s->y, r) {
+	EACH(s->y, r)
+	{
 		int wy = 0, wx = 0;
 		double best = -INFINITY, sum = 0;
 		bool any = false;
@@ -197,17 +221,31 @@ static void pool_walk(struct step *s, const struct run *r, bool max, bool backwa
 	}
 }
 
-static void max_forward(struct step *s, const struct run *r) { pool_walk(s, r, true, false); }
-static void max_backward(struct step *s, const struct run *r) { clear_dx(s, r); pool_walk(s, r, true, true); }
-static void avg_forward(struct step *s, const struct run *r) { pool_walk(s, r, false, false); }
-static void avg_backward(struct step *s, const struct run *r) { clear_dx(s, r); pool_walk(s, r, false, true); }
+static void max_forward(struct step *s, const struct run *r)
+{
+	pool_walk(s, r, true, false);
+}
+static void max_backward(struct step *s, const struct run *r)
+{
+	clear_dx(s, r);
+	pool_walk(s, r, true, true);
+}
+static void avg_forward(struct step *s, const struct run *r)
+{
+	pool_walk(s, r, false, false);
+}
+static void avg_backward(struct step *s, const struct run *r)
+{
+	clear_dx(s, r);
+	pool_walk(s, r, false, true);
+}
 
 static void global_forward(struct step *s, const struct run *r)
 {
 	EACH(s->y, r)
-		*at(s->y, n, c, y, x) = 0;
+	*at(s->y, n, c, y, x) = 0;
 	EACH(s->x[0], r)
-		*at(s->y, n, c, 0, 0) += *at(s->x[0], n, c, y, x) / (real)(s->node->in.h * s->node->in.w);
+	*at(s->y, n, c, 0, 0) += *at(s->x[0], n, c, y, x) / (real)(s->node->in.h * s->node->in.w);
 }
 
 static void global_backward(struct step *s, const struct run *r)
@@ -215,19 +253,20 @@ static void global_backward(struct step *s, const struct run *r)
 	clear_dx(s, r);
 	if (s->dx[0])
 		EACH(s->dx[0], r)
-			give(s, 0, n, c, y, x, *at(s->dy, n, c, 0, 0) / (real)(s->node->in.h * s->node->in.w));
+	give(s, 0, n, c, y, x, *at(s->dy, n, c, 0, 0) / (real)(s->node->in.h * s->node->in.w));
 }
 
 static void add_forward(struct step *s, const struct run *r)
 {
 	EACH(s->y, r)
-		*at(s->y, n, c, y, x) = *at(s->x[0], n, c, y, x) + *at(s->x[1], n, c, y, x);
+	*at(s->y, n, c, y, x) = *at(s->x[0], n, c, y, x) + *at(s->x[1], n, c, y, x);
 }
 
 /* dy may be one of the two: read it before either is written. */
 static void add_backward(struct step *s, const struct run *r)
 {
-	EACH(s->y, r) {
+	EACH(s->y, r)
+	{
 		real g = *at(s->dy, n, c, y, x);
 		for (int i = 0; i < 2; i++)
 			if (s->dx[i])
@@ -239,7 +278,7 @@ static void concat_forward(struct step *s, const struct run *r)
 {
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
 		EACH(s->x[i], r)
-			*at(s->y, n, first + c, y, x) = *at(s->x[i], n, c, y, x);
+	*at(s->y, n, first + c, y, x) = *at(s->x[i], n, c, y, x);
 }
 
 static void concat_backward(struct step *s, const struct run *r)
@@ -248,18 +287,36 @@ static void concat_backward(struct step *s, const struct run *r)
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
 		if (s->dx[i])
 			EACH(s->x[i], r)
-				give(s, i, n, c, y, x, *at(s->dy, n, first + c, y, x));
+	give(s, i, n, c, y, x, *at(s->dy, n, first + c, y, x));
 }
 
 /* Nothing of the forward pass is kept but the tensors: backward computes what it needs again. */
-#define KERNEL(name) static const struct layer_kernel name##_kernel = { .forward = name##_forward, .backward = name##_backward }
-KERNEL(conv); KERNEL(linear); KERNEL(bn); KERNEL(relu); KERNEL(max); KERNEL(avg); KERNEL(global); KERNEL(add); KERNEL(concat);
+#define KERNEL(name) \
+	static const struct layer_kernel name##_kernel = {.forward = name##_forward, .backward = name##_backward}
+KERNEL(conv);
+KERNEL(linear);
+KERNEL(bn);
+KERNEL(relu);
+KERNEL(max);
+KERNEL(avg);
+KERNEL(global);
+KERNEL(add);
+KERNEL(concat);
 
-/* Flatten, dropout and drop-connect are the layers' own: a copy, and plain loops over a mask that is the definition itself. */
+/* Flatten, dropout and drop-connect are the layers' own: a copy, and plain loops over a mask that is the definition
+ * itself. */
 static const struct backend_kernel kernels[] = {
-	{ "conv", &conv_kernel }, { "linear", &linear_kernel }, { "batchnorm", &bn_kernel }, { "relu", &relu_kernel }, { "relu6", &relu_kernel },
-	{ "maxpool", &max_kernel }, { "avgpool", &avg_kernel }, { "globalpool", &global_kernel }, { "add", &add_kernel }, { "concat", &concat_kernel },
-	{ NULL, NULL },
+	{"conv", &conv_kernel},
+	{"linear", &linear_kernel},
+	{"batchnorm", &bn_kernel},
+	{"relu", &relu_kernel},
+	{"relu6", &relu_kernel},
+	{"maxpool", &max_kernel},
+	{"avgpool", &avg_kernel},
+	{"globalpool", &global_kernel},
+	{"add", &add_kernel},
+	{"concat", &concat_kernel},
+	{NULL, NULL},
 };
 
 static void ref_layout(struct tensor *t, int n, enum wasd_precision p)
@@ -272,6 +329,12 @@ static void ref_layout(struct tensor *t, int n, enum wasd_precision p)
 
 extern const struct backend backend_ref;
 const struct backend backend_ref = {
-	.name = "ref", .summary = "plain loops, the definition; for tests", .layout = ref_layout, .import = planes_import, .export = planes_export,
-	.kernels = kernels, .planes = true, .plain = true,
+	.name = "ref",
+	.summary = "plain loops, the definition; for tests",
+	.layout = ref_layout,
+	.import = planes_import,
+	.export = planes_export,
+	.kernels = kernels,
+	.planes = true,
+	.plain = true,
 };

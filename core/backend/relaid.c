@@ -1,5 +1,6 @@
-/* backend/relaid.c - a layer's own kernel, which is written for planes, in a backend whose tensors are not: every pass copies what the kernel reads
- * into planes and what it writes back. Slow and right; a backend that should be fast at the operation brings a kernel for it.
+/* backend/relaid.c - a layer's own kernel, which is written for planes, in a backend whose tensors are not: every pass
+ * copies what the kernel reads into planes and what it writes back. Slow and right; a backend that should be fast at
+ * the operation brings a kernel for it.
  *
  * The planes are NCHW in the step's scratch: the kernel's own scratch, then x, dx (one for each input), y and dy. */
 #include "backend/backend.h"
@@ -9,9 +10,9 @@
 
 struct relaid {
 	const struct layer_kernel *kernel;
-	struct tensor *planes;          /* x, dx, y, dy */
-	struct tensor **pointers;       /* what the inner step's x and dx point into */
-	size_t *at;                     /* of each of the planes, in scratch */
+	struct tensor *planes;    /* x, dx, y, dy */
+	struct tensor **pointers; /* what the inner step's x and dx point into */
+	size_t *at;               /* of each of the planes, in scratch */
 	void *inner_plan;
 };
 
@@ -72,7 +73,8 @@ static void relaid_plan(struct step *s, int batch, bool training, int threads)
 	struct relaid *p = s->plan = wasd_calloc(1, sizeof *p);
 	if (p)
 		p->kernel = s->node->layer->kernel;
-	if (!p || !(p->planes = wasd_calloc(n, sizeof *p->planes)) || !(p->pointers = wasd_calloc(n, sizeof *p->pointers)) || !(p->at = wasd_calloc(n, sizeof *p->at))) {
+	if (!p || !(p->planes = wasd_calloc(n, sizeof *p->planes)) ||
+	    !(p->pointers = wasd_calloc(n, sizeof *p->pointers)) || !(p->at = wasd_calloc(n, sizeof *p->at))) {
 		s->status = WASD_ENOMEM;
 		return;
 	}
@@ -148,7 +150,7 @@ static void relaid_backward(struct step *s, const struct run *r)
 
 static void relaid_explain(const struct step *s, cJSON *to)
 {
-	static const char *const passes[] = { "forward", "backward" };
+	static const char *const passes[] = {"forward", "backward"};
 	for (int k = 0; k < (s->dy ? 2 : 1); k++) {
 		cJSON *o = cJSON_CreateObject();
 		cJSON_AddStringToObject(o, "layer", *s->node->name ? s->node->name : s->node->layer->op);
@@ -160,4 +162,8 @@ static void relaid_explain(const struct step *s, cJSON *to)
 	}
 }
 
-const struct layer_kernel relaid_kernel = { .plan = relaid_plan, .forward = relaid_forward, .backward = relaid_backward, .unplan = relaid_unplan, .explain = relaid_explain };
+const struct layer_kernel relaid_kernel = {.plan = relaid_plan,
+                                           .forward = relaid_forward,
+                                           .backward = relaid_backward,
+                                           .unplan = relaid_unplan,
+                                           .explain = relaid_explain};

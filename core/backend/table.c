@@ -11,7 +11,8 @@ const struct backend *backend_at(int i)
 #ifdef WASD_ONEDNN
 		&backend_onednn,
 #endif
-		&backend_openblas, &backend_ref,
+		&backend_openblas,
+		&backend_ref,
 	};
 	return i >= 0 && i < (int)(sizeof table / sizeof table[0]) ? table[i] : NULL;
 }
@@ -34,10 +35,11 @@ static enum wasd_status offers(const struct backend *b, enum wasd_precision p, s
 	return WASD_OK;
 }
 
-enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out, struct wasd_err *err)
+enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out,
+                                struct wasd_err *err)
 {
 	const struct backend *b;
-	struct wasd_err why = { 0 };
+	struct wasd_err why = {0};
 	enum wasd_status s = WASD_EUNSUPPORTED;
 	if (name) {
 		if (!(b = backend_find(name)))
@@ -61,7 +63,8 @@ enum wasd_status backend_choose(const char *name, enum wasd_precision p, const s
 
 const char *wasd_precision_name(enum wasd_precision p)
 {
-	static const char *const names[WASD_PRECISIONS] = { [WASD_PRECISION_FP32] = "fp32", [WASD_PRECISION_FP32_STRICT] = "fp32-strict", [WASD_PRECISION_BF16] = "bf16" };
+	static const char *const names[WASD_PRECISIONS] =
+		{[WASD_PRECISION_FP32] = "fp32", [WASD_PRECISION_FP32_STRICT] = "fp32-strict", [WASD_PRECISION_BF16] = "bf16"};
 	return names[p];
 }
 

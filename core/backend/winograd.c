@@ -1,4 +1,5 @@
-/* backend/winograd.c - minimal filtering for stride-1 kernels of 2 or 3 taps per side (Winograd; Lavin and Gray, arXiv 1509.09308).
+/* backend/winograd.c - minimal filtering for stride-1 kernels of 2 or 3 taps per side (Winograd; Lavin and Gray, arXiv
+ * 1509.09308).
  *
  * Outputs are made in 2x2 tiles. Per axis, F(2,r) needs r+1 products where the plain sum needs 2r:
  *
@@ -12,19 +13,20 @@
  *                   0  1  0            1 1                  0 1 -1
  *                   0  1 -1            0 1
  *
- * and both axes nest: a 3x3 kernel takes 16 products per tile instead of 36, 2x3 12 instead of 24, 2x2 9 instead of 16: taps that a
- * shadow kernel dropped are still work saved. Over channels, each of the P = (kh+1)(kw+1) positions is a matrix product:
+ * and both axes nest: a 3x3 kernel takes 16 products per tile instead of 36, 2x3 12 instead of 24, 2x2 9 instead of 16:
+ * taps that a shadow kernel dropped are still work saved. Over channels, each of the P = (kh+1)(kw+1) positions is a
+ * matrix product:
  *
  *     forward        M_p (O x tiles) = U_p (O x C) V_p (C x tiles),   U = G w G^t,  V = B^t x B,  y = A^t M A
  *     weights        S_p (O x C)    += D_p (O x tiles) V_p^t,         D = A dy A^t,  dw = G^t S G
  *
- * All factors are 1 or 1/2, so the result keeps the precision of the direct sum. Threads share out blocks of tile rows; for weights each sums
- * an S of its own, and these are added in fixed order. */
+ * All factors are 1 or 1/2, so the result keeps the precision of the direct sum. Threads share out blocks of tile rows;
+ * for weights each sums an S of its own, and these are added in fixed order. */
 #include "backend/gemm.h"
 
 #include <string.h>
 
-#define MAX_SIDE 4                               /* positions per axis */
+#define MAX_SIDE 4 /* positions per axis */
 #define BLOCK_TILES 256
 #define SKEW 80
 #define LINES (MAX_SIDE + 2)
@@ -32,8 +34,9 @@
 bool winograd_fits(const struct window *g, int n, int channels, int outs)
 {
 	/* Transforming the weights costs as much as some hundred pixels save. */
-	return g->stride == 1 && g->oh == g->h && g->ow == g->w && g->h % 2 == 0 && g->w % 2 == 0 && (g->kh == 2 || g->kh == 3) && (g->kw == 2 || g->kw == 3) &&
-	       g->pad_top >= 0 && g->pad_top < g->kh && g->pad_left >= 0 && g->pad_left < g->kw && channels >= 16 && outs >= 16 && (int64_t)n * g->h * g->w >= 512;
+	return g->stride == 1 && g->oh == g->h && g->ow == g->w && g->h % 2 == 0 && g->w % 2 == 0 &&
+	       (g->kh == 2 || g->kh == 3) && (g->kw == 2 || g->kw == 3) && g->pad_top >= 0 && g->pad_top < g->kh &&
+	       g->pad_left >= 0 && g->pad_left < g->kw && channels >= 16 && outs >= 16 && (int64_t)n * g->h * g->w >= 512;
 }
 
 static int block_rows(int tiles_wide)
@@ -46,8 +49,8 @@ static size_t pad16(size_t n)
 	return (n + 15) / 16 * 16;
 }
 
-/* Columns of V, M and D of one block. Rows are an odd number of cache lines long, and positions SKEW apart from a multiple of a page, so that what
- * is written together does not fall into the same sets of the cache. */
+/* Columns of V, M and D of one block. Rows are an odd number of cache lines long, and positions SKEW apart from a
+ * multiple of a page, so that what is written together does not fall into the same sets of the cache. */
 static size_t block_columns(int tiles_wide)
 {
 	return pad16((size_t)block_rows(tiles_wide) * (size_t)tiles_wide) + 16;
@@ -67,7 +70,8 @@ static size_t line_pitch(int tiles_wide)
 /* Per thread: V and M (or D), then the lines: one of zeros, MAX_SIDE of data, and the last one's room. */
 static size_t thread_size(int channels, int outs, int tiles_wide)
 {
-	return MAX_SIDE * MAX_SIDE * (position_size(channels, tiles_wide) + position_size(outs, tiles_wide)) + LINES * line_pitch(tiles_wide);
+	return MAX_SIDE * MAX_SIDE * (position_size(channels, tiles_wide) + position_size(outs, tiles_wide)) +
+	       LINES * line_pitch(tiles_wide);
 }
 
 size_t winograd_scratch(int channels, int outs, int tiles_wide, int threads, bool weights)
@@ -81,8 +85,19 @@ size_t winograd_scratch(int channels, int outs, int tiles_wide, int threads, boo
 #define INLINE static inline __attribute__((always_inline))
 
 /* B^t d */
-INLINE void input3(real d0, real d1, real d2, real d3, real v[4]) { v[0] = d0 - d2; v[1] = d1 + d2; v[2] = d2 - d1; v[3] = d1 - d3; }
-INLINE void input2(real d0, real d1, real d2, real v[4]) { v[0] = d0 - d1; v[1] = d1; v[2] = d1 - d2; }
+INLINE void input3(real d0, real d1, real d2, real d3, real v[4])
+{
+	v[0] = d0 - d2;
+	v[1] = d1 + d2;
+	v[2] = d2 - d1;
+	v[3] = d1 - d3;
+}
+INLINE void input2(real d0, real d1, real d2, real v[4])
+{
+	v[0] = d0 - d1;
+	v[1] = d1;
+	v[2] = d1 - d2;
+}
 /* A^t m */
 INLINE void output(int r, const real m[4], real y[2])
 {
@@ -102,48 +117,98 @@ INLINE void weight(int r, const real g[3], real u[4])
 {
 	if (r == 3) {
 		real even = (g[0] + g[2]) * (real)0.5, odd = g[1] * (real)0.5;
-		u[0] = g[0]; u[1] = even + odd; u[2] = even - odd; u[3] = g[2];
+		u[0] = g[0];
+		u[1] = even + odd;
+		u[2] = even - odd;
+		u[3] = g[2];
 	} else {
-		u[0] = g[0]; u[1] = g[0] + g[1]; u[2] = g[1];
+		u[0] = g[0];
+		u[1] = g[0] + g[1];
+		u[2] = g[1];
 	}
 }
 /* G^t s */
 INLINE void gather(int r, const real s[4], real g[3])
 {
 	if (r == 3) {
-		g[0] = s[0] + (s[1] + s[2]) * (real)0.5; g[1] = (s[1] - s[2]) * (real)0.5; g[2] = (s[1] + s[2]) * (real)0.5 + s[3];
+		g[0] = s[0] + (s[1] + s[2]) * (real)0.5;
+		g[1] = (s[1] - s[2]) * (real)0.5;
+		g[2] = (s[1] + s[2]) * (real)0.5 + s[3];
 	} else {
-		g[0] = s[0] + s[1]; g[1] = s[1] + s[2];
+		g[0] = s[0] + s[1];
+		g[1] = s[1] + s[2];
 	}
 }
 
 /* ---- two axes over one channel of a block ------------------------------------------------------------
  *
- * A block is so many tile rows, over all images; tile j of it covers pixels 2j, 2j+1 of the flattened upper (and lower) rows, as W is even. So the
- * horizontal parts run over the whole block in one loop whatever the width, with the border tiles done again afterwards, and the vertical
- * parts take rows of W, for which the common widths get copies of their own. */
+ * A block is so many tile rows, over all images; tile j of it covers pixels 2j, 2j+1 of the flattened upper (and lower)
+ * rows, as W is even. So the horizontal parts run over the whole block in one loop whatever the width, with the border
+ * tiles done again afterwards, and the vertical parts take rows of W, for which the common widths get copies of their
+ * own. */
 
 /* Calls f(..., w) with w a constant where that helps. */
-#define BY_WIDTH(w, call) do { \
-	switch (w) { \
-	case 4: { enum { W = 4 }; call; break; } \
-	case 8: { enum { W = 8 }; call; break; } \
-	case 16: { enum { W = 16 }; call; break; } \
-	case 32: { enum { W = 32 }; call; break; } \
-	default: { const int W = (w); call; } \
-	} \
-} while (0)
+#define BY_WIDTH(w, call) \
+	do { \
+		switch (w) { \
+		case 4: { \
+			enum { W = 4 }; \
+			call; \
+			break; \
+		} \
+		case 8: { \
+			enum { W = 8 }; \
+			call; \
+			break; \
+		} \
+		case 16: { \
+			enum { W = 16 }; \
+			call; \
+			break; \
+		} \
+		case 32: { \
+			enum { W = 32 }; \
+			call; \
+			break; \
+		} \
+		default: { \
+			const int W = (w); \
+			call; \
+		} \
+		} \
+	} while (0)
 /* Calls with the taps per side as constants, so that loops over positions unroll. */
-#define BY_TAPS(r, call) do { if ((r) == 3) { enum { R = 3 }; call; } else { enum { R = 2 }; call; } } while (0)
-#define BY_SIZE(kh, kw, call) do { \
-	if ((kh) == 3 && (kw) == 3) { enum { RV = 3, RH = 3 }; call; } \
-	else if ((kh) == 3) { enum { RV = 3, RH = 2 }; call; } \
-	else if ((kw) == 3) { enum { RV = 2, RH = 3 }; call; } \
-	else { enum { RV = 2, RH = 2 }; call; } \
-} while (0)
+#define BY_TAPS(r, call) \
+	do { \
+		if ((r) == 3) { \
+			enum { R = 3 }; \
+			call; \
+		} else { \
+			enum { R = 2 }; \
+			call; \
+		} \
+	} while (0)
+#define BY_SIZE(kh, kw, call) \
+	do { \
+		if ((kh) == 3 && (kw) == 3) { \
+			enum { RV = 3, RH = 3 }; \
+			call; \
+		} else if ((kh) == 3) { \
+			enum { RV = 3, RH = 2 }; \
+			call; \
+		} else if ((kw) == 3) { \
+			enum { RV = 2, RH = 3 }; \
+			call; \
+		} else { \
+			enum { RV = 2, RH = 2 }; \
+			call; \
+		} \
+	} while (0)
 
-/* Tile rows q0..q0+rows-1 of one channel into kh+1 flattened lines l + a*pitch. zeros: a row of them, for what lies outside. */
-INLINE void columns_body(const struct window *g, int r, int width, const real *x, int q0, int rows, const real *zeros, real *restrict l, size_t pitch)
+/* Tile rows q0..q0+rows-1 of one channel into kh+1 flattened lines l + a*pitch. zeros: a row of them, for what lies
+ * outside. */
+INLINE void columns_body(const struct window *g, int r, int width, const real *x, int q0, int rows, const real *zeros,
+                         real *restrict l, size_t pitch)
 {
 	int th = g->h / 2, ty = q0 % th;
 	const real *plane = x + (size_t)(q0 / th) * (size_t)(g->h * width);
@@ -190,7 +255,8 @@ INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *re
 			v2[t] = d[2 * t + 1] - d[2 * t + 2];
 		}
 	}
-	/* The first and the last tile of every row looked across the border. With the usual paddings one value each is wrong. */
+	/* The first and the last tile of every row looked across the border. With the usual paddings one value each is
+	 * wrong. */
 	bool usual = pad == 1 || (r == 2 && pad == 0);
 	for (int t = 0; usual && pad == 1 && t < tiles; t += tw)
 		v0[t] = -d[2 * t + r - 1];
@@ -215,8 +281,10 @@ INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *re
 		}
 }
 
-/* One channel of a block: position p at v + p*stride, tiles next to each other. lines: room for MAX_SIDE lines behind a row of zeros. */
-WASD_HOT static void input_channel(const struct window *g, const real *x, int q0, int rows, real *v, size_t stride, real *lines, size_t pitch)
+/* One channel of a block: position p at v + p*stride, tiles next to each other. lines: room for MAX_SIDE lines behind a
+ * row of zeros. */
+WASD_HOT static void input_channel(const struct window *g, const real *x, int q0, int rows, real *v, size_t stride,
+                                   real *lines, size_t pitch)
 {
 	real *l = lines + pitch + 16;
 	BY_TAPS(g->kh, BY_WIDTH(g->w, columns_body(g, R, W, x, q0, rows, lines, l, pitch)));
@@ -256,7 +324,8 @@ INLINE void weave(int width, int rows, const real *restrict up, const real *rest
 		}
 }
 
-WASD_HOT static void output_channel(const struct window *g, const real *m, size_t stride, int rows, real *y, bool add, real *lines, size_t pitch)
+WASD_HOT static void output_channel(const struct window *g, const real *m, size_t stride, int rows, real *y, bool add,
+                                    real *lines, size_t pitch)
 {
 	BY_SIZE(g->kh, g->kw, output_body(RV, RH, m, stride, rows * (g->w / 2), lines, lines + pitch));
 	if (add)
@@ -290,7 +359,8 @@ INLINE void spread_body(int rv, int rh, const real *up, const real *low, size_t 
 	}
 }
 
-WASD_HOT static void spread_channel(const struct window *g, const real *dy, int rows, real *d, size_t stride, real *lines, size_t pitch)
+WASD_HOT static void spread_channel(const struct window *g, const real *dy, int rows, real *d, size_t stride,
+                                    real *lines, size_t pitch)
 {
 	BY_WIDTH(g->w, unweave(W, rows, dy, lines, lines + pitch));
 	BY_SIZE(g->kh, g->kw, spread_body(RV, RH, lines, lines + pitch, stride, rows * (g->w / 2), d));
@@ -298,7 +368,7 @@ WASD_HOT static void spread_channel(const struct window *g, const real *dy, int 
 
 /* ---- weights of one output channel ------------------------------------------------------------------------ */
 
-#define WEIGHT_RUN 64                            /* input channels at a time */
+#define WEIGHT_RUN 64 /* input channels at a time */
 
 /* u[p*stride + c] from w[c*taps + tap]. Taps are first sorted by tap, so that the rest runs over channels. */
 INLINE void weight_body(int rv, int rh, const real *w, int channels, real *u, size_t stride)
@@ -371,23 +441,28 @@ WASD_HOT static void gather_output(const struct window *g, const real *s, size_t
 
 struct wino_job {
 	const struct conv_job *j;
-	int positions, rows, step, blocks;      /* tile rows of all images, of one block */
+	int positions, rows, step, blocks; /* tile rows of all images, of one block */
 	size_t columns, pitch;
-	real *u;                                /* U, or one S per part */
-	real *scratch;                          /* of thread 0 */
+	real *u;       /* U, or one S per part */
+	real *scratch; /* of thread 0 */
 	size_t scratch_each;
 	const real *dy;
 	size_t dysc;
 	real *dw;
-	int parts;                              /* sums of the weight gradient: one per thread that has work */
+	int parts; /* sums of the weight gradient: one per thread that has work */
 };
 
 static struct wino_job job_of(const struct conv_job *j, int threads, bool weights)
 {
 	int tw = j->win.w / 2;
 	size_t u = pad16(MAX_SIDE * MAX_SIDE * (size_t)j->channels * (size_t)j->outs);
-	struct wino_job w = { .j = j, .positions = (j->win.kh + 1) * (j->win.kw + 1), .rows = j->n * j->win.h / 2, .columns = block_columns(tw),
-	                      .pitch = line_pitch(tw), .u = j->scratch, .scratch_each = thread_size(j->channels, j->outs, tw) };
+	struct wino_job w = {.j = j,
+	                     .positions = (j->win.kh + 1) * (j->win.kw + 1),
+	                     .rows = j->n * j->win.h / 2,
+	                     .columns = block_columns(tw),
+	                     .pitch = line_pitch(tw),
+	                     .u = j->scratch,
+	                     .scratch_each = thread_size(j->channels, j->outs, tw)};
 	/* Blocks of equal size, and as many for each thread. */
 	int each = (w.rows + threads - 1) / threads, pieces = (each + block_rows(tw) - 1) / block_rows(tw);
 	w.step = (each + pieces - 1) / pieces;
@@ -404,7 +479,8 @@ static void weight_outputs(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	size_t c = (size_t)j->channels;
 	for (int o = begin; o < end; o++)
-		weight_output(&j->win, j->w + (size_t)o * c * (size_t)(j->win.kh * j->win.kw), j->channels, w->u + (size_t)o * c, c * (size_t)j->outs);
+		weight_output(&j->win, j->w + (size_t)o * c * (size_t)(j->win.kh * j->win.kw), j->channels,
+		              w->u + (size_t)o * c, c * (size_t)j->outs);
 }
 
 /* V of a block; returns where what follows it begins. */
@@ -414,7 +490,8 @@ static real *block_input(const struct wino_job *w, int q0, int rows, real *v, re
 	memset(lines, 0, (size_t)j->win.w * sizeof(real));
 	size_t stride = position_size(j->channels, j->win.w / 2);
 	for (int c = 0; c < j->channels; c++)
-		input_channel(&j->win, j->x + (size_t)c * j->xsc, q0, rows, v + (size_t)c * w->columns, stride, lines, w->pitch);
+		input_channel(&j->win, j->x + (size_t)c * j->xsc, q0, rows, v + (size_t)c * w->columns, stride, lines,
+		              w->pitch);
 	return v + (size_t)w->positions * stride;
 }
 
@@ -423,16 +500,19 @@ static void conv_blocks(void *ctx, int begin, int end, int thread)
 	struct wino_job *w = ctx;
 	const struct conv_job *j = w->j;
 	int tw = j->win.w / 2, step = w->step;
-	size_t vs = position_size(j->channels, tw), ms = position_size(j->outs, tw), us = (size_t)j->channels * (size_t)j->outs;
+	size_t vs = position_size(j->channels, tw), ms = position_size(j->outs, tw),
+		   us = (size_t)j->channels * (size_t)j->outs;
 	real *v = w->scratch + (size_t)thread * w->scratch_each, *lines = v + w->scratch_each - LINES * w->pitch;
 	for (int b = begin; b < end; b++) {
 		int q0 = b * step, rows = w->rows - q0 < step ? w->rows - q0 : step;
 		real *m = block_input(w, q0, rows, v, lines);
 		for (int p = 0; p < w->positions; p++)
-			gemm(false, false, j->outs, rows * tw, j->channels, w->u + (size_t)p * us, (size_t)j->channels, v + (size_t)p * vs, w->columns, 0, m + (size_t)p * ms, w->columns);
+			gemm(false, false, j->outs, rows * tw, j->channels, w->u + (size_t)p * us, (size_t)j->channels,
+			     v + (size_t)p * vs, w->columns, 0, m + (size_t)p * ms, w->columns);
 		size_t first = (size_t)q0 * 4 * (size_t)tw;
 		for (int o = 0; o < j->outs; o++)
-			output_channel(&j->win, m + (size_t)o * w->columns, ms, rows, j->y + (size_t)o * j->ysc + first, j->add, lines, w->pitch);
+			output_channel(&j->win, m + (size_t)o * w->columns, ms, rows, j->y + (size_t)o * j->ysc + first, j->add,
+			               lines, w->pitch);
 		conv_finish(j, 0, j->outs, first, rows * 4 * tw);
 	}
 }
@@ -447,17 +527,20 @@ void winograd_run(const struct conv_job *j, int threads)
 static void weight_part(const struct wino_job *w, int part, real *v, real *lines)
 {
 	const struct conv_job *j = w->j;
-	int tw = j->win.w / 2, step = w->step, begin = (int)((int64_t)w->blocks * part / w->parts), end = (int)((int64_t)w->blocks * (part + 1) / w->parts);
-	size_t vs = position_size(j->channels, tw), ds = position_size(j->outs, tw), us = (size_t)j->channels * (size_t)j->outs;
+	int tw = j->win.w / 2, step = w->step, begin = (int)((int64_t)w->blocks * part / w->parts),
+		end = (int)((int64_t)w->blocks * (part + 1) / w->parts);
+	size_t vs = position_size(j->channels, tw), ds = position_size(j->outs, tw),
+		   us = (size_t)j->channels * (size_t)j->outs;
 	real *s = w->u + (size_t)part * pad16(MAX_SIDE * MAX_SIDE * us);
 	for (int b = begin; b < end; b++) {
 		int q0 = b * step, rows = w->rows - q0 < step ? w->rows - q0 : step;
 		real *d = block_input(w, q0, rows, v, lines);
 		for (int o = 0; o < j->outs; o++)
-			spread_channel(&j->win, w->dy + (size_t)o * w->dysc + (size_t)q0 * 4 * (size_t)tw, rows, d + (size_t)o * w->columns, ds, lines, w->pitch);
+			spread_channel(&j->win, w->dy + (size_t)o * w->dysc + (size_t)q0 * 4 * (size_t)tw, rows,
+			               d + (size_t)o * w->columns, ds, lines, w->pitch);
 		for (int p = 0; p < w->positions; p++)
-			gemm(false, true, j->outs, j->channels, rows * tw, d + (size_t)p * ds, w->columns, v + (size_t)p * vs, w->columns, b > begin,
-			     s + (size_t)p * us, (size_t)j->channels);
+			gemm(false, true, j->outs, j->channels, rows * tw, d + (size_t)p * ds, w->columns, v + (size_t)p * vs,
+			     w->columns, b > begin, s + (size_t)p * us, (size_t)j->channels);
 	}
 }
 
@@ -483,7 +566,8 @@ static void gather_outputs(void *ctx, int begin, int end, int thread)
 				for (size_t i = 0; i < c; i++)
 					to[i] += from[i];
 			}
-		gather_output(&j->win, w->u + (size_t)o * c, us, j->channels, w->dw + (size_t)o * c * (size_t)(j->win.kh * j->win.kw));
+		gather_output(&j->win, w->u + (size_t)o * c, us, j->channels,
+		              w->dw + (size_t)o * c * (size_t)(j->win.kh * j->win.kw));
 	}
 }
 

@@ -8,14 +8,20 @@
 static bool reserve(struct wasd_buf *b, size_t n)
 {
 	size_t len, need;
-	if (b->failed) return false;
-	if (!wasd_add_size(b->len, n, &len) || !wasd_add_size(len, 1, &need) || (b->max && len > b->max)) return !(b->failed = true);
-	if (need <= b->cap) return true;
+	if (b->failed)
+		return false;
+	if (!wasd_add_size(b->len, n, &len) || !wasd_add_size(len, 1, &need) || (b->max && len > b->max))
+		return !(b->failed = true);
+	if (need <= b->cap)
+		return true;
 	size_t cap = b->cap < 64 ? 64 : b->cap;
-	while (cap < need && cap <= SIZE_MAX / 2) cap *= 2;
-	if (cap < need) cap = need;
+	while (cap < need && cap <= SIZE_MAX / 2)
+		cap *= 2;
+	if (cap < need)
+		cap = need;
 	char *p = wasd_realloc(b->data, cap);
-	if (!p) return !(b->failed = true);
+	if (!p)
+		return !(b->failed = true);
 	b->data = p;
 	b->cap = cap;
 	return true;
@@ -23,17 +29,23 @@ static bool reserve(struct wasd_buf *b, size_t n)
 
 bool wasd_buf_append(struct wasd_buf *b, const void *p, size_t n)
 {
-	if (!reserve(b, n)) return false;
-	if (n) memcpy(b->data + b->len, p, n);
+	if (!reserve(b, n))
+		return false;
+	if (n)
+		memcpy(b->data + b->len, p, n);
 	b->len += n;
 	return true;
 }
 
-bool wasd_buf_puts(struct wasd_buf *b, const char *s) { return wasd_buf_append(b, s, strlen(s)); }
+bool wasd_buf_puts(struct wasd_buf *b, const char *s)
+{
+	return wasd_buf_append(b, s, strlen(s));
+}
 
 bool wasd_buf_printf(struct wasd_buf *b, const char *fmt, ...)
 {
-	if (!reserve(b, 0)) return false;
+	if (!reserve(b, 0))
+		return false;
 	va_list ap, again;
 	va_start(ap, fmt);
 	va_copy(again, ap);
@@ -52,7 +64,8 @@ bool wasd_buf_printf(struct wasd_buf *b, const char *fmt, ...)
 
 char *wasd_buf_cstr(struct wasd_buf *b)
 {
-	if (!reserve(b, 0)) return NULL;
+	if (!reserve(b, 0))
+		return NULL;
 	b->data[b->len] = 0;
 	return b->data;
 }
@@ -66,7 +79,8 @@ void wasd_buf_done(struct wasd_buf *b)
 bool wasd_utf8_ok(const char *s, size_t n)
 {
 	for (size_t i = 0, k; i < n; i += k)
-		if (s[i] == 0 || !(k = utf8_step((const unsigned char *)s + i, n - i))) return false;
+		if (s[i] == 0 || !(k = utf8_step((const unsigned char *)s + i, n - i)))
+			return false;
 	return true;
 }
 
@@ -75,7 +89,8 @@ bool wasd_name_ok(const char *s)
 	size_t n = 0;
 	for (; s[n]; n++) {
 		bool alnum = (s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9');
-		if (n == 63 || (!alnum && (n == 0 || !strchr("._-", s[n])))) return false;
+		if (n == 63 || (!alnum && (n == 0 || !strchr("._-", s[n]))))
+			return false;
 	}
 	return n > 0 && strcmp(s, "stats") != 0;
 }

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct wasd_sha256 { gnutls_hash_hd_t hash; bool ended; };
+struct wasd_sha256 {
+	gnutls_hash_hd_t hash;
+	bool ended;
+};
 
 static void to_hex(const unsigned char d[32], char hex[WASD_SHA256_HEX])
 {
@@ -27,7 +30,8 @@ struct wasd_sha256 *wasd_sha256_create(void)
 
 void wasd_sha256_update(struct wasd_sha256 *h, const void *p, size_t n)
 {
-	if (n) gnutls_hash(h->hash, p, n);
+	if (n)
+		gnutls_hash(h->hash, p, n);
 }
 
 void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX])
@@ -36,7 +40,8 @@ void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX])
 	 * digest is right, and a later one, which could not be, comes out empty. */
 	unsigned char d[32];
 	hex[0] = 0;
-	if (h->ended) return;
+	if (h->ended)
+		return;
 	gnutls_hash_hd_t copy = gnutls_hash_copy(h->hash);
 	if (copy) {
 		gnutls_hash_deinit(copy, d);
@@ -49,7 +54,8 @@ void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX])
 
 void wasd_sha256_destroy(struct wasd_sha256 *h)
 {
-	if (!h) return;
+	if (!h)
+		return;
 	gnutls_hash_deinit(h->hash, NULL);
 	wasd_free(h);
 }
@@ -57,7 +63,8 @@ void wasd_sha256_destroy(struct wasd_sha256 *h)
 void wasd_sha256_of(const void *p, size_t n, char hex[WASD_SHA256_HEX])
 {
 	unsigned char d[32];
-	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, n ? p : "", n, d) < 0) abort(); /* only a broken GnuTLS refuses SHA-256 */
+	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, n ? p : "", n, d) < 0)
+		abort(); /* only a broken GnuTLS refuses SHA-256 */
 	to_hex(d, hex);
 }
 
@@ -66,7 +73,8 @@ static uint32_t crc_plain(uint32_t crc, const unsigned char *p, size_t n)
 {
 	static const uint32_t t[16] = {
 		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+	};
 	while (n--) {
 		crc ^= *p++;
 		crc = crc >> 4 ^ t[crc & 15];
@@ -84,7 +92,8 @@ __attribute__((target("sse4.2"))) static uint32_t crc_sse42(uint32_t crc, const 
 		memcpy(&v, p, 8);
 		c = __builtin_ia32_crc32di(c, v);
 	}
-	while (n--) c = __builtin_ia32_crc32qi((uint32_t)c, *p++);
+	while (n--)
+		c = __builtin_ia32_crc32qi((uint32_t)c, *p++);
 	return (uint32_t)c;
 }
 #endif
@@ -92,7 +101,8 @@ __attribute__((target("sse4.2"))) static uint32_t crc_sse42(uint32_t crc, const 
 uint32_t wasd_crc32c(uint32_t crc, const void *p, size_t n)
 {
 #ifdef __x86_64__
-	if (__builtin_cpu_supports("sse4.2")) return ~crc_sse42(~crc, p, n);
+	if (__builtin_cpu_supports("sse4.2"))
+		return ~crc_sse42(~crc, p, n);
 #endif
 	return ~crc_plain(~crc, p, n);
 }

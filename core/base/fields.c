@@ -43,7 +43,8 @@ enum wasd_status fields_number(const cJSON *v, const char *at, struct fields_ran
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be a number");
 	double d = v->valuedouble;
 	if (d < r.min || d > r.max || (r.above_min && d == r.min) || (r.below_max && d == r.max))
-		return wasd_fail_at(err, WASD_EINVAL, at, "%g is outside %c%g, %g%c", d, r.above_min ? '(' : '[', r.min, r.max, r.below_max ? ')' : ']');
+		return wasd_fail_at(err, WASD_EINVAL, at, "%g is outside %c%g, %g%c", d, r.above_min ? '(' : '[', r.min, r.max,
+		                    r.below_max ? ')' : ']');
 	*out = d;
 	return WASD_OK;
 }

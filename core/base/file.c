@@ -16,8 +16,10 @@ enum wasd_status wasd_write_full(int fd, const void *p, size_t n, struct wasd_er
 	const char *c = p;
 	while (n) {
 		ssize_t k = write(fd, c, n);
-		if (k < 0 && errno == EINTR) continue;
-		if (k < 0) return wasd_fail_errno(err, errno, "write");
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return wasd_fail_errno(err, errno, "write");
 		c += k;
 		n -= (size_t)k;
 	}
@@ -29,9 +31,12 @@ enum wasd_status wasd_read_full(int fd, void *p, size_t n, struct wasd_err *err)
 	char *c = p;
 	while (n) {
 		ssize_t k = read(fd, c, n);
-		if (k < 0 && errno == EINTR) continue;
-		if (k < 0) return wasd_fail_errno(err, errno, "read");
-		if (k == 0) return wasd_fail(err, WASD_ECORRUPT, "ends %zu bytes too early", n);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return wasd_fail_errno(err, errno, "read");
+		if (k == 0)
+			return wasd_fail(err, WASD_ECORRUPT, "ends %zu bytes too early", n);
 		c += k;
 		n -= (size_t)k;
 	}
@@ -41,7 +46,8 @@ enum wasd_status wasd_read_full(int fd, void *p, size_t n, struct wasd_err *err)
 enum wasd_status wasd_fsync_dir(const char *path, struct wasd_err *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) return wasd_fail_errno(err, errno, "%s", path);
+	if (fd < 0)
+		return wasd_fail_errno(err, errno, "%s", path);
 	enum wasd_status s = fsync(fd) ? wasd_fail_errno(err, errno, "fsync of %s", path) : WASD_OK;
 	close(fd);
 	return s;
@@ -51,7 +57,8 @@ static enum wasd_status fsync_parent(const char *path, struct wasd_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	char *dir = !slash ? wasd_strdup(".") : wasd_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-	if (!dir) return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	if (!dir)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	enum wasd_status s = wasd_fsync_dir(dir, err);
 	wasd_free(dir);
 	return s;
@@ -60,14 +67,16 @@ static enum wasd_status fsync_parent(const char *path, struct wasd_err *err)
 enum wasd_status wasd_file_write_atomic(const char *path, const void *data, size_t len, struct wasd_err *err)
 {
 	char *tmp = wasd_asprintf("%s.tmp-XXXXXX", path);
-	if (!tmp) return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	if (!tmp)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	enum wasd_status s = WASD_OK;
 	int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0) {
 		s = wasd_fail_errno(err, errno, "%s", tmp);
 		goto out;
 	}
-	if ((s = wasd_write_full(fd, data, len, err))) goto undo;
+	if ((s = wasd_write_full(fd, data, len, err)))
+		goto undo;
 	if (fchmod(fd, 0640) || fsync(fd)) {
 		s = wasd_fail_errno(err, errno, "fsync of %s", tmp);
 		goto undo;
@@ -85,7 +94,8 @@ enum wasd_status wasd_file_write_atomic(const char *path, const void *data, size
 	s = fsync_parent(path, err);
 	goto out;
 undo:
-	if (fd >= 0) close(fd);
+	if (fd >= 0)
+		close(fd);
 	unlink(tmp);
 out:
 	wasd_free(tmp);
@@ -98,8 +108,10 @@ enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_
 	if (fd < 0) {
 		int e = errno;
 		wasd_fail_errno(err, e, "%s", path);
-		if (e != ENOENT) return wasd_fail_errno(NULL, e, "%s", path);
-		if (err) err->status = WASD_ENOTFOUND;
+		if (e != ENOENT)
+			return wasd_fail_errno(NULL, e, "%s", path);
+		if (err)
+			err->status = WASD_ENOTFOUND;
 		return WASD_ENOTFOUND;
 	}
 	/* Read to the end rather than trust st_size: /proc files report 0 and others may grow. */
@@ -108,40 +120,53 @@ enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_
 	char chunk[16384];
 	for (;;) {
 		ssize_t k = read(fd, chunk, sizeof chunk);
-		if (k < 0 && errno == EINTR) continue;
-		if (k < 0) s = wasd_fail_errno(err, errno, "%s", path);
-		else if (k > 0 && b.len + (size_t)k > max) s = wasd_fail(err, WASD_ETOOBIG, "%s: more than %zu bytes", path, max);
-		else if (k > 0 && !wasd_buf_append(&b, chunk, (size_t)k)) s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
-		if (s || k <= 0) break;
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			s = wasd_fail_errno(err, errno, "%s", path);
+		else if (k > 0 && b.len + (size_t)k > max)
+			s = wasd_fail(err, WASD_ETOOBIG, "%s: more than %zu bytes", path, max);
+		else if (k > 0 && !wasd_buf_append(&b, chunk, (size_t)k))
+			s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+		if (s || k <= 0)
+			break;
 	}
 	close(fd);
-	if (!s && !wasd_buf_cstr(&b)) s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	if (!s && !wasd_buf_cstr(&b))
+		s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	if (s) {
 		wasd_buf_done(&b);
 		return s;
 	}
 	*data = b.data;
-	if (len) *len = b.len;
+	if (len)
+		*len = b.len;
 	return WASD_OK;
 }
 
 enum wasd_status wasd_mkdirs(const char *path, struct wasd_err *err)
 {
 	char *p = wasd_strdup(path);
-	if (!p) return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
+	if (!p)
+		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	enum wasd_status s = WASD_OK;
 	for (char *c = p + (*p == '/'); !s; c++) {
-		if (*c && *c != '/') continue;
+		if (*c && *c != '/')
+			continue;
 		char was = *c;
 		*c = 0;
 		struct stat st;
 		if (*p && mkdir(p, 0750)) {
 			int e = errno;
-			if (e != EEXIST) s = wasd_fail_errno(err, e, "%s", p);
-			else if (stat(p, &st)) s = wasd_fail_errno(err, errno, "%s", p);
-			else if (!S_ISDIR(st.st_mode)) s = wasd_fail_errno(err, ENOTDIR, "%s", p);
+			if (e != EEXIST)
+				s = wasd_fail_errno(err, e, "%s", p);
+			else if (stat(p, &st))
+				s = wasd_fail_errno(err, errno, "%s", p);
+			else if (!S_ISDIR(st.st_mode))
+				s = wasd_fail_errno(err, ENOTDIR, "%s", p);
 		}
-		if (!was) break;
+		if (!was)
+			break;
 		*c = was;
 	}
 	wasd_free(p);
@@ -156,7 +181,8 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 enum wasd_status wasd_remove_tree(const char *path, struct wasd_err *err)
 {
-	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT) return WASD_OK;
+	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT)
+		return WASD_OK;
 	return wasd_fail_errno(err, errno, "remove %s", path);
 }
 
@@ -164,13 +190,18 @@ enum wasd_status wasd_remove_tree(const char *path, struct wasd_err *err)
 
 enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err)
 {
-	if (n > (size_t)LLONG_MAX) return wasd_fail(err, WASD_ETOOBIG, "memory file %s: %zu bytes", name, n);
+	if (n > (size_t)LLONG_MAX)
+		return wasd_fail(err, WASD_ETOOBIG, "memory file %s: %zu bytes", name, n);
 	int f = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (f < 0) return wasd_fail_errno(err, errno, "memory file %s", name);
+	if (f < 0)
+		return wasd_fail_errno(err, errno, "memory file %s", name);
 	enum wasd_status s = WASD_OK;
-	if (ftruncate(f, (off_t)n)) s = wasd_fail_errno(err, errno, "memory file %s", name);
-	else if (p) s = wasd_write_full(f, p, n, err);
-	if (!s && fcntl(f, F_ADD_SEALS, SEALS)) s = wasd_fail_errno(err, errno, "seals of memory file %s", name);
+	if (ftruncate(f, (off_t)n))
+		s = wasd_fail_errno(err, errno, "memory file %s", name);
+	else if (p)
+		s = wasd_write_full(f, p, n, err);
+	if (!s && fcntl(f, F_ADD_SEALS, SEALS))
+		s = wasd_fail_errno(err, errno, "seals of memory file %s", name);
 	if (s) {
 		close(f);
 		return s;
@@ -183,21 +214,28 @@ enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_er
 {
 	/* Seals first: once they are there the size cannot change under us, so the mapping can never fault. */
 	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS) return wasd_fail(err, WASD_ECORRUPT, "the descriptor is not a memory file sealed against write, shrink and grow");
+	if (seals < 0 || (seals & SEALS) != SEALS)
+		return wasd_fail(err, WASD_ECORRUPT,
+		                 "the descriptor is not a memory file sealed against write, shrink and grow");
 	struct stat st;
-	if (fstat(fd, &st)) return wasd_fail_errno(err, errno, "memory file");
-	if (st.st_size < 0 || (uint64_t)st.st_size != n) return wasd_fail(err, WASD_ECORRUPT, "memory file has %lld bytes, %zu were announced", (long long)st.st_size, n);
+	if (fstat(fd, &st))
+		return wasd_fail_errno(err, errno, "memory file");
+	if (st.st_size < 0 || (uint64_t)st.st_size != n)
+		return wasd_fail(err, WASD_ECORRUPT, "memory file has %lld bytes, %zu were announced", (long long)st.st_size,
+		                 n);
 	if (n == 0) {
 		*p = "";
 		return WASD_OK;
 	}
 	void *m = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
-	if (m == MAP_FAILED) return wasd_fail_errno(err, errno, "map of a memory file of %zu bytes", n);
+	if (m == MAP_FAILED)
+		return wasd_fail_errno(err, errno, "map of a memory file of %zu bytes", n);
 	*p = m;
 	return WASD_OK;
 }
 
 void wasd_memfd_unmap(const void *p, size_t n)
 {
-	if (p && n) munmap((void *)(uintptr_t)p, n);
+	if (p && n)
+		munmap((void *)(uintptr_t)p, n);
 }

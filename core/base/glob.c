@@ -3,7 +3,7 @@
 
 bool wasd_glob(const char *pattern, const char *s)
 {
-	const char *star = NULL, *end = NULL;            /* behind the last * met, and where what it stands for ends so far */
+	const char *star = NULL, *end = NULL; /* behind the last * met, and where what it stands for ends so far */
 	while (*s) {
 		if (*pattern == '*') {
 			star = ++pattern;
@@ -12,7 +12,7 @@ bool wasd_glob(const char *pattern, const char *s)
 			pattern++;
 			s++;
 		} else if (star) {
-			pattern = star;                  /* it stands for one more; an earlier * need not */
+			pattern = star; /* it stands for one more; an earlier * need not */
 			s = ++end;
 		} else {
 			return false;

@@ -13,8 +13,10 @@ void wasd_random_bytes(void *p, size_t n)
 	char *c = p;
 	while (n) {
 		ssize_t k = getrandom(c, n, 0);
-		if (k < 0 && errno == EINTR) continue;
-		if (k <= 0) abort();
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			abort();
 		c += k;
 		n -= (size_t)k;
 	}
@@ -34,8 +36,8 @@ int64_t wasd_mono_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* ULID: 48 bits of milliseconds, 80 random bits, in Crockford's base 32. Within one millisecond, and when the wall clock
- * steps back, the previous value plus one is given, so ids always sort in the order they were made. */
+/* ULID: 48 bits of milliseconds, 80 random bits, in Crockford's base 32. Within one millisecond, and when the wall
+ * clock steps back, the previous value plus one is given, so ids always sort in the order they were made. */
 static pthread_mutex_t ulid_lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t ulid_ms = -1;
 static unsigned char ulid_tail[10];
@@ -51,9 +53,11 @@ void wasd_ulid(const char *prefix, char *out)
 		wasd_random_bytes(ulid_tail, sizeof ulid_tail);
 		ulid_tail[0] &= 0x7f; /* room for 2^79 increments */
 	} else {
-		for (int i = 9; i >= 0 && ++ulid_tail[i] == 0; i--) {}
+		for (int i = 9; i >= 0 && ++ulid_tail[i] == 0; i--) {
+		}
 	}
-	for (int i = 0; i < 6; i++) b[i] = (unsigned char)(ulid_ms >> (8 * (5 - i)));
+	for (int i = 0; i < 6; i++)
+		b[i] = (unsigned char)(ulid_ms >> (8 * (5 - i)));
 	memcpy(b + 6, ulid_tail, 10);
 	pthread_mutex_unlock(&ulid_lock);
 
@@ -75,15 +79,19 @@ void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN])
 {
 	/* Four-digit years only, as the format demands; a clock outside them is shown at the edge. */
 	const int64_t first = INT64_C(-62167219200000), last = INT64_C(253402300799999);
-	if (unix_ms < first) unix_ms = first;
-	if (unix_ms > last) unix_ms = last;
+	if (unix_ms < first)
+		unix_ms = first;
+	if (unix_ms > last)
+		unix_ms = last;
 	int64_t ms = unix_ms % 1000, sec = unix_ms / 1000;
-	if (ms < 0) ms += 1000, sec--;
+	if (ms < 0)
+		ms += 1000, sec--;
 	time_t t = (time_t)sec;
 	struct tm tm;
 	gmtime_r(&t, &tm);
 	char text[80];
-	snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)ms);
+	snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+	         tm.tm_hour, tm.tm_min, tm.tm_sec, (int)ms);
 	memcpy(out, text, WASD_RFC3339_LEN);
 	out[WASD_RFC3339_LEN - 1] = 0;
 }

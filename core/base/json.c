@@ -1,8 +1,8 @@
 /* base/json.c - a strict scan in front of cJSON, an exact printer behind it, and typed look-ups.
  *
- * The scan walks the text once with an explicit stack (depth is bounded by the limits, never by the C stack) and checks what
- * cJSON lets through. Keys of the open objects lie in one array used as a stack; when an object closes, its keys are sorted and
- * neighbours compared, so 20,000 keys cost n log n and no choice of keys makes it slower. */
+ * The scan walks the text once with an explicit stack (depth is bounded by the limits, never by the C stack) and checks
+ * what cJSON lets through. Keys of the open objects lie in one array used as a stack; when an object closes, its keys
+ * are sorted and neighbours compared, so 20,000 keys cost n log n and no choice of keys makes it slower. */
 #include "wasd/json.h"
 #include "wasd/foreign.h"
 #include "base/json_text.h"
@@ -19,7 +19,10 @@ __attribute__((constructor)) static void count_cjson_memory(void)
 
 /* ---- strings inside the text ---- */
 
-struct span { const char *p; size_t n; }; /* raw text between the quotes */
+struct span {
+	const char *p;
+	size_t n;
+}; /* raw text between the quotes */
 
 static unsigned hex4(const char *s)
 {
@@ -34,7 +37,8 @@ static unsigned hex4(const char *s)
 /* Decodes the next character of a checked string; returns how many UTF-8 bytes were put in out, 0 at the end. */
 static size_t next_char(struct span *s, char out[4])
 {
-	if (s->n == 0) return 0;
+	if (s->n == 0)
+		return 0;
 	if (s->p[0] != '\\') {
 		size_t k = utf8_step((const unsigned char *)s->p, s->n);
 		memcpy(out, s->p, k);
@@ -55,9 +59,11 @@ static size_t next_char(struct span *s, char out[4])
 		used = 12;
 	}
 	s->p += used, s->n -= used;
-	if (v < 0x80) return out[0] = (char)v, 1;
+	if (v < 0x80)
+		return out[0] = (char)v, 1;
 	size_t k = v < 0x800 ? 2 : v < 0x10000 ? 3 : 4;
-	for (size_t i = k; i-- > 1; v >>= 6) out[i] = (char)(0x80 | (v & 0x3f));
+	for (size_t i = k; i-- > 1; v >>= 6)
+		out[i] = (char)(0x80 | (v & 0x3f));
 	out[0] = (char)((k == 2 ? 0xc0 : k == 3 ? 0xe0 : 0xf0) | v);
 	return k;
 }
@@ -73,15 +79,21 @@ static int key_cmp(const void *va, const void *vb)
 	for (;;) {
 		char ca[4] = {0}, cb[4] = {0};
 		size_t ka = next_char(&a, ca), kb = next_char(&b, cb);
-		if (!ka || !kb) return (ka > 0) - (kb > 0);
+		if (!ka || !kb)
+			return (ka > 0) - (kb > 0);
 		int d = memcmp(ca, cb, 4);
-		if (d) return d;
+		if (d)
+			return d;
 	}
 }
 
 /* ---- the scan ---- */
 
-struct level { bool object; size_t index, first_key; struct span key; };
+struct level {
+	bool object;
+	size_t index, first_key;
+	struct span key;
+};
 
 struct scan {
 	const char *text;
@@ -104,21 +116,26 @@ static void put_pointer(const struct scan *s, struct wasd_buf *b)
 			wasd_buf_printf(b, "/%zu", l->index);
 			continue;
 		}
-		if (!l->key.p) continue;
+		if (!l->key.p)
+			continue;
 		wasd_buf_puts(b, "/");
 		struct span k = l->key;
 		char c[4];
 		for (size_t n; (n = next_char(&k, c));) {
-			if (c[0] == '~') wasd_buf_puts(b, "~0");
-			else if (c[0] == '/') wasd_buf_puts(b, "~1");
-			else wasd_buf_append(b, c, n);
+			if (c[0] == '~')
+				wasd_buf_puts(b, "~0");
+			else if (c[0] == '/')
+				wasd_buf_puts(b, "~1");
+			else
+				wasd_buf_append(b, c, n);
 		}
 	}
 }
 
 static enum wasd_status scan_fail(const struct scan *s, enum wasd_status st, size_t at, const char *what)
 {
-	if (!s->err) return st;
+	if (!s->err)
+		return st;
 	struct wasd_buf b = {.max = 4096};
 	put_pointer(s, &b);
 	const char *ptr = wasd_buf_cstr(&b);
@@ -132,27 +149,33 @@ static bool curly_quote(const struct scan *s)
 {
 	const unsigned char *p = (const unsigned char *)s->text + s->at;
 	size_t left = s->len - s->at;
-	return (left >= 3 && p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0x98 && p[2] <= 0x9f) || (left >= 2 && p[0] == 0xc2 && (p[1] == 0xab || p[1] == 0xbb));
+	return (left >= 3 && p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0x98 && p[2] <= 0x9f) ||
+	       (left >= 2 && p[0] == 0xc2 && (p[1] == 0xab || p[1] == 0xbb));
 }
 
 /* What is there in place of a quote, or `otherwise`. */
 static const char *not_quoted(const struct scan *s, const char *otherwise)
 {
-	if (s->at >= s->len) return otherwise;
-	if (curly_quote(s)) return "a curly quote where a straight one (\") belongs";
+	if (s->at >= s->len)
+		return otherwise;
+	if (curly_quote(s))
+		return "a curly quote where a straight one (\") belongs";
 	return s->text[s->at] == '\'' ? "a single quote where a double one (\") belongs" : otherwise;
 }
 
 static void skip_space(struct scan *s)
 {
-	while (s->at < s->len && memchr(" \t\n\r", s->text[s->at], 4)) s->at++;
+	while (s->at < s->len && memchr(" \t\n\r", s->text[s->at], 4))
+		s->at++;
 }
 
 static bool is_hex4(const char *p, size_t n)
 {
-	if (n < 4) return false;
+	if (n < 4)
+		return false;
 	for (int i = 0; i < 4; i++)
-		if (!((p[i] >= '0' && p[i] <= '9') || ((p[i] | 32) >= 'a' && (p[i] | 32) <= 'f'))) return false;
+		if (!((p[i] >= '0' && p[i] <= '9') || ((p[i] | 32) >= 'a' && (p[i] | 32) <= 'f')))
+			return false;
 	return true;
 }
 
@@ -169,29 +192,36 @@ static enum wasd_status scan_string(struct scan *s, struct span *out)
 			s->at++;
 			return WASD_OK;
 		}
-		if (c < 0x20) return scan_fail(s, WASD_EINVAL, s->at, "control character inside a string");
+		if (c < 0x20)
+			return scan_fail(s, WASD_EINVAL, s->at, "control character inside a string");
 		if (c != '\\') {
 			size_t k = utf8_step((const unsigned char *)p, left);
-			if (!k) return scan_fail(s, WASD_EINVAL, s->at, "invalid UTF-8");
+			if (!k)
+				return scan_fail(s, WASD_EINVAL, s->at, "invalid UTF-8");
 			s->at += k;
 			continue;
 		}
-		if (left < 2) break;
+		if (left < 2)
+			break;
 		if (p[1] != 'u') {
-			if (!memchr("\"\\/bfnrt", p[1], 8)) return scan_fail(s, WASD_EINVAL, s->at, "unknown escape in a string");
+			if (!memchr("\"\\/bfnrt", p[1], 8))
+				return scan_fail(s, WASD_EINVAL, s->at, "unknown escape in a string");
 			s->at += 2;
 			continue;
 		}
-		if (!is_hex4(p + 2, left - 2)) return scan_fail(s, WASD_EINVAL, s->at, "\\u is not followed by four hexadecimal digits");
+		if (!is_hex4(p + 2, left - 2))
+			return scan_fail(s, WASD_EINVAL, s->at, "\\u is not followed by four hexadecimal digits");
 		unsigned v = hex4(p + 2);
-		if (v == 0) return scan_fail(s, WASD_EINVAL, s->at, "\\u0000 inside a string");
+		if (v == 0)
+			return scan_fail(s, WASD_EINVAL, s->at, "\\u0000 inside a string");
 		if (v < 0xd800 || v > 0xdfff) {
 			s->at += 6;
 			continue;
 		}
 		bool pair = v < 0xdc00 && left >= 12 && p[6] == '\\' && p[7] == 'u' && is_hex4(p + 8, 4);
 		unsigned w = pair ? hex4(p + 8) : 0;
-		if (w < 0xdc00 || w > 0xdfff) return scan_fail(s, WASD_EINVAL, s->at, "lone surrogate in a string");
+		if (w < 0xdc00 || w > 0xdfff)
+			return scan_fail(s, WASD_EINVAL, s->at, "lone surrogate in a string");
 		s->at += 12;
 	}
 	return scan_fail(s, WASD_EINVAL, start, "string without an end");
@@ -200,13 +230,15 @@ static enum wasd_status scan_string(struct scan *s, struct span *out)
 static size_t digits(struct scan *s)
 {
 	size_t from = s->at;
-	while (s->at < s->len && s->text[s->at] >= '0' && s->text[s->at] <= '9') s->at++;
+	while (s->at < s->len && s->text[s->at] >= '0' && s->text[s->at] <= '9')
+		s->at++;
 	return s->at - from;
 }
 
 static bool accept(struct scan *s, const char *any)
 {
-	if (s->at >= s->len || !s->text[s->at] || !strchr(any, s->text[s->at])) return false;
+	if (s->at >= s->len || !s->text[s->at] || !strchr(any, s->text[s->at]))
+		return false;
 	s->at++;
 	return true;
 }
@@ -218,17 +250,21 @@ static enum wasd_status scan_number(struct scan *s)
 	bool zero = s->at < s->len && s->text[s->at] == '0';
 	size_t whole = digits(s);
 	bool good = whole > 0 && !(zero && whole > 1);
-	if (good && accept(s, ".")) good = digits(s) > 0;
+	if (good && accept(s, "."))
+		good = digits(s) > 0;
 	if (good && accept(s, "eE")) {
 		accept(s, "+-");
 		good = digits(s) > 0;
 	}
-	if (!good) return scan_fail(s, WASD_EINVAL, start, "not a JSON number");
+	if (!good)
+		return scan_fail(s, WASD_EINVAL, start, "not a JSON number");
 	char copy[64]; /* cJSON silently cuts a number at 63 characters */
-	if (s->at - start >= sizeof copy) return scan_fail(s, WASD_EINVAL, start, "number of more than 63 characters");
+	if (s->at - start >= sizeof copy)
+		return scan_fail(s, WASD_EINVAL, start, "number of more than 63 characters");
 	memcpy(copy, s->text + start, s->at - start);
 	copy[s->at - start] = 0;
-	if (!isfinite(strtod(copy, NULL))) return scan_fail(s, WASD_EINVAL, start, "number too large for a double");
+	if (!isfinite(strtod(copy, NULL)))
+		return scan_fail(s, WASD_EINVAL, start, "number too large for a double");
 	return WASD_OK;
 }
 
@@ -263,21 +299,29 @@ static enum wasd_status scan_key(struct scan *s)
 	top->key = (struct span){0};
 	if (s->at >= s->len || s->text[s->at] != '"') {
 		bool bare = s->at < s->len && ((s->text[s->at] | 32) >= 'a' && (s->text[s->at] | 32) <= 'z');
-		return scan_fail(s, WASD_EINVAL, s->at, not_quoted(s, bare ? "a member name without quotes (a Windows command line takes them away: send a file, curl -d @body.json)"
-		                                                           : "a member name in quotes is missing"));
+		return scan_fail(
+			s, WASD_EINVAL, s->at,
+			not_quoted(
+				s,
+				bare ?
+					"a member name without quotes (a Windows command line takes them away: send a file, curl -d @body.json)" :
+					"a member name in quotes is missing"));
 	}
 	enum wasd_status st = scan_string(s, &top->key);
-	if (st) return st;
+	if (st)
+		return st;
 	if (s->n_keys == s->cap_keys) {
 		size_t cap = s->cap_keys ? 2 * s->cap_keys : 32;
 		struct span *k = wasd_realloc(s->keys, cap * sizeof *k);
-		if (!k) return scan_fail(s, WASD_ENOMEM, s->at, "no memory");
+		if (!k)
+			return scan_fail(s, WASD_ENOMEM, s->at, "no memory");
 		s->keys = k;
 		s->cap_keys = cap;
 	}
 	s->keys[s->n_keys++] = top->key;
 	skip_space(s);
-	if (!accept(s, ":")) return scan_fail(s, WASD_EINVAL, s->at, "':' after a member name is missing");
+	if (!accept(s, ":"))
+		return scan_fail(s, WASD_EINVAL, s->at, "':' after a member name is missing");
 	skip_space(s);
 	return WASD_OK;
 }
@@ -285,12 +329,15 @@ static enum wasd_status scan_key(struct scan *s)
 static enum wasd_status pop_level(struct scan *s)
 {
 	struct level *top = &s->stack[s->depth - 1];
-	if (top->object && s->n_keys > top->first_key) {         /* an empty object may be all there is: no keys were allocated then */
+	if (top->object &&
+	    s->n_keys > top->first_key) { /* an empty object may be all there is: no keys were allocated then */
 		struct span *k = s->keys + top->first_key;
 		size_t n = s->n_keys - top->first_key;
-		if (n > 1) qsort(k, n, sizeof *k, key_cmp);
+		if (n > 1)
+			qsort(k, n, sizeof *k, key_cmp);
 		for (size_t i = 1; i < n; i++) {
-			if (key_cmp(&k[i - 1], &k[i])) continue;
+			if (key_cmp(&k[i - 1], &k[i]))
+				continue;
 			top->key = k[i].p > k[i - 1].p ? k[i] : k[i - 1];
 			return scan_fail(s, WASD_EINVAL, (size_t)(top->key.p - s->text) - 1, "the same member name twice");
 		}
@@ -305,7 +352,8 @@ static enum wasd_status pop_level(struct scan *s)
 static enum wasd_status scan_value(struct scan *s, bool *opened)
 {
 	*opened = false;
-	if (s->at >= s->len) return scan_fail(s, WASD_EINVAL, s->at, "the text ends where a value should be");
+	if (s->at >= s->len)
+		return scan_fail(s, WASD_EINVAL, s->at, "the text ends where a value should be");
 	if (++s->nodes > s->lim.nodes) {
 		char what[64];
 		snprintf(what, sizeof what, "more than %u values", s->lim.nodes);
@@ -317,8 +365,10 @@ static enum wasd_status scan_value(struct scan *s, bool *opened)
 		*opened = true;
 		return push_level(s, c == '{');
 	}
-	if (c == '"') return scan_string(s, &str);
-	if (c == '-' || (c >= '0' && c <= '9')) return scan_number(s);
+	if (c == '"')
+		return scan_string(s, &str);
+	if (c == '-' || (c >= '0' && c <= '9'))
+		return scan_number(s);
 	return scan_word(s);
 }
 
@@ -327,42 +377,53 @@ static enum wasd_status scan_text(struct scan *s)
 	enum wasd_status st;
 	bool opened;
 	skip_space(s);
-	if ((st = scan_value(s, &opened))) return st;
+	if ((st = scan_value(s, &opened)))
+		return st;
 	while (s->depth) {
 		struct level *top = &s->stack[s->depth - 1];
 		char close = top->object ? '}' : ']';
 		skip_space(s);
 		bool at_close = s->at < s->len && s->text[s->at] == close;
 		if (!opened && !at_close) {
-			if (!accept(s, ",")) return scan_fail(s, WASD_EINVAL, s->at, top->object ? "',' or '}' is missing" : "',' or ']' is missing");
+			if (!accept(s, ","))
+				return scan_fail(s, WASD_EINVAL, s->at,
+				                 top->object ? "',' or '}' is missing" : "',' or ']' is missing");
 			top->index++;
 			skip_space(s);
 		}
 		if (at_close) {
-			if ((st = pop_level(s))) return st;
+			if ((st = pop_level(s)))
+				return st;
 			opened = false;
 			continue;
 		}
-		if (top->object && (st = scan_key(s))) return st;
-		if ((st = scan_value(s, &opened))) return st;
+		if (top->object && (st = scan_key(s)))
+			return st;
+		if ((st = scan_value(s, &opened)))
+			return st;
 	}
 	skip_space(s);
 	return s->at == s->len ? WASD_OK : scan_fail(s, WASD_EINVAL, s->at, "bytes after the end of the value");
 }
 
-enum wasd_status wasd_json_parse(const char *text, size_t len, struct wasd_json_limits lim, cJSON **out, struct wasd_err *err)
+enum wasd_status wasd_json_parse(const char *text, size_t len, struct wasd_json_limits lim, cJSON **out,
+                                 struct wasd_err *err)
 {
-	if (len > lim.bytes) return wasd_fail(err, WASD_ETOOBIG, "JSON text of %zu bytes, the limit is %zu", len, lim.bytes);
+	if (len > lim.bytes)
+		return wasd_fail(err, WASD_ETOOBIG, "JSON text of %zu bytes, the limit is %zu", len, lim.bytes);
 	struct scan s = {.text = text, .len = len, .lim = lim, .err = err};
 	s.stack = wasd_calloc(lim.depth ? lim.depth : 1, sizeof *s.stack);
 	enum wasd_status st = s.stack ? scan_text(&s) : wasd_fail(err, WASD_ENOMEM, "no memory for JSON");
 	wasd_free(s.stack);
 	wasd_free(s.keys);
 	char text_of[WASD_FOREIGN_TEXT];
-	if (st == WASD_EINVAL && wasd_foreign(WASD_READS_JSON, text, len, text_of)) return wasd_fail(err, st, "%s", text_of);
-	if (st) return st;
+	if (st == WASD_EINVAL && wasd_foreign(WASD_READS_JSON, text, len, text_of))
+		return wasd_fail(err, st, "%s", text_of);
+	if (st)
+		return st;
 	cJSON *v = cJSON_ParseWithLength(text, len);
-	if (!v) return wasd_fail(err, WASD_ENOMEM, "no memory for JSON of %zu bytes", len);
+	if (!v)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for JSON of %zu bytes", len);
 	*out = v;
 	return WASD_OK;
 }
@@ -381,9 +442,17 @@ bool json_put_string(struct wasd_buf *b, const char *s)
 			continue;
 		}
 		wasd_buf_append(b, s + plain, i - plain);
-		const char *esc = c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : !k ? "\\ufffd" : NULL;
-		if (esc) wasd_buf_puts(b, esc);
-		else wasd_buf_printf(b, "\\u%04x", c);
+		const char *esc = c == '"'  ? "\\\"" :
+		                  c == '\\' ? "\\\\" :
+		                  c == '\n' ? "\\n" :
+		                  c == '\r' ? "\\r" :
+		                  c == '\t' ? "\\t" :
+		                  !k        ? "\\ufffd" :
+		                              NULL;
+		if (esc)
+			wasd_buf_puts(b, esc);
+		else
+			wasd_buf_printf(b, "\\u%04x", c);
 		plain = ++i;
 	}
 	wasd_buf_append(b, s + plain, n - plain);
@@ -402,7 +471,8 @@ static void put_number(struct wasd_buf *b, double v)
 	} else {
 		for (int digits = 15; digits <= 17; digits++) {
 			snprintf(t, sizeof t, "%.*g", digits, v);
-			if (strtod(t, NULL) == v) break;
+			if (strtod(t, NULL) == v)
+				break;
 		}
 	}
 	wasd_buf_puts(b, t);
@@ -415,17 +485,28 @@ static void put_value(struct wasd_buf *b, const cJSON *v, int depth)
 		return;
 	}
 	switch (v->type & 0xff) {
-	case cJSON_True: wasd_buf_puts(b, "true"); break;
-	case cJSON_False: wasd_buf_puts(b, "false"); break;
-	case cJSON_Number: put_number(b, v->valuedouble); break;
-	case cJSON_String: json_put_string(b, v->valuestring ? v->valuestring : ""); break;
-	case cJSON_Raw: wasd_buf_puts(b, v->valuestring ? v->valuestring : "null"); break;
+	case cJSON_True:
+		wasd_buf_puts(b, "true");
+		break;
+	case cJSON_False:
+		wasd_buf_puts(b, "false");
+		break;
+	case cJSON_Number:
+		put_number(b, v->valuedouble);
+		break;
+	case cJSON_String:
+		json_put_string(b, v->valuestring ? v->valuestring : "");
+		break;
+	case cJSON_Raw:
+		wasd_buf_puts(b, v->valuestring ? v->valuestring : "null");
+		break;
 	case cJSON_Array:
 	case cJSON_Object: {
 		bool object = (v->type & 0xff) == cJSON_Object;
 		wasd_buf_puts(b, object ? "{" : "[");
 		for (const cJSON *c = v->child; c && !b->failed; c = c->next) {
-			if (c != v->child) wasd_buf_puts(b, ",");
+			if (c != v->child)
+				wasd_buf_puts(b, ",");
 			if (object) {
 				json_put_string(b, c->string ? c->string : "");
 				wasd_buf_puts(b, ":");
@@ -435,17 +516,20 @@ static void put_value(struct wasd_buf *b, const cJSON *v, int depth)
 		wasd_buf_puts(b, object ? "}" : "]");
 		break;
 	}
-	default: wasd_buf_puts(b, "null");
+	default:
+		wasd_buf_puts(b, "null");
 	}
 }
 
 char *wasd_json_print(const cJSON *v)
 {
 	struct wasd_buf b = {0};
-	if (!v) return NULL;
+	if (!v)
+		return NULL;
 	put_value(&b, v, 0);
 	char *text = wasd_buf_cstr(&b);
-	if (!text) wasd_buf_done(&b);
+	if (!text)
+		wasd_buf_done(&b);
 	return text;
 }
 
@@ -459,7 +543,8 @@ const cJSON *wasd_json_get(const cJSON *obj, const char *key)
 bool wasd_json_str(const cJSON *obj, const char *key, const char **out)
 {
 	const cJSON *v = wasd_json_get(obj, key);
-	if (!cJSON_IsString(v) || !v->valuestring) return false;
+	if (!cJSON_IsString(v) || !v->valuestring)
+		return false;
 	*out = v->valuestring;
 	return true;
 }
@@ -467,7 +552,8 @@ bool wasd_json_str(const cJSON *obj, const char *key, const char **out)
 bool wasd_json_num(const cJSON *obj, const char *key, double *out)
 {
 	const cJSON *v = wasd_json_get(obj, key);
-	if (!cJSON_IsNumber(v) || !isfinite(v->valuedouble)) return false;
+	if (!cJSON_IsNumber(v) || !isfinite(v->valuedouble))
+		return false;
 	*out = v->valuedouble;
 	return true;
 }
@@ -475,7 +561,8 @@ bool wasd_json_num(const cJSON *obj, const char *key, double *out)
 bool wasd_json_i64(const cJSON *obj, const char *key, int64_t *out)
 {
 	double d;
-	if (!wasd_json_num(obj, key, &d) || d != floor(d) || fabs(d) > 9007199254740992.0) return false;
+	if (!wasd_json_num(obj, key, &d) || d != floor(d) || fabs(d) > 9007199254740992.0)
+		return false;
 	*out = (int64_t)d;
 	return true;
 }
@@ -483,16 +570,21 @@ bool wasd_json_i64(const cJSON *obj, const char *key, int64_t *out)
 bool wasd_json_bool(const cJSON *obj, const char *key, bool *out)
 {
 	const cJSON *v = wasd_json_get(obj, key);
-	if (!cJSON_IsBool(v)) return false;
+	if (!cJSON_IsBool(v))
+		return false;
 	*out = cJSON_IsTrue(v);
 	return true;
 }
 
-static const struct { const char *name; double value; } nonfinite[] = {{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
+static const struct {
+	const char *name;
+	double value;
+} nonfinite[] = {{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
 
 bool wasd_json_add_real(cJSON *obj, const char *key, double v)
 {
-	if (isfinite(v)) return cJSON_AddNumberToObject(obj, key, v) != NULL;
+	if (isfinite(v))
+		return cJSON_AddNumberToObject(obj, key, v) != NULL;
 	const char *name = isnan(v) ? nonfinite[0].name : v > 0 ? nonfinite[1].name : nonfinite[2].name;
 	char *flag = wasd_asprintf("%s_nonfinite", key);
 	bool ok = flag && cJSON_AddNullToObject(obj, key) && cJSON_AddStringToObject(obj, flag, name);
@@ -502,12 +594,14 @@ bool wasd_json_add_real(cJSON *obj, const char *key, double v)
 
 bool wasd_json_real(const cJSON *obj, const char *key, double *out)
 {
-	if (wasd_json_num(obj, key, out)) return true;
+	if (wasd_json_num(obj, key, out))
+		return true;
 	const char *name = NULL;
 	char *flag = cJSON_IsNull(wasd_json_get(obj, key)) ? wasd_asprintf("%s_nonfinite", key) : NULL;
 	bool has = flag && wasd_json_str(obj, flag, &name);
 	wasd_free(flag);
 	for (int i = 0; has && i < 3; i++)
-		if (!strcmp(name, nonfinite[i].name)) return *out = nonfinite[i].value, true;
+		if (!strcmp(name, nonfinite[i].name))
+			return *out = nonfinite[i].value, true;
 	return false;
 }

@@ -6,10 +6,14 @@
 #include <string.h>
 
 static const char *const role_names[WASD_ROLES + 1] = {
-	[WASD_ROLE_TRAIN] = "train", [WASD_ROLE_INFER] = "infer", [WASD_ROLE_INGEST] = "ingest", [WASD_ROLE_CONVERT] = "convert", [WASD_ROLE_PROFILE] = "profile",
+	[WASD_ROLE_TRAIN] = "train",     [WASD_ROLE_INFER] = "infer",     [WASD_ROLE_INGEST] = "ingest",
+	[WASD_ROLE_CONVERT] = "convert", [WASD_ROLE_PROFILE] = "profile",
 };
 
-const char *wasd_role_name(enum wasd_role r) { return role_names[r]; }
+const char *wasd_role_name(enum wasd_role r)
+{
+	return role_names[r];
+}
 
 bool wasd_role_from_name(const char *name, enum wasd_role *out)
 {
@@ -24,10 +28,15 @@ bool wasd_role_from_name(const char *name, enum wasd_role *out)
 /* ---- the table ---- */
 
 enum {
-	TRAIN = 1 << WASD_ROLE_TRAIN, INFER = 1 << WASD_ROLE_INFER, INGEST = 1 << WASD_ROLE_INGEST, CONVERT = 1 << WASD_ROLE_CONVERT,
-	PROFILE = 1 << WASD_ROLE_PROFILE, ALL = TRAIN | INFER | INGEST | CONVERT | PROFILE,
+	TRAIN = 1 << WASD_ROLE_TRAIN,
+	INFER = 1 << WASD_ROLE_INFER,
+	INGEST = 1 << WASD_ROLE_INGEST,
+	CONVERT = 1 << WASD_ROLE_CONVERT,
+	PROFILE = 1 << WASD_ROLE_PROFILE,
+	ALL = TRAIN | INFER | INGEST | CONVERT | PROFILE,
 };
 #define INTEGER_MAX 9007199254740991.0
+/* clang-format off */
 #define STRING(n) {.name = n, .type = WASD_MEMBER_STRING}
 #define NAME(n) {.name = n, .type = WASD_MEMBER_STRING, .min = 1, .max = 255}
 #define CHOICE(n, list) {.name = n, .type = WASD_MEMBER_STRING, .choices = list}
@@ -39,10 +48,13 @@ enum {
 #define ARRAY(n, lo, hi) {.name = n, .type = WASD_MEMBER_ARRAY, .min = lo, .max = hi}
 #define ANY(n) {.name = n, .type = WASD_MEMBER_ANY}
 #define OPTIONAL(t, n, ...) {.name = n, .type = WASD_MEMBER_##t, .optional = true, .null_ok = true, __VA_ARGS__}
+/* clang-format on */
 #define FRAME(n) INTEGER(n, 1, UINT32_MAX)
 #define RE FRAME("re")
 #define BYTES INTEGER("bytes", 1, INTEGER_MAX)
+/* clang-format off */
 #define SHA256 {.name = "sha256", .type = WASD_MEMBER_STRING, .min = 64, .max = 64}
+/* clang-format on */
 #define THREADS INTEGER("threads", 0, WASD_THREADS_MAX)
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
@@ -53,86 +65,143 @@ static const char *const checkpoint_reasons[] = {"epoch", "cancel", "final", NUL
 static const char *const splits[] = {"train", "test", "val", NULL};
 
 static const struct wasd_message rows[] = {
-	/* ---- every engine process. stderr is a pipe of the daemon's, only for crashes; the end of the stream ends the process at once ---- */
-	{"hello", ALL, WASD_ENGINE, .members = {CHOICE("role", role_names), INTEGER("pid", 1, INT32_MAX), NAME("version"), NAME("build"), OBJECT("fingerprint")}},
+	/* ---- every engine process. stderr is a pipe of the daemon's, only for crashes; the end of the stream ends the
+     * process at once ---- */
+	{"hello", ALL, WASD_ENGINE,
+     .members = {CHOICE("role", role_names), INTEGER("pid", 1, INT32_MAX), NAME("version"), NAME("build"),
+                 OBJECT("fingerprint")}},
 	{"heartbeat", ALL, WASD_ENGINE, .answer = NULL},
 	{"log", ALL, WASD_ENGINE, .members = {CHOICE("level", levels), STRING("text")}},
 	/* The answer to a question that failed. code: of the API, where the status's own does not say enough. */
-	{"error", INFER | INGEST | CONVERT, WASD_ENGINE, .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
+	{"error", INFER | INGEST | CONVERT, WASD_ENGINE,
+     .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
 	{"cancel", TRAIN | INGEST | PROFILE, WASD_DAEMON, .answer = NULL},
 
-	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to go on from ("resume" says where), or whose weights to start with ---- */
+	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to go on from ("resume" says where), or
+     * whose weights to start with ---- */
 	{"start", TRAIN, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE_OR_NONE,
-	 .members = {NAME("job"), INTEGER("attempt", 1, INTEGER_MAX), OBJECT("spec"), STRING("dataset"), THREADS, OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
-	             OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX), OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
-	/* Metrics or checkpoint of frame seq are durable. The engine goes on meanwhile, with at most one of each unacknowledged. */
+     .members = {NAME("job"), INTEGER("attempt", 1, INTEGER_MAX), OBJECT("spec"), STRING("dataset"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
+                 OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX),
+                 OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
+	/* Metrics or checkpoint of frame seq are durable. The engine goes on meanwhile, with at most one of each
+     * unacknowledged. */
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},
 	{"started", TRAIN, WASD_ENGINE,
-	 .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"), ARRAY("classes", 0, 0), ANY("was")}},
-	/* At most four a second, and whenever the phase changes; also before "started". What is left out stays as it was. step of steps: training batches of the epoch. */
+     .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"),
+                 ARRAY("classes", 0, 0), ANY("was")}},
+	/* At most four a second, and whenever the phase changes; also before "started". What is left out stays as it was.
+     * step of steps: training batches of the epoch. */
 	{"progress", TRAIN, WASD_ENGINE,
-	 .members = {CHOICE("phase", train_phases), OPTIONAL(INTEGER, "phase_done", .max = INTEGER_MAX), OPTIONAL(INTEGER, "phase_total", .max = INTEGER_MAX),
-	             OPTIONAL(INTEGER, "epoch", .max = INTEGER_MAX), OPTIONAL(INTEGER, "epochs", .max = INTEGER_MAX), OPTIONAL(INTEGER, "step", .max = INTEGER_MAX),
-	             OPTIONAL(INTEGER, "steps", .max = INTEGER_MAX), OPTIONAL(NUMBER, "img_per_s", .min = -INFINITY, .max = INFINITY),
-	             OPTIONAL(NUMBER, "eta_s", .min = -INFINITY, .max = INFINITY), OPTIONAL(NUMBER, "loss", .min = -INFINITY, .max = INFINITY)}},
-	/* points: [[step of the job, epoch, mean loss of the batches since the point before], ...] in order. The first at once, then about one message
-	 * a second; always before the metrics and checkpoints that follow. */
+     .members = {CHOICE("phase", train_phases), OPTIONAL(INTEGER, "phase_done", .max = INTEGER_MAX),
+                 OPTIONAL(INTEGER, "phase_total", .max = INTEGER_MAX), OPTIONAL(INTEGER, "epoch", .max = INTEGER_MAX),
+                 OPTIONAL(INTEGER, "epochs", .max = INTEGER_MAX), OPTIONAL(INTEGER, "step", .max = INTEGER_MAX),
+                 OPTIONAL(INTEGER, "steps", .max = INTEGER_MAX),
+                 OPTIONAL(NUMBER, "img_per_s", .min = -INFINITY, .max = INFINITY),
+                 OPTIONAL(NUMBER, "eta_s", .min = -INFINITY, .max = INFINITY),
+                 OPTIONAL(NUMBER, "loss", .min = -INFINITY, .max = INFINITY)}},
+	/* points: [[step of the job, epoch, mean loss of the batches since the point before], ...] in order. The first at
+     * once, then about one message a second; always before the metrics and checkpoints that follow. */
 	{"losses", TRAIN, WASD_ENGINE, .members = {ARRAY("points", 1, WASD_LOSSES_MAX)}},
-	/* One epoch's numbers, before its checkpoint. null: not a finite number, "nonfinite" says which. (job, epoch, name) is the key: sending them again changes nothing. */
-	{"metrics", TRAIN, WASD_ENGINE, .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite")}},
+	/* One epoch's numbers, before its checkpoint. null: not a finite number, "nonfinite" says which. (job, epoch, name)
+     * is the key: sending them again changes nothing. */
+	{"metrics", TRAIN, WASD_ENGINE,
+     .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite")}},
 	/* Of the run itself (wasd/train.h); one that goes on comes every epoch. */
 	{"warning", TRAIN, WASD_ENGINE, .members = {NAME("code"), COUNT("epoch"), STRING("message")}},
 	{"checkpoint", TRAIN, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,
-	 .members = {COUNT("epoch"), COUNT("step"), BYTES, SHA256, CHOICE("reason", checkpoint_reasons), OBJECT("metrics"), OBJECT("info")}},
+     .members = {COUNT("epoch"), COUNT("step"), BYTES, SHA256, CHOICE("reason", checkpoint_reasons), OBJECT("metrics"),
+                 OBJECT("info")}},
 	{"done", TRAIN, WASD_ENGINE, .members = {CHOICE("reason", train_ends), COUNT("epoch")}},
-	{"failed", TRAIN, WASD_ENGINE, .members = {CHOICE("reason", train_failures), NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
+	{"failed", TRAIN, WASD_ENGINE,
+     .members = {CHOICE("reason", train_failures), NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 
-	/* ---- wasd-engine infer: the bundles of all deployments. A request names its bundle and mode, so a switch is a pointer swap in the daemon ---- */
-	{"load", INFER, WASD_DAEMON, "loaded", WASD_PAYLOAD_FILE, {NAME("bundle"), BYTES, SHA256, OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
-	{"loaded", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("arch"), ARRAY("input", 3, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"), OPTIONAL(STRING, "orientation"),
-	             ARRAY("classes", 1, 0), INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
+	/* ---- wasd-engine infer: the bundles of all deployments. A request names its bundle and mode, so a switch is a
+     * pointer swap in the daemon ---- */
+	{"load",
+     INFER,
+     WASD_DAEMON,
+     "loaded",
+     WASD_PAYLOAD_FILE,
+     {NAME("bundle"), BYTES, SHA256, OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
+	{"loaded", INFER, WASD_ENGINE,
+     .members = {RE, NAME("bundle"), NAME("arch"), ARRAY("input", 3, 3), OPTIONAL(STRING, "fit"),
+                 OPTIONAL(STRING, "background"), OPTIONAL(STRING, "orientation"), ARRAY("classes", 1, 0),
+                 INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
 	{"unload", INFER, WASD_DAEMON, "unloaded", .members = {NAME("bundle")}},
 	{"unloaded", INFER, WASD_ENGINE, .members = {RE}},
-	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME"; one of that name is replaced. */
-	{"profile", INFER, WASD_DAEMON, "profiled", WASD_PAYLOAD_FILE,
-	 {NAME("bundle"), NAME("name"), BYTES, SHA256, INTEGER("profile_bytes", 1, INTEGER_MAX), OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
+	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME"; one of that name
+     * is replaced. */
+	{"profile",
+     INFER,
+     WASD_DAEMON,
+     "profiled",
+     WASD_PAYLOAD_FILE,
+     {NAME("bundle"), NAME("name"), BYTES, SHA256, INTEGER("profile_bytes", 1, INTEGER_MAX),
+      OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
 	{"profiled", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("name"), COUNT("macs"), COUNT("bytes")}},
 	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("name")}},
 	{"unprofiled", INFER, WASD_ENGINE, .members = {RE}},
-	/* Encoded images, one after the other; sizes: the bytes of each. An undecodable one is the error bad_image at "/images/I"; nothing is answered for the others. */
-	{"classify", INFER, WASD_DAEMON, "classified", WASD_PAYLOAD_BULK, {NAME("bundle"), NAME("mode"), OPTIONAL(INTEGER, "k", .max = INTEGER_MAX), ARRAY("sizes", 1, 0)}},
+	/* Encoded images, one after the other; sizes: the bytes of each. An undecodable one is the error bad_image at
+     * "/images/I"; nothing is answered for the others. */
+	{"classify",
+     INFER,
+     WASD_DAEMON,
+     "classified",
+     WASD_PAYLOAD_BULK,
+     {NAME("bundle"), NAME("mode"), OPTIONAL(INTEGER, "k", .max = INTEGER_MAX), ARRAY("sizes", 1, 0)}},
 	{"classified", INFER, WASD_ENGINE, .members = {RE, ARRAY("results", 0, 0), COUNT("macs"), OBJECT("timing_us")}},
 	/* n*c*h*w float32 LE, NCHW, normalised -> n*classes float32 logits. */
-	{"infer", INFER, WASD_DAEMON, "inferred", WASD_PAYLOAD_BULK, {NAME("bundle"), NAME("mode"), INTEGER("n", 1, INTEGER_MAX)}},
+	{"infer",
+     INFER,
+     WASD_DAEMON,
+     "inferred",
+     WASD_PAYLOAD_BULK,
+     {NAME("bundle"), NAME("mode"), INTEGER("n", 1, INTEGER_MAX)}},
 	{"logits", INFER, WASD_DAEMON, "inferred", WASD_PAYLOAD_BULK, {NAME("bundle"), NAME("mode"), ARRAY("sizes", 1, 0)}},
-	{"inferred", INFER, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK, .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
+	{"inferred", INFER, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK,
+     .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
 
 	/* ---- wasd-engine ingest: one upload, or previews of data sets ---- */
-	/* options, all of which may be left out: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437", "fit", "background", "orientation" */
-	{"ingest", INGEST, WASD_DAEMON, .members = {NAME("name"), STRING("out"), OBJECT("options"), ARRAY("files", 1, 64), OBJECT("limits")}},
-	{"synthetic", INGEST, WASD_DAEMON, .members = {NAME("kind"), COUNT("train"), COUNT("test"), COUNT("seed"), STRING("out")}},
+	/* options, all of which may be left out: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N,
+     * "names":"CP437", "fit", "background", "orientation" */
+	{"ingest", INGEST, WASD_DAEMON,
+     .members = {NAME("name"), STRING("out"), OBJECT("options"), ARRAY("files", 1, 64), OBJECT("limits")}},
+	{"synthetic", INGEST, WASD_DAEMON,
+     .members = {NAME("kind"), COUNT("train"), COUNT("test"), COUNT("seed"), STRING("out")}},
 	{"progress", INGEST, WASD_ENGINE, .members = {COUNT("images"), COUNT("bytes")}},
 	{"done", INGEST, WASD_ENGINE,
-	 .members = {RE, NAME("format"), ARRAY("shape", 3, 3), ARRAY("classes", 1, 0), COUNT("train"), COUNT("test"), OPTIONAL(INTEGER, "val", .max = INTEGER_MAX), NAME("digest"),
-	             COUNT("bytes"), ARRAY("mean", 1, 3), ARRAY("std", 1, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"),
-	             OPTIONAL(STRING, "orientation"), OPTIONAL(ARRAY, "remarks", .max = 32), OPTIONAL(ARRAY, "skipped", .max = 100)}},
+     .members = {RE, NAME("format"), ARRAY("shape", 3, 3), ARRAY("classes", 1, 0), COUNT("train"), COUNT("test"),
+                 OPTIONAL(INTEGER, "val", .max = INTEGER_MAX), NAME("digest"), COUNT("bytes"), ARRAY("mean", 1, 3),
+                 ARRAY("std", 1, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"),
+                 OPTIONAL(STRING, "orientation"), OPTIONAL(ARRAY, "remarks", .max = 32),
+                 OPTIONAL(ARRAY, "skipped", .max = 100)}},
 	/* pointer: the file, or the archive's entry. errors: the first of all files at fault, count: how many there are. */
 	{"failed", INGEST, WASD_ENGINE,
-	 .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer"), OPTIONAL(ARRAY, "errors", .max = 100), OPTIONAL(INTEGER, "count", .max = INTEGER_MAX)}},
+     .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer"),
+                 OPTIONAL(ARRAY, "errors", .max = 100), OPTIONAL(INTEGER, "count", .max = INTEGER_MAX)}},
 	{"preview", INGEST, WASD_DAEMON, "previewed", .members = {STRING("path"), CHOICE("split", splits), COUNT("index")}},
 	{"previewed", INGEST, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK, .members = {RE, COUNT("label"), STRING("class")}},
 
-	/* ---- wasd-engine convert: checkpoints and the files of other programs. The file made is at "out", whole; nothing is there after an error ---- */
-	{"export", CONVERT, WASD_DAEMON, "exported", WASD_PAYLOAD_FILE,
-	 {NAME("format"), NAME("mode"), BYTES, SHA256, STRING("out"), OPTIONAL(INTEGER, "profile_bytes", .min = 1, .max = INTEGER_MAX)}},
+	/* ---- wasd-engine convert: checkpoints and the files of other programs. The file made is at "out", whole; nothing
+     * is there after an error ---- */
+	{"export",
+     CONVERT,
+     WASD_DAEMON,
+     "exported",
+     WASD_PAYLOAD_FILE,
+     {NAME("format"), NAME("mode"), BYTES, SHA256, STRING("out"),
+      OPTIONAL(INTEGER, "profile_bytes", .min = 1, .max = INTEGER_MAX)}},
 	{"exported", CONVERT, WASD_ENGINE, .members = {RE, BYTES, SHA256}},
 	{"import", CONVERT, WASD_DAEMON, "imported",
-	 .members = {STRING("file"), STRING("out"), BOOLEAN("to_serve"), OPTIONAL(OBJECT, "model"), OPTIONAL(ARRAY, "classes"), OPTIONAL(ARRAY, "input")}},
+     .members = {STRING("file"), STRING("out"), BOOLEAN("to_serve"), OPTIONAL(OBJECT, "model"),
+                 OPTIONAL(ARRAY, "classes"), OPTIONAL(ARRAY, "input")}},
 	{"imported", CONVERT, WASD_ENGINE, .members = {RE, BYTES, SHA256, OBJECT("info")}},
 
 	/* ---- wasd-engine profile: one search (wasd/profile.h) ---- */
 	{"search", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
-	 .members = {OPTIONAL(STRING, "name"), BYTES, SHA256, STRING("dataset"), THREADS, OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
+     .members = {OPTIONAL(STRING, "name"), BYTES, SHA256, STRING("dataset"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
 	{"progress", PROFILE, WASD_ENGINE, .members = {COUNT("done"), COUNT("of")}},
 	{"profile", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
 	/* pointer: the member of the request that is at fault. */
@@ -147,15 +216,17 @@ const struct wasd_message *wasd_message_at(int i)
 const struct wasd_message *wasd_message_find(enum wasd_role role, enum wasd_side from, const char *type)
 {
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].from == from && (rows[i].roles & 1u << role) && !strcmp(rows[i].type, type)) return &rows[i];
+		if (rows[i].from == from && (rows[i].roles & 1u << role) && !strcmp(rows[i].type, type))
+			return &rows[i];
 	return NULL;
 }
 
 /* ---- checking ---- */
 
-static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row, const struct wasd_member *m, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row, const struct wasd_member *m, const char *fmt, ...)
+static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row, const struct wasd_member *m,
+                            const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row, const struct wasd_member *m,
+                            const char *fmt, ...)
 {
 	char want[160], pointer[64];
 	va_list ap;
@@ -166,69 +237,95 @@ static enum wasd_status bad(struct wasd_err *err, const struct wasd_message *row
 	return wasd_fail_at(err, WASD_ECORRUPT, pointer, "message %s: \"%s\" must be %s", row->type, m->name, want);
 }
 
-static enum wasd_status check_string(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v, struct wasd_err *err)
+static enum wasd_status check_string(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v,
+                                     struct wasd_err *err)
 {
 	char list[160] = "";
 	double n = cJSON_IsString(v) ? (double)strlen(v->valuestring) : -1;
-	if (!m->choices && n >= m->min && (m->max == 0 || n <= m->max)) return WASD_OK;
-	if (!m->choices && m->max > 0) return bad(err, row, m, "a string of %.0f to %.0f bytes", m->min, m->max);
-	if (!m->choices) return bad(err, row, m, "a string");
+	if (!m->choices && n >= m->min && (m->max == 0 || n <= m->max))
+		return WASD_OK;
+	if (!m->choices && m->max > 0)
+		return bad(err, row, m, "a string of %.0f to %.0f bytes", m->min, m->max);
+	if (!m->choices)
+		return bad(err, row, m, "a string");
 	for (int i = 0; m->choices[i]; i++) {
-		if (n >= 0 && !strcmp(v->valuestring, m->choices[i])) return WASD_OK;
+		if (n >= 0 && !strcmp(v->valuestring, m->choices[i]))
+			return WASD_OK;
 		size_t at = strlen(list);
 		snprintf(list + at, sizeof list - at, "%s%s", i ? (m->choices[i + 1] ? ", " : " or ") : "", m->choices[i]);
 	}
 	return bad(err, row, m, "%s", list);
 }
 
-static enum wasd_status check_number(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v, struct wasd_err *err)
+static enum wasd_status check_number(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v,
+                                     struct wasd_err *err)
 {
 	double x = cJSON_IsNumber(v) ? v->valuedouble : NAN;
 	bool whole = m->type == WASD_MEMBER_INTEGER;
-	if (isfinite(x) && x >= m->min && x <= m->max && (!whole || (x == floor(x) && fabs(x) <= INTEGER_MAX))) return WASD_OK;
+	if (isfinite(x) && x >= m->min && x <= m->max && (!whole || (x == floor(x) && fabs(x) <= INTEGER_MAX)))
+		return WASD_OK;
 	return bad(err, row, m, whole ? "a whole number from %.0f to %.0f" : "a finite number", m->min, m->max);
 }
 
-static enum wasd_status check_array(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v, struct wasd_err *err)
+static enum wasd_status check_array(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v,
+                                    struct wasd_err *err)
 {
 	double n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
-	if (n >= m->min && n >= 0 && (m->max == 0 || n <= m->max)) return WASD_OK;
-	return m->max > 0 ? bad(err, row, m, "an array of %.0f to %.0f items", m->min, m->max) : bad(err, row, m, "an array of at least %.0f items", m->min);
+	if (n >= m->min && n >= 0 && (m->max == 0 || n <= m->max))
+		return WASD_OK;
+	return m->max > 0 ? bad(err, row, m, "an array of %.0f to %.0f items", m->min, m->max) :
+	                    bad(err, row, m, "an array of at least %.0f items", m->min);
 }
 
-static enum wasd_status check_member(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v, struct wasd_err *err)
+static enum wasd_status check_member(const struct wasd_message *row, const struct wasd_member *m, const cJSON *v,
+                                     struct wasd_err *err)
 {
-	if (!v) return m->optional ? WASD_OK : bad(err, row, m, "there");
-	if (cJSON_IsNull(v) && m->null_ok) return WASD_OK;
+	if (!v)
+		return m->optional ? WASD_OK : bad(err, row, m, "there");
+	if (cJSON_IsNull(v) && m->null_ok)
+		return WASD_OK;
 	switch (m->type) {
-	case WASD_MEMBER_STRING: return check_string(row, m, v, err);
+	case WASD_MEMBER_STRING:
+		return check_string(row, m, v, err);
 	case WASD_MEMBER_INTEGER:
-	case WASD_MEMBER_NUMBER: return check_number(row, m, v, err);
-	case WASD_MEMBER_BOOLEAN: return cJSON_IsBool(v) ? WASD_OK : bad(err, row, m, "true or false");
-	case WASD_MEMBER_OBJECT: return cJSON_IsObject(v) ? WASD_OK : bad(err, row, m, "an object");
-	case WASD_MEMBER_ARRAY: return check_array(row, m, v, err);
-	case WASD_MEMBER_ANY: return WASD_OK;
+	case WASD_MEMBER_NUMBER:
+		return check_number(row, m, v, err);
+	case WASD_MEMBER_BOOLEAN:
+		return cJSON_IsBool(v) ? WASD_OK : bad(err, row, m, "true or false");
+	case WASD_MEMBER_OBJECT:
+		return cJSON_IsObject(v) ? WASD_OK : bad(err, row, m, "an object");
+	case WASD_MEMBER_ARRAY:
+		return check_array(row, m, v, err);
+	case WASD_MEMBER_ANY:
+		return WASD_OK;
 	}
 	return WASD_OK;
 }
 
-static enum wasd_status check_payload(const struct wasd_message *row, const cJSON *json, size_t inline_bytes, bool file, struct wasd_err *err)
+static enum wasd_status check_payload(const struct wasd_message *row, const cJSON *json, size_t inline_bytes, bool file,
+                                      struct wasd_err *err)
 {
 	int64_t bytes;
 	bool may_inline = row->payload == WASD_PAYLOAD_BULK, may_file = row->payload != WASD_PAYLOAD_NONE;
-	if (inline_bytes && (!may_inline || file)) return wasd_fail(err, WASD_ECORRUPT, "message %s: %zu bytes behind its JSON", row->type, inline_bytes);
-	if (file && !may_file) return wasd_fail(err, WASD_ECORRUPT, "message %s: a descriptor came with it", row->type);
-	if (!file && row->payload == WASD_PAYLOAD_FILE) return wasd_fail(err, WASD_ECORRUPT, "message %s: its memory file is missing", row->type);
+	if (inline_bytes && (!may_inline || file))
+		return wasd_fail(err, WASD_ECORRUPT, "message %s: %zu bytes behind its JSON", row->type, inline_bytes);
+	if (file && !may_file)
+		return wasd_fail(err, WASD_ECORRUPT, "message %s: a descriptor came with it", row->type);
+	if (!file && row->payload == WASD_PAYLOAD_FILE)
+		return wasd_fail(err, WASD_ECORRUPT, "message %s: its memory file is missing", row->type);
 	if (file && (!wasd_json_i64(json, "bytes", &bytes) || bytes < 1))
-		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: \"bytes\" must be the size of its memory file", row->type);
+		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: \"bytes\" must be the size of its memory file",
+		                    row->type);
 	return WASD_OK;
 }
 
-enum wasd_status wasd_message_check(const struct wasd_message *row, const cJSON *json, size_t inline_bytes, bool file, struct wasd_err *err)
+enum wasd_status wasd_message_check(const struct wasd_message *row, const cJSON *json, size_t inline_bytes, bool file,
+                                    struct wasd_err *err)
 {
 	for (const struct wasd_member *m = row->members; m < row->members + WASD_MESSAGE_MEMBERS && m->name; m++) {
 		enum wasd_status s = check_member(row, m, wasd_json_get(json, m->name), err);
-		if (s) return s;
+		if (s)
+			return s;
 	}
 	return check_payload(row, json, inline_bytes, file, err);
 }
@@ -257,8 +354,10 @@ static bool add(cJSON *m, const char *name, char kind, bool may_lack, va_list ap
 	}
 	default: {
 		cJSON *j = va_arg(ap, cJSON *);
-		if (!j) return ok && may_lack;
-		if (ok && cJSON_AddItemToObject(m, name, j)) return true;
+		if (!j)
+			return ok && may_lack;
+		if (ok && cJSON_AddItemToObject(m, name, j))
+			return true;
 		cJSON_Delete(j);
 		return false;
 	}
@@ -281,7 +380,8 @@ cJSON *wasd_message(const char *type, const char *members, ...)
 		p += *p == ' ';
 	}
 	va_end(ap);
-	if (ok) return m;
+	if (ok)
+		return m;
 	cJSON_Delete(m);
 	return NULL;
 }
@@ -292,12 +392,15 @@ enum wasd_status wasd_msg_payload(const struct wasd_msg *m, struct wasd_payload 
 {
 	int64_t bytes = 0, more = 0;
 	*out = (struct wasd_payload){m->bin, m->bin_len, NULL};
-	if (m->fd < 0) return WASD_OK;
+	if (m->fd < 0)
+		return WASD_OK;
 	wasd_json_i64(m->json, "profile_bytes", &more);
 	if (!wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || more < 0)
-		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: the size of its memory file is not said", m->type);
+		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: the size of its memory file is not said",
+		                    m->type);
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes + (size_t)more, &out->map, err);
-	if (s) return s;
+	if (s)
+		return s;
 	out->data = out->map;
 	out->len = (size_t)bytes + (size_t)more;
 	return WASD_OK;
@@ -305,6 +408,7 @@ enum wasd_status wasd_msg_payload(const struct wasd_msg *m, struct wasd_payload 
 
 void wasd_payload_done(struct wasd_payload *p)
 {
-	if (p->map) wasd_memfd_unmap(p->map, p->len);
+	if (p->map)
+		wasd_memfd_unmap(p->map, p->len);
 	*p = (struct wasd_payload){0};
 }

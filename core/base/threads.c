@@ -1,7 +1,7 @@
 /* base/threads.c - the thread team. One owner gives out work and takes part in it; helpers sleep between jobs.
  *
- * A job is published by raising `gen`; each helper does its own range and lowers `left`. Waiting spins briefly, because in a
- * training step the next job is mostly microseconds away, and then sleeps in the kernel (futex), because on a busy
+ * A job is published by raising `gen`; each helper does its own range and lowers `left`. Waiting spins briefly, because
+ * in a training step the next job is mostly microseconds away, and then sleeps in the kernel (futex), because on a busy
  * machine a spinning thread takes the core from the one that it waits for.
  */
 #include "wasd/tensor.h"
@@ -18,21 +18,21 @@
 #define SPINS 4000
 
 struct team {
-	int n;                                       /* threads in all, the owner included */
+	int n; /* threads in all, the owner included */
 	pthread_t helper[WASD_THREADS_MAX];
 	void (*fn)(void *ctx, int begin, int end, int thread);
 	void *ctx;
 	int count;
 	bool quit;
-	_Alignas(64) atomic_uint gen;                /* raised for every job: publishes fn, ctx, count, quit */
-	_Alignas(64) atomic_uint left;               /* helpers that have not finished this job */
-	atomic_uint sleepers;                        /* helpers that may be asleep on gen */
+	_Alignas(64) atomic_uint gen;  /* raised for every job: publishes fn, ctx, count, quit */
+	_Alignas(64) atomic_uint left; /* helpers that have not finished this job */
+	atomic_uint sleepers;          /* helpers that may be asleep on gen */
 	atomic_uint owner_sleeps;
-	void (*on_all)(int threads, void (*member)(int thread));     /* another pool does the work; NULL: the helpers */
+	void (*on_all)(int threads, void (*member)(int thread)); /* another pool does the work; NULL: the helpers */
 };
 
 /* The process has one team by design (one owner of threads); it is the only state of this file. */
-static struct team team = { .n = 1 };
+static struct team team = {.n = 1};
 
 static void futex_wait(atomic_uint *word, unsigned seen)
 {
@@ -105,7 +105,8 @@ static int cpus_allowed(void)
 enum wasd_status wasd_threads_init(int n, struct wasd_err *err)
 {
 	if (n < 0 || n > WASD_THREADS_MAX)
-		return wasd_fail(err, WASD_EINVAL, "threads: %d is not between 1 and %d (or 0 for all cores)", n, WASD_THREADS_MAX);
+		return wasd_fail(err, WASD_EINVAL, "threads: %d is not between 1 and %d (or 0 for all cores)", n,
+		                 WASD_THREADS_MAX);
 	if (n == 0) {
 		n = cpus_allowed();
 		if (n > WASD_THREADS_MAX)

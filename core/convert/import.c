@@ -1,7 +1,8 @@
 /* convert/import.c - a safetensors file from elsewhere as a checkpoint.
  *
- * The file is hostile until every tensor has been found right: the reader of base/safetensors.c vouches for sizes and offsets, here names, shapes,
- * types and values are held against the network that the model object means. Nothing is guessed: what is missing or too much is named. */
+ * The file is hostile until every tensor has been found right: the reader of base/safetensors.c vouches for sizes and
+ * offsets, here names, shapes, types and values are held against the network that the model object means. Nothing is
+ * guessed: what is missing or too much is named. */
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 #include "wasd/foreign.h"
@@ -18,11 +19,11 @@ static const char *const parts[] = {"running_mean", "running_var"};
 
 struct import {
 	struct wasd_st *st;
-	const char *prefix;                     /* of all names; not the network's */
-	bool own;                               /* a checkpoint of wasd: with the state of a run */
-	cJSON *meta[9];                         /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
-	cJSON *asked;                           /* the model that was given, with every option */
-	const cJSON *model, *classes, *input;   /* given or of the metadata */
+	const char *prefix; /* of all names; not the network's */
+	bool own;           /* a checkpoint of wasd: with the state of a run */
+	cJSON *meta[9];     /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
+	cJSON *asked;       /* the model that was given, with every option */
+	const cJSON *model, *classes, *input; /* given or of the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[WASD_MODES];
@@ -32,7 +33,8 @@ static const char *const keys[] = {"model", "classes", "input", "was", "draw", "
 
 /* ---- what it is -------------------------------------------------------------------------------------------- */
 
-/* Wrappers of PyTorch put a word before every name: DataParallel and DDP, torch.compile. It is taken off when all names have it. */
+/* Wrappers of PyTorch put a word before every name: DataParallel and DDP, torch.compile. It is taken off when all names
+ * have it. */
 static void find_prefix(struct import *m)
 {
 	static const char *const words[] = {"module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."};
@@ -54,7 +56,8 @@ static enum wasd_status open_file(struct import *m, const void *bytes, size_t le
 	enum wasd_status s = wasd_st_open(bytes, len, &m->st, err);
 	if (!s)
 		find_prefix(m);
-	return s && s != WASD_ENOMEM && wasd_foreign(WASD_READS_WEIGHTS, bytes, len, text) ? wasd_fail(err, s, "%s", text) : s;
+	return s && s != WASD_ENOMEM && wasd_foreign(WASD_READS_WEIGHTS, bytes, len, text) ? wasd_fail(err, s, "%s", text) :
+	                                                                                     s;
 }
 
 static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
@@ -66,7 +69,8 @@ static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 		const char *text = wasd_st_meta(m->st, keys[i]);
 		enum wasd_status s = text ? wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &m->meta[i], &e) : WASD_OK;
 		if (s)
-			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i], e.msg);
+			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i],
+			                    e.msg);
 	}
 	return WASD_OK;
 }
@@ -77,7 +81,8 @@ static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct
 	bool ok = cJSON_IsArray(j) && cJSON_GetArraySize(j) == 3;
 	for (int i = 0; ok && i < 3; i++) {
 		const cJSON *d = cJSON_GetArrayItem(j, i);
-		ok = cJSON_IsNumber(d) && d->valuedouble >= 1 && d->valuedouble <= 4096 && d->valuedouble == floor(d->valuedouble);
+		ok = cJSON_IsNumber(d) && d->valuedouble >= 1 && d->valuedouble <= 4096 &&
+		     d->valuedouble == floor(d->valuedouble);
 		dim[i] = ok ? (int)d->valuedouble : 0;
 	}
 	*in = (struct wasd_shape){dim[0], dim[1], dim[2]};
@@ -88,7 +93,8 @@ static enum wasd_status lacking(const char *what, struct wasd_err *err)
 {
 	char pointer[20];
 	snprintf(pointer, sizeof pointer, "/%s", what);
-	return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the file's metadata do not say it; give it with the request", pointer);
+	return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the file's metadata do not say it; give it with the request",
+	                    pointer);
 }
 
 static enum wasd_status make_graph(struct import *m, const struct wasd_import *how, struct wasd_err *err)
@@ -147,7 +153,7 @@ static double element(const struct wasd_st_tensor *t, size_t i)
 	memcpy(&h, p, sizeof h);
 	if (t->dtype == WASD_F16)
 		return half(h);
-	bits = (uint32_t)h << 16;               /* bfloat16: the upper half of a float */
+	bits = (uint32_t)h << 16; /* bfloat16: the upper half of a float */
 	memcpy(&f, &bits, sizeof f);
 	return (double)f;
 }
@@ -159,18 +165,21 @@ static const struct wasd_st_tensor *find(const struct import *m, const char *nam
 	return wasd_st_find(m->st, full);
 }
 
-static enum wasd_status load_one(const struct import *m, const char *name, int n_dims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
+static enum wasd_status load_one(const struct import *m, const char *name, int n_dims, const size_t *dims,
+                                 double lowest, real *dst, struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = find(m, name);
 	if (!t)
 		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: missing from the file", name);
 	if (t->dtype != WASD_F32 && t->dtype != WASD_F16 && t->dtype != WASD_BF16 && t->dtype != WASD_F64)
-		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: type %s, want F32, F16, BF16 or F64", name, wasd_dtype_name(t->dtype));
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: type %s, want F32, F16, BF16 or F64", name,
+		                    wasd_dtype_name(t->dtype));
 	if (t->ndims != n_dims || (n_dims && memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims))) {
 		char have[64], want[64];
 		wasd_st_dims_text(have, t->ndims, t->dims);
 		wasd_st_dims_text(want, n_dims, dims);
-		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, the network has %s", name, *have ? have : "of a scalar", want);
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, the network has %s", name,
+		                    *have ? have : "of a scalar", want);
 	}
 	for (size_t i = 0; i < t->count; i++) {
 		double v = element(t, i);
@@ -209,11 +218,13 @@ static enum wasd_status load_stats(struct import *m, enum wasd_stats_set set, bo
 				continue;
 			}
 			*present = true;
-			s = load_one(m, name, 1, &(size_t){(size_t)b.channels}, k ? 0 : -INFINITY, wasd_model_stats(m->to, set) + (k ? b.var_offset : b.mean_offset), err);
+			s = load_one(m, name, 1, &(size_t){(size_t)b.channels}, k ? 0 : -INFINITY,
+			             wasd_model_stats(m->to, set) + (k ? b.var_offset : b.mean_offset), err);
 		}
 	}
 	if (!s && *present && *missing)
-		s = wasd_fail_at(err, WASD_EINVAL, missing, "%.120s: missing from the file, which has other statistics of this mode", missing);
+		s = wasd_fail_at(err, WASD_EINVAL, missing,
+		                 "%.120s: missing from the file, which has other statistics of this mode", missing);
 	return s;
 }
 
@@ -232,44 +243,54 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 {
 	for (size_t i = 0; i < wasd_st_count(m->st); i++) {
 		const char *name = wasd_st_at(m->st, i)->name + strlen(m->prefix);
-		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) || !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
-		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) && (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
+		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) ||
+		                        !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
+		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) &&
+		    (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
 			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected, the network has no such tensor", name);
 	}
 	return WASD_OK;
 }
 
-/* What the file says of a mode: a list of those that it has, or, in a checkpoint of wasd, whether its statistics were measured. */
+/* What the file says of a mode: a list of those that it has, or, in a checkpoint of wasd, whether its statistics were
+ * measured. */
 static bool claimed(const struct import *m, enum wasd_mode mode)
 {
 	const cJSON *one;
 	bool measured = true;
 	if (m->own)
-		return wasd_json_bool(m->meta[PROGRESS], mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured) && measured;
+		return wasd_json_bool(m->meta[PROGRESS], mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured) &&
+		       measured;
 	cJSON_ArrayForEach(one, m->meta[MODES])
 		if (cJSON_IsString(one) && !strcmp(one->valuestring, wasd_mode_name(mode)))
 			return true;
 	return !m->meta[MODES];
 }
 
-static enum wasd_status load(struct import *m, const struct wasd_import *how, struct wasd_draw *draw, struct wasd_err *err)
+static enum wasd_status load(struct import *m, const struct wasd_import *how, struct wasd_draw *draw,
+                             struct wasd_err *err)
 {
 	enum wasd_status s = wasd_model_create(m->graph, 0, &m->to, err);
-	if (s || (s = check_names(m, err)) || (s = load_params(m, err)) || (s = load_stats(m, WASD_STATS_AOM, &m->has[WASD_AOM], err)) ||
+	if (s || (s = check_names(m, err)) || (s = load_params(m, err)) ||
+	    (s = load_stats(m, WASD_STATS_AOM, &m->has[WASD_AOM], err)) ||
 	    (s = load_stats(m, WASD_STATS_DOM, &m->has[WASD_DOM], err)))
 		return s;
 	m->has[WASD_AOM] = m->has[WASD_AOM] && claimed(m, WASD_AOM);
-	m->has[WASD_DOM] = m->has[WASD_DOM] && claimed(m, WASD_DOM) && cJSON_IsArray(m->meta[DRAW]) && cJSON_IsObject(m->meta[WAS]);
+	m->has[WASD_DOM] = m->has[WASD_DOM] && claimed(m, WASD_DOM) && cJSON_IsArray(m->meta[DRAW]) &&
+	                   cJSON_IsObject(m->meta[WAS]);
 	if (how->to_serve && !m->has[WASD_AOM])
-		return wasd_fail_at(err, WASD_EINVAL, "running_mean", "the file has no BatchNorm statistics (%s.running_mean, ...); train from it (init_from) to measure them",
-		                    wasd_graph_stats(m->graph) ? wasd_graph_stats_info(m->graph, 0).name : "NAME");
+		return wasd_fail_at(
+			err, WASD_EINVAL, "running_mean",
+			"the file has no BatchNorm statistics (%s.running_mean, ...); train from it (init_from) to measure them",
+			wasd_graph_stats(m->graph) ? wasd_graph_stats_info(m->graph, 0).name : "NAME");
 	struct wasd_err e = {0};
 	if (m->has[WASD_DOM] && (s = wasd_draw_from_json(m->meta[DRAW], m->graph, draw, &e)))
 		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, "draw", "metadata \"draw\": %s", e.msg);
 	return WASD_OK;
 }
 
-/* ---- the checkpoint ------------------------------------------------------------------------------------------------ */
+/* ---- the checkpoint ------------------------------------------------------------------------------------------------
+ */
 
 static bool put(cJSON *j, const char *key, cJSON *v)
 {
@@ -285,8 +306,9 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
 	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
 	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
-	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) && put(j, "classes", cJSON_Duplicate(m->classes, true)) &&
-	     put(j, "input", cJSON_Duplicate(m->input, true)) && put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
+	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) &&
+	     put(j, "classes", cJSON_Duplicate(m->classes, true)) && put(j, "input", cJSON_Duplicate(m->input, true)) &&
+	     put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
 	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull()) &&
 	     (!*m->prefix || put(j, "prefix", cJSON_CreateString(m->prefix)));
 	if (ok)
@@ -306,27 +328,37 @@ static cJSON *make_spec(const struct import *m)
 	return NULL;
 }
 
-static enum wasd_status write_checkpoint(const struct import *m, const cJSON *info, const char *arch, void **out, size_t *out_len, struct wasd_err *err)
+static enum wasd_status write_checkpoint(const struct import *m, const cJSON *info, const char *arch, void **out,
+                                         size_t *out_len, struct wasd_err *err)
 {
 	int n = cJSON_GetArraySize(m->classes), i = 0;
 	const char **names = wasd_calloc((size_t)n, sizeof *names);
 	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject();
 	const cJSON *name;
 	const char *producer = wasd_st_meta(m->st, "producer");
-	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5)));     /* than the record */
+	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5))); /* than the record */
 	struct wasd_prepare prepare = older ? (struct wasd_prepare){0} : wasd_prepare_default;
 	struct wasd_err e = {0};
 	enum wasd_status s = wasd_prepare_read(m->meta[PREPARE], &prepare, &e);
 	cJSON_ArrayForEach(name, m->classes)
 		if (names)
 			names[i++] = name->valuestring;
-	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) && put(progress, "measured_aom", cJSON_CreateBool(m->has[WASD_AOM])) &&
+	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) &&
+	          put(progress, "measured_aom", cJSON_CreateBool(m->has[WASD_AOM])) &&
 	          put(progress, "measured_dom", cJSON_CreateBool(m->has[WASD_DOM]));
 	struct checkpoint_source src = {
-		.graph = m->graph, .model = m->to, .arch = arch, .dataset_digest = "", .class_names = names,
-		.spec = spec, .was = wasd_json_get(info, "was"), .draw = wasd_json_get(info, "draw"), .progress = progress, .prepare = &prepare,
+		.graph = m->graph,
+		.model = m->to,
+		.arch = arch,
+		.dataset_digest = "",
+		.class_names = names,
+		.spec = spec,
+		.was = wasd_json_get(info, "was"),
+		.draw = wasd_json_get(info, "draw"),
+		.progress = progress,
+		.prepare = &prepare,
 	};
-	if (m->has[WASD_AOM])           /* a run that starts here has no better running values */
+	if (m->has[WASD_AOM]) /* a run that starts here has no better running values */
 		src.stats[WASD_STATS_AOM] = src.stats[WASD_STATS_TRAIN] = wasd_model_stats(m->to, WASD_STATS_AOM);
 	if (m->has[WASD_DOM])
 		src.stats[WASD_STATS_DOM] = wasd_model_stats(m->to, WASD_STATS_DOM);
@@ -340,7 +372,8 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	return s;
 }
 
-enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err)
+enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_import *how, void **out, size_t *out_len,
+                             cJSON **info, struct wasd_err *err)
 {
 	struct import m = {0};
 	struct wasd_draw draw = {0};

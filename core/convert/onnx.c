@@ -1,8 +1,9 @@
 /* convert/onnx.c - one mode of a checkpoint as an ONNX model.
  *
- * What is written is the bundle that a deployment computes with: batch normalisation folded into the convolutions, DOM's dead taps cut off, so a
- * shadow kernel is a 2x3 or 2x2 convolution with its own padding and its own share of the multiply-adds there too. Every layer writes its
- * own operators (struct layer's `onnx`); here are the names, the constants and the frame around them.
+ * What is written is the bundle that a deployment computes with: batch normalisation folded into the convolutions,
+ * DOM's dead taps cut off, so a shadow kernel is a 2x3 or 2x2 convolution with its own padding and its own share of the
+ * multiply-adds there too. Every layer writes its own operators (struct layer's `onnx`); here are the names, the
+ * constants and the frame around them.
  *
  * Field numbers: onnx.proto, which is a protocol buffer; opset 13 (2021), IR version 7. */
 #include "convert/onnx.h"
@@ -17,28 +18,50 @@
 
 #define OPSET 13
 #define IR_VERSION 7
-#define SIZE_LIMIT ((size_t)INT32_MAX)          /* of a protocol buffer */
+#define SIZE_LIMIT ((size_t)INT32_MAX) /* of a protocol buffer */
 
-enum { MODEL_IR = 1, MODEL_PRODUCER = 2, MODEL_PRODUCER_VERSION = 3, MODEL_GRAPH = 7, MODEL_OPSET = 8, MODEL_METADATA = 14 };
+enum {
+	MODEL_IR = 1,
+	MODEL_PRODUCER = 2,
+	MODEL_PRODUCER_VERSION = 3,
+	MODEL_GRAPH = 7,
+	MODEL_OPSET = 8,
+	MODEL_METADATA = 14
+};
 enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12 };
 enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_OP = 4, NODE_ATTRIBUTE = 5 };
-enum { ATTR_NAME = 1, ATTR_F = 2, ATTR_I = 3, ATTR_INTS = 8, ATTR_TYPE = 20, ATTR_IS_FLOAT = 1, ATTR_IS_INT = 2, ATTR_IS_INTS = 7 };
+enum {
+	ATTR_NAME = 1,
+	ATTR_F = 2,
+	ATTR_I = 3,
+	ATTR_INTS = 8,
+	ATTR_TYPE = 20,
+	ATTR_IS_FLOAT = 1,
+	ATTR_IS_INT = 2,
+	ATTR_IS_INTS = 7
+};
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_FLOAT = 1, TENSOR_INT64 = 7 };
 
-struct name { struct name *next; char text[]; };
-struct value { const char *name; bool flat; };
+struct name {
+	struct name *next;
+	char text[];
+};
+struct value {
+	const char *name;
+	bool flat;
+};
 
 struct onnx {
 	const struct wasd_model *model;
 	const struct wasd_graph *graph;
-	struct value *value;                    /* per node */
+	struct value *value; /* per node */
 	struct name *names;
-	wasd_node at;                           /* the node being written */
-	char stem[80];                          /* what its values are named after */
-	struct wasd_buf nodes, constants;       /* fields of the graph */
-	struct wasd_buf op, attr, tensor, raw;  /* being written */
+	wasd_node at;                          /* the node being written */
+	char stem[80];                         /* what its values are named after */
+	struct wasd_buf nodes, constants;      /* fields of the graph */
+	struct wasd_buf op, attr, tensor, raw; /* being written */
 	const char *op_type;
-	bool failed;                            /* no memory for a name */
+	bool failed; /* no memory for a name */
 };
 
 /* ---- names ---------------------------------------------------------------------------------------------- */
@@ -62,7 +85,8 @@ static const char *name_of(struct onnx *o, const char *suffix)
 	return keep(o, *suffix ? wasd_asprintf("%s.%s", o->stem, suffix) : wasd_strdup(o->stem));
 }
 
-/* Named nodes by their name, the others by what they are and where. The slash keeps values apart from parameters, "input" and "logits". */
+/* Named nodes by their name, the others by what they are and where. The slash keeps values apart from parameters,
+ * "input" and "logits". */
 static void set_stem(struct onnx *o, wasd_node i, const struct node *n)
 {
 	o->at = i;
@@ -116,7 +140,8 @@ const char *onnx_param(struct onnx *o, int param)
 
 static const char *put_stats(struct onnx *o, const char *suffix, const struct node *n, size_t offset)
 {
-	raw_reals(o, o->model->stats[WASD_STATS_AOM] + offset, (size_t)n->shape.c);    /* where a bundle keeps those of its mode */
+	raw_reals(o, o->model->stats[WASD_STATS_AOM] + offset,
+	          (size_t)n->shape.c); /* where a bundle keeps those of its mode */
 	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, (int64_t[]){n->shape.c}, 1);
 }
 
@@ -302,17 +327,20 @@ static enum wasd_status put_nodes(struct onnx *o, struct wasd_err *err)
 	return WASD_OK;
 }
 
-static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, const struct checkpoint *c, struct wasd_buf *out, struct wasd_err *err)
+static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, const struct checkpoint *c,
+                                  struct wasd_buf *out, struct wasd_err *err)
 {
 	struct wasd_shape in = wasd_bundle_shape(b);
 	struct wasd_buf surface = {0}, opset = {0}, graph_name = {0};
 	const char *mode = wasd_mode_name(wasd_bundle_mode(b));
-	char *classes = wasd_json_print(c->class_names), *draw = wasd_bundle_mode(b) == WASD_DOM ? wasd_json_print(c->draw) : wasd_strdup("null");
+	char *classes = wasd_json_print(c->class_names),
+		 *draw = wasd_bundle_mode(b) == WASD_DOM ? wasd_json_print(c->draw) : wasd_strdup("null");
 	pb_string(&graph_name, GRAPH_NAME, wasd_bundle_arch(b));
 	put_surface(&surface, GRAPH_INPUT, "input", (int[]){in.c, in.h, in.w}, 3);
 	put_surface(&surface, GRAPH_OUTPUT, "logits", (int[]){wasd_bundle_classes(b)}, 1);
 	size_t graph = o->nodes.len + o->constants.len + surface.len + graph_name.len;
-	bool ok = classes && draw && !o->failed && !o->nodes.failed && !o->constants.failed && !o->op.failed && !o->attr.failed && !surface.failed && !graph_name.failed;
+	bool ok = classes && draw && !o->failed && !o->nodes.failed && !o->constants.failed && !o->op.failed &&
+	          !o->attr.failed && !surface.failed && !graph_name.failed;
 	if (ok && graph < SIZE_LIMIT) {
 		pb_int(out, MODEL_IR, IR_VERSION);
 		pb_string(out, MODEL_PRODUCER, "wasd");
@@ -336,10 +364,13 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, c
 	wasd_free(draw);
 	if (!ok || out->failed)
 		return wasd_fail(err, WASD_ENOMEM, "ONNX model");
-	return graph < SIZE_LIMIT ? WASD_OK : wasd_fail(err, WASD_ETOOBIG, "%zu bytes, an ONNX file has at most %zu", graph, SIZE_LIMIT);
+	return graph < SIZE_LIMIT ?
+	           WASD_OK :
+	           wasd_fail(err, WASD_ETOOBIG, "%zu bytes, an ONNX file has at most %zu", graph, SIZE_LIMIT);
 }
 
-enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len, struct wasd_err *err)
+enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len,
+                                  struct wasd_err *err)
 {
 	struct checkpoint c = {0};
 	struct wasd_bundle *b = NULL;

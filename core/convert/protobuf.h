@@ -1,5 +1,6 @@
-/* convert/protobuf.h - the wire format of protocol buffers, as much of it as writing needs: a message is a run of fields, each a number (field << 3 |
- * type) as a varint and then a varint, four bytes, or a length and so many bytes (a string or a message). Failures stick to the buffer. */
+/* convert/protobuf.h - the wire format of protocol buffers, as much of it as writing needs: a message is a run of
+ * fields, each a number (field << 3 | type) as a varint and then a varint, four bytes, or a length and so many bytes (a
+ * string or a message). Failures stick to the buffer. */
 #ifndef CONVERT_PROTOBUF_H
 #define CONVERT_PROTOBUF_H
 

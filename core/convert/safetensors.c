@@ -1,7 +1,8 @@
-/* convert/safetensors.c - a checkpoint without what only a run needs: a state_dict that PyTorch loads, with everything that a deployment
- * needs in its metadata.
+/* convert/safetensors.c - a checkpoint without what only a run needs: a state_dict that PyTorch loads, with everything
+ * that a deployment needs in its metadata.
  *
- * Tensors are handed through as they are stored, not computed with: what comes in again (import.c) has the same bits. */
+ * Tensors are handed through as they are stored, not computed with: what comes in again (import.c) has the same bits.
+ */
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 
@@ -10,7 +11,8 @@
 
 #define NAME_SIZE 160
 
-static enum wasd_status pass(const struct checkpoint *c, const char *name, struct wasd_st_writer *w, struct wasd_err *err)
+static enum wasd_status pass(const struct checkpoint *c, const char *name, struct wasd_st_writer *w,
+                             struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = wasd_st_find(c->st, name);
 	if (!t)
@@ -19,7 +21,8 @@ static enum wasd_status pass(const struct checkpoint *c, const char *name, struc
 	return WASD_OK;
 }
 
-static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix, struct wasd_st_writer *w, struct wasd_err *err)
+static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                   struct wasd_st_writer *w, struct wasd_err *err)
 {
 	static const char *const parts[] = {"running_mean", "running_var"};
 	char name[NAME_SIZE];
@@ -51,8 +54,9 @@ static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, c
 	wasd_st_writer_meta(w, "format", "pt");
 	wasd_st_writer_meta(w, "producer", "wasd " WASD_VERSION);
 	wasd_st_writer_meta(w, "pixels", "(v / 255 - 0.5) / 0.5");
-	ok = ok && put_json(w, "model", wasd_json_get(c->spec, "model")) && put_json(w, "classes", c->class_names) && put_json(w, "input", input) &&
-	     put_json(w, "modes", modes) && put_json(w, "was", c->was) && put_json(w, "draw", c->draw) && put_json(w, "spec", c->spec);
+	ok = ok && put_json(w, "model", wasd_json_get(c->spec, "model")) && put_json(w, "classes", c->class_names) &&
+	     put_json(w, "input", input) && put_json(w, "modes", modes) && put_json(w, "was", c->was) &&
+	     put_json(w, "draw", c->draw) && put_json(w, "spec", c->spec);
 	if (ok && wasd_st_meta(c->st, "prepare"))
 		wasd_st_writer_meta(w, "prepare", wasd_st_meta(c->st, "prepare"));
 	cJSON_Delete(input);
@@ -60,7 +64,8 @@ static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, c
 	return ok;
 }
 
-enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err)
+enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len,
+                                         struct wasd_err *err)
 {
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;

@@ -1,9 +1,10 @@
-/* archive.c - reading hostile archives: tar (plain, gz, xz, bz2, zstd), zip, or a bare IDX file as an archive of one entry.
+/* archive.c - reading hostile archives: tar (plain, gz, xz, bz2, zstd), zip, or a bare IDX file as an archive of one
+ * entry.
  *
- * What is refused, always with the entry's name: anything but regular files and directories; names that are absolute, climb with
- * "..", have empty parts, backslashes, control bytes or no valid UTF-8; two names that are equal or differ in case only; more than
- * a million entries; sizes that do not match; more unpacked bytes than the limit, or than 200 times the upload; a missing end.
- * libarchive runs with tar and zip only, and each of its warnings is an error. */
+ * What is refused, always with the entry's name: anything but regular files and directories; names that are absolute,
+ * climb with "..", have empty parts, backslashes, control bytes or no valid UTF-8; two names that are equal or differ
+ * in case only; more than a million entries; sizes that do not match; more unpacked bytes than the limit, or than 200
+ * times the upload; a missing end. libarchive runs with tar and zip only, and each of its warnings is an error. */
 #include "data/ingest.h"
 
 #include <archive.h>
@@ -15,24 +16,38 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_ENTRIES = 1000000, MAX_NAME = 1024, RATIO = 200, RATIO_FREE = 16 << 20, CHUNK = 64 << 10, HEAD_CHUNK = 4 << 10 };
+enum {
+	MAX_ENTRIES = 1000000,
+	MAX_NAME = 1024,
+	RATIO = 200,
+	RATIO_FREE = 16 << 20,
+	CHUNK = 64 << 10,
+	HEAD_CHUNK = 4 << 10
+};
 
 struct reader {
 	struct ingest *in;
 	int file;
 	struct source *src;
-	struct archive *a;                          /* NULL: a bare IDX file */
+	struct archive *a; /* NULL: a bare IDX file */
 	bool zip, done;
-	struct tar_tap *tap;                        /* NULL: not a tar that we see unpacked */
-	enum wasd_status failed; struct wasd_err why;       /* of src or the tap, behind libarchive's back */
+	struct tar_tap *tap; /* NULL: not a tar that we see unpacked */
+	enum wasd_status failed;
+	struct wasd_err why; /* of src or the tap, behind libarchive's back */
 	struct archive_entry *e;
-	const char *name;                           /* of the present entry */
-	char fixed[1200];                           /* the same with slashes, in a zip */
-	const char *target;                         /* of a hard link */
-	int64_t size;                               /* declared; -1 unknown */
+	const char *name;   /* of the present entry */
+	char fixed[1200];   /* the same with slashes, in a zip */
+	const char *target; /* of a hard link */
+	int64_t size;       /* declared; -1 unknown */
 };
 
-struct stream { struct reader *r; const void *view; size_t view_n; uint64_t got; bool end; };
+struct stream {
+	struct reader *r;
+	const void *view;
+	size_t view_n;
+	uint64_t got;
+	bool end;
+};
 
 /* ---- names --------------------------------------------------------------------------------- */
 
@@ -42,7 +57,10 @@ const char *entry_base(const struct ingest *in, size_t i)
 	return slash ? slash + 1 : name;
 }
 
-bool name_has(const char *name, const char *part) { return strcasestr(name, part); }
+bool name_has(const char *name, const char *part)
+{
+	return strcasestr(name, part);
+}
 
 bool name_ends(const char *name, const char *end)
 {
@@ -50,13 +68,17 @@ bool name_ends(const char *name, const char *end)
 	return n >= k && !strcasecmp(name + n - k, end);
 }
 
-bool is_picture(const char *name) { return name_ends(name, ".png") || name_ends(name, ".jpg") || name_ends(name, ".jpeg"); }
+bool is_picture(const char *name)
+{
+	return name_ends(name, ".png") || name_ends(name, ".jpg") || name_ends(name, ".jpeg");
+}
 
 /* Texts beside the pictures: licences, papers, for people, or for programs that want the classes told. */
 bool is_text(const char *name)
 {
-	static const char *const ends[] = { ".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".toml", ".md", ".rst", ".html", ".htm",
-	                                    ".py", ".ipynb", ".log", ".cfg", ".ini", ".bib", ".pdf", ".doc", ".docx", ".rtf", ".odt" };
+	static const char *const ends[] = {".txt",  ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml",   ".xml",
+	                                   ".toml", ".md",  ".rst", ".html", ".htm",   ".py",   ".ipynb", ".log",
+	                                   ".cfg",  ".ini", ".bib", ".pdf",  ".doc",   ".docx", ".rtf",   ".odt"};
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (name_ends(name, ends[i]))
 			return true;
@@ -71,7 +93,7 @@ static void printable(char *out, size_t size, const char *name)
 	for (; *name && n + 1 < size; name++)
 		out[n++] = (uint8_t)*name < 0x20 || *name == 0x7f || (!utf8 && (uint8_t)*name >= 0x80) ? '?' : *name;
 	while (n && utf8 && !wasd_utf8_ok(out, n))
-		n--;                                /* cut inside a character */
+		n--; /* cut inside a character */
 	out[n] = 0;
 }
 
@@ -95,7 +117,8 @@ enum wasd_status entry_foreign(const struct ingest *in, size_t i, struct wasd_er
 	return entry_fail(in, i, err, WASD_EINVAL, "%s", known ? text : otherwise);
 }
 
-enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s, const char *fmt, ...)
+enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *err, enum wasd_status s,
+                            const char *fmt, ...)
 {
 	char msg[256];
 	va_list ap;
@@ -143,8 +166,8 @@ static const char *name_fault(const char *name)
 /* Droppings of file managers and editors, and texts for people. */
 static bool ignored(const char *name)
 {
-	static const char *const folders[] = { "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information" };
-	static const char *const files[] = { "Thumbs.db", "ehthumbs.db", "desktop.ini", "Picasa.ini", MAC_ICON };
+	static const char *const folders[] = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"};
+	static const char *const files[] = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "Picasa.ini", MAC_ICON};
 	for (const char *p = name; p; p = strchr(p, '/')) {
 		p += *p == '/';
 		size_t n = strcspn(p, "/");
@@ -181,7 +204,8 @@ static enum wasd_status check_unpacked(const struct ingest *in, uint64_t unpacke
 	if (unpacked > in->o.max_bytes)
 		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than the limit of %zu bytes", in->o.max_bytes);
 	if (unpacked > RATIO_FREE && unpacked / RATIO > in->packed)
-		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than %d times the %llu bytes that were sent", RATIO, (unsigned long long)in->packed);
+		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than %d times the %llu bytes that were sent", RATIO,
+		                 (unsigned long long)in->packed);
 	return WASD_OK;
 }
 
@@ -207,7 +231,7 @@ static la_ssize_t on_read(struct archive *a, void *ctx, const void **p)
 		blame(&r->why, name);
 	if (!r->failed)
 		return (la_ssize_t)n;
-	archive_set_error(a, EIO, "source");        /* the reason is in r->why */
+	archive_set_error(a, EIO, "source"); /* the reason is in r->why */
 	return -1;
 }
 
@@ -222,7 +246,7 @@ static la_int64_t on_seek(struct archive *a, void *ctx, la_int64_t offset, int w
 static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, const char *what)
 {
 	if (r->failed) {
-		blame(&r->why, r->in->files[r->file].name);     /* of the upload, whichever entry was being read */
+		blame(&r->why, r->in->files[r->file].name); /* of the upload, whichever entry was being read */
 		if (err)
 			*err = r->why;
 		return r->failed;
@@ -232,7 +256,8 @@ static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, cons
 	return wasd_fail(err, no_memory ? WASD_ENOMEM : WASD_ECORRUPT, "%s: %s", what, msg ? msg : "damaged");
 }
 
-/* Whether 512 bytes are the header of a tar entry: their sum, the checksum's own eight taken as blanks, is in octal at 148. */
+/* Whether 512 bytes are the header of a tar entry: their sum, the checksum's own eight taken as blanks, is in octal at
+ * 148. */
 static bool is_tar(const uint8_t *h, size_t n)
 {
 	unsigned sum = 0, want = 0;
@@ -245,13 +270,15 @@ static bool is_tar(const uint8_t *h, size_t n)
 	return sum == want;
 }
 
-/* A bare IDX file: by its first bytes; by its name only where they are of nothing else, so that a damaged one is refused as what it is. */
+/* A bare IDX file: by its first bytes; by its name only where they are of nothing else, so that a damaged one is
+ * refused as what it is. */
 static bool looks_like_idx(const uint8_t *head, size_t n, const char *name)
 {
 	char text[WASD_FOREIGN_TEXT];
 	if (n >= 4 && !head[0] && !head[1] && head[2] == 8 && head[3] >= 1 && head[3] <= 4)
 		return true;
-	return (name_has(name, "-idx") || name_has(name, ".idx")) && !is_tar(head, n) && !wasd_foreign(WASD_READS_WEIGHTS, head, n, text);
+	return (name_has(name, "-idx") || name_has(name, ".idx")) && !is_tar(head, n) &&
+	       !wasd_foreign(WASD_READS_WEIGHTS, head, n, text);
 }
 
 static void reader_close(struct reader *r)
@@ -268,18 +295,27 @@ static enum wasd_status choose_names(struct reader *r, struct wasd_err *err)
 	if (archive_read_set_format_option(r->a, "zip", "hdrcharset", charset) != ARCHIVE_OK)
 		return wasd_fail(err, WASD_EUNSUPPORTED, "this machine cannot read names in %s", charset);
 	if (!r->in->replaying)
-		ingest_remark(r->in, "zip_names", r->in->files[r->file].name, "names in the zip archive that are not marked as UTF-8 were read as %s (names=gbk and others choose another)",
-		              charset);
+		ingest_remark(
+			r->in, "zip_names", r->in->files[r->file].name,
+			"names in the zip archive that are not marked as UTF-8 were read as %s (names=gbk and others choose another)",
+			charset);
 	return WASD_OK;
 }
 
-/* Chooses what libarchive may see in the file, and watches for what it would not show. "PK" in front: a zip and nothing else. Plain
- * or gzipped: a tar, whose blocks we can follow; the other filters hide them from us. */
+/* Chooses what libarchive may see in the file, and watches for what it would not show. "PK" in front: a zip and nothing
+ * else. Plain or gzipped: a tar, whose blocks we can follow; the other filters hide them from us. */
 static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, size_t n, struct wasd_err *err)
 {
-	static const struct { const char *magic; size_t n; int (*support)(struct archive *a); } filters[] = {
-		{ "\xfd" "7zXZ", 5, archive_read_support_filter_xz }, { "BZh", 3, archive_read_support_filter_bzip2 },
-		{ "\x28\xb5\x2f\xfd", 4, archive_read_support_filter_zstd },
+	static const struct {
+		const char *magic;
+		size_t n;
+		int (*support)(struct archive *a);
+	} filters[] = {
+		{"\xfd"
+	     "7zXZ",
+	     5, archive_read_support_filter_xz},
+		{"BZh", 3, archive_read_support_filter_bzip2},
+		{"\x28\xb5\x2f\xfd", 4, archive_read_support_filter_zstd},
 	};
 	char name[RAW_NAME];
 	bool gzip = source_is_gzip(r->src);
@@ -306,8 +342,9 @@ static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, si
 /* A zip is read from the directory at its end. */
 static const char *unreadable(const uint8_t *head, size_t n)
 {
-	return n >= 4 && !memcmp(head, "PK\3\4", 4) ? "a zip archive without the directory at its end: it is cut off, send it again"
-	                                            : "neither a tar or zip archive nor an IDX file";
+	return n >= 4 && !memcmp(head, "PK\3\4", 4) ?
+	           "a zip archive without the directory at its end: it is cut off, send it again" :
+	           "neither a tar or zip archive nor an IDX file";
 }
 
 static enum wasd_status reader_open(struct reader *r, struct ingest *in, int file, struct wasd_err *err)
@@ -315,7 +352,7 @@ static enum wasd_status reader_open(struct reader *r, struct ingest *in, int fil
 	uint8_t head[WASD_FOREIGN_HEAD];
 	char text[WASD_FOREIGN_TEXT];
 	size_t n;
-	*r = (struct reader){ .in = in, .file = file, .size = -1 };
+	*r = (struct reader){.in = in, .file = file, .size = -1};
 	enum wasd_status s = source_open(in->files[file].path, &r->src, err);
 	if (s || (s = source_peek(r->src, head, sizeof head, &n, err)))
 		goto fail;
@@ -340,7 +377,8 @@ static enum wasd_status reader_open(struct reader *r, struct ingest *in, int fil
 	archive_read_set_callback_data(r->a, r);
 	if (archive_read_open1(r->a) == ARCHIVE_OK)
 		return WASD_OK;
-	s = r->failed || archive_errno(r->a) == ENOMEM ? reader_fail(r, err, "archive") : wasd_fail(err, WASD_EINVAL, "%s", unreadable(head, n));
+	s = r->failed || archive_errno(r->a) == ENOMEM ? reader_fail(r, err, "archive") :
+	                                                 wasd_fail(err, WASD_EINVAL, "%s", unreadable(head, n));
 fail:
 	blame(err, in->files[file].name);
 	reader_close(r);
@@ -350,16 +388,22 @@ fail:
 static const char *type_name(const struct archive_entry *e)
 {
 	switch (archive_entry_filetype((struct archive_entry *)(uintptr_t)e)) {
-	case AE_IFLNK: return "a symbolic link";
-	case AE_IFBLK: return "a block device";
-	case AE_IFCHR: return "a character device";
-	case AE_IFIFO: return "a named pipe";
-	case AE_IFSOCK: return "a socket";
+	case AE_IFLNK:
+		return "a symbolic link";
+	case AE_IFBLK:
+		return "a block device";
+	case AE_IFCHR:
+		return "a character device";
+	case AE_IFIFO:
+		return "a named pipe";
+	case AE_IFSOCK:
+		return "a socket";
 	}
 	return "an entry of unknown type";
 }
 
-/* The name with slashes where a zip of Windows has backslashes; the folder's icon of a Mac is known before its line end is a fault. */
+/* The name with slashes where a zip of Windows has backslashes; the folder's icon of a Mac is known before its line end
+ * is a fault. */
 static const char *fix_name(struct reader *r, const char *name)
 {
 	size_t n = name ? strlen(name) : 0;
@@ -372,7 +416,8 @@ static const char *fix_name(struct reader *r, const char *name)
 
 static bool is_mac_icon(const char *name)
 {
-	return name && (!strcmp(name, MAC_ICON) || name_ends(name, "/" MAC_ICON)) && strcspn(name, "\r") + 1 == strlen(name);
+	return name && (!strcmp(name, MAC_ICON) || name_ends(name, "/" MAC_ICON)) &&
+	       strcspn(name, "\r") + 1 == strlen(name);
 }
 
 static enum wasd_status check_entry(struct reader *r, struct wasd_err *err)
@@ -403,8 +448,8 @@ static enum wasd_status check_entry(struct reader *r, struct wasd_err *err)
 	return r->size < 0 ? wasd_fail(err, WASD_ECORRUPT, "a negative size") : WASD_OK;
 }
 
-/* After the last entry of a tar: two blocks of zeros (one is enough for us), or it was cut between two entries. Then the rest of a
- * gzip file, whose checksum comes last. */
+/* After the last entry of a tar: two blocks of zeros (one is enough for us), or it was cut between two entries. Then
+ * the rest of a gzip file, whose checksum comes last. */
 static enum wasd_status check_end(struct reader *r, struct wasd_err *err)
 {
 	const void *p;
@@ -425,7 +470,7 @@ static enum wasd_status reader_next(struct reader *r, size_t *entries, bool *mor
 {
 	enum wasd_status s;
 	*more = false;
-	if (!r->a) {                                /* bare file: one entry, named by the client */
+	if (!r->a) { /* bare file: one entry, named by the client */
 		*more = !r->done;
 		r->done = true;
 		r->name = r->in->files[r->file].name[0] ? r->in->files[r->file].name : "(unnamed)";
@@ -508,8 +553,8 @@ static enum wasd_status stream_read_raw(struct stream *s, void *p, size_t n, siz
 		s->got += k;
 		s->end = !k;
 		if (s->r->size >= 0 && (s->end ? s->got != (uint64_t)s->r->size : s->got > (uint64_t)s->r->size))
-			e = wasd_fail(err, WASD_ECORRUPT, "%s %llu bytes, its header promises %lld", s->end ? "has" : "has more than",
-			              (unsigned long long)s->got, (long long)s->r->size);
+			e = wasd_fail(err, WASD_ECORRUPT, "%s %llu bytes, its header promises %lld",
+			              s->end ? "has" : "has more than", (unsigned long long)s->got, (long long)s->r->size);
 	}
 	return e;
 }
@@ -533,8 +578,13 @@ static enum wasd_status list_entry(struct ingest *in, const struct reader *r, st
 			return wasd_fail(err, WASD_ENOMEM, "no memory to list %zu entries", cap);
 		in->entry = p, in->cap = cap;
 	}
-	in->entry[in->n] = (struct entry){ .name = in->names.len, .file = r->file, .size = r->size < 0 ? 0 : (uint64_t)r->size, .bare = !r->a,
-	                                   .target = SIZE_MAX, .link = SIZE_MAX, .next_link = SIZE_MAX };
+	in->entry[in->n] = (struct entry){.name = in->names.len,
+	                                  .file = r->file,
+	                                  .size = r->size < 0 ? 0 : (uint64_t)r->size,
+	                                  .bare = !r->a,
+	                                  .target = SIZE_MAX,
+	                                  .link = SIZE_MAX,
+	                                  .next_link = SIZE_MAX};
 	bool ok = wasd_buf_append(&in->names, r->name, strlen(r->name) + 1);
 	if (r->target) {
 		const char *t = r->target + (strncmp(r->target, "./", 2) ? 0 : 2);
@@ -566,7 +616,10 @@ static enum wasd_status keep_text(struct ingest *in, struct entry *e, struct str
 	return st;
 }
 
-struct bytes { const char *p; size_t n; };
+struct bytes {
+	const char *p;
+	size_t n;
+};
 
 static enum wasd_status from_bytes(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err)
 {
@@ -581,7 +634,7 @@ static enum wasd_status from_bytes(void *ctx, void *p, size_t n, size_t *got, st
 /* The first bytes, of what is inside where they are gzipped. Damage there is found when the entry is read. */
 static enum wasd_status keep_head(struct entry *e, const char *buf, size_t n, struct wasd_err *err)
 {
-	struct bytes b = { buf, n };
+	struct bytes b = {buf, n};
 	size_t got;
 	memcpy(e->head, buf, n < sizeof e->head ? n : sizeof e->head);
 	e->gz = n >= 2 && !memcmp(buf, "\x1f\x8b", 2);
@@ -597,11 +650,13 @@ static enum wasd_status keep_head(struct entry *e, const char *buf, size_t n, st
 	return WASD_OK;
 }
 
-/* Reads an entry to its end (a zip's is skipped by seeking: its sizes are in the directory), keeping what formats look at. */
-static enum wasd_status scan_content(struct ingest *in, struct reader *r, uint64_t *declared, char *buf, struct wasd_err *err)
+/* Reads an entry to its end (a zip's is skipped by seeking: its sizes are in the directory), keeping what formats look
+ * at. */
+static enum wasd_status scan_content(struct ingest *in, struct reader *r, uint64_t *declared, char *buf,
+                                     struct wasd_err *err)
 {
 	struct entry *e = &in->entry[in->n - 1];
-	struct stream s = { .r = r };
+	struct stream s = {.r = r};
 	size_t got;
 	enum wasd_status st = WASD_OK;
 	*declared += (uint64_t)(r->size < 0 ? 0 : r->size);
@@ -674,8 +729,9 @@ static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err
 	for (size_t i = 1; !s && i < in->n; i++) {
 		const char *a = entry_name(in, order[i - 1]), *b = entry_name(in, order[i]);
 		if (!strcasecmp(a, b))
-			s = strcmp(a, b) ? entry_fail(in, order[i], err, WASD_EINVAL, "differs in upper and lower case only from %.100s", a)
-			                 : entry_fail(in, order[i], err, WASD_EINVAL, "twice in the archive");
+			s = strcmp(a, b) ?
+			        entry_fail(in, order[i], err, WASD_EINVAL, "differs in upper and lower case only from %.100s", a) :
+			        entry_fail(in, order[i], err, WASD_EINVAL, "twice in the archive");
 	}
 	if (!s)
 		s = resolve_links(in, order, err);
@@ -684,7 +740,9 @@ static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err
 }
 
 /* Names are UTF-8 whatever the daemon's locale is; libarchive asks the thread's. */
-struct utf8_scope { locale_t mine, old; };
+struct utf8_scope {
+	locale_t mine, old;
+};
 static void utf8_begin(struct utf8_scope *u)
 {
 	u->mine = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
@@ -698,7 +756,8 @@ static void utf8_end(struct utf8_scope *u)
 	freelocale(u->mine);
 }
 
-static enum wasd_status scan_file(struct ingest *in, int file, size_t *entries, uint64_t *declared, char *buf, struct wasd_err *err)
+static enum wasd_status scan_file(struct ingest *in, int file, size_t *entries, uint64_t *declared, char *buf,
+                                  struct wasd_err *err)
 {
 	struct reader r;
 	bool more;
@@ -724,7 +783,7 @@ enum wasd_status ingest_scan(struct ingest *in, struct wasd_err *err)
 	char *buf = wasd_malloc(CHUNK);
 	if (!buf)
 		return wasd_fail(err, WASD_ENOMEM, "no memory");
-	bool inner = in->packed;                        /* what was sent has been counted */
+	bool inner = in->packed; /* what was sent has been counted */
 	for (int f = 0; f < in->n_files && !s && !inner; f++) {
 		struct source *src;
 		if ((s = source_open(in->files[f].path, &src, err)))
@@ -754,7 +813,8 @@ void ingest_done(struct ingest *in)
 
 /* ---- the replay ------------------------------------------------------------------------------- */
 
-static enum wasd_status replay_file(struct ingest *in, int file, size_t *i, entry_wanted *wanted, entry_fn *fn, void *plan, struct wasd_err *err)
+static enum wasd_status replay_file(struct ingest *in, int file, size_t *i, entry_wanted *wanted, entry_fn *fn,
+                                    void *plan, struct wasd_err *err)
 {
 	struct reader r;
 	bool more;
@@ -763,7 +823,7 @@ static enum wasd_status replay_file(struct ingest *in, int file, size_t *i, entr
 	if (s)
 		return s;
 	while (!(s = reader_next(&r, &entries, &more, err)) && more) {
-		struct stream st = { .r = &r };
+		struct stream st = {.r = &r};
 		if (*i >= in->n || in->entry[*i].file != file || strcmp(entry_name(in, *i), r.name)) {
 			s = wasd_fail_at(err, WASD_ECORRUPT, in->files[file].name, "the upload changed while it was read");
 			break;

@@ -1,4 +1,5 @@
-/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of one or two label bytes and 3*32*32 pixels, plane by plane.
+/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of one or two label bytes and 3*32*32 pixels, plane
+ * by plane.
  *
  *     CIFAR-10   data_batch_1.bin ... test_batch.bin   <label>          batches.meta.txt: ten names
  *     CIFAR-100  train.bin test.bin                    <coarse><fine>   fine_label_names.txt: a hundred names
@@ -10,14 +11,15 @@
 enum { PIXELS = 3 * 32 * 32, RECORDS = 64 };
 
 struct cifar {
-	const char *train, *test, *names;       /* base names; train is a prefix when parts is set */
-	bool parts;                             /* train is split: prefix, a number, ".bin" */
-	const char *skip;                       /* belongs to the set, not needed */
-	int classes, labels, label;             /* label bytes of a record, and which one counts */
+	const char *train, *test, *names; /* base names; train is a prefix when parts is set */
+	bool parts;                       /* train is split: prefix, a number, ".bin" */
+	const char *skip;                 /* belongs to the set, not needed */
+	int classes, labels, label;       /* label bytes of a record, and which one counts */
 };
 
-static const struct cifar cifar10 = { "data_batch_", "test_batch.bin", "batches.meta.txt", true, NULL, 10, 1, 0 };
-static const struct cifar cifar100 = { "train.bin", "test.bin", "fine_label_names.txt", false, "coarse_label_names.txt", 100, 2, 1 };
+static const struct cifar cifar10 = {"data_batch_", "test_batch.bin", "batches.meta.txt", true, NULL, 10, 1, 0};
+static const struct cifar cifar100 =
+	{"train.bin", "test.bin", "fine_label_names.txt", false, "coarse_label_names.txt", 100, 2, 1};
 
 /* Part number of a training file, -1 if it is none. */
 static int train_part(const struct cifar *c, const char *base)
@@ -30,7 +32,8 @@ static int train_part(const struct cifar *c, const char *base)
 	return base[n] - '0';
 }
 
-/* Whether entry i, which has the name of one, may be a file of records: its size is of whole records, and the first labels are in range. */
+/* Whether entry i, which has the name of one, may be a file of records: its size is of whole records, and the first
+ * labels are in range. */
 static bool has_records(const struct ingest *in, size_t i, const struct cifar *c)
 {
 	const struct entry *e = &in->entry[i];
@@ -56,8 +59,8 @@ static bool claims(const struct ingest *in, const struct cifar *c)
 struct plan {
 	struct ingest *in;
 	const struct cifar *c;
-	size_t part[10], test, names;           /* entries; SIZE_MAX: absent */
-	size_t first[10];                       /* index of a part's first image */
+	size_t part[10], test, names; /* entries; SIZE_MAX: absent */
+	size_t first[10];             /* index of a part's first image */
 	size_t n_train, n_test;
 	bool seen[100];
 };
@@ -66,8 +69,8 @@ static enum wasd_status count_records(const struct plan *p, size_t i, size_t *n,
 {
 	uint64_t size = p->in->entry[i].size, record = (uint64_t)p->c->labels + PIXELS;
 	if (!size || size % record)
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%llu bytes: not a whole number of records of %llu bytes", (unsigned long long)size,
-		                  (unsigned long long)record);
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%llu bytes: not a whole number of records of %llu bytes",
+		                  (unsigned long long)size, (unsigned long long)record);
 	*n = size / record;
 	return WASD_OK;
 }
@@ -83,7 +86,10 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 		int part = train_part(p->c, base);
 		if (in->entry[i].link != SIZE_MAX)
 			return entry_fail(in, i, err, WASD_EINVAL, "a hard link; only an archive of pictures may have them");
-		size_t *slot = part >= 0 ? &p->part[part] : !strcmp(base, p->c->test) ? &p->test : !strcmp(base, p->c->names) ? &p->names : NULL;
+		size_t *slot = part >= 0                  ? &p->part[part] :
+		               !strcmp(base, p->c->test)  ? &p->test :
+		               !strcmp(base, p->c->names) ? &p->names :
+		                                            NULL;
 		if (!slot && (is_text(base) || is_picture(base)) && (!p->c->skip || strcmp(base, p->c->skip))) {
 			ingest_remark(in, "ignored", entry_name(in, i), "%s", INGEST_IGNORED);
 			continue;
@@ -108,7 +114,8 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 				p->n_train += n;
 		}
 	if (!s && !p->n_train)
-		return wasd_fail_at(err, WASD_EINVAL, p->c->parts ? "data_batch_1.bin" : p->c->train, "missing in the %s archive", in->format);
+		return wasd_fail_at(err, WASD_EINVAL, p->c->parts ? "data_batch_1.bin" : p->c->train,
+		                    "missing in the %s archive", in->format);
 	return s;
 }
 
@@ -149,7 +156,8 @@ static enum wasd_status read_records(void *plan, size_t i, struct stream *st, st
 {
 	struct plan *p = plan;
 	enum wasd_split split = i == p->test ? WASD_TEST : WASD_TRAIN;
-	size_t record = (size_t)p->c->labels + PIXELS, got, at = 0, first = split == WASD_TEST ? 0 : p->first[train_part(p->c, entry_base(p->in, i))];
+	size_t record = (size_t)p->c->labels + PIXELS, got, at = 0,
+		   first = split == WASD_TEST ? 0 : p->first[train_part(p->c, entry_base(p->in, i))];
 	uint8_t *buf = wasd_malloc(RECORDS * record);
 	if (!buf)
 		return wasd_fail(err, WASD_ENOMEM, "no memory");
@@ -159,7 +167,8 @@ static enum wasd_status read_records(void *plan, size_t i, struct stream *st, st
 			const uint8_t *r = buf + k * record;
 			int label = r[p->c->label];
 			if (label >= p->c->classes) {
-				s = entry_fail(p->in, i, err, WASD_ECORRUPT, "image %zu: label %d, there are %d classes", at, label, p->c->classes);
+				s = entry_fail(p->in, i, err, WASD_ECORRUPT, "image %zu: label %d, there are %d classes", at, label,
+				               p->c->classes);
 				break;
 			}
 			p->seen[label] = p->seen[label] || split == WASD_TRAIN;
@@ -174,11 +183,11 @@ static enum wasd_status read_records(void *plan, size_t i, struct stream *st, st
 
 static enum wasd_status convert(struct ingest *in, const struct cifar *c, struct wasd_err *err)
 {
-	struct plan p = { .in = in, .c = c };
+	struct plan p = {.in = in, .c = c};
 	const char *names[100];
 	enum wasd_status s;
 	if ((s = find_files(&p, err)) || (s = read_names(&p, names, err)) ||
-	    (s = ingest_begin(in, (struct wasd_shape){ 3, 32, 32 }, names, c->classes, p.n_train, p.n_test, err)) ||
+	    (s = ingest_begin(in, (struct wasd_shape){3, 32, 32}, names, c->classes, p.n_train, p.n_test, err)) ||
 	    (s = ingest_replay(in, is_data, read_records, &p, err)))
 		return s;
 	for (int k = 0; k < c->classes; k++)
@@ -187,10 +196,22 @@ static enum wasd_status convert(struct ingest *in, const struct cifar *c, struct
 	return WASD_OK;
 }
 
-static bool claims10(const struct ingest *in) { return claims(in, &cifar10); }
-static bool claims100(const struct ingest *in) { return claims(in, &cifar100); }
-static enum wasd_status convert10(struct ingest *in, struct wasd_err *err) { return convert(in, &cifar10, err); }
-static enum wasd_status convert100(struct ingest *in, struct wasd_err *err) { return convert(in, &cifar100, err); }
+static bool claims10(const struct ingest *in)
+{
+	return claims(in, &cifar10);
+}
+static bool claims100(const struct ingest *in)
+{
+	return claims(in, &cifar100);
+}
+static enum wasd_status convert10(struct ingest *in, struct wasd_err *err)
+{
+	return convert(in, &cifar10, err);
+}
+static enum wasd_status convert100(struct ingest *in, struct wasd_err *err)
+{
+	return convert(in, &cifar100, err);
+}
 
-const struct format format_cifar10 = { .name = "cifar10", .claims = claims10, .convert = convert10 };
-const struct format format_cifar100 = { .name = "cifar100", .claims = claims100, .convert = convert100 };
+const struct format format_cifar10 = {.name = "cifar10", .claims = claims10, .convert = convert10};
+const struct format format_cifar100 = {.name = "cifar100", .claims = claims100, .convert = convert100};

@@ -1,7 +1,8 @@
 /* dataset.c - a dataset file, mapped and checked. The layout is told in wasd/data.h.
  *
- * Everything a reader later trusts is checked once here: sizes against the file's size, the description against the header,
- * every label against the number of classes. The pixels are never touched, so opening costs the same for 10 images and 10 million. */
+ * Everything a reader later trusts is checked once here: sizes against the file's size, the description against the
+ * header, every label against the number of classes. The pixels are never touched, so opening costs the same for 10
+ * images and 10 million. */
 #include "data/wds.h"
 
 #include <errno.h>
@@ -19,13 +20,13 @@ struct wasd_dataset {
 	const uint8_t *map;
 	cJSON *desc;
 	size_t val;
-	const char **classes;                       /* borrowed from desc */
-	const char *digest;                         /* borrowed from desc */
+	const char **classes; /* borrowed from desc */
+	const char *digest;   /* borrowed from desc */
 	double mean[3], std[3];
 	struct wasd_prepare prepare;
 };
 
-static const size_t counts_max = (size_t)1 << 32;   /* the loader numbers images with 32 bits */
+static const size_t counts_max = (size_t)1 << 32; /* the loader numbers images with 32 bits */
 
 /* out = in + n rounded up to the next section; false on overflow. */
 static bool place(uint64_t in, uint64_t n, uint64_t *out)
@@ -39,7 +40,7 @@ static bool place(uint64_t in, uint64_t n, uint64_t *out)
 
 bool wds_layout(const struct wds_header *h, struct wds_layout *out)
 {
-	uint64_t n[2] = { h->n_train, h->n_test }, pos, bytes, image;
+	uint64_t n[2] = {h->n_train, h->n_test}, pos, bytes, image;
 	if (__builtin_mul_overflow((uint64_t)h->c * h->h, (uint64_t)h->w, &image) || !place(sizeof *h, h->json_len, &pos))
 		return false;
 	for (int s = 0; s < 2; s++) {
@@ -47,7 +48,7 @@ bool wds_layout(const struct wds_header *h, struct wds_layout *out)
 		if (n[s] >= counts_max || __builtin_mul_overflow(image, n[s], &bytes) || !place(pos, bytes, &pos))
 			return false;
 		out->labels[s] = pos;
-		out->end = pos + n[s] * 2;          /* n < 2^32 and pos is far from the top: no overflow */
+		out->end = pos + n[s] * 2; /* n < 2^32 and pos is far from the top: no overflow */
 		if (!place(pos, n[s] * 2, &pos))
 			return false;
 	}
@@ -57,15 +58,17 @@ bool wds_layout(const struct wds_header *h, struct wds_layout *out)
 enum wasd_status wds_shape_check(struct wasd_shape s, struct wasd_err *err)
 {
 	if (s.c < 1 || s.c > 3 || s.h < 1 || s.h > WDS_MAX_SIDE || s.w < 1 || s.w > WDS_MAX_SIDE)
-		return wasd_fail(err, WASD_EINVAL, "images of %d channels and %dx%d pixels: 1 to 3 channels and 1 to %d pixels a side are possible",
-		                 s.c, s.h, s.w, WDS_MAX_SIDE);
+		return wasd_fail(
+			err, WASD_EINVAL,
+			"images of %d channels and %dx%d pixels: 1 to 3 channels and 1 to %d pixels a side are possible", s.c, s.h,
+			s.w, WDS_MAX_SIDE);
 	return WASD_OK;
 }
 
 void wds_digest_head(struct wasd_sha256 *sha, const struct wds_header *h, const char *const *classes)
 {
-	wasd_sha256_update(sha, (uint32_t[]){ h->c, h->h, h->w, h->classes }, 4 * sizeof(uint32_t));
-	wasd_sha256_update(sha, (uint64_t[]){ h->n_train, h->n_test }, 2 * sizeof(uint64_t));
+	wasd_sha256_update(sha, (uint32_t[]){h->c, h->h, h->w, h->classes}, 4 * sizeof(uint32_t));
+	wasd_sha256_update(sha, (uint64_t[]){h->n_train, h->n_test}, 2 * sizeof(uint64_t));
 	for (uint32_t i = 0; i < h->classes; i++)
 		wasd_sha256_update(sha, classes[i], strlen(classes[i]) + 1);
 }
@@ -87,12 +90,12 @@ static bool read_moments(const cJSON *desc, const char *key, int c, double out[3
 /* The JSON behind the header: class names, moments, digest. */
 static enum wasd_status read_description(struct wasd_dataset *d, const char *path, struct wasd_err *err)
 {
-	struct wasd_json_limits lim = { WDS_MAX_JSON, 4, WDS_MAX_CLASSES + 100 };
+	struct wasd_json_limits lim = {WDS_MAX_JSON, 4, WDS_MAX_CLASSES + 100};
 	struct wasd_err why;
 	enum wasd_status s = wasd_json_parse((const char *)d->map + sizeof d->head, d->head.json_len, lim, &d->desc, &why);
 	if (s)
-		return s == WASD_ENOMEM ? wasd_fail(err, s, "%s: no memory for the description", path)
-		                        : wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg);
+		return s == WASD_ENOMEM ? wasd_fail(err, s, "%s: no memory for the description", path) :
+		                          wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg);
 	const cJSON *list = wasd_json_get(d->desc, "classes"), *v;
 	if (!cJSON_IsArray(list) || (uint32_t)cJSON_GetArraySize(list) != d->head.classes)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description does not list %u classes", path, d->head.classes);
@@ -108,7 +111,8 @@ static enum wasd_status read_description(struct wasd_dataset *d, const char *pat
 	if (!read_moments(d->desc, "mean", d->shape.c, d->mean) || !read_moments(d->desc, "std", d->shape.c, d->std))
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no mean and std of %d channels", path, d->shape.c);
 	int64_t val = 0;
-	if (wasd_json_get(d->desc, "val") && (!wasd_json_i64(d->desc, "val", &val) || val < 0 || (uint64_t)val >= d->head.n_train))
+	if (wasd_json_get(d->desc, "val") &&
+	    (!wasd_json_i64(d->desc, "val", &val) || val < 0 || (uint64_t)val >= d->head.n_train))
 		return wasd_fail(err, WASD_ECORRUPT, "%s: description has an impossible number of validation images", path);
 	d->val = (size_t)val;
 	if (!wasd_json_str(d->desc, "digest", &d->digest) || strlen(d->digest) != WASD_SHA256_HEX - 1)
@@ -117,7 +121,9 @@ static enum wasd_status read_description(struct wasd_dataset *d, const char *pat
 	if (!prepare)
 		return WASD_OK;
 	d->prepare = wasd_prepare_default;
-	return wasd_prepare_read(prepare, &d->prepare, &why) ? wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg) : WASD_OK;
+	return wasd_prepare_read(prepare, &d->prepare, &why) ?
+	           wasd_fail(err, WASD_ECORRUPT, "%s: description: %s", path, why.msg) :
+	           WASD_OK;
 }
 
 static enum wasd_status check_header(struct wasd_dataset *d, const char *path, uint64_t size, struct wasd_err *err)
@@ -126,10 +132,13 @@ static enum wasd_status check_header(struct wasd_dataset *d, const char *path, u
 	if (memcmp(h->magic, WDS_MAGIC, sizeof h->magic))
 		return wasd_fail(err, WASD_ECORRUPT, "%s: not a dataset file", path);
 	if (h->version != WDS_VERSION)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: dataset file of version %u, this program reads %u", path, h->version, WDS_VERSION);
-	d->shape = (struct wasd_shape){ h->c <= 3 ? (int)h->c : -1, h->h <= WDS_MAX_SIDE ? (int)h->h : -1, h->w <= WDS_MAX_SIDE ? (int)h->w : -1 };
+		return wasd_fail(err, WASD_ECORRUPT, "%s: dataset file of version %u, this program reads %u", path, h->version,
+		                 WDS_VERSION);
+	d->shape = (struct wasd_shape){h->c <= 3 ? (int)h->c : -1, h->h <= WDS_MAX_SIDE ? (int)h->h : -1,
+	                               h->w <= WDS_MAX_SIDE ? (int)h->w : -1};
 	if (wds_shape_check(d->shape, NULL) || h->classes < 1 || h->classes > WDS_MAX_CLASSES || h->json_len > WDS_MAX_JSON)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: impossible shape %ux%ux%u or %u classes", path, h->c, h->h, h->w, h->classes);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: impossible shape %ux%ux%u or %u classes", path, h->c, h->h, h->w,
+		                 h->classes);
 	if (!wds_layout(h, &d->at) || d->at.end != size || h->file_size != size)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: %llu bytes, the header promises %llu", path, (unsigned long long)size,
 		                 (unsigned long long)h->file_size);
@@ -144,8 +153,8 @@ static enum wasd_status check_labels(const struct wasd_dataset *d, const char *p
 		size_t n = s ? d->head.n_test : d->head.n_train;
 		for (size_t i = 0; i < n; i++)
 			if (y[i] >= d->head.classes)
-				return wasd_fail(err, WASD_ECORRUPT, "%s: %s label %zu is %u, there are %u classes", path, s ? "test" : "train", i,
-				                 y[i], d->head.classes);
+				return wasd_fail(err, WASD_ECORRUPT, "%s: %s label %zu is %u, there are %u classes", path,
+				                 s ? "test" : "train", i, y[i], d->head.classes);
 	}
 	return WASD_OK;
 }
@@ -161,7 +170,8 @@ enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, 
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
-		s = errno == ENOENT ? wasd_fail(err, WASD_ENOTFOUND, "%s: no such dataset file", path) : wasd_fail_errno(err, errno, "%s", path);
+		s = errno == ENOENT ? wasd_fail(err, WASD_ENOTFOUND, "%s: no such dataset file", path) :
+		                      wasd_fail_errno(err, errno, "%s", path);
 		goto done;
 	}
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
@@ -172,7 +182,8 @@ enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, 
 		s = wasd_fail(err, WASD_ECORRUPT, "%s: %lld bytes, too short for a dataset file", path, (long long)st.st_size);
 		goto done;
 	}
-	if ((s = wasd_read_full(fd, &d->head, sizeof d->head, err)) || (s = check_header(d, path, (uint64_t)st.st_size, err)))
+	if ((s = wasd_read_full(fd, &d->head, sizeof d->head, err)) ||
+	    (s = check_header(d, path, (uint64_t)st.st_size, err)))
 		goto done;
 	map = mmap(NULL, d->at.end, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) {
@@ -202,12 +213,27 @@ void wasd_dataset_close(struct wasd_dataset *d)
 	wasd_free(d);
 }
 
-struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d) { return d->shape; }
-int wasd_dataset_classes(const struct wasd_dataset *d) { return (int)d->head.classes; }
-const char *wasd_dataset_class(const struct wasd_dataset *d, int i) { return d->classes[i]; }
-const char *wasd_dataset_digest(const struct wasd_dataset *d) { return d->digest; }
+struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d)
+{
+	return d->shape;
+}
+int wasd_dataset_classes(const struct wasd_dataset *d)
+{
+	return (int)d->head.classes;
+}
+const char *wasd_dataset_class(const struct wasd_dataset *d, int i)
+{
+	return d->classes[i];
+}
+const char *wasd_dataset_digest(const struct wasd_dataset *d)
+{
+	return d->digest;
+}
 
-size_t wasd_dataset_val(const struct wasd_dataset *d) { return d->val; }
+size_t wasd_dataset_val(const struct wasd_dataset *d)
+{
+	return d->val;
+}
 
 size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s)
 {
@@ -224,7 +250,10 @@ int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i
 	return ((const uint16_t *)(const void *)(d->map + d->at.labels[s]))[i];
 }
 
-const struct wasd_prepare *wasd_dataset_prepare(const struct wasd_dataset *d) { return &d->prepare; }
+const struct wasd_prepare *wasd_dataset_prepare(const struct wasd_dataset *d)
+{
+	return &d->prepare;
+}
 
 void wasd_dataset_moments(const struct wasd_dataset *d, double mean[3], double std[3])
 {

@@ -1,13 +1,18 @@
 /* exif.c - one number of a block of Exif data: how the camera was held (CIPA DC-008, tag 0x0112 of the 0th IFD).
  *
  *     TIFF header   "II" 42 or "MM" 42 (the byte order), u32 offset of the 0th IFD
- *     IFD           u16 number of entries, then 12 bytes each: u16 tag, u16 type, u32 count, the value in the upper bytes
+ *     IFD           u16 number of entries, then 12 bytes each: u16 tag, u16 type, u32 count, the value in the upper
+ *                   bytes
  */
 #include "data/image.h"
 
 enum { TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3, TYPE_LONG = 4 };
 
-struct block { const uint8_t *p; size_t n; bool big_endian; };
+struct block {
+	const uint8_t *p;
+	size_t n;
+	bool big_endian;
+};
 
 /* bytes: 2 or 4. 0 beyond the end. */
 static uint32_t number(const struct block *b, size_t at, int bytes)
@@ -22,7 +27,7 @@ static uint32_t number(const struct block *b, size_t at, int bytes)
 
 int exif_orientation(const uint8_t *tiff, size_t n)
 {
-	struct block b = { tiff, n, n >= 2 && tiff[0] == 'M' };
+	struct block b = {tiff, n, n >= 2 && tiff[0] == 'M'};
 	if (n < 8 || tiff[0] != tiff[1] || (tiff[0] != 'M' && tiff[0] != 'I') || number(&b, 2, 2) != 42)
 		return 0;
 	size_t ifd = number(&b, 4, 4), entries = number(&b, ifd, 2);

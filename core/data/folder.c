@@ -1,7 +1,8 @@
 /* folder.c - archives of pictures. Where each belongs is layout.c's to say; here they are decoded and put there.
  *
- * The set has one channel when every picture is grey, else three: pictures are taken for grey until one is not, and then the replay
- * starts again. It also does when pictures are bad and are to be skipped: the places of the others depend on it. */
+ * The set has one channel when every picture is grey, else three: pictures are taken for grey until one is not, and
+ * then the replay starts again. It also does when pictures are bad and are to be skipped: the places of the others
+ * depend on it. */
 #include "data/layout.h"
 #include "data/image.h"
 
@@ -11,11 +12,12 @@ enum { MAX_ENCODED = 32 << 20 };
 
 struct plan {
 	struct layout l;
-	int channels;                               /* 1 until a colour picture turns up */
-	bool colour;                                /* it did: start again */
-	size_t bad, other;                          /* pictures that cannot be used, for themselves or for their size */
-	struct wasd_err first;                      /* the first of them */
-	uint8_t *buf; size_t cap;                   /* encoded bytes of one picture */
+	int channels;          /* 1 until a colour picture turns up */
+	bool colour;           /* it did: start again */
+	size_t bad, other;     /* pictures that cannot be used, for themselves or for their size */
+	struct wasd_err first; /* the first of them */
+	uint8_t *buf;
+	size_t cap; /* encoded bytes of one picture */
 };
 
 static enum wasd_status read_whole(struct plan *p, size_t i, struct stream *st, size_t *n, struct wasd_err *err)
@@ -28,7 +30,7 @@ static enum wasd_status read_whole(struct plan *p, size_t i, struct stream *st, 
 		p->buf = b;
 		p->cap = size + 1 + size / 2;
 	}
-	return stream_read(st, p->buf, size + 1, n, err);       /* one more than there is: the end is seen and the size checked */
+	return stream_read(st, p->buf, size + 1, n, err); /* one more than there is: the end is seen and the size checked */
 }
 
 /* A fault of one picture is kept and the replay goes on; any other ends it. */
@@ -48,8 +50,9 @@ static enum wasd_status note_bad(struct plan *p, size_t i, enum wasd_status s, c
 static void note_other_size(struct plan *p, size_t i, int h, int w)
 {
 	struct ingest *in = p->l.in;
-	struct wasd_err e = { 0 };
-	entry_fail(in, i, &e, WASD_EINVAL, "%dx%d pixels, the pictures before have %dx%d (give \"size\" to resize)", w, h, in->shape.w, in->shape.h);
+	struct wasd_err e = {0};
+	entry_fail(in, i, &e, WASD_EINVAL, "%dx%d pixels, the pictures before have %dx%d (give \"size\" to resize)", w, h,
+	           in->shape.w, in->shape.h);
 	if (!p->other++ && (!p->bad || in->o.skip_bad))
 		p->first = e;
 	ingest_culprit(in, &e);
@@ -61,7 +64,8 @@ static enum wasd_status put(struct plan *p, size_t i, const struct image *im, st
 	const size_t *count = p->l.count;
 	enum wasd_status s = WASD_OK;
 	if (!in->writer) {
-		s = ingest_begin(in, (struct wasd_shape){ im->c, im->h, im->w }, p->l.classes, p->l.n_classes, count[PART_TRAIN] + count[PART_VAL], count[PART_TEST], err);
+		s = ingest_begin(in, (struct wasd_shape){im->c, im->h, im->w}, p->l.classes, p->l.n_classes,
+		                 count[PART_TRAIN] + count[PART_VAL], count[PART_TEST], err);
 		if (!s)
 			s = dataset_writer_val(in->writer, count[PART_TRAIN], count[PART_VAL], err);
 		entry_blame(in, i, err, s);
@@ -72,7 +76,8 @@ static enum wasd_status put(struct plan *p, size_t i, const struct image *im, st
 	for (size_t k = i; !s && k != SIZE_MAX; k = in->entry[k].next_link) {
 		const struct item *it = &p->l.item[k];
 		if (!it->out)
-			s = ingest_put(in, it->part == PART_TEST ? WASD_TEST : WASD_TRAIN, it->rank + (it->part == PART_VAL ? count[PART_TRAIN] : 0), im->chw, it->label, k, err);
+			s = ingest_put(in, it->part == PART_TEST ? WASD_TEST : WASD_TRAIN,
+			               it->rank + (it->part == PART_VAL ? count[PART_TRAIN] : 0), im->chw, it->label, k, err);
 	}
 	return s;
 }
@@ -80,27 +85,33 @@ static enum wasd_status put(struct plan *p, size_t i, const struct image *im, st
 /* What was done to the picture of entry i. */
 static void tell(struct ingest *in, size_t i, const struct image *im)
 {
-	static const struct { unsigned note; const char *code, *text; } rows[] = {
-		{ NOTE_TURNED, "oriented", "turned upright as their EXIF orientation says (orientation=keep leaves them as stored)" },
-		{ NOTE_FLATTENED, "alpha_flattened", "transparent pixels laid over the background" },
-		{ NOTE_CMYK, "cmyk_converted", "CMYK or YCCK converted to RGB without a colour profile" },
-		{ NOTE_REDUCED, "decoded_reduced", "large pictures decoded at a reduced scale" },
+	static const struct {
+		unsigned note;
+		const char *code, *text;
+	} rows[] = {
+		{NOTE_TURNED, "oriented",
+	     "turned upright as their EXIF orientation says (orientation=keep leaves them as stored)"},
+		{NOTE_FLATTENED, "alpha_flattened", "transparent pixels laid over the background"},
+		{NOTE_CMYK, "cmyk_converted", "CMYK or YCCK converted to RGB without a colour profile"},
+		{NOTE_REDUCED, "decoded_reduced", "large pictures decoded at a reduced scale"},
 	};
 	for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
 		if (im->notes & rows[k].note)
 			ingest_remark(in, rows[k].code, entry_name(in, i), "%s", rows[k].text);
 	if (im->notes & NOTE_ODD)
-		ingest_remark(in, "jpeg_remark", entry_name(in, i), "JPEG files that are read in spite of a fault which leaves their pixels certain: %s", im->odd);
+		ingest_remark(in, "jpeg_remark", entry_name(in, i),
+		              "JPEG files that are read in spite of a fault which leaves their pixels certain: %s", im->odd);
 }
 
 static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, struct wasd_err *err)
 {
 	struct plan *p = plan;
 	struct ingest *in = p->l.in;
-	struct image im = { 0 };
+	struct image im = {0};
 	size_t n;
 	if (in->entry[i].size > MAX_ENCODED) {
-		enum wasd_status e = entry_fail(in, i, err, WASD_ETOOBIG, "a picture of %llu bytes, at most %d", (unsigned long long)in->entry[i].size, MAX_ENCODED);
+		enum wasd_status e = entry_fail(in, i, err, WASD_ETOOBIG, "a picture of %llu bytes, at most %d",
+		                                (unsigned long long)in->entry[i].size, MAX_ENCODED);
 		return note_bad(p, i, e, err);
 	}
 	enum wasd_status s = read_whole(p, i, st, &n, err);
@@ -110,7 +121,7 @@ static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, st
 		return note_bad(p, i, entry_blame(in, i, err, s), err);
 	tell(in, i, &im);
 	if (im.c != p->channels) {
-		p->colour = true;                       /* ends this replay; not an error that anyone sees */
+		p->colour = true; /* ends this replay; not an error that anyone sees */
 		s = wasd_fail(err, WASD_ESTATE, "the first colour picture");
 	} else
 		s = put(p, i, &im, err);
@@ -136,7 +147,7 @@ static enum wasd_status replay(struct plan *p, struct wasd_err *err)
 	enum wasd_status s = ingest_replay(p->l.in, wanted, decode_entry, p, err);
 	if (!p->colour || p->channels == 3)
 		return s;
-	*err = (struct wasd_err){ 0 };
+	*err = (struct wasd_err){0};
 	ingest_restart(p->l.in);
 	ingest_pardon(p->l.in);
 	for (size_t i = 0; i < p->l.in->n; i++)
@@ -163,7 +174,8 @@ static enum wasd_status skip_bad(struct plan *p, struct wasd_err *err)
 	ingest_restart(in);
 	for (size_t i = 0; i < in->n; i++)
 		if (p->l.item[i].bad)
-			ingest_remark(in, "bad_skipped", entry_name(in, i), "pictures that cannot be read were left out (on_bad=skip)");
+			ingest_remark(in, "bad_skipped", entry_name(in, i),
+			              "pictures that cannot be read were left out (on_bad=skip)");
 	if ((s = layout_again(&p->l, err)))
 		return s;
 	p->bad = 0;
@@ -172,7 +184,7 @@ static enum wasd_status skip_bad(struct plan *p, struct wasd_err *err)
 
 static enum wasd_status folder_convert(struct ingest *in, struct wasd_err *err)
 {
-	struct plan p = { .l = { .in = in }, .channels = 1 };
+	struct plan p = {.l = {.in = in}, .channels = 1};
 	enum wasd_status s = layout_make(&p.l, err);
 	if (!s)
 		s = replay(&p, err);
@@ -187,6 +199,9 @@ static enum wasd_status folder_convert(struct ingest *in, struct wasd_err *err)
 	return s;
 }
 
-static bool folder_claims(const struct ingest *in) { return in->n > 0; }
+static bool folder_claims(const struct ingest *in)
+{
+	return in->n > 0;
+}
 
-const struct format format_folder = { .name = "images", .claims = folder_claims, .convert = folder_convert };
+const struct format format_folder = {.name = "images", .claims = folder_claims, .convert = folder_convert};

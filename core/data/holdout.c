@@ -1,17 +1,28 @@
-/* holdout.c - which training images a run looks at, and which of these are held out for validation; see wasd_holdout_make.
+/* holdout.c - which training images a run looks at, and which of these are held out for validation; see
+ * wasd_holdout_make.
  *
- * Both are shares of each class. Class c has n_c images and should give F n_c of them. The whole parts are given, and what is missing
- * to round(F N) images goes, one image each, to the classes with the largest remainders (the lower class first where they are equal). */
+ * Both are shares of each class. Class c has n_c images and should give F n_c of them. The whole parts are given, and
+ * what is missing to round(F N) images goes, one image each, to the classes with the largest remainders (the lower
+ * class first where they are equal). */
 #include "wasd/data.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-struct share { double rest; uint32_t class, images, take; };
+struct share {
+	double rest;
+	uint32_t class, images, take;
+};
 
-/* What is taken of a list of images: the share `fraction` of each class, `want` in all, by a stream of the seed. A class that has
- * several keeps `keep` of them. */
-struct taking { double fraction; size_t want; uint32_t keep; const char *stream; uint64_t seed; };
+/* What is taken of a list of images: the share `fraction` of each class, `want` in all, by a stream of the seed. A
+ * class that has several keeps `keep` of them. */
+struct taking {
+	double fraction;
+	size_t want;
+	uint32_t keep;
+	const char *stream;
+	uint64_t seed;
+};
 
 static int by_rest(const void *a, const void *b)
 {
@@ -47,7 +58,8 @@ static void divide(struct share *s, size_t classes, const struct taking *t)
 }
 
 /* Fills `grouped` class by class, each ascending; class c ends before end[c]. */
-static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, const struct share *s, size_t classes, size_t *end, uint32_t *grouped)
+static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, const struct share *s, size_t classes,
+                  size_t *end, uint32_t *grouped)
 {
 	size_t at = 0;
 	for (size_t c = 0; c < classes; c++) {
@@ -65,13 +77,15 @@ static int ascending(const void *a, const void *b)
 }
 
 /* Takes images out of the list, which keeps the others; both ascending. `taken` has room for all. */
-static enum wasd_status take(const struct wasd_dataset *d, const struct taking *t, uint32_t *list, size_t *n, uint32_t *taken, size_t *n_taken, struct wasd_err *err)
+static enum wasd_status take(const struct wasd_dataset *d, const struct taking *t, uint32_t *list, size_t *n,
+                             uint32_t *taken, size_t *n_taken, struct wasd_err *err)
 {
 	size_t classes = (size_t)wasd_dataset_classes(d), left = 0, out = 0;
 	uint32_t *grouped = wasd_calloc(*n + 1, sizeof *grouped);
 	struct share *s = wasd_calloc(classes, sizeof *s);
 	size_t *end = wasd_calloc(classes, sizeof *end);
-	enum wasd_status status = grouped && s && end ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "choosing among %zu images", *n);
+	enum wasd_status status = grouped && s && end ? WASD_OK :
+	                                                wasd_fail(err, WASD_ENOMEM, "choosing among %zu images", *n);
 	if (status)
 		goto done;
 	for (size_t c = 0; c < classes; c++)
@@ -103,7 +117,8 @@ done:
 }
 
 /* h->train keeps what the limit leaves of it. */
-static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *h, struct wasd_err *err)
+static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *h,
+                                    struct wasd_err *err)
 {
 	double n = (double)h->n_train, want = limit < 1 ? floor(limit * n + 0.5) : limit;
 	if (limit == 0 || want >= n)
@@ -111,7 +126,8 @@ static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, 
 	want = want < 1 ? 1 : want;
 	uint32_t *others = h->train;
 	size_t n_others = h->n_train;
-	enum wasd_status s = take(d, &(struct taking){want / n, (size_t)want, 0, "limit", seed}, others, &n_others, h->val, &h->n_train, err);
+	enum wasd_status s = take(d, &(struct taking){want / n, (size_t)want, 0, "limit", seed}, others, &n_others, h->val,
+	                          &h->n_train, err);
 	if (!s) {
 		h->train = h->val;
 		h->val = others;
@@ -119,13 +135,17 @@ static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, 
 	return s;
 }
 
-/* The first n training images, or what the limit leaves of them, and room for as many or `val` to hold out. Nothing to free after a failure. */
-static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val, double limit, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+/* The first n training images, or what the limit leaves of them, and room for as many or `val` to hold out. Nothing to
+ * free after a failure. */
+static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val, double limit, uint64_t seed,
+                              struct wasd_holdout *out, struct wasd_err *err)
 {
 	size_t room = (n > val ? n : val) + 1;
 	if (!(limit >= 0) || (limit >= 1 && limit != floor(limit)))
 		return wasd_fail(err, WASD_EINVAL, "limit %g of the training images, a whole number or a share below 1", limit);
-	struct wasd_holdout h = {.train = wasd_calloc(room, sizeof *h.train), .val = wasd_calloc(room, sizeof *h.val), .n_train = n};
+	struct wasd_holdout h = {.train = wasd_calloc(room, sizeof *h.train),
+	                         .val = wasd_calloc(room, sizeof *h.val),
+	                         .n_train = n};
 	enum wasd_status s = h.train && h.val ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
 	for (size_t i = 0; i < n && !s; i++)
 		h.train[i] = (uint32_t)i;
@@ -138,7 +158,8 @@ static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val
 	return s;
 }
 
-enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed,
+                                   struct wasd_holdout *out, struct wasd_err *err)
 {
 	struct wasd_holdout h;
 	if (!(fraction >= 0 && fraction <= 0.5))
@@ -148,9 +169,11 @@ enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, d
 		return s;
 	size_t n = h.n_train, want = (size_t)(fraction * (double)n + 0.5);
 	if (fraction > 0 && n < 2)
-		s = wasd_fail(err, WASD_EINVAL, "of %zu training image%s none can be held out for validation", n, n == 1 ? "" : "s");
+		s = wasd_fail(err, WASD_EINVAL, "of %zu training image%s none can be held out for validation", n,
+		              n == 1 ? "" : "s");
 	else if (fraction > 0)
-		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed}, h.train, &h.n_train, h.val, &h.n_val, err);
+		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed}, h.train, &h.n_train, h.val,
+		         &h.n_val, err);
 	if (s)
 		wasd_holdout_done(&h);
 	else
@@ -158,7 +181,8 @@ enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, d
 	return s;
 }
 
-enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out, struct wasd_err *err)
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out,
+                                  struct wasd_err *err)
 {
 	size_t n = wasd_dataset_count(d, WASD_TRAIN), val = wasd_dataset_val(d);
 	struct wasd_holdout h;

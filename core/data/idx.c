@@ -3,8 +3,9 @@
  *     images   00 00 08 03, then big-endian count, rows, columns, then the pixels
  *     labels   00 00 08 01, then count, then one byte each; classes "0" to "n-1", or "1" to "n"
  *
- * Which split a file is for is in its name only (train-, or t10k- or test-); what it holds is said by name and magic number, which
- * must agree. The labels are read first, in a replay of their own, because each image is written together with its label. */
+ * Which split a file is for is in its name only (train-, or t10k- or test-); what it holds is said by name and magic
+ * number, which must agree. The labels are read first, in a replay of their own, because each image is written together
+ * with its label. */
 #include "data/ingest.h"
 
 #include <stdio.h>
@@ -13,17 +14,21 @@
 #define DUPLICATES "files that are there more than once, or packed and plain, were read once"
 enum { LABEL_VALUES = 256, LABELS = 0, IMAGES };
 
-struct reading { struct stream *st; struct gunzip *gz; };
+struct reading {
+	struct stream *st;
+	struct gunzip *gz;
+};
 
 struct plan {
 	struct ingest *in;
-	size_t file[2][2];                      /* [split][LABELS, IMAGES]; SIZE_MAX: absent */
-	bool *same;                             /* per entry: another one of the same file */
-	uint8_t *label[2]; size_t n[2];
-	int first, classes;                     /* the label of the first class, 0 or 1 */
-	int what;                               /* LABELS or IMAGES: of the present replay */
+	size_t file[2][2]; /* [split][LABELS, IMAGES]; SIZE_MAX: absent */
+	bool *same;        /* per entry: another one of the same file */
+	uint8_t *label[2];
+	size_t n[2];
+	int first, classes; /* the label of the first class, 0 or 1 */
+	int what;           /* LABELS or IMAGES: of the present replay */
 	bool begun;
-	char (*hash)[WASD_SHA256_HEX];          /* of the files that come more than once, what is inside */
+	char (*hash)[WASD_SHA256_HEX]; /* of the files that come more than once, what is inside */
 };
 
 static int split_of(const char *base)
@@ -31,7 +36,10 @@ static int split_of(const char *base)
 	return name_has(base, "train") ? WASD_TRAIN : name_has(base, "t10k") || name_has(base, "test") ? WASD_TEST : -1;
 }
 
-static uint32_t be32(const uint8_t *b) { return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]; }
+static uint32_t be32(const uint8_t *b)
+{
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
 
 /* By the first bytes: a magic number, and dimensions that make the size of the file. */
 static int kind_by_bytes(const struct entry *e)
@@ -56,12 +64,15 @@ static int kind_of(const struct ingest *in, size_t i)
 	return be32(h) == 0x801 ? LABELS : be32(h) == 0x803 ? IMAGES : -1;
 }
 
-static bool named_idx(const char *base) { return name_has(base, "-idx") || name_has(base, ".idx"); }
+static bool named_idx(const char *base)
+{
+	return name_has(base, "-idx") || name_has(base, ".idx");
+}
 
 /* By the names of a whole set, by one bare file, or by the first bytes of a file in an archive without pictures. */
 static bool idx_claims(const struct ingest *in)
 {
-	bool have[2][2] = { { false } }, bytes = false, pictures = false;
+	bool have[2][2] = {{false}}, bytes = false, pictures = false;
 	for (size_t i = 0; i < in->n; i++) {
 		const char *base = entry_base(in, i);
 		if (in->entry[i].bare)
@@ -85,18 +96,25 @@ static bool preferred(const struct ingest *in, size_t i, size_t k)
 	return a != b ? a < b : strcmp(entry_name(in, i), entry_name(in, k)) < 0;
 }
 
-static bool is_twice(const void *plan, size_t i) { return ((const struct plan *)plan)->same[i]; }
+static bool is_twice(const void *plan, size_t i)
+{
+	return ((const struct plan *)plan)->same[i];
+}
 
-static enum wasd_status from_stream(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err) { return stream_read(ctx, p, n, got, err); }
+static enum wasd_status from_stream(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err)
+{
+	return stream_read(ctx, p, n, got, err);
+}
 
 static enum wasd_status read_up_to(struct reading *r, void *p, size_t n, size_t *got, struct wasd_err *err)
 {
 	return r->gz ? gunzip_next(r->gz, p, n, got, err) : stream_read(r->st, p, n, got, err);
 }
 
-static enum wasd_status open_file(const struct plan *p, size_t i, struct stream *st, struct reading *r, struct wasd_err *err)
+static enum wasd_status open_file(const struct plan *p, size_t i, struct stream *st, struct reading *r,
+                                  struct wasd_err *err)
 {
-	*r = (struct reading){ .st = st };
+	*r = (struct reading){.st = st};
 	if (p->in->entry[i].gz && !(r->gz = gunzip_create(from_stream, st)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory to unpack gzip");
 	return WASD_OK;
@@ -105,7 +123,7 @@ static enum wasd_status open_file(const struct plan *p, size_t i, struct stream 
 static enum wasd_status hash_file(void *plan, size_t i, struct stream *st, struct wasd_err *err)
 {
 	struct plan *p = plan;
-	struct reading r = { NULL };
+	struct reading r = {NULL};
 	uint8_t buf[16 << 10];
 	size_t got = 0;
 	struct wasd_sha256 *h = wasd_sha256_create();
@@ -137,7 +155,8 @@ static enum wasd_status check_twice(struct plan *p, bool any, struct wasd_err *e
 		int split = split_of(entry_base(in, i)), kind = kind_of(in, i);
 		size_t taken = p->same[i] ? p->file[split][kind] : i;
 		if (taken != i && strcmp(p->hash[i], p->hash[taken]))
-			s = entry_fail(in, i, err, WASD_EINVAL, "a second file of %s %s", split ? "test" : "train", kind == IMAGES ? "images" : "labels");
+			s = entry_fail(in, i, err, WASD_EINVAL, "a second file of %s %s", split ? "test" : "train",
+			               kind == IMAGES ? "images" : "labels");
 		else if (taken != i)
 			ingest_remark(in, "duplicates", entry_name(in, i), "%s", DUPLICATES);
 	}
@@ -155,8 +174,8 @@ static enum wasd_status leave_out(struct ingest *in, size_t i, struct wasd_err *
 
 static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 {
-	static const char *const name[2][2] = { { "train-labels-idx1-ubyte", "train-images-idx3-ubyte" },
-	                                        { "t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte" } };
+	static const char *const name[2][2] = {{"train-labels-idx1-ubyte", "train-images-idx3-ubyte"},
+	                                       {"t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte"}};
 	struct ingest *in = p->in;
 	enum wasd_status s = WASD_OK;
 	bool twice = false;
@@ -174,7 +193,8 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 			continue;
 		}
 		if (split < 0)
-			return entry_fail(in, i, err, WASD_EINVAL, "neither train nor t10k nor test in the name: which split is it?");
+			return entry_fail(in, i, err, WASD_EINVAL,
+			                  "neither train nor t10k nor test in the name: which split is it?");
 		size_t *slot = &p->file[split][kind];
 		p->same[i] = *slot != SIZE_MAX;
 		twice = twice || p->same[i];
@@ -195,17 +215,19 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 /* ---- one file ---------------------------------------------------------------------------------- */
 
 /* n bytes, which are image or label number `at` of `count` (or the header: count 0). */
-static enum wasd_status read_exactly(const struct plan *p, size_t i, struct reading *r, void *buf, size_t n, size_t at, size_t count, struct wasd_err *err)
+static enum wasd_status read_exactly(const struct plan *p, size_t i, struct reading *r, void *buf, size_t n, size_t at,
+                                     size_t count, struct wasd_err *err)
 {
 	size_t got;
 	enum wasd_status s = read_up_to(r, buf, n, &got, err);
 	if (s || got == n)
 		return entry_blame(p->in, i, err, s);
-	return count ? entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, its header promises %zu", at, count)
-	             : entry_fail(p->in, i, err, WASD_ECORRUPT, "too short for an IDX header");
+	return count ? entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, its header promises %zu", at, count) :
+	               entry_fail(p->in, i, err, WASD_ECORRUPT, "too short for an IDX header");
 }
 
-static enum wasd_status expect_end(const struct plan *p, size_t i, struct reading *r, size_t count, struct wasd_err *err)
+static enum wasd_status expect_end(const struct plan *p, size_t i, struct reading *r, size_t count,
+                                   struct wasd_err *err)
 {
 	uint8_t one;
 	size_t got;
@@ -216,19 +238,22 @@ static enum wasd_status expect_end(const struct plan *p, size_t i, struct readin
 }
 
 /* Magic and count; dims 1 (labels) or 3 (images, then rows and columns follow). */
-static enum wasd_status read_head(const struct plan *p, size_t i, struct reading *r, uint32_t dims, size_t *count, struct wasd_err *err)
+static enum wasd_status read_head(const struct plan *p, size_t i, struct reading *r, uint32_t dims, size_t *count,
+                                  struct wasd_err *err)
 {
 	uint8_t b[8];
 	enum wasd_status s = read_exactly(p, i, r, b, sizeof b, 0, 0, err);
 	if (s)
 		return s;
 	if (be32(b) != (0x800u | dims))
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "magic number 0x%08x, %s have 0x%08x", be32(b), dims == 1 ? "labels" : "images", 0x800u | dims);
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "magic number 0x%08x, %s have 0x%08x", be32(b),
+		                  dims == 1 ? "labels" : "images", 0x800u | dims);
 	*count = be32(b + 4);
 	if (!*count)
 		return entry_fail(p->in, i, err, WASD_ECORRUPT, "no samples");
 	if (*count > p->in->o.max_images)
-		return entry_fail(p->in, i, err, WASD_ETOOBIG, "%zu samples, the limit is %zu images", *count, p->in->o.max_images);
+		return entry_fail(p->in, i, err, WASD_ETOOBIG, "%zu samples, the limit is %zu images", *count,
+		                  p->in->o.max_images);
 	return WASD_OK;
 }
 
@@ -240,7 +265,8 @@ static enum wasd_status read_labels(struct plan *p, size_t i, int split, struct 
 		return s;
 	/* A bare file's promise is held against its size before memory is taken for it. */
 	if (!r->gz && p->in->entry[i].size != 8 + (uint64_t)n)
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%zu labels need %zu bytes, it has %llu", n, n + 8, (unsigned long long)p->in->entry[i].size);
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%zu labels need %zu bytes, it has %llu", n, n + 8,
+		                  (unsigned long long)p->in->entry[i].size);
 	if (!(p->label[split] = wasd_malloc(n)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu labels", n);
 	if ((s = read_up_to(r, p->label[split], n, &got, err)))
@@ -251,10 +277,11 @@ static enum wasd_status read_labels(struct plan *p, size_t i, int split, struct 
 	return expect_end(p, i, r, n, err);
 }
 
-/* The classes are the labels of the training images, 0 to n-1 or 1 to n, each with an image at least; no test image has another. */
+/* The classes are the labels of the training images, 0 to n-1 or 1 to n, each with an image at least; no test image has
+ * another. */
 static enum wasd_status check_labels(struct plan *p, struct wasd_err *err)
 {
-	bool seen[LABEL_VALUES] = { false };
+	bool seen[LABEL_VALUES] = {false};
 	int last = 0;
 	for (size_t k = 0; k < p->n[WASD_TRAIN]; k++) {
 		int v = p->label[WASD_TRAIN][k];
@@ -265,11 +292,13 @@ static enum wasd_status check_labels(struct plan *p, struct wasd_err *err)
 	p->classes = last + 1 - p->first;
 	for (int c = p->first; c <= last; c++)
 		if (!seen[c])
-			return entry_fail(p->in, p->file[WASD_TRAIN][LABELS], err, WASD_EINVAL, "class %d has no training image", c);
+			return entry_fail(p->in, p->file[WASD_TRAIN][LABELS], err, WASD_EINVAL, "class %d has no training image",
+			                  c);
 	for (size_t k = 0; k < p->n[WASD_TEST]; k++) {
 		int v = p->label[WASD_TEST][k];
 		if (v < p->first || v > last)
-			return entry_fail(p->in, p->file[WASD_TEST][LABELS], err, WASD_ECORRUPT, "label %zu is %d, the training images have %d to %d", k, v, p->first, last);
+			return entry_fail(p->in, p->file[WASD_TEST][LABELS], err, WASD_ECORRUPT,
+			                  "label %zu is %d, the training images have %d to %d", k, v, p->first, last);
 	}
 	if (p->first)
 		ingest_remark(p->in, "labels_from_1", NULL, "the labels begin with 1: class \"1\" is the first one");
@@ -286,10 +315,14 @@ static enum wasd_status begin(struct plan *p, size_t i, uint32_t h, uint32_t w, 
 		names[c] = text[c];
 	}
 	if (h < 1 || w < 1 || h > WDS_MAX_SIDE || w > WDS_MAX_SIDE)
-		return entry_fail(in, i, err, WASD_ECORRUPT, "images of %ux%u pixels, 1 to %d a side are possible", h, w, WDS_MAX_SIDE);
+		return entry_fail(in, i, err, WASD_ECORRUPT, "images of %ux%u pixels, 1 to %d a side are possible", h, w,
+		                  WDS_MAX_SIDE);
 	if (p->begun && ((int)h != in->given.h || (int)w != in->given.w))
-		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, the other split has %dx%d", h, w, in->given.h, in->given.w);
-	enum wasd_status s = p->begun ? WASD_OK : ingest_begin(in, (struct wasd_shape){ 1, (int)h, (int)w }, names, p->classes, p->n[0], p->n[1], err);
+		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, the other split has %dx%d", h, w,
+		                  in->given.h, in->given.w);
+	enum wasd_status s = p->begun ? WASD_OK :
+	                                ingest_begin(in, (struct wasd_shape){1, (int)h, (int)w}, names, p->classes, p->n[0],
+	                                             p->n[1], err);
 	p->begun = true;
 	return entry_blame(in, i, err, s);
 }
@@ -324,7 +357,7 @@ static bool wanted(const void *plan, size_t i)
 static enum wasd_status read_file(void *plan, size_t i, struct stream *st, struct wasd_err *err)
 {
 	struct plan *p = plan;
-	struct reading r = { NULL };
+	struct reading r = {NULL};
 	int split = p->file[WASD_TEST][p->what] == i;
 	enum wasd_status s = open_file(p, i, st, &r, err);
 	if (s)
@@ -336,8 +369,9 @@ static enum wasd_status read_file(void *plan, size_t i, struct stream *st, struc
 
 static enum wasd_status idx_convert(struct ingest *in, struct wasd_err *err)
 {
-	struct plan p = { .in = in, .same = wasd_calloc(in->n, sizeof *p.same) };
-	enum wasd_status s = p.same ? find_files(&p, err) : wasd_fail(err, WASD_ENOMEM, "no memory to look at %zu files", in->n);
+	struct plan p = {.in = in, .same = wasd_calloc(in->n, sizeof *p.same)};
+	enum wasd_status s = p.same ? find_files(&p, err) :
+	                              wasd_fail(err, WASD_ENOMEM, "no memory to look at %zu files", in->n);
 	if (!s && !(s = ingest_replay(in, wanted, read_file, &p, err)))
 		s = check_labels(&p, err);
 	p.what = IMAGES;
@@ -350,4 +384,4 @@ static enum wasd_status idx_convert(struct ingest *in, struct wasd_err *err)
 	return s;
 }
 
-const struct format format_idx = { .name = "idx", .claims = idx_claims, .convert = idx_convert };
+const struct format format_idx = {.name = "idx", .claims = idx_claims, .convert = idx_convert};

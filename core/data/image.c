@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const struct codec *const codecs[] = { &codec_jpeg, &codec_png };
+static const struct codec *const codecs[] = {&codec_jpeg, &codec_png};
 
 static enum wasd_status unsupported(const uint8_t *p, size_t len, struct wasd_err *err)
 {
@@ -19,36 +19,46 @@ static enum wasd_status unsupported(const uint8_t *p, size_t len, struct wasd_er
 enum wasd_status image_check_size(const char *format, uint64_t w, uint64_t h, struct wasd_err *err)
 {
 	if (!w || !h)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: %llux%llu pixels", format, (unsigned long long)w, (unsigned long long)h);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: %llux%llu pixels", format, (unsigned long long)w,
+		                 (unsigned long long)h);
 	if (w > IMAGE_MAX_STORED || h > IMAGE_MAX_STORED || w * h > IMAGE_MAX_STORED)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all", format, (unsigned long long)w, (unsigned long long)h,
-		                 (unsigned long long)IMAGE_MAX_STORED);
+		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all", format, (unsigned long long)w,
+		                 (unsigned long long)h, (unsigned long long)IMAGE_MAX_STORED);
 	return WASD_OK;
 }
 
-enum wasd_status image_not_reducible(const char *format, uint64_t w, uint64_t h, const struct wanted *want, struct wasd_err *err)
+enum wasd_status image_not_reducible(const char *format, uint64_t w, uint64_t h, const struct wanted *want,
+                                     struct wasd_err *err)
 {
 	if (!want->side)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all without a size to reduce it to", format, (unsigned long long)w,
-		                 (unsigned long long)h, (unsigned long long)IMAGE_MAX_PIXELS);
-	return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, and %d a side is too large for reducing them to %llu", format, (unsigned long long)w,
-	                 (unsigned long long)h, want->side, (unsigned long long)IMAGE_MAX_PIXELS);
+		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all without a size to reduce it to",
+		                 format, (unsigned long long)w, (unsigned long long)h, (unsigned long long)IMAGE_MAX_PIXELS);
+	return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, and %d a side is too large for reducing them to %llu",
+	                 format, (unsigned long long)w, (unsigned long long)h, want->side,
+	                 (unsigned long long)IMAGE_MAX_PIXELS);
 }
 
 /* Where the pixel (x,y) of a stored picture goes: at + x*dx + y*dy, for the eight orientations of EXIF. */
-struct turn { size_t at; ptrdiff_t dx, dy; };
+struct turn {
+	size_t at;
+	ptrdiff_t dx, dy;
+};
 
 static struct turn turn_of(const struct picture *p, int orientation)
 {
 	/* Mirrored along the stored x, along the stored y; from 5 on x and y change places as well. */
-	static const bool flip_x[9] = { [2] = true, [3] = true, [7] = true, [8] = true }, flip_y[9] = { [3] = true, [4] = true, [6] = true, [7] = true };
+	static const bool flip_x[9] = {[2] = true, [3] = true, [7] = true, [8] = true},
+					  flip_y[9] = {[3] = true, [4] = true, [6] = true, [7] = true};
 	ptrdiff_t w = p->w, h = p->h, dx = orientation > 4 ? h : 1, dy = orientation > 4 ? 1 : w;
 	bool fx = flip_x[orientation], fy = flip_y[orientation];
-	return (struct turn){ (size_t)((fx ? (w - 1) * dx : 0) + (fy ? (h - 1) * dy : 0)), fx ? -dx : dx, fy ? -dy : dy };
+	return (struct turn){(size_t)((fx ? (w - 1) * dx : 0) + (fy ? (h - 1) * dy : 0)), fx ? -dx : dx, fy ? -dy : dy};
 }
 
 /* Grey of colour is ITU-R BT.601 luma, the one of JPEG: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point. */
-static uint8_t luma(const uint8_t *q) { return (uint8_t)((19595u * q[0] + 38470u * q[1] + 7471u * q[2] + 32768u) >> 16); }
+static uint8_t luma(const uint8_t *q)
+{
+	return (uint8_t)((19595u * q[0] + 38470u * q[1] + 7471u * q[2] + 32768u) >> 16);
+}
 
 /* (h,w,pc) -> (c,h,w), turned. Grey is copied to each channel. */
 static void to_planes(const struct picture *p, int c, int orientation, uint8_t *out)
@@ -67,14 +77,20 @@ static void to_planes(const struct picture *p, int c, int orientation, uint8_t *
 }
 
 /* Planes of the picture, upright if that is wanted. */
-static enum wasd_status picture_planes(const struct picture *p, int c, const struct wasd_prepare *how, struct image *out, struct wasd_err *err)
+static enum wasd_status picture_planes(const struct picture *p, int c, const struct wasd_prepare *how,
+                                       struct image *out, struct wasd_err *err)
 {
 	int turn = how->upright && p->orientation ? p->orientation : 1;
 	uint8_t *planes = wasd_malloc((size_t)p->h * (size_t)p->w * (size_t)c);
 	if (!planes)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", p->w, p->h);
 	to_planes(p, c, turn, planes);
-	*out = (struct image){ planes, c, turn > 4 ? p->w : p->h, turn > 4 ? p->h : p->w, p->notes | (turn > 1 ? NOTE_TURNED : 0), "" };
+	*out = (struct image){planes,
+	                      c,
+	                      turn > 4 ? p->w : p->h,
+	                      turn > 4 ? p->h : p->w,
+	                      p->notes | (turn > 1 ? NOTE_TURNED : 0),
+	                      ""};
 	memcpy(out->odd, p->odd, sizeof out->odd);
 	return WASD_OK;
 }
@@ -82,20 +98,20 @@ static enum wasd_status picture_planes(const struct picture *p, int c, const str
 static enum wasd_status bring_to_size(struct image *im, int h, int w, enum wasd_fit fit, struct wasd_err *err)
 {
 	uint8_t *sized = wasd_malloc((size_t)h * (size_t)w * (size_t)im->c);
-	enum wasd_status s = sized ? image_fit(im->chw, im->c, im->h, im->w, fit, h, w, sized, err)
-	                           : wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
+	enum wasd_status s = sized ? image_fit(im->chw, im->c, im->h, im->w, fit, h, w, sized, err) :
+	                             wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
 	wasd_free(s ? sized : im->chw);
 	if (!s)
 		im->chw = sized, im->h = h, im->w = w;
 	return s;
 }
 
-enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how, struct image *out,
-                              struct wasd_err *err)
+enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how,
+                              struct image *out, struct wasd_err *err)
 {
 	const struct codec *codec = NULL;
-	struct wanted want = { channels == 1, h > w ? h : w, how };
-	struct picture p = { 0 };
+	struct wanted want = {channels == 1, h > w ? h : w, how};
+	struct picture p = {0};
 	struct image im;
 	for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
 		if (len >= codecs[i]->magic_len && !memcmp(bytes, codecs[i]->magic, codecs[i]->magic_len))
@@ -117,8 +133,9 @@ enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h
 	return WASD_OK;
 }
 
-enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how, uint8_t **out,
-                                   int *oh, int *ow, struct wasd_err *err)
+enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w,
+                                   const struct wasd_prepare *how, uint8_t **out, int *oh, int *ow,
+                                   struct wasd_err *err)
 {
 	struct image im;
 	if ((channels != 1 && channels != 3) || h < 0 || w < 0 || (uint64_t)h * (uint64_t)w > IMAGE_MAX_PIXELS)

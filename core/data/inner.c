@@ -1,4 +1,5 @@
-/* inner.c - an archive whose only file is an archive: the one inside is written to a file of its own, which is then read. */
+/* inner.c - an archive whose only file is an archive: the one inside is written to a file of its own, which is then
+ * read. */
 #include "data/ingest.h"
 
 #include <fcntl.h>
@@ -11,7 +12,10 @@ enum { CHUNK = 64 << 10 };
 
 bool ingest_has_inner(const struct ingest *in)
 {
-	static const char *const magics[] = { "PK\3\4", "\xfd" "7zX", "BZh", "\x28\xb5\x2f\xfd" };
+	static const char *const magics[] = {"PK\3\4",
+	                                     "\xfd"
+	                                     "7zX",
+	                                     "BZh", "\x28\xb5\x2f\xfd"};
 	if (in->n != 1 || in->entry[0].bare || in->entry[0].text)
 		return false;
 	const struct entry *e = &in->entry[0];
@@ -21,7 +25,10 @@ bool ingest_has_inner(const struct ingest *in)
 	return e->gz || name_ends(entry_base(in, 0), ".tar");
 }
 
-struct copy { int fd; const char *path; };
+struct copy {
+	int fd;
+	const char *path;
+};
 
 static enum wasd_status copy_out(void *plan, size_t i, struct stream *s, struct wasd_err *err)
 {
@@ -38,7 +45,7 @@ static enum wasd_status copy_out(void *plan, size_t i, struct stream *s, struct 
 
 enum wasd_status ingest_inner(struct ingest *in, char **path, struct wasd_err *err)
 {
-	struct copy c = { .fd = -1 };
+	struct copy c = {.fd = -1};
 	char *tmp = wasd_asprintf("%s.inner-XXXXXX", in->out_path);
 	if (!tmp)
 		return wasd_fail(err, WASD_ENOMEM, "no memory");

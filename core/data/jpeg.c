@@ -1,9 +1,9 @@
-/* jpeg.c - JPEG by libjpeg-turbo 2.1, which knows no limits of its own: size is checked after the header, the scans of a
- * progressive file and the time they take by the progress monitor, its coefficients by the memory manager. A warning is an error
- * (truncation, bad codes), except for those that leave no doubt about the pixels (the table `harmless`).
+/* jpeg.c - JPEG by libjpeg-turbo 2.1, which knows no limits of its own: size is checked after the header, the scans of
+ * a progressive file and the time they take by the progress monitor, its coefficients by the memory manager. A warning
+ * is an error (truncation, bad codes), except for those that leave no doubt about the pixels (the table `harmless`).
  *
- * A picture that is much larger than the target is read at 1/2, 1/4 or 1/8: the inverse DCT then makes one pixel of the low
- * frequencies of a block, which is close to an average, and most of the work is not done. */
+ * A picture that is much larger than the target is read at 1/2, 1/4 or 1/8: the inverse DCT then makes one pixel of the
+ * low frequencies of a block, which is close to an average, and most of the work is not done. */
 #include "data/image.h"
 
 #include <setjmp.h>
@@ -14,26 +14,26 @@
 #include <jerror.h>
 
 enum { MAX_SCANS = 100, MAX_CPU_MS = 10000, MAX_COEFFICIENTS_MB = 320, EXIF_MARKER = JPEG_APP0 + 1 };
-#define REDUCE_FROM ((uint64_t)4 << 20)         /* pixels: smaller pictures are read in full */
+#define REDUCE_FROM ((uint64_t)4 << 20) /* pixels: smaller pictures are read in full */
 
 struct reader {
 	struct jpeg_decompress_struct jpeg;
 	struct jpeg_error_mgr error;
 	struct jpeg_progress_mgr progress;
 	jmp_buf fail;
-	enum wasd_status status;                /* set before the jump */
+	enum wasd_status status; /* set before the jump */
 	char message[JMSG_LENGTH_MAX];
 	int64_t cpu_start;
-	uint8_t *data, *cmyk;                   /* the picture; one row before it is converted */
-	char odd[JMSG_LENGTH_MAX];              /* the first harmless remark */
+	uint8_t *data, *cmyk;      /* the picture; one row before it is converted */
+	char odd[JMSG_LENGTH_MAX]; /* the first harmless remark */
 };
 
 /* What libjpeg remarks about a file whose pixels are nevertheless certain. Every other reader takes these. */
 static const int harmless[] = {
-	JWRN_JFIF_MAJOR,                        /* version 0.00 or 2.01 in the JFIF header, which decides nothing */
-	JWRN_ADOBE_XFORM,                       /* an unknown code in Adobe's marker: the number of components decides */
-	JWRN_NOT_SEQUENTIAL,                    /* spectral parameters in a baseline file, which has no use for them */
-	JWRN_EXTRANEOUS_DATA,                   /* spare bytes before a marker; is_harmless() says which marker */
+	JWRN_JFIF_MAJOR,      /* version 0.00 or 2.01 in the JFIF header, which decides nothing */
+	JWRN_ADOBE_XFORM,     /* an unknown code in Adobe's marker: the number of components decides */
+	JWRN_NOT_SEQUENTIAL,  /* spectral parameters in a baseline file, which has no use for them */
+	JWRN_EXTRANEOUS_DATA, /* spare bytes before a marker; is_harmless() says which marker */
 };
 
 static int64_t cpu_ms(void)
@@ -47,8 +47,10 @@ static _Noreturn void on_error(j_common_ptr c)
 {
 	struct reader *r = c->client_data;
 	int code = c->err->msg_code;
-	r->status = code == JERR_OUT_OF_MEMORY ? WASD_ENOMEM : code == JERR_BAD_PRECISION ? WASD_EUNSUPPORTED
-	          : code == JERR_IMAGE_TOO_BIG || code == JERR_NO_BACKING_STORE ? WASD_ETOOBIG : WASD_ECORRUPT;
+	r->status = code == JERR_OUT_OF_MEMORY                                  ? WASD_ENOMEM :
+	            code == JERR_BAD_PRECISION                                  ? WASD_EUNSUPPORTED :
+	            code == JERR_IMAGE_TOO_BIG || code == JERR_NO_BACKING_STORE ? WASD_ETOOBIG :
+	                                                                          WASD_ECORRUPT;
 	if (code == JERR_NO_BACKING_STORE)
 		snprintf(r->message, sizeof r->message, "its scans need more than %d MiB of memory", MAX_COEFFICIENTS_MB);
 	else
@@ -61,7 +63,8 @@ static bool is_harmless(const struct jpeg_error_mgr *e)
 {
 	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
 		if (e->msg_code == harmless[i])
-			return e->msg_code != JWRN_EXTRANEOUS_DATA || e->msg_parm.i[1] < JPEG_RST0 || e->msg_parm.i[1] > JPEG_RST0 + 7;
+			return e->msg_code != JWRN_EXTRANEOUS_DATA || e->msg_parm.i[1] < JPEG_RST0 ||
+			       e->msg_parm.i[1] > JPEG_RST0 + 7;
 	return false;
 }
 
@@ -76,7 +79,10 @@ static void on_message(j_common_ptr c, int level)
 		c->err->format_message(c, r->odd);
 }
 
-static void on_output(j_common_ptr c) { (void)c; }
+static void on_output(j_common_ptr c)
+{
+	(void)c;
+}
 
 static void on_progress(j_common_ptr c)
 {
@@ -96,7 +102,9 @@ static enum wasd_status check_header(const struct jpeg_decompress_struct *j, str
 	if (j->data_precision != 8)
 		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: %d bits per sample, only 8 are read", j->data_precision);
 	if (j->jpeg_color_space == JCS_UNKNOWN)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: unknown colours of %d components, only grey, YCbCr, RGB, CMYK and YCCK are read", j->num_components);
+		return wasd_fail(err, WASD_EUNSUPPORTED,
+		                 "JPEG: unknown colours of %d components, only grey, YCbCr, RGB, CMYK and YCCK are read",
+		                 j->num_components);
 	return image_check_size("JPEG", j->image_width, j->image_height, err);
 }
 
@@ -110,12 +118,14 @@ static uint64_t pixels(const struct jpeg_decompress_struct *j, unsigned d)
 	return (uint64_t)((j->image_width + d - 1) / d) * ((j->image_height + d - 1) / d);
 }
 
-/* *d: the picture is read at 1/d. It keeps twice the target's size, which the resampling then still averages; where it must become
- * smaller to be read at all, the target's size. */
-static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, const struct wanted *want, unsigned *d, struct wasd_err *err)
+/* *d: the picture is read at 1/d. It keeps twice the target's size, which the resampling then still averages; where it
+ * must become smaller to be read at all, the target's size. */
+static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, const struct wanted *want, unsigned *d,
+                                     struct wasd_err *err)
 {
 	uint64_t side = (uint64_t)want->side;
-	bool large = pixels(j, 1) > IMAGE_MAX_PIXELS, much = want->how->reduce && pixels(j, 1) >= REDUCE_FROM && leaves(j, 8, side);
+	bool large = pixels(j, 1) > IMAGE_MAX_PIXELS,
+		 much = want->how->reduce && pixels(j, 1) >= REDUCE_FROM && leaves(j, 8, side);
 	*d = 1;
 	while (*d < 8 && (large || much) && (leaves(j, 2 * *d, 2 * side) || pixels(j, *d) > IMAGE_MAX_PIXELS))
 		*d *= 2;
@@ -124,7 +134,8 @@ static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, con
 	return WASD_OK;
 }
 
-/* CMYK as Adobe writes it, inverted: 255 is no ink. What is left of the light after the ink of a colour and black: c*k/255. */
+/* CMYK as Adobe writes it, inverted: 255 is no ink. What is left of the light after the ink of a colour and black:
+ * c*k/255. */
 static void to_rgb(const uint8_t *cmyk, size_t n, uint8_t *rgb)
 {
 	for (size_t i = 0; i < n; i++, cmyk += 4, rgb += 3)
@@ -157,7 +168,7 @@ static enum wasd_status read_rows(struct reader *r, struct picture *out, struct 
 		if (r->cmyk)
 			to_rgb(r->cmyk, w, at);
 	}
-	*out = (struct picture){ .c = (int)c, .h = (int)j->output_height, .w = (int)w };
+	*out = (struct picture){.c = (int)c, .h = (int)j->output_height, .w = (int)w};
 	return WASD_OK;
 }
 
@@ -176,7 +187,8 @@ static void take_notes(const struct reader *r, struct picture *out)
 	snprintf(out->odd, sizeof out->odd, "%.*s", (int)sizeof out->odd - 1, r->odd);
 }
 
-static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out, struct wasd_err *err)
+static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out,
+                                    struct wasd_err *err)
 {
 	struct reader *r = wasd_calloc(1, sizeof *r);
 	if (!r)
@@ -187,13 +199,13 @@ static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct 
 	r->error.error_exit = on_error;
 	r->error.emit_message = on_message;
 	r->error.output_message = on_output;
-	if (setjmp(r->fail)) {                  /* everything that is used below lives in *r: nothing is clobbered */
+	if (setjmp(r->fail)) { /* everything that is used below lives in *r: nothing is clobbered */
 		s = wasd_fail(err, r->status, "JPEG: %s", r->message);
 		goto done;
 	}
 	j->client_data = r;
 	jpeg_create_decompress(j);
-	j->client_data = r;                     /* older versions clear it */
+	j->client_data = r; /* older versions clear it */
 	j->mem->max_memory_to_use = (long)MAX_COEFFICIENTS_MB << 20;
 	jpeg_save_markers(j, EXIF_MARKER, 0xffff);
 	jpeg_mem_src(j, bytes, len);
@@ -207,7 +219,7 @@ static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct 
 	jpeg_start_decompress(j);
 	if ((s = read_rows(r, out, err)))
 		goto done;
-	out->orientation = orientation_of(j);   /* finishing forgets the markers */
+	out->orientation = orientation_of(j); /* finishing forgets the markers */
 	jpeg_finish_decompress(j);
 	take_notes(r, out);
 	out->data = r->data;
@@ -221,5 +233,8 @@ done:
 }
 
 const struct codec codec_jpeg = {
-	.name = "JPEG", .magic = "\xff\xd8\xff", .magic_len = 3, .decode = jpeg_decode,
+	.name = "JPEG",
+	.magic = "\xff\xd8\xff",
+	.magic_len = 3,
+	.decode = jpeg_decode,
 };

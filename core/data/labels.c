@@ -1,6 +1,7 @@
 /* labels.c - labels.csv: which picture has which class, for pictures that lie in one folder.
  *
- *     filename,label            the usual other spellings, any order, further columns; separated by commas, semicolons or tabs
+ *     filename,label            the usual other spellings, any order, further columns; separated by commas, semicolons
+ *                               or tabs
  *     cat-1.png,cat             a path, a name, or a name without its ending
  *     "dog, big.png",dog        quoted as in RFC 4180
  *
@@ -16,10 +17,12 @@ enum { COLUMNS = 64 };
 struct table {
 	struct layout *l;
 	size_t entry, line;
-	char *at; char comma;                   /* what is not read yet */
-	int file, label, split;                 /* columns; -1: there is none */
-	size_t *index, n_index;                 /* pictures by stem */
-	size_t lost; struct wasd_err first;     /* rows without a picture */
+	char *at;
+	char comma;             /* what is not read yet */
+	int file, label, split; /* columns; -1: there is none */
+	size_t *index, n_index; /* pictures by stem */
+	size_t lost;
+	struct wasd_err first; /* rows without a picture */
 };
 
 /* ---- the text ------------------------------------------------------------------------------------------ */
@@ -100,10 +103,12 @@ static bool is_bare(const char *line)
 
 static void find_columns(struct table *t)
 {
-	static const char *const files[] = { "filename", "file", "filepath", "imagename", "imagepath", "imagefile", "imageid", "image", "imgname", "imgpath", "img",
-	                                     "path", "id", "name", NULL };
-	static const char *const labels[] = { "label", "labels", "class", "classname", "classlabel", "classid", "labelname", "category", "target", "species", "breed", NULL };
-	static const char *const splits[] = { "split", "subset", "set", "partition", NULL };
+	static const char *const files[] = {"filename",  "file",    "filepath", "imagename", "imagepath",
+	                                    "imagefile", "imageid", "image",    "imgname",   "imgpath",
+	                                    "img",       "path",    "id",       "name",      NULL};
+	static const char *const labels[] = {"label",     "labels",   "class",  "classname", "classlabel", "classid",
+	                                     "labelname", "category", "target", "species",   "breed",      NULL};
+	static const char *const splits[] = {"split", "subset", "set", "partition", NULL};
 	char *field[COLUMNS];
 	if (is_bare(t->at)) {
 		t->file = 0, t->label = 1, t->split = -1;
@@ -117,14 +122,18 @@ static enum wasd_status read_header(struct table *t, struct wasd_err *err)
 {
 	find_columns(t);
 	if (t->file < 0 || t->label < 0)
-		return entry_fail(t->l->in, t->entry, err, WASD_EINVAL, "no column \"%s\" in its first line: a table of labels has the columns filename,label",
+		return entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
+		                  "no column \"%s\" in its first line: a table of labels has the columns filename,label",
 		                  t->file < 0 ? "filename" : "label");
 	return WASD_OK;
 }
 
 /* ---- which table ----------------------------------------------------------------------------------------- */
 
-static const char *past_mark(const char *text) { return text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3); }
+static const char *past_mark(const char *text)
+{
+	return text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3);
+}
 
 /* 2: it has the columns; 1: another table; 0: none. */
 static int likeness(const struct ingest *in, size_t i)
@@ -138,7 +147,7 @@ static int likeness(const struct ingest *in, size_t i)
 		return 1;
 	memcpy(line, text, n);
 	line[n] = 0;
-	struct table t = { .at = line, .comma = separator(line) };
+	struct table t = {.at = line, .comma = separator(line)};
 	find_columns(&t);
 	return t.file >= 0 && t.label >= 0 ? 2 : 1;
 }
@@ -158,15 +167,20 @@ static size_t find_table(const struct ingest *in, size_t but, int at_least)
 	return best;
 }
 
-size_t labels_find(const struct layout *l) { return find_table(l->in, SIZE_MAX, 1); }
+size_t labels_find(const struct layout *l)
+{
+	return find_table(l->in, SIZE_MAX, 1);
+}
 
 static enum wasd_status only_table(const struct ingest *in, size_t entry, struct wasd_err *err)
 {
 	size_t other = find_table(in, entry, 2);
 	if (other == SIZE_MAX)
 		return WASD_OK;
-	return entry_fail(in, other, err, WASD_EINVAL, "a second table of labels beside %.100s: put the rows of both into one, with a column \"split\" (train, test or val)",
-	                  entry_name(in, entry));
+	return entry_fail(
+		in, other, err, WASD_EINVAL,
+		"a second table of labels beside %.100s: put the rows of both into one, with a column \"split\" (train, test or val)",
+		entry_name(in, entry));
 }
 
 /* ---- the pictures ---------------------------------------------------------------------------------------- */
@@ -239,7 +253,8 @@ static void no_picture(struct table *t, const char *row)
 	struct ingest *in = t->l->in;
 	struct wasd_err e;
 	if (in->o.skip_bad) {
-		ingest_remark(in, "rows_without_picture", row, "rows of the table of labels that name no picture of the archive were left out");
+		ingest_remark(in, "rows_without_picture", row,
+		              "rows of the table of labels that name no picture of the archive were left out");
 		return;
 	}
 	entry_fail(in, t->entry, &e, WASD_EINVAL, "line %zu names \"%.100s\", which is not in the archive", t->line, row);
@@ -255,11 +270,14 @@ static enum wasd_status set_label(struct table *t, size_t i, const char *label, 
 	size_t n = strlen(label);
 	int part = split && *split ? part_of(split, strlen(split)) : PART_TRAIN;
 	if (!n || n > WDS_MAX_CLASS_NAME || strchr(label, '\n'))
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a class has a name of 1 to %d bytes on one line", t->line, WDS_MAX_CLASS_NAME);
+		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a class has a name of 1 to %d bytes on one line",
+		                  t->line, WDS_MAX_CLASS_NAME);
 	if (it->cls)
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a second row for %.100s", t->line, entry_name(in, i));
+		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a second row for %.100s", t->line,
+		                  entry_name(in, i));
 	if (part < 0)
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: \"%.40s\" is none of train, test and val", t->line, split);
+		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: \"%.40s\" is none of train, test and val", t->line,
+		                  split);
 	it->cls = label;
 	it->cls_len = (uint32_t)n;
 	it->part = (uint8_t)part;
@@ -276,14 +294,16 @@ static enum wasd_status read_rows(struct table *t, struct wasd_err *err)
 		if (n == 1 && !*field[0])
 			continue;
 		if (n <= t->file || n <= t->label)
-			return entry_fail(t->l->in, t->entry, err, WASD_EINVAL, "line %zu has %d columns, its first line promises more", t->line, n);
+			return entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
+			                  "line %zu has %d columns, its first line promises more", t->line, n);
 		char *row = field[t->file];
 		for (char *p = row; *p; p++)
 			*p = *p == '\\' ? '/' : *p;
 		row += strncmp(row, "./", 2) ? 0 : 2;
 		size_t found, i = find(t, row, &found);
 		if (found > 1)
-			s = entry_fail(t->l->in, t->entry, err, WASD_EINVAL, "line %zu: \"%.100s\" may be any of %zu pictures; give its folder too", t->line, row, found);
+			s = entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
+			               "line %zu: \"%.100s\" may be any of %zu pictures; give its folder too", t->line, row, found);
 		else if (!found)
 			no_picture(t, row);
 		else
@@ -298,14 +318,15 @@ static void leave_out_rest(const struct table *t)
 	for (size_t k = 0; k < t->n_index; k++)
 		if (!t->l->item[t->index[k]].cls) {
 			t->l->item[t->index[k]].out = true;
-			ingest_remark(t->l->in, "unlabelled", entry_name(t->l->in, t->index[k]), "pictures that the table of labels does not name were left out");
+			ingest_remark(t->l->in, "unlabelled", entry_name(t->l->in, t->index[k]),
+			              "pictures that the table of labels does not name were left out");
 		}
 }
 
 enum wasd_status labels_read(struct layout *l, size_t entry, bool *parted, struct wasd_err *err)
 {
 	char *text = l->in->entry[entry].text;
-	struct table t = { .l = l, .entry = entry, .at = text + (past_mark(text) - text), .line = 0 };
+	struct table t = {.l = l, .entry = entry, .at = text + (past_mark(text) - text), .line = 0};
 	if (!wasd_utf8_ok(text, strlen(text)))
 		return entry_fail(l->in, entry, err, WASD_EINVAL, "the table of labels is not UTF-8");
 	t.comma = separator(t.at);

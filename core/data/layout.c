@@ -12,13 +12,16 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const part_name[PARTS] = { [PART_TRAIN] = "train", [PART_TEST] = "test", [PART_VAL] = "val" };
+static const char *const part_name[PARTS] = {[PART_TRAIN] = "train", [PART_TEST] = "test", [PART_VAL] = "val"};
 
 int part_of(const char *p, size_t n)
 {
-	static const struct { const char *name; enum part part; } names[] = {
-		{ "train", PART_TRAIN }, { "training", PART_TRAIN }, { "test", PART_TEST }, { "testing", PART_TEST },
-		{ "val", PART_VAL }, { "valid", PART_VAL }, { "validation", PART_VAL },
+	static const struct {
+		const char *name;
+		enum part part;
+	} names[] = {
+		{"train", PART_TRAIN}, {"training", PART_TRAIN}, {"test", PART_TEST},      {"testing", PART_TEST},
+		{"val", PART_VAL},     {"valid", PART_VAL},      {"validation", PART_VAL},
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (strlen(names[i].name) == n && !strncasecmp(p, names[i].name, n))
@@ -36,11 +39,14 @@ static enum wasd_status sort_out(struct layout *l, struct wasd_err *err)
 		if (is_picture(name))
 			pictures++;
 		else if (!is_text(name))
-			return entry_foreign(l->in, i, err, "unexpected: an image archive has train/CLASS/*.png|jpg|jpeg and test/CLASS/* only");
+			return entry_foreign(l->in, i, err,
+			                     "unexpected: an image archive has train/CLASS/*.png|jpg|jpeg and test/CLASS/* only");
 		else
 			l->item[i].out = true;
 	}
-	return pictures ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, l->in->files[0].name, "no PNG or JPEG pictures and no IDX or CIFAR files inside");
+	return pictures ? WASD_OK :
+	                  wasd_fail_at(err, WASD_EINVAL, l->in->files[0].name,
+	                               "no PNG or JPEG pictures and no IDX or CIFAR files inside");
 }
 
 static void tell_texts(const struct layout *l, size_t table)
@@ -52,8 +58,9 @@ static void tell_texts(const struct layout *l, size_t table)
 
 /* ---- train/CLASS/ ---------------------------------------------------------------------------------------- */
 
-/* Length of the directories before train/, test/ or val/, with their last slash; SIZE_MAX when the name has no such folder with one of a class
- * inside. The folder two above the picture is asked first: one of those that lead there may have such a name too. */
+/* Length of the directories before train/, test/ or val/, with their last slash; SIZE_MAX when the name has no such
+ * folder with one of a class inside. The folder two above the picture is asked first: one of those that lead there may
+ * have such a name too. */
 static size_t lead_of(const char *name)
 {
 	size_t lead = SIZE_MAX;
@@ -84,7 +91,8 @@ static size_t common_lead(const struct layout *l, const char **of)
 	return lead;
 }
 
-static enum wasd_status set_class(struct layout *l, size_t i, const char *cls, size_t n, const char *folder, struct wasd_err *err)
+static enum wasd_status set_class(struct layout *l, size_t i, const char *cls, size_t n, const char *folder,
+                                  struct wasd_err *err)
 {
 	if (!cls[n])
 		return entry_fail(l->in, i, err, WASD_EINVAL, "directly in %s/, not in a folder of its class", folder);
@@ -99,7 +107,10 @@ static enum wasd_status set_class(struct layout *l, size_t i, const char *cls, s
 
 static enum wasd_status place_parts(struct layout *l, const char *first, size_t lead, struct wasd_err *err)
 {
-	struct { const char *p; size_t n; } spelled[PARTS] = { { NULL, 0 } };
+	struct {
+		const char *p;
+		size_t n;
+	} spelled[PARTS] = {{NULL, 0}};
 	enum wasd_status s = WASD_OK;
 	for (size_t i = 0; i < l->in->n && !s; i++) {
 		const char *name = entry_name(l->in, i), *path = name + lead;
@@ -112,7 +123,8 @@ static enum wasd_status place_parts(struct layout *l, const char *first, size_t 
 		if (!spelled[part].p)
 			spelled[part].p = path, spelled[part].n = k;
 		if (spelled[part].n != k || strncmp(spelled[part].p, path, k))
-			return entry_fail(l->in, i, err, WASD_EINVAL, "both %.*s/ and %.*s/ are there: which one is it?", (int)spelled[part].n, spelled[part].p, (int)k, path);
+			return entry_fail(l->in, i, err, WASD_EINVAL, "both %.*s/ and %.*s/ are there: which one is it?",
+			                  (int)spelled[part].n, spelled[part].p, (int)k, path);
 		l->item[i].part = (uint8_t)part;
 		l->count[part]++;
 		s = set_class(l, i, path + k + 1, strcspn(path + k + 1, "/"), part_name[part], err);
@@ -128,7 +140,8 @@ static void val_as_test(struct layout *l)
 	for (size_t i = 0; i < l->in->n; i++)
 		if (!l->item[i].out && l->item[i].part == PART_VAL) {
 			l->item[i].part = PART_TEST;
-			ingest_remark(l->in, "val_as_test", entry_name(l->in, i), "there is no test/ folder: the images of the validation folder are the test images");
+			ingest_remark(l->in, "val_as_test", entry_name(l->in, i),
+			              "there is no test/ folder: the images of the validation folder are the test images");
 		}
 	l->count[PART_TEST] = l->count[PART_VAL];
 	l->count[PART_VAL] = 0;
@@ -180,10 +193,11 @@ static int split_like(const char *p, size_t n)
 	return part_of(p, word);
 }
 
-/* Folders called as two splits, with pictures directly inside: what they divide are no classes. A class may be called train, or test. */
+/* Folders called as two splits, with pictures directly inside: what they divide are no classes. A class may be called
+ * train, or test. */
 static enum wasd_status no_splits(const struct layout *l, size_t lead, struct wasd_err *err)
 {
-	size_t first[PARTS] = { SIZE_MAX, SIZE_MAX, SIZE_MAX };
+	size_t first[PARTS] = {SIZE_MAX, SIZE_MAX, SIZE_MAX};
 	for (size_t i = 0; i < l->in->n; i++) {
 		const char *p = entry_name(l->in, i) + lead;
 		size_t n = l->item[i].out ? 0 : strcspn(p, "/");
@@ -195,8 +209,11 @@ static enum wasd_status no_splits(const struct layout *l, size_t lead, struct wa
 	if (i == SIZE_MAX || (first[PART_TEST] == SIZE_MAX && first[PART_VAL] == SIZE_MAX))
 		return WASD_OK;
 	const char *p = entry_name(l->in, i) + lead;
-	return entry_fail(l->in, i, err, WASD_EINVAL, "directly in %.*s/, not in a folder of its class: send train/CLASS/ and test/CLASS/, or a labels.csv that names the class "
-	                  "of each", (int)strcspn(p, "/"), p);
+	return entry_fail(
+		l->in, i, err, WASD_EINVAL,
+		"directly in %.*s/, not in a folder of its class: send train/CLASS/ and test/CLASS/, or a labels.csv that names the class "
+		"of each",
+		(int)strcspn(p, "/"), p);
 }
 
 static enum wasd_status place_classes(struct layout *l, size_t lead, struct wasd_err *err)
@@ -208,8 +225,11 @@ static enum wasd_status place_classes(struct layout *l, size_t lead, struct wasd
 		size_t n = strcspn(cls, "/");
 		if (l->item[i].out)
 			continue;
-		s = classes && cls[n] ? set_class(l, i, cls, n, ".", err)
-		           : entry_fail(l->in, i, err, WASD_EINVAL, "not in a folder of its class: send train/CLASS/ and test/CLASS/, or CLASS/ folders, or a labels.csv");
+		s = classes && cls[n] ?
+		        set_class(l, i, cls, n, ".", err) :
+		        entry_fail(
+					l->in, i, err, WASD_EINVAL,
+					"not in a folder of its class: send train/CLASS/ and test/CLASS/, or CLASS/ folders, or a labels.csv");
 	}
 	return s;
 }
@@ -262,13 +282,16 @@ static enum wasd_status part_by_seed(struct layout *l, struct wasd_err *err)
 		size_t all = to - from, take = (size_t)(l->in->o.test_fraction * (double)all + 0.5);
 		take = all < 2 ? 0 : take < 1 ? 1 : take >= all ? all - 1 : take;
 		wasd_rng_init(&r, l->in->o.split_seed, "split", classes++, 0);
-		for (size_t k = 0; k < take; k++) {     /* the first `take` of a Fisher-Yates shuffle */
+		for (size_t k = 0; k < take; k++) { /* the first `take` of a Fisher-Yates shuffle */
 			size_t j = k + wasd_rng_below(&r, (uint32_t)(all - k)), t = order[from + j];
 			order[from + j] = order[from + k];
 			order[from + k] = t;
 			l->item[t].part = PART_TEST;
-			ingest_remark(l->in, "split_by_seed", entry_name(l->in, t), "there are no train/ and test/ folders: %g of the images of each class, chosen by seed %llu, are "
-			              "the test images", l->in->o.test_fraction, (unsigned long long)l->in->o.split_seed);
+			ingest_remark(
+				l->in, "split_by_seed", entry_name(l->in, t),
+				"there are no train/ and test/ folders: %g of the images of each class, chosen by seed %llu, are "
+				"the test images",
+				l->in->o.test_fraction, (unsigned long long)l->in->o.split_seed);
 		}
 		from = to;
 	}
@@ -281,7 +304,7 @@ static enum wasd_status add_class(struct layout *l, size_t i, struct wasd_err *e
 	const struct item *it = &l->item[i];
 	if (l->n_classes == WDS_MAX_CLASSES)
 		return entry_fail(l->in, i, err, WASD_ETOOBIG, "more than %d classes", WDS_MAX_CLASSES);
-	if (!(l->n_classes & (l->n_classes - 1))) {     /* full at every power of two */
+	if (!(l->n_classes & (l->n_classes - 1))) { /* full at every power of two */
 		size_t cap = l->n_classes ? 2 * (size_t)l->n_classes : 1;
 		const char **more = wasd_realloc((void *)l->classes, cap * sizeof *more);
 		if (!more)
@@ -302,7 +325,7 @@ static int find_class(const struct layout *l, const struct item *it)
 		int mid = (lo + hi) / 2, c = strncmp(l->classes[mid], it->cls, it->cls_len);
 		if (!c && !l->classes[mid][it->cls_len])
 			return mid;
-		if (c < 0)                              /* on a common prefix the longer name is the greater one */
+		if (c < 0) /* on a common prefix the longer name is the greater one */
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -310,7 +333,10 @@ static int find_class(const struct layout *l, const struct item *it)
 	return -1;
 }
 
-static int folded(const void *a, const void *b) { return strcasecmp(*(const char *const *)a, *(const char *const *)b); }
+static int folded(const void *a, const void *b)
+{
+	return strcasecmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Cat and cat would be one class to a person. */
 static enum wasd_status check_class_names(const struct layout *l, struct wasd_err *err)
@@ -323,7 +349,8 @@ static enum wasd_status check_class_names(const struct layout *l, struct wasd_er
 	}
 	for (int i = 1; !s && i < l->n_classes; i++)
 		if (!strcasecmp(v[i - 1], v[i]))
-			s = wasd_fail_at(err, WASD_EINVAL, v[i], "differs in upper and lower case only from class %.100s", v[i - 1]);
+			s = wasd_fail_at(err, WASD_EINVAL, v[i], "differs in upper and lower case only from class %.100s",
+			                 v[i - 1]);
 	wasd_free((void *)v);
 	return s;
 }
@@ -341,7 +368,8 @@ static enum wasd_status give_places(struct layout *l, const size_t *order, size_
 		it->label = find_class(l, it);
 		it->rank = (uint32_t)l->count[it->part]++;
 		if (!s && it->label < 0)
-			s = entry_fail(l->in, order[k], err, WASD_EINVAL, "class %.*s has no training image", (int)(it->cls_len < 100 ? it->cls_len : 100), it->cls);
+			s = entry_fail(l->in, order[k], err, WASD_EINVAL, "class %.*s has no training image",
+			               (int)(it->cls_len < 100 ? it->cls_len : 100), it->cls);
 	}
 	return s || !first ? s : check_class_names(l, err);
 }
@@ -351,7 +379,9 @@ static enum wasd_status check_counts(const struct layout *l, struct wasd_err *er
 	if (!l->count[PART_TRAIN])
 		return wasd_fail_at(err, WASD_EINVAL, "train", "no images in train/CLASS/");
 	if (!l->count[PART_TEST])
-		return wasd_fail_at(err, WASD_EINVAL, "test", "no images in test/CLASS/ (to have the images parted, send the CLASS/ folders without train/)");
+		return wasd_fail_at(
+			err, WASD_EINVAL, "test",
+			"no images in test/CLASS/ (to have the images parted, send the CLASS/ folders without train/)");
 	return WASD_OK;
 }
 
@@ -370,7 +400,9 @@ static enum wasd_status place(struct layout *l, struct wasd_err *err)
 	const char *first;
 	size_t lead = common_lead(l, &first), table = labels_find(l);
 	bool parted = lead != SIZE_MAX, flat = !parted && table != SIZE_MAX && !has_class_folders(l, common_dirs(l));
-	enum wasd_status s = parted ? place_parts(l, first, lead, err) : flat ? labels_read(l, table, &parted, err) : place_classes(l, common_dirs(l), err);
+	enum wasd_status s = parted ? place_parts(l, first, lead, err) :
+	                     flat   ? labels_read(l, table, &parted, err) :
+	                              place_classes(l, common_dirs(l), err);
 	if (s)
 		return s;
 	tell_texts(l, flat ? table : SIZE_MAX);
@@ -401,7 +433,8 @@ enum wasd_status layout_again(struct layout *l, struct wasd_err *err)
 			left[l->item[i].label]++;
 	for (int c = 0; c < l->n_classes && !s; c++)
 		if (!left[c])
-			s = wasd_fail_at(err, WASD_EINVAL, l->classes[c], "class %.100s has no training image left: all of its pictures are bad", l->classes[c]);
+			s = wasd_fail_at(err, WASD_EINVAL, l->classes[c],
+			                 "class %.100s has no training image left: all of its pictures are bad", l->classes[c]);
 	wasd_free(left);
 	return s ? s : rank(l, err);
 }

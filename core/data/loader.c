@@ -1,15 +1,16 @@
 /* loader.c - batches for training, in an order that is a function of (seed, epoch, position) alone.
  *
- * Epoch e visits the images in the permutation of stream ("shuffle", e); the augmentation of the image at position p is drawn
- * from stream ("augment", e, p). So a loader has no history: seek(epoch, batch) continues exactly where another one stopped.
+ * Epoch e visits the images in the permutation of stream ("shuffle", e); the augmentation of the image at position p is
+ * drawn from stream ("augment", e, p). So a loader has no history: seek(epoch, batch) continues exactly where another
+ * one stopped.
  *
  * With prefetch a thread fills the next batch while the caller works on the present one. Two slots, each in one state:
  *
  *     FREE -> FILLING -> READY -> HELD -> FREE          FILLING (thread), READY (waiting), HELD (lent by next())
  *
- * Invariants, under `lock`: at most one slot is FILLING and at most one HELD; the thread fills batch `pos` and then advances it;
- * a seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without prefetch the caller
- * fills slot 0 itself. next() allocates nothing in either case. */
+ * Invariants, under `lock`: at most one slot is FILLING and at most one HELD; the thread fills batch `pos` and then
+ * advances it; a seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without
+ * prefetch the caller fills slot 0 itself. next() allocates nothing in either case. */
 #include "wasd/data.h"
 
 #include <pthread.h>
@@ -18,19 +19,29 @@
 
 enum slot_state { FREE, FILLING, READY, HELD };
 
-struct position { uint64_t epoch; uint32_t batch; };
+struct position {
+	uint64_t epoch;
+	uint32_t batch;
+};
 
-struct slot { real *x; int32_t *y; struct wasd_batch batch; enum slot_state state; };
+struct slot {
+	real *x;
+	int32_t *y;
+	struct wasd_batch batch;
+	enum slot_state state;
+};
 
 struct wasd_loader {
 	struct wasd_loader_opts o;
 	struct wasd_shape shape;
-	size_t n, image;                            /* images per epoch, values per image */
+	size_t n, image; /* images per epoch, values per image */
 	uint32_t batches;
-	real value[256];                            /* (v/255 - 0.5)/0.5 */
-	uint32_t *order; uint64_t order_epoch; bool order_valid;    /* the filler's: permutation of one epoch */
+	real value[256]; /* (v/255 - 0.5)/0.5 */
+	uint32_t *order;
+	uint64_t order_epoch;
+	bool order_valid; /* the filler's: permutation of one epoch */
 	struct slot slot[2];
-	struct position pos;                        /* next batch to fill */
+	struct position pos; /* next batch to fill */
 	uint64_t stall_us;
 	/* only with prefetch */
 	bool running, stop;
@@ -62,13 +73,19 @@ static void fill_row(const real *value, const uint8_t *src, int w, int dx, bool 
 {
 	int lo = dx < 0 ? -dx : 0, hi = dx > 0 ? w - dx : w;
 	if (!flip) {
-		for (int j = 0; j < lo; j++) x[j] = value[0];
-		for (int j = lo; j < hi; j++) x[j] = value[src[j + dx]];
-		for (int j = hi; j < w; j++) x[j] = value[0];
+		for (int j = 0; j < lo; j++)
+			x[j] = value[0];
+		for (int j = lo; j < hi; j++)
+			x[j] = value[src[j + dx]];
+		for (int j = hi; j < w; j++)
+			x[j] = value[0];
 	} else {
-		for (int j = 0; j < lo; j++) x[w - 1 - j] = value[0];
-		for (int j = lo; j < hi; j++) x[w - 1 - j] = value[src[j + dx]];
-		for (int j = hi; j < w; j++) x[w - 1 - j] = value[0];
+		for (int j = 0; j < lo; j++)
+			x[w - 1 - j] = value[0];
+		for (int j = lo; j < hi; j++)
+			x[w - 1 - j] = value[src[j + dx]];
+		for (int j = hi; j < w; j++)
+			x[w - 1 - j] = value[0];
 	}
 }
 
@@ -109,10 +126,11 @@ static void fill(struct wasd_loader *l, struct slot *s, struct position p)
 	order_epoch(l, p.epoch);
 	for (int i = 0; i < n; i++) {
 		uint32_t k = l->order[first + (size_t)i];
-		fill_image(l, wasd_dataset_image(l->o.data, l->o.split, k), p.epoch, first + (size_t)i, s->x + (size_t)i * l->image);
+		fill_image(l, wasd_dataset_image(l->o.data, l->o.split, k), p.epoch, first + (size_t)i,
+		           s->x + (size_t)i * l->image);
 		s->y[i] = wasd_dataset_label(l->o.data, l->o.split, k);
 	}
-	s->batch = (struct wasd_batch){ s->x, s->y, n, p.epoch, p.batch, p.batch + 1 == l->batches };
+	s->batch = (struct wasd_batch){s->x, s->y, n, p.epoch, p.batch, p.batch + 1 == l->batches};
 }
 
 static void advance(const struct wasd_loader *l, struct position *p)
@@ -168,7 +186,7 @@ static enum wasd_status start_thread(struct wasd_loader *l, struct wasd_err *err
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->filled, NULL);
 	pthread_cond_init(&l->freed, NULL);
-	sigfillset(&all);                           /* signals are the main thread's business */
+	sigfillset(&all); /* signals are the main thread's business */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int e = pthread_create(&l->thread, NULL, prefetch, l);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -216,10 +234,11 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	l->batches = (uint32_t)((n + (size_t)o->batch - 1) / (size_t)o->batch);
 	for (int v = 0; v < 256; v++)
 		l->value[v] = (real)((v / 255.0 - 0.5) / 0.5);
-	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n;      /* a batch larger than the set is the set */
+	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set is the set */
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)
-		ok = (l->slot[i].x = wasd_alloc_aligned(per_batch, sizeof(real))) && (l->slot[i].y = wasd_calloc(most, sizeof(int32_t)));
+		ok = (l->slot[i].x = wasd_alloc_aligned(per_batch, sizeof(real))) &&
+		     (l->slot[i].y = wasd_calloc(most, sizeof(int32_t)));
 	s = ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "loader: no memory for batches of %zu images", most);
 	if (!s && o->prefetch)
 		s = start_thread(l, err);
@@ -255,7 +274,8 @@ void wasd_loader_destroy(struct wasd_loader *l)
 
 void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch)
 {
-	struct position p = { epoch + batch / l->batches, batch % l->batches };     /* one past the last is the next epoch's first */
+	struct position p = {epoch + batch / l->batches,
+	                     batch % l->batches}; /* one past the last is the next epoch's first */
 	if (!l->running) {
 		l->pos = p;
 		return;
@@ -301,5 +321,11 @@ const struct wasd_batch *wasd_loader_next(struct wasd_loader *l)
 	return &l->slot[0].batch;
 }
 
-uint32_t wasd_loader_batches(const struct wasd_loader *l) { return l->batches; }
-uint64_t wasd_loader_stall_us(const struct wasd_loader *l) { return l->stall_us; }
+uint32_t wasd_loader_batches(const struct wasd_loader *l)
+{
+	return l->batches;
+}
+uint64_t wasd_loader_stall_us(const struct wasd_loader *l)
+{
+	return l->stall_us;
+}

@@ -1,17 +1,24 @@
-/* png.c - PNG by libspng, any colour type and depth; 16 bit is cut to 8, alpha is laid over the background that is asked for.
+/* png.c - PNG by libspng, any colour type and depth; 16 bit is cut to 8, alpha is laid over the background that is
+ * asked for.
  *
- * A picture of more than IMAGE_MAX_PIXELS is read row by row into boxes, each the average of the pixels in it; the memory is that
- * of the boxes. Interlaced rows come in seven passes, of which each has some of the pixels: their order does not matter. */
+ * A picture of more than IMAGE_MAX_PIXELS is read row by row into boxes, each the average of the pixels in it; the
+ * memory is that of the boxes. Interlaced rows come in seven passes, of which each has some of the pixels: their order
+ * does not matter. */
 #include "data/image.h"
 
 #include <spng.h>
 
-/* Text and profile chunks are never wanted: small bounds for what they may unpack to. Their number is bounded by libspng (1000),
- * whose option for that refuses every value in 0.7.3. */
-enum { CHUNK_BYTES = 8 << 20, CHUNKS_BYTES = 16 << 20, BOX_SIDE = 4096 /* the sum of a box fits 32 bits */, FINE_PIXELS = 2 << 20 };
+/* Text and profile chunks are never wanted: small bounds for what they may unpack to. Their number is bounded by
+ * libspng (1000), whose option for that refuses every value in 0.7.3. */
+enum {
+	CHUNK_BYTES = 8 << 20,
+	CHUNKS_BYTES = 16 << 20,
+	BOX_SIDE = 4096 /* the sum of a box fits 32 bits */,
+	FINE_PIXELS = 2 << 20
+};
 
-/* libspng and zlib report a refused allocation inside the pixel stream as damaged data, and their allocators have no context:
- * the flag tells the two apart. */
+/* libspng and zlib report a refused allocation inside the pixel stream as damaged data, and their allocators have no
+ * context: the flag tells the two apart. */
 static _Thread_local bool out_of_memory;
 
 static void *noted(void *p)
@@ -19,13 +26,22 @@ static void *noted(void *p)
 	out_of_memory = out_of_memory || !p;
 	return p;
 }
-static void *counted_malloc(size_t n) { return noted(wasd_malloc(n)); }
-static void *counted_realloc(void *p, size_t n) { return noted(wasd_realloc(p, n)); }
-static void *counted_calloc(size_t n, size_t size) { return noted(wasd_calloc(n, size)); }
+static void *counted_malloc(size_t n)
+{
+	return noted(wasd_malloc(n));
+}
+static void *counted_realloc(void *p, size_t n)
+{
+	return noted(wasd_realloc(p, n));
+}
+static void *counted_calloc(size_t n, size_t size)
+{
+	return noted(wasd_calloc(n, size));
+}
 
 static spng_ctx *context(int flags)
 {
-	struct spng_alloc a = { counted_malloc, counted_realloc, counted_calloc, wasd_free };
+	struct spng_alloc a = {counted_malloc, counted_realloc, counted_calloc, wasd_free};
 	out_of_memory = false;
 	return spng_ctx_new2(&a, flags);
 }
@@ -37,7 +53,8 @@ static enum wasd_status fail(int code, struct wasd_err *err)
 	return wasd_fail(err, code == SPNG_ECHUNK_LIMITS ? WASD_ETOOBIG : WASD_ECORRUPT, "PNG: %s", spng_strerror(code));
 }
 
-/* RGBA over the background, in place, to grey (the red of a grey picture), or to RGB. Mixtures are rounded to nearest. False: nothing was transparent. */
+/* RGBA over the background, in place, to grey (the red of a grey picture), or to RGB. Mixtures are rounded to nearest.
+ * False: nothing was transparent. */
 static bool flatten(uint8_t *p, size_t pixels, int c, const uint8_t background[3])
 {
 	const uint8_t *q = p;
@@ -54,7 +71,7 @@ static bool flatten(uint8_t *p, size_t pixels, int c, const uint8_t background[3
 /* The size stands at a fixed place, and is looked at before the decoder multiplies it. */
 static enum wasd_status check_dimensions(const uint8_t *p, size_t len, struct wasd_err *err)
 {
-	uint64_t side[2] = { 0 };
+	uint64_t side[2] = {0};
 	if (len < 24)
 		return wasd_fail(err, WASD_ECORRUPT, "PNG: %zu bytes, too short", len);
 	for (int i = 0; i < 8; i++)
@@ -68,8 +85,8 @@ struct reading {
 	spng_ctx *ctx;
 	const struct wanted *want;
 	struct spng_ihdr head;
-	int c;                                  /* channels that come out */
-	bool transparent;                       /* some pixel was */
+	int c;            /* channels that come out */
+	bool transparent; /* some pixel was */
 	uint8_t *data;
 };
 
@@ -102,12 +119,16 @@ static enum wasd_status read_full(struct reading *r, struct picture *out, struct
 	if ((e = spng_decode_image(r->ctx, r->data, size, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS)))
 		return fail(e, err);
 	r->transparent = flatten(r->data, size / 4, r->c, r->want->how->background);
-	*out = (struct picture){ .c = r->c, .h = (int)r->head.height, .w = (int)r->head.width };
+	*out = (struct picture){.c = r->c, .h = (int)r->head.height, .w = (int)r->head.width};
 	return WASD_OK;
 }
 
 /* The picture in boxes of fw x fh pixels, those at the right and lower border smaller. */
-struct boxes { uint32_t fw, fh, w, h; uint32_t *sum; uint8_t *row; };
+struct boxes {
+	uint32_t fw, fh, w, h;
+	uint32_t *sum;
+	uint8_t *row;
+};
 
 /* The largest boxes of n pixels that leave `least`. */
 static uint32_t box_side(uint32_t n, uint64_t least)
@@ -121,7 +142,7 @@ static uint64_t choose_boxes(struct boxes *b, const struct reading *r, uint64_t 
 {
 	b->fw = box_side(r->head.width, least);
 	b->fh = box_side(r->head.height, least);
-	if (r->want->how->fit == WASD_CROP)     /* both sides are measured by the shorter one */
+	if (r->want->how->fit == WASD_CROP) /* both sides are measured by the shorter one */
 		b->fw = b->fh = b->fw < b->fh ? b->fw : b->fh;
 	b->w = (r->head.width + b->fw - 1) / b->fw;
 	b->h = (r->head.height + b->fh - 1) / b->fh;
@@ -132,7 +153,8 @@ static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, str
 {
 	uint32_t w = r->head.width, h = r->head.height;
 	uint64_t side = (uint64_t)r->want->side, n = IMAGE_MAX_PIXELS + 1;
-	/* The more are left, the closer to the whole picture's resampling: the last box of a row is smaller, and is taken for a whole one. */
+	/* The more are left, the closer to the whole picture's resampling: the last box of a row is smaller, and is taken
+	 * for a whole one. */
 	for (uint64_t times = 32; side && times && n > (times > 4 ? FINE_PIXELS : IMAGE_MAX_PIXELS); times /= 2)
 		n = choose_boxes(b, r, times * side);
 	if (n > IMAGE_MAX_PIXELS)
@@ -145,7 +167,7 @@ static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, str
 /* The pixels that one pass has in a row; pass 6 and files without passes have all. */
 static void add_row(struct boxes *b, struct reading *r, const struct spng_row_info *at)
 {
-	static const uint8_t first[7] = { 0, 4, 0, 2, 0, 1, 0 }, step[7] = { 8, 8, 4, 4, 2, 2, 1 };
+	static const uint8_t first[7] = {0, 4, 0, 2, 0, 1, 0}, step[7] = {8, 8, 4, 4, 2, 2, 1};
 	uint32_t x = r->head.interlace_method ? first[at->pass] : 0, dx = r->head.interlace_method ? step[at->pass] : 1;
 	size_t c = (size_t)r->c;
 	uint32_t *row = b->sum + (size_t)(at->row_num / b->fh) * b->w * c;
@@ -158,7 +180,10 @@ static void add_row(struct boxes *b, struct reading *r, const struct spng_row_in
 	}
 }
 
-static uint32_t extent(uint32_t i, uint32_t f, uint32_t n) { return n - i * f < f ? n - i * f : f; }
+static uint32_t extent(uint32_t i, uint32_t f, uint32_t n)
+{
+	return n - i * f < f ? n - i * f : f;
+}
 
 static void average(const struct boxes *b, const struct reading *r)
 {
@@ -186,7 +211,7 @@ static enum wasd_status read_rows(struct reading *r, struct boxes *b, struct was
 
 static enum wasd_status read_boxes(struct reading *r, struct picture *out, struct wasd_err *err)
 {
-	struct boxes b = { 0 };
+	struct boxes b = {0};
 	enum wasd_status s = boxes_init(&b, r, err);
 	if (!s)
 		s = read_rows(r, &b, err);
@@ -194,7 +219,7 @@ static enum wasd_status read_boxes(struct reading *r, struct picture *out, struc
 		s = wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", b.w, b.h);
 	if (!s) {
 		average(&b, r);
-		*out = (struct picture){ .c = r->c, .h = (int)b.h, .w = (int)b.w, .notes = NOTE_REDUCED };
+		*out = (struct picture){.c = r->c, .h = (int)b.h, .w = (int)b.w, .notes = NOTE_REDUCED};
 	}
 	wasd_free(b.sum);
 	wasd_free(b.row);
@@ -219,17 +244,19 @@ static enum wasd_status read_picture(struct reading *r, struct picture *out, str
 	return WASD_OK;
 }
 
-static enum wasd_status png_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out, struct wasd_err *err)
+static enum wasd_status png_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out,
+                                   struct wasd_err *err)
 {
-	struct reading r = { .want = want };    /* want->grey: image.c weighs colours to grey */
+	struct reading r = {.want = want}; /* want->grey: image.c weighs colours to grey */
 	int e;
 	enum wasd_status s = check_dimensions(bytes, len, err);
 	if (s)
 		return s;
 	if (!(r.ctx = context(0)))
 		return wasd_fail(err, WASD_ENOMEM, "PNG: no memory");
-	if ((e = spng_set_crc_action(r.ctx, SPNG_CRC_ERROR, SPNG_CRC_ERROR)) || (e = spng_set_chunk_limits(r.ctx, CHUNK_BYTES, CHUNKS_BYTES)) ||
-	    (e = spng_set_png_buffer(r.ctx, bytes, len)) || (e = spng_get_ihdr(r.ctx, &r.head)))
+	if ((e = spng_set_crc_action(r.ctx, SPNG_CRC_ERROR, SPNG_CRC_ERROR)) ||
+	    (e = spng_set_chunk_limits(r.ctx, CHUNK_BYTES, CHUNKS_BYTES)) || (e = spng_set_png_buffer(r.ctx, bytes, len)) ||
+	    (e = spng_get_ihdr(r.ctx, &r.head)))
 		s = fail(e, err);
 	else
 		s = read_picture(&r, out, err);
@@ -239,7 +266,10 @@ static enum wasd_status png_decode(const void *bytes, size_t len, const struct w
 }
 
 const struct codec codec_png = {
-	.name = "PNG", .magic = "\x89PNG", .magic_len = 4, .decode = png_decode,
+	.name = "PNG",
+	.magic = "\x89PNG",
+	.magic_len = 4,
+	.decode = png_decode,
 };
 
 /* hwc: interleaved, c 1 or 3. The encoder's buffer comes from its own allocator, which is ours. */
@@ -249,8 +279,10 @@ static enum wasd_status encode(const uint8_t *hwc, int c, int h, int w, void **o
 	spng_ctx *ctx = context(SPNG_CTX_ENCODER);
 	if (!ctx)
 		return wasd_fail(err, WASD_ENOMEM, "PNG: no memory");
-	struct spng_ihdr head = { .width = (uint32_t)w, .height = (uint32_t)h, .bit_depth = 8,
-	                          .color_type = c == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR };
+	struct spng_ihdr head = {.width = (uint32_t)w,
+	                         .height = (uint32_t)h,
+	                         .bit_depth = 8,
+	                         .color_type = c == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR};
 	void *png = NULL;
 	size_t n = 0;
 	if (!(e = spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1)) && !(e = spng_set_ihdr(ctx, &head)) &&
@@ -268,7 +300,7 @@ enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **
 {
 	if (s.c < 1 || s.h < 1 || s.w < 1 || (uint64_t)s.h * (uint64_t)s.w > IMAGE_MAX_PIXELS)
 		return wasd_fail(err, WASD_EINVAL, "PNG: cannot write %dx%dx%d", s.c, s.h, s.w);
-	int c = s.c >= 3 ? 3 : 1;               /* two channels: the first is shown */
+	int c = s.c >= 3 ? 3 : 1; /* two channels: the first is shown */
 	size_t hw = (size_t)s.h * (size_t)s.w;
 	uint8_t *hwc = wasd_malloc(hw * (size_t)c);
 	if (!hwc)

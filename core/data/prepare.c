@@ -1,12 +1,13 @@
-/* prepare.c - how pictures become pixels, as the JSON members "fit", "background" and "orientation" of requests, data sets and checkpoints. */
+/* prepare.c - how pictures become pixels, as the JSON members "fit", "background" and "orientation" of requests, data
+ * sets and checkpoints. */
 #include "wasd/data.h"
 
 #include <stdio.h>
 #include <string.h>
 
-const struct wasd_prepare wasd_prepare_default = { WASD_SQUEEZE, { 255, 255, 255 }, .upright = true, .reduce = true };
+const struct wasd_prepare wasd_prepare_default = {WASD_SQUEEZE, {255, 255, 255}, .upright = true, .reduce = true};
 
-static const char *const fits[] = { [WASD_SQUEEZE] = "squeeze", [WASD_CROP] = "crop" };
+static const char *const fits[] = {[WASD_SQUEEZE] = "squeeze", [WASD_CROP] = "crop"};
 
 bool wasd_prepare_add(cJSON *j, const struct wasd_prepare *p)
 {
@@ -46,7 +47,8 @@ static enum wasd_status bad(struct wasd_err *err, const char *member, const char
 enum wasd_status wasd_prepare_read(const cJSON *j, struct wasd_prepare *out, struct wasd_err *err)
 {
 	struct wasd_prepare p = *out;
-	const cJSON *fit = wasd_json_get(j, "fit"), *colour = wasd_json_get(j, "background"), *turn = wasd_json_get(j, "orientation");
+	const cJSON *fit = wasd_json_get(j, "fit"), *colour = wasd_json_get(j, "background"),
+				*turn = wasd_json_get(j, "orientation");
 	if (fit && (!cJSON_IsString(fit) || !read_fit(fit->valuestring, &p.fit)))
 		return bad(err, "fit", "\"squeeze\" or \"crop\"");
 	if (colour && (!cJSON_IsString(colour) || !read_colour(colour->valuestring, p.background)))

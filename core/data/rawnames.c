@@ -1,7 +1,8 @@
-/* rawnames.c - what libarchive does not show: it ends a name at its first NUL, and it does not mind zip entries that share bytes.
+/* rawnames.c - what libarchive does not show: it ends a name at its first NUL, and it does not mind zip entries that
+ * share bytes.
  *
- * For a zip the directory at its end is walked before libarchive sees the file. For a tar that arrives plain or gzipped a tap
- * follows the stream of 512-byte blocks and looks into the headers that carry long names (pax "x", GNU "L"). */
+ * For a zip the directory at its end is walked before libarchive sees the file. For a tar that arrives plain or gzipped
+ * a tap follows the stream of 512-byte blocks and looks into the headers that carry long names (pax "x", GNU "L"). */
 #include "data/ingest.h"
 
 #include <stdio.h>
@@ -10,14 +11,23 @@
 
 /* ---- zip -------------------------------------------------------------------------------------- */
 
-static uint32_t le16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
-static uint32_t le32(const uint8_t *p) { return le16(p) | le16(p + 2) << 16; }
-static uint64_t le64(const uint8_t *p) { return le32(p) | (uint64_t)le32(p + 4) << 32; }
+static uint32_t le16(const uint8_t *p)
+{
+	return p[0] | (uint32_t)p[1] << 8;
+}
+static uint32_t le32(const uint8_t *p)
+{
+	return le16(p) | le16(p + 2) << 16;
+}
+static uint64_t le64(const uint8_t *p)
+{
+	return le32(p) | (uint64_t)le32(p + 4) << 32;
+}
 
 enum { END = 22, END64 = 56, LOCATOR = 20, ENTRY = 46, LOCAL = 30, COMMENT = 65535 };
 
-/* Offset and length of the directory, from the end record (searched backwards over a comment) or the zip64 one before it.
- * False: there is none, which libarchive will say in its own words. */
+/* Offset and length of the directory, from the end record (searched backwards over a comment) or the zip64 one before
+ * it. False: there is none, which libarchive will say in its own words. */
 static bool find_directory(struct source *src, uint8_t *buf, uint64_t *at, uint64_t *n)
 {
 	uint64_t size = source_size(src), tail = size < END + COMMENT ? size : END + COMMENT, i;
@@ -31,7 +41,8 @@ static bool find_directory(struct source *src, uint8_t *buf, uint64_t *at, uint6
 	*n = le32(buf + i + 12);
 	*at = le32(buf + i + 16);
 	uint8_t end64[END64];
-	if (i >= LOCATOR && le32(buf + i - LOCATOR) == 0x07064b50 && source_read_at(src, le64(buf + i - LOCATOR + 8), end64, END64)) {
+	if (i >= LOCATOR && le32(buf + i - LOCATOR) == 0x07064b50 &&
+	    source_read_at(src, le64(buf + i - LOCATOR + 8), end64, END64)) {
 		*n = le64(end64 + 40);
 		*at = le64(end64 + 48);
 	}
@@ -68,15 +79,20 @@ enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], bool *
 
 /* Where the tap is: inside a header block, in content that it keeps (a long name) or in content that passes by. */
 struct tar_tap {
-	uint64_t pass;                          /* bytes of content and padding still to come */
-	uint8_t block[512]; size_t have;
-	struct wasd_buf kept; size_t want;      /* content of the present long-name header; want 0: none */
+	uint64_t pass; /* bytes of content and padding still to come */
+	uint8_t block[512];
+	size_t have;
+	struct wasd_buf kept;
+	size_t want; /* content of the present long-name header; want 0: none */
 	char type;
 };
 
 enum { BLOCK = 512, LONGEST = 1 << 20 };
 
-struct tar_tap *tar_tap_create(void) { return wasd_calloc(1, sizeof(struct tar_tap)); }
+struct tar_tap *tar_tap_create(void)
+{
+	return wasd_calloc(1, sizeof(struct tar_tap));
+}
 
 void tar_tap_destroy(struct tar_tap *t)
 {
@@ -134,7 +150,7 @@ static void header(struct tar_tap *t)
 	t->have = 0;
 	t->kept.len = 0;
 	t->want = (t->type == 'x' || t->type == 'L') && size <= LONGEST ? (size_t)size : 0;
-	if (t->type >= '1' && t->type <= '6')   /* links, devices and directories have no content, whatever their size says */
+	if (t->type >= '1' && t->type <= '6') /* links, devices and directories have no content, whatever their size says */
 		size = 0;
 	t->pass = size > UINT64_MAX - BLOCK ? UINT64_MAX : (size + BLOCK - 1) / BLOCK * BLOCK;
 }

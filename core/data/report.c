@@ -36,7 +36,7 @@ void ingest_remark(struct ingest *in, const char *code, const char *name, const 
 		va_end(ap);
 		wasd_fail(&text, WASD_OK, "%s", line);
 		m = &r->remark[r->remarks++];
-		*m = (struct wasd_remark){ .code = code, .replayed = in->replaying };
+		*m = (struct wasd_remark){.code = code, .replayed = in->replaying};
 		memcpy(m->message, text.msg, sizeof text.msg);
 	}
 	m->count++;

@@ -1,14 +1,19 @@
 /* resize.c - bilinear resampling with antialiasing, one axis after the other.
  *
- * Output sample i has its centre at (i + 1/2) * n/m - 1/2 of the input (pixel centres at integers, corners not aligned). Its weights
- * are a triangle of half width max(n/m, 1) around that, cut at the borders and scaled to sum 1: interpolation between two neighbours
- * when enlarging, an average over everything that falls into the new pixel when shrinking. */
+ * Output sample i has its centre at (i + 1/2) * n/m - 1/2 of the input (pixel centres at integers, corners not
+ * aligned). Its weights are a triangle of half width max(n/m, 1) around that, cut at the borders and scaled to sum 1:
+ * interpolation between two neighbours when enlarging, an average over everything that falls into the new pixel when
+ * shrinking. */
 #include "data/image.h"
 
 #include <math.h>
 
 /* For each output sample: first input sample, count, and its weights at weight[i * most]. */
-struct taps { int most; int *first, *count; float *weight; };
+struct taps {
+	int most;
+	int *first, *count;
+	float *weight;
+};
 
 static void taps_done(struct taps *t)
 {
@@ -44,13 +49,17 @@ static bool taps_init(struct taps *t, int n, double from, double len, int m)
 	return true;
 }
 
-struct window { double x, y, w, h; };
+struct window {
+	double x, y, w, h;
+};
 
-static enum wasd_status resample(const uint8_t *chw, int c, int h, int w, const struct window *part, int oh, int ow, uint8_t *out, struct wasd_err *err)
+static enum wasd_status resample(const uint8_t *chw, int c, int h, int w, const struct window *part, int oh, int ow,
+                                 uint8_t *out, struct wasd_err *err)
 {
-	struct taps tx = { 0 }, ty = { 0 };
+	struct taps tx = {0}, ty = {0};
 	size_t n;
-	float *mid = wasd_mul_size((size_t)h, (size_t)ow, &n) ? wasd_calloc(n, sizeof *mid) : NULL;      /* (h,ow) of one channel */
+	float *mid = wasd_mul_size((size_t)h, (size_t)ow, &n) ? wasd_calloc(n, sizeof *mid) :
+	                                                        NULL; /* (h,ow) of one channel */
 	enum wasd_status s = WASD_OK;
 	if (!mid || !taps_init(&tx, w, part->x, part->w, ow) || !taps_init(&ty, h, part->y, part->h, oh)) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory to resize %dx%d to %dx%d", w, h, ow, oh);
@@ -84,14 +93,16 @@ done:
 	return s;
 }
 
-enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, int ow, uint8_t *out, struct wasd_err *err)
+enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, int ow, uint8_t *out,
+                              struct wasd_err *err)
 {
-	return resample(chw, c, h, w, &(struct window){ 0, 0, w, h }, oh, ow, out, err);
+	return resample(chw, c, h, w, &(struct window){0, 0, w, h}, oh, ow, out, err);
 }
 
-enum wasd_status image_fit(const uint8_t *chw, int c, int h, int w, enum wasd_fit fit, int oh, int ow, uint8_t *out, struct wasd_err *err)
+enum wasd_status image_fit(const uint8_t *chw, int c, int h, int w, enum wasd_fit fit, int oh, int ow, uint8_t *out,
+                           struct wasd_err *err)
 {
-	struct window part = { 0, 0, w, h };
+	struct window part = {0, 0, w, h};
 	if (fit == WASD_CROP && (int64_t)w * oh > (int64_t)h * ow)
 		part.w = (double)h * ow / oh;
 	else if (fit == WASD_CROP)

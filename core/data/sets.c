@@ -1,15 +1,22 @@
-/* sets.c - uploads that are whole sets of another program: known by the names of their files, and told with the way out. */
+/* sets.c - uploads that are whole sets of another program: known by the names of their files, and told with the way
+ * out. */
 #include "data/ingest.h"
 
 #include <string.h>
 
-struct count { size_t npy, pickles, stl, others; bool torch; };
+struct count {
+	size_t npy, pickles, stl, others;
+	bool torch;
+};
 
-static bool is_pickle(const struct entry *e) { return e->head[0] == 0x80 && e->head[1] >= 2 && e->head[1] <= 5; }
+static bool is_pickle(const struct entry *e)
+{
+	return e->head[0] == 0x80 && e->head[1] >= 2 && e->head[1] <= 5;
+}
 
 static bool cifar_python(const char *base)
 {
-	static const char *const names[] = { "test_batch", "batches.meta", "train", "test", "meta" };
+	static const char *const names[] = {"test_batch", "batches.meta", "train", "test", "meta"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (!strcmp(base, names[i]))
 			return true;
@@ -18,7 +25,7 @@ static bool cifar_python(const char *base)
 
 static bool stl10(const char *base)
 {
-	static const char *const names[] = { "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin" };
+	static const char *const names[] = {"train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (!strcmp(base, names[i]))
 			return true;
@@ -27,7 +34,7 @@ static bool stl10(const char *base)
 
 static struct count look(const struct ingest *in)
 {
-	struct count c = { 0 };
+	struct count c = {0};
 	for (size_t i = 0; i < in->n; i++) {
 		const char *base = entry_base(in, i);
 		const struct entry *e = &in->entry[i];
@@ -48,7 +55,12 @@ enum wasd_status ingest_known_sets(const struct ingest *in, struct wasd_err *err
 {
 	struct count c = look(in);
 	char text[WASD_FOREIGN_TEXT];
-	const char *kind = c.torch ? "PyTorch .pt" : c.others ? NULL : c.npy ? "NumPy .npz" : c.pickles ? "CIFAR in its Python" : c.stl ? "STL-10" : NULL;
+	const char *kind = c.torch   ? "PyTorch .pt" :
+	                   c.others  ? NULL :
+	                   c.npy     ? "NumPy .npz" :
+	                   c.pickles ? "CIFAR in its Python" :
+	                   c.stl     ? "STL-10" :
+	                               NULL;
 	if (!kind)
 		return WASD_OK;
 	wasd_foreign_named(WASD_READS_DATASET, kind, text);

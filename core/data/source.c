@@ -1,5 +1,5 @@
-/* source.c - the bytes of an upload. Gzip is undone here and not by libarchive 3.6, which does not verify the checksum of
- * a gzip file: a flipped bit would become a wrong pixel. */
+/* source.c - the bytes of an upload. Gzip is undone here and not by libarchive 3.6, which does not verify the checksum
+ * of a gzip file: a flipped bit would become a wrong pixel. */
 #include "data/ingest.h"
 
 #include <errno.h>
@@ -14,14 +14,23 @@ enum { CHUNK = 128 << 10 };
 /* ---- gzip ------------------------------------------------------------------------------ */
 
 struct gunzip {
-	gunzip_read *read; void *ctx;
+	gunzip_read *read;
+	void *ctx;
 	z_stream z;
-	bool inside, any;                           /* inside a member; at least one is complete */
+	bool inside, any; /* inside a member; at least one is complete */
 	uint8_t in[CHUNK];
 };
 
-static void *z_alloc(void *ctx, unsigned n, unsigned size) { (void)ctx; return wasd_calloc(n, size); }
-static void z_free(void *ctx, void *p) { (void)ctx; wasd_free(p); }
+static void *z_alloc(void *ctx, unsigned n, unsigned size)
+{
+	(void)ctx;
+	return wasd_calloc(n, size);
+}
+static void z_free(void *ctx, void *p)
+{
+	(void)ctx;
+	wasd_free(p);
+}
 
 struct gunzip *gunzip_create(gunzip_read *read, void *ctx)
 {
@@ -32,7 +41,7 @@ struct gunzip *gunzip_create(gunzip_read *read, void *ctx)
 	g->ctx = ctx;
 	g->z.zalloc = z_alloc;
 	g->z.zfree = z_free;
-	if (inflateInit2(&g->z, 16 + MAX_WBITS) == Z_OK)       /* 16: gzip header and trailer, checksum verified */
+	if (inflateInit2(&g->z, 16 + MAX_WBITS) == Z_OK) /* 16: gzip header and trailer, checksum verified */
 		return g;
 	wasd_free(g);
 	return NULL;
@@ -97,7 +106,7 @@ struct source {
 	uint64_t size;
 	struct gunzip *gz;
 	uint8_t buf[CHUNK];
-	size_t ahead;                               /* peeked bytes at the front of buf, not consumed yet */
+	size_t ahead; /* peeked bytes at the front of buf, not consumed yet */
 };
 
 static enum wasd_status read_fd(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err)
@@ -115,7 +124,7 @@ static enum wasd_status read_fd(void *ctx, void *p, size_t n, size_t *got, struc
 
 enum wasd_status source_open(const char *path, struct source **out, struct wasd_err *err)
 {
-	uint8_t magic[2] = { 0 };
+	uint8_t magic[2] = {0};
 	struct stat st;
 	struct source *s = wasd_calloc(1, sizeof *s);
 	if (!s)
@@ -126,7 +135,8 @@ enum wasd_status source_open(const char *path, struct source **out, struct wasd_
 		e = wasd_fail_errno(err, errno, "open");
 	else if (fstat(s->fd, &st) || !S_ISREG(st.st_mode))
 		e = wasd_fail(err, WASD_EINVAL, "not a regular file");
-	else if (pread(s->fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b && !(s->gz = gunzip_create(read_fd, s)))
+	else if (pread(s->fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b &&
+	         !(s->gz = gunzip_create(read_fd, s)))
 		e = wasd_fail(err, WASD_ENOMEM, "no memory to unpack gzip");
 	if (e) {
 		source_close(s);
@@ -147,12 +157,19 @@ void source_close(struct source *s)
 	wasd_free(s);
 }
 
-uint64_t source_size(const struct source *s) { return s->size; }
-bool source_is_gzip(const struct source *s) { return s->gz; }
+uint64_t source_size(const struct source *s)
+{
+	return s->size;
+}
+bool source_is_gzip(const struct source *s)
+{
+	return s->gz;
+}
 
 static enum wasd_status fill(struct source *s, size_t from, size_t to, size_t *got, struct wasd_err *err)
 {
-	return s->gz ? gunzip_next(s->gz, s->buf + from, to - from, got, err) : read_fd(s, s->buf + from, to - from, got, err);
+	return s->gz ? gunzip_next(s->gz, s->buf + from, to - from, got, err) :
+	               read_fd(s, s->buf + from, to - from, got, err);
 }
 
 enum wasd_status source_next(struct source *s, const void **p, size_t *n, struct wasd_err *err)

@@ -1,4 +1,5 @@
-/* data/synthetic.h - one row of the table of built-in synthetic sets (synthetic.c). A new set is a file with one descriptor. */
+/* data/synthetic.h - one row of the table of built-in synthetic sets (synthetic.c). A new set is a file with one
+ * descriptor. */
 #ifndef DATA_SYNTHETIC_H
 #define DATA_SYNTHETIC_H
 

@@ -1,9 +1,9 @@
 /* writer.c - writing a dataset file in one go without knowing the counts beforehand.
  *
- * Train images go straight to their place in the temporary file, because the description in front of them has a size that is
- * known at once (its only unknown parts, moments and digest, have a fixed maximal width; the rest is blanks). Test images go
- * to a second file and are copied behind the train labels by finish. Labels stay in memory. Both files have no name until the
- * first is complete and synced. Sums for the moments are integers: exact, in any order. */
+ * Train images go straight to their place in the temporary file, because the description in front of them has a size
+ * that is known at once (its only unknown parts, moments and digest, have a fixed maximal width; the rest is blanks).
+ * Test images go to a second file and are copied behind the train labels by finish. Labels stay in memory. Both files
+ * have no name until the first is complete and synced. Sums for the moments are integers: exact, in any order. */
 #include "data/wds.h"
 
 #include <errno.h>
@@ -14,7 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct split_out { int fd; uint64_t base; uint16_t *label; size_t n, cap, filled; };
+struct split_out {
+	int fd;
+	uint64_t base;
+	uint16_t *label;
+	size_t n, cap, filled;
+};
 
 struct wasd_dataset_writer {
 	char *path, *tmp, *format;
@@ -24,22 +29,24 @@ struct wasd_dataset_writer {
 	struct wasd_prepare prepare;
 	struct split_out out[2];
 	uint64_t sum[3], sum2[3];
-	size_t val_first, val;                  /* the training images that are for validation */
+	size_t val_first, val; /* the training images that are for validation */
 	char digest[WASD_SHA256_HEX];
 	bool renamed;
 };
 
-enum { UNSET = 0xffff, CHUNK = 1 << 20, PREPARE_ROOM = 16 };       /* 65535 classes have labels 0..65534 */
+enum { UNSET = 0xffff, CHUNK = 1 << 20, PREPARE_ROOM = 16 }; /* 65535 classes have labels 0..65534 */
 
 static char *describe(const struct wasd_dataset_writer *w, const double *mean, const double *std, const char *digest)
 {
-	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "classes"), *m = cJSON_AddArrayToObject(j, "mean"),
-	      *sd = cJSON_AddArrayToObject(j, "std"), *prepare = cJSON_AddObjectToObject(j, "prepare");
+	cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "classes"),
+		  *m = cJSON_AddArrayToObject(j, "mean"), *sd = cJSON_AddArrayToObject(j, "std"),
+		  *prepare = cJSON_AddObjectToObject(j, "prepare");
 	bool ok = list && m && sd && wasd_prepare_add(prepare, &w->prepare);
 	for (uint32_t i = 0; ok && i < w->head.classes; i++)
 		ok = cJSON_AddItemToArray(list, cJSON_CreateString(w->classes[i]));
 	for (uint32_t c = 0; ok && c < w->head.c; c++)
-		ok = cJSON_AddItemToArray(m, cJSON_CreateNumber(mean[c])) && cJSON_AddItemToArray(sd, cJSON_CreateNumber(std[c]));
+		ok = cJSON_AddItemToArray(m, cJSON_CreateNumber(mean[c])) &&
+		     cJSON_AddItemToArray(sd, cJSON_CreateNumber(std[c]));
 	ok = ok && cJSON_AddStringToObject(j, "format", w->format) && cJSON_AddStringToObject(j, "digest", digest);
 	if (ok && w->val)
 		ok = cJSON_AddNumberToObject(j, "val", (double)w->val);
@@ -48,21 +55,24 @@ static char *describe(const struct wasd_dataset_writer *w, const double *mean, c
 	return text;
 }
 
-/* The widest description: 6 numbers of at most 24 characters and 64 of digest beside what is known already, and longer words of `prepare`. */
+/* The widest description: 6 numbers of at most 24 characters and 64 of digest beside what is known already, and longer
+ * words of `prepare`. */
 static enum wasd_status reserve_description(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
-	char *text = describe(w, (double[3]){ 0 }, (double[3]){ 0 }, "");
+	char *text = describe(w, (double[3]){0}, (double[3]){0}, "");
 	if (!text)
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
 	size_t n = strlen(text) + 6 * 24 + WASD_SHA256_HEX + PREPARE_ROOM;
 	wasd_free(text);
 	if (n > WDS_MAX_WRITTEN_JSON)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n, WDS_MAX_WRITTEN_JSON);
+		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n,
+		                 WDS_MAX_WRITTEN_JSON);
 	w->head.json_len = (uint32_t)n;
 	return WASD_OK;
 }
 
-static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *const *classes, int n, struct wasd_err *err)
+static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *const *classes, int n,
+                                     struct wasd_err *err)
 {
 	if (n < 1 || n > WDS_MAX_CLASSES)
 		return wasd_fail(err, WASD_EINVAL, "%s: %d classes, 1 to %d are possible", w->path, n, WDS_MAX_CLASSES);
@@ -73,7 +83,8 @@ static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *
 	for (int i = 0; i < n; i++) {
 		size_t len = strlen(classes[i]);
 		if (!len || len > WDS_MAX_CLASS_NAME || !wasd_utf8_ok(classes[i], len))
-			return wasd_fail(err, WASD_EINVAL, "%s: class %d: a name has 1 to %d bytes of UTF-8", w->path, i, WDS_MAX_CLASS_NAME);
+			return wasd_fail(err, WASD_EINVAL, "%s: class %d: a name has 1 to %d bytes of UTF-8", w->path, i,
+			                 WDS_MAX_CLASS_NAME);
 		if (!(w->classes[i] = wasd_strdup(classes[i])))
 			return wasd_fail(err, WASD_ENOMEM, "%s: no memory for class names", w->path);
 	}
@@ -86,8 +97,8 @@ static char *dir_of(const char *path)
 	return slash ? wasd_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : wasd_strdup(".");
 }
 
-/* A file without a name in the target's directory, which vanishes with the process however that ends; on a file system that has
- * none of these, one with a temporary name (*name, else NULL). */
+/* A file without a name in the target's directory, which vanishes with the process however that ends; on a file system
+ * that has none of these, one with a temporary name (*name, else NULL). */
 static enum wasd_status open_temporary(const struct wasd_dataset_writer *w, int *fd, char **name, struct wasd_err *err)
 {
 	char *dir = dir_of(w->path), *tmp = NULL;
@@ -120,8 +131,9 @@ static enum wasd_status open_files(struct wasd_dataset_writer *w, struct wasd_er
 	return s;
 }
 
-enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape shape, const char *const *classes, int n_classes,
-                                            const char *format, struct wasd_dataset_writer **out, struct wasd_err *err)
+enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape shape, const char *const *classes,
+                                            int n_classes, const char *format, struct wasd_dataset_writer **out,
+                                            struct wasd_err *err)
 {
 	enum wasd_status s = wds_shape_check(shape, err);
 	if (s)
@@ -146,7 +158,7 @@ enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape 
 		return s;
 	}
 	struct wds_layout at;
-	wds_layout(&w->head, &at);              /* counts are 0: gives the place of the first train image */
+	wds_layout(&w->head, &at); /* counts are 0: gives the place of the first train image */
 	w->out[WASD_TRAIN].base = at.images[WASD_TRAIN];
 	*out = w;
 	return WASD_OK;
@@ -211,8 +223,8 @@ static bool grow_labels(struct split_out *o, size_t i)
 	return true;
 }
 
-enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_split s, size_t i, const uint8_t *chw, int label,
-                                    struct wasd_err *err)
+enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_split s, size_t i, const uint8_t *chw,
+                                    int label, struct wasd_err *err)
 {
 	struct split_out *o = &w->out[s];
 	if (label < 0 || (uint32_t)label >= w->head.classes)
@@ -240,13 +252,14 @@ enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_spl
 	return WASD_OK;
 }
 
-enum wasd_status wasd_dataset_writer_add(struct wasd_dataset_writer *w, enum wasd_split s, const uint8_t *chw, int label, struct wasd_err *err)
+enum wasd_status wasd_dataset_writer_add(struct wasd_dataset_writer *w, enum wasd_split s, const uint8_t *chw,
+                                         int label, struct wasd_err *err)
 {
 	return dataset_writer_put(w, s, w->out[s].n, chw, label, err);
 }
 
-/* mean = E[v]/255, std = sqrt(E[v^2] - E[v]^2)/255 over the pixels of all train images, per channel. The variance's numerator
- * n*sum2 - sum^2 is taken in 128 bits, so nothing cancels. */
+/* mean = E[v]/255, std = sqrt(E[v^2] - E[v]^2)/255 over the pixels of all train images, per channel. The variance's
+ * numerator n*sum2 - sum^2 is taken in 128 bits, so nothing cancels. */
 static void moments(const struct wasd_dataset_writer *w, double mean[3], double std[3])
 {
 	uint64_t n = (w->head.n_train - w->val) * (w->image_bytes / w->head.c);
@@ -258,7 +271,8 @@ static void moments(const struct wasd_dataset_writer *w, double mean[3], double 
 }
 
 /* Hashes one section of the temporary file. */
-static enum wasd_status hash_range(struct wasd_dataset_writer *w, struct wasd_sha256 *sha, char *buf, uint64_t at, uint64_t n, struct wasd_err *err)
+static enum wasd_status hash_range(struct wasd_dataset_writer *w, struct wasd_sha256 *sha, char *buf, uint64_t at,
+                                   uint64_t n, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	for (uint64_t k; n && !s; at += k, n -= k) {
@@ -269,7 +283,8 @@ static enum wasd_status hash_range(struct wasd_dataset_writer *w, struct wasd_sh
 	return s;
 }
 
-static enum wasd_status write_sections(struct wasd_dataset_writer *w, const struct wds_layout *at, char *buf, struct wasd_err *err)
+static enum wasd_status write_sections(struct wasd_dataset_writer *w, const struct wds_layout *at, char *buf,
+                                       struct wasd_err *err)
 {
 	int fd = w->out[WASD_TRAIN].fd;
 	enum wasd_status s = WASD_OK;
@@ -286,12 +301,13 @@ static enum wasd_status write_sections(struct wasd_dataset_writer *w, const stru
 
 static enum wasd_status write_description(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
-	double mean[3] = { 0 }, std[3] = { 0 };
+	double mean[3] = {0}, std[3] = {0};
 	moments(w, mean, std);
 	char *text = describe(w, mean, std, w->digest), *room = wasd_malloc(w->head.json_len);
-	enum wasd_status s = text && room ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
+	enum wasd_status s = text && room ? WASD_OK :
+	                                    wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
 	if (!s) {
-		size_t n = strlen(text) - 1;    /* blanks go before the closing brace */
+		size_t n = strlen(text) - 1; /* blanks go before the closing brace */
 		memset(room, ' ', w->head.json_len);
 		memcpy(room, text, n);
 		room[w->head.json_len - 1] = '}';
@@ -304,7 +320,8 @@ static enum wasd_status write_description(struct wasd_dataset_writer *w, struct 
 	return s;
 }
 
-static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_layout *at, char *buf, struct wasd_err *err)
+static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_layout *at, char *buf,
+                               struct wasd_err *err)
 {
 	struct wasd_sha256 *sha = wasd_sha256_create();
 	if (!sha)
@@ -312,7 +329,7 @@ static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_l
 	enum wasd_status s = WASD_OK;
 	wds_digest_head(sha, &w->head, (const char *const *)w->classes);
 	if (w->val)
-		wasd_sha256_update(sha, (uint64_t[]){ w->val }, sizeof(uint64_t));
+		wasd_sha256_update(sha, (uint64_t[]){w->val}, sizeof(uint64_t));
 	for (int k = 0; k < 2 && !s; k++) {
 		s = hash_range(w, sha, buf, at->labels[k], w->out[k].n * sizeof(uint16_t), err);
 		if (!s)
@@ -357,7 +374,7 @@ static enum wasd_status publish(struct wasd_dataset_writer *w, struct wasd_err *
 	if (!s) {
 		w->renamed = true;
 		if ((s = wasd_fsync_dir(dir, err)))
-			unlink(w->path);                /* not durable: as if it had never been */
+			unlink(w->path); /* not durable: as if it had never been */
 	}
 	wasd_free(dir);
 	return s;
@@ -365,12 +382,13 @@ static enum wasd_status publish(struct wasd_dataset_writer *w, struct wasd_err *
 
 enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
-	static const char *const split_name[2] = { "train", "test" };
+	static const char *const split_name[2] = {"train", "test"};
 	for (int k = 0; k < 2; k++) {
 		if (!w->out[k].n)
 			return wasd_fail(err, WASD_EINVAL, "no %s images", split_name[k]);
 		if (w->out[k].filled != w->out[k].n)
-			return wasd_fail(err, WASD_EINTERNAL, "%s: %zu of %zu %s images were written", w->path, w->out[k].filled, w->out[k].n, split_name[k]);
+			return wasd_fail(err, WASD_EINTERNAL, "%s: %zu of %zu %s images were written", w->path, w->out[k].filled,
+			                 w->out[k].n, split_name[k]);
 	}
 	struct wds_layout at;
 	w->head.n_train = w->out[WASD_TRAIN].n;
@@ -388,11 +406,26 @@ enum wasd_status wasd_dataset_writer_finish(struct wasd_dataset_writer *w, struc
 	return s ? s : publish(w, err);
 }
 
-void dataset_writer_prepare(struct wasd_dataset_writer *w, const struct wasd_prepare *how) { w->prepare = *how; }
-const char *dataset_writer_digest(const struct wasd_dataset_writer *w) { return w->digest; }
-void dataset_writer_std(const struct wasd_dataset_writer *w, double std[3]) { moments(w, (double[3]){ 0 }, std); }
-size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s) { return w->out[s].n; }
-size_t dataset_writer_val_count(const struct wasd_dataset_writer *w) { return w->val; }
+void dataset_writer_prepare(struct wasd_dataset_writer *w, const struct wasd_prepare *how)
+{
+	w->prepare = *how;
+}
+const char *dataset_writer_digest(const struct wasd_dataset_writer *w)
+{
+	return w->digest;
+}
+void dataset_writer_std(const struct wasd_dataset_writer *w, double std[3])
+{
+	moments(w, (double[3]){0}, std);
+}
+size_t dataset_writer_count(const struct wasd_dataset_writer *w, enum wasd_split s)
+{
+	return w->out[s].n;
+}
+size_t dataset_writer_val_count(const struct wasd_dataset_writer *w)
+{
+	return w->val;
+}
 
 void wasd_dataset_writer_abort(struct wasd_dataset_writer *w)
 {

@@ -1,4 +1,5 @@
-/* engine/bench_profile.c - wasd-engine bench profile: a searched profile beside random draws of the same cost, on a checkpoint's file. */
+/* engine/bench_profile.c - wasd-engine bench profile: a searched profile beside random draws of the same cost, on a
+ * checkpoint's file. */
 #include "engine/commands.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"
@@ -9,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct arguments { const char *checkpoint, *dataset; double budget; int draws, evaluations, threads; bool json, quiet; };
+struct arguments {
+	const char *checkpoint, *dataset;
+	double budget;
+	int draws, evaluations, threads;
+	bool json, quiet;
+};
 
 static void usage(FILE *f)
 {
@@ -18,7 +24,8 @@ static void usage(FILE *f)
 	      "  --draws N        random draws to compare with; default 200\n"
 	      "  --evaluations N  draws that the search judges; default 256\n"
 	      "  --threads N      threads; 0 (default) = every core\n"
-	      "  --json           one JSON object instead of a table\n", f);
+	      "  --json           one JSON object instead of a table\n",
+	      f);
 }
 
 static bool number(const char *name, const char *text, double min, double max, double *out)
@@ -35,23 +42,44 @@ static bool number(const char *name, const char *text, double min, double max, d
 static int parse(struct arguments *a, int argc, char **argv)
 {
 	static const struct option rows[] = {
-		{"checkpoint", 1, NULL, 'c'}, {"dataset", 1, NULL, 'd'}, {"budget", 1, NULL, 'b'}, {"draws", 1, NULL, 'n'}, {"evaluations", 1, NULL, 'e'},
-		{"threads", 1, NULL, 't'}, {"json", 0, NULL, 'j'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
+		{"checkpoint", 1, NULL, 'c'}, {"dataset", 1, NULL, 'd'},     {"budget", 1, NULL, 'b'},
+		{"draws", 1, NULL, 'n'},      {"evaluations", 1, NULL, 'e'}, {"threads", 1, NULL, 't'},
+		{"json", 0, NULL, 'j'},       {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0},
 	};
 	double v = 0;
 	*a = (struct arguments){.budget = 0.7, .draws = 200, .evaluations = WASD_PROFILE_EVALUATIONS};
 	for (int c; (c = getopt_long(argc, argv, "", rows, NULL)) != -1;) {
 		bool ok = true;
 		switch (c) {
-		case 'c': a->checkpoint = optarg; break;
-		case 'd': a->dataset = optarg; break;
-		case 'b': ok = number("budget", optarg, 0.01, 1, &a->budget); break;
-		case 'n': ok = number("draws", optarg, 0, 100000, &v); a->draws = (int)v; break;
-		case 'e': ok = number("evaluations", optarg, 1, WASD_PROFILE_EVALUATIONS_MAX, &v); a->evaluations = (int)v; break;
-		case 't': ok = number("threads", optarg, 0, WASD_THREADS_MAX, &v); a->threads = (int)v; break;
-		case 'j': a->json = true; break;
-		case 'h': usage(stdout); return 1;
-		default: ok = false;
+		case 'c':
+			a->checkpoint = optarg;
+			break;
+		case 'd':
+			a->dataset = optarg;
+			break;
+		case 'b':
+			ok = number("budget", optarg, 0.01, 1, &a->budget);
+			break;
+		case 'n':
+			ok = number("draws", optarg, 0, 100000, &v);
+			a->draws = (int)v;
+			break;
+		case 'e':
+			ok = number("evaluations", optarg, 1, WASD_PROFILE_EVALUATIONS_MAX, &v);
+			a->evaluations = (int)v;
+			break;
+		case 't':
+			ok = number("threads", optarg, 0, WASD_THREADS_MAX, &v);
+			a->threads = (int)v;
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return 1;
+		default:
+			ok = false;
 		}
 		if (!ok)
 			return 3;
@@ -94,7 +122,8 @@ static enum wasd_status compare(struct arguments *a, cJSON **out, struct wasd_er
 	void *file = NULL;
 	size_t len = 0;
 	cJSON *request = cJSON_CreateObject();
-	bool ok = cJSON_AddStringToObject(request, "desire", "macs") && cJSON_AddNumberToObject(request, "budget", a->budget) &&
+	bool ok = cJSON_AddStringToObject(request, "desire", "macs") &&
+	          cJSON_AddNumberToObject(request, "budget", a->budget) &&
 	          cJSON_AddNumberToObject(request, "evaluations", a->evaluations);
 	enum wasd_status s = ok ? wasd_threads_init(a->threads, err) : wasd_fail(err, WASD_ENOMEM, "request");
 	if (!s)
@@ -102,7 +131,13 @@ static enum wasd_status compare(struct arguments *a, cJSON **out, struct wasd_er
 	if (!s)
 		s = wasd_dataset_open(a->dataset, &data, err);
 	if (!s)
-		s = wasd_profile_compare(&(struct wasd_profile_opts){.file = file, .len = len, .data = data, .request = request, .go_on = tell, .ctx = a}, a->draws, out, err);
+		s = wasd_profile_compare(&(struct wasd_profile_opts){.file = file,
+		                                                     .len = len,
+		                                                     .data = data,
+		                                                     .request = request,
+		                                                     .go_on = tell,
+		                                                     .ctx = a},
+		                         a->draws, out, err);
 	cJSON_Delete(request);
 	wasd_dataset_close(data);
 	wasd_free(file);
@@ -128,10 +163,12 @@ static void print_table(const cJSON *j)
 		sum += acc;
 		above += acc >= at(searched, "accuracy");
 	}
-	printf("\naccuracy on %.0f test images\n  plain     %.4f\n  searched  %.4f   at %.4f of the multiply-adds, %.0f draws judged\n", at(j, "images"), at(j, "aom"),
-	       at(searched, "accuracy"), at(searched, "macs_share"), at(j, "evaluations"));
+	printf(
+		"\naccuracy on %.0f test images\n  plain     %.4f\n  searched  %.4f   at %.4f of the multiply-adds, %.0f draws judged\n",
+		at(j, "images"), at(j, "aom"), at(searched, "accuracy"), at(searched, "macs_share"), at(j, "evaluations"));
 	if (n)
-		printf("  random    %.4f   mean of %d draws; %.4f to %.4f, %d of them as good as the searched one\n", sum / n, n, worst, best, above);
+		printf("  random    %.4f   mean of %d draws; %.4f to %.4f, %d of them as good as the searched one\n", sum / n,
+		       n, worst, best, above);
 }
 
 int bench_profile(int argc, char **argv)

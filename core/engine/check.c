@@ -1,8 +1,9 @@
 /* engine/check.c - what a job would be refused for at its start, told while it is submitted.
  *
- * {"spec","data","dataset","profiles"}: dataset is the path of a prepared data set below the folder `data`; profiles are requests for wasd_profile_search, each
- * of which is checked. Without a dataset only these are, for images of "input" [c,h,w] and "classes". The answer is {"warnings":[{"code","message"}]}. An
- * error at a profile has the pointer "/profiles/N/..." */
+ * {"spec","data","dataset","profiles"}: dataset is the path of a prepared data set below the folder `data`; profiles
+ * are requests for wasd_profile_search, each of which is checked. Without a dataset only these are, for images of
+ * "input" [c,h,w] and "classes". The answer is {"warnings":[{"code","message"}]}. An error at a profile has the pointer
+ * "/profiles/N/..." */
 #include "engine/commands.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"
@@ -16,11 +17,13 @@ static void heard(void *ctx, const char *code, int epoch, const char *message)
 {
 	cJSON *j = cJSON_CreateObject();
 	(void)epoch;
-	if (!j || !cJSON_AddStringToObject(j, "code", code) || !cJSON_AddStringToObject(j, "message", message) || !cJSON_AddItemToArray(ctx, j))
+	if (!j || !cJSON_AddStringToObject(j, "code", code) || !cJSON_AddStringToObject(j, "message", message) ||
+	    !cJSON_AddItemToArray(ctx, j))
 		cJSON_Delete(j);
 }
 
-static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes, struct wasd_err *err)
+static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes,
+                                  struct wasd_err *err)
 {
 	const char *folder = "", *name = "";
 	char path[PATH_MAX];
@@ -49,7 +52,9 @@ static enum wasd_status read_input(const cJSON *request, struct wasd_shape *shap
 	int64_t n = 0, v[3];
 	for (int i = 0; i < 3; i++) {
 		const cJSON *side = cJSON_GetArrayItem(in, i);
-		v[i] = cJSON_IsNumber(side) && side->valuedouble >= 1 && side->valuedouble <= 1 << 20 ? (int64_t)side->valuedouble : 0;
+		v[i] = cJSON_IsNumber(side) && side->valuedouble >= 1 && side->valuedouble <= 1 << 20 ?
+		           (int64_t)side->valuedouble :
+		           0;
 	}
 	if (!wasd_json_i64(request, "classes", &n) || n < 1 || n > 1 << 20 || !v[0] || !v[1] || !v[2])
 		return wasd_fail(err, WASD_EINVAL, "a request has a dataset, or input [c,h,w] and classes");
@@ -65,8 +70,9 @@ enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err
 	struct wasd_shape shape = {0};
 	struct wasd_err e = {0};
 	int classes = 0, i = 0;
-	enum wasd_status s = !warnings ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer")
-	                   : wasd_json_get(request, "dataset") ? check_run(request, warnings, &shape, &classes, err) : read_input(request, &shape, &classes, err);
+	enum wasd_status s = !warnings                         ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer") :
+	                     wasd_json_get(request, "dataset") ? check_run(request, warnings, &shape, &classes, err) :
+	                                                         read_input(request, &shape, &classes, err);
 	cJSON_ArrayForEach(profile, wasd_json_get(request, "profiles")) {
 		if (!s && (s = wasd_profile_check(spec, shape, classes, profile, &e))) {
 			char at[sizeof e.pointer];

@@ -1,7 +1,7 @@
 /* engine/cmd_bench.c - wasd-engine bench train|infer: how fast a network runs here, without daemon or data.
  *
- * Images and labels are random, weights are a fresh network's; time does not depend on either. Every number is a mean over
- * the timed steps; a claim about speed compares interleaved runs (tests/bench). */
+ * Images and labels are random, weights are a fresh network's; time does not depend on either. Every number is a mean
+ * over the timed steps; a claim about speed compares interleaved runs (tests/bench). */
 #include "backend/backend.h"
 #include "engine/commands.h"
 #include "infer/bundle.h"
@@ -25,29 +25,29 @@ struct bench {
 	uint64_t seed;
 	bool json, explain, help;
 	struct wasd_shape shape;
-	enum wasd_precision computes;            /* precision as a value */
-	const struct backend *row;               /* what computes */
+	enum wasd_precision computes; /* precision as a value */
+	const struct backend *row;    /* what computes */
 
-	cJSON *spec;                             /* a job spec's "model" object */
+	cJSON *spec; /* a job spec's "model" object */
 	struct wasd_graph *graph;
 	struct wasd_model *model;
-	struct wasd_was *strategy;               /* NULL: plain weights */
+	struct wasd_was *strategy; /* NULL: plain weights */
 	struct wasd_draw draw;
 	real *x;
 	int32_t *y;
 
 	/* results */
-	double total_ms, phase_ms[WASD_PHASES], best_ms, cpu_ms;  /* cpu: of all threads, waiting in a spin included */
+	double total_ms, phase_ms[WASD_PHASES], best_ms, cpu_ms; /* cpu: of all threads, waiting in a spin included */
 	uint64_t macs, allocations;
 	size_t params, planned;
-	cJSON *choices;                          /* --explain */
+	cJSON *choices; /* --explain */
 };
 
 /* ---- options ----------------------------------------------------------------------------------------------- */
 
 struct option_row {
-	const char *name, *only;                 /* only: NULL or the one benchmark that takes it */
-	size_t text, number;                     /* where the value goes: a string or an int; 0 = not this kind */
+	const char *name, *only; /* only: NULL or the one benchmark that takes it */
+	size_t text, number;     /* where the value goes: a string or an int; 0 = not this kind */
 	int min, max;
 	const char *help;
 };
@@ -57,30 +57,37 @@ struct option_row {
 static const struct option_row options[] = {
 	{"--arch", NULL, TEXT(arch), "network"},
 	{"--model", NULL, TEXT(model_file), "or a file with a job spec's \"model\" object, or with a whole job spec"},
-	{"--was", NULL, TEXT(was), "translate, resized_crop, scale, paper (the network's published strategy) or off; default paper where there is one"},
+	{"--was", NULL, TEXT(was),
+     "translate, resized_crop, scale, paper (the network's published strategy) or off; default paper where there is one"},
 	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
 	{"--threads", NULL, NUMBER(threads, 0, WASD_THREADS_MAX), "threads; 0 (default) = every core"},
-	{"--shift", "infer", TEXT(shift), "mode dom: both = every augmented kernel is shifted by one tap on both axes (2x2 taps are left of 3x3)"},
+	{"--shift", "infer", TEXT(shift),
+     "mode dom: both = every augmented kernel is shifted by one tap on both axes (2x2 taps are left of 3x3)"},
 	{"--precision", NULL, TEXT(precision), "fp32 (default), fp32-strict or bf16"},
 	{"--steps", NULL, NUMBER(steps, 1, 1000000), "timed steps; default 5 (train), 20 (infer)"},
 	{"--warmup", NULL, NUMBER(warmup, 0, 1000000), "steps before those; default 2"},
 	{"--classes", NULL, NUMBER(classes, 1, 65535), "classes; default 10"},
 	{"--input", NULL, TEXT(input), "image shape CxHxW; default 3x32x32"},
 	{"--backend", NULL, TEXT(backend), "backend; default the fastest"},
-	{"--tuning", NULL, TEXT(tuning), "file that keeps the measured choice of algorithms; default: WASD_TUNING, else measured anew"},
+	{"--tuning", NULL, TEXT(tuning),
+     "file that keeps the measured choice of algorithms; default: WASD_TUNING, else measured anew"},
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd-engine bench train --arch NAME|--model FILE [OPTIONS]   forward, loss, backward, SGD with momentum\n"
-	           "       wasd-engine bench infer --arch NAME|--model FILE [OPTIONS]   predictions of a compiled bundle\n"
-	           "       wasd-engine bench profile --checkpoint FILE --dataset FILE          a searched profile beside random draws (bench profile --help)\n\n");
+	fprintf(
+		f,
+		"usage: wasd-engine bench train --arch NAME|--model FILE [OPTIONS]   forward, loss, backward, SGD with momentum\n"
+		"       wasd-engine bench infer --arch NAME|--model FILE [OPTIONS]   predictions of a compiled bundle\n"
+		"       wasd-engine bench profile --checkpoint FILE --dataset FILE          a searched profile beside random draws (bench profile --help)\n\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)
-		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "", options[i].only ? options[i].only : "");
+		fprintf(f, "  %-13s%s%s%s\n", options[i].name, options[i].help, options[i].only ? "; only bench " : "",
+		        options[i].only ? options[i].only : "");
 	fprintf(f, "  %-13s%s\n  %-13s%s\n  %-13s%s\n\nnetworks:", "--seed", "seed of weights, images and draws; default 1",
-	        "--explain", "also which algorithm computes each convolution in each pass, and what was measured", "--json", "one JSON object instead of a table");
+	        "--explain", "also which algorithm computes each convolution in each pass, and what was measured", "--json",
+	        "one JSON object instead of a table");
 	for (int i = 0; wasd_arch_at(i); i++)
 		fprintf(f, " %s", wasd_arch_at(i)->name);
 	fputc('\n', f);
@@ -150,14 +157,17 @@ static bool check_options(struct bench *b)
 		return complain("one of --arch and --model is required");
 	if (b->arch && !wasd_arch_find(b->arch))
 		return complain("--arch %s: no such network", b->arch);
-	if (sscanf(b->input, "%dx%dx%d%c", &b->shape.c, &b->shape.h, &b->shape.w, &rest) != 3 || b->shape.c < 1 || b->shape.h < 1 || b->shape.w < 1)
+	if (sscanf(b->input, "%dx%dx%d%c", &b->shape.c, &b->shape.h, &b->shape.w, &rest) != 3 || b->shape.c < 1 ||
+	    b->shape.h < 1 || b->shape.w < 1)
 		return complain("--input %s: want CxHxW", b->input);
 	if (b->shift && strcmp(b->mode, "dom"))
 		return complain("--shift needs --mode dom");
 	if (!wasd_precision_from_name(b->precision, &b->computes))
 		return complain("--precision %s: not a value it takes", b->precision);
-	return (!b->was || one_of("--was", b->was, (const char *const[]){"translate", "resized_crop", "scale", "paper", "off", NULL})) &&
-	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) && (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
+	return (!b->was || one_of("--was", b->was,
+	                          (const char *const[]){"translate", "resized_crop", "scale", "paper", "off", NULL})) &&
+	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) &&
+	       (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
 }
 
 static bool parse(struct bench *b, int argc, char **argv)
@@ -191,9 +201,12 @@ static bool parse(struct bench *b, int argc, char **argv)
 
 static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 {
-	static const struct { const char *name, *json; } known[] = {
+	static const struct {
+		const char *name, *json;
+	} known[] = {
 		{"translate", "{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}"},
-		{"resized_crop", "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"ratio\":[0.75,1.3333],\"weight\":1}]}"},
+		{"resized_crop",
+	     "{\"transforms\":[{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"ratio\":[0.75,1.3333],\"weight\":1}]}"},
 		{"scale", "{\"transforms\":[{\"type\":\"scale\"}]}"},
 	};
 	const char *paper;
@@ -205,7 +218,8 @@ static enum wasd_status create_strategy(struct bench *b, struct wasd_err *err)
 	if (s || !strcmp(b->was, "off"))
 		return s;
 	if (!strcmp(b->was, "paper") && none)
-		return wasd_fail(err, WASD_EINVAL, "%s has no strategy of its own: --was off, translate, resized_crop or scale", b->arch);
+		return wasd_fail(err, WASD_EINVAL, "%s has no strategy of its own: --was off, translate, resized_crop or scale",
+		                 b->arch);
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(b->was, known[i].name) && !(spec = cJSON_Parse(known[i].json)))
 			return wasd_fail(err, WASD_ENOMEM, "strategy");
@@ -273,7 +287,7 @@ static void destroy(struct bench *b)
 
 struct subject {
 	enum wasd_status (*step)(struct subject *s, struct wasd_err *err);
-	void (*phases)(struct subject *s, uint64_t ns[WASD_PHASES], bool reset);      /* NULL: not known */
+	void (*phases)(struct subject *s, uint64_t ns[WASD_PHASES], bool reset); /* NULL: not known */
 	struct bench *b;
 	struct wasd_exec *exec;
 	struct wasd_optim *optim;
@@ -324,7 +338,11 @@ static enum wasd_status measure(struct bench *b, struct subject *s, struct wasd_
 static enum wasd_status train_step(struct subject *s, struct wasd_err *err)
 {
 	struct bench *b = s->b;
-	struct wasd_pass pass = {.n = b->batch, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true, .dropout = &s->dropout};
+	struct wasd_pass pass = {.n = b->batch,
+	                         .bn = WASD_BN_BATCH,
+	                         .set = WASD_STATS_TRAIN,
+	                         .update = true,
+	                         .dropout = &s->dropout};
 	enum wasd_status st = WASD_OK;
 	double loss;
 	int hits;
@@ -333,8 +351,8 @@ static enum wasd_status train_step(struct subject *s, struct wasd_err *err)
 		pass.recipe = &b->draw.recipe;
 	}
 	wasd_model_grad_zero(b->model);
-	if (st || (st = wasd_exec_forward(s->exec, b->x, &pass, err)) || (st = wasd_exec_loss(s->exec, b->y, 0, &loss, &hits, err)) ||
-	    (st = wasd_exec_backward(s->exec, err)))
+	if (st || (st = wasd_exec_forward(s->exec, b->x, &pass, err)) ||
+	    (st = wasd_exec_loss(s->exec, b->y, 0, &loss, &hits, err)) || (st = wasd_exec_backward(s->exec, err)))
 		return st;
 	wasd_optim_step(s->optim, wasd_model_master(b->model), wasd_model_grad(b->model), wasd_optim_lr(s->optim));
 	return WASD_OK;
@@ -353,7 +371,8 @@ static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)
 	wasd_rng_init(&s.draws, b->seed, "was", 0, 0);
 	wasd_rng_init(&s.dropout, b->seed, "dropout", 0, 0);
 	b->macs = wasd_graph_macs(b->graph, NULL);
-	if (!(st = wasd_exec_create(b->model, &o, &s.exec, err)) && !(st = wasd_optim_create(NULL, b->params, &s.optim, err))) {
+	if (!(st = wasd_exec_create(b->model, &o, &s.exec, err)) &&
+	    !(st = wasd_optim_create(NULL, b->params, &s.optim, err))) {
 		b->planned = wasd_exec_bytes(s.exec);
 		st = measure(b, &s, err);
 		b->choices = b->explain ? wasd_exec_explain(s.exec) : NULL;
@@ -375,16 +394,20 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	bool dom = !strcmp(b->mode, "dom");
 	enum wasd_status st = WASD_OK;
 	if (dom && !b->strategy)
-		return wasd_fail(err, WASD_EINVAL, "--mode dom needs a strategy: --was translate, resized_crop, scale or paper");
+		return wasd_fail(err, WASD_EINVAL,
+		                 "--mode dom needs a strategy: --was translate, resized_crop, scale or paper");
 	s.logits = wasd_calloc((size_t)b->batch * (size_t)b->classes, sizeof *s.logits);
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");
 	if (!st)
-		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle, err);
+		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle,
+		                    err);
 	if (!st)
-		st = wasd_predictor_create(bundle, &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend}, &s.predictor, err);
+		st = wasd_predictor_create(bundle,
+		                           &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend},
+		                           &s.predictor, err);
 	if (!st && b->warmup == 0)
-		b->warmup = 1;                  /* the plan is made in the first step */
+		b->warmup = 1; /* the plan is made in the first step */
 	if (!st)
 		st = measure(b, &s, err);
 	if (!st) {
@@ -398,7 +421,8 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	return st;
 }
 
-/* ---- telling -------------------------------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------------------------------
+ */
 
 static double peak_rss(void)
 {
@@ -456,16 +480,18 @@ static void print_json(const struct bench *b)
 static void print_table(const struct bench *b)
 {
 	bool train = !strcmp(b->what, "train");
-	printf("%s %s, was %s%s%s%s, batch %d of %dx%dx%d, %s on %s, %d threads, %s kernels, wasd %s\n", b->what, b->arch, b->was, train ? "" : ", mode ",
-	       train ? "" : b->mode, b->shift ? " shifted on both axes" : "", b->batch, b->shape.c, b->shape.h, b->shape.w, b->precision, b->row->name,
-	       wasd_threads(), wasd_cpu_openblas_loaded(), WASD_VERSION);
+	printf("%s %s, was %s%s%s%s, batch %d of %dx%dx%d, %s on %s, %d threads, %s kernels, wasd %s\n", b->what, b->arch,
+	       b->was, train ? "" : ", mode ", train ? "" : b->mode, b->shift ? " shifted on both axes" : "", b->batch,
+	       b->shape.c, b->shape.h, b->shape.w, b->precision, b->row->name, wasd_threads(), wasd_cpu_openblas_loaded(),
+	       WASD_VERSION);
 	printf("  %-16s%10.1f\n", "images/s", b->batch * 1e3 / b->total_ms);
 	printf("  %-16s%10.2f ms   (best %.2f, processor time %.2f)\n", "step", b->total_ms, b->best_ms, b->cpu_ms);
 	double rest = b->total_ms;
 	for (int i = 0; train && i < WASD_PHASES; i++) {
 		if (i == WASD_PHASE_OTHER)
 			continue;
-		printf("    %-14s%10.2f ms  %3.0f %%\n", wasd_phase_name(i), b->phase_ms[i], 100 * b->phase_ms[i] / b->total_ms);
+		printf("    %-14s%10.2f ms  %3.0f %%\n", wasd_phase_name(i), b->phase_ms[i],
+		       100 * b->phase_ms[i] / b->total_ms);
 		rest -= b->phase_ms[i];
 	}
 	if (train)
@@ -480,7 +506,8 @@ static void print_table(const struct bench *b)
 static void print_choices(const struct bench *b)
 {
 	const cJSON *c, *last = NULL;
-	printf("\n  %-28s %-6s %-16s %-20s %-22s %s\n", "layer", "kernel", "pass", "algorithm", "implementation", "measured microseconds");
+	printf("\n  %-28s %-6s %-16s %-20s %-22s %s\n", "layer", "kernel", "pass", "algorithm", "implementation",
+	       "measured microseconds");
 	cJSON_ArrayForEach(c, b->choices) {
 		const char *layer = "", *kernel = "", *pass = "", *algorithm = "", *implementation = "";
 		wasd_json_str(c, "layer", &layer);

@@ -1,5 +1,6 @@
-/* engine/cmd_convert.c - wasd-engine convert: checkpoints made into files for other programs and back, led by the daemon over descriptor 3
- * (protocol.h). One conversion after the other; a file appears under its name when it is whole. */
+/* engine/cmd_convert.c - wasd-engine convert: checkpoints made into files for other programs and back, led by the
+ * daemon over descriptor 3 (protocol.h). One conversion after the other; a file appears under its name when it is
+ * whole. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
@@ -16,20 +17,26 @@
 
 /* ---- export ----------------------------------------------------------------------------------------- */
 
-static enum wasd_status to_safetensors(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len, struct wasd_err *err)
+static enum wasd_status to_safetensors(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len,
+                                       struct wasd_err *err)
 {
-	(void)mode;                                     /* the file has them all */
+	(void)mode; /* the file has them all */
 	return wasd_export_safetensors(bytes, len, out, out_len, err);
 }
 
-static const struct { const char *name; enum wasd_status (*make)(const void *, size_t, enum wasd_mode, void **, size_t *, struct wasd_err *); } formats[] = {
-	{"safetensors", to_safetensors}, {"onnx", wasd_export_onnx},
+static const struct {
+	const char *name;
+	enum wasd_status (*make)(const void *, size_t, enum wasd_mode, void **, size_t *, struct wasd_err *);
+} formats[] = {
+	{"safetensors", to_safetensors},
+	{"onnx", wasd_export_onnx},
 };
 #define N_FORMATS (sizeof formats / sizeof *formats)
 
-/* The checkpoint that came with an export; with a profile behind it, the checkpoint that has the profile as its DOM. *own: made here, for wasd_free. */
-static enum wasd_status take_file(const struct wasd_msg *m, const char *all, size_t len, size_t profile, void **own, const void **file, size_t *file_len,
-                                  struct wasd_err *err)
+/* The checkpoint that came with an export; with a profile behind it, the checkpoint that has the profile as its DOM.
+ * *own: made here, for wasd_free. */
+static enum wasd_status take_file(const struct wasd_msg *m, const char *all, size_t len, size_t profile, void **own,
+                                  const void **file, size_t *file_len, struct wasd_err *err)
 {
 	size_t base = len - profile;
 	enum wasd_status s = engine_check_digest(all, base, engine_need_string(m->json, "sha256"), "checkpoint", err);
@@ -44,7 +51,8 @@ static enum wasd_status take_file(const struct wasd_msg *m, const char *all, siz
 
 static void on_export(struct engine_link *link, const struct wasd_msg *m)
 {
-	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"), *path = engine_need_string(m->json, "out");
+	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"),
+			   *path = engine_need_string(m->json, "out");
 	bool profile = !strncmp(mode_name, "dom:", 4);
 	enum wasd_mode mode = WASD_DOM;
 	struct wasd_err err = {0};
@@ -69,7 +77,8 @@ static void on_export(struct engine_link *link, const struct wasd_msg *m)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
 		wasd_sha256_of(out, out_len, sha);
-		engine_send(link, wasd_message("exported", "re:i bytes:i sha256:s", (int64_t)m->seq, (int64_t)out_len, sha), NULL);
+		engine_send(link, wasd_message("exported", "re:i bytes:i sha256:s", (int64_t)m->seq, (int64_t)out_len, sha),
+		            NULL);
 	} else {
 		engine_error(link, m->seq, &err, NULL);
 	}
@@ -95,7 +104,8 @@ static enum wasd_status map_file(const char *path, const void **bytes, size_t *l
 	int why = st.st_size ? errno : 0;
 	close(fd);
 	if (p == MAP_FAILED)
-		return why ? wasd_fail_errno(err, why, "the file to import") : wasd_fail(err, WASD_ECORRUPT, "safetensors: an empty file");
+		return why ? wasd_fail_errno(err, why, "the file to import") :
+		             wasd_fail(err, WASD_ECORRUPT, "safetensors: an empty file");
 	*bytes = p;
 	*len = (size_t)st.st_size;
 	return WASD_OK;
@@ -104,7 +114,9 @@ static enum wasd_status map_file(const char *path, const void **bytes, size_t *l
 static void on_import(struct engine_link *link, const struct wasd_msg *m)
 {
 	const char *file = engine_need_string(m->json, "file"), *path = engine_need_string(m->json, "out");
-	struct wasd_import how = {.model = wasd_json_get(m->json, "model"), .classes = wasd_json_get(m->json, "classes"), .input = wasd_json_get(m->json, "input")};
+	struct wasd_import how = {.model = wasd_json_get(m->json, "model"),
+	                          .classes = wasd_json_get(m->json, "classes"),
+	                          .input = wasd_json_get(m->json, "input")};
 	struct wasd_err err = {0};
 	const void *bytes = NULL;
 	void *out = NULL;
@@ -119,7 +131,10 @@ static void on_import(struct engine_link *link, const struct wasd_msg *m)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
 		wasd_sha256_of(out, out_len, sha);
-		engine_send(link, wasd_message("imported", "re:i bytes:i sha256:s info:j", (int64_t)m->seq, (int64_t)out_len, sha, info), NULL);
+		engine_send(link,
+		            wasd_message("imported", "re:i bytes:i sha256:s info:j", (int64_t)m->seq, (int64_t)out_len, sha,
+		                         info),
+		            NULL);
 		info = NULL;
 	} else {
 		engine_error(link, m->seq, &err, NULL);
@@ -131,13 +146,15 @@ static void on_import(struct engine_link *link, const struct wasd_msg *m)
 }
 
 static const struct engine_handler handlers[] = {
-	{"export", on_export}, {"import", on_import},
+	{"export", on_export},
+	{"import", on_import},
 };
 
 int cmd_convert(int argc, char **argv)
 {
 	if (argc > 1) {
-		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
+		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n",
+		        argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	struct engine_link *link;

@@ -1,8 +1,9 @@
-/* engine/cmd_describe.c - wasd-engine describe: what a network is, layer by layer, as a table or as JSON; needs no daemon.
+/* engine/cmd_describe.c - wasd-engine describe: what a network is, layer by layer, as a table or as JSON; needs no
+ * daemon.
  *
- * The daemon asks the same way, for itself and to check what a job submits: `describe --request FILE` reads {"model","was","input",
- * "classes"} and answers with the description or {"error":{"status","pointer","message"}}; either is an answer, with exit status 0. A request with a "spec"
- * asks whether the job could begin (check.c). */
+ * The daemon asks the same way, for itself and to check what a job submits: `describe --request FILE` reads
+ * {"model","was","input", "classes"} and answers with the description or {"error":{"status","pointer","message"}};
+ * either is an answer, with exit status 0. A request with a "spec" asks whether the job could begin (check.c). */
 #include "engine/commands.h"
 #include "wasd/model.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 
 struct asked {
-	cJSON *model, *was;                      /* was NULL: the network's own */
+	cJSON *model, *was; /* was NULL: the network's own */
 	struct wasd_shape input;
 	int classes;
 	bool json;
@@ -19,12 +20,14 @@ struct asked {
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd describe NETWORK [--OPTION N] [--input CxHxW] [--classes N] [--json]\n"
-	           "       wasd describe --model FILE [--input CxHxW] [--classes N] [--json]\n\n"
-	           "  --input      image shape; default 3x32x32\n"
-	           "  --classes    default 10\n"
-	           "  --model      a file with a job spec's \"model\" object, or with a whole job spec\n"
-	           "  --json       one JSON object, every layer in it, instead of a table\n\nnetworks and their own options:\n");
+	fprintf(
+		f,
+		"usage: wasd describe NETWORK [--OPTION N] [--input CxHxW] [--classes N] [--json]\n"
+		"       wasd describe --model FILE [--input CxHxW] [--classes N] [--json]\n\n"
+		"  --input      image shape; default 3x32x32\n"
+		"  --classes    default 10\n"
+		"  --model      a file with a job spec's \"model\" object, or with a whole job spec\n"
+		"  --json       one JSON object, every layer in it, instead of a table\n\nnetworks and their own options:\n");
 	const struct wasd_arch *a;
 	for (int i = 0; (a = wasd_arch_at(i)); i++) {
 		fprintf(f, "  %-19s%s\n", a->name, a->summary);
@@ -81,12 +84,15 @@ static int item(const cJSON *o, const char *key, int i)
 }
 
 /* Layers that only change the values of the one before (batch norm, activation, dropout) share its line. */
-struct line { int first, last; };
+struct line {
+	int first, last;
+};
 
 static bool continues(const cJSON *const *layer, const int *readers, int i)
 {
-	return i > 1 && cJSON_GetArraySize(wasd_json_get(layer[i], "inputs")) == 1 && item(layer[i], "inputs", 0) == i - 1 && readers[i - 1] == 1 &&
-	       number(layer[i], "macs") == 0 && cJSON_Compare(wasd_json_get(layer[i], "shape"), wasd_json_get(layer[i - 1], "shape"), true);
+	return i > 1 && cJSON_GetArraySize(wasd_json_get(layer[i], "inputs")) == 1 &&
+	       item(layer[i], "inputs", 0) == i - 1 && readers[i - 1] == 1 && number(layer[i], "macs") == 0 &&
+	       cJSON_Compare(wasd_json_get(layer[i], "shape"), wasd_json_get(layer[i - 1], "shape"), true);
 }
 
 static void print_what(const cJSON *const *layer, const int *line_of, struct line l, int at)
@@ -95,7 +101,11 @@ static void print_what(const cJSON *const *layer, const int *line_of, struct lin
 	size_t n = 0;
 	for (int i = l.first; i <= l.last && n < sizeof what; i++) {
 		const cJSON *j = layer[i];
-		n += (size_t)snprintf(what + n, sizeof what - n, "%s%s", i > l.first ? ", " : number(j, "groups") == item(j, "shape", 0) ? "depthwise " : "", text(j, "op"));
+		n += (size_t)snprintf(what + n, sizeof what - n, "%s%s",
+		                      i > l.first                                ? ", " :
+		                      number(j, "groups") == item(j, "shape", 0) ? "depthwise " :
+		                                                                   "",
+		                      text(j, "op"));
 		if (i > l.first || n >= sizeof what)
 			continue;
 		if (item(j, "kernel", 0) > 0)
@@ -104,7 +114,11 @@ static void print_what(const cJSON *const *layer, const int *line_of, struct lin
 			n += (size_t)snprintf(what + n, sizeof what - n, "/%.0f", number(j, "stride"));
 		int inputs = cJSON_GetArraySize(wasd_json_get(j, "inputs"));
 		for (int k = 0; k < inputs && n < sizeof what && (inputs > 1 || line_of[item(j, "inputs", 0)] != at - 1); k++)
-			n += (size_t)snprintf(what + n, sizeof what - n, "%s#%d", k ? " " : inputs > 1 ? " of " : " from ", line_of[item(j, "inputs", k)]);
+			n += (size_t)snprintf(what + n, sizeof what - n, "%s#%d",
+			                      k          ? " " :
+			                      inputs > 1 ? " of " :
+			                                   " from ",
+			                      line_of[item(j, "inputs", k)]);
 	}
 	printf("%-40s", what);
 }
@@ -119,7 +133,8 @@ static void print_line(const cJSON *const *layer, const int *line_of, struct lin
 	snprintf(shape, sizeof shape, "%dx%dx%d", item(j, "shape", 0), item(j, "shape", 1), item(j, "shape", 2));
 	printf("%4d %s %-28s ", at, cJSON_IsTrue(wasd_json_get(j, "augmented")) ? "*" : " ", text(j, "name"));
 	print_what(layer, line_of, l, at);
-	printf(" %-12s %12s %14s\n", shape, p > 0 ? grouped(p, params) : "", number(j, "macs") > 0 ? grouped(number(j, "macs"), macs) : "");
+	printf(" %-12s %12s %14s\n", shape, p > 0 ? grouped(p, params) : "",
+	       number(j, "macs") > 0 ? grouped(number(j, "macs"), macs) : "");
 }
 
 static bool print_layers(const cJSON *layers)
@@ -137,7 +152,7 @@ static bool print_layers(const cJSON *layers)
 				readers[item(layer[i], "inputs", k)]++;
 		printf("%4s   %-28s %-40s %-12s %12s %14s\n", "#", "LAYER", "WHAT", "OUTPUT", "PARAMETERS", "MULTIPLY-ADDS");
 		for (i = 0; i < n; lines++) {
-			struct line l = { i, i };
+			struct line l = {i, i};
 			line_of[i] = lines;
 			while (++i < n && continues(layer, readers, i)) {
 				l.last = i;
@@ -159,16 +174,20 @@ static bool print_table(const cJSON *d)
 	double all = number(d, "macs");
 	char *strategy = wasd_json_print(was);
 	printf("%s%s%s\n", text(d, "arch"), *text(d, "summary") ? ": " : "", text(d, "summary"));
-	printf("%s parameters, %s multiply-adds for one image of %dx%dx%d, %.0f classes\n\n", grouped(number(d, "params"), params), grouped(all, macs),
-	       item(d, "input", 0), item(d, "input", 1), item(d, "input", 2), number(d, "classes"));
+	printf("%s parameters, %s multiply-adds for one image of %dx%dx%d, %.0f classes\n\n",
+	       grouped(number(d, "params"), params), grouped(all, macs), item(d, "input", 0), item(d, "input", 1),
+	       item(d, "input", 2), number(d, "classes"));
 	bool ok = strategy && print_layers(wasd_json_get(d, "layers"));
 	if (ok && number(d, "other_params") > 0)
-		printf("\n%s parameters belong to no layer: alphas of augmented convolutions, and what the published network registers without using it.\n",
-		       grouped(number(d, "other_params"), other));
+		printf(
+			"\n%s parameters belong to no layer: alphas of augmented convolutions, and what the published network registers without using it.\n",
+			grouped(number(d, "other_params"), other));
 	if (ok && number(a, "layers") > 0)
-		printf("\n* %.0f augmented convolutions, %.1f %% of the multiply-adds. With each of them shifted by one tap, DOM computes %.1f %% less along one\n"
-		       "  axis, %.1f %% less along both.\n", number(a, "layers"), 100 * number(a, "share"), 100 * (1 - number(dom, "one_axis") / all),
-		       100 * (1 - number(dom, "both_axes") / all));
+		printf(
+			"\n* %.0f augmented convolutions, %.1f %% of the multiply-adds. With each of them shifted by one tap, DOM computes %.1f %% less along one\n"
+			"  axis, %.1f %% less along both.\n",
+			number(a, "layers"), 100 * number(a, "share"), 100 * (1 - number(dom, "one_axis") / all),
+			100 * (1 - number(dom, "both_axes") / all));
 	if (ok)
 		printf("\n\"was\" left out means: %s\n", strategy);
 	wasd_free(strategy);
@@ -197,7 +216,8 @@ static bool own_option(cJSON *model, const char *name, const char *value)
 		if (strncmp(name, "--", 2) || strcmp(name + 2, o->name))
 			continue;
 		if (o->boolean)
-			return (!strcmp(value, "true") || !strcmp(value, "false")) && cJSON_AddBoolToObject(model, o->name, !strcmp(value, "true"));
+			return (!strcmp(value, "true") || !strcmp(value, "false")) &&
+			       cJSON_AddBoolToObject(model, o->name, !strcmp(value, "true"));
 		return *value && !*end && cJSON_AddNumberToObject(model, o->name, v);
 	}
 	return false;
@@ -206,8 +226,8 @@ static bool own_option(cJSON *model, const char *name, const char *value)
 /* 0, or the exit status after a message. */
 static int read_arguments(struct asked *q, int argc, char **argv)
 {
-	struct wasd_err err = { 0 };
-	q->input = (struct wasd_shape){ 3, 32, 32 };
+	struct wasd_err err = {0};
+	q->input = (struct wasd_shape){3, 32, 32};
 	q->classes = 10;
 	for (int i = 1; i < argc; i++) {
 		const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -252,7 +272,7 @@ static enum wasd_status read_request(const char *path, cJSON **out, struct wasd_
 	char *body = NULL;
 	size_t len;
 	struct wasd_json_limits limits = WASD_JSON_REQUEST;
-	limits.bytes *= 2;              /* a job's spec with its defaults, and the members around it */
+	limits.bytes *= 2; /* a job's spec with its defaults, and the members around it */
 	limits.depth++;
 	limits.nodes *= 2;
 	enum wasd_status s = wasd_file_read(path, limits.bytes, &body, &len, err);
@@ -267,16 +287,18 @@ static enum wasd_status read_network(cJSON *j, struct asked *q, struct wasd_err 
 {
 	int64_t classes = 0;
 	const cJSON *in = wasd_json_get(j, "input");
-	bool ok = cJSON_GetArraySize(in) == 3 && wasd_json_i64(j, "classes", &classes) && classes >= 0 && classes <= 1 << 20;
+	bool ok = cJSON_GetArraySize(in) == 3 && wasd_json_i64(j, "classes", &classes) && classes >= 0 &&
+	          classes <= 1 << 20;
 	for (int i = 0; ok && i < 3; i++)
 		ok = item(j, "input", i) >= 0 && item(j, "input", i) <= 1 << 20;
 	if (ok) {
-		q->input = (struct wasd_shape){ item(j, "input", 0), item(j, "input", 1), item(j, "input", 2) };
+		q->input = (struct wasd_shape){item(j, "input", 0), item(j, "input", 1), item(j, "input", 2)};
 		q->classes = (int)classes;
 		q->model = cJSON_DetachItemFromObjectCaseSensitive(j, "model");
 		q->was = cJSON_DetachItemFromObjectCaseSensitive(j, "was");
 	}
-	return ok ? wasd_network_complete(q->model, NULL, err) : wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
+	return ok ? wasd_network_complete(q->model, NULL, err) :
+	            wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
 }
 
 static cJSON *error_json(const struct wasd_err *err)
@@ -301,8 +323,8 @@ static int print_json(const cJSON *j)
 
 static int answer(const char *path)
 {
-	struct asked q = { 0 };
-	struct wasd_err err = { 0 };
+	struct asked q = {0};
+	struct wasd_err err = {0};
 	cJSON *d = NULL, *request = NULL;
 	enum wasd_status s = read_request(path, &request, &err);
 	if (!s && wasd_json_get(request, "spec"))
@@ -321,8 +343,8 @@ static int answer(const char *path)
 
 int cmd_describe(int argc, char **argv)
 {
-	struct asked q = { 0 };
-	struct wasd_err err = { 0 };
+	struct asked q = {0};
+	struct wasd_err err = {0};
 	cJSON *d = NULL;
 	if (argc == 3 && !strcmp(argv[1], "--request"))
 		return answer(argv[2]);
@@ -332,7 +354,8 @@ int cmd_describe(int argc, char **argv)
 			return 0;
 		}
 	int rc = read_arguments(&q, argc, argv);
-	if (!rc && (wasd_network_complete(q.model, NULL, &err) || wasd_network_describe(q.model, q.was, q.input, q.classes, &d, &err)))
+	if (!rc && (wasd_network_complete(q.model, NULL, &err) ||
+	            wasd_network_describe(q.model, q.was, q.input, q.classes, &d, &err)))
 		rc = refuse(err.pointer, &err);
 	if (d)
 		rc = q.json ? print_json(d) : print_table(d) ? 0 : 1;

@@ -1,8 +1,9 @@
 /* engine/cmd_infer.c - wasd-engine infer: the bundles of every deployment, and answers to requests (protocol.h).
  *
- * link.c's thread reads the stream into a bounded inbox; the main thread, owner of the thread team, takes one message after the
- * other. Each request is computed by itself, its images as one batch: in a matrix product the last bits of a column depend on
- * how many columns there are, and a request's answer must not depend on who else happens to ask at that moment. */
+ * link.c's thread reads the stream into a bounded inbox; the main thread, owner of the thread team, takes one message
+ * after the other. Each request is computed by itself, its images as one batch: in a matrix product the last bits of a
+ * column depend on how many columns there are, and a request's answer must not depend on who else happens to ask at
+ * that moment. */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -18,7 +19,7 @@
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
 #define NAME_SIZE 80
-#define PROFILES_MAX 32                                 /* as many as a checkpoint may have (storage) */
+#define PROFILES_MAX 32 /* as many as a checkpoint may have (storage) */
 
 /* One mode of a bundle: "aom", "dom", or "dom:" and a profile's name. */
 struct mode {
@@ -37,7 +38,8 @@ struct request;
 struct request_kind {
 	const char *type;
 	/* Fills r->x and r->n from the payload. */
-	enum wasd_status (*read)(struct request *r, const char *payload, size_t len, struct wasd_err *err, const char **code);
+	enum wasd_status (*read)(struct request *r, const char *payload, size_t len, struct wasd_err *err,
+	                         const char **code);
 	void (*answer)(struct engine_link *l, const struct request *r, const real *logits);
 };
 
@@ -46,7 +48,7 @@ struct request {
 	uint32_t seq;
 	const struct mode *on;
 	int n, k;
-	const cJSON *json;                              /* borrowed while reading */
+	const cJSON *json; /* borrowed while reading */
 	real *x;
 	int64_t queue_us, decode_us, compute_us;
 };
@@ -55,8 +57,8 @@ struct server {
 	struct engine_link *link;
 	struct loaded bundles[BUNDLES_MAX];
 	int n_bundles;
-	bool team;                                      /* the thread team has been started */
-	struct wasd_arena *arena;                       /* where every prediction computes: they come one after the other */
+	bool team;                /* the thread team has been started */
+	struct wasd_arena *arena; /* where every prediction computes: they come one after the other */
 };
 
 static const struct wasd_bundle *bundle_of(const struct request *r)
@@ -102,17 +104,20 @@ static enum wasd_status warm(const struct mode *m, struct wasd_err *err)
 	int classes = wasd_bundle_classes(m->bundle);
 	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(m->bundle)), sizeof *x);
 	real *y = wasd_calloc((size_t)classes, sizeof *y);
-	enum wasd_status s = x && y ? wasd_predictor_run(m->predictor, x, 1, y, err) : wasd_fail(err, WASD_ENOMEM, "first prediction");
+	enum wasd_status s = x && y ? wasd_predictor_run(m->predictor, x, 1, y, err) :
+	                              wasd_fail(err, WASD_ENOMEM, "first prediction");
 	for (int i = 0; !s && i < classes; i++)
 		if (!isfinite(y[i]))
-			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image", m->name, (double)y[i], i);
+			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image", m->name, (double)y[i],
+			              i);
 	wasd_free(x);
 	wasd_free(y);
 	return s;
 }
 
 /* Adds a mode of the checkpoint; nothing is added when it fails. */
-static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len, enum wasd_mode mode, const char *name, struct wasd_err *err)
+static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len,
+                                  enum wasd_mode mode, const char *name, struct wasd_err *err)
 {
 	struct mode m = {0};
 	snprintf(m.name, sizeof m.name, "%s", name);
@@ -128,7 +133,8 @@ static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, co
 	return s;
 }
 
-static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len, struct wasd_err *err)
+static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len,
+                                   struct wasd_err *err)
 {
 	for (int m = 0; m < WASD_MODES; m++) {
 		struct wasd_err e = {0};
@@ -145,7 +151,8 @@ static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, c
 
 static cJSON *size_json(const struct mode *m)
 {
-	return wasd_message(NULL, "macs:i bytes:i", (int64_t)wasd_bundle_macs(m->bundle), (int64_t)wasd_bundle_bytes(m->bundle));
+	return wasd_message(NULL, "macs:i bytes:i", (int64_t)wasd_bundle_macs(m->bundle),
+	                    (int64_t)wasd_bundle_bytes(m->bundle));
 }
 
 static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
@@ -157,12 +164,13 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_bundle_class(any, i)));
 	for (int m = 0; m < b->n; m++)
 		cJSON_AddItemToObject(modes, b->mode[m].name, size_json(&b->mode[m]));
-	cJSON *j = wasd_message("loaded", "re:i bundle:s arch:s input:j classes:j max_batch:i modes:j", (int64_t)re, b->id, wasd_bundle_arch(any),
-	                        cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3), classes, (int64_t)WASD_PREDICT_MAX, modes);
+	cJSON *j = wasd_message("loaded", "re:i bundle:s arch:s input:j classes:j max_batch:i modes:j", (int64_t)re, b->id,
+	                        wasd_bundle_arch(any), cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3), classes,
+	                        (int64_t)WASD_PREDICT_MAX, modes);
 	struct wasd_err err = {0};
 	if (j)
 		wasd_prepare_add(j, wasd_bundle_prepare(any));
-	if (engine_send(s->link, j, &err))      /* too many class names for a frame */
+	if (engine_send(s->link, j, &err)) /* too many class names for a frame */
 		engine_error(s->link, re, &err, NULL);
 }
 
@@ -177,7 +185,8 @@ static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, s
 	return st;
 }
 
-static enum wasd_status load(struct server *s, const struct wasd_msg *m, const char *id, struct loaded *b, struct wasd_err *err)
+static enum wasd_status load(struct server *s, const struct wasd_msg *m, const char *id, struct loaded *b,
+                             struct wasd_err *err)
 {
 	char what[ID_MAX + 8];
 	struct wasd_payload p;
@@ -202,7 +211,7 @@ static void on_load(struct server *s, struct wasd_msg *m)
 	struct loaded b = {0};
 	struct wasd_err err = {0};
 	const char *id = engine_need_string(m->json, "bundle");
-	struct loaded *there = find(s, id);           /* the same checkpoint again is the same bundle */
+	struct loaded *there = find(s, id); /* the same checkpoint again is the same bundle */
 	if (!there && load(s, m, id, &b, &err)) {
 		drop(&b);
 		engine_error(s->link, m->seq, &err, NULL);
@@ -229,7 +238,8 @@ static void on_unload(struct server *s, struct wasd_msg *m)
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
 
 /* The checkpoint and its overlay came in one file. A profile that is there already is taken anew. */
-static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, struct loaded *b, const char *name, struct wasd_err *err)
+static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, struct loaded *b, const char *name,
+                                    struct wasd_err *err)
 {
 	int64_t bytes = 0;
 	struct wasd_payload p;
@@ -246,7 +256,8 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, 
 	wasd_json_i64(m->json, "bytes", &bytes);
 	st = engine_check_digest(p.data, (size_t)bytes, engine_need_string(m->json, "sha256"), "checkpoint", err);
 	if (!st)
-		st = wasd_profile_lay(p.data, (size_t)bytes, (const char *)p.data + bytes, p.len - (size_t)bytes, &laid, &len, err);
+		st = wasd_profile_lay(p.data, (size_t)bytes, (const char *)p.data + bytes, p.len - (size_t)bytes, &laid, &len,
+		                      err);
 	wasd_payload_done(&p);
 	if (!st && there) {
 		close_mode(there);
@@ -278,8 +289,10 @@ static void on_profile(struct server *s, struct wasd_msg *m)
 		return;
 	}
 	const struct wasd_bundle *made = b->mode[b->n - 1].bundle;
-	engine_send(s->link, wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id, name + 4, (int64_t)wasd_bundle_macs(made),
-	                                  (int64_t)wasd_bundle_bytes(made)), NULL);
+	engine_send(s->link,
+	            wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id, name + 4,
+	                         (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
+	            NULL);
 }
 
 static void on_unprofile(struct server *s, struct wasd_msg *m)
@@ -307,14 +320,16 @@ static enum wasd_status take_images(struct request *r, int n, struct wasd_err *e
 }
 
 /* Encoded images, one after the other; "sizes" says where each ends. */
-static enum wasd_status read_images(struct request *r, const char *payload, size_t len, struct wasd_err *err, const char **code)
+static enum wasd_status read_images(struct request *r, const char *payload, size_t len, struct wasd_err *err,
+                                    const char **code)
 {
 	const cJSON *sizes = wasd_json_get(r->json, "sizes"), *size;
 	int n = cJSON_GetArraySize(sizes), i = 0;
 	struct wasd_shape in = wasd_bundle_shape(bundle_of(r));
 	size_t image = wasd_shape_count(in), at = 0;
 	if (n > REQUEST_IMAGES_MAX)
-		return wasd_fail_at(err, WASD_ETOOBIG, "/images", "%d images in one request, at most %d", n, REQUEST_IMAGES_MAX);
+		return wasd_fail_at(err, WASD_ETOOBIG, "/images", "%d images in one request, at most %d", n,
+		                    REQUEST_IMAGES_MAX);
 	enum wasd_status s = take_images(r, n, err);
 	cJSON_ArrayForEach(size, sizes) {
 		if (s)
@@ -323,7 +338,8 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 			engine_protocol_error("%s: sizes do not fit the payload", r->kind->type);
 		uint8_t *px = NULL;
 		int h, w;
-		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w, wasd_bundle_prepare(bundle_of(r)), &px, &h, &w, err);
+		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w,
+		                      wasd_bundle_prepare(bundle_of(r)), &px, &h, &w, err);
 		if (!s)
 			wasd_normalise(px, image, r->x + (size_t)i * image);
 		else if (s != WASD_ENOMEM)
@@ -338,16 +354,19 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 }
 
 /* n images as float32, already normalised. */
-static enum wasd_status read_tensor(struct request *r, const char *payload, size_t len, struct wasd_err *err, const char **code)
+static enum wasd_status read_tensor(struct request *r, const char *payload, size_t len, struct wasd_err *err,
+                                    const char **code)
 {
 	size_t image = wasd_shape_count(wasd_bundle_shape(bundle_of(r)));
 	int64_t n = 0;
 	wasd_json_i64(r->json, "n", &n);
 	*code = "bad_tensor";
 	if (n > REQUEST_IMAGES_MAX)
-		return wasd_fail_at(err, WASD_ETOOBIG, "/inputs/0/shape", "%lld images in one request, at most %d", (long long)n, REQUEST_IMAGES_MAX);
+		return wasd_fail_at(err, WASD_ETOOBIG, "/inputs/0/shape", "%lld images in one request, at most %d",
+		                    (long long)n, REQUEST_IMAGES_MAX);
 	if (len != (size_t)n * image * 4)
-		return wasd_fail_at(err, WASD_EINVAL, "/inputs/0/data", "%zu bytes of data, %lld images of this network are %zu", len, (long long)n,
+		return wasd_fail_at(err, WASD_EINVAL, "/inputs/0/data",
+		                    "%zu bytes of data, %lld images of this network are %zu", len, (long long)n,
 		                    (size_t)n * image * 4);
 	enum wasd_status s = take_images(r, (int)n, err);
 	for (size_t i = 0; !s && i < (size_t)n * image; i++) {
@@ -414,7 +433,8 @@ static void answer_classes(struct engine_link *l, const struct request *r, const
 		cJSON_AddItemToObject(one, "top", top_json(b, logits + (size_t)i * (size_t)wasd_bundle_classes(b), r->k));
 		cJSON_AddItemToArray(results, one);
 	}
-	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results, (int64_t)wasd_bundle_macs(b), timing_json(r));
+	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results,
+	                        (int64_t)wasd_bundle_macs(b), timing_json(r));
 	send_or_error(l, r->seq, j, NULL, 0, -1);
 }
 
@@ -431,8 +451,8 @@ static void answer_logits(struct engine_link *l, const struct request *r, const 
 		engine_error(l, r->seq, &err, NULL);
 		return;
 	}
-	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n, (int64_t)classes, (int64_t)len,
-	                        (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
+	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n,
+	                        (int64_t)classes, (int64_t)len, (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
 	if (fd < 0) {
 		send_or_error(l, r->seq, j, out, len, -1);
 	} else {
@@ -450,7 +470,8 @@ static const struct request_kind kinds[] = {
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err, const char **code)
+static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err,
+                                    const char **code)
 {
 	const char *id = engine_need_string(m->json, "bundle"), *mode = engine_need_string(m->json, "mode");
 	struct loaded *b = find(s, id);
@@ -458,7 +479,8 @@ static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, 
 	if (r->on)
 		return WASD_OK;
 	*code = "bundle_not_ready";
-	return b ? wasd_fail(err, WASD_ENOTFOUND, "bundle %s has no %s mode", id, mode) : wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
+	return b ? wasd_fail(err, WASD_ENOTFOUND, "bundle %s has no %s mode", id, mode) :
+	           wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
 }
 
 static void on_request(struct server *s, const struct wasd_msg *m, const struct request_kind *kind, int64_t arrived)
@@ -514,7 +536,8 @@ static void handle(struct server *s, struct wasd_msg *m, int64_t arrived)
 int cmd_infer(int argc, char **argv)
 {
 	if (argc > 1) {
-		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
+		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n",
+		        argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	struct wasd_err err = {0};

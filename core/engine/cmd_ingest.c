@@ -1,5 +1,6 @@
-/* engine/cmd_ingest.c - wasd-engine ingest: makes uploads and synthetic kinds into dataset files, and previews of them, led by the
- * daemon over descriptor 3 (protocol.h). What it reads is hostile, so it reads under limits: a reader gone wrong costs this process. */
+/* engine/cmd_ingest.c - wasd-engine ingest: makes uploads and synthetic kinds into dataset files, and previews of them,
+ * led by the daemon over descriptor 3 (protocol.h). What it reads is hostile, so it reads under limits: a reader gone
+ * wrong costs this process. */
 #include "data/image.h"
 #include "engine/commands.h"
 #include "engine/confine.h"
@@ -16,11 +17,11 @@
 
 enum { MAX_FILES = 64, PROGRESS_US = 200000, CPU_RENEW_US = 1000000, CPU_SECONDS = 60, PREVIEW_SIDE = 512 };
 #define ADDRESS_SPACE ((rlim_t)2 << 30)
-#define FILE_SLACK ((rlim_t)256 << 20)          /* labels and class names beside the pixels */
+#define FILE_SLACK ((rlim_t)256 << 20) /* labels and class names beside the pixels */
 
 struct job {
 	struct engine_link *link;
-	int64_t told, renewed;                  /* wasd_mono_us of the last progress frame and CPU limit */
+	int64_t told, renewed; /* wasd_mono_us of the last progress frame and CPU limit */
 };
 
 /* ---- limits -------------------------------------------------------------------------------------- */
@@ -34,7 +35,8 @@ static void limit(int what, rlim_t soft)
 	}
 }
 
-/* The CPU time that may pass until the next sign of progress: one endless file is ended by SIGXCPU, a large upload is not. */
+/* The CPU time that may pass until the next sign of progress: one endless file is ended by SIGXCPU, a large upload is
+ * not. */
 static void renew_cpu(void)
 {
 	struct rusage u;
@@ -44,10 +46,10 @@ static void renew_cpu(void)
 
 static void limits_on(size_t max_bytes)
 {
-#ifndef WASD_SANITIZED                                  /* the sanitizer's shadow alone is larger than any limit */
+#ifndef WASD_SANITIZED /* the sanitizer's shadow alone is larger than any limit */
 	limit(RLIMIT_AS, ADDRESS_SPACE);
 #endif
-	signal(SIGXFSZ, SIG_IGN);                       /* write then says EFBIG */
+	signal(SIGXFSZ, SIG_IGN); /* write then says EFBIG */
 	limit(RLIMIT_FSIZE, (max_bytes ? max_bytes : WASD_INGEST_MAX_BYTES) + FILE_SLACK);
 	renew_cpu();
 }
@@ -112,9 +114,11 @@ static cJSON *culprits_json(const struct wasd_ingest_report *r)
 }
 
 /* told: NULL, or the files at fault. */
-static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e, const struct wasd_ingest_report *told)
+static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e,
+                        const struct wasd_ingest_report *told)
 {
-	cJSON *m = wasd_message("failed", "re:i status:s pointer:s message:s", (int64_t)re, wasd_status_name(s), e->pointer, e->msg);
+	cJSON *m = wasd_message("failed", "re:i status:s pointer:s message:s", (int64_t)re, wasd_status_name(s), e->pointer,
+	                        e->msg);
 	if (told && told->culprits) {
 		cJSON_AddItemToObject(m, "errors", culprits_json(told));
 		cJSON_AddNumberToObject(m, "count", (double)told->culprits);
@@ -122,7 +126,8 @@ static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status 
 	engine_send(link, m, NULL);
 }
 
-static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char *format, uint64_t bytes, const struct wasd_ingest_report *told)
+static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char *format, uint64_t bytes,
+                           const struct wasd_ingest_report *told)
 {
 	struct wasd_shape s = wasd_dataset_shape(d);
 	double mean[3], std[3];
@@ -130,10 +135,11 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	cJSON *classes = cJSON_CreateArray();
 	for (int i = 0; i < wasd_dataset_classes(d); i++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(d, i)));
-	cJSON *m = wasd_message("done", "re:i format:s shape:j classes:j train:i test:i digest:s bytes:i mean:j std:j", (int64_t)re, format,
-	                        cJSON_CreateIntArray((int[]){ s.c, s.h, s.w }, 3), classes, (int64_t)(wasd_dataset_count(d, WASD_TRAIN) - wasd_dataset_val(d)),
-	                        (int64_t)wasd_dataset_count(d, WASD_TEST), wasd_dataset_digest(d), (int64_t)bytes, cJSON_CreateDoubleArray(mean, s.c),
-	                        cJSON_CreateDoubleArray(std, s.c));
+	cJSON *m = wasd_message("done", "re:i format:s shape:j classes:j train:i test:i digest:s bytes:i mean:j std:j",
+	                        (int64_t)re, format, cJSON_CreateIntArray((int[]){s.c, s.h, s.w}, 3), classes,
+	                        (int64_t)(wasd_dataset_count(d, WASD_TRAIN) - wasd_dataset_val(d)),
+	                        (int64_t)wasd_dataset_count(d, WASD_TEST), wasd_dataset_digest(d), (int64_t)bytes,
+	                        cJSON_CreateDoubleArray(mean, s.c), cJSON_CreateDoubleArray(std, s.c));
 	if (!m)
 		return NULL;
 	if (wasd_dataset_val(d))
@@ -151,11 +157,12 @@ static void report(struct engine_link *link, uint32_t re, enum wasd_status s, co
                    const struct wasd_ingest_report *told, struct wasd_err *err)
 {
 	struct wasd_dataset *d = NULL;
-	struct stat st = { 0 };
+	struct stat st = {0};
 	limits_off();
 	if (!s && !(s = wasd_dataset_open(out, &d, err))) {
 		stat(out, &st);
-		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size, told), err);  /* too many class names for a frame */
+		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size, told),
+		                err); /* too many class names for a frame */
 	}
 	wasd_dataset_close(d);
 	if (!s)
@@ -183,7 +190,7 @@ static int read_files(const cJSON *m, struct wasd_ingest_file files[MAX_FILES])
 	if (!cJSON_IsArray(list) || !cJSON_GetArraySize(list) || cJSON_GetArraySize(list) > MAX_FILES)
 		engine_protocol_error("\"files\" is not a list of 1 to %d files", MAX_FILES);
 	cJSON_ArrayForEach(f, list)
-		files[n++] = (struct wasd_ingest_file){ engine_need_string(f, "path"), engine_need_string(f, "name") };
+		files[n++] = (struct wasd_ingest_file){engine_need_string(f, "path"), engine_need_string(f, "name")};
 	return n;
 }
 
@@ -197,47 +204,56 @@ static void read_options(const cJSON *j, struct wasd_ingest_opts *o)
 	wasd_json_str(j, "on_bad", &on_bad);
 	o->skip_bad = !strcmp(on_bad, "skip");
 	wasd_json_str(j, "names", &o->names);
-	if (wasd_json_get(j, "test_fraction") && (!wasd_json_num(j, "test_fraction", &o->test_fraction) || !(o->test_fraction > 0 && o->test_fraction < 1)))
+	if (wasd_json_get(j, "test_fraction") &&
+	    (!wasd_json_num(j, "test_fraction", &o->test_fraction) || !(o->test_fraction > 0 && o->test_fraction < 1)))
 		engine_protocol_error("\"test_fraction\" is not between 0 and 1");
 }
 
 static void ingest(struct engine_link *link, const struct wasd_msg *m)
 {
 	struct wasd_ingest_file files[MAX_FILES];
-	struct job job = { .link = link };
+	struct job job = {.link = link};
 	const char *out = engine_need_string(m->json, "out");
 	const cJSON *limits = wasd_json_get(m->json, "limits");
 	const cJSON *options = wasd_json_get(m->json, "options");
 	struct wasd_ingest_report *told = wasd_calloc(1, sizeof *told);
 	int n = read_files(m->json, files);
 	struct wasd_prepare prepare = wasd_prepare_default;
-	struct wasd_ingest_opts o = { .prepare = &prepare, .max_bytes = count_of(limits, "max_bytes"), .max_images = count_of(limits, "max_images"),
-	                              .progress = on_progress, .cancelled = on_cancelled, .ctx = &job, .report = told };
-	struct wasd_ingest_info info = { 0 };
-	struct wasd_err err = { 0 };
+	struct wasd_ingest_opts o = {.prepare = &prepare,
+	                             .max_bytes = count_of(limits, "max_bytes"),
+	                             .max_images = count_of(limits, "max_images"),
+	                             .progress = on_progress,
+	                             .cancelled = on_cancelled,
+	                             .ctx = &job,
+	                             .report = told};
+	struct wasd_ingest_info info = {0};
+	struct wasd_err err = {0};
 	read_options(options, &o);
 	if (wasd_prepare_read(options, &prepare, &err))
 		engine_protocol_error("options: %s", err.msg);
 	limits_on(o.max_bytes);
-	enum wasd_status s = told ? wasd_ingest(files, n, out, &o, &info, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for an ingest");
+	enum wasd_status s = told ? wasd_ingest(files, n, out, &o, &info, &err) :
+	                            wasd_fail(&err, WASD_ENOMEM, "no memory for an ingest");
 	report(link, m->seq, s, out, info.format, told, &err);
 	wasd_free(told);
 }
 
 static void synthetic(struct engine_link *link, const struct wasd_msg *m)
 {
-	struct job job = { .link = link };
+	struct job job = {.link = link};
 	const char *out = engine_need_string(m->json, "out"), *kind = engine_need_string(m->json, "kind");
-	struct wasd_ingest_opts o = { .progress = on_progress, .cancelled = on_cancelled, .ctx = &job };
-	struct wasd_ingest_info info = { 0 };
-	struct wasd_err err = { 0 };
+	struct wasd_ingest_opts o = {.progress = on_progress, .cancelled = on_cancelled, .ctx = &job};
+	struct wasd_ingest_info info = {0};
+	struct wasd_err err = {0};
 	limits_on(0);
-	enum wasd_status s = wasd_synthetic(kind, count_of(m->json, "train"), count_of(m->json, "test"), count_of(m->json, "seed"), out, &o, &info, &err);
+	enum wasd_status s = wasd_synthetic(kind, count_of(m->json, "train"), count_of(m->json, "test"),
+	                                    count_of(m->json, "seed"), out, &o, &info, &err);
 	report(link, m->seq, s, out, info.format, NULL, &err);
 }
 
 /* Pictures with a side over PREVIEW_SIDE are shrunk, so that every preview fits one frame. */
-static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_split split, size_t i, void **png, size_t *n, struct wasd_err *err)
+static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_split split, size_t i, void **png,
+                                    size_t *n, struct wasd_err *err)
 {
 	struct wasd_shape s = wasd_dataset_shape(d), t = s;
 	const uint8_t *chw = wasd_dataset_image(d, split, i);
@@ -249,7 +265,8 @@ static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_spli
 	t.h += !t.h;
 	t.w += !t.w;
 	uint8_t *small = wasd_malloc(wasd_shape_count(t));
-	enum wasd_status e = small ? image_resize(chw, s.c, s.h, s.w, t.h, t.w, small, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a preview");
+	enum wasd_status e = small ? image_resize(chw, s.c, s.h, s.w, t.h, t.w, small, err) :
+	                             wasd_fail(err, WASD_ENOMEM, "no memory for a preview");
 	if (!e)
 		e = wasd_image_png(small, t, png, n, err);
 	wasd_free(small);
@@ -261,7 +278,7 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 	const char *path = engine_need_string(m->json, "path"), *split_name = engine_need_string(m->json, "split");
 	uint64_t i = count_of(m->json, "index");
 	struct wasd_dataset *d = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	void *png = NULL;
 	size_t n = 0;
 	bool test = !strcmp(split_name, "test"), val = !strcmp(split_name, "val");
@@ -269,16 +286,23 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 	if (!test && !val && strcmp(split_name, "train"))
 		engine_protocol_error("split \"%.20s\"", split_name);
 	enum wasd_status s = wasd_dataset_open(path, &d, &err);
-	size_t own = s ? 0 : wasd_dataset_val(d), all = s ? 0 : test ? wasd_dataset_count(d, WASD_TEST) : val ? own : wasd_dataset_count(d, WASD_TRAIN) - own;
+	size_t own = s ? 0 : wasd_dataset_val(d), all = s    ? 0 :
+	                                                test ? wasd_dataset_count(d, WASD_TEST) :
+	                                                val  ? own :
+	                                                       wasd_dataset_count(d, WASD_TRAIN) - own;
 	if (!s && i >= all)
-		s = wasd_fail_at(&err, WASD_ENOTFOUND, "/index", "image %llu of %zu %s images", (unsigned long long)i, all, split_name);
+		s = wasd_fail_at(&err, WASD_ENOTFOUND, "/index", "image %llu of %zu %s images", (unsigned long long)i, all,
+		                 split_name);
 	if (!s && val)
 		i += wasd_dataset_count(d, WASD_TRAIN) - own;
 	if (!s)
 		s = preview_png(d, split, i, &png, &n, &err);
 	if (!s) {
 		int label = wasd_dataset_label(d, split, i);
-		s = engine_send_full(link, wasd_message("previewed", "re:i label:i class:s", (int64_t)m->seq, (int64_t)label, wasd_dataset_class(d, label)), png, n, -1, NULL, &err);
+		s = engine_send_full(link,
+		                     wasd_message("previewed", "re:i label:i class:s", (int64_t)m->seq, (int64_t)label,
+		                                  wasd_dataset_class(d, label)),
+		                     png, n, -1, NULL, &err);
 	}
 	if (s)
 		engine_error(link, m->seq, &err, NULL);
@@ -287,13 +311,15 @@ static void preview(struct engine_link *link, const struct wasd_msg *m)
 }
 
 static const struct engine_handler handlers[] = {
-	{ "ingest", ingest }, { "synthetic", synthetic }, { "preview", preview },
+	{"ingest", ingest},
+	{"synthetic", synthetic},
+	{"preview", preview},
 };
 
 int cmd_ingest(int argc, char **argv)
 {
 	struct engine_link *link;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	if (argc > 1) {
 		fprintf(stderr, "wasd-engine %s: unexpected argument '%s'\n", argv[0], argv[1]);
 		return 2;

@@ -1,5 +1,6 @@
-/* engine/cmd_profile.c - wasd-engine profile: one search for a profile of a checkpoint, led by the daemon over descriptor 3 (protocol.h).
- * The dataset is a file of the daemon's own; the checkpoint came from it too, but may once have been an upload. */
+/* engine/cmd_profile.c - wasd-engine profile: one search for a profile of a checkpoint, led by the daemon over
+ * descriptor 3 (protocol.h). The dataset is a file of the daemon's own; the checkpoint came from it too, but may once
+ * have been an upload. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
@@ -13,7 +14,10 @@
 
 #define PROGRESS_US 250000
 
-struct hunt { struct engine_link *link; int64_t next; };
+struct hunt {
+	struct engine_link *link;
+	int64_t next;
+};
 
 static bool go_on(void *ctx, int done, int of)
 {
@@ -28,10 +32,14 @@ static bool go_on(void *ctx, int done, int of)
 
 static void send_failed(struct engine_link *link, const struct wasd_err *e)
 {
-	engine_send(link, wasd_message("failed", "status:s pointer:?s message:s", wasd_status_name(e->status), *e->pointer ? e->pointer : NULL, e->msg), NULL);
+	engine_send(link,
+	            wasd_message("failed", "status:s pointer:?s message:s", wasd_status_name(e->status),
+	                         *e->pointer ? e->pointer : NULL, e->msg),
+	            NULL);
 }
 
-static enum wasd_status send_profile(struct engine_link *link, const void *overlay, size_t len, cJSON *info, struct wasd_err *err)
+static enum wasd_status send_profile(struct engine_link *link, const void *overlay, size_t len, cJSON *info,
+                                     struct wasd_err *err)
 {
 	char sha[WASD_SHA256_HEX];
 	int fd;
@@ -41,7 +49,8 @@ static enum wasd_status send_profile(struct engine_link *link, const void *overl
 		return s;
 	}
 	wasd_sha256_of(overlay, len, sha);
-	s = engine_send_full(link, wasd_message("profile", "bytes:i sha256:s info:j", (int64_t)len, sha, info), NULL, 0, fd, NULL, err);
+	s = engine_send_full(link, wasd_message("profile", "bytes:i sha256:s info:j", (int64_t)len, sha, info), NULL, 0, fd,
+	                     NULL, err);
 	close(fd);
 	return s;
 }
@@ -63,7 +72,12 @@ static enum wasd_status search(struct engine_link *link, const struct wasd_msg *
 	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_msg_payload(m, &file, err)) ||
 	    (s = engine_check_digest(file.data, file.len, sha, "checkpoint", err)))
 		goto end;
-	struct wasd_profile_opts o = {.file = file.data, .len = file.len, .data = data, .request = wasd_json_get(m->json, "request"), .go_on = go_on, .ctx = &h};
+	struct wasd_profile_opts o = {.file = file.data,
+	                              .len = file.len,
+	                              .data = data,
+	                              .request = wasd_json_get(m->json, "request"),
+	                              .go_on = go_on,
+	                              .ctx = &h};
 	s = wasd_profile_search(&o, &overlay, &len, &info, err);
 	if (!s)
 		s = send_profile(link, overlay, len, info, err);
@@ -80,7 +94,8 @@ int cmd_profile(int argc, char **argv)
 	struct wasd_err err = {0};
 	struct wasd_msg m = {.fd = -1};
 	if (argc > 1) {
-		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
+		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n",
+		        argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	if (engine_link_open(WASD_ROLE_PROFILE, &link, &err)) {

@@ -1,7 +1,8 @@
 /* engine/cmd_train.c - wasd-engine train: one job attempt, told and asked over the stream (protocol.h).
  *
- * The main thread waits for `start`, trains, and sends what the trainer reports; link.c's thread hears `cancel` and `ack`.
- * At most one checkpoint and one epoch's metrics are unacknowledged; before `done` everything is acknowledged. */
+ * The main thread waits for `start`, trains, and sends what the trainer reports; link.c's thread hears `cancel` and
+ * `ack`. At most one checkpoint and one epoch's metrics are unacknowledged; before `done` everything is acknowledged.
+ */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -19,23 +20,27 @@
 
 #define PROGRESS_US 250000
 #define LOSSES_US 1000000
-#define SLOW_US 1000000                         /* what takes longer before the first step is told in the log */
+#define SLOW_US 1000000 /* what takes longer before the first step is told in the log */
 
-struct point { int epoch; uint64_t step; double loss; };
+struct point {
+	int epoch;
+	uint64_t step;
+	double loss;
+};
 
 struct attempt {
 	struct engine_link *link;
 	struct wasd_msg start;
 	const cJSON *spec;
 	struct wasd_dataset *data;
-	struct wasd_payload file;               /* the checkpoint to resume or to start from */
+	struct wasd_payload file; /* the checkpoint to resume or to start from */
 	bool is_resume;
 	struct wasd_trainer *trainer;
 	int64_t next_progress, next_losses;
-	enum wasd_train_phase phase;            /* that was said last */
-	struct point points[WASD_LOSSES_MAX];   /* of the loss along the steps, not sent yet */
+	enum wasd_train_phase phase;          /* that was said last */
+	struct point points[WASD_LOSSES_MAX]; /* of the loss along the steps, not sent yet */
 	int n_points;
-	uint32_t metrics_seq, checkpoint_seq;   /* sent, perhaps not yet acknowledged */
+	uint32_t metrics_seq, checkpoint_seq; /* sent, perhaps not yet acknowledged */
 };
 
 static bool should_stop(void *ctx)
@@ -73,7 +78,8 @@ static cJSON *progress_json(struct attempt *a, enum wasd_train_phase phase, uint
 	a->phase = phase;
 	a->next_progress = wasd_mono_us() + PROGRESS_US;
 	const char *name = wasd_train_phase_name(phase);
-	return total ? wasd_message("progress", "phase:s phase_done:i phase_total:i", name, (int64_t)done, (int64_t)total) : wasd_message("progress", "phase:s", name);
+	return total ? wasd_message("progress", "phase:s phase_done:i phase_total:i", name, (int64_t)done, (int64_t)total) :
+	               wasd_message("progress", "phase:s", name);
 }
 
 static void on_planned(void *ctx, int done, int of)
@@ -129,7 +135,8 @@ static enum wasd_status on_metrics(void *ctx, const struct wasd_train_metrics *m
 	send_losses(a);
 	engine_wait_ack(a->link, a->metrics_seq);
 	cJSON *nonfinite = cJSON_CreateObject(), *values = values_json(m, nonfinite);
-	cJSON *j = wasd_message("metrics", "epoch:i step:i values:j nonfinite:j", (int64_t)m->epoch, (int64_t)m->step, values, nonfinite);
+	cJSON *j = wasd_message("metrics", "epoch:i step:i values:j nonfinite:j", (int64_t)m->epoch, (int64_t)m->step,
+	                        values, nonfinite);
 	return engine_send_full(a->link, j, NULL, 0, -1, &a->metrics_seq, err);
 }
 
@@ -144,7 +151,8 @@ static enum wasd_status on_checkpoint(void *ctx, const struct wasd_train_checkpo
 	if (s)
 		return s;
 	wasd_sha256_of(c->bytes, c->len, sha);
-	cJSON *j = wasd_message("checkpoint", "epoch:i step:i bytes:i sha256:s reason:s metrics:j info:j", (int64_t)c->epoch, (int64_t)c->step, (int64_t)c->len, sha, c->reason,
+	cJSON *j = wasd_message("checkpoint", "epoch:i step:i bytes:i sha256:s reason:s metrics:j info:j",
+	                        (int64_t)c->epoch, (int64_t)c->step, (int64_t)c->len, sha, c->reason,
 	                        values_json(&c->metrics, NULL), cJSON_Duplicate(c->info, true));
 	s = engine_send_full(a->link, j, NULL, 0, fd, &a->checkpoint_seq, err);
 	close(fd);
@@ -169,8 +177,12 @@ static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 	cJSON *classes = cJSON_CreateArray();
 	for (int c = 0; c < wasd_dataset_classes(a->data); c++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(a->data, c)));
-	return engine_send(a->link, wasd_message("started", "params:i macs:i epochs:i steps_per_epoch:i epoch:i classes:j was:j", (int64_t)i.params, (int64_t)i.macs_aom,
-	                                         (int64_t)i.epochs, (int64_t)i.steps_per_epoch, (int64_t)i.first_epoch, classes, cJSON_Duplicate(i.was, true)), err);
+	return engine_send(a->link,
+	                   wasd_message("started", "params:i macs:i epochs:i steps_per_epoch:i epoch:i classes:j was:j",
+	                                (int64_t)i.params, (int64_t)i.macs_aom, (int64_t)i.epochs,
+	                                (int64_t)i.steps_per_epoch, (int64_t)i.first_epoch, classes,
+	                                cJSON_Duplicate(i.was, true)),
+	                   err);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------- */
@@ -182,7 +194,9 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 		return WASD_OK;
 	a->is_resume = cJSON_IsObject(wasd_json_get(a->start.json, "resume"));
 	enum wasd_status s = wasd_msg_payload(&a->start, &a->file, err);
-	return s ? s : engine_check_digest(a->file.data, a->file.len, engine_need_string(a->start.json, "sha256"), "checkpoint to start from", err);
+	return s ? s :
+	           engine_check_digest(a->file.data, a->file.len, engine_need_string(a->start.json, "sha256"),
+	                               "checkpoint to start from", err);
 }
 
 /* limits.memory_mb bounds private memory: what RLIMIT_DATA counts. Mapped datasets and memory files stay out of it. */
@@ -193,7 +207,7 @@ static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *e
 	if (!limits || !wasd_json_i64(limits, "memory_mb", &mb) || mb <= 0)
 		return WASD_OK;
 #ifdef WASD_SANITIZED
-	return WASD_OK;                 /* a sanitizer's own shadow would count; the trainer still compares its plan with the limit */
+	return WASD_OK; /* a sanitizer's own shadow would count; the trainer still compares its plan with the limit */
 #endif
 	rlim_t n = (rlim_t)mb << 20;
 	return setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}) ? wasd_fail_errno(err, errno, "limits.memory_mb") : WASD_OK;
@@ -214,11 +228,11 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	a->spec = wasd_json_get(a->start.json, "spec");
 	wasd_json_i64(a->start.json, "threads", &threads);
 	if (wasd_json_i64(a->start.json, "nice", &niceness) && niceness > 0)
-		setpriority(PRIO_PROCESS, 0, (int)niceness);           /* threads started later inherit it */
+		setpriority(PRIO_PROCESS, 0, (int)niceness); /* threads started later inherit it */
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
-	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
-	    (s = open_file(a, err)))
+	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) ||
+	    (s = wasd_dataset_open(path, &a->data, err)) || (s = open_file(a, err)))
 		return s;
 	say_slow(a, "loading data", begun);
 	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .planned = on_planned, .ctx = a};
@@ -249,7 +263,10 @@ static const char *failure_reason(const struct attempt *a, enum wasd_status s)
 
 static void send_failed(struct attempt *a, const struct wasd_err *e)
 {
-	engine_send(a->link, wasd_message("failed", "reason:s status:s pointer:s message:s", failure_reason(a, e->status), wasd_status_name(e->status), e->pointer, e->msg), NULL);
+	engine_send(a->link,
+	            wasd_message("failed", "reason:s status:s pointer:s message:s", failure_reason(a, e->status),
+	                         wasd_status_name(e->status), e->pointer, e->msg),
+	            NULL);
 }
 
 static void send_done(struct attempt *a, enum wasd_train_end end, int epoch)
@@ -260,7 +277,8 @@ static void send_done(struct attempt *a, enum wasd_train_end end, int epoch)
 int cmd_train(int argc, char **argv)
 {
 	if (argc > 1) {
-		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n", argv[0]);
+		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n",
+		        argv[0]);
 		return strcmp(argv[1], "--help") ? 2 : 0;
 	}
 	struct attempt a = {.start.fd = -1};
@@ -274,7 +292,8 @@ int cmd_train(int argc, char **argv)
 	engine_link_next(a.link, &a.start, NULL);
 	if (strcmp(a.start.type, "start"))
 		engine_protocol_error("first message is '%s', want 'start'", a.start.type);
-	struct wasd_train_hooks hooks = {&a, should_stop, on_progress, on_metrics, on_checkpoint, on_log, on_warning, on_loss};
+	struct wasd_train_hooks hooks = {&a,     should_stop, on_progress, on_metrics, on_checkpoint,
+	                                 on_log, on_warning,  on_loss};
 	enum wasd_status s = prepare(&a, &err);
 	if (!s)
 		s = send_started(&a, &err);

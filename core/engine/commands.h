@@ -1,5 +1,5 @@
-/* engine/commands.h - the commands of wasd-engine, one per file; main.c has the table. argv[0] is the command's own name.
- * Each returns the exit status: 0, 1 after a message on stderr, 2 for wrong usage. */
+/* engine/commands.h - the commands of wasd-engine, one per file; main.c has the table. argv[0] is the command's own
+ * name. Each returns the exit status: 0, 1 after a message on stderr, 2 for wrong usage. */
 #ifndef WASD_ENGINE_COMMANDS_H
 #define WASD_ENGINE_COMMANDS_H
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define INBOX 256
-#define ACKS 32          /* acknowledgements not yet asked for; at most a few frames are ever outstanding */
+#define ACKS 32 /* acknowledgements not yet asked for; at most a few frames are ever outstanding */
 
 struct engine_link {
 	struct wasd_wire *wire;
@@ -24,7 +24,10 @@ struct engine_link {
 	pthread_cond_t changed;
 	atomic_bool cancelled, closing;
 	/* below: under lock */
-	struct { struct wasd_msg msg; int64_t when; } inbox[INBOX];
+	struct {
+		struct wasd_msg msg;
+		int64_t when;
+	} inbox[INBOX];
 	unsigned head, count;
 	uint32_t acked[ACKS];
 	unsigned next_ack;
@@ -109,7 +112,7 @@ static void *read_loop(void *arg)
 			note_ack(l, &m);
 		} else {
 			enqueue(l, &m);
-			continue;            /* the inbox owns it now */
+			continue; /* the inbox owns it now */
 		}
 		wasd_msg_done(&m);
 	}
@@ -118,8 +121,10 @@ static void *read_loop(void *arg)
 
 static enum wasd_status say_hello(struct engine_link *l, enum wasd_role role, struct wasd_err *err)
 {
-	return engine_send(l, wasd_message("hello", "role:s pid:i version:s build:s fingerprint:j", wasd_role_name(role), (int64_t)getpid(), WASD_VERSION, wasd_build_id(),
-	                                   wasd_fingerprint()), err);
+	return engine_send(l,
+	                   wasd_message("hello", "role:s pid:i version:s build:s fingerprint:j", wasd_role_name(role),
+	                                (int64_t)getpid(), WASD_VERSION, wasd_build_id(), wasd_fingerprint()),
+	                   err);
 }
 
 enum wasd_status engine_link_open(enum wasd_role role, struct engine_link **out, struct wasd_err *err)
@@ -163,7 +168,7 @@ void engine_link_close(struct engine_link *l)
 	atomic_store(&l->closing, true);
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
-	pthread_join(l->thread, NULL);          /* at the latest with the next heartbeat */
+	pthread_join(l->thread, NULL); /* at the latest with the next heartbeat */
 	for (; l->count; l->count--, l->head++)
 		wasd_msg_done(&l->inbox[l->head % INBOX].msg);
 	wasd_wire_destroy(l->wire);
@@ -191,7 +196,8 @@ bool engine_link_cancelled(struct engine_link *l)
 	return atomic_load(&l->cancelled);
 }
 
-enum wasd_status engine_send_full(struct engine_link *l, cJSON *json, const void *bin, size_t bin_len, int fd, uint32_t *seq, struct wasd_err *err)
+enum wasd_status engine_send_full(struct engine_link *l, cJSON *json, const void *bin, size_t bin_len, int fd,
+                                  uint32_t *seq, struct wasd_err *err)
 {
 	if (!json)
 		return wasd_fail(err, WASD_ENOMEM, "message");
@@ -238,7 +244,10 @@ void engine_log(struct engine_link *l, const char *level, const char *fmt, ...)
 void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, const char *code)
 {
 	const char *status = wasd_status_name(e->status);
-	engine_send(l, wasd_message("error", "re:i status:s code:s pointer:s message:s", (int64_t)re, status, code ? code : status, e->pointer, e->msg), NULL);
+	engine_send(l,
+	            wasd_message("error", "re:i status:s code:s pointer:s message:s", (int64_t)re, status,
+	                         code ? code : status, e->pointer, e->msg),
+	            NULL);
 }
 
 const char *engine_need_string(const cJSON *m, const char *key)
@@ -249,11 +258,14 @@ const char *engine_need_string(const cJSON *m, const char *key)
 	return v;
 }
 
-enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *sha256, const char *what, struct wasd_err *err)
+enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *sha256, const char *what,
+                                     struct wasd_err *err)
 {
 	char have[WASD_SHA256_HEX];
 	wasd_sha256_of(bytes, len, have);
-	return strcmp(have, sha256) ? wasd_fail(err, WASD_ECORRUPT, "%.80s: digest %.16s..., announced %.16s...", what, have, sha256) : WASD_OK;
+	return strcmp(have, sha256) ?
+	           wasd_fail(err, WASD_ECORRUPT, "%.80s: digest %.16s..., announced %.16s...", what, have, sha256) :
+	           WASD_OK;
 }
 
 void engine_serve(struct engine_link *l, const struct engine_handler *handlers, size_t n)

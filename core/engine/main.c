@@ -15,9 +15,11 @@ static const struct command {
 	{"infer", cmd_infer, "every deployment's inference, led by the daemon over descriptor 3"},
 	{"ingest", cmd_ingest, "one upload made into a dataset, led by the daemon over descriptor 3"},
 	{"convert", cmd_convert, "checkpoints made into files for other programs, led by the daemon over descriptor 3"},
-	{"profile", cmd_profile, "the search for a draw that keeps most accuracy within a budget, led by the daemon over descriptor 3"},
+	{"profile", cmd_profile,
+     "the search for a draw that keeps most accuracy within a budget, led by the daemon over descriptor 3"},
 	{"bench", cmd_bench, "time training steps or inference; needs no daemon (bench --help)"},
-	{"describe", cmd_describe, "a network layer by layer: shapes, parameters, multiply-adds; needs no daemon (describe --help)"},
+	{"describe", cmd_describe,
+     "a network layer by layer: shapes, parameters, multiply-adds; needs no daemon (describe --help)"},
 	{"capabilities", cmd_capabilities, "print every architecture, transform, optimizer and backend as JSON"},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

@@ -1,12 +1,12 @@
-/* graph/build.c - building a graph and looking at it. Every call checks shapes at once; the first failure sticks and comes out of
- * wasd_graph_finish, so that a model builder reads like the network. */
+/* graph/build.c - building a graph and looking at it. Every call checks shapes at once; the first failure sticks and
+ * comes out of wasd_graph_finish, so that a model builder reads like the network. */
 #include "graph/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define MAX_NODES 20000
-#define MAX_PARAMS ((size_t)1 << 31)             /* scalars */
+#define MAX_PARAMS ((size_t)1 << 31) /* scalars */
 
 static void fail(struct wasd_graph *g, enum wasd_status s, const char *name, const char *msg)
 {
@@ -39,11 +39,12 @@ static int param_find(const struct wasd_graph *g, const char *name)
 }
 
 /* suffix "" = name itself */
-int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims, enum param_init init, int fan_in)
+int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims,
+                    enum param_init init, int fan_in)
 {
 	if (g->status || !grow(g, &g->params, g->n_params, &g->cap_params, sizeof *g->params))
 		return -1;
-	struct param p = { .ndims = ndims, .count = 1, .offset = g->param_count, .init = init, .fan_in = fan_in };
+	struct param p = {.ndims = ndims, .count = 1, .offset = g->param_count, .init = init, .fan_in = fan_in};
 	for (int i = 0; i < ndims; i++) {
 		p.dims[i] = dims[i];
 		p.count *= (size_t)dims[i];
@@ -81,7 +82,7 @@ int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double
 		fail(g, WASD_ENOMEM, name, "no memory for the graph");
 		return -1;
 	}
-	g->stats[g->n_stats] = (struct stats){ copy, channels, g->stats_count, eps, momentum };
+	g->stats[g->n_stats] = (struct stats){copy, channels, g->stats_count, eps, momentum};
 	g->stats_count += 2 * (size_t)channels;
 	return g->n_stats++;
 }
@@ -90,13 +91,14 @@ int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double
 static wasd_node add_node(struct wasd_graph *g, const struct node *proto, const char *name, const wasd_node *x, int n)
 {
 	struct wasd_shape shapes[64], *in = shapes;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	char *copy = NULL;
 	wasd_node *inputs = NULL;
 	if (g->status)
 		return -1;
 	if (g->output >= 0 || n < 1 || n > 64 || g->n_nodes >= MAX_NODES) {
-		fail(g, WASD_EINVAL, name, g->output >= 0 ? "the graph is finished" : "a node takes 1 to 64 inputs and a graph 20000 nodes");
+		fail(g, WASD_EINVAL, name,
+		     g->output >= 0 ? "the graph is finished" : "a node takes 1 to 64 inputs and a graph 20000 nodes");
 		return -1;
 	}
 	for (int i = 0; i < n; i++) {
@@ -132,7 +134,7 @@ static wasd_node add_node(struct wasd_graph *g, const struct node *proto, const 
 
 struct node graph_node(const struct layer *l)
 {
-	return (struct node){ .layer = l, .weight = -1, .bias = -1, .stats = -1, .aug = -1, .groups = 1, .stride = 1 };
+	return (struct node){.layer = l, .weight = -1, .bias = -1, .stats = -1, .aug = -1, .groups = 1, .stride = 1};
 }
 
 wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in)
@@ -194,7 +196,8 @@ wasd_node wasd_graph_input(struct wasd_graph *g)
 
 /* ---- the calls ------------------------------------------------------------------------------------- */
 
-wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding, int groups, bool bias)
+wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding,
+                          int groups, bool bias)
 {
 	struct node nd = graph_node(&layer_conv);
 	nd.out = out;
@@ -227,7 +230,8 @@ wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *na
 	return graph_add(g, &nd, name, &x, 1);
 }
 
-wasd_node wasd_graph_boxsum(struct wasd_graph *g, wasd_node x, int kh, int kw, int stride, int pad_top, int pad_left, int out_h, int out_w)
+wasd_node wasd_graph_boxsum(struct wasd_graph *g, wasd_node x, int kh, int kw, int stride, int pad_top, int pad_left,
+                            int out_h, int out_w)
 {
 	struct node nd = graph_node(&layer_boxsum);
 	nd.kh = kh;
@@ -258,12 +262,30 @@ static wasd_node add_simple(struct wasd_graph *g, const struct layer *l, const w
 	return graph_add(g, &nd, "", x, n);
 }
 
-wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x) { return add_simple(g, &layer_relu, &x, 1); }
-wasd_node wasd_graph_relu6(struct wasd_graph *g, wasd_node x) { return add_simple(g, &layer_relu6, &x, 1); }
-wasd_node wasd_graph_globalpool(struct wasd_graph *g, wasd_node x) { return add_simple(g, &layer_globalpool, &x, 1); }
-wasd_node wasd_graph_flatten(struct wasd_graph *g, wasd_node x) { return add_simple(g, &layer_flatten, &x, 1); }
-wasd_node wasd_graph_add(struct wasd_graph *g, wasd_node a, wasd_node b) { return add_simple(g, &layer_add, (wasd_node[]){ a, b }, 2); }
-wasd_node wasd_graph_concat(struct wasd_graph *g, const wasd_node *x, int n) { return add_simple(g, &layer_concat, x, n); }
+wasd_node wasd_graph_relu(struct wasd_graph *g, wasd_node x)
+{
+	return add_simple(g, &layer_relu, &x, 1);
+}
+wasd_node wasd_graph_relu6(struct wasd_graph *g, wasd_node x)
+{
+	return add_simple(g, &layer_relu6, &x, 1);
+}
+wasd_node wasd_graph_globalpool(struct wasd_graph *g, wasd_node x)
+{
+	return add_simple(g, &layer_globalpool, &x, 1);
+}
+wasd_node wasd_graph_flatten(struct wasd_graph *g, wasd_node x)
+{
+	return add_simple(g, &layer_flatten, &x, 1);
+}
+wasd_node wasd_graph_add(struct wasd_graph *g, wasd_node a, wasd_node b)
+{
+	return add_simple(g, &layer_add, (wasd_node[]){a, b}, 2);
+}
+wasd_node wasd_graph_concat(struct wasd_graph *g, const wasd_node *x, int n)
+{
+	return add_simple(g, &layer_concat, x, n);
+}
 
 static wasd_node add_pool(struct wasd_graph *g, const struct layer *l, wasd_node x, int k, int stride, int padding)
 {
@@ -274,8 +296,14 @@ static wasd_node add_pool(struct wasd_graph *g, const struct layer *l, wasd_node
 	return graph_add(g, &nd, "", &x, 1);
 }
 
-wasd_node wasd_graph_maxpool(struct wasd_graph *g, wasd_node x, int k, int stride, int padding) { return add_pool(g, &layer_maxpool, x, k, stride, padding); }
-wasd_node wasd_graph_avgpool(struct wasd_graph *g, wasd_node x, int k, int stride) { return add_pool(g, &layer_avgpool, x, k, stride, 0); }
+wasd_node wasd_graph_maxpool(struct wasd_graph *g, wasd_node x, int k, int stride, int padding)
+{
+	return add_pool(g, &layer_maxpool, x, k, stride, padding);
+}
+wasd_node wasd_graph_avgpool(struct wasd_graph *g, wasd_node x, int k, int stride)
+{
+	return add_pool(g, &layer_avgpool, x, k, stride, 0);
+}
 
 wasd_node wasd_graph_linear(struct wasd_graph *g, wasd_node x, const char *name, int out, bool bias)
 {
@@ -292,8 +320,14 @@ static wasd_node add_drop(struct wasd_graph *g, const struct layer *l, wasd_node
 	return graph_add(g, &nd, "", &x, 1);
 }
 
-wasd_node wasd_graph_dropout(struct wasd_graph *g, wasd_node x, double p) { return add_drop(g, &layer_dropout, x, p); }
-wasd_node wasd_graph_dropconnect(struct wasd_graph *g, wasd_node x, double rate) { return add_drop(g, &layer_dropconnect, x, rate); }
+wasd_node wasd_graph_dropout(struct wasd_graph *g, wasd_node x, double p)
+{
+	return add_drop(g, &layer_dropout, x, p);
+}
+wasd_node wasd_graph_dropconnect(struct wasd_graph *g, wasd_node x, double rate)
+{
+	return add_drop(g, &layer_dropconnect, x, rate);
+}
 
 static int copy_param(struct wasd_graph *g, const struct wasd_graph *from, int i)
 {
@@ -314,7 +348,8 @@ wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, c
 	g->nodes[c].weight = w;
 	g->nodes[c].bias = b;
 	if (n->stats >= 0)
-		g->nodes[c].stats = graph_add_stats(g, from->stats[n->stats].name, from->stats[n->stats].channels, n->eps, n->momentum);
+		g->nodes[c].stats = graph_add_stats(g, from->stats[n->stats].name, from->stats[n->stats].channels, n->eps,
+		                                    n->momentum);
 	return g->status ? -1 : c;
 }
 
@@ -342,8 +377,12 @@ void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *
 			c = i;
 	if (g->status)
 		return;
-	if (c < 0 || g->nodes[c].aug >= 0 || g->nodes[c].kh != g->nodes[c].kw || g->nodes[c].kh < 1 || g->nodes[c].kh > WASD_K_MAX) {
-		fail(g, WASD_EINVAL, conv, c < 0 ? "no convolution has this name" : g->nodes[c].aug >= 0 ? "is augmentable already" : "only square kernels up to 7x7 can be augmented");
+	if (c < 0 || g->nodes[c].aug >= 0 || g->nodes[c].kh != g->nodes[c].kw || g->nodes[c].kh < 1 ||
+	    g->nodes[c].kh > WASD_K_MAX) {
+		fail(g, WASD_EINVAL, conv,
+		     c < 0                ? "no convolution has this name" :
+		     g->nodes[c].aug >= 0 ? "is augmentable already" :
+		                            "only square kernels up to 7x7 can be augmented");
 		return;
 	}
 	if (!grow(g, &g->augs, g->n_augs, &g->cap_augs, sizeof *g->augs))
@@ -359,7 +398,7 @@ void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *
 		g->augs[at] = g->augs[at - 1];
 		g->nodes[g->augs[at].conv].aug = at;
 	}
-	g->augs[at] = (struct aug){ c, copy, -1, alpha_param ? index : 0 };
+	g->augs[at] = (struct aug){c, copy, -1, alpha_param ? index : 0};
 	g->nodes[c].aug = at;
 	g->n_augs++;
 }
@@ -374,7 +413,8 @@ enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struc
 		if (a->alpha_param < 0 || a->alpha_index < 0 || (size_t)a->alpha_index >= g->params[a->alpha_param].count)
 			fail(g, WASD_EINVAL, g->nodes[a->conv].name, "its alpha is not an element of a parameter");
 	}
-	if (!g->status && (output < 0 || output >= g->n_nodes || g->nodes[output].shape.h != 1 || g->nodes[output].shape.w != 1))
+	if (!g->status &&
+	    (output < 0 || output >= g->n_nodes || g->nodes[output].shape.h != 1 || g->nodes[output].shape.w != 1))
 		fail(g, WASD_EINVAL, "output", "must be a node of shape (classes,1,1)");
 	if (g->status) {
 		if (err)
@@ -387,20 +427,47 @@ enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struc
 
 /* ---- looking ------------------------------------------------------------------------------------------ */
 
-struct wasd_shape wasd_graph_input_shape(const struct wasd_graph *g) { return g->nodes[0].shape; }
-int wasd_graph_classes(const struct wasd_graph *g) { return g->output < 0 ? 0 : g->nodes[g->output].shape.c; }
-int wasd_graph_params(const struct wasd_graph *g) { return g->n_params; }
-int wasd_graph_param_find(const struct wasd_graph *g, const char *name) { return param_find(g, name); }
-size_t wasd_graph_param_count(const struct wasd_graph *g) { return g->param_count; }
-int wasd_graph_stats(const struct wasd_graph *g) { return g->n_stats; }
-size_t wasd_graph_stats_count(const struct wasd_graph *g) { return g->stats_count; }
-int wasd_graph_augs(const struct wasd_graph *g) { return g->n_augs; }
-int wasd_graph_nodes(const struct wasd_graph *g) { return g->n_nodes; }
+struct wasd_shape wasd_graph_input_shape(const struct wasd_graph *g)
+{
+	return g->nodes[0].shape;
+}
+int wasd_graph_classes(const struct wasd_graph *g)
+{
+	return g->output < 0 ? 0 : g->nodes[g->output].shape.c;
+}
+int wasd_graph_params(const struct wasd_graph *g)
+{
+	return g->n_params;
+}
+int wasd_graph_param_find(const struct wasd_graph *g, const char *name)
+{
+	return param_find(g, name);
+}
+size_t wasd_graph_param_count(const struct wasd_graph *g)
+{
+	return g->param_count;
+}
+int wasd_graph_stats(const struct wasd_graph *g)
+{
+	return g->n_stats;
+}
+size_t wasd_graph_stats_count(const struct wasd_graph *g)
+{
+	return g->stats_count;
+}
+int wasd_graph_augs(const struct wasd_graph *g)
+{
+	return g->n_augs;
+}
+int wasd_graph_nodes(const struct wasd_graph *g)
+{
+	return g->n_nodes;
+}
 
 struct wasd_param_info wasd_graph_param_info(const struct wasd_graph *g, int i)
 {
 	const struct param *p = &g->params[i];
-	struct wasd_param_info info = { .name = p->name, .ndims = p->ndims, .count = p->count, .offset = p->offset };
+	struct wasd_param_info info = {.name = p->name, .ndims = p->ndims, .count = p->count, .offset = p->offset};
 	memcpy(info.dims, p->dims, sizeof info.dims);
 	return info;
 }
@@ -408,14 +475,16 @@ struct wasd_param_info wasd_graph_param_info(const struct wasd_graph *g, int i)
 struct wasd_stats_info wasd_graph_stats_info(const struct wasd_graph *g, int i)
 {
 	const struct stats *s = &g->stats[i];
-	return (struct wasd_stats_info){ s->name, s->channels, s->offset, s->offset + (size_t)s->channels, s->eps, s->momentum };
+	return (struct wasd_stats_info){s->name, s->channels, s->offset, s->offset + (size_t)s->channels,
+	                                s->eps,  s->momentum};
 }
 
 struct wasd_aug_info wasd_graph_aug_info(const struct wasd_graph *g, int i)
 {
 	const struct aug *a = &g->augs[i];
 	const struct node *n = &g->nodes[a->conv];
-	return (struct wasd_aug_info){ n->name, n->kh, n->in.c, n->out, n->groups, n->weight, a->alpha_param, a->alpha_index };
+	return (struct wasd_aug_info){n->name,   n->kh,     n->in.c,        n->out,
+	                              n->groups, n->weight, a->alpha_param, a->alpha_index};
 }
 
 struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node i)
@@ -423,11 +492,20 @@ struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node
 	const struct node *n = &g->nodes[i];
 	bool window = n->kh > 0;
 	struct wasd_node_info info = {
-		.op = n->layer->op, .name = n->name, .shape = n->shape, .n_inputs = n->n_in, .inputs = n->inputs,
+		.op = n->layer->op,
+		.name = n->name,
+		.shape = n->shape,
+		.n_inputs = n->n_in,
+		.inputs = n->inputs,
 		.macs = n->layer->macs ? n->layer->macs(n, n->kh * n->kw) : 0,
-		.kh = n->kh, .kw = n->kw, .stride = window ? n->stride : 0, .groups = window && n->weight >= 0 ? n->groups : 0, .weight = n->weight, .aug = n->aug,
+		.kh = n->kh,
+		.kw = n->kw,
+		.stride = window ? n->stride : 0,
+		.groups = window && n->weight >= 0 ? n->groups : 0,
+		.weight = n->weight,
+		.aug = n->aug,
 	};
-	const int own[] = { n->weight, n->bias };
+	const int own[] = {n->weight, n->bias};
 	for (int k = 0; k < 2; k++)
 		info.params += own[k] >= 0 ? g->params[own[k]].count : 0;
 	return info;

@@ -1,5 +1,6 @@
 /* graph/draw_json.c - the JSON form of a draw, by the names of a graph's layers:
- *     [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}}, {"layer":"layer1.0.conv2","groups":[{"op":...,"params":...}, ...]}, ...]
+ *     [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}},
+ *     {"layer":"layer1.0.conv2","groups":[{"op":...,"params":...}, ...]}, ...]
  * which checkpoints, bundles and the golden fixtures share. */
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +36,8 @@ static bool parts_to_json(cJSON *o, const struct wasd_draw_layer *l)
 static cJSON *layer_to_json(const struct wasd_draw_layer *l, const struct wasd_aug_info *a)
 {
 	cJSON *o = cJSON_CreateObject();
-	bool ok = cJSON_AddStringToObject(o, "layer", a->layer) && (l->parts > 1 ? parts_to_json(o, l) : transform_to_json(o, &l->t));
+	bool ok = cJSON_AddStringToObject(o, "layer", a->layer) &&
+	          (l->parts > 1 ? parts_to_json(o, l) : transform_to_json(o, &l->t));
 	if (ok && l->alpha_one && a->alpha_param >= 0)
 		ok = cJSON_AddNumberToObject(o, "alpha", 1);
 	if (ok)
@@ -61,9 +63,10 @@ cJSON *wasd_draw_to_json(const struct wasd_draw *d, const struct wasd_graph *g)
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-static enum wasd_status params_from_json(const cJSON *j, const char *at, const struct wasd_transform_op *op, double *p, struct wasd_err *err)
+static enum wasd_status params_from_json(const cJSON *j, const char *at, const struct wasd_transform_op *op, double *p,
+                                         struct wasd_err *err)
 {
-	const char *names[8] = { NULL };
+	const char *names[8] = {NULL};
 	if (!cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
 	for (int i = 0; op->params[i].name; i++)
@@ -75,13 +78,15 @@ static enum wasd_status params_from_json(const cJSON *j, const char *at, const s
 		const cJSON *v = wasd_json_get(j, names[i]);
 		if (!v)
 			return wasd_fail_at(err, WASD_EINVAL, ptr, "%s needs this parameter", op->name);
-		s = fields_number(v, ptr, (struct fields_range){ op->params[i].min, op->params[i].max, false, false }, &p[i], err);
+		s = fields_number(v, ptr, (struct fields_range){op->params[i].min, op->params[i].max, false, false}, &p[i],
+		                  err);
 	}
 	return s;
 }
 
 /* "op" and "params" of j, for kernels of side k. */
-static enum wasd_status transform_from_json(const cJSON *j, const char *at, int k, struct wasd_transform *t, struct wasd_err *err)
+static enum wasd_status transform_from_json(const cJSON *j, const char *at, int k, struct wasd_transform *t,
+                                            struct wasd_err *err)
 {
 	const char *op_name;
 	char ptr[FIELDS_POINTER];
@@ -92,7 +97,7 @@ static enum wasd_status transform_from_json(const cJSON *j, const char *at, int 
 	if (!op)
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown transform \"%.60s\"", op_name);
 
-	double p[6] = { 0 };
+	double p[6] = {0};
 	enum wasd_status s = WASD_OK;
 	fields_pointer(ptr, at, "params");
 	const cJSON *params = wasd_json_get(j, "params");
@@ -104,12 +109,15 @@ static enum wasd_status transform_from_json(const cJSON *j, const char *at, int 
 	return s;
 }
 
-static enum wasd_status parts_from_json(const cJSON *list, const char *at, const struct wasd_aug_info *a, struct wasd_draw_layer *l, struct wasd_err *err)
+static enum wasd_status parts_from_json(const cJSON *list, const char *at, const struct wasd_aug_info *a,
+                                        struct wasd_draw_layer *l, struct wasd_err *err)
 {
-	static const char *const names[] = { "op", "params", NULL };
+	static const char *const names[] = {"op", "params", NULL};
 	int n = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0, i = 0;
 	if (n < 1 || n > a->out || n > WASD_DRAW_PARTS)
-		return wasd_fail_at(err, WASD_EINVAL, at, "must be an array of 1 to %d transforms, at most one for each of %d output channels", WASD_DRAW_PARTS, a->out);
+		return wasd_fail_at(err, WASD_EINVAL, at,
+		                    "must be an array of 1 to %d transforms, at most one for each of %d output channels",
+		                    WASD_DRAW_PARTS, a->out);
 	if (n > 1 && !(l->more = wasd_calloc((size_t)n - 1, sizeof *l->more)))
 		return wasd_fail(err, WASD_ENOMEM, "draw of %d groups", n);
 	l->parts = n;
@@ -118,7 +126,8 @@ static enum wasd_status parts_from_json(const cJSON *list, const char *at, const
 		char number[16], ptr[FIELDS_POINTER];
 		snprintf(number, sizeof number, "%d", i);
 		fields_pointer(ptr, at, number);
-		enum wasd_status s = cJSON_IsObject(item) ? fields_known(item, ptr, names, err) : wasd_fail_at(err, WASD_EINVAL, ptr, "must be an object");
+		enum wasd_status s = cJSON_IsObject(item) ? fields_known(item, ptr, names, err) :
+		                                            wasd_fail_at(err, WASD_EINVAL, ptr, "must be an object");
 		if (s == WASD_OK)
 			s = transform_from_json(item, ptr, a->k, i ? &l->more[i - 1] : &l->t, err);
 		if (s != WASD_OK)
@@ -128,9 +137,11 @@ static enum wasd_status parts_from_json(const cJSON *list, const char *at, const
 	return WASD_OK;
 }
 
-static enum wasd_status layer_from_json(const cJSON *j, const char *at, const struct wasd_graph *g, struct wasd_draw_layer *l, struct wasd_err *err)
+static enum wasd_status layer_from_json(const cJSON *j, const char *at, const struct wasd_graph *g,
+                                        struct wasd_draw_layer *l, struct wasd_err *err)
 {
-	static const char *const whole[] = { "layer", "op", "params", "alpha", NULL }, *const in_parts[] = { "layer", "groups", "alpha", NULL };
+	static const char *const whole[] = {"layer", "op", "params", "alpha", NULL}, *const in_parts[] = {"layer", "groups",
+	                                                                                                  "alpha", NULL};
 	const cJSON *parts = wasd_json_get(j, "groups");
 	const char *layer;
 	char ptr[FIELDS_POINTER];
@@ -144,14 +155,15 @@ static enum wasd_status layer_from_json(const cJSON *j, const char *at, const st
 	if (!wasd_json_str(j, "layer", &layer))
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be the name of a layer");
 	int n = wasd_graph_augs(g);
-	struct wasd_aug_info a = { 0 };
+	struct wasd_aug_info a = {0};
 	for (l->aug = 0; l->aug < n; l->aug++) {
 		a = wasd_graph_aug_info(g, l->aug);
 		if (!strcmp(a.layer, layer))
 			break;
 	}
 	if (l->aug == n)
-		return wasd_fail_at(err, WASD_EINVAL, ptr, "\"%.60s\" is not an augmentable convolution of this network", layer);
+		return wasd_fail_at(err, WASD_EINVAL, ptr, "\"%.60s\" is not an augmentable convolution of this network",
+		                    layer);
 
 	fields_pointer(ptr, at, "groups");
 	s = parts ? parts_from_json(parts, ptr, &a, l, err) : transform_from_json(j, at, a.k, &l->t, err);
@@ -166,9 +178,10 @@ static enum wasd_status layer_from_json(const cJSON *j, const char *at, const st
 	return WASD_OK;
 }
 
-enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g, struct wasd_draw *out, struct wasd_err *err)
+enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g, struct wasd_draw *out,
+                                     struct wasd_err *err)
 {
-	struct wasd_draw d = { .recipe = { &weight_was } };
+	struct wasd_draw d = {.recipe = {&weight_was}};
 	int n = wasd_graph_augs(g), count = cJSON_IsArray(j) ? cJSON_GetArraySize(j) : -1;
 	if (count < 0)
 		return wasd_fail_at(err, WASD_EINVAL, "", "a draw is an array with one object per augmented layer");
@@ -189,7 +202,7 @@ enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g,
 		d.n++;
 	}
 	if (s != WASD_OK && d.n < count)
-		wasd_free(d.layer[d.n].more);           /* of the layer that failed */
+		wasd_free(d.layer[d.n].more); /* of the layer that failed */
 	if (s != WASD_OK)
 		wasd_draw_done(&d);
 	else

@@ -1,8 +1,9 @@
 /* graph/exec.c - running a plan: weights of the pass, forward, loss, backward.
  *
- * Where the pass's recipe (weights/strategy.h) forms the weights of a convolution, its step gets the compact live kernel, dead taps cut off, with the
- * padding that follows, and its weight gradient goes to a buffer of the same compact shape, which the strategy pulls back into the gradients of the
- * weights and of its own parameters. Every other step reads and writes the blocks of the model themselves. */
+ * Where the pass's recipe (weights/strategy.h) forms the weights of a convolution, its step gets the compact live
+ * kernel, dead taps cut off, with the padding that follows, and its weight gradient goes to a buffer of the same
+ * compact shape, which the strategy pulls back into the gradients of the weights and of its own parameters. Every other
+ * step reads and writes the blocks of the model themselves. */
 #include "graph/internal.h"
 
 #include <string.h>
@@ -10,11 +11,11 @@
 
 enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
 
-struct shadow {                                          /* one convolution that a recipe may form the weights of */
+struct shadow { /* one convolution that a recipe may form the weights of */
 	struct weight_kernel kernel;
-	const struct wasd_recipe *by;                    /* what did in the last forward; NULL = nothing */
-	struct wasd_rect at;                             /* which taps buf has */
-	real *buf;                                       /* compact effective weights */
+	const struct wasd_recipe *by; /* what did in the last forward; NULL = nothing */
+	struct wasd_rect at;          /* which taps buf has */
+	real *buf;                    /* compact effective weights */
 };
 
 struct wasd_exec {
@@ -23,11 +24,11 @@ struct wasd_exec {
 	struct wasd_exec_opts opts;
 	struct plan plan;
 	struct run run;
-	int threads, n;                                  /* team at planning; images that the tensors are laid out for */
-	struct shadow *shadow;                           /* per such convolution */
-	real *shadow_block, *dsw;                        /* all compact kernels; one compact gradient, zero but while a layer's backward runs */
+	int threads, n;           /* team at planning; images that the tensors are laid out for */
+	struct shadow *shadow;    /* per such convolution */
+	real *shadow_block, *dsw; /* all compact kernels; one compact gradient, zero but while a layer's backward runs */
 	size_t shadow_bytes;
-	real *logits, *dlogits;                          /* (batch, classes) */
+	real *logits, *dlogits; /* (batch, classes) */
 	enum exec_state state;
 	uint64_t ns[WASD_PHASES];
 };
@@ -70,8 +71,12 @@ static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err
 		const struct aug *a = &g->augs[i];
 		const struct param *w = &g->params[g->nodes[a->conv].weight];
 		struct weight_kernel *k = &e->shadow[i].kernel;
-		*k = (struct weight_kernel){ .graph = g, .index = i, .w = wasd_model_weights(e->model, g->nodes[a->conv].weight), .master = e->model->master,
-		                             .outs = g->nodes[a->conv].out, .k = g->nodes[a->conv].kh };
+		*k = (struct weight_kernel){.graph = g,
+		                            .index = i,
+		                            .w = wasd_model_weights(e->model, g->nodes[a->conv].weight),
+		                            .master = e->model->master,
+		                            .outs = g->nodes[a->conv].out,
+		                            .k = g->nodes[a->conv].kh};
 		k->rows = w->count / (size_t)(k->k * k->k);
 		if (e->opts.training) {
 			k->grad = e->model->grad;
@@ -115,7 +120,8 @@ static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd
 	return WASD_OK;
 }
 
-enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out, struct wasd_err *err)
+enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out,
+                                  struct wasd_err *err)
 {
 	const struct backend *b = NULL;
 	enum wasd_status s = check_opts(m, o, err);
@@ -142,7 +148,8 @@ enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_o
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for packed weights");
 		goto fail;
 	}
-	if ((s = plan_create(m->graph, b, o, e->threads, o->constant_weights ? m->packs : NULL, &e->plan, err)) || (s = shadows_create(e, err)))
+	if ((s = plan_create(m->graph, b, o, e->threads, o->constant_weights ? m->packs : NULL, &e->plan, err)) ||
+	    (s = shadows_create(e, err)))
 		goto fail;
 	bind_params(e);
 	*out = e;
@@ -185,7 +192,8 @@ struct cJSON *wasd_exec_explain(const struct wasd_exec *e)
 static bool boxes(const struct step *s, const struct weight_shape *shape)
 {
 	const struct node *n = s->node;
-	return s->kernel->boxes && n->stride == 1 && n->in.h == n->shape.h && n->in.w == n->shape.w && graph_boxed(n, shape);
+	return s->kernel->boxes && n->stride == 1 && n->in.h == n->shape.h && n->in.w == n->shape.w &&
+	       graph_boxed(n, shape);
 }
 
 static void set_kernel(struct step *s, const real *weight, struct wasd_rect at, real *dweight)
@@ -251,16 +259,25 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 		return wasd_fail(err, WASD_EINVAL, "statistics set %d, momentum %g", (int)p->set, p->momentum);
 	if (wasd_threads() != e->threads)
 		return wasd_fail(err, WASD_ESTATE, "planned for %d threads, the team has %d", e->threads, wasd_threads());
-	enum wasd_status s = p->recipe && p->recipe->by->check ? p->recipe->by->check(p->recipe, e->model->graph, err) : WASD_OK;
+	enum wasd_status s = p->recipe && p->recipe->by->check ? p->recipe->by->check(p->recipe, e->model->graph, err) :
+	                                                         WASD_OK;
 	if (s)
 		return s;
 	const char *alone = p->bn == WASD_BN_BATCH && p->n == 1 ? wasd_graph_lone_value(e->model->graph) : NULL;
 	if (alone)
-		return wasd_fail(err, WASD_EINVAL, "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
+		return wasd_fail(err, WASD_EINVAL,
+		                 "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
 	if (e->plan.arena && e->plan.block != e->plan.arena->block)
 		plan_bind(&e->plan);
-	e->run = (struct run){ .n = p->n, .bn = p->bn, .update = p->update && p->bn == WASD_BN_BATCH, .momentum = p->momentum, .training = e->opts.training,
-	                       .dropout = p->dropout, .dropping = p->dropout != NULL, .scratch = e->plan.scratch, .threads = e->threads };
+	e->run = (struct run){.n = p->n,
+	                      .bn = p->bn,
+	                      .update = p->update && p->bn == WASD_BN_BATCH,
+	                      .momentum = p->momentum,
+	                      .training = e->opts.training,
+	                      .dropout = p->dropout,
+	                      .dropping = p->dropout != NULL,
+	                      .scratch = e->plan.scratch,
+	                      .threads = e->threads};
 	e->state = IDLE;
 	set_images(e, p->n);
 	set_statistics(e, p->set);
@@ -272,7 +289,7 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 			set_weights(e, st, p->recipe);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
-		st->status = WASD_OK;           /* a pass that found no memory says nothing about the next one */
+		st->status = WASD_OK; /* a pass that found no memory says nothing about the next one */
 		st->kernel->forward(st, &e->run);
 		if (st->status)
 			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);
@@ -295,7 +312,8 @@ int wasd_exec_classes(const struct wasd_exec *e)
 	return wasd_graph_classes(e->model->graph);
 }
 
-enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct, struct wasd_err *err)
+enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct,
+                                struct wasd_err *err)
 {
 	uint64_t t = now_ns();
 	const struct wasd_graph *g = e->model->graph;
@@ -303,7 +321,8 @@ enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double sm
 		return wasd_fail(err, WASD_ESTATE, "a loss needs a forward pass first");
 	double l;
 	int hits;
-	enum wasd_status s = loss_softmax_xent(e->logits, y, e->run.n, wasd_graph_classes(g), smoothing, &l, &hits, e->dlogits, err);
+	enum wasd_status s = loss_softmax_xent(e->logits, y, e->run.n, wasd_graph_classes(g), smoothing, &l, &hits,
+	                                       e->dlogits, err);
 	if (s)
 		return s;
 	if (e->dlogits && e->plan.grad[g->output].data) {
@@ -323,7 +342,9 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 {
 	uint64_t t = now_ns();
 	if (!e->opts.training || e->state != LOSS_DONE)
-		return wasd_fail(err, WASD_ESTATE, e->opts.training ? "a backward pass needs a forward pass and its loss first" : "the plan has no backward pass");
+		return wasd_fail(err, WASD_ESTATE,
+		                 e->opts.training ? "a backward pass needs a forward pass and its loss first" :
+		                                    "the plan has no backward pass");
 	for (int i = e->plan.n_steps - 1; i >= 0; i--) {
 		struct step *s = &e->plan.steps[i];
 		if (!s->dy)
@@ -361,7 +382,7 @@ const char *wasd_phase_name(enum wasd_phase p)
 {
 	static const char *const names[WASD_PHASES] = {
 		[WASD_PHASE_CONV_FWD] = "conv_fwd", [WASD_PHASE_CONV_BWD] = "conv_bwd", [WASD_PHASE_BATCHNORM] = "batchnorm",
-		[WASD_PHASE_LINEAR] = "linear", [WASD_PHASE_WEIGHTS] = "weights", [WASD_PHASE_OTHER] = "other",
+		[WASD_PHASE_LINEAR] = "linear",     [WASD_PHASE_WEIGHTS] = "weights",   [WASD_PHASE_OTHER] = "other",
 	};
 	return names[p];
 }

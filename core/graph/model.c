@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Framework defaults: weights and biases of convolutions and linear layers U(-b, b), b = 1/sqrt(fan_in). One stream for all, in order. */
+/* Framework defaults: weights and biases of convolutions and linear layers U(-b, b), b = 1/sqrt(fan_in). One stream for
+ * all, in order. */
 static void init_params(struct wasd_model *m, uint64_t seed)
 {
 	struct wasd_rng r;
@@ -15,10 +16,17 @@ static void init_params(struct wasd_model *m, uint64_t seed)
 		for (size_t k = 0; k < p->count; k++) {
 			double v = 0;
 			switch (p->init) {
-			case PARAM_UNIT: v = wasd_rng_uniform(&r); break;
-			case PARAM_ONE: v = 1; break;
-			case PARAM_ZERO: break;
-			case PARAM_FAN_IN: v = wasd_rng_between(&r, -bound, bound); break;
+			case PARAM_UNIT:
+				v = wasd_rng_uniform(&r);
+				break;
+			case PARAM_ONE:
+				v = 1;
+				break;
+			case PARAM_ZERO:
+				break;
+			case PARAM_FAN_IN:
+				v = wasd_rng_between(&r, -bound, bound);
+				break;
 			}
 			m->master[p->offset + k] = (real)v;
 		}
@@ -68,12 +76,30 @@ void wasd_model_destroy(struct wasd_model *m)
 	wasd_free(m);
 }
 
-const struct wasd_graph *wasd_model_graph(const struct wasd_model *m) { return m->graph; }
-real *wasd_model_master(struct wasd_model *m) { return m->master; }
-real *wasd_model_effective(struct wasd_model *m) { return m->effective; }
-real *wasd_model_grad(struct wasd_model *m) { return m->grad; }
-size_t wasd_model_packed_bytes(const struct wasd_model *m) { return m->packs ? packs_bytes(m->packs) : 0; }
-real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set) { return m->stats[set]; }
+const struct wasd_graph *wasd_model_graph(const struct wasd_model *m)
+{
+	return m->graph;
+}
+real *wasd_model_master(struct wasd_model *m)
+{
+	return m->master;
+}
+real *wasd_model_effective(struct wasd_model *m)
+{
+	return m->effective;
+}
+real *wasd_model_grad(struct wasd_model *m)
+{
+	return m->grad;
+}
+size_t wasd_model_packed_bytes(const struct wasd_model *m)
+{
+	return m->packs ? packs_bytes(m->packs) : 0;
+}
+real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set)
+{
+	return m->stats[set];
+}
 
 const real *wasd_model_weights(const struct wasd_model *m, int param)
 {
@@ -88,12 +114,13 @@ enum wasd_status wasd_model_link(struct wasd_model *m, int param, struct wasd_er
 	if (!m->effective)
 		m->effective = tensor_alloc(m->graph->param_count * sizeof(real));
 	if (!m->linked || !m->effective)
-		return wasd_fail(err, WASD_ENOMEM, "no memory for the effective weights of %zu parameters", m->graph->param_count);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the effective weights of %zu parameters",
+		                 m->graph->param_count);
 	m->linked[param] = true;
 	return WASD_OK;
 }
 
-#define ZERO_PIECE 65536                         /* elements for which a thread is worth waking */
+#define ZERO_PIECE 65536 /* elements for which a thread is worth waking */
 
 static void zero_pieces(void *ctx, int begin, int end, int thread)
 {

@@ -1,12 +1,14 @@
 /* graph/plan.c - from a graph to steps and memory.
  *
  * 1. Nodes that the output does not need are left out.
- * 2. Fusion: a layer that can, takes over the add and the activation that follow it (y = act(op(x) + residual)), if nobody else reads what
+ * 2. Fusion: a layer that can, takes over the add and the activation that follow it (y = act(op(x) + residual)), if
+ * nobody else reads what
  *    lies between. The step stands where the last fused node stood, when every input is ready.
- * 3. Gradients: for every value with a parameter above it. Walking back, the first writer of a gradient sets it, later ones add.
- * 4. Memory: each value, gradient and saved piece is a slot with a first and a last time; step i runs forward at time i and backward at
- *    2S-i. A step in place shares its input's slot, and one input's gradient may share the output gradient's. Slots are laid out, largest
- *    first, at the lowest address where nothing overlaps in both time and space.
+ * 3. Gradients: for every value with a parameter above it. Walking back, the first writer of a gradient sets it, later
+ * ones add. 4. Memory: each value, gradient and saved piece is a slot with a first and a last time; step i runs forward
+ * at time i and backward at
+ *    2S-i. A step in place shares its input's slot, and one input's gradient may share the output gradient's. Slots are
+ *    laid out, largest first, at the lowest address where nothing overlaps in both time and space.
  *
  * Plain backends (the reference) and keep_all get no fusion; then values live to the end. */
 #include "graph/internal.h"
@@ -22,10 +24,10 @@ struct builder {
 	const struct wasd_exec_opts *o;
 	struct plan *p;
 	bool *live, *needs_grad, *written;
-	int *uses;                      /* readers of a value, the world outside counts for the output */
-	wasd_node *tail, *residual;     /* per head: last node of its chain, other operand of its add (-1) */
-	bool *inner;                    /* belongs to a chain without being its head */
-	int pointers;                   /* taken so far */
+	int *uses;                  /* readers of a value, the world outside counts for the output */
+	wasd_node *tail, *residual; /* per head: last node of its chain, other operand of its add (-1) */
+	bool *inner;                /* belongs to a chain without being its head */
+	int pointers;               /* taken so far */
 };
 
 static int time_back(const struct plan *p, int step)
@@ -90,7 +92,8 @@ static void fuse_from(struct builder *b, wasd_node head)
 	}
 }
 
-/* Of two layers that feed one add, the later one takes it: it would have to wait anyway. Adds that are left take their activation. */
+/* Of two layers that feed one add, the later one takes it: it would have to wait anyway. Adds that are left take their
+ * activation. */
 static void fuse(struct builder *b)
 {
 	if (b->o->keep_all || b->b->plain)
@@ -174,7 +177,7 @@ static void make_steps(struct builder *b)
 
 static int new_slot(struct plan *p, size_t bytes, int first, int last)
 {
-	p->slots[p->n_slots] = (struct slot){ (bytes + ALIGN - 1) / ALIGN * ALIGN, 0, first, last };
+	p->slots[p->n_slots] = (struct slot){(bytes + ALIGN - 1) / ALIGN * ALIGN, 0, first, last};
 	return p->n_slots++;
 }
 
@@ -199,7 +202,8 @@ static int last_read(const struct builder *b, wasd_node v, int made)
 	}
 	if (made >= 0 && p->steps[made].dy) {
 		const struct step *s = &p->steps[made];
-		if (s->node->layer->keeps && (s->node->layer->keeps(s->act, s->has_res) & LAYER_KEEPS_Y) && time_back(p, made) > last)
+		if (s->node->layer->keeps && (s->node->layer->keeps(s->act, s->has_res) & LAYER_KEEPS_Y) &&
+		    time_back(p, made) > last)
 			last = time_back(p, made);
 	}
 	return last;
@@ -214,7 +218,8 @@ static void value_slots(struct builder *b)
 		wasd_node out = (wasd_node)(s->y - p->value), in = (wasd_node)(s->x[0] - p->value);
 		int last = last_read(b, out, i);
 		struct slot *from = &p->slots[p->value_slot[in]];
-		if (s->node->layer->in_place && !b->o->keep_all && !b->b->plain && from->last == i && s->x[0]->bytes == s->y->bytes) {
+		if (s->node->layer->in_place && !b->o->keep_all && !b->b->plain && from->last == i &&
+		    s->x[0]->bytes == s->y->bytes) {
 			p->value_slot[out] = p->value_slot[in];
 			from->last = last;
 		} else {
@@ -233,7 +238,7 @@ static void grad_slots(struct builder *b)
 			continue;
 		wasd_node out = (wasd_node)(s->y - p->value);
 		int now = time_back(p, i);
-		if (p->grad_slot[out] < 0)              /* the logits: the loss writes it */
+		if (p->grad_slot[out] < 0) /* the logits: the loss writes it */
 			p->grad_slot[out] = new_slot(p, s->dy->bytes, p->n_steps, now);
 		struct slot *dy = &p->slots[p->grad_slot[out]];
 		bool shared = !s->node->layer->in_place_bwd || b->b->plain;
@@ -308,9 +313,11 @@ static bool arrays(struct builder *b)
 	       (b->tail = wasd_calloc(n, sizeof *b->tail)) && (b->residual = wasd_calloc(n, sizeof *b->residual)) &&
 	       (b->inner = wasd_calloc(n, sizeof *b->inner)) && (p->steps = wasd_calloc(n, sizeof *p->steps)) &&
 	       (p->value = wasd_calloc(n, sizeof *p->value)) && (p->grad = wasd_calloc(n, sizeof *p->grad)) &&
-	       (p->value_slot = wasd_calloc(n, sizeof *p->value_slot)) && (p->grad_slot = wasd_calloc(n, sizeof *p->grad_slot)) &&
-	       (p->step_of = wasd_calloc(n, sizeof *p->step_of)) && (p->saved_slot = wasd_calloc(n, sizeof *p->saved_slot)) &&
-	       (p->slots = wasd_calloc(3 * n, sizeof *p->slots)) && (p->pointers = wasd_calloc(2 * inputs, sizeof *p->pointers)) &&
+	       (p->value_slot = wasd_calloc(n, sizeof *p->value_slot)) &&
+	       (p->grad_slot = wasd_calloc(n, sizeof *p->grad_slot)) && (p->step_of = wasd_calloc(n, sizeof *p->step_of)) &&
+	       (p->saved_slot = wasd_calloc(n, sizeof *p->saved_slot)) &&
+	       (p->slots = wasd_calloc(3 * n, sizeof *p->slots)) &&
+	       (p->pointers = wasd_calloc(2 * inputs, sizeof *p->pointers)) &&
 	       (p->flags = wasd_calloc(inputs, sizeof *p->flags));
 }
 
@@ -348,9 +355,10 @@ void plan_bind(struct plan *p)
 		p->steps[i].saved = p->saved_slot[i] >= 0 ? p->block + p->slots[p->saved_slot[i]].at : NULL;
 }
 
-enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o, int threads, struct packs *packs, struct plan *p, struct wasd_err *err)
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o,
+                             int threads, struct packs *packs, struct plan *p, struct wasd_err *err)
 {
-	struct builder b = { .g = g, .b = be, .o = o, .p = p };
+	struct builder b = {.g = g, .b = be, .o = o, .p = p};
 	enum wasd_status s = WASD_OK;
 	memset(p, 0, sizeof *p);
 	p->n_nodes = g->n_nodes;
@@ -376,7 +384,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		struct step *st = &p->steps[i];
 		st->packs = packs;
 		if (!st->kernel) {
-			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for it", st->node->layer->op, st->node->name, be->name);
+			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for it", st->node->layer->op,
+			              st->node->name, be->name);
 			goto end;
 		}
 		if (o->planned)
@@ -384,7 +393,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		if (st->kernel->plan)
 			st->kernel->plan(st, o->batch, o->training, threads);
 		if (st->status) {
-			s = wasd_fail(err, st->status, "%s %s: %s", st->node->layer->op, st->node->name, st->status == WASD_ENOMEM ? "no memory for its plan" : "cannot be planned");
+			s = wasd_fail(err, st->status, "%s %s: %s", st->node->layer->op, st->node->name,
+			              st->status == WASD_ENOMEM ? "no memory for its plan" : "cannot be planned");
 			goto end;
 		}
 	}

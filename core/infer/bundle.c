@@ -1,12 +1,14 @@
 /* infer/bundle.c - one mode of a network compiled for serving.
  *
- * A convolution (weights W, bias b) followed by batch normalisation with stored mean m and variance v is again a convolution:
+ * A convolution (weights W, bias b) followed by batch normalisation with stored mean m and variance v is again a
+ * convolution:
  *
  *     s = gamma / sqrt(v + eps)        W' = s W        b' = s (b - m) + beta          per output channel
  *
- * AOM takes the weights as they are and the statistics measured under them. DOM takes those that the recorded recipe forms, W = alpha T(PW), and the
- * statistics measured under it; taps that it leaves dead are cut off: what is left is a smaller kernel with its own padding,
- * so the saved multiply-adds are saved time. A kernel whose taps are all equal becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
+ * AOM takes the weights as they are and the statistics measured under them. DOM takes those that the recorded recipe
+ * forms, W = alpha T(PW), and the statistics measured under it; taps that it leaves dead are cut off: what is left is a
+ * smaller kernel with its own padding, so the saved multiply-adds are saved time. A kernel whose taps are all equal
+ * becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
 #include "infer/bundle.h"
 #include "graph/internal.h"
 #include "train/checkpoint.h"
@@ -19,7 +21,7 @@
 struct wasd_bundle {
 	atomic_uint refs;
 	enum wasd_mode mode;
-	char *arch;                              /* "" and NULL names for one compiled from a model in memory */
+	char *arch; /* "" and NULL names for one compiled from a model in memory */
 	cJSON *class_names;
 	struct wasd_prepare prepare;
 	struct wasd_graph *graph;
@@ -53,9 +55,9 @@ void wasd_normalise(const uint8_t *px, size_t n, real *x)
 
 /* What becomes of one node of the source. */
 struct fold {
-	wasd_node to;                            /* its counterpart; of a folded normalisation: the convolution's */
-	wasd_node bn;                            /* a convolution's normalisation that is folded in, -1 = none */
-	bool formed;                             /* a convolution's weights are formed by the recipe, which gives them this shape */
+	wasd_node to; /* its counterpart; of a folded normalisation: the convolution's */
+	wasd_node bn; /* a convolution's normalisation that is folded in, -1 = none */
+	bool formed;  /* a convolution's weights are formed by the recipe, which gives them this shape */
 	struct weight_shape shape;
 	int users;
 };
@@ -108,16 +110,17 @@ static wasd_node build_conv(struct folding *f, const struct node *n, const struc
 	struct wasd_rect live = live_of(n, how);
 	bool bias = n->bias >= 0 || how->bn >= 0 || live.h == 0;
 	if (boxed(n, how)) {
-		x = wasd_graph_boxsum(f->to, x, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h, n->shape.w);
+		x = wasd_graph_boxsum(f->to, x, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x,
+		                      n->shape.h, n->shape.w);
 		return wasd_graph_conv_rect(f->to, x, n->name, n->out, 1, 1, 1, 0, 0, n->shape.h, n->shape.w, n->groups, bias);
 	}
-	return wasd_graph_conv_rect(f->to, x, n->name, n->out, live.h, live.w, n->stride, n->pad_top - live.y, n->pad_left - live.x, n->shape.h,
-	                            n->shape.w, n->groups, bias);
+	return wasd_graph_conv_rect(f->to, x, n->name, n->out, live.h, live.w, n->stride, n->pad_top - live.y,
+	                            n->pad_left - live.x, n->shape.h, n->shape.w, n->groups, bias);
 }
 
 static wasd_node copy(struct folding *f, const struct node *n)
 {
-	wasd_node in[64];                        /* a node takes no more */
+	wasd_node in[64]; /* a node takes no more */
 	for (int k = 0; k < n->n_in; k++)
 		in[k] = f->node[n->inputs[k]].to;
 	return graph_copy_node(f->to, f->from, n, in);
@@ -148,16 +151,24 @@ static void effective(const struct folding *f, const struct node *n, const struc
 		memcpy(w, pw, rows * (size_t)n->kh * (size_t)n->kw * sizeof *w);
 		return;
 	}
-	struct weight_kernel k = {.graph = f->from, .index = n->aug, .w = pw, .master = wasd_model_master(f->src), .rows = rows, .outs = n->out, .k = n->kh};
+	struct weight_kernel k = {.graph = f->from,
+	                          .index = n->aug,
+	                          .w = pw,
+	                          .master = wasd_model_master(f->src),
+	                          .rows = rows,
+	                          .outs = n->out,
+	                          .k = n->kh};
 	struct wasd_rect at = live_of(n, how);
 	if (boxed(n, how))
-		at.h = at.w = 1;                 /* any tap of it */
+		at.h = at.w = 1; /* any tap of it */
 	f->recipe->by->forward(f->recipe, &k, at, w);
 }
 
-static void fill_conv(const struct folding *f, const struct node *n, const struct fold *how, const struct node *dst, real *out)
+static void fill_conv(const struct folding *f, const struct node *n, const struct fold *how, const struct node *dst,
+                      real *out)
 {
-	size_t rows = (size_t)n->out * (size_t)(n->in.c / n->groups), per_out = (size_t)(n->in.c / n->groups) * (size_t)dst->kh * (size_t)dst->kw;
+	size_t rows = (size_t)n->out * (size_t)(n->in.c / n->groups),
+		   per_out = (size_t)(n->in.c / n->groups) * (size_t)dst->kh * (size_t)dst->kw;
 	real *w = dst->weight >= 0 ? out + wasd_graph_param_info(f->to, dst->weight).offset : NULL;
 	real *b = dst->bias >= 0 ? out + wasd_graph_param_info(f->to, dst->bias).offset : NULL;
 	const real *bias = n->bias >= 0 ? wasd_model_weights(f->src, n->bias) : NULL;
@@ -201,15 +212,16 @@ static void fill(const struct folding *f, struct wasd_model *m)
 			copy_param(f, n->bias, dst->bias, out);
 			if (n->stats < 0)
 				continue;
-			struct wasd_stats_info a = wasd_graph_stats_info(f->from, n->stats), b = wasd_graph_stats_info(f->to, dst->stats);
+			struct wasd_stats_info a = wasd_graph_stats_info(f->from, n->stats),
+								   b = wasd_graph_stats_info(f->to, dst->stats);
 			memcpy(stats + b.mean_offset, f->stats + a.mean_offset, (size_t)a.channels * sizeof *stats);
 			memcpy(stats + b.var_offset, f->stats + a.var_offset, (size_t)a.channels * sizeof *stats);
 		}
 	}
 }
 
-enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, enum wasd_mode mode,
-                                struct wasd_bundle **out, struct wasd_err *err)
+enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
+                                enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err)
 {
 	struct folding f = {.src = m, .from = wasd_model_graph(m), .recipe = r, .stats = wasd_model_stats(m, set)};
 	struct wasd_bundle *b = wasd_calloc(1, sizeof *b);
@@ -239,14 +251,16 @@ end:
 
 /* ---- from a checkpoint ---------------------------------------------------------------------------------------- */
 
-static enum wasd_status load_model(const struct checkpoint *c, enum wasd_stats_set set, struct wasd_graph *g, struct wasd_model **out, struct wasd_err *err)
+static enum wasd_status load_model(const struct checkpoint *c, enum wasd_stats_set set, struct wasd_graph *g,
+                                   struct wasd_model **out, struct wasd_err *err)
 {
 	bool present;
 	enum wasd_status s = wasd_model_create(g, 0, out, err);
 	if (s || (s = checkpoint_load_params(c, g, "", wasd_model_master(*out), err)) ||
 	    (s = checkpoint_load_stats(c, g, set, wasd_model_stats(*out, set), &present, err)))
 		return s;
-	return present ? WASD_OK : wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of this mode are missing");
+	return present ? WASD_OK :
+	                 wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of this mode are missing");
 }
 
 static enum wasd_status check_mode(const struct checkpoint *c, enum wasd_mode mode, struct wasd_err *err)
@@ -255,11 +269,14 @@ static enum wasd_status check_mode(const struct checkpoint *c, enum wasd_mode mo
 	if (mode == WASD_DOM && !cJSON_IsArray(c->draw))
 		return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
 	wasd_json_bool(c->progress, mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured);
-	return measured ? WASD_OK : wasd_fail(err, WASD_ESTATE, "this checkpoint was written before the statistics of %s were first measured",
-	                                      wasd_mode_name(mode));
+	return measured ? WASD_OK :
+	                  wasd_fail(err, WASD_ESTATE,
+	                            "this checkpoint was written before the statistics of %s were first measured",
+	                            wasd_mode_name(mode));
 }
 
-enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err)
+enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out,
+                                    struct wasd_err *err)
 {
 	enum wasd_stats_set set = mode == WASD_DOM ? WASD_STATS_DOM : WASD_STATS_AOM;
 	struct checkpoint c = {0};
@@ -268,8 +285,8 @@ enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mod
 	struct wasd_draw draw = {0};
 	struct wasd_bundle *b = NULL;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = check_mode(&c, mode, err)) || (s = checkpoint_graph(&c, &g, err)) || (s = checkpoint_check_names(&c, g, err)) ||
-	    (s = load_model(&c, set, g, &m, err)))
+	if (s || (s = check_mode(&c, mode, err)) || (s = checkpoint_graph(&c, &g, err)) ||
+	    (s = checkpoint_check_names(&c, g, err)) || (s = load_model(&c, set, g, &m, err)))
 		goto end;
 	if (mode == WASD_DOM && (s = wasd_draw_from_json(c.draw, g, &draw, err)))
 		goto end;
@@ -310,14 +327,38 @@ void wasd_bundle_unref(struct wasd_bundle *b)
 	wasd_free(b);
 }
 
-enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b) { return b->mode; }
-const char *wasd_bundle_arch(const struct wasd_bundle *b) { return b->arch ? b->arch : ""; }
-struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b) { return wasd_graph_input_shape(b->graph); }
-int wasd_bundle_classes(const struct wasd_bundle *b) { return wasd_graph_classes(b->graph); }
-const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b) { return &b->prepare; }
-uint64_t wasd_bundle_macs(const struct wasd_bundle *b) { return b->macs; }
-size_t wasd_bundle_bytes(const struct wasd_bundle *b) { return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model); }
-struct wasd_model *bundle_model(struct wasd_bundle *b) { return b->model; }
+enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b)
+{
+	return b->mode;
+}
+const char *wasd_bundle_arch(const struct wasd_bundle *b)
+{
+	return b->arch ? b->arch : "";
+}
+struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b)
+{
+	return wasd_graph_input_shape(b->graph);
+}
+int wasd_bundle_classes(const struct wasd_bundle *b)
+{
+	return wasd_graph_classes(b->graph);
+}
+const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b)
+{
+	return &b->prepare;
+}
+uint64_t wasd_bundle_macs(const struct wasd_bundle *b)
+{
+	return b->macs;
+}
+size_t wasd_bundle_bytes(const struct wasd_bundle *b)
+{
+	return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model);
+}
+struct wasd_model *bundle_model(struct wasd_bundle *b)
+{
+	return b->model;
+}
 
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i)
 {

@@ -5,9 +5,10 @@
 #include "wasd/graph.h"
 #include "wasd/infer.h"
 
-/* Compiles the weights of m by recipe r (NULL: as they are) with the statistics of `set`. The bundle has no class names. */
-enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, enum wasd_mode mode,
-                                struct wasd_bundle **out, struct wasd_err *err);
+/* Compiles the weights of m by recipe r (NULL: as they are) with the statistics of `set`. The bundle has no class
+ * names. */
+enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
+                                enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err);
 /* The folded network with its weights. Predictors plan on it; nobody writes to it. */
 struct wasd_model *bundle_model(struct wasd_bundle *b);
 

@@ -1,5 +1,6 @@
-/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan has places for its largest
- * batch and kernels chosen for it, so a single image should not run in the plan for 64. All of them compute in one arena. */
+/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan has
+ * places for its largest batch and kernels chosen for it, so a single image should not run in the plan for 64. All of
+ * them compute in one arena. */
 #include "infer/bundle.h"
 
 #include <string.h>
@@ -10,11 +11,12 @@ static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
 struct wasd_predictor {
 	struct wasd_bundle *bundle;
 	struct wasd_predictor_opts opts;
-	struct wasd_arena *own;                          /* NULL: the arena is shared */
+	struct wasd_arena *own; /* NULL: the arena is shared */
 	struct wasd_exec *exec[BUCKETS];
 };
 
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o, struct wasd_predictor **out, struct wasd_err *err)
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o,
+                                       struct wasd_predictor **out, struct wasd_err *err)
 {
 	struct wasd_predictor *p = wasd_calloc(1, sizeof *p);
 	if (!p)
@@ -69,7 +71,10 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 {
 	int i = bucket_of(n);
 	if (!p->exec[i]) {
-		struct wasd_exec_opts o = {.batch = bucket[i], .constant_weights = true, .arena = p->opts.arena, .precision = p->opts.precision,
+		struct wasd_exec_opts o = {.batch = bucket[i],
+		                           .constant_weights = true,
+		                           .arena = p->opts.arena,
+		                           .precision = p->opts.precision,
 		                           .backend = p->opts.backend};
 		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
 		if (s)
@@ -83,7 +88,9 @@ enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int
 {
 	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
 	for (int at = 0; at < n; at += WASD_PREDICT_MAX) {
-		struct wasd_pass pass = {.n = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
+		struct wasd_pass pass = {.n = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX,
+		                         .bn = WASD_BN_SET,
+		                         .set = WASD_STATS_AOM};
 		struct wasd_exec *e;
 		enum wasd_status s = plan_for(p, pass.n, &e, err);
 		if (!s)

@@ -7,7 +7,8 @@
 static enum wasd_status add_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (in[0].c != in[1].c || in[0].h != in[1].h || in[0].w != in[1].w)
-		return wasd_fail(err, WASD_EINVAL, "cannot add %dx%dx%d and %dx%dx%d", in[0].c, in[0].h, in[0].w, in[1].c, in[1].h, in[1].w);
+		return wasd_fail(err, WASD_EINVAL, "cannot add %dx%dx%d and %dx%dx%d", in[0].c, in[0].h, in[0].w, in[1].c,
+		                 in[1].h, in[1].w);
 	n->shape = in[0];
 	return WASD_OK;
 }
@@ -18,7 +19,10 @@ static unsigned add_keeps(enum act act, bool has_res)
 	return act == ACT_NONE ? 0 : LAYER_KEEPS_Y;
 }
 
-struct add_job { struct step *s; const struct run *r; };
+struct add_job {
+	struct step *s;
+	const struct run *r;
+};
 
 WASD_HOT static void add_run(enum act act, const real *a, const real *b, real *y, size_t len)
 {
@@ -62,7 +66,8 @@ static void add_fwd_channels(void *ctx, int begin, int end, int thread)
 	int runs = tensor_runs(j->s->y, j->r->n, &len);
 	for (int c = begin; c < end; c++)
 		for (int i = 0; i < runs; i++)
-			add_run(j->s->act, tensor_plane(j->s->x[0], i, c), tensor_plane(j->s->x[1], i, c), tensor_plane(j->s->y, i, c), len);
+			add_run(j->s->act, tensor_plane(j->s->x[0], i, c), tensor_plane(j->s->x[1], i, c),
+			        tensor_plane(j->s->y, i, c), len);
 }
 
 /* An input whose gradient shares dy's memory comes last, when the other has read dy. Masking dy twice is harmless. */
@@ -74,24 +79,25 @@ static void add_bwd_channels(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	int runs = tensor_runs(s->y, j->r->n, &len), last = s->dx[0] && s->dx[0]->data == s->dy->data ? 0 : 1;
 	if (s->dx[0] == s->dx[1])
-		last = 1;               /* add(x, x): first write, then add */
+		last = 1; /* add(x, x): first write, then add */
 	for (int c = begin; c < end; c++)
 		for (int i = 0; i < runs; i++)
 			for (int k = 0; k < 2; k++) {
 				int in = k ? last : 1 - last;
 				if (s->dx[in])
-					add_run_back(s->act, tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c), tensor_plane(s->dx[in], i, c), s->dx_add[in], len);
+					add_run_back(s->act, tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c),
+					             tensor_plane(s->dx[in], i, c), s->dx_add[in], len);
 			}
 }
 
 static void add_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, add_fwd_channels, &(struct add_job){ s, r });
+	wasd_parallel(s->y->shape.c, add_fwd_channels, &(struct add_job){s, r});
 }
 
 static void add_backward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, add_bwd_channels, &(struct add_job){ s, r });
+	wasd_parallel(s->y->shape.c, add_bwd_channels, &(struct add_job){s, r});
 }
 
 static void add_onnx(struct onnx *o, const struct node *n)
@@ -104,10 +110,22 @@ static void add_onnx(struct onnx *o, const struct node *n)
 	onnx_end(o, "", false);
 }
 
-static const struct layer_kernel add_kernel = { .forward = add_forward, .backward = add_backward };
+static const struct layer_kernel add_kernel = {.forward = add_forward, .backward = add_backward};
 
 const struct layer layer_add = {
-	.op = "add", .summary = "sum of two layers of one shape, the end of a residual block", .inputs = 2, .blame = "from",
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = add_shape, .onnx = add_onnx, .keeps = add_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .is_add = true, .kernel = &add_kernel,
+	.op = "add",
+	.summary = "sum of two layers of one shape, the end of a residual block",
+	.inputs = 2,
+	.blame = "from",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = add_shape,
+	.onnx = add_onnx,
+	.keeps = add_keeps,
+	.in_place = true,
+	.in_place_bwd = true,
+	.fuses_training = true,
+	.fuses_inference = true,
+	.is_add = true,
+	.kernel = &add_kernel,
 };

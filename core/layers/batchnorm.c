@@ -9,9 +9,10 @@
  *   dx = gamma/sqrt(var+eps) * (g - dbeta/M - xh*dgamma/M)        batch statistics
  *   dx = gamma/sqrt(var+eps) * g                                  stored statistics
  *
- * Each thread owns whole channels, and a channel is walked in blocks that stay in the first-level cache. Moments: within a block
- * mean and squared deviations in two passes, blocks joined in double by Chan's formula, so that neither a large mean nor many values
- * cost digits. Sums run in LANES independent accumulators: the compiler may use vectors and the result does not depend on which. */
+ * Each thread owns whole channels, and a channel is walked in blocks that stay in the first-level cache. Moments:
+ * within a block mean and squared deviations in two passes, blocks joined in double by Chan's formula, so that neither
+ * a large mean nor many values cost digits. Sums run in LANES independent accumulators: the compiler may use vectors
+ * and the result does not depend on which. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -20,13 +21,19 @@
 #define LANES 32
 #define BLOCK 1024
 
-struct bn_saved { real mean, inv; };            /* per channel */
-struct bn_job { struct step *s; const struct run *r; };
+struct bn_saved {
+	real mean, inv;
+}; /* per channel */
+struct bn_job {
+	struct step *s;
+	const struct run *r;
+};
 
 static enum wasd_status bn_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (!(n->eps > 0) || !(n->momentum >= 0 && n->momentum <= 1))
-		return wasd_fail(err, WASD_EINVAL, "eps %g and momentum %g are not above 0 and within [0,1]", n->eps, n->momentum);
+		return wasd_fail(err, WASD_EINVAL, "eps %g and momentum %g are not above 0 and within [0,1]", n->eps,
+		                 n->momentum);
 	n->shape = *in;
 	return WASD_OK;
 }
@@ -38,11 +45,13 @@ static unsigned bn_keeps(enum act act, bool has_res)
 }
 
 /* Count, mean and sum of squared deviations. */
-struct moments { double n, mean, m2; };
+struct moments {
+	double n, mean, m2;
+};
 
 static inline __attribute__((always_inline)) double block_sum(const real *x, size_t len)
 {
-	real acc[LANES] = { 0 };
+	real acc[LANES] = {0};
 	size_t i = 0;
 	for (; i + LANES <= len; i += LANES)
 		for (int j = 0; j < LANES; j++)
@@ -57,7 +66,7 @@ static inline __attribute__((always_inline)) double block_sum(const real *x, siz
 
 static inline __attribute__((always_inline)) double block_squares(const real *x, real mean, size_t len)
 {
-	real acc[LANES] = { 0 };
+	real acc[LANES] = {0};
 	size_t i = 0;
 	for (; i + LANES <= len; i += LANES)
 		for (int j = 0; j < LANES; j++)
@@ -75,7 +84,8 @@ WASD_HOT static void moments_add(struct moments *m, const real *x, size_t len)
 	for (size_t at = 0; at < len; at += BLOCK) {
 		size_t l = len - at < BLOCK ? len - at : BLOCK;
 		double n = (double)l, shift = block_sum(x + at, l) / n;
-		/* Deviations from the mean as rounded to `real`; the rest of it is put right exactly enough by the first term. */
+		/* Deviations from the mean as rounded to `real`; the rest of it is put right exactly enough by the first term.
+		 */
 		real rounded = (real)shift;
 		double off = shift - (double)rounded, m2 = block_squares(x + at, rounded, l) - n * off * off;
 		double total = m->n + n, delta = shift - m->mean;
@@ -86,7 +96,8 @@ WASD_HOT static void moments_add(struct moments *m, const real *x, size_t len)
 }
 
 /* y = act(x*scale + shift + res); res NULL = none. */
-WASD_HOT static void normalise(const real *x, const real *res, real *y, real scale, real shift, enum act act, size_t len)
+WASD_HOT static void normalise(const real *x, const real *res, real *y, real scale, real shift, enum act act,
+                               size_t len)
 {
 	real lo = act == ACT_NONE ? (real)-INFINITY : 0, hi = act == ACT_RELU6 ? 6 : (real)INFINITY;
 	if (res) {
@@ -118,11 +129,11 @@ static void bn_fwd_channels(void *ctx, int begin, int end, int thread)
 	for (int c = begin; c < end; c++) {
 		double mean, var;
 		if (r->bn == WASD_BN_BATCH) {
-			struct moments m = { 0, 0, 0 };
+			struct moments m = {0, 0, 0};
 			for (int i = 0; i < runs; i++)
 				moments_add(&m, tensor_plane(s->x[0], i, c), len);
 			mean = m.mean;
-			var = m.m2 > 0 ? m.m2 / m.n : m.m2 * 0;         /* rounding below 0 becomes 0, NaN stays */
+			var = m.m2 > 0 ? m.m2 / m.n : m.m2 * 0; /* rounding below 0 becomes 0, NaN stays */
 			if (r->update) {
 				double mom = r->momentum > 0 ? r->momentum : s->momentum, unbiased = m.n > 1 ? m.m2 / (m.n - 1) : var;
 				s->mean[c] = (real)((double)s->mean[c] + mom * (mean - (double)s->mean[c]));
@@ -133,16 +144,19 @@ static void bn_fwd_channels(void *ctx, int begin, int end, int thread)
 			var = (double)s->var[c];
 		}
 		double inv = 1 / sqrt(var + s->eps);
-		real scale = (real)((double)s->weight[c] * inv), shift = (real)((double)s->bias[c] - mean * (double)s->weight[c] * inv);
+		real scale = (real)((double)s->weight[c] * inv),
+			 shift = (real)((double)s->bias[c] - mean * (double)s->weight[c] * inv);
 		if (saved)
-			saved[c] = (struct bn_saved){ (real)mean, (real)inv };
+			saved[c] = (struct bn_saved){(real)mean, (real)inv};
 		for (int i = 0; i < runs; i++)
-			normalise(tensor_plane(s->x[0], i, c), s->has_res ? tensor_plane(s->x[1], i, c) : NULL, tensor_plane(s->y, i, c), scale, shift, s->act, len);
+			normalise(tensor_plane(s->x[0], i, c), s->has_res ? tensor_plane(s->x[1], i, c) : NULL,
+			          tensor_plane(s->y, i, c), scale, shift, s->act, len);
 	}
 }
 
 /* g = dy * act'(y) into g[len]; y from x when there is no residual. */
-static inline __attribute__((always_inline)) void mask(const struct step *s, const real *x, const real *y, const real *dy, real *g, real scale, real shift, size_t len)
+static inline __attribute__((always_inline)) void mask(const struct step *s, const real *x, const real *y,
+                                                       const real *dy, real *g, real scale, real shift, size_t len)
 {
 	real hi = s->act == ACT_RELU6 ? 6 : (real)INFINITY;
 	if (s->act == ACT_NONE) {
@@ -162,14 +176,14 @@ static inline __attribute__((always_inline)) void mask(const struct step *s, con
 }
 
 /* Sums of g and g*(x-mean) over one run. */
-WASD_HOT static void back_sums(const struct step *s, const real *x, const real *y, const real *dy, real mean, real scale, real shift, size_t len,
-                               double *sum_g, double *sum_gx)
+WASD_HOT static void back_sums(const struct step *s, const real *x, const real *y, const real *dy, real mean,
+                               real scale, real shift, size_t len, double *sum_g, double *sum_gx)
 {
 	real g[BLOCK];
 	for (size_t at = 0; at < len; at += BLOCK) {
 		size_t l = len - at < BLOCK ? len - at : BLOCK, i = 0;
 		mask(s, x + at, y + at, dy + at, g, scale, shift, l);
-		real a[LANES] = { 0 }, b[LANES] = { 0 };
+		real a[LANES] = {0}, b[LANES] = {0};
 		const real *xb = x + at;
 		for (; i + LANES <= l; i += LANES)
 			for (int j = 0; j < LANES; j++) {
@@ -190,9 +204,11 @@ WASD_HOT static void back_sums(const struct step *s, const real *x, const real *
 	}
 }
 
-/* dx = (or +=) a*g + b*(x-mean) + c, dres = (or +=) g. dx or dres may be dy itself: a block of dy is read before anything is written. */
-WASD_HOT static void back_apply(const struct step *s, const real *x, const real *y, const real *dy, real *dx, bool dx_add, real *dres, bool dres_add,
-                                real mean, real scale, real shift, real a, real b, real c, size_t len)
+/* dx = (or +=) a*g + b*(x-mean) + c, dres = (or +=) g. dx or dres may be dy itself: a block of dy is read before
+ * anything is written. */
+WASD_HOT static void back_apply(const struct step *s, const real *x, const real *y, const real *dy, real *dx,
+                                bool dx_add, real *dres, bool dres_add, real mean, real scale, real shift, real a,
+                                real b, real c, size_t len)
 {
 	real g[BLOCK];
 	for (size_t at = 0; at < len; at += BLOCK) {
@@ -234,10 +250,12 @@ static void bn_bwd_channels(void *ctx, int begin, int end, int thread)
 	size_t len;
 	int runs = tensor_runs(s->y, r->n, &len);
 	for (int c = begin; c < end; c++) {
-		double mean = (double)saved[c].mean, inv = (double)saved[c].inv, gamma = (double)s->weight[c], sum_g = 0, sum_gx = 0;
+		double mean = (double)saved[c].mean, inv = (double)saved[c].inv, gamma = (double)s->weight[c], sum_g = 0,
+			   sum_gx = 0;
 		real scale = (real)(gamma * inv), shift = (real)((double)s->bias[c] - mean * gamma * inv);
 		for (int i = 0; i < runs; i++)
-			back_sums(s, tensor_plane(s->x[0], i, c), tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c), (real)mean, scale, shift, len, &sum_g, &sum_gx);
+			back_sums(s, tensor_plane(s->x[0], i, c), tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c), (real)mean,
+			          scale, shift, len, &sum_g, &sum_gx);
 		s->dbias[c] += (real)sum_g;
 		s->dweight[c] += (real)(sum_gx * inv);
 		double m = (double)len * runs, a = gamma * inv, b = 0, k = 0;
@@ -247,25 +265,28 @@ static void bn_bwd_channels(void *ctx, int begin, int end, int thread)
 		}
 		struct tensor *dres = s->has_res ? s->dx[1] : NULL;
 		for (int i = 0; i < runs; i++)
-			back_apply(s, tensor_plane(s->x[0], i, c), tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c), s->dx[0] ? tensor_plane(s->dx[0], i, c) : NULL,
-			           s->dx_add[0], dres ? tensor_plane(dres, i, c) : NULL, dres && s->dx_add[1], (real)mean, scale, shift, (real)a, (real)b, (real)k, len);
+			back_apply(s, tensor_plane(s->x[0], i, c), tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c),
+			           s->dx[0] ? tensor_plane(s->dx[0], i, c) : NULL, s->dx_add[0],
+			           dres ? tensor_plane(dres, i, c) : NULL, dres && s->dx_add[1], (real)mean, scale, shift, (real)a,
+			           (real)b, (real)k, len);
 	}
 }
 
 static void bn_plan(struct step *s, int batch, bool training, int threads)
 {
-	(void)batch; (void)threads;
+	(void)batch;
+	(void)threads;
 	s->saved_bytes = training ? (size_t)s->y->shape.c * sizeof(struct bn_saved) : 0;
 }
 
 static void bn_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, bn_fwd_channels, &(struct bn_job){ s, r });
+	wasd_parallel(s->y->shape.c, bn_fwd_channels, &(struct bn_job){s, r});
 }
 
 static void bn_backward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, bn_bwd_channels, &(struct bn_job){ s, r });
+	wasd_parallel(s->y->shape.c, bn_bwd_channels, &(struct bn_job){s, r});
 }
 
 static void bn_params(struct wasd_graph *g, struct node *n)
@@ -275,7 +296,7 @@ static void bn_params(struct wasd_graph *g, struct node *n)
 	n->stats = graph_add_stats(g, n->name, n->shape.c, n->eps, n->momentum);
 }
 
-static const struct layer_kernel bn_kernel = { .plan = bn_plan, .forward = bn_forward, .backward = bn_backward };
+static const struct layer_kernel bn_kernel = {.plan = bn_plan, .forward = bn_forward, .backward = bn_backward};
 
 /* One that could not be folded into the convolution before it. */
 static void batchnorm_onnx(struct onnx *o, const struct node *n)
@@ -293,11 +314,23 @@ static void batchnorm_onnx(struct onnx *o, const struct node *n)
 }
 
 const struct layer layer_batchnorm = {
-	.op = "batchnorm", .summary = "batch normalisation with scale and shift", .params = bn_params,
-	.fields = {
-		{ "eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, .max = 1 },
-		{ "momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1, 0, .max = 1 },
-	},
-	.phase_fwd = WASD_PHASE_BATCHNORM, .phase_bwd = WASD_PHASE_BATCHNORM, .shape = bn_shape, .onnx = batchnorm_onnx, .keeps = bn_keeps,
-	.in_place = true, .in_place_bwd = true, .fuses_training = true, .fuses_inference = true, .kernel = &bn_kernel,
+	.op = "batchnorm",
+	.summary = "batch normalisation with scale and shift",
+	.params = bn_params,
+	.fields =
+		{
+			{"eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, .max = 1},
+			{"momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1,
+             0, .max = 1},
+		},
+	.phase_fwd = WASD_PHASE_BATCHNORM,
+	.phase_bwd = WASD_PHASE_BATCHNORM,
+	.shape = bn_shape,
+	.onnx = batchnorm_onnx,
+	.keeps = bn_keeps,
+	.in_place = true,
+	.in_place_bwd = true,
+	.fuses_training = true,
+	.fuses_inference = true,
+	.kernel = &bn_kernel,
 };

@@ -1,6 +1,7 @@
-/* layers/boxsum.c - the sum over a window of kh x kw: y[c,v,u] = sum over ky,kx of x[c, v*stride - pad_top + ky, u*stride - pad_left + kx], zero
- * outside the image. A convolution whose taps are all equal, w[o,i,ky,kx] = w[o,i], is one of a single tap behind it: the sum over the window
- * does not depend on o and is taken once. Backward: dx at each pixel gets the dy of all windows that it lies in. */
+/* layers/boxsum.c - the sum over a window of kh x kw: y[c,v,u] = sum over ky,kx of x[c, v*stride - pad_top + ky,
+ * u*stride - pad_left + kx], zero outside the image. A convolution whose taps are all equal, w[o,i,ky,kx] = w[o,i], is
+ * one of a single tap behind it: the sum over the window does not depend on o and is taken once. Backward: dx at each
+ * pixel gets the dy of all windows that it lies in. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -9,14 +10,18 @@
 static enum wasd_status box_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (n->kh < 1 || n->kw < 1 || n->kh > WASD_K_MAX || n->kw > WASD_K_MAX || n->stride < 1 || n->stride > 64)
-		return wasd_fail(err, WASD_EINVAL, "a window of %dx%d with stride %d is not within 1..%d and 1..64", n->kh, n->kw, n->stride, WASD_K_MAX);
+		return wasd_fail(err, WASD_EINVAL, "a window of %dx%d with stride %d is not within 1..%d and 1..64", n->kh,
+		                 n->kw, n->stride, WASD_K_MAX);
 	if (n->shape.h < 1 || n->shape.w < 1 || n->shape.h > 8192 || n->shape.w > 8192)
 		return wasd_fail(err, WASD_EINVAL, "output map of %dx%d is not within 1..8192", n->shape.h, n->shape.w);
 	n->shape.c = in->c;
 	return WASD_OK;
 }
 
-struct box_job { struct step *s; const struct run *r; };
+struct box_job {
+	struct step *s;
+	const struct run *r;
+};
 
 /* Output columns [*u0, *u1) whose tap kx lies inside a row of w pixels. */
 static void columns_inside(const struct node *nd, int kx, int *u0, int *u1)
@@ -31,7 +36,7 @@ static void columns_inside(const struct node *nd, int kx, int *u0, int *u1)
 static int row_inside(const struct node *nd, int v, int tap)
 {
 	int y = v * nd->stride - nd->pad_top + tap;
-	return y < nd->in.h ? y : -1;           /* above the image y is negative itself */
+	return y < nd->in.h ? y : -1; /* above the image y is negative itself */
 }
 
 static void forward_planes(void *ctx, int begin, int end, int thread)
@@ -81,24 +86,29 @@ static void backward_planes(void *ctx, int begin, int end, int thread)
 
 static void box_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c * r->n, forward_planes, &(struct box_job){ s, r });
+	wasd_parallel(s->y->shape.c * r->n, forward_planes, &(struct box_job){s, r});
 }
 
 static void box_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c * r->n, backward_planes, &(struct box_job){ s, r });
+		wasd_parallel(s->y->shape.c * r->n, backward_planes, &(struct box_job){s, r});
 }
 
 /* ONNX has no such pool: each channel convolved with ones. */
 static void box_onnx(struct onnx *o, const struct node *n)
 {
-	int64_t dims[] = { n->in.c, 1, n->kh, n->kw };
+	int64_t dims[] = {n->in.c, 1, n->kh, n->kw};
 	onnx_conv(o, n, n->kh, n->kw, n->in.c, onnx_filled(o, "ones", dims, 4, (size_t)(n->in.c * n->kh * n->kw), 1), NULL);
 }
 
-static const struct layer_kernel box_kernel = { .forward = box_forward, .backward = box_backward };
+static const struct layer_kernel box_kernel = {.forward = box_forward, .backward = box_backward};
 
 const struct layer layer_boxsum = {
-	.op = "boxsum", .phase_fwd = WASD_PHASE_CONV_FWD, .phase_bwd = WASD_PHASE_CONV_BWD, .shape = box_shape, .onnx = box_onnx, .kernel = &box_kernel,
+	.op = "boxsum",
+	.phase_fwd = WASD_PHASE_CONV_FWD,
+	.phase_bwd = WASD_PHASE_CONV_BWD,
+	.shape = box_shape,
+	.onnx = box_onnx,
+	.kernel = &box_kernel,
 };

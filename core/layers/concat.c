@@ -11,7 +11,8 @@ static enum wasd_status concat_shape(struct node *n, const struct wasd_shape *in
 	n->shape = in[0];
 	for (int i = 1; i < n->n_in; i++) {
 		if (in[i].h != in[0].h || in[i].w != in[0].w)
-			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, input 0 of %dx%d", i, in[i].h, in[i].w, in[0].h, in[0].w);
+			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, input 0 of %dx%d", i, in[i].h, in[i].w,
+			                 in[0].h, in[0].w);
 		if (in[i].c > CHANNELS_MAX - n->shape.c)
 			return wasd_fail(err, WASD_ETOOBIG, "more than %d channels together", CHANNELS_MAX);
 		n->shape.c += in[i].c;
@@ -19,7 +20,11 @@ static enum wasd_status concat_shape(struct node *n, const struct wasd_shape *in
 	return WASD_OK;
 }
 
-struct concat_job { struct step *s; const struct run *r; int input, first; };
+struct concat_job {
+	struct step *s;
+	const struct run *r;
+	int input, first;
+};
 
 static void concat_fwd_channels(void *ctx, int begin, int end, int thread)
 {
@@ -53,14 +58,14 @@ static void concat_bwd_channels(void *ctx, int begin, int end, int thread)
 static void concat_forward(struct step *s, const struct run *r)
 {
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
-		wasd_parallel(s->x[i]->shape.c, concat_fwd_channels, &(struct concat_job){ s, r, i, first });
+		wasd_parallel(s->x[i]->shape.c, concat_fwd_channels, &(struct concat_job){s, r, i, first});
 }
 
 static void concat_backward(struct step *s, const struct run *r)
 {
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
 		if (s->dx[i])
-			wasd_parallel(s->x[i]->shape.c, concat_bwd_channels, &(struct concat_job){ s, r, i, first });
+			wasd_parallel(s->x[i]->shape.c, concat_bwd_channels, &(struct concat_job){s, r, i, first});
 }
 
 /* Flat inputs are maps of one pixel, and so are those beside them. */
@@ -76,9 +81,16 @@ static void concat_onnx(struct onnx *o, const struct node *n)
 	onnx_end(o, "", false);
 }
 
-static const struct layer_kernel concat_kernel = { .forward = concat_forward, .backward = concat_backward };
+static const struct layer_kernel concat_kernel = {.forward = concat_forward, .backward = concat_backward};
 
 const struct layer layer_concat = {
-	.op = "concat", .summary = "channels of several layers, one after the other", .inputs = -1, .blame = "from",
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = concat_shape, .onnx = concat_onnx, .kernel = &concat_kernel,
+	.op = "concat",
+	.summary = "channels of several layers, one after the other",
+	.inputs = -1,
+	.blame = "from",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = concat_shape,
+	.onnx = concat_onnx,
+	.kernel = &concat_kernel,
 };

@@ -1,15 +1,24 @@
 /* layers/dropout.c - dropout and drop-connect, active only in passes that bring a generator.
  *
  *   dropout       y = x * m / (1-p), m = 0 with probability p, per element
- *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: the branch of an image goes or stays)
+ *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: the branch of an
+ *                 image goes or stays)
  *
- * One number per pass and layer is drawn from the run's generator; the number of element i is a hash of it and i, counted in (n,c,h,w)
- * order. So masks depend on neither layout nor threads, and backward forms them again instead of keeping them. */
+ * One number per pass and layer is drawn from the run's generator; the number of element i is a hash of it and i,
+ * counted in (n,c,h,w) order. So masks depend on neither layout nor threads, and backward forms them again instead of
+ * keeping them. */
 #include "layers/hash.h"
 #include "layers/layer.h"
 
-struct drop_saved { uint64_t seed; };
-struct drop_job { struct step *s; const struct run *r; uint64_t seed; bool backward; };
+struct drop_saved {
+	uint64_t seed;
+};
+struct drop_job {
+	struct step *s;
+	const struct run *r;
+	uint64_t seed;
+	bool backward;
+};
 
 static enum wasd_status dropout_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
@@ -64,7 +73,9 @@ static void dropconnect_channels(void *ctx, int begin, int end, int thread)
 
 static void drop_plan(struct step *s, int batch, bool training, int threads)
 {
-	(void)batch; (void)training; (void)threads;
+	(void)batch;
+	(void)training;
+	(void)threads;
 	s->saved_bytes = sizeof(struct drop_saved);
 }
 
@@ -74,33 +85,63 @@ static void drop_forward(struct step *s, const struct run *r, void (*channels)(v
 	sv->seed = r->dropping ? wasd_rng_u64(r->dropout) : 0;
 	if (!r->dropping && s->y->data == s->x[0]->data)
 		return;
-	wasd_parallel(s->y->shape.c, channels, &(struct drop_job){ s, r, sv->seed, false });
+	wasd_parallel(s->y->shape.c, channels, &(struct drop_job){s, r, sv->seed, false});
 }
 
 static void drop_backward(struct step *s, const struct run *r, void (*channels)(void *, int, int, int))
 {
 	struct drop_saved *sv = s->saved;
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c, channels, &(struct drop_job){ s, r, sv->seed, true });
+		wasd_parallel(s->y->shape.c, channels, &(struct drop_job){s, r, sv->seed, true});
 }
 
-static void dropout_forward(struct step *s, const struct run *r) { drop_forward(s, r, dropout_channels); }
-static void dropout_backward(struct step *s, const struct run *r) { drop_backward(s, r, dropout_channels); }
-static void dropconnect_forward(struct step *s, const struct run *r) { drop_forward(s, r, dropconnect_channels); }
-static void dropconnect_backward(struct step *s, const struct run *r) { drop_backward(s, r, dropconnect_channels); }
+static void dropout_forward(struct step *s, const struct run *r)
+{
+	drop_forward(s, r, dropout_channels);
+}
+static void dropout_backward(struct step *s, const struct run *r)
+{
+	drop_backward(s, r, dropout_channels);
+}
+static void dropconnect_forward(struct step *s, const struct run *r)
+{
+	drop_forward(s, r, dropconnect_channels);
+}
+static void dropconnect_backward(struct step *s, const struct run *r)
+{
+	drop_backward(s, r, dropconnect_channels);
+}
 
-static const struct layer_kernel dropout_kernel = { .plan = drop_plan, .forward = dropout_forward, .backward = dropout_backward };
-static const struct layer_kernel dropconnect_kernel = { .plan = drop_plan, .forward = dropconnect_forward, .backward = dropconnect_backward };
+static const struct layer_kernel dropout_kernel = {.plan = drop_plan,
+                                                   .forward = dropout_forward,
+                                                   .backward = dropout_backward};
+static const struct layer_kernel dropconnect_kernel = {.plan = drop_plan,
+                                                       .forward = dropconnect_forward,
+                                                       .backward = dropconnect_backward};
 
 const struct layer layer_dropout = {
-	.op = "dropout", .summary = "in training each value is zero with probability p", .blame = "p",
-	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.5, 0, .max = 1 } },
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
-	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropout_kernel,
+	.op = "dropout",
+	.summary = "in training each value is zero with probability p",
+	.blame = "p",
+	.fields = {{"p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.5, 0, .max = 1}},
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = dropout_shape,
+	.in_place = true,
+	.in_place_bwd = true,
+	.trains_only = true,
+	.kernel = &dropout_kernel,
 };
 const struct layer layer_dropconnect = {
-	.op = "dropconnect", .summary = "in training a whole image's branch is zero with probability p", .blame = "p",
-	.fields = { { "p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.2, 0, .max = 1 } },
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = dropout_shape,
-	.in_place = true, .in_place_bwd = true, .trains_only = true, .kernel = &dropconnect_kernel,
+	.op = "dropconnect",
+	.summary = "in training a whole image's branch is zero with probability p",
+	.blame = "p",
+	.fields = {{"p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.2, 0, .max = 1}},
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = dropout_shape,
+	.in_place = true,
+	.in_place_bwd = true,
+	.trains_only = true,
+	.kernel = &dropconnect_kernel,
 };

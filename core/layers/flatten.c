@@ -7,7 +7,7 @@ static enum wasd_status flatten_shape(struct node *n, const struct wasd_shape *i
 	size_t f = wasd_shape_count(*in);
 	if (f > 1 << 24)
 		return wasd_fail(err, WASD_ETOOBIG, "%zu features exceed %d", f, 1 << 24);
-	n->shape = (struct wasd_shape){ (int)f, 1, 1 };
+	n->shape = (struct wasd_shape){(int)f, 1, 1};
 	return WASD_OK;
 }
 
@@ -49,8 +49,14 @@ static void flatten_onnx(struct onnx *o, const struct node *n)
 	onnx_end(o, "", true);
 }
 
-static const struct layer_kernel flatten_kernel = { .forward = flatten_forward, .backward = flatten_backward };
+static const struct layer_kernel flatten_kernel = {.forward = flatten_forward, .backward = flatten_backward};
 
 const struct layer layer_flatten = {
-	.op = "flatten", .summary = "maps in a row, for linear", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = flatten_shape, .onnx = flatten_onnx, .kernel = &flatten_kernel,
+	.op = "flatten",
+	.summary = "maps in a row, for linear",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = flatten_shape,
+	.onnx = flatten_onnx,
+	.kernel = &flatten_kernel,
 };

@@ -10,5 +10,8 @@ static enum wasd_status input_shape(struct node *n, const struct wasd_shape *in,
 }
 
 const struct layer layer_input = {
-	.op = "input", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = input_shape,
+	.op = "input",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = input_shape,
 };

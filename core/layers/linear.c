@@ -8,14 +8,14 @@ static enum wasd_status linear_shape(struct node *n, const struct wasd_shape *in
 		return wasd_fail(err, WASD_EINVAL, "input is %dx%dx%d: flatten it first", in->c, in->h, in->w);
 	if (n->out < 1 || n->out > 1 << 20)
 		return wasd_fail(err, WASD_EINVAL, "%d outputs are not within 1..%d", n->out, 1 << 20);
-	n->shape = (struct wasd_shape){ n->out, 1, 1 };
+	n->shape = (struct wasd_shape){n->out, 1, 1};
 	return WASD_OK;
 }
 
 /* weight (out,in) */
 static void linear_params(struct wasd_graph *g, struct node *n)
 {
-	int dims[2] = { n->out, n->in.c };
+	int dims[2] = {n->out, n->in.c};
 	n->weight = graph_add_param(g, n->name, "weight", 2, dims, PARAM_FAN_IN, n->in.c);
 	n->bias = n->biased ? graph_add_param(g, n->name, "bias", 1, dims, PARAM_FAN_IN, n->in.c) : -1;
 }
@@ -28,7 +28,8 @@ static uint64_t linear_macs(const struct node *n, int taps)
 
 static unsigned linear_keeps(enum act act, bool has_res)
 {
-	(void)act; (void)has_res;
+	(void)act;
+	(void)has_res;
 	return LAYER_KEEPS_X;
 }
 
@@ -44,11 +45,20 @@ static void linear_onnx(struct onnx *o, const struct node *n)
 }
 
 const struct layer layer_linear = {
-	.op = "linear", .summary = "every output sees every input; maps are flattened or averaged before it", .params = linear_params,
-	.fields = {
-		{ "out", "outputs", FIELD_INT, offsetof(struct node, out), 0, 1, .max = 1 << 20, .required = true, .classes = true },
-		{ "bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, .max = 1 },
-	},
-	.phase_fwd = WASD_PHASE_LINEAR, .phase_bwd = WASD_PHASE_LINEAR,
-	.shape = linear_shape, .onnx = linear_onnx, .macs = linear_macs, .keeps = linear_keeps, .fuses_inference = true,
+	.op = "linear",
+	.summary = "every output sees every input; maps are flattened or averaged before it",
+	.params = linear_params,
+	.fields =
+		{
+			{"out", "outputs", FIELD_INT, offsetof(struct node, out), 0, 1, .max = 1 << 20, .required = true,
+             .classes = true},
+			{"bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, .max = 1},
+		},
+	.phase_fwd = WASD_PHASE_LINEAR,
+	.phase_bwd = WASD_PHASE_LINEAR,
+	.shape = linear_shape,
+	.onnx = linear_onnx,
+	.macs = linear_macs,
+	.keeps = linear_keeps,
+	.fuses_inference = true,
 };

@@ -3,7 +3,8 @@
  *   q = (1-e)*onehot(y) + e/C,   loss = mean over images of  -sum_c q_c * log p_c,   p = softmax(z)
  *   d loss/d z_c = (p_c - q_c) / n
  *
- * log p_c = z_c - max - log sum exp(z - max), all in double: a few thousand numbers, and the loss is what people compare. */
+ * log p_c = z_c - max - log sum exp(z - max), all in double: a few thousand numbers, and the loss is what people
+ * compare. */
 #include "layers/layer.h"
 
 #include <math.h>

@@ -4,8 +4,18 @@
 
 #include <pthread.h>
 
-struct pack { const void *weight; uint64_t key; size_t bytes; void *data; };
-struct packs { pthread_mutex_t lock; struct pack *pack; int count, cap; size_t bytes; };
+struct pack {
+	const void *weight;
+	uint64_t key;
+	size_t bytes;
+	void *data;
+};
+struct packs {
+	pthread_mutex_t lock;
+	struct pack *pack;
+	int count, cap;
+	size_t bytes;
+};
 
 struct packs *packs_create(void)
 {
@@ -55,14 +65,15 @@ static bool room(struct packs *p)
 	return true;
 }
 
-const void *packs_get(struct packs *p, const void *weight, uint64_t key, size_t bytes, bool (*fill)(void *ctx, void *to), void *ctx)
+const void *packs_get(struct packs *p, const void *weight, uint64_t key, size_t bytes,
+                      bool (*fill)(void *ctx, void *to), void *ctx)
 {
 	pthread_mutex_lock(&p->lock);
 	const void *found = find(p, weight, key, bytes);
 	void *data = NULL;
 	if (!found && room(p) && (data = tensor_alloc(bytes)) != NULL) {
 		if (fill(ctx, data)) {
-			p->pack[p->count++] = (struct pack){ weight, key, bytes, data };
+			p->pack[p->count++] = (struct pack){weight, key, bytes, data};
 			p->bytes += bytes;
 			found = data;
 		} else {

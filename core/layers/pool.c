@@ -1,7 +1,8 @@
 /* layers/pool.c - max, average and global average pooling.
  *
- * Max: padding never wins (it stands for minus infinity); of equal values the first in row order wins, NaN wins over all. Forward keeps the
- * winning tap of each output in one byte (training). Average: no padding, every window is full. Global: mean over the map. */
+ * Max: padding never wins (it stands for minus infinity); of equal values the first in row order wins, NaN wins over
+ * all. Forward keeps the winning tap of each output in one byte (training). Average: no padding, every window is full.
+ * Global: mean over the map. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -12,16 +13,19 @@ static enum wasd_status pool_shape(struct node *n, const struct wasd_shape *in, 
 {
 	int k = n->kh, p = n->pad_top;
 	if (k < 1 || k > 15 || n->stride < 1 || p < 0 || 2 * p > k)
-		return wasd_fail(err, WASD_EINVAL, "window %d (1..15), stride %d, padding %d (at most half the window) make no pooling", k, n->stride, p);
+		return wasd_fail(err, WASD_EINVAL,
+		                 "window %d (1..15), stride %d, padding %d (at most half the window) make no pooling", k,
+		                 n->stride, p);
 	if (in->h + 2 * p < k || in->w + 2 * p < k)
 		return wasd_fail(err, WASD_EINVAL, "window %d with padding %d does not fit a map of %dx%d", k, p, in->h, in->w);
-	n->shape = (struct wasd_shape){ in->c, (in->h + 2 * p - k) / n->stride + 1, (in->w + 2 * p - k) / n->stride + 1 };
+	n->shape = (struct wasd_shape){in->c, (in->h + 2 * p - k) / n->stride + 1, (in->w + 2 * p - k) / n->stride + 1};
 	return WASD_OK;
 }
 
 static const char *pool_settle(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
-	(void)in; (void)err;
+	(void)in;
+	(void)err;
 	n->kw = n->kh;
 	n->pad_left = n->pad_top;
 	if (!n->stride)
@@ -32,11 +36,14 @@ static const char *pool_settle(struct node *n, const struct wasd_shape *in, stru
 static enum wasd_status globalpool_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	(void)err;
-	n->shape = (struct wasd_shape){ in->c, 1, 1 };
+	n->shape = (struct wasd_shape){in->c, 1, 1};
 	return WASD_OK;
 }
 
-struct pool_job { struct step *s; const struct run *r; };
+struct pool_job {
+	struct step *s;
+	const struct run *r;
+};
 
 static inline int clip(int v, int lo, int hi)
 {
@@ -118,7 +125,8 @@ static void max_bwd_planes(void *ctx, int begin, int end, int thread)
 		for (int oy = 0; oy < OH; oy++)
 			for (int ox = 0; ox < OW; ox++) {
 				int t = won[oy * OW + ox];
-				dx[(oy * nd->stride - nd->pad_top + t / k) * W + ox * nd->stride - nd->pad_top + t % k] += dy[oy * OW + ox];
+				dx[(oy * nd->stride - nd->pad_top + t / k) * W + ox * nd->stride - nd->pad_top + t % k] +=
+					dy[oy * OW + ox];
 			}
 	}
 }
@@ -131,13 +139,13 @@ static void max_plan(struct step *s, int batch, bool training, int threads)
 
 static void max_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c * r->n, max_fwd_planes, &(struct pool_job){ s, r });
+	wasd_parallel(s->y->shape.c * r->n, max_fwd_planes, &(struct pool_job){s, r});
 }
 
 static void max_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c * r->n, max_bwd_planes, &(struct pool_job){ s, r });
+		wasd_parallel(s->y->shape.c * r->n, max_bwd_planes, &(struct pool_job){s, r});
 }
 
 /* ---- average ----------------------------------------------------------------------------------------- */
@@ -187,13 +195,13 @@ static void avg_bwd_planes(void *ctx, int begin, int end, int thread)
 
 static void avg_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c * r->n, avg_fwd_planes, &(struct pool_job){ s, r });
+	wasd_parallel(s->y->shape.c * r->n, avg_fwd_planes, &(struct pool_job){s, r});
 }
 
 static void avg_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c * r->n, avg_bwd_planes, &(struct pool_job){ s, r });
+		wasd_parallel(s->y->shape.c * r->n, avg_bwd_planes, &(struct pool_job){s, r});
 }
 
 /* ---- global average ------------------------------------------------------------------------------------ */
@@ -218,7 +226,8 @@ static void global_bwd_planes(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	int hw = j->s->node->in.h * j->s->node->in.w;
 	for (int i = begin; i < end; i++) {
-		real g = *tensor_plane(j->s->dy, i % j->r->n, i / j->r->n) / (real)hw, *dx = tensor_plane(j->s->dx[0], i % j->r->n, i / j->r->n);
+		real g = *tensor_plane(j->s->dy, i % j->r->n, i / j->r->n) / (real)hw,
+			 *dx = tensor_plane(j->s->dx[0], i % j->r->n, i / j->r->n);
 		for (int p = 0; p < hw; p++)
 			dx[p] = j->s->dx_add[0] ? dx[p] + g : g;
 	}
@@ -226,13 +235,13 @@ static void global_bwd_planes(void *ctx, int begin, int end, int thread)
 
 static void global_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c * r->n, global_fwd_planes, &(struct pool_job){ s, r });
+	wasd_parallel(s->y->shape.c * r->n, global_fwd_planes, &(struct pool_job){s, r});
 }
 
 static void global_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c * r->n, global_bwd_planes, &(struct pool_job){ s, r });
+		wasd_parallel(s->y->shape.c * r->n, global_bwd_planes, &(struct pool_job){s, r});
 }
 
 static void pool_onnx(struct onnx *o, const struct node *n)
@@ -256,29 +265,49 @@ static void globalpool_onnx(struct onnx *o, const struct node *n)
 	onnx_end(o, "", false);
 }
 
-static const struct layer_kernel max_kernel = { .plan = max_plan, .forward = max_forward, .backward = max_backward };
-static const struct layer_kernel avg_kernel = { .forward = avg_forward, .backward = avg_backward };
-static const struct layer_kernel global_kernel = { .forward = global_forward, .backward = global_backward };
+static const struct layer_kernel max_kernel = {.plan = max_plan, .forward = max_forward, .backward = max_backward};
+static const struct layer_kernel avg_kernel = {.forward = avg_forward, .backward = avg_backward};
+static const struct layer_kernel global_kernel = {.forward = global_forward, .backward = global_backward};
 
 const struct layer layer_maxpool = {
-	.op = "maxpool", .summary = "largest value of each window",
-	.fields = {
-		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true },
-		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64 },
-		{ "padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, .max = 7 },
-	},
-	.settle = pool_settle, .blame = "kernel",
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &max_kernel,
+	.op = "maxpool",
+	.summary = "largest value of each window",
+	.fields =
+		{
+			{"kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
+			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
+			{"padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, .max = 7},
+		},
+	.settle = pool_settle,
+	.blame = "kernel",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = pool_shape,
+	.onnx = pool_onnx,
+	.kernel = &max_kernel,
 };
 const struct layer layer_avgpool = {
-	.op = "avgpool", .summary = "mean of each window",
-	.fields = {
-		{ "kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true },
-		{ "stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64 },
-	},
-	.settle = pool_settle, .blame = "kernel",
-	.phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = pool_shape, .onnx = pool_onnx, .kernel = &avg_kernel,
+	.op = "avgpool",
+	.summary = "mean of each window",
+	.fields =
+		{
+			{"kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
+			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
+		},
+	.settle = pool_settle,
+	.blame = "kernel",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = pool_shape,
+	.onnx = pool_onnx,
+	.kernel = &avg_kernel,
 };
 const struct layer layer_globalpool = {
-	.op = "globalpool", .summary = "mean of each whole map", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = globalpool_shape, .onnx = globalpool_onnx, .kernel = &global_kernel,
+	.op = "globalpool",
+	.summary = "mean of each whole map",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = globalpool_shape,
+	.onnx = globalpool_onnx,
+	.kernel = &global_kernel,
 };

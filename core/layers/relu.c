@@ -1,4 +1,5 @@
-/* layers/relu.c - y = max(x, 0), and ReLU6 y = min(max(x, 0), 6). dx = dy where 0 < y (< 6), else 0. NaN passes, so that the loss notices it. */
+/* layers/relu.c - y = max(x, 0), and ReLU6 y = min(max(x, 0), 6). dx = dy where 0 < y (< 6), else 0. NaN passes, so
+ * that the loss notices it. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -13,11 +14,16 @@ static enum wasd_status relu_shape(struct node *n, const struct wasd_shape *in, 
 
 static unsigned relu_keeps(enum act act, bool has_res)
 {
-	(void)act; (void)has_res;
+	(void)act;
+	(void)has_res;
 	return LAYER_KEEPS_Y;
 }
 
-struct relu_job { struct step *s; const struct run *r; enum act act; };
+struct relu_job {
+	struct step *s;
+	const struct run *r;
+	enum act act;
+};
 
 WASD_HOT static void relu_run(enum act act, const real *x, real *y, size_t len)
 {
@@ -67,24 +73,26 @@ static void relu_bwd_channels(void *ctx, int begin, int end, int thread)
 	int runs = tensor_runs(j->s->y, j->r->n, &len);
 	for (int c = begin; c < end; c++)
 		for (int i = 0; i < runs; i++)
-			relu_run_back(j->act, tensor_plane(j->s->y, i, c), tensor_plane(j->s->dy, i, c), tensor_plane(j->s->dx[0], i, c), j->s->dx_add[0], len);
+			relu_run_back(j->act, tensor_plane(j->s->y, i, c), tensor_plane(j->s->dy, i, c),
+			              tensor_plane(j->s->dx[0], i, c), j->s->dx_add[0], len);
 }
 
 static void relu_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(s->y->shape.c, relu_fwd_channels, &(struct relu_job){ s, r, s->node->layer->is_act });
+	wasd_parallel(s->y->shape.c, relu_fwd_channels, &(struct relu_job){s, r, s->node->layer->is_act});
 }
 
 static void relu_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(s->y->shape.c, relu_bwd_channels, &(struct relu_job){ s, r, s->node->layer->is_act });
+		wasd_parallel(s->y->shape.c, relu_bwd_channels, &(struct relu_job){s, r, s->node->layer->is_act});
 }
 
 static void relu_onnx(struct onnx *o, const struct node *n)
 {
 	bool flat, six = n->layer->is_act == ACT_RELU6;
-	const char *x = onnx_value(o, 0, &flat), *lo = six ? onnx_number(o, "min", 0) : NULL, *hi = six ? onnx_number(o, "max", 6) : NULL;
+	const char *x = onnx_value(o, 0, &flat), *lo = six ? onnx_number(o, "min", 0) : NULL,
+			   *hi = six ? onnx_number(o, "max", 6) : NULL;
 	onnx_begin(o, six ? "Clip" : "Relu");
 	onnx_in(o, x);
 	onnx_in(o, lo);
@@ -92,13 +100,31 @@ static void relu_onnx(struct onnx *o, const struct node *n)
 	onnx_end(o, "", flat);
 }
 
-static const struct layer_kernel relu_kernel = { .forward = relu_forward, .backward = relu_backward };
+static const struct layer_kernel relu_kernel = {.forward = relu_forward, .backward = relu_backward};
 
 const struct layer layer_relu = {
-	.op = "relu", .summary = "max(x, 0)", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .onnx = relu_onnx, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU, .kernel = &relu_kernel,
+	.op = "relu",
+	.summary = "max(x, 0)",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = relu_shape,
+	.onnx = relu_onnx,
+	.keeps = relu_keeps,
+	.in_place = true,
+	.in_place_bwd = true,
+	.is_act = ACT_RELU,
+	.kernel = &relu_kernel,
 };
 const struct layer layer_relu6 = {
-	.op = "relu6", .summary = "min(max(x, 0), 6)", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = relu_shape, .onnx = relu_onnx, .keeps = relu_keeps,
-	.in_place = true, .in_place_bwd = true, .is_act = ACT_RELU6, .kernel = &relu_kernel,
+	.op = "relu6",
+	.summary = "min(max(x, 0), 6)",
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = relu_shape,
+	.onnx = relu_onnx,
+	.keeps = relu_keeps,
+	.in_place = true,
+	.in_place_bwd = true,
+	.is_act = ACT_RELU6,
+	.kernel = &relu_kernel,
 };

@@ -1,5 +1,5 @@
-/* core/models/capabilities.c - every table of core as one JSON object (its form: wasd/model.h). Nothing is listed by hand but the
- * augmentations, which are members of the job spec rather than rows. */
+/* core/models/capabilities.c - every table of core as one JSON object (its form: wasd/model.h). Nothing is listed by
+ * hand but the augmentations, which are members of the job spec rather than rows. */
 #include <string.h>
 
 #include "backend/backend.h"
@@ -25,8 +25,14 @@ static cJSON *append(cJSON *list, cJSON *v)
 	return NULL;
 }
 
-static bool put_str(cJSON *o, const char *key, const char *s) { return cJSON_AddStringToObject(o, key, s); }
-static bool put_num(cJSON *o, const char *key, double v) { return cJSON_AddNumberToObject(o, key, v); }
+static bool put_str(cJSON *o, const char *key, const char *s)
+{
+	return cJSON_AddStringToObject(o, key, s);
+}
+static bool put_num(cJSON *o, const char *key, double v)
+{
+	return cJSON_AddNumberToObject(o, key, v);
+}
 
 /* ---- networks ------------------------------------------------------------------------------------------- */
 
@@ -48,8 +54,9 @@ static bool arch_options(cJSON *list, const struct wasd_arch *a)
 	for (const struct wasd_arch_option *o = a->options; list && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
 		bool ok = put_str(j, "name", o->name) && put_str(j, "summary", o->summary);
-		ok = ok && (o->boolean ? put_str(j, "type", "boolean") && put(j, "default", cJSON_CreateBool(o->def))
-		                       : put_num(j, "default", o->def) && put(j, "choices", cJSON_CreateIntArray(o->choices, choices(o))));
+		ok = ok && (o->boolean ? put_str(j, "type", "boolean") && put(j, "default", cJSON_CreateBool(o->def)) :
+		                         put_num(j, "default", o->def) &&
+		                             put(j, "choices", cJSON_CreateIntArray(o->choices, choices(o))));
 		if (!ok)
 			return false;
 	}
@@ -65,14 +72,16 @@ static bool arch_variant(cJSON *list, const struct wasd_arch *a, cJSON *model)
 	int side = a->min_side > 32 ? a->min_side : 32, augmented = 0;
 	const char *paper;
 	struct wasd_graph *g = NULL;
-	if (wasd_arch_paper_was(a->name, model, &paper, NULL) || wasd_arch_build(a->name, (struct wasd_shape){ 3, side, side }, 10, model, &g, NULL))
+	if (wasd_arch_paper_was(a->name, model, &paper, NULL) ||
+	    wasd_arch_build(a->name, (struct wasd_shape){3, side, side}, 10, model, &g, NULL))
 		return false;
 	for (int i = 0; i < wasd_graph_augs(g); i++)
 		augmented += wasd_graph_aug_info(g, i).alpha_param >= 0;
-	bool ok = put_num(j, "params", (double)wasd_graph_param_count(g)) && put_num(j, "macs", (double)wasd_graph_macs(g, NULL)) &&
-		  put_num(j, "augmented", augmented);
+	bool ok = put_num(j, "params", (double)wasd_graph_param_count(g)) &&
+	          put_num(j, "macs", (double)wasd_graph_macs(g, NULL)) && put_num(j, "augmented", augmented);
 	struct wasd_was *w = NULL;
-	ok = ok && wasd_was_create(g, NULL, paper, &w, NULL) == WASD_OK && put(j, "was", w ? wasd_was_to_json(w) : cJSON_CreateFalse());
+	ok = ok && wasd_was_create(g, NULL, paper, &w, NULL) == WASD_OK &&
+	     put(j, "was", w ? wasd_was_to_json(w) : cJSON_CreateFalse());
 	wasd_was_destroy(w);
 	wasd_graph_destroy(g);
 	return ok;
@@ -81,7 +90,7 @@ static bool arch_variant(cJSON *list, const struct wasd_arch *a, cJSON *model)
 /* Every combination of option values: counted through like digits, the defaults first. */
 static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 {
-	int digit[WASD_ARCH_OPTIONS] = { 0 }, n = 0;
+	int digit[WASD_ARCH_OPTIONS] = {0}, n = 0;
 	bool first = true;
 	while (a->options[n].name)
 		n++;
@@ -122,8 +131,10 @@ static bool archs(cJSON *list)
 		int sides = 0;
 		while (a->sides[sides])
 			sides++;
-		if (!put_str(j, "name", a->name) || !put_str(j, "summary", a->summary) || !put_num(j, "min_side", a->min_side) ||
-		    (sides && !put(j, "sides", cJSON_CreateIntArray(a->sides, sides))) || !arch_options(put(j, "options", cJSON_CreateArray()), a) ||
+		if (!put_str(j, "name", a->name) || !put_str(j, "summary", a->summary) ||
+		    !put_num(j, "min_side", a->min_side) ||
+		    (sides && !put(j, "sides", cJSON_CreateIntArray(a->sides, sides))) ||
+		    !arch_options(put(j, "options", cJSON_CreateArray()), a) ||
 		    !arch_variants(put(j, "variants", cJSON_CreateArray()), a))
 			return false;
 	}
@@ -139,7 +150,8 @@ static bool transforms(cJSON *list)
 		if (!op->type)
 			continue;
 		cJSON *j = append(list, cJSON_CreateObject()), *options;
-		if (!put_str(j, "type", op->type) || !put_str(j, "op", op->name) || !(options = put(j, "options", cJSON_CreateArray())))
+		if (!put_str(j, "type", op->type) || !put_str(j, "op", op->name) ||
+		    !(options = put(j, "options", cJSON_CreateArray())))
 			return false;
 		for (const struct wasd_law_option *l = op->law; l->name; l++) {
 			cJSON *o = append(options, cJSON_CreateObject());
@@ -156,10 +168,15 @@ static bool options(cJSON *list, const struct wasd_optim_option *o, bool integer
 {
 	for (; list && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
-		bool ok = put_str(j, "name", o->name) && put_str(j, "type", o->boolean ? "boolean" : integer ? "integer" : "number");
-		ok = ok && (o->boolean ? put(j, "default", cJSON_CreateBool(o->def != 0)) != NULL : put_num(j, "default", o->def));
+		bool ok = put_str(j, "name", o->name) && put_str(j, "type",
+		                                                 o->boolean ? "boolean" :
+		                                                 integer    ? "integer" :
+		                                                              "number");
+		ok = ok &&
+		     (o->boolean ? put(j, "default", cJSON_CreateBool(o->def != 0)) != NULL : put_num(j, "default", o->def));
 		if (ok && !o->boolean)
-			ok = put_num(j, "min", o->min) && put_num(j, "max", o->max) && (!o->above_min || cJSON_AddTrueToObject(j, "above_min")) &&
+			ok = put_num(j, "min", o->min) && put_num(j, "max", o->max) &&
+			     (!o->above_min || cJSON_AddTrueToObject(j, "above_min")) &&
 			     (!o->below_max || cJSON_AddTrueToObject(j, "below_max"));
 		if (!ok)
 			return false;
@@ -196,8 +213,12 @@ static bool strategy_options(cJSON *list, const struct weight_option *o)
 	for (; list && o && o->name; o++) {
 		cJSON *j = append(list, cJSON_CreateObject());
 		if (!put_str(j, "name", o->name) || !put_str(j, "summary", o->summary) ||
-		    !put_str(j, "type", o->kind == WEIGHT_FORM ? "form" : o->kind == WEIGHT_INTEGER ? "integer" : "number") ||
-		    (o->kind != WEIGHT_FORM && (!put_num(j, "default", o->def) || !put_num(j, "min", o->min) || !put_num(j, "max", o->max))))
+		    !put_str(j, "type",
+		             o->kind == WEIGHT_FORM    ? "form" :
+		             o->kind == WEIGHT_INTEGER ? "integer" :
+		                                         "number") ||
+		    (o->kind != WEIGHT_FORM &&
+		     (!put_num(j, "default", o->def) || !put_num(j, "min", o->min) || !put_num(j, "max", o->max))))
 			return false;
 	}
 	return list;
@@ -208,7 +229,8 @@ static bool strategies(cJSON *list)
 	const struct weight_strategy *s;
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
 		cJSON *j = append(list, cJSON_CreateObject());
-		if (!put_str(j, "type", s->name) || !put_str(j, "summary", s->summary) || !strategy_options(put(j, "options", cJSON_CreateArray()), s->options))
+		if (!put_str(j, "type", s->name) || !put_str(j, "summary", s->summary) ||
+		    !strategy_options(put(j, "options", cJSON_CreateArray()), s->options))
 			return false;
 	}
 	return true;
@@ -216,7 +238,7 @@ static bool strategies(cJSON *list)
 
 static bool augmentations(cJSON *list)
 {
-	static const struct wasd_optim_option none[] = { { 0 } }, pad[] = { { .name = "pad", .def = 4, .min = 1, .max = 64 }, { 0 } };
+	static const struct wasd_optim_option none[] = {{0}}, pad[] = {{.name = "pad", .def = 4, .min = 1, .max = 64}, {0}};
 	return named(list, "flip", none, true) && named(list, "crop", pad, true);
 }
 
@@ -225,24 +247,32 @@ static bool augmentations(cJSON *list)
 static bool layer_field(cJSON *list, const struct layer_field *f)
 {
 	cJSON *o = append(list, cJSON_CreateObject());
-	bool ok = put_str(o, "name", f->name) && put_str(o, "type", f->kind == FIELD_BOOL ? "boolean" : f->kind == FIELD_INT ? "integer" : "number") &&
-		  (!*f->summary || put_str(o, "summary", f->summary));
+	bool ok = put_str(o, "name", f->name) &&
+	          put_str(o, "type",
+	                  f->kind == FIELD_BOOL ? "boolean" :
+	                  f->kind == FIELD_INT  ? "integer" :
+	                                          "number") &&
+	          (!*f->summary || put_str(o, "summary", f->summary));
 	if (f->kind == FIELD_BOOL)
 		return ok && put(o, "default", cJSON_CreateBool(f->def != 0));
-	return ok && (f->def < f->min || put_num(o, "default", f->def)) && put_num(o, "min", f->min) && put_num(o, "max", f->max) &&
-	       (!f->required || cJSON_AddTrueToObject(o, "required")) && (!f->classes || cJSON_AddTrueToObject(o, "classes"));
+	return ok && (f->def < f->min || put_num(o, "default", f->def)) && put_num(o, "min", f->min) &&
+	       put_num(o, "max", f->max) && (!f->required || cJSON_AddTrueToObject(o, "required")) &&
+	       (!f->classes || cJSON_AddTrueToObject(o, "classes"));
 }
 
 static bool layers(cJSON *list)
 {
-	static const struct layer_field augment = { .name = "augment", .summary = "one of the convolutions that \"was\" transforms", .kind = FIELD_BOOL };
+	static const struct layer_field augment = {.name = "augment",
+	                                           .summary = "one of the convolutions that \"was\" transforms",
+	                                           .kind = FIELD_BOOL};
 	const struct layer *l;
 	for (int i = 0; (l = layer_at(i)); i++) {
 		if (!l->summary)
 			continue;
 		cJSON *j = append(list, cJSON_CreateObject()), *fields;
 		if (!put_str(j, "type", l->op) || !put_str(j, "summary", l->summary) ||
-		    !(l->inputs < 0 ? put_str(j, "inputs", "many") : put_num(j, "inputs", l->inputs ? l->inputs : 1)) || !(fields = put(j, "options", cJSON_CreateArray())))
+		    !(l->inputs < 0 ? put_str(j, "inputs", "many") : put_num(j, "inputs", l->inputs ? l->inputs : 1)) ||
+		    !(fields = put(j, "options", cJSON_CreateArray())))
 			return false;
 		for (const struct layer_field *f = l->fields; f->name; f++)
 			if (!layer_field(fields, f))
@@ -259,7 +289,8 @@ static bool precisions(cJSON *list)
 {
 	const struct backend *b;
 	for (int p = 0; p < WASD_PRECISIONS; p++)
-		if (!backend_choose(NULL, (enum wasd_precision)p, &b, NULL) && !append(list, cJSON_CreateString(wasd_precision_name((enum wasd_precision)p))))
+		if (!backend_choose(NULL, (enum wasd_precision)p, &b, NULL) &&
+		    !append(list, cJSON_CreateString(wasd_precision_name((enum wasd_precision)p))))
 			return false;
 	return true;
 }
@@ -293,9 +324,13 @@ static bool synthetic(cJSON *list)
 
 cJSON *wasd_capabilities(void)
 {
-	static const struct { const char *name; bool (*fill)(cJSON *list); } part[] = {
-		{ "archs", archs }, { "layers", layers }, { "strategies", strategies }, { "transforms", transforms }, { "optimizers", optimizers }, { "schedules", schedules },
-		{ "augment", augmentations }, { "precisions", precisions }, { "backends", backends }, { "formats", formats }, { "synthetic", synthetic },
+	static const struct {
+		const char *name;
+		bool (*fill)(cJSON *list);
+	} part[] = {
+		{"archs", archs},           {"layers", layers},       {"strategies", strategies}, {"transforms", transforms},
+		{"optimizers", optimizers}, {"schedules", schedules}, {"augment", augmentations}, {"precisions", precisions},
+		{"backends", backends},     {"formats", formats},     {"synthetic", synthetic},
 	};
 	cJSON *all = cJSON_CreateObject();
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {

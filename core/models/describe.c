@@ -1,5 +1,5 @@
-/* core/models/describe.c - what a network is, as JSON (its form: wasd/model.h): read from the graph that its builder makes, so that
- * it cannot differ from what trains. */
+/* core/models/describe.c - what a network is, as JSON (its form: wasd/model.h): read from the graph that its builder
+ * makes, so that it cannot differ from what trains. */
 #include <string.h>
 
 #include "models/models.h"
@@ -14,9 +14,18 @@ static bool put(cJSON *o, const char *key, cJSON *v)
 	return false;
 }
 
-static bool put_num(cJSON *o, const char *key, double v) { return cJSON_AddNumberToObject(o, key, v); }
-static bool put_str(cJSON *o, const char *key, const char *s) { return cJSON_AddStringToObject(o, key, s); }
-static bool put_shape(cJSON *o, const char *key, struct wasd_shape s) { return put(o, key, cJSON_CreateIntArray((int[]){ s.c, s.h, s.w }, 3)); }
+static bool put_num(cJSON *o, const char *key, double v)
+{
+	return cJSON_AddNumberToObject(o, key, v);
+}
+static bool put_str(cJSON *o, const char *key, const char *s)
+{
+	return cJSON_AddStringToObject(o, key, s);
+}
+static bool put_shape(cJSON *o, const char *key, struct wasd_shape s)
+{
+	return put(o, key, cJSON_CreateIntArray((int[]){s.c, s.h, s.w}, 3));
+}
 
 static bool layer(cJSON *list, const struct wasd_node_info *n, const struct wasd_draw *augmented)
 {
@@ -25,9 +34,12 @@ static bool layer(cJSON *list, const struct wasd_node_info *n, const struct wasd
 		cJSON_Delete(j);
 		return false;
 	}
-	return put_str(j, "op", n->op) && (!*n->name || put_str(j, "name", n->name)) && put(j, "inputs", n->n_inputs ? cJSON_CreateIntArray(n->inputs, n->n_inputs) : cJSON_CreateArray()) &&
-	       put_shape(j, "shape", n->shape) && put_num(j, "params", (double)n->params) && put_num(j, "macs", (double)n->macs) &&
-	       (!n->kh || (put(j, "kernel", cJSON_CreateIntArray((int[]){ n->kh, n->kw }, 2)) && put_num(j, "stride", n->stride))) &&
+	return put_str(j, "op", n->op) && (!*n->name || put_str(j, "name", n->name)) &&
+	       put(j, "inputs", n->n_inputs ? cJSON_CreateIntArray(n->inputs, n->n_inputs) : cJSON_CreateArray()) &&
+	       put_shape(j, "shape", n->shape) && put_num(j, "params", (double)n->params) &&
+	       put_num(j, "macs", (double)n->macs) &&
+	       (!n->kh ||
+	        (put(j, "kernel", cJSON_CreateIntArray((int[]){n->kh, n->kw}, 2)) && put_num(j, "stride", n->stride))) &&
 	       (n->groups < 2 || put_num(j, "groups", n->groups)) &&
 	       (n->aug < 0 || put(j, "augmented", cJSON_CreateBool(wasd_draw_find(augmented, n->aug) != NULL)));
 }
@@ -37,7 +49,7 @@ static double shifted_macs(const struct wasd_graph *g, struct wasd_draw *d, int 
 {
 	for (int i = 0; i < d->n; i++) {
 		d->layer[i].parts = 1;
-		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
+		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){dx, dy}, &d->layer[i].t, NULL);
 	}
 	return (double)wasd_graph_macs(g, wasd_draw_recipe(d));
 }
@@ -56,19 +68,22 @@ static bool totals(cJSON *j, const struct wasd_graph *g, struct wasd_draw *d)
 		n++;
 	}
 	cJSON *a, *dom;
-	return put_num(j, "params", (double)wasd_graph_param_count(g)) && put_num(j, "other_params", (double)wasd_graph_param_count(g) - of_layers) &&
-	       put_num(j, "macs", macs) && (a = cJSON_AddObjectToObject(j, "augmented")) && put_num(a, "layers", n) && put_num(a, "macs", augmented) &&
+	return put_num(j, "params", (double)wasd_graph_param_count(g)) &&
+	       put_num(j, "other_params", (double)wasd_graph_param_count(g) - of_layers) && put_num(j, "macs", macs) &&
+	       (a = cJSON_AddObjectToObject(j, "augmented")) && put_num(a, "layers", n) && put_num(a, "macs", augmented) &&
 	       put_num(a, "share", macs > 0 ? augmented / macs : 0) && (dom = cJSON_AddObjectToObject(a, "dom_macs")) &&
 	       put_num(dom, "one_axis", shifted_macs(g, d, 1, 0)) && put_num(dom, "both_axes", shifted_macs(g, d, 1, 1));
 }
 
-static bool fill(cJSON *j, const cJSON *model, const struct wasd_graph *g, const struct wasd_was *w, struct wasd_draw *d)
+static bool fill(cJSON *j, const cJSON *model, const struct wasd_graph *g, const struct wasd_was *w,
+                 struct wasd_draw *d)
 {
 	const char *name = wasd_network_name(model);
 	const struct wasd_arch *a = wasd_arch_find(name);
 	cJSON *list;
-	if (!put_str(j, "arch", name) || (a && !put_str(j, "summary", a->summary)) || !put(j, "model", cJSON_Duplicate(model, true)) ||
-	    !put_shape(j, "input", wasd_graph_input_shape(g)) || !put_num(j, "classes", wasd_graph_classes(g)) || !totals(j, g, d) ||
+	if (!put_str(j, "arch", name) || (a && !put_str(j, "summary", a->summary)) ||
+	    !put(j, "model", cJSON_Duplicate(model, true)) || !put_shape(j, "input", wasd_graph_input_shape(g)) ||
+	    !put_num(j, "classes", wasd_graph_classes(g)) || !totals(j, g, d) ||
 	    !put(j, "was", w ? wasd_was_to_json(w) : cJSON_CreateFalse()) || !(list = cJSON_AddArrayToObject(j, "layers")))
 		return false;
 	for (wasd_node i = 0; i < wasd_graph_nodes(g); i++) {
@@ -79,11 +94,12 @@ static bool fill(cJSON *j, const cJSON *model, const struct wasd_graph *g, const
 	return true;
 }
 
-enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, struct wasd_shape in, int classes, cJSON **out, struct wasd_err *err)
+enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, struct wasd_shape in, int classes,
+                                       cJSON **out, struct wasd_err *err)
 {
 	struct wasd_graph *g = NULL;
 	struct wasd_was *w = NULL;
-	struct wasd_draw d = { 0 };
+	struct wasd_draw d = {0};
 	struct wasd_rng r;
 	const char *own;
 	cJSON *j = NULL;
@@ -93,7 +109,7 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
 	if (!s)
 		s = wasd_was_create(g, was, own, &w, err);
 	wasd_rng_init(&r, 0, "describe", 0, 0);
-	if (!s && w)            /* which layers, whatever is drawn for them */
+	if (!s && w) /* which layers, whatever is drawn for them */
 		s = wasd_was_draw(w, &r, &d, err);
 	if (!s && (!(j = cJSON_CreateObject()) || !fill(j, model, g, w, &d)))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the description");

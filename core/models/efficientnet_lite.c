@@ -1,9 +1,11 @@
-/* core/models/efficientnet_lite.c - EfficientNet-Lite0 of the published script: 3x3 stem of stride 2, 16 MBConv blocks in seven stages,
- * 1x1 head; convolutions without bias, ReLU6, no squeeze-and-excite, batch norm with eps 1e-3 and momentum 0.01. The depthwise
- * convolution of every block is augmented; each block has a vector "param" of two alphas, the first in use.
+/* core/models/efficientnet_lite.c - EfficientNet-Lite0 of the published script: 3x3 stem of stride 2, 16 MBConv blocks
+ * in seven stages, 1x1 head; convolutions without bias, ReLU6, no squeeze-and-excite, batch norm with eps 1e-3 and
+ * momentum 0.01. The depthwise convolution of every block is augmented; each block has a vector "param" of two alphas,
+ * the first in use.
  *
- * Drop-connect of block b = 0..15 has rate 0.2 b/7, divided by the seven stages rather than by the blocks: up to 0.43, as published.
- * At 32x32 the last stages and the head see 1x1 maps, so a training batch needs two images (graph/exec.c refuses one). */
+ * Drop-connect of block b = 0..15 has rate 0.2 b/7, divided by the seven stages rather than by the blocks: up to 0.43,
+ * as published. At 32x32 the last stages and the head see 1x1 maps, so a training batch needs two images (graph/exec.c
+ * refuses one). */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -14,7 +16,11 @@
 #define DROPOUT 0.2
 #define STAGES 7
 
-struct mbconv { char name[NAME_SIZE]; int in, out, expand, k, stride; double drop; };
+struct mbconv {
+	char name[NAME_SIZE];
+	int in, out, expand, k, stride;
+	double drop;
+};
 
 static const char *sub(char out[NAME_SIZE], const struct mbconv *b, const char *what)
 {
@@ -32,8 +38,8 @@ static wasd_node conv1x1(struct wasd_graph *g, wasd_node x, const char *name, in
 	return wasd_graph_conv(g, x, name, out, 1, 1, 0, 1, false);
 }
 
-/* 1x1 to expand*in (not for 1), depthwise k x k, 1x1 to out without activation; where shapes allow, the branch may be dropped and the
- * input is added. */
+/* 1x1 to expand*in (not for 1), depthwise k x k, 1x1 to out without activation; where shapes allow, the branch may be
+ * dropped and the input is added. */
 static wasd_node mbconv(struct wasd_graph *g, wasd_node x, const struct mbconv *b)
 {
 	char param[NAME_SIZE], name[NAME_SIZE];
@@ -56,14 +62,17 @@ static wasd_node mbconv(struct wasd_graph *g, wasd_node x, const struct mbconv *
 
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
-	static const struct { int n, k, stride, expand, out; } stage[STAGES] = {
-		{ 1, 3, 1, 1, 16 }, { 2, 3, 2, 6, 24 }, { 2, 5, 2, 6, 40 }, { 3, 3, 2, 6, 80 }, { 3, 5, 1, 6, 112 }, { 4, 5, 2, 6, 192 }, { 1, 3, 1, 6, 320 },
+	static const struct {
+		int n, k, stride, expand, out;
+	} stage[STAGES] = {
+		{1, 3, 1, 1, 16},  {2, 3, 2, 6, 24},  {2, 5, 2, 6, 40},  {3, 3, 2, 6, 80},
+		{3, 5, 1, 6, 112}, {4, 5, 2, 6, 192}, {1, 3, 1, 6, 320},
 	};
 	(void)options;
 	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "stem.0", 32, 3, 2, 1, 1, false);
 	wasd_graph_augmentable(g, "stem.0", NULL, 0);
 	x = wasd_graph_relu6(g, bn(g, x, "stem.1"));
-	struct mbconv b = { .in = 32 };
+	struct mbconv b = {.in = 32};
 	for (int s = 0, block = 0; s < STAGES; s++)
 		for (int i = 0; i < stage[s].n; i++, block++, b.in = b.out) {
 			snprintf(b.name, sizeof b.name, "blocks.%d.%d", s, i);
@@ -86,6 +95,9 @@ static const char *paper_was(const int *options)
 }
 
 const struct wasd_arch arch_efficientnet_lite0 = {
-	.name = "efficientnet_lite0", .summary = "EfficientNet-Lite0 for small images: 16 MBConv blocks, their depthwise 3x3 and 5x5 augmented",
-	.paper_was = paper_was, .min_side = 16, .build = build,
+	.name = "efficientnet_lite0",
+	.summary = "EfficientNet-Lite0 for small images: 16 MBConv blocks, their depthwise 3x3 and 5x5 augmented",
+	.paper_was = paper_was,
+	.min_side = 16,
+	.build = build,
 };

@@ -1,17 +1,22 @@
-/* core/models/googlenet.c - GoogLeNet of the published script: 3x3 stem of 192 channels, nine inception blocks in three stages with a
- * max-pool between, no auxiliary heads. Every convolution has a bias, batch norm and ReLU. The 3x3 and the 5x5 of each block are
- * augmented; each block has a vector "param" of eight alphas, the first two in use.
+/* core/models/googlenet.c - GoogLeNet of the published script: 3x3 stem of 192 channels, nine inception blocks in three
+ * stages with a max-pool between, no auxiliary heads. Every convolution has a bias, batch norm and ReLU. The 3x3 and
+ * the 5x5 of each block are augmented; each block has a vector "param" of eight alphas, the first two in use.
  *
- * Names follow the reference's sequences: convolution, batch norm and ReLU each take a number within a branch, as does the pool that
- * opens branch 4. The final 8x8 average pool is the mean over the whole map, which is the same at 32x32. */
+ * Names follow the reference's sequences: convolution, batch norm and ReLU each take a number within a branch, as does
+ * the pool that opens branch 4. The final 8x8 average pool is the mean over the whole map, which is the same at 32x32.
+ */
 #include <stdio.h>
 
 #include "models/models.h"
 
-struct inception { const char *name; int n1, r3, n3, r5, n5, pool; };
+struct inception {
+	const char *name;
+	int n1, r3, n3, r5, n5, pool;
+};
 
 /* Convolution `at` of a branch, its batch norm (at + 1) and ReLU. alpha_param NULL: the paper does not augment it. */
-static wasd_node unit(struct wasd_graph *g, wasd_node x, const char *branch, int at, int out, int k, const char *alpha_param, int alpha)
+static wasd_node unit(struct wasd_graph *g, wasd_node x, const char *branch, int at, int out, int k,
+                      const char *alpha_param, int alpha)
 {
 	char conv[NAME_SIZE], bn[NAME_SIZE];
 	snprintf(conv, sizeof conv, "%.40s.%d", branch, at);
@@ -40,10 +45,13 @@ static wasd_node inception(struct wasd_graph *g, wasd_node x, const struct incep
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
 	static const struct inception stage[3][6] = {
-		{ { "a3", 64, 96, 128, 16, 32, 32 }, { "b3", 128, 128, 192, 32, 96, 64 } },
-		{ { "a4", 192, 96, 208, 16, 48, 64 }, { "b4", 160, 112, 224, 24, 64, 64 }, { "c4", 128, 128, 256, 24, 64, 64 },
-		  { "d4", 112, 144, 288, 32, 64, 64 }, { "e4", 256, 160, 320, 32, 128, 128 } },
-		{ { "a5", 256, 160, 320, 32, 128, 128 }, { "b5", 384, 192, 384, 48, 128, 128 } },
+		{{"a3", 64, 96, 128, 16, 32, 32}, {"b3", 128, 128, 192, 32, 96, 64}},
+		{{"a4", 192, 96, 208, 16, 48, 64},
+	     {"b4", 160, 112, 224, 24, 64, 64},
+	     {"c4", 128, 128, 256, 24, 64, 64},
+	     {"d4", 112, 144, 288, 32, 64, 64},
+	     {"e4", 256, 160, 320, 32, 128, 128}},
+		{{"a5", 256, 160, 320, 32, 128, 128}, {"b5", 384, 192, 384, 48, 128, 128}},
 	};
 	(void)options;
 	wasd_node x = unit(g, wasd_graph_input(g), "pre_layers", 0, 192, 3, NULL, 0);
@@ -64,6 +72,9 @@ static const char *paper_was(const int *options)
 }
 
 const struct wasd_arch arch_googlenet = {
-	.name = "googlenet", .summary = "GoogLeNet for small images: nine inception blocks, 18 augmented convolutions 3x3 and 5x5",
-	.paper_was = paper_was, .min_side = 8, .build = build,
+	.name = "googlenet",
+	.summary = "GoogLeNet for small images: nine inception blocks, 18 augmented convolutions 3x3 and 5x5",
+	.paper_was = paper_was,
+	.min_side = 8,
+	.build = build,
 };

@@ -1,11 +1,14 @@
-/* core/models/mobilenetv2.c - MobileNetV2 of the published script: 1x1 stem, 17 inverted bottlenecks, 1x1 head. All convolutions have a
- * bias, activations are ReLU6. The depthwise 3x3 of every bottleneck is augmented; each has a vector "param" of two alphas, the first
- * in use. The classifier is a 1x1 convolution of the averaged map. */
+/* core/models/mobilenetv2.c - MobileNetV2 of the published script: 1x1 stem, 17 inverted bottlenecks, 1x1 head. All
+ * convolutions have a bias, activations are ReLU6. The depthwise 3x3 of every bottleneck is augmented; each has a
+ * vector "param" of two alphas, the first in use. The classifier is a 1x1 convolution of the averaged map. */
 #include <stdio.h>
 
 #include "models/models.h"
 
-struct bottleneck { char name[NAME_SIZE]; int in, out, expand, stride; };
+struct bottleneck {
+	char name[NAME_SIZE];
+	int in, out, expand, stride;
+};
 
 static const char *sub(char out[NAME_SIZE], const struct bottleneck *b, const char *what)
 {
@@ -36,12 +39,14 @@ static wasd_node bottleneck(struct wasd_graph *g, wasd_node x, const struct bott
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
 	/* A stage of one bottleneck has no number of its own in the names. Stages 5 and 6 keep the size, as published. */
-	static const struct { int expand, out, n, stride; } stage[7] = {
-		{ 1, 16, 1, 1 }, { 6, 24, 2, 2 }, { 6, 32, 3, 2 }, { 6, 64, 4, 2 }, { 6, 96, 3, 1 }, { 6, 160, 3, 1 }, { 6, 320, 1, 1 },
+	static const struct {
+		int expand, out, n, stride;
+	} stage[7] = {
+		{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 1}, {6, 320, 1, 1},
 	};
 	(void)options;
 	wasd_node x = wasd_graph_relu6(g, conv1x1_bn(g, wasd_graph_input(g), "pre.0", "pre.1", 32));
-	struct bottleneck b = { .in = 32 };
+	struct bottleneck b = {.in = 32};
 	for (int s = 0; s < 7; s++)
 		for (int i = 0; i < stage[s].n; i++, b.in = b.out) {
 			int end = snprintf(b.name, sizeof b.name, "stage%d", s + 1);
@@ -63,6 +68,9 @@ static const char *paper_was(const int *options)
 }
 
 const struct wasd_arch arch_mobilenetv2 = {
-	.name = "mobilenetv2", .summary = "MobileNetV2 for small images: 17 inverted bottlenecks, their depthwise 3x3 augmented",
-	.paper_was = paper_was, .min_side = 8, .build = build,
+	.name = "mobilenetv2",
+	.summary = "MobileNetV2 for small images: 17 inverted bottlenecks, their depthwise 3x3 augmented",
+	.paper_was = paper_was,
+	.min_side = 8,
+	.build = build,
 };

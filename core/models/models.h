@@ -4,14 +4,17 @@
 
 #include "wasd/model.h"
 
-extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34, arch_googlenet, arch_mobilenetv2, arch_efficientnet_lite0;
+extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34, arch_googlenet, arch_mobilenetv2,
+	arch_efficientnet_lite0;
 
 /* models/own.c: {"layers": [...]} */
-enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err);
-bool own_augments(const cJSON *model);               /* any of its layers */
+enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
+                           struct wasd_err *err);
+bool own_augments(const cJSON *model); /* any of its layers */
 
 /* models/table.c: what every network asks of images and classes; name for the message. */
-enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes, struct wasd_err *err);
+enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes,
+                                    struct wasd_err *err);
 
 #define BN_EPS 1e-5
 #define BN_MOMENTUM 0.1

@@ -11,7 +11,8 @@ static enum wasd_status row_of(const cJSON *model, const char **name, struct was
 	if (wasd_json_get(model, "arch") && layers)
 		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "arch and layers exclude each other");
 	if (!layers && !wasd_json_str(model, "arch", name))
-		return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "must be the name of a network; or \"layers\" describe one");
+		return wasd_fail_at(err, WASD_EINVAL, "/model/arch",
+		                    "must be the name of a network; or \"layers\" describe one");
 	return WASD_OK;
 }
 
@@ -23,7 +24,8 @@ const char *wasd_network_name(const cJSON *model)
 	return wasd_json_str(model, "arch", &name) ? name : NULL;
 }
 
-enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err)
+enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
+                                    struct wasd_err *err)
 {
 	const char *name;
 	enum wasd_status s = row_of(model, &name, err);

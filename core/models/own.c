@@ -1,6 +1,7 @@
-/* core/models/own.c - a network of a job's own: the layers of {"layers": [...]} (wasd/model.h) added to a graph by the call that the published
- * networks end in. Which layers there are and what their members mean is in their rows (layers/table.c); here is only what holds for all of
- * them: names, who reads whom, and limits, since the object comes from outside. */
+/* core/models/own.c - a network of a job's own: the layers of {"layers": [...]} (wasd/model.h) added to a graph by the
+ * call that the published networks end in. Which layers there are and what their members mean is in their rows
+ * (layers/table.c); here is only what holds for all of them: names, who reads whom, and limits, since the object comes
+ * from outside. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,23 +12,28 @@
 
 #define LAYERS_MAX 1000
 #define INPUTS_MAX 64
-#define NAME_MAX 48                                  /* checkpoints add to it, and jobs name layers of at most 64 bytes */
-#define MAP_MAX ((size_t)1 << 27)                    /* values of one layer for one image */
-#define MAPS_MAX ((size_t)1 << 30)                   /* of all layers */
-#define MACS_MAX ((uint64_t)1 << 44)                 /* of one image */
+#define NAME_MAX 48                  /* checkpoints add to it, and jobs name layers of at most 64 bytes */
+#define MAP_MAX ((size_t)1 << 27)    /* values of one layer for one image */
+#define MAPS_MAX ((size_t)1 << 30)   /* of all layers */
+#define MACS_MAX ((uint64_t)1 << 44) /* of one image */
 
 struct own {
 	struct wasd_graph *g;
-	int classes, n;                              /* layers so far */
-	struct { char name[NAME_MAX + 1]; wasd_node node; bool read; } layer[LAYERS_MAX];
+	int classes, n; /* layers so far */
+	struct {
+		char name[NAME_MAX + 1];
+		wasd_node node;
+		bool read;
+	} layer[LAYERS_MAX];
 	size_t values;
 	uint64_t macs;
 	struct wasd_err *err;
-	char at[40];                                 /* "/model/layers/3" */
+	char at[40]; /* "/model/layers/3" */
 };
 
 /* The refusal of the current layer, or of one of its members. */
-static enum wasd_status refuse(const struct own *o, const char *member, enum wasd_status s, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static enum wasd_status refuse(const struct own *o, const char *member, enum wasd_status s, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 static enum wasd_status refuse(const struct own *o, const char *member, enum wasd_status s, const char *fmt, ...)
 {
 	char at[FIELDS_POINTER], text[200];
@@ -38,15 +44,17 @@ static enum wasd_status refuse(const struct own *o, const char *member, enum was
 	snprintf(at, sizeof at, "%s", o->at);
 	if (member)
 		fields_pointer(at, o->at, member);
-	return *o->layer[o->n].name ? wasd_fail_at(o->err, s, at, "%s: %s", o->layer[o->n].name, text) : wasd_fail_at(o->err, s, at, "%s", text);
+	return *o->layer[o->n].name ? wasd_fail_at(o->err, s, at, "%s: %s", o->layer[o->n].name, text) :
+	                              wasd_fail_at(o->err, s, at, "%s", text);
 }
 
 /* ---- names ---------------------------------------------------------------------------------------------------- */
 
-/* What a checkpoint calls its own: "dom.NAME.running_mean" are the statistics of layer NAME in DOM, not a layer "dom.NAME". */
+/* What a checkpoint calls its own: "dom.NAME.running_mean" are the statistics of layer NAME in DOM, not a layer
+ * "dom.NAME". */
 static bool reserved(const char *name)
 {
-	static const char *const words[] = { "input", "state", "optim", "train", "aom", "dom", "profile" };
+	static const char *const words[] = {"input", "state", "optim", "train", "aom", "dom", "profile"};
 	size_t n = strcspn(name, ".");
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (strlen(words[i]) == n && !strncmp(words[i], name, n))
@@ -57,7 +65,8 @@ static bool reserved(const char *name)
 static bool well_formed(const char *s)
 {
 	size_t n = strlen(s);
-	return n && n <= NAME_MAX && s[0] != '.' && s[0] != '-' && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
+	return n && n <= NAME_MAX && s[0] != '.' && s[0] != '-' &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
 }
 
 static int find_layer(const struct own *o, const char *name)
@@ -73,7 +82,8 @@ static enum wasd_status read_name(struct own *o, const cJSON *j, const struct la
 	const char *given = NULL;
 	char name[NAME_MAX + 1];
 	if (wasd_json_get(j, "name") && (!wasd_json_str(j, "name", &given) || !well_formed(given)))
-		return refuse(o, "name", WASD_EINVAL, "a name has 1 to %d letters, digits, _ . and -, and begins with none of the last two", NAME_MAX);
+		return refuse(o, "name", WASD_EINVAL,
+		              "a name has 1 to %d letters, digits, _ . and -, and begins with none of the last two", NAME_MAX);
 	snprintf(name, sizeof name, "%s", given ? given : "");
 	if (!given)
 		snprintf(name, sizeof name, "%.30s%d", l->op, o->n);
@@ -100,18 +110,19 @@ static enum wasd_status read_field(struct own *o, const cJSON *j, const struct l
 	} else if (v && f->classes && cJSON_IsString(v) && !strcmp(v->valuestring, "classes")) {
 		d = o->classes;
 	} else if (v) {
-		if (!cJSON_IsNumber(v) || !(v->valuedouble >= f->min && v->valuedouble <= f->max) || (f->kind == FIELD_INT && v->valuedouble != floor(v->valuedouble)))
-			return refuse(o, f->name, WASD_EINVAL, "%s must be a %snumber from %g to %g%s", f->name, f->kind == FIELD_INT ? "whole " : "", f->min, f->max,
-			              f->classes ? ", or \"classes\"" : "");
+		if (!cJSON_IsNumber(v) || !(v->valuedouble >= f->min && v->valuedouble <= f->max) ||
+		    (f->kind == FIELD_INT && v->valuedouble != floor(v->valuedouble)))
+			return refuse(o, f->name, WASD_EINVAL, "%s must be a %snumber from %g to %g%s", f->name,
+			              f->kind == FIELD_INT ? "whole " : "", f->min, f->max, f->classes ? ", or \"classes\"" : "");
 		d = v->valuedouble;
 	}
 	char *to = (char *)nd + f->at;
 	if (f->kind == FIELD_NUM)
 		memcpy(to, &d, sizeof d);
 	else if (f->kind == FIELD_INT)
-		memcpy(to, &(int){ (int)d }, sizeof(int));
+		memcpy(to, &(int){(int)d}, sizeof(int));
 	else
-		memcpy(to, &(bool){ d != 0 }, sizeof(bool));
+		memcpy(to, &(bool){d != 0}, sizeof(bool));
 	return WASD_OK;
 }
 
@@ -137,7 +148,8 @@ static enum wasd_status read_from(struct own *o, const cJSON *j, const struct la
 		from[(*n)++] = i;
 	}
 	if (*n < least || *n > most)
-		return refuse(o, "from", WASD_EINVAL, "reads %d layer%s%s, named in \"from\"", least, least > 1 ? "s" : "", most > least ? " or more" : "");
+		return refuse(o, "from", WASD_EINVAL, "reads %d layer%s%s, named in \"from\"", least, least > 1 ? "s" : "",
+		              most > least ? " or more" : "");
 	return WASD_OK;
 }
 
@@ -148,7 +160,8 @@ static enum wasd_status read_augment(struct own *o, const cJSON *j, const struct
 		return refuse(o, "augment", WASD_EINVAL, "augment must be true or false");
 	*augment = cJSON_IsTrue(v);
 	if (*augment && (nd->kh < 2 || nd->kh > WASD_K_MAX))
-		return refuse(o, "augment", WASD_EINVAL, "kernels of 2x2 to %dx%d can be augmented, not %dx%d", WASD_K_MAX, WASD_K_MAX, nd->kh, nd->kh);
+		return refuse(o, "augment", WASD_EINVAL, "kernels of 2x2 to %dx%d can be augmented, not %dx%d", WASD_K_MAX,
+		              WASD_K_MAX, nd->kh, nd->kh);
 	return WASD_OK;
 }
 
@@ -163,7 +176,7 @@ static const struct layer *layer_of(const char *type)
 
 static enum wasd_status read_type(const struct own *o, const cJSON *j, const struct layer **out)
 {
-	const char *type, *known[LAYER_FIELDS + 5] = { "type", "name", "from" };
+	const char *type, *known[LAYER_FIELDS + 5] = {"type", "name", "from"};
 	int n = 3;
 	if (!cJSON_IsObject(j))
 		return refuse(o, NULL, WASD_EINVAL, "a layer must be an object with a \"type\"");
@@ -186,7 +199,8 @@ static enum wasd_status read_type(const struct own *o, const cJSON *j, const str
 	return fields_known(j, o->at, known, o->err);
 }
 
-/* ---- building ----------------------------------------------------------------------------------------------------- */
+/* ---- building -----------------------------------------------------------------------------------------------------
+ */
 
 static enum wasd_status mark_augmentable(struct own *o, bool augment)
 {
@@ -207,8 +221,9 @@ static enum wasd_status count(struct own *o, wasd_node at)
 	o->values += values;
 	o->macs += n.macs;
 	if (values > MAP_MAX || o->values > MAPS_MAX || n.macs > MACS_MAX || o->macs > MACS_MAX)
-		return refuse(o, NULL, WASD_ETOOBIG, "%dx%dx%d values: beyond %zu in a layer, %zu in all, or %llu multiply-adds an image", n.shape.c, n.shape.h, n.shape.w,
-		              MAP_MAX, MAPS_MAX, (unsigned long long)MACS_MAX);
+		return refuse(o, NULL, WASD_ETOOBIG,
+		              "%dx%dx%d values: beyond %zu in a layer, %zu in all, or %llu multiply-adds an image", n.shape.c,
+		              n.shape.h, n.shape.w, MAP_MAX, MAPS_MAX, (unsigned long long)MACS_MAX);
 	return WASD_OK;
 }
 
@@ -232,7 +247,7 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 		if ((s = read_field(o, j, &l->fields[i], &nd)))
 			return s;
 	struct wasd_shape in = o->g->nodes[x[0]].shape;
-	struct wasd_err why = { 0 };
+	struct wasd_err why = {0};
 	const char *fault = l->settle ? l->settle(&nd, &in, &why) : NULL;
 	if (fault)
 		return refuse(o, fault, why.status, "%s", why.msg);
@@ -243,7 +258,8 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 	if (at < 0) {
 		/* The graph puts a name in front; refuse() does so too. */
 		const char *msg = strstr(o->g->err.msg, ": ");
-		return refuse(o, o->g->status == WASD_EINVAL ? l->blame : NULL, o->g->status, "%s", msg ? msg + 2 : o->g->err.msg);
+		return refuse(o, o->g->status == WASD_EINVAL ? l->blame : NULL, o->g->status, "%s",
+		              msg ? msg + 2 : o->g->err.msg);
 	}
 	o->layer[o->n].node = at;
 	if ((s = count(o, at)))
@@ -258,39 +274,44 @@ static enum wasd_status finish(struct own *o)
 {
 	int last = o->n - 1;
 	struct wasd_shape out = o->g->nodes[o->layer[last].node].shape;
-	for (o->n = 0; o->n <= last; o->n++) {       /* refusals are about layer o->n */
+	for (o->n = 0; o->n <= last; o->n++) { /* refusals are about layer o->n */
 		snprintf(o->at, sizeof o->at, "/model/layers/%d", o->n);
 		if (o->n < last && !o->layer[o->n].read)
 			return refuse(o, NULL, WASD_EINVAL, "no other layer reads it");
 	}
 	o->n = last;
 	if (out.c != o->classes || out.h != 1 || out.w != 1)
-		return refuse(o, NULL, WASD_EINVAL, "the last layer gives %dx%dx%d, %d classes need %dx1x1", out.c, out.h, out.w, o->classes, o->classes);
+		return refuse(o, NULL, WASD_EINVAL, "the last layer gives %dx%dx%d, %d classes need %dx1x1", out.c, out.h,
+		              out.w, o->classes, o->classes);
 	return wasd_graph_finish(o->g, o->layer[last].node, o->err);
 }
 
 static enum wasd_status check_model(const cJSON *model, struct wasd_shape in, int classes, struct wasd_err *err)
 {
-	static const char *const known[] = { "layers", "name", NULL };
+	static const char *const known[] = {"layers", "name", NULL};
 	const char *name = "custom";
 	const cJSON *layers = wasd_json_get(model, "layers");
 	int n = cJSON_IsArray(layers) ? cJSON_GetArraySize(layers) : 0;
 	enum wasd_status s = fields_known(model, "/model", known, err);
 	if (s)
 		return s;
-	if (wasd_json_get(model, "name") && (!wasd_json_str(model, "name", &name) || !wasd_name_ok(name) || wasd_arch_find(name)))
-		return wasd_fail_at(err, WASD_EINVAL, "/model/name", "must be a name of lower-case letters, digits, . _ and -, and not that of a published network");
+	if (wasd_json_get(model, "name") &&
+	    (!wasd_json_str(model, "name", &name) || !wasd_name_ok(name) || wasd_arch_find(name)))
+		return wasd_fail_at(
+			err, WASD_EINVAL, "/model/name",
+			"must be a name of lower-case letters, digits, . _ and -, and not that of a published network");
 	if (n < 1 || n > LAYERS_MAX)
 		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "must be an array of 1 to %d layers", LAYERS_MAX);
 	return models_check_input(name, 1, in, classes, err);
 }
 
-enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err)
+enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
+                           struct wasd_err *err)
 {
 	enum wasd_status s = check_model(model, in, classes, err);
 	if (s)
 		return s;
-	struct wasd_err why = { 0 };
+	struct wasd_err why = {0};
 	struct own *o = wasd_calloc(1, sizeof *o);
 	if (!o)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the network");

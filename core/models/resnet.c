@@ -1,11 +1,15 @@
-/* core/models/resnet.c - ResNet-18 and -34 of the published script: 3x3 stem, four stages of basic blocks, shortcuts that change
- * the shape are 3x3 convolutions. Both convolutions of every block are augmented; each block has a vector "param" of four
- * alphas, the first two in use. The final 4x4 average pool is the mean over the whole map, which is the same at 32x32. */
+/* core/models/resnet.c - ResNet-18 and -34 of the published script: 3x3 stem, four stages of basic blocks, shortcuts
+ * that change the shape are 3x3 convolutions. Both convolutions of every block are augmented; each block has a vector
+ * "param" of four alphas, the first two in use. The final 4x4 average pool is the mean over the whole map, which is the
+ * same at 32x32. */
 #include <stdio.h>
 
 #include "models/models.h"
 
-struct block { char name[NAME_SIZE]; int in, out, stride; };
+struct block {
+	char name[NAME_SIZE];
+	int in, out, stride;
+};
 
 static const char *sub(char out[NAME_SIZE], const struct block *b, const char *what)
 {
@@ -38,7 +42,7 @@ static enum wasd_status build(struct wasd_graph *g, int classes, const int block
 {
 	wasd_node x = wasd_graph_relu(g, conv_bn(g, wasd_graph_input(g), "conv", "bn", 64, 1));
 	wasd_graph_augmentable(g, "conv", NULL, 0);
-	struct block b = { .in = 64, .out = 64 };
+	struct block b = {.in = 64, .out = 64};
 	for (int stage = 0; stage < 4; stage++, b.out *= 2)
 		for (int i = 0; i < blocks[stage]; i++) {
 			snprintf(b.name, sizeof b.name, "layer%d.%d", stage + 1, i);
@@ -53,13 +57,13 @@ static enum wasd_status build(struct wasd_graph *g, int classes, const int block
 static enum wasd_status build18(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
 	(void)options;
-	return build(g, classes, (const int[4]){ 2, 2, 2, 2 }, err);
+	return build(g, classes, (const int[4]){2, 2, 2, 2}, err);
 }
 
 static enum wasd_status build34(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
 	(void)options;
-	return build(g, classes, (const int[4]){ 3, 4, 6, 3 }, err);
+	return build(g, classes, (const int[4]){3, 4, 6, 3}, err);
 }
 
 static const char *paper_was(const int *options)
@@ -69,10 +73,16 @@ static const char *paper_was(const int *options)
 }
 
 const struct wasd_arch arch_resnet18 = {
-	.name = "resnet18", .summary = "ResNet-18 for small images: 3x3 stem and shortcuts, 16 augmented convolutions",
-	.paper_was = paper_was, .min_side = 16, .build = build18,
+	.name = "resnet18",
+	.summary = "ResNet-18 for small images: 3x3 stem and shortcuts, 16 augmented convolutions",
+	.paper_was = paper_was,
+	.min_side = 16,
+	.build = build18,
 };
 const struct wasd_arch arch_resnet34 = {
-	.name = "resnet34", .summary = "ResNet-34 for small images: 3x3 stem and shortcuts, 32 augmented convolutions",
-	.paper_was = paper_was, .min_side = 16, .build = build34,
+	.name = "resnet34",
+	.summary = "ResNet-34 for small images: 3x3 stem and shortcuts, 32 augmented convolutions",
+	.paper_was = paper_was,
+	.min_side = 16,
+	.build = build34,
 };

@@ -6,10 +6,11 @@
 #include "models/models.h"
 
 #define MAX_SIDE 1024
-#define MAX_CLASSES 65535                            /* labels are stored as 16 bits */
+#define MAX_CLASSES 65535 /* labels are stored as 16 bits */
 
 static const struct wasd_arch *const table[] = {
-	&arch_lenet, &arch_vgg16, &arch_resnet18, &arch_resnet34, &arch_googlenet, &arch_mobilenetv2, &arch_efficientnet_lite0,
+	&arch_lenet,     &arch_vgg16,       &arch_resnet18,           &arch_resnet34,
+	&arch_googlenet, &arch_mobilenetv2, &arch_efficientnet_lite0,
 };
 #define ROWS ((int)(sizeof table / sizeof *table))
 
@@ -64,7 +65,7 @@ static enum wasd_status read_option(const struct wasd_arch_option *o, const cJSO
 
 static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, int *v, struct wasd_err *err)
 {
-	const char *names[WASD_ARCH_OPTIONS + 2] = { "arch" };
+	const char *names[WASD_ARCH_OPTIONS + 2] = {"arch"};
 	for (int i = 0; a->options[i].name; i++) {
 		names[1 + i] = a->options[i].name;
 		v[i] = a->options[i].boolean ? a->options[i].stored : a->options[i].def;
@@ -85,7 +86,9 @@ static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, 
 enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct wasd_err *err)
 {
 	const char *name, *of = "";
-	const struct wasd_arch *a = wasd_json_str(model, "arch", &name) && !wasd_json_get(model, "layers") ? wasd_arch_find(name) : NULL;
+	const struct wasd_arch *a = wasd_json_str(model, "arch", &name) && !wasd_json_get(model, "layers") ?
+	                                wasd_arch_find(name) :
+	                                NULL;
 	bool same = a && wasd_json_str(stored, "arch", &of) && !strcmp(of, name);
 	for (int i = 0; a && a->options[i].name; i++) {
 		const struct wasd_arch_option *o = &a->options[i];
@@ -105,21 +108,24 @@ enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err)
 {
 	const struct wasd_arch *a;
-	int v[WASD_ARCH_OPTIONS] = { 0 };
+	int v[WASD_ARCH_OPTIONS] = {0};
 	enum wasd_status s = find(name, &a, err);
 	if (s == WASD_OK && (s = read_options(a, options, v, err)) == WASD_OK)
 		*out = a->paper_was(v);
 	return s;
 }
 
-enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes, struct wasd_err *err)
+enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes,
+                                    struct wasd_err *err)
 {
 	if (in.c != 1 && in.c != 3)
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%.60s takes images of 1 or 3 channels, not %d", name, in.c);
 	if (in.h < min_side || in.w < min_side || in.h > MAX_SIDE || in.w > MAX_SIDE)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%.60s takes images of %d to %d pixels a side, not %dx%d", name, min_side, MAX_SIDE, in.h, in.w);
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%.60s takes images of %d to %d pixels a side, not %dx%d",
+		                    name, min_side, MAX_SIDE, in.h, in.w);
 	if (classes < 2 || classes > MAX_CLASSES)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%d classes: a classifier needs 2 to %d", classes, MAX_CLASSES);
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%d classes: a classifier needs 2 to %d", classes,
+		                    MAX_CLASSES);
 	return WASD_OK;
 }
 
@@ -136,7 +142,8 @@ static enum wasd_status check_input(const struct wasd_arch *a, struct wasd_shape
 		n += (size_t)snprintf(list + n, sizeof list - n, "%s%dx%d", i ? " or " : "", a->sides[i], a->sides[i]);
 	}
 	if (n)
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %s, not %dx%d", a->name, list, in.h, in.w);
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "%s takes images of %s, not %dx%d", a->name, list, in.h,
+		                    in.w);
 	return WASD_OK;
 }
 
@@ -145,7 +152,7 @@ enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int cla
 {
 	const struct wasd_arch *a;
 	struct wasd_graph *g = NULL;
-	int v[WASD_ARCH_OPTIONS] = { 0 };
+	int v[WASD_ARCH_OPTIONS] = {0};
 	enum wasd_status s = find(name, &a, err);
 	if (s == WASD_OK)
 		s = read_options(a, options, v, err);

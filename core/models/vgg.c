@@ -1,11 +1,13 @@
-/* core/models/vgg.c - VGG-16 with batch norm, as published: 13 3x3 convolutions with bias in five stages with a max-pool after
- * each, head 512-H-H-C with dropout. A convolution is augmented exactly if its input and output channels are equal.
+/* core/models/vgg.c - VGG-16 with batch norm, as published: 13 3x3 convolutions with bias in five stages with a
+ * max-pool after each, head 512-H-H-C with dropout. A convolution is augmented exactly if its input and output channels
+ * are equal.
  *
- * Names follow the reference's two sequences: convolution, batch norm, ReLU and pool each take a number of "conv", so the layer
- * after a pool skips one. All alphas sit in the vector "param" of 45 at 1, 3, ... 17; a batch norm "BN" is registered and unused.
+ * Names follow the reference's two sequences: convolution, batch norm, ReLU and pool each take a number of "conv", so
+ * the layer after a pool skips one. All alphas sit in the vector "param" of 45 at 1, 3, ... 17; a batch norm "BN" is
+ * registered and unused.
  *
- * Other sizes than 32x32: a pool is left out once the map is 1x1 (16x16 images), and what the fifth pool leaves larger than
- * 1x1 is averaged before the head, which at 32x32 is the identity. */
+ * Other sizes than 32x32: a pool is left out once the map is 1x1 (16x16 images), and what the fifth pool leaves larger
+ * than 1x1 is averaged before the head, which at 32x32 is the identity. */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -27,7 +29,9 @@ static wasd_node conv_bn_relu(struct wasd_graph *g, wasd_node x, int in, int out
 
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
-	static const struct { int channels, convs; } stage[5] = { { 64, 2 }, { 128, 2 }, { 256, 3 }, { 512, 3 }, { 512, 3 } };
+	static const struct {
+		int channels, convs;
+	} stage[5] = {{64, 2}, {128, 2}, {256, 3}, {512, 3}, {512, 3}};
 	struct wasd_shape s = wasd_graph_input_shape(g);
 	int in = s.c, index = 0, alpha = 1;
 	wasd_graph_param(g, "param", 45, WASD_INIT_UNIT);
@@ -62,7 +66,10 @@ static const char *paper_was(const int *options)
 }
 
 const struct wasd_arch arch_vgg16 = {
-	.name = "vgg16", .summary = "VGG-16 with batch norm: 13 convolutions 3x3, head of 512 or 4096",
-	.options = { [OPT_HEAD] = { "head", "width of the two hidden linear layers", 512, { 512, 4096 } } },
-	.paper_was = paper_was, .min_side = 16, .build = build,
+	.name = "vgg16",
+	.summary = "VGG-16 with batch norm: 13 convolutions 3x3, head of 512 or 4096",
+	.options = {[OPT_HEAD] = {"head", "width of the two hidden linear layers", 512, {512, 4096}}},
+	.paper_was = paper_was,
+	.min_side = 16,
+	.build = build,
 };

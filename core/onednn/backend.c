@@ -1,5 +1,6 @@
-/* onednn/backend.c - the row "onednn": oneDNN's convolutions between activations that stay in blocks of 16 channels from the images to the
- * logits, in float32 or bfloat16. Master weights, statistics, loss and optimizer are float32 in both. */
+/* onednn/backend.c - the row "onednn": oneDNN's convolutions between activations that stay in blocks of 16 channels
+ * from the images to the logits, in float32 or bfloat16. Master weights, statistics, loss and optimizer are float32 in
+ * both. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/prim.h"
@@ -16,7 +17,7 @@ static enum wasd_status onednn_offers(enum wasd_precision p, struct wasd_err *er
 
 static enum wasd_status onednn_open(struct wasd_err *err)
 {
-	openblas_set_num_threads(1);                    /* the linear layers' products */
+	openblas_set_num_threads(1); /* the linear layers' products */
 	enum wasd_status s = wasd_cpu_check(err);
 	return s ? s : prim_open(wasd_threads(), err);
 }
@@ -31,13 +32,31 @@ static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
 }
 
 static const struct backend_kernel kernels[] = {
-	{ "conv", &onednn_conv }, { "linear", &onednn_linear }, { "batchnorm", &blocked_batchnorm }, { "relu", &blocked_relu }, { "relu6", &blocked_relu },
-	{ "add", &blocked_add }, { "concat", &blocked_concat }, { "maxpool", &blocked_maxpool }, { "avgpool", &blocked_avgpool },
-	{ "globalpool", &blocked_globalpool }, { "boxsum", &blocked_boxsum }, { "flatten", &blocked_flatten }, { "dropout", &blocked_dropout }, { "dropconnect", &blocked_dropconnect },
-	{ NULL, NULL },
+	{"conv", &onednn_conv},
+	{"linear", &onednn_linear},
+	{"batchnorm", &blocked_batchnorm},
+	{"relu", &blocked_relu},
+	{"relu6", &blocked_relu},
+	{"add", &blocked_add},
+	{"concat", &blocked_concat},
+	{"maxpool", &blocked_maxpool},
+	{"avgpool", &blocked_avgpool},
+	{"globalpool", &blocked_globalpool},
+	{"boxsum", &blocked_boxsum},
+	{"flatten", &blocked_flatten},
+	{"dropout", &blocked_dropout},
+	{"dropconnect", &blocked_dropconnect},
+	{NULL, NULL},
 };
 
 const struct backend backend_onednn = {
-	.name = "onednn", .summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels", .library = prim_library, .offers = onednn_offers,
-	.open = onednn_open, .layout = onednn_layout, .import = blocked_import, .export = blocked_export, .kernels = kernels,
+	.name = "onednn",
+	.summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels",
+	.library = prim_library,
+	.offers = onednn_offers,
+	.open = onednn_open,
+	.layout = onednn_layout,
+	.import = blocked_import,
+	.export = blocked_export,
+	.kernels = kernels,
 };

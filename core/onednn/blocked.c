@@ -1,20 +1,23 @@
-/* onednn/blocked.c - what is not a matrix product, in blocks of 16 channels: layout, pooling, adding, concatenating, dropping.
- * The definitions are those of core/layers; this is the same arithmetic in another order of memory. */
+/* onednn/blocked.c - what is not a matrix product, in blocks of 16 channels: layout, pooling, adding, concatenating,
+ * dropping. The definitions are those of core/layers; this is the same arithmetic in another order of memory. */
 #include "onednn/blocked_vec.h"
 #include "layers/hash.h"
 
-static const struct blocked_layout planes = { .plain = true }, planes_bf16 = { .plain = true, .bf16 = true }, blocks = { 0 }, blocks_bf16 = { .bf16 = true };
+static const struct blocked_layout planes = {.plain = true}, planes_bf16 = {.plain = true, .bf16 = true}, blocks = {0},
+								   blocks_bf16 = {.bf16 = true};
 
 static bool op_is(const struct tensor *t, const char *op)
 {
 	return t->by && !strcmp(t->by->layer->op, op);
 }
 
-/* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one precision on both sides, so what
- * it reads is as its output will be; an activation, a sum or dropout keeps the precision of what it reads (first). */
+/* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one
+ * precision on both sides, so what it reads is as its output will be; an activation, a sum or dropout keeps the
+ * precision of what it reads (first). */
 static bool stays_float(const struct tensor *t)
 {
-	static const char *const head[] = { "linear", "flatten", "globalpool" }, *const behind[] = { "relu", "relu6", "dropout", "add" };
+	static const char *const head[] = {"linear", "flatten", "globalpool"}, *const behind[] = {"relu", "relu6",
+	                                                                                          "dropout", "add"};
 	if (t->reader && !strcmp(t->reader->op, "conv"))
 		return false;
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
@@ -98,9 +101,15 @@ void blocked_export(const struct tensor *t, int n, real *nchw)
 
 /* ---- runs of blocks: everything elementwise is one flat array ---- */
 
-#define RUN 256                                 /* blocks per work item */
+#define RUN 256 /* blocks per work item */
 
-struct flat { const struct step *s; const struct tensor *a, *b, *y; enum act act; bool add; size_t count; };
+struct flat {
+	const struct step *s;
+	const struct tensor *a, *b, *y;
+	enum act act;
+	bool add;
+	size_t count;
+};
 
 static size_t flat_count(const struct tensor *t, int n)
 {
@@ -140,14 +149,17 @@ BLOCKED_HOT static void sum_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	flat_range(f, begin, end, &from, &to);
 	bool ba = blocked_of(f->a)->bf16, bb = f->b ? blocked_of(f->b)->bf16 : ba, by = blocked_of(f->y)->bf16;
-	if (ba && bb && by) sum_range(f, from, to, true, true, true);
-	else if (!ba && !bb && !by) sum_range(f, from, to, false, false, false);
-	else sum_range(f, from, to, ba, bb, by);
+	if (ba && bb && by)
+		sum_range(f, from, to, true, true, true);
+	else if (!ba && !bb && !by)
+		sum_range(f, from, to, false, false, false);
+	else
+		sum_range(f, from, to, ba, bb, by);
 }
 
 void blocked_copy(const struct tensor *src, const struct tensor *dst, int n, bool add)
 {
-	flat_run(&(struct flat){ .a = src, .y = dst, .add = add, .count = flat_count(dst, n) }, sum_items);
+	flat_run(&(struct flat){.a = src, .y = dst, .add = add, .count = flat_count(dst, n)}, sum_items);
 }
 
 /* y = (or +=) a masked by the activation whose output is b. */
@@ -170,26 +182,36 @@ BLOCKED_HOT static void mask_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	flat_range(f, begin, end, &from, &to);
 	bool ba = blocked_of(f->a)->bf16, bb = blocked_of(f->b)->bf16, by = blocked_of(f->y)->bf16;
-	if (ba && bb && by) mask_range(f, from, to, true, true, true);
-	else if (!ba && !bb && !by) mask_range(f, from, to, false, false, false);
-	else mask_range(f, from, to, bb, ba, by);
+	if (ba && bb && by)
+		mask_range(f, from, to, true, true, true);
+	else if (!ba && !bb && !by)
+		mask_range(f, from, to, false, false, false);
+	else
+		mask_range(f, from, to, bb, ba, by);
 }
 
 static void relu_forward(struct step *s, const struct run *r)
 {
-	flat_run(&(struct flat){ .a = s->x[0], .y = s->y, .act = s->node->layer->is_act, .count = flat_count(s->y, r->n) }, sum_items);
+	flat_run(&(struct flat){.a = s->x[0], .y = s->y, .act = s->node->layer->is_act, .count = flat_count(s->y, r->n)},
+	         sum_items);
 }
 
 static void relu_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		flat_run(&(struct flat){ .a = s->dy, .b = s->y, .y = s->dx[0], .act = s->node->layer->is_act, .add = s->dx_add[0], .count = flat_count(s->y, r->n) },
+		flat_run(&(struct flat){.a = s->dy,
+		                        .b = s->y,
+		                        .y = s->dx[0],
+		                        .act = s->node->layer->is_act,
+		                        .add = s->dx_add[0],
+		                        .count = flat_count(s->y, r->n)},
 		         mask_items);
 }
 
 static void add_forward(struct step *s, const struct run *r)
 {
-	flat_run(&(struct flat){ .a = s->x[0], .b = s->x[1], .y = s->y, .act = s->act, .count = flat_count(s->y, r->n) }, sum_items);
+	flat_run(&(struct flat){.a = s->x[0], .b = s->x[1], .y = s->y, .act = s->act, .count = flat_count(s->y, r->n)},
+	         sum_items);
 }
 
 /* An input whose gradient shares dy's memory comes last, when the other has read dy. */
@@ -201,23 +223,44 @@ static void add_backward(struct step *s, const struct run *r)
 	for (int k = 0; k < 2; k++) {
 		int in = k ? last : 1 - last;
 		if (s->dx[in])
-			flat_run(&(struct flat){ .a = s->dy, .b = s->y, .y = s->dx[in], .act = s->act, .add = s->dx_add[in], .count = flat_count(s->y, r->n) }, mask_items);
+			flat_run(&(struct flat){.a = s->dy,
+			                        .b = s->y,
+			                        .y = s->dx[in],
+			                        .act = s->act,
+			                        .add = s->dx_add[in],
+			                        .count = flat_count(s->y, r->n)},
+			         mask_items);
 	}
 }
 
 /* ---- planes: one image's block of channels is one work item ---- */
 
-struct plane_job { struct step *s; const struct run *r; int input, first; uint64_t seed; bool backward; };
+struct plane_job {
+	struct step *s;
+	const struct run *r;
+	int input, first;
+	uint64_t seed;
+	bool backward;
+};
 
 static void planes_run(struct step *s, const struct run *r, const struct tensor *t, void (*fn)(void *, int, int, int))
 {
-	wasd_parallel(r->n * blocked_count(t), fn, &(struct plane_job){ .s = s, .r = r });
+	wasd_parallel(r->n * blocked_count(t), fn, &(struct plane_job){.s = s, .r = r});
 }
 
 /* Average over k x k windows; the global one is the window of the whole map. */
-static int window_h(const struct node *nd) { return nd->kh ? nd->kh : nd->in.h; }
-static int window_w(const struct node *nd) { return nd->kh ? nd->kh : nd->in.w; }
-static int window_stride(const struct node *nd) { return nd->kh ? nd->stride : 1; }
+static int window_h(const struct node *nd)
+{
+	return nd->kh ? nd->kh : nd->in.h;
+}
+static int window_w(const struct node *nd)
+{
+	return nd->kh ? nd->kh : nd->in.w;
+}
+static int window_stride(const struct node *nd)
+{
+	return nd->kh ? nd->stride : 1;
+}
 
 BLOCKED_HOT static void avg_fwd_items(void *ctx, int begin, int end, int thread)
 {
@@ -251,14 +294,16 @@ BLOCKED_HOT static void avg_bwd_items(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	const struct node *nd = s->node;
 	const struct tensor *dx = s->dx[0], *dy = s->dy;
-	int H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, kh = window_h(nd), kw = window_w(nd), st = window_stride(nd), cb = blocked_count(dy);
+	int H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, kh = window_h(nd), kw = window_w(nd),
+		st = window_stride(nd), cb = blocked_count(dy);
 	bool bf = blocked_of(dx)->bf16, bfy = blocked_of(dy)->bf16;
 	float inv = 1 / (float)(kh * kw);
 	for (int i = begin; i < end; i++) {
 		size_t xa = blocked_at(dx, i / cb, i % cb), ya = blocked_at(dy, i / cb, i % cb);
 		for (int iy = 0; iy < H; iy++)
 			for (int ix = 0; ix < W; ix++, xa++) {
-				int oy0 = most(iy - kh + st, 0) / st, oy1 = least(iy / st + 1, OH), ox0 = most(ix - kw + st, 0) / st, ox1 = least(ix / st + 1, OW);
+				int oy0 = most(iy - kh + st, 0) / st, oy1 = least(iy / st + 1, OH), ox0 = most(ix - kw + st, 0) / st,
+					ox1 = least(ix / st + 1, OW);
 				v16 sum = v_set(0);
 				for (int oy = oy0; oy < oy1; oy++)
 					for (int ox = ox0; ox < ox1; ox++)
@@ -269,7 +314,10 @@ BLOCKED_HOT static void avg_bwd_items(void *ctx, int begin, int end, int thread)
 	}
 }
 
-static void avg_forward(struct step *s, const struct run *r) { planes_run(s, r, s->y, avg_fwd_items); }
+static void avg_forward(struct step *s, const struct run *r)
+{
+	planes_run(s, r, s->y, avg_fwd_items);
+}
 
 static void avg_backward(struct step *s, const struct run *r)
 {
@@ -290,7 +338,8 @@ static void concat_items(void *ctx, int begin, int end, int thread)
 	bool add = j->backward && s->dx_add[j->input];
 	for (int i = begin; i < end; i++) {
 		int n = i / cb, b = i % cb, left = part->shape.c - b * LANES, lanes = left < LANES ? left : LANES;
-		size_t pa = blocked_at(part, n, b) * LANES, wa = j->first % LANES ? 0 : blocked_at(whole, n, j->first / LANES + b) * LANES;
+		size_t pa = blocked_at(part, n, b) * LANES,
+			   wa = j->first % LANES ? 0 : blocked_at(whole, n, j->first / LANES + b) * LANES;
 		if (j->first % LANES == 0 && lanes == LANES && !add && blocked_of(part)->bf16 == blocked_of(whole)->bf16) {
 			char *p = (char *)part->data + pa * blocked_size(part), *w = (char *)whole->data + wa * blocked_size(whole);
 			__builtin_memcpy(j->backward ? p : w, j->backward ? w : p, bytes);
@@ -312,15 +361,22 @@ static void concat_items(void *ctx, int begin, int end, int thread)
 
 static void concat_run(struct step *s, const struct run *r, bool backward)
 {
-	if (!backward && s->y->shape.c % LANES)         /* lanes that belong to no channel */
+	if (!backward && s->y->shape.c % LANES) /* lanes that belong to no channel */
 		memset(s->y->data, 0, (size_t)r->n * s->y->sn * blocked_size(s->y));
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
 		if (!backward || s->dx[i])
-			wasd_parallel(r->n * blocked_count(s->x[i]), concat_items, &(struct plane_job){ .s = s, .r = r, .input = i, .first = first, .backward = backward });
+			wasd_parallel(r->n * blocked_count(s->x[i]), concat_items,
+			              &(struct plane_job){.s = s, .r = r, .input = i, .first = first, .backward = backward});
 }
 
-static void concat_forward(struct step *s, const struct run *r) { concat_run(s, r, false); }
-static void concat_backward(struct step *s, const struct run *r) { concat_run(s, r, true); }
+static void concat_forward(struct step *s, const struct run *r)
+{
+	concat_run(s, r, false);
+}
+static void concat_backward(struct step *s, const struct run *r)
+{
+	concat_run(s, r, true);
+}
 
 /* ---- flatten, dropout, drop-connect: by image ---- */
 
@@ -348,13 +404,13 @@ static void flatten_items(void *ctx, int begin, int end, int thread)
 
 static void flatten_forward(struct step *s, const struct run *r)
 {
-	wasd_parallel(r->n, flatten_items, &(struct plane_job){ .s = s, .r = r });
+	wasd_parallel(r->n, flatten_items, &(struct plane_job){.s = s, .r = r});
 }
 
 static void flatten_backward(struct step *s, const struct run *r)
 {
 	if (s->dx[0])
-		wasd_parallel(r->n, flatten_items, &(struct plane_job){ .s = s, .r = r, .backward = true });
+		wasd_parallel(r->n, flatten_items, &(struct plane_job){.s = s, .r = r, .backward = true});
 }
 
 static void dropout_items(void *ctx, int begin, int end, int thread)
@@ -402,7 +458,9 @@ BLOCKED_HOT static void dropconnect_items(void *ctx, int begin, int end, int thr
 
 static void drop_plan(struct step *s, int batch, bool training, int threads)
 {
-	(void)batch; (void)training; (void)threads;
+	(void)batch;
+	(void)training;
+	(void)threads;
 	s->saved_bytes = sizeof(uint64_t);
 }
 
@@ -414,19 +472,36 @@ static void drop_run(struct step *s, const struct run *r, bool backward, void (*
 	if (!backward && !r->dropping && s->y->data == s->x[0]->data)
 		return;
 	if (!backward || s->dx[0])
-		wasd_parallel(r->n * blocked_count(s->y), items, &(struct plane_job){ .s = s, .r = r, .seed = *seed, .backward = backward });
+		wasd_parallel(r->n * blocked_count(s->y), items,
+		              &(struct plane_job){.s = s, .r = r, .seed = *seed, .backward = backward});
 }
 
-static void dropout_forward(struct step *s, const struct run *r) { drop_run(s, r, false, dropout_items); }
-static void dropout_backward(struct step *s, const struct run *r) { drop_run(s, r, true, dropout_items); }
-static void dropconnect_forward(struct step *s, const struct run *r) { drop_run(s, r, false, dropconnect_items); }
-static void dropconnect_backward(struct step *s, const struct run *r) { drop_run(s, r, true, dropconnect_items); }
+static void dropout_forward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, false, dropout_items);
+}
+static void dropout_backward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, true, dropout_items);
+}
+static void dropconnect_forward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, false, dropconnect_items);
+}
+static void dropconnect_backward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, true, dropconnect_items);
+}
 
-const struct layer_kernel blocked_relu = { .forward = relu_forward, .backward = relu_backward };
-const struct layer_kernel blocked_add = { .forward = add_forward, .backward = add_backward };
-const struct layer_kernel blocked_concat = { .forward = concat_forward, .backward = concat_backward };
-const struct layer_kernel blocked_avgpool = { .forward = avg_forward, .backward = avg_backward };
-const struct layer_kernel blocked_globalpool = { .forward = avg_forward, .backward = avg_backward };
-const struct layer_kernel blocked_flatten = { .forward = flatten_forward, .backward = flatten_backward };
-const struct layer_kernel blocked_dropout = { .plan = drop_plan, .forward = dropout_forward, .backward = dropout_backward };
-const struct layer_kernel blocked_dropconnect = { .plan = drop_plan, .forward = dropconnect_forward, .backward = dropconnect_backward };
+const struct layer_kernel blocked_relu = {.forward = relu_forward, .backward = relu_backward};
+const struct layer_kernel blocked_add = {.forward = add_forward, .backward = add_backward};
+const struct layer_kernel blocked_concat = {.forward = concat_forward, .backward = concat_backward};
+const struct layer_kernel blocked_avgpool = {.forward = avg_forward, .backward = avg_backward};
+const struct layer_kernel blocked_globalpool = {.forward = avg_forward, .backward = avg_backward};
+const struct layer_kernel blocked_flatten = {.forward = flatten_forward, .backward = flatten_backward};
+const struct layer_kernel blocked_dropout = {.plan = drop_plan,
+                                             .forward = dropout_forward,
+                                             .backward = dropout_backward};
+const struct layer_kernel blocked_dropconnect = {.plan = drop_plan,
+                                                 .forward = dropconnect_forward,
+                                                 .backward = dropconnect_backward};

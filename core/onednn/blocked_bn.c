@@ -1,23 +1,39 @@
-/* onednn/blocked_bn.c - batch normalisation with residual and activation in blocks of 16 channels; the formulas are in layers/batchnorm.c.
+/* onednn/blocked_bn.c - batch normalisation with residual and activation in blocks of 16 channels; the formulas are in
+ * layers/batchnorm.c.
  *
- * Work is cut into (group of images) x (block of channels). Moments and gradient sums of a piece are joined over the groups in their
- * order, so the result depends on the plan and not on which thread took which piece.
+ * Work is cut into (group of images) x (block of channels). Moments and gradient sums of a piece are joined over the
+ * groups in their order, so the result depends on the plan and not on which thread took which piece.
  *
- * Most maps are larger than the caches, and the pass before, here or in a convolution, went through the images forwards. So the passes that only sum go
- * backwards and meet what was touched last, and the pass that writes goes forwards again. */
+ * Most maps are larger than the caches, and the pass before, here or in a convolution, went through the images
+ * forwards. So the passes that only sum go backwards and meet what was touched last, and the pass that writes goes
+ * forwards again. */
 #include "onednn/blocked_vec.h"
 
 #include <math.h>
 
-#define PIXELS 128                              /* per chunk: so many are summed in float */
+#define PIXELS 128 /* per chunk: so many are summed in float */
 
-struct lanes { float v[LANES]; };
-struct bn_saved { struct lanes mean, inv; };                             /* per block of channels */
-struct bn_part { double n, a[LANES], b[LANES]; };                       /* forward: mean, squared deviations; backward: sum g, sum g(x-mean) */
-struct bn_coef { struct lanes p, q, r, scale, shift, mean; };
-struct bn_job { struct step *s; const struct run *r; int parts; struct bn_part *part; struct bn_coef *coef; };
+struct lanes {
+	float v[LANES];
+};
+struct bn_saved {
+	struct lanes mean, inv;
+}; /* per block of channels */
+struct bn_part {
+	double n, a[LANES], b[LANES];
+}; /* forward: mean, squared deviations; backward: sum g, sum g(x-mean) */
+struct bn_coef {
+	struct lanes p, q, r, scale, shift, mean;
+};
+struct bn_job {
+	struct step *s;
+	const struct run *r;
+	int parts;
+	struct bn_part *part;
+	struct bn_coef *coef;
+};
 
-#define PIECE 262144                            /* bytes per work item, about */
+#define PIECE 262144 /* bytes per work item, about */
 
 static int parts_for(const struct step *s, int n, int threads)
 {
@@ -31,12 +47,13 @@ static void bn_plan(struct step *s, int batch, bool training, int threads)
 {
 	int blocks = blocked_count(s->y);
 	s->saved_bytes = training ? (size_t)blocks * sizeof(struct bn_saved) : 0;
-	s->scratch_bytes = (size_t)blocks * ((size_t)parts_for(s, batch, threads) * sizeof(struct bn_part) + sizeof(struct bn_coef));
+	s->scratch_bytes = (size_t)blocks *
+	                   ((size_t)parts_for(s, batch, threads) * sizeof(struct bn_part) + sizeof(struct bn_coef));
 }
 
 static struct bn_job job_of(struct step *s, const struct run *r)
 {
-	struct bn_job j = { .s = s, .r = r, .parts = parts_for(s, r->n, r->threads), .part = r->scratch };
+	struct bn_job j = {.s = s, .r = r, .parts = parts_for(s, r->n, r->threads), .part = r->scratch};
 	j.coef = (struct bn_coef *)(j.part + (size_t)blocked_count(s->y) * (size_t)j.parts);
 	return j;
 }
@@ -55,8 +72,8 @@ static void join(struct bn_part *m, const struct bn_part *o)
 
 typedef double d16 __attribute__((vector_size(128)));
 
-/* Sums of x-pivot and their squares over all pixels of images n0 to n1 of a block: in float over a chunk, in double over the chunks. The pivot
- * is the mean of the first chunk, so the squares stay about as small as the variance. */
+/* Sums of x-pivot and their squares over all pixels of images n0 to n1 of a block: in float over a chunk, in double
+ * over the chunks. The pivot is the mean of the first chunk, so the squares stay about as small as the variance. */
 BLOCKED_INLINE void moments(struct bn_part *m, const struct tensor *x, int n0, int n1, int block, bool bf16)
 {
 	size_t pixels = (size_t)x->shape.h * (size_t)x->shape.w, first = pixels < PIXELS ? pixels : PIXELS;
@@ -64,7 +81,7 @@ BLOCKED_INLINE void moments(struct bn_part *m, const struct tensor *x, int n0, i
 	for (size_t i = 0; i < first; i++)
 		pivot += v_load(x->data, blocked_at(x, n0, block) + i, bf16);
 	pivot /= (float)first;
-	d16 sum = { 0 }, squares = { 0 };
+	d16 sum = {0}, squares = {0};
 	for (int n = n0; n < n1; n++)
 		for (size_t p = 0, at = blocked_at(x, n, block); p < pixels; p += PIXELS) {
 			size_t len = pixels - p < PIXELS ? pixels - p : PIXELS, i = 0;
@@ -94,17 +111,23 @@ BLOCKED_INLINE void moments(struct bn_part *m, const struct tensor *x, int n0, i
 
 BLOCKED_HOT static void moments_any(struct bn_part *m, const struct tensor *x, int n0, int n1, int block)
 {
-	if (blocked_of(x)->bf16) moments(m, x, n0, n1, block, true);
-	else moments(m, x, n0, n1, block, false);
+	if (blocked_of(x)->bf16)
+		moments(m, x, n0, n1, block, true);
+	else
+		moments(m, x, n0, n1, block, false);
 }
 
 /* Item i of the work: a block of channels in images n0 to n1-1, and where its sums go. */
-struct piece { int block, n0, n1; struct bn_part *part; };
+struct piece {
+	int block, n0, n1;
+	struct bn_part *part;
+};
 
 static struct piece piece_of(const struct bn_job *j, int i)
 {
 	int blocks = blocked_count(j->s->y), block = i % blocks, part = i / blocks, n = j->r->n;
-	return (struct piece){ block, (int)((int64_t)n * part / j->parts), (int)((int64_t)n * (part + 1) / j->parts), &j->part[block * j->parts + part] };
+	return (struct piece){block, (int)((int64_t)n * part / j->parts), (int)((int64_t)n * (part + 1) / j->parts),
+	                      &j->part[block * j->parts + part]};
 }
 
 static void moments_items(void *ctx, int begin, int end, int thread)
@@ -124,7 +147,7 @@ static void prepare_block(struct bn_job *j, int block)
 {
 	struct step *s = j->s;
 	struct bn_coef *c = &j->coef[block];
-	struct bn_part m = { 0 };
+	struct bn_part m = {0};
 	for (int p = 0; j->r->bn == WASD_BN_BATCH && p < j->parts; p++)
 		if (j->part[block * j->parts + p].n > 0)
 			join(&m, &j->part[block * j->parts + p]);
@@ -136,7 +159,8 @@ static void prepare_block(struct bn_job *j, int block)
 			mean = m.a[l];
 			var = m.b[l] > 0 ? m.b[l] / m.n : m.b[l] * 0;
 			if (j->r->update) {
-				double mom = j->r->momentum > 0 ? j->r->momentum : s->momentum, unbiased = m.n > 1 ? m.b[l] / (m.n - 1) : var;
+				double mom = j->r->momentum > 0 ? j->r->momentum : s->momentum,
+					   unbiased = m.n > 1 ? m.b[l] / (m.n - 1) : var;
 				s->mean[ch] = (real)((double)s->mean[ch] + mom * (mean - (double)s->mean[ch]));
 				s->var[ch] = (real)((double)s->var[ch] + mom * (unbiased - (double)s->var[ch]));
 			}
@@ -154,7 +178,8 @@ static void prepare_block(struct bn_job *j, int block)
 	}
 }
 
-BLOCKED_INLINE void normalise(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya, size_t len, bool bf16, enum act act, bool res)
+BLOCKED_INLINE void normalise(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya,
+                              size_t len, bool bf16, enum act act, bool res)
 {
 	v16 scale, shift;
 	__builtin_memcpy(&scale, &c->scale, sizeof scale);
@@ -167,11 +192,14 @@ BLOCKED_INLINE void normalise(const struct step *s, const struct bn_coef *c, siz
 	}
 }
 
-BLOCKED_HOT static void normalise_any(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya, size_t len)
+BLOCKED_HOT static void normalise_any(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya,
+                                      size_t len)
 {
 	if (blocked_of(s->y)->bf16) {
-		if (s->has_res) normalise(s, c, xa, ra, ya, len, true, s->act, true);
-		else normalise(s, c, xa, ra, ya, len, true, s->act, false);
+		if (s->has_res)
+			normalise(s, c, xa, ra, ya, len, true, s->act, true);
+		else
+			normalise(s, c, xa, ra, ya, len, true, s->act, false);
 	} else if (s->has_res) {
 		normalise(s, c, xa, ra, ya, len, false, s->act, true);
 	} else {
@@ -188,8 +216,8 @@ static void normalise_items(void *ctx, int begin, int end, int thread)
 	for (int i = begin; i < end; i++) {
 		struct piece w = piece_of(j, i);
 		for (int n = w.n0; n < w.n1; n++)
-			normalise_any(s, &j->coef[w.block], blocked_at(s->x[0], n, w.block), s->has_res ? blocked_at(s->x[1], n, w.block) : 0,
-			              blocked_at(s->y, n, w.block), hw);
+			normalise_any(s, &j->coef[w.block], blocked_at(s->x[0], n, w.block),
+			              s->has_res ? blocked_at(s->x[1], n, w.block) : 0, blocked_at(s->y, n, w.block), hw);
 	}
 }
 
@@ -215,7 +243,8 @@ BLOCKED_INLINE v16 gradient(const struct step *s, v16 x, v16 scale, v16 shift, s
 	return v_mask(s->act, s->has_res ? v_load(s->y->data, ya + i, bf16) : x * scale + shift, g);
 }
 
-BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya, size_t pixels, bool bf16)
+BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya,
+                         size_t pixels, bool bf16)
 {
 	v16 scale, shift, mean;
 	__builtin_memcpy(&scale, &c->scale, sizeof scale);
@@ -239,10 +268,13 @@ BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct b
 	__builtin_memcpy(part->b, &tx, sizeof tx);
 }
 
-BLOCKED_HOT static void sums_any(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya, size_t pixels)
+BLOCKED_HOT static void sums_any(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa,
+                                 size_t ya, size_t pixels)
 {
-	if (blocked_of(s->y)->bf16) sums(s, c, part, xa, ya, pixels, true);
-	else sums(s, c, part, xa, ya, pixels, false);
+	if (blocked_of(s->y)->bf16)
+		sums(s, c, part, xa, ya, pixels, true);
+	else
+		sums(s, c, part, xa, ya, pixels, false);
 }
 
 static void sums_items(void *ctx, int begin, int end, int thread)
@@ -284,8 +316,10 @@ BLOCKED_INLINE void apply(const struct step *s, const struct bn_coef *c, size_t 
 
 BLOCKED_HOT static void apply_any(const struct step *s, const struct bn_coef *c, size_t at, size_t len)
 {
-	if (blocked_of(s->y)->bf16) apply(s, c, at, len, true);
-	else apply(s, c, at, len, false);
+	if (blocked_of(s->y)->bf16)
+		apply(s, c, at, len, true);
+	else
+		apply(s, c, at, len, false);
 }
 
 static void apply_items(void *ctx, int begin, int end, int thread)
@@ -335,4 +369,4 @@ static void bn_backward(struct step *s, const struct run *r)
 	wasd_parallel(blocks * j.parts, apply_items, &j);
 }
 
-const struct layer_kernel blocked_batchnorm = { .plan = bn_plan, .forward = bn_forward, .backward = bn_backward };
+const struct layer_kernel blocked_batchnorm = {.plan = bn_plan, .forward = bn_forward, .backward = bn_backward};

@@ -35,7 +35,7 @@ BLOCKED_INLINE void v_store(void *p, size_t i, v16 v, bool bf16)
 	if (bf16) {
 		typedef short s16 __attribute__((vector_size(32)));
 #ifdef __clang__
-		s16 h = __builtin_ia32_cvtneps2bf16_512_mask(v, (s16){ 0 }, (uint16_t)-1);
+		s16 h = __builtin_ia32_cvtneps2bf16_512_mask(v, (s16){0}, (uint16_t)-1);
 #else
 		s16 h = __builtin_ia32_cvtneps2bf16_v16sf(v);
 #endif
@@ -47,7 +47,7 @@ BLOCKED_INLINE void v_store(void *p, size_t i, v16 v, bool bf16)
 
 BLOCKED_INLINE v16 v_set(float f)
 {
-	return f - (v16){ 0 };
+	return f - (v16){0};
 }
 
 /* a where the mask is all ones, else b. */
@@ -85,12 +85,21 @@ BLOCKED_INLINE v16 v_mask(enum act act, v16 y, v16 g)
 
 typedef uint8_t b16 __attribute__((vector_size(16)));
 
-BLOCKED_INLINE uint16_t m_greater(v16 a, v16 b) { return (uint16_t)__builtin_ia32_cmpps512_mask(a, b, 30, (uint16_t)-1, 4); }
-BLOCKED_INLINE uint16_t m_nan(v16 a) { return (uint16_t)__builtin_ia32_cmpps512_mask(a, a, 3, (uint16_t)-1, 4); }
+BLOCKED_INLINE uint16_t m_greater(v16 a, v16 b)
+{
+	return (uint16_t)__builtin_ia32_cmpps512_mask(a, b, 30, (uint16_t)-1, 4);
+}
+BLOCKED_INLINE uint16_t m_nan(v16 a)
+{
+	return (uint16_t)__builtin_ia32_cmpps512_mask(a, a, 3, (uint16_t)-1, 4);
+}
 
 typedef char c16 __attribute__((vector_size(16)));
 
-BLOCKED_INLINE uint16_t m_equal(b16 a, b16 b) { return (uint16_t)__builtin_ia32_cmpb128_mask((c16)a, (c16)b, 0, (uint16_t)-1); }
+BLOCKED_INLINE uint16_t m_equal(b16 a, b16 b)
+{
+	return (uint16_t)__builtin_ia32_cmpb128_mask((c16)a, (c16)b, 0, (uint16_t)-1);
+}
 
 /* a where the bit is set, else b. */
 BLOCKED_INLINE v16 m_select(uint16_t m, v16 a, v16 b)

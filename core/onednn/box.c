@@ -1,14 +1,14 @@
 /* onednn/box.c - the sum over a window (layers/boxsum.c) in blocks of 16 channels.
  *
- * The sum is separable: of each column of the window's rows once, then over as many columns as the window is wide, which neighbouring outputs
- * share. The last columns are kept in a ring. */
+ * The sum is separable: of each column of the window's rows once, then over as many columns as the window is wide,
+ * which neighbouring outputs share. The last columns are kept in a ring. */
 #include "onednn/blocked_vec.h"
 
-#define RING 8                                  /* columns: a power of two that holds a window */
+#define RING 8 /* columns: a power of two that holds a window */
 _Static_assert(WASD_K_MAX <= RING, "a window is wider than the ring of columns");
 
-/* One pass from `from` to `to`: to (+)= sums of from over windows. Backward with stride 1 is the same with the tensors exchanged and the padding that
- * lies on the windows' other side. */
+/* One pass from `from` to `to`: to (+)= sums of from over windows. Backward with stride 1 is the same with the tensors
+ * exchanged and the padding that lies on the windows' other side. */
 struct box_pass {
 	const struct tensor *from, *to;
 	int kh, kw, stride, pad_top, pad_left, blocks;
@@ -32,7 +32,8 @@ BLOCKED_HOT static void sum_planes(void *ctx, int begin, int end, int thread)
 	bool half = blocked_of(p->to)->bf16;
 	(void)thread;
 	for (int i = begin; i < end; i++) {
-		size_t from = blocked_at(p->from, i / p->blocks, i % p->blocks), to = blocked_at(p->to, i / p->blocks, i % p->blocks);
+		size_t from = blocked_at(p->from, i / p->blocks, i % p->blocks),
+			   to = blocked_at(p->to, i / p->blocks, i % p->blocks);
 		for (int v = 0; v < s.h; v++) {
 			v16 ring[RING];
 			int next = -p->pad_left;
@@ -69,7 +70,8 @@ BLOCKED_HOT static void gather_planes(void *ctx, int begin, int end, int thread)
 	bool half = blocked_of(p->to)->bf16, half_from = blocked_of(p->from)->bf16;
 	(void)thread;
 	for (int i = begin; i < end; i++) {
-		size_t from = blocked_at(p->from, i / p->blocks, i % p->blocks), to = blocked_at(p->to, i / p->blocks, i % p->blocks);
+		size_t from = blocked_at(p->from, i / p->blocks, i % p->blocks),
+			   to = blocked_at(p->to, i / p->blocks, i % p->blocks);
 		for (int y = 0; y < s.h; y++)
 			for (int x = 0; x < s.w; x++, to++) {
 				v16 sum = p->add ? v_load(p->to->data, to, half) : v_set(0);
@@ -84,22 +86,42 @@ BLOCKED_HOT static void gather_planes(void *ctx, int begin, int end, int thread)
 
 void blocked_box_sum(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n)
 {
-	struct box_pass p = { .from = from, .to = to, .kh = box.h, .kw = box.w, .stride = 1, .pad_top = box.y, .pad_left = box.x, .blocks = blocked_count(to) };
+	struct box_pass p = {.from = from,
+	                     .to = to,
+	                     .kh = box.h,
+	                     .kw = box.w,
+	                     .stride = 1,
+	                     .pad_top = box.y,
+	                     .pad_left = box.x,
+	                     .blocks = blocked_count(to)};
 	wasd_parallel(n * p.blocks, sum_planes, &p);
 }
 
 void blocked_box_back(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n, bool add)
 {
-	struct box_pass p = { .from = from, .to = to, .kh = box.h, .kw = box.w, .stride = 1, .pad_top = box.h - 1 - box.y, .pad_left = box.w - 1 - box.x,
-	                      .blocks = blocked_count(to), .add = add };
+	struct box_pass p = {.from = from,
+	                     .to = to,
+	                     .kh = box.h,
+	                     .kw = box.w,
+	                     .stride = 1,
+	                     .pad_top = box.h - 1 - box.y,
+	                     .pad_left = box.w - 1 - box.x,
+	                     .blocks = blocked_count(to),
+	                     .add = add};
 	wasd_parallel(n * p.blocks, sum_planes, &p);
 }
 
 static void box_forward(struct step *s, const struct run *r)
 {
 	const struct node *nd = s->node;
-	struct box_pass p = { .from = s->x[0], .to = s->y, .kh = nd->kh, .kw = nd->kw, .stride = nd->stride, .pad_top = nd->pad_top, .pad_left = nd->pad_left,
-	                      .blocks = blocked_count(s->y) };
+	struct box_pass p = {.from = s->x[0],
+	                     .to = s->y,
+	                     .kh = nd->kh,
+	                     .kw = nd->kw,
+	                     .stride = nd->stride,
+	                     .pad_top = nd->pad_top,
+	                     .pad_left = nd->pad_left,
+	                     .blocks = blocked_count(s->y)};
 	wasd_parallel(r->n * p.blocks, sum_planes, &p);
 }
 
@@ -108,8 +130,15 @@ static void box_backward(struct step *s, const struct run *r)
 	const struct node *nd = s->node;
 	if (!s->dx[0])
 		return;
-	struct box_pass p = { .from = s->dy, .to = s->dx[0], .kh = nd->kh, .kw = nd->kw, .stride = nd->stride, .pad_top = nd->pad_top, .pad_left = nd->pad_left,
-	                      .blocks = blocked_count(s->y), .add = s->dx_add[0] };
+	struct box_pass p = {.from = s->dy,
+	                     .to = s->dx[0],
+	                     .kh = nd->kh,
+	                     .kw = nd->kw,
+	                     .stride = nd->stride,
+	                     .pad_top = nd->pad_top,
+	                     .pad_left = nd->pad_left,
+	                     .blocks = blocked_count(s->y),
+	                     .add = s->dx_add[0]};
 	if (nd->stride == 1) {
 		p.pad_top = nd->kh - 1 - nd->pad_top;
 		p.pad_left = nd->kw - 1 - nd->pad_left;
@@ -117,4 +146,4 @@ static void box_backward(struct step *s, const struct run *r)
 	wasd_parallel(r->n * p.blocks, nd->stride == 1 ? sum_planes : gather_planes, &p);
 }
 
-const struct layer_kernel blocked_boxsum = { .forward = box_forward, .backward = box_backward };
+const struct layer_kernel blocked_boxsum = {.forward = box_forward, .backward = box_backward};

@@ -1,7 +1,8 @@
 /* onednn/conv.c - the convolution layer: the algorithm of each pass is its variant's (variant.h).
  *
- * Weights are master or compact shadow weights, float32 (O,I/groups,kh,kw), and each algorithm wants them in a form of its own. In training every step
- * changes them, so they are brought into it in every pass; constant weights of a served model are brought once and kept (packs.h). */
+ * Weights are master or compact shadow weights, float32 (O,I/groups,kh,kw), and each algorithm wants them in a form of
+ * its own. In training every step changes them, so they are brought into it in every pass; constant weights of a served
+ * model are brought once and kept (packs.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/depthwise.h"
@@ -9,9 +10,20 @@
 
 #include <string.h>
 
-struct conv_plan { struct variant *v; int count, cap; bool training, keeps; size_t own_bytes, full_bytes, dx_bytes, prim_bytes, x_bytes; void *late; size_t late_bytes; void *sums; };
+struct conv_plan {
+	struct variant *v;
+	int count, cap;
+	bool training, keeps;
+	size_t own_bytes, full_bytes, dx_bytes, prim_bytes, x_bytes;
+	void *late;
+	size_t late_bytes;
+	void *sums;
+};
 
-static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t aligned(size_t bytes)
+{
+	return (bytes + 63) / 64 * 64;
+}
 
 static size_t full_count(const struct step *s)
 {
@@ -19,7 +31,8 @@ static size_t full_count(const struct step *s)
 	return (size_t)s->node->out * (size_t)filter_channels(s) * (size_t)(g.kh * g.kw);
 }
 
-/* The variant for n images and the kernel of the pass, made when it is first met; NULL with s->status set when it cannot be. */
+/* The variant for n images and the kernel of the pass, made when it is first met; NULL with s->status set when it
+ * cannot be. */
 static struct variant *variant_of(struct step *s, int n)
 {
 	struct conv_plan *cp = s->plan;
@@ -38,19 +51,31 @@ static struct variant *variant_of(struct step *s, int n)
 		cp->v = v;
 		cp->cap = cap;
 	}
-	cp->v[cp->count] = (struct variant){ .n = n, .kh = s->kh, .kw = s->kw, .pad_top = s->pad_top, .pad_left = s->pad_left };
+	cp->v[cp->count] =
+		(struct variant){.n = n, .kh = s->kh, .kw = s->kw, .pad_top = s->pad_top, .pad_left = s->pad_left};
 	return variant_create(s, &cp->v[cp->count], cp->training) ? &cp->v[cp->count++] : NULL;
 }
 
 /* ---- scratch: own weights, plain full kernel, input gradient to be added, the primitive's own ---- */
 
-struct parts { void *own, *prim; float *full; void *dx; };
+struct parts {
+	void *own, *prim;
+	float *full;
+	void *dx;
+};
 
-static size_t own_bytes(const struct conv_plan *cp, const struct direction *d) { return cp->keeps ? 0 : aligned(direction_weight_bytes(d)); }
-static size_t prim_bytes(const struct direction *d) { return aligned(direction_scratch_bytes(d)); }
+static size_t own_bytes(const struct conv_plan *cp, const struct direction *d)
+{
+	return cp->keeps ? 0 : aligned(direction_weight_bytes(d));
+}
+static size_t prim_bytes(const struct direction *d)
+{
+	return aligned(direction_scratch_bytes(d));
+}
 
-/* Where the parts of a pass lie. A variant that came after the plan (a rare draw) may need more than was planned: its own weights and workspace are then
- * in a block that is allocated when it is first needed, and kept. False: no memory for it. */
+/* Where the parts of a pass lie. A variant that came after the plan (a rare draw) may need more than was planned: its
+ * own weights and workspace are then in a block that is allocated when it is first needed, and kept. False: no memory
+ * for it. */
 static bool parts_of(struct step *s, const struct direction *d, void *scratch, struct parts *p)
 {
 	struct conv_plan *cp = s->plan;
@@ -128,7 +153,12 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 /* ---- passes ---- */
 
 /* The compact kernel in the middle of zeros, or taken out of the full one and added. */
-struct embed_job { const struct step *s; float *full; const float *compact; float *sum; };
+struct embed_job {
+	const struct step *s;
+	float *full;
+	const float *compact;
+	float *sum;
+};
 
 static void embed_rows(void *ctx, int begin, int end, int thread)
 {
@@ -136,7 +166,8 @@ static void embed_rows(void *ctx, int begin, int end, int thread)
 	const struct node *nd = j->s->node;
 	struct grid g = grid_of(nd);
 	int kh = j->s->kh, kw = j->s->kw, y0 = g.pad_top - j->s->pad_top, x0 = g.pad_left - j->s->pad_left;
-	size_t each = (size_t)(nd->in.c / nd->groups), room = (size_t)filter_channels(j->s), k2 = (size_t)(g.kh * g.kw), c2 = (size_t)(kh * kw);
+	size_t each = (size_t)(nd->in.c / nd->groups), room = (size_t)filter_channels(j->s), k2 = (size_t)(g.kh * g.kw),
+		   c2 = (size_t)(kh * kw);
 	(void)thread;
 	if (j->compact)
 		memset(j->full + (size_t)begin * room * k2, 0, (size_t)(end - begin) * room * k2 * sizeof *j->full);
@@ -153,7 +184,12 @@ static void embed_rows(void *ctx, int begin, int end, int thread)
 	}
 }
 
-struct bring { const struct step *s; const struct direction *d; const struct parts *p; bool back; };
+struct bring {
+	const struct step *s;
+	const struct direction *d;
+	const struct parts *p;
+	bool back;
+};
 
 static bool bring(void *ctx, void *to)
 {
@@ -168,7 +204,7 @@ static bool bring(void *ctx, void *to)
 		return true;
 	}
 	if (b->d->embedded) {
-		wasd_parallel(b->s->node->out, embed_rows, &(struct embed_job){ .s = b->s, .full = b->p->full, .compact = w });
+		wasd_parallel(b->s->node->out, embed_rows, &(struct embed_job){.s = b->s, .full = b->p->full, .compact = w});
 		w = b->p->full;
 	}
 	return prim_weights_in(b->d->prim, w, to, b->p->prim);
@@ -177,14 +213,15 @@ static bool bring(void *ctx, void *to)
 /* The weights of the pass in the form that d wants; NULL: it failed. */
 static const void *weights_for(const struct step *s, const struct direction *d, const struct parts *p, bool back)
 {
-	struct bring b = { s, d, p, back };
+	struct bring b = {s, d, p, back};
 	if (((const struct conv_plan *)s->plan)->keeps)
 		return packs_get(s->packs, s->weight, direction_form(d), direction_weight_bytes(d), bring, &b);
 	return bring(&b, p->own) ? p->own : NULL;
 }
 
-/* What the weights of the pass are applied to: x, or its sums over the windows of a box (of which there is one copy, made anew for each pass: reading x once
- * more is cheaper than keeping them). The block behind the sums is for their gradient. NULL: no memory. */
+/* What the weights of the pass are applied to: x, or its sums over the windows of a box (of which there is one copy,
+ * made anew for each pass: reading x once more is cheaper than keeping them). The block behind the sums is for their
+ * gradient. NULL: no memory. */
 static const void *input_of(struct step *s, const struct run *r)
 {
 	struct conv_plan *cp = s->plan;
@@ -247,12 +284,13 @@ static bool weight_gradient(struct step *s, const void *x, const struct directio
 	memset(p->full, 0, full_count(s) * sizeof(float));
 	if (!prim_weights_add(d->prim, p->own, p->full, p->prim))
 		return false;
-	wasd_parallel(nd->out, embed_rows, &(struct embed_job){ .s = s, .full = p->full, .sum = s->dweight });
+	wasd_parallel(nd->out, embed_rows, &(struct embed_job){.s = s, .full = p->full, .sum = s->dweight});
 	return true;
 }
 
 /* Into dx, or added to it. */
-static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p, const struct tensor *dx, bool add)
+static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p,
+                          const struct tensor *dx, bool add)
 {
 	const void *w = weights_for(s, d, p, true);
 	if (!w)
@@ -294,7 +332,8 @@ static void conv_backward(struct step *s, const struct run *r)
 	struct variant *v = variant_of(s, r->n);
 	struct parts p;
 	const void *x = v ? input_of(s, r) : NULL;
-	bool good = x && parts_of(s, &v->dir[PRIM_WEIGHTS], r->scratch, &p) && weight_gradient(s, x, &v->dir[PRIM_WEIGHTS], &p);
+	bool good = x && parts_of(s, &v->dir[PRIM_WEIGHTS], r->scratch, &p) &&
+	            weight_gradient(s, x, &v->dir[PRIM_WEIGHTS], &p);
 	if (good && s->dx[0])
 		good = parts_of(s, &v->dir[PRIM_DATA], r->scratch, &p) && input_gradient(s, r, &v->dir[PRIM_DATA], &p);
 	if (!good && !s->status)
@@ -308,7 +347,12 @@ static void conv_explain(const struct step *s, cJSON *to)
 		variant_explain(s, &cp->v[i], to);
 }
 
-static const struct layer_kernel library = { .boxes = true, .explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, .unplan = conv_unplan };
+static const struct layer_kernel library = {.boxes = true,
+                                            .explain = conv_explain,
+                                            .plan = conv_plan,
+                                            .forward = conv_forward,
+                                            .backward = conv_backward,
+                                            .unplan = conv_unplan};
 
 /* Depthwise steps may be ours as a whole; the step's kernel says from here on what runs it. */
 static void conv_choose(struct step *s, int batch, bool training, int threads)
@@ -321,4 +365,4 @@ static void conv_choose(struct step *s, int batch, bool training, int threads)
 		depthwise_measured(s, &measured);
 }
 
-const struct layer_kernel onednn_conv = { .plan = conv_choose, .forward = conv_forward, .backward = conv_backward };
+const struct layer_kernel onednn_conv = {.plan = conv_choose, .forward = conv_forward, .backward = conv_backward};

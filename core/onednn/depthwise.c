@@ -1,21 +1,24 @@
-/* onednn/depthwise.c - convolution of each channel with a kernel of its own (groups = channels), in blocks of 16 channels.
+/* onednn/depthwise.c - convolution of each channel with a kernel of its own (groups = channels), in blocks of 16
+ * channels.
  *
  *   forward   y[oy,ox] = b + sum over ky,kx of w[ky,kx] x[oy*s - top + ky, ox*s - left + kx]
- *   data      dx[iy,ix] = sum over ky,kx of w[ky,kx] D[iy + top - ky, ix + left - kx],  D = dy with s-1 zeros between its values
+ *   data      dx[iy,ix] = sum over ky,kx of w[ky,kx] D[iy + top - ky, ix + left - kx],  D = dy with s-1 zeros between
+ *             its values
  *   weights   dw[ky,kx] = sum over images, oy, ox of dy[oy,ox] x[oy*s - top + ky, ox*s - left + kx]
  *
- * Sixteen channels are one vector, and a few operations per value leave memory as the limit. So rows of a plane are laid once into a small
- * buffer, widened to float32 and with the columns that the padding adds (none where a crop takes some away); from there every output column is
- * the same sum without conditions, eight columns at a time in registers. Rows beyond the image are left out, and so are taps that no output
- * has inside the image: a 5x5 kernel on a 1x1 map is one tap. Backward reads a plane of dy from memory once for both gradients. */
+ * Sixteen channels are one vector, and a few operations per value leave memory as the limit. So rows of a plane are
+ * laid once into a small buffer, widened to float32 and with the columns that the padding adds (none where a crop takes
+ * some away); from there every output column is the same sum without conditions, eight columns at a time in registers.
+ * Rows beyond the image are left out, and so are taps that no output has inside the image: a 5x5 kernel on a 1x1 map is
+ * one tap. Backward reads a plane of dy from memory once for both gradients. */
 #include "onednn/blocked_vec.h"
 #include "onednn/depthwise.h"
 
 #include <stdio.h>
 
-#define SIDE 5                                  /* largest kernel */
-#define TILE 8                                  /* columns in registers */
-#define STRIP 16384                             /* bytes of buffered rows, about: a part of the first-level cache */
+#define SIDE 5      /* largest kernel */
+#define TILE 8      /* columns in registers */
+#define STRIP 16384 /* bytes of buffered rows, about: a part of the first-level cache */
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
@@ -24,16 +27,35 @@
 #endif
 
 /* Rows ky0..ky1-1 and columns kx0..kx1-1 of the kernel meet the image. */
-struct taps { int ky0, ky1, kx0, kx1; };
-struct lanes { float v[LANES]; };
+struct taps {
+	int ky0, ky1, kx0, kx1;
+};
+struct lanes {
+	float v[LANES];
+};
 /* strip: rows of output (forward, weights) or of dx that are made from one filling of the buffer. */
-struct dw_plan { int batch; bool training; struct tune_result measured; int parts, strip, strip_data; size_t fill_bytes, rows_bytes, weights_bytes; };
-struct dw_job { struct step *s; const struct run *r; const struct dw_plan *p; struct taps t; int parts; struct lanes *w, *bias, *sums; char *buffers; };
+struct dw_plan {
+	int batch;
+	bool training;
+	struct tune_result measured;
+	int parts, strip, strip_data;
+	size_t fill_bytes, rows_bytes, weights_bytes;
+};
+struct dw_job {
+	struct step *s;
+	const struct run *r;
+	const struct dw_plan *p;
+	struct taps t;
+	int parts;
+	struct lanes *w, *bias, *sums;
+	char *buffers;
+};
 
 bool depthwise_takes(const struct step *s)
 {
 	const struct node *nd = s->node;
-	return !blocked_of(s->x[0])->plain && nd->groups == nd->in.c && nd->out == nd->in.c && nd->kh <= SIDE && nd->kw <= SIDE && nd->stride <= 2;
+	return !blocked_of(s->x[0])->plain && nd->groups == nd->in.c && nd->out == nd->in.c && nd->kh <= SIDE &&
+	       nd->kw <= SIDE && nd->stride <= 2;
 }
 
 static void live(int k, int pad, int in, int out, int stride, int *k0, int *k1)
@@ -49,7 +71,7 @@ static struct taps taps_of(const struct step *s)
 	live(s->kh, s->pad_top, nd->in.h, nd->shape.h, nd->stride, &t.ky0, &t.ky1);
 	live(s->kw, s->pad_left, nd->in.w, nd->shape.w, nd->stride, &t.kx0, &t.kx1);
 	if (t.kx0 == t.kx1 || t.ky0 == t.ky1)
-		t = (struct taps){ 0, 0, 0, 0 };
+		t = (struct taps){0, 0, 0, 0};
 	return t;
 }
 
@@ -67,7 +89,8 @@ static void dw_plan(struct step *s, int batch, bool training, int threads)
 		s->status = WASD_ENOMEM;
 		return;
 	}
-	int blocks = blocked_count(s->y), width = (nd->shape.w - 1) * nd->stride + SIDE, width_data = nd->in.w + SIDE - 1, fit = STRIP / (int)sizeof(struct lanes);
+	int blocks = blocked_count(s->y), width = (nd->shape.w - 1) * nd->stride + SIDE, width_data = nd->in.w + SIDE - 1,
+		fit = STRIP / (int)sizeof(struct lanes);
 	p->batch = batch;
 	p->training = training;
 	p->parts = parts_for(s, batch, threads);
@@ -92,7 +115,7 @@ static void dw_unplan(struct step *s)
 static struct dw_job job_of(struct step *s, const struct run *r, bool flip)
 {
 	const struct dw_plan *p = s->plan;
-	struct dw_job j = { .s = s, .r = r, .p = p, .t = taps_of(s), .parts = least(p->parts, r->n), .w = r->scratch };
+	struct dw_job j = {.s = s, .r = r, .p = p, .t = taps_of(s), .parts = least(p->parts, r->n), .w = r->scratch};
 	int kw = j.t.kx1 - j.t.kx0, kh = j.t.ky1 - j.t.ky0, C = s->y->shape.c, blocks = blocked_count(s->y);
 	j.bias = j.w + (size_t)blocks * SIDE * SIDE;
 	j.buffers = (char *)r->scratch + p->weights_bytes;
@@ -112,21 +135,28 @@ static struct dw_job job_of(struct step *s, const struct run *r, bool flip)
 
 /* ---- rows in the buffer ---- */
 
-struct filled { const float *at; size_t pitch; int row0; };     /* row iy begins at at + (iy - row0)*pitch */
+struct filled {
+	const float *at;
+	size_t pitch;
+	int row0;
+}; /* row iy begins at at + (iy - row0)*pitch */
 
-/* Rows row0..row1-1 of a plane of width W beginning at block `from`, as `width` columns of which column u is the plane's u + shift; with a gap
- * the plane's columns lie gap + 1 apart. A plane that needs none of this is used where it is. */
-BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, int row0, int row1, int shift, int width, int gap, void *buffer)
+/* Rows row0..row1-1 of a plane of width W beginning at block `from`, as `width` columns of which column u is the
+ * plane's u + shift; with a gap the plane's columns lie gap + 1 apart. A plane that needs none of this is used where it
+ * is. */
+BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, int row0, int row1, int shift, int width,
+                                  int gap, void *buffer)
 {
 	bool bf16 = blocked_of(t)->bf16;
-	struct filled f = { buffer, (size_t)width * LANES, row0 };
+	struct filled f = {buffer, (size_t)width * LANES, row0};
 	if (!bf16 && !gap && shift >= 0 && shift + width <= W) {
 		f.at = (const float *)t->data + (from + (size_t)row0 * (size_t)W + (size_t)shift) * LANES;
 		f.pitch = (size_t)W * LANES;
 		return f;
 	}
 	/* u0..u1-1: columns with a value of the plane */
-	int step = gap + 1, c0 = most(0, (shift + gap) / step), u0 = least(width, most(0, c0 * step - shift)), u1 = most(u0, least(width, (W - 1) * step + 1 - shift));
+	int step = gap + 1, c0 = most(0, (shift + gap) / step), u0 = least(width, most(0, c0 * step - shift)),
+		u1 = most(u0, least(width, (W - 1) * step + 1 - shift));
 	for (int y = row0; y < row1; y++) {
 		float *to = (float *)buffer + (size_t)(y - row0) * f.pitch;
 		size_t src = from + (size_t)y * (size_t)W + (size_t)c0;
@@ -154,12 +184,12 @@ BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, in
 /* ---- one row of outputs ---- */
 
 struct out_row {
-	int rows;                       /* of taps that are inside the image */
-	const float *x[SIDE];           /* first column of the buffered row under each */
+	int rows;             /* of taps that are inside the image */
+	const float *x[SIDE]; /* first column of the buffered row under each */
 	const float *w[SIDE];
 	v16 bias;
-	void *y;                        /* written at block `at` */
-	const void *res;                /* read at `res_at`; NULL: nothing is added */
+	void *y;         /* written at block `at` */
+	const void *res; /* read at `res_at`; NULL: nothing is added */
 	size_t at, res_at;
 	bool bf16, res_bf16;
 	enum act act;
@@ -168,17 +198,17 @@ struct out_row {
 BLOCKED_INLINE void out_tile(const struct out_row *r, int ox, int kw, int stride, int tile)
 {
 	v16 acc[TILE];
-	UNROLL for (int t = 0; t < tile; t++)
-		acc[t] = r->bias;
+	UNROLL for (int t = 0; t < tile; t++) acc[t] = r->bias;
 	for (int k = 0; k < r->rows; k++) {
 		const float *x = r->x[k] + (size_t)(ox * stride) * LANES;
-		UNROLL for (int j = 0; j < kw; j++) {
+		UNROLL for (int j = 0; j < kw; j++)
+		{
 			v16 w = v_load(r->w[k], (size_t)j, false);
-			UNROLL for (int t = 0; t < tile; t++)
-				acc[t] += w * v_load(x, (size_t)(t * stride + j), false);
+			UNROLL for (int t = 0; t < tile; t++) acc[t] += w * v_load(x, (size_t)(t * stride + j), false);
 		}
 	}
-	UNROLL for (int t = 0; t < tile; t++) {
+	UNROLL for (int t = 0; t < tile; t++)
+	{
 		size_t i = (size_t)(ox + t);
 		if (r->res)
 			acc[t] += v_load(r->res, r->res_at + i, r->res_bf16);
@@ -206,11 +236,21 @@ BLOCKED_INLINE void out_columns(const struct out_row *r, int width, int kw, int 
 /* F with the number of taps as a constant; without taps any will do. */
 #define BY_TAPS(kw, F) \
 	switch (kw) { \
-	case 1: F(1); break; \
-	case 2: F(2); break; \
-	case 3: F(3); break; \
-	case 4: F(4); break; \
-	default: F(5); break; \
+	case 1: \
+		F(1); \
+		break; \
+	case 2: \
+		F(2); \
+		break; \
+	case 3: \
+		F(3); \
+		break; \
+	case 4: \
+		F(4); \
+		break; \
+	default: \
+		F(5); \
+		break; \
 	}
 
 BLOCKED_HOT static void out_any(const struct out_row *r, int width, int kw, int stride)
@@ -233,8 +273,9 @@ BLOCKED_HOT static void fwd_plane(const struct dw_job *j, int n, int b, void *bu
 	const struct node *nd = s->node;
 	const struct taps *t = &j->t;
 	int st = nd->stride, H = nd->in.h, OH = nd->shape.h, OW = nd->shape.w, kw = t->kx1 - t->kx0;
-	struct out_row r = { .y = s->y->data, .bf16 = blocked_of(s->y)->bf16, .act = s->act };
-	size_t from = blocked_at(s->x[0], n, b), to = blocked_at(s->y, n, b), res = s->has_res ? blocked_at(s->x[1], n, b) : 0;
+	struct out_row r = {.y = s->y->data, .bf16 = blocked_of(s->y)->bf16, .act = s->act};
+	size_t from = blocked_at(s->x[0], n, b), to = blocked_at(s->y, n, b),
+		   res = s->has_res ? blocked_at(s->x[1], n, b) : 0;
 	const struct lanes *w = j->w + (size_t)b * (size_t)((t->ky1 - t->ky0) * kw);
 	__builtin_memcpy(&r.bias, &j->bias[b], sizeof r.bias);
 	if (s->has_res) {
@@ -242,8 +283,9 @@ BLOCKED_HOT static void fwd_plane(const struct dw_job *j, int n, int b, void *bu
 		r.res_bf16 = blocked_of(s->x[1])->bf16;
 	}
 	for (int y0 = 0; y0 < OH; y0 += j->p->strip) {
-		int y1 = least(OH, y0 + j->p->strip), i0 = most(0, y0 * st - s->pad_top + t->ky0), i1 = least(H, (y1 - 1) * st - s->pad_top + t->ky1);
-		struct filled f = { 0 };
+		int y1 = least(OH, y0 + j->p->strip), i0 = most(0, y0 * st - s->pad_top + t->ky0),
+			i1 = least(H, (y1 - 1) * st - s->pad_top + t->ky1);
+		struct filled f = {0};
 		if (kw)
 			f = fill(s->x[0], from, nd->in.w, i0, i1, t->kx0 - s->pad_left, (OW - 1) * st + kw, 0, buffer);
 		for (int oy = y0; oy < y1; oy++) {
@@ -283,7 +325,7 @@ BLOCKED_HOT static void data_plane(const struct dw_job *j, int n, int b, void *b
 	const struct node *nd = s->node;
 	const struct taps *t = &j->t;
 	int st = nd->stride, H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, kw = t->kx1 - t->kx0;
-	struct out_row r = { .y = s->dx[0]->data, .bf16 = blocked_of(s->dx[0])->bf16 };
+	struct out_row r = {.y = s->dx[0]->data, .bf16 = blocked_of(s->dx[0])->bf16};
 	size_t from = blocked_at(s->dy, n, b), to = blocked_at(s->dx[0], n, b);
 	const struct lanes *w = j->w + (size_t)b * (size_t)((t->ky1 - t->ky0) * kw);
 	if (s->dx_add[0]) {
@@ -292,8 +334,9 @@ BLOCKED_HOT static void data_plane(const struct dw_job *j, int n, int b, void *b
 	}
 	for (int y0 = 0; y0 < H; y0 += j->p->strip_data) {
 		int y1 = least(H, y0 + j->p->strip_data);
-		int d0 = most(0, y0 + s->pad_top - t->ky1 + 1) / st, d1 = least(OH, most(0, y1 - 1 + s->pad_top - t->ky0 + st) / st);
-		struct filled f = { 0 };
+		int d0 = most(0, y0 + s->pad_top - t->ky1 + 1) / st,
+			d1 = least(OH, most(0, y1 - 1 + s->pad_top - t->ky0 + st) / st);
+		struct filled f = {0};
 		if (kw)
 			f = fill(s->dy, from, OW, d0, d1, s->pad_left - t->kx1 + 1, W + kw - 1, st - 1, buffer);
 		for (int iy = y0; iy < y1; iy++) {
@@ -311,33 +354,37 @@ BLOCKED_HOT static void data_plane(const struct dw_job *j, int n, int b, void *b
 	}
 }
 
-/* Sums of dy times the x of one row of taps, over rows of outputs; more than one sum per tap where few taps would wait for each other. */
-struct sum_rows { const float *x, *dy; size_t x_pitch, dy_pitch; int rows, width; struct lanes *to; };
+/* Sums of dy times the x of one row of taps, over rows of outputs; more than one sum per tap where few taps would wait
+ * for each other. */
+struct sum_rows {
+	const float *x, *dy;
+	size_t x_pitch, dy_pitch;
+	int rows, width;
+	struct lanes *to;
+};
 
 BLOCKED_INLINE void sum_taps(const struct sum_rows *r, int kw, int stride)
 {
 	enum { MANY = 4 };
 	int many = kw <= 3 ? MANY : 2;
 	v16 acc[SIDE][MANY];
-	UNROLL for (int k = 0; k < kw; k++)
-		UNROLL for (int u = 0; u < many; u++)
-			acc[k][u] = v_set(0);
+	UNROLL for (int k = 0; k < kw; k++) UNROLL for (int u = 0; u < many; u++) acc[k][u] = v_set(0);
 	for (int y = 0; y < r->rows; y++) {
 		const float *x = r->x + (size_t)y * r->x_pitch, *dy = r->dy + (size_t)y * r->dy_pitch;
 		int ox = 0;
 		for (; ox + many <= r->width; ox += many)
-			UNROLL for (int u = 0; u < many; u++) {
+			UNROLL for (int u = 0; u < many; u++)
+			{
 				v16 d = v_load(dy, (size_t)(ox + u), false);
-				UNROLL for (int k = 0; k < kw; k++)
-					acc[k][u] += d * v_load(x, (size_t)((ox + u) * stride + k), false);
+				UNROLL for (int k = 0; k < kw; k++) acc[k][u] += d * v_load(x, (size_t)((ox + u) * stride + k), false);
 			}
 		for (; ox < r->width; ox++) {
 			v16 d = v_load(dy, (size_t)ox, false);
-			UNROLL for (int k = 0; k < kw; k++)
-				acc[k][0] += d * v_load(x, (size_t)(ox * stride + k), false);
+			UNROLL for (int k = 0; k < kw; k++) acc[k][0] += d * v_load(x, (size_t)(ox * stride + k), false);
 		}
 	}
-	UNROLL for (int k = 0; k < kw; k++) {
+	UNROLL for (int k = 0; k < kw; k++)
+	{
 		v16 sum = v_load(r->to, (size_t)k, false) + (acc[k][0] + acc[k][1]);
 		if (many == MANY)
 			sum += acc[k][2] + acc[k][3];
@@ -380,20 +427,29 @@ BLOCKED_HOT static void weights_plane(const struct dw_job *j, int n, int b, stru
 	const struct taps *t = &j->t;
 	int st = nd->stride, H = nd->in.h, OH = nd->shape.h, OW = nd->shape.w, kw = t->kx1 - t->kx0;
 	for (int y0 = 0; y0 < OH; y0 += j->p->strip) {
-		int y1 = least(OH, y0 + j->p->strip), i0 = most(0, y0 * st - s->pad_top + t->ky0), i1 = least(H, (y1 - 1) * st - s->pad_top + t->ky1);
-		struct filled dy = fill(s->dy, blocked_at(s->dy, n, b), OW, y0, y1, 0, OW, 0, buffer + j->p->fill_bytes), x = { 0 };
+		int y1 = least(OH, y0 + j->p->strip), i0 = most(0, y0 * st - s->pad_top + t->ky0),
+			i1 = least(H, (y1 - 1) * st - s->pad_top + t->ky1);
+		struct filled dy = fill(s->dy, blocked_at(s->dy, n, b), OW, y0, y1, 0, OW, 0, buffer + j->p->fill_bytes),
+					  x = {0};
 		if (s->dbias)
 			sum_bias(&dy, y1 - y0, OW, sums + SIDE * SIDE);
 		if (kw)
-			x = fill(s->x[0], blocked_at(s->x[0], n, b), nd->in.w, i0, i1, t->kx0 - s->pad_left, (OW - 1) * st + kw, 0, buffer);
+			x = fill(s->x[0], blocked_at(s->x[0], n, b), nd->in.w, i0, i1, t->kx0 - s->pad_left, (OW - 1) * st + kw, 0,
+			         buffer);
 		for (int ky = t->ky0; ky < t->ky1; ky++) {
 			/* outputs oy with 0 <= oy*st - top + ky < H */
-			int o0 = most(y0, (most(0, s->pad_top - ky) + st - 1) / st), room = H - 1 + s->pad_top - ky, o1 = room < 0 ? o0 : least(y1, room / st + 1);
+			int o0 = most(y0, (most(0, s->pad_top - ky) + st - 1) / st), room = H - 1 + s->pad_top - ky,
+				o1 = room < 0 ? o0 : least(y1, room / st + 1);
 			if (o0 >= o1)
 				continue;
 			struct sum_rows r = {
-				.x = x.at + (size_t)(o0 * st - s->pad_top + ky - x.row0) * x.pitch, .x_pitch = (size_t)st * x.pitch,
-				.dy = dy.at + (size_t)(o0 - y0) * dy.pitch, .dy_pitch = dy.pitch, .rows = o1 - o0, .width = OW, .to = sums + (ky - t->ky0) * kw,
+				.x = x.at + (size_t)(o0 * st - s->pad_top + ky - x.row0) * x.pitch,
+				.x_pitch = (size_t)st * x.pitch,
+				.dy = dy.at + (size_t)(o0 - y0) * dy.pitch,
+				.dy_pitch = dy.pitch,
+				.rows = o1 - o0,
+				.width = OW,
+				.to = sums + (ky - t->ky0) * kw,
 			};
 			sum_any(&r, kw, st);
 		}
@@ -406,7 +462,8 @@ static void bwd_items(void *ctx, int begin, int end, int thread)
 	const struct dw_job *j = ctx;
 	char *buffer = j->buffers + (size_t)thread * (j->p->fill_bytes + j->p->rows_bytes);
 	for (int i = begin; i < end; i++) {
-		int b = i / j->parts, p = i % j->parts, n0 = (int)((int64_t)j->r->n * p / j->parts), n1 = (int)((int64_t)j->r->n * (p + 1) / j->parts);
+		int b = i / j->parts, p = i % j->parts, n0 = (int)((int64_t)j->r->n * p / j->parts),
+			n1 = (int)((int64_t)j->r->n * (p + 1) / j->parts);
 		struct lanes *sums = j->sums + (size_t)i * (SIDE * SIDE + 1);
 		memset(sums, 0, (SIDE * SIDE + 1) * sizeof *sums);
 		for (int n = n0; n < n1; n++) {
@@ -463,4 +520,8 @@ static void dw_explain(const struct step *s, cJSON *to)
 	}
 }
 
-const struct layer_kernel onednn_depthwise = { .explain = dw_explain, .plan = dw_plan, .forward = dw_forward, .backward = dw_backward, .unplan = dw_unplan };
+const struct layer_kernel onednn_depthwise = {.explain = dw_explain,
+                                              .plan = dw_plan,
+                                              .forward = dw_forward,
+                                              .backward = dw_backward,
+                                              .unplan = dw_unplan};

@@ -1,5 +1,5 @@
-/* onednn/depthwise_race.c - whether our depthwise kernels or oneDNN's are the faster for a step: both run the step's passes on memory of their own,
- * once per machine and shape (tune.h). */
+/* onednn/depthwise_race.c - whether our depthwise kernels or oneDNN's are the faster for a step: both run the step's
+ * passes on memory of their own, once per machine and shape (tune.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/depthwise.h"
@@ -7,11 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUNDS 10                               /* at most, each kernel once a round */
-#define ROUNDS_US 40000                         /* no further round after so long, but for the first three */
+#define ROUNDS 10       /* at most, each kernel once a round */
+#define ROUNDS_US 40000 /* no further round after so long, but for the first three */
 
 /* A step like another one, with tensors of its own. */
-struct double_step { struct step s; struct tensor x[2], y, dx, dy, *xs[2], *dxs[2]; bool add[2]; float *weight, *bias, *dweight, *dbias; void *scratch; };
+struct double_step {
+	struct step s;
+	struct tensor x[2], y, dx, dy, *xs[2], *dxs[2];
+	bool add[2];
+	float *weight, *bias, *dweight, *dbias;
+	void *scratch;
+};
 
 static bool own_tensor(struct tensor *t, const struct tensor *like)
 {
@@ -23,19 +29,24 @@ static void double_done(struct double_step *d)
 {
 	if (d->s.plan && d->s.kernel->unplan)
 		d->s.kernel->unplan(&d->s);
-	void *const all[] = { d->x[0].data, d->x[1].data, d->y.data, d->dx.data, d->dy.data, d->weight, d->bias, d->dweight, d->dbias, d->scratch };
+	void *const all[] = {d->x[0].data, d->x[1].data, d->y.data,  d->dx.data, d->dy.data,
+	                     d->weight,    d->bias,      d->dweight, d->dbias,   d->scratch};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		tensor_free(all[i]);
 }
 
-static bool double_make(struct double_step *d, const struct step *s, const struct layer_kernel *kernel, int batch, bool training, int threads)
+static bool double_make(struct double_step *d, const struct step *s, const struct layer_kernel *kernel, int batch,
+                        bool training, int threads)
 {
-	size_t weights = (size_t)s->node->out * (size_t)(s->node->kh * s->node->kw) * sizeof(float), channels = (size_t)s->node->out * sizeof(float);
-	*d = (struct double_step){ .s = *s };
-	bool good = own_tensor(&d->x[0], s->x[0]) && (!s->has_res || own_tensor(&d->x[1], s->x[1])) && own_tensor(&d->y, s->y);
+	size_t weights = (size_t)s->node->out * (size_t)(s->node->kh * s->node->kw) * sizeof(float),
+		   channels = (size_t)s->node->out * sizeof(float);
+	*d = (struct double_step){.s = *s};
+	bool good = own_tensor(&d->x[0], s->x[0]) && (!s->has_res || own_tensor(&d->x[1], s->x[1])) &&
+	            own_tensor(&d->y, s->y);
 	good = good && (d->weight = tensor_alloc(weights)) && (d->bias = tensor_alloc(channels));
 	if (training)
-		good = good && own_tensor(&d->dy, s->dy) && (!s->dx[0] || own_tensor(&d->dx, s->dx[0])) && (d->dweight = tensor_alloc(weights)) && (d->dbias = tensor_alloc(channels));
+		good = good && own_tensor(&d->dy, s->dy) && (!s->dx[0] || own_tensor(&d->dx, s->dx[0])) &&
+		       (d->dweight = tensor_alloc(weights)) && (d->dbias = tensor_alloc(channels));
 	d->xs[0] = &d->x[0];
 	d->xs[1] = &d->x[1];
 	d->dxs[0] = d->dx.data ? &d->dx : NULL;
@@ -65,7 +76,7 @@ static bool double_make(struct double_step *d, const struct step *s, const struc
 /* Microseconds of the step's passes; 0: a kernel could not. */
 static float run_once(struct double_step *d, int batch, bool training, int threads)
 {
-	struct run r = { .n = batch, .training = training, .scratch = d->scratch, .threads = threads };
+	struct run r = {.n = batch, .training = training, .scratch = d->scratch, .threads = threads};
 	int64_t t = wasd_mono_us();
 	d->s.kernel->forward(&d->s, &r);
 	if (training)
@@ -81,24 +92,27 @@ static void race(struct double_step d[2], int batch, bool training, int threads,
 			float t = us[i] >= 0 ? run_once(&d[i], batch, training, threads) : 0;
 			if (t <= 0)
 				us[i] = -1;
-			else if (round == 1 || (round > 1 && t < us[i]))        /* the first round warms up */
+			else if (round == 1 || (round > 1 && t < us[i])) /* the first round warms up */
 				us[i] = t;
 		}
 }
 
-bool depthwise_wins(const struct step *s, int batch, bool training, int threads, const struct layer_kernel *library, struct tune_result *r)
+bool depthwise_wins(const struct step *s, int batch, bool training, int threads, const struct layer_kernel *library,
+                    struct tune_result *r)
 {
 	const struct node *nd = s->node;
 	char key[TUNE_KEY];
-	*r = (struct tune_result){ .choice = TUNE_OURS };
+	*r = (struct tune_result){.choice = TUNE_OURS};
 	if (s->strict)
 		return true;
-	snprintf(key, sizeof key, "depthwise%s %s n%d %dx%dx%d k%dx%d s%d%s%s%s", blocked_of(s->y)->bf16 ? " bf16" : "", training ? s->dx[0] ? "train" : "train first" : "infer", batch,
-	         nd->in.c, nd->in.h, nd->in.w, nd->kh, nd->kw, nd->stride, nd->bias >= 0 ? " bias" : "", s->has_res ? " add" : "", s->act == ACT_NONE ? "" : " act");
+	snprintf(key, sizeof key, "depthwise%s %s n%d %dx%dx%d k%dx%d s%d%s%s%s", blocked_of(s->y)->bf16 ? " bf16" : "",
+	         training ? s->dx[0] ? "train" : "train first" : "infer", batch, nd->in.c, nd->in.h, nd->in.w, nd->kh,
+	         nd->kw, nd->stride, nd->bias >= 0 ? " bias" : "", s->has_res ? " add" : "",
+	         s->act == ACT_NONE ? "" : " act");
 	if (tune_find(key, r))
 		return r->choice == TUNE_OURS;
 	struct double_step d[2];
-	float us[2] = { 0 };
+	float us[2] = {0};
 	us[0] = double_make(&d[0], s, library, batch, training, threads) ? 0 : -1;
 	us[1] = double_make(&d[1], s, &onednn_depthwise, batch, training, threads) ? 0 : -1;
 	race(d, batch, training, threads, us);

@@ -1,12 +1,17 @@
-/* onednn/linear.c - linear layers as matrix products of OpenBLAS: with one pixel a block layout is a row-major (images, features) matrix, its
- * rows a whole number of blocks. Always float32: a tensor in bfloat16 (a pooled map, what a convolution reads) is widened on its way. */
+/* onednn/linear.c - linear layers as matrix products of OpenBLAS: with one pixel a block layout is a row-major (images,
+ * features) matrix, its rows a whole number of blocks. Always float32: a tensor in bfloat16 (a pooled map, what a
+ * convolution reads) is widened on its way. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 
 #include <cblas.h>
 #include <string.h>
 
-struct linear_job { struct step *s; const struct run *r; struct tensor x, res, y, dx, dy; };
+struct linear_job {
+	struct step *s;
+	const struct run *r;
+	struct tensor x, res, y, dx, dy;
+};
 
 static size_t wide_bytes(const struct tensor *t, int n)
 {
@@ -20,15 +25,17 @@ static size_t scratch_of(const struct tensor *t, int n)
 
 static void linear_plan(struct step *s, int batch, bool training, int threads)
 {
-	(void)training; (void)threads;
-	s->scratch_bytes = scratch_of(s->x[0], batch) + scratch_of(s->has_res ? s->x[1] : NULL, batch) + scratch_of(s->y, batch) + scratch_of(s->dx[0], batch) + scratch_of(s->dy, batch);
+	(void)training;
+	(void)threads;
+	s->scratch_bytes = scratch_of(s->x[0], batch) + scratch_of(s->has_res ? s->x[1] : NULL, batch) +
+	                   scratch_of(s->y, batch) + scratch_of(s->dx[0], batch) + scratch_of(s->dy, batch);
 }
 
 /* t as float32: itself, or a copy at *at, filled or yet to be. */
 static struct tensor wide(const struct tensor *t, bool filled, const struct run *r, char **at)
 {
-	static const struct blocked_layout floats = { 0 };
-	struct tensor w = t ? *t : (struct tensor){ 0 };
+	static const struct blocked_layout floats = {0};
+	struct tensor w = t ? *t : (struct tensor){0};
 	if (!scratch_of(t, r->n))
 		return w;
 	w.layout = &floats;
@@ -42,7 +49,7 @@ static struct tensor wide(const struct tensor *t, bool filled, const struct run 
 static struct linear_job job_of(struct step *s, const struct run *r, bool backward)
 {
 	char *at = r->scratch;
-	struct linear_job j = { .s = s, .r = r, .x = wide(s->x[0], true, r, &at) };
+	struct linear_job j = {.s = s, .r = r, .x = wide(s->x[0], true, r, &at)};
 	if (backward) {
 		j.dy = wide(s->dy, true, r, &at);
 		j.dx = wide(s->dx[0], false, r, &at);
@@ -60,8 +67,8 @@ static void outputs(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	int f = s->node->in.c;
 	float *y = (float *)j->y.data;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, j->r->n, end - begin, f, 1, j->x.data, (int)j->x.sn, s->weight + (size_t)begin * (size_t)f, f, 0,
-	            y + begin, (int)j->y.sn);
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, j->r->n, end - begin, f, 1, j->x.data, (int)j->x.sn,
+	            s->weight + (size_t)begin * (size_t)f, f, 0, y + begin, (int)j->y.sn);
 	for (int n = 0; n < j->r->n; n++)
 		for (int o = begin; o < end; o++) {
 			float *v = &y[(size_t)n * j->y.sn + (size_t)o];
@@ -79,8 +86,8 @@ static void weight_outputs(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	int f = s->node->in.c;
 	const float *dy = (const float *)j->dy.data;
-	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, end - begin, f, j->r->n, 1, dy + begin, (int)s->dy->sn, j->x.data, (int)j->x.sn, 1,
-	            s->dweight + (size_t)begin * (size_t)f, f);
+	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, end - begin, f, j->r->n, 1, dy + begin, (int)s->dy->sn,
+	            j->x.data, (int)j->x.sn, 1, s->dweight + (size_t)begin * (size_t)f, f);
 	for (int o = begin; o < end && s->dbias; o++) {
 		double sum = 0;
 		for (int n = 0; n < j->r->n; n++)
@@ -95,14 +102,16 @@ static void input_images(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	int f = s->node->in.c;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, end - begin, f, s->node->out, 1, (const float *)j->dy.data + (size_t)begin * s->dy->sn, (int)s->dy->sn,
-	            s->weight, f, s->dx_add[0] && j->dx.data == s->dx[0]->data, (float *)j->dx.data + (size_t)begin * j->dx.sn, (int)j->dx.sn);
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, end - begin, f, s->node->out, 1,
+	            (const float *)j->dy.data + (size_t)begin * s->dy->sn, (int)s->dy->sn, s->weight, f,
+	            s->dx_add[0] && j->dx.data == s->dx[0]->data, (float *)j->dx.data + (size_t)begin * j->dx.sn,
+	            (int)j->dx.sn);
 }
 
 static void linear_forward(struct step *s, const struct run *r)
 {
 	struct linear_job j = job_of(s, r, false);
-	if (s->y->shape.c % LANES)              /* lanes that belong to no output */
+	if (s->y->shape.c % LANES) /* lanes that belong to no output */
 		memset(j.y.data, 0, wide_bytes(&j.y, r->n));
 	wasd_parallel(s->node->out, outputs, &j);
 	if (j.y.data != s->y->data)
@@ -122,4 +131,4 @@ static void linear_backward(struct step *s, const struct run *r)
 		blocked_copy(&j.dx, s->dx[0], r->n, s->dx_add[0]);
 }
 
-const struct layer_kernel onednn_linear = { .plan = linear_plan, .forward = linear_forward, .backward = linear_backward };
+const struct layer_kernel onednn_linear = {.plan = linear_plan, .forward = linear_forward, .backward = linear_backward};

@@ -1,20 +1,21 @@
-/* onednn/minimal.c - see minimal.h. Tiles go through in blocks that stay in cache: transform, products, transform back. Where the weights are small
- * each thread does blocks of its own; where they are large (many channels), or tiles are few, the team shares each block, so that each half of the
- * matrices is read by one core only. */
+/* onednn/minimal.c - see minimal.h. Tiles go through in blocks that stay in cache: transform, products, transform back.
+ * Where the weights are small each thread does blocks of its own; where they are large (many channels), or tiles are
+ * few, the team shares each block, so that each half of the matrices is read by one core only. */
 #include "onednn/minimal.h"
 #include "onednn/blocked_vec.h"
 #include "onednn/taps.h"
 
 #include <string.h>
 
-#define POINTS 6                                /* most products of one side */
-#define PAIR (2 * LANES)                        /* output channels of one product kernel */
-#define ROWS 8                                  /* tiles, or input channels, of one product kernel */
-#define OWN_TILES 64                            /* block of one thread */
-#define TEAM_TILES 128                          /* block of the team */
-#define OWN_WEIGHTS (4u << 20)                  /* bytes of weights up to which threads work on blocks of their own */
+#define POINTS 6               /* most products of one side */
+#define PAIR (2 * LANES)       /* output channels of one product kernel */
+#define ROWS 8                 /* tiles, or input channels, of one product kernel */
+#define OWN_TILES 64           /* block of one thread */
+#define TEAM_TILES 128         /* block of the team */
+#define OWN_WEIGHTS (4u << 20) /* bytes of weights up to which threads work on blocks of their own */
 
-/* Interpolation points: 0, +-A, +-B and infinity for three taps (chosen for small rounding errors); 0, +-E, F and infinity for two. */
+/* Interpolation points: 0, +-A, +-B and infinity for three taps (chosen for small rounding errors); 0, +-E, F and
+ * infinity for two. */
 #define A 0.625f
 #define B 1.5f
 #define E 1.0f
@@ -25,21 +26,40 @@ bool minimal_fits(const struct minimal *s)
 	return s->c % PAIR == 0 && s->out % PAIR == 0 && s->kh >= 2 && s->kh <= 3 && s->kw >= 2 && s->kw <= 3;
 }
 
-static int points(const struct minimal *s) { return (s->kh + 3) * (s->kw + 3); }
-static int tiles_of(const struct minimal *s) { return s->n * ((s->oh + 3) / 4) * ((s->ow + 3) / 4); }
+static int points(const struct minimal *s)
+{
+	return (s->kh + 3) * (s->kw + 3);
+}
+static int tiles_of(const struct minimal *s)
+{
+	return s->n * ((s->oh + 3) / 4) * ((s->ow + 3) / 4);
+}
 
-/* Distances between the matrices of two points, in floats: one line more than they hold, or all of them would fall into the same set of the cache. */
-static size_t weight_step(const struct minimal *s) { return (size_t)s->c * (size_t)s->out + LANES; }
-static size_t tile_step(int channels, int tiles) { return (size_t)channels * (size_t)tiles + LANES; }
+/* Distances between the matrices of two points, in floats: one line more than they hold, or all of them would fall into
+ * the same set of the cache. */
+static size_t weight_step(const struct minimal *s)
+{
+	return (size_t)s->c * (size_t)s->out + LANES;
+}
+static size_t tile_step(int channels, int tiles)
+{
+	return (size_t)channels * (size_t)tiles + LANES;
+}
 
 size_t minimal_weight_bytes(const struct minimal *s)
 {
 	return (size_t)points(s) * weight_step(s) * sizeof(float);
 }
 
-static bool heavy(const struct minimal *s) { return minimal_weight_bytes(s) > OWN_WEIGHTS; }
+static bool heavy(const struct minimal *s)
+{
+	return minimal_weight_bytes(s) > OWN_WEIGHTS;
+}
 /* Whether the team shares each block: heavy weights, or too few tiles for a block a thread. */
-static bool shared(const struct minimal *s, int threads) { return heavy(s) || tiles_of(s) < threads * OWN_TILES; }
+static bool shared(const struct minimal *s, int threads)
+{
+	return heavy(s) || tiles_of(s) < threads * OWN_TILES;
+}
 
 static int block_tiles(const struct minimal *s, int threads)
 {
@@ -55,9 +75,11 @@ static size_t block_floats(const struct minimal *s, int tiles)
 
 size_t minimal_scratch_bytes(const struct minimal *s, int threads)
 {
-	/* Of the weight gradient, which takes the most: a block and the products of each worker. The data gradient's sides are these, exchanged. */
+	/* Of the weight gradient, which takes the most: a block and the products of each worker. The data gradient's sides
+	 * are these, exchanged. */
 	size_t products = minimal_weight_bytes(s) / sizeof(float);
-	int workers = shared(s, threads) ? 1 : threads, other = tiles_of(&(struct minimal){ .n = s->n, .oh = s->h, .ow = s->w }), room = block_tiles(s, threads);
+	int workers = shared(s, threads) ? 1 : threads,
+		other = tiles_of(&(struct minimal){.n = s->n, .oh = s->h, .ow = s->w}), room = block_tiles(s, threads);
 	/* The data gradient may have more tiles, up to a shared block's most. */
 	if (workers == 1 && other > room)
 		room = heavy(s) ? TEAM_TILES : threads * OWN_TILES;
@@ -156,7 +178,8 @@ BLOCKED_INLINE void kernel_side(int k, const v16 *g, int si, v16 *o, int so)
 BLOCKED_INLINE void tap_side(int k, const v16 *u, int si, v16 *g, int so)
 {
 	if (k == 3) {
-		v16 sa = GA * (u[si] + u[2 * si]), da = GA * (u[si] - u[2 * si]), sb = GB * (u[3 * si] + u[4 * si]), db = GB * (u[3 * si] - u[4 * si]);
+		v16 sa = GA * (u[si] + u[2 * si]), da = GA * (u[si] - u[2 * si]), sb = GB * (u[3 * si] + u[4 * si]),
+			db = GB * (u[3 * si] - u[4 * si]);
 		g[0] = G0 * u[0] + sa + sb;
 		g[so] = A * da + B * db;
 		g[2 * so] = A * A * sa + B * B * sb + u[5 * si];
@@ -169,12 +192,14 @@ BLOCKED_INLINE void tap_side(int k, const v16 *u, int si, v16 *g, int so)
 
 /* ---- tiles ---- */
 
-struct tile { int n, y, x; };                   /* image; first output row and column */
+struct tile {
+	int n, y, x;
+}; /* image; first output row and column */
 
 static struct tile tile_at(const struct minimal *s, int t)
 {
 	int tw = (s->ow + 3) / 4, th = (s->oh + 3) / 4;
-	return (struct tile){ t / (tw * th), t / tw % th * 4, t % tw * 4 };
+	return (struct tile){t / (tw * th), t / tw % th * 4, t % tw * 4};
 }
 
 /* rows x cols vectors of a plane from (y,x) on, zero outside; d has POINTS columns. */
@@ -199,14 +224,20 @@ struct job {
 	float *y, *du, *dw, *oihw_own;
 	const float *oihw;
 	float *scratch;
-	int tiles, from, count, room;           /* all; of the running block: first, how many, how many it has room for */
+	int tiles, from, count, room; /* all; of the running block: first, how many, how many it has room for */
 	bool back, add;
-	int parts;                              /* sums of products that threads made of their own */
+	int parts; /* sums of products that threads made of their own */
 	size_t part_step;
 };
 
-static float *v_of(const struct job *j) { return j->scratch; }                                     /* [point][tile][C] */
-static float *m_of(const struct job *j) { return j->scratch + (size_t)points(j->s) * tile_step(j->s->c, j->room); }              /* [point][tile][O] */
+static float *v_of(const struct job *j)
+{
+	return j->scratch;
+} /* [point][tile][C] */
+static float *m_of(const struct job *j)
+{
+	return j->scratch + (size_t)points(j->s) * tile_step(j->s->c, j->room);
+} /* [point][tile][O] */
 
 /* Row t of the block to V; rows beyond the last tile are zero. */
 BLOCKED_INLINE void tile_in(const struct job *j, int t, int kh, int kw)
@@ -225,7 +256,8 @@ BLOCKED_INLINE void tile_in(const struct job *j, int t, int kh, int kw)
 				v_store(to + (size_t)p * step + b * LANES, 0, v_set(0), false);
 			continue;
 		}
-		load_tile(j->x + ((size_t)at.n * (size_t)(s->c / LANES) + (size_t)b) * hw, s->h, s->w, at.y - s->pad_top, at.x - s->pad_left, ph, pw, d);
+		load_tile(j->x + ((size_t)at.n * (size_t)(s->c / LANES) + (size_t)b) * hw, s->h, s->w, at.y - s->pad_top,
+		          at.x - s->pad_left, ph, pw, d);
 		for (int c = 0; c < pw; c++)
 			input_side(kh, d + c, POINTS, a + c, POINTS);
 		for (int r = 0; r < ph; r++) {
@@ -283,7 +315,8 @@ BLOCKED_INLINE void tile_gradient(const struct job *j, int t, int kh, int kw)
 				v_store(to + (size_t)p * step + b * LANES, 0, v_set(0), false);
 			continue;
 		}
-		load_tile(j->dy + ((size_t)at.n * (size_t)(s->out / LANES) + (size_t)b) * hw, s->oh, s->ow, at.y, at.x, 4, 4, d);
+		load_tile(j->dy + ((size_t)at.n * (size_t)(s->out / LANES) + (size_t)b) * hw, s->oh, s->ow, at.y, at.x, 4, 4,
+		          d);
 		for (int c = 0; c < 4; c++)
 			gradient_side(kh, d + c, POINTS, a + c, POINTS);
 		for (int r = 0; r < ph; r++) {
@@ -296,16 +329,20 @@ BLOCKED_INLINE void tile_gradient(const struct job *j, int t, int kh, int kw)
 
 /* Whole code for each kernel size, so that the small loops are unrolled. */
 #define BY_KERNEL(name) \
-BLOCKED_HOT static void name##_rows(const struct job *j, int begin, int end) \
-{ \
-	const struct minimal *s = j->s; \
-	for (int t = begin; t < end; t++) { \
-		if (s->kh == 3 && s->kw == 3) name(j, t, 3, 3); \
-		else if (s->kh == 3) name(j, t, 3, 2); \
-		else if (s->kw == 3) name(j, t, 2, 3); \
-		else name(j, t, 2, 2); \
-	} \
-}
+	BLOCKED_HOT static void name##_rows(const struct job *j, int begin, int end) \
+	{ \
+		const struct minimal *s = j->s; \
+		for (int t = begin; t < end; t++) { \
+			if (s->kh == 3 && s->kw == 3) \
+				name(j, t, 3, 3); \
+			else if (s->kh == 3) \
+				name(j, t, 3, 2); \
+			else if (s->kw == 3) \
+				name(j, t, 2, 3); \
+			else \
+				name(j, t, 2, 2); \
+		} \
+	}
 BY_KERNEL(tile_in)
 BY_KERNEL(tile_out)
 BY_KERNEL(tile_gradient)
@@ -341,12 +378,14 @@ static void products(const struct job *j, int begin, int end)
 	for (int p = begin; p < end; p++)
 		for (size_t o = 0; o < O; o += PAIR)
 			for (size_t t = 0; t < rows; t += ROWS)
-				product(v_of(j) + (size_t)p * tile_step(s->c, j->room) + t * C, C, j->own + (size_t)p * weight_step(s) + o * C, s->c,
+				product(v_of(j) + (size_t)p * tile_step(s->c, j->room) + t * C, C,
+				        j->own + (size_t)p * weight_step(s) + o * C, s->c,
 				        m_of(j) + (size_t)p * tile_step(s->out, j->room) + t * O + o, O);
 }
 
 /* du[ROWS][PAIR] (+)= sum over tiles of v[t][ROWS] m[t][PAIR] */
-BLOCKED_HOT static void outer(const float *v, size_t vrow, const float *m, size_t mrow, int tiles, float *du, size_t to, bool add)
+BLOCKED_HOT static void outer(const float *v, size_t vrow, const float *m, size_t mrow, int tiles, float *du, size_t to,
+                              bool add)
 {
 	v16 acc[ROWS][2];
 	for (int r = 0; r < ROWS; r++)
@@ -384,9 +423,21 @@ static void own_blocks(void *ctx, int begin, int end, int thread)
 		own_block(&j, b);
 }
 
-static void team_in(void *ctx, int begin, int end, int thread) { (void)thread; tile_in_rows(ctx, begin, end); }
-static void team_products(void *ctx, int begin, int end, int thread) { (void)thread; products(ctx, begin, end); }
-static void team_out(void *ctx, int begin, int end, int thread) { (void)thread; tile_out_rows(ctx, begin, end); }
+static void team_in(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	tile_in_rows(ctx, begin, end);
+}
+static void team_products(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	products(ctx, begin, end);
+}
+static void team_out(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	tile_out_rows(ctx, begin, end);
+}
 
 static void forward(struct job *j)
 {
@@ -404,31 +455,42 @@ static void forward(struct job *j)
 	}
 }
 
-void minimal_forward(const struct minimal *s, const float *x, const float *own, const float *bias, const float *residual, float *y, void *scratch)
+void minimal_forward(const struct minimal *s, const float *x, const float *own, const float *bias,
+                     const float *residual, float *y, void *scratch)
 {
-	struct job j = { .s = s, .x = x, .own = own, .bias = bias, .residual = residual, .y = y, .scratch = scratch };
+	struct job j = {.s = s, .x = x, .own = own, .bias = bias, .residual = residual, .y = y, .scratch = scratch};
 	forward(&j);
 }
 
 static struct minimal turned_round(const struct minimal *s)
 {
-	return (struct minimal){ .n = s->n, .c = s->out, .h = s->oh, .w = s->ow, .out = s->c, .oh = s->h, .ow = s->w, .kh = s->kh, .kw = s->kw,
-	                          .pad_top = s->kh - 1 - s->pad_top, .pad_left = s->kw - 1 - s->pad_left };
+	return (struct minimal){.n = s->n,
+	                        .c = s->out,
+	                        .h = s->oh,
+	                        .w = s->ow,
+	                        .out = s->c,
+	                        .oh = s->h,
+	                        .ow = s->w,
+	                        .kh = s->kh,
+	                        .kw = s->kw,
+	                        .pad_top = s->kh - 1 - s->pad_top,
+	                        .pad_left = s->kw - 1 - s->pad_left};
 }
 
 void minimal_data(const struct minimal *s, const float *dy, const float *own, float *dx, bool add, void *scratch)
 {
 	struct minimal back = turned_round(s);
-	struct job j = { .s = &back, .x = dy, .own = own, .residual = add ? dx : NULL, .y = dx, .scratch = scratch };
+	struct job j = {.s = &back, .x = dy, .own = own, .residual = add ? dx : NULL, .y = dx, .scratch = scratch};
 	forward(&j);
 }
 
 /* ---- weights ---- */
 
-/* Items: (pair of output blocks, input channel). Lanes are output channels of the pass: o forward, i for the data gradient. */
+/* Items: (pair of output blocks, input channel). Lanes are output channels of the pass: o forward, i for the data
+ * gradient. */
 BLOCKED_INLINE void kernel_in(const struct job *j, int item, int kh, int kw)
 {
-	const struct minimal *s = j->s;        /* as the pass sees it: c summed over, out written */
+	const struct minimal *s = j->s; /* as the pass sees it: c summed over, out written */
 	int ph = kh + 3, pw = kw + 3, taps = kh * kw, c = item % s->c, o0 = item / s->c * PAIR;
 	size_t matrix = weight_step(s), near = (size_t)taps, far = (size_t)(j->back ? s->out : s->c) * near;
 	size_t along = j->back ? near : far, base = (size_t)c * (j->back ? far : near) + (size_t)o0 * along;
@@ -446,7 +508,8 @@ BLOCKED_INLINE void kernel_in(const struct job *j, int item, int kh, int kw)
 		for (int r = 0; r < ph; r++) {
 			kernel_side(kw, a + r * 3, 1, o, 1);
 			for (int x = 0; x < pw; x++)
-				v_store(j->oihw_own + (size_t)(r * pw + x) * matrix + (size_t)o0 * (size_t)s->c + (size_t)c * PAIR, (size_t)half, o[x], false);
+				v_store(j->oihw_own + (size_t)(r * pw + x) * matrix + (size_t)o0 * (size_t)s->c + (size_t)c * PAIR,
+				        (size_t)half, o[x], false);
 		}
 	}
 }
@@ -461,7 +524,8 @@ BLOCKED_INLINE void kernel_out(const struct job *j, int item, int kh, int kw)
 		v16 u[POINTS], a[3 * POINTS], g[3];
 		for (int x = 0; x < pw; x++) {
 			for (int r = 0; r < ph; r++) {
-				const float *from = j->du + (size_t)(r * pw + x) * weight_step(s) + (size_t)c * (size_t)s->out + (size_t)o0;
+				const float *from = j->du + (size_t)(r * pw + x) * weight_step(s) + (size_t)c * (size_t)s->out +
+				                    (size_t)o0;
 				u[r] = v_load(from, (size_t)half, false);
 				for (int part = 1; part < j->parts; part++)
 					u[r] += v_load(from + (size_t)part * j->part_step, (size_t)half, false);
@@ -483,13 +547,21 @@ BLOCKED_INLINE void kernel_out(const struct job *j, int item, int kh, int kw)
 BY_KERNEL(kernel_in)
 BY_KERNEL(kernel_out)
 
-static void team_kernel_in(void *ctx, int begin, int end, int thread) { (void)thread; kernel_in_rows(ctx, begin, end); }
-static void team_kernel_out(void *ctx, int begin, int end, int thread) { (void)thread; kernel_out_rows(ctx, begin, end); }
+static void team_kernel_in(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	kernel_in_rows(ctx, begin, end);
+}
+static void team_kernel_out(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	kernel_out_rows(ctx, begin, end);
+}
 
 void minimal_weights_in(const struct minimal *s, bool back, const float *oihw, float *own)
 {
 	struct minimal turned = turned_round(s);
-	struct job j = { .s = back ? &turned : s, .oihw = oihw, .oihw_own = own, .back = back };
+	struct job j = {.s = back ? &turned : s, .oihw = oihw, .oihw_own = own, .back = back};
 	wasd_parallel(j.s->out / PAIR * j.s->c, team_kernel_in, &j);
 }
 
@@ -508,12 +580,16 @@ static void outers(const struct job *j, int begin, int end)
 	for (int i = begin; i < end; i++) {
 		size_t p = (size_t)i / groups, c = (size_t)i % groups * ROWS;
 		for (size_t o = 0; o < O; o += PAIR)
-			outer(v_of(j) + p * tile_step(s->c, j->room) + c, C, m_of(j) + p * tile_step(s->out, j->room) + o, O, j->count,
-			      j->du + p * weight_step(s) + c * O + o, O, j->add);
+			outer(v_of(j) + p * tile_step(s->c, j->room) + c, C, m_of(j) + p * tile_step(s->out, j->room) + o, O,
+			      j->count, j->du + p * weight_step(s) + c * O + o, O, j->add);
 	}
 }
 
-static void team_outer(void *ctx, int begin, int end, int thread) { (void)thread; outers(ctx, begin, end); }
+static void team_outer(void *ctx, int begin, int end, int thread)
+{
+	(void)thread;
+	outers(ctx, begin, end);
+}
 
 /* A thread's share of the blocks; thread t's sum is part t. A part without a block is zero. */
 static void own_outer(void *ctx, int begin, int end, int thread)
@@ -533,7 +609,7 @@ static void own_outer(void *ctx, int begin, int end, int thread)
 
 void minimal_weights(const struct minimal *s, const float *x, const float *dy, float *dw, float *dbias, void *scratch)
 {
-	struct job j = { .s = s, .x = x, .dy = dy, .dw = dw, .scratch = scratch, .tiles = tiles_of(s), .parts = 1 };
+	struct job j = {.s = s, .x = x, .dy = dy, .dw = dw, .scratch = scratch, .tiles = tiles_of(s), .parts = 1};
 	j.part_step = minimal_weight_bytes(s) / sizeof(float);
 	j.room = block_tiles(s, wasd_threads());
 	if (shared(s, wasd_threads())) {

@@ -14,7 +14,10 @@
 #define FILE_MAX (4 << 20)
 #define ENTRIES_MAX 4096
 
-struct entry { char key[TUNE_KEY]; struct tune_result r; };
+struct entry {
+	char key[TUNE_KEY];
+	struct tune_result r;
+};
 
 /* One table for the process: the machine does not change under it. */
 static struct {
@@ -22,8 +25,8 @@ static struct {
 	char machine[128];
 	struct entry *entry;
 	int count, cap;
-	off_t read;                             /* bytes of the file that are in the table */
-} table = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	off_t read; /* bytes of the file that are in the table */
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct entry *lookup(const char *key)
 {
@@ -141,15 +144,16 @@ bool tune_find(const char *key, struct tune_result *out)
 
 static void append(int fd, const char *key, const struct tune_result *r)
 {
-	struct wasd_buf b = { 0 };
+	struct wasd_buf b = {0};
 	struct stat st;
-	if (!fstat(fd, &st) && st.st_size > table.read)          /* somebody died within a line: it ends here */
+	if (!fstat(fd, &st) && st.st_size > table.read) /* somebody died within a line: it ends here */
 		wasd_buf_puts(&b, "\n");
 	wasd_buf_printf(&b, FORMAT "\t%s\t%s\t%d", table.machine, key, r->choice);
 	for (int i = 0; i < TUNE_CANDIDATES; i++)
 		wasd_buf_printf(&b, "\t%.1f", (double)r->us[i]);
 	wasd_buf_puts(&b, "\n");
-	if (!b.failed && !fstat(fd, &st) && st.st_size + (off_t)b.len <= FILE_MAX && wasd_write_full(fd, b.data, b.len, NULL) == WASD_OK)
+	if (!b.failed && !fstat(fd, &st) && st.st_size + (off_t)b.len <= FILE_MAX &&
+	    wasd_write_full(fd, b.data, b.len, NULL) == WASD_OK)
 		fdatasync(fd);
 	wasd_buf_done(&b);
 }

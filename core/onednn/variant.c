@@ -5,7 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DIRECT = TUNE_LIBRARY, WINOGRAD, MINIMAL, TAPS = TUNE_OURS };       /* candidates, as the table of measurements counts them */
+enum {
+	DIRECT = TUNE_LIBRARY,
+	WINOGRAD,
+	MINIMAL,
+	TAPS = TUNE_OURS
+}; /* candidates, as the table of measurements counts them */
 
 /* ---- geometry ---- */
 
@@ -34,7 +39,7 @@ static void complete(int *k, int *begin, int in, int out)
 
 struct grid grid_of(const struct node *nd)
 {
-	struct grid g = { nd->kh, nd->kw, nd->pad_top, nd->pad_left };
+	struct grid g = {nd->kh, nd->kw, nd->pad_top, nd->pad_left};
 	if (nd->stride == 1 && nd->groups == 1 && nd->kh > 1 && nd->kw > 1) {
 		complete(&g.kh, &g.pad_top, nd->in.h, nd->shape.h);
 		complete(&g.kw, &g.pad_left, nd->in.w, nd->shape.w);
@@ -60,13 +65,26 @@ static bool cropped(int k, int begin, int in, int out, int stride)
 static struct prim_conv shape_of(const struct step *s, const struct variant *v, int n, bool training, bool embedded)
 {
 	const struct node *nd = s->node;
-	struct grid g = embedded ? grid_of(nd) : (struct grid){ v->kh, v->kw, v->pad_top, v->pad_left };
+	struct grid g = embedded ? grid_of(nd) : (struct grid){v->kh, v->kw, v->pad_top, v->pad_left};
 	struct prim_conv c = {
-		.n = n, .c = embedded ? filter_channels(s) * nd->groups : nd->in.c, .h = nd->in.h, .w = nd->in.w,
-		.out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .stride = nd->stride, .groups = nd->groups,
-		.kh = g.kh, .kw = g.kw, .pad_top = g.pad_top, .pad_left = g.pad_left,
-		.x_plain = blocked_of(s->x[0])->plain, .x_bf16 = blocked_of(s->x[0])->bf16, .y_bf16 = blocked_of(s->y)->bf16,
-		.bias = nd->bias >= 0, .training = training,
+		.n = n,
+		.c = embedded ? filter_channels(s) * nd->groups : nd->in.c,
+		.h = nd->in.h,
+		.w = nd->in.w,
+		.out = nd->out,
+		.oh = nd->shape.h,
+		.ow = nd->shape.w,
+		.stride = nd->stride,
+		.groups = nd->groups,
+		.kh = g.kh,
+		.kw = g.kw,
+		.pad_top = g.pad_top,
+		.pad_left = g.pad_left,
+		.x_plain = blocked_of(s->x[0])->plain,
+		.x_bf16 = blocked_of(s->x[0])->bf16,
+		.y_bf16 = blocked_of(s->y)->bf16,
+		.bias = nd->bias >= 0,
+		.training = training,
 	};
 	if (!training) {
 		c.residual = s->has_res;
@@ -92,34 +110,65 @@ static bool winograd_fits(const struct step *s)
 static struct minimal minimal_of(const struct step *s, const struct variant *v, int n, bool training)
 {
 	const struct node *nd = s->node;
-	struct minimal m = { .n = n, .c = nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w,
-	                     .kh = v->kh, .kw = v->kw, .pad_top = v->pad_top, .pad_left = v->pad_left, .act = training ? ACT_NONE : s->act };
-	return minimal_allowed(s) && minimal_fits(&m) ? m : (struct minimal){ 0 };
+	struct minimal m = {.n = n,
+	                    .c = nd->in.c,
+	                    .h = nd->in.h,
+	                    .w = nd->in.w,
+	                    .out = nd->out,
+	                    .oh = nd->shape.h,
+	                    .ow = nd->shape.w,
+	                    .kh = v->kh,
+	                    .kw = v->kw,
+	                    .pad_top = v->pad_top,
+	                    .pad_left = v->pad_left,
+	                    .act = training ? ACT_NONE : s->act};
+	return minimal_allowed(s) && minimal_fits(&m) ? m : (struct minimal){0};
 }
 
-#define FEW_IMAGES 8                            /* up to here a serving pass finds its weights in memory rather than in a cache */
+#define FEW_IMAGES 8 /* up to here a serving pass finds its weights in memory rather than in a cache */
 
 /* Our direct kernels, where they may be faster than oneDNN's: few images, strides, single taps. n 0 elsewhere. */
 static struct taps taps_of(const struct step *s, const struct variant *v, int n, bool training, enum prim_pass pass)
 {
 	const struct node *nd = s->node;
-	struct taps t = { .n = n, .c = nd->in.c, .h = nd->in.h, .w = nd->in.w, .out = nd->out, .oh = nd->shape.h, .ow = nd->shape.w, .kh = v->kh, .kw = v->kw,
-	                  .stride = nd->stride, .pad_top = v->pad_top, .pad_left = v->pad_left, .act = training ? ACT_NONE : s->act, .bf16 = blocked_of(s->y)->bf16 };
+	struct taps t = {.n = n,
+	                 .c = nd->in.c,
+	                 .h = nd->in.h,
+	                 .w = nd->in.w,
+	                 .out = nd->out,
+	                 .oh = nd->shape.h,
+	                 .ow = nd->shape.w,
+	                 .kh = v->kh,
+	                 .kw = v->kw,
+	                 .stride = nd->stride,
+	                 .pad_top = v->pad_top,
+	                 .pad_left = v->pad_left,
+	                 .act = training ? ACT_NONE : s->act,
+	                 .bf16 = blocked_of(s->y)->bf16};
 	bool worth = v->n <= FEW_IMAGES || nd->stride > 1 || v->kh * v->kw == 1;
 	bool allowed = !s->strict && nd->groups == 1 && !blocked_of(s->x[0])->plain && blocked_of(s->x[0])->bf16 == t.bf16;
-	return allowed && worth && taps_fit(&t, pass == PRIM_DATA) ? t : (struct taps){ 0 };
+	return allowed && worth && taps_fit(&t, pass == PRIM_DATA) ? t : (struct taps){0};
 }
 
 /* ---- measuring ---- */
 
-#define MEASURE_IMAGES 128                      /* a larger batch is more of the same */
-#define MEASURE_ROUNDS 12                       /* at most, each candidate once a round */
-#define MEASURE_US 40000                        /* no further round after so long, but for the first three */
+#define MEASURE_IMAGES 128 /* a larger batch is more of the same */
+#define MEASURE_ROUNDS 12  /* at most, each candidate once a round */
+#define MEASURE_US 40000   /* no further round after so long, but for the first three */
 #define COLD_BYTES (64u << 20)
 
-struct candidate { struct prim *prim; struct minimal minimal; struct taps taps; char *x, *y, *own, *plain, *scratch; float *bias; };
+struct candidate {
+	struct prim *prim;
+	struct minimal minimal;
+	struct taps taps;
+	char *x, *y, *own, *plain, *scratch;
+	float *bias;
+};
 
-static bool exists(const struct candidate *c) { return c->prim || c->minimal.n || c->taps.n; }
+static bool exists(const struct candidate *c)
+{
+	return c->prim || c->minimal.n || c->taps.n;
+}
 
 static void discard(struct candidate *c)
 {
@@ -130,7 +179,7 @@ static void discard(struct candidate *c)
 	tensor_free(c->scratch);
 	tensor_free(c->bias);
 	prim_destroy(c->prim);
-	*c = (struct candidate){ 0 };
+	*c = (struct candidate){0};
 }
 
 static size_t blocked_bytes(int n, int c, int h, int w)
@@ -145,9 +194,14 @@ static void prepare(struct candidate *c, enum prim_pass pass, const struct prim_
 		return;
 	c->x = tensor_alloc(c->prim ? prim_x_bytes(c->prim) : blocked_bytes(shape->n, shape->c, shape->h, shape->w));
 	c->y = tensor_alloc(c->prim ? prim_y_bytes(c->prim) : blocked_bytes(shape->n, shape->out, shape->oh, shape->ow));
-	c->own = tensor_alloc(c->prim ? prim_weight_bytes(c->prim) : c->taps.n ? taps_weight_bytes(&c->taps, pass == PRIM_DATA) : minimal_weight_bytes(&c->minimal));
-	c->plain = tensor_alloc((size_t)shape->out * (size_t)(shape->c / shape->groups) * (size_t)(shape->kh * shape->kw) * sizeof(float));
-	c->scratch = tensor_alloc(c->prim ? prim_scratch_bytes(c->prim) : c->taps.n ? taps_scratch_bytes(&c->taps, threads) : minimal_scratch_bytes(&c->minimal, threads));
+	c->own = tensor_alloc(c->prim   ? prim_weight_bytes(c->prim) :
+	                      c->taps.n ? taps_weight_bytes(&c->taps, pass == PRIM_DATA) :
+	                                  minimal_weight_bytes(&c->minimal));
+	c->plain = tensor_alloc((size_t)shape->out * (size_t)(shape->c / shape->groups) * (size_t)(shape->kh * shape->kw) *
+	                        sizeof(float));
+	c->scratch = tensor_alloc(c->prim   ? prim_scratch_bytes(c->prim) :
+	                          c->taps.n ? taps_scratch_bytes(&c->taps, threads) :
+	                                      minimal_scratch_bytes(&c->minimal, threads));
 	c->bias = tensor_alloc((size_t)shape->out * sizeof(float));
 	if (!c->x || !c->y || !c->own || !c->plain || !c->scratch || !c->bias)
 		discard(c);
@@ -189,7 +243,8 @@ static bool run_prim(const struct candidate *c, enum prim_pass pass, bool consta
 	       (pass != PRIM_WEIGHTS || prim_weights_add(c->prim, c->own, plain, c->scratch));
 }
 
-/* Microseconds of one run, with what it takes to bring the weights in (or their gradient out) where that is part of every pass; 0: it failed. */
+/* Microseconds of one run, with what it takes to bring the weights in (or their gradient out) where that is part of
+ * every pass; 0: it failed. */
 static float run_once(const struct candidate *c, enum prim_pass pass, bool constant)
 {
 	int64_t t = wasd_mono_us();
@@ -202,8 +257,10 @@ static float run_once(const struct candidate *c, enum prim_pass pass, bool const
 	return (float)(wasd_mono_us() - t) + 0.1f;
 }
 
-/* Best times of the candidates, run by turns, so that whatever else the machine does hits all; us 0: there is no such candidate. */
-static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant, float us[TUNE_CANDIDATES])
+/* Best times of the candidates, run by turns, so that whatever else the machine does hits all; us 0: there is no such
+ * candidate. */
+static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant,
+                 float us[TUNE_CANDIDATES])
 {
 	char *cold = constant && images <= FEW_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
 	int64_t begin = wasd_mono_us();
@@ -216,7 +273,7 @@ static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int i
 			float t = run_once(&c[i], pass, constant);
 			if (t <= 0)
 				discard(&c[i]);
-			else if (r == 1 || (r > 1 && t < us[i]))                /* the first round warms up */
+			else if (r == 1 || (r > 1 && t < us[i])) /* the first round warms up */
 				us[i] = t;
 		}
 	for (int i = 0; i < TUNE_CANDIDATES; i++)
@@ -232,19 +289,29 @@ static int measured_images(int n)
 	return m;
 }
 
-static struct tune_result compare(const struct step *s, const struct variant *v, bool training, enum prim_pass pass, bool must_embed)
+static struct tune_result compare(const struct step *s, const struct variant *v, bool training, enum prim_pass pass,
+                                  bool must_embed)
 {
-	static const char *const names[PRIM_PASSES] = { [PRIM_FORWARD] = "forward", [PRIM_DATA] = "data", [PRIM_WEIGHTS] = "weights" };
+	static const char *const names[PRIM_PASSES] =
+		{[PRIM_FORWARD] = "forward", [PRIM_DATA] = "data", [PRIM_WEIGHTS] = "weights"};
 	int n = measured_images(v->n);
 	struct prim_conv direct = shape_of(s, v, n, training, must_embed), winograd = shape_of(s, v, n, training, true);
-	struct tune_result r = { 0 };
+	struct tune_result r = {0};
 	char key[TUNE_KEY];
-	snprintf(key, sizeof key, "%s%s%s n%d %dx%dx%d o%dx%dx%d k%dx%d s%d%s%s%s%s", names[pass], direct.y_bf16 ? " bf16" : "", training ? "" : s->packs ? " const" : " eval", n, direct.c, direct.h, direct.w,
-	         direct.out, direct.oh, direct.ow, v->kh, v->kw, direct.stride, direct.bias ? " bias" : "", direct.residual ? " add" : "",
-	         direct.act == ACT_NONE ? "" : direct.act == ACT_RELU ? " relu" : " relu6", must_embed ? " cropped" : "");
+	snprintf(key, sizeof key, "%s%s%s n%d %dx%dx%d o%dx%dx%d k%dx%d s%d%s%s%s%s", names[pass],
+	         direct.y_bf16 ? " bf16" : "",
+	         training ? "" :
+	         s->packs ? " const" :
+	                    " eval",
+	         n, direct.c, direct.h, direct.w, direct.out, direct.oh, direct.ow, v->kh, v->kw, direct.stride,
+	         direct.bias ? " bias" : "", direct.residual ? " add" : "",
+	         direct.act == ACT_NONE ? "" :
+	         direct.act == ACT_RELU ? " relu" :
+	                                  " relu6",
+	         must_embed ? " cropped" : "");
 	if (tune_find(key, &r))
 		return r;
-	struct candidate c[TUNE_CANDIDATES] = { 0 };
+	struct candidate c[TUNE_CANDIDATES] = {0};
 	c[DIRECT].prim = prim_create(pass, PRIM_DIRECT, &direct);
 	if (winograd_fits(s))
 		c[WINOGRAD].prim = prim_create(pass, PRIM_WINOGRAD, &winograd);
@@ -272,14 +339,15 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 static bool pick(const struct step *s, const struct variant *v, bool training, enum prim_pass pass, struct direction *d)
 {
 	const struct node *nd = s->node;
-	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) || cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride) ||
+	bool must = cropped(v->kh, v->pad_top, nd->in.h, nd->shape.h, nd->stride) ||
+	            cropped(v->kw, v->pad_left, nd->in.w, nd->shape.w, nd->stride) ||
 	            filter_channels(s) * nd->groups != nd->in.c;
 	struct grid g = grid_of(nd);
 	if (winograd_fits(s) || minimal_of(s, v, v->n, training).n || taps_of(s, v, v->n, training, pass).n) {
 		struct prim_conv c = shape_of(s, v, v->n, training, true);
 		d->measured = compare(s, v, training, pass, must);
-		d->minimal = d->measured.choice == MINIMAL ? minimal_of(s, v, v->n, training) : (struct minimal){ 0 };
-		d->taps = d->measured.choice == TAPS ? taps_of(s, v, v->n, training, pass) : (struct taps){ 0 };
+		d->minimal = d->measured.choice == MINIMAL ? minimal_of(s, v, v->n, training) : (struct minimal){0};
+		d->taps = d->measured.choice == TAPS ? taps_of(s, v, v->n, training, pass) : (struct taps){0};
 		if (d->minimal.n || d->taps.n)
 			return true;
 		if (d->measured.choice == WINOGRAD && (d->prim = prim_create(pass, PRIM_WINOGRAD, &c)) != NULL) {
@@ -297,13 +365,19 @@ static bool pick(const struct step *s, const struct variant *v, bool training, e
 
 size_t direction_weight_bytes(const struct direction *d)
 {
-	return d->prim ? prim_weight_bytes(d->prim) : d->minimal.n ? minimal_weight_bytes(&d->minimal) : d->taps.n ? taps_weight_bytes(&d->taps, false) : 0;
+	return d->prim      ? prim_weight_bytes(d->prim) :
+	       d->minimal.n ? minimal_weight_bytes(&d->minimal) :
+	       d->taps.n    ? taps_weight_bytes(&d->taps, false) :
+	                      0;
 }
 
 size_t direction_scratch_bytes(const struct direction *d)
 {
 	int threads = wasd_threads();
-	return d->prim ? prim_scratch_bytes(d->prim) : d->minimal.n ? minimal_scratch_bytes(&d->minimal, threads) : d->taps.n ? taps_scratch_bytes(&d->taps, threads) : 0;
+	return d->prim      ? prim_scratch_bytes(d->prim) :
+	       d->minimal.n ? minimal_scratch_bytes(&d->minimal, threads) :
+	       d->taps.n    ? taps_scratch_bytes(&d->taps, threads) :
+	                      0;
 }
 
 uint64_t direction_form(const struct direction *d)
@@ -333,8 +407,10 @@ bool variant_create(struct step *s, struct variant *v, bool training)
 
 void variant_explain(const struct step *s, const struct variant *v, cJSON *to)
 {
-	static const char *const names[PRIM_PASSES] = { [PRIM_FORWARD] = "forward", [PRIM_DATA] = "backward data", [PRIM_WEIGHTS] = "backward weights" };
-	static const char *const candidates[TUNE_CANDIDATES] = { [DIRECT] = "direct", [WINOGRAD] = "onednn_winograd", [MINIMAL] = "wasd_winograd", [TAPS] = "wasd_direct" };
+	static const char *const names[PRIM_PASSES] =
+		{[PRIM_FORWARD] = "forward", [PRIM_DATA] = "backward data", [PRIM_WEIGHTS] = "backward weights"};
+	static const char *const candidates[TUNE_CANDIDATES] =
+		{[DIRECT] = "direct", [WINOGRAD] = "onednn_winograd", [MINIMAL] = "wasd_winograd", [TAPS] = "wasd_direct"};
 	for (int p = 0; p < PRIM_PASSES; p++) {
 		const struct direction *d = &v->dir[p];
 		char kernel[24];
@@ -348,7 +424,10 @@ void variant_explain(const struct step *s, const struct variant *v, cJSON *to)
 		cJSON_AddStringToObject(o, "pass", names[p]);
 		cJSON_AddNumberToObject(o, "images", v->n);
 		cJSON_AddStringToObject(o, "kernel", kernel);
-		cJSON_AddStringToObject(o, "algorithm", direct ? d->embedded ? "direct, embedded" : "direct" : d->embedded ? "winograd, embedded" : "winograd");
+		cJSON_AddStringToObject(o, "algorithm",
+		                        direct      ? d->embedded ? "direct, embedded" : "direct" :
+		                        d->embedded ? "winograd, embedded" :
+		                                      "winograd");
 		cJSON_AddStringToObject(o, "implementation", info);
 		if (d->measured.us[d->measured.choice] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL)
 			for (int i = 0; i < TUNE_CANDIDATES; i++)

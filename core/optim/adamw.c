@@ -7,9 +7,12 @@
 
 enum { LR, BETA1, BETA2, EPS, DECAY };
 
-struct factors { real keep, step, b1, b2, c1, c2, root, eps; };
+struct factors {
+	real keep, step, b1, b2, c1, c2, root, eps;
+};
 
-WASD_HOT static void update(struct factors f, size_t n, real *restrict w, const real *restrict g, real *restrict m, real *restrict v)
+WASD_HOT static void update(struct factors f, size_t n, real *restrict w, const real *restrict g, real *restrict m,
+                            real *restrict v)
 {
 	for (size_t i = 0; i < n; i++) {
 		m[i] = f.b1 * m[i] + f.c1 * g[i];
@@ -27,21 +30,28 @@ static void step(const struct wasd_optim_args *a, size_t n, real *w, const real 
 {
 	double b1 = a->opt[BETA1], b2 = a->opt[BETA2], t = (double)a->t;
 	struct factors f = {
-		.keep = (real)(1 - a->lr * a->opt[DECAY]), .step = (real)(a->lr / (1 - pow(b1, t))),
-		.b1 = (real)b1, .b2 = (real)b2, .c1 = (real)(1 - b1), .c2 = (real)(1 - b2),
-		.root = (real)(1 / sqrt(1 - pow(b2, t))), .eps = (real)a->opt[EPS],
+		.keep = (real)(1 - a->lr * a->opt[DECAY]),
+		.step = (real)(a->lr / (1 - pow(b1, t))),
+		.b1 = (real)b1,
+		.b2 = (real)b2,
+		.c1 = (real)(1 - b1),
+		.c2 = (real)(1 - b2),
+		.root = (real)(1 / sqrt(1 - pow(b2, t))),
+		.eps = (real)a->opt[EPS],
 	};
 	update(f, n, w, g, s[0], s[1]);
 }
 
 const struct wasd_optim_kind optim_adamw = {
 	.name = "adamw",
-	.options = {
-		[LR] = { .name = "lr", .def = 1e-3, .min = 0, .max = 1e3, .above_min = true },
-		[BETA1] = { .name = "beta1", .def = 0.9, .min = 0, .max = 1, .below_max = true },
-		[BETA2] = { .name = "beta2", .def = 0.999, .min = 0, .max = 1, .below_max = true },
-		[EPS] = { .name = "eps", .def = 1e-8, .min = 0, .max = 1, .above_min = true },
-		[DECAY] = { .name = "weight_decay", .def = 0.01, .min = 0, .max = 1 },
-	},
-	.states = { "m", "v" }, .step = step,
+	.options =
+		{
+			[LR] = {.name = "lr", .def = 1e-3, .min = 0, .max = 1e3, .above_min = true},
+			[BETA1] = {.name = "beta1", .def = 0.9, .min = 0, .max = 1, .below_max = true},
+			[BETA2] = {.name = "beta2", .def = 0.999, .min = 0, .max = 1, .below_max = true},
+			[EPS] = {.name = "eps", .def = 1e-8, .min = 0, .max = 1, .above_min = true},
+			[DECAY] = {.name = "weight_decay", .def = 0.01, .min = 0, .max = 1},
+		},
+	.states = {"m", "v"},
+	.step = step,
 };

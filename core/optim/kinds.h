@@ -6,10 +6,10 @@
 
 extern const struct wasd_optim_kind optim_sgd, optim_adamw, optim_adam;
 
-/* v[i] = member options[i].name of obj, or its default. obj may have the members `type` and extra (may be NULL) besides; any
- * other is refused. at: the object's JSON pointer. */
-enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options, const char *extra,
-                                    double *v, struct wasd_err *err);
+/* v[i] = member options[i].name of obj, or its default. obj may have the members `type` and extra (may be NULL)
+ * besides; any other is refused. at: the object's JSON pointer. */
+enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options,
+                                    const char *extra, double *v, struct wasd_err *err);
 /* {"type":name, every option}, NULL when out of memory. */
 cJSON *optim_options_to_json(const char *name, const struct wasd_optim_option *options, const double *v);
 /* Index in a table of n names, taken from obj.type (0 when obj is NULL or has no type); -1 after setting err. */

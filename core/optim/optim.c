@@ -1,19 +1,19 @@
-/* core/optim/optim.c - the optimizers by name, their state blocks, and the pass over the parameter block on the thread team.
- * Every element is updated on its own, so the result does not depend on the number of threads. */
+/* core/optim/optim.c - the optimizers by name, their state blocks, and the pass over the parameter block on the thread
+ * team. Every element is updated on its own, so the result does not depend on the number of threads. */
 #include <limits.h>
 
 #include "optim/kinds.h"
 
-#define BLOCK 4096                                   /* elements: one unit of the team's work */
+#define BLOCK 4096 /* elements: one unit of the team's work */
 
-static const struct wasd_optim_kind *const table[] = { &optim_sgd, &optim_adamw, &optim_adam };
+static const struct wasd_optim_kind *const table[] = {&optim_sgd, &optim_adamw, &optim_adam};
 #define ROWS ((int)(sizeof table / sizeof *table))
 
 struct wasd_optim {
 	const struct wasd_optim_kind *kind;
 	double opt[WASD_OPTIM_OPTIONS];
 	size_t n;
-	uint64_t t;                                  /* steps done */
+	uint64_t t; /* steps done */
 	real *state[WASD_OPTIM_STATES];
 };
 
@@ -58,7 +58,12 @@ void wasd_optim_destroy(struct wasd_optim *o)
 	wasd_free(o);
 }
 
-struct pass { struct wasd_optim *o; struct wasd_optim_args args; real *w; const real *g; };
+struct pass {
+	struct wasd_optim *o;
+	struct wasd_optim_args args;
+	real *w;
+	const real *g;
+};
 
 static void step_blocks(void *ctx, int begin, int end, int thread)
 {
@@ -67,7 +72,7 @@ static void step_blocks(void *ctx, int begin, int end, int thread)
 	size_t from = (size_t)begin * BLOCK, to = (size_t)end * BLOCK;
 	if (to > p->o->n)
 		to = p->o->n;
-	real *s[WASD_OPTIM_STATES] = { NULL };
+	real *s[WASD_OPTIM_STATES] = {NULL};
 	for (int i = 0; p->o->kind->states[i]; i++)
 		s[i] = p->o->state[i] + from;
 	p->o->kind->step(&p->args, to - from, p->w + from, p->g + from, s);
@@ -75,11 +80,14 @@ static void step_blocks(void *ctx, int begin, int end, int thread)
 
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr)
 {
-	struct pass p = { o, { o->opt, lr, ++o->t }, master, grad };
+	struct pass p = {o, {o->opt, lr, ++o->t}, master, grad};
 	wasd_parallel((int)((o->n + BLOCK - 1) / BLOCK), step_blocks, &p);
 }
 
-double wasd_optim_lr(const struct wasd_optim *o) { return o->opt[0]; }
+double wasd_optim_lr(const struct wasd_optim *o)
+{
+	return o->opt[0];
+}
 
 real *wasd_optim_state(struct wasd_optim *o, int i, const char **name)
 {
@@ -90,8 +98,14 @@ real *wasd_optim_state(struct wasd_optim *o, int i, const char **name)
 	return o->state[i];
 }
 
-uint64_t wasd_optim_steps(const struct wasd_optim *o) { return o->t; }
-void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t) { o->t = t; }
+uint64_t wasd_optim_steps(const struct wasd_optim *o)
+{
+	return o->t;
+}
+void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t)
+{
+	o->t = t;
+}
 
 cJSON *wasd_optim_to_json(const struct wasd_optim *o)
 {

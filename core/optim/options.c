@@ -14,7 +14,7 @@ int optim_read_type(const cJSON *obj, const char *at, const char *const *names, 
 	}
 	const cJSON *type = obj ? wasd_json_get(obj, "type") : NULL;
 	if (!type)
-		return 0;                               /* the first row is the default */
+		return 0; /* the first row is the default */
 	for (int i = 0; i < n; i++)
 		if (cJSON_IsString(type) && !strcmp(type->valuestring, names[i]))
 			return i;
@@ -26,20 +26,21 @@ int optim_read_type(const cJSON *obj, const char *at, const char *const *names, 
 	return -1;
 }
 
-static enum wasd_status read_option(const cJSON *m, const char *at, const struct wasd_optim_option *o, double *v, struct wasd_err *err)
+static enum wasd_status read_option(const cJSON *m, const char *at, const struct wasd_optim_option *o, double *v,
+                                    struct wasd_err *err)
 {
 	if (!o->boolean)
-		return fields_number(m, at, (struct fields_range){ o->min, o->max, o->above_min, o->below_max }, v, err);
+		return fields_number(m, at, (struct fields_range){o->min, o->max, o->above_min, o->below_max}, v, err);
 	if (!cJSON_IsBool(m))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be true or false");
 	*v = cJSON_IsTrue(m);
 	return WASD_OK;
 }
 
-enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options, const char *extra,
-                                    double *v, struct wasd_err *err)
+enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options,
+                                    const char *extra, double *v, struct wasd_err *err)
 {
-	const char *names[WASD_OPTIM_OPTIONS + 3] = { "type" };
+	const char *names[WASD_OPTIM_OPTIONS + 3] = {"type"};
 	int n = 1;
 	for (int i = 0; options[i].name; i++) {
 		names[n++] = options[i].name;
@@ -64,7 +65,8 @@ cJSON *optim_options_to_json(const char *name, const struct wasd_optim_option *o
 	cJSON *o = cJSON_CreateObject();
 	bool ok = cJSON_AddStringToObject(o, "type", name);
 	for (int i = 0; ok && options[i].name; i++)
-		ok = options[i].boolean ? cJSON_AddBoolToObject(o, options[i].name, v[i] != 0) : cJSON_AddNumberToObject(o, options[i].name, v[i]);
+		ok = options[i].boolean ? cJSON_AddBoolToObject(o, options[i].name, v[i] != 0) :
+		                          cJSON_AddNumberToObject(o, options[i].name, v[i]);
 	if (ok)
 		return o;
 	cJSON_Delete(o);

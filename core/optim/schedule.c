@@ -1,5 +1,5 @@
-/* core/optim/schedule.c - learning-rate schedules: factors on the base rate as a pure function of the step. All kinds share the
- * linear warm-up; each row says what follows it. */
+/* core/optim/schedule.c - learning-rate schedules: factors on the base rate as a pure function of the step. All kinds
+ * share the linear warm-up; each row says what follows it. */
 #include <math.h>
 
 #include "base/fields.h"
@@ -7,7 +7,7 @@
 
 #define WARMUP "warmup_epochs"
 #define AT "/train/schedule"
-static const struct fields_range warmup_range = { 0, 1e5, false, false };
+static const struct fields_range warmup_range = {0, 1e5, false, false};
 
 static double constant(const double *opt, double epoch, double warmup, double epochs)
 {
@@ -24,7 +24,8 @@ static double stairs(const double *opt, double epoch, double warmup, double epoc
 }
 
 enum { MIN_FACTOR };
-/* Half a cosine from 1 at the end of warm-up to min_factor at the end of the run (Loshchilov and Hutter, arXiv 1608.03983). */
+/* Half a cosine from 1 at the end of warm-up to min_factor at the end of the run (Loshchilov and Hutter, arXiv
+ * 1608.03983). */
 static double cosine(const double *opt, double epoch, double warmup, double epochs)
 {
 	double u = epochs > warmup ? fmin((epoch - warmup) / (epochs - warmup), 1) : 1;
@@ -32,15 +33,19 @@ static double cosine(const double *opt, double epoch, double warmup, double epoc
 }
 
 static const struct wasd_schedule_kind table[] = {
-	{ .name = "constant", .factor = constant },
+	{.name = "constant", .factor = constant},
 	{
-		.name = "step", .factor = stairs,
-		.options = {
-			[EVERY] = { .name = "every", .def = 30, .min = 0, .max = 1e5, .above_min = true },
-			[GAMMA] = { .name = "gamma", .def = 0.1, .min = 0, .max = 1, .above_min = true },
-		},
+		.name = "step",
+		.factor = stairs,
+		.options =
+			{
+				[EVERY] = {.name = "every", .def = 30, .min = 0, .max = 1e5, .above_min = true},
+				[GAMMA] = {.name = "gamma", .def = 0.1, .min = 0, .max = 1, .above_min = true},
+			},
 	},
-	{ .name = "cosine", .factor = cosine, .options = { [MIN_FACTOR] = { .name = "min_factor", .def = 0, .min = 0, .max = 1 } } },
+	{.name = "cosine",
+     .factor = cosine,
+     .options = {[MIN_FACTOR] = {.name = "min_factor", .def = 0, .min = 0, .max = 1}}},
 };
 #define ROWS ((int)(sizeof table / sizeof *table))
 
@@ -57,7 +62,7 @@ enum wasd_status wasd_schedule_init(struct wasd_schedule *s, const cJSON *spec, 
 	int row = optim_read_type(spec, AT, names, ROWS, err);
 	if (row < 0)
 		return WASD_EINVAL;
-	struct wasd_schedule r = { .kind = &table[row] };
+	struct wasd_schedule r = {.kind = &table[row]};
 	enum wasd_status st = optim_read_options(spec, AT, r.kind->options, WARMUP, r.opt, err);
 	const cJSON *w = spec ? wasd_json_get(spec, WARMUP) : NULL;
 	if (st == WASD_OK && w)
@@ -72,7 +77,8 @@ double wasd_schedule_lr(const struct wasd_schedule *s, double base, uint64_t ste
 	double warm_steps = ceil(s->warmup * (double)steps_per_epoch);
 	if ((double)step < warm_steps)
 		return base * (double)(step + 1) / warm_steps;
-	return base * s->kind->factor(s->opt, (double)step / (double)steps_per_epoch, warm_steps / (double)steps_per_epoch, epochs);
+	return base * s->kind->factor(s->opt, (double)step / (double)steps_per_epoch, warm_steps / (double)steps_per_epoch,
+	                              epochs);
 }
 
 cJSON *wasd_schedule_to_json(const struct wasd_schedule *s)

@@ -1,5 +1,6 @@
 /* core/optim/sgd.c - stochastic gradient descent, PyTorch's form:
- *     g' = g + wd w;   v = mu v + g' (v = g' in the first step, as v starts at 0);   w -= lr (nesterov ? g' + mu v : v) */
+ *     g' = g + wd w;   v = mu v + g' (v = g' in the first step, as v starts at 0);   w -= lr (nesterov ? g' + mu v : v)
+ *                      */
 #include "optim/kinds.h"
 
 enum { LR, MOMENTUM, NESTEROV, DECAY };
@@ -10,7 +11,8 @@ WASD_HOT static void plain(real lr, real decay, size_t n, real *restrict w, cons
 		w[i] -= lr * (g[i] + decay * w[i]);
 }
 
-WASD_HOT static void heavy_ball(real lr, real decay, real mu, size_t n, real *restrict w, const real *restrict g, real *restrict v)
+WASD_HOT static void heavy_ball(real lr, real decay, real mu, size_t n, real *restrict w, const real *restrict g,
+                                real *restrict v)
 {
 	for (size_t i = 0; i < n; i++) {
 		v[i] = mu * v[i] + (g[i] + decay * w[i]);
@@ -18,7 +20,8 @@ WASD_HOT static void heavy_ball(real lr, real decay, real mu, size_t n, real *re
 	}
 }
 
-WASD_HOT static void nesterov(real lr, real decay, real mu, size_t n, real *restrict w, const real *restrict g, real *restrict v)
+WASD_HOT static void nesterov(real lr, real decay, real mu, size_t n, real *restrict w, const real *restrict g,
+                              real *restrict v)
 {
 	for (size_t i = 0; i < n; i++) {
 		real d = g[i] + decay * w[i];
@@ -40,11 +43,13 @@ static void step(const struct wasd_optim_args *a, size_t n, real *w, const real 
 
 const struct wasd_optim_kind optim_sgd = {
 	.name = "sgd",
-	.options = {
-		[LR] = { .name = "lr", .def = 0.01, .min = 0, .max = 1e3, .above_min = true },
-		[MOMENTUM] = { .name = "momentum", .def = 0.9, .min = 0, .max = 1, .below_max = true },
-		[NESTEROV] = { .name = "nesterov", .boolean = true, .max = 1 },
-		[DECAY] = { .name = "weight_decay", .def = 0, .min = 0, .max = 1 },
-	},
-	.states = { "momentum" }, .step = step,
+	.options =
+		{
+			[LR] = {.name = "lr", .def = 0.01, .min = 0, .max = 1e3, .above_min = true},
+			[MOMENTUM] = {.name = "momentum", .def = 0.9, .min = 0, .max = 1, .below_max = true},
+			[NESTEROV] = {.name = "nesterov", .boolean = true, .max = 1},
+			[DECAY] = {.name = "weight_decay", .def = 0, .min = 0, .max = 1},
+		},
+	.states = {"momentum"},
+	.step = step,
 };

@@ -1,9 +1,10 @@
-/* profile/compare.c - a searched profile beside random draws of the same cost (wasd/profile.h): the benchmark of the search. */
+/* profile/compare.c - a searched profile beside random draws of the same cost (wasd/profile.h): the benchmark of the
+ * search. */
 #include "profile/maker.h"
 
 #include <string.h>
 
-enum { CALIBRATION = 4, TEST = 10 };                    /* batches: a judgement takes both */
+enum { CALIBRATION = 4, TEST = 10 }; /* batches: a judgement takes both */
 
 static bool told(struct maker *m, int done, int of)
 {
@@ -44,7 +45,9 @@ static bool add_row(cJSON *o, double macs, double plain, double accuracy)
 	return cJSON_AddNumberToObject(o, "macs_share", macs / plain) && cJSON_AddNumberToObject(o, "accuracy", accuracy);
 }
 
-struct judged { const struct wasd_recipe *recipe; };
+struct judged {
+	const struct wasd_recipe *recipe;
+};
 
 static enum wasd_status own_statistics(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
@@ -54,9 +57,10 @@ static enum wasd_status own_statistics(void *ctx, struct wasd_pass *p, struct wa
 	return WASD_OK;
 }
 
-/* Accuracy on the images of `test` with statistics of its own (r NULL: plain weights). Not compiled as for serving: for a few images that costs more
- * than the passes do. */
-static enum wasd_status judge(struct maker *m, const struct wasd_recipe *r, struct wasd_loader *test, struct measure_result *out, struct wasd_err *err)
+/* Accuracy on the images of `test` with statistics of its own (r NULL: plain weights). Not compiled as for serving: for
+ * a few images that costs more than the passes do. */
+static enum wasd_status judge(struct maker *m, const struct wasd_recipe *r, struct wasd_loader *test,
+                              struct measure_result *out, struct wasd_err *err)
 {
 	struct judged j = {r};
 	struct measure_tick tick = maker_tick(m);
@@ -64,7 +68,8 @@ static enum wasd_status judge(struct maker *m, const struct wasd_recipe *r, stru
 	return s ? s : measure_accuracy(m->exec, test, &(struct measure_pass){own_statistics, &j}, tick, NULL, out, err);
 }
 
-static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test, int draws, uint64_t need, cJSON *list, struct wasd_err *err)
+static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test, int draws, uint64_t need, cJSON *list,
+                                       struct wasd_err *err)
 {
 	double plain = (double)wasd_graph_macs(m->graph, NULL);
 	struct measure_result r;
@@ -78,7 +83,8 @@ static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test
 		if ((s = judge(m, &m->draw.recipe, test, &r, err)))
 			break;
 		cJSON *row = cJSON_CreateObject();
-		if (!cJSON_AddItemToArray(list, row) || !add_row(row, plain - (double)search_saving(&m->space, pick), plain, r.accuracy))
+		if (!cJSON_AddItemToArray(list, row) ||
+		    !add_row(row, plain - (double)search_saving(&m->space, pick), plain, r.accuracy))
 			s = wasd_fail(err, WASD_ENOMEM, "random draws");
 		else if (!told(m, i + 1, draws))
 			s = WASD_ECANCELLED;
@@ -87,17 +93,20 @@ static enum wasd_status draw_at_random(struct maker *m, struct wasd_loader *test
 	return s;
 }
 
-static enum wasd_status compare(struct maker *m, const struct request *r, struct wasd_loader *test, size_t images, int draws, cJSON *o, struct wasd_err *err)
+static enum wasd_status compare(struct maker *m, const struct request *r, struct wasd_loader *test, size_t images,
+                                int draws, cJSON *o, struct wasd_err *err)
 {
 	struct measure_result aom, found;
 	struct verdict v;
 	enum wasd_status s;
 	uint64_t plain = wasd_graph_macs(m->graph, NULL), allowed = (uint64_t)(r->budget * (double)plain);
-	if ((s = judge(m, NULL, test, &aom, err)) || (s = maker_search(m, r, &v, err)) || (s = judge(m, &m->draw.recipe, test, &found, err)))
+	if ((s = judge(m, NULL, test, &aom, err)) || (s = maker_search(m, r, &v, err)) ||
+	    (s = judge(m, &m->draw.recipe, test, &found, err)))
 		return s;
 	cJSON *searched, *list;
-	if (!cJSON_AddNumberToObject(o, "budget", r->budget) || !cJSON_AddNumberToObject(o, "images", (double)images) || !cJSON_AddNumberToObject(o, "aom", aom.accuracy) ||
-	    !(searched = cJSON_AddObjectToObject(o, "searched")) || !add_row(searched, (double)v.macs, (double)plain, found.accuracy) ||
+	if (!cJSON_AddNumberToObject(o, "budget", r->budget) || !cJSON_AddNumberToObject(o, "images", (double)images) ||
+	    !cJSON_AddNumberToObject(o, "aom", aom.accuracy) || !(searched = cJSON_AddObjectToObject(o, "searched")) ||
+	    !add_row(searched, (double)v.macs, (double)plain, found.accuracy) ||
 	    !cJSON_AddNumberToObject(o, "evaluations", m->done) || !(list = cJSON_AddArrayToObject(o, "random")))
 		return wasd_fail(err, WASD_ENOMEM, "comparison");
 	return draw_at_random(m, test, draws, plain - (allowed < plain ? allowed : plain), list, err);
@@ -125,7 +134,13 @@ enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int dra
 	if (n_subset > TEST * MAKER_BATCH)
 		n_subset = TEST * MAKER_BATCH;
 	if (!s)
-		s = wasd_loader_create(&(struct wasd_loader_opts){.data = o->data, .split = WASD_TEST, .subset = subset, .n_subset = n_subset, .batch = MAKER_BATCH, .prefetch = true}, &test, err);
+		s = wasd_loader_create(&(struct wasd_loader_opts){.data = o->data,
+		                                                  .split = WASD_TEST,
+		                                                  .subset = subset,
+		                                                  .n_subset = n_subset,
+		                                                  .batch = MAKER_BATCH,
+		                                                  .prefetch = true},
+		                       &test, err);
 	if (!s)
 		s = compare(&m, &r, test, n_subset, draws, j, err);
 	if (!s) {

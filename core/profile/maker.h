@@ -1,4 +1,5 @@
-/* profile/maker.h - a search's inside, shared by the search for one profile (profile.c) and the comparison with random draws (compare.c). */
+/* profile/maker.h - a search's inside, shared by the search for one profile (profile.c) and the comparison with random
+ * draws (compare.c). */
 #ifndef PROFILE_MAKER_H
 #define PROFILE_MAKER_H
 
@@ -11,10 +12,20 @@
 #define MAKER_BATCH 128
 
 enum desire { MACS, LATENCY, DRAW, DESIRES };
-struct request { enum desire desire; double budget; const cJSON *draw; };
+struct request {
+	enum desire desire;
+	double budget;
+	const cJSON *draw;
+};
 
-struct speed { double per_s_1, per_s_64, latency_us; };
-struct verdict { uint64_t macs; struct measure_result val; struct speed speed; };
+struct speed {
+	double per_s_1, per_s_64, latency_us;
+};
+struct verdict {
+	uint64_t macs;
+	struct measure_result val;
+	struct speed speed;
+};
 
 struct maker {
 	const struct wasd_profile_opts *o;
@@ -22,20 +33,21 @@ struct maker {
 	struct train_spec spec;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
-	struct wasd_exec *exec;                         /* judges and calibrates */
+	struct wasd_exec *exec; /* judges and calibrates */
 	struct wasd_exec_opts eval;
 	struct wasd_holdout holdout;
-	struct wasd_loader *some_val, *val, *calib;     /* some_val: what a search judges by */
+	struct wasd_loader *some_val, *val, *calib; /* some_val: what a search judges by */
 	uint32_t *some, *subset;
 	struct search_space space;
-	struct wasd_draw draw;                          /* of the choice at hand: one layer for each of space */
+	struct wasd_draw draw; /* of the choice at hand: one layer for each of space */
 	int evaluations, done;
 	bool stopped;
 };
 
-/* Reads the request, builds the network, opens the images. calibration: batches that statistics are measured on, 0 = as in training.
- * maker_done also after a failure. */
-enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r, struct wasd_err *err);
+/* Reads the request, builds the network, opens the images. calibration: batches that statistics are measured on, 0 = as
+ * in training. maker_done also after a failure. */
+enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r,
+                            struct wasd_err *err);
 void maker_done(struct maker *m);
 /* What the search finds stays in m->draw, its statistics in the DOM set. */
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err);

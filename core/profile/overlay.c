@@ -8,8 +8,8 @@
 #define FORMAT "wasd-profile-1"
 #define NAME_SIZE 160
 
-enum wasd_status wasd_profile_overlay(const struct wasd_graph *g, const char *arch, const struct wasd_draw *draw, const real *stats, void **out, size_t *len,
-                                      struct wasd_err *err)
+enum wasd_status wasd_profile_overlay(const struct wasd_graph *g, const char *arch, const struct wasd_draw *draw,
+                                      const real *stats, void **out, size_t *len, struct wasd_err *err)
 {
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	cJSON *j = wasd_draw_to_json(draw, g);
@@ -37,14 +37,17 @@ static enum wasd_status check(const struct checkpoint *c, const struct wasd_st *
 {
 	const char *format = wasd_st_meta(over, "format"), *arch = wasd_st_meta(over, "arch");
 	if (!format || strcmp(format, FORMAT))
-		return wasd_fail_at(err, WASD_ECORRUPT, "format", "profile: format is \"%.60s\", this program reads \"" FORMAT "\"", format ? format : "");
+		return wasd_fail_at(err, WASD_ECORRUPT, "format",
+		                    "profile: format is \"%.60s\", this program reads \"" FORMAT "\"", format ? format : "");
 	if (!arch || strcmp(arch, c->arch))
-		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "profile: of a %.60s, the checkpoint is of a %.60s", arch ? arch : "nothing", c->arch);
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "profile: of a %.60s, the checkpoint is of a %.60s",
+		                    arch ? arch : "nothing", c->arch);
 	if (!wasd_st_meta(over, "draw"))
 		return wasd_fail_at(err, WASD_ECORRUPT, "draw", "profile: metadata lacks \"draw\"");
 	for (size_t i = 0; i < wasd_st_count(over); i++)
 		if (!begins(wasd_st_at(over, i)->name, "dom."))
-			return wasd_fail_at(err, WASD_ECORRUPT, wasd_st_at(over, i)->name, "profile: tensor %.100s is no statistic of DOM", wasd_st_at(over, i)->name);
+			return wasd_fail_at(err, WASD_ECORRUPT, wasd_st_at(over, i)->name,
+			                    "profile: tensor %.100s is no statistic of DOM", wasd_st_at(over, i)->name);
 	return WASD_OK;
 }
 
@@ -63,9 +66,11 @@ static char *measured(const struct checkpoint *c)
 	return text;
 }
 
-enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void *overlay, size_t overlay_len, void **out, size_t *len, struct wasd_err *err)
+enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void *overlay, size_t overlay_len,
+                                  void **out, size_t *len, struct wasd_err *err)
 {
-	static const char *const kept[] = {"format", "arch", "dataset_digest", "spec", "was", "fingerprint", "classes", "input", "prepare"};
+	static const char *const kept[] = {"format",      "arch",    "dataset_digest", "spec",   "was",
+	                                   "fingerprint", "classes", "input",          "prepare"};
 	struct checkpoint c = {0};
 	struct wasd_st *over = NULL;
 	struct wasd_st_writer *w = NULL;
@@ -80,14 +85,14 @@ enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void 
 		goto end;
 	}
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-		if (wasd_st_meta(c.st, kept[i]))        /* older files lack the last */
+		if (wasd_st_meta(c.st, kept[i])) /* older files lack the last */
 			wasd_st_writer_meta(w, kept[i], wasd_st_meta(c.st, kept[i]));
 	wasd_st_writer_meta(w, "progress", progress);
 	wasd_st_writer_meta(w, "draw", wasd_st_meta(over, "draw"));
 	for (size_t i = 0; i < wasd_st_count(c.st); i++) {
 		const struct wasd_st_tensor *t = wasd_st_at(c.st, i);
-		if (!begins(t->name, "dom.") && !begins(t->name, "train.") && !begins(t->name, "optim.") && !begins(t->name, "state.") &&
-		    !begins(t->name, "weights."))
+		if (!begins(t->name, "dom.") && !begins(t->name, "train.") && !begins(t->name, "optim.") &&
+		    !begins(t->name, "state.") && !begins(t->name, "weights."))
 			add(w, t);
 	}
 	for (size_t i = 0; i < wasd_st_count(over); i++)

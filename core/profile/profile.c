@@ -1,9 +1,11 @@
-/* profile/profile.c - a search for a profile, around search.c: builds the checkpoint's network, lists what its law may do to each layer, judges choices
- * by their loss on validation images, and measures the one that is taken as it would be served.
+/* profile/profile.c - a search for a profile, around search.c: builds the checkpoint's network, lists what its law may
+ * do to each layer, judges choices by their loss on validation images, and measures the one that is taken as it would
+ * be served.
  *
- * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch normalised by its own statistics:
- * for one fixed draw these agree with recalibrated ones to about 1 % (web/docs/was.md#statistics) and cost one pass in place of two. What is told
- * of the profile in the end is measured with statistics of its own, on all validation images. */
+ * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch
+ * normalised by its own statistics: for one fixed draw these agree with recalibrated ones to about 1 %
+ * (web/docs/was.md#statistics) and cost one pass in place of two. What is told of the profile in the end is measured
+ * with statistics of its own, on all validation images. */
 #include "profile/maker.h"
 #include "backend/backend.h"
 #include "base/fields.h"
@@ -17,17 +19,23 @@
 #include <string.h>
 
 enum { BATCH = MAKER_BATCH, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
-#define HOLDOUT 0.1                                     /* of the training images, where the run held out none */
-#define TIMING_US 200000                                /* how long a speed is measured */
+#define HOLDOUT 0.1      /* of the training images, where the run held out none */
+#define TIMING_US 200000 /* how long a speed is measured */
 
 /* ---- the request ---------------------------------------------------------------------------------------------- */
 
 static enum wasd_status read_request(struct maker *m, struct request *r, struct wasd_err *err)
 {
 	static const char *const names[DESIRES] = {"macs", "latency", "draw"};
-	static const char *const allowed[DESIRES][4] = {{"desire", "budget", "evaluations"}, {"desire", "budget_us", "evaluations"}, {"desire", "draw"}};
-	static const struct {const char *name, *at; struct fields_range range;} budget[DESIRES] = {
-		[MACS] = {"budget", "/budget", {0, 1, true, false}}, [LATENCY] = {"budget_us", "/budget_us", {1, 1e9, false, false}},
+	static const char *const allowed[DESIRES][4] = {{"desire", "budget", "evaluations"},
+	                                                {"desire", "budget_us", "evaluations"},
+	                                                {"desire", "draw"}};
+	static const struct {
+		const char *name, *at;
+		struct fields_range range;
+	} budget[DESIRES] = {
+		[MACS] = {"budget", "/budget", {0, 1, true, false}},
+		[LATENCY] = {"budget_us", "/budget_us", {1, 1e9, false, false}},
 	};
 	const cJSON *j = m->o->request;
 	const char *desire;
@@ -47,10 +55,12 @@ static enum wasd_status read_request(struct maker *m, struct request *r, struct 
 		return wasd_fail_at(err, WASD_EINVAL, "/draw", "must be an array, with a transform for each layer");
 	if (k != DRAW && !wasd_json_get(j, budget[k].name))
 		return wasd_fail_at(err, WASD_EINVAL, budget[k].at, "is needed");
-	if (k != DRAW && (s = fields_number(wasd_json_get(j, budget[k].name), budget[k].at, budget[k].range, &r->budget, err)))
+	if (k != DRAW &&
+	    (s = fields_number(wasd_json_get(j, budget[k].name), budget[k].at, budget[k].range, &r->budget, err)))
 		return s;
 	if (wasd_json_get(j, "evaluations") &&
-	    (s = fields_number(wasd_json_get(j, "evaluations"), "/evaluations", (struct fields_range){1, WASD_PROFILE_EVALUATIONS_MAX, false, false}, &n, err)))
+	    (s = fields_number(wasd_json_get(j, "evaluations"), "/evaluations",
+	                       (struct fields_range){1, WASD_PROFILE_EVALUATIONS_MAX, false, false}, &n, err)))
 		return s;
 	m->evaluations = (int)n;
 	return WASD_OK;
@@ -66,14 +76,16 @@ static enum wasd_status build_network(struct maker *m, struct wasd_err *err)
 	if (s || (s = train_spec_read(m->ckpt.spec, &m->spec, err)) || (s = checkpoint_graph(&m->ckpt, &m->graph, err)) ||
 	    (s = checkpoint_check_names(&m->ckpt, m->graph, err)) || (s = wasd_model_create(m->graph, 0, &m->model, err)) ||
 	    (s = checkpoint_load_params(&m->ckpt, m->graph, "", wasd_model_master(m->model), err)) ||
-	    (s = checkpoint_load_stats(&m->ckpt, m->graph, WASD_STATS_AOM, wasd_model_stats(m->model, WASD_STATS_AOM), &present, err)))
+	    (s = checkpoint_load_stats(&m->ckpt, m->graph, WASD_STATS_AOM, wasd_model_stats(m->model, WASD_STATS_AOM),
+	                               &present, err)))
 		return s;
 	struct wasd_shape a = wasd_graph_input_shape(m->graph), d = wasd_dataset_shape(m->o->data);
 	if (a.c != d.c || a.h != d.h || a.w != d.w || wasd_graph_classes(m->graph) != wasd_dataset_classes(m->o->data))
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "its images are %dx%dx%d in %d classes, the network takes %dx%dx%d in %d", d.c, d.h, d.w,
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset",
+		                    "its images are %dx%dx%d in %d classes, the network takes %dx%dx%d in %d", d.c, d.h, d.w,
 		                    wasd_dataset_classes(m->o->data), a.c, a.h, a.w, wasd_graph_classes(m->graph));
 	if (backend_choose(m->o->backend, m->spec.precision, &b, NULL))
-		m->spec.precision = WASD_PRECISION_FP32;        /* trained on another machine */
+		m->spec.precision = WASD_PRECISION_FP32; /* trained on another machine */
 	return WASD_OK;
 }
 
@@ -87,8 +99,10 @@ static size_t whole_batches(size_t images, size_t most)
 static enum wasd_status open_images(struct maker *m, size_t calibration, struct wasd_err *err)
 {
 	bool own = m->spec.val_own && wasd_dataset_val(m->o->data);
-	enum wasd_status s = own ? wasd_holdout_own(m->o->data, m->spec.limit, m->spec.seed, &m->holdout, err)
-	                         : wasd_holdout_make(m->o->data, m->spec.limit, m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT, m->spec.seed, &m->holdout, err);
+	enum wasd_status s = own ? wasd_holdout_own(m->o->data, m->spec.limit, m->spec.seed, &m->holdout, err) :
+	                           wasd_holdout_make(m->o->data, m->spec.limit,
+	                                             m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT,
+	                                             m->spec.seed, &m->holdout, err);
 	size_t n_subset, n_some;
 	if (s == WASD_EINVAL || (!s && m->holdout.n_val < 2))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");
@@ -98,17 +112,32 @@ static enum wasd_status open_images(struct maker *m, size_t calibration, struct 
 	    (s = measure_subset(h->val, h->n_val, batch, m->spec.seed, &m->some, &n_some, err)))
 		return s;
 	struct wasd_exec_opts judge = {.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
-	struct wasd_loader_opts some = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->some, .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES), .batch = BATCH};
-	struct wasd_loader_opts val = {.data = m->o->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = BATCH, .prefetch = true};
-	struct wasd_loader_opts calib = {.data = m->o->data, .split = WASD_TRAIN, .subset = m->subset, 
-	                                 .n_subset = whole_batches(n_subset, calibration ? calibration * BATCH : n_subset), .batch = BATCH, .prefetch = true};
+	struct wasd_loader_opts some = {.data = m->o->data,
+	                                .split = WASD_TRAIN,
+	                                .subset = m->some,
+	                                .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES),
+	                                .batch = BATCH};
+	struct wasd_loader_opts val = {.data = m->o->data,
+	                               .split = WASD_TRAIN,
+	                               .subset = h->val,
+	                               .n_subset = h->n_val,
+	                               .batch = BATCH,
+	                               .prefetch = true};
+	struct wasd_loader_opts calib = {.data = m->o->data,
+	                                 .split = WASD_TRAIN,
+	                                 .subset = m->subset,
+	                                 .n_subset = whole_batches(n_subset, calibration ? calibration * BATCH : n_subset),
+	                                 .batch = BATCH,
+	                                 .prefetch = true};
 	m->eval = (struct wasd_exec_opts){.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
-	if ((s = wasd_loader_create(&some, &m->some_val, err)) || (s = wasd_loader_create(&val, &m->val, err)) || (s = wasd_loader_create(&calib, &m->calib, err)))
+	if ((s = wasd_loader_create(&some, &m->some_val, err)) || (s = wasd_loader_create(&val, &m->val, err)) ||
+	    (s = wasd_loader_create(&calib, &m->calib, err)))
 		return s;
 	return wasd_exec_create(m->model, &judge, &m->exec, err);
 }
 
-/* ---- what may be done to each layer --------------------------------------------------------------------------------- */
+/* ---- what may be done to each layer ---------------------------------------------------------------------------------
+ */
 
 /* The run's own law, or the published network's for a run without. */
 static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct wasd_err *err)
@@ -119,7 +148,8 @@ static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct 
 	if (!s)
 		s = wasd_was_create(m->graph, plain ? NULL : m->ckpt.was, paper, was, err);
 	if (!s && !*was)
-		s = wasd_fail_at(err, WASD_EINVAL, "/desire", "a %s trained without WAS has no law to draw from: give a \"draw\"", m->ckpt.arch);
+		s = wasd_fail_at(err, WASD_EINVAL, "/desire",
+		                 "a %s trained without WAS has no law to draw from: give a \"draw\"", m->ckpt.arch);
 	return s;
 }
 
@@ -143,7 +173,8 @@ static void consider(const struct maker *m, struct search_layer *l, const struct
 	}
 	uint64_t saves = saving(m, &one);
 	if (saves)
-		l->option[l->n++] = (struct search_option){*t, t->box ? 0 : 2 * r.y + r.h - t->k, t->box ? 0 : 2 * r.x + r.w - t->k, saves};
+		l->option[l->n++] = (struct search_option){*t, t->box ? 0 : 2 * r.y + r.h - t->k,
+		                                           t->box ? 0 : 2 * r.x + r.w - t->k, saves};
 }
 
 static int by_saving(const void *a, const void *b)
@@ -162,7 +193,8 @@ static enum wasd_status begin_space(struct maker *m, const struct wasd_draw *d, 
 		goto none;
 	for (int i = 0; i < d->n; i++) {
 		struct search_layer *l = &m->space.layer[i];
-		*l = (struct search_layer){d->layer[i].aug, d->layer[i].alpha_one, 1, wasd_calloc(OPTIONS_MAX, sizeof *l->option)};
+		*l = (struct search_layer){d->layer[i].aug, d->layer[i].alpha_one, 1,
+		                           wasd_calloc(OPTIONS_MAX, sizeof *l->option)};
 		if (!l->option)
 			goto none;
 		enum wasd_status s = wasd_transform_make("identity", d->layer[i].t.k, (double[6]){0}, &l->option[0].t, err);
@@ -176,7 +208,8 @@ none:
 	return wasd_fail(err, WASD_ENOMEM, "search for a profile");
 }
 
-/* Samples the law until what it may do is known: each layer's transforms that save multiply-adds, one for each set of live taps. */
+/* Samples the law until what it may do is known: each layer's transforms that save multiply-adds, one for each set of
+ * live taps. */
 static enum wasd_status list_options(struct maker *m, struct wasd_err *err)
 {
 	struct wasd_was *was = NULL;
@@ -198,7 +231,8 @@ static enum wasd_status list_options(struct maker *m, struct wasd_err *err)
 		most += l->option[l->n - 1].saves;
 	}
 	if (!s && !most)
-		s = wasd_fail_at(err, WASD_ENOTFOUND, "/desire", "the transforms of this checkpoint's \"was\" drop no taps: no draw of theirs saves anything");
+		s = wasd_fail_at(err, WASD_ENOTFOUND, "/desire",
+		                 "the transforms of this checkpoint's \"was\" drop no taps: no draw of theirs saves anything");
 	wasd_draw_done(&d);
 	wasd_was_destroy(was);
 	return s;
@@ -208,11 +242,13 @@ void maker_set_draw(struct maker *m, const int *pick)
 {
 	for (int i = 0; i < m->space.n; i++) {
 		const struct search_layer *l = &m->space.layer[i];
-		m->draw.layer[i] = (struct wasd_draw_layer){.aug = l->aug, .alpha_one = l->alpha_one, .t = l->option[pick[i]].t};
+		m->draw.layer[i] =
+			(struct wasd_draw_layer){.aug = l->aug, .alpha_one = l->alpha_one, .t = l->option[pick[i]].t};
 	}
 }
 
-/* ---- judging --------------------------------------------------------------------------------------------------------- */
+/* ---- judging
+ * --------------------------------------------------------------------------------------------------------- */
 
 static bool go_on(void *ctx, uint32_t done, uint32_t of)
 {
@@ -240,7 +276,8 @@ static enum wasd_status judge_loss(void *ctx, const int *pick, double *loss, str
 	struct maker *m = ctx;
 	struct measure_result r;
 	maker_set_draw(m, pick);
-	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, maker_tick(m), NULL, &r, err);
+	enum wasd_status s = measure_accuracy(m->exec, m->some_val, &(struct measure_pass){batch_pass, m}, maker_tick(m),
+	                                      NULL, &r, err);
 	m->done++;
 	*loss = s ? INFINITY : r.loss;
 	return s;
@@ -253,12 +290,14 @@ static int ascending(const void *a, const void *b)
 }
 
 /* Median time of n images, in microseconds. */
-static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bundle *b, int n, double *us, struct wasd_err *err)
+static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bundle *b, int n, double *us,
+                                struct wasd_err *err)
 {
 	enum { MOST = 64, LEAST = 5 };
 	double t[MOST];
 	int k = 0;
-	real *x = wasd_calloc((size_t)n * wasd_shape_count(wasd_bundle_shape(b)), sizeof *x), *y = wasd_calloc((size_t)n * (size_t)wasd_bundle_classes(b), sizeof *y);
+	real *x = wasd_calloc((size_t)n * wasd_shape_count(wasd_bundle_shape(b)), sizeof *x),
+		 *y = wasd_calloc((size_t)n * (size_t)wasd_bundle_classes(b), sizeof *y);
 	enum wasd_status s = x && y ? wasd_predictor_run(p, x, n, y, err) : wasd_fail(err, WASD_ENOMEM, "%d images", n);
 	for (int64_t begin = wasd_mono_us(); !s && k < MOST && (k < LEAST || wasd_mono_us() - begin < TIMING_US); k++) {
 		int64_t at = wasd_mono_us();
@@ -275,7 +314,8 @@ static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bund
 }
 
 /* Speeds as served. NULL batch_64: only the single image. */
-static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, enum wasd_stats_set set, bool batch_64, struct speed *out, struct wasd_err *err)
+static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, enum wasd_stats_set set, bool batch_64,
+                                  struct speed *out, struct wasd_err *err)
 {
 	struct wasd_bundle *b = NULL;
 	struct wasd_predictor *p = NULL;
@@ -309,10 +349,13 @@ static enum wasd_status examine(struct maker *m, const struct wasd_recipe *r, st
 	return s ? s : time_mode(m, r, set, true, &out->speed, err);
 }
 
-/* ---- searching ----------------------------------------------------------------------------------------------------------- */
+/* ---- searching
+ * ----------------------------------------------------------------------------------------------------------- */
 
-/* The least saving, by plans, with which one image takes no longer than the budget: halving, each plan compiled and timed. */
-static enum wasd_status saving_for_latency(struct maker *m, struct search *s, double budget_us, uint64_t *need, struct wasd_err *err)
+/* The least saving, by plans, with which one image takes no longer than the budget: halving, each plan compiled and
+ * timed. */
+static enum wasd_status saving_for_latency(struct maker *m, struct search *s, double budget_us, uint64_t *need,
+                                           struct wasd_err *err)
 {
 	uint64_t low = 0, high = 0;
 	int *pick = wasd_calloc((size_t)m->space.n, sizeof *pick);
@@ -332,7 +375,9 @@ static enum wasd_status saving_for_latency(struct maker *m, struct search *s, do
 		if (k == 0 && met)
 			high = 0;
 		else if (k == 1 && !met)
-			st = wasd_fail_at(err, WASD_ENOTFOUND, "/budget_us", "the draw with the fewest multiply-adds takes %.0f us for one image here", speed.latency_us);
+			st = wasd_fail_at(err, WASD_ENOTFOUND, "/budget_us",
+			                  "the draw with the fewest multiply-adds takes %.0f us for one image here",
+			                  speed.latency_us);
 		else if (k > 1)
 			*(met ? &high : &low) = at;
 		if (high == 0)
@@ -349,13 +394,18 @@ static enum wasd_status saving_for_macs(const struct maker *m, double budget, ui
 	for (int i = 0; i < m->space.n; i++)
 		most += m->space.layer[i].option[m->space.layer[i].n - 1].saves;
 	*need = allowed < plain ? plain - allowed : 0;
-	return most >= *need ? WASD_OK : wasd_fail_at(err, WASD_ENOTFOUND, "/budget", "budget %g is below the cheapest draw that this law allows (%.4g of the plain "
-	                                              "multiply-adds)", budget, ceil((double)(plain - most) / (double)plain * 1e4) / 1e4);
+	return most >= *need ? WASD_OK :
+	                       wasd_fail_at(err, WASD_ENOTFOUND, "/budget",
+	                                    "budget %g is below the cheapest draw that this law allows (%.4g of the plain "
+	                                    "multiply-adds)",
+	                                    budget, ceil((double)(plain - most) / (double)plain * 1e4) / 1e4);
 }
 
-static enum wasd_status saving_needed(struct maker *m, const struct request *r, struct search *s, uint64_t *need, struct wasd_err *err)
+static enum wasd_status saving_needed(struct maker *m, const struct request *r, struct search *s, uint64_t *need,
+                                      struct wasd_err *err)
 {
-	return r->desire == LATENCY ? saving_for_latency(m, s, r->budget, need, err) : saving_for_macs(m, r->budget, need, err);
+	return r->desire == LATENCY ? saving_for_latency(m, s, r->budget, need, err) :
+	                              saving_for_macs(m, r->budget, need, err);
 }
 
 /* Examines the best of a search; the one with the highest accuracy stays in m->draw, its statistics in the DOM set. */
@@ -369,7 +419,8 @@ static enum wasd_status choose(struct maker *m, const struct search *s, struct v
 		maker_set_draw(m, last);
 		if ((st = examine(m, &m->draw.recipe, &v, err)))
 			break;
-		if (isfinite(v.val.loss) && (!best || v.val.accuracy > out->val.accuracy || (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss))) {
+		if (isfinite(v.val.loss) && (!best || v.val.accuracy > out->val.accuracy ||
+		                             (v.val.accuracy == out->val.accuracy && v.val.loss < out->val.loss))) {
 			best = last;
 			*out = v;
 		}
@@ -419,13 +470,17 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 	return s ? s : examine(m, &m->draw.recipe, out, err);
 }
 
-/* ---- what comes of it ------------------------------------------------------------------------------------------------------ */
+/* ---- what comes of it
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
 {
-	return cJSON_AddNumberToObject(j, "macs", (double)v->macs) && (!share || cJSON_AddNumberToObject(j, "macs_share", (double)v->macs / (double)plain)) &&
-	       cJSON_AddNumberToObject(j, "val_loss", v->val.loss) && cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
-	       cJSON_AddNumberToObject(j, "images_per_s_1", v->speed.per_s_1) && cJSON_AddNumberToObject(j, "images_per_s_64", v->speed.per_s_64) &&
+	return cJSON_AddNumberToObject(j, "macs", (double)v->macs) &&
+	       (!share || cJSON_AddNumberToObject(j, "macs_share", (double)v->macs / (double)plain)) &&
+	       cJSON_AddNumberToObject(j, "val_loss", v->val.loss) &&
+	       cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
+	       cJSON_AddNumberToObject(j, "images_per_s_1", v->speed.per_s_1) &&
+	       cJSON_AddNumberToObject(j, "images_per_s_64", v->speed.per_s_64) &&
 	       cJSON_AddNumberToObject(j, "latency_us", v->speed.latency_us);
 }
 
@@ -435,8 +490,8 @@ static cJSON *make_info(const struct maker *m, const struct verdict *v, const st
 	bool ok = j && draw && cJSON_AddItemToObject(j, "draw", draw);
 	if (!ok)
 		cJSON_Delete(draw);
-	ok = ok && tell(j, v, aom->macs, true) && cJSON_AddNumberToObject(j, "evaluations", m->done) && (plain = cJSON_AddObjectToObject(j, "aom")) &&
-	     tell(plain, aom, aom->macs, false);
+	ok = ok && tell(j, v, aom->macs, true) && cJSON_AddNumberToObject(j, "evaluations", m->done) &&
+	     (plain = cJSON_AddObjectToObject(j, "aom")) && tell(plain, aom, aom->macs, false);
 	if (ok)
 		return j;
 	cJSON_Delete(j);
@@ -459,7 +514,8 @@ void maker_done(struct maker *m)
 	checkpoint_done(&m->ckpt);
 }
 
-enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r, struct wasd_err *err)
+enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r,
+                            struct wasd_err *err)
 {
 	*m = (struct maker){.o = o};
 	enum wasd_status s = read_request(m, r, err);
@@ -483,14 +539,16 @@ static enum wasd_status law_of_spec(struct maker *m, struct wasd_err *err)
 	return s;
 }
 
-enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request, struct wasd_err *err)
+enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
+                                    struct wasd_err *err)
 {
 	struct wasd_profile_opts o = {.request = request};
 	struct maker m = {.o = &o};
 	struct request r;
 	uint64_t need;
 	enum wasd_status s = read_request(&m, &r, err);
-	if (s || (s = train_spec_read(spec, &m.spec, err)) || (s = wasd_network_build(m.spec.model, in, classes, &m.graph, err)) || (s = law_of_spec(&m, err)))
+	if (s || (s = train_spec_read(spec, &m.spec, err)) ||
+	    (s = wasd_network_build(m.spec.model, in, classes, &m.graph, err)) || (s = law_of_spec(&m, err)))
 		goto end;
 	if (r.desire == DRAW)
 		s = read_draw(&m, &r, err);
@@ -503,7 +561,8 @@ end:
 	return s;
 }
 
-enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info, struct wasd_err *err)
+enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info,
+                                     struct wasd_err *err)
 {
 	struct maker m;
 	struct request r;
@@ -511,14 +570,17 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 	void *file = NULL;
 	cJSON *j = NULL;
 	enum wasd_status s = maker_open(&m, o, 0, &r, err);
-	if (s || (s = examine(&m, NULL, &aom, err)) || (s = r.desire == DRAW ? given(&m, &r, &mode, err) : maker_search(&m, &r, &mode, err)))
+	if (s || (s = examine(&m, NULL, &aom, err)) ||
+	    (s = r.desire == DRAW ? given(&m, &r, &mode, err) : maker_search(&m, &r, &mode, err)))
 		goto end;
 	if (!isfinite(aom.val.loss) || !isfinite(mode.val.loss))
-		s = wasd_fail(err, WASD_ENUMERIC, "the loss of the %s on the validation images is NaN or infinite", isfinite(aom.val.loss) ? "draw" : "plain weights");
+		s = wasd_fail(err, WASD_ENUMERIC, "the loss of the %s on the validation images is NaN or infinite",
+		              isfinite(aom.val.loss) ? "draw" : "plain weights");
 	else if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
 	else
-		s = wasd_profile_overlay(m.graph, m.ckpt.arch, &m.draw, wasd_model_stats(m.model, WASD_STATS_DOM), &file, len, err);
+		s = wasd_profile_overlay(m.graph, m.ckpt.arch, &m.draw, wasd_model_stats(m.model, WASD_STATS_DOM), &file, len,
+		                         err);
 	if (!s) {
 		*overlay = file;
 		*info = j;

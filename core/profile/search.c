@@ -1,13 +1,18 @@
 /* profile/search.c - the search for a draw (our own; the paper draws at random).
  *
- * What makes a good draw: dropping a row or a column of taps costs accuracy by itself, and it moves the layer's output by one position, which
- * costs more, unless the next layer moves it back. So the search works with pairs of neighbours that move in opposite directions:
+ * What makes a good draw: dropping a row or a column of taps costs accuracy by itself, and it moves the layer's output
+ * by one position, which costs more, unless the next layer moves it back. So the search works with pairs of neighbours
+ * that move in opposite directions:
  *
- *   1. Prices. Each layer alone and each pair of neighbours, transformed with all others left as they are: the rise of the loss. Options that
- *      save least come first, so that diagonals stay unpriced when evaluations run short; then a diagonal costs what its two axes cost together.
- *   2. A plan. Prices add up well enough to choose by: the chain of layers is cut into pairs and single layers with the least sum of prices
+ *   1. Prices. Each layer alone and each pair of neighbours, transformed with all others left as they are: the rise of
+ *   the loss. Options that
+ *      save least come first, so that diagonals stay unpriced when evaluations run short; then a diagonal costs what
+ *      its two axes cost together.
+ *   2. A plan. Prices add up well enough to choose by: the chain of layers is cut into pairs and single layers with the
+ *   least sum of prices
  *      whose saving reaches the goal (dynamic programming over layers and quantised saving).
- *   3. Refinement. The best of that plan and of the regular patterns (one direction and its opposite, from layer to layer) is changed a little at
+ *   3. Refinement. The best of that plan and of the regular patterns (one direction and its opposite, from layer to
+ *   layer) is changed a little at
  *      a time: a layer, a pair, two pairs exchanged, a stretch mirrored; changes that judge better stay.
  *
  * All random choices come from one stream of the seed. */
@@ -16,22 +21,26 @@
 #include <math.h>
 #include <string.h>
 
-enum { UNITS = 512 };                                   /* steps of saving in the plan */
+enum { UNITS = 512 }; /* steps of saving in the plan */
 #define PRICING_SHARE 0.6
-#define TRIES 200                                       /* changes looked at for one that is possible and new */
+#define TRIES 200 /* changes looked at for one that is possible and new */
 
-struct judged { double loss; int *pick; };
+struct judged {
+	double loss;
+	int *pick;
+};
 
 struct search {
 	const struct search_space *space;
 	struct search_judge judge;
 	int evaluations, used;
 	struct wasd_rng rng;
-	double plain;                                   /* loss of the layers as they are */
-	/* Rise of the loss, NaN where it is not known: of layer i alone with option o, and of layers i, i+1 with o and what undoes o. */
+	double plain; /* loss of the layers as they are */
+	/* Rise of the loss, NaN where it is not known: of layer i alone with option o, and of layers i, i+1 with o and what
+	 * undoes o. */
 	double **alone, **pair;
 	struct judged *seen;
-	int kept[SEARCH_KEPT], n_kept;                  /* indices into seen */
+	int kept[SEARCH_KEPT], n_kept; /* indices into seen */
 };
 
 void search_space_done(struct search_space *s)
@@ -99,8 +108,8 @@ static enum wasd_status judge(struct search *s, const int *pick, double *loss, s
 
 /* ---- prices ------------------------------------------------------------------------------------------------- */
 
-/* Options of all layers in the order in which they are priced: the k-th of every layer before the k+1-st of any. Pairs first: they are what plans are
- * mostly made of. A layer alone is priced where nothing undoes its option. */
+/* Options of all layers in the order in which they are priced: the k-th of every layer before the k+1-st of any. Pairs
+ * first: they are what plans are mostly made of. A layer alone is priced where nothing undoes its option. */
 static enum wasd_status price_rank(struct search *s, int rank, int limit, int *pick, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
@@ -153,13 +162,17 @@ enum wasd_status search_price(struct search *s, struct wasd_err *err)
 
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
-/* A layer alone whose price is not known: the pair's, since half of that is its own and the move on top is guessed to cost as much again. */
+/* A layer alone whose price is not known: the pair's, since half of that is its own and the move on top is guessed to
+ * cost as much again. */
 static double price_alone(const struct search *s, int i, int o)
 {
 	return !isnan(s->alone[i][o]) ? s->alone[i][o] : s->pair[i][o];
 }
 
-struct cell { double cost; int option, layers, from; };  /* layers: taken by the last step, 1 or 2; from: units before it */
+struct cell {
+	double cost;
+	int option, layers, from;
+}; /* layers: taken by the last step, 1 or 2; from: units before it */
 
 static void offer(struct cell *to, double cost, int option, int layers, int from)
 {
@@ -204,7 +217,7 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 		most += s->space->layer[i].option[s->space->layer[i].n - 1].saves;
 	if (most < need)
 		return wasd_fail(err, WASD_ENOTFOUND, "no draw saves as much");
-	struct cell (*row)[UNITS + 1] = wasd_malloc((size_t)(n + 2) * sizeof *row);
+	struct cell(*row)[UNITS + 1] = wasd_malloc((size_t)(n + 2) * sizeof *row);
 	if (!row)
 		return wasd_fail(err, WASD_ENOMEM, "search for a profile");
 	for (int i = 0; i < n + 2; i++)
@@ -230,7 +243,8 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 	return WASD_OK;
 }
 
-/* ---- refinement --------------------------------------------------------------------------------------------------- */
+/* ---- refinement ---------------------------------------------------------------------------------------------------
+ */
 
 /* Leaves layers as they are, dearest first, as long as what remains saves enough. */
 static void relax(const struct search *s, uint64_t need, int *pick)
@@ -243,7 +257,8 @@ static void relax(const struct search *s, uint64_t need, int *pick)
 			uint64_t gone = s->space->layer[i].option[pick[i]].saves;
 			if (!pick[i] || have - gone < need)
 				continue;
-			bool two = undoing(s, i, pick[i]) >= 0 && pick[i + 1] == undoing(s, i, pick[i]) && have - gone - s->space->layer[i + 1].option[pick[i + 1]].saves >= need;
+			bool two = undoing(s, i, pick[i]) >= 0 && pick[i + 1] == undoing(s, i, pick[i]) &&
+			           have - gone - s->space->layer[i + 1].option[pick[i + 1]].saves >= need;
 			double price = two ? s->pair[i][pick[i]] : price_alone(s, i, pick[i]);
 			if (at < 0 || price > dearest) {
 				at = i;
@@ -380,7 +395,8 @@ enum wasd_status search_refine(struct search *s, uint64_t need, struct wasd_err 
 	if (!st)
 		st = try(s, next, best, &least, err);
 	for (int o = 1; o < widest->n && !st; o++)
-		if ((widest->option[o].dy || widest->option[o].dx) && pattern(s, widest->option[o].dy, widest->option[o].dx, need, next))
+		if ((widest->option[o].dy || widest->option[o].dx) &&
+		    pattern(s, widest->option[o].dy, widest->option[o].dx, need, next))
 			st = try(s, next, best, &least, err);
 	while (!st && s->used < s->evaluations && neighbour(s, best, need, next))
 		st = try(s, next, best, &least, err);
@@ -400,7 +416,8 @@ int search_used(const struct search *s)
 	return s->used;
 }
 
-/* ---- making one ------------------------------------------------------------------------------------------------------ */
+/* ---- making one
+ * ------------------------------------------------------------------------------------------------------ */
 
 static double **prices(const struct search_space *space)
 {
@@ -428,12 +445,17 @@ static void prices_free(double **p, int n)
 	wasd_free(p);
 }
 
-enum wasd_status search_create(const struct search_space *space, struct search_judge judge, int evaluations, uint64_t seed, struct search **out, struct wasd_err *err)
+enum wasd_status search_create(const struct search_space *space, struct search_judge judge, int evaluations,
+                               uint64_t seed, struct search **out, struct wasd_err *err)
 {
 	struct search *s = wasd_calloc(1, sizeof *s);
 	if (!s)
 		return wasd_fail(err, WASD_ENOMEM, "search for a profile");
-	*s = (struct search){.space = space, .judge = judge, .evaluations = evaluations, .alone = prices(space), .pair = prices(space),
+	*s = (struct search){.space = space,
+	                     .judge = judge,
+	                     .evaluations = evaluations,
+	                     .alone = prices(space),
+	                     .pair = prices(space),
 	                     .seen = wasd_calloc((size_t)evaluations, sizeof *s->seen)};
 	wasd_rng_init(&s->rng, seed, "profile", 0, 0);
 	if (!s->seen || !whole(s->alone, space->n) || !whole(s->pair, space->n)) {

@@ -1,8 +1,8 @@
 /* train/checkpoint.c - writing and reading checkpoint files.
  *
- * Reading trusts nothing: a file may come from an upload. The order is format, metadata, the graph that the metadata names,
- * then every tensor by name and shape against that graph, then every value. Values are F32 in a float build and F64 in a
- * double build; each reads both. */
+ * Reading trusts nothing: a file may come from an upload. The order is format, metadata, the graph that the metadata
+ * names, then every tensor by name and shape against that graph, then every value. Values are F32 in a float build and
+ * F64 in a double build; each reads both. */
 #include "train/checkpoint.h"
 #include "wasd/model.h"
 
@@ -14,7 +14,9 @@
 #define NAME_MAX_LEN 160
 
 static const char *const stats_prefix[WASD_STATS_SETS] = {
-	[WASD_STATS_AOM] = "", [WASD_STATS_DOM] = "dom.", [WASD_STATS_TRAIN] = "train.",
+	[WASD_STATS_AOM] = "",
+	[WASD_STATS_DOM] = "dom.",
+	[WASD_STATS_TRAIN] = "train.",
 };
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
@@ -31,7 +33,8 @@ static enum wasd_status metadata_json(const struct checkpoint *c, const char *ke
 	struct wasd_err e = {0};
 	enum wasd_status s = metadata(c, key, &text, err);
 	if (!s && wasd_json_parse(text, strlen(text), WASD_JSON_BULK, out, &e))
-		s = wasd_fail_at(err, e.status == WASD_ENOMEM ? WASD_ENOMEM : WASD_ECORRUPT, key, "checkpoint: metadata \"%s\": %s", key, e.msg);
+		s = wasd_fail_at(err, e.status == WASD_ENOMEM ? WASD_ENOMEM : WASD_ECORRUPT, key,
+		                 "checkpoint: metadata \"%s\": %s", key, e.msg);
 	return s;
 }
 
@@ -50,7 +53,8 @@ static enum wasd_status read_input(struct checkpoint *c, struct wasd_err *err)
 	bool ok = cJSON_IsArray(j) && cJSON_GetArraySize(j) == 3;
 	for (int i = 0; ok && i < 3; i++) {
 		const cJSON *d = cJSON_GetArrayItem(j, i);
-		ok = cJSON_IsNumber(d) && d->valuedouble >= 1 && d->valuedouble <= 65535 && d->valuedouble == floor(d->valuedouble);
+		ok = cJSON_IsNumber(d) && d->valuedouble >= 1 && d->valuedouble <= 65535 &&
+		     d->valuedouble == floor(d->valuedouble);
 		dim[i] = ok ? (int)d->valuedouble : 0;
 	}
 	cJSON_Delete(j);
@@ -79,13 +83,14 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	if ((s = metadata(c, "format", &format, err)))
 		return s;
 	if (strcmp(format, CHECKPOINT_FORMAT))
-		return wasd_fail_at(err, WASD_ECORRUPT, "format", "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT "\"", format);
+		return wasd_fail_at(err, WASD_ECORRUPT, "format",
+		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT "\"", format);
 	if ((s = metadata(c, "arch", &c->arch, err)) || (s = metadata(c, "dataset_digest", &c->dataset_digest, err)) ||
 	    (s = metadata_json(c, "spec", &c->spec, err)) || (s = metadata_json(c, "was", &c->was, err)) ||
 	    (s = metadata_json(c, "draw", &c->draw, err)) || (s = metadata_json(c, "progress", &c->progress, err)) ||
-	    (s = metadata_json(c, "fingerprint", &c->fingerprint, err)) || (s = metadata_json(c, "classes", &c->class_names, err)) ||
-	    (s = read_input(c, err)) || (s = read_prepare(c, err)) ||
-	    (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
+	    (s = metadata_json(c, "fingerprint", &c->fingerprint, err)) ||
+	    (s = metadata_json(c, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
+	    (s = read_prepare(c, err)) || (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
 	    (s = kind_of("draw", cJSON_IsArray(c->draw) || cJSON_IsNull(c->draw), "an array or null", err)) ||
 	    (s = kind_of("progress", cJSON_IsObject(c->progress), "an object", err)))
@@ -130,7 +135,8 @@ enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph 
 	const cJSON *model = wasd_json_get(c->spec, "model");
 	const char *name = wasd_network_name(model);
 	if (!name || strcmp(name, c->arch))
-		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: of a %.60s, its spec says %.60s", c->arch, name ? name : "nothing");
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: of a %.60s, its spec says %.60s", c->arch,
+		                    name ? name : "nothing");
 	enum wasd_status s = wasd_network_build(model, c->input, c->classes, g, &e);
 	if (s == WASD_EINVAL || s == WASD_ENOTFOUND || s == WASD_ETOOBIG)
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: %s", e.msg);
@@ -152,7 +158,8 @@ static bool is_statistic(const struct wasd_graph *g, const char *name)
 {
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		const char *rest = name;
-		if (has_prefix(&rest, wasd_graph_stats_info(g, i).name) && (!strcmp(rest, ".running_mean") || !strcmp(rest, ".running_var")))
+		if (has_prefix(&rest, wasd_graph_stats_info(g, i).name) &&
+		    (!strcmp(rest, ".running_mean") || !strcmp(rest, ".running_var")))
 			return true;
 	}
 	return false;
@@ -182,8 +189,10 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
-/* One tensor of known name and shape into dst. lowest: values below it are refused (0 for variances, -INFINITY otherwise). */
-static enum wasd_status load_one(const struct checkpoint *c, const char *name, int ndims, const size_t *dims, double lowest, real *dst, struct wasd_err *err)
+/* One tensor of known name and shape into dst. lowest: values below it are refused (0 for variances, -INFINITY
+ * otherwise). */
+static enum wasd_status load_one(const struct checkpoint *c, const char *name, int ndims, const size_t *dims,
+                                 double lowest, real *dst, struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = wasd_st_find(c->st, name);
 	if (!t)
@@ -197,7 +206,8 @@ static enum wasd_status load_one(const struct checkpoint *c, const char *name, i
 		char have[64], want[64];
 		wasd_st_dims_text(have, t->ndims, t->dims);
 		wasd_st_dims_text(want, ndims, dims);
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: shape %s, a %.30s here has %s", name, have, c->arch, want);
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: shape %s, a %.30s here has %s", name, have, c->arch,
+		                    want);
 	}
 	for (size_t i = 0; i < t->count; i++) {
 		double v;
@@ -215,7 +225,8 @@ static enum wasd_status load_one(const struct checkpoint *c, const char *name, i
 	return WASD_OK;
 }
 
-enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix, real *dst, struct wasd_err *err)
+enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                        real *dst, struct wasd_err *err)
 {
 	for (int i = 0; i < wasd_graph_params(g); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(g, i);
@@ -237,7 +248,8 @@ static void own_name(char out[NAME_MAX_LEN], const char *owner, const char *name
 	snprintf(out, NAME_MAX_LEN, "weights.%s.%s", owner, name);
 }
 
-static enum wasd_status load_masters(const struct checkpoint *c, const struct wasd_graph *g, const struct weight_chain *weights, real *master, struct wasd_err *err)
+static enum wasd_status load_masters(const struct checkpoint *c, const struct wasd_graph *g,
+                                     const struct weight_chain *weights, real *master, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	for (int i = 0; i < wasd_graph_params(g) && !s; i++) {
@@ -254,7 +266,8 @@ static enum wasd_status load_masters(const struct checkpoint *c, const struct wa
 	return s;
 }
 
-enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g, struct weight_chain *weights, real *master, struct wasd_err *err)
+enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
+                                         struct weight_chain *weights, real *master, struct wasd_err *err)
 {
 	struct chain_state own;
 	enum wasd_status s = load_masters(c, g, weights, master, err);
@@ -271,7 +284,8 @@ static void stat_name(char out[NAME_MAX_LEN], enum wasd_stats_set set, const cha
 	snprintf(out, NAME_MAX_LEN, "%s%s.%s", stats_prefix[set], bn, which);
 }
 
-enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set, real *dst, bool *present, struct wasd_err *err)
+enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set,
+                                       real *dst, bool *present, struct wasd_err *err)
 {
 	char name[NAME_MAX_LEN];
 	*present = true;
@@ -293,11 +307,13 @@ enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct 
 	return WASD_OK;
 }
 
-enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *name, uint64_t *v, size_t n, struct wasd_err *err)
+enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *name, uint64_t *v, size_t n,
+                                     struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = wasd_st_find(c->st, name);
 	if (!t || t->dtype != WASD_U64 || t->count != n)
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: %s", name, t ? "want a vector of U64" : "missing from the checkpoint");
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: %s", name,
+		                    t ? "want a vector of U64" : "missing from the checkpoint");
 	memcpy(v, t->data, n * sizeof *v);
 	return WASD_OK;
 }
@@ -331,7 +347,8 @@ static void add_weights(struct wasd_st_writer *w, const struct wasd_graph *g, co
 }
 
 /* What the chain needs to go on. */
-static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, const struct weight_chain *c, const real *master)
+static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, const struct weight_chain *c,
+                      const real *master)
 {
 	struct chain_state own;
 	for (int i = 0; i < wasd_graph_params(g); i++) {
@@ -346,7 +363,8 @@ static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, cons
 	}
 }
 
-void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block)
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set,
+                          const real *block)
 {
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		struct wasd_stats_info b = wasd_graph_stats_info(g, i);
@@ -387,9 +405,10 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	wasd_st_writer_meta(w, "format", CHECKPOINT_FORMAT);
 	wasd_st_writer_meta(w, "arch", s->arch);
 	wasd_st_writer_meta(w, "dataset_digest", s->dataset_digest);
-	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) && add_json(w, "spec", s->spec) &&
-	          add_json(w, "was", s->was) && add_json(w, "draw", s->draw) && add_json(w, "progress", s->progress) &&
-	          add_json(w, "fingerprint", s->fingerprint) && add_prepare(w, s->prepare);
+	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
+	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "draw", s->draw) &&
+	          add_json(w, "progress", s->progress) && add_json(w, "fingerprint", s->fingerprint) &&
+	          add_prepare(w, s->prepare);
 	cJSON_Delete(input);
 	cJSON_Delete(names);
 	return ok;

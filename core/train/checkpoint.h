@@ -10,50 +10,66 @@
 
 #define CHECKPOINT_FORMAT "wasd-checkpoint-1"
 
-/* An opened file over borrowed bytes. Everything in it is parsed and of the right kind; values are checked as they are loaded. */
+/* An opened file over borrowed bytes. Everything in it is parsed and of the right kind; values are checked as they are
+ * loaded. */
 struct checkpoint {
 	struct wasd_st *st;
-	const char *arch, *dataset_digest;            /* borrowed from st */
+	const char *arch, *dataset_digest;                 /* borrowed from st */
 	cJSON *spec, *was, *draw, *progress, *fingerprint; /* was: object or false; draw: array or null */
 	cJSON *class_names;
 	struct wasd_shape input;
-	struct wasd_prepare prepare;                  /* of the pictures that it was trained on; zeros where the file does not say */
+	struct wasd_prepare prepare; /* of the pictures that it was trained on; zeros where the file does not say */
 	int classes;
 };
 enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoint *c, struct wasd_err *err);
-void checkpoint_done(struct checkpoint *c);       /* safe on a zeroed struct */
+void checkpoint_done(struct checkpoint *c); /* safe on a zeroed struct */
 
 /* The network that the file says it is for. *g is the caller's. */
 enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph **g, struct wasd_err *err);
-/* Every tensor has a name that this graph knows: a parameter, a statistic of some set, state of the optimizer, of strategies or of a generator. */
+/* Every tensor has a name that this graph knows: a parameter, a statistic of some set, state of the optimizer, of
+ * strategies or of a generator. */
 enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct wasd_graph *g, struct wasd_err *err);
-/* Copies a block of the graph's parameters, each tensor named prefix + parameter ("" = the weights themselves, "optim.momentum.").
- * Name, shape and finiteness of each are checked; errors name the tensor. dst is undefined after a failure. */
-enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix, real *dst, struct wasd_err *err);
+/* Copies a block of the graph's parameters, each tensor named prefix + parameter ("" = the weights themselves,
+ * "optim.momentum."). Name, shape and finiteness of each are checked; errors name the tensor. dst is undefined after a
+ * failure. */
+enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                        real *dst, struct wasd_err *err);
 /* The same for one statistics set. *present: whether the file has that set (no error then). */
-enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set, real *dst, bool *present, struct wasd_err *err);
-/* What `weights` needs to go on: the master of every linked parameter, into its place in `master`, and the states of its strategies. */
-enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g, struct weight_chain *weights, real *master, struct wasd_err *err);
+enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set,
+                                       real *dst, bool *present, struct wasd_err *err);
+/* What `weights` needs to go on: the master of every linked parameter, into its place in `master`, and the states of
+ * its strategies. */
+enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
+                                         struct weight_chain *weights, real *master, struct wasd_err *err);
 /* n 64-bit words ("state.rng.was"). */
-enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *name, uint64_t *v, size_t n, struct wasd_err *err);
+enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *name, uint64_t *v, size_t n,
+                                     struct wasd_err *err);
 
 /* What a file is written from; every pointer borrowed. */
 #define CHECKPOINT_WORDS 4
-struct checkpoint_block { const char *name; const real *block; };
+struct checkpoint_block {
+	const char *name;
+	const real *block;
+};
 struct checkpoint_source {
 	const struct wasd_graph *graph;
-	struct wasd_model *model;                     /* its effective weights, and beside those of linked parameters their master */
-	const struct weight_chain *weights;           /* NULL: there is none */
-	const real *stats[WASD_STATS_SETS];           /* NULL: not in the file */
-	const struct checkpoint_block *optim;         /* ends at a NULL name; NULL: there are none */
-	struct { const char *name; const uint64_t *v; size_t n; } words[CHECKPOINT_WORDS];  /* "rng.was", ...; ends at a NULL name */
+	struct wasd_model *model;           /* its effective weights, and beside those of linked parameters their master */
+	const struct weight_chain *weights; /* NULL: there is none */
+	const real *stats[WASD_STATS_SETS]; /* NULL: not in the file */
+	const struct checkpoint_block *optim; /* ends at a NULL name; NULL: there are none */
+	struct {
+		const char *name;
+		const uint64_t *v;
+		size_t n;
+	} words[CHECKPOINT_WORDS]; /* "rng.was", ...; ends at a NULL name */
 	const char *arch, *dataset_digest;
 	const char *const *class_names;
 	const cJSON *spec, *was, *draw, *progress, *fingerprint;
-	const struct wasd_prepare *prepare;           /* of data without a record: not written */
+	const struct wasd_prepare *prepare; /* of data without a record: not written */
 };
 /* Adds the tensors of one statistics set, by the names that a checkpoint has them under. */
-void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set, const real *block);
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set,
+                          const real *block);
 /* *bytes: a fresh block for wasd_free. */
 enum wasd_status checkpoint_write(const struct checkpoint_source *s, void **bytes, size_t *len, struct wasd_err *err);
 

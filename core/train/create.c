@@ -14,7 +14,9 @@ static enum wasd_status check_precision(const struct wasd_trainer *t, const char
 	const struct backend *b;
 	struct wasd_err why = {0};
 	enum wasd_status s = backend_choose(backend, t->spec.precision, &b, &why);
-	return s ? wasd_fail_at(err, s, "/train/precision", "precision %s: %s", wasd_precision_name(t->spec.precision), why.msg) : WASD_OK;
+	return s ? wasd_fail_at(err, s, "/train/precision", "precision %s: %s", wasd_precision_name(t->spec.precision),
+	                        why.msg) :
+	           WASD_OK;
 }
 
 static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *err)
@@ -31,7 +33,8 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 	/* Spare statistics belong to no node: a network may have those and no batch normalisation (VGG-16). */
 	for (wasd_node n = 0; n < wasd_graph_nodes(t->graph); n++)
 		for (int i = 0; i < wasd_graph_stats(t->graph); i++)
-			t->has_batchnorm |= !strcmp(wasd_graph_node_info(t->graph, n).name, wasd_graph_stats_info(t->graph, i).name);
+			t->has_batchnorm |= !strcmp(wasd_graph_node_info(t->graph, n).name,
+			                            wasd_graph_stats_info(t->graph, i).name);
 	return WASD_OK;
 }
 
@@ -47,7 +50,8 @@ static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *
 	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
-/* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM: its kernels are whole. */
+/* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM:
+ * its kernels are whole. */
 static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct measure_net net = {0};
@@ -55,7 +59,7 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	eval.planned = o->planned;
 	eval.ctx = o->ctx;
 	if (t->spec.batch_statistics)
-		return WASD_OK;                 /* these are measured with the training plan */
+		return WASD_OK; /* these are measured with the training plan */
 	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &eval, &net, err);
 	if (!s)
 		t->eval_bytes = measure_net_bytes(&net);
@@ -65,11 +69,15 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 
 static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
-	struct wasd_exec_opts train = {.batch = t->spec.batch, .training = true, .precision = t->spec.precision, .backend = o->backend,
-	                               .planned = o->planned, .ctx = o->ctx};
+	struct wasd_exec_opts train = {.batch = t->spec.batch,
+	                               .training = true,
+	                               .precision = t->spec.precision,
+	                               .backend = o->backend,
+	                               .planned = o->planned,
+	                               .ctx = o->ctx};
 	enum wasd_status s;
-	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) || (s = chain_attach(t->weights, t->model, err)) ||
-	    (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
+	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
+	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)))
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = o->backend};
@@ -77,8 +85,9 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 		return s;
 	size_t planned = wasd_trainer_info(t).planned_bytes;
 	if (t->spec.memory_bytes && planned > t->spec.memory_bytes)
-		return wasd_fail_at(err, WASD_ENOMEM, "/limits/memory_mb", "%s with batch %d needs %zu MiB, limits.memory_mb is %zu", t->spec.arch,
-		                    t->spec.batch, (planned >> 20) + 1, t->spec.memory_bytes >> 20);
+		return wasd_fail_at(err, WASD_ENOMEM, "/limits/memory_mb",
+		                    "%s with batch %d needs %zu MiB, limits.memory_mb is %zu", t->spec.arch, t->spec.batch,
+		                    (planned >> 20) + 1, t->spec.memory_bytes >> 20);
 	return WASD_OK;
 }
 
@@ -90,10 +99,14 @@ static enum wasd_status check_batches(const struct wasd_trainer *t, size_t image
 	if (!layer)
 		return WASD_OK;
 	if (batch == 1)
-		return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps, where one image has no batch statistics: take larger batches",
+		return wasd_fail_at(err, WASD_EINVAL, "/train/batch",
+		                    "%s of %s sees 1x1 maps, where one image has no batch statistics: take larger batches",
 		                    layer, t->spec.arch);
-	return wasd_fail_at(err, WASD_EINVAL, "/train/batch", "%s of %s sees 1x1 maps, where one image has no batch statistics, and the last of %zu %s images "
-	                    "would be alone: take another batch size", layer, t->spec.arch, images, of);
+	return wasd_fail_at(
+		err, WASD_EINVAL, "/train/batch",
+		"%s of %s sees 1x1 maps, where one image has no batch statistics, and the last of %zu %s images "
+		"would be alone: take another batch size",
+		layer, t->spec.arch, images, of);
 }
 
 static enum wasd_status check_all_batches(const struct wasd_trainer *t, struct wasd_err *err)
@@ -113,8 +126,9 @@ static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *
 	struct wasd_err why = {0};
 	if (!wasd_dataset_count(t->data, WASD_TRAIN))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
-	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, t->spec.limit, t->spec.seed, &t->holdout, &why)
-	                                     : wasd_holdout_make(t->data, t->spec.limit, t->spec.val_fraction, t->spec.seed, &t->holdout, &why);
+	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, t->spec.limit, t->spec.seed, &t->holdout, &why) :
+	                                       wasd_holdout_make(t->data, t->spec.limit, t->spec.val_fraction, t->spec.seed,
+	                                                         &t->holdout, &why);
 	if (s)
 		return wasd_fail_at(err, s, "/data/val_fraction", "%s", why.msg);
 	if (t->holdout.n_val)
@@ -130,11 +144,28 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	enum wasd_status s = measure_subset(h->train, h->n_train, t->spec.batch, t->spec.seed, &t->subset, &n_subset, err);
 	if (s)
 		return s;
-	struct wasd_loader_opts train = {.data = t->data, .split = WASD_TRAIN, .subset = h->train, .n_subset = h->n_train, .batch = t->spec.batch,
-	                                 .shuffle = true, .flip = t->spec.flip, .crop_pad = t->spec.crop_pad, .seed = t->spec.seed, .prefetch = true};
-	struct wasd_loader_opts calib = {.data = t->data, .split = WASD_TRAIN, .subset = t->subset, .n_subset = n_subset,
-	                                 .batch = t->spec.batch, .prefetch = true};
-	struct wasd_loader_opts val = {.data = t->data, .split = WASD_TRAIN, .subset = h->val, .n_subset = h->n_val, .batch = t->spec.batch, .prefetch = true};
+	struct wasd_loader_opts train = {.data = t->data,
+	                                 .split = WASD_TRAIN,
+	                                 .subset = h->train,
+	                                 .n_subset = h->n_train,
+	                                 .batch = t->spec.batch,
+	                                 .shuffle = true,
+	                                 .flip = t->spec.flip,
+	                                 .crop_pad = t->spec.crop_pad,
+	                                 .seed = t->spec.seed,
+	                                 .prefetch = true};
+	struct wasd_loader_opts calib = {.data = t->data,
+	                                 .split = WASD_TRAIN,
+	                                 .subset = t->subset,
+	                                 .n_subset = n_subset,
+	                                 .batch = t->spec.batch,
+	                                 .prefetch = true};
+	struct wasd_loader_opts val = {.data = t->data,
+	                               .split = WASD_TRAIN,
+	                               .subset = h->val,
+	                               .n_subset = h->n_val,
+	                               .batch = t->spec.batch,
+	                               .prefetch = true};
 	struct wasd_loader_opts test = {.data = t->data, .split = WASD_TEST, .batch = t->spec.batch, .prefetch = true};
 	if ((s = wasd_loader_create(&train, &t->train, err)) || (s = wasd_loader_create(&calib, &t->calib, err)))
 		return s;
@@ -147,11 +178,14 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 }
 
 /* A goal must name a number that this run will have. */
-static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer, struct wasd_err *err)
+static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer,
+                                   struct wasd_err *err)
 {
 	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
 	if (val && !t->holdout.n_val && !wasd_dataset_count(t->data, WASD_TEST))
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: no images are held out (/data/val_fraction) and the dataset has no test images", metric);
+		return wasd_fail_at(err, WASD_EINVAL, pointer,
+		                    "%s: no images are held out (/data/val_fraction) and the dataset has no test images",
+		                    metric);
 	if (val && dom && !t->dom)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
 	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
@@ -209,13 +243,16 @@ static enum wasd_status create_settings(struct wasd_trainer *t, const struct was
 	t->spec_json = o->spec;
 	t->data = o->data;
 	t->best = t->stop_best = NAN;
-	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) || (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
-	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) || (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
+	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
+	    (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
+	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
+	    (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
 		return s;
 	return warnings_create(t, err);
 }
 
-enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h, struct wasd_err *err)
+enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h,
+                                  struct wasd_err *err)
 {
 	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
 	if (!t)
@@ -294,11 +331,16 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	const char *name;
 	while (t->optim && wasd_optim_state(t->optim, (int)blocks, &name))
 		blocks++;
-	blocks += wasd_model_effective(t->model) ? 3 : 2;        /* and those of the model */
+	blocks += wasd_model_effective(t->model) ? 3 : 2; /* and those of the model */
 	return (struct wasd_train_info){
-		.params = params, .macs_aom = wasd_graph_macs(t->graph, NULL), .macs_dom = t->dom ? wasd_graph_macs(t->graph, t->dom) : 0,
-		.epochs = t->spec.epochs, .first_epoch = t->epoch + 1, .steps_per_epoch = t->batches,
-		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real), .was = t->was_json,
+		.params = params,
+		.macs_aom = wasd_graph_macs(t->graph, NULL),
+		.macs_dom = t->dom ? wasd_graph_macs(t->graph, t->dom) : 0,
+		.epochs = t->spec.epochs,
+		.first_epoch = t->epoch + 1,
+		.steps_per_epoch = t->batches,
+		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real),
+		.was = t->was_json,
 	};
 }
 

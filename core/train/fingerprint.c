@@ -45,8 +45,10 @@ cJSON *wasd_fingerprint(void)
 {
 	cJSON *j = cJSON_CreateObject();
 	if (cJSON_AddStringToObject(j, "wasd", WASD_VERSION) && cJSON_AddStringToObject(j, "build", wasd_build_id()) &&
-	    cJSON_AddStringToObject(j, "real", sizeof(real) == 8 ? "float64" : "float32") && cJSON_AddStringToObject(j, "isa", isa()) &&
-	    add_libraries(j) && cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded()) && cJSON_AddNumberToObject(j, "threads", wasd_threads()))
+	    cJSON_AddStringToObject(j, "real", sizeof(real) == 8 ? "float64" : "float32") &&
+	    cJSON_AddStringToObject(j, "isa", isa()) && add_libraries(j) &&
+	    cJSON_AddStringToObject(j, "coretype", wasd_cpu_openblas_loaded()) &&
+	    cJSON_AddNumberToObject(j, "threads", wasd_threads()))
 		return j;
 	cJSON_Delete(j);
 	return NULL;

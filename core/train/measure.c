@@ -1,14 +1,14 @@
-/* train/measure.c - see measure.h. Why statistics per mode: those gathered in training belong to random shadow weights, whose scale
- * is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean and scale, and a network
- * read with the wrong ones is at chance (web/docs/was.md#statistics). */
+/* train/measure.c - see measure.h. Why statistics per mode: those gathered in training belong to random shadow weights,
+ * whose scale is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean
+ * and scale, and a network read with the wrong ones is at chance (web/docs/was.md#statistics). */
 #include "train/measure.h"
 #include "infer/bundle.h"
 
 #include <math.h>
 #include <string.h>
 
-enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_recipe *r, enum wasd_stats_set set,
-                                    struct measure_tick tick, struct wasd_err *err)
+enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_recipe *r,
+                                    enum wasd_stats_set set, struct measure_tick tick, struct wasd_err *err)
 {
 	uint32_t batches = wasd_loader_batches(l);
 	wasd_loader_seek(l, 0, 0);
@@ -16,7 +16,8 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
 		if (!tick.go_on(tick.ctx, i, batches))
 			return WASD_ECANCELLED;
 		const struct wasd_batch *b = wasd_loader_next(l);
-		struct wasd_pass pass = {.n = b->n, .recipe = r, .bn = WASD_BN_BATCH, .set = set, .update = true, .momentum = 1.0 / (i + 1)};
+		struct wasd_pass pass =
+			{.n = b->n, .recipe = r, .bn = WASD_BN_BATCH, .set = set, .update = true, .momentum = 1.0 / (i + 1)};
 		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
 		if (s)
 			return s;
@@ -24,11 +25,16 @@ enum wasd_status measure_statistics(struct wasd_exec *e, struct wasd_loader *l, 
 	return WASD_OK;
 }
 
-enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set, const struct wasd_exec_opts *o,
-                                    struct measure_net *out, struct wasd_err *err)
+enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
+                                    const struct wasd_exec_opts *o, struct measure_net *out, struct wasd_err *err)
 {
 	struct measure_net n = {0};
-	struct wasd_exec_opts folded = {.batch = o->batch, .constant_weights = true, .precision = o->precision, .backend = o->backend, .planned = o->planned, .ctx = o->ctx};
+	struct wasd_exec_opts folded = {.batch = o->batch,
+	                                .constant_weights = true,
+	                                .precision = o->precision,
+	                                .backend = o->backend,
+	                                .planned = o->planned,
+	                                .ctx = o->ctx};
 	enum wasd_status s = bundle_compile(m, r, set, r ? WASD_DOM : WASD_AOM, &n.bundle, err);
 	if (!s)
 		s = wasd_exec_create(bundle_model(n.bundle), &folded, &n.exec, err);
@@ -62,8 +68,9 @@ static void count_answers(const real *logits, int n, int classes, uint32_t *answ
 	}
 }
 
-enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *how, struct measure_tick tick, uint32_t *answered,
-                                  struct measure_result *out, struct wasd_err *err)
+enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct measure_pass *how,
+                                  struct measure_tick tick, uint32_t *answered, struct measure_result *out,
+                                  struct wasd_err *err)
 {
 	uint32_t batches = wasd_loader_batches(l);
 	int64_t begin = wasd_mono_us();
@@ -75,14 +82,16 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		if (!tick.go_on(tick.ctx, i, batches))
 			return WASD_ECANCELLED;
 		const struct wasd_batch *b = wasd_loader_next(l);
-		struct wasd_pass pass = {.n = b->n, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};       /* a folded network has no other */
+		struct wasd_pass pass = {.n = b->n,
+		                         .bn = WASD_BN_SET,
+		                         .set = WASD_STATS_AOM}; /* a folded network has no other */
 		double mean;
 		int correct;
 		enum wasd_status s = how ? how->prepare(how->ctx, &pass, err) : WASD_OK;
 		if (s || (s = wasd_exec_forward(e, b->x, &pass, err)))
 			return s;
 		s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
-		if (s == WASD_ENUMERIC) {       /* a mode may overflow where the other does not: a result, not a failure */
+		if (s == WASD_ENUMERIC) { /* a mode may overflow where the other does not: a result, not a failure */
 			mean = NAN;
 			correct = 0;
 		} else if (s) {
@@ -95,11 +104,13 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		images += (uint64_t)b->n;
 	}
 	int64_t us = wasd_mono_us() - begin;
-	*out = (struct measure_result){sum / (double)images, (double)hits / (double)images, us > 0 ? (double)images * 1e6 / (double)us : 0};
+	*out = (struct measure_result){sum / (double)images, (double)hits / (double)images,
+	                               us > 0 ? (double)images * 1e6 / (double)us : 0};
 	return WASD_OK;
 }
 
-enum wasd_status measure_subset(const uint32_t *image, size_t images, int batch, uint64_t seed, uint32_t **subset, size_t *n, struct wasd_err *err)
+enum wasd_status measure_subset(const uint32_t *image, size_t images, int batch, uint64_t seed, uint32_t **subset,
+                                size_t *n, struct wasd_err *err)
 {
 	uint32_t *v = wasd_calloc(images, sizeof *v);
 	if (!v)

@@ -1,4 +1,5 @@
-/* train/snapshot.c - a run as a checkpoint file, and back. What a file must hold for equal bits is said at the top of trainer.c. */
+/* train/snapshot.c - a run as a checkpoint file, and back. What a file must hold for equal bits is said at the top of
+ * trainer.c. */
 #include "train/trainer.h"
 #include "train/checkpoint.h"
 #include "train/fingerprint.h"
@@ -63,7 +64,8 @@ static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_e
 		for (int i = 0; i < wasd_graph_stats(t->graph); i++) {
 			struct wasd_stats_info st = wasd_graph_stats_info(t->graph, i);
 			const real *v = wasd_model_stats(t->model, set);
-			if (!all_finite(v + st.mean_offset, (size_t)st.channels) || !all_finite(v + st.var_offset, (size_t)st.channels))
+			if (!all_finite(v + st.mean_offset, (size_t)st.channels) ||
+			    !all_finite(v + st.var_offset, (size_t)st.channels))
 				return trainer_diverged(t, st.name, err);
 		}
 	return WASD_OK;
@@ -93,14 +95,24 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
 	struct checkpoint_block *optim = optim_blocks(t);
 	cJSON *progress = progress_json(t);
-	real *aom = wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN);     /* see calibrate() */
+	real *aom = wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN); /* see calibrate() */
 	struct checkpoint_source src = {
-		.graph = t->graph, .model = t->model, .weights = t->weights, .optim = optim,
-		.stats = {[WASD_STATS_AOM] = aom, [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
-		          [WASD_STATS_DOM] = t->dom ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
+		.graph = t->graph,
+		.model = t->model,
+		.weights = t->weights,
+		.optim = optim,
+		.stats = {[WASD_STATS_AOM] = aom,
+	              [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+	              [WASD_STATS_DOM] = t->dom ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
 		.words = {{drawing, rng, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
-		.arch = t->spec.arch, .dataset_digest = wasd_dataset_digest(t->data), .class_names = t->class_names,
-		.spec = t->spec_json, .was = t->was_json, .draw = t->dom_json, .progress = progress, .fingerprint = t->fingerprint,
+		.arch = t->spec.arch,
+		.dataset_digest = wasd_dataset_digest(t->data),
+		.class_names = t->class_names,
+		.spec = t->spec_json,
+		.was = t->was_json,
+		.draw = t->dom_json,
+		.progress = progress,
+		.fingerprint = t->fingerprint,
 		.prepare = wasd_dataset_prepare(t->data),
 	};
 	s = optim && progress ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
@@ -124,7 +136,8 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 		return bad_progress("epoch", err);
 	if (!wasd_json_i64(j, "next_batch", &next) || next < 0 || next > t->batches || (next && epoch == t->spec.epochs))
 		return bad_progress("next_batch", err);
-	if (!wasd_json_i64(j, "hits", &hits) || !wasd_json_i64(j, "seen", &seen) || hits < 0 || hits > seen || (next && !seen))
+	if (!wasd_json_i64(j, "hits", &hits) || !wasd_json_i64(j, "seen", &seen) || hits < 0 || hits > seen ||
+	    (next && !seen))
 		return bad_progress("hits", err);
 	if (!wasd_json_i64(j, "stop_bad", &bad) || bad < 0 || bad > INT32_MAX)
 		return bad_progress("stop_bad", err);
@@ -144,7 +157,8 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 	t->best = wasd_json_num(j, "best", &v) ? v : NAN;
 	t->stop_best = wasd_json_num(j, "stop_best", &v) ? v : NAN;
 	t->lr = wasd_json_num(j, "lr", &v) ? v : 0;
-	if (!wasd_json_bool(j, "measured_aom", &t->measured[WASD_STATS_AOM]) || !wasd_json_bool(j, "measured_dom", &t->measured[WASD_STATS_DOM]))
+	if (!wasd_json_bool(j, "measured_aom", &t->measured[WASD_STATS_AOM]) ||
+	    !wasd_json_bool(j, "measured_dom", &t->measured[WASD_STATS_DOM]))
 		return bad_progress("measured_aom", err);
 	return WASD_OK;
 }
@@ -156,10 +170,12 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 	const char *holdout = "";
 	double limit = 0;
 	if (strcmp(c->arch, t->spec.arch))
-		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch, t->spec.arch);
+		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint of a %.40s, the job trains a %s", c->arch,
+		                    t->spec.arch);
 	if (strcmp(c->dataset_digest, wasd_dataset_digest(t->data)))
-		return wasd_fail_at(err, WASD_ECORRUPT, "dataset_digest", "checkpoint of a run on other data: digest %.16s..., here %.16s...",
-		                    c->dataset_digest, wasd_dataset_digest(t->data));
+		return wasd_fail_at(err, WASD_ECORRUPT, "dataset_digest",
+		                    "checkpoint of a run on other data: digest %.16s..., here %.16s...", c->dataset_digest,
+		                    wasd_dataset_digest(t->data));
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		const cJSON *a = wasd_json_get(c->spec, parts[i]), *b = wasd_json_get(t->spec_json, parts[i]);
 		if ((a || b) && !cJSON_Compare(a, b, true))
@@ -168,11 +184,13 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 	/* Files without a limit are of runs that looked at everything. */
 	wasd_json_num(c->progress, "limit", &limit);
 	if (limit != t->spec.limit)
-		return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint of a run on another number of the training images (data.limit)");
+		return wasd_fail_at(err, WASD_ECORRUPT, "progress",
+		                    "checkpoint of a run on another number of the training images (data.limit)");
 	/* Files from before there was such a thing held nothing out. */
 	wasd_json_str(c->progress, "holdout", &holdout);
 	if (strcmp(holdout, t->holdout_digest))
-		return wasd_fail_at(err, WASD_ECORRUPT, "progress", "checkpoint of a run that held other images out for validation (data.val_fraction)");
+		return wasd_fail_at(err, WASD_ECORRUPT, "progress",
+		                    "checkpoint of a run that held other images out for validation (data.val_fraction)");
 	return WASD_OK;
 }
 
@@ -186,7 +204,8 @@ static enum wasd_status resume_weights(struct wasd_trainer *t, struct checkpoint
 	chain_generator(t->weights, 0, &stream);
 	snprintf(name, sizeof name, "state.rng.%s", stream);
 	enum wasd_status s = checkpoint_load_weights(c, t->graph, t->weights, wasd_model_master(t->model), err);
-	if (s || (s = checkpoint_load_u64(c, name, generator, 4, err)) || (s = chain_resume(t->weights, generator, c->draw, &at, err)))
+	if (s || (s = checkpoint_load_u64(c, name, generator, 4, err)) ||
+	    (s = chain_resume(t->weights, generator, c->draw, &at, err)))
 		return s;
 	t->dom = chain_recorded(t->weights);
 	cJSON_Delete(t->dom_json);
@@ -219,8 +238,8 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 		if ((s = checkpoint_load_params(&c, t->graph, prefix, block, err)))
 			goto end;
 	}
-	if ((s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) || (s = read_progress(t, c.progress, err)) ||
-	    (s = resume_weights(t, &c, err)))
+	if ((s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) ||
+	    (s = read_progress(t, c.progress, err)) || (s = resume_weights(t, &c, err)))
 		goto end;
 	if ((name = train_fingerprint_diff(t->fingerprint, c.fingerprint)))
 		snprintf(t->differs, sizeof t->differs, "%s", name);
@@ -237,13 +256,15 @@ enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, 
 	bool present;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
 	if (!s && strcmp(c.arch, t->spec.arch))
-		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch, t->spec.arch);
+		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch,
+		                 t->spec.arch);
 	if (!s)
 		s = checkpoint_check_names(&c, t->graph, err);
 	if (!s)
 		s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err);
 	if (!s)
-		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
+		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		                          &present, err);
 	chain_apply(t->weights);
 	checkpoint_done(&c);
 	return s;

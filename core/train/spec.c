@@ -1,5 +1,5 @@
-/* train/spec.c - reading a job spec. The daemon has validated it against the capabilities; this checks again what the trainer
- * itself relies on, since a spec may also come from a test or a newer daemon. */
+/* train/spec.c - reading a job spec. The daemon has validated it against the capabilities; this checks again what the
+ * trainer itself relies on, since a spec may also come from a test or a newer daemon. */
 #include "train/spec.h"
 #include "wasd/model.h"
 
@@ -8,7 +8,12 @@
 #include <string.h>
 
 /* One object of the spec and the first error met while reading members of it. */
-struct reader { const cJSON *obj; const char *at; enum wasd_status status; struct wasd_err *err; };
+struct reader {
+	const cJSON *obj;
+	const char *at;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
 
 static void bad(struct reader *r, const char *key, const char *want)
 {
@@ -51,7 +56,8 @@ static double get_fraction(struct reader *r, const char *key, double def)
 static double get_limit(struct reader *r, const char *key)
 {
 	double v = 0;
-	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || !(v > 0 && v <= INT32_MAX) || (v >= 1 && v != floor(v)))) {
+	if (member(r, key) &&
+	    (!wasd_json_num(r->obj, key, &v) || !(v > 0 && v <= INT32_MAX) || (v >= 1 && v != floor(v)))) {
 		bad(r, key, "a number of images, or a share of them above 0 and below 1");
 		v = 0;
 	}
@@ -93,7 +99,8 @@ static struct reader inside(struct reader *r, const char *key, const char *at)
 /* A metric that says how good the run is, and which way is better. */
 static void get_goal(struct reader *r, char metric[32], bool *max)
 {
-	static const char *const names[] = {"val_acc_aom", "val_acc_dom", "val_loss_aom", "val_loss_dom", "train_acc", "train_loss"};
+	static const char *const names[] = {"val_acc_aom",  "val_acc_dom", "val_loss_aom",
+	                                    "val_loss_dom", "train_acc",   "train_loss"};
 	const char *name = get_str(r, "metric", "val_acc_aom"), *mode;
 	bool known = false;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -2,23 +2,28 @@
  *
  *                 last batch            batches done          both modes measured
  *     TRAINING ──────────────▶ CALIBRATING ────────▶ EVALUATING ────────▶ CLOSING ──▶ TRAINING (next epoch)
- *        │  │                      │                     │                   │   └────▶ COMPLETED (last epoch, or early stop)
+ *        │  │                      │                     │                   │   └────▶ COMPLETED (last epoch, or early
+ *           stop)
  *        │  └─ loss not finite     └─────────┬───────────┘                   │
  *        ▼        ▼                          ▼ should_stop()                 └ a hook failed ─▶ FAILED
  *     STOPPED   FAILED                    STOPPED; a loss not finite ─▶ FAILED
  *
- * The position is (epoch, next): `next` training batches of epoch `epoch` (from 0) are behind us. Everything else follows from it:
- * step = epoch * batches + next, the learning rate, what the loader gives, which state a resumed run starts in.
+ * The position is (epoch, next): `next` training batches of epoch `epoch` (from 0) are behind us. Everything else
+ * follows from it: step = epoch * batches + next, the learning rate, what the loader gives, which state a resumed run
+ * starts in.
  *
  * Invariants
  *   - next < batches in TRAINING; next == batches in CALIBRATING, EVALUATING; CLOSING ends with (epoch + 1, 0).
- *   - A checkpoint is written between two batches only, and holds all that the later ones depend on: weights, optimizer state, the
- *     running statistics, both generators, position, the epoch's sums so far, best values. Hence a run that was cut anywhere goes
- *     on with equal bits. Calibration and evaluation change nothing that training reads, and start over when cut.
+ *   - A checkpoint is written between two batches only, and holds all that the later ones depend on: weights, optimizer
+ *   state, the
+ *     running statistics, both generators, position, the epoch's sums so far, best values. Hence a run that was cut
+ *     anywhere goes on with equal bits. Calibration and evaluation change nothing that training reads, and start over
+ *     when cut.
  *   - A step allocates nothing. Forward never changes master weights; only the optimizer does.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and travels in every checkpoint.
  *
- * Transitions, all in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in wasd_trainer_run. */
+ * Transitions, all in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
+ * wasd_trainer_run. */
 #include "train/trainer.h"
 #include "wasd/protocol.h"
 #include "train/measure.h"
@@ -79,10 +84,16 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 	if (!t->hooks->progress)
 		return;
 	struct wasd_train_progress p = {
-		.epoch = phase == WASD_TRAIN_CHECKPOINT ? begun_epoch(t) : t->epoch + 1, .epochs = t->spec.epochs, .step = phase == WASD_TRAIN_CHECKPOINT && !t->next ? t->batches : t->next, .steps = t->batches,
-		.done = done, .total = total, .phase = phase,
+		.epoch = phase == WASD_TRAIN_CHECKPOINT ? begun_epoch(t) : t->epoch + 1,
+		.epochs = t->spec.epochs,
+		.step = phase == WASD_TRAIN_CHECKPOINT && !t->next ? t->batches : t->next,
+		.steps = t->batches,
+		.done = done,
+		.total = total,
+		.phase = phase,
 		.img_per_s = t->train_us ? (double)t->trained * 1e6 / (double)t->train_us : 0,
-		.eta_s = eta(t), .loss = t->seen ? t->loss_sum / (double)t->seen : NAN,
+		.eta_s = eta(t),
+		.loss = t->seen ? t->loss_sum / (double)t->seen : NAN,
 	};
 	t->hooks->progress(t->hooks->ctx, &p);
 }
@@ -91,8 +102,11 @@ static void report_progress(const struct wasd_trainer *t, enum wasd_train_phase 
 
 enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err)
 {
-	return wasd_fail(err, WASD_ENUMERIC, "%s is NaN or infinite in epoch %d: take a lower learning rate (/train/optimizer/lr), or warm it up "
-	                 "(/train/schedule/warmup_epochs)", what, t->state == TRAINING ? t->epoch + 1 : begun_epoch(t));
+	return wasd_fail(
+		err, WASD_ENUMERIC,
+		"%s is NaN or infinite in epoch %d: take a lower learning rate (/train/optimizer/lr), or warm it up "
+		"(/train/schedule/warmup_epochs)",
+		what, t->state == TRAINING ? t->epoch + 1 : begun_epoch(t));
 }
 
 uint64_t wasd_loss_stride(uint64_t step)
@@ -103,7 +117,8 @@ uint64_t wasd_loss_stride(uint64_t step)
 	return stride;
 }
 
-/* The step that was just counted. The sum travels in checkpoints, so that a resumed run has the points of an uncut one. */
+/* The step that was just counted. The sum travels in checkpoints, so that a resumed run has the points of an uncut one.
+ */
 static void note_loss(struct wasd_trainer *t, double loss)
 {
 	uint64_t step = trainer_step(t);
@@ -120,7 +135,11 @@ static void note_loss(struct wasd_trainer *t, double loss)
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
-	struct wasd_pass pass = {.n = b->n, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true, .dropout = &t->rng_dropout};
+	struct wasd_pass pass = {.n = b->n,
+	                         .bn = WASD_BN_BATCH,
+	                         .set = WASD_STATS_TRAIN,
+	                         .update = true,
+	                         .dropout = &t->rng_dropout};
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	double loss;
@@ -154,7 +173,8 @@ static double metric_value(const struct wasd_trainer *t, const char *name)
 	return NAN;
 }
 
-/* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss before they are kept. */
+/* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss
+ * before they are kept. */
 static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 {
 	double loss = NAN;
@@ -163,7 +183,10 @@ static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 		return WASD_OK;
 	wasd_loader_seek(t->calib, 0, 0);
 	const struct wasd_batch *b = wasd_loader_next(t->calib);
-	struct wasd_pass pass = {.n = b->n, .recipe = t->spec.eval_aom ? NULL : t->dom, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
+	struct wasd_pass pass = {.n = b->n,
+	                         .recipe = t->spec.eval_aom ? NULL : t->dom,
+	                         .bn = WASD_BN_BATCH,
+	                         .set = WASD_STATS_TRAIN};
 	enum wasd_status s = wasd_exec_forward(t->exec, b->x, &pass, err);
 	if (!s)
 		s = wasd_exec_loss(t->exec, b->y, 0, &loss, &hits, err);
@@ -182,7 +205,12 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 		s = snapshot_write(t, &bytes, &len, err);
 	if (!s) {
 		struct wasd_train_checkpoint c = {
-			.epoch = begun_epoch(t), .step = trainer_step(t), .reason = reason, .bytes = bytes, .len = len, .info = t->info,
+			.epoch = begun_epoch(t),
+			.step = trainer_step(t),
+			.reason = reason,
+			.bytes = bytes,
+			.len = len,
+			.info = t->info,
 			.metrics = {.epoch = t->epoch, .step = trainer_step(t), .n = t->next ? 0 : t->n_metrics, .v = t->metric},
 		};
 		s = t->hooks->checkpoint(t->hooks->ctx, &c, err);
@@ -239,8 +267,8 @@ static bool is_better(double v, double than, bool max)
 	return !isnan(v) && (isnan(than) || (max ? v > than : v < than));
 }
 
-/* What the epoch's numbers so far say: whether it is the best yet, how many evaluations there are since a better one, whether it
- * is the last. Nothing is changed, so that an evaluation that is cut may start over. */
+/* What the epoch's numbers so far say: whether it is the best yet, how many evaluations there are since a better one,
+ * whether it is the last. Nothing is changed, so that an evaluation that is cut may start over. */
 static bool improves(const struct wasd_trainer *t)
 {
 	return t->spec.keep_best && is_better(metric_value(t, t->spec.best_metric), t->best, t->spec.best_max);
@@ -262,7 +290,10 @@ static bool ends(const struct wasd_trainer *t)
 	return t->epoch + 1 == t->spec.epochs || (t->spec.early_stop && bad_evaluations(t) >= t->spec.patience);
 }
 
-struct tick_ctx { struct wasd_trainer *t; enum wasd_train_phase phase; };
+struct tick_ctx {
+	struct wasd_trainer *t;
+	enum wasd_train_phase phase;
+};
 
 static bool tick(void *ctx, uint32_t done, uint32_t of)
 {
@@ -271,7 +302,8 @@ static bool tick(void *ctx, uint32_t done, uint32_t of)
 	return !should_stop(c->t);
 }
 
-static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_recipe *r, enum wasd_stats_set set, struct wasd_err *err)
+static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_recipe *r, enum wasd_stats_set set,
+                                      struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_CALIBRATE};
 	enum wasd_status s = measure_statistics(t->exec, t->calib, r, set, (struct measure_tick){tick, &c}, err);
@@ -280,7 +312,8 @@ static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_
 	return s;
 }
 
-/* CALIBRATING -> EVALUATING | STOPPED. Without a DOM the training statistics are AOM's own; without BatchNorm there is nothing to measure. */
+/* CALIBRATING -> EVALUATING | STOPPED. Without a DOM the training statistics are AOM's own; without BatchNorm there is
+ * nothing to measure. */
 static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
@@ -310,9 +343,14 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 static const char *const val_names[] = {"val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom"};
 static const char *const test_names[] = {"test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
 
-/* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics, dropout and
- * drop-connect stay active, and DOM takes a fresh draw for every batch (web/docs/was.md#batch-statistics). */
-struct as_trained { struct wasd_trainer *t; bool dom; struct wasd_rng rng; };
+/* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics,
+ * dropout and drop-connect stay active, and DOM takes a fresh draw for every batch (web/docs/was.md#batch-statistics).
+ */
+struct as_trained {
+	struct wasd_trainer *t;
+	bool dom;
+	struct wasd_rng rng;
+};
 
 static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
@@ -325,7 +363,8 @@ static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_e
 	return chain_draw(a->t->weights, &now, &a->rng, &p->recipe, err);
 }
 
-static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, uint32_t *answered, struct measure_result *out, struct wasd_err *err)
+static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, uint32_t *answered,
+                                     struct measure_result *out, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
 	struct measure_tick tick_of = {tick, &c};
@@ -335,16 +374,19 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
 	}
 	struct measure_net net = {0};
-	enum wasd_status s = measure_net_create(t->model, dom ? t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM, &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(t->model, dom ? t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM,
+	                                        &t->eval, &net, err);
 	if (!s)
 		s = measure_accuracy(net.exec, images, NULL, tick_of, answered, out, err);
 	measure_net_done(&net);
 	return s;
 }
 
-static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, const char *const names[2], struct wasd_err *err)
+static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom,
+                                      const char *const names[2], struct wasd_err *err)
 {
-	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"}, {"AOM's test loss", "DOM's test loss"}};
+	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"},
+	                                       {"AOM's test loss", "DOM's test loss"}};
 	struct measure_result r;
 	memset(t->answered, 0, (size_t)wasd_graph_classes(t->graph) * sizeof *t->answered);
 	enum wasd_status s = measure_mode(t, images, dom, t->answered, &r, err);
@@ -360,7 +402,8 @@ static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader
 	return WASD_OK;
 }
 
-static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, const char *const names[4], struct wasd_err *err)
+static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, const char *const names[4],
+                                    struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	if (t->spec.eval_aom)
@@ -441,7 +484,7 @@ static void collect_costs(struct wasd_trainer *t)
 	if (t->eval_speed[1] > 0)
 		add_metric(t, "eval_images_per_s_dom", t->eval_speed[1]);
 	if (!t->trained)
-		return;                         /* the epoch was trained by an earlier attempt: no times to report */
+		return; /* the epoch was trained by an earlier attempt: no times to report */
 	add_metric(t, "images_per_s", (double)t->trained / train_s);
 	add_metric(t, "epoch_s", (double)(wasd_mono_us() - t->epoch_us) * 1e-6);
 	add_metric(t, "stall_s", (double)t->stalled_us * 1e-6);
@@ -452,9 +495,14 @@ static void collect_costs(struct wasd_trainer *t)
 /* The epoch in one line of the job's log; what was not measured is left out. */
 static void say_epoch(const struct wasd_trainer *t)
 {
-	static const struct { const char *metric, *form; double unit; } parts[] = {
-		{"train_loss", "training loss %.5g", 1}, {"train_acc", "training accuracy %.1f %%", 100}, {"val_acc_aom", "validation AOM %.1f %%", 100},
-		{"val_acc_dom", "DOM %.1f %%", 100}, {"test_acc_aom", "test AOM %.1f %%", 100}, {"test_acc_dom", "DOM %.1f %%", 100}, {"images_per_s", "%.0f images/s", 1}, {"epoch_s", "%.1f s", 1},
+	static const struct {
+		const char *metric, *form;
+		double unit;
+	} parts[] = {
+		{"train_loss", "training loss %.5g", 1},        {"train_acc", "training accuracy %.1f %%", 100},
+		{"val_acc_aom", "validation AOM %.1f %%", 100}, {"val_acc_dom", "DOM %.1f %%", 100},
+		{"test_acc_aom", "test AOM %.1f %%", 100},      {"test_acc_dom", "DOM %.1f %%", 100},
+		{"images_per_s", "%.0f images/s", 1},           {"epoch_s", "%.1f s", 1},
 	};
 	char text[400];
 	size_t n = wasd_line(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
@@ -494,24 +542,35 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	return s;
 }
 
-enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_train_hooks *h, enum wasd_train_end *end, int *epoch, struct wasd_err *err)
+enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_train_hooks *h, enum wasd_train_end *end,
+                                  int *epoch, struct wasd_err *err)
 {
 	static enum wasd_status (*const act[])(struct wasd_trainer *, struct wasd_err *) = {
-		[TRAINING] = train_epoch, [CALIBRATING] = calibrate, [EVALUATING] = evaluate, [CLOSING] = close_epoch,
+		[TRAINING] = train_epoch,
+		[CALIBRATING] = calibrate,
+		[EVALUATING] = evaluate,
+		[CLOSING] = close_epoch,
 	};
 	enum wasd_status s = WASD_OK;
 	t->hooks = h;
 	if (*t->differs)
-		trainer_say(t, "warn", "resumed under another \"%s\" than before: the numbers may differ in the last bits from an uncut run's", t->differs);
-	trainer_say(t, "info", t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d", (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
+		trainer_say(
+			t, "warn",
+			"resumed under another \"%s\" than before: the numbers may differ in the last bits from an uncut run's",
+			t->differs);
+	trainer_say(t, "info",
+	            t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d",
+	            (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
 	warnings_begin(t);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
-		t->state = COMPLETED;           /* resumed from a run's own end */
+		t->state = COMPLETED; /* resumed from a run's own end */
 	while (!s && t->state < COMPLETED)
 		s = act[t->state](t, err);
 	if (epoch)
 		*epoch = begun_epoch(t);
 	if (!s)
-		*end = t->state == STOPPED ? WASD_TRAIN_CANCELLED : t->epoch < t->spec.epochs ? WASD_TRAIN_EARLY_STOPPED : WASD_TRAIN_DONE;
+		*end = t->state == STOPPED       ? WASD_TRAIN_CANCELLED :
+		       t->epoch < t->spec.epochs ? WASD_TRAIN_EARLY_STOPPED :
+		                                   WASD_TRAIN_DONE;
 	return s;
 }

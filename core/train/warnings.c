@@ -1,14 +1,15 @@
-/* train/warnings.c - what a run tells its user besides numbers: signs that it learns less than it could. Nothing here changes what is computed, so
- * nothing of it is kept in checkpoints; a resumed run counts anew. */
+/* train/warnings.c - what a run tells its user besides numbers: signs that it learns less than it could. Nothing here
+ * changes what is computed, so nothing of it is kept in checkpoints; a resumed run counts anew. */
 #include "train/trainer.h"
 
 #include <math.h>
 #include <string.h>
 
 enum warning { CLASS_NEVER_PREDICTED, LOSS_STANDS_STILL, FEW_VALIDATION_IMAGES, CLASS_WITHOUT_TRAINING_IMAGES };
-static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images", "class_without_training_images"};
+static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images",
+                                    "class_without_training_images"};
 
-#define STANDS 0.01                     /* of ln(classes), the loss of a network that answers every class with the same probability */
+#define STANDS 0.01 /* of ln(classes), the loss of a network that answers every class with the same probability */
 enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2 };
 
 /* Told to the job every time, to its log once. */
@@ -25,7 +26,8 @@ static void tell(struct wasd_trainer *t, const char *code, int epoch, const char
 	t->warned[n] = code;
 }
 
-static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 static void warn(struct wasd_trainer *t, enum warning w, int epoch, const char *fmt, ...)
 {
 	char text[400];
@@ -68,12 +70,15 @@ void warnings_begin(struct wasd_trainer *t)
 		first_few = is_few ? c : first_few;
 	}
 	if (bare)
-		warn(t, CLASS_WITHOUT_TRAINING_IMAGES, 0, "%d of %d classes have no training image (\"%.60s\" first): they cannot be learned", bare, classes,
+		warn(t, CLASS_WITHOUT_TRAINING_IMAGES, 0,
+		     "%d of %d classes have no training image (\"%.60s\" first): they cannot be learned", bare, classes,
 		     wasd_dataset_class(t->data, first_bare));
 	if (t->holdout.n_val && (few || t->holdout.n_val < FEW_IN_ALL))
-		warn(t, FEW_VALIDATION_IMAGES, 0, "%zu images are held out for validation, %u of class \"%.60s\": accuracies are coarse, and the best checkpoint is chosen by "
-		     "chance; a larger data.val_fraction holds out more, 0 chooses by the test images", t->holdout.n_val, (unsigned)t->val_images[first_few],
-		     wasd_dataset_class(t->data, first_few));
+		warn(
+			t, FEW_VALIDATION_IMAGES, 0,
+			"%zu images are held out for validation, %u of class \"%.60s\": accuracies are coarse, and the best checkpoint is chosen by "
+			"chance; a larger data.val_fraction holds out more, 0 chooses by the test images",
+			t->holdout.n_val, (unsigned)t->val_images[first_few], wasd_dataset_class(t->data, first_few));
 }
 
 /* A class that a whole network of some accuracy never answers with has usually lost its gradient for good. */
@@ -87,9 +92,11 @@ void warnings_evaluated(struct wasd_trainer *t, bool dom)
 		first = *silent >= 2 ? c : first;
 	}
 	if (lost)
-		warn(t, CLASS_NEVER_PREDICTED, t->epoch + 1, "%s has answered no validation image with %d of the %d classes (\"%.60s\" first, which %u images have) in two "
-		     "evaluations in a row: a lower learning rate or more epochs may help", dom ? "DOM" : "AOM", lost, classes, wasd_dataset_class(t->data, first),
-		     (unsigned)t->val_images[first]);
+		warn(
+			t, CLASS_NEVER_PREDICTED, t->epoch + 1,
+			"%s has answered no validation image with %d of the %d classes (\"%.60s\" first, which %u images have) in two "
+			"evaluations in a row: a lower learning rate or more epochs may help",
+			dom ? "DOM" : "AOM", lost, classes, wasd_dataset_class(t->data, first), (unsigned)t->val_images[first]);
 }
 
 static void check_loss_moves(struct wasd_trainer *t, double loss)
@@ -98,8 +105,11 @@ static void check_loss_moves(struct wasd_trainer *t, double loss)
 	double chance = log(classes);
 	t->stands = t->epoch > 0 && fabs(loss - chance) <= STANDS * chance ? t->stands + 1 : 0;
 	if (t->stands >= 2)
-		warn(t, LOSS_STANDS_STILL, t->epoch + 1, "the training loss stands at %.4f, that of guessing among %d classes (ln %d = %.4f): the network does not learn; "
-		     "try another learning rate", loss, classes, classes, chance);
+		warn(
+			t, LOSS_STANDS_STILL, t->epoch + 1,
+			"the training loss stands at %.4f, that of guessing among %d classes (ln %d = %.4f): the network does not learn; "
+			"try another learning rate",
+			loss, classes, classes, chance);
 }
 
 static void pass_on(struct wasd_trainer *t)

@@ -1,25 +1,26 @@
 /* core/weights/apply.c - SW = alpha PW T^t over rows of k*k taps, and its gradients
  *     dPW += alpha dSW T,    dalpha = <dSW, PW T^t> = <dSW T, PW>
- * so that backward needs the one product dSW T for both. Rows go through in a fixed number of chunks whose partial sums are
- * added in order: the result does not depend on the number of threads.
+ * so that backward needs the one product dSW T for both. Rows go through in a fixed number of chunks whose partial sums
+ * are added in order: the result does not depend on the number of threads.
  *
- * T is kept as the list of its entries (a row of T has at most one for the nearest-sampling kinds and four for crop and resize).
- * The kernels of this file are for every CPU and number type. When T is a pure copy the taps of a row are moved one by one; else
- * LANES rows at a time are turned so that a tap of all of them is one vector, and each entry is one multiply-add of vectors.
+ * T is kept as the list of its entries (a row of T has at most one for the nearest-sampling kinds and four for crop and
+ * resize). The kernels of this file are for every CPU and number type. When T is a pure copy the taps of a row are
+ * moved one by one; else LANES rows at a time are turned so that a tap of all of them is one vector, and each entry is
+ * one multiply-add of vectors.
  */
 #include <string.h>
 
 #include "weights/apply.h"
 
 #define LANES APPLY_LANES
-#define CHUNK_ROWS 512                               /* at least: below this a thread is not worth waking */
+#define CHUNK_ROWS 512 /* at least: below this a thread is not worth waking */
 
 /* ---- copies ------------------------------------------------------------------------------------- */
 
 static void copy_forward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
 	size_t kk = (size_t)j->kk, m = (size_t)j->m;
-	int n = j->n, to[APPLY_TAPS], from[APPLY_TAPS];  /* at most one entry per row of T */
+	int n = j->n, to[APPLY_TAPS], from[APPLY_TAPS]; /* at most one entry per row of T */
 	real alpha = j->alpha;
 	(void)dot;
 	for (int i = 0; i < n; i++) {
@@ -96,7 +97,7 @@ WASD_HOT static void blend_forward(const struct apply_job *j, size_t begin, size
 WASD_HOT static void blend_backward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
 	lanes x[APPLY_TAPS], y[APPLY_TAPS], g[APPLY_TAPS];
-	double sum[LANES] = { 0 };
+	double sum[LANES] = {0};
 	for (size_t r = begin; r < end; r += LANES) {
 		size_t n = end - r < LANES ? end - r : LANES;
 		turn(j->pw + r * (size_t)j->kk, n, j->kk, x);
@@ -131,7 +132,7 @@ static void any_backward(const struct apply_job *j, size_t begin, size_t end, do
 	(j->copy ? copy_backward : blend_backward)(j, begin, end, dot);
 }
 
-const struct apply_kernel apply_portable = { .name = "portable", .forward = any_forward, .backward = any_backward };
+const struct apply_kernel apply_portable = {.name = "portable", .forward = any_forward, .backward = any_backward};
 
 static const struct apply_kernel *const kernels[] = {
 #if defined(__x86_64__) && !defined(WASD_DOUBLE)
@@ -153,7 +154,8 @@ static real entry_at(const struct wasd_transform *t, struct wasd_rect at, int o,
 	return (real)t->T[((at.y + o / at.w) * t->k + at.x + o % at.w) * t->k * t->k + i];
 }
 
-static void job_init(struct apply_job *j, const struct wasd_transform *t, real alpha, size_t rows, struct wasd_rect at, bool backward)
+static void job_init(struct apply_job *j, const struct wasd_transform *t, real alpha, size_t rows, struct wasd_rect at,
+                     bool backward)
 {
 	j->alpha = alpha;
 	j->rows = rows;
@@ -167,11 +169,14 @@ static void job_init(struct apply_job *j, const struct wasd_transform *t, real a
 		for (int from = 0; from < (backward ? j->m : j->kk); from++) {
 			real w = backward ? entry_at(t, at, from, to) : entry_at(t, at, to, from);
 			if (w != 0)
-				j->e[j->n++] = (struct apply_entry){ (int8_t)to, (int8_t)from, w };
+				j->e[j->n++] = (struct apply_entry){(int8_t)to, (int8_t)from, w};
 		}
 }
 
-struct run { struct apply_job *j; apply_chunk *fn; };
+struct run {
+	struct apply_job *j;
+	apply_chunk *fn;
+};
 
 static size_t chunk_begin(const struct apply_job *j, int c)
 {
@@ -193,14 +198,15 @@ static void run_chunks(void *ctx, int begin, int end, int thread)
 
 static void run(struct apply_job *j, apply_chunk *fn)
 {
-	struct run r = { j, fn };
+	struct run r = {j, fn};
 	if (j->chunks == 1)
 		run_chunks(&r, 0, 1, 0);
 	else
 		wasd_parallel(j->chunks, run_chunks, &r);
 }
 
-bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
+bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw,
+                   size_t rows, struct wasd_rect at, real *sw)
 {
 	struct apply_job j;
 	if (!rows || !at.h || !at.w)
@@ -216,8 +222,8 @@ bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t
 	return true;
 }
 
-bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows,
-                    struct wasd_rect at, real *dpw, double *dot)
+bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw,
+                    real *dsw, bool clear, size_t rows, struct wasd_rect at, real *dpw, double *dot)
 {
 	struct apply_job j;
 	*dot = 0;
@@ -236,14 +242,16 @@ bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *
 	return true;
 }
 
-void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw)
+void wasd_transform_forward(const struct wasd_transform *t, real alpha, const real *pw, size_t rows,
+                            struct wasd_rect at, real *sw)
 {
 	int i = 0;
 	while (!apply_forward(kernels[i], t, alpha, pw, rows, at, sw))
 		i++;
 }
 
-static double backward(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows, struct wasd_rect at, real *dpw)
+static double backward(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows,
+                       struct wasd_rect at, real *dpw)
 {
 	double dot;
 	int i = 0;
@@ -252,12 +260,14 @@ static double backward(const struct wasd_transform *t, real alpha, const real *p
 	return dot;
 }
 
-double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows, struct wasd_rect at, real *dpw)
+double wasd_transform_backward(const struct wasd_transform *t, real alpha, const real *pw, const real *dsw, size_t rows,
+                               struct wasd_rect at, real *dpw)
 {
 	return backward(t, alpha, pw, (real *)(uintptr_t)dsw, false, rows, at, dpw);
 }
 
-double apply_backward_clear(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, size_t rows, struct wasd_rect at, real *dpw)
+double apply_backward_clear(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, size_t rows,
+                            struct wasd_rect at, real *dpw)
 {
 	return backward(t, alpha, pw, dsw, true, rows, at, dpw);
 }

@@ -1,8 +1,9 @@
 /* weights/apply.h - a transform of many rows as a job, and the kernels that can do it.
  *
- * Both passes are a sparse matrix M over the taps of a row, y = M x: forward x = a row of PW, y = one of SW, M = T; backward x = a row of
- * dSW, y = what is added to dPW, M = T^t. A kernel does whole chunks of rows; what it needs to know beyond the entries it prepares
- * once per job. The table's last kernel takes every job on every CPU and is the definition of the result.
+ * Both passes are a sparse matrix M over the taps of a row, y = M x: forward x = a row of PW, y = one of SW, M = T;
+ * backward x = a row of dSW, y = what is added to dPW, M = T^t. A kernel does whole chunks of rows; what it needs to
+ * know beyond the entries it prepares once per job. The table's last kernel takes every job on every CPU and is the
+ * definition of the result.
  */
 #ifndef WEIGHTS_APPLY_H
 #define WEIGHTS_APPLY_H
@@ -10,30 +11,39 @@
 #include "wasd/weights.h"
 
 #define APPLY_TAPS (WASD_K_MAX * WASD_K_MAX)
-#define APPLY_LANES 16                                /* rows that are done together; chunks begin at multiples */
+#define APPLY_LANES 16 /* rows that are done together; chunks begin at multiples */
 #define APPLY_CHUNKS 64
 #define APPLY_TERMS 512
 
-struct apply_entry { int8_t to, from; real w; };      /* M[to][from] = w */
+struct apply_entry {
+	int8_t to, from;
+	real w;
+}; /* M[to][from] = w */
 
-/* 16 products of a vector kernel: lane l of the result gets w[l] * v[lane[l]] where the mask has bit l, v the vector `from` of the
- * block's x. */
-struct apply_term { float w[APPLY_LANES]; uint8_t lane[APPLY_LANES]; uint16_t mask, from; };
+/* 16 products of a vector kernel: lane l of the result gets w[l] * v[lane[l]] where the mask has bit l, v the vector
+ * `from` of the block's x. */
+struct apply_term {
+	float w[APPLY_LANES];
+	uint8_t lane[APPLY_LANES];
+	uint16_t mask, from;
+};
 
 struct apply_job {
 	const real *pw;
-	real *sw;                                     /* forward */
-	real *dsw, *dpw;                              /* backward */
-	bool clear;                                   /* leave dsw zero */
+	real *sw;        /* forward */
+	real *dsw, *dpw; /* backward */
+	bool clear;      /* leave dsw zero */
 	size_t rows;
-	int kk, m;                                    /* taps of a row of PW; of SW: those of the rectangle */
+	int kk, m; /* taps of a row of PW; of SW: those of the rectangle */
 	real alpha;
-	bool copy;                                    /* every entry is 1 */
+	bool copy; /* every entry is 1 */
 	int n;
-	struct apply_entry e[APPLY_TAPS * APPLY_TAPS]; /* by `to`, then by `from`: the order in which a tap's sum is taken */
+	struct apply_entry
+		e[APPLY_TAPS * APPLY_TAPS]; /* by `to`, then by `from`: the order in which a tap's sum is taken */
 	int chunks;
-	double dot[APPLY_CHUNKS];                     /* backward: <y, pw> of each chunk */
-	int first[APPLY_TAPS + 1];                    /* vector kernels: vector v of a block's y is the sum of terms first[v] to first[v+1]-1 */
+	double dot[APPLY_CHUNKS]; /* backward: <y, pw> of each chunk */
+	int first[APPLY_TAPS +
+	          1]; /* vector kernels: vector v of a block's y is the sum of terms first[v] to first[v+1]-1 */
 	struct apply_term term[APPLY_TERMS];
 };
 
@@ -41,20 +51,23 @@ typedef void apply_chunk(const struct apply_job *j, size_t begin, size_t end, do
 
 struct apply_kernel {
 	const char *name;
-	bool (*prepare)(struct apply_job *j);         /* false: not this job, or not on this CPU. NULL: every job, nothing to prepare */
-	apply_chunk *forward;                         /* SW = alpha PW T^t */
-	apply_chunk *backward;                        /* dPW += alpha dSW T, *dot = <dSW T, PW> */
+	bool (*prepare)(
+		struct apply_job *j); /* false: not this job, or not on this CPU. NULL: every job, nothing to prepare */
+	apply_chunk *forward;     /* SW = alpha PW T^t */
+	apply_chunk *backward;    /* dPW += alpha dSW T, *dot = <dSW T, PW> */
 };
 
 extern const struct apply_kernel apply_avx512, apply_portable;
-const struct apply_kernel *apply_kernel_at(int i);   /* fastest first, NULL after the last */
+const struct apply_kernel *apply_kernel_at(int i); /* fastest first, NULL after the last */
 
-/* The public passes (wasd/weights.h) by one kernel; false: it does not take the job and nothing was done. Backward with `clear` leaves dsw zero:
- * while it is in cache anyway, that is cheaper than clearing it before the next sum. */
-bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, size_t rows, struct wasd_rect at, real *sw);
-bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw, real *dsw, bool clear, size_t rows,
-                    struct wasd_rect at, real *dpw, double *dot);
+/* The public passes (wasd/weights.h) by one kernel; false: it does not take the job and nothing was done. Backward with
+ * `clear` leaves dsw zero: while it is in cache anyway, that is cheaper than clearing it before the next sum. */
+bool apply_forward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw,
+                   size_t rows, struct wasd_rect at, real *sw);
+bool apply_backward(const struct apply_kernel *kn, const struct wasd_transform *t, real alpha, const real *pw,
+                    real *dsw, bool clear, size_t rows, struct wasd_rect at, real *dpw, double *dot);
 /* By the first kernel that takes it; returns <dSW, PW T^t>. */
-double apply_backward_clear(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, size_t rows, struct wasd_rect at, real *dpw);
+double apply_backward_clear(const struct wasd_transform *t, real alpha, const real *pw, real *dsw, size_t rows,
+                            struct wasd_rect at, real *dpw);
 
 #endif

@@ -1,10 +1,11 @@
 /* core/weights/apply_avx512.c - transforms of float32 rows on CPUs with AVX-512, as fast as memory gives them.
  *
- * A block of 16 rows of n taps is n whole vectors, so which lane of which vector a tap is in is the same in every block. A vector of the result
- * y = M x is a sum of terms: the lanes of one vector of x in another order, times a vector of entries of M, nothing in the lanes that take no
- * part. A copy needs one term for each of the two to four vectors of x that lie where y's rows are; where several taps of a lane's sum
- * are in one vector of x, that vector has as many terms. Terms are ordered so that each lane takes its sum in the order of the entries:
- * forward gives the very bits of the portable kernel.
+ * A block of 16 rows of n taps is n whole vectors, so which lane of which vector a tap is in is the same in every
+ * block. A vector of the result y = M x is a sum of terms: the lanes of one vector of x in another order, times a
+ * vector of entries of M, nothing in the lanes that take no part. A copy needs one term for each of the two to four
+ * vectors of x that lie where y's rows are; where several taps of a lane's sum are in one vector of x, that vector has
+ * as many terms. Terms are ordered so that each lane takes its sum in the order of the entries: forward gives the very
+ * bits of the portable kernel.
  *
  * Rows left over at the end of a chunk (there are some only in the last one) go to the portable kernel.
  */
@@ -21,9 +22,12 @@
 /* ---- the terms of a job ------------------------------------------------------------------------------ */
 
 /* Taps of a row of y and of x; tap t of y is the sum of the entries row[t] to row[t+1]-1. */
-struct layout { int to, from, row[APPLY_TAPS + 1]; };
+struct layout {
+	int to, from, row[APPLY_TAPS + 1];
+};
 
-/* Makes the term of vector v of y that takes lane l from place x of the block, unless one that reads the same vector has that lane free. */
+/* Makes the term of vector v of y that takes lane l from place x of the block, unless one that reads the same vector
+ * has that lane free. */
 static bool add_product(struct apply_job *j, int first, int *n, int l, int x, real w)
 {
 	struct apply_term *t = &j->term[first], *end = &j->term[*n];
@@ -32,7 +36,7 @@ static bool add_product(struct apply_job *j, int first, int *n, int l, int x, re
 	if (t == end) {
 		if (*n == APPLY_TERMS)
 			return false;
-		*t = (struct apply_term){ .from = (uint16_t)(x / LANES) };
+		*t = (struct apply_term){.from = (uint16_t)(x / LANES)};
 		(*n)++;
 	}
 	t->mask |= (uint16_t)(1u << l);
@@ -55,7 +59,7 @@ static void sort_terms(struct apply_term *t, int n)
 static bool prepare(struct apply_job *j)
 {
 	bool backward = j->dsw != NULL;
-	struct layout at = { backward ? j->kk : j->m, backward ? j->m : j->kk, { 0 } };
+	struct layout at = {backward ? j->kk : j->m, backward ? j->m : j->kk, {0}};
 	int n = 0;
 	if (!__builtin_cpu_supports("avx512f"))
 		return false;
@@ -69,7 +73,8 @@ static bool prepare(struct apply_job *j)
 		for (int l = 0; l < LANES; l++) {
 			int row = (v * LANES + l) / at.to, to = (v * LANES + l) % at.to;
 			for (int i = at.row[to]; i < at.row[to + 1]; i++)
-				if (!add_product(j, j->first[v], &n, l, row * at.from + j->e[i].from, j->e[i].w * (backward ? 1 : j->alpha)))
+				if (!add_product(j, j->first[v], &n, l, row * at.from + j->e[i].from,
+				                 j->e[i].w * (backward ? 1 : j->alpha)))
 					return false;
 		}
 		sort_terms(&j->term[j->first[v]], n - j->first[v]);
@@ -127,8 +132,10 @@ AVX512_INLINE double backward_blocks(const struct apply_job *j, size_t begin, si
 AVX512 static void forward(const struct apply_job *j, size_t begin, size_t end, double *dot)
 {
 	size_t whole = end - (end - begin) % LANES;
-	if (j->copy) forward_blocks(j, begin, whole, true);
-	else forward_blocks(j, begin, whole, false);
+	if (j->copy)
+		forward_blocks(j, begin, whole, true);
+	else
+		forward_blocks(j, begin, whole, false);
 	if (whole < end)
 		apply_portable.forward(j, whole, end, dot);
 }
@@ -142,6 +149,9 @@ AVX512 static void backward(const struct apply_job *j, size_t begin, size_t end,
 	*dot = sum + rest;
 }
 
-const struct apply_kernel apply_avx512 = { .name = "avx512", .prepare = prepare, .forward = forward, .backward = backward };
+const struct apply_kernel apply_avx512 = {.name = "avx512",
+                                          .prepare = prepare,
+                                          .forward = forward,
+                                          .backward = backward};
 
 #endif

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHAIN_MAX 8                                  /* strategies of one run */
+#define CHAIN_MAX 8 /* strategies of one run */
 
 struct part {
 	const struct weight_strategy *by;
 	void *self;
-	struct weight_param *param;                  /* with a link: what it forms */
-	bool *first;                                 /* per such parameter: no earlier link forms it */
+	struct weight_param *param; /* with a link: what it forms */
+	bool *first;                /* per such parameter: no earlier link forms it */
 	int n_params;
 };
 
@@ -21,17 +21,18 @@ struct weight_chain {
 	struct wasd_model *model;
 	struct part part[CHAIN_MAX];
 	int n;
-	struct part *drawing;                        /* the one that draws, NULL = none */
-	struct wasd_rng rng, rng_before;             /* before the draw that now holds */
-	const struct wasd_recipe *recipe;            /* the last drawn by it */
-	real *input;                                 /* what a later link was given, recomputed; NULL: no parameter has two links */
+	struct part *drawing;             /* the one that draws, NULL = none */
+	struct wasd_rng rng, rng_before;  /* before the draw that now holds */
+	const struct wasd_recipe *recipe; /* the last drawn by it */
+	real *input;                      /* what a later link was given, recomputed; NULL: no parameter has two links */
 };
 
 /* ---- create ------------------------------------------------------------------------------------------- */
 
-static enum wasd_status read_options(const struct weight_strategy *by, const struct weight_setup *s, double *v, struct wasd_err *err)
+static enum wasd_status read_options(const struct weight_strategy *by, const struct weight_setup *s, double *v,
+                                     struct wasd_err *err)
 {
-	const char *names[WEIGHT_OPTIONS + 2] = { "type" };
+	const char *names[WEIGHT_OPTIONS + 2] = {"type"};
 	enum wasd_status st = WASD_OK;
 	int n = 0;
 	for (const struct weight_option *o = by->options; o && o->name; o++) {
@@ -46,7 +47,7 @@ static enum wasd_status read_options(const struct weight_strategy *by, const str
 		char at[FIELDS_POINTER];
 		fields_pointer(at, s->at, o->name);
 		if (m && o->kind != WEIGHT_FORM)
-			st = fields_number(m, at, (struct fields_range){ o->min, o->max, false, false }, &v[i], err);
+			st = fields_number(m, at, (struct fields_range){o->min, o->max, false, false}, &v[i], err);
 		if (!st && o->kind == WEIGHT_INTEGER && v[i] != (double)(int64_t)v[i])
 			st = wasd_fail_at(err, WASD_EINVAL, at, "must be a whole number");
 	}
@@ -74,7 +75,7 @@ static enum wasd_status list_params(const struct weight_chain *c, struct part *p
 			continue;
 		int w = wasd_graph_node_info(c->graph, n).weight;
 		p->first[p->n_params] = !chain_links(c, w);
-		p->param[p->n_params] = (struct weight_param){ p->n_params, n, wasd_graph_param_info(c->graph, w) };
+		p->param[p->n_params] = (struct weight_param){p->n_params, n, wasd_graph_param_info(c->graph, w)};
 		p->n_params++;
 	}
 	return WASD_OK;
@@ -88,21 +89,25 @@ static void part_done(struct part *p)
 	wasd_free(p->first);
 }
 
-static enum wasd_status check_place(const struct weight_chain *c, const struct part *p, const char *at, struct wasd_err *err)
+static enum wasd_status check_place(const struct weight_chain *c, const struct part *p, const char *at,
+                                    struct wasd_err *err)
 {
 	for (int i = 0; i < c->n; i++)
 		if (c->part[i].by == p->by)
 			return wasd_fail_at(err, WASD_EINVAL, at, "%s is in the list twice", p->by->name);
 	if (p->by->draw && c->drawing)
-		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both form the weights of a pass anew: take one of them", c->drawing->by->name, p->by->name);
+		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both form the weights of a pass anew: take one of them",
+		                    c->drawing->by->name, p->by->name);
 	return c->n < CHAIN_MAX ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", CHAIN_MAX);
 }
 
-static enum wasd_status add(struct weight_chain *c, const struct weight_strategy *by, const struct chain_spec *spec, const cJSON *own, const char *at, struct wasd_err *err)
+static enum wasd_status add(struct weight_chain *c, const struct weight_strategy *by, const struct chain_spec *spec,
+                            const cJSON *own, const char *at, struct wasd_err *err)
 {
-	struct part p = { .by = by };
+	struct part p = {.by = by};
 	double option[WEIGHT_OPTIONS];
-	struct weight_setup setup = { .graph = c->graph, .spec = own, .at = at, .option = option, .paper = spec->paper, .seed = spec->seed };
+	struct weight_setup setup =
+		{.graph = c->graph, .spec = own, .at = at, .option = option, .paper = spec->paper, .seed = spec->seed};
 	enum wasd_status s = check_place(c, &p, at, err);
 	if (!s)
 		s = read_options(by, &setup, option, err);
@@ -123,7 +128,8 @@ static enum wasd_status add(struct weight_chain *c, const struct weight_strategy
 	return WASD_OK;
 }
 
-static enum wasd_status add_listed(struct weight_chain *c, const struct chain_spec *spec, const cJSON *own, int i, struct wasd_err *err)
+static enum wasd_status add_listed(struct weight_chain *c, const struct chain_spec *spec, const cJSON *own, int i,
+                                   struct wasd_err *err)
 {
 	char at[32], ptr[FIELDS_POINTER];
 	const char *type;
@@ -134,7 +140,8 @@ static enum wasd_status add_listed(struct weight_chain *c, const struct chain_sp
 	if (!wasd_json_str(own, "type", &type))
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be the name of a strategy");
 	const struct weight_strategy *by = weight_strategy_find(type);
-	return by ? add(c, by, spec, own, at, err) : wasd_fail_at(err, WASD_EINVAL, ptr, "unknown strategy \"%.60s\"", type);
+	return by ? add(c, by, spec, own, at, err) :
+	            wasd_fail_at(err, WASD_EINVAL, ptr, "unknown strategy \"%.60s\"", type);
 }
 
 static enum wasd_status add_all(struct weight_chain *c, const struct chain_spec *spec, struct wasd_err *err)
@@ -154,7 +161,8 @@ static enum wasd_status add_all(struct weight_chain *c, const struct chain_spec 
 	return s;
 }
 
-enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out, struct wasd_err *err)
+enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
+                              struct wasd_err *err)
 {
 	struct weight_chain *c = wasd_calloc(1, sizeof *c);
 	if (!c)
@@ -260,7 +268,8 @@ static bool holds(const struct weight_chain *c)
 	return c->drawing->by->holds && c->drawing->by->holds(c->drawing->self);
 }
 
-enum wasd_status chain_draw(struct weight_chain *c, const struct weight_when *when, struct wasd_rng *r, const struct wasd_recipe **out, struct wasd_err *err)
+enum wasd_status chain_draw(struct weight_chain *c, const struct weight_when *when, struct wasd_rng *r,
+                            const struct wasd_recipe **out, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	if (!c->drawing) {
@@ -310,10 +319,12 @@ bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
 const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, const char **stream)
 {
 	*stream = c->drawing ? c->drawing->by->name : weight_was.name;
-	return c->drawing && batch && holds(c) ? c->rng_before.s : c->rng.s;     /* a recipe that holds is drawn again when the run goes on */
+	return c->drawing && batch && holds(c) ? c->rng_before.s :
+	                                         c->rng.s; /* a recipe that holds is drawn again when the run goes on */
 }
 
-enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4], const cJSON *recorded, const struct weight_when *when, struct wasd_err *err)
+enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4], const cJSON *recorded,
+                              const struct weight_when *when, struct wasd_err *err)
 {
 	memcpy(c->rng.s, generator, sizeof c->rng.s);
 	chain_apply(c);
@@ -341,7 +352,8 @@ bool chain_warning(const struct weight_chain *c, int i, const char **code, char 
 {
 	for (int k = 0; k < c->n; k++) {
 		const struct part *p = &c->part[k];
-		for (int j = 0; p->by->warning && p->by->warning(p->self, j, wasd_model_master(c->model), code, text, size); j++)
+		for (int j = 0; p->by->warning && p->by->warning(p->self, j, wasd_model_master(c->model), code, text, size);
+		     j++)
 			if (i-- == 0)
 				return true;
 	}

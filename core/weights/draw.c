@@ -1,4 +1,5 @@
-/* core/weights/draw.c - one transform for every augmented layer of a network. Its JSON form is made in graph/draw_json.c, which knows the layers' names. */
+/* core/weights/draw.c - one transform for every augmented layer of a network. Its JSON form is made in
+ * graph/draw_json.c, which knows the layers' names. */
 #include "weights/apply.h"
 
 void wasd_draw_done(struct wasd_draw *d)
@@ -8,7 +9,7 @@ void wasd_draw_done(struct wasd_draw *d)
 	for (int i = 0; i < d->n; i++)
 		wasd_free(d->layer[i].more);
 	wasd_free(d->layer);
-	*d = (struct wasd_draw){ 0 };
+	*d = (struct wasd_draw){0};
 }
 
 const struct wasd_draw_layer *wasd_draw_find(const struct wasd_draw *d, int aug)
@@ -21,7 +22,10 @@ const struct wasd_draw_layer *wasd_draw_find(const struct wasd_draw *d, int aug)
 
 /* ---- parts --------------------------------------------------------------------------------------------- */
 
-static int parts_of(const struct wasd_draw_layer *l) { return l->parts > 1 ? l->parts : 1; }
+static int parts_of(const struct wasd_draw_layer *l)
+{
+	return l->parts > 1 ? l->parts : 1;
+}
 
 const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part)
 {
@@ -34,7 +38,7 @@ static struct wasd_rect hull(struct wasd_rect a, struct wasd_rect b)
 		return a.h ? a : b;
 	int y = a.y < b.y ? a.y : b.y, x = a.x < b.x ? a.x : b.x;
 	int y1 = a.y + a.h > b.y + b.h ? a.y + a.h : b.y + b.h, x1 = a.x + a.w > b.x + b.w ? a.x + a.w : b.x + b.w;
-	return (struct wasd_rect){ y, x, y1 - y, x1 - x };
+	return (struct wasd_rect){y, x, y1 - y, x1 - x};
 }
 
 struct wasd_rect wasd_draw_live(const struct wasd_draw_layer *l)
@@ -65,7 +69,8 @@ static size_t rows_of(const struct wasd_draw_layer *l, int i, int outs, size_t r
 	return (size_t)(end - begin) * each;
 }
 
-void wasd_draw_forward(const struct wasd_draw_layer *l, real alpha, const real *pw, int outs, size_t rows, struct wasd_rect at, real *sw)
+void wasd_draw_forward(const struct wasd_draw_layer *l, real alpha, const real *pw, int outs, size_t rows,
+                       struct wasd_rect at, real *sw)
 {
 	size_t kk = (size_t)(l->t.k * l->t.k), m = (size_t)(at.h * at.w), first;
 	for (int i = 0; i < parts_of(l); i++) {
@@ -74,13 +79,15 @@ void wasd_draw_forward(const struct wasd_draw_layer *l, real alpha, const real *
 	}
 }
 
-double wasd_draw_backward(const struct wasd_draw_layer *l, real alpha, const real *pw, real *dsw, int outs, size_t rows, struct wasd_rect at, real *dpw)
+double wasd_draw_backward(const struct wasd_draw_layer *l, real alpha, const real *pw, real *dsw, int outs, size_t rows,
+                          struct wasd_rect at, real *dpw)
 {
 	size_t kk = (size_t)(l->t.k * l->t.k), m = (size_t)(at.h * at.w), first;
 	double dot = 0;
 	for (int i = 0; i < parts_of(l); i++) {
 		size_t n = rows_of(l, i, outs, rows, &first);
-		dot += apply_backward_clear(wasd_draw_part(l, i), alpha, pw + first * kk, dsw + first * m, n, at, dpw + first * kk);
+		dot += apply_backward_clear(wasd_draw_part(l, i), alpha, pw + first * kk, dsw + first * m, n, at,
+		                            dpw + first * kk);
 	}
 	return dot;
 }

@@ -1,6 +1,6 @@
-/* core/weights/was.c - the strategy of a job: which layers are augmented, by which transforms with which probabilities. The
- * spec's "was" object (web/docs/job-spec.md#was) is compiled once for a graph; a draw then costs a few numbers of the run's generator
- * per layer. */
+/* core/weights/was.c - the strategy of a job: which layers are augmented, by which transforms with which probabilities.
+ * The spec's "was" object (web/docs/job-spec.md#was) is compiled once for a graph; a draw then costs a few numbers of
+ * the run's generator per layer. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,23 +9,29 @@
 #include "wasd/weights.h"
 
 #define CHOICES_MAX 16
-#define RAMP_MAX 1000000                             /* epochs: as many as a job may have */
+#define RAMP_MAX 1000000 /* epochs: as many as a job may have */
 
-struct choice { const struct wasd_transform_op *op; double weight, law[WASD_LAW_MAX]; };
+struct choice {
+	const struct wasd_transform_op *op;
+	double weight, law[WASD_LAW_MAX];
+};
 
 struct wasd_was {
 	int n_choices, n_layers;
 	struct choice choice[CHOICES_MAX];
-	double total;                                /* of the weights */
-	double from, to;                             /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
+	double total;    /* of the weights */
+	double from, to; /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
 	int ramp;
-	struct layer { int aug, k; bool alpha_one; } *layer;
-	int groups;                                  /* parts of each layer's output channels, with a draw each */
+	struct layer {
+		int aug, k;
+		bool alpha_one;
+	} * layer;
+	int groups; /* parts of each layer's output channels, with a draw each */
 	bool fixed, per_epoch;
-	char *profile;                               /* "draw": "profile:NAME" is this NAME; NULL: another kind of draw */
-	cJSON *recorded;                             /* that profile's draw */
-	double odds[WASD_TURNS];                     /* of a step's weights, with a profile */
-	cJSON *layers;                               /* the member as given, "paper" or "all" when it was not */
+	char *profile;           /* "draw": "profile:NAME" is this NAME; NULL: another kind of draw */
+	cJSON *recorded;         /* that profile's draw */
+	double odds[WASD_TURNS]; /* of a step's weights, with a profile */
+	cJSON *layers;           /* the member as given, "paper" or "all" when it was not */
 };
 
 /* ---- reading the object ---------------------------------------------------------------------------- */
@@ -34,7 +40,7 @@ static enum wasd_status read_law(const cJSON *j, const char *at, struct choice *
 {
 	double *v = c->law;
 	for (const struct wasd_law_option *o = c->op->law; o->name; v += o->n, o++) {
-		struct fields_range range = { o->min, o->max, false, false };
+		struct fields_range range = {o->min, o->max, false, false};
 		const cJSON *m = wasd_json_get(j, o->name);
 		char ptr[FIELDS_POINTER], item[FIELDS_POINTER];
 		fields_pointer(ptr, at, o->name);
@@ -72,7 +78,7 @@ static const struct wasd_transform_op *op_of_type(const char *type)
 
 static enum wasd_status read_transform(const cJSON *j, const char *at, struct choice *c, struct wasd_err *err)
 {
-	const char *type, *names[8] = { "type", "weight" };
+	const char *type, *names[8] = {"type", "weight"};
 	char ptr[FIELDS_POINTER];
 	if (!cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
@@ -96,7 +102,7 @@ static enum wasd_status read_transform(const cJSON *j, const char *at, struct ch
 	c->weight = 1;
 	fields_pointer(ptr, at, "weight");
 	const cJSON *w = wasd_json_get(j, "weight");
-	if (w && (s = fields_number(w, ptr, (struct fields_range){ 0, 1e6, true, false }, &c->weight, err)) != WASD_OK)
+	if (w && (s = fields_number(w, ptr, (struct fields_range){0, 1e6, true, false}, &c->weight, err)) != WASD_OK)
 		return s;
 	return read_law(j, at, c, err);
 }
@@ -123,7 +129,8 @@ static enum wasd_status read_transforms(const cJSON *j, struct wasd_was *w, stru
 /* ---- which layers ------------------------------------------------------------------------------------- */
 
 /* Marks the convolutions that a name or a pattern means. */
-static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const struct wasd_graph *g, bool *use, struct wasd_err *err)
+static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const struct wasd_graph *g, bool *use,
+                                    struct wasd_err *err)
 {
 	bool found = false;
 	if (!cJSON_IsString(pattern))
@@ -133,8 +140,11 @@ static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const 
 			continue;
 		use[aug] = found = true;
 	}
-	return found ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "\"%.60s\" is not a convolution with k > 1 of this network, nor a pattern of such names",
-	                                      pattern->valuestring);
+	return found ?
+	           WASD_OK :
+	           wasd_fail_at(err, WASD_EINVAL, at,
+	                        "\"%.60s\" is not a convolution with k > 1 of this network, nor a pattern of such names",
+	                        pattern->valuestring);
 }
 
 /* Names and patterns may come in any order and mean a layer several times; the draw keeps execution order. */
@@ -162,7 +172,9 @@ static enum wasd_status mark(const cJSON *layers, const struct wasd_graph *g, bo
 	for (int i = 0; i < n; i++)
 		paper += use[i] = wasd_graph_aug_info(g, i).alpha_param >= 0;
 	if (!layers ? paper : !strcmp(which, "paper"))
-		return paper ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, "/was/layers", "the published method augments no layer of this network: use \"all\" or names");
+		return paper ? WASD_OK :
+		               wasd_fail_at(err, WASD_EINVAL, "/was/layers",
+		                            "the published method augments no layer of this network: use \"all\" or names");
 	bool all = !layers || !strcmp(which, "all");
 	for (int i = 0; i < n; i++)
 		use[i] = all;
@@ -171,11 +183,13 @@ static enum wasd_status mark(const cJSON *layers, const struct wasd_graph *g, bo
 	if (*which)
 		return mark_layers(layers, "/was/layers", g, use, err);
 	if (!cJSON_IsArray(layers) || !layers->child)
-		return wasd_fail_at(err, WASD_EINVAL, "/was/layers", "must be \"paper\", \"all\", a name or pattern of layers, or an array of these");
+		return wasd_fail_at(err, WASD_EINVAL, "/was/layers",
+		                    "must be \"paper\", \"all\", a name or pattern of layers, or an array of these");
 	return mark_list(layers, g, use, err);
 }
 
-static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
+static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w,
+                                    struct wasd_err *err)
 {
 	int n = wasd_graph_augs(g);
 	bool *use = NULL;
@@ -189,7 +203,7 @@ static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, 
 		struct wasd_aug_info a = wasd_graph_aug_info(g, i);
 		paper = paper && use[i] == (a.alpha_param >= 0);
 		if (use[i])
-			w->layer[w->n_layers++] = (struct layer){ i, a.k, w->fixed || a.alpha_param < 0 };
+			w->layer[w->n_layers++] = (struct layer){i, a.k, w->fixed || a.alpha_param < 0};
 	}
 	wasd_free(use);
 	if (s == WASD_OK && !(w->layers = j ? cJSON_Duplicate(j, true) : cJSON_CreateString(paper ? "paper" : "all")))
@@ -202,14 +216,16 @@ static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, 
 /* A number, or {"from","to","epochs"}: from the one to the other in equal steps, one an epoch. */
 static enum wasd_status read_probability(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "from", "to", "epochs", NULL };
-	static const struct fields_range chance = { 0, 1, false, false }, epochs = { 1, RAMP_MAX, false, false };
+	static const char *const names[] = {"from", "to", "epochs", NULL};
+	static const struct fields_range chance = {0, 1, false, false}, epochs = {1, RAMP_MAX, false, false};
 	w->from = w->to = 1;
 	if (!j)
 		return WASD_OK;
 	if (!cJSON_IsObject(j)) {
-		enum wasd_status s = cJSON_IsNumber(j) ? fields_number(j, "/was/probability", chance, &w->to, err) :
-		                     wasd_fail_at(err, WASD_EINVAL, "/was/probability", "must be a number, or an object with \"from\", \"to\" and \"epochs\"");
+		enum wasd_status s = cJSON_IsNumber(j) ?
+		                         fields_number(j, "/was/probability", chance, &w->to, err) :
+		                         wasd_fail_at(err, WASD_EINVAL, "/was/probability",
+		                                      "must be a number, or an object with \"from\", \"to\" and \"epochs\"");
 		w->from = w->to;
 		return s;
 	}
@@ -230,7 +246,8 @@ static enum wasd_status read_probability(const cJSON *j, struct wasd_was *w, str
 }
 
 /* A member that is one of two words; absent = the first. */
-static enum wasd_status read_word(const cJSON *was, const char *name, const char *first, const char *second, bool *is_second, struct wasd_err *err)
+static enum wasd_status read_word(const cJSON *was, const char *name, const char *first, const char *second,
+                                  bool *is_second, struct wasd_err *err)
 {
 	char ptr[FIELDS_POINTER];
 	const cJSON *m = wasd_json_get(was, name);
@@ -242,24 +259,27 @@ static enum wasd_status read_word(const cJSON *was, const char *name, const char
 	return WASD_OK;
 }
 
-static const char *const turn_names[WASD_TURNS] = { [WASD_TURN_FRESH] = "fresh", [WASD_TURN_PLAIN] = "plain", [WASD_TURN_PROFILE] = "profile" };
+static const char *const turn_names[WASD_TURNS] =
+	{[WASD_TURN_FRESH] = "fresh", [WASD_TURN_PLAIN] = "plain", [WASD_TURN_PROFILE] = "profile"};
 
 /* {"plain","profile","fresh"}: how often a step takes each, in proportion; absent = half plain, half the profile. */
 static enum wasd_status read_odds(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "plain", "profile", "fresh", NULL };
+	static const char *const names[] = {"plain", "profile", "fresh", NULL};
 	double sum = 0;
 	w->odds[WASD_TURN_PLAIN] = w->odds[WASD_TURN_PROFILE] = j ? 0 : 0.5;
 	if (!j)
 		return WASD_OK;
-	enum wasd_status s = cJSON_IsObject(j) ? fields_known(j, "/was/odds", names, err) :
-	                     wasd_fail_at(err, WASD_EINVAL, "/was/odds", "must be an object with \"plain\", \"profile\" and \"fresh\"");
+	enum wasd_status s = cJSON_IsObject(j) ?
+	                         fields_known(j, "/was/odds", names, err) :
+	                         wasd_fail_at(err, WASD_EINVAL, "/was/odds",
+	                                      "must be an object with \"plain\", \"profile\" and \"fresh\"");
 	for (int i = 0; i < WASD_TURNS && s == WASD_OK; i++) {
 		char ptr[FIELDS_POINTER];
 		const cJSON *m = wasd_json_get(j, turn_names[i]);
 		fields_pointer(ptr, "/was/odds", turn_names[i]);
 		if (m)
-			s = fields_number(m, ptr, (struct fields_range){ 0, 1e6, false, false }, &w->odds[i], err);
+			s = fields_number(m, ptr, (struct fields_range){0, 1e6, false, false}, &w->odds[i], err);
 		sum += w->odds[i];
 	}
 	return s != WASD_OK || sum > 0 ? s : wasd_fail_at(err, WASD_EINVAL, "/was/odds", "must not all be 0");
@@ -269,16 +289,21 @@ static enum wasd_status read_odds(const cJSON *j, struct wasd_was *w, struct was
 static enum wasd_status read_draw(const cJSON *was, struct wasd_was *w, struct wasd_err *err)
 {
 	static const char prefix[] = "profile:";
-	const cJSON *m = wasd_json_get(was, "draw"), *profile = wasd_json_get(was, "profile"), *odds = wasd_json_get(was, "odds");
-	bool named = cJSON_IsString(m) && !strncmp(m->valuestring, prefix, sizeof prefix - 1) && m->valuestring[sizeof prefix - 1];
+	const cJSON *m = wasd_json_get(was, "draw"), *profile = wasd_json_get(was, "profile"),
+				*odds = wasd_json_get(was, "odds");
+	bool named = cJSON_IsString(m) && !strncmp(m->valuestring, prefix, sizeof prefix - 1) &&
+	             m->valuestring[sizeof prefix - 1];
 	if (!named && (profile || odds))
-		return wasd_fail_at(err, WASD_EINVAL, profile ? "/was/profile" : "/was/odds", "goes with \"draw\": \"profile:NAME\" only");
+		return wasd_fail_at(err, WASD_EINVAL, profile ? "/was/profile" : "/was/odds",
+		                    "goes with \"draw\": \"profile:NAME\" only");
 	if (!named) {
 		enum wasd_status s = read_word(was, "draw", "step", "epoch", &w->per_epoch, err);
-		return s == WASD_EINVAL ? wasd_fail_at(err, s, "/was/draw", "must be \"step\", \"epoch\" or \"profile:NAME\"") : s;
+		return s == WASD_EINVAL ? wasd_fail_at(err, s, "/was/draw", "must be \"step\", \"epoch\" or \"profile:NAME\"") :
+		                          s;
 	}
 	if (!cJSON_IsArray(profile))
-		return wasd_fail_at(err, WASD_EINVAL, "/was/profile", "must be the draw of %.80s: an array with a transform for each layer", m->valuestring);
+		return wasd_fail_at(err, WASD_EINVAL, "/was/profile",
+		                    "must be the draw of %.80s: an array with a transform for each layer", m->valuestring);
 	w->profile = wasd_strdup(m->valuestring + sizeof prefix - 1);
 	w->recorded = cJSON_Duplicate(profile, true);
 	return w->profile && w->recorded ? read_odds(odds, w, err) : wasd_fail(err, WASD_ENOMEM, "was");
@@ -287,8 +312,8 @@ static enum wasd_status read_draw(const cJSON *was, struct wasd_was *w, struct w
 /* Whatever is wrong with the profile's draw is told when the strategy is made, not when it is first needed. */
 static enum wasd_status check_profile(const struct wasd_graph *g, const struct wasd_was *w, struct wasd_err *err)
 {
-	struct wasd_draw d = { 0 };
-	struct wasd_err e = { 0 };
+	struct wasd_draw d = {0};
+	struct wasd_err e = {0};
 	enum wasd_status s = w->recorded ? wasd_draw_from_json(w->recorded, g, &d, &e) : WASD_OK;
 	wasd_draw_done(&d);
 	if (s != WASD_OK && err) {
@@ -298,24 +323,30 @@ static enum wasd_status check_profile(const struct wasd_graph *g, const struct w
 	return s;
 }
 
-static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w, struct wasd_err *err)
+static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, struct wasd_was *w,
+                                    struct wasd_err *err)
 {
 	double n = 1;
-	enum wasd_status s = j ? fields_number(j, "/was/groups", (struct fields_range){ 1, WASD_DRAW_PARTS, false, false }, &n, err) : WASD_OK;
+	enum wasd_status s = j ? fields_number(j, "/was/groups", (struct fields_range){1, WASD_DRAW_PARTS, false, false},
+	                                       &n, err) :
+	                         WASD_OK;
 	w->groups = (int)n;
 	if (s == WASD_OK && n != w->groups)
 		return wasd_fail_at(err, WASD_EINVAL, "/was/groups", "must be a whole number");
 	for (int i = 0; s == WASD_OK && i < w->n_layers; i++) {
 		struct wasd_aug_info a = wasd_graph_aug_info(g, w->layer[i].aug);
 		if (a.out < w->groups)
-			s = wasd_fail_at(err, WASD_EINVAL, "/was/groups", "%d groups of the %d output channels of %s", w->groups, a.out, a.layer);
+			s = wasd_fail_at(err, WASD_EINVAL, "/was/groups", "%d groups of the %d output channels of %s", w->groups,
+			                 a.out, a.layer);
 	}
 	return s;
 }
 
-static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper, struct wasd_was *w, struct wasd_err *err)
+static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper,
+                                    struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = { "transforms", "layers", "alpha", "draw", "probability", "groups", "profile", "odds", NULL };
+	static const char *const names[] = {"transforms", "layers",  "alpha", "draw", "probability",
+	                                    "groups",     "profile", "odds",  NULL};
 	enum wasd_status s = fields_known(was, "/was", names, err);
 	if (s == WASD_OK)
 		s = read_probability(wasd_json_get(was, "probability"), w, err);
@@ -329,14 +360,16 @@ static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was
 		return s;
 	const cJSON *transforms = wasd_json_get(was, "transforms");
 	if (!transforms && !(transforms = wasd_json_get(paper, "transforms")))
-		return wasd_fail_at(err, WASD_EINVAL, "/was/transforms", "needed: the published method has none for this network");
+		return wasd_fail_at(err, WASD_EINVAL, "/was/transforms",
+		                    "needed: the published method has none for this network");
 	s = read_transforms(transforms, w, err);
 	if (s == WASD_OK)
 		s = read_layers(wasd_json_get(was, "layers"), g, w, err);
 	return s != WASD_OK ? s : read_groups(wasd_json_get(was, "groups"), g, w, err);
 }
 
-enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out, struct wasd_err *err)
+enum wasd_status wasd_was_create(const struct wasd_graph *g, const cJSON *was, const char *paper, struct wasd_was **out,
+                                 struct wasd_err *err)
 {
 	cJSON *own = NULL;
 	struct wasd_was *w = NULL;
@@ -371,7 +404,10 @@ void wasd_was_destroy(struct wasd_was *w)
 	wasd_free(w);
 }
 
-bool wasd_was_per_epoch(const struct wasd_was *w) { return w->per_epoch; }
+bool wasd_was_per_epoch(const struct wasd_was *w)
+{
+	return w->per_epoch;
+}
 
 double wasd_was_probability(const struct wasd_was *w, int epoch)
 {
@@ -406,7 +442,8 @@ static bool add_probability(cJSON *o, const struct wasd_was *w)
 	if (!w->ramp)
 		return cJSON_AddNumberToObject(o, "probability", w->to);
 	cJSON *p = cJSON_AddObjectToObject(o, "probability");
-	return cJSON_AddNumberToObject(p, "from", w->from) && cJSON_AddNumberToObject(p, "to", w->to) && cJSON_AddNumberToObject(p, "epochs", w->ramp);
+	return cJSON_AddNumberToObject(p, "from", w->from) && cJSON_AddNumberToObject(p, "to", w->to) &&
+	       cJSON_AddNumberToObject(p, "epochs", w->ramp);
 }
 
 /* "draw", and what belongs to it. */
@@ -430,15 +467,15 @@ static bool add_draw(cJSON *o, const struct wasd_was *w)
 
 cJSON *wasd_was_to_json(const struct wasd_was *w)
 {
-	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "transforms"), *layers = cJSON_Duplicate(w->layers, true);
+	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "transforms"),
+		  *layers = cJSON_Duplicate(w->layers, true);
 	bool ok = list && layers;
 	for (int i = 0; ok && i < w->n_choices; i++)
 		ok = add_transform(list, &w->choice[i]);
 	if (ok && layers && cJSON_AddItemToObject(o, "layers", layers))
 		layers = NULL;
-	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") &&
-	     add_draw(o, w) && add_probability(o, w) &&
-	     cJSON_AddNumberToObject(o, "groups", w->groups);
+	ok = ok && !layers && cJSON_AddStringToObject(o, "alpha", w->fixed ? "fixed" : "learned") && add_draw(o, w) &&
+	     add_probability(o, w) && cJSON_AddNumberToObject(o, "groups", w->groups);
 	if (ok)
 		return o;
 	cJSON_Delete(layers);
@@ -457,8 +494,10 @@ static const struct choice *choose(const struct wasd_was *w, struct wasd_rng *r)
 	return &w->choice[i];
 }
 
-/* The kind of a layer's transform in this draw, and its parameters. Probability 1, the published law, takes no number of its own. */
-static const struct wasd_transform_op *draw_op(const struct wasd_was *w, double probability, int k, struct wasd_rng *r, double *p)
+/* The kind of a layer's transform in this draw, and its parameters. Probability 1, the published law, takes no number
+ * of its own. */
+static const struct wasd_transform_op *draw_op(const struct wasd_was *w, double probability, int k, struct wasd_rng *r,
+                                               double *p)
 {
 	if (probability < 1 && wasd_rng_uniform(r) >= probability)
 		return wasd_transform_op_find("identity");
@@ -480,7 +519,8 @@ static enum wasd_status draw_create(const struct wasd_was *w, struct wasd_draw *
 	return wasd_fail(err, WASD_ENOMEM, "draw of %d layers", w->n_layers);
 }
 
-enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d, struct wasd_err *err)
+enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wasd_rng *r, struct wasd_draw *d,
+                                  struct wasd_err *err)
 {
 	double probability = wasd_was_probability(w, epoch);
 	enum wasd_status s = d->layer ? WASD_OK : draw_create(w, d, err);
@@ -490,7 +530,7 @@ enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wa
 		d->layer[i].alpha_one = l->alpha_one;
 		d->layer[i].parts = w->groups;
 		for (int part = 0; s == WASD_OK && part < w->groups; part++) {
-			double p[6] = { 0 };
+			double p[6] = {0};
 			const struct wasd_transform_op *op = draw_op(w, probability, l->k, r, p);
 			s = wasd_transform_make(op->name, l->k, p, part ? &d->layer[i].more[part - 1] : &d->layer[i].t, err);
 		}
@@ -505,7 +545,8 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 
 /* ---- what serves, and what a step takes ----------------------------------------------------------------- */
 
-enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed, struct wasd_draw *out, struct wasd_err *err)
+enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed,
+                                 struct wasd_draw *out, struct wasd_err *err)
 {
 	struct wasd_rng r;
 	if (w->recorded)
@@ -522,7 +563,7 @@ enum wasd_was_turn wasd_was_turn(const struct wasd_was *w, struct wasd_rng *r)
 	int turn = 0;
 	while (turn < WASD_TURNS - 1 && u >= w->odds[turn])
 		u -= w->odds[turn++];
-	while (!(w->odds[turn] > 0))            /* rounding led past the last that may come */
+	while (!(w->odds[turn] > 0)) /* rounding led past the last that may come */
 		turn--;
 	return (enum wasd_was_turn)turn;
 }

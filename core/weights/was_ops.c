@@ -9,22 +9,25 @@
 #include "wasd/weights.h"
 
 #define RAD (3.14159265358979323846 / 180)
-#define MAX_SHIFT 64.0                               /* farther than any kernel: the result is an empty kernel anyway */
+#define MAX_SHIFT 64.0 /* farther than any kernel: the result is an empty kernel anyway */
 
 /* ---- affine family: nearest sampling, zero fill --------------------------------------------- */
 
-struct affine { double angle, dx, dy, scale, sx, sy; };  /* angles in degrees */
+struct affine {
+	double angle, dx, dy, scale, sx, sy;
+}; /* angles in degrees */
 
 /* T(W)[y,x] = W[rint(u_y), rint(u_x)],  u = A^-1 ((x,y) - (c,c) - (dx,dy)) + (c,c),
  * A = s R(t) [1 0; -tan(sy) 1] [1 -tan(sx); 0 1], so A^-1 = 1/s [1 tan(sx); 0 1] [1 0; tan(sy) 1] R(-t). */
 static void affine_matrix(struct wasd_transform *t, struct affine a)
 {
 	int k = t->k, kk = k * k;
-	double c = (k - 1) / 2.0, cs = cos(a.angle * RAD), sn = sin(a.angle * RAD), tx = tan(a.sx * RAD), ty = tan(a.sy * RAD);
+	double c = (k - 1) / 2.0, cs = cos(a.angle * RAD), sn = sin(a.angle * RAD), tx = tan(a.sx * RAD),
+		   ty = tan(a.sy * RAD);
 	for (int y = 0; y < k; y++)
 		for (int x = 0; x < k; x++) {
 			double px = x - c - a.dx, py = y - c - a.dy;
-			double rx = cs * px + sn * py, ry = -sn * px + cs * py;      /* R(-t) */
+			double rx = cs * px + sn * py, ry = -sn * px + cs * py; /* R(-t) */
 			ry += ty * rx;
 			rx += tx * ry;
 			double ux = rint(rx / a.scale + c), uy = rint(ry / a.scale + c);
@@ -33,15 +36,30 @@ static void affine_matrix(struct wasd_transform *t, struct affine a)
 		}
 }
 
-static void identity_matrix(struct wasd_transform *t) { affine_matrix(t, (struct affine){ .scale = 1 }); }
-static void translate_matrix(struct wasd_transform *t) { affine_matrix(t, (struct affine){ .dx = t->p[0], .dy = t->p[1], .scale = 1 }); }
-static void scale_matrix(struct wasd_transform *t) { affine_matrix(t, (struct affine){ .scale = t->p[0] }); }
-static void shear_matrix(struct wasd_transform *t) { affine_matrix(t, (struct affine){ .scale = 1, .sx = t->p[0], .sy = t->p[1] }); }
-static void rotate_matrix(struct wasd_transform *t) { affine_matrix(t, (struct affine){ .angle = -t->p[0], .scale = 1 }); } /* R(-t) */
+static void identity_matrix(struct wasd_transform *t)
+{
+	affine_matrix(t, (struct affine){.scale = 1});
+}
+static void translate_matrix(struct wasd_transform *t)
+{
+	affine_matrix(t, (struct affine){.dx = t->p[0], .dy = t->p[1], .scale = 1});
+}
+static void scale_matrix(struct wasd_transform *t)
+{
+	affine_matrix(t, (struct affine){.scale = t->p[0]});
+}
+static void shear_matrix(struct wasd_transform *t)
+{
+	affine_matrix(t, (struct affine){.scale = 1, .sx = t->p[0], .sy = t->p[1]});
+}
+static void rotate_matrix(struct wasd_transform *t)
+{
+	affine_matrix(t, (struct affine){.angle = -t->p[0], .scale = 1});
+} /* R(-t) */
 
 static void general_matrix(struct wasd_transform *t)
 {
-	affine_matrix(t, (struct affine){ t->p[0], t->p[1], t->p[2], t->p[3], t->p[4], t->p[5] });
+	affine_matrix(t, (struct affine){t->p[0], t->p[1], t->p[2], t->p[3], t->p[4], t->p[5]});
 }
 
 /* Independent shifts round(U(-t k, t k)), x before y. */
@@ -95,7 +113,7 @@ static void crop_matrix(struct wasd_transform *t)
 	int k = t->k, kk = k * k, i = (int)t->p[0], j = (int)t->p[1], h = (int)t->p[2], w = (int)t->p[3];
 	for (int y = 0; y < k; y++)
 		for (int x = 0; x < k; x++) {
-			double ry[WASD_K_MAX] = { 0 }, rx[WASD_K_MAX] = { 0 };
+			double ry[WASD_K_MAX] = {0}, rx[WASD_K_MAX] = {0};
 			resize_row(k, i, h, y, ry);
 			resize_row(k, j, w, x, rx);
 			double *row = t->T + (y * k + x) * kk;
@@ -107,14 +125,19 @@ static void crop_matrix(struct wasd_transform *t)
 
 static int crop_check(int k, const double *p)
 {
-	if (p[2] > k) return 2;
-	if (p[3] > k) return 3;
-	if (p[0] > k - p[2]) return 0;
-	if (p[1] > k - p[3]) return 1;
+	if (p[2] > k)
+		return 2;
+	if (p[3] > k)
+		return 3;
+	if (p[0] > k - p[2])
+		return 0;
+	if (p[1] > k - p[3])
+		return 1;
 	return -1;
 }
 
-/* Ten tries for an area k*k U(lo,hi) and an aspect exp(U(log lo, log hi)) that fit; else the whole kernel. law: scale, ratio. */
+/* Ten tries for an area k*k U(lo,hi) and an aspect exp(U(log lo, log hi)) that fit; else the whole kernel. law: scale,
+ * ratio. */
 static bool crop_sample(int k, const double *law, struct wasd_rng *r, double *p)
 {
 	p[0] = p[1] = 0;
@@ -162,41 +185,66 @@ static bool flip_sample(int k, const double *law, struct wasd_rng *r, double *p)
 
 /* ---- the table --------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define SHIFT(n) { n, true, -MAX_SHIFT, MAX_SHIFT }
 #define ANGLE(n) { n, false, -360, 360 }
 #define SCALE { "scale", false, 1e-3, 1e3 }
 #define FLIP_LAW { "p", 1, { 0.5 }, 0, 1 }
+/* clang-format on */
 
 static const struct wasd_transform_op ops[] = {
-	{ .name = "identity", .matrix = identity_matrix },
+	{.name = "identity", .matrix = identity_matrix},
 	{
-		.name = "translate", .params = { SHIFT("dx"), SHIFT("dy") }, .matrix = translate_matrix,
-		.type = "translate", .law = { { "x", 1, { 0.3 }, 0, 1 }, { "y", 1, { 0.3 }, 0, 1 } }, .sample = translate_sample,
+		.name = "translate",
+		.params = {SHIFT("dx"), SHIFT("dy")},
+		.matrix = translate_matrix,
+		.type = "translate",
+		.law = {{"x", 1, {0.3}, 0, 1}, {"y", 1, {0.3}, 0, 1}},
+		.sample = translate_sample,
 	},
 	{
-		.name = "crop_resize", .check = crop_check, .matrix = crop_matrix,
-		.params = { { "i", true, 0, WASD_K_MAX }, { "j", true, 0, WASD_K_MAX }, { "h", true, 1, WASD_K_MAX }, { "w", true, 1, WASD_K_MAX } },
-		.type = "resized_crop", .sample = crop_sample,
-		.law = { { "scale", 2, { 0.8, 1.0 }, 0.01, 1 }, { "ratio", 2, { 3.0 / 4, 4.0 / 3 }, 0.05, 20 } },
+		.name = "crop_resize",
+		.check = crop_check,
+		.matrix = crop_matrix,
+		.params = {{"i", true, 0, WASD_K_MAX},
+                   {"j", true, 0, WASD_K_MAX},
+                   {"h", true, 1, WASD_K_MAX},
+                   {"w", true, 1, WASD_K_MAX}},
+		.type = "resized_crop",
+		.sample = crop_sample,
+		.law = {{"scale", 2, {0.8, 1.0}, 0.01, 1}, {"ratio", 2, {3.0 / 4, 4.0 / 3}, 0.05, 20}},
 	},
 	{
-		.name = "scale", .params = { SCALE }, .matrix = scale_matrix,
-		.type = "scale", .law = { { "scale", 2, { 3, 3.5 }, 0.01, 100 } }, .sample = scale_sample,
+		.name = "scale",
+		.params = {SCALE},
+		.matrix = scale_matrix,
+		.type = "scale",
+		.law = {{"scale", 2, {3, 3.5}, 0.01, 100}},
+		.sample = scale_sample,
 	},
 	{
-		.name = "shear", .params = { ANGLE("shear_x"), ANGLE("shear_y") }, .matrix = shear_matrix,
-		.type = "shear", .law = { { "degrees", 2, { 135, 135 }, -360, 360 } }, .sample = shear_sample,
+		.name = "shear",
+		.params = {ANGLE("shear_x"), ANGLE("shear_y")},
+		.matrix = shear_matrix,
+		.type = "shear",
+		.law = {{"degrees", 2, {135, 135}, -360, 360}},
+		.sample = shear_sample,
 	},
 	{
-		.name = "rotate", .params = { ANGLE("angle") }, .matrix = rotate_matrix,
-		.type = "rotate", .law = { { "degrees", 1, { 90 }, 0, 180 } }, .sample = rotate_sample,
+		.name = "rotate",
+		.params = {ANGLE("angle")},
+		.matrix = rotate_matrix,
+		.type = "rotate",
+		.law = {{"degrees", 1, {90}, 0, 180}},
+		.sample = rotate_sample,
 	},
 	{
-		.name = "affine", .matrix = general_matrix,
-		.params = { ANGLE("angle"), SHIFT("dx"), SHIFT("dy"), SCALE, ANGLE("shear_x"), ANGLE("shear_y") },
+		.name = "affine",
+		.matrix = general_matrix,
+		.params = {ANGLE("angle"), SHIFT("dx"), SHIFT("dy"), SCALE, ANGLE("shear_x"), ANGLE("shear_y")},
 	},
-	{ .name = "hflip", .matrix = hflip_matrix, .type = "hflip", .law = { FLIP_LAW }, .sample = flip_sample },
-	{ .name = "vflip", .matrix = vflip_matrix, .type = "vflip", .law = { FLIP_LAW }, .sample = flip_sample },
+	{.name = "hflip", .matrix = hflip_matrix, .type = "hflip", .law = {FLIP_LAW}, .sample = flip_sample},
+	{.name = "vflip", .matrix = vflip_matrix, .type = "vflip", .law = {FLIP_LAW}, .sample = flip_sample},
 };
 #define OPS ((int)(sizeof ops / sizeof *ops))
 
@@ -253,10 +301,11 @@ static void derive(struct wasd_transform *t)
 	for (int y = y0; y <= y1; y++)
 		for (int x = x0; x <= x1; x++)
 			t->box = t->box && !memcmp(t->T + (y * k + x) * kk, t->T + (y0 * k + x0) * kk, (size_t)kk * sizeof *t->T);
-	t->live = y1 < 0 ? (struct wasd_rect){ 0, 0, 0, 0 } : (struct wasd_rect){ y0, x0, y1 - y0 + 1, x1 - x0 + 1 };
+	t->live = y1 < 0 ? (struct wasd_rect){0, 0, 0, 0} : (struct wasd_rect){y0, x0, y1 - y0 + 1, x1 - x0 + 1};
 }
 
-enum wasd_status wasd_transform_make(const char *op, int k, const double *p, struct wasd_transform *t, struct wasd_err *err)
+enum wasd_status wasd_transform_make(const char *op, int k, const double *p, struct wasd_transform *t,
+                                     struct wasd_err *err)
 {
 	const struct wasd_transform_op *row = wasd_transform_op_find(op);
 	if (!row)
@@ -273,7 +322,8 @@ enum wasd_status wasd_transform_make(const char *op, int k, const double *p, str
 	}
 	int bad = row->check ? row->check(k, p) : -1;
 	if (bad >= 0)
-		return wasd_fail(err, WASD_EINVAL, "%s: %s = %g does not fit a kernel of side %d", op, row->params[bad].name, p[bad], k);
+		return wasd_fail(err, WASD_EINVAL, "%s: %s = %g does not fit a kernel of side %d", op, row->params[bad].name,
+		                 p[bad], k);
 
 	t->op = row;
 	t->k = k;

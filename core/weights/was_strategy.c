@@ -1,5 +1,5 @@
-/* core/weights/was_strategy.c - WAS (was.c) as a row of the strategies: SW = alpha T(W) for each augmented kernel, T as drawn and alpha the layer's own
- * parameter, which is learned with the weights. */
+/* core/weights/was_strategy.c - WAS (was.c) as a row of the strategies: SW = alpha T(W) for each augmented kernel, T as
+ * drawn and alpha the layer's own parameter, which is learned with the weights. */
 #include "weights/strategy.h"
 
 #include <stdio.h>
@@ -10,21 +10,32 @@
 struct was {
 	const struct wasd_graph *graph;
 	struct wasd_was *law;
-	struct wasd_draw draw, dom;                  /* of the pass; recorded */
+	struct wasd_draw draw, dom; /* of the pass; recorded */
 };
 
 /* ---- making it ------------------------------------------------------------------------------------------ */
 
 static const struct weight_option options[] = {
-	{ .name = "transforms", .summary = "what is drawn from, each with a weight; left out: what the network's authors took", .kind = WEIGHT_FORM },
-	{ .name = "layers", .summary = "paper, all, or names and patterns of convolutions", .kind = WEIGHT_FORM },
-	{ .name = "alpha", .summary = "learned: a scale of each layer's own; fixed: 1", .kind = WEIGHT_FORM },
-	{ .name = "draw", .summary = "step, epoch or profile:NAME: how often transforms are drawn", .kind = WEIGHT_FORM },
-	{ .name = "probability", .summary = "that a layer is transformed in a draw: a number, or from, to and epochs", .kind = WEIGHT_FORM },
-	{ .name = "groups", .summary = "parts of a layer's output channels, with a transform each", .kind = WEIGHT_INTEGER, .def = 1, .min = 1, .max = WASD_DRAW_PARTS },
-	{ .name = "profile", .summary = "the draw of profile:NAME", .kind = WEIGHT_FORM },
-	{ .name = "odds", .summary = "with profile:NAME: how often a step takes plain weights, the profile, fresh transforms", .kind = WEIGHT_FORM },
-	{ 0 }
+	{.name = "transforms",
+     .summary = "what is drawn from, each with a weight; left out: what the network's authors took",
+     .kind = WEIGHT_FORM},
+	{.name = "layers", .summary = "paper, all, or names and patterns of convolutions", .kind = WEIGHT_FORM},
+	{.name = "alpha", .summary = "learned: a scale of each layer's own; fixed: 1", .kind = WEIGHT_FORM},
+	{.name = "draw", .summary = "step, epoch or profile:NAME: how often transforms are drawn", .kind = WEIGHT_FORM},
+	{.name = "probability",
+     .summary = "that a layer is transformed in a draw: a number, or from, to and epochs",
+     .kind = WEIGHT_FORM},
+	{.name = "groups",
+     .summary = "parts of a layer's output channels, with a transform each",
+     .kind = WEIGHT_INTEGER,
+     .def = 1,
+     .min = 1,
+     .max = WASD_DRAW_PARTS},
+	{.name = "profile", .summary = "the draw of profile:NAME", .kind = WEIGHT_FORM},
+	{.name = "odds",
+     .summary = "with profile:NAME: how often a step takes plain weights, the profile, fresh transforms",
+     .kind = WEIGHT_FORM},
+	{0},
 };
 
 static void destroy(void *self)
@@ -39,7 +50,7 @@ static void destroy(void *self)
 /* was.c speaks of "/was"; in a list the object has another place. */
 static enum wasd_status read_law(struct was *w, const struct weight_setup *setup, struct wasd_err *err)
 {
-	struct wasd_err e = { 0 };
+	struct wasd_err e = {0};
 	cJSON *own = setup->spec ? cJSON_Duplicate(setup->spec, true) : NULL;
 	if (setup->spec && !own)
 		return wasd_fail(err, WASD_ENOMEM, "was");
@@ -67,7 +78,7 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	if (!s && w->law)
 		s = wasd_was_record(w->law, w->graph, setup->seed, &w->dom, err);
 	if (!s && w->law)
-		s = wasd_was_draw(w->law, &r, &w->draw, err);            /* sizes the buffer, so that no step does */
+		s = wasd_was_draw(w->law, &r, &w->draw, err); /* sizes the buffer, so that no step does */
 	if (!s && w->law) {
 		*self = w;
 		return WASD_OK;
@@ -101,8 +112,9 @@ static size_t alpha_at(const struct wasd_graph *g, const struct wasd_draw_layer 
 	return wasd_graph_param_info(g, a.alpha_param).offset + (size_t)a.alpha_index;
 }
 
-/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it may cross
- * zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's accuracy falls below chance. */
+/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it
+ * may cross zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's
+ * accuracy falls below chance. */
 static bool warning(const void *self, int i, const real *master, const char **code, char *text, size_t size)
 {
 	const struct was *w = self;
@@ -113,9 +125,14 @@ static bool warning(const void *self, int i, const real *master, const char **co
 		const char *layer = wasd_graph_aug_info(w->graph, w->dom.layer[k].aug).layer;
 		double alpha = (double)master[at];
 		*code = alpha < 0 ? "alpha_negative" : "alpha_near_zero";
-		wasd_line(text, size, alpha < 0 ? "alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below chance; "
-		          "\"was\": {\"alpha\": \"fixed\"} avoids that" : "alpha of %s is near 0 (%.3g): the layer passes almost nothing on, and alpha may become negative; "
-		          "\"was\": {\"alpha\": \"fixed\"} avoids that", layer, alpha);
+		wasd_line(
+			text, size,
+			alpha < 0 ?
+				"alpha of %s has become negative (%.3g): DOM's kernels have the other sign than AOM's, whose accuracy may stay below chance; "
+				"\"was\": {\"alpha\": \"fixed\"} avoids that" :
+				"alpha of %s is near 0 (%.3g): the layer passes almost nothing on, and alpha may become negative; "
+				"\"was\": {\"alpha\": \"fixed\"} avoids that",
+			layer, alpha);
 		return true;
 	}
 	return false;
@@ -123,7 +140,8 @@ static bool warning(const void *self, int i, const real *master, const char **co
 
 /* ---- drawing -------------------------------------------------------------------------------------------- */
 
-static enum wasd_status draw(void *self, const struct weight_when *when, struct wasd_rng *r, const struct wasd_recipe **out, struct wasd_err *err)
+static enum wasd_status draw(void *self, const struct weight_when *when, struct wasd_rng *r,
+                             const struct wasd_recipe **out, struct wasd_err *err)
 {
 	struct was *w = self;
 	enum wasd_was_turn turn = when->evaluation ? WASD_TURN_FRESH : wasd_was_turn(w->law, r);
@@ -150,7 +168,7 @@ static cJSON *recorded_json(const void *self)
 static enum wasd_status recall(void *self, const cJSON *j, struct wasd_err *err)
 {
 	struct was *w = self;
-	struct wasd_draw d = { 0 };
+	struct wasd_draw d = {0};
 	enum wasd_status s = wasd_draw_from_json(j, w->graph, &d, err);
 	if (s)
 		return s;
@@ -163,7 +181,7 @@ static enum wasd_status recall(void *self, const cJSON *j, struct wasd_err *err)
 
 static const struct wasd_draw *draw_of(const struct wasd_recipe *r)
 {
-	return (const struct wasd_draw *)r;      /* its first member */
+	return (const struct wasd_draw *)r; /* its first member */
 }
 
 static enum wasd_status check_layer(const struct wasd_draw_layer *l, const struct wasd_graph *g, struct wasd_err *err)
@@ -194,7 +212,7 @@ static bool shape(const struct wasd_recipe *r, int index, struct weight_shape *o
 {
 	const struct wasd_draw_layer *l = wasd_draw_find(draw_of(r), index);
 	if (l)
-		*out = (struct weight_shape){ wasd_draw_live(l), wasd_draw_box(l) };
+		*out = (struct weight_shape){wasd_draw_live(l), wasd_draw_box(l)};
 	return l;
 }
 
@@ -209,14 +227,30 @@ static void backward(const struct wasd_recipe *r, const struct weight_kernel *k,
 {
 	const struct wasd_draw_layer *l = wasd_draw_find(draw_of(r), k->index);
 	size_t alpha = alpha_at(k->graph, l);
-	double dalpha = wasd_draw_backward(l, alpha != SIZE_MAX ? k->master[alpha] : 1, k->w, ds, k->outs, k->rows, at, k->dw);
+	double dalpha = wasd_draw_backward(l, alpha != SIZE_MAX ? k->master[alpha] : 1, k->w, ds, k->outs, k->rows, at,
+	                                   k->dw);
 	if (alpha != SIZE_MAX)
 		k->grad[alpha] += (real)dalpha;
 }
 
 const struct weight_strategy weight_was = {
-	.name = "was", .summary = "weight augmentation: kernels under random spatial transforms, with AOM and DOM as the two modes of what is learned",
-	.options = options, .reads_spec = true, .create = create, .destroy = destroy, .to_json = to_json, .metric = metric, .warning = warning,
-	.draw = draw, .holds = holds, .recorded = recorded, .recorded_json = recorded_json, .recall = recall,
-	.check = check, .shape = shape, .forward = forward, .backward = backward,
+	.name = "was",
+	.summary =
+		"weight augmentation: kernels under random spatial transforms, with AOM and DOM as the two modes of what is learned",
+	.options = options,
+	.reads_spec = true,
+	.create = create,
+	.destroy = destroy,
+	.to_json = to_json,
+	.metric = metric,
+	.warning = warning,
+	.draw = draw,
+	.holds = holds,
+	.recorded = recorded,
+	.recorded_json = recorded_json,
+	.recall = recall,
+	.check = check,
+	.shape = shape,
+	.forward = forward,
+	.backward = backward,
 };

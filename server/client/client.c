@@ -27,7 +27,7 @@ static bool split_address(const char *url, char host[ADDRESS_HOST], char port[AD
 /* A socket that is connected to it, -1: none; where: "host:port", or "" when url is no address. */
 static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT], char where[CLIENT_WHERE])
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai = NULL;
 	int fd = -1;
 	*where = 0;
 	if (!split_address(url, host, port) || getaddrinfo(host, port, &hints, &ai))
@@ -35,7 +35,7 @@ static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT
 	snprintf(where, CLIENT_WHERE, "%s:%s", host, port);
 	for (struct addrinfo *a = ai; a && fd < 0; a = a->ai_next) {
 		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		struct timeval tv = { CLIENT_PATIENCE_S, 0 };
+		struct timeval tv = {CLIENT_PATIENCE_S, 0};
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen)) {
 			close(fd);
@@ -51,14 +51,18 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 	char host[ADDRESS_HOST], port[ADDRESS_PORT];
 	int fd = dial(url, host, port, where);
 	if (fd < 0) {
-		fprintf(stderr, *where ? "wasd: nothing answers at %s; is the daemon running?\n" : "wasd: %s is not an address\n", *where ? where : url);
+		fprintf(stderr,
+		        *where ? "wasd: nothing answers at %s; is the daemon running?\n" : "wasd: %s is not an address\n",
+		        *where ? where : url);
 		return -1;
 	}
 	char request[700], more[80] = "";
 	if (body)
 		snprintf(more, sizeof more, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
-	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s\r\n", head, strchr(host, ':') ? "localhost" : host, port, more);
-	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK || (body && wasd_write_full(fd, body, strlen(body), NULL) != WASD_OK)) {
+	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s\r\n", head,
+	                 strchr(host, ':') ? "localhost" : host, port, more);
+	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK ||
+	    (body && wasd_write_full(fd, body, strlen(body), NULL) != WASD_OK)) {
 		fprintf(stderr, "wasd: %s does not take the request\n", where);
 		close(fd);
 		return -1;
@@ -69,7 +73,7 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 /* Everything until the peer closes. */
 static char *read_all(int fd)
 {
-	struct wasd_buf b = { .max = 16 << 20 };
+	struct wasd_buf b = {.max = 16 << 20};
 	char piece[8192];
 	for (ssize_t r; (r = read(fd, piece, sizeof piece)) > 0;)
 		wasd_buf_append(&b, piece, (size_t)r);
@@ -96,7 +100,8 @@ cJSON *client_json(const char *command, const char *url, const char *head, const
 		if (*detail)
 			fprintf(stderr, "wasd %s: %s\n", command, detail);
 		else
-			fprintf(stderr, "wasd %s: %s answered %.*s\n", command, where, text ? (int)strcspn(text, "\r\n") : 7, text ? text : "nothing");
+			fprintf(stderr, "wasd %s: %s answered %.*s\n", command, where, text ? (int)strcspn(text, "\r\n") : 7,
+			        text ? text : "nothing");
 		cJSON_Delete(o);
 	}
 	wasd_free(text);
@@ -109,7 +114,8 @@ bool client_word_ok(const char *s)
 	return n && n <= 100 && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-") == n;
 }
 
-bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n, const char **word)
+bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
+                    const char **word)
 {
 	for (int i = 0; i < argc; i++) {
 		size_t k = 0;
@@ -122,7 +128,8 @@ bool client_options(const char *command, int argc, char **argv, const struct cli
 		} else if (k == n && argv[i][0] != '-' && !*word) {
 			*word = argv[i];
 		} else {
-			fprintf(stderr, k < n ? "wasd %s: %s needs a value\n" : "wasd %s: unexpected argument %s\n", command, argv[i]);
+			fprintf(stderr, k < n ? "wasd %s: %s needs a value\n" : "wasd %s: unexpected argument %s\n", command,
+			        argv[i]);
 			return false;
 		}
 	}
@@ -143,7 +150,8 @@ static void print_status(const cJSON *o)
 	wasd_json_num(w, "busy", &busy);
 	wasd_json_num(w, "total", &total);
 	wasd_json_num(o, "uptime_s", &up);
-	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", text_of(o, "version"), up, busy, total, free_bytes / (1 << 30), text_of(o, "data_dir"));
+	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", text_of(o, "version"), up,
+	       busy, total, free_bytes / (1 << 30), text_of(o, "data_dir"));
 }
 
 /* "evaluating, 12 of 40, 35 s left"; "" for a job that does nothing now. */
@@ -174,10 +182,11 @@ static void print_jobs(const cJSON *o)
 	}
 }
 
-/* Of a plain `wasd serve`, and of the quickstart. The first where somebody answers counts: a daemon that was killed leaves its file behind. */
+/* Of a plain `wasd serve`, and of the quickstart. The first where somebody answers counts: a daemon that was killed
+ * leaves its file behind. */
 char *client_default_url(void)
 {
-	static const char *const files[] = { "var/wasd.addr", "var/data/wasd.addr" };
+	static const char *const files[] = {"var/wasd.addr", "var/data/wasd.addr"};
 	char host[ADDRESS_HOST], port[ADDRESS_PORT], where[CLIENT_WHERE], *url = NULL, *first = NULL;
 	size_t len;
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {

@@ -1,4 +1,5 @@
-/* export.c - `wasd export`: one checkpoint from a running daemon into a file. It appears under its name when it is whole. */
+/* export.c - `wasd export`: one checkpoint from a running daemon into a file. It appears under its name when it is
+ * whole. */
 #include "client/client.h"
 
 #include "wasd/base.h"
@@ -14,26 +15,33 @@
 
 enum { HEAD_MAX = 16 << 10, PIECE = 64 << 10, ERROR_MAX = 64 << 10 };
 
-struct options { const char *checkpoint, *format, *mode, *output, *url; };
+struct options {
+	const char *checkpoint, *format, *mode, *output, *url;
+};
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
-	           "\n"
-	           "CHECKPOINT is an id (ckpt_...), as GET /v1/jobs/JOB/checkpoints lists them.\n"
-	           "  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
-	           "                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
-	           "                   wasd: as the daemon stores it, with the state of the run\n"
-	           "  --mode MODE      of an onnx file: aom (default), dom or dom:PROFILE\n"
-	           "  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
-	           "  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+	fprintf(
+		f,
+		"usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
+		"\n"
+		"CHECKPOINT is an id (ckpt_...), as GET /v1/jobs/JOB/checkpoints lists them.\n"
+		"  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
+		"                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
+		"                   wasd: as the daemon stores it, with the state of the run\n"
+		"  --mode MODE      of an onnx file: aom (default), dom or dom:PROFILE\n"
+		"  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
+		"  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
 }
 
 /* False: a message is on stderr. */
 static bool read_options(int argc, char **argv, struct options *o)
 {
 	const struct client_option known[] = {
-		{"--format", &o->format, NULL}, {"--mode", &o->mode, NULL}, {"--output", &o->output, NULL}, {"--url", &o->url, NULL},
+		{"--format", &o->format, NULL},
+		{"--mode", &o->mode, NULL},
+		{"--output", &o->output, NULL},
+		{"--url", &o->url, NULL},
 	};
 	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
 		return false;
@@ -79,7 +87,7 @@ static int64_t content_length(const char *head)
 /* What the daemon said against it: the detail of its problem document. */
 static void say_refusal(int fd, const char *head, const char *body, size_t have)
 {
-	struct wasd_buf b = { .max = ERROR_MAX };
+	struct wasd_buf b = {.max = ERROR_MAX};
 	char piece[4096];
 	const char *detail = "";
 	cJSON *o = NULL;
@@ -100,7 +108,8 @@ static int save(int fd, const char *path, const char *first, size_t have, int64_
 	struct wasd_err err = {0};
 	char *part = wasd_asprintf("%s.part", path);
 	int out = part ? open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
-	enum wasd_status s = out < 0 ? wasd_fail_errno(&err, part ? errno : ENOMEM, "%s", path) : wasd_write_full(out, first, have, &err);
+	enum wasd_status s = out < 0 ? wasd_fail_errno(&err, part ? errno : ENOMEM, "%s", path) :
+	                               wasd_write_full(out, first, have, &err);
 	int64_t total = (int64_t)have;
 	for (ssize_t r; s == WASD_OK && (r = read(fd, piece, sizeof piece)) > 0; total += r)
 		s = wasd_write_full(out, piece, (size_t)r, &err);
@@ -123,7 +132,7 @@ static int save(int fd, const char *path, const char *first, size_t have, int64_
 int client_export(int argc, char **argv)
 {
 	static char head[HEAD_MAX + 1];
-	struct options o = { .format = "safetensors" };
+	struct options o = {.format = "safetensors"};
 	char ask[400], where[CLIENT_WHERE], *body;
 	size_t len;
 	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
@@ -134,10 +143,13 @@ int client_export(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	char *found = o.url ? NULL : client_default_url(), *path = o.output ? wasd_strdup(o.output) : wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
+	char *found = o.url ? NULL : client_default_url(),
+		 *path = o.output ? wasd_strdup(o.output) :
+	                        wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
 	for (char *colon = path && !o.output ? strchr(path, ':') : NULL; colon; colon = strchr(colon, ':'))
-		*colon = '-';           /* dom:NAME; not every file system takes a colon */
-	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format, o.mode ? "&mode=" : "", o.mode ? o.mode : "");
+		*colon = '-'; /* dom:NAME; not every file system takes a colon */
+	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format,
+	         o.mode ? "&mode=" : "", o.mode ? o.mode : "");
 	int rc = 1, fd = path && (o.url || found) ? client_ask(o.url ? o.url : found, ask, NULL, where) : -1;
 	if (fd >= 0 && !read_head(fd, head, &len, &body))
 		fprintf(stderr, "wasd export: %s did not answer\n", where);

@@ -12,28 +12,35 @@
 
 enum { DRAW_MAX = 200 << 10, WAIT_S = CLIENT_PATIENCE_S - 10 };
 
-struct options { const char *checkpoint, *macs, *latency_us, *draw, *name, *dataset, *evaluations, *url; bool wait; };
+struct options {
+	const char *checkpoint, *macs, *latency_us, *draw, *name, *dataset, *evaluations, *url;
+	bool wait;
+};
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: wasd profiles CHECKPOINT [--macs SHARE | --latency-us N | --draw FILE] [--name NAME] [--wait] [...]\n"
-	           "\n"
-	           "CHECKPOINT is an id (ckpt_...). Without a desire: its profiles as a table. Otherwise another one is searched, on validation images:\n"
-	           "  --macs SHARE      that keeps most accuracy with at most this share of the plain multiply-adds: 0.7\n"
-	           "  --latency-us N    that keeps most accuracy with at most so many microseconds for one image\n"
-	           "  --draw FILE       this draw, a JSON array; - reads it from standard input\n"
-	           "  --name NAME       what its mode is called, dom:NAME; default: after the desire\n"
-	           "  --evaluations N   how many draws are judged\n"
-	           "  --dataset NAME    whose images judge; default: the data set of the checkpoint's job\n"
-	           "  --wait            until it is there; exit status 1 when there is none\n"
-	           "  --url URL         of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+	fprintf(
+		f,
+		"usage: wasd profiles CHECKPOINT [--macs SHARE | --latency-us N | --draw FILE] [--name NAME] [--wait] [...]\n"
+		"\n"
+		"CHECKPOINT is an id (ckpt_...). Without a desire: its profiles as a table. Otherwise another one is searched, on validation images:\n"
+		"  --macs SHARE      that keeps most accuracy with at most this share of the plain multiply-adds: 0.7\n"
+		"  --latency-us N    that keeps most accuracy with at most so many microseconds for one image\n"
+		"  --draw FILE       this draw, a JSON array; - reads it from standard input\n"
+		"  --name NAME       what its mode is called, dom:NAME; default: after the desire\n"
+		"  --evaluations N   how many draws are judged\n"
+		"  --dataset NAME    whose images judge; default: the data set of the checkpoint's job\n"
+		"  --wait            until it is there; exit status 1 when there is none\n"
+		"  --url URL         of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
 }
 
 static bool read_options(int argc, char **argv, struct options *o)
 {
 	const struct client_option known[] = {
-		{"--macs", &o->macs, NULL}, {"--latency-us", &o->latency_us, NULL}, {"--draw", &o->draw, NULL}, {"--name", &o->name, NULL},
-		{"--dataset", &o->dataset, NULL}, {"--evaluations", &o->evaluations, NULL}, {"--url", &o->url, NULL}, {"--wait", NULL, &o->wait},
+		{"--macs", &o->macs, NULL},       {"--latency-us", &o->latency_us, NULL},
+		{"--draw", &o->draw, NULL},       {"--name", &o->name, NULL},
+		{"--dataset", &o->dataset, NULL}, {"--evaluations", &o->evaluations, NULL},
+		{"--url", &o->url, NULL},         {"--wait", NULL, &o->wait},
 	};
 	if (!client_options("profiles", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
 		return false;
@@ -85,8 +92,10 @@ static char *request(const struct options *o)
 {
 	cJSON *j = cJSON_CreateObject();
 	const char *desire = o->macs ? "macs" : o->latency_us ? "latency" : "draw";
-	bool ok = j && cJSON_AddStringToObject(j, "desire", desire) && add_number(j, "--macs", "budget", o->macs) && add_number(j, "--latency-us", "budget_us", o->latency_us) &&
-	          add_number(j, "--evaluations", "evaluations", o->evaluations) && (!o->draw || add_draw(j, o->draw)) && (!o->name || cJSON_AddStringToObject(j, "name", o->name)) &&
+	bool ok = j && cJSON_AddStringToObject(j, "desire", desire) && add_number(j, "--macs", "budget", o->macs) &&
+	          add_number(j, "--latency-us", "budget_us", o->latency_us) &&
+	          add_number(j, "--evaluations", "evaluations", o->evaluations) && (!o->draw || add_draw(j, o->draw)) &&
+	          (!o->name || cJSON_AddStringToObject(j, "name", o->name)) &&
 	          (!o->dataset || cJSON_AddStringToObject(j, "dataset", o->dataset));
 	char *text = ok ? wasd_json_print(j) : NULL;
 	cJSON_Delete(j);
@@ -113,7 +122,8 @@ static void print_head(void)
 static void print_row(const char *mode, const char *state, const cJSON *o)
 {
 	char macs[32], share[32], one[32], many[32], acc[32];
-	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", mode, state, number(o, "macs", 1, 0, macs), number(o, "macs_share", 100, 1, share), number(o, "images_per_s_1", 1, 0, one),
+	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", mode, state, number(o, "macs", 1, 0, macs),
+	       number(o, "macs_share", 100, 1, share), number(o, "images_per_s_1", 1, 0, one),
 	       number(o, "images_per_s_64", 1, 0, many), number(o, "val_acc", 1, 4, acc));
 }
 
@@ -172,7 +182,8 @@ static int ask(const char *url, const struct options *o)
 	snprintf(line, sizeof line, "POST /v1/checkpoints/%s/profiles", o->checkpoint);
 	cJSON *p = body ? client_json("profiles", url, line, body) : NULL;
 	wasd_free(body);
-	for (const char *state, *id; p && o->wait && wasd_json_str(p, "state", &state) && wasd_json_str(p, "id", &id) && strcmp(state, "ready") && strcmp(state, "failed");) {
+	for (const char *state, *id; p && o->wait && wasd_json_str(p, "state", &state) && wasd_json_str(p, "id", &id) &&
+	                             strcmp(state, "ready") && strcmp(state, "failed");) {
 		snprintf(line, sizeof line, "GET /v1/checkpoints/%s/profiles/%.60s?wait=%ds", o->checkpoint, id, WAIT_S);
 		cJSON_Delete(p);
 		p = client_json("profiles", url, line, NULL);

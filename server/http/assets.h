@@ -2,7 +2,10 @@
 #ifndef SERVER_HTTP_ASSETS_H
 #define SERVER_HTTP_ASSETS_H
 
-struct web_asset { const char *name; const unsigned char *data, *end; };
-extern const struct web_asset web_assets[];     /* ends with a NULL name */
+struct web_asset {
+	const char *name;
+	const unsigned char *data, *end;
+};
+extern const struct web_asset web_assets[]; /* ends with a NULL name */
 
 #endif

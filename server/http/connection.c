@@ -1,12 +1,14 @@
-/* connection.c - connections, over libmicrohttpd 0.9.75: two epoll threads that never block. What its documentation does not say and this
- * file works around (each has its row in tests/server/http.c and tests/e2e/test_daemon.py):
- *  - its timeout is idle time only: the reaper gives every phase of a connection an absolute deadline and shuts the socket down;
+/* connection.c - connections, over libmicrohttpd 0.9.75: two epoll threads that never block. What its documentation
+ * does not say and this file works around (each has its row in tests/server/http.c and tests/e2e/test_daemon.py):
+ *  - its timeout is idle time only: the reaper gives every phase of a connection an absolute deadline and shuts the
+ *  socket down;
  *  - a suspended connection never notices that its peer has gone, and others not always: the reaper polls them;
  *  - stopping with a suspended connection aborts: http_stop resumes all of them first;
  *  - URLs are decoded before the handler sees them: the raw text is copied in log_uri and decoded by parse.c;
  *  - two Content-Length, or Content-Length with Transfer-Encoding, pass: framing_check refuses them;
  *  - its own refusals send the status line twice: strictness 0, and framing_check does what strictness 1 would;
- *  - it cuts query and cookies into lists in a connection's memory, and where that is full it answers twice or never: both are hidden from it;
+ *  - it cuts query and cookies into lists in a connection's memory, and where that is full it answers twice or never:
+ *  both are hidden from it;
  *  - a head that just fills a connection's memory leaves no room for an answer: on_head writes a short one itself;
  *  - a full connection table leaves new clients in the backlog without a word: ours is smaller and answers 503.
  *
@@ -40,11 +42,11 @@ struct conn {
 	struct MHD_Connection *mhd;
 	int fd;
 	char peer[INET6_ADDRSTRLEN];
-	bool loopback, rejected;        /* rejected never changes after the start */
+	bool loopback, rejected; /* rejected never changes after the start */
 	enum conn_phase phase;
-	int64_t since_us;               /* of the phase; for streams: of the last byte acknowledged */
-	uint64_t mark;                  /* bytes received or acknowledged when the phase began */
-	bool hung_up;                   /* the peer had closed its half at the last look, in the middle of a request or between two */
+	int64_t since_us; /* of the phase; for streams: of the last byte acknowledged */
+	uint64_t mark;    /* bytes received or acknowledged when the phase began */
+	bool hung_up;     /* the peer had closed its half at the last look, in the middle of a request or between two */
 	struct exchange *x;
 };
 
@@ -57,13 +59,14 @@ struct http {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct conn *conns;
-	int n_conns, n_busy;            /* busy: with an exchange */
+	int n_conns, n_busy; /* busy: with an exchange */
 	pthread_t reaper;
 	bool reaping, stopping;
 	struct log_rate reject_rate, refuse_rate;
 };
 
-/* Memory of a connection, for its head and the answer's; what each header takes there beside its text; and what is kept for the answer. */
+/* Memory of a connection, for its head and the answer's; what each header takes there beside its text; and what is kept
+ * for the answer. */
 enum { CONNECTION_MEMORY = 64 << 10, HEADER_MEMORY = 64, ANSWER_MEMORY = 8 << 10 };
 
 static const char canned_431[] =
@@ -126,8 +129,9 @@ static void peer_name(struct MHD_Connection *mc, struct conn *c)
 	c->loopback = is_loopback(sa);
 }
 
-/* A connection over a limit gets its 503 at once, straight into the socket's empty buffer; our half is then closed, and what it
- * sends is read (an unread byte would make the kernel answer with a reset that overtakes the 503) until it goes or the reaper comes. */
+/* A connection over a limit gets its 503 at once, straight into the socket's empty buffer; our half is then closed, and
+ * what it sends is read (an unread byte would make the kernel answer with a reset that overtakes the 503) until it goes
+ * or the reaper comes. */
 static void reject(struct http *h, struct conn *c, const char *why)
 {
 	c->phase = C_REJECTED;
@@ -145,7 +149,7 @@ static void connection_opened(struct http *h, struct MHD_Connection *mc, void **
 	struct conn *c = wasd_calloc(1, sizeof *c);
 	*socket_context = c;
 	if (!c)
-		return;                 /* every request on it is refused by exchange_create's caller */
+		return; /* every request on it is refused by exchange_create's caller */
 	c->http = h;
 	c->mhd = mc;
 	c->fd = info ? info->connect_fd : -1;
@@ -185,7 +189,8 @@ static void connection_closed(struct http *h, struct conn *c)
 	wasd_free(c);
 }
 
-static void on_connection(void *cls, struct MHD_Connection *mc, void **socket_context, enum MHD_ConnectionNotificationCode what)
+static void on_connection(void *cls, struct MHD_Connection *mc, void **socket_context,
+                          enum MHD_ConnectionNotificationCode what)
 {
 	struct http *h = cls;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED)
@@ -225,7 +230,8 @@ static bool overdue(struct http *h, struct conn *c, int64_t now)
 	case C_HEADER:
 		return elapsed > h->cfg.header_ms * 1000ll;
 	case C_BODY:
-		return elapsed > h->cfg.grace_ms * 1000ll && too_slow(h, elapsed, tcp_state(c->fd).tcpi_bytes_received - c->mark);
+		return elapsed > h->cfg.grace_ms * 1000ll &&
+		       too_slow(h, elapsed, tcp_state(c->fd).tcpi_bytes_received - c->mark);
 	case C_REPLY:
 		return elapsed > h->cfg.grace_ms * 1000ll && too_slow(h, elapsed, tcp_state(c->fd).tcpi_bytes_acked - c->mark);
 	case C_STREAM:
@@ -243,9 +249,9 @@ static bool overdue(struct http *h, struct conn *c, int64_t now)
 	return false;
 }
 
-/* The peer will send no more. A request that is being answered ends if it waits; one that is only half there never will be whole: the
- * library misses a close that comes with the last bytes (edge-triggered, no EPOLLRDHUP), so ours is the look that finds it. Two looks,
- * because the first may fall between the last byte and the handler's call. */
+/* The peer will send no more. A request that is being answered ends if it waits; one that is only half there never will
+ * be whole: the library misses a close that comes with the last bytes (edge-triggered, no EPOLLRDHUP), so ours is the
+ * look that finds it. Two looks, because the first may fall between the last byte and the handler's call. */
 static void hung_up(struct conn *c)
 {
 	int unread = 0;
@@ -271,7 +277,7 @@ static void reap(struct http *h, struct pollfd *polled, struct conn **who)
 			c->since_us = now;
 		}
 		if (c->phase != C_REPLY && c->phase != C_REJECTED && n < h->cfg.max_connections) {
-			polled[n] = (struct pollfd){ .fd = c->fd, .events = POLLRDHUP };
+			polled[n] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP};
 			who[n++] = c;
 		}
 	}
@@ -324,9 +330,10 @@ static ssize_t source_reader(void *cls, uint64_t pos, char *buf, size_t max)
 	return n <= 0 ? MHD_CONTENT_READER_END_WITH_ERROR : (ssize_t)n;
 }
 
-/* A connection that goes on after a pause is first handled as if it waited for its request, and one whose client has sent all and
- * closed its half is then taken for gone: its answer would be lost. The library looks at what such a connection is really about, before
- * it reads, only where the connection has a timeout of its own: so one has it, of a day, from its pause to its reply. */
+/* A connection that goes on after a pause is first handled as if it waited for its request, and one whose client has
+ * sent all and closed its half is then taken for gone: its answer would be lost. The library looks at what such a
+ * connection is really about, before it reads, only where the connection has a timeout of its own: so one has it, of a
+ * day, from its pause to its reply. */
 static void own_timeout(struct exchange *x, bool on)
 {
 	MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, on ? 86400u : 0u);
@@ -356,13 +363,14 @@ static enum MHD_Result send_reply(struct conn *c, struct exchange *x)
 	if (r->status >= 400 && r->close) {
 		int dropped;
 		if (log_allow(&c->http->refuse_rate, 5, &dropped))
-			log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s id=%s more=%d", c->peer, r->status, LOG_Q(x->q.method),
-			         LOG_Q(x->raw_uri), x->request_id, dropped);
+			log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s id=%s more=%d", c->peer,
+			         r->status, LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->request_id, dropped);
 	}
 	return ok;
 }
 
-/* ---- libmicrohttpd's callbacks ------------------------------------------------------------------------------------ */
+/* ---- libmicrohttpd's callbacks ------------------------------------------------------------------------------------
+ */
 
 static void resume(struct exchange *x)
 {
@@ -374,13 +382,14 @@ static void park(struct exchange *x)
 	MHD_suspend_connection(x->connection);
 }
 
-/* The library parses the query after this call, in place, and later the first header named Cookie: it finds an empty one of each. */
+/* The library parses the query after this call, in place, and later the first header named Cookie: it finds an empty
+ * one of each. */
 static const char no_cookie[] = "";
 static void hide_lists(struct MHD_Connection *mc, const char *uri)
 {
 	char *mark = strchr((char *)(uintptr_t)uri, '?');
 	if (mark && mark[1])
-		mark[1] = 0;            /* its own buffer, which it writes to itself; it knows already where the line ends */
+		mark[1] = 0; /* its own buffer, which it writes to itself; it knows already where the line ends */
 	MHD_set_connection_value(mc, MHD_HEADER_KIND, "Cookie", no_cookie);
 }
 
@@ -405,23 +414,29 @@ static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 	return x;
 }
 
-struct header_list { struct api_pair h[HEADER_COUNT_MAX + 1]; size_t n; bool nul; };
+struct header_list {
+	struct api_pair h[HEADER_COUNT_MAX + 1];
+	size_t n;
+	bool nul;
+};
 
-static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_size, const char *value, size_t value_size)
+static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_size,
+                                   const char *value, size_t value_size)
 {
 	struct header_list *l = cls;
 	(void)kind;
 	if (value == no_cookie)
 		return MHD_YES;
 	if (l->n <= HEADER_COUNT_MAX)
-		l->h[l->n++] = (struct api_pair){ key, value ? value : "" };
+		l->h[l->n++] = (struct api_pair){key, value ? value : ""};
 	l->nul |= strlen(key) != key_size || (value && strlen(value) != value_size);
 	return MHD_YES;
 }
 
-static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Connection *mc, const char *method, const char *version)
+static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Connection *mc, const char *method,
+                               const char *version)
 {
-	struct header_list l = { .n = 0 };
+	struct header_list l = {.n = 0};
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	size_t bytes = info ? info->header_size : 0;
 	int n = MHD_get_connection_values_n(mc, MHD_HEADER_KIND, take_header, &l);
@@ -431,7 +446,7 @@ static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Co
 		return MHD_NO;
 	}
 	if (l.nul)
-		l.h[0].name = "";       /* a NUL inside: not a token, so framing_check refuses it */
+		l.h[0].name = ""; /* a NUL inside: not a token, so framing_check refuses it */
 	if (exchange_head(x, method, version, l.h, l.n, bytes, c->peer)) {
 		/* An answer queued now ends the connection; one queued after the (empty) body keeps it. */
 		if (x->reply.close)
@@ -454,7 +469,7 @@ static enum MHD_Result proceed(struct conn *c, struct exchange *x, enum exchange
 			enter_unlocked(c, C_WORK);
 		own_timeout(x, true);
 		MHD_suspend_connection(x->connection);
-		exchange_paused(x);     /* from here on another thread may resume it at any time */
+		exchange_paused(x); /* from here on another thread may resume it at any time */
 		return MHD_YES;
 	case X_GO_ON:
 		break;
@@ -462,8 +477,8 @@ static enum MHD_Result proceed(struct conn *c, struct exchange *x, enum exchange
 	return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const char *url, const char *method, const char *version,
-                                  const char *data, size_t *size, void **req)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *size, void **req)
 {
 	struct exchange *x = *req;
 	struct conn *c = conn_of(mc);
@@ -501,7 +516,7 @@ static void request_over(void *cls, struct MHD_Connection *mc, void **req, enum 
 	h->n_busy--;
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
-	hub_stream_close(x->reply.stream);      /* before the connection goes: nobody may wake it any more */
+	hub_stream_close(x->reply.stream); /* before the connection goes: nobody may wake it any more */
 	x->reply.stream = NULL;
 	exchange_unref(x);
 }
@@ -526,19 +541,35 @@ static void library_says(void *cls, const char *fmt, va_list ap)
 static void library_panic(void *cls, const char *file, unsigned int line, const char *reason)
 {
 	(void)cls;
-	log_line(LOG_ERROR, "libmicrohttpd panic", "file=%s line=%u reason=%s", LOG_Q(file), line, LOG_Q(reason ? reason : ""));
+	log_line(LOG_ERROR, "libmicrohttpd panic", "file=%s line=%u reason=%s", LOG_Q(file), line,
+	         LOG_Q(reason ? reason : ""));
 	abort();
 }
 
-/* ---- start and stop --------------------------------------------------------------------------------------------------- */
+/* ---- start and stop
+ * --------------------------------------------------------------------------------------------------- */
 
 void http_config_default(struct http_config *c)
 {
 	*c = (struct http_config){
-		.listen = "127.0.0.1:8080", .io_threads = 2, .worker_threads = 32, .queue = 256,
-		.max_connections = 1536, .max_per_ip = 128, .max_streams = 200, .heartbeat_ms = 15000,
-		.header_ms = 10000, .idle_ms = 60000, .grace_ms = 10000, .min_rate = 1024,
-		.lim = { .json_bytes = 256 << 10, .bulk_bytes = 16 << 20, .upload_bytes = 2ull << 30, .low_water = 256 << 20, .request_ms = 30000, .hold_ms = 120000 },
+		.listen = "127.0.0.1:8080",
+		.io_threads = 2,
+		.worker_threads = 32,
+		.queue = 256,
+		.max_connections = 1536,
+		.max_per_ip = 128,
+		.max_streams = 200,
+		.heartbeat_ms = 15000,
+		.header_ms = 10000,
+		.idle_ms = 60000,
+		.grace_ms = 10000,
+		.min_rate = 1024,
+		.lim = {.json_bytes = 256 << 10,
+	            .bulk_bytes = 16 << 20,
+	            .upload_bytes = 2ull << 30,
+	            .low_water = 256 << 20,
+	            .request_ms = 30000,
+	            .hold_ms = 120000},
 	};
 }
 
@@ -547,20 +578,23 @@ static enum wasd_status listen_on(const char *spec, bool insecure, char address[
 	char host[ADDRESS_HOST], number[ADDRESS_PORT];
 	if (!address_split(spec, host, number))
 		return wasd_fail(err, WASD_EINVAL, "listen address %.100s is not ADDR:PORT with a port from 0 to 65535", spec);
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *ai;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *ai;
 	int e = getaddrinfo(*host ? host : NULL, number, &hints, &ai);
 	if (e)
 		return wasd_fail(err, WASD_EINVAL, "listen address %s: %s", spec, gai_strerror(e));
 	if (!insecure && !is_loopback(ai->ai_addr)) {
 		freeaddrinfo(ai);
-		return wasd_fail(err, WASD_EINVAL, "%.60s is no loopback address and wasd has no login: whoever reaches the port can submit jobs, read, replace and delete data and models. "
-		                 "Listen on 127.0.0.1, behind a proxy with a login, or allow it: --insecure", spec);
+		return wasd_fail(
+			err, WASD_EINVAL,
+			"%.60s is no loopback address and wasd has no login: whoever reaches the port can submit jobs, read, replace and delete data and models. "
+			"Listen on 127.0.0.1, behind a proxy with a login, or allow it: --insecure",
+			spec);
 	}
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 511) ||
-	    getsockname(fd, (struct sockaddr *)&ss, &len)) {
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) || bind(fd, ai->ai_addr, ai->ai_addrlen) ||
+	    listen(fd, 511) || getsockname(fd, (struct sockaddr *)&ss, &len)) {
 		e = errno;
 		freeaddrinfo(ai);
 		if (fd >= 0)
@@ -585,7 +619,8 @@ static void http_free(struct http *h)
 	wasd_free(h);
 }
 
-enum wasd_status http_start(const struct http_config *cfg, const struct exchange_app *app, struct hub *hub, struct http **out, struct wasd_err *err)
+enum wasd_status http_start(const struct http_config *cfg, const struct exchange_app *app, struct hub *hub,
+                            struct http **out, struct wasd_err *err)
 {
 	struct http *h = wasd_calloc(1, sizeof *h);
 	if (!h)
@@ -594,7 +629,12 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	pthread_mutex_init(&h->lock, NULL);
 	wasd_cond_init(&h->changed);
 	h->staging = wasd_strdup(cfg->staging);
-	h->env = (struct exchange_env){ .app = *app, .lim = cfg->lim, .hub = hub, .staging = h->staging, .resume = resume, .park = park };
+	h->env = (struct exchange_env){.app = *app,
+	                               .lim = cfg->lim,
+	                               .hub = hub,
+	                               .staging = h->staging,
+	                               .resume = resume,
+	                               .park = park};
 	int fd = -1;
 	enum wasd_status s = h->staging ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for the HTTP front");
 	if (s == WASD_OK)
@@ -607,13 +647,15 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 		goto fail;
 	MHD_set_panic_func(library_panic, NULL);
 	/* Its own limit is split over the threads and never to be reached: ours answers before. */
-	h->mhd = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0, NULL, NULL, on_request, h,
-	                          MHD_OPTION_EXTERNAL_LOGGER, library_says, h, MHD_OPTION_LISTEN_SOCKET, fd,
-	                          MHD_OPTION_THREAD_POOL_SIZE, (unsigned)cfg->io_threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections * 4u,
-	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-	                          MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
-	                          MHD_OPTION_URI_LOG_CALLBACK, log_uri, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-	                          MHD_OPTION_NOTIFY_COMPLETED, request_over, h, MHD_OPTION_END);
+	h->mhd =
+		MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0,
+	                     NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, library_says, h,
+	                     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)cfg->io_threads,
+	                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections * 4u,
+	                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+	                     0u, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
+	                     MHD_OPTION_URI_LOG_CALLBACK, log_uri, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+	                     MHD_OPTION_NOTIFY_COMPLETED, request_over, h, MHD_OPTION_END);
 	if (!h->mhd) {
 		close(fd);
 		s = wasd_fail(err, WASD_EINTERNAL, "the HTTP library did not start");
@@ -665,7 +707,7 @@ void http_stop(struct http *h, int grace_ms)
 		return;
 	atomic_store(&h->env.stopping, true);
 	int fd = MHD_quiesce_daemon(h->mhd);
-	hub_stop(h->env.hub);           /* ends the streams and wakes the waits */
+	hub_stop(h->env.hub); /* ends the streams and wakes the waits */
 	if (!wait_quiet(h, grace_ms)) {
 		pthread_mutex_lock(&h->lock);
 		for (struct conn *c = h->conns; c; c = c->next)

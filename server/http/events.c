@@ -7,25 +7,28 @@
 
 enum { RING = 2048, BATCH = 256, BUFFER_FULL = 64 << 10, BUFFER_LOW = 16 << 10 };
 
-struct ring_event { int64_t seq; char *type, *object, *data; };
+struct ring_event {
+	int64_t seq;
+	char *type, *object, *data;
+};
 
 struct hub_stream {
 	struct hub *hub;
-	struct hub_stream *next, **pprev;         /* hub lock */
+	struct hub_stream *next, **pprev; /* hub lock */
 	enum hub_format format;
 	char topics[128], object[64];
-	bool fresh;                               /* not yet checked against what is kept; TEXT: there may be new lines. Hub thread */
-	int64_t line;                             /* TEXT: number of the last line taken; hub thread */
+	bool fresh;   /* not yet checked against what is kept; TEXT: there may be new lines. Hub thread */
+	int64_t line; /* TEXT: number of the last line taken; hub thread */
 	void (*park)(void *ctx);
 	void (*wake)(void *ctx);
 	void *ctx;
 
-	pthread_mutex_t lock;                     /* the rest */
+	pthread_mutex_t lock; /* the rest */
 	struct wasd_buf out;
-	size_t taken;                             /* bytes of out that the reader has */
-	int64_t cursor;                           /* seq of the last event looked at */
+	size_t taken;   /* bytes of out that the reader has */
+	int64_t cursor; /* seq of the last event looked at */
 	int64_t spoke_us;
-	bool parked, ended, behind;               /* behind: stopped filling because the buffer was full */
+	bool parked, ended, behind; /* behind: stopped filling because the buffer was full */
 };
 
 struct hub {
@@ -36,7 +39,7 @@ struct hub {
 	pthread_t thread;
 	bool running, poked, stopping;
 	int64_t seq;
-	struct ring_event ring[RING];             /* ring[seq-ordered], oldest at `first` */
+	struct ring_event ring[RING]; /* ring[seq-ordered], oldest at `first` */
 	size_t first, count;
 	struct hub_wait *waits;
 	struct hub_stream *streams;
@@ -45,7 +48,8 @@ struct hub {
 
 /* ---- streams ---------------------------------------------------------------------------------- */
 
-/* "jobs,deployment.mode" against "job.state": the word before the dot, with or without a plural s, or all of the type. */
+/* "jobs,deployment.mode" against "job.state": the word before the dot, with or without a plural s, or all of the type.
+ */
 static bool topic_matches(const char *topics, const char *type)
 {
 	if (!*topics)
@@ -78,7 +82,7 @@ static void append_event(struct hub_stream *s, const struct hub_event *e)
 {
 	if (*s->object && strcmp(s->object, e->object))
 		return;
-	if (s->format == HUB_TEXT) {            /* any news of the object: look for lines */
+	if (s->format == HUB_TEXT) { /* any news of the object: look for lines */
 		s->fresh = true;
 		return;
 	}
@@ -140,7 +144,8 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 	if (s->fresh && s->format == HUB_SSE) {
 		int64_t first = 0, last = 0;
 		s->fresh = false;
-		if (h->src.bounds(h->src.ctx, &first, &last, NULL) == WASD_OK && (s->cursor > last || (first > 0 && s->cursor + 1 < first)))
+		if (h->src.bounds(h->src.ctx, &first, &last, NULL) == WASD_OK &&
+		    (s->cursor > last || (first > 0 && s->cursor + 1 < first)))
 			reset_to(s, s->cursor > last ? last : first - 1);
 	}
 	if (s->taken == s->out.len)
@@ -155,12 +160,12 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 			for (size_t i = 0; i < h->count && pending(s) < BUFFER_FULL; i++) {
 				const struct ring_event *r = &h->ring[(h->first + i) % RING];
 				if (r->seq > s->cursor)
-					stored_event(s, &(struct hub_event){ r->seq, r->type, r->object, r->data });
+					stored_event(s, &(struct hub_event){r->seq, r->type, r->object, r->data});
 			}
 		} else {
 			int64_t before = s->cursor;
 			if (h->src.after(h->src.ctx, s->cursor, BATCH, stored_event, s, NULL) != WASD_OK || s->cursor == before) {
-				s->cursor = h->seq;     /* unreadable or pruned meanwhile: say so and go on from here */
+				s->cursor = h->seq; /* unreadable or pruned meanwhile: say so and go on from here */
 				reset_to(s, h->seq);
 			}
 		}
@@ -174,14 +179,15 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 		wasd_buf_puts(&s->out, ":\n\n");
 		s->spoke_us = now;
 	}
-	if (s->out.failed)              /* no memory: the client reconnects with its last id */
+	if (s->out.failed) /* no memory: the client reconnects with its last id */
 		s->ended = true;
 	wake_locked(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
-enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const char *topics, const char *object, int64_t after_seq,
-                                 void (*park)(void *ctx), void (*wake)(void *ctx), void *ctx, struct hub_stream **out, struct wasd_err *err)
+enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const char *topics, const char *object,
+                                 int64_t after_seq, void (*park)(void *ctx), void (*wake)(void *ctx), void *ctx,
+                                 struct hub_stream **out, struct wasd_err *err)
 {
 	struct hub_stream *s = wasd_calloc(1, sizeof *s);
 	if (!s)
@@ -204,8 +210,9 @@ enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const ch
 		pthread_mutex_destroy(&s->lock);
 		wasd_buf_done(&s->out);
 		wasd_free(s);
-		return stopping ? wasd_fail(err, WASD_EBUSY, "the daemon is stopping")
-		                : wasd_fail(err, WASD_EBUSY, "%d event streams are open, the most there may be", h->cfg.max_streams);
+		return stopping ?
+		           wasd_fail(err, WASD_EBUSY, "the daemon is stopping") :
+		           wasd_fail(err, WASD_EBUSY, "%d event streams are open, the most there may be", h->cfg.max_streams);
 	}
 	s->fresh = after_seq >= 0 || format == HUB_TEXT;
 	s->cursor = after_seq >= 0 && format == HUB_SSE ? after_seq : h->seq;
@@ -301,7 +308,7 @@ void hub_wait_add(struct hub *h, struct hub_wait *w, int64_t since)
 	w->gone = h->stopping;
 	if (!now && since < h->seq) {
 		if (h->count && since + 1 < h->ring[h->first].seq)
-			now = true;             /* more went by than the ring holds: look again */
+			now = true; /* more went by than the ring holds: look again */
 		for (size_t i = 0; i < h->count && !now; i++) {
 			const struct ring_event *r = &h->ring[(h->first + i) % RING];
 			now = r->seq > since && wait_matches(w, r->object);
@@ -313,7 +320,7 @@ void hub_wait_add(struct hub *h, struct hub_wait *w, int64_t since)
 		if (w->next)
 			w->next->pprev = &w->next;
 		h->waits = w;
-		pthread_cond_signal(&h->work);  /* its deadline may be the next */
+		pthread_cond_signal(&h->work); /* its deadline may be the next */
 	}
 	pthread_mutex_unlock(&h->lock);
 	if (now)
@@ -343,9 +350,10 @@ static void ring_free(struct ring_event *r)
 static void ring_add(void *to, const struct hub_event *e)
 {
 	struct hub *h = to;
-	struct ring_event r = { e->seq, wasd_strdup(e->type), wasd_strdup(e->object), wasd_strdup(e->data) };
+	struct ring_event r = {e->seq, wasd_strdup(e->type), wasd_strdup(e->object), wasd_strdup(e->data)};
 	if (!r.type || !r.object || !r.data) {
-		/* No memory: the ring must not have holes, so it starts again after this event; streams read it from the table. */
+		/* No memory: the ring must not have holes, so it starts again after this event; streams read it from the table.
+		 */
 		ring_free(&r);
 		for (size_t i = 0; i < h->count; i++)
 			ring_free(&h->ring[(h->first + i) % RING]);

@@ -11,7 +11,8 @@
 
 enum { WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, GZIP_MIN = 1024 };
 
-static const char page_csp[] = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
+static const char page_csp[] =
+	"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
@@ -88,8 +89,9 @@ static char *arena_printf(struct arena *a, const char *fmt, ...)
 
 static bool compressible(const char *type)
 {
-	return type && (!strncmp(type, "text/", 5) || strstr(type, "json") || strstr(type, "javascript") || strstr(type, "svg"))
-	       && strncmp(type, "text/event-stream", 17);
+	return type &&
+	       (!strncmp(type, "text/", 5) || strstr(type, "json") || strstr(type, "javascript") || strstr(type, "svg")) &&
+	       strncmp(type, "text/event-stream", 17);
 }
 
 static bool gzip(const void *p, size_t n, struct wasd_buf *out)
@@ -115,7 +117,8 @@ static bool gzip(const void *p, size_t n, struct wasd_buf *out)
 static void reply_source(struct exchange *x, struct reply *r)
 {
 	uint64_t size = x->resp.source.size, first, last;
-	const char *range = x->head ? NULL : api_header(&x->q, "range"), *if_range = api_header(&x->q, "if-range"), *etag = resp_header(&x->resp, "etag");
+	const char *range = x->head ? NULL : api_header(&x->q, "range"), *if_range = api_header(&x->q, "if-range"),
+			   *etag = resp_header(&x->resp, "etag");
 	r->from_source = true;
 	r->length = size;
 	reply_header(r, "Accept-Ranges", "bytes");
@@ -125,8 +128,11 @@ static void reply_source(struct exchange *x, struct reply *r)
 	if (s == 416) {
 		r->status = 416;
 		r->from_source = false;
-		wasd_buf_printf(&x->packed, "{\"type\":\"/docs/errors#range_not_satisfiable\",\"title\":\"Range not satisfiable\",\"status\":416,\"code\":\"range_not_satisfiable\","
-		                "\"detail\":\"the file has %llu bytes\",\"request_id\":\"%s\"}", (unsigned long long)size, x->request_id);
+		wasd_buf_printf(
+			&x->packed,
+			"{\"type\":\"/docs/errors#range_not_satisfiable\",\"title\":\"Range not satisfiable\",\"status\":416,\"code\":\"range_not_satisfiable\","
+			"\"detail\":\"the file has %llu bytes\",\"request_id\":\"%s\"}",
+			(unsigned long long)size, x->request_id);
 		x->resp.content_type = "application/problem+json";
 		r->data = x->packed.data;
 		r->length = x->packed.len;
@@ -135,7 +141,9 @@ static void reply_source(struct exchange *x, struct reply *r)
 		r->status = 206;
 		r->offset = first;
 		r->length = last - first + 1;
-		reply_header(r, "Content-Range", arena_printf(&x->arena, "bytes %llu-%llu/%llu", (unsigned long long)first, (unsigned long long)last, (unsigned long long)size));
+		reply_header(r, "Content-Range",
+		             arena_printf(&x->arena, "bytes %llu-%llu/%llu", (unsigned long long)first,
+		                          (unsigned long long)last, (unsigned long long)size));
 	}
 }
 
@@ -153,7 +161,8 @@ static void reply_body(struct exchange *x, struct reply *r)
 		etag = arena_printf(&x->arena, "W/\"%s\"", hex);
 		reply_header(r, "ETag", etag);
 	}
-	if (etag && get && r->status == 200 && etag_in_list(api_header(&x->q, "if-none-match"), !strncmp(etag, "W/", 2) ? etag + 2 : etag)) {
+	if (etag && get && r->status == 200 &&
+	    etag_in_list(api_header(&x->q, "if-none-match"), !strncmp(etag, "W/", 2) ? etag + 2 : etag)) {
 		r->status = 304;
 		r->data = NULL;
 		r->length = 0;
@@ -161,7 +170,8 @@ static void reply_body(struct exchange *x, struct reply *r)
 	}
 	if (compressible(resp->content_type) && !resp_header(resp, "content-encoding")) {
 		reply_header(r, "Vary", "Accept-Encoding");
-		if (r->length >= GZIP_MIN && accepts_coding(api_header(&x->q, "accept-encoding"), "gzip") && gzip(r->data, r->length, &x->packed)) {
+		if (r->length >= GZIP_MIN && accepts_coding(api_header(&x->q, "accept-encoding"), "gzip") &&
+		    gzip(r->data, r->length, &x->packed)) {
 			r->data = x->packed.data;
 			r->length = x->packed.len;
 			reply_header(r, "Content-Encoding", "gzip");
@@ -178,7 +188,7 @@ static void reply_build(struct exchange *x, struct reply *r)
 	struct wasd_err err;
 	bool close = r->close;
 	for (int tries = 0;; tries++) {
-		*r = (struct reply){ .status = resp->status, .close = close };
+		*r = (struct reply){.status = resp->status, .close = close};
 		if (!resp->status || resp->body.failed) {
 			/* A handler that said nothing, or no memory for what it said. */
 			bool oom = resp->body.failed;
@@ -215,7 +225,8 @@ static void reply_build(struct exchange *x, struct reply *r)
 }
 
 /* An answer that is ready at once, on the connection's thread. */
-static bool refuse(struct exchange *x, bool close, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static bool refuse(struct exchange *x, bool close, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 static bool refuse(struct exchange *x, bool close, const char *code, const char *fmt, ...)
 {
 	char text[200];
@@ -249,7 +260,8 @@ static bool unrouted(struct exchange *x, const char *allow)
 	return true;
 }
 
-/* The file that a path means: "/" and "/ui/NAME" of the dashboard, "/docs" and "/docs/NAME" of the reference, whose pages have no ending. */
+/* The file that a path means: "/" and "/ui/NAME" of the dashboard, "/docs" and "/docs/NAME" of the reference, whose
+ * pages have no ending. */
 static const struct web_asset *asset_find(const char *path)
 {
 	char name[80] = "";
@@ -290,13 +302,14 @@ static bool copy_headers(struct exchange *x, const struct api_pair *h, size_t n)
 	if (!to)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		char *name = arena_strndup(&x->arena, h[i].name, strlen(h[i].name)), *value = arena_strndup(&x->arena, h[i].value, strlen(h[i].value));
+		char *name = arena_strndup(&x->arena, h[i].name, strlen(h[i].name)),
+			 *value = arena_strndup(&x->arena, h[i].value, strlen(h[i].value));
 		if (!name || !value)
 			return false;
 		for (char *p = name; *p; p++)
 			if (*p >= 'A' && *p <= 'Z')
 				*p = (char)(*p + 32);
-		to[i] = (struct api_pair){ name, value };
+		to[i] = (struct api_pair){name, value};
 	}
 	x->q.headers = to;
 	x->q.n_headers = n;
@@ -314,11 +327,15 @@ static bool body_rules(struct exchange *x)
 	const struct exchange_limits *lim = &x->env->lim;
 	bool has = x->framing.chunked || x->framing.length;
 	enum api_body kind = x->route->body;
-	x->body_limit = kind == API_BODY_JSON ? lim->json_bytes : kind == API_BODY_BULK ? lim->bulk_bytes : kind == API_BODY_UPLOAD ? lim->upload_bytes : 0;
+	x->body_limit = kind == API_BODY_JSON   ? lim->json_bytes :
+	                kind == API_BODY_BULK   ? lim->bulk_bytes :
+	                kind == API_BODY_UPLOAD ? lim->upload_bytes :
+	                                          0;
 	if (has && kind == API_BODY_NONE && x->framing.length)
 		return refuse(x, true, "body_not_allowed", "%s %s takes no body", x->q.method, x->q.path);
 	if (x->framing.length > x->body_limit)
-		return refuse(x, true, "too_large", "the body has %llu bytes, the most here is %llu", (unsigned long long)x->framing.length, (unsigned long long)x->body_limit);
+		return refuse(x, true, "too_large", "the body has %llu bytes, the most here is %llu",
+		              (unsigned long long)x->framing.length, (unsigned long long)x->body_limit);
 	const char *enc = api_header(&x->q, "content-encoding");
 	if (enc && *enc && strcasecmp(enc, "identity")) {
 		bool ok = !strcasecmp(enc, "gzip") || !strcasecmp(enc, "x-gzip") || !strcasecmp(enc, "deflate");
@@ -342,8 +359,8 @@ static bool body_rules(struct exchange *x)
 	return false;
 }
 
-bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers, size_t n,
-                   size_t header_bytes, const char *peer)
+bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
+                   size_t n, size_t header_bytes, const char *peer)
 {
 	const char *why;
 	char *path = NULL;
@@ -361,7 +378,8 @@ bool exchange_head(struct exchange *x, const char *method, const char *version, 
 	if (strlen(x->raw_uri) > URI_MAX)
 		return refuse(x, true, "uri_too_long", "the address has more than %d bytes", URI_MAX);
 	if (header_bytes > HEADERS_MAX || n > HEADER_COUNT_MAX)
-		return refuse(x, true, "headers_too_large", "the headers have more than %d bytes or %d lines", HEADERS_MAX, HEADER_COUNT_MAX);
+		return refuse(x, true, "headers_too_large", "the headers have more than %d bytes or %d lines", HEADERS_MAX,
+		              HEADER_COUNT_MAX);
 	if (!copy_headers(x, headers, n))
 		return refuse(x, true, "no_memory", "out of memory");
 	const char *tp = api_header(&x->q, "traceparent");
@@ -421,7 +439,8 @@ enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n)
 	if (x->phase == X_SINK) {
 		next = x->seen > x->body_limit + SINK_MAX ? X_CUT : X_GO_ON;
 	} else if (x->seen > x->body_limit) {
-		wasd_fail(&err, WASD_ETOOBIG, "the body has more than %llu bytes, the most here", (unsigned long long)x->body_limit);
+		wasd_fail(&err, WASD_ETOOBIG, "the body has more than %llu bytes, the most here",
+		          (unsigned long long)x->body_limit);
 		next = sink(x, &err);
 	} else if (x->stage && !x->writing && stage_write(x->stage, "", 0, &err) != WASD_OK) {
 		next = sink(x, &err);
@@ -451,7 +470,7 @@ enum exchange_next exchange_end(struct exchange *x)
 		x->phase = X_READY;
 		next = X_REPLY;
 	} else if (x->writing || x->phase == X_WORK) {
-		next = X_GO_ON;         /* suspended; comes back here */
+		next = X_GO_ON; /* suspended; comes back here */
 	} else if (!pool_has_room(x->env->workers)) {
 		refuse(x, false, "busy", "every worker thread is busy and the queue is full");
 		next = X_REPLY;
@@ -472,7 +491,8 @@ void exchange_paused(struct exchange *x)
 	pool_submit(writing ? x->env->writers : x->env->workers, &x->job);
 }
 
-/* ---- on a worker thread ------------------------------------------------------------------------------------------- */
+/* ---- on a worker thread -------------------------------------------------------------------------------------------
+ */
 
 /* Commits the reply unless the exchange was given up meanwhile; ends the worker's hold. */
 static void finish(struct exchange *x)
@@ -524,7 +544,8 @@ static void run_handler(struct exchange *x)
 		return;
 	}
 	x->q.waited++;
-	x->wait = (struct hub_wait){ .until_us = x->resp.again.until_us < most ? x->resp.again.until_us : most, .fire = wait_fired };
+	x->wait = (struct hub_wait){.until_us = x->resp.again.until_us < most ? x->resp.again.until_us : most,
+	                            .fire = wait_fired};
 	snprintf(x->wait.object, sizeof x->wait.object, "%s", x->resp.again.object);
 	pthread_mutex_lock(&x->lock);
 	x->waiting = true;
@@ -557,7 +578,7 @@ static void wait_fired(struct hub_wait *w)
 /* Undoes Content-Encoding; the limit holds for what comes out. */
 static bool inflate_body(struct exchange *x, struct wasd_err *err)
 {
-	struct wasd_buf out = { .max = x->body_limit + 1 };
+	struct wasd_buf out = {.max = x->body_limit + 1};
 	z_stream z = {0};
 	/* 32: gzip or zlib by its header. */
 	if (inflateInit2(&z, 15 + 32) != Z_OK)
@@ -579,7 +600,9 @@ static bool inflate_body(struct exchange *x, struct wasd_err *err)
 	inflateEnd(&z);
 	if (out.failed || out.len > x->body_limit) {
 		wasd_buf_done(&out);
-		return wasd_fail(err, WASD_ETOOBIG, "the inflated body has more than %llu bytes", (unsigned long long)x->body_limit), false;
+		return wasd_fail(err, WASD_ETOOBIG, "the inflated body has more than %llu bytes",
+		                 (unsigned long long)x->body_limit),
+		       false;
 	}
 	if (!whole) {
 		wasd_buf_done(&out);
@@ -596,7 +619,8 @@ static void run_first(struct pool_job *job)
 	struct wasd_err err;
 	bool ok = true;
 	if (x->stage) {
-		ok = stage_write(x->stage, x->body.data, x->body.len, &err) == WASD_OK && stage_finish(x->stage, &x->upload, &err) == WASD_OK;
+		ok = stage_write(x->stage, x->body.data, x->body.len, &err) == WASD_OK &&
+		     stage_finish(x->stage, &x->upload, &err) == WASD_OK;
 		if (ok && x->upload.bytes) {
 			x->q.uploads = &x->upload;
 			x->q.n_uploads = 1;
@@ -622,19 +646,24 @@ static void run_first(struct pool_job *job)
 	run_handler(x);
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------------------- */
+/* ---- streams
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static enum wasd_status reply_stream(struct exchange *x, struct reply *r)
 {
 	struct api_response *resp = &x->resp;
 	r->is_stream = true;
-	resp->content_type = resp->events.on ? "text/event-stream" : resp->content_type ? resp->content_type : "text/plain; charset=utf-8";
+	resp->content_type = resp->events.on    ? "text/event-stream" :
+	                     resp->content_type ? resp->content_type :
+	                                          "text/plain; charset=utf-8";
 	api_set_header(resp, "X-Accel-Buffering", "no");
 	if (x->head)
 		return WASD_OK;
-	return hub_stream_open(x->env->hub, resp->events.on ? HUB_SSE : HUB_TEXT, resp->events.on ? resp->events.topics : "job.log",
+	return hub_stream_open(x->env->hub, resp->events.on ? HUB_SSE : HUB_TEXT,
+	                       resp->events.on ? resp->events.topics : "job.log",
 	                       resp->events.on ? resp->events.object : resp->follow_log.job,
-	                       resp->events.on ? resp->events.after_seq : resp->follow_log.after, stream_park, stream_wake, x, &r->stream, NULL);
+	                       resp->events.on ? resp->events.after_seq : resp->follow_log.after, stream_park, stream_wake,
+	                       x, &r->stream, NULL);
 }
 
 static void stream_park(void *ctx)
@@ -649,7 +678,8 @@ static void stream_wake(void *ctx)
 	x->env->resume(x);
 }
 
-/* ---- ends from outside -------------------------------------------------------------------------------------------------- */
+/* ---- ends from outside
+ * -------------------------------------------------------------------------------------------------- */
 
 void exchange_peer_gone(struct exchange *x)
 {
@@ -666,11 +696,12 @@ void exchange_peer_gone(struct exchange *x)
 
 void exchange_give_up(struct exchange *x)
 {
-	static const char text[] = "{\"type\":\"/docs/errors#draining\",\"title\":\"The daemon is stopping\",\"status\":503,\"code\":\"draining\","
-	                           "\"detail\":\"the daemon is stopping\",\"error\":\"the daemon is stopping\"}";
+	static const char text[] =
+		"{\"type\":\"/docs/errors#draining\",\"title\":\"The daemon is stopping\",\"status\":503,\"code\":\"draining\","
+		"\"detail\":\"the daemon is stopping\",\"error\":\"the daemon is stopping\"}";
 	pthread_mutex_lock(&x->lock);
 	if (x->phase == X_WORK) {
-		x->reply = (struct reply){ .status = 503, .data = text, .length = sizeof text - 1, .close = true };
+		x->reply = (struct reply){.status = 503, .data = text, .length = sizeof text - 1, .close = true};
 		reply_header(&x->reply, "Content-Type", "application/json");
 		reply_header(&x->reply, "Retry-After", "1");
 		reply_header(&x->reply, "X-Request-Id", x->request_id);

@@ -1,9 +1,10 @@
-/* server/http/exchange.h - one request and its answer, without a socket: early checks, body, handler, reply. connection.c feeds it from
- * libmicrohttpd's callbacks and sends what comes out.
+/* server/http/exchange.h - one request and its answer, without a socket: early checks, body, handler, reply.
+ * connection.c feeds it from libmicrohttpd's callbacks and sends what comes out.
  *
- * States. HEAD: headers are coming. BODY: the body is taken in. SINK: refused, the rest of the body is read and dropped so that the
- * client gets to read the answer. WORK: a worker, a disk writer or the hub has it and the connection is suspended. READY: the reply can be
- * sent. Every change is made under `lock`; a worker that finishes after the exchange was given up finds READY and drops its result.
+ * States. HEAD: headers are coming. BODY: the body is taken in. SINK: refused, the rest of the body is read and dropped
+ * so that the client gets to read the answer. WORK: a worker, a disk writer or the hub has it and the connection is
+ * suspended. READY: the reply can be sent. Every change is made under `lock`; a worker that finishes after the exchange
+ * was given up finds READY and drops its result.
  */
 #ifndef SERVER_HTTP_EXCHANGE_H
 #define SERVER_HTTP_EXCHANGE_H
@@ -21,14 +22,15 @@ struct exchange;
 /* The contract's entry points; tests put their own routes here. */
 struct exchange_app {
 	const struct api_route *(*find)(const char *method, const char *path, char allow[64]);
-	enum api_result (*handle)(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r);
+	enum api_result (*handle)(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
+	                          struct api_response *r);
 	struct api_ctx *ctx;
 };
 
 struct exchange_limits {
 	uint64_t json_bytes, bulk_bytes, upload_bytes, low_water;
-	int request_ms;                 /* a handler's deadline */
-	int hold_ms;                    /* the longest that API_AGAIN may keep a request */
+	int request_ms; /* a handler's deadline */
+	int hold_ms;    /* the longest that API_AGAIN may keep a request */
 };
 
 struct exchange_env {
@@ -37,8 +39,8 @@ struct exchange_env {
 	struct hub *hub;
 	struct pool *workers, *writers;
 	const char *staging;
-	void (*resume)(struct exchange *x);     /* called once after each exchange_paused, with x->lock held */
-	void (*park)(struct exchange *x);       /* suspends a stream's connection; inside its content callback */
+	void (*resume)(struct exchange *x); /* called once after each exchange_paused, with x->lock held */
+	void (*park)(struct exchange *x);   /* suspends a stream's connection; inside its content callback */
 	_Atomic bool stopping;
 };
 
@@ -46,21 +48,23 @@ enum exchange_phase { X_HEAD, X_BODY, X_SINK, X_WORK, X_READY };
 
 struct reply {
 	int status;
-	struct { const char *name, *value; } headers[32];
+	struct {
+		const char *name, *value;
+	} headers[32];
 	int n_headers;
-	const char *data;               /* the body, or ... */
+	const char *data; /* the body, or ... */
 	uint64_t length;
-	uint64_t offset;                /* ... the part of resp.source that begins here */
+	uint64_t offset; /* ... the part of resp.source that begins here */
 	bool from_source, close;
-	struct hub_stream *stream;      /* ... or events */
+	struct hub_stream *stream; /* ... or events */
 	bool is_stream;
 };
 
 struct exchange {
 	struct exchange_env *env;
-	void *connection;               /* connection.c's */
+	void *connection; /* connection.c's */
 	pthread_mutex_t lock;
-	int refs;                       /* the connection, and a job that a pool or the hub holds */
+	int refs; /* the connection, and a job that a pool or the hub holds */
 	enum exchange_phase phase;
 	bool writing, peer_gone, waiting;
 	struct arena arena;
@@ -73,7 +77,7 @@ struct exchange {
 	char actor[80];
 	bool head, uploads_taken;
 	uint64_t body_limit, seen;
-	const char *encoding;           /* Content-Encoding of the body */
+	const char *encoding; /* Content-Encoding of the body */
 	struct wasd_buf body, writing_buf, packed;
 	struct stage *stage;
 	struct api_upload upload;
@@ -83,12 +87,12 @@ struct exchange {
 	struct reply reply;
 };
 
-struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri);   /* NULL: no memory */
+struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri); /* NULL: no memory */
 void exchange_unref(struct exchange *x);
 
 /* Headers are complete. Copies what it needs. True: reply is ready (x->reply), the body will not be read. */
-bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers, size_t n,
-                   size_t header_bytes, const char *peer);
+bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
+                   size_t n, size_t header_bytes, const char *peer);
 
 /* What the connection does next. PAUSE: suspend it, then call exchange_paused. */
 enum exchange_next { X_GO_ON, X_PAUSE, X_REPLY, X_CUT };

@@ -7,7 +7,11 @@
 
 /* ---- arena -------------------------------------------------------------------------------------- */
 
-struct arena_block { struct arena_block *next; size_t used, size; max_align_t data[]; };
+struct arena_block {
+	struct arena_block *next;
+	size_t used, size;
+	max_align_t data[];
+};
 
 void *arena_alloc(struct arena *a, size_t n)
 {
@@ -18,7 +22,7 @@ void *arena_alloc(struct arena *a, size_t n)
 		b = wasd_malloc(sizeof *b + size);
 		if (!b)
 			return NULL;
-		*b = (struct arena_block){ .next = a->blocks, .size = size };
+		*b = (struct arena_block){.next = a->blocks, .size = size};
 		a->blocks = b;
 	}
 	void *p = (char *)b->data + b->used;
@@ -49,9 +53,12 @@ void arena_done(struct arena *a)
 
 static int hex_digit(char c)
 {
-	if (c >= '0' && c <= '9') return c - '0';
-	if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
 	return -1;
 }
 
@@ -115,7 +122,8 @@ static bool path_segments_ok(const char *path, const char **why)
 	return true;
 }
 
-bool uri_parse(struct arena *a, const char *raw, char **path, struct api_pair **query, size_t *n_query, const char **why)
+bool uri_parse(struct arena *a, const char *raw, char **path, struct api_pair **query, size_t *n_query,
+               const char **why)
 {
 	*why = "";
 	if (strchr(raw, ' ')) {
@@ -165,7 +173,7 @@ bool uri_parse(struct arena *a, const char *raw, char **path, struct api_pair **
 		if (!percent_decode(q, eq, false, name, why) || !percent_decode(q + m - vlen, vlen, false, value, why))
 			return false;
 		if (m)
-			pairs[k++] = (struct api_pair){ name, value };
+			pairs[k++] = (struct api_pair){name, value};
 		q += m + 1;
 	}
 	*query = pairs;
@@ -304,7 +312,7 @@ static bool digits(const char **p, uint64_t *v)
 	const char *s = *p;
 	for (*v = 0; isdigit((unsigned char)**p); ++*p)
 		if (__builtin_mul_overflow(*v, (uint64_t)10, v) || __builtin_add_overflow(*v, (uint64_t)(**p - '0'), v))
-			*v = UINT64_MAX / 16;           /* far beyond any file, and stays so */
+			*v = UINT64_MAX / 16; /* far beyond any file, and stays so */
 	return *p > s;
 }
 
@@ -330,7 +338,7 @@ int range_parse(const char *value, uint64_t size, uint64_t *first, uint64_t *las
 	if (!*p)
 		b = UINT64_MAX;
 	else if (!digits(&p, &b) || *p || b < a)
-		return 0;                       /* several ranges, or nonsense: all of it is a right answer */
+		return 0; /* several ranges, or nonsense: all of it is a right answer */
 	if (a >= size)
 		return 416;
 	*first = a;
@@ -351,9 +359,13 @@ bool traceparent_ok(const char *s)
 const char *content_type_of(const char *name)
 {
 	static const char *const types[][2] = {
-		{ ".html", "text/html; charset=utf-8" }, { ".css", "text/css; charset=utf-8" },
-		{ ".js", "text/javascript; charset=utf-8" }, { ".mjs", "text/javascript; charset=utf-8" },
-		{ ".svg", "image/svg+xml" }, { ".png", "image/png" }, { ".json", "application/json" },
+		{".html", "text/html; charset=utf-8"},
+		{".css", "text/css; charset=utf-8"},
+		{".js", "text/javascript; charset=utf-8"},
+		{".mjs", "text/javascript; charset=utf-8"},
+		{".svg", "image/svg+xml"},
+		{".png", "image/png"},
+		{".json", "application/json"},
 	};
 	const char *dot = strrchr(name, '.');
 	for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)

@@ -21,7 +21,8 @@ uint64_t disk_free(const char *dir)
 	return statvfs(dir, &v) ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
 }
 
-enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out, struct wasd_err *err)
+enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out,
+                              struct wasd_err *err)
 {
 	char id[WASD_ULID_LEN + 8];
 	wasd_ulid("up_", id);
@@ -40,7 +41,7 @@ enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water,
 	s->fd = open(s->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->fd < 0) {
 		enum wasd_status st = wasd_fail_errno(err, errno, "cannot create %s", s->path);
-		s->keep = true;         /* nothing to unlink */
+		s->keep = true; /* nothing to unlink */
 		stage_destroy(s);
 		return st;
 	}
@@ -54,7 +55,8 @@ enum wasd_status stage_write(struct stage *s, const void *p, size_t n, struct wa
 		if (s->bytes + n > s->max)
 			wasd_fail(&s->failed, WASD_ETOOBIG, "the upload has more than %llu bytes", (unsigned long long)s->max);
 		else if (s->bytes + n - s->checked > (16u << 20) && disk_free(s->path) < s->low_water)
-			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(s->low_water >> 20));
+			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space are free",
+			          (unsigned long long)(s->low_water >> 20));
 		else if (wasd_write_full(s->fd, p, n, &s->failed) == WASD_OK) {
 			if (s->bytes + n - s->checked > (16u << 20))
 				s->checked = s->bytes + n;
@@ -79,7 +81,7 @@ enum wasd_status stage_finish(struct stage *s, struct api_upload *up, struct was
 	}
 	close(s->fd);
 	s->fd = -1;
-	*up = (struct api_upload){ .path = s->path, .bytes = s->bytes, .name = "" };
+	*up = (struct api_upload){.path = s->path, .bytes = s->bytes, .name = ""};
 	wasd_sha256_hex(s->sha, up->sha256);
 	return WASD_OK;
 }

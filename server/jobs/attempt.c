@@ -1,12 +1,15 @@
 /* attempt.c - one attempt of a training job, from spawn to the last row.
  *
- *   spawned -> hello and checkpoint loaded -> start sent (row: running) -> metrics, checkpoints, logs -> gone -> row closed
- *                                                    with profiles, after a good end: row closed, the job stays running until storage has them all
+ *   spawned -> hello and checkpoint loaded -> start sent (row: running) -> metrics, checkpoints, logs -> gone -> row
+ *   closed
+ *                                                    with profiles, after a good end: row closed, the job stays running
+ *                                                    until storage has them all
  *
- * Invariants: a metrics or checkpoint frame is acknowledged only after its COMMIT; the attempt's number fences every write, so a process
- * that should be dead cannot write; a row is closed only after the last checkpoint that the process handed over is stored or refused;
- * a job whose profiles are not settled is not completed: rows alone say so (storage/job_profiles.c), whatever dies in between;
- * whatever the process says is checked (attempt_messages.c) before it reaches storage.
+ * Invariants: a metrics or checkpoint frame is acknowledged only after its COMMIT; the attempt's number fences every
+ * write, so a process that should be dead cannot write; a row is closed only after the last checkpoint that the process
+ * handed over is stored or refused; a job whose profiles are not settled is not completed: rows alone say so
+ * (storage/job_profiles.c), whatever dies in between; whatever the process says is checked (attempt_messages.c) before
+ * it reaches storage.
  */
 #include "jobs/attempt.h"
 #include "log.h"
@@ -29,8 +32,8 @@ static void load_over(void *ctx)
 	run_maybe_finish(r);
 }
 
-/* On the loader's thread: the checkpoint to go on from, as a sealed memory file. A damaged one is marked by storage, and the one before
- * it is taken. */
+/* On the loader's thread: the checkpoint to go on from, as a sealed memory file. A damaged one is marked by storage,
+ * and the one before it is taken. */
 static void load_checkpoint(struct pool_job *job)
 {
 	struct run *r = (struct run *)((char *)job - offsetof(struct run, load_job));
@@ -42,11 +45,11 @@ static void load_checkpoint(struct pool_job *job)
 		log_line(LOG_ERROR, "checkpoint damaged", "job=%s checkpoint=%s", r->id, r->resume);
 		s = storage_ckpt_pick(db, r->id, "latest", &c, &r->load_err);
 		if (s == WASD_OK && !strcmp(c.id, r->resume))
-			s = WASD_EINTERNAL;     /* storage would hand out the same one for ever */
+			s = WASD_EINTERNAL; /* storage would hand out the same one for ever */
 		wasd_free(r->resume);
 		r->resume = s == WASD_OK ? wasd_strdup(c.id) : NULL;
 		storage_ckpt_done(&c);
-		if (s == WASD_ENOTFOUND) {      /* none is left: from the beginning */
+		if (s == WASD_ENOTFOUND) { /* none is left: from the beginning */
 			r->load_err = (struct wasd_err){0};
 			s = WASD_OK;
 		} else if (s == WASD_OK && r->resume) {
@@ -72,15 +75,21 @@ void run_maybe_start(struct run *r)
 	if (!r->hello || !r->loaded || r->sent_start || !r->proc || r->load_err.status || r->cancelling || r->draining)
 		return;
 	struct wasd_err err;
-	if (storage_attempt_running(r->jobs->cfg.db, r->id, r->attempt, proc_pid(r->proc), r->build ? r->build : "{}", &err) != WASD_OK) {
+	if (storage_attempt_running(r->jobs->cfg.db, r->id, r->attempt, proc_pid(r->proc), r->build ? r->build : "{}",
+	                            &err) != WASD_OK) {
 		proc_end(r->proc, true, err.msg);
 		return;
 	}
 	bool file = r->load_fd >= 0;
 	cJSON *from = file && r->resume ? wasd_message(NULL, "epoch:i step:i", r->load_epoch, r->load_step) : NULL;
-	cJSON *m = wasd_message("start", file && r->resume ? "job:s attempt:i spec:j dataset:s threads:i nice:i resume:j" : "job:s attempt:i spec:j dataset:s threads:i nice:i resume:?j",
-	                        r->id, r->attempt, cJSON_Duplicate(r->spec, true), r->dataset_path, r->threads, r->nice, from);
-	if (m && file && !(cJSON_AddNumberToObject(m, "bytes", (double)r->load_bytes) && cJSON_AddStringToObject(m, "sha256", r->load_sha))) {
+	cJSON *m = wasd_message("start",
+	                        file && r->resume ? "job:s attempt:i spec:j dataset:s threads:i nice:i resume:j" :
+	                                            "job:s attempt:i spec:j dataset:s threads:i nice:i resume:?j",
+	                        r->id, r->attempt, cJSON_Duplicate(r->spec, true), r->dataset_path, r->threads, r->nice,
+	                        from);
+	if (m && file &&
+	    !(cJSON_AddNumberToObject(m, "bytes", (double)r->load_bytes) &&
+	      cJSON_AddStringToObject(m, "sha256", r->load_sha))) {
 		cJSON_Delete(m);
 		m = NULL;
 	}
@@ -89,9 +98,16 @@ void run_maybe_start(struct run *r)
 	r->sent_start = true;
 	if (!proc_send(r->proc, m, NULL, 0, fd))
 		proc_end(r->proc, true, "cannot be told to start");
-	run_note(r, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)r->attempt, (int)proc_pid(r->proc), (long long)r->threads,
-	     r->resume ? ", goes on from " : r->init ? ", weights of " : "", r->resume ? r->resume : r->init ? r->init : "");
-	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", r->id, (long long)r->attempt, (int)proc_pid(r->proc), r->resume ? r->resume : "-");
+	run_note(r, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)r->attempt,
+	         (int)proc_pid(r->proc), (long long)r->threads,
+	         r->resume ? ", goes on from " :
+	         r->init   ? ", weights of " :
+	                     "",
+	         r->resume ? r->resume :
+	         r->init   ? r->init :
+	                     "");
+	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", r->id, (long long)r->attempt,
+	         (int)proc_pid(r->proc), r->resume ? r->resume : "-");
 }
 
 static int64_t spec_int(const cJSON *spec, const char *group, const char *name, int64_t otherwise)
@@ -103,7 +119,8 @@ static int64_t spec_int(const cJSON *spec, const char *group, const char *name, 
 
 static const struct proc_class train_class;
 
-enum wasd_status run_start(struct sched *j, const struct storage_job *job, const char *dataset_path, struct wasd_err *err)
+enum wasd_status run_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
+                           struct wasd_err *err)
 {
 	struct run *r = wasd_calloc(1, sizeof *r);
 	enum wasd_status s = WASD_OK;
@@ -165,7 +182,7 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 	if (r->resume || r->init) {
 		r->loading = true;
 		r->load_job.run = load_checkpoint;
-		r->load_task = (struct sup_task){ .fn = load_over, .ctx = r };
+		r->load_task = (struct sup_task){.fn = load_over, .ctx = r};
 		pool_submit(j->loader, &r->load_job);
 	} else {
 		r->loaded = true;
@@ -173,7 +190,8 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 	return WASD_OK;
 }
 
-/* ---- ending --------------------------------------------------------------------------------------------------------- */
+/* ---- ending ---------------------------------------------------------------------------------------------------------
+ */
 
 /* The message may be lost for want of memory; the time limit holds all the same. */
 static void ask_to_stop(struct run *r)
@@ -228,7 +246,8 @@ void run_tick(struct run *r)
 		r->cancel_by_us = 0;
 		proc_end(r->proc, false, "did not stop in time");
 	}
-	if (r->max_wall_us && !r->over_time && now - proc_started_us(r->proc) > r->max_wall_us && r->sent_start && !r->cancelling && !r->draining) {
+	if (r->max_wall_us && !r->over_time && now - proc_started_us(r->proc) > r->max_wall_us && r->sent_start &&
+	    !r->cancelling && !r->draining) {
 		r->over_time = true;
 		ask_to_stop(r);
 	}
@@ -236,7 +255,7 @@ void run_tick(struct run *r)
 
 static bool worth_retrying(const struct run *r)
 {
-	static const char *const hopeless[] = { "einval", "eunsupported", "enumeric", "etoobig" };
+	static const char *const hopeless[] = {"einval", "eunsupported", "enumeric", "etoobig"};
 	if (!r->fail_reason)
 		return true;
 	if (!strcmp(r->fail_reason, "nan_loss") || !strcmp(r->fail_reason, "bad_data"))
@@ -271,10 +290,10 @@ static void after_failure(struct run *r, struct storage_move *m)
 /* False: storage could not take it now; to be tried again. */
 static bool close_rows(struct run *r)
 {
-	struct storage_exit x = { .exit_reason = r->end.reason, .exit_code = r->end.exit_code, .signal = r->end.signal };
-	struct storage_move m = { .attempt = r->attempt };
+	struct storage_exit x = {.exit_reason = r->end.reason, .exit_code = r->end.exit_code, .signal = r->end.signal};
+	struct storage_move m = {.attempt = r->attempt};
 	struct wanted wanted = {0};
-	struct wasd_buf tail = { .max = 32 << 10 };
+	struct wasd_buf tail = {.max = 32 << 10};
 	for (int i = 0; i < r->n_tail; i++)
 		wasd_buf_printf(&tail, "%s\n", r->tail[i]);
 	wasd_buf_puts(&tail, r->end.tail);
@@ -312,14 +331,18 @@ static bool close_rows(struct run *r)
 		after_failure(r, &m);
 	}
 	if (!r->closing)
-		run_note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s", (long long)r->attempt, x.exit_reason,
-		     wanted.n ? "trained" : m.to, m.reason ? ", " : "", m.reason ? m.reason : "");
+		run_note(r, clean || r->cancelling || r->draining ? "info" : "error", "attempt %lld over: %s, job is %s%s%s",
+		         (long long)r->attempt, x.exit_reason, wanted.n ? "trained" : m.to, m.reason ? ", " : "",
+		         m.reason ? m.reason : "");
 	r->closing = true;
 	run_flush_logs(r);
 	struct wasd_err err = {0};
-	enum wasd_status s = ready ? storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
-	log_line(s == WASD_OK ? LOG_INFO : LOG_ERROR, s == WASD_OK ? "job attempt over" : "job attempt could not be closed", "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", r->id,
-	         (long long)r->attempt, m.to, m.reason ? m.reason : "-", LOG_Q(x.exit_reason), s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
+	enum wasd_status s = ready ? storage_attempt_end(r->jobs->cfg.db, r->id, r->attempt, &x, &m, &err) :
+	                             wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
+	log_line(s == WASD_OK ? LOG_INFO : LOG_ERROR, s == WASD_OK ? "job attempt over" : "job attempt could not be closed",
+	         "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", r->id, (long long)r->attempt, m.to,
+	         m.reason ? m.reason : "-", LOG_Q(x.exit_reason),
+	         s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
 	if (s == WASD_OK && wanted.n && r->jobs->cfg.profiles_changed)
 		r->jobs->cfg.profiles_changed(r->jobs->cfg.ctx);
 	wanted_done(&wanted);
@@ -333,7 +356,7 @@ void run_maybe_finish(struct run *r)
 	if (!r->gone || r->loading || r->storing)
 		return;
 	if (r->attempt && !close_rows(r))
-		return;                 /* the next tick */
+		return; /* the next tick */
 	run_forget(r);
 }
 
@@ -346,4 +369,4 @@ static void train_gone(struct proc *p, const struct proc_end *end)
 	run_maybe_finish(r);
 }
 
-static const struct proc_class train_class = { .role = WASD_ROLE_TRAIN, .message = run_message, .gone = train_gone };
+static const struct proc_class train_class = {.role = WASD_ROLE_TRAIN, .message = run_message, .gone = train_gone};

@@ -9,18 +9,22 @@
 
 enum { TAIL_LINES = 20, LOG_BATCH = 200 };
 
-struct log_entry { int64_t ts; char level[8]; char *text; };
+struct log_entry {
+	int64_t ts;
+	char level[8];
+	char *text;
+};
 
 /* One attempt: from the start of its process until its rows are closed. [S] unless marked. */
 struct run {
 	struct sched *jobs;
-	struct run *next, **pprev;              /* under sched.lock */
+	struct run *next, **pprev; /* under sched.lock */
 	char id[48];
 	int64_t attempt;
-	struct proc *proc;                      /* NULL once gone */
+	struct proc *proc; /* NULL once gone */
 	cJSON *spec;
-	char *dataset_path;                     /* absolute */
-	char *resume, *init;                    /* checkpoint ids or NULL */
+	char *dataset_path;  /* absolute */
+	char *resume, *init; /* checkpoint ids or NULL */
 	int64_t threads, nice, max_wall_us, memory_mb;
 	int64_t retry_max, backoff_s;
 	/* what is known of it */
@@ -29,7 +33,7 @@ struct run {
 	int64_t cancel_by_us, pause_until_us;
 	int round_frames;
 	char *done_reason, *fail_reason, *fail_status, *fail_message;
-	char *build;                            /* its fingerprint, JSON */
+	char *build; /* its fingerprint, JSON */
 	/* the loader's */
 	struct pool_job load_job;
 	struct sup_task load_task;
@@ -56,8 +60,8 @@ struct run {
 	int64_t batch_since_us;
 	char *tail[TAIL_LINES];
 	int n_tail;
-	bool untold;                            /* progress has changed since the last job.progress event */
-	int64_t tell_us;                        /* not before this */
+	bool untold;     /* progress has changed since the last job.progress event */
+	int64_t tell_us; /* not before this */
 	/* for other threads, under sched.lock */
 	cJSON *progress;
 	int64_t started_ms;
@@ -70,36 +74,41 @@ struct sched {
 	pthread_mutex_t lock;
 	struct run *runs;
 	int n_runs;
-	int64_t n_searching;                    /* jobs that run only for their profiles: a search takes a worker's place. Under lock */
+	int64_t n_searching; /* jobs that run only for their profiles: a search takes a worker's place. Under lock */
 	bool draining;
-	char blocked[200];                      /* why the head of the queue does not start; "" = it will. Under lock */
-	int64_t blocked_until_us, next_retry_us;/* [S] */
+	char blocked[200];                       /* why the head of the queue does not start; "" = it will. Under lock */
+	int64_t blocked_until_us, next_retry_us; /* [S] */
 	_Atomic bool poked;
 	struct sup_task poke_task;
 	_Atomic bool poke_pending;
 };
 
 /* attempt.c. [S] */
-enum wasd_status run_start(struct sched *j, const struct storage_job *job, const char *dataset_path, struct wasd_err *err);
+enum wasd_status run_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
+                           struct wasd_err *err);
 void run_tick(struct run *r);
 void run_cancel(struct run *r, bool kill, const char *reason);
 void run_drain(struct run *r);
-void run_maybe_start(struct run *r);            /* once it has said hello and its checkpoint is there */
-void run_maybe_finish(struct run *r);           /* once nothing of it is under way (r is gone then) */
+void run_maybe_start(struct run *r);  /* once it has said hello and its checkpoint is there */
+void run_maybe_finish(struct run *r); /* once nothing of it is under way (r is gone then) */
 /* attempt_messages.c. [S] */
 enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
 void run_note(struct run *r, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void run_flush_logs(struct run *r);
-void run_set_progress(struct run *r, cJSON *p); /* takes p */
-void run_show_phase(struct run *r, const char *phase);  /* NULL: none any more */
-void run_tell_progress(struct run *r);          /* a job.progress event, if one is due */
-char *run_progress_text(struct run *r);         /* the caller's; NULL: there is none */
+void run_set_progress(struct run *r, cJSON *p);        /* takes p */
+void run_show_phase(struct run *r, const char *phase); /* NULL: none any more */
+void run_tell_progress(struct run *r);                 /* a job.progress event, if one is due */
+char *run_progress_text(struct run *r);                /* the caller's; NULL: there is none */
 /* attempt_profiles.c. [S] */
-struct wanted { struct storage_wanted *items; size_t n; };
-bool run_wanted(const struct run *r, struct wanted *out);       /* the profiles of its spec; names are r's. False: no memory */
+struct wanted {
+	struct storage_wanted *items;
+	size_t n;
+};
+bool run_wanted(const struct run *r,
+                struct wanted *out); /* the profiles of its spec; names are r's. False: no memory */
 void wanted_done(struct wanted *w);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
-void run_forget(struct run *r);                 /* unlinks and frees; then schedules */
+void run_forget(struct run *r); /* unlinks and frees; then schedules */
 
 #endif

@@ -19,10 +19,10 @@ void run_flush_logs(struct run *r)
 	char note[80];
 	size_t n = 0;
 	for (int i = 0; i < r->n_batch; i++)
-		in[n++] = (struct storage_log_in){ r->batch[i].ts, r->batch[i].level, r->batch[i].text };
+		in[n++] = (struct storage_log_in){r->batch[i].ts, r->batch[i].level, r->batch[i].text};
 	if (r->dropped) {
 		snprintf(note, sizeof note, "%d more lines came too fast and were left out", r->dropped);
-		in[n++] = (struct storage_log_in){ 0, "warn", note };
+		in[n++] = (struct storage_log_in){0, "warn", note};
 	}
 	if (storage_log_add(r->jobs->cfg.db, r->id, r->attempt, in, n, NULL) == WASD_OK) {
 		cJSON *e = cJSON_CreateObject(), *lines = cJSON_AddArrayToObject(e, "lines");
@@ -65,7 +65,7 @@ static void add_line(struct run *r, const char *level, const char *text, bool ow
 		return;
 	}
 	struct log_entry *e = &r->batch[r->n_batch++];
-	*e = (struct log_entry){ .ts = wasd_now_ms(), .text = line };
+	*e = (struct log_entry){.ts = wasd_now_ms(), .text = line};
 	snprintf(e->level, sizeof e->level, "%s", level);
 }
 
@@ -104,7 +104,7 @@ static int64_t number_of(const struct wasd_msg *m, const char *name)
 static void acknowledge(struct run *r, uint32_t seq)
 {
 	if (!r->proc)
-		return;                 /* it ended while storage was at it */
+		return; /* it ended while storage was at it */
 	if (!proc_send(r->proc, wasd_message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
 		proc_end(r->proc, true, "does not take its acknowledgements");
 }
@@ -195,7 +195,8 @@ void run_tell_progress(struct run *r)
 
 static enum wasd_status on_progress(struct run *r, struct wasd_msg *m, struct wasd_err *err)
 {
-	static const char *const members[] = { "phase_done", "phase_total", "epoch", "epochs", "step", "steps", "img_per_s", "eta_s", "loss" };
+	static const char *const members[] = {"phase_done", "phase_total", "epoch", "epochs", "step",
+	                                      "steps",      "img_per_s",   "eta_s", "loss"};
 	(void)err;
 	cJSON *p = progress_in(r, string_of(m, "phase"));
 	for (size_t i = 0; p && i < sizeof members / sizeof members[0]; i++) {
@@ -217,12 +218,14 @@ static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n
 	if (!cJSON_IsArray(points))
 		return false;
 	cJSON_ArrayForEach(row, points) {
-		const cJSON *step = cJSON_GetArrayItem(row, 0), *epoch = cJSON_GetArrayItem(row, 1), *loss = cJSON_GetArrayItem(row, 2);
-		bool numbers = cJSON_GetArraySize(row) == 3 && cJSON_IsNumber(step) && cJSON_IsNumber(epoch) && cJSON_IsNumber(loss);
+		const cJSON *step = cJSON_GetArrayItem(row, 0), *epoch = cJSON_GetArrayItem(row, 1),
+					*loss = cJSON_GetArrayItem(row, 2);
+		bool numbers = cJSON_GetArraySize(row) == 3 && cJSON_IsNumber(step) && cJSON_IsNumber(epoch) &&
+		               cJSON_IsNumber(loss);
 		if (*n == WASD_LOSSES_MAX || !numbers || !(step->valuedouble >= 1 && step->valuedouble <= 9007199254740991.0) ||
 		    !(epoch->valuedouble >= 1 && epoch->valuedouble <= 2147483647.0) || !isfinite(loss->valuedouble))
 			return false;
-		out[*n] = (struct storage_step){ (int64_t)step->valuedouble, (int64_t)epoch->valuedouble, loss->valuedouble };
+		out[*n] = (struct storage_step){(int64_t)step->valuedouble, (int64_t)epoch->valuedouble, loss->valuedouble};
 		if (*n && out[*n].step <= out[*n - 1].step)
 			return false;
 		++*n;
@@ -264,8 +267,8 @@ static bool read_metrics(const cJSON *values, const cJSON *nonfinite, struct sto
 		else if (nonfinite && wasd_json_str(nonfinite, v->string, &what))
 			x = !strcmp(what, "inf") ? INFINITY : !strcmp(what, "-inf") ? -INFINITY : NAN;
 		else
-			continue;               /* null and no flag: not measured */
-		out[(*n)++] = (struct storage_metric){ v->string, x };
+			continue; /* null and no flag: not measured */
+		out[(*n)++] = (struct storage_metric){v->string, x};
 	}
 	return true;
 }
@@ -350,12 +353,22 @@ static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct 
 	r->ckpt_bytes = (size_t)bytes;
 	r->ckpt_seq = m->seq;
 	r->storing = true;
-	r->store_task = (struct sup_task){ .fn = store_over, .ctx = r };
+	r->store_task = (struct sup_task){.fn = store_over, .ctx = r};
 	const cJSON *metrics = wasd_json_get(m->json, "metrics"), *info = wasd_json_get(m->json, "info");
-	char *metrics_text = metrics ? wasd_json_print(metrics) : NULL, *info_text = info ? wasd_json_print(info) : NULL, *progress = run_progress_text(r);
+	char *metrics_text = metrics ? wasd_json_print(metrics) : NULL, *info_text = info ? wasd_json_print(info) : NULL,
+		 *progress = run_progress_text(r);
 	struct storage_ckpt_in in = {
-		.job = r->id, .attempt = r->attempt, .epoch = number_of(m, "epoch"), .step = number_of(m, "step"), .data = r->ckpt_data, .bytes = r->ckpt_bytes, .sha256 = sha,
-		.reason = string_of(m, "reason"), .info = info_text, .metrics_json = metrics_text, .progress = progress,
+		.job = r->id,
+		.attempt = r->attempt,
+		.epoch = number_of(m, "epoch"),
+		.step = number_of(m, "step"),
+		.data = r->ckpt_data,
+		.bytes = r->ckpt_bytes,
+		.sha256 = sha,
+		.reason = string_of(m, "reason"),
+		.info = info_text,
+		.metrics_json = metrics_text,
+		.progress = progress,
 	};
 	storage_ckpt_store_async(r->jobs->cfg.db, &in, stored, r);
 	wasd_free(metrics_text);
@@ -403,17 +416,22 @@ static enum wasd_status on_failed(struct run *r, struct wasd_msg *m, struct wasd
 
 /* When a message may come: at any time, after we said start, after it said started. */
 enum when { ALWAYS, TOLD, STARTED };
-static const struct { const char *type; enum wasd_status (*take)(struct run *r, struct wasd_msg *m, struct wasd_err *err); enum when when; bool costly; } messages[] = {
-	{ "hello", on_hello, ALWAYS, false },
-	{ "log", on_log, ALWAYS, false },
-	{ "started", on_started, TOLD, false },
-	{ "failed", on_failed, TOLD, false },
-	{ "done", on_done, TOLD, false },
-	{ "progress", on_progress, TOLD, false },
-	{ "losses", on_losses, STARTED, true },
-	{ "metrics", on_metrics, STARTED, true },
-	{ "checkpoint", on_checkpoint, STARTED, true },
-	{ "warning", on_warning, STARTED, true },
+static const struct {
+	const char *type;
+	enum wasd_status (*take)(struct run *r, struct wasd_msg *m, struct wasd_err *err);
+	enum when when;
+	bool costly;
+} messages[] = {
+	{"hello", on_hello, ALWAYS, false},
+	{"log", on_log, ALWAYS, false},
+	{"started", on_started, TOLD, false},
+	{"failed", on_failed, TOLD, false},
+	{"done", on_done, TOLD, false},
+	{"progress", on_progress, TOLD, false},
+	{"losses", on_losses, STARTED, true},
+	{"metrics", on_metrics, STARTED, true},
+	{"checkpoint", on_checkpoint, STARTED, true},
+	{"warning", on_warning, STARTED, true},
 };
 
 enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
@@ -425,7 +443,8 @@ enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err
 	if (wasd_json_str(m->json, "job", &job) && strcmp(job, r->id))
 		return wasd_fail(err, WASD_ECORRUPT, "%s of another job, %.48s", m->type, job);
 	if (wasd_json_i64(m->json, "attempt", &attempt) && attempt != r->attempt)
-		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)attempt, (long long)r->attempt);
+		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)attempt,
+		                 (long long)r->attempt);
 	for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
 		if (strcmp(m->type, messages[i].type))
 			continue;

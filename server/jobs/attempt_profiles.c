@@ -1,4 +1,5 @@
-/* attempt_profiles.c - the profiles that a job's spec names, as storage is asked for them when the training has come to a good end. See attempt.c. */
+/* attempt_profiles.c - the profiles that a job's spec names, as storage is asked for them when the training has come to
+ * a good end. See attempt.c. */
 #include "jobs/attempt.h"
 #include "api.h"
 
@@ -14,13 +15,13 @@ bool run_wanted(const struct run *r, struct wanted *out)
 {
 	const cJSON *list = wasd_json_get(r->spec, "profiles"), *item;
 	int n = cJSON_GetArraySize(list);
-	struct wanted w = { .items = n ? wasd_calloc((size_t)n, sizeof *w.items) : NULL };
+	struct wanted w = {.items = n ? wasd_calloc((size_t)n, sizeof *w.items) : NULL};
 	bool ok = !n || w.items;
 	cJSON_ArrayForEach(item, list) {
 		if (!ok)
 			break;
 		struct storage_wanted *one = &w.items[w.n++];
-		*one = (struct storage_wanted){ .name = "", .desire = "", .request = api_profile_request(item) };
+		*one = (struct storage_wanted){.name = "", .desire = "", .request = api_profile_request(item)};
 		wasd_json_str(item, "name", &one->name);
 		wasd_json_str(item, "desire", &one->desire);
 		ok = one->request != NULL;

@@ -34,7 +34,8 @@ void blobs_sweep(const char *data_dir)
 	time_t now = time(NULL);
 	for (struct dirent *e; d && (e = readdir(d));) {
 		struct stat st;
-		if (e->d_name[0] != '.' && !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && now - st.st_mtime > BLOB_KEEP_S)
+		if (e->d_name[0] != '.' && !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
+		    now - st.st_mtime > BLOB_KEEP_S)
 			unlinkat(dirfd(d), e->d_name, 0);
 	}
 	if (d)
@@ -47,7 +48,7 @@ enum wasd_status blobs_put(const char *data_dir, const struct api_upload *file, 
 	char *path = blobs_path(data_dir, file->sha256), *dir = blobs_path(data_dir, "");
 	enum wasd_status s = path && dir ? WASD_OK : no_memory(err);
 	if (s == WASD_OK) {
-		*existed = utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) == 0;        /* sent again: the day begins anew */
+		*existed = utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) == 0; /* sent again: the day begins anew */
 		if (!*existed && rename(file->path, path))
 			s = wasd_fail_errno(err, errno, "the blob cannot be kept");
 		else if (!*existed)

@@ -1,8 +1,9 @@
 /* convert.c - see convert.h.
  *
- * A converted file is a cache entry under DATA/exports, named after checkpoint, mode and format: at most FILES_MAX of them and BYTES_MAX
- * bytes, the one unused for longest goes first, and all go when they have been idle. A reader holds its descriptor, so a file may be
- * unlinked at any time. Nothing there outlives the daemon: the directory is emptied at start. */
+ * A converted file is a cache entry under DATA/exports, named after checkpoint, mode and format: at most FILES_MAX of
+ * them and BYTES_MAX bytes, the one unused for longest goes first, and all go when they have been idle. A reader holds
+ * its descriptor, so a file may be unlinked at any time. Nothing there outlives the daemon: the directory is emptied at
+ * start. */
 #include "jobs/convert.h"
 
 #include "jobs/blobs.h"
@@ -23,16 +24,20 @@
 enum { FILES_MAX = 8, SWEEP_S = 600 };
 #define BYTES_MAX ((int64_t)1 << 30)
 
-struct made { char name[160]; int64_t bytes, used_us; char sha256[WASD_SHA256_HEX]; };    /* name "": free */
+struct made {
+	char name[160];
+	int64_t bytes, used_us;
+	char sha256[WASD_SHA256_HEX];
+}; /* name "": free */
 
 struct convert {
 	struct convert_config cfg;
 	char *dir;
 	struct helper helper;
-	pthread_mutex_t making;                 /* one conversion at a time; taken before lock */
-	pthread_mutex_t lock;                   /* the table */
+	pthread_mutex_t making; /* one conversion at a time; taken before lock */
+	pthread_mutex_t lock;   /* the table */
 	struct made made[FILES_MAX];
-	int64_t sweep_us;                       /* [S] */
+	int64_t sweep_us; /* [S] */
 };
 
 /* ---- the files; lock held ------------------------------------------------------------------------------------ */
@@ -124,24 +129,31 @@ static enum wasd_status room(struct convert *c, struct wasd_err *err)
 {
 	if (disk_free(c->dir) >= c->cfg.low_water)
 		return WASD_OK;
-	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free", (unsigned long long)(c->cfg.low_water >> 20));
+	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free",
+	                 (unsigned long long)(c->cfg.low_water >> 20));
 }
 
 /* profile: of the mode, NULL for aom and dom. */
-static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format, const char *mode, const char *path, int64_t deadline_us,
-                            struct api_call *call, struct wasd_err *err)
+static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format,
+                            const char *mode, const char *path, int64_t deadline_us, struct api_call *call,
+                            struct wasd_err *err)
 {
 	int fd;
 	int64_t bytes, overlay = 0;
 	char sha[WASD_SHA256_HEX];
-	enum wasd_status s = profile ? storage_profile_memfd(c->cfg.db, profile, &fd, &bytes, sha, &overlay, err) : storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+	enum wasd_status s = profile ? storage_profile_memfd(c->cfg.db, profile, &fd, &bytes, sha, &overlay, err) :
+	                               storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
 	if (s != WASD_OK)
 		return s;
-	call->json = wasd_message("export", profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" : "format:s mode:s bytes:i sha256:s out:s", format, mode, bytes, sha, path, overlay);
+	call->json = wasd_message("export",
+	                          profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" :
+	                                    "format:s mode:s bytes:i sha256:s out:s",
+	                          format, mode, bytes, sha, path, overlay);
 	return helper_ask_fd(&c->helper, call, fd, deadline_us, err);
 }
 
-static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile, const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
+static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile,
+                             const char *format, const char *mode, int64_t deadline_us, struct wasd_err *err)
 {
 	struct api_call call = {0};
 	const char *sha = "";
@@ -150,7 +162,8 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 	if (s != WASD_OK)
 		return s;
 	char *path = wasd_asprintf("%s/%s", c->dir, name);
-	s = path ? ask(c, checkpoint, profile, format, mode, path, deadline_us, &call, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
+	s = path ? ask(c, checkpoint, profile, format, mode, path, deadline_us, &call, err) :
+	           wasd_fail(err, WASD_ENOMEM, "no memory for a conversion");
 	if (s == WASD_OK) {
 		wasd_json_i64(call.reply, "bytes", &bytes);
 		wasd_json_str(call.reply, "sha256", &sha);
@@ -160,20 +173,22 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 		snprintf(m->name, sizeof m->name, "%s", name);
 		snprintf(m->sha256, sizeof m->sha256, "%s", sha);
 		pthread_mutex_unlock(&c->lock);
-		log_line(LOG_INFO, "checkpoint converted", "checkpoint=%s format=%s mode=%s bytes=%lld", checkpoint, format, mode, (long long)bytes);
+		log_line(LOG_INFO, "checkpoint converted", "checkpoint=%s format=%s mode=%s bytes=%lld", checkpoint, format,
+		         mode, (long long)bytes);
 	}
 	api_call_done(&call);
 	wasd_free(path);
 	return s;
 }
 
-enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out,
-                                struct wasd_err *err)
+enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode,
+                                int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
 	char name[160];
 	struct storage_profile p = {0};
 	enum wasd_status s = WASD_OK;
-	if (storage_mode_profile(mode) && (s = storage_profile_get(c->cfg.db, checkpoint, storage_mode_profile(mode), &p, err)) != WASD_OK)
+	if (storage_mode_profile(mode) &&
+	    (s = storage_profile_get(c->cfg.db, checkpoint, storage_mode_profile(mode), &p, err)) != WASD_OK)
 		return s;
 	/* A profile by its id: deleted and searched again it is another one of the same name. */
 	snprintf(name, sizeof name, "%.50s.%.50s.%.40s", checkpoint, p.id ? p.id : mode, format);
@@ -182,7 +197,7 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 		return WASD_OK;
 	}
 	pthread_mutex_lock(&c->making);
-	if (!open_made(c, name, out)) {         /* whoever was before may have wanted the same */
+	if (!open_made(c, name, out)) { /* whoever was before may have wanted the same */
 		s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
 		if (s == WASD_OK && !open_made(c, name, out))
 			s = wasd_fail(err, WASD_EIO, "the converted file is not there");
@@ -192,16 +207,19 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	return s;
 }
 
-/* ---- importing ------------------------------------------------------------------------------------------------------ */
+/* ---- importing ------------------------------------------------------------------------------------------------------
+ */
 
 /* The checkpoint that the engine wrote, into the database. */
-static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32], struct wasd_err *err)
+static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32],
+                              struct wasd_err *err)
 {
 	const char *sha;
 	int64_t bytes;
 	struct stat st;
 	const cJSON *info = wasd_json_get(reply, "info");
-	if (!wasd_json_i64(reply, "bytes", &bytes) || bytes < 1 || !wasd_json_str(reply, "sha256", &sha) || !cJSON_IsObject(info))
+	if (!wasd_json_i64(reply, "bytes", &bytes) || bytes < 1 || !wasd_json_str(reply, "sha256", &sha) ||
+	    !cJSON_IsObject(info))
 		return wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) || st.st_size != bytes) {
@@ -215,8 +233,10 @@ static enum wasd_status store(struct convert *c, const char *path, const cJSON *
 	if (data == MAP_FAILED)
 		return wasd_fail_errno(err, why, "the imported checkpoint");
 	char *text = wasd_json_print(info);
-	struct storage_ckpt_in in = {.data = data, .bytes = (size_t)bytes, .sha256 = sha, .reason = "import", .info = text, .metrics_json = "{}"};
-	enum wasd_status s = text ? storage_ckpt_store(c->cfg.db, &in, id, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	struct storage_ckpt_in in =
+		{.data = data, .bytes = (size_t)bytes, .sha256 = sha, .reason = "import", .info = text, .metrics_json = "{}"};
+	enum wasd_status s = text ? storage_ckpt_store(c->cfg.db, &in, id, err) :
+	                            wasd_fail(err, WASD_ENOMEM, "no memory for an import");
 	wasd_free(text);
 	munmap(data, (size_t)bytes);
 	return s;
@@ -236,7 +256,8 @@ static cJSON *import_message(const char *blob, const char *out, const cJSON *how
 	return m;
 }
 
-enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
+                                char id[32], struct wasd_err *err)
 {
 	struct api_file blob;
 	struct api_call call = {0};
@@ -267,7 +288,8 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	return s;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------- */
+/* ---- life -----------------------------------------------------------------------------------------------------------
+ */
 
 static void do_register(void *ctx)
 {
@@ -278,7 +300,8 @@ static void do_register(void *ctx)
 enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err)
 {
 	struct convert *c = wasd_calloc(1, sizeof *c);
-	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) || helper_init(&c->helper, cfg->sup, WASD_ROLE_CONVERT, 16, "the conversion's process ended") != WASD_OK) {
+	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) ||
+	    helper_init(&c->helper, cfg->sup, WASD_ROLE_CONVERT, 16, "the conversion's process ended") != WASD_OK) {
 		if (c)
 			wasd_free(c->dir);
 		wasd_free(c);

@@ -1,9 +1,10 @@
 /* ingest.c - see ingest.h.
  *
- *   asked for -> waiting -> process running -> done or failed said -> gone -> row ready or invalid, staged files removed
+ *   asked for -> waiting -> process running -> done or failed said -> gone -> row ready or invalid, staged files
+ *   removed
  *
- * The result is a dataset only when the process said done, ended well, and its file is there with the size it named; in every other case
- * the row becomes invalid with the reason and nothing stays on disk.
+ * The result is a dataset only when the process said done, ended well, and its file is there with the size it named; in
+ * every other case the row becomes invalid with the reason and nothing stays on disk.
  */
 #include "jobs/ingest.h"
 
@@ -18,21 +19,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PREVIEW_TIMEOUT_MS = 10000, FILES_MAX = 64, REMARKS_MAX = 32, EXAMPLES_MAX = 5, CULPRITS_MAX = 100, TEXT_MAX = 255 };
+enum {
+	PREVIEW_TIMEOUT_MS = 10000,
+	FILES_MAX = 64,
+	REMARKS_MAX = 32,
+	EXAMPLES_MAX = 5,
+	CULPRITS_MAX = 100,
+	TEXT_MAX = 255
+};
 
 struct upload {
 	struct ingest *g;
-	struct upload *next;                    /* waiting, or running */
+	struct upload *next; /* waiting, or running */
 	char id[48], name[72];
 	int64_t version;
-	char *relative, *path;                  /* of the result */
-	cJSON *request;                         /* the message that starts it; taken when sent */
+	char *relative, *path; /* of the result */
+	cJSON *request;        /* the message that starts it; taken when sent */
 	char *staged[FILES_MAX];
 	size_t n_staged;
 	struct proc *proc;
 	bool hello;
-	cJSON *done, *options;                  /* what the process said it made; what the query asked for */
-	cJSON *errors; int64_t n_errors;        /* of a failure: the files at fault as far as they are listed, and how many there are */
+	cJSON *done, *options; /* what the process said it made; what the query asked for */
+	cJSON *errors;
+	int64_t n_errors; /* of a failure: the files at fault as far as they are listed, and how many there are */
 	char *fail_status, *fail_message, *fail_pointer;
 };
 
@@ -83,17 +92,21 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 	struct wasd_err err;
 	unlink(u->path);
 	if (!text || storage_dataset_invalid(u->g->cfg.db, u->id, text, &err) != WASD_OK)
-		log_line(LOG_ERROR, "dataset could not be marked invalid", "dataset=%s version=%lld", u->name, (long long)u->version);
-	log_line(LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version, LOG_Q(message));
+		log_line(LOG_ERROR, "dataset could not be marked invalid", "dataset=%s version=%lld", u->name,
+		         (long long)u->version);
+	log_line(LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version,
+	         LOG_Q(message));
 	wasd_free(text);
 }
 
 /* The file as the process named it, durable. */
-static enum wasd_status check_result(struct upload *u, int64_t *bytes, const char **format, const char **digest, struct wasd_err *err)
+static enum wasd_status check_result(struct upload *u, int64_t *bytes, const char **format, const char **digest,
+                                     struct wasd_err *err)
 {
 	struct stat st;
 	int64_t said;
-	if (!wasd_json_str(u->done, "format", format) || !wasd_json_str(u->done, "digest", digest) || !wasd_json_i64(u->done, "bytes", &said))
+	if (!wasd_json_str(u->done, "format", format) || !wasd_json_str(u->done, "digest", digest) ||
+	    !wasd_json_i64(u->done, "bytes", &said))
 		return wasd_fail(err, WASD_ECORRUPT, "the ingest process did not say what it made");
 	int fd = open(u->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -124,7 +137,8 @@ static void finish(struct upload *u, const struct proc_end *end)
 		make_invalid(u, u->fail_status ? u->fail_status : "einval", u->fail_pointer, u->fail_message);
 	} else if (!u->done || !end || end->exit_code != 0 || end->violation) {
 		char message[600];
-		snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s", end ? end->reason : "the daemon was stopped", end ? end->tail : "");
+		snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s",
+		         end ? end->reason : "the daemon was stopped", end ? end->tail : "");
 		make_invalid(u, end && end->oom ? "etoobig" : "einternal", NULL, message);
 	} else if (check_result(u, &bytes, &format, &digest, &err) != WASD_OK) {
 		make_invalid(u, wasd_status_name(err.status), NULL, err.msg);
@@ -134,24 +148,28 @@ static void finish(struct upload *u, const struct proc_end *end)
 		if (u->options && cJSON_AddItemToObject(u->done, "options", u->options))
 			u->options = NULL;
 		char *info = wasd_json_print(u->done);
-		enum wasd_status s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes, &err)
-		                          : wasd_fail(&err, WASD_ENOMEM, "no memory");
+		enum wasd_status s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes,
+		                                                  &err) :
+		                            wasd_fail(&err, WASD_ENOMEM, "no memory");
 		if (s != WASD_OK)
 			make_invalid(u, wasd_status_name(s), NULL, err.msg);
 		else
-			log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name, (long long)u->version, LOG_Q(format), (long long)bytes);
+			log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name,
+			         (long long)u->version, LOG_Q(format), (long long)bytes);
 		wasd_free(info);
 	}
 	if (u->g->cfg.dataset_ready)
 		u->g->cfg.dataset_ready(u->g->cfg.ctx);
 }
 
-/* ---- what the process tells, which is shown to people: bounded, and plain text ------------------------------------- */
+/* ---- what the process tells, which is shown to people: bounded, and plain text -------------------------------------
+ */
 
 static bool text_ok(const cJSON *obj, const char *key)
 {
 	const char *s;
-	return wasd_json_str(obj, key, &s) && strlen(s) <= TEXT_MAX && strcspn(s, "\x01\x02\x03\x04\x05\x06\x07\b\t\n\v\f\r\x1b\x7f") == strlen(s);
+	return wasd_json_str(obj, key, &s) && strlen(s) <= TEXT_MAX &&
+	       strcspn(s, "\x01\x02\x03\x04\x05\x06\x07\b\t\n\v\f\r\x1b\x7f") == strlen(s);
 }
 
 static bool culprits_ok(const cJSON *list)
@@ -171,7 +189,8 @@ static bool remark_ok(const cJSON *m)
 {
 	const cJSON *examples = wasd_json_get(m, "examples"), *e;
 	int64_t count;
-	if (cJSON_GetArraySize(m) != 4 || !text_ok(m, "code") || !text_ok(m, "message") || !wasd_json_i64(m, "count", &count) || count < 0)
+	if (cJSON_GetArraySize(m) != 4 || !text_ok(m, "code") || !text_ok(m, "message") ||
+	    !wasd_json_i64(m, "count", &count) || count < 0)
 		return false;
 	if (!cJSON_IsArray(examples) || cJSON_GetArraySize(examples) > EXAMPLES_MAX)
 		return false;
@@ -253,7 +272,9 @@ static void upload_gone(struct proc *p, const struct proc_end *end)
 	start_waiting(g);
 }
 
-static const struct proc_class upload_class = { .role = WASD_ROLE_INGEST, .message = upload_message, .gone = upload_gone };
+static const struct proc_class upload_class = {.role = WASD_ROLE_INGEST,
+                                               .message = upload_message,
+                                               .gone = upload_gone};
 
 static void start_waiting(struct ingest *g)
 {
@@ -278,7 +299,11 @@ static void start_waiting(struct ingest *g)
 	}
 }
 
-struct add_call { struct ingest *g; struct upload *u; bool refused; };
+struct add_call {
+	struct ingest *g;
+	struct upload *u;
+	bool refused;
+};
 
 static void do_add(void *ctx)
 {
@@ -293,9 +318,11 @@ static void do_add(void *ctx)
 	start_waiting(c->g);
 }
 
-/* ---- asking for one; any thread ------------------------------------------------------------------------------------ */
+/* ---- asking for one; any thread ------------------------------------------------------------------------------------
+ */
 
-static enum wasd_status upload_create(struct ingest *g, const char *dataset, int version, struct upload **out, struct wasd_err *err)
+static enum wasd_status upload_create(struct ingest *g, const char *dataset, int version, struct upload **out,
+                                      struct wasd_err *err)
 {
 	struct storage_dataset row = {0};
 	struct upload *u = wasd_calloc(1, sizeof *u);
@@ -332,7 +359,7 @@ static enum wasd_status give_back(struct upload *u, struct wasd_err *err)
 
 static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wasd_err *err)
 {
-	struct add_call c = { .g = g, .u = u };
+	struct add_call c = {.g = g, .u = u};
 	supervisor_call(g->cfg.sup, do_add, &c);
 	if (!c.refused)
 		return WASD_OK;
@@ -343,7 +370,8 @@ static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wa
 	return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
 }
 
-enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
+enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files,
+                              size_t n, const cJSON *options, struct wasd_err *err)
 {
 	struct upload *u;
 	if (n > FILES_MAX)
@@ -366,14 +394,17 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 		u->options = cJSON_Duplicate(options, true);
 		ok = ok && u->options;
 	}
-	u->request = wasd_message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path, u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
-	                     wasd_message(NULL, "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes, g->cfg.max_images));
+	u->request = wasd_message("ingest", "name:s out:s options:j files:j limits:j", dataset, u->path,
+	                          u->options ? cJSON_Duplicate(options, true) : cJSON_CreateObject(), list,
+	                          wasd_message(NULL, "max_bytes:i max_images:i", (int64_t)g->cfg.max_bytes,
+	                                       g->cfg.max_images));
 	if (!ok || !u->request)
 		return give_back(u, err);
 	return upload_add(g, u, err);
 }
 
-enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train,
+                                  int64_t test, int64_t seed, struct wasd_err *err)
 {
 	struct upload *u;
 	enum wasd_status s = upload_create(g, dataset, version, &u, err);
@@ -385,9 +416,11 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 	return upload_add(g, u, err);
 }
 
-/* ---- previews ---------------------------------------------------------------------------------------------------------- */
+/* ---- previews
+ * ---------------------------------------------------------------------------------------------------------- */
 
-enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index,
+                                struct api_call *call, struct wasd_err *err)
 {
 	char *absolute = *path == '/' ? wasd_strdup(path) : wasd_asprintf("%s/%s", g->data_dir, path);
 	cJSON_Delete(call->json);
@@ -396,12 +429,15 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 	return helper_ask(&g->previews, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
 {
 	struct ingest *g = wasd_calloc(1, sizeof *g);
-	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) || helper_init(&g->previews, cfg->sup, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
+	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) ||
+	    helper_init(&g->previews, cfg->sup, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
 		if (g)
 			wasd_free(g->data_dir);
 		wasd_free(g);

@@ -1,4 +1,5 @@
-/* server/jobs/ingest.h - uploads and synthetic sets made into datasets, one process each; previews, one short-lived process for all. */
+/* server/jobs/ingest.h - uploads and synthetic sets made into datasets, one process each; previews, one short-lived
+ * process for all. */
 #ifndef SERVER_JOBS_INGEST_H
 #define SERVER_JOBS_INGEST_H
 
@@ -11,21 +12,24 @@ struct ingest;
 struct ingest_config {
 	struct storage *db;
 	struct supervisor *sup;
-	const char *data_dir;                   /* absolute */
-	int at_once;                            /* processes at a time; the others wait */
-	uint64_t max_bytes;                     /* of one prepared dataset */
+	const char *data_dir; /* absolute */
+	int at_once;          /* processes at a time; the others wait */
+	uint64_t max_bytes;   /* of one prepared dataset */
 	int64_t max_images;
-	void (*dataset_ready)(void *ctx);       /* [S] a job may have waited for it */
+	void (*dataset_ready)(void *ctx); /* [S] a job may have waited for it */
 	void *ctx;
 };
 
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err);
-void ingest_stop(struct ingest *g);             /* what runs is ended and its dataset becomes invalid; any thread */
-void ingest_destroy(struct ingest *g);          /* after supervisor_stop; NULL is fine */
+void ingest_stop(struct ingest *g);    /* what runs is ended and its dataset becomes invalid; any thread */
+void ingest_destroy(struct ingest *g); /* after supervisor_stop; NULL is fine */
 
 /* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
-enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err);
-enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
-enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err);
+enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files,
+                              size_t n, const cJSON *options, struct wasd_err *err);
+enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train,
+                                  int64_t test, int64_t seed, struct wasd_err *err);
+enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index,
+                                struct api_call *call, struct wasd_err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* scheduler.c - which job runs next: the longest waiting of the highest priority, as soon as a worker is free. Everything is decided on
- * the supervisor's thread from the rows, so that a restart needs no memory of ours. */
+/* scheduler.c - which job runs next: the longest waiting of the highest priority, as soon as a worker is free.
+ * Everything is decided on the supervisor's thread from the rows, so that a restart needs no memory of ours. */
 #include "jobs/attempt.h"
 #include "log.h"
 
@@ -16,7 +16,8 @@ static void set_blocked(struct sched *j, const char *why, int64_t until_us)
 	j->blocked_until_us = until_us;
 }
 
-enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path, bool *wait, struct wasd_err *err)
+enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path,
+                              bool *wait, struct wasd_err *err)
 {
 	struct storage_dataset d = {0};
 	enum wasd_status s = storage_dataset_get(db, name, version, &d, err);
@@ -30,7 +31,8 @@ enum wasd_status dataset_file(struct storage *db, const char *data_dir, const ch
 		if (!*path)
 			s = wasd_fail(err, WASD_ENOMEM, "no memory");
 		else if (access(*path, R_OK)) {
-			s = wasd_fail(err, WASD_ENOTFOUND, "dataset %s version %lld: its file %s is missing", name, (long long)version, d.path);
+			s = wasd_fail(err, WASD_ENOTFOUND, "dataset %s version %lld: its file %s is missing", name,
+			              (long long)version, d.path);
 			wasd_free(*path);
 			*path = NULL;
 		}
@@ -47,13 +49,13 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	bool wait;
 	enum wasd_status s = dataset_file(j->cfg.db, j->data_dir, job->dataset, job->dataset_version, &path, &wait, &err);
 	if (s == WASD_OK && wait)
-		return true;            /* its turn comes when the dataset is ready; others may pass */
+		return true; /* its turn comes when the dataset is ready; others may pass */
 	if (s == WASD_ENOMEM || s == WASD_EIO) {
 		set_blocked(j, err.msg, wasd_mono_us() + 1000000);
 		return false;
 	}
 	if (s != WASD_OK) {
-		struct storage_move m = { .to = "failed", .from = "queued", .reason = "bad_data", .message = err.msg };
+		struct storage_move m = {.to = "failed", .from = "queued", .reason = "bad_data", .message = err.msg};
 		storage_job_move(j->cfg.db, job->id, &m, NULL);
 		log_line(LOG_WARN, "job failed", "job=%s reason=%s", job->id, LOG_Q(err.msg));
 		return true;
@@ -61,7 +63,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	s = run_start(j, job, path, &err);
 	wasd_free(path);
 	if (s == WASD_OK || s == WASD_ESTATE || s == WASD_ENOTFOUND)
-		return true;            /* running, or somebody cancelled it in between */
+		return true; /* running, or somebody cancelled it in between */
 	char why[200];
 	wasd_line(why, sizeof why, "no worker can be started: %s", err.msg);
 	log_line(LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
@@ -105,15 +107,15 @@ void schedule(struct sched *j)
 /* Jobs whose pause after a failure is over go back to the queue. */
 static void requeue_due(struct sched *j)
 {
-	struct storage_job_filter f = { .states = "retry_wait" };
+	struct storage_job_filter f = {.states = "retry_wait"};
 	struct storage_job_list list = {0};
-	if (storage_job_list(j->cfg.db, &f, (struct storage_page){ .limit = 500 }, &list, NULL) != WASD_OK)
+	if (storage_job_list(j->cfg.db, &f, (struct storage_page){.limit = 500}, &list, NULL) != WASD_OK)
 		return;
 	bool any = false;
 	for (size_t i = 0; i < list.n; i++) {
 		if (list.items[i].retry_at > wasd_now_ms())
 			continue;
-		struct storage_move m = { .to = "queued", .from = "retry_wait", .reason = "retry" };
+		struct storage_move m = {.to = "queued", .from = "retry_wait", .reason = "retry"};
 		any |= storage_job_move(j->cfg.db, list.items[i].id, &m, NULL) == WASD_OK;
 	}
 	storage_job_list_done(&list);
@@ -132,7 +134,7 @@ static void sched_tick(void *ctx)
 	if (now >= j->next_retry_us) {
 		j->next_retry_us = now + 1000000;
 		requeue_due(j);
-		schedule(j);            /* a job that waited for its dataset, or for a worker that could not be started */
+		schedule(j); /* a job that waited for its dataset, or for a worker that could not be started */
 	}
 }
 
@@ -181,7 +183,13 @@ void sched_poke(struct sched *j)
 		supervisor_post(j->cfg.sup, &j->poke_task);
 }
 
-struct cancel_call { struct sched *j; const char *id, *reason; bool kill; enum wasd_status status; struct wasd_err *err; };
+struct cancel_call {
+	struct sched *j;
+	const char *id, *reason;
+	bool kill;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
 
 static void do_cancel(void *ctx)
 {
@@ -189,7 +197,7 @@ static void do_cancel(void *ctx)
 	struct sched *j = c->j;
 	for (struct run *r = j->runs; r; r = r->next)
 		if (!strcmp(r->id, c->id)) {
-			struct storage_move m = { .to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason };
+			struct storage_move m = {.to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason};
 			c->status = r->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
 			if (c->status == WASD_OK)
 				run_cancel(r, c->kill, c->kill ? "kill" : "user");
@@ -202,7 +210,7 @@ static void do_cancel(void *ctx)
 
 enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
 {
-	struct cancel_call c = { .j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err };
+	struct cancel_call c = {.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err};
 	supervisor_call(j->cfg.sup, do_cancel, &c);
 	return c.status;
 }
@@ -247,7 +255,9 @@ static cJSON *queue_place(struct sched *j, const char *id)
 		int busy = j->n_runs + (int)j->n_searching;
 		snprintf(why, sizeof why, "%s", j->draining ? "the daemon is stopping" : j->blocked);
 		pthread_mutex_unlock(&j->lock);
-		if (!*why && storage_dataset_get(j->cfg.db, list.items[i].dataset, list.items[i].dataset_version, &d, NULL) == WASD_OK && !strcmp(d.state, "scanning"))
+		if (!*why &&
+		    storage_dataset_get(j->cfg.db, list.items[i].dataset, list.items[i].dataset_version, &d, NULL) == WASD_OK &&
+		    !strcmp(d.state, "scanning"))
 			snprintf(why, sizeof why, "dataset %.80s is being scanned", list.items[i].dataset);
 		else if (!*why && busy >= j->cfg.workers)
 			snprintf(why, sizeof why, "%d of %d workers are busy", busy, j->cfg.workers);
@@ -312,7 +322,7 @@ enum wasd_status sched_create(const struct sched_config *cfg, struct sched **out
 	}
 	j->cfg = *cfg;
 	pthread_mutex_init(&j->lock, NULL);
-	j->poke_task = (struct sup_task){ .fn = poked, .ctx = j };
+	j->poke_task = (struct sup_task){.fn = poked, .ctx = j};
 	enum wasd_status s = pool_create("ckpt-load", 1, 1024, &j->loader, err);
 	if (s != WASD_OK) {
 		sched_destroy(j);

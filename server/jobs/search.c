@@ -1,10 +1,12 @@
 /* search.c - see search.h.
  *
- *   row queued -> row searching, checkpoint and data set looked up -> process running -> profile or failed said -> gone -> row ready or failed
+ *   row queued -> row searching, checkpoint and data set looked up -> process running -> profile or failed said -> gone
+ *   -> row ready or failed
  *
- * One at a time, the longest waiting first; everything is decided from the rows, so that a restart needs no memory of ours. A profile is ready
- * only when the process said so, handed over the overlay that it named, and ended well; in every other case the row becomes failed with the
- * reason. A daemon that stops says nothing: the row stays as it is and is queued again by the next start.
+ * One at a time, the longest waiting first; everything is decided from the rows, so that a restart needs no memory of
+ * ours. A profile is ready only when the process said so, handed over the overlay that it named, and ended well; in
+ * every other case the row becomes failed with the reason. A daemon that stops says nothing: the row stays as it is and
+ * is queued again by the next start.
  */
 #include "jobs/search.h"
 
@@ -37,9 +39,9 @@ struct search {
 	struct wasd_err load_err;
 	/* [S] */
 	struct proc *proc;
-	bool hello, dropped, over;              /* dropped: nobody wants it any more; over: only its row is still to be written */
+	bool hello, dropped, over; /* dropped: nobody wants it any more; over: only its row is still to be written */
 	struct proc_end end;
-	char *info;                             /* what it found */
+	char *info; /* what it found */
 	const void *overlay;
 	size_t overlay_bytes;
 	char overlay_sha[WASD_SHA256_HEX];
@@ -114,12 +116,14 @@ static bool make_ready(struct search *w)
 {
 	struct profiles *g = w->g;
 	struct wasd_err err = {0};
-	enum wasd_status s = storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha, &err);
+	enum wasd_status s = storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha,
+	                                           &err);
 	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
 		return false;
 	if (s != WASD_OK)
 		return make_failed(g, w->id, err.msg);
-	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name, w->overlay_bytes);
+	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name,
+	         w->overlay_bytes);
 	if (g->cfg.ready)
 		g->cfg.ready(g->cfg.ctx, w->checkpoint);
 	return true;
@@ -154,7 +158,8 @@ static void end_search(struct search *w)
 	search_next(g);
 }
 
-/* ---- the process; [S] ---------------------------------------------------------------------------------------------- */
+/* ---- the process; [S] ----------------------------------------------------------------------------------------------
+ */
 
 /* About once a second at most. */
 static void tell(struct search *w, bool now)
@@ -179,7 +184,8 @@ static enum wasd_status on_progress(struct search *w, const struct wasd_msg *m, 
 /* What others rely on: a draw, and finite numbers. */
 static bool info_ok(const cJSON *info)
 {
-	static const char *const numbers[] = { "macs", "macs_share", "val_loss", "val_acc", "images_per_s_1", "images_per_s_64", "latency_us" };
+	static const char *const numbers[] = {"macs",           "macs_share",      "val_loss",  "val_acc",
+	                                      "images_per_s_1", "images_per_s_64", "latency_us"};
 	double x;
 	bool ok = cJSON_IsArray(wasd_json_get(info, "draw")) && cJSON_IsObject(wasd_json_get(info, "aom"));
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && ok; i++)
@@ -197,7 +203,8 @@ static enum wasd_status on_profile(struct search *w, const struct wasd_msg *m, s
 	if (!info_ok(info))
 		return wasd_fail(err, WASD_ECORRUPT, "profile without a proper info");
 	if (bytes > STORAGE_OVERLAY_MAX) {
-		w->failed = wasd_asprintf("the search found an overlay of %lld bytes, the most is %d", (long long)bytes, STORAGE_OVERLAY_MAX);
+		w->failed = wasd_asprintf("the search found an overlay of %lld bytes, the most is %d", (long long)bytes,
+		                          STORAGE_OVERLAY_MAX);
 		return WASD_OK;
 	}
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &w->overlay, err);
@@ -217,7 +224,7 @@ static enum wasd_status on_failed(struct search *w, const struct wasd_msg *m, st
 	wasd_json_str(m->json, "message", &message);
 	wasd_json_str(m->json, "pointer", &pointer);
 	size_t n = strlen(pointer);
-	bool told = !n || !strncmp(message, pointer, n);        /* the message begins with it already */
+	bool told = !n || !strncmp(message, pointer, n); /* the message begins with it already */
 	w->failed = wasd_asprintf("%s%s%.500s", told ? "" : pointer, told ? "" : ": ", message);
 	return w->failed ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
@@ -251,9 +258,12 @@ static void search_gone(struct proc *p, const struct proc_end *end)
 	end_search(w);
 }
 
-static const struct proc_class search_class = { .role = WASD_ROLE_PROFILE, .message = search_message, .gone = search_gone };
+static const struct proc_class search_class = {.role = WASD_ROLE_PROFILE,
+                                               .message = search_message,
+                                               .gone = search_gone};
 
-/* ---- from the row to the process ---------------------------------------------------------------------------------------- */
+/* ---- from the row to the process
+ * ---------------------------------------------------------------------------------------- */
 
 static void loaded(void *ctx)
 {
@@ -269,7 +279,8 @@ static void loaded(void *ctx)
 		end_search(w);
 		return;
 	}
-	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes, w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
+	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes,
+	                        w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
 	int fd = w->fd;
 	w->request = NULL;
 	w->fd = -1;
@@ -283,15 +294,18 @@ static void load(struct pool_job *job)
 	struct search *w = (struct search *)((char *)job - offsetof(struct search, load_job));
 	struct profiles *g = w->g;
 	bool wait = false;
-	enum wasd_status s = dataset_file(g->cfg.db, g->data_dir, w->dataset, w->dataset_version, &w->path, &wait, &w->load_err);
+	enum wasd_status s = dataset_file(g->cfg.db, g->data_dir, w->dataset, w->dataset_version, &w->path, &wait,
+	                                  &w->load_err);
 	if (s == WASD_OK && wait)
-		s = wasd_fail(&w->load_err, WASD_ESTATE, "dataset %s version %lld is still being scanned", w->dataset, (long long)w->dataset_version);
+		s = wasd_fail(&w->load_err, WASD_ESTATE, "dataset %s version %lld is still being scanned", w->dataset,
+		              (long long)w->dataset_version);
 	if (s == WASD_OK)
 		storage_ckpt_memfd(g->cfg.db, w->checkpoint, &w->fd, &w->bytes, w->sha, &w->load_err);
 	supervisor_post(g->cfg.sup, &w->load_task);
 }
 
-static enum wasd_status search_create(struct profiles *g, const struct storage_profile *row, struct search **out, struct wasd_err *err)
+static enum wasd_status search_create(struct profiles *g, const struct storage_profile *row, struct search **out,
+                                      struct wasd_err *err)
 {
 	struct search *w = wasd_calloc(1, sizeof *w);
 	if (!w)
@@ -303,7 +317,9 @@ static enum wasd_status search_create(struct profiles *g, const struct storage_p
 	snprintf(w->name, sizeof w->name, "%s", row->name);
 	w->dataset_version = row->dataset_version;
 	w->dataset = wasd_strdup(row->dataset);
-	enum wasd_status s = w->dataset ? wasd_json_parse(row->request, strlen(row->request), WASD_JSON_REQUEST, &w->request, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a search");
+	enum wasd_status s = w->dataset ?
+	                         wasd_json_parse(row->request, strlen(row->request), WASD_JSON_REQUEST, &w->request, err) :
+	                         wasd_fail(err, WASD_ENOMEM, "no memory for a search");
 	if (s == WASD_OK) {
 		*out = w;
 		return WASD_OK;
@@ -328,7 +344,7 @@ static void search_next(struct profiles *g)
 		g->current = w;
 		show(g, w->id, 0, 0);
 		w->load_job.run = load;
-		w->load_task = (struct sup_task){ .fn = loaded, .ctx = w };
+		w->load_task = (struct sup_task){.fn = loaded, .ctx = w};
 		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
 		tell(w, true);
 		pool_submit(g->loader, &w->load_job);
@@ -349,7 +365,8 @@ static void profiles_tick(void *ctx)
 		search_next(g);
 }
 
-/* ---- for other threads ------------------------------------------------------------------------------------------------------ */
+/* ---- for other threads
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void drop(struct search *w, const char *why)
 {
@@ -383,7 +400,10 @@ void profiles_poke(struct profiles *g)
 		supervisor_post(g->cfg.sup, &g->poke_task);
 }
 
-struct gone_call { struct profiles *g; const char *id; };
+struct gone_call {
+	struct profiles *g;
+	const char *id;
+};
 
 static void do_gone(void *ctx)
 {
@@ -396,7 +416,7 @@ static void do_gone(void *ctx)
 
 void profiles_gone(struct profiles *g, const char *id)
 {
-	struct gone_call c = { .g = g, .id = id };
+	struct gone_call c = {.g = g, .id = id};
 	supervisor_call(g->cfg.sup, do_gone, &c);
 }
 
@@ -407,13 +427,17 @@ bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_
 	if (is) {
 		*done = g->done;
 		*of = g->of;
-		*eta_s = g->done > g->first_done ? (double)(wasd_mono_us() - g->first_us) * 1e-6 * (double)(g->of - g->done) / (double)(g->done - g->first_done) : -1;
+		*eta_s = g->done > g->first_done ? (double)(wasd_mono_us() - g->first_us) * 1e-6 * (double)(g->of - g->done) /
+		                                       (double)(g->done - g->first_done) :
+		                                   -1;
 	}
 	pthread_mutex_unlock(&g->lock);
 	return is;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static void do_register(void *ctx)
 {
@@ -427,10 +451,11 @@ enum wasd_status profiles_create(const struct profiles_config *cfg, struct profi
 	if (!g)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
 	g->cfg = *cfg;
-	g->poke_task = (struct sup_task){ .fn = poked, .ctx = g };
+	g->poke_task = (struct sup_task){.fn = poked, .ctx = g};
 	pthread_mutex_init(&g->lock, NULL);
 	g->data_dir = wasd_strdup(cfg->data_dir);
-	enum wasd_status s = g->data_dir ? pool_create("search-load", 1, 4, &g->loader, err) : wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
+	enum wasd_status s = g->data_dir ? pool_create("search-load", 1, 4, &g->loader, err) :
+	                                   wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
 	if (s != WASD_OK) {
 		profiles_destroy(g);
 		return s;
@@ -459,7 +484,7 @@ void profiles_destroy(struct profiles *g)
 	if (!g)
 		return;
 	pool_destroy(g->loader);
-	search_free(g->current);        /* was being loaded when the supervisor stopped */
+	search_free(g->current); /* was being loaded when the supervisor stopped */
 	pthread_mutex_destroy(&g->lock);
 	wasd_free(g->data_dir);
 	wasd_free(g);

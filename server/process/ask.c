@@ -8,21 +8,21 @@
 struct pending {
 	struct pending *next, **pprev;
 	uint32_t seq;
-	const char *who;                /* call->who */
-	const char *answer;             /* the type that answers it, unless that is "error" */
+	const char *who;    /* call->who */
+	const char *answer; /* the type that answers it, unless that is "error" */
 	pthread_cond_t done;
 	bool answered, lost;
 	cJSON *reply;
 	char *bin;
 	size_t bin_len;
-	size_t bulk_max;                /* the most that the answer may bring in a memory file; 0: none */
-	const void *bulk;               /* that file, mapped; bulk_len bytes */
+	size_t bulk_max;  /* the most that the answer may bring in a memory file; 0: none */
+	const void *bulk; /* that file, mapped; bulk_len bytes */
 	size_t bulk_len;
 };
 
 enum wasd_status calls_init(struct calls *c, enum wasd_role role, int max, const char *down)
 {
-	*c = (struct calls){ .role = role, .max = max, .down = down };
+	*c = (struct calls){.role = role, .max = max, .down = down};
 	return pthread_mutex_init(&c->lock, NULL) ? WASD_ENOMEM : WASD_OK;
 }
 
@@ -78,7 +78,8 @@ static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_er
 	if (call->bin_len <= WASD_WIRE_MAX)
 		return WASD_OK;
 	wasd_sha256_of(call->bin, call->bin_len, sha);
-	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len) || !cJSON_AddStringToObject(call->json, "sha256", sha))
+	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len) ||
+	    !cJSON_AddStringToObject(call->json, "sha256", sha))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	return wasd_memfd_sealed("wasd-call", call->bin, call->bin_len, fd, err);
 }
@@ -134,7 +135,8 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	wasd_cond_init(&p.done);
 	pthread_mutex_lock(&c->lock);
 	if (!c->proc || c->n >= c->max) {
-		s = c->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", c->n) : wasd_fail(err, WASD_EBUSY, "%s", c->down);
+		s = c->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", c->n) :
+		              wasd_fail(err, WASD_EBUSY, "%s", c->down);
 		pthread_mutex_unlock(&c->lock);
 		cJSON_Delete(json);
 		if (fd >= 0)
@@ -165,7 +167,8 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	pthread_mutex_unlock(&c->lock);
 	pthread_cond_destroy(&p.done);
 	if (!p.answered)
-		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) : wasd_fail(err, WASD_EBUSY, "the answer did not come in time");
+		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) :
+		                wasd_fail(err, WASD_EBUSY, "the answer did not come in time");
 	s = p.bulk ? copy_bulk(&p, err) : WASD_OK;
 	call->reply = p.reply;
 	call->reply_bin = p.bin;
@@ -184,7 +187,8 @@ static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, s
 	if (m->bin_len || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1)
 		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor and without a proper bytes", m->type);
 	if ((uint64_t)bytes > p->bulk_max)
-		return wasd_fail(err, WASD_ECORRUPT, "%s of %lld bytes where at most %zu were asked for", m->type, (long long)bytes, p->bulk_max);
+		return wasd_fail(err, WASD_ECORRUPT, "%s of %lld bytes where at most %zu were asked for", m->type,
+		                 (long long)bytes, p->bulk_max);
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &p->bulk, err);
 	if (s == WASD_OK)
 		p->bulk_len = (size_t)bytes;

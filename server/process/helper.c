@@ -18,7 +18,7 @@ static void helper_gone(struct proc *p, const struct proc_end *end)
 	struct helper *h = proc_owner(p);
 	(void)end;
 	if (p != h->proc)
-		return;                         /* one that was let go */
+		return; /* one that was let go */
 	calls_detach(&h->calls);
 	h->proc = NULL;
 }
@@ -36,11 +36,15 @@ static void helper_tick(void *ctx)
 
 enum wasd_status helper_init(struct helper *h, struct supervisor *sup, enum wasd_role role, int max, const char *down)
 {
-	*h = (struct helper){ .sup = sup, .cls = { .role = role, .message = helper_message, .gone = helper_gone } };
+	*h = (struct helper){.sup = sup, .cls = {.role = role, .message = helper_message, .gone = helper_gone}};
 	return calls_init(&h->calls, role, max, down);
 }
 
-struct up_call { struct helper *h; enum wasd_status status; struct wasd_err *err; };
+struct up_call {
+	struct helper *h;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
 
 static void do_up(void *ctx)
 {
@@ -60,7 +64,7 @@ static void do_up(void *ctx)
 
 static enum wasd_status up(struct helper *h, struct wasd_err *err)
 {
-	struct up_call call = { .h = h, .err = err };
+	struct up_call call = {.h = h, .err = err};
 	supervisor_call(h->sup, do_up, &call);
 	return call.status;
 }
@@ -71,7 +75,8 @@ enum wasd_status helper_ask(struct helper *h, struct api_call *call, int64_t dea
 	return s == WASD_OK ? calls_ask(&h->calls, call, deadline_us, err) : s;
 }
 
-enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
+enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
+                               struct wasd_err *err)
 {
 	enum wasd_status s = up(h, err);
 	if (s == WASD_OK)

@@ -15,9 +15,11 @@ enum { PASSED = 6, VALUE_MAX = 4200 };
 static size_t engine_environment(char *env[], char pass[PASSED][VALUE_MAX])
 {
 	static char fixed[][64] = {
-		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "OMP_WAIT_POLICY=passive", "OCL_ICD_VENDORS=/nonexistent",
+		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "OMP_WAIT_POLICY=passive",
+		"OCL_ICD_VENDORS=/nonexistent",
 	};
-	static const char *const passed[] = { "WASD_TUNING", "WASD_OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS" };
+	static const char *const passed[] = {"WASD_TUNING",  "WASD_OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA",
+	                                     "ASAN_OPTIONS", "UBSAN_OPTIONS",          "TSAN_OPTIONS"};
 	_Static_assert(sizeof passed / sizeof passed[0] == PASSED, "a buffer for each");
 	size_t n = 0;
 	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
@@ -45,12 +47,14 @@ enum wasd_status launch_engine(char *const argv[], int stream, int out, int erro
 	sigemptyset(&none);
 	sigfillset(&all);
 	/* Moved above what they become, so that no dup2 overwrites a source that is still needed. */
-	int s = stream < 0 ? -1 : fcntl(stream, F_DUPFD_CLOEXEC, 10), o = out < 0 ? -1 : fcntl(out, F_DUPFD_CLOEXEC, 10), e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
+	int s = stream < 0 ? -1 : fcntl(stream, F_DUPFD_CLOEXEC, 10), o = out < 0 ? -1 : fcntl(out, F_DUPFD_CLOEXEC, 10),
+		e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
 	int bad = (stream >= 0 && s < 0) || (out >= 0 && o < 0) || e < 0 ? errno : 0;
 	if (!bad)
 		bad = posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	if (!bad)
-		bad = o < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) : posix_spawn_file_actions_adddup2(&fa, o, 1);
+		bad = o < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) :
+		              posix_spawn_file_actions_adddup2(&fa, o, 1);
 	if (!bad)
 		bad = posix_spawn_file_actions_adddup2(&fa, e, 2);
 	if (!bad && s >= 0)
@@ -59,12 +63,15 @@ enum wasd_status launch_engine(char *const argv[], int stream, int out, int erro
 		bad = posix_spawn_file_actions_addclosefrom_np(&fa, s >= 0 ? 4 : 3);
 	if (!bad)
 		bad = posix_spawnattr_setsigmask(&at, &none) || posix_spawnattr_setsigdefault(&at, &all) ||
-		      posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) ? EINVAL : 0;
+		              posix_spawnattr_setflags(&at,
+		                                       POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) ?
+		          EINVAL :
+		          0;
 	if (!bad)
 		bad = posix_spawn(pid, argv[0], &fa, &at, argv, env);
 	posix_spawn_file_actions_destroy(&fa);
 	posix_spawnattr_destroy(&at);
-	int fds[3] = { s, o, e };
+	int fds[3] = {s, o, e};
 	for (int i = 0; i < 3; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

@@ -1,4 +1,5 @@
-/* server/process/launch.h - one engine process with nothing of ours but one stream: no environment, no descriptors, its own session. */
+/* server/process/launch.h - one engine process with nothing of ours but one stream: no environment, no descriptors, its
+ * own session. */
 #ifndef SERVER_PROCESS_LAUNCH_H
 #define SERVER_PROCESS_LAUNCH_H
 
@@ -6,8 +7,9 @@
 
 #include <sys/types.h>
 
-/* argv[0] is the path. stream: what becomes descriptor 3 (-1 = none). out: what becomes stdout (-1 = /dev/null). errors: stderr.
- * The engine asks to be killed when the spawning *thread* ends, so only long-lived threads may call this. */
+/* argv[0] is the path. stream: what becomes descriptor 3 (-1 = none). out: what becomes stdout (-1 = /dev/null).
+ * errors: stderr. The engine asks to be killed when the spawning *thread* ends, so only long-lived threads may call
+ * this. */
 enum wasd_status launch_engine(char *const argv[], int stream, int out, int errors, pid_t *pid, struct wasd_err *err);
 
 #endif

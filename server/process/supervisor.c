@@ -1,8 +1,8 @@
 /* supervisor.c - see supervisor.h.
  *
- * A process: running -> (its stream ends, or its pidfd says that it has exited) -> drained to the last frame -> gone. Ending it is asked
- * for with SIGTERM and enforced with SIGKILL; both times are kept in the proc and looked at every tick. What goes out is sent by one
- * small thread a process, because a peer that does not read must block nobody else.
+ * A process: running -> (its stream ends, or its pidfd says that it has exited) -> drained to the last frame -> gone.
+ * Ending it is asked for with SIGTERM and enforced with SIGKILL; both times are kept in the proc and looked at every
+ * tick. What goes out is sent by one small thread a process, because a peer that does not read must block nobody else.
  */
 #include "process/supervisor.h"
 
@@ -27,7 +27,13 @@
 
 enum { FRAMES_A_ROUND = 64, QUEUE_MAX = 4096, EVERY_MAX = 8, STDERR_TAIL = 2000 };
 
-struct outgoing { struct outgoing *next; cJSON *json; char *bin; size_t bin_len; int fd; };
+struct outgoing {
+	struct outgoing *next;
+	cJSON *json;
+	char *bin;
+	size_t bin_len;
+	int fd;
+};
 
 struct proc {
 	struct supervisor *sup;
@@ -37,10 +43,10 @@ struct proc {
 	pid_t pid;
 	int pidfd, err_fd;
 	struct wasd_wire *wire;
-	int64_t started_us, heard_us, term_us, kill_us;   /* when to signal; 0 = not asked for */
+	int64_t started_us, heard_us, term_us, kill_us; /* when to signal; 0 = not asked for */
 	bool hello, paused, exited, stream_over, killed_oom, killed, violation, closing;
 	int64_t memory_mb;
-	uint64_t oom_kills;             /* of the kernel when it started */
+	uint64_t oom_kills; /* of the kernel when it started */
 	char why[180];
 	char tail[STDERR_TAIL + 1];
 	size_t tail_len;
@@ -56,14 +62,17 @@ struct proc {
 	_Atomic int64_t rss_mb;
 };
 
-struct every { void (*fn)(void *); void *ctx; };
+struct every {
+	void (*fn)(void *);
+	void *ctx;
+};
 
 struct supervisor {
 	struct supervisor_config cfg;
 	char *engine;
 	pthread_t thread;
 	int epoll, wake;
-	pthread_mutex_t lock;           /* tasks, and the list of processes for other threads */
+	pthread_mutex_t lock; /* tasks, and the list of processes for other threads */
 	struct sup_task *tasks, **tasks_end;
 	bool stopping;
 	struct proc *procs;
@@ -102,7 +111,8 @@ static void *sender_main(void *arg)
 		outgoing_free(o);
 		pthread_mutex_lock(&p->lock);
 		if (s != WASD_OK) {
-			/* A frame is lost, for want of memory or because the process is going: it must not wait for it. Both sides see the end. */
+			/* A frame is lost, for want of memory or because the process is going: it must not wait for it. Both sides
+			 * see the end. */
 			p->send_over = true;
 			shutdown(wasd_wire_fd(p->wire), SHUT_RDWR);
 		}
@@ -132,14 +142,14 @@ uint32_t proc_send(struct proc *p, cJSON *json, const void *bin, size_t bin_len,
 	}
 	if (bin_len)
 		memcpy(copy, bin, bin_len);
-	*o = (struct outgoing){ .json = json, .bin = copy, .bin_len = bin_len, .fd = fd };
+	*o = (struct outgoing){.json = json, .bin = copy, .bin_len = bin_len, .fd = fd};
 	uint32_t seq = 0;
 	pthread_mutex_lock(&p->lock);
 	if (!p->send_over && p->queued < QUEUE_MAX) {
 		*p->queue_end = o;
 		p->queue_end = &o->next;
 		p->queued++;
-		seq = ++p->seq;         /* the sender is the stream's only one: frames leave in this order */
+		seq = ++p->seq; /* the sender is the stream's only one: frames leave in this order */
 		pthread_cond_signal(&p->more);
 		o = NULL;
 	}
@@ -170,14 +180,15 @@ static uint64_t kernel_oom_kills(void)
 
 static void watch(struct supervisor *s, int op, int fd, uint32_t events, void *ptr)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = ptr };
+	struct epoll_event ev = {.events = events, .data.ptr = ptr};
 	epoll_ctl(s->epoll, op, fd, &ev);
 }
 
-enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, void *owner, struct proc **out, struct wasd_err *err)
+enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, void *owner, struct proc **out,
+                            struct wasd_err *err)
 {
 	struct proc *p = wasd_calloc(1, sizeof *p);
-	int stream[2] = { -1, -1 }, errs[2] = { -1, -1 };
+	int stream[2] = {-1, -1}, errs[2] = {-1, -1};
 	enum wasd_status st = WASD_OK;
 	if (!p)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to start a process");
@@ -187,7 +198,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 		st = wasd_fail_errno(err, errno, "cannot make the streams of a process");
 		goto fail;
 	}
-	char *argv[] = { s->engine, (char *)(uintptr_t)wasd_role_name(cls->role), NULL };
+	char *argv[] = {s->engine, (char *)(uintptr_t)wasd_role_name(cls->role), NULL};
 	p->oom_kills = kernel_oom_kills();
 	st = launch_engine(argv, stream[1], -1, errs[1], &p->pid, err);
 	if (st != WASD_OK)
@@ -254,10 +265,22 @@ fail:
 	return st;
 }
 
-void *proc_owner(const struct proc *p) { return p->owner; }
-pid_t proc_pid(const struct proc *p) { return p->pid; }
-int64_t proc_started_us(const struct proc *p) { return p->started_us; }
-void proc_limit_memory(struct proc *p, int64_t mb) { p->memory_mb = mb; }
+void *proc_owner(const struct proc *p)
+{
+	return p->owner;
+}
+pid_t proc_pid(const struct proc *p)
+{
+	return p->pid;
+}
+int64_t proc_started_us(const struct proc *p)
+{
+	return p->started_us;
+}
+void proc_limit_memory(struct proc *p, int64_t mb)
+{
+	p->memory_mb = mb;
+}
 
 void proc_pause(struct proc *p, bool pause)
 {
@@ -317,7 +340,8 @@ static void violation(struct proc *p, const struct wasd_err *err)
 static enum wasd_status check_hello(const struct proc *p, const struct wasd_msg *m, struct wasd_err *err)
 {
 	const char *role, *version;
-	if (strcmp(m->type, "hello") || !wasd_json_str(m->json, "role", &role) || !wasd_json_str(m->json, "version", &version))
+	if (strcmp(m->type, "hello") || !wasd_json_str(m->json, "role", &role) ||
+	    !wasd_json_str(m->json, "version", &version))
 		return wasd_fail(err, WASD_ECORRUPT, "the first frame is not a hello");
 	if (strcmp(role, wasd_role_name(p->cls->role)))
 		return wasd_fail(err, WASD_ECORRUPT, "its role is %.20s, not %s", role, wasd_role_name(p->cls->role));
@@ -326,11 +350,12 @@ static enum wasd_status check_hello(const struct proc *p, const struct wasd_msg 
 	return WASD_OK;
 }
 
-/* Takes in what is there, at most FRAMES_A_ROUND frames so that a flood of one starves nobody; after the exit, everything. */
+/* Takes in what is there, at most FRAMES_A_ROUND frames so that a flood of one starves nobody; after the exit,
+ * everything. */
 static void receive(struct proc *p)
 {
 	for (int i = 0; !p->stream_over && !p->paused && (i < FRAMES_A_ROUND || p->exited); i++) {
-		struct wasd_msg m = { .fd = -1 };
+		struct wasd_msg m = {.fd = -1};
 		struct wasd_err err = {0};
 		enum wasd_status s = wasd_wire_recv(p->wire, 0, &m, &err);
 		if (s == WASD_EBUSY)
@@ -353,7 +378,8 @@ static void receive(struct proc *p)
 		}
 		wasd_msg_done(&m);
 		if (s != WASD_OK) {
-			log_line(LOG_WARN, "engine process broke the protocol", "role=%s pid=%d what=%s", wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(err.msg));
+			log_line(LOG_WARN, "engine process broke the protocol", "role=%s pid=%d what=%s",
+			         wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(err.msg));
 			violation(p, &err);
 		}
 	}
@@ -386,7 +412,7 @@ static void read_stderr(struct proc *p)
 
 static void describe_end(struct proc *p, struct proc_end *end)
 {
-	*end = (struct proc_end){ .exit_code = -1, .violation = p->violation, .oom = p->killed_oom };
+	*end = (struct proc_end){.exit_code = -1, .violation = p->violation, .oom = p->killed_oom};
 	char how[60];
 	if (p->info.si_code == CLD_EXITED) {
 		end->exit_code = p->info.si_status;
@@ -417,7 +443,7 @@ static void proc_gone(struct proc *p)
 {
 	struct supervisor *s = p->sup;
 	p->paused = false;
-	receive(p);                     /* what it said before it went */
+	receive(p); /* what it said before it went */
 	read_stderr(p);
 	struct proc_end end;
 	describe_end(p, &end);
@@ -425,7 +451,7 @@ static void proc_gone(struct proc *p)
 	p->send_over = true;
 	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->lock);
-	shutdown(wasd_wire_fd(p->wire), SHUT_RDWR);     /* frees a sender that is stuck in a write */
+	shutdown(wasd_wire_fd(p->wire), SHUT_RDWR); /* frees a sender that is stuck in a write */
 	pthread_join(p->sender, NULL);
 	while (p->queue) {
 		struct outgoing *o = p->queue;
@@ -438,7 +464,8 @@ static void proc_gone(struct proc *p)
 		p->next->pprev = p->pprev;
 	pthread_mutex_unlock(&s->lock);
 	if (end.exit_code != 0)
-		log_line(LOG_WARN, "engine process ended", "role=%s pid=%d reason=%s", wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(end.reason));
+		log_line(LOG_WARN, "engine process ended", "role=%s pid=%d reason=%s", wasd_role_name(p->cls->role),
+		         (int)p->pid, LOG_Q(end.reason));
 	p->cls->gone(p, &end);
 	if (p->err_fd >= 0)
 		close(p->err_fd);
@@ -452,7 +479,7 @@ static void proc_gone(struct proc *p)
 /* Reaps it when it has exited. True: p is freed. */
 static bool look_at(struct proc *p)
 {
-	struct pollfd exited = { .fd = p->pidfd, .events = POLLIN };
+	struct pollfd exited = {.fd = p->pidfd, .events = POLLIN};
 	if (!p->exited && poll(&exited, 1, 0) > 0 && waitid(P_PIDFD, (id_t)p->pidfd, &p->info, WEXITED) == 0) {
 		p->exited = true;
 		proc_gone(p);
@@ -485,7 +512,8 @@ static void tick_proc(struct proc *p, int64_t now)
 	if (p->memory_mb && rss > p->memory_mb && !p->killed_oom) {
 		char why[100];
 		p->killed_oom = true;
-		snprintf(why, sizeof why, "out of memory: %lld MiB resident, the limit is %lld MiB", (long long)rss, (long long)p->memory_mb);
+		snprintf(why, sizeof why, "out of memory: %lld MiB resident, the limit is %lld MiB", (long long)rss,
+		         (long long)p->memory_mb);
 		proc_end(p, true, why);
 	}
 	/* A paused process may have spoken: its silence is ours. */
@@ -502,7 +530,8 @@ static void tick_proc(struct proc *p, int64_t now)
 	}
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------------------ */
+/* ---- the thread
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void run_tasks(struct supervisor *s)
 {
@@ -520,7 +549,7 @@ static void run_tasks(struct supervisor *s)
 		pthread_mutex_unlock(&s->lock);
 		if (!t)
 			return;
-		t->fn(t->ctx);          /* t may be gone now */
+		t->fn(t->ctx); /* t may be gone now */
 	}
 }
 
@@ -564,7 +593,7 @@ static void *supervisor_main(void *arg)
 		for (int i = 0; i < n; i++) {
 			if (!ev[i].data.ptr)
 				run_tasks(s);
-			else if (is_proc(s, ev[i].data.ptr))    /* it may have gone by an earlier event of this batch */
+			else if (is_proc(s, ev[i].data.ptr)) /* it may have gone by an earlier event of this batch */
 				look_at(ev[i].data.ptr);
 		}
 		if (wasd_mono_us() >= next_tick) {
@@ -574,7 +603,7 @@ static void *supervisor_main(void *arg)
 	}
 	while (s->procs) {
 		struct proc *p = s->procs;
-		struct pollfd exited = { .fd = p->pidfd, .events = POLLIN };
+		struct pollfd exited = {.fd = p->pidfd, .events = POLLIN};
 		if (!p->closing || poll(&exited, 1, 1000) <= 0)
 			proc_end(p, true, "the daemon ends");
 		poll(&exited, 1, 2000);
@@ -623,7 +652,7 @@ static void poke(struct supervisor *s)
 {
 	uint64_t one = 1;
 	if (write(s->wake, &one, sizeof one) < 0)
-		return;         /* it is already awake */
+		return; /* it is already awake */
 }
 
 void supervisor_stop(struct supervisor *s)
@@ -658,7 +687,14 @@ void supervisor_post(struct supervisor *s, struct sup_task *t)
 	poke(s);
 }
 
-struct call { struct sup_task task; void (*fn)(void *); void *ctx; pthread_mutex_t lock; pthread_cond_t done_cond; bool done; };
+struct call {
+	struct sup_task task;
+	void (*fn)(void *);
+	void *ctx;
+	pthread_mutex_t lock;
+	pthread_cond_t done_cond;
+	bool done;
+};
 
 static void run_call(void *ctx)
 {
@@ -672,8 +708,8 @@ static void run_call(void *ctx)
 
 void supervisor_call(struct supervisor *s, void (*fn)(void *ctx), void *ctx)
 {
-	struct call c = { .fn = fn, .ctx = ctx };
-	c.task = (struct sup_task){ .fn = run_call, .ctx = &c };
+	struct call c = {.fn = fn, .ctx = ctx};
+	c.task = (struct sup_task){.fn = run_call, .ctx = &c};
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.done_cond, NULL);
 	/* The task is part of the call, on this stack: nothing is allocated, so this cannot fail. */
@@ -689,7 +725,7 @@ void supervisor_call(struct supervisor *s, void (*fn)(void *ctx), void *ctx)
 void supervisor_every(struct supervisor *s, void (*fn)(void *ctx), void *ctx)
 {
 	if (s->n_every < EVERY_MAX)
-		s->every[s->n_every++] = (struct every){ fn, ctx };
+		s->every[s->n_every++] = (struct every){fn, ctx};
 }
 
 uint64_t supervisor_beats(struct supervisor *s)
@@ -713,9 +749,11 @@ cJSON *supervisor_processes(struct supervisor *s)
 	return list;
 }
 
-/* ---- a short run ---------------------------------------------------------------------------------------------------------- */
+/* ---- a short run
+ * ---------------------------------------------------------------------------------------------------------- */
 
-enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms, char **out, size_t *len, struct wasd_err *err)
+enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms,
+                               char **out, size_t *len, struct wasd_err *err)
 {
 	int pipefd[2], errfd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (errfd < 0 || pipe2(pipefd, O_CLOEXEC)) {
@@ -724,7 +762,7 @@ enum wasd_status engine_output(const char *engine, const char *const *args, int 
 			close(errfd);
 		return s;
 	}
-	char *argv[5] = { (char *)(uintptr_t)engine };
+	char *argv[5] = {(char *)(uintptr_t)engine};
 	for (int i = 0; i < 3 && args[i]; i++)
 		argv[i + 1] = (char *)(uintptr_t)args[i];
 	pid_t pid;
@@ -735,12 +773,12 @@ enum wasd_status engine_output(const char *engine, const char *const *args, int 
 		close(pipefd[0]);
 		return s;
 	}
-	struct wasd_buf b = { .max = max };
+	struct wasd_buf b = {.max = max};
 	int64_t until = wasd_mono_us() + timeout_ms * 1000ll;
 	bool whole = false;
 	while (!whole && !b.failed) {
 		int64_t left = until - wasd_mono_us();
-		struct pollfd p = { .fd = pipefd[0], .events = POLLIN };
+		struct pollfd p = {.fd = pipefd[0], .events = POLLIN};
 		if (left <= 0 || poll(&p, 1, (int)(left / 1000) + 1) <= 0)
 			break;
 		char piece[8192];
@@ -756,7 +794,8 @@ enum wasd_status engine_output(const char *engine, const char *const *args, int 
 	int status = 0;
 	waitpid(pid, &status, 0);
 	if (!whole || b.failed)
-		s = wasd_fail(err, WASD_EINTERNAL, "%s %s did not finish within %d s and %zu bytes", engine, args[0], timeout_ms / 1000, max);
+		s = wasd_fail(err, WASD_EINTERNAL, "%s %s did not finish within %d s and %zu bytes", engine, args[0],
+		              timeout_ms / 1000, max);
 	else if (!WIFEXITED(status) || WEXITSTATUS(status))
 		s = wasd_fail(err, WASD_EINTERNAL, "%s %s failed (status %d)", engine, args[0], status);
 	else if (!wasd_buf_cstr(&b))

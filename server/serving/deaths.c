@@ -3,12 +3,13 @@
  *   the process:    up -> dead -> (at once, or after a wait) up, and everything wanted is loaded again
  *   a deployment:   served -> set aside -> (after a time, by :reload or by another change) served
  *
- * The process answers in the order of the questions, so the oldest question without an answer says at whose work it died. Death number n of a
- * row of deaths, each within the window of the one before, is followed by no wait up to n = AT_ONCE, then by backoff_ms, twice that, and so on,
- * at most WAIT_MAX times; a death that has set a deployment aside is followed by none, for its cause is gone.
- * A deployment with cfg.crashes deaths in such a row of its own is set aside: the row in the database says so, requests get 503 with the time,
- * and it is not loaded with the others. It is taken back after aside_ms; should the process die at its work again, it is set aside at once, for
- * twice as long, at most ASIDE_MAX times. A window without a death ends either row. Nothing of this outlives the daemon.
+ * The process answers in the order of the questions, so the oldest question without an answer says at whose work it
+ * died. Death number n of a row of deaths, each within the window of the one before, is followed by no wait up to n =
+ * AT_ONCE, then by backoff_ms, twice that, and so on, at most WAIT_MAX times; a death that has set a deployment aside
+ * is followed by none, for its cause is gone. A deployment with cfg.crashes deaths in such a row of its own is set
+ * aside: the row in the database says so, requests get 503 with the time, and it is not loaded with the others. It is
+ * taken back after aside_ms; should the process die at its work again, it is set aside at once, for twice as long, at
+ * most ASIDE_MAX times. A window without a death ends either row. Nothing of this outlives the daemon.
  */
 #include "serving/internal.h"
 
@@ -21,7 +22,10 @@ enum { AT_ONCE = 3, WAIT_MAX = 60, ASIDE_MAX = 10 };
 
 /* ---- a deployment; lock held ---------------------------------------------------------------------------------- */
 
-static int64_t window_us(const struct serving *s) { return s->cfg.crash_window_ms * 1000ll; }
+static int64_t window_us(const struct serving *s)
+{
+	return s->cfg.crash_window_ms * 1000ll;
+}
 
 static int64_t seconds_until(int64_t us)
 {
@@ -90,8 +94,10 @@ static bool blame_deployment(struct serving *s, const char *who, const char *rea
 	struct deployment *d = *who ? serving_find(s, who) : NULL;
 	bool aside = d && d->wanted && blame(s, d, now);
 	if (aside) {
-		snprintf(message, sizeof message, "Suspended: the inference process ended again and again at its work, last: %.160s. It is tried again in %lld s, or at once by POST /v1/deployments/%.64s:reload",
-		         reason, (long long)seconds_until(d->aside_until_us), d->name);
+		snprintf(
+			message, sizeof message,
+			"Suspended: the inference process ended again and again at its work, last: %.160s. It is tried again in %lld s, or at once by POST /v1/deployments/%.64s:reload",
+			reason, (long long)seconds_until(d->aside_until_us), d->name);
 		snprintf(d->condition, sizeof d->condition, "%s", message);
 		answered = *d->bundle != 0;
 	}
@@ -108,7 +114,9 @@ static void start_later(struct serving *s, int64_t now, bool cause_is_gone)
 		s->deaths = 0;
 	s->death_us = now;
 	s->deaths++;
-	int64_t wait = cause_is_gone || s->deaths <= AT_ONCE ? 0 : doubled_us(s->cfg.backoff_ms, s->deaths - AT_ONCE - 1, WAIT_MAX);
+	int64_t wait = cause_is_gone || s->deaths <= AT_ONCE ?
+	                   0 :
+	                   doubled_us(s->cfg.backoff_ms, s->deaths - AT_ONCE - 1, WAIT_MAX);
 	atomic_store(&s->up_at_us, now + wait);
 	if (wait)
 		log_line(LOG_ERROR, "serving waits", "deaths=%d wait_ms=%lld", s->deaths, (long long)wait / 1000);
@@ -131,7 +139,7 @@ void serving_died(struct serving *s, const char *who, const char *reason)
 		return;
 	bool aside = blame_deployment(s, who, reason, now);
 	if (!anybody(s))
-		return;                 /* the next load starts it */
+		return; /* the next load starts it */
 	atomic_fetch_add(&s->restarts, 1);
 	start_later(s, now, aside);
 }
@@ -185,7 +193,8 @@ void serving_tick(void *ctx)
 	}
 }
 
-/* ---- any thread ---------------------------------------------------------------------------------------------------- */
+/* ---- any thread ----------------------------------------------------------------------------------------------------
+ */
 
 int64_t serving_restart_s(struct serving *s)
 {

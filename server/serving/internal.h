@@ -11,41 +11,49 @@
 
 enum { IN_FLIGHT_SLOTS = 16 };
 
-/* loaded: the engine's answer, its "modes" with those of profiles ({"macs","bytes","profile": id of the row}); NULL: not in the process now */
-struct bundle { struct bundle *next; char id[48]; cJSON *loaded; int64_t threads; };
+/* loaded: the engine's answer, its "modes" with those of profiles ({"macs","bytes","profile": id of the row}); NULL:
+ * not in the process now */
+struct bundle {
+	struct bundle *next;
+	char id[48];
+	cJSON *loaded;
+	int64_t threads;
+};
 
 struct deployment {
 	struct deployment *next;
 	char name[72];
 	char mode[API_MODE_LEN];
 	int64_t generation, version;
-	char bundle[48];                        /* "" until the first load is over */
-	bool wanted;                            /* false: only requests on their way are left */
-	struct { int64_t generation, count; } in_flight[IN_FLIGHT_SLOTS];
+	char bundle[48]; /* "" until the first load is over */
+	bool wanted;     /* false: only requests on their way are left */
+	struct {
+		int64_t generation, count;
+	} in_flight[IN_FLIGHT_SLOTS];
 	int64_t served, failed;
 	char condition[400];
 	/* deaths.c's */
-	int deaths, asides;                     /* the process's at its work, lately; how often set aside, lately */
-	int64_t death_us, aside_until_us;       /* the last of them; 0: not set aside */
+	int deaths, asides;               /* the process's at its work, lately; how often set aside, lately */
+	int64_t death_us, aside_until_us; /* the last of them; 0: not set aside */
 };
 
 struct serving {
 	struct serving_config cfg;
 	struct calls calls;
 	struct pool *loads;
-	pthread_mutex_t lock;                   /* deployments and bundles */
-	pthread_mutex_t switching;              /* commit and swap as one; taken before lock */
+	pthread_mutex_t lock;      /* deployments and bundles */
+	pthread_mutex_t switching; /* commit and swap as one; taken before lock */
 	struct deployment *deployments;
 	struct bundle *bundles;
 	_Atomic bool stopping;
-	pthread_cond_t let_go;                  /* a deployment that is to go has one request less, is wanted again, or all ends */
+	pthread_cond_t let_go; /* a deployment that is to go has one request less, is wanted again, or all ends */
 	/* [S] */
 	struct proc *proc;
-	int deaths;                             /* deaths.c */
+	int deaths; /* deaths.c */
 	int64_t death_us;
-	_Atomic int64_t up_at_us;               /* when the process is to be started again; 0: it runs, or nobody wants it */
+	_Atomic int64_t up_at_us; /* when the process is to be started again; 0: it runs, or nobody wants it */
 	_Atomic int restarts;
-	char loading[72];                       /* the loads' thread: the deployment that it is at */
+	char loading[72]; /* the loads' thread: the deployment that it is at */
 };
 
 /* Lock held. NULL: there is none. */
@@ -71,7 +79,8 @@ void serving_died(struct serving *s, const char *who, const char *reason);
 void serving_tick(void *ctx);
 /* A new chance at once, for that deployment and for the process. Any thread, without lock. */
 void serving_forgive(struct serving *s, const char *name);
-/* Seconds until the process is started again, 0: it is not waited for; and until a deployment may answer again (lock held). */
+/* Seconds until the process is started again, 0: it is not waited for; and until a deployment may answer again (lock
+ * held). */
 int64_t serving_restart_s(struct serving *s);
 int64_t serving_retry_s(struct serving *s, const struct deployment *d);
 /* The condition Suspended of its object. Lock held. */

@@ -1,5 +1,6 @@
-/* loads.c - what is in the infer process follows the rows; see serving.c. Everything here but the queueing runs on one thread of its own,
- * one thing after the other: bundles and their profiles are loaded, warmed up and published, and those that nobody uses any more are let go. */
+/* loads.c - what is in the infer process follows the rows; see serving.c. Everything here but the queueing runs on one
+ * thread of its own, one thing after the other: bundles and their profiles are loaded, warmed up and published, and
+ * those that nobody uses any more are let go. */
 #include "serving/internal.h"
 
 #include "log.h"
@@ -13,9 +14,14 @@
 
 enum { LOAD_TIMEOUT_S = 120 };
 
-struct load_job { struct pool_job job; struct serving *s; char name[72]; /* deployment, or checkpoint */ };
+struct load_job {
+	struct pool_job job;
+	struct serving *s;
+	char name[72]; /* deployment, or checkpoint */
+};
 
-/* ---- a bundle -------------------------------------------------------------------------------------------------------------- */
+/* ---- a bundle
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static bool bundle_in_process(struct serving *s, const char *id)
 {
@@ -26,7 +32,8 @@ static bool bundle_in_process(struct serving *s, const char *id)
 	return in;
 }
 
-static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, int64_t threads, struct wasd_err *err)
+static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, int64_t threads,
+                                        struct wasd_err *err)
 {
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
@@ -52,7 +59,8 @@ static enum wasd_status check_loaded(const cJSON *j, const char *id, struct wasd
 	const char *bundle = "";
 	const cJSON *input = wasd_json_get(j, "input");
 	if (!wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_get(wasd_json_get(j, "modes"), "aom"))
-		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is of bundle %.60s, or has no mode aom", bundle);
+		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is of bundle %.60s, or has no mode aom",
+		                 bundle);
 	for (const cJSON *v = input->child; v; v = v->next)
 		if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 65536)
 			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an impossible input shape");
@@ -76,7 +84,9 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 	}
 	if (threads < 1 || threads > WASD_THREADS_MAX)
 		threads = s->cfg.threads;
-	struct api_call call = { .who = s->loading, .json = wasd_message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha, threads) };
+	struct api_call call = {.who = s->loading,
+	                        .json = wasd_message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha,
+	                                             threads)};
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
@@ -100,7 +110,10 @@ static enum wasd_status warm_mode(struct serving *s, const char *id, const char 
 	float *zeros = wasd_calloc(n, sizeof *zeros);
 	if (!zeros)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
-	struct api_call call = { .who = s->loading, .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1), .bin = zeros, .bin_len = n * sizeof *zeros };
+	struct api_call call = {.who = s->loading,
+	                        .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1),
+	                        .bin = zeros,
+	                        .bin_len = n * sizeof *zeros};
 	enum wasd_status st = calls_ask(&s->calls, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	api_call_done(&call);
 	wasd_free(zeros);
@@ -121,22 +134,28 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 	return st == WASD_OK && mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
 }
 
-/* ---- its profiles ---------------------------------------------------------------------------------------------------------- */
+/* ---- its profiles
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* From here on requests may ask for it. */
-static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs, int64_t bytes, struct wasd_err *err)
+static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs,
+                                 int64_t bytes, struct wasd_err *err)
 {
 	cJSON *one = wasd_message(NULL, "macs:i bytes:i profile:s", macs, bytes, profile);
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
-	bool there = b && b->loaded, added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
+	bool there = b && b->loaded,
+		 added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
 	pthread_mutex_unlock(&s->lock);
 	if (!added)
 		cJSON_Delete(one);
-	return added ? WASD_OK : there ? wasd_fail(err, WASD_ENOMEM, "no memory for a mode") : wasd_fail(err, WASD_EBUSY, "the inference process is being restarted");
+	return added ? WASD_OK :
+	       there ? wasd_fail(err, WASD_ENOMEM, "no memory for a mode") :
+	               wasd_fail(err, WASD_EBUSY, "the inference process is being restarted");
 }
 
-static enum wasd_status load_profile(struct serving *s, const char *id, int64_t threads, const struct storage_profile *p, struct wasd_err *err)
+static enum wasd_status load_profile(struct serving *s, const char *id, int64_t threads,
+                                     const struct storage_profile *p, struct wasd_err *err)
 {
 	int fd;
 	int64_t bytes, overlay, macs, size;
@@ -145,9 +164,13 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
 		return st;
-	struct api_call call = { .who = s->loading, .json = wasd_message("profile", "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id, p->name, bytes, sha, overlay, threads) };
+	struct api_call call = {.who = s->loading,
+	                        .json = wasd_message("profile",
+	                                             "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id,
+	                                             p->name, bytes, sha, overlay, threads)};
 	st = calls_ask_fd(&s->calls, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
-	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
+	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
+	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
 		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is of another one");
 	api_call_done(&call);
@@ -167,20 +190,22 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	if (b && b->loaded)
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
 	pthread_mutex_unlock(&s->lock);
-	struct api_call call = { .who = s->loading, .json = wasd_message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode)) };
+	struct api_call call = {.who = s->loading,
+	                        .json = wasd_message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode))};
 	calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }
 
 /* A profile in the process that no row stands for: deleted, or deleted and searched again under its old name. */
-static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows, char mode[API_MODE_LEN])
+static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows,
+                       char mode[API_MODE_LEN])
 {
 	const char *profile;
 	mode[0] = 0;
 	pthread_mutex_lock(&s->lock);
 	const struct bundle *b = serving_bundle(s, id);
 	for (const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL; m && !*mode; m = m->next) {
-		bool known = !wasd_json_str(m, "profile", &profile);    /* aom and dom have none */
+		bool known = !wasd_json_str(m, "profile", &profile); /* aom and dom have none */
 		for (size_t i = 0; i < rows->n && !known; i++)
 			known = !strcmp(rows->items[i].id, profile);
 		if (!known)
@@ -190,8 +215,8 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 	return *mode != 0;
 }
 
-/* The process's profiles of a bundle as the rows have them; *changed when it has others than before. One that cannot be loaded harms only itself,
- * and is tried again at the next change. */
+/* The process's profiles of a bundle as the rows have them; *changed when it has others than before. One that cannot be
+ * loaded harms only itself, and is tried again at the next change. */
 static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
 {
 	struct storage_profile_list rows = {0};
@@ -203,13 +228,13 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 		threads = b->threads;
 	pthread_mutex_unlock(&s->lock);
 	if (!threads)
-		return WASD_OK;                 /* not served: nothing to follow */
+		return WASD_OK; /* not served: nothing to follow */
 	enum wasd_status st = storage_profile_list(s->cfg.db, id, "ready", &rows, err);
 	while (st == WASD_OK && find_stale(s, id, &rows, mode)) {
 		drop_profile(s, id, mode);
 		*changed = true;
 	}
-	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) {    /* the oldest first */
+	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* the oldest first */
 		struct wasd_err why = {0};
 		snprintf(mode, sizeof mode, "dom:%s", rows.items[i].name);
 		if (mode_in_process(s, id, mode))
@@ -220,7 +245,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
 		else
 			log_line(LOG_WARN, "profile not served", "checkpoint=%s mode=%s why=%s", id, mode, LOG_Q(why.msg));
-		if (one == WASD_EBUSY) {        /* the process went, and everything is loaded again */
+		if (one == WASD_EBUSY) { /* the process went, and everything is loaded again */
 			st = one;
 			if (err)
 				*err = why;
@@ -230,7 +255,8 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	return st;
 }
 
-/* ---- what is not used any more --------------------------------------------------------------------------------------------- */
+/* ---- what is not used any more
+ * --------------------------------------------------------------------------------------------- */
 
 static bool bundle_used(struct serving *s, const char *id)
 {
@@ -246,7 +272,7 @@ static void unload_unused(struct serving *s)
 		char id[48] = "";
 		bool in_process = false;
 		pthread_mutex_lock(&s->lock);
-		for (struct bundle **at = &s->bundles; *at && !*id; ) {
+		for (struct bundle **at = &s->bundles; *at && !*id;) {
 			struct bundle *b = *at;
 			if (bundle_used(s, b->id)) {
 				at = &b->next;
@@ -263,13 +289,14 @@ static void unload_unused(struct serving *s)
 			return;
 		if (!in_process)
 			continue;
-		struct api_call call = { .who = s->loading, .json = wasd_message("unload", "bundle:s", id) };
+		struct api_call call = {.who = s->loading, .json = wasd_message("unload", "bundle:s", id)};
 		calls_ask(&s->calls, &call, wasd_mono_us() + 10000000, NULL);
 		api_call_done(&call);
 	}
 }
 
-/* ---- a deployment ------------------------------------------------------------------------------------------------------------ */
+/* ---- a deployment
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
@@ -277,7 +304,8 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 	struct storage_deployment row = {0};
 	bool same = false;
 	pthread_mutex_lock(&s->switching);
-	if (storage_deployment_get(s->cfg.db, name, &row, err) == WASD_OK && row.checkpoint && !strcmp(row.checkpoint, id)) {
+	if (storage_deployment_get(s->cfg.db, name, &row, err) == WASD_OK && row.checkpoint &&
+	    !strcmp(row.checkpoint, id)) {
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
 		if (d) {
@@ -298,7 +326,8 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 static void load_failed(struct serving *s, const struct storage_deployment *row, const struct wasd_err *err)
 {
 	char message[300];
-	log_line(LOG_WARN, "deployment not loaded", "deployment=%s checkpoint=%s why=%s", row->name, row->checkpoint ? row->checkpoint : "-", LOG_Q(err->msg));
+	log_line(LOG_WARN, "deployment not loaded", "deployment=%s checkpoint=%s why=%s", row->name,
+	         row->checkpoint ? row->checkpoint : "-", LOG_Q(err->msg));
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, row->name);
 	struct bundle *old = d && *d->bundle ? serving_bundle(s, d->bundle) : NULL;
@@ -325,7 +354,9 @@ static void load(struct serving *s, const char *name)
 		return;
 	}
 	cJSON *options = NULL;
-	if (row.options && wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK && wasd_json_get(options, "limits"))
+	if (row.options &&
+	    wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK &&
+	    wasd_json_get(options, "limits"))
 		wasd_json_i64(wasd_json_get(options, "limits"), "threads", &threads);
 	cJSON_Delete(options);
 	bool ready = !strcmp(row.state, "ready"), changed = false;
@@ -347,7 +378,7 @@ static void load(struct serving *s, const char *name)
 		}
 	} else if (st != WASD_EBUSY) {
 		load_failed(s, &row, &err);
-	}                               /* busy: the process went; what is wanted is loaded again when it is up */
+	} /* busy: the process went; what is wanted is loaded again when it is up */
 	storage_deployment_done(&row);
 	unload_unused(s);
 }
@@ -395,7 +426,8 @@ void serving_queue_load(struct serving *s, const char *name)
 	pool_submit(s->loads, &l->job);
 }
 
-/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for setting it aside. */
+/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for
+ * setting it aside. */
 static void tell_modes(struct serving *s, const char *id)
 {
 	char name[72] = "", message[400];
@@ -468,7 +500,8 @@ static void run_unload(struct pool_job *job)
 	int64_t until = wasd_mono_us() + 30000000;
 	struct deployment *d;
 	pthread_mutex_lock(&s->lock);
-	while ((d = serving_find(s, l->name)) && !d->wanted && serving_in_flight(d, -1) > 0 && !atomic_load(&s->stopping) && wasd_cond_wait_until(&s->let_go, &s->lock, until))
+	while ((d = serving_find(s, l->name)) && !d->wanted && serving_in_flight(d, -1) > 0 && !atomic_load(&s->stopping) &&
+	       wasd_cond_wait_until(&s->let_go, &s->lock, until))
 		;
 	for (struct deployment **at = &s->deployments; d && !d->wanted && *at; at = &(*at)->next)
 		if (*at == d) {

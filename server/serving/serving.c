@@ -1,14 +1,16 @@
 /* serving.c - deployments in memory.
  *
- * A bundle (a checkpoint compiled for AOM, DOM and every profile that is ready) lives in the one infer process; a deployment names a bundle,
- * a mode and a generation. Profiles come and go while it is served: what is in the process follows the rows, one change after the other.
- * That triple changes under `lock` in one step, after it is committed, so a request sees the old one or the new one and never a mix.
+ * A bundle (a checkpoint compiled for AOM, DOM and every profile that is ready) lives in the one infer process; a
+ * deployment names a bundle, a mode and a generation. Profiles come and go while it is served: what is in the process
+ * follows the rows, one change after the other. That triple changes under `lock` in one step, after it is committed, so
+ * a request sees the old one or the new one and never a mix.
  *
- *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new version loads
+ *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new
+ *                                                     version loads
  *              any of these -> failed               unless an older bundle still answers: then ready, with a message
  *
- * The process: down -> up (by the first load) -> dead -> up again, everything reloaded; see deaths.c. Loads run one after the other on a
- * thread of their own.
+ * The process: down -> up (by the first load) -> dead -> up again, everything reloaded; see deaths.c. Loads run one
+ * after the other on a thread of their own.
  */
 #include "serving/internal.h"
 
@@ -43,8 +45,11 @@ bool serving_has_mode(const struct bundle *b, const char *mode)
 
 static void snapshot(struct serving *s, const struct deployment *d, struct api_live *out)
 {
-	*out = (struct api_live){ .generation = d->generation, .version = d->version, .suspended = d->aside_until_us != 0, .retry_s = serving_retry_s(s, d),
-	                          .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode) };
+	*out = (struct api_live){.generation = d->generation,
+	                         .version = d->version,
+	                         .suspended = d->aside_until_us != 0,
+	                         .retry_s = serving_retry_s(s, d),
+	                         .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode)};
 	snprintf(out->mode, sizeof out->mode, "%s", d->mode);
 	snprintf(out->bundle, sizeof out->bundle, "%s", d->bundle);
 }
@@ -76,7 +81,7 @@ static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct
 
 static void infer_gone(struct proc *p, const struct proc_end *end);
 
-static const struct proc_class infer_class = { .role = WASD_ROLE_INFER, .message = infer_message, .gone = infer_gone };
+static const struct proc_class infer_class = {.role = WASD_ROLE_INFER, .message = infer_message, .gone = infer_gone};
 
 enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
 {
@@ -106,7 +111,11 @@ static void infer_gone(struct proc *p, const struct proc_end *end)
 	serving_tick(s);
 }
 
-struct up_call { struct serving *s; enum wasd_status status; struct wasd_err *err; };
+struct up_call {
+	struct serving *s;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
 
 static void do_up(void *ctx)
 {
@@ -122,12 +131,13 @@ static void do_up(void *ctx)
 
 enum wasd_status serving_up(struct serving *s, struct wasd_err *err)
 {
-	struct up_call up = { .s = s, .err = err };
+	struct up_call up = {.s = s, .err = err};
 	supervisor_call(s->cfg.sup, do_up, &up);
 	return up.status;
 }
 
-/* ---- the daemon's functions -------------------------------------------------------------------------------------------- */
+/* ---- the daemon's functions
+ * -------------------------------------------------------------------------------------------- */
 
 bool serve_live(struct serving *s, const char *name, struct api_live *out)
 {
@@ -147,7 +157,8 @@ cJSON *serve_info(struct serving *s, const char *name)
 	struct deployment *d = serving_find(s, name);
 	struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
 	if (b && b->loaded) {
-		static const char *const members[] = { "arch", "input", "fit", "background", "orientation", "classes", "max_batch", "modes" };
+		static const char *const members[] = {"arch",        "input",   "fit",       "background",
+		                                      "orientation", "classes", "max_batch", "modes"};
 		o = cJSON_CreateObject();
 		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
 			if (wasd_json_get(b->loaded, members[i]))
@@ -166,8 +177,9 @@ cJSON *serve_info(struct serving *s, const char *name)
 	return o;
 }
 
-enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
-                              struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
+                            const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
+                            int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
 {
 	struct storage_deployment row = {0};
 	struct storage_mode_out out = {0};
@@ -185,7 +197,11 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 	storage_deployment_done(&row);
 	int64_t t0 = wasd_mono_us();
 	if (st == WASD_OK) {
-		struct storage_mode_in in = { .name = name, .mode = mode, .actor = actor, .reason = reason, .expected_generation = expect > 0 ? expect : 0 };
+		struct storage_mode_in in = {.name = name,
+		                             .mode = mode,
+		                             .actor = actor,
+		                             .reason = reason,
+		                             .expected_generation = expect > 0 ? expect : 0};
 		t0 = wasd_mono_us();
 		st = storage_deployment_mode(s->cfg.db, &in, &out, err);
 	}
@@ -274,7 +290,8 @@ cJSON *serve_status(struct serving *s)
 	return o;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static void do_register(void *ctx)
 {
@@ -285,7 +302,8 @@ static void do_register(void *ctx)
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
 {
 	struct serving *s = wasd_calloc(1, sizeof *s);
-	if (!s || calls_init(&s->calls, WASD_ROLE_INFER, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
+	if (!s ||
+	    calls_init(&s->calls, WASD_ROLE_INFER, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
 		wasd_free(s);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
 	}
@@ -305,7 +323,7 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 
 void serve_restore(struct serving *s)
 {
-	struct storage_page page = { .limit = 500 };
+	struct storage_page page = {.limit = 500};
 	for (char *cursor = NULL;;) {
 		struct storage_deployment_list list = {0};
 		page.cursor = cursor;

@@ -1,4 +1,5 @@
-/* server/serving/serving.h - deployments: which bundle and mode each of them answers with, and the one process that computes. */
+/* server/serving/serving.h - deployments: which bundle and mode each of them answers with, and the one process that
+ * computes. */
 #ifndef SERVER_SERVING_SERVING_H
 #define SERVER_SERVING_SERVING_H
 
@@ -11,10 +12,11 @@ struct serving;
 struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
-	int threads;                    /* compute threads of the process */
-	int max_calls;                  /* questions on their way at a time */
-	int crashes, crash_window_ms;   /* a deployment that ends the process so often in so long is set aside */
-	int backoff_ms, aside_ms;       /* the first wait before another start of the process, and before a deployment is tried again; both double */
+	int threads;                  /* compute threads of the process */
+	int max_calls;                /* questions on their way at a time */
+	int crashes, crash_window_ms; /* a deployment that ends the process so often in so long is set aside */
+	int backoff_ms, aside_ms; /* the first wait before another start of the process, and before a deployment is tried
+	                             again; both double */
 };
 
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err);
@@ -22,20 +24,22 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 void serve_restore(struct serving *s);
 /* Profiles of that checkpoint came or went: if it is served, the process follows. Any thread, until serve_stop. */
 void serve_profiles_changed(struct serving *s, const char *checkpoint);
-/* No more loads and respawns; the process is let go and the loads' thread ends. Before supervisor_stop. NULL is fine. */
+/* No more loads and respawns; the process is let go and the loads' thread ends. Before supervisor_stop. NULL is fine.
+ */
 void serve_stop(struct serving *s);
-void serve_destroy(struct serving *s);        /* after supervisor_stop; NULL is fine */
+void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 
 /* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
 cJSON *serve_info(struct serving *s, const char *name);
-enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
-                              struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
+enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
+                            const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
+                            int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
 enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
 void serve_begin(struct serving *s, const char *name, int64_t generation);
 void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
-cJSON *serve_status(struct serving *s);       /* process, crashes, calls: for the system page */
+cJSON *serve_status(struct serving *s); /* process, crashes, calls: for the system page */
 
 #endif

@@ -1,4 +1,5 @@
-/* tests/api/harness.h - handlers without a socket: real storage in a temporary directory, a fake daemon, and requests from one line. */
+/* tests/api/harness.h - handlers without a socket: real storage in a temporary directory, a fake daemon, and requests
+ * from one line. */
 #ifndef TESTS_API_HARNESS_H
 #define TESTS_API_HARNESS_H
 
@@ -7,7 +8,8 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-/* What core's tables say, as far as the tests need it: two kinds of networks, options, a pair, an integer, excluded ends. */
+/* What core's tables say, as far as the tests need it: two kinds of networks, options, a pair, an integer, excluded
+ * ends. */
 static const char *const test_caps =
 	"{\"archs\":["
 	"{\"name\":\"lenet\",\"summary\":\"LeNet\",\"min_side\":28,\"sides\":[28,32],\"options\":[{\"name\":\"published\",\"summary\":\"ReLU on the logits\",\"type\":\"boolean\",\"default\":false}],"
@@ -44,24 +46,33 @@ static struct {
 	size_t ingest_files;
 	char ingest_options[256];
 	bool not_ready, engine_down, ingest_refuses, no_mode;
-	const char *serving_health;             /* what the daemon says of its serving; NULL: all is well */
-	char question[4096];                    /* the last one asked of the infer process */
+	const char *serving_health; /* what the daemon says of its serving; NULL: all is well */
+	char question[4096];        /* the last one asked of the infer process */
 	size_t question_bin;
 	struct api_daemon seam;
 	struct api_ctx ctx;
 } t;
 
-static void fake_queued(void *self) { (void)self; t.queued++; }
+static void fake_queued(void *self)
+{
+	(void)self;
+	t.queued++;
+}
 
 static enum wasd_status fake_cancel(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err)
 {
 	struct storage_job j;
 	(void)self;
-	if (storage_job_get(t.db, job, &j, err)) return err->status;
+	if (storage_job_get(t.db, job, &j, err))
+		return err->status;
 	bool running = storage_job_active(j.state);
 	storage_job_done(&j);
 	(void)kill;
-	return storage_job_move(t.db, job, &(struct storage_move){.to = running ? "cancelling" : "cancelled", .reason = "user", .message = reason}, err);
+	return storage_job_move(t.db, job,
+	                        &(struct storage_move){.to = running ? "cancelling" : "cancelled",
+	                                               .reason = "user",
+	                                               .message = reason},
+	                        err);
 }
 
 static cJSON *fake_live(void *self, const char *job)
@@ -69,33 +80,41 @@ static cJSON *fake_live(void *self, const char *job)
 	struct storage_job j;
 	cJSON *o = NULL;
 	(void)self;
-	if (storage_job_get(t.db, job, &j, NULL)) return NULL;
-	if (!strcmp(j.state, "running")) o = cJSON_Parse("{\"progress\":{\"epoch\":1,\"epochs\":10,\"img_per_s\":123.5,\"eta_s\":60}}");
+	if (storage_job_get(t.db, job, &j, NULL))
+		return NULL;
+	if (!strcmp(j.state, "running"))
+		o = cJSON_Parse("{\"progress\":{\"epoch\":1,\"epochs\":10,\"img_per_s\":123.5,\"eta_s\":60}}");
 	storage_job_done(&j);
 	return o;
 }
 
-__attribute__((unused)) static const char *test_info = "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
+__attribute__((unused)) static const char *test_info =
+	"{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
 
-static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files, size_t n, const cJSON *options, struct wasd_err *err)
+static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files,
+                                    size_t n, const cJSON *options, struct wasd_err *err)
 {
 	(void)self, (void)version;
 	char *text = wasd_json_print(options);
 	snprintf(t.ingest_options, sizeof t.ingest_options, "%s", text ? text : "");
 	wasd_free(text);
-	if (t.ingest_refuses) return wasd_fail(err, WASD_EBUSY, "too many uploads are being read");
+	if (t.ingest_refuses)
+		return wasd_fail(err, WASD_EBUSY, "too many uploads are being read");
 	t.ingests++;
 	t.ingest_files = n;
 	snprintf(t.last_name, sizeof t.last_name, "%s", dataset);
-	for (size_t i = 0; i < n; i++) CHECK_MSG(access(files[i].path, R_OK) == 0, "file %zu is not there: %s", i, files[i].path);
+	for (size_t i = 0; i < n; i++)
+		CHECK_MSG(access(files[i].path, R_OK) == 0, "file %zu is not there: %s", i, files[i].path);
 	return WASD_OK;
 }
 
-static enum wasd_status fake_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
+static enum wasd_status fake_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train,
+                                        int64_t test, int64_t seed, struct wasd_err *err)
 {
 	(void)self, (void)version, (void)err;
 	t.synths++;
-	snprintf(t.last_name, sizeof t.last_name, "%s %s %lld %lld %lld", dataset, kind, (long long)train, (long long)test, (long long)seed);
+	snprintf(t.last_name, sizeof t.last_name, "%s %s %lld %lld %lld", dataset, kind, (long long)train, (long long)test,
+	         (long long)seed);
 	return WASD_OK;
 }
 
@@ -103,11 +122,13 @@ static void reply(struct api_call *call, const char *json, const void *bin, size
 {
 	call->reply = cJSON_Parse(json);
 	call->reply_bin = n ? wasd_malloc(n) : NULL;
-	if (n) memcpy(call->reply_bin, bin, n);
+	if (n)
+		memcpy(call->reply_bin, bin, n);
 	call->reply_bin_len = n;
 }
 
-static enum wasd_status fake_preview(void *self, const char *path, const char *split, int64_t index, struct api_call *call, struct wasd_err *err)
+static enum wasd_status fake_preview(void *self, const char *path, const char *split, int64_t index,
+                                     struct api_call *call, struct wasd_err *err)
 {
 	(void)self, (void)path, (void)split, (void)index, (void)err;
 	reply(call, "{\"type\":\"preview\",\"label\":2,\"class\":\"two\"}", "\x89PNG\r\n\x1a\nxx", 10);
@@ -122,12 +143,15 @@ static void fake_gone(void *self, const char *paths)
 }
 
 /* "CHECKPOINT as FORMAT of MODE". Of a checkpoint whose job was trained without WAS there is no dom. */
-static enum wasd_status fake_export(void *self, const char *checkpoint, const char *format, const char *mode, int64_t deadline_us, struct api_file *out, struct wasd_err *err)
+static enum wasd_status fake_export(void *self, const char *checkpoint, const char *format, const char *mode,
+                                    int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
 	char text[200];
 	(void)self, (void)deadline_us;
-	if (t.engine_down) return wasd_fail(err, WASD_EBUSY, "the conversion's process ended");
-	if (t.no_mode && !strcmp(mode, "dom")) return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
+	if (t.engine_down)
+		return wasd_fail(err, WASD_EBUSY, "the conversion's process ended");
+	if (t.no_mode && !strcmp(mode, "dom"))
+		return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
 	snprintf(text, sizeof text, "%s as %s of %s", checkpoint, format, mode);
 	*out = (struct api_file){.bytes = (int64_t)strlen(text)};
 	wasd_sha256_of(text, strlen(text), out->sha256);
@@ -135,8 +159,16 @@ static enum wasd_status fake_export(void *self, const char *checkpoint, const ch
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
-static void fake_profile_queued(void *self) { (void)self; t.searches++; }
-static void fake_profile_gone(void *self, const char *checkpoint, const char *id) { (void)self, (void)checkpoint; snprintf(t.profile_gone, sizeof t.profile_gone, "%s", id); }
+static void fake_profile_queued(void *self)
+{
+	(void)self;
+	t.searches++;
+}
+static void fake_profile_gone(void *self, const char *checkpoint, const char *id)
+{
+	(void)self, (void)checkpoint;
+	snprintf(t.profile_gone, sizeof t.profile_gone, "%s", id);
+}
 
 static bool fake_profile_progress(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
 {
@@ -147,7 +179,8 @@ static bool fake_profile_progress(void *self, const char *id, int64_t *done, int
 	return true;
 }
 
-/* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"} it lacks a tensor. */
+/* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"}
+ * it lacks a tensor. */
 static const char *const test_blob = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
 static enum wasd_status fake_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
@@ -160,26 +193,40 @@ static enum wasd_status fake_blob_put(void *self, const struct api_upload *file,
 static enum wasd_status fake_blob_open(void *self, const char *sha256, struct api_file *out, struct wasd_err *err)
 {
 	(void)self;
-	if (strcmp(sha256, test_blob)) return wasd_fail(err, WASD_ENOTFOUND, "no blob");
+	if (strcmp(sha256, test_blob))
+		return wasd_fail(err, WASD_ENOTFOUND, "no blob");
 	*out = (struct api_file){.bytes = 5};
 	snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
 	return wasd_memfd_sealed("test", "bytes", 5, &out->fd, err);
 }
 
-static enum wasd_status fake_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us, char id[32], struct wasd_err *err)
+static enum wasd_status fake_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
+                                    char id[32], struct wasd_err *err)
 {
 	const char *arch = "";
 	char sha[WASD_SHA256_HEX];
 	(void)self, (void)deadline_us;
 	id[0] = 0;
-	if (strcmp(sha256, test_blob)) return wasd_fail(err, WASD_ENOTFOUND, "no blob");
-	if (!wasd_json_get(how, "model")) return wasd_fail_at(err, WASD_EINVAL, "/model", "/model: the file's metadata do not say it; give it with the request");
-	if (!wasd_json_get(how, "input")) return wasd_fail_at(err, WASD_EINVAL, "/input", "/input: the file's metadata do not say it; give it with the request");
+	if (strcmp(sha256, test_blob))
+		return wasd_fail(err, WASD_ENOTFOUND, "no blob");
+	if (!wasd_json_get(how, "model"))
+		return wasd_fail_at(err, WASD_EINVAL, "/model",
+		                    "/model: the file's metadata do not say it; give it with the request");
+	if (!wasd_json_get(how, "input"))
+		return wasd_fail_at(err, WASD_EINVAL, "/input",
+		                    "/input: the file's metadata do not say it; give it with the request");
 	wasd_json_str(wasd_json_get(how, "model"), "arch", &arch);
-	if (!strcmp(arch, "resnet18")) return wasd_fail_at(err, WASD_EINVAL, "conv.weight", "conv.weight: missing from the file");
-	if (dry) return WASD_OK;
+	if (!strcmp(arch, "resnet18"))
+		return wasd_fail_at(err, WASD_EINVAL, "conv.weight", "conv.weight: missing from the file");
+	if (dry)
+		return WASD_OK;
 	wasd_sha256_of("bytes", 5, sha);
-	struct storage_ckpt_in in = {.data = "bytes", .bytes = 5, .sha256 = sha, .reason = "import", .info = "{\"arch\":\"lenet\",\"was\":false}", .metrics_json = "{}"};
+	struct storage_ckpt_in in = {.data = "bytes",
+	                             .bytes = 5,
+	                             .sha256 = sha,
+	                             .reason = "import",
+	                             .info = "{\"arch\":\"lenet\",\"was\":false}",
+	                             .metrics_json = "{}"};
 	return storage_ckpt_store(t.db, &in, id, err);
 }
 
@@ -188,54 +235,73 @@ static enum wasd_status fake_deployment_changed(void *self, const char *name, st
 	static const char *const way[] = {"loading", "warming", "ready"};
 	(void)self;
 	for (size_t i = 0; i < 3 && !t.not_ready; i++)
-		if (storage_deployment_state(t.db, name, way[i], NULL, err)) return err->status;
+		if (storage_deployment_state(t.db, name, way[i], NULL, err))
+			return err->status;
 	return WASD_OK;
 }
 
-static enum wasd_status fake_deployment_gone(void *self, const char *name, struct wasd_err *err) { (void)self, (void)name, (void)err; return WASD_OK; }
+static enum wasd_status fake_deployment_gone(void *self, const char *name, struct wasd_err *err)
+{
+	(void)self, (void)name, (void)err;
+	return WASD_OK;
+}
 
 static bool fake_deployment_live(void *self, const char *name, struct api_live *out)
 {
 	struct storage_deployment d;
 	(void)self;
-	if (storage_deployment_get(t.db, name, &d, NULL)) return false;
-	*out = (struct api_live){.generation = d.generation, .version = d.version, .ready = !strcmp(d.state, "ready") && strncmp(name, "aside", 5), .suspended = !strncmp(name, "aside", 5), .retry_s = 17};
+	if (storage_deployment_get(t.db, name, &d, NULL))
+		return false;
+	*out = (struct api_live){.generation = d.generation,
+	                         .version = d.version,
+	                         .ready = !strcmp(d.state, "ready") && strncmp(name, "aside", 5),
+	                         .suspended = !strncmp(name, "aside", 5),
+	                         .retry_s = 17};
 	snprintf(out->mode, sizeof out->mode, "%s", d.mode);
 	snprintf(out->bundle, sizeof out->bundle, "%.63s", d.checkpoint);
 	storage_deployment_done(&d);
 	return true;
 }
 
-/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Profiles that are ready are loaded, but for "unloaded". */
+/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Profiles that are ready are
+ * loaded, but for "unloaded". */
 static cJSON *fake_info(void *self, const char *name)
 {
 	struct storage_deployment d;
 	struct storage_profile_list l = {0};
 	char mode[API_MODE_LEN];
 	(void)self;
-	cJSON *j = cJSON_Parse(!strncmp(name, "plain", 5)
-		? "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8}}}"
-		: "{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8},\"dom\":{\"macs\":70,\"bytes\":8}}}");
-	if (storage_deployment_get(t.db, name, &d, NULL)) return j;
+	cJSON *j = cJSON_Parse(
+		!strncmp(name, "plain", 5) ?
+			"{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8}}}" :
+			"{\"arch\":\"lenet\",\"input\":[1,2,2],\"classes\":[\"zero\",\"one\",\"two\"],\"max_batch\":4,\"modes\":{\"aom\":{\"macs\":100,\"bytes\":8},\"dom\":{\"macs\":70,\"bytes\":8}}}");
+	if (storage_deployment_get(t.db, name, &d, NULL))
+		return j;
 	storage_profile_list(t.db, d.checkpoint, "ready", &l, NULL);
 	for (size_t i = 0; i < l.n; i++) {
 		snprintf(mode, sizeof mode, "dom:%s", l.items[i].name);
-		if (strcmp(l.items[i].name, "unloaded")) cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(j, "modes"), mode, cJSON_Parse("{\"macs\":40,\"bytes\":8}"));
+		if (strcmp(l.items[i].name, "unloaded"))
+			cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(j, "modes"), mode,
+			                      cJSON_Parse("{\"macs\":40,\"bytes\":8}"));
 	}
 	storage_profile_list_done(&l);
 	storage_deployment_done(&d);
 	return j;
 }
 
-static enum wasd_status fake_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor, const char *reason,
-                                    struct api_live *now, struct api_live *before, int64_t *swap_us, int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+static enum wasd_status fake_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor,
+                                    const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
+                                    int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
 {
 	struct storage_mode_in in = {name, mode, actor, reason, expect < 0 ? 0 : expect};
 	struct storage_mode_out out = {0};
 	(void)self;
-	if (!strncmp(name, "plain", 5) && !strcmp(mode, "dom")) return wasd_fail(err, WASD_EBUSY, "there is no dom bundle");
-	if (!strcmp(mode, "dom:unloaded")) return wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
-	if (storage_deployment_mode(t.db, &in, &out, err)) return err->status;
+	if (!strncmp(name, "plain", 5) && !strcmp(mode, "dom"))
+		return wasd_fail(err, WASD_EBUSY, "there is no dom bundle");
+	if (!strcmp(mode, "dom:unloaded"))
+		return wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
+	if (storage_deployment_mode(t.db, &in, &out, err))
+		return err->status;
 	*now = (struct api_live){.generation = out.generation, .ready = true};
 	snprintf(now->mode, sizeof now->mode, "%s", mode);
 	*before = *now;
@@ -246,7 +312,8 @@ static enum wasd_status fake_switch(void *self, const char *name, const char *mo
 	return WASD_OK;
 }
 
-/* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken. */
+/* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken.
+ */
 static enum wasd_status fake_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
 	const char *type = "", *mode = "";
@@ -257,32 +324,58 @@ static enum wasd_status fake_infer(void *self, struct api_call *call, int64_t de
 	snprintf(t.question, sizeof t.question, "%s", text);
 	wasd_free(text);
 	t.question_bin = call->bin_len;
-	if (t.engine_down) return wasd_fail(err, WASD_EBUSY, "the infer process is being started again");
+	if (t.engine_down)
+		return wasd_fail(err, WASD_EBUSY, "the infer process is being started again");
 	wasd_json_str(call->json, "type", &type);
 	wasd_json_str(call->json, "mode", &mode);
 	const cJSON *sizes = wasd_json_get(call->json, "sizes");
-	if (sizes) n = cJSON_GetArraySize(sizes);
-	else wasd_json_i64(call->json, "n", &n);
-	if (sizes && call->bin_len > 8 && ((const char *)call->bin)[8] == 'B') return wasd_fail_at(err, WASD_ECORRUPT, "/images/0", "PNG: the data end in the middle of a row");
-	for (int64_t i = 0; i < n; i++) rows[3 * i] = (float)i, rows[3 * i + 1] = (float)(2 * i + 1), rows[3 * i + 2] = 0.5f;
+	if (sizes)
+		n = cJSON_GetArraySize(sizes);
+	else
+		wasd_json_i64(call->json, "n", &n);
+	if (sizes && call->bin_len > 8 && ((const char *)call->bin)[8] == 'B')
+		return wasd_fail_at(err, WASD_ECORRUPT, "/images/0", "PNG: the data end in the middle of a row");
+	for (int64_t i = 0; i < n; i++)
+		rows[3 * i] = (float)i, rows[3 * i + 1] = (float)(2 * i + 1), rows[3 * i + 2] = 0.5f;
 	char head[256];
-	snprintf(head, sizeof head, "{\"type\":\"inferred\",\"n\":%lld,\"classes\":3,\"macs\":%d,\"timing_us\":{\"decode\":1,\"queue\":2,\"compute\":3}}", (long long)n, !strcmp(mode, "dom") ? 70 : 100);
+	snprintf(
+		head, sizeof head,
+		"{\"type\":\"inferred\",\"n\":%lld,\"classes\":3,\"macs\":%d,\"timing_us\":{\"decode\":1,\"queue\":2,\"compute\":3}}",
+		(long long)n, !strcmp(mode, "dom") ? 70 : 100);
 	if (strcmp(type, "classify")) {
 		reply(call, head, rows, (size_t)n * 3 * sizeof(float));
 		return WASD_OK;
 	}
 	reply(call, head, NULL, 0);
 	cJSON *results = cJSON_AddArrayToObject(call->reply, "results");
-	for (int64_t i = 0; i < n; i++) cJSON_AddItemToArray(results, cJSON_Parse("{\"top\":[{\"index\":1,\"label\":\"one\",\"p\":0.75}]}"));
+	for (int64_t i = 0; i < n; i++)
+		cJSON_AddItemToArray(results, cJSON_Parse("{\"top\":[{\"index\":1,\"label\":\"one\",\"p\":0.75}]}"));
 	return WASD_OK;
 }
 
-static void fake_begin(void *self, const char *name, int64_t g) { (void)self, (void)name, (void)g; t.in_flight++; }
-static void fake_end(void *self, const char *name, int64_t g, bool ok) { (void)self, (void)name, (void)g, (void)ok; t.in_flight--; }
-static cJSON *fake_system(void *self) { (void)self; return cJSON_Parse("{\"workers\":[]}"); }
-static const cJSON *fake_caps(void *self) { (void)self; return t.caps; }
+static void fake_begin(void *self, const char *name, int64_t g)
+{
+	(void)self, (void)name, (void)g;
+	t.in_flight++;
+}
+static void fake_end(void *self, const char *name, int64_t g, bool ok)
+{
+	(void)self, (void)name, (void)g, (void)ok;
+	t.in_flight--;
+}
+static cJSON *fake_system(void *self)
+{
+	(void)self;
+	return cJSON_Parse("{\"workers\":[]}");
+}
+static const cJSON *fake_caps(void *self)
+{
+	(void)self;
+	return t.caps;
+}
 
-/* Knows no convolution "nowhere", no layer of type "nonsense" and no draw below a tenth; everything else is fine, and a job with a limit is warned. */
+/* Knows no convolution "nowhere", no layer of type "nonsense" and no draw below a tenth; everything else is fine, and a
+ * job with a limit is warned. */
 static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	const cJSON *one;
@@ -292,51 +385,92 @@ static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **
 	(void)self;
 	snprintf(t.question, sizeof t.question, "%s", text ? text : "");
 	wasd_free(text);
-	if (t.engine_down) return wasd_fail(err, WASD_EINTERNAL, "the engine does not start");
+	if (t.engine_down)
+		return wasd_fail(err, WASD_EINTERNAL, "the engine does not start");
 	char at[40], was[32] = "/was";
 	double budget;
 	const cJSON *spec = wasd_json_get(request, "spec") ? wasd_json_get(request, "spec") : request;
 	const cJSON *layers = wasd_json_get(spec_was(spec, was), "layers");
-	if (cJSON_IsString(layers) && !strcmp(layers->valuestring, "nowhere.*")) return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers"), "not a convolution, nor a pattern");
+	if (cJSON_IsString(layers) && !strcmp(layers->valuestring, "nowhere.*"))
+		return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers"), "not a convolution, nor a pattern");
 	cJSON_ArrayForEach(one, layers)
-		if (!strcmp(one->valuestring, "nowhere")) return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers/0"), "\"nowhere\" is not a convolution of this network");
+		if (!strcmp(one->valuestring, "nowhere"))
+			return wasd_fail_at(err, WASD_EINVAL, strcat(was, "/layers/0"),
+			                    "\"nowhere\" is not a convolution of this network");
 	cJSON_ArrayForEach(one, wasd_json_get(request, "profiles")) {
 		snprintf(at, sizeof at, "/profiles/%d/budget", i++);
-		if (wasd_json_num(one, "budget", &budget) && budget < 0.1) return wasd_fail_at(err, WASD_ENOTFOUND, at, "below the cheapest draw");
+		if (wasd_json_num(one, "budget", &budget) && budget < 0.1)
+			return wasd_fail_at(err, WASD_ENOTFOUND, at, "below the cheapest draw");
 	}
 	i = 0;
 	cJSON_ArrayForEach(one, wasd_json_get(wasd_json_get(spec, "model"), "layers")) {
 		snprintf(at, sizeof at, "/model/layers/%d/type", i++);
-		if (wasd_json_str(one, "type", &type) && !strcmp(type, "nonsense")) return wasd_fail_at(err, WASD_EINVAL, at, "unknown layer \"nonsense\"");
+		if (wasd_json_str(one, "type", &type) && !strcmp(type, "nonsense"))
+			return wasd_fail_at(err, WASD_EINVAL, at, "unknown layer \"nonsense\"");
 	}
 	int64_t head = 512;
 	if (wasd_json_i64(wasd_json_get(spec, "model"), "head", &head) && head != 512 && head != 4096)
 		return wasd_fail_at(err, WASD_EINVAL, "/model/head", "must be one of 512, 4096");
 	bool limited = wasd_json_get(wasd_json_get(spec, "data"), "limit");
-	if (spec != request) *out = cJSON_Parse(!limited ? "{\"warnings\":[]}" : "{\"warnings\":[{\"code\":\"few_validation_images\",\"message\":\"3 images are held out\"}]}");
-	else *out = cJSON_Parse("{\"arch\":\"x\",\"layers\":[{\"op\":\"input\"}]}");
+	if (spec != request)
+		*out = cJSON_Parse(
+			!limited ? "{\"warnings\":[]}" :
+					   "{\"warnings\":[{\"code\":\"few_validation_images\",\"message\":\"3 images are held out\"}]}");
+	else
+		*out = cJSON_Parse("{\"arch\":\"x\",\"layers\":[{\"op\":\"input\"}]}");
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
-static bool fake_ready(void *self) { (void)self; return !t.not_ready; }
-static cJSON *fake_serving_health(void *self) { (void)self; return cJSON_Parse(t.serving_health ? t.serving_health : "{\"up\":true,\"suspended\":[]}"); }
+static bool fake_ready(void *self)
+{
+	(void)self;
+	return !t.not_ready;
+}
+static cJSON *fake_serving_health(void *self)
+{
+	(void)self;
+	return cJSON_Parse(t.serving_health ? t.serving_health : "{\"up\":true,\"suspended\":[]}");
+}
 
 __attribute__((unused)) static void setup(void)
 {
 	struct wasd_err err = {0};
 	memset(&t, 0, sizeof t);
 	check_temp(t.dir, sizeof t.dir, "wasd-api");
-	if (!mkdtemp(t.dir) || storage_open(t.dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &t.db, &err)) {
+	if (!mkdtemp(t.dir) ||
+	    storage_open(t.dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &t.db, &err)) {
 		printf("# cannot open storage: %s\n", err.msg);
 		exit(1);
 	}
 	t.caps = cJSON_Parse(test_caps);
 	t.seam = (struct api_daemon){
-		.job_queued = fake_queued, .job_cancel = fake_cancel, .job_live = fake_live, .ingest = fake_ingest, .synthesize = fake_synthesize,
-		.preview = fake_preview, .dataset_gone = fake_gone, .export_ckpt = fake_export,
-		.profile_queued = fake_profile_queued, .profile_gone = fake_profile_gone, .profile_progress = fake_profile_progress, .blob_put = fake_blob_put, .blob_open = fake_blob_open, .import_blob = fake_import, .deployment_changed = fake_deployment_changed, .deployment_gone = fake_deployment_gone,
-		.deployment_live = fake_deployment_live, .deployment_info = fake_info, .mode_switch = fake_switch, .infer = fake_infer,
-		.infer_begin = fake_begin, .infer_end = fake_end, .system = fake_system, .capabilities = fake_caps, .describe = fake_describe, .ready = fake_ready, .serving_health = fake_serving_health,
+		.job_queued = fake_queued,
+		.job_cancel = fake_cancel,
+		.job_live = fake_live,
+		.ingest = fake_ingest,
+		.synthesize = fake_synthesize,
+		.preview = fake_preview,
+		.dataset_gone = fake_gone,
+		.export_ckpt = fake_export,
+		.profile_queued = fake_profile_queued,
+		.profile_gone = fake_profile_gone,
+		.profile_progress = fake_profile_progress,
+		.blob_put = fake_blob_put,
+		.blob_open = fake_blob_open,
+		.import_blob = fake_import,
+		.deployment_changed = fake_deployment_changed,
+		.deployment_gone = fake_deployment_gone,
+		.deployment_live = fake_deployment_live,
+		.deployment_info = fake_info,
+		.mode_switch = fake_switch,
+		.infer = fake_infer,
+		.infer_begin = fake_begin,
+		.infer_end = fake_end,
+		.system = fake_system,
+		.capabilities = fake_caps,
+		.describe = fake_describe,
+		.ready = fake_ready,
+		.serving_health = fake_serving_health,
 	};
 	t.ctx = (struct api_ctx){t.db, &t.seam};
 }
@@ -351,7 +485,12 @@ __attribute__((unused)) static void teardown(void)
 
 /* ---- requests ---- */
 
-struct answer { enum api_result result; struct api_response r; cJSON *json; bool taken; };
+struct answer {
+	enum api_result result;
+	struct api_response r;
+	cJSON *json;
+	bool taken;
+};
 
 __attribute__((unused)) static void answer_done(struct answer *a)
 {
@@ -365,14 +504,23 @@ static void decode(char *s)
 	char *out = s;
 	for (; *s; s++) {
 		unsigned v;
-		if (*s == '%' && sscanf(s + 1, "%2x", &v) == 1) *out++ = (char)v, s += 2;
-		else *out++ = *s;
+		if (*s == '%' && sscanf(s + 1, "%2x", &v) == 1)
+			*out++ = (char)v, s += 2;
+		else
+			*out++ = *s;
 	}
 	*out = 0;
 }
 
 /* Options of a request beside method, URL and body. */
-struct extra { const char *headers[12]; /* name, value, ..., NULL */ const struct api_upload *uploads; size_t n_uploads; int waited; bool late; int64_t waited_us; };
+struct extra {
+	const char *headers[12]; /* name, value, ..., NULL */
+	const struct api_upload *uploads;
+	size_t n_uploads;
+	int waited;
+	bool late;
+	int64_t waited_us;
+};
 
 /* url may carry a query string. */
 static struct answer send_with(const char *method, const char *url, const void *body, size_t len, struct extra x)
@@ -381,41 +529,61 @@ static struct answer send_with(const char *method, const char *url, const void *
 	struct api_pair query[16], headers[16];
 	char text[2048], allow[64], *next;
 	bool taken = false;
-	struct api_request q = {.method = method, .body = body, .body_len = len, .query = query, .headers = headers, .request_id = "req_test",
-	                        .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", .actor = "tester", .uploads = x.uploads, .n_uploads = x.n_uploads,
-	                        .uploads_taken = &taken, .waited = x.waited, .first_us = wasd_mono_us() - x.waited_us, .deadline_us = wasd_mono_us() + (x.late ? 0 : 30000000)};
+	struct api_request q = {.method = method,
+	                        .body = body,
+	                        .body_len = len,
+	                        .query = query,
+	                        .headers = headers,
+	                        .request_id = "req_test",
+	                        .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	                        .actor = "tester",
+	                        .uploads = x.uploads,
+	                        .n_uploads = x.n_uploads,
+	                        .uploads_taken = &taken,
+	                        .waited = x.waited,
+	                        .first_us = wasd_mono_us() - x.waited_us,
+	                        .deadline_us = wasd_mono_us() + (x.late ? 0 : 30000000)};
 	snprintf(text, sizeof text, "%s", url);
 	next = strchr(text, '?');
-	if (next) *next++ = 0;
+	if (next)
+		*next++ = 0;
 	decode(text);
 	q.path = text;
 	while (next && *next) {
 		char *pair = next, *eq;
 		next = strchr(pair, '&');
-		if (next) *next++ = 0;
+		if (next)
+			*next++ = 0;
 		eq = strchr(pair, '=');
-		if (eq) *eq++ = 0;
+		if (eq)
+			*eq++ = 0;
 		decode(pair);
-		if (eq) decode(eq);
+		if (eq)
+			decode(eq);
 		query[q.n_query++] = (struct api_pair){pair, eq ? eq : ""};
 	}
-	for (size_t i = 0; i + 1 < 12 && x.headers[i]; i += 2) headers[q.n_headers++] = (struct api_pair){x.headers[i], x.headers[i + 1]};
+	for (size_t i = 0; i + 1 < 12 && x.headers[i]; i += 2)
+		headers[q.n_headers++] = (struct api_pair){x.headers[i], x.headers[i + 1]};
 	api_response_init(&a.r);
 	const struct api_route *rt = api_route_find(method, q.path, allow);
-	if (rt) a.result = api_handle(&t.ctx, rt, &q, &a.r);
-	else api_send_unrouted(&q, &a.r, allow);
+	if (rt)
+		a.result = api_handle(&t.ctx, rt, &q, &a.r);
+	else
+		api_send_unrouted(&q, &a.r, allow);
 	a.taken = taken;
-	wasd_buf_cstr(&a.r.body);                /* so that tests may print it */
+	wasd_buf_cstr(&a.r.body); /* so that tests may print it */
 	if (a.r.body.len && a.r.content_type && strstr(a.r.content_type, "json") && !strstr(a.r.content_type, "ndjson")) {
 		struct wasd_err err = {0};
-		CHECK_MSG(!wasd_json_parse(a.r.body.data, a.r.body.len, WASD_JSON_BULK, &a.json, &err), "%s %s: the answer is not strict JSON: %s", method, url, err.msg);
+		CHECK_MSG(!wasd_json_parse(a.r.body.data, a.r.body.len, WASD_JSON_BULK, &a.json, &err),
+		          "%s %s: the answer is not strict JSON: %s", method, url, err.msg);
 	}
 	return a;
 }
 
 __attribute__((unused)) static struct answer send(const char *method, const char *url, const char *body)
 {
-	return send_with(method, url, body, body ? strlen(body) : 0, (struct extra){.headers = {body ? "content-type" : NULL, "application/json", NULL}});
+	return send_with(method, url, body, body ? strlen(body) : 0,
+	                 (struct extra){.headers = {body ? "content-type" : NULL, "application/json", NULL}});
 }
 
 __attribute__((unused)) static const char *str(const struct answer *a, const char *name)
@@ -458,7 +626,8 @@ __attribute__((unused)) static double at_num(const struct answer *a, const char 
 __attribute__((unused)) static void expect(int status, const char *method, const char *url, const char *body)
 {
 	struct answer a = send(method, url, body);
-	CHECK_MSG(a.r.status == status, "%s %s: status %d, want %d: %.300s", method, url, a.r.status, status, a.r.body.len ? a.r.body.data : "");
+	CHECK_MSG(a.r.status == status, "%s %s: status %d, want %d: %.300s", method, url, a.r.status, status,
+	          a.r.body.len ? a.r.body.data : "");
 	answer_done(&a);
 }
 
@@ -489,7 +658,8 @@ __attribute__((unused)) static void make_job(const char *arch, char id[64])
 	answer_done(&a);
 }
 
-/* Runs a job: metrics of two epochs, a checkpoint after each, and, with `end`, to completion. ckpt gets the last checkpoint's id. */
+/* Runs a job: metrics of two epochs, a checkpoint after each, and, with `end`, to completion. ckpt gets the last
+ * checkpoint's id. */
 __attribute__((unused)) static void run_job(const char *id, bool end, char ckpt[32])
 {
 	struct wasd_err err = {0};
@@ -499,18 +669,36 @@ __attribute__((unused)) static void run_job(const char *id, bool end, char ckpt[
 	wasd_free(resume);
 	CHECK_MSG(!storage_attempt_running(t.db, id, attempt, 1234, "{\"isa\":\"avx2\"}", &err), "%s", err.msg);
 	for (int e = 1; e <= 2; e++) {
-		struct storage_metric m[] = {{"train_loss", e == 2 ? NAN : 1.5}, {"val_acc_aom", 0.25 * e}, {"val_acc_dom", 0.125 * e}, {"images_per_s", 100}};
+		struct storage_metric m[] = {{"train_loss", e == 2 ? NAN : 1.5},
+		                             {"val_acc_aom", 0.25 * e},
+		                             {"val_acc_dom", 0.125 * e},
+		                             {"images_per_s", 100}};
 		char data[128];
 		snprintf(data, sizeof data, "checkpoint of epoch %d of %s", e, id);
-		CHECK_MSG(!storage_epoch(t.db, id, attempt, e, 10 * e, 1700000000000 + e, m, 4, "{\"epoch\":1,\"epochs\":2}", &err), "%s", err.msg);
+		CHECK_MSG(!storage_epoch(t.db, id, attempt, e, 10 * e, 1700000000000 + e, m, 4, "{\"epoch\":1,\"epochs\":2}",
+		                         &err),
+		          "%s", err.msg);
 		wasd_sha256_of(data, strlen(data), sha);
-		struct storage_ckpt_in in = {.job = id, .attempt = attempt, .epoch = e, .step = 10 * e, .data = data, .bytes = strlen(data), .sha256 = sha, .reason = "epoch",
-		                             .info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"]}", .metrics = m, .n_metrics = 4};
+		struct storage_ckpt_in in =
+			{.job = id,
+		     .attempt = attempt,
+		     .epoch = e,
+		     .step = 10 * e,
+		     .data = data,
+		     .bytes = strlen(data),
+		     .sha256 = sha,
+		     .reason = "epoch",
+		     .info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"]}",
+		     .metrics = m,
+		     .n_metrics = 4};
 		CHECK_MSG(!storage_ckpt_store(t.db, &in, ckpt, &err), "%s", err.msg);
 	}
-	if (!end) return;
+	if (!end)
+		return;
 	struct storage_exit x = {.outcome = "completed"};
-	CHECK_MSG(!storage_attempt_end(t.db, id, attempt, &x, &(struct storage_move){.to = "completed", .reason = "done"}, &err), "%s", err.msg);
+	CHECK_MSG(!storage_attempt_end(t.db, id, attempt, &x, &(struct storage_move){.to = "completed", .reason = "done"},
+	                               &err),
+	          "%s", err.msg);
 }
 
 #endif

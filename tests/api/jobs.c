@@ -1,4 +1,5 @@
-/* tests/api/jobs.c - jobs over the interface: submit, idempotency, lists, waits, metrics, logs, cancel, delete; checkpoints. */
+/* tests/api/jobs.c - jobs over the interface: submit, idempotency, lists, waits, metrics, logs, cancel, delete;
+ * checkpoints. */
 #include "harness.h"
 
 static const char *member_str(const cJSON *j, const char *name)
@@ -12,13 +13,16 @@ static void submit(void)
 {
 	setup();
 	make_dataset("data", test_info);
-	struct answer dry = send("POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}");
+	struct answer dry = send("POST", "/v1/jobs?dry_run=true",
+	                         "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}");
 	CHECK_INT(dry.r.status, 200);
 	CHECK_INT(num(&dry, "priority"), 50);
 	CHECK_STR(member_str(wasd_json_get(dry.json, "dataset"), "name"), "data");
 	struct answer none = send("GET", "/v1/jobs", NULL);
 	CHECK_INT(cJSON_GetArraySize(wasd_json_get(none.json, "items")), 0);
-	struct answer a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"labels\":{\"team\":\"x\"},\"name\":\"'; DROP TABLE jobs;--\"}");
+	struct answer a = send(
+		"POST", "/v1/jobs",
+		"{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"labels\":{\"team\":\"x\"},\"name\":\"'; DROP TABLE jobs;--\"}");
 	CHECK_INT(a.r.status, 201);
 	CHECK_STR(str(&a, "state"), "queued");
 	CHECK_STR(str(&a, "name"), "'; DROP TABLE jobs;--");
@@ -38,7 +42,9 @@ static void submit(void)
 	CHECK_INT(got.r.status, 200);
 	CHECK_STR(got.r.body.data, a.r.body.data);
 	CHECK_STR(api_response_header(&got.r, "ETag"), api_response_header(&a.r, "ETag"));
-	struct answer same = send_with("GET", want, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&got.r, "ETag"), NULL}});
+	struct answer same = send_with("GET", want, NULL, 0,
+	                               (struct extra){
+									   .headers = {"if-none-match", api_response_header(&got.r, "ETag"), NULL}});
 	CHECK_INT(same.r.status, 304);
 	CHECK_INT(same.r.body.len, 0);
 	struct answer part = send("GET", "/v1/jobs?fields=state", NULL);
@@ -51,11 +57,13 @@ static void idempotency(void)
 {
 	setup();
 	make_dataset("data", test_info);
-	static const char *const bodies[] = {"{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"}}", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"};
+	static const char *const bodies[] = {"{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"}}",
+	                                     "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"};
 	struct answer a[4];
 	for (int i = 0; i < 4; i++) {
 		const char *body = bodies[i == 2], *key = i == 3 ? "another" : "key-1";
-		a[i] = send_with("POST", "/v1/jobs", body, strlen(body), (struct extra){.headers = {"content-type", "application/json", "idempotency-key", key, NULL}});
+		a[i] = send_with("POST", "/v1/jobs", body, strlen(body),
+		                 (struct extra){.headers = {"content-type", "application/json", "idempotency-key", key, NULL}});
 	}
 	CHECK_INT(a[0].r.status, 201);
 	CHECK_INT(a[1].r.status, 201);
@@ -66,9 +74,11 @@ static void idempotency(void)
 	CHECK_INT(a[3].r.status, 201);
 	CHECK(strcmp(str(&a[3], "id"), str(&a[0], "id")) != 0);
 	CHECK_INT(t.queued, 2);
-	struct answer bad = send_with("POST", "/v1/jobs", bodies[0], strlen(bodies[0]), (struct extra){.headers = {"idempotency-key", "two words", NULL}});
+	struct answer bad = send_with("POST", "/v1/jobs", bodies[0], strlen(bodies[0]),
+	                              (struct extra){.headers = {"idempotency-key", "two words", NULL}});
 	CHECK_INT(bad.r.status, 400);
-	for (int i = 0; i < 4; i++) answer_done(&a[i]);
+	for (int i = 0; i < 4; i++)
+		answer_done(&a[i]);
 	answer_done(&bad);
 	teardown();
 }
@@ -79,7 +89,10 @@ static void lists(void)
 	make_dataset("data", test_info);
 	for (int i = 0; i < 7; i++) {
 		char body[200];
-		snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-%d\",\"labels\":{\"odd\":\"%s\"},\"note\":\"%s\"}", i, i % 2 ? "yes" : "no", i == 3 ? "the one" : "");
+		snprintf(
+			body, sizeof body,
+			"{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-%d\",\"labels\":{\"odd\":\"%s\"},\"note\":\"%s\"}",
+			i, i % 2 ? "yes" : "no", i == 3 ? "the one" : "");
 		expect(201, "POST", "/v1/jobs", body);
 	}
 	/* Pages with a cursor: nothing twice, nothing missing, also when a job comes in between. */
@@ -88,27 +101,39 @@ static void lists(void)
 		struct answer a = send("GET", url, NULL);
 		const cJSON *j;
 		CHECK_INT(a.r.status, 200);
-		cJSON_ArrayForEach(j, wasd_json_get(a.json, "items")) snprintf(seen + strlen(seen), sizeof seen - strlen(seen), "%s ", member_str(j, "name") + 4);
+		cJSON_ArrayForEach(j, wasd_json_get(a.json, "items"))
+			snprintf(seen + strlen(seen), sizeof seen - strlen(seen), "%s ", member_str(j, "name") + 4);
 		const char *next, *link = api_response_header(&a.r, "Link");
 		bool more = wasd_json_str(a.json, "next_cursor", &next);
 		CHECK_MSG(more == (link != NULL), "page %d: Link %s", page, link ? link : "(none)");
-		if (more) snprintf(url, sizeof url, "/v1/jobs?limit=2&cursor=%s", next);
-		if (link) CHECK_MSG(strstr(link, "</v1/jobs?limit=2&cursor=") == link && strstr(link, ">; rel=\"next\""), "%s", link);
+		if (more)
+			snprintf(url, sizeof url, "/v1/jobs?limit=2&cursor=%s", next);
+		if (link)
+			CHECK_MSG(strstr(link, "</v1/jobs?limit=2&cursor=") == link && strstr(link, ">; rel=\"next\""), "%s", link);
 		answer_done(&a);
-		if (!more) break;
-		if (page == 0) expect(201, "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-x\"}");
+		if (!more)
+			break;
+		if (page == 0)
+			expect(201, "POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"name\":\"run-x\"}");
 	}
 	CHECK_STR(seen, "6 5 4 3 2 1 0 ");
-	static const struct { const char *url; int n; const char *first; } filters[] = {
-		{"/v1/jobs?label.odd=yes", 3, "run-5"}, {"/v1/jobs?label.odd=yes&limit=2", 2, "run-5"}, {"/v1/jobs?label.odd=maybe", 0, NULL},
-		{"/v1/jobs?q=the+one", 0, NULL}, {"/v1/jobs?q=the%20one", 1, "run-3"}, {"/v1/jobs?name=run-4", 1, "run-4"}, {"/v1/jobs?state=running,completed", 0, NULL},
-		{"/v1/jobs?state=queued&sort=created_at&limit=1", 1, "run-0"}, {"/v1/jobs?dataset=other", 0, NULL}, {"/v1/jobs?queue=default&limit=3", 3, "run-x"},
+	static const struct {
+		const char *url;
+		int n;
+		const char *first;
+	} filters[] = {
+		{"/v1/jobs?label.odd=yes", 3, "run-5"},        {"/v1/jobs?label.odd=yes&limit=2", 2, "run-5"},
+		{"/v1/jobs?label.odd=maybe", 0, NULL},         {"/v1/jobs?q=the+one", 0, NULL},
+		{"/v1/jobs?q=the%20one", 1, "run-3"},          {"/v1/jobs?name=run-4", 1, "run-4"},
+		{"/v1/jobs?state=running,completed", 0, NULL}, {"/v1/jobs?state=queued&sort=created_at&limit=1", 1, "run-0"},
+		{"/v1/jobs?dataset=other", 0, NULL},           {"/v1/jobs?queue=default&limit=3", 3, "run-x"},
 	};
 	for (size_t i = 0; i < API_LEN(filters); i++) {
 		struct answer a = send("GET", filters[i].url, NULL);
 		const cJSON *items = wasd_json_get(a.json, "items");
 		CHECK_MSG(cJSON_GetArraySize(items) == filters[i].n, "%s: %d", filters[i].url, cJSON_GetArraySize(items));
-		if (filters[i].first && items && items->child) CHECK_STR(member_str(items->child, "name"), filters[i].first);
+		if (filters[i].first && items && items->child)
+			CHECK_STR(member_str(items->child, "name"), filters[i].first);
 		answer_done(&a);
 	}
 	teardown();
@@ -165,12 +190,18 @@ static void finished_job(void)
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?names=val_acc_aom,train_loss&from_step=11&format=csv", id);
 	a = send("GET", url, NULL);
-	CHECK_STR(a.r.body.data, "name,mode,step,epoch,ts,value\r\ntrain_loss,,20,2,2023-11-14T22:13:20.002Z,nan\r\nval_acc_aom,aom,20,2,2023-11-14T22:13:20.002Z,0.5\r\n");
+	CHECK_STR(
+		a.r.body.data,
+		"name,mode,step,epoch,ts,value\r\ntrain_loss,,20,2,2023-11-14T22:13:20.002Z,nan\r\nval_acc_aom,aom,20,2,2023-11-14T22:13:20.002Z,0.5\r\n");
 	CHECK_STR(a.r.content_type, "text/csv; charset=utf-8");
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?names=train_loss", id);
-	a = send_with("GET", url, NULL, 0, (struct extra){.headers = {"accept", "text/html, application/x-ndjson;q=0.9", NULL}});
-	CHECK(!strncmp(a.r.body.data, "{\"name\":\"train_loss\",\"mode\":\"\",\"step\":10,\"epoch\":1,\"ts\":\"2023-11-14T22:13:20.001Z\",\"value\":1.5}\n", 90));
+	a = send_with("GET", url, NULL, 0,
+	              (struct extra){.headers = {"accept", "text/html, application/x-ndjson;q=0.9", NULL}});
+	CHECK(!strncmp(
+		a.r.body.data,
+		"{\"name\":\"train_loss\",\"mode\":\"\",\"step\":10,\"epoch\":1,\"ts\":\"2023-11-14T22:13:20.001Z\",\"value\":1.5}\n",
+		90));
 	CHECK(strstr(a.r.body.data, "\"value\":null,\"nonfinite\":\"nan\"}\n") != NULL);
 	answer_done(&a);
 
@@ -178,7 +209,8 @@ static void finished_job(void)
 	snprintf(url, sizeof url, "/v1/jobs/%s/transitions", id);
 	a = send("GET", url, NULL);
 	static const char *const way[] = {"queued", "starting", "running", "completed"};
-	for (int i = 0; i < 4; i++) CHECK_STR(member_str(cJSON_GetArrayItem(wasd_json_get(a.json, "items"), i), "to"), way[i]);
+	for (int i = 0; i < 4; i++)
+		CHECK_STR(member_str(cJSON_GetArrayItem(wasd_json_get(a.json, "items"), i), "to"), way[i]);
 	answer_done(&a);
 
 	/* A job that has ended: labels and note can still change, priority cannot. */
@@ -201,15 +233,23 @@ static void finished_job(void)
 static void logs_and_events(void)
 {
 	char id[64], url[160];
-	struct storage_log_in lines[] = {{1700000000000, "info", "one"}, {1700000001000, "warn", "two"}, {1700000002000, "info", "three \xc3\xa9"}};
+	struct storage_log_in lines[] = {{1700000000000, "info", "one"},
+	                                 {1700000001000, "warn", "two"},
+	                                 {1700000002000, "info", "three \xc3\xa9"}};
 	setup();
 	make_dataset("data", test_info);
 	make_job("lenet", id);
 	storage_log_add(t.db, id, 1, lines, 3, NULL);
-	static const struct { const char *query, *want; } rows[] = {
-		{"", "2023-11-14T22:13:20.000Z info  one\n2023-11-14T22:13:21.000Z warn  two\n2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"},
-		{"?tail=1", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"}, {"?level=warn", "2023-11-14T22:13:21.000Z warn  two\n"},
-		{"?since=2", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"}, {"?since=2023-11-14T22:13:21Z&q=two", "2023-11-14T22:13:21.000Z warn  two\n"}, {"?attempt=2", ""},
+	static const struct {
+		const char *query, *want;
+	} rows[] = {
+		{"",
+	     "2023-11-14T22:13:20.000Z info  one\n2023-11-14T22:13:21.000Z warn  two\n2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"},
+		{"?tail=1", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"},
+		{"?level=warn", "2023-11-14T22:13:21.000Z warn  two\n"},
+		{"?since=2", "2023-11-14T22:13:22.000Z info  three \xc3\xa9\n"},
+		{"?since=2023-11-14T22:13:21Z&q=two", "2023-11-14T22:13:21.000Z warn  two\n"},
+		{"?attempt=2", ""},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		snprintf(url, sizeof url, "/v1/jobs/%s/logs%s", id, rows[i].query);
@@ -219,14 +259,17 @@ static void logs_and_events(void)
 		answer_done(&a);
 	}
 	snprintf(url, sizeof url, "/v1/jobs/%s/logs?tail=1", id);
-	struct answer a = send_with("GET", url, NULL, 0, (struct extra){.headers = {"accept", "application/x-ndjson", NULL}});
-	CHECK_STR(a.r.body.data, "{\"n\":3,\"attempt\":1,\"ts\":\"2023-11-14T22:13:22.000Z\",\"level\":\"info\",\"text\":\"three \xc3\xa9\"}\n");
+	struct answer a = send_with("GET", url, NULL, 0,
+	                            (struct extra){.headers = {"accept", "application/x-ndjson", NULL}});
+	CHECK_STR(
+		a.r.body.data,
+		"{\"n\":3,\"attempt\":1,\"ts\":\"2023-11-14T22:13:22.000Z\",\"level\":\"info\",\"text\":\"three \xc3\xa9\"}\n");
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s/logs?follow=1&tail=2", id);
 	a = send("GET", url, NULL);
 	CHECK(a.r.follow_log.on);
 	CHECK_STR(a.r.follow_log.job, id);
-	CHECK_INT(a.r.follow_log.after, 1);             /* the stream begins with lines 2 and 3 */
+	CHECK_INT(a.r.follow_log.after, 1); /* the stream begins with lines 2 and 3 */
 	answer_done(&a);
 
 	snprintf(url, sizeof url, "/v1/jobs/%s/events", id);
@@ -235,7 +278,8 @@ static void logs_and_events(void)
 	CHECK_STR(a.r.events.object, id);
 	CHECK_STR(a.r.content_type, "text/event-stream");
 	answer_done(&a);
-	a = send_with("GET", "/v1/events?topics=jobs,deployments", NULL, 0, (struct extra){.headers = {"last-event-id", "17", NULL}});
+	a = send_with("GET", "/v1/events?topics=jobs,deployments", NULL, 0,
+	              (struct extra){.headers = {"last-event-id", "17", NULL}});
 	CHECK(a.r.events.on && a.r.events.after_seq == 17);
 	CHECK_STR(a.r.events.topics, "jobs,deployments");
 	answer_done(&a);
@@ -292,13 +336,13 @@ static void cancelling(void)
 	CHECK_STR(str(&a, "state"), "cancelled");
 	CHECK_STR(str(&a, "message"), "enough");
 	answer_done(&a);
-	expect(200, "POST", url, "{}");                 /* already there */
+	expect(200, "POST", url, "{}"); /* already there */
 	make_job("lenet", id);
 	run_job(id, false, ckpt);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
 	a = send("GET", url, NULL);
 	double v = 0;
-	CHECK(wasd_json_num(wasd_json_get(a.json, "progress"), "img_per_s", &v) && v == 123.5);    /* live, from the daemon */
+	CHECK(wasd_json_num(wasd_json_get(a.json, "progress"), "img_per_s", &v) && v == 123.5); /* live, from the daemon */
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
 	a = send("POST", url, "{\"mode\":\"kill\"}");
@@ -319,7 +363,8 @@ static void preconditions(void)
 	char etag[64];
 	snprintf(etag, sizeof etag, "%s", api_response_header(&now.r, "ETag"));
 	answer_done(&now);
-	struct extra good = {.headers = {"if-match", etag, NULL}}, stale = {.headers = {"if-match", "\"0.0\"", NULL}}, any = {.headers = {"if-match", "*", NULL}};
+	struct extra good = {.headers = {"if-match", etag, NULL}}, stale = {.headers = {"if-match", "\"0.0\"", NULL}},
+				 any = {.headers = {"if-match", "*", NULL}};
 	static const char patch[] = "{\"priority\":60}";
 	struct answer a = send_with("PATCH", url, patch, strlen(patch), stale);
 	CHECK_INT(a.r.status, 412);
@@ -330,7 +375,7 @@ static void preconditions(void)
 	CHECK_INT(a.r.status, 200);
 	CHECK_INT(num(&a, "priority"), 60);
 	answer_done(&a);
-	a = send_with("PATCH", url, patch, strlen(patch), good);        /* the first change made it stale */
+	a = send_with("PATCH", url, patch, strlen(patch), good); /* the first change made it stale */
 	CHECK_INT(a.r.status, 412);
 	answer_done(&a);
 	a = send_with("DELETE", url, NULL, 0, stale);
@@ -341,7 +386,7 @@ static void preconditions(void)
 	answer_done(&a);
 	snprintf(other, sizeof other, "/v1/jobs/job_none");
 	a = send_with("PATCH", other, patch, strlen(patch), any);
-	CHECK_INT(a.r.status, 412);                     /* "*" means: there is one */
+	CHECK_INT(a.r.status, 412); /* "*" means: there is one */
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
 	a = send_with("POST", url, NULL, 0, stale);
@@ -372,7 +417,7 @@ static void checkpoints(void)
 	a = send("PATCH", url, "{\"pinned\":true}");
 	CHECK(a.r.status == 200 && cJSON_IsTrue(wasd_json_get(a.json, "pinned")));
 	answer_done(&a);
-	expect(409, "DELETE", url, NULL);               /* pinned */
+	expect(409, "DELETE", url, NULL); /* pinned */
 	expect(200, "PATCH", url, "{\"pinned\":false}");
 
 	/* The file, piece by piece: as it is stored, and as another format. */
@@ -380,14 +425,18 @@ static void checkpoints(void)
 		char got[128] = "";
 		size_t n = 0;
 		snprintf(url, sizeof url, made ? "/v1/checkpoints/%s/file" : "/v1/checkpoints/%s/file?format=wasd", ckpt);
-		snprintf(want, sizeof want, made ? "%s as safetensors of aom" : "checkpoint of epoch 2 of %s", made ? ckpt : id);
+		snprintf(want, sizeof want, made ? "%s as safetensors of aom" : "checkpoint of epoch 2 of %s",
+		         made ? ckpt : id);
 		a = send("GET", url, NULL);
 		CHECK_INT(a.r.status, 200);
 		CHECK_INT(a.r.source.size, strlen(want));
-		for (int64_t k; a.r.source.read && (k = a.r.source.read(a.r.source.ctx, n, got + n, 7)) > 0;) n += (size_t)k;
+		for (int64_t k; a.r.source.read && (k = a.r.source.read(a.r.source.ctx, n, got + n, 7)) > 0;)
+			n += (size_t)k;
 		CHECK_STR(got, want);
 		CHECK_INT(strlen(api_response_header(&a.r, "ETag")), 66);
-		struct answer again = send_with("GET", url, NULL, 0, (struct extra){.headers = {"if-none-match", api_response_header(&a.r, "ETag"), NULL}});
+		struct answer again = send_with("GET", url, NULL, 0,
+		                                (struct extra){
+											.headers = {"if-none-match", api_response_header(&a.r, "ETag"), NULL}});
 		CHECK(again.r.status == 304 && !again.r.source.read);
 		answer_done(&again), answer_done(&a);
 	}
@@ -407,17 +456,28 @@ static void checkpoints(void)
 static void imports(void)
 {
 	char id[64], body[300];
-	static const struct { int status; const char *url, *body, *code, *pointer; } cases[] = {
+	static const struct {
+		int status;
+		const char *url, *body, *code, *pointer;
+	} cases[] = {
 		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\"}", "invalid_field", "/model"},
 		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\"," LENET "}", "invalid_field", "/input"},
-		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\",\"model\":{\"arch\":\"resnet18\"},\"input\":[3,32,32]}", "bad_weights", "conv.weight"},
+		{422, "/v1/checkpoints", "{\"blob\":\"" BLOB "\",\"model\":{\"arch\":\"resnet18\"},\"input\":[3,32,32]}",
+	     "bad_weights", "conv.weight"},
 		{422, "/v1/checkpoints", "{\"blob\":\"0" BLOB "\"}", "invalid_field", "/blob"},
 		{422, "/v1/checkpoints", "{\"model\":{}}", "invalid_field", "/blob"},
-		{422, "/v1/deployments", "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET "}}", "invalid_field", "/source/input"},
-		{422, "/v1/deployments", "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]},\"mode\":\"dom\"}", "unsupported", "/mode"},
-		{422, "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":{\"blob\":\"" BLOB "\"}}", "bad_weights", "conv.weight"},
-		{422, "/v1/jobs", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":7}}", "invalid_field", "/init_from/blob"},
-		{200, "/v1/jobs?dry_run=true", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":\"" BLOB "\"}}", NULL, NULL},
+		{422, "/v1/deployments", "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET "}}", "invalid_field",
+	     "/source/input"},
+		{422, "/v1/deployments",
+	     "{\"name\":\"x\",\"source\":{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]},\"mode\":\"dom\"}",
+	     "unsupported", "/mode"},
+		{422, "/v1/jobs",
+	     "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":{\"blob\":\"" BLOB "\"}}",
+	     "bad_weights", "conv.weight"},
+		{422, "/v1/jobs", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":7}}", "invalid_field",
+	     "/init_from/blob"},
+		{200, "/v1/jobs?dry_run=true", "{\"dataset\":\"data\"," LENET ",\"init_from\":{\"blob\":\"" BLOB "\"}}", NULL,
+	     NULL},
 	};
 	setup();
 	make_dataset("data", test_info);
@@ -432,7 +492,7 @@ static void imports(void)
 		answer_done(&a);
 	}
 	struct answer a = send("GET", "/v1/checkpoints", NULL);
-	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 1);       /* of the deployment whose mode was refused */
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 1); /* of the deployment whose mode was refused */
 	answer_done(&a);
 	a = send("POST", "/v1/checkpoints", "{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]}");
 	CHECK_INT(a.r.status, 201);
@@ -444,13 +504,20 @@ static void imports(void)
 	CHECK_STR(str(&a, "init_from"), id);
 	answer_done(&a);
 	snprintf(body, sizeof body, "/v1/checkpoints/%s", id);
-	expect(409, "DELETE", body, NULL);              /* the job starts from it */
-	expect(404, "GET", "/v1/blobs/" "0000000000000000000000000000000000000000000000000000000000000000", NULL);
+	expect(409, "DELETE", body, NULL); /* the job starts from it */
+	expect(404, "GET",
+	       "/v1/blobs/"
+	       "0000000000000000000000000000000000000000000000000000000000000000",
+	       NULL);
 	expect(400, "GET", "/v1/blobs/0", NULL);
 	expect(200, "GET", "/v1/blobs/" BLOB, NULL);
 	/* PUT: taken when it is new, left alone when it is there, refused under another name. */
 	struct api_upload up = {.path = "/none", .bytes = 5, .name = ""};
-	static const struct { const char *sha; int status; bool taken; } puts[] = {{BLOB, 200, false}, {"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", 201, true}};
+	static const struct {
+		const char *sha;
+		int status;
+		bool taken;
+	} puts[] = {{BLOB, 200, false}, {"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", 201, true}};
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(up.sha256, sizeof up.sha256, "%s", puts[i].sha);
 		snprintf(body, sizeof body, "/v1/blobs/%s", puts[i].sha);
@@ -474,10 +541,17 @@ static void no_memory(void)
 	run_job(id, true, ckpt);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
 	snprintf(profiles, sizeof profiles, "/v1/checkpoints/%s/profiles", ckpt);
-	const struct { const char *method, *url, *body; } rows[] = {
-		{"GET", url, NULL}, {"GET", "/v1/jobs?limit=2", NULL}, {"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
-		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"}, {"GET", "/v1/jobs/none", NULL},
-		{"POST", profiles, "{\"draw\":[{\"dx\":1}],\"dataset\":\"data\"}"}, {"GET", profiles, NULL},
+	const struct {
+		const char *method, *url, *body;
+	} rows[] = {
+		{"GET", url, NULL},
+		{"GET", "/v1/jobs?limit=2", NULL},
+		{"POST", "/v1/jobs?dry_run=true",
+	     "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":0}}"},
+		{"POST", "/v1/jobs?dry_run=true", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}}"},
+		{"GET", "/v1/jobs/none", NULL},
+		{"POST", profiles, "{\"draw\":[{\"dx\":1}],\"dataset\":\"data\"}"},
+		{"GET", profiles, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int answers[6] = {0};
@@ -487,23 +561,34 @@ static void no_memory(void)
 			/* Not through send(): the harness allocates too. */
 			char path[160], allow[64];
 			struct api_pair query[1];
-			struct api_request q = {.method = rows[i].method, .path = path, .query = query, .body = rows[i].body, .body_len = rows[i].body ? strlen(rows[i].body) : 0,
-			                        .request_id = "r", .traceparent = "", .actor = "tester", .first_us = 0};
+			struct api_request q = {.method = rows[i].method,
+			                        .path = path,
+			                        .query = query,
+			                        .body = rows[i].body,
+			                        .body_len = rows[i].body ? strlen(rows[i].body) : 0,
+			                        .request_id = "r",
+			                        .traceparent = "",
+			                        .actor = "tester",
+			                        .first_us = 0};
 			snprintf(path, sizeof path, "%s", rows[i].url);
 			char *mark = strchr(path, '?');
 			if (mark) {
 				*mark = 0;
-				query[0] = !strncmp(mark + 1, "limit", 5) ? (struct api_pair){"limit", "2"} : (struct api_pair){"dry_run", "true"};
+				query[0] = !strncmp(mark + 1, "limit", 5) ? (struct api_pair){"limit", "2"} :
+				                                            (struct api_pair){"dry_run", "true"};
 				q.n_query = 1;
 			}
 			struct api_response r;
 			api_response_init(&r);
 			api_handle(&t.ctx, api_route_find(q.method, q.path, allow), &q, &r);
 			wasd_mem_fail_at(0);
-			CHECK_MSG(r.status >= 200 && r.status < 600, "%s, allocation %llu: status %d", rows[i].url, (unsigned long long)nth, r.status);
+			CHECK_MSG(r.status >= 200 && r.status < 600, "%s, allocation %llu: status %d", rows[i].url,
+			          (unsigned long long)nth, r.status);
 			answers[r.status / 100]++;
-			if (r.status == 200) CHECK_MSG(r.body.len == whole.r.body.len && !memcmp(r.body.data, whole.r.body.data, r.body.len),
-			                               "%s, allocation %llu: not the whole answer: %.*s", rows[i].url, (unsigned long long)nth, (int)r.body.len, r.body.data);
+			if (r.status == 200)
+				CHECK_MSG(r.body.len == whole.r.body.len && !memcmp(r.body.data, whole.r.body.data, r.body.len),
+				          "%s, allocation %llu: not the whole answer: %.*s", rows[i].url, (unsigned long long)nth,
+				          (int)r.body.len, r.body.data);
 			api_response_done(&r);
 		}
 		struct answer ok = send(rows[i].method, rows[i].url, rows[i].body);
@@ -517,7 +602,11 @@ static void no_memory(void)
 /* A data set with validation images of its own gives them to a job that does not ask for a share. */
 static void own_validation(void)
 {
-	static const struct { const char *set, *data; int status; const char *want; } rows[] = {
+	static const struct {
+		const char *set, *data;
+		int status;
+		const char *want;
+	} rows[] = {
 		{"own", "", 200, "\"data\":{\"val_fraction\":null}"},
 		{"own", ",\"data\":{\"val_fraction\":null}", 200, "\"data\":{\"val_fraction\":null}"},
 		{"own", ",\"data\":{\"val_fraction\":0.2}", 200, "\"data\":{\"val_fraction\":0.2}"},
@@ -526,13 +615,16 @@ static void own_validation(void)
 	};
 	setup();
 	make_dataset("data", test_info);
-	make_dataset("own", "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"val\":10,\"test\":20}");
+	make_dataset("own",
+	             "{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"val\":10,\"test\":20}");
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		char body[256];
-		snprintf(body, sizeof body, "{\"dataset\":\"%s\",\"model\":{\"arch\":\"resnet18\"}%s}", rows[i].set, rows[i].data);
+		snprintf(body, sizeof body, "{\"dataset\":\"%s\",\"model\":{\"arch\":\"resnet18\"}%s}", rows[i].set,
+		         rows[i].data);
 		struct answer a = send("POST", "/v1/jobs?dry_run=true", body);
 		const char *text = wasd_buf_cstr(&a.r.body);
-		CHECK_MSG(a.r.status == rows[i].status && text && strstr(text, rows[i].want), "row %zu: %d %s", i, a.r.status, text);
+		CHECK_MSG(a.r.status == rows[i].status && text && strstr(text, rows[i].want), "row %zu: %d %s", i, a.r.status,
+		          text);
 		answer_done(&a);
 	}
 	teardown();
@@ -543,7 +635,8 @@ static void warned_at_once(void)
 {
 	setup();
 	make_dataset("data", test_info);
-	struct answer a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":30}}");
+	struct answer a = send("POST", "/v1/jobs",
+	                       "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":30}}");
 	CHECK_INT(a.r.status, 201);
 	CHECK_STR(at_str(&a, "warnings/0/code"), "few_validation_images");
 	CHECK_STR(at_str(&a, "warnings/0/message"), "3 images are held out");

@@ -31,8 +31,11 @@ static void find(const char *name, double acc)
 {
 	struct storage_profile p;
 	char info[500], sha[WASD_SHA256_HEX];
-	snprintf(info, sizeof info, "{\"draw\":[{\"dx\":1}],\"macs\":70,\"macs_share\":0.7,\"val_loss\":1.5,\"val_acc\":%g,\"images_per_s_1\":100,\"images_per_s_64\":2000,\"latency_us\":9000,"
-	         "\"evaluations\":33,\"aom\":{\"macs\":100,\"val_acc\":0.9}}", acc);
+	snprintf(
+		info, sizeof info,
+		"{\"draw\":[{\"dx\":1}],\"macs\":70,\"macs_share\":0.7,\"val_loss\":1.5,\"val_acc\":%g,\"images_per_s_1\":100,\"images_per_s_64\":2000,\"latency_us\":9000,"
+		"\"evaluations\":33,\"aom\":{\"macs\":100,\"val_acc\":0.9}}",
+		acc);
 	wasd_sha256_of("overlay", 7, sha);
 	CHECK_INT(storage_profile_get(t.db, ckpt, name, &p, NULL), WASD_OK);
 	CHECK_INT(storage_profile_ready(t.db, p.id, info, "overlay", 7, sha, NULL), WASD_OK);
@@ -50,11 +53,16 @@ static void make_ready(const char *name)
 
 static void asking(void)
 {
-	static const struct { const char *body, *name, *desire, *member; double value; } rows[] = {
+	static const struct {
+		const char *body, *name, *desire, *member;
+		double value;
+	} rows[] = {
 		{"{\"desire\":\"macs\",\"budget\":0.7}", "macs-70", "macs", "budget", 0.7},
 		{"{\"desire\":\"macs\",\"budget\":1,\"name\":\"all\",\"evaluations\":1}", "all", "macs", "evaluations", 1},
-		{"{\"desire\":\"latency\",\"budget_us\":900,\"dataset\":\"data\"}", "latency-900us", "latency", "budget_us", 900},
-		{"{\"draw\":[{\"dx\":1},null],\"name\":\"mine\",\"dataset\":{\"name\":\"data\",\"version\":1}}", "mine", "draw", "draw/0/dx", 1},
+		{"{\"desire\":\"latency\",\"budget_us\":900,\"dataset\":\"data\"}", "latency-900us", "latency", "budget_us",
+	     900},
+		{"{\"draw\":[{\"dx\":1},null],\"name\":\"mine\",\"dataset\":{\"name\":\"data\",\"version\":1}}", "mine", "draw",
+	     "draw/0/dx", 1},
 	};
 	begin();
 	for (size_t i = 0; i < API_LEN(rows); i++) {
@@ -71,7 +79,8 @@ static void asking(void)
 		CHECK_INT(at_num(&a, "dataset/version"), 1);
 		CHECK_STR(at_str(&a, "links/self"), where);
 		CHECK_NEAR(at_num(&a, rows[i].member), rows[i].value, 0);
-		CHECK(cJSON_IsNull(wasd_json_get(a.json, "macs")) && cJSON_IsNull(wasd_json_get(a.json, "message")) && cJSON_IsNull(wasd_json_get(a.json, "finished_at")) && !wasd_json_get(a.json, "progress"));
+		CHECK(cJSON_IsNull(wasd_json_get(a.json, "macs")) && cJSON_IsNull(wasd_json_get(a.json, "message")) &&
+		      cJSON_IsNull(wasd_json_get(a.json, "finished_at")) && !wasd_json_get(a.json, "progress"));
 		char id[64];
 		snprintf(id, sizeof id, "%s", str(&a, "id"));
 		answer_done(&a);
@@ -122,11 +131,18 @@ static void life(void)
 	a = send("GET", url("/fast?wait=30s"), NULL);
 	CHECK_INT(a.result, API_DONE);
 	CHECK_STR(str(&a, "state"), "ready");
-	static const struct { const char *member; double value; } found[] = {
-		{"budget", 0.7}, {"macs", 70}, {"macs_share", 0.7}, {"val_acc", 0.8}, {"val_loss", 1.5}, {"images_per_s_1", 100}, {"images_per_s_64", 2000}, {"latency_us", 9000},
-		{"evaluations", 33}, {"draw/0/dx", 1},
+	static const struct {
+		const char *member;
+		double value;
+	} found[] = {
+		{"budget", 0.7},           {"macs", 70},         {"macs_share", 0.7},
+		{"val_acc", 0.8},          {"val_loss", 1.5},    {"images_per_s_1", 100},
+		{"images_per_s_64", 2000}, {"latency_us", 9000}, {"evaluations", 33},
+		{"draw/0/dx", 1},
 	};
-	for (size_t i = 0; i < API_LEN(found); i++) CHECK_MSG(at_num(&a, found[i].member) == found[i].value, "%s is %g", found[i].member, at_num(&a, found[i].member));
+	for (size_t i = 0; i < API_LEN(found); i++)
+		CHECK_MSG(at_num(&a, found[i].member) == found[i].value, "%s is %g", found[i].member,
+		          at_num(&a, found[i].member));
 	CHECK(!wasd_json_get(a.json, "progress") && cJSON_IsString(wasd_json_get(a.json, "finished_at")));
 	answer_done(&a);
 	/* One that fails says why, and may be asked for again. */
@@ -174,7 +190,12 @@ static void imported(void)
 	char id[32], at[100], sha[WASD_SHA256_HEX];
 	begin();
 	wasd_sha256_of("bytes", 5, sha);
-	struct storage_ckpt_in in = {.data = "bytes", .bytes = 5, .sha256 = sha, .reason = "import", .info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32]}", .metrics_json = "{}"};
+	struct storage_ckpt_in in = {.data = "bytes",
+	                             .bytes = 5,
+	                             .sha256 = sha,
+	                             .reason = "import",
+	                             .info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32]}",
+	                             .metrics_json = "{}"};
 	CHECK_INT(storage_ckpt_store(t.db, &in, id, &err), WASD_OK);
 	snprintf(at, sizeof at, "/v1/checkpoints/%s/profiles", id);
 	struct answer a = send("POST", at, "{\"desire\":\"macs\",\"budget\":0.7}");
@@ -193,7 +214,8 @@ static void infer_by(const char *where, const char *more, const char *header, co
 {
 	char body[300];
 	snprintf(body, sizeof body, IN, more);
-	struct answer a = send_with("POST", where, body, strlen(body), (struct extra){.headers = {header ? "wasd-mode" : NULL, header, NULL}});
+	struct answer a = send_with("POST", where, body, strlen(body),
+	                            (struct extra){.headers = {header ? "wasd-mode" : NULL, header, NULL}});
 	CHECK_MSG(a.r.status == 200, "%s %s: %d %s", where, more, a.r.status, a.r.body.len ? a.r.body.data : "");
 	CHECK_STR(at_str(&a, "parameters/was_mode"), want);
 	CHECK_STR(api_response_header(&a.r, "WASD-Mode"), want);
@@ -218,17 +240,23 @@ static void as_modes(void)
 	infer_by("/v2/models/live/versions/1-dom:macs-50/infer", "", NULL, "dom:macs-50");
 	infer_by("/v2/models/live/infer?mode=dom:fast", "", "dom:fast", "dom:fast");
 	infer_by("/v2/models/live/infer", "", NULL, "aom");
-	struct answer mode = send_with("GET", "/v1/deployments/live/mode", NULL, 0, (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
-	CHECK_INT(mode.r.status, 200);          /* profiles come and go within a generation */
+	struct answer mode = send_with("GET", "/v1/deployments/live/mode", NULL, 0,
+	                               (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
+	CHECK_INT(mode.r.status, 200); /* profiles come and go within a generation */
 	CHECK_STR(api_response_header(&mode.r, "Cache-Control"), "no-store");
 	answer_done(&mode);
 	expect(200, "GET", "/v2/models/live/versions/1-dom:fast/ready", NULL);
-	struct answer a = send_with("POST", "/v1/deployments/live/classify?mode=dom:fast", PNG "1", 9, (struct extra){.headers = {"content-type", "image/png", NULL}});
+	struct answer a = send_with("POST", "/v1/deployments/live/classify?mode=dom:fast", PNG "1", 9,
+	                            (struct extra){.headers = {"content-type", "image/png", NULL}});
 	CHECK_INT(a.r.status, 200);
 	CHECK_STR(str(&a, "mode"), "dom:fast");
 	answer_done(&a);
 	/* Not there yet, or not any more. */
-	static const struct { const char *mode; int status; const char *code, *says; } rows[] = {
+	static const struct {
+		const char *mode;
+		int status;
+		const char *code, *says;
+	} rows[] = {
 		{"dom:searched", 409, "bundle_not_ready", "still searching"},
 		{"dom:unloaded", 409, "bundle_not_ready", "about to load"},
 		{"dom:none", 400, "bad_parameter", "the modes of checkpoint"},
@@ -238,7 +266,8 @@ static void as_modes(void)
 		char where[120];
 		snprintf(where, sizeof where, "/v1/deployments/live/classify?mode=%s", rows[i].mode);
 		a = send_with("POST", where, PNG "1", 9, (struct extra){.headers = {"content-type", "image/png", NULL}});
-		CHECK_MSG(a.r.status == rows[i].status && !strcmp(str(&a, "code"), rows[i].code), "%s: %d %s", rows[i].mode, a.r.status, str(&a, "code"));
+		CHECK_MSG(a.r.status == rows[i].status && !strcmp(str(&a, "code"), rows[i].code), "%s: %d %s", rows[i].mode,
+		          a.r.status, str(&a, "code"));
 		CHECK_MSG(strstr(str(&a, "detail"), rows[i].says) != NULL, "%s: %s", rows[i].mode, str(&a, "detail"));
 		answer_done(&a);
 	}
@@ -265,7 +294,8 @@ static void as_modes(void)
 	CHECK_INT(a.result, API_AGAIN);
 	CHECK_STR(a.r.again.object, "live");
 	answer_done(&a);
-	a = send_with("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:unloaded\"}", 23, (struct extra){.waited_us = 20000000});
+	a = send_with("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:unloaded\"}", 23,
+	              (struct extra){.waited_us = 20000000});
 	CHECK_INT(a.r.status, 409);
 	CHECK_STR(str(&a, "code"), "bundle_not_ready");
 	answer_done(&a);
@@ -282,7 +312,8 @@ static void as_modes(void)
 	snprintf(where, sizeof where, "/v1/checkpoints/%s/file?format=onnx&mode=dom:searched", ckpt);
 	expect(409, "GET", where, NULL);
 	/* Searched, so it can be asked for at creation only when it is ready. */
-	snprintf(body, sizeof body, "{\"name\":\"other\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom:searched\"}", ckpt);
+	snprintf(body, sizeof body, "{\"name\":\"other\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom:searched\"}",
+	         ckpt);
 	a = send("POST", "/v1/deployments", body);
 	CHECK_INT(a.r.status, 409);
 	CHECK_STR(str(&a, "code"), "bundle_not_ready");
@@ -295,7 +326,9 @@ static void as_modes(void)
 static void in_a_job(void)
 {
 	begin();
-	struct answer a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.5}]}");
+	struct answer a = send(
+		"POST", "/v1/jobs",
+		"{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"profiles\":[{\"desire\":\"macs\",\"budget\":0.5}]}");
 	CHECK_INT(a.r.status, 201);
 	CHECK_STR(at_str(&a, "profiles/0/name"), "macs-50");
 	char *request = api_profile_request(at(a.json, "profiles/0"));
@@ -318,7 +351,10 @@ static void trained_for(void)
 	begin();
 	make_ready("fast");
 	expect(202, "POST", base, "{\"desire\":\"macs\",\"budget\":0.6,\"name\":\"later\"}");
-	snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:fast\",\"odds\":{\"plain\":1,\"profile\":3}}}", ckpt);
+	snprintf(
+		body, sizeof body,
+		"{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:fast\",\"odds\":{\"plain\":1,\"profile\":3}}}",
+		ckpt);
 	a = send("POST", "/v1/jobs?dry_run=true", body);
 	CHECK_MSG(a.r.status == 200, "%s", a.r.body.len ? a.r.body.data : "");
 	CHECK_STR(at_str(&a, "was/draw"), "profile:fast");
@@ -326,7 +362,10 @@ static void trained_for(void)
 	CHECK_INT(at_num(&a, "was/odds/profile"), 3);
 	CHECK_INT(at_num(&a, "was/odds/fresh"), 0);
 	answer_done(&a);
-	snprintf(body, sizeof body, "{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:later\"}}", ckpt);
+	snprintf(
+		body, sizeof body,
+		"{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"init_from\":\"%s\",\"was\":{\"draw\":\"profile:later\"}}",
+		ckpt);
 	a = send("POST", "/v1/jobs", body);
 	CHECK_INT(a.r.status, 422);
 	CHECK_MSG(strstr(str(&a, "detail"), "later") && strstr(str(&a, "detail"), "queued"), "%s", str(&a, "detail"));

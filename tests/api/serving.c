@@ -1,4 +1,5 @@
-/* tests/api/serving.c - deployments, the mode switch, classify, and the inference protocol with captured requests of stock clients. */
+/* tests/api/serving.c - deployments, the mode switch, classify, and the inference protocol with captured requests of
+ * stock clients. */
 #include "harness.h"
 
 static char job[64], ckpt[32];
@@ -22,7 +23,8 @@ static void deployments(void)
 {
 	char body[300];
 	begin();
-	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"job\":\"%s\",\"follow\":\"best\"},\"mode\":\"aom\"}", job);
+	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"job\":\"%s\",\"follow\":\"best\"},\"mode\":\"aom\"}",
+	         job);
 	struct answer a = send("POST", "/v1/deployments", body);
 	CHECK_INT(a.r.status, 201);
 	CHECK_STR(api_response_header(&a.r, "Location"), "/v1/deployments/live");
@@ -82,16 +84,19 @@ static void switching(void)
 	CHECK_INT(at_num(&a, "modes/dom/macs"), 70);
 	CHECK_INT(num(&a, "dataset_version"), 1);
 	answer_done(&a);
-	a = send_with("GET", "/v1/deployments/live/mode", NULL, 0, (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
+	a = send_with("GET", "/v1/deployments/live/mode", NULL, 0,
+	              (struct extra){.headers = {"if-none-match", "\"g1\"", NULL}});
 	CHECK_INT(a.r.status, 304);
 	answer_done(&a);
 	static const char to_dom[] = "{\"mode\":\"dom\",\"reason\":\"peak\"}";
-	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom), (struct extra){.headers = {"if-match", "\"g7\"", NULL}});
+	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom),
+	              (struct extra){.headers = {"if-match", "\"g7\"", NULL}});
 	CHECK_INT(a.r.status, 412);
 	CHECK_STR(str(&a, "code"), "stale");
 	CHECK_STR(api_response_header(&a.r, "ETag"), "\"g1\"");
 	answer_done(&a);
-	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom), (struct extra){.headers = {"if-match", "\"g1\"", NULL}});
+	a = send_with("PUT", "/v1/deployments/live/mode", to_dom, strlen(to_dom),
+	              (struct extra){.headers = {"if-match", "\"g1\"", NULL}});
 	CHECK_INT(a.r.status, 200);
 	CHECK_STR(str(&a, "mode"), "dom");
 	CHECK_STR(str(&a, "previous"), "aom");
@@ -103,7 +108,7 @@ static void switching(void)
 	char audit[64];
 	snprintf(audit, sizeof audit, "%s", str(&a, "audit_id"));
 	answer_done(&a);
-	a = send("PUT", "/v1/deployments/live/mode", to_dom);           /* the same mode: no new generation */
+	a = send("PUT", "/v1/deployments/live/mode", to_dom); /* the same mode: no new generation */
 	CHECK(a.r.status == 200 && num(&a, "generation") == 2 && cJSON_IsNull(wasd_json_get(a.json, "audit_id")));
 	answer_done(&a);
 	a = send("GET", "/v1/audit?object=deployment/live&limit=1", NULL);
@@ -124,7 +129,8 @@ static void switching(void)
 
 #define PNG "\x89PNG\r\n\x1a\n"
 #define FIELD(name) "--B\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n"
-#define PART(name, file, type) "--B\r\nContent-Disposition: form-data; name=\"" name "\"; filename=\"" file "\"\r\nContent-Type: " type "\r\n\r\n"
+#define PART(name, file, type) \
+	"--B\r\nContent-Disposition: form-data; name=\"" name "\"; filename=\"" file "\"\r\nContent-Type: " type "\r\n\r\n"
 
 static int64_t num_of_wanted(const char *question, const char *member)
 {
@@ -137,19 +143,36 @@ static int64_t num_of_wanted(const char *question, const char *member)
 
 static void classify(void)
 {
-	static const char jpeg[] = "\xff\xd8\xff\xe0..", form[] = "--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.png\"\r\n\r\n" PNG "1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n" PNG "22\r\n--B--\r\n";
+	static const char jpeg[] = "\xff\xd8\xff\xe0..",
+					  form[] = "--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.png\"\r\n\r\n" PNG
+							   "1\r\n--B\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n" PNG "22\r\n--B--\r\n";
 	static const char json[] = "{\"images\":[\"iVBORw0KGgpB\"]}";
-	static const struct { const char *type, *body; size_t n; int images; } rows[] = {
-		{"image/png", PNG "x", 9, 1}, {"image/jpeg", jpeg, sizeof jpeg - 1, 1}, {"application/octet-stream", PNG "x", 9, 1}, {NULL, jpeg, sizeof jpeg - 1, 1},
-		{"application/x-www-form-urlencoded", PNG "x", 9, 1}, {"multipart/form-data; boundary=B", form, sizeof form - 1, 2}, {"application/json", json, sizeof json - 1, 1},
-		{"application/x-www-form-urlencoded", json, sizeof json - 1, 1}, {"image/jpg", jpeg, sizeof jpeg - 1, 1}, {"image/x-png", PNG "x", 9, 1},
-		{"binary/whatever", jpeg, sizeof jpeg - 1, 1}, {"application/json", PNG "x", 9, 1},
+	static const struct {
+		const char *type, *body;
+		size_t n;
+		int images;
+	} rows[] = {
+		{"image/png", PNG "x", 9, 1},
+		{"image/jpeg", jpeg, sizeof jpeg - 1, 1},
+		{"application/octet-stream", PNG "x", 9, 1},
+		{NULL, jpeg, sizeof jpeg - 1, 1},
+		{"application/x-www-form-urlencoded", PNG "x", 9, 1},
+		{"multipart/form-data; boundary=B", form, sizeof form - 1, 2},
+		{"application/json", json, sizeof json - 1, 1},
+		{"application/x-www-form-urlencoded", json, sizeof json - 1, 1},
+		{"image/jpg", jpeg, sizeof jpeg - 1, 1},
+		{"image/x-png", PNG "x", 9, 1},
+		{"binary/whatever", jpeg, sizeof jpeg - 1, 1},
+		{"application/json", PNG "x", 9, 1},
 	};
 	begin();
 	deploy("live");
 	for (size_t i = 0; i < API_LEN(rows); i++) {
-		struct answer a = send_with(i % 2 ? "PUT" : "POST", "/v1/deployments/live/classify?k=2", rows[i].body, rows[i].n, (struct extra){.headers = {rows[i].type ? "content-type" : NULL, rows[i].type, NULL}});
-		CHECK_MSG(a.r.status == 200 && cJSON_GetArraySize(wasd_json_get(a.json, "results")) == rows[i].images, "row %zu: %d %s", i, a.r.status, a.r.body.data);
+		struct answer a =
+			send_with(i % 2 ? "PUT" : "POST", "/v1/deployments/live/classify?k=2", rows[i].body, rows[i].n,
+		              (struct extra){.headers = {rows[i].type ? "content-type" : NULL, rows[i].type, NULL}});
+		CHECK_MSG(a.r.status == 200 && cJSON_GetArraySize(wasd_json_get(a.json, "results")) == rows[i].images,
+		          "row %zu: %d %s", i, a.r.status, a.r.body.data);
 		CHECK_STR(str(&a, "model"), "live");
 		CHECK_STR(str(&a, "mode"), "aom");
 		CHECK_INT(num(&a, "generation"), 1);
@@ -162,37 +185,53 @@ static void classify(void)
 		answer_done(&a);
 	}
 	char want[200];
-	snprintf(want, sizeof want, "{\"type\":\"classify\",\"sizes\":[9],\"k\":2,\"bundle\":\"%s\",\"mode\":\"aom\"}", ckpt);
-	CHECK_STR(t.question, want);                    /* exactly what the engine is asked */
+	snprintf(want, sizeof want, "{\"type\":\"classify\",\"sizes\":[9],\"k\":2,\"bundle\":\"%s\",\"mode\":\"aom\"}",
+	         ckpt);
+	CHECK_STR(t.question, want); /* exactly what the engine is asked */
 	CHECK_INT(t.question_bin, 9);
 	/* Logits: results and probabilities are made here, the raw values go along. */
 	struct answer a = send("POST", "/v1/deployments/live/classify?logits=1&k=5&mode=dom", json);
 	CHECK_STR(str(&a, "mode"), "dom");
 	CHECK_INT(num(&a, "macs"), 70);
 	CHECK_INT(cJSON_GetArraySize(at(a.json, "results/0/top")), 3);
-	CHECK_STR(at_str(&a, "results/0/top/0/label"), "one");          /* logits 0, 1, 0.5 */
+	CHECK_STR(at_str(&a, "results/0/top/0/label"), "one"); /* logits 0, 1, 0.5 */
 	CHECK_STR(at_str(&a, "results/0/top/1/label"), "two");
 	CHECK_NEAR(at_num(&a, "results/0/top/0/p"), exp(1) / (1 + exp(1) + exp(0.5)), 1e-7);
 	CHECK_NEAR(at_num(&a, "results/0/logits/2"), 0.5, 0);
 	answer_done(&a);
 	/* A form: its fields are read or left alone, the bytes say which parts are images. */
-	static const struct { const char *query, *rest; int status; int images; int top; const char *says; } forms[] = {
-		{"", FIELD("k") "2\r\n" FIELD("mode") "dom\r\n" FIELD("note") "hello\r\n" PART("a", "a.jpg", "image/jpg") PNG "1", 200, 1, 2, "dom"},
-		{"?k=2", FIELD("k") "2\r\n" PART("files[]", "a", "application/octet-stream") PNG "1\r\n" PART("b", "", "text/plain") PNG "2", 200, 2, 2, "aom"},
+	static const struct {
+		const char *query, *rest;
+		int status;
+		int images;
+		int top;
+		const char *says;
+	} forms[] = {
+		{"",
+	     FIELD("k") "2\r\n" FIELD("mode") "dom\r\n" FIELD("note") "hello\r\n" PART("a", "a.jpg", "image/jpg") PNG "1",
+	     200, 1, 2, "dom"},
+		{"?k=2",
+	     FIELD("k") "2\r\n" PART("files[]", "a", "application/octet-stream") PNG "1\r\n" PART("b", "", "text/plain") PNG
+	     "2",
+	     200, 2, 2, "aom"},
 		{"", FIELD("shot") "data:image/png;base64,iVBORw0KGgpB", 200, 1, 3, "aom"},
 		{"?k=1", FIELD("k") "2\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "query parameter k is"},
 		{"?mode=aom", FIELD("mode") "dom\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "form field mode"},
 		{"", FIELD("k") "many\r\n" PART("a", "a", "image/png") PNG "1", 400, 0, 0, "form field k"},
 		{"", FIELD("k") "2", 422, 0, 0, "no part that is an image"},
-		{"", PART("a", "a.png", "image/png") PNG "1\r\n" PART("pic", "notes.txt", "image/png") "text", 422, 0, 0, "/images/1, part \"pic\" notes.txt"},
+		{"", PART("a", "a.png", "image/png") PNG "1\r\n" PART("pic", "notes.txt", "image/png") "text", 422, 0, 0,
+	     "/images/1, part \"pic\" notes.txt"},
 		{"", PART("pic", "bad.png", "image/png") PNG "B", 422, 0, 0, "part \"pic\" bad.png: PNG: "},
 	};
 	for (size_t i = 0; i < API_LEN(forms); i++) {
 		char url[80], body[1000];
 		snprintf(url, sizeof url, "/v1/deployments/live/classify%s", forms[i].query);
 		int n = snprintf(body, sizeof body, "%s\r\n--B--\r\n", forms[i].rest);
-		a = send_with("POST", url, body, (size_t)n, (struct extra){.headers = {"content-type", "multipart/form-data; boundary=B", NULL}});
-		CHECK_MSG(a.r.status == forms[i].status && cJSON_GetArraySize(wasd_json_get(a.json, "results")) == forms[i].images, "form %zu: %d %s", i, a.r.status, a.r.body.data);
+		a = send_with("POST", url, body, (size_t)n,
+		              (struct extra){.headers = {"content-type", "multipart/form-data; boundary=B", NULL}});
+		CHECK_MSG(a.r.status == forms[i].status &&
+		              cJSON_GetArraySize(wasd_json_get(a.json, "results")) == forms[i].images,
+		          "form %zu: %d %s", i, a.r.status, a.r.body.data);
 		if (forms[i].images) {
 			CHECK_STR(str(&a, "mode"), forms[i].says);
 			CHECK_INT(num_of_wanted(t.question, "k"), forms[i].top);
@@ -202,15 +241,23 @@ static void classify(void)
 		answer_done(&a);
 	}
 	/* Who says which mode. */
-	static const struct { const char *header, *query; int status; const char *mode; } wishes[] = {
-		{NULL, "", 200, "aom"}, {"dom", "", 200, "dom"}, {NULL, "?mode=dom", 200, "dom"}, {"dom", "?mode=dom", 200, "dom"}, {"dom", "?mode=aom", 400, NULL}, {"DOM", "", 400, NULL},
+	static const struct {
+		const char *header, *query;
+		int status;
+		const char *mode;
+	} wishes[] = {
+		{NULL, "", 200, "aom"},           {"dom", "", 200, "dom"},         {NULL, "?mode=dom", 200, "dom"},
+		{"dom", "?mode=dom", 200, "dom"}, {"dom", "?mode=aom", 400, NULL}, {"DOM", "", 400, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(wishes); i++) {
 		char url[80];
 		snprintf(url, sizeof url, "/v1/deployments/live/classify%s", wishes[i].query);
-		a = send_with("POST", url, PNG, 8, (struct extra){.headers = {"content-type", "image/png", wishes[i].header ? "wasd-mode" : NULL, wishes[i].header, NULL}});
+		a = send_with("POST", url, PNG, 8,
+		              (struct extra){.headers = {"content-type", "image/png", wishes[i].header ? "wasd-mode" : NULL,
+		                                         wishes[i].header, NULL}});
 		CHECK_INT(a.r.status, wishes[i].status);
-		if (wishes[i].mode) CHECK_STR(api_response_header(&a.r, "WASD-Mode"), wishes[i].mode);
+		if (wishes[i].mode)
+			CHECK_STR(api_response_header(&a.r, "WASD-Mode"), wishes[i].mode);
 		answer_done(&a);
 	}
 	t.engine_down = true;
@@ -219,7 +266,8 @@ static void classify(void)
 	CHECK_STR(api_response_header(&a.r, "Retry-After"), "1");
 	CHECK(strstr(str(&a, "detail"), "started again") != NULL);
 	answer_done(&a);
-	a = send_with("POST", "/v1/deployments/live/classify", json, strlen(json), (struct extra){.headers = {"content-type", "application/json", NULL}, .late = true});
+	a = send_with("POST", "/v1/deployments/live/classify", json, strlen(json),
+	              (struct extra){.headers = {"content-type", "application/json", NULL}, .late = true});
 	CHECK_INT(a.r.status, 504);
 	CHECK_STR(str(&a, "code"), "deadline");
 	answer_done(&a);
@@ -229,9 +277,14 @@ static void classify(void)
 /* One at whose work the inference process kept dying, and what the health says of it. */
 static void set_aside(void)
 {
-	static const char zero[] = "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,0,0,0]}]}";
-	static const struct { const char *method, *url, *body; } asks[] = {
-		{"POST", "/v1/deployments/aside/classify", "{\"images\":[\"iVBORw0KGgpB\"]}"}, {"POST", "/v2/models/aside/infer", zero}, {"GET", "/v2/models/aside/ready", NULL},
+	static const char zero[] =
+		"{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,0,0,0]}]}";
+	static const struct {
+		const char *method, *url, *body;
+	} asks[] = {
+		{"POST", "/v1/deployments/aside/classify", "{\"images\":[\"iVBORw0KGgpB\"]}"},
+		{"POST", "/v2/models/aside/infer", zero},
+		{"GET", "/v2/models/aside/ready", NULL},
 	};
 	begin();
 	deploy("aside");
@@ -276,17 +329,26 @@ static void set_aside(void)
 
 static void v2_answers(void)
 {
-	static const struct { const char *url, *want; } rows[] = {
-		{"/v2", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
-		{"/v2/", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
-		{"/v2/health/live", "{\"live\":true,\"ready\":true}"}, {"/v2/health/ready", "{\"live\":true,\"ready\":true}"}, {"/v2/models", "{\"models\":[\"live\"]}"},
-		{"/v2/models/live", "{\"name\":\"live\",\"versions\":[\"1\"],\"platform\":\"wasd_cnn\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[-1,1,2,2]}],"
-		 "\"outputs\":[{\"name\":\"logits\",\"datatype\":\"FP32\",\"shape\":[-1,3]},{\"name\":\"probs\",\"datatype\":\"FP32\",\"shape\":[-1,3]}],"
-		 "\"properties\":{\"arch\":\"lenet\",\"was_mode\":\"aom\",\"was_generation\":\"1\"}}"},
-		{"/v2/models/live/ready", "{\"name\":\"live\",\"ready\":true}"}, {"/v2/models/live/versions/1/ready", "{\"name\":\"live\",\"ready\":true}"},
+	static const struct {
+		const char *url, *want;
+	} rows[] = {
+		{"/v2", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
+	            "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
+		{"/v2/", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
+	             "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
+		{"/v2/health/live", "{\"live\":true,\"ready\":true}"},
+		{"/v2/health/ready", "{\"live\":true,\"ready\":true}"},
+		{"/v2/models", "{\"models\":[\"live\"]}"},
+		{"/v2/models/live",
+	     "{\"name\":\"live\",\"versions\":[\"1\"],\"platform\":\"wasd_cnn\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[-1,1,2,2]}],"
+	     "\"outputs\":[{\"name\":\"logits\",\"datatype\":\"FP32\",\"shape\":[-1,3]},{\"name\":\"probs\",\"datatype\":\"FP32\",\"shape\":[-1,3]}],"
+	     "\"properties\":{\"arch\":\"lenet\",\"was_mode\":\"aom\",\"was_generation\":\"1\"}}"},
+		{"/v2/models/live/ready", "{\"name\":\"live\",\"ready\":true}"},
+		{"/v2/models/live/versions/1/ready", "{\"name\":\"live\",\"ready\":true}"},
 		{"/v2/models/live%40dom/ready", "{\"name\":\"live\",\"ready\":true}"},
-		{"/v2/models/live/config", "{\"name\":\"live\",\"platform\":\"wasd_cnn\",\"max_batch_size\":4,\"input\":[{\"name\":\"input\",\"data_type\":\"TYPE_FP32\",\"dims\":[1,2,2]}],"
-		 "\"output\":[{\"name\":\"logits\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]},{\"name\":\"probs\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]}],\"version_policy\":{\"specific\":{\"versions\":[1]}}}"},
+		{"/v2/models/live/config",
+	     "{\"name\":\"live\",\"platform\":\"wasd_cnn\",\"max_batch_size\":4,\"input\":[{\"name\":\"input\",\"data_type\":\"TYPE_FP32\",\"dims\":[1,2,2]}],"
+	     "\"output\":[{\"name\":\"logits\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]},{\"name\":\"probs\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]}],\"version_policy\":{\"specific\":{\"versions\":[1]}}}"},
 	};
 	begin();
 	deploy("live");
@@ -294,7 +356,7 @@ static void v2_answers(void)
 		struct answer a = send("GET", rows[i].url, NULL);
 		CHECK_INT(a.r.status, 200);
 		CHECK_STR(a.r.body.data, rows[i].want);
-		CHECK_STR(a.r.content_type, "application/json");        /* the KServe SDK compares it, without charset */
+		CHECK_STR(a.r.content_type, "application/json"); /* the KServe SDK compares it, without charset */
 		answer_done(&a);
 	}
 	t.not_ready = true;
@@ -306,8 +368,10 @@ static void v2_answers(void)
 	CHECK_INT(a.r.status, 200);
 	answer_done(&a);
 	a = send("GET", "/v2/models/none", NULL);
-	CHECK_STR(a.r.body.data, "{\"type\":\"/docs/errors#not_found\",\"title\":\"Not found\",\"status\":404,\"detail\":\"no deployment none\",\"instance\":\"/v2/models/none\",\"code\":\"not_found\","
-	                         "\"request_id\":\"req_test\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"error\":\"no deployment none\",\"errors\":[]}");
+	CHECK_STR(
+		a.r.body.data,
+		"{\"type\":\"/docs/errors#not_found\",\"title\":\"Not found\",\"status\":404,\"detail\":\"no deployment none\",\"instance\":\"/v2/models/none\",\"code\":\"not_found\","
+		"\"request_id\":\"req_test\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"error\":\"no deployment none\",\"errors\":[]}");
 	CHECK_STR(a.r.content_type, "application/json");
 	answer_done(&a);
 	teardown();
@@ -318,19 +382,47 @@ static void v2_answers(void)
 static void v2_infer(void)
 {
 	/* Requests as stock clients send them; what each quirk is about stands beside it. */
-	static const struct { const char *why, *url, *body; const char *headers[6]; const char *id, *mode; int outputs; } rows[] = {
-		{"tritonclient: no Content-Type, JSON data, outputs listed without binary", "/v2/models/live/infer",
-		 "{\"id\":\"42\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}],\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"binary_data\":false}}]}", {NULL}, "42", "aom", 1},
-		{"tritonclient quotes model names, and its C++ cousin sends the header length always", "/v2/models/live%40dom/infer",
-		 "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}", {"inference-header-content-length", "82", NULL}, "req_test", "dom", 2},
-		{"any version string passes through tritonclient", "/v2/models/live/versions/1-dom/infer",
-		 "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}", {NULL}, "req_test", "dom", 2},
-		{"the KServe SDK adds model_name and nested data, and has no version argument", "/v2/models/live/infer",
-		 "{\"model_name\":\"live\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[[[[0,1],[2,3]]]]}],\"parameters\":{\"was_mode\":\"dom\"}}",
-		 {"content-type", "application/json", NULL}, "req_test", "dom", 2},
-		{"reserved parameters of clients are ignored", "/v2/models/live/infer?x=1",
-		 "{\"parameters\":{\"priority\":1,\"timeout\":5,\"sequence_id\":7,\"binary_data_output\":false},\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3],\"extra\":{}}],\"outputs\":[]}",
-		 {"wasd-mode", "aom", NULL}, "req_test", "aom", 2},
+	static const struct {
+		const char *why, *url, *body;
+		const char *headers[6];
+		const char *id, *mode;
+		int outputs;
+	} rows[] = {
+		{"tritonclient: no Content-Type, JSON data, outputs listed without binary",
+	     "/v2/models/live/infer",
+	     "{\"id\":\"42\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}],\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"binary_data\":false}}]}",
+	     {NULL},
+	     "42",
+	     "aom",
+	     1},
+		{"tritonclient quotes model names, and its C++ cousin sends the header length always",
+	     "/v2/models/live%40dom/infer",
+	     "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}",
+	     {"inference-header-content-length", "82", NULL},
+	     "req_test",
+	     "dom",
+	     2},
+		{"any version string passes through tritonclient",
+	     "/v2/models/live/versions/1-dom/infer",
+	     "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]}",
+	     {NULL},
+	     "req_test",
+	     "dom",
+	     2},
+		{"the KServe SDK adds model_name and nested data, and has no version argument",
+	     "/v2/models/live/infer",
+	     "{\"model_name\":\"live\",\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[[[[0,1],[2,3]]]]}],\"parameters\":{\"was_mode\":\"dom\"}}",
+	     {"content-type", "application/json", NULL},
+	     "req_test",
+	     "dom",
+	     2},
+		{"reserved parameters of clients are ignored",
+	     "/v2/models/live/infer?x=1",
+	     "{\"parameters\":{\"priority\":1,\"timeout\":5,\"sequence_id\":7,\"binary_data_output\":false},\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3],\"extra\":{}}],\"outputs\":[]}",
+	     {"wasd-mode", "aom", NULL},
+	     "req_test",
+	     "aom",
+	     2},
 	};
 	begin();
 	deploy("live");
@@ -355,21 +447,31 @@ static void v2_infer(void)
 	}
 	CHECK_INT(t.question_bin, 16);
 	/* Two images, outputs in the order asked for; probabilities sum to one. */
-	struct answer a = send("POST", "/v2/models/live/infer", "{\"inputs\":[{\"name\":\"input\",\"shape\":[2,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4,5,6,7,8]}],\"outputs\":[{\"name\":\"probs\"},{\"name\":\"logits\"}]}");
+	struct answer a = send(
+		"POST", "/v2/models/live/infer",
+		"{\"inputs\":[{\"name\":\"input\",\"shape\":[2,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4,5,6,7,8]}],\"outputs\":[{\"name\":\"probs\"},{\"name\":\"logits\"}]}");
 	CHECK_STR(at_str(&a, "outputs/0/name"), "probs");
 	CHECK_INT(at_num(&a, "outputs/1/shape/0"), 2);
 	CHECK_INT(cJSON_GetArraySize(at(a.json, "outputs/1/data")), 6);
 	CHECK_NEAR(at_num(&a, "outputs/1/data/3"), 1, 0);
-	CHECK_NEAR(at_num(&a, "outputs/0/data/3") + at_num(&a, "outputs/0/data/4") + at_num(&a, "outputs/0/data/5"), 1, 1e-6);
+	CHECK_NEAR(at_num(&a, "outputs/0/data/3") + at_num(&a, "outputs/0/data/4") + at_num(&a, "outputs/0/data/5"), 1,
+	           1e-6);
 	answer_done(&a);
 	/* The golden capture of a binary request, which is refused in words until it is taken. */
-	static const char captured[] = "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}}],\"parameters\":{\"binary_data_output\":true}}"
-	                               "\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40";
+	static const char captured[] =
+		"{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}}],\"parameters\":{\"binary_data_output\":true}}"
+		"\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40";
 	CHECK_INT(sizeof captured - 1, 159);
-	static const struct { const char *length, *code; } lengths[] = {{"143", "unsupported"}, {"160", "bad_request"}, {"-1", "bad_request"}, {"", "bad_request"}, {"0", "unsupported"}, {"1e2", "bad_request"}};
+	static const struct {
+		const char *length, *code;
+	} lengths[] = {{"143", "unsupported"}, {"160", "bad_request"}, {"-1", "bad_request"},
+	               {"", "bad_request"},    {"0", "unsupported"},   {"1e2", "bad_request"}};
 	for (size_t i = 0; i < API_LEN(lengths); i++) {
-		a = send_with("POST", "/v2/models/live/infer", captured, sizeof captured - 1, (struct extra){.headers = {"inference-header-content-length", lengths[i].length, NULL}});
-		CHECK_MSG(a.r.status == 400 && !strcmp(str(&a, "code"), lengths[i].code) && !strcmp(str(&a, "error"), str(&a, "detail")), "length %s: %d %s", lengths[i].length, a.r.status, str(&a, "code"));
+		a = send_with("POST", "/v2/models/live/infer", captured, sizeof captured - 1,
+		              (struct extra){.headers = {"inference-header-content-length", lengths[i].length, NULL}});
+		CHECK_MSG(a.r.status == 400 && !strcmp(str(&a, "code"), lengths[i].code) &&
+		              !strcmp(str(&a, "error"), str(&a, "detail")),
+		          "length %s: %d %s", lengths[i].length, a.r.status, str(&a, "code"));
 		answer_done(&a);
 	}
 	teardown();
@@ -392,9 +494,12 @@ static void the_daemon_itself(void)
 	answer_done(&a);
 	a = send("GET", "/metrics", NULL);
 	CHECK_STR(a.r.content_type, "text/plain; version=0.0.4");
-	static const char *const lines[] = {"\nwasd_build_info{version=\"" WASD_VERSION "\"} 1\n", "\nwasd_jobs{state=\"completed\"} 1\n", "\nwasd_jobs{state=\"queued\"} 0\n",
-	                                    "\nwasd_mode_info{deployment=\"live\",mode=\"aom\"} 1\n", "\nwasd_sqlite_commit_seconds_bucket{le=\"+Inf\"} "};
-	for (size_t i = 0; i < API_LEN(lines); i++) CHECK_MSG(strstr(a.r.body.data, lines[i]), "%s", lines[i]);
+	static const char *const lines[] = {"\nwasd_build_info{version=\"" WASD_VERSION "\"} 1\n",
+	                                    "\nwasd_jobs{state=\"completed\"} 1\n", "\nwasd_jobs{state=\"queued\"} 0\n",
+	                                    "\nwasd_mode_info{deployment=\"live\",mode=\"aom\"} 1\n",
+	                                    "\nwasd_sqlite_commit_seconds_bucket{le=\"+Inf\"} "};
+	for (size_t i = 0; i < API_LEN(lines); i++)
+		CHECK_MSG(strstr(a.r.body.data, lines[i]), "%s", lines[i]);
 	answer_done(&a);
 	teardown();
 }
@@ -414,7 +519,9 @@ static void networks(void)
 	CHECK_STR(t.question, "{\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"input\":[1,64,48],\"classes\":7}");
 	answer_done(&a);
 	expect(404, "GET", "/v1/capabilities/archs/alexnet", NULL);
-	static const char *const bad[] = {"input=3x32", "input=3x32x32x", "input=0x32x32", "input=threex32x32", "classes=1", "classes=many", "model.head=wide", "model.arch=1", "model.head=7", "head=512"};
+	static const char *const bad[] = {"input=3x32",   "input=3x32x32x", "input=0x32x32",   "input=threex32x32",
+	                                  "classes=1",    "classes=many",   "model.head=wide", "model.arch=1",
+	                                  "model.head=7", "head=512"};
 	for (size_t i = 0; i < API_LEN(bad); i++) {
 		char url[120];
 		snprintf(url, sizeof url, "/v1/capabilities/archs/vgg16?%s", bad[i]);

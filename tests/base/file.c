@@ -24,8 +24,10 @@ static int count_entries(const char *d)
 {
 	int n = 0;
 	DIR *h = opendir(d);
-	if (!h) return -1;
-	for (struct dirent *e; (e = readdir(h));) n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	if (!h)
+		return -1;
+	for (struct dirent *e; (e = readdir(h));)
+		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
 	closedir(h);
 	return n;
 }
@@ -157,11 +159,13 @@ static void test_memory_files(void)
 int main(void)
 {
 	check_temp(dir, sizeof dir, "wasd-base");
-	if (!mkdtemp(dir)) return 1;
+	if (!mkdtemp(dir))
+		return 1;
 	TEST_RUN(test_write_atomic);
 	TEST_RUN(test_read);
 	TEST_RUN(test_directories);
 	TEST_RUN(test_memory_files);
-	if (wasd_remove_tree(dir, NULL)) return 1;
+	if (wasd_remove_tree(dir, NULL))
+		return 1;
 	TEST_END();
 }

@@ -1,4 +1,5 @@
-/* Strict JSON: everything that cJSON 1.7.15 lets through is refused, everything valid passes and prints back exactly. */
+/* Strict JSON: everything that cJSON 1.7.15 lets through is refused, everything valid passes and prints back exactly.
+ */
 #include "check.h"
 #include "wasd/json.h"
 #include <time.h>
@@ -7,7 +8,12 @@
 
 static void test_refused(void)
 {
-	static const struct { const char *text; size_t len; enum wasd_status want; const char *pointer, *why; } rows[] = {
+	static const struct {
+		const char *text;
+		size_t len;
+		enum wasd_status want;
+		const char *pointer, *why;
+	} rows[] = {
 		{T(""), WASD_EINVAL, "", "empty"},
 		{T("   "), WASD_EINVAL, "", "only space"},
 		{T("\xef\xbb\xbf{}"), WASD_EINVAL, "", "byte order mark"},
@@ -18,7 +24,8 @@ static void test_refused(void)
 		{T("{\"a\":1,\"b\":2,\"\\u0061\":3}"), WASD_EINVAL, "/a", "duplicate key behind an escape"},
 		{T("{\"x\":{\"k/y\":1,\"z\":0,\"k\\/y\":2}}"), WASD_EINVAL, "/x/k~1y", "duplicate inside, pointer escaped"},
 		{T("{\"\xc3\xa9\":1,\"\\u00e9\":2}"), WASD_EINVAL, "/\xc3\xa9", "duplicate, UTF-8 against escape"},
-		{T("{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":2}"), WASD_EINVAL, "/\xf0\x9f\x98\x80", "duplicate, surrogate pair against UTF-8"},
+		{T("{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":2}"), WASD_EINVAL, "/\xf0\x9f\x98\x80",
+	     "duplicate, surrogate pair against UTF-8"},
 		{T("{\"\":1,\"\":2}"), WASD_EINVAL, "/", "empty keys are keys"},
 		{T("[\"ab\\u0000cd\"]"), WASD_EINVAL, "/0", "escaped NUL would cut the string"},
 		{T("[\"ab\0cd\"]"), WASD_EINVAL, "/0", "raw NUL"},
@@ -56,7 +63,8 @@ static void test_refused(void)
 		{T("nul"), WASD_EINVAL, "", "cut word"},
 		{T("True"), WASD_EINVAL, "", "capital"},
 		{T("truefalse"), WASD_EINVAL, "", "two words"},
-		{T("[0.1111111111111111111111111111111111111111111111111111111111111111]"), WASD_EINVAL, "/0", "cJSON would cut the number"},
+		{T("[0.1111111111111111111111111111111111111111111111111111111111111111]"), WASD_EINVAL, "/0",
+	     "cJSON would cut the number"},
 		{T("[1,]"), WASD_EINVAL, "/1", "comma at the end of an array"},
 		{T("[,1]"), WASD_EINVAL, "/0", "comma at the start"},
 		{T("[1 2]"), WASD_EINVAL, "/0", "no comma"},
@@ -92,10 +100,17 @@ static void test_refused(void)
 
 static void test_accepted(void)
 {
-	static const struct { const char *in, *out; } rows[] = {
-		{"{}", "{}"}, {" [ ] ", "[]"}, {"null", "null"}, {"true", "true"}, {"\"\"", "\"\""},
+	static const struct {
+		const char *in, *out;
+	} rows[] = {
+		{"{}", "{}"},
+		{" [ ] ", "[]"},
+		{"null", "null"},
+		{"true", "true"},
+		{"\"\"", "\"\""},
 		{"[1,-0,0.1,1e5,1E-3,123456789012345678]", "[1,-0,0.1,100000,0.001,1.2345678901234568e+17]"},
-		{"[9007199254740993,0.30000000000000004,5e-324,1.7976931348623157e308,1e-400]", "[9007199254740992,0.30000000000000004,4.94065645841247e-324,1.7976931348623157e+308,0]"},
+		{"[9007199254740993,0.30000000000000004,5e-324,1.7976931348623157e308,1e-400]",
+	     "[9007199254740992,0.30000000000000004,4.94065645841247e-324,1.7976931348623157e+308,0]"},
 		{"{\"a\":{\"a\":1},\"b\":{\"a\":2}}", "{\"a\":{\"a\":1},\"b\":{\"a\":2}}"},
 		{"{\"lr\":1,\"LR\":2}", "{\"lr\":1,\"LR\":2}"},
 		{"\"\\u00e9\\ud83d\\ude00\\n\\t\\\"\\\\\\/\\u001b\"", "\"\xc3\xa9\xf0\x9f\x98\x80\\n\\t\\\"\\\\/\\u001b\""},
@@ -105,7 +120,8 @@ static void test_accepted(void)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct wasd_err e = {0};
 		cJSON *v = NULL;
-		CHECK_MSG(wasd_json_parse(rows[i].in, strlen(rows[i].in), WASD_JSON_REQUEST, &v, &e) == WASD_OK, "%s: %s", rows[i].in, e.msg);
+		CHECK_MSG(wasd_json_parse(rows[i].in, strlen(rows[i].in), WASD_JSON_REQUEST, &v, &e) == WASD_OK, "%s: %s",
+		          rows[i].in, e.msg);
 		char *t = wasd_json_print(v);
 		CHECK_STR(t, rows[i].out);
 		wasd_free(t);
@@ -117,7 +133,8 @@ static char *repeat(const char *unit, size_t n, const char *tail, size_t *len)
 {
 	size_t u = strlen(unit);
 	char *t = malloc(n * u + strlen(tail) + 1);
-	for (size_t i = 0; i < n; i++) memcpy(t + i * u, unit, u);
+	for (size_t i = 0; i < n; i++)
+		memcpy(t + i * u, unit, u);
 	strcpy(t + n * u, tail);
 	*len = n * u + strlen(tail);
 	return t;
@@ -173,8 +190,10 @@ static double time_keys(int n, bool twice, enum wasd_status *st)
 {
 	struct wasd_buf b = {0};
 	wasd_buf_puts(&b, "{");
-	for (int i = 0; i < n; i++) wasd_buf_printf(&b, "%s\"common/prefix/of/keys/%07d\":0", i ? "," : "", (i * 7919) % n);
-	if (twice) wasd_buf_printf(&b, ",\"common/prefix/of/keys/%07d\":0", 0);
+	for (int i = 0; i < n; i++)
+		wasd_buf_printf(&b, "%s\"common/prefix/of/keys/%07d\":0", i ? "," : "", (i * 7919) % n);
+	if (twice)
+		wasd_buf_printf(&b, ",\"common/prefix/of/keys/%07d\":0", 0);
 	wasd_buf_puts(&b, "}");
 	struct timespec t0, t1;
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
@@ -193,8 +212,10 @@ static void test_many_keys(void)
 		CHECK_INT(s, WASD_OK);
 		b = time_keys(80000, false, &s);
 		CHECK_INT(s, WASD_OK);
-		if (a < small) small = a;
-		if (b < large) large = b;
+		if (a < small)
+			small = a;
+		if (b < large)
+			large = b;
 	}
 	/* 16 times the keys: about 16 * log ratio = 21 times the work; a quadratic check would be 256 times. */
 	CHECK_MSG(large < 80 * small, "5,000 keys %.1f ms, 80,000 keys %.1f ms", small * 1e3, large * 1e3);
@@ -209,7 +230,8 @@ static void test_numbers_exact(void)
 		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
 		double d, back = 0;
 		memcpy(&d, &x, 8);
-		if (!isfinite(d)) continue;
+		if (!isfinite(d))
+			continue;
 		cJSON *o = cJSON_CreateObject();
 		cJSON_AddNumberToObject(o, "v", d);
 		char *t = wasd_json_print(o);
@@ -228,7 +250,9 @@ static void test_random_damage(void)
 {
 	static const char *const seeds[] = {
 		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"lr\":0.01,\"epochs\":10,\"batch\":128},\"was\":false,\"labels\":{}}",
-		"[1,-2.5e-3,\"\\u00e9\\ud83d\\ude00 x\",true,false,null,[[[]]],{\"a\":{\"b\":[0]}}]", "{\"\\\\\":\"\\\"\",\"k\":[1e5,0,-0]}"};
+		"[1,-2.5e-3,\"\\u00e9\\ud83d\\ude00 x\",true,false,null,[[[]]],{\"a\":{\"b\":[0]}}]",
+		"{\"\\\\\":\"\\\"\",\"k\":[1e5,0,-0]}",
+	};
 	static const char bytes[] = "{}[]\",:\\u0123eE+-.tfn \n\0\xc3\xa9\xff";
 	unsigned x = 12345;
 	int accepted = 0, refused = 0;
@@ -239,9 +263,12 @@ static void test_random_damage(void)
 		for (int k = 0; k <= i % 4; k++) {
 			x ^= x << 13, x ^= x >> 17, x ^= x << 5;
 			size_t at = x % n, how = x >> 10 & 3;
-			if (how == 0) memmove(t + at, t + at + 1, --n - at);
-			else if (how == 1 && n < 190) memmove(t + at + 1, t + at, n++ - at);
-			else t[at] = bytes[(x >> 13) % (sizeof bytes - 1)];
+			if (how == 0)
+				memmove(t + at, t + at + 1, --n - at);
+			else if (how == 1 && n < 190)
+				memmove(t + at + 1, t + at, n++ - at);
+			else
+				t[at] = bytes[(x >> 13) % (sizeof bytes - 1)];
 		}
 		cJSON *v = NULL, *w = NULL;
 		struct wasd_err e;
@@ -273,7 +300,8 @@ static void test_lookups(void)
 	CHECK_INT(wasd_json_parse(t, strlen(t), WASD_JSON_REQUEST, &v, NULL), WASD_OK);
 	CHECK(wasd_json_i64(v, "i", &i) && i == 3);
 	CHECK(wasd_json_i64(v, "neg", &i) && i == -7);
-	CHECK(!wasd_json_i64(v, "f", &i) && !wasd_json_i64(v, "s", &i) && !wasd_json_i64(v, "I", &i) && !wasd_json_i64(v, "n", &i));
+	CHECK(!wasd_json_i64(v, "f", &i) && !wasd_json_i64(v, "s", &i) && !wasd_json_i64(v, "I", &i) &&
+	      !wasd_json_i64(v, "n", &i));
 	CHECK(wasd_json_num(v, "f", &d) && d == 1.5);
 	CHECK(!wasd_json_num(v, "s", &d) && !wasd_json_num(v, "b", &d));
 	CHECK(wasd_json_str(v, "s", &s) && !strcmp(s, "x"));
@@ -300,7 +328,8 @@ static void test_lookups(void)
 static void test_print_repairs(void)
 {
 	cJSON *v = cJSON_CreateArray();
-	cJSON_AddItemToArray(v, cJSON_CreateString("a\xff" "b"));
+	cJSON_AddItemToArray(v, cJSON_CreateString("a\xff"
+	                                           "b"));
 	cJSON_AddItemToArray(v, cJSON_CreateNumber(NAN));
 	cJSON_AddItemToArray(v, cJSON_CreateNumber(INFINITY));
 	cJSON_AddItemToArray(v, cJSON_CreateRaw("{\"x\":1}"));
@@ -324,14 +353,19 @@ static void test_no_memory(void)
 		char *text = s ? NULL : wasd_json_print(v);
 		wasd_mem_fail_at(0);
 		bool done = text != NULL;
-		if (s) CHECK_INT(s, WASD_ENOMEM);
+		if (s)
+			CHECK_INT(s, WASD_ENOMEM);
 		wasd_free(text);
 		cJSON_Delete(v);
 		struct wasd_mem_stats after = wasd_mem_stats();
 		CHECK_INT(after.allocs - before.allocs, after.frees - before.frees);
-		if (done) break;
+		if (done)
+			break;
 		failures++;
-		if (nth > 1000) { CHECK(!"never succeeds"); break; }
+		if (nth > 1000) {
+			CHECK(!"never succeeds");
+			break;
+		}
 	}
 	CHECK_MSG(failures > 15, "%d", failures); /* cJSON's own memory is counted, so there are many */
 }

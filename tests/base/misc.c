@@ -7,7 +7,8 @@
 
 static void test_status_names(void)
 {
-	for (int i = 0; i < WASD_STATUS_COUNT; i++) CHECK_INT(wasd_status_from_name(wasd_status_name((enum wasd_status)i)), i);
+	for (int i = 0; i < WASD_STATUS_COUNT; i++)
+		CHECK_INT(wasd_status_from_name(wasd_status_name((enum wasd_status)i)), i);
 	CHECK_INT(wasd_status_from_name("nonsense"), WASD_EINTERNAL);
 	CHECK_INT(wasd_status_from_name(NULL), WASD_EINTERNAL);
 	CHECK_STR(wasd_status_name((enum wasd_status)99), "einternal");
@@ -40,8 +41,10 @@ static void test_errors(void)
 	/* Cut at 255 bytes without half a character, whatever the offset. */
 	for (int pad = 0; pad < 4; pad++) {
 		struct wasd_buf b = {0};
-		for (int i = 0; i < pad; i++) wasd_buf_puts(&b, "x");
-		for (int i = 0; i < 200; i++) wasd_buf_puts(&b, "\xe2\x82\xac");
+		for (int i = 0; i < pad; i++)
+			wasd_buf_puts(&b, "x");
+		for (int i = 0; i < 200; i++)
+			wasd_buf_puts(&b, "\xe2\x82\xac");
 		wasd_fail_at(&e, WASD_EINVAL, wasd_buf_cstr(&b), "%s", wasd_buf_cstr(&b));
 		CHECK(!strcmp(e.msg + strlen(e.msg) - 3, "..."));
 		CHECK(strlen(e.msg) > 250 && wasd_utf8_ok(e.msg, strlen(e.msg)) && !strchr(e.msg, '?'));
@@ -62,7 +65,8 @@ static void test_memory(void)
 	CHECK_STR(u, "7-x");
 	float *al = wasd_alloc_aligned(33, sizeof *al);
 	CHECK(al && ((uintptr_t)al & 63) == 0);
-	for (int i = 0; al && i < 33; i++) CHECK(al[i] == 0);
+	for (int i = 0; al && i < 33; i++)
+		CHECK(al[i] == 0);
 	wasd_free(p), wasd_free(q), wasd_free(s), wasd_free(t), wasd_free(u), wasd_free(al), wasd_free(NULL);
 	struct wasd_mem_stats b = wasd_mem_stats();
 	CHECK_INT(b.allocs - a.allocs, 7);
@@ -83,7 +87,8 @@ static void test_buffer(void)
 {
 	struct wasd_buf b = {0};
 	CHECK_STR(wasd_buf_cstr(&b), "");
-	for (int i = 0; i < 1000; i++) CHECK(wasd_buf_printf(&b, "%d,", i));
+	for (int i = 0; i < 1000; i++)
+		CHECK(wasd_buf_printf(&b, "%d,", i));
 	CHECK_INT(b.len, 10 + 90 * 2 + 900 * 3 + 1000);
 	CHECK(strlen(wasd_buf_cstr(&b)) == b.len);
 	wasd_buf_done(&b);
@@ -114,14 +119,38 @@ static void test_buffer(void)
 
 static void test_globs(void)
 {
-	static const struct { const char *pattern, *s; bool ok; } rows[] = {
-		{"conv1", "conv1", true}, {"conv1", "conv11", false}, {"conv1", "xconv1", false}, {"conv1", "conv", false}, {"conv?", "conv1", true}, {"conv?", "conv", false},
-		{"conv?", "conv12", false}, {"*", "", true}, {"*", "a.b", true}, {"", "", true}, {"", "a", false}, {"?", "", false},
-		{"layer1.*", "layer1.0.conv1", true}, {"layer1.*", "layer11.0.conv1", false}, {"*.conv2", "layer1.0.conv2", true}, {"*.conv2", "layer1.0.conv21", false},
-		{"*.conv2*", "a.conv2.conv21", true}, {"a*b*c", "aXbXbc", true}, {"a*b*c", "aXbXb", false}, {"**a**", "a", true}, {"*a?", "aab", true}, {"*a?", "aaba", false},
-		{"[ab]", "a", false}, {"[ab]", "[ab]", true}, {"a\\*", "a*", false},
+	static const struct {
+		const char *pattern, *s;
+		bool ok;
+	} rows[] = {
+		{"conv1", "conv1", true},
+		{"conv1", "conv11", false},
+		{"conv1", "xconv1", false},
+		{"conv1", "conv", false},
+		{"conv?", "conv1", true},
+		{"conv?", "conv", false},
+		{"conv?", "conv12", false},
+		{"*", "", true},
+		{"*", "a.b", true},
+		{"", "", true},
+		{"", "a", false},
+		{"?", "", false},
+		{"layer1.*", "layer1.0.conv1", true},
+		{"layer1.*", "layer11.0.conv1", false},
+		{"*.conv2", "layer1.0.conv2", true},
+		{"*.conv2", "layer1.0.conv21", false},
+		{"*.conv2*", "a.conv2.conv21", true},
+		{"a*b*c", "aXbXbc", true},
+		{"a*b*c", "aXbXb", false},
+		{"**a**", "a", true},
+		{"*a?", "aab", true},
+		{"*a?", "aaba", false},
+		{"[ab]", "a", false},
+		{"[ab]", "[ab]", true},
+		{"a\\*", "a*", false},
 		/* Taking back stars one by one, each for every way of the others, would take years here. */
-		{"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
+		{"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab",
+	     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		CHECK_MSG(wasd_glob(rows[i].pattern, rows[i].s) == rows[i].ok, "%s on \"%s\"", rows[i].pattern, rows[i].s);
@@ -129,13 +158,31 @@ static void test_globs(void)
 
 static void test_names(void)
 {
-	static const struct { const char *s; bool ok; } rows[] = {
-		{"a", true}, {"cifar10", true}, {"a.b_c-d", true}, {"0", true}, {"stats", false}, {"stats2", true}, {"", false}, {"A", false}, {"-a", false},
-		{".a", false}, {"a/b", false}, {"a b", false}, {"..", false}, {"a\n", false}, {"\xc3\xa9", false}, {"a'; drop", false},
+	static const struct {
+		const char *s;
+		bool ok;
+	} rows[] = {
+		{"a", true},
+		{"cifar10", true},
+		{"a.b_c-d", true},
+		{"0", true},
+		{"stats", false},
+		{"stats2", true},
+		{"", false},
+		{"A", false},
+		{"-a", false},
+		{".a", false},
+		{"a/b", false},
+		{"a b", false},
+		{"..", false},
+		{"a\n", false},
+		{"\xc3\xa9", false},
+		{"a'; drop", false},
 		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", true},   /* 63 */
 		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false}, /* 64 */
 	};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) CHECK_MSG(wasd_name_ok(rows[i].s) == rows[i].ok, "\"%s\"", rows[i].s);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_MSG(wasd_name_ok(rows[i].s) == rows[i].ok, "\"%s\"", rows[i].s);
 	CHECK(wasd_utf8_ok("a\xc3\xa9", 3) && !wasd_utf8_ok("a\xc3", 2) && !wasd_utf8_ok("a\0b", 3) && wasd_utf8_ok("", 0));
 }
 
@@ -159,10 +206,12 @@ static void test_digests(void)
 
 	CHECK_INT(wasd_crc32c(0, "123456789", 9), 0xe3069283); /* RFC 3720, appendix B.4, and the usual check value */
 	unsigned char z[32] = {0}, up[32];
-	for (int i = 0; i < 32; i++) up[i] = (unsigned char)i;
+	for (int i = 0; i < 32; i++)
+		up[i] = (unsigned char)i;
 	CHECK_INT(wasd_crc32c(0, z, 32), 0x8a9136aa);
 	CHECK_INT(wasd_crc32c(0, up, 32), 0x46dd794e);
-	for (size_t cut = 0; cut <= 32; cut++) CHECK_INT(wasd_crc32c(wasd_crc32c(0, up, cut), up + cut, 32 - cut), 0x46dd794e);
+	for (size_t cut = 0; cut <= 32; cut++)
+		CHECK_INT(wasd_crc32c(wasd_crc32c(0, up, cut), up + cut, 32 - cut), 0x46dd794e);
 }
 
 enum { THREADS = 4, PER = 5000 };
@@ -171,44 +220,61 @@ static char ids[THREADS][PER][40];
 static void *make_ids(void *arg)
 {
 	int t = *(int *)arg;
-	for (int i = 0; i < PER; i++) wasd_ulid("job_", ids[t][i]);
+	for (int i = 0; i < PER; i++)
+		wasd_ulid("job_", ids[t][i]);
 	return NULL;
 }
 
-static int cmp_id(const void *a, const void *b) { return strcmp(a, b); }
+static int cmp_id(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
 
 static void test_ulid(void)
 {
 	pthread_t th[THREADS];
 	int num[THREADS];
-	for (int t = 0; t < THREADS; t++) num[t] = t, pthread_create(&th[t], NULL, make_ids, &num[t]);
-	for (int t = 0; t < THREADS; t++) pthread_join(th[t], NULL);
+	for (int t = 0; t < THREADS; t++)
+		num[t] = t, pthread_create(&th[t], NULL, make_ids, &num[t]);
+	for (int t = 0; t < THREADS; t++)
+		pthread_join(th[t], NULL);
 	for (int t = 0; t < THREADS; t++)
 		for (int i = 0; i < PER; i++) {
 			const char *s = ids[t][i];
 			CHECK(strlen(s) == 30 && !strncmp(s, "job_", 4) && s[4] <= '7');
 			CHECK(strspn(s + 4, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == 26);
-			if (i) CHECK_MSG(strcmp(ids[t][i - 1], s) < 0, "%s then %s", ids[t][i - 1], s);
+			if (i)
+				CHECK_MSG(strcmp(ids[t][i - 1], s) < 0, "%s then %s", ids[t][i - 1], s);
 		}
 	qsort(ids, THREADS * PER, sizeof ids[0][0], cmp_id);
-	char (*all)[40] = &ids[0][0];
+	char(*all)[40] = &ids[0][0];
 	int same = 0;
-	for (int i = 1; i < THREADS * PER; i++) same += !strcmp(all[i - 1], all[i]);
+	for (int i = 1; i < THREADS * PER; i++)
+		same += !strcmp(all[i - 1], all[i]);
 	CHECK_INT(same, 0);
 	/* The first ten digits are the time. */
 	int64_t before = wasd_now_ms(), ms = 0;
 	char id[WASD_ULID_LEN + 1];
 	wasd_ulid("", id);
-	for (int i = 0; i < 10; i++) ms = ms * 32 + (int64_t)(strchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", id[i]) - "0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+	for (int i = 0; i < 10; i++)
+		ms = ms * 32 +
+		     (int64_t)(strchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", id[i]) - "0123456789ABCDEFGHJKMNPQRSTVWXYZ");
 	CHECK(ms >= before - 1000 && ms <= wasd_now_ms() + 1000);
 }
 
 static void test_time(void)
 {
-	static const struct { int64_t ms; const char *want; } rows[] = {
-		{0, "1970-01-01T00:00:00.000Z"}, {-1, "1969-12-31T23:59:59.999Z"}, {1795510163123, "2026-11-24T08:49:23.123Z"},
-		{951782400000, "2000-02-29T00:00:00.000Z"}, {4102444800000, "2100-01-01T00:00:00.000Z"},
-		{INT64_MAX, "9999-12-31T23:59:59.999Z"}, {INT64_MIN, "0000-01-01T00:00:00.000Z"},
+	static const struct {
+		int64_t ms;
+		const char *want;
+	} rows[] = {
+		{0, "1970-01-01T00:00:00.000Z"},
+		{-1, "1969-12-31T23:59:59.999Z"},
+		{1795510163123, "2026-11-24T08:49:23.123Z"},
+		{951782400000, "2000-02-29T00:00:00.000Z"},
+		{4102444800000, "2100-01-01T00:00:00.000Z"},
+		{INT64_MAX, "9999-12-31T23:59:59.999Z"},
+		{INT64_MIN, "0000-01-01T00:00:00.000Z"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char t[WASD_RFC3339_LEN];
@@ -222,7 +288,11 @@ static void test_time(void)
 	CHECK(memcmp(r, zero, sizeof r));
 }
 
-struct waited { pthread_mutex_t lock; pthread_cond_t cond; bool said; };
+struct waited {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool said;
+};
 
 static void *say(void *p)
 {
@@ -236,7 +306,7 @@ static void *say(void *p)
 
 static void test_conditions(void)
 {
-	struct waited w = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct waited w = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	pthread_t t;
 	wasd_cond_init(&w.cond);
 	pthread_mutex_lock(&w.lock);

@@ -87,9 +87,11 @@ static void test_flips(void)
 		for (int x = 1; x < 256; x += 37) {
 			memcpy(g, f, n);
 			g[at] ^= (char)x;
-			if (x & 2) g[(at * 7 + 13) % n] ^= (char)(x >> 1);
+			if (x & 2)
+				g[(at * 7 + 13) % n] ^= (char)(x >> 1);
 			struct wasd_st *s = NULL;
-			if (wasd_st_open(g, n, &s, NULL)) continue;
+			if (wasd_st_open(g, n, &s, NULL))
+				continue;
 			for (size_t i = 0; i < wasd_st_count(s); i++) {
 				const struct wasd_st_tensor *t = wasd_st_at(s, i);
 				const char *p = t->data;
@@ -105,8 +107,10 @@ static enum wasd_status open_text(const char *header, uint64_t claim, size_t dat
 {
 	size_t h = strlen(header), n = 8 + h + data;
 	unsigned char *f = calloc(1, n);
-	if (!claim) claim = h;
-	for (int i = 0; i < 8; i++) f[i] = (unsigned char)(claim >> (8 * i));
+	if (!claim)
+		claim = h;
+	for (int i = 0; i < 8; i++)
+		f[i] = (unsigned char)(claim >> (8 * i));
 	memcpy(f + 8, header, h);
 	struct wasd_st *s = NULL;
 	enum wasd_status st = wasd_st_open(f, n, &s, e);
@@ -117,10 +121,17 @@ static enum wasd_status open_text(const char *header, uint64_t claim, size_t dat
 
 static void test_lies(void)
 {
-	static const struct { const char *header; uint64_t claim; size_t data; enum wasd_status want; const char *why; } rows[] = {
+	static const struct {
+		const char *header;
+		uint64_t claim;
+		size_t data;
+		enum wasd_status want;
+		const char *why;
+	} rows[] = {
 		{"{}", 0, 0, WASD_OK, "nothing at all is fine"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}   ", 0, 8, WASD_OK, "any padding"},
-		{"{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 8, WASD_OK, "header order is free"},
+		{"{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+	     0, 8, WASD_OK, "header order is free"},
 		{"{}", UINT64_MAX, 0, WASD_ECORRUPT, "header length 2^64-1"},
 		{"{}", 100, 0, WASD_ECORRUPT, "header longer than the file"},
 		{"{}", 1, 0, WASD_ECORRUPT, "header cut"},
@@ -128,36 +139,54 @@ static void test_lies(void)
 		{"[]", 0, 0, WASD_ECORRUPT, "an array"},
 		{"{\"a\":1}", 0, 0, WASD_ECORRUPT, "tensor is a number"},
 		{"{\"a\":{}}", 0, 0, WASD_ECORRUPT, "no members"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}", 0, 8, WASD_ECORRUPT, "a member too many"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}", 0, 16, WASD_ECORRUPT, "a name twice"},
-		{"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED, "a type that we do not read"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED, "nine dimensions"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "negative dimension"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}", 0, 8, WASD_ECORRUPT,
+	     "a member too many"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}",
+	     0, 16, WASD_ECORRUPT, "a name twice"},
+		{"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED,
+	     "a type that we do not read"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 0, 4, WASD_EUNSUPPORTED,
+	     "nine dimensions"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT,
+	     "negative dimension"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2.5],\"data_offsets\":[0,10]}}", 0, 10, WASD_ECORRUPT, "half a row"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "dimension as text"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "shape larger than its bytes"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "shape smaller than its bytes"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, 0, WASD_ECORRUPT, "product is 2^64"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387905],\"data_offsets\":[0,4]}}", 0, 4, WASD_ECORRUPT, "bytes overflow to 4"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT,
+	     "dimension as text"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT,
+	     "shape larger than its bytes"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT,
+	     "shape smaller than its bytes"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, 0, WASD_ECORRUPT,
+	     "product is 2^64"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387905],\"data_offsets\":[0,4]}}", 0, 4, WASD_ECORRUPT,
+	     "bytes overflow to 4"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,16]}}", 0, 8, WASD_ECORRUPT, "ends outside"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 0, 8, WASD_ECORRUPT, "ends before it begins"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[9007199254740992,9007199254741000]}}", 0, 8, WASD_ECORRUPT, "far outside"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 0, 8, WASD_ECORRUPT,
+	     "ends before it begins"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[9007199254740992,9007199254741000]}}", 0, 8,
+	     WASD_ECORRUPT, "far outside"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 0, 8, WASD_ECORRUPT, "one offset"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,8]}}", 0, 8, WASD_ECORRUPT, "three offsets"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 0, 12, WASD_ECORRUPT, "overlap"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 0, 8, WASD_ECORRUPT, "the same bytes twice"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
+	     0, 12, WASD_ECORRUPT, "overlap"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
+	     0, 8, WASD_ECORRUPT, "the same bytes twice"},
 		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 0, 12, WASD_ECORRUPT, "gap in front"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 0, 12, WASD_ECORRUPT, "gap between"},
-		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 0, 9, WASD_ECORRUPT, "bytes behind the last"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}",
+	     0, 12, WASD_ECORRUPT, "gap between"},
+		{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 0, 9, WASD_ECORRUPT,
+	     "bytes behind the last"},
 		{"{\"__metadata__\":[]}", 0, 0, WASD_ECORRUPT, "metadata is an array"},
 		{"{\"__metadata__\":{\"a\":1}}", 0, 0, WASD_ECORRUPT, "metadata value is a number"},
-		{"{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 0, 4, WASD_ECORRUPT, "NUL in a name"},
+		{"{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 0, 4, WASD_ECORRUPT,
+	     "NUL in a name"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct wasd_err e = {0};
 		enum wasd_status s = open_text(rows[i].header, rows[i].claim, rows[i].data, &e);
 		CHECK_MSG(s == rows[i].want, "%s: %s (%s)", rows[i].why, wasd_status_name(s), e.msg);
-		if (s) CHECK_MSG(e.status == s && e.msg[0], "%s", rows[i].why);
+		if (s)
+			CHECK_MSG(e.status == s && e.msg[0], "%s", rows[i].why);
 	}
 }
 

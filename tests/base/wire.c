@@ -12,7 +12,8 @@ static int open_fds(void)
 {
 	int n = 0;
 	DIR *d = opendir("/proc/self/fd");
-	while (readdir(d)) n++;
+	while (readdir(d))
+		n++;
 	closedir(d);
 	return n;
 }
@@ -23,7 +24,8 @@ static struct wasd_wire *half(int *raw)
 	int sv[2];
 	struct wasd_wire *w = NULL;
 	struct wasd_err e;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv)) abort();
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+		abort();
 	CHECK_INT(wasd_wire_create(sv[0], &w, &e), WASD_OK);
 	*raw = sv[1];
 	return w;
@@ -43,10 +45,15 @@ static cJSON *msg(const char *type)
 	return o;
 }
 
-static void le32(unsigned char *p, uint32_t v) { for (int i = 0; i < 4; i++) p[i] = (unsigned char)(v >> (8 * i)); }
+static void le32(unsigned char *p, uint32_t v)
+{
+	for (int i = 0; i < 4; i++)
+		p[i] = (unsigned char)(v >> (8 * i));
+}
 
 /* A frame made by hand from the description in wire.h, not by the code under test. */
-static size_t make_frame(unsigned char *out, uint32_t seq, unsigned flags, const char *json, const void *bin, size_t bin_len)
+static size_t make_frame(unsigned char *out, uint32_t seq, unsigned flags, const char *json, const void *bin,
+                         size_t bin_len)
 {
 	size_t n = strlen(json);
 	memcpy(out, "WASD\1\0", 6);
@@ -55,7 +62,8 @@ static size_t make_frame(unsigned char *out, uint32_t seq, unsigned flags, const
 	le32(out + 12, (uint32_t)n);
 	le32(out + 16, (uint32_t)bin_len);
 	memcpy(out + 24, json, n);
-	if (bin_len) memcpy(out + 24 + n, bin, bin_len);
+	if (bin_len)
+		memcpy(out + 24 + n, bin, bin_len);
 	uint32_t crc = wasd_crc32c(0, out, 20);
 	le32(out + 20, wasd_crc32c(crc, out + 24, n + bin_len));
 	return 24 + n + bin_len;
@@ -65,7 +73,10 @@ static void send_fd(int sock, const void *p, size_t n, const int *fds, size_t nf
 {
 	char ctl[CMSG_SPACE(8 * sizeof(int))] = {0};
 	struct iovec iov = {(void *)(uintptr_t)p, n};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = CMSG_SPACE(nfds * sizeof(int))};
+	struct msghdr m = {.msg_iov = &iov,
+	                   .msg_iovlen = 1,
+	                   .msg_control = ctl,
+	                   .msg_controllen = CMSG_SPACE(nfds * sizeof(int))};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
@@ -81,7 +92,8 @@ static void test_round_trip(void)
 	struct wasd_msg m = {.fd = -1};
 	pair(&a, &b);
 	char *bin = malloc(WASD_WIRE_MAX);
-	for (size_t i = 0; i < WASD_WIRE_MAX; i++) bin[i] = (char)(i * 31);
+	for (size_t i = 0; i < WASD_WIRE_MAX; i++)
+		bin[i] = (char)(i * 31);
 	static const size_t sizes[] = {0, 1, 7, 4096, 100000};
 	for (int i = 0; i < 5; i++) {
 		uint32_t seq = 0;
@@ -154,7 +166,12 @@ static void test_corruption(void)
 
 static void test_hostile(void)
 {
-	static const struct { const char *json; uint32_t seq, json_len, bin_len; unsigned flags; const char *why; } rows[] = {
+	static const struct {
+		const char *json;
+		uint32_t seq, json_len, bin_len;
+		unsigned flags;
+		const char *why;
+	} rows[] = {
 		{"{\"type\":\"x\"}", 2, 0, 0, 0, "starts at 2"},
 		{"{\"type\":\"x\"}", 0, 0, 0, 0, "starts at 0"},
 		{"{\"type\":\"x\"}", 1, 0, 0, 2, "unknown flag"},
@@ -176,14 +193,17 @@ static void test_hostile(void)
 		unsigned char f[300];
 		size_t n = make_frame(f, rows[i].seq, rows[i].flags, rows[i].json, NULL, 0);
 		if (rows[i].json_len || rows[i].bin_len) {
-			if (rows[i].json_len) le32(f + 12, rows[i].json_len);
-			if (rows[i].bin_len) le32(f + 16, rows[i].bin_len);
+			if (rows[i].json_len)
+				le32(f + 12, rows[i].json_len);
+			if (rows[i].bin_len)
+				le32(f + 16, rows[i].bin_len);
 			le32(f + 20, wasd_crc32c(wasd_crc32c(0, f, 20), f + 24, n - 24));
 		}
 		CHECK(send(raw, f, n, 0) == (ssize_t)n);
 		struct wasd_err e = {0};
 		enum wasd_status s = wasd_wire_recv(w, 200, &m, &e);
-		CHECK_MSG(s == WASD_ECORRUPT && e.status == s && e.msg[0], "%s: %s %s", rows[i].why, wasd_status_name(s), e.msg);
+		CHECK_MSG(s == WASD_ECORRUPT && e.status == s && e.msg[0], "%s: %s %s", rows[i].why, wasd_status_name(s),
+		          e.msg);
 		close(raw);
 		wasd_wire_destroy(w);
 	}
@@ -211,7 +231,8 @@ static void test_partial(void)
 			int raw;
 			struct wasd_wire *w = half(&raw);
 			struct wasd_msg m = {.fd = -1};
-			if (!blocking) fcntl(wasd_wire_fd(w), F_SETFL, O_NONBLOCK);
+			if (!blocking)
+				fcntl(wasd_wire_fd(w), F_SETFL, O_NONBLOCK);
 			CHECK_INT(wasd_wire_recv(w, 0, &m, NULL), WASD_EBUSY);
 			CHECK(send(raw, f, cut, 0) == (ssize_t)cut);
 			CHECK_INT(wasd_wire_recv(w, 0, &m, NULL), WASD_EBUSY);
@@ -280,15 +301,24 @@ static void test_descriptors(void)
 	CHECK_INT(open_fds(), before);
 
 	/* Stray, surplus and duplicate descriptors; whatever came is closed. */
-	static const struct { unsigned flags; size_t fds; bool second; const char *why; } rows[] = {
-		{0, 1, false, "not announced"}, {1, 2, false, "two at once"}, {1, 8, false, "more than the reader has room for"}, {1, 1, true, "a second one with later bytes"},
+	static const struct {
+		unsigned flags;
+		size_t fds;
+		bool second;
+		const char *why;
+	} rows[] = {
+		{0, 1, false, "not announced"},
+		{1, 2, false, "two at once"},
+		{1, 8, false, "more than the reader has room for"},
+		{1, 1, true, "a second one with later bytes"},
 	};
 	for (size_t i = 0; i < 4; i++) {
 		int raw, fds[8];
 		unsigned char f[100];
 		struct wasd_wire *w = half(&raw);
 		size_t n = make_frame(f, 1, rows[i].flags, "{\"type\":\"x\"}", NULL, 0);
-		for (int k = 0; k < 8; k++) fds[k] = dup(1);
+		for (int k = 0; k < 8; k++)
+			fds[k] = dup(1);
 		if (rows[i].second) {
 			send_fd(raw, f, 10, fds, 1);
 			send_fd(raw, f + 10, n - 10, fds, 1);
@@ -296,7 +326,8 @@ static void test_descriptors(void)
 			send_fd(raw, f, n, fds, rows[i].fds);
 		}
 		CHECK_MSG(wasd_wire_recv(w, 1000, &m, NULL) == WASD_ECORRUPT, "%s", rows[i].why);
-		for (int k = 0; k < 8; k++) close(fds[k]);
+		for (int k = 0; k < 8; k++)
+			close(fds[k]);
 		close(raw);
 		wasd_wire_destroy(w);
 		CHECK_INT(open_fds(), before);
@@ -346,9 +377,13 @@ static void test_limits(void)
 	close(p[0]), close(p[1]);
 }
 
-/* Two senders, large frames, a small socket buffer: frames never mix, and both a blocking and a non-blocking socket get through. */
+/* Two senders, large frames, a small socket buffer: frames never mix, and both a blocking and a non-blocking socket get
+ * through. */
 enum { PER_SENDER = 60 };
-struct sender { struct wasd_wire *w; char id; };
+struct sender {
+	struct wasd_wire *w;
+	char id;
+};
 static void *send_many(void *arg)
 {
 	struct sender *s = arg;
@@ -356,7 +391,8 @@ static void *send_many(void *arg)
 	memset(bin, s->id, 50000);
 	for (int i = 0; i < PER_SENDER; i++) {
 		cJSON *j = msg("bulk");
-		if (wasd_wire_send(s->w, j, bin, 50000, -1, NULL, NULL)) abort();
+		if (wasd_wire_send(s->w, j, bin, 50000, -1, NULL, NULL))
+			abort();
 		cJSON_Delete(j);
 	}
 	free(bin);
@@ -372,19 +408,23 @@ static void test_two_senders(void)
 	setsockopt(wasd_wire_fd(a), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
 	pthread_t t[2];
 	struct sender s[2] = {{a, 'p'}, {a, 'q'}};
-	for (int i = 0; i < 2; i++) pthread_create(&t[i], NULL, send_many, &s[i]);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, send_many, &s[i]);
 	int count[2] = {0};
 	for (int i = 0; i < 2 * PER_SENDER; i++) {
 		struct wasd_msg m = {.fd = -1};
 		CHECK_INT(wasd_wire_recv(b, 10000, &m, NULL), WASD_OK);
 		CHECK_INT(m.seq, i + 1);
 		bool pure = m.bin_len == 50000;
-		for (size_t k = 1; pure && k < m.bin_len; k++) pure = m.bin[k] == m.bin[0];
+		for (size_t k = 1; pure && k < m.bin_len; k++)
+			pure = m.bin[k] == m.bin[0];
 		CHECK(pure);
-		if (m.bin) count[m.bin[0] == 'q']++;
+		if (m.bin)
+			count[m.bin[0] == 'q']++;
 		wasd_msg_done(&m);
 	}
-	for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
 	CHECK(count[0] == PER_SENDER && count[1] == PER_SENDER);
 	wasd_wire_destroy(a);
 	wasd_wire_destroy(b);
@@ -404,7 +444,8 @@ static void test_no_memory(void)
 		enum wasd_status s = wasd_wire_recv(b, 1000, &m, NULL);
 		wasd_mem_fail_at(0);
 		CHECK(s == WASD_OK || s == WASD_ENOMEM);
-		if (s) CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
+		if (s)
+			CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 		CHECK(m.bin_len == 6 && m.fd >= 0);
 		wasd_msg_done(&m);
 		struct wasd_mem_stats after = wasd_mem_stats();

@@ -1,4 +1,5 @@
-/* tests/core/blocked_sums.h - what the tests of convolutions in blocks of 16 channels share: values, places, and the sizes of the team. */
+/* tests/core/blocked_sums.h - what the tests of convolutions in blocks of 16 channels share: values, places, and the
+ * sizes of the team. */
 #ifndef TESTS_BLOCKED_SUMS_H
 #define TESTS_BLOCKED_SUMS_H
 
@@ -17,7 +18,10 @@ static inline float uniform(void)
 /* Index of an element of a blocked tensor. */
 static inline size_t at(int channels, int h, int w, int n, int c, int y, int x)
 {
-	return ((((size_t)n * (size_t)(channels / LANES) + (size_t)(c / LANES)) * (size_t)h + (size_t)y) * (size_t)w + (size_t)x) * LANES + (size_t)(c % LANES);
+	return ((((size_t)n * (size_t)(channels / LANES) + (size_t)(c / LANES)) * (size_t)h + (size_t)y) * (size_t)w +
+	        (size_t)x) *
+	           LANES +
+	       (size_t)(c % LANES);
 }
 
 static void every_kernel(int threads);

@@ -1,4 +1,5 @@
-/* Checkpoint files: what is written comes back, and what is wrong with a file is refused with the name of the culprit. */
+/* Checkpoint files: what is written comes back, and what is wrong with a file is refused with the name of the culprit.
+ */
 #include "tiny.h"
 
 #include "train/checkpoint.h"
@@ -14,11 +15,17 @@ static void holds_everything(void)
 {
 	struct wasd_st *st = NULL;
 	CHECK(!wasd_st_open(resnet.file, resnet.len, &st, NULL));
-	static const char *const tensors[] = {"conv.weight", "bn.running_mean", "dom.bn.running_var", "train.bn.running_mean", "optim.momentum.conv.weight",
-	                                      "state.rng.was", "state.rng.dropout"};
+	static const char *const tensors[] = {"conv.weight",
+	                                      "bn.running_mean",
+	                                      "dom.bn.running_var",
+	                                      "train.bn.running_mean",
+	                                      "optim.momentum.conv.weight",
+	                                      "state.rng.was",
+	                                      "state.rng.dropout"};
 	for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
 		CHECK_MSG(wasd_st_find(st, tensors[i]), "%s is missing", tensors[i]);
-	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest", "prepare"};
+	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "draw",
+	                                   "was",    "progress", "fingerprint", "dataset_digest", "prepare"};
 	for (size_t i = 0; i < sizeof meta / sizeof *meta; i++)
 		CHECK_MSG(wasd_st_meta(st, meta[i]), "%s is missing", meta[i]);
 	CHECK_STR(wasd_st_meta(st, "format"), "wasd-checkpoint-1");
@@ -35,11 +42,11 @@ static void holds_everything(void)
 
 /* A copy of a checkpoint with one thing changed: a metadata value, or a tensor's name, shape or first value. */
 struct damage {
-	const char *why, *meta, *value;               /* metadata member and what it becomes; value NULL: left out */
-	const char *tensor, *renamed;                 /* renamed NULL: left out */
-	bool reshape;                                 /* (a,b) becomes (a*b) */
-	double first;                                 /* not 0: the first element becomes this */
-	const char *culprit;                          /* err.pointer */
+	const char *why, *meta, *value; /* metadata member and what it becomes; value NULL: left out */
+	const char *tensor, *renamed;   /* renamed NULL: left out */
+	bool reshape;                   /* (a,b) becomes (a*b) */
+	double first;                   /* not 0: the first element becomes this */
+	const char *culprit;            /* err.pointer */
 };
 
 static const struct damage damages[] = {
@@ -54,21 +61,37 @@ static const struct damage damages[] = {
 	{.why = "no class", .meta = "classes", .value = "[]", .culprit = "classes"},
 	{.why = "input of two dimensions", .meta = "input", .value = "[3,32]", .culprit = "input"},
 	{.why = "input of no pixels", .meta = "input", .value = "[3,0,32]", .culprit = "input"},
-	{.why = "pictures prepared in no known way", .meta = "prepare", .value = "{\"fit\":\"tile\"}", .culprit = "prepare"},
+	{.why = "pictures prepared in no known way",
+     .meta = "prepare",
+     .value = "{\"fit\":\"tile\"}",
+     .culprit = "prepare"},
 	{.why = "draw is a word", .meta = "draw", .value = "\"left\"", .culprit = "draw"},
 	{.why = "a weight is missing", .tensor = "f2.weight", .culprit = "f2.weight"},
 	{.why = "a weight has another name", .tensor = "f2.weight", .renamed = "f9.weight", .culprit = "f9.weight"},
-	{.why = "a weight has another shape", .tensor = "f2.weight", .renamed = "f2.weight", .reshape = true, .culprit = "f2.weight"},
+	{.why = "a weight has another shape",
+     .tensor = "f2.weight",
+     .renamed = "f2.weight",
+     .reshape = true,
+     .culprit = "f2.weight"},
 	{.why = "a weight is NaN", .tensor = "conv2.bias", .renamed = "conv2.bias", .first = NAN, .culprit = "conv2.bias"},
-	{.why = "a weight is infinite", .tensor = "conv2.bias", .renamed = "conv2.bias", .first = INFINITY, .culprit = "conv2.bias"},
+	{.why = "a weight is infinite",
+     .tensor = "conv2.bias",
+     .renamed = "conv2.bias",
+     .first = INFINITY,
+     .culprit = "conv2.bias"},
 	{.why = "momentum is missing", .tensor = "optim.momentum.f1.bias", .culprit = "optim.momentum.f1.bias"},
-	{.why = "a momentum is NaN", .tensor = "optim.momentum.f1.bias", .renamed = "optim.momentum.f1.bias", .first = NAN, .culprit = "optim.momentum.f1.bias"},
+	{.why = "a momentum is NaN",
+     .tensor = "optim.momentum.f1.bias",
+     .renamed = "optim.momentum.f1.bias",
+     .first = NAN,
+     .culprit = "optim.momentum.f1.bias"},
 	{.why = "no generator", .tensor = "state.rng.dropout", .culprit = "state.rng.dropout"},
 };
 
 static char *damaged(const struct tiny_run *from, const struct damage *d, size_t *len)
 {
-	static const char *const meta[] = {"format", "spec", "arch", "classes", "input", "draw", "was", "progress", "fingerprint", "dataset_digest", "prepare"};
+	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "draw",
+	                                   "was",    "progress", "fingerprint", "dataset_digest", "prepare"};
 	struct wasd_st *st = NULL;
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	char *copy = wasd_malloc(from->len), *out;
@@ -105,7 +128,8 @@ static char *damaged(const struct tiny_run *from, const struct damage *d, size_t
 	return out;
 }
 
-static enum wasd_status try_resume(const char *spec, const struct wasd_dataset *d, const void *file, size_t len, struct wasd_err *err)
+static enum wasd_status try_resume(const char *spec, const struct wasd_dataset *d, const void *file, size_t len,
+                                   struct wasd_err *err)
 {
 	cJSON *j = cJSON_Parse(spec);
 	struct wasd_trainer *t = NULL;
@@ -125,7 +149,8 @@ static void damage_is_refused(void)
 		char *file = damaged(&lenet, d, &len);
 		enum wasd_status s = try_resume(lenet_spec, data, file, len, &err);
 		CHECK_MSG(s == WASD_ECORRUPT, "%s: %s (%s)", d->why, wasd_status_name(s), err.msg);
-		CHECK_MSG(!strcmp(err.pointer, d->culprit), "%s: culprit %s, want %s (%s)", d->why, err.pointer, d->culprit, err.msg);
+		CHECK_MSG(!strcmp(err.pointer, d->culprit), "%s: culprit %s, want %s (%s)", d->why, err.pointer, d->culprit,
+		          err.msg);
 		wasd_free(file);
 	}
 	/* The copying itself is sound: an undamaged copy is taken. */
@@ -136,11 +161,17 @@ static void damage_is_refused(void)
 	wasd_free(file);
 }
 
-/* Serving reads pictures as the training data were read; a file from before there was a record of that, as it always did. */
+/* Serving reads pictures as the training data were read; a file from before there was a record of that, as it always
+ * did. */
 static void pictures_are_read_as_recorded(void)
 {
-	static const struct { struct damage change; bool recorded; } rows[] = {
-		{{0}, true}, {{.meta = "prepare"}, false}, {{.meta = "prepare", .value = "{\"fit\":\"crop\"}"}, true},
+	static const struct {
+		struct damage change;
+		bool recorded;
+	} rows[] = {
+		{{0}, true},
+		{{.meta = "prepare"}, false},
+		{{.meta = "prepare", .value = "{\"fit\":\"crop\"}"}, true},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct wasd_bundle *b = NULL;
@@ -151,7 +182,8 @@ static void pictures_are_read_as_recorded(void)
 		if (b) {
 			const struct wasd_prepare *p = wasd_bundle_prepare(b);
 			int white = rows[i].recorded ? 255 : 0;
-			CHECK(p->fit == (rows[i].change.value ? WASD_CROP : WASD_SQUEEZE) && p->upright == rows[i].recorded && p->reduce == rows[i].recorded);
+			CHECK(p->fit == (rows[i].change.value ? WASD_CROP : WASD_SQUEEZE) && p->upright == rows[i].recorded &&
+			      p->reduce == rows[i].recorded);
 			CHECK(p->background[0] == white && p->background[1] == white && p->background[2] == white);
 		}
 		wasd_bundle_unref(b);
@@ -175,7 +207,8 @@ static void truncation_and_noise_are_refused(void)
 {
 	struct wasd_err err = {0};
 	for (size_t cut = 1; cut < lenet.len; cut = cut * 3 + 1)
-		CHECK_MSG(try_resume(lenet_spec, data, lenet.file, lenet.len - cut, &err) == WASD_ECORRUPT, "%zu bytes short: %s", cut, err.msg);
+		CHECK_MSG(try_resume(lenet_spec, data, lenet.file, lenet.len - cut, &err) == WASD_ECORRUPT,
+		          "%zu bytes short: %s", cut, err.msg);
 	/* A flipped bit in the header: refused or, inside a string that nobody compares, harmless; never a crash. */
 	struct wasd_rng r;
 	wasd_rng_init(&r, 3, "test", 0, 0);
@@ -190,14 +223,18 @@ static void truncation_and_noise_are_refused(void)
 
 static void another_run_is_refused(void)
 {
-	static const struct { const char *why, *spec, *culprit; } cases[] = {
+	static const struct {
+		const char *why, *spec, *culprit;
+	} cases[] = {
 		{"another network", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":32}}", "arch"},
 		{"another batch", "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", "spec"},
-		{"other settings", "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"label_smoothing\":0.1}}", "spec"},
+		{"other settings",
+	     "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"label_smoothing\":0.1}}", "spec"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct wasd_err err = {0};
-		CHECK_MSG(try_resume(cases[i].spec, data, lenet.file, lenet.len, &err) == WASD_ECORRUPT, "%s: taken", cases[i].why);
+		CHECK_MSG(try_resume(cases[i].spec, data, lenet.file, lenet.len, &err) == WASD_ECORRUPT, "%s: taken",
+		          cases[i].why);
 		CHECK_MSG(!strcmp(err.pointer, cases[i].culprit), "%s: %s", cases[i].why, err.msg);
 	}
 	char path[96];

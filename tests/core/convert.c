@@ -6,9 +6,10 @@
 #include "wasd/safetensors.h"
 
 static struct wasd_dataset *small;
-static struct tiny_run trained;                 /* a ResNet-18 with both modes */
+static struct tiny_run trained; /* a ResNet-18 with both modes */
 
-#define OWN "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"}," \
+#define OWN \
+	"{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"}," \
 	"{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"}," \
 	"{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}"
 #define RESNET "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":5}}"
@@ -22,7 +23,9 @@ static bool has(const struct wasd_st *s, const char *name)
 static void same_bits(const struct wasd_st *a, const struct wasd_st *b, const char *name)
 {
 	const struct wasd_st_tensor *x = wasd_st_find(a, name), *y = wasd_st_find(b, name);
-	CHECK_MSG(x && y && x->dtype == y->dtype && x->count == y->count && !memcmp(x->data, y->data, x->count * wasd_dtype_size(x->dtype)), "%s differs", name);
+	CHECK_MSG(x && y && x->dtype == y->dtype && x->count == y->count &&
+	              !memcmp(x->data, y->data, x->count * wasd_dtype_size(x->dtype)),
+	          "%s differs", name);
 }
 
 static const char *meta(const struct wasd_st *s, const char *key)
@@ -65,9 +68,14 @@ static void a_state_dict_of_every_mode(void)
 /* Stopped before its first measurement: no statistics that are those of nothing. Trained without WAS: one mode. */
 static void modes_that_are_not_there(void)
 {
-	static const struct { const char *spec, *modes; int stop_at; bool aom, dom; } cases[] = {
+	static const struct {
+		const char *spec, *modes;
+		int stop_at;
+		bool aom, dom;
+	} cases[] = {
 		{"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16}}", "[]", 2, false, false},
-		{"{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", "[\"aom\"]", 0, true, false},
+		{"{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", "[\"aom\"]", 0,
+	     true, false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct tiny_run r = {.stop_at = cases[i].stop_at};
@@ -77,7 +85,8 @@ static void modes_that_are_not_there(void)
 		size_t len = 0;
 		tiny_go(&r, cases[i].spec, small);
 		CHECK_MSG(!r.status, "%s", r.err.msg);
-		CHECK_MSG(!wasd_export_safetensors(r.file, r.len, &out, &len, &err) && !wasd_st_open(out, len, &to, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_export_safetensors(r.file, r.len, &out, &len, &err) && !wasd_st_open(out, len, &to, &err), "%s",
+		          err.msg);
 		if (to) {
 			CHECK_STR(meta(to, "modes"), cases[i].modes);
 			CHECK_INT(has(to, "bn.running_mean"), cases[i].aom);
@@ -96,7 +105,9 @@ static double least_logit(const void *file, size_t len, const struct wasd_datase
 	struct wasd_predictor *p = NULL;
 	struct wasd_err err = {0};
 	double least = INFINITY;
-	CHECK_MSG(!wasd_bundle_create(file, len, WASD_AOM, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_bundle_create(file, len, WASD_AOM, &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err),
+	          "%s", err.msg);
 	size_t n = wasd_shape_count(wasd_dataset_shape(data));
 	real *x = wasd_calloc(n, sizeof *x), y[10];
 	for (size_t i = 0; p && i < 8; i++) {
@@ -111,13 +122,19 @@ static double least_logit(const void *file, size_t len, const struct wasd_datase
 	return least;
 }
 
-/* Checkpoints and exported files whose model says no more than the name were made with a ReLU on the logits, and go on so: served, resumed, exported
- * and imported, also by a request that says no more. One that says "published": false has negative logits. */
+/* Checkpoints and exported files whose model says no more than the name were made with a ReLU on the logits, and go on
+ * so: served, resumed, exported and imported, also by a request that says no more. One that says "published": false has
+ * negative logits. */
 static void lenet_of_old_keeps_its_network(void)
 {
-	static const struct { const char *model, *asked; bool old, asked_old; } rows[] = {
-		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", true, true}, {"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}", true, false},
-		{"{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}", false, false}, {"{\"arch\":\"lenet\",\"published\":true}", NULL, true, true},
+	static const struct {
+		const char *model, *asked;
+		bool old, asked_old;
+	} rows[] = {
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", true, true},
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}", true, false},
+		{"{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}", false, false},
+		{"{\"arch\":\"lenet\",\"published\":true}", NULL, true, true},
 	};
 	char path[96];
 	struct wasd_dataset *data = tiny_glyphs("lenet", 64, 16, 32, path);
@@ -128,18 +145,23 @@ static void lenet_of_old_keeps_its_network(void)
 		void *out = NULL, *back = NULL;
 		size_t len = 0, back_len = 0;
 		cJSON *info = NULL, *asked = rows[i].asked ? cJSON_Parse(rows[i].asked) : NULL;
-		snprintf(spec, sizeof spec, "{\"model\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", rows[i].model);
+		snprintf(spec, sizeof spec,
+		         "{\"model\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}",
+		         rows[i].model);
 		tiny_go(&r, spec, data);
 		r.stop_at = 0;
 		tiny_go(&r, spec, data);
 		CHECK_MSG(!r.status && r.end == WASD_TRAIN_DONE, "%s", r.err.msg);
 		CHECK_MSG((least_logit(r.file, r.len, data) >= 0) == rows[i].old, "row %zu: served", i);
 		CHECK_MSG(!wasd_export_safetensors(r.file, r.len, &out, &len, &err), "%s", err.msg);
-		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true}, &back, &back_len, &info, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true}, &back, &back_len, &info, &err), "%s",
+		          err.msg);
 		CHECK_MSG((least_logit(back, back_len, data) >= 0) == rows[i].old, "row %zu: exported and imported", i);
 		wasd_free(back);
 		cJSON_Delete(info);
-		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true, .model = asked}, &back, &back_len, &info, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_import(out, len, &(struct wasd_import){.to_serve = true, .model = asked}, &back, &back_len,
+		                       &info, &err),
+		          "%s", err.msg);
 		CHECK_MSG((least_logit(back, back_len, data) >= 0) == rows[i].asked_old, "row %zu: imported by a request", i);
 		wasd_free(back);
 		wasd_free(out);
@@ -172,9 +194,15 @@ static void export_failures(void)
 /* ---- import ---- */
 
 /* A state_dict under change: the tensors of a file, which a case may drop, rename, reshape or retype. */
-struct change { const char *what, *tensor, *to; enum wasd_dtype dtype; const char *error; };
+struct change {
+	const char *what, *tensor, *to;
+	enum wasd_dtype dtype;
+	const char *error;
+};
 
-static enum wasd_status import_changed(const struct wasd_st *from, const struct change *c, const char *metadata, const struct wasd_import *how, void **out, size_t *out_len, cJSON **info, struct wasd_err *err)
+static enum wasd_status import_changed(const struct wasd_st *from, const struct change *c, const char *metadata,
+                                       const struct wasd_import *how, void **out, size_t *out_len, cJSON **info,
+                                       struct wasd_err *err)
 {
 	static const char *const keys[] = {"model", "classes", "input", "modes", "was", "draw", "spec"};
 	struct wasd_st_writer *w = wasd_st_writer_create();
@@ -203,8 +231,9 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 			for (size_t k = 0; k < t.count; k++) {
 				uint32_t bits;
 				memcpy(&bits, (const char *)t.data + 4 * k, 4);
-				uint16_t h = (uint16_t)(bits >> 16);       /* bfloat16 by truncation */
-				if (c->dtype == WASD_F16) {                /* the same by truncation; what is too small for a normal number becomes 0 */
+				uint16_t h = (uint16_t)(bits >> 16); /* bfloat16 by truncation */
+				if (c->dtype ==
+				    WASD_F16) { /* the same by truncation; what is too small for a normal number becomes 0 */
 					int e = (int)(bits >> 23 & 255) - 112;
 					h = (uint16_t)(e <= 0 ? 0 : (bits >> 16 & 0x8000) | (unsigned)e << 10 | (bits >> 13 & 1023));
 				}
@@ -242,8 +271,11 @@ static void logits(const void *file, size_t len, enum wasd_mode mode, const stru
 	size_t image = wasd_shape_count(wasd_dataset_shape(d));
 	for (size_t i = 0; i < 4; i++)
 		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
-	CHECK_MSG(!wasd_bundle_create(file, len, mode, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT}, &p, &err) &&
-	          !wasd_predictor_run(p, x, 4, out, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_bundle_create(file, len, mode, &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT}, &p,
+	                                     &err) &&
+	              !wasd_predictor_run(p, x, 4, out, &err),
+	          "%s", err.msg);
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 }
@@ -251,7 +283,10 @@ static void logits(const void *file, size_t len, enum wasd_mode mode, const stru
 /* Out and in again, from a safetensors file and from a stored one: the same logits to the last bit in both modes. */
 static void out_and_in_again(void)
 {
-	static const struct { const char *spec; bool dom; } cases[] = {
+	static const struct {
+		const char *spec;
+		bool dom;
+	} cases[] = {
 		{RESNET, true},
 		{"{\"model\":{\"arch\":\"vgg16\",\"head\":512},\"train\":{\"epochs\":1,\"batch\":16}}", true},
 		{OWN, true},
@@ -270,8 +305,10 @@ static void out_and_in_again(void)
 			size_t again_len = 0;
 			cJSON *info = NULL;
 			real want[40], got[40];
-			CHECK_MSG(!wasd_import(stored ? r.file : file, stored ? r.len : len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err), "%s", err.msg);
-			struct wasd_st *from = NULL, *to = NULL;        /* how pictures are prepared goes along */
+			CHECK_MSG(!wasd_import(stored ? r.file : file, stored ? r.len : len,
+			                       &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err),
+			          "%s", err.msg);
+			struct wasd_st *from = NULL, *to = NULL; /* how pictures are prepared goes along */
 			CHECK(!wasd_st_open(r.file, r.len, &from, NULL) && !wasd_st_open(again, again_len, &to, NULL));
 			CHECK_STR(wasd_st_meta(to, "prepare"), wasd_st_meta(from, "prepare"));
 			wasd_st_close(from);
@@ -279,7 +316,8 @@ static void out_and_in_again(void)
 			for (int m = 0; again && m <= cases[i].dom; m++) {
 				logits(r.file, r.len, (enum wasd_mode)m, small, want);
 				logits(again, again_len, (enum wasd_mode)m, small, got);
-				CHECK_MSG(!memcmp(want, got, sizeof want), "%s: %s differs", cases[i].spec, wasd_mode_name((enum wasd_mode)m));
+				CHECK_MSG(!memcmp(want, got, sizeof want), "%s: %s differs", cases[i].spec,
+				          wasd_mode_name((enum wasd_mode)m));
 			}
 			CHECK_INT(cJSON_IsObject(wasd_json_get(info, "was")), cases[i].dom);
 			cJSON_Delete(info);
@@ -316,32 +354,47 @@ static void what_is_wrong_is_named(void)
 	cJSON *info = NULL;
 	CHECK(!wasd_export_safetensors(r.file, r.len, &file, &len, &err) && !wasd_st_open(file, len, &from, &err));
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		const char *metadata = strcmp(cases[i].what, "metadata") ? "model classes input modes was draw spec" : cases[i].to;
+		const char *metadata = strcmp(cases[i].what, "metadata") ? "model classes input modes was draw spec" :
+		                                                           cases[i].to;
 		err = (struct wasd_err){0};
-		enum wasd_status s = import_changed(from, &cases[i], metadata, &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err);
-		CHECK_MSG(s == WASD_EINVAL && strstr(err.msg, cases[i].error) && !out && !info, "%s %s: %s \"%s\", want \"%s\"", cases[i].what, cases[i].tensor, wasd_status_name(s), err.msg, cases[i].error);
+		enum wasd_status s = import_changed(from, &cases[i], metadata, &(struct wasd_import){.to_serve = true}, &out,
+		                                    &out_len, &info, &err);
+		CHECK_MSG(s == WASD_EINVAL && strstr(err.msg, cases[i].error) && !out && !info, "%s %s: %s \"%s\", want \"%s\"",
+		          cases[i].what, cases[i].tensor, wasd_status_name(s), err.msg, cases[i].error);
 	}
-	/* What is given with the request stands in for the metadata; without statistics there is still something to train from. */
-	cJSON *model = cJSON_Parse("{\"arch\":\"resnet18\"}"), *input = cJSON_Parse("[3,16,16]"), *few = cJSON_Parse("[\"a\",\"b\"]"), *ten = cJSON_Parse(meta(from, "classes"));
-	cJSON *vgg = cJSON_Parse("{\"arch\":\"vgg16\"}"), *odd = cJSON_Parse("[5,16,16]"), *none = cJSON_Parse("{\"arch\":\"resnet19\"}");
-	const struct { struct wasd_import how; const char *error; } given[] = {
-		{{model, ten, input, true}, NULL}, {{model, few, input, true}, "shape 10x512, the network has 2x512"}, {{vgg, ten, input, true}, "unexpected"},
-		{{model, ten, odd, true}, "5"}, {{model, ten, few, true}, "/input"}, {{model, input, input, true}, "/classes"}, {{none, ten, input, true}, "resnet19"},
+	/* What is given with the request stands in for the metadata; without statistics there is still something to train
+	 * from. */
+	cJSON *model = cJSON_Parse("{\"arch\":\"resnet18\"}"), *input = cJSON_Parse("[3,16,16]"),
+		  *few = cJSON_Parse("[\"a\",\"b\"]"), *ten = cJSON_Parse(meta(from, "classes"));
+	cJSON *vgg = cJSON_Parse("{\"arch\":\"vgg16\"}"), *odd = cJSON_Parse("[5,16,16]"),
+		  *none = cJSON_Parse("{\"arch\":\"resnet19\"}");
+	const struct {
+		struct wasd_import how;
+		const char *error;
+	} given[] = {
+		{{model, ten, input, true}, NULL},       {{model, few, input, true}, "shape 10x512, the network has 2x512"},
+		{{vgg, ten, input, true}, "unexpected"}, {{model, ten, odd, true}, "5"},
+		{{model, ten, few, true}, "/input"},     {{model, input, input, true}, "/classes"},
+		{{none, ten, input, true}, "resnet19"},
 	};
 	for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
-		enum wasd_status s = import_changed(from, &(struct change){.what = "counters"}, "", &given[i].how, &out, &out_len, &info, &err);
-		CHECK_MSG(given[i].error ? s == WASD_EINVAL && strstr(err.msg, given[i].error) : !s, "case %zu: %s %s", i, wasd_status_name(s), err.msg);
+		enum wasd_status s = import_changed(from, &(struct change){.what = "counters"}, "", &given[i].how, &out,
+		                                    &out_len, &info, &err);
+		CHECK_MSG(given[i].error ? s == WASD_EINVAL && strstr(err.msg, given[i].error) : !s, "case %zu: %s %s", i,
+		          wasd_status_name(s), err.msg);
 		if (!s)
-			CHECK(cJSON_IsFalse(wasd_json_get(info, "was")));      /* the draw was in the metadata */
+			CHECK(cJSON_IsFalse(wasd_json_get(info, "was"))); /* the draw was in the metadata */
 		cJSON_Delete(info);
 		wasd_free(out);
 		out = NULL, info = NULL;
 	}
-	CHECK(!import_changed(from, &(struct change){.what = "drop all", .tensor = "running_"}, "model classes input", &(struct wasd_import){0}, &out, &out_len, &info, &err));
+	CHECK(!import_changed(from, &(struct change){.what = "drop all", .tensor = "running_"}, "model classes input",
+	                      &(struct wasd_import){0}, &out, &out_len, &info, &err));
 	CHECK_INT(wasd_bundle_create(out, out_len, WASD_AOM, &(struct wasd_bundle *){NULL}, NULL), WASD_ESTATE);
 	cJSON_Delete(info);
 	wasd_free(out);
-	cJSON_Delete(model), cJSON_Delete(input), cJSON_Delete(few), cJSON_Delete(ten), cJSON_Delete(vgg), cJSON_Delete(odd), cJSON_Delete(none);
+	cJSON_Delete(model), cJSON_Delete(input), cJSON_Delete(few), cJSON_Delete(ten), cJSON_Delete(vgg),
+		cJSON_Delete(odd), cJSON_Delete(none);
 	wasd_st_close(from);
 	wasd_free(file);
 }
@@ -355,13 +408,16 @@ static void prefixes(void)
 	struct wasd_st *from = NULL;
 	void *file = NULL;
 	size_t len = 0;
-	CHECK(!wasd_export_safetensors(trained.file, trained.len, &file, &len, &err) && !wasd_st_open(file, len, &from, &err));
+	CHECK(!wasd_export_safetensors(trained.file, trained.len, &file, &len, &err) &&
+	      !wasd_st_open(file, len, &from, &err));
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
 		void *out = NULL;
 		size_t out_len = 0;
 		cJSON *info = NULL;
 		const char *told = "";
-		enum wasd_status s = import_changed(from, &(struct change){.what = "prefix", .to = words[i]}, "model classes input", &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err);
+		enum wasd_status s = import_changed(from, &(struct change){.what = "prefix", .to = words[i]},
+		                                    "model classes input", &(struct wasd_import){.to_serve = true}, &out,
+		                                    &out_len, &info, &err);
 		wasd_json_str(info, "prefix", &told);
 		if (strcmp(words[i], "net."))
 			CHECK_MSG(!s && !strcmp(told, words[i]), "%s: %s", words[i], err.msg);
@@ -376,7 +432,10 @@ static void prefixes(void)
 
 static void other_types(void)
 {
-	static const struct { enum wasd_dtype t; double most; } types[] = {{WASD_BF16, 1. / 128}, {WASD_F16, 1. / 1024}};
+	static const struct {
+		enum wasd_dtype t;
+		double most;
+	} types[] = {{WASD_BF16, 1. / 128}, {WASD_F16, 1. / 1024}};
 	const struct tiny_run r = trained;
 	struct wasd_err err = {0};
 	struct wasd_st *from = NULL;
@@ -390,13 +449,17 @@ static void other_types(void)
 		size_t out_len = 0;
 		cJSON *info = NULL;
 		struct wasd_st *to = NULL;
-		CHECK_MSG(!import_changed(from, &(struct change){.what = "all of type", .dtype = types[i].t}, "model classes input", &(struct wasd_import){.to_serve = true}, &out, &out_len, &info, &err), "%s", err.msg);
+		CHECK_MSG(!import_changed(from, &(struct change){.what = "all of type", .dtype = types[i].t},
+		                          "model classes input", &(struct wasd_import){.to_serve = true}, &out, &out_len, &info,
+		                          &err),
+		          "%s", err.msg);
 		CHECK(out && !wasd_st_open(out, out_len, &to, &err));
 		const float *a = wasd_st_find(from, "fc.weight")->data, *b = to ? wasd_st_find(to, "fc.weight")->data : a;
 		double worst = 0;
 		for (int k = 0; k < 5120; k++)
 			worst = fmax(worst, fabsf(a[k]) < 1e-4f ? 0 : fabs((double)b[k] / (double)a[k] - 1));
-		CHECK_MSG(worst <= types[i].most && worst > types[i].most / 8, "%s: %g off", wasd_dtype_name(types[i].t), worst);
+		CHECK_MSG(worst <= types[i].most && worst > types[i].most / 8, "%s: %g off", wasd_dtype_name(types[i].t),
+		          worst);
 		wasd_st_close(to);
 		cJSON_Delete(info);
 		wasd_free(out);
@@ -410,9 +473,13 @@ static void hostile_files(void)
 {
 	static const char *const headers[] = {
 		"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
-		"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}",
-		"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", "{\"__metadata__\":{\"model\":\"{\\\"arch\\\":\"},\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}",
-		"{\"a\":{\"dtype\":\"F8\",\"shape\":[12],\"data_offsets\":[0,12]}}", "[]", "{\"a\":1}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}",
+		"{\"__metadata__\":{\"model\":\"{\\\"arch\\\":\"},\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}",
+		"{\"a\":{\"dtype\":\"F8\",\"shape\":[12],\"data_offsets\":[0,12]}}",
+		"[]",
+		"{\"a\":1}",
 	};
 	struct wasd_err err = {0};
 	void *out = NULL;
@@ -428,7 +495,8 @@ static void hostile_files(void)
 			n = huge == 2 ? UINT64_MAX : huge ? UINT64_C(1) << 40 : n;
 			memcpy(file, &n, 8);
 			enum wasd_status s = wasd_import(file, len, &(struct wasd_import){0}, &out, &out_len, &info, &err);
-			CHECK_MSG(s && s != WASD_ENOMEM && s != WASD_EINTERNAL && !out && !info, "%s: %s", headers[i], wasd_status_name(s));
+			CHECK_MSG(s && s != WASD_ENOMEM && s != WASD_EINTERNAL && !out && !info, "%s: %s", headers[i],
+			          wasd_status_name(s));
 		}
 	struct tiny_run r = {0};
 	void *good = NULL;
@@ -441,7 +509,8 @@ static void hostile_files(void)
 	tiny_done(&r);
 }
 
-/* Every allocation of an import may fail, the network's own ones included: nothing is made, nothing leaks, the next goes through. */
+/* Every allocation of an import may fail, the network's own ones included: nothing is made, nothing leaks, the next
+ * goes through. */
 static void import_without_memory(void)
 {
 	struct tiny_run r = {0};
@@ -459,7 +528,8 @@ static void import_without_memory(void)
 		wasd_mem_fail_at(0);
 		after = wasd_mem_stats();
 		CHECK(!s || (!out && !info));
-		CHECK_MSG(!s || after.allocs - before.allocs == after.frees - before.frees, "allocation %llu: %lld blocks are left", (unsigned long long)n,
+		CHECK_MSG(!s || after.allocs - before.allocs == after.frees - before.frees,
+		          "allocation %llu: %lld blocks are left", (unsigned long long)n,
 		          (long long)(after.allocs - before.allocs) - (long long)(after.frees - before.frees));
 	}
 	CHECK_MSG(!s && out, "%s: %s", wasd_status_name(s), err.msg);

@@ -20,7 +20,7 @@ static int files_in_dir(void)
 	return n;
 }
 
-static const char *const three[] = { "cat", "dög", "bird" };
+static const char *const three[] = {"cat", "dög", "bird"};
 enum { C = 2, H = 3, W = 5, IMAGE = C * H * W };
 
 static void pixels(int split, int i, uint8_t *p)
@@ -34,14 +34,14 @@ static enum wasd_status write_set(const char *to, bool shuffled, struct wasd_err
 {
 	struct wasd_dataset_writer *w;
 	uint8_t p[IMAGE];
-	enum wasd_status s = wasd_dataset_writer_create(to, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, err);
+	enum wasd_status s = wasd_dataset_writer_create(to, (struct wasd_shape){C, H, W}, three, 3, "test", &w, err);
 	if (s)
 		return s;
 	for (int k = 0; k < 11 && !s; k++) {
 		int i = shuffled ? 10 - k : k, split = i >= 7, at = i - 7 * split;
 		pixels(split, at, p);
-		s = shuffled ? dataset_writer_put(w, (enum wasd_split)split, (size_t)at, p, at % 3, err)
-		             : wasd_dataset_writer_add(w, (enum wasd_split)split, p, at % 3, err);
+		s = shuffled ? dataset_writer_put(w, (enum wasd_split)split, (size_t)at, p, at % 3, err) :
+		               wasd_dataset_writer_add(w, (enum wasd_split)split, p, at % 3, err);
 	}
 	if (!s)
 		s = wasd_dataset_writer_finish(w, err);
@@ -52,8 +52,8 @@ static enum wasd_status write_set(const char *to, bool shuffled, struct wasd_err
 static void round_trip(void)
 {
 	struct wasd_dataset *d = NULL;
-	struct wasd_err err = { 0 };
-	for (int twice = 0; twice < 2; twice++) {               /* the second takes the place of the first */
+	struct wasd_err err = {0};
+	for (int twice = 0; twice < 2; twice++) { /* the second takes the place of the first */
 		CHECK_MSG(!write_set(path, false, &err), "%s", err.msg);
 		CHECK_INT(files_in_dir(), 1);
 	}
@@ -89,21 +89,27 @@ static void round_trip(void)
 	wasd_dataset_close(d);
 }
 
-/* What was recorded comes back; a file from before there was a record says that, and one with nonsense in it is refused. */
+/* What was recorded comes back; a file from before there was a record says that, and one with nonsense in it is
+ * refused. */
 static void how_pictures_were_made(void)
 {
-	static const struct { const char *from, *to; enum wasd_status status; struct wasd_prepare want; } rows[] = {
-		{ "", "", WASD_OK, { WASD_CROP, { 1, 0xab, 0xff }, false, true } },
-		{ "\"prepare\"", "\"unknown\"", WASD_OK, { WASD_SQUEEZE, { 0 }, false, false } },
-		{ "\"crop\"", "\"corp\"", WASD_ECORRUPT, { 0 } },
+	static const struct {
+		const char *from, *to;
+		enum wasd_status status;
+		struct wasd_prepare want;
+	} rows[] = {
+		{"", "", WASD_OK, {WASD_CROP, {1, 0xab, 0xff}, false, true}},
+		{"\"prepare\"", "\"unknown\"", WASD_OK, {WASD_SQUEEZE, {0}, false, false}},
+		{"\"crop\"", "\"corp\"", WASD_ECORRUPT, {0}},
 	};
 	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
 		struct wasd_dataset_writer *w;
 		struct wasd_dataset *d = NULL;
-		uint8_t p[IMAGE] = { 0 };
+		uint8_t p[IMAGE] = {0};
 		char head[4096];
-		CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, NULL));
-		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, 0, NULL) && !wasd_dataset_writer_add(w, WASD_TEST, p, 0, NULL));
+		CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, three, 3, "test", &w, NULL));
+		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, 0, NULL) &&
+		      !wasd_dataset_writer_add(w, WASD_TEST, p, 0, NULL));
 		dataset_writer_prepare(w, &rows[0].want);
 		CHECK(!wasd_dataset_writer_finish(w, NULL));
 		wasd_dataset_writer_abort(w);
@@ -115,7 +121,9 @@ static void how_pictures_were_made(void)
 		CHECK_INT(wasd_dataset_open(path, &d, NULL), rows[r].status);
 		if (d) {
 			const struct wasd_prepare *got = wasd_dataset_prepare(d), *want = &rows[r].want;
-			CHECK_MSG(got->fit == want->fit && !memcmp(got->background, want->background, 3) && got->upright == want->upright && got->reduce == want->reduce, "row %zu", r);
+			CHECK_MSG(got->fit == want->fit && !memcmp(got->background, want->background, 3) &&
+			              got->upright == want->upright && got->reduce == want->reduce,
+			          "row %zu", r);
 		}
 		wasd_dataset_close(d);
 	}
@@ -132,12 +140,12 @@ static void digest_is_of_content(void)
 		return;
 	CHECK_STR(wasd_dataset_digest(b), wasd_dataset_digest(a));
 	/* Once more by the definition. */
-	struct wds_header h = { .c = C, .h = H, .w = W, .classes = 3, .n_train = 7, .n_test = 4 };
+	struct wds_header h = {.c = C, .h = H, .w = W, .classes = 3, .n_train = 7, .n_test = 4};
 	struct wasd_sha256 *sha = wasd_sha256_create();
 	wds_digest_head(sha, &h, three);
 	for (int s = 0; s < 2; s++) {
 		for (int i = 0; i < (s ? 4 : 7); i++)
-			wasd_sha256_update(sha, (uint8_t[2]){ (uint8_t)(i % 3), 0 }, 2);
+			wasd_sha256_update(sha, (uint8_t[2]){(uint8_t)(i % 3), 0}, 2);
 		wasd_sha256_update(sha, wasd_dataset_image(a, (enum wasd_split)s, 0), (size_t)IMAGE * (s ? 4 : 7));
 	}
 	wasd_sha256_hex(sha, hex);
@@ -152,18 +160,21 @@ static void writer_refuses(void)
 {
 	struct wasd_dataset_writer *w = NULL;
 	struct wasd_err err;
-	uint8_t p[IMAGE] = { 0 };
+	uint8_t p[IMAGE] = {0};
 	char nowhere[96];
 	unlink(path);
 	snprintf(nowhere, sizeof nowhere, "%s/absent/x.wds", dir);
-	CHECK_INT(wasd_dataset_writer_create(nowhere, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, &err), WASD_EIO);
-	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ 4, H, W }, three, 3, "test", &w, &err), WASD_EINVAL);
-	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ 3, H, 5000 }, three, 3, "test", &w, &err), WASD_EINVAL);
-	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 0, "test", &w, &err), WASD_EINVAL);
-	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, (const char *[]){ "a\xff" }, 1, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(nowhere, (struct wasd_shape){C, H, W}, three, 3, "test", &w, &err), WASD_EIO);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){4, H, W}, three, 3, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){3, H, 5000}, three, 3, "test", &w, &err),
+	          WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, three, 0, "test", &w, &err), WASD_EINVAL);
+	CHECK_INT(wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, (const char *[]){"a\xff"}, 1, "test", &w,
+	                                     &err),
+	          WASD_EINVAL);
 	CHECK_INT(files_in_dir(), 0);
-	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, three, 3, "test", &w, &err));
-	CHECK(files_in_dir() <= 1);                             /* 0, but for file systems without unnamed files */
+	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, three, 3, "test", &w, &err));
+	CHECK(files_in_dir() <= 1); /* 0, but for file systems without unnamed files */
 	CHECK_INT(wasd_dataset_writer_add(w, WASD_TRAIN, p, 3, &err), WASD_EINVAL);
 	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINVAL);
 	CHECK(strstr(err.msg, "no train images"));
@@ -240,17 +251,28 @@ static void damaged(void)
 	struct wasd_err err;
 	CHECK(!write_set(path, false, NULL));
 	CHECK(!wasd_file_read(path, 1 << 20, &good, &n, NULL));
-	static const struct { size_t at; uint32_t value; const char *message; } rows[] = {
-		{ 0, 0, "not a dataset file" },
-		{ 8, 2, "version 2" },
-		{ 12, 0, "description" },
-		{ 12, 0xffffffff, "impossible" },
-		{ 16, 0, "impossible" }, { 16, 4, "impossible" }, { 16, 1, "" },
-		{ 20, 0xffffffff, "impossible" }, { 24, 5000, "impossible" },
-		{ 28, 0, "impossible" }, { 28, 2, "2 classes" }, { 28, 70000, "impossible" },
-		{ 32, 0x10000000, "promises" }, { 36, 0xffffffff, "promises" }, { 44, 0x7fffffff, "promises" },
-		{ 48, 1, "promises" },
-		{ 64, 0x20202020, "description" },
+	static const struct {
+		size_t at;
+		uint32_t value;
+		const char *message;
+	} rows[] = {
+		{0, 0, "not a dataset file"},
+		{8, 2, "version 2"},
+		{12, 0, "description"},
+		{12, 0xffffffff, "impossible"},
+		{16, 0, "impossible"},
+		{16, 4, "impossible"},
+		{16, 1, ""},
+		{20, 0xffffffff, "impossible"},
+		{24, 5000, "impossible"},
+		{28, 0, "impossible"},
+		{28, 2, "2 classes"},
+		{28, 70000, "impossible"},
+		{32, 0x10000000, "promises"},
+		{36, 0xffffffff, "promises"},
+		{44, 0x7fffffff, "promises"},
+		{48, 1, "promises"},
+		{64, 0x20202020, "description"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		uint32_t old;
@@ -259,9 +281,10 @@ static void damaged(void)
 		put_file(good, n);
 		memcpy(good + rows[i].at, &old, 4);
 		enum wasd_status s = try_open(&err);
-		CHECK_MSG(s == WASD_ECORRUPT && strstr(err.msg, rows[i].message), "row %zu: %s %s", i, wasd_status_name(s), err.msg);
+		CHECK_MSG(s == WASD_ECORRUPT && strstr(err.msg, rows[i].message), "row %zu: %s %s", i, wasd_status_name(s),
+		          err.msg);
 	}
-	good[n - 1] = 1;                                        /* the last test label: 256 */
+	good[n - 1] = 1; /* the last test label: 256 */
 	put_file(good, n);
 	CHECK_INT(try_open(&err), WASD_ECORRUPT);
 	CHECK_MSG(strstr(err.msg, "test label 3 is 256"), "%s", err.msg);
@@ -270,7 +293,8 @@ static void damaged(void)
 		put_file(good, cut);
 		CHECK_INT(try_open(&err), WASD_ECORRUPT);
 	}
-	/* Any byte of header and description flipped: refused or, for a description that stays sensible, opened; never a crash. */
+	/* Any byte of header and description flipped: refused or, for a description that stays sensible, opened; never a
+	 * crash. */
 	for (size_t at = 0; at < 64 + 300; at++) {
 		good[at] = (char)(good[at] ^ (1 << at % 8));
 		put_file(good, n);
@@ -289,13 +313,13 @@ static void damaged(void)
 /* A set with so many training images of each class, in turn while there are any. */
 static struct wasd_dataset *set_of(const int *images, int classes)
 {
-	static const char *const names[] = { "a", "b", "c", "d" };
+	static const char *const names[] = {"a", "b", "c", "d"};
 	struct wasd_dataset_writer *w = NULL;
 	struct wasd_dataset *d = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	uint8_t p[IMAGE];
 	bool more = true;
-	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, names, classes, "test", &w, &err));
+	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, names, classes, "test", &w, &err));
 	for (int i = 0; more; i++) {
 		more = false;
 		for (int c = 0; c < classes; c++)
@@ -315,26 +339,32 @@ static struct wasd_dataset *set_of(const int *images, int classes)
 
 static void validation_images(void)
 {
-	static const struct { int images[4], classes; double fraction; int held[4]; const char *why; } rows[] = {
-		{ { 20, 40, 10, 30 }, 4, 0.1, { 2, 4, 1, 3 }, "of every class its tenth" },
-		{ { 20, 40, 10, 30 }, 4, 0, { 0, 0, 0, 0 }, "none" },
-		{ { 25, 25, 25, 25 }, 4, 0.1, { 3, 3, 2, 2 }, "ten in all: what does not divide goes to the first classes" },
-		{ { 14, 17, 19 }, 3, 0.1, { 1, 2, 2 }, "remainders .4 .7 .9: the largest are rounded up" },
-		{ { 1, 1, 8 }, 3, 0.5, { 0, 0, 5 }, "a class of one keeps it, another gives for it" },
-		{ { 2, 2, 2 }, 3, 0.5, { 1, 1, 1 }, "half" },
-		{ { 30, 2, 2 }, 3, 0.001, { 1, 0, 0 }, "always one, of the class that should give most" },
-		{ { 1, 1, 1 }, 3, 0.1, { 1, 0, 0 }, "always one, also when a class is left without" },
-		{ { 0, 5, 0 }, 3, 0.2, { 0, 1, 0 }, "classes without images" },
+	static const struct {
+		int images[4], classes;
+		double fraction;
+		int held[4];
+		const char *why;
+	} rows[] = {
+		{{20, 40, 10, 30}, 4, 0.1, {2, 4, 1, 3}, "of every class its tenth"},
+		{{20, 40, 10, 30}, 4, 0, {0, 0, 0, 0}, "none"},
+		{{25, 25, 25, 25}, 4, 0.1, {3, 3, 2, 2}, "ten in all: what does not divide goes to the first classes"},
+		{{14, 17, 19}, 3, 0.1, {1, 2, 2}, "remainders .4 .7 .9: the largest are rounded up"},
+		{{1, 1, 8}, 3, 0.5, {0, 0, 5}, "a class of one keeps it, another gives for it"},
+		{{2, 2, 2}, 3, 0.5, {1, 1, 1}, "half"},
+		{{30, 2, 2}, 3, 0.001, {1, 0, 0}, "always one, of the class that should give most"},
+		{{1, 1, 1}, 3, 0.1, {1, 0, 0}, "always one, also when a class is left without"},
+		{{0, 5, 0}, 3, 0.2, {0, 1, 0}, "classes without images"},
 	};
 	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
 		struct wasd_dataset *d = set_of(rows[r].images, rows[r].classes);
-		struct wasd_holdout a = { 0 }, b = { 0 }, other = { 0 };
-		struct wasd_err err = { 0 };
+		struct wasd_holdout a = {0}, b = {0}, other = {0};
+		struct wasd_err err = {0};
 		size_t n = wasd_dataset_count(d, WASD_TRAIN);
 		uint8_t *seen = wasd_calloc(n, 1);
-		int held[4] = { 0 };
+		int held[4] = {0};
 		CHECK_MSG(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
-		CHECK(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, 0, rows[r].fraction, 6, &other, &err));
+		CHECK(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &b, &err) &&
+		      !wasd_holdout_make(d, 0, rows[r].fraction, 6, &other, &err));
 		CHECK_INT(a.n_train + a.n_val, n);
 		for (size_t i = 0; i < a.n_val; i++) {
 			held[wasd_dataset_label(d, WASD_TRAIN, a.val[i])]++;
@@ -351,7 +381,8 @@ static void validation_images(void)
 			CHECK_MSG(held[c] == rows[r].held[c], "%s: %d of class %d", rows[r].why, held[c], c);
 		CHECK(a.n_val == b.n_val && !memcmp(a.val, b.val, a.n_val * sizeof *a.val));
 		if (n >= 50 && a.n_val)
-			CHECK_MSG(memcmp(a.val, other.val, a.n_val * sizeof *a.val), "%s: another seed holds out the same", rows[r].why);
+			CHECK_MSG(memcmp(a.val, other.val, a.n_val * sizeof *a.val), "%s: another seed holds out the same",
+			          rows[r].why);
 		wasd_holdout_done(&a);
 		wasd_holdout_done(&b);
 		wasd_holdout_done(&other);
@@ -363,25 +394,31 @@ static void validation_images(void)
 /* data.limit: which of the training images a run looks at, before some of these are held out. */
 static void limited_images(void)
 {
-	static const struct { int images[4], classes; double limit, fraction; int train[4], val[4]; const char *why; } rows[] = {
-		{ { 20, 40, 10, 30 }, 4, 50, 0, { 10, 20, 5, 15 }, { 0 }, "half of every class" },
-		{ { 20, 40, 10, 30 }, 4, 0.5, 0, { 10, 20, 5, 15 }, { 0 }, "the same as a share" },
-		{ { 20, 40, 10, 30 }, 4, 0.5, 0.2, { 8, 16, 4, 12 }, { 2, 4, 1, 3 }, "a fifth of what the limit leaves is held out" },
-		{ { 14, 17, 19 }, 3, 5, 0, { 1, 2, 2 }, { 0 }, "parts 1.4 1.7 1.9: the largest remainders are rounded up" },
-		{ { 3, 5 }, 2, 8, 0, { 3, 5 }, { 0 }, "as many as there are" },
-		{ { 3, 5 }, 2, 1e9, 0.25, { 2, 4 }, { 1, 1 }, "more than there are" },
-		{ { 3, 5 }, 2, 7, 0, { 3, 4 }, { 0 }, "one less: parts 2.6 and 4.4" },
-		{ { 30, 60 }, 2, 1, 0, { 0, 1 }, { 0 }, "one image, not everything" },
-		{ { 30, 60 }, 2, 1e-6, 0, { 0, 1 }, { 0 }, "a share has one at least" },
-		{ { 90, 2, 2 }, 3, 10, 0, { 10, 0, 0 }, { 0 }, "small classes are left without" },
+	static const struct {
+		int images[4], classes;
+		double limit, fraction;
+		int train[4], val[4];
+		const char *why;
+	} rows[] = {
+		{{20, 40, 10, 30}, 4, 50, 0, {10, 20, 5, 15}, {0}, "half of every class"},
+		{{20, 40, 10, 30}, 4, 0.5, 0, {10, 20, 5, 15}, {0}, "the same as a share"},
+		{{20, 40, 10, 30}, 4, 0.5, 0.2, {8, 16, 4, 12}, {2, 4, 1, 3}, "a fifth of what the limit leaves is held out"},
+		{{14, 17, 19}, 3, 5, 0, {1, 2, 2}, {0}, "parts 1.4 1.7 1.9: the largest remainders are rounded up"},
+		{{3, 5}, 2, 8, 0, {3, 5}, {0}, "as many as there are"},
+		{{3, 5}, 2, 1e9, 0.25, {2, 4}, {1, 1}, "more than there are"},
+		{{3, 5}, 2, 7, 0, {3, 4}, {0}, "one less: parts 2.6 and 4.4"},
+		{{30, 60}, 2, 1, 0, {0, 1}, {0}, "one image, not everything"},
+		{{30, 60}, 2, 1e-6, 0, {0, 1}, {0}, "a share has one at least"},
+		{{90, 2, 2}, 3, 10, 0, {10, 0, 0}, {0}, "small classes are left without"},
 	};
 	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
 		struct wasd_dataset *d = set_of(rows[r].images, rows[r].classes);
-		struct wasd_holdout a = { 0 }, b = { 0 }, other = { 0 };
-		struct wasd_err err = { 0 };
-		int train[4] = { 0 }, val[4] = { 0 };
+		struct wasd_holdout a = {0}, b = {0}, other = {0};
+		struct wasd_err err = {0};
+		int train[4] = {0}, val[4] = {0};
 		CHECK_MSG(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
-		CHECK(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &b, &err) && !wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 6, &other, &err));
+		CHECK(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &b, &err) &&
+		      !wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 6, &other, &err));
 		for (size_t i = 0; i < a.n_train; i++) {
 			train[wasd_dataset_label(d, WASD_TRAIN, a.train[i])]++;
 			CHECK(!i || a.train[i] > a.train[i - 1]);
@@ -393,10 +430,12 @@ static void limited_images(void)
 			CHECK(!i || a.val[i] > a.val[i - 1]);
 		}
 		for (int c = 0; c < rows[r].classes; c++)
-			CHECK_MSG(train[c] == rows[r].train[c] && val[c] == rows[r].val[c], "%s: class %d has %d and %d", rows[r].why, c, train[c], val[c]);
+			CHECK_MSG(train[c] == rows[r].train[c] && val[c] == rows[r].val[c], "%s: class %d has %d and %d",
+			          rows[r].why, c, train[c], val[c]);
 		CHECK(a.n_train == b.n_train && !memcmp(a.train, b.train, a.n_train * sizeof *a.train));
 		if (a.n_train >= 40)
-			CHECK_MSG(memcmp(a.train, other.train, a.n_train * sizeof *a.train), "%s: another seed chooses the same", rows[r].why);
+			CHECK_MSG(memcmp(a.train, other.train, a.n_train * sizeof *a.train), "%s: another seed chooses the same",
+			          rows[r].why);
 		wasd_holdout_done(&a);
 		wasd_holdout_done(&b);
 		wasd_holdout_done(&other);
@@ -406,13 +445,13 @@ static void limited_images(void)
 
 static void limit_refused(void)
 {
-	static const double bad[] = { -1, -0.5, 1.5, NAN };
-	struct wasd_dataset *d = set_of((int[]){ 3, 3 }, 2);
-	struct wasd_holdout h = { 0 };
-	struct wasd_err err = { 0 };
+	static const double bad[] = {-1, -0.5, 1.5, NAN};
+	struct wasd_dataset *d = set_of((int[]){3, 3}, 2);
+	struct wasd_holdout h = {0};
+	struct wasd_err err = {0};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_INT(wasd_holdout_make(d, bad[i], 0, 1, &h, &err), WASD_EINVAL);
-	CHECK_INT(wasd_holdout_make(d, 1, 0.1, 1, &h, &err), WASD_EINVAL);      /* nothing is left to hold out */
+	CHECK_INT(wasd_holdout_make(d, 1, 0.1, 1, &h, &err), WASD_EINVAL); /* nothing is left to hold out */
 	uint64_t n = 0;
 	enum wasd_status s = WASD_ENOMEM;
 	while (s == WASD_ENOMEM && ++n < 100) {
@@ -427,10 +466,10 @@ static void limit_refused(void)
 
 static void validation_refused(void)
 {
-	static const double bad[] = { -0.1, 0.51, 2, NAN };
-	struct wasd_dataset *d = set_of((int[]){ 3, 3 }, 2);
-	struct wasd_holdout h = { 0 };
-	struct wasd_err err = { 0 };
+	static const double bad[] = {-0.1, 0.51, 2, NAN};
+	struct wasd_dataset *d = set_of((int[]){3, 3}, 2);
+	struct wasd_holdout h = {0};
+	struct wasd_err err = {0};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_INT(wasd_holdout_make(d, 0, bad[i], 1, &h, &err), WASD_EINVAL);
 	uint64_t n = 0;
@@ -443,7 +482,7 @@ static void validation_refused(void)
 	CHECK_MSG(!s && n > 5, "%s after %d allocations", wasd_status_name(s), (int)n);
 	wasd_holdout_done(&h);
 	wasd_dataset_close(d);
-	d = set_of((int[]){ 0, 1 }, 2);
+	d = set_of((int[]){0, 1}, 2);
 	CHECK_INT(wasd_holdout_make(d, 0, 0.1, 1, &h, &err), WASD_EINVAL);
 	CHECK(!wasd_holdout_make(d, 0, 0, 1, &h, &err));
 	CHECK_INT(h.n_train, 1);

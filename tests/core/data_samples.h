@@ -1,4 +1,5 @@
-/* tests/core/data_samples.h - pictures and archives made on the spot for the tests of core/data. Everything lives in `samples_dir`. */
+/* tests/core/data_samples.h - pictures and archives made on the spot for the tests of core/data. Everything lives in
+ * `samples_dir`. */
 #ifndef TESTS_DATA_SAMPLES_H
 #define TESTS_DATA_SAMPLES_H
 
@@ -25,7 +26,10 @@ UNUSED static void samples_begin(void)
 		exit(1);
 }
 
-UNUSED static void samples_end(void) { wasd_remove_tree(samples_dir, NULL); }
+UNUSED static void samples_end(void)
+{
+	wasd_remove_tree(samples_dir, NULL);
+}
 
 UNUSED static int files_in(const char *dir)
 {
@@ -42,7 +46,7 @@ typedef struct wasd_buf blob;
 
 UNUSED static void blob_u32be(blob *b, uint32_t v)
 {
-	uint8_t p[4] = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v };
+	uint8_t p[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
 	wasd_buf_append(b, p, 4);
 }
 
@@ -62,12 +66,15 @@ UNUSED static void sample_pixels(uint8_t *hwc, int c, int h, int w, int seed)
 }
 
 /* PNG of a colour type and depth from raw scanlines. */
-UNUSED static void make_png_raw(blob *out, enum spng_color_type type, int depth, int interlace, int h, int w, const void *raw, size_t len,
-                                const struct spng_plte *plte)
+UNUSED static void make_png_raw(blob *out, enum spng_color_type type, int depth, int interlace, int h, int w,
+                                const void *raw, size_t len, const struct spng_plte *plte)
 {
 	spng_ctx *ctx = spng_ctx_new(SPNG_CTX_ENCODER);
-	struct spng_ihdr head = { .width = (uint32_t)w, .height = (uint32_t)h, .bit_depth = (uint8_t)depth, .color_type = (uint8_t)type,
-	                          .interlace_method = (uint8_t)interlace };
+	struct spng_ihdr head = {.width = (uint32_t)w,
+	                         .height = (uint32_t)h,
+	                         .bit_depth = (uint8_t)depth,
+	                         .color_type = (uint8_t)type,
+	                         .interlace_method = (uint8_t)interlace};
 	size_t n = 0;
 	int e;
 	spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
@@ -86,11 +93,19 @@ UNUSED static void make_png(blob *out, int c, int h, int w, int seed)
 {
 	uint8_t *p = malloc((size_t)(c * h * w));
 	sample_pixels(p, c, h, w, seed);
-	make_png_raw(out, c == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR, 8, 0, h, w, p, (size_t)(c * h * w), NULL);
+	make_png_raw(out, c == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR, 8, 0, h, w, p,
+	             (size_t)(c * h * w), NULL);
 	free(p);
 }
 
-struct jpeg_how { J_COLOR_SPACE in; int c; bool progressive; int quality; bool scan_per_component; J_COLOR_SPACE out; /* 0: as usual for `in` */ };
+struct jpeg_how {
+	J_COLOR_SPACE in;
+	int c;
+	bool progressive;
+	int quality;
+	bool scan_per_component;
+	J_COLOR_SPACE out; /* 0: as usual for `in` */
+};
 
 UNUSED static void make_jpeg_of(blob *out, struct jpeg_how how, int h, int w, uint8_t *p)
 {
@@ -109,7 +124,9 @@ UNUSED static void make_jpeg_of(blob *out, struct jpeg_how how, int h, int w, ui
 	jpeg_set_quality(&j, how.quality, TRUE);
 	if (how.progressive)
 		jpeg_simple_progression(&j);
-	static const jpeg_scan_info per_component[3] = { { 1, { 0 }, 0, 63, 0, 0 }, { 1, { 1 }, 0, 63, 0, 0 }, { 1, { 2 }, 0, 63, 0, 0 } };
+	static const jpeg_scan_info per_component[3] = {{1, {0}, 0, 63, 0, 0},
+	                                                {1, {1}, 0, 63, 0, 0},
+	                                                {1, {2}, 0, 63, 0, 0}};
 	if (how.scan_per_component)
 		j.scan_info = per_component, j.num_scans = 3;
 	jpeg_start_compress(&j, TRUE);
@@ -133,14 +150,16 @@ UNUSED static void make_jpeg_how(blob *out, struct jpeg_how how, int h, int w, i
 
 UNUSED static void make_jpeg(blob *out, int c, int h, int w, int seed)
 {
-	make_jpeg_how(out, (struct jpeg_how){ c == 1 ? JCS_GRAYSCALE : JCS_RGB, c, false, 95, false, 0 }, h, w, seed);
+	make_jpeg_how(out, (struct jpeg_how){c == 1 ? JCS_GRAYSCALE : JCS_RGB, c, false, 95, false, 0}, h, w, seed);
 }
 
 /* ---- archives -------------------------------------------------------------------------- */
 
 enum pack { TAR, TAR_GZ, TAR_XZ, ZIP };
 
-struct packer { struct archive *a; };
+struct packer {
+	struct archive *a;
+};
 
 UNUSED static const char *sample_path(const char *name)
 {
@@ -153,7 +172,7 @@ UNUSED static const char *sample_path(const char *name)
 
 UNUSED static struct packer pack_open(const char *path, enum pack how)
 {
-	struct packer p = { archive_write_new() };
+	struct packer p = {archive_write_new()};
 	if (how == ZIP)
 		archive_write_set_format_zip(p.a);
 	else
@@ -185,12 +204,15 @@ UNUSED static void pack_entry(struct packer p, const char *name, int type, const
 	archive_entry_free(e);
 }
 
-UNUSED static void pack_file(struct packer p, const char *name, const void *data, size_t n) { pack_entry(p, name, AE_IFREG, NULL, data, n); }
+UNUSED static void pack_file(struct packer p, const char *name, const void *data, size_t n)
+{
+	pack_entry(p, name, AE_IFREG, NULL, data, n);
+}
 UNUSED static void pack_blob(struct packer p, const char *name, blob *b)
 {
 	pack_file(p, name, b->data, b->len);
 	wasd_buf_done(b);
-	*b = (blob){ 0 };
+	*b = (blob){0};
 }
 UNUSED static void pack_close(struct packer p)
 {
@@ -209,7 +231,8 @@ UNUSED static void put_file(const char *path, const void *data, size_t n)
 /* ---- whole datasets --------------------------------------------------------------------- */
 
 struct upload {
-	struct wasd_ingest_file f[8]; int n;
+	struct wasd_ingest_file f[8];
+	int n;
 	char path[8][160];
 	struct wasd_ingest_opts o;
 };
@@ -218,7 +241,7 @@ struct upload {
 UNUSED static const char *upload_add(struct upload *u, const char *name)
 {
 	snprintf(u->path[u->n], sizeof u->path[0], "%s/up%d", samples_dir, u->n);
-	u->f[u->n] = (struct wasd_ingest_file){ u->path[u->n], name };
+	u->f[u->n] = (struct wasd_ingest_file){u->path[u->n], name};
 	return u->path[u->n++];
 }
 
@@ -226,12 +249,12 @@ UNUSED static void upload_blob(struct upload *u, const char *name, blob *b)
 {
 	put_file(upload_add(u, name), b->data, b->len);
 	wasd_buf_done(b);
-	*b = (blob){ 0 };
+	*b = (blob){0};
 }
 
 UNUSED static void gzip_blob(blob *b)
 {
-	z_stream z = { 0 };
+	z_stream z = {0};
 	deflateInit2(&z, 1, Z_DEFLATED, 16 + 15, 9, Z_DEFAULT_STRATEGY);
 	size_t n = deflateBound(&z, (uLong)b->len);
 	Bytef *p = malloc(n);
@@ -262,8 +285,8 @@ UNUSED static void idx_files(blob f[2][2], int n_train, int n_test)
 	}
 }
 
-static const char *const idx_names[2][2] = { { "train-labels-idx1-ubyte", "train-images-idx3-ubyte" },
-                                             { "t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte" } };
+static const char *const idx_names[2][2] = {{"train-labels-idx1-ubyte", "train-images-idx3-ubyte"},
+                                            {"t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte"}};
 
 UNUSED static void idx_done(blob f[2][2])
 {

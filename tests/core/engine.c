@@ -13,7 +13,10 @@ static char engine[256];
 static struct wasd_dataset *data;
 static char data_path[96];
 
-struct proc { pid_t pid; struct wasd_wire *wire; };
+struct proc {
+	pid_t pid;
+	struct wasd_wire *wire;
+};
 
 static struct proc start(const char *command)
 {
@@ -46,7 +49,7 @@ static int finish(struct proc *p)
 			waitpid(p->pid, &status, 0);
 			break;
 		}
-		usleep(10000);          /* waiting for a process that is not ours to be told by: bounded, and only in this test */
+		usleep(10000); /* waiting for a process that is not ours to be told by: bounded, and only in this test */
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
@@ -61,7 +64,8 @@ static uint32_t say(struct proc *p, const char *json, const void *bin, size_t n,
 	return seq;
 }
 
-/* The next message that is not a heartbeat, a log line or (want NULL) progress. m.json NULL at the end of the stream. */
+/* The next message that is not a heartbeat, a log line or (want NULL) progress. m.json NULL at the end of the stream.
+ */
 static struct wasd_msg hear(struct proc *p, const char *want)
 {
 	for (;;) {
@@ -72,7 +76,8 @@ static struct wasd_msg hear(struct proc *p, const char *want)
 			CHECK_MSG(s == WASD_ENOTFOUND, "while waiting for %s: %s", want ? want : "a message", err.msg);
 			return (struct wasd_msg){.fd = -1, .type = ""};
 		}
-		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress") || !strcmp(m.type, "losses");
+		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress") ||
+		             !strcmp(m.type, "losses");
 		if (want ? !strcmp(m.type, want) : !noise)
 			return m;
 		CHECK_MSG(noise, "%s came while waiting for %s", m.type, want);
@@ -103,16 +108,22 @@ static void ack(struct proc *p, const struct wasd_msg *m)
 
 /* ---- training -------------------------------------------------------------------------------------------- */
 
-#define LENET "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":20,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}"
+#define LENET \
+	"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":20,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}"
 
 static void send_start(struct proc *p, const char *spec, const char *path, const void *file, size_t len)
 {
 	char text[2048], sha[WASD_SHA256_HEX];
-	int fd = -1, n = snprintf(text, sizeof text, "{\"type\":\"start\",\"job\":\"job_1\",\"attempt\":1,\"spec\":%s,\"dataset\":\"%s\",\"threads\":2,\"nice\":1", spec, path);
+	int fd = -1,
+		n = snprintf(
+			text, sizeof text,
+			"{\"type\":\"start\",\"job\":\"job_1\",\"attempt\":1,\"spec\":%s,\"dataset\":\"%s\",\"threads\":2,\"nice\":1",
+			spec, path);
 	if (file) {
 		wasd_sha256_of(file, len, sha);
 		CHECK(!wasd_memfd_sealed("resume", file, len, &fd, NULL));
-		n += snprintf(text + n, sizeof text - (size_t)n, ",\"bytes\":%zu,\"sha256\":\"%s\",\"resume\":{\"epoch\":1,\"step\":1}", len, sha);
+		n += snprintf(text + n, sizeof text - (size_t)n,
+		              ",\"bytes\":%zu,\"sha256\":\"%s\",\"resume\":{\"epoch\":1,\"step\":1}", len, sha);
 	}
 	snprintf(text + n, sizeof text - (size_t)n, "}");
 	say(p, text, NULL, 0, fd);
@@ -120,14 +131,15 @@ static void send_start(struct proc *p, const char *spec, const char *path, const
 		close(fd);
 }
 
-struct told {                                  /* what one attempt reported */
+struct told { /* what one attempt reported */
 	int metrics, checkpoints;
 	double loss[8];
-	char *file; size_t len;                /* last checkpoint */
+	char *file;
+	size_t len; /* last checkpoint */
 	char reason[16], end[24], message[256], pointer[64], status[24];
-	bool order;                            /* metrics of an epoch came before its checkpoint */
-	int64_t step;                          /* of the last loss */
-	char phases[160];                      /* that were told of, each once */
+	bool order;       /* metrics of an epoch came before its checkpoint */
+	int64_t step;     /* of the last loss */
+	char phases[160]; /* that were told of, each once */
 };
 
 static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
@@ -147,7 +159,8 @@ static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
 	const cJSON *info = wasd_json_get(m->json, "info");
 	const char *arch = "";
 	CHECK(wasd_json_str(info, "arch", &arch) && !strcmp(arch, "lenet"));
-	CHECK(cJSON_GetArraySize(wasd_json_get(info, "classes")) == 10 && wasd_json_get(wasd_json_get(info, "macs"), "aom"));
+	CHECK(cJSON_GetArraySize(wasd_json_get(info, "classes")) == 10 &&
+	      wasd_json_get(wasd_json_get(info, "macs"), "aom"));
 	wasd_memfd_unmap(p, len);
 }
 
@@ -236,7 +249,8 @@ static void trains_and_resumes(void)
 	CHECK_STR(cut.reason, "cancel");
 	struct told rest = whole(LENET, data_path, NULL, cut.file, cut.len);
 	CHECK_STR(rest.end, "done done");
-	CHECK_MSG(rest.loss[3] == straight.loss[3] && rest.loss[3] > 0, "loss %.17g, uncut %.17g", rest.loss[3], straight.loss[3]);
+	CHECK_MSG(rest.loss[3] == straight.loss[3] && rest.loss[3] > 0, "loss %.17g, uncut %.17g", rest.loss[3],
+	          straight.loss[3]);
 	CHECK_INT(rest.step, straight.step);
 	wasd_free(straight.file);
 	wasd_free(cut.file);
@@ -245,10 +259,14 @@ static void trains_and_resumes(void)
 
 static void says_why_it_failed(void)
 {
-	static const struct { const char *spec, *path, *end, *status, *word; } cases[] = {
+	static const struct {
+		const char *spec, *path, *end, *status, *word;
+	} cases[] = {
 		{LENET, "/nonexistent.wds", "failed bad_data", "eio", "nonexistent"},
-		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000}}}", NULL, "failed nan_loss", "enumeric", "loss"},
-		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":0}}", NULL, "failed error", "einval", "batch"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000}}}",
+	     NULL, "failed nan_loss", "enumeric", "loss"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":0}}", NULL, "failed error", "einval",
+	     "batch"},
 		{"{\"model\":{\"arch\":\"vgg16\"},\"limits\":{\"memory_mb\":300}}", NULL, "failed oom", "enomem", ""},
 		{"{\"model\":{\"arch\":\"transformer\"}}", NULL, "failed error", "einval", "transformer"},
 	};
@@ -268,7 +286,8 @@ static void says_why_it_failed(void)
 /* oneDNN is told to know no bf16 instructions, as it finds them missing on an older processor. */
 static void refuses_what_the_processor_cannot(void)
 {
-	static const char spec[] = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"precision\":\"bf16\"}}";
+	static const char spec[] =
+		"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20,\"precision\":\"bf16\"}}";
 	setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE", 1);
 	struct told t = whole(spec, data_path, NULL, NULL, 0);
 	unsetenv("ONEDNN_MAX_CPU_ISA");
@@ -296,7 +315,9 @@ static void ends_when_the_stream_ends(void)
 
 static void refuses_a_broken_protocol(void)
 {
-	static const struct { const char *command, *json; } cases[] = {
+	static const struct {
+		const char *command, *json;
+	} cases[] = {
 		{"train", "{\"type\":\"load\"}"},
 		{"train", "{\"type\":\"start\",\"job\":\"x\",\"attempt\":1}"},
 		{"train", "{\"type\":\"start\",\"spec\":{},\"dataset\":\"/x\",\"threads\":100000}"},
@@ -304,10 +325,12 @@ static void refuses_a_broken_protocol(void)
 		{"infer", "{\"type\":\"start\"}"},
 		{"infer", "{\"type\":\"load\"}"},
 		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"\",\"bytes\":1,\"profile_bytes\":1}"},
-		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"y\",\"bytes\":1,\"profile_bytes\":9223372036854775807}"},
+		{"infer",
+	     "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"y\",\"bytes\":1,\"profile_bytes\":9223372036854775807}"},
 		{"profile", "{\"type\":\"load\"}"},
 		{"profile", "{\"type\":\"search\",\"dataset\":\"/x\",\"sha256\":\"\",\"bytes\":9}"},
-		{"convert", "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:x\",\"bytes\":9,\"sha256\":\"\",\"out\":\"/x\"}"},
+		{"convert",
+	     "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:x\",\"bytes\":9,\"sha256\":\"\",\"out\":\"/x\"}"},
 		{"infer", "{\"type\":\"classify\",\"bundle\":\"x\",\"mode\":\"som\",\"sizes\":[]}"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -337,7 +360,8 @@ static void load(struct proc *p, const struct tiny_run *r, const char *id)
 	int fd;
 	wasd_sha256_of(r->file, r->len, sha);
 	CHECK(!wasd_memfd_sealed("bundle", r->file, r->len, &fd, NULL));
-	snprintf(text, sizeof text, "{\"type\":\"load\",\"bundle\":\"%s\",\"bytes\":%zu,\"sha256\":\"%s\",\"threads\":2}", id, r->len, sha);
+	snprintf(text, sizeof text, "{\"type\":\"load\",\"bundle\":\"%s\",\"bytes\":%zu,\"sha256\":\"%s\",\"threads\":2}",
+	         id, r->len, sha);
 	uint32_t seq = say(p, text, NULL, 0, fd);
 	close(fd);
 	struct wasd_msg m = hear(p, "loaded");
@@ -372,7 +396,7 @@ static void infers(void)
 	CHECK_STR(str(&m, "role"), "infer");
 	wasd_msg_done(&m);
 	load(&p, &r, "ck_1");
-	load(&p, &r, "ck_1");                   /* again: the same bundle */
+	load(&p, &r, "ck_1"); /* again: the same bundle */
 	for (int i = 0; i < CLIENTS; i++) {
 		const uint8_t *px = wasd_dataset_image(data, WASD_TRAIN, (size_t)i);
 		for (int k = 0; k < IMAGE; k++)
@@ -403,13 +427,17 @@ static void infers(void)
 	size_t len[2];
 	char both[1 << 16];
 	for (int i = 0; i < 2; i++) {
-		CHECK(!wasd_image_png(wasd_dataset_image(data, WASD_TRAIN, (size_t)i), wasd_dataset_shape(data), &png[i], &len[i], NULL));
+		CHECK(!wasd_image_png(wasd_dataset_image(data, WASD_TRAIN, (size_t)i), wasd_dataset_shape(data), &png[i],
+		                      &len[i], NULL));
 		memcpy(both + (i ? len[0] : 0), png[i], len[i]);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":3,\"sizes\":[%zu,%zu]}", len[0], len[1]);
+	snprintf(text, sizeof text,
+	         "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":3,\"sizes\":[%zu,%zu]}", len[0],
+	         len[1]);
 	say(&p, text, both, len[0] + len[1], -1);
 	m = hear(&p, "classified");
-	const cJSON *results = wasd_json_get(m.json, "results"), *top = wasd_json_get(cJSON_GetArrayItem(results, 1), "top");
+	const cJSON *results = wasd_json_get(m.json, "results"),
+				*top = wasd_json_get(cJSON_GetArrayItem(results, 1), "top");
 	CHECK_INT(cJSON_GetArraySize(results), 2);
 	CHECK_INT(cJSON_GetArraySize(top), 3);
 	double p0 = 0, p1 = 0, index = -1;
@@ -417,7 +445,7 @@ static void infers(void)
 	wasd_json_num(cJSON_GetArrayItem(top, 1), "p", &p1);
 	wasd_json_num(cJSON_GetArrayItem(top, 0), "index", &index);
 	CHECK(p0 >= p1 && p1 > 0 && p0 <= 1 && index >= 0);
-	for (int c = 0; c < 10; c++)        /* computed as a pair: near the logits computed alone, not equal */
+	for (int c = 0; c < 10; c++) /* computed as a pair: near the logits computed alone, not equal */
 		CHECK(alone[1][c] <= alone[1][(int)index] + 1e-3f);
 	wasd_msg_done(&m);
 	snprintf(text, sizeof text, "{\"type\":\"logits\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"sizes\":[%zu]}", len[0]);
@@ -427,28 +455,42 @@ static void infers(void)
 	wasd_msg_done(&m);
 
 	/* What is wrong is answered, and the process goes on. */
-	snprintf(text, sizeof text, "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":1,\"sizes\":[%zu,5]}", len[0]);
+	snprintf(text, sizeof text,
+	         "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":1,\"sizes\":[%zu,5]}", len[0]);
 	memcpy(both + len[0], "GIF89", 5);
 	expect_error(&p, say(&p, text, both, len[0] + 5, -1), "bad_image", "/images/1");
-	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_9\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1), "bundle_not_ready", "");
-	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"dom\",\"n\":1}", x[0], sizeof x[0], -1), "bundle_not_ready", "");
-	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":2}", x[0], sizeof x[0], -1), "bad_tensor", "/inputs/0/data");
+	expect_error(&p,
+	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_9\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1),
+	             "bundle_not_ready", "");
+	expect_error(&p,
+	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"dom\",\"n\":1}", x[0], sizeof x[0], -1),
+	             "bundle_not_ready", "");
+	expect_error(&p,
+	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":2}", x[0], sizeof x[0], -1),
+	             "bad_tensor", "/inputs/0/data");
 	x[0][7] = NAN;
-	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1), "bad_tensor", "/inputs/0/data");
+	expect_error(&p,
+	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[0], sizeof x[0], -1),
+	             "bad_tensor", "/inputs/0/data");
 	say(&p, "{\"type\":\"unload\",\"bundle\":\"ck_1\"}", NULL, 0, -1);
 	m = hear(&p, "unloaded");
 	wasd_msg_done(&m);
-	expect_error(&p, say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[1], sizeof x[1], -1), "bundle_not_ready", "");
+	expect_error(&p,
+	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[1], sizeof x[1], -1),
+	             "bundle_not_ready", "");
 	CHECK_INT(finish(&p), 0);
 	wasd_free(png[0]);
 	wasd_free(png[1]);
 	tiny_done(&r);
 }
 
-#define SHIFTED "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}],\"layers\":\"all\"}}"
+#define SHIFTED \
+	"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}],\"layers\":\"all\"}}"
 
-/* Sends `text` with %zu, %s and %zu for the checkpoint's size and digest and the overlay's size; both travel in one file. */
-static uint32_t say_with_files(struct proc *p, const char *format, const struct tiny_run *r, const struct wasd_msg *overlay)
+/* Sends `text` with %zu, %s and %zu for the checkpoint's size and digest and the overlay's size; both travel in one
+ * file. */
+static uint32_t say_with_files(struct proc *p, const char *format, const struct tiny_run *r,
+                               const struct wasd_msg *overlay)
 {
 	char text[512], sha[WASD_SHA256_HEX];
 	const void *over = NULL;
@@ -478,14 +520,17 @@ static void searches_and_serves_a_profile(void)
 	struct proc p = start("profile");
 	struct wasd_msg m = hear(&p, "hello"), found;
 	wasd_msg_done(&m);
-	snprintf(request, sizeof request, "{\"type\":\"search\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
-	         "\"request\":{\"desire\":\"macs\",\"budget\":0.8,\"evaluations\":20}}", data_path);
+	snprintf(request, sizeof request,
+	         "{\"type\":\"search\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
+	         "\"request\":{\"desire\":\"macs\",\"budget\":0.8,\"evaluations\":20}}",
+	         data_path);
 	say_with_files(&p, request, &r, NULL);
 	for (found = hear(&p, NULL); found.type && !strcmp(found.type, "progress"); found = hear(&p, NULL)) {
 		CHECK(num(&found, "done") <= 20 && num(&found, "of") == 20);
 		wasd_msg_done(&found);
 	}
-	CHECK_MSG(found.type && !strcmp(found.type, "profile") && found.fd >= 0, "%s", found.type ? str(&found, "message") : "");
+	CHECK_MSG(found.type && !strcmp(found.type, "profile") && found.fd >= 0, "%s",
+	          found.type ? str(&found, "message") : "");
 	CHECK_INT(finish(&p), 0);
 	const cJSON *info = wasd_json_get(found.json, "info");
 	double share = 9, macs = 0;
@@ -494,7 +539,8 @@ static void searches_and_serves_a_profile(void)
 	p = start("infer");
 	m = hear(&p, "hello");
 	wasd_msg_done(&m);
-	#define PROFILE "{\"type\":\"profile\",\"bundle\":\"ck_1\",\"name\":\"fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
+#define PROFILE \
+	"{\"type\":\"profile\",\"bundle\":\"ck_1\",\"name\":\"fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
 	expect_error(&p, say_with_files(&p, PROFILE, &r, &found), "enotfound", "");
 	load(&p, &r, "ck_1");
 	static float x[IMAGE];
@@ -521,7 +567,10 @@ static void searches_and_serves_a_profile(void)
 	m = hear(&p, "hello");
 	wasd_msg_done(&m);
 	snprintf(out, sizeof out, "%s/fast.onnx", tiny_dir);
-	snprintf(request, sizeof request, "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:fast\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"profile_bytes\":%%zu,\"out\":\"%s\"}", out);
+	snprintf(
+		request, sizeof request,
+		"{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:fast\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"profile_bytes\":%%zu,\"out\":\"%s\"}",
+		out);
 	say_with_files(&p, request, &r, &found);
 	m = hear(&p, "exported");
 	CHECK(num(&m, "bytes") > 1000 && !access(out, R_OK));

@@ -1,5 +1,5 @@
-/* tests/core/extend.c - a network, a transform, a layer and a weight strategy that core does not have, each one file and one row: they are listed,
- * described, built, drawn, trained, kept and deployed like those that it has. */
+/* tests/core/extend.c - a network, a transform, a layer and a weight strategy that core does not have, each one file
+ * and one row: they are listed, described, built, drawn, trained, kept and deployed like those that it has. */
 #include "tiny.h"
 
 #include "backend/backend.h"
@@ -13,12 +13,12 @@
 #include "extend_strategy.h"
 #include "extend_transform.h"
 
-static const struct layer layer_hollow = { .op = "hollow", .summary = "has no kernel", .shape = square_shape };
+static const struct layer layer_hollow = {.op = "hollow", .summary = "has no kernel", .shape = square_shape};
 
-const struct layer *const layer_more[] = { &layer_square, &layer_hollow, NULL };
-const struct wasd_arch *const wasd_arch_more[] = { &arch_speck, NULL };
-const struct weight_strategy *const weight_strategy_more[] = { &weight_sparse, NULL };
-const struct wasd_transform_op *const wasd_transform_op_more[] = { &op_transpose, NULL };
+const struct layer *const layer_more[] = {&layer_square, &layer_hollow, NULL};
+const struct wasd_arch *const wasd_arch_more[] = {&arch_speck, NULL};
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
+const struct wasd_transform_op *const wasd_transform_op_more[] = {&op_transpose, NULL};
 
 static bool listed(const cJSON *caps, const char *table, const char *key, const char *name)
 {
@@ -33,8 +33,9 @@ static bool listed(const cJSON *caps, const char *table, const char *key, const 
 static void are_listed(void)
 {
 	cJSON *caps = wasd_capabilities();
-	CHECK(listed(caps, "archs", "name", "speck") && listed(caps, "transforms", "type", "transpose") && listed(caps, "layers", "type", "square") &&
-	      listed(caps, "strategies", "type", "sparse") && listed(caps, "strategies", "type", "was"));
+	CHECK(listed(caps, "archs", "name", "speck") && listed(caps, "transforms", "type", "transpose") &&
+	      listed(caps, "layers", "type", "square") && listed(caps, "strategies", "type", "sparse") &&
+	      listed(caps, "strategies", "type", "was"));
 	CHECK(listed(caps, "archs", "name", "resnet18") && !listed(caps, "archs", "name", "speck2"));
 	cJSON_Delete(caps);
 }
@@ -44,25 +45,26 @@ static void network_and_transform_train(void)
 {
 	char path[96];
 	struct wasd_dataset *data = tiny_glyphs("glyphs", 96, 32, 16, path);
-	struct tiny_run r = { 0 };
+	struct tiny_run r = {0};
 	cJSON *d = NULL, *model = cJSON_Parse("{\"arch\":\"speck\"}");
-	struct wasd_err err = { 0 };
-	CHECK_MSG(!wasd_network_describe(model, NULL, (struct wasd_shape){ 3, 16, 16 }, 10, &d, &err), "%s", err.msg);
+	struct wasd_err err = {0};
+	CHECK_MSG(!wasd_network_describe(model, NULL, (struct wasd_shape){3, 16, 16}, 10, &d, &err), "%s", err.msg);
 	CHECK_INT(wasd_json_get(wasd_json_get(d, "augmented"), "layers")->valueint, 1);
 	tiny_go(&r, "{\"model\":{\"arch\":\"speck\"},\"train\":{\"epochs\":2,\"batch\":32}}", data);
 	CHECK_MSG(!r.status && r.end == WASD_TRAIN_DONE, "%s", r.err.msg);
-	CHECK(r.len && memmem(r.file, r.len, "transpose", 9));       /* the recorded draw names it */
+	CHECK(r.len && memmem(r.file, r.len, "transpose", 9)); /* the recorded draw names it */
 	tiny_done(&r);
 	wasd_dataset_close(data);
 	cJSON_Delete(d);
 	cJSON_Delete(model);
 }
 
-/* ---- the layer in networks of a job's own, on every row of the backends ------------------------------------------------ */
+/* ---- the layer in networks of a job's own, on every row of the backends
+ * ------------------------------------------------ */
 
 #define HEAD "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}"
-/* %d: channels. The square stands behind and before convolutions, at the images, twice at one input (whose gradient is then added to), and
- * among the rows that lead to the logits. */
+/* %d: channels. The square stands behind and before convolutions, at the images, twice at one input (whose gradient is
+ * then added to), and among the rows that lead to the logits. */
 static const char *const squares[] = {
 	"{\"layers\":[{\"type\":\"conv\",\"out\":%d},{\"type\":\"square\"}," HEAD,
 	"{\"layers\":[{\"type\":\"square\"},{\"type\":\"conv\",\"out\":%d},{\"type\":\"relu\"}," HEAD,
@@ -79,23 +81,38 @@ static const char *const squares[] = {
 enum { IMAGES = 3, CLASSES = 2, SIDE = 6 };
 
 /* One forward and backward pass and one of the compiled network; the gradients stay in the model. */
-static void run_squares(struct wasd_model *m, const char *backend, enum wasd_precision p, const real *x, double *loss, real logits[IMAGES * CLASSES], real served[IMAGES * CLASSES])
+static void run_squares(struct wasd_model *m, const char *backend, enum wasd_precision p, const real *x, double *loss,
+                        real logits[IMAGES * CLASSES], real served[IMAGES * CLASSES])
 {
-	static const int32_t y[IMAGES] = { 1, 0, 1 };
+	static const int32_t y[IMAGES] = {1, 0, 1};
 	struct wasd_exec *e = NULL;
 	struct wasd_bundle *b = NULL;
 	struct wasd_exec *net = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	int hits;
-	CHECK_MSG(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = IMAGES, .training = true, .precision = p, .backend = backend }, &e, &err), "%s: %s", backend, err.msg);
+	CHECK_MSG(!wasd_exec_create(m,
+	                            &(struct wasd_exec_opts){.batch = IMAGES,
+	                                                     .training = true,
+	                                                     .precision = p,
+	                                                     .backend = backend},
+	                            &e, &err),
+	          "%s: %s", backend, err.msg);
 	wasd_model_grad_zero(m);
-	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = IMAGES, .bn = WASD_BN_BATCH }, &err) && !wasd_exec_loss(e, y, 0, loss, &hits, &err));
+	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = IMAGES, .bn = WASD_BN_BATCH}, &err) &&
+	      !wasd_exec_loss(e, y, 0, loss, &hits, &err));
 	memcpy(logits, wasd_exec_logits(e), IMAGES * CLASSES * sizeof *logits);
 	CHECK(!wasd_exec_backward(e, &err));
 	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, WASD_AOM, &b, &err), "%s", err.msg);
-	CHECK_MSG(!wasd_exec_create(bundle_model(b), &(struct wasd_exec_opts){ .batch = IMAGES, .constant_weights = true, .precision = p, .backend = backend }, &net, &err), "%s", err.msg);
-	for (int i = 0; i < IMAGES; i++) {      /* fewer images than were planned for */
-		CHECK(!wasd_exec_forward(net, x + i * 3 * SIDE * SIDE, &(struct wasd_pass){ .n = 1, .bn = WASD_BN_SET, .set = WASD_STATS_AOM }, &err));
+	CHECK_MSG(!wasd_exec_create(bundle_model(b),
+	                            &(struct wasd_exec_opts){.batch = IMAGES,
+	                                                     .constant_weights = true,
+	                                                     .precision = p,
+	                                                     .backend = backend},
+	                            &net, &err),
+	          "%s", err.msg);
+	for (int i = 0; i < IMAGES; i++) { /* fewer images than were planned for */
+		CHECK(!wasd_exec_forward(net, x + i * 3 * SIDE * SIDE,
+		                         &(struct wasd_pass){.n = 1, .bn = WASD_BN_SET, .set = WASD_STATS_AOM}, &err));
 		memcpy(served + i * CLASSES, wasd_exec_logits(net), CLASSES * sizeof *served);
 	}
 	wasd_exec_destroy(net);
@@ -118,28 +135,34 @@ static void compare_squares(const char *backend, enum wasd_precision p, size_t w
 {
 	struct wasd_graph *g = NULL;
 	struct wasd_model *a = NULL, *b = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_rng r;
-	real x[IMAGES * 3 * SIDE * SIDE], la[IMAGES * CLASSES], lb[IMAGES * CLASSES], sa[IMAGES * CLASSES], sb[IMAGES * CLASSES];
-	double va, vb, d, scale, tol = p == WASD_PRECISION_BF16 ? 0.06 : 2e-4;      /* bfloat16 has 8 bits, and these nets have few values to average over */
+	real x[IMAGES * 3 * SIDE * SIDE], la[IMAGES * CLASSES], lb[IMAGES * CLASSES], sa[IMAGES * CLASSES],
+		sb[IMAGES * CLASSES];
+	double va, vb, d, scale,
+		tol = p == WASD_PRECISION_BF16 ? 0.06 :
+	                                     2e-4; /* bfloat16 has 8 bits, and these nets have few values to average over */
 	char text[700];
 	snprintf(text, sizeof text, squares[which], channels);
 	cJSON *model = cJSON_Parse(text);
 	wasd_rng_init(&r, 1, "x", 0, 0);
 	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
 		x[i] = (real)wasd_rng_between(&r, -1, 1);
-	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){ 3, SIDE, SIDE }, CLASSES, &g, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err), "%s", err.msg);
 	CHECK(!wasd_model_create(g, 1, &a, &err) && !wasd_model_create(g, 1, &b, &err));
 	run_squares(a, backend, p, x, &va, la, sa);
 	run_squares(b, "ref", WASD_PRECISION_FP32, x, &vb, lb, sb);
 	size_t n = wasd_graph_param_count(g);
 	const char *name = wasd_precision_name(p);
 	d = distance(la, lb, IMAGES * CLASSES, &scale);
-	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: logits differ by %g of %g", backend, name, which, channels, d, scale);
+	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: logits differ by %g of %g", backend, name, which,
+	          channels, d, scale);
 	d = distance(sa, sb, IMAGES * CLASSES, &scale);
-	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: served logits differ by %g of %g", backend, name, which, channels, d, scale);
+	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: served logits differ by %g of %g", backend, name, which,
+	          channels, d, scale);
 	d = distance(wasd_model_grad(a), wasd_model_grad(b), n, &scale);
-	CHECK_MSG(d <= 3 * tol * scale, "%s %s, net %zu, %d channels: gradients differ by %g of %g", backend, name, which, channels, d, scale);
+	CHECK_MSG(d <= 3 * tol * scale, "%s %s, net %zu, %d channels: gradients differ by %g of %g", backend, name, which,
+	          channels, d, scale);
 	wasd_model_destroy(a);
 	wasd_model_destroy(b);
 	wasd_graph_destroy(g);
@@ -148,12 +171,12 @@ static void compare_squares(const char *backend, enum wasd_precision p, size_t w
 
 static void layer_computes_on_every_backend(void)
 {
-	static const int channels[] = { 3, 5, 16, 37 };
+	static const int channels[] = {3, 5, 16, 37};
 	const struct backend *b;
 	for (int i = 0; (b = backend_at(i)) != NULL; i++)
 		for (int p = 0; p < WASD_PRECISIONS; p++) {
 			if (backend_choose(b->name, (enum wasd_precision)p, &b, NULL))
-				continue;               /* not offered here */
+				continue; /* not offered here */
 			for (size_t k = 0; k < sizeof squares / sizeof *squares * 4; k++)
 				compare_squares(b->name, (enum wasd_precision)p, k / 4, channels[k % 4]);
 		}
@@ -170,11 +193,12 @@ static void copies_are_explained(void)
 		struct wasd_graph *g = NULL;
 		struct wasd_model *m = NULL;
 		struct wasd_exec *e = NULL;
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		if (backend_choose(b->name, WASD_PRECISION_FP32, &b, NULL))
 			continue;
-		CHECK(!wasd_network_build(model, (struct wasd_shape){ 3, SIDE, SIDE }, CLASSES, &g, &err) && !wasd_model_create(g, 1, &m, &err));
-		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 2, .backend = b->name }, &e, &err));
+		CHECK(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err) &&
+		      !wasd_model_create(g, 1, &m, &err));
+		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 2, .backend = b->name}, &e, &err));
 		cJSON *list = wasd_exec_explain(e), *row;
 		bool told = false;
 		cJSON_ArrayForEach(row, list)
@@ -194,14 +218,17 @@ static void layer_without_any_kernel_is_refused(void)
 	struct wasd_graph *g = NULL;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	const struct backend *b;
 	cJSON *model = cJSON_Parse("{\"layers\":[{\"type\":\"conv\",\"out\":4},{\"type\":\"hollow\"}," HEAD);
-	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){ 3, SIDE, SIDE }, CLASSES, &g, &err) && !wasd_model_create(g, 1, &m, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err) &&
+	              !wasd_model_create(g, 1, &m, &err),
+	          "%s", err.msg);
 	for (int i = 0; (b = backend_at(i)) != NULL; i++) {
 		if (backend_choose(b->name, WASD_PRECISION_FP32, &b, NULL))
 			continue;
-		CHECK_INT(wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 2, .backend = b->name }, &e, &err), WASD_EUNSUPPORTED);
+		CHECK_INT(wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 2, .backend = b->name}, &e, &err),
+		          WASD_EUNSUPPORTED);
 		CHECK_MSG(strstr(err.msg, "hollow") && strstr(err.msg, b->name), "%s", err.msg);
 	}
 	wasd_model_destroy(m);
@@ -214,19 +241,22 @@ static void layer_trains(void)
 {
 	char path[96], spec[900], text[700];
 	struct wasd_dataset *data = tiny_glyphs("glyphs", 96, 32, 16, path);
-	struct tiny_run r = { 0 };
+	struct tiny_run r = {0};
 	snprintf(text, sizeof text, squares[3], 5);
-	snprintf(spec, sizeof spec, "{\"model\":%s,\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", text);
+	snprintf(spec, sizeof spec,
+	         "{\"model\":%s,\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", text);
 	tiny_go(&r, spec, data);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	cJSON *j = cJSON_Parse(spec);
-	struct tiny_run plain = { 0 };
+	struct tiny_run plain = {0};
 	struct wasd_trainer *t = NULL;
-	struct wasd_train_hooks h = { .ctx = &plain, .metrics = tiny_metrics };
-	CHECK(!wasd_trainer_create(&(struct wasd_train_opts){ .spec = j, .data = data, .backend = "ref" }, &t, &plain.err) && !wasd_trainer_run(t, &h, &plain.end, NULL, &plain.err));
+	struct wasd_train_hooks h = {.ctx = &plain, .metrics = tiny_metrics};
+	CHECK(!wasd_trainer_create(&(struct wasd_train_opts){.spec = j, .data = data, .backend = "ref"}, &t, &plain.err) &&
+	      !wasd_trainer_run(t, &h, &plain.end, NULL, &plain.err));
 	for (int e = 1; e <= 2; e++)
 		for (int k = 0; k < 4; k += 2)
-			CHECK_MSG(fabs(r.value[e][k] - plain.value[e][k]) < 1e-3, "epoch %d: %s is %g, by plain loops %g", e, tiny_names[k], r.value[e][k], plain.value[e][k]);
+			CHECK_MSG(fabs(r.value[e][k] - plain.value[e][k]) < 1e-3, "epoch %d: %s is %g, by plain loops %g", e,
+			          tiny_names[k], r.value[e][k], plain.value[e][k]);
 	wasd_trainer_destroy(t);
 	tiny_done(&r);
 	wasd_dataset_close(data);
@@ -235,10 +265,11 @@ static void layer_trains(void)
 
 /* ---- the strategy ------------------------------------------------------------------------------------- */
 
-#define SPARSE_NET "\"model\":{\"name\":\"net\",\"layers\":[{\"type\":\"conv\",\"out\":16,\"bias\":false,\"name\":\"a\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+#define SPARSE_NET \
+	"\"model\":{\"name\":\"net\",\"layers\":[{\"type\":\"conv\",\"out\":16,\"bias\":false,\"name\":\"a\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
 	"{\"type\":\"conv\",\"bias\":false,\"augment\":true,\"name\":\"b\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},{\"type\":\"conv\",\"depthwise\":true,\"stride\":2,\"name\":\"d\"}," \
 	"{\"type\":\"conv\",\"out\":32,\"kernel\":1,\"name\":\"p\"},{\"type\":\"relu\"},{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"f\"}]}"
-static const char *const sparse_kernels[] = { "a.weight", "b.weight", "p.weight", "f.weight" };
+static const char *const sparse_kernels[] = {"a.weight", "b.weight", "p.weight", "f.weight"};
 enum { SPARSE_KERNELS = 4 };
 
 static const real *tensor_of(const struct wasd_st *st, const char *prefix, const char *name, size_t *n)
@@ -258,13 +289,15 @@ static void sparse_file(const struct tiny_run *r)
 	CHECK(!wasd_st_open(r->file, r->len, &st, NULL));
 	for (int i = 0; i < SPARSE_KERNELS; i++) {
 		size_t n, nm, nv, dead = 0, wrong = 0;
-		const real *w = tensor_of(st, "", sparse_kernels[i], &n), *mask = tensor_of(st, "weights.sparse.", sparse_kernels[i], &nm),
-		           *v = tensor_of(st, "weights.master.", sparse_kernels[i], &nv);
+		const real *w = tensor_of(st, "", sparse_kernels[i], &n),
+				   *mask = tensor_of(st, "weights.sparse.", sparse_kernels[i], &nm),
+				   *v = tensor_of(st, "weights.master.", sparse_kernels[i], &nv);
 		for (size_t k = 0; n == nm && n == nv && k < n; k++) {
 			dead += mask[k] == 0;
 			wrong += (mask[k] != 0 && mask[k] != 1) || w[k] != mask[k] * v[k];
 		}
-		CHECK_MSG(n == nm && n == nv && !wrong && dead > n / 3 && dead < n * 2 / 3, "%s: %zu of %zu are zero, %zu wrong", sparse_kernels[i], dead, n, wrong);
+		CHECK_MSG(n == nm && n == nv && !wrong && dead > n / 3 && dead < n * 2 / 3,
+		          "%s: %zu of %zu are zero, %zu wrong", sparse_kernels[i], dead, n, wrong);
 	}
 	CHECK(!wasd_st_find(st, "weights.master.d.weight") && !wasd_st_find(st, "weights.sparse.d.weight"));
 	wasd_st_close(st);
@@ -273,7 +306,7 @@ static void sparse_file(const struct tiny_run *r)
 /* Deployed and exported are the masked weights, and nothing that only the run needs. */
 static void sparse_goes_out(const struct tiny_run *r, bool dom)
 {
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_st *in = NULL, *out = NULL;
 	void *file = NULL, *again = NULL, *onnx = NULL;
 	size_t len, again_len, onnx_len, n, m;
@@ -291,7 +324,8 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 			struct wasd_model *model = bundle_model(b);
 			for (int i = 0; i < SPARSE_KERNELS; i++) {
 				const struct wasd_graph *g = wasd_model_graph(model);
-				const real *w = tensor_of(out, "", sparse_kernels[i], &n), *served = wasd_model_weights(model, wasd_graph_param_find(g, sparse_kernels[i]));
+				const real *w = tensor_of(out, "", sparse_kernels[i], &n),
+						   *served = wasd_model_weights(model, wasd_graph_param_find(g, sparse_kernels[i]));
 				CHECK(!memcmp(w, tensor_of(in, "", sparse_kernels[i], &m), n * sizeof *w) && n == m);
 				for (size_t k = 0; k < n; k++)
 					CHECK((w[k] == 0) == (served[k] == 0));
@@ -299,7 +333,8 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 		}
 		wasd_bundle_unref(b);
 	}
-	CHECK_MSG(!wasd_import(r->file, r->len, &(struct wasd_import){ .to_serve = true }, &again, &again_len, &info, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_import(r->file, r->len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err),
+	          "%s", err.msg);
 	wasd_free(again);
 	wasd_free(file);
 	wasd_st_close(in);
@@ -307,19 +342,25 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 	cJSON_Delete(info);
 }
 
-/* Cut anywhere, a run goes on to the same bits: master weights, statistics, and the file but for the times that it tells. */
-static void sparse_trains(const struct wasd_dataset *data, const char *backend, const char *precision, const char *weights, bool dom)
+/* Cut anywhere, a run goes on to the same bits: master weights, statistics, and the file but for the times that it
+ * tells. */
+static void sparse_trains(const struct wasd_dataset *data, const char *backend, const char *precision,
+                          const char *weights, bool dom)
 {
-	char *spec = wasd_asprintf("{" SPARSE_NET ",\"weights\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"%s\",\"optimizer\":{\"type\":\"adamw\",\"weight_decay\":0.1}}}",
-	                           weights, precision);
-	struct tiny_run whole = { .backend = backend }, cut = { .backend = backend, .stop_at = 3 };
+	char *spec = wasd_asprintf(
+		"{" SPARSE_NET
+		",\"weights\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"%s\",\"optimizer\":{\"type\":\"adamw\",\"weight_decay\":0.1}}}",
+		weights, precision);
+	struct tiny_run whole = {.backend = backend}, cut = {.backend = backend, .stop_at = 3};
 	tiny_go(&whole, spec, data);
 	tiny_go(&cut, spec, data);
-	CHECK_MSG(!whole.status && !cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s %s: %s%s", backend, precision, whole.err.msg, cut.err.msg);
+	CHECK_MSG(!whole.status && !cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s %s: %s%s", backend, precision,
+	          whole.err.msg, cut.err.msg);
 	sparse_file(&cut);
 	cut.stop_at = 0;
 	tiny_go(&cut, spec, data);
-	CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s %s %s: resumed to other bits. %s", backend, precision, weights, cut.err.msg);
+	CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s %s %s: resumed to other bits. %s", backend, precision,
+	          weights, cut.err.msg);
 	CHECK(whole.value[2][0] < whole.value[1][0] + 0.5 && isnan(whole.value[2][4]) == !dom);
 	sparse_file(&whole);
 	sparse_goes_out(&whole, dom);
@@ -338,7 +379,8 @@ static void strategy_trains_and_is_deployed(void)
 			if (backend_choose(b->name, p, &can, NULL))
 				continue;
 			sparse_trains(data, b->name, wasd_precision_name(p), "[{\"type\":\"sparse\"}]", false);
-			sparse_trains(data, b->name, wasd_precision_name(p), "[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"}]", true);
+			sparse_trains(data, b->name, wasd_precision_name(p),
+			              "[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"}]", true);
 		}
 	wasd_dataset_close(data);
 }
@@ -346,26 +388,29 @@ static void strategy_trains_and_is_deployed(void)
 /* A list is refused at the member that is wrong. */
 static void strategies_are_refused(void)
 {
-	static const struct { const char *members, *pointer; } c[] = {
-		{ "\"weights\":{}", "/weights" },
-		{ "\"weights\":[7]", "/weights/0" },
-		{ "\"weights\":[{\"share\":1}]", "/weights/0/type" },
-		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"dense\"}]", "/weights/1/type" },
-		{ "\"weights\":[{\"type\":\"sparse\",\"share\":2}]", "/weights/0/share" },
-		{ "\"weights\":[{\"type\":\"sparse\",\"part\":0.5}]", "/weights/0/part" },
-		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"sparse\"}]", "/weights/1" },
-		{ "\"weights\":[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"z.*\"}]", "/weights/1/layers" },
-		{ "\"weights\":[{\"type\":\"was\",\"groups\":99}]", "/weights/0/groups" },
-		{ "\"weights\":[{\"type\":\"was\"}],\"was\":false", "/weights" },
-		{ "\"was\":{\"type\":\"was\"}", "/was/type" },
+	static const struct {
+		const char *members, *pointer;
+	} c[] = {
+		{"\"weights\":{}", "/weights"},
+		{"\"weights\":[7]", "/weights/0"},
+		{"\"weights\":[{\"share\":1}]", "/weights/0/type"},
+		{"\"weights\":[{\"type\":\"sparse\"},{\"type\":\"dense\"}]", "/weights/1/type"},
+		{"\"weights\":[{\"type\":\"sparse\",\"share\":2}]", "/weights/0/share"},
+		{"\"weights\":[{\"type\":\"sparse\",\"part\":0.5}]", "/weights/0/part"},
+		{"\"weights\":[{\"type\":\"sparse\"},{\"type\":\"sparse\"}]", "/weights/1"},
+		{"\"weights\":[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"z.*\"}]", "/weights/1/layers"},
+		{"\"weights\":[{\"type\":\"was\",\"groups\":99}]", "/weights/0/groups"},
+		{"\"weights\":[{\"type\":\"was\"}],\"was\":false", "/weights"},
+		{"\"was\":{\"type\":\"was\"}", "/was/type"},
 	};
 	char path[96];
 	struct wasd_dataset *data = tiny_glyphs("refused", 32, 16, 16, path);
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-		struct tiny_run r = { 0 };
+		struct tiny_run r = {0};
 		char *spec = wasd_asprintf("{" SPARSE_NET ",%s}", c[i].members);
 		tiny_go(&r, spec, data);
-		CHECK_MSG(r.status == WASD_EINVAL && !strcmp(r.err.pointer, c[i].pointer), "%s: at \"%s\", want \"%s\" (%s)", c[i].members, r.err.pointer, c[i].pointer, r.err.msg);
+		CHECK_MSG(r.status == WASD_EINVAL && !strcmp(r.err.pointer, c[i].pointer), "%s: at \"%s\", want \"%s\" (%s)",
+		          c[i].members, r.err.pointer, c[i].pointer, r.err.msg);
 		wasd_free(spec);
 		tiny_done(&r);
 	}
@@ -377,9 +422,12 @@ static void list_of_was_is_was(void)
 {
 	char path[96];
 	struct wasd_dataset *data = tiny_glyphs("short", 48, 16, 16, path);
-	struct tiny_run one = { 0 }, list = { 0 };
+	struct tiny_run one = {0}, list = {0};
 	tiny_go(&one, "{" SPARSE_NET ",\"was\":{\"layers\":\"all\"},\"train\":{\"epochs\":1,\"batch\":16}}", data);
-	tiny_go(&list, "{" SPARSE_NET ",\"weights\":[{\"type\":\"was\",\"layers\":\"all\"}],\"train\":{\"epochs\":1,\"batch\":16}}", data);
+	tiny_go(&list,
+	        "{" SPARSE_NET
+	        ",\"weights\":[{\"type\":\"was\",\"layers\":\"all\"}],\"train\":{\"epochs\":1,\"batch\":16}}",
+	        data);
 	CHECK_MSG(!one.status && !list.status && !strcmp(one.sha, list.sha), "%s%s", one.err.msg, list.err.msg);
 	tiny_done(&one);
 	tiny_done(&list);

@@ -10,7 +10,8 @@ static enum wasd_status square_shape(struct node *n, const struct wasd_shape *in
 
 static unsigned square_keeps(enum act act, bool has_res)
 {
-	(void)act; (void)has_res;
+	(void)act;
+	(void)has_res;
 	return LAYER_KEEPS_X;
 }
 
@@ -31,11 +32,17 @@ static void square_backward(struct step *s, const struct run *r)
 	for (int n = 0; s->dx[0] && n < r->n; n++)
 		for (int c = 0; c < s->y->shape.c; c++)
 			for (int i = 0; i < hw; i++) {
-				real *dx = &tensor_plane(s->dx[0], n, c)[i], g = 2 * tensor_plane(s->x[0], n, c)[i] * tensor_plane(s->dy, n, c)[i];
+				real *dx = &tensor_plane(s->dx[0], n, c)[i],
+					 g = 2 * tensor_plane(s->x[0], n, c)[i] * tensor_plane(s->dy, n, c)[i];
 				*dx = s->dx_add[0] ? *dx + g : g;
 			}
 }
 
-static const struct layer_kernel square_kernel = { .forward = square_forward, .backward = square_backward };
-static const struct layer layer_square = { .op = "square", .summary = "x * x", .phase_fwd = WASD_PHASE_OTHER, .phase_bwd = WASD_PHASE_OTHER, .shape = square_shape,
-	.keeps = square_keeps, .kernel = &square_kernel };
+static const struct layer_kernel square_kernel = {.forward = square_forward, .backward = square_backward};
+static const struct layer layer_square = {.op = "square",
+                                          .summary = "x * x",
+                                          .phase_fwd = WASD_PHASE_OTHER,
+                                          .phase_bwd = WASD_PHASE_OTHER,
+                                          .shape = square_shape,
+                                          .keeps = square_keeps,
+                                          .kernel = &square_kernel};

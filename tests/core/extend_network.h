@@ -17,4 +17,8 @@ static const char *speck_was(const int *options)
 	return "{\"transforms\":[{\"type\":\"transpose\"}]}";
 }
 
-static const struct wasd_arch arch_speck = { .name = "speck", .summary = "one convolution", .paper_was = speck_was, .min_side = 4, .build = speck_build };
+static const struct wasd_arch arch_speck = {.name = "speck",
+                                            .summary = "one convolution",
+                                            .paper_was = speck_was,
+                                            .min_side = 4,
+                                            .build = speck_build};

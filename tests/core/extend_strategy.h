@@ -1,8 +1,12 @@
-/* extend_strategy.h - a weight strategy that core does not have: a random part of each kernel's weights is zero, of every layer that is not depthwise. Its
- * masks are drawn from the job's seed when a run begins, and are its state. */
+/* extend_strategy.h - a weight strategy that core does not have: a random part of each kernel's weights is zero, of
+ * every layer that is not depthwise. Its masks are drawn from the job's seed when a run begins, and are its state. */
 #include "weights/strategy.h"
 
-struct sparse { const struct weight_param *param; int n; real *mask[64]; };
+struct sparse {
+	const struct weight_param *param;
+	int n;
+	real *mask[64];
+};
 
 static void sparse_destroy(void *self)
 {
@@ -34,11 +38,17 @@ static bool sparse_state(void *self, int i, struct weight_state *out)
 	if (i >= s->n)
 		return false;
 	const struct wasd_param_info *p = &s->param[i].info;
-	*out = (struct weight_state){ p->name, p->ndims, { (size_t)p->dims[0], (size_t)p->dims[1], (size_t)p->dims[2], (size_t)p->dims[3] }, s->mask[i] };
+	*out = (struct weight_state){p->name,
+	                             p->ndims,
+	                             {(size_t)p->dims[0], (size_t)p->dims[1], (size_t)p->dims[2], (size_t)p->dims[3]},
+	                             s->mask[i]};
 	return true;
 }
 
-static bool sparse_applies(const struct wasd_graph *g, wasd_node n) { return wasd_graph_node_info(g, n).groups < 2; }
+static bool sparse_applies(const struct wasd_graph *g, wasd_node n)
+{
+	return wasd_graph_node_info(g, n).groups < 2;
+}
 
 static void sparse_link(void *self, const struct weight_param *p, const real *v, real *w)
 {
@@ -52,6 +62,15 @@ static void sparse_back(void *self, const struct weight_param *p, const real *v,
 	sparse_link(self, p, g, g);
 }
 
-static const struct weight_option sparse_options[] = { { "share", "of the weights that are zero", WEIGHT_NUMBER, 0.5, 0, 1 }, { 0 } };
-static const struct weight_strategy weight_sparse = { .name = "sparse", .summary = "a fixed random part of the weights is zero", .options = sparse_options,
-	.create = sparse_create, .destroy = sparse_destroy, .state = sparse_state, .applies = sparse_applies, .link = sparse_link, .link_back = sparse_back };
+static const struct weight_option sparse_options[] = {{"share", "of the weights that are zero", WEIGHT_NUMBER, 0.5, 0,
+                                                       1},
+                                                      {0}};
+static const struct weight_strategy weight_sparse = {.name = "sparse",
+                                                     .summary = "a fixed random part of the weights is zero",
+                                                     .options = sparse_options,
+                                                     .create = sparse_create,
+                                                     .destroy = sparse_destroy,
+                                                     .state = sparse_state,
+                                                     .applies = sparse_applies,
+                                                     .link = sparse_link,
+                                                     .link_back = sparse_back};

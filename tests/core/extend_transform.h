@@ -11,8 +11,14 @@ static void transpose_matrix(struct wasd_transform *t)
 
 static bool transpose_sample(int k, const double *law, struct wasd_rng *r, double *p)
 {
-	(void)k; (void)law; (void)r; (void)p;
+	(void)k;
+	(void)law;
+	(void)r;
+	(void)p;
 	return true;
 }
 
-static const struct wasd_transform_op op_transpose = { .name = "transpose", .type = "transpose", .matrix = transpose_matrix, .sample = transpose_sample };
+static const struct wasd_transform_op op_transpose = {.name = "transpose",
+                                                      .type = "transpose",
+                                                      .matrix = transpose_matrix,
+                                                      .sample = transpose_sample};

@@ -1,5 +1,5 @@
-/* tests/core/fixture.h - golden fixtures (format: the README of the full set): files, regenerated tensors, and groups of
- * comparisons that end in one line each. Included by the fixtures_*.c programs. */
+/* tests/core/fixture.h - golden fixtures (format: the README of the full set): files, regenerated tensors, and groups
+ * of comparisons that end in one line each. Included by the fixtures_*.c programs. */
 #ifndef TESTS_FIXTURE_H
 #define TESTS_FIXTURE_H
 
@@ -12,7 +12,7 @@
 #include "wasd/safetensors.h"
 #include "wasd/tensor.h"
 
-#pragma GCC diagnostic ignored "-Wunused-function"   /* no program uses all of it */
+#pragma GCC diagnostic ignored "-Wunused-function" /* no program uses all of it */
 
 #ifdef WASD_DOUBLE
 #define FLAVOUR "double"
@@ -21,16 +21,21 @@
 #endif
 
 #define FIXTURE_MAX_BYTES ((size_t)1 << 30)
-static const struct wasd_json_limits fixture_json = { (size_t)64 << 20, 32, 20000000 };
+static const struct wasd_json_limits fixture_json = {(size_t)64 << 20, 32, 20000000};
 
 /* ---- groups of comparisons ------------------------------------------------------------------------ */
 
-struct group { char name[160]; long checks, bad; double worst; char what[128]; };
+struct group {
+	char name[160];
+	long checks, bad;
+	double worst;
+	char what[128];
+};
 
 static struct group group_begin(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static struct group group_begin(const char *fmt, ...)
 {
-	struct group g = { 0 };
+	struct group g = {0};
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(g.name, sizeof g.name, fmt, ap);
@@ -54,10 +59,15 @@ static void group_fail(struct group *g, const char *fmt, ...)
 /* 1, or more while an algorithm that rounds more than plain sums of products is held against the reference. */
 static double group_wider = 1;
 
-/* |got - want| <= group_wider * (rel*scale + abs). The worst error is kept as a part of scale + abs/rel, so that it compares with rel. */
-static void group_near(struct group *g, double got, double want, double scale, double rel, double abs_tol, const char *what, const char *item)
+/* |got - want| <= group_wider * (rel*scale + abs). The worst error is kept as a part of scale + abs/rel, so that it
+ * compares with rel. */
+static void group_near(struct group *g, double got, double want, double scale, double rel, double abs_tol,
+                       const char *what, const char *item)
 {
-	double err = fabs(got - want), tol = group_wider * (rel * scale + abs_tol), part = tol > 0 ? err / tol * rel : err > 0 ? INFINITY : 0;
+	double err = fabs(got - want), tol = group_wider * (rel * scale + abs_tol),
+		   part = tol > 0 ? err / tol * rel :
+	              err > 0 ? INFINITY :
+	                        0;
 	g->checks++;
 	if (part > g->worst || !(part == part)) {
 		g->worst = part;
@@ -71,17 +81,24 @@ static void group_near(struct group *g, double got, double want, double scale, d
 static void group_end(const struct group *g)
 {
 	if (g->bad) {
-		printf("not ok %s: %ld of %ld checks failed, worst %.2g at %s\n", g->name, g->bad, g->checks, g->worst, g->what);
+		printf("not ok %s: %ld of %ld checks failed, worst %.2g at %s\n", g->name, g->bad, g->checks, g->worst,
+		       g->what);
 		check_total_failed_++;
 	} else {
-		printf("ok %s: %ld checks, worst error %.1e%s%s\n", g->name, g->checks, g->worst, g->what[0] ? " at " : "", g->what);
+		printf("ok %s: %ld checks, worst error %.1e%s%s\n", g->name, g->checks, g->worst, g->what[0] ? " at " : "",
+		       g->what);
 	}
 	fflush(stdout);
 }
 
 /* ---- files -------------------------------------------------------------------------------------------- */
 
-struct fixture { char name[96]; char *text, *bytes; cJSON *json; struct wasd_st *st; };
+struct fixture {
+	char name[96];
+	char *text, *bytes;
+	cJSON *json;
+	struct wasd_st *st;
+};
 
 static bool fixture_exists(const char *dir, const char *name)
 {
@@ -96,7 +113,7 @@ static void fixture_close(struct fixture *f)
 	cJSON_Delete(f->json);
 	wasd_free(f->text);
 	wasd_free(f->bytes);
-	*f = (struct fixture){ 0 };
+	*f = (struct fixture){0};
 }
 
 /* name.json (when it is there) and name.safetensors. False after a "not ok" line. */
@@ -104,11 +121,12 @@ static bool fixture_open(const char *dir, const char *name, struct fixture *f)
 {
 	char path[1024];
 	size_t len;
-	struct wasd_err err = { 0 };
-	*f = (struct fixture){ 0 };
+	struct wasd_err err = {0};
+	*f = (struct fixture){0};
 	snprintf(f->name, sizeof f->name, "%s", name);
 	snprintf(path, sizeof path, "%s/%s.json", dir, name);
-	if (!access(path, R_OK) && (wasd_file_read(path, FIXTURE_MAX_BYTES, &f->text, &len, &err) || wasd_json_parse(f->text, len, fixture_json, &f->json, &err)))
+	if (!access(path, R_OK) && (wasd_file_read(path, FIXTURE_MAX_BYTES, &f->text, &len, &err) ||
+	                            wasd_json_parse(f->text, len, fixture_json, &f->json, &err)))
 		goto fail;
 	snprintf(path, sizeof path, "%s/%s.safetensors", dir, name);
 	if (wasd_file_read(path, FIXTURE_MAX_BYTES, &f->bytes, &len, &err) || wasd_st_open(f->bytes, len, &f->st, &err))
@@ -125,14 +143,28 @@ fail:
 static double st_value(const struct wasd_st_tensor *t, size_t i)
 {
 	switch (t->dtype) {
-	case WASD_F32: { float v; memcpy(&v, (const char *)t->data + i * 4, 4); return v; }
-	case WASD_F64: { double v; memcpy(&v, (const char *)t->data + i * 8, 8); return v; }
-	case WASD_I64: { int64_t v; memcpy(&v, (const char *)t->data + i * 8, 8); return (double)v; }
-	default: return NAN;
+	case WASD_F32: {
+		float v;
+		memcpy(&v, (const char *)t->data + i * 4, 4);
+		return v;
+	}
+	case WASD_F64: {
+		double v;
+		memcpy(&v, (const char *)t->data + i * 8, 8);
+		return v;
+	}
+	case WASD_I64: {
+		int64_t v;
+		memcpy(&v, (const char *)t->data + i * 8, 8);
+		return (double)v;
+	}
+	default:
+		return NAN;
 	}
 }
 
-static const struct wasd_st_tensor *fixture_find(const struct fixture *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static const struct wasd_st_tensor *fixture_find(const struct fixture *f, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 static const struct wasd_st_tensor *fixture_find(const struct fixture *f, const char *fmt, ...)
 {
 	char name[256];
@@ -174,7 +206,8 @@ static double json_num(const cJSON *o, const char *key)
 
 /* ---- regenerated tensors ----------------------------------------------------------------------------------- */
 
-/* The README's generator. One product whose factor is exact, rounded once to float: no result depends on contraction. */
+/* The README's generator. One product whose factor is exact, rounded once to float: no result depends on contraction.
+ */
 static float tensor_element(uint64_t *s, const char *kind, double bound)
 {
 	uint64_t z = *s += 0x9E3779B97F4A7C15u;
@@ -182,10 +215,14 @@ static float tensor_element(uint64_t *s, const char *kind, double bound)
 	z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
 	z ^= z >> 31;
 	double n = (double)((int64_t)(z >> 40) - (1 << 23));
-	if (!strcmp(kind, "sym")) return (float)(n * (bound * 0x1p-23));
-	if (!strcmp(kind, "near1")) return (float)(bound * (1 + n * 0x1p-25));
-	if (!strcmp(kind, "pos")) return (float)(1 + n * 0x1p-24);
-	if (!strcmp(kind, "unit")) return (float)((n + 0x1p23) * 0x1p-24);
+	if (!strcmp(kind, "sym"))
+		return (float)(n * (bound * 0x1p-23));
+	if (!strcmp(kind, "near1"))
+		return (float)(bound * (1 + n * 0x1p-25));
+	if (!strcmp(kind, "pos"))
+		return (float)(1 + n * 0x1p-24);
+	if (!strcmp(kind, "unit"))
+		return (float)((n + 0x1p23) * 0x1p-24);
 	return NAN;
 }
 
@@ -221,7 +258,8 @@ static void fixture_each_file(const char *dir, const char *prefix, void (*fn)(co
 	for (int i = 0; i < n; i++) {
 		char name[80];
 		size_t len = strlen(list[i]->d_name);
-		if (len > 5 && len < sizeof name && !strcmp(list[i]->d_name + len - 5, ".json") && !strncmp(list[i]->d_name, prefix, strlen(prefix))) {
+		if (len > 5 && len < sizeof name && !strcmp(list[i]->d_name + len - 5, ".json") &&
+		    !strncmp(list[i]->d_name, prefix, strlen(prefix))) {
 			snprintf(name, sizeof name, "%.*s", (int)(len - 5), list[i]->d_name);
 			fn(dir, name);
 		}

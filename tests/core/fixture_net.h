@@ -1,4 +1,5 @@
-/* tests/core/fixture_net.h - a network of the golden fixtures as graph, model and exec, with the tables of checksums. */
+/* tests/core/fixture_net.h - a network of the golden fixtures as graph, model and exec, with the tables of checksums.
+ */
 #ifndef TESTS_FIXTURE_NET_H
 #define TESTS_FIXTURE_NET_H
 
@@ -9,8 +10,10 @@
 #include "wasd/weights.h"
 
 /* Fixture names that are not rows of the model table: row and its "model" object. */
-static const struct { const char *fixture, *arch, *options; } net_alias[] = {
-	{ "vgg16_4096", "vgg16", "{\"head\":4096}" },
+static const struct {
+	const char *fixture, *arch, *options;
+} net_alias[] = {
+	{"vgg16_4096", "vgg16", "{\"head\":4096}"},
 };
 
 struct net {
@@ -19,8 +22,9 @@ struct net {
 	struct wasd_model *m;
 	struct wasd_exec *e;
 	int batch, classes;
-	int *param_row, params;       /* graph parameter of each row of params[] */
-	size_t *buffer_at; int buffers; /* offset in a statistics set, and length, of each row of buffers[] */
+	int *param_row, params; /* graph parameter of each row of params[] */
+	size_t *buffer_at;
+	int buffers; /* offset in a statistics set, and length, of each row of buffers[] */
 	size_t *buffer_len;
 };
 
@@ -32,7 +36,7 @@ static void net_done(struct net *n)
 	wasd_free(n->param_row);
 	wasd_free(n->buffer_at);
 	wasd_free(n->buffer_len);
-	*n = (struct net){ 0 };
+	*n = (struct net){0};
 }
 
 static bool net_stats_find(const struct wasd_graph *g, const char *name, size_t *at, size_t *len)
@@ -61,15 +65,16 @@ static size_t json_count(const cJSON *shape)
 	return n;
 }
 
-/* Builds the graph that fixture f describes and an exec for it on `backend`. False with g failed or, when the network is not
- * in the model table, with g untouched and *known false. */
-/* A backend as the tests name it: "onednn-strict" is onednn without Winograd's and our minimal filtering, as precision fp32-strict computes. What
- * "onednn" itself picks by measurement may round more: F(4x4,3x3) has matrices with entries up to 4. It is given four times the tolerance. */
+/* Builds the graph that fixture f describes and an exec for it on `backend`. False with g failed or, when the network
+ * is not in the model table, with g untouched and *known false. */
+/* A backend as the tests name it: "onednn-strict" is onednn without Winograd's and our minimal filtering, as precision
+ * fp32-strict computes. What "onednn" itself picks by measurement may round more: F(4x4,3x3) has matrices with entries
+ * up to 4. It is given four times the tolerance. */
 #define WIDER 4
 
 static struct wasd_exec_opts backend_options(const char *backend)
 {
-	struct wasd_exec_opts o = { .backend = backend };
+	struct wasd_exec_opts o = {.backend = backend};
 	group_wider = !strcmp(backend, "onednn") ? WIDER : 1;
 	if (!strcmp(backend, "onednn-strict")) {
 		o.backend = "onednn";
@@ -78,9 +83,10 @@ static struct wasd_exec_opts backend_options(const char *backend)
 	return o;
 }
 
-static bool net_open(struct group *g, const struct fixture *f, const char *backend, bool keep_all, struct net *n, bool *known)
+static bool net_open(struct group *g, const struct fixture *f, const char *backend, bool keep_all, struct net *n,
+                     bool *known)
 {
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	const char *arch = json_str(f->json, "name");
 	cJSON *options = NULL;
 	for (size_t i = 0; i < sizeof net_alias / sizeof *net_alias; i++)
@@ -88,13 +94,15 @@ static bool net_open(struct group *g, const struct fixture *f, const char *backe
 			arch = net_alias[i].arch;
 			options = cJSON_Parse(net_alias[i].options);
 		}
-	*n = (struct net){ .f = f, .batch = (int)json_num(f->json, "batch"), .classes = (int)json_num(f->json, "num_classes") };
+	*n = (struct net){.f = f,
+	                  .batch = (int)json_num(f->json, "batch"),
+	                  .classes = (int)json_num(f->json, "num_classes")};
 	*known = wasd_arch_find(arch);
 	if (!*known) {
 		cJSON_Delete(options);
 		return false;
 	}
-	enum wasd_status s = wasd_arch_build(arch, (struct wasd_shape){ 3, 32, 32 }, n->classes, options, &n->g, &err);
+	enum wasd_status s = wasd_arch_build(arch, (struct wasd_shape){3, 32, 32}, n->classes, options, &n->g, &err);
 	cJSON_Delete(options);
 	if (s == WASD_OK)
 		s = wasd_model_create(n->g, 1, &n->m, &err);
@@ -169,8 +177,8 @@ static void net_fill(struct group *g, struct net *n)
 /* The draw of a list of the fixture; an empty or absent list is plain weights. False after a failure of g. */
 static bool net_draw(struct group *g, const struct net *n, const cJSON *list, struct wasd_draw *d)
 {
-	struct wasd_err err = { 0 };
-	*d = (struct wasd_draw){ 0 };
+	struct wasd_err err = {0};
+	*d = (struct wasd_draw){0};
 	if (!list || !list->child)
 		return true;
 	if (wasd_draw_from_json(list, n->g, d, &err)) {
@@ -182,11 +190,13 @@ static bool net_draw(struct group *g, const struct net *n, const cJSON *list, st
 
 /* ---- checksums ------------------------------------------------------------------------------------------ */
 
-struct sums { double sum, norm, max; };
+struct sums {
+	double sum, norm, max;
+};
 
 static struct sums sums_of(const real *v, size_t n)
 {
-	struct sums s = { 0 };
+	struct sums s = {0};
 	for (size_t i = 0; i < n; i++) {
 		s.sum += v[i];
 		s.norm += (double)v[i] * v[i];
@@ -197,15 +207,18 @@ static struct sums sums_of(const real *v, size_t n)
 }
 
 /* The three tables <prefix>_stats, _samples, _index; false after a failure of g. */
-struct sum_table { const struct wasd_st_tensor *stats, *samples, *index; size_t cols; };
+struct sum_table {
+	const struct wasd_st_tensor *stats, *samples, *index;
+	size_t cols;
+};
 
 static bool table_find(struct group *g, const struct fixture *f, const char *prefix, int rows, struct sum_table *t)
 {
 	t->stats = fixture_find(f, "%s_stats", prefix);
 	t->samples = fixture_find(f, "%s_samples", prefix);
 	t->index = fixture_find(f, "%s_index", prefix);
-	if (!t->stats || !t->samples || !t->index || t->stats->count != (size_t)rows * 6 || t->samples->count != t->index->count ||
-	    (rows && t->samples->count % (size_t)rows)) {
+	if (!t->stats || !t->samples || !t->index || t->stats->count != (size_t)rows * 6 ||
+	    t->samples->count != t->index->count || (rows && t->samples->count % (size_t)rows)) {
 		group_fail(g, "%s_stats/_samples/_index are missing or do not have %d rows", prefix, rows);
 		return false;
 	}
@@ -213,7 +226,10 @@ static bool table_find(struct group *g, const struct fixture *f, const char *pre
 	return true;
 }
 
-static double table_stat(const struct sum_table *t, int row, int col) { return st_value(t->stats, (size_t)row * 6 + (size_t)col); }
+static double table_stat(const struct sum_table *t, int row, int col)
+{
+	return st_value(t->stats, (size_t)row * 6 + (size_t)col);
+}
 
 /* Largest max |v| over all rows (G of the README). */
 static double table_max(const struct sum_table *t, int rows)
@@ -224,8 +240,10 @@ static double table_max(const struct sum_table *t, int rows)
 	return m;
 }
 
-/* Row `row` against the n values v: samples and max within rel*max|v| + abs, sum and L2 norm within rel*norm + abs*sqrt(n). */
-static void table_row(struct group *g, const struct sum_table *t, int row, const real *v, size_t n, double rel, double abs_tol, const char *what, const char *name)
+/* Row `row` against the n values v: samples and max within rel*max|v| + abs, sum and L2 norm within rel*norm +
+ * abs*sqrt(n). */
+static void table_row(struct group *g, const struct sum_table *t, int row, const real *v, size_t n, double rel,
+                      double abs_tol, const char *what, const char *name)
 {
 	struct sums s = sums_of(v, n);
 	double max = table_stat(t, row, 2), norm = table_stat(t, row, 1), wide = abs_tol * sqrt((double)n);
@@ -259,11 +277,14 @@ static void net_check_buffers(struct group *g, struct net *n, const char *prefix
 		return;
 	const real *stats = wasd_model_stats(n->m, WASD_STATS_TRAIN);
 	for (int i = 0; i < n->buffers; i++)
-		table_row(g, &t, i, stats + n->buffer_at[i], n->buffer_len[i], rel, dev_times * table_stat(&t, i, 5), "statistic", list_name(names, i));
+		table_row(g, &t, i, stats + n->buffer_at[i], n->buffer_len[i], rel, dev_times * table_stat(&t, i, 5),
+		          "statistic", list_name(names, i));
 }
 
-/* Images and labels of one batch from tensors x and y, at batch number `at` of the leading dimension when there are several. */
-static void batch_of(const struct wasd_st_tensor *x, const struct wasd_st_tensor *y, size_t at, int batch, real *images, int32_t *labels)
+/* Images and labels of one batch from tensors x and y, at batch number `at` of the leading dimension when there are
+ * several. */
+static void batch_of(const struct wasd_st_tensor *x, const struct wasd_st_tensor *y, size_t at, int batch, real *images,
+                     int32_t *labels)
 {
 	size_t n = (size_t)batch * 3 * 32 * 32;
 	for (size_t i = 0; i < n; i++)

@@ -1,11 +1,12 @@
-/* tests/core/fixtures_nets.c - one forward and backward pass of every known network in every mode against the golden numbers:
- * logits, loss, activations, running statistics and every gradient's checksums.
+/* tests/core/fixtures_nets.c - one forward and backward pass of every known network in every mode against the golden
+ * numbers: logits, loss, activations, running statistics and every gradient's checksums.
  *
- * Double: 1e-7 of the tensor's largest entry. A gradient that is zero by exact cancellation (a bias before batch norm; alpha)
- * is rounding noise of its neighbours: 1e-11 of the largest gradient entry G is added.
+ * Double: 1e-7 of the tensor's largest entry. A gradient that is zero by exact cancellation (a bias before batch norm;
+ * alpha) is rounding noise of its neighbours: 1e-11 of the largest gradient entry G is added.
  * Float: the bounds of the fixtures' README (a ReLU or max-pool may fall on the other side within rounding): logits
- * 1e-4 max|logit|, loss 5e-5, gradient samples 0.1 max|g| + 1e-5 G and all but 2 % of the rows 0.02 max|g| + 1e-5 G, L2 norms 5 %
- * on rows with norm > 1e-3 G. Activations and statistics come before any backward pass and keep the bound of the logits. */
+ * 1e-4 max|logit|, loss 5e-5, gradient samples 0.1 max|g| + 1e-5 G and all but 2 % of the rows 0.02 max|g| + 1e-5 G, L2
+ * norms 5 % on rows with norm > 1e-3 G. Activations and statistics come before any backward pass and keep the bound of
+ * the logits. */
 #include "fixture_net.h"
 
 #ifdef WASD_DOUBLE
@@ -39,7 +40,7 @@ static void check_activations(struct group *g, struct net *n, const cJSON *c)
 		return;
 	cJSON_ArrayForEach(a, list) {
 		const char *name = json_str(a, "name"), *at = json_str(a, "at");
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		wasd_node node = node_of(n->g, name);
 		size_t count = json_count(wasd_json_get(a, "shape"));
 		if (node >= 0 && !strcmp(at, "bn_in"))
@@ -61,7 +62,8 @@ static void check_activations(struct group *g, struct net *n, const cJSON *c)
 /* ---- gradients ------------------------------------------------------------------------------------------------ */
 
 /* Float: one row by the README's rules; adds to *far when it misses the narrow one. */
-static void float_row(struct group *g, const struct sum_table *t, int row, double G, const real *v, size_t n, const char *name, int *far)
+static void float_row(struct group *g, const struct sum_table *t, int row, double G, const real *v, size_t n,
+                      const char *name, int *far)
 {
 	double max = table_stat(t, row, 2), norm = table_stat(t, row, 1);
 	bool narrow = true;
@@ -100,7 +102,8 @@ static void check_gradients(struct group *g, struct net *n, const cJSON *c)
 		double max = table_stat(&t, i, 2);
 		/* Stored in float32: ours is rounded the same way, so that the comparison is not one of roundings. */
 		for (size_t k = 0; whole && k < whole->count && whole->count == p.count; k++)
-			group_near(g, (double)(float)v[k], st_value(whole, k), max, IS_DOUBLE ? REL : 0.1, GRAD_ABS * G, "whole gradient", p.name);
+			group_near(g, (double)(float)v[k], st_value(whole, k), max, IS_DOUBLE ? REL : 0.1, GRAD_ABS * G,
+			           "whole gradient", p.name);
 		i++;
 	}
 	if (far > 0.02 * n->params)
@@ -115,12 +118,15 @@ static void check_gradients(struct group *g, struct net *n, const cJSON *c)
 			group_fail(g, "grad_alpha of %s", json_str(it, "layer"));
 			break;
 		}
-		double got = wasd_model_grad(n->m)[wasd_graph_param_info(n->g, p).offset + (size_t)json_num(it, "alpha_index")], want = st_value(alpha, k++);
-		group_near(g, got, want, fabs(want), IS_DOUBLE ? REL : 0.1, GRAD_ABS * G, "alpha gradient", json_str(it, "layer"));
+		double got = wasd_model_grad(n->m)[wasd_graph_param_info(n->g, p).offset + (size_t)json_num(it, "alpha_index")],
+			   want = st_value(alpha, k++);
+		group_near(g, got, want, fabs(want), IS_DOUBLE ? REL : 0.1, GRAD_ABS * G, "alpha gradient",
+		           json_str(it, "layer"));
 	}
 }
 
-/* ---- one case ----------------------------------------------------------------------------------------------------- */
+/* ---- one case -----------------------------------------------------------------------------------------------------
+ */
 
 /* The operators that the draw's JSON gives are the ones that the fixture stored. */
 static void check_matrices(struct group *g, const struct net *n, const char *id, const struct wasd_draw *d)
@@ -137,7 +143,7 @@ static void check_case(struct net *n, const cJSON *c, const char *backend, const
 {
 	const char *id = json_str(c, "id");
 	struct group g = group_begin("net_%s %s on %s (%s)", n->f->name + 4, id, backend, FLAVOUR);
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_draw d;
 	bool batch_bn = !strcmp(json_str(c, "bn"), "batch");
 	bool backward = cJSON_IsTrue(wasd_json_get(c, "backward"));
@@ -148,7 +154,11 @@ static void check_case(struct net *n, const cJSON *c, const char *backend, const
 	if (d.n != (strcmp(json_str(c, "mode"), "SW") ? 0 : cJSON_GetArraySize(wasd_json_get(n->f->json, "augmented"))))
 		group_fail(&g, "%d transforms", d.n);
 
-	struct wasd_pass pass = { .n = n->batch, .recipe = d.n ? &d.recipe : NULL, .bn = batch_bn ? WASD_BN_BATCH : WASD_BN_SET, .set = WASD_STATS_TRAIN, .update = batch_bn };
+	struct wasd_pass pass = {.n = n->batch,
+	                         .recipe = d.n ? &d.recipe : NULL,
+	                         .bn = batch_bn ? WASD_BN_BATCH : WASD_BN_SET,
+	                         .set = WASD_STATS_TRAIN,
+	                         .update = batch_bn};
 	double loss;
 	int hits;
 	wasd_model_grad_zero(n->m);
@@ -156,7 +166,8 @@ static void check_case(struct net *n, const cJSON *c, const char *backend, const
 		group_fail(&g, "forward: %s", err.msg);
 		goto out;
 	}
-	const struct wasd_st_tensor *logits = fixture_find(n->f, "%s.logits", id), *want_loss = fixture_find(n->f, "%s.loss", id);
+	const struct wasd_st_tensor *logits = fixture_find(n->f, "%s.logits", id),
+								*want_loss = fixture_find(n->f, "%s.loss", id);
 	if (!logits || !want_loss || logits->count != (size_t)(n->batch * n->classes)) {
 		group_fail(&g, "%s.logits or .loss is missing", id);
 		goto out;
@@ -175,7 +186,8 @@ static void check_case(struct net *n, const cJSON *c, const char *backend, const
 		group_fail(&g, "loss: %s", err.msg);
 		goto out;
 	}
-	group_near(&g, loss, st_value(want_loss, 0), IS_DOUBLE ? fabs(st_value(want_loss, 0)) : 1, IS_DOUBLE ? REL : 5e-5, 0, "loss of", id);
+	group_near(&g, loss, st_value(want_loss, 0), IS_DOUBLE ? fabs(st_value(want_loss, 0)) : 1, IS_DOUBLE ? REL : 5e-5,
+	           0, "loss of", id);
 	if (backward) {
 		if (wasd_exec_backward(n->e, &err))
 			group_fail(&g, "backward: %s", err.msg);
@@ -187,7 +199,8 @@ out:
 	wasd_draw_done(&d);
 }
 
-/* ---- one file -------------------------------------------------------------------------------------------------------- */
+/* ---- one file
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* only: this case alone (NULL: all). */
 static void run_net(const struct fixture *f, const char *backend, const char *only)
@@ -205,7 +218,8 @@ static void run_net(const struct fixture *f, const char *backend, const char *on
 		if (known)
 			group_end(&g);
 		else
-			printf("skip %s (%s): the model table has no network \"%s\"\n", f->name, FLAVOUR, json_str(f->json, "name"));
+			printf("skip %s (%s): the model table has no network \"%s\"\n", f->name, FLAVOUR,
+			       json_str(f->json, "name"));
 		return;
 	}
 	real *images = wasd_malloc(x->count * sizeof *images);
@@ -239,7 +253,10 @@ static void run_file(const char *dir, const char *name)
 	fixture_close(&f);
 }
 
-static void run_dir(const char *dir) { fixture_each_file(dir, "net_", run_file); }
+static void run_dir(const char *dir)
+{
+	fixture_each_file(dir, "net_", run_file);
+}
 
 int main(void)
 {

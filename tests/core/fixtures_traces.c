@@ -1,10 +1,11 @@
-/* tests/core/fixtures_traces.c - SGD steps with recorded transforms: loss and gradient norm at every step, and after the last
- * weights, statistics, alphas and the logits of plain weights.
+/* tests/core/fixtures_traces.c - SGD steps with recorded transforms: loss and gradient norm at every step, and after
+ * the last weights, statistics, alphas and the logits of plain weights.
  *
- * Double: 1e-7 of the tensor's largest entry; what is zero by exact cancellation gets 1e-9 of the largest entry of its table.
- * Float: losses as the fixtures' README states them (1e-4; vgg16 5e-4 up to step 5, 0.02 later; relative to max(1, loss)). The
- * README bounds nothing else in float: gradient norms get 5 % (its bound for norms), weights, statistics, alphas and final logits
- * 1e-3 of the largest entry and 20 times the recorded deviation of a float32 PyTorch run, whose flips of ReLUs are not ours. */
+ * Double: 1e-7 of the tensor's largest entry; what is zero by exact cancellation gets 1e-9 of the largest entry of its
+ * table. Float: losses as the fixtures' README states them (1e-4; vgg16 5e-4 up to step 5, 0.02 later; relative to
+ * max(1, loss)). The README bounds nothing else in float: gradient norms get 5 % (its bound for norms), weights,
+ * statistics, alphas and final logits 1e-3 of the largest entry and 20 times the recorded deviation of a float32
+ * PyTorch run, whose flips of ReLUs are not ours. */
 #include "fixture_net.h"
 #include "wasd/optim.h"
 
@@ -37,13 +38,15 @@ static void check_final(struct group *g, struct net *n, const real *x)
 	double G = table_max(&t, n->params);
 	cJSON_ArrayForEach(it, names) {
 		struct wasd_param_info p = wasd_graph_param_info(n->g, n->param_row[i]);
-		table_row(g, &t, i, wasd_model_master(n->m) + p.offset, p.count, REL, DEV * table_stat(&t, i, 5) + (IS_DOUBLE ? 1e-9 * G : 0), "weights", p.name);
+		table_row(g, &t, i, wasd_model_master(n->m) + p.offset, p.count, REL,
+		          DEV * table_stat(&t, i, 5) + (IS_DOUBLE ? 1e-9 * G : 0), "weights", p.name);
 		i++;
 	}
 	net_check_buffers(g, n, "buf", REL, DEV);
 
-	const struct wasd_st_tensor *alpha = fixture_find(n->f, "final_alpha"), *logits = fixture_find(n->f, "final_aom_eval_logits"),
-				    *dev = fixture_find(n->f, "final_aom_eval_dev32");
+	const struct wasd_st_tensor *alpha = fixture_find(n->f, "final_alpha"),
+								*logits = fixture_find(n->f, "final_aom_eval_logits"),
+								*dev = fixture_find(n->f, "final_aom_eval_dev32");
 	size_t k = 0;
 	cJSON_ArrayForEach(it, wasd_json_get(n->f->json, "augmented")) {
 		int p = wasd_graph_param_find(n->g, json_str(it, "alpha_tensor"));
@@ -51,38 +54,42 @@ static void check_final(struct group *g, struct net *n, const real *x)
 			group_fail(g, "final_alpha of %s", json_str(it, "layer"));
 			break;
 		}
-		group_near(g, wasd_model_master(n->m)[wasd_graph_param_info(n->g, p).offset + (size_t)json_num(it, "alpha_index")], st_value(alpha, k), 1, REL, 0,
-			   "alpha of", json_str(it, "layer"));
+		group_near(g,
+		           wasd_model_master(n->m)[wasd_graph_param_info(n->g, p).offset + (size_t)json_num(it, "alpha_index")],
+		           st_value(alpha, k), 1, REL, 0, "alpha of", json_str(it, "layer"));
 		k++;
 	}
 
-	struct wasd_err err = { 0 };
-	struct wasd_pass pass = { .n = n->batch, .bn = WASD_BN_SET, .set = WASD_STATS_TRAIN };
+	struct wasd_err err = {0};
+	struct wasd_pass pass = {.n = n->batch, .bn = WASD_BN_SET, .set = WASD_STATS_TRAIN};
 	if (!logits || !dev || wasd_exec_forward(n->e, x, &pass, &err)) {
 		group_fail(g, "final logits: %s", err.msg[0] ? err.msg : "missing in the fixture");
 		return;
 	}
 	const real *z = wasd_exec_logits(n->e);
 	for (size_t c = 0; c < logits->count; c++)
-		group_near(g, z[c], st_value(logits, c), st_max(logits), REL, DEV * st_value(dev, 0), "logits of", "the last step");
+		group_near(g, z[c], st_value(logits, c), st_max(logits), REL, DEV * st_value(dev, 0), "logits of",
+		           "the last step");
 }
 
 static void run_steps(struct group *g, struct net *n, const struct fixture *images)
 {
 	const struct fixture *f = n->f;
-	const struct wasd_st_tensor *x = fixture_find(images, "x"), *y = fixture_find(images, "y"), *loss = fixture_find(f, "loss"),
-				    *norm = fixture_find(f, "grad_norm");
+	const struct wasd_st_tensor *x = fixture_find(images, "x"), *y = fixture_find(images, "y"),
+								*loss = fixture_find(f, "loss"), *norm = fixture_find(f, "grad_norm");
 	int steps = (int)json_num(f->json, "steps"), hits;
 	size_t pixels = (size_t)n->batch * 3 * 32 * 32;
 	double lr = json_num(f->json, "lr");
-	if (!x || !y || !loss || !norm || loss->count < (size_t)steps || norm->count < (size_t)steps || x->count < pixels * (size_t)steps) {
+	if (!x || !y || !loss || !norm || loss->count < (size_t)steps || norm->count < (size_t)steps ||
+	    x->count < pixels * (size_t)steps) {
 		group_fail(g, "images, loss or grad_norm of %d steps are missing", steps);
 		return;
 	}
 	struct wasd_optim *optim = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	char spec[160];
-	snprintf(spec, sizeof spec, "{\"type\":\"sgd\",\"lr\":%.17g,\"momentum\":%.17g,\"weight_decay\":%.17g}", lr, json_num(f->json, "momentum"), json_num(f->json, "weight_decay"));
+	snprintf(spec, sizeof spec, "{\"type\":\"sgd\",\"lr\":%.17g,\"momentum\":%.17g,\"weight_decay\":%.17g}", lr,
+	         json_num(f->json, "momentum"), json_num(f->json, "weight_decay"));
 	cJSON *j = cJSON_Parse(spec);
 	enum wasd_status s = wasd_optim_create(j, wasd_graph_param_count(n->g), &optim, &err);
 	cJSON_Delete(j);
@@ -97,7 +104,11 @@ static void run_steps(struct group *g, struct net *n, const struct fixture *imag
 		snprintf(at, sizeof at, "step %d", i);
 		if (!net_draw(g, n, list, &d))
 			break;
-		struct wasd_pass pass = { .n = n->batch, .recipe = d.n ? &d.recipe : NULL, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true };
+		struct wasd_pass pass = {.n = n->batch,
+		                         .recipe = d.n ? &d.recipe : NULL,
+		                         .bn = WASD_BN_BATCH,
+		                         .set = WASD_STATS_TRAIN,
+		                         .update = true};
 		batch_of(x, y, (size_t)i, n->batch, batch, labels);
 		wasd_model_grad_zero(n->m);
 		s = wasd_exec_forward(n->e, batch, &pass, &err);
@@ -109,8 +120,10 @@ static void run_steps(struct group *g, struct net *n, const struct fixture *imag
 		if (s != WASD_OK)
 			break;
 		double want = st_value(loss, (size_t)i), size = st_value(norm, (size_t)i);
-		group_near(g, l, want, IS_DOUBLE ? fabs(want) : fmax(1, fabs(want)), loss_bound(json_str(f->json, "name"), i), 0, "loss of", at);
-		group_near(g, sums_of(wasd_model_grad(n->m), wasd_graph_param_count(n->g)).norm, size, size, IS_DOUBLE ? REL : 0.05, 0, "gradient norm of", at);
+		group_near(g, l, want, IS_DOUBLE ? fabs(want) : fmax(1, fabs(want)), loss_bound(json_str(f->json, "name"), i),
+		           0, "loss of", at);
+		group_near(g, sums_of(wasd_model_grad(n->m), wasd_graph_param_count(n->g)).norm, size, size,
+		           IS_DOUBLE ? REL : 0.05, 0, "gradient norm of", at);
 		wasd_optim_step(optim, wasd_model_master(n->m), wasd_model_grad(n->m), lr);
 	}
 	if (s != WASD_OK) {
@@ -160,7 +173,10 @@ static void run_file(const char *dir, const char *name)
 	fixture_close(&f);
 }
 
-static void run_dir(const char *dir) { fixture_each_file(dir, "trace_", run_file); }
+static void run_dir(const char *dir)
+{
+	fixture_each_file(dir, "trace_", run_file);
+}
 
 int main(void)
 {

@@ -1,6 +1,6 @@
-/* tests/core/fixtures_transforms.c - every single-kernel case of the golden fixtures: T, SW = alpha T PW, dPW = alpha T^t dSW,
- * dalpha = <dSW, T PW>, in the plain form and in the live rectangle. Double: 1e-12 of the tensor's largest entry; float: 4e-6, sums
- * of at most 25 float products. */
+/* tests/core/fixtures_transforms.c - every single-kernel case of the golden fixtures: T, SW = alpha T PW, dPW = alpha
+ * T^t dSW, dalpha = <dSW, T PW>, in the plain form and in the live rectangle. Double: 1e-12 of the tensor's largest
+ * entry; float: 4e-6, sums of at most 25 float products. */
 #include "fixture.h"
 #include "wasd/weights.h"
 
@@ -10,7 +10,8 @@
 #define TOL 4e-6
 #endif
 
-static void compare(struct group *g, const real *got, const struct wasd_st_tensor *want, const char *what, const char *id)
+static void compare(struct group *g, const real *got, const struct wasd_st_tensor *want, const char *what,
+                    const char *id)
 {
 	double scale = st_max(want);
 	for (size_t i = 0; i < want->count; i++)
@@ -37,7 +38,7 @@ static void paste(const real *rect, size_t rows, int k, struct wasd_rect at, rea
 
 static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 {
-	static const char *const names[] = { "PW", "dSW", "alpha", "T", "SW", "dPW", "dalpha" };
+	static const char *const names[] = {"PW", "dSW", "alpha", "T", "SW", "dPW", "dalpha"};
 	enum { PW, DSW, ALPHA, MAT, SW, DPW, DALPHA, TENSORS };
 	const struct wasd_st_tensor *t[TENSORS];
 	const char *id = json_str(c, "id"), *op_name = json_str(c, "op");
@@ -53,11 +54,11 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 	}
 	int k = (int)json_num(c, "k");
 	size_t kk = (size_t)(k * k), rows = t[PW]->count / kk;
-	double p[6] = { 0 };
+	double p[6] = {0};
 	for (int i = 0; op->params[i].name; i++)
 		p[i] = json_num(wasd_json_get(c, "params"), op->params[i].name);
 	struct wasd_transform m;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	if (wasd_transform_make(op_name, k, p, &m, &err)) {
 		group_fail(g, "%s: %s", id, err.msg);
 		return;
@@ -77,7 +78,7 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 
 	real *pw = st_reals(t[PW]), *dsw = st_reals(t[DSW]), *out = wasd_alloc_aligned(3 * t[PW]->count, sizeof *out);
 	real alpha = (real)st_value(t[ALPHA], 0), *wide = out + t[PW]->count, *part = wide + t[PW]->count;
-	struct wasd_rect whole = { 0, 0, k, k };
+	struct wasd_rect whole = {0, 0, k, k};
 	wasd_transform_forward(&m, alpha, pw, rows, whole, out);
 	compare(g, out, t[SW], "SW of", id);
 	wasd_transform_forward(&m, alpha, pw, rows, m.live, part);
@@ -87,11 +88,13 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 	/* dalpha is a sum over all taps: its error goes with the norms of the two factors, not with its own size. */
 	double scale = fabs(st_value(t[DALPHA], 0)) + st_max(t[DSW]) * st_max(t[PW]);
 	memset(out, 0, t[PW]->count * sizeof *out);
-	group_near(g, wasd_transform_backward(&m, alpha, pw, dsw, rows, whole, out), st_value(t[DALPHA], 0), scale, TOL, 0, "dalpha of", id);
+	group_near(g, wasd_transform_backward(&m, alpha, pw, dsw, rows, whole, out), st_value(t[DALPHA], 0), scale, TOL, 0,
+	           "dalpha of", id);
 	compare(g, out, t[DPW], "dPW of", id);
 	memset(out, 0, t[PW]->count * sizeof *out);
 	cut(dsw, rows, k, m.live, part);
-	group_near(g, wasd_transform_backward(&m, alpha, pw, part, rows, m.live, out), st_value(t[DALPHA], 0), scale, TOL, 0, "dalpha (live rectangle) of", id);
+	group_near(g, wasd_transform_backward(&m, alpha, pw, part, rows, m.live, out), st_value(t[DALPHA], 0), scale, TOL,
+	           0, "dalpha (live rectangle) of", id);
 	compare(g, out, t[DPW], "dPW (live rectangle) of", id);
 	wasd_free(pw);
 	wasd_free(dsw);
@@ -105,10 +108,11 @@ static void check_manifest(const char *dir)
 	size_t len;
 	cJSON *m = NULL;
 	const cJSON *it;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct group g = group_begin("manifest of %.100s", dir);
 	snprintf(path, sizeof path, "%s/manifest.json", dir);
-	if (wasd_file_read(path, FIXTURE_MAX_BYTES, &text, &len, &err) || wasd_json_parse(text, len, fixture_json, &m, &err))
+	if (wasd_file_read(path, FIXTURE_MAX_BYTES, &text, &len, &err) ||
+	    wasd_json_parse(text, len, fixture_json, &m, &err))
 		group_fail(&g, "%s", err.msg);
 	wasd_free(text);
 	cJSON_ArrayForEach(it, wasd_json_get(m, "files")) {

@@ -11,7 +11,7 @@ static struct wasd_dataset *make(const char *name, size_t train, size_t test, ui
 {
 	char path[128];
 	struct wasd_dataset *d = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_ingest_info info;
 	snprintf(path, sizeof path, "%s/%s.wds", dir, name);
 	CHECK_MSG(!wasd_synthetic("glyphs", train, test, seed, path, NULL, &info, &err), "%s", err.msg);
@@ -19,19 +19,22 @@ static struct wasd_dataset *make(const char *name, size_t train, size_t test, ui
 	if (d) {
 		CHECK_STR(info.digest, wasd_dataset_digest(d));
 		CHECK_STR(info.format, "glyphs");
-		CHECK(info.classes == 10 && info.n_train == train && info.n_test == test && info.shape.c == 3 && info.shape.h == 32);
+		CHECK(info.classes == 10 && info.n_train == train && info.n_test == test && info.shape.c == 3 &&
+		      info.shape.h == 32);
 	}
 	return d;
 }
 
-static bool same_image(const struct wasd_dataset *a, enum wasd_split s, size_t i, const struct wasd_dataset *b, enum wasd_split t, size_t j)
+static bool same_image(const struct wasd_dataset *a, enum wasd_split s, size_t i, const struct wasd_dataset *b,
+                       enum wasd_split t, size_t j)
 {
 	return !memcmp(wasd_dataset_image(a, s, i), wasd_dataset_image(b, t, j), 3072);
 }
 
 static void repeatable(void)
 {
-	struct wasd_dataset *a = make("a", 50, 20, 5), *b = make("b", 50, 20, 5), *big = make("big", 70, 30, 5), *other = make("c", 50, 20, 6);
+	struct wasd_dataset *a = make("a", 50, 20, 5), *b = make("b", 50, 20, 5), *big = make("big", 70, 30, 5),
+						*other = make("c", 50, 20, 6);
 	if (a && b && big && other) {
 		CHECK_STR(wasd_dataset_digest(a), wasd_dataset_digest(b));
 		CHECK(strcmp(wasd_dataset_digest(a), wasd_dataset_digest(other)));
@@ -89,7 +92,10 @@ static void count_calls(void *ctx, uint64_t images, uint64_t bytes)
 	*(uint64_t *)ctx = images;
 	calls++;
 }
-static bool stop_at_15(void *ctx) { return *(uint64_t *)ctx >= 14; }
+static bool stop_at_15(void *ctx)
+{
+	return *(uint64_t *)ctx >= 14;
+}
 
 static int files(void)
 {
@@ -106,20 +112,29 @@ static void refuses(void)
 	char path[128];
 	struct wasd_err err;
 	uint64_t images = 0;
-	struct wasd_ingest_opts small = { .max_bytes = 100 * 3072, .max_images = 200 }, cancel = { .progress = count_calls, .cancelled = stop_at_15, .ctx = &images };
+	struct wasd_ingest_opts small = {.max_bytes = 100 * 3072, .max_images = 200},
+							cancel = {.progress = count_calls, .cancelled = stop_at_15, .ctx = &images};
 	snprintf(path, sizeof path, "%s/x.wds", dir);
 	int before = files();
-	static const struct { const char *kind; size_t train, test; bool limits; enum wasd_status status; const char *pointer; } rows[] = {
-		{ "moons", 100, 10, false, WASD_EINVAL, "/synthetic/kind" },
-		{ "glyphs", 9, 10, false, WASD_EINVAL, "/synthetic/train" },
-		{ "glyphs", 10, 0, false, WASD_EINVAL, "/synthetic/test" },
-		{ "glyphs", 91, 10, true, WASD_ETOOBIG, "/synthetic" },
-		{ "glyphs", 191, 10, true, WASD_ETOOBIG, "/synthetic" },
-		{ "glyphs", (size_t)-5, 10, false, WASD_ETOOBIG, "/synthetic" },
-		{ "glyphs", 100, (size_t)-5, false, WASD_ETOOBIG, "/synthetic" },
+	static const struct {
+		const char *kind;
+		size_t train, test;
+		bool limits;
+		enum wasd_status status;
+		const char *pointer;
+	} rows[] = {
+		{"moons", 100, 10, false, WASD_EINVAL, "/synthetic/kind"},
+		{"glyphs", 9, 10, false, WASD_EINVAL, "/synthetic/train"},
+		{"glyphs", 10, 0, false, WASD_EINVAL, "/synthetic/test"},
+		{"glyphs", 91, 10, true, WASD_ETOOBIG, "/synthetic"},
+		{"glyphs", 191, 10, true, WASD_ETOOBIG, "/synthetic"},
+		{"glyphs", (size_t)-5, 10, false, WASD_ETOOBIG, "/synthetic"},
+		{"glyphs", 100, (size_t)-5, false, WASD_ETOOBIG, "/synthetic"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		CHECK_INT(wasd_synthetic(rows[i].kind, rows[i].train, rows[i].test, 1, path, rows[i].limits ? &small : NULL, NULL, &err), rows[i].status);
+		CHECK_INT(wasd_synthetic(rows[i].kind, rows[i].train, rows[i].test, 1, path, rows[i].limits ? &small : NULL,
+		                         NULL, &err),
+		          rows[i].status);
 		CHECK_STR(err.pointer, rows[i].pointer);
 	}
 	CHECK_INT(wasd_synthetic("glyphs", 1000, 10, 1, path, &cancel, NULL, &err), WASD_ECANCELLED);

@@ -7,9 +7,10 @@
 
 #include <stdatomic.h>
 
-static const struct wasd_shape image = { 3, 12, 12 };
+static const struct wasd_shape image = {3, 12, 12};
 
-/* A small network with everything that a plan has to think about: shadow weights, residuals, pooling, dropout, spare parameters. */
+/* A small network with everything that a plan has to think about: shadow weights, residuals, pooling, dropout, spare
+ * parameters. */
 static enum wasd_status build(struct wasd_graph **out, struct wasd_err *err)
 {
 	struct wasd_graph *g = NULL;
@@ -18,15 +19,18 @@ static enum wasd_status build(struct wasd_graph **out, struct wasd_err *err)
 		return s;
 	wasd_graph_param(g, "alpha", 3, WASD_INIT_UNIT);
 	wasd_graph_spare_stats(g, "spare", 4);
-	wasd_node x = wasd_graph_relu(g, wasd_graph_batchnorm(g, wasd_graph_conv(g, wasd_graph_input(g), "stem", 8, 3, 1, 1, 1, false), "bn0", 1e-5, 0.1));
+	wasd_node x =
+		wasd_graph_relu(g,
+	                    wasd_graph_batchnorm(g, wasd_graph_conv(g, wasd_graph_input(g), "stem", 8, 3, 1, 1, 1, false),
+	                                         "bn0", 1e-5, 0.1));
 	for (int i = 0; i < 2; i++) {
-		const char *conv[] = { "block0.conv", "block1.conv" }, *bn[] = { "block0.bn", "block1.bn" };
+		const char *conv[] = {"block0.conv", "block1.conv"}, *bn[] = {"block0.bn", "block1.bn"};
 		wasd_node y = wasd_graph_batchnorm(g, wasd_graph_conv(g, x, conv[i], 8, 3, 1, 1, 1, true), bn[i], 1e-5, 0.1);
 		x = wasd_graph_relu(g, wasd_graph_add(g, wasd_graph_dropconnect(g, y, 0.2), x));
 		wasd_graph_augmentable(g, conv[i], "alpha", i);
 	}
 	x = wasd_graph_maxpool(g, x, 2, 2, 0);
-	x = wasd_graph_concat(g, (wasd_node[]){ x, wasd_graph_conv(g, x, "side", 5, 1, 1, 0, 1, true) }, 2);
+	x = wasd_graph_concat(g, (wasd_node[]){x, wasd_graph_conv(g, x, "side", 5, 1, 1, 0, 1, true)}, 2);
 	x = wasd_graph_dropout(g, wasd_graph_flatten(g, x), 0.5);
 	x = wasd_graph_linear(g, x, "fc", 4, true);
 	s = wasd_graph_finish(g, x, err);
@@ -38,7 +42,11 @@ static enum wasd_status build(struct wasd_graph **out, struct wasd_err *err)
 	return WASD_OK;
 }
 
-struct net { struct wasd_graph *g; struct wasd_model *m; struct wasd_exec *train, *infer; };
+struct net {
+	struct wasd_graph *g;
+	struct wasd_model *m;
+	struct wasd_exec *train, *infer;
+};
 
 static void net_done(struct net *n)
 {
@@ -46,21 +54,24 @@ static void net_done(struct net *n)
 	wasd_exec_destroy(n->infer);
 	wasd_model_destroy(n->m);
 	wasd_graph_destroy(n->g);
-	*n = (struct net){ 0 };
+	*n = (struct net){0};
 }
 
 static enum wasd_status net_make(struct net *n, struct wasd_err *err)
 {
-	struct wasd_exec_opts train = { .batch = 6, .training = true }, infer = { .batch = 6 };
+	struct wasd_exec_opts train = {.batch = 6, .training = true}, infer = {.batch = 6};
 	enum wasd_status s = build(&n->g, err);
-	if (!s) s = wasd_model_create(n->g, 3, &n->m, err);
-	if (!s) s = wasd_exec_create(n->m, &train, &n->train, err);
-	if (!s) s = wasd_exec_create(n->m, &infer, &n->infer, err);
+	if (!s)
+		s = wasd_model_create(n->g, 3, &n->m, err);
+	if (!s)
+		s = wasd_exec_create(n->m, &train, &n->train, err);
+	if (!s)
+		s = wasd_exec_create(n->m, &infer, &n->infer, err);
 	return s;
 }
 
 static real pixels[6 * 3 * 12 * 12];
-static const int32_t labels[6] = { 0, 1, 2, 3, 2, 1 };
+static const int32_t labels[6] = {0, 1, 2, 3, 2, 1};
 
 static void fill_pixels(void)
 {
@@ -71,21 +82,22 @@ static void fill_pixels(void)
 }
 
 static struct wasd_draw_layer draw_layers[2];
-static struct wasd_draw draw = { { &weight_was }, 2, draw_layers };
+static struct wasd_draw draw = {{&weight_was}, 2, draw_layers};
 
 static void make_draw(double dx)
 {
 	struct wasd_err err;
 	for (int i = 0; i < 2; i++) {
-		draw_layers[i] = (struct wasd_draw_layer){ .aug = i };
-		CHECK_MSG(!wasd_transform_make("translate", 3, (double[6]){ i ? dx : 0, 1 }, &draw_layers[i].t, &err), "%s", err.msg);
+		draw_layers[i] = (struct wasd_draw_layer){.aug = i};
+		CHECK_MSG(!wasd_transform_make("translate", 3, (double[6]){i ? dx : 0, 1}, &draw_layers[i].t, &err), "%s",
+		          err.msg);
 	}
 }
 
 static double train_step(struct net *n, struct wasd_rng *r, int images)
 {
-	struct wasd_err err = { 0 };
-	struct wasd_pass p = { .n = images, .recipe = &draw.recipe, .bn = WASD_BN_BATCH, .update = true, .dropout = r };
+	struct wasd_err err = {0};
+	struct wasd_pass p = {.n = images, .recipe = &draw.recipe, .bn = WASD_BN_BATCH, .update = true, .dropout = r};
 	double loss = NAN;
 	int hits;
 	CHECK_MSG(!wasd_exec_forward(n->train, pixels, &p, &err), "%s", err.msg);
@@ -101,8 +113,8 @@ static double train_step(struct net *n, struct wasd_rng *r, int images)
 
 static void step_allocates_nothing(void)
 {
-	struct net n = { 0 };
-	struct wasd_err err = { 0 };
+	struct net n = {0};
+	struct wasd_err err = {0};
 	struct wasd_rng r;
 	CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
 	wasd_rng_init(&r, 1, "dropout", 0, 0);
@@ -122,14 +134,14 @@ static void step_allocates_nothing(void)
 
 static void every_allocation_may_fail(void)
 {
-	struct wasd_err err = { 0 };
-	struct net whole = { 0 };
+	struct wasd_err err = {0};
+	struct net whole = {0};
 	uint64_t before = wasd_mem_stats().allocs, refused = 0;
 	CHECK_MSG(!net_make(&whole, &err), "%s", err.msg);
 	uint64_t count = wasd_mem_stats().allocs - before;
 	net_done(&whole);
 	for (uint64_t nth = 1; nth <= count; nth++) {
-		struct net n = { 0 };
+		struct net n = {0};
 		struct wasd_mem_stats a = wasd_mem_stats();
 		memset(&err, 0, sizeof err);
 		wasd_mem_fail_at(nth);
@@ -137,10 +149,12 @@ static void every_allocation_may_fail(void)
 		wasd_mem_fail_at(0);
 		net_done(&n);
 		struct wasd_mem_stats b = wasd_mem_stats();
-		CHECK_MSG(b.allocs - a.allocs == b.frees - a.frees, "allocation %llu: %llu allocated, %llu freed", (unsigned long long)nth,
-		          (unsigned long long)(b.allocs - a.allocs), (unsigned long long)(b.frees - a.frees));
+		CHECK_MSG(b.allocs - a.allocs == b.frees - a.frees, "allocation %llu: %llu allocated, %llu freed",
+		          (unsigned long long)nth, (unsigned long long)(b.allocs - a.allocs),
+		          (unsigned long long)(b.frees - a.frees));
 		/* A plan may do without one of several ways to compute a convolution. */
-		CHECK_MSG(s == WASD_OK || (s == WASD_ENOMEM && err.msg[0]), "allocation %llu: %s \"%s\"", (unsigned long long)nth, wasd_status_name(s), err.msg);
+		CHECK_MSG(s == WASD_OK || (s == WASD_ENOMEM && err.msg[0]), "allocation %llu: %s \"%s\"",
+		          (unsigned long long)nth, wasd_status_name(s), err.msg);
 		refused += s != WASD_OK;
 	}
 	CHECK_MSG(refused > 100, "%llu of %llu allocations count", (unsigned long long)refused, (unsigned long long)count);
@@ -150,13 +164,13 @@ static void every_allocation_may_fail(void)
 
 static void training_is_repeatable(void)
 {
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	for (int threads = 1; threads <= 3; threads++) {
 		CHECK(!wasd_threads_init(threads, &err));
 		double loss[2][40];
 		real w[2][4];
 		for (int k = 0; k < 2; k++) {
-			struct net n = { 0 };
+			struct net n = {0};
 			struct wasd_rng r;
 			wasd_rng_init(&r, 1, "dropout", 0, 0);
 			CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
@@ -166,7 +180,8 @@ static void training_is_repeatable(void)
 			memcpy(w[k], wasd_model_master(n.m) + wasd_graph_param_count(n.g) - 4, sizeof w[k]);
 			net_done(&n);
 		}
-		CHECK_MSG(!memcmp(loss[0], loss[1], sizeof loss[0]) && !memcmp(w[0], w[1], sizeof w[0]), "two runs on %d threads differ", threads);
+		CHECK_MSG(!memcmp(loss[0], loss[1], sizeof loss[0]) && !memcmp(w[0], w[1], sizeof w[0]),
+		          "two runs on %d threads differ", threads);
 		double early = 0, late = 0;
 		for (int i = 0; i < 10; i++) {
 			early += loss[0][i];
@@ -179,14 +194,14 @@ static void training_is_repeatable(void)
 
 static void activations_match_reference(void)
 {
-	struct net n = { 0 };
-	struct wasd_err err = { 0 };
+	struct net n = {0};
+	struct wasd_err err = {0};
 	CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
 	make_draw(-1);
 	struct wasd_exec *e[2];
 	for (int k = 0; k < 2; k++) {
-		struct wasd_exec_opts o = { .batch = 5, .training = true, .keep_all = true, .backend = k ? "ref" : "openblas" };
-		struct wasd_pass p = { .n = 4, .recipe = &draw.recipe, .bn = WASD_BN_BATCH };
+		struct wasd_exec_opts o = {.batch = 5, .training = true, .keep_all = true, .backend = k ? "ref" : "openblas"};
+		struct wasd_pass p = {.n = 4, .recipe = &draw.recipe, .bn = WASD_BN_BATCH};
 		CHECK_MSG(!wasd_exec_create(n.m, &o, &e[k], &err), "%s", err.msg);
 		CHECK(!wasd_exec_forward(e[k], pixels, &p, &err));
 	}
@@ -209,17 +224,24 @@ static void activations_match_reference(void)
 
 static void running_statistics(void)
 {
-	/* One batch norm on the input: running values by the formulas, in the set that was asked for, momentum overridden. */
+	/* One batch norm on the input: running values by the formulas, in the set that was asked for, momentum overridden.
+	 */
 	struct wasd_graph *g;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	CHECK(!wasd_graph_create(image, &g, &err));
 	wasd_node x = wasd_graph_globalpool(g, wasd_graph_batchnorm(g, wasd_graph_input(g), "bn", 1e-5, 0.1));
 	CHECK(!wasd_graph_finish(g, x, &err) && !wasd_model_create(g, 1, &m, &err));
-	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 6 }, &e, &err));
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 6}, &e, &err));
 	for (int i = 1; i <= 2; i++)
-		CHECK(!wasd_exec_forward(e, pixels, &(struct wasd_pass){ .n = 6, .bn = WASD_BN_BATCH, .set = WASD_STATS_DOM, .update = true, .momentum = 1.0 / i }, &err));
+		CHECK(!wasd_exec_forward(e, pixels,
+		                         &(struct wasd_pass){.n = 6,
+		                                             .bn = WASD_BN_BATCH,
+		                                             .set = WASD_STATS_DOM,
+		                                             .update = true,
+		                                             .momentum = 1.0 / i},
+		                         &err));
 	double sum = 0, sq = 0, count = 6 * 144;
 	for (int n = 0; n < 6; n++)
 		for (int i = 0; i < 144; i++)
@@ -243,8 +265,8 @@ static void batchnorm_keeps_digits(void)
 	struct wasd_graph *g;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
-	struct wasd_err err = { 0 };
-	struct wasd_shape in = { 1, 64, 64 };
+	struct wasd_err err = {0};
+	struct wasd_shape in = {1, 64, 64};
 	static real x[16 * 64 * 64];
 	struct wasd_rng r;
 	double mean = 0, var = 0, count = sizeof x / sizeof x[0];
@@ -255,9 +277,11 @@ static void batchnorm_keeps_digits(void)
 	for (size_t i = 0; i < sizeof x / sizeof x[0]; i++)
 		var += ((double)x[i] - mean) * ((double)x[i] - mean) / (count - 1);
 	CHECK(!wasd_graph_create(in, &g, &err));
-	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, wasd_graph_batchnorm(g, 0, "bn", 1e-5, 0.1)), &err) && !wasd_model_create(g, 1, &m, &err));
-	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 16 }, &e, &err));
-	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = 16, .bn = WASD_BN_BATCH, .update = true, .momentum = 1 }, &err));
+	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, wasd_graph_batchnorm(g, 0, "bn", 1e-5, 0.1)), &err) &&
+	      !wasd_model_create(g, 1, &m, &err));
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 16}, &e, &err));
+	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = 16, .bn = WASD_BN_BATCH, .update = true, .momentum = 1},
+	                         &err));
 	CHECK_NEAR((double)wasd_model_stats(m, WASD_STATS_TRAIN)[0] / mean, 1, 1e-7);
 	CHECK_NEAR((double)wasd_model_stats(m, WASD_STATS_TRAIN)[1] / var, 1, 1e-5);
 	wasd_exec_destroy(e);
@@ -272,17 +296,17 @@ static void run_drop(bool connect, int threads, uint64_t seed, bool on, real *ou
 	struct wasd_graph *g = NULL;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_rng r;
 	static real ones[200 * 3 * 10 * 10];
 	for (size_t i = 0; i < sizeof ones / sizeof ones[0]; i++)
 		ones[i] = 1;
 	wasd_rng_init(&r, seed, "dropout", 0, 0);
-	CHECK(!wasd_threads_init(threads, &err) && !wasd_graph_create((struct wasd_shape){ 3, 10, 10 }, &g, &err));
+	CHECK(!wasd_threads_init(threads, &err) && !wasd_graph_create((struct wasd_shape){3, 10, 10}, &g, &err));
 	wasd_node d = connect ? wasd_graph_dropconnect(g, 0, 0.3) : wasd_graph_dropout(g, 0, 0.3);
 	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, d), &err) && !wasd_model_create(g, 1, &m, &err));
-	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 200, .keep_all = true }, &e, &err));
-	CHECK(!wasd_exec_forward(e, ones, &(struct wasd_pass){ .n = 200, .dropout = on ? &r : NULL }, &err));
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 200, .keep_all = true}, &e, &err));
+	CHECK(!wasd_exec_forward(e, ones, &(struct wasd_pass){.n = 200, .dropout = on ? &r : NULL}, &err));
 	CHECK(!wasd_exec_activation(e, d, out, &err));
 	wasd_exec_destroy(e);
 	wasd_model_destroy(m);
@@ -298,13 +322,13 @@ static void dropout_statistics(void)
 		int zeros = 0, wrong = 0, split = 0;
 		run_drop(connect, 1, 7, true, a);
 		run_drop(connect, 3, 7, true, b);
-		CHECK(!memcmp(a, b, sizeof a));                  /* the same mask whatever the threads */
+		CHECK(!memcmp(a, b, sizeof a)); /* the same mask whatever the threads */
 		run_drop(connect, 1, 8, true, b);
-		CHECK(memcmp(a, b, sizeof a) != 0);              /* another one for another generator */
+		CHECK(memcmp(a, b, sizeof a) != 0); /* another one for another generator */
 		for (int i = 0; i < N * PER; i++) {
 			zeros += a[i] == 0;
 			wrong += a[i] != 0 && fabs((double)a[i] - 1 / 0.7) > 1e-6;
-			split += connect && a[i] != a[i / PER * PER];    /* drop-connect: whole images */
+			split += connect && a[i] != a[i / PER * PER]; /* drop-connect: whole images */
 		}
 		CHECK_INT(wrong, 0);
 		CHECK_INT(split, 0);
@@ -330,53 +354,102 @@ static void builder_errors(void)
 		wasd_graph_param(g, "alpha", 2, WASD_INIT_UNIT);
 		const char *want = "";
 		switch (i) {
-		case 0: c = wasd_graph_conv(g, c, "c2", 4, 15, 1, 0, 1, false); want = "c2: kernel 15x15"; break;
-		case 1: c = wasd_graph_conv(g, c, "c2", 6, 3, 1, 1, 4, false); want = "c2: 4 groups do not divide 4 input and 6 output channels"; break;
-		case 2: c = wasd_graph_conv(g, c, "c1", 4, 3, 1, 1, 1, false); want = "c1.weight: two parameters"; break;
-		case 3: c = wasd_graph_linear(g, c, "fc", 3, true); want = "fc: input is 4x12x12: flatten it first"; break;
-		case 4: c = wasd_graph_add(g, c, x); want = "add: cannot add 4x12x12 and 3x12x12"; break;
-		case 5: c = wasd_graph_maxpool(g, c, 3, 1, 2); want = "maxpool: window 3"; break;
-		case 6: c = wasd_graph_dropout(g, c, 1.0); want = "dropout: rate 1"; break;
-		case 7: wasd_graph_augmentable(g, "nothing", "alpha", 0); want = "nothing: no convolution"; break;
-		case 8: wasd_graph_augmentable(g, "c1", "alpha", 2); want = "c1: its alpha"; break;
-		case 9: c = wasd_graph_relu(g, 77); want = "relu: an input is not a node"; break;
-		case 10: want = "output: must be a node of shape (classes,1,1)"; break;
-		case 11: c = wasd_graph_batchnorm(g, c, "bn", -1, 0.1); want = "bn: eps -1"; break;
-		case 12: wasd_graph_param(g, "alpha", 1, WASD_INIT_ONE); want = "alpha: two parameters"; break;
-		case 13: c = wasd_graph_conv(g, c, "c2", 0, 3, 1, 1, 1, false); want = "c2: 0 output channels"; break;
-		case 14: wasd_graph_spare_stats(g, "s", 2); wasd_graph_spare_stats(g, "s", 2); want = "s: two batch norms"; break;
-		case 15: c = wasd_graph_concat(g, (wasd_node[]){ c, wasd_graph_maxpool(g, c, 2, 2, 0) }, 2); want = "concat: input 1 has maps of 6x6"; break;
+		case 0:
+			c = wasd_graph_conv(g, c, "c2", 4, 15, 1, 0, 1, false);
+			want = "c2: kernel 15x15";
+			break;
+		case 1:
+			c = wasd_graph_conv(g, c, "c2", 6, 3, 1, 1, 4, false);
+			want = "c2: 4 groups do not divide 4 input and 6 output channels";
+			break;
+		case 2:
+			c = wasd_graph_conv(g, c, "c1", 4, 3, 1, 1, 1, false);
+			want = "c1.weight: two parameters";
+			break;
+		case 3:
+			c = wasd_graph_linear(g, c, "fc", 3, true);
+			want = "fc: input is 4x12x12: flatten it first";
+			break;
+		case 4:
+			c = wasd_graph_add(g, c, x);
+			want = "add: cannot add 4x12x12 and 3x12x12";
+			break;
+		case 5:
+			c = wasd_graph_maxpool(g, c, 3, 1, 2);
+			want = "maxpool: window 3";
+			break;
+		case 6:
+			c = wasd_graph_dropout(g, c, 1.0);
+			want = "dropout: rate 1";
+			break;
+		case 7:
+			wasd_graph_augmentable(g, "nothing", "alpha", 0);
+			want = "nothing: no convolution";
+			break;
+		case 8:
+			wasd_graph_augmentable(g, "c1", "alpha", 2);
+			want = "c1: its alpha";
+			break;
+		case 9:
+			c = wasd_graph_relu(g, 77);
+			want = "relu: an input is not a node";
+			break;
+		case 10:
+			want = "output: must be a node of shape (classes,1,1)";
+			break;
+		case 11:
+			c = wasd_graph_batchnorm(g, c, "bn", -1, 0.1);
+			want = "bn: eps -1";
+			break;
+		case 12:
+			wasd_graph_param(g, "alpha", 1, WASD_INIT_ONE);
+			want = "alpha: two parameters";
+			break;
+		case 13:
+			c = wasd_graph_conv(g, c, "c2", 0, 3, 1, 1, 1, false);
+			want = "c2: 0 output channels";
+			break;
+		case 14:
+			wasd_graph_spare_stats(g, "s", 2);
+			wasd_graph_spare_stats(g, "s", 2);
+			want = "s: two batch norms";
+			break;
+		case 15:
+			c = wasd_graph_concat(g, (wasd_node[]){c, wasd_graph_maxpool(g, c, 2, 2, 0)}, 2);
+			want = "concat: input 1 has maps of 6x6";
+			break;
 		}
-		c = wasd_graph_relu(g, c);      /* after a failure nothing else happens and the first message stays */
+		c = wasd_graph_relu(g, c); /* after a failure nothing else happens and the first message stays */
 		CHECK(wasd_graph_finish(g, c, &err) != WASD_OK);
 		CHECK_MSG(!strncmp(err.msg, want, strlen(want)), "case %d: \"%s\"", i, err.msg);
 		wasd_graph_destroy(g);
 	}
 	struct wasd_graph *g;
-	CHECK_INT(wasd_graph_create((struct wasd_shape){ 0, 5, 5 }, &g, &err), WASD_EINVAL);
+	CHECK_INT(wasd_graph_create((struct wasd_shape){0, 5, 5}, &g, &err), WASD_EINVAL);
 }
 
 static void exec_errors(void)
 {
-	struct net n = { 0 };
-	struct wasd_err err = { 0 };
+	struct net n = {0};
+	struct wasd_err err = {0};
 	struct wasd_exec *e;
 	double loss;
 	int hits;
 	CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
 	make_draw(0);
-	CHECK_INT(wasd_exec_create(n.m, &(struct wasd_exec_opts){ .batch = 2, .backend = "abacus" }, &e, &err), WASD_ENOTFOUND);
-	CHECK_INT(wasd_exec_create(n.m, &(struct wasd_exec_opts){ .batch = 0 }, &e, &err), WASD_EINVAL);
+	CHECK_INT(wasd_exec_create(n.m, &(struct wasd_exec_opts){.batch = 2, .backend = "abacus"}, &e, &err),
+	          WASD_ENOTFOUND);
+	CHECK_INT(wasd_exec_create(n.m, &(struct wasd_exec_opts){.batch = 0}, &e, &err), WASD_EINVAL);
 	CHECK_INT(wasd_exec_loss(n.train, labels, 0, &loss, &hits, &err), WASD_ESTATE);
 	CHECK_INT(wasd_exec_backward(n.train, &err), WASD_ESTATE);
-	struct wasd_pass p = { .n = 7 };
+	struct wasd_pass p = {.n = 7};
 	CHECK_INT(wasd_exec_forward(n.train, pixels, &p, &err), WASD_EINVAL);
 	p.n = 6;
 	CHECK_INT(wasd_exec_forward(n.infer, pixels, &p, &err), WASD_OK);
 	CHECK_INT(wasd_exec_loss(n.infer, labels, 0, &loss, &hits, &err), WASD_OK);
 	CHECK_INT(wasd_exec_backward(n.infer, &err), WASD_ESTATE);
 	CHECK_INT(wasd_exec_forward(n.train, pixels, &p, &err), WASD_OK);
-	CHECK_INT(wasd_exec_loss(n.train, (int32_t[6]){ 0, 0, 4 }, 0, &loss, &hits, &err), WASD_EINVAL);
+	CHECK_INT(wasd_exec_loss(n.train, (int32_t[6]){0, 0, 4}, 0, &loss, &hits, &err), WASD_EINVAL);
 	CHECK_STR(err.msg, "label 4 of image 2 is not within 0..3");
 	draw_layers[0].aug = 9;
 	p.recipe = &draw.recipe;
@@ -397,7 +470,7 @@ static void exec_errors(void)
 static void graph_describes_itself(void)
 {
 	struct wasd_graph *g;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	CHECK(!build(&g, &err));
 	make_draw(1);
 	CHECK_INT(wasd_graph_augs(g), 2);
@@ -414,7 +487,10 @@ static void graph_describes_itself(void)
 
 /* ---- threads and CPU ----------------------------------------------------------------------------------------- */
 
-struct cover { atomic_int seen[1000]; int begin[WASD_THREADS_MAX], end[WASD_THREADS_MAX]; };
+struct cover {
+	atomic_int seen[1000];
+	int begin[WASD_THREADS_MAX], end[WASD_THREADS_MAX];
+};
 
 static void cover_range(void *ctx, int begin, int end, int thread)
 {
@@ -428,7 +504,7 @@ static void cover_range(void *ctx, int begin, int end, int thread)
 static void team_covers_once(void)
 {
 	static struct cover c, again;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	for (int threads = 1; threads <= 5; threads++) {
 		CHECK_MSG(!wasd_threads_init(threads, &err), "%s", err.msg);
 		CHECK_INT(wasd_threads(), threads);
@@ -451,7 +527,8 @@ static void team_covers_once(void)
 	CHECK_INT(wasd_threads_init(WASD_THREADS_MAX + 1, &err), WASD_EINVAL);
 }
 
-/* Minimal filtering rounds otherwise than the plain sum: an exec that is not strict shows it on a shape that wants it, a strict one does not use it. */
+/* Minimal filtering rounds otherwise than the plain sum: an exec that is not strict shows it on a shape that wants it,
+ * a strict one does not use it. */
 static void strict_means_plain_sums(void)
 {
 	enum { N = 2, C = 16, S = 32, COUNT = N * C * S * S };
@@ -460,7 +537,7 @@ static void strict_means_plain_sums(void)
 	struct wasd_model *m = NULL;
 	struct wasd_err err;
 	struct wasd_rng r;
-	CHECK(!wasd_graph_create((struct wasd_shape){ C, S, S }, &g, &err));
+	CHECK(!wasd_graph_create((struct wasd_shape){C, S, S}, &g, &err));
 	wasd_node conv = wasd_graph_conv(g, wasd_graph_input(g), "conv", C, 3, 1, 1, 1, false);
 	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, conv), &err));
 	CHECK(!wasd_model_create(g, 5, &m, &err));
@@ -469,8 +546,14 @@ static void strict_means_plain_sums(void)
 		x[i] = (real)wasd_rng_between(&r, -1, 1);
 	for (int strict = 0; strict < 2; strict++) {
 		struct wasd_exec *e = NULL;
-		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = N, .precision = strict ? WASD_PRECISION_FP32_STRICT : WASD_PRECISION_FP32, .backend = "openblas", .keep_all = true }, &e, &err));
-		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = N, .bn = WASD_BN_BATCH }, &err));
+		CHECK(!wasd_exec_create(m,
+		                        &(struct wasd_exec_opts){.batch = N,
+		                                                 .precision = strict ? WASD_PRECISION_FP32_STRICT :
+		                                                                       WASD_PRECISION_FP32,
+		                                                 .backend = "openblas",
+		                                                 .keep_all = true},
+		                        &e, &err));
+		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = N, .bn = WASD_BN_BATCH}, &err));
 		CHECK(!wasd_exec_activation(e, conv, y[strict], &err));
 		wasd_exec_destroy(e);
 	}
@@ -493,8 +576,11 @@ static void precisions(void)
 	struct wasd_model *m = NULL;
 	struct wasd_err err;
 	const struct backend *b;
-	CHECK(!wasd_graph_create((struct wasd_shape){ 3, 4, 4 }, &g, &err));
-	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, wasd_graph_conv(g, wasd_graph_input(g), "conv", 4, 3, 1, 1, 1, false)), &err));
+	CHECK(!wasd_graph_create((struct wasd_shape){3, 4, 4}, &g, &err));
+	CHECK(!wasd_graph_finish(g,
+	                         wasd_graph_globalpool(g, wasd_graph_conv(g, wasd_graph_input(g), "conv", 4, 3, 1, 1, 1,
+	                                                                  false)),
+	                         &err));
 	CHECK(!wasd_model_create(g, 5, &m, &err));
 	for (int p = 0; p < WASD_PRECISIONS; p++) {
 		enum wasd_precision back = WASD_PRECISIONS;
@@ -506,7 +592,12 @@ static void precisions(void)
 			memset(&err, 0, sizeof err);
 			enum wasd_status offered = backend_choose(name, (enum wasd_precision)p, &b, &err);
 			CHECK_MSG(!offered || (offered == WASD_EUNSUPPORTED && err.msg[0]), "%s: %s", name ? name : "any", err.msg);
-			CHECK_INT(wasd_exec_create(m, &(struct wasd_exec_opts){ .batch = 1, .precision = (enum wasd_precision)p, .backend = name }, &e, &err), offered);
+			CHECK_INT(wasd_exec_create(m,
+			                           &(struct wasd_exec_opts){.batch = 1,
+			                                                    .precision = (enum wasd_precision)p,
+			                                                    .backend = name},
+			                           &e, &err),
+			          offered);
 			any |= i >= 0 && !offered;
 			CHECK(i >= 0 || p == WASD_PRECISION_BF16 || !offered);
 			wasd_exec_destroy(e);
@@ -523,11 +614,12 @@ static void precisions(void)
 
 static void openblas_is_right(void)
 {
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	CHECK_MSG(!wasd_cpu_check(&err), "%s", err.msg);
 	CHECK(wasd_cpu_openblas_loaded() && wasd_cpu_openblas_loaded()[0]);
 	if (wasd_cpu_openblas_coretype())
-		CHECK_STR(wasd_cpu_openblas_loaded(), getenv("WASD_OPENBLAS_CORETYPE") ? getenv("WASD_OPENBLAS_CORETYPE") : wasd_cpu_openblas_coretype());
+		CHECK_STR(wasd_cpu_openblas_loaded(),
+		          getenv("WASD_OPENBLAS_CORETYPE") ? getenv("WASD_OPENBLAS_CORETYPE") : wasd_cpu_openblas_coretype());
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
-/* Bundles and predictors: the folded network says what the unfolded one says, does the multiply-adds that it claims, and an image's
- * answer does not depend on how many go with it. */
+/* Bundles and predictors: the folded network says what the unfolded one says, does the multiply-adds that it claims,
+ * and an image's answer does not depend on how many go with it. */
 #include "tiny.h"
 
 #include "infer/bundle.h"
@@ -19,15 +19,22 @@ static void images(const struct wasd_dataset *d, real *x)
 		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i % wasd_dataset_count(d, WASD_TEST)), image, x + i * image);
 }
 
-static const struct { const char *name, *spec; bool small, dom; } nets[] = {
+static const struct {
+	const char *name, *spec;
+	bool small, dom;
+} nets[] = {
 	{"lenet", "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", false, false},
 	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]},"
-	             "\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},
+	{"resnet18",
+     "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]},"
+     "\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}",
+     true, true},
 	{"googlenet", "{\"model\":{\"arch\":\"googlenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"resnet18 plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
+	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true,
+     true},
+	{"resnet18 plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true,
+     false},
 };
 
 /* Logits of the checkpoint's own network, unfolded, with the statistics of the mode. */
@@ -60,8 +67,10 @@ static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *
 	checkpoint_done(&c);
 }
 
-/* What the trainer reports of the epoch that this checkpoint is of, against the network's own plan and a loss written out. */
-static void check_reported(const char *name, const struct tiny_run *r, enum wasd_mode mode, const struct wasd_dataset *d, const real *x)
+/* What the trainer reports of the epoch that this checkpoint is of, against the network's own plan and a loss written
+ * out. */
+static void check_reported(const char *name, const struct tiny_run *r, enum wasd_mode mode,
+                           const struct wasd_dataset *d, const real *x)
 {
 	real z[N * 10];
 	uint64_t macs;
@@ -79,8 +88,10 @@ static void check_reported(const char *name, const struct tiny_run *r, enum wasd
 		hits += top == y;
 	}
 	double reported = r->value[1][8 + 2 * mode], accuracy = r->value[1][9 + 2 * mode];
-	CHECK_MSG(fabs(reported - loss) <= (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(1, loss), "%s %s: loss %.9g, unfolded %.9g", name, wasd_mode_name(mode), reported, loss);
-	CHECK_MSG(fabs(accuracy - (double)hits / N) < 1.5 / N, "%s %s: accuracy %g, unfolded %g", name, wasd_mode_name(mode), accuracy, (double)hits / N);
+	CHECK_MSG(fabs(reported - loss) <= (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(1, loss),
+	          "%s %s: loss %.9g, unfolded %.9g", name, wasd_mode_name(mode), reported, loss);
+	CHECK_MSG(fabs(accuracy - (double)hits / N) < 1.5 / N, "%s %s: accuracy %g, unfolded %g", name,
+	          wasd_mode_name(mode), accuracy, (double)hits / N);
 }
 
 static double largest(const real *v, int n)
@@ -126,7 +137,8 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 	}
 	CHECK_MSG(differ == 0, "%s %s: %d of 19 batch sizes do not repeat", name, wasd_mode_name(mode), differ);
 	CHECK_MSG(apart <= tol, "%s %s: batch sizes are %g of the largest logit apart", name, wasd_mode_name(mode), apart);
-	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, wasd_mode_name(mode), worst, (double)wasd_bundle_macs(b) * 1e-6);
+	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, wasd_mode_name(mode), worst,
+	       (double)wasd_bundle_macs(b) * 1e-6);
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 }
@@ -150,17 +162,29 @@ static void folded_equals_unfolded(void)
 	}
 }
 
-/* Draws that training rarely meets, and whose bundle still equals the pass. taps: what each layer multiplies with, of 9. */
-static const struct { const char *what, *layers, *ops[4]; int taps[4]; } drawn[] = {
-	{"a layer without a tap, one with a single tap", "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1",
-	 {"\"op\":\"translate\",\"params\":{\"dx\":3,\"dy\":0}", "\"op\":\"translate\",\"params\":{\"dx\":-2,\"dy\":2}", "\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":-1}"}, {0, 1, 4}},
-	{"taps that are all equal, with stride 1 and 2", "layer1.0.conv1 layer2.0.conv1 layer2.0.conv2",
-	 {"\"op\":\"scale\",\"params\":{\"scale\":3.2}", "\"op\":\"scale\",\"params\":{\"scale\":3.4}", "\"op\":\"scale\",\"params\":{\"scale\":2}"}, {1, 1, 9}},
-	{"groups: shifted apart, equal taps from two places, one equal and one not, one without a tap", "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1 layer4.1.conv2",
-	 {"\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}}]",
-	  "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":2,\"h\":1,\"w\":1}}]",
-	  "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"hflip\",\"params\":{}}]",
-	  "\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":9,\"dy\":0}},{\"op\":\"translate\",\"params\":{\"dx\":0,\"dy\":1}}]"}, {6, 1, 9, 6}},
+/* Draws that training rarely meets, and whose bundle still equals the pass. taps: what each layer multiplies with, of
+ * 9. */
+static const struct {
+	const char *what, *layers, *ops[4];
+	int taps[4];
+} drawn[] = {
+	{"a layer without a tap, one with a single tap",
+     "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1",
+     {"\"op\":\"translate\",\"params\":{\"dx\":3,\"dy\":0}", "\"op\":\"translate\",\"params\":{\"dx\":-2,\"dy\":2}",
+      "\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":-1}"},
+     {0, 1, 4}},
+	{"taps that are all equal, with stride 1 and 2",
+     "layer1.0.conv1 layer2.0.conv1 layer2.0.conv2",
+     {"\"op\":\"scale\",\"params\":{\"scale\":3.2}", "\"op\":\"scale\",\"params\":{\"scale\":3.4}",
+      "\"op\":\"scale\",\"params\":{\"scale\":2}"},
+     {1, 1, 9}},
+	{"groups: shifted apart, equal taps from two places, one equal and one not, one without a tap",
+     "layer1.0.conv1 layer1.0.conv2 layer2.0.conv1 layer4.1.conv2",
+     {"\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":1}},{\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":1}}]",
+      "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":2,\"h\":1,\"w\":1}}]",
+      "\"groups\":[{\"op\":\"scale\",\"params\":{\"scale\":3}},{\"op\":\"hflip\",\"params\":{}}]",
+      "\"groups\":[{\"op\":\"translate\",\"params\":{\"dx\":9,\"dy\":0}},{\"op\":\"translate\",\"params\":{\"dx\":0,\"dy\":1}}]"},
+     {6, 1, 9, 6}},
 };
 
 /* Multiply-adds of the draw: each layer's, in proportion to its taps. */
@@ -173,7 +197,8 @@ static void check_macs(const struct wasd_graph *g, const struct wasd_draw *d, co
 			if (info.aug == d->layer[i].aug)
 				want -= info.macs / 9 * (uint64_t)(9 - taps[i]);
 		}
-	CHECK_MSG(wasd_graph_macs(g, wasd_draw_recipe(d)) == want, "%s: %llu multiply-adds, want %llu", what, (unsigned long long)wasd_graph_macs(g, wasd_draw_recipe(d)), (unsigned long long)want);
+	CHECK_MSG(wasd_graph_macs(g, wasd_draw_recipe(d)) == want, "%s: %llu multiply-adds, want %llu", what,
+	          (unsigned long long)wasd_graph_macs(g, wasd_draw_recipe(d)), (unsigned long long)want);
 }
 
 static void draws_at_the_limit(void)
@@ -190,25 +215,34 @@ static void draws_at_the_limit(void)
 		char text[1200] = "[", name[40];
 		const char *at = drawn[k].layers;
 		for (int i = 0, n; i < 4 && sscanf(at, "%39s%n", name, &n) == 1; i++, at += n)
-			snprintf(text + strlen(text), sizeof text - strlen(text), "%s{\"layer\":\"%s\",%s}", i ? "," : "", name, drawn[k].ops[i]);
+			snprintf(text + strlen(text), sizeof text - strlen(text), "%s{\"layer\":\"%s\",%s}", i ? "," : "", name,
+			         drawn[k].ops[i]);
 		strcat(text, "]");
 		cJSON *j = cJSON_Parse(text);
-		CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 16, 16}, 10, NULL, &g, &err) && !wasd_model_create(g, 3, &m, &err));
+		CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 16, 16}, 10, NULL, &g, &err) &&
+		      !wasd_model_create(g, 3, &m, &err));
 		CHECK_MSG(!wasd_draw_from_json(j, g, &draw, &err), "%s: %s %s", drawn[k].what, err.pointer, err.msg);
 		check_macs(g, &draw, drawn[k].taps, drawn[k].what);
 		cJSON *back = wasd_draw_to_json(&draw, g);
 		CHECK_MSG(cJSON_Compare(j, back, true), "%s", drawn[k].what);
 		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = N}, &e, &err));
-		CHECK(!wasd_exec_forward(e, x16, &(struct wasd_pass){.n = N, .recipe = &draw.recipe, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, &err));
+		CHECK(!wasd_exec_forward(e, x16,
+		                         &(struct wasd_pass){.n = N,
+		                                             .recipe = &draw.recipe,
+		                                             .bn = WASD_BN_SET,
+		                                             .set = WASD_STATS_DOM},
+		                         &err));
 		CHECK_MSG(!bundle_compile(m, &draw.recipe, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
-		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) && !wasd_predictor_run(p, x16, N, got, &err));
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+		      !wasd_predictor_run(p, x16, N, got, &err));
 		CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw.recipe));
 		double worst = 0, top = 0;
 		for (int i = 0; i < N * 10; i++) {
 			worst = fmax(worst, fabs((double)got[i] - (double)wasd_exec_logits(e)[i]));
 			top = fmax(top, fabs((double)got[i]));
 		}
-		CHECK_MSG(worst < (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(top, 1) && top > 0.01, "%s: %g of %g", drawn[k].what, worst, top);
+		CHECK_MSG(worst < (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(top, 1) && top > 0.01, "%s: %g of %g",
+		          drawn[k].what, worst, top);
 		wasd_predictor_destroy(p);
 		wasd_bundle_unref(b);
 		wasd_exec_destroy(e);
@@ -240,7 +274,8 @@ static void predicting_allocates_nothing(void)
 	struct wasd_predictor *p = NULL;
 	real y[N * 10];
 	tiny_go(&r, nets[0].spec, big);
-	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, NULL));
+	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) &&
+	      !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, NULL));
 	CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
 	uint64_t before = wasd_mem_stats().allocs;
 	for (int i = 0; i < 5; i++)
@@ -259,7 +294,8 @@ static size_t run_of(struct wasd_predictor *p, int n, real *y)
 	return wasd_predictor_bytes(p);
 }
 
-/* The plans of two predictors compute in one arena as large as the largest plan, and none disturbs another's answers. */
+/* The plans of two predictors compute in one arena as large as the largest plan, and none disturbs another's answers.
+ */
 static void plans_share_an_arena(void)
 {
 	enum { LARGE = 20 };
@@ -272,21 +308,27 @@ static void plans_share_an_arena(void)
 	tiny_go(&r, nets[0].spec, big);
 	CHECK(!wasd_arena_create(&arena, NULL) && !wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL));
 	for (int k = 0; k < 2; k++) {
-		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &alone[k], NULL));
-		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL, .arena = arena}, &shared[k], NULL));
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &alone[k],
+		                             NULL));
+		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL, .arena = arena},
+		                             &shared[k], NULL));
 	}
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		for (int k = 0; k < 2; k++) {
 			run_of(alone[k], sizes[i], want);
 			run_of(shared[k], sizes[i], got);
-			CHECK_MSG(!memcmp(want, got, sizeof *got * 10 * (size_t)sizes[i]), "%d images on %s", sizes[i], k ? "openblas" : "the default");
+			CHECK_MSG(!memcmp(want, got, sizeof *got * 10 * (size_t)sizes[i]), "%d images on %s", sizes[i],
+			          k ? "openblas" : "the default");
 		}
-	/* What predictors report is what there is: a plan for one image beside a plan for 32 adds its logits, not another set of activations. */
+	/* What predictors report is what there is: a plan for one image beside a plan for 32 adds its logits, not another
+	 * set of activations. */
 	for (int k = 0; k < 2; k++) {
 		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &fresh, NULL));
 		size_t large = run_of(fresh, LARGE, got), both = run_of(fresh, 1, got);
-		CHECK_MSG(both - large <= 64 * sizeof(real) && large > sizeof(real) * LARGE * 3 * 32 * 32, "%zu bytes, with the small plan %zu", large, both);
-		CHECK_MSG(wasd_predictor_bytes(alone[k]) - wasd_predictor_bytes(shared[k]) <= wasd_arena_bytes(arena), "arena of %zu bytes", wasd_arena_bytes(arena));
+		CHECK_MSG(both - large <= 64 * sizeof(real) && large > sizeof(real) * LARGE * 3 * 32 * 32,
+		          "%zu bytes, with the small plan %zu", large, both);
+		CHECK_MSG(wasd_predictor_bytes(alone[k]) - wasd_predictor_bytes(shared[k]) <= wasd_arena_bytes(arena),
+		          "arena of %zu bytes", wasd_arena_bytes(arena));
 		wasd_predictor_destroy(fresh);
 		wasd_predictor_destroy(alone[k]);
 		wasd_predictor_destroy(shared[k]);
@@ -309,7 +351,8 @@ static void loading_survives_lack_of_memory(void)
 		enum wasd_status s = wasd_bundle_create(r.file, r.len, WASD_AOM, &b, &err);
 		wasd_mem_fail_at(0);
 		CHECK_MSG((s == WASD_OK) == (b != NULL), "allocation %llu: %s", (unsigned long long)n, wasd_status_name(s));
-		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s), err.msg);
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s),
+		          err.msg);
 	}
 	CHECK_MSG(b && n > 20, "loaded after %llu", (unsigned long long)n);
 	wasd_bundle_unref(b);

@@ -1,4 +1,5 @@
-/* Ingest of good uploads: every format, every packing, equal content gives an equal dataset; cancel; no memory; random damage. */
+/* Ingest of good uploads: every format, every packing, equal content gives an equal dataset; cancel; no memory; random
+ * damage. */
 #include "core/data_samples.h"
 #include "data/image.h"
 
@@ -7,7 +8,7 @@
 static struct wasd_dataset *take(struct upload *u, struct wasd_ingest_info *info)
 {
 	struct wasd_dataset *d = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	const char *out = sample_path("out.wds");
 	enum wasd_status s = wasd_ingest(u->f, u->n, out, &u->o, info, &err);
 	CHECK_MSG(!s, "%s: %s: %s", wasd_status_name(s), err.pointer, err.msg);
@@ -19,15 +20,19 @@ static struct wasd_dataset *take(struct upload *u, struct wasd_ingest_info *info
 	for (int i = 0; i < u->n; i++)
 		unlink(u->path[i]);
 	unlink(out);
-	*u = (struct upload){ 0 };
+	*u = (struct upload){0};
 	return d;
 }
 
 /* ---- folders ------------------------------------------------------------------------------ */
 
-static const struct { const char *name; int seed; } pictures[] = {      /* sorted as the dataset is: split, class, name */
-	{ "train/ant/0.png", 1 }, { "train/ant/1.png", 2 }, { "train/ant-eater/x.png", 3 }, { "train/bee/7.PNG", 4 },
-	{ "test/ant/a.png", 5 }, { "test/bee/b.png", 6 }, { "test/bee/c.png", 7 },
+static const struct {
+	const char *name;
+	int seed;
+} pictures[] = {
+	/* sorted as the dataset is: split, class, name */
+	{"train/ant/0.png", 1}, {"train/ant/1.png", 2}, {"train/ant-eater/x.png", 3}, {"train/bee/7.PNG", 4},
+	{"test/ant/a.png", 5},  {"test/bee/b.png", 6},  {"test/bee/c.png", 7},
 };
 enum { N_PICTURES = 7 };
 
@@ -48,7 +53,7 @@ static void pack_folder(struct upload *u, enum pack pack, int how, int c)
 	}
 	for (int k = 0; k < N_PICTURES; k++) {
 		int i = how & 1 ? N_PICTURES - 1 - k : k;
-		blob b = { 0 };
+		blob b = {0};
 		make_png(&b, c, 6, 9, pictures[i].seed);
 		snprintf(name, sizeof name, "%s%s", lead, pictures[i].name);
 		pack_blob(p, name, &b);
@@ -58,7 +63,7 @@ static void pack_folder(struct upload *u, enum pack pack, int how, int c)
 
 static void check_folder(const struct wasd_dataset *d, int c)
 {
-	static const int label[] = { 0, 0, 1, 2, 0, 2, 2 };
+	static const int label[] = {0, 0, 1, 2, 0, 2, 2};
 	struct wasd_shape s = wasd_dataset_shape(d);
 	CHECK(s.c == c && s.h == 6 && s.w == 9);
 	CHECK_INT(wasd_dataset_classes(d), 3);
@@ -83,14 +88,14 @@ static void check_folder(const struct wasd_dataset *d, int c)
 
 static void folders(void)
 {
-	char digest[2][WASD_SHA256_HEX] = { "", "" };
+	char digest[2][WASD_SHA256_HEX] = {"", ""};
 	for (int grey = 0; grey < 2; grey++)
 		for (int pack = TAR; pack <= ZIP; pack++)
 			for (int how = 0; how < 16; how += how < 8 ? 1 : 3) {
 				if ((how & 10) == 10 || (how & 6) == 6)
 					continue;
-				struct upload u = { 0 };
-				struct wasd_ingest_info info = { 0 };
+				struct upload u = {0};
+				struct wasd_ingest_info info = {0};
 				pack_folder(&u, (enum pack)pack, how, grey ? 1 : 3);
 				struct wasd_dataset *d = take(&u, &info);
 				if (!d)
@@ -109,13 +114,13 @@ static void mixed(void)
 {
 	char digest[WASD_SHA256_HEX] = "";
 	for (int backwards = 0; backwards < 2; backwards++) {
-		struct upload u = { .o = { .size = 8 } };
+		struct upload u = {.o = {.size = 8}};
 		struct wasd_ingest_info info;
 		struct packer p = pack_open(upload_add(&u, ""), ZIP);
 		for (int k = 0; k < 4; k++) {
-			static const char *const names[] = { "train/a/0.png", "train/b/1.jpg", "test/a/0.JPEG", "test/b/1.png" };
+			static const char *const names[] = {"train/a/0.png", "train/b/1.jpg", "test/a/0.JPEG", "test/b/1.png"};
 			int i = backwards ? 3 - k : k;
-			blob b = { 0 };
+			blob b = {0};
 			if (i == 1 || i == 2)
 				make_jpeg(&b, i == 1 ? 3 : 1, 8 + i, 12, i);
 			else
@@ -145,16 +150,18 @@ static void cifar10(void)
 {
 	char digest[WASD_SHA256_HEX] = "";
 	for (int how = 0; how < 3; how++) {
-		struct upload u = { 0 };
+		struct upload u = {0};
 		struct wasd_ingest_info info;
 		struct packer p = pack_open(upload_add(&u, "cifar-10-binary.tar.gz"), how == 1 ? ZIP : TAR_GZ);
 		pack_entry(p, "cifar-10-batches-bin/", AE_IFDIR, NULL, NULL, 0);
 		for (int k = 0; k < 5; k++) {
-			static const char *const names[2][5] = { { "data_batch_1.bin", "data_batch_2.bin", "test_batch.bin", "batches.meta.txt", "readme.html" },
-			                                         { "batches.meta.txt", "test_batch.bin", "data_batch_2.bin", "readme.html", "data_batch_1.bin" } };
+			static const char *const names[2][5] = {{"data_batch_1.bin", "data_batch_2.bin", "test_batch.bin",
+			                                         "batches.meta.txt", "readme.html"},
+			                                        {"batches.meta.txt", "test_batch.bin", "data_batch_2.bin",
+			                                         "readme.html", "data_batch_1.bin"}};
 			const char *n = names[how > 0][k];
 			char full[64];
-			blob b = { 0 };
+			blob b = {0};
 			if (strstr(n, "batch_1"))
 				cifar_records(&b, 7, 1, 10, 0);
 			else if (strstr(n, "batch_2"))
@@ -194,10 +201,10 @@ static void hundred_names(blob *b)
 
 static void cifar100(void)
 {
-	struct upload u = { 0 };
+	struct upload u = {0};
 	struct wasd_ingest_info info;
 	struct packer p = pack_open(upload_add(&u, "c100"), TAR_GZ);
-	blob b = { 0 };
+	blob b = {0};
 	wasd_buf_puts(&b, "a\nb\n");
 	pack_blob(p, "cifar-100-binary/coarse_label_names.txt", &b);
 	cifar_records(&b, 100, 2, 100, 50);
@@ -226,11 +233,11 @@ static void idx(void)
 {
 	char digest[WASD_SHA256_HEX] = "";
 	for (int how = 0; how < 7; how++) {
-		struct upload u = { 0 };
+		struct upload u = {0};
 		struct wasd_ingest_info info;
-		blob f[2][2] = { 0 };
+		blob f[2][2] = {0};
 		char name[64];
-		struct packer p = { 0 };
+		struct packer p = {0};
 		idx_files(f, 23, 12);
 		if (how >= 2 && how < 6)
 			p = pack_open(upload_add(&u, "mnist"), how == 3 ? TAR_GZ : how == 4 ? ZIP : TAR);
@@ -253,7 +260,8 @@ static void idx(void)
 		if (!d)
 			continue;
 		CHECK_STR(info.format, "idx");
-		CHECK(info.n_train == 23 && info.n_test == 12 && info.shape.c == 1 && info.shape.h == 5 && info.shape.w == 4 && info.classes == 10);
+		CHECK(info.n_train == 23 && info.n_test == 12 && info.shape.c == 1 && info.shape.h == 5 && info.shape.w == 4 &&
+		      info.classes == 10);
 		CHECK_STR(wasd_dataset_class(d, 3), "3");
 		CHECK_INT(wasd_dataset_label(d, WASD_TEST, 11), 1);
 		CHECK_INT(wasd_dataset_image(d, WASD_TEST, 11)[19], 100 + 33 + 19);
@@ -272,9 +280,9 @@ static void sizes(void)
 	for (int cifar = 0; cifar < 2; cifar++)
 		for (int crop = 0; crop < 2; crop++) {
 			struct wasd_prepare how = wasd_prepare_default;
-			struct upload u = { .o = { .size = 12, .prepare = &how } };
+			struct upload u = {.o = {.size = 12, .prepare = &how}};
 			struct wasd_ingest_info info;
-			blob f[2][2] = { 0 };
+			blob f[2][2] = {0};
 			how.fit = crop ? WASD_CROP : WASD_SQUEEZE;
 			if (cifar) {
 				struct packer p = pack_open(upload_add(&u, ""), TAR);
@@ -295,7 +303,7 @@ static void sizes(void)
 				continue;
 			uint8_t src[3 * 32 * 32], want[3 * 12 * 12];
 			int c = cifar ? 3 : 1, h = cifar ? 32 : 5, w = cifar ? 32 : 4;
-			for (int k = 0; k < 20; k++)                    /* train image 1 */
+			for (int k = 0; k < 20; k++) /* train image 1 */
 				src[k] = (uint8_t)(3 + k);
 			for (int k = 0; k < 3 && cifar; k++)
 				memset(src + 1024 * k, 3 + k, 1024);
@@ -315,25 +323,30 @@ static const struct wasd_remark *remark(const struct wasd_ingest_report *r, cons
 	return NULL;
 }
 
-/* Grey, then colour: what the replay that was begun again had counted is not counted twice. Black on nothing, over black: nothing to see. */
+/* Grey, then colour: what the replay that was begun again had counted is not counted twice. Black on nothing, over
+ * black: nothing to see. */
 static void what_was_done_is_told(void)
 {
 	static struct wasd_ingest_report told;
-	static const struct { const char *background; int clear, flat; } rows[] = { { "\xff\xff\xff", 4, 0 }, { "\0\0\0", 4, 1 } };
+	static const struct {
+		const char *background;
+		int clear, flat;
+	} rows[] = {{"\xff\xff\xff", 4, 0}, {"\0\0\0", 4, 1}};
 	for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
 		struct wasd_prepare how = wasd_prepare_default;
-		struct upload u = { .o = { .prepare = &how, .report = &told } };
+		struct upload u = {.o = {.prepare = &how, .report = &told}};
 		struct wasd_ingest_info info;
 		struct packer p = pack_open(upload_add(&u, ""), TAR);
 		memcpy(how.background, rows[r].background, 3);
 		for (int i = 0; i < 4; i++) {
-			static const char *const names[] = { "train/a/0.png", "train/b/1.png", "test/a/0.png", "test/b/1.png" };
-			int c = i ? 4 : 2;                      /* a grey one first */
+			static const char *const names[] = {"train/a/0.png", "train/b/1.png", "test/a/0.png", "test/b/1.png"};
+			int c = i ? 4 : 2; /* a grey one first */
 			uint8_t *px = calloc(64, (size_t)c);
-			blob b = { 0 };
+			blob b = {0};
 			for (int k = 0; k < 20; k++)
 				px[k * c + c - 1] = 255;
-			make_png_raw(&b, c == 4 ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA : SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, 8, 0, 8, 8, px, (size_t)(64 * c), NULL);
+			make_png_raw(&b, c == 4 ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA : SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, 8, 0, 8, 8, px,
+			             (size_t)(64 * c), NULL);
 			free(px);
 			pack_blob(p, names[i], &b);
 		}
@@ -350,25 +363,29 @@ static void what_was_done_is_told(void)
 
 /* ---- the real thing ----------------------------------------------------------------------------- */
 
-/* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are the published ones of the pixels, up to JPEG's losses. */
+/* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are the published ones of the pixels, up to
+ * JPEG's losses. */
 static void real_cifar10(void)
 {
 	const char *shared = getenv("WASD_SHARED");
 	struct wasd_ingest_info info;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_dataset *d = NULL;
 	char path[1024];
 	snprintf(path, sizeof path, "%s/data/cifar10-images.tar.gz", shared ? shared : "");
 	if (!shared || access(path, R_OK))
 		TEST_SKIP("no cifar10-images.tar.gz in WASD_SHARED");
 	int64_t t0 = wasd_mono_us();
-	CHECK_MSG(!wasd_ingest(&(struct wasd_ingest_file){ path, "cifar10-images.tar.gz" }, 1, sample_path("out.wds"), NULL, &info, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_ingest(&(struct wasd_ingest_file){path, "cifar10-images.tar.gz"}, 1, sample_path("out.wds"), NULL,
+	                       &info, &err),
+	          "%s", err.msg);
 	printf("# 60,000 JPEGs in %.1f s\n", (double)(wasd_mono_us() - t0) / 1e6);
 	if (!wasd_dataset_open(sample_path("out.wds"), &d, NULL)) {
-		static const double mean[3] = { 0.4914, 0.4822, 0.4465 }, std[3] = { 0.2470, 0.2435, 0.2616 };
+		static const double mean[3] = {0.4914, 0.4822, 0.4465}, std[3] = {0.2470, 0.2435, 0.2616};
 		double m[3], s[3];
 		wasd_dataset_moments(d, m, s);
-		CHECK(info.n_train == 50000 && info.n_test == 10000 && info.classes == 10 && info.shape.c == 3 && info.shape.h == 32 && info.shape.w == 32);
+		CHECK(info.n_train == 50000 && info.n_test == 10000 && info.classes == 10 && info.shape.c == 3 &&
+		      info.shape.h == 32 && info.shape.w == 32);
 		CHECK_STR(wasd_dataset_class(d, 6), "frog");
 		for (int c = 0; c < 3; c++) {
 			CHECK_NEAR(m[c], mean[c], 0.002);
@@ -383,11 +400,15 @@ static void real_cifar10(void)
 /* ---- the ways it can end ---------------------------------------------------------------------- */
 
 static int countdown;
-static bool stop(void *ctx) { (void)ctx; return countdown-- <= 0; }
+static bool stop(void *ctx)
+{
+	(void)ctx;
+	return countdown-- <= 0;
+}
 
 static void cancel(void)
 {
-	struct upload u = { .o = { .cancelled = stop } };
+	struct upload u = {.o = {.cancelled = stop}};
 	int n = 0;
 	pack_folder(&u, TAR_GZ, 0, 3);
 	for (;; n++) {
@@ -407,12 +428,12 @@ static void cancel(void)
 static void without_memory(void)
 {
 	for (int kind = 0; kind < 2; kind++) {
-		struct upload u = { 0 };
+		struct upload u = {0};
 		int failures = 0;
 		if (kind == 0)
 			pack_folder(&u, TAR_GZ, 0, 3);
 		else {
-			blob f[2][2] = { 0 };
+			blob f[2][2] = {0};
 			idx_files(f, 10, 1);
 			for (int i = 0; i < 4; i++) {
 				gzip_blob(&f[i / 2][i % 2]);
@@ -439,31 +460,41 @@ static void without_memory(void)
 	}
 }
 
-/* A good upload cut off anywhere is refused (a few bytes of padding at the very end may be missing); with flipped bits it is refused
- * or, where nothing protects the bytes or they do not matter, taken. Nothing is left behind and nothing crashes. */
+/* A good upload cut off anywhere is refused (a few bytes of padding at the very end may be missing); with flipped bits
+ * it is refused or, where nothing protects the bytes or they do not matter, taken. Nothing is left behind and nothing
+ * crashes. */
 static void damage(void)
 {
 	struct wasd_rng r;
 	wasd_rng_init(&r, 4, "damage", 0, 0);
-	static const struct { enum pack pack; size_t slack; bool checksummed; } rows[] = {
-		{ TAR, 1024, false }, { TAR_GZ, 0, true }, { TAR_XZ, 0, true }, { ZIP, 0, false },
+	static const struct {
+		enum pack pack;
+		size_t slack;
+		bool checksummed;
+	} rows[] = {
+		{TAR, 1024, false},
+		{TAR_GZ, 0, true},
+		{TAR_XZ, 0, true},
+		{ZIP, 0, false},
 	};
 	for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-		struct upload u = { 0 };
+		struct upload u = {0};
 		char *good;
 		size_t n;
 		int changed = 0;
-		struct wasd_ingest_info whole = { 0 };
+		struct wasd_ingest_info whole = {0};
 		pack_folder(&u, rows[k].pack, 0, 3);
 		CHECK(!wasd_file_read(u.path[0], 1 << 24, &good, &n, NULL));
 		CHECK(!wasd_ingest(u.f, u.n, sample_path("out.wds"), NULL, &whole, NULL));
 		unlink(sample_path("out.wds"));
 		for (size_t cut = 0; cut + rows[k].slack < n; cut += 1 + wasd_rng_below(&r, (uint32_t)n / 60)) {
-			struct wasd_err err = { 0 };
+			struct wasd_err err = {0};
 			put_file(u.path[0], good, cut);
 			enum wasd_status s = wasd_ingest(u.f, u.n, sample_path("out.wds"), NULL, NULL, &err);
-			CHECK_MSG(s == WASD_ECORRUPT || s == WASD_EINVAL, "row %zu cut to %zu of %zu: %s %s", k, cut, n, wasd_status_name(s), err.msg);
-			CHECK_MSG(err.pointer[0] && err.msg[0], "row %zu cut to %zu of %zu: '%s' '%s'", k, cut, n, err.pointer, err.msg);
+			CHECK_MSG(s == WASD_ECORRUPT || s == WASD_EINVAL, "row %zu cut to %zu of %zu: %s %s", k, cut, n,
+			          wasd_status_name(s), err.msg);
+			CHECK_MSG(err.pointer[0] && err.msg[0], "row %zu cut to %zu of %zu: '%s' '%s'", k, cut, n, err.pointer,
+			          err.msg);
 			CHECK_INT(files_in(samples_dir), 1);
 		}
 		for (int turn = 0; turn < 300; turn++) {
@@ -479,7 +510,8 @@ static void damage(void)
 				unlink(sample_path("out.wds"));
 			CHECK_INT(files_in(samples_dir), 1);
 		}
-		CHECK_MSG(!rows[k].checksummed || !changed, "row %zu: %d damaged uploads were taken for something else", k, changed);
+		CHECK_MSG(!rows[k].checksummed || !changed, "row %zu: %d damaged uploads were taken for something else", k,
+		          changed);
 		unlink(u.path[0]);
 		wasd_free(good);
 	}
@@ -491,8 +523,8 @@ static void damage_idx(void)
 	struct wasd_rng r;
 	wasd_rng_init(&r, 5, "damage", 0, 0);
 	for (int turn = 0; turn < 400; turn++) {
-		struct upload u = { 0 };
-		blob f[2][2] = { 0 };
+		struct upload u = {0};
+		blob f[2][2] = {0};
 		idx_files(f, 12, 3);
 		int k = (int)wasd_rng_below(&r, 4);
 		blob *b = &f[k / 2][k % 2];

@@ -13,20 +13,23 @@
 static char engine_path[4096];
 extern char **environ;
 
-struct engine { pid_t pid; struct wasd_wire *wire; };
+struct engine {
+	pid_t pid;
+	struct wasd_wire *wire;
+};
 
 static struct engine engine_start(void)
 {
-	struct engine e = { 0 };
+	struct engine e = {0};
 	int sv[2];
 	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv));
 	posix_spawn_file_actions_t fa;
 	posix_spawn_file_actions_init(&fa);
-	if (sv[1] == WASD_WIRE_FD)                      /* dup2 onto itself would keep close-on-exec */
+	if (sv[1] == WASD_WIRE_FD) /* dup2 onto itself would keep close-on-exec */
 		fcntl(sv[1], F_SETFD, 0);
 	else
 		posix_spawn_file_actions_adddup2(&fa, sv[1], WASD_WIRE_FD);
-	char *argv[] = { engine_path, (char *)(uintptr_t)"ingest", NULL };
+	char *argv[] = {engine_path, (char *)(uintptr_t) "ingest", NULL};
 	int rc = posix_spawn(&e.pid, engine_path, &fa, NULL, argv, environ);
 	CHECK_MSG(!rc, "%s: %s", engine_path, strerror(rc));
 	posix_spawn_file_actions_destroy(&fa);
@@ -61,7 +64,7 @@ static int progress_seen;
 static bool next(struct engine *e, struct wasd_msg *m)
 {
 	for (;;) {
-		*m = (struct wasd_msg){ .fd = -1 };
+		*m = (struct wasd_msg){.fd = -1};
 		enum wasd_status s = wasd_wire_recv(e->wire, 30000, m, NULL);
 		if (s)
 			return false;
@@ -113,15 +116,18 @@ static void upload_and_preview(void)
 	struct engine e = hello();
 	struct wasd_msg m;
 	struct packer p = pack_open(sample_path("set.zip"), ZIP);
-	static const char *const names[] = { "train/cat/0.png", "train/dog/0.png", "test/cat/0.png" };
+	static const char *const names[] = {"train/cat/0.png", "train/dog/0.png", "test/cat/0.png"};
 	for (int i = 0; i < 3; i++) {
-		blob b = { 0 };
+		blob b = {0};
 		make_png(&b, 3, 10, 12, i);
 		pack_blob(p, names[i], &b);
 	}
 	pack_close(p);
-	send_text(&e, "{\"type\":\"ingest\",\"name\":\"pets\",\"files\":[{\"path\":\"%s\",\"name\":\"set.zip\"}],\"out\":\"%s\",\"options\":{},"
-	          "\"limits\":{\"max_bytes\":1000000,\"max_images\":100}}", sample_path("set.zip"), sample_path("pets.wds"));
+	send_text(
+		&e,
+		"{\"type\":\"ingest\",\"name\":\"pets\",\"files\":[{\"path\":\"%s\",\"name\":\"set.zip\"}],\"out\":\"%s\",\"options\":{},"
+		"\"limits\":{\"max_bytes\":1000000,\"max_images\":100}}",
+		sample_path("set.zip"), sample_path("pets.wds"));
 	expect(&e, "done", &m);
 	struct wasd_dataset *d = NULL;
 	struct stat st;
@@ -185,7 +191,8 @@ static void large_preview(void)
 	wasd_rng_init(&r, 1, "noise", 0, 0);
 	for (int i = 0; i < 3 * H * W; i++)
 		p[i] = (uint8_t)wasd_rng_u64(&r);
-	CHECK(!wasd_dataset_writer_create(sample_path("big.wds"), (struct wasd_shape){ 3, H, W }, (const char *[]){ "a" }, 1, "test", &w, NULL));
+	CHECK(!wasd_dataset_writer_create(sample_path("big.wds"), (struct wasd_shape){3, H, W}, (const char *[]){"a"}, 1,
+	                                  "test", &w, NULL));
 	CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, p, 0, NULL) && !wasd_dataset_writer_add(w, WASD_TEST, p, 0, NULL));
 	CHECK(!wasd_dataset_writer_finish(w, NULL));
 	wasd_dataset_writer_abort(w);
@@ -209,19 +216,24 @@ static void refused(void)
 	struct packer p = pack_open(sample_path("bad.tar"), TAR);
 	pack_file(p, "train/a/../../evil.png", "x", 1);
 	pack_close(p);
-	send_text(&e, "{\"type\":\"ingest\",\"name\":\"x\",\"files\":[{\"path\":\"%s\",\"name\":\"bad.tar\"}],\"out\":\"%s\",\"options\":{},\"limits\":{}}", sample_path("bad.tar"), sample_path("x.wds"));
+	send_text(
+		&e,
+		"{\"type\":\"ingest\",\"name\":\"x\",\"files\":[{\"path\":\"%s\",\"name\":\"bad.tar\"}],\"out\":\"%s\",\"options\":{},\"limits\":{}}",
+		sample_path("bad.tar"), sample_path("x.wds"));
 	expect(&e, "failed", &m);
 	CHECK_STR(string(&m, "status"), "einval");
 	CHECK_STR(string(&m, "pointer"), "train/a/../../evil.png");
 	CHECK(strstr(string(&m, "message"), "\"..\""));
 	wasd_msg_done(&m);
 	/* The process goes on. */
-	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}", sample_path("x.wds"));
+	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
+	          sample_path("x.wds"));
 	expect(&e, "done", &m);
 	CHECK_STR(string(&m, "format"), "glyphs");
 	CHECK_INT(number(&m, "re"), 2);
 	wasd_msg_done(&m);
-	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"cubes\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}", sample_path("y.wds"));
+	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"cubes\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
+	          sample_path("y.wds"));
 	expect(&e, "failed", &m);
 	CHECK_STR(string(&m, "pointer"), "/synthetic/kind");
 	wasd_msg_done(&m);
@@ -236,9 +248,11 @@ static void ends_early(void)
 {
 	for (int how = 0; how < 3; how++) {
 		struct engine e = hello();
-		struct wasd_msg m = { .fd = -1 };
+		struct wasd_msg m = {.fd = -1};
 		progress_seen = 0;
-		send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":2000000,\"test\":5,\"seed\":3,\"out\":\"%s\"}", sample_path("big.wds"));
+		send_text(&e,
+		          "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":2000000,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
+		          sample_path("big.wds"));
 		for (bool working = false; !working;) {
 			CHECK(!wasd_wire_recv(e.wire, 20000, &m, NULL));
 			working = m.type && !strcmp(m.type, "progress");
@@ -250,7 +264,7 @@ static void ends_early(void)
 			expect(&e, "failed", &m);
 			CHECK_STR(string(&m, "status"), "ecancelled");
 			wasd_msg_done(&m);
-			CHECK(!next(&e, &m));           /* and the process ends by itself */
+			CHECK(!next(&e, &m)); /* and the process ends by itself */
 		} else if (how == 2)
 			kill(e.pid, SIGKILL);
 		int rc = engine_end(&e);
@@ -271,7 +285,7 @@ static void confined(void)
 	char path[64], *text = NULL;
 	size_t n;
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"/nonexistent\",\"split\":\"test\",\"index\":0}");
-	expect(&e, "error", &m);                /* so it is past its beginning */
+	expect(&e, "error", &m); /* so it is past its beginning */
 	wasd_msg_done(&m);
 	snprintf(path, sizeof path, "/proc/%d/status", e.pid);
 	FILE *f = fopen(path, "r");
@@ -292,7 +306,8 @@ static void progress_is_rationed(void)
 	struct wasd_msg m;
 	progress_seen = 0;
 	int64_t t0 = wasd_mono_us();
-	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":3000,\"test\":5,\"seed\":3,\"out\":\"%s\"}", sample_path("p.wds"));
+	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":3000,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
+	          sample_path("p.wds"));
 	expect(&e, "done", &m);
 	wasd_msg_done(&m);
 	double seconds = (double)(wasd_mono_us() - t0) / 1e6;

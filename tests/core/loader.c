@@ -9,7 +9,10 @@ enum { N_TRAIN = 23, N_TEST = 5, C = 2, H = 6, W = 8, IMAGE = C * H * W };
 static char path[64];
 static struct wasd_dataset *data;
 
-static uint8_t pixel(size_t i, int k) { return (uint8_t)(i * 37 + (size_t)k * 5 + 1); }
+static uint8_t pixel(size_t i, int k)
+{
+	return (uint8_t)(i * 37 + (size_t)k * 5 + 1);
+}
 
 static bool make_data(void)
 {
@@ -17,7 +20,8 @@ static bool make_data(void)
 	uint8_t p[IMAGE];
 	check_temp(path, sizeof path, "wasd-loader");
 	close(mkstemp(path));
-	if (wasd_dataset_writer_create(path, (struct wasd_shape){ C, H, W }, (const char *[]){ "a", "b", "c" }, 3, "test", &w, NULL))
+	if (wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, (const char *[]){"a", "b", "c"}, 3, "test", &w,
+	                               NULL))
 		return false;
 	bool ok = true;
 	for (size_t i = 0; i < N_TRAIN + N_TEST; i++) {
@@ -33,7 +37,7 @@ static bool make_data(void)
 static struct wasd_loader *loader(struct wasd_loader_opts o)
 {
 	struct wasd_loader *l = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	o.data = data;
 	CHECK_MSG(!wasd_loader_create(&o, &l, &err), "%s", err.msg);
 	return l;
@@ -50,7 +54,7 @@ static int which(const real *x)
 
 static void plain_order(void)
 {
-	struct wasd_loader *l = loader((struct wasd_loader_opts){ .batch = 4, .split = WASD_TEST });
+	struct wasd_loader *l = loader((struct wasd_loader_opts){.batch = 4, .split = WASD_TEST});
 	CHECK_INT(wasd_loader_batches(l), 2);
 	for (int turn = 0; turn < 4; turn++) {
 		const struct wasd_batch *b = wasd_loader_next(l);
@@ -70,10 +74,10 @@ static void plain_order(void)
 
 static void epochs_are_permutations(void)
 {
-	struct wasd_loader *l = loader((struct wasd_loader_opts){ .batch = 5, .shuffle = true, .seed = 9, .prefetch = true });
+	struct wasd_loader *l = loader((struct wasd_loader_opts){.batch = 5, .shuffle = true, .seed = 9, .prefetch = true});
 	int order[3][N_TRAIN];
 	for (int e = 0; e < 3; e++) {
-		int seen[N_TRAIN] = { 0 }, at = 0;
+		int seen[N_TRAIN] = {0}, at = 0;
 		for (uint32_t k = 0; k < wasd_loader_batches(l); k++) {
 			const struct wasd_batch *b = wasd_loader_next(l);
 			CHECK_INT(b->epoch, e);
@@ -104,7 +108,7 @@ static void epochs_are_permutations(void)
 		CHECK_INT(order[2][i], v[i]);
 }
 
-static const struct wasd_loader_opts full = { .batch = 4, .shuffle = true, .flip = true, .crop_pad = 2, .seed = 77 };
+static const struct wasd_loader_opts full = {.batch = 4, .shuffle = true, .flip = true, .crop_pad = 2, .seed = 77};
 
 /* Prefetch changes nothing, and a loader that is put at (epoch, batch) goes on as one that came there by itself. */
 static void seek_resumes(void)
@@ -135,7 +139,7 @@ static void seek_resumes(void)
 				CHECK(!memcmp(x[k], b->x, (size_t)b->n * IMAGE * sizeof(real)));
 			}
 		}
-		wasd_loader_seek(l, 1, BATCHES);        /* one past the last */
+		wasd_loader_seek(l, 1, BATCHES); /* one past the last */
 		CHECK_INT(wasd_loader_next(l)->epoch, 2);
 		wasd_loader_destroy(l);
 	}
@@ -147,7 +151,7 @@ static void augmentation(void)
 	struct wasd_loader_opts o = full;
 	o.shuffle = false;
 	struct wasd_loader *l = loader(o);
-	int seen[2][5][5] = { 0 }, kinds = 0, total = 0, flipped = 0;
+	int seen[2][5][5] = {0}, kinds = 0, total = 0, flipped = 0;
 	for (int k = 0; k < 60 * 6; k++) {
 		const struct wasd_batch *b = wasd_loader_next(l);
 		for (int i = 0; i < b->n; i++) {
@@ -161,7 +165,8 @@ static void augmentation(void)
 						for (int j = 0; j < W && same; j++) {
 							int sy = y + dy, sx = (f ? W - 1 - j : j) + dx;
 							double v = sy < 0 || sy >= H || sx < 0 || sx >= W ? 0 : pixel(id, (c * H + sy) * W + sx);
-							same = fabs((double)b->x[(((size_t)i * C + (size_t)c) * H + (size_t)y) * W + (size_t)j] - (v / 255 - 0.5) / 0.5) < 1e-6;
+							same = fabs((double)b->x[(((size_t)i * C + (size_t)c) * H + (size_t)y) * W + (size_t)j] -
+							            (v / 255 - 0.5) / 0.5) < 1e-6;
 						}
 				if (same) {
 					hits++;
@@ -180,8 +185,8 @@ static void augmentation(void)
 
 static void subset(void)
 {
-	uint32_t few[] = { 20, 3, 11 };
-	struct wasd_loader *l = loader((struct wasd_loader_opts){ .batch = 100, .subset = few, .n_subset = 3 });
+	uint32_t few[] = {20, 3, 11};
+	struct wasd_loader *l = loader((struct wasd_loader_opts){.batch = 100, .subset = few, .n_subset = 3});
 	const struct wasd_batch *b = wasd_loader_next(l);
 	CHECK_INT(b->n, 3);
 	CHECK(b->last);
@@ -194,10 +199,13 @@ static void refuses(void)
 {
 	struct wasd_loader *l = NULL;
 	struct wasd_err err;
-	uint32_t bad[] = { 0, N_TRAIN };
+	uint32_t bad[] = {0, N_TRAIN};
 	struct wasd_loader_opts rows[] = {
-		{ .data = data, .batch = 0 }, { .data = data, .batch = 4, .crop_pad = H }, { .data = data, .batch = 4, .crop_pad = -1 },
-		{ .data = data, .batch = 4, .subset = bad, .n_subset = 2 }, { .data = data, .batch = 4, .subset = bad, .n_subset = 0 },
+		{.data = data, .batch = 0},
+		{.data = data, .batch = 4, .crop_pad = H},
+		{.data = data, .batch = 4, .crop_pad = -1},
+		{.data = data, .batch = 4, .subset = bad, .n_subset = 2},
+		{.data = data, .batch = 4, .subset = bad, .n_subset = 0},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		CHECK_INT(wasd_loader_create(&rows[i], &l, &err), WASD_EINVAL);

@@ -1,4 +1,5 @@
-/* Minimal filtering F(4x4, kh x kw) against sums written out in double: every kernel size, odd maps, all paddings, both ways that the work is divided. */
+/* Minimal filtering F(4x4, kh x kw) against sums written out in double: every kernel size, odd maps, all paddings, both
+ * ways that the work is divided. */
 #include "check.h"
 #include "wasd/cpu.h"
 
@@ -22,16 +23,20 @@ static void compare(const char *what, const struct minimal *s, const float *got,
 		worst = fmax(worst, fabs((double)got[i] - want[i]));
 		scale = fmax(scale, fabs(want[i]));
 	}
-	CHECK_MSG(worst <= 5e-6 * scale, "%s of %dx%d, padding %d %d, maps %dx%d: off by %g of %g", what, s->kh, s->kw, s->pad_top, s->pad_left, s->h, s->w, worst, scale);
+	CHECK_MSG(worst <= 5e-6 * scale, "%s of %dx%d, padding %d %d, maps %dx%d: off by %g of %g", what, s->kh, s->kw,
+	          s->pad_top, s->pad_left, s->h, s->w, worst, scale);
 }
 
 static void check_shape(struct minimal s)
 {
-	size_t nx = (size_t)(s.n * s.c * s.h * s.w), ny = (size_t)(s.n * s.out * s.oh * s.ow), nw = (size_t)(s.out * s.c * s.kh * s.kw);
+	size_t nx = (size_t)(s.n * s.c * s.h * s.w), ny = (size_t)(s.n * s.out * s.oh * s.ow),
+		   nw = (size_t)(s.out * s.c * s.kh * s.kw);
 	float *x = filled(nx), *dy = filled(ny), *w = filled(nw), *bias = filled((size_t)s.out), *res = filled(ny);
 	float *y = filled(ny), *dx = filled(nx), *dw = filled(nw), *db = filled((size_t)s.out);
-	double *ry = calloc(ny, sizeof *ry), *rx = calloc(nx, sizeof *rx), *rw = calloc(nw, sizeof *rw), *rb = calloc((size_t)s.out, sizeof *rb);
-	void *own = tensor_alloc(minimal_weight_bytes(&s)), *scratch = tensor_alloc(minimal_scratch_bytes(&s, wasd_threads()));
+	double *ry = calloc(ny, sizeof *ry), *rx = calloc(nx, sizeof *rx), *rw = calloc(nw, sizeof *rw),
+		   *rb = calloc((size_t)s.out, sizeof *rb);
+	void *own = tensor_alloc(minimal_weight_bytes(&s)),
+		 *scratch = tensor_alloc(minimal_scratch_bytes(&s, wasd_threads()));
 	CHECK(minimal_fits(&s));
 	/* dx, dw and db are added to. */
 	for (size_t i = 0; i < nx; i++)
@@ -53,7 +58,8 @@ static void check_shape(struct minimal s)
 								int iy = oy + p - s.pad_top, ix = ox + q - s.pad_left;
 								if (iy < 0 || ix < 0 || iy >= s.h || ix >= s.w)
 									continue;
-								size_t xi = at(s.c, s.h, s.w, n, c, iy, ix), wi = (size_t)(((o * s.c + c) * s.kh + p) * s.kw + q);
+								size_t xi = at(s.c, s.h, s.w, n, c, iy, ix),
+									   wi = (size_t)(((o * s.c + c) * s.kh + p) * s.kw + q);
 								sum += (double)x[xi] * (double)w[wi];
 								rx[xi] += g * (double)w[wi];
 								rw[wi] += g * (double)x[xi];
@@ -69,7 +75,7 @@ static void check_shape(struct minimal s)
 	minimal_weights(&s, x, dy, dw, db, scratch);
 	compare("weight gradient", &s, dw, rw, nw);
 	compare("bias gradient", &s, db, rb, (size_t)s.out);
-	void *all[] = { x, dy, w, bias, res, y, dx, dw, db, own, scratch };
+	void *all[] = {x, dy, w, bias, res, y, dx, dw, db, own, scratch};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		tensor_free(all[i]);
 	free(ry);
@@ -87,17 +93,38 @@ static void every_kernel(int threads)
 			for (int pad = 0; pad < 4; pad++) {
 				/* Maps below, at and above a whole number of tiles; unequal padding on the two sides. */
 				int h = 3 + pad * 2, w = 5 + pad, top = pad / 2, left = pad % 2, bottom = pad % 2;
-				check_shape((struct minimal){ .n = 3, .c = 32, .h = h, .w = w, .out = 64, .oh = h + top + bottom - kh + 1, .ow = w + left + 1 - kw + 1,
-				                              .kh = kh, .kw = kw, .pad_top = top, .pad_left = left, .act = pad % 2 ? ACT_RELU : ACT_NONE });
+				check_shape((struct minimal){.n = 3,
+				                             .c = 32,
+				                             .h = h,
+				                             .w = w,
+				                             .out = 64,
+				                             .oh = h + top + bottom - kh + 1,
+				                             .ow = w + left + 1 - kw + 1,
+				                             .kh = kh,
+				                             .kw = kw,
+				                             .pad_top = top,
+				                             .pad_left = left,
+				                             .act = pad % 2 ? ACT_RELU : ACT_NONE});
 			}
 	/* More tiles than one block; and so many weights that the team shares a block. */
-	check_shape((struct minimal){ .n = 6, .c = 32, .h = 17, .w = 18, .out = 32, .oh = 17, .ow = 18, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
-	check_shape((struct minimal){ .n = 2, .c = 192, .h = 5, .w = 5, .out = 192, .oh = 5, .ow = 5, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1 });
+	check_shape((struct minimal){.n = 6,
+	                             .c = 32,
+	                             .h = 17,
+	                             .w = 18,
+	                             .out = 32,
+	                             .oh = 17,
+	                             .ow = 18,
+	                             .kh = 3,
+	                             .kw = 3,
+	                             .pad_top = 1,
+	                             .pad_left = 1});
+	check_shape((struct minimal){
+		.n = 2, .c = 192, .h = 5, .w = 5, .out = 192, .oh = 5, .ow = 5, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1});
 }
 
 static void what_fits(void)
 {
-	struct minimal s = { .n = 1, .c = 32, .h = 8, .w = 8, .out = 32, .oh = 8, .ow = 8, .kh = 3, .kw = 3 };
+	struct minimal s = {.n = 1, .c = 32, .h = 8, .w = 8, .out = 32, .oh = 8, .ow = 8, .kh = 3, .kw = 3};
 	CHECK(minimal_fits(&s));
 	s.kw = 1;
 	CHECK(!minimal_fits(&s));

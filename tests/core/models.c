@@ -1,5 +1,5 @@
-/* tests/core/models.c - every network of the table: published parameter and multiply-add counts, what a draw saves, image sizes,
- * refusals, equal logits whatever the batch, and a loss that falls. */
+/* tests/core/models.c - every network of the table: published parameter and multiply-add counts, what a draw saves,
+ * image sizes, refusals, equal logits whatever the batch, and a loss that falls. */
 #include "check.h"
 #include "graph/internal.h"
 #include "wasd/graph.h"
@@ -9,7 +9,7 @@
 static struct wasd_graph *build(const char *arch, struct wasd_shape in, int classes, const char *options)
 {
 	struct wasd_graph *g = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	cJSON *j = options ? cJSON_Parse(options) : NULL;
 	enum wasd_status s = wasd_arch_build(arch, in, classes, j, &g, &err);
 	CHECK_MSG(s == WASD_OK, "%s %dx%dx%d: %s", arch, in.c, in.h, in.w, err.msg);
@@ -17,28 +17,29 @@ static struct wasd_graph *build(const char *arch, struct wasd_shape in, int clas
 	return g;
 }
 
-static const struct wasd_shape cifar = { 3, 32, 32 };
+static const struct wasd_shape cifar = {3, 32, 32};
 
-/* web/docs/was.md#multiply-adds and #networks: parameters, multiply-adds of one image in millions, share of augmented layers, and what is
- * saved when every augmented layer is shifted along one axis, or along both (per cent of the network). EfficientNet-Lite's share is printed
- * there as 8.8, rounded twice: 704 736 of 7 962 848 are 8.8503. */
+/* web/docs/was.md#multiply-adds and #networks: parameters, multiply-adds of one image in millions, share of augmented
+ * layers, and what is saved when every augmented layer is shifted along one axis, or along both (per cent of the
+ * network). EfficientNet-Lite's share is printed there as 8.8, rounded twice: 704 736 of 7 962 848 are 8.8503. */
 static const struct published {
 	const char *arch, *options;
 	int classes;
 	size_t params;
 	int augmented;
-	double mmacs, share, one, both, mean, sd, mean4, identity;   /* mean, sd: "translate .3 always"; mean4: .4; identity: P(T = 1) by the default */
+	double mmacs, share, one, both, mean, sd, mean4,
+		identity; /* mean, sd: "translate .3 always"; mean4: .4; identity: P(T = 1) by the default */
 } published[] = {
-	{ "lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-	{ "vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, 28.5, .309 },
-	{ "vgg16", "{\"head\":4096}", 100, 34016465, 9, 332.5, 76.6, 25.5, 42.6, 21.0, 5.7, 26.9, .844 },
-	{ "resnet18", NULL, 10, 12550250, 16, 605.8, 90.4, 30.1, 50.2, 24.8, 4.7, 31.7, .576 },
-	{ "resnet18", NULL, 100, 12550250 + 46170, 16, 0, 0, 0, 0, 0, 0, 0, 0 },
-	{ "resnet34", NULL, 10, 22658442, 32, 1209.7, 95.2, 31.7, 52.9, 26.1, 3.4, 33.4, .576 },
-	{ "resnet34", NULL, 100, 22658442 + 46170, 32, 0, 0, 0, 0, 0, 0, 0, 0 },
-	{ "googlenet", NULL, 100, 5971388, 18, 1447.3, 67.5, 20.9, 35.2, 18.2, 4.5, 23.8, (.221 + .056) / 2 },
-	{ "mobilenetv2", NULL, 100, 2369414, 17, 44.1, 4.7, 1.6, 2.6, 1.3, 0.3, 1.6, .576 },
-	{ "efficientnet_lite0", NULL, 100, 3499140, 16, 8.0, 8.8503, 2.2, 3.8, 2.3, 0.4, 3.2, (7 * .576 + 9 * .250) / 16 },
+	{"lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, 28.5, .309},
+	{"vgg16", "{\"head\":4096}", 100, 34016465, 9, 332.5, 76.6, 25.5, 42.6, 21.0, 5.7, 26.9, .844},
+	{"resnet18", NULL, 10, 12550250, 16, 605.8, 90.4, 30.1, 50.2, 24.8, 4.7, 31.7, .576},
+	{"resnet18", NULL, 100, 12550250 + 46170, 16, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"resnet34", NULL, 10, 22658442, 32, 1209.7, 95.2, 31.7, 52.9, 26.1, 3.4, 33.4, .576},
+	{"resnet34", NULL, 100, 22658442 + 46170, 32, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"googlenet", NULL, 100, 5971388, 18, 1447.3, 67.5, 20.9, 35.2, 18.2, 4.5, 23.8, (.221 + .056) / 2},
+	{"mobilenetv2", NULL, 100, 2369414, 17, 44.1, 4.7, 1.6, 2.6, 1.3, 0.3, 1.6, .576},
+	{"efficientnet_lite0", NULL, 100, 3499140, 16, 8.0, 8.8503, 2.2, 3.8, 2.3, 0.4, 3.2, (7 * .576 + 9 * .250) / 16},
 };
 enum { ROWS = sizeof published / sizeof *published };
 
@@ -46,7 +47,7 @@ enum { ROWS = sizeof published / sizeof *published };
 static double saved(const struct wasd_graph *g, struct wasd_draw *d, double dx, double dy)
 {
 	for (int i = 0; i < d->n; i++)
-		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){ dx, dy }, &d->layer[i].t, NULL);
+		wasd_transform_make("translate", d->layer[i].t.k, (double[6]){dx, dy}, &d->layer[i].t, NULL);
 	double whole = (double)wasd_graph_macs(g, NULL);
 	return 100 * (whole - (double)wasd_graph_macs(g, wasd_draw_recipe(d))) / whole;
 }
@@ -61,7 +62,8 @@ static void counts(void)
 		int augmented = 0;
 		for (int a = 0; a < wasd_graph_augs(g); a++)
 			augmented += wasd_graph_aug_info(g, a).alpha_param >= 0;
-		CHECK_MSG(wasd_graph_param_count(g) == p->params, "%s: %zu parameters, published %zu", p->arch, wasd_graph_param_count(g), p->params);
+		CHECK_MSG(wasd_graph_param_count(g) == p->params, "%s: %zu parameters, published %zu", p->arch,
+		          wasd_graph_param_count(g), p->params);
 		CHECK_INT(augmented, p->augmented);
 		CHECK_INT(wasd_graph_classes(g), p->classes);
 		if (p->mmacs > 0)
@@ -76,12 +78,12 @@ static void shift_law(int k, double t, double p[WASD_K_MAX])
 	double half = t * k;
 	for (int d = 0; d < WASD_K_MAX; d++) {
 		double lo = d - 0.5, hi = fmin(d + 0.5, half);
-		p[d] = d ? (hi > lo ? (hi - lo) / half : 0) : fmin(0.5, half) / half;      /* both signs together */
+		p[d] = d ? (hi > lo ? (hi - lo) / half : 0) : fmin(0.5, half) / half; /* both signs together */
 	}
 }
 
-/* Mean and standard deviation, exactly from the law, of the share of multiply-adds in per cent that a draw saves when each augmented layer
- * is translated: layers and axes are independent of each other. */
+/* Mean and standard deviation, exactly from the law, of the share of multiply-adds in per cent that a draw saves when
+ * each augmented layer is translated: layers and axes are independent of each other. */
 static void saved_by_law(const struct wasd_graph *g, double t, double *mean, double *sd)
 {
 	double whole = (double)wasd_graph_macs(g, NULL), m = 0, var = 0;
@@ -124,9 +126,12 @@ static void section_3(void)
 		saved_by_law(g, 0.3, &mean, &sd);
 		saved_by_law(g, 0.4, &mean4, &sd4);
 		char shown[160], want[160];
-		snprintf(shown, sizeof shown, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", macs / 1e6, 100 * share, mean, sd, mean4, 100 * (1 - one / macs), 100 * (1 - both / macs));
-		snprintf(want, sizeof want, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", p->mmacs, p->share, p->mean, p->sd, p->mean4, p->one, p->both);
-		CHECK_MSG(!strcmp(shown, want), "%s %s: counted %s; published %s", p->arch, p->options ? p->options : "", shown, want);
+		snprintf(shown, sizeof shown, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", macs / 1e6, 100 * share, mean,
+		         sd, mean4, 100 * (1 - one / macs), 100 * (1 - both / macs));
+		snprintf(want, sizeof want, "%.1f M, %.1f %%, %.1f, %.1f, %.1f, %.1f, %.1f", p->mmacs, p->share, p->mean, p->sd,
+		         p->mean4, p->one, p->both);
+		CHECK_MSG(!strcmp(shown, want), "%s %s: counted %s; published %s", p->arch, p->options ? p->options : "", shown,
+		          want);
 		CHECK(macs == (double)wasd_graph_macs(g, NULL));
 		cJSON_Delete(d);
 		cJSON_Delete(model);
@@ -134,12 +139,14 @@ static void section_3(void)
 	}
 }
 
-/* The description adds up: its layers give the totals, its inputs come before them, what it calls augmented is what the job draws for. */
+/* The description adds up: its layers give the totals, its inputs come before them, what it calls augmented is what the
+ * job draws for. */
 static void descriptions(void)
 {
 	const struct wasd_arch *a;
 	for (int i = 0; (a = wasd_arch_at(i)); i++) {
-		cJSON *model = cJSON_CreateObject(), *d = NULL, *all = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"all\"}");
+		cJSON *model = cJSON_CreateObject(), *d = NULL,
+			  *all = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"all\"}");
 		cJSON_AddStringToObject(model, "arch", a->name);
 		for (int with_all = 0; with_all < 2; with_all++) {
 			CHECK_INT(wasd_network_describe(model, with_all ? all : NULL, cifar, 10, &d, NULL), WASD_OK);
@@ -180,10 +187,11 @@ static void savings(void)
 		if (p->mmacs <= 0)
 			continue;
 		struct wasd_graph *g = build(p->arch, cifar, p->classes, p->options);
-		cJSON *options = p->options ? cJSON_Parse(p->options) : NULL, *always = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}]}");
+		cJSON *options = p->options ? cJSON_Parse(p->options) : NULL,
+			  *always = cJSON_Parse("{\"transforms\":[{\"type\":\"translate\"}]}");
 		const char *paper;
 		struct wasd_was *w = NULL, *own = NULL;
-		struct wasd_draw d = { 0 };
+		struct wasd_draw d = {0};
 		struct wasd_rng r;
 		CHECK_INT(wasd_arch_paper_was(p->arch, options, &paper, NULL), WASD_OK);
 		CHECK_INT(wasd_was_create(g, always, paper, &w, NULL), WASD_OK);
@@ -201,7 +209,7 @@ static void savings(void)
 		double mean = sum / N, sd = sqrt(sq / N - mean * mean);
 		CHECK_NEAR(mean, p->mean, 0.05 + 4 * p->sd / sqrt(N));
 		CHECK_NEAR(sd, p->sd, 0.05 + 4 * p->sd / sqrt(2.0 * N));
-		CHECK_NEAR(saved(g, &d, 9, 0), p->share, 0.0501);       /* nothing live: all that augmented layers cost */
+		CHECK_NEAR(saved(g, &d, 9, 0), p->share, 0.0501); /* nothing live: all that augmented layers cost */
 		CHECK_NEAR(saved(g, &d, 1, 0), p->one, 0.0501);
 		CHECK_NEAR(saved(g, &d, 0, -1), p->one, 0.0501);
 		CHECK_NEAR(saved(g, &d, -1, 1), p->both, 0.0501);
@@ -223,28 +231,37 @@ static void savings(void)
 	}
 }
 
-/* What was stored before LeNet had a choice is the authors' network, whose logits pass a ReLU; a request is completed to the classic one, unless
- * the file that it speaks of is the authors'. */
+/* What was stored before LeNet had a choice is the authors' network, whose logits pass a ReLU; a request is completed
+ * to the classic one, unless the file that it speaks of is the authors'. */
 static void lenet_as_published(void)
 {
-	static const struct { const char *model, *last; } nets[] = {
-		{ "{\"arch\":\"lenet\"}", "relu" }, { "{\"arch\":\"lenet\",\"published\":true}", "relu" }, { "{\"arch\":\"lenet\",\"published\":false}", "linear" },
+	static const struct {
+		const char *model, *last;
+	} nets[] = {
+		{"{\"arch\":\"lenet\"}", "relu"},
+		{"{\"arch\":\"lenet\",\"published\":true}", "relu"},
+		{"{\"arch\":\"lenet\",\"published\":false}", "linear"},
 	};
-	static const struct { const char *request, *stored, *want; } rows[] = {
-		{ "{\"arch\":\"lenet\"}", "null", "{\"arch\":\"lenet\",\"published\":false}" },
-		{ "{\"arch\":\"lenet\",\"published\":true}", "null", "{\"arch\":\"lenet\",\"published\":true}" },
-		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":true}" },
-		{ "{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}" },
-		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\",\"published\":false}" },
-		{ "{\"arch\":\"lenet\"}", "{\"arch\":\"vgg16\"}", "{\"arch\":\"lenet\",\"published\":false}" },
-		{ "{\"arch\":\"vgg16\"}", "{\"arch\":\"vgg16\",\"head\":4096}", "{\"arch\":\"vgg16\",\"head\":4096}" },
-		{ "{\"layers\":[]}", "null", "{\"layers\":[]}" }, { "{\"arch\":\"alexnet\"}", "null", "{\"arch\":\"alexnet\"}" },
+	static const struct {
+		const char *request, *stored, *want;
+	} rows[] = {
+		{"{\"arch\":\"lenet\"}", "null", "{\"arch\":\"lenet\",\"published\":false}"},
+		{"{\"arch\":\"lenet\",\"published\":true}", "null", "{\"arch\":\"lenet\",\"published\":true}"},
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":true}"},
+		{"{\"arch\":\"lenet\",\"published\":false}", "{\"arch\":\"lenet\"}",
+	     "{\"arch\":\"lenet\",\"published\":false}"},
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"lenet\",\"published\":false}",
+	     "{\"arch\":\"lenet\",\"published\":false}"},
+		{"{\"arch\":\"lenet\"}", "{\"arch\":\"vgg16\"}", "{\"arch\":\"lenet\",\"published\":false}"},
+		{"{\"arch\":\"vgg16\"}", "{\"arch\":\"vgg16\",\"head\":4096}", "{\"arch\":\"vgg16\",\"head\":4096}"},
+		{"{\"layers\":[]}", "null", "{\"layers\":[]}"},
+		{"{\"arch\":\"alexnet\"}", "null", "{\"arch\":\"alexnet\"}"},
 	};
 	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
 		struct wasd_graph *g = NULL;
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		cJSON *model = cJSON_Parse(nets[i].model);
-		CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){ 1, 28, 28 }, 10, &g, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){1, 28, 28}, 10, &g, &err), "%s", err.msg);
 		CHECK_STR(wasd_graph_node_info(g, wasd_graph_nodes(g) - 1).op, nets[i].last);
 		wasd_graph_destroy(g);
 		cJSON_Delete(model);
@@ -262,60 +279,67 @@ static void lenet_as_published(void)
 
 static void refusals(void)
 {
-	static const struct { const char *arch; struct wasd_shape in; int classes; const char *model, *pointer; } c[] = {
-		{ "alexnet", { 3, 32, 32 }, 10, NULL, "/model/arch" },
-		{ "resnet18", { 2, 32, 32 }, 10, NULL, "/dataset" },
-		{ "resnet18", { 3, 8, 8 }, 10, NULL, "/dataset" },
-		{ "resnet18", { 3, 32, 15 }, 10, NULL, "/dataset" },
-		{ "resnet18", { 3, 5000, 5000 }, 10, NULL, "/dataset" },
-		{ "lenet", { 1, 30, 30 }, 10, NULL, "/dataset" },
-		{ "lenet", { 1, 28, 32 }, 10, NULL, "/dataset" },
-		{ "lenet", { 1, 16, 16 }, 10, NULL, "/dataset" },
-		{ "vgg16", { 3, 32, 32 }, 1, NULL, "/dataset" },
-		{ "vgg16", { 3, 32, 32 }, 70000, NULL, "/dataset" },
-		{ "vgg16", { 3, 32, 32 }, 10, "{\"arch\":\"vgg16\",\"head\":1024}", "/model/head" },
-		{ "vgg16", { 3, 32, 32 }, 10, "{\"arch\":\"vgg16\",\"head\":\"512\"}", "/model/head" },
-		{ "vgg16", { 3, 32, 32 }, 10, "{\"heads\":512}", "/model/heads" },
-		{ "resnet18", { 3, 32, 32 }, 10, "{\"head\":512}", "/model/head" },
-		{ "resnet18", { 3, 32, 32 }, 10, "{\"published\":true}", "/model/published" },
-		{ "lenet", { 3, 32, 32 }, 10, "{\"published\":1}", "/model/published" },
-		{ "resnet18", { 3, 32, 32 }, 10, "[]", "/model" },
-		{ "googlenet", { 3, 7, 32 }, 10, NULL, "/dataset" },
-		{ "mobilenetv2", { 3, 32, 7 }, 10, NULL, "/dataset" },
-		{ "mobilenetv2", { 4, 32, 32 }, 10, NULL, "/dataset" },
-		{ "efficientnet_lite0", { 3, 15, 15 }, 10, NULL, "/dataset" },
-		{ "efficientnet_lite0", { 3, 32, 32 }, 10, "{\"width\":1}", "/model/width" },
+	static const struct {
+		const char *arch;
+		struct wasd_shape in;
+		int classes;
+		const char *model, *pointer;
+	} c[] = {
+		{"alexnet", {3, 32, 32}, 10, NULL, "/model/arch"},
+		{"resnet18", {2, 32, 32}, 10, NULL, "/dataset"},
+		{"resnet18", {3, 8, 8}, 10, NULL, "/dataset"},
+		{"resnet18", {3, 32, 15}, 10, NULL, "/dataset"},
+		{"resnet18", {3, 5000, 5000}, 10, NULL, "/dataset"},
+		{"lenet", {1, 30, 30}, 10, NULL, "/dataset"},
+		{"lenet", {1, 28, 32}, 10, NULL, "/dataset"},
+		{"lenet", {1, 16, 16}, 10, NULL, "/dataset"},
+		{"vgg16", {3, 32, 32}, 1, NULL, "/dataset"},
+		{"vgg16", {3, 32, 32}, 70000, NULL, "/dataset"},
+		{"vgg16", {3, 32, 32}, 10, "{\"arch\":\"vgg16\",\"head\":1024}", "/model/head"},
+		{"vgg16", {3, 32, 32}, 10, "{\"arch\":\"vgg16\",\"head\":\"512\"}", "/model/head"},
+		{"vgg16", {3, 32, 32}, 10, "{\"heads\":512}", "/model/heads"},
+		{"resnet18", {3, 32, 32}, 10, "{\"head\":512}", "/model/head"},
+		{"resnet18", {3, 32, 32}, 10, "{\"published\":true}", "/model/published"},
+		{"lenet", {3, 32, 32}, 10, "{\"published\":1}", "/model/published"},
+		{"resnet18", {3, 32, 32}, 10, "[]", "/model"},
+		{"googlenet", {3, 7, 32}, 10, NULL, "/dataset"},
+		{"mobilenetv2", {3, 32, 7}, 10, NULL, "/dataset"},
+		{"mobilenetv2", {4, 32, 32}, 10, NULL, "/dataset"},
+		{"efficientnet_lite0", {3, 15, 15}, 10, NULL, "/dataset"},
+		{"efficientnet_lite0", {3, 32, 32}, 10, "{\"width\":1}", "/model/width"},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_graph *g = NULL;
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		cJSON *j = c[i].model ? cJSON_Parse(c[i].model) : NULL;
-		CHECK_MSG(wasd_arch_build(c[i].arch, c[i].in, c[i].classes, j, &g, &err) == WASD_EINVAL, "case %zu was taken", i);
-		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "case %zu: pointer \"%s\", want \"%s\" (%s)", i, err.pointer, c[i].pointer, err.msg);
+		CHECK_MSG(wasd_arch_build(c[i].arch, c[i].in, c[i].classes, j, &g, &err) == WASD_EINVAL, "case %zu was taken",
+		          i);
+		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "case %zu: pointer \"%s\", want \"%s\" (%s)", i, err.pointer,
+		          c[i].pointer, err.msg);
 		CHECK(!g && err.msg[0]);
 		cJSON_Delete(j);
 		wasd_graph_destroy(g);
 	}
 }
 
-/* Trains plain weights on the same 6 images, each with a bright band at the height of its class, until the loss has fallen; and
- * checks that one image alone has the logits that it has in the batch. */
+/* Trains plain weights on the same 6 images, each with a bright band at the height of its class, until the loss has
+ * fallen; and checks that one image alone has the logits that it has in the batch. */
 static void run(const char *arch, const char *options, struct wasd_shape in, int steps, double lr)
 {
 	enum { BATCH = 6, CLASSES = 3 };
 	struct wasd_graph *g = build(arch, in, CLASSES, options);
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	size_t pixels = wasd_shape_count(in);
 	real *x = wasd_malloc(BATCH * pixels * sizeof *x);
-	struct wasd_exec_opts o = { .batch = BATCH, .training = true };
+	struct wasd_exec_opts o = {.batch = BATCH, .training = true};
 	if (!g || wasd_model_create(g, 3, &m, &err) || wasd_exec_create(m, &o, &e, &err)) {
 		CHECK_MSG(false, "%s: %s", arch, err.msg);
 		goto out;
 	}
 	struct wasd_rng r;
-	int32_t y[BATCH] = { 0, 1, 2, 0, 1, 2 };
+	int32_t y[BATCH] = {0, 1, 2, 0, 1, 2};
 	wasd_rng_init(&r, 4, "images", 0, 0);
 	for (size_t i = 0; i < BATCH * pixels; i++) {
 		int row = (int)(i % pixels) / in.w % in.h, image = (int)(i / pixels);
@@ -324,10 +348,12 @@ static void run(const char *arch, const char *options, struct wasd_shape in, int
 
 	double first = 0, loss = 0;
 	int hits;
-	struct wasd_pass train = { .n = BATCH, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true };
+	struct wasd_pass train = {.n = BATCH, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true};
 	for (int s = 0; s < steps; s++) {
 		wasd_model_grad_zero(m);
-		CHECK_MSG(!wasd_exec_forward(e, x, &train, &err) && !wasd_exec_loss(e, y, 0, &loss, &hits, &err) && !wasd_exec_backward(e, &err), "%s: %s", arch, err.msg);
+		CHECK_MSG(!wasd_exec_forward(e, x, &train, &err) && !wasd_exec_loss(e, y, 0, &loss, &hits, &err) &&
+		              !wasd_exec_backward(e, &err),
+		          "%s: %s", arch, err.msg);
 		first = s ? first : loss;
 		real *w = wasd_model_master(m), *d = wasd_model_grad(m);
 		for (size_t i = 0; i < wasd_graph_param_count(g); i++)
@@ -335,7 +361,7 @@ static void run(const char *arch, const char *options, struct wasd_shape in, int
 	}
 	CHECK_MSG(loss < 0.9 * first, "%s %dx%dx%d: loss %g after %g", arch, in.c, in.h, in.w, loss, first);
 
-	struct wasd_pass eval = { .n = BATCH, .bn = WASD_BN_SET, .set = WASD_STATS_TRAIN };
+	struct wasd_pass eval = {.n = BATCH, .bn = WASD_BN_SET, .set = WASD_STATS_TRAIN};
 	real all[BATCH * CLASSES], largest = 0;
 	CHECK_INT(wasd_exec_forward(e, x, &eval, &err), WASD_OK);
 	memcpy(all, wasd_exec_logits(e), sizeof all);
@@ -356,47 +382,48 @@ out:
 
 static void learns_lenet(void)
 {
-	run("lenet", NULL, (struct wasd_shape){ 1, 28, 28 }, 80, 0.1);
-	run("lenet", NULL, (struct wasd_shape){ 3, 28, 28 }, 80, 0.1);
-	run("lenet", NULL, (struct wasd_shape){ 1, 32, 32 }, 80, 0.1);
+	run("lenet", NULL, (struct wasd_shape){1, 28, 28}, 80, 0.1);
+	run("lenet", NULL, (struct wasd_shape){3, 28, 28}, 80, 0.1);
+	run("lenet", NULL, (struct wasd_shape){1, 32, 32}, 80, 0.1);
 }
 
 static void learns_vgg(void)
 {
-	run("vgg16", NULL, (struct wasd_shape){ 1, 16, 16 }, 6, 0.02);
-	run("vgg16", NULL, (struct wasd_shape){ 3, 28, 28 }, 6, 0.02);
-	run("vgg16", NULL, (struct wasd_shape){ 3, 40, 24 }, 6, 0.02);
+	run("vgg16", NULL, (struct wasd_shape){1, 16, 16}, 6, 0.02);
+	run("vgg16", NULL, (struct wasd_shape){3, 28, 28}, 6, 0.02);
+	run("vgg16", NULL, (struct wasd_shape){3, 40, 24}, 6, 0.02);
 }
 
 static void learns_resnet(void)
 {
-	run("resnet18", NULL, (struct wasd_shape){ 1, 16, 16 }, 6, 0.02);
-	run("resnet18", NULL, (struct wasd_shape){ 3, 20, 28 }, 6, 0.02);
-	run("resnet34", NULL, (struct wasd_shape){ 3, 16, 16 }, 6, 0.02);
+	run("resnet18", NULL, (struct wasd_shape){1, 16, 16}, 6, 0.02);
+	run("resnet18", NULL, (struct wasd_shape){3, 20, 28}, 6, 0.02);
+	run("resnet34", NULL, (struct wasd_shape){3, 16, 16}, 6, 0.02);
 }
 
 static void learns_googlenet(void)
 {
-	run("googlenet", NULL, (struct wasd_shape){ 1, 8, 8 }, 4, 0.05);
-	run("googlenet", NULL, (struct wasd_shape){ 3, 9, 17 }, 4, 0.05);
+	run("googlenet", NULL, (struct wasd_shape){1, 8, 8}, 4, 0.05);
+	run("googlenet", NULL, (struct wasd_shape){3, 9, 17}, 4, 0.05);
 }
 
 static void learns_mobilenet(void)
 {
-	run("mobilenetv2", NULL, (struct wasd_shape){ 1, 8, 8 }, 12, 0.05);
-	run("mobilenetv2", NULL, (struct wasd_shape){ 3, 21, 16 }, 12, 0.05);
+	run("mobilenetv2", NULL, (struct wasd_shape){1, 8, 8}, 12, 0.05);
+	run("mobilenetv2", NULL, (struct wasd_shape){3, 21, 16}, 12, 0.05);
 }
 
 static void learns_efficientnet(void)
 {
-	run("efficientnet_lite0", NULL, (struct wasd_shape){ 1, 16, 16 }, 12, 0.05);
-	run("efficientnet_lite0", NULL, (struct wasd_shape){ 3, 32, 33 }, 12, 0.05);
+	run("efficientnet_lite0", NULL, (struct wasd_shape){1, 16, 16}, 12, 0.05);
+	run("efficientnet_lite0", NULL, (struct wasd_shape){3, 32, 33}, 12, 0.05);
 }
 
-/* Batch norm and drop-connect of EfficientNet-Lite: the rate of block b of 16 is 0.2 b/7, where the branch is added to its input. */
+/* Batch norm and drop-connect of EfficientNet-Lite: the rate of block b of 16 is 0.2 b/7, where the branch is added to
+ * its input. */
 static void efficientnet_rates(void)
 {
-	static const int skips[] = { 2, 4, 6, 7, 9, 10, 12, 13, 14 };     /* stride 1 and as many channels as before */
+	static const int skips[] = {2, 4, 6, 7, 9, 10, 12, 13, 14}; /* stride 1 and as many channels as before */
 	struct wasd_graph *g = build("efficientnet_lite0", cifar, 10, NULL);
 	int found = 0;
 	for (int i = 0; g && i < g->n_nodes; i++) {
@@ -415,24 +442,29 @@ static void efficientnet_rates(void)
 /* At 1x1 maps one image has no batch statistics: the pass names the layer; two images, or stored statistics, pass. */
 static void one_image(void)
 {
-	static const struct { const char *arch; struct wasd_shape in; const char *layer; } c[] = {
-		{ "efficientnet_lite0", { 3, 32, 32 }, "blocks.5.0._bn1" },
-		{ "mobilenetv2", { 1, 8, 8 }, "stage4.0.residual_1.0" },
-		{ "mobilenetv2", { 1, 9, 8 }, NULL },
-		{ "vgg16", { 3, 16, 16 }, "conv.35" },
-		{ "resnet18", { 3, 16, 16 }, NULL },
+	static const struct {
+		const char *arch;
+		struct wasd_shape in;
+		const char *layer;
+	} c[] = {
+		{"efficientnet_lite0", {3, 32, 32}, "blocks.5.0._bn1"},
+		{"mobilenetv2", {1, 8, 8}, "stage4.0.residual_1.0"},
+		{"mobilenetv2", {1, 9, 8}, NULL},
+		{"vgg16", {3, 16, 16}, "conv.35"},
+		{"resnet18", {3, 16, 16}, NULL},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_graph *g = build(c[i].arch, c[i].in, 4, NULL);
 		struct wasd_model *m = NULL;
 		struct wasd_exec *e = NULL;
-		struct wasd_err err = { 0 };
-		struct wasd_exec_opts o = { .batch = 2 };
+		struct wasd_err err = {0};
+		struct wasd_exec_opts o = {.batch = 2};
 		real *x = wasd_calloc(2 * wasd_shape_count(c[i].in), sizeof *x);
 		const char *layer = wasd_graph_lone_value(g);
-		CHECK_MSG(c[i].layer ? layer && !strcmp(layer, c[i].layer) : !layer, "%s: %s", c[i].arch, layer ? layer : "none");
+		CHECK_MSG(c[i].layer ? layer && !strcmp(layer, c[i].layer) : !layer, "%s: %s", c[i].arch,
+		          layer ? layer : "none");
 		CHECK(!wasd_model_create(g, 1, &m, &err) && !wasd_exec_create(m, &o, &e, &err));
-		struct wasd_pass pass = { .n = 1, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN };
+		struct wasd_pass pass = {.n = 1, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 		CHECK_INT(wasd_exec_forward(e, x, &pass, &err), layer ? WASD_EINVAL : WASD_OK);
 		CHECK_MSG(!layer || strstr(err.msg, layer), "\"%s\" does not name %s", err.msg, layer);
 		pass.bn = WASD_BN_SET;
@@ -450,11 +482,13 @@ static void one_image(void)
 /* The object is complete, and building it survives the failure of any allocation. */
 static void capabilities(void)
 {
-	static const char *const lists[] = { "archs", "layers", "transforms", "optimizers", "schedules", "augment", "precisions", "backends", "formats", "synthetic" };
+	static const char *const lists[] = {"archs",   "layers",     "transforms", "optimizers", "schedules",
+	                                    "augment", "precisions", "backends",   "formats",    "synthetic"};
 	cJSON *c = wasd_capabilities();
 	CHECK(c);
 	for (size_t i = 0; c && i < sizeof lists / sizeof *lists; i++)
-		CHECK_MSG(cJSON_IsArray(wasd_json_get(c, lists[i])) && wasd_json_get(c, lists[i])->child, "%s is missing or empty", lists[i]);
+		CHECK_MSG(cJSON_IsArray(wasd_json_get(c, lists[i])) && wasd_json_get(c, lists[i])->child,
+		          "%s is missing or empty", lists[i]);
 	const cJSON *a;
 	cJSON_ArrayForEach(a, wasd_json_get(c, "archs")) {
 		const char *name = "";

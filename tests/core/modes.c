@@ -1,5 +1,6 @@
-/* Why every mode has its own BatchNorm statistics: the accuracy of one trained network read with the statistics gathered in training
- * (which belong to random shadow weights) and with the mode's own. The numbers are printed, and the difference is checked. */
+/* Why every mode has its own BatchNorm statistics: the accuracy of one trained network read with the statistics
+ * gathered in training (which belong to random shadow weights) and with the mode's own. The numbers are printed, and
+ * the difference is checked. */
 #include "tiny.h"
 
 #include "train/measure.h"
@@ -7,16 +8,19 @@
 
 static struct wasd_dataset *data;
 
-/* Gratings: five directions, random phase, contrast and noise. Learned in a few dozen steps, so that the test stays short. */
+/* Gratings: five directions, random phase, contrast and noise. Learned in a few dozen steps, so that the test stays
+ * short. */
 enum { CLASSES = 5, SIDE = 16, N_TRAIN = 320, N_TEST = 100 };
 
 static void grating(struct wasd_rng *r, int label, uint8_t *chw)
 {
-	double angle = label * 3.141592653589793 / CLASSES, phase = wasd_rng_between(r, 0, 6.283), contrast = wasd_rng_between(r, 40, 90);
+	double angle = label * 3.141592653589793 / CLASSES, phase = wasd_rng_between(r, 0, 6.283),
+		   contrast = wasd_rng_between(r, 40, 90);
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < SIDE; y++)
 			for (int x = 0; x < SIDE; x++)
-				*chw++ = (uint8_t)(128 + contrast * sin(0.9 * (x * cos(angle) + y * sin(angle)) + phase) + wasd_rng_between(r, -30, 30));
+				*chw++ = (uint8_t)(128 + contrast * sin(0.9 * (x * cos(angle) + y * sin(angle)) + phase) +
+				                   wasd_rng_between(r, -30, 30));
 }
 
 static void make_data(void)
@@ -28,7 +32,8 @@ static void make_data(void)
 	struct wasd_rng r;
 	wasd_rng_init(&r, 1, "test", 0, 0);
 	snprintf(path, sizeof path, "%s/gratings.wds", tiny_dir);
-	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){3, SIDE, SIDE}, (const char *[]){"0", "36", "72", "108", "144"}, CLASSES, "test", &w, &err));
+	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){3, SIDE, SIDE},
+	                                  (const char *[]){"0", "36", "72", "108", "144"}, CLASSES, "test", &w, &err));
 	for (int i = 0; i < N_TRAIN + N_TEST; i++) {
 		grating(&r, i % CLASSES, image);
 		CHECK(!wasd_dataset_writer_add(w, i < N_TRAIN ? WASD_TRAIN : WASD_TEST, image, i % CLASSES, &err));
@@ -40,12 +45,17 @@ static void make_data(void)
 
 static bool go_on(void *ctx, uint32_t done, uint32_t of)
 {
-	(void)ctx; (void)done; (void)of;
+	(void)ctx;
+	(void)done;
+	(void)of;
 	return true;
 }
 
 /* One way to read the network: a draw and a set of statistics. */
-struct reading { const struct wasd_draw *draw; enum wasd_stats_set set; };
+struct reading {
+	const struct wasd_draw *draw;
+	enum wasd_stats_set set;
+};
 
 static enum wasd_status read_so(void *ctx, struct wasd_pass *p, struct wasd_err *err)
 {
@@ -57,7 +67,8 @@ static enum wasd_status read_so(void *ctx, struct wasd_pass *p, struct wasd_err 
 	return WASD_OK;
 }
 
-static double accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw, enum wasd_stats_set set)
+static double accuracy(struct wasd_exec *e, struct wasd_loader *l, const struct wasd_draw *draw,
+                       enum wasd_stats_set set)
 {
 	struct reading reading = {draw, set};
 	struct measure_pass pass = {read_so, &reading};
@@ -71,7 +82,8 @@ static cJSON *recorded_draw;
 
 static enum wasd_status keep_draw(void *ctx, const struct wasd_train_checkpoint *c, struct wasd_err *err)
 {
-	(void)ctx; (void)err;
+	(void)ctx;
+	(void)err;
 	cJSON_Delete(recorded_draw);
 	recorded_draw = cJSON_Duplicate(wasd_json_get(c->info, "draw"), true);
 	return WASD_OK;
@@ -79,8 +91,9 @@ static enum wasd_status keep_draw(void *ctx, const struct wasd_train_checkpoint 
 
 static void own_statistics_matter(void)
 {
-	cJSON *spec = cJSON_Parse("{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3,"
-	                          "\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":100},\"checkpoint\":{\"every\":0}}");
+	cJSON *spec = cJSON_Parse(
+		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3,"
+		"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":100},\"checkpoint\":{\"every\":0}}");
 	struct wasd_trainer *t = NULL;
 	struct wasd_err err = {0};
 	struct wasd_train_opts o = {.spec = spec, .data = data};
@@ -97,9 +110,10 @@ static void own_statistics_matter(void)
 	CHECK_MSG(!wasd_draw_from_json(recorded_draw, wasd_model_graph(m), &draw, &err), "%s", err.msg);
 	double aom_train = accuracy(e, l, NULL, WASD_STATS_TRAIN), aom = accuracy(e, l, NULL, WASD_STATS_AOM);
 	double dom_train = accuracy(e, l, &draw, WASD_STATS_TRAIN), dom = accuracy(e, l, &draw, WASD_STATS_DOM);
-	printf("# ResNet-18 with WAS, 4 epochs on 320 gratings of 16x16 in five directions, accuracy on 100:\n"
-	       "#   AOM  training statistics %5.1f %%   its own %5.1f %%\n#   DOM  training statistics %5.1f %%   its own %5.1f %%   (one recorded draw)\n",
-	       100 * aom_train, 100 * aom, 100 * dom_train, 100 * dom);
+	printf(
+		"# ResNet-18 with WAS, 4 epochs on 320 gratings of 16x16 in five directions, accuracy on 100:\n"
+		"#   AOM  training statistics %5.1f %%   its own %5.1f %%\n#   DOM  training statistics %5.1f %%   its own %5.1f %%   (one recorded draw)\n",
+		100 * aom_train, 100 * aom, 100 * dom_train, 100 * dom);
 	CHECK_MSG(aom > 0.4, "AOM with its own statistics: %g", aom);
 	CHECK_MSG(aom > aom_train + 0.1, "AOM: %g with its own statistics, %g with those of training", aom, aom_train);
 	wasd_draw_done(&draw);

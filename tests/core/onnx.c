@@ -1,5 +1,5 @@
-/* ONNX files: every network in both modes says there what its bundle says here, read back by plain loops (onnx_run.h) and, where
- * WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
+/* ONNX files: every network in both modes says there what its bundle says here, read back by plain loops (onnx_run.h)
+ * and, where WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
 #include "onnx_run.h"
 #include "tiny.h"
 
@@ -12,27 +12,40 @@
 
 enum { N = 3 };
 static struct wasd_dataset *small, *big;
-static char out_dir[80];                        /* for ONNX Runtime */
+static char out_dir[80]; /* for ONNX Runtime */
 
-static const struct { const char *name, *spec; bool small, dom; } nets[] = {
-	{"lenet", "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":2}}", false, true},
-	{"lenet-equal", "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"scale\",\"scale\":[4.5,5]}],\"groups\":2},\"train\":{\"epochs\":1,\"batch\":16}}", false, true},
+static const struct {
+	const char *name, *spec;
+	bool small, dom;
+} nets[] = {
+	{"lenet",
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":2}}",
+     false, true},
+	{"lenet-equal",
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"scale\",\"scale\":[4.5,5]}],\"groups\":2},\"train\":{\"epochs\":1,\"batch\":16}}",
+     false, true},
 	{"vgg16", "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"vgg16-4096", "{\"model\":{\"arch\":\"vgg16\",\"head\":4096},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"resnet18", "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":16,\"seed\":8}}", true, true},
 	{"resnet34", "{\"model\":{\"arch\":\"resnet34\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"googlenet", "{\"model\":{\"arch\":\"googlenet\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"own", "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"},"
-	 "{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
-	 "{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
-	{"resnet18-groups", "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],\"groups\":4},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
+	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true,
+     true},
+	{"own",
+     "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"},"
+     "{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
+     "{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}",
+     true, true},
+	{"resnet18-groups",
+     "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],\"groups\":4},\"train\":{\"epochs\":1,\"batch\":16}}",
+     true, true},
 	{"plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
 };
 
 /* NAME-MODE.onnx and NAME-MODE.json for onnx_check.js. */
-static void write_case(const char *name, enum wasd_mode mode, struct wasd_shape in, const void *onnx, size_t len, const real *x, const real *logits, int classes)
+static void write_case(const char *name, enum wasd_mode mode, struct wasd_shape in, const void *onnx, size_t len,
+                       const real *x, const real *logits, int classes)
 {
 	char path[200];
 	struct wasd_err err = {0};
@@ -68,8 +81,10 @@ static void check_mode(const char *name, const struct tiny_run *run, enum wasd_m
 		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
 	for (size_t i = 0; i < N * image; i++)
 		xf[i] = (float)x[i];
-	CHECK_MSG(!wasd_bundle_create(run->file, run->len, mode, &b, &err) && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
-	          !wasd_predictor_run(p, x, N, want, &err), "%s: %s", name, err.msg);
+	CHECK_MSG(!wasd_bundle_create(run->file, run->len, mode, &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	              !wasd_predictor_run(p, x, N, want, &err),
+	          "%s: %s", name, err.msg);
 	CHECK_MSG(!wasd_export_onnx(run->file, run->len, mode, &onnx, &len, &err), "%s: %s", name, err.msg);
 	if (!onnx)
 		return;
@@ -81,10 +96,13 @@ static void check_mode(const char *name, const struct tiny_run *run, enum wasd_m
 	for (int i = 0; i < N * 10 && !r.fault[0]; i++)
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / largest);
 	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, wasd_mode_name(mode), worst);
-	CHECK_INT(r.macs, wasd_bundle_macs(b));         /* dead taps are not computed there either */
-	CHECK_MSG(strstr(r.meta, mode == WASD_DOM ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") && strstr(r.meta, "pixels="), "%.100s", r.meta);
+	CHECK_INT(r.macs, wasd_bundle_macs(b)); /* dead taps are not computed there either */
+	CHECK_MSG(strstr(r.meta, mode == WASD_DOM ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") &&
+	              strstr(r.meta, "pixels="),
+	          "%.100s", r.meta);
 	CHECK((strstr(r.meta, "draw=[") != NULL) == (mode == WASD_DOM));
-	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name, wasd_mode_name(mode), worst, r.convs, (double)r.macs * 1e-6, len);
+	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name,
+	       wasd_mode_name(mode), worst, r.convs, (double)r.macs * 1e-6, len);
 	if (out_dir[0])
 		write_case(name, mode, in, onnx, len, x, want, 10);
 	onnx_done(&r);
@@ -116,7 +134,8 @@ static void onnx_runtime_agrees(void)
 	const char *where = getenv("WASD_ONNXRUNTIME");
 	char command[600];
 	if (!where)
-		TEST_SKIP("WASD_ONNXRUNTIME does not name a folder with node_modules/onnxruntime-node (npm install --ignore-scripts onnxruntime-node)");
+		TEST_SKIP(
+			"WASD_ONNXRUNTIME does not name a folder with node_modules/onnxruntime-node (npm install --ignore-scripts onnxruntime-node)");
 	snprintf(command, sizeof command, "node tests/core/onnx_check.js '%.300s' '%s' 1e-4", where, out_dir);
 	fflush(stdout);
 	CHECK_INT(system(command), 0);

@@ -1,5 +1,6 @@
-/* onnx_run.h - reads an ONNX file back and computes it, in plain loops that share nothing with what wrote it: the operators as onnx.ai defines
- * them, for the attributes that wasd writes. What is not as it should be ends in `fault`. */
+/* onnx_run.h - reads an ONNX file back and computes it, in plain loops that share nothing with what wrote it: the
+ * operators as onnx.ai defines them, for the attributes that wasd writes. What is not as it should be ends in `fault`.
+ */
 #ifndef TESTS_ONNX_RUN_H
 #define TESTS_ONNX_RUN_H
 
@@ -10,18 +11,41 @@
 
 enum { ONNX_INPUTS = 64, ONNX_ATTRS = 8, ONNX_VALUES = 4096 };
 
-struct pb { const uint8_t *at, *end; };
-struct field { unsigned number, type; uint64_t v; struct pb sub; };
+struct pb {
+	const uint8_t *at, *end;
+};
+struct field {
+	unsigned number, type;
+	uint64_t v;
+	struct pb sub;
+};
 
-struct onnx_value { char name[96]; int n_dims; int64_t dims[4]; float *f; int64_t ints[4]; bool constant, used; };
-struct onnx_attr { char name[24]; int64_t i, ints[4]; int n; float f; };
-struct onnx_op { char type[24]; int n_in, n_attr; struct onnx_value *in[ONNX_INPUTS]; struct onnx_attr attr[ONNX_ATTRS]; };
+struct onnx_value {
+	char name[96];
+	int n_dims;
+	int64_t dims[4];
+	float *f;
+	int64_t ints[4];
+	bool constant, used;
+};
+struct onnx_attr {
+	char name[24];
+	int64_t i, ints[4];
+	int n;
+	float f;
+};
+struct onnx_op {
+	char type[24];
+	int n_in, n_attr;
+	struct onnx_value *in[ONNX_INPUTS];
+	struct onnx_attr attr[ONNX_ATTRS];
+};
 
 struct onnx_run {
 	struct onnx_value *value;
 	int n_values, convs;
-	uint64_t macs;                          /* of one image */
-	char fault[160], meta[4096];            /* meta: "key=value\n" of every property */
+	uint64_t macs;               /* of one image */
+	char fault[160], meta[4096]; /* meta: "key=value\n" of every property */
 	struct pb nodes[ONNX_VALUES];
 	int n_nodes;
 };
@@ -177,8 +201,8 @@ static void run_conv(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 	const struct onnx_value *x = o->in[0], *w = o->in[1], *b = o->n_in > 2 ? o->in[2] : NULL;
 	const int64_t *k = attr(o, "kernel_shape")->ints, *st = attr(o, "strides")->ints, *pad = attr(o, "pads")->ints;
 	int64_t G = attr(o, "group")->i, C = x->dims[1], H = x->dims[2], W = x->dims[3], O = w->dims[0], ipg = w->dims[1];
-	if (x->n_dims != 4 || w->n_dims != 4 || w->dims[2] != k[0] || w->dims[3] != k[1] || G < 1 || ipg * G != C || O % G || (b && b->dims[0] != O) ||
-	    pad[0] < 0 || pad[1] < 0 || pad[2] < 0 || pad[3] < 0 || st[0] < 1) {
+	if (x->n_dims != 4 || w->n_dims != 4 || w->dims[2] != k[0] || w->dims[3] != k[1] || G < 1 || ipg * G != C ||
+	    O % G || (b && b->dims[0] != O) || pad[0] < 0 || pad[1] < 0 || pad[2] < 0 || pad[3] < 0 || st[0] < 1) {
 		onnx_fault(r, "%s: impossible convolution", y->name);
 		return;
 	}
@@ -186,7 +210,7 @@ static void run_conv(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 	onnx_shape(y, 4, x->dims[0], O, OH, OW);
 	r->convs++;
 	const char *kind = strrchr(w->name, '.');
-	if (!kind || strcmp(kind, ".ones"))     /* those are sums */
+	if (!kind || strcmp(kind, ".ones")) /* those are sums */
 		r->macs += (uint64_t)(O * OH * OW * ipg * k[0] * k[1]);
 	for (int64_t n = 0; n < x->dims[0]; n++)
 		for (int64_t c = 0; c < O; c++) {
@@ -212,7 +236,8 @@ static void run_pool(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 {
 	const struct onnx_value *x = o->in[0];
 	bool max = !strcmp(o->type, "MaxPool"), global = !strcmp(o->type, "GlobalAveragePool");
-	int64_t H = x->dims[2], W = x->dims[3], kh = global ? H : attr(o, "kernel_shape")->ints[0], kw = global ? W : attr(o, "kernel_shape")->ints[1];
+	int64_t H = x->dims[2], W = x->dims[3], kh = global ? H : attr(o, "kernel_shape")->ints[0],
+			kw = global ? W : attr(o, "kernel_shape")->ints[1];
 	int64_t st = global ? 1 : attr(o, "strides")->ints[0], p = global ? 0 : attr(o, "pads")->ints[0];
 	if (x->n_dims != 4 || kh < 1 || st < 1)
 		onnx_fault(r, "%s: impossible pooling", y->name);
@@ -237,7 +262,8 @@ static void run_pool(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 static void run_gemm(struct onnx_run *r, const struct onnx_op *o, struct onnx_value *y)
 {
 	const struct onnx_value *x = o->in[0], *w = o->in[1], *b = o->n_in > 2 ? o->in[2] : NULL;
-	if (x->n_dims != 2 || w->n_dims != 2 || attr(o, "transB")->i != 1 || x->dims[1] != w->dims[1] || (b && b->dims[0] != w->dims[0])) {
+	if (x->n_dims != 2 || w->n_dims != 2 || attr(o, "transB")->i != 1 || x->dims[1] != w->dims[1] ||
+	    (b && b->dims[0] != w->dims[0])) {
 		onnx_fault(r, "%s: impossible product", y->name);
 		return;
 	}
@@ -302,14 +328,16 @@ static void run_concat(struct onnx_run *r, const struct onnx_op *o, struct onnx_
 	onnx_shape(y, 4, d[0], C, d[2], d[3]);
 	for (int i = 0; i < o->n_in && !r->fault[0]; at += o->in[i++]->dims[1])
 		for (int64_t n = 0; n < d[0]; n++)
-			memcpy(y->f + (n * C + at) * hw, o->in[i]->f + n * o->in[i]->dims[1] * hw, (size_t)(4 * o->in[i]->dims[1] * hw));
+			memcpy(y->f + (n * C + at) * hw, o->in[i]->f + n * o->in[i]->dims[1] * hw,
+			       (size_t)(4 * o->in[i]->dims[1] * hw));
 }
 
 static void run_slice(struct onnx_run *r, const struct onnx_op *o, struct onnx_value *y)
 {
 	const struct onnx_value *x = o->in[0];
 	const int64_t *from = o->in[1]->ints, *to = o->in[2]->ints, *axes = o->in[3]->ints;
-	if (x->n_dims != 4 || axes[0] != 2 || axes[1] != 3 || from[0] < 0 || from[1] < 0 || to[0] > x->dims[2] || to[1] > x->dims[3] || to[0] <= from[0] || to[1] <= from[1]) {
+	if (x->n_dims != 4 || axes[0] != 2 || axes[1] != 3 || from[0] < 0 || from[1] < 0 || to[0] > x->dims[2] ||
+	    to[1] > x->dims[3] || to[0] <= from[0] || to[1] <= from[1]) {
 		onnx_fault(r, "%s: impossible slice", y->name);
 		return;
 	}
@@ -321,10 +349,25 @@ static void run_slice(struct onnx_run *r, const struct onnx_op *o, struct onnx_v
 				*out++ = x->f[(c * x->dims[2] + v) * x->dims[3] + u];
 }
 
-static const struct { const char *type; int inputs; void (*run)(struct onnx_run *, const struct onnx_op *, struct onnx_value *); } onnx_ops[] = {
-	{"Conv", 2, run_conv}, {"Gemm", 2, run_gemm}, {"MaxPool", 1, run_pool}, {"AveragePool", 1, run_pool}, {"GlobalAveragePool", 1, run_pool}, {"Relu", 1, run_pointwise},
-	{"Clip", 3, run_pointwise}, {"Add", 2, run_pointwise}, {"BatchNormalization", 5, run_pointwise}, {"Identity", 1, run_pointwise}, {"Flatten", 1, run_form},
-	{"Unsqueeze", 2, run_form}, {"Concat", 1, run_concat}, {"Slice", 4, run_slice},
+static const struct {
+	const char *type;
+	int inputs;
+	void (*run)(struct onnx_run *, const struct onnx_op *, struct onnx_value *);
+} onnx_ops[] = {
+	{"Conv", 2, run_conv},
+	{"Gemm", 2, run_gemm},
+	{"MaxPool", 1, run_pool},
+	{"AveragePool", 1, run_pool},
+	{"GlobalAveragePool", 1, run_pool},
+	{"Relu", 1, run_pointwise},
+	{"Clip", 3, run_pointwise},
+	{"Add", 2, run_pointwise},
+	{"BatchNormalization", 5, run_pointwise},
+	{"Identity", 1, run_pointwise},
+	{"Flatten", 1, run_form},
+	{"Unsqueeze", 2, run_form},
+	{"Concat", 1, run_concat},
+	{"Slice", 4, run_slice},
 };
 
 static void run_node(struct onnx_run *r, struct pb p)
@@ -384,7 +427,8 @@ static void onnx_done(struct onnx_run *r)
 }
 
 /* Computes the model on x: n images of (c,h,w). logits: n*classes. Whatever is wrong is in r->fault afterwards. */
-static void onnx_execute(struct onnx_run *r, const void *bytes, size_t len, const float *x, int n, int c, int h, int w, int classes, float *logits)
+static void onnx_execute(struct onnx_run *r, const void *bytes, size_t len, const float *x, int n, int c, int h, int w,
+                         int classes, float *logits)
 {
 	struct pb model = {bytes, (const uint8_t *)bytes + len}, graph = {0};
 	struct field f, g;
@@ -397,7 +441,8 @@ static void onnx_execute(struct onnx_run *r, const void *bytes, size_t len, cons
 		for (struct pb p = f.sub; f.number == 8 && pb_next(r, &p, &g);)
 			opset = g.number == 2 ? g.v : opset;
 		for (struct pb p = f.sub; f.number == 14 && pb_next(r, &p, &g);)
-			snprintf(r->meta + strlen(r->meta), sizeof r->meta - strlen(r->meta), g.number == 1 ? "%.*s=" : "%.*s\n", (int)(g.sub.end - g.sub.at), (const char *)g.sub.at);
+			snprintf(r->meta + strlen(r->meta), sizeof r->meta - strlen(r->meta), g.number == 1 ? "%.*s=" : "%.*s\n",
+			         (int)(g.sub.end - g.sub.at), (const char *)g.sub.at);
 		if (f.number == 7)
 			graph = f.sub;
 	}
@@ -413,7 +458,8 @@ static void onnx_execute(struct onnx_run *r, const void *bytes, size_t len, cons
 			read_constant(r, f.sub);
 		} else if (f.number == 11 || f.number == 12) {
 			read_surface(r, f.sub, surface);
-			snprintf(want, sizeof want, f.number == 11 ? "input: N %d %d %d" : "logits: N %d", f.number == 11 ? c : classes, h, w);
+			snprintf(want, sizeof want, f.number == 11 ? "input: N %d %d %d" : "logits: N %d",
+			         f.number == 11 ? c : classes, h, w);
 			if (strcmp(surface, want))
 				onnx_fault(r, "surface \"%s\", want \"%s\"", surface, want);
 		}

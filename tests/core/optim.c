@@ -1,17 +1,20 @@
-/* tests/core/optim.c - optimizers against steps worked out by PyTorch's formulas in double, schedules against their definitions,
- * options against their tables. */
+/* tests/core/optim.c - optimizers against steps worked out by PyTorch's formulas in double, schedules against their
+ * definitions, options against their tables. */
 #include "check.h"
 #include "wasd/optim.h"
 
 #define N 5
-static const double g0[N] = { 0.5, -1, 2, 0, 1e-3 }, g1[N] = { -0.25, -1, 0.5, 3, 2e-3 }, w0[N] = { 1, -2, 0.5, 0, 3 };
+static const double g0[N] = {0.5, -1, 2, 0, 1e-3}, g1[N] = {-0.25, -1, 0.5, 3, 2e-3}, w0[N] = {1, -2, 0.5, 0, 3};
 
-static double tol(void) { return sizeof(real) == 8 ? 1e-14 : 2e-6; }
+static double tol(void)
+{
+	return sizeof(real) == 8 ? 1e-14 : 2e-6;
+}
 
 static struct wasd_optim *make(const char *text, size_t n)
 {
 	struct wasd_optim *o = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	cJSON *j = cJSON_Parse(text);
 	enum wasd_status s = wasd_optim_create(j, n, &o, &err);
 	CHECK_MSG(s == WASD_OK, "%s: %s", text, err.msg);
@@ -20,7 +23,8 @@ static struct wasd_optim *make(const char *text, size_t n)
 }
 
 /* One step of torch.optim.SGD, parameter by parameter. */
-static void sgd_by_hand(double *w, double *v, const double *g, bool first, double lr, double mu, bool nesterov, double wd)
+static void sgd_by_hand(double *w, double *v, const double *g, bool first, double lr, double mu, bool nesterov,
+                        double wd)
 {
 	for (int i = 0; i < N; i++) {
 		double d = g[i] + wd * w[i];
@@ -44,16 +48,21 @@ static void step(struct wasd_optim *o, real *w, const double *g, double lr)
 
 static void sgd(void)
 {
-	static const struct { const char *spec; double mu; bool nesterov; double wd; } c[] = {
-		{ "{\"type\":\"sgd\",\"momentum\":0}", 0, false, 0 },
-		{ "{\"type\":\"sgd\"}", 0.9, false, 0 },
-		{ "{\"momentum\":0.9,\"weight_decay\":0.01}", 0.9, false, 0.01 },
-		{ "{\"type\":\"sgd\",\"momentum\":0.8,\"nesterov\":true,\"weight_decay\":0.005}", 0.8, true, 0.005 },
-		{ "{\"type\":\"sgd\",\"momentum\":0,\"weight_decay\":0.1}", 0, false, 0.1 },
+	static const struct {
+		const char *spec;
+		double mu;
+		bool nesterov;
+		double wd;
+	} c[] = {
+		{"{\"type\":\"sgd\",\"momentum\":0}", 0, false, 0},
+		{"{\"type\":\"sgd\"}", 0.9, false, 0},
+		{"{\"momentum\":0.9,\"weight_decay\":0.01}", 0.9, false, 0.01},
+		{"{\"type\":\"sgd\",\"momentum\":0.8,\"nesterov\":true,\"weight_decay\":0.005}", 0.8, true, 0.005},
+		{"{\"type\":\"sgd\",\"momentum\":0,\"weight_decay\":0.1}", 0, false, 0.1},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_optim *o = make(c[i].spec, N);
-		double w[N], v[N] = { 0 };
+		double w[N], v[N] = {0};
 		real r[N];
 		for (int k = 0; k < N; k++)
 			r[k] = (real)(w[k] = w0[k]);
@@ -74,10 +83,11 @@ static void sgd(void)
 	}
 }
 
-/* Golden values of torch.optim.Adam (lr 0.01, betas 0.9 and 0.99, weight_decay 0.1) come from its formula, in double. */
+/* Golden values of torch.optim.Adam (lr 0.01, betas 0.9 and 0.99, weight_decay 0.1) come from its formula, in double.
+ */
 static void adam(void)
 {
-	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = { 0 }, v[N] = { 0 };
+	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = {0}, v[N] = {0};
 	struct wasd_optim *o = make("{\"type\":\"adam\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
 	real r[N];
 	const char *name;
@@ -103,7 +113,7 @@ static void adam(void)
 
 static void adamw(void)
 {
-	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = { 0 }, v[N] = { 0 };
+	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = {0}, v[N] = {0};
 	struct wasd_optim *o = make("{\"type\":\"adamw\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
 	real r[N];
 	for (int k = 0; k < N; k++)
@@ -168,7 +178,7 @@ static void large(void)
 static double lr_at(const char *text, double base, uint64_t step_no, uint64_t per_epoch, int epochs)
 {
 	struct wasd_schedule s;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	cJSON *j = text ? cJSON_Parse(text) : NULL;
 	enum wasd_status st = wasd_schedule_init(&s, j, &err);
 	CHECK_MSG(st == WASD_OK, "%s: %s", text, err.msg);
@@ -178,20 +188,25 @@ static double lr_at(const char *text, double base, uint64_t step_no, uint64_t pe
 
 static void schedules(void)
 {
-	static const struct { const char *spec; uint64_t step; double want; const char *why; } c[] = {
-		{ NULL, 999, 0.1, "no object: constant" },
-		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 0, 0.1 / 20, "warm-up never starts at 0" },
-		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 9, 0.05, "half of 20 steps" },
-		{ "{\"type\":\"constant\",\"warmup_epochs\":2}", 19, 0.1, "the last warm-up step has the full rate" },
-		{ "{\"type\":\"constant\",\"warmup_epochs\":0.5}", 2, 0.1 * 3 / 5, "half an epoch of warm-up" },
-		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 29, 0.1, "epochs 0 to 2" },
-		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 30, 0.01, "epoch 3" },
-		{ "{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 95, 0.0001, "epoch 9" },
-		{ "{\"type\":\"cosine\"}", 0, 0.1, "starts at the base rate" },
-		{ "{\"type\":\"cosine\"}", 50, 0.05, "half way" },
-		{ "{\"type\":\"cosine\",\"min_factor\":0.2}", 100, 0.02, "ends at the floor" },
-		{ "{\"type\":\"cosine\",\"warmup_epochs\":2}", 20, 0.1, "begins where warm-up ends" },
-		{ "{\"type\":\"cosine\",\"warmup_epochs\":2}", 60, 0.05, "half of the rest" },
+	static const struct {
+		const char *spec;
+		uint64_t step;
+		double want;
+		const char *why;
+	} c[] = {
+		{NULL, 999, 0.1, "no object: constant"},
+		{"{\"type\":\"constant\",\"warmup_epochs\":2}", 0, 0.1 / 20, "warm-up never starts at 0"},
+		{"{\"type\":\"constant\",\"warmup_epochs\":2}", 9, 0.05, "half of 20 steps"},
+		{"{\"type\":\"constant\",\"warmup_epochs\":2}", 19, 0.1, "the last warm-up step has the full rate"},
+		{"{\"type\":\"constant\",\"warmup_epochs\":0.5}", 2, 0.1 * 3 / 5, "half an epoch of warm-up"},
+		{"{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 29, 0.1, "epochs 0 to 2"},
+		{"{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 30, 0.01, "epoch 3"},
+		{"{\"type\":\"step\",\"every\":3,\"gamma\":0.1}", 95, 0.0001, "epoch 9"},
+		{"{\"type\":\"cosine\"}", 0, 0.1, "starts at the base rate"},
+		{"{\"type\":\"cosine\"}", 50, 0.05, "half way"},
+		{"{\"type\":\"cosine\",\"min_factor\":0.2}", 100, 0.02, "ends at the floor"},
+		{"{\"type\":\"cosine\",\"warmup_epochs\":2}", 20, 0.1, "begins where warm-up ends"},
+		{"{\"type\":\"cosine\",\"warmup_epochs\":2}", 60, 0.05, "half of the rest"},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		double got = lr_at(c[i].spec, 0.1, c[i].step, 10, 10);
@@ -201,35 +216,39 @@ static void schedules(void)
 
 static void refusals(void)
 {
-	static const struct { const char *spec, *pointer; bool schedule; } c[] = {
-		{ "{\"type\":\"lion\"}", "/train/optimizer/type", false },
-		{ "{\"type\":7}", "/train/optimizer/type", false },
-		{ "[]", "/train/optimizer", false },
-		{ "{\"type\":\"sgd\",\"beta1\":0.9}", "/train/optimizer/beta1", false },
-		{ "{\"type\":\"sgd\",\"lr\":0}", "/train/optimizer/lr", false },
-		{ "{\"type\":\"sgd\",\"lr\":-1}", "/train/optimizer/lr", false },
-		{ "{\"type\":\"sgd\",\"lr\":\"0.1\"}", "/train/optimizer/lr", false },
-		{ "{\"type\":\"sgd\",\"momentum\":1}", "/train/optimizer/momentum", false },
-		{ "{\"type\":\"sgd\",\"nesterov\":1}", "/train/optimizer/nesterov", false },
-		{ "{\"type\":\"sgd\",\"weight_decay\":-0.1}", "/train/optimizer/weight_decay", false },
-		{ "{\"type\":\"adamw\",\"eps\":0}", "/train/optimizer/eps", false },
-		{ "{\"type\":\"adamw\",\"momentum\":0.9}", "/train/optimizer/momentum", false },
-		{ "{\"type\":\"sgd\",\"a/b~c\":1}", "/train/optimizer/a~1b~0c", false },
-		{ "{\"type\":\"linear\"}", "/train/schedule/type", true },
-		{ "{\"type\":\"step\",\"every\":0}", "/train/schedule/every", true },
-		{ "{\"type\":\"step\",\"min_factor\":0}", "/train/schedule/min_factor", true },
-		{ "{\"type\":\"cosine\",\"min_factor\":1.5}", "/train/schedule/min_factor", true },
-		{ "{\"type\":\"constant\",\"warmup_epochs\":-1}", "/train/schedule/warmup_epochs", true },
-		{ "3", "/train/schedule", true },
+	static const struct {
+		const char *spec, *pointer;
+		bool schedule;
+	} c[] = {
+		{"{\"type\":\"lion\"}", "/train/optimizer/type", false},
+		{"{\"type\":7}", "/train/optimizer/type", false},
+		{"[]", "/train/optimizer", false},
+		{"{\"type\":\"sgd\",\"beta1\":0.9}", "/train/optimizer/beta1", false},
+		{"{\"type\":\"sgd\",\"lr\":0}", "/train/optimizer/lr", false},
+		{"{\"type\":\"sgd\",\"lr\":-1}", "/train/optimizer/lr", false},
+		{"{\"type\":\"sgd\",\"lr\":\"0.1\"}", "/train/optimizer/lr", false},
+		{"{\"type\":\"sgd\",\"momentum\":1}", "/train/optimizer/momentum", false},
+		{"{\"type\":\"sgd\",\"nesterov\":1}", "/train/optimizer/nesterov", false},
+		{"{\"type\":\"sgd\",\"weight_decay\":-0.1}", "/train/optimizer/weight_decay", false},
+		{"{\"type\":\"adamw\",\"eps\":0}", "/train/optimizer/eps", false},
+		{"{\"type\":\"adamw\",\"momentum\":0.9}", "/train/optimizer/momentum", false},
+		{"{\"type\":\"sgd\",\"a/b~c\":1}", "/train/optimizer/a~1b~0c", false},
+		{"{\"type\":\"linear\"}", "/train/schedule/type", true},
+		{"{\"type\":\"step\",\"every\":0}", "/train/schedule/every", true},
+		{"{\"type\":\"step\",\"min_factor\":0}", "/train/schedule/min_factor", true},
+		{"{\"type\":\"cosine\",\"min_factor\":1.5}", "/train/schedule/min_factor", true},
+		{"{\"type\":\"constant\",\"warmup_epochs\":-1}", "/train/schedule/warmup_epochs", true},
+		{"3", "/train/schedule", true},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		struct wasd_optim *o = NULL;
 		struct wasd_schedule s;
 		cJSON *j = cJSON_Parse(c[i].spec);
 		enum wasd_status st = c[i].schedule ? wasd_schedule_init(&s, j, &err) : wasd_optim_create(j, 4, &o, &err);
 		CHECK_MSG(st == WASD_EINVAL, "%s was taken", c[i].spec);
-		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "%s: pointer \"%s\", want \"%s\" (%s)", c[i].spec, err.pointer, c[i].pointer, err.msg);
+		CHECK_MSG(!strcmp(err.pointer, c[i].pointer), "%s: pointer \"%s\", want \"%s\" (%s)", c[i].spec, err.pointer,
+		          c[i].pointer, err.msg);
 		CHECK(!o);
 		cJSON_Delete(j);
 	}
@@ -238,7 +257,7 @@ static void refusals(void)
 /* Written-out objects read back to themselves. */
 static void to_json(void)
 {
-	static const char *const spec[] = { NULL, "{\"type\":\"adamw\",\"lr\":0.5}", "{\"type\":\"sgd\",\"nesterov\":true}" };
+	static const char *const spec[] = {NULL, "{\"type\":\"adamw\",\"lr\":0.5}", "{\"type\":\"sgd\",\"nesterov\":true}"};
 	for (int i = 0; i < 3; i++) {
 		cJSON *j = spec[i] ? cJSON_Parse(spec[i]) : NULL, *first, *second;
 		struct wasd_optim *o = NULL, *p = NULL;

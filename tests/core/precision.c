@@ -10,7 +10,7 @@ enum { N = 8, CLASSES = 10 };
 /* Loss of a training pass over made-up images, and the norm of its gradient. */
 static bool pass(const char *arch, enum wasd_precision precision, double *loss, double *norm)
 {
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	struct wasd_graph *g = NULL;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e = NULL;
@@ -21,10 +21,11 @@ static bool pass(const char *arch, enum wasd_precision precision, double *loss, 
 		x[i] = (real)((double)(i * 7919 % 2003) / 1001 - 1);
 	for (int i = 0; i < N; i++)
 		y[i] = i % CLASSES;
-	struct wasd_exec_opts o = { .batch = N, .training = true, .precision = precision };
-	struct wasd_pass p = { .n = N, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN };
-	bool good = !wasd_arch_build(arch, (struct wasd_shape){ 3, 32, 32 }, CLASSES, NULL, &g, &err) && !wasd_model_create(g, 3, &m, &err) &&
-	            !wasd_exec_create(m, &o, &e, &err) && !wasd_exec_forward(e, x, &p, &err) && !wasd_exec_loss(e, y, 0, loss, &correct, &err) &&
+	struct wasd_exec_opts o = {.batch = N, .training = true, .precision = precision};
+	struct wasd_pass p = {.n = N, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
+	bool good = !wasd_arch_build(arch, (struct wasd_shape){3, 32, 32}, CLASSES, NULL, &g, &err) &&
+	            !wasd_model_create(g, 3, &m, &err) && !wasd_exec_create(m, &o, &e, &err) &&
+	            !wasd_exec_forward(e, x, &p, &err) && !wasd_exec_loss(e, y, 0, loss, &correct, &err) &&
 	            !wasd_exec_backward(e, &err);
 	CHECK_MSG(good, "%s in %s: %s", arch, wasd_precision_name(precision), err.msg);
 	*norm = 0;
@@ -45,11 +46,14 @@ static void every_network_in_bf16(void)
 	for (int i = 0; wasd_arch_at(i); i++) {
 		const char *arch = wasd_arch_at(i)->name;
 		double loss[2], norm[2];
-		if (!pass(arch, WASD_PRECISION_FP32_STRICT, &loss[0], &norm[0]) || !pass(arch, WASD_PRECISION_BF16, &loss[1], &norm[1]))
+		if (!pass(arch, WASD_PRECISION_FP32_STRICT, &loss[0], &norm[0]) ||
+		    !pass(arch, WASD_PRECISION_BF16, &loss[1], &norm[1]))
 			continue;
-		printf("# %-20s loss %.5f in fp32, %.5f in bf16; gradient norm %.4g, %.4g\n", arch, loss[0], loss[1], norm[0], norm[1]);
+		printf("# %-20s loss %.5f in fp32, %.5f in bf16; gradient norm %.4g, %.4g\n", arch, loss[0], loss[1], norm[0],
+		       norm[1]);
 		CHECK_MSG(fabs(loss[1] - loss[0]) <= 0.05 * loss[0], "%s: loss %g in fp32, %g in bf16", arch, loss[0], loss[1]);
-		CHECK_MSG(norm[1] > norm[0] / 1.5 && norm[1] < norm[0] * 1.5, "%s: gradient norm %g in fp32, %g in bf16", arch, norm[0], norm[1]);
+		CHECK_MSG(norm[1] > norm[0] / 1.5 && norm[1] < norm[0] * 1.5, "%s: gradient norm %g in fp32, %g in bf16", arch,
+		          norm[0], norm[1]);
 		CHECK_MSG(loss[1] != loss[0], "%s: the same digits in both", arch);
 	}
 }

@@ -7,16 +7,23 @@
 #include "wasd/safetensors.h"
 
 static struct wasd_dataset *small;
-static struct tiny_run trained;                 /* six convolutions in a row */
+static struct tiny_run trained; /* six convolutions in a row */
 
-#define CONV "{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},"
-#define SPEC "{\"model\":{\"name\":\"row\",\"layers\":[" CONV CONV CONV CONV CONV CONV "{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}," \
+#define CONV \
+	"{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},"
+#define SPEC \
+	"{\"model\":{\"name\":\"row\",\"layers\":[" CONV CONV CONV CONV CONV CONV \
+	"{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}," \
 	"\"train\":{\"epochs\":2,\"batch\":16,\"seed\":5},\"data\":{\"val_fraction\":0.25},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}]}}"
 
 /* ---- made-up layers ---------------------------------------------------------------------------------------- */
 
 #define LAYERS 10
-struct made { struct search_space space; int judged, most; double own[LAYERS]; };
+struct made {
+	struct search_space space;
+	int judged, most;
+	double own[LAYERS];
+};
 
 /* Layers of 3x3 kernels that may move by one tap in every direction; each tap of layer i saves i+1. */
 static void made_begin(struct made *m)
@@ -30,7 +37,10 @@ static void made_begin(struct made *m)
 			for (int dy = -1; dy <= 1; dy++)
 				for (int dx = -1; dx <= 1; dx++)
 					if (abs(dy) + abs(dx) == taps)
-						l->option[l->n++] = (struct search_option){.dy = dy, .dx = dx, .saves = (uint64_t)((9 - (3 - abs(dy)) * (3 - abs(dx))) * (i + 1))};
+						l->option[l->n++] =
+							(struct search_option){.dy = dy,
+						                           .dx = dx,
+						                           .saves = (uint64_t)((9 - (3 - abs(dy)) * (3 - abs(dx))) * (i + 1))};
 	}
 }
 
@@ -65,7 +75,8 @@ static uint64_t everything(const struct search_space *s)
 	return sum;
 }
 
-/* Moves that undo each other, to and fro along one axis, in as many layers as the goal asks for: the best draw that a person would write down. */
+/* Moves that undo each other, to and fro along one axis, in as many layers as the goal asks for: the best draw that a
+ * person would write down. */
 static double to_and_fro(const struct made *m, uint64_t need)
 {
 	double best = INFINITY;
@@ -77,7 +88,8 @@ static double to_and_fro(const struct made *m, uint64_t need)
 					const struct search_option *a = &m->space.layer[i].option[o];
 					for (int k = 0; k < 9; k++) {
 						const struct search_option *b = &m->space.layer[i].option[k];
-						if (b->dy == (i - from) % 2 * -2 * a->dy + a->dy && b->dx == (i - from) % 2 * -2 * a->dx + a->dx)
+						if (b->dy == (i - from) % 2 * -2 * a->dy + a->dy &&
+						    b->dx == (i - from) % 2 * -2 * a->dx + a->dx)
 							pick[i] = k;
 					}
 				}
@@ -102,9 +114,11 @@ static void search_beats_regular_patterns(void)
 		CHECK(!search_refine(s, need, &err) && m.judged <= 300 && search_used(s) == m.judged);
 		const int *best = search_best(s, 0);
 		CHECK(best && search_saving(&m.space, best) >= need);
-		CHECK_MSG(best && made_cost(&m, best) <= to_and_fro(&m, need), "%d tenths: %g, a pattern costs %g", tenth, best ? made_cost(&m, best) : 0, to_and_fro(&m, need));
+		CHECK_MSG(best && made_cost(&m, best) <= to_and_fro(&m, need), "%d tenths: %g, a pattern costs %g", tenth,
+		          best ? made_cost(&m, best) : 0, to_and_fro(&m, need));
 		for (int i = 1; search_best(s, i); i++)
-			CHECK(made_cost(&m, search_best(s, i)) >= made_cost(&m, search_best(s, i - 1)) && search_saving(&m.space, search_best(s, i)) >= need);
+			CHECK(made_cost(&m, search_best(s, i)) >= made_cost(&m, search_best(s, i - 1)) &&
+			      search_saving(&m.space, search_best(s, i)) >= need);
 		search_destroy(s);
 	}
 	search_space_done(&m.space);
@@ -124,7 +138,7 @@ static void search_within_few_evaluations(void)
 		CHECK_INT(m.judged, n);
 		search_destroy(s);
 		m.judged = 0;
-		m.most = n;                     /* the judge fails at the last one */
+		m.most = n; /* the judge fails at the last one */
 		CHECK(!search_create(&m.space, (struct search_judge){made_judge, &m}, 40, 1, &s, &err));
 		enum wasd_status st = search_price(s, &err);
 		CHECK_INT(st ? st : search_refine(s, everything(&m.space) / 3, &err), WASD_ECANCELLED);
@@ -142,7 +156,13 @@ static void search_within_few_evaluations(void)
 
 /* ---- a network ----------------------------------------------------------------------------------------------- */
 
-struct made_profile { void *overlay; size_t len; cJSON *info; enum wasd_status status; struct wasd_err err; };
+struct made_profile {
+	void *overlay;
+	size_t len;
+	cJSON *info;
+	enum wasd_status status;
+	struct wasd_err err;
+};
 
 static void profile_done(struct made_profile *p)
 {
@@ -155,7 +175,8 @@ static struct made_profile ask(const char *request, bool (*go_on)(void *, int, i
 {
 	struct made_profile p = {0};
 	cJSON *j = cJSON_Parse(request);
-	struct wasd_profile_opts o = {.file = trained.file, .len = trained.len, .data = small, .request = j, .go_on = go_on, .ctx = ctx};
+	struct wasd_profile_opts o =
+		{.file = trained.file, .len = trained.len, .data = small, .request = j, .go_on = go_on, .ctx = ctx};
 	CHECK_MSG(j, "%s", request);
 	p.status = wasd_profile_search(&o, &p.overlay, &p.len, &p.info, &p.err);
 	CHECK(p.status ? !p.overlay && !p.info : p.overlay && p.info);
@@ -177,7 +198,8 @@ static void within_a_budget_of_macs(void)
 	if (p.status)
 		return;
 	const cJSON *aom = wasd_json_get(p.info, "aom"), *draw = wasd_json_get(p.info, "draw");
-	static const char *const names[] = {"macs", "val_loss", "val_acc", "images_per_s_1", "images_per_s_64", "latency_us"};
+	static const char *const names[] = {"macs",           "val_loss",        "val_acc",
+	                                    "images_per_s_1", "images_per_s_64", "latency_us"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		CHECK(number(p.info, names[i]) >= 0 && number(aom, names[i]) >= 0);
 	CHECK(number(p.info, "macs_share") <= 0.7);
@@ -188,7 +210,9 @@ static void within_a_budget_of_macs(void)
 	size_t len = 0;
 	struct wasd_bundle *b = NULL;
 	struct wasd_err err = {0};
-	CHECK_MSG(!wasd_profile_lay(trained.file, trained.len, p.overlay, p.len, &file, &len, &err) && !wasd_bundle_create(file, len, WASD_DOM, &b, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_profile_lay(trained.file, trained.len, p.overlay, p.len, &file, &len, &err) &&
+	              !wasd_bundle_create(file, len, WASD_DOM, &b, &err),
+	          "%s", err.msg);
 	CHECK(b && (double)wasd_bundle_macs(b) == number(p.info, "macs"));
 	wasd_bundle_unref(b);
 	b = NULL;
@@ -197,12 +221,14 @@ static void within_a_budget_of_macs(void)
 	wasd_free(file);
 	/* The same request finds the same draw, and that draw asked for by itself has the same numbers. */
 	again = ask("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":24}", NULL, NULL);
-	CHECK(!again.status && cJSON_Compare(draw, wasd_json_get(again.info, "draw"), true) && again.len == p.len && !memcmp(again.overlay, p.overlay, p.len));
+	CHECK(!again.status && cJSON_Compare(draw, wasd_json_get(again.info, "draw"), true) && again.len == p.len &&
+	      !memcmp(again.overlay, p.overlay, p.len));
 	profile_done(&again);
 	char *text = cJSON_PrintUnformatted(draw), *request = wasd_asprintf("{\"desire\":\"draw\",\"draw\":%s}", text);
 	again = ask(request, NULL, NULL);
 	CHECK_MSG(!again.status, "%s: %s", again.err.pointer, again.err.msg);
-	CHECK(again.info && number(again.info, "val_acc") == number(p.info, "val_acc") && number(again.info, "macs") == number(p.info, "macs"));
+	CHECK(again.info && number(again.info, "val_acc") == number(p.info, "val_acc") &&
+	      number(again.info, "macs") == number(p.info, "macs"));
 	free(text);
 	wasd_free(request);
 	profile_done(&again);
@@ -228,7 +254,10 @@ static bool stop_at_once(void *ctx, int done, int of)
 
 static void what_is_wrong_is_named(void)
 {
-	static const struct { const char *request, *pointer; enum wasd_status status; } rows[] = {
+	static const struct {
+		const char *request, *pointer;
+		enum wasd_status status;
+	} rows[] = {
 		{"{}", "/desire", WASD_EINVAL},
 		{"{\"desire\":\"speed\"}", "/desire", WASD_EINVAL},
 		{"{\"desire\":\"macs\"}", "/budget", WASD_EINVAL},
@@ -239,11 +268,13 @@ static void what_is_wrong_is_named(void)
 		{"{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":0}", "/evaluations", WASD_EINVAL},
 		{"{\"desire\":\"latency\",\"budget_us\":0}", "/budget_us", WASD_EINVAL},
 		{"{\"desire\":\"draw\"}", "/draw", WASD_EINVAL},
-		{"{\"desire\":\"draw\",\"draw\":[{\"layer\":\"nowhere\",\"op\":\"identity\",\"params\":{}}]}", "/draw/0/layer", WASD_EINVAL},
+		{"{\"desire\":\"draw\",\"draw\":[{\"layer\":\"nowhere\",\"op\":\"identity\",\"params\":{}}]}", "/draw/0/layer",
+	     WASD_EINVAL},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct made_profile p = ask(rows[i].request, NULL, NULL);
-		CHECK_MSG(p.status == rows[i].status && !strcmp(p.err.pointer, rows[i].pointer), "%s: %s at \"%s\": %s", rows[i].request, wasd_status_name(p.status), p.err.pointer, p.err.msg);
+		CHECK_MSG(p.status == rows[i].status && !strcmp(p.err.pointer, rows[i].pointer), "%s: %s at \"%s\": %s",
+		          rows[i].request, wasd_status_name(p.status), p.err.pointer, p.err.msg);
 		profile_done(&p);
 	}
 	struct made_profile p = ask("{\"desire\":\"macs\",\"budget\":0.7}", stop_at_once, NULL);
@@ -261,7 +292,8 @@ static void overlays_are_not_trusted(void)
 	CHECK_MSG(!p.status, "%s", p.err.msg);
 	for (size_t n = 0; n < p.len; n += n < 64 ? 1 : p.len / 61)
 		CHECK(wasd_profile_lay(trained.file, trained.len, p.overlay, n, &file, &len, &err) == WASD_ECORRUPT && !file);
-	CHECK(wasd_profile_lay(trained.file, trained.len, trained.file, trained.len, &file, &len, &err) == WASD_ECORRUPT && !file);
+	CHECK(wasd_profile_lay(trained.file, trained.len, trained.file, trained.len, &file, &len, &err) == WASD_ECORRUPT &&
+	      !file);
 	CHECK_STR(err.pointer, "format");
 	CHECK(wasd_profile_lay(p.overlay, p.len, p.overlay, p.len, &file, &len, &err) == WASD_ECORRUPT && !file);
 	for (uint64_t n = 1; n < 2000; n += n < 100 ? 1 : 97) {
@@ -286,7 +318,8 @@ static void beside_random_draws(void)
 	CHECK_INT(cJSON_GetArraySize(list), 6);
 	cJSON_ArrayForEach(row, list)
 		CHECK(number(row, "macs_share") <= 0.7 && number(row, "macs_share") > 0.5 && number(row, "accuracy") >= 0);
-	CHECK(number(wasd_json_get(out, "searched"), "macs_share") <= 0.7 && number(out, "aom") >= 0 && number(out, "images") == 16);
+	CHECK(number(wasd_json_get(out, "searched"), "macs_share") <= 0.7 && number(out, "aom") >= 0 &&
+	      number(out, "images") == 16);
 	cJSON_Delete(out);
 	cJSON_Delete(request);
 	request = cJSON_Parse("{\"desire\":\"latency\",\"budget_us\":900}");

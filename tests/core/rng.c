@@ -5,16 +5,20 @@
 /* The first outputs of xoshiro256** from the state (1,2,3,4), as its authors' code gives them. */
 static void known_answers(void)
 {
-	static const uint64_t want[] = { 11520, 0, 1509978240, 1215971899390074240 };
-	struct wasd_rng r = { { 1, 2, 3, 4 } };
+	static const uint64_t want[] = {11520, 0, 1509978240, 1215971899390074240};
+	struct wasd_rng r = {{1, 2, 3, 4}};
 	for (int i = 0; i < 4; i++)
 		CHECK_MSG(wasd_rng_u64(&r) == want[i], "output %d", i);
 }
 
 static void streams(void)
 {
-	static const struct { uint64_t seed; const char *name; uint64_t a, b; } key[] = {
-		{ 1, "init", 0, 0 }, { 2, "init", 0, 0 }, { 1, "was", 0, 0 }, { 1, "init", 1, 0 }, { 1, "init", 0, 1 }, { 0, "", 0, 0 },
+	static const struct {
+		uint64_t seed;
+		const char *name;
+		uint64_t a, b;
+	} key[] = {
+		{1, "init", 0, 0}, {2, "init", 0, 0}, {1, "was", 0, 0}, {1, "init", 1, 0}, {1, "init", 0, 1}, {0, "", 0, 0},
 	};
 	enum { N = sizeof key / sizeof *key };
 	uint64_t first[N];
@@ -58,13 +62,13 @@ static void below_is_fair(void)
 	struct wasd_rng r;
 	wasd_rng_init(&r, 2, "test", 0, 0);
 	enum { N = 60000, K = 6 };
-	int count[K] = { 0 };
+	int count[K] = {0};
 	for (int i = 0; i < N; i++)
 		count[wasd_rng_below(&r, K)]++;
 	double chi = 0;
 	for (int i = 0; i < K; i++)
 		chi += (count[i] - N / K) * (double)(count[i] - N / K) / (N / K);
-	CHECK_MSG(chi < 25.7, "chi-square %g of 5 degrees of freedom", chi);    /* 1e-4 */
+	CHECK_MSG(chi < 25.7, "chi-square %g of 5 degrees of freedom", chi); /* 1e-4 */
 	CHECK_INT(wasd_rng_below(&r, 1), 0);
 	/* n just above 2^31 refuses almost half of the words: a biased version shows here. */
 	int high = 0;
@@ -79,9 +83,9 @@ static void shuffle_is_fair(void)
 	struct wasd_rng r;
 	wasd_rng_init(&r, 3, "test", 0, 0);
 	enum { N = 60000 };
-	int count[27] = { 0 }, seen = 0;
+	int count[27] = {0}, seen = 0;
 	for (int i = 0; i < N; i++) {
-		uint32_t v[3] = { 0, 1, 2 };
+		uint32_t v[3] = {0, 1, 2};
 		wasd_rng_shuffle(&r, v, 3);
 		CHECK((1u << v[0] | 1u << v[1] | 1u << v[2]) == 7);
 		count[v[0] * 9 + v[1] * 3 + v[2]]++;

@@ -1,23 +1,24 @@
-/* tests/core/strategies.c - every row of the table of weight strategies, by the rules of weights/strategy.h: nothing is done without one; gradients by
- * differences, through the network and for each step of the chain; states go round; one thread and two give the same bits. A row is tested with its
- * defaults, alone and, where it does not draw, in front of WAS. A row that core does not have is walked as well. */
+/* tests/core/strategies.c - every row of the table of weight strategies, by the rules of weights/strategy.h: nothing is
+ * done without one; gradients by differences, through the network and for each step of the chain; states go round; one
+ * thread and two give the same bits. A row is tested with its defaults, alone and, where it does not draw, in front of
+ * WAS. A row that core does not have is walked as well. */
 #include "check.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
 
 #include "extend_strategy.h"
 
-const struct weight_strategy *const weight_strategy_more[] = { &weight_sparse, NULL };
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
 
 #define PAPER "{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"resized_crop\"},{\"type\":\"rotate\"}]}"
 enum { N = 3, CLASSES = 3 };
-static const struct wasd_shape input = { 2, 6, 6 };
+static const struct wasd_shape input = {2, 6, 6};
 
 /* Kernels of every kind, and no kinks: convolution, depthwise, 1x1, linear. */
 static struct wasd_graph *network(void)
 {
 	struct wasd_graph *g = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	CHECK(!wasd_graph_create(input, &g, &err));
 	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "c", 6, 3, 1, 1, 1, true);
 	wasd_graph_param(g, "alpha", 1, WASD_INIT_UNIT);
@@ -38,12 +39,14 @@ struct bed {
 
 static struct bed bed_of(const char *weights, uint64_t seed)
 {
-	struct bed b = { .g = network() };
-	struct wasd_err err = { 0 };
+	struct bed b = {.g = network()};
+	struct wasd_err err = {0};
 	cJSON *list = cJSON_Parse(weights);
-	struct chain_spec spec = { .weights = list, .paper = PAPER, .seed = seed };
-	CHECK_MSG(!wasd_model_create(b.g, 1, &b.m, &err) && !chain_create(b.g, &spec, &b.c, &err) && !chain_attach(b.c, b.m, &err), "%s: %s", weights, err.msg);
-	CHECK(!chain_draw(b.c, &(struct weight_when){ 0 }, NULL, &b.recipe, &err));
+	struct chain_spec spec = {.weights = list, .paper = PAPER, .seed = seed};
+	CHECK_MSG(!wasd_model_create(b.g, 1, &b.m, &err) && !chain_create(b.g, &spec, &b.c, &err) &&
+	              !chain_attach(b.c, b.m, &err),
+	          "%s: %s", weights, err.msg);
+	CHECK(!chain_draw(b.c, &(struct weight_when){0}, NULL, &b.recipe, &err));
 	cJSON_Delete(list);
 	return b;
 }
@@ -91,14 +94,18 @@ static void rows_are_sound(void)
 {
 	const struct weight_strategy *s;
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
-		CHECK(s->name && strcmp(s->name, "master") && s->name[strspn(s->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0);
+		CHECK(s->name && strcmp(s->name, "master") &&
+		      s->name[strspn(s->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0);
 		CHECK_MSG(s->summary && s->create && s->destroy && (s->link || s->draw), "%s", s->name);
 		CHECK_MSG(!s->link == !s->link_back, "%s: a link and its gradient go together", s->name);
-		CHECK_MSG(!s->draw || (s->to_json && s->recorded && s->recorded_json && s->recall && s->shape && s->forward && s->backward), "%s draws", s->name);
+		CHECK_MSG(!s->draw || (s->to_json && s->recorded && s->recorded_json && s->recall && s->shape && s->forward &&
+		                       s->backward),
+		          "%s draws", s->name);
 		CHECK(weight_strategy_find(s->name) == s);
 		int n = 0;
 		for (const struct weight_option *o = s->options; o && o->name; o++, n++)
-			CHECK_MSG(o->summary && (o->kind == WEIGHT_FORM || (o->min <= o->def && o->def <= o->max)), "%s: %s", s->name, o->name);
+			CHECK_MSG(o->summary && (o->kind == WEIGHT_FORM || (o->min <= o->def && o->def <= o->max)), "%s: %s",
+			          s->name, o->name);
 		CHECK(n < WEIGHT_OPTIONS);
 	}
 	CHECK(!weight_strategy_find("nothing"));
@@ -121,13 +128,14 @@ static void none_is_free(void)
 
 static double loss_of(struct bed *b, struct wasd_exec *e, const real *x)
 {
-	static const int32_t y[N] = { 2, 0, 1 };
+	static const int32_t y[N] = {2, 0, 1};
 	double loss = NAN;
 	int hits;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	chain_apply(b->c);
-	CHECK_MSG(!wasd_exec_forward(e, x, &(struct wasd_pass){ .n = N, .recipe = b->recipe, .bn = WASD_BN_BATCH }, &err) &&
-	          !wasd_exec_loss(e, y, 0, &loss, &hits, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = N, .recipe = b->recipe, .bn = WASD_BN_BATCH}, &err) &&
+	              !wasd_exec_loss(e, y, 0, &loss, &hits, &err),
+	          "%s", err.msg);
 	return loss;
 }
 
@@ -137,10 +145,15 @@ static void by_differences(const char *weights)
 	double h = sizeof(real) == 8 ? 1e-5 : 2e-2, most = sizeof(real) == 8 ? 1e-8 : 2e-3;
 	struct bed b = bed_of(weights, 5);
 	struct wasd_exec *e = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	size_t n = wasd_graph_param_count(b.g), wrong = 0;
 	fill(x, sizeof x / sizeof *x, 3);
-	CHECK_MSG(!wasd_exec_create(b.m, &(struct wasd_exec_opts){ .batch = N, .training = true, .backend = "openblas", .precision = WASD_PRECISION_FP32_STRICT }, &e, &err),
+	CHECK_MSG(!wasd_exec_create(b.m,
+	                            &(struct wasd_exec_opts){.batch = N,
+	                                                     .training = true,
+	                                                     .backend = "openblas",
+	                                                     .precision = WASD_PRECISION_FP32_STRICT},
+	                            &e, &err),
 	          "%s", err.msg);
 	loss_of(&b, e, x);
 	wasd_model_grad_zero(b.m);
@@ -160,14 +173,18 @@ static void by_differences(const char *weights)
 	bed_done(&b);
 }
 
-static void gradients(void) { each(by_differences); }
+static void gradients(void)
+{
+	each(by_differences);
+}
 
 /* <psi'(v) x, y> = <x, psi'(v)^t y>, the left side by differences of the whole chain of links. */
 static void links_are_adjoint(const char *weights)
 {
 	struct bed b = bed_of(weights, 6);
 	size_t n = wasd_graph_param_count(b.g);
-	real *v = wasd_model_master(b.m), *all = wasd_calloc(5 * n, sizeof *all), *at = all, *x = all + n, *y = x + n, *up = y + n, *down = up + n;
+	real *v = wasd_model_master(b.m), *all = wasd_calloc(5 * n, sizeof *all), *at = all, *x = all + n, *y = x + n,
+		 *up = y + n, *down = up + n;
 	double h = sizeof(real) == 8 ? 1e-6 : 1e-2, eps = sizeof(real) == 8 ? 1e-8 : 1e-2;
 	memcpy(at, v, n * sizeof *v);
 	fill(x, n, 7);
@@ -184,7 +201,8 @@ static void links_are_adjoint(const char *weights)
 	memcpy(v, at, n * sizeof *v);
 	chain_apply(b.c);
 	struct wasd_exec *e = NULL;
-	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){ .batch = 1, .training = true, .backend = "openblas" }, &e, NULL));       /* the gradient block is its */
+	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
+	                        NULL)); /* the gradient block is its */
 	memcpy(wasd_model_grad(b.m), y, n * sizeof *y);
 	chain_pull(b.c);
 	for (size_t i = 0; i < n; i++)
@@ -199,9 +217,9 @@ static void links_are_adjoint(const char *weights)
 /* A draw is linear in the weights: <S(x), y> = <x, S^t(y)>. */
 static void draws_are_adjoint(const char *weights)
 {
-	real x[108], s[108], y[108], kept[108], dx[108] = { 0 }, grad[512] = { 0 };
+	real x[108], s[108], y[108], kept[108], dx[108] = {0}, grad[512] = {0};
 	struct bed b = bed_of(weights, 9);
-	struct weight_when when = { 0 };
+	struct weight_when when = {0};
 	struct wasd_aug_info a = wasd_graph_aug_info(b.g, 0);
 	struct weight_shape shape;
 	CHECK(wasd_graph_param_count(b.g) <= 512 && wasd_graph_param_info(b.g, a.param).count == 108);
@@ -209,7 +227,14 @@ static void draws_are_adjoint(const char *weights)
 		CHECK(!chain_draw(b.c, &when, NULL, &b.recipe, NULL));
 		if (!b.recipe || !b.recipe->by->shape(b.recipe, 0, &shape))
 			continue;
-		struct weight_kernel k = { .graph = b.g, .w = x, .dw = dx, .master = wasd_model_master(b.m), .grad = grad, .rows = 12, .outs = 6, .k = 3 };
+		struct weight_kernel k = {.graph = b.g,
+		                          .w = x,
+		                          .dw = dx,
+		                          .master = wasd_model_master(b.m),
+		                          .grad = grad,
+		                          .rows = 12,
+		                          .outs = 6,
+		                          .k = 3};
 		size_t n = 12 * (size_t)(shape.live.h * shape.live.w);
 		fill(x, 108, 10);
 		fill(y, n, 11);
@@ -236,7 +261,8 @@ static bool same_effective(const struct bed *a, const struct bed *b)
 {
 	bool same = true;
 	for (int i = 0; i < wasd_graph_params(a->g); i++)
-		same = same && !memcmp(wasd_model_weights(a->m, i), wasd_model_weights(b->m, i), wasd_graph_param_info(a->g, i).count * sizeof(real));
+		same = same && !memcmp(wasd_model_weights(a->m, i), wasd_model_weights(b->m, i),
+		                       wasd_graph_param_info(a->g, i).count * sizeof(real));
 	return same;
 }
 
@@ -245,8 +271,8 @@ static void round_trip(const char *weights)
 {
 	struct bed a = bed_of(weights, 12), b = bed_of(weights, 13);
 	struct chain_state from, to;
-	struct weight_when when = { .epoch = 1 };
-	struct wasd_err err = { 0 };
+	struct weight_when when = {.epoch = 1};
+	struct wasd_err err = {0};
 	const char *stream;
 	int n = 0;
 	for (; chain_state(a.c, n, &from) && chain_state(b.c, n, &to); n++) {
@@ -263,7 +289,8 @@ static void round_trip(const char *weights)
 	again = chain_recorded_json(b.c);
 	CHECK_MSG(cJSON_Compare(recorded, again, true), "%s: another recorded recipe", weights);
 	for (int round = 0; round < 3; round++, when.batch++) {
-		CHECK(!chain_draw(a.c, &when, NULL, &a.recipe, NULL) && !chain_draw(b.c, &when, NULL, &b.recipe, NULL) && !a.recipe == !b.recipe);
+		CHECK(!chain_draw(a.c, &when, NULL, &a.recipe, NULL) && !chain_draw(b.c, &when, NULL, &b.recipe, NULL) &&
+		      !a.recipe == !b.recipe);
 		CHECK_MSG(wasd_graph_macs(a.g, a.recipe) == wasd_graph_macs(b.g, b.recipe), "%s: another draw", weights);
 	}
 	cJSON_Delete(recorded);
@@ -272,7 +299,10 @@ static void round_trip(const char *weights)
 	bed_done(&b);
 }
 
-static void states(void) { each(round_trip); }
+static void states(void)
+{
+	each(round_trip);
+}
 
 /* Effective weights, what a draw makes of them, and a gradient on its way back. */
 static void run_with(const char *weights, int threads, real out[2048])
@@ -282,11 +312,18 @@ static void run_with(const char *weights, int threads, real out[2048])
 	CHECK(!wasd_threads_init(threads, NULL));
 	struct bed b = bed_of(weights, 14);
 	size_t n = wasd_graph_param_count(b.g), used = 0;
-	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){ .batch = 1, .training = true, .backend = "openblas" }, &e, NULL));
+	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
+	                        NULL));
 	fill(wasd_model_grad(b.m), n, 15);
 	memset(out, 0, 2048 * sizeof *out);
-	struct weight_kernel k = { .graph = b.g, .w = wasd_model_weights(b.m, 0), .dw = wasd_model_grad(b.m), .master = wasd_model_master(b.m), .grad = wasd_model_grad(b.m),
-	                           .rows = 12, .outs = 6, .k = 3 };
+	struct weight_kernel k = {.graph = b.g,
+	                          .w = wasd_model_weights(b.m, 0),
+	                          .dw = wasd_model_grad(b.m),
+	                          .master = wasd_model_master(b.m),
+	                          .grad = wasd_model_grad(b.m),
+	                          .rows = 12,
+	                          .outs = 6,
+	                          .k = 3};
 	if (b.recipe && b.recipe->by->shape(b.recipe, 0, &shape)) {
 		b.recipe->by->forward(b.recipe, &k, shape.live, out);
 		real ds[108];
@@ -315,7 +352,10 @@ static void one_thread_and_two(const char *weights)
 	CHECK_MSG(!memcmp(one, two, sizeof one), "%s: other bits with two threads", weights);
 }
 
-static void threads(void) { each(one_thread_and_two); }
+static void threads(void)
+{
+	each(one_thread_and_two);
+}
 
 static bool no_memory_for(const char *weights)
 {
@@ -323,7 +363,7 @@ static bool no_memory_for(const char *weights)
 	struct wasd_model *m = NULL;
 	struct weight_chain *c = NULL;
 	cJSON *list = cJSON_Parse(weights);
-	struct chain_spec spec = { .weights = list, .paper = PAPER, .seed = 1 };
+	struct chain_spec spec = {.weights = list, .paper = PAPER, .seed = 1};
 	CHECK(!wasd_model_create(g, 1, &m, NULL));
 	bool failed = true;
 	for (uint64_t nth = 1; failed && nth < 2000; nth++) {
@@ -348,7 +388,10 @@ static void out_of_memory(const char *weights)
 	CHECK_MSG(no_memory_for(weights), "%s", weights);
 }
 
-static void memory(void) { each(out_of_memory); }
+static void memory(void)
+{
+	each(out_of_memory);
+}
 
 int main(void)
 {

@@ -24,7 +24,8 @@ __attribute__((unused)) static void tiny_end(void)
 }
 
 /* Glyphs at 32x32, or at 16x16 (means of 2x2 pixels). path has room for 96 bytes. */
-__attribute__((unused)) static struct wasd_dataset *tiny_glyphs(const char *name, size_t n_train, size_t n_test, int side, char *path)
+__attribute__((unused)) static struct wasd_dataset *tiny_glyphs(const char *name, size_t n_train, size_t n_test,
+                                                                int side, char *path)
 {
 	char full[96];
 	struct wasd_ingest_info info;
@@ -66,21 +67,25 @@ __attribute__((unused)) static struct wasd_dataset *tiny_glyphs(const char *name
 
 #define TINY_EPOCHS 16
 struct tiny_run {
-	const char *backend;                          /* NULL = the default */
-	int stop_at, polls;                           /* stop at this call of should_stop; 0 = never */
+	const char *backend; /* NULL = the default */
+	int stop_at, polls;  /* stop at this call of should_stop; 0 = never */
 	enum wasd_train_end end;
 	enum wasd_status status;
 	struct wasd_err err;
 	int epoch;
-	double value[TINY_EPOCHS][12];                 /* by epoch (from 1): tiny_names; NaN where absent */
+	double value[TINY_EPOCHS][12]; /* by epoch (from 1): tiny_names; NaN where absent */
 	int checkpoints;
-	double (*points)[2]; int n_points;            /* of the loss along the steps, when there is room: step and mean */
+	double (*points)[2];
+	int n_points; /* of the loss along the steps, when there is room: step and mean */
 	char reason[16];
-	char *file; size_t len;                       /* the last checkpoint; wasd_free */
-	char sha[WASD_SHA256_HEX];                    /* over weights and the three statistics sets */
+	char *file;
+	size_t len;                /* the last checkpoint; wasd_free */
+	char sha[WASD_SHA256_HEX]; /* over weights and the three statistics sets */
 };
-static const char *const tiny_names[] = {"train_loss", "train_acc", "val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom", "lr", "was_probability",
-                                         "test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
+static const char *const tiny_names[] = {"train_loss",   "train_acc",       "val_loss_aom",
+                                         "val_acc_aom",  "val_loss_dom",    "val_acc_dom",
+                                         "lr",           "was_probability", "test_loss_aom",
+                                         "test_acc_aom", "test_loss_dom",   "test_acc_dom"};
 #define TINY_NAMES 12
 
 static bool tiny_stop(void *ctx)
@@ -144,8 +149,16 @@ __attribute__((unused)) static void tiny_go(struct tiny_run *r, const char *spec
 	cJSON *j = cJSON_Parse(spec);
 	CHECK_MSG(j, "spec: %s", spec);
 	struct wasd_trainer *t = NULL;
-	struct wasd_train_opts o = {.spec = j, .data = data, .resume = r->file, .resume_len = r->len, .backend = r->backend};
-	struct wasd_train_hooks h = {.ctx = r, .should_stop = tiny_stop, .metrics = tiny_metrics, .checkpoint = tiny_checkpoint, .loss = tiny_loss};
+	struct wasd_train_opts o = {.spec = j,
+	                            .data = data,
+	                            .resume = r->file,
+	                            .resume_len = r->len,
+	                            .backend = r->backend};
+	struct wasd_train_hooks h = {.ctx = r,
+	                             .should_stop = tiny_stop,
+	                             .metrics = tiny_metrics,
+	                             .checkpoint = tiny_checkpoint,
+	                             .loss = tiny_loss};
 	r->polls = 0;
 	r->err = (struct wasd_err){0};
 	r->status = wasd_trainer_create(&o, &t, &r->err);

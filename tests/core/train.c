@@ -5,43 +5,57 @@
 #include "wasd/infer.h"
 #include "wasd/model.h"
 
-static struct wasd_dataset *big, *many, *small;      /* 200 and 600 of 32x32, 80 of 16x16 */
+static struct wasd_dataset *big, *many, *small; /* 200 and 600 of 32x32, 80 of 16x16 */
 
 /* ---- a cut run gives the bits of an uncut one ------------------------------------------------------- */
 
-static const struct { const char *name, *spec; bool small; int cuts; } resumed[] = {
+static const struct {
+	const char *name, *spec;
+	bool small;
+	int cuts;
+} resumed[] = {
 	{"LeNet, SGD with momentum, augmentation, cosine",
-	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"seed\":5,\"augment\":[\"flip\",{\"type\":\"crop\",\"pad\":2}],\"label_smoothing\":0.1,"
-	 "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}", false, 6},
+     "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"seed\":5,\"augment\":[\"flip\",{\"type\":\"crop\",\"pad\":2}],\"label_smoothing\":0.1,"
+     "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}",
+     false, 6},
 	{"LeNet, AdamW, evaluation every second epoch",
-	 "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":48,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":2}}", false, 6},
+     "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":48,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":2}}",
+     false, 6},
 	{"LeNet on part of the images",
-	 "{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.7},\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", false, 3},
+     "{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.7},\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}",
+     false, 3},
 	{"LeNet with WAS on layers by pattern, with a probability that rises",
-	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"conv*\",\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],"
-	 "\"probability\":{\"from\":0.25,\"epochs\":3}},\"train\":{\"epochs\":5,\"batch\":32}}", false, 6},
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"conv*\",\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],"
+     "\"probability\":{\"from\":0.25,\"epochs\":3}},\"train\":{\"epochs\":5,\"batch\":32}}",
+     false, 6},
 	{"LeNet with WAS in groups, all taps equal in some",
-	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"scale\",\"scale\":[4,5]},{\"type\":\"hflip\"}],\"groups\":3},"
-	 "\"train\":{\"epochs\":2,\"batch\":32}}", false, 4},
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"scale\",\"scale\":[4,5]},{\"type\":\"hflip\"}],\"groups\":3},"
+     "\"train\":{\"epochs\":2,\"batch\":32}}",
+     false, 4},
 	{"LeNet with WAS drawn per epoch, with a probability that falls",
-	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"shear\"},{\"type\":\"scale\"}],\"draw\":\"epoch\","
-	 "\"probability\":{\"from\":1,\"to\":0.5,\"epochs\":2}},\"train\":{\"epochs\":4,\"batch\":32}}", false, 6},
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"shear\"},{\"type\":\"scale\"}],\"draw\":\"epoch\","
+     "\"probability\":{\"from\":1,\"to\":0.5,\"epochs\":2}},\"train\":{\"epochs\":4,\"batch\":32}}",
+     false, 6},
 	{"LeNet trained for a profile, with fresh draws in between",
-	 "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:fast\",\"odds\":{\"plain\":2,\"profile\":2,\"fresh\":1},"
-	 "\"profile\":[{\"layer\":\"conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}},{\"layer\":\"conv2\",\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":0}}]},"
-	 "\"train\":{\"epochs\":3,\"batch\":32}}", false, 5},
+     "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:fast\",\"odds\":{\"plain\":2,\"profile\":2,\"fresh\":1},"
+     "\"profile\":[{\"layer\":\"conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}},{\"layer\":\"conv2\",\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":0}}]},"
+     "\"train\":{\"epochs\":3,\"batch\":32}}",
+     false, 5},
 	{"VGG-16 with WAS: dropout, a draw per step",
-	 "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}", true, 3},
+     "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}",
+     true, 3},
 	{"ResNet-18 with WAS: a draw per epoch, AdamW",
-	 "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},"
-	 "{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"weight\":1}],\"draw\":\"epoch\"},"
-	 "\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}", true, 3},
+     "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},"
+     "{\"type\":\"resized_crop\",\"scale\":[0.8,1.0],\"weight\":1}],\"draw\":\"epoch\"},"
+     "\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}",
+     true, 3},
 	{"ResNet-18, plain weights",
-	 "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":2,\"batch\":16}}", true, 2},
+     "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":2,\"batch\":16}}", true, 2},
 	{"ResNet-18 with WAS in bfloat16",
-	 "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"bf16\"}}", true, 2},
+     "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"bf16\"}}", true, 2},
 	{"ResNet-18 with WAS in plain sums of products",
-	 "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"fp32-strict\"}}", true, 2},
+     "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16,\"precision\":\"fp32-strict\"}}", true,
+     2},
 };
 
 static void resume_is_bit_exact(void)
@@ -51,9 +65,9 @@ static void resume_is_bit_exact(void)
 	for (size_t i = 0; i < sizeof resumed / sizeof *resumed; i++) {
 		const struct backend *any;
 		if (resumed[i].small && sizeof(real) == 8)
-			continue;               /* the large networks: the float build says it in half the time */
+			continue; /* the large networks: the float build says it in half the time */
 		if (strstr(resumed[i].spec, "bf16") && backend_choose(NULL, WASD_PRECISION_BF16, &any, NULL))
-			continue;               /* this processor cannot */
+			continue; /* this processor cannot */
 		const struct wasd_dataset *data = resumed[i].small ? small : big;
 		struct tiny_run straight = {0}, cut = {0};
 		tiny_go(&straight, resumed[i].spec, data);
@@ -62,7 +76,9 @@ static void resume_is_bit_exact(void)
 		CHECK_STR(straight.reason, "final");
 		int attempts = 0, most = straight.polls;
 		do {
-			cut.stop_at = attempts < resumed[i].cuts ? 1 + (int)wasd_rng_below(&random, (uint32_t)most * 2 / (uint32_t)resumed[i].cuts) : 0;
+			cut.stop_at = attempts < resumed[i].cuts ?
+			                  1 + (int)wasd_rng_below(&random, (uint32_t)most * 2 / (uint32_t)resumed[i].cuts) :
+			                  0;
 			tiny_go(&cut, resumed[i].spec, data);
 			CHECK_MSG(!cut.status, "%s: %s", resumed[i].name, cut.err.msg);
 			if (cut.end == WASD_TRAIN_CANCELLED)
@@ -75,7 +91,8 @@ static void resume_is_bit_exact(void)
 		for (int e = 1; e <= straight.epoch; e++)
 			for (int k = 0; k < TINY_NAMES; k++) {
 				double a = straight.value[e][k], b = cut.value[e][k];
-				CHECK_MSG(a == b || (isnan(a) && isnan(b)), "%s: epoch %d: %s is %.17g, uncut %.17g", resumed[i].name, e, tiny_names[k], b, a);
+				CHECK_MSG(a == b || (isnan(a) && isnan(b)), "%s: epoch %d: %s is %.17g, uncut %.17g", resumed[i].name,
+				          e, tiny_names[k], b, a);
 			}
 		printf("# %s: %d attempts, train_loss %.4f\n", resumed[i].name, attempts, straight.value[straight.epoch][0]);
 		tiny_done(&straight);
@@ -87,12 +104,17 @@ static void resume_is_bit_exact(void)
 
 static void points_have_a_stride(void)
 {
-	static const struct { uint64_t step, stride; } rows[] = {{1, 1}, {1000, 1}, {1001, 2}, {2000, 2}, {2001, 4}, {4000, 4}, {4001, 8}, {1000000, 1024}, {UINT64_C(1) << 40, UINT64_C(1) << 31}};
+	static const struct {
+		uint64_t step, stride;
+	} rows[] = {{1, 1},    {1000, 1},       {1001, 2},
+	            {2000, 2}, {2001, 4},       {4000, 4},
+	            {4001, 8}, {1000000, 1024}, {UINT64_C(1) << 40, UINT64_C(1) << 31}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		CHECK_INT(wasd_loss_stride(rows[i].step), rows[i].stride);
 }
 
-#define LONG "{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":0}}"
+#define LONG \
+	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":0}}"
 
 /* Cut between two points of a stride of 2: the run goes on with the points of an uncut one, to the last bit. */
 static void points_survive_a_cut(void)
@@ -108,7 +130,8 @@ static void points_survive_a_cut(void)
 	CHECK_MSG(!cut.status && !straight.status, "%s%s", cut.err.msg, straight.err.msg);
 	CHECK_INT(cut.n_points, straight.n_points);
 	for (int i = 0; i < straight.n_points && i < cut.n_points; i++)
-		CHECK_MSG(!memcmp(cut_points[i], straight_points[i], sizeof cut_points[i]), "point %d: step %g %.17g, uncut step %g %.17g", i, cut_points[i][0], cut_points[i][1],
+		CHECK_MSG(!memcmp(cut_points[i], straight_points[i], sizeof cut_points[i]),
+		          "point %d: step %g %.17g, uncut step %g %.17g", i, cut_points[i][0], cut_points[i][1],
 		          straight_points[i][0], straight_points[i][1]);
 	CHECK(straight_points[999][0] == 1000 && straight_points[1000][0] == 1002);
 	tiny_done(&straight);
@@ -130,10 +153,16 @@ static bool note_allocs(void *ctx)
 
 static void steps_allocate_nothing(void)
 {
-	static const struct { const char *arch; struct wasd_dataset **data; } nets[] = {{"lenet", &big}, {"vgg16", &small}, {"resnet18", &small}};
+	static const struct {
+		const char *arch;
+		struct wasd_dataset **data;
+	} nets[] = {{"lenet", &big}, {"vgg16", &small}, {"resnet18", &small}};
 	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
 		char spec[160];
-		snprintf(spec, sizeof spec, "{\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":1,\"batch\":16,\"augment\":[\"flip\",\"crop\"]},\"checkpoint\":{\"every\":0}}", nets[i].arch);
+		snprintf(
+			spec, sizeof spec,
+			"{\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":1,\"batch\":16,\"augment\":[\"flip\",\"crop\"]},\"checkpoint\":{\"every\":0}}",
+			nets[i].arch);
 		cJSON *j = cJSON_Parse(spec);
 		struct wasd_trainer *t = NULL;
 		struct wasd_err err = {0};
@@ -146,7 +175,8 @@ static void steps_allocate_nothing(void)
 		CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
 		CHECK(steps >= 3 && allocs_n > steps);
 		for (int k = 1; k < steps; k++)
-			CHECK_MSG(allocs_at[k] == allocs_at[0], "%s: %d allocations before step %d", nets[i].arch, (int)(allocs_at[k] - allocs_at[0]), k + 1);
+			CHECK_MSG(allocs_at[k] == allocs_at[0], "%s: %d allocations before step %d", nets[i].arch,
+			          (int)(allocs_at[k] - allocs_at[0]), k + 1);
 		wasd_trainer_destroy(t);
 		cJSON_Delete(j);
 	}
@@ -154,7 +184,8 @@ static void steps_allocate_nothing(void)
 
 /* ---- the ends of a run --------------------------------------------------------------------------------------- */
 
-#define LEARNS "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":16,\"seed\":3,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001},"
+#define LEARNS \
+	"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":16,\"seed\":3,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001},"
 
 static void learns(void)
 {
@@ -164,7 +195,7 @@ static void learns(void)
 	CHECK_INT(r.epoch, 5);
 	CHECK_MSG(r.value[5][0] < 0.92 * r.value[1][0], "train_loss went from %g to %g", r.value[1][0], r.value[5][0]);
 	CHECK(r.checkpoints >= 3);
-	CHECK(isnan(r.value[5][4]));                   /* LeNet is not augmented: no DOM */
+	CHECK(isnan(r.value[5][4])); /* LeNet is not augmented: no DOM */
 	tiny_done(&r);
 }
 
@@ -173,8 +204,11 @@ static void probability_is_reported(void)
 {
 	static const double want[] = {0.2, 0.6, 1, 1};
 	struct tiny_run r = {0}, plain = {0};
-	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"probability\":{\"from\":0.2,\"epochs\":2}},"
-	            "\"train\":{\"epochs\":4,\"batch\":64}}", big);
+	tiny_go(
+		&r,
+		"{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"probability\":{\"from\":0.2,\"epochs\":2}},"
+		"\"train\":{\"epochs\":4,\"batch\":64}}",
+		big);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	for (int e = 0; e < 4; e++)
 		CHECK_NEAR(r.value[e + 1][7], want[e], 1e-15);
@@ -186,7 +220,7 @@ static void probability_is_reported(void)
 
 static void note_warning(void *ctx, const char *level, const char *text)
 {
-	char (*warnings)[900] = ctx;
+	char(*warnings)[900] = ctx;
 	if (!strcmp(level, "warn"))
 		snprintf(*warnings + strlen(*warnings), sizeof *warnings - strlen(*warnings), "%s\n", text);
 }
@@ -194,10 +228,17 @@ static void note_warning(void *ctx, const char *level, const char *text)
 /* A layer whose alpha is negative is named once; one whose alpha is the constant 1 has none. */
 static void negative_alpha_is_told(void)
 {
-#define SIGNS "{\"model\":{\"layers\":[{\"type\":\"conv\",\"out\":4},{\"type\":\"conv\",\"augment\":true,\"name\":\"odd\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+#define SIGNS \
+	"{\"model\":{\"layers\":[{\"type\":\"conv\",\"out\":4},{\"type\":\"conv\",\"augment\":true,\"name\":\"odd\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
 	"{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":2,\"batch\":64,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}},"
-	static const struct { const char *spec; double alpha; bool told; } rows[] = {
-		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.5, false}, {SIGNS "\"was\":{\"alpha\":\"learned\"}}", -0.5, true}, {SIGNS "\"was\":{\"alpha\":\"fixed\"}}", -0.5, false},
+	static const struct {
+		const char *spec;
+		double alpha;
+		bool told;
+	} rows[] = {
+		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.5, false},
+		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", -0.5, true},
+		{SIGNS "\"was\":{\"alpha\":\"fixed\"}}", -0.5, false},
 		{SIGNS "\"was\":{\"alpha\":\"learned\"}}", 0.004, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -213,11 +254,15 @@ static void negative_alpha_is_told(void)
 			struct wasd_model *m = wasd_trainer_model(t);
 			struct wasd_aug_info a = wasd_graph_aug_info(wasd_model_graph(m), 1);
 			CHECK_STR(a.layer, "odd");
-			wasd_model_master(m)[wasd_graph_param_info(wasd_model_graph(m), a.alpha_param).offset + (size_t)a.alpha_index] = (real)rows[i].alpha;
+			wasd_model_master(
+				m)[wasd_graph_param_info(wasd_model_graph(m), a.alpha_param).offset + (size_t)a.alpha_index] =
+				(real)rows[i].alpha;
 			CHECK_MSG(!wasd_trainer_run(t, &h, &end, NULL, &err), "%s", err.msg);
 			const char *told = strstr(warnings, "alpha of odd has become negative (-0.5)");
-			CHECK_MSG((strstr(warnings, "alpha of odd is near 0 (") != NULL) == (rows[i].alpha == 0.004), "row %zu: %s", i, warnings);
-			CHECK_MSG((told != NULL) == rows[i].told && !(told && strstr(told + 1, "alpha of")), "row %zu: %s", i, warnings);
+			CHECK_MSG((strstr(warnings, "alpha of odd is near 0 (") != NULL) == (rows[i].alpha == 0.004), "row %zu: %s",
+			          i, warnings);
+			CHECK_MSG((told != NULL) == rows[i].told && !(told && strstr(told + 1, "alpha of")), "row %zu: %s", i,
+			          warnings);
 		}
 		wasd_trainer_destroy(t);
 		cJSON_Delete(j);
@@ -237,7 +282,14 @@ static void cancel_stops_within_a_batch(void)
 	}
 }
 
-struct heard { int n; struct { char code[40]; int epoch; char message[400]; } last[8]; };
+struct heard {
+	int n;
+	struct {
+		char code[40];
+		int epoch;
+		char message[400];
+	} last[8];
+};
 
 static void hear(void *ctx, const char *code, int epoch, const char *message)
 {
@@ -253,18 +305,41 @@ static void hear(void *ctx, const char *code, int epoch, const char *message)
 	h->last[i].epoch = epoch;
 }
 
-/* What a run warns of: each code with the last epoch that it was true in, and nothing else. A network of zeros answers class 0 with the loss of guessing. */
+/* What a run warns of: each code with the last epoch that it was true in, and nothing else. A network of zeros answers
+ * class 0 with the loss of guessing. */
 static void warnings_of_a_run(void)
 {
-	static const struct { const char *spec; double scale; const char *codes[3]; int epochs[3]; const char *says, *why; } rows[] = {
-		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}", 0,
-		 {"few_validation_images", "class_never_predicted", "loss_stands_still"}, {0, 4, 4}, "of the 10 classes", "a dead network"},
-		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}", 0,
-		 {"few_validation_images", "class_never_predicted", NULL}, {0, 2}, "19 images are held out", "one epoch behind the first says nothing of the loss"},
-		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", 1,
-		 {NULL}, {0}, "", "one evaluation by the test images"},
-		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"limit\":9},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}", 1,
-		 {"few_validation_images", "class_without_training_images"}, {0, 0}, "of 10 classes have no training image", "fewer images than classes"},
+	static const struct {
+		const char *spec;
+		double scale;
+		const char *codes[3];
+		int epochs[3];
+		const char *says, *why;
+	} rows[] = {
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}",
+	     0,
+	     {"few_validation_images", "class_never_predicted", "loss_stands_still"},
+	     {0, 4, 4},
+	     "of the 10 classes",
+	     "a dead network"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-9,\"momentum\":0}}}",
+	     0,
+	     {"few_validation_images", "class_never_predicted", NULL},
+	     {0, 2},
+	     "19 images are held out",
+	     "one epoch behind the first says nothing of the loss"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}",
+	     1,
+	     {NULL},
+	     {0},
+	     "",
+	     "one evaluation by the test images"},
+		{"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"data\":{\"limit\":9},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}}}",
+	     1,
+	     {"few_validation_images", "class_without_training_images"},
+	     {0, 0},
+	     "of 10 classes have no training image",
+	     "fewer images than classes"},
 	};
 	struct wasd_dataset *data;
 	char path[96];
@@ -291,14 +366,18 @@ static void warnings_of_a_run(void)
 		}
 		for (int k = 0; k < h.n; k++)
 			said |= strstr(h.last[k].message, rows[i].says) != NULL;
-		CHECK_MSG(h.n == want && said, "%s: %d warnings, first %s: %s", rows[i].why, h.n, h.last[0].code, h.last[0].message);
+		CHECK_MSG(h.n == want && said, "%s: %d warnings, first %s: %s", rows[i].why, h.n, h.last[0].code,
+		          h.last[0].message);
 		wasd_trainer_destroy(t);
 		cJSON_Delete(j);
 	}
 	wasd_dataset_close(data);
 }
 
-struct log_and_run { struct tiny_run *run; char *line; };
+struct log_and_run {
+	struct tiny_run *run;
+	char *line;
+};
 
 static enum wasd_status scaled_metrics(void *ctx, const struct wasd_train_metrics *m, struct wasd_err *err)
 {
@@ -317,7 +396,8 @@ static void scaled_line(void *ctx, const char *level, const char *text)
 		snprintf(((struct log_and_run *)ctx)->line, 400, "%s", text);
 }
 
-/* A run that begins with weights times `scale`: LeNet's five layers make logits of about its fifth power. line: the last epoch as the log tells it. */
+/* A run that begins with weights times `scale`: LeNet's five layers make logits of about its fifth power. line: the
+ * last epoch as the log tells it. */
 static enum wasd_status scaled_run(const char *members, double scale, char line[400], struct tiny_run *r)
 {
 	char spec[500];
@@ -326,7 +406,10 @@ static enum wasd_status scaled_run(const char *members, double scale, char line[
 	struct wasd_trainer *t = NULL;
 	struct wasd_train_opts o = {.spec = j, .data = big};
 	struct log_and_run both = {r, line};
-	struct wasd_train_hooks h = {.ctx = &both, .metrics = scaled_metrics, .checkpoint = scaled_checkpoint, .log = scaled_line};
+	struct wasd_train_hooks h = {.ctx = &both,
+	                             .metrics = scaled_metrics,
+	                             .checkpoint = scaled_checkpoint,
+	                             .log = scaled_line};
 	r->status = wasd_trainer_create(&o, &t, &r->err);
 	real *w = t ? wasd_model_master(wasd_trainer_model(t)) : NULL;
 	for (size_t i = 0; t && i < wasd_trainer_info(t).params; i++)
@@ -338,17 +421,25 @@ static enum wasd_status scaled_run(const char *members, double scale, char line[
 	return r->status;
 }
 
-/* A loss that is not finite ends the run wherever it is met, and no checkpoint is written of such weights. A step with this decay makes weights 999
- * times as large: 180 images are one step, whose loss is finite where that of the weights after it is not. */
+/* A loss that is not finite ends the run wherever it is met, and no checkpoint is written of such weights. A step with
+ * this decay makes weights 999 times as large: 180 images are one step, whose loss is finite where that of the weights
+ * after it is not. */
 #define ONE_STEP "\"batch\":180,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000,\"weight_decay\":1}}"
-static const struct { const char *spec; double scale; const char *says, *why; } diverge[] = {
+static const struct {
+	const char *spec;
+	double scale;
+	const char *says, *why;
+} diverge[] = {
 	{"\"train\":{\"epochs\":1," ONE_STEP, 1e9, "loss is NaN or infinite in epoch 1", "a training step"},
 	{"\"train\":{\"epochs\":1," ONE_STEP, 1e6, "AOM's validation loss is NaN or infinite in epoch 1", "an evaluation"},
-	{"\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":200,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000,\"weight_decay\":1}}", 1e6, "AOM's validation loss is NaN or infinite in epoch 1", "one by test images"},
-	{"\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"eval\":{\"modes\":[\"dom\"]},\"train\":{\"epochs\":1," ONE_STEP, 1e6,
-	 "DOM's validation loss is NaN or infinite in epoch 1", "the other mode"},
-	{"\"eval\":{\"every\":2},\"train\":{\"epochs\":3," ONE_STEP, 1e6, "loss is NaN or infinite in epoch 1", "a checkpoint that is due without an evaluation"},
-	{"\"eval\":{\"every\":3},\"checkpoint\":{\"every\":0},\"train\":{\"epochs\":3," ONE_STEP, 1e6, "loss is NaN or infinite in epoch 2", "the first step of an epoch"},
+	{"\"data\":{\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":200,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000,\"weight_decay\":1}}",
+     1e6, "AOM's validation loss is NaN or infinite in epoch 1", "one by test images"},
+	{"\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"eval\":{\"modes\":[\"dom\"]},\"train\":{\"epochs\":1," ONE_STEP,
+     1e6, "DOM's validation loss is NaN or infinite in epoch 1", "the other mode"},
+	{"\"eval\":{\"every\":2},\"train\":{\"epochs\":3," ONE_STEP, 1e6, "loss is NaN or infinite in epoch 1",
+     "a checkpoint that is due without an evaluation"},
+	{"\"eval\":{\"every\":3},\"checkpoint\":{\"every\":0},\"train\":{\"epochs\":3," ONE_STEP, 1e6,
+     "loss is NaN or infinite in epoch 2", "the first step of an epoch"},
 };
 
 static void loss_that_is_not_finite_fails(void)
@@ -360,7 +451,8 @@ static void loss_that_is_not_finite_fails(void)
 		char line[400] = "";
 		scaled_run(diverge[i].spec, diverge[i].scale, line, &r);
 		CHECK_MSG(r.status == WASD_ENUMERIC, "%s: %s %s", diverge[i].why, wasd_status_name(r.status), r.err.msg);
-		CHECK_MSG(strstr(r.err.msg, diverge[i].says) && strstr(r.err.msg, "/train/optimizer/lr"), "%s: %s", diverge[i].why, r.err.msg);
+		CHECK_MSG(strstr(r.err.msg, diverge[i].says) && strstr(r.err.msg, "/train/optimizer/lr"), "%s: %s",
+		          diverge[i].why, r.err.msg);
 		CHECK_MSG(!r.checkpoints, "%s: %d checkpoints", diverge[i].why, r.checkpoints);
 		tiny_done(&r);
 	}
@@ -371,7 +463,9 @@ static void large_loss_is_told_whole(void)
 {
 	char line[400] = "";
 	struct tiny_run r = {0};
-	CHECK_MSG(!scaled_run("\"train\":{\"epochs\":1,\"batch\":180,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-30}}", 1e6, line, &r), "%s", r.err.msg);
+	CHECK_MSG(!scaled_run("\"train\":{\"epochs\":1,\"batch\":180,\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-30}}", 1e6,
+	                      line, &r),
+	          "%s", r.err.msg);
 	const char *told = strstr(line, "training loss ");
 	double loss = told ? strtod(told + 14, NULL) : NAN;
 	CHECK_MSG(r.value[1][0] > 1e26 && fabs(loss / r.value[1][0] - 1) < 1e-3, "%g is told as: %s", r.value[1][0], line);
@@ -382,8 +476,9 @@ static void stops_early(void)
 {
 	struct tiny_run r = {0};
 	/* The training loss falls, so "larger is better" never improves after the first epoch. */
-	const char *spec = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
-	                   "\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}}}";
+	const char *spec =
+		"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
+		"\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}}}";
 	tiny_go(&r, spec, big);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
@@ -398,7 +493,8 @@ static void stops_early(void)
 
 /* ---- what a run chooses by ------------------------------------------------------------------------------------ */
 
-#define CHOOSES "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":6,\"batch\":32,\"seed\":3," \
+#define CHOOSES \
+	"{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":6,\"batch\":32,\"seed\":3," \
 	"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"data\":{\"val_fraction\":%s},\"eval\":{\"test\":\"%s\"}}"
 
 /* The test images are measured when a new best is kept and at the end; "every": always; "last": at the end. */
@@ -418,7 +514,8 @@ static void test_images_are_only_reported(void)
 			for (int k = 2; k < 6; k++)
 				CHECK_MSG(!isnan(r.value[e][k]), "epoch %d: no %s", e, tiny_names[k]);
 			for (int k = 8; k < 12; k++)
-				CHECK_MSG(!isnan(r.value[e][k]) == want, "%s, epoch %d: %s is %g", when[w], e, tiny_names[k], r.value[e][k]);
+				CHECK_MSG(!isnan(r.value[e][k]) == want, "%s, epoch %d: %s is %g", when[w], e, tiny_names[k],
+				          r.value[e][k]);
 			/* 150 images held out and 50 for the test: an accuracy is a multiple of one image. */
 			CHECK(fabs(r.value[e][3] * 150 - rint(r.value[e][3] * 150)) < 1e-9);
 			CHECK(!want || fabs(r.value[e][9] * 50 - rint(r.value[e][9] * 50)) < 1e-9);
@@ -437,12 +534,14 @@ static void test_images_take_the_place(void)
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	for (int e = 1; e <= 6; e++)
 		for (int k = 0; k < 4; k++)
-			CHECK_MSG(r.value[e][2 + k] == r.value[e][8 + k], "epoch %d: %s %g, %s %g", e, tiny_names[2 + k], r.value[e][2 + k], tiny_names[8 + k], r.value[e][8 + k]);
+			CHECK_MSG(r.value[e][2 + k] == r.value[e][8 + k], "epoch %d: %s %g, %s %g", e, tiny_names[2 + k],
+			          r.value[e][2 + k], tiny_names[8 + k], r.value[e][8 + k]);
 	CHECK(fabs(r.value[6][3] * 50 - rint(r.value[6][3] * 50)) < 1e-9);
 	tiny_done(&r);
 }
 
-/* What is held out is not trained on: the training set gets smaller by it, and pixels that only those images have change no weight. */
+/* What is held out is not trained on: the training set gets smaller by it, and pixels that only those images have
+ * change no weight. */
 static void held_out_images_are_not_trained_on(void)
 {
 	struct wasd_holdout h = {0};
@@ -462,7 +561,8 @@ static void held_out_images_are_not_trained_on(void)
 	for (size_t i = 0; i < n; i++) {
 		bool held = next < h.n_val && h.val[next] == i;
 		next += held;
-		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, held ? noise : wasd_dataset_image(big, WASD_TRAIN, i), wasd_dataset_label(big, WASD_TRAIN, i), &err));
+		CHECK(!wasd_dataset_writer_add(w, WASD_TRAIN, held ? noise : wasd_dataset_image(big, WASD_TRAIN, i),
+		                               wasd_dataset_label(big, WASD_TRAIN, i), &err));
 	}
 	CHECK_INT(next, h.n_val);
 	CHECK(!wasd_dataset_writer_add(w, WASD_TEST, noise, 0, &err));
@@ -500,17 +600,25 @@ static void another_split_does_not_resume(void)
 	tiny_done(&r);
 }
 
-/* The images of a run are part of what its numbers depend on: no limit, or one as large as the set, is the same run; any other is none of its files. */
+/* The images of a run are part of what its numbers depend on: no limit, or one as large as the set, is the same run;
+ * any other is none of its files. */
 static void another_limit_does_not_resume(void)
 {
-	static const struct { const char *data; enum wasd_status status; } rows[] = {
-		{"{\"val_fraction\":0,\"limit\":100}", WASD_OK}, {"{\"val_fraction\":0,\"limit\":101}", WASD_ECORRUPT}, {"{\"val_fraction\":0}", WASD_ECORRUPT},
+	static const struct {
+		const char *data;
+		enum wasd_status status;
+	} rows[] = {
+		{"{\"val_fraction\":0,\"limit\":100}", WASD_OK},
+		{"{\"val_fraction\":0,\"limit\":101}", WASD_ECORRUPT},
+		{"{\"val_fraction\":0}", WASD_ECORRUPT},
 		{"{\"val_fraction\":0,\"limit\":null}", WASD_ECORRUPT},
 	};
 	struct tiny_run r = {.stop_at = 9}, all = {0}, none = {0};
 	char spec[400];
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		snprintf(spec, sizeof spec, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3},\"data\":%s}", rows[i].data);
+		snprintf(spec, sizeof spec,
+		         "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3},\"data\":%s}",
+		         rows[i].data);
 		if (!i) {
 			tiny_go(&r, spec, big);
 			CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
@@ -521,7 +629,8 @@ static void another_limit_does_not_resume(void)
 	}
 	tiny_done(&r);
 	tiny_go(&none, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32}}", big);
-	tiny_go(&all, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32},\"data\":{\"limit\":200}}", big);
+	tiny_go(&all, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32},\"data\":{\"limit\":200}}",
+	        big);
 	CHECK_STR(all.sha, none.sha);
 	tiny_done(&all);
 	tiny_done(&none);
@@ -530,11 +639,12 @@ static void another_limit_does_not_resume(void)
 /* Batch statistics change what is reported and nothing that is trained; a run that is cut reports the same. */
 static void batch_statistics(void)
 {
-	static const char form[] = "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16},\"eval\":{\"statistics\":\"%s\",\"test\":\"every\"}}";
+	static const char form[] =
+		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":2,\"batch\":16},\"eval\":{\"statistics\":\"%s\",\"test\":\"every\"}}";
 	struct tiny_run own = {0}, batch = {0}, cut = {.stop_at = 7};
 	char spec[300];
 	if (sizeof(real) == 8)
-		return;                         /* a large network: the float build says it in half the time */
+		return; /* a large network: the float build says it in half the time */
 	snprintf(spec, sizeof spec, form, "own");
 	tiny_go(&own, spec, small);
 	snprintf(spec, sizeof spec, form, "batch");
@@ -542,12 +652,14 @@ static void batch_statistics(void)
 	CHECK_MSG(!own.status && !batch.status, "%s%s", own.err.msg, batch.err.msg);
 	CHECK_STR(batch.sha, own.sha);
 	for (int k = 2; k < 6; k += 2)
-		CHECK_MSG(isfinite(batch.value[2][k]) && batch.value[2][k] != own.value[2][k], "%s is %g in both", tiny_names[k], own.value[2][k]);
+		CHECK_MSG(isfinite(batch.value[2][k]) && batch.value[2][k] != own.value[2][k], "%s is %g in both",
+		          tiny_names[k], own.value[2][k]);
 	tiny_go(&cut, spec, small);
 	cut.stop_at = 0;
 	tiny_go(&cut, spec, small);
 	for (int k = 0; k < TINY_NAMES; k++)
-		CHECK_MSG(cut.value[2][k] == batch.value[2][k], "%s is %.17g, uncut %.17g", tiny_names[k], cut.value[2][k], batch.value[2][k]);
+		CHECK_MSG(cut.value[2][k] == batch.value[2][k], "%s is %.17g, uncut %.17g", tiny_names[k], cut.value[2][k],
+		          batch.value[2][k]);
 	tiny_done(&own);
 	tiny_done(&batch);
 	tiny_done(&cut);
@@ -557,8 +669,11 @@ static void batch_statistics(void)
 static void what_is_kept_is_measured(void)
 {
 	struct tiny_run r = {0};
-	tiny_go(&r, "{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
-	            "\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}},\"eval\":{\"every\":9},\"checkpoint\":{\"every\":9}}", big);
+	tiny_go(
+		&r,
+		"{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
+		"\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}},\"eval\":{\"every\":9},\"checkpoint\":{\"every\":9}}",
+		big);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
 	CHECK_INT(r.epoch, 3);
@@ -574,7 +689,8 @@ static void weights_of_another_run_start_this_one(void)
 {
 	struct tiny_run first = {0};
 	tiny_go(&first, LEARNS "\"epochs\":4}}", many);
-	cJSON *j = cJSON_Parse("{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}}}");
+	cJSON *j = cJSON_Parse(
+		"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.0001}}}");
 	struct wasd_trainer *t = NULL;
 	struct wasd_err err = {0};
 	struct wasd_train_opts o = {.spec = j, .data = many, .init = first.file, .init_len = first.len};
@@ -582,7 +698,8 @@ static void weights_of_another_run_start_this_one(void)
 	struct wasd_train_hooks h = {.ctx = &second, .metrics = tiny_metrics};
 	CHECK_MSG(!wasd_trainer_create(&o, &t, &err), "%s", err.msg);
 	CHECK(!wasd_trainer_run(t, &h, &second.end, NULL, &err));
-	CHECK_MSG(second.value[1][0] < first.value[4][0], "loss %g, the first run had %g in its last epoch", second.value[1][0], first.value[4][0]);
+	CHECK_MSG(second.value[1][0] < first.value[4][0], "loss %g, the first run had %g in its last epoch",
+	          second.value[1][0], first.value[4][0]);
 	wasd_trainer_destroy(t);
 	cJSON_Delete(j);
 	tiny_done(&first);
@@ -590,32 +707,51 @@ static void weights_of_another_run_start_this_one(void)
 
 /* ---- refusals ----------------------------------------------------------------------------------------------- */
 
-static const struct { const char *spec, *pointer; enum wasd_status want; const char *why; } refused[] = {
+static const struct {
+	const char *spec, *pointer;
+	enum wasd_status want;
+	const char *why;
+} refused[] = {
 	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":0}}", "/train/epochs", WASD_EINVAL, "no epoch"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"batch\":1.5}}", "/train/batch", WASD_EINVAL, "half an image"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"seed\":-1}}", "/train/seed", WASD_EINVAL, "negative seed"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"label_smoothing\":1}}", "/train/label_smoothing", WASD_EINVAL, "nothing of the label is left"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"augment\":[\"blur\"]}}", "/train/augment/type", WASD_EINVAL, "unknown augmentation"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"precision\":\"fp8\"}}", "/train/precision", WASD_EINVAL, "unknown precision"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}", "/train/early_stop/metric", WASD_EINVAL, "LeNet has no DOM"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"speed\"}}}", "/train/early_stop/metric", WASD_EINVAL, "unknown metric"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"label_smoothing\":1}}", "/train/label_smoothing", WASD_EINVAL,
+     "nothing of the label is left"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"augment\":[\"blur\"]}}", "/train/augment/type", WASD_EINVAL,
+     "unknown augmentation"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"precision\":\"fp8\"}}", "/train/precision", WASD_EINVAL,
+     "unknown precision"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}",
+     "/train/early_stop/metric", WASD_EINVAL, "LeNet has no DOM"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"speed\"}}}", "/train/early_stop/metric",
+     WASD_EINVAL, "unknown metric"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"modes\":[\"som\"]}}", "/eval/modes", WASD_EINVAL, "unknown mode"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"every\":0}}", "/eval/every", WASD_EINVAL, "never"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"checkpoint\":{\"keep\":{\"mode\":\"up\"}}}", "/checkpoint/keep/mode", WASD_EINVAL, "neither min nor max"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"checkpoint\":{\"keep\":{\"mode\":\"up\"}}}", "/checkpoint/keep/mode",
+     WASD_EINVAL, "neither min nor max"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"checkpoint\":7}", "/checkpoint", WASD_EINVAL, "not an object"},
 	{"{\"model\":{}}", "/model/arch", WASD_EINVAL, "no network"},
 	{"{\"model\":{\"arch\":\"perceptron\"}}", "/model/arch", WASD_EINVAL, "unknown network"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":-1}}}", "/train/optimizer/lr", WASD_EINVAL, "uphill"},
-	{"{\"model\":{\"arch\":\"resnet18\"},\"limits\":{\"memory_mb\":1}}", "/limits/memory_mb", WASD_ENOMEM, "less memory than the plan needs"},
-	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", WASD_EINVAL, "one image has no batch statistics at 1x1 maps"},
-	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL, "the last of 180 training images would be alone"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL, "more than half"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":-1}}}", "/train/optimizer/lr",
+     WASD_EINVAL, "uphill"},
+	{"{\"model\":{\"arch\":\"resnet18\"},\"limits\":{\"memory_mb\":1}}", "/limits/memory_mb", WASD_ENOMEM,
+     "less memory than the plan needs"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", WASD_EINVAL,
+     "one image has no batch statistics at 1x1 maps"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", WASD_EINVAL,
+     "the last of 180 training images would be alone"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":0.6}}", "/data/val_fraction", WASD_EINVAL,
+     "more than half"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0}}", "/data/limit", WASD_EINVAL, "no image"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":2.5}}", "/data/limit", WASD_EINVAL, "half an image"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL, "less than nothing"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":null}}", "/data/val_fraction", WASD_EINVAL, "validation images of a set that has none"},
-	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"statistics\":\"none\"}}", "/eval/statistics", WASD_EINVAL, "unknown statistics"},
-	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":49},\"eval\":{\"statistics\":\"batch\"}}", "/train/batch", WASD_EINVAL, "the last of 50 test images would be alone"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":-0.1}}", "/data/val_fraction", WASD_EINVAL,
+     "less than nothing"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"val_fraction\":null}}", "/data/val_fraction", WASD_EINVAL,
+     "validation images of a set that has none"},
+	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"statistics\":\"none\"}}", "/eval/statistics", WASD_EINVAL,
+     "unknown statistics"},
+	{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":49},\"eval\":{\"statistics\":\"batch\"}}",
+     "/train/batch", WASD_EINVAL, "the last of 50 test images would be alone"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"data\":[]}", "/data", WASD_EINVAL, "not an object"},
 	{"{\"model\":{\"arch\":\"lenet\"},\"eval\":{\"test\":\"never\"}}", "/eval/test", WASD_EINVAL, "unknown time"},
 };
@@ -626,26 +762,38 @@ static void refuses(void)
 		struct tiny_run r = {0};
 		tiny_go(&r, refused[i].spec, big);
 		CHECK_MSG(r.status == refused[i].want, "%s: %s (%s)", refused[i].why, wasd_status_name(r.status), r.err.msg);
-		CHECK_MSG(!strcmp(r.err.pointer, refused[i].pointer), "%s: pointer %s, want %s", refused[i].why, r.err.pointer, refused[i].pointer);
+		CHECK_MSG(!strcmp(r.err.pointer, refused[i].pointer), "%s: pointer %s, want %s", refused[i].why, r.err.pointer,
+		          refused[i].pointer);
 		CHECK_MSG(*r.err.msg, "%s: no message", refused[i].why);
 		tiny_done(&r);
 	}
 }
 
-/* Every allocation of create fails once: an error each time, nothing leaks (the sanitizer tree sees that), and then it works. */
-/* What create would refuse by spec and data is refused by the check, at the same member, before anything is planned; so is what it would warn of. */
+/* Every allocation of create fails once: an error each time, nothing leaks (the sanitizer tree sees that), and then it
+ * works. */
+/* What create would refuse by spec and data is refused by the check, at the same member, before anything is planned; so
+ * is what it would warn of. */
 static void checked_before_it_begins(void)
 {
-	static const struct { const char *spec, *pointer, *says; } rows[] = {
+	static const struct {
+		const char *spec, *pointer, *says;
+	} rows[] = {
 		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":0.5}}", NULL, "few_validation_images"},
-		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":9,\"val_fraction\":0}}", NULL, "class_without_training_images"},
-		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch", "one image has no batch statistics"},
-		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch", "the last of 180 training images would be alone"},
-		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0,\"limit\":33},\"train\":{\"batch\":32}}", "/train/batch", "the last of 33 training images would be alone"},
-		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0},\"train\":{\"batch\":32}}", NULL, ""},
+		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":9,\"val_fraction\":0}}", NULL,
+	     "class_without_training_images"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":1}}", "/train/batch",
+	     "one image has no batch statistics"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"batch\":179}}", "/train/batch",
+	     "the last of 180 training images would be alone"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0,\"limit\":33},\"train\":{\"batch\":32}}",
+	     "/train/batch", "the last of 33 training images would be alone"},
+		{"{\"model\":{\"arch\":\"efficientnet_lite0\"},\"data\":{\"val_fraction\":0},\"train\":{\"batch\":32}}", NULL,
+	     ""},
 		{"{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"nowhere\"]}}", "/was/layers/0", "nowhere"},
-		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":1}}", "/data/val_fraction", "of 1 training image none can be held out"},
-		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}", "/train/early_stop/metric", "no DOM"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":1}}", "/data/val_fraction",
+	     "of 1 training image none can be held out"},
+		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}",
+	     "/train/early_stop/metric", "no DOM"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		cJSON *j = cJSON_Parse(rows[i].spec);
@@ -679,7 +827,8 @@ static void survives_lack_of_memory(void)
 		wasd_mem_fail_at(n);
 		enum wasd_status s = wasd_trainer_create(&o, &t, &err);
 		wasd_mem_fail_at(0);
-		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s), err.msg);
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s),
+		          err.msg);
 	}
 	CHECK_MSG(t && n > 20, "created after %llu", (unsigned long long)n);
 	wasd_trainer_destroy(t);

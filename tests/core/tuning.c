@@ -1,4 +1,5 @@
-/* Algorithms chosen by measurement: the table and its file, whatever is in it; what an exec says of its choices; packed weights that are shared. */
+/* Algorithms chosen by measurement: the table and its file, whatever is in it; what an exec says of its choices; packed
+ * weights that are shared. */
 #include "check.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
@@ -50,7 +51,7 @@ static int choice_in_new_process(const char *machine, const char *key)
 
 static void the_file_is_shared(void)
 {
-	struct tune_result r = { 1, { 20, 10, 0 } }, other = { 0, { 5, 6, 7 } };
+	struct tune_result r = {1, {20, 10, 0}}, other = {0, {5, 6, 7}};
 	unlink(file);
 	tune_open("machine A");
 	tune_store("key 1", &r);
@@ -66,7 +67,7 @@ static void the_file_is_shared(void)
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	r = (struct tune_result){ 1, { 20, 10, 0 } };
+	r = (struct tune_result){1, {20, 10, 0}};
 	tune_store("key 2", &r);
 	CHECK_INT(r.choice, 0);
 	CHECK_INT(lines(), 2);
@@ -86,11 +87,12 @@ static void anything_else_in_it_is_passed_over(void)
 	           "\n\t\t\t\n\x01\x02\xff\n"
 	           "wasd-tuning-2\tM\ttorn\t1\t2.");
 	CHECK_INT(choice_in_new_process("M", "good"), 1);
-	static const char *const bad[] = { "no candidate", "minus", "not a number", "nan", "absent", "short", "long", "version", "torn", "" };
+	static const char *const bad[] = {"no candidate", "minus", "not a number", "nan",  "absent",
+	                                  "short",        "long",  "version",      "torn", ""};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_MSG(choice_in_new_process("M", bad[i]) == -1, "%s", bad[i]);
 	/* What is added behind a torn line is whole. */
-	struct tune_result r = { 0, { 1, 2, 3 } };
+	struct tune_result r = {0, {1, 2, 3}};
 	tune_open("M");
 	tune_store("next", &r);
 	CHECK_INT(choice_in_new_process("M", "next"), 0);
@@ -100,7 +102,7 @@ static void anything_else_in_it_is_passed_over(void)
 static void a_place_that_cannot_be_written(void)
 {
 	setenv("WASD_TUNING", "/proc/no/such/place", 1);
-	struct tune_result r = { 1, { 3, 2, 0 } }, got;
+	struct tune_result r = {1, {3, 2, 0}}, got;
 	tune_open("N");
 	tune_store("k", &r);
 	CHECK(tune_find("k", &got) && got.choice == 1);
@@ -113,7 +115,7 @@ static struct wasd_model *model(void)
 	struct wasd_graph *g;
 	struct wasd_model *m;
 	struct wasd_err err;
-	CHECK(!wasd_graph_create((struct wasd_shape){ 3, 16, 16 }, &g, &err));
+	CHECK(!wasd_graph_create((struct wasd_shape){3, 16, 16}, &g, &err));
 	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "first", 32, 3, 1, 1, 1, true);
 	x = wasd_graph_conv(g, x, "second", 32, 3, 1, 1, 1, true);
 	x = wasd_graph_flatten(g, x);
@@ -130,7 +132,8 @@ static const char *algorithm(const struct wasd_exec *e, const char *layer, const
 	strcpy(found, "none");
 	cJSON_ArrayForEach(c, list) {
 		const char *l = "", *p = "", *a = "";
-		if (wasd_json_str(c, "layer", &l) && wasd_json_str(c, "pass", &p) && wasd_json_str(c, "algorithm", &a) && !strcmp(l, layer) && !strcmp(p, pass))
+		if (wasd_json_str(c, "layer", &l) && wasd_json_str(c, "pass", &p) && wasd_json_str(c, "algorithm", &a) &&
+		    !strcmp(l, layer) && !strcmp(p, pass))
 			snprintf(found, sizeof found, "%s", a);
 	}
 	cJSON_Delete(list);
@@ -140,7 +143,7 @@ static const char *algorithm(const struct wasd_exec *e, const char *layer, const
 static struct wasd_exec *exec_of(struct wasd_model *m, struct wasd_exec_opts o)
 {
 	struct wasd_exec *e = NULL;
-	struct wasd_err err = { 0 };
+	struct wasd_err err = {0};
 	o.backend = "onednn";
 	CHECK_MSG(!wasd_exec_create(m, &o, &e, &err), "%s", err.msg);
 	return e;
@@ -152,7 +155,7 @@ static void an_exec_does_as_the_file_says(void)
 		TEST_SKIP("this processor cannot run the oneDNN backend");
 	struct wasd_model *m = model();
 	unlink(file);
-	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true });
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){.batch = 4, .training = true});
 	const char *first = algorithm(e, "second", "forward");
 	CHECK_MSG(!strcmp(first, "direct") || !strcmp(first, "winograd"), "%s", first);
 	bool was_direct = !strcmp(first, "direct");
@@ -166,7 +169,8 @@ static void an_exec_does_as_the_file_says(void)
 	for (char line[512]; f && fgets(line, sizeof line, f);) {
 		char machine[160], key[TUNE_KEY];
 		CHECK(sscanf(line, "wasd-tuning-2\t%159[^\t]\t%95[^\t]", machine, key) == 2);
-		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-2\t%s\t%s\t%d\t7.0\t7.0\t7.0\t0\n", machine, key, was_direct);
+		at += snprintf(at, sizeof text - (size_t)(at - text), "wasd-tuning-2\t%s\t%s\t%d\t7.0\t7.0\t7.0\t0\n", machine,
+		               key, was_direct);
 	}
 	fclose(f);
 	write_file(text);
@@ -174,7 +178,7 @@ static void an_exec_does_as_the_file_says(void)
 	pid_t pid = fork();
 	if (pid == 0) {
 		tune_open("forget");
-		e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true });
+		e = exec_of(m, (struct wasd_exec_opts){.batch = 4, .training = true});
 		CHECK_STR(algorithm(e, "second", "forward"), was_direct ? "winograd" : "direct");
 		CHECK_STR(algorithm(e, "second", "backward data"), was_direct ? "winograd" : "direct");
 		fflush(stdout);
@@ -191,15 +195,17 @@ static void strict_never_takes_winograd(void)
 	if (!fast_backend_runs())
 		TEST_SKIP("this processor cannot run the oneDNN backend");
 	struct wasd_model *m = model();
-	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 4, .training = true, .precision = WASD_PRECISION_FP32_STRICT });
-	static const char *const passes[] = { "forward", "backward data", "backward weights" };
+	struct wasd_exec *e =
+		exec_of(m, (struct wasd_exec_opts){.batch = 4, .training = true, .precision = WASD_PRECISION_FP32_STRICT});
+	static const char *const passes[] = {"forward", "backward data", "backward weights"};
 	for (int i = 0; i < 3; i++)
 		CHECK_STR(algorithm(e, "second", passes[i]), "direct");
 	wasd_exec_destroy(e);
 	wasd_model_destroy(m);
 }
 
-/* Constant weights are packed once for all plans that want the same form, and give what weights brought in every pass give. */
+/* Constant weights are packed once for all plans that want the same form, and give what weights brought in every pass
+ * give. */
 static void packed_weights_are_shared(void)
 {
 	if (!fast_backend_runs())
@@ -210,9 +216,10 @@ static void packed_weights_are_shared(void)
 	real x[N * 3 * 16 * 16];
 	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
 		x[i] = (real)((double)(i * 37 % 101) / 50 - 1);
-	struct wasd_exec_opts constant = { .batch = N, .constant_weights = true, .precision = WASD_PRECISION_FP32_STRICT }, changing = { .batch = N, .precision = WASD_PRECISION_FP32_STRICT };
+	struct wasd_exec_opts constant = {.batch = N, .constant_weights = true, .precision = WASD_PRECISION_FP32_STRICT},
+						  changing = {.batch = N, .precision = WASD_PRECISION_FP32_STRICT};
 	struct wasd_exec *a = exec_of(m, constant), *b = exec_of(m, changing), *again;
-	struct wasd_pass p = { .n = N, .bn = WASD_BN_SET, .set = WASD_STATS_AOM };
+	struct wasd_pass p = {.n = N, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
 	CHECK_INT(wasd_model_packed_bytes(m), 0);
 	CHECK(!wasd_exec_forward(a, x, &p, &err) && !wasd_exec_forward(b, x, &p, &err));
 	CHECK(!memcmp(wasd_exec_logits(a), wasd_exec_logits(b), N * 4 * sizeof(real)));
@@ -229,19 +236,20 @@ static void packed_weights_are_shared(void)
 	wasd_model_destroy(m);
 }
 
-/* A pass that needs a new variant and finds no memory for it fails; the next one, with memory, is as if nothing had been. */
+/* A pass that needs a new variant and finds no memory for it fails; the next one, with memory, is as if nothing had
+ * been. */
 static void a_pass_without_memory_is_forgotten(void)
 {
 	if (!fast_backend_runs())
 		TEST_SKIP("this processor cannot run the oneDNN backend");
 	struct wasd_model *m = model();
-	struct wasd_err err = { 0 };
-	real x[8 * 3 * 16 * 16] = { 1 };
-	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){ .batch = 8, .precision = WASD_PRECISION_FP32_STRICT });
-	struct wasd_pass p = { .bn = WASD_BN_SET, .set = WASD_STATS_AOM };
+	struct wasd_err err = {0};
+	real x[8 * 3 * 16 * 16] = {1};
+	struct wasd_exec *e = exec_of(m, (struct wasd_exec_opts){.batch = 8, .precision = WASD_PRECISION_FP32_STRICT});
+	struct wasd_pass p = {.bn = WASD_BN_SET, .set = WASD_STATS_AOM};
 	for (p.n = 1; p.n <= 3; p.n++)
 		CHECK_MSG(!wasd_exec_forward(e, x, &p, &err), "%s", err.msg);
-	wasd_mem_fail_at(1);                    /* the list of variants grows with the fifth */
+	wasd_mem_fail_at(1); /* the list of variants grows with the fifth */
 	CHECK_INT(wasd_exec_forward(e, x, &p, &err), WASD_ENOMEM);
 	wasd_mem_fail_at(0);
 	CHECK_MSG(!wasd_exec_forward(e, x, &p, &err), "%s", err.msg);

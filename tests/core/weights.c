@@ -1,5 +1,5 @@
-/* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the live
- * rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
+/* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the
+ * live rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
 #include "fixture.h"
 #include "wasd/graph.h"
 #include "weights/apply.h"
@@ -8,14 +8,31 @@
 #include <float.h>
 
 /* Every op with parameters that do something at k = 3 and 5. */
-static const struct { const char *op; double p[6]; } sample[] = {
-	{ "identity", { 0 } }, { "translate", { 1, 0 } }, { "translate", { -1, 1 } }, { "translate", { 0, -2 } }, { "translate", { 7, 0 } },
-	{ "crop_resize", { 0, 1, 2, 2 } }, { "crop_resize", { 0, 0, 3, 2 } }, { "scale", { 3.2 } }, { "scale", { 0.7 } }, { "shear", { 135, 0 } },
-	{ "rotate", { 30 } }, { "affine", { 20, 1, 0, 1.1, 10, -15 } }, { "hflip", { 0 } }, { "vflip", { 0 } },
+static const struct {
+	const char *op;
+	double p[6];
+} sample[] = {
+	{"identity", {0}},
+	{"translate", {1, 0}},
+	{"translate", {-1, 1}},
+	{"translate", {0, -2}},
+	{"translate", {7, 0}},
+	{"crop_resize", {0, 1, 2, 2}},
+	{"crop_resize", {0, 0, 3, 2}},
+	{"scale", {3.2}},
+	{"scale", {0.7}},
+	{"shear", {135, 0}},
+	{"rotate", {30}},
+	{"affine", {20, 1, 0, 1.1, 10, -15}},
+	{"hflip", {0}},
+	{"vflip", {0}},
 };
 enum { SAMPLES = sizeof sample / sizeof *sample };
 
-static double real_eps(void) { return sizeof(real) == 8 ? 1e-12 : 1e-4; }
+static double real_eps(void)
+{
+	return sizeof(real) == 8 ? 1e-12 : 1e-4;
+}
 
 static void fill(struct wasd_rng *r, real *v, size_t n)
 {
@@ -23,10 +40,11 @@ static void fill(struct wasd_rng *r, real *v, size_t n)
 		v[i] = (real)wasd_rng_between(r, -1, 1);
 }
 
-/* <SW(x), y> = <x, SW^T(y)>, in the rectangle; and dalpha = <dSW, T PW>. Rows of one to thousands: one chunk and many. */
+/* <SW(x), y> = <x, SW^T(y)>, in the rectangle; and dalpha = <dSW, T PW>. Rows of one to thousands: one chunk and many.
+ */
 static void dot_test(void)
 {
-	static const size_t rows_of[] = { 1, 3, 700, 5000 };
+	static const size_t rows_of[] = {1, 3, 700, 5000};
 	struct wasd_rng r;
 	wasd_rng_init(&r, 1, "dot", 0, 0);
 	for (int k = 1; k <= 7; k += 2)
@@ -36,7 +54,8 @@ static void dot_test(void)
 				if (wasd_transform_make(sample[s].op, k, sample[s].p, &t, NULL))
 					continue;
 				size_t rows = rows_of[n], kk = (size_t)(k * k), m = (size_t)(t.live.h * t.live.w);
-				real *x = wasd_alloc_aligned(4 * rows * kk, sizeof *x), *y = x + rows * kk, *sx = y + rows * kk, *ty = sx + rows * kk;
+				real *x = wasd_alloc_aligned(4 * rows * kk, sizeof *x), *y = x + rows * kk, *sx = y + rows * kk,
+					 *ty = sx + rows * kk;
 				real alpha = (real)0.7;
 				fill(&r, x, rows * kk);
 				fill(&r, y, rows * m);
@@ -48,7 +67,8 @@ static void dot_test(void)
 					right += (double)x[i] * ty[i];
 				double tol = real_eps() * sqrt((double)(rows * kk));
 				CHECK_MSG(fabs(left - right) <= tol, "%s k=%d rows=%zu: %g and %g", sample[s].op, k, rows, left, right);
-				CHECK_MSG(fabs(left - alpha * dalpha) <= tol, "%s k=%d rows=%zu: dalpha %g, want %g", sample[s].op, k, rows, dalpha, left / alpha);
+				CHECK_MSG(fabs(left - alpha * dalpha) <= tol, "%s k=%d rows=%zu: dalpha %g, want %g", sample[s].op, k,
+				          rows, dalpha, left / alpha);
 				wasd_free(x);
 			}
 }
@@ -62,7 +82,10 @@ struct apply_case {
 	real alpha, *pw, *dsw, *dpw;
 };
 
-struct apply_result { real *sw, *dpw, *dsw; double dot; };
+struct apply_result {
+	real *sw, *dpw, *dsw;
+	double dot;
+};
 
 static void result_done(struct apply_result *r)
 {
@@ -73,10 +96,12 @@ static void result_done(struct apply_result *r)
 
 static bool apply_by(const struct apply_kernel *kn, const struct apply_case *c, bool clear, struct apply_result *out)
 {
-	*out = (struct apply_result){ wasd_calloc(c->rows * c->m + 1, sizeof(real)), wasd_calloc(c->rows * c->kk + 1, sizeof(real)), wasd_calloc(c->rows * c->m + 1, sizeof(real)), 0 };
+	*out = (struct apply_result){wasd_calloc(c->rows * c->m + 1, sizeof(real)),
+	                             wasd_calloc(c->rows * c->kk + 1, sizeof(real)),
+	                             wasd_calloc(c->rows * c->m + 1, sizeof(real)), 0};
 	memcpy(out->dpw, c->dpw, c->rows * c->kk * sizeof(real));
 	memcpy(out->dsw, c->dsw, c->rows * c->m * sizeof(real));
-	out->sw[c->rows * c->m] = out->dpw[c->rows * c->kk] = 77;      /* nothing is written behind the rows */
+	out->sw[c->rows * c->m] = out->dpw[c->rows * c->kk] = 77; /* nothing is written behind the rows */
 	bool forward = apply_forward(kn, &c->t, c->alpha, c->pw, c->rows, c->at, out->sw);
 	bool backward = apply_backward(kn, &c->t, c->alpha, c->pw, out->dsw, clear, c->rows, c->at, out->dpw, &out->dot);
 	if (forward && backward)
@@ -85,14 +110,15 @@ static bool apply_by(const struct apply_kernel *kn, const struct apply_case *c, 
 	return false;
 }
 
-/* The formulas as loops in double. A value is a float's sum of a few products: off by some units in the last place of its terms. */
+/* The formulas as loops in double. A value is a float's sum of a few products: off by some units in the last place of
+ * its terms. */
 static void check_values(const char *name, const struct apply_case *c, const struct apply_result *got)
 {
 	double eps = sizeof(real) == 8 ? DBL_EPSILON : FLT_EPSILON, dot = 0, dot_size = 0;
 	size_t bad_sw = 0, bad_dpw = 0;
 	int k = c->t.k;
 	for (size_t r = 0; r < c->rows; r++) {
-		double g[WASD_K_MAX * WASD_K_MAX] = { 0 }, size[WASD_K_MAX * WASD_K_MAX] = { 0 };
+		double g[WASD_K_MAX * WASD_K_MAX] = {0}, size[WASD_K_MAX * WASD_K_MAX] = {0};
 		for (size_t o = 0; o < c->m; o++) {
 			const double *row = c->t.T + ((c->at.y + (int)o / c->at.w) * k + c->at.x + (int)o % c->at.w) * k * k;
 			double want = 0, terms = 0, d = c->dsw[r * c->m + o];
@@ -109,17 +135,22 @@ static void check_values(const char *name, const struct apply_case *c, const str
 		}
 		for (size_t i = 0; i < c->kk; i++) {
 			double before = c->dpw[r * c->kk + i], want = before + c->alpha * g[i];
-			bad_dpw += !(fabs(got->dpw[r * c->kk + i] - want) <= (4 + (double)c->m) * eps * (fabs(before) + fabs(c->alpha) * size[i]));
+			bad_dpw += !(fabs(got->dpw[r * c->kk + i] - want) <=
+			             (4 + (double)c->m) * eps * (fabs(before) + fabs(c->alpha) * size[i]));
 		}
 	}
-	CHECK_MSG(!bad_sw && !bad_dpw, "%s %s k=%d rows=%zu %dx%d: %zu of SW and %zu of dPW are wrong", name, c->t.op->name, k, c->rows, c->at.h, c->at.w, bad_sw, bad_dpw);
-	CHECK_MSG(fabs(got->dot - dot) <= (4 + (double)c->m) * eps * dot_size, "%s %s k=%d rows=%zu: dot %.9g, want %.9g", name, c->t.op->name, k, c->rows, got->dot, dot);
-	CHECK_MSG(got->sw[c->rows * c->m] == 77 && got->dpw[c->rows * c->kk] == 77, "%s %s k=%d rows=%zu: written behind the end", name, c->t.op->name, k, c->rows);
+	CHECK_MSG(!bad_sw && !bad_dpw, "%s %s k=%d rows=%zu %dx%d: %zu of SW and %zu of dPW are wrong", name, c->t.op->name,
+	          k, c->rows, c->at.h, c->at.w, bad_sw, bad_dpw);
+	CHECK_MSG(fabs(got->dot - dot) <= (4 + (double)c->m) * eps * dot_size, "%s %s k=%d rows=%zu: dot %.9g, want %.9g",
+	          name, c->t.op->name, k, c->rows, got->dot, dot);
+	CHECK_MSG(got->sw[c->rows * c->m] == 77 && got->dpw[c->rows * c->kk] == 77,
+	          "%s %s k=%d rows=%zu: written behind the end", name, c->t.op->name, k, c->rows);
 }
 
 static bool same_result(const struct apply_case *c, const struct apply_result *a, const struct apply_result *b)
 {
-	return !memcmp(a->sw, b->sw, c->rows * c->m * sizeof(real)) && !memcmp(a->dpw, b->dpw, c->rows * c->kk * sizeof(real)) && a->dot == b->dot;
+	return !memcmp(a->sw, b->sw, c->rows * c->m * sizeof(real)) &&
+	       !memcmp(a->dpw, b->dpw, c->rows * c->kk * sizeof(real)) && a->dot == b->dot;
 }
 
 static void check_kernels(struct apply_case *c)
@@ -141,8 +172,10 @@ static void check_kernels(struct apply_case *c)
 			differ += two.sw[n] != plain.sw[n];
 		}
 		CHECK_MSG(left == 0, "%s: %zu values of dSW are not cleared", kn->name, left);
-		CHECK_MSG(differ == 0, "%s %s k=%d rows=%zu: %zu of SW are not the portable kernel's", kn->name, c->t.op->name, c->t.k, c->rows, differ);
-		CHECK_MSG(same_result(c, &one, &two), "%s %s k=%d rows=%zu: one thread and two give different bits", kn->name, c->t.op->name, c->t.k, c->rows);
+		CHECK_MSG(differ == 0, "%s %s k=%d rows=%zu: %zu of SW are not the portable kernel's", kn->name, c->t.op->name,
+		          c->t.k, c->rows, differ);
+		CHECK_MSG(same_result(c, &one, &two), "%s %s k=%d rows=%zu: one thread and two give different bits", kn->name,
+		          c->t.op->name, c->t.k, c->rows);
 		result_done(&one);
 		result_done(&two);
 	}
@@ -174,20 +207,21 @@ static void case_done(struct apply_case *c)
 /* Rows around a block of 16, around one and two chunks; and more rows than the smallest chunks hold. */
 static void kernels(void)
 {
-	static const size_t rows_of[] = { 1, 15, 16, 17, 33, 511, 512, 513, 1041, 40007 };
+	static const size_t rows_of[] = {1, 15, 16, 17, 33, 511, 512, 513, 1041, 40007};
 	struct wasd_rng r;
 	wasd_rng_init(&r, 2, "kernels", 0, 0);
 	for (int k = 1; k <= 7; k++)
 		for (int s = 0; s < SAMPLES; s++)
 			for (size_t n = 0; n < sizeof rows_of / sizeof *rows_of; n++) {
 				struct apply_case c;
-				if (wasd_transform_make(sample[s].op, k, sample[s].p, &c.t, NULL) || (rows_of[n] > 2000 && (k != 3 || s > 5)))
+				if (wasd_transform_make(sample[s].op, k, sample[s].p, &c.t, NULL) ||
+				    (rows_of[n] > 2000 && (k != 3 || s > 5)))
 					continue;
 				case_init(&c, &r, rows_of[n], c.t.live, n % 3 == 0 ? 1 : (real)-0.7);
 				check_kernels(&c);
 				case_done(&c);
 				if (n == 3) {
-					case_init(&c, &r, rows_of[n], (struct wasd_rect){ 0, 0, k, k }, (real)1.3);
+					case_init(&c, &r, rows_of[n], (struct wasd_rect){0, 0, k, k}, (real)1.3);
 					check_kernels(&c);
 					case_done(&c);
 				}
@@ -219,7 +253,9 @@ static void kernels_keep_rows_apart(void)
 					for (size_t t = 0; t < c.kk; t++)
 						*(n == 20 ? &noticed : &spoilt) += !isfinite(got.dpw[n * c.kk + t]);
 				}
-				CHECK_MSG(!spoilt && (noticed || !c.m) && (!c.m || !isfinite(got.dot)), "%s %s: %d values of finite rows are not finite, %d of others", kn->name, sample[s].op, spoilt, noticed);
+				CHECK_MSG(!spoilt && (noticed || !c.m) && (!c.m || !isfinite(got.dot)),
+				          "%s %s: %d values of finite rows are not finite, %d of others", kn->name, sample[s].op,
+				          spoilt, noticed);
 				result_done(&got);
 			}
 			case_done(&c);
@@ -229,30 +265,45 @@ static void kernels_keep_rows_apart(void)
 /* The rectangle holds every live row of T and nothing is live outside; backward adds to what is there. */
 static void live_rectangle(void)
 {
-	static const struct { const char *op; int k; double p[6]; struct wasd_rect live; } c[] = {
-		{ "translate", 3, { 1, 0 }, { 0, 1, 3, 2 } },
-		{ "translate", 3, { -1, -1 }, { 0, 0, 2, 2 } },
-		{ "translate", 3, { 0, 1 }, { 1, 0, 2, 3 } },
-		{ "translate", 5, { 2, -1 }, { 0, 2, 4, 3 } },
-		{ "translate", 3, { 3, 0 }, { 0, 0, 0, 0 } },
-		{ "translate", 1, { 0, 0 }, { 0, 0, 1, 1 } },
-		{ "crop_resize", 3, { 0, 0, 2, 2 }, { 0, 0, 3, 3 } },
-		{ "shear", 3, { 135, 0 }, { 0, 0, 3, 3 } },
+	static const struct {
+		const char *op;
+		int k;
+		double p[6];
+		struct wasd_rect live;
+	} c[] = {
+		{"translate", 3, {1, 0}, {0, 1, 3, 2}},         {"translate", 3, {-1, -1}, {0, 0, 2, 2}},
+		{"translate", 3, {0, 1}, {1, 0, 2, 3}},         {"translate", 5, {2, -1}, {0, 2, 4, 3}},
+		{"translate", 3, {3, 0}, {0, 0, 0, 0}},         {"translate", 1, {0, 0}, {0, 0, 1, 1}},
+		{"crop_resize", 3, {0, 0, 2, 2}, {0, 0, 3, 3}}, {"shear", 3, {135, 0}, {0, 0, 3, 3}},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_transform t;
 		CHECK_INT(wasd_transform_make(c[i].op, c[i].k, c[i].p, &t, NULL), WASD_OK);
-		CHECK_MSG(!memcmp(&t.live, &c[i].live, sizeof t.live), "%s case %zu: (%d,%d) %dx%d", c[i].op, i, t.live.y, t.live.x, t.live.h, t.live.w);
+		CHECK_MSG(!memcmp(&t.live, &c[i].live, sizeof t.live), "%s case %zu: (%d,%d) %dx%d", c[i].op, i, t.live.y,
+		          t.live.x, t.live.h, t.live.w);
 	}
 }
 
 /* Taps that are all equal: known as such exactly when they are. */
 static void boxes(void)
 {
-	static const struct { const char *op; int k; double p[6]; bool box; } c[] = {
-		{ "scale", 3, { 3.01 }, true }, { "scale", 3, { 2.99 }, true }, { "scale", 3, { 1.9 }, false }, { "scale", 5, { 3.3 }, false }, { "scale", 5, { 4.5 }, true },
-		{ "crop_resize", 3, { 1, 2, 1, 1 }, true }, { "crop_resize", 3, { 0, 0, 1, 2 }, false }, { "identity", 3, { 0 }, false }, { "scale", 1, { 3 }, false },
-		{ "translate", 3, { 2, 2 }, false }, { "translate", 3, { 4, 0 }, false },
+	static const struct {
+		const char *op;
+		int k;
+		double p[6];
+		bool box;
+	} c[] = {
+		{"scale", 3, {3.01}, true},
+		{"scale", 3, {2.99}, true},
+		{"scale", 3, {1.9}, false},
+		{"scale", 5, {3.3}, false},
+		{"scale", 5, {4.5}, true},
+		{"crop_resize", 3, {1, 2, 1, 1}, true},
+		{"crop_resize", 3, {0, 0, 1, 2}, false},
+		{"identity", 3, {0}, false},
+		{"scale", 1, {3}, false},
+		{"translate", 3, {2, 2}, false},
+		{"translate", 3, {4, 0}, false},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_transform t;
@@ -265,36 +316,36 @@ static void algorithm_tables(void)
 {
 	struct wasd_transform t;
 	/* scale (3,3.5): all nine taps are the centre; at k = 5 the source map is 1,2,2,2,3 per axis. */
-	wasd_transform_make("scale", 3, (double[6]){ 3.3 }, &t, NULL);
+	wasd_transform_make("scale", 3, (double[6]){3.3}, &t, NULL);
 	for (int o = 0; o < 9; o++)
 		CHECK_INT(t.from[o], 4);
-	wasd_transform_make("scale", 5, (double[6]){ 3.3 }, &t, NULL);
-	static const int map[5] = { 1, 2, 2, 2, 3 };
+	wasd_transform_make("scale", 5, (double[6]){3.3}, &t, NULL);
+	static const int map[5] = {1, 2, 2, 2, 3};
 	for (int o = 0; o < 25; o++)
 		CHECK_INT(t.from[o], map[o / 5] * 5 + map[o % 5]);
 	/* shear 135: 2 of 9 and 6 of 25 taps are lost. */
 	for (int k = 3, lost = 0; k <= 5; k += 2, lost = 0) {
-		wasd_transform_make("shear", k, (double[6]){ 135, 0 }, &t, NULL);
+		wasd_transform_make("shear", k, (double[6]){135, 0}, &t, NULL);
 		for (int o = 0; o < k * k; o++)
 			lost += t.from[o] < 0;
 		CHECK_INT(lost, k == 3 ? 2 : 6);
 	}
 	/* dx > 0 moves right, dy > 0 down: SW[y,x] = PW[y-dy,x-dx]. */
-	wasd_transform_make("translate", 3, (double[6]){ 1, -1 }, &t, NULL);
+	wasd_transform_make("translate", 3, (double[6]){1, -1}, &t, NULL);
 	CHECK_INT(t.from[0 * 3 + 1], 1 * 3 + 0);
 	CHECK(t.copy && !t.identity);
 	/* 4 of 5: rows [1],[.3,.7],[.5,.5],[.7,.3],[1]. */
-	wasd_transform_make("crop_resize", 5, (double[6]){ 0, 0, 5, 4 }, &t, NULL);
-	static const double row[5][4] = { { 1 }, { .3, .7 }, { 0, .5, .5 }, { 0, 0, .7, .3 }, { 0, 0, 0, 1 } };
+	wasd_transform_make("crop_resize", 5, (double[6]){0, 0, 5, 4}, &t, NULL);
+	static const double row[5][4] = {{1}, {.3, .7}, {0, .5, .5}, {0, 0, .7, .3}, {0, 0, 0, 1}};
 	for (int x = 0; x < 5; x++)
 		for (int i = 0; i < 4; i++)
 			CHECK_NEAR(t.T[x * 25 + i], row[x][i], 1e-15);
-	wasd_transform_make("crop_resize", 3, (double[6]){ 0, 0, 3, 3 }, &t, NULL);
+	wasd_transform_make("crop_resize", 3, (double[6]){0, 0, 3, 3}, &t, NULL);
 	CHECK(t.identity && t.copy);
 	/* k = 1: every transform that does not shift is the identity. */
-	static const char *const any[] = { "identity", "scale", "rotate", "hflip" };
+	static const char *const any[] = {"identity", "scale", "rotate", "hflip"};
 	for (int i = 0; i < 4; i++) {
-		wasd_transform_make(any[i], 1, (double[6]){ 2 }, &t, NULL);
+		wasd_transform_make(any[i], 1, (double[6]){2}, &t, NULL);
 		CHECK_MSG(t.identity, "%s at k = 1", any[i]);
 	}
 }
@@ -303,8 +354,8 @@ static void algorithm_tables(void)
 static struct wasd_graph *one_kernel(void)
 {
 	struct wasd_graph *g = NULL;
-	struct wasd_err err = { 0 };
-	CHECK(!wasd_graph_create((struct wasd_shape){ 1, 3, 3 }, &g, &err));
+	struct wasd_err err = {0};
+	CHECK(!wasd_graph_create((struct wasd_shape){1, 3, 3}, &g, &err));
 	wasd_node c = wasd_graph_conv(g, wasd_graph_input(g), "c", 2, 3, 1, 0, 1, false);
 	wasd_graph_param(g, "alpha", 1, WASD_INIT_UNIT);
 	wasd_graph_augmentable(g, "c", "alpha", 0);
@@ -317,61 +368,63 @@ static void as_a_strategy(void)
 {
 	enum { ALPHA = 18 };
 	struct wasd_graph *g = one_kernel();
-	real w[19], grad[19] = { [ALPHA] = 1 }, buf[18];
+	real w[19], grad[19] = {[ALPHA] = 1}, buf[18];
 	for (int i = 0; i < 18; i++)
 		w[i] = (real)(i + 1);
 	w[ALPHA] = (real)0.5;
-	struct weight_kernel k = { .graph = g, .w = w, .dw = grad, .master = w, .grad = grad, .rows = 2, .outs = 2, .k = 3 };
-	struct wasd_draw_layer l = { .parts = 1 };
-	struct wasd_draw d = { { &weight_was }, 1, &l };
+	struct weight_kernel k = {.graph = g, .w = w, .dw = grad, .master = w, .grad = grad, .rows = 2, .outs = 2, .k = 3};
+	struct wasd_draw_layer l = {.parts = 1};
+	struct wasd_draw d = {{&weight_was}, 1, &l};
 	const struct wasd_recipe *r = &d.recipe;
 	struct weight_shape shape;
-	CHECK(!weight_was.shape(r, 1, &shape));                        /* a kernel that it leaves alone */
+	CHECK(!weight_was.shape(r, 1, &shape)); /* a kernel that it leaves alone */
 
-	wasd_transform_make("translate", 3, (double[6]){ 1, 1 }, &l.t, NULL);
+	wasd_transform_make("translate", 3, (double[6]){1, 1}, &l.t, NULL);
 	CHECK(!weight_was.check(r, g, NULL) && weight_was.shape(r, 0, &shape));
 	CHECK(shape.live.y == 1 && shape.live.x == 1 && shape.live.h == 2 && shape.live.w == 2 && !shape.equal);
 	weight_was.forward(r, &k, shape.live, buf);
-	static const double want[8] = { .5, 1, 2, 2.5, 5, 5.5, 6.5, 7 };
+	static const double want[8] = {.5, 1, 2, 2.5, 5, 5.5, 6.5, 7};
 	for (int i = 0; i < 8; i++)
 		CHECK_NEAR(buf[i], want[i], 0);
-	real dsw[8] = { 1, 0, 0, 0, 0, 0, 0, 1 };
+	real dsw[8] = {1, 0, 0, 0, 0, 0, 0, 1};
 	weight_was.backward(r, &k, shape.live, dsw);
 	CHECK_NEAR(grad[0], .5, 0);
 	CHECK_NEAR(grad[13], .5, 0);
-	CHECK_NEAR(grad[ALPHA], 1 + 1 + 14, 1e-6);                     /* added to */
-	CHECK(dsw[0] == 0 && dsw[7] == 0);                             /* taken */
+	CHECK_NEAR(grad[ALPHA], 1 + 1 + 14, 1e-6); /* added to */
+	CHECK(dsw[0] == 0 && dsw[7] == 0);         /* taken */
 	dsw[0] = dsw[7] = 1;
-	l.alpha_one = true;                                            /* constant 1 */
+	l.alpha_one = true; /* constant 1 */
 	weight_was.forward(r, &k, shape.live, buf);
 	CHECK_NEAR(buf[0], 1, 0);
 	weight_was.backward(r, &k, shape.live, dsw);
 	CHECK_NEAR(grad[0], 1.5, 0);
 	CHECK_NEAR(grad[ALPHA], 16, 1e-6);
 
-	wasd_transform_make("translate", 3, (double[6]){ 5, 0 }, &l.t, NULL);
+	wasd_transform_make("translate", 3, (double[6]){5, 0}, &l.t, NULL);
 	CHECK(weight_was.shape(r, 0, &shape) && shape.live.h == 0 && shape.live.w == 0);
 	weight_was.forward(r, &k, shape.live, buf);
 	weight_was.backward(r, &k, shape.live, dsw);
 	CHECK_NEAR(grad[0], 1.5, 0);
 
-	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where one has nothing. */
+	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where
+	 * one has nothing. */
 	struct wasd_transform more;
-	l = (struct wasd_draw_layer){ .parts = 2, .more = &more };
-	wasd_transform_make("translate", 3, (double[6]){ 2, 0 }, &l.t, NULL);
-	wasd_transform_make("translate", 3, (double[6]){ 0, -2 }, &more, NULL);
+	l = (struct wasd_draw_layer){.parts = 2, .more = &more};
+	wasd_transform_make("translate", 3, (double[6]){2, 0}, &l.t, NULL);
+	wasd_transform_make("translate", 3, (double[6]){0, -2}, &more, NULL);
 	memset(grad, 0, sizeof grad);
-	CHECK(weight_was.shape(r, 0, &shape) && shape.live.y == 0 && shape.live.x == 0 && shape.live.h == 3 && shape.live.w == 3);
+	CHECK(weight_was.shape(r, 0, &shape) && shape.live.y == 0 && shape.live.x == 0 && shape.live.h == 3 &&
+	      shape.live.w == 3);
 	weight_was.forward(r, &k, shape.live, buf);
-	static const double both[18] = { 0, 0, .5, 0, 0, 2, 0, 0, 3.5, 8, 8.5, 9 };
+	static const double both[18] = {0, 0, .5, 0, 0, 2, 0, 0, 3.5, 8, 8.5, 9};
 	for (int i = 0; i < 18; i++)
 		CHECK_NEAR(buf[i], both[i], 0);
 	real d2[18];
 	for (int i = 0; i < 18; i++)
 		d2[i] = (real)(i + 1);
 	weight_was.backward(r, &k, shape.live, d2);
-	CHECK_NEAR(grad[0], .5 * 3, 0);                                 /* tap (0,2) of the first copies (0,0) */
-	CHECK_NEAR(grad[9 + 6], .5 * 10, 0);                            /* tap (0,0) of the second copies (2,0) */
+	CHECK_NEAR(grad[0], .5 * 3, 0);      /* tap (0,2) of the first copies (0,0) */
+	CHECK_NEAR(grad[9 + 6], .5 * 10, 0); /* tap (0,0) of the second copies (2,0) */
 	CHECK_NEAR(grad[1], 0, 0);
 	CHECK_NEAR(grad[ALPHA], 3 * 1 + 6 * 4 + 9 * 7 + 10 * 16 + 11 * 17 + 12 * 18, 1e-4);
 	for (int i = 0; i < 18; i++)
@@ -381,24 +434,29 @@ static void as_a_strategy(void)
 
 static void refusals(void)
 {
-	static const struct { const char *op; int k; double p[6]; const char *says; } bad[] = {
-		{ "warp", 3, { 0 }, "warp" },
-		{ "translate", 0, { 0 }, "kernel side 0" },
-		{ "translate", 8, { 0 }, "kernel side 8" },
-		{ "translate", 3, { 0.5, 0 }, "dx" },
-		{ "translate", 3, { 0, 1e9 }, "dy" },
-		{ "translate", 3, { NAN, 0 }, "dx" },
-		{ "crop_resize", 3, { 0, 0, 4, 1 }, "h = 4" },
-		{ "crop_resize", 3, { 0, 0, 1, 4 }, "w = 4" },
-		{ "crop_resize", 3, { 2, 0, 2, 2 }, "i = 2" },
-		{ "crop_resize", 3, { 0, 3, 1, 1 }, "j = 3" },
-		{ "crop_resize", 3, { 0, 0, 0, 1 }, "h = 0" },
-		{ "scale", 3, { 0 }, "scale" },
-		{ "rotate", 3, { INFINITY }, "angle" },
+	static const struct {
+		const char *op;
+		int k;
+		double p[6];
+		const char *says;
+	} bad[] = {
+		{"warp", 3, {0}, "warp"},
+		{"translate", 0, {0}, "kernel side 0"},
+		{"translate", 8, {0}, "kernel side 8"},
+		{"translate", 3, {0.5, 0}, "dx"},
+		{"translate", 3, {0, 1e9}, "dy"},
+		{"translate", 3, {NAN, 0}, "dx"},
+		{"crop_resize", 3, {0, 0, 4, 1}, "h = 4"},
+		{"crop_resize", 3, {0, 0, 1, 4}, "w = 4"},
+		{"crop_resize", 3, {2, 0, 2, 2}, "i = 2"},
+		{"crop_resize", 3, {0, 3, 1, 1}, "j = 3"},
+		{"crop_resize", 3, {0, 0, 0, 1}, "h = 0"},
+		{"scale", 3, {0}, "scale"},
+		{"rotate", 3, {INFINITY}, "angle"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct wasd_transform t;
-		struct wasd_err err = { 0 };
+		struct wasd_err err = {0};
 		CHECK_INT(wasd_transform_make(bad[i].op, bad[i].k, bad[i].p, &t, &err), WASD_EINVAL);
 		CHECK_MSG(strstr(err.msg, bad[i].says), "case %zu: \"%s\" does not name %s", i, err.msg, bad[i].says);
 	}
@@ -425,14 +483,18 @@ static void check_chi(const char *what, int k, const double *seen, const double 
 			continue;
 		}
 		if (prob[i] * DRAWS < 5)
-			continue;               /* too rare for the approximation */
+			continue; /* too rare for the approximation */
 		chi += (seen[i] - prob[i] * DRAWS) * (seen[i] - prob[i] * DRAWS) / (prob[i] * DRAWS);
 		df++;
 	}
-	CHECK_MSG(df < 1 || chi < chi_limit(df), "%s k=%d: chi-square %g of %d degrees of freedom, limit %g", what, k, chi, df, chi_limit(df));
+	CHECK_MSG(df < 1 || chi < chi_limit(df), "%s k=%d: chi-square %g of %d degrees of freedom, limit %g", what, k, chi,
+	          df, chi_limit(df));
 }
 
-static const cJSON *member(const cJSON *o, const char *key) { return wasd_json_get(o, key); }
+static const cJSON *member(const cJSON *o, const char *key)
+{
+	return wasd_json_get(o, key);
+}
 
 static void translate_law(const cJSON *laws)
 {
@@ -440,7 +502,8 @@ static void translate_law(const cJSON *laws)
 	const cJSON *law, *it;
 	cJSON_ArrayForEach(law, member(laws, "translate")) {
 		int k = (int)json_num(law, "k");
-		double t = json_num(law, "t"), opt[2] = { t, t }, prob[64] = { 0 }, seen[64] = { 0 }, want[64 * 64] = { 0 }, both[64 * 64] = { 0 };
+		double t = json_num(law, "t"), opt[2] = {t, t}, prob[64] = {0}, seen[64] = {0}, want[64 * 64] = {0},
+			   both[64 * 64] = {0};
 		const cJSON *shift = member(law, "shift"), *p = member(law, "prob")->child;
 		cJSON_ArrayForEach(it, shift) {
 			prob[it->valueint + 32] = p->valuedouble;
@@ -470,7 +533,7 @@ static void crop_law(const cJSON *laws)
 	const cJSON *law, *it;
 	cJSON_ArrayForEach(law, member(laws, "crop_resize")) {
 		int k = (int)json_num(law, "k");
-		double opt[4], prob[64] = { 0 }, seen[64] = { 0 }, cell[7 * 7 * 64] = { 0 }, want[7 * 7 * 64] = { 0 };
+		double opt[4], prob[64] = {0}, seen[64] = {0}, cell[7 * 7 * 64] = {0}, want[7 * 7 * 64] = {0};
 		for (int i = 0; i < 2; i++) {
 			opt[i] = cJSON_GetArrayItem(member(law, "scale"), i)->valuedouble;
 			opt[2 + i] = cJSON_GetArrayItem(member(law, "ratio"), i)->valuedouble;
@@ -496,20 +559,25 @@ static void crop_law(const cJSON *laws)
 	}
 }
 
-/* U(lo,hi) of one parameter in ten equal parts: scale, shear, rotate. A range of no width gives its value; the other parameter stays 0. */
+/* U(lo,hi) of one parameter in ten equal parts: scale, shear, rotate. A range of no width gives its value; the other
+ * parameter stays 0. */
 static void uniform_laws(void)
 {
-	static const struct { const char *op; double law[2], lo, hi; } c[] = {
-		{ "scale", { 3, 3.5 }, 3, 3.5 }, { "shear", { -20, 40 }, -20, 40 }, { "shear", { 135, 135 }, 135, 135 }, { "rotate", { 90 }, -90, 90 }, { "rotate", { 0 }, 0, 0 },
+	static const struct {
+		const char *op;
+		double law[2], lo, hi;
+	} c[] = {
+		{"scale", {3, 3.5}, 3, 3.5}, {"shear", {-20, 40}, -20, 40}, {"shear", {135, 135}, 135, 135},
+		{"rotate", {90}, -90, 90},   {"rotate", {0}, 0, 0},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		const struct wasd_transform_op *op = wasd_transform_op_find(c[i].op);
-		double seen[10] = { 0 }, prob[10];
+		double seen[10] = {0}, prob[10];
 		int outside = 0;
 		struct wasd_rng r;
 		wasd_rng_init(&r, 12, "law", i, 0);
 		for (int n = 0; n < DRAWS; n++) {
-			double p[6] = { 0 }, width = c[i].hi - c[i].lo;
+			double p[6] = {0}, width = c[i].hi - c[i].lo;
 			outside += !op->sample(3, c[i].law, &r, p) || p[0] < c[i].lo || p[0] > c[i].hi || p[1] != 0;
 			seen[width > 0 ? (int)((p[0] - c[i].lo) / width * 10) : 0]++;
 		}
@@ -520,23 +588,27 @@ static void uniform_laws(void)
 	}
 }
 
-/* What the default laws of the algorithm's table do to kernels: scale and shear have one T for every draw; of rotated 3x3 kernels no tap
- * is ever lost, of 5x5 9.9 % on average; half of the flips are the identity. */
+/* What the default laws of the algorithm's table do to kernels: scale and shear have one T for every draw; of rotated
+ * 3x3 kernels no tap is ever lost, of 5x5 9.9 % on average; half of the flips are the identity. */
 static void law_tables(void)
 {
-	static const struct { const char *op; int k; double law[2], lost; } c[] = {
-		{ "scale", 3, { 3, 3.5 }, 0 }, { "scale", 5, { 3, 3.5 }, 0 }, { "shear", 3, { 135, 135 }, 2.0 / 9 }, { "shear", 5, { 135, 135 }, 6.0 / 25 },
-		{ "rotate", 3, { 90 }, 0 }, { "rotate", 5, { 90 }, 0.099 },
+	static const struct {
+		const char *op;
+		int k;
+		double law[2], lost;
+	} c[] = {
+		{"scale", 3, {3, 3.5}, 0},          {"scale", 5, {3, 3.5}, 0}, {"shear", 3, {135, 135}, 2.0 / 9},
+		{"shear", 5, {135, 135}, 6.0 / 25}, {"rotate", 3, {90}, 0},    {"rotate", 5, {90}, 0.099},
 	};
 	enum { N = 20000 };
 	struct wasd_rng r;
 	wasd_rng_init(&r, 13, "law", 0, 0);
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-		double lost = 0, first[WASD_K_MAX * WASD_K_MAX] = { 0 };
+		double lost = 0, first[WASD_K_MAX * WASD_K_MAX] = {0};
 		int other = 0;
 		for (int n = 0; n < N; n++) {
 			struct wasd_transform t;
-			double p[6] = { 0 };
+			double p[6] = {0};
 			wasd_transform_op_find(c[i].op)->sample(c[i].k, c[i].law, &r, p);
 			CHECK_INT(wasd_transform_make(c[i].op, c[i].k, p, &t, NULL), WASD_OK);
 			for (int o = 0; o < c[i].k * c[i].k; o++) {
@@ -546,7 +618,8 @@ static void law_tables(void)
 			}
 		}
 		CHECK_NEAR(lost / N / (c[i].k * c[i].k), c[i].lost, c[i].lost == 0.099 ? 0.0005 + 4 * 0.08 / sqrt(N) : 1e-12);
-		CHECK_MSG((other == 0) == (strcmp(c[i].op, "rotate") != 0), "%s k=%d: %d taps of other draws differ", c[i].op, c[i].k, other);
+		CHECK_MSG((other == 0) == (strcmp(c[i].op, "rotate") != 0), "%s k=%d: %d taps of other draws differ", c[i].op,
+		          c[i].k, other);
 	}
 	for (int i = 0; i < 2; i++) {
 		int flipped = 0;

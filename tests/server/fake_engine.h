@@ -1,6 +1,7 @@
-/* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is then train,
- * infer, ingest, profile or capabilities. What to do wrong comes with the work: the job's spec ("fault"), the first word of the checkpoint that
- * infer loads, the name of the dataset or of the profile; faults before the first message come from a file named after the parent's process id. */
+/* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is
+ * then train, infer, ingest, profile or capabilities. What to do wrong comes with the work: the job's spec ("fault"),
+ * the first word of the checkpoint that infer loads, the name of the dataset or of the profile; faults before the first
+ * message come from a file named after the parent's process id. */
 #ifndef TESTS_FAKE_ENGINE_H
 #define TESTS_FAKE_ENGINE_H
 
@@ -18,7 +19,7 @@
 
 static void fault_file(char path[64], int pid)
 {
-	snprintf(path, 64, P_tmpdir "/wasd-test-fault-%d", pid);          /* an engine has no TMPDIR of its parent's */
+	snprintf(path, 64, P_tmpdir "/wasd-test-fault-%d", pid); /* an engine has no TMPDIR of its parent's */
 }
 
 static struct wasd_wire *fw;
@@ -32,10 +33,11 @@ static void fake_break(cJSON *j, const void *bin, size_t n, int fd)
 	cJSON_Delete(j);
 }
 
-/* Sends a message of the table. One that breaks its row is a mistake of the test: fake_break is for those that mean to. */
+/* Sends a message of the table. One that breaks its row is a mistake of the test: fake_break is for those that mean to.
+ */
 static void fake_send(cJSON *j, const void *bin, size_t n, int fd)
 {
-	struct wasd_err err = { .msg = "not a message of this role" };
+	struct wasd_err err = {.msg = "not a message of this role"};
 	const char *type = "";
 	wasd_json_str(j, "type", &type);
 	const struct wasd_message *row = wasd_message_find(fake_role, WASD_ENGINE, type);
@@ -52,7 +54,12 @@ static void fake_say(const char *text)
 }
 
 #define BREAK(text) fake_break(cJSON_Parse(text), NULL, 0, -1)
-#define SAY(...) do { char say_[2000]; snprintf(say_, sizeof say_, __VA_ARGS__); fake_say(say_); } while (0)
+#define SAY(...) \
+	do { \
+		char say_[2000]; \
+		snprintf(say_, sizeof say_, __VA_ARGS__); \
+		fake_say(say_); \
+	} while (0)
 
 static void fake_raw(const void *p, size_t n)
 {
@@ -63,7 +70,7 @@ static void fake_raw(const void *p, size_t n)
 /* The header of a frame with a right checksum over a body that it says nothing about. */
 static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
 {
-	unsigned char h[24] = { 'W', 'A', 'S', 'D', 1, 0 };
+	unsigned char h[24] = {'W', 'A', 'S', 'D', 1, 0};
 	memcpy(h + 8, &seq, 4);
 	memcpy(h + 12, &json_len, 4);
 	uint32_t crc = wasd_crc32c(wasd_crc32c(0, h, 20), json, strlen(json)) ^ (good_crc ? 0 : 1);
@@ -74,13 +81,14 @@ static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool g
 
 static void fake_hello(const char *role, const char *version)
 {
-	SAY("{\"type\":\"hello\",\"role\":\"%s\",\"pid\":%d,\"version\":\"%s\",\"build\":\"fake\",\"fingerprint\":{\"threads\":1}}", role, (int)getpid(), version);
+	SAY("{\"type\":\"hello\",\"role\":\"%s\",\"pid\":%d,\"version\":\"%s\",\"build\":\"fake\",\"fingerprint\":{\"threads\":1}}",
+	    role, (int)getpid(), version);
 }
 
 /* The next message, with heartbeats while none comes; ends with the stream. ms: at most so long (then type is NULL). */
 static struct wasd_msg fake_hear(int ms, bool beat)
 {
-	struct wasd_msg m = { .fd = -1 };
+	struct wasd_msg m = {.fd = -1};
 	for (int waited = 0;; waited += 100) {
 		enum wasd_status s = wasd_wire_recv(fw, 100, &m, NULL);
 		if (s == WASD_OK || (s == WASD_EBUSY && ms >= 0 && waited >= ms))
@@ -106,8 +114,11 @@ static void fake_checkpoint(int epoch, const char *sha_or_null, int kind)
 	} else if (kind != 3) {
 		wasd_memfd_sealed("x", data, kind == 2 ? 100 : sizeof data, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"checkpoint\",\"epoch\":%d,\"step\":%d,\"bytes\":%zu,\"sha256\":\"%s\",\"reason\":\"epoch\",\"metrics\":{\"val_acc_aom\":0.5},"
-	         "\"info\":{\"arch\":\"fake\"}}", epoch, epoch * 10, sizeof data, sha_or_null ? sha_or_null : sha);
+	snprintf(
+		text, sizeof text,
+		"{\"type\":\"checkpoint\",\"epoch\":%d,\"step\":%d,\"bytes\":%zu,\"sha256\":\"%s\",\"reason\":\"epoch\",\"metrics\":{\"val_acc_aom\":0.5},"
+		"\"info\":{\"arch\":\"fake\"}}",
+		epoch, epoch * 10, sizeof data, sha_or_null ? sha_or_null : sha);
 	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);
@@ -115,7 +126,8 @@ static void fake_checkpoint(int epoch, const char *sha_or_null, int kind)
 
 static void fake_metrics(int epoch)
 {
-	SAY("{\"type\":\"metrics\",\"epoch\":%d,\"step\":%d,\"values\":{\"train_loss\":%g,\"val_acc_aom\":null},\"nonfinite\":{\"val_acc_aom\":\"nan\"}}", epoch, epoch * 10, 2.0 / epoch);
+	SAY("{\"type\":\"metrics\",\"epoch\":%d,\"step\":%d,\"values\":{\"train_loss\":%g,\"val_acc_aom\":null},\"nonfinite\":{\"val_acc_aom\":\"nan\"}}",
+	    epoch, epoch * 10, 2.0 / epoch);
 }
 
 static void fake_wait_acks(int n)
@@ -162,7 +174,8 @@ static _Noreturn void fake_train(void)
 	}
 	if (!strcmp(early, "no_hello"))
 		fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"x\"}");
-	fake_hello(!strcmp(early, "wrong_role") ? "infer" : "train", !strcmp(early, "wrong_version") ? "9.9.9" : WASD_VERSION);
+	fake_hello(!strcmp(early, "wrong_role") ? "infer" : "train",
+	           !strcmp(early, "wrong_version") ? "9.9.9" : WASD_VERSION);
 	if (!strcmp(early, "two_hellos"))
 		fake_hello("train", WASD_VERSION);
 	if (!strcmp(early, "early_metrics"))
@@ -179,63 +192,164 @@ static _Noreturn void fake_train(void)
 	if (resume && wasd_json_i64(resume, "epoch", &from))
 		from++;
 #define IS(name) (!strcmp(fault, name))
-	fake_say("{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}");
-	fake_say("{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"training\",\"phase_done\":1,\"phase_total\":10,\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
+	fake_say(
+		"{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}");
+	fake_say(
+		"{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"training\",\"phase_done\":1,\"phase_total\":10,\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
 	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"the last words\"}");
-	if (IS("good")) fake_epochs(1, 2);
-	if (IS("bad_magic")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 36);
-	if (IS("bad_crc")) fake_frame(5, 20, "{\"type\":\"heartbeat\"}", false);
-	if (IS("oversized")) fake_frame(5, 2 << 20, "{\"type\":\"heartbeat\"}", true);
-	if (IS("out_of_order")) fake_frame(99, 20, "{\"type\":\"heartbeat\"}", true);
-	if (IS("duplicate_seq")) fake_frame(4, 20, "{\"type\":\"heartbeat\"}", true);
-	if (IS("not_json")) fake_frame(5, 20, "{\"type\":\"heartbeat\"", true);
-	if (IS("other_job")) SAY("{\"type\":\"metrics\",\"job\":\"job_other\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}");
-	if (IS("stale_attempt")) SAY("{\"type\":\"metrics\",\"attempt\":%d,\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}", (int)attempt + 1);
-	if (IS("unknown_type")) BREAK("{\"type\":\"surprise\"}");
-	if (IS("bad_values")) fake_say("{\"type\":\"metrics\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":\"low\"}}");
-	if (IS("no_epoch")) BREAK("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
-	if (IS("bad_phase")) BREAK("{\"type\":\"progress\",\"phase\":\"dancing\"}");
-	if (IS("bad_progress")) BREAK("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
-	if (IS("bad_loss")) fake_say("{\"type\":\"losses\",\"points\":[[1,1,null]]}");
-	if (IS("losses_back")) fake_say("{\"type\":\"losses\",\"points\":[[2,1,1],[1,1,1]]}");
-	if (IS("no_losses")) BREAK("{\"type\":\"losses\",\"points\":[]}");
-	if (IS("losses")) { fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5],[2,1,1.5]]}"); fake_say("{\"type\":\"progress\",\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3}"); fake_linger(true); }
-	if (IS("bad_reason")) BREAK("{\"type\":\"done\",\"reason\":\"because\"}");
-	if (IS("two_ends")) { fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}"); }
-	if (IS("unsealed")) fake_checkpoint(1, NULL, 1);
-	if (IS("short_file")) fake_checkpoint(1, NULL, 2);
-	if (IS("no_file")) fake_checkpoint(1, NULL, 3);
-	if (IS("wrong_sha")) fake_checkpoint(1, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 0);
-	if (IS("two_checkpoints")) { fake_checkpoint(1, NULL, 0); fake_checkpoint(2, NULL, 0); }
-	if (IS("exit0")) _exit(0);
-	if (IS("exit7")) { fprintf(stderr, "panic: out of cheese\n"); _exit(7); }
-	if (IS("segv")) { signal(SIGSEGV, SIG_DFL); raise(SIGSEGV); }
-	if (IS("abort")) { signal(SIGABRT, SIG_DFL); raise(SIGABRT); }
-	if (IS("kill9")) raise(SIGKILL);
-	if (IS("stopped")) raise(SIGSTOP);
-	if (IS("silent")) fake_linger(false);
-	if (IS("hung_up")) { shutdown(WASD_WIRE_FD, SHUT_RDWR); signal(SIGTERM, SIG_IGN); for (;;) pause(); }
-	if (IS("nan")) { fake_say("{\"type\":\"failed\",\"reason\":\"nan_loss\",\"status\":\"enumeric\",\"message\":\"the loss is not a number\"}"); _exit(0); }
-	if (IS("says_error")) { fake_say("{\"type\":\"failed\",\"reason\":\"error\",\"status\":\"eio\",\"message\":\"disk on fire\"}"); _exit(0); }
-	if (IS("memory")) { for (volatile char *p; (p = malloc(8 << 20)); fake_say("{\"type\":\"heartbeat\"}")) for (size_t i = 0; i < 8 << 20; i += 4096) p[i] = 1; }
-	if (IS("log_flood")) { for (int i = 0; i < 20000; i++) SAY("{\"type\":\"log\",\"level\":\"info\",\"text\":\"line %d\"}", i); fake_epochs(1, 2); }
-	if (IS("row_flood")) { for (int i = 0; i < 800; i++) fake_metrics(i + 3); fake_wait_acks(800); fake_epochs(1, 2); }
-	if (IS("deaf")) { signal(SIGTERM, SIG_IGN); for (int i = 0; i < 600; i++) { fake_say("{\"type\":\"heartbeat\"}"); poll(NULL, 0, 100); } _exit(0); }
-	if (IS("polite")) { struct wasd_msg c = fake_hear(-1, true); if (c.type && !strcmp(c.type, "cancel")) { fake_checkpoint(1, NULL, 0); fake_wait_acks(1);
-		fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":1}"); _exit(0); } }
+	if (IS("good"))
+		fake_epochs(1, 2);
+	if (IS("bad_magic"))
+		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 36);
+	if (IS("bad_crc"))
+		fake_frame(5, 20, "{\"type\":\"heartbeat\"}", false);
+	if (IS("oversized"))
+		fake_frame(5, 2 << 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("out_of_order"))
+		fake_frame(99, 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("duplicate_seq"))
+		fake_frame(4, 20, "{\"type\":\"heartbeat\"}", true);
+	if (IS("not_json"))
+		fake_frame(5, 20, "{\"type\":\"heartbeat\"", true);
+	if (IS("other_job"))
+		SAY("{\"type\":\"metrics\",\"job\":\"job_other\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}");
+	if (IS("stale_attempt"))
+		SAY("{\"type\":\"metrics\",\"attempt\":%d,\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":1}}",
+		    (int)attempt + 1);
+	if (IS("unknown_type"))
+		BREAK("{\"type\":\"surprise\"}");
+	if (IS("bad_values"))
+		fake_say("{\"type\":\"metrics\",\"epoch\":1,\"step\":1,\"values\":{\"train_loss\":\"low\"}}");
+	if (IS("no_epoch"))
+		BREAK("{\"type\":\"metrics\",\"step\":1,\"values\":{}}");
+	if (IS("bad_phase"))
+		BREAK("{\"type\":\"progress\",\"phase\":\"dancing\"}");
+	if (IS("bad_progress"))
+		BREAK("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
+	if (IS("bad_loss"))
+		fake_say("{\"type\":\"losses\",\"points\":[[1,1,null]]}");
+	if (IS("losses_back"))
+		fake_say("{\"type\":\"losses\",\"points\":[[2,1,1],[1,1,1]]}");
+	if (IS("no_losses"))
+		BREAK("{\"type\":\"losses\",\"points\":[]}");
+	if (IS("losses")) {
+		fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5],[2,1,1.5]]}");
+		fake_say("{\"type\":\"progress\",\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3}");
+		fake_linger(true);
+	}
+	if (IS("bad_reason"))
+		BREAK("{\"type\":\"done\",\"reason\":\"because\"}");
+	if (IS("two_ends")) {
+		fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}");
+		fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":1}");
+	}
+	if (IS("unsealed"))
+		fake_checkpoint(1, NULL, 1);
+	if (IS("short_file"))
+		fake_checkpoint(1, NULL, 2);
+	if (IS("no_file"))
+		fake_checkpoint(1, NULL, 3);
+	if (IS("wrong_sha"))
+		fake_checkpoint(1, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 0);
+	if (IS("two_checkpoints")) {
+		fake_checkpoint(1, NULL, 0);
+		fake_checkpoint(2, NULL, 0);
+	}
+	if (IS("exit0"))
+		_exit(0);
+	if (IS("exit7")) {
+		fprintf(stderr, "panic: out of cheese\n");
+		_exit(7);
+	}
+	if (IS("segv")) {
+		signal(SIGSEGV, SIG_DFL);
+		raise(SIGSEGV);
+	}
+	if (IS("abort")) {
+		signal(SIGABRT, SIG_DFL);
+		raise(SIGABRT);
+	}
+	if (IS("kill9"))
+		raise(SIGKILL);
+	if (IS("stopped"))
+		raise(SIGSTOP);
+	if (IS("silent"))
+		fake_linger(false);
+	if (IS("hung_up")) {
+		shutdown(WASD_WIRE_FD, SHUT_RDWR);
+		signal(SIGTERM, SIG_IGN);
+		for (;;)
+			pause();
+	}
+	if (IS("nan")) {
+		fake_say(
+			"{\"type\":\"failed\",\"reason\":\"nan_loss\",\"status\":\"enumeric\",\"message\":\"the loss is not a number\"}");
+		_exit(0);
+	}
+	if (IS("says_error")) {
+		fake_say("{\"type\":\"failed\",\"reason\":\"error\",\"status\":\"eio\",\"message\":\"disk on fire\"}");
+		_exit(0);
+	}
+	if (IS("memory")) {
+		for (volatile char *p; (p = malloc(8 << 20)); fake_say("{\"type\":\"heartbeat\"}"))
+			for (size_t i = 0; i < 8 << 20; i += 4096)
+				p[i] = 1;
+	}
+	if (IS("log_flood")) {
+		for (int i = 0; i < 20000; i++)
+			SAY("{\"type\":\"log\",\"level\":\"info\",\"text\":\"line %d\"}", i);
+		fake_epochs(1, 2);
+	}
+	if (IS("row_flood")) {
+		for (int i = 0; i < 800; i++)
+			fake_metrics(i + 3);
+		fake_wait_acks(800);
+		fake_epochs(1, 2);
+	}
+	if (IS("deaf")) {
+		signal(SIGTERM, SIG_IGN);
+		for (int i = 0; i < 600; i++) {
+			fake_say("{\"type\":\"heartbeat\"}");
+			poll(NULL, 0, 100);
+		}
+		_exit(0);
+	}
+	if (IS("polite")) {
+		struct wasd_msg c = fake_hear(-1, true);
+		if (c.type && !strcmp(c.type, "cancel")) {
+			fake_checkpoint(1, NULL, 0);
+			fake_wait_acks(1);
+			fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":1}");
+			_exit(0);
+		}
+	}
 	/* Dies after its first epoch in the first two attempts, and must then be handed that epoch's checkpoint. */
 	if (IS("flaky")) {
-		if (attempt == 1) { fake_metrics(1); fake_checkpoint(1, NULL, 0); fake_wait_acks(2); raise(SIGKILL); }
-		if (attempt == 2) raise(SIGKILL);
-		if (from == 2 && m.fd >= 0) fake_epochs(2, 2);
+		if (attempt == 1) {
+			fake_metrics(1);
+			fake_checkpoint(1, NULL, 0);
+			fake_wait_acks(2);
+			raise(SIGKILL);
+		}
+		if (attempt == 2)
+			raise(SIGKILL);
+		if (from == 2 && m.fd >= 0)
+			fake_epochs(2, 2);
 		_exit(9);
 	}
 	/* Dies with its last checkpoint stored, then with its end said; only the third attempt exits as it should. */
 	if (IS("late")) {
-		if (attempt == 1) { fake_metrics(2); fake_checkpoint(2, NULL, 0); fake_wait_acks(2); raise(SIGKILL); }
-		if (from != 3 || m.fd < 0) _exit(9);
+		if (attempt == 1) {
+			fake_metrics(2);
+			fake_checkpoint(2, NULL, 0);
+			fake_wait_acks(2);
+			raise(SIGKILL);
+		}
+		if (from != 3 || m.fd < 0)
+			_exit(9);
 		fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":2}");
-		if (attempt == 2) raise(SIGKILL);
+		if (attempt == 2)
+			raise(SIGKILL);
 		_exit(0);
 	}
 	fake_linger(true);
@@ -259,10 +373,12 @@ static void fake_bulk(uint32_t re, size_t bytes, enum bulk kind)
 	} else {
 		wasd_memfd_sealed("x", v, kind == BULK_SHORT ? bytes - 4 : bytes, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":1,\"macs\":1,\"timing_us\":{},\"%s\":%zu}", kind == BULK_TO_NOBODY ? 4000000u : re,
-	         kind == BULK_NO_BYTES ? "size" : "bytes", bytes);
+	snprintf(text, sizeof text,
+	         "{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":1,\"macs\":1,\"timing_us\":{},\"%s\":%zu}",
+	         kind == BULK_TO_NOBODY ? 4000000u : re, kind == BULK_NO_BYTES ? "size" : "bytes", bytes);
 	bool breaks = kind == BULK_NO_BYTES || kind == BULK_AND_BIN;
-	(breaks ? fake_break : fake_send)(cJSON_Parse(text), kind == BULK_AND_BIN ? v : NULL, kind == BULK_AND_BIN ? 4 : 0, fd);
+	(breaks ? fake_break : fake_send)(cJSON_Parse(text), kind == BULK_AND_BIN ? v : NULL, kind == BULK_AND_BIN ? 4 : 0,
+	                                  fd);
 	free(v);
 	close(fd);
 }
@@ -285,7 +401,8 @@ static _Noreturn void fake_infer(void)
 				raise(SIGKILL);
 			else
 				SAY("{\"type\":\"loaded\",\"re\":%u,\"bundle\":\"%s\",\"arch\":\"fake\",\"input\":[1,2,2],\"classes\":[\"a\",\"b\"],\"max_batch\":4,"
-				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}", m.seq, bundle);
+				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}",
+				    m.seq, bundle);
 		} else if (!strcmp(m.type, "profile")) {
 			/* The overlay begins with the profile's word. */
 			int64_t bytes = 0, n = 0;
@@ -294,12 +411,15 @@ static _Noreturn void fake_infer(void)
 			wasd_json_i64(m.json, "bytes", &bytes);
 			wasd_json_i64(m.json, "profile_bytes", &n);
 			wasd_json_str(m.json, "name", &name);
-			if (m.fd < 0 || n < 1 || n >= (int64_t)sizeof overlay || pread(m.fd, overlay, (size_t)n, bytes) != n || strcmp(overlay, name))
-				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"an overlay of %s for %s\"}", m.seq, overlay, name);
+			if (m.fd < 0 || n < 1 || n >= (int64_t)sizeof overlay || pread(m.fd, overlay, (size_t)n, bytes) != n ||
+			    strcmp(overlay, name))
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"an overlay of %s for %s\"}",
+				    m.seq, overlay, name);
 			else if (!strcmp(name, "unserved"))
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"message\":\"does not fit\"}", m.seq);
 			else
-				SAY("{\"type\":\"profiled\",\"re\":%u,\"bundle\":\"%s\",\"name\":\"%s\",\"macs\":1,\"bytes\":1}", m.seq, bundle, name);
+				SAY("{\"type\":\"profiled\",\"re\":%u,\"bundle\":\"%s\",\"name\":\"%s\",\"macs\":1,\"bytes\":1}", m.seq,
+				    bundle, name);
 		} else if (!strcmp(m.type, "unprofile")) {
 			SAY("{\"type\":\"unprofiled\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "unload")) {
@@ -315,14 +435,17 @@ static _Noreturn void fake_infer(void)
 			if (k == 67)
 				fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
 			if (k == 68)
-				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"code\":\"bad_image\",\"pointer\":\"/images/0\",\"message\":\"not an image\"}", m.seq);
+				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"code\":\"bad_image\",\"pointer\":\"/images/0\",\"message\":\"not an image\"}",
+				    m.seq);
 			if (k == 70)
-				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"timing_us\":{},\"bytes\":%zu}", 4000000u, m.bin_len);
+				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"timing_us\":{},\"bytes\":%zu}",
+				    4000000u, m.bin_len);
 			int64_t bytes = 0;
 			if (wasd_json_i64(m.json, "answer_bytes", &bytes))
 				fake_bulk(m.seq, (size_t)bytes, (enum bulk)k);
 			else if (k < 60)
-				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"mode\":\"%s\",\"bulk\":%s,\"timing_us\":{}}", m.seq, mode, m.fd >= 0 ? "true" : "false");
+				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"mode\":\"%s\",\"bulk\":%s,\"timing_us\":{}}",
+				    m.seq, mode, m.fd >= 0 ? "true" : "false");
 		}
 		wasd_msg_done(&m);
 	}
@@ -337,7 +460,8 @@ static const char *fake_remarks(const char *name)
 		snprintf(text, sizeof text, "[{\"code\":\"x\",\"count\":1,\"message\":\"%0300d\",\"examples\":[]}]", 0);
 	else if (!strcmp(name, "manyremarks")) {
 		for (int i = 0; i < 33; i++)
-			n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"code\":\"x\",\"count\":1,\"message\":\"\",\"examples\":[]}", i ? "," : "[");
+			n += (size_t)snprintf(text + n, sizeof text - n,
+			                      "%s{\"code\":\"x\",\"count\":1,\"message\":\"\",\"examples\":[]}", i ? "," : "[");
 		snprintf(text + n, sizeof text - n, "]");
 	} else if (!strcmp(name, "manyexamples"))
 		return "[{\"code\":\"x\",\"count\":1,\"message\":\"\",\"examples\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]}]";
@@ -364,30 +488,35 @@ static _Noreturn void fake_ingest(void)
 		close(fd);
 	}
 	if (!strcmp(name, "refused"))
-		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}", m.seq);
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}",
+		    m.seq);
 	else if (!strcmp(name, "manybad"))
 		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"a.png\",\"message\":\"2 broken\",\"count\":212,\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},"
-		    "{\"file\":\"b.png\",\"detail\":\"empty\"}]}", m.seq);
+		    "{\"file\":\"b.png\",\"detail\":\"empty\"}]}",
+		    m.seq);
 	else if (!strcmp(name, "badlist"))
-		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"\",\"message\":\"2 broken\",\"count\":1,\"errors\":[{\"file\":7,\"detail\":\"cut\"}]}", m.seq);
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"\",\"message\":\"2 broken\",\"count\":1,\"errors\":[{\"file\":7,\"detail\":\"cut\"}]}",
+		    m.seq);
 	else if (!strcmp(name, "dies")) {
 		signal(SIGSEGV, SIG_DFL);
 		raise(SIGSEGV);
-	}
-	else if (!strcmp(name, "quits"))
+	} else if (!strcmp(name, "quits"))
 		_exit(0);
 	else if (!strcmp(name, "garbage"))
 		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
 	else {
 		char done[2400];
-		snprintf(done, sizeof done, "{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1],\"remarks\":%s}",
-		         m.seq, !strcmp(name, "wrongsize") ? 9 : 8, fake_remarks(name));
+		snprintf(
+			done, sizeof done,
+			"{\"type\":\"done\",\"re\":%u,\"format\":\"fake\",\"shape\":[1,2,2],\"classes\":[\"a\"],\"train\":1,\"test\":1,\"digest\":\"d\",\"bytes\":%d,\"mean\":[0],\"std\":[1],\"remarks\":%s}",
+			m.seq, !strcmp(name, "wrongsize") ? 9 : 8, fake_remarks(name));
 		(!strcmp(name, "manyremarks") ? fake_break : fake_send)(cJSON_Parse(done), NULL, 0, -1);
 	}
 	fake_linger(true);
 }
 
-/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor; 4: larger than is taken; 5: another digest. */
+/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor; 4: larger than is taken; 5:
+ * another digest. */
 static void fake_overlay(const char *word, int kind, const char *info)
 {
 	char sha[WASD_SHA256_HEX], text[1200];
@@ -401,13 +530,15 @@ static void fake_overlay(const char *word, int kind, const char *info)
 	} else if (kind != 3) {
 		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"profile\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}", kind == 4 ? (size_t)17 << 20 : n, sha, info);
+	snprintf(text, sizeof text, "{\"type\":\"profile\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}",
+	         kind == 4 ? (size_t)17 << 20 : n, sha, info);
 	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);
 }
 
-#define FAKE_INFO "{\"draw\":[1],\"macs\":7,\"macs_share\":0.7,\"val_loss\":1,\"val_acc\":0.5,\"images_per_s_1\":1,\"images_per_s_64\":2,\"latency_us\":3,\"evaluations\":4,\"aom\":{\"macs\":10}}"
+#define FAKE_INFO \
+	"{\"draw\":[1],\"macs\":7,\"macs_share\":0.7,\"val_loss\":1,\"val_acc\":0.5,\"images_per_s_1\":1,\"images_per_s_64\":2,\"latency_us\":3,\"evaluations\":4,\"aom\":{\"macs\":10}}"
 
 static _Noreturn void fake_profile(void)
 {
@@ -417,29 +548,68 @@ static _Noreturn void fake_profile(void)
 	const char *name = "", *dataset = "", *desire = "";
 	int64_t threads = 0, nice = 0, bytes = 0;
 	wasd_json_str(m.json, "name", &name);
-	if (!wasd_json_str(m.json, "dataset", &dataset) || access(dataset, R_OK) || !wasd_json_i64(m.json, "threads", &threads) || threads != 2 || !wasd_json_i64(m.json, "nice", &nice) ||
-	    !wasd_json_i64(m.json, "bytes", &bytes) || bytes < 1 || m.fd < 0 || !wasd_json_str(wasd_json_get(m.json, "request"), "desire", &desire))
+	if (!wasd_json_str(m.json, "dataset", &dataset) || access(dataset, R_OK) ||
+	    !wasd_json_i64(m.json, "threads", &threads) || threads != 2 || !wasd_json_i64(m.json, "nice", &nice) ||
+	    !wasd_json_i64(m.json, "bytes", &bytes) || bytes < 1 || m.fd < 0 ||
+	    !wasd_json_str(wasd_json_get(m.json, "request"), "desire", &desire))
 		_exit(8);
 	fake_say("{\"type\":\"progress\",\"done\":1,\"of\":3}");
 	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"looking\"}");
 	const char *fault = name;
-	if (IS("refused")) { fake_say("{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/draw/3\",\"message\":\"no such transform\"}"); _exit(0); }
-	if (IS("told")) { fake_say("{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/budget\",\"message\":\"/budget: too small\"}"); _exit(0); }
-	if (IS("nowhere")) { fake_say("{\"type\":\"failed\",\"status\":\"enumeric\",\"pointer\":null,\"message\":\"not a number\"}"); _exit(0); }
-	if (IS("dies")) { signal(SIGSEGV, SIG_DFL); raise(SIGSEGV); }
-	if (IS("quits")) _exit(0);
-	if (IS("panics")) { fprintf(stderr, "panic: out of cheese\n"); fake_overlay(name, 0, FAKE_INFO); _exit(7); }
-	if (IS("garbage")) fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
-	if (IS("silent")) fake_linger(false);
-	if (IS("backwards")) fake_say("{\"type\":\"progress\",\"done\":4,\"of\":3}");
-	if (IS("surprise")) BREAK("{\"type\":\"surprise\"}");
-	if (IS("unsealed")) fake_overlay(name, 1, FAKE_INFO);
-	if (IS("short")) fake_overlay(name, 2, FAKE_INFO);
-	if (IS("nofile")) fake_overlay(name, 3, FAKE_INFO);
-	if (IS("toobig")) { fake_overlay(name, 4, FAKE_INFO); _exit(0); }
-	if (IS("wrongsha")) { fake_overlay(name, 5, FAKE_INFO); _exit(0); }
-	if (IS("noinfo")) fake_overlay(name, 0, "{\"draw\":[1]}");
-	if (IS("twice")) { fake_overlay(name, 0, FAKE_INFO); fake_overlay(name, 0, FAKE_INFO); _exit(0); }
+	if (IS("refused")) {
+		fake_say(
+			"{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/draw/3\",\"message\":\"no such transform\"}");
+		_exit(0);
+	}
+	if (IS("told")) {
+		fake_say(
+			"{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/budget\",\"message\":\"/budget: too small\"}");
+		_exit(0);
+	}
+	if (IS("nowhere")) {
+		fake_say("{\"type\":\"failed\",\"status\":\"enumeric\",\"pointer\":null,\"message\":\"not a number\"}");
+		_exit(0);
+	}
+	if (IS("dies")) {
+		signal(SIGSEGV, SIG_DFL);
+		raise(SIGSEGV);
+	}
+	if (IS("quits"))
+		_exit(0);
+	if (IS("panics")) {
+		fprintf(stderr, "panic: out of cheese\n");
+		fake_overlay(name, 0, FAKE_INFO);
+		_exit(7);
+	}
+	if (IS("garbage"))
+		fake_raw("XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 31);
+	if (IS("silent"))
+		fake_linger(false);
+	if (IS("backwards"))
+		fake_say("{\"type\":\"progress\",\"done\":4,\"of\":3}");
+	if (IS("surprise"))
+		BREAK("{\"type\":\"surprise\"}");
+	if (IS("unsealed"))
+		fake_overlay(name, 1, FAKE_INFO);
+	if (IS("short"))
+		fake_overlay(name, 2, FAKE_INFO);
+	if (IS("nofile"))
+		fake_overlay(name, 3, FAKE_INFO);
+	if (IS("toobig")) {
+		fake_overlay(name, 4, FAKE_INFO);
+		_exit(0);
+	}
+	if (IS("wrongsha")) {
+		fake_overlay(name, 5, FAKE_INFO);
+		_exit(0);
+	}
+	if (IS("noinfo"))
+		fake_overlay(name, 0, "{\"draw\":[1]}");
+	if (IS("twice")) {
+		fake_overlay(name, 0, FAKE_INFO);
+		fake_overlay(name, 0, FAKE_INFO);
+		_exit(0);
+	}
 	/* Searches until the test makes the file of faults. */
 	fault_file(path, getppid());
 	while (IS("slow") && access(path, F_OK)) {

@@ -1,5 +1,6 @@
-/* The supervisor, training attempts, ingest, searches of profiles and serving against an engine that does everything wrong (fake_engine.h): whatever it does,
- * the rows end as they should, nothing of what it made up is stored, and the daemon's side goes on. */
+/* The supervisor, training attempts, ingest, searches of profiles and serving against an engine that does everything
+ * wrong (fake_engine.h): whatever it does, the rows end as they should, nothing of what it made up is stored, and the
+ * daemon's side goes on. */
 #include "check.h"
 #include "fake_engine.h"
 #include "jobs/ingest.h"
@@ -14,7 +15,7 @@
 
 /* PATIENCE is for limits that only bound a failure, and a machine that stalls for seconds is not one. */
 #ifdef WASD_SANITIZED
-enum { SLOWER = 4 };                    /* what promised times are multiplied by: sanitizers make everything slower */
+enum { SLOWER = 4 }; /* what promised times are multiplied by: sanitizers make everything slower */
 #else
 enum { SLOWER = 1 };
 #endif
@@ -27,26 +28,54 @@ static struct serving *serving;
 static struct ingest *ingest;
 static struct profiles *profiles;
 static char dir[64], engine[128];
-static int aside_ms = 600000;           /* for start */
+static int aside_ms = 600000; /* for start */
 
-static void profiles_changed(void *ctx) { (void)ctx; profiles_poke(profiles); }
-static void profile_settled(void *ctx) { (void)ctx; sched_poke(jobs); }
-static void profile_ready(void *ctx, const char *checkpoint) { (void)ctx; serve_profiles_changed(serving, checkpoint); }
+static void profiles_changed(void *ctx)
+{
+	(void)ctx;
+	profiles_poke(profiles);
+}
+static void profile_settled(void *ctx)
+{
+	(void)ctx;
+	sched_poke(jobs);
+}
+static void profile_ready(void *ctx, const char *checkpoint)
+{
+	(void)ctx;
+	serve_profiles_changed(serving, checkpoint);
+}
 
 static void start_parts(int workers)
 {
 	struct wasd_err err = {0};
-	struct storage_opts so = { .low_water_bytes = 1, .ballast_bytes = 4096 };
+	struct storage_opts so = {.low_water_bytes = 1, .ballast_bytes = 4096};
 	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
-	struct supervisor_config sc = { .engine = engine, .heartbeat_ms = HEARTBEAT_MS, .kill_ms = 300, .tick_ms = 50 };
+	struct supervisor_config sc = {.engine = engine, .heartbeat_ms = HEARTBEAT_MS, .kill_ms = 300, .tick_ms = 50};
 	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
-	struct sched_config jc = { .db = db, .sup = sup, .data_dir = dir, .workers = workers, .threads = 2, .cancel_ms = 400, .backoff_scale_ms = 20, .profiles_changed = profiles_changed };
+	struct sched_config jc = {.db = db,
+	                          .sup = sup,
+	                          .data_dir = dir,
+	                          .workers = workers,
+	                          .threads = 2,
+	                          .cancel_ms = 400,
+	                          .backoff_scale_ms = 20,
+	                          .profiles_changed = profiles_changed};
 	CHECK_INT(sched_create(&jc, &jobs, &err), WASD_OK);
-	struct ingest_config ic = { .db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000 };
+	struct ingest_config ic =
+		{.db = db, .sup = sup, .data_dir = dir, .at_once = 2, .max_bytes = 1 << 30, .max_images = 1000};
 	CHECK_INT(ingest_create(&ic, &ingest, &err), WASD_OK);
-	struct serving_config vc = { .db = db, .sup = sup, .threads = 1, .max_calls = 8, .crashes = 3, .crash_window_ms = 60000, .backoff_ms = 300, .aside_ms = aside_ms };
+	struct serving_config vc = {.db = db,
+	                            .sup = sup,
+	                            .threads = 1,
+	                            .max_calls = 8,
+	                            .crashes = 3,
+	                            .crash_window_ms = 60000,
+	                            .backoff_ms = 300,
+	                            .aside_ms = aside_ms};
 	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
-	struct profiles_config pc = { .db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready, .settled = profile_settled };
+	struct profiles_config pc =
+		{.db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready, .settled = profile_settled};
 	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
 }
 
@@ -83,7 +112,8 @@ static int children(void)
 		if (!f)
 			continue;
 		int parent = 0;
-		if (fgets(text, sizeof text, f) && strrchr(text, ')') && sscanf(strrchr(text, ')') + 1, " %*c %d", &parent) == 1)
+		if (fgets(text, sizeof text, f) && strrchr(text, ')') &&
+		    sscanf(strrchr(text, ')') + 1, " %*c %d", &parent) == 1)
 			n += parent == getpid();
 		fclose(f);
 	}
@@ -120,16 +150,30 @@ static void submit_with(const char *fault, int retries, const char *limits, cons
 	struct wasd_err err = {0};
 	struct storage_job j = {0};
 	bool existing;
-	snprintf(spec, sizeof spec, "{\"fault\":\"%s\",\"retry\":{\"max\":%d,\"backoff_s\":1},\"limits\":{%s}%s}", fault, retries, limits, more);
-	struct storage_job_in in = { .name = fault, .queue = "default", .spec = spec, .spec_digest = "x", .created_by = "t", .priority = 50, .dataset = "d",
-	                             .dataset_version = 1, .keep_best = 1, .keep_latest = 2, .keep_metric = "val_acc_aom", .keep_max = true };
+	snprintf(spec, sizeof spec, "{\"fault\":\"%s\",\"retry\":{\"max\":%d,\"backoff_s\":1},\"limits\":{%s}%s}", fault,
+	         retries, limits, more);
+	struct storage_job_in in = {.name = fault,
+	                            .queue = "default",
+	                            .spec = spec,
+	                            .spec_digest = "x",
+	                            .created_by = "t",
+	                            .priority = 50,
+	                            .dataset = "d",
+	                            .dataset_version = 1,
+	                            .keep_best = 1,
+	                            .keep_latest = 2,
+	                            .keep_metric = "val_acc_aom",
+	                            .keep_max = true};
 	CHECK_MSG(storage_job_create(db, &in, &j, &existing, &err) == WASD_OK, "%s", err.msg);
 	snprintf(id, 48, "%s", j.id ? j.id : "");
 	storage_job_done(&j);
 	sched_poke(jobs);
 }
 
-static void submit(const char *fault, int retries, const char *limits, char id[48]) { submit_with(fault, retries, limits, "", id); }
+static void submit(const char *fault, int retries, const char *limits, char id[48])
+{
+	submit_with(fault, retries, limits, "", id);
+}
 
 /* Until the job is in one of the states (comma list) and, when that is a final one, its worker is free again. */
 static struct storage_job wait_state(const char *id, const char *states, int ms)
@@ -161,41 +205,44 @@ static size_t points(const char *id)
 
 /* ---- one attempt ---------------------------------------------------------------------------------------------- */
 
-static const struct { const char *fault, *state, *reason, *in_exit_reason, *in_tail; size_t points; } rows[] = {
-	{ "good", "completed", "done", "exit code 0", "the last words", 4 },
-	{ "bad_magic", "failed", "error", "broke the protocol", "the last words", 0 },
-	{ "bad_crc", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "oversized", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "out_of_order", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "duplicate_seq", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "not_json", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "other_job", "failed", "error", "of another job, job_other", NULL, 0 },
-	{ "stale_attempt", "failed", "error", "of attempt 2, this is 1", NULL, 0 },
-	{ "unknown_type", "failed", "error", "unknown message surprise", NULL, 0 },
-	{ "bad_values", "failed", "error", "metrics without a proper values", NULL, 0 },
-	{ "no_epoch", "failed", "error", "message metrics: \"epoch\" must be there", NULL, 0 },
-	{ "bad_phase", "failed", "error", "message progress: \"phase\" must be loading data", NULL, 0 },
-	{ "bad_progress", "failed", "error", "message progress: \"phase_done\"", NULL, 0 },
-	{ "bad_loss", "failed", "error", "losses without a proper points", NULL, 0 },
-	{ "losses_back", "failed", "error", "losses without a proper points", NULL, 0 },
-	{ "no_losses", "failed", "error", "message losses: \"points\"", NULL, 0 },
-	{ "bad_reason", "failed", "error", "message done: \"reason\"", NULL, 0 },
-	{ "two_ends", "failed", "error", "two ends", NULL, 0 },
-	{ "unsealed", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "short_file", "failed", "error", "broke the protocol", NULL, 0 },
-	{ "no_file", "failed", "error", "memory file", NULL, 0 },
-	{ "wrong_sha", "failed", "error", "could not be stored", NULL, 0 },
-	{ "two_checkpoints", "failed", "error", "not acknowledged", NULL, 0 },
-	{ "exit0", "failed", "error", "exit code 0", NULL, 0 },
-	{ "exit7", "failed", "error", "exit code 7", "panic: out of cheese", 0 },
-	{ "segv", "failed", "error", "signal 11 (Segmentation fault)", NULL, 0 },
-	{ "abort", "failed", "error", "signal 6 (Aborted)", NULL, 0 },
-	{ "kill9", "failed", "error", "signal 9 (Killed)", NULL, 0 },
-	{ "stopped", "failed", "error", "no heartbeat", NULL, 0 },
-	{ "silent", "failed", "error", "no heartbeat", NULL, 0 },
-	{ "hung_up", "failed", "error", "signal 9", NULL, 0 },
-	{ "nan", "failed", "nan_loss", "the loss is not a number", NULL, 0 },
-	{ "says_error", "failed", "error", "disk on fire", NULL, 0 },
+static const struct {
+	const char *fault, *state, *reason, *in_exit_reason, *in_tail;
+	size_t points;
+} rows[] = {
+	{"good", "completed", "done", "exit code 0", "the last words", 4},
+	{"bad_magic", "failed", "error", "broke the protocol", "the last words", 0},
+	{"bad_crc", "failed", "error", "broke the protocol", NULL, 0},
+	{"oversized", "failed", "error", "broke the protocol", NULL, 0},
+	{"out_of_order", "failed", "error", "broke the protocol", NULL, 0},
+	{"duplicate_seq", "failed", "error", "broke the protocol", NULL, 0},
+	{"not_json", "failed", "error", "broke the protocol", NULL, 0},
+	{"other_job", "failed", "error", "of another job, job_other", NULL, 0},
+	{"stale_attempt", "failed", "error", "of attempt 2, this is 1", NULL, 0},
+	{"unknown_type", "failed", "error", "unknown message surprise", NULL, 0},
+	{"bad_values", "failed", "error", "metrics without a proper values", NULL, 0},
+	{"no_epoch", "failed", "error", "message metrics: \"epoch\" must be there", NULL, 0},
+	{"bad_phase", "failed", "error", "message progress: \"phase\" must be loading data", NULL, 0},
+	{"bad_progress", "failed", "error", "message progress: \"phase_done\"", NULL, 0},
+	{"bad_loss", "failed", "error", "losses without a proper points", NULL, 0},
+	{"losses_back", "failed", "error", "losses without a proper points", NULL, 0},
+	{"no_losses", "failed", "error", "message losses: \"points\"", NULL, 0},
+	{"bad_reason", "failed", "error", "message done: \"reason\"", NULL, 0},
+	{"two_ends", "failed", "error", "two ends", NULL, 0},
+	{"unsealed", "failed", "error", "broke the protocol", NULL, 0},
+	{"short_file", "failed", "error", "broke the protocol", NULL, 0},
+	{"no_file", "failed", "error", "memory file", NULL, 0},
+	{"wrong_sha", "failed", "error", "could not be stored", NULL, 0},
+	{"two_checkpoints", "failed", "error", "not acknowledged", NULL, 0},
+	{"exit0", "failed", "error", "exit code 0", NULL, 0},
+	{"exit7", "failed", "error", "exit code 7", "panic: out of cheese", 0},
+	{"segv", "failed", "error", "signal 11 (Segmentation fault)", NULL, 0},
+	{"abort", "failed", "error", "signal 6 (Aborted)", NULL, 0},
+	{"kill9", "failed", "error", "signal 9 (Killed)", NULL, 0},
+	{"stopped", "failed", "error", "no heartbeat", NULL, 0},
+	{"silent", "failed", "error", "no heartbeat", NULL, 0},
+	{"hung_up", "failed", "error", "signal 9", NULL, 0},
+	{"nan", "failed", "nan_loss", "the loss is not a number", NULL, 0},
+	{"says_error", "failed", "error", "disk on fire", NULL, 0},
 };
 
 static void one_attempt(void)
@@ -205,13 +252,16 @@ static void one_attempt(void)
 		char id[48];
 		submit(rows[i].fault, 0, "", id);
 		struct storage_job j = wait_state(id, "completed,failed,cancelled", 10000);
-		CHECK_MSG(!strcmp(j.state, rows[i].state) && j.reason && !strcmp(j.reason, rows[i].reason), "%s: %s, %s", rows[i].fault, j.state, j.reason);
+		CHECK_MSG(!strcmp(j.state, rows[i].state) && j.reason && !strcmp(j.reason, rows[i].reason), "%s: %s, %s",
+		          rows[i].fault, j.state, j.reason);
 		struct storage_attempt_list a = {0};
 		storage_attempt_list(db, id, &a, NULL);
 		CHECK_INT(a.n, 1);
 		if (a.n == 1) {
-			CHECK_MSG(a.items[0].exit_reason && strstr(a.items[0].exit_reason, rows[i].in_exit_reason), "%s: %s", rows[i].fault, a.items[0].exit_reason);
-			CHECK_MSG(!rows[i].in_tail || (a.items[0].log_tail && strstr(a.items[0].log_tail, rows[i].in_tail)), "%s: tail %s", rows[i].fault, a.items[0].log_tail);
+			CHECK_MSG(a.items[0].exit_reason && strstr(a.items[0].exit_reason, rows[i].in_exit_reason), "%s: %s",
+			          rows[i].fault, a.items[0].exit_reason);
+			CHECK_MSG(!rows[i].in_tail || (a.items[0].log_tail && strstr(a.items[0].log_tail, rows[i].in_tail)),
+			          "%s: tail %s", rows[i].fault, a.items[0].log_tail);
 		}
 		CHECK_MSG(points(id) == rows[i].points, "%s: %zu points", rows[i].fault, points(id));
 		storage_attempt_list_done(&a);
@@ -222,7 +272,7 @@ static void one_attempt(void)
 
 static void before_the_start(void)
 {
-	static const char *const faults[] = { "no_hello", "wrong_role", "wrong_version", "two_hellos", "early_metrics" };
+	static const char *const faults[] = {"no_hello", "wrong_role", "wrong_version", "two_hellos", "early_metrics"};
 	char path[64], id[48];
 	fault_file(path, getpid());
 	start(1);
@@ -232,7 +282,8 @@ static void before_the_start(void)
 		fclose(f);
 		submit("good", 0, "", id);
 		struct storage_job j = wait_state(id, "failed,completed", 3000);
-		CHECK_MSG(!strcmp(j.state, "failed") && j.message && strstr(j.message, "broke the protocol"), "%s: %s, %s", faults[i], j.state, j.message);
+		CHECK_MSG(!strcmp(j.state, "failed") && j.message && strstr(j.message, "broke the protocol"), "%s: %s, %s",
+		          faults[i], j.state, j.message);
 		storage_job_done(&j);
 	}
 	unlink(path);
@@ -309,7 +360,7 @@ static void floods(void)
 	j = wait_state(logs, "completed,failed", 20000);
 	CHECK_STR(j.state, "completed");
 	storage_job_done(&j);
-	struct storage_log_query q = { .limit = 10000 };
+	struct storage_log_query q = {.limit = 10000};
 	struct storage_log_list l = {0};
 	storage_log_read(db, logs, &q, &l, NULL);
 	CHECK(l.n >= 1 && l.last_n - l.first_n < 10001);
@@ -324,7 +375,7 @@ static void cancels(void)
 	start(1);
 	submit("polite", 0, "", id);
 	submit("polite", 0, "", second);
-	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	/* Waiting: at once. */
 	CHECK_INT(sched_cancel(jobs, second, false, "no more", &err), WASD_OK);
 	struct storage_job j = {0};
@@ -350,7 +401,7 @@ static void cancels(void)
 	storage_ckpt_done(&c);
 	/* One that does not listen, and ignores SIGTERM too. */
 	submit("deaf", 0, "", id);
-	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	int64_t t0 = stopwatch_us();
 	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 4000);
@@ -358,7 +409,7 @@ static void cancels(void)
 	storage_job_done(&j);
 	/* Killed. */
 	submit("deaf", 0, "", id);
-	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	t0 = stopwatch_us();
 	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 2000);
@@ -387,7 +438,8 @@ static void says_how_far_it_is(void)
 	start(1);
 	submit("losses", 0, "", id);
 	int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
-	while (!event_says(id, "job.progress", "\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3") && wasd_mono_us() < until)
+	while (!event_says(id, "job.progress", "\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3") &&
+	       wasd_mono_us() < until)
 		poll(NULL, 0, 10);
 	CHECK(event_says(id, "job.progress", "\"phase\":\"evaluating\""));
 	CHECK(event_says(id, "job.metric", "\"points\":[[1,1,"));
@@ -397,7 +449,8 @@ static void says_how_far_it_is(void)
 	cJSON *live = sched_live(jobs, id);
 	const cJSON *p = wasd_json_get(live, "progress");
 	CHECK(wasd_json_str(p, "phase", &phase) && !strcmp(phase, "evaluating"));
-	CHECK(wasd_json_num(p, "phase_total", &v) && v == 3 && wasd_json_num(p, "epochs", &v) && v == 2 && wasd_json_num(p, "eta_s", &v) && v == 1);
+	CHECK(wasd_json_num(p, "phase_total", &v) && v == 3 && wasd_json_num(p, "epochs", &v) && v == 2 &&
+	      wasd_json_num(p, "eta_s", &v) && v == 1);
 	cJSON_Delete(live);
 	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
 	struct storage_job j = wait_state(id, "cancelled", 4000);
@@ -444,7 +497,7 @@ static void drain(void)
 	start(1);
 	submit("polite", 0, "", id);
 	submit("good", 0, "", waiting);
-	storage_job_done(&(struct storage_job[]){ wait_state(id, "running", 3000) }[0]);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	sched_drain(jobs);
 	for (int i = 0; i < 400 && !sched_idle(jobs); i++)
 		poll(NULL, 0, 10);
@@ -465,7 +518,8 @@ static void drain(void)
 	stop();
 }
 
-/* The nth allocation of a whole attempt fails: the job ends or waits, the daemon's side goes on, and the next one runs. */
+/* The nth allocation of a whole attempt fails: the job ends or waits, the daemon's side goes on, and the next one runs.
+ */
 static void attempt_without_memory(void)
 {
 	char id[48];
@@ -486,29 +540,33 @@ static void attempt_without_memory(void)
 		storage_job_done(&j);
 	}
 	submit("good", 0, "", id);
-	storage_job_done(&(struct storage_job[]){ wait_state(id, "completed", 6000) }[0]);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "completed", 6000)}[0]);
 	stop();
 }
 
-/* ---- ingest -------------------------------------------------------------------------------------------------------- */
+/* ---- ingest --------------------------------------------------------------------------------------------------------
+ */
 
 static void ingests(void)
 {
-	static const struct { const char *name, *state, *in_error; } cases[] = {
-		{ "fine", "ready", NULL },
-		{ "manybad", "invalid", "\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},{\"file\":\"b.png\",\"detail\":\"empty\"}],\"count\":212" },
-		{ "badlist", "invalid", "broke the protocol" },
-		{ "longremark", "invalid", "broke the protocol" },
-		{ "manyremarks", "invalid", "broke the protocol" },
-		{ "manyexamples", "invalid", "broke the protocol" },
-		{ "escapes", "invalid", "broke the protocol" },
-		{ "negative", "invalid", "broke the protocol" },
-		{ "refused", "invalid", "train/cat/1.png" },
-		{ "dies", "invalid", "signal 11" },
-		{ "quits", "invalid", "ended early" },
-		{ "garbage", "invalid", "broke the protocol" },
-		{ "wrongsize", "invalid", "size it named" },
-		{ "nofile", "invalid", "left no file" },
+	static const struct {
+		const char *name, *state, *in_error;
+	} cases[] = {
+		{"fine", "ready", NULL},
+		{"manybad", "invalid",
+	     "\"errors\":[{\"file\":\"a.png\",\"detail\":\"cut\"},{\"file\":\"b.png\",\"detail\":\"empty\"}],\"count\":212"},
+		{"badlist", "invalid", "broke the protocol"},
+		{"longremark", "invalid", "broke the protocol"},
+		{"manyremarks", "invalid", "broke the protocol"},
+		{"manyexamples", "invalid", "broke the protocol"},
+		{"escapes", "invalid", "broke the protocol"},
+		{"negative", "invalid", "broke the protocol"},
+		{"refused", "invalid", "train/cat/1.png"},
+		{"dies", "invalid", "signal 11"},
+		{"quits", "invalid", "ended early"},
+		{"garbage", "invalid", "broke the protocol"},
+		{"wrongsize", "invalid", "size it named"},
+		{"nofile", "invalid", "left no file"},
 	};
 	cJSON *options = cJSON_Parse("{\"size\":32}");
 	start(1);
@@ -520,7 +578,7 @@ static void ingests(void)
 		snprintf(staged, sizeof staged, "%s/up%zu", dir, i);
 		fclose(fopen(staged, "w"));
 		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", &d, &existing, &err), WASD_OK);
-		struct api_upload up = { .path = staged, .name = "a.tar" };
+		struct api_upload up = {.path = staged, .name = "a.tar"};
 		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, options, &err), WASD_OK);
 		int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
 		do {
@@ -530,8 +588,11 @@ static void ingests(void)
 			poll(NULL, 0, 5);
 		} while (d.state && !strcmp(d.state, "scanning") && wasd_mono_us() < until);
 		CHECK_MSG(d.state && !strcmp(d.state, cases[i].state), "%s is %s: %s", cases[i].name, d.state, d.error);
-		CHECK_MSG(!cases[i].in_error || (d.error && strstr(d.error, cases[i].in_error)), "%s: %s", cases[i].name, d.error);
-		CHECK_MSG(cases[i].in_error || (d.info && strstr(d.info, "\"remarks\":[{\"code\":\"ignored\",\"count\":3,") && strstr(d.info, "\"options\":{\"size\":32}")), "%s: %s", cases[i].name, d.info);
+		CHECK_MSG(!cases[i].in_error || (d.error && strstr(d.error, cases[i].in_error)), "%s: %s", cases[i].name,
+		          d.error);
+		CHECK_MSG(cases[i].in_error || (d.info && strstr(d.info, "\"remarks\":[{\"code\":\"ignored\",\"count\":3,") &&
+		                                strstr(d.info, "\"options\":{\"size\":32}")),
+		          "%s: %s", cases[i].name, d.info);
 		CHECK_MSG(access(staged, F_OK) != 0, "%s: the upload is still there", cases[i].name);
 		snprintf(result, sizeof result, "%s/datasets/%s/1.wds", dir, cases[i].name);
 		CHECK_MSG((access(result, F_OK) == 0) == !strcmp(cases[i].state, "ready"), "%s: result", cases[i].name);
@@ -541,7 +602,8 @@ static void ingests(void)
 	stop();
 }
 
-/* ---- serving ----------------------------------------------------------------------------------------------------------- */
+/* ---- serving
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* A finished job whose checkpoint begins with that word. */
 static void make_ckpt(const char *word, char ckpt[32])
@@ -550,16 +612,25 @@ static void make_ckpt(const char *word, char ckpt[32])
 	struct wasd_err err = {0};
 	int64_t attempt;
 	char *resume = NULL;
-	sched_drain(jobs);                      /* this job is not for the scheduler */
+	sched_drain(jobs); /* this job is not for the scheduler */
 	submit("good", 0, "", id);
 	CHECK_INT(storage_attempt_start(db, id, &attempt, &resume, &err), WASD_OK);
 	CHECK_INT(storage_attempt_running(db, id, attempt, 1, "{}", &err), WASD_OK);
 	snprintf(data, sizeof data, "%s", word);
 	wasd_sha256_of(data, sizeof data, sha);
-	struct storage_ckpt_in in = { .job = id, .attempt = attempt, .epoch = 1, .step = 1, .data = data, .bytes = sizeof data, .sha256 = sha, .reason = "final", .info = "{}", .metrics_json = "{}" };
+	struct storage_ckpt_in in = {.job = id,
+	                             .attempt = attempt,
+	                             .epoch = 1,
+	                             .step = 1,
+	                             .data = data,
+	                             .bytes = sizeof data,
+	                             .sha256 = sha,
+	                             .reason = "final",
+	                             .info = "{}",
+	                             .metrics_json = "{}"};
 	CHECK_MSG(storage_ckpt_store(db, &in, ckpt, &err) == WASD_OK, "%s", err.msg);
-	struct storage_exit x = { .outcome = "completed", .exit_reason = "done" };
-	struct storage_move m = { .to = "completed", .reason = "done" };
+	struct storage_exit x = {.outcome = "completed", .exit_reason = "done"};
+	struct storage_move m = {.to = "completed", .reason = "done"};
 	CHECK_INT(storage_attempt_end(db, id, attempt, &x, &m, &err), WASD_OK);
 	wasd_free(resume);
 }
@@ -567,7 +638,8 @@ static void make_ckpt(const char *word, char ckpt[32])
 static void deploy_ckpt(const char *name, const char *ckpt)
 {
 	struct wasd_err err = {0};
-	struct storage_deployment_in di = { .name = name, .source = "{}", .checkpoint = ckpt, .mode = "aom", .options = "{}", .actor = "t" };
+	struct storage_deployment_in di =
+		{.name = name, .source = "{}", .checkpoint = ckpt, .mode = "aom", .options = "{}", .actor = "t"};
 	struct storage_deployment d = {0};
 	CHECK_MSG(storage_deployment_create(db, &di, &d, &err) == WASD_OK, "%s", err.msg);
 	storage_deployment_done(&d);
@@ -588,7 +660,8 @@ static bool wait_deployment(const char *name, const char *state, int ms)
 		struct storage_deployment d = {0};
 		struct api_live live = {0};
 		storage_deployment_get(db, name, &d, NULL);
-		bool ok = d.state && !strcmp(d.state, state) && (strcmp(state, "ready") || (serve_live(serving, name, &live) && live.ready));
+		bool ok = d.state && !strcmp(d.state, state) &&
+		          (strcmp(state, "ready") || (serve_live(serving, name, &live) && live.ready));
 		bool late = wasd_mono_us() > until;
 		CHECK_MSG(ok || !late, "%s is %s: %s", name, d.state, d.message);
 		storage_deployment_done(&d);
@@ -608,9 +681,9 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	cJSON_AddStringToObject(m, "bundle", live.bundle);
 	cJSON_AddStringToObject(m, "mode", live.mode);
 	cJSON_AddNumberToObject(m, "k", k);
-	cJSON_AddItemToObject(m, "sizes", cJSON_CreateIntArray((int[]){ (int)bytes }, 1));
+	cJSON_AddItemToObject(m, "sizes", cJSON_CreateIntArray((int[]){(int)bytes}, 1));
 	char *bin = calloc(1, bytes + 1);
-	struct api_call call = { .json = m, .bin = bin, .bin_len = bytes, .who = name };
+	struct api_call call = {.json = m, .bin = bin, .bin_len = bytes, .who = name};
 	serve_begin(serving, name, live.generation);
 	enum wasd_status s = serve_infer(serving, &call, wasd_mono_us() + ms * 1000ll, err);
 	serve_end(serving, name, live.generation, s == WASD_OK);
@@ -624,12 +697,14 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 }
 
 /* Asks for an answer of `bytes` in a memory file, when at most `most` can be right. */
-static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us, struct api_call *call, struct wasd_err *err)
+static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us,
+                                 struct api_call *call, struct wasd_err *err)
 {
-	struct api_live live = { 0 };
+	struct api_live live = {0};
 	serve_live(serving, name, &live);
-	cJSON *m = wasd_message("logits", "bundle:s mode:s sizes:j k:i answer_bytes:i", live.bundle, live.mode, cJSON_CreateIntArray((int[]){ 1 }, 1), (int64_t)kind, (int64_t)bytes);
-	*call = (struct api_call){ .json = m, .reply_max = most };
+	cJSON *m = wasd_message("logits", "bundle:s mode:s sizes:j k:i answer_bytes:i", live.bundle, live.mode,
+	                        cJSON_CreateIntArray((int[]){1}, 1), (int64_t)kind, (int64_t)bytes);
+	*call = (struct api_call){.json = m, .reply_max = most};
 	serve_begin(serving, name, live.generation);
 	enum wasd_status s = serve_infer(serving, call, deadline_us, err);
 	serve_end(serving, name, live.generation, s == WASD_OK);
@@ -645,18 +720,23 @@ static int restarts(void)
 	return (int)n;
 }
 
-/* Answers above a frame's size come in a memory file: taken when they are what was asked for, and the end of the process when not. */
+/* Answers above a frame's size come in a memory file: taken when they are what was asked for, and the end of the
+ * process when not. */
 static void large_answers(void)
 {
-	static const struct { enum bulk kind; size_t bytes, most; const char *why; } wrong[] = {
-		{ BULK_GOOD, 1 << 21, 0, "nothing of that kind was asked for" },
-		{ BULK_TOO_BIG, 1 << 21, 1 << 21, "more than was asked for" },
-		{ BULK_UNSEALED, 1 << 21, 1 << 21, "not sealed" },
-		{ BULK_SHORT, 1 << 21, 1 << 21, "shorter than said" },
-		{ BULK_NO_BYTES, 1 << 21, 1 << 21, "its size is not said" },
-		{ BULK_AND_BIN, 1 << 21, 1 << 21, "bytes in two places" },
+	static const struct {
+		enum bulk kind;
+		size_t bytes, most;
+		const char *why;
+	} wrong[] = {
+		{BULK_GOOD, 1 << 21, 0, "nothing of that kind was asked for"},
+		{BULK_TOO_BIG, 1 << 21, 1 << 21, "more than was asked for"},
+		{BULK_UNSEALED, 1 << 21, 1 << 21, "not sealed"},
+		{BULK_SHORT, 1 << 21, 1 << 21, "shorter than said"},
+		{BULK_NO_BYTES, 1 << 21, 1 << 21, "its size is not said"},
+		{BULK_AND_BIN, 1 << 21, 1 << 21, "bytes in two places"},
 	};
-	static const size_t sizes[] = { 256 * 1025 * 4, 1 << 20, 4, 64 << 20 };
+	static const size_t sizes[] = {256 * 1025 * 4, 1 << 20, 4, 64 << 20};
 	struct wasd_err err = {0};
 	struct api_call call;
 	start(1);
@@ -664,7 +744,8 @@ static void large_answers(void)
 	if (!wait_deployment("d", "ready", 4000))
 		return stop();
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + 20000000, &call, &err) == WASD_OK, "%zu bytes: %s", sizes[i], err.msg);
+		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + 20000000, &call, &err) == WASD_OK,
+		          "%zu bytes: %s", sizes[i], err.msg);
 		CHECK_INT(call.reply_bin_len, sizes[i]);
 		bool same = call.reply_bin_len == sizes[i];
 		for (size_t k = 0; same && k < sizes[i] / 4; k++)
@@ -682,7 +763,9 @@ static void large_answers(void)
 		start(1);
 		deploy("d", "fine");
 		CHECK(wait_deployment("d", "ready", 4000));
-		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + 20000000, &call, &err) == WASD_EBUSY, "%s", wrong[i].why);
+		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + 20000000, &call, &err) ==
+		              WASD_EBUSY,
+		          "%s", wrong[i].why);
 		CHECK_MSG(!call.reply_bin, "%s", wrong[i].why);
 		api_call_done(&call);
 		CHECK(wait_deployment("d", "ready", 4000));
@@ -705,10 +788,11 @@ static int audited(const char *name, const char *action, const char *reason)
 	char object[100];
 	int n = 0;
 	snprintf(object, sizeof object, "deployment/%s", name);
-	storage_audit_list(db, object, NULL, 0, (struct storage_page){ .limit = 100 }, &l, NULL);
+	storage_audit_list(db, object, NULL, 0, (struct storage_page){.limit = 100}, &l, NULL);
 	for (size_t i = 0; i < l.n; i++)
 		if (!strcmp(l.items[i].action, action)) {
-			CHECK_MSG(!reason || (l.items[i].reason && strstr(l.items[i].reason, reason)), "%s: %s", action, l.items[i].reason);
+			CHECK_MSG(!reason || (l.items[i].reason && strstr(l.items[i].reason, reason)), "%s: %s", action,
+			          l.items[i].reason);
 			n++;
 		}
 	storage_audit_list_done(&l);
@@ -728,7 +812,8 @@ static pid_t infer_pid(void)
 	return (pid_t)pid;
 }
 
-/* The one at whose work the process dies is set aside, the other is served, and the first comes back: after its time, or when it is asked for. */
+/* The one at whose work the process dies is set aside, the other is served, and the first comes back: after its time,
+ * or when it is asked for. */
 static void the_one_that_kills(void)
 {
 	struct wasd_err err = {0};
@@ -748,16 +833,20 @@ static void the_one_that_kills(void)
 	CHECK_INT(classify("good", 1, 10, 20000, &err, NULL), WASD_OK);
 	storage_deployment_get(db, "bad", &row, NULL);
 	CHECK_STR(row.state, "ready");
-	CHECK_MSG(row.message && strstr(row.message, "Suspended") && strstr(row.message, "signal 9") && strstr(row.message, "in 600 s") && strstr(row.message, "POST /v1/deployments/bad:reload"), "%s", row.message);
+	CHECK_MSG(row.message && strstr(row.message, "Suspended") && strstr(row.message, "signal 9") &&
+	              strstr(row.message, "in 600 s") && strstr(row.message, "POST /v1/deployments/bad:reload"),
+	          "%s", row.message);
 	storage_deployment_done(&row);
 	CHECK_INT(audited("bad", "deployment.suspend", "ended again and again"), 1);
 	CHECK_INT(audited("good", "deployment.suspend", NULL), 0);
 	cJSON *o = serve_status(serving), *info = serve_info(serving, "bad");
-	CHECK(cJSON_GetArraySize(wasd_json_get(o, "suspended")) == 1 && !strcmp(wasd_json_get(o, "suspended")->child->valuestring, "bad"));
+	CHECK(cJSON_GetArraySize(wasd_json_get(o, "suspended")) == 1 &&
+	      !strcmp(wasd_json_get(o, "suspended")->child->valuestring, "bad"));
 	CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
 	const cJSON *condition = cJSON_GetArrayItem(wasd_json_get(info, "conditions"), 0);
 	const char *type = "", *at = "";
-	CHECK(wasd_json_str(condition, "type", &type) && !strcmp(type, "Suspended") && wasd_json_str(condition, "retry_at", &at) && strlen(at) > 18);
+	CHECK(wasd_json_str(condition, "type", &type) && !strcmp(type, "Suspended") &&
+	      wasd_json_str(condition, "retry_at", &at) && strlen(at) > 18);
 	cJSON_Delete(o);
 	cJSON_Delete(info);
 	/* What is loaded anew leaves it alone; who asks for it gets it. */
@@ -801,7 +890,8 @@ static void deaths_of_nobody(void)
 		CHECK_INT(restarts(), i);
 		cJSON *o = serve_status(serving);
 		bool waits = wasd_json_i64(o, "restart_in_s", &wait);
-		CHECK_MSG(waits == (i > 3) && wait == (i > 3), "death %d: %lld s", i, (long long)wait);          /* 0, 0, 0, 0.3 and 0.6 s */
+		CHECK_MSG(waits == (i > 3) && wait == (i > 3), "death %d: %lld s", i,
+		          (long long)wait); /* 0, 0, 0, 0.3 and 0.6 s */
 		cJSON_Delete(o);
 		CHECK(wait_deployment("d", "ready", 4000));
 		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
@@ -856,7 +946,8 @@ static void serving_faults(void)
 	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 	cJSON_Delete(reply);
-	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_ESTATE);
+	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err),
+	          WASD_ESTATE);
 	CHECK_INT(serve_mode(serving, "d", "xom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
 	/* It dies under a request: busy at once, back within a second, in the mode of the row. */
 	for (int k = 66; k <= 67; k++) {
@@ -878,7 +969,8 @@ static void serving_faults(void)
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	CHECK(wait_deployment("d", "ready", 3000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
-	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the former. */
+	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the
+	 * former. */
 	deploy("refused", "refuse");
 	CHECK(wait_deployment("refused", "failed", 3000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
@@ -888,12 +980,19 @@ static void serving_faults(void)
 	stop();
 }
 
-/* ---- profiles ------------------------------------------------------------------------------------------------------------ */
+/* ---- profiles
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void ask_for(const char *ckpt, const char *name)
 {
 	struct wasd_err err = {0};
-	struct storage_profile_in in = { .checkpoint = ckpt, .name = name, .desire = "macs", .request = "{\"desire\":\"macs\",\"budget\":0.7}", .dataset = "d", .dataset_version = 1, .actor = "t" };
+	struct storage_profile_in in = {.checkpoint = ckpt,
+	                                .name = name,
+	                                .desire = "macs",
+	                                .request = "{\"desire\":\"macs\",\"budget\":0.7}",
+	                                .dataset = "d",
+	                                .dataset_version = 1,
+	                                .actor = "t"};
 	CHECK_MSG(storage_profile_begin(db, &in, NULL, NULL, &err) == WASD_OK, "%s", err.msg);
 	profiles_poke(profiles);
 }
@@ -922,25 +1021,27 @@ static void profile_becomes(const char *ckpt, const char *name, const char *stat
 
 static void searches(void)
 {
-	static const struct { const char *name, *state, *in_message; } cases[] = {
-		{ "fine", "ready", NULL },
-		{ "refused", "failed", "/draw/3: no such transform" },
-		{ "told", "failed", "/budget: too small" },
-		{ "nowhere", "failed", "not a number" },
-		{ "dies", "failed", "signal 11" },
-		{ "quits", "failed", "ended early" },
-		{ "panics", "failed", "panic: out of cheese" },
-		{ "garbage", "failed", "broke the protocol" },
-		{ "silent", "failed", "no heartbeat" },
-		{ "backwards", "failed", "progress of 4 of 3" },
-		{ "surprise", "failed", "unknown message surprise" },
-		{ "unsealed", "failed", "broke the protocol" },
-		{ "short", "failed", "broke the protocol" },
-		{ "nofile", "failed", "memory file" },
-		{ "toobig", "failed", "the most is 16777216" },
-		{ "wrongsha", "failed", "SHA-256" },
-		{ "noinfo", "failed", "profile without a proper info" },
-		{ "twice", "failed", "profile after its end" },
+	static const struct {
+		const char *name, *state, *in_message;
+	} cases[] = {
+		{"fine", "ready", NULL},
+		{"refused", "failed", "/draw/3: no such transform"},
+		{"told", "failed", "/budget: too small"},
+		{"nowhere", "failed", "not a number"},
+		{"dies", "failed", "signal 11"},
+		{"quits", "failed", "ended early"},
+		{"panics", "failed", "panic: out of cheese"},
+		{"garbage", "failed", "broke the protocol"},
+		{"silent", "failed", "no heartbeat"},
+		{"backwards", "failed", "progress of 4 of 3"},
+		{"surprise", "failed", "unknown message surprise"},
+		{"unsealed", "failed", "broke the protocol"},
+		{"short", "failed", "broke the protocol"},
+		{"nofile", "failed", "memory file"},
+		{"toobig", "failed", "the most is 16777216"},
+		{"wrongsha", "failed", "SHA-256"},
+		{"noinfo", "failed", "profile without a proper info"},
+		{"twice", "failed", "profile after its end"},
 	};
 	char ckpt[32], path[128];
 	start(1);
@@ -949,7 +1050,8 @@ static void searches(void)
 		ask_for(ckpt, cases[i].name);
 		struct storage_profile p = wait_profile(ckpt, cases[i].name, "ready,failed");
 		CHECK_MSG(!strcmp(p.state, cases[i].state), "%s is %s: %s", cases[i].name, p.state, p.message);
-		CHECK_MSG(!cases[i].in_message || (p.message && strstr(p.message, cases[i].in_message)), "%s: %s", cases[i].name, p.message);
+		CHECK_MSG(!cases[i].in_message || (p.message && strstr(p.message, cases[i].in_message)), "%s: %s",
+		          cases[i].name, p.message);
 		CHECK_INT(p.info != NULL, !strcmp(cases[i].state, "ready"));
 		storage_profile_done(&p);
 	}
@@ -1010,7 +1112,7 @@ static void searches_that_are_ended(void)
 static bool log_says(const char *id, const char *text)
 {
 	struct storage_log_list l = {0};
-	struct storage_log_query q = { .level = "info" };
+	struct storage_log_query q = {.level = "info"};
 	bool said = false;
 	storage_log_read(db, id, &q, &l, NULL);
 	for (size_t i = 0; i < l.n; i++)
@@ -1068,7 +1170,8 @@ static void profiles_of_jobs(void)
 	best_of(id, ckpt);
 	profile_becomes(ckpt, "fine", "ready");
 	profile_becomes(ckpt, "refused", "failed");
-	CHECK(log_says(id, "searching 2 profiles") && log_says(id, "profile fine is ready") && log_says(id, "profile refused: /draw/3: no such transform"));
+	CHECK(log_says(id, "searching 2 profiles") && log_says(id, "profile fine is ready") &&
+	      log_says(id, "profile refused: /draw/3: no such transform"));
 	/* A training that fails has none. */
 	submit_with("exit7", 0, "", ",\"profiles\":[" PROFILE("fine") "]", id);
 	j = wait_state(id, "failed", 8000);
@@ -1107,12 +1210,13 @@ static void profiles_of_jobs(void)
 	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_ESTATE);
 	j = wait_state(next, "completed", 8000);
 	storage_job_done(&j);
-	ask_for(ckpt, "fine");                  /* the search that nobody wants has ended, or this would wait for ever */
+	ask_for(ckpt, "fine"); /* the search that nobody wants has ended, or this would wait for ever */
 	profile_becomes(ckpt, "fine", "ready");
 	stop();
 }
 
-/* The daemon ends, in order or not, while a job runs only for its profiles: the job stays what it is and is completed when they are there. */
+/* The daemon ends, in order or not, while a job runs only for its profiles: the job stays what it is and is completed
+ * when they are there. */
 static void profiles_of_jobs_across_starts(void)
 {
 	char id[48], ckpt[32], path[64];
@@ -1191,8 +1295,10 @@ static void serving_profiles(void)
 	/* Another one comes while it is served, and can be switched to. */
 	ask_for(ckpt, "live");
 	mode_becomes("d", "dom:live", true);
-	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
-	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK, "%s", err.msg);
+	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err),
+	          WASD_EBUSY);
+	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK,
+	          "%s", err.msg);
 	CHECK_STR(now.mode, "dom:live");
 	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));

@@ -63,7 +63,7 @@ static enum api_result do_file(struct api_ctx *c, const struct api_request *q, s
 	const char *size = api_query(q, "size");
 	r->status = 200;
 	r->content_type = "application/octet-stream";
-	r->source = (struct api_source){ .read = read_pattern, .size = size ? (uint64_t)atoll(size) : 1000 };
+	r->source = (struct api_source){.read = read_pattern, .size = size ? (uint64_t)atoll(size) : 1000};
 	api_set_header(r, "ETag", "\"f1\"");
 	return API_DONE;
 }
@@ -105,8 +105,8 @@ static enum api_result do_events(struct api_ctx *c, const struct api_request *q,
 static enum api_result do_slow(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	atomic_fetch_add(&slow_running, 1);
-	struct timespec ts = { 0, 700000000 };
-	nanosleep(&ts, NULL);           /* a handler that takes its time */
+	struct timespec ts = {0, 700000000};
+	nanosleep(&ts, NULL); /* a handler that takes its time */
 	atomic_fetch_sub(&slow_running, 1);
 	return do_echo(c, q, r);
 }
@@ -124,17 +124,17 @@ static enum api_result do_held(struct api_ctx *c, const struct api_request *q, s
 }
 
 static const struct api_route routes[] = {
-	{ "GET", "/echo", API_BODY_NONE, do_echo, "", NULL },
-	{ "POST", "/echo", API_BODY_JSON, do_echo, "", NULL },
-	{ "GET", "/smuggled", API_BODY_NONE, do_smuggled, "", NULL },
-	{ "POST", "/smuggled", API_BODY_JSON, do_smuggled, "", NULL },
-	{ "GET", "/big", API_BODY_NONE, do_big, "", NULL },
-	{ "GET", "/file", API_BODY_NONE, do_file, "", NULL },
-	{ "PUT", "/upload", API_BODY_UPLOAD, do_upload, "", NULL },
-	{ "GET", "/wait", API_BODY_NONE, do_wait, "", NULL },
-	{ "GET", "/events", API_BODY_NONE, do_events, "", NULL },
-	{ "GET", "/slow", API_BODY_NONE, do_slow, "", NULL },
-	{ "GET", "/held", API_BODY_NONE, do_held, "", NULL },
+	{"GET", "/echo", API_BODY_NONE, do_echo, "", NULL},
+	{"POST", "/echo", API_BODY_JSON, do_echo, "", NULL},
+	{"GET", "/smuggled", API_BODY_NONE, do_smuggled, "", NULL},
+	{"POST", "/smuggled", API_BODY_JSON, do_smuggled, "", NULL},
+	{"GET", "/big", API_BODY_NONE, do_big, "", NULL},
+	{"GET", "/file", API_BODY_NONE, do_file, "", NULL},
+	{"PUT", "/upload", API_BODY_UPLOAD, do_upload, "", NULL},
+	{"GET", "/wait", API_BODY_NONE, do_wait, "", NULL},
+	{"GET", "/events", API_BODY_NONE, do_events, "", NULL},
+	{"GET", "/slow", API_BODY_NONE, do_slow, "", NULL},
+	{"GET", "/held", API_BODY_NONE, do_held, "", NULL},
 };
 
 static const struct api_route *find(const char *method, const char *path, char allow[64])
@@ -149,18 +149,20 @@ static const struct api_route *find(const char *method, const char *path, char a
 	return NULL;
 }
 
-static enum api_result handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q, struct api_response *r)
+static enum api_result handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
+                              struct api_response *r)
 {
 	return rt->handle(c, q, r);
 }
 
-static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to, struct wasd_err *err)
+static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to,
+                                     struct wasd_err *err)
 {
 	(void)ctx, (void)err;
 	for (int64_t s = after + 1; s <= atomic_load(&fake_seq) && max-- > 0; s++) {
 		char data[64];
 		snprintf(data, sizeof data, "{\"n\":%lld}", (long long)s);
-		fn(to, &(struct hub_event){ s, last_type, last_object, data });
+		fn(to, &(struct hub_event){s, last_type, last_object, data});
 	}
 	return WASD_OK;
 }
@@ -168,12 +170,13 @@ static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_even
 static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, struct wasd_err *err)
 {
 	(void)ctx, (void)err;
-	*first = 3;             /* 1 and 2 are pruned */
+	*first = 3; /* 1 and 2 are pruned */
 	*last = atomic_load(&fake_seq);
 	return WASD_OK;
 }
 
-static enum wasd_status no_log(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out, struct wasd_err *err)
+static enum wasd_status no_log(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
+                               struct wasd_err *err)
 {
 	(void)ctx, (void)object, (void)n, (void)max, (void)out, (void)err;
 	return WASD_OK;
@@ -204,9 +207,9 @@ static void start(void (*tune)(struct http_config *c))
 	cfg.staging = staging;
 	if (tune)
 		tune(&cfg);
-	struct hub_source src = { .after = events_after, .bounds = events_bounds, .log_after = no_log, .log_over = log_over };
-	CHECK_INT(hub_create(&src, (struct hub_config){ cfg.heartbeat_ms, cfg.max_streams }, &hub, &err), WASD_OK);
-	struct exchange_app app = { find, handle, NULL };
+	struct hub_source src = {.after = events_after, .bounds = events_bounds, .log_after = no_log, .log_over = log_over};
+	CHECK_INT(hub_create(&src, (struct hub_config){cfg.heartbeat_ms, cfg.max_streams}, &hub, &err), WASD_OK);
+	struct exchange_app app = {find, handle, NULL};
 	CHECK_INT(http_start(&cfg, &app, hub, &http, &err), WASD_OK);
 	port = atoi(strrchr(http_address(http), ':') + 1);
 }
@@ -235,7 +238,9 @@ static void stop(void)
 static int dial(void)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	                         .sin_port = htons((uint16_t)port),
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	CHECK(connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0);
 	return fd;
 }
@@ -261,7 +266,7 @@ static size_t take(int fd, char *buf, size_t max, int ms, bool *closed)
 	size_t n = 0;
 	*closed = false;
 	while (n + 1 < max) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (poll(&p, 1, ms) <= 0)
 			break;
 		ssize_t r = read(fd, buf + n, max - 1 - n);
@@ -299,14 +304,15 @@ static int answers(const char *s)
 
 static char answer[1 << 20];
 
-/* Reads into `answer` until `what` is in it n times, however busy the machine is, and then what follows within a moment. */
+/* Reads into `answer` until `what` is in it n times, however busy the machine is, and then what follows within a
+ * moment. */
 static void await(int fd, const char *what, int n, bool *closed)
 {
 	size_t k = 0;
 	*closed = false;
 	answer[0] = 0;
 	while (!*closed) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (poll(&p, 1, count(answer, what) < n ? 20000 : 100) <= 0)
 			break;
 		ssize_t r = read(fd, answer + k, sizeof answer - 1 - k);
@@ -330,68 +336,94 @@ static int ask(const char *request, int ms, bool *closed)
 #define H "Host: x\r\n"
 #define NEXT "GET /smuggled HTTP/1.1\r\n" H "\r\n"
 
-static const struct { const char *what, *request; int status; bool closes; int answers; } cases[] = {
-	{ "a plain request keeps the connection", "GET /echo HTTP/1.1\r\n" H "\r\n", 200, false, 1 },
-	{ "two requests in one packet are both answered", "GET /echo HTTP/1.1\r\n" H "\r\nGET /echo HTTP/1.1\r\n" H "\r\n", 200, false, 2 },
-	{ "a body with its length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}", 200, false, 1 },
-	{ "a chunked body", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200, false, 1 },
-	{ "chunk extensions and trailers", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nX-T: 1\r\n\r\n", 200, false, 1 },
-	{ "HTTP/1.0 closes", "GET /echo HTTP/1.0\r\n\r\n", 200, true, 1 },
-	{ "Connection: close closes", "GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200, true, 1 },
-	{ "length and chunked, chunked first", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "length and chunked, length first", "POST /echo HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "two equal lengths", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}" NEXT, 400, true, 1 },
-	{ "two differing lengths", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 60\r\n\r\n{}" NEXT, 400, true, 1 },
-	{ "a length list", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2, 2\r\n\r\n{}" NEXT, 400, true, 1 },
-	{ "a blank before the colon", "POST /echo HTTP/1.1\r\n" H "Content-Length : 5\r\n\r\n" NEXT, 400, true, 1 },
-	{ "an unknown coding", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" NEXT, 501, true, 1 },
-	{ "identity coding", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n" NEXT, 501, true, 1 },
-	{ "chunked twice in one line", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" NEXT, 501, true, 1 },
-	{ "chunked on two lines", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "gzip, chunked", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" NEXT, 501, true, 1 },
-	{ "chunked in HTTP/1.0", "POST /echo HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a negative length", "POST /echo HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a length with a plus", "POST /echo HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a hexadecimal length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a length of 2^64", "POST /echo HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n" NEXT, 413, true, 1 },
-	{ "a length over the limit", "POST /echo HTTP/1.1\r\n" H "Content-Length: 262145\r\n\r\n", 413, true, 1 },
-	{ "a length over the upload limit", "PUT /upload HTTP/1.1\r\n" H "Content-Length: 8388609\r\n\r\n", 413, true, 1 },
-	{ "an empty length", "POST /echo HTTP/1.1\r\n" H "Content-Length: \r\n\r\n" NEXT, 400, true, 1 },
-	{ "a chunk size that is no number", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a chunk size of 17 digits", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n11111111111111111\r\n{}\r\n0\r\n\r\n" NEXT, 413, true, 1 },
-	{ "chunk data longer than said", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}{}{}\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "a negative chunk size", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n" NEXT, 400, true, 1 },
-	{ "no Host", "GET /echo HTTP/1.1\r\n\r\n", 400, true, 1 },
-	{ "two Hosts", "GET /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, true, 1 },
-	{ "a Host with a slash", "GET /echo HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, true, 1 },
-	{ "a header name with a blank", "GET /echo HTTP/1.1\r\n" H "X y: 1\r\n\r\n", 400, true, 1 },
-	{ "a header without a colon", "GET /echo HTTP/1.1\r\n" H "nonsense\r\n\r\n", 400, true, 1 },
-	{ "a header name with a bracket", "GET /echo HTTP/1.1\r\n" H "X(y): 1\r\n\r\n", 400, true, 1 },
-	{ "an unknown expectation", "POST /echo HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 2\r\n\r\n{}", 400, true, 1 },
-	{ "HTTP/9.9", "GET /echo HTTP/9.9\r\n" H "\r\n", 505, true, 1 },
-	{ "HTTP/2.0", "GET /echo HTTP/2.0\r\n" H "\r\n", 505, true, 1 },
-	{ "a blank in the address", "GET /echo /smuggled HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "no version at all", "GET /echo\r\n" H "\r\n", 400, true, 1 },
-	{ "%00 in the path", "GET /echo%00b HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "an encoded slash", "GET /a%2fb HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "encoded dots", "GET /%2e%2e/etc HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "encoded dots and slash", "GET /%2e%2e%2fetc HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "plain dots", "GET /../etc HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "dots and a semicolon", "GET /..;/etc HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "a double slash", "GET //echo HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "a backslash", "GET /a%5cb HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "overlong UTF-8", "GET /%c0%af HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "half an escape", "GET /a%2 HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "an encoded newline", "GET /echo%0d%0aX:1 HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "a NUL in the query", "GET /echo?v=%00 HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
-	{ "an unknown path", "GET /nothing HTTP/1.1\r\n" H "\r\n", 404, false, 1 },
-	{ "a wrong method", "DELETE /echo HTTP/1.1\r\n" H "\r\n", 405, false, 1 },
-	{ "a body where none is taken", "GET /echo HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}" NEXT, 400, true, 1 },
-	{ "an unknown content coding", "POST /echo HTTP/1.1\r\n" H "Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", 415, true, 1 },
-	{ "not gzip though it says so", "POST /echo HTTP/1.1\r\n" H "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 400, false, 1 },
-	{ "an absolute address", "GET http://x/echo HTTP/1.1\r\n" H "\r\n", 200, false, 1 },
-	{ "TRACE is not answered with what came", "TRACE /echo HTTP/1.1\r\n" H "Cookie: secret\r\n\r\n", 405, false, 1 },
-	{ "OPTIONS *", "OPTIONS * HTTP/1.1\r\n" H "\r\n", 400, true, 1 },
+static const struct {
+	const char *what, *request;
+	int status;
+	bool closes;
+	int answers;
+} cases[] = {
+	{"a plain request keeps the connection", "GET /echo HTTP/1.1\r\n" H "\r\n", 200, false, 1},
+	{"two requests in one packet are both answered", "GET /echo HTTP/1.1\r\n" H "\r\nGET /echo HTTP/1.1\r\n" H "\r\n",
+     200, false, 2},
+	{"a body with its length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}", 200, false, 1},
+	{"a chunked body", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200, false,
+     1},
+	{"chunk extensions and trailers",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nX-T: 1\r\n\r\n", 200, false, 1},
+	{"HTTP/1.0 closes", "GET /echo HTTP/1.0\r\n\r\n", 200, true, 1},
+	{"Connection: close closes", "GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200, true, 1},
+	{"length and chunked, chunked first",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1},
+	{"length and chunked, length first",
+     "POST /echo HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400, true, 1},
+	{"two equal lengths", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}" NEXT, 400,
+     true, 1},
+	{"two differing lengths", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 60\r\n\r\n{}" NEXT, 400,
+     true, 1},
+	{"a length list", "POST /echo HTTP/1.1\r\n" H "Content-Length: 2, 2\r\n\r\n{}" NEXT, 400, true, 1},
+	{"a blank before the colon", "POST /echo HTTP/1.1\r\n" H "Content-Length : 5\r\n\r\n" NEXT, 400, true, 1},
+	{"an unknown coding", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" NEXT, 501, true,
+     1},
+	{"identity coding", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n" NEXT, 501, true, 1},
+	{"chunked twice in one line",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" NEXT, 501, true, 1},
+	{"chunked on two lines",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400,
+     true, 1},
+	{"gzip, chunked", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" NEXT, 501, true,
+     1},
+	{"chunked in HTTP/1.0", "POST /echo HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" NEXT, 400, true,
+     1},
+	{"a negative length", "POST /echo HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n" NEXT, 400, true, 1},
+	{"a length with a plus", "POST /echo HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\n" NEXT, 400, true, 1},
+	{"a hexadecimal length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\n" NEXT, 400, true, 1},
+	{"a length of 2^64", "POST /echo HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n" NEXT, 413, true, 1},
+	{"a length over the limit", "POST /echo HTTP/1.1\r\n" H "Content-Length: 262145\r\n\r\n", 413, true, 1},
+	{"a length over the upload limit", "PUT /upload HTTP/1.1\r\n" H "Content-Length: 8388609\r\n\r\n", 413, true, 1},
+	{"an empty length", "POST /echo HTTP/1.1\r\n" H "Content-Length: \r\n\r\n" NEXT, 400, true, 1},
+	{"a chunk size that is no number",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n" NEXT, 400, true, 1},
+	{"a chunk size of 17 digits",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n11111111111111111\r\n{}\r\n0\r\n\r\n" NEXT, 413,
+     true, 1},
+	{"chunk data longer than said",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}{}{}\r\n0\r\n\r\n" NEXT, 400, true, 1},
+	{"a negative chunk size",
+     "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n" NEXT, 400, true, 1},
+	{"no Host", "GET /echo HTTP/1.1\r\n\r\n", 400, true, 1},
+	{"two Hosts", "GET /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, true, 1},
+	{"a Host with a slash", "GET /echo HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, true, 1},
+	{"a header name with a blank", "GET /echo HTTP/1.1\r\n" H "X y: 1\r\n\r\n", 400, true, 1},
+	{"a header without a colon", "GET /echo HTTP/1.1\r\n" H "nonsense\r\n\r\n", 400, true, 1},
+	{"a header name with a bracket", "GET /echo HTTP/1.1\r\n" H "X(y): 1\r\n\r\n", 400, true, 1},
+	{"an unknown expectation", "POST /echo HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 2\r\n\r\n{}", 400, true,
+     1},
+	{"HTTP/9.9", "GET /echo HTTP/9.9\r\n" H "\r\n", 505, true, 1},
+	{"HTTP/2.0", "GET /echo HTTP/2.0\r\n" H "\r\n", 505, true, 1},
+	{"a blank in the address", "GET /echo /smuggled HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"no version at all", "GET /echo\r\n" H "\r\n", 400, true, 1},
+	{"%00 in the path", "GET /echo%00b HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"an encoded slash", "GET /a%2fb HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"encoded dots", "GET /%2e%2e/etc HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"encoded dots and slash", "GET /%2e%2e%2fetc HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"plain dots", "GET /../etc HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"dots and a semicolon", "GET /..;/etc HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"a double slash", "GET //echo HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"a backslash", "GET /a%5cb HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"overlong UTF-8", "GET /%c0%af HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"half an escape", "GET /a%2 HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"an encoded newline", "GET /echo%0d%0aX:1 HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"a NUL in the query", "GET /echo?v=%00 HTTP/1.1\r\n" H "\r\n", 400, true, 1},
+	{"an unknown path", "GET /nothing HTTP/1.1\r\n" H "\r\n", 404, false, 1},
+	{"a wrong method", "DELETE /echo HTTP/1.1\r\n" H "\r\n", 405, false, 1},
+	{"a body where none is taken", "GET /echo HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}" NEXT, 400, true, 1},
+	{"an unknown content coding", "POST /echo HTTP/1.1\r\n" H "Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+     415, true, 1},
+	{"not gzip though it says so", "POST /echo HTTP/1.1\r\n" H "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+     400, false, 1},
+	{"an absolute address", "GET http://x/echo HTTP/1.1\r\n" H "\r\n", 200, false, 1},
+	{"TRACE is not answered with what came", "TRACE /echo HTTP/1.1\r\n" H "Cookie: secret\r\n\r\n", 405, false, 1},
+	{"OPTIONS *", "OPTIONS * HTTP/1.1\r\n" H "\r\n", 400, true, 1},
 };
 
 static void framing_cases(void)
@@ -406,8 +438,10 @@ static void framing_cases(void)
 		int status = status_of(answer);
 		CHECK_MSG(status == cases[i].status, "%s: status %d, want %d", cases[i].what, status, cases[i].status);
 		CHECK_MSG(closed == cases[i].closes, "%s: %s", cases[i].what, closed ? "closed" : "not closed");
-		/* The library's own refusal of a malformed length repeats its status line; that nothing ran is what counts there. */
-		CHECK_MSG(strstr(cases[i].what, "length") || answers(answer) == cases[i].answers, "%s: %d answers, want %d", cases[i].what, answers(answer), cases[i].answers);
+		/* The library's own refusal of a malformed length repeats its status line; that nothing ran is what counts
+		 * there. */
+		CHECK_MSG(strstr(cases[i].what, "length") || answers(answer) == cases[i].answers, "%s: %d answers, want %d",
+		          cases[i].what, answers(answer), cases[i].answers);
 		CHECK_MSG(!strstr(answer, "secret"), "%s", cases[i].what);
 	}
 	CHECK_INT(atomic_load(&smuggled), 0);
@@ -425,10 +459,24 @@ static void other_address(struct http_config *c)
 /* No login: what other machines reach is refused unless that is meant. A port that is none is none. */
 static void addresses(void)
 {
-	static const struct { const char *listen; bool insecure; const char *refused; } rows[] = {
-		{ "127.0.0.1:0", false, NULL }, { "127.3.2.1:0", false, NULL }, { "localhost:0", false, NULL },
-		{ "0.0.0.0:0", false, "--insecure" }, { ":0", false, "--insecure" }, { "[::]:0", false, "--insecure" }, { "[::ffff:0.0.0.0]:0", false, "--insecure" }, { "192.0.2.1:0", false, "--insecure" },
-		{ "0.0.0.0:0", true, NULL }, { "127.0.0.1:99999", false, "0 to 65535" }, { "127.0.0.1:65536", true, "0 to 65535" }, { "127.0.0.1:+1", true, "0 to 65535" }, { "127.0.0.1", true, "ADDR:PORT" },
+	static const struct {
+		const char *listen;
+		bool insecure;
+		const char *refused;
+	} rows[] = {
+		{"127.0.0.1:0", false, NULL},
+		{"127.3.2.1:0", false, NULL},
+		{"localhost:0", false, NULL},
+		{"0.0.0.0:0", false, "--insecure"},
+		{":0", false, "--insecure"},
+		{"[::]:0", false, "--insecure"},
+		{"[::ffff:0.0.0.0]:0", false, "--insecure"},
+		{"192.0.2.1:0", false, "--insecure"},
+		{"0.0.0.0:0", true, NULL},
+		{"127.0.0.1:99999", false, "0 to 65535"},
+		{"127.0.0.1:65536", true, "0 to 65535"},
+		{"127.0.0.1:+1", true, "0 to 65535"},
+		{"127.0.0.1", true, "ADDR:PORT"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct http_config c;
@@ -444,7 +492,9 @@ static void addresses(void)
 		http_config_default(&c);
 		other_address(&c);
 		c.staging = P_tmpdir;
-		CHECK_MSG(http_start(&c, &(struct exchange_app){ find, handle, NULL }, NULL, &none, &err) == WASD_EINVAL && strstr(err.msg, rows[i].refused), "%s: %s", address, err.msg);
+		CHECK_MSG(http_start(&c, &(struct exchange_app){find, handle, NULL}, NULL, &none, &err) == WASD_EINVAL &&
+		              strstr(err.msg, rows[i].refused),
+		          "%s: %s", address, err.msg);
 	}
 }
 
@@ -454,8 +504,11 @@ static void long_heads(void)
 	static char req[80 << 10];
 	bool closed;
 	/* An address of 40 KiB, of 9 KiB; headers of 40 KiB, of 17 KiB; 2,000 headers. */
-	static const struct { int uri, header, headers, status; } rows[] = {
-		{ 40000, 0, 0, 414 }, { 9000, 0, 0, 414 }, { 10, 40000, 0, 431 }, { 10, 17000, 0, 431 }, { 10, 10, 2000, 431 }, { 8000, 4000, 10, 404 },
+	static const struct {
+		int uri, header, headers, status;
+	} rows[] = {
+		{40000, 0, 0, 414},  {9000, 0, 0, 414},   {10, 40000, 0, 431},
+		{10, 17000, 0, 431}, {10, 10, 2000, 431}, {8000, 4000, 10, 404},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		int n = sprintf(req, "GET /");
@@ -469,14 +522,22 @@ static void long_heads(void)
 			n += sprintf(req + n, "X-%d: 1\r\n", k);
 		sprintf(req + n, "\r\n");
 		int status = ask(req, 3000, &closed);
-		CHECK_MSG(status == rows[i].status && answers(answer) == 1, "row %zu: status %d, want %d; %d answers", i, status, rows[i].status, answers(answer));
+		CHECK_MSG(status == rows[i].status && answers(answer) == 1, "row %zu: status %d, want %d; %d answers", i,
+		          status, rows[i].status, answers(answer));
 	}
 	/* Lists that the library would cut into pieces: a query and cookies, of what is allowed and of more. */
-	static const struct { const char *before, *piece, *after; int bytes, status; } lists[] = {
-		{ "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 100, 404 }, { "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 2000, 400 },
-		{ "GET /nowhere?", "a&", "c HTTP/1.1\r\n" H "\r\n", 8000, 400 }, { "GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 17000, 414 },
-		{ "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 3000, 200 }, { "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 15000, 200 },
-		{ "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 17000, 431 }, { "GET /echo HTTP/1.1\r\n" H "Cookie: ", "a;", "c=d\r\n\r\n", 30000, 431 },
+	static const struct {
+		const char *before, *piece, *after;
+		int bytes, status;
+	} lists[] = {
+		{"GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 100, 404},
+		{"GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 2000, 400},
+		{"GET /nowhere?", "a&", "c HTTP/1.1\r\n" H "\r\n", 8000, 400},
+		{"GET /nowhere?", "a=b&", "c HTTP/1.1\r\n" H "\r\n", 17000, 414},
+		{"GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 3000, 200},
+		{"GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 15000, 200},
+		{"GET /echo HTTP/1.1\r\n" H "Cookie: ", "a=b; ", "c=d\r\n\r\n", 17000, 431},
+		{"GET /echo HTTP/1.1\r\n" H "Cookie: ", "a;", "c=d\r\n\r\n", 30000, 431},
 	};
 	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
 		int n = sprintf(req, "%s", lists[i].before);
@@ -484,16 +545,20 @@ static void long_heads(void)
 			n += sprintf(req + n, "%s", lists[i].piece);
 		sprintf(req + n, "%s", lists[i].after);
 		int status = ask(req, 1000, &closed);
-		CHECK_MSG(status == lists[i].status && answers(answer) == 1, "list %zu: status %d, want %d; %d answers", i, status, lists[i].status, answers(answer));
+		CHECK_MSG(status == lists[i].status && answers(answer) == 1, "list %zu: status %d, want %d; %d answers", i,
+		          status, lists[i].status, answers(answer));
 		CHECK_MSG(status < 400 || status == 404 || closed, "list %zu: not closed", i);
 	}
-	/* Where a head just fills the memory that a connection has there is no room for an answer: one comes all the same. */
-	for (int size = 16000; size <= 65000; size += (size < 47000 || size > 50000) && (size < 57000 || size > 58000) ? 2001 : 64) {
+	/* Where a head just fills the memory that a connection has there is no room for an answer: one comes all the same.
+	 */
+	for (int size = 16000; size <= 65000;
+	     size += (size < 47000 || size > 50000) && (size < 57000 || size > 58000) ? 2001 : 64) {
 		int n = sprintf(req, "GET /echo HTTP/1.1\r\n" H "X-A: ");
 		memset(req + n, 'b', (size_t)size);
 		sprintf(req + n + size, "\r\n\r\n");
 		int status = ask(req, 3000, &closed);
-		CHECK_MSG(status == (size < 16384 ? 200 : 431) && answers(answer) == 1, "a head of %d bytes: status %d, %d answers", n + size + 4, status, answers(answer));
+		CHECK_MSG(status == (size < 16384 ? 200 : 431) && answers(answer) == 1,
+		          "a head of %d bytes: status %d, %d answers", n + size + 4, status, answers(answer));
 	}
 	for (int headers = 100; headers <= 1600; headers += 25) {
 		int n = sprintf(req, "GET /echo HTTP/1.1\r\n" H);
@@ -501,7 +566,8 @@ static void long_heads(void)
 			n += sprintf(req + n, "a:\r\n");
 		sprintf(req + n, "\r\n");
 		int status = ask(req, 3000, &closed);
-		CHECK_MSG(status == (headers < 127 ? 200 : 431) && answers(answer) == 1, "%d headers: status %d, %d answers", headers, status, answers(answer));
+		CHECK_MSG(status == (headers < 127 ? 200 : 431) && answers(answer) == 1, "%d headers: status %d, %d answers",
+		          headers, status, answers(answer));
 	}
 	/* A megabyte of noise, and a TLS hello. */
 	int fd = dial();
@@ -540,7 +606,8 @@ static void chunked_over_the_limit(void)
 	stop();
 }
 
-/* ---- replies ------------------------------------------------------------------------------------------------------------ */
+/* ---- replies
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static const char *body_of(void)
 {
@@ -552,7 +619,10 @@ static void replies(void)
 {
 	start(NULL);
 	bool closed;
-	CHECK_INT(ask("GET /echo?v=a%20b+c HTTP/1.1\r\n" H "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nConnection: close\r\n\r\n", 2000, &closed), 200);
+	CHECK_INT(ask("GET /echo?v=a%20b+c HTTP/1.1\r\n" H
+	              "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nConnection: close\r\n\r\n",
+	              2000, &closed),
+	          200);
 	CHECK_STR(body_of(), "a b c");
 	CHECK(strstr(answer, "X-Request-Id: req_") != NULL);
 	CHECK(strstr(answer, "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") != NULL);
@@ -560,30 +630,37 @@ static void replies(void)
 	const char *e = strstr(answer, "ETag: ");
 	CHECK(e && sscanf(e, "ETag: %79s", etag) == 1);
 	char req[300];
-	snprintf(req, sizeof req, "GET /echo?v=a%%20b+c HTTP/1.1\r\n" H "If-None-Match: \"zz\", %s\r\nConnection: close\r\n\r\n", etag);
+	snprintf(req, sizeof req,
+	         "GET /echo?v=a%%20b+c HTTP/1.1\r\n" H "If-None-Match: \"zz\", %s\r\nConnection: close\r\n\r\n", etag);
 	CHECK_INT(ask(req, 2000, &closed), 304);
 	CHECK_STR(body_of(), "");
 	CHECK_INT(ask("HEAD /echo?v=abc HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 2000, &closed), 200);
 	CHECK(strstr(answer, "Content-Length: 3") != NULL);
 	CHECK_STR(body_of(), "");
-	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0.5, br\r\nConnection: close\r\n\r\n", 2000, &closed), 200);
+	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0.5, br\r\nConnection: close\r\n\r\n", 2000,
+	              &closed),
+	          200);
 	CHECK(strstr(answer, "Content-Encoding: gzip") != NULL);
-	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0\r\nConnection: close\r\n\r\n", 2000, &closed), 200);
+	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0\r\nConnection: close\r\n\r\n", 2000, &closed),
+	          200);
 	CHECK(!strstr(answer, "Content-Encoding"));
-	static const struct { const char *range, *if_range, *content_range; int status, length; } ranges[] = {
-		{ NULL, NULL, NULL, 200, 1000 },
-		{ "bytes=0-9", NULL, "bytes 0-9/1000", 206, 10 },
-		{ "bytes=990-", NULL, "bytes 990-999/1000", 206, 10 },
-		{ "bytes=-5", NULL, "bytes 995-999/1000", 206, 5 },
-		{ "bytes=990-2000", NULL, "bytes 990-999/1000", 206, 10 },
-		{ "bytes=-5000", NULL, "bytes 0-999/1000", 206, 1000 },
-		{ "bytes=1000-", NULL, "bytes */1000", 416, -1 },
-		{ "bytes=5-2", NULL, NULL, 200, 1000 },
-		{ "bytes=0-1,5-6", NULL, NULL, 200, 1000 },
-		{ "lines=1-2", NULL, NULL, 200, 1000 },
-		{ "bytes=99999999999999999999-", NULL, "bytes */1000", 416, -1 },
-		{ "bytes=0-9", "\"f1\"", "bytes 0-9/1000", 206, 10 },
-		{ "bytes=0-9", "\"other\"", NULL, 200, 1000 },
+	static const struct {
+		const char *range, *if_range, *content_range;
+		int status, length;
+	} ranges[] = {
+		{NULL, NULL, NULL, 200, 1000},
+		{"bytes=0-9", NULL, "bytes 0-9/1000", 206, 10},
+		{"bytes=990-", NULL, "bytes 990-999/1000", 206, 10},
+		{"bytes=-5", NULL, "bytes 995-999/1000", 206, 5},
+		{"bytes=990-2000", NULL, "bytes 990-999/1000", 206, 10},
+		{"bytes=-5000", NULL, "bytes 0-999/1000", 206, 1000},
+		{"bytes=1000-", NULL, "bytes */1000", 416, -1},
+		{"bytes=5-2", NULL, NULL, 200, 1000},
+		{"bytes=0-1,5-6", NULL, NULL, 200, 1000},
+		{"lines=1-2", NULL, NULL, 200, 1000},
+		{"bytes=99999999999999999999-", NULL, "bytes */1000", 416, -1},
+		{"bytes=0-9", "\"f1\"", "bytes 0-9/1000", 206, 10},
+		{"bytes=0-9", "\"other\"", NULL, 200, 1000},
 	};
 	for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
 		int n = sprintf(req, "GET /file HTTP/1.1\r\n" H "Connection: close\r\n");
@@ -597,7 +674,8 @@ static void replies(void)
 		size_t got = take(fd, answer, sizeof answer, 2000, &closed);
 		close(fd);
 		int length = (int)(got - (size_t)(body_of() - answer));
-		CHECK_MSG(status_of(answer) == ranges[i].status && (length == ranges[i].length || ranges[i].length < 0), "row %zu: status %d, %d bytes", i, status_of(answer), length);
+		CHECK_MSG(status_of(answer) == ranges[i].status && (length == ranges[i].length || ranges[i].length < 0),
+		          "row %zu: status %d, %d bytes", i, status_of(answer), length);
 		CHECK_MSG(!ranges[i].content_range || strstr(answer, ranges[i].content_range), "row %zu: %s", i, answer);
 		if (ranges[i].status == 206) {
 			int from;
@@ -606,9 +684,13 @@ static void replies(void)
 		}
 	}
 	/* A gzip request body (of "{}"), and a bomb. */
-	static const unsigned char packed[] = { 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0 };
+	static const unsigned char packed[] = {0x1f, 0x8b, 8, 0,    0,    0,    0,    0, 0, 3, 0xab,
+	                                       0xae, 5,    0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0};
 	int fd = dial();
-	int n = sprintf(req, "POST /echo HTTP/1.1\r\n" H "Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", sizeof packed);
+	int n = sprintf(req,
+	                "POST /echo HTTP/1.1\r\n" H
+	                "Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+	                sizeof packed);
 	put(fd, req, (size_t)n);
 	put(fd, packed, sizeof packed);
 	take(fd, answer, sizeof answer, 2000, &closed);
@@ -629,8 +711,10 @@ static void uploads(void)
 	wasd_sha256_of(data, n, hex);
 	for (int chunked = 0; chunked < 2; chunked++) {
 		int fd = dial();
-		int k = chunked ? sprintf(req, "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
-		                : sprintf(req, "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: %zu\r\n\r\n", n);
+		int k = chunked ?
+		            sprintf(req,
+		                    "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n") :
+		            sprintf(req, "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: %zu\r\n\r\n", n);
 		put(fd, req, (size_t)k);
 		for (size_t off = 0, piece; off < n; off += piece) {
 			piece = n - off < 1000 + off % 70001 ? n - off : 1000 + off % 70001;
@@ -674,7 +758,8 @@ static void uploads(void)
 	stop();
 }
 
-/* ---- waiting, streams ------------------------------------------------------------------------------------------------------- */
+/* ---- waiting, streams
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void publish(void)
 {
@@ -766,7 +851,11 @@ static void event_streams(void)
 	stop();
 }
 
-static void heartbeat_fast(struct http_config *c) { c->heartbeat_ms = 100; c->max_streams = 3; }
+static void heartbeat_fast(struct http_config *c)
+{
+	c->heartbeat_ms = 100;
+	c->max_streams = 3;
+}
 
 static void stream_limits(void)
 {
@@ -790,9 +879,13 @@ static void stream_limits(void)
 	stop();
 }
 
-static void many_streams(struct http_config *c) { c->max_streams = 300; }
+static void many_streams(struct http_config *c)
+{
+	c->max_streams = 300;
+}
 
-/* Connections that are suspended and resumed all the time must not hold up one that is not (a fault of older libraries). */
+/* Connections that are suspended and resumed all the time must not hold up one that is not (a fault of older
+ * libraries). */
 static void suspended_do_not_starve_others(void)
 {
 	start(many_streams);
@@ -810,7 +903,7 @@ static void suspended_do_not_starve_others(void)
 		publish();
 		int64_t t0 = stopwatch_us();
 		say(other, "GET /echo HTTP/1.1\r\n" H "\r\n");
-		struct pollfd p = { .fd = other, .events = POLLIN };
+		struct pollfd p = {.fd = other, .events = POLLIN};
 		CHECK(poll(&p, 1, 20000) == 1);
 		CHECK(read(other, answer, sizeof answer) > 0);
 		if (stopwatch_us() - t0 > worst)
@@ -825,15 +918,23 @@ static void suspended_do_not_starve_others(void)
 	stop();
 }
 
-/* ---- slow and many ---------------------------------------------------------------------------------------------------------------- */
+/* ---- slow and many
+ * ---------------------------------------------------------------------------------------------------------------- */
 
-static void short_times(struct http_config *c) { c->header_ms = 400; c->idle_ms = 900; c->grace_ms = 500; c->min_rate = 100000; }
+static void short_times(struct http_config *c)
+{
+	c->header_ms = 400;
+	c->idle_ms = 900;
+	c->grace_ms = 500;
+	c->min_rate = 100000;
+}
 
 /* Not before the first, and not much later: what the test itself was kept from running is no time of the server's. */
 static void check_took(const char *what, int64_t began_us, int64_t watch_us, int at_least_ms, int below_ms)
 {
 	int64_t ms = (wasd_mono_us() - began_us) / 1000, of_it = (stopwatch_us() - watch_us) / 1000;
-	CHECK_MSG(ms >= at_least_ms && of_it < below_ms, "%s: %lld ms, stalls left out %lld ms", what, (long long)ms, (long long)of_it);
+	CHECK_MSG(ms >= at_least_ms && of_it < below_ms, "%s: %lld ms, stalls left out %lld ms", what, (long long)ms,
+	          (long long)of_it);
 }
 
 static void is_closed(const char *what, int fd, const char *drip, int at_least_ms, int below_ms)
@@ -853,7 +954,10 @@ static void slow_clients(void)
 {
 	start(short_times);
 	bool closed = false;
-	is_closed("a header, a byte at a time", dial(), "GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n", 350, 1500);
+	is_closed(
+		"a header, a byte at a time", dial(),
+		"GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n",
+		350, 1500);
 	int fd = dial();
 	say(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n");
 	char body[101] = "";
@@ -886,8 +990,15 @@ static void slow_clients(void)
 	stop();
 }
 
-static void few_places(struct http_config *c) { c->max_connections = 20; c->max_per_loopback = 0; }
-static void per_address(struct http_config *c) { c->max_per_loopback = 5; }
+static void few_places(struct http_config *c)
+{
+	c->max_connections = 20;
+	c->max_per_loopback = 0;
+}
+static void per_address(struct http_config *c)
+{
+	c->max_per_loopback = 5;
+}
 
 static void connection_limits(void)
 {
@@ -916,9 +1027,14 @@ static void connection_limits(void)
 	}
 }
 
-static void one_worker(struct http_config *c) { c->worker_threads = 1; c->queue = 2; }
+static void one_worker(struct http_config *c)
+{
+	c->worker_threads = 1;
+	c->queue = 2;
+}
 
-/* One request holds the worker, two wait for it, and three are turned away, which is seen before the first is let go. */
+/* One request holds the worker, two wait for it, and three are turned away, which is seen before the first is let go.
+ */
 static void queue_full(void)
 {
 	start(one_worker);
@@ -926,7 +1042,7 @@ static void queue_full(void)
 	int ok = 0, busy = 0, answered = 0;
 	bool closed;
 	for (int i = 0; i < 6; i++) {
-		fds[i] = (struct pollfd){ .fd = dial(), .events = POLLIN };
+		fds[i] = (struct pollfd){.fd = dial(), .events = POLLIN};
 		say(fds[i].fd, "GET /held HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
 		while (i == 0 && !atomic_load(&slow_running))
 			poll(NULL, 0, 1);
@@ -949,17 +1065,22 @@ static void queue_full(void)
 	stop();
 }
 
-/* The nth allocation fails, for every n until nothing fails any more: an answer of ours or a closed connection, and all goes on. */
+/* The nth allocation fails, for every n until nothing fails any more: an answer of ours or a closed connection, and all
+ * goes on. */
 static void no_memory(void)
 {
-	static const struct { const char *what, *request; int good; } asks[] = {
-		{ "echo", "POST /echo?v=1&w=2 HTTP/1.1\r\n" H "Connection: close\r\ntraceparent: x\r\nContent-Length: 2\r\n\r\n{}", 200 },
-		{ "gzip", "GET /big HTTP/1.1\r\n" H "Connection: close\r\nAccept-Encoding: gzip\r\n\r\n", 200 },
-		{ "page", "GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200 },
-		{ "range", "GET /file HTTP/1.1\r\n" H "Connection: close\r\nRange: bytes=1-5\r\n\r\n", 206 },
-		{ "upload", "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: 5\r\n\r\nabcde", 201 },
-		{ "unknown", "GET /nothing HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 404 },
-		{ "bad", "GET /a%00 HTTP/1.1\r\n" H "\r\n", 400 },
+	static const struct {
+		const char *what, *request;
+		int good;
+	} asks[] = {
+		{"echo",
+	     "POST /echo?v=1&w=2 HTTP/1.1\r\n" H "Connection: close\r\ntraceparent: x\r\nContent-Length: 2\r\n\r\n{}", 200},
+		{"gzip", "GET /big HTTP/1.1\r\n" H "Connection: close\r\nAccept-Encoding: gzip\r\n\r\n", 200},
+		{"page", "GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200},
+		{"range", "GET /file HTTP/1.1\r\n" H "Connection: close\r\nRange: bytes=1-5\r\n\r\n", 206},
+		{"upload", "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: 5\r\n\r\nabcde", 201},
+		{"unknown", "GET /nothing HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 404},
+		{"bad", "GET /a%00 HTTP/1.1\r\n" H "\r\n", 400},
 	};
 	start(NULL);
 	bool closed;
@@ -969,7 +1090,9 @@ static void no_memory(void)
 			wasd_mem_fail_at((uint64_t)n);
 			int status = ask(asks[i].request, 3000, &closed);
 			wasd_mem_fail_at(0);
-			CHECK_MSG(closed && (status == asks[i].good || status == 503 || status == 500 || status == 200 || status == 0), "%s, allocation %d: status %d", asks[i].what, n, status);
+			CHECK_MSG(closed &&
+			              (status == asks[i].good || status == 503 || status == 500 || status == 200 || status == 0),
+			          "%s, allocation %d: status %d", asks[i].what, n, status);
 			/* Threads of the background allocate, too: the end is where it stays good. */
 			in_a_row = status == asks[i].good ? in_a_row + 1 : 0;
 		}
@@ -990,7 +1113,9 @@ static void no_memory(void)
 	stop();
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int open_fds(void)
 {

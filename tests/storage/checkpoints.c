@@ -35,7 +35,8 @@ static void test_store_and_read(void)
 		for (size_t at = 0, step = n / 7 + 1; at < n; at += step) { /* ranges across the borders of chunks */
 			size_t len = at % 2 ? step : (1 << 20) + 3, expect = at + len > n ? n - at : len;
 			OK(storage_ckpt_read(r, (int64_t)at, buf, len < n + 10 ? len : n + 10, &got, &err));
-			if (got < expect) expect = got;
+			if (got < expect)
+				expect = got;
 			CHECK(got > 0 && !memcmp(buf, want + at, expect));
 		}
 		storage_ckpt_close(r);
@@ -54,7 +55,12 @@ static void test_store_and_read(void)
 	struct storage_ckpt_reader *r;
 	FAILS(storage_ckpt_open(s, "ckpt_none", &r, &err), WASD_ENOTFOUND);
 	/* The announced hash is checked before anything is written. */
-	struct storage_ckpt_in in = {.job = id, .attempt = a, .epoch = 50, .data = "abc", .bytes = 3, .sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae"};
+	struct storage_ckpt_in in = {.job = id,
+	                             .attempt = a,
+	                             .epoch = 50,
+	                             .data = "abc",
+	                             .bytes = 3,
+	                             .sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae"};
 	FAILS(storage_ckpt_store(s, &in, ck, &err), WASD_ECORRUPT);
 	in.job = "job_none";
 	in.sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -74,7 +80,8 @@ static int count(struct storage *s, const char *job)
 static bool has(struct storage *s, const char *id)
 {
 	struct storage_ckpt k;
-	if (storage_ckpt_get(s, id, &k, &err)) return false;
+	if (storage_ckpt_get(s, id, &k, &err))
+		return false;
 	storage_ckpt_done(&k);
 	return true;
 }
@@ -100,7 +107,8 @@ static void test_retention(void)
 	for (int e = 0; e < 7; e++) {
 		OK(store_ckpt(s, id, a, e, acc[e], 2000, (unsigned)e, ck[e]));
 	}
-	/* keep best 1, latest 1; while it runs the two newest stay. 0.8 was reached at epochs 1 and 3: the earlier is the best. */
+	/* keep best 1, latest 1; while it runs the two newest stay. 0.8 was reached at epochs 1 and 3: the earlier is the
+	 * best. */
 	CHECK_INT(count(s, id), 3);
 	CHECK(has(s, ck[1]) && has(s, ck[5]) && has(s, ck[6]));
 	picked(s, id, "best", ck[1]);
@@ -131,7 +139,8 @@ static void test_retention_minimum(void)
 	in.keep_max = false;
 	OK(storage_job_create(s, &in, &j, NULL, &err));
 	int64_t a = start_job(s, j.id);
-	for (int e = 0; e < 4; e++) OK(store_ckpt(s, j.id, a, e, 1 + e, 2000, (unsigned)e, ck[e]));
+	for (int e = 0; e < 4; e++)
+		OK(store_ckpt(s, j.id, a, e, 1 + e, 2000, (unsigned)e, ck[e]));
 	CHECK_INT(count(s, j.id), 2);
 	picked(s, j.id, "best", ck[2]); /* smaller is better here */
 	OK(move(s, j.id, "cancelling"));
@@ -179,9 +188,14 @@ static void sql_on(const char *file, const char *sql)
 
 static void test_damage(void)
 {
-	static const struct { const char *sql; const char *why; int64_t range_ok; } rows[] = {
+	static const struct {
+		const char *sql;
+		const char *why;
+		int64_t range_ok;
+	} rows[] = {
 		{"UPDATE chunks SET data=zeroblob(length(data)) WHERE n=1", "a chunk of zeroes", 0},
-		{"UPDATE chunks SET data=CAST(substr(data,1,500000)||x'00'||substr(data,500002) AS BLOB) WHERE n=2", "one byte of a chunk", 0},
+		{"UPDATE chunks SET data=CAST(substr(data,1,500000)||x'00'||substr(data,500002) AS BLOB) WHERE n=2",
+	     "one byte of a chunk", 0},
 		{"UPDATE chunks SET data=substr(data,1,length(data)-1) WHERE n=2", "a chunk cut short", 0},
 		{"DELETE FROM chunks WHERE n=1", "a chunk is missing", 0},
 		{"UPDATE chunks SET n=n+100 WHERE n=1", "a chunk under another number", 0},
@@ -198,13 +212,15 @@ static void test_damage(void)
 		OK(store_ckpt(s, id, a, 1, 0.9, (3 << 20) - 100, 2, newer));
 		storage_close(s);
 		char sql[300];
-		snprintf(sql, sizeof sql, "%s%s", rows[i].sql, strstr(rows[i].sql, "UPDATE payloads") ? " WHERE num=2" : " AND payload=2");
+		snprintf(sql, sizeof sql, "%s%s", rows[i].sql,
+		         strstr(rows[i].sql, "UPDATE payloads") ? " WHERE num=2" : " AND payload=2");
 		sql_on("ckpt.db", sql);
 		s = open_store();
 		struct storage_ckpt_reader *r = NULL;
 		size_t got = 0;
 		OK(storage_ckpt_open(s, newer, &r, &err));
-		if (rows[i].range_ok == 0) OK(storage_ckpt_read(r, 10, buf, 100, &got, &err)); /* the first chunk is fine */
+		if (rows[i].range_ok == 0)
+			OK(storage_ckpt_read(r, 10, buf, 100, &got, &err)); /* the first chunk is fine */
 		storage_ckpt_close(r);
 		OK(storage_ckpt_open(s, newer, &r, &err));
 		enum wasd_status st = storage_ckpt_read(r, 0, buf, 4 << 20, &got, &err);
@@ -220,7 +236,13 @@ static void test_damage(void)
 		int fd;
 		FAILS(storage_ckpt_memfd(s, newer, &fd, NULL, NULL, &err), WASD_ECORRUPT);
 		struct storage_deployment d;
-		FAILS(storage_deployment_create(s, &(struct storage_deployment_in){.name = "x", .source = "{}", .checkpoint = newer, .mode = "aom"}, &d, &err), WASD_ECORRUPT);
+		FAILS(storage_deployment_create(s,
+		                                &(struct storage_deployment_in){.name = "x",
+		                                                                .source = "{}",
+		                                                                .checkpoint = newer,
+		                                                                .mode = "aom"},
+		                                &d, &err),
+		      WASD_ECORRUPT);
 		free(buf);
 		end_store(s);
 	}
@@ -252,7 +274,8 @@ static void test_damage_at_start(void)
 	wasd_free(resume);
 	struct storage_attempt_list at = {0};
 	OK(storage_attempt_list(s, id, &at, &err));
-	CHECK(at.n == 2 && !strcmp(at.items[0].outcome, "interrupted") && at.items[0].ended_at && at.items[1].outcome == NULL && !strcmp(at.items[1].resume_from, ck[0]));
+	CHECK(at.n == 2 && !strcmp(at.items[0].outcome, "interrupted") && at.items[0].ended_at &&
+	      at.items[1].outcome == NULL && !strcmp(at.items[1].resume_from, ck[0]));
 	storage_attempt_list_done(&at);
 	end_store(s);
 }
@@ -266,7 +289,9 @@ static void test_orphans(void)
 	OK(store_ckpt(s, id, a, 0, 0.1, 5000, 1, ck));
 	storage_close(s);
 	/* A crash between bytes and row, and one in the middle of the bytes. */
-	sql_on("ckpt.db", "INSERT INTO payloads(id,bytes,sha256,complete) VALUES('ckpt_lost',5,'x',1),('ckpt_half',5,'x',0); INSERT INTO chunks VALUES(2,0,'x',x'00'),(3,0,'x',x'00')");
+	sql_on(
+		"ckpt.db",
+		"INSERT INTO payloads(id,bytes,sha256,complete) VALUES('ckpt_lost',5,'x',1),('ckpt_half',5,'x',0); INSERT INTO chunks VALUES(2,0,'x',x'00'),(3,0,'x',x'00')");
 	s = open_store();
 	struct storage_ckpt_reader *r = NULL;
 	FAILS(storage_ckpt_open(s, "ckpt_lost", &r, &err), WASD_ENOTFOUND);
@@ -276,7 +301,8 @@ static void test_orphans(void)
 	sqlite3 *db;
 	sqlite3_stmt *q;
 	CHECK(sqlite3_open(in_dir("ckpt.db"), &db) == SQLITE_OK);
-	CHECK(sqlite3_prepare_v2(db, "SELECT (SELECT count(*) FROM payloads), (SELECT count(*) FROM chunks)", -1, &q, NULL) == SQLITE_OK);
+	CHECK(sqlite3_prepare_v2(db, "SELECT (SELECT count(*) FROM payloads), (SELECT count(*) FROM chunks)", -1, &q,
+	                         NULL) == SQLITE_OK);
 	CHECK(sqlite3_step(q) == SQLITE_ROW);
 	CHECK_INT(sqlite3_column_int(q, 0), 1);
 	CHECK_INT(sqlite3_column_int(q, 1), 1);
@@ -299,7 +325,8 @@ static void test_space_comes_back(void)
 	char id[40], ck[32];
 	add_job(s, "sp", id);
 	int64_t a = start_job(s, id);
-	for (int e = 0; e < 40; e++) OK(store_ckpt(s, id, a, e, 0.9 - 0.01 * e, 2 << 20, (unsigned)e, ck)); /* keeps three of them */
+	for (int e = 0; e < 40; e++)
+		OK(store_ckpt(s, id, a, e, 0.9 - 0.01 * e, 2 << 20, (unsigned)e, ck)); /* keeps three of them */
 	OK(move(s, id, "completed"));
 	OK(storage_job_delete(s, id, "me", &err));
 	storage_close(s);

@@ -1,5 +1,6 @@
-/* What must survive, and what must be refused: kill -9, two daemons, foreign and newer files, missing files, migrations, threads,
- * no memory, no space. The kill test runs this same program again as its child ("durability child DIR FD"). */
+/* What must survive, and what must be refused: kill -9, two daemons, foreign and newer files, missing files,
+ * migrations, threads, no memory, no space. The kill test runs this same program again as its child ("durability child
+ * DIR FD"). */
 #include "util.h"
 #include "schema.h"
 #include <errno.h>
@@ -16,14 +17,24 @@ extern char **environ;
 /* ---- kill -9 in the middle of acknowledged writes ---- */
 
 enum { WRITERS = 3 };
-struct ack { char kind; char id[39]; int64_t number; }; /* written to the pipe only after the call returned */
-struct child { struct storage *s; int fd; char job[40]; int64_t attempt; };
+struct ack {
+	char kind;
+	char id[39];
+	int64_t number;
+}; /* written to the pipe only after the call returned */
+struct child {
+	struct storage *s;
+	int fd;
+	char job[40];
+	int64_t attempt;
+};
 
 static void acknowledge(int fd, char kind, const char *id, int64_t number)
 {
 	struct ack a = {.kind = kind, .number = number};
 	snprintf(a.id, sizeof a.id, "%.38s", id);
-	if (write(fd, &a, sizeof a) != sizeof a) _exit(3);
+	if (write(fd, &a, sizeof a) != sizeof a)
+		_exit(3);
 }
 
 static void *submit_for_ever(void *arg)
@@ -32,7 +43,8 @@ static void *submit_for_ever(void *arg)
 	for (;;) {
 		struct storage_job j = {0};
 		struct storage_job_in in = job_in("k");
-		if (storage_job_create(c->s, &in, &j, NULL, &err)) _exit(4);
+		if (storage_job_create(c->s, &in, &j, NULL, &err))
+			_exit(4);
 		acknowledge(c->fd, 'j', j.id, 0);
 		storage_job_done(&j);
 	}
@@ -44,11 +56,14 @@ static void *train_for_ever(void *arg)
 	struct child *c = arg;
 	for (int64_t e = 0;; e++) {
 		struct storage_metric m = {"acknowledged", (double)e};
-		if (storage_epoch(c->s, c->job, c->attempt, e, e, 0, &m, 1, NULL, NULL)) _exit(5);
+		if (storage_epoch(c->s, c->job, c->attempt, e, e, 0, &m, 1, NULL, NULL))
+			_exit(5);
 		acknowledge(c->fd, 'm', c->job, e);
-		if (e % 20) continue;
+		if (e % 20)
+			continue;
 		char id[32];
-		if (store_ckpt(c->s, c->job, c->attempt, e, 0.5, 2500000, (unsigned)e, id)) _exit(6);
+		if (store_ckpt(c->s, c->job, c->attempt, e, 0.5, 2500000, (unsigned)e, id))
+			_exit(6);
 		acknowledge(c->fd, 'c', id, e);
 	}
 	return NULL;
@@ -58,12 +73,16 @@ static int child_main(const char *where, int fd)
 {
 	struct child c = {.fd = fd};
 	snprintf(dir, sizeof dir, "%s", where);
-	if (storage_open(dir, &(struct storage_opts){.ballast_bytes = 1 << 16, .low_water_bytes = 1, .event_rows = 100000}, &c.s, &err)) return 7;
-	if (storage_recover(c.s, NULL, &err)) return 8;
+	if (storage_open(dir, &(struct storage_opts){.ballast_bytes = 1 << 16, .low_water_bytes = 1, .event_rows = 100000},
+	                 &c.s, &err))
+		return 7;
+	if (storage_recover(c.s, NULL, &err))
+		return 8;
 	add_job(c.s, "trains", c.job);
 	c.attempt = start_job(c.s, c.job);
 	pthread_t t;
-	for (int i = 0; i < WRITERS - 1; i++) pthread_create(&t, NULL, submit_for_ever, &c);
+	for (int i = 0; i < WRITERS - 1; i++)
+		pthread_create(&t, NULL, submit_for_ever, &c);
 	train_for_ever(&c);
 	return 0;
 }
@@ -71,7 +90,8 @@ static int child_main(const char *where, int fd)
 static pid_t start_child(int *from)
 {
 	int p[2];
-	if (pipe2(p, O_CLOEXEC)) abort();
+	if (pipe2(p, O_CLOEXEC))
+		abort();
 	char fd[16];
 	snprintf(fd, sizeof fd, "%d", 9);
 	posix_spawn_file_actions_t fa;
@@ -79,7 +99,8 @@ static pid_t start_child(int *from)
 	posix_spawn_file_actions_adddup2(&fa, p[1], 9);
 	char *argv[] = {(char *)(uintptr_t)self, (char[]){"child"}, dir, fd, NULL};
 	pid_t pid;
-	if (posix_spawn(&pid, self, &fa, NULL, argv, environ)) abort();
+	if (posix_spawn(&pid, self, &fa, NULL, argv, environ))
+		abort();
 	posix_spawn_file_actions_destroy(&fa);
 	close(p[1]);
 	*from = p[0];
@@ -96,7 +117,8 @@ static void check_ack(struct storage *s, const struct ack *a)
 	} else if (a->kind == 'm') {
 		struct storage_point_list p = {0};
 		OK(storage_metric_series(s, a->id, "acknowledged", a->number, &p, &err));
-		CHECK_MSG(p.n > 0 && p.items[0].step == a->number && p.items[0].value == (double)a->number, "epoch %lld was acknowledged and is lost", (long long)a->number);
+		CHECK_MSG(p.n > 0 && p.items[0].step == a->number && p.items[0].value == (double)a->number,
+		          "epoch %lld was acknowledged and is lost", (long long)a->number);
 		storage_point_list_done(&p);
 	}
 }
@@ -115,8 +137,10 @@ static void test_kill(void)
 		seed = seed * 1103515245 + 12345;
 		int stop_at = 50 + (int)(seed >> 16) % 250;
 		while (n < cap && read(from, &acks[n], sizeof *acks) == sizeof *acks) {
-			if (acks[n].kind == 'c') last_ckpt = n;
-			if (++n == stop_at) kill(pid, SIGKILL); /* what is still in the pipe was acknowledged too */
+			if (acks[n].kind == 'c')
+				last_ckpt = n;
+			if (++n == stop_at)
+				kill(pid, SIGKILL); /* what is still in the pipe was acknowledged too */
 		}
 		close(from);
 		int status = 0;
@@ -127,7 +151,8 @@ static void test_kill(void)
 
 		struct storage *s = open_store();
 		OK(storage_check(s, true, &err));
-		for (int i = 0; i < n; i++) check_ack(s, &acks[i]);
+		for (int i = 0; i < n; i++)
+			check_ack(s, &acks[i]);
 		if (last_ckpt >= 0) { /* the newest listed one verifies, and is not older than the last that was acknowledged */
 			struct storage_ckpt k = {0};
 			struct storage_ckpt acked = {0};
@@ -204,12 +229,14 @@ static void refused(enum wasd_status want, const char *in_message)
 	struct storage *s = NULL;
 	char before[WASD_SHA256_HEX], after[WASD_SHA256_HEX];
 	bool there = access(in_dir("wasd.db"), F_OK) == 0;
-	if (there) digest_of("wasd.db", before);
+	if (there)
+		digest_of("wasd.db", before);
 	FAILS(storage_open(dir, NULL, &s, &err), want);
 	CHECK_MSG(strstr(err.msg, in_message) != NULL, "%s", err.msg);
 	CHECK(s == NULL);
 	CHECK_MSG((access(in_dir("wasd.db"), F_OK) == 0) == there, "a database appeared");
-	if (!there) return;
+	if (!there)
+		return;
 	digest_of("wasd.db", after);
 	CHECK_STR(after, before);
 }
@@ -226,13 +253,17 @@ static void test_refusals(void)
 	sql_on(in_dir("ckpt.db"), "PRAGMA user_version=999");
 	refused(WASD_EUNSUPPORTED, "ckpt.db");
 	closed_store();
-	CHECK(!rename(in_dir("ckpt.db"), in_dir("x")) && !rename(in_dir("wasd.db"), in_dir("ckpt.db")) && !rename(in_dir("x"), in_dir("wasd.db")));
+	CHECK(!rename(in_dir("ckpt.db"), in_dir("x")) && !rename(in_dir("wasd.db"), in_dir("ckpt.db")) &&
+	      !rename(in_dir("x"), in_dir("wasd.db")));
 	refused(WASD_ECORRUPT, "application_id"); /* swapped */
 	closed_store();
 	unlink(in_dir("wasd.db"));
 	refused(WASD_ECORRUPT, "missing"); /* never an empty one over what is left */
 	fresh_dir();
-	OK(wasd_file_write_atomic(in_dir("wasd.db"), "this is not a database, it is long enough to have a header of one hundred bytes, but it has none at all.......", 110, &err));
+	OK(wasd_file_write_atomic(
+		in_dir("wasd.db"),
+		"this is not a database, it is long enough to have a header of one hundred bytes, but it has none at all.......",
+		110, &err));
 	refused(WASD_ECORRUPT, "not an SQLite database");
 	OK(wasd_file_write_atomic(in_dir("wasd.db"), "", 0, &err));
 	refused(WASD_ECORRUPT, "not an SQLite database");
@@ -261,7 +292,8 @@ static void test_refusals(void)
 	unlink(in_dir("wasd.db-wal"));
 	refused(WASD_ECORRUPT, "wasd.db-wal is missing");
 	unlink(in_dir("daemon.lock")); /* the way out that the message names */
-	if (!storage_open(dir, NULL, &s, &err)) storage_close(s);
+	if (!storage_open(dir, NULL, &s, &err))
+		storage_close(s);
 	/* Checkpoints listed, their file gone. */
 	s = fresh_store();
 	char id[40], ck[32];
@@ -289,9 +321,12 @@ static void test_damaged_pages(void)
 		CHECK(pread(fd, keep, sizeof keep, at) == sizeof keep);
 		CHECK(pwrite(fd, junk, sizeof junk, at) == sizeof junk);
 		struct storage *s = NULL;
-		enum wasd_status r = storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &s, &err);
-		if (r) refusals++;
-		else opened++, storage_close(s);
+		enum wasd_status r = storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &s,
+		                                  &err);
+		if (r)
+			refusals++;
+		else
+			opened++, storage_close(s);
 		CHECK(pwrite(fd, keep, sizeof keep, at) == sizeof keep);
 	}
 	close(fd);
@@ -327,16 +362,21 @@ static void test_migrations(void)
 	add_job(s, "old", id);
 	add_job(s, "asks", asks);
 	storage_close(s);
-	sql_on(in_dir("wasd.db"), "UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
-	                          " WHERE name='asks'; DROP TABLE warnings; DROP TABLE step_metrics; DROP TABLE job_profiles; DROP TABLE profiles; ALTER TABLE jobs DROP COLUMN trained; PRAGMA user_version=1");
+	sql_on(
+		in_dir("wasd.db"),
+		"UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
+		" WHERE name='asks'; DROP TABLE warnings; DROP TABLE step_metrics; DROP TABLE job_profiles; DROP TABLE profiles; ALTER TABLE jobs DROP COLUMN trained; PRAGMA user_version=1");
 	s = open_store();
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
 	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
 	end_store(s);
 	/* A step that fails takes all of them back, and the version with them. */
 	fresh_dir();
-	static const char *const steps[] = {"CREATE TABLE a(x) STRICT", "CREATE TABLE b(x INTEGER) STRICT", "CREATE TABLE c(x INTEGER) STRICT; CREATE TABLE b(y)"};
-	static const char *const good[] = {"CREATE TABLE a(x INTEGER) STRICT", "CREATE TABLE b(x INTEGER) STRICT; INSERT INTO b VALUES(7)", "ALTER TABLE a ADD COLUMN y TEXT"};
+	static const char *const steps[] = {"CREATE TABLE a(x) STRICT", "CREATE TABLE b(x INTEGER) STRICT",
+	                                    "CREATE TABLE c(x INTEGER) STRICT; CREATE TABLE b(y)"};
+	static const char *const good[] = {"CREATE TABLE a(x INTEGER) STRICT",
+	                                   "CREATE TABLE b(x INTEGER) STRICT; INSERT INTO b VALUES(7)",
+	                                   "ALTER TABLE a ADD COLUMN y TEXT"};
 	struct schema sc = {"test.db", 0x1234, 4096, good, 2};
 	struct conn c = {0};
 	OK(schema_create(&sc, in_dir("test.db"), &err));
@@ -360,7 +400,8 @@ static void test_migrations(void)
 	dir[0] = 0;
 }
 
-/* A file of the first form with a job, its checkpoint and a deployment of it: all of it is there in the second, references included. */
+/* A file of the first form with a job, its checkpoint and a deployment of it: all of it is there in the second,
+ * references included. */
 static void test_jobless_checkpoints_come(void)
 {
 	fresh_dir();
@@ -371,27 +412,33 @@ static void test_jobless_checkpoints_come(void)
 	old.n_steps = 1;
 	OK(schema_create(&old, in_dir("wasd.db"), &err));
 	OK(schema_create(&schema_ckpt, in_dir("ckpt.db"), &err));
-	sql_on(in_dir("wasd.db"),
-	       "INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
-	       "INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,keep_best,keep_latest,keep_max,created_at,updated_at)"
-	       " VALUES('job_1','j','completed',50,'default','{}','d','{}','','glyphs',1,1,1,1,1,1);"
-	       "INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,score,bytes,sha256,reason,pinned,created_at) VALUES('ckpt_1','job_1',1,2,3,'{}',0.5,7,'x','epoch',1,9);"
-	       "INSERT INTO deployments VALUES('dep_1','live','{}','job_1','ckpt_1','dom',4,2,'failed','m','{}','me',5,6,7)");
+	sql_on(
+		in_dir("wasd.db"),
+		"INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
+		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,keep_best,keep_latest,keep_max,created_at,updated_at)"
+		" VALUES('job_1','j','completed',50,'default','{}','d','{}','','glyphs',1,1,1,1,1,1);"
+		"INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,score,bytes,sha256,reason,pinned,created_at) VALUES('ckpt_1','job_1',1,2,3,'{}',0.5,7,'x','epoch',1,9);"
+		"INSERT INTO deployments VALUES('dep_1','live','{}','job_1','ckpt_1','dom',4,2,'failed','m','{}','me',5,6,7)");
 	struct storage *s = open_store();
 	OK(storage_ckpt_get(s, "ckpt_1", &k, &err));
-	CHECK(k.epoch == 2 && k.step == 3 && k.pinned && k.has_score && k.score == 0.5 && k.created_at == 9 && k.corrupt);   /* its bytes were never there */
+	CHECK(k.epoch == 2 && k.step == 3 && k.pinned && k.has_score && k.score == 0.5 && k.created_at == 9 &&
+	      k.corrupt); /* its bytes were never there */
 	CHECK_STR(k.job, "job_1");
 	storage_ckpt_done(&k);
 	OK(storage_deployment_get(s, "live", &d, &err));
 	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5);
 	CHECK_STR(d.checkpoint, "ckpt_1");
 	storage_deployment_done(&d);
-	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE);          /* referenced */
+	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE); /* referenced */
 	OK(storage_deployment_delete(s, "live", "me", &err));
 	/* An import: kept by no job's policy, found again by its bytes, deleted when nothing uses it. */
 	char *data = make_payload(3000, 5), sha[WASD_SHA256_HEX], id[32], again[32];
 	wasd_sha256_of(data, 3000, sha);
-	struct storage_ckpt_in in = {.data = data, .bytes = 3000, .sha256 = sha, .reason = "import", .info = "{\"arch\":\"lenet\"}"};
+	struct storage_ckpt_in in = {.data = data,
+	                             .bytes = 3000,
+	                             .sha256 = sha,
+	                             .reason = "import",
+	                             .info = "{\"arch\":\"lenet\"}"};
 	OK(storage_ckpt_store(s, &in, id, &err));
 	OK(storage_ckpt_store(s, &in, again, &err));
 	CHECK_STR(id, again);
@@ -399,7 +446,11 @@ static void test_jobless_checkpoints_come(void)
 	OK(storage_ckpt_list(s, NULL, &l, &err));
 	CHECK(l.n == 1 && !strcmp(l.items[0].id, id) && !l.items[0].job && !l.items[0].corrupt);
 	storage_ckpt_list_done(&l);
-	struct storage_deployment_in di = {.name = "imported", .source = "{}", .checkpoint = id, .mode = "aom", .actor = "me"};
+	struct storage_deployment_in di = {.name = "imported",
+	                                   .source = "{}",
+	                                   .checkpoint = id,
+	                                   .mode = "aom",
+	                                   .actor = "me"};
 	OK(storage_deployment_create(s, &di, &d, &err));
 	CHECK(!d.job);
 	storage_deployment_done(&d);
@@ -407,7 +458,7 @@ static void test_jobless_checkpoints_come(void)
 	snprintf(user, sizeof user, "%.31s", err.pointer);
 	CHECK_STR(user, "imported");
 	storage_close(s);
-	s = open_store();               /* a restart collects nothing of it */
+	s = open_store(); /* a restart collects nothing of it */
 	OK(storage_deployment_delete(s, "imported", "me", &err));
 	OK(storage_ckpt_delete(s, id, "me", &err));
 	FAILS(storage_ckpt_get(s, id, &k, &err), WASD_ENOTFOUND);
@@ -421,9 +472,20 @@ static void test_pragmas(void)
 	struct conn c = {0};
 	int64_t v = -1;
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
-	static const struct { const char *sql; int64_t want; } rows[] = {
-		{"PRAGMA synchronous", 2}, {"PRAGMA foreign_keys", 1}, {"PRAGMA secure_delete", 0}, {"PRAGMA auto_vacuum", 2}, {"PRAGMA trusted_schema", 0},
-		{"PRAGMA cell_size_check", 1}, {"PRAGMA application_id", 0x57415344}, {"PRAGMA user_version", 7}, {"PRAGMA busy_timeout", 5000}};
+	static const struct {
+		const char *sql;
+		int64_t want;
+	} rows[] = {
+		{"PRAGMA synchronous", 2},
+		{"PRAGMA foreign_keys", 1},
+		{"PRAGMA secure_delete", 0},
+		{"PRAGMA auto_vacuum", 2},
+		{"PRAGMA trusted_schema", 0},
+		{"PRAGMA cell_size_check", 1},
+		{"PRAGMA application_id", 0x57415344},
+		{"PRAGMA user_version", 7},
+		{"PRAGMA busy_timeout", 5000},
+	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		OK(conn_int(&c, rows[i].sql, &v, &err));
 		CHECK_MSG(v == rows[i].want, "%s is %lld", rows[i].sql, (long long)v);
@@ -464,7 +526,8 @@ static void test_replaced_while_open(void)
 	end_store(s);
 }
 
-/* Somebody runs sqlite3 on the live file: writes are refused after five seconds, reads go on, nothing is broken afterwards. */
+/* Somebody runs sqlite3 on the live file: writes are refused after five seconds, reads go on, nothing is broken
+ * afterwards. */
 static void test_foreign_lock(void)
 {
 	struct storage *s = fresh_store();
@@ -475,7 +538,8 @@ static void test_foreign_lock(void)
 	CHECK(sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL) == SQLITE_OK);
 	int64_t t0 = wasd_mono_us();
 	FAILS(move(s, id, "held"), WASD_EBUSY);
-	CHECK_MSG(wasd_mono_us() - t0 > 4000000 && wasd_mono_us() - t0 < 20000000, "%lld us", (long long)(wasd_mono_us() - t0));
+	CHECK_MSG(wasd_mono_us() - t0 > 4000000 && wasd_mono_us() - t0 < 20000000, "%lld us",
+	          (long long)(wasd_mono_us() - t0));
 	job_is(s, id, "queued");
 	CHECK(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK);
 	OK(move(s, id, "held"));
@@ -486,10 +550,18 @@ static void test_foreign_lock(void)
 
 static void test_recover(void)
 {
-	static const struct { const char *way[4], *after, *outcome; } rows[] = {
-		{{NULL}, "queued", NULL}, {{"held"}, "held", NULL}, {{"starting"}, "queued", "interrupted"}, {{"starting", "running"}, "queued", "interrupted"},
-		{{"starting", "running", "pausing"}, "paused", "interrupted"}, {{"starting", "running", "preempting"}, "queued", "interrupted"},
-		{{"starting", "running", "cancelling"}, "cancelled", "interrupted"}, {{"starting", "running", "retry_wait"}, "retry_wait", "interrupted"}};
+	static const struct {
+		const char *way[4], *after, *outcome;
+	} rows[] = {
+		{{NULL}, "queued", NULL},
+		{{"held"}, "held", NULL},
+		{{"starting"}, "queued", "interrupted"},
+		{{"starting", "running"}, "queued", "interrupted"},
+		{{"starting", "running", "pausing"}, "paused", "interrupted"},
+		{{"starting", "running", "preempting"}, "queued", "interrupted"},
+		{{"starting", "running", "cancelling"}, "cancelled", "interrupted"},
+		{{"starting", "running", "retry_wait"}, "retry_wait", "interrupted"},
+	};
 	struct storage *s = fresh_store();
 	char ids[8][40];
 	for (int i = 0; i < 8; i++) {
@@ -515,8 +587,10 @@ static void test_recover(void)
 		job_is(s, ids[i], rows[i].after);
 		struct storage_attempt_list a = {0};
 		OK(storage_attempt_list(s, ids[i], &a, &err));
-		if (rows[i].outcome && a.n == 1) CHECK_STR(a.items[0].outcome, rows[i].outcome);
-		else CHECK(a.n == 0 && !rows[i].outcome);
+		if (rows[i].outcome && a.n == 1)
+			CHECK_STR(a.items[0].outcome, rows[i].outcome);
+		else
+			CHECK(a.n == 0 && !rows[i].outcome);
 		storage_attempt_list_done(&a);
 	}
 	struct storage_dataset e = {0};
@@ -533,7 +607,10 @@ static void test_recover(void)
 /* ---- threads ---- */
 
 enum { THREADS = 6, EACH = 60 };
-struct worker { struct storage *s; int number; };
+struct worker {
+	struct storage *s;
+	int number;
+};
 
 static void *hammer(void *arg)
 {
@@ -544,11 +621,16 @@ static void *hammer(void *arg)
 		struct storage_job_in in = job_in("threaded");
 		struct storage_job_list l = {0};
 		struct storage_event_list ev = {0};
-		if (storage_job_create(w->s, &in, &j, NULL, &e)) abort();
-		if (storage_job_move(w->s, j.id, &(struct storage_move){.to = "held"}, &e)) abort();
-		if (storage_job_list(w->s, NULL, (struct storage_page){.limit = 20}, &l, &e)) abort();
-		if (storage_event_read(w->s, 0, NULL, j.id, 0, &ev, &e)) abort();
-		if (ev.n != 2) abort(); /* reads its own writes */
+		if (storage_job_create(w->s, &in, &j, NULL, &e))
+			abort();
+		if (storage_job_move(w->s, j.id, &(struct storage_move){.to = "held"}, &e))
+			abort();
+		if (storage_job_list(w->s, NULL, (struct storage_page){.limit = 20}, &l, &e))
+			abort();
+		if (storage_event_read(w->s, 0, NULL, j.id, 0, &ev, &e))
+			abort();
+		if (ev.n != 2)
+			abort(); /* reads its own writes */
 		storage_event_list_done(&ev);
 		storage_job_list_done(&l);
 		storage_job_done(&j);
@@ -566,15 +648,19 @@ static void test_threads(void)
 	int64_t a = start_job(s, id);
 	pthread_t t[THREADS];
 	struct worker w[THREADS];
-	for (int i = 0; i < THREADS; i++) w[i] = (struct worker){s, i}, pthread_create(&t[i], NULL, hammer, &w[i]);
-	for (int e = 0; e < 10; e++) OK(store_ckpt(s, id, a, e, 0.1 * e, 1500000, (unsigned)e, ck));
-	for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+	for (int i = 0; i < THREADS; i++)
+		w[i] = (struct worker){s, i}, pthread_create(&t[i], NULL, hammer, &w[i]);
+	for (int e = 0; e < 10; e++)
+		OK(store_ckpt(s, id, a, e, 0.1 * e, 1500000, (unsigned)e, ck));
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
 	struct storage_count n[STORAGE_JOB_STATES];
 	OK(storage_job_counts(s, n, &err));
 	CHECK_INT(n[1].n, THREADS * EACH); /* held */
 	struct storage_health h;
 	storage_health(s, &h);
-	CHECK_MSG(h.commits < THREADS * EACH * 2, "%llu commits for %d writes: none was shared", (unsigned long long)h.commits, THREADS * EACH * 2);
+	CHECK_MSG(h.commits < THREADS * EACH * 2, "%llu commits for %d writes: none was shared",
+	          (unsigned long long)h.commits, THREADS * EACH * 2);
 	end_store(s);
 }
 
@@ -639,7 +725,8 @@ static void test_no_memory(void)
 		storage_close(t);
 		struct wasd_mem_stats after = wasd_mem_stats();
 		CHECK_INT(after.allocs - before.allocs, after.frees - before.frees);
-		if (st == WASD_OK) break;
+		if (st == WASD_OK)
+			break;
 	}
 	end_store(open_store());
 }
@@ -667,11 +754,13 @@ static void test_low_water(void)
 	end_store(s);
 }
 
-/* A file system of 4 MiB is filled to the last byte; deletes still work thanks to the ballast, and writing works again afterwards. */
+/* A file system of 4 MiB is filled to the last byte; deletes still work thanks to the ballast, and writing works again
+ * afterwards. */
 static void test_disk_full(void)
 {
 	fresh_dir();
-	if (mount("wasd-test", dir, "tmpfs", 0, "size=6m")) TEST_SKIP("mounting a tmpfs is not allowed here");
+	if (mount("wasd-test", dir, "tmpfs", 0, "size=6m"))
+		TEST_SKIP("mounting a tmpfs is not allowed here");
 	struct storage *s = NULL;
 	struct storage_opts o = {.ballast_bytes = 1 << 20, .low_water_bytes = 1, .log_lines = 1000000};
 	OK(storage_open(dir, &o, &s, &err));
@@ -709,7 +798,8 @@ static void test_disk_full(void)
 int main(int argc, char **argv)
 {
 	self = argv[0];
-	if (argc == 4 && !strcmp(argv[1], "child")) return child_main(argv[2], atoi(argv[3]));
+	if (argc == 4 && !strcmp(argv[1], "child"))
+		return child_main(argv[2], atoi(argv[3]));
 	TEST_RUN(test_kill);
 	TEST_RUN(test_second_process);
 	TEST_RUN(test_refusals);

@@ -1,8 +1,9 @@
 /* The file system under SQLite is replaced by one that can fail and one that can lose power.
  *
- * Failures: the nth write or sync gives EIO or "disk full", once or from then on, for every n until a scenario runs through.
- * Power: writes count as safe only once their file was synced. A cut keeps, of what was not, a random selection of 512-byte sectors;
- * the remains are opened as a store, and everything acknowledged before the cut must be in it. */
+ * Failures: the nth write or sync gives EIO or "disk full", once or from then on, for every n until a scenario runs
+ * through. Power: writes count as safe only once their file was synced. A cut keeps, of what was not, a random
+ * selection of 512-byte sectors; the remains are opened as a store, and everything acknowledged before the cut must be
+ * in it. */
 #include "util.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -11,28 +12,47 @@
 /* ---- the file system ---- */
 
 enum kind { WRITE, SYNC };
-static atomic_int fail_kind = -1;       /* what to fail, -1 nothing */
-static atomic_int fail_in;              /* calls until then */
+static atomic_int fail_kind = -1; /* what to fail, -1 nothing */
+static atomic_int fail_in;        /* calls until then */
 static atomic_bool fail_for_ever;
-static atomic_int fail_code;            /* SQLITE_IOERR_WRITE ..., SQLITE_FULL */
+static atomic_int fail_code; /* SQLITE_IOERR_WRITE ..., SQLITE_FULL */
 static atomic_int failures;
 
-struct pending { sqlite3_int64 at; int n; char *data; struct pending *next; }; /* n -1: truncate to `at` */
-struct image { char name[32]; char *safe; sqlite3_int64 len, cap; struct pending *first, **last; };
+struct pending {
+	sqlite3_int64 at;
+	int n;
+	char *data;
+	struct pending *next;
+}; /* n -1: truncate to `at` */
+struct image {
+	char name[32];
+	char *safe;
+	sqlite3_int64 len, cap;
+	struct pending *first, **last;
+};
 static pthread_mutex_t images_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct image images[4];
 static int n_images;
 static bool recording;
 
-struct shim { sqlite3_file base; struct image *image; sqlite3_file *real; };
+struct shim {
+	sqlite3_file base;
+	struct image *image;
+	sqlite3_file *real;
+};
 
-static sqlite3_file *real_of(sqlite3_file *f) { return ((struct shim *)f)->real; }
+static sqlite3_file *real_of(sqlite3_file *f)
+{
+	return ((struct shim *)f)->real;
+}
 
 static bool must_fail(enum kind k)
 {
-	if (atomic_load(&fail_kind) != (int)k) return false;
+	if (atomic_load(&fail_kind) != (int)k)
+		return false;
 	int left = atomic_fetch_sub(&fail_in, 1);
-	if (left > 1 || (left < 1 && !atomic_load(&fail_for_ever))) return false;
+	if (left > 1 || (left < 1 && !atomic_load(&fail_for_ever)))
+		return false;
 	atomic_fetch_add(&failures, 1);
 	return true;
 }
@@ -41,22 +61,27 @@ static void apply(struct image *im, const struct pending *p)
 {
 	sqlite3_int64 end = p->n < 0 ? p->at : p->at + p->n;
 	if (end > im->len || p->n < 0) {
-		if (end > im->cap) im->safe = realloc(im->safe, (size_t)(im->cap = 2 * end));
-		if (end > im->len) memset(im->safe + im->len, 0, (size_t)(end - im->len));
+		if (end > im->cap)
+			im->safe = realloc(im->safe, (size_t)(im->cap = 2 * end));
+		if (end > im->len)
+			memset(im->safe + im->len, 0, (size_t)(end - im->len));
 		im->len = end;
 	}
-	if (p->n > 0) memcpy(im->safe + p->at, p->data, (size_t)p->n);
+	if (p->n > 0)
+		memcpy(im->safe + p->at, p->data, (size_t)p->n);
 }
 
 static void note(sqlite3_file *f, sqlite3_int64 at, const void *data, int n)
 {
 	struct image *im = ((struct shim *)f)->image;
-	if (!im) return;
+	if (!im)
+		return;
 	pthread_mutex_lock(&images_lock);
 	if (recording) {
 		struct pending *p = malloc(sizeof *p);
 		*p = (struct pending){at, n, n > 0 ? malloc((size_t)n) : NULL, NULL};
-		if (n > 0) memcpy(p->data, data, (size_t)n);
+		if (n > 0)
+			memcpy(p->data, data, (size_t)n);
 		*im->last = p;
 		im->last = &p->next;
 	}
@@ -74,54 +99,115 @@ static void drop_pending(struct image *im)
 	im->last = &im->first;
 }
 
-static int s_close(sqlite3_file *f) { return real_of(f)->pMethods->xClose(real_of(f)); }
-static int s_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) { return real_of(f)->pMethods->xRead(real_of(f), p, n, at); }
+static int s_close(sqlite3_file *f)
+{
+	return real_of(f)->pMethods->xClose(real_of(f));
+}
+static int s_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+	return real_of(f)->pMethods->xRead(real_of(f), p, n, at);
+}
 
 static int s_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-	if (must_fail(WRITE)) return atomic_load(&fail_code) == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+	if (must_fail(WRITE))
+		return atomic_load(&fail_code) == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 	int rc = real_of(f)->pMethods->xWrite(real_of(f), p, n, at);
-	if (rc == SQLITE_OK) note(f, at, p, n);
+	if (rc == SQLITE_OK)
+		note(f, at, p, n);
 	return rc;
 }
 
 static int s_truncate(sqlite3_file *f, sqlite3_int64 n)
 {
 	int rc = real_of(f)->pMethods->xTruncate(real_of(f), n);
-	if (rc == SQLITE_OK) note(f, n, NULL, -1);
+	if (rc == SQLITE_OK)
+		note(f, n, NULL, -1);
 	return rc;
 }
 
 static int s_sync(sqlite3_file *f, int flags)
 {
-	if (must_fail(SYNC)) return SQLITE_IOERR_FSYNC;
+	if (must_fail(SYNC))
+		return SQLITE_IOERR_FSYNC;
 	(void)flags; /* the real sync would only cost time here */
 	struct image *im = ((struct shim *)f)->image;
-	if (!im) return SQLITE_OK;
+	if (!im)
+		return SQLITE_OK;
 	pthread_mutex_lock(&images_lock);
-	for (struct pending *p = im->first; p; p = p->next) apply(im, p);
+	for (struct pending *p = im->first; p; p = p->next)
+		apply(im, p);
 	drop_pending(im);
 	pthread_mutex_unlock(&images_lock);
 	return SQLITE_OK;
 }
 
-static int s_size(sqlite3_file *f, sqlite3_int64 *n) { return real_of(f)->pMethods->xFileSize(real_of(f), n); }
-static int s_lock(sqlite3_file *f, int l) { return real_of(f)->pMethods->xLock(real_of(f), l); }
-static int s_unlock(sqlite3_file *f, int l) { return real_of(f)->pMethods->xUnlock(real_of(f), l); }
-static int s_reserved(sqlite3_file *f, int *r) { return real_of(f)->pMethods->xCheckReservedLock(real_of(f), r); }
-static int s_control(sqlite3_file *f, int op, void *a) { return real_of(f)->pMethods->xFileControl(real_of(f), op, a); }
-static int s_sector(sqlite3_file *f) { return real_of(f)->pMethods->xSectorSize(real_of(f)); }
+static int s_size(sqlite3_file *f, sqlite3_int64 *n)
+{
+	return real_of(f)->pMethods->xFileSize(real_of(f), n);
+}
+static int s_lock(sqlite3_file *f, int l)
+{
+	return real_of(f)->pMethods->xLock(real_of(f), l);
+}
+static int s_unlock(sqlite3_file *f, int l)
+{
+	return real_of(f)->pMethods->xUnlock(real_of(f), l);
+}
+static int s_reserved(sqlite3_file *f, int *r)
+{
+	return real_of(f)->pMethods->xCheckReservedLock(real_of(f), r);
+}
+static int s_control(sqlite3_file *f, int op, void *a)
+{
+	return real_of(f)->pMethods->xFileControl(real_of(f), op, a);
+}
+static int s_sector(sqlite3_file *f)
+{
+	return real_of(f)->pMethods->xSectorSize(real_of(f));
+}
 /* No promises: neither atomic sectors nor power-safe overwrite, so that SQLite relies on none. */
-static int s_device(sqlite3_file *f) { (void)f; return 0; }
-static int s_shm_map(sqlite3_file *f, int a, int b, int c, void volatile **p) { return real_of(f)->pMethods->xShmMap(real_of(f), a, b, c, p); }
-static int s_shm_lock(sqlite3_file *f, int a, int b, int c) { return real_of(f)->pMethods->xShmLock(real_of(f), a, b, c); }
-static void s_shm_barrier(sqlite3_file *f) { real_of(f)->pMethods->xShmBarrier(real_of(f)); }
-static int s_shm_unmap(sqlite3_file *f, int d) { return real_of(f)->pMethods->xShmUnmap(real_of(f), d); }
+static int s_device(sqlite3_file *f)
+{
+	(void)f;
+	return 0;
+}
+static int s_shm_map(sqlite3_file *f, int a, int b, int c, void volatile **p)
+{
+	return real_of(f)->pMethods->xShmMap(real_of(f), a, b, c, p);
+}
+static int s_shm_lock(sqlite3_file *f, int a, int b, int c)
+{
+	return real_of(f)->pMethods->xShmLock(real_of(f), a, b, c);
+}
+static void s_shm_barrier(sqlite3_file *f)
+{
+	real_of(f)->pMethods->xShmBarrier(real_of(f));
+}
+static int s_shm_unmap(sqlite3_file *f, int d)
+{
+	return real_of(f)->pMethods->xShmUnmap(real_of(f), d);
+}
 
 static const sqlite3_io_methods methods = {
-	.iVersion = 2, .xClose = s_close, .xRead = s_read, .xWrite = s_write, .xTruncate = s_truncate, .xSync = s_sync, .xFileSize = s_size,
-	.xLock = s_lock, .xUnlock = s_unlock, .xCheckReservedLock = s_reserved, .xFileControl = s_control, .xSectorSize = s_sector,
-	.xDeviceCharacteristics = s_device, .xShmMap = s_shm_map, .xShmLock = s_shm_lock, .xShmBarrier = s_shm_barrier, .xShmUnmap = s_shm_unmap};
+	.iVersion = 2,
+	.xClose = s_close,
+	.xRead = s_read,
+	.xWrite = s_write,
+	.xTruncate = s_truncate,
+	.xSync = s_sync,
+	.xFileSize = s_size,
+	.xLock = s_lock,
+	.xUnlock = s_unlock,
+	.xCheckReservedLock = s_reserved,
+	.xFileControl = s_control,
+	.xSectorSize = s_sector,
+	.xDeviceCharacteristics = s_device,
+	.xShmMap = s_shm_map,
+	.xShmLock = s_shm_lock,
+	.xShmBarrier = s_shm_barrier,
+	.xShmUnmap = s_shm_unmap,
+};
 
 static sqlite3_vfs *unix_vfs, shim_vfs;
 
@@ -131,11 +217,13 @@ static int s_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, 
 	struct shim *s = (struct shim *)f;
 	*s = (struct shim){.real = (sqlite3_file *)(s + 1)};
 	int rc = unix_vfs->xOpen(unix_vfs, name, s->real, flags, out);
-	if (rc != SQLITE_OK && !s->real->pMethods) return rc;
+	if (rc != SQLITE_OK && !s->real->pMethods)
+		return rc;
 	s->base.pMethods = &methods;
 	const char *slash = name ? strrchr(name, '/') : NULL;
 	for (int i = 0; slash && i < n_images; i++)
-		if (!strcmp(images[i].name, slash + 1)) s->image = &images[i];
+		if (!strcmp(images[i].name, slash + 1))
+			s->image = &images[i];
 	return rc;
 }
 
@@ -167,7 +255,8 @@ static void copy_file(const char *from, const char *to)
 {
 	char *data = NULL;
 	size_t n = 0;
-	if (wasd_file_read(from, 256 << 20, &data, &n, &err) || wasd_file_write_atomic(to, data, n, &err)) abort();
+	if (wasd_file_read(from, 256 << 20, &data, &n, &err) || wasd_file_write_atomic(to, data, n, &err))
+		abort();
 	wasd_free(data);
 }
 
@@ -195,7 +284,11 @@ static void from_template(void)
 	}
 }
 
-struct acks { char job[40]; bool epoch, ckpt, moved, found; char ckpt_id[32], profile[40]; };
+struct acks {
+	char job[40];
+	bool epoch, ckpt, moved, found;
+	char ckpt_id[32], profile[40];
+};
 
 /* A profile of that checkpoint, from the request to what was found. */
 static enum wasd_status search(struct storage *s, struct acks *a)
@@ -205,15 +298,19 @@ static enum wasd_status search(struct storage *s, struct acks *a)
 	char sha[WASD_SHA256_HEX];
 	wasd_sha256_of("overlay", 7, sha);
 	enum wasd_status st = storage_profile_begin(s, &in, &p, NULL, &err);
-	if (!st) snprintf(a->profile, sizeof a->profile, "%s", p.id);
+	if (!st)
+		snprintf(a->profile, sizeof a->profile, "%s", p.id);
 	storage_profile_done(&p);
-	if (!st) st = storage_profile_searching(s, a->profile, &err);
-	if (!st) st = storage_profile_ready(s, a->profile, "{}", "overlay", 7, sha, &err);
+	if (!st)
+		st = storage_profile_searching(s, a->profile, &err);
+	if (!st)
+		st = storage_profile_ready(s, a->profile, "{}", "overlay", 7, sha, &err);
 	a->found = !st;
 	return st;
 }
 
-/* Submit, epoch, checkpoint, profile, move: what is acknowledged is noted; a refusal is one of the statuses that a client can be told. */
+/* Submit, epoch, checkpoint, profile, move: what is acknowledged is noted; a refusal is one of the statuses that a
+ * client can be told. */
 static enum wasd_status scenario(struct storage *s, struct acks *a)
 {
 	struct storage_job j = {0};
@@ -222,7 +319,8 @@ static enum wasd_status scenario(struct storage *s, struct acks *a)
 	enum wasd_status st[5];
 	memset(a, 0, sizeof *a);
 	st[0] = storage_job_create(s, &in, &j, NULL, &err);
-	if (!st[0]) snprintf(a->job, sizeof a->job, "%s", j.id);
+	if (!st[0])
+		snprintf(a->job, sizeof a->job, "%s", j.id);
 	storage_job_done(&j);
 	st[1] = storage_epoch(s, tjob, 1, 7, 7, 0, &m, 1, NULL, &err);
 	a->epoch = !st[1];
@@ -233,9 +331,12 @@ static enum wasd_status scenario(struct storage *s, struct acks *a)
 	a->moved = !st[4];
 	enum wasd_status first = WASD_OK;
 	for (int i = 0; i < 5; i++) {
-		CHECK_MSG(st[i] == WASD_OK || st[i] == WASD_EIO || st[i] == WASD_EFULL, "%s: %s", wasd_status_name(st[i]), err.msg);
-		if (first == WASD_EIO && !st[i] && storage_failed(s)) CHECK_MSG(false, "step %d was acknowledged after an I/O error", i);
-		if (!first) first = st[i];
+		CHECK_MSG(st[i] == WASD_OK || st[i] == WASD_EIO || st[i] == WASD_EFULL, "%s: %s", wasd_status_name(st[i]),
+		          err.msg);
+		if (first == WASD_EIO && !st[i] && storage_failed(s))
+			CHECK_MSG(false, "step %d was acknowledged after an I/O error", i);
+		if (!first)
+			first = st[i];
 	}
 	return first;
 }
@@ -244,7 +345,8 @@ static void verify(const struct acks *a)
 {
 	struct storage *s = open_store();
 	OK(storage_check(s, true, &err));
-	if (a->job[0]) job_is(s, a->job, "queued");
+	if (a->job[0])
+		job_is(s, a->job, "queued");
 	if (a->epoch) {
 		struct storage_point_list p = {0};
 		OK(storage_metric_series(s, tjob, "train_loss", 7, &p, &err));
@@ -262,11 +364,13 @@ static void verify(const struct acks *a)
 		CHECK(!a->found || !strcmp(p.state, "ready"));
 		char *data = NULL;
 		size_t n = 0;
-		if (!strcmp(p.state, "ready")) OK(storage_profile_overlay(s, p.id, &data, &n, &err));
+		if (!strcmp(p.state, "ready"))
+			OK(storage_profile_overlay(s, p.id, &data, &n, &err));
 		wasd_free(data);
 		storage_profile_done(&p);
 	}
-	if (a->moved) job_is(s, tjob, "pausing");
+	if (a->moved)
+		job_is(s, tjob, "pausing");
 	/* Whatever happened, every listed checkpoint verifies. */
 	struct storage_ckpt_list l = {0};
 	OK(storage_ckpt_list(s, tjob, &l, &err));
@@ -293,10 +397,14 @@ static void fail_all(enum kind kind, int code, bool for_ever)
 		atomic_store(&fail_kind, (int)kind);
 		enum wasd_status st = scenario(s, &a);
 		const bool hit = atomic_load(&failures) > 0, failed = storage_failed(s);
-		if (code == SQLITE_FULL) CHECK_MSG(!failed, "no space is not a broken disk: %s", err.msg);
-		else if (st) CHECK_MSG(failed, "%s, and the store goes on", wasd_status_name(st));
-		if (for_ever) storage_close(s), atomic_store(&fail_kind, -1);
-		else atomic_store(&fail_kind, -1), storage_close(s);
+		if (code == SQLITE_FULL)
+			CHECK_MSG(!failed, "no space is not a broken disk: %s", err.msg);
+		else if (st)
+			CHECK_MSG(failed, "%s, and the store goes on", wasd_status_name(st));
+		if (for_ever)
+			storage_close(s), atomic_store(&fail_kind, -1);
+		else
+			atomic_store(&fail_kind, -1), storage_close(s);
 		verify(&a);
 		trials++;
 		refused += st != WASD_OK;
@@ -325,7 +433,11 @@ static void test_io_errors(void)
 /* ---- power cuts ---- */
 
 enum { MAX_ACKS = 200000 };
-static struct { char kind; char id[40]; int64_t n; } acked[MAX_ACKS];
+static struct {
+	char kind;
+	char id[40];
+	int64_t n;
+} acked[MAX_ACKS];
 static int n_acked;
 static pthread_mutex_t acked_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t acked_more = PTHREAD_COND_INITIALIZER;
@@ -349,7 +461,8 @@ static void *submit(void *arg)
 	while (!atomic_load(&stop)) {
 		struct storage_job j = {0};
 		struct storage_job_in in = job_in("p");
-		if (storage_job_create(arg, &in, &j, NULL, &e)) abort();
+		if (storage_job_create(arg, &in, &j, NULL, &e))
+			abort();
 		ack('j', j.id, 0);
 		storage_job_done(&j);
 	}
@@ -361,11 +474,14 @@ static void *train(void *arg)
 	struct wasd_err e;
 	for (int64_t n = 0; !atomic_load(&stop); n++) {
 		struct storage_metric m = {"acknowledged", (double)n};
-		if (storage_epoch(arg, tjob, 1, n, n, 0, &m, 1, NULL, &e)) abort();
+		if (storage_epoch(arg, tjob, 1, n, n, 0, &m, 1, NULL, &e))
+			abort();
 		ack('m', tjob, n);
 		char id[32];
-		if (n % 10) continue;
-		if (store_ckpt(arg, tjob, 1, n, 0.5, n % 100 ? 50000 : 1100000, (unsigned)n, id)) abort();
+		if (n % 10)
+			continue;
+		if (store_ckpt(arg, tjob, 1, n, 0.5, n % 100 ? 50000 : 1100000, (unsigned)n, id))
+			abort();
 		ack('c', id, n);
 	}
 	return NULL;
@@ -384,20 +500,30 @@ static void write_remains(void)
 	for (int i = 0; i < n_images; i++) {
 		struct image copy = images[i], *im = &images[i];
 		copy.safe = malloc((size_t)(copy.cap = im->len + 65536));
-		if (im->len) memcpy(copy.safe, im->safe, (size_t)im->len);
+		if (im->len)
+			memcpy(copy.safe, im->safe, (size_t)im->len);
 		const unsigned keep = rnd() % 4; /* nothing, some, most, everything */
 		for (struct pending *p = im->first; p; p = p->next)
 			for (sqlite3_int64 at = 0; at < p->n || (p->n < 0 && at == 0); at += 512) {
-				if (rnd() % 3 >= keep) continue;
-				struct pending sector = {p->at + at, p->n < 0 ? -1 : p->n - at < 512 ? (int)(p->n - at) : 512, p->data ? p->data + at : NULL, NULL};
+				if (rnd() % 3 >= keep)
+					continue;
+				struct pending sector = {p->at + at,
+				                         p->n < 0        ? -1 :
+				                         p->n - at < 512 ? (int)(p->n - at) :
+				                                           512,
+				                         p->data ? p->data + at : NULL, NULL};
 				apply(&copy, &sector);
 			}
-		if (wasd_file_write_atomic(in_dir(im->name), copy.safe, (size_t)copy.len, &err)) abort();
+		if (wasd_file_write_atomic(in_dir(im->name), copy.safe, (size_t)copy.len, &err))
+			abort();
 		free(copy.safe);
 	}
 }
 
-static void name_cut(const char *running, int cut) { snprintf(dir, sizeof dir, "%.40s-cut-%d", running, cut); }
+static void name_cut(const char *running, int cut)
+{
+	snprintf(dir, sizeof dir, "%.40s-cut-%d", running, cut);
+}
 
 static void test_power_cuts(void)
 {
@@ -405,7 +531,8 @@ static void test_power_cuts(void)
 	from_template();
 	wasd_remove_tree(template, NULL);
 	struct storage *s = NULL;
-	OK(storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1, .event_rows = 1000}, &s, &err));
+	OK(storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1, .event_rows = 1000}, &s,
+	                &err));
 	/* From here on only what is synced counts; what is there now is safe. */
 	pthread_mutex_lock(&images_lock);
 	for (int i = 0; i < n_images; i++) {
@@ -434,7 +561,8 @@ static void test_power_cuts(void)
 		OK(wasd_mkdirs(dir, &err));
 		pthread_mutex_lock(&acked_lock);
 		const int want = n_acked + 20 + (int)(rnd() % 60);
-		while (n_acked < want) pthread_cond_wait(&acked_more, &acked_lock);
+		while (n_acked < want)
+			pthread_cond_wait(&acked_more, &acked_lock);
 		acks_at[cut] = n_acked; /* all of these were told to a client before the cut */
 		pthread_mutex_unlock(&acked_lock);
 		pthread_mutex_lock(&images_lock);
@@ -442,10 +570,12 @@ static void test_power_cuts(void)
 		pthread_mutex_unlock(&images_lock);
 	}
 	atomic_store(&stop, true);
-	for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
 	pthread_mutex_lock(&images_lock);
 	recording = false;
-	for (int i = 0; i < n_images; i++) drop_pending(&images[i]);
+	for (int i = 0; i < n_images; i++)
+		drop_pending(&images[i]);
 	pthread_mutex_unlock(&images_lock);
 	storage_close(s);
 	wasd_remove_tree(running, NULL);
@@ -454,7 +584,8 @@ static void test_power_cuts(void)
 	for (int cut = 0; cut < CUTS; cut++) {
 		name_cut(running, cut);
 		if (storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1}, &s, &err)) {
-			if (!refusals++) printf("# cut %d: %s\n", cut, err.msg);
+			if (!refusals++)
+				printf("# cut %d: %s\n", cut, err.msg);
 			wasd_remove_tree(dir, NULL);
 			continue;
 		}
@@ -474,7 +605,8 @@ static void test_power_cuts(void)
 		struct storage_ckpt k = {0};
 		int64_t newest = -1;
 		for (int i = 0; i < acks_at[cut]; i++)
-			if (acked[i].kind == 'c') newest = acked[i].n;
+			if (acked[i].kind == 'c')
+				newest = acked[i].n;
 		if (newest >= 0) {
 			int fd = -1;
 			OK(storage_ckpt_pick(s, tjob, "latest", &k, &err));
@@ -488,7 +620,8 @@ static void test_power_cuts(void)
 	}
 	CHECK_MSG(lost == 0 && refusals == 0, "%d acknowledged writes lost, %d stores unusable", lost, refusals);
 	CHECK(acks_at[CUTS - 1] >= 20 * CUTS);
-	for (int i = 0; i < n_images; i++) free(images[i].safe);
+	for (int i = 0; i < n_images; i++)
+		free(images[i].safe);
 	dir[0] = 0;
 }
 

@@ -1,4 +1,5 @@
-/* Datasets, jobs, attempts, metrics, logs, events, deployments, audit: rows in, rows out, and every rule between them. */
+/* Datasets, jobs, attempts, metrics, logs, events, deployments, audit: rows in, rows out, and every rule between them.
+ */
 #include "util.h"
 #include <stdint.h>
 
@@ -30,7 +31,8 @@ static void test_datasets(void)
 	storage_dataset_done(&c);
 	OK(storage_dataset_invalid(s, b.id, "{\"code\":\"bad_archive\"}", &err));
 	storage_dataset_done(&b);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing, &err)); /* bytes that were refused may be tried again */
+	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing,
+	                         &err)); /* bytes that were refused may be tried again */
 	CHECK(!existing && b.version == 3);
 	OK(storage_dataset_get(s, "cifar", 2, &c, &err));
 	CHECK_STR(c.state, "invalid");
@@ -123,7 +125,9 @@ static void test_job_rows(void)
 	storage_job_done(&j);
 	int64_t a = start_job(s, id);
 	CHECK_INT(a, 1);
-	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "completed"}, &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":3}"}, &err));
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "completed"},
+	                       &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":3}"},
+	                       &err));
 	OK(storage_job_get(s, id, &j, &err));
 	CHECK_STR(j.reason, "done");
 	CHECK_STR(j.progress, "{\"epoch\":3}");
@@ -136,8 +140,10 @@ static void test_job_rows(void)
 	CHECK_INT(t.n, 4);
 	for (size_t i = 0; i < t.n && i < 4; i++) {
 		CHECK_STR(t.items[i].to, want[i]);
-		if (i) CHECK_STR(t.items[i].from, want[i - 1]);
-		else CHECK(t.items[i].from == NULL);
+		if (i)
+			CHECK_STR(t.items[i].from, want[i - 1]);
+		else
+			CHECK(t.items[i].from == NULL);
 	}
 	storage_transition_list_done(&t);
 	struct storage_attempt_list at = {0};
@@ -154,15 +160,31 @@ static void test_job_rows(void)
 static void test_every_move(void)
 {
 	static const char *const legal[] = {
-		"queued starting", "queued held", "queued cancelled", "queued failed", "held queued", "held cancelled", "starting running", "starting queued", "starting retry_wait",
-		"starting failed", "starting cancelling", "starting cancelled", "running completed", "running pausing", "running preempting", "running retry_wait", "running failed",
-		"running cancelling", "running queued", "pausing paused", "pausing completed", "pausing retry_wait", "pausing failed", "pausing cancelling", "paused queued",
-		"paused cancelled", "preempting queued", "preempting completed", "preempting retry_wait", "preempting failed", "preempting cancelling", "preempting pausing",
-		"retry_wait queued", "retry_wait failed", "retry_wait cancelled", "retry_wait held", "cancelling cancelled", "failed queued", "cancelled queued"};
+		"queued starting",       "queued held",        "queued cancelled",      "queued failed",
+		"held queued",           "held cancelled",     "starting running",      "starting queued",
+		"starting retry_wait",   "starting failed",    "starting cancelling",   "starting cancelled",
+		"running completed",     "running pausing",    "running preempting",    "running retry_wait",
+		"running failed",        "running cancelling", "running queued",        "pausing paused",
+		"pausing completed",     "pausing retry_wait", "pausing failed",        "pausing cancelling",
+		"paused queued",         "paused cancelled",   "preempting queued",     "preempting completed",
+		"preempting retry_wait", "preempting failed",  "preempting cancelling", "preempting pausing",
+		"retry_wait queued",     "retry_wait failed",  "retry_wait cancelled",  "retry_wait held",
+		"cancelling cancelled",  "failed queued",      "cancelled queued",
+	};
 	static const char *const way[][4] = {
-		{"queued"}, {"held"}, {"starting"}, {"starting", "running"}, {"starting", "running", "pausing"}, {"starting", "running", "pausing", "paused"},
-		{"starting", "running", "preempting"}, {"starting", "running", "retry_wait"}, {"starting", "running", "cancelling"}, {"starting", "running", "completed"},
-		{"failed"}, {"cancelled"}};
+		{"queued"},
+		{"held"},
+		{"starting"},
+		{"starting", "running"},
+		{"starting", "running", "pausing"},
+		{"starting", "running", "pausing", "paused"},
+		{"starting", "running", "preempting"},
+		{"starting", "running", "retry_wait"},
+		{"starting", "running", "cancelling"},
+		{"starting", "running", "completed"},
+		{"failed"},
+		{"cancelled"},
+	};
 	struct storage *s = fresh_store();
 	int tried = 0, allowed = 0;
 	for (size_t w = 0; w < 12; w++)
@@ -171,13 +193,16 @@ static void test_every_move(void)
 			const char *at = "queued";
 			add_job(s, "m", id);
 			for (int k = 0; k < 4 && way[w][k]; k++)
-				if (strcmp(way[w][k], "queued")) OK(move(s, id, at = way[w][k]));
+				if (strcmp(way[w][k], "queued"))
+					OK(move(s, id, at = way[w][k]));
 			snprintf(pair, sizeof pair, "%s %s", at, *to);
 			bool want = false;
-			for (size_t i = 0; i < sizeof legal / sizeof *legal; i++) want |= !strcmp(pair, legal[i]);
+			for (size_t i = 0; i < sizeof legal / sizeof *legal; i++)
+				want |= !strcmp(pair, legal[i]);
 			enum wasd_status st = move(s, id, *to);
 			CHECK_MSG(st == (want ? WASD_OK : WASD_ESTATE), "%s: %s", pair, wasd_status_name(st));
-			if (!want) CHECK_STR(err.pointer, at);
+			if (!want)
+				CHECK_STR(err.pointer, at);
 			job_is(s, id, want ? *to : at);
 			tried++;
 			allowed += want;
@@ -187,9 +212,11 @@ static void test_every_move(void)
 	struct storage_count n[STORAGE_JOB_STATES];
 	OK(storage_job_counts(s, n, &err));
 	int64_t sum = 0;
-	for (int i = 0; i < STORAGE_JOB_STATES; i++) sum += n[i].n;
+	for (int i = 0; i < STORAGE_JOB_STATES; i++)
+		sum += n[i].n;
 	CHECK_INT(sum, 144);
-	CHECK(storage_job_terminal("failed") && !storage_job_terminal("paused") && storage_job_active("cancelling") && !storage_job_active("queued"));
+	CHECK(storage_job_terminal("failed") && !storage_job_terminal("paused") && storage_job_active("cancelling") &&
+	      !storage_job_active("queued"));
 	CHECK(!storage_job_move_ok("nonsense", "queued"));
 	end_store(s);
 }
@@ -206,9 +233,16 @@ static void test_move_guards(void)
 	FAILS(storage_job_move(s, "job_none", &(struct storage_move){.to = "queued"}, &err), WASD_ENOTFOUND);
 	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "flying"}, &err), WASD_ESTATE);
 	/* A worker that failed: its attempt is closed with the cause, and retries are counted until a checkpoint comes. */
-	struct storage_exit x = {.outcome = "failed", .exit_reason = "signal 9 (Killed)", .signal = 9, .log_tail = "last words"};
-	FAILS(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "vanished"}, &(struct storage_move){.to = "queued"}, &err), WASD_EINVAL);
-	OK(storage_attempt_end(s, id, a, &x, &(struct storage_move){.to = "retry_wait", .reason = "worker_died", .retry_at = 12345}, &err));
+	struct storage_exit x = {.outcome = "failed",
+	                         .exit_reason = "signal 9 (Killed)",
+	                         .signal = 9,
+	                         .log_tail = "last words"};
+	FAILS(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "vanished"},
+	                          &(struct storage_move){.to = "queued"}, &err),
+	      WASD_EINVAL);
+	OK(storage_attempt_end(s, id, a, &x,
+	                       &(struct storage_move){.to = "retry_wait", .reason = "worker_died", .retry_at = 12345},
+	                       &err));
 	FAILS(storage_attempt_end(s, id, a, &x, &(struct storage_move){.to = "queued"}, &err), WASD_ESTATE);
 	struct storage_job j = {0};
 	OK(storage_job_get(s, id, &j, &err));
@@ -242,8 +276,10 @@ static void test_update(void)
 	char id[40];
 	struct storage_job j = {0};
 	add_job(s, "before", id);
-	OK(storage_job_update(s, id, &(struct storage_job_patch){.name = "after", .labels = "{\"a\":1}", .priority = -1}, "me", &j, &err));
-	CHECK(!strcmp(j.name, "after") && !strcmp(j.labels, "{\"a\":1}") && j.priority == 50 && j.rev == 2 && !strcmp(j.note, ""));
+	OK(storage_job_update(s, id, &(struct storage_job_patch){.name = "after", .labels = "{\"a\":1}", .priority = -1},
+	                      "me", &j, &err));
+	CHECK(!strcmp(j.name, "after") && !strcmp(j.labels, "{\"a\":1}") && j.priority == 50 && j.rev == 2 &&
+	      !strcmp(j.note, ""));
 	storage_job_done(&j);
 	OK(storage_job_update(s, id, &(struct storage_job_patch){.note = "n", .priority = 70}, "me", &j, &err));
 	CHECK(!strcmp(j.name, "after") && !strcmp(j.note, "n") && j.priority == 70);
@@ -258,7 +294,8 @@ static void test_update(void)
 	FAILS(storage_job_update(s, id, &(struct storage_job_patch){.priority = 1}, "me", &j, &err), WASD_ESTATE);
 	OK(storage_job_update(s, id, &(struct storage_job_patch){.note = "later", .priority = -1}, "me", &j, &err));
 	storage_job_done(&j);
-	FAILS(storage_job_update(s, "job_none", &(struct storage_job_patch){.priority = 1}, "me", &j, &err), WASD_ENOTFOUND);
+	FAILS(storage_job_update(s, "job_none", &(struct storage_job_patch){.priority = 1}, "me", &j, &err),
+	      WASD_ENOTFOUND);
 	end_store(s);
 }
 
@@ -307,8 +344,10 @@ static void test_lists(void)
 		int seen = 0, pages = 0;
 		do {
 			struct storage_job_list l = {0};
-			OK(storage_job_list(s, NULL, (struct storage_page){.cursor = cursor, .limit = 10, .oldest_first = oldest}, &l, &err));
-			for (size_t i = 0; i < l.n; i++, seen++) CHECK_STR(l.items[i].id, ids[oldest ? seen : 24 - seen]);
+			OK(storage_job_list(s, NULL, (struct storage_page){.cursor = cursor, .limit = 10, .oldest_first = oldest},
+			                    &l, &err));
+			for (size_t i = 0; i < l.n; i++, seen++)
+				CHECK_STR(l.items[i].id, ids[oldest ? seen : 24 - seen]);
 			wasd_free(cursor);
 			cursor = l.next_cursor;
 			l.next_cursor = NULL;
@@ -321,9 +360,17 @@ static void test_lists(void)
 		} while (cursor);
 		CHECK(seen == 25 && pages == 3);
 	}
-	static const struct { struct storage_job_filter f; int n; } rows[] = {
-		{{.states = "held"}, 1}, {{.states = "held,cancelled"}, 2}, {{.states = "queued"}, 23}, {{.states = "queue"}, 0}, {{.name = "job-2"}, 5},
-		{{.states = "queued", .name = "job-3"}, 4}, {{.dataset = "glyphs"}, 25}, {{.dataset = "x"}, 0}, {{.queue = "default"}, 25}, {{.contains = "b-1"}, 5}, {{.contains = "%"}, 0}};
+	static const struct {
+		struct storage_job_filter f;
+		int n;
+	} rows[] = {
+		{{.states = "held"}, 1},     {{.states = "held,cancelled"}, 2},
+		{{.states = "queued"}, 23},  {{.states = "queue"}, 0},
+		{{.name = "job-2"}, 5},      {{.states = "queued", .name = "job-3"}, 4},
+		{{.dataset = "glyphs"}, 25}, {{.dataset = "x"}, 0},
+		{{.queue = "default"}, 25},  {{.contains = "b-1"}, 5},
+		{{.contains = "%"}, 0},
+	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct storage_job_list l = {0};
 		OK(storage_job_list(s, &rows[i].f, (struct storage_page){0}, &l, &err));
@@ -349,7 +396,8 @@ static void test_lists(void)
 	end_store(s);
 }
 
-/* One row for each code, the last epoch's; never more than there may be; a stale attempt writes none; they outlast the process. */
+/* One row for each code, the last epoch's; never more than there may be; a stale attempt writes none; they outlast the
+ * process. */
 static void test_warnings(void)
 {
 	struct storage *s = fresh_store();
@@ -387,22 +435,28 @@ static void test_metrics(void)
 	struct storage_event_list e = {0};
 	for (int epoch = 0; epoch < 3; epoch++) {
 		m[0].value = 2.5 - epoch;
-		if (epoch == 2) m[1].value = 0.75, m[2].value = -INFINITY;
-		for (int again = 0; again < 2; again++) OK(storage_epoch(s, id, a, epoch, epoch * 10, 1000 + epoch, m, 3, "{\"epoch\":1}", &err));
+		if (epoch == 2)
+			m[1].value = 0.75, m[2].value = -INFINITY;
+		for (int again = 0; again < 2; again++)
+			OK(storage_epoch(s, id, a, epoch, epoch * 10, 1000 + epoch, m, 3, "{\"epoch\":1}", &err));
 	}
 	OK(storage_event_read(s, 0, NULL, NULL, 0, &e, &err));
 	int metric_events = 0;
 	for (size_t i = 0; i < e.n; i++) {
-		if (strcmp(e.items[i].type, "job.metric")) continue;
-		if (metric_events++ == 0) CHECK(strstr(e.items[i].data, "\"val_acc_aom\":null,\"val_acc_aom_nonfinite\":\"nan\"") != NULL);
+		if (strcmp(e.items[i].type, "job.metric"))
+			continue;
+		if (metric_events++ == 0)
+			CHECK(strstr(e.items[i].data, "\"val_acc_aom\":null,\"val_acc_aom_nonfinite\":\"nan\"") != NULL);
 	}
 	CHECK_INT(metric_events, 3); /* a replay is no news */
 	storage_event_list_done(&e);
 	struct storage_point_list p = {0};
 	OK(storage_metric_series(s, id, NULL, 0, &p, &err));
 	CHECK_INT(p.n, 9);
-	CHECK(!strcmp(p.items[0].name, "train_loss") && p.items[0].value == 2.5 && p.items[2].value == 0.5 && p.items[2].step == 20 && p.items[2].ts == 1002);
-	CHECK(isnan(p.items[3].value) && p.items[5].value == 0.75 && p.items[6].value == INFINITY && p.items[8].value == -INFINITY);
+	CHECK(!strcmp(p.items[0].name, "train_loss") && p.items[0].value == 2.5 && p.items[2].value == 0.5 &&
+	      p.items[2].step == 20 && p.items[2].ts == 1002);
+	CHECK(isnan(p.items[3].value) && p.items[5].value == 0.75 && p.items[6].value == INFINITY &&
+	      p.items[8].value == -INFINITY);
 	storage_point_list_done(&p);
 	OK(storage_metric_series(s, id, "train_loss,none", 10, &p, &err));
 	CHECK_INT(p.n, 2);
@@ -411,7 +465,8 @@ static void test_metrics(void)
 	CHECK(p.n == 3 && p.items[0].epoch == 2 && p.items[0].value == 0.5 && p.items[1].value == 0.75);
 	storage_point_list_done(&p);
 	/* A later attempt trains an epoch again: its numbers count. */
-	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"}, &(struct storage_move){.to = "retry_wait"}, &err));
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
+	                       &(struct storage_move){.to = "retry_wait"}, &err));
 	OK(move(s, id, "queued"));
 	a = start_job(s, id);
 	m[0].value = 9;
@@ -428,7 +483,9 @@ static void curve_is(struct storage *s, const char *id, const struct storage_ste
 	OK(storage_metric_series(s, id, "train_loss_step", 0, &l, &err));
 	CHECK_INT(l.n, n);
 	for (size_t i = 0; i < l.n && i < n; i++)
-		CHECK_MSG(l.items[i].step == want[i].step && l.items[i].epoch == want[i].epoch && l.items[i].value == want[i].value, "point %zu: step %lld is %g", i, (long long)l.items[i].step, l.items[i].value);
+		CHECK_MSG(l.items[i].step == want[i].step && l.items[i].epoch == want[i].epoch &&
+		              l.items[i].value == want[i].value,
+		          "point %zu: step %lld is %g", i, (long long)l.items[i].step, l.items[i].value);
 	storage_point_list_done(&l);
 }
 
@@ -439,10 +496,13 @@ static size_t make_points(struct storage_step *out, int64_t from, int64_t to)
 	double sum = 0;
 	int64_t k = 0, stride = 1;
 	for (int64_t step = 1; step <= to; step++) {
-		while (step > STORAGE_STEP_POINTS * stride) stride *= 2;
+		while (step > STORAGE_STEP_POINTS * stride)
+			stride *= 2;
 		sum += (double)step, k++;
-		if (step % stride) continue;
-		if (step >= from) out[n++] = (struct storage_step){step, 1 + step / 500, sum / (double)k};
+		if (step % stride)
+			continue;
+		if (step >= from)
+			out[n++] = (struct storage_step){step, 1 + step / 500, sum / (double)k};
 		sum = 0, k = 0;
 	}
 	return n;
@@ -454,14 +514,16 @@ static void test_curve(void)
 	struct storage *s = fresh_store();
 	char id[40];
 	add_job(s, "c", id);
-	FAILS(storage_steps(s, id, 0 + 1, p, make_points(p, 1, 3), NULL, &err), WASD_ESTATE);      /* no worker */
+	FAILS(storage_steps(s, id, 0 + 1, p, make_points(p, 1, 3), NULL, &err), WASD_ESTATE); /* no worker */
 	int64_t a = start_job(s, id);
 	OK(storage_steps(s, id, a, p, make_points(p, 1, 3), "{\"phase\":\"training\"}", &err));
 	curve_is(s, id, p, 3);
 	struct storage_event_list e = {0};
 	OK(storage_event_read(s, 0, NULL, id, 0, &e, &err));
-	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 1].type, "job.progress") && strstr(e.items[e.n - 1].data, "\"progress\":{\"phase\":\"training\"}"));
-	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 2].type, "job.metric") && strstr(e.items[e.n - 2].data, "\"metrics\":{\"train_loss_step\":3},\"points\":[[1,1,"));
+	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 1].type, "job.progress") &&
+	      strstr(e.items[e.n - 1].data, "\"progress\":{\"phase\":\"training\"}"));
+	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 2].type, "job.metric") &&
+	      strstr(e.items[e.n - 2].data, "\"metrics\":{\"train_loss_step\":3},\"points\":[[1,1,"));
 	storage_event_list_done(&e);
 	/* A replay is no news; what is out of order or of another attempt is not taken. */
 	OK(storage_steps(s, id, a, p, 3, NULL, &err));
@@ -472,11 +534,15 @@ static void test_curve(void)
 	FAILS(storage_steps(s, id, a, back, 2, NULL, &err), WASD_EINVAL);
 	FAILS(storage_steps(s, id, a + 1, p, 4, NULL, &err), WASD_ESTATE);
 	/* Full: pairs become one, again and again; every value is the mean of the steps since the point before. */
-	static const struct { int64_t to, stride; size_t n; } rows[] = {{999, 1, 999}, {1000, 2, 500}, {1003, 2, 501}, {1999, 2, 999}, {2000, 4, 500}, {9000, 16, 562}};
+	static const struct {
+		int64_t to, stride;
+		size_t n;
+	} rows[] = {{999, 1, 999}, {1000, 2, 500}, {1003, 2, 501}, {1999, 2, 999}, {2000, 4, 500}, {9000, 16, 562}};
 	int64_t at = 5;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		size_t n = make_points(p, at, rows[i].to);
-		for (size_t k = 0; k < n; k += 200) OK(storage_steps(s, id, a, p + k, n - k < 200 ? n - k : 200, NULL, &err));
+		for (size_t k = 0; k < n; k += 200)
+			OK(storage_steps(s, id, a, p + k, n - k < 200 ? n - k : 200, NULL, &err));
 		for (size_t k = 0; k < rows[i].n; k++) {
 			int64_t step = ((int64_t)k + 1) * rows[i].stride;
 			want[k] = (struct storage_step){step, 1 + step / 500, (double)step - (double)(rows[i].stride - 1) / 2};
@@ -485,7 +551,8 @@ static void test_curve(void)
 		at = rows[i].to + 1;
 	}
 	/* A worker that goes on from an older checkpoint repeats what is known. */
-	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"}, &(struct storage_move){.to = "retry_wait"}, &err));
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
+	                       &(struct storage_move){.to = "retry_wait"}, &err));
 	OK(move(s, id, "queued"));
 	a = start_job(s, id);
 	size_t n = make_points(p, 900, 1100);
@@ -493,7 +560,8 @@ static void test_curve(void)
 	curve_is(s, id, want, 562);
 	/* Beside the others, and gone with the job. */
 	struct storage_point_list l = {0};
-	OK(storage_epoch(s, id, a, 1, 10, 0, (struct storage_metric[]){{"train_loss", 1}, {"val_loss_aom", 1}}, 2, NULL, &err));
+	OK(storage_epoch(s, id, a, 1, 10, 0, (struct storage_metric[]){{"train_loss", 1}, {"val_loss_aom", 1}}, 2, NULL,
+	                 &err));
 	OK(storage_metric_series(s, id, NULL, 8000, &l, &err));
 	CHECK(l.n == 63 && !strcmp(l.items[0].name, "train_loss_step"));
 	storage_point_list_done(&l);
@@ -512,9 +580,23 @@ static void test_logs(void)
 	OK(storage_log_add(s, id, 1, in, 3, &err));
 	OK(storage_log_add(s, id, 2, in, 3, &err));
 	FAILS(storage_log_add(s, "job_none", 1, in, 3, &err), WASD_ENOTFOUND);
-	static const struct { struct storage_log_query q; int n; int64_t first; } rows[] = {
-		{{0}, 6, 1}, {{.after_n = 4}, 2, 5}, {{.attempt = 2}, 3, 4}, {{.level = "warn"}, 4, 2}, {{.level = "error"}, 2, 3}, {{.since = 200}, 4, 2},
-		{{.contains = "hell"}, 2, 1}, {{.limit = 2}, 2, 1}, {{.limit = 2, .tail = true}, 2, 5}, {{.tail = true, .level = "error", .limit = 1}, 1, 6}, {{.after_n = 6}, 0, 0}};
+	static const struct {
+		struct storage_log_query q;
+		int n;
+		int64_t first;
+	} rows[] = {
+		{{0}, 6, 1},
+		{{.after_n = 4}, 2, 5},
+		{{.attempt = 2}, 3, 4},
+		{{.level = "warn"}, 4, 2},
+		{{.level = "error"}, 2, 3},
+		{{.since = 200}, 4, 2},
+		{{.contains = "hell"}, 2, 1},
+		{{.limit = 2}, 2, 1},
+		{{.limit = 2, .tail = true}, 2, 5},
+		{{.tail = true, .level = "error", .limit = 1}, 1, 6},
+		{{.after_n = 6}, 0, 0},
+	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct storage_log_list l = {0};
 		OK(storage_log_read(s, id, &rows[i].q, &l, &err));
@@ -524,7 +606,8 @@ static void test_logs(void)
 	}
 	struct storage_log_list l = {0};
 	FAILS(storage_log_read(s, id, &(struct storage_log_query){.level = "loud"}, &l, &err), WASD_EINVAL);
-	for (int i = 0; i < 30; i++) OK(storage_log_add(s, id, 2, in, 3, &err)); /* beyond the cap of 50 */
+	for (int i = 0; i < 30; i++)
+		OK(storage_log_add(s, id, 2, in, 3, &err)); /* beyond the cap of 50 */
 	OK(storage_log_read(s, id, NULL, &l, &err));
 	CHECK(l.n == 50 && l.first_n == 47 && l.last_n == 96 && l.items[0].n == 47);
 	storage_log_list_done(&l);
@@ -532,7 +615,10 @@ static void test_logs(void)
 }
 
 static int64_t told;
-static void listen_to(void *ctx, int64_t seq) { *(int64_t *)ctx = seq; }
+static void listen_to(void *ctx, int64_t seq)
+{
+	*(int64_t *)ctx = seq;
+}
 
 static void test_events(void)
 {
@@ -549,7 +635,8 @@ static void test_events(void)
 	CHECK(seq == told && seq == 4); /* dataset twice, job, this */
 	OK(storage_event_read(s, 0, NULL, NULL, 0, &l, &err));
 	CHECK(l.n == 4 && l.first_seq == 1 && l.last_seq == 4);
-	for (size_t i = 0; i < l.n; i++) CHECK_INT(l.items[i].seq, i + 1);
+	for (size_t i = 0; i < l.n; i++)
+		CHECK_INT(l.items[i].seq, i + 1);
 	CHECK_STR(l.items[2].type, "job.created");
 	CHECK_STR(l.items[2].object, id);
 	storage_event_list_done(&l);
@@ -566,7 +653,8 @@ static void test_events(void)
 	FAILS(move(s, id, "completed"), WASD_ESTATE);
 	OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
 	CHECK_INT(seq, 5);
-	for (int i = 0; i < 400; i++) OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
+	for (int i = 0; i < 400; i++)
+		OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
 	OK(storage_event_read(s, 3, NULL, NULL, 1000, &l, &err));
 	CHECK(l.n == 200 && l.first_seq == seq - 199 && l.last_seq == seq); /* pruned to the cap; after=3 means "reset" */
 	storage_event_list_done(&l);
@@ -585,10 +673,12 @@ static void test_deployments(void)
 	int64_t a = start_job(s, id);
 	OK(store_ckpt(s, id, a, 0, 0.5, 5000, 1, ck));
 	OK(store_ckpt(s, id, a, 1, 0.6, 5000, 2, ck2));
-	struct storage_deployment_in in = {.name = "main", .source = "{\"job\":\"x\"}", .checkpoint = ck, .mode = "aom", .options = "{}", .actor = "me"};
+	struct storage_deployment_in in =
+		{.name = "main", .source = "{\"job\":\"x\"}", .checkpoint = ck, .mode = "aom", .options = "{}", .actor = "me"};
 	struct storage_deployment d = {0};
 	OK(storage_deployment_create(s, &in, &d, &err));
-	CHECK(d.generation == 1 && d.version == 1 && !strcmp(d.state, "created") && !strcmp(d.job, id) && !strcmp(d.mode_by, "me"));
+	CHECK(d.generation == 1 && d.version == 1 && !strcmp(d.state, "created") && !strcmp(d.job, id) &&
+	      !strcmp(d.mode_by, "me"));
 	storage_deployment_done(&d);
 	FAILS(storage_deployment_create(s, &in, &d, &err), WASD_EEXIST);
 	in.name = "other", in.checkpoint = "ckpt_none";
@@ -621,10 +711,13 @@ static void test_deployments(void)
 	/* Row, audit and event tell the same story. */
 	struct storage_audit_list al = {0};
 	OK(storage_audit_list(s, "deployment/main", NULL, 0, (struct storage_page){.oldest_first = true}, &al, &err));
-	static const char *const actions[] = {"deployment.create", "deployment.mode", "deployment.mode", "deployment.source"};
+	static const char *const actions[] = {"deployment.create", "deployment.mode", "deployment.mode",
+	                                      "deployment.source"};
 	CHECK_INT(al.n, 4);
-	for (size_t i = 0; i < al.n && i < 4; i++) CHECK_STR(al.items[i].action, actions[i]);
-	CHECK(strstr(al.items[1].before, "\"mode\":\"aom\"") && strstr(al.items[1].after, "\"mode\":\"dom\"") && strstr(al.items[1].after, "\"generation\":2"));
+	for (size_t i = 0; i < al.n && i < 4; i++)
+		CHECK_STR(al.items[i].action, actions[i]);
+	CHECK(strstr(al.items[1].before, "\"mode\":\"aom\"") && strstr(al.items[1].after, "\"mode\":\"dom\"") &&
+	      strstr(al.items[1].after, "\"generation\":2"));
 	CHECK_STR(al.items[1].reason, "try");
 	storage_audit_list_done(&al);
 	OK(storage_audit_list(s, NULL, "nobody", 0, (struct storage_page){0}, &al, &err));
@@ -633,7 +726,8 @@ static void test_deployments(void)
 	struct storage_event_list el = {0};
 	OK(storage_event_read(s, 0, "deployments", "main", 0, &el, &err));
 	int modes = 0;
-	for (size_t i = 0; i < el.n; i++) modes += !strcmp(el.items[i].type, "deployment.mode");
+	for (size_t i = 0; i < el.n; i++)
+		modes += !strcmp(el.items[i].type, "deployment.mode");
 	CHECK_INT(modes, 2);
 	storage_event_list_done(&el);
 	struct storage_deployment_list dl = {0};
@@ -686,19 +780,27 @@ static void test_delete_job(void)
 
 /* ---- transactions ---- */
 
-struct both { char id[40]; bool fail; enum wasd_status inner; };
+struct both {
+	char id[40];
+	bool fail;
+	enum wasd_status inner;
+};
 
 static enum wasd_status two_things(struct storage *s, void *ctx, struct wasd_err *e)
 {
 	struct both *b = ctx;
 	struct storage_job j;
 	enum wasd_status st = storage_job_move(s, b->id, &(struct storage_move){.to = "held"}, e);
-	if (st) return st;
+	if (st)
+		return st;
 	st = storage_job_get(s, b->id, &j, e); /* sees its own writes */
-	if (st || strcmp(j.state, "held")) return WASD_EINTERNAL;
+	if (st || strcmp(j.state, "held"))
+		return WASD_EINTERNAL;
 	storage_job_done(&j);
-	b->inner = storage_job_move(s, b->id, &(struct storage_move){.to = "running"}, NULL); /* fails alone, the rest goes on */
-	if ((st = storage_event_add(s, "system", "both", "x", "{}", NULL, e))) return st;
+	b->inner = storage_job_move(s, b->id, &(struct storage_move){.to = "running"},
+	                            NULL); /* fails alone, the rest goes on */
+	if ((st = storage_event_add(s, "system", "both", "x", "{}", NULL, e)))
+		return st;
 	return b->fail ? wasd_fail(e, WASD_EBUSY, "changed my mind") : WASD_OK;
 }
 
@@ -707,7 +809,8 @@ static enum wasd_status inner_fails(struct storage *s, void *ctx, struct wasd_er
 {
 	struct both *b = ctx;
 	enum wasd_status st = storage_event_add(s, "system", "outer", "x", "{}", NULL, e);
-	if (st) return st;
+	if (st)
+		return st;
 	b->fail = true;
 	b->inner = storage_tx(s, two_things, b, NULL);
 	return WASD_OK;
@@ -719,7 +822,11 @@ static void async_done(void *ctx, enum wasd_status st, const struct wasd_err *e)
 	*(enum wasd_status *)ctx = st;
 }
 
-static enum wasd_status nothing(struct storage *s, void *ctx, struct wasd_err *e) { (void)s, (void)ctx, (void)e; return WASD_OK; }
+static enum wasd_status nothing(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	(void)s, (void)ctx, (void)e;
+	return WASD_OK;
+}
 
 static enum wasd_status fail_async(struct storage *s, void *ctx, struct wasd_err *e)
 {

@@ -1,4 +1,5 @@
-/* Profiles: asked for, searched, kept, served, deleted; what a restart, a full memory and a damaged file make of them. */
+/* Profiles: asked for, searched, kept, served, deleted; what a restart, a full memory and a damaged file make of them.
+ */
 #include "util.h"
 #include "schema.h"
 #include <fcntl.h>
@@ -17,7 +18,13 @@ static struct storage *store_with_ckpt(void)
 
 static struct storage_profile_in asked(const char *name)
 {
-	return (struct storage_profile_in){.checkpoint = ck, .name = name, .desire = "macs", .request = "{\"desire\":\"macs\",\"budget\":0.7}", .dataset = "glyphs", .dataset_version = 1, .actor = "me"};
+	return (struct storage_profile_in){.checkpoint = ck,
+	                                   .name = name,
+	                                   .desire = "macs",
+	                                   .request = "{\"desire\":\"macs\",\"budget\":0.7}",
+	                                   .dataset = "glyphs",
+	                                   .dataset_version = 1,
+	                                   .actor = "me"};
 }
 
 static enum wasd_status make_ready(struct storage *s, const char *id, const char *overlay)
@@ -44,19 +51,37 @@ static void profile_is(struct storage *s, const char *name, const char *state, c
 	struct storage_profile p = {0};
 	OK(storage_profile_get(s, ck, name, &p, &err));
 	CHECK_STR(p.state, state);
-	if (message) CHECK_STR(p.message, message);
-	else CHECK(!p.message);
+	if (message)
+		CHECK_STR(p.message, message);
+	else
+		CHECK(!p.message);
 	CHECK((p.finished_at != 0) == (!strcmp(state, "ready") || !strcmp(state, "failed")));
 	storage_profile_done(&p);
 }
 
 static void test_modes(void)
 {
-	static const struct { const char *mode; bool ok; const char *profile; } rows[] = {
-		{"aom", true, NULL}, {"dom", true, NULL}, {"dom:fast", true, "fast"}, {"dom:macs-70", true, "macs-70"},
-		{"", false, NULL}, {"dom:", false, ""}, {"dom:aom", false, "aom"}, {"dom:dom", false, "dom"}, {"aom:fast", false, NULL}, {"Dom", false, NULL},
-		{"dom:Fast", false, "Fast"}, {"dom:a b", false, "a b"}, {"dom:dom:x", false, "dom:x"}, {"dom:stats", false, "stats"},
-		{"dom:0123456789012345678901234567890123456789012345678901234567890123", false, "0123456789012345678901234567890123456789012345678901234567890123"},
+	static const struct {
+		const char *mode;
+		bool ok;
+		const char *profile;
+	} rows[] = {
+		{"aom", true, NULL},
+		{"dom", true, NULL},
+		{"dom:fast", true, "fast"},
+		{"dom:macs-70", true, "macs-70"},
+		{"", false, NULL},
+		{"dom:", false, ""},
+		{"dom:aom", false, "aom"},
+		{"dom:dom", false, "dom"},
+		{"aom:fast", false, NULL},
+		{"Dom", false, NULL},
+		{"dom:Fast", false, "Fast"},
+		{"dom:a b", false, "a b"},
+		{"dom:dom:x", false, "dom:x"},
+		{"dom:stats", false, "stats"},
+		{"dom:0123456789012345678901234567890123456789012345678901234567890123", false,
+	     "0123456789012345678901234567890123456789012345678901234567890123"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *name = storage_mode_profile(rows[i].mode);
@@ -124,13 +149,15 @@ static void test_life(void)
 	CHECK(l.n == 2 && !strcmp(l.items[0].name, "slow") && !strcmp(l.items[1].name, "fast"));
 	storage_profile_list_done(&l);
 	OK(storage_profile_list(s, ck, "ready", &l, &err));
-	CHECK(l.n == 1 && !strcmp(l.items[0].name, "fast") && !strcmp(l.items[0].info, "{\"macs\":70}") && l.items[0].bytes == 7);
+	CHECK(l.n == 1 && !strcmp(l.items[0].name, "fast") && !strcmp(l.items[0].info, "{\"macs\":70}") &&
+	      l.items[0].bytes == 7);
 	storage_profile_list_done(&l);
 	/* Every step has told of itself. */
 	struct storage_event_list e = {0};
 	int told = 0;
 	OK(storage_event_read(s, 0, "checkpoints", ck, 0, &e, &err));
-	for (size_t i = 0; i < e.n; i++) told += !strcmp(e.items[i].type, "checkpoint.profile") && strstr(e.items[i].data, job);
+	for (size_t i = 0; i < e.n; i++)
+		told += !strcmp(e.items[i].type, "checkpoint.profile") && strstr(e.items[i].data, job);
 	CHECK_INT(told, 6);
 	storage_event_list_done(&e);
 	/* Unfit requests. */
@@ -192,7 +219,11 @@ static void test_deployments(void)
 	struct storage *s = store_with_ckpt();
 	char id[40], other[32];
 	struct storage_deployment d = {0};
-	struct storage_deployment_in in = {.name = "live", .source = "{}", .checkpoint = ck, .mode = "dom:fast", .actor = "me"};
+	struct storage_deployment_in in = {.name = "live",
+	                                   .source = "{}",
+	                                   .checkpoint = ck,
+	                                   .mode = "dom:fast",
+	                                   .actor = "me"};
 	struct storage_mode_in m = {.name = "live", .mode = "dom:slow", .actor = "me"};
 	struct storage_mode_out out = {0};
 	struct storage_profile_in slow = asked("slow");
@@ -234,7 +265,8 @@ static void test_retention(void)
 	add_profile(s, "fast", "overlay", id);
 	in.name = "slow";
 	OK(storage_profile_begin(s, &in, NULL, NULL, &err));
-	for (int e = 2; e < 6; e++) OK(store_ckpt(s, job, 1, e, 0.5 + 0.05 * e, 100, (unsigned)e, newer));
+	for (int e = 2; e < 6; e++)
+		OK(store_ckpt(s, job, 1, e, 0.5 + 0.05 * e, 100, (unsigned)e, newer));
 	OK(storage_ckpt_get(s, ck, &k, &err));
 	storage_ckpt_done(&k);
 	OK(move(s, job, "completed"));
@@ -270,10 +302,14 @@ static void test_restart(void)
 
 static enum wasd_status train_ends(struct storage *s, const struct storage_wanted *w, size_t n)
 {
-	return storage_attempt_end(s, job, 1, &(struct storage_exit){.outcome = "completed", .profiles = w, .n_profiles = n}, &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":1}"}, &err);
+	return storage_attempt_end(s, job, 1,
+	                           &(struct storage_exit){.outcome = "completed", .profiles = w, .n_profiles = n},
+	                           &(struct storage_move){.to = "completed", .reason = "done", .progress = "{\"epoch\":1}"},
+	                           &err);
 }
 
-static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}"}, {"least", "macs", "{\"budget\":0.5}"}};
+static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}"},
+                                               {"least", "macs", "{\"budget\":0.5}"}};
 
 /* message: a part of it, NULL: there is none. */
 static void job_ended(struct storage *s, const char *state, const char *message)
@@ -283,7 +319,8 @@ static void job_ended(struct storage *s, const char *state, const char *message)
 	CHECK_STR(j.state, state);
 	CHECK_MSG(message ? j.message && strstr(j.message, message) : !j.message, "%s", j.message);
 	CHECK((j.finished_at != 0) == storage_job_terminal(state));
-	if (!strcmp(state, "completed")) CHECK_STR(j.reason, "done");
+	if (!strcmp(state, "completed"))
+		CHECK_STR(j.reason, "done");
 	storage_job_done(&j);
 }
 
@@ -293,12 +330,13 @@ static struct storage *killed(struct storage *s)
 	storage_close(s);
 	s = open_store();
 	OK(storage_recover(s, &l, &err));
-	CHECK_INT(l.n, 0);                      /* nothing of it was cut off */
+	CHECK_INT(l.n, 0); /* nothing of it was cut off */
 	storage_recovered_list_done(&l);
 	return s;
 }
 
-/* What the daemon does with the rows, one write after the other; a kill between any two of them changes nothing but that a search begins anew. */
+/* What the daemon does with the rows, one write after the other; a kill between any two of them changes nothing but
+ * that a search begins anew. */
 static void test_job_killed(void)
 {
 	enum { STEPS = 6 };
@@ -307,18 +345,24 @@ static void test_job_killed(void)
 		struct storage_profile p = {0};
 		OK(train_ends(s, wanted, 2));
 		for (int step = 1; step <= STEPS; step++) {
-			if (kill_after == step - 1) s = killed(s);
+			if (kill_after == step - 1)
+				s = killed(s);
 			job_is(s, job, "running");
 			storage_profile_done(&p);
 			enum wasd_status next = storage_profile_of_job(s, job, &p, NULL, &err);
 			CHECK_INT(next, WASD_OK);
-			if (next) break;
-			if (!strcmp(p.state, "queued")) OK(storage_profile_searching(s, p.id, &err));
-			if (step % 3 == 0 && !strcmp(p.name, "light")) OK(make_ready(s, p.id, "overlay"));
-			else if (step % 3 == 0) OK(storage_profile_fail(s, p.id, "the budget is too small", &err));
+			if (next)
+				break;
+			if (!strcmp(p.state, "queued"))
+				OK(storage_profile_searching(s, p.id, &err));
+			if (step % 3 == 0 && !strcmp(p.name, "light"))
+				OK(make_ready(s, p.id, "overlay"));
+			else if (step % 3 == 0)
+				OK(storage_profile_fail(s, p.id, "the budget is too small", &err));
 		}
 		job_ended(s, "completed", "profile least: the budget is too small");
-		if (kill_after == STEPS) s = killed(s);
+		if (kill_after == STEPS)
+			s = killed(s);
 		job_ended(s, "completed", "profile least: the budget is too small");
 		profile_is(s, "light", "ready", NULL);
 		FAILS(storage_profile_of_job(s, job, &p, NULL, &err), WASD_ENOTFOUND);
@@ -332,8 +376,10 @@ static void find_one(struct storage *s, const char *name, bool ready)
 	struct storage_profile p = {0};
 	OK(storage_profile_get(s, ck, name, &p, &err));
 	OK(storage_profile_searching(s, p.id, &err));
-	if (ready) OK(make_ready(s, p.id, name));
-	else OK(storage_profile_fail(s, p.id, "no draw fits", &err));
+	if (ready)
+		OK(make_ready(s, p.id, name));
+	else
+		OK(storage_profile_fail(s, p.id, "no draw fits", &err));
 	storage_profile_done(&p);
 }
 
@@ -359,7 +405,8 @@ static void test_job_settled(void)
 	CHECK_INT(n, 0);
 	struct storage_log_list l = {0};
 	OK(storage_log_read(s, job, NULL, &l, &err));
-	CHECK(l.n == 4 && strstr(l.items[0].text, "searching 2 profiles of checkpoint ckpt_") && !strcmp(l.items[1].text, "profile light is ready"));
+	CHECK(l.n == 4 && strstr(l.items[0].text, "searching 2 profiles of checkpoint ckpt_") &&
+	      !strcmp(l.items[1].text, "profile light is ready"));
 	storage_log_list_done(&l);
 	end_store(s);
 	/* One that is deleted, and one whose name stands for something else and is searched all the same. */
@@ -393,7 +440,7 @@ static void test_job_cancelled(void)
 {
 	struct storage *s = store_with_ckpt();
 	struct storage_profile p = {0};
-	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE);     /* it has a worker, which must be told */
+	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE); /* it has a worker, which must be told */
 	OK(train_ends(s, wanted, 2));
 	find_one(s, "light", true);
 	OK(storage_profile_of_job(s, job, &p, NULL, &err));
@@ -432,7 +479,8 @@ static void test_job_no_memory(void)
 		OK(storage_profile_list(s, ck, NULL, &l, &err));
 		CHECK_INT(l.n, st ? 0 : 2);
 		storage_profile_list_done(&l);
-		if (st) OK(train_ends(s, wanted, 2));
+		if (st)
+			OK(train_ends(s, wanted, 2));
 		find_one(s, "light", true);
 		find_one(s, "least", true);
 		job_ended(s, "completed", NULL);
@@ -452,9 +500,12 @@ static void test_third_form(void)
 	OK(schema_create(&schema_ckpt, in_dir("ckpt.db"), &err));
 	struct conn c = {0};
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
-	OK(conn_exec(&c, "INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
-	                 "INSERT INTO checkpoints(id,attempt,epoch,step,metrics,bytes,sha256,reason,created_at) VALUES('ckpt_1',1,2,3,'{}',7,'x','import',9);"
-	                 "INSERT INTO deployments VALUES('dep_1','live','{}',NULL,'ckpt_1','dom',4,2,'ready','m','{}','me',5,6,7)", &err));
+	OK(conn_exec(
+		&c,
+		"INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
+		"INSERT INTO checkpoints(id,attempt,epoch,step,metrics,bytes,sha256,reason,created_at) VALUES('ckpt_1',1,2,3,'{}',7,'x','import',9);"
+		"INSERT INTO deployments VALUES('dep_1','live','{}',NULL,'ckpt_1','dom',4,2,'ready','m','{}','me',5,6,7)",
+		&err));
 	conn_close(&c);
 	struct storage *s = open_store();
 	OK(storage_deployment_get(s, "live", &d, &err));
@@ -467,8 +518,12 @@ static void test_third_form(void)
 	CHECK(conn_exec(&c, "UPDATE deployments SET mode='dom:'", &err) != WASD_OK);
 	CHECK(conn_exec(&c, "UPDATE deployments SET mode='eco'", &err) != WASD_OK);
 	CHECK(conn_exec(&c, "UPDATE deployments SET checkpoint='ckpt_2'", &err) != WASD_OK);
-	CHECK(conn_exec(&c, "INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_at,updated_at)"
-	                    " VALUES('prof_1','ckpt_1','x','ready','macs','{}','glyphs',1,1,1)", &err) != WASD_OK);       /* ready, and nothing found */
+	CHECK(
+		conn_exec(
+			&c,
+			"INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_at,updated_at)"
+			" VALUES('prof_1','ckpt_1','x','ready','macs','{}','glyphs',1,1,1)",
+			&err) != WASD_OK); /* ready, and nothing found */
 	conn_close(&c);
 	end_store(open_store());
 }
@@ -487,15 +542,18 @@ static void test_no_memory(void)
 		wasd_mem_fail_at(nth);
 		st[0] = storage_profile_begin(s, &in, &p, NULL, &err);
 		wasd_mem_fail_at(0);
-		if (st[0]) OK(storage_profile_begin(s, &in, &p, NULL, &err));
+		if (st[0])
+			OK(storage_profile_begin(s, &in, &p, NULL, &err));
 		wasd_mem_fail_at(nth);
 		st[1] = storage_profile_searching(s, p.id, &err);
 		wasd_mem_fail_at(0);
-		if (st[1]) OK(storage_profile_searching(s, p.id, &err));
+		if (st[1])
+			OK(storage_profile_searching(s, p.id, &err));
 		wasd_mem_fail_at(nth);
 		st[2] = make_ready(s, p.id, "overlay");
 		wasd_mem_fail_at(0);
-		if (st[2]) OK(make_ready(s, p.id, "overlay"));
+		if (st[2])
+			OK(make_ready(s, p.id, "overlay"));
 		wasd_mem_fail_at(nth);
 		st[3] = storage_profile_overlay(s, p.id, &data, &n, &err);
 		wasd_mem_fail_at(nth);
@@ -503,7 +561,8 @@ static void test_no_memory(void)
 		wasd_mem_fail_at(nth);
 		st[5] = storage_profile_delete(s, ck, "oom", "me", &err);
 		wasd_mem_fail_at(0);
-		if (st[5]) OK(storage_profile_delete(s, ck, "oom", "me", &err));
+		if (st[5])
+			OK(storage_profile_delete(s, ck, "oom", "me", &err));
 		all = true;
 		for (int i = 0; i < 6; i++) {
 			CHECK_MSG(st[i] == WASD_OK || st[i] == WASD_ENOMEM, "call %d: %s", i, wasd_status_name(st[i]));

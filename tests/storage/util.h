@@ -11,8 +11,16 @@
 static char dir[64];
 static struct wasd_err err;
 
-#define OK(call) do { enum wasd_status s_ = (call); CHECK_MSG(s_ == WASD_OK, "%s: %s", wasd_status_name(s_), err.msg); } while (0)
-#define FAILS(call, want) do { enum wasd_status s_ = (call); CHECK_MSG(s_ == (want), "%s: %s", wasd_status_name(s_), s_ ? err.msg : ""); } while (0)
+#define OK(call) \
+	do { \
+		enum wasd_status s_ = (call); \
+		CHECK_MSG(s_ == WASD_OK, "%s: %s", wasd_status_name(s_), err.msg); \
+	} while (0)
+#define FAILS(call, want) \
+	do { \
+		enum wasd_status s_ = (call); \
+		CHECK_MSG(s_ == (want), "%s: %s", wasd_status_name(s_), s_ ? err.msg : ""); \
+	} while (0)
 
 __attribute__((unused)) static const char *in_dir(const char *name)
 {
@@ -25,13 +33,18 @@ __attribute__((unused)) static const char *in_dir(const char *name)
 
 __attribute__((unused)) static void fresh_dir(void)
 {
-	if (dir[0]) wasd_remove_tree(dir, NULL);
+	if (dir[0])
+		wasd_remove_tree(dir, NULL);
 	/* None of these tests cuts the power, so a memory file system proves as much and is quicker. */
 	struct statvfs v;
-	bool roomy = !access("/dev/shm", W_OK) && !statvfs("/dev/shm", &v) && (uint64_t)v.f_bavail * v.f_frsize > (512u << 20);
-	if (roomy) snprintf(dir, sizeof dir, "/dev/shm/wasd-storage-XXXXXX");
-	else check_temp(dir, sizeof dir, "wasd-storage");
-	if (!mkdtemp(dir)) abort();
+	bool roomy = !access("/dev/shm", W_OK) && !statvfs("/dev/shm", &v) &&
+	             (uint64_t)v.f_bavail * v.f_frsize > (512u << 20);
+	if (roomy)
+		snprintf(dir, sizeof dir, "/dev/shm/wasd-storage-XXXXXX");
+	else
+		check_temp(dir, sizeof dir, "wasd-storage");
+	if (!mkdtemp(dir))
+		abort();
 }
 
 __attribute__((unused)) static struct storage *open_store(void)
@@ -65,14 +78,24 @@ __attribute__((unused)) static void add_dataset(struct storage *s, const char *n
 	struct storage_dataset d = {0};
 	bool existing;
 	OK(storage_dataset_begin(s, name, "glyphs", "source-1", &d, &existing, &err));
-	if (!existing) OK(storage_dataset_ready(s, d.id, "glyphs", "digest-1", "datasets/x", "{\"classes\":10}", 1000, &err));
+	if (!existing)
+		OK(storage_dataset_ready(s, d.id, "glyphs", "digest-1", "datasets/x", "{\"classes\":10}", 1000, &err));
 	storage_dataset_done(&d);
 }
 
 __attribute__((unused)) static struct storage_job_in job_in(const char *name)
 {
-	return (struct storage_job_in){.name = name, .queue = "default", .spec = "{}", .spec_digest = "sd", .priority = 50, .dataset = "glyphs", .created_by = "me",
-	                               .keep_best = 1, .keep_latest = 1, .keep_metric = "val_acc_aom", .keep_max = true};
+	return (struct storage_job_in){.name = name,
+	                               .queue = "default",
+	                               .spec = "{}",
+	                               .spec_digest = "sd",
+	                               .priority = 50,
+	                               .dataset = "glyphs",
+	                               .created_by = "me",
+	                               .keep_best = 1,
+	                               .keep_latest = 1,
+	                               .keep_metric = "val_acc_aom",
+	                               .keep_max = true};
 }
 
 /* id: 40 bytes. */
@@ -121,13 +144,25 @@ __attribute__((unused)) static char *make_payload(size_t n, unsigned seed)
 	return p;
 }
 
-__attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, const char *job, int64_t attempt, int64_t epoch, double acc, size_t bytes, unsigned seed, char id[32])
+__attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, const char *job, int64_t attempt,
+                                                           int64_t epoch, double acc, size_t bytes, unsigned seed,
+                                                           char id[32])
 {
 	char sha[WASD_SHA256_HEX], *data = make_payload(bytes, seed);
 	wasd_sha256_of(data, bytes, sha);
 	struct storage_metric m[2] = {{"val_acc_aom", acc}, {"train_loss", 1.0 / (double)(epoch + 1)}};
-	struct storage_ckpt_in in = {.job = job, .attempt = attempt, .epoch = epoch, .step = epoch * 100, .data = data, .bytes = bytes, .sha256 = sha,
-	                             .reason = "epoch", .info = "{\"draw\":[0]}", .metrics = m, .n_metrics = 2, .progress = "{\"epoch\":1}"};
+	struct storage_ckpt_in in = {.job = job,
+	                             .attempt = attempt,
+	                             .epoch = epoch,
+	                             .step = epoch * 100,
+	                             .data = data,
+	                             .bytes = bytes,
+	                             .sha256 = sha,
+	                             .reason = "epoch",
+	                             .info = "{\"draw\":[0]}",
+	                             .metrics = m,
+	                             .n_metrics = 2,
+	                             .progress = "{\"epoch\":1}"};
 	enum wasd_status st = storage_ckpt_store(s, &in, id, &err);
 	free(data);
 	return st;

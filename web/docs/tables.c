@@ -1,5 +1,6 @@
-/* tables.c - prints, as Markdown, what a page of the reference takes from the daemon's own tables: `tables errors`, `tables api`.
- * Runs when the reference is built, so that these lists cannot fall behind. Nothing for any other page. */
+/* tables.c - prints, as Markdown, what a page of the reference takes from the daemon's own tables: `tables errors`,
+ * `tables api`. Runs when the reference is built, so that these lists cannot fall behind. Nothing for any other page.
+ */
 #include "internal.h"
 
 #include <ctype.h>
@@ -29,7 +30,10 @@ static void errors(void)
 
 static const char *body_of(enum api_body body)
 {
-	static const char *const names[] = { [API_BODY_NONE] = "none", [API_BODY_JSON] = "JSON, at most 256 KiB", [API_BODY_BULK] = "at most 16 MiB", [API_BODY_UPLOAD] = "streamed to disk" };
+	static const char *const names[] = {[API_BODY_NONE] = "none",
+	                                    [API_BODY_JSON] = "JSON, at most 256 KiB",
+	                                    [API_BODY_BULK] = "at most 16 MiB",
+	                                    [API_BODY_UPLOAD] = "streamed to disk"};
 	return names[body];
 }
 

@@ -14,20 +14,20 @@
 
 enum wasd_status {
 	WASD_OK = 0,
-	WASD_EINVAL,      /* an argument or a field is wrong: the message names it        */
+	WASD_EINVAL, /* an argument or a field is wrong: the message names it        */
 	WASD_ENOMEM,
-	WASD_EIO,         /* the operating system refused: the message has strerror       */
+	WASD_EIO, /* the operating system refused: the message has strerror       */
 	WASD_ENOTFOUND,
-	WASD_EEXIST,      /* a name is taken                                              */
-	WASD_ESTATE,      /* right request, wrong state (cancel of a finished job)        */
-	WASD_ECORRUPT,    /* stored or sent bytes fail a check                            */
-	WASD_ETOOBIG,     /* a limit is exceeded: the message names limit and value       */
+	WASD_EEXIST,   /* a name is taken                                              */
+	WASD_ESTATE,   /* right request, wrong state (cancel of a finished job)        */
+	WASD_ECORRUPT, /* stored or sent bytes fail a check                            */
+	WASD_ETOOBIG,  /* a limit is exceeded: the message names limit and value       */
 	WASD_EUNSUPPORTED,
-	WASD_EFULL,       /* no disk space                                                */
-	WASD_EBUSY,       /* try again later                                              */
+	WASD_EFULL, /* no disk space                                                */
+	WASD_EBUSY, /* try again later                                              */
 	WASD_ECANCELLED,
-	WASD_ENUMERIC,    /* NaN or Inf where a number was needed                         */
-	WASD_EINTERNAL,   /* a bug of ours                                                */
+	WASD_ENUMERIC,  /* NaN or Inf where a number was needed                         */
+	WASD_EINTERNAL, /* a bug of ours                                                */
 	WASD_STATUS_COUNT
 };
 
@@ -35,13 +35,13 @@ enum wasd_status {
 const char *wasd_status_name(enum wasd_status s);
 enum wasd_status wasd_status_from_name(const char *name); /* WASD_EINTERNAL if unknown */
 
-/* A formatted text of at most size - 1 bytes (size of 8 or more). One that does not fit ends in "..." on a UTF-8 boundary, so that
- * a number that was cut is not read as another one. Returns its length. */
+/* A formatted text of at most size - 1 bytes (size of 8 or more). One that does not fit ends in "..." on a UTF-8
+ * boundary, so that a number that was cut is not read as another one. Returns its length. */
 size_t wasd_line(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 size_t wasd_vline(char *out, size_t size, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 
-/* Detail that the status does not say. One line, no newline at the end, cut at 255 bytes as wasd_line does. `pointer` is a JSON pointer or a file name when one culprit is known, else "".
- * Callers pass NULL when they do not care. */
+/* Detail that the status does not say. One line, no newline at the end, cut at 255 bytes as wasd_line does. `pointer`
+ * is a JSON pointer or a file name when one culprit is known, else "". Callers pass NULL when they do not care. */
 struct wasd_err {
 	enum wasd_status status;
 	char msg[256];
@@ -69,24 +69,36 @@ void *wasd_alloc_aligned(size_t n, size_t size);
 char *wasd_strdup(const char *s);
 char *wasd_strndup(const char *s, size_t n);
 char *wasd_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void  wasd_free(void *p);
+void wasd_free(void *p);
 
-struct wasd_mem_stats { uint64_t allocs, frees; };      /* counts since the process began */
+struct wasd_mem_stats {
+	uint64_t allocs, frees;
+}; /* counts since the process began */
 struct wasd_mem_stats wasd_mem_stats(void);
 /* Tests only: the nth allocation from now (1 = next) fails once; 0 switches off. */
 void wasd_mem_fail_at(uint64_t nth);
 
 /* a*b and a+b into *out; false on overflow. */
-static inline bool wasd_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool wasd_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool wasd_mul_size(size_t a, size_t b, size_t *out)
+{
+	return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool wasd_add_size(size_t a, size_t b, size_t *out)
+{
+	return !__builtin_add_overflow(a, b, out);
+}
 
 /* A growing byte buffer. Zero-initialise; wasd_buf_done frees. `max` 0 = no limit. After a failure
  * (memory or max) the buffer keeps its content and `failed` stays set, so a run of appends is checked once. */
-struct wasd_buf { char *data; size_t len, cap, max; bool failed; };
+struct wasd_buf {
+	char *data;
+	size_t len, cap, max;
+	bool failed;
+};
 bool wasd_buf_append(struct wasd_buf *b, const void *p, size_t n);
 bool wasd_buf_puts(struct wasd_buf *b, const char *s);
 bool wasd_buf_printf(struct wasd_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-char *wasd_buf_cstr(struct wasd_buf *b);                 /* NUL-terminated view, NULL on failure */
+char *wasd_buf_cstr(struct wasd_buf *b); /* NUL-terminated view, NULL on failure */
 void wasd_buf_done(struct wasd_buf *b);
 
 /* ---- files -------------------------------------------------------------------------- */
@@ -95,23 +107,26 @@ void wasd_buf_done(struct wasd_buf *b);
 enum wasd_status wasd_file_write_atomic(const char *path, const void *data, size_t len, struct wasd_err *err);
 /* Reads a whole file of at most max bytes into a fresh NUL-terminated block that the caller frees with wasd_free. */
 enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_t *len, struct wasd_err *err);
-enum wasd_status wasd_mkdirs(const char *path, struct wasd_err *err);      /* mkdir -p, mode 0750 */
-enum wasd_status wasd_remove_tree(const char *path, struct wasd_err *err); /* rm -r without following links; absent is OK */
+enum wasd_status wasd_mkdirs(const char *path, struct wasd_err *err); /* mkdir -p, mode 0750 */
+enum wasd_status wasd_remove_tree(const char *path,
+                                  struct wasd_err *err); /* rm -r without following links; absent is OK */
 enum wasd_status wasd_fsync_dir(const char *path, struct wasd_err *err);
 /* write(2)/read(2) until n bytes moved; EINTR is retried. read: a short file is WASD_ECORRUPT. */
 enum wasd_status wasd_write_full(int fd, const void *p, size_t n, struct wasd_err *err);
 enum wasd_status wasd_read_full(int fd, void *p, size_t n, struct wasd_err *err);
-/* A memory file of n bytes copied from p (p may be NULL: zeroes), sealed against write, shrink and grow. Caller closes. */
+/* A memory file of n bytes copied from p (p may be NULL: zeroes), sealed against write, shrink and grow. Caller closes.
+ */
 enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err);
-/* Maps a received memory file read-only after checking that it carries all three seals and is exactly n bytes. munmap by wasd_memfd_unmap. */
+/* Maps a received memory file read-only after checking that it carries all three seals and is exactly n bytes. munmap
+ * by wasd_memfd_unmap. */
 enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_err *err);
 void wasd_memfd_unmap(const void *p, size_t n);
 
 /* ---- digests, ids, time --------------------------------------------------------------- */
 
 #define WASD_SHA256_HEX 65
-struct wasd_sha256;                                       /* streaming SHA-256 (GnuTLS) */
-struct wasd_sha256 *wasd_sha256_create(void);             /* NULL: no memory */
+struct wasd_sha256;                           /* streaming SHA-256 (GnuTLS) */
+struct wasd_sha256 *wasd_sha256_create(void); /* NULL: no memory */
 void wasd_sha256_update(struct wasd_sha256 *h, const void *p, size_t n);
 void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX]); /* digest so far; may go on */
 void wasd_sha256_destroy(struct wasd_sha256 *h);
@@ -122,10 +137,10 @@ uint32_t wasd_crc32c(uint32_t crc, const void *p, size_t n); /* start with 0; Ca
 /* prefix + ULID ("job_01J..."), monotonic within the process also inside one millisecond. out has room for
  * strlen(prefix)+27 bytes. Thread-safe. */
 void wasd_ulid(const char *prefix, char *out);
-void wasd_random_bytes(void *p, size_t n);                /* getrandom; aborts if the kernel has none */
+void wasd_random_bytes(void *p, size_t n); /* getrandom; aborts if the kernel has none */
 
-int64_t wasd_now_ms(void);                                /* wall clock, Unix milliseconds */
-int64_t wasd_mono_us(void);                               /* monotonic microseconds, for durations and deadlines */
+int64_t wasd_now_ms(void);  /* wall clock, Unix milliseconds */
+int64_t wasd_mono_us(void); /* monotonic microseconds, for durations and deadlines */
 #define WASD_RFC3339_LEN 25
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T08:49:23.123Z" */
 
@@ -133,6 +148,6 @@ void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T0
 bool wasd_name_ok(const char *s);
 /* Whether s as a whole is what pattern says: * is any run of bytes, also none, ? is one byte, all else itself. */
 bool wasd_glob(const char *pattern, const char *s);
-bool wasd_utf8_ok(const char *s, size_t n);               /* strict UTF-8, no NUL */
+bool wasd_utf8_ok(const char *s, size_t n); /* strict UTF-8, no NUL */
 
 #endif

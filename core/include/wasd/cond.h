@@ -1,4 +1,5 @@
-/* wasd/cond.h - conditions that are waited for until a time of wasd_mono_us, so that a clock that is set moves no deadline. */
+/* wasd/cond.h - conditions that are waited for until a time of wasd_mono_us, so that a clock that is set moves no
+ * deadline. */
 #ifndef WASD_COND_H
 #define WASD_COND_H
 

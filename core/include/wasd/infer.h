@@ -1,7 +1,7 @@
 /* wasd/infer.h - serving: a checkpoint compiled for one mode, and predictions from it.
  *
- *   bundle      one mode of one checkpoint: BatchNorm folded into the convolutions, DOM's dead taps dropped. Immutable and
- *               ref-counted; any thread may hold one.
+ *   bundle      one mode of one checkpoint: BatchNorm folded into the convolutions, DOM's dead taps dropped. Immutable
+ *               and ref-counted; any thread may hold one.
  *   predictor   plans of one bundle for a few batch sizes, made when first needed. Belongs to the compute thread.
  */
 #ifndef WASD_INFER_H
@@ -12,13 +12,15 @@
 #include "wasd/json.h"
 
 enum wasd_mode { WASD_AOM, WASD_DOM, WASD_MODES };
-const char *wasd_mode_name(enum wasd_mode m);                        /* "aom", "dom" */
+const char *wasd_mode_name(enum wasd_mode m); /* "aom", "dom" */
 bool wasd_mode_from_name(const char *name, enum wasd_mode *out);
 
 struct wasd_bundle;
-/* bytes: a checkpoint file (protocol.h), not needed after the call. WASD_ECORRUPT names what is wrong with it; WASD_ENOTFOUND:
- * this checkpoint has no such mode (DOM of a run without WAS); WASD_ESTATE: the mode's BatchNorm statistics were never measured. */
-enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err);
+/* bytes: a checkpoint file (protocol.h), not needed after the call. WASD_ECORRUPT names what is wrong with it;
+ * WASD_ENOTFOUND: this checkpoint has no such mode (DOM of a run without WAS); WASD_ESTATE: the mode's BatchNorm
+ * statistics were never measured. */
+enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out,
+                                    struct wasd_err *err);
 struct wasd_bundle *wasd_bundle_ref(struct wasd_bundle *b);
 void wasd_bundle_unref(struct wasd_bundle *b);
 enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b);
@@ -26,24 +28,28 @@ const char *wasd_bundle_arch(const struct wasd_bundle *b);
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
 int wasd_bundle_classes(const struct wasd_bundle *b);
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i);
-const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b);     /* how pictures become its input: as for its training data */
-uint64_t wasd_bundle_macs(const struct wasd_bundle *b);              /* multiply-adds of one image in this mode */
-size_t wasd_bundle_bytes(const struct wasd_bundle *b);               /* folded weights, also in the packed forms that predictors made so far */
+const struct wasd_prepare *wasd_bundle_prepare(
+	const struct wasd_bundle *b);                       /* how pictures become its input: as for its training data */
+uint64_t wasd_bundle_macs(const struct wasd_bundle *b); /* multiply-adds of one image in this mode */
+size_t wasd_bundle_bytes(
+	const struct wasd_bundle *b); /* folded weights, also in the packed forms that predictors made so far */
 
 #define WASD_PREDICT_MAX 64
 struct wasd_predictor;
 struct wasd_predictor_opts {
 	enum wasd_precision precision;
-	const char *backend;              /* both as in wasd_exec_opts */
-	struct wasd_arena *arena;         /* shared by the predictors of one thread; NULL = one of its own */
+	const char *backend;      /* both as in wasd_exec_opts */
+	struct wasd_arena *arena; /* shared by the predictors of one thread; NULL = one of its own */
 };
 /* Takes a reference on the bundle. */
-enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o, struct wasd_predictor **out, struct wasd_err *err);
+enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o,
+                                       struct wasd_predictor **out, struct wasd_err *err);
 void wasd_predictor_destroy(struct wasd_predictor *p);
-/* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in several passes.
- * The same images in the same order give the same bits; the last bits of one image may differ with the number that goes with it. */
+/* x: n images (N,C,H,W), normalised as the loader does; logits: (n,classes). Any n: more than WASD_PREDICT_MAX go in
+ * several passes. The same images in the same order give the same bits; the last bits of one image may differ with the
+ * number that goes with it. */
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
-size_t wasd_predictor_bytes(const struct wasd_predictor *p);         /* planned memory so far, without a shared arena's */
+size_t wasd_predictor_bytes(const struct wasd_predictor *p); /* planned memory so far, without a shared arena's */
 
 /* How passes of n images are computed (wasd_exec_explain); NULL: none has been. The caller deletes it. */
 struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n);

@@ -5,34 +5,36 @@
 #include "wasd/graph.h"
 #include "wasd/json.h"
 
-/* A member of the spec's "model" object beside "arch": one of a few whole numbers, or true or false. What a request leaves out is def and is
- * written out (wasd_network_complete); where a stored model, of a job, checkpoint or exported file, lacks a boolean one, it is from before there
- * was a choice and means `stored`. */
+/* A member of the spec's "model" object beside "arch": one of a few whole numbers, or true or false. What a request
+ * leaves out is def and is written out (wasd_network_complete); where a stored model, of a job, checkpoint or exported
+ * file, lacks a boolean one, it is from before there was a choice and means `stored`. */
 struct wasd_arch_option {
 	const char *name, *summary;
 	int def;
-	int choices[4];                       /* ends at 0 */
+	int choices[4]; /* ends at 0 */
 	bool boolean, stored;
 };
 #define WASD_ARCH_OPTIONS 4
 
 struct wasd_arch {
-	const char *name;                     /* "resnet18" */
-	const char *summary;                  /* one line for people */
+	const char *name;                                   /* "resnet18" */
+	const char *summary;                                /* one line for people */
 	struct wasd_arch_option options[WASD_ARCH_OPTIONS]; /* ends at a NULL name */
 	/* JSON text of the authors' own "was" object for these option values, or "false" (LeNet). */
 	const char *(*paper_was)(const int *options);
-	int min_side;                         /* smallest H and W that the network takes */
-	int sides[4];                         /* only these, H = W (ends at 0); empty: any H and W >= min_side. Channels: 1 or 3 */
+	int min_side; /* smallest H and W that the network takes */
+	int sides[4]; /* only these, H = W (ends at 0); empty: any H and W >= min_side. Channels: 1 or 3 */
 	/* Adds the nodes to g and calls wasd_graph_finish. options: one value for each row of `options`. */
 	enum wasd_status (*build)(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err);
 };
-const struct wasd_arch *wasd_arch_find(const char *name);        /* NULL */
-const struct wasd_arch *wasd_arch_at(int i);                     /* NULL after the last */
-/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines nothing. */
+const struct wasd_arch *wasd_arch_find(const char *name); /* NULL */
+const struct wasd_arch *wasd_arch_at(int i);              /* NULL after the last */
+/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines
+ * nothing. */
 extern const struct wasd_arch *const wasd_arch_more[] __attribute__((weak));
-/* Checks the input and builds. *out is the caller's (wasd_graph_destroy). options: the spec's "model" object (NULL: defaults;
- * its "arch" is not looked at). Errors carry "/model/arch", "/model/NAME", or "/dataset" when the images do not fit. */
+/* Checks the input and builds. *out is the caller's (wasd_graph_destroy). options: the spec's "model" object (NULL:
+ * defaults; its "arch" is not looked at). Errors carry "/model/arch", "/model/NAME", or "/dataset" when the images do
+ * not fit. */
 enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,
                                  struct wasd_graph **out, struct wasd_err *err);
 /* The authors' own "was" value of that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
@@ -42,51 +44,68 @@ enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, con
  *
  * {"arch": NAME, OPTION: value...}: a row of the table. Or a network of the job's own:
  *
- *     {"name": "tiny", "layers": [{"type":"conv","out":32,"bias":false,"augment":true}, {"type":"batchnorm"}, {"type":"relu","name":"a"},
- *                                 ..., {"type":"add","from":["a","b"]}, {"type":"globalpool"}, {"type":"flatten"}, {"type":"linear","out":"classes"}]}
+ *     {"name": "tiny", "layers": [{"type":"conv","out":32,"bias":false,"augment":true}, {"type":"batchnorm"},
+ *     {"type":"relu","name":"a"},
+ *                                 ..., {"type":"add","from":["a","b"]}, {"type":"globalpool"}, {"type":"flatten"},
+ *                                 {"type":"linear","out":"classes"}]}
  *
- * A layer reads the one before it, or those that "from" names (one, or an array for add and concat; "input" = the images); without a name of
- * its own it is called TYPE and its index: "relu2". Its other members are its row's fields (layers/table.c). "augment": true makes a convolution
- * one of those that "was": {"layers": "paper"} and "was" left out transform, with an alpha of its own, NAME.alpha; every convolution with
- * k > 1 can be named there. The last layer has to give (classes,1,1), and every other one has to be read. */
+ * A layer reads the one before it, or those that "from" names (one, or an array for add and concat; "input" = the
+ * images); without a name of its own it is called TYPE and its index: "relu2". Its other members are its row's fields
+ * (layers/table.c). "augment": true makes a convolution one of those that "was": {"layers": "paper"} and "was" left out
+ * transform, with an alpha of its own, NAME.alpha; every convolution with k > 1 can be named there. The last layer has
+ * to give (classes,1,1), and every other one has to be read. */
 
-/* What jobs, checkpoints and deployments call the network: "arch", or "name" (left out: "custom"). Borrowed from model; NULL: it names none. */
+/* What jobs, checkpoints and deployments call the network: "arch", or "name" (left out: "custom"). Borrowed from model;
+ * NULL: it names none. */
 const char *wasd_network_name(const cJSON *model);
-/* As wasd_arch_build and wasd_arch_paper_was. Faults of the layers carry "/model/layers/3/kernel" and name the layer. */
-enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out, struct wasd_err *err);
+/* As wasd_arch_build and wasd_arch_paper_was. Faults of the layers carry "/model/layers/3/kernel" and name the layer.
+ */
+enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
+                                    struct wasd_err *err);
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err);
-/* Writes out the options that a request's model object leaves out: as in `stored` when that is the same network (its file says what it is; may be
- * NULL), else their defaults. Layers of a job's own and unknown names stay as they are. */
+/* Writes out the options that a request's model object leaves out: as in `stored` when that is the same network (its
+ * file says what it is; may be NULL), else their defaults. Layers of a job's own and unknown names stay as they are. */
 enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct wasd_err *err);
 
-/* What a network is, for images of shape `in`. model and was: members of a job spec, checked as a job's are (was NULL: the network's own).
- *     {"arch","summary" of a row of the table,"model":{...},"input":[c,h,w],"classes":N,"params":N,"other_params":N,"macs":N,
+/* What a network is, for images of shape `in`. model and was: members of a job spec, checked as a job's are (was NULL:
+ * the network's own).
+ *     {"arch","summary" of a row of the
+ *     table,"model":{...},"input":[c,h,w],"classes":N,"params":N,"other_params":N,"macs":N,
  *      "was":{...}|false,                                          with every default written out
- *      "augmented":{"layers":N,"macs":N,"share":X,                 convolutions that `was` transforms; share of all multiply-adds
- *                   "dom_macs":{"one_axis":N,"both_axes":N}},      of the network when each of them is shifted by one tap
+ *      "augmented":{"layers":N,"macs":N,"share":X,                 convolutions that `was` transforms; share of all
+ *      multiply-adds
+ *                   "dom_macs":{"one_axis":N,"both_axes":N}},      of the network when each of them is shifted by one
+ *                                                                  tap
  *      "layers":[{"op","name","inputs":[i,...],"shape":[c,h,w],"params":N,"macs":N,
  *                 "kernel":[h,w],"stride":N,"groups":N,"augmented":true|false}]}
- * in execution order, layer 0 the images; inputs are indices of this list. name, kernel, stride, groups where there is one; augmented
- * of convolutions that a job may augment. other_params: learnable scalars of no layer, alphas above all. */
-enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, struct wasd_shape in, int classes, cJSON **out, struct wasd_err *err);
+ * in execution order, layer 0 the images; inputs are indices of this list. name, kernel, stride, groups where there is
+ * one; augmented of convolutions that a job may augment. other_params: learnable scalars of no layer, alphas above all.
+ */
+enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, struct wasd_shape in, int classes,
+                                       cJSON **out, struct wasd_err *err);
 
-/* Every table of core as one JSON object. What `wasd-engine capabilities` prints and the daemon serves as GET /v1/capabilities and
- * validates job specs against:
+/* Every table of core as one JSON object. What `wasd-engine capabilities` prints and the daemon serves as GET
+ * /v1/capabilities and validates job specs against:
  *     {"archs":[{"name","summary","min_side":N,"sides":[N,...] when only these fit,
- *                "options":[{"name","summary","default":N,"choices":[N,...]} or {"name","summary","type":"boolean","default":false}],
- *                "variants":[{"model":{option: value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
- *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10 classes (or the
- *                  largest side that fits); was = the authors' own
- *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's "weights"; an option of type "form" has a form of
+ *                "options":[{"name","summary","default":N,"choices":[N,...]} or
+ *                {"name","summary","type":"boolean","default":false}], "variants":[{"model":{option:
+ *                value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
+ *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10
+ *                  classes (or the largest side that fits); was = the authors' own
+ *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's
+ *      "weights"; an option of type "form" has a form of
  *                  its own, and neither default nor range here
  *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
  *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
  *      "augment":[{"name","options":[OPTION]}],
- *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of networks of a job's own; an OPTION here may have
- *                  "summary", "required":true and "classes":true (its value may be "classes"); no default: see its summary
- *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names; a precision is one that this processor can compute in
- * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the last two only
- * when that end of the range is excluded. */
+ *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of networks of a job's own;
+ *      an OPTION here may have
+ *                  "summary", "required":true and "classes":true (its value may be "classes"); no default: see its
+ *                  summary
+ *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names; a precision is one
+ *      that this processor can compute in
+ * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the
+ * last two only when that end of the range is excluded. */
 cJSON *wasd_capabilities(void);
 
 #endif

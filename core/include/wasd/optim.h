@@ -6,53 +6,69 @@
 #include "wasd/json.h"
 
 /* A number (or true/false) in the spec's "optimizer" or "schedule" object. */
-struct wasd_optim_option { const char *name; bool boolean; double def, min, max; bool above_min /* min itself is excluded */, below_max; };
+struct wasd_optim_option {
+	const char *name;
+	bool boolean;
+	double def, min, max;
+	bool above_min /* min itself is excluded */, below_max;
+};
 #define WASD_OPTIM_OPTIONS 8
 #define WASD_OPTIM_STATES 8
 
 /* ---- optimizers ------------------------------------------------------------------------------ */
 
-struct wasd_optim_args { const double *opt; double lr; uint64_t t; /* this step, from 1 */ };
+struct wasd_optim_args {
+	const double *opt;
+	double lr;
+	uint64_t t; /* this step, from 1 */
+};
 struct wasd_optim_kind {
 	const char *name;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS];   /* ends at a NULL name; the first is "lr" */
-	const char *states[WASD_OPTIM_STATES + 1];              /* blocks of one value per parameter, start at 0; ends at NULL */
+	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* ends at a NULL name; the first is "lr" */
+	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, start at 0; ends at NULL */
 	/* Elements 0..n-1 of one range: one pass over weights w, gradients g (kept) and state s[]. */
 	void (*step)(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s);
 };
-const struct wasd_optim_kind *wasd_optim_kind_at(int i);   /* NULL after the last */
+const struct wasd_optim_kind *wasd_optim_kind_at(int i); /* NULL after the last */
 
 struct wasd_optim;
 /* spec: the job's "optimizer" object ({"type":"sgd","lr":0.01,...}; NULL = sgd with its defaults) for n parameters.
  * Errors carry "/train/optimizer/...". */
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err);
 void wasd_optim_destroy(struct wasd_optim *o);
-/* One update of the master block from the gradient block, on the thread team, with learning rate lr (the schedule's value,
- * not the option). Allocates nothing. */
+/* One update of the master block from the gradient block, on the thread team, with learning rate lr (the schedule's
+ * value, not the option). Allocates nothing. */
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr);
-double wasd_optim_lr(const struct wasd_optim *o);          /* option "lr", where schedules start */
-/* State for checkpoints: block i (n values) and its name ("momentum" | "m", "v"), NULL after the last; and the steps done. */
+double wasd_optim_lr(const struct wasd_optim *o); /* option "lr", where schedules start */
+/* State for checkpoints: block i (n values) and its name ("momentum" | "m", "v"), NULL after the last; and the steps
+ * done. */
 real *wasd_optim_state(struct wasd_optim *o, int i, const char **name);
 uint64_t wasd_optim_steps(const struct wasd_optim *o);
 void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t);
-cJSON *wasd_optim_to_json(const struct wasd_optim *o);     /* the object with every default written out */
+cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every default written out */
 
 /* ---- schedules --------------------------------------------------------------------------------- */
 
 struct wasd_schedule_kind {
 	const char *name;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS];   /* without "warmup_epochs", which every kind has */
-	/* Factor on the base rate after warm-up. All three in epochs: where the step is (fractional), where warm-up ended, the whole run. */
+	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which every kind has */
+	/* Factor on the base rate after warm-up. All three in epochs: where the step is (fractional), where warm-up ended,
+	 * the whole run. */
 	double (*factor)(const double *opt, double epoch, double warmup, double epochs);
 };
 const struct wasd_schedule_kind *wasd_schedule_kind_at(int i);
 
-struct wasd_schedule { const struct wasd_schedule_kind *kind; double opt[WASD_OPTIM_OPTIONS], warmup; };
+struct wasd_schedule {
+	const struct wasd_schedule_kind *kind;
+	double opt[WASD_OPTIM_OPTIONS], warmup;
+};
 /* spec: the job's "schedule" object; NULL = constant. Errors carry "/train/schedule/...". */
 enum wasd_status wasd_schedule_init(struct wasd_schedule *s, const cJSON *spec, struct wasd_err *err);
-/* Learning rate of training step `step` (from 0) of a run of `epochs` epochs of `steps_per_epoch` steps. During warm-up it rises
- * linearly, (step+1)/(warmup steps) of the base rate; step 0 never has rate 0. A pure function: resuming needs no state. */
-double wasd_schedule_lr(const struct wasd_schedule *s, double base, uint64_t step, uint64_t steps_per_epoch, int epochs);
+/* Learning rate of training step `step` (from 0) of a run of `epochs` epochs of `steps_per_epoch` steps. During warm-up
+ * it rises linearly, (step+1)/(warmup steps) of the base rate; step 0 never has rate 0. A pure function: resuming needs
+ * no state. */
+double wasd_schedule_lr(const struct wasd_schedule *s, double base, uint64_t step, uint64_t steps_per_epoch,
+                        int epochs);
 cJSON *wasd_schedule_to_json(const struct wasd_schedule *s);
 
 #endif
