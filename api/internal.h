@@ -67,8 +67,8 @@ void api_send_list(const struct api_request *q, struct api_response *r, cJSON *i
  * is over. */
 bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us);
 
-/* ---- JSON helpers (response.c). A failure for want of memory marks the container, and api_send_json then answers 503.
- * ---- */
+/* ---- JSON helpers (response.c).
+ * A failure for want of memory marks the container, and api_send_json then answers 503.  */
 
 void api_poison(cJSON *container);
 bool api_poisoned(const cJSON *j); /* j or anything in it; true for NULL */

@@ -59,8 +59,7 @@ static void openblas_layout(struct tensor *t, int n, enum wasd_precision p)
 	t->bytes = t->sc * (size_t)t->shape.c * sizeof(real);
 }
 
-/* ---- one convolution as tiles of columns: forward, and backward data of stride 1
- * --------------------------------------- */
+/* ---- one convolution as tiles of columns: forward, and backward data of stride 1 --------------------------- */
 
 static bool pointwise(const struct window *g)
 {
@@ -168,8 +167,7 @@ static size_t columns_size(int channels, int taps, int rows, int ow, int tile, i
 	return round_up(depth * (cols < all ? cols : all), 16);
 }
 
-/* ---- backward
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- backward ---------------------------------------------------------------------------------------------- */
 
 struct back_job {
 	struct step *s;
@@ -276,8 +274,7 @@ static void data_channels(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* ---- the layer
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the layer --------------------------------------------------------------------------------------------- */
 
 static bool is_depthwise(const struct step *s)
 {
@@ -425,8 +422,7 @@ static void conv_backward(struct step *s, const struct run *r)
 	}
 }
 
-/* ---- linear: the same with one column per image
- * -------------------------------------------------------------------------- */
+/* ---- linear: the same with one column per image ------------------------------------------------------------ */
 
 struct linear_job {
 	struct step *s;

@@ -289,8 +289,7 @@ static enum wasd_status load(struct import *m, const struct wasd_import *how, st
 	return WASD_OK;
 }
 
-/* ---- the checkpoint ------------------------------------------------------------------------------------------------
- */
+/* ---- the checkpoint --------------------------------------------------------------------------------------------- */
 
 static bool put(cJSON *j, const char *key, cJSON *v)
 {

@@ -199,8 +199,7 @@ static enum wasd_status read_type(const struct own *o, const cJSON *j, const str
 	return fields_known(j, o->at, known, o->err);
 }
 
-/* ---- building -----------------------------------------------------------------------------------------------------
- */
+/* ---- building --------------------------------------------------------------------------------------------------- */
 
 static enum wasd_status mark_augmentable(struct own *o, bool augment)
 {

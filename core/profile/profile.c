@@ -136,8 +136,7 @@ static enum wasd_status open_images(struct maker *m, size_t calibration, struct 
 	return wasd_exec_create(m->model, &judge, &m->exec, err);
 }
 
-/* ---- what may be done to each layer ---------------------------------------------------------------------------------
- */
+/* ---- what may be done to each layer ----------------------------------------------------------------------------- */
 
 /* The run's own law, or the published network's for a run without. */
 static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct wasd_err *err)
@@ -247,8 +246,7 @@ void maker_set_draw(struct maker *m, const int *pick)
 	}
 }
 
-/* ---- judging
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- judging ----------------------------------------------------------------------------------------------- */
 
 static bool go_on(void *ctx, uint32_t done, uint32_t of)
 {
@@ -349,8 +347,7 @@ static enum wasd_status examine(struct maker *m, const struct wasd_recipe *r, st
 	return s ? s : time_mode(m, r, set, true, &out->speed, err);
 }
 
-/* ---- searching
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- searching --------------------------------------------------------------------------------------------- */
 
 /* The least saving, by plans, with which one image takes no longer than the budget: halving, each plan compiled and
  * timed. */
@@ -470,8 +467,7 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 	return s ? s : examine(m, &m->draw.recipe, out, err);
 }
 
-/* ---- what comes of it
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- what comes of it -------------------------------------------------------------------------------------- */
 
 static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
 {

@@ -243,8 +243,7 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 	return WASD_OK;
 }
 
-/* ---- refinement ---------------------------------------------------------------------------------------------------
- */
+/* ---- refinement ------------------------------------------------------------------------------------------------- */
 
 /* Leaves layers as they are, dearest first, as long as what remains saves enough. */
 static void relax(const struct search *s, uint64_t need, int *pick)
@@ -416,8 +415,7 @@ int search_used(const struct search *s)
 	return s->used;
 }
 
-/* ---- making one
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- making one -------------------------------------------------------------------------------------------- */
 
 static double **prices(const struct search_space *space)
 {

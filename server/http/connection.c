@@ -369,8 +369,7 @@ static enum MHD_Result send_reply(struct conn *c, struct exchange *x)
 	return ok;
 }
 
-/* ---- libmicrohttpd's callbacks ------------------------------------------------------------------------------------
- */
+/* ---- libmicrohttpd's callbacks ---------------------------------------------------------------------------------- */
 
 static void resume(struct exchange *x)
 {
@@ -546,8 +545,7 @@ static void library_panic(void *cls, const char *file, unsigned int line, const 
 	abort();
 }
 
-/* ---- start and stop
- * --------------------------------------------------------------------------------------------------- */
+/* ---- start and stop ---------------------------------------------------------------------------------------- */
 
 void http_config_default(struct http_config *c)
 {

@@ -491,8 +491,7 @@ void exchange_paused(struct exchange *x)
 	pool_submit(writing ? x->env->writers : x->env->workers, &x->job);
 }
 
-/* ---- on a worker thread -------------------------------------------------------------------------------------------
- */
+/* ---- on a worker thread ----------------------------------------------------------------------------------------- */
 
 /* Commits the reply unless the exchange was given up meanwhile; ends the worker's hold. */
 static void finish(struct exchange *x)
@@ -646,8 +645,7 @@ static void run_first(struct pool_job *job)
 	run_handler(x);
 }
 
-/* ---- streams
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------- */
 
 static enum wasd_status reply_stream(struct exchange *x, struct reply *r)
 {
@@ -678,8 +676,7 @@ static void stream_wake(void *ctx)
 	x->env->resume(x);
 }
 
-/* ---- ends from outside
- * -------------------------------------------------------------------------------------------------- */
+/* ---- ends from outside ------------------------------------------------------------------------------------- */
 
 void exchange_peer_gone(struct exchange *x)
 {

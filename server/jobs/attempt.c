@@ -190,8 +190,7 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 	return WASD_OK;
 }
 
-/* ---- ending ---------------------------------------------------------------------------------------------------------
- */
+/* ---- ending ----------------------------------------------------------------------------------------------------- */
 
 /* The message may be lost for want of memory; the time limit holds all the same. */
 static void ask_to_stop(struct run *r)

@@ -207,8 +207,7 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	return s;
 }
 
-/* ---- importing ------------------------------------------------------------------------------------------------------
- */
+/* ---- importing -------------------------------------------------------------------------------------------------- */
 
 /* The checkpoint that the engine wrote, into the database. */
 static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32],
@@ -288,8 +287,7 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	return s;
 }
 
-/* ---- life -----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------------------------- */
 
 static void do_register(void *ctx)
 {

@@ -162,8 +162,7 @@ static void finish(struct upload *u, const struct proc_end *end)
 		u->g->cfg.dataset_ready(u->g->cfg.ctx);
 }
 
-/* ---- what the process tells, which is shown to people: bounded, and plain text -------------------------------------
- */
+/* ---- what the process tells, which is shown to people: bounded, and plain text ---------------------------------- */
 
 static bool text_ok(const cJSON *obj, const char *key)
 {
@@ -318,8 +317,7 @@ static void do_add(void *ctx)
 	start_waiting(c->g);
 }
 
-/* ---- asking for one; any thread ------------------------------------------------------------------------------------
- */
+/* ---- asking for one; any thread --------------------------------------------------------------------------------- */
 
 static enum wasd_status upload_create(struct ingest *g, const char *dataset, int version, struct upload **out,
                                       struct wasd_err *err)
@@ -416,8 +414,7 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 	return upload_add(g, u, err);
 }
 
-/* ---- previews
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- previews ---------------------------------------------------------------------------------------------- */
 
 enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index,
                                 struct api_call *call, struct wasd_err *err)

@@ -158,8 +158,7 @@ static void end_search(struct search *w)
 	search_next(g);
 }
 
-/* ---- the process; [S] ----------------------------------------------------------------------------------------------
- */
+/* ---- the process; [S] ------------------------------------------------------------------------------------------- */
 
 /* About once a second at most. */
 static void tell(struct search *w, bool now)
@@ -262,8 +261,7 @@ static const struct proc_class search_class = {.role = WASD_ROLE_PROFILE,
                                                .message = search_message,
                                                .gone = search_gone};
 
-/* ---- from the row to the process
- * ---------------------------------------------------------------------------------------- */
+/* ---- from the row to the process --------------------------------------------------------------------------- */
 
 static void loaded(void *ctx)
 {
@@ -365,8 +363,7 @@ static void profiles_tick(void *ctx)
 		search_next(g);
 }
 
-/* ---- for other threads
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- for other threads ------------------------------------------------------------------------------------- */
 
 static void drop(struct search *w, const char *why)
 {

@@ -530,8 +530,7 @@ static void tick_proc(struct proc *p, int64_t now)
 	}
 }
 
-/* ---- the thread
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the thread -------------------------------------------------------------------------------------------- */
 
 static void run_tasks(struct supervisor *s)
 {
@@ -749,8 +748,7 @@ cJSON *supervisor_processes(struct supervisor *s)
 	return list;
 }
 
-/* ---- a short run
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- a short run ------------------------------------------------------------------------------------------- */
 
 enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms,
                                char **out, size_t *len, struct wasd_err *err)

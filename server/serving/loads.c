@@ -20,8 +20,7 @@ struct load_job {
 	char name[72]; /* deployment, or checkpoint */
 };
 
-/* ---- a bundle
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- a bundle ---------------------------------------------------------------------------------------------- */
 
 static bool bundle_in_process(struct serving *s, const char *id)
 {
@@ -134,8 +133,7 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 	return st == WASD_OK && mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
 }
 
-/* ---- its profiles
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- its profiles ------------------------------------------------------------------------------------------ */
 
 /* From here on requests may ask for it. */
 static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs,
@@ -255,8 +253,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	return st;
 }
 
-/* ---- what is not used any more
- * --------------------------------------------------------------------------------------------- */
+/* ---- what is not used any more ----------------------------------------------------------------------------- */
 
 static bool bundle_used(struct serving *s, const char *id)
 {
@@ -295,8 +292,7 @@ static void unload_unused(struct serving *s)
 	}
 }
 
-/* ---- a deployment
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- a deployment ------------------------------------------------------------------------------------------ */
 
 /* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)

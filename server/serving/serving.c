@@ -136,8 +136,7 @@ enum wasd_status serving_up(struct serving *s, struct wasd_err *err)
 	return up.status;
 }
 
-/* ---- the daemon's functions
- * -------------------------------------------------------------------------------------------- */
+/* ---- the daemon's functions -------------------------------------------------------------------------------- */
 
 bool serve_live(struct serving *s, const char *name, struct api_live *out)
 {
@@ -290,8 +289,7 @@ cJSON *serve_status(struct serving *s)
 	return o;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------------------------- */
 
 static void do_register(void *ctx)
 {

@@ -59,8 +59,7 @@ static void network_and_transform_train(void)
 	cJSON_Delete(model);
 }
 
-/* ---- the layer in networks of a job's own, on every row of the backends
- * ------------------------------------------------ */
+/* ---- the layer in networks of a job's own, on every row of the backends ------------------------------------ */
 
 #define HEAD "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}"
 /* %d: channels. The square stands behind and before convolutions, at the images, twice at one input (whose gradient is

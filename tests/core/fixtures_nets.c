@@ -125,8 +125,7 @@ static void check_gradients(struct group *g, struct net *n, const cJSON *c)
 	}
 }
 
-/* ---- one case -----------------------------------------------------------------------------------------------------
- */
+/* ---- one case --------------------------------------------------------------------------------------------------- */
 
 /* The operators that the draw's JSON gives are the ones that the fixture stored. */
 static void check_matrices(struct group *g, const struct net *n, const char *id, const struct wasd_draw *d)
@@ -199,8 +198,7 @@ out:
 	wasd_draw_done(&d);
 }
 
-/* ---- one file
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- one file ---------------------------------------------------------------------------------------------- */
 
 /* only: this case alone (NULL: all). */
 static void run_net(const struct fixture *f, const char *backend, const char *only)

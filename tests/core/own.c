@@ -65,8 +65,7 @@ static void as_published(void)
 	cJSON_Delete(j);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------------
- */
+/* ---- refusals --------------------------------------------------------------------------------------------------- */
 
 #define HEAD ",{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]"
 #define CONV(rest) "[{\"type\":\"conv\",\"name\":\"first\"" rest "}" HEAD
@@ -199,8 +198,7 @@ static void limits(void)
 	wasd_buf_done(&b);
 }
 
-/* ---- random networks
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- random networks --------------------------------------------------------------------------------------- */
 
 enum { IMAGES = 3, SIDE_H = 13, SIDE_W = 11 };
 static const struct wasd_shape odd = {3, SIDE_H, SIDE_W};
@@ -383,8 +381,7 @@ static void random_networks(void)
 	printf("# folded: at most %.2g from unfolded\n", folded);
 }
 
-/* ---- a run
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- a run ------------------------------------------------------------------------------------------------- */
 
 #define RESIDUAL \
 	"{\"model\":{\"name\":\"tiny\",\"layers\":[{\"type\":\"conv\",\"name\":\"stem\",\"out\":8,\"bias\":false},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"}," \
@@ -435,8 +432,7 @@ static void trains_and_serves(void)
 	wasd_dataset_close(data);
 }
 
-/* ---- hostile input
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- hostile input ----------------------------------------------------------------------------------------- */
 
 /* One value somewhere in the tree becomes another one. */
 static void disturb(cJSON *at, struct wasd_rng *r)
