@@ -3,64 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-cJSON *api_ckpt_json(const struct storage_ckpt *k)
-{
-	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject();
-	char url[160];
-	api_add_str(j, "id", k->id);
-	api_add_str(j, "job", k->job);
-	api_add_int(j, "attempt", k->attempt);
-	api_add_int(j, "epoch", k->epoch);
-	api_add_int(j, "step", k->step);
-	api_add_take(j, "metrics", k->metrics ? api_parse_trusted(k->metrics) : cJSON_CreateObject());
-	api_add_raw(j, "info", k->info);
-	api_add_int(j, "bytes", k->bytes);
-	api_add_str(j, "sha256", k->sha256);
-	api_add_str(j, "reason", k->reason);
-	api_add_take(j, "pinned", cJSON_CreateBool(k->pinned != 0));
-	api_add_take(j, "corrupt", cJSON_CreateBool(k->corrupt != 0));
-	api_add_time(j, "created_at", k->created_at);
-	snprintf(url, sizeof url, "/v1/checkpoints/%s/file", k->id);
-	api_add_str(links, "file", url);
-	snprintf(url, sizeof url, "/v1/checkpoints/%s/profiles", k->id);
-	api_add_str(links, "profiles", url);
-	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");
-	if (k->job)
-		api_add_str(links, "job", url);
-	api_add_take(j, "links", links);
-	return j;
-}
-
-enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
-                                     struct api_response *r)
-{
-	struct storage_ckpt_list l;
-	struct wasd_err err = {0};
-	if (storage_ckpt_list(c->db, job, &l, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	cJSON *items = cJSON_CreateArray();
-	for (size_t i = 0; i < l.n; i++)
-		api_push(items, api_ckpt_json(&l.items[i]));
-	storage_ckpt_list_done(&l);
-	api_send_list(q, r, items, NULL);
-	return API_DONE;
-}
-
-bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out)
-{
-	char id[128];
-	struct wasd_err err = {0};
-	api_param(q, "id", id);
-	enum wasd_status st = storage_ckpt_get(c->db, id, out, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "no checkpoint %s", id);
-	else if (st)
-		api_send_error(q, r, &err);
-	return !st;
-}
-
 enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;

@@ -15,7 +15,7 @@
 
 /* ---- the object ---- */
 
-cJSON *api_dataset_json(const struct storage_dataset *d)
+static cJSON *dataset_json(const struct storage_dataset *d)
 {
 	cJSON *j = cJSON_CreateObject(), *info = api_parse_trusted(d->info), *error = api_parse_trusted(d->error),
 		  *links = cJSON_CreateObject();
@@ -54,7 +54,7 @@ cJSON *api_dataset_json(const struct storage_dataset *d)
 
 static void send_dataset(struct api_response *r, int status, const struct storage_dataset *d)
 {
-	api_send_json(r, status, api_dataset_json(d));
+	api_send_json(r, status, dataset_json(d));
 	if (status != 200)
 		api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
 }
@@ -613,26 +613,6 @@ enum api_result api_datasets_post(struct api_ctx *c, const struct api_request *q
 
 /* ---- looking ---- */
 
-static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, int64_t version,
-                 struct storage_dataset *out)
-{
-	char name[128];
-	struct wasd_err err = {0};
-	api_param(q, "name", name);
-	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
-	if (!st && !strcmp(out->state, "deleted")) {
-		storage_dataset_done(out);
-		st = WASD_ENOTFOUND;
-	}
-	if (st == WASD_ENOTFOUND && version)
-		api_send_problem(q, r, "not_found", NULL, "no version %lld of a dataset %s", (long long)version, name);
-	else if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "no dataset %s", name);
-	else if (st)
-		api_send_error(q, r, &err);
-	return !st;
-}
-
 static bool path_version(const struct api_request *q, struct api_response *r, int64_t *version)
 {
 	char v[128];
@@ -648,7 +628,7 @@ static enum api_result get_one(struct api_ctx *c, const struct api_request *q, s
 {
 	struct storage_dataset d;
 	int64_t wait, version;
-	if (!api_query_wait(q, r, &wait) || !path_version(q, r, &version) || !find(c, q, r, version, &d))
+	if (!api_query_wait(q, r, &wait) || !path_version(q, r, &version) || !api_dataset_find(c, q, r, version, &d))
 		return API_DONE;
 	bool again = !strcmp(d.state, "scanning") && api_again(q, r, d.name, wait);
 	if (!again)
@@ -684,7 +664,7 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = api_dataset_json(&l.items[i]);
+		cJSON *j = dataset_json(&l.items[i]);
 		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
@@ -700,7 +680,7 @@ enum api_result api_datasets_list(struct api_ctx *c, const struct api_request *q
 enum api_result api_datasets_versions(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_dataset d;
-	if (!find(c, q, r, 0, &d))
+	if (!api_dataset_find(c, q, r, 0, &d))
 		return API_DONE;
 	list(c, q, r, d.name);
 	storage_dataset_done(&d);
@@ -737,7 +717,7 @@ enum api_result api_datasets_preview(struct api_ctx *c, const struct api_request
 	const char *which = splits[0];
 	int64_t i = 0, version = 0, count = 0;
 	if (!api_query_int(q, r, "i", 0, 1LL << 40, &i) || !api_query_choice(q, r, "split", splits, &which) ||
-	    !api_query_int(q, r, "version", 1, 1000000000, &version) || !find(c, q, r, version, &d))
+	    !api_query_int(q, r, "version", 1, 1000000000, &version) || !api_dataset_find(c, q, r, version, &d))
 		return API_DONE;
 	cJSON *info = api_parse_trusted(d.info);
 	wasd_json_i64(info, which, &count);
@@ -769,7 +749,7 @@ enum api_result api_datasets_delete(struct api_ctx *c, const struct api_request 
 	struct wasd_err err = {0};
 	char *paths = NULL;
 	int64_t version;
-	if (!path_version(q, r, &version) || !find(c, q, r, version, &d))
+	if (!path_version(q, r, &version) || !api_dataset_find(c, q, r, version, &d))
 		return API_DONE;
 	enum wasd_status st = storage_dataset_delete(c->db, d.name, version, q->actor, &paths, &err);
 	if (st == WASD_ESTATE) {

@@ -77,7 +77,7 @@ static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, 
 	return out;
 }
 
-cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d)
+static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d)
 {
 	static const char *const parts[] = {"mode", "classify"};
 	char url[160];
@@ -125,19 +125,6 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	api_add_take(j, "links", links);
 	cJSON_Delete(info);
 	return j;
-}
-
-static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_deployment *out)
-{
-	char name[128];
-	struct wasd_err err = {0};
-	api_param(q, "d", name);
-	enum wasd_status st = storage_deployment_get(c->db, name, out, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
-	else if (st)
-		api_send_error(q, r, &err);
-	return !st;
 }
 
 static bool settled(const struct storage_deployment *d)
@@ -259,7 +246,7 @@ static enum api_result send_created(struct api_ctx *c, const struct api_request 
 		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name,
 		                 d->message ? d->message : "its checkpoint could not be loaded");
 	} else {
-		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, api_deployment_json(c, d));
+		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, deployment_json(c, d));
 	}
 	api_set_header(r, "Location", "/v1/deployments/%s", d->name);
 	return API_DONE;
@@ -349,7 +336,7 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = api_deployment_json(c, &l.items[i]);
+		cJSON *j = deployment_json(c, &l.items[i]);
 		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
@@ -361,11 +348,11 @@ enum api_result api_deployments_get(struct api_ctx *c, const struct api_request 
 {
 	struct storage_deployment d;
 	int64_t wait;
-	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &d))
+	if (!api_query_wait(q, r, &wait) || !api_deployment_find(c, q, r, &d))
 		return API_DONE;
 	bool again = !settled(&d) && api_again(q, r, d.name, wait);
 	if (!again)
-		api_send_json(r, 200, api_deployment_json(c, &d));
+		api_send_json(r, 200, deployment_json(c, &d));
 	storage_deployment_done(&d);
 	return again ? API_AGAIN : API_DONE;
 }
@@ -374,7 +361,7 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
-	if (!find(c, q, r, &d))
+	if (!api_deployment_find(c, q, r, &d))
 		return API_DONE;
 	enum wasd_status st = storage_deployment_delete(c->db, d.name, q->actor, &err);
 	if (!st)
@@ -398,7 +385,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 {
 	struct storage_deployment d;
 	char etag[32];
-	if (!find(c, q, r, &d))
+	if (!api_deployment_find(c, q, r, &d))
 		return API_DONE;
 	cJSON *j = cJSON_CreateObject();
 	snprintf(etag, sizeof etag, "\"g%lld\"", (long long)d.generation);
@@ -526,7 +513,7 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 	const char *mode = "", *reason = "";
 	enum api_result done = API_DONE;
 	cJSON *in = mode_body(q, r, mode_fields, false);
-	if (in && find(c, q, r, &d)) {
+	if (in && api_deployment_find(c, q, r, &d)) {
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
 		done = switch_mode(c, q, r, &d, mode, reason);
@@ -566,7 +553,7 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 	const char *reason = "";
 	enum api_result done = API_DONE;
 	cJSON *in = mode_body(q, r, rollback_fields, true);
-	if (in && find(c, q, r, &d)) {
+	if (in && api_deployment_find(c, q, r, &d)) {
 		wasd_json_str(in, "reason", &reason);
 		previous_mode(c, d.name, mode);
 		if (*mode)
@@ -587,7 +574,7 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 	struct storage_deployment d;
 	struct wasd_err err = {0};
 	cJSON *in = mode_body(q, r, reload_fields, true);
-	if (in && find(c, q, r, &d)) {
+	if (in && api_deployment_find(c, q, r, &d)) {
 		const char *reason = "";
 		char object[100];
 		wasd_json_str(in, "reason", &reason);
@@ -599,7 +586,7 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 		if (st)
 			api_send_error(q, r, &err);
 		else
-			api_send_json(r, 202, api_deployment_json(c, &d));
+			api_send_json(r, 202, deployment_json(c, &d));
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);

@@ -63,6 +63,8 @@ bool api_etag_listed(const char *list, const char *etag, bool revision);
 const char *api_response_header(const struct api_response *r, const char *name);
 /* {"items":[...],"next_cursor":...} with the Link header. Takes items. */
 void api_send_list(const struct api_request *q, struct api_response *r, cJSON *items, const char *next_cursor);
+/* Hands out an open file with its ETag; ranges are http/connection.c's. Takes fd. False: no memory. */
+bool api_send_file(struct api_response *r, const struct api_file *file);
 /* Runs the handler again at a new event of `object`, at the latest after wait_us from the first run. False: that time
  * is over. */
 bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us);
@@ -228,17 +230,32 @@ void api_serving_headers(struct api_response *r, const struct serving *s);
 void api_serving_end(struct serving *s);
 void api_softmax(const float *logits, int64_t n, float *p);
 
-/* ---- objects as JSON ---- */
+/* ---- find.c: what a request names. False: the answer is in r. ---- */
 
-cJSON *api_job_json(struct api_ctx *c, const struct storage_job *j, bool full);
-cJSON *api_ckpt_json(const struct storage_ckpt *k);
-/* The checkpoint {id} of the path. False: the answer is in r. */
+/* The row of the path; the caller frees it. */
+bool api_job_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_job *out);
 bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out);
+bool api_profile_find(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                      struct storage_profile *out);
+bool api_deployment_find(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                         struct storage_deployment *out);
+/* version 0: the latest */
+bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, int64_t version,
+                      struct storage_dataset *out);
+/* A data set that can be trained or judged on; version 0: the latest. Faults are at /dataset. */
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       int64_t version, struct storage_dataset *out);
+/* A data set in a body: a name, or {"name","version"}. */
+cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+/* Trained without WAS, or imported without a draw: there is AOM and nothing else. */
+bool api_ckpt_plain(const struct storage_ckpt *k);
+/* Is the mode's profile, if it names one, ready? A mode that is at fault is answered by that code and pointer. */
+bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                    const char *mode, const char *code, const char *pointer);
+cJSON *api_ckpt_json(const struct storage_ckpt *k);
 /* Answers with the checkpoints of a job as a list; job NULL: with the imported ones. */
 enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
                                      struct api_response *r);
-cJSON *api_dataset_json(const struct storage_dataset *d);
-cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
 
 /* ---- handlers, one line per route in routes.c ---- */
 
@@ -266,28 +283,10 @@ void api_param(const struct api_request *q, const char *name, char out[128]);
 #define API_JOB_PROFILES_MAX 8
 /* The member "profiles" of a job spec. */
 cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
-/* Trained without WAS, or imported without a draw: there is AOM and nothing else. */
-bool api_ckpt_plain(const struct storage_ckpt *k);
-/* "aom, dom, dom:fast" */
-void api_modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room);
-/* Is the mode's profile, if it names one, ready? False: the answer is in r, by that code and pointer where the mode
- * itself is at fault. */
-bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
-                    const char *mode, const char *code, const char *pointer);
-
-/* ---- jobs.c ---- */
-
-/* A data set that can be trained or judged on; version 0: the latest. False: the answer is in r, at /dataset. */
-bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                       int64_t version, struct storage_dataset *out);
-/* A name, or {"name","version"}. */
-cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
 
 /* ---- imports.c ---- */
 
 bool api_digest_ok(const char *s); /* a SHA-256 in small hex digits */
-/* Hands out an open file with its ETag; ranges are http/connection.c's. Takes fd. False: no memory. */
-bool api_send_file(struct api_response *r, const struct api_file *file);
 /* The members "blob", "model", "classes" and "input" of a request; only blob is required. */
 extern const struct field api_import_fields[];
 cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v);

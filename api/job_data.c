@@ -10,15 +10,9 @@ static bool job_known_as(struct api_ctx *c, const struct api_request *q, struct 
                          bool *batch_statistics)
 {
 	struct storage_job job;
-	struct wasd_err err = {0};
-	api_param(q, "id", id);
-	enum wasd_status st = storage_job_get(c->db, id, &job, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "no job %s", id);
-	else if (st)
-		api_send_error(q, r, &err);
-	if (st)
+	if (!api_job_find(c, q, r, &job))
 		return false;
+	snprintf(id, 128, "%s", job.id);
 	if (batch_statistics) {
 		const char *which = "own";
 		cJSON *spec = api_parse_trusted(job.spec);

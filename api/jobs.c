@@ -119,7 +119,7 @@ static cJSON *links_json(const char *id)
 	return j;
 }
 
-cJSON *api_job_json(struct api_ctx *c, const struct storage_job *s, bool full)
+static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 {
 	cJSON *j = cJSON_CreateObject();
 	if (!j)
@@ -178,7 +178,7 @@ static void select_fields(cJSON *j, const char *fields)
 static void send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                      const struct storage_job *s)
 {
-	cJSON *j = api_job_json(c, s, true);
+	cJSON *j = job_json(c, s, true);
 	const char *fields = api_query(q, "fields");
 	if (fields)
 		select_fields(j, fields);
@@ -190,46 +190,7 @@ static void send_job(struct api_ctx *c, const struct api_request *q, struct api_
 	api_set_header(r, "ETag", "\"%lld.%.16s\"", (long long)s->rev, hex);
 }
 
-static bool find_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_job *out)
-{
-	char id[128];
-	struct wasd_err err = {0};
-	api_param(q, "id", id);
-	enum wasd_status st = storage_job_get(c->db, id, out, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "no job %s", id);
-	else if (st)
-		api_send_error(q, r, &err);
-	return !st;
-}
-
 /* ---- submit ---- */
-
-bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                       int64_t version, struct storage_dataset *out)
-{
-	struct wasd_err err = {0};
-	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
-	if (st == WASD_ENOTFOUND || (!st && !strcmp(out->state, "deleted"))) {
-		if (version)
-			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s",
-			                 (long long)version, name);
-		else
-			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
-	} else if (st) {
-		api_send_error(q, r, &err);
-	} else if (!strcmp(out->state, "scanning")) {
-		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
-	} else if (strcmp(out->state, "ready")) {
-		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name,
-		                 (long long)out->version, out->state);
-	} else {
-		return true;
-	}
-	if (!st)
-		storage_dataset_done(out);
-	return false;
-}
 
 /* null stands for the validation images that the data set itself has; they are what a job takes that asks for nothing
  * else. */
@@ -562,7 +523,7 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 		for (size_t i = 0; i < l.n; i++) {
 			if (!labels_match(q, l.items[i].labels))
 				continue;
-			cJSON *j = api_job_json(c, &l.items[i], false);
+			cJSON *j = job_json(c, &l.items[i], false);
 			if (fields)
 				select_fields(j, fields);
 			api_push(items, j);
@@ -585,7 +546,7 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 	struct storage_job job;
 	int64_t wait;
 	const char *until = ends[0], *have = api_header(q, "if-none-match");
-	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !find_job(c, q, r, &job))
+	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !api_job_find(c, q, r, &job))
 		return API_DONE;
 	bool terminal = storage_job_terminal(job.state), again = false;
 	send_job(c, q, r, 200, &job);
@@ -662,7 +623,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	struct field_ctx fc = {.faults = &faults};
 	struct wasd_err err = {0};
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body || !find_job(c, q, r, &job)) {
+	if (!body || !api_job_find(c, q, r, &job)) {
 		cJSON_Delete(body);
 		return API_DONE;
 	}
@@ -714,7 +675,7 @@ enum api_result api_jobs_delete(struct api_ctx *c, const struct api_request *q, 
 {
 	struct storage_job job;
 	struct wasd_err err = {0};
-	if (!find_job(c, q, r, &job))
+	if (!api_job_find(c, q, r, &job))
 		return API_DONE;
 	enum wasd_status st = WASD_OK;
 	if (!storage_job_terminal(job.state)) {
@@ -753,7 +714,7 @@ enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, 
 	struct wasd_err err = {0};
 	const char *mode = "", *reason = "";
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, true);
-	if (!body || !find_job(c, q, r, &job)) {
+	if (!body || !api_job_find(c, q, r, &job)) {
 		cJSON_Delete(body);
 		return API_DONE;
 	}

@@ -223,23 +223,6 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 	return j;
 }
 
-static bool find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_profile *out)
-{
-	struct storage_ckpt k;
-	struct wasd_err err = {0};
-	char name[128];
-	if (!api_ckpt_find(c, q, r, &k))
-		return false;
-	api_param(q, "p", name);
-	enum wasd_status st = storage_profile_get(c->db, k.id, name, out, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "not_found", NULL, "checkpoint %s has no profile %s", k.id, name);
-	else if (st)
-		api_send_error(q, r, &err);
-	storage_ckpt_done(&k);
-	return !st;
-}
-
 /* ---- asking ---- */
 
 static bool fits(const struct storage_ckpt *k, const struct storage_dataset *d)
@@ -340,14 +323,6 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 	storage_dataset_done(&d);
 }
 
-bool api_ckpt_plain(const struct storage_ckpt *k)
-{
-	cJSON *info = api_parse_trusted(k->info);
-	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
-	cJSON_Delete(info);
-	return plain;
-}
-
 enum api_result api_profiles_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct api_faults faults = {0};
@@ -415,7 +390,7 @@ enum api_result api_profiles_get(struct api_ctx *c, const struct api_request *q,
 {
 	struct storage_profile p;
 	int64_t wait;
-	if (!api_query_wait(q, r, &wait) || !find(c, q, r, &p))
+	if (!api_query_wait(q, r, &wait) || !api_profile_find(c, q, r, &p))
 		return API_DONE;
 	bool settled = !strcmp(p.state, "ready") || !strcmp(p.state, "failed"),
 		 again = !settled && api_again(q, r, p.checkpoint, wait);
@@ -429,7 +404,7 @@ enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request 
 {
 	struct storage_profile p;
 	struct wasd_err err = {0};
-	if (!find(c, q, r, &p))
+	if (!api_profile_find(c, q, r, &p))
 		return API_DONE;
 	enum wasd_status st = storage_profile_delete(c->db, p.checkpoint, p.id, q->actor, &err);
 	if (st == WASD_ESTATE) {
@@ -442,46 +417,4 @@ enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request 
 	}
 	storage_profile_done(&p);
 	return API_DONE;
-}
-
-/* ---- as modes ---- */
-
-void api_modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room)
-{
-	struct storage_profile_list l;
-	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
-	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
-		return;
-	for (size_t i = 0; i < l.n && n + STORAGE_MODE_LEN < room; i++)
-		n += (size_t)snprintf(out + n, room - n, ", dom:%s", l.items[i].name);
-	storage_profile_list_done(&l);
-}
-
-bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
-                    const char *mode, const char *code, const char *pointer)
-{
-	struct storage_ckpt k;
-	struct storage_profile p = {0};
-	struct wasd_err err = {0};
-	char modes[600];
-	const char *name = storage_mode_profile(mode);
-	if (!name)
-		return true;
-	enum wasd_status st = storage_profile_get(c->db, checkpoint, name, &p, &err);
-	/* By id it is found as well, but a mode has the name. */
-	bool there = !st && !strcmp(p.name, name), ready = there && !strcmp(p.state, "ready");
-	if (st && st != WASD_ENOTFOUND) {
-		api_send_error(q, r, &err);
-	} else if (there && !ready && strcmp(p.state, "failed")) {
-		api_send_problem(q, r, "bundle_not_ready", pointer, "%s: profile %s is still %s", pointer, name, p.state);
-	} else if (!ready && storage_ckpt_get(c->db, checkpoint, &k, &err)) {
-		api_send_error(q, r, &err);
-	} else if (!ready) {
-		api_modes_text(c, &k, modes, sizeof modes);
-		api_send_problem(q, r, code, pointer, "%s: there is no profile %s%s; the modes of checkpoint %s are %s",
-		                 pointer, name, there ? ", its search has failed" : "", checkpoint, modes);
-		storage_ckpt_done(&k);
-	}
-	storage_profile_done(&p);
-	return ready;
 }

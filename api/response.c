@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void api_response_init(struct api_response *r)
 {
@@ -61,6 +62,38 @@ void api_send_json(struct api_response *r, int status, cJSON *j)
 	r->status = status;
 	r->content_type = "application/json";
 }
+
+/* ---- a file that is handed out ---- */
+
+static int64_t file_read(void *ctx, uint64_t off, void *buf, size_t max)
+{
+	const struct api_file *f = ctx;
+	return pread(f->fd, buf, max, (off_t)off);
+}
+
+static void file_done(void *ctx)
+{
+	struct api_file *f = ctx;
+	close(f->fd);
+	wasd_free(f);
+}
+
+bool api_send_file(struct api_response *r, const struct api_file *file)
+{
+	struct api_file *f = wasd_malloc(sizeof *f);
+	if (!f) {
+		close(file->fd);
+		return false;
+	}
+	*f = *file;
+	r->status = 200;
+	r->content_type = "application/octet-stream";
+	r->source = (struct api_source){.read = file_read, .done = file_done, .ctx = f, .size = (uint64_t)f->bytes};
+	api_set_header(r, "ETag", "\"%s\"", f->sha256);
+	return true;
+}
+
+/* ---- lists ---- */
 
 /* Percent-encodes everything but unreserved characters (RFC 3986). */
 static void put_encoded(struct wasd_buf *b, const char *s)

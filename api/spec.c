@@ -658,28 +658,6 @@ static cJSON *labels_canon(struct field_ctx *c, const char *pointer, const cJSON
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
-/* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at the time of submission. */
-cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	static const struct field fields[] = {{"name", FIELD_NAME, .def = NULL},
-	                                      {"version", FIELD_INT, "0", RANGE(1, 1e9)},
-	                                      {0}};
-	static const struct field latest[] = {{"name", FIELD_NAME, .def = NULL}, {0}};
-	if (cJSON_IsObject(v))
-		return fields_canon(c, pointer, wasd_json_get(v, "version") ? fields : latest, v);
-	char shown[80];
-	if (cJSON_IsString(v) && wasd_name_ok(v->valuestring)) {
-		cJSON *out = cJSON_CreateObject();
-		if (!api_add_str(out, "name", v->valuestring))
-			c->faults->no_memory = true;
-		return out;
-	}
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be the name of a dataset or {\"name\",\"version\"}, not %s",
-	          pointer, shown);
-	return NULL;
-}
-
 /* A checkpoint whose weights the run starts from. */
 static cJSON *init_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {

@@ -1,0 +1,227 @@
+/* api/find.c - what a request names: the row of its path, the data set and the mode that its body asks for, and
+ * checkpoints as an answer. Handlers of every resource call these; nothing here calls a handler. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- by the path ---- */
+
+/* st of looking the row up. False: the answer is in r. */
+static bool found(const struct api_request *q, struct api_response *r, enum wasd_status st, const struct wasd_err *err,
+                  const char *kind, const char *name)
+{
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no %s %s", kind, name);
+	else if (st)
+		api_send_error(q, r, err);
+	return !st;
+}
+
+bool api_job_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_job *out)
+{
+	char id[128];
+	struct wasd_err err = {0};
+	api_param(q, "id", id);
+	return found(q, r, storage_job_get(c->db, id, out, &err), &err, "job", id);
+}
+
+bool api_ckpt_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct storage_ckpt *out)
+{
+	char id[128];
+	struct wasd_err err = {0};
+	api_param(q, "id", id);
+	return found(q, r, storage_ckpt_get(c->db, id, out, &err), &err, "checkpoint", id);
+}
+
+bool api_deployment_find(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                         struct storage_deployment *out)
+{
+	char name[128];
+	struct wasd_err err = {0};
+	api_param(q, "d", name);
+	return found(q, r, storage_deployment_get(c->db, name, out, &err), &err, "deployment", name);
+}
+
+bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, int64_t version,
+                      struct storage_dataset *out)
+{
+	char name[128];
+	struct wasd_err err = {0};
+	api_param(q, "name", name);
+	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
+	if (!st && !strcmp(out->state, "deleted")) {
+		storage_dataset_done(out);
+		st = WASD_ENOTFOUND;
+	}
+	if (st == WASD_ENOTFOUND && version)
+		api_send_problem(q, r, "not_found", NULL, "no version %lld of a dataset %s", (long long)version, name);
+	else if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no dataset %s", name);
+	else if (st)
+		api_send_error(q, r, &err);
+	return !st;
+}
+
+bool api_profile_find(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                      struct storage_profile *out)
+{
+	struct storage_ckpt k;
+	struct wasd_err err = {0};
+	char name[128];
+	if (!api_ckpt_find(c, q, r, &k))
+		return false;
+	api_param(q, "p", name);
+	enum wasd_status st = storage_profile_get(c->db, k.id, name, out, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "checkpoint %s has no profile %s", k.id, name);
+	else if (st)
+		api_send_error(q, r, &err);
+	storage_ckpt_done(&k);
+	return !st;
+}
+
+/* ---- by the body ---- */
+
+/* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at the time of submission. */
+cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+{
+	static const struct field fields[] = {{"name", FIELD_NAME, .def = NULL},
+	                                      {"version", FIELD_INT, "0", RANGE(1, 1e9)},
+	                                      {0}};
+	static const struct field latest[] = {{"name", FIELD_NAME, .def = NULL}, {0}};
+	if (cJSON_IsObject(v))
+		return fields_canon(c, pointer, wasd_json_get(v, "version") ? fields : latest, v);
+	char shown[80];
+	if (cJSON_IsString(v) && wasd_name_ok(v->valuestring)) {
+		cJSON *out = cJSON_CreateObject();
+		if (!api_add_str(out, "name", v->valuestring))
+			c->faults->no_memory = true;
+		return out;
+	}
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be the name of a dataset or {\"name\",\"version\"}, not %s",
+	          pointer, shown);
+	return NULL;
+}
+
+bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                       int64_t version, struct storage_dataset *out)
+{
+	struct wasd_err err = {0};
+	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
+	if (st == WASD_ENOTFOUND || (!st && !strcmp(out->state, "deleted"))) {
+		if (version)
+			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s",
+			                 (long long)version, name);
+		else
+			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
+	} else if (st) {
+		api_send_error(q, r, &err);
+	} else if (!strcmp(out->state, "scanning")) {
+		api_send_problem(q, r, "dataset_not_ready", "/dataset", "/dataset: %s is still being scanned", name);
+	} else if (strcmp(out->state, "ready")) {
+		api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: %s version %lld is %s", name,
+		                 (long long)out->version, out->state);
+	} else {
+		return true;
+	}
+	if (!st)
+		storage_dataset_done(out);
+	return false;
+}
+
+bool api_ckpt_plain(const struct storage_ckpt *k)
+{
+	cJSON *info = api_parse_trusted(k->info);
+	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
+	cJSON_Delete(info);
+	return plain;
+}
+
+/* "aom, dom, dom:fast" */
+static void modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room)
+{
+	struct storage_profile_list l;
+	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
+	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
+		return;
+	for (size_t i = 0; i < l.n && n + STORAGE_MODE_LEN < room; i++)
+		n += (size_t)snprintf(out + n, room - n, ", dom:%s", l.items[i].name);
+	storage_profile_list_done(&l);
+}
+
+bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                    const char *mode, const char *code, const char *pointer)
+{
+	struct storage_ckpt k;
+	struct storage_profile p = {0};
+	struct wasd_err err = {0};
+	char modes[600];
+	const char *name = storage_mode_profile(mode);
+	if (!name)
+		return true;
+	enum wasd_status st = storage_profile_get(c->db, checkpoint, name, &p, &err);
+	/* By id it is found as well, but a mode has the name. */
+	bool there = !st && !strcmp(p.name, name), ready = there && !strcmp(p.state, "ready");
+	if (st && st != WASD_ENOTFOUND) {
+		api_send_error(q, r, &err);
+	} else if (there && !ready && strcmp(p.state, "failed")) {
+		api_send_problem(q, r, "bundle_not_ready", pointer, "%s: profile %s is still %s", pointer, name, p.state);
+	} else if (!ready && storage_ckpt_get(c->db, checkpoint, &k, &err)) {
+		api_send_error(q, r, &err);
+	} else if (!ready) {
+		modes_text(c, &k, modes, sizeof modes);
+		api_send_problem(q, r, code, pointer, "%s: there is no profile %s%s; the modes of checkpoint %s are %s",
+		                 pointer, name, there ? ", its search has failed" : "", checkpoint, modes);
+		storage_ckpt_done(&k);
+	}
+	storage_profile_done(&p);
+	return ready;
+}
+
+/* ---- checkpoints as an answer ---- */
+
+cJSON *api_ckpt_json(const struct storage_ckpt *k)
+{
+	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject();
+	char url[160];
+	api_add_str(j, "id", k->id);
+	api_add_str(j, "job", k->job);
+	api_add_int(j, "attempt", k->attempt);
+	api_add_int(j, "epoch", k->epoch);
+	api_add_int(j, "step", k->step);
+	api_add_take(j, "metrics", k->metrics ? api_parse_trusted(k->metrics) : cJSON_CreateObject());
+	api_add_raw(j, "info", k->info);
+	api_add_int(j, "bytes", k->bytes);
+	api_add_str(j, "sha256", k->sha256);
+	api_add_str(j, "reason", k->reason);
+	api_add_take(j, "pinned", cJSON_CreateBool(k->pinned != 0));
+	api_add_take(j, "corrupt", cJSON_CreateBool(k->corrupt != 0));
+	api_add_time(j, "created_at", k->created_at);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/file", k->id);
+	api_add_str(links, "file", url);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/profiles", k->id);
+	api_add_str(links, "profiles", url);
+	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");
+	if (k->job)
+		api_add_str(links, "job", url);
+	api_add_take(j, "links", links);
+	return j;
+}
+
+enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
+                                     struct api_response *r)
+{
+	struct storage_ckpt_list l;
+	struct wasd_err err = {0};
+	if (storage_ckpt_list(c->db, job, &l, &err)) {
+		api_send_error(q, r, &err);
+		return API_DONE;
+	}
+	cJSON *items = cJSON_CreateArray();
+	for (size_t i = 0; i < l.n; i++)
+		api_push(items, api_ckpt_json(&l.items[i]));
+	storage_ckpt_list_done(&l);
+	api_send_list(q, r, items, NULL);
+	return API_DONE;
+}
