@@ -28,8 +28,9 @@ struct api_upload {
 };
 
 struct api_request {
-	const char *method; /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
-	const char *path;   /* decoded, normalised: starts with '/', no "//", no dot segments */
+	const char *method;            /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
+	const char *path;              /* decoded, normalised: starts with '/', no "//", no dot segments */
+	const struct api_route *route; /* the matched one; api_handle sets it for its handler */
 	const struct api_pair *query;
 	size_t n_query;
 	const struct api_pair *headers;

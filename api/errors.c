@@ -85,13 +85,9 @@ const struct api_error_row *api_error_find(const char *code)
 	return NULL;
 }
 
-void api_send_no_memory(struct api_response *r)
+bool api_on_v2(const struct api_request *q)
 {
-	r->status = 503;
-	r->content_type = "application/problem+json";
-	r->body.len = 0;
-	r->n_headers = 0;
-	api_set_header(r, "Retry-After", "1");
+	return !strncmp(q->path, "/v2", 3) && (q->path[3] == 0 || q->path[3] == '/');
 }
 
 /* The 32 hex digits in the middle of a traceparent. */

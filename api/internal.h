@@ -9,6 +9,8 @@
 
 /* ---- errors.c ---- */
 
+bool api_on_v2(const struct api_request *q); /* the Open Inference Protocol has its own form of a problem */
+
 /* One kind of answer that is not a success: code is the stable name, explanation is what /docs/errors says about it. */
 struct api_error_row {
 	const char *code;
@@ -32,11 +34,13 @@ void api_faults_done(struct api_faults *f);
 void api_send_faults(const struct api_request *q, struct api_response *r, struct api_faults *f);
 /* Adds a member to the problem that was just sent ("from" and "to" of a refused transition). */
 void api_problem_member(struct api_response *r, const char *name, const char *value);
-void api_send_no_memory(struct api_response *r); /* 503 without a single allocation */
 
 /* ---- request.c ---- */
 
-bool api_on_v2(const struct api_request *q);
+/* Walks pattern and path together. With `name`, the value of that parameter is left in *at and *len. */
+bool api_path_match(const char *pat, const char *path, const char *name, const char **at, size_t *len);
+/* A parameter of the route that q matched; "" when that has none of the name. */
+void api_param(const struct api_request *q, const char *name, char out[128]);
 /* Query parameters. False: the answer (400 naming the parameter) is in r. Absent parameters leave *out alone. */
 bool api_query_int(const struct api_request *q, struct api_response *r, const char *name, int64_t min, int64_t max,
                    int64_t *out);
@@ -60,6 +64,7 @@ bool api_etag_listed(const char *list, const char *etag, bool revision);
 
 /* ---- response.c ---- */
 
+void api_send_no_memory(struct api_response *r); /* 503 without a single allocation */
 const char *api_response_header(const struct api_response *r, const char *name);
 /* {"items":[...],"next_cursor":...} with the Link header. Takes items. */
 void api_send_list(const struct api_request *q, struct api_response *r, cJSON *items, const char *next_cursor);
@@ -274,9 +279,6 @@ api_handler api_deployments_create, api_deployments_list, api_deployments_get, a
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
-
-/* The parameter of the route that q matched. */
-void api_param(const struct api_request *q, const char *name, char out[128]);
 
 /* ---- profiles.c ---- */
 

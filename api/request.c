@@ -22,9 +22,51 @@ const char *api_header(const struct api_request *r, const char *name)
 	return NULL;
 }
 
-bool api_on_v2(const struct api_request *q)
+/* ---- path ---- */
+
+#define PARAM_MAX 127
+
+bool api_path_match(const char *pat, const char *path, const char *name, const char **at, size_t *len)
 {
-	return !strncmp(q->path, "/v2", 3) && (q->path[3] == 0 || q->path[3] == '/');
+	while (*pat) {
+		if (*pat == '{') {
+			const char *end = strchr(pat, '}');
+			size_t n = 0;
+			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no
+			 * verbs. */
+			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
+			while (path[n] && path[n] != '/' && (colon || path[n] != ':'))
+				n++;
+			if (n == 0 || n > PARAM_MAX)
+				return false;
+			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1])
+				*at = path, *len = n;
+			pat = end + 1;
+			path += n;
+		} else if (*pat == ':' && *path == '/') {
+			pat++, path++;
+		} else if (*pat++ != *path++) {
+			return false;
+		}
+	}
+	return *path == 0 || (*path == '/' && path[1] == 0);
+}
+
+bool api_path_param(const struct api_route *rt, const char *path, const char *name, char out[128])
+{
+	const char *at = NULL;
+	size_t len = 0;
+	if (!api_path_match(rt->pattern, path, name, &at, &len) || !at)
+		return false;
+	memcpy(out, at, len);
+	out[len] = 0;
+	return true;
+}
+
+void api_param(const struct api_request *q, const char *name, char out[128])
+{
+	if (!q->route || !api_path_param(q->route, q->path, name, out))
+		out[0] = 0;
 }
 
 /* ---- query parameters ---- */

@@ -48,6 +48,15 @@ const char *api_response_header(const struct api_response *r, const char *name)
 	return NULL;
 }
 
+void api_send_no_memory(struct api_response *r)
+{
+	r->status = 503;
+	r->content_type = "application/problem+json";
+	r->body.len = 0;
+	r->n_headers = 0;
+	api_set_header(r, "Retry-After", "1");
+}
+
 void api_send_json(struct api_response *r, int status, cJSON *j)
 {
 	char *text = api_poisoned(j) ? NULL : wasd_json_print(j);

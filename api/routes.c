@@ -133,35 +133,6 @@ const struct api_route api_routes[] = {
 
 /* ---- matching ---- */
 
-#define PARAM_MAX 127
-
-/* Walks pattern and path together. With `name`, the value of that parameter is left in *at and *len. */
-static bool match(const char *pat, const char *path, const char *name, const char **at, size_t *len)
-{
-	while (*pat) {
-		if (*pat == '{') {
-			const char *end = strchr(pat, '}');
-			size_t n = 0;
-			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no
-			 * verbs. */
-			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
-			while (path[n] && path[n] != '/' && (colon || path[n] != ':'))
-				n++;
-			if (n == 0 || n > PARAM_MAX)
-				return false;
-			if (name && !strncmp(pat + 1, name, (size_t)(end - pat - 1)) && !name[end - pat - 1])
-				*at = path, *len = n;
-			pat = end + 1;
-			path += n;
-		} else if (*pat == ':' && *path == '/') {
-			pat++, path++;
-		} else if (*pat++ != *path++) {
-			return false;
-		}
-	}
-	return *path == 0 || (*path == '/' && path[1] == 0);
-}
-
 static void add_method(char allow[64], const char *method)
 {
 	size_t n = strlen(allow);
@@ -175,7 +146,7 @@ const struct api_route *api_route_find(const char *method, const char *path, cha
 		method = "GET";
 	allow[0] = 0;
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
-		if (!match(rt->pattern, path, NULL, NULL, NULL))
+		if (!api_path_match(rt->pattern, path, NULL, NULL, NULL))
 			continue;
 		if (!strcmp(rt->method, method))
 			return rt;
@@ -184,25 +155,6 @@ const struct api_route *api_route_find(const char *method, const char *path, cha
 			add_method(allow, "HEAD");
 	}
 	return NULL;
-}
-
-bool api_path_param(const struct api_route *rt, const char *path, const char *name, char out[128])
-{
-	const char *at = NULL;
-	size_t len = 0;
-	if (!match(rt->pattern, path, name, &at, &len) || !at)
-		return false;
-	memcpy(out, at, len);
-	out[len] = 0;
-	return true;
-}
-
-void api_param(const struct api_request *q, const char *name, char out[128])
-{
-	char allow[64];
-	const struct api_route *rt = api_route_find(q->method, q->path, allow);
-	if (!rt || !api_path_param(rt, q->path, name, out))
-		out[0] = 0;
 }
 
 /* ---- checks that every route shares ---- */
@@ -335,7 +287,9 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 	/* The mode has a compare-and-switch of its own that no other request can come between. */
 	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && !precondition_ok(c, q, r))
 		goto done;
-	res = rt->handle(c, q, r);
+	struct api_request routed = *q;
+	routed.route = rt;
+	res = rt->handle(c, &routed, r);
 	if (res == API_DONE)
 		finish_get(q, r);
 done:
