@@ -280,11 +280,13 @@ api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_mode
 	api_v2_infer;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
 
-/* ---- profiles.c ---- */
+/* ---- profile_request.c ---- */
 
 #define API_JOB_PROFILES_MAX 8
 /* The member "profiles" of a job spec. */
 cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+/* The body that asks for one profile of a checkpoint. NULL after a fault. */
+cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v);
 
 /* ---- imports.c ---- */
 

@@ -1,167 +1,9 @@
-/* api/profiles.c - profiles of a checkpoint: asked for by what a user desires, looked at, deleted. The draws are
- * searched by the daemon. */
+/* api/profiles.c - profiles of a checkpoint: asked for (profile_request.c), looked at, deleted. The draws are searched
+ * by the daemon. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- what can be asked for ---- */
-
-/* Its items are the engine's to judge. */
-static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	return array_canon(c, pointer, v, 1, 1000, "transforms, one for each augmented layer");
-}
-
-static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	char shown[80];
-	if (cJSON_IsString(v) && storage_profile_name_ok(v->valuestring))
-		return cJSON_CreateString(v->valuestring);
-	fields_show(shown, v);
-	api_fault(
-		c->faults, "invalid_field", pointer,
-		"%s must be a name: 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit, and not that of a mode; it is %s",
-		pointer, shown);
-	return NULL;
-}
-
-static const char *const desires[] = {"macs", "latency", "draw", NULL};
-#define REQUEST_FIELDS \
-	{"name", FIELD_OTHER, "", .canon = profile_name_canon}, {"desire", FIELD_CHOICE, "", .choices = desires}, \
-		{"budget", FIELD_NUM, "", RANGE(0, 1), .above_min = true}, {"budget_us", FIELD_INT, "", RANGE(1, 1e9)}, \
-		{"draw", FIELD_OTHER, "", .canon = draw_canon}, \
-	{ \
-		"evaluations", FIELD_INT, "", RANGE(1, 5000) \
-	}
-static const struct field body_fields[] = {REQUEST_FIELDS,
-                                           {"dataset", FIELD_OTHER, "", .canon = api_dataset_canon},
-                                           {0}};
-static const struct field job_fields[] = {
-	REQUEST_FIELDS,
-	{"dataset", FIELD_UNSUPPORTED, "", .what = "the profiles of a job are judged on its own data set"},
-	{0},
-};
-
-/* Every desire has a member that says how much, and those of the others have no place beside it. */
-static void check_members(struct field_ctx *c, const char *base, const cJSON *in, const char *desire)
-{
-	static const struct {
-		const char *member, *of;
-	} rows[] = {{"budget", "macs"}, {"budget_us", "latency"}, {"draw", "draw"}};
-	char at[256];
-	for (size_t i = 0; i < API_LEN(rows); i++) {
-		bool there = wasd_json_get(in, rows[i].member) != NULL, wanted = !strcmp(desire, rows[i].of);
-		fields_pointer(at, base, rows[i].member);
-		if (wanted && !there)
-			api_fault(c->faults, "invalid_field", at, "%s is missing: desire \"%s\" needs it", at, desire);
-		if (!wanted && there)
-			api_fault(c->faults, "invalid_field", at, "%s does not go with desire \"%s\"", at, desire);
-	}
-	fields_pointer(at, base, "evaluations");
-	if (!strcmp(desire, "draw") && wasd_json_get(in, "evaluations"))
-		api_fault(c->faults, "invalid_field", at, "%s: a given draw is not searched for", at);
-}
-
-/* "macs-70", "latency-900us", "draw-1f2e3d4c": the same request always has the same name. */
-static void default_name(const cJSON *in, const char *desire, char out[64])
-{
-	double x = 0;
-	char *text, hex[WASD_SHA256_HEX] = "";
-	if (wasd_json_num(in, "budget", &x)) {
-		snprintf(out, 64, "%s-%.6g", desire, x * 100);
-	} else if (wasd_json_num(in, "budget_us", &x)) {
-		snprintf(out, 64, "%s-%.0fus", desire, x);
-	} else {
-		text = wasd_json_print(wasd_json_get(in, "draw"));
-		if (text)
-			wasd_sha256_of(text, strlen(text), hex);
-		snprintf(out, 64, "%s-%.8s", desire, hex);
-		wasd_free(text);
-	}
-}
-
-static cJSON *request_canon(struct field_ctx *c, const char *base, const struct field *fields, const cJSON *v)
-{
-	char at[256], shown[80], name[64];
-	const char *desire = NULL;
-	int before = c->faults->n;
-	if (!cJSON_IsObject(v)) {
-		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", base, "%s must be an object, not %s", base, shown);
-		return NULL;
-	}
-	cJSON *in = fields_canon(c, base, fields, v);
-	if (!in)
-		return NULL;
-	if (!wasd_json_str(in, "desire", &desire) && wasd_json_get(in, "draw"))
-		api_add_str(in, "desire", "draw");
-	if (wasd_json_str(in, "desire", &desire)) {
-		check_members(c, base, in, desire);
-	} else {
-		fields_pointer(at, base, "desire");
-		api_fault(c->faults, "invalid_field", at,
-		          "%s is missing: \"macs\" with a budget, or \"latency\" with a budget_us; a draw goes without", at);
-	}
-	if (c->faults->n == before && !wasd_json_get(in, "name")) {
-		default_name(in, desire, name);
-		api_add_str(in, "name", name);
-	}
-	if (api_poisoned(in))
-		c->faults->no_memory = true;
-	if (c->faults->n == before && !c->faults->no_memory)
-		return in;
-	cJSON_Delete(in);
-	return NULL;
-}
-
-cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	char at[256], shown[80];
-	const char *name = "", *other;
-	int n = cJSON_GetArraySize(v), before = c->faults->n, i = 0;
-	if (!cJSON_IsArray(v) || n > API_JOB_PROFILES_MAX) {
-		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most %d profiles, not %s%s", pointer,
-		          API_JOB_PROFILES_MAX, shown, cJSON_IsArray(v) ? " of more" : "");
-		return NULL;
-	}
-	cJSON *out = cJSON_CreateArray();
-	const cJSON *one;
-	cJSON_ArrayForEach(one, v) {
-		snprintf(at, sizeof at, "%s/%d", pointer, i++);
-		cJSON *canon = request_canon(c, at, job_fields, one);
-		if (!canon)
-			continue;
-		wasd_json_str(canon, "name", &name);
-		for (const cJSON *have = out ? out->child : NULL; have; have = have->next) {
-			if (!wasd_json_str(have, "name", &other) || strcmp(name, other))
-				continue;
-			strcat(at, "/name");
-			api_fault(c->faults, "invalid_field", at, "%s: two profiles are called %s", at, name);
-			break;
-		}
-		api_push(out, canon);
-	}
-	if (c->faults->n == before && out && !c->faults->no_memory)
-		return out;
-	cJSON_Delete(out);
-	return NULL;
-}
-
-char *api_profile_request(const cJSON *item)
-{
-	cJSON *request = cJSON_Duplicate(item, 1);
-	cJSON_DeleteItemFromObjectCaseSensitive(request, "name");
-	cJSON_DeleteItemFromObjectCaseSensitive(request, "dataset");
-	/* In one order, however it was asked. */
-	cJSON *desire = cJSON_DetachItemFromObjectCaseSensitive(request, "desire");
-	if (desire && !cJSON_InsertItemInArray(request, 0, desire))
-		cJSON_Delete(desire);
-	char *text = request ? wasd_json_print(request) : NULL;
-	cJSON_Delete(request);
-	return text;
-}
 
 /* ---- the object ---- */
 
@@ -335,7 +177,7 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 		cJSON_Delete(body);
 		return API_DONE;
 	}
-	cJSON *in = request_canon(&fc, "", body_fields, body);
+	cJSON *in = api_profile_canon(&fc, body);
 	if (!in)
 		api_send_faults(q, r, &faults);
 	else if (k.corrupt)
