@@ -1,5 +1,6 @@
 #include "http/exchange.h"
 
+#include "disk.h"
 #include "http/assets.h"
 #include "log.h"
 

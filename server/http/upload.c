@@ -1,9 +1,9 @@
 #include "http/upload.h"
+#include "disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct stage {
@@ -14,12 +14,6 @@ struct stage {
 	struct wasd_sha256 *sha;
 	struct wasd_err failed;
 };
-
-uint64_t disk_free(const char *dir)
-{
-	struct statvfs v;
-	return statvfs(dir, &v) ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
-}
 
 enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out,
                               struct wasd_err *err)

@@ -16,7 +16,4 @@ enum wasd_status stage_finish(struct stage *s, struct api_upload *up, struct was
 void stage_keep(struct stage *s);    /* the file now belongs to somebody else */
 void stage_destroy(struct stage *s); /* NULL is fine */
 
-/* Free bytes of the file system that holds dir, as an ordinary user sees them; 0 when unknown. */
-uint64_t disk_free(const char *dir);
-
 #endif

@@ -6,11 +6,11 @@
  * start. */
 #include "jobs/convert.h"
 
+#include "disk.h"
 #include "jobs/blobs.h"
 #include "process/helper.h"
 #include "log.h"
 #include "wasd/protocol.h"
-#include "http/upload.h"
 
 #include <errno.h>
 #include <fcntl.h>
