@@ -1,0 +1,120 @@
+/* Files of earlier forms (tests/fixtures/checkpoint-1, whose make.py says what they are): their modes give the answers
+ * that were recorded, and a run that was cut goes on with the losses of one that was not. */
+#include "tiny.h"
+
+#include "wasd/infer.h"
+#include "wasd/profile.h"
+#include "wasd/safetensors.h"
+
+#define FOLDER "tests/fixtures/checkpoint-1/"
+
+struct file {
+	char *bytes;
+	size_t len;
+};
+static struct file checkpoint, cut, profile;
+static cJSON *answers;
+
+static struct file file_read(const char *path)
+{
+	struct file f = {0};
+	struct wasd_err err = {0};
+	CHECK_MSG(!wasd_file_read(path, 1 << 20, &f.bytes, &f.len, &err), "%s: %s", path, err.msg);
+	return f;
+}
+
+/* Another machine sums in another order, another precision rounds elsewhere. */
+static void near(double got, double want, double tolerance, const char *what)
+{
+	CHECK_MSG(fabs(got - want) <= tolerance, "%s is %.9g, recorded was %.9g", what, got, want);
+}
+
+static void answers_as_recorded(const void *bytes, size_t len, enum wasd_mode of, const char *mode)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	const cJSON *images = wasd_json_get(answers, "images"),
+				*want = wasd_json_get(wasd_json_get(answers, "logits"), mode);
+	real x[2 * 3 * 8 * 8], y[2 * 3];
+	CHECK_MSG(!wasd_bundle_create(bytes, len, of, &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err),
+	          "%s: %s", mode, err.msg);
+	for (int i = 0; i < 2 * 3 * 8 * 8; i++)
+		x[i] = (real)cJSON_GetArrayItem(cJSON_GetArrayItem(images, i / 192), i % 192)->valuedouble;
+	CHECK(p && !wasd_predictor_run(p, x, 2, y, &err));
+	for (int i = 0; i < 2 * 3; i++)
+		near((double)y[i], cJSON_GetArrayItem(want, i)->valuedouble, 1e-5, mode);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+static void modes_answer_as_recorded(void)
+{
+	void *laid = NULL;
+	size_t len;
+	struct wasd_err err = {0};
+	answers_as_recorded(checkpoint.bytes, checkpoint.len, WASD_AOM, "aom");
+	answers_as_recorded(checkpoint.bytes, checkpoint.len, WASD_DOM, "dom");
+	CHECK_MSG(!wasd_profile_lay(checkpoint.bytes, checkpoint.len, profile.bytes, profile.len, &laid, &len, &err), "%s",
+	          err.msg);
+	answers_as_recorded(laid, len, WASD_DOM, "dom:fast");
+	wasd_free(laid);
+}
+
+static double recorded(const char *curve, int epoch)
+{
+	const cJSON *point;
+	cJSON_ArrayForEach(point, wasd_json_get(wasd_json_get(answers, "curves"), curve))
+		if ((int)point->child->valuedouble == epoch)
+			return point->child->next->valuedouble;
+	return NAN;
+}
+
+/* Some hundred steps enlarge a difference of the last bits. */
+static void run_goes_on(void)
+{
+	static const char *const curves[] = {"train_loss", "val_loss_aom", "val_loss_dom"};
+	struct wasd_err err = {0};
+	struct wasd_dataset *data = NULL;
+	struct wasd_st *st = NULL;
+	struct tiny_run r = {.file = wasd_malloc(cut.len), .len = cut.len};
+	int epochs = 0, values = 0;
+	memcpy(r.file, cut.bytes, cut.len);
+	CHECK_MSG(!wasd_dataset_open(FOLDER "patches.wds", &data, &err) && !wasd_st_open(cut.bytes, cut.len, &st, &err),
+	          "%s", err.msg);
+	tiny_go(&r, wasd_st_meta(st, "spec"), data);
+	CHECK_MSG(!r.status && r.end == WASD_TRAIN_DONE && r.epoch == 12, "%s", r.err.msg);
+	for (int e = 1; e <= 12; e++)
+		for (int k = 0; k < TINY_NAMES && r.value[e][6] > 0; k++) { /* lr: of the epochs that were trained here */
+			epochs += k == 0;
+			for (size_t c = 0; c < sizeof curves / sizeof *curves; c++)
+				if (!strcmp(tiny_names[k], curves[c]) && !isnan(recorded(curves[c], e))) {
+					near(r.value[e][k], recorded(curves[c], e), 2e-3, curves[c]);
+					values++;
+				}
+		}
+	CHECK_MSG(epochs >= 2 && epochs <= 10 && values >= 2 * epochs - 1, "%d epochs, %d values", epochs, values);
+	wasd_st_close(st);
+	wasd_dataset_close(data);
+	tiny_done(&r);
+}
+
+int main(void)
+{
+	struct file text = file_read(FOLDER "answers.json");
+	answers = cJSON_Parse(text.bytes);
+	checkpoint = file_read(FOLDER "checkpoint.wasd");
+	cut = file_read(FOLDER "cut.wasd");
+	profile = file_read(FOLDER "profile.wasd");
+	if (!answers || !checkpoint.len || !cut.len || !profile.len)
+		return 1;
+	TEST_RUN(modes_answer_as_recorded);
+	TEST_RUN(run_goes_on);
+	wasd_free(text.bytes);
+	wasd_free(checkpoint.bytes);
+	wasd_free(cut.bytes);
+	wasd_free(profile.bytes);
+	cJSON_Delete(answers);
+	TEST_END();
+}
