@@ -588,7 +588,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	struct serving_config vc = {.db = d->db,
 	                            .sup = d->sup,
 	                            .threads = (int)c->infer_threads,
-	                            .max_calls = 512,
+	                            .max_questions = 512,
 	                            .crashes = 5,
 	                            .crash_window_ms = 60000,
 	                            .backoff_ms = 1000,

@@ -20,53 +20,53 @@ struct pending {
 	size_t bulk_len;
 };
 
-enum wasd_status calls_init(struct calls *c, enum wasd_role role, int max, const char *down)
+enum wasd_status asker_init(struct asker *a, enum wasd_role role, int max, const char *down)
 {
-	*c = (struct calls){.role = role, .max = max, .down = down};
-	return pthread_mutex_init(&c->lock, NULL) ? WASD_ENOMEM : WASD_OK;
+	*a = (struct asker){.role = role, .max = max, .down = down};
+	return pthread_mutex_init(&a->lock, NULL) ? WASD_ENOMEM : WASD_OK;
 }
 
-void calls_done(struct calls *c)
+void asker_done(struct asker *a)
 {
-	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&a->lock);
 }
 
-void calls_attach(struct calls *c, struct proc *p)
+void asker_attach(struct asker *a, struct proc *p)
 {
-	pthread_mutex_lock(&c->lock);
-	c->proc = p;
-	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_lock(&a->lock);
+	a->proc = p;
+	pthread_mutex_unlock(&a->lock);
 }
 
-void calls_suspect(struct calls *c, char who[72])
+void asker_suspect(struct asker *a, char who[72])
 {
-	pthread_mutex_lock(&c->lock);
+	pthread_mutex_lock(&a->lock);
 	const struct pending *first = NULL;
-	for (const struct pending *p = c->list; p; p = p->next)
+	for (const struct pending *p = a->list; p; p = p->next)
 		if (!p->answered && (!first || p->seq < first->seq))
 			first = p;
-	bool late = c->late_seq && (!first || c->late_seq < first->seq);
-	snprintf(who, 72, "%s", late ? c->late_who : first && first->who ? first->who : "");
-	pthread_mutex_unlock(&c->lock);
+	bool late = a->late_seq && (!first || a->late_seq < first->seq);
+	snprintf(who, 72, "%s", late ? a->late_who : first && first->who ? first->who : "");
+	pthread_mutex_unlock(&a->lock);
 }
 
-void calls_detach(struct calls *c)
+void asker_detach(struct asker *a)
 {
-	pthread_mutex_lock(&c->lock);
-	c->proc = NULL;
-	c->late_seq = 0;
-	for (struct pending *p = c->list; p; p = p->next) {
+	pthread_mutex_lock(&a->lock);
+	a->proc = NULL;
+	a->late_seq = 0;
+	for (struct pending *p = a->list; p; p = p->next) {
 		p->lost = true;
 		pthread_cond_signal(&p->done);
 	}
-	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&a->lock);
 }
 
-int calls_open(struct calls *c)
+int asker_waiting(struct asker *a)
 {
-	pthread_mutex_lock(&c->lock);
-	int n = c->n;
-	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_lock(&a->lock);
+	int n = a->n;
+	pthread_mutex_unlock(&a->lock);
 	return n;
 }
 
@@ -106,7 +106,7 @@ static enum wasd_status copy_bulk(struct pending *p, struct wasd_err *err)
 	return p->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", p->bulk_len);
 }
 
-enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
 	int fd = -1;
 	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : WASD_OK;
@@ -115,10 +115,10 @@ enum wasd_status calls_ask(struct calls *c, struct api_call *call, int64_t deadl
 		call->json = NULL;
 		return s;
 	}
-	return calls_ask_fd(c, call, fd, deadline_us, err);
+	return asker_ask_fd(a, call, fd, deadline_us, err);
 }
 
-enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
+enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
 {
 	enum wasd_status s;
 	cJSON *json = call->json;
@@ -130,14 +130,14 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 	}
 	const char *type = "";
 	wasd_json_str(json, "type", &type);
-	const struct wasd_message *row = wasd_message_find(c->role, WASD_DAEMON, type);
+	const struct wasd_message *row = wasd_message_find(a->role, WASD_DAEMON, type);
 	struct pending p = {.bulk_max = call->reply_max, .who = call->who, .answer = row && row->answer ? row->answer : ""};
 	wasd_cond_init(&p.done);
-	pthread_mutex_lock(&c->lock);
-	if (!c->proc || c->n >= c->max) {
-		s = c->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", c->n) :
-		              wasd_fail(err, WASD_EBUSY, "%s", c->down);
-		pthread_mutex_unlock(&c->lock);
+	pthread_mutex_lock(&a->lock);
+	if (!a->proc || a->n >= a->max) {
+		s = a->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", a->n) :
+		              wasd_fail(err, WASD_EBUSY, "%s", a->down);
+		pthread_mutex_unlock(&a->lock);
 		cJSON_Delete(json);
 		if (fd >= 0)
 			close(fd);
@@ -145,26 +145,26 @@ enum wasd_status calls_ask_fd(struct calls *c, struct api_call *call, int fd, in
 		return s;
 	}
 	/* Under the lock, so that the answer cannot come before the number is known. Queueing does not block. */
-	p.seq = proc_send(c->proc, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd);
+	p.seq = proc_send(a->proc, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd);
 	p.lost = !p.seq;
-	p.next = c->list;
-	p.pprev = &c->list;
+	p.next = a->list;
+	p.pprev = &a->list;
 	if (p.next)
 		p.next->pprev = &p.next;
-	c->list = &p;
-	c->n++;
-	while (!p.answered && !p.lost && wasd_cond_wait_until(&p.done, &c->lock, deadline_us))
+	a->list = &p;
+	a->n++;
+	while (!p.answered && !p.lost && wasd_cond_wait_until(&p.done, &a->lock, deadline_us))
 		;
 	*p.pprev = p.next;
 	if (p.next)
 		p.next->pprev = p.pprev;
-	c->n--;
-	if (!p.answered && !p.lost && !c->late_seq) {
-		c->late_seq = p.seq;
-		snprintf(c->late_who, sizeof c->late_who, "%s", p.who ? p.who : "");
+	a->n--;
+	if (!p.answered && !p.lost && !a->late_seq) {
+		a->late_seq = p.seq;
+		snprintf(a->late_who, sizeof a->late_who, "%s", p.who ? p.who : "");
 	}
-	const char *down = c->down;
-	pthread_mutex_unlock(&c->lock);
+	const char *down = a->down;
+	pthread_mutex_unlock(&a->lock);
 	pthread_cond_destroy(&p.done);
 	if (!p.answered)
 		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) :
@@ -195,16 +195,16 @@ static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, s
 	return s;
 }
 
-enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_err *err)
+enum wasd_status asker_answer(struct asker *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t re;
 	if (!wasd_json_i64(m->json, "re", &re))
 		return wasd_fail(err, WASD_ECORRUPT, "message %s answers no question", m->type);
 	enum wasd_status s = WASD_OK;
-	pthread_mutex_lock(&c->lock);
-	if (c->late_seq == (uint32_t)re)
-		c->late_seq = 0;
-	struct pending *p = c->list;
+	pthread_mutex_lock(&a->lock);
+	if (a->late_seq == (uint32_t)re)
+		a->late_seq = 0;
+	struct pending *p = a->list;
 	while (p && (p->seq != (uint32_t)re || p->answered))
 		p = p->next;
 	/* Nobody waits any more when the deadline was first: the answer is dropped. */
@@ -223,6 +223,6 @@ enum wasd_status calls_answer(struct calls *c, struct wasd_msg *m, struct wasd_e
 		p->answered = true;
 		pthread_cond_signal(&p->done);
 	}
-	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&a->lock);
 	return s;
 }

@@ -10,7 +10,7 @@ static enum wasd_status helper_message(struct proc *p, struct wasd_msg *m, struc
 	struct helper *h = proc_owner(p);
 	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != h->proc)
 		return WASD_OK;
-	return calls_answer(&h->calls, m, err);
+	return asker_answer(&h->asker, m, err);
 }
 
 static void helper_gone(struct proc *p, const struct proc_end *end)
@@ -19,17 +19,17 @@ static void helper_gone(struct proc *p, const struct proc_end *end)
 	(void)end;
 	if (p != h->proc)
 		return; /* one that was let go */
-	calls_detach(&h->calls);
+	asker_detach(&h->asker);
 	h->proc = NULL;
 }
 
 static void helper_tick(void *ctx)
 {
 	struct helper *h = ctx;
-	if (!h->proc || wasd_mono_us() - h->used_us <= IDLE_MS * 1000ll || calls_open(&h->calls))
+	if (!h->proc || wasd_mono_us() - h->used_us <= IDLE_MS * 1000ll || asker_waiting(&h->asker))
 		return;
 	struct proc *p = h->proc;
-	calls_detach(&h->calls);
+	asker_detach(&h->asker);
 	h->proc = NULL;
 	proc_close(p);
 }
@@ -37,7 +37,7 @@ static void helper_tick(void *ctx)
 enum wasd_status helper_init(struct helper *h, struct supervisor *sup, enum wasd_role role, int max, const char *down)
 {
 	*h = (struct helper){.sup = sup, .cls = {.role = role, .message = helper_message, .gone = helper_gone}};
-	return calls_init(&h->calls, role, max, down);
+	return asker_init(&h->asker, role, max, down);
 }
 
 struct up_call {
@@ -59,7 +59,7 @@ static void do_up(void *ctx)
 	h->ticks = true;
 	up->status = proc_spawn(h->sup, &h->cls, h, &h->proc, up->err);
 	if (up->status == WASD_OK)
-		calls_attach(&h->calls, h->proc);
+		asker_attach(&h->asker, h->proc);
 }
 
 static enum wasd_status up(struct helper *h, struct wasd_err *err)
@@ -72,7 +72,7 @@ static enum wasd_status up(struct helper *h, struct wasd_err *err)
 enum wasd_status helper_ask(struct helper *h, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
 	enum wasd_status s = up(h, err);
-	return s == WASD_OK ? calls_ask(&h->calls, call, deadline_us, err) : s;
+	return s == WASD_OK ? asker_ask(&h->asker, call, deadline_us, err) : s;
 }
 
 enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
@@ -80,7 +80,7 @@ enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, 
 {
 	enum wasd_status s = up(h, err);
 	if (s == WASD_OK)
-		return calls_ask_fd(&h->calls, call, fd, deadline_us, err);
+		return asker_ask_fd(&h->asker, call, fd, deadline_us, err);
 	close(fd);
 	return s;
 }
@@ -94,5 +94,5 @@ void helper_stop(struct helper *h)
 
 void helper_done(struct helper *h)
 {
-	calls_done(&h->calls);
+	asker_done(&h->asker);
 }

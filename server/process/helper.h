@@ -9,7 +9,7 @@
 struct helper {
 	struct supervisor *sup;
 	struct proc_class cls;
-	struct calls calls;
+	struct asker asker;
 	/* [S] */
 	struct proc *proc;
 	int64_t used_us;
@@ -19,7 +19,7 @@ struct helper {
 /* max: questions that may wait at a time. down: what to say when the process ended. h stays where it is until
  * helper_done. */
 enum wasd_status helper_init(struct helper *h, struct supervisor *sup, enum wasd_role role, int max, const char *down);
-/* As calls_ask and calls_ask_fd, with the process started where there is none. Any thread but the supervisor's. */
+/* As asker_ask and asker_ask_fd, with the process started where there is none. Any thread but the supervisor's. */
 enum wasd_status helper_ask(struct helper *h, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
 enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
                                struct wasd_err *err);

@@ -39,7 +39,7 @@ struct deployment {
 
 struct serving {
 	struct serving_config cfg;
-	struct calls calls;
+	struct asker asker;
 	struct pool *loads;
 	pthread_mutex_t lock;      /* deployments and bundles */
 	pthread_mutex_t switching; /* commit and swap as one; taken before lock */

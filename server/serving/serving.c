@@ -72,7 +72,7 @@ static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct
 	if (!strcmp(m->type, "hello"))
 		return WASD_OK;
 	if (strcmp(m->type, "log"))
-		return calls_answer(&s->calls, m, err);
+		return asker_answer(&s->asker, m, err);
 	wasd_json_str(m->json, "level", &level);
 	wasd_json_str(m->json, "text", &text);
 	log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
@@ -89,7 +89,7 @@ enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
 		return WASD_OK;
 	enum wasd_status st = proc_spawn(s->cfg.sup, &infer_class, s, &s->proc, err);
 	if (st == WASD_OK)
-		calls_attach(&s->calls, s->proc);
+		asker_attach(&s->asker, s->proc);
 	return st;
 }
 
@@ -98,16 +98,16 @@ static void infer_gone(struct proc *p, const struct proc_end *end)
 	struct serving *s = proc_owner(p);
 	char who[72];
 	s->proc = NULL;
-	/* Before the open calls end: whoever sees one fail must not find the deployment ready. */
+	/* Before the open questions end: whoever sees one fail must not find the deployment ready. */
 	pthread_mutex_lock(&s->lock);
 	for (struct bundle *b = s->bundles; b; b = b->next) {
 		cJSON_Delete(b->loaded);
 		b->loaded = NULL;
 	}
 	pthread_mutex_unlock(&s->lock);
-	calls_suspect(&s->calls, who);
+	asker_suspect(&s->asker, who);
 	serving_died(s, who, end->reason);
-	calls_detach(&s->calls);
+	asker_detach(&s->asker);
 	serving_tick(s);
 }
 
@@ -228,7 +228,7 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 
 enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
 {
-	return calls_ask(&s->calls, call, deadline_us, err);
+	return asker_ask(&s->asker, call, deadline_us, err);
 }
 
 void serve_begin(struct serving *s, const char *name, int64_t generation)
@@ -270,10 +270,10 @@ void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
 cJSON *serve_status(struct serving *s)
 {
 	cJSON *o = cJSON_CreateObject();
-	pthread_mutex_lock(&s->calls.lock);
-	cJSON_AddBoolToObject(o, "up", s->calls.proc != NULL);
-	cJSON_AddNumberToObject(o, "calls", s->calls.n);
-	pthread_mutex_unlock(&s->calls.lock);
+	pthread_mutex_lock(&s->asker.lock);
+	cJSON_AddBoolToObject(o, "up", s->asker.proc != NULL);
+	cJSON_AddNumberToObject(o, "calls", s->asker.n);
+	pthread_mutex_unlock(&s->asker.lock);
 	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
 	int64_t wait = serving_restart_s(s);
 	if (wait)
@@ -300,8 +300,8 @@ static void do_register(void *ctx)
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
 {
 	struct serving *s = wasd_calloc(1, sizeof *s);
-	if (!s ||
-	    calls_init(&s->calls, WASD_ROLE_INFER, cfg->max_calls, "the inference process is being restarted") != WASD_OK) {
+	if (!s || asker_init(&s->asker, WASD_ROLE_INFER, cfg->max_questions, "the inference process is being restarted") !=
+	              WASD_OK) {
 		wasd_free(s);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
 	}
@@ -370,7 +370,7 @@ void serve_destroy(struct serving *s)
 		cJSON_Delete(b->loaded);
 		wasd_free(b);
 	}
-	calls_done(&s->calls);
+	asker_done(&s->asker);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->switching);
 	pthread_cond_destroy(&s->let_go);

@@ -13,7 +13,7 @@ struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
 	int threads;                  /* compute threads of the process */
-	int max_calls;                /* questions on their way at a time */
+	int max_questions;            /* questions on their way at a time */
 	int crashes, crash_window_ms; /* a deployment that ends the process so often in so long is set aside */
 	int backoff_ms, aside_ms; /* the first wait before another start of the process, and before a deployment is tried
 	                             again; both double */
@@ -40,6 +40,6 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
 void serve_begin(struct serving *s, const char *name, int64_t generation);
 void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
-cJSON *serve_status(struct serving *s); /* process, crashes, calls: for the system page */
+cJSON *serve_status(struct serving *s); /* process, crashes, questions: for the system page */
 
 #endif

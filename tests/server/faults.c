@@ -68,7 +68,7 @@ static void start_parts(int workers)
 	struct serving_config vc = {.db = db,
 	                            .sup = sup,
 	                            .threads = 1,
-	                            .max_calls = 8,
+	                            .max_questions = 8,
 	                            .crashes = 3,
 	                            .crash_window_ms = 60000,
 	                            .backoff_ms = 300,
