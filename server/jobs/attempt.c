@@ -66,7 +66,7 @@ static void load_checkpoint(struct pool_job *job)
 		r->load_err = (struct wasd_err){0};
 	else if (!r->load_err.status)
 		wasd_fail(&r->load_err, s, "the checkpoint to go on from cannot be read");
-	supervisor_post(r->jobs->cfg.sup, &r->load_task);
+	supervisor_post(r->jobs->cfg.sup, &r->load_post);
 }
 
 /* Both halves are there: tell storage, then the process. */
@@ -182,7 +182,7 @@ enum wasd_status run_start(struct sched *j, const struct storage_job *job, const
 	if (r->resume || r->init) {
 		r->loading = true;
 		r->load_job.run = load_checkpoint;
-		r->load_task = (struct sup_task){.fn = load_over, .ctx = r};
+		r->load_post = (struct sup_post){.fn = load_over, .ctx = r};
 		pool_submit(j->loader, &r->load_job);
 	} else {
 		r->loaded = true;

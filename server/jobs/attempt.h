@@ -36,7 +36,7 @@ struct run {
 	char *build; /* its fingerprint, JSON */
 	/* the loader's */
 	struct pool_job load_job;
-	struct sup_task load_task;
+	struct sup_post load_post;
 	bool loading;
 	int load_fd;
 	int64_t load_bytes, load_epoch, load_step;
@@ -47,7 +47,7 @@ struct run {
 	const void *ckpt_data;
 	size_t ckpt_bytes;
 	uint32_t ckpt_seq;
-	struct sup_task store_task;
+	struct sup_post store_post;
 	enum wasd_status store_status;
 	char store_id[32];
 	struct wasd_err store_err;
@@ -79,7 +79,7 @@ struct sched {
 	char blocked[200];                       /* why the head of the queue does not start; "" = it will. Under lock */
 	int64_t blocked_until_us, next_retry_us; /* [S] */
 	_Atomic bool poked;
-	struct sup_task poke_task;
+	struct sup_post poke_post;
 	_Atomic bool poke_pending;
 };
 

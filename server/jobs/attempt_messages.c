@@ -331,7 +331,7 @@ static void stored(void *ctx, enum wasd_status status, const char *id, const str
 	snprintf(r->store_id, sizeof r->store_id, "%s", id);
 	r->store_status = status;
 	r->store_err = *err;
-	supervisor_post(r->jobs->cfg.sup, &r->store_task);
+	supervisor_post(r->jobs->cfg.sup, &r->store_post);
 }
 
 static bool sha_ok(const char *s)
@@ -353,7 +353,7 @@ static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct 
 	r->ckpt_bytes = (size_t)bytes;
 	r->ckpt_seq = m->seq;
 	r->storing = true;
-	r->store_task = (struct sup_task){.fn = store_over, .ctx = r};
+	r->store_post = (struct sup_post){.fn = store_over, .ctx = r};
 	const cJSON *metrics = wasd_json_get(m->json, "metrics"), *info = wasd_json_get(m->json, "info");
 	char *metrics_text = metrics ? wasd_json_print(metrics) : NULL, *info_text = info ? wasd_json_print(info) : NULL,
 		 *progress = run_progress_text(r);

@@ -180,7 +180,7 @@ static void poked(void *ctx)
 void sched_poke(struct sched *j)
 {
 	if (!atomic_exchange(&j->poke_pending, true))
-		supervisor_post(j->cfg.sup, &j->poke_task);
+		supervisor_post(j->cfg.sup, &j->poke_post);
 }
 
 struct cancel_call {
@@ -322,7 +322,7 @@ enum wasd_status sched_create(const struct sched_config *cfg, struct sched **out
 	}
 	j->cfg = *cfg;
 	pthread_mutex_init(&j->lock, NULL);
-	j->poke_task = (struct sup_task){.fn = poked, .ctx = j};
+	j->poke_post = (struct sup_post){.fn = poked, .ctx = j};
 	enum wasd_status s = pool_create("ckpt-load", 1, 1024, &j->loader, err);
 	if (s != WASD_OK) {
 		sched_destroy(j);

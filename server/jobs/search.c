@@ -31,7 +31,7 @@ struct search {
 	cJSON *request;
 	/* the loader's */
 	struct pool_job load_job;
-	struct sup_task load_task;
+	struct sup_post load_post;
 	int fd;
 	int64_t bytes;
 	char sha[WASD_SHA256_HEX];
@@ -52,7 +52,7 @@ struct profiles {
 	struct profiles_config cfg;
 	char *data_dir;
 	struct pool *loader;
-	struct sup_task poke_task;
+	struct sup_post poke_post;
 	_Atomic bool poke_pending;
 	/* [S] */
 	struct search *current;
@@ -299,7 +299,7 @@ static void load(struct pool_job *job)
 		              (long long)w->dataset_version);
 	if (s == WASD_OK)
 		storage_ckpt_memfd(g->cfg.db, w->checkpoint, &w->fd, &w->bytes, w->sha, &w->load_err);
-	supervisor_post(g->cfg.sup, &w->load_task);
+	supervisor_post(g->cfg.sup, &w->load_post);
 }
 
 static enum wasd_status search_create(struct profiles *g, const struct storage_profile *row, struct search **out,
@@ -342,7 +342,7 @@ static void search_next(struct profiles *g)
 		g->current = w;
 		show(g, w->id, 0, 0);
 		w->load_job.run = load;
-		w->load_task = (struct sup_task){.fn = loaded, .ctx = w};
+		w->load_post = (struct sup_post){.fn = loaded, .ctx = w};
 		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
 		tell(w, true);
 		pool_submit(g->loader, &w->load_job);
@@ -394,7 +394,7 @@ static void poked(void *ctx)
 void profiles_poke(struct profiles *g)
 {
 	if (!atomic_exchange(&g->poke_pending, true))
-		supervisor_post(g->cfg.sup, &g->poke_task);
+		supervisor_post(g->cfg.sup, &g->poke_post);
 }
 
 struct gone_call {
@@ -448,7 +448,7 @@ enum wasd_status profiles_create(const struct profiles_config *cfg, struct profi
 	if (!g)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the profiles");
 	g->cfg = *cfg;
-	g->poke_task = (struct sup_task){.fn = poked, .ctx = g};
+	g->poke_post = (struct sup_post){.fn = poked, .ctx = g};
 	pthread_mutex_init(&g->lock, NULL);
 	g->data_dir = wasd_strdup(cfg->data_dir);
 	enum wasd_status s = g->data_dir ? pool_create("search-load", 1, 4, &g->loader, err) :

@@ -72,8 +72,8 @@ struct supervisor {
 	char *engine;
 	pthread_t thread;
 	int epoll, wake;
-	pthread_mutex_t lock; /* tasks, and the list of processes for other threads */
-	struct sup_task *tasks, **tasks_end;
+	pthread_mutex_t lock; /* posts, and the list of processes for other threads */
+	struct sup_post *posts, **posts_end;
 	bool stopping;
 	struct proc *procs;
 	struct every every[EVERY_MAX];
@@ -532,23 +532,23 @@ static void tick_proc(struct proc *p, int64_t now)
 
 /* ---- the thread -------------------------------------------------------------------------------------------- */
 
-static void run_tasks(struct supervisor *s)
+static void run_posts(struct supervisor *s)
 {
 	uint64_t n;
 	if (read(s->wake, &n, sizeof n) < 0 && errno != EAGAIN)
 		return;
 	for (;;) {
 		pthread_mutex_lock(&s->lock);
-		struct sup_task *t = s->tasks;
-		if (t) {
-			s->tasks = t->next;
-			if (!s->tasks)
-				s->tasks_end = &s->tasks;
+		struct sup_post *p = s->posts;
+		if (p) {
+			s->posts = p->next;
+			if (!s->posts)
+				s->posts_end = &s->posts;
 		}
 		pthread_mutex_unlock(&s->lock);
-		if (!t)
+		if (!p)
 			return;
-		t->fn(t->ctx); /* t may be gone now */
+		p->fn(p->ctx); /* p may be gone now */
 	}
 }
 
@@ -591,7 +591,7 @@ static void *supervisor_main(void *arg)
 		atomic_fetch_add(&s->beats, 1);
 		for (int i = 0; i < n; i++) {
 			if (!ev[i].data.ptr)
-				run_tasks(s);
+				run_posts(s);
 			else if (is_proc(s, ev[i].data.ptr)) /* it may have gone by an earlier event of this batch */
 				look_at(ev[i].data.ptr);
 		}
@@ -611,7 +611,7 @@ static void *supervisor_main(void *arg)
 			break;
 		}
 	}
-	run_tasks(s);
+	run_posts(s);
 	return NULL;
 }
 
@@ -622,7 +622,7 @@ enum wasd_status supervisor_create(const struct supervisor_config *cfg, struct s
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the supervisor");
 	s->cfg = *cfg;
 	s->engine = wasd_strdup(cfg->engine);
-	s->tasks_end = &s->tasks;
+	s->posts_end = &s->posts;
 	pthread_mutex_init(&s->lock, NULL);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -676,18 +676,18 @@ void supervisor_destroy(struct supervisor *s)
 	wasd_free(s);
 }
 
-void supervisor_post(struct supervisor *s, struct sup_task *t)
+void supervisor_post(struct supervisor *s, struct sup_post *p)
 {
 	pthread_mutex_lock(&s->lock);
-	t->next = NULL;
-	*s->tasks_end = t;
-	s->tasks_end = &t->next;
+	p->next = NULL;
+	*s->posts_end = p;
+	s->posts_end = &p->next;
 	pthread_mutex_unlock(&s->lock);
 	poke(s);
 }
 
 struct call {
-	struct sup_task task;
+	struct sup_post post;
 	void (*fn)(void *);
 	void *ctx;
 	pthread_mutex_t lock;
@@ -708,11 +708,11 @@ static void run_call(void *ctx)
 void supervisor_call(struct supervisor *s, void (*fn)(void *ctx), void *ctx)
 {
 	struct call c = {.fn = fn, .ctx = ctx};
-	c.task = (struct sup_task){.fn = run_call, .ctx = &c};
+	c.post = (struct sup_post){.fn = run_call, .ctx = &c};
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.done_cond, NULL);
-	/* The task is part of the call, on this stack: nothing is allocated, so this cannot fail. */
-	supervisor_post(s, &c.task);
+	/* The post is part of the call, on this stack: nothing is allocated, so this cannot fail. */
+	supervisor_post(s, &c.post);
 	pthread_mutex_lock(&c.lock);
 	while (!c.done)
 		pthread_cond_wait(&c.done_cond, &c.lock);

@@ -44,14 +44,14 @@ enum wasd_status supervisor_create(const struct supervisor_config *cfg, struct s
 /* Kills every process that is left and ends the thread. What is posted afterwards is never run. NULL is fine. */
 void supervisor_stop(struct supervisor *s);
 void supervisor_destroy(struct supervisor *s); /* after supervisor_stop; NULL is fine */
-/* Runs task->fn on the supervisor's thread soon. Never blocks, never fails; the task is the caller's and is not touched
+/* Runs post->fn on the supervisor's thread soon. Never blocks, never fails; the post is the caller's and is not touched
  * after fn began. */
-struct sup_task {
-	struct sup_task *next;
+struct sup_post {
+	struct sup_post *next;
 	void (*fn)(void *ctx);
 	void *ctx;
 };
-void supervisor_post(struct supervisor *s, struct sup_task *task);
+void supervisor_post(struct supervisor *s, struct sup_post *post);
 /* Runs fn there and waits until it is done. Not from [S]. */
 void supervisor_call(struct supervisor *s, void (*fn)(void *ctx), void *ctx);
 /* [S] fn is called about every tick_ms. At most 8. */
