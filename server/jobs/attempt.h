@@ -16,11 +16,11 @@ struct log_entry {
 };
 
 /* One attempt: from the start of its process until its rows are closed. [S] unless marked. */
-struct run {
+struct attempt {
 	struct sched *jobs;
-	struct run *next, **pprev; /* under sched.lock */
+	struct attempt *next, **pprev; /* under sched.lock */
 	char id[48];
-	int64_t attempt;
+	int64_t number;    /* of the job's attempts; 0: it has no row */
 	struct proc *proc; /* NULL once gone */
 	cJSON *spec;
 	char *dataset_path;  /* absolute */
@@ -72,8 +72,8 @@ struct sched {
 	char *data_dir;
 	struct pool *loader;
 	pthread_mutex_t lock;
-	struct run *runs;
-	int n_runs;
+	struct attempt *attempts;
+	int n_running;
 	int64_t n_searching; /* jobs that run only for their profiles: a search takes a worker's place. Under lock */
 	bool draining;
 	char blocked[200];                       /* why the head of the queue does not start; "" = it will. Under lock */
@@ -84,31 +84,31 @@ struct sched {
 };
 
 /* attempt.c. [S] */
-enum wasd_status run_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
-                           struct wasd_err *err);
-void run_tick(struct run *r);
-void run_cancel(struct run *r, bool kill, const char *reason);
-void run_drain(struct run *r);
-void run_maybe_start(struct run *r);  /* once it has said hello and its checkpoint is there */
-void run_maybe_finish(struct run *r); /* once nothing of it is under way (r is gone then) */
+enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
+                               struct wasd_err *err);
+void attempt_tick(struct attempt *a);
+void attempt_cancel(struct attempt *a, bool kill, const char *reason);
+void attempt_drain(struct attempt *a);
+void attempt_maybe_start(struct attempt *a);  /* once it has said hello and its checkpoint is there */
+void attempt_maybe_finish(struct attempt *a); /* once nothing of it is under way (a is gone then) */
 /* attempt_messages.c. [S] */
-enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
-void run_note(struct run *r, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void run_flush_logs(struct run *r);
-void run_set_progress(struct run *r, cJSON *p);        /* takes p */
-void run_show_phase(struct run *r, const char *phase); /* NULL: none any more */
-void run_tell_progress(struct run *r);                 /* a job.progress event, if one is due */
-char *run_progress_text(struct run *r);                /* the caller's; NULL: there is none */
+enum wasd_status attempt_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
+void attempt_note(struct attempt *a, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void attempt_flush_logs(struct attempt *a);
+void attempt_set_progress(struct attempt *a, cJSON *p);        /* takes p */
+void attempt_show_phase(struct attempt *a, const char *phase); /* NULL: none any more */
+void attempt_tell_progress(struct attempt *a);                 /* a job.progress event, if one is due */
+char *attempt_progress_text(struct attempt *a);                /* the caller's; NULL: there is none */
 /* attempt_profiles.c. [S] */
 struct wanted {
 	struct storage_wanted *items;
 	size_t n;
 };
-bool run_wanted(const struct run *r,
-                struct wanted *out); /* the profiles of its spec; names are r's. False: no memory */
+bool attempt_wanted(const struct attempt *a,
+                    struct wanted *out); /* the profiles of its spec; names are a's. False: no memory */
 void wanted_done(struct wanted *w);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
-void run_forget(struct run *r); /* unlinks and frees; then schedules */
+void attempt_forget(struct attempt *a); /* unlinks and frees; then schedules */
 
 #endif

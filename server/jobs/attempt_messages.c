@@ -11,23 +11,23 @@ enum { METRICS_MAX = 64, FRAMES_A_TICK = 50, LINE_MAX_BYTES = 2000, TELL_US = 10
 
 /* ---- logs ------------------------------------------------------------------------------------------------ */
 
-void run_flush_logs(struct run *r)
+void attempt_flush_logs(struct attempt *a)
 {
-	if (!r->n_batch)
+	if (!a->n_batch)
 		return;
 	struct storage_log_in in[LOG_BATCH + 1];
 	char note[80];
 	size_t n = 0;
-	for (int i = 0; i < r->n_batch; i++)
-		in[n++] = (struct storage_log_in){r->batch[i].ts, r->batch[i].level, r->batch[i].text};
-	if (r->dropped) {
-		snprintf(note, sizeof note, "%d more lines came too fast and were left out", r->dropped);
+	for (int i = 0; i < a->n_batch; i++)
+		in[n++] = (struct storage_log_in){a->batch[i].ts, a->batch[i].level, a->batch[i].text};
+	if (a->dropped) {
+		snprintf(note, sizeof note, "%d more lines came too fast and were left out", a->dropped);
 		in[n++] = (struct storage_log_in){0, "warn", note};
 	}
-	if (storage_log_add(r->jobs->cfg.db, r->id, r->attempt, in, n, NULL) == WASD_OK) {
+	if (storage_log_add(a->jobs->cfg.db, a->id, a->number, in, n, NULL) == WASD_OK) {
 		cJSON *e = cJSON_CreateObject(), *lines = cJSON_AddArrayToObject(e, "lines");
-		cJSON_AddStringToObject(e, "job", r->id);
-		cJSON_AddNumberToObject(e, "attempt", (double)r->attempt);
+		cJSON_AddStringToObject(e, "job", a->id);
+		cJSON_AddNumberToObject(e, "attempt", (double)a->number);
 		for (size_t i = 0; i < n && i < 20 && lines; i++) {
 			cJSON *l = cJSON_CreateObject();
 			cJSON_AddStringToObject(l, "level", in[i].level);
@@ -37,46 +37,46 @@ void run_flush_logs(struct run *r)
 		char *text = wasd_json_print(e);
 		int64_t seq;
 		if (text)
-			storage_event_add(r->jobs->cfg.db, "jobs", "job.log", r->id, text, &seq, NULL);
+			storage_event_add(a->jobs->cfg.db, "jobs", "job.log", a->id, text, &seq, NULL);
 		wasd_free(text);
 		cJSON_Delete(e);
 	}
-	for (int i = 0; i < r->n_batch; i++)
-		wasd_free(r->batch[i].text);
-	r->n_batch = r->dropped = 0;
+	for (int i = 0; i < a->n_batch; i++)
+		wasd_free(a->batch[i].text);
+	a->n_batch = a->dropped = 0;
 }
 
 /* From the process, or our own notes between its lines (which are no part of its last words). */
-static void add_line(struct run *r, const char *level, const char *text, bool own)
+static void add_line(struct attempt *a, const char *level, const char *text, bool own)
 {
 	char *line = wasd_strndup(text, strnlen(text, LINE_MAX_BYTES)), *again = line && !own ? wasd_strdup(line) : NULL;
 	if (!line)
 		return;
-	if (again && r->n_tail == TAIL_LINES) {
-		wasd_free(r->tail[0]);
-		memmove(r->tail, r->tail + 1, (TAIL_LINES - 1) * sizeof r->tail[0]);
-		r->n_tail--;
+	if (again && a->n_tail == TAIL_LINES) {
+		wasd_free(a->tail[0]);
+		memmove(a->tail, a->tail + 1, (TAIL_LINES - 1) * sizeof a->tail[0]);
+		a->n_tail--;
 	}
 	if (again)
-		r->tail[r->n_tail++] = again;
-	if (r->n_batch == LOG_BATCH) {
-		r->dropped++;
+		a->tail[a->n_tail++] = again;
+	if (a->n_batch == LOG_BATCH) {
+		a->dropped++;
 		wasd_free(line);
 		return;
 	}
-	struct log_entry *e = &r->batch[r->n_batch++];
+	struct log_entry *e = &a->batch[a->n_batch++];
 	*e = (struct log_entry){.ts = wasd_now_ms(), .text = line};
 	snprintf(e->level, sizeof e->level, "%s", level);
 }
 
-void run_note(struct run *r, const char *level, const char *fmt, ...)
+void attempt_note(struct attempt *a, const char *level, const char *fmt, ...)
 {
 	char text[600];
 	va_list ap;
 	va_start(ap, fmt);
 	wasd_vline(text, sizeof text, fmt, ap);
 	va_end(ap);
-	add_line(r, level, text, true);
+	add_line(a, level, text, true);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------- */
@@ -101,55 +101,55 @@ static int64_t number_of(const struct wasd_msg *m, const char *name)
 	return v;
 }
 
-static void acknowledge(struct run *r, uint32_t seq)
+static void acknowledge(struct attempt *a, uint32_t seq)
 {
-	if (!r->proc)
+	if (!a->proc)
 		return; /* it ended while storage was at it */
-	if (!proc_send(r->proc, wasd_message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
-		proc_end(r->proc, true, "does not take its acknowledgements");
+	if (!proc_send(a->proc, wasd_message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
+		proc_end(a->proc, true, "does not take its acknowledgements");
 }
 
 /* Storage said no to something the process sent: it cannot go on. */
-static void refused(struct run *r, const char *what, const struct wasd_err *err)
+static void refused(struct attempt *a, const char *what, const struct wasd_err *err)
 {
 	char why[170];
 	wasd_line(why, sizeof why, "%s could not be stored: %s", what, err->msg);
-	if (r->proc)
-		proc_end(r->proc, true, why);
+	if (a->proc)
+		proc_end(a->proc, true, why);
 }
 
-char *run_progress_text(struct run *r)
+char *attempt_progress_text(struct attempt *a)
 {
-	return r->progress ? wasd_json_print(r->progress) : NULL;
+	return a->progress ? wasd_json_print(a->progress) : NULL;
 }
 
-void run_set_progress(struct run *r, cJSON *p)
+void attempt_set_progress(struct attempt *a, cJSON *p)
 {
-	pthread_mutex_lock(&r->jobs->lock);
-	cJSON_Delete(r->progress);
-	r->progress = p;
-	r->untold = true;
-	pthread_mutex_unlock(&r->jobs->lock);
+	pthread_mutex_lock(&a->jobs->lock);
+	cJSON_Delete(a->progress);
+	a->progress = p;
+	a->untold = true;
+	pthread_mutex_unlock(&a->jobs->lock);
 }
 
-static enum wasd_status on_hello(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_hello(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
-	if (r->hello)
+	if (a->hello)
 		return wasd_fail(err, WASD_ECORRUPT, "a second hello");
-	r->hello = true;
+	a->hello = true;
 	const cJSON *fp = wasd_json_get(m->json, "fingerprint");
-	r->build = fp ? wasd_json_print(fp) : NULL;
-	if (r->attempt)
-		run_maybe_start(r);
+	a->build = fp ? wasd_json_print(fp) : NULL;
+	if (a->number)
+		attempt_maybe_start(a);
 	return WASD_OK;
 }
 
-static enum wasd_status on_started(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_started(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	(void)m;
-	if (r->started)
+	if (a->started)
 		return wasd_fail(err, WASD_ECORRUPT, "started twice");
-	r->started = true;
+	a->started = true;
 	return WASD_OK;
 }
 
@@ -161,9 +161,9 @@ static void set_member(cJSON *p, const char *name, cJSON *v)
 }
 
 /* A copy of what is known with another phase, about which nothing is known yet; NULL: no memory. */
-static cJSON *progress_in(const struct run *r, const char *phase)
+static cJSON *progress_in(const struct attempt *a, const char *phase)
 {
-	cJSON *p = r->progress ? cJSON_Duplicate(r->progress, true) : cJSON_CreateObject();
+	cJSON *p = a->progress ? cJSON_Duplicate(a->progress, true) : cJSON_CreateObject();
 	if (!p)
 		return NULL;
 	set_member(p, "phase_done", NULL);
@@ -172,41 +172,41 @@ static cJSON *progress_in(const struct run *r, const char *phase)
 	return p;
 }
 
-void run_show_phase(struct run *r, const char *phase)
+void attempt_show_phase(struct attempt *a, const char *phase)
 {
-	cJSON *p = progress_in(r, phase);
+	cJSON *p = progress_in(a, phase);
 	if (p)
-		run_set_progress(r, p);
+		attempt_set_progress(a, p);
 }
 
 /* Followers are told about once a second at most, and of the last state in any case. */
-void run_tell_progress(struct run *r)
+void attempt_tell_progress(struct attempt *a)
 {
 	int64_t now = wasd_mono_us();
-	if (!r->untold || now < r->tell_us || !r->attempt)
+	if (!a->untold || now < a->tell_us || !a->number)
 		return;
-	char *text = run_progress_text(r);
-	r->untold = false;
-	r->tell_us = now + TELL_US;
+	char *text = attempt_progress_text(a);
+	a->untold = false;
+	a->tell_us = now + TELL_US;
 	if (text)
-		storage_steps(r->jobs->cfg.db, r->id, 0, NULL, 0, text, NULL);
+		storage_steps(a->jobs->cfg.db, a->id, 0, NULL, 0, text, NULL);
 	wasd_free(text);
 }
 
-static enum wasd_status on_progress(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_progress(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	static const char *const members[] = {"phase_done", "phase_total", "epoch", "epochs", "step",
 	                                      "steps",      "img_per_s",   "eta_s", "loss"};
 	(void)err;
-	cJSON *p = progress_in(r, string_of(m, "phase"));
+	cJSON *p = progress_in(a, string_of(m, "phase"));
 	for (size_t i = 0; p && i < sizeof members / sizeof members[0]; i++) {
 		const cJSON *v = wasd_json_get(m->json, members[i]);
 		if (cJSON_IsNumber(v))
 			set_member(p, members[i], cJSON_CreateNumber(v->valuedouble));
 	}
 	if (p)
-		run_set_progress(r, p);
-	run_tell_progress(r);
+		attempt_set_progress(a, p);
+	attempt_tell_progress(a);
 	return WASD_OK;
 }
 
@@ -233,19 +233,19 @@ static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n
 	return *n > 0;
 }
 
-static enum wasd_status on_losses(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_losses(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	struct storage_step points[WASD_LOSSES_MAX];
 	struct wasd_err e = {0};
 	size_t n;
 	if (!read_losses(wasd_json_get(m->json, "points"), points, &n))
 		return missing(err, m->type, "points");
-	char *progress = run_progress_text(r);
-	if (storage_steps(r->jobs->cfg.db, r->id, r->attempt, points, n, progress, &e) != WASD_OK)
-		refused(r, "losses", &e);
+	char *progress = attempt_progress_text(a);
+	if (storage_steps(a->jobs->cfg.db, a->id, a->number, points, n, progress, &e) != WASD_OK)
+		refused(a, "losses", &e);
 	wasd_free(progress);
-	r->untold = false;
-	r->tell_us = wasd_mono_us() + TELL_US;
+	a->untold = false;
+	a->tell_us = wasd_mono_us() + TELL_US;
 	return WASD_OK;
 }
 
@@ -274,10 +274,10 @@ static bool read_metrics(const cJSON *values, const cJSON *nonfinite, struct sto
 }
 
 /* Progress comes four times a second at most; an epoch's metrics say that all of its steps are done. */
-static void end_of_epoch(struct run *r, int64_t epoch)
+static void end_of_epoch(struct attempt *a, int64_t epoch)
 {
-	const cJSON *steps = r->progress ? wasd_json_get(r->progress, "steps") : NULL;
-	cJSON *p = steps ? cJSON_Duplicate(r->progress, true) : NULL;
+	const cJSON *steps = a->progress ? wasd_json_get(a->progress, "steps") : NULL;
+	cJSON *p = steps ? cJSON_Duplicate(a->progress, true) : NULL;
 	double epochs;
 	if (!p)
 		return;
@@ -285,53 +285,53 @@ static void end_of_epoch(struct run *r, int64_t epoch)
 	set_member(p, "step", cJSON_Duplicate(steps, true));
 	if (wasd_json_num(p, "epochs", &epochs) && (double)epoch >= epochs)
 		set_member(p, "eta_s", cJSON_CreateNumber(0));
-	run_set_progress(r, p);
+	attempt_set_progress(a, p);
 }
 
-static enum wasd_status on_metrics(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_metrics(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t epoch = number_of(m, "epoch"), step = number_of(m, "step");
 	struct storage_metric metrics[METRICS_MAX];
 	size_t n;
 	if (!read_metrics(wasd_json_get(m->json, "values"), wasd_json_get(m->json, "nonfinite"), metrics, &n))
 		return missing(err, m->type, "values");
-	end_of_epoch(r, epoch);
-	char *progress = run_progress_text(r);
+	end_of_epoch(a, epoch);
+	char *progress = attempt_progress_text(a);
 	struct wasd_err e;
-	enum wasd_status s = storage_epoch(r->jobs->cfg.db, r->id, r->attempt, epoch, step, 0, metrics, n, progress, &e);
+	enum wasd_status s = storage_epoch(a->jobs->cfg.db, a->id, a->number, epoch, step, 0, metrics, n, progress, &e);
 	wasd_free(progress);
 	if (s == WASD_OK) {
-		acknowledge(r, m->seq);
+		acknowledge(a, m->seq);
 	} else {
-		refused(r, "metrics", &e);
+		refused(a, "metrics", &e);
 	}
 	return WASD_OK;
 }
 
 static void store_over(void *ctx)
 {
-	struct run *r = ctx;
-	r->storing = false;
-	wasd_memfd_unmap(r->ckpt_data, r->ckpt_bytes);
-	r->ckpt_data = NULL;
-	if (r->store_status == WASD_OK) {
-		run_note(r, "info", "checkpoint %s stored: %zu bytes", r->store_id, r->ckpt_bytes);
-		acknowledge(r, r->ckpt_seq);
+	struct attempt *a = ctx;
+	a->storing = false;
+	wasd_memfd_unmap(a->ckpt_data, a->ckpt_bytes);
+	a->ckpt_data = NULL;
+	if (a->store_status == WASD_OK) {
+		attempt_note(a, "info", "checkpoint %s stored: %zu bytes", a->store_id, a->ckpt_bytes);
+		acknowledge(a, a->ckpt_seq);
 	} else {
-		run_note(r, "error", "checkpoint not stored: %s", r->store_err.msg);
-		log_line(LOG_WARN, "checkpoint not stored", "job=%s why=%s", r->id, LOG_Q(r->store_err.msg));
-		refused(r, "a checkpoint", &r->store_err);
+		attempt_note(a, "error", "checkpoint not stored: %s", a->store_err.msg);
+		log_line(LOG_WARN, "checkpoint not stored", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));
+		refused(a, "a checkpoint", &a->store_err);
 	}
-	run_maybe_finish(r);
+	attempt_maybe_finish(a);
 }
 
 static void stored(void *ctx, enum wasd_status status, const char *id, const struct wasd_err *err)
 {
-	struct run *r = ctx;
-	snprintf(r->store_id, sizeof r->store_id, "%s", id);
-	r->store_status = status;
-	r->store_err = *err;
-	supervisor_post(r->jobs->cfg.sup, &r->store_post);
+	struct attempt *a = ctx;
+	snprintf(a->store_id, sizeof a->store_id, "%s", id);
+	a->store_status = status;
+	a->store_err = *err;
+	supervisor_post(a->jobs->cfg.sup, &a->store_post);
 }
 
 static bool sha_ok(const char *s)
@@ -339,78 +339,78 @@ static bool sha_ok(const char *s)
 	return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
-static enum wasd_status on_checkpoint(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	int64_t bytes = number_of(m, "bytes");
 	const char *sha = string_of(m, "sha256");
 	if (!sha_ok(sha))
 		return missing(err, m->type, "sha256");
-	if (r->storing)
+	if (a->storing)
 		return wasd_fail(err, WASD_ECORRUPT, "a checkpoint while the one before is not acknowledged");
-	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &r->ckpt_data, err);
+	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &a->ckpt_data, err);
 	if (s != WASD_OK)
 		return s;
-	r->ckpt_bytes = (size_t)bytes;
-	r->ckpt_seq = m->seq;
-	r->storing = true;
-	r->store_post = (struct sup_post){.fn = store_over, .ctx = r};
+	a->ckpt_bytes = (size_t)bytes;
+	a->ckpt_seq = m->seq;
+	a->storing = true;
+	a->store_post = (struct sup_post){.fn = store_over, .ctx = a};
 	const cJSON *metrics = wasd_json_get(m->json, "metrics"), *info = wasd_json_get(m->json, "info");
 	char *metrics_text = metrics ? wasd_json_print(metrics) : NULL, *info_text = info ? wasd_json_print(info) : NULL,
-		 *progress = run_progress_text(r);
+		 *progress = attempt_progress_text(a);
 	struct storage_ckpt_in in = {
-		.job = r->id,
-		.attempt = r->attempt,
+		.job = a->id,
+		.attempt = a->number,
 		.epoch = number_of(m, "epoch"),
 		.step = number_of(m, "step"),
-		.data = r->ckpt_data,
-		.bytes = r->ckpt_bytes,
+		.data = a->ckpt_data,
+		.bytes = a->ckpt_bytes,
 		.sha256 = sha,
 		.reason = string_of(m, "reason"),
 		.info = info_text,
 		.metrics_json = metrics_text,
 		.progress = progress,
 	};
-	storage_ckpt_store_async(r->jobs->cfg.db, &in, stored, r);
+	storage_ckpt_store_async(a->jobs->cfg.db, &in, stored, a);
 	wasd_free(metrics_text);
 	wasd_free(info_text);
 	wasd_free(progress);
 	return WASD_OK;
 }
 
-static enum wasd_status on_log(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_log(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	(void)err;
-	add_line(r, string_of(m, "level"), string_of(m, "text"), false);
+	add_line(a, string_of(m, "level"), string_of(m, "text"), false);
 	return WASD_OK;
 }
 
 /* What the engine warns of is kept with the job; its log has a line of its own. */
-static enum wasd_status on_warning(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_warning(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
 	const char *code = string_of(m, "code"), *message = string_of(m, "message");
 	if (!wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
 		return missing(err, m->type, "code and message");
 	struct wasd_err e = {0};
-	if (storage_warning_put(r->jobs->cfg.db, r->id, r->attempt, code, number_of(m, "epoch"), message, &e) != WASD_OK)
-		log_line(LOG_WARN, "warning not stored", "job=%s code=%s why=%s", r->id, code, LOG_Q(e.msg));
+	if (storage_warning_put(a->jobs->cfg.db, a->id, a->number, code, number_of(m, "epoch"), message, &e) != WASD_OK)
+		log_line(LOG_WARN, "warning not stored", "job=%s code=%s why=%s", a->id, code, LOG_Q(e.msg));
 	return WASD_OK;
 }
 
-static enum wasd_status on_done(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_done(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
-	if (r->done_reason || r->fail_reason)
+	if (a->done_reason || a->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	r->done_reason = wasd_strdup(string_of(m, "reason"));
+	a->done_reason = wasd_strdup(string_of(m, "reason"));
 	return WASD_OK;
 }
 
-static enum wasd_status on_failed(struct run *r, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_failed(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
 {
-	if (r->done_reason || r->fail_reason)
+	if (a->done_reason || a->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	r->fail_reason = wasd_strdup(string_of(m, "reason"));
-	r->fail_status = wasd_strdup(string_of(m, "status"));
-	r->fail_message = wasd_strdup(string_of(m, "message"));
+	a->fail_reason = wasd_strdup(string_of(m, "reason"));
+	a->fail_status = wasd_strdup(string_of(m, "status"));
+	a->fail_message = wasd_strdup(string_of(m, "message"));
 	return WASD_OK;
 }
 
@@ -418,7 +418,7 @@ static enum wasd_status on_failed(struct run *r, struct wasd_msg *m, struct wasd
 enum when { ALWAYS, TOLD, STARTED };
 static const struct {
 	const char *type;
-	enum wasd_status (*take)(struct run *r, struct wasd_msg *m, struct wasd_err *err);
+	enum wasd_status (*take)(struct attempt *a, struct wasd_msg *m, struct wasd_err *err);
 	enum when when;
 	bool costly;
 } messages[] = {
@@ -434,26 +434,26 @@ static const struct {
 	{"warning", on_warning, STARTED, true},
 };
 
-enum wasd_status run_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+enum wasd_status attempt_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
 {
-	struct run *r = proc_owner(p);
+	struct attempt *a = proc_owner(p);
 	const char *job;
 	int64_t attempt;
 	/* Neither is needed on a stream of its own, but one that names another job is not to be believed. */
-	if (wasd_json_str(m->json, "job", &job) && strcmp(job, r->id))
+	if (wasd_json_str(m->json, "job", &job) && strcmp(job, a->id))
 		return wasd_fail(err, WASD_ECORRUPT, "%s of another job, %.48s", m->type, job);
-	if (wasd_json_i64(m->json, "attempt", &attempt) && attempt != r->attempt)
+	if (wasd_json_i64(m->json, "attempt", &attempt) && attempt != a->number)
 		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)attempt,
-		                 (long long)r->attempt);
+		                 (long long)a->number);
 	for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
 		if (strcmp(m->type, messages[i].type))
 			continue;
-		if ((messages[i].when == TOLD && !r->sent_start) || (messages[i].when == STARTED && !r->started))
+		if ((messages[i].when == TOLD && !a->sent_start) || (messages[i].when == STARTED && !a->started))
 			return wasd_fail(err, WASD_ECORRUPT, "%s before it was started", m->type);
 		/* A process that sends rows faster than they should be stored waits; everybody else does not. */
-		if (messages[i].costly && ++r->round_frames > FRAMES_A_TICK)
+		if (messages[i].costly && ++a->round_frames > FRAMES_A_TICK)
 			proc_pause(p, true);
-		return messages[i].take(r, m, err);
+		return messages[i].take(a, m, err);
 	}
 	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
 }

@@ -11,9 +11,9 @@ void wanted_done(struct wanted *w)
 	*w = (struct wanted){0};
 }
 
-bool run_wanted(const struct run *r, struct wanted *out)
+bool attempt_wanted(const struct attempt *a, struct wanted *out)
 {
-	const cJSON *list = wasd_json_get(r->spec, "profiles"), *item;
+	const cJSON *list = wasd_json_get(a->spec, "profiles"), *item;
 	int n = cJSON_GetArraySize(list);
 	struct wanted w = {.items = n ? wasd_calloc((size_t)n, sizeof *w.items) : NULL};
 	bool ok = !n || w.items;

@@ -60,7 +60,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 		log_line(LOG_WARN, "job failed", "job=%s reason=%s", job->id, LOG_Q(err.msg));
 		return true;
 	}
-	s = run_start(j, job, path, &err);
+	s = attempt_start(j, job, path, &err);
 	wasd_free(path);
 	if (s == WASD_OK || s == WASD_ESTATE || s == WASD_ENOTFOUND)
 		return true; /* running, or somebody cancelled it in between */
@@ -74,7 +74,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 static int free_workers(struct sched *j)
 {
 	pthread_mutex_lock(&j->lock);
-	int n = j->draining ? 0 : j->cfg.workers - j->n_runs - (int)j->n_searching;
+	int n = j->draining ? 0 : j->cfg.workers - j->n_running - (int)j->n_searching;
 	pthread_mutex_unlock(&j->lock);
 	return n;
 }
@@ -126,9 +126,9 @@ static void requeue_due(struct sched *j)
 static void sched_tick(void *ctx)
 {
 	struct sched *j = ctx;
-	for (struct run *r = j->runs, *next; r; r = next) {
-		next = r->next;
-		run_tick(r);
+	for (struct attempt *a = j->attempts, *next; a; a = next) {
+		next = a->next;
+		attempt_tick(a);
 	}
 	int64_t now = wasd_mono_us();
 	if (now >= j->next_retry_us) {
@@ -138,32 +138,32 @@ static void sched_tick(void *ctx)
 	}
 }
 
-void run_forget(struct run *r)
+void attempt_forget(struct attempt *a)
 {
-	struct sched *j = r->jobs;
+	struct sched *j = a->jobs;
 	pthread_mutex_lock(&j->lock);
-	*r->pprev = r->next;
-	if (r->next)
-		r->next->pprev = r->pprev;
-	j->n_runs--;
+	*a->pprev = a->next;
+	if (a->next)
+		a->next->pprev = a->pprev;
+	j->n_running--;
 	pthread_mutex_unlock(&j->lock);
-	cJSON_Delete(r->spec);
-	cJSON_Delete(r->progress);
-	wasd_free(r->dataset_path);
-	wasd_free(r->resume);
-	wasd_free(r->init);
-	wasd_free(r->done_reason);
-	wasd_free(r->fail_reason);
-	wasd_free(r->fail_status);
-	wasd_free(r->fail_message);
-	wasd_free(r->build);
-	for (int i = 0; i < r->n_batch; i++)
-		wasd_free(r->batch[i].text);
-	for (int i = 0; i < r->n_tail; i++)
-		wasd_free(r->tail[i]);
-	if (r->load_fd >= 0)
-		close(r->load_fd);
-	wasd_free(r);
+	cJSON_Delete(a->spec);
+	cJSON_Delete(a->progress);
+	wasd_free(a->dataset_path);
+	wasd_free(a->resume);
+	wasd_free(a->init);
+	wasd_free(a->done_reason);
+	wasd_free(a->fail_reason);
+	wasd_free(a->fail_status);
+	wasd_free(a->fail_message);
+	wasd_free(a->build);
+	for (int i = 0; i < a->n_batch; i++)
+		wasd_free(a->batch[i].text);
+	for (int i = 0; i < a->n_tail; i++)
+		wasd_free(a->tail[i]);
+	if (a->load_fd >= 0)
+		close(a->load_fd);
+	wasd_free(a);
 	schedule(j);
 }
 
@@ -195,12 +195,12 @@ static void do_cancel(void *ctx)
 {
 	struct cancel_call *c = ctx;
 	struct sched *j = c->j;
-	for (struct run *r = j->runs; r; r = r->next)
-		if (!strcmp(r->id, c->id)) {
+	for (struct attempt *a = j->attempts; a; a = a->next)
+		if (!strcmp(a->id, c->id)) {
 			struct storage_move m = {.to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason};
-			c->status = r->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
+			c->status = a->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
 			if (c->status == WASD_OK)
-				run_cancel(r, c->kill, c->kill ? "kill" : "user");
+				attempt_cancel(a, c->kill, c->kill ? "kill" : "user");
 			return;
 		}
 	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
@@ -221,9 +221,9 @@ static void do_drain(void *ctx)
 	pthread_mutex_lock(&j->lock);
 	j->draining = true;
 	pthread_mutex_unlock(&j->lock);
-	for (struct run *r = j->runs, *next; r; r = next) {
-		next = r->next;
-		run_drain(r);
+	for (struct attempt *a = j->attempts, *next; a; a = next) {
+		next = a->next;
+		attempt_drain(a);
 	}
 }
 
@@ -235,7 +235,7 @@ void sched_drain(struct sched *j)
 bool sched_idle(struct sched *j)
 {
 	pthread_mutex_lock(&j->lock);
-	bool idle = !j->n_runs;
+	bool idle = !j->n_running;
 	pthread_mutex_unlock(&j->lock);
 	return idle;
 }
@@ -252,7 +252,7 @@ static cJSON *queue_place(struct sched *j, const char *id)
 		char why[260];
 		struct storage_dataset d = {0};
 		pthread_mutex_lock(&j->lock);
-		int busy = j->n_runs + (int)j->n_searching;
+		int busy = j->n_running + (int)j->n_searching;
 		snprintf(why, sizeof why, "%s", j->draining ? "the daemon is stopping" : j->blocked);
 		pthread_mutex_unlock(&j->lock);
 		if (!*why &&
@@ -274,14 +274,14 @@ cJSON *sched_live(struct sched *j, const char *id)
 {
 	cJSON *o = NULL;
 	pthread_mutex_lock(&j->lock);
-	for (struct run *r = j->runs; r && !o; r = r->next) {
-		if (strcmp(r->id, id))
+	for (struct attempt *a = j->attempts; a && !o; a = a->next) {
+		if (strcmp(a->id, id))
 			continue;
 		o = cJSON_CreateObject();
-		if (r->progress)
-			cJSON_AddItemToObject(o, "progress", cJSON_Duplicate(r->progress, true));
-		cJSON_AddNumberToObject(o, "attempt", (double)r->attempt);
-		cJSON_AddNumberToObject(o, "threads", (double)r->threads);
+		if (a->progress)
+			cJSON_AddItemToObject(o, "progress", cJSON_Duplicate(a->progress, true));
+		cJSON_AddNumberToObject(o, "attempt", (double)a->number);
+		cJSON_AddNumberToObject(o, "threads", (double)a->threads);
 	}
 	pthread_mutex_unlock(&j->lock);
 	if (o)
@@ -299,10 +299,10 @@ cJSON *sched_workers(struct sched *j)
 	cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "jobs");
 	pthread_mutex_lock(&j->lock);
 	cJSON_AddNumberToObject(o, "total", j->cfg.workers);
-	cJSON_AddNumberToObject(o, "busy", j->n_runs + (int)j->n_searching);
+	cJSON_AddNumberToObject(o, "busy", j->n_running + (int)j->n_searching);
 	cJSON_AddBoolToObject(o, "draining", j->draining);
-	for (struct run *r = j->runs; r && list; r = r->next)
-		cJSON_AddItemToArray(list, cJSON_CreateString(r->id));
+	for (struct attempt *a = j->attempts; a && list; a = a->next)
+		cJSON_AddItemToArray(list, cJSON_CreateString(a->id));
 	pthread_mutex_unlock(&j->lock);
 	return o;
 }
