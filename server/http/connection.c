@@ -34,16 +34,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum conn_phase { C_IDLE, C_HEADER, C_BODY, C_WORK, C_REPLY, C_STREAM, C_REJECTED };
+enum connection_phase { C_IDLE, C_HEADER, C_BODY, C_WORK, C_REPLY, C_STREAM, C_REJECTED };
 
-struct conn {
-	struct conn *next, **pprev;
+struct connection {
+	struct connection *next, **pprev;
 	struct http *http;
 	struct MHD_Connection *mhd;
 	int fd;
 	char peer[INET6_ADDRSTRLEN];
 	bool loopback, rejected; /* rejected never changes after the start */
-	enum conn_phase phase;
+	enum connection_phase phase;
 	int64_t since_us; /* of the phase; for streams: of the last byte acknowledged */
 	uint64_t mark;    /* bytes received or acknowledged when the phase began */
 	bool hung_up;     /* the peer had closed its half at the last look, in the middle of a request or between two */
@@ -58,8 +58,8 @@ struct http {
 	char *staging;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct conn *conns;
-	int n_conns, n_busy; /* busy: with an exchange */
+	struct connection *connections;
+	int n_connections, n_busy; /* busy: with an exchange */
 	pthread_t reaper;
 	bool reaping, stopping;
 	struct log_rate reject_rate, refuse_rate;
@@ -88,7 +88,7 @@ static struct tcp_info tcp_state(int fd)
 }
 
 /* http.lock held. */
-static void enter(struct conn *c, enum conn_phase phase)
+static void enter(struct connection *c, enum connection_phase phase)
 {
 	struct tcp_info ti = tcp_state(c->fd);
 	c->phase = phase;
@@ -97,7 +97,7 @@ static void enter(struct conn *c, enum conn_phase phase)
 	c->mark = phase == C_REPLY || phase == C_STREAM ? ti.tcpi_bytes_acked : ti.tcpi_bytes_received;
 }
 
-static void enter_unlocked(struct conn *c, enum conn_phase phase)
+static void enter_unlocked(struct connection *c, enum connection_phase phase)
 {
 	pthread_mutex_lock(&c->http->lock);
 	if (c->phase != C_REJECTED)
@@ -115,7 +115,7 @@ static bool is_loopback(const struct sockaddr *sa)
 	return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
 }
 
-static void peer_name(struct MHD_Connection *mc, struct conn *c)
+static void peer_name(struct MHD_Connection *mc, struct connection *c)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	strcpy(c->peer, "unknown");
@@ -132,7 +132,7 @@ static void peer_name(struct MHD_Connection *mc, struct conn *c)
 /* A connection over a limit gets its 503 at once, straight into the socket's empty buffer; our half is then closed, and
  * what it sends is read (an unread byte would make the kernel answer with a reset that overtakes the 503) until it goes
  * or the reaper comes. */
-static void reject(struct http *h, struct conn *c, const char *why)
+static void reject(struct http *h, struct connection *c, const char *why)
 {
 	c->phase = C_REJECTED;
 	c->rejected = true;
@@ -146,7 +146,7 @@ static void reject(struct http *h, struct conn *c, const char *why)
 static void connection_opened(struct http *h, struct MHD_Connection *mc, void **socket_context)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct conn *c = wasd_calloc(1, sizeof *c);
+	struct connection *c = wasd_calloc(1, sizeof *c);
 	*socket_context = c;
 	if (!c)
 		return; /* every request on it is refused by exchange_create's caller */
@@ -159,23 +159,23 @@ static void connection_opened(struct http *h, struct MHD_Connection *mc, void **
 	setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
 	pthread_mutex_lock(&h->lock);
 	int same = 0, most = c->loopback ? h->cfg.max_per_loopback : h->cfg.max_per_ip;
-	for (struct conn *o = h->conns; o && most; o = o->next)
+	for (struct connection *o = h->connections; o && most; o = o->next)
 		same += o->phase != C_REJECTED && !strcmp(o->peer, c->peer);
 	enter(c, C_IDLE);
-	c->next = h->conns;
-	c->pprev = &h->conns;
+	c->next = h->connections;
+	c->pprev = &h->connections;
 	if (c->next)
 		c->next->pprev = &c->next;
-	h->conns = c;
-	h->n_conns++;
-	if (h->n_conns > h->cfg.max_connections - h->cfg.max_connections / 10)
+	h->connections = c;
+	h->n_connections++;
+	if (h->n_connections > h->cfg.max_connections - h->cfg.max_connections / 10)
 		reject(h, c, "total");
 	else if (most && same >= most)
 		reject(h, c, "address");
 	pthread_mutex_unlock(&h->lock);
 }
 
-static void connection_closed(struct http *h, struct conn *c)
+static void connection_closed(struct http *h, struct connection *c)
 {
 	if (!c)
 		return;
@@ -183,7 +183,7 @@ static void connection_closed(struct http *h, struct conn *c)
 	*c->pprev = c->next;
 	if (c->next)
 		c->next->pprev = c->pprev;
-	h->n_conns--;
+	h->n_connections--;
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
 	wasd_free(c);
@@ -199,7 +199,7 @@ static void on_connection(void *cls, struct MHD_Connection *mc, void **socket_co
 		connection_closed(h, *socket_context);
 }
 
-static struct conn *conn_of(struct MHD_Connection *mc)
+static struct connection *connection_of(struct MHD_Connection *mc)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	return info ? info->socket_context : NULL;
@@ -214,7 +214,7 @@ static bool too_slow(const struct http *h, int64_t elapsed_us, uint64_t bytes)
 }
 
 /* True when the connection's time is over. http.lock held. */
-static bool overdue(struct http *h, struct conn *c, int64_t now)
+static bool overdue(struct http *h, struct connection *c, int64_t now)
 {
 	int64_t elapsed = now - c->since_us;
 	struct tcp_info ti;
@@ -252,7 +252,7 @@ static bool overdue(struct http *h, struct conn *c, int64_t now)
 /* The peer will send no more. A request that is being answered ends if it waits; one that is only half there never will
  * be whole: the library misses a close that comes with the last bytes (edge-triggered, no EPOLLRDHUP), so ours is the
  * look that finds it. Two looks, because the first may fall between the last byte and the handler's call. */
-static void hung_up(struct conn *c)
+static void hung_up(struct connection *c)
 {
 	int unread = 0;
 	if (c->phase == C_WORK || c->phase == C_STREAM) {
@@ -265,12 +265,12 @@ static void hung_up(struct conn *c)
 	}
 }
 
-static void reap(struct http *h, struct pollfd *polled, struct conn **who)
+static void reap(struct http *h, struct pollfd *polled, struct connection **who)
 {
 	int64_t now = wasd_mono_us();
 	int n = 0;
 	pthread_mutex_lock(&h->lock);
-	for (struct conn *c = h->conns; c; c = c->next) {
+	for (struct connection *c = h->connections; c; c = c->next) {
 		if (overdue(h, c, now)) {
 			log_line(LOG_DEBUG, "connection cut", "peer=%s phase=%d", c->peer, (int)c->phase);
 			shutdown(c->fd, SHUT_RDWR);
@@ -292,7 +292,7 @@ static void *reaper_main(void *arg)
 {
 	struct http *h = arg;
 	struct pollfd *polled = wasd_calloc((size_t)h->cfg.max_connections, sizeof *polled);
-	struct conn **who = wasd_calloc((size_t)h->cfg.max_connections, sizeof *who);
+	struct connection **who = wasd_calloc((size_t)h->cfg.max_connections, sizeof *who);
 	int tick_ms = h->cfg.header_ms / 4 < 250 ? h->cfg.header_ms / 4 + 1 : 250;
 	while (polled && who) {
 		int64_t until = wasd_mono_us() + tick_ms * 1000ll;
@@ -339,7 +339,7 @@ static void own_timeout(struct exchange *x, bool on)
 	MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, on ? 86400u : 0u);
 }
 
-static enum MHD_Result send_reply(struct conn *c, struct exchange *x)
+static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
 {
 	const struct reply *r = &x->reply;
 	struct MHD_Response *m;
@@ -396,7 +396,7 @@ static void hide_lists(struct MHD_Connection *mc, const char *uri)
 static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 {
 	struct http *h = cls;
-	struct conn *c = conn_of(mc);
+	struct connection *c = connection_of(mc);
 	if (!c || c->rejected)
 		return NULL;
 	struct exchange *x = exchange_create(&h->env, uri);
@@ -432,7 +432,7 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
 	return MHD_YES;
 }
 
-static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Connection *mc, const char *method,
+static enum MHD_Result on_head(struct connection *c, struct exchange *x, struct MHD_Connection *mc, const char *method,
                                const char *version)
 {
 	struct header_list l = {.n = 0};
@@ -456,7 +456,7 @@ static enum MHD_Result on_head(struct conn *c, struct exchange *x, struct MHD_Co
 	return MHD_YES;
 }
 
-static enum MHD_Result proceed(struct conn *c, struct exchange *x, enum exchange_next next, bool at_end)
+static enum MHD_Result proceed(struct connection *c, struct exchange *x, enum exchange_next next, bool at_end)
 {
 	switch (next) {
 	case X_CUT:
@@ -480,7 +480,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const ch
                                   const char *version, const char *data, size_t *size, void **req)
 {
 	struct exchange *x = *req;
-	struct conn *c = conn_of(mc);
+	struct connection *c = connection_of(mc);
 	(void)cls, (void)url;
 	if (!x || !c || c->rejected)
 		return MHD_NO;
@@ -501,7 +501,7 @@ static void request_over(void *cls, struct MHD_Connection *mc, void **req, enum 
 {
 	struct http *h = cls;
 	struct exchange *x = *req;
-	struct conn *c = conn_of(mc);
+	struct connection *c = connection_of(mc);
 	(void)code;
 	if (!x)
 		return;
@@ -682,7 +682,7 @@ const char *http_address(const struct http *h)
 int http_connections(struct http *h)
 {
 	pthread_mutex_lock(&h->lock);
-	int n = h->n_conns;
+	int n = h->n_connections;
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
@@ -708,14 +708,14 @@ void http_stop(struct http *h, int grace_ms)
 	hub_stop(h->env.hub); /* ends the streams and wakes the waits */
 	if (!wait_quiet(h, grace_ms)) {
 		pthread_mutex_lock(&h->lock);
-		for (struct conn *c = h->conns; c; c = c->next)
+		for (struct connection *c = h->connections; c; c = c->next)
 			if (c->x)
 				exchange_give_up(c->x);
 		pthread_mutex_unlock(&h->lock);
 		if (!wait_quiet(h, 1000)) {
 			/* Half-sent requests and slow readers: the sockets go, the library then ends them. */
 			pthread_mutex_lock(&h->lock);
-			for (struct conn *c = h->conns; c; c = c->next)
+			for (struct connection *c = h->connections; c; c = c->next)
 				shutdown(c->fd, SHUT_RDWR);
 			pthread_mutex_unlock(&h->lock);
 			wait_quiet(h, 1000);
