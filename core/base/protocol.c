@@ -388,7 +388,7 @@ cJSON *wasd_message(const char *type, const char *members, ...)
 
 /* ---- payloads ---- */
 
-enum wasd_status wasd_msg_payload(const struct wasd_msg *m, struct wasd_payload *out, struct wasd_err *err)
+enum wasd_status wasd_frame_payload(const struct wasd_frame *m, struct wasd_payload *out, struct wasd_err *err)
 {
 	int64_t bytes = 0, more = 0;
 	*out = (struct wasd_payload){m->bin, m->bin_len, NULL};

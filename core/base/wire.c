@@ -55,13 +55,13 @@ static uint32_t get32(const unsigned char *p)
 	return get16(p) | get16(p + 2) << 16;
 }
 
-void wasd_msg_done(struct wasd_msg *m)
+void wasd_frame_done(struct wasd_frame *m)
 {
 	cJSON_Delete(m->json);
 	wasd_free(m->bin);
 	if (m->fd >= 0)
 		close(m->fd);
-	*m = (struct wasd_msg){.fd = -1};
+	*m = (struct wasd_frame){.fd = -1};
 }
 
 enum wasd_status wasd_wire_create(int fd, struct wasd_wire **out, struct wasd_err *err)
@@ -305,7 +305,7 @@ static enum wasd_status check_header(struct wasd_wire *w, struct wasd_err *err)
 }
 
 /* The whole frame is in: checks it and moves it to *out. */
-static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_msg *out, struct wasd_err *err)
+static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_frame *out, struct wasd_err *err)
 {
 	const size_t json_len = get32(w->head + 12), bin_len = get32(w->head + 16);
 	uint32_t crc = wasd_crc32c(wasd_crc32c(0, w->head, 20), w->body, json_len + bin_len);
@@ -314,7 +314,7 @@ static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_msg *out, 
 	if ((get16(w->head + 6) & FLAG_FD) != (w->passed_fd >= 0))
 		return broken(w, err, w->passed_fd >= 0 ? "an unannounced descriptor" : "the announced descriptor is missing");
 
-	struct wasd_msg m = {.seq = get32(w->head + 8), .fd = -1};
+	struct wasd_frame m = {.seq = get32(w->head + 8), .fd = -1};
 	enum wasd_status s = wasd_json_parse(w->body, json_len, WASD_JSON_BULK, &m.json, err);
 	if (s == WASD_ENOMEM)
 		return s;
@@ -352,7 +352,7 @@ static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_msg *out, 
 }
 
 /* Goes on with the frame in progress until it is complete or the kernel has no more bytes. */
-static enum wasd_status advance(struct wasd_wire *w, struct wasd_msg *out, struct wasd_err *err)
+static enum wasd_status advance(struct wasd_wire *w, struct wasd_frame *out, struct wasd_err *err)
 {
 	for (;;) {
 		enum wasd_status s;
@@ -376,7 +376,7 @@ static enum wasd_status advance(struct wasd_wire *w, struct wasd_msg *out, struc
 	}
 }
 
-enum wasd_status wasd_wire_recv(struct wasd_wire *w, int timeout_ms, struct wasd_msg *out, struct wasd_err *err)
+enum wasd_status wasd_wire_recv(struct wasd_wire *w, int timeout_ms, struct wasd_frame *out, struct wasd_err *err)
 {
 	if (w->recv_broken)
 		return wasd_fail(err, WASD_ECORRUPT, "the stream is broken");

@@ -35,7 +35,7 @@ static const struct {
 
 /* The checkpoint that came with an export; with a profile behind it, the checkpoint that has the profile as its DOM.
  * *own: made here, for wasd_free. */
-static enum wasd_status take_file(const struct wasd_msg *m, const char *all, size_t len, size_t profile, void **own,
+static enum wasd_status take_file(const struct wasd_frame *m, const char *all, size_t len, size_t profile, void **own,
                                   const void **file, size_t *file_len, struct wasd_err *err)
 {
 	size_t base = len - profile;
@@ -49,7 +49,7 @@ static enum wasd_status take_file(const struct wasd_msg *m, const char *all, siz
 	return s;
 }
 
-static void on_export(struct engine_link *link, const struct wasd_msg *m)
+static void on_export(struct engine_link *link, const struct wasd_frame *m)
 {
 	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"),
 			   *path = engine_need_string(m->json, "out");
@@ -68,7 +68,7 @@ static void on_export(struct engine_link *link, const struct wasd_msg *m)
 		engine_protocol_error("export: format %.40s, mode %.80s", format, mode_name);
 	if (profile && !wasd_json_i64(m->json, "profile_bytes", &over))
 		engine_protocol_error("export: a profile without profile_bytes");
-	enum wasd_status s = wasd_msg_payload(m, &p, &err);
+	enum wasd_status s = wasd_frame_payload(m, &p, &err);
 	if (!s)
 		s = take_file(m, p.data, p.len, (size_t)over, &own, &file, &file_len, &err);
 	if (!s)
@@ -111,7 +111,7 @@ static enum wasd_status map_file(const char *path, const void **bytes, size_t *l
 	return WASD_OK;
 }
 
-static void on_import(struct engine_link *link, const struct wasd_msg *m)
+static void on_import(struct engine_link *link, const struct wasd_frame *m)
 {
 	const char *file = engine_need_string(m->json, "file"), *path = engine_need_string(m->json, "out");
 	struct wasd_import how = {.model = wasd_json_get(m->json, "model"),

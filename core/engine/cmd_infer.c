@@ -174,7 +174,7 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 		engine_error(s->link, re, &err, NULL);
 }
 
-static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status start_team(struct server *s, const struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t threads = 0;
 	if (s->team)
@@ -185,7 +185,7 @@ static enum wasd_status start_team(struct server *s, const struct wasd_msg *m, s
 	return st;
 }
 
-static enum wasd_status load(struct server *s, const struct wasd_msg *m, const char *id, struct loaded *b,
+static enum wasd_status load(struct server *s, const struct wasd_frame *m, const char *id, struct loaded *b,
                              struct wasd_err *err)
 {
 	char what[ID_MAX + 8];
@@ -195,7 +195,7 @@ static enum wasd_status load(struct server *s, const struct wasd_msg *m, const c
 	if (s->n_bundles == BUNDLES_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%d bundles are loaded, which is the limit", BUNDLES_MAX);
 	enum wasd_status st = start_team(s, m, err);
-	if (st || (st = wasd_msg_payload(m, &p, err)))
+	if (st || (st = wasd_frame_payload(m, &p, err)))
 		return st;
 	snprintf(what, sizeof what, "bundle %s", id);
 	st = engine_check_digest(p.data, p.len, engine_need_string(m->json, "sha256"), what, err);
@@ -206,7 +206,7 @@ static enum wasd_status load(struct server *s, const struct wasd_msg *m, const c
 	return st;
 }
 
-static void on_load(struct server *s, struct wasd_msg *m)
+static void on_load(struct server *s, struct wasd_frame *m)
 {
 	struct loaded b = {0};
 	struct wasd_err err = {0};
@@ -224,7 +224,7 @@ static void on_load(struct server *s, struct wasd_msg *m)
 	send_loaded(s, m->seq, there);
 }
 
-static void on_unload(struct server *s, struct wasd_msg *m)
+static void on_unload(struct server *s, struct wasd_frame *m)
 {
 	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
 	if (b) {
@@ -238,7 +238,7 @@ static void on_unload(struct server *s, struct wasd_msg *m)
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
 
 /* The checkpoint and its overlay came in one file. A profile that is there already is taken anew. */
-static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, struct loaded *b, const char *name,
+static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m, struct loaded *b, const char *name,
                                     struct wasd_err *err)
 {
 	int64_t bytes = 0;
@@ -250,7 +250,7 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, 
 	struct mode *there = find_mode(b, name);
 	if (!there && b->n == WASD_MODES + PROFILES_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%d profiles are loaded, which is the limit", PROFILES_MAX);
-	enum wasd_status st = wasd_msg_payload(m, &p, err);
+	enum wasd_status st = wasd_frame_payload(m, &p, err);
 	if (st)
 		return st;
 	wasd_json_i64(m->json, "bytes", &bytes);
@@ -270,7 +270,7 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_msg *m, 
 }
 
 /* "dom:" and the profile's name, as requests have it. */
-static void mode_of_profile(const struct wasd_msg *m, char out[NAME_SIZE])
+static void mode_of_profile(const struct wasd_frame *m, char out[NAME_SIZE])
 {
 	const char *name = engine_need_string(m->json, "name");
 	if (!*name || strlen(name) > NAME_SIZE - 8)
@@ -278,7 +278,7 @@ static void mode_of_profile(const struct wasd_msg *m, char out[NAME_SIZE])
 	snprintf(out, NAME_SIZE, "dom:%s", name);
 }
 
-static void on_profile(struct server *s, struct wasd_msg *m)
+static void on_profile(struct server *s, struct wasd_frame *m)
 {
 	char name[NAME_SIZE];
 	struct wasd_err err = {0};
@@ -295,7 +295,7 @@ static void on_profile(struct server *s, struct wasd_msg *m)
 	            NULL);
 }
 
-static void on_unprofile(struct server *s, struct wasd_msg *m)
+static void on_unprofile(struct server *s, struct wasd_frame *m)
 {
 	char name[NAME_SIZE];
 	mode_of_profile(m, name);
@@ -470,8 +470,8 @@ static const struct request_kind kinds[] = {
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, struct request *r, struct wasd_err *err,
-                                    const char **code)
+static enum wasd_status find_bundle(struct server *s, const struct wasd_frame *m, struct request *r,
+                                    struct wasd_err *err, const char **code)
 {
 	const char *id = engine_need_string(m->json, "bundle"), *mode = engine_need_string(m->json, "mode");
 	struct loaded *b = find(s, id);
@@ -483,7 +483,7 @@ static enum wasd_status find_bundle(struct server *s, const struct wasd_msg *m, 
 	           wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
 }
 
-static void on_request(struct server *s, const struct wasd_msg *m, const struct request_kind *kind, int64_t arrived)
+static void on_request(struct server *s, const struct wasd_frame *m, const struct request_kind *kind, int64_t arrived)
 {
 	int64_t begin = wasd_mono_us(), k = 1;
 	struct request r = {.kind = kind, .seq = m->seq, .json = m->json, .queue_us = begin - arrived};
@@ -495,7 +495,7 @@ static void on_request(struct server *s, const struct wasd_msg *m, const struct 
 	r.k = k < 1 ? 1 : k > 65536 ? 65536 : (int)k;
 	enum wasd_status st = find_bundle(s, m, &r, &err, &code);
 	if (!st)
-		st = wasd_msg_payload(m, &p, &err);
+		st = wasd_frame_payload(m, &p, &err);
 	if (!st)
 		st = kind->read(&r, p.data, p.len, &err, &code);
 	wasd_payload_done(&p);
@@ -514,7 +514,7 @@ static void on_request(struct server *s, const struct wasd_msg *m, const struct 
 	wasd_free(logits);
 }
 
-static void handle(struct server *s, struct wasd_msg *m, int64_t arrived)
+static void handle(struct server *s, struct wasd_frame *m, int64_t arrived)
 {
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (!strcmp(m->type, kinds[i].type)) {
@@ -548,10 +548,10 @@ int cmd_infer(int argc, char **argv)
 	}
 	/* Ends when the stream does: link.c then ends the process. */
 	for (;;) {
-		struct wasd_msg m;
+		struct wasd_frame m;
 		int64_t arrived;
 		engine_link_next(s->link, &m, &arrived);
 		handle(s, &m, arrived);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 }

@@ -209,7 +209,7 @@ static void read_options(const cJSON *j, struct wasd_ingest_opts *o)
 		engine_protocol_error("\"test_fraction\" is not between 0 and 1");
 }
 
-static void ingest(struct engine_link *link, const struct wasd_msg *m)
+static void ingest(struct engine_link *link, const struct wasd_frame *m)
 {
 	struct wasd_ingest_file files[MAX_FILES];
 	struct job job = {.link = link};
@@ -238,7 +238,7 @@ static void ingest(struct engine_link *link, const struct wasd_msg *m)
 	wasd_free(told);
 }
 
-static void synthetic(struct engine_link *link, const struct wasd_msg *m)
+static void synthetic(struct engine_link *link, const struct wasd_frame *m)
 {
 	struct job job = {.link = link};
 	const char *out = engine_need_string(m->json, "out"), *kind = engine_need_string(m->json, "kind");
@@ -273,7 +273,7 @@ static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_spli
 	return e;
 }
 
-static void preview(struct engine_link *link, const struct wasd_msg *m)
+static void preview(struct engine_link *link, const struct wasd_frame *m)
 {
 	const char *path = engine_need_string(m->json, "path"), *split_name = engine_need_string(m->json, "split");
 	uint64_t i = count_of(m->json, "index");

@@ -55,7 +55,7 @@ static enum wasd_status send_profile(struct engine_link *link, const void *overl
 	return s;
 }
 
-static enum wasd_status search(struct engine_link *link, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
 {
 	const char *path = engine_need_string(m->json, "dataset"), *sha = engine_need_string(m->json, "sha256");
 	struct hunt h = {.link = link};
@@ -69,7 +69,7 @@ static enum wasd_status search(struct engine_link *link, const struct wasd_msg *
 	if (wasd_json_i64(m->json, "nice", &niceness) && niceness > 0)
 		setpriority(PRIO_PROCESS, 0, (int)niceness);
 	enum wasd_status s = wasd_threads_init((int)threads, err);
-	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_msg_payload(m, &file, err)) ||
+	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_frame_payload(m, &file, err)) ||
 	    (s = engine_check_digest(file.data, file.len, sha, "checkpoint", err)))
 		goto end;
 	struct wasd_profile_opts o = {.file = file.data,
@@ -92,7 +92,7 @@ int cmd_profile(int argc, char **argv)
 {
 	struct engine_link *link;
 	struct wasd_err err = {0};
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	if (argc > 1) {
 		fprintf(stderr, "usage: wasd-engine %s    (started by the daemon, which talks to it over descriptor 3)\n",
 		        argv[0]);
@@ -108,7 +108,7 @@ int cmd_profile(int argc, char **argv)
 		engine_protocol_error("first message is '%.40s', want 'search'", m.type);
 	if (search(link, &m, &err))
 		send_failed(link, &err);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	engine_link_close(link);
 	wasd_threads_done();
 	return 0;

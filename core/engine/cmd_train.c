@@ -30,7 +30,7 @@ struct point {
 
 struct attempt {
 	struct engine_link *link;
-	struct wasd_msg start;
+	struct wasd_frame start;
 	const cJSON *spec;
 	struct wasd_dataset *data;
 	struct wasd_payload file; /* the checkpoint to resume or to start from */
@@ -193,7 +193,7 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	if (a->start.fd < 0)
 		return WASD_OK;
 	a->is_resume = cJSON_IsObject(wasd_json_get(a->start.json, "resume"));
-	enum wasd_status s = wasd_msg_payload(&a->start, &a->file, err);
+	enum wasd_status s = wasd_frame_payload(&a->start, &a->file, err);
 	return s ? s :
 	           engine_check_digest(a->file.data, a->file.len, engine_need_string(a->start.json, "sha256"),
 	                               "checkpoint to start from", err);
@@ -309,7 +309,7 @@ int cmd_train(int argc, char **argv)
 	wasd_trainer_destroy(a.trainer);
 	wasd_dataset_close(a.data);
 	wasd_payload_done(&a.file);
-	wasd_msg_done(&a.start);
+	wasd_frame_done(&a.start);
 	engine_link_close(a.link);
 	wasd_threads_done();
 	return 0;

@@ -25,7 +25,7 @@ struct engine_link {
 	atomic_bool cancelled, closing;
 	/* below: under lock */
 	struct {
-		struct wasd_msg msg;
+		struct wasd_frame msg;
 		int64_t when;
 	} inbox[INBOX];
 	unsigned head, count;
@@ -55,7 +55,7 @@ static void beat(struct engine_link *l)
 	engine_send(l, wasd_message("heartbeat", ""), NULL);
 }
 
-static void note_ack(struct engine_link *l, const struct wasd_msg *m)
+static void note_ack(struct engine_link *l, const struct wasd_frame *m)
 {
 	int64_t seq = 0;
 	wasd_json_i64(m->json, "seq", &seq);
@@ -66,7 +66,7 @@ static void note_ack(struct engine_link *l, const struct wasd_msg *m)
 }
 
 /* Queues m, keeping the heartbeat while the compute thread is behind. */
-static void enqueue(struct engine_link *l, const struct wasd_msg *m)
+static void enqueue(struct engine_link *l, const struct wasd_frame *m)
 {
 	pthread_mutex_lock(&l->lock);
 	while (l->count == INBOX && !atomic_load(&l->closing)) {
@@ -93,13 +93,13 @@ static void *read_loop(void *arg)
 			beat(l);
 			due = now + WASD_HEARTBEAT_MS * 1000;
 		}
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		struct wasd_err e = {0};
 		enum wasd_status s = wasd_wire_recv(l->wire, (int)((due - now) / 1000) + 1, &m, &e);
 		if (s == WASD_EBUSY)
 			continue;
 		if (atomic_load(&l->closing)) {
-			wasd_msg_done(&m);
+			wasd_frame_done(&m);
 			break;
 		}
 		if (s == WASD_ENOTFOUND || s == WASD_EIO)
@@ -114,7 +114,7 @@ static void *read_loop(void *arg)
 			enqueue(l, &m);
 			continue; /* the inbox owns it now */
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	return NULL;
 }
@@ -170,14 +170,14 @@ void engine_link_close(struct engine_link *l)
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL); /* at the latest with the next heartbeat */
 	for (; l->count; l->count--, l->head++)
-		wasd_msg_done(&l->inbox[l->head % INBOX].msg);
+		wasd_frame_done(&l->inbox[l->head % INBOX].msg);
 	wasd_wire_destroy(l->wire);
 	pthread_mutex_destroy(&l->lock);
 	pthread_cond_destroy(&l->changed);
 	wasd_free(l);
 }
 
-void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when)
+void engine_link_next(struct engine_link *l, struct wasd_frame *out, int64_t *when)
 {
 	pthread_mutex_lock(&l->lock);
 	while (!l->count)
@@ -271,7 +271,7 @@ enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *
 void engine_serve(struct engine_link *l, const struct engine_handler *handlers, size_t n)
 {
 	while (!engine_link_cancelled(l)) {
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		engine_link_next(l, &m, NULL);
 		size_t k = 0;
 		while (k < n && strcmp(m.type, handlers[k].type))
@@ -279,6 +279,6 @@ void engine_serve(struct engine_link *l, const struct engine_handler *handlers, 
 		if (k == n)
 			engine_protocol_error("unknown message '%.40s'", m.type);
 		handlers[k].handle(l, &m);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 }

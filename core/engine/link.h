@@ -15,9 +15,9 @@ struct engine_link;
 enum wasd_status engine_link_open(enum wasd_role role, struct engine_link **out, struct wasd_err *err);
 void engine_link_close(struct engine_link *l); /* ends the reader and closes the stream */
 
-/* The next message of the inbox, in order; waits for ever. The caller ends it with wasd_msg_done. *when (may be NULL):
- * when it arrived, by wasd_mono_us. */
-void engine_link_next(struct engine_link *l, struct wasd_msg *out, int64_t *when);
+/* The next message of the inbox, in order; waits for ever. The caller ends it with wasd_frame_done. *when (may be
+ * NULL): when it arrived, by wasd_mono_us. */
+void engine_link_next(struct engine_link *l, struct wasd_frame *out, int64_t *when);
 bool engine_link_cancelled(struct engine_link *l); /* a cancel has arrived; any thread */
 
 /* Any thread. json is taken and deleted also on failure; NULL is out of memory. A stream that cannot be written ends
@@ -39,7 +39,7 @@ enum wasd_status engine_check_digest(const void *bytes, size_t len, const char *
  * unknown one breaks the protocol. */
 struct engine_handler {
 	const char *type;
-	void (*handle)(struct engine_link *l, const struct wasd_msg *m);
+	void (*handle)(struct engine_link *l, const struct wasd_frame *m);
 };
 void engine_serve(struct engine_link *l, const struct engine_handler *handlers, size_t n);
 /* The daemon broke the protocol: says why on stderr and exits. */

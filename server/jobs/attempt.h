@@ -92,7 +92,7 @@ void attempt_drain(struct attempt *a);
 void attempt_maybe_start(struct attempt *a);  /* once it has said hello and its checkpoint is there */
 void attempt_maybe_finish(struct attempt *a); /* once nothing of it is under way (a is gone then) */
 /* attempt_messages.c. [S] */
-enum wasd_status attempt_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
+enum wasd_status attempt_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err);
 void attempt_note(struct attempt *a, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void attempt_flush_logs(struct attempt *a);
 void attempt_set_progress(struct attempt *a, cJSON *p);        /* takes p */

@@ -87,14 +87,14 @@ static enum wasd_status missing(struct wasd_err *err, const char *type, const ch
 }
 
 /* Members that the message's row demands: without them the frame had not come this far. */
-static const char *string_of(const struct wasd_msg *m, const char *name)
+static const char *string_of(const struct wasd_frame *m, const char *name)
 {
 	const char *s = "";
 	wasd_json_str(m->json, name, &s);
 	return s;
 }
 
-static int64_t number_of(const struct wasd_msg *m, const char *name)
+static int64_t number_of(const struct wasd_frame *m, const char *name)
 {
 	int64_t v = 0;
 	wasd_json_i64(m->json, name, &v);
@@ -132,7 +132,7 @@ void attempt_set_progress(struct attempt *a, cJSON *p)
 	pthread_mutex_unlock(&a->jobs->lock);
 }
 
-static enum wasd_status on_hello(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_hello(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	if (a->hello)
 		return wasd_fail(err, WASD_ECORRUPT, "a second hello");
@@ -144,7 +144,7 @@ static enum wasd_status on_hello(struct attempt *a, struct wasd_msg *m, struct w
 	return WASD_OK;
 }
 
-static enum wasd_status on_started(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_started(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	(void)m;
 	if (a->started)
@@ -193,7 +193,7 @@ void attempt_tell_progress(struct attempt *a)
 	wasd_free(text);
 }
 
-static enum wasd_status on_progress(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_progress(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	static const char *const members[] = {"phase_done", "phase_total", "epoch", "epochs", "step",
 	                                      "steps",      "img_per_s",   "eta_s", "loss"};
@@ -233,7 +233,7 @@ static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n
 	return *n > 0;
 }
 
-static enum wasd_status on_losses(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_losses(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct storage_step points[WASD_LOSSES_MAX];
 	struct wasd_err e = {0};
@@ -288,7 +288,7 @@ static void end_of_epoch(struct attempt *a, int64_t epoch)
 	attempt_set_progress(a, p);
 }
 
-static enum wasd_status on_metrics(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_metrics(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t epoch = number_of(m, "epoch"), step = number_of(m, "step");
 	struct storage_metric metrics[METRICS_MAX];
@@ -339,7 +339,7 @@ static bool sha_ok(const char *s)
 	return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
-static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t bytes = number_of(m, "bytes");
 	const char *sha = string_of(m, "sha256");
@@ -377,7 +377,7 @@ static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_msg *m, str
 	return WASD_OK;
 }
 
-static enum wasd_status on_log(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_log(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	(void)err;
 	add_line(a, string_of(m, "level"), string_of(m, "text"), false);
@@ -385,7 +385,7 @@ static enum wasd_status on_log(struct attempt *a, struct wasd_msg *m, struct was
 }
 
 /* What the engine warns of is kept with the job; its log has a line of its own. */
-static enum wasd_status on_warning(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_warning(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	const char *code = string_of(m, "code"), *message = string_of(m, "message");
 	if (!wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
@@ -396,7 +396,7 @@ static enum wasd_status on_warning(struct attempt *a, struct wasd_msg *m, struct
 	return WASD_OK;
 }
 
-static enum wasd_status on_done(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_done(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	if (a->done_reason || a->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
@@ -404,7 +404,7 @@ static enum wasd_status on_done(struct attempt *a, struct wasd_msg *m, struct wa
 	return WASD_OK;
 }
 
-static enum wasd_status on_failed(struct attempt *a, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_failed(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	if (a->done_reason || a->fail_reason)
 		return wasd_fail(err, WASD_ECORRUPT, "two ends");
@@ -418,7 +418,7 @@ static enum wasd_status on_failed(struct attempt *a, struct wasd_msg *m, struct 
 enum when { ALWAYS, TOLD, STARTED };
 static const struct {
 	const char *type;
-	enum wasd_status (*take)(struct attempt *a, struct wasd_msg *m, struct wasd_err *err);
+	enum wasd_status (*take)(struct attempt *a, struct wasd_frame *m, struct wasd_err *err);
 	enum when when;
 	bool costly;
 } messages[] = {
@@ -434,7 +434,7 @@ static const struct {
 	{"warning", on_warning, STARTED, true},
 };
 
-enum wasd_status attempt_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+enum wasd_status attempt_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct attempt *a = proc_owner(p);
 	const char *job;

@@ -216,7 +216,7 @@ static bool remarks_ok(const cJSON *list)
 
 static void start_waiting(struct ingest *g);
 
-static enum wasd_status upload_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status upload_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct upload *u = proc_owner(p);
 	if (!strcmp(m->type, "hello")) {

@@ -170,7 +170,7 @@ static void tell(struct search *w, bool now)
 	g->cfg.progressed(g->cfg.ctx, w->checkpoint);
 }
 
-static enum wasd_status on_progress(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_progress(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t done = 0, of = 0;
 	if (!wasd_json_i64(m->json, "done", &done) || !wasd_json_i64(m->json, "of", &of) || of < done)
@@ -192,7 +192,7 @@ static bool info_ok(const cJSON *info)
 	return ok;
 }
 
-static enum wasd_status on_profile(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_profile(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
 {
 	const char *sha = "";
 	int64_t bytes = 0;
@@ -217,7 +217,7 @@ static enum wasd_status on_profile(struct search *w, const struct wasd_msg *m, s
 	return WASD_OK;
 }
 
-static enum wasd_status on_failed(struct search *w, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status on_failed(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
 {
 	const char *message = "", *pointer = "";
 	wasd_json_str(m->json, "message", &message);
@@ -228,7 +228,7 @@ static enum wasd_status on_failed(struct search *w, const struct wasd_msg *m, st
 	return w->failed ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
-static enum wasd_status search_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status search_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct search *w = proc_owner(p);
 	enum wasd_status s;

@@ -179,7 +179,7 @@ enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, in
 }
 
 /* An answer's memory file: no larger than what was asked for can be. */
-static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status take_bulk(struct pending *p, const struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t bytes;
 	if (!p->bulk_max)
@@ -195,7 +195,7 @@ static enum wasd_status take_bulk(struct pending *p, const struct wasd_msg *m, s
 	return s;
 }
 
-enum wasd_status asker_answer(struct asker *a, struct wasd_msg *m, struct wasd_err *err)
+enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t re;
 	if (!wasd_json_i64(m->json, "re", &re))

@@ -37,7 +37,7 @@ enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, in
                               struct wasd_err *err);
 /* [S] An answer that came: takes m's json and bin, or what lies in its memory file (at most call->reply_max bytes).
  * WASD_ECORRUPT when it is not a proper one. */
-enum wasd_status asker_answer(struct asker *a, struct wasd_msg *m, struct wasd_err *err);
+enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd_err *err);
 int asker_waiting(struct asker *a);
 
 #endif

@@ -5,7 +5,7 @@
 
 enum { IDLE_MS = 5000 };
 
-static enum wasd_status helper_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status helper_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct helper *h = proc_owner(p);
 	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != h->proc)

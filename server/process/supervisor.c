@@ -337,7 +337,7 @@ static void violation(struct proc *p, const struct wasd_err *err)
 	}
 }
 
-static enum wasd_status check_hello(const struct proc *p, const struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status check_hello(const struct proc *p, const struct wasd_frame *m, struct wasd_err *err)
 {
 	const char *role, *version;
 	if (strcmp(m->type, "hello") || !wasd_json_str(m->json, "role", &role) ||
@@ -355,7 +355,7 @@ static enum wasd_status check_hello(const struct proc *p, const struct wasd_msg 
 static void receive(struct proc *p)
 {
 	for (int i = 0; !p->stream_over && !p->paused && (i < FRAMES_A_ROUND || p->exited); i++) {
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		struct wasd_err err = {0};
 		enum wasd_status s = wasd_wire_recv(p->wire, 0, &m, &err);
 		if (s == WASD_EBUSY)
@@ -376,7 +376,7 @@ static void receive(struct proc *p)
 			if (s == WASD_OK && strcmp(m.type, "heartbeat"))
 				s = p->cls->message(p, &m, &err);
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 		if (s != WASD_OK) {
 			log_line(LOG_WARN, "engine process broke the protocol", "role=%s pid=%d what=%s",
 			         wasd_role_name(p->cls->role), (int)p->pid, LOG_Q(err.msg));

@@ -35,7 +35,7 @@ struct proc_end {
 struct proc_class {
 	enum wasd_role role; /* the engine's command and the role of its hello */
 	/* [S] One message, the hello included. Not WASD_OK: the process broke the protocol, err says how; it is killed. */
-	enum wasd_status (*message)(struct proc *p, struct wasd_msg *m, struct wasd_err *err);
+	enum wasd_status (*message)(struct proc *p, struct wasd_frame *m, struct wasd_err *err);
 	/* [S] After the last message. The proc is freed when this returns. */
 	void (*gone)(struct proc *p, const struct proc_end *end);
 };

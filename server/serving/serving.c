@@ -65,7 +65,7 @@ int64_t serving_in_flight(const struct deployment *d, int64_t generation)
 
 /* ---- the process; [S] --------------------------------------------------------------------------------------- */
 
-static enum wasd_status infer_message(struct proc *p, struct wasd_msg *m, struct wasd_err *err)
+static enum wasd_status infer_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct serving *s = proc_owner(p);
 	const char *level = "", *text = "";

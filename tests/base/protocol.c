@@ -211,7 +211,7 @@ static void test_both_ends_refuse(void)
 	for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
 		struct wasd_wire *d, *e;
 		struct wasd_err err = {0};
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		cJSON *j = cJSON_Parse(broken[i].json);
 		pair(&d, &e, WASD_ROLE_TRAIN);
 		wasd_wire_speak(e, WASD_ROLE_TRAIN, WASD_ENGINE);
@@ -237,7 +237,7 @@ static void test_every_row_travels(void)
 	EACH_ROW(r)
 	{
 		struct wasd_wire *d, *e;
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		struct wasd_payload p;
 		int fd = -1;
 		pair(&d, &e, any_role(r));
@@ -251,11 +251,11 @@ static void test_every_row_travels(void)
 		CHECK_INT(wasd_wire_recv(r->from == WASD_DAEMON ? e : d, 1000, &m, NULL), WASD_OK);
 		if (m.type) {
 			CHECK_STR(m.type, r->type);
-			CHECK_INT(wasd_msg_payload(&m, &p, NULL), WASD_OK);
+			CHECK_INT(wasd_frame_payload(&m, &p, NULL), WASD_OK);
 			CHECK_INT(p.len, file_of(r) ? 1 + more : 0);
 			wasd_payload_done(&p);
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 		if (fd >= 0)
 			close(fd);
 		cJSON_Delete(j);
@@ -270,8 +270,8 @@ static void test_payloads(void)
 	struct wasd_payload p;
 	struct wasd_err err;
 	int fd;
-	struct wasd_msg m = {.fd = -1, .type = "infer", .bin = (char *)(uintptr_t) "abc", .bin_len = 3};
-	CHECK_INT(wasd_msg_payload(&m, &p, NULL), WASD_OK);
+	struct wasd_frame m = {.fd = -1, .type = "infer", .bin = (char *)(uintptr_t) "abc", .bin_len = 3};
+	CHECK_INT(wasd_frame_payload(&m, &p, NULL), WASD_OK);
 	CHECK(p.len == 3 && p.data == m.bin && !p.map);
 	wasd_payload_done(&p);
 	CHECK_INT(wasd_memfd_sealed("t", "abcd", 4, &fd, NULL), WASD_OK);
@@ -289,8 +289,8 @@ static void test_payloads(void)
 		{"{\"bytes\":4,\"profile_bytes\":-1}", WASD_ECORRUPT, 0},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		m = (struct wasd_msg){.fd = fd, .type = "infer", .json = cJSON_Parse(rows[i].json)};
-		CHECK_INT(wasd_msg_payload(&m, &p, &err), rows[i].want);
+		m = (struct wasd_frame){.fd = fd, .type = "infer", .json = cJSON_Parse(rows[i].json)};
+		CHECK_INT(wasd_frame_payload(&m, &p, &err), rows[i].want);
 		if (rows[i].want == WASD_OK)
 			CHECK(p.len == rows[i].len && !memcmp(p.data, "abcd", 4));
 		wasd_payload_done(&p);

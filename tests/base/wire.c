@@ -89,7 +89,7 @@ static void test_round_trip(void)
 {
 	struct wasd_wire *a, *b;
 	struct wasd_err e;
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	pair(&a, &b);
 	char *bin = malloc(WASD_WIRE_MAX);
 	for (size_t i = 0; i < WASD_WIRE_MAX; i++)
@@ -110,13 +110,13 @@ static void test_round_trip(void)
 		CHECK_INT(m.bin_len, sizes[i]);
 		CHECK(sizes[i] ? !memcmp(m.bin, bin, sizes[i]) : m.bin == NULL);
 		CHECK_INT(m.fd, -1);
-		wasd_msg_done(&m);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
+		wasd_frame_done(&m);
 	}
 	CHECK_INT(wasd_wire_send_take(b, msg("ack"), &e), WASD_OK); /* the other direction counts for itself */
 	CHECK_INT(wasd_wire_recv(a, 1000, &m, &e), WASD_OK);
 	CHECK_INT(m.seq, 1);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(wasd_wire_send_take(b, NULL, &e), WASD_ENOMEM);
 	free(bin);
 	wasd_wire_destroy(a);
@@ -150,7 +150,7 @@ static void test_corruption(void)
 	for (size_t bit = 0; bit < 8 * n; bit++) {
 		int raw;
 		struct wasd_wire *w = half(&raw);
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		memcpy(bad, good, n);
 		bad[bit / 8] ^= (unsigned char)(1u << (bit % 8));
 		CHECK(send(raw, bad, n, 0) == (ssize_t)n);
@@ -189,7 +189,7 @@ static void test_hostile(void)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		int raw;
 		struct wasd_wire *w = half(&raw);
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		unsigned char f[300];
 		size_t n = make_frame(f, rows[i].seq, rows[i].flags, rows[i].json, NULL, 0);
 		if (rows[i].json_len || rows[i].bin_len) {
@@ -210,12 +210,12 @@ static void test_hostile(void)
 	/* A frame sent twice is out of order the second time. */
 	int raw;
 	struct wasd_wire *w = half(&raw);
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	unsigned char f[100];
 	size_t n = make_frame(f, 1, 0, "{\"type\":\"x\"}", NULL, 0);
 	CHECK(send(raw, f, n, 0) == (ssize_t)n && send(raw, f, n, 0) == (ssize_t)n);
 	CHECK_INT(wasd_wire_recv(w, 200, &m, NULL), WASD_OK);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(wasd_wire_recv(w, 200, &m, NULL), WASD_ECORRUPT);
 	close(raw);
 	wasd_wire_destroy(w);
@@ -230,7 +230,7 @@ static void test_partial(void)
 		for (size_t cut = 1; cut < n; cut++) {
 			int raw;
 			struct wasd_wire *w = half(&raw);
-			struct wasd_msg m = {.fd = -1};
+			struct wasd_frame m = {.fd = -1};
 			if (!blocking)
 				fcntl(wasd_wire_fd(w), F_SETFL, O_NONBLOCK);
 			CHECK_INT(wasd_wire_recv(w, 0, &m, NULL), WASD_EBUSY);
@@ -240,7 +240,7 @@ static void test_partial(void)
 			CHECK_INT(wasd_wire_recv(w, 1000, &m, NULL), WASD_OK);
 			CHECK_STR(m.type, "slow");
 			CHECK(m.bin_len == 10 && !memcmp(m.bin, "0123456789", 10));
-			wasd_msg_done(&m);
+			wasd_frame_done(&m);
 			/* and a stream that ends there is corrupt, not finished */
 			CHECK(send(raw, f, cut, 0) == (ssize_t)cut);
 			close(raw);
@@ -254,14 +254,14 @@ static void test_byte_by_byte(void)
 	unsigned char f[200];
 	int raw;
 	struct wasd_wire *w = half(&raw);
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	for (uint32_t seq = 1; seq <= 3; seq++) {
 		size_t n = make_frame(f, seq, 0, "{\"type\":\"drip\"}", "ab", 2);
 		for (size_t i = 0; i < n; i++) {
 			CHECK(send(raw, f + i, 1, 0) == 1);
 			CHECK_INT(wasd_wire_recv(w, i + 1 < n ? 0 : 1000, &m, NULL), i + 1 < n ? WASD_EBUSY : WASD_OK);
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	close(raw);
 	wasd_wire_destroy(w);
@@ -270,7 +270,7 @@ static void test_byte_by_byte(void)
 static void test_descriptors(void)
 {
 	struct wasd_wire *a, *b;
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	int before = open_fds(), fd;
 	pair(&a, &b);
 	CHECK_INT(wasd_memfd_sealed("payload", "weights", 7, &fd, NULL), WASD_OK);
@@ -284,7 +284,7 @@ static void test_descriptors(void)
 	close(fd);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 	CHECK(m.fd == -1 && !strcmp(m.type, "before"));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 	CHECK(m.fd >= 0 && !strcmp(m.type, "checkpoint"));
 	CHECK(fcntl(m.fd, F_GETFD) & FD_CLOEXEC);
@@ -292,10 +292,10 @@ static void test_descriptors(void)
 	CHECK_INT(wasd_memfd_map(m.fd, 7, &p, NULL), WASD_OK);
 	CHECK(p && !memcmp(p, "weights", 7));
 	wasd_memfd_unmap(p, 7);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 	CHECK(m.fd == -1 && !strcmp(m.type, "after"));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	wasd_wire_destroy(a);
 	wasd_wire_destroy(b);
 	CHECK_INT(open_fds(), before);
@@ -361,11 +361,11 @@ static void test_limits(void)
 	CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, &e), WASD_EINVAL);
 	cJSON_Delete(j);
 	/* Refusals left no trace on the stream. */
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	CHECK_INT(wasd_wire_send_take(a, msg("fine"), &e), WASD_OK);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, &e), WASD_OK);
 	CHECK_INT(m.seq, 1);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	free(big);
 	wasd_wire_destroy(a);
 	wasd_wire_destroy(b);
@@ -412,7 +412,7 @@ static void test_two_senders(void)
 		pthread_create(&t[i], NULL, send_many, &s[i]);
 	int count[2] = {0};
 	for (int i = 0; i < 2 * PER_SENDER; i++) {
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		CHECK_INT(wasd_wire_recv(b, 10000, &m, NULL), WASD_OK);
 		CHECK_INT(m.seq, i + 1);
 		bool pure = m.bin_len == 50000;
@@ -421,7 +421,7 @@ static void test_two_senders(void)
 		CHECK(pure);
 		if (m.bin)
 			count[m.bin[0] == 'q']++;
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
@@ -435,7 +435,7 @@ static void test_no_memory(void)
 	/* A receive that ran out of memory may be called again and loses nothing. */
 	for (uint64_t nth = 1; nth < 40; nth++) {
 		struct wasd_wire *a, *b;
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		pair(&a, &b);
 		cJSON *j = msg("x");
 		CHECK_INT(wasd_wire_send(a, j, "binary", 6, 1, NULL, NULL), WASD_OK);
@@ -447,7 +447,7 @@ static void test_no_memory(void)
 		if (s)
 			CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 		CHECK(m.bin_len == 6 && m.fd >= 0);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 		struct wasd_mem_stats after = wasd_mem_stats();
 		CHECK_INT(after.allocs - before.allocs, after.frees - before.frees);
 		wasd_mem_fail_at(nth);
@@ -456,7 +456,7 @@ static void test_no_memory(void)
 		CHECK(s == WASD_OK || s == WASD_ENOMEM);
 		CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, NULL), WASD_OK); /* a failed one did not break the stream */
 		CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 		cJSON_Delete(j);
 		wasd_wire_destroy(a);
 		wasd_wire_destroy(b);
@@ -466,7 +466,7 @@ static void test_no_memory(void)
 static void test_timeout(void)
 {
 	struct wasd_wire *a, *b;
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	pair(&a, &b);
 	int64_t t0 = wasd_mono_us();
 	CHECK_INT(wasd_wire_recv(b, 30, &m, NULL), WASD_EBUSY);

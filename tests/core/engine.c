@@ -66,40 +66,40 @@ static uint32_t say(struct proc *p, const char *json, const void *bin, size_t n,
 
 /* The next message that is not a heartbeat, a log line or (want NULL) progress. m.json NULL at the end of the stream.
  */
-static struct wasd_msg hear(struct proc *p, const char *want)
+static struct wasd_frame hear(struct proc *p, const char *want)
 {
 	for (;;) {
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		struct wasd_err err = {0};
 		enum wasd_status s = wasd_wire_recv(p->wire, 30000, &m, &err);
 		if (s) {
 			CHECK_MSG(s == WASD_ENOTFOUND, "while waiting for %s: %s", want ? want : "a message", err.msg);
-			return (struct wasd_msg){.fd = -1, .type = ""};
+			return (struct wasd_frame){.fd = -1, .type = ""};
 		}
 		bool noise = !strcmp(m.type, "heartbeat") || !strcmp(m.type, "log") || !strcmp(m.type, "progress") ||
 		             !strcmp(m.type, "losses");
 		if (want ? !strcmp(m.type, want) : !noise)
 			return m;
 		CHECK_MSG(noise, "%s came while waiting for %s", m.type, want);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 }
 
-static double num(const struct wasd_msg *m, const char *key)
+static double num(const struct wasd_frame *m, const char *key)
 {
 	double v = NAN;
 	wasd_json_num(m->json, key, &v);
 	return v;
 }
 
-static const char *str(const struct wasd_msg *m, const char *key)
+static const char *str(const struct wasd_frame *m, const char *key)
 {
 	const char *v = "(absent)";
 	wasd_json_str(m->json, key, &v);
 	return v;
 }
 
-static void ack(struct proc *p, const struct wasd_msg *m)
+static void ack(struct proc *p, const struct wasd_frame *m)
 {
 	char text[64];
 	snprintf(text, sizeof text, "{\"type\":\"ack\",\"seq\":%u}", m->seq);
@@ -142,7 +142,7 @@ struct told { /* what one attempt reported */
 	char phases[160]; /* that were told of, each once */
 };
 
-static void keep_checkpoint(struct told *t, const struct wasd_msg *m)
+static void keep_checkpoint(struct told *t, const struct wasd_frame *m)
 {
 	const void *p = NULL;
 	char sha[WASD_SHA256_HEX];
@@ -181,7 +181,7 @@ static struct told attend(struct proc *p, const char *cancel_at)
 {
 	struct told t = {.order = true};
 	for (bool end = false; !end;) {
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		struct wasd_err err = {0};
 		if (wasd_wire_recv(p->wire, 60000, &m, &err)) {
 			snprintf(t.end, sizeof t.end, "gone");
@@ -215,7 +215,7 @@ static struct told attend(struct proc *p, const char *cancel_at)
 			snprintf(t.pointer, sizeof t.pointer, "%s", str(&m, "pointer"));
 			end = true;
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	return t;
 }
@@ -223,11 +223,11 @@ static struct told attend(struct proc *p, const char *cancel_at)
 static struct told whole(const char *spec, const char *path, const char *cancel_at, const void *file, size_t len)
 {
 	struct proc p = start("train");
-	struct wasd_msg m = hear(&p, "hello");
+	struct wasd_frame m = hear(&p, "hello");
 	CHECK_STR(str(&m, "role"), "train");
 	CHECK_INT(num(&m, "pid"), p.pid);
 	CHECK(cJSON_IsObject(wasd_json_get(m.json, "fingerprint")));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	send_start(&p, spec, path, file, len);
 	struct told t = attend(&p, cancel_at);
 	CHECK_INT(finish(&p), 0);
@@ -302,14 +302,14 @@ static void refuses_what_the_processor_cannot(void)
 static void ends_when_the_stream_ends(void)
 {
 	struct proc p = start("train");
-	struct wasd_msg m = hear(&p, "hello");
-	wasd_msg_done(&m);
+	struct wasd_frame m = hear(&p, "hello");
+	wasd_frame_done(&m);
 	send_start(&p, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":10000,\"batch\":20}}", data_path, NULL, 0);
 	m = hear(&p, "started");
 	CHECK_INT(num(&m, "params"), 62006);
 	CHECK_INT(num(&m, "epochs"), 10000);
 	CHECK_INT(num(&m, "epoch"), 1);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(finish(&p), 0);
 }
 
@@ -335,20 +335,20 @@ static void refuses_a_broken_protocol(void)
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct proc p = start(cases[i].command);
-		struct wasd_msg m = hear(&p, "hello");
-		wasd_msg_done(&m);
+		struct wasd_frame m = hear(&p, "hello");
+		wasd_frame_done(&m);
 		say(&p, cases[i].json, NULL, 0, -1);
 		m = hear(&p, NULL);
 		CHECK_MSG(!m.json, "case %zu: answered %s", i, m.type);
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 		CHECK_INT(finish(&p), WASD_ENGINE_EXIT_PROTOCOL);
 	}
 	struct proc p = start("infer");
-	struct wasd_msg m = hear(&p, "hello");
-	wasd_msg_done(&m);
+	struct wasd_frame m = hear(&p, "hello");
+	wasd_frame_done(&m);
 	CHECK(write(wasd_wire_fd(p.wire), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27) == 27);
 	m = hear(&p, NULL);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(finish(&p), WASD_ENGINE_EXIT_PROTOCOL);
 }
 
@@ -364,20 +364,20 @@ static void load(struct proc *p, const struct tiny_run *r, const char *id)
 	         id, r->len, sha);
 	uint32_t seq = say(p, text, NULL, 0, fd);
 	close(fd);
-	struct wasd_msg m = hear(p, "loaded");
+	struct wasd_frame m = hear(p, "loaded");
 	CHECK_INT(num(&m, "re"), seq);
 	CHECK_STR(str(&m, "bundle"), id);
 	CHECK_INT(cJSON_GetArraySize(wasd_json_get(m.json, "classes")), 10);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 }
 
 static void expect_error(struct proc *p, uint32_t re, const char *code, const char *pointer)
 {
-	struct wasd_msg m = hear(p, "error");
+	struct wasd_frame m = hear(p, "error");
 	CHECK_INT(num(&m, "re"), re);
 	CHECK_STR(str(&m, "code"), code);
 	CHECK_STR(str(&m, "pointer"), pointer);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 }
 
 enum { IMAGE = 3 * 32 * 32, CLIENTS = 60 };
@@ -385,7 +385,7 @@ enum { IMAGE = 3 * 32 * 32, CLIENTS = 60 };
 static void infers(void)
 {
 	struct tiny_run r = {0};
-	struct wasd_msg m;
+	struct wasd_frame m;
 	static float x[CLIENTS][IMAGE];
 	static float alone[CLIENTS][10];
 	char text[256];
@@ -394,7 +394,7 @@ static void infers(void)
 	struct proc p = start("infer");
 	m = hear(&p, "hello");
 	CHECK_STR(str(&m, "role"), "infer");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	load(&p, &r, "ck_1");
 	load(&p, &r, "ck_1"); /* again: the same bundle */
 	for (int i = 0; i < CLIENTS; i++) {
@@ -407,7 +407,7 @@ static void infers(void)
 		if (m.bin_len == sizeof alone[i])
 			memcpy(alone[i], m.bin, m.bin_len);
 		CHECK(num(&m, "macs") > 0 && wasd_json_get(wasd_json_get(m.json, "timing_us"), "compute"));
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	/* All sent before any answer is read: the bits are those of the requests that came alone. */
 	uint32_t seq[CLIENTS];
@@ -418,7 +418,7 @@ static void infers(void)
 		m = hear(&p, "inferred");
 		CHECK_INT(num(&m, "re"), seq[i]);
 		differ += m.bin_len != sizeof alone[i] || memcmp(m.bin, alone[i], sizeof alone[i]) != 0;
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	CHECK_MSG(!differ, "%d of %d requests answered otherwise in company", differ, CLIENTS);
 
@@ -447,12 +447,12 @@ static void infers(void)
 	CHECK(p0 >= p1 && p1 > 0 && p0 <= 1 && index >= 0);
 	for (int c = 0; c < 10; c++) /* computed as a pair: near the logits computed alone, not equal */
 		CHECK(alone[1][c] <= alone[1][(int)index] + 1e-3f);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	snprintf(text, sizeof text, "{\"type\":\"logits\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"sizes\":[%zu]}", len[0]);
 	say(&p, text, png[0], len[0], -1);
 	m = hear(&p, "inferred");
 	CHECK(m.bin_len == 40 && !memcmp(m.bin, alone[0], 40));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 
 	/* What is wrong is answered, and the process goes on. */
 	snprintf(text, sizeof text,
@@ -474,7 +474,7 @@ static void infers(void)
 	             "bad_tensor", "/inputs/0/data");
 	say(&p, "{\"type\":\"unload\",\"bundle\":\"ck_1\"}", NULL, 0, -1);
 	m = hear(&p, "unloaded");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	expect_error(&p,
 	             say(&p, "{\"type\":\"infer\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"n\":1}", x[1], sizeof x[1], -1),
 	             "bundle_not_ready", "");
@@ -490,7 +490,7 @@ static void infers(void)
 /* Sends `text` with %zu, %s and %zu for the checkpoint's size and digest and the overlay's size; both travel in one
  * file. */
 static uint32_t say_with_files(struct proc *p, const char *format, const struct tiny_run *r,
-                               const struct wasd_msg *overlay)
+                               const struct wasd_frame *overlay)
 {
 	char text[512], sha[WASD_SHA256_HEX];
 	const void *over = NULL;
@@ -518,8 +518,8 @@ static void searches_and_serves_a_profile(void)
 	tiny_go(&r, SHIFTED, data);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	struct proc p = start("profile");
-	struct wasd_msg m = hear(&p, "hello"), found;
-	wasd_msg_done(&m);
+	struct wasd_frame m = hear(&p, "hello"), found;
+	wasd_frame_done(&m);
 	snprintf(request, sizeof request,
 	         "{\"type\":\"search\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
 	         "\"request\":{\"desire\":\"macs\",\"budget\":0.8,\"evaluations\":20}}",
@@ -527,7 +527,7 @@ static void searches_and_serves_a_profile(void)
 	say_with_files(&p, request, &r, NULL);
 	for (found = hear(&p, NULL); found.type && !strcmp(found.type, "progress"); found = hear(&p, NULL)) {
 		CHECK(num(&found, "done") <= 20 && num(&found, "of") == 20);
-		wasd_msg_done(&found);
+		wasd_frame_done(&found);
 	}
 	CHECK_MSG(found.type && !strcmp(found.type, "profile") && found.fd >= 0, "%s",
 	          found.type ? str(&found, "message") : "");
@@ -538,7 +538,7 @@ static void searches_and_serves_a_profile(void)
 	/* Served beside the modes that the checkpoint has, replaced, and taken away. */
 	p = start("infer");
 	m = hear(&p, "hello");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 #define PROFILE \
 	"{\"type\":\"profile\",\"bundle\":\"ck_1\",\"name\":\"fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
 	expect_error(&p, say_with_files(&p, PROFILE, &r, &found), "enotfound", "");
@@ -551,21 +551,21 @@ static void searches_and_serves_a_profile(void)
 		m = hear(&p, "profiled");
 		CHECK(num(&m, "re") == seq && num(&m, "macs") == macs && num(&m, "bytes") > 0);
 		CHECK_STR(str(&m, "name"), "fast");
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	say(&p, infer, x, sizeof x, -1);
 	m = hear(&p, "inferred");
 	CHECK(num(&m, "macs") == macs && m.bin_len == 40);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	say(&p, "{\"type\":\"unprofile\",\"bundle\":\"ck_1\",\"name\":\"fast\"}", NULL, 0, -1);
 	m = hear(&p, "unprofiled");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	expect_error(&p, say(&p, infer, x, sizeof x, -1), "bundle_not_ready", "");
 	CHECK_INT(finish(&p), 0);
 	/* Exported as the DOM of its checkpoint. */
 	p = start("convert");
 	m = hear(&p, "hello");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	snprintf(out, sizeof out, "%s/fast.onnx", tiny_dir);
 	snprintf(
 		request, sizeof request,
@@ -574,21 +574,21 @@ static void searches_and_serves_a_profile(void)
 	say_with_files(&p, request, &r, &found);
 	m = hear(&p, "exported");
 	CHECK(num(&m, "bytes") > 1000 && !access(out, R_OK));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(finish(&p), 0);
-	wasd_msg_done(&found);
+	wasd_frame_done(&found);
 	tiny_done(&r);
 }
 
 static void keeps_a_heartbeat(void)
 {
 	struct proc p = start("infer");
-	struct wasd_msg m = hear(&p, "hello");
-	wasd_msg_done(&m);
+	struct wasd_frame m = hear(&p, "hello");
+	wasd_frame_done(&m);
 	for (int i = 0; i < 2; i++) {
 		CHECK(!wasd_wire_recv(p.wire, 3 * WASD_HEARTBEAT_MS, &m, NULL));
 		CHECK_STR(m.type, "heartbeat");
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 	CHECK_INT(finish(&p), 0);
 }

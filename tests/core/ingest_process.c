@@ -61,21 +61,21 @@ static void send_text(struct engine *e, const char *fmt, ...)
 
 /* The next message that is neither heartbeat, log nor progress (counted); at most 30 s. */
 static int progress_seen;
-static bool next(struct engine *e, struct wasd_msg *m)
+static bool next(struct engine *e, struct wasd_frame *m)
 {
 	for (;;) {
-		*m = (struct wasd_msg){.fd = -1};
+		*m = (struct wasd_frame){.fd = -1};
 		enum wasd_status s = wasd_wire_recv(e->wire, 30000, m, NULL);
 		if (s)
 			return false;
 		progress_seen += !strcmp(m->type, "progress");
 		if (strcmp(m->type, "progress") && strcmp(m->type, "heartbeat") && strcmp(m->type, "log"))
 			return true;
-		wasd_msg_done(m);
+		wasd_frame_done(m);
 	}
 }
 
-static void expect(struct engine *e, const char *type, struct wasd_msg *m)
+static void expect(struct engine *e, const char *type, struct wasd_frame *m)
 {
 	if (!next(e, m)) {
 		CHECK_MSG(0, "no %s came", type);
@@ -87,13 +87,13 @@ static void expect(struct engine *e, const char *type, struct wasd_msg *m)
 	wasd_free(text);
 }
 
-static int64_t number(const struct wasd_msg *m, const char *key)
+static int64_t number(const struct wasd_frame *m, const char *key)
 {
 	int64_t v = -1;
 	CHECK_MSG(wasd_json_i64(m->json, key, &v), "no %s", key);
 	return v;
 }
-static const char *string(const struct wasd_msg *m, const char *key)
+static const char *string(const struct wasd_frame *m, const char *key)
 {
 	const char *v = "";
 	CHECK_MSG(wasd_json_str(m->json, key, &v), "no %s", key);
@@ -103,18 +103,18 @@ static const char *string(const struct wasd_msg *m, const char *key)
 static struct engine hello(void)
 {
 	struct engine e = engine_start();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	expect(&e, "hello", &m);
 	CHECK_STR(string(&m, "role"), "ingest");
 	CHECK_INT(number(&m, "pid"), e.pid);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	return e;
 }
 
 static void upload_and_preview(void)
 {
 	struct engine e = hello();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	struct packer p = pack_open(sample_path("set.zip"), ZIP);
 	static const char *const names[] = {"train/cat/0.png", "train/dog/0.png", "test/cat/0.png"};
 	for (int i = 0; i < 3; i++) {
@@ -148,7 +148,7 @@ static void upload_and_preview(void)
 		CHECK_INT(cJSON_GetArraySize(means), 3);
 		CHECK_NEAR(cJSON_GetNumberValue(cJSON_GetArrayItem(means, 1)), mean[1], 1e-15);
 	}
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"train\",\"index\":1}", sample_path("pets.wds"));
 	expect(&e, "previewed", &m);
@@ -162,16 +162,16 @@ static void upload_and_preview(void)
 	if (chw && d)
 		CHECK(h == 10 && w == 12 && !memcmp(chw, wasd_dataset_image(d, WASD_TRAIN, 1), 360));
 	wasd_free(chw);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":1}", sample_path("pets.wds"));
 	expect(&e, "error", &m);
 	CHECK_STR(string(&m, "status"), "enotfound");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":0}", sample_path("set.zip"));
 	expect(&e, "error", &m);
 	CHECK_STR(string(&m, "status"), "ecorrupt");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	wasd_dataset_close(d);
 	CHECK_INT(engine_end(&e), 0);
 	CHECK_INT(files_in(samples_dir), 2);
@@ -183,7 +183,7 @@ static void upload_and_preview(void)
 static void large_preview(void)
 {
 	struct engine e = hello();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	struct wasd_dataset_writer *w;
 	enum { H = 700, W = 1400 };
 	uint8_t *p = malloc(3 * H * W), *chw = NULL;
@@ -204,7 +204,7 @@ static void large_preview(void)
 	CHECK_INT(h, 256);
 	CHECK_INT(wd, 512);
 	wasd_free(chw);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(engine_end(&e), 0);
 	unlink(sample_path("big.wds"));
 }
@@ -212,7 +212,7 @@ static void large_preview(void)
 static void refused(void)
 {
 	struct engine e = hello();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	struct packer p = pack_open(sample_path("bad.tar"), TAR);
 	pack_file(p, "train/a/../../evil.png", "x", 1);
 	pack_close(p);
@@ -224,19 +224,19 @@ static void refused(void)
 	CHECK_STR(string(&m, "status"), "einval");
 	CHECK_STR(string(&m, "pointer"), "train/a/../../evil.png");
 	CHECK(strstr(string(&m, "message"), "\"..\""));
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	/* The process goes on. */
 	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
 	          sample_path("x.wds"));
 	expect(&e, "done", &m);
 	CHECK_STR(string(&m, "format"), "glyphs");
 	CHECK_INT(number(&m, "re"), 2);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"cubes\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
 	          sample_path("y.wds"));
 	expect(&e, "failed", &m);
 	CHECK_STR(string(&m, "pointer"), "/synthetic/kind");
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	CHECK_INT(engine_end(&e), 0);
 	CHECK_INT(files_in(samples_dir), 2);
 	unlink(sample_path("bad.tar"));
@@ -248,7 +248,7 @@ static void ends_early(void)
 {
 	for (int how = 0; how < 3; how++) {
 		struct engine e = hello();
-		struct wasd_msg m = {.fd = -1};
+		struct wasd_frame m = {.fd = -1};
 		progress_seen = 0;
 		send_text(&e,
 		          "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":2000000,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
@@ -256,14 +256,14 @@ static void ends_early(void)
 		for (bool working = false; !working;) {
 			CHECK(!wasd_wire_recv(e.wire, 20000, &m, NULL));
 			working = m.type && !strcmp(m.type, "progress");
-			wasd_msg_done(&m);
+			wasd_frame_done(&m);
 		}
 		int64_t t0 = wasd_mono_us();
 		if (how == 0) {
 			send_text(&e, "{\"type\":\"cancel\"}");
 			expect(&e, "failed", &m);
 			CHECK_STR(string(&m, "status"), "ecancelled");
-			wasd_msg_done(&m);
+			wasd_frame_done(&m);
 			CHECK(!next(&e, &m)); /* and the process ends by itself */
 		} else if (how == 2)
 			kill(e.pid, SIGKILL);
@@ -281,12 +281,12 @@ static void confined(void)
 	TEST_SKIP("not under a sanitizer, whose leak checker has to trace");
 #else
 	struct engine e = hello();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	char path[64], *text = NULL;
 	size_t n;
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"/nonexistent\",\"split\":\"test\",\"index\":0}");
 	expect(&e, "error", &m); /* so it is past its beginning */
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	snprintf(path, sizeof path, "/proc/%d/status", e.pid);
 	FILE *f = fopen(path, "r");
 	text = calloc(1, 8192);
@@ -303,13 +303,13 @@ static void confined(void)
 static void progress_is_rationed(void)
 {
 	struct engine e = hello();
-	struct wasd_msg m;
+	struct wasd_frame m;
 	progress_seen = 0;
 	int64_t t0 = wasd_mono_us();
 	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":3000,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
 	          sample_path("p.wds"));
 	expect(&e, "done", &m);
-	wasd_msg_done(&m);
+	wasd_frame_done(&m);
 	double seconds = (double)(wasd_mono_us() - t0) / 1e6;
 	CHECK_MSG(progress_seen >= 1 && progress_seen <= 5 * seconds + 1, "%d in %.2f s", progress_seen, seconds);
 	CHECK_INT(engine_end(&e), 0);
@@ -329,7 +329,7 @@ static void protocol_errors(void)
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct engine e = hello();
-		struct wasd_msg m;
+		struct wasd_frame m;
 		CHECK(!wasd_wire_send_take(e.wire, cJSON_Parse(rows[i]), NULL));
 		CHECK(!next(&e, &m));
 		int rc = engine_end(&e);
@@ -337,7 +337,7 @@ static void protocol_errors(void)
 	}
 	struct engine e = hello();
 	CHECK(write(wasd_wire_fd(e.wire), "this is not a frame of ours at all", 34) == 34);
-	struct wasd_msg m;
+	struct wasd_frame m;
 	CHECK(!next(&e, &m));
 	CHECK_INT(engine_end(&e), WASD_ENGINE_EXIT_PROTOCOL);
 }

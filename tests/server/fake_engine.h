@@ -86,9 +86,9 @@ static void fake_hello(const char *role, const char *version)
 }
 
 /* The next message, with heartbeats while none comes; ends with the stream. ms: at most so long (then type is NULL). */
-static struct wasd_msg fake_hear(int ms, bool beat)
+static struct wasd_frame fake_hear(int ms, bool beat)
 {
-	struct wasd_msg m = {.fd = -1};
+	struct wasd_frame m = {.fd = -1};
 	for (int waited = 0;; waited += 100) {
 		enum wasd_status s = wasd_wire_recv(fw, 100, &m, NULL);
 		if (s == WASD_OK || (s == WASD_EBUSY && ms >= 0 && waited >= ms))
@@ -133,21 +133,21 @@ static void fake_metrics(int epoch)
 static void fake_wait_acks(int n)
 {
 	while (n > 0) {
-		struct wasd_msg m = fake_hear(-1, true);
+		struct wasd_frame m = fake_hear(-1, true);
 		n -= m.type && !strcmp(m.type, "ack");
 		if (m.type && !strcmp(m.type, "cancel")) {
 			fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":0}");
 			_exit(0);
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 }
 
 static _Noreturn void fake_linger(bool beat)
 {
 	for (;;) {
-		struct wasd_msg m = fake_hear(-1, beat);
-		wasd_msg_done(&m);
+		struct wasd_frame m = fake_hear(-1, beat);
+		wasd_frame_done(&m);
 	}
 }
 
@@ -180,7 +180,7 @@ static _Noreturn void fake_train(void)
 		fake_hello("train", WASD_VERSION);
 	if (!strcmp(early, "early_metrics"))
 		fake_metrics(1);
-	struct wasd_msg m = fake_hear(-1, true);
+	struct wasd_frame m = fake_hear(-1, true);
 	if (!m.type || strcmp(m.type, "start"))
 		_exit(1);
 	const char *fault = "good", *id = "";
@@ -315,7 +315,7 @@ static _Noreturn void fake_train(void)
 		_exit(0);
 	}
 	if (IS("polite")) {
-		struct wasd_msg c = fake_hear(-1, true);
+		struct wasd_frame c = fake_hear(-1, true);
 		if (c.type && !strcmp(c.type, "cancel")) {
 			fake_checkpoint(1, NULL, 0);
 			fake_wait_acks(1);
@@ -388,7 +388,7 @@ static _Noreturn void fake_infer(void)
 	char word[64] = "";
 	fake_hello("infer", WASD_VERSION);
 	for (;;) {
-		struct wasd_msg m = fake_hear(-1, true);
+		struct wasd_frame m = fake_hear(-1, true);
 		const char *bundle = "", *mode = "";
 		wasd_json_str(m.json, "bundle", &bundle);
 		wasd_json_str(m.json, "mode", &mode);
@@ -447,7 +447,7 @@ static _Noreturn void fake_infer(void)
 				SAY("{\"type\":\"classified\",\"re\":%u,\"results\":[],\"macs\":1,\"mode\":\"%s\",\"bulk\":%s,\"timing_us\":{}}",
 				    m.seq, mode, m.fd >= 0 ? "true" : "false");
 		}
-		wasd_msg_done(&m);
+		wasd_frame_done(&m);
 	}
 }
 
@@ -477,7 +477,7 @@ static const char *fake_remarks(const char *name)
 static _Noreturn void fake_ingest(void)
 {
 	fake_hello("ingest", WASD_VERSION);
-	struct wasd_msg m = fake_hear(-1, true);
+	struct wasd_frame m = fake_hear(-1, true);
 	const char *name = "", *out = "";
 	wasd_json_str(m.json, "name", &name);
 	wasd_json_str(m.json, "out", &out);
@@ -544,7 +544,7 @@ static _Noreturn void fake_profile(void)
 {
 	char path[64];
 	fake_hello("profile", WASD_VERSION);
-	struct wasd_msg m = fake_hear(-1, true);
+	struct wasd_frame m = fake_hear(-1, true);
 	const char *name = "", *dataset = "", *desire = "";
 	int64_t threads = 0, nice = 0, bytes = 0;
 	wasd_json_str(m.json, "name", &name);
@@ -613,8 +613,8 @@ static _Noreturn void fake_profile(void)
 	/* Searches until the test makes the file of faults. */
 	fault_file(path, getppid());
 	while (IS("slow") && access(path, F_OK)) {
-		struct wasd_msg none = fake_hear(100, true);
-		wasd_msg_done(&none);
+		struct wasd_frame none = fake_hear(100, true);
+		wasd_frame_done(&none);
 	}
 	fake_overlay(name, 0, FAKE_INFO);
 	_exit(0);

@@ -11,7 +11,7 @@
  *
  * ---- the payload --------------------------------------------------------------------------------------------------
  * Small payloads travel behind the JSON of the frame, large ones in a sealed memory file whose size is the member
- * "bytes" and, where the content is kept, whose SHA-256 is the member "sha256". wasd_msg_payload gives the bytes
+ * "bytes" and, where the content is kept, whose SHA-256 is the member "sha256". wasd_frame_payload gives the bytes
  * whichever way they came.
  *
  * ---- a checkpoint -------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ enum wasd_status wasd_message_check(const struct wasd_message *row, const cJSON 
  * object without a type, for a member of a message. */
 cJSON *wasd_message(const char *type, const char *members, ...);
 
-/* The payload of a received message, mapped where it came as a file. The size of the file must be the member "bytes"
+/* The payload of a received frame, mapped where it came as a file. The size of the file must be the member "bytes"
  * and, for a checkpoint with an overlay behind it, "profile_bytes" more. wasd_payload_done unmaps; data is borrowed
  * from m or from the map. */
 struct wasd_payload {
@@ -106,7 +106,7 @@ struct wasd_payload {
 	size_t len;
 	const void *map;
 };
-enum wasd_status wasd_msg_payload(const struct wasd_msg *m, struct wasd_payload *out, struct wasd_err *err);
+enum wasd_status wasd_frame_payload(const struct wasd_frame *m, struct wasd_payload *out, struct wasd_err *err);
 void wasd_payload_done(struct wasd_payload *p);
 
 /* From now on every frame that w sends or receives is one of the table. side: who holds this end. */

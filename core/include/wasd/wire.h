@@ -28,15 +28,15 @@
 
 struct wasd_wire; /* one end; wraps a descriptor that it owns */
 
-struct wasd_msg {
+struct wasd_frame {
 	uint32_t seq;
-	cJSON *json;      /* owned by the message */
+	cJSON *json;      /* owned by the frame */
 	const char *type; /* borrowed from json */
 	char *bin;
 	size_t bin_len; /* owned; NULL when bin_len is 0 */
 	int fd;         /* owned; -1 when none. Not yet checked: wasd_memfd_map does that */
 };
-void wasd_msg_done(struct wasd_msg *m); /* frees and closes; safe on a zeroed struct with fd -1 and twice */
+void wasd_frame_done(struct wasd_frame *m); /* frees and closes; safe on a zeroed struct with fd -1 and twice */
 
 enum wasd_status wasd_wire_create(int fd, struct wasd_wire **out, struct wasd_err *err);
 void wasd_wire_destroy(struct wasd_wire *w); /* closes the descriptor */
@@ -53,6 +53,6 @@ enum wasd_status wasd_wire_send_take(struct wasd_wire *w, cJSON *json, struct wa
 /* Receives one frame. timeout_ms -1 = for ever, 0 = only what is there. WASD_EBUSY on timeout, WASD_ENOTFOUND at a
  * clean end of stream, WASD_ECORRUPT as above. One reader thread at a time. Works on blocking and non-blocking
  * descriptors and keeps partial frames between calls, so an epoll loop calls it with 0 until WASD_EBUSY. */
-enum wasd_status wasd_wire_recv(struct wasd_wire *w, int timeout_ms, struct wasd_msg *out, struct wasd_err *err);
+enum wasd_status wasd_wire_recv(struct wasd_wire *w, int timeout_ms, struct wasd_frame *out, struct wasd_err *err);
 
 #endif
