@@ -1,10 +1,10 @@
-/* archive.c - reading hostile archives: tar (plain, gz, xz, bz2, zstd), zip, or a bare IDX file as an archive of one
+/* archive.c - reads hostile archives: tar (plain, gz, xz, bz2, zstd), zip, or a bare IDX file as an archive of one
  * entry.
  *
- * What is refused, always with the entry's name: anything but regular files and directories; names that are absolute,
- * climb with "..", have empty parts, backslashes, control bytes or no valid UTF-8; two names that are equal or differ
- * in case only; more than a million entries; sizes that do not match; more unpacked bytes than the limit, or than 200
- * times the upload; a missing end. libarchive runs with tar and zip only, and each of its warnings is an error. */
+ * It rejects, always naming the entry: anything but regular files and directories; names that are absolute, climb with
+ * "..", have empty parts, backslashes, control bytes or invalid UTF-8; two names that are equal or differ only in case;
+ * more than a million entries; sizes that do not match; more unpacked bytes than the limit, or more than 200 times the
+ * upload; a missing end. libarchive runs with tar and zip only, and each of its warnings counts as an error. */
 #include "data/ingest.h"
 
 #include <archive.h>
@@ -31,14 +31,14 @@ struct reader {
 	struct source *src;
 	struct archive *a; /* NULL: a bare IDX file */
 	bool zip, done;
-	struct tar_tap *tap; /* NULL: not a tar that we see unpacked */
+	struct tar_tap *tap; /* NULL: not a tar whose unpacked bytes we see */
 	enum wasd_status failed;
-	struct wasd_err why; /* of src or the tap, behind libarchive's back */
+	struct wasd_err why; /* error of src or the tap, which libarchive would not report */
 	struct archive_entry *e;
-	const char *name;   /* of the present entry */
-	char fixed[1200];   /* the same with slashes, in a zip */
-	const char *target; /* of a hard link */
-	int64_t size;       /* declared; -1 unknown */
+	const char *name;   /* name of the current entry */
+	char fixed[1200];   /* that name with backslashes turned to slashes, in a zip */
+	const char *target; /* target of a hard link */
+	int64_t size;       /* declared; -1: unknown */
 };
 
 struct stream {
@@ -73,7 +73,7 @@ bool is_picture(const char *name)
 	return name_ends(name, ".png") || name_ends(name, ".jpg") || name_ends(name, ".jpeg");
 }
 
-/* Texts beside the pictures: licences, papers, for people, or for programs that want the classes told. */
+/* Texts that may lie beside the pictures: licences, papers, class lists. */
 bool is_text(const char *name)
 {
 	static const char *const ends[] = {".txt",  ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml",   ".xml",
@@ -85,7 +85,7 @@ bool is_text(const char *name)
 	return false;
 }
 
-/* Bytes that a terminal, a log or JSON would not take become '?'. */
+/* Replaces bytes that a terminal, a log or JSON would not accept by '?'. */
 static void printable(char *out, size_t size, const char *name)
 {
 	size_t n = 0;
@@ -93,7 +93,7 @@ static void printable(char *out, size_t size, const char *name)
 	for (; *name && n + 1 < size; name++)
 		out[n++] = (uint8_t)*name < 0x20 || *name == 0x7f || (!utf8 && (uint8_t)*name >= 0x80) ? '?' : *name;
 	while (n && utf8 && !wasd_utf8_ok(out, n))
-		n--; /* cut inside a character */
+		n--; /* never cut inside a UTF-8 character */
 	out[n] = 0;
 }
 
@@ -129,7 +129,7 @@ enum wasd_status entry_fail(const struct ingest *in, size_t i, struct wasd_err *
 	return entry_blame(in, i, err, s);
 }
 
-/* What is wrong with a name, or NULL. */
+/* Returns what is wrong with a name, or NULL. */
 static const char *name_fault(const char *name)
 {
 	size_t n = name ? strlen(name) : 0;
@@ -163,7 +163,7 @@ static const char *name_fault(const char *name)
 
 #define MAC_ICON "Icon\r"
 
-/* Droppings of file managers and editors, and texts for people. */
+/* Files left behind by file managers and editors, and documentation. */
 static bool ignored(const char *name)
 {
 	static const char *const folders[] = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"};
@@ -198,13 +198,13 @@ void ingest_progress(struct ingest *in)
 		in->o.progress(in->o.ctx, in->images, in->bytes);
 }
 
-/* `unpacked` bytes have come out in this pass, or (a zip's directory) are about to. */
+/* unpacked: bytes unpacked in this pass, or (from a zip's directory) about to be. */
 static enum wasd_status check_unpacked(const struct ingest *in, uint64_t unpacked, struct wasd_err *err)
 {
 	if (unpacked > in->o.max_bytes)
 		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than the limit of %zu bytes", in->o.max_bytes);
 	if (unpacked > RATIO_FREE && unpacked / RATIO > in->packed)
-		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than %d times the %llu bytes that were sent", RATIO,
+		return wasd_fail(err, WASD_ETOOBIG, "unpacks to more than %d times the %llu bytes uploaded", RATIO,
 		                 (unsigned long long)in->packed);
 	return WASD_OK;
 }
@@ -246,7 +246,7 @@ static la_int64_t on_seek(struct archive *a, void *ctx, la_int64_t offset, int w
 static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, const char *what)
 {
 	if (r->failed) {
-		blame(&r->why, r->in->files[r->file].name); /* of the upload, whichever entry was being read */
+		blame(&r->why, r->in->files[r->file].name); /* blame the upload, whichever entry was being read */
 		if (err)
 			*err = r->why;
 		return r->failed;
@@ -256,7 +256,7 @@ static enum wasd_status reader_fail(struct reader *r, struct wasd_err *err, cons
 	return wasd_fail(err, no_memory ? WASD_ENOMEM : WASD_ECORRUPT, "%s: %s", what, msg ? msg : "damaged");
 }
 
-/* Whether 512 bytes are the header of a tar entry: their sum, the checksum's own eight taken as blanks, is in octal at
+/* Whether 512 bytes are a tar header: their sum, with the 8 checksum bytes counted as blanks, stands in octal at
  * 148. */
 static bool is_tar(const uint8_t *h, size_t n)
 {
@@ -270,8 +270,8 @@ static bool is_tar(const uint8_t *h, size_t n)
 	return sum == want;
 }
 
-/* A bare IDX file: by its first bytes; by its name only where they are of nothing else, so that a damaged one is
- * refused as what it is. */
+/* Recognises a bare IDX file by its first bytes. The name counts only where the bytes match no other format, so that a
+ * damaged IDX file is rejected as an IDX file. */
 static bool looks_like_idx(const uint8_t *head, size_t n, const char *name)
 {
 	char text[WASD_FOREIGN_TEXT];
@@ -288,12 +288,13 @@ static void reader_close(struct reader *r)
 	source_close(r->src);
 }
 
-/* Names of a zip that are neither UTF-8 nor marked so: of an old Windows, in the encoding of its language. */
+/* Chooses the encoding of zip names that are neither UTF-8 nor marked as such: old Windows programs use the encoding of
+ * the system's language. */
 static enum wasd_status choose_names(struct reader *r, struct wasd_err *err)
 {
 	const char *charset = r->in->o.names ? r->in->o.names : "CP437";
 	if (archive_read_set_format_option(r->a, "zip", "hdrcharset", charset) != ARCHIVE_OK)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "this machine cannot read names in %s", charset);
+		return wasd_fail(err, WASD_EUNSUPPORTED, "this machine cannot convert names from %s", charset);
 	if (!r->in->replaying)
 		ingest_remark(
 			r->in, "zip_names", r->in->files[r->file].name,
@@ -302,8 +303,9 @@ static enum wasd_status choose_names(struct reader *r, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* Chooses what libarchive may see in the file, and watches for what it would not show. "PK" in front: a zip and nothing
- * else. Plain or gzipped: a tar, whose blocks we can follow; the other filters hide them from us. */
+/* Chooses the formats that libarchive may see in the file, and sets up the checks for what it does not report. "PK" in
+ * front: a zip and nothing else. Plain or gzipped: a tar whose blocks we can follow; the other filters hide the blocks
+ * from us. */
 static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, size_t n, struct wasd_err *err)
 {
 	static const struct {
@@ -339,11 +341,11 @@ static enum wasd_status choose_formats(struct reader *r, const uint8_t *head, si
 	return r->tap ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
-/* A zip is read from the directory at its end. */
+/* A zip is read through the directory at its end. */
 static const char *unreadable(const uint8_t *head, size_t n)
 {
 	return n >= 4 && !memcmp(head, "PK\3\4", 4) ?
-	           "a zip archive without the directory at its end: it is cut off, send it again" :
+	           "a zip archive without its directory at the end: the file is cut off, send it again" :
 	           "neither a tar or zip archive nor an IDX file";
 }
 
@@ -402,8 +404,8 @@ static const char *type_name(const struct archive_entry *e)
 	return "an entry of unknown type";
 }
 
-/* The name with slashes where a zip of Windows has backslashes; the folder's icon of a Mac is known before its line end
- * is a fault. */
+/* Windows programs write backslashes into zip names: turns them to slashes. The icon file of a Mac folder ends in a
+ * carriage return, which must be recognised before the name is rejected. */
 static const char *fix_name(struct reader *r, const char *name)
 {
 	size_t n = name ? strlen(name) : 0;
@@ -437,7 +439,7 @@ static enum wasd_status check_entry(struct reader *r, struct wasd_err *err)
 	if (archive_entry_filetype(r->e) == AE_IFDIR)
 		return WASD_OK;
 	if (archive_entry_filetype(r->e) != AE_IFREG)
-		return wasd_fail(err, WASD_EINVAL, "%s; only regular files are taken", type_name(r->e));
+		return wasd_fail(err, WASD_EINVAL, "%s; only regular files are accepted", type_name(r->e));
 	if (archive_entry_is_encrypted(r->e) > 0)
 		return wasd_fail(err, WASD_EINVAL, "encrypted");
 	if (archive_entry_sparse_count(r->e))
@@ -448,15 +450,15 @@ static enum wasd_status check_entry(struct reader *r, struct wasd_err *err)
 	return r->size < 0 ? wasd_fail(err, WASD_ECORRUPT, "a negative size") : WASD_OK;
 }
 
-/* After the last entry of a tar: two blocks of zeros (one is enough for us), or it was cut between two entries. Then
- * the rest of a gzip file, whose checksum comes last. */
+/* After the last entry of a tar come two blocks of zeros (one is enough for us); without them the file was cut between
+ * two entries. Then comes the rest of a gzip file, whose checksum is last. */
 static enum wasd_status check_end(struct reader *r, struct wasd_err *err)
 {
 	const void *p;
 	size_t n = 1;
 	enum wasd_status s = WASD_OK;
 	if (!r->zip && archive_filter_bytes(r->a, 0) - archive_read_header_position(r->a) < 512)
-		s = wasd_fail(err, WASD_ECORRUPT, "the tar archive has no end mark: it is cut off");
+		s = wasd_fail(err, WASD_ECORRUPT, "the tar archive has no end marker: it is cut off");
 	while (!s && n && source_is_gzip(r->src))
 		if (!(s = source_next(r->src, &p, &n, err)))
 			s = account(r->in, n, err);
@@ -465,12 +467,12 @@ static enum wasd_status check_end(struct reader *r, struct wasd_err *err)
 	return s;
 }
 
-/* The next regular, not ignored entry; *more false after the last. */
+/* Advances to the next regular file not ignored; *more is false after the last one. */
 static enum wasd_status reader_next(struct reader *r, size_t *entries, bool *more, struct wasd_err *err)
 {
 	enum wasd_status s;
 	*more = false;
-	if (!r->a) { /* bare file: one entry, named by the client */
+	if (!r->a) { /* a bare file is one entry, named by the client */
 		*more = !r->done;
 		r->done = true;
 		r->name = r->in->files[r->file].name[0] ? r->in->files[r->file].name : "(unnamed)";
@@ -553,7 +555,7 @@ static enum wasd_status stream_read_raw(struct stream *s, void *p, size_t n, siz
 		s->got += k;
 		s->end = !k;
 		if (s->r->size >= 0 && (s->end ? s->got != (uint64_t)s->r->size : s->got > (uint64_t)s->r->size))
-			e = wasd_fail(err, WASD_ECORRUPT, "%s %llu bytes, its header promises %lld",
+			e = wasd_fail(err, WASD_ECORRUPT, "%s %llu bytes, but its header says %lld",
 			              s->end ? "has" : "has more than", (unsigned long long)s->got, (long long)s->r->size);
 	}
 	return e;
@@ -597,7 +599,7 @@ static enum wasd_status list_entry(struct ingest *in, const struct reader *r, st
 	return WASD_OK;
 }
 
-/* Whole texts are kept that a format may need: a table of labels, names of classes. */
+/* Keeps whole texts that a format may need: a table of labels, class names. */
 static bool keeps_text(const struct ingest *in, const struct reader *r)
 {
 	int64_t most = name_ends(r->name, ".csv") ? INGEST_TEXT_MAX : name_ends(r->name, ".txt") ? INGEST_NAMES_MAX : -1;
@@ -631,7 +633,7 @@ static enum wasd_status from_bytes(void *ctx, void *p, size_t n, size_t *got, st
 	return WASD_OK;
 }
 
-/* The first bytes, of what is inside where they are gzipped. Damage there is found when the entry is read. */
+/* Keeps the first bytes, unpacked if they are gzipped. Damage is reported when the entry is read. */
 static enum wasd_status keep_head(struct entry *e, const char *buf, size_t n, struct wasd_err *err)
 {
 	struct bytes b = {buf, n};
@@ -650,8 +652,8 @@ static enum wasd_status keep_head(struct entry *e, const char *buf, size_t n, st
 	return WASD_OK;
 }
 
-/* Reads an entry to its end (a zip's is skipped by seeking: its sizes are in the directory), keeping what formats look
- * at. */
+/* Reads an entry to its end and keeps what the formats look at. A zip entry is skipped by seeking: its sizes are in the
+ * directory. */
 static enum wasd_status scan_content(struct ingest *in, struct reader *r, uint64_t *declared, char *buf,
                                      struct wasd_err *err)
 {
@@ -683,7 +685,7 @@ static int by_folded_name(const void *a, const void *b, void *ctx)
 	return c ? c : i < j ? -1 : 1;
 }
 
-/* The entry of that name; SIZE_MAX: none. order: by folded name. */
+/* Returns the entry with this name; SIZE_MAX: none. order: sorted by case-folded name. */
 static size_t find_entry(const struct ingest *in, const size_t *order, const char *name)
 {
 	size_t lo = 0, hi = in->n;
@@ -697,7 +699,7 @@ static size_t find_entry(const struct ingest *in, const size_t *order, const cha
 	return lo < in->n && !strcmp(entry_name(in, order[lo]), name) ? order[lo] : SIZE_MAX;
 }
 
-/* A hard link has the bytes of an entry before it, and of nothing outside the archive. */
+/* A hard link must refer to an earlier entry of the same archive. */
 static enum wasd_status resolve_links(struct ingest *in, const size_t *order, struct wasd_err *err)
 {
 	for (size_t i = 0; i < in->n; i++) {
@@ -706,7 +708,7 @@ static enum wasd_status resolve_links(struct ingest *in, const size_t *order, st
 			continue;
 		size_t to = find_entry(in, order, in->names.data + e->target);
 		if (to == SIZE_MAX || to >= i || in->entry[to].file != e->file)
-			return entry_fail(in, i, err, WASD_EINVAL, "a hard link to something that is not in the archive before it");
+			return entry_fail(in, i, err, WASD_EINVAL, "a hard link to something that is not earlier in the archive");
 		to = in->entry[to].link == SIZE_MAX ? to : in->entry[to].link;
 		e->link = to;
 		e->size = in->entry[to].size;
@@ -729,9 +731,8 @@ static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err
 	for (size_t i = 1; !s && i < in->n; i++) {
 		const char *a = entry_name(in, order[i - 1]), *b = entry_name(in, order[i]);
 		if (!strcasecmp(a, b))
-			s = strcmp(a, b) ?
-			        entry_fail(in, order[i], err, WASD_EINVAL, "differs in upper and lower case only from %.100s", a) :
-			        entry_fail(in, order[i], err, WASD_EINVAL, "twice in the archive");
+			s = strcmp(a, b) ? entry_fail(in, order[i], err, WASD_EINVAL, "differs only in case from %.100s", a) :
+			                   entry_fail(in, order[i], err, WASD_EINVAL, "occurs twice in the archive");
 	}
 	if (!s)
 		s = resolve_links(in, order, err);
@@ -739,7 +740,7 @@ static enum wasd_status check_collisions(struct ingest *in, struct wasd_err *err
 	return s;
 }
 
-/* Names are UTF-8 whatever the daemon's locale is; libarchive asks the thread's. */
+/* Names are UTF-8 whatever the daemon's locale is; libarchive uses the locale of the thread. */
 struct utf8_scope {
 	locale_t mine, old;
 };
@@ -783,7 +784,7 @@ enum wasd_status ingest_scan(struct ingest *in, struct wasd_err *err)
 	char *buf = wasd_malloc(CHUNK);
 	if (!buf)
 		return wasd_fail(err, WASD_ENOMEM, "no memory");
-	bool inner = in->packed; /* what was sent has been counted */
+	bool inner = in->packed; /* the outer archive has been counted already */
 	for (int f = 0; f < in->n_files && !s && !inner; f++) {
 		struct source *src;
 		if ((s = source_open(in->files[f].path, &src, err)))
@@ -825,7 +826,7 @@ static enum wasd_status replay_file(struct ingest *in, int file, size_t *i, entr
 	while (!(s = reader_next(&r, &entries, &more, err)) && more) {
 		struct stream st = {.r = &r};
 		if (*i >= in->n || in->entry[*i].file != file || strcmp(entry_name(in, *i), r.name)) {
-			s = wasd_fail_at(err, WASD_ECORRUPT, in->files[file].name, "the upload changed while it was read");
+			s = wasd_fail_at(err, WASD_ECORRUPT, in->files[file].name, "the upload changed while it was being read");
 			break;
 		}
 		if ((!wanted || wanted(plan, *i)) && (s = fn(plan, *i, &st, err)))

@@ -1,9 +1,8 @@
-/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of one or two label bytes and 3*32*32 pixels, plane
+/* cifar.c - the binary version of CIFAR-10 and CIFAR-100: records of one or two label bytes and 3*32*32 pixels, plane
  * by plane.
  *
  *     CIFAR-10   data_batch_1.bin ... test_batch.bin   <label>          batches.meta.txt: ten names
- *     CIFAR-100  train.bin test.bin                    <coarse><fine>   fine_label_names.txt: a hundred names
- */
+ *     CIFAR-100  train.bin test.bin                    <coarse><fine>   fine_label_names.txt: a hundred names */
 #include "data/ingest.h"
 
 #include <string.h>
@@ -11,17 +10,17 @@
 enum { PIXELS = 3 * 32 * 32, RECORDS = 64 };
 
 struct cifar {
-	const char *train, *test, *names; /* base names; train is a prefix when parts is set */
-	bool parts;                       /* train is split: prefix, a number, ".bin" */
-	const char *skip;                 /* belongs to the set, not needed */
-	int classes, labels, label;       /* label bytes of a record, and which one counts */
+	const char *train, *test, *names; /* base names; train is a prefix if parts is set */
+	bool parts;                       /* the training images are in several files: prefix, a number, ".bin" */
+	const char *skip;                 /* belongs to the set, but is not needed */
+	int classes, labels, label;       /* labels: label bytes per record; label: the one that counts */
 };
 
 static const struct cifar cifar10 = {"data_batch_", "test_batch.bin", "batches.meta.txt", true, NULL, 10, 1, 0};
 static const struct cifar cifar100 =
 	{"train.bin", "test.bin", "fine_label_names.txt", false, "coarse_label_names.txt", 100, 2, 1};
 
-/* Part number of a training file, -1 if it is none. */
+/* Part number of a training file, -1 if it is not one. */
 static int train_part(const struct cifar *c, const char *base)
 {
 	if (!c->parts)
@@ -32,7 +31,7 @@ static int train_part(const struct cifar *c, const char *base)
 	return base[n] - '0';
 }
 
-/* Whether entry i, which has the name of one, may be a file of records: its size is of whole records, and the first
+/* Whether entry i, which has the right name, may hold records: its size is a whole number of records and the first
  * labels are in range. */
 static bool has_records(const struct ingest *in, size_t i, const struct cifar *c)
 {
@@ -40,7 +39,7 @@ static bool has_records(const struct ingest *in, size_t i, const struct cifar *c
 	return e->size && e->size % ((uint64_t)c->labels + PIXELS) == 0 && e->head[c->label] < c->classes;
 }
 
-/* By the names of a whole set, or by a file that is of records in an archive without pictures. */
+/* Claims a set with all the names, or a file that holds records in an archive without pictures. */
 static bool claims(const struct ingest *in, const struct cifar *c)
 {
 	bool train = false, test = false, names = false, records = false, pictures = false;
@@ -69,7 +68,7 @@ static enum wasd_status count_records(const struct plan *p, size_t i, size_t *n,
 {
 	uint64_t size = p->in->entry[i].size, record = (uint64_t)p->c->labels + PIXELS;
 	if (!size || size % record)
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%llu bytes: not a whole number of records of %llu bytes",
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%llu bytes is not a whole number of records of %llu bytes",
 		                  (unsigned long long)size, (unsigned long long)record);
 	*n = size / record;
 	return WASD_OK;
@@ -85,7 +84,7 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 		const char *base = entry_base(in, i);
 		int part = train_part(p->c, base);
 		if (in->entry[i].link != SIZE_MAX)
-			return entry_fail(in, i, err, WASD_EINVAL, "a hard link; only an archive of pictures may have them");
+			return entry_fail(in, i, err, WASD_EINVAL, "a hard link; only archives of pictures may contain them");
 		size_t *slot = part >= 0                  ? &p->part[part] :
 		               !strcmp(base, p->c->test)  ? &p->test :
 		               !strcmp(base, p->c->names) ? &p->names :
@@ -119,7 +118,7 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 	return s;
 }
 
-/* Cuts the text of the names file into lines in place; empty ones are skipped. */
+/* Splits the text of the names file into lines, in place; skips empty lines. */
 static enum wasd_status read_names(struct plan *p, const char **names, struct wasd_err *err)
 {
 	char *text = p->in->entry[p->names].text, *save = NULL;
@@ -138,11 +137,11 @@ static enum wasd_status read_names(struct plan *p, const char **names, struct wa
 			return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "class name %d is too long or not UTF-8", n);
 		for (int k = 0; k < n; k++)
 			if (!strcmp(names[k], line))
-				return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "class name %s comes twice", line);
+				return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "class name %s occurs twice", line);
 		names[n++] = line;
 	}
 	if (n != p->c->classes)
-		return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "%d class names, %d are needed", n, p->c->classes);
+		return entry_fail(p->in, p->names, err, WASD_ECORRUPT, "%d class names, but %d are needed", n, p->c->classes);
 	return WASD_OK;
 }
 
@@ -167,8 +166,8 @@ static enum wasd_status read_records(void *plan, size_t i, struct stream *st, st
 			const uint8_t *r = buf + k * record;
 			int label = r[p->c->label];
 			if (label >= p->c->classes) {
-				s = entry_fail(p->in, i, err, WASD_ECORRUPT, "image %zu: label %d, there are %d classes", at, label,
-				               p->c->classes);
+				s = entry_fail(p->in, i, err, WASD_ECORRUPT, "image %zu has label %d, but there are only %d classes",
+				               at, label, p->c->classes);
 				break;
 			}
 			p->seen[label] = p->seen[label] || split == WASD_TRAIN;

@@ -1,8 +1,8 @@
-/* dataset.c - a dataset file, mapped and checked. The layout is told in wasd/data.h.
+/* dataset.c - maps and checks a dataset file. wasd/data.h describes the layout.
  *
- * Everything a reader later trusts is checked once here: sizes against the file's size, the description against the
- * header, every label against the number of classes. The pixels are never touched, so opening costs the same for 10
- * images and 10 million. */
+ * Everything that readers later rely on is checked once, here: sizes against the size of the file, the description
+ * against the header, every label against the number of classes. The pixels are never touched, so opening a file costs
+ * the same for 10 images and for 10 million. */
 #include "data/wds.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ struct wasd_dataset {
 
 static const size_t counts_max = (size_t)1 << 32; /* the loader numbers images with 32 bits */
 
-/* out = in + n rounded up to the next section; false on overflow. */
+/* *out = in + n, rounded up to the next section; false on overflow. */
 static bool place(uint64_t in, uint64_t n, uint64_t *out)
 {
 	uint64_t end;
@@ -48,7 +48,7 @@ bool wds_layout(const struct wds_header *h, struct wds_layout *out)
 		if (n[s] >= counts_max || __builtin_mul_overflow(image, n[s], &bytes) || !place(pos, bytes, &pos))
 			return false;
 		out->labels[s] = pos;
-		out->end = pos + n[s] * 2; /* n < 2^32 and pos is far from the top: no overflow */
+		out->end = pos + n[s] * 2; /* n < 2^32 and pos is far from UINT64_MAX: no overflow */
 		if (!place(pos, n[s] * 2, &pos))
 			return false;
 	}
@@ -60,8 +60,8 @@ enum wasd_status wds_shape_check(struct wasd_shape s, struct wasd_err *err)
 	if (s.c < 1 || s.c > 3 || s.h < 1 || s.h > WDS_MAX_SIDE || s.w < 1 || s.w > WDS_MAX_SIDE)
 		return wasd_fail(
 			err, WASD_EINVAL,
-			"images of %d channels and %dx%d pixels: 1 to 3 channels and 1 to %d pixels a side are possible", s.c, s.h,
-			s.w, WDS_MAX_SIDE);
+			"images with %d channels and %dx%d pixels: 1 to 3 channels and sides of 1 to %d pixels are allowed", s.c,
+			s.h, s.w, WDS_MAX_SIDE);
 	return WASD_OK;
 }
 
@@ -87,7 +87,7 @@ static bool read_moments(const cJSON *desc, const char *key, int c, double out[3
 	return true;
 }
 
-/* The JSON behind the header: class names, moments, digest. */
+/* Reads the JSON that follows the header: class names, moments, digest. */
 static enum wasd_status read_description(struct wasd_dataset *d, const char *path, struct wasd_err *err)
 {
 	struct wasd_json_limits lim = {WDS_MAX_JSON, 4, WDS_MAX_CLASSES + 100};
@@ -109,7 +109,7 @@ static enum wasd_status read_description(struct wasd_dataset *d, const char *pat
 		d->classes[n++] = v->valuestring;
 	}
 	if (!read_moments(d->desc, "mean", d->shape.c, d->mean) || !read_moments(d->desc, "std", d->shape.c, d->std))
-		return wasd_fail(err, WASD_ECORRUPT, "%s: description has no mean and std of %d channels", path, d->shape.c);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: description lacks the mean and std of %d channels", path, d->shape.c);
 	int64_t val = 0;
 	if (wasd_json_get(d->desc, "val") &&
 	    (!wasd_json_i64(d->desc, "val", &val) || val < 0 || (uint64_t)val >= d->head.n_train))
@@ -132,16 +132,16 @@ static enum wasd_status check_header(struct wasd_dataset *d, const char *path, u
 	if (memcmp(h->magic, WDS_MAGIC, sizeof h->magic))
 		return wasd_fail(err, WASD_ECORRUPT, "%s: not a dataset file", path);
 	if (h->version != WDS_VERSION)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: dataset file of version %u, this program reads %u", path, h->version,
-		                 WDS_VERSION);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: dataset file version %u, but this program reads version %u", path,
+		                 h->version, WDS_VERSION);
 	d->shape = (struct wasd_shape){h->c <= 3 ? (int)h->c : -1, h->h <= WDS_MAX_SIDE ? (int)h->h : -1,
 	                               h->w <= WDS_MAX_SIDE ? (int)h->w : -1};
 	if (wds_shape_check(d->shape, NULL) || h->classes < 1 || h->classes > WDS_MAX_CLASSES || h->json_len > WDS_MAX_JSON)
 		return wasd_fail(err, WASD_ECORRUPT, "%s: impossible shape %ux%ux%u or %u classes", path, h->c, h->h, h->w,
 		                 h->classes);
 	if (!wds_layout(h, &d->at) || d->at.end != size || h->file_size != size)
-		return wasd_fail(err, WASD_ECORRUPT, "%s: %llu bytes, the header promises %llu", path, (unsigned long long)size,
-		                 (unsigned long long)h->file_size);
+		return wasd_fail(err, WASD_ECORRUPT, "%s: the file has %llu bytes, but its header says %llu", path,
+		                 (unsigned long long)size, (unsigned long long)h->file_size);
 	d->image_bytes = wasd_shape_count(d->shape);
 	return WASD_OK;
 }
@@ -153,7 +153,7 @@ static enum wasd_status check_labels(const struct wasd_dataset *d, const char *p
 		size_t n = s ? d->head.n_test : d->head.n_train;
 		for (size_t i = 0; i < n; i++)
 			if (y[i] >= d->head.classes)
-				return wasd_fail(err, WASD_ECORRUPT, "%s: %s label %zu is %u, there are %u classes", path,
+				return wasd_fail(err, WASD_ECORRUPT, "%s: %s label %zu is %u, but there are only %u classes", path,
 				                 s ? "test" : "train", i, y[i], d->head.classes);
 	}
 	return WASD_OK;
@@ -179,7 +179,8 @@ enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, 
 		goto done;
 	}
 	if ((uint64_t)st.st_size < sizeof d->head) {
-		s = wasd_fail(err, WASD_ECORRUPT, "%s: %lld bytes, too short for a dataset file", path, (long long)st.st_size);
+		s = wasd_fail(err, WASD_ECORRUPT, "%s: %lld bytes is too short for a dataset file", path,
+		              (long long)st.st_size);
 		goto done;
 	}
 	if ((s = wasd_read_full(fd, &d->head, sizeof d->head, err)) ||

@@ -1,9 +1,8 @@
-/* exif.c - one number of a block of Exif data: how the camera was held (CIPA DC-008, tag 0x0112 of the 0th IFD).
+/* exif.c - reads one number from a block of Exif data: the orientation (CIPA DC-008, tag 0x0112 of the 0th IFD).
  *
  *     TIFF header   "II" 42 or "MM" 42 (the byte order), u32 offset of the 0th IFD
- *     IFD           u16 number of entries, then 12 bytes each: u16 tag, u16 type, u32 count, the value in the upper
- *                   bytes
- */
+ *     IFD           u16 number of entries, then 12 bytes each: u16 tag, u16 type, u32 count, the value left-aligned in
+ * 4 bytes */
 #include "data/image.h"
 
 enum { TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3, TYPE_LONG = 4 };
@@ -14,7 +13,7 @@ struct block {
 	bool big_endian;
 };
 
-/* bytes: 2 or 4. 0 beyond the end. */
+/* Reads an integer of 2 or 4 bytes; 0 beyond the end. */
 static uint32_t number(const struct block *b, size_t at, int bytes)
 {
 	uint32_t v = 0;

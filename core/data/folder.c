@@ -1,8 +1,8 @@
-/* folder.c - archives of pictures. Where each belongs is layout.c's to say; here they are decoded and put there.
+/* folder.c - archives of pictures. layout.c decides where each picture goes; this file decodes the pictures and puts
+ * them there.
  *
- * The set has one channel when every picture is grey, else three: pictures are taken for grey until one is not, and
- * then the replay starts again. It also does when pictures are bad and are to be skipped: the places of the others
- * depend on it. */
+ * The set has one channel if every picture is grey, else three. The replay assumes grey and starts over at the first
+ * colour picture. It also starts over to skip bad pictures, because the places of the others depend on them. */
 #include "data/layout.h"
 #include "data/image.h"
 
@@ -13,11 +13,11 @@ enum { MAX_ENCODED = 32 << 20 };
 struct plan {
 	struct layout l;
 	int channels;          /* 1 until a colour picture turns up */
-	bool colour;           /* it did: start again */
-	size_t bad, other;     /* pictures that cannot be used, for themselves or for their size */
-	struct wasd_err first; /* the first of them */
+	bool colour;           /* a colour picture turned up: start over */
+	size_t bad, other;     /* pictures that cannot be read; pictures of another size */
+	struct wasd_err first; /* the first error */
 	uint8_t *buf;
-	size_t cap; /* encoded bytes of one picture */
+	size_t cap; /* capacity of buf, encoded bytes */
 };
 
 static enum wasd_status read_whole(struct plan *p, size_t i, struct stream *st, size_t *n, struct wasd_err *err)
@@ -30,10 +30,11 @@ static enum wasd_status read_whole(struct plan *p, size_t i, struct stream *st, 
 		p->buf = b;
 		p->cap = size + 1 + size / 2;
 	}
-	return stream_read(st, p->buf, size + 1, n, err); /* one more than there is: the end is seen and the size checked */
+	return stream_read(st, p->buf, size + 1, n,
+	                   err); /* asks for one byte more, which detects the end and checks the size */
 }
 
-/* A fault of one picture is kept and the replay goes on; any other ends it. */
+/* Records a fault of one picture and lets the replay go on; any other error ends it. */
 static enum wasd_status note_bad(struct plan *p, size_t i, enum wasd_status s, const struct wasd_err *err)
 {
 	struct ingest *in = p->l.in;
@@ -46,13 +47,13 @@ static enum wasd_status note_bad(struct plan *p, size_t i, enum wasd_status s, c
 	return WASD_OK;
 }
 
-/* Pictures of several sizes are a matter of the whole set: nothing is skipped for it. */
+/* Mixed picture sizes concern the whole set, so on_bad=skip does not apply. */
 static void note_other_size(struct plan *p, size_t i, int h, int w)
 {
 	struct ingest *in = p->l.in;
 	struct wasd_err e = {0};
-	entry_fail(in, i, &e, WASD_EINVAL, "%dx%d pixels, the pictures before have %dx%d (give \"size\" to resize)", w, h,
-	           in->shape.w, in->shape.h);
+	entry_fail(in, i, &e, WASD_EINVAL, "%dx%d pixels, but the pictures before it have %dx%d (give \"size\" to resize)",
+	           w, h, in->shape.w, in->shape.h);
 	if (!p->other++ && (!p->bad || in->o.skip_bad))
 		p->first = e;
 	ingest_culprit(in, &e);
@@ -82,7 +83,7 @@ static enum wasd_status put(struct plan *p, size_t i, const struct image *im, st
 	return s;
 }
 
-/* What was done to the picture of entry i. */
+/* Remarks on what was done to the picture of entry i. */
 static void tell(struct ingest *in, size_t i, const struct image *im)
 {
 	static const struct {
@@ -90,8 +91,8 @@ static void tell(struct ingest *in, size_t i, const struct image *im)
 		const char *code, *text;
 	} rows[] = {
 		{NOTE_TURNED, "oriented",
-	     "turned upright as their EXIF orientation says (orientation=keep leaves them as stored)"},
-		{NOTE_FLATTENED, "alpha_flattened", "transparent pixels laid over the background"},
+	     "turned upright according to their EXIF orientation (orientation=keep leaves them as stored)"},
+		{NOTE_FLATTENED, "alpha_flattened", "transparent pixels blended over the background"},
 		{NOTE_CMYK, "cmyk_converted", "CMYK or YCCK converted to RGB without a colour profile"},
 		{NOTE_REDUCED, "decoded_reduced", "large pictures decoded at a reduced scale"},
 	};
@@ -100,7 +101,7 @@ static void tell(struct ingest *in, size_t i, const struct image *im)
 			ingest_remark(in, rows[k].code, entry_name(in, i), "%s", rows[k].text);
 	if (im->notes & NOTE_ODD)
 		ingest_remark(in, "jpeg_remark", entry_name(in, i),
-		              "JPEG files that are read in spite of a fault which leaves their pixels certain: %s", im->odd);
+		              "JPEG files read despite a fault that does not affect their pixels: %s", im->odd);
 }
 
 static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, struct wasd_err *err)
@@ -110,7 +111,7 @@ static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, st
 	struct image im = {0};
 	size_t n;
 	if (in->entry[i].size > MAX_ENCODED) {
-		enum wasd_status e = entry_fail(in, i, err, WASD_ETOOBIG, "a picture of %llu bytes, at most %d",
+		enum wasd_status e = entry_fail(in, i, err, WASD_ETOOBIG, "a picture of %llu bytes; at most %d are allowed",
 		                                (unsigned long long)in->entry[i].size, MAX_ENCODED);
 		return note_bad(p, i, e, err);
 	}
@@ -121,7 +122,7 @@ static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, st
 		return note_bad(p, i, entry_blame(in, i, err, s), err);
 	tell(in, i, &im);
 	if (im.c != p->channels) {
-		p->colour = true; /* ends this replay; not an error that anyone sees */
+		p->colour = true; /* ends this replay; the caller never sees this error */
 		s = wasd_fail(err, WASD_ESTATE, "the first colour picture");
 	} else
 		s = put(p, i, &im, err);
@@ -129,7 +130,7 @@ static enum wasd_status decode_entry(void *plan, size_t i, struct stream *st, st
 	return s;
 }
 
-/* A picture that only its hard links are wanted of is wanted. */
+/* A picture is also read if only its hard links are used. */
 static bool wanted(const void *plan, size_t i)
 {
 	const struct plan *p = plan;
@@ -157,7 +158,7 @@ static enum wasd_status replay(struct plan *p, struct wasd_err *err)
 	return ingest_replay(p->l.in, wanted, decode_entry, p, err);
 }
 
-/* What is bad in a picture is bad in its hard links. */
+/* A bad picture makes its hard links bad. */
 static void spread_bad(struct plan *p)
 {
 	struct ingest *in = p->l.in;

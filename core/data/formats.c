@@ -1,4 +1,4 @@
-/* formats.c - the table of upload formats, and the road that all of them share. A new format is a file with one
+/* formats.c - the table of upload formats, and the steps that all of them share. A new format is one file with one
  * descriptor. */
 #include "data/image.h"
 #include "data/ingest.h"
@@ -25,9 +25,9 @@ enum wasd_status ingest_begin(struct ingest *in, struct wasd_shape shape, const 
 	if (in->o.size)
 		shape.h = shape.w = in->o.size;
 	if (n_train > in->o.max_images || n_test > in->o.max_images - n_train)
-		return wasd_fail(err, WASD_ETOOBIG, "%zu images, the limit is %zu", n, in->o.max_images);
+		return wasd_fail(err, WASD_ETOOBIG, "%zu images, but the limit is %zu", n, in->o.max_images);
 	if (!wasd_mul_size(n, wasd_shape_count(shape), &bytes) || bytes > in->o.max_bytes)
-		return wasd_fail(err, WASD_ETOOBIG, "%zu images of %zu bytes, the limit is %zu bytes", n,
+		return wasd_fail(err, WASD_ETOOBIG, "%zu images of %zu bytes, but the limit is %zu bytes", n,
 		                 wasd_shape_count(shape), in->o.max_bytes);
 	in->shape = shape;
 	in->classes = n_classes;
@@ -62,13 +62,14 @@ struct inner {
 	struct wasd_ingest_file file;
 };
 
-/* The archive inside takes the upload's place, once. What both unpack to is held against the size of what was sent. */
+/* Replaces the upload by the archive inside it, once. The unpacked size of both counts against the size of the
+ * upload. */
 static enum wasd_status open_inner(struct ingest *in, struct inner *inner, struct wasd_err *err)
 {
 	if (!(inner->name = wasd_strdup(entry_base(in, 0))))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a name");
 	ingest_remark(in, "inner_archive", entry_name(in, 0),
-	              "the archive holds one other archive, which was read in its place");
+	              "the archive holds just one other archive, which was read instead");
 	enum wasd_status s = ingest_inner(in, &inner->path, err);
 	if (s)
 		return s;
@@ -88,7 +89,7 @@ static void inner_done(struct inner *inner)
 	wasd_free(inner->name);
 }
 
-/* A channel whose training pixels are all equal says nothing about any image. */
+/* A channel whose training pixels are all equal carries no information. */
 static void tell_flat(struct ingest *in)
 {
 	double std[3];
@@ -98,7 +99,7 @@ static void tell_flat(struct ingest *in)
 		flat = flat || std[c] == 0;
 	if (flat)
 		ingest_remark(in, "std_zero", NULL,
-		              "all training pixels of a channel are equal: the network cannot tell the images apart by it");
+		              "all training pixels of a channel are equal: this channel cannot help to tell the images apart");
 }
 
 enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const char *out_path,
@@ -119,14 +120,14 @@ enum wasd_status wasd_ingest(const struct wasd_ingest_file *files, int n, const 
 	if (n < 1)
 		return wasd_fail(err, WASD_EINVAL, "no files");
 	if (in.o.size < 0 || in.o.size > WDS_MAX_SIDE)
-		return wasd_fail_at(err, WASD_EINVAL, "/size", "size %d, at most %d", in.o.size, WDS_MAX_SIDE);
+		return wasd_fail_at(err, WASD_EINVAL, "/size", "size %d is too large; at most %d", in.o.size, WDS_MAX_SIDE);
 	struct inner inner = {NULL};
 	in.o.test_fraction = in.o.test_fraction > 0 ? in.o.test_fraction : 0.2;
 	enum wasd_status s = ingest_scan(&in, err);
 	if (!s && ingest_has_inner(&in))
 		s = open_inner(&in, &inner, err);
 	if (!s && !in.n)
-		s = wasd_fail_at(err, WASD_EINVAL, in.files[0].name, "no files inside");
+		s = wasd_fail_at(err, WASD_EINVAL, in.files[0].name, "the archive contains no files");
 	if (!s)
 		s = ingest_known_sets(&in, err);
 	for (int i = 0; !s && !f; i++)

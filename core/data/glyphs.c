@@ -1,20 +1,21 @@
-/* glyphs.c - the synthetic set "glyphs": digits drawn as strokes, distorted, on a cluttered and noisy ground, 32x32x3.
+/* glyphs.c - the synthetic set "glyphs": digits drawn as strokes and distorted, on a cluttered and noisy background,
+ * 32x32x3.
  *
- * A digit is a few lines and elliptic arcs in a unit box (x right, y down), in two to four styles. An image is made
+ * A digit is a few lines and elliptic arcs in a unit box (x right, y down), in two to four styles. An image is drawn
  * from back to front: a two-colour gradient, clutter strokes, the digit under a random affine map and a bend, more
  * clutter, noise. A stroke of thickness t covers a pixel at distance d from its centre line by clamp(t/2 + 1/2 - d, 0,
  * 1): antialiasing without supersampling.
  *
- * Only + - * / and sqrt are used (angles come from a table and from the half-angle form of the rotation), all of them
- * exactly rounded, so a seed gives the same bytes on every machine. */
+ * Only + - * / and sqrt are used (angles come from a table and from the half-angle form of the rotation). All of them
+ * are exactly rounded, so a seed gives the same bytes on every machine. */
 #include "data/synthetic.h"
 
 #include <string.h>
 
 enum { SIDE = 32, TURN = 24, STYLES = 4, STROKES = 8, SEGMENTS = 128 };
 
-/* from == to: the line (a,b)-(c,d). Else the arc of the ellipse with centre (a,b) and radii (c,d), from step `from` to
- * step `to`; a step is 15 degrees, step 0 points right and 6 points down. */
+/* from == to: the line (a,b)-(c,d). Otherwise the arc of the ellipse with centre (a,b) and radii (c,d), from step
+ * `from` to step `to`. A step is 15 degrees; step 0 points right and step 6 points down. */
 struct stroke {
 	float a, b, c, d;
 	signed char from, to;
@@ -63,7 +64,7 @@ static const struct style digits[10][STYLES] = {
      {5, {LINE(0, 1, 1, 1), LINE(1, 1, 1, 0), LINE(1, 0, 0, 0), LINE(0, 0, 0, .5f), LINE(0, .5f, 1, .5f)}}},
 };
 
-/* cos of multiples of 15 degrees. */
+/* cos of i * 15 degrees. */
 static float cos_step(int i)
 {
 	static const float quarter[7] = {1, .9659258f, .8660254f, .70710678f, .5f, .25881905f, 0};
@@ -100,7 +101,7 @@ static void path_stroke(struct path *path, const struct stroke *s)
 		                                      {s->a + s->c * cos_step(i + 1), s->b + s->d * sin_step(i + 1)}};
 }
 
-/* A map from the unit box to pixels: a bend of the upright, then an affine map. */
+/* Maps the unit box to pixels: bends the vertical axis, then applies an affine map. */
 struct map {
 	float xx, xy, yx, yy, x, y, bend;
 };
@@ -116,8 +117,8 @@ static float between(struct wasd_rng *r, double lo, double hi)
 	return (float)wasd_rng_between(r, lo, hi);
 }
 
-/* Rotation by up to +-20 degrees (t = tan of half the angle: cos = (1-t^2)/(1+t^2), sin = 2t/(1+t^2)), after shear,
- * aspect, scale. */
+/* Shear, aspect and scale, then rotation by up to +-20 degrees (t = tan of half the angle: cos = (1-t^2)/(1+t^2), sin =
+ * 2t/(1+t^2)). */
 static struct map random_map(struct wasd_rng *r)
 {
 	float height = between(r, 16, 25), width = height * between(r, .45, .85), shear = between(r, -.25, .25);
@@ -164,7 +165,7 @@ static void paint(canvas img, const struct path *path, float thickness, struct c
 static struct colour random_colour(struct wasd_rng *r, double lo, double hi)
 {
 	struct colour a;
-	for (int c = 0; c < 3; c++) /* not in an initialiser: the order of draws must be fixed */
+	for (int c = 0; c < 3; c++) /* a loop, not an initialiser: the order of draws must be fixed */
 		a.c[c] = between(r, lo, hi);
 	return a;
 }
@@ -174,7 +175,7 @@ static float luma(struct colour a)
 	return .299f * a.c[0] + .587f * a.c[1] + .114f * a.c[2];
 }
 
-/* Two colours blended across the image in a random direction: dark ones three times out of four, else light ones.
+/* Blends two colours across the image in a random direction; dark colours three times out of four, else light ones.
  * Returns the mean luma. */
 static float ground(struct wasd_rng *r, canvas img)
 {
@@ -192,8 +193,8 @@ static float ground(struct wasd_rng *r, canvas img)
 	return .5f * (luma(a) + luma(b));
 }
 
-/* A colour whose luma differs from the ground's by at least 80. The two extremes are always far enough from one of
- * them. */
+/* Returns a colour whose luma differs from the background's by at least 80. One of the two extremes is always far
+ * enough away. */
 static struct colour contrasting(struct wasd_rng *r, float ground_luma)
 {
 	for (int i = 0; i < 20; i++) {
@@ -206,7 +207,7 @@ static struct colour contrasting(struct wasd_rng *r, float ground_luma)
 	return (struct colour){{v, v, v}};
 }
 
-/* n short strokes anywhere: lines and arcs, thinner and more transparent than a digit. */
+/* Draws n short lines and arcs anywhere, thinner and more transparent than a digit. */
 static void clutter(struct wasd_rng *r, canvas img, int n)
 {
 	while (n-- > 0) {
@@ -245,7 +246,7 @@ static void glyphs_render(struct wasd_rng *r, int label, uint8_t *chw)
 	paint(img, &path, thickness, contrasting(r, ground_luma), 1);
 	clutter(r, img, (int)wasd_rng_below(r, 3));
 
-	/* Noise: the sum of two uniforms, a triangle of the given half width. */
+	/* Noise: the sum of two uniform variables, i.e. a triangular distribution with the given half width. */
 	float noise = between(r, 5, 40);
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < SIDE; y++)

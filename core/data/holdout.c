@@ -1,9 +1,9 @@
-/* holdout.c - which training images a run looks at, and which of these are held out for validation; see
+/* holdout.c - chooses the training images that a run uses, and which of these to hold out for validation; see
  * wasd_holdout_make.
  *
- * Both are shares of each class. Class c has n_c images and should give F n_c of them. The whole parts are given, and
- * what is missing to round(F N) images goes, one image each, to the classes with the largest remainders (the lower
- * class first where they are equal). */
+ * Both choices are stratified by class. Class c has n_c images and should give F n_c of them. It gives the integer
+ * part; the images still missing from round(F N) come, one each, from the classes with the largest remainders (ties go
+ * to the lower class). */
 #include "wasd/data.h"
 
 #include <math.h>
@@ -14,8 +14,8 @@ struct share {
 	uint32_t class, images, take;
 };
 
-/* What is taken of a list of images: the share `fraction` of each class, `want` in all, by a stream of the seed. A
- * class that has several keeps `keep` of them. */
+/* What to take from a list of images: the share `fraction` of each class, `want` images in all, drawn with the random
+ * stream `stream` of the seed. A class with several images keeps at least `keep` of them. */
 struct taking {
 	double fraction;
 	size_t want;
@@ -36,7 +36,8 @@ static int by_class(const void *a, const void *b)
 	return (x->class > y->class) - (x->class < y->class);
 }
 
-/* Sets take; where no class could give one and keep enough, the first that has one gives it. */
+/* Sets take for each class. If no class can give an image and still keep enough, the first class with an image gives
+ * it. */
 static void divide(struct share *s, size_t classes, const struct taking *t)
 {
 	size_t given = 0;
@@ -57,7 +58,7 @@ static void divide(struct share *s, size_t classes, const struct taking *t)
 	qsort(s, classes, sizeof *s, by_class);
 }
 
-/* Fills `grouped` class by class, each ascending; class c ends before end[c]. */
+/* Fills `grouped` class by class, ascending within each class; class c ends before end[c]. */
 static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, const struct share *s, size_t classes,
                   size_t *end, uint32_t *grouped)
 {
@@ -76,7 +77,7 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Takes images out of the list, which keeps the others; both ascending. `taken` has room for all. */
+/* Moves images from `list` to `taken`; both stay ascending. `taken` has room for all images. */
 static enum wasd_status take(const struct wasd_dataset *d, const struct taking *t, uint32_t *list, size_t *n,
                              uint32_t *taken, size_t *n_taken, struct wasd_err *err)
 {
@@ -116,7 +117,7 @@ done:
 	return status;
 }
 
-/* h->train keeps what the limit leaves of it. */
+/* Reduces h->train to what the limit leaves. */
 static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *h,
                                     struct wasd_err *err)
 {
@@ -135,18 +136,21 @@ static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, 
 	return s;
 }
 
-/* The first n training images, or what the limit leaves of them, and room for as many or `val` to hold out. Nothing to
- * free after a failure. */
+/* Starts with the first n training images, reduced by the limit, with room for as many images, or `val`, to hold out.
+ * Nothing to free after a failure. */
 static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val, double limit, uint64_t seed,
                               struct wasd_holdout *out, struct wasd_err *err)
 {
 	size_t room = (n > val ? n : val) + 1;
 	if (!(limit >= 0) || (limit >= 1 && limit != floor(limit)))
-		return wasd_fail(err, WASD_EINVAL, "limit %g of the training images, a whole number or a share below 1", limit);
+		return wasd_fail(err, WASD_EINVAL, "limit %g of the training images: must be a whole number or a share below 1",
+		                 limit);
 	struct wasd_holdout h = {.train = wasd_calloc(room, sizeof *h.train),
 	                         .val = wasd_calloc(room, sizeof *h.val),
 	                         .n_train = n};
-	enum wasd_status s = h.train && h.val ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "validation split of %zu images", n);
+	enum wasd_status s = h.train && h.val ?
+	                         WASD_OK :
+	                         wasd_fail(err, WASD_ENOMEM, "no memory for a validation split of %zu images", n);
 	for (size_t i = 0; i < n && !s; i++)
 		h.train[i] = (uint32_t)i;
 	if (!s)
@@ -163,13 +167,13 @@ enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, d
 {
 	struct wasd_holdout h;
 	if (!(fraction >= 0 && fraction <= 0.5))
-		return wasd_fail(err, WASD_EINVAL, "validation share %g of the training images, 0 to 0.5", fraction);
+		return wasd_fail(err, WASD_EINVAL, "validation share %g of the training images: must be 0 to 0.5", fraction);
 	enum wasd_status s = begin(d, wasd_dataset_count(d, WASD_TRAIN), 0, limit, seed, &h, err);
 	if (s)
 		return s;
 	size_t n = h.n_train, want = (size_t)(fraction * (double)n + 0.5);
 	if (fraction > 0 && n < 2)
-		s = wasd_fail(err, WASD_EINVAL, "of %zu training image%s none can be held out for validation", n,
+		s = wasd_fail(err, WASD_EINVAL, "none of %zu training image%s can be held out for validation", n,
 		              n == 1 ? "" : "s");
 	else if (fraction > 0)
 		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed}, h.train, &h.n_train, h.val,

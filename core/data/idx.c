@@ -3,15 +3,15 @@
  *     images   00 00 08 03, then big-endian count, rows, columns, then the pixels
  *     labels   00 00 08 01, then count, then one byte each; classes "0" to "n-1", or "1" to "n"
  *
- * Which split a file is for is in its name only (train-, or t10k- or test-); what it holds is said by name and magic
- * number, which must agree. The labels are read first, in a replay of their own, because each image is written together
- * with its label. */
+ * Only the name of a file (train-, or t10k- or test-) says which split it is for. Both the name and the magic number
+ * say what it holds, and they must agree. A replay of its own reads the labels first, because each image is written
+ * together with its label. */
 #include "data/ingest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define DUPLICATES "files that are there more than once, or packed and plain, were read once"
+#define DUPLICATES "files present more than once, or both packed and plain, were read once"
 enum { LABEL_VALUES = 256, LABELS = 0, IMAGES };
 
 struct reading {
@@ -22,13 +22,13 @@ struct reading {
 struct plan {
 	struct ingest *in;
 	size_t file[2][2]; /* [split][LABELS, IMAGES]; SIZE_MAX: absent */
-	bool *same;        /* per entry: another one of the same file */
+	bool *same;        /* per entry: a duplicate of one of these files */
 	uint8_t *label[2];
 	size_t n[2];
 	int first, classes; /* the label of the first class, 0 or 1 */
-	int what;           /* LABELS or IMAGES: of the present replay */
+	int what;           /* LABELS or IMAGES: what the current replay reads */
 	bool begun;
-	char (*hash)[WASD_SHA256_HEX]; /* of the files that come more than once, what is inside */
+	char (*hash)[WASD_SHA256_HEX]; /* for files present more than once: the digest of the unpacked content */
 };
 
 static int split_of(const char *base)
@@ -41,7 +41,7 @@ static uint32_t be32(const uint8_t *b)
 	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* By the first bytes: a magic number, and dimensions that make the size of the file. */
+/* Recognises a file by its magic number and by dimensions that match its size. */
 static int kind_by_bytes(const struct entry *e)
 {
 	uint64_t n = be32(e->head + 4), image;
@@ -69,7 +69,8 @@ static bool named_idx(const char *base)
 	return name_has(base, "-idx") || name_has(base, ".idx");
 }
 
-/* By the names of a whole set, by one bare file, or by the first bytes of a file in an archive without pictures. */
+/* Claims a set with all the names, one bare file, or a file recognised by its first bytes in an archive without
+ * pictures. */
 static bool idx_claims(const struct ingest *in)
 {
 	bool have[2][2] = {{false}}, bytes = false, pictures = false;
@@ -89,7 +90,7 @@ static bool idx_claims(const struct ingest *in)
 
 /* ---- the same file more than once ------------------------------------------------------------------------ */
 
-/* The one with the shorter name is taken, then the one whose name sorts first. */
+/* Prefers the shorter name, then the name that sorts first. */
 static bool preferred(const struct ingest *in, size_t i, size_t k)
 {
 	size_t a = strlen(entry_name(in, i)), b = strlen(entry_name(in, k));
@@ -138,7 +139,7 @@ static enum wasd_status hash_file(void *plan, size_t i, struct stream *st, struc
 	return s;
 }
 
-/* Files for a place that is taken must be the same file, plain or packed; they are told and left alone. */
+/* Files that compete for one place must have the same content, plain or packed. The extra ones become a remark. */
 static enum wasd_status check_twice(struct plan *p, bool any, struct wasd_err *err)
 {
 	struct ingest *in = p->in;
@@ -163,7 +164,7 @@ static enum wasd_status check_twice(struct plan *p, bool any, struct wasd_err *e
 	return s;
 }
 
-/* A file that has no place: texts and pictures may lie beside a whole set. */
+/* Decides about a file without a place: texts and pictures may lie beside a complete set. */
 static enum wasd_status leave_out(struct ingest *in, size_t i, struct wasd_err *err)
 {
 	if (!is_text(entry_base(in, i)) && !is_picture(entry_base(in, i)))
@@ -194,7 +195,7 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 		}
 		if (split < 0)
 			return entry_fail(in, i, err, WASD_EINVAL,
-			                  "neither train nor t10k nor test in the name: which split is it?");
+			                  "the name contains neither train nor t10k nor test, so its split is unknown");
 		size_t *slot = &p->file[split][kind];
 		p->same[i] = *slot != SIZE_MAX;
 		twice = twice || p->same[i];
@@ -208,13 +209,13 @@ static enum wasd_status find_files(struct plan *p, struct wasd_err *err)
 	for (int split = 0; split < 2 && !s; split++)
 		for (int k = 0; k < 2; k++)
 			if (p->file[split][k] == SIZE_MAX)
-				return wasd_fail_at(err, WASD_EINVAL, name[split][k], "missing: four IDX files make a dataset");
+				return wasd_fail_at(err, WASD_EINVAL, name[split][k], "missing: a dataset needs four IDX files");
 	return s;
 }
 
 /* ---- one file ---------------------------------------------------------------------------------- */
 
-/* n bytes, which are image or label number `at` of `count` (or the header: count 0). */
+/* Reads n bytes, which are image or label number `at` of `count` (count 0: the header). */
 static enum wasd_status read_exactly(const struct plan *p, size_t i, struct reading *r, void *buf, size_t n, size_t at,
                                      size_t count, struct wasd_err *err)
 {
@@ -222,8 +223,9 @@ static enum wasd_status read_exactly(const struct plan *p, size_t i, struct read
 	enum wasd_status s = read_up_to(r, buf, n, &got, err);
 	if (s || got == n)
 		return entry_blame(p->in, i, err, s);
-	return count ? entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, its header promises %zu", at, count) :
-	               entry_fail(p->in, i, err, WASD_ECORRUPT, "too short for an IDX header");
+	return count ?
+	           entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, but its header says %zu items", at, count) :
+	           entry_fail(p->in, i, err, WASD_ECORRUPT, "too short for an IDX header");
 }
 
 static enum wasd_status expect_end(const struct plan *p, size_t i, struct reading *r, size_t count,
@@ -234,10 +236,10 @@ static enum wasd_status expect_end(const struct plan *p, size_t i, struct readin
 	enum wasd_status s = read_up_to(r, &one, 1, &got, err);
 	if (s || !got)
 		return entry_blame(p->in, i, err, s);
-	return entry_fail(p->in, i, err, WASD_ECORRUPT, "goes on after the %zu items that its header promises", count);
+	return entry_fail(p->in, i, err, WASD_ECORRUPT, "has data after the %zu items that its header declares", count);
 }
 
-/* Magic and count; dims 1 (labels) or 3 (images, then rows and columns follow). */
+/* Reads magic and count. dims: 1 for labels, 3 for images (rows and columns follow). */
 static enum wasd_status read_head(const struct plan *p, size_t i, struct reading *r, uint32_t dims, size_t *count,
                                   struct wasd_err *err)
 {
@@ -246,13 +248,13 @@ static enum wasd_status read_head(const struct plan *p, size_t i, struct reading
 	if (s)
 		return s;
 	if (be32(b) != (0x800u | dims))
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "magic number 0x%08x, %s have 0x%08x", be32(b),
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "has magic number 0x%08x, but %s have 0x%08x", be32(b),
 		                  dims == 1 ? "labels" : "images", 0x800u | dims);
 	*count = be32(b + 4);
 	if (!*count)
 		return entry_fail(p->in, i, err, WASD_ECORRUPT, "no samples");
 	if (*count > p->in->o.max_images)
-		return entry_fail(p->in, i, err, WASD_ETOOBIG, "%zu samples, the limit is %zu images", *count,
+		return entry_fail(p->in, i, err, WASD_ETOOBIG, "%zu samples, but the limit is %zu images", *count,
 		                  p->in->o.max_images);
 	return WASD_OK;
 }
@@ -263,22 +265,22 @@ static enum wasd_status read_labels(struct plan *p, size_t i, int split, struct 
 	enum wasd_status s = read_head(p, i, r, 1, &n, err);
 	if (s)
 		return s;
-	/* A bare file's promise is held against its size before memory is taken for it. */
+	/* Check the count against the size of a bare file before allocating memory for it. */
 	if (!r->gz && p->in->entry[i].size != 8 + (uint64_t)n)
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%zu labels need %zu bytes, it has %llu", n, n + 8,
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "%zu labels need %zu bytes, but the file has %llu", n, n + 8,
 		                  (unsigned long long)p->in->entry[i].size);
 	if (!(p->label[split] = wasd_malloc(n)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu labels", n);
 	if ((s = read_up_to(r, p->label[split], n, &got, err)))
 		return entry_blame(p->in, i, err, s);
 	if (got < n)
-		return entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, its header promises %zu", got, n);
+		return entry_fail(p->in, i, err, WASD_ECORRUPT, "ends in item %zu, but its header says %zu items", got, n);
 	p->n[split] = n;
 	return expect_end(p, i, r, n, err);
 }
 
-/* The classes are the labels of the training images, 0 to n-1 or 1 to n, each with an image at least; no test image has
- * another. */
+/* The classes are the labels of the training images, 0 to n-1 or 1 to n. Each must have at least one training image,
+ * and no test image may have another label. */
 static enum wasd_status check_labels(struct plan *p, struct wasd_err *err)
 {
 	bool seen[LABEL_VALUES] = {false};
@@ -298,10 +300,10 @@ static enum wasd_status check_labels(struct plan *p, struct wasd_err *err)
 		int v = p->label[WASD_TEST][k];
 		if (v < p->first || v > last)
 			return entry_fail(p->in, p->file[WASD_TEST][LABELS], err, WASD_ECORRUPT,
-			                  "label %zu is %d, the training images have %d to %d", k, v, p->first, last);
+			                  "label %zu is %d, but the training images have labels %d to %d", k, v, p->first, last);
 	}
 	if (p->first)
-		ingest_remark(p->in, "labels_from_1", NULL, "the labels begin with 1: class \"1\" is the first one");
+		ingest_remark(p->in, "labels_from_1", NULL, "the labels start at 1: class \"1\" is the first class");
 	return WASD_OK;
 }
 
@@ -315,10 +317,10 @@ static enum wasd_status begin(struct plan *p, size_t i, uint32_t h, uint32_t w, 
 		names[c] = text[c];
 	}
 	if (h < 1 || w < 1 || h > WDS_MAX_SIDE || w > WDS_MAX_SIDE)
-		return entry_fail(in, i, err, WASD_ECORRUPT, "images of %ux%u pixels, 1 to %d a side are possible", h, w,
+		return entry_fail(in, i, err, WASD_ECORRUPT, "images of %ux%u pixels; sides of 1 to %d are allowed", h, w,
 		                  WDS_MAX_SIDE);
 	if (p->begun && ((int)h != in->given.h || (int)w != in->given.w))
-		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, the other split has %dx%d", h, w,
+		return entry_fail(in, i, err, WASD_EINVAL, "images of %ux%u pixels, but the other split has %dx%d", h, w,
 		                  in->given.h, in->given.w);
 	enum wasd_status s = p->begun ? WASD_OK :
 	                                ingest_begin(in, (struct wasd_shape){1, (int)h, (int)w}, names, p->classes, p->n[0],
@@ -371,7 +373,7 @@ static enum wasd_status idx_convert(struct ingest *in, struct wasd_err *err)
 {
 	struct plan p = {.in = in, .same = wasd_calloc(in->n, sizeof *p.same)};
 	enum wasd_status s = p.same ? find_files(&p, err) :
-	                              wasd_fail(err, WASD_ENOMEM, "no memory to look at %zu files", in->n);
+	                              wasd_fail(err, WASD_ENOMEM, "no memory to examine %zu files", in->n);
 	if (!s && !(s = ingest_replay(in, wanted, read_file, &p, err)))
 		s = check_labels(&p, err);
 	p.what = IMAGES;

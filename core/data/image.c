@@ -1,4 +1,5 @@
-/* image.c - one encoded picture to (c,h,w) bytes: finds the codec by the first bytes, then channels, then size. */
+/* image.c - decodes one picture to (c,h,w) bytes: finds the codec by the first bytes, then converts channels, then
+ * resizes. */
 #include "data/image.h"
 #include "wasd/foreign.h"
 
@@ -13,7 +14,7 @@ static enum wasd_status unsupported(const uint8_t *p, size_t len, struct wasd_er
 		return wasd_fail(err, WASD_ECORRUPT, "empty file");
 	if (wasd_foreign(WASD_READS_IMAGE, p, len, text))
 		return wasd_fail(err, WASD_EUNSUPPORTED, "%s", text);
-	return wasd_fail(err, WASD_EUNSUPPORTED, "neither PNG nor JPEG");
+	return wasd_fail(err, WASD_EUNSUPPORTED, "neither a PNG nor a JPEG file");
 }
 
 enum wasd_status image_check_size(const char *format, uint64_t w, uint64_t h, struct wasd_err *err)
@@ -22,8 +23,8 @@ enum wasd_status image_check_size(const char *format, uint64_t w, uint64_t h, st
 		return wasd_fail(err, WASD_ECORRUPT, "%s: %llux%llu pixels", format, (unsigned long long)w,
 		                 (unsigned long long)h);
 	if (w > IMAGE_MAX_STORED || h > IMAGE_MAX_STORED || w * h > IMAGE_MAX_STORED)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all", format, (unsigned long long)w,
-		                 (unsigned long long)h, (unsigned long long)IMAGE_MAX_STORED);
+		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels; at most %llu in all are allowed", format,
+		                 (unsigned long long)w, (unsigned long long)h, (unsigned long long)IMAGE_MAX_STORED);
 	return WASD_OK;
 }
 
@@ -31,14 +32,16 @@ enum wasd_status image_not_reducible(const char *format, uint64_t w, uint64_t h,
                                      struct wasd_err *err)
 {
 	if (!want->side)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, at most %llu in all without a size to reduce it to",
+		return wasd_fail(err, WASD_ETOOBIG,
+		                 "%s: %llux%llu pixels; at most %llu in all are allowed unless a size to reduce to is given",
 		                 format, (unsigned long long)w, (unsigned long long)h, (unsigned long long)IMAGE_MAX_PIXELS);
-	return wasd_fail(err, WASD_ETOOBIG, "%s: %llux%llu pixels, and %d a side is too large for reducing them to %llu",
+	return wasd_fail(err, WASD_ETOOBIG,
+	                 "%s: %llux%llu pixels; a size of %d is too large to reduce the picture to %llu while decoding",
 	                 format, (unsigned long long)w, (unsigned long long)h, want->side,
 	                 (unsigned long long)IMAGE_MAX_PIXELS);
 }
 
-/* Where the pixel (x,y) of a stored picture goes: at + x*dx + y*dy, for the eight orientations of EXIF. */
+/* Destination of the pixel (x,y) of a stored picture: at + x*dx + y*dy, for the eight orientations of EXIF. */
 struct turn {
 	size_t at;
 	ptrdiff_t dx, dy;
@@ -46,7 +49,7 @@ struct turn {
 
 static struct turn turn_of(const struct picture *p, int orientation)
 {
-	/* Mirrored along the stored x, along the stored y; from 5 on x and y change places as well. */
+	/* Mirrored along the stored x or y; orientations 5 and up also swap x and y. */
 	static const bool flip_x[9] = {[2] = true, [3] = true, [7] = true, [8] = true},
 					  flip_y[9] = {[3] = true, [4] = true, [6] = true, [7] = true};
 	ptrdiff_t w = p->w, h = p->h, dx = orientation > 4 ? h : 1, dy = orientation > 4 ? 1 : w;
@@ -54,13 +57,13 @@ static struct turn turn_of(const struct picture *p, int orientation)
 	return (struct turn){(size_t)((fx ? (w - 1) * dx : 0) + (fy ? (h - 1) * dy : 0)), fx ? -dx : dx, fy ? -dy : dy};
 }
 
-/* Grey of colour is ITU-R BT.601 luma, the one of JPEG: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point. */
+/* Grey from colour is the ITU-R BT.601 luma that JPEG uses: 0.299 R + 0.587 G + 0.114 B in 16-bit fixed point. */
 static uint8_t luma(const uint8_t *q)
 {
 	return (uint8_t)((19595u * q[0] + 38470u * q[1] + 7471u * q[2] + 32768u) >> 16);
 }
 
-/* (h,w,pc) -> (c,h,w), turned. Grey is copied to each channel. */
+/* (h,w,pc) -> (c,h,w), turned according to `orientation`. Grey is copied to every channel. */
 static void to_planes(const struct picture *p, int c, int orientation, uint8_t *out)
 {
 	size_t hw = (size_t)p->h * (size_t)p->w;
@@ -76,7 +79,7 @@ static void to_planes(const struct picture *p, int c, int orientation, uint8_t *
 	}
 }
 
-/* Planes of the picture, upright if that is wanted. */
+/* Converts the picture to planes, turned upright if `how` asks for it. */
 static enum wasd_status picture_planes(const struct picture *p, int c, const struct wasd_prepare *how,
                                        struct image *out, struct wasd_err *err)
 {

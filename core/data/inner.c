@@ -1,5 +1,5 @@
-/* inner.c - an archive whose only file is an archive: the one inside is written to a file of its own, which is then
- * read. */
+/* inner.c - handles an archive whose only file is another archive: writes the inner one to a file of its own, which is
+ * then read. */
 #include "data/ingest.h"
 
 #include <fcntl.h>

@@ -1,9 +1,10 @@
-/* jpeg.c - JPEG by libjpeg-turbo 2.1, which knows no limits of its own: size is checked after the header, the scans of
- * a progressive file and the time they take by the progress monitor, its coefficients by the memory manager. A warning
- * is an error (truncation, bad codes), except for those that leave no doubt about the pixels (the table `harmless`).
+/* jpeg.c - JPEG by libjpeg-turbo 2.1. The library has no limits of its own: the size is checked after the header, the
+ * number of scans of a progressive file and the decoding time by the progress monitor, its coefficients by the memory
+ * manager. A warning is an error (truncation, bad codes), except for those in the table `harmless`, which do not affect
+ * the pixels.
  *
- * A picture that is much larger than the target is read at 1/2, 1/4 or 1/8: the inverse DCT then makes one pixel of the
- * low frequencies of a block, which is close to an average, and most of the work is not done. */
+ * A picture much larger than the target is decoded at 1/2, 1/4 or 1/8: the inverse DCT then makes one pixel from the
+ * low frequencies of a block, which is close to an average and saves most of the work. */
 #include "data/image.h"
 
 #include <setjmp.h>
@@ -14,26 +15,26 @@
 #include <jerror.h>
 
 enum { MAX_SCANS = 100, MAX_CPU_MS = 10000, MAX_COEFFICIENTS_MB = 320, EXIF_MARKER = JPEG_APP0 + 1 };
-#define REDUCE_FROM ((uint64_t)4 << 20) /* pixels: smaller pictures are read in full */
+#define REDUCE_FROM ((uint64_t)4 << 20) /* pixels: smaller pictures are decoded in full */
 
 struct reader {
 	struct jpeg_decompress_struct jpeg;
 	struct jpeg_error_mgr error;
 	struct jpeg_progress_mgr progress;
 	jmp_buf fail;
-	enum wasd_status status; /* set before the jump */
+	enum wasd_status status; /* set before the longjmp */
 	char message[JMSG_LENGTH_MAX];
 	int64_t cpu_start;
-	uint8_t *data, *cmyk;      /* the picture; one row before it is converted */
-	char odd[JMSG_LENGTH_MAX]; /* the first harmless remark */
+	uint8_t *data, *cmyk;      /* the picture; one row of CMYK before conversion */
+	char odd[JMSG_LENGTH_MAX]; /* the first harmless warning */
 };
 
-/* What libjpeg remarks about a file whose pixels are nevertheless certain. Every other reader takes these. */
+/* Warnings of libjpeg that leave the pixels certain. Every other decoder accepts these files. */
 static const int harmless[] = {
-	JWRN_JFIF_MAJOR,      /* version 0.00 or 2.01 in the JFIF header, which decides nothing */
+	JWRN_JFIF_MAJOR,      /* version 0.00 or 2.01 in the JFIF header: not used for decoding */
 	JWRN_ADOBE_XFORM,     /* an unknown code in Adobe's marker: the number of components decides */
-	JWRN_NOT_SEQUENTIAL,  /* spectral parameters in a baseline file, which has no use for them */
-	JWRN_EXTRANEOUS_DATA, /* spare bytes before a marker; is_harmless() says which marker */
+	JWRN_NOT_SEQUENTIAL,  /* spectral parameters in a baseline file: not used */
+	JWRN_EXTRANEOUS_DATA, /* extra bytes before a marker; is_harmless() checks which marker */
 };
 
 static int64_t cpu_ms(void)
@@ -58,7 +59,7 @@ static _Noreturn void on_error(j_common_ptr c)
 	longjmp(r->fail, 1);
 }
 
-/* Spare bytes in front of a restart marker are codes that went wrong. */
+/* Extra bytes in front of a restart marker mean that decoding went wrong. */
 static bool is_harmless(const struct jpeg_error_mgr *e)
 {
 	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
@@ -100,11 +101,12 @@ static void on_progress(j_common_ptr c)
 static enum wasd_status check_header(const struct jpeg_decompress_struct *j, struct wasd_err *err)
 {
 	if (j->data_precision != 8)
-		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: %d bits per sample, only 8 are read", j->data_precision);
+		return wasd_fail(err, WASD_EUNSUPPORTED, "JPEG: %d bits per sample; only 8 are supported", j->data_precision);
 	if (j->jpeg_color_space == JCS_UNKNOWN)
-		return wasd_fail(err, WASD_EUNSUPPORTED,
-		                 "JPEG: unknown colours of %d components, only grey, YCbCr, RGB, CMYK and YCCK are read",
-		                 j->num_components);
+		return wasd_fail(
+			err, WASD_EUNSUPPORTED,
+			"JPEG: unknown colour space with %d components; only grey, YCbCr, RGB, CMYK and YCCK are supported",
+			j->num_components);
 	return image_check_size("JPEG", j->image_width, j->image_height, err);
 }
 
@@ -118,8 +120,8 @@ static uint64_t pixels(const struct jpeg_decompress_struct *j, unsigned d)
 	return (uint64_t)((j->image_width + d - 1) / d) * ((j->image_height + d - 1) / d);
 }
 
-/* *d: the picture is read at 1/d. It keeps twice the target's size, which the resampling then still averages; where it
- * must become smaller to be read at all, the target's size. */
+/* Chooses *d: the picture is decoded at 1/d. The result keeps at least twice the target's size, for the resampling to
+ * average; a picture that must shrink to be decoded at all keeps at least the target's size. */
 static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, const struct wanted *want, unsigned *d,
                                      struct wasd_err *err)
 {
@@ -134,8 +136,7 @@ static enum wasd_status choose_scale(const struct jpeg_decompress_struct *j, con
 	return WASD_OK;
 }
 
-/* CMYK as Adobe writes it, inverted: 255 is no ink. What is left of the light after the ink of a colour and black:
- * c*k/255. */
+/* Adobe stores CMYK inverted: 255 is no ink. The light left after one colour's ink and black is c*k/255. */
 static void to_rgb(const uint8_t *cmyk, size_t n, uint8_t *rgb)
 {
 	for (size_t i = 0; i < n; i++, cmyk += 4, rgb += 3)
@@ -199,13 +200,13 @@ static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct 
 	r->error.error_exit = on_error;
 	r->error.emit_message = on_message;
 	r->error.output_message = on_output;
-	if (setjmp(r->fail)) { /* everything that is used below lives in *r: nothing is clobbered */
+	if (setjmp(r->fail)) { /* everything used below lives in *r, so longjmp clobbers nothing */
 		s = wasd_fail(err, r->status, "JPEG: %s", r->message);
 		goto done;
 	}
 	j->client_data = r;
 	jpeg_create_decompress(j);
-	j->client_data = r; /* older versions clear it */
+	j->client_data = r; /* older library versions clear it */
 	j->mem->max_memory_to_use = (long)MAX_COEFFICIENTS_MB << 20;
 	jpeg_save_markers(j, EXIF_MARKER, 0xffff);
 	jpeg_mem_src(j, bytes, len);
@@ -219,7 +220,7 @@ static enum wasd_status jpeg_decode(const void *bytes, size_t len, const struct 
 	jpeg_start_decompress(j);
 	if ((s = read_rows(r, out, err)))
 		goto done;
-	out->orientation = orientation_of(j); /* finishing forgets the markers */
+	out->orientation = orientation_of(j); /* before finishing, which frees the markers */
 	jpeg_finish_decompress(j);
 	take_notes(r, out);
 	out->data = r->data;

@@ -1,11 +1,10 @@
-/* labels.c - labels.csv: which picture has which class, for pictures that lie in one folder.
+/* labels.c - labels.csv: the class of each picture, for pictures that lie in one folder.
  *
- *     filename,label            the usual other spellings, any order, further columns; separated by commas, semicolons
- *                               or tabs
- *     cat-1.png,cat             a path, a name, or a name without its ending
- *     "dog, big.png",dog        quoted as in RFC 4180
+ *     filename,label            or other usual names, in any order, with further columns; separated by commas,
+ * semicolons or tabs cat-1.png,cat             a path, a name, or a name without its extension "dog, big.png",dog
+ * quoted as in RFC 4180
  *
- * The text is cut into fields where it stands: the names of the classes point into it. */
+ * The text is split into fields in place, and the class names point into it. */
 #include "data/layout.h"
 
 #include <stdlib.h>
@@ -18,16 +17,16 @@ struct table {
 	struct layout *l;
 	size_t entry, line;
 	char *at;
-	char comma;             /* what is not read yet */
-	int file, label, split; /* columns; -1: there is none */
+	char comma;             /* the unread rest of the text */
+	int file, label, split; /* columns; -1: absent */
 	size_t *index, n_index; /* pictures by stem */
 	size_t lost;
-	struct wasd_err first; /* rows without a picture */
+	struct wasd_err first; /* the first row without a picture */
 };
 
 /* ---- the text ------------------------------------------------------------------------------------------ */
 
-/* One field: takes it out of its quotes in place and ends it with a NUL. *last: it ends its line. */
+/* Splits off one field: removes its quotes in place and ends it with a NUL. *last: it is the last of its line. */
 static char *next_field(struct table *t, bool *last)
 {
 	char *p = t->at + strspn(t->at, " "), *out = p, *field = p;
@@ -74,7 +73,7 @@ static char separator(const char *text)
 
 /* ---- the columns --------------------------------------------------------------------------------------- */
 
-/* Equal but for case, blanks, '-' and '_'. */
+/* Whether two names are equal, ignoring case, blanks, '-' and '_'. */
 static bool spelled(const char *field, const char *name)
 {
 	for (;; field++, name++) {
@@ -95,7 +94,7 @@ static int column(char *const *field, int n, const char *const *names)
 	return -1;
 }
 
-/* No header: the first field is a file's name. */
+/* There is no header if the first field is a file name. */
 static bool is_bare(const char *line)
 {
 	return memchr(line, '.', strcspn(line, ",;\t\r\n")) != NULL;
@@ -123,7 +122,7 @@ static enum wasd_status read_header(struct table *t, struct wasd_err *err)
 	find_columns(t);
 	if (t->file < 0 || t->label < 0)
 		return entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
-		                  "no column \"%s\" in its first line: a table of labels has the columns filename,label",
+		                  "no column \"%s\" in its first line; a table of labels has the columns filename,label",
 		                  t->file < 0 ? "filename" : "label");
 	return WASD_OK;
 }
@@ -135,7 +134,7 @@ static const char *past_mark(const char *text)
 	return text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3);
 }
 
-/* 2: it has the columns; 1: another table; 0: none. */
+/* 2: has the columns; 1: a table without them; 0: not a table. */
 static int likeness(const struct ingest *in, size_t i)
 {
 	char line[4096];
@@ -152,7 +151,7 @@ static int likeness(const struct ingest *in, size_t i)
 	return t.file >= 0 && t.label >= 0 ? 2 : 1;
 }
 
-/* The best but for entry `but`. */
+/* Returns the best candidate other than entry `but`. */
 static size_t find_table(const struct ingest *in, size_t but, int at_least)
 {
 	size_t best = SIZE_MAX;
@@ -179,7 +178,7 @@ static enum wasd_status only_table(const struct ingest *in, size_t entry, struct
 		return WASD_OK;
 	return entry_fail(
 		in, other, err, WASD_EINVAL,
-		"a second table of labels beside %.100s: put the rows of both into one, with a column \"split\" (train, test or val)",
+		"a second table of labels besides %.100s; merge the rows of both into one table, with a column \"split\" (train, test or val)",
 		entry_name(in, entry));
 }
 
@@ -216,7 +215,7 @@ static enum wasd_status make_index(struct table *t, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* Whether a row's name means entry `name`: the same path, or its end. */
+/* Whether a row's name refers to entry `name`: it is the same path, or the end of it. */
 static bool means(const char *row, const char *name)
 {
 	size_t n = strlen(name), k = strlen(row);
@@ -225,7 +224,7 @@ static bool means(const char *row, const char *name)
 	return n >= k && !memcmp(name + n - k, row, k) && (n == k || name[n - k - 1] == '/');
 }
 
-/* The picture that a row names; *n: how many it could be. */
+/* Finds the picture that a row names; *n: the number of candidates. */
 static size_t find(const struct table *t, const char *row, size_t *n)
 {
 	const char *slash = strrchr(row, '/'), *base = slash ? slash + 1 : row;
@@ -254,7 +253,7 @@ static void no_picture(struct table *t, const char *row)
 	struct wasd_err e;
 	if (in->o.skip_bad) {
 		ingest_remark(in, "rows_without_picture", row,
-		              "rows of the table of labels that name no picture of the archive were left out");
+		              "rows of the table of labels that name no picture in the archive were left out");
 		return;
 	}
 	entry_fail(in, t->entry, &e, WASD_EINVAL, "line %zu names \"%.100s\", which is not in the archive", t->line, row);
@@ -270,13 +269,14 @@ static enum wasd_status set_label(struct table *t, size_t i, const char *label, 
 	size_t n = strlen(label);
 	int part = split && *split ? part_of(split, strlen(split)) : PART_TRAIN;
 	if (!n || n > WDS_MAX_CLASS_NAME || strchr(label, '\n'))
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a class has a name of 1 to %d bytes on one line",
-		                  t->line, WDS_MAX_CLASS_NAME);
+		return entry_fail(in, t->entry, err, WASD_EINVAL,
+		                  "line %zu: the class name must have 1 to %d bytes and no line break", t->line,
+		                  WDS_MAX_CLASS_NAME);
 	if (it->cls)
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: a second row for %.100s", t->line,
+		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: %.100s already has a row", t->line,
 		                  entry_name(in, i));
 	if (part < 0)
-		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: \"%.40s\" is none of train, test and val", t->line,
+		return entry_fail(in, t->entry, err, WASD_EINVAL, "line %zu: \"%.40s\" is not one of train, test, val", t->line,
 		                  split);
 	it->cls = label;
 	it->cls_len = (uint32_t)n;
@@ -295,7 +295,7 @@ static enum wasd_status read_rows(struct table *t, struct wasd_err *err)
 			continue;
 		if (n <= t->file || n <= t->label)
 			return entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
-			                  "line %zu has %d columns, its first line promises more", t->line, n);
+			                  "line %zu has %d columns, fewer than the first line", t->line, n);
 		char *row = field[t->file];
 		for (char *p = row; *p; p++)
 			*p = *p == '\\' ? '/' : *p;
@@ -303,7 +303,7 @@ static enum wasd_status read_rows(struct table *t, struct wasd_err *err)
 		size_t found, i = find(t, row, &found);
 		if (found > 1)
 			s = entry_fail(t->l->in, t->entry, err, WASD_EINVAL,
-			               "line %zu: \"%.100s\" may be any of %zu pictures; give its folder too", t->line, row, found);
+			               "line %zu: \"%.100s\" matches %zu pictures; give its folder too", t->line, row, found);
 		else if (!found)
 			no_picture(t, row);
 		else
@@ -312,14 +312,14 @@ static enum wasd_status read_rows(struct table *t, struct wasd_err *err)
 	return s;
 }
 
-/* What no row names has no class. */
+/* Pictures not named by any row have no class. */
 static void leave_out_rest(const struct table *t)
 {
 	for (size_t k = 0; k < t->n_index; k++)
 		if (!t->l->item[t->index[k]].cls) {
 			t->l->item[t->index[k]].out = true;
 			ingest_remark(t->l->in, "unlabelled", entry_name(t->l->in, t->index[k]),
-			              "pictures that the table of labels does not name were left out");
+			              "pictures not named in the table of labels were left out");
 		}
 }
 

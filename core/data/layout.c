@@ -1,10 +1,10 @@
-/* layout.c - see layout.h. What is understood, behind any number of common leading directories:
+/* layout.c - see layout.h. These layouts are understood, below any number of common leading directories:
  *
- *     train/CLASS/name.png  test/CLASS/name.jpg  val/CLASS/name.jpeg     with the usual other spellings of the three
- *     CLASS/name.png                                                     parted by the seed
+ *     train/CLASS/name.png  test/CLASS/name.jpg  val/CLASS/name.jpeg     or other usual names for the three folders
+ *     CLASS/name.png                                                     split by the seed
  *     name.png beside labels.csv                                         likewise, unless the table has a column for it
  *
- * Classes are the sorted names of the training directories. A picture's place is the rank of (part, class, name). */
+ * Classes are the sorted names of the training directories. A picture's place is its rank by (part, class, name). */
 #include "data/layout.h"
 
 #include <math.h>
@@ -39,14 +39,15 @@ static enum wasd_status sort_out(struct layout *l, struct wasd_err *err)
 		if (is_picture(name))
 			pictures++;
 		else if (!is_text(name))
-			return entry_foreign(l->in, i, err,
-			                     "unexpected: an image archive has train/CLASS/*.png|jpg|jpeg and test/CLASS/* only");
+			return entry_foreign(
+				l->in, i, err,
+				"unexpected file: an archive of images may contain only train/CLASS/*.png|jpg|jpeg and test/CLASS/*");
 		else
 			l->item[i].out = true;
 	}
 	return pictures ? WASD_OK :
 	                  wasd_fail_at(err, WASD_EINVAL, l->in->files[0].name,
-	                               "no PNG or JPEG pictures and no IDX or CIFAR files inside");
+	                               "the archive contains no PNG or JPEG pictures and no IDX or CIFAR files");
 }
 
 static void tell_texts(const struct layout *l, size_t table)
@@ -58,8 +59,8 @@ static void tell_texts(const struct layout *l, size_t table)
 
 /* ---- train/CLASS/ ---------------------------------------------------------------------------------------- */
 
-/* Length of the directories before train/, test/ or val/, with their last slash; SIZE_MAX when the name has no such
- * folder with one of a class inside. The folder two above the picture is asked first: one of those that lead there may
+/* Length of the directories before train/, test/ or val/, with the last slash; SIZE_MAX if the name has no such folder
+ * that contains a class folder. The folder two levels above the picture is preferred, because an outer directory may
  * have such a name too. */
 static size_t lead_of(const char *name)
 {
@@ -76,7 +77,7 @@ static size_t lead_of(const char *name)
 	return lead;
 }
 
-/* The smallest name with such a folder says what leads to it; SIZE_MAX: none has one. */
+/* Takes the lead from the first name, in sorted order, that has such a folder; SIZE_MAX: none has one. */
 static size_t common_lead(const struct layout *l, const char **of)
 {
 	size_t lead = SIZE_MAX;
@@ -95,11 +96,11 @@ static enum wasd_status set_class(struct layout *l, size_t i, const char *cls, s
                                   struct wasd_err *err)
 {
 	if (!cls[n])
-		return entry_fail(l->in, i, err, WASD_EINVAL, "directly in %s/, not in a folder of its class", folder);
+		return entry_fail(l->in, i, err, WASD_EINVAL, "lies directly in %s/, not in a class folder", folder);
 	if (strchr(cls + n + 1, '/'))
-		return entry_fail(l->in, i, err, WASD_EINVAL, "deeper than %s/CLASS/", folder);
+		return entry_fail(l->in, i, err, WASD_EINVAL, "lies deeper than %s/CLASS/", folder);
 	if (n > WDS_MAX_CLASS_NAME)
-		return entry_fail(l->in, i, err, WASD_EINVAL, "a class name of more than %d bytes", WDS_MAX_CLASS_NAME);
+		return entry_fail(l->in, i, err, WASD_EINVAL, "has a class name of more than %d bytes", WDS_MAX_CLASS_NAME);
 	l->item[i].cls = cls;
 	l->item[i].cls_len = (uint32_t)n;
 	return WASD_OK;
@@ -119,11 +120,11 @@ static enum wasd_status place_parts(struct layout *l, const char *first, size_t 
 		size_t k = strncmp(name, first, lead) ? 0 : strcspn(path, "/");
 		int part = k && path[k] ? part_of(path, k) : -1;
 		if (part < 0)
-			return entry_fail(l->in, i, err, WASD_EINVAL, "not in train/ or test/ or val/");
+			return entry_fail(l->in, i, err, WASD_EINVAL, "not in train/, test/ or val/");
 		if (!spelled[part].p)
 			spelled[part].p = path, spelled[part].n = k;
 		if (spelled[part].n != k || strncmp(spelled[part].p, path, k))
-			return entry_fail(l->in, i, err, WASD_EINVAL, "both %.*s/ and %.*s/ are there: which one is it?",
+			return entry_fail(l->in, i, err, WASD_EINVAL, "the archive has both %.*s/ and %.*s/; keep one of them",
 			                  (int)spelled[part].n, spelled[part].p, (int)k, path);
 		l->item[i].part = (uint8_t)part;
 		l->count[part]++;
@@ -132,7 +133,7 @@ static enum wasd_status place_parts(struct layout *l, const char *first, size_t 
 	return s;
 }
 
-/* Validation images are the test images of a set that has no others. */
+/* If a set has no test images, its validation images become the test images. */
 static void val_as_test(struct layout *l)
 {
 	if (l->count[PART_TEST] || !l->count[PART_VAL])
@@ -141,7 +142,7 @@ static void val_as_test(struct layout *l)
 		if (!l->item[i].out && l->item[i].part == PART_VAL) {
 			l->item[i].part = PART_TEST;
 			ingest_remark(l->in, "val_as_test", entry_name(l->in, i),
-			              "there is no test/ folder: the images of the validation folder are the test images");
+			              "there is no test/ folder, so the images of the validation folder became the test images");
 		}
 	l->count[PART_TEST] = l->count[PART_VAL];
 	l->count[PART_VAL] = 0;
@@ -149,7 +150,7 @@ static void val_as_test(struct layout *l)
 
 /* ---- CLASS/ alone ---------------------------------------------------------------------------------------- */
 
-/* Whole directories that all pictures have in common. */
+/* Length of the leading directories shared by all pictures. */
 static size_t common_dirs(const struct layout *l)
 {
 	const char *first = NULL;
@@ -172,7 +173,7 @@ static size_t common_dirs(const struct layout *l)
 	return n;
 }
 
-/* Whether there are folders that are of a class and not just train/ and test/. */
+/* Whether some folders are class folders, not just train/ and test/. */
 static bool has_class_folders(const struct layout *l, size_t lead)
 {
 	for (size_t i = 0; i < l->in->n; i++) {
@@ -184,7 +185,7 @@ static bool has_class_folders(const struct layout *l, size_t lead)
 	return false;
 }
 
-/* A folder called as a split and perhaps more: "train_images", "test1". -1: it is none. */
+/* Recognises a folder whose name starts with a split's name, e.g. "train_images" or "test1". -1: it does not. */
 static int split_like(const char *p, size_t n)
 {
 	size_t word = 0;
@@ -193,8 +194,8 @@ static int split_like(const char *p, size_t n)
 	return part_of(p, word);
 }
 
-/* Folders called as two splits, with pictures directly inside: what they divide are no classes. A class may be called
- * train, or test. */
+/* Rejects folders named after two splits with pictures directly inside: these folders are not classes. One class may
+ * still be named train, or test. */
 static enum wasd_status no_splits(const struct layout *l, size_t lead, struct wasd_err *err)
 {
 	size_t first[PARTS] = {SIZE_MAX, SIZE_MAX, SIZE_MAX};
@@ -211,8 +212,7 @@ static enum wasd_status no_splits(const struct layout *l, size_t lead, struct wa
 	const char *p = entry_name(l->in, i) + lead;
 	return entry_fail(
 		l->in, i, err, WASD_EINVAL,
-		"directly in %.*s/, not in a folder of its class: send train/CLASS/ and test/CLASS/, or a labels.csv that names the class "
-		"of each",
+		"lies directly in %.*s/, not in a class folder; send train/CLASS/ and test/CLASS/, or a labels.csv that gives the class of each picture",
 		(int)strcspn(p, "/"), p);
 }
 
@@ -229,7 +229,7 @@ static enum wasd_status place_classes(struct layout *l, size_t lead, struct wasd
 		        set_class(l, i, cls, n, ".", err) :
 		        entry_fail(
 					l->in, i, err, WASD_EINVAL,
-					"not in a folder of its class: send train/CLASS/ and test/CLASS/, or CLASS/ folders, or a labels.csv");
+					"not in a class folder; send train/CLASS/ and test/CLASS/, or CLASS/ folders, or a labels.csv");
 	}
 	return s;
 }
@@ -243,7 +243,8 @@ static int compare_class(const struct item *a, const struct item *b)
 	return c ? c : a->cls_len < b->cls_len ? -1 : a->cls_len > b->cls_len;
 }
 
-/* Part, then class, then name. The class's terminator must not decide: "a/" sorts behind "a-b/" by plain comparison. */
+/* Orders by part, then class, then name. Classes are compared without their terminator: plain comparison sorts "a/"
+ * behind "a-b/". */
 static int by_place(const void *x, const void *y, void *ctx)
 {
 	const struct layout *l = ctx;
@@ -255,7 +256,7 @@ static int by_place(const void *x, const void *y, void *ctx)
 	return c ? c : strcmp(entry_name(l->in, i), entry_name(l->in, k));
 }
 
-/* The pictures in use, sorted. */
+/* Returns the pictures in use, sorted. */
 static enum wasd_status sorted(const struct layout *l, size_t **order, size_t *n, struct wasd_err *err)
 {
 	*n = 0;
@@ -268,7 +269,7 @@ static enum wasd_status sorted(const struct layout *l, size_t **order, size_t *n
 	return WASD_OK;
 }
 
-/* Of each class the share that is asked for, by a shuffle of its own: at least one image, and never all of them. */
+/* Moves the requested share of each class to the test images, by a shuffle per class: at least one image, never all. */
 static enum wasd_status part_by_seed(struct layout *l, struct wasd_err *err)
 {
 	size_t *order, n, from = 0, classes = 0;
@@ -289,8 +290,7 @@ static enum wasd_status part_by_seed(struct layout *l, struct wasd_err *err)
 			l->item[t].part = PART_TEST;
 			ingest_remark(
 				l->in, "split_by_seed", entry_name(l->in, t),
-				"there are no train/ and test/ folders: %g of the images of each class, chosen by seed %llu, are "
-				"the test images",
+				"there are no train/ and test/ folders, so %g of the images of each class, chosen by seed %llu, became the test images",
 				l->in->o.test_fraction, (unsigned long long)l->in->o.split_seed);
 		}
 		from = to;
@@ -325,7 +325,7 @@ static int find_class(const struct layout *l, const struct item *it)
 		int mid = (lo + hi) / 2, c = strncmp(l->classes[mid], it->cls, it->cls_len);
 		if (!c && !l->classes[mid][it->cls_len])
 			return mid;
-		if (c < 0) /* on a common prefix the longer name is the greater one */
+		if (c < 0) /* on a common prefix the longer name is greater */
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -338,7 +338,7 @@ static int folded(const void *a, const void *b)
 	return strcasecmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Cat and cat would be one class to a person. */
+/* Rejects class names that differ only in case: "Cat" and "cat" are most likely one class. */
 static enum wasd_status check_class_names(const struct layout *l, struct wasd_err *err)
 {
 	const char **v = wasd_calloc((size_t)l->n_classes, sizeof *v);
@@ -349,13 +349,12 @@ static enum wasd_status check_class_names(const struct layout *l, struct wasd_er
 	}
 	for (int i = 1; !s && i < l->n_classes; i++)
 		if (!strcasecmp(v[i - 1], v[i]))
-			s = wasd_fail_at(err, WASD_EINVAL, v[i], "differs in upper and lower case only from class %.100s",
-			                 v[i - 1]);
+			s = wasd_fail_at(err, WASD_EINVAL, v[i], "differs only in case from class %.100s", v[i - 1]);
 	wasd_free((void *)v);
 	return s;
 }
 
-/* Classes come from the first call; a later one keeps them. */
+/* Assigns label and rank. The first call collects the classes; later calls keep them. */
 static enum wasd_status give_places(struct layout *l, const size_t *order, size_t n, struct wasd_err *err)
 {
 	bool first = !l->n_classes;
@@ -381,7 +380,7 @@ static enum wasd_status check_counts(const struct layout *l, struct wasd_err *er
 	if (!l->count[PART_TEST])
 		return wasd_fail_at(
 			err, WASD_EINVAL, "test",
-			"no images in test/CLASS/ (to have the images parted, send the CLASS/ folders without train/)");
+			"no images in test/CLASS/ (to have the images split for you, send the CLASS/ folders without train/)");
 	return WASD_OK;
 }
 
@@ -434,7 +433,8 @@ enum wasd_status layout_again(struct layout *l, struct wasd_err *err)
 	for (int c = 0; c < l->n_classes && !s; c++)
 		if (!left[c])
 			s = wasd_fail_at(err, WASD_EINVAL, l->classes[c],
-			                 "class %.100s has no training image left: all of its pictures are bad", l->classes[c]);
+			                 "class %.100s has no training image left: none of its pictures can be read",
+			                 l->classes[c]);
 	wasd_free(left);
 	return s ? s : rank(l, err);
 }

@@ -1,16 +1,17 @@
-/* loader.c - batches for training, in an order that is a function of (seed, epoch, position) alone.
+/* loader.c - batches for training, in an order that depends only on (seed, epoch, position).
  *
- * Epoch e visits the images in the permutation of stream ("shuffle", e); the augmentation of the image at position p is
+ * Epoch e visits the images in the permutation of stream ("shuffle", e). The augmentation of the image at position p is
  * drawn from stream ("augment", e, p). So a loader has no history: seek(epoch, batch) continues exactly where another
- * one stopped.
+ * loader stopped.
  *
- * With prefetch a thread fills the next batch while the caller works on the present one. Two slots, each in one state:
+ * With prefetch, a thread fills the next batch while the caller works on the current one. There are two slots, each in
+ * one state:
  *
  *     FREE -> FILLING -> READY -> HELD -> FREE          FILLING (thread), READY (waiting), HELD (lent by next())
  *
- * Invariants, under `lock`: at most one slot is FILLING and at most one HELD; the thread fills batch `pos` and then
- * advances it; a seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without
- * prefetch the caller fills slot 0 itself. next() allocates nothing in either case. */
+ * Invariants, under `lock`: at most one slot is FILLING and at most one HELD. The thread fills batch `pos` and then
+ * advances it. A seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without
+ * prefetch the caller fills slot 0 itself. next() never allocates. */
 #include "wasd/data.h"
 
 #include <pthread.h>
@@ -39,11 +40,11 @@ struct wasd_loader {
 	real value[256]; /* (v/255 - 0.5)/0.5 */
 	uint32_t *order;
 	uint64_t order_epoch;
-	bool order_valid; /* the filler's: permutation of one epoch */
+	bool order_valid; /* the filler's permutation of one epoch */
 	struct slot slot[2];
 	struct position pos; /* next batch to fill */
 	uint64_t stall_us;
-	/* only with prefetch */
+	/* used only with prefetch */
 	bool running, stop;
 	uint64_t generation;
 	pthread_t thread;
@@ -68,7 +69,7 @@ static void order_epoch(struct wasd_loader *l, uint64_t epoch)
 	l->order_valid = true;
 }
 
-/* One row of w values: x[j] = value of src[j + dx], reversed when flipped, black outside the image. */
+/* Fills one row of w values: x[j] = value of src[j + dx], reversed if flip, black outside the image. */
 static void fill_row(const real *value, const uint8_t *src, int w, int dx, bool flip, real *x)
 {
 	int lo = dx < 0 ? -dx : 0, hi = dx > 0 ? w - dx : w;
@@ -89,7 +90,7 @@ static void fill_row(const real *value, const uint8_t *src, int w, int dx, bool 
 	}
 }
 
-/* x: (c,h,w). Padding by p on every side and cropping at (ay,ax) of 0..2p is a shift by (ay-p, ax-p). */
+/* x: (c,h,w). Padding by p on every side and cropping at (ay,ax) in 0..2p amounts to a shift by (ay-p, ax-p). */
 static void fill_image(const struct wasd_loader *l, const uint8_t *src, uint64_t epoch, size_t position, real *x)
 {
 	int c = l->shape.c, h = l->shape.h, w = l->shape.w, dy = 0, dx = 0;
@@ -151,7 +152,7 @@ static struct slot *find(struct wasd_loader *l, enum slot_state state)
 	return NULL;
 }
 
-/* Fills one slot ahead, never two: READY must be the batch that comes next. */
+/* Fills one slot ahead, never two: the READY slot must hold the very next batch. */
 static void *prefetch(void *arg)
 {
 	struct wasd_loader *l = arg;
@@ -186,7 +187,7 @@ static enum wasd_status start_thread(struct wasd_loader *l, struct wasd_err *err
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->filled, NULL);
 	pthread_cond_init(&l->freed, NULL);
-	sigfillset(&all); /* signals are the main thread's business */
+	sigfillset(&all); /* the main thread handles signals */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int e = pthread_create(&l->thread, NULL, prefetch, l);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -207,14 +208,16 @@ static enum wasd_status check(const struct wasd_loader_opts *o, size_t n, struct
 	struct wasd_shape s = wasd_dataset_shape(o->data);
 	size_t all = wasd_dataset_count(o->data, o->split);
 	if (o->batch < 1)
-		return wasd_fail(err, WASD_EINVAL, "loader: batch %d, at least 1", o->batch);
+		return wasd_fail(err, WASD_EINVAL, "loader: batch %d; must be at least 1", o->batch);
 	if (!n)
 		return wasd_fail(err, WASD_EINVAL, "loader: no images");
 	if (o->crop_pad < 0 || o->crop_pad >= s.h || o->crop_pad >= s.w)
-		return wasd_fail(err, WASD_EINVAL, "loader: crop padding %d of %dx%d images", o->crop_pad, s.h, s.w);
+		return wasd_fail(err, WASD_EINVAL, "loader: crop padding %d is too large for %dx%d images", o->crop_pad, s.h,
+		                 s.w);
 	for (size_t i = 0; o->subset && i < n; i++)
 		if (o->subset[i] >= all)
-			return wasd_fail(err, WASD_EINVAL, "loader: subset names image %u of %zu", o->subset[i], all);
+			return wasd_fail(err, WASD_EINVAL, "loader: the subset contains image %u, but there are only %zu",
+			                 o->subset[i], all);
 	return WASD_OK;
 }
 
@@ -234,7 +237,7 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	l->batches = (uint32_t)((n + (size_t)o->batch - 1) / (size_t)o->batch);
 	for (int v = 0; v < 256; v++)
 		l->value[v] = (real)((v / 255.0 - 0.5) / 0.5);
-	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set is the set */
+	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set holds the whole set */
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)
 		ok = (l->slot[i].x = wasd_alloc_aligned(per_batch, sizeof(real))) &&
@@ -275,7 +278,7 @@ void wasd_loader_destroy(struct wasd_loader *l)
 void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch)
 {
 	struct position p = {epoch + batch / l->batches,
-	                     batch % l->batches}; /* one past the last is the next epoch's first */
+	                     batch % l->batches}; /* one past the last batch is the first of the next epoch */
 	if (!l->running) {
 		l->pos = p;
 		return;

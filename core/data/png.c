@@ -1,24 +1,24 @@
-/* png.c - PNG by libspng, any colour type and depth; 16 bit is cut to 8, alpha is laid over the background that is
- * asked for.
+/* png.c - PNG by libspng, any colour type and depth. 16-bit samples are cut to 8; alpha is blended over the requested
+ * background.
  *
- * A picture of more than IMAGE_MAX_PIXELS is read row by row into boxes, each the average of the pixels in it; the
- * memory is that of the boxes. Interlaced rows come in seven passes, of which each has some of the pixels: their order
+ * A picture of more than IMAGE_MAX_PIXELS is decoded row by row into boxes, each the average of its pixels, so memory
+ * is needed only for the boxes. Interlaced pictures come in seven passes, each with some of the pixels; their order
  * does not matter. */
 #include "data/image.h"
 
 #include <spng.h>
 
-/* Text and profile chunks are never wanted: small bounds for what they may unpack to. Their number is bounded by
- * libspng (1000), whose option for that refuses every value in 0.7.3. */
+/* Text and profile chunks are never used, so their unpacked size is tightly limited. libspng limits their number to
+ * 1000; its option for that rejects every value in 0.7.3. */
 enum {
 	CHUNK_BYTES = 8 << 20,
 	CHUNKS_BYTES = 16 << 20,
-	BOX_SIDE = 4096 /* the sum of a box fits 32 bits */,
+	BOX_SIDE = 4096 /* the sum over a box fits 32 bits */,
 	FINE_PIXELS = 2 << 20
 };
 
-/* libspng and zlib report a refused allocation inside the pixel stream as damaged data, and their allocators have no
- * context: the flag tells the two apart. */
+/* libspng and zlib report a failed allocation inside the pixel stream as damaged data, and their allocators take no
+ * context: this flag tells the two apart. */
 static _Thread_local bool out_of_memory;
 
 static void *noted(void *p)
@@ -53,8 +53,8 @@ static enum wasd_status fail(int code, struct wasd_err *err)
 	return wasd_fail(err, code == SPNG_ECHUNK_LIMITS ? WASD_ETOOBIG : WASD_ECORRUPT, "PNG: %s", spng_strerror(code));
 }
 
-/* RGBA over the background, in place, to grey (the red of a grey picture), or to RGB. Mixtures are rounded to nearest.
- * False: nothing was transparent. */
+/* Blends RGBA over the background, in place, into grey (the red channel of a grey picture) or RGB, rounding to nearest.
+ * Returns false if nothing was transparent. */
 static bool flatten(uint8_t *p, size_t pixels, int c, const uint8_t background[3])
 {
 	const uint8_t *q = p;
@@ -68,12 +68,12 @@ static bool flatten(uint8_t *p, size_t pixels, int c, const uint8_t background[3
 	return opaque != 255;
 }
 
-/* The size stands at a fixed place, and is looked at before the decoder multiplies it. */
+/* Checks the size, which stands at a fixed place, before the decoder multiplies it. */
 static enum wasd_status check_dimensions(const uint8_t *p, size_t len, struct wasd_err *err)
 {
 	uint64_t side[2] = {0};
 	if (len < 24)
-		return wasd_fail(err, WASD_ECORRUPT, "PNG: %zu bytes, too short", len);
+		return wasd_fail(err, WASD_ECORRUPT, "PNG: %zu bytes is too short", len);
 	for (int i = 0; i < 8; i++)
 		side[i / 4] = side[i / 4] << 8 | p[16 + i];
 	return image_check_size("PNG", side[0], side[1], err);
@@ -85,8 +85,8 @@ struct reading {
 	spng_ctx *ctx;
 	const struct wanted *want;
 	struct spng_ihdr head;
-	int c;            /* channels that come out */
-	bool transparent; /* some pixel was */
+	int c;            /* output channels */
+	bool transparent; /* some pixel was transparent */
 	uint8_t *data;
 };
 
@@ -95,7 +95,7 @@ static bool has_grey(const struct spng_ihdr *h)
 	return h->color_type == SPNG_COLOR_TYPE_GRAYSCALE || h->color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
 }
 
-/* Grey stays grey unless it may be laid over a colour. Reads on to the pixels. */
+/* Grey stays grey unless it may be blended over a colour. Reads up to the pixels. */
 static enum wasd_status find_channels(struct reading *r, struct wasd_err *err)
 {
 	const uint8_t *b = r->want->how->background;
@@ -123,26 +123,26 @@ static enum wasd_status read_full(struct reading *r, struct picture *out, struct
 	return WASD_OK;
 }
 
-/* The picture in boxes of fw x fh pixels, those at the right and lower border smaller. */
+/* The picture in boxes of fw x fh pixels; the boxes at the right and lower border are smaller. */
 struct boxes {
 	uint32_t fw, fh, w, h;
 	uint32_t *sum;
 	uint8_t *row;
 };
 
-/* The largest boxes of n pixels that leave `least`. */
+/* The largest box side that divides n pixels into at least `least` boxes. */
 static uint32_t box_side(uint32_t n, uint64_t least)
 {
 	uint64_t f = n / least;
 	return f < 1 ? 1 : f > BOX_SIDE ? BOX_SIDE : (uint32_t)f;
 }
 
-/* Boxes that leave `least` pixels a side, or more. Their number. */
+/* Chooses boxes that leave at least `least` pixels a side. Returns their number. */
 static uint64_t choose_boxes(struct boxes *b, const struct reading *r, uint64_t least)
 {
 	b->fw = box_side(r->head.width, least);
 	b->fh = box_side(r->head.height, least);
-	if (r->want->how->fit == WASD_CROP) /* both sides are measured by the shorter one */
+	if (r->want->how->fit == WASD_CROP) /* the shorter side counts for both */
 		b->fw = b->fh = b->fw < b->fh ? b->fw : b->fh;
 	b->w = (r->head.width + b->fw - 1) / b->fw;
 	b->h = (r->head.height + b->fh - 1) / b->fh;
@@ -153,8 +153,8 @@ static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, str
 {
 	uint32_t w = r->head.width, h = r->head.height;
 	uint64_t side = (uint64_t)r->want->side, n = IMAGE_MAX_PIXELS + 1;
-	/* The more are left, the closer to the whole picture's resampling: the last box of a row is smaller, and is taken
-	 * for a whole one. */
+	/* Prefer many boxes, which come closer to resampling the whole picture: the last box of a row is smaller but
+	 * weighted as a whole one. */
 	for (uint64_t times = 32; side && times && n > (times > 4 ? FINE_PIXELS : IMAGE_MAX_PIXELS); times /= 2)
 		n = choose_boxes(b, r, times * side);
 	if (n > IMAGE_MAX_PIXELS)
@@ -164,7 +164,7 @@ static enum wasd_status boxes_init(struct boxes *b, const struct reading *r, str
 	return b->sum && b->row ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "PNG: no memory for %ux%u pixels", b->w, b->h);
 }
 
-/* The pixels that one pass has in a row; pass 6 and files without passes have all. */
+/* Adds the pixels of one row of one pass; pass 6, and every row of a file without passes, has all columns. */
 static void add_row(struct boxes *b, struct reading *r, const struct spng_row_info *at)
 {
 	static const uint8_t first[7] = {0, 4, 0, 2, 0, 1, 0}, step[7] = {8, 8, 4, 4, 2, 2, 1};
@@ -226,7 +226,7 @@ static enum wasd_status read_boxes(struct reading *r, struct picture *out, struc
 	return s;
 }
 
-/* Reading on to the end chunk makes a file that is cut after its last row an error, too. */
+/* Also reads the end chunk, so that a file cut after its last row is an error. */
 static enum wasd_status read_picture(struct reading *r, struct picture *out, struct wasd_err *err)
 {
 	struct spng_exif exif;
@@ -247,7 +247,7 @@ static enum wasd_status read_picture(struct reading *r, struct picture *out, str
 static enum wasd_status png_decode(const void *bytes, size_t len, const struct wanted *want, struct picture *out,
                                    struct wasd_err *err)
 {
-	struct reading r = {.want = want}; /* want->grey: image.c weighs colours to grey */
+	struct reading r = {.want = want}; /* want->grey is not used here: image.c converts colours to grey */
 	int e;
 	enum wasd_status s = check_dimensions(bytes, len, err);
 	if (s)
@@ -272,7 +272,7 @@ const struct codec codec_png = {
 	.decode = png_decode,
 };
 
-/* hwc: interleaved, c 1 or 3. The encoder's buffer comes from its own allocator, which is ours. */
+/* hwc: interleaved, c = 1 or 3. The encoder allocates its buffer with our allocator. */
 static enum wasd_status encode(const uint8_t *hwc, int c, int h, int w, void **out, size_t *len, struct wasd_err *err)
 {
 	int e;
@@ -299,8 +299,8 @@ static enum wasd_status encode(const uint8_t *hwc, int c, int h, int w, void **o
 enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **out, size_t *len, struct wasd_err *err)
 {
 	if (s.c < 1 || s.h < 1 || s.w < 1 || (uint64_t)s.h * (uint64_t)s.w > IMAGE_MAX_PIXELS)
-		return wasd_fail(err, WASD_EINVAL, "PNG: cannot write %dx%dx%d", s.c, s.h, s.w);
-	int c = s.c >= 3 ? 3 : 1; /* two channels: the first is shown */
+		return wasd_fail(err, WASD_EINVAL, "PNG: cannot write an image of shape %dx%dx%d", s.c, s.h, s.w);
+	int c = s.c >= 3 ? 3 : 1; /* with two channels, show the first */
 	size_t hw = (size_t)s.h * (size_t)s.w;
 	uint8_t *hwc = wasd_malloc(hw * (size_t)c);
 	if (!hwc)

@@ -1,5 +1,5 @@
-/* prepare.c - how pictures become pixels, as the JSON members "fit", "background" and "orientation" of requests, data
- * sets and checkpoints. */
+/* prepare.c - the options that say how pictures become pixels: the JSON members "fit", "background" and "orientation"
+ * of requests, data sets and checkpoints. */
 #include "wasd/data.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
-/* rawnames.c - what libarchive does not show: it ends a name at its first NUL, and it does not mind zip entries that
- * share bytes.
+/* rawnames.c - checks what libarchive hides: it ends a name at its first NUL, and it accepts zip entries that share
+ * bytes.
  *
- * For a zip the directory at its end is walked before libarchive sees the file. For a tar that arrives plain or gzipped
+ * For a zip, we walk the directory at its end before libarchive sees the file. For a tar that arrives plain or gzipped,
  * a tap follows the stream of 512-byte blocks and looks into the headers that carry long names (pax "x", GNU "L"). */
 #include "data/ingest.h"
 
@@ -26,8 +26,8 @@ static uint64_t le64(const uint8_t *p)
 
 enum { END = 22, END64 = 56, LOCATOR = 20, ENTRY = 46, LOCAL = 30, COMMENT = 65535 };
 
-/* Offset and length of the directory, from the end record (searched backwards over a comment) or the zip64 one before
- * it. False: there is none, which libarchive will say in its own words. */
+/* Finds offset and length of the directory, from the end record (searched backwards over a comment) or the zip64 record
+ * before it. False if there is none; libarchive reports that. */
 static bool find_directory(struct source *src, uint8_t *buf, uint64_t *at, uint64_t *n)
 {
 	uint64_t size = source_size(src), tail = size < END + COMMENT ? size : END + COMMENT, i;
@@ -77,13 +77,13 @@ enum wasd_status zip_check_names(struct source *src, char name[RAW_NAME], bool *
 
 /* ---- tar -------------------------------------------------------------------------------------- */
 
-/* Where the tap is: inside a header block, in content that it keeps (a long name) or in content that passes by. */
+/* The tap is inside a header block, in content that it keeps (a long name), or in content that it skips. */
 struct tar_tap {
-	uint64_t pass; /* bytes of content and padding still to come */
+	uint64_t pass; /* bytes of content and padding still to skip */
 	uint8_t block[512];
 	size_t have;
 	struct wasd_buf kept;
-	size_t want; /* content of the present long-name header; want 0: none */
+	size_t want; /* length of the current long name; 0: none */
 	char type;
 };
 
@@ -101,7 +101,7 @@ void tar_tap_destroy(struct tar_tap *t)
 	wasd_free(t);
 }
 
-/* Octal digits, or a big-endian number behind a byte of 0x80. */
+/* Parses octal digits, or a big-endian number behind a byte of 0x80. */
 static uint64_t tar_size(const uint8_t *p)
 {
 	uint64_t v = 0;
@@ -135,7 +135,7 @@ static bool pax_has_nul(const char *p, size_t n)
 	return false;
 }
 
-/* A GNU long name ends with NULs; none may come before its last byte. */
+/* A GNU long name ends with NULs; no NUL may come before those. */
 static bool gnu_has_nul(const char *p, size_t n)
 {
 	while (n && !p[n - 1])
@@ -150,7 +150,8 @@ static void header(struct tar_tap *t)
 	t->have = 0;
 	t->kept.len = 0;
 	t->want = (t->type == 'x' || t->type == 'L') && size <= LONGEST ? (size_t)size : 0;
-	if (t->type >= '1' && t->type <= '6') /* links, devices and directories have no content, whatever their size says */
+	if (t->type >= '1' &&
+	    t->type <= '6') /* links, devices and directories have no content, whatever their size field says */
 		size = 0;
 	t->pass = size > UINT64_MAX - BLOCK ? UINT64_MAX : (size + BLOCK - 1) / BLOCK * BLOCK;
 }

@@ -1,10 +1,10 @@
-/* report.c - remarks and culprits (wasd/data.h): counted without limit, kept up to one. */
+/* report.c - remarks and culprits (wasd/data.h): all are counted, the first few are kept. */
 #include "data/ingest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Printable UTF-8 in dst, whatever src holds: an error's pointer is made so. */
+/* Writes printable UTF-8 to dst, whatever src holds, as for the pointer of an error. */
 static void copy_name(char dst[WASD_REMARK_NAME], const char *src)
 {
 	struct wasd_err clean;

@@ -1,14 +1,14 @@
 /* resize.c - bilinear resampling with antialiasing, one axis after the other.
  *
  * Output sample i has its centre at (i + 1/2) * n/m - 1/2 of the input (pixel centres at integers, corners not
- * aligned). Its weights are a triangle of half width max(n/m, 1) around that, cut at the borders and scaled to sum 1:
- * interpolation between two neighbours when enlarging, an average over everything that falls into the new pixel when
+ * aligned). Its weights form a triangle of half width max(n/m, 1) around that, cut at the borders and scaled to sum 1.
+ * That interpolates between two neighbours when enlarging, and averages everything that falls into the new pixel when
  * shrinking. */
 #include "data/image.h"
 
 #include <math.h>
 
-/* For each output sample: first input sample, count, and its weights at weight[i * most]. */
+/* For each output sample: the first input sample, their number, and their weights at weight[i * most]. */
 struct taps {
 	int most;
 	int *first, *count;
@@ -22,7 +22,7 @@ static void taps_done(struct taps *t)
 	wasd_free(t->weight);
 }
 
-/* m samples of the stretch of `len` that begins at `from`, of n input samples. */
+/* Computes m samples over the range of length `len` that starts at `from`, out of n input samples. */
 static bool taps_init(struct taps *t, int n, double from, double len, int m)
 {
 	double scale = len / m, half = scale > 1 ? scale : 1;

@@ -1,5 +1,5 @@
-/* sets.c - uploads that are whole sets of another program: known by the names of their files, and told with the way
- * out. */
+/* sets.c - recognises uploads that are whole sets of another program by their file names, and rejects them with
+ * advice. */
 #include "data/ingest.h"
 
 #include <string.h>

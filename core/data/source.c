@@ -1,5 +1,5 @@
-/* source.c - the bytes of an upload. Gzip is undone here and not by libarchive 3.6, which does not verify the checksum
- * of a gzip file: a flipped bit would become a wrong pixel. */
+/* source.c - the bytes of an upload. We unpack gzip ourselves because libarchive 3.6 does not verify the checksum of a
+ * gzip file: a flipped bit would become a wrong pixel. */
 #include "data/ingest.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ struct gunzip {
 	gunzip_read *read;
 	void *ctx;
 	z_stream z;
-	bool inside, any; /* inside a member; at least one is complete */
+	bool inside, any; /* inside: inside a member; any: at least one member is complete */
 	uint8_t in[CHUNK];
 };
 
@@ -54,7 +54,7 @@ void gunzip_destroy(struct gunzip *g)
 	wasd_free(g);
 }
 
-/* Zeros behind the last member are padding of tapes and are accepted. */
+/* Zeros after the last member are tape padding and are accepted. */
 static bool only_zeros(const struct gunzip *g)
 {
 	for (unsigned i = 0; i < g->z.avail_in; i++)
@@ -106,7 +106,7 @@ struct source {
 	uint64_t size;
 	struct gunzip *gz;
 	uint8_t buf[CHUNK];
-	size_t ahead; /* peeked bytes at the front of buf, not consumed yet */
+	size_t ahead; /* bytes at the front of buf that were peeked at but not consumed */
 };
 
 static enum wasd_status read_fd(void *ctx, void *p, size_t n, size_t *got, struct wasd_err *err)

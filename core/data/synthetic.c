@@ -1,7 +1,7 @@
-/* synthetic.c - data sets that are computed instead of uploaded: the table, and the loop that writes one.
+/* synthetic.c - data sets that are computed instead of uploaded: the table, and the loop that writes a set.
  *
- * Image i of a split is a function of (kind, seed, split, i): a larger set begins with the smaller one. Class i mod n,
- * so every prefix is balanced; the loader shuffles. */
+ * Image i of a split is a function of (kind, seed, split, i), so a larger set begins with the smaller one. Its class is
+ * i mod n, so every prefix is balanced; the loader shuffles. */
 #include "data/synthetic.h"
 #include "data/wds.h"
 
@@ -29,15 +29,16 @@ static enum wasd_status check(const struct synthetic *k, size_t n_train, size_t 
 	size_t max_bytes = o && o->max_bytes ? o->max_bytes : WASD_INGEST_MAX_BYTES, bytes;
 	if (n_train < (size_t)k->n_classes)
 		return wasd_fail_at(err, WASD_EINVAL, "/synthetic/train",
-		                    "%zu training images, at least %d (one of each class)", n_train, k->n_classes);
+		                    "%zu training images; at least %d are needed (one of each class)", n_train, k->n_classes);
 	if (n_test < 1)
-		return wasd_fail_at(err, WASD_EINVAL, "/synthetic/test", "no test images, at least 1");
+		return wasd_fail_at(err, WASD_EINVAL, "/synthetic/test", "no test images; at least 1 is needed");
 	if (n_train > max_images || n_test > max_images - n_train)
-		return wasd_fail_at(err, WASD_ETOOBIG, "/synthetic", "%zu + %zu images, at most %zu", n_train, n_test,
-		                    max_images);
+		return wasd_fail_at(err, WASD_ETOOBIG, "/synthetic", "%zu + %zu images; at most %zu are allowed", n_train,
+		                    n_test, max_images);
 	if (!wasd_mul_size(n_train + n_test, wasd_shape_count(k->shape), &bytes) || bytes > max_bytes)
-		return wasd_fail_at(err, WASD_ETOOBIG, "/synthetic", "%zu images of %zu bytes, at most %zu bytes in all",
-		                    n_train + n_test, wasd_shape_count(k->shape), max_bytes);
+		return wasd_fail_at(err, WASD_ETOOBIG, "/synthetic",
+		                    "%zu images of %zu bytes; at most %zu bytes in all are allowed", n_train + n_test,
+		                    wasd_shape_count(k->shape), max_bytes);
 	return WASD_OK;
 }
 

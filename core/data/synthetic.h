@@ -1,4 +1,4 @@
-/* data/synthetic.h - one row of the table of built-in synthetic sets (synthetic.c). A new set is a file with one
+/* data/synthetic.h - one row of the table of built-in synthetic sets (synthetic.c). A new set is one file with one
  * descriptor. */
 #ifndef DATA_SYNTHETIC_H
 #define DATA_SYNTHETIC_H
@@ -10,7 +10,7 @@ struct synthetic {
 	struct wasd_shape shape;
 	int n_classes;
 	const char *const *classes;
-	/* Draws one image of class `label` into chw, using only r: image i of a split has a stream of its own. */
+	/* Draws one image of class `label` into chw. Uses only r, a stream private to this image of this split. */
 	void (*render)(struct wasd_rng *r, int label, uint8_t *chw);
 };
 

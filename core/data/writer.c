@@ -1,9 +1,10 @@
-/* writer.c - writing a dataset file in one go without knowing the counts beforehand.
+/* writer.c - writes a dataset file in one pass without knowing the counts beforehand.
  *
- * Train images go straight to their place in the temporary file, because the description in front of them has a size
- * that is known at once (its only unknown parts, moments and digest, have a fixed maximal width; the rest is blanks).
- * Test images go to a second file and are copied behind the train labels by finish. Labels stay in memory. Both files
- * have no name until the first is complete and synced. Sums for the moments are integers: exact, in any order. */
+ * Training images go straight to their place in the temporary file, because the size of the description in front of
+ * them is known from the start: its only unknown parts, moments and digest, have a maximal width, and blanks fill the
+ * rest. Test images go to a second file, and finish copies them behind the training labels. Labels stay in memory.
+ * Neither file has a name until the first is complete and synced. Sums for the moments are integers: exact, in any
+ * order. */
 #include "data/wds.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ struct wasd_dataset_writer {
 	struct wasd_prepare prepare;
 	struct split_out out[2];
 	uint64_t sum[3], sum2[3];
-	size_t val_first, val; /* the training images that are for validation */
+	size_t val_first, val; /* the range of training images used for validation */
 	char digest[WASD_SHA256_HEX];
 	bool renamed;
 };
@@ -55,8 +56,8 @@ static char *describe(const struct wasd_dataset_writer *w, const double *mean, c
 	return text;
 }
 
-/* The widest description: 6 numbers of at most 24 characters and 64 of digest beside what is known already, and longer
- * words of `prepare`. */
+/* Reserves room for the widest description: 6 numbers of at most 24 characters, a digest of 64, and the longest words
+ * of `prepare`, beyond what is known already. */
 static enum wasd_status reserve_description(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
 	char *text = describe(w, (double[3]){0}, (double[3]){0}, "");
@@ -65,7 +66,7 @@ static enum wasd_status reserve_description(struct wasd_dataset_writer *w, struc
 	size_t n = strlen(text) + 6 * 24 + WASD_SHA256_HEX + PREPARE_ROOM;
 	wasd_free(text);
 	if (n > WDS_MAX_WRITTEN_JSON)
-		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes, at most %u", w->path, n,
+		return wasd_fail(err, WASD_ETOOBIG, "%s: class names of %zu bytes; at most %u are allowed", w->path, n,
 		                 WDS_MAX_WRITTEN_JSON);
 	w->head.json_len = (uint32_t)n;
 	return WASD_OK;
@@ -75,7 +76,7 @@ static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *
                                      struct wasd_err *err)
 {
 	if (n < 1 || n > WDS_MAX_CLASSES)
-		return wasd_fail(err, WASD_EINVAL, "%s: %d classes, 1 to %d are possible", w->path, n, WDS_MAX_CLASSES);
+		return wasd_fail(err, WASD_EINVAL, "%s: %d classes; 1 to %d are allowed", w->path, n, WDS_MAX_CLASSES);
 	w->classes = wasd_calloc((size_t)n, sizeof *w->classes);
 	if (!w->classes)
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for class names", w->path);
@@ -83,7 +84,7 @@ static enum wasd_status copy_classes(struct wasd_dataset_writer *w, const char *
 	for (int i = 0; i < n; i++) {
 		size_t len = strlen(classes[i]);
 		if (!len || len > WDS_MAX_CLASS_NAME || !wasd_utf8_ok(classes[i], len))
-			return wasd_fail(err, WASD_EINVAL, "%s: class %d: a name has 1 to %d bytes of UTF-8", w->path, i,
+			return wasd_fail(err, WASD_EINVAL, "%s: class %d: the name must have 1 to %d bytes of UTF-8", w->path, i,
 			                 WDS_MAX_CLASS_NAME);
 		if (!(w->classes[i] = wasd_strdup(classes[i])))
 			return wasd_fail(err, WASD_ENOMEM, "%s: no memory for class names", w->path);
@@ -97,8 +98,8 @@ static char *dir_of(const char *path)
 	return slash ? wasd_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : wasd_strdup(".");
 }
 
-/* A file without a name in the target's directory, which vanishes with the process however that ends; on a file system
- * that has none of these, one with a temporary name (*name, else NULL). */
+/* Opens a nameless file in the target's directory, which vanishes with the process however the process ends. On a file
+ * system without nameless files, opens one with a temporary name (*name, else NULL). */
 static enum wasd_status open_temporary(const struct wasd_dataset_writer *w, int *fd, char **name, struct wasd_err *err)
 {
 	char *dir = dir_of(w->path), *tmp = NULL;
@@ -158,7 +159,7 @@ enum wasd_status wasd_dataset_writer_create(const char *path, struct wasd_shape 
 		return s;
 	}
 	struct wds_layout at;
-	wds_layout(&w->head, &at); /* counts are 0: gives the place of the first train image */
+	wds_layout(&w->head, &at); /* the counts are still 0: gives the place of the first training image */
 	w->out[WASD_TRAIN].base = at.images[WASD_TRAIN];
 	*out = w;
 	return WASD_OK;
@@ -205,7 +206,7 @@ static enum wasd_status read_at(int fd, uint64_t at, void *p, size_t n, const ch
 	return WASD_OK;
 }
 
-/* Room for the label of image i; new ones are UNSET. */
+/* Makes room for the label of image i; new labels are UNSET. */
 static bool grow_labels(struct split_out *o, size_t i)
 {
 	if (i >= o->cap) {
@@ -228,9 +229,10 @@ enum wasd_status dataset_writer_put(struct wasd_dataset_writer *w, enum wasd_spl
 {
 	struct split_out *o = &w->out[s];
 	if (label < 0 || (uint32_t)label >= w->head.classes)
-		return wasd_fail(err, WASD_EINVAL, "image %zu: label %d, there are %u classes", i, label, w->head.classes);
+		return wasd_fail(err, WASD_EINVAL, "image %zu has label %d, but there are only %u classes", i, label,
+		                 w->head.classes);
 	if (i >= UINT32_MAX)
-		return wasd_fail(err, WASD_ETOOBIG, "%zu images, at most %u", i, UINT32_MAX);
+		return wasd_fail(err, WASD_ETOOBIG, "%zu images; at most %u are allowed", i, UINT32_MAX);
 	if (!grow_labels(o, i))
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory for %zu labels", w->path, i + 1);
 	if (o->label[i] != UNSET)
@@ -258,8 +260,8 @@ enum wasd_status wasd_dataset_writer_add(struct wasd_dataset_writer *w, enum was
 	return dataset_writer_put(w, s, w->out[s].n, chw, label, err);
 }
 
-/* mean = E[v]/255, std = sqrt(E[v^2] - E[v]^2)/255 over the pixels of all train images, per channel. The variance's
- * numerator n*sum2 - sum^2 is taken in 128 bits, so nothing cancels. */
+/* mean = E[v]/255, std = sqrt(E[v^2] - E[v]^2)/255 over the pixels of all training images, per channel. The numerator
+ * of the variance, n*sum2 - sum^2, is computed in 128 bits, so nothing cancels. */
 static void moments(const struct wasd_dataset_writer *w, double mean[3], double std[3])
 {
 	uint64_t n = (w->head.n_train - w->val) * (w->image_bytes / w->head.c);
@@ -307,7 +309,7 @@ static enum wasd_status write_description(struct wasd_dataset_writer *w, struct 
 	enum wasd_status s = text && room ? WASD_OK :
 	                                    wasd_fail(err, WASD_ENOMEM, "%s: no memory for the description", w->path);
 	if (!s) {
-		size_t n = strlen(text) - 1; /* blanks go before the closing brace */
+		size_t n = strlen(text) - 1; /* blanks fill the room before the closing brace */
 		memset(room, ' ', w->head.json_len);
 		memcpy(room, text, n);
 		room[w->head.json_len - 1] = '}';
@@ -340,7 +342,7 @@ static enum wasd_status digest(struct wasd_dataset_writer *w, const struct wds_l
 	return s;
 }
 
-/* Gives the unnamed file a name beside the target (w->tmp), which the rename then puts in the target's place. */
+/* Gives the nameless file a name beside the target (w->tmp), for the rename to the target. */
 static enum wasd_status name_temporary(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
 	char from[40], id[WASD_ULID_LEN + 1];
@@ -358,7 +360,7 @@ static enum wasd_status name_temporary(struct wasd_dataset_writer *w, struct was
 	return WASD_OK;
 }
 
-/* Synced before it has a name, and the name synced by the directory: after a power cut the file is whole or absent. */
+/* Syncs the file before it gets a name, then the directory: after a power cut the file is whole or absent. */
 static enum wasd_status publish(struct wasd_dataset_writer *w, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
@@ -374,7 +376,7 @@ static enum wasd_status publish(struct wasd_dataset_writer *w, struct wasd_err *
 	if (!s) {
 		w->renamed = true;
 		if ((s = wasd_fsync_dir(dir, err)))
-			unlink(w->path); /* not durable: as if it had never been */
+			unlink(w->path); /* not durable, so leave nothing behind */
 	}
 	wasd_free(dir);
 	return s;

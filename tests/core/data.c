@@ -268,10 +268,10 @@ static void damaged(void)
 		{28, 0, "impossible"},
 		{28, 2, "2 classes"},
 		{28, 70000, "impossible"},
-		{32, 0x10000000, "promises"},
-		{36, 0xffffffff, "promises"},
-		{44, 0x7fffffff, "promises"},
-		{48, 1, "promises"},
+		{32, 0x10000000, "its header says"},
+		{36, 0xffffffff, "its header says"},
+		{44, 0x7fffffff, "its header says"},
+		{48, 1, "its header says"},
 		{64, 0x20202020, "description"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

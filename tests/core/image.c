@@ -761,7 +761,7 @@ static const struct {
 	enum wasd_status status;
 	const char *message;
 } bad[] = {
-	{"text", bad_magic, WASD_EUNSUPPORTED, "neither PNG nor JPEG"},
+	{"text", bad_magic, WASD_EUNSUPPORTED, "neither a PNG nor a JPEG"},
 	{"empty", empty, WASD_ECORRUPT, "empty file"},
 	{"gif", gif, WASD_EUNSUPPORTED, "GIF"},
 	{"webp", webp, WASD_EUNSUPPORTED, "WebP"},

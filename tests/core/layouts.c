@@ -556,7 +556,7 @@ static void refused(void)
 	      NULL,
 	      0},
 	     "train.csv",
-	     "a second table of labels beside test.csv"},
+	     "a second table of labels besides test.csv"},
 	};
 	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
 		struct upload u = {0};
