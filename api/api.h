@@ -11,6 +11,7 @@
 
 #include "wasd/base.h"
 #include "wasd/json.h"
+#include "wasd/mode.h"
 
 struct storage; /* storage/storage.h */
 
@@ -165,9 +166,8 @@ struct api_file {
 	char sha256[WASD_SHA256_HEX];
 };
 
-enum { API_MODE_LEN = 72 }; /* "aom", "dom", "dom:" and the name of a profile */
 struct api_live {
-	char mode[API_MODE_LEN];
+	char mode[WASD_MODE_LEN];
 	int64_t generation;
 	char bundle[64];
 	int64_t version;

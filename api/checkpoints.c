@@ -114,7 +114,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	struct wasd_err err = {0};
 	if (!api_query_choice(q, r, "format", formats, &format))
 		return API_DONE;
-	if (!storage_mode_ok(mode)) {
+	if (!wasd_mode_ok(mode)) {
 		api_send_problem(q, r, "bad_parameter", "mode",
 		                 "query parameter mode must be aom, dom or dom:PROFILE, not \"%.80s\"", mode);
 		return API_DONE;
@@ -136,7 +136,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		r->status = 200;
 		r->content_type = "application/octet-stream";
 		/* No colon in a file's name: not every system takes it. */
-		const char *profile = storage_mode_profile(mode);
+		const char *profile = wasd_mode_member(mode);
 		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"",
 		               k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",
 		               !one_mode ? "" :

@@ -34,7 +34,7 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
                             double *acc)
 {
 	struct storage_profile p;
-	const char *name = storage_mode_profile(mode);
+	const char *name = wasd_mode_member(mode);
 	char metric[32];
 	if (name && !storage_profile_get(c->db, checkpoint, name, &p, NULL)) {
 		cJSON *info = api_parse_trusted(p.info);
@@ -166,7 +166,7 @@ static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON
 static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	if (cJSON_IsString(v) && storage_mode_ok(v->valuestring))
+	if (cJSON_IsString(v) && wasd_mode_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
 	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
 	fields_show(shown, v);
@@ -399,7 +399,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	cJSON *info = c->daemon->deployment_info(c->daemon->self, d.name), *bundles = modes_json(c, &d, info);
 	bool profiles = false;
 	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next)
-		profiles |= storage_mode_profile(b->string) != NULL;
+		profiles |= wasd_mode_member(b->string) != NULL;
 	api_add_take(j, "bundles", bundles);
 	cJSON_Delete(info);
 	api_send_json(r, 200, j);
@@ -447,7 +447,7 @@ static void send_switched(struct api_response *r, const char *mode, const struct
 static enum api_result no_bundle(const struct api_request *q, struct api_response *r,
                                  const struct storage_deployment *d, const char *mode, const struct wasd_err *err)
 {
-	if (storage_mode_profile(mode) && api_again(q, r, d->name, PROFILE_LOAD_US))
+	if (wasd_mode_member(mode) && api_again(q, r, d->name, PROFILE_LOAD_US))
 		return API_AGAIN;
 	api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err->msg);
 	return API_DONE;
@@ -524,7 +524,7 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 }
 
 /* The mode before the last switch, from the audit; "" when there was none. */
-static void previous_mode(struct api_ctx *c, const char *name, char out[STORAGE_MODE_LEN])
+static void previous_mode(struct api_ctx *c, const char *name, char out[WASD_MODE_LEN])
 {
 	struct storage_audit_list l;
 	char object[100];
@@ -540,7 +540,7 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[STORAGE_
 			continue;
 		cJSON *before = api_parse_trusted(l.items[i].before);
 		wasd_json_str(before, "mode", &mode);
-		snprintf(out, STORAGE_MODE_LEN, "%s", mode);
+		snprintf(out, WASD_MODE_LEN, "%s", mode);
 		cJSON_Delete(before);
 	}
 	storage_audit_list_done(&l);
@@ -549,7 +549,7 @@ static void previous_mode(struct api_ctx *c, const char *name, char out[STORAGE_
 enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
-	char mode[STORAGE_MODE_LEN];
+	char mode[WASD_MODE_LEN];
 	const char *reason = "";
 	enum api_result done = API_DONE;
 	cJSON *in = mode_body(q, r, rollback_fields, true);

@@ -145,8 +145,11 @@ static void modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *ou
 	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
 	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
 		return;
-	for (size_t i = 0; i < l.n && n + STORAGE_MODE_LEN < room; i++)
-		n += (size_t)snprintf(out + n, room - n, ", dom:%s", l.items[i].name);
+	for (size_t i = 0; i < l.n && n + WASD_MODE_LEN < room; i++) {
+		char mode[WASD_MODE_LEN];
+		wasd_mode_join(WASD_FAMILY_DRAW, l.items[i].name, mode);
+		n += (size_t)snprintf(out + n, room - n, ", %s", mode);
+	}
 	storage_profile_list_done(&l);
 }
 
@@ -157,7 +160,7 @@ bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_r
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
 	char modes[600];
-	const char *name = storage_mode_profile(mode);
+	const char *name = wasd_mode_member(mode);
 	if (!name)
 		return true;
 	enum wasd_status st = storage_profile_get(c->db, checkpoint, name, &p, &err);

@@ -211,8 +211,8 @@ cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const
 struct serving {
 	char name[64];
 	struct api_live live;
-	char mode[API_MODE_LEN]; /* of this request: the deployment's or the override */
-	const char *asked;       /* what named it */
+	char mode[WASD_MODE_LEN]; /* of this request: the deployment's or the override */
+	const char *asked;        /* what named it */
 	cJSON *info;
 	int64_t input[3];
 	int64_t classes;

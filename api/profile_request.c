@@ -13,7 +13,7 @@ static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *
 static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
-	if (cJSON_IsString(v) && storage_profile_name_ok(v->valuestring))
+	if (cJSON_IsString(v) && wasd_mode_member_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
 	api_fault(

@@ -16,7 +16,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 	for (size_t i = 0; i < n; i++) {
 		if (!asked[i].value)
 			continue;
-		if (!storage_mode_ok(asked[i].value)) {
+		if (!wasd_mode_ok(asked[i].value)) {
 			api_send_problem(q, r, "bad_parameter", asked[i].where,
 			                 "%s: mode \"%.80s\" is neither aom nor dom nor dom:PROFILE", asked[i].where,
 			                 asked[i].value);
@@ -39,7 +39,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                            const struct serving *s)
 {
-	if (!storage_mode_profile(s->mode))
+	if (!wasd_mode_member(s->mode))
 		api_send_problem(q, r, "bundle_not_ready", NULL,
 		                 "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->mode);
 	else if (api_mode_there(c, q, r, s->live.bundle, s->mode, "bad_parameter", s->asked))

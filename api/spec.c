@@ -351,7 +351,7 @@ static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *
 {
 	static const struct field f = {.type = FIELD_CHOICE, .choices = draws};
 	if (cJSON_IsString(v) && !strncmp(v->valuestring, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) &&
-	    storage_profile_name_ok(v->valuestring + sizeof API_DRAW_PROFILE - 1))
+	    wasd_mode_member_ok(v->valuestring + sizeof API_DRAW_PROFILE - 1))
 		return cJSON_CreateString(v->valuestring);
 	for (size_t i = 0; draws[i]; i++)
 		if (cJSON_IsString(v) && !strcmp(v->valuestring, draws[i]))

@@ -28,26 +28,10 @@ void storage_profile_list_done(struct storage_profile_list *l)
 
 /* ---- modes ---- */
 
-const char *storage_mode_profile(const char *mode)
-{
-	return strncmp(mode, "dom:", 4) ? NULL : mode + 4;
-}
-
-bool storage_profile_name_ok(const char *name)
-{
-	return wasd_name_ok(name) && strcmp(name, "aom") && strcmp(name, "dom");
-}
-
-bool storage_mode_ok(const char *mode)
-{
-	const char *name = storage_mode_profile(mode);
-	return name ? storage_profile_name_ok(name) : !strcmp(mode, "aom") || !strcmp(mode, "dom");
-}
-
 enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err)
 {
-	const char *name = storage_mode_profile(mode);
-	if (!storage_mode_ok(mode))
+	const char *name = wasd_mode_member(mode);
+	if (!wasd_mode_ok(mode))
 		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom or dom:PROFILE", mode);
 	if (!name)
 		return WASD_OK;
@@ -286,7 +270,7 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,
                                        struct storage_profile *out, bool *existing, struct wasd_err *err)
 {
-	if (!storage_profile_name_ok(in->name))
+	if (!wasd_mode_member_ok(in->name))
 		return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a profile", in->name);
 	struct storage_profile row = {0};
 	struct begin_args a = {in, &row, false};
@@ -397,12 +381,13 @@ struct delete_args {
 static enum wasd_status refuse_used(struct conn *c, const struct storage_profile *p, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode='dom:'||?2 LIMIT 1", &st,
-	                          err, "tt", p->checkpoint, p->name);
+	char mode[WASD_MODE_LEN];
+	wasd_mode_join(WASD_FAMILY_DRAW, p->name, mode);
+	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode=?2 LIMIT 1", &st, err, "tt",
+	                          p->checkpoint, mode);
 	if (q_row(c, q, &st, err))
-		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0),
-		                  "profile %s is referenced by deployment %s, whose mode is dom:%s", p->name, q_text(q, 0),
-		                  p->name);
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose mode is %s",
+		                  p->name, q_text(q, 0), mode);
 	q_end(c, q);
 	return st;
 }

@@ -24,6 +24,7 @@
 #define WASD_STORAGE_H
 
 #include "wasd/base.h"
+#include "wasd/mode.h"
 
 struct storage;
 
@@ -469,11 +470,8 @@ enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, 
 
 /* ---- profiles: named draws of a checkpoint ------------------------------------------------------------- */
 
-/* A mode is "aom", "dom" or "dom:NAME" with the name of a profile. */
-enum { STORAGE_MODE_LEN = 72, STORAGE_PROFILES_MAX = 32 /* of one checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
-bool storage_mode_ok(const char *mode);             /* its form alone */
-const char *storage_mode_profile(const char *mode); /* NAME inside of mode, NULL for the others */
-bool storage_profile_name_ok(const char *name);     /* a name, and not that of a mode */
+/* Each is a mode "dom:NAME" of its checkpoint (wasd/mode.h). */
+enum { STORAGE_PROFILES_MAX = 32 /* of one checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
 
 struct storage_profile {
 	char *id; /* "prof_..." */
@@ -639,7 +637,7 @@ struct storage_mode_in {
 };
 struct storage_mode_out {
 	int64_t generation;
-	char previous[STORAGE_MODE_LEN];
+	char previous[WASD_MODE_LEN];
 	bool changed;
 	char audit_id[32];
 	int64_t since;

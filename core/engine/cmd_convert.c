@@ -5,6 +5,7 @@
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/convert.h"
+#include "wasd/mode.h"
 #include "wasd/profile.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ static void on_export(struct engine_link *link, const struct wasd_frame *m)
 {
 	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"),
 			   *path = engine_need_string(m->json, "out");
-	bool profile = !strncmp(mode_name, "dom:", 4);
+	bool profile = wasd_mode_member(mode_name) != NULL;
 	enum wasd_mode mode = WASD_DOM;
 	struct wasd_err err = {0};
 	struct wasd_payload p = {0};

@@ -8,6 +8,7 @@
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/infer.h"
+#include "wasd/mode.h"
 #include "wasd/profile.h"
 
 #include <math.h>
@@ -18,12 +19,10 @@
 #define BUNDLES_MAX 64
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
-#define NAME_SIZE 80
 #define PROFILES_MAX 32 /* as many as a checkpoint may have (storage) */
 
-/* One mode of a bundle: "aom", "dom", or "dom:" and a profile's name. */
 struct mode {
-	char name[NAME_SIZE];
+	char name[WASD_MODE_LEN];
 	struct wasd_bundle *bundle;
 	struct wasd_predictor *predictor;
 };
@@ -269,18 +268,17 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m
 	return st;
 }
 
-/* "dom:" and the profile's name, as requests have it. */
-static void mode_of_profile(const struct wasd_frame *m, char out[NAME_SIZE])
+static void mode_of_profile(const struct wasd_frame *m, char out[WASD_MODE_LEN])
 {
 	const char *name = engine_need_string(m->json, "name");
-	if (!*name || strlen(name) > NAME_SIZE - 8)
-		engine_protocol_error("%s: a name of %zu bytes", m->type, strlen(name));
-	snprintf(out, NAME_SIZE, "dom:%s", name);
+	if (!wasd_mode_member_ok(name))
+		engine_protocol_error("%s: \"%.80s\" is no name of a profile", m->type, name);
+	wasd_mode_join(WASD_FAMILY_DRAW, name, out);
 }
 
 static void on_profile(struct server *s, struct wasd_frame *m)
 {
-	char name[NAME_SIZE];
+	char name[WASD_MODE_LEN];
 	struct wasd_err err = {0};
 	mode_of_profile(m, name);
 	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
@@ -290,14 +288,14 @@ static void on_profile(struct server *s, struct wasd_frame *m)
 	}
 	const struct wasd_bundle *made = b->mode[b->n - 1].bundle;
 	engine_send(s->link,
-	            wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id, name + 4,
-	                         (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
+	            wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id,
+	                         wasd_mode_member(name), (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
 	            NULL);
 }
 
 static void on_unprofile(struct server *s, struct wasd_frame *m)
 {
-	char name[NAME_SIZE];
+	char name[WASD_MODE_LEN];
 	mode_of_profile(m, name);
 	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
 	struct mode *there = b ? find_mode(b, name) : NULL;

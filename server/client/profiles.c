@@ -3,6 +3,7 @@
 
 #include "wasd/base.h"
 #include "wasd/json.h"
+#include "wasd/mode.h"
 
 #include <errno.h>
 #include <math.h>
@@ -130,10 +131,10 @@ static void print_row(const char *mode, const char *state, const cJSON *o)
 static void print_profile(const cJSON *p)
 {
 	const char *name = "?", *state = "?";
-	char mode[80];
+	char mode[WASD_MODE_LEN];
 	wasd_json_str(p, "name", &name);
 	wasd_json_str(p, "state", &state);
-	snprintf(mode, sizeof mode, "dom:%s", name);
+	wasd_mode_join(WASD_FAMILY_DRAW, name, mode);
 	print_row(mode, state, p);
 }
 

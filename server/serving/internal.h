@@ -23,7 +23,7 @@ struct bundle {
 struct deployment {
 	struct deployment *next;
 	char name[72];
-	char mode[API_MODE_LEN];
+	char mode[WASD_MODE_LEN];
 	int64_t generation, version;
 	char bundle[48]; /* "" until the first load is over */
 	bool wanted;     /* false: only requests on their way are left */

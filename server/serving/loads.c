@@ -157,7 +157,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 {
 	int fd;
 	int64_t bytes, overlay, macs, size;
-	char sha[WASD_SHA256_HEX], mode[API_MODE_LEN];
+	char sha[WASD_SHA256_HEX], mode[WASD_MODE_LEN];
 	const char *bundle, *name;
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
@@ -172,7 +172,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
 		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is of another one");
 	api_call_done(&call);
-	snprintf(mode, sizeof mode, "dom:%s", p->name);
+	wasd_mode_join(WASD_FAMILY_DRAW, p->name, mode);
 	if (st == WASD_OK)
 		st = warm_mode(s, id, mode, err);
 	if (st == WASD_OK)
@@ -189,14 +189,14 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
 	pthread_mutex_unlock(&s->lock);
 	struct api_call call = {.who = s->loading,
-	                        .json = wasd_message("unprofile", "bundle:s name:s", id, storage_mode_profile(mode))};
+	                        .json = wasd_message("unprofile", "bundle:s name:s", id, wasd_mode_member(mode))};
 	asker_ask(&s->asker, &call, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }
 
 /* A profile in the process that no row stands for: deleted, or deleted and searched again under its old name. */
 static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows,
-                       char mode[API_MODE_LEN])
+                       char mode[WASD_MODE_LEN])
 {
 	const char *profile;
 	mode[0] = 0;
@@ -207,7 +207,7 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 		for (size_t i = 0; i < rows->n && !known; i++)
 			known = !strcmp(rows->items[i].id, profile);
 		if (!known)
-			snprintf(mode, API_MODE_LEN, "%s", m->string);
+			snprintf(mode, WASD_MODE_LEN, "%s", m->string);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return *mode != 0;
@@ -218,7 +218,7 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
 {
 	struct storage_profile_list rows = {0};
-	char mode[API_MODE_LEN];
+	char mode[WASD_MODE_LEN];
 	int64_t threads = 0;
 	pthread_mutex_lock(&s->lock);
 	const struct bundle *b = serving_bundle(s, id);
@@ -234,7 +234,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	}
 	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* the oldest first */
 		struct wasd_err why = {0};
-		snprintf(mode, sizeof mode, "dom:%s", rows.items[i].name);
+		wasd_mode_join(WASD_FAMILY_DRAW, rows.items[i].name, mode);
 		if (mode_in_process(s, id, mode))
 			continue;
 		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);
@@ -365,7 +365,7 @@ static void load(struct serving *s, const char *name)
 		st = warm_up(s, row.checkpoint, &err);
 	if (st == WASD_OK)
 		st = follow_profiles(s, row.checkpoint, &changed, &err);
-	if (st == WASD_OK && storage_mode_profile(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
+	if (st == WASD_OK && wasd_mode_member(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
 		st = wasd_fail(&err, WASD_ECORRUPT, "its mode %s could not be loaded", row.mode);
 	if (st == WASD_OK) {
 		if (publish(s, name, row.checkpoint, &err)) {

@@ -269,7 +269,7 @@ static cJSON *fake_info(void *self, const char *name)
 {
 	struct storage_deployment d;
 	struct storage_profile_list l = {0};
-	char mode[API_MODE_LEN];
+	char mode[WASD_MODE_LEN];
 	(void)self;
 	cJSON *j = cJSON_Parse(
 		!strncmp(name, "plain", 5) ?

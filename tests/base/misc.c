@@ -2,6 +2,7 @@
 #include "check.h"
 #include "wasd/base.h"
 #include "wasd/cond.h"
+#include "wasd/mode.h"
 #include <errno.h>
 #include <pthread.h>
 
@@ -327,6 +328,48 @@ static void test_conditions(void)
 	pthread_cond_destroy(&w.cond);
 }
 
+static void test_mode_names(void)
+{
+	static const struct {
+		const char *mode;
+		bool ok;
+		const char *profile;
+	} rows[] = {
+		{"aom", true, NULL},
+		{"dom", true, NULL},
+		{"dom:fast", true, "fast"},
+		{"dom:macs-70", true, "macs-70"},
+		{"int8:fast", true, "fast"},
+		{"lowrank:x", true, "x"},
+		{"lowranks:x", false, NULL}, /* a family of more letters than fit */
+		{"8int:x", false, NULL},
+		{"in-t:x", false, NULL},
+		{":x", false, NULL},
+		{"int8", false, NULL},
+		{"", false, NULL},
+		{"dom:", false, ""},
+		{"dom:aom", false, "aom"},
+		{"dom:dom", false, "dom"},
+		{"aom:fast", false, NULL},
+		{"Dom", false, NULL},
+		{"dom:Fast", false, "Fast"},
+		{"dom:a b", false, "a b"},
+		{"dom:dom:x", false, "dom:x"},
+		{"dom:stats", false, "stats"},
+		{"dom:0123456789012345678901234567890123456789012345678901234567890123", false,
+	     "0123456789012345678901234567890123456789012345678901234567890123"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *name = wasd_mode_member(rows[i].mode);
+		CHECK_MSG(wasd_mode_ok(rows[i].mode) == rows[i].ok, "%s", rows[i].mode);
+		CHECK_MSG(!name == !rows[i].profile && (!name || !strcmp(name, rows[i].profile)), "%s", rows[i].mode);
+	}
+	char joined[WASD_MODE_LEN];
+	wasd_mode_join("lowrank", "012345678901234567890123456789012345678901234567890123456789012", joined);
+	CHECK(wasd_mode_ok(joined) && strlen(joined) == WASD_MODE_LEN - 1);
+	CHECK_STR(wasd_mode_member(joined), "012345678901234567890123456789012345678901234567890123456789012");
+}
+
 int main(void)
 {
 	TEST_RUN(test_status_names);
@@ -334,6 +377,7 @@ int main(void)
 	TEST_RUN(test_memory);
 	TEST_RUN(test_buffer);
 	TEST_RUN(test_names);
+	TEST_RUN(test_mode_names);
 	TEST_RUN(test_globs);
 	TEST_RUN(test_digests);
 	TEST_RUN(test_ulid);

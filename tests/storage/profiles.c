@@ -59,37 +59,6 @@ static void profile_is(struct storage *s, const char *name, const char *state, c
 	storage_profile_done(&p);
 }
 
-static void test_modes(void)
-{
-	static const struct {
-		const char *mode;
-		bool ok;
-		const char *profile;
-	} rows[] = {
-		{"aom", true, NULL},
-		{"dom", true, NULL},
-		{"dom:fast", true, "fast"},
-		{"dom:macs-70", true, "macs-70"},
-		{"", false, NULL},
-		{"dom:", false, ""},
-		{"dom:aom", false, "aom"},
-		{"dom:dom", false, "dom"},
-		{"aom:fast", false, NULL},
-		{"Dom", false, NULL},
-		{"dom:Fast", false, "Fast"},
-		{"dom:a b", false, "a b"},
-		{"dom:dom:x", false, "dom:x"},
-		{"dom:stats", false, "stats"},
-		{"dom:0123456789012345678901234567890123456789012345678901234567890123", false,
-	     "0123456789012345678901234567890123456789012345678901234567890123"},
-	};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		const char *name = storage_mode_profile(rows[i].mode);
-		CHECK_MSG(storage_mode_ok(rows[i].mode) == rows[i].ok, "%s", rows[i].mode);
-		CHECK_MSG(!name == !rows[i].profile && (!name || !strcmp(name, rows[i].profile)), "%s", rows[i].mode);
-	}
-}
-
 static void test_life(void)
 {
 	struct storage *s = store_with_ckpt();
@@ -578,7 +547,6 @@ static void test_no_memory(void)
 
 int main(void)
 {
-	TEST_RUN(test_modes);
 	TEST_RUN(test_life);
 	TEST_RUN(test_memfd);
 	TEST_RUN(test_deployments);

@@ -1,0 +1,43 @@
+/* base/mode.c - the names of modes: read and put together here alone. */
+#include "wasd/mode.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FAMILY_MAX 7 /* with ':' and a name of 63 bytes that is WASD_MODE_LEN with its NUL */
+
+static bool is_base(const char *mode)
+{
+	return !strcmp(mode, "aom") || !strcmp(mode, "dom");
+}
+
+/* Letters and digits; the plain weights have no family. */
+static bool family_ok(const char *mode, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!(mode[i] >= 'a' && mode[i] <= 'z') && !(i && mode[i] >= '0' && mode[i] <= '9'))
+			return false;
+	return n > 0 && n <= FAMILY_MAX && !(n == 3 && !memcmp(mode, "aom", n));
+}
+
+const char *wasd_mode_member(const char *mode)
+{
+	size_t n = strcspn(mode, ":");
+	return mode[n] && family_ok(mode, n) ? mode + n + 1 : NULL;
+}
+
+bool wasd_mode_member_ok(const char *name)
+{
+	return wasd_name_ok(name) && !is_base(name);
+}
+
+bool wasd_mode_ok(const char *mode)
+{
+	const char *name = wasd_mode_member(mode);
+	return name ? wasd_mode_member_ok(name) : is_base(mode);
+}
+
+void wasd_mode_join(const char *family, const char *name, char out[WASD_MODE_LEN])
+{
+	snprintf(out, WASD_MODE_LEN, "%s:%s", family, name);
+}
