@@ -202,7 +202,7 @@ struct ranking {
 	int32_t *order;
 };
 
-static bool ranking_init(struct ranking *g, const struct serving *s)
+static bool ranking_init(struct ranking *g, const struct inference *s)
 {
 	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
 	size_t n = 0;
@@ -230,7 +230,7 @@ static int likelier(const void *va, const void *vb, void *logits)
 }
 
 /* The k likeliest classes by softmax over the logits: the numbers that the engine answers "classify" with. */
-static cJSON *top_json(const struct serving *s, const struct ranking *g, const float *x, int64_t k)
+static cJSON *top_json(const struct inference *s, const struct ranking *g, const float *x, int64_t k)
 {
 	cJSON *top = cJSON_CreateArray();
 	double most = -INFINITY, sum = 0;
@@ -258,7 +258,7 @@ struct wanted {
 };
 
 /* Results made here, from the raw logits. */
-static cJSON *logits_results(const struct serving *s, const struct api_call *call, size_t n, const struct wanted *w)
+static cJSON *logits_results(const struct inference *s, const struct api_call *call, size_t n, const struct wanted *w)
 {
 	const float *x = (const float *)(const void *)call->reply_bin;
 	struct ranking g;
@@ -278,7 +278,7 @@ static cJSON *logits_results(const struct serving *s, const struct api_call *cal
 
 /* The engine's "classified" is one frame's JSON. Where the names may make it larger, the logits are asked for, which
  * may be of any size. */
-static bool fits_a_frame(const struct serving *s, size_t n, int64_t k)
+static bool fits_a_frame(const struct inference *s, size_t n, int64_t k)
 {
 	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 }; /* {"index":,"label":,"p":}; a byte of a name as \u00xx */
 	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
@@ -289,8 +289,8 @@ static bool fits_a_frame(const struct serving *s, size_t n, int64_t k)
 	return n * (size_t)(k < s->classes ? k : s->classes) * (ENTRY + ESCAPED * longest) + REST <= WASD_WIRE_MAX;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct serving *s, struct api_call *call,
-                   size_t n, const struct wanted *w)
+static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
+                   struct api_call *call, size_t n, const struct wanted *w)
 {
 	cJSON *results = NULL;
 	if (w->from_logits && call->reply_bin_len == call->reply_max)
@@ -314,7 +314,7 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_take(j, "timing_us", timing ? timing : cJSON_CreateNull());
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
-	api_serving_headers(r, s);
+	api_inference_headers(r, s);
 }
 
 static bool twice(const struct api_request *q, struct api_response *r, const char *name, const char *form)
@@ -360,7 +360,7 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 {
 	char name[128];
 	struct images im = {0};
-	struct serving s;
+	struct inference s;
 	struct wanted w = {.k = 5};
 	api_param(q, "d", name);
 	struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"},
@@ -371,7 +371,7 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		goto done;
 	if (*im.mode)
 		asked[2].value = im.mode;
-	if (!api_serving_begin(c, q, r, name, asked, API_LEN(asked), &s))
+	if (!api_inference_begin(c, q, r, name, asked, API_LEN(asked), &s))
 		goto done;
 	s.parts = (const char(*)[64])im.names;
 	s.n_parts = *im.names[0] ? im.n : 0;
@@ -383,10 +383,10 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		call.reply_max = im.n * (size_t)s.classes * sizeof(float);
 	else
 		api_add_int(call.json, "k", w.k < s.classes ? w.k : s.classes);
-	if (api_serving_ask(c, q, r, &s, &call))
+	if (api_inference_ask(c, q, r, &s, &call))
 		answer(q, r, &s, &call, im.n, &w);
 	api_call_done(&call);
-	api_serving_end(&s);
+	api_inference_end(&s);
 done:
 	wasd_buf_done(&im.bytes);
 	return API_DONE;

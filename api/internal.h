@@ -206,9 +206,9 @@ enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, cons
                                   int rank, int64_t max0, struct wasd_buf *out, int64_t *n, struct wasd_err *err);
 cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const float *v);
 
-/* ---- serve.c: what classify and /v2 infer share ---- */
+/* ---- inference.c: what classify and /v2 infer share ---- */
 
-struct serving {
+struct inference {
 	char name[64];
 	struct api_live live;
 	char mode[WASD_MODE_LEN]; /* of this request: the deployment's or the override */
@@ -225,14 +225,14 @@ struct mode_asked {
 };
 /* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the
  * answer is in r. */
-bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                       const struct mode_asked *asked, size_t n, struct serving *s);
+bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                         const struct mode_asked *asked, size_t n, struct inference *s);
 /* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added.
  */
-bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s,
-                     struct api_call *call);
-void api_serving_headers(struct api_response *r, const struct serving *s);
-void api_serving_end(struct serving *s);
+bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct inference *s,
+                       struct api_call *call);
+void api_inference_headers(struct api_response *r, const struct inference *s);
+void api_inference_end(struct inference *s);
 void api_softmax(const float *logits, int64_t n, float *p);
 
 /* ---- find.c: what a request names. False: the answer is in r. ---- */

@@ -146,7 +146,7 @@ static void add_tensor(cJSON *list, const char *name, const int64_t *dims, int n
 	api_push(list, t);
 }
 
-static void add_tensors(cJSON *j, const struct serving *s, bool config)
+static void add_tensors(cJSON *j, const struct inference *s, bool config)
 {
 	cJSON *in = cJSON_CreateArray(), *out = cJSON_CreateArray();
 	add_tensor(in, "input", s->input, 3, config);
@@ -158,17 +158,17 @@ static void add_tensors(cJSON *j, const struct serving *s, bool config)
 
 /* A look at the model: like an inference request that ends at once. */
 static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct model_ref *m,
-                 struct serving *s)
+                 struct inference *s)
 {
 	struct mode_asked asked[2];
 	read_ref(q, m);
 	size_t n = ref_modes(m, asked);
-	if (!api_serving_begin(c, q, r, m->name, asked, n, s))
+	if (!api_inference_begin(c, q, r, m->name, asked, n, s))
 		return false;
 	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, true);
 	if (version_ok(q, r, m, s->live.version))
 		return true;
-	api_serving_end(s);
+	api_inference_end(s);
 	return false;
 }
 
@@ -182,7 +182,7 @@ static void add_version(cJSON *j, const char *name, int64_t version)
 enum api_result api_v2_model(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
-	struct serving s;
+	struct inference s;
 	char version[24], generation[24];
 	const char *arch = "";
 	if (!look(c, q, r, &m, &s))
@@ -201,14 +201,14 @@ enum api_result api_v2_model(struct api_ctx *c, const struct api_request *q, str
 	api_add_str(p, "was_generation", generation);
 	api_add_take(j, "properties", p);
 	send_plain(r, 200, j);
-	api_serving_end(&s);
+	api_inference_end(&s);
 	return API_DONE;
 }
 
 enum api_result api_v2_model_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
-	struct serving s;
+	struct inference s;
 	if (!look(c, q, r, &m, &s))
 		return API_DONE;
 	cJSON *j = cJSON_CreateObject();
@@ -216,14 +216,14 @@ enum api_result api_v2_model_ready(struct api_ctx *c, const struct api_request *
 	api_add_take(j, "ready", cJSON_CreateTrue());
 	send_plain(r, 200, j);
 	r->etag_auto = false;
-	api_serving_end(&s);
+	api_inference_end(&s);
 	return API_DONE;
 }
 
 enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
-	struct serving s;
+	struct inference s;
 	if (!look(c, q, r, &m, &s))
 		return API_DONE;
 	cJSON *j = cJSON_CreateObject(), *policy = cJSON_CreateObject(), *specific = cJSON_CreateObject(),
@@ -237,7 +237,7 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
 	send_plain(r, 200, j);
-	api_serving_end(&s);
+	api_inference_end(&s);
 	return API_DONE;
 }
 
@@ -327,7 +327,8 @@ static bool read_outputs(const struct api_request *q, struct api_response *r, co
 	return true;
 }
 
-static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t n, const char *order[2], size_t n_out)
+static cJSON *outputs_json(const struct inference *s, const float *logits, int64_t n, const char *order[2],
+                           size_t n_out)
 {
 	const int64_t shape[2] = {n, s->classes};
 	float *probs = wasd_calloc((size_t)(n * s->classes), sizeof *probs);
@@ -342,7 +343,7 @@ static cJSON *outputs_json(const struct serving *s, const float *logits, int64_t
 	return list;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct serving *s,
+static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
                    const struct api_call *call, const char *id, int64_t n, const char *order[2], size_t n_out)
 {
 	if (call->reply_bin_len != (size_t)(n * s->classes) * sizeof(float)) {
@@ -367,13 +368,13 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_take(j, "parameters", p);
 	api_add_take(j, "outputs", outputs);
 	send_plain(r, 200, j);
-	api_serving_headers(r, s);
+	api_inference_headers(r, s);
 }
 
 static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m,
                   const struct infer_request *in)
 {
-	struct serving s;
+	struct inference s;
 	struct mode_asked asked[5];
 	struct wasd_err err = {0};
 	struct wasd_buf data = {0};
@@ -383,7 +384,7 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 	asked[n_asked++] = (struct mode_asked){in->mode, "parameter was_mode"};
 	asked[n_asked++] = (struct mode_asked){api_header(q, "wasd-mode"), "header WASD-Mode"};
 	asked[n_asked++] = (struct mode_asked){api_query(q, "mode"), "query parameter mode"};
-	if (!read_outputs(q, r, in->outputs, order, &n_out) || !api_serving_begin(c, q, r, m->name, asked, n_asked, &s))
+	if (!read_outputs(q, r, in->outputs, order, &n_out) || !api_inference_begin(c, q, r, m->name, asked, n_asked, &s))
 		return;
 	const int64_t expect[4] = {-1, s.input[0], s.input[1], s.input[2]};
 	bool ok = version_ok(q, r, m, s.live.version), sent = false;
@@ -403,13 +404,13 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_add_str(call.json, "type", "infer");
 		api_add_int(call.json, "n", n);
 		sent = true;
-		if (api_serving_ask(c, q, r, &s, &call))
+		if (api_inference_ask(c, q, r, &s, &call))
 			answer(q, r, &s, &call, in->id, n, order, n_out);
 		api_call_done(&call);
 	}
 	if (!sent)
 		c->daemon->infer_end(c->daemon->self, s.name, s.live.generation, false);
-	api_serving_end(&s);
+	api_inference_end(&s);
 	wasd_buf_done(&data);
 }
 

@@ -1,4 +1,4 @@
-/* api/serve.c - what every inference request goes through: which deployment, which mode, one question to the infer
+/* api/inference.c - what every inference request goes through: which deployment, which mode, one question to the infer
  * process.
  *
  * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched
@@ -10,7 +10,7 @@
 #include <string.h>
 
 static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n,
-                        struct serving *s)
+                        struct inference *s)
 {
 	const struct mode_asked *first = NULL;
 	for (size_t i = 0; i < n; i++) {
@@ -37,7 +37,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 
 /* The bundle is not there. Of a profile the rows know more. */
 static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r,
-                           const struct serving *s)
+                           const struct inference *s)
 {
 	if (!wasd_mode_member(s->mode))
 		api_send_problem(q, r, "bundle_not_ready", NULL,
@@ -46,7 +46,7 @@ static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struc
 		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->mode);
 }
 
-static bool read_info(struct serving *s)
+static bool read_info(struct inference *s)
 {
 	const cJSON *in = wasd_json_get(s->info, "input");
 	if (cJSON_GetArraySize(in) != 3)
@@ -71,12 +71,12 @@ static void send_not_ready(const struct api_request *q, struct api_response *r, 
 		api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
 }
 
-bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                       const struct mode_asked *asked, size_t n, struct serving *s)
+bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                         const struct mode_asked *asked, size_t n, struct inference *s)
 {
 	const struct api_daemon *d = c->daemon;
 	struct storage_deployment row;
-	*s = (struct serving){0};
+	*s = (struct inference){0};
 	snprintf(s->name, sizeof s->name, "%.63s", name);
 	if (!wasd_name_ok(name) || !d->deployment_live(d->self, name, &s->live) || !s->live.ready) {
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
@@ -104,7 +104,7 @@ bool api_serving_begin(struct api_ctx *c, const struct api_request *q, struct ap
 }
 
 /* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
-static void send_engine_error(const struct api_request *q, struct api_response *r, const struct serving *s,
+static void send_engine_error(const struct api_request *q, struct api_response *r, const struct inference *s,
                               const struct wasd_err *err)
 {
 	bool image = !strncmp(err->pointer, "/images/", 8);
@@ -120,8 +120,8 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 		api_send_error(q, r, err);
 }
 
-bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct serving *s,
-                     struct api_call *call)
+bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct inference *s,
+                       struct api_call *call)
 {
 	struct wasd_err err = {0};
 	api_add_str(call->json, "bundle", s->live.bundle);
@@ -135,13 +135,13 @@ bool api_serving_ask(struct api_ctx *c, const struct api_request *q, struct api_
 	return !st;
 }
 
-void api_serving_headers(struct api_response *r, const struct serving *s)
+void api_inference_headers(struct api_response *r, const struct inference *s)
 {
 	api_set_header(r, "WASD-Mode", "%s", s->mode);
 	api_set_header(r, "WASD-Generation", "%lld", (long long)s->live.generation);
 }
 
-void api_serving_end(struct serving *s)
+void api_inference_end(struct inference *s)
 {
 	cJSON_Delete(s->info);
 	s->info = NULL;
