@@ -3,8 +3,8 @@
  * server/http/connection.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of
  * uploads to disk, compression, keep-alive. It looks the route up when the headers are in (api_route_find), reads the
  * body as the route says, and calls api_handle on a worker thread, where a handler may block on a commit or on an
- * engine's answer. Handlers reach the daemon's moving parts only through struct api_daemon, which tests replace with a
- * fake.
+ * engine's answer. Handlers reach the daemon's moving parts only through those of struct api_ctx, which tests replace
+ * by fakes.
  */
 #ifndef API_API_H
 #define API_API_H
@@ -145,7 +145,7 @@ void api_send_unrouted(const struct api_request *q, struct api_response *r, cons
 enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
                            struct api_response *r);
 
-/* ---- what the daemon offers to handlers (server/ fills it in; tests use a fake) ------------------ */
+/* ---- what the daemon lends the handlers ------------------ */
 
 struct api_call { /* one question to an engine process; answer in the same struct */
 	cJSON *json;  /* request, taken; NULL afterwards */
@@ -176,73 +176,119 @@ struct api_live {
 	int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */
 };
 
-struct api_daemon {
-	void *self;
-	/* Jobs: called after the rows are committed. */
-	void (*job_queued)(void *self); /* wakes the scheduler */
-	enum wasd_status (*job_cancel)(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err);
-	cJSON *(*job_live)(
-		void *self,
-		const char *job); /* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
-	/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready
-	 * or invalid. options (borrowed): the members that the query gave, {"size":32}; the same for the engine
-	 * (wasd/protocol.h). */
-	enum wasd_status (*ingest)(void *self, const char *dataset, int version, const struct api_upload *files, size_t n,
-	                           const cJSON *options, struct wasd_err *err);
-	enum wasd_status (*synthesize)(void *self, const char *dataset, int version, const char *kind, int64_t train,
-	                               int64_t test, int64_t seed, struct wasd_err *err);
-	enum wasd_status (*preview)(void *self, const char *path, const char *split, int64_t index, struct api_call *call,
-	                            struct wasd_err *err);
-	void (*dataset_gone)(void *self, const char *paths); /* rows are deleted: removes the files (newline-separated,
-	                                                        relative to the data directory) */
-	/* A checkpoint as a file in another format ("safetensors", "onnx"), made now or not long ago. Waits until
-	 * deadline_us. WASD_ENOTFOUND: it has no such mode; WASD_ESTATE: the mode's statistics were never measured. */
-	enum wasd_status (*export_ckpt)(void *self, const char *checkpoint, const char *format, const char *mode,
+/* What the daemon lends the handlers, part by part. A part is filled by the file of server/ that does the work (tests
+ * have a fake of their own): self is its object, of which the API knows the name only. */
+struct sched;
+struct profiles;
+struct ingest;
+struct convert;
+struct serving;
+struct describer;
+struct wasd_daemon;
+
+/* Training jobs. Called after the rows are committed. */
+struct api_jobs {
+	struct sched *self;
+	void (*queued)(struct sched *self); /* something may be runnable */
+	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
+	                           struct wasd_err *err);
+	/* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
+	cJSON *(*live)(struct sched *self, const char *job);
+};
+
+/* The searches of profiles. */
+struct api_profiles {
+	struct profiles *self;
+	void (*queued)(struct profiles *self);
+	/* The rows of one are gone: its search ends, it is served no more. */
+	void (*gone)(struct profiles *self, const char *checkpoint, const char *id);
+	/* How far a search is, false when it does not run. */
+	bool (*progress)(struct profiles *self, const char *id, int64_t *done, int64_t *of, double *eta_s);
+	/* As api_jobs.live, of a job that runs only for its profiles: {"progress"}; NULL: it does not. */
+	cJSON *(*live)(struct profiles *self, const char *job);
+};
+
+/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready or
+ * invalid. */
+struct api_data {
+	struct ingest *self;
+	/* options (borrowed): the members that the query gave, {"size":32}; the same for the engine (wasd/protocol.h). */
+	enum wasd_status (*ingest)(struct ingest *self, const char *dataset, int version, const struct api_upload *files,
+	                           size_t n, const cJSON *options, struct wasd_err *err);
+	enum wasd_status (*synthesize)(struct ingest *self, const char *dataset, int version, const char *kind,
+	                               int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
+	enum wasd_status (*preview)(struct ingest *self, const char *path, const char *split, int64_t index,
+	                            struct api_call *call, struct wasd_err *err);
+	/* Rows are deleted: removes the files (newline-separated, relative to the data directory). */
+	void (*gone)(struct ingest *self, const char *paths);
+};
+
+/* Files by their digest, kept for a day. */
+struct api_blobs {
+	const char *self; /* the data directory */
+	/* *existed when it was there already, else the staged file is taken. */
+	enum wasd_status (*put)(const char *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
+	enum wasd_status (*open)(const char *self, const char *sha256, struct api_file *out,
+	                         struct wasd_err *err); /* WASD_ENOTFOUND */
+};
+
+/* Checkpoints as files of another format and back. Both wait until deadline_us. */
+struct api_files {
+	struct convert *self;
+	/* A checkpoint as a file ("safetensors", "onnx"), made now or not long ago. WASD_ENOTFOUND: it has no such mode;
+	 * WASD_ESTATE: the mode's statistics were never measured. */
+	enum wasd_status (*export_ckpt)(struct convert *self, const char *checkpoint, const char *format, const char *mode,
 	                                int64_t deadline_us, struct api_file *out, struct wasd_err *err);
-	/* Profiles: a row is queued; the rows of one are gone (its search ends, it is served no more); how far a search is,
-	 * false when it does not run. */
-	void (*profile_queued)(void *self);
-	void (*profile_gone)(void *self, const char *checkpoint, const char *id);
-	bool (*profile_progress)(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s);
-	/* Blobs: files by their digest, kept for a day. put: *existed when it was there already, else the staged file is
-	 * taken. open: WASD_ENOTFOUND. */
-	enum wasd_status (*blob_put)(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
-	enum wasd_status (*blob_open)(void *self, const char *sha256, struct api_file *out, struct wasd_err *err);
 	/* A blob as a stored checkpoint without a job; the same again gives the same id. how: {"model","classes","input"}
 	 * (each may be absent) and "to_serve". dry: nothing is stored and id is "". WASD_ENOTFOUND: no such blob;
 	 * WASD_EINVAL, WASD_ECORRUPT...: refused, the pointer names the field ("/model"), tensor or metadata key. */
-	enum wasd_status (*import_blob)(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
-	                                char id[32], struct wasd_err *err);
-	/* Serving. deployment_changed: the row was created or its source changed; loads what it needs. */
-	enum wasd_status (*deployment_changed)(void *self, const char *name, struct wasd_err *err);
-	enum wasd_status (*deployment_gone)(void *self, const char *name, struct wasd_err *err);
-	/* Snapshot for one request, atomic against switches: everything admitted after mode_switch returned sees the new
+	enum wasd_status (*import_blob)(struct convert *self, const char *sha256, const cJSON *how, bool dry,
+	                                int64_t deadline_us, char id[32], struct wasd_err *err);
+};
+
+/* Deployments. */
+struct api_serving {
+	struct serving *self;
+	/* The row was created or its source changed; loads what it needs. */
+	enum wasd_status (*changed)(struct serving *self, const char *name, struct wasd_err *err);
+	enum wasd_status (*gone)(struct serving *self, const char *name, struct wasd_err *err);
+	/* Snapshot for one request, atomic against switches: everything admitted after switch_mode returned sees the new
 	 * mode. */
-	bool (*deployment_live)(void *self, const char *name, struct api_live *out);
-	cJSON *(*deployment_info)(
-		void *self, const char *name); /* {"arch","input","classes","max_batch","modes":{...},"state","condition"...}
-	                                      from the loaded bundle; NULL */
+	bool (*live)(struct serving *self, const char *name, struct api_live *out);
+	/* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle; NULL */
+	cJSON *(*info)(struct serving *self, const char *name);
 	/* Commits (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when expect is stale,
 	 * WASD_EBUSY when that mode's bundle is not there. *swap_us = time of the swap, *in_flight_old = requests still on
 	 * the old one. */
-	enum wasd_status (*mode_switch)(void *self, const char *name, const char *mode, int64_t expect, const char *actor,
-	                                const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
-	                                int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
+	enum wasd_status (*switch_mode)(struct serving *self, const char *name, const char *mode, int64_t expect,
+	                                const char *actor, const char *reason, struct api_live *now,
+	                                struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
+	                                char audit_id[64], struct wasd_err *err);
 	/* Asks the infer process and waits until deadline_us. WASD_EBUSY: it is restarting or its queue is full (503 +
 	 * Retry-After). */
-	enum wasd_status (*infer)(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
-	void (*infer_begin)(void *self, const char *name, int64_t generation); /* in-flight count per generation */
-	void (*infer_end)(void *self, const char *name, int64_t generation, bool ok);
-	cJSON *(*system)(void *self);             /* workers, uptime, disk, versions, addresses */
-	const cJSON *(*capabilities)(void *self); /* the engine's tables, borrowed, immutable */
+	enum wasd_status (*infer)(struct serving *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
+	void (*begin)(struct serving *self, const char *name, int64_t generation); /* in-flight count per generation */
+	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
+	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
+	cJSON *(*health)(struct serving *self);
+};
+
+/* What the engine's tables and networks are. */
+struct api_engine {
+	struct describer *self;
+	const cJSON *(*capabilities)(struct describer *self); /* the tables, borrowed, immutable */
 	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the
 	 * caller's. WASD_EINVAL and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. From
 	 * {"spec","dataset","profiles"} or {"spec","input","classes","profiles"}, dataset being a path below the data
 	 * directory: {"warnings":[{"code","message"}]}, or what that job would be refused for at its start. */
-	enum wasd_status (*describe)(void *self, const cJSON *request, cJSON **out, struct wasd_err *err);
-	bool (*ready)(void *self);
-	cJSON *(*serving_health)(
-		void *self); /* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
+	enum wasd_status (*describe)(struct describer *self, const cJSON *request, cJSON **out, struct wasd_err *err);
+};
+
+/* The daemon itself. */
+struct api_system {
+	struct wasd_daemon *self;
+	cJSON *(*report)(struct wasd_daemon *self); /* workers, uptime, disk, versions, addresses */
+	bool (*ready)(struct wasd_daemon *self);
 };
 
 /* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that
@@ -251,7 +297,14 @@ char *api_profile_request(const cJSON *item);
 
 struct api_ctx {
 	struct storage *db;
-	const struct api_daemon *daemon;
+	struct api_jobs jobs;
+	struct api_profiles profiles;
+	struct api_data data;
+	struct api_blobs blobs;
+	struct api_files files;
+	struct api_serving serving;
+	struct api_engine engine;
+	struct api_system system;
 };
 
 #endif

@@ -90,7 +90,7 @@ static bool open_made(struct api_ctx *c, const struct api_request *q, const stru
                       const char *mode, struct api_response *r, struct wasd_err *err)
 {
 	struct api_file f;
-	if (c->daemon->export_ckpt(c->daemon->self, k->id, format, mode, q->deadline_us, &f, err))
+	if (c->files.export_ckpt(c->files.self, k->id, format, mode, q->deadline_us, &f, err))
 		return false;
 	return api_send_file(r, &f) || (wasd_fail(err, WASD_ENOMEM, "no memory"), false);
 }

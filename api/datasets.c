@@ -183,12 +183,12 @@ struct source {
 static enum wasd_status start(struct api_ctx *c, struct source *s, const struct storage_dataset *d,
                               struct wasd_err *err)
 {
-	const struct api_daemon *dm = c->daemon;
 	enum wasd_status st = s->parts ? write_parts(s->parts, err) : WASD_OK;
 	if (st)
 		return st;
-	st = s->kind ? dm->synthesize(dm->self, d->name, (int)d->version, s->kind, s->train, s->test, s->seed, err) :
-	               dm->ingest(dm->self, d->name, (int)d->version, s->files, s->n, s->options, err);
+	st = s->kind ?
+	         c->data.synthesize(c->data.self, d->name, (int)d->version, s->kind, s->train, s->test, s->seed, err) :
+	         c->data.ingest(c->data.self, d->name, (int)d->version, s->files, s->n, s->options, err);
 	s->taken = !st && !s->kind;
 	if (st && s->parts)
 		remove_parts(s->parts, s->parts->n);
@@ -441,7 +441,7 @@ static enum api_result post_recipe(struct api_ctx *c, const struct api_request *
 {
 	struct api_request json = *q;
 	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults, .caps = c->daemon->capabilities(c->daemon->self)};
+	struct field_ctx fc = {.faults = &faults, .caps = c->engine.capabilities(c->engine.self)};
 	enum api_result res = API_DONE;
 	struct source s = {0};
 	json.body = text;
@@ -730,7 +730,7 @@ enum api_result api_datasets_preview(struct api_ctx *c, const struct api_request
 		                 which);
 	} else {
 		struct api_call call = {0};
-		if (c->daemon->preview(c->daemon->self, d.path, which, i, &call, &err))
+		if (c->data.preview(c->data.self, d.path, which, i, &call, &err))
 			api_send_error(q, r, &err);
 		else
 			send_preview(q, r, &d, which, i, &call);
@@ -758,7 +758,7 @@ enum api_result api_datasets_delete(struct api_ctx *c, const struct api_request 
 		api_send_error(q, r, &err);
 	} else {
 		if (paths && *paths)
-			c->daemon->dataset_gone(c->daemon->self, paths);
+			c->data.gone(c->data.self, paths);
 		r->status = 204;
 	}
 	wasd_free(paths);

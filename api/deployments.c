@@ -81,8 +81,7 @@ static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment
 {
 	static const char *const parts[] = {"mode", "classify"};
 	char url[160];
-	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(),
-		  *info = c->daemon->deployment_info(c->daemon->self, d->name);
+	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->serving.info(c->serving.self, d->name);
 	if (!j) {
 		cJSON_Delete(links);
 		cJSON_Delete(info);
@@ -269,7 +268,7 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 	                               wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (!st) {
 		storage_deployment_done(out);
-		st = c->daemon->deployment_changed(c->daemon->self, row.name, &err);
+		st = c->serving.changed(c->serving.self, row.name, &err);
 	}
 	if (!st)
 		st = storage_deployment_get(c->db, row.name, out, &err);
@@ -365,7 +364,7 @@ enum api_result api_deployments_delete(struct api_ctx *c, const struct api_reque
 		return API_DONE;
 	enum wasd_status st = storage_deployment_delete(c->db, d.name, q->actor, &err);
 	if (!st)
-		st = c->daemon->deployment_gone(c->daemon->self, d.name, &err);
+		st = c->serving.gone(c->serving.self, d.name, &err);
 	if (st)
 		api_send_error(q, r, &err);
 	else
@@ -396,7 +395,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
 	api_add_str(j, "traffic", NULL);
-	cJSON *info = c->daemon->deployment_info(c->daemon->self, d.name), *bundles = modes_json(c, &d, info);
+	cJSON *info = c->serving.info(c->serving.self, d.name), *bundles = modes_json(c, &d, info);
 	bool profiles = false;
 	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next)
 		profiles |= wasd_mode_member(b->string) != NULL;
@@ -462,7 +461,7 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
 	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode"))
 		return API_DONE;
-	enum wasd_status st = c->daemon->mode_switch(c->daemon->self, d->name, mode, expect, q->actor, reason, &now,
+	enum wasd_status st = c->serving.switch_mode(c->serving.self, d->name, mode, expect, q->actor, reason, &now,
 	                                             &before, &swap_us, &in_flight_old, audit_id, &err);
 	if (!st) {
 		send_switched(r, mode, &now, &before, swap_us, in_flight_old, audit_id);
@@ -582,7 +581,7 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL,
 		                                        &err);
 		if (!st)
-			st = c->daemon->deployment_changed(c->daemon->self, d.name, &err);
+			st = c->serving.changed(c->serving.self, d.name, &err);
 		if (st)
 			api_send_error(q, r, &err);
 		else

@@ -34,7 +34,7 @@ enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, st
 		api_send_problem(q, r, "body_required", NULL, "PUT %s needs the file as its body (curl -T FILE)", q->path);
 	} else if (strcmp(q->uploads[0].sha256, sha256)) {
 		api_send_problem(q, r, "conflict", "sha256", "the body's SHA-256 is %s", q->uploads[0].sha256);
-	} else if (c->daemon->blob_put(c->daemon->self, &q->uploads[0], &existed, &err)) {
+	} else if (c->blobs.put(c->blobs.self, &q->uploads[0], &existed, &err)) {
 		api_send_error(q, r, &err);
 	} else {
 		cJSON *j = cJSON_CreateObject();
@@ -55,7 +55,7 @@ enum api_result api_blobs_get(struct api_ctx *c, const struct api_request *q, st
 	struct wasd_err err = {0};
 	if (!blob_param(q, r, sha256))
 		return API_DONE;
-	enum wasd_status st = c->daemon->blob_open(c->daemon->self, sha256, &f, &err);
+	enum wasd_status st = c->blobs.open(c->blobs.self, sha256, &f, &err);
 	if (st == WASD_ENOTFOUND)
 		api_send_problem(q, r, "not_found", NULL, "no blob %s", sha256);
 	else if (st)
@@ -118,7 +118,7 @@ bool api_import(struct api_ctx *c, const struct api_request *q, struct api_respo
 	api_add_take(how, "to_serve", cJSON_CreateBool(in->to_serve));
 	enum wasd_status st = api_poisoned(how) ?
 	                          wasd_fail(&err, WASD_ENOMEM, "no memory") :
-	                          c->daemon->import_blob(c->daemon->self, in->blob, how, in->dry, q->deadline_us, id, &err);
+	                          c->files.import_blob(c->files.self, in->blob, how, in->dry, q->deadline_us, id, &err);
 	cJSON_Delete(how);
 	if (st)
 		send_refusal(q, r, in, &err);

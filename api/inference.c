@@ -74,11 +74,10 @@ static void send_not_ready(const struct api_request *q, struct api_response *r, 
 bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                          const struct mode_asked *asked, size_t n, struct inference *s)
 {
-	const struct api_daemon *d = c->daemon;
 	struct storage_deployment row;
 	*s = (struct inference){0};
 	snprintf(s->name, sizeof s->name, "%.63s", name);
-	if (!wasd_name_ok(name) || !d->deployment_live(d->self, name, &s->live) || !s->live.ready) {
+	if (!wasd_name_ok(name) || !c->serving.live(c->serving.self, name, &s->live) || !s->live.ready) {
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
 			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
 		} else {
@@ -89,13 +88,13 @@ bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct 
 	}
 	if (!settle_mode(q, r, asked, n, s))
 		return false;
-	s->info = d->deployment_info(d->self, name);
+	s->info = c->serving.info(c->serving.self, name);
 	if (!s->info || !read_info(s)) {
 		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
 	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->mode)) {
 		send_no_bundle(c, q, r, s);
 	} else {
-		d->infer_begin(d->self, s->name, s->live.generation);
+		c->serving.begin(c->serving.self, s->name, s->live.generation);
 		return true;
 	}
 	cJSON_Delete(s->info);
@@ -128,8 +127,8 @@ bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct ap
 	api_add_str(call->json, "mode", s->mode);
 	call->who = s->name;
 	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
-	                                                 c->daemon->infer(c->daemon->self, call, q->deadline_us, &err);
-	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, !st);
+	                                                 c->serving.infer(c->serving.self, call, q->deadline_us, &err);
+	c->serving.end(c->serving.self, s->name, s->live.generation, !st);
 	if (st)
 		send_engine_error(q, r, s, &err);
 	return !st;

@@ -119,6 +119,13 @@ static cJSON *links_json(const char *id)
 	return j;
 }
 
+/* What a job that has not ended is at: in the queue, in an attempt, or with the searches of its profiles. */
+static cJSON *live_json(struct api_ctx *c, const char *job)
+{
+	cJSON *live = c->jobs.live(c->jobs.self, job);
+	return live ? live : c->profiles.live(c->profiles.self, job);
+}
+
 static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -156,7 +163,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_time(j, "updated_at", s->updated_at);
 	api_add_take(j, "links", links_json(s->id));
 	if (!storage_job_terminal(s->state))
-		merge_take(j, c->daemon->job_live(c->daemon->self, s->id));
+		merge_take(j, live_json(c, s->id));
 	return j;
 }
 
@@ -224,7 +231,7 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 		return false;
 	cJSON *info = api_parse_trusted(d.info);
 	choose_validation(spec, info, val_given, &faults);
-	spec_check_dataset(spec, c->daemon->capabilities(c->daemon->self), info, &faults);
+	spec_check_dataset(spec, c->engine.capabilities(c->engine.self), info, &faults);
 	if (!faults.n && !faults.no_memory)
 		fits = api_job_check(c, q, r, spec, d.path, warnings);
 	cJSON_Delete(info);
@@ -406,7 +413,7 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	} else {
 		if (!existing) {
 			keep_warnings(c, &job, warnings);
-			c->daemon->job_queued(c->daemon->self);
+			c->jobs.queued(c->jobs.self);
 		}
 		send_job(c, q, r, 201, &job);
 		api_set_header(r, "Location", "/v1/jobs/%s", job.id);
@@ -430,7 +437,7 @@ enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, 
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
 	if (!body)
 		return API_DONE;
-	cJSON *spec = spec_canon(body, c->daemon->capabilities(c->daemon->self), &faults);
+	cJSON *spec = spec_canon(body, c->engine.capabilities(c->engine.self), &faults);
 	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
 	cJSON_Delete(body);
 	cJSON *warnings = NULL;
@@ -658,7 +665,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 		api_send_error(q, r, &err);
 	} else {
 		if (p.priority >= 0)
-			c->daemon->job_queued(c->daemon->self);
+			c->jobs.queued(c->jobs.self);
 		send_job(c, q, r, 200, &changed);
 	}
 done:
@@ -728,7 +735,7 @@ enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, 
 	} else {
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
-		enum wasd_status st = c->daemon->job_cancel(c->daemon->self, job.id, !strcmp(mode, "kill"), reason, &err);
+		enum wasd_status st = c->jobs.cancel(c->jobs.self, job.id, !strcmp(mode, "kill"), reason, &err);
 		struct wasd_err get_err = {0};
 		if (storage_job_get(c->db, job.id, &now, &get_err))
 			api_send_error(q, r, st ? &err : &get_err);

@@ -60,7 +60,7 @@ static enum wasd_status ask(struct api_ctx *c, const cJSON *question, cJSON **ou
 {
 	if (api_poisoned(question))
 		return wasd_fail(err, WASD_ENOMEM, "no memory");
-	return c->daemon->describe(c->daemon->self, question, out, err);
+	return c->engine.describe(c->engine.self, question, out, err);
 }
 
 enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -71,7 +71,7 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 	struct wasd_err err = {0};
 	cJSON *answer = NULL;
 	api_param(q, "arch", arch);
-	if (!caps_row(c->daemon->capabilities(c->daemon->self), "archs", "name", arch)) {
+	if (!caps_row(c->engine.capabilities(c->engine.self), "archs", "name", arch)) {
 		api_send_problem(q, r, "not_found", NULL, "no network %s", arch);
 		return API_DONE;
 	}

@@ -40,7 +40,7 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 		copy_members(j, request, budget_us);
 	if (!strcmp(p->state, "searching")) {
 		cJSON *progress = cJSON_CreateObject();
-		c->daemon->profile_progress(c->daemon->self, p->id, &done, &of, &eta_s);
+		c->profiles.progress(c->profiles.self, p->id, &done, &of, &eta_s);
 		api_add_int(progress, "done", done);
 		api_add_int(progress, "of", of);
 		api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
@@ -156,7 +156,7 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_send_error(q, r, &err);
 	} else {
 		if (!existing)
-			c->daemon->profile_queued(c->daemon->self);
+			c->profiles.queued(c->profiles.self);
 		send_one(c, r, existing ? 200 : 202, &p);
 		api_set_header(r, "Location", "/v1/checkpoints/%s/profiles/%s", p.checkpoint, p.name);
 		storage_profile_done(&p);
@@ -254,7 +254,7 @@ enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request 
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
-		c->daemon->profile_gone(c->daemon->self, p.checkpoint, p.id);
+		c->profiles.gone(c->profiles.self, p.checkpoint, p.id);
 		r->status = 204;
 	}
 	storage_profile_done(&p);

@@ -59,7 +59,7 @@ static cJSON *storage_json(struct api_ctx *c)
 
 enum api_result api_system_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	cJSON *j = c->daemon->system(c->daemon->self);
+	cJSON *j = c->system.report(c->system.self);
 	(void)q;
 	if (!j)
 		j = cJSON_CreateObject();
@@ -73,7 +73,7 @@ enum api_result api_system_get(struct api_ctx *c, const struct api_request *q, s
 
 enum api_result api_capabilities_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	cJSON *all = cJSON_Duplicate(c->daemon->capabilities(c->daemon->self), 1), *row;
+	cJSON *all = cJSON_Duplicate(c->engine.capabilities(c->engine.self), 1), *row;
 	(void)q;
 	cJSON_ArrayForEach(row, wasd_json_get(all, "archs")) {
 		const char *name = "";

@@ -25,10 +25,10 @@ enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, st
 /* The KServe SDK reads "live" and "ready" from the body; other clients look at the status alone. */
 static void send_health(struct api_ctx *c, struct api_response *r, bool ask_ready)
 {
-	cJSON *j = cJSON_CreateObject(), *s = c->daemon->serving_health(c->daemon->self);
+	cJSON *j = cJSON_CreateObject(), *s = c->serving.health(c->serving.self);
 	cJSON *suspended = cJSON_DetachItemFromObjectCaseSensitive(s, "suspended");
 	int64_t wait = 0;
-	bool ready = c->daemon->ready(c->daemon->self) && !wasd_json_i64(s, "restart_in_s", &wait);
+	bool ready = c->system.ready(c->system.self) && !wasd_json_i64(s, "restart_in_s", &wait);
 	int status = ask_ready && !ready ? 503 : 200;
 	api_add_take(j, "live", cJSON_CreateTrue());
 	api_add_take(j, "ready", cJSON_CreateBool(ready));
@@ -165,7 +165,7 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 	size_t n = ref_modes(m, asked);
 	if (!api_inference_begin(c, q, r, m->name, asked, n, s))
 		return false;
-	c->daemon->infer_end(c->daemon->self, s->name, s->live.generation, true);
+	c->serving.end(c->serving.self, s->name, s->live.generation, true);
 	if (version_ok(q, r, m, s->live.version))
 		return true;
 	api_inference_end(s);
@@ -409,7 +409,7 @@ static void infer(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_call_done(&call);
 	}
 	if (!sent)
-		c->daemon->infer_end(c->daemon->self, s.name, s.live.generation, false);
+		c->serving.end(c->serving.self, s.name, s.live.generation, false);
 	api_inference_end(&s);
 	wasd_buf_done(&data);
 }

@@ -1,4 +1,4 @@
-/* daemon.c - start-up, the seam to the handlers, and the end.
+/* daemon.c - start-up, what the parts tell each other, and the end.
  *
  * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over
  * files removed -> engine tables read -> processes and threads -> listen -> ready. Every step before `listen` may
@@ -11,20 +11,19 @@
 #include "daemon.h"
 
 #include "api.h"
+#include "http/connection.h"
 #include "jobs/blobs.h"
 #include "jobs/convert.h"
-#include "http/connection.h"
 #include "jobs/ingest.h"
 #include "jobs/scheduler.h"
+#include "jobs/search.h"
 #include "log.h"
 #include "notify.h"
-#include "jobs/search.h"
+#include "process/describe.h"
 #include "serving/serving.h"
 #include "storage.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -36,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44, DESCRIPTION_MAX = 4 << 20, EXPORT_IDLE_MS = 600000 };
+enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000 };
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -49,254 +48,22 @@ struct wasd_daemon {
 	struct convert *convert;
 	struct profiles *profiles;
 	struct http *http;
-	cJSON *capabilities;
-	pthread_mutex_t describing; /* held while a network is described */
-	struct api_daemon seam;
-	struct api_ctx ctx;
+	struct describer *describer;
+	struct api_ctx api;
 	int64_t started_ms;
 	char *staging;
-	_Atomic bool is_ready, ended, probe_under_way;
+	_Atomic bool ready, ended, probe_under_way;
 };
 
-/* ---- the seam --------------------------------------------------------------------------------------------- */
+/* ---- what the API asks of the daemon itself ---- */
 
-static void seam_job_queued(void *self)
+static bool is_ready(struct wasd_daemon *d)
 {
-	sched_poke(((struct wasd_daemon *)self)->jobs);
-}
-
-static enum wasd_status seam_job_cancel(void *self, const char *job, bool kill_it, const char *reason,
-                                        struct wasd_err *err)
-{
-	return sched_cancel(((struct wasd_daemon *)self)->jobs, job, kill_it, reason, err);
+	return atomic_load(&d->ready) && !storage_failed(d->db);
 }
 
-/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next
- * one is. NULL: it does not. */
-static cJSON *search_progress(struct wasd_daemon *d, const char *id)
+static cJSON *report(struct wasd_daemon *d)
 {
-	struct storage_job job = {0};
-	struct storage_profile p = {0};
-	int64_t done = 0, of = 0, waiting = 0;
-	double eta_s = -1;
-	cJSON *o = NULL;
-	if (storage_profile_of_job(d->db, id, &p, &waiting, NULL) == WASD_OK &&
-	    storage_job_get(d->db, id, &job, NULL) == WASD_OK) {
-		char phase[100];
-		profiles_progress(d->profiles, p.id, &done, &of, &eta_s);
-		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
-		if (!job.progress ||
-		    wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
-			o = cJSON_CreateObject();
-		cJSON_DeleteItemFromObjectCaseSensitive(o, "phase");
-		cJSON_DeleteItemFromObjectCaseSensitive(o, "eta_s");
-		cJSON_AddStringToObject(o, "phase", phase);
-		if (of) {
-			cJSON_AddNumberToObject(o, "phase_done", (double)done);
-			cJSON_AddNumberToObject(o, "phase_total", (double)of);
-		}
-		/* Those that wait behind it are taken to need as long as it. */
-		if (eta_s >= 0)
-			cJSON_AddNumberToObject(o, "eta_s",
-			                        of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) :
-			                                    eta_s);
-	}
-	storage_profile_done(&p);
-	storage_job_done(&job);
-	return o;
-}
-
-static cJSON *seam_job_live(void *self, const char *job)
-{
-	struct wasd_daemon *d = self;
-	cJSON *live = sched_live(d->jobs, job), *progress = live ? NULL : search_progress(d, job);
-	if (progress && (live = cJSON_CreateObject()))
-		cJSON_AddItemToObject(live, "progress", progress);
-	else
-		cJSON_Delete(progress);
-	return live;
-}
-
-static enum wasd_status seam_ingest(void *self, const char *dataset, int version, const struct api_upload *files,
-                                    size_t n, const cJSON *options, struct wasd_err *err)
-{
-	return ingest_files(((struct wasd_daemon *)self)->ingest, dataset, version, files, n, options, err);
-}
-
-static enum wasd_status seam_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train,
-                                        int64_t test, int64_t seed, struct wasd_err *err)
-{
-	return ingest_synthetic(((struct wasd_daemon *)self)->ingest, dataset, version, kind, train, test, seed, err);
-}
-
-static enum wasd_status seam_preview(void *self, const char *path, const char *split, int64_t index,
-                                     struct api_call *call, struct wasd_err *err)
-{
-	return ingest_preview(((struct wasd_daemon *)self)->ingest, path, split, index, call, err);
-}
-
-static enum wasd_status seam_export(void *self, const char *checkpoint, const char *format, const char *mode,
-                                    int64_t deadline_us, struct api_file *out, struct wasd_err *err)
-{
-	return convert_export(((struct wasd_daemon *)self)->convert, checkpoint, format, mode, deadline_us, out, err);
-}
-
-static void seam_profile_queued(void *self)
-{
-	profiles_poke(((struct wasd_daemon *)self)->profiles);
-}
-
-static void seam_profile_gone(void *self, const char *checkpoint, const char *id)
-{
-	struct wasd_daemon *d = self;
-	profiles_gone(d->profiles, id);
-	serve_profiles_changed(d->serving, checkpoint);
-}
-
-static bool seam_profile_progress(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
-{
-	return profiles_progress(((struct wasd_daemon *)self)->profiles, id, done, of, eta_s);
-}
-
-static enum wasd_status seam_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
-{
-	return blobs_put(((struct wasd_daemon *)self)->cfg->data, file, existed, err);
-}
-
-static enum wasd_status seam_blob_open(void *self, const char *sha256, struct api_file *out, struct wasd_err *err)
-{
-	return blobs_open(((struct wasd_daemon *)self)->cfg->data, sha256, out, err);
-}
-
-static enum wasd_status seam_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
-                                    char id[32], struct wasd_err *err)
-{
-	return convert_import(((struct wasd_daemon *)self)->convert, sha256, how, dry, deadline_us, id, err);
-}
-
-/* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
-static void seam_dataset_gone(void *self, const char *paths)
-{
-	struct wasd_daemon *d = self;
-	for (const char *p = paths; *p; p += strspn(p, "\n")) {
-		int n = (int)strcspn(p, "\n");
-		char path[PATH_MAX];
-		if (snprintf(path, sizeof path, "%s/%.*s", d->cfg->data, n, p) >= (int)sizeof path ||
-		    (unlink(path) && errno != ENOENT))
-			log_line(LOG_WARN, "dataset file left", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
-		p += n;
-	}
-}
-
-static enum wasd_status seam_deployment_changed(void *self, const char *name, struct wasd_err *err)
-{
-	return serve_changed(((struct wasd_daemon *)self)->serving, name, err);
-}
-
-static enum wasd_status seam_deployment_gone(void *self, const char *name, struct wasd_err *err)
-{
-	return serve_gone(((struct wasd_daemon *)self)->serving, name, err);
-}
-
-static bool seam_deployment_live(void *self, const char *name, struct api_live *out)
-{
-	return serve_live(((struct wasd_daemon *)self)->serving, name, out);
-}
-static cJSON *seam_deployment_info(void *self, const char *name)
-{
-	return serve_info(((struct wasd_daemon *)self)->serving, name);
-}
-
-static enum wasd_status seam_mode_switch(void *self, const char *name, const char *mode, int64_t expect,
-                                         const char *actor, const char *reason, struct api_live *now,
-                                         struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
-                                         char audit_id[64], struct wasd_err *err)
-{
-	return serve_mode(((struct wasd_daemon *)self)->serving, name, mode, expect, actor, reason, now, before, swap_us,
-	                  in_flight_old, audit_id, err);
-}
-
-static enum wasd_status seam_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
-{
-	return serve_infer(((struct wasd_daemon *)self)->serving, call, deadline_us, err);
-}
-
-static void seam_infer_begin(void *self, const char *name, int64_t generation)
-{
-	serve_begin(((struct wasd_daemon *)self)->serving, name, generation);
-}
-static void seam_infer_end(void *self, const char *name, int64_t generation, bool ok)
-{
-	serve_end(((struct wasd_daemon *)self)->serving, name, generation, ok);
-}
-static const cJSON *seam_capabilities(void *self)
-{
-	return ((struct wasd_daemon *)self)->capabilities;
-}
-
-/* What the engine answers is checked like any bytes from outside. */
-static enum wasd_status description(const char *text, size_t len, cJSON **out, struct wasd_err *err)
-{
-	cJSON *j = NULL;
-	const char *status = NULL, *pointer = "", *message = "";
-	enum wasd_status s = wasd_json_parse(text, len, (struct wasd_json_limits){DESCRIPTION_MAX, 32, 600000}, &j, err);
-	if (s != WASD_OK)
-		return wasd_fail(err, WASD_EINTERNAL, "the engine's description of a network is no JSON");
-	const cJSON *e = wasd_json_get(j, "error");
-	if (!e) {
-		*out = j;
-		return WASD_OK;
-	}
-	wasd_json_str(e, "status", &status);
-	wasd_json_str(e, "pointer", &pointer);
-	wasd_json_str(e, "message", &message);
-	s = wasd_fail_at(err, status ? wasd_status_from_name(status) : WASD_EINTERNAL, pointer, "%s", message);
-	cJSON_Delete(j);
-	return s;
-}
-
-/* A short process of its own, so that a model from outside costs nothing but itself; one at a time, so that many cost
- * no more. */
-static enum wasd_status seam_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
-{
-	struct wasd_daemon *d = self;
-	cJSON *whole = cJSON_Duplicate(request, 1);
-	char *text = whole && cJSON_AddStringToObject(whole, "data", d->cfg->data) ? wasd_json_print(whole) : NULL,
-		 *answer = NULL;
-	size_t len;
-	int fd = -1;
-	enum wasd_status s = text ? wasd_memfd_sealed("describe", text, strlen(text), &fd, err) :
-	                            wasd_fail(err, WASD_ENOMEM, "no memory");
-	if (s == WASD_OK) {
-		pthread_mutex_lock(&d->describing);
-		s = engine_output(d->cfg->engine, (const char *const[]){"describe", "--request", "/proc/self/fd/3", NULL}, fd,
-		                  DESCRIPTION_MAX, 20000, &answer, &len, err);
-		pthread_mutex_unlock(&d->describing);
-	}
-	if (s == WASD_OK)
-		s = description(answer, len, out, err);
-	if (fd >= 0)
-		close(fd);
-	wasd_free(answer);
-	wasd_free(text);
-	cJSON_Delete(whole);
-	return s;
-}
-
-static bool seam_ready(void *self)
-{
-	struct wasd_daemon *d = self;
-	return atomic_load(&d->is_ready) && !storage_failed(d->db);
-}
-
-static cJSON *seam_serving_health(void *self)
-{
-	return serve_status(((struct wasd_daemon *)self)->serving);
-}
-
-static cJSON *seam_system(void *self)
-{
-	struct wasd_daemon *d = self;
 	struct storage_health h;
 	char when[WASD_RFC3339_LEN];
 	storage_health(d->db, &h);
@@ -306,7 +73,7 @@ static cJSON *seam_system(void *self)
 	cJSON_AddNumberToObject(o, "pid", getpid());
 	cJSON_AddStringToObject(o, "started_at", when);
 	cJSON_AddNumberToObject(o, "uptime_s", (double)((wasd_now_ms() - d->started_ms) / 1000));
-	cJSON_AddBoolToObject(o, "ready", seam_ready(self));
+	cJSON_AddBoolToObject(o, "ready", is_ready(d));
 	cJSON_AddStringToObject(o, "address", http_address(d->http));
 	cJSON_AddStringToObject(o, "data_dir", d->cfg->data);
 	cJSON_AddStringToObject(o, "engine", d->cfg->engine);
@@ -331,36 +98,6 @@ static cJSON *seam_system(void *self)
 	cJSON_AddNumberToObject(http, "event_streams", hub_streams(d->hub));
 	return o;
 }
-
-static const struct api_daemon seam = {
-	.job_queued = seam_job_queued,
-	.job_cancel = seam_job_cancel,
-	.job_live = seam_job_live,
-	.ingest = seam_ingest,
-	.synthesize = seam_synthesize,
-	.preview = seam_preview,
-	.dataset_gone = seam_dataset_gone,
-	.profile_queued = seam_profile_queued,
-	.profile_gone = seam_profile_gone,
-	.profile_progress = seam_profile_progress,
-	.export_ckpt = seam_export,
-	.blob_put = seam_blob_put,
-	.blob_open = seam_blob_open,
-	.import_blob = seam_import,
-	.deployment_changed = seam_deployment_changed,
-	.deployment_gone = seam_deployment_gone,
-	.deployment_live = seam_deployment_live,
-	.deployment_info = seam_deployment_info,
-	.mode_switch = seam_mode_switch,
-	.infer = seam_infer,
-	.infer_begin = seam_infer_begin,
-	.infer_end = seam_infer_end,
-	.system = seam_system,
-	.capabilities = seam_capabilities,
-	.describe = seam_describe,
-	.ready = seam_ready,
-	.serving_health = seam_serving_health,
-};
 
 /* ---- events out of storage ------------------------------------------------------------------------------------ */
 
@@ -501,42 +238,19 @@ static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
 	return s;
 }
 
-static enum wasd_status read_capabilities(struct wasd_daemon *d, struct wasd_err *err)
-{
-	char *text = NULL;
-	size_t len;
-	enum wasd_status s = engine_output(d->cfg->engine, (const char *const[]){"capabilities", NULL}, -1, 1 << 20, 20000,
-	                                   &text, &len, err);
-	if (s == WASD_OK)
-		s = wasd_json_parse(text, len, WASD_JSON_BULK, &d->capabilities, err);
-	wasd_free(text);
-	return s;
-}
-
 static void dataset_ready(void *ctx)
 {
 	sched_poke(((struct wasd_daemon *)ctx)->jobs);
 }
 
-static void profile_ready(void *ctx, const char *checkpoint)
+static void profiles_queued(void *ctx)
 {
-	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
+	profiles_poke(((struct wasd_daemon *)ctx)->profiles);
 }
 
-/* The job that runs only for it tells its followers. */
-static void profile_progressed(void *ctx, const char *checkpoint)
+static void profiles_changed(void *ctx, const char *checkpoint)
 {
-	struct wasd_daemon *d = ctx;
-	struct storage_ckpt k = {0};
-	if (storage_ckpt_get(d->db, checkpoint, &k, NULL) == WASD_OK && k.job) {
-		cJSON *progress = search_progress(d, k.job);
-		char *text = progress ? wasd_json_print(progress) : NULL;
-		if (text)
-			storage_steps(d->db, k.job, 0, NULL, 0, text, NULL);
-		wasd_free(text);
-		cJSON_Delete(progress);
-	}
-	storage_ckpt_done(&k);
+	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
 }
 
 static void profile_settled(void *ctx)
@@ -569,7 +283,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .threads = (int)c->threads,
 	                          .cancel_ms = (int)c->cancel_timeout_ms,
 	                          .backoff_scale_ms = (int)c->retry_second_ms,
-	                          .profiles_changed = seam_profile_queued,
+	                          .profiles_changed = profiles_queued,
 	                          .ctx = d};
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)
@@ -600,9 +314,8 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                             .sup = d->sup,
 	                             .data_dir = c->data,
 	                             .threads = (int)c->threads,
-	                             .ready = profile_ready,
+	                             .changed = profiles_changed,
 	                             .settled = profile_settled,
-	                             .progressed = profile_progressed,
 	                             .ctx = d};
 	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
@@ -615,9 +328,15 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = convert_create(&cc, &d->convert, err);
 	if (s != WASD_OK)
 		return s;
-	d->seam = seam;
-	d->seam.self = d;
-	d->ctx = (struct api_ctx){.db = d->db, .daemon = &d->seam};
+	d->api = (struct api_ctx){.db = d->db,
+	                          .jobs = sched_api(d->jobs),
+	                          .profiles = profiles_api(d->profiles),
+	                          .data = ingest_api(d->ingest),
+	                          .blobs = blobs_api(c->data),
+	                          .files = convert_api(d->convert),
+	                          .serving = serve_api(d->serving),
+	                          .engine = describer_api(d->describer),
+	                          .system = {.self = d, .report = report, .ready = is_ready}};
 	struct http_config hc;
 	http_config_default(&hc);
 	hc.listen = c->listen;
@@ -636,7 +355,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	hc.lim.request_ms = (int)c->request_timeout_ms;
 	hc.lim.upload_bytes = (uint64_t)c->max_upload_mb << 20;
 	hc.lim.low_water = (uint64_t)c->low_water_mb << 20;
-	struct exchange_app app = {.find = api_route_find, .handle = api_handle, .ctx = &d->ctx};
+	struct exchange_app app = {.find = api_route_find, .handle = api_handle, .ctx = &d->api};
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
@@ -660,7 +379,7 @@ static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	collect_leftovers(d);
-	s = read_capabilities(d, err);
+	s = describer_create(d->cfg->engine, d->cfg->data, &d->describer, err);
 	if (s != WASD_OK)
 		return s;
 	s = start_parts(d, err);
@@ -699,7 +418,7 @@ static enum wasd_status announce(struct wasd_daemon *d, struct wasd_err *err)
 static void *end_in_order(void *arg)
 {
 	struct wasd_daemon *d = arg;
-	atomic_store(&d->is_ready, false);
+	atomic_store(&d->ready, false);
 	int64_t until = wasd_mono_us() + d->cfg->drain_jobs_ms * 1000ll;
 	if (d->jobs)
 		sched_drain(d->jobs);
@@ -725,7 +444,7 @@ static void *end_in_order(void *arg)
 	serve_destroy(d->serving);
 	convert_destroy(d->convert);
 	supervisor_destroy(d->sup);
-	cJSON_Delete(d->capabilities);
+	describer_destroy(d->describer);
 	wasd_free(d->staging);
 	atomic_store(&d->ended, true);
 	kill(getpid(), SIGUSR1); /* wakes the thread that waits for signals */
@@ -807,7 +526,7 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 int daemon_run(struct config *cfg)
 {
 	struct wasd_err err = {0};
-	struct wasd_daemon d = {.cfg = cfg, .describing = PTHREAD_MUTEX_INITIALIZER, .started_ms = wasd_now_ms()};
+	struct wasd_daemon d = {.cfg = cfg, .started_ms = wasd_now_ms()};
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
@@ -835,7 +554,7 @@ int daemon_run(struct config *cfg)
 		end_in_order(&d);
 		return 1;
 	}
-	atomic_store(&d.is_ready, true);
+	atomic_store(&d.ready, true);
 	notify_service("READY=1");
 	log_line(LOG_INFO, "ready", "address=%s data=%s engine=%s workers=%lld threads=%lld", http_address(d.http),
 	         LOG_Q(cfg->data), LOG_Q(cfg->engine), (long long)cfg->workers, (long long)cfg->threads);

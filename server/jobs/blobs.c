@@ -78,3 +78,8 @@ enum wasd_status blobs_open(const char *data_dir, const char *sha256, struct api
 	snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
 	return WASD_OK;
 }
+
+struct api_blobs blobs_api(const char *data_dir)
+{
+	return (struct api_blobs){.self = data_dir, .put = blobs_put, .open = blobs_open};
+}

@@ -15,5 +15,6 @@ char *blobs_path(const char *data_dir, const char *sha256);              /* for 
 enum wasd_status blobs_put(const char *data_dir, const struct api_upload *file, bool *existed, struct wasd_err *err);
 /* WASD_ENOTFOUND: there is none. */
 enum wasd_status blobs_open(const char *data_dir, const char *sha256, struct api_file *out, struct wasd_err *err);
+struct api_blobs blobs_api(const char *data_dir);
 
 #endif

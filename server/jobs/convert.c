@@ -344,3 +344,8 @@ void convert_destroy(struct convert *c)
 	wasd_free(c->dir);
 	wasd_free(c);
 }
+
+struct api_files convert_api(struct convert *c)
+{
+	return (struct api_files){.self = c, .export_ckpt = convert_export, .import_blob = convert_import};
+}

@@ -22,10 +22,11 @@ enum wasd_status convert_create(const struct convert_config *cfg, struct convert
 void convert_stop(struct convert *c);    /* conversions under way fail; any thread; NULL is fine */
 void convert_destroy(struct convert *c); /* after supervisor_stop; NULL is fine */
 
-/* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
+/* Those of struct api_files, same contract. Any thread but the supervisor's. */
 enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode,
                                 int64_t deadline_us, struct api_file *out, struct wasd_err *err);
 enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
                                 char id[32], struct wasd_err *err);
+struct api_files convert_api(struct convert *c);
 
 #endif

@@ -13,6 +13,7 @@
 #include "wasd/protocol.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -473,4 +474,28 @@ void ingest_destroy(struct ingest *g)
 	helper_done(&g->previews);
 	wasd_free(g->data_dir);
 	wasd_free(g);
+}
+
+/* ---- for the API ---- */
+
+/* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
+static void gone(struct ingest *g, const char *paths)
+{
+	for (const char *p = paths; *p; p += strspn(p, "\n")) {
+		int n = (int)strcspn(p, "\n");
+		char path[PATH_MAX];
+		if (snprintf(path, sizeof path, "%s/%.*s", g->data_dir, n, p) >= (int)sizeof path ||
+		    (unlink(path) && errno != ENOENT))
+			log_line(LOG_WARN, "dataset file left", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
+		p += n;
+	}
+}
+
+struct api_data ingest_api(struct ingest *g)
+{
+	return (struct api_data){.self = g,
+	                         .ingest = ingest_files,
+	                         .synthesize = ingest_synthetic,
+	                         .preview = ingest_preview,
+	                         .gone = gone};
 }

@@ -24,12 +24,13 @@ enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **
 void ingest_stop(struct ingest *g);    /* what runs is ended and its dataset becomes invalid; any thread */
 void ingest_destroy(struct ingest *g); /* after supervisor_stop; NULL is fine */
 
-/* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
+/* Those of struct api_data, same contract. Any thread but the supervisor's. */
 enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files,
                               size_t n, const cJSON *options, struct wasd_err *err);
 enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train,
                                   int64_t test, int64_t seed, struct wasd_err *err);
 enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index,
                                 struct api_call *call, struct wasd_err *err);
+struct api_data ingest_api(struct ingest *g);
 
 #endif

@@ -350,3 +350,8 @@ void sched_destroy(struct sched *j)
 	wasd_free(j->data_dir);
 	wasd_free(j);
 }
+
+struct api_jobs sched_api(struct sched *j)
+{
+	return (struct api_jobs){.self = j, .queued = sched_poke, .cancel = sched_cancel, .live = sched_live};
+}

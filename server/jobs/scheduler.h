@@ -2,9 +2,9 @@
 #ifndef SERVER_JOBS_SCHEDULER_H
 #define SERVER_JOBS_SCHEDULER_H
 
+#include "api.h"
 #include "storage.h"
 #include "process/supervisor.h"
-#include "wasd/json.h"
 
 struct sched;
 
@@ -37,5 +37,6 @@ cJSON *sched_workers(struct sched *j); /* {"total","busy","jobs":[...]}; any thr
 /* No further starts; running attempts store a checkpoint and go back to the queue. Any thread. */
 void sched_drain(struct sched *j);
 bool sched_idle(struct sched *j); /* no attempt is running; any thread */
+struct api_jobs sched_api(struct sched *j);
 
 #endif

@@ -124,8 +124,8 @@ static bool make_ready(struct search *w)
 		return make_failed(g, w->id, err.msg);
 	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name,
 	         w->overlay_bytes);
-	if (g->cfg.ready)
-		g->cfg.ready(g->cfg.ctx, w->checkpoint);
+	if (g->cfg.changed)
+		g->cfg.changed(g->cfg.ctx, w->checkpoint);
 	return true;
 }
 
@@ -158,16 +158,60 @@ static void end_search(struct search *w)
 	search_next(g);
 }
 
+/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next
+ * one is. NULL: it does not. */
+static cJSON *job_progress(struct profiles *g, const char *id)
+{
+	struct storage_job job = {0};
+	struct storage_profile p = {0};
+	int64_t done = 0, of = 0, waiting = 0;
+	double eta_s = -1;
+	cJSON *o = NULL;
+	if (storage_profile_of_job(g->cfg.db, id, &p, &waiting, NULL) == WASD_OK &&
+	    storage_job_get(g->cfg.db, id, &job, NULL) == WASD_OK) {
+		char phase[100];
+		profiles_progress(g, p.id, &done, &of, &eta_s);
+		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
+		if (!job.progress ||
+		    wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
+			o = cJSON_CreateObject();
+		cJSON_DeleteItemFromObjectCaseSensitive(o, "phase");
+		cJSON_DeleteItemFromObjectCaseSensitive(o, "eta_s");
+		cJSON_AddStringToObject(o, "phase", phase);
+		if (of) {
+			cJSON_AddNumberToObject(o, "phase_done", (double)done);
+			cJSON_AddNumberToObject(o, "phase_total", (double)of);
+		}
+		/* Those that wait behind it are taken to need as long as it. */
+		if (eta_s >= 0)
+			cJSON_AddNumberToObject(o, "eta_s",
+			                        of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) :
+			                                    eta_s);
+	}
+	storage_profile_done(&p);
+	storage_job_done(&job);
+	return o;
+}
+
 /* ---- the process; [S] ------------------------------------------------------------------------------------------- */
 
-/* About once a second at most. */
+/* Followers of the job that runs only for this search, about once a second at most. */
 static void tell(struct search *w, bool now)
 {
 	struct profiles *g = w->g;
-	if (!g->cfg.progressed || (!now && wasd_mono_us() < g->tell_us))
+	struct storage_ckpt k = {0};
+	if (!now && wasd_mono_us() < g->tell_us)
 		return;
 	g->tell_us = wasd_mono_us() + TELL_US;
-	g->cfg.progressed(g->cfg.ctx, w->checkpoint);
+	if (storage_ckpt_get(g->cfg.db, w->checkpoint, &k, NULL) == WASD_OK && k.job) {
+		cJSON *progress = job_progress(g, k.job);
+		char *text = progress ? wasd_json_print(progress) : NULL;
+		if (text)
+			storage_steps(g->cfg.db, k.job, 0, NULL, 0, text, NULL);
+		wasd_free(text);
+		cJSON_Delete(progress);
+	}
+	storage_ckpt_done(&k);
 }
 
 static enum wasd_status on_progress(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
@@ -411,10 +455,12 @@ static void do_gone(void *ctx)
 	drop(w, "its profile was deleted");
 }
 
-void profiles_gone(struct profiles *g, const char *id)
+void profiles_gone(struct profiles *g, const char *checkpoint, const char *id)
 {
 	struct gone_call c = {.g = g, .id = id};
 	supervisor_call(g->cfg.sup, do_gone, &c);
+	if (g->cfg.changed)
+		g->cfg.changed(g->cfg.ctx, checkpoint);
 }
 
 bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of, double *eta_s)
@@ -485,4 +531,25 @@ void profiles_destroy(struct profiles *g)
 	pthread_mutex_destroy(&g->lock);
 	wasd_free(g->data_dir);
 	wasd_free(g);
+}
+
+/* ---- for the API ---- */
+
+static cJSON *live(struct profiles *g, const char *job)
+{
+	cJSON *progress = job_progress(g, job), *o = progress ? cJSON_CreateObject() : NULL;
+	if (o)
+		cJSON_AddItemToObject(o, "progress", progress);
+	else
+		cJSON_Delete(progress);
+	return o;
+}
+
+struct api_profiles profiles_api(struct profiles *g)
+{
+	return (struct api_profiles){.self = g,
+	                             .queued = profiles_poke,
+	                             .gone = profiles_gone,
+	                             .progress = profiles_progress,
+	                             .live = live};
 }

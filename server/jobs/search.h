@@ -2,6 +2,7 @@
 #ifndef SERVER_JOBS_SEARCH_H
 #define SERVER_JOBS_SEARCH_H
 
+#include "api.h"
 #include "storage.h"
 #include "process/supervisor.h"
 
@@ -12,12 +13,9 @@ struct profiles_config {
 	struct supervisor *sup;
 	const char *data_dir; /* absolute */
 	int threads;          /* of a search */
-	void (*ready)(void *ctx,
-	              const char *checkpoint); /* [S] a profile of that checkpoint is ready: who serves it wants to know */
-	void (*settled)(void *ctx);            /* [S] one was searched, whatever became of it; NULL is fine */
-	void (*progressed)(
-		void *ctx,
-		const char *checkpoint); /* [S] a search for it began or went on, about once a second; NULL is fine */
+	/* Profiles of that checkpoint came or went: who serves it wants to know. [S], or the caller of profiles_gone. */
+	void (*changed)(void *ctx, const char *checkpoint);
+	void (*settled)(void *ctx); /* [S] one was searched, whatever became of it; NULL is fine */
 	void *ctx;
 };
 
@@ -27,9 +25,10 @@ void profiles_stop(struct profiles *g);    /* the search that runs is ended and 
 void profiles_destroy(struct profiles *g); /* after supervisor_stop, before the storage closes; NULL is fine */
 
 void profiles_poke(struct profiles *g); /* something may be queued; any thread */
-void profiles_gone(struct profiles *g,
-                   const char *id); /* its row was deleted: a search for it ends. Any thread but the supervisor's */
+/* Its row was deleted: a search for it ends. Any thread but the supervisor's. */
+void profiles_gone(struct profiles *g, const char *checkpoint, const char *id);
 /* How far its search is, and how long it still takes (< 0: not known yet); false when it does not run. Any thread. */
 bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_t *of, double *eta_s);
+struct api_profiles profiles_api(struct profiles *g);
 
 #endif

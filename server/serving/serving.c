@@ -376,3 +376,17 @@ void serve_destroy(struct serving *s)
 	pthread_cond_destroy(&s->let_go);
 	wasd_free(s);
 }
+
+struct api_serving serve_api(struct serving *s)
+{
+	return (struct api_serving){.self = s,
+	                            .changed = serve_changed,
+	                            .gone = serve_gone,
+	                            .live = serve_live,
+	                            .info = serve_info,
+	                            .switch_mode = serve_mode,
+	                            .infer = serve_infer,
+	                            .begin = serve_begin,
+	                            .end = serve_end,
+	                            .health = serve_status};
+}

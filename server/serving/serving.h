@@ -29,7 +29,7 @@ void serve_profiles_changed(struct serving *s, const char *checkpoint);
 void serve_stop(struct serving *s);
 void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 
-/* The functions of struct api_daemon, same contract. Any thread but the supervisor's. */
+/* Those of struct api_serving, same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
@@ -41,5 +41,6 @@ enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t d
 void serve_begin(struct serving *s, const char *name, int64_t generation);
 void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
 cJSON *serve_status(struct serving *s); /* process, crashes, questions: for the system page */
+struct api_serving serve_api(struct serving *s);
 
 #endif

@@ -49,17 +49,17 @@ static struct {
 	const char *serving_health; /* what the daemon says of its serving; NULL: all is well */
 	char question[4096];        /* the last one asked of the infer process */
 	size_t question_bin;
-	struct api_daemon seam;
 	struct api_ctx ctx;
 } t;
 
-static void fake_queued(void *self)
+static void fake_queued(struct sched *self)
 {
 	(void)self;
 	t.queued++;
 }
 
-static enum wasd_status fake_cancel(void *self, const char *job, bool kill, const char *reason, struct wasd_err *err)
+static enum wasd_status fake_cancel(struct sched *self, const char *job, bool kill, const char *reason,
+                                    struct wasd_err *err)
 {
 	struct storage_job j;
 	(void)self;
@@ -75,7 +75,7 @@ static enum wasd_status fake_cancel(void *self, const char *job, bool kill, cons
 	                        err);
 }
 
-static cJSON *fake_live(void *self, const char *job)
+static cJSON *fake_live(struct sched *self, const char *job)
 {
 	struct storage_job j;
 	cJSON *o = NULL;
@@ -91,8 +91,9 @@ static cJSON *fake_live(void *self, const char *job)
 __attribute__((unused)) static const char *test_info =
 	"{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
 
-static enum wasd_status fake_ingest(void *self, const char *dataset, int version, const struct api_upload *files,
-                                    size_t n, const cJSON *options, struct wasd_err *err)
+static enum wasd_status fake_ingest(struct ingest *self, const char *dataset, int version,
+                                    const struct api_upload *files, size_t n, const cJSON *options,
+                                    struct wasd_err *err)
 {
 	(void)self, (void)version;
 	char *text = wasd_json_print(options);
@@ -108,8 +109,8 @@ static enum wasd_status fake_ingest(void *self, const char *dataset, int version
 	return WASD_OK;
 }
 
-static enum wasd_status fake_synthesize(void *self, const char *dataset, int version, const char *kind, int64_t train,
-                                        int64_t test, int64_t seed, struct wasd_err *err)
+static enum wasd_status fake_synthesize(struct ingest *self, const char *dataset, int version, const char *kind,
+                                        int64_t train, int64_t test, int64_t seed, struct wasd_err *err)
 {
 	(void)self, (void)version, (void)err;
 	t.synths++;
@@ -127,7 +128,7 @@ static void reply(struct api_call *call, const char *json, const void *bin, size
 	call->reply_bin_len = n;
 }
 
-static enum wasd_status fake_preview(void *self, const char *path, const char *split, int64_t index,
+static enum wasd_status fake_preview(struct ingest *self, const char *path, const char *split, int64_t index,
                                      struct api_call *call, struct wasd_err *err)
 {
 	(void)self, (void)path, (void)split, (void)index, (void)err;
@@ -135,7 +136,7 @@ static enum wasd_status fake_preview(void *self, const char *path, const char *s
 	return WASD_OK;
 }
 
-static void fake_gone(void *self, const char *paths)
+static void fake_gone(struct ingest *self, const char *paths)
 {
 	(void)self;
 	t.removed++;
@@ -143,7 +144,7 @@ static void fake_gone(void *self, const char *paths)
 }
 
 /* "CHECKPOINT as FORMAT of MODE". Of a checkpoint whose job was trained without WAS there is no dom. */
-static enum wasd_status fake_export(void *self, const char *checkpoint, const char *format, const char *mode,
+static enum wasd_status fake_export(struct convert *self, const char *checkpoint, const char *format, const char *mode,
                                     int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
 	char text[200];
@@ -159,18 +160,18 @@ static enum wasd_status fake_export(void *self, const char *checkpoint, const ch
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
-static void fake_profile_queued(void *self)
+static void fake_profile_queued(struct profiles *self)
 {
 	(void)self;
 	t.searches++;
 }
-static void fake_profile_gone(void *self, const char *checkpoint, const char *id)
+static void fake_profile_gone(struct profiles *self, const char *checkpoint, const char *id)
 {
 	(void)self, (void)checkpoint;
 	snprintf(t.profile_gone, sizeof t.profile_gone, "%s", id);
 }
 
-static bool fake_profile_progress(void *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
+static bool fake_profile_progress(struct profiles *self, const char *id, int64_t *done, int64_t *of, double *eta_s)
 {
 	(void)self, (void)id;
 	*done = 3;
@@ -179,18 +180,25 @@ static bool fake_profile_progress(void *self, const char *id, int64_t *done, int
 	return true;
 }
 
+static cJSON *fake_profile_live(struct profiles *self, const char *job)
+{
+	(void)self, (void)job;
+	return NULL;
+}
+
 /* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"}
  * it lacks a tensor. */
 static const char *const test_blob = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-static enum wasd_status fake_blob_put(void *self, const struct api_upload *file, bool *existed, struct wasd_err *err)
+static enum wasd_status fake_blob_put(const char *self, const struct api_upload *file, bool *existed,
+                                      struct wasd_err *err)
 {
 	(void)self, (void)err;
 	*existed = !strcmp(file->sha256, test_blob);
 	return WASD_OK;
 }
 
-static enum wasd_status fake_blob_open(void *self, const char *sha256, struct api_file *out, struct wasd_err *err)
+static enum wasd_status fake_blob_open(const char *self, const char *sha256, struct api_file *out, struct wasd_err *err)
 {
 	(void)self;
 	if (strcmp(sha256, test_blob))
@@ -200,8 +208,8 @@ static enum wasd_status fake_blob_open(void *self, const char *sha256, struct ap
 	return wasd_memfd_sealed("test", "bytes", 5, &out->fd, err);
 }
 
-static enum wasd_status fake_import(void *self, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
-                                    char id[32], struct wasd_err *err)
+static enum wasd_status fake_import(struct convert *self, const char *sha256, const cJSON *how, bool dry,
+                                    int64_t deadline_us, char id[32], struct wasd_err *err)
 {
 	const char *arch = "";
 	char sha[WASD_SHA256_HEX];
@@ -230,7 +238,7 @@ static enum wasd_status fake_import(void *self, const char *sha256, const cJSON 
 	return storage_ckpt_store(t.db, &in, id, err);
 }
 
-static enum wasd_status fake_deployment_changed(void *self, const char *name, struct wasd_err *err)
+static enum wasd_status fake_deployment_changed(struct serving *self, const char *name, struct wasd_err *err)
 {
 	static const char *const way[] = {"loading", "warming", "ready"};
 	(void)self;
@@ -240,13 +248,13 @@ static enum wasd_status fake_deployment_changed(void *self, const char *name, st
 	return WASD_OK;
 }
 
-static enum wasd_status fake_deployment_gone(void *self, const char *name, struct wasd_err *err)
+static enum wasd_status fake_deployment_gone(struct serving *self, const char *name, struct wasd_err *err)
 {
 	(void)self, (void)name, (void)err;
 	return WASD_OK;
 }
 
-static bool fake_deployment_live(void *self, const char *name, struct api_live *out)
+static bool fake_deployment_live(struct serving *self, const char *name, struct api_live *out)
 {
 	struct storage_deployment d;
 	(void)self;
@@ -265,7 +273,7 @@ static bool fake_deployment_live(void *self, const char *name, struct api_live *
 
 /* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Profiles that are ready are
  * loaded, but for "unloaded". */
-static cJSON *fake_info(void *self, const char *name)
+static cJSON *fake_info(struct serving *self, const char *name)
 {
 	struct storage_deployment d;
 	struct storage_profile_list l = {0};
@@ -289,9 +297,10 @@ static cJSON *fake_info(void *self, const char *name)
 	return j;
 }
 
-static enum wasd_status fake_switch(void *self, const char *name, const char *mode, int64_t expect, const char *actor,
-                                    const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
-                                    int64_t *in_flight_old, char audit_id[64], struct wasd_err *err)
+static enum wasd_status fake_switch(struct serving *self, const char *name, const char *mode, int64_t expect,
+                                    const char *actor, const char *reason, struct api_live *now,
+                                    struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
+                                    char audit_id[64], struct wasd_err *err)
 {
 	struct storage_mode_in in = {name, mode, actor, reason, expect < 0 ? 0 : expect};
 	struct storage_mode_out out = {0};
@@ -314,7 +323,8 @@ static enum wasd_status fake_switch(void *self, const char *name, const char *mo
 
 /* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken.
  */
-static enum wasd_status fake_infer(void *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+static enum wasd_status fake_infer(struct serving *self, struct api_call *call, int64_t deadline_us,
+                                   struct wasd_err *err)
 {
 	const char *type = "", *mode = "";
 	int64_t n = 0;
@@ -353,22 +363,22 @@ static enum wasd_status fake_infer(void *self, struct api_call *call, int64_t de
 	return WASD_OK;
 }
 
-static void fake_begin(void *self, const char *name, int64_t g)
+static void fake_begin(struct serving *self, const char *name, int64_t g)
 {
 	(void)self, (void)name, (void)g;
 	t.in_flight++;
 }
-static void fake_end(void *self, const char *name, int64_t g, bool ok)
+static void fake_end(struct serving *self, const char *name, int64_t g, bool ok)
 {
 	(void)self, (void)name, (void)g, (void)ok;
 	t.in_flight--;
 }
-static cJSON *fake_system(void *self)
+static cJSON *fake_system(struct wasd_daemon *self)
 {
 	(void)self;
 	return cJSON_Parse("{\"workers\":[]}");
 }
-static const cJSON *fake_caps(void *self)
+static const cJSON *fake_caps(struct describer *self)
 {
 	(void)self;
 	return t.caps;
@@ -376,7 +386,7 @@ static const cJSON *fake_caps(void *self)
 
 /* Knows no convolution "nowhere", no layer of type "nonsense" and no draw below a tenth; everything else is fine, and a
  * job with a limit is warned. */
-static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **out, struct wasd_err *err)
+static enum wasd_status fake_describe(struct describer *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	const cJSON *one;
 	const char *type;
@@ -421,12 +431,12 @@ static enum wasd_status fake_describe(void *self, const cJSON *request, cJSON **
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
-static bool fake_ready(void *self)
+static bool fake_ready(struct wasd_daemon *self)
 {
 	(void)self;
 	return !t.not_ready;
 }
-static cJSON *fake_serving_health(void *self)
+static cJSON *fake_serving_health(struct serving *self)
 {
 	(void)self;
 	return cJSON_Parse(t.serving_health ? t.serving_health : "{\"up\":true,\"suspended\":[]}");
@@ -443,36 +453,28 @@ __attribute__((unused)) static void setup(void)
 		exit(1);
 	}
 	t.caps = cJSON_Parse(test_caps);
-	t.seam = (struct api_daemon){
-		.job_queued = fake_queued,
-		.job_cancel = fake_cancel,
-		.job_live = fake_live,
-		.ingest = fake_ingest,
-		.synthesize = fake_synthesize,
-		.preview = fake_preview,
-		.dataset_gone = fake_gone,
-		.export_ckpt = fake_export,
-		.profile_queued = fake_profile_queued,
-		.profile_gone = fake_profile_gone,
-		.profile_progress = fake_profile_progress,
-		.blob_put = fake_blob_put,
-		.blob_open = fake_blob_open,
-		.import_blob = fake_import,
-		.deployment_changed = fake_deployment_changed,
-		.deployment_gone = fake_deployment_gone,
-		.deployment_live = fake_deployment_live,
-		.deployment_info = fake_info,
-		.mode_switch = fake_switch,
-		.infer = fake_infer,
-		.infer_begin = fake_begin,
-		.infer_end = fake_end,
-		.system = fake_system,
-		.capabilities = fake_caps,
-		.describe = fake_describe,
-		.ready = fake_ready,
-		.serving_health = fake_serving_health,
+	t.ctx = (struct api_ctx){
+		.db = t.db,
+		.jobs = {.queued = fake_queued, .cancel = fake_cancel, .live = fake_live},
+		.profiles = {.queued = fake_profile_queued,
+	                 .gone = fake_profile_gone,
+	                 .progress = fake_profile_progress,
+	                 .live = fake_profile_live},
+		.data = {.ingest = fake_ingest, .synthesize = fake_synthesize, .preview = fake_preview, .gone = fake_gone},
+		.blobs = {.put = fake_blob_put, .open = fake_blob_open},
+		.files = {.export_ckpt = fake_export, .import_blob = fake_import},
+		.serving = {.changed = fake_deployment_changed,
+	                .gone = fake_deployment_gone,
+	                .live = fake_deployment_live,
+	                .info = fake_info,
+	                .switch_mode = fake_switch,
+	                .infer = fake_infer,
+	                .begin = fake_begin,
+	                .end = fake_end,
+	                .health = fake_serving_health},
+		.engine = {.capabilities = fake_caps, .describe = fake_describe},
+		.system = {.report = fake_system, .ready = fake_ready},
 	};
-	t.ctx = (struct api_ctx){t.db, &t.seam};
 }
 
 __attribute__((unused)) static void teardown(void)

@@ -75,7 +75,7 @@ static void start_parts(int workers)
 	                            .aside_ms = aside_ms};
 	CHECK_INT(serve_create(&vc, &serving, &err), WASD_OK);
 	struct profiles_config pc =
-		{.db = db, .sup = sup, .data_dir = dir, .threads = 2, .ready = profile_ready, .settled = profile_settled};
+		{.db = db, .sup = sup, .data_dir = dir, .threads = 2, .changed = profile_ready, .settled = profile_settled};
 	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
 }
 
@@ -1087,7 +1087,7 @@ static void searches_that_are_ended(void)
 	wait_progress(p.id);
 	profile_becomes(ckpt, "fine", "queued");
 	CHECK_INT(storage_profile_delete(db, ckpt, "slow", "t", &err), WASD_OK);
-	profiles_gone(profiles, p.id);
+	profiles_gone(profiles, ckpt, p.id);
 	storage_profile_done(&p);
 	profile_becomes(ckpt, "fine", "ready");
 	CHECK(!profiles_progress(profiles, "none", &n, &n, &x));
