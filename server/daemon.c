@@ -11,19 +11,20 @@
 #include "daemon.h"
 
 #include "api.h"
+#include "feed.h"
 #include "http/connection.h"
 #include "jobs/blobs.h"
 #include "jobs/convert.h"
 #include "jobs/ingest.h"
 #include "jobs/scheduler.h"
 #include "jobs/search.h"
+#include "leftovers.h"
 #include "log.h"
 #include "notify.h"
 #include "process/describe.h"
 #include "serving/serving.h"
 #include "storage.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -99,7 +100,7 @@ static cJSON *report(struct wasd_daemon *d)
 	return o;
 }
 
-/* ---- events out of storage ------------------------------------------------------------------------------------ */
+/* ---- what the parts tell each other ---- */
 
 static void events_stored(void *ctx, int64_t last_seq)
 {
@@ -109,56 +110,24 @@ static void events_stored(void *ctx, int64_t last_seq)
 		hub_poke(d->hub);
 }
 
-static enum wasd_status events_after(void *ctx, int64_t after, int max, hub_event_fn *fn, void *to,
-                                     struct wasd_err *err)
+static void dataset_ready(void *ctx)
 {
-	struct wasd_daemon *d = ctx;
-	struct storage_event_list l = {0};
-	enum wasd_status s = storage_event_read(d->db, after, NULL, NULL, max, &l, err);
-	for (size_t i = 0; s == WASD_OK && i < l.n; i++)
-		fn(to, &(struct hub_event){l.items[i].seq, l.items[i].type, l.items[i].object ? l.items[i].object : "",
-		                           l.items[i].data ? l.items[i].data : "{}"});
-	storage_event_list_done(&l);
-	return s;
+	sched_poke(((struct wasd_daemon *)ctx)->jobs);
 }
 
-static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, struct wasd_err *err)
+static void profiles_queued(void *ctx)
 {
-	struct wasd_daemon *d = ctx;
-	struct storage_event_list l = {0};
-	enum wasd_status s = storage_event_read(d->db, INT64_MAX / 2, NULL, NULL, 1, &l, err);
-	if (s == WASD_OK) {
-		*first = l.first_seq;
-		*last = l.last_seq;
-	}
-	storage_event_list_done(&l);
-	return s;
+	profiles_poke(((struct wasd_daemon *)ctx)->profiles);
 }
 
-static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
-                                  struct wasd_err *err)
+static void profiles_changed(void *ctx, const char *checkpoint)
 {
-	struct wasd_daemon *d = ctx;
-	struct storage_log_query q = {.after_n = *n, .limit = max};
-	struct storage_log_list l = {0};
-	enum wasd_status s = storage_log_read(d->db, object, &q, &l, err);
-	for (size_t i = 0; s == WASD_OK && i < l.n; i++) {
-		char when[WASD_RFC3339_LEN];
-		wasd_rfc3339(l.items[i].ts, when);
-		wasd_buf_printf(out, "%s %-5s %s\n", when, l.items[i].level, l.items[i].text);
-		*n = l.items[i].n;
-	}
-	storage_log_list_done(&l);
-	return s;
+	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
 }
 
-static bool log_over(void *ctx, const char *object)
+static void profile_settled(void *ctx)
 {
-	struct wasd_daemon *d = ctx;
-	struct storage_job j = {0};
-	bool over = storage_job_get(d->db, object, &j, NULL) != WASD_OK || storage_job_terminal(j.state);
-	storage_job_done(&j);
-	return over;
+	sched_poke(((struct wasd_daemon *)ctx)->jobs);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
@@ -184,50 +153,6 @@ static void fit_file_limit(struct config *c)
 	}
 }
 
-/* What an atomic write was at when the daemon was killed: NAME.tmp-XXXXXX (base.h). */
-static void remove_temporary(const char *path)
-{
-	DIR *dir = opendir(path);
-	for (struct dirent *e; dir && (e = readdir(dir));) {
-		const char *mark = strstr(e->d_name, ".tmp-");
-		if (mark && strlen(mark) == strlen(".tmp-XXXXXX") && !unlinkat(dirfd(dir), e->d_name, 0))
-			log_line(LOG_INFO, "left-over file removed", "path=%s", LOG_Q(e->d_name));
-	}
-	if (dir)
-		closedir(dir);
-}
-
-/* Uploads that were never finished, and prepared files that no dataset names. */
-static void collect_leftovers(struct wasd_daemon *d)
-{
-	struct wasd_err err;
-	remove_temporary(d->cfg->data);
-	if (wasd_remove_tree(d->staging, &err) != WASD_OK || wasd_mkdirs(d->staging, &err) != WASD_OK)
-		log_line(LOG_WARN, "staging not cleaned", "why=%s", LOG_Q(err.msg));
-	char *top = wasd_asprintf("%s/datasets", d->cfg->data);
-	DIR *names = top ? opendir(top) : NULL;
-	for (struct dirent *n; names && (n = readdir(names));) {
-		if (n->d_name[0] == '.')
-			continue;
-		char *dir = wasd_asprintf("%s/%s", top, n->d_name);
-		DIR *files = dir ? opendir(dir) : NULL;
-		for (struct dirent *f; files && (f = readdir(files));) {
-			bool used = true;
-			char *relative = f->d_name[0] == '.' ? NULL : wasd_asprintf("datasets/%s/%s", n->d_name, f->d_name);
-			if (relative && storage_dataset_path_used(d->db, relative, &used, NULL) == WASD_OK && !used &&
-			    !unlinkat(dirfd(files), f->d_name, 0))
-				log_line(LOG_INFO, "left-over file removed", "path=%s", LOG_Q(relative));
-			wasd_free(relative);
-		}
-		if (files)
-			closedir(files);
-		wasd_free(dir);
-	}
-	if (names)
-		closedir(names);
-	wasd_free(top);
-}
-
 static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
 {
 	struct storage_recovered_list l = {0};
@@ -236,26 +161,6 @@ static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
 		log_line(LOG_INFO, "job recovered", "job=%s from=%s to=%s", l.items[i].job, l.items[i].from, l.items[i].to);
 	storage_recovered_list_done(&l);
 	return s;
-}
-
-static void dataset_ready(void *ctx)
-{
-	sched_poke(((struct wasd_daemon *)ctx)->jobs);
-}
-
-static void profiles_queued(void *ctx)
-{
-	profiles_poke(((struct wasd_daemon *)ctx)->profiles);
-}
-
-static void profiles_changed(void *ctx, const char *checkpoint)
-{
-	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
-}
-
-static void profile_settled(void *ctx)
-{
-	sched_poke(((struct wasd_daemon *)ctx)->jobs);
 }
 
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
@@ -268,11 +173,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	enum wasd_status s = supervisor_create(&sc, &d->sup, err);
 	if (s != WASD_OK)
 		return s;
-	struct hub_source src = {.ctx = d,
-	                         .after = events_after,
-	                         .bounds = events_bounds,
-	                         .log_after = log_after,
-	                         .log_over = log_over};
+	struct hub_source src = feed_of(d->db);
 	s = hub_create(&src, (struct hub_config){(int)c->sse_heartbeat_ms, (int)c->max_streams}, &d->hub, err);
 	if (s != WASD_OK)
 		return s;
@@ -378,7 +279,7 @@ static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 	s = recover(d, err);
 	if (s != WASD_OK)
 		return s;
-	collect_leftovers(d);
+	leftovers_remove(d->db, d->cfg->data, d->staging);
 	s = describer_create(d->cfg->engine, d->cfg->data, &d->describer, err);
 	if (s != WASD_OK)
 		return s;
