@@ -12,7 +12,8 @@ enum wasd_status optim_read_options(const cJSON *obj, const char *at, const stru
                                     const char *extra, double *v, struct wasd_err *err);
 /* {"type":name, every option}, NULL when out of memory. */
 cJSON *optim_options_to_json(const char *name, const struct wasd_optim_option *options, const double *v);
-/* Index in a table of n names, taken from obj.type (0 when obj is NULL or has no type); -1 after setting err. */
-int optim_read_type(const cJSON *obj, const char *at, const char *const *names, int n, struct wasd_err *err);
+/* Index of the row that obj.type names (0 when obj is NULL or has no type); -1 after setting err. name_at: the names of
+ * the table, NULL after the last. */
+int optim_read_type(const cJSON *obj, const char *at, const char *(*name_at)(int i), struct wasd_err *err);
 
 #endif

@@ -19,15 +19,23 @@ struct wasd_optim {
 
 const struct wasd_optim_kind *wasd_optim_kind_at(int i)
 {
-	return i >= 0 && i < ROWS ? table[i] : NULL;
+	if (i < ROWS)
+		return i >= 0 ? table[i] : NULL;
+	for (int k = 0; wasd_optim_more && wasd_optim_more[k]; k++)
+		if (k == i - ROWS)
+			return wasd_optim_more[k];
+	return NULL;
+}
+
+static const char *name_at(int i)
+{
+	const struct wasd_optim_kind *k = wasd_optim_kind_at(i);
+	return k ? k->name : NULL;
 }
 
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err)
 {
-	const char *names[ROWS];
-	for (int i = 0; i < ROWS; i++)
-		names[i] = table[i]->name;
-	int row = optim_read_type(spec, "/train/optimizer", names, ROWS, err);
+	int row = optim_read_type(spec, "/train/optimizer", name_at, err);
 	if (row < 0)
 		return WASD_EINVAL;
 	if (n / BLOCK >= INT_MAX)
@@ -35,7 +43,7 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 	struct wasd_optim *o = wasd_calloc(1, sizeof *o);
 	if (!o)
 		return wasd_fail(err, WASD_ENOMEM, "optimizer");
-	o->kind = table[row];
+	o->kind = wasd_optim_kind_at(row);
 	o->n = n;
 	enum wasd_status s = optim_read_options(spec, "/train/optimizer", o->kind->options, NULL, o->opt, err);
 	for (int i = 0; s == WASD_OK && o->kind->states[i]; i++)

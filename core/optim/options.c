@@ -5,7 +5,7 @@
 #include "base/fields.h"
 #include "optim/kinds.h"
 
-int optim_read_type(const cJSON *obj, const char *at, const char *const *names, int n, struct wasd_err *err)
+int optim_read_type(const cJSON *obj, const char *at, const char *(*name_at)(int i), struct wasd_err *err)
 {
 	char ptr[FIELDS_POINTER], list[96] = "";
 	if (obj && !cJSON_IsObject(obj)) {
@@ -15,12 +15,13 @@ int optim_read_type(const cJSON *obj, const char *at, const char *const *names, 
 	const cJSON *type = obj ? wasd_json_get(obj, "type") : NULL;
 	if (!type)
 		return 0; /* the first row is the default */
-	for (int i = 0; i < n; i++)
-		if (cJSON_IsString(type) && !strcmp(type->valuestring, names[i]))
+	const char *name;
+	for (int i = 0; (name = name_at(i)); i++)
+		if (cJSON_IsString(type) && !strcmp(type->valuestring, name))
 			return i;
 	size_t len = 0;
-	for (int i = 0; i < n && len < sizeof list; i++)
-		len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", names[i]);
+	for (int i = 0; (name = name_at(i)) && len < sizeof list; i++)
+		len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", name);
 	fields_pointer(ptr, at, "type");
 	wasd_fail_at(err, WASD_EINVAL, ptr, "must be one of %s", list);
 	return -1;

@@ -54,12 +54,15 @@ const struct wasd_schedule_kind *wasd_schedule_kind_at(int i)
 	return i >= 0 && i < ROWS ? &table[i] : NULL;
 }
 
+static const char *name_at(int i)
+{
+	const struct wasd_schedule_kind *k = wasd_schedule_kind_at(i);
+	return k ? k->name : NULL;
+}
+
 enum wasd_status wasd_schedule_init(struct wasd_schedule *s, const cJSON *spec, struct wasd_err *err)
 {
-	const char *names[ROWS];
-	for (int i = 0; i < ROWS; i++)
-		names[i] = table[i].name;
-	int row = optim_read_type(spec, AT, names, ROWS, err);
+	int row = optim_read_type(spec, AT, name_at, err);
 	if (row < 0)
 		return WASD_EINVAL;
 	struct wasd_schedule r = {.kind = &table[row]};

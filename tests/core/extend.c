@@ -1,5 +1,6 @@
-/* tests/core/extend.c - a network, a transform, a layer and a weight strategy that core does not have, each one file
- * and one row: they are listed, described, built, drawn, trained, kept and deployed like those that it has. */
+/* tests/core/extend.c - a network, a transform, a layer, a weight strategy and an optimizer that core does not have,
+ * each one file and one row: they are listed, described, built, drawn, trained, kept and deployed like those that it
+ * has. */
 #include "tiny.h"
 
 #include "backend/backend.h"
@@ -10,6 +11,7 @@
 
 #include "extend_layer.h"
 #include "extend_network.h"
+#include "extend_optimizer.h"
 #include "extend_strategy.h"
 #include "extend_transform.h"
 
@@ -17,6 +19,7 @@ static const struct layer layer_hollow = {.op = "hollow", .summary = "has no ker
 
 const struct layer *const layer_more[] = {&layer_square, &layer_hollow, NULL};
 const struct wasd_arch *const wasd_arch_more[] = {&arch_speck, NULL};
+const struct wasd_optim_kind *const wasd_optim_more[] = {&optim_signsgd, NULL};
 const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
 const struct wasd_transform_op *const wasd_transform_op_more[] = {&op_transpose, NULL};
 
@@ -35,7 +38,7 @@ static void are_listed(void)
 	cJSON *caps = wasd_capabilities();
 	CHECK(listed(caps, "archs", "name", "speck") && listed(caps, "transforms", "type", "transpose") &&
 	      listed(caps, "layers", "type", "square") && listed(caps, "strategies", "type", "sparse") &&
-	      listed(caps, "strategies", "type", "was"));
+	      listed(caps, "strategies", "type", "was") && listed(caps, "optimizers", "name", "signsgd"));
 	CHECK(listed(caps, "archs", "name", "resnet18") && !listed(caps, "archs", "name", "speck2"));
 	cJSON_Delete(caps);
 }
@@ -433,6 +436,69 @@ static void list_of_was_is_was(void)
 	wasd_dataset_close(data);
 }
 
+/* ---- the optimizer ------------------------------------------------------------------------------------ */
+
+/* With a learning rate that a float holds exactly, every weight moves by exactly that much in every step. */
+static void optimizer_steps(void)
+{
+	enum { N = 9001 };
+	struct wasd_optim *o = NULL;
+	real *w = wasd_calloc(N, sizeof *w), *g = wasd_calloc(N, sizeof *g), *v = wasd_calloc(N, sizeof *v);
+	cJSON *j = cJSON_Parse("{\"type\":\"signsgd\",\"momentum\":0.5}");
+	const char *name = NULL;
+	CHECK(!wasd_optim_create(j, N, &o, NULL));
+	for (int step = 0; step < 3; step++) {
+		for (int i = 0; i < N; i++)
+			g[i] = (real)((i + step * 5) % 7 - 3);
+		wasd_optim_step(o, w, g, 0.25);
+		for (int i = 0; i < N; i++)
+			v[i] = v[i] / 2 + g[i] / 2;
+	}
+	const real *kept = wasd_optim_state(o, 0, &name);
+	CHECK(!strcmp(name, "momentum") && !memcmp(kept, v, N * sizeof *v) && !wasd_optim_state(o, 1, NULL));
+	CHECK(w[0] == -0.25 && w[3] == 0); /* gradients -3, 2, 0: momenta -1.5, 0.25, 0.125; 0, -2, 3: 0, -1, 1 */
+	wasd_optim_destroy(o);
+	cJSON_Delete(j);
+	wasd_free(w);
+	wasd_free(g);
+	wasd_free(v);
+}
+
+static void optimizer_trains_on(const struct wasd_dataset *data, const char *backend, const char *precision)
+{
+	char *spec = wasd_asprintf(
+		"{" SPARSE_NET
+		",\"was\":{\"layers\":\"all\"},\"train\":{\"epochs\":3,\"batch\":16,\"precision\":\"%s\",\"optimizer\":{\"type\":\"signsgd\",\"lr\":0.003}}}",
+		precision);
+	struct tiny_run whole = {.backend = backend}, cut = {.backend = backend, .stop_at = 5};
+	tiny_go(&whole, spec, data);
+	tiny_go(&cut, spec, data);
+	CHECK_MSG(!whole.status && !cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s %s: %s%s", backend, precision,
+	          whole.err.msg, cut.err.msg);
+	cut.stop_at = 0;
+	tiny_go(&cut, spec, data);
+	CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s %s: resumed to other bits. %s", backend, precision,
+	          cut.err.msg);
+	CHECK_MSG(whole.value[3][0] < whole.value[1][0], "%s %s: losses %g, %g", backend, precision, whole.value[1][0],
+	          whole.value[3][0]);
+	CHECK(memmem(whole.file, whole.len, "optim.momentum", 14));
+	tiny_done(&whole);
+	tiny_done(&cut);
+	wasd_free(spec);
+}
+
+static void optimizer_trains(void)
+{
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("signs", 64, 16, 16, path);
+	const struct backend *b, *can;
+	for (int i = 0; (b = backend_at(i)); i++)
+		for (int p = 0; p < WASD_PRECISIONS; p++)
+			if (!backend_choose(b->name, p, &can, NULL))
+				optimizer_trains_on(data, b->name, wasd_precision_name(p));
+	wasd_dataset_close(data);
+}
+
 int main(void)
 {
 	tiny_begin();
@@ -445,6 +511,8 @@ int main(void)
 	TEST_RUN(strategy_trains_and_is_deployed);
 	TEST_RUN(strategies_are_refused);
 	TEST_RUN(list_of_was_is_was);
+	TEST_RUN(optimizer_steps);
+	TEST_RUN(optimizer_trains);
 	tiny_end();
 	TEST_END();
 }

@@ -30,6 +30,9 @@ struct wasd_optim_kind {
 	void (*step)(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s);
 };
 const struct wasd_optim_kind *wasd_optim_kind_at(int i); /* NULL after the last */
+/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines
+ * nothing. */
+extern const struct wasd_optim_kind *const wasd_optim_more[] __attribute__((weak));
 
 struct wasd_optim;
 /* spec: the job's "optimizer" object ({"type":"sgd","lr":0.01,...}; NULL = sgd with its defaults) for n parameters.

@@ -1,0 +1,25 @@
+/* extend_optimizer.h - an optimizer that core does not have: signSGD with momentum (arXiv 1802.04434),
+ * v = mu v + (1 - mu) g; w -= lr sign(v). */
+#include "optim/kinds.h"
+
+enum { SIGNSGD_LR, SIGNSGD_MOMENTUM };
+
+static void signsgd_step(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s)
+{
+	real lr = (real)a->lr, mu = (real)a->opt[SIGNSGD_MOMENTUM];
+	for (size_t i = 0; i < n; i++) {
+		real v = s[0][i] = mu * s[0][i] + (1 - mu) * g[i];
+		w[i] -= v > 0 ? lr : v < 0 ? -lr : 0;
+	}
+}
+
+static const struct wasd_optim_kind optim_signsgd = {
+	.name = "signsgd",
+	.options =
+		{
+			[SIGNSGD_LR] = {.name = "lr", .def = 0.001, .min = 0, .max = 1e3, .above_min = true},
+			[SIGNSGD_MOMENTUM] = {.name = "momentum", .def = 0.9, .min = 0, .max = 1, .below_max = true},
+		},
+	.states = {"momentum"},
+	.step = signsgd_step,
+};
