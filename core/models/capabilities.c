@@ -150,7 +150,7 @@ static bool transforms(cJSON *list)
 		if (!op->type)
 			continue;
 		cJSON *j = append(list, cJSON_CreateObject()), *options;
-		if (!put_str(j, "type", op->type) || !put_str(j, "op", op->name) ||
+		if (!put_str(j, "type", op->type) || !put_str(j, "op", op->name) || !put_str(j, "summary", op->summary) ||
 		    !(options = put(j, "options", cJSON_CreateArray())))
 			return false;
 		for (const struct wasd_law_option *l = op->law; l->name; l++) {
@@ -184,17 +184,18 @@ static bool options(cJSON *list, const struct wasd_optim_option *o, bool integer
 	return list;
 }
 
-static bool named(cJSON *list, const char *name, const struct wasd_optim_option *o, bool integer)
+static bool named(cJSON *list, const char *name, const char *summary, const struct wasd_optim_option *o, bool integer)
 {
 	cJSON *j = append(list, cJSON_CreateObject());
-	return put_str(j, "name", name) && options(put(j, "options", cJSON_CreateArray()), o, integer);
+	return put_str(j, "name", name) && put_str(j, "summary", summary) &&
+	       options(put(j, "options", cJSON_CreateArray()), o, integer);
 }
 
 static bool optimizers(cJSON *list)
 {
 	const struct wasd_optim_kind *k;
 	for (int i = 0; (k = wasd_optim_kind_at(i)); i++)
-		if (!named(list, k->name, k->options, false))
+		if (!named(list, k->name, k->summary, k->options, false))
 			return false;
 	return true;
 }
@@ -203,7 +204,7 @@ static bool schedules(cJSON *list)
 {
 	const struct wasd_schedule_kind *k;
 	for (int i = 0; (k = wasd_schedule_kind_at(i)); i++)
-		if (!named(list, k->name, k->options, false))
+		if (!named(list, k->name, k->summary, k->options, false))
 			return false;
 	return true;
 }
@@ -239,7 +240,8 @@ static bool strategies(cJSON *list)
 static bool augmentations(cJSON *list)
 {
 	static const struct wasd_optim_option none[] = {{0}}, pad[] = {{.name = "pad", .def = 4, .min = 1, .max = 64}, {0}};
-	return named(list, "flip", none, true) && named(list, "crop", pad, true);
+	return named(list, "flip", "left to right, half of the time", none, true) &&
+	       named(list, "crop", "shifted by up to `pad` pixels; black enters", pad, true);
 }
 
 /* ---- layers of networks of a job's own ------------------------------------------------------------------------ */

@@ -45,6 +45,7 @@ static void step(const struct wasd_optim_args *a, size_t n, real *w, const real 
 
 const struct wasd_optim_kind optim_adam = {
 	.name = "adam",
+	.summary = "Adam; weight decay is added to the gradient",
 	.options =
 		{
 			[LR] = {.name = "lr", .def = 1e-3, .min = 0, .max = 1e3, .above_min = true},

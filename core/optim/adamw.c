@@ -44,6 +44,7 @@ static void step(const struct wasd_optim_args *a, size_t n, real *w, const real 
 
 const struct wasd_optim_kind optim_adamw = {
 	.name = "adamw",
+	.summary = "Adam with decoupled weight decay",
 	.options =
 		{
 			[LR] = {.name = "lr", .def = 1e-3, .min = 0, .max = 1e3, .above_min = true},

@@ -33,9 +33,10 @@ static double cosine(const double *opt, double epoch, double warmup, double epoc
 }
 
 static const struct wasd_schedule_kind table[] = {
-	{.name = "constant", .factor = constant},
+	{.name = "constant", .summary = "the rate as it is", .factor = constant},
 	{
 		.name = "step",
+		.summary = "multiplied by a factor every few epochs",
 		.factor = stairs,
 		.options =
 			{
@@ -44,6 +45,7 @@ static const struct wasd_schedule_kind table[] = {
 			},
 	},
 	{.name = "cosine",
+     .summary = "half a cosine down to a share of the rate",
      .factor = cosine,
      .options = {[MIN_FACTOR] = {.name = "min_factor", .def = 0, .min = 0, .max = 1}}},
 };

@@ -43,6 +43,7 @@ static void step(const struct wasd_optim_args *a, size_t n, real *w, const real 
 
 const struct wasd_optim_kind optim_sgd = {
 	.name = "sgd",
+	.summary = "stochastic gradient descent with momentum",
 	.options =
 		{
 			[LR] = {.name = "lr", .def = 0.01, .min = 0, .max = 1e3, .above_min = true},

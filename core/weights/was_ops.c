@@ -193,9 +193,10 @@ static bool flip_sample(int k, const double *law, struct wasd_rng *r, double *p)
 /* clang-format on */
 
 static const struct wasd_transform_op ops[] = {
-	{.name = "identity", .matrix = identity_matrix},
+	{.name = "identity", .summary = "the kernel as it is", .matrix = identity_matrix},
 	{
 		.name = "translate",
+		.summary = "shifted by whole taps; zeros enter",
 		.params = {SHIFT("dx"), SHIFT("dy")},
 		.matrix = translate_matrix,
 		.type = "translate",
@@ -204,6 +205,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "crop_resize",
+		.summary = "a part of the kernel, enlarged to its size",
 		.check = crop_check,
 		.matrix = crop_matrix,
 		.params = {{"i", true, 0, WASD_K_MAX},
@@ -216,6 +218,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "scale",
+		.summary = "enlarged about its centre",
 		.params = {SCALE},
 		.matrix = scale_matrix,
 		.type = "scale",
@@ -224,6 +227,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "shear",
+		.summary = "sheared about its centre",
 		.params = {ANGLE("shear_x"), ANGLE("shear_y")},
 		.matrix = shear_matrix,
 		.type = "shear",
@@ -232,6 +236,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "rotate",
+		.summary = "rotated about its centre",
 		.params = {ANGLE("angle")},
 		.matrix = rotate_matrix,
 		.type = "rotate",
@@ -240,11 +245,22 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "affine",
+		.summary = "rotated, shifted, scaled and sheared; only in draws that are given",
 		.matrix = general_matrix,
 		.params = {ANGLE("angle"), SHIFT("dx"), SHIFT("dy"), SCALE, ANGLE("shear_x"), ANGLE("shear_y")},
 	},
-	{.name = "hflip", .matrix = hflip_matrix, .type = "hflip", .law = {FLIP_LAW}, .sample = flip_sample},
-	{.name = "vflip", .matrix = vflip_matrix, .type = "vflip", .law = {FLIP_LAW}, .sample = flip_sample},
+	{.name = "hflip",
+     .summary = "mirrored left to right",
+     .matrix = hflip_matrix,
+     .type = "hflip",
+     .law = {FLIP_LAW},
+     .sample = flip_sample},
+	{.name = "vflip",
+     .summary = "mirrored top to bottom",
+     .matrix = vflip_matrix,
+     .type = "vflip",
+     .law = {FLIP_LAW},
+     .sample = flip_sample},
 };
 #define OPS ((int)(sizeof ops / sizeof *ops))
 

@@ -15,6 +15,7 @@ static void signsgd_step(const struct wasd_optim_args *a, size_t n, real *w, con
 
 static const struct wasd_optim_kind optim_signsgd = {
 	.name = "signsgd",
+	.summary = "the sign of the momentum",
 	.options =
 		{
 			[SIGNSGD_LR] = {.name = "lr", .def = 0.001, .min = 0, .max = 1e3, .above_min = true},

@@ -19,6 +19,7 @@ static bool transpose_sample(int k, const double *law, struct wasd_rng *r, doubl
 }
 
 static const struct wasd_transform_op op_transpose = {.name = "transpose",
+                                                      .summary = "mirrored at its diagonal",
                                                       .type = "transpose",
                                                       .matrix = transpose_matrix,
                                                       .sample = transpose_sample};

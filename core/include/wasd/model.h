@@ -95,9 +95,10 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's
  *      "weights"; an option of type "form" has a form of
  *                  its own, and neither default nor range here
- *      "transforms":[{"type","op","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
- *      "optimizers":[{"name","options":[OPTION]}],"schedules":[{"name","options":[OPTION]}],      without warmup_epochs
- *      "augment":[{"name","options":[OPTION]}],
+ *      "transforms":[{"type","op","summary","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
+ *      "optimizers":[{"name","summary","options":[OPTION]}],
+ *      "schedules":[{"name","summary","options":[OPTION]}],                                 without warmup_epochs
+ *      "augment":[{"name","summary","options":[OPTION]}],
  *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of networks of a job's own;
  *      an OPTION here may have
  *                  "summary", "required":true and "classes":true (its value may be "classes"); no default: see its

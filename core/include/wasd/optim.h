@@ -23,7 +23,7 @@ struct wasd_optim_args {
 	uint64_t t; /* this step, from 1 */
 };
 struct wasd_optim_kind {
-	const char *name;
+	const char *name, *summary;
 	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* ends at a NULL name; the first is "lr" */
 	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, start at 0; ends at NULL */
 	/* Elements 0..n-1 of one range: one pass over weights w, gradients g (kept) and state s[]. */
@@ -53,7 +53,7 @@ cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every 
 /* ---- schedules --------------------------------------------------------------------------------- */
 
 struct wasd_schedule_kind {
-	const char *name;
+	const char *name, *summary;
 	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which every kind has */
 	/* Factor on the base rate after warm-up. All three in epochs: where the step is (fractional), where warm-up ended,
 	 * the whole run. */

@@ -46,7 +46,8 @@ struct wasd_law_option {
 
 /* A kind of transform: one row of weights/was_ops.c's table. Later kinds are further rows. */
 struct wasd_transform_op {
-	const char *name;                      /* in draws: "crop_resize" */
+	const char *name; /* in draws: "crop_resize" */
+	const char *summary;
 	struct wasd_transform_param params[7]; /* ends at a NULL name */
 	/* A rule that ties parameters to each other and to k; NULL = the ranges above say everything. Returns the faulty
 	 * parameter or -1. */
