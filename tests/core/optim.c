@@ -1,7 +1,13 @@
-/* tests/core/optim.c - optimizers against steps worked out by PyTorch's formulas in double, schedules against their
- * definitions, options against their tables. */
+/* tests/core/optim.c - every row of the optimizers and schedules by the rules that hold for all of them; those of core
+ * against steps worked out by PyTorch's formulas in double, schedules against their definitions. A row that core does
+ * not have is walked as well. (Options: tests/core/tables.c.) */
 #include "check.h"
+#include "wasd/cpu.h"
 #include "wasd/optim.h"
+
+#include "extend_optimizer.h"
+
+const struct wasd_optim_kind *const wasd_optim_more[] = {&optim_signsgd, NULL};
 
 #define N 5
 static const double g0[N] = {0.5, -1, 2, 0, 1e-3}, g1[N] = {-0.25, -1, 0.5, 3, 2e-3}, w0[N] = {1, -2, 0.5, 0, 3};
@@ -300,8 +306,175 @@ static void out_of_memory(void)
 	CHECK_MSG(false, "it never succeeded");
 }
 
+/* ---- every row -------------------------------------------------------------------------------------- */
+
+/* The row with its defaults, and without weight decay where it has such an option and `plain` asks for it. */
+static struct wasd_optim *row_of(const struct wasd_optim_kind *k, bool plain, size_t n)
+{
+	struct wasd_optim *o = NULL;
+	cJSON *j = cJSON_CreateObject();
+	struct wasd_err err = {0};
+	cJSON_AddStringToObject(j, "type", k->name);
+	CHECK_MSG(!wasd_optim_create(j, 1, &o, &err), "%s: %s", k->name, err.msg);
+	cJSON *whole = wasd_optim_to_json(o);
+	wasd_optim_destroy(o);
+	o = NULL;
+	if (plain && wasd_json_get(whole, "weight_decay"))
+		cJSON_ReplaceItemInObject(whole, "weight_decay", cJSON_CreateNumber(0));
+	CHECK_MSG(!wasd_optim_create(whole, n, &o, &err), "%s: %s", k->name, err.msg);
+	cJSON *again = wasd_optim_to_json(o);
+	CHECK_MSG(cJSON_Compare(whole, again, true), "%s: written out it is read as something else", k->name);
+	CHECK_STR(whole->child->next->string, "lr");
+	cJSON_Delete(j);
+	cJSON_Delete(whole);
+	cJSON_Delete(again);
+	return o;
+}
+
+/* More than one block of the team's work, and a part of one. */
+enum { MANY = 2 * 4096 + 5, STEPS = 9, CUT = 4 };
+
+static void noise(real *v, uint64_t seed)
+{
+	struct wasd_rng r;
+	wasd_rng_init(&r, seed, "optim", 0, 0);
+	for (int i = 0; i < MANY; i++)
+		v[i] = i % 9 ? (real)wasd_rng_between(&r, -2, 2) : 0;
+}
+
+/* Steps from..to of a run whose gradients depend on the step alone. */
+static void go(struct wasd_optim *o, real *w, int from, int to)
+{
+	real *g = wasd_calloc(MANY, sizeof *g);
+	for (int t = from; t < to; t++) {
+		noise(g, (uint64_t)t + 1);
+		wasd_optim_step(o, w, g, 0.01 / (1 + t));
+	}
+	wasd_free(g);
+}
+
+/* States and steps are all that a row remembers: a run that is cut goes on to the same bits, on another team too. */
+static void resumes(const struct wasd_optim_kind *k)
+{
+	real *w = wasd_calloc(MANY, sizeof *w), *v = wasd_calloc(MANY, sizeof *v);
+	struct wasd_optim *whole = row_of(k, false, MANY), *first = row_of(k, false, MANY),
+					  *second = row_of(k, false, MANY);
+	const char *name = NULL, *other = NULL;
+	noise(w, 0);
+	memcpy(v, w, MANY * sizeof *w);
+	CHECK(!wasd_threads_init(1, NULL));
+	go(whole, w, 0, STEPS);
+	CHECK(!wasd_threads_init(3, NULL));
+	go(first, v, 0, CUT);
+	real *from;
+	for (int i = 0; (from = wasd_optim_state(first, i, &name)); i++) {
+		real *to = wasd_optim_state(second, i, &other);
+		CHECK_STR(name, other);
+		memcpy(to, from, MANY * sizeof *to);
+	}
+	wasd_optim_set_steps(second, wasd_optim_steps(first));
+	go(second, v, CUT, STEPS);
+	CHECK_MSG(!memcmp(w, v, MANY * sizeof *w), "%s: resumed to other weights", k->name);
+	for (int i = 0; (from = wasd_optim_state(whole, i, &name)); i++)
+		CHECK_MSG(!memcmp(from, wasd_optim_state(second, i, NULL), MANY * sizeof *from), "%s: resumed to another %s",
+		          k->name, name);
+	CHECK_INT(wasd_optim_steps(second), STEPS);
+	wasd_threads_done();
+	wasd_optim_destroy(whole);
+	wasd_optim_destroy(first);
+	wasd_optim_destroy(second);
+	wasd_free(w);
+	wasd_free(v);
+}
+
+/* Without gradient and decay weights stay, and so they do at rate 0. */
+static void leaves_alone(const struct wasd_optim_kind *k)
+{
+	real *w = wasd_calloc(MANY, sizeof *w), *v = wasd_calloc(MANY, sizeof *v), *g = wasd_calloc(MANY, sizeof *g);
+	noise(w, 0);
+	memcpy(v, w, MANY * sizeof *w);
+	struct wasd_optim *o = row_of(k, true, MANY);
+	for (int t = 0; t < 3; t++)
+		wasd_optim_step(o, w, g, 0.1);
+	CHECK_MSG(!memcmp(w, v, MANY * sizeof *w), "%s: moves without a gradient", k->name);
+	wasd_optim_destroy(o);
+	o = row_of(k, false, MANY);
+	noise(g, 1);
+	for (int t = 0; t < 3; t++)
+		wasd_optim_step(o, w, g, 0);
+	CHECK_MSG(!memcmp(w, v, MANY * sizeof *w), "%s: moves at rate 0", k->name);
+	wasd_optim_destroy(o);
+	wasd_free(w);
+	wasd_free(v);
+	wasd_free(g);
+}
+
+/* Goes down a bowl, the sum of w^2 / 2, and stays finite. */
+static void descends(const struct wasd_optim_kind *k)
+{
+	real *w = wasd_calloc(MANY, sizeof *w), *g = wasd_calloc(MANY, sizeof *g);
+	struct wasd_optim *o = row_of(k, true, MANY);
+	double before = 0, after = 0;
+	noise(w, 0);
+	for (int t = 0; t < 300; t++) {
+		for (int i = 0; i < MANY; i++) {
+			g[i] = w[i];
+			before += t ? 0 : (double)w[i] * (double)w[i];
+		}
+		wasd_optim_step(o, w, g, 0.01);
+	}
+	for (int i = 0; i < MANY; i++)
+		after += (double)w[i] * (double)w[i];
+	CHECK_MSG(after < 0.05 * before, "%s: from %g to %g", k->name, before, after);
+	wasd_optim_destroy(o);
+	wasd_free(w);
+	wasd_free(g);
+}
+
+static void every_optimizer(void)
+{
+	const struct wasd_optim_kind *k;
+	for (int i = 0; (k = wasd_optim_kind_at(i)); i++) {
+		resumes(k);
+		leaves_alone(k);
+		descends(k);
+	}
+	CHECK(!wasd_optim_kind_at(-1));
+}
+
+/* Every row: at most the base rate, never negative or NaN, warm-up from above 0, a pure function of the step, and
+ * written out it is read as itself. */
+static void every_schedule(void)
+{
+	const struct wasd_schedule_kind *k;
+	for (int i = 0; (k = wasd_schedule_kind_at(i)); i++)
+		for (int warm = 0; warm < 3; warm++) {
+			struct wasd_schedule s, t;
+			cJSON *j = cJSON_CreateObject();
+			cJSON_AddStringToObject(j, "type", k->name);
+			cJSON_AddNumberToObject(j, "warmup_epochs", warm * 1.25);
+			CHECK(!wasd_schedule_init(&s, j, NULL));
+			cJSON *whole = wasd_schedule_to_json(&s);
+			CHECK_MSG(!wasd_schedule_init(&t, whole, NULL), "%s", k->name);
+			cJSON *again = wasd_schedule_to_json(&t);
+			CHECK_MSG(cJSON_Compare(whole, again, true), "%s", k->name);
+			for (uint64_t step = 0; step < 200; step++) { /* beyond the 12 epochs of 7 steps too */
+				double lr = wasd_schedule_lr(&s, 0.5, step, 7, 12);
+				CHECK_MSG(lr >= 0 && lr <= 0.5 && (step || lr > 0), "%s: %g at step %d", k->name, lr, (int)step);
+				CHECK(lr == wasd_schedule_lr(&t, 0.5, step, 7, 12) && 2 * lr == wasd_schedule_lr(&s, 1, step, 7, 12));
+			}
+			CHECK_NEAR(wasd_schedule_lr(&s, 0.5, (uint64_t)ceil(warm * 1.25 * 7), 7, 12), 0.5, 1e-12);
+			cJSON_Delete(j);
+			cJSON_Delete(whole);
+			cJSON_Delete(again);
+		}
+	CHECK(!wasd_schedule_kind_at(-1));
+}
+
 int main(void)
 {
+	TEST_RUN(every_optimizer);
+	TEST_RUN(every_schedule);
 	TEST_RUN(sgd);
 	TEST_RUN(adamw);
 	TEST_RUN(adam);
