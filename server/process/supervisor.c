@@ -412,7 +412,10 @@ static void read_stderr(struct proc *p)
 
 static void describe_end(struct proc *p, struct proc_end *end)
 {
-	*end = (struct proc_end){.exit_code = -1, .violation = p->violation, .oom = p->killed_oom};
+	*end = (struct proc_end){.exit_code = -1,
+	                         .violation = p->violation,
+	                         .stopped = (*p->why || p->killed) && !p->violation,
+	                         .oom = p->killed_oom};
 	char how[60];
 	if (p->info.si_code == CLD_EXITED) {
 		end->exit_code = p->info.si_status;
@@ -528,6 +531,8 @@ static void tick_proc(struct proc *p, int64_t now)
 		signal_proc(p, SIGKILL);
 		p->kill_us = now + 1000000;
 	}
+	if (p->cls->tick)
+		p->cls->tick(p);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------- */

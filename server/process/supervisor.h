@@ -1,7 +1,7 @@
 /* server/process/supervisor.h - the engine processes: spawned, listened to, watched, ended, from one thread.
  *
  * Everything marked [S] runs on the supervisor's thread and may only be called there; the state machines above it
- * (jobs/attempt.c, jobs/ingest.c, serving/serving.c) need no locks of their own for what they keep there. A process is
+ * (task.c, helper.c, serving/serving.c) need no locks of their own for what they keep there. A process is
  * a hostile peer: what it sends is checked frame by frame, and anything wrong kills it.
  */
 #ifndef SERVER_PROCESS_SUPERVISOR_H
@@ -28,6 +28,7 @@ struct proc_end {
 	int signal;
 	bool oom;         /* the kernel's or our memory limit */
 	bool violation;   /* killed for breaking the protocol */
+	bool stopped;     /* ended by us for another reason: asked to, silent for too long, or over our memory limit */
 	char reason[256]; /* "signal 11 (Segmentation fault)", "exit code 3", "no heartbeat for 30 s", ... */
 	char tail[2048];  /* last lines of its stderr */
 };
@@ -38,6 +39,8 @@ struct proc_class {
 	enum wasd_status (*message)(struct proc *p, struct wasd_frame *m, struct wasd_err *err);
 	/* [S] After the last message. The proc is freed when this returns. */
 	void (*gone)(struct proc *p, const struct proc_end *end);
+	/* [S] About every tick_ms while it runs; NULL: nothing is to be done then. */
+	void (*tick)(struct proc *p);
 };
 
 enum wasd_status supervisor_create(const struct supervisor_config *cfg, struct supervisor **out, struct wasd_err *err);

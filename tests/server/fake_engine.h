@@ -162,38 +162,22 @@ static _Noreturn void fake_epochs(int from, int to)
 	_exit(0);
 }
 
-static _Noreturn void fake_train(void)
+#define FAKE_STARTED \
+	"{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}"
+#define IS(name) (!strcmp(fault, name))
+
+/* What a training process does after it was told by m. */
+static _Noreturn void fake_attempt(const struct wasd_frame *m)
 {
-	char path[64], early[64] = "";
-	fault_file(path, getppid());
-	FILE *f = fopen(path, "r");
-	if (f) {
-		if (!fgets(early, sizeof early, f))
-			early[0] = 0;
-		fclose(f);
-	}
-	if (!strcmp(early, "no_hello"))
-		fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"x\"}");
-	fake_hello(!strcmp(early, "wrong_role") ? "infer" : "train",
-	           !strcmp(early, "wrong_version") ? "9.9.9" : WASD_VERSION);
-	if (!strcmp(early, "two_hellos"))
-		fake_hello("train", WASD_VERSION);
-	if (!strcmp(early, "early_metrics"))
-		fake_metrics(1);
-	struct wasd_frame m = fake_hear(-1, true);
-	if (!m.type || strcmp(m.type, "start"))
-		_exit(1);
 	const char *fault = "good", *id = "";
 	int64_t attempt = 0, from = 1;
-	const cJSON *resume = wasd_json_get(m.json, "resume");
-	wasd_json_str(wasd_json_get(m.json, "spec"), "fault", &fault);
-	wasd_json_str(m.json, "job", &id);
-	wasd_json_i64(m.json, "attempt", &attempt);
+	const cJSON *resume = wasd_json_get(m->json, "resume");
+	wasd_json_str(wasd_json_get(m->json, "spec"), "fault", &fault);
+	wasd_json_str(m->json, "job", &id);
+	wasd_json_i64(m->json, "attempt", &attempt);
 	if (resume && wasd_json_i64(resume, "epoch", &from))
 		from++;
-#define IS(name) (!strcmp(fault, name))
-	fake_say(
-		"{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}");
+	fake_say(FAKE_STARTED);
 	fake_say(
 		"{\"type\":\"progress\",\"epoch\":1,\"epochs\":2,\"step\":1,\"steps\":10,\"phase\":\"training\",\"phase_done\":1,\"phase_total\":10,\"img_per_s\":1,\"eta_s\":1,\"loss\":1}");
 	fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"the last words\"}");
@@ -333,7 +317,7 @@ static _Noreturn void fake_train(void)
 		}
 		if (attempt == 2)
 			raise(SIGKILL);
-		if (from == 2 && m.fd >= 0)
+		if (from == 2 && m->fd >= 0)
 			fake_epochs(2, 2);
 		_exit(9);
 	}
@@ -345,7 +329,7 @@ static _Noreturn void fake_train(void)
 			fake_wait_acks(2);
 			raise(SIGKILL);
 		}
-		if (from != 3 || m.fd < 0)
+		if (from != 3 || m->fd < 0)
 			_exit(9);
 		fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":2}");
 		if (attempt == 2)
@@ -353,6 +337,30 @@ static _Noreturn void fake_train(void)
 		_exit(0);
 	}
 	fake_linger(true);
+}
+
+static _Noreturn void fake_train(void)
+{
+	char path[64], early[64] = "";
+	fault_file(path, getppid());
+	FILE *f = fopen(path, "r");
+	if (f) {
+		if (!fgets(early, sizeof early, f))
+			early[0] = 0;
+		fclose(f);
+	}
+	if (!strcmp(early, "no_hello"))
+		fake_say("{\"type\":\"log\",\"level\":\"info\",\"text\":\"x\"}");
+	fake_hello(!strcmp(early, "wrong_role") ? "infer" : "train",
+	           !strcmp(early, "wrong_version") ? "9.9.9" : WASD_VERSION);
+	if (!strcmp(early, "two_hellos"))
+		fake_hello("train", WASD_VERSION);
+	if (!strcmp(early, "early_metrics"))
+		fake_metrics(1);
+	struct wasd_frame m = fake_hear(-1, true);
+	if (!m.type || strcmp(m.type, "start"))
+		_exit(1);
+	fake_attempt(&m);
 }
 
 /* An answer in a memory file of `bytes`, the floats 0, 1, 2, ..., and what may be wrong with it. */
