@@ -1,14 +1,14 @@
 /* ingest.c - see ingest.h.
  *
- *   asked for -> waiting -> process running -> done or failed said -> gone -> row ready or invalid, staged files
- *   removed
+ *   asked for -> waiting -> a task (process/task.h) -> ended -> row ready or invalid, staged files removed
  *
- * The result is a dataset only when the process said done, ended well, and its file is there with the size it named; in
- * every other case the row becomes invalid with the reason and nothing stays on disk.
+ * The result is a dataset only when the task is done and its file is there with the size it named; in every other case
+ * the row becomes invalid with the reason and nothing stays on disk.
  */
 #include "jobs/ingest.h"
 
 #include "process/helper.h"
+#include "process/task.h"
 #include "log.h"
 #include "wasd/protocol.h"
 
@@ -38,12 +38,8 @@ struct upload {
 	cJSON *request;        /* the message that starts it; taken when sent */
 	char *staged[FILES_MAX];
 	size_t n_staged;
-	struct proc *proc;
-	bool hello;
-	cJSON *done, *options; /* what the process said it made; what the query asked for */
-	cJSON *errors;
-	int64_t n_errors; /* of a failure: the files at fault as far as they are listed, and how many there are */
-	char *fail_status, *fail_message, *fail_pointer;
+	struct task task;
+	cJSON *options; /* what the query asked for */
 };
 
 struct ingest {
@@ -61,16 +57,12 @@ static void upload_free(struct upload *u)
 	if (!u)
 		return;
 	cJSON_Delete(u->request);
-	cJSON_Delete(u->done);
 	cJSON_Delete(u->options);
-	cJSON_Delete(u->errors);
+	task_done(&u->task);
 	for (size_t i = 0; i < u->n_staged; i++)
 		wasd_free(u->staged[i]);
 	wasd_free(u->relative);
 	wasd_free(u->path);
-	wasd_free(u->fail_status);
-	wasd_free(u->fail_message);
-	wasd_free(u->fail_pointer);
 	wasd_free(u);
 }
 
@@ -78,15 +70,16 @@ static void upload_free(struct upload *u)
 
 static void make_invalid(struct upload *u, const char *code, const char *file, const char *message)
 {
-	cJSON *e = cJSON_CreateObject();
+	cJSON *e = cJSON_CreateObject(), *said = u->task.end.said;
+	int64_t n;
 	cJSON_AddStringToObject(e, "code", code);
 	cJSON_AddStringToObject(e, "message", message);
 	if (file && *file)
 		cJSON_AddStringToObject(e, "file", file);
-	if (u->errors) {
-		cJSON_AddItemToObject(e, "errors", u->errors);
-		cJSON_AddNumberToObject(e, "count", (double)u->n_errors);
-		u->errors = NULL;
+	/* The files at fault as far as they are listed, and how many there are. */
+	if (u->task.state == TASK_FAILED && wasd_json_get(said, "errors") && wasd_json_i64(said, "count", &n) && n > 0) {
+		cJSON_AddItemToObject(e, "errors", cJSON_DetachItemFromObjectCaseSensitive(said, "errors"));
+		cJSON_AddNumberToObject(e, "count", (double)n);
 	}
 	char *text = wasd_json_print(e);
 	cJSON_Delete(e);
@@ -101,19 +94,14 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 }
 
 /* The file as the process named it, durable. */
-static enum wasd_status check_result(struct upload *u, int64_t *bytes, const char **format, const char **digest,
-                                     struct wasd_err *err)
+static enum wasd_status check_result(const struct upload *u, int64_t bytes, struct wasd_err *err)
 {
 	struct stat st;
-	int64_t said;
-	if (!wasd_json_str(u->done, "format", format) || !wasd_json_str(u->done, "digest", digest) ||
-	    !wasd_json_i64(u->done, "bytes", &said))
-		return wasd_fail(err, WASD_ECORRUPT, "the ingest process did not say what it made");
 	int fd = open(u->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return wasd_fail_errno(err, errno, "the ingest process left no file");
 	enum wasd_status s = WASD_OK;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != said)
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
 		s = wasd_fail(err, WASD_ECORRUPT, "the ingest process's file has not the size it named");
 	else if (fsync(fd))
 		s = wasd_fail_errno(err, errno, "cannot sync the dataset");
@@ -123,44 +111,63 @@ static enum wasd_status check_result(struct upload *u, int64_t *bytes, const cha
 		s = dir ? wasd_fsync_dir(dir, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
 		wasd_free(dir);
 	}
-	*bytes = said;
 	return s;
 }
 
-static void finish(struct upload *u, const struct proc_end *end)
+/* What the process said it made, as the row keeps it. */
+static enum wasd_status make_ready(struct upload *u, cJSON *made, struct wasd_err *err)
 {
-	struct wasd_err err = {0};
-	int64_t bytes = 0;
 	const char *format = "", *digest = "";
+	int64_t bytes = 0;
+	wasd_json_i64(made, "bytes", &bytes);
+	enum wasd_status s = check_result(u, bytes, err);
+	if (s != WASD_OK)
+		return s;
+	cJSON_DeleteItemFromObjectCaseSensitive(made, "type");
+	cJSON_DeleteItemFromObjectCaseSensitive(made, "re");
+	if (u->options && cJSON_AddItemToObject(made, "options", u->options))
+		u->options = NULL;
+	wasd_json_str(made, "format", &format);
+	wasd_json_str(made, "digest", &digest);
+	char *info = wasd_json_print(made);
+	s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes, err) :
+	           wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (s == WASD_OK)
+		log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name,
+		         (long long)u->version, LOG_Q(format), (long long)bytes);
+	wasd_free(info);
+	return s;
+}
+
+static void as_told(struct upload *u, const cJSON *failed)
+{
+	const char *status = "", *message = "", *pointer = "";
+	wasd_json_str(failed, "status", &status);
+	wasd_json_str(failed, "message", &message);
+	wasd_json_str(failed, "pointer", &pointer);
+	make_invalid(u, status, pointer, message);
+}
+
+static void ended_early(struct upload *u, bool oom, const char *reason, const char *tail)
+{
+	char message[600];
+	snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s", reason, tail);
+	make_invalid(u, oom ? "etoobig" : "einternal", NULL, message);
+}
+
+/* Before its row is written: who sees that finds no upload any more. */
+static void remove_staged(const struct upload *u)
+{
 	for (size_t i = 0; i < u->n_staged; i++)
 		unlink(u->staged[i]);
-	if (u->fail_message) {
-		make_invalid(u, u->fail_status ? u->fail_status : "einval", u->fail_pointer, u->fail_message);
-	} else if (!u->done || !end || end->exit_code != 0 || end->violation) {
-		char message[600];
-		snprintf(message, sizeof message, "the ingest process ended early: %.200s %.300s",
-		         end ? end->reason : "the daemon was stopped", end ? end->tail : "");
-		make_invalid(u, end && end->oom ? "etoobig" : "einternal", NULL, message);
-	} else if (check_result(u, &bytes, &format, &digest, &err) != WASD_OK) {
-		make_invalid(u, wasd_status_name(err.status), NULL, err.msg);
-	} else {
-		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "type");
-		cJSON_DeleteItemFromObjectCaseSensitive(u->done, "re");
-		if (u->options && cJSON_AddItemToObject(u->done, "options", u->options))
-			u->options = NULL;
-		char *info = wasd_json_print(u->done);
-		enum wasd_status s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes,
-		                                                  &err) :
-		                            wasd_fail(&err, WASD_ENOMEM, "no memory");
-		if (s != WASD_OK)
-			make_invalid(u, wasd_status_name(s), NULL, err.msg);
-		else
-			log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name,
-			         (long long)u->version, LOG_Q(format), (long long)bytes);
-		wasd_free(info);
-	}
-	if (u->g->cfg.dataset_ready)
-		u->g->cfg.dataset_ready(u->g->cfg.ctx);
+}
+
+static void forget(struct upload *u)
+{
+	struct ingest *g = u->g;
+	upload_free(u);
+	if (g->cfg.dataset_ready)
+		g->cfg.dataset_ready(g->cfg.ctx);
 }
 
 /* ---- what the process tells, which is shown to people: bounded, and plain text ---------------------------------- */
@@ -217,64 +224,57 @@ static bool remarks_ok(const cJSON *list)
 
 static void start_waiting(struct ingest *g);
 
-static enum wasd_status upload_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_done(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
-	struct upload *u = proc_owner(p);
-	if (!strcmp(m->type, "hello")) {
-		if (u->hello)
-			return wasd_fail(err, WASD_ECORRUPT, "a second hello");
-		u->hello = true;
-		return WASD_OK;
-	}
-	if (!strcmp(m->type, "log") || !strcmp(m->type, "progress"))
-		return WASD_OK;
-	if (u->done || u->fail_message)
-		return wasd_fail(err, WASD_ECORRUPT, "%s after its end", m->type);
-	if (!strcmp(m->type, "done")) {
-		if (!remarks_ok(wasd_json_get(m->json, "remarks")) || !culprits_ok(wasd_json_get(m->json, "skipped")))
-			return wasd_fail(err, WASD_ECORRUPT, "done with remarks that break their limits");
-		u->done = m->json;
-		m->json = NULL;
-		m->type = NULL;
-		proc_close(p);
-		return WASD_OK;
-	}
-	if (!strcmp(m->type, "failed")) {
-		const char *status = "", *message = "", *pointer = "";
-		wasd_json_str(m->json, "status", &status);
-		wasd_json_str(m->json, "message", &message);
-		wasd_json_str(m->json, "pointer", &pointer);
-		if (!culprits_ok(wasd_json_get(m->json, "errors")))
-			return wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
-		if (wasd_json_i64(m->json, "count", &u->n_errors) && u->n_errors > 0)
-			u->errors = cJSON_DetachItemFromObjectCaseSensitive(m->json, "errors");
-		u->fail_status = wasd_strdup(status);
-		u->fail_message = wasd_strdup(message);
-		u->fail_pointer = wasd_strdup(pointer);
-		proc_close(p);
-		return WASD_OK;
-	}
-	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+	(void)self;
+	return remarks_ok(wasd_json_get(m->json, "remarks")) && culprits_ok(wasd_json_get(m->json, "skipped")) ?
+	           WASD_OK :
+	           wasd_fail(err, WASD_ECORRUPT, "done with remarks that break their limits");
 }
 
-static void upload_gone(struct proc *p, const struct proc_end *end)
+static enum wasd_status on_failed(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
-	struct upload *u = proc_owner(p);
+	(void)self;
+	return culprits_ok(wasd_json_get(m->json, "errors")) ?
+	           WASD_OK :
+	           wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
+}
+
+static void upload_ended(void *self, const struct task_end *end)
+{
+	struct upload *u = self;
 	struct ingest *g = u->g;
+	struct wasd_err err = {0};
 	for (struct upload **at = &g->running; *at; at = &(*at)->next)
 		if (*at == u) {
 			*at = u->next;
 			break;
 		}
 	g->n_running--;
-	finish(u, end);
-	upload_free(u);
+	remove_staged(u);
+	if (end->outcome == TASK_ENDED_FAILED)
+		as_told(u, end->said);
+	else if (end->outcome != TASK_ENDED_DONE)
+		ended_early(u, end->how.oom, end->how.reason, end->how.tail);
+	else if (make_ready(u, end->said, &err) != WASD_OK)
+		make_invalid(u, wasd_status_name(err.status), NULL, err.msg);
+	forget(u);
 	start_waiting(g);
 }
 
-static const struct proc_class upload_class = {.role = WASD_ROLE_INGEST,
-                                               .message = upload_message,
-                                               .gone = upload_gone};
+static const struct task_message upload_messages[] = {
+	{.type = "log"},
+	{.type = "progress"},
+	{.type = "done", .take = on_done, .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "failed", .take = on_failed, .from = TASK_TOLD, .to = TASK_FAILED},
+	{0},
+};
+static const struct task_kind upload_kind = {
+	.role = WASD_ROLE_INGEST,
+	.let_go = true,
+	.messages = upload_messages,
+	.ended = upload_ended,
+};
 
 static void start_waiting(struct ingest *g)
 {
@@ -282,20 +282,18 @@ static void start_waiting(struct ingest *g)
 		struct upload *u = g->waiting;
 		g->waiting = u->next;
 		struct wasd_err err = {0};
-		if (proc_spawn(g->cfg.sup, &upload_class, u, &u->proc, &err) != WASD_OK) {
-			u->fail_status = wasd_strdup("ebusy");
-			u->fail_message = wasd_strdup(err.msg);
-			finish(u, NULL);
-			upload_free(u);
+		task_init(&u->task, g->cfg.sup, &upload_kind, u);
+		if (task_launch(&u->task, &err) != WASD_OK) {
+			remove_staged(u);
+			make_invalid(u, "ebusy", NULL, err.msg);
+			forget(u);
 			continue;
 		}
 		u->next = g->running;
 		g->running = u;
 		g->n_running++;
-		cJSON *request = u->request;
+		task_start(&u->task, u->request, -1);
 		u->request = NULL;
-		if (!proc_send(u->proc, request, NULL, 0, -1))
-			proc_end(u->proc, true, "cannot be told what to do");
 	}
 }
 
@@ -362,9 +360,8 @@ static enum wasd_status upload_add(struct ingest *g, struct upload *u, struct wa
 	supervisor_call(g->cfg.sup, do_add, &c);
 	if (!c.refused)
 		return WASD_OK;
+	remove_staged(u);
 	make_invalid(u, "ebusy", NULL, "the daemon was stopped");
-	for (size_t i = 0; i < u->n_staged; i++)
-		unlink(u->staged[i]);
 	upload_free(u);
 	return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
 }
@@ -452,12 +449,13 @@ static void do_stop(void *ctx)
 	g->stopping = true;
 	helper_stop(&g->previews);
 	for (struct upload *u = g->running; u; u = u->next)
-		proc_end(u->proc, true, "the daemon is stopping");
+		task_kill(&u->task, "the daemon is stopping");
 	while (g->waiting) {
 		struct upload *u = g->waiting;
 		g->waiting = u->next;
-		finish(u, NULL);
-		upload_free(u);
+		remove_staged(u);
+		ended_early(u, false, "the daemon was stopped", "");
+		forget(u);
 	}
 }
 
