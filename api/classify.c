@@ -363,15 +363,14 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 	struct inference s;
 	struct wanted w = {.k = 5};
 	api_param(q, "d", name);
-	struct mode_asked asked[] = {{api_header(q, "wasd-mode"), "header WASD-Mode"},
-	                             {api_query(q, "mode"), "query parameter mode"},
-	                             {NULL, "form field mode"}};
+	struct mode_asked asked[API_MODES_ASKED];
+	size_t n = api_modes_asked(q, asked, API_LEN(asked) - 1);
 	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) ||
 	    !read_images(q, r, &im) || !read_fields(q, r, &im, &w))
 		goto done;
 	if (*im.mode)
-		asked[2].value = im.mode;
-	if (!api_inference_begin(c, q, r, name, asked, API_LEN(asked), &s))
+		asked[n++] = (struct mode_asked){im.mode, "form field mode"};
+	if (!api_inference_begin(c, q, r, name, asked, n, &s))
 		goto done;
 	s.parts = (const char(*)[64])im.names;
 	s.n_parts = *im.names[0] ? im.n : 0;

@@ -71,8 +71,20 @@ static void send_not_ready(const struct api_request *q, struct api_response *r, 
 		api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
 }
 
-bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                         const struct mode_asked *asked, size_t n, struct inference *s)
+size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size_t room)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < q->n_headers && n < room; i++)
+		if (!strcmp(q->headers[i].name, "wasd-mode"))
+			out[n++] = (struct mode_asked){q->headers[i].value, "header WASD-Mode"};
+	for (size_t i = 0; i < q->n_query && n < room; i++)
+		if (!strcmp(q->query[i].name, "mode"))
+			out[n++] = (struct mode_asked){q->query[i].value, "query parameter mode"};
+	return n;
+}
+
+bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                        const struct mode_asked *asked, size_t n, struct inference *s)
 {
 	struct storage_deployment row;
 	*s = (struct inference){0};
@@ -94,12 +106,22 @@ bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct 
 	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->mode)) {
 		send_no_bundle(c, q, r, s);
 	} else {
-		c->serving.begin(c->serving.self, s->name, s->live.generation);
+		s->deadline_us = q->deadline_us;
 		return true;
 	}
 	cJSON_Delete(s->info);
 	s->info = NULL;
 	return false;
+}
+
+bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                         const struct mode_asked *asked, size_t n, struct inference *s)
+{
+	if (!api_inference_look(c, q, r, name, asked, n, s))
+		return false;
+	s->counted = &c->serving;
+	s->counted->begin(s->counted->self, s->name, s->live.generation);
+	return true;
 }
 
 /* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
@@ -111,9 +133,11 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 	              err->status == WASD_EUNSUPPORTED;
 	size_t i = image ? (size_t)atol(err->pointer + 8) : 0;
 	const char *part = i < s->n_parts ? s->parts[i] : "";
-	if (image && theirs)
+	if (image && theirs && s->images_at)
+		api_send_problem(q, r, "bad_image", s->images_at, "element %zu: %s", i, err->msg);
+	else if (image && theirs)
 		api_send_problem(q, r, "bad_image", err->pointer, "%s%s%s", part, *part ? ": " : "", err->msg);
-	else if (err->status == WASD_EBUSY && wasd_mono_us() >= q->deadline_us)
+	else if (err->status == WASD_EBUSY && wasd_mono_us() >= s->deadline_us)
 		api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
 	else
 		api_send_error(q, r, err);
@@ -127,8 +151,8 @@ bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct ap
 	api_add_str(call->json, "mode", s->mode);
 	call->who = s->name;
 	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
-	                                                 c->serving.infer(c->serving.self, call, q->deadline_us, &err);
-	c->serving.end(c->serving.self, s->name, s->live.generation, !st);
+	                                                 c->serving.infer(c->serving.self, call, s->deadline_us, &err);
+	s->answered = !st;
 	if (st)
 		send_engine_error(q, r, s, &err);
 	return !st;
@@ -142,6 +166,9 @@ void api_inference_headers(struct api_response *r, const struct inference *s)
 
 void api_inference_end(struct inference *s)
 {
+	if (s->counted)
+		s->counted->end(s->counted->self, s->name, s->live.generation, s->answered);
+	s->counted = NULL;
 	cJSON_Delete(s->info);
 	s->info = NULL;
 }

@@ -190,22 +190,6 @@ bool base64_decode(const char *s, size_t len, struct wasd_buf *out);
 /* The same, or a URI "data:image/png;base64,...". */
 bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 
-/* ---- tensor.c: tensors of the Open Inference Protocol as JSON ---- */
-
-#define TENSOR_RANK 8
-struct tensor_type {
-	const char *name;
-	size_t size;
-	bool json; /* may come as JSON data */
-};
-extern const struct tensor_type tensor_types[];
-const struct tensor_type *tensor_type_find(const char *name);
-/* Reads {"name","shape","datatype","data"} as float32, row-major. expect[rank]: -1 = any from 1 to max0. pointer
- * "/inputs/0". */
-enum wasd_status tensor_read_fp32(const cJSON *tensor, const char *pointer, const char *name, const int64_t *expect,
-                                  int rank, int64_t max0, struct wasd_buf *out, int64_t *n, struct wasd_err *err);
-cJSON *tensor_write_fp32(const char *name, const int64_t *shape, int rank, const float *v);
-
 /* ---- inference.c: what classify and /v2 infer share ---- */
 
 struct inference {
@@ -218,13 +202,24 @@ struct inference {
 	int64_t classes;
 	int64_t max_batch;
 	const char (*parts)[64];
-	size_t n_parts; /* what the images' parts of a form are called, for messages; 0 = not of a form */
+	size_t n_parts;        /* what the images' parts of a form are called, for messages; 0 = not of a form */
+	const char *images_at; /* the pointer of the pictures in the request; NULL: "/images/N" each */
+	int64_t deadline_us;   /* of this request; the client may want it earlier than the daemon */
+	const struct api_serving
+		*counted;  /* this request is among the deployment's, until api_inference_end; NULL: it is not */
+	bool answered; /* by the infer process */
 };
 struct mode_asked {
 	const char *value, *where;
 };
-/* Admits one request: finds the deployment, settles the mode from up to n explicit wishes (NULL = none). False: the
- * answer is in r. */
+#define API_MODES_ASKED 16
+/* The modes that headers and query of a request ask for, each time they do. Returns their number, at most room. */
+size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size_t room);
+/* Finds the deployment of a request and settles its mode from up to n explicit wishes (NULL = none). False: the answer
+ * is in r. */
+bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                        const struct mode_asked *asked, size_t n, struct inference *s);
+/* The same for an inference request, which keeps its bundle loaded until api_inference_end. */
 bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                          const struct mode_asked *asked, size_t n, struct inference *s);
 /* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added.

@@ -13,6 +13,7 @@
  * advances it. A seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without
  * prefetch the caller fills slot 0 itself. next() never allocates. */
 #include "wasd/data.h"
+#include "wasd/pixel.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -236,7 +237,7 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	l->image = wasd_shape_count(l->shape);
 	l->batches = (uint32_t)((n + (size_t)o->batch - 1) / (size_t)o->batch);
 	for (int v = 0; v < 256; v++)
-		l->value[v] = (real)((v / 255.0 - 0.5) / 0.5);
+		l->value[v] = (real)WASD_PIXEL(v);
 	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set holds the whole set */
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)

@@ -12,6 +12,7 @@
 #include "infer/bundle.h"
 #include "graph/internal.h"
 #include "train/checkpoint.h"
+#include "wasd/pixel.h"
 #include "wasd/weights.h"
 
 #include <math.h>
@@ -48,7 +49,7 @@ bool wasd_mode_from_name(const char *name, enum wasd_mode *out)
 void wasd_normalise(const uint8_t *px, size_t n, real *x)
 {
 	for (size_t i = 0; i < n; i++)
-		x[i] = (real)((px[i] / 255.0 - 0.5) / 0.5);
+		x[i] = (real)WASD_PIXEL(px[i]);
 }
 
 /* ---- folding ------------------------------------------------------------------------------------------------ */

@@ -49,6 +49,7 @@ static struct {
 	const char *serving_health; /* what the daemon says of its serving; NULL: all is well */
 	char question[4096];        /* the last one asked of the infer process */
 	size_t question_bin;
+	char question_data[256]; /* the first of it */
 	struct api_ctx ctx;
 } t;
 
@@ -334,6 +335,7 @@ static enum wasd_status fake_infer(struct serving *self, struct api_call *call, 
 	snprintf(t.question, sizeof t.question, "%s", text);
 	wasd_free(text);
 	t.question_bin = call->bin_len;
+	memcpy(t.question_data, call->bin, call->bin_len < sizeof t.question_data ? call->bin_len : sizeof t.question_data);
 	if (t.engine_down)
 		return wasd_fail(err, WASD_EBUSY, "the infer process is being started again");
 	wasd_json_str(call->json, "type", &type);

@@ -287,47 +287,6 @@ static void routes(void)
 	}
 }
 
-/* ---- tensors ---- */
-
-static void tensors(void)
-{
-	static const int64_t expect[] = {-1, 1, 2, 2};
-	static const char *const good[] = {
-		"{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[2,1,2,2],\"data\":[0,1,2,3,4,5,6,7]}",
-		"{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[2,1,2,2],\"data\":[[[[0,1],[2,3]]],[[[4,5],[6,7]]]]}",
-		"{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[2,1,2,2],\"data\":[0,1,2,3,4,5,6,7],\"parameters\":{\"x\":1},\"more\":[]}",
-	};
-	for (size_t i = 0; i < API_LEN(good); i++) {
-		cJSON *j = cJSON_Parse(good[i]);
-		struct wasd_buf b = {0};
-		struct wasd_err err = {0};
-		int64_t n = 0;
-		CHECK_MSG(!tensor_read_fp32(j, "/inputs/0", "input", expect, 4, 8, &b, &n, &err), "%s", err.msg);
-		CHECK_INT(n, 2);
-		CHECK_INT(b.len, 8 * sizeof(float));
-		for (int k = 0; k < 8 && b.len == 8 * sizeof(float); k++) {
-			float x;
-			memcpy(&x, b.data + (size_t)k * sizeof x, sizeof x);
-			CHECK_NEAR(x, k, 0);
-		}
-		wasd_buf_done(&b);
-		cJSON_Delete(j);
-	}
-	/* A float goes through the text unchanged: the shortest decimal of the double that it is. */
-	const float x[] = {0.1f, -1e-38f, 3.4028235e38f, 1.0f / 3};
-	const int64_t shape[] = {1, 4};
-	cJSON *out = tensor_write_fp32("logits", shape, 2, x), *back;
-	char *text = wasd_json_print(out);
-	CHECK(text && !wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &back, NULL));
-	for (int i = 0; i < 4; i++)
-		CHECK((float)cJSON_GetArrayItem(wasd_json_get(back, "data"), i)->valuedouble == x[i]);
-	wasd_free(text);
-	cJSON_Delete(out);
-	cJSON_Delete(back);
-	CHECK(tensor_type_find("FP16") && !tensor_type_find("FP16")->json && tensor_type_find("INT64")->size == 8 &&
-	      !tensor_type_find("STRING"));
-}
-
 int main(void)
 {
 	TEST_RUN(multipart);
@@ -336,6 +295,5 @@ int main(void)
 	TEST_RUN(times);
 	TEST_RUN(etags);
 	TEST_RUN(routes);
-	TEST_RUN(tensors);
 	TEST_END();
 }

@@ -332,22 +332,27 @@ static void v2_answers(void)
 	static const struct {
 		const char *url, *want;
 	} rows[] = {
-		{"/v2", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	            "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
-		{"/v2/", "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	             "\",\"extensions\":[\"model_configuration\",\"parameters\"]}"},
+		{"/v2",
+	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"schedule_policy\",\"parameters\"]}"},
+		{"/v2/",
+	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"schedule_policy\",\"parameters\"]}"},
 		{"/v2/health/live", "{\"live\":true,\"ready\":true}"},
 		{"/v2/health/ready", "{\"live\":true,\"ready\":true}"},
 		{"/v2/models", "{\"models\":[\"live\"]}"},
 		{"/v2/models/live",
-	     "{\"name\":\"live\",\"versions\":[\"1\"],\"platform\":\"wasd_cnn\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[-1,1,2,2]}],"
+	     "{\"name\":\"live\",\"versions\":[\"1\"],\"platform\":\"wasd_cnn\",\"inputs\":[{\"name\":\"input\",\"datatype\":\"FP32\",\"shape\":[-1,1,2,2]},"
+	     "{\"name\":\"image\",\"datatype\":\"BYTES\",\"shape\":[-1],\"optional\":true}],"
 	     "\"outputs\":[{\"name\":\"logits\",\"datatype\":\"FP32\",\"shape\":[-1,3]},{\"name\":\"probs\",\"datatype\":\"FP32\",\"shape\":[-1,3]}],"
-	     "\"properties\":{\"arch\":\"lenet\",\"was_mode\":\"aom\",\"was_generation\":\"1\"}}"},
+	     "\"properties\":{\"arch\":\"lenet\",\"was_mode\":\"aom\",\"was_generation\":\"1\",\"pixels\":\"input, FP32: (v/255 - 0.5)/0.5 for a pixel v from 0 to 255, NCHW; input, UINT8: the pixels themselves; image, BYTES: JPEG or PNG files of any size\","
+	     "\"channels\":\"grey\",\"classes\":\"[\\\"zero\\\",\\\"one\\\",\\\"two\\\"]\"}}"},
 		{"/v2/models/live/ready", "{\"name\":\"live\",\"ready\":true}"},
 		{"/v2/models/live/versions/1/ready", "{\"name\":\"live\",\"ready\":true}"},
 		{"/v2/models/live%40dom/ready", "{\"name\":\"live\",\"ready\":true}"},
 		{"/v2/models/live/config",
-	     "{\"name\":\"live\",\"platform\":\"wasd_cnn\",\"max_batch_size\":4,\"input\":[{\"name\":\"input\",\"data_type\":\"TYPE_FP32\",\"dims\":[1,2,2]}],"
+	     "{\"name\":\"live\",\"platform\":\"wasd_cnn\",\"max_batch_size\":4,\"input\":[{\"name\":\"input\",\"data_type\":\"TYPE_FP32\",\"dims\":[1,2,2]},"
+	     "{\"name\":\"image\",\"data_type\":\"TYPE_STRING\",\"dims\":[1],\"optional\":true}],"
 	     "\"output\":[{\"name\":\"logits\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]},{\"name\":\"probs\",\"data_type\":\"TYPE_FP32\",\"dims\":[3]}],\"version_policy\":{\"specific\":{\"versions\":[1]}}}"},
 	};
 	begin();
@@ -457,15 +462,60 @@ static void v2_infer(void)
 	CHECK_NEAR(at_num(&a, "outputs/0/data/3") + at_num(&a, "outputs/0/data/4") + at_num(&a, "outputs/0/data/5"), 1,
 	           1e-6);
 	answer_done(&a);
-	/* The golden capture of a binary request, which is refused in words until it is taken. */
-	static const char captured[] =
-		"{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}}],\"parameters\":{\"binary_data_output\":true}}"
-		"\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40";
+	teardown();
+}
+
+/* Answers in which something is binary: the JSON in front, parsed. */
+static const char *at_text(const cJSON *j, const char *path)
+{
+	const cJSON *v = at(j, path);
+	return cJSON_IsString(v) ? v->valuestring : "";
+}
+
+static cJSON *head_of(const struct answer *a, const char **tail)
+{
+	const char *h = api_response_header(&a->r, "Inference-Header-Content-Length");
+	size_t n = h ? (size_t)atol(h) : 0;
+	cJSON *j = NULL;
+	CHECK_STR(a->r.content_type, "application/octet-stream");
+	CHECK(n && n <= a->r.body.len && !wasd_json_parse(a->r.body.data, n, WASD_JSON_BULK, &j, NULL));
+	*tail = a->r.body.data + n;
+	return j;
+}
+
+/* The golden capture of tritonclient, whose lengths are 143 and 159. */
+static const char captured[] =
+	"{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}}],\"parameters\":{\"binary_data_output\":true}}"
+	"\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40";
+
+static void v2_binary(void)
+{
+	static const float logits[3] = {0, 1, 0.5f};
+	const char *tail;
+	float got[3];
+	begin();
+	deploy("live");
 	CHECK_INT(sizeof captured - 1, 159);
+	struct answer a = send_with("POST", "/v2/models/live/infer", captured, sizeof captured - 1,
+	                            (struct extra){.headers = {"inference-header-content-length", "143", NULL}});
+	CHECK_INT(a.r.status, 200);
+	CHECK(t.question_bin == 16 && !memcmp(t.question_data, captured + 143, 16));
+	cJSON *j = head_of(&a, &tail);
+	CHECK_STR(at_text(j, "outputs/0/name"), "logits");
+	CHECK_STR(at_text(j, "outputs/1/name"), "probs");
+	CHECK(!at(j, "outputs/0/data") && at(j, "outputs/0/parameters/binary_data_size")->valueint == 12);
+	memcpy(got, tail, sizeof got);
+	CHECK(!memcmp(got, logits, sizeof got));
+	CHECK_INT(a.r.body.data + a.r.body.len - tail, 24);
+	cJSON_Delete(j);
+	answer_done(&a);
+	/* Lengths that do not fit, and bytes that nobody asked for. */
 	static const struct {
 		const char *length, *code;
-	} lengths[] = {{"143", "unsupported"}, {"160", "bad_request"}, {"-1", "bad_request"},
-	               {"", "bad_request"},    {"0", "unsupported"},   {"1e2", "bad_request"}};
+	} lengths[] = {{"160", "bad_request"}, {"-1", "bad_request"},
+	               {"", "bad_request"},    {"1e2", "bad_request"},
+	               {"159", "bad_json"},    {"142", "bad_json"},
+	               {"0", "bad_tensor"},    {"99999999999999", "bad_request"}};
 	for (size_t i = 0; i < API_LEN(lengths); i++) {
 		a = send_with("POST", "/v2/models/live/infer", captured, sizeof captured - 1,
 		              (struct extra){.headers = {"inference-header-content-length", lengths[i].length, NULL}});
@@ -474,6 +524,109 @@ static void v2_infer(void)
 		          "length %s: %d %s", lengths[i].length, a.r.status, str(&a, "code"));
 		answer_done(&a);
 	}
+	char longer[sizeof captured + 4];
+	memcpy(longer, captured, sizeof captured - 1);
+	memset(longer + sizeof captured - 1, 0, 4);
+	a = send_with("POST", "/v2/models/live/infer", longer, sizeof captured + 3,
+	              (struct extra){.headers = {"inference-header-content-length", "143", NULL}});
+	CHECK_MSG(a.r.status == 400 && strstr(str(&a, "detail"), "4 bytes are left behind the last tensor"), "%s",
+	          a.r.body.data);
+	answer_done(&a);
+	/* Without JSON the body is one image, and the answer is binary. */
+	a = send_with("POST", "/v2/models/live/infer", captured + 143, 16,
+	              (struct extra){.headers = {"inference-header-content-length", "0", NULL}});
+	CHECK_INT(a.r.status, 200);
+	j = head_of(&a, &tail);
+	CHECK(!memcmp(tail, logits, sizeof logits));
+	cJSON_Delete(j);
+	answer_done(&a);
+	teardown();
+}
+
+#define ONE "\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]"
+
+/* Which outputs are binary: their own flag, else the request's, else none. */
+static void v2_output_forms(void)
+{
+	static const struct {
+		const char *body;
+		int n, binary[2];
+	} rows[] = {
+		{"{" ONE "}", 2, {0, 0}},
+		{"{" ONE ",\"parameters\":{\"binary_data_output\":true}}", 2, {1, 1}},
+		{"{" ONE ",\"outputs\":[{\"name\":\"probs\"}],\"parameters\":{\"binary_data_output\":true}}", 1, {1}},
+		{"{" ONE
+	     ",\"outputs\":[{\"name\":\"probs\",\"parameters\":{\"binary_data\":false}},{\"name\":\"logits\"}],\"parameters\":{\"binary_data_output\":true}}",
+	     2,
+	     {0, 1}},
+		{"{" ONE ",\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"binary_data\":true}},{\"name\":\"probs\"}]}",
+	     2,
+	     {1, 0}},
+	};
+	begin();
+	deploy("live");
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		struct answer a = send("POST", "/v2/models/live/infer", rows[i].body);
+		const char *tail = NULL;
+		bool any = rows[i].binary[0] || rows[i].binary[1];
+		CHECK_MSG(a.r.status == 200, "%s: %d", rows[i].body, a.r.status);
+		cJSON *j = any ? head_of(&a, &tail) : cJSON_Duplicate(a.json, 1);
+		CHECK_INT(cJSON_GetArraySize(wasd_json_get(j, "outputs")), rows[i].n);
+		for (int k = 0; k < rows[i].n; k++) {
+			const cJSON *o = cJSON_GetArrayItem(wasd_json_get(j, "outputs"), k);
+			bool numbers = wasd_json_get(o, "data") != NULL, bytes = at(o, "parameters/binary_data_size") != NULL;
+			CHECK_MSG(numbers == !rows[i].binary[k] && bytes == !numbers, "%s: output %d", rows[i].body, k);
+		}
+		cJSON_Delete(j);
+		answer_done(&a);
+	}
+	/* The best classes as strings value:index:label. */
+	struct answer a = send("POST", "/v2/models/live/infer",
+	                       "{" ONE ",\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"classification\":2}}]}");
+	char *out = wasd_json_print(at(a.json, "outputs/0"));
+	CHECK_STR(
+		out,
+		"{\"name\":\"logits\",\"datatype\":\"BYTES\",\"shape\":[1,2],\"data\":[\"1.000000:1:one\",\"0.500000:2:two\"]}");
+	wasd_free(out);
+	answer_done(&a);
+	a = send("POST", "/v2/models/live/infer",
+	         "{" ONE
+	         ",\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"classification\":9,\"binary_data\":true}}]}");
+	const char *tail = NULL;
+	cJSON *j = head_of(&a, &tail);
+	CHECK_INT(at(j, "outputs/0/shape/1")->valueint, 3);
+	CHECK(!memcmp(tail,
+	              "\x0e\0\0\0"
+	              "1.000000:1:one"
+	              "\x0e\0\0\0"
+	              "0.500000:2:two",
+	              36));
+	cJSON_Delete(j);
+	answer_done(&a);
+	/* Encoded pictures; the golden capture's bytes. */
+	static const char picture[] =
+		"{\"inputs\":[{\"name\":\"image\",\"shape\":[1],\"datatype\":\"BYTES\",\"parameters\":{\"binary_data_size\":10}}]}\x06\0\0\0PNGPNG";
+	char length[24];
+	snprintf(length, sizeof length, "%zu", sizeof picture - 1 - 10);
+	a = send_with("POST", "/v2/models/live/infer", picture, sizeof picture - 1,
+	              (struct extra){.headers = {"inference-header-content-length", length, NULL}});
+	CHECK_INT(a.r.status, 200);
+	CHECK(strstr(t.question, "\"type\":\"logits\",\"sizes\":[6]") && t.question_bin == 6 &&
+	      !memcmp(t.question_data, "PNGPNG", 6));
+	answer_done(&a);
+	/* A picture that cannot be decoded is the client's fault, at its tensor. */
+	a = send(
+		"POST", "/v2/models/live/infer",
+		"{\"inputs\":[{\"name\":\"image\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"iVBORw0KGgpBQUI=\"]}]}");
+	CHECK_MSG(a.r.status == 200, "%s", a.r.body.data);
+	answer_done(&a);
+	a = send(
+		"POST", "/v2/models/live/infer",
+		"{\"inputs\":[{\"name\":\"image\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"iVBORw0KGgpCQkI=\"]}]}");
+	CHECK_INT(a.r.status, 400);
+	CHECK_STR(str(&a, "code"), "bad_image");
+	CHECK_STR(at_str(&a, "errors/0/pointer"), "/inputs/0/data");
+	answer_done(&a);
 	teardown();
 }
 
@@ -542,6 +695,8 @@ int main(void)
 	TEST_RUN(set_aside);
 	TEST_RUN(v2_answers);
 	TEST_RUN(v2_infer);
+	TEST_RUN(v2_binary);
+	TEST_RUN(v2_output_forms);
 	TEST_RUN(the_daemon_itself);
 	TEST_RUN(networks);
 	TEST_END();

@@ -1,0 +1,130 @@
+/* api/tensor_cut.c - finds the arrays "data" of a request's inputs in its text, without judging the rest: what is
+ * malformed is left in, for the JSON parser to refuse. */
+#include "tensor.h"
+#include <string.h>
+
+struct cut {
+	const char *p, *end; /* what is still to be read */
+	const char *copied;  /* up to here the text is in head */
+	struct wasd_buf *head;
+	struct tensor_texts *out;
+};
+
+static void blanks(struct cut *c)
+{
+	while (c->p < c->end && (*c->p == ' ' || *c->p == '\t' || *c->p == '\n' || *c->p == '\r'))
+		c->p++;
+}
+
+static bool take(struct cut *c, char what)
+{
+	blanks(c);
+	if (c->p == c->end || *c->p != what)
+		return false;
+	c->p++;
+	return true;
+}
+
+/* Past a string, whose opening quote is next. */
+static bool skip_string(struct cut *c)
+{
+	if (!take(c, '"'))
+		return false;
+	for (; c->p < c->end && *c->p != '"'; c->p++)
+		if (*c->p == '\\' && ++c->p == c->end)
+			return false;
+	return take(c, '"');
+}
+
+/* Past a value of any kind: to the comma or bracket that follows it. */
+static bool skip_value(struct cut *c)
+{
+	int depth = 0;
+	blanks(c);
+	const char *begin = c->p;
+	while (c->p < c->end) {
+		char ch = *c->p;
+		if (ch == '"') {
+			if (!skip_string(c))
+				return false;
+			continue;
+		}
+		if (!depth && (ch == ',' || ch == ']' || ch == '}'))
+			break;
+		depth += ch == '[' || ch == '{';
+		depth -= ch == ']' || ch == '}';
+		c->p++;
+		if (!depth && (ch == ']' || ch == '}'))
+			break;
+	}
+	return !depth && c->p > begin;
+}
+
+/* Calls each for every member of the object that is next, with its key; each moves past the value. */
+static bool members(struct cut *c, bool (*each)(struct cut *c, const char *key, size_t len, int i), int i)
+{
+	if (!take(c, '{'))
+		return false;
+	if (take(c, '}'))
+		return true;
+	do {
+		blanks(c);
+		const char *key = c->p + 1;
+		if (!skip_string(c))
+			return false;
+		size_t len = (size_t)(c->p - 1 - key);
+		if (!take(c, ':') || !each(c, key, len, i))
+			return false;
+	} while (take(c, ','));
+	return take(c, '}');
+}
+
+static bool is(const char *key, size_t len, const char *name)
+{
+	return len == strlen(name) && !memcmp(key, name, len);
+}
+
+static bool input_member(struct cut *c, const char *key, size_t len, int i)
+{
+	blanks(c);
+	const char *begin = c->p;
+	if (!skip_value(c))
+		return false;
+	if (!is(key, len, "data") || *begin != '[' || i >= TENSOR_INPUTS || c->out->begin[i])
+		return true;
+	c->out->begin[i] = begin;
+	c->out->len[i] = (size_t)(c->p - begin);
+	wasd_buf_append(c->head, c->copied, (size_t)(begin - c->copied));
+	wasd_buf_puts(c->head, "[]");
+	c->copied = c->p;
+	return true;
+}
+
+static bool request_member(struct cut *c, const char *key, size_t len, int i)
+{
+	(void)i;
+	blanks(c);
+	if (!is(key, len, "inputs") || c->p == c->end || *c->p != '[')
+		return skip_value(c);
+	take(c, '[');
+	if (take(c, ']'))
+		return true;
+	int n = 0;
+	do {
+		blanks(c);
+		bool object = c->p < c->end && *c->p == '{';
+		if (!(object ? members(c, input_member, n) : skip_value(c)))
+			return false;
+		n++;
+	} while (take(c, ','));
+	return take(c, ']');
+}
+
+bool tensor_cut(const char *json, size_t len, struct wasd_buf *head, struct tensor_texts *out)
+{
+	struct cut c = {.p = json, .end = json + len, .copied = json, .head = head, .out = out};
+	*out = (struct tensor_texts){0};
+	members(&c, request_member, 0); /* where it stops, the text is not JSON */
+	wasd_buf_append(head, c.copied, (size_t)(c.end - c.copied));
+	return !head->failed;
+}

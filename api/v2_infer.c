@@ -1,0 +1,448 @@
+/* api/v2_infer.c - POST /v2/models/{m}/infer: JSON and binary tensors, encoded pictures, classification.
+ *
+ * A body is JSON, then the binary tensors in the order of the inputs; Inference-Header-Content-Length says where the
+ * JSON ends. An answer has the same form. */
+#include "tensor.h"
+#include "v2.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One output of the answer. */
+struct output {
+	const char *name;
+	int64_t classes; /* "classification": that many of the best, as strings; 0: the numbers */
+	bool binary;
+};
+#define OUTPUTS 2
+static const char *const output_names[OUTPUTS] = {"logits", "probs"};
+
+struct infer_request {
+	const char *id, *mode;
+	const cJSON *input;
+	struct tensor_data data;
+	int64_t deadline_us;
+	struct output output[OUTPUTS];
+	int outputs;
+};
+
+static bool bad(const struct api_request *q, struct api_response *r, const char *pointer, const char *what)
+{
+	api_send_problem(q, r, "bad_tensor", pointer, "%s: %s", *pointer ? pointer : "body", what);
+	return false;
+}
+
+/* ---- the request ------------------------------------------------------------------------------------------- */
+
+static bool read_parameters(const struct api_request *q, struct api_response *r, const cJSON *p, bool *binary,
+                            struct infer_request *out)
+{
+	const cJSON *flag = wasd_json_get(p, "binary_data_output"), *mode = wasd_json_get(p, "was_mode"),
+				*timeout = wasd_json_get(p, "timeout");
+	int64_t us = 0;
+	if (p && !cJSON_IsObject(p))
+		return bad(q, r, "/parameters", "must be an object");
+	if (flag && !cJSON_IsBool(flag))
+		return bad(q, r, "/parameters/binary_data_output", "must be true or false");
+	*binary = cJSON_IsTrue(flag);
+	if (mode && !cJSON_IsString(mode))
+		return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\" or \"dom:PROFILE\"");
+	if (mode)
+		out->mode = mode->valuestring;
+	if (timeout && (!wasd_json_i64(p, "timeout", &us) || us < 0))
+		return bad(q, r, "/parameters/timeout", "must be a whole number of microseconds");
+	out->deadline_us = q->deadline_us;
+	if (us > 0 && us < q->deadline_us - q->first_us)
+		out->deadline_us = q->first_us + us;
+	return true;
+}
+
+static bool read_output(const struct api_request *q, struct api_response *r, const cJSON *o, int i, bool binary,
+                        struct infer_request *out)
+{
+	char at[80];
+	const char *name = "";
+	const cJSON *p = wasd_json_get(o, "parameters"), *flag = wasd_json_get(p, "binary_data"),
+				*classes = wasd_json_get(p, "classification");
+	struct output one = {.binary = flag ? cJSON_IsTrue(flag) : binary};
+	wasd_json_str(o, "name", &name);
+	for (int k = 0; k < OUTPUTS; k++)
+		if (!strcmp(name, output_names[k]))
+			one.name = output_names[k];
+	snprintf(at, sizeof at, "/outputs/%d/name", i);
+	if (!one.name) {
+		api_send_problem(q, r, "bad_tensor", at, "%s: the model's outputs are \"logits\" and \"probs\", not \"%.60s\"",
+		                 at, name);
+		return false;
+	}
+	for (int k = 0; k < out->outputs; k++)
+		if (out->output[k].name == one.name)
+			return bad(q, r, at, "the same output twice");
+	snprintf(at, sizeof at, "/outputs/%d/parameters/binary_data", i);
+	if (flag && !cJSON_IsBool(flag))
+		return bad(q, r, at, "must be true or false");
+	snprintf(at, sizeof at, "/outputs/%d/parameters/classification", i);
+	if (classes && (!wasd_json_i64(p, "classification", &one.classes) || one.classes < 0))
+		return bad(q, r, at, "must be a whole number of classes");
+	out->output[out->outputs++] = one;
+	return true;
+}
+
+/* Members that are not known are ignored, as the protocol asks. */
+static bool read_request(const struct api_request *q, struct api_response *r, const cJSON *body,
+                         struct infer_request *out)
+{
+	const cJSON *id = wasd_json_get(body, "id"), *inputs = wasd_json_get(body, "inputs"),
+				*outputs = wasd_json_get(body, "outputs"), *o;
+	bool binary = false;
+	int i = 0;
+	if (id && !cJSON_IsString(id))
+		return bad(q, r, "/id", "must be a string");
+	if (id)
+		out->id = id->valuestring;
+	if (!read_parameters(q, r, wasd_json_get(body, "parameters"), &binary, out))
+		return false;
+	if (!cJSON_IsArray(inputs) || cJSON_GetArraySize(inputs) != 1)
+		return bad(q, r, "/inputs", "must be an array with the one input \"input\"");
+	out->input = inputs->child;
+	if (outputs && !cJSON_IsArray(outputs))
+		return bad(q, r, "/outputs", "must be an array");
+	cJSON_ArrayForEach(o, outputs) {
+		if (!read_output(q, r, o, i++, binary, out))
+			return false;
+	}
+	for (int k = 0; !i && k < OUTPUTS; k++)
+		out->output[out->outputs++] = (struct output){.name = output_names[k], .binary = binary};
+	return true;
+}
+
+/* Where the JSON of the body ends; the whole body where the header is absent. 0: the body is the tensor itself. */
+static bool json_length(const struct api_request *q, struct api_response *r, size_t *out)
+{
+	const char *h = api_header(q, "inference-header-content-length");
+	*out = q->body_len;
+	if (!h)
+		return true;
+	size_t n = strlen(h);
+	bool number = n && n <= 12 && strspn(h, "0123456789") == n;
+	if (number)
+		*out = (size_t)strtoull(h, NULL, 10);
+	if (number && *out <= q->body_len)
+		return true;
+	api_send_problem(q, r, "bad_request", "Inference-Header-Content-Length",
+	                 "Inference-Header-Content-Length %.40s does not fit a body of %zu bytes", h, q->body_len);
+	return false;
+}
+
+/* ---- the answer -------------------------------------------------------------------------------------------- */
+
+/* What an output is made of: n rows of numbers, of which the best classes are wanted, or all. */
+struct rows {
+	const float *v;
+	int64_t n, width;
+	const cJSON *names;
+};
+
+/* The index of the largest number after (value, index) in the order value falling, index rising; -1: there is none. */
+static int64_t next_best(const float *v, int64_t n, int64_t last)
+{
+	int64_t best = -1;
+	for (int64_t i = 0; i < n; i++) {
+		bool after = last < 0 || v[i] < v[last] || (v[i] == v[last] && i > last);
+		if (after && (best < 0 || v[i] > v[best]))
+			best = i;
+	}
+	return best;
+}
+
+/* Calls put for each string "value:index:label" of the k best of every row. */
+static bool each_class(const struct rows *rows, int64_t k, bool (*put)(void *to, const char *s, size_t len), void *to)
+{
+	struct wasd_buf text = {0};
+	bool ok = true;
+	for (int64_t i = 0; ok && i < rows->n; i++) {
+		const float *v = rows->v + i * rows->width;
+		int64_t best = -1;
+		for (int64_t j = 0; ok && j < k; j++) {
+			best = next_best(v, rows->width, best);
+			if (best < 0)
+				break; /* NaN: no order */
+			const cJSON *name = cJSON_GetArrayItem(rows->names, (int)best);
+			text.len = 0;
+			ok = wasd_buf_printf(&text, "%f:%lld:%s", (double)v[best], (long long)best,
+			                     cJSON_IsString(name) ? name->valuestring : "") &&
+			     put(to, text.data, text.len);
+		}
+	}
+	wasd_buf_done(&text);
+	return ok;
+}
+
+static bool put_json(void *to, const char *s, size_t len)
+{
+	char *text = wasd_calloc(len + 1, 1);
+	cJSON *one = NULL;
+	if (text) {
+		memcpy(text, s, len);
+		one = cJSON_CreateString(text);
+	}
+	wasd_free(text);
+	return one && cJSON_AddItemToArray(to, one);
+}
+
+static bool put_binary(void *to, const char *s, size_t len)
+{
+	uint32_t n = (uint32_t)len;
+	return wasd_buf_append(to, &n, sizeof n) && wasd_buf_append(to, s, len);
+}
+
+/* Numbers as JSON; what is not finite is null. */
+static cJSON *numbers_json(const struct rows *rows)
+{
+	cJSON *data = cJSON_CreateArray();
+	for (int64_t i = 0; i < rows->n * rows->width; i++)
+		api_push(data, isfinite(rows->v[i]) ? cJSON_CreateNumber(rows->v[i]) : cJSON_CreateNull());
+	return data;
+}
+
+/* {"name","datatype","shape", "data" or "parameters"}; binary data are appended to tail. */
+static cJSON *output_json(const struct output *o, const struct rows *rows, struct wasd_buf *tail)
+{
+	int64_t k = o->classes < rows->width ? o->classes : rows->width;
+	const double shape[2] = {(double)rows->n, (double)(k ? k : rows->width)};
+	cJSON *t = cJSON_CreateObject(), *data = NULL;
+	size_t before = tail->len;
+	bool ok = true;
+	api_add_str(t, "name", o->name);
+	api_add_str(t, "datatype", k ? "BYTES" : "FP32");
+	api_add_take(t, "shape", cJSON_CreateDoubleArray(shape, 2));
+	if (o->binary && k)
+		ok = each_class(rows, k, put_binary, tail);
+	else if (o->binary)
+		ok = wasd_buf_append(tail, rows->v, (size_t)(rows->n * rows->width) * sizeof *rows->v);
+	else if (k)
+		ok = (data = cJSON_CreateArray()) && each_class(rows, k, put_json, data);
+	else
+		ok = (data = numbers_json(rows)) != NULL;
+	if (data)
+		api_add_take(t, "data", data);
+	if (o->binary) {
+		cJSON *p = cJSON_CreateObject();
+		api_add_int(p, "binary_data_size", (int64_t)(tail->len - before));
+		api_add_take(t, "parameters", p);
+	}
+	if (!ok)
+		api_poison(t);
+	return t;
+}
+
+static cJSON *answer_json(const struct api_request *q, const struct inference *s, const struct api_call *call,
+                          const struct infer_request *in)
+{
+	cJSON *j = cJSON_CreateObject(), *p = cJSON_CreateObject();
+	char version[24];
+	int64_t macs = 0;
+	wasd_json_i64(call->reply, "macs", &macs);
+	snprintf(version, sizeof version, "%lld", (long long)s->live.version);
+	api_add_str(j, "model_name", s->name);
+	api_add_str(j, "model_version", version);
+	api_add_str(j, "id", in->id ? in->id : q->request_id);
+	api_add_str(p, "was_mode", s->mode);
+	api_add_int(p, "was_generation", s->live.generation);
+	api_add_int(p, "was_macs", macs);
+	api_add_take(j, "parameters", p);
+	return j;
+}
+
+/* JSON alone, or with the binary data behind it. Takes j. */
+static void send(struct api_response *r, cJSON *j, const struct wasd_buf *tail, bool binary)
+{
+	api_send_json(r, 200, j); /* Content-Type is exactly application/json, which the KServe SDK compares */
+	if (r->status != 200 || !binary)
+		return;
+	api_set_header(r, "Inference-Header-Content-Length", "%zu", r->body.len);
+	r->content_type = "application/octet-stream";
+	if (tail->len && !wasd_buf_append(&r->body, tail->data, tail->len))
+		api_send_no_memory(r);
+}
+
+static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
+                   const struct api_call *call, const struct infer_request *in, int64_t n)
+{
+	size_t count = (size_t)(n * s->classes);
+	if (call->reply_bin_len != count * sizeof(float)) {
+		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s has %zu bytes of logits", s->name,
+		                 call->reply_bin_len);
+		return;
+	}
+	const float *logits = (const float *)(const void *)call->reply_bin;
+	float *probs = wasd_calloc(count, sizeof *probs);
+	struct wasd_buf tail = {0};
+	bool binary = false;
+	if (!probs) {
+		api_send_no_memory(r);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++)
+		api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
+	cJSON *j = answer_json(q, s, call, in), *outputs = cJSON_CreateArray();
+	for (int i = 0; i < in->outputs; i++) {
+		const struct output *o = &in->output[i];
+		const struct rows rows = {.v = o->name == output_names[0] ? logits : probs,
+		                          .n = n,
+		                          .width = s->classes,
+		                          .names = wasd_json_get(s->info, "classes")};
+		api_push(outputs, output_json(o, &rows, &tail));
+		binary |= o->binary;
+	}
+	api_add_take(j, "outputs", outputs);
+	send(r, j, &tail, binary);
+	api_inference_headers(r, s);
+	wasd_buf_done(&tail);
+	wasd_free(probs);
+}
+
+/* ---- the route --------------------------------------------------------------------------------------------- */
+
+static cJSON *question(const struct tensor_in *t)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_str(j, "type", t->sizes ? "logits" : "infer");
+	if (t->sizes)
+		api_add_take(j, "sizes", cJSON_Duplicate(t->sizes, 1));
+	else
+		api_add_int(j, "n", t->n);
+	return j;
+}
+
+/* The tensor of a request; where there is no JSON, the body is one image. */
+static bool read_input(const struct api_request *q, struct api_response *r, const struct inference *s,
+                       struct infer_request *in, struct tensor_in *out)
+{
+	struct wasd_err err = {0};
+	const struct tensor_wanted want = {
+		.dims = {-1, s->input[0], s->input[1], s->input[2]},
+		.rank = 4,
+		.most = s->max_batch,
+	};
+	if (!in->input) {
+		size_t image = (size_t)(s->input[0] * s->input[1] * s->input[2]) * sizeof(float);
+		*out = (struct tensor_in){.n = 1, .bytes = q->body, .len = q->body_len};
+		if (q->body_len == image)
+			return true;
+		api_send_problem(q, r, "bad_tensor", "Inference-Header-Content-Length",
+		                 "a body without JSON is one image as FP32, %zu bytes; this one has %zu", image, q->body_len);
+		return false;
+	}
+	enum wasd_status st = tensor_read(in->input, "/inputs/0", &want, &in->data, out, &err);
+	if (!st && in->data.binary == in->data.binary_end)
+		return true;
+	if (st)
+		api_send_problem(q, r, st == WASD_ENOMEM ? "no_memory" : "bad_tensor", err.pointer, "%s", err.msg);
+	else
+		api_send_problem(q, r, "bad_tensor", "Inference-Header-Content-Length",
+		                 "%zu bytes are left behind the last tensor", (size_t)(in->data.binary_end - in->data.binary));
+	tensor_in_done(out);
+	return false;
+}
+
+static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m,
+                  struct infer_request *in)
+{
+	struct inference s;
+	struct mode_asked asked[API_MODES_ASKED];
+	struct tensor_in t = {0};
+	size_t n = v2_ref_modes(m, asked);
+	asked[n++] = (struct mode_asked){in->mode, "parameter was_mode"};
+	n += api_modes_asked(q, asked + n, API_LEN(asked) - n);
+	if (!api_inference_begin(c, q, r, m->name, asked, n, &s))
+		return;
+	if (v2_version_ok(q, r, m, s.live.version) && read_input(q, r, &s, in, &t)) {
+		struct api_call call = {.json = question(&t),
+		                        .bin = t.bytes,
+		                        .bin_len = t.len,
+		                        .reply_max = (size_t)(t.n * s.classes) * sizeof(float)};
+		s.deadline_us = in->deadline_us;
+		s.images_at = t.sizes ? "/inputs/0/data" : NULL;
+		if (api_inference_ask(c, q, r, &s, &call))
+			answer(q, r, &s, &call, in, t.n);
+		api_call_done(&call);
+	}
+	tensor_in_done(&t);
+	api_inference_end(&s);
+}
+
+/* Before anything about the body: is there such a model and version? */
+static bool known(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m)
+{
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	enum wasd_status st = wasd_name_ok(m->name) ? storage_deployment_get(c->db, m->name, &d, &err) : WASD_ENOTFOUND;
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no deployment %s", m->name);
+	else if (st)
+		api_send_error(q, r, &err);
+	if (st)
+		return false;
+	bool ok = v2_version_ok(q, r, m, d.version);
+	storage_deployment_done(&d);
+	return ok;
+}
+
+/* The JSON of the body without its arrays of numbers. */
+static bool parse(const struct api_request *q, struct api_response *r, size_t json, cJSON **body,
+                  struct tensor_texts *texts)
+{
+	struct wasd_buf head = {0};
+	struct wasd_err err = {0};
+	enum wasd_status st = WASD_ENOMEM;
+	if (tensor_cut(q->body, json, &head, texts))
+		st = wasd_json_parse(head.data, head.len, WASD_JSON_REQUEST, body, &err);
+	bool too_large = head.len > WASD_JSON_REQUEST.bytes;
+	wasd_buf_done(&head);
+	/* Once more for the message: the bytes that it counts are those that were sent. */
+	if (st && st != WASD_ENOMEM && json <= WASD_JSON_BULK.bytes) {
+		struct wasd_err whole = {0};
+		cJSON *unused = NULL;
+		if (wasd_json_parse(q->body, json, WASD_JSON_BULK, &unused, &whole) == WASD_EINVAL)
+			err = whole;
+		cJSON_Delete(unused);
+	}
+	if (st == WASD_ENOMEM)
+		api_send_no_memory(r);
+	else if (st)
+		api_send_problem(q, r, too_large ? "too_large" : "bad_json", err.pointer, "%s", err.msg);
+	else if (cJSON_IsObject(*body))
+		return true;
+	else
+		bad(q, r, "", "must be a JSON object");
+	return false;
+}
+
+enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct model_ref m;
+	struct infer_request in = {.deadline_us = q->deadline_us};
+	struct tensor_texts texts;
+	cJSON *body = NULL;
+	size_t json = 0;
+	v2_read_ref(q, &m);
+	if (!known(c, q, r, &m) || !json_length(q, r, &json))
+		return API_DONE;
+	if (!q->body_len) {
+		api_send_problem(q, r, "body_required", NULL, "%s needs a body: JSON, or JSON and tensors", q->path);
+	} else if (!json) {
+		for (int k = 0; k < OUTPUTS; k++)
+			in.output[in.outputs++] = (struct output){.name = output_names[k], .binary = true};
+		infer(c, q, r, &m, &in);
+	} else if (parse(q, r, json, &body, &texts) && read_request(q, r, body, &in)) {
+		in.data = (struct tensor_data){.text = texts.begin[0],
+		                               .text_len = texts.len[0],
+		                               .binary = q->body + json,
+		                               .binary_end = q->body + q->body_len};
+		infer(c, q, r, &m, &in);
+	}
+	cJSON_Delete(body);
+	return API_DONE;
+}
