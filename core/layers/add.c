@@ -70,7 +70,8 @@ static void add_fwd_channels(void *ctx, int begin, int end, int thread)
 			        tensor_plane(j->s->y, i, c), len);
 }
 
-/* An input whose gradient shares dy's memory comes last, when the other has read dy. Masking dy twice is harmless. */
+/* Process an input whose gradient shares dy's memory last, after the other has read dy. Masking dy twice is
+ * harmless. */
 static void add_bwd_channels(void *ctx, int begin, int end, int thread)
 {
 	struct add_job *j = ctx;
@@ -79,7 +80,7 @@ static void add_bwd_channels(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	int runs = tensor_runs(s->y, j->r->n, &len), last = s->dx[0] && s->dx[0]->data == s->dy->data ? 0 : 1;
 	if (s->dx[0] == s->dx[1])
-		last = 1; /* add(x, x): first write, then add */
+		last = 1; /* add(x, x): write first, then add */
 	for (int c = begin; c < end; c++)
 		for (int i = 0; i < runs; i++)
 			for (int k = 0; k < 2; k++) {
@@ -114,7 +115,7 @@ static const struct layer_kernel add_kernel = {.forward = add_forward, .backward
 
 const struct layer layer_add = {
 	.op = "add",
-	.summary = "sum of two layers of one shape, the end of a residual block",
+	.summary = "sum of two layers of equal shape, as at the end of a residual block",
 	.inputs = 2,
 	.blame = "from",
 	.phase_fwd = WASD_PHASE_OTHER,

@@ -1,6 +1,6 @@
 /* layers/batchnorm.c - batch normalisation, with an optional residual and activation after it.
  *
- *   xh = (x - mean) / sqrt(var + eps)      mean, biased var over batch, height, width (M values), or stored ones
+ *   xh = (x - mean) / sqrt(var + eps)      mean and biased var over batch, height, width (M values), or stored ones
  *   y  = act(gamma*xh + beta + residual)
  *
  * Running values: r += momentum * (value - r), with the unbiased variance (M/(M-1)). Backward, with g = dy * act'(y):
@@ -9,10 +9,10 @@
  *   dx = gamma/sqrt(var+eps) * (g - dbeta/M - xh*dgamma/M)        batch statistics
  *   dx = gamma/sqrt(var+eps) * g                                  stored statistics
  *
- * Each thread owns whole channels, and a channel is walked in blocks that stay in the first-level cache. Moments:
- * within a block mean and squared deviations in two passes, blocks joined in double by Chan's formula, so that neither
- * a large mean nor many values cost digits. Sums run in LANES independent accumulators: the compiler may use vectors
- * and the result does not depend on which. */
+ * Each thread owns whole channels and processes a channel in blocks that fit the L1 cache. Moments: mean and squared
+ * deviations take two passes within a block, and Chan's formula joins the blocks in double, so neither a large mean nor
+ * many values cost digits. Sums run in LANES independent accumulators: the compiler may vectorise, and the result does
+ * not depend on whether it does. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -32,19 +32,18 @@ struct bn_job {
 static enum wasd_status bn_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (!(n->eps > 0) || !(n->momentum >= 0 && n->momentum <= 1))
-		return wasd_fail(err, WASD_EINVAL, "eps %g and momentum %g are not above 0 and within [0,1]", n->eps,
-		                 n->momentum);
+		return wasd_fail(err, WASD_EINVAL, "eps %g must be above 0 and momentum %g within [0,1]", n->eps, n->momentum);
 	n->shape = *in;
 	return WASD_OK;
 }
 
 static unsigned bn_keeps(enum act act, bool has_res)
 {
-	/* Without a residual the activation's mask is formed again from x. */
+	/* Without a residual, backward recomputes the activation's mask from x. */
 	return LAYER_KEEPS_X | (act != ACT_NONE && has_res ? LAYER_KEEPS_Y : 0);
 }
 
-/* Count, mean and sum of squared deviations. */
+/* Count, mean and sum of squared deviations of a set of values. */
 struct moments {
 	double n, mean, m2;
 };
@@ -84,8 +83,7 @@ WASD_HOT static void moments_add(struct moments *m, const real *x, size_t len)
 	for (size_t at = 0; at < len; at += BLOCK) {
 		size_t l = len - at < BLOCK ? len - at : BLOCK;
 		double n = (double)l, shift = block_sum(x + at, l) / n;
-		/* Deviations from the mean as rounded to `real`; the rest of it is put right exactly enough by the first term.
-		 */
+		/* Deviations from the mean rounded to `real`; the first term corrects for the rounding. */
 		real rounded = (real)shift;
 		double off = shift - (double)rounded, m2 = block_squares(x + at, rounded, l) - n * off * off;
 		double total = m->n + n, delta = shift - m->mean;
@@ -95,7 +93,7 @@ WASD_HOT static void moments_add(struct moments *m, const real *x, size_t len)
 	}
 }
 
-/* y = act(x*scale + shift + res); res NULL = none. */
+/* y = act(x*scale + shift + res); res NULL: none. */
 WASD_HOT static void normalise(const real *x, const real *res, real *y, real scale, real shift, enum act act,
                                size_t len)
 {
@@ -133,7 +131,7 @@ static void bn_fwd_channels(void *ctx, int begin, int end, int thread)
 			for (int i = 0; i < runs; i++)
 				moments_add(&m, tensor_plane(s->x[0], i, c), len);
 			mean = m.mean;
-			var = m.m2 > 0 ? m.m2 / m.n : m.m2 * 0; /* rounding below 0 becomes 0, NaN stays */
+			var = m.m2 > 0 ? m.m2 / m.n : m.m2 * 0; /* a negative rounding error becomes 0; NaN stays NaN */
 			if (r->update) {
 				double mom = r->momentum > 0 ? r->momentum : s->momentum, unbiased = m.n > 1 ? m.m2 / (m.n - 1) : var;
 				s->mean[c] = (real)((double)s->mean[c] + mom * (mean - (double)s->mean[c]));
@@ -154,7 +152,7 @@ static void bn_fwd_channels(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* g = dy * act'(y) into g[len]; y from x when there is no residual. */
+/* g = dy * act'(y) into g[len]. y is recomputed from x if there is no residual. */
 static inline __attribute__((always_inline)) void mask(const struct step *s, const real *x, const real *y,
                                                        const real *dy, real *g, real scale, real shift, size_t len)
 {
@@ -204,8 +202,8 @@ WASD_HOT static void back_sums(const struct step *s, const real *x, const real *
 	}
 }
 
-/* dx = (or +=) a*g + b*(x-mean) + c, dres = (or +=) g. dx or dres may be dy itself: a block of dy is read before
- * anything is written. */
+/* dx = (or +=) a*g + b*(x-mean) + c, dres = (or +=) g. dx or dres may alias dy: a block of dy is read before anything
+ * is written. */
 WASD_HOT static void back_apply(const struct step *s, const real *x, const real *y, const real *dy, real *dx,
                                 bool dx_add, real *dres, bool dres_add, real mean, real scale, real shift, real a,
                                 real b, real c, size_t len)
@@ -298,7 +296,7 @@ static void bn_params(struct wasd_graph *g, struct node *n)
 
 static const struct layer_kernel bn_kernel = {.plan = bn_plan, .forward = bn_forward, .backward = bn_backward};
 
-/* One that could not be folded into the convolution before it. */
+/* A batch norm that could not be folded into the convolution before it. */
 static void batchnorm_onnx(struct onnx *o, const struct node *n)
 {
 	const char *x = onnx_maps(o, 0), *scale = onnx_param(o, n->weight), *shift = onnx_param(o, n->bias);

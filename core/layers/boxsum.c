@@ -1,7 +1,7 @@
 /* layers/boxsum.c - the sum over a window of kh x kw: y[c,v,u] = sum over ky,kx of x[c, v*stride - pad_top + ky,
- * u*stride - pad_left + kx], zero outside the image. A convolution whose taps are all equal, w[o,i,ky,kx] = w[o,i], is
- * one of a single tap behind it: the sum over the window does not depend on o and is taken once. Backward: dx at each
- * pixel gets the dy of all windows that it lies in. */
+ * u*stride - pad_left + kx], zero outside the image. A convolution with equal taps, w[o,i,ky,kx] = w[o,i], is a 1x1
+ * convolution of this sum, which does not depend on o and is computed once. Backward: dx at each pixel is the sum of dy
+ * over all windows that contain the pixel. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -10,10 +10,13 @@
 static enum wasd_status box_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (n->kh < 1 || n->kw < 1 || n->kh > WASD_K_MAX || n->kw > WASD_K_MAX || n->stride < 1 || n->stride > 64)
-		return wasd_fail(err, WASD_EINVAL, "a window of %dx%d with stride %d is not within 1..%d and 1..64", n->kh,
-		                 n->kw, n->stride, WASD_K_MAX);
+		return wasd_fail(
+			err, WASD_EINVAL,
+			"a window of %dx%d with stride %d: the window must be within 1..%d and the stride within 1..64", n->kh,
+			n->kw, n->stride, WASD_K_MAX);
 	if (n->shape.h < 1 || n->shape.w < 1 || n->shape.h > 8192 || n->shape.w > 8192)
-		return wasd_fail(err, WASD_EINVAL, "output map of %dx%d is not within 1..8192", n->shape.h, n->shape.w);
+		return wasd_fail(err, WASD_EINVAL, "an output map of %dx%d: sides must be within 1..8192", n->shape.h,
+		                 n->shape.w);
 	n->shape.c = in->c;
 	return WASD_OK;
 }
@@ -32,11 +35,11 @@ static void columns_inside(const struct node *nd, int kx, int *u0, int *u1)
 	*u1 = *u1 > nd->shape.w ? nd->shape.w : *u1;
 }
 
-/* Row v of the output and row `tap` of its windows: the row of x that lies there, -1 = outside. */
+/* Row of x under tap row `tap` of output row v; -1: outside. */
 static int row_inside(const struct node *nd, int v, int tap)
 {
 	int y = v * nd->stride - nd->pad_top + tap;
-	return y < nd->in.h ? y : -1; /* above the image y is negative itself */
+	return y < nd->in.h ? y : -1; /* above the image, y itself is negative */
 }
 
 static void forward_planes(void *ctx, int begin, int end, int thread)
@@ -95,7 +98,7 @@ static void box_backward(struct step *s, const struct run *r)
 		wasd_parallel(s->y->shape.c * r->n, backward_planes, &(struct box_job){s, r});
 }
 
-/* ONNX has no such pool: each channel convolved with ones. */
+/* ONNX has no such pooling: exported as a convolution of each channel with ones. */
 static void box_onnx(struct onnx *o, const struct node *n)
 {
 	int64_t dims[] = {n->in.c, 1, n->kh, n->kw};

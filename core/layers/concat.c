@@ -1,4 +1,4 @@
-/* layers/concat.c - images' channels one input after the other. Backward hands each input its slice of dy. */
+/* layers/concat.c - concatenates the channels of its inputs. Backward hands each input its slice of dy. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -11,10 +11,10 @@ static enum wasd_status concat_shape(struct node *n, const struct wasd_shape *in
 	n->shape = in[0];
 	for (int i = 1; i < n->n_in; i++) {
 		if (in[i].h != in[0].h || in[i].w != in[0].w)
-			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, input 0 of %dx%d", i, in[i].h, in[i].w,
-			                 in[0].h, in[0].w);
+			return wasd_fail(err, WASD_EINVAL, "input %d has maps of %dx%d, but input 0 has maps of %dx%d", i, in[i].h,
+			                 in[i].w, in[0].h, in[0].w);
 		if (in[i].c > CHANNELS_MAX - n->shape.c)
-			return wasd_fail(err, WASD_ETOOBIG, "more than %d channels together", CHANNELS_MAX);
+			return wasd_fail(err, WASD_ETOOBIG, "the sum of channels exceeds %d", CHANNELS_MAX);
 		n->shape.c += in[i].c;
 	}
 	return WASD_OK;
@@ -68,7 +68,7 @@ static void concat_backward(struct step *s, const struct run *r)
 			wasd_parallel(s->x[i]->shape.c, concat_bwd_channels, &(struct concat_job){s, r, i, first});
 }
 
-/* Flat inputs are maps of one pixel, and so are those beside them. */
+/* Flat inputs count as maps of one pixel, and so do the other inputs beside them. */
 static void concat_onnx(struct onnx *o, const struct node *n)
 {
 	const char *x[64];
@@ -85,7 +85,7 @@ static const struct layer_kernel concat_kernel = {.forward = concat_forward, .ba
 
 const struct layer layer_concat = {
 	.op = "concat",
-	.summary = "channels of several layers, one after the other",
+	.summary = "channels of several layers, concatenated",
 	.inputs = -1,
 	.blame = "from",
 	.phase_fwd = WASD_PHASE_OTHER,

@@ -1,24 +1,26 @@
 /* layers/conv.c - convolution: y[o,v,u] = b[o] + sum over i,ky,kx of w[o,i,ky,kx] * x[i, v*stride - pad_top + ky,
- * u*stride - pad_left + kx], zero outside the image; with groups, output channels of group g see the input channels of
- * group g only. The kernels belong to the backends: there is no layout in which one version serves all. */
+ * u*stride - pad_left + kx], zero outside the image. With groups, output channels of group g see only the input
+ * channels of group g. The kernels belong to the backends: no single layout suits all of them. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (n->out < 1 || n->stride < 1 || n->groups < 1 || n->kh < 0 || n->kw < 0 || (n->kh == 0) != (n->kw == 0))
-		return wasd_fail(err, WASD_EINVAL, "%d output channels, kernel %dx%d, stride %d, %d groups make no convolution",
-		                 n->out, n->kh, n->kw, n->stride, n->groups);
+		return wasd_fail(err, WASD_EINVAL,
+		                 "invalid convolution: %d output channels, kernel %dx%d, stride %d, %d groups", n->out, n->kh,
+		                 n->kw, n->stride, n->groups);
 	if (n->kh > 64 || n->kw > 64 || n->stride > 64 || n->out > 65536)
-		return wasd_fail(err, WASD_ETOOBIG, "kernel %dx%d, stride %d or %d channels beyond 64, 64, 65536", n->kh, n->kw,
-		                 n->stride, n->out);
+		return wasd_fail(err, WASD_ETOOBIG, "kernel %dx%d, stride %d or %d channels exceed 64, 64 or 65536", n->kh,
+		                 n->kw, n->stride, n->out);
 	if (in->c % n->groups || n->out % n->groups)
 		return wasd_fail(err, WASD_EINVAL, "%d groups do not divide %d input and %d output channels", n->groups, in->c,
 		                 n->out);
 	if ((int64_t)(in->c / n->groups) * n->kh * n->kw > 1 << 24)
-		return wasd_fail(err, WASD_ETOOBIG, "kernels of %dx%d taps over %d channels exceed %d weights an output", n->kh,
-		                 n->kw, in->c / n->groups, 1 << 24);
-	if (n->shape.h == 0) { /* square kernel, padding on all sides */
+		return wasd_fail(err, WASD_ETOOBIG,
+		                 "kernels of %dx%d taps over %d channels exceed %d weights per output channel", n->kh, n->kw,
+		                 in->c / n->groups, 1 << 24);
+	if (n->shape.h == 0) { /* h = 0: square kernel, equal padding on all sides */
 		int h = in->h + 2 * n->pad_top - n->kh, w = in->w + 2 * n->pad_left - n->kw;
 		if (n->kh < 1 || n->pad_top < 0 || n->pad_top > 64 || h < 0 || w < 0)
 			return wasd_fail(err, WASD_EINVAL, "kernel %dx%d with padding %d does not fit a map of %dx%d", n->kh, n->kw,
@@ -27,12 +29,13 @@ static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, 
 		n->shape.w = w / n->stride + 1;
 	}
 	if (n->shape.h < 1 || n->shape.w < 1 || n->shape.h > 8192 || n->shape.w > 8192)
-		return wasd_fail(err, WASD_EINVAL, "output map of %dx%d is not within 1..8192", n->shape.h, n->shape.w);
+		return wasd_fail(err, WASD_EINVAL, "an output map of %dx%d: sides must be within 1..8192", n->shape.h,
+		                 n->shape.w);
 	n->shape.c = n->out;
 	return WASD_OK;
 }
 
-/* weight (out,in/groups,kh,kw) */
+/* weight (out,in/groups,kh,kw), bias (out) */
 static void conv_params(struct wasd_graph *g, struct node *n)
 {
 	int ipg = n->in.c / n->groups, dims[4] = {n->out, ipg, n->kh, n->kw}, fan_in = ipg * n->kh * n->kw;
@@ -49,7 +52,8 @@ static const char *conv_settle(struct node *n, const struct wasd_shape *in, stru
 	if (!n->out)
 		n->out = in->c;
 	if (n->depthwise && n->groups != 1) {
-		wasd_fail(err, WASD_EINVAL, "a depthwise convolution has as many groups as channels: leave one of the two out");
+		wasd_fail(err, WASD_EINVAL,
+		          "a depthwise convolution has one group per channel: give depthwise or groups, not both");
 		return "groups";
 	}
 	if (n->depthwise)
@@ -74,14 +78,14 @@ static unsigned conv_keeps(enum act act, bool has_res)
 	return LAYER_KEEPS_X;
 }
 
-/* ONNX pads four sides with numbers that are not negative: a negative padding is rows or columns cut off the input.
- * Below and on the right it is what the given output size reads. */
+/* ONNX pads four sides with non-negative numbers, so a negative padding becomes a crop of the input. The padding below
+ * and on the right is what the given output size requires. */
 void onnx_conv(struct onnx *o, const struct node *n, int kh, int kw, int groups, const char *w, const char *b)
 {
 	int top = n->pad_top, left = n->pad_left;
 	int bottom = (n->shape.h - 1) * n->stride + kh - n->in.h - top,
 		right = (n->shape.w - 1) * n->stride + kw - n->in.w - left;
-	if (bottom < 0 && bottom > -n->stride) /* rows that a strided kernel does not reach */
+	if (bottom < 0 && bottom > -n->stride) /* rows that the strided kernel does not reach */
 		bottom = 0;
 	if (right < 0 && right > -n->stride)
 		right = 0;
@@ -116,7 +120,7 @@ static void conv_onnx(struct onnx *o, const struct node *n)
 	int64_t none[] = {n->out, n->in.c / n->groups, 1, 1};
 	const char *w = n->kh ?
 	                    onnx_param(o, n->weight) :
-	                    onnx_filled(o, "no_taps", none, 4, (size_t)(none[0] * none[1]), 0); /* one tap that is zero */
+	                    onnx_filled(o, "no_taps", none, 4, (size_t)(none[0] * none[1]), 0); /* a single tap of zero */
 	const char *b = onnx_param(o, n->bias);
 	onnx_conv(o, n, n->kh ? n->kh : 1, n->kw ? n->kw : 1, n->groups, w, b);
 }
@@ -132,13 +136,12 @@ const struct layer layer_conv = {
 		{
 			{"out", "output channels; default: as many as the input has", FIELD_INT, offsetof(struct node, out), 0, 1,
              .max = 65536, .classes = true},
-			{"kernel", "taps a side", FIELD_INT, offsetof(struct node, kh), 3, 1, .max = 64},
+			{"kernel", "taps per side", FIELD_INT, offsetof(struct node, kh), 3, 1, .max = 64},
 			{"stride", "", FIELD_INT, offsetof(struct node, stride), 1, 1, .max = 64},
-			{"padding", "zeros on all sides; default: (kernel-1)/2, which keeps the size", FIELD_INT,
+			{"padding", "zeros on all sides; default: (kernel-1)/2, which keeps the size at stride 1", FIELD_INT,
              offsetof(struct node, pad_top), -1, 0, .max = 64},
 			{"groups", "", FIELD_INT, offsetof(struct node, groups), 1, 1, .max = 65536},
-			{"depthwise", "one group for each input channel", FIELD_BOOL, offsetof(struct node, depthwise), 0, 0,
-             .max = 1},
+			{"depthwise", "one group per input channel", FIELD_BOOL, offsetof(struct node, depthwise), 0, 0, .max = 1},
 			{"bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, .max = 1},
 		},
 	.phase_fwd = WASD_PHASE_CONV_FWD,

@@ -1,12 +1,12 @@
 /* layers/dropout.c - dropout and drop-connect, active only in passes that bring a generator.
  *
  *   dropout       y = x * m / (1-p), m = 0 with probability p, per element
- *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: the branch of an
- *                 image goes or stays)
+ *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: an image's branch
+ *                 is either kept or dropped)
  *
- * One number per pass and layer is drawn from the run's generator; the number of element i is a hash of it and i,
- * counted in (n,c,h,w) order. So masks depend on neither layout nor threads, and backward forms them again instead of
- * keeping them. */
+ * Each pass draws one number per layer from the run's generator; the random number of element i is a hash of that
+ * number and i, counted in (n,c,h,w) order. So masks depend on neither layout nor threads, and backward recomputes them
+ * instead of storing them. */
 #include "layers/hash.h"
 #include "layers/layer.h"
 
@@ -121,7 +121,7 @@ static const struct layer_kernel dropconnect_kernel = {.plan = drop_plan,
 
 const struct layer layer_dropout = {
 	.op = "dropout",
-	.summary = "in training each value is zero with probability p",
+	.summary = "in training, each value is zeroed with probability p",
 	.blame = "p",
 	.fields = {{"p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.5, 0, .max = 1}},
 	.phase_fwd = WASD_PHASE_OTHER,
@@ -134,7 +134,7 @@ const struct layer layer_dropout = {
 };
 const struct layer layer_dropconnect = {
 	.op = "dropconnect",
-	.summary = "in training a whole image's branch is zero with probability p",
+	.summary = "in training, an image's whole branch is zeroed with probability p",
 	.blame = "p",
 	.fields = {{"p", "at least 0, below 1", FIELD_NUM, offsetof(struct node, p), 0.2, 0, .max = 1}},
 	.phase_fwd = WASD_PHASE_OTHER,

@@ -1,4 +1,5 @@
-/* layers/flatten.c - (C,H,W) to (C*H*W,1,1), order c, h, w. A transposition in channel-major layout, a copy in NCHW. */
+/* layers/flatten.c - (C,H,W) to (C*H*W,1,1) in the order c, h, w. A transposition in channel-major layout, a copy in
+ * NCHW. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -53,7 +54,7 @@ static const struct layer_kernel flatten_kernel = {.forward = flatten_forward, .
 
 const struct layer layer_flatten = {
 	.op = "flatten",
-	.summary = "maps in a row, for linear",
+	.summary = "flattens maps to one vector, for linear",
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = flatten_shape,

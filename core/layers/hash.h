@@ -1,4 +1,5 @@
-/* layers/hash.h - the random number of element i of a pass and layer: masks depend on neither layout nor threads. */
+/* layers/hash.h - the random number of element i for a given pass and layer: masks depend on neither layout nor
+ * threads. */
 #ifndef LAYERS_HASH_H
 #define LAYERS_HASH_H
 

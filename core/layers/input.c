@@ -1,4 +1,4 @@
-/* layers/input.c - the images. The exec fills its tensor; there is nothing to compute. */
+/* layers/input.c - the images. The exec fills this tensor; there is nothing to compute. */
 #include "layers/layer.h"
 
 static enum wasd_status input_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)

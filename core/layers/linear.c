@@ -1,18 +1,18 @@
-/* layers/linear.c - y[o] = b[o] + sum over f of w[o,f] * x[f]. A matrix product: the kernels belong to the backends. */
+/* layers/linear.c - y[o] = b[o] + sum over f of w[o,f] * x[f]. A matrix product; the kernels belong to the backends. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status linear_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)
 {
 	if (in->h != 1 || in->w != 1)
-		return wasd_fail(err, WASD_EINVAL, "input is %dx%dx%d: flatten it first", in->c, in->h, in->w);
+		return wasd_fail(err, WASD_EINVAL, "the input is %dx%dx%d: flatten it first", in->c, in->h, in->w);
 	if (n->out < 1 || n->out > 1 << 20)
 		return wasd_fail(err, WASD_EINVAL, "%d outputs are not within 1..%d", n->out, 1 << 20);
 	n->shape = (struct wasd_shape){n->out, 1, 1};
 	return WASD_OK;
 }
 
-/* weight (out,in) */
+/* weight (out,in), bias (out) */
 static void linear_params(struct wasd_graph *g, struct node *n)
 {
 	int dims[2] = {n->out, n->in.c};
@@ -46,7 +46,7 @@ static void linear_onnx(struct onnx *o, const struct node *n)
 
 const struct layer layer_linear = {
 	.op = "linear",
-	.summary = "every output sees every input; maps are flattened or averaged before it",
+	.summary = "every output sees every input; flatten or average maps first",
 	.params = linear_params,
 	.fields =
 		{

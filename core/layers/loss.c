@@ -3,8 +3,7 @@
  *   q = (1-e)*onehot(y) + e/C,   loss = mean over images of  -sum_c q_c * log p_c,   p = softmax(z)
  *   d loss/d z_c = (p_c - q_c) / n
  *
- * log p_c = z_c - max - log sum exp(z - max), all in double: a few thousand numbers, and the loss is what people
- * compare. */
+ * log p_c = z_c - max - log sum exp(z - max), all in double: it costs little, and people compare losses. */
 #include "layers/layer.h"
 
 #include <math.h>
@@ -28,7 +27,7 @@ enum wasd_status loss_softmax_xent(const real *logits, const int32_t *y, int n, 
 				top = c;
 		}
 		if (!finite)
-			return wasd_fail(err, WASD_ENUMERIC, "logits of image %d are not finite", i);
+			return wasd_fail(err, WASD_ENUMERIC, "logits of image %d are NaN or infinite", i);
 		hits += top == y[i];
 		double sum = 0;
 		for (int c = 0; c < classes; c++)
@@ -45,7 +44,7 @@ enum wasd_status loss_softmax_xent(const real *logits, const int32_t *y, int n, 
 	}
 	total /= n;
 	if (!isfinite(total))
-		return wasd_fail(err, WASD_ENUMERIC, "loss is not finite");
+		return wasd_fail(err, WASD_ENUMERIC, "loss is NaN or infinite");
 	*loss = total;
 	*correct = hits;
 	return WASD_OK;

@@ -1,4 +1,4 @@
-/* layers/packs.c - the list of packed forms. */
+/* layers/packs.c - a list of packed forms of constant weights. */
 #include "layers/packs.h"
 #include "layers/layer.h"
 

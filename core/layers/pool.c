@@ -1,8 +1,8 @@
 /* layers/pool.c - max, average and global average pooling.
  *
- * Max: padding never wins (it stands for minus infinity); of equal values the first in row order wins, NaN wins over
- * all. Forward keeps the winning tap of each output in one byte (training). Average: no padding, every window is full.
- * Global: mean over the map. */
+ * Max: padding never wins (it counts as minus infinity). Of equal values the first in row order wins; NaN wins over
+ * all. In training, forward stores the winning tap of each output in one byte. Average: no padding, every window is
+ * full. Global: mean over the map. */
 #include "convert/onnx.h"
 #include "layers/layer.h"
 
@@ -14,8 +14,8 @@ static enum wasd_status pool_shape(struct node *n, const struct wasd_shape *in, 
 	int k = n->kh, p = n->pad_top;
 	if (k < 1 || k > 15 || n->stride < 1 || p < 0 || 2 * p > k)
 		return wasd_fail(err, WASD_EINVAL,
-		                 "window %d (1..15), stride %d, padding %d (at most half the window) make no pooling", k,
-		                 n->stride, p);
+		                 "invalid pooling: window %d (must be 1..15), stride %d, padding %d (at most half the window)",
+		                 k, n->stride, p);
 	if (in->h + 2 * p < k || in->w + 2 * p < k)
 		return wasd_fail(err, WASD_EINVAL, "window %d with padding %d does not fit a map of %dx%d", k, p, in->h, in->w);
 	n->shape = (struct wasd_shape){in->c, (in->h + 2 * p - k) / n->stride + 1, (in->w + 2 * p - k) / n->stride + 1};
@@ -73,7 +73,7 @@ WASD_HOT static void max_plane(const struct node *nd, const real *x, real *y, ui
 		}
 }
 
-/* The common case, 2x2 with stride 2 and no padding, without branches. */
+/* Branch-free version of the common case: 2x2, stride 2, no padding. */
 WASD_HOT static void max_plane_2x2(const struct node *nd, const real *x, real *y, uint8_t *won)
 {
 	int W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w;
@@ -274,7 +274,7 @@ const struct layer layer_maxpool = {
 	.summary = "largest value of each window",
 	.fields =
 		{
-			{"kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
+			{"kernel", "window side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
 			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
 			{"padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, .max = 7},
 		},
@@ -291,7 +291,7 @@ const struct layer layer_avgpool = {
 	.summary = "mean of each window",
 	.fields =
 		{
-			{"kernel", "window a side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
+			{"kernel", "window side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
 			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
 		},
 	.settle = pool_settle,

@@ -1,4 +1,4 @@
-/* layers/table.c - every kind of node. */
+/* layers/table.c - the table of layers. */
 #include "layers/layer.h"
 
 const struct layer *layer_at(int i)

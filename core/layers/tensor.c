@@ -1,7 +1,7 @@
-/* layers/tensor.c - where the memory of tensors comes from. A backend for another device replaces these two functions.
+/* layers/tensor.c - allocates the memory of tensors. A backend for another device replaces these two functions.
  *
- * Large blocks are aligned to huge pages and ask for them: channel-major rows lie far apart, and with small pages every
- * row of a tile would miss in the TLB. The block's own address stands right in front of what is handed out. */
+ * Large blocks are aligned to huge pages and request them: channel-major rows lie far apart, and with small pages every
+ * row of a tile would miss the TLB. The address of the allocated block is stored right before the pointer returned. */
 #include "layers/layer.h"
 
 #include <sys/mman.h>
@@ -20,7 +20,7 @@ void *tensor_alloc(size_t bytes)
 	char *p = (char *)(((uintptr_t)raw + sizeof raw + align - 1) / align * align);
 	((char **)p)[-1] = raw;
 	if (align == HUGE_PAGE)
-		madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* only advice: refusing it costs speed */
+		madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* only advice; a refusal costs speed */
 	return p;
 }
 

@@ -1,5 +1,5 @@
-/* core/models/capabilities.c - every table of core as one JSON object (its form: wasd/model.h). Nothing is listed by
- * hand but the augmentations, which are members of the job spec rather than rows. */
+/* core/models/capabilities.c - every table of core as one JSON object (format: wasd/model.h). All lists come from the
+ * tables, except the augmentations, which are members of the job spec and not rows. */
 #include <string.h>
 
 #include "backend/backend.h"
@@ -8,7 +8,7 @@
 #include "wasd/optim.h"
 #include "weights/strategy.h"
 
-/* Appends a member and returns it; NULL (and v deleted) when anything is out of memory. */
+/* Appends a member and returns it; NULL (and v deleted) when out of memory. */
 static cJSON *put(cJSON *o, const char *key, cJSON *v)
 {
 	if (v && cJSON_AddItemToObject(o, key, v))
@@ -63,7 +63,7 @@ static bool arch_options(cJSON *list, const struct wasd_arch *a)
 	return list;
 }
 
-/* One choice of option values: model is the spec's object without "arch". Takes model over. */
+/* Appends one choice of option values. model: the spec's object without "arch"; takes ownership. */
 static bool arch_variant(cJSON *list, const struct wasd_arch *a, cJSON *model)
 {
 	cJSON *j = append(list, cJSON_CreateObject());
@@ -87,7 +87,7 @@ static bool arch_variant(cJSON *list, const struct wasd_arch *a, cJSON *model)
 	return ok;
 }
 
-/* Every combination of option values: counted through like digits, the defaults first. */
+/* Appends every combination of option values, counting through them like digits, defaults first. */
 static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 {
 	int digit[WASD_ARCH_OPTIONS] = {0}, n = 0;
@@ -244,7 +244,7 @@ static bool augmentations(cJSON *list)
 	       named(list, "crop", "shifted by up to `pad` pixels; black enters", pad, true);
 }
 
-/* ---- layers of networks of a job's own ------------------------------------------------------------------------ */
+/* ---- layers of custom networks --------------------------------------------------------------------------------- */
 
 static bool layer_field(cJSON *list, const struct layer_field *f)
 {

@@ -1,11 +1,11 @@
-/* core/models/describe.c - what a network is, as JSON (its form: wasd/model.h): read from the graph that its builder
- * makes, so that it cannot differ from what trains. */
+/* core/models/describe.c - describes a network as JSON (format: wasd/model.h). It reads the graph that the builder
+ * makes, so the description cannot differ from the network that trains. */
 #include <string.h>
 
 #include "models/models.h"
 #include "wasd/weights.h"
 
-/* Takes v; false (v deleted) when anything is out of memory. */
+/* Takes ownership of v; false (v deleted) when out of memory. */
 static bool put(cJSON *o, const char *key, cJSON *v)
 {
 	if (v && cJSON_AddItemToObject(o, key, v))
@@ -54,7 +54,7 @@ static double shifted_macs(const struct wasd_graph *g, struct wasd_draw *d, int 
 	return (double)wasd_graph_macs(g, wasd_draw_recipe(d));
 }
 
-/* layers filled: what the members above it say of them together. */
+/* Needs the layers filled in; adds the members that sum them up. */
 static bool totals(cJSON *j, const struct wasd_graph *g, struct wasd_draw *d)
 {
 	double macs = (double)wasd_graph_macs(g, NULL), augmented = 0, of_layers = 0;
@@ -109,7 +109,7 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
 	if (!s)
 		s = wasd_was_create(g, was, own, &w, err);
 	wasd_rng_init(&r, 0, "describe", 0, 0);
-	if (!s && w) /* which layers, whatever is drawn for them */
+	if (!s && w) /* only the set of layers matters, not the draw */
 		s = wasd_was_draw(w, &r, &d, err);
 	if (!s && (!(j = cJSON_CreateObject()) || !fill(j, model, g, w, &d)))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the description");

@@ -1,11 +1,11 @@
-/* core/models/efficientnet_lite.c - EfficientNet-Lite0 of the published script: 3x3 stem of stride 2, 16 MBConv blocks
- * in seven stages, 1x1 head; convolutions without bias, ReLU6, no squeeze-and-excite, batch norm with eps 1e-3 and
- * momentum 0.01. The depthwise convolution of every block is augmented; each block has a vector "param" of two alphas,
- * the first in use.
+/* core/models/efficientnet_lite.c - EfficientNet-Lite0 as in the published script: 3x3 stem of stride 2, 16 MBConv
+ * blocks in seven stages, 1x1 head; convolutions without bias, ReLU6, no squeeze-and-excite, batch norm with eps 1e-3
+ * and momentum 0.01. The depthwise convolution of every block is augmented; each block has a vector "param" of two
+ * alphas, of which the first is used.
  *
- * Drop-connect of block b = 0..15 has rate 0.2 b/7, divided by the seven stages rather than by the blocks: up to 0.43,
- * as published. At 32x32 the last stages and the head see 1x1 maps, so a training batch needs two images (graph/exec.c
- * refuses one). */
+ * Drop-connect of block b = 0..15 has rate 0.2 b/7: as published, it divides by the seven stages and not by the blocks,
+ * so the rate reaches 0.43. At 32x32 the last stages and the head see 1x1 maps, so a training batch needs two images
+ * (graph/exec.c rejects one). */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -38,8 +38,8 @@ static wasd_node conv1x1(struct wasd_graph *g, wasd_node x, const char *name, in
 	return wasd_graph_conv(g, x, name, out, 1, 1, 0, 1, false);
 }
 
-/* 1x1 to expand*in (not for 1), depthwise k x k, 1x1 to out without activation; where shapes allow, the branch may be
- * dropped and the input is added. */
+/* 1x1 to expand*in (skipped for expand 1), depthwise k x k, 1x1 to out without activation. Where the shapes allow it,
+ * the branch may be dropped and the input is added. */
 static wasd_node mbconv(struct wasd_graph *g, wasd_node x, const struct mbconv *b)
 {
 	char param[NAME_SIZE], name[NAME_SIZE];
@@ -96,7 +96,8 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_efficientnet_lite0 = {
 	.name = "efficientnet_lite0",
-	.summary = "EfficientNet-Lite0 for small images: 16 MBConv blocks, their depthwise 3x3 and 5x5 augmented",
+	.summary =
+		"EfficientNet-Lite0 for small images: 16 MBConv blocks with augmented depthwise 3x3 and 5x5 convolutions",
 	.paper_was = paper_was,
 	.min_side = 16,
 	.build = build,

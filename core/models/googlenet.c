@@ -1,10 +1,11 @@
-/* core/models/googlenet.c - GoogLeNet of the published script: 3x3 stem of 192 channels, nine inception blocks in three
- * stages with a max-pool between, no auxiliary heads. Every convolution has a bias, batch norm and ReLU. The 3x3 and
- * the 5x5 of each block are augmented; each block has a vector "param" of eight alphas, the first two in use.
+/* core/models/googlenet.c - GoogLeNet as in the published script: 3x3 stem of 192 channels, nine inception blocks in
+ * three stages with max pooling between them, no auxiliary heads. Every convolution has a bias, batch norm and ReLU.
+ * The 3x3 and the 5x5 of each block are augmented; each block has a vector "param" of eight alphas, of which the first
+ * two are used.
  *
  * Names follow the reference's sequences: convolution, batch norm and ReLU each take a number within a branch, as does
- * the pool that opens branch 4. The final 8x8 average pool is the mean over the whole map, which is the same at 32x32.
- */
+ * the pool that opens branch 4. The final 8x8 average pool is the mean over the whole map, which is the same at
+ * 32x32. */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -73,7 +74,7 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_googlenet = {
 	.name = "googlenet",
-	.summary = "GoogLeNet for small images: nine inception blocks, 18 augmented convolutions 3x3 and 5x5",
+	.summary = "GoogLeNet for small images: nine inception blocks, 18 augmented 3x3 and 5x5 convolutions",
 	.paper_was = paper_was,
 	.min_side = 8,
 	.build = build,

@@ -1,8 +1,8 @@
-/* core/models/lenet.c - LeNet: 5x5 6, pool, 5x5 16, pool, 400-120-84-C, with ReLU. The method's authors' script has one
+/* core/models/lenet.c - LeNet: 5x5 6, pool, 5x5 16, pool, 400-120-84-C, with ReLU. The authors' script has a ReLU
  * behind the last linear layer too ("published"): a class whose logit is below 0 for every image then has no gradient
- * and is never answered again. The classic network's logits are linear. What was stored before there was a choice is
- * the published one. 28x28 images are padded by 2 in conv1, as the classic network did, so that both sizes meet the 400
- * inputs of the head. The published network does not augment it; a job may. */
+ * and is never predicted again. The classic network has linear logits. Specs stored before the option existed mean the
+ * published network. 28x28 images are padded by 2 in conv1, as in the classic network, so that both sizes match the 400
+ * inputs of the head. The published network augments nothing; a job may. */
 #include "models/models.h"
 
 static wasd_node conv_pool(struct wasd_graph *g, wasd_node x, const char *name, int out, int padding)
@@ -38,7 +38,7 @@ static const char *paper_was(const int *options)
 const struct wasd_arch arch_lenet = {
 	.name = "lenet",
 	.summary = "LeNet-5: two 5x5 convolutions, three linear layers; 28x28 or 32x32",
-	.options = {{"published", "the authors' own network: a ReLU on the logits as well", .boolean = true, .def = false,
+	.options = {{"published", "the authors' own network: a ReLU on the logits too", .boolean = true, .def = false,
                  .stored = true}},
 	.paper_was = paper_was,
 	.min_side = 28,

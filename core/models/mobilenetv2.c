@@ -1,6 +1,6 @@
-/* core/models/mobilenetv2.c - MobileNetV2 of the published script: 1x1 stem, 17 inverted bottlenecks, 1x1 head. All
- * convolutions have a bias, activations are ReLU6. The depthwise 3x3 of every bottleneck is augmented; each has a
- * vector "param" of two alphas, the first in use. The classifier is a 1x1 convolution of the averaged map. */
+/* core/models/mobilenetv2.c - MobileNetV2 as in the published script: 1x1 stem, 17 inverted bottlenecks, 1x1 head. All
+ * convolutions have a bias; activations are ReLU6. The depthwise 3x3 of every bottleneck is augmented; each has a
+ * vector "param" of two alphas, of which the first is used. The classifier is a 1x1 convolution of the averaged map. */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -22,7 +22,7 @@ static wasd_node conv1x1_bn(struct wasd_graph *g, wasd_node x, const char *conv,
 	return wasd_graph_batchnorm(g, x, bn, BN_EPS, BN_MOMENTUM);
 }
 
-/* 1x1 to expand*in, depthwise 3x3, 1x1 to out without activation; the input is added where shapes allow. */
+/* 1x1 to expand*in, depthwise 3x3, 1x1 to out without activation. The input is added where the shapes allow it. */
 static wasd_node bottleneck(struct wasd_graph *g, wasd_node x, const struct bottleneck *b)
 {
 	char param[NAME_SIZE], conv[NAME_SIZE], bn[NAME_SIZE];
@@ -38,7 +38,7 @@ static wasd_node bottleneck(struct wasd_graph *g, wasd_node x, const struct bott
 
 static enum wasd_status build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
 {
-	/* A stage of one bottleneck has no number of its own in the names. Stages 5 and 6 keep the size, as published. */
+	/* A stage of one bottleneck has no index of its own in the names. Stages 5 and 6 keep the size, as published. */
 	static const struct {
 		int expand, out, n, stride;
 	} stage[7] = {
@@ -69,7 +69,7 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_mobilenetv2 = {
 	.name = "mobilenetv2",
-	.summary = "MobileNetV2 for small images: 17 inverted bottlenecks, their depthwise 3x3 augmented",
+	.summary = "MobileNetV2 for small images: 17 inverted bottlenecks with augmented depthwise 3x3 convolutions",
 	.paper_was = paper_was,
 	.min_side = 8,
 	.build = build,

@@ -1,4 +1,4 @@
-/* models/models.h - rows of models/table.c and what the builders share. */
+/* models/models.h - the rows of models/table.c, and what the builders share. */
 #ifndef MODELS_MODELS_H
 #define MODELS_MODELS_H
 
@@ -10,9 +10,9 @@ extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet
 /* models/own.c: {"layers": [...]} */
 enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
                            struct wasd_err *err);
-bool own_augments(const cJSON *model); /* any of its layers */
+bool own_augments(const cJSON *model); /* whether any of its layers is augmented */
 
-/* models/table.c: what every network asks of images and classes; name for the message. */
+/* models/table.c: checks that every network makes on images and classes; name is for the message. */
 enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes,
                                     struct wasd_err *err);
 
@@ -20,7 +20,7 @@ enum wasd_status models_check_input(const char *name, int min_side, struct wasd_
 #define BN_MOMENTUM 0.1
 #define NAME_SIZE 64
 
-/* The authors' strategies (web/docs/was.md#networks), as members of a "was" object. */
+/* The strategies of the paper's authors (web/docs/was.md#networks), as members of a "was" object. */
 #define PAPER_TRANSLATE "{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}"
 #define PAPER_CROP "{\"type\":\"resized_crop\",\"scale\":[0.8,1],\"ratio\":[0.75,1.3333333333333333]}"
 #define PAPER_CROP_HARD "{\"type\":\"resized_crop\",\"scale\":[0.6,0.8],\"ratio\":[0.75,1.3333333333333333]}"

@@ -1,7 +1,8 @@
-/* core/models/network.c - the spec's "model" object: which network it means, a row of the table or the job's own. */
+/* core/models/network.c - finds out which network the spec's "model" object means: a row of the table or a custom
+ * one. */
 #include "models/models.h"
 
-/* The name of a row, or NULL for layers of the job's own. */
+/* *name: the name of a row, or NULL for a custom network. */
 static enum wasd_status row_of(const cJSON *model, const char **name, struct wasd_err *err)
 {
 	*name = NULL;
@@ -9,10 +10,10 @@ static enum wasd_status row_of(const cJSON *model, const char **name, struct was
 		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
 	bool layers = wasd_json_get(model, "layers");
 	if (wasd_json_get(model, "arch") && layers)
-		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "arch and layers exclude each other");
+		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "give either arch or layers, not both");
 	if (!layers && !wasd_json_str(model, "arch", name))
 		return wasd_fail_at(err, WASD_EINVAL, "/model/arch",
-		                    "must be the name of a network; or \"layers\" describe one");
+		                    "must be the name of a network (or describe a custom network with \"layers\")");
 	return WASD_OK;
 }
 

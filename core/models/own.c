@@ -1,7 +1,6 @@
-/* core/models/own.c - a network of a job's own: the layers of {"layers": [...]} (wasd/model.h) added to a graph by the
- * call that the published networks end in. Which layers there are and what their members mean is in their rows
- * (layers/table.c); here is only what holds for all of them: names, who reads whom, and limits, since the object comes
- * from outside. */
+/* core/models/own.c - custom networks: adds the layers of {"layers": [...]} (wasd/model.h) to a graph with the same
+ * call that the published networks use. The rows of layers/table.c say which layers exist and what their members mean.
+ * This file handles what is common to all of them: names, inputs, and limits, since the object is untrusted input. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,14 +11,14 @@
 
 #define LAYERS_MAX 1000
 #define INPUTS_MAX 64
-#define NAME_MAX 48                  /* checkpoints add to it, and jobs name layers of at most 64 bytes */
+#define NAME_MAX 48                  /* checkpoints append to it, and jobs name layers with at most 64 bytes */
 #define MAP_MAX ((size_t)1 << 27)    /* values of one layer for one image */
-#define MAPS_MAX ((size_t)1 << 30)   /* of all layers */
-#define MACS_MAX ((uint64_t)1 << 44) /* of one image */
+#define MAPS_MAX ((size_t)1 << 30)   /* of all layers, for one image */
+#define MACS_MAX ((uint64_t)1 << 44) /* per image */
 
 struct own {
 	struct wasd_graph *g;
-	int classes, n; /* layers so far */
+	int classes, n; /* n: layers added so far */
 	struct {
 		char name[NAME_MAX + 1];
 		wasd_node node;
@@ -31,7 +30,7 @@ struct own {
 	char at[40]; /* "/model/layers/3" */
 };
 
-/* The refusal of the current layer, or of one of its members. */
+/* Fails with an error about the current layer, or about one of its members. */
 static enum wasd_status refuse(const struct own *o, const char *member, enum wasd_status s, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 static enum wasd_status refuse(const struct own *o, const char *member, enum wasd_status s, const char *fmt, ...)
@@ -50,8 +49,8 @@ static enum wasd_status refuse(const struct own *o, const char *member, enum was
 
 /* ---- names ---------------------------------------------------------------------------------------------------- */
 
-/* What a checkpoint calls its own: "dom.NAME.running_mean" are the statistics of layer NAME in DOM, not a layer
- * "dom.NAME". */
+/* Whether checkpoints use names of this form for themselves: "dom.NAME.running_mean" are the statistics of layer NAME
+ * in DOM, not of a layer "dom.NAME". */
 static bool reserved(const char *name)
 {
 	static const char *const words[] = {"input", "state", "optim", "train", "aom", "dom", "profile"};
@@ -83,14 +82,14 @@ static enum wasd_status read_name(struct own *o, const cJSON *j, const struct la
 	char name[NAME_MAX + 1];
 	if (wasd_json_get(j, "name") && (!wasd_json_str(j, "name", &given) || !well_formed(given)))
 		return refuse(o, "name", WASD_EINVAL,
-		              "a name has 1 to %d letters, digits, _ . and -, and begins with none of the last two", NAME_MAX);
+		              "a name has 1 to %d letters, digits, _ . and -, and must not begin with . or -", NAME_MAX);
 	snprintf(name, sizeof name, "%s", given ? given : "");
 	if (!given)
 		snprintf(name, sizeof name, "%.30s%d", l->op, o->n);
 	if (reserved(name))
-		return refuse(o, "name", WASD_EINVAL, "%s: names cannot begin so", name);
+		return refuse(o, "name", WASD_EINVAL, "%s: this prefix is reserved", name);
 	if (find_layer(o, name) >= 0)
-		return refuse(o, given ? "name" : NULL, WASD_EINVAL, "%s: a layer before has this name", name);
+		return refuse(o, given ? "name" : NULL, WASD_EINVAL, "%s: an earlier layer has this name", name);
 	memcpy(o->layer[o->n].name, name, sizeof name);
 	return WASD_OK;
 }
@@ -102,7 +101,7 @@ static enum wasd_status read_field(struct own *o, const cJSON *j, const struct l
 	const cJSON *v = wasd_json_get(j, f->name);
 	double d = f->def;
 	if (!v && f->required)
-		return refuse(o, f->name, WASD_EINVAL, "%s is needed", f->name);
+		return refuse(o, f->name, WASD_EINVAL, "%s is missing", f->name);
 	if (v && f->kind == FIELD_BOOL) {
 		if (!cJSON_IsBool(v))
 			return refuse(o, f->name, WASD_EINVAL, "%s must be true or false", f->name);
@@ -126,7 +125,7 @@ static enum wasd_status read_field(struct own *o, const cJSON *j, const struct l
 	return WASD_OK;
 }
 
-/* The layers that this one reads: o->layer indices, -1 = the images. */
+/* Reads the layers that this one takes as input: o->layer indices, -1 = the images. */
 static enum wasd_status read_from(struct own *o, const cJSON *j, const struct layer *l, int from[INPUTS_MAX], int *n)
 {
 	const cJSON *v = wasd_json_get(j, "from"), *one = cJSON_IsArray(v) ? v->child : v;
@@ -136,19 +135,19 @@ static enum wasd_status read_from(struct own *o, const cJSON *j, const struct la
 		from[(*n)++] = o->n - 1;
 	for (; one; one = cJSON_IsArray(v) ? one->next : NULL) {
 		if (!cJSON_IsString(one))
-			return refuse(o, "from", WASD_EINVAL, "from must be the name of a layer before, or an array of names");
+			return refuse(o, "from", WASD_EINVAL, "from must be the name of an earlier layer, or an array of names");
 		int i = find_layer(o, one->valuestring);
 		if (i < 0 && strcmp(one->valuestring, "input"))
-			return refuse(o, "from", WASD_EINVAL, "no layer before is called \"%.60s\"", one->valuestring);
+			return refuse(o, "from", WASD_EINVAL, "no earlier layer is called \"%.60s\"", one->valuestring);
 		for (int k = 0; k < *n; k++)
 			if (from[k] == i)
-				return refuse(o, "from", WASD_EINVAL, "%.60s is there twice", one->valuestring);
+				return refuse(o, "from", WASD_EINVAL, "%.60s is listed twice", one->valuestring);
 		if (*n == INPUTS_MAX)
 			return refuse(o, "from", WASD_ETOOBIG, "more than %d layers", INPUTS_MAX);
 		from[(*n)++] = i;
 	}
 	if (*n < least || *n > most)
-		return refuse(o, "from", WASD_EINVAL, "reads %d layer%s%s, named in \"from\"", least, least > 1 ? "s" : "",
+		return refuse(o, "from", WASD_EINVAL, "needs %d input%s%s, named in \"from\"", least, least > 1 ? "s" : "",
 		              most > least ? " or more" : "");
 	return WASD_OK;
 }
@@ -212,7 +211,7 @@ static enum wasd_status mark_augmentable(struct own *o, bool augment)
 	return o->g->status ? refuse(o, NULL, o->g->status, "%s", o->g->err.msg) : WASD_OK;
 }
 
-/* After every layer, so that no size that follows from it can be absurd. */
+/* Called after every layer, so that no size derived from it can overflow. */
 static enum wasd_status count(struct own *o, wasd_node at)
 {
 	struct wasd_node_info n = wasd_graph_node_info(o->g, at);
@@ -220,9 +219,10 @@ static enum wasd_status count(struct own *o, wasd_node at)
 	o->values += values;
 	o->macs += n.macs;
 	if (values > MAP_MAX || o->values > MAPS_MAX || n.macs > MACS_MAX || o->macs > MACS_MAX)
-		return refuse(o, NULL, WASD_ETOOBIG,
-		              "%dx%dx%d values: beyond %zu in a layer, %zu in all, or %llu multiply-adds an image", n.shape.c,
-		              n.shape.h, n.shape.w, MAP_MAX, MAPS_MAX, (unsigned long long)MACS_MAX);
+		return refuse(
+			o, NULL, WASD_ETOOBIG,
+			"%dx%dx%d values: a network may have at most %zu values in a layer, %zu in all, and %llu multiply-adds per image",
+			n.shape.c, n.shape.h, n.shape.w, MAP_MAX, MAPS_MAX, (unsigned long long)MACS_MAX);
 	return WASD_OK;
 }
 
@@ -255,7 +255,7 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 	const char *name = o->layer[o->n].name;
 	wasd_node at = graph_add(o->g, &nd, l->params ? name : "", x, n);
 	if (at < 0) {
-		/* The graph puts a name in front; refuse() does so too. */
+		/* Skip the name that the graph prepends, because refuse() prepends it too. */
 		const char *msg = strstr(o->g->err.msg, ": ");
 		return refuse(o, o->g->status == WASD_EINVAL ? l->blame : NULL, o->g->status, "%s",
 		              msg ? msg + 2 : o->g->err.msg);
@@ -273,14 +273,14 @@ static enum wasd_status finish(struct own *o)
 {
 	int last = o->n - 1;
 	struct wasd_shape out = o->g->nodes[o->layer[last].node].shape;
-	for (o->n = 0; o->n <= last; o->n++) { /* refusals are about layer o->n */
+	for (o->n = 0; o->n <= last; o->n++) { /* refuse() reports about layer o->n */
 		snprintf(o->at, sizeof o->at, "/model/layers/%d", o->n);
 		if (o->n < last && !o->layer[o->n].read)
 			return refuse(o, NULL, WASD_EINVAL, "no other layer reads it");
 	}
 	o->n = last;
 	if (out.c != o->classes || out.h != 1 || out.w != 1)
-		return refuse(o, NULL, WASD_EINVAL, "the last layer gives %dx%dx%d, %d classes need %dx1x1", out.c, out.h,
+		return refuse(o, NULL, WASD_EINVAL, "the last layer outputs %dx%dx%d, but %d classes need %dx1x1", out.c, out.h,
 		              out.w, o->classes, o->classes);
 	return wasd_graph_finish(o->g, o->layer[last].node, o->err);
 }
@@ -298,7 +298,7 @@ static enum wasd_status check_model(const cJSON *model, struct wasd_shape in, in
 	    (!wasd_json_str(model, "name", &name) || !wasd_name_ok(name) || wasd_arch_find(name)))
 		return wasd_fail_at(
 			err, WASD_EINVAL, "/model/name",
-			"must be a name of lower-case letters, digits, . _ and -, and not that of a published network");
+			"must be a name of lower-case letters, digits, . _ and -, other than that of a published network");
 	if (n < 1 || n > LAYERS_MAX)
 		return wasd_fail_at(err, WASD_EINVAL, "/model/layers", "must be an array of 1 to %d layers", LAYERS_MAX);
 	return models_check_input(name, 1, in, classes, err);

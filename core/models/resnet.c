@@ -1,7 +1,7 @@
-/* core/models/resnet.c - ResNet-18 and -34 of the published script: 3x3 stem, four stages of basic blocks, shortcuts
+/* core/models/resnet.c - ResNet-18 and -34 as in the published script: 3x3 stem, four stages of basic blocks; shortcuts
  * that change the shape are 3x3 convolutions. Both convolutions of every block are augmented; each block has a vector
- * "param" of four alphas, the first two in use. The final 4x4 average pool is the mean over the whole map, which is the
- * same at 32x32. */
+ * "param" of four alphas, of which the first two are used. The final 4x4 average pool is the mean over the whole map,
+ * which is the same at 32x32. */
 #include <stdio.h>
 
 #include "models/models.h"

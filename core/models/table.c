@@ -1,4 +1,4 @@
-/* core/models/table.c - the networks by name, and the checks that all of them share. */
+/* core/models/table.c - the networks by name, and the checks that they share. */
 #include <stdio.h>
 #include <string.h>
 

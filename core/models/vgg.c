@@ -1,13 +1,13 @@
-/* core/models/vgg.c - VGG-16 with batch norm, as published: 13 3x3 convolutions with bias in five stages with a
- * max-pool after each, head 512-H-H-C with dropout. A convolution is augmented exactly if its input and output channels
- * are equal.
+/* core/models/vgg.c - VGG-16 with batch norm, as published: 13 3x3 convolutions with bias in five stages with max
+ * pooling after each, head 512-H-H-C with dropout. A convolution is augmented if and only if it has as many input as
+ * output channels.
  *
  * Names follow the reference's two sequences: convolution, batch norm, ReLU and pool each take a number of "conv", so
- * the layer after a pool skips one. All alphas sit in the vector "param" of 45 at 1, 3, ... 17; a batch norm "BN" is
- * registered and unused.
+ * the layer after a pool skips one. All alphas are in the vector "param" of 45, at 1, 3, ... 17; a batch norm "BN" is
+ * registered but unused.
  *
- * Other sizes than 32x32: a pool is left out once the map is 1x1 (16x16 images), and what the fifth pool leaves larger
- * than 1x1 is averaged before the head, which at 32x32 is the identity. */
+ * Sizes other than 32x32: a pool is omitted once the map is 1x1 (16x16 images). Whatever the fifth pool leaves larger
+ * than 1x1 is averaged before the head; at 32x32 this is the identity. */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -67,7 +67,7 @@ static const char *paper_was(const int *options)
 
 const struct wasd_arch arch_vgg16 = {
 	.name = "vgg16",
-	.summary = "VGG-16 with batch norm: 13 convolutions 3x3, head of 512 or 4096",
+	.summary = "VGG-16 with batch norm: 13 3x3 convolutions, head of 512 or 4096",
 	.options = {[OPT_HEAD] = {"head", "width of the two hidden linear layers", 512, {512, 4096}}},
 	.paper_was = paper_was,
 	.min_side = 16,

@@ -1,4 +1,4 @@
-/* optim/kinds.h - rows of the tables in optim/optim.c and optim/schedule.c, and how their options are read. */
+/* optim/kinds.h - the rows of the tables in optim/optim.c and optim/schedule.c, and how to read their options. */
 #ifndef OPTIM_KINDS_H
 #define OPTIM_KINDS_H
 
@@ -6,13 +6,13 @@
 
 extern const struct wasd_optim_kind optim_sgd, optim_adamw, optim_adam;
 
-/* v[i] = member options[i].name of obj, or its default. obj may have the members `type` and extra (may be NULL)
- * besides; any other is refused. at: the object's JSON pointer. */
+/* v[i] = member options[i].name of obj, or its default. Besides these, obj may have only the members `type` and `extra`
+ * (may be NULL). at: the object's JSON pointer. */
 enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options,
                                     const char *extra, double *v, struct wasd_err *err);
-/* {"type":name, every option}, NULL when out of memory. */
+/* {"type":name, every option}; NULL when out of memory. */
 cJSON *optim_options_to_json(const char *name, const struct wasd_optim_option *options, const double *v);
-/* Index of the row that obj.type names (0 when obj is NULL or has no type); -1 after setting err. name_at: the names of
+/* Index of the row that obj.type names (0 if obj is NULL or has no type); -1 after setting err. name_at: the names of
  * the table, NULL after the last. */
 int optim_read_type(const cJSON *obj, const char *at, const char *(*name_at)(int i), struct wasd_err *err);
 

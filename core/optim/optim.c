@@ -1,10 +1,10 @@
-/* core/optim/optim.c - the optimizers by name, their state blocks, and the pass over the parameter block on the thread
- * team. Every element is updated on its own, so the result does not depend on the number of threads. */
+/* core/optim/optim.c - the optimizers by name, their state blocks, and the threaded pass over the parameter block.
+ * Every element is updated independently, so the result does not depend on the number of threads. */
 #include <limits.h>
 
 #include "optim/kinds.h"
 
-#define BLOCK 4096 /* elements: one unit of the team's work */
+#define BLOCK 4096 /* elements per work unit */
 
 static const struct wasd_optim_kind *const table[] = {&optim_sgd, &optim_adamw, &optim_adam};
 #define ROWS ((int)(sizeof table / sizeof *table))
@@ -39,7 +39,7 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 	if (row < 0)
 		return WASD_EINVAL;
 	if (n / BLOCK >= INT_MAX)
-		return wasd_fail(err, WASD_ETOOBIG, "%zu parameters", n);
+		return wasd_fail(err, WASD_ETOOBIG, "%zu parameters are too many for an optimizer", n);
 	struct wasd_optim *o = wasd_calloc(1, sizeof *o);
 	if (!o)
 		return wasd_fail(err, WASD_ENOMEM, "optimizer");
@@ -48,7 +48,8 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 	enum wasd_status s = optim_read_options(spec, "/train/optimizer", o->kind->options, NULL, o->opt, err);
 	for (int i = 0; s == WASD_OK && o->kind->states[i]; i++)
 		if (!(o->state[i] = wasd_alloc_aligned(n ? n : 1, sizeof(real))))
-			s = wasd_fail(err, WASD_ENOMEM, "optimizer state \"%s\" of %zu values", o->kind->states[i], n);
+			s = wasd_fail(err, WASD_ENOMEM, "no memory for optimizer state \"%s\" of %zu values", o->kind->states[i],
+			              n);
 	if (s != WASD_OK) {
 		wasd_optim_destroy(o);
 		return s;

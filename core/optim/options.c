@@ -1,4 +1,4 @@
-/* core/optim/options.c - reading and writing the option objects of optimizers and schedules from their tables. */
+/* core/optim/options.c - reads and writes the option objects of optimizers and schedules, driven by their tables. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* core/optim/schedule.c - learning-rate schedules: factors on the base rate as a pure function of the step. All kinds
+/* core/optim/schedule.c - learning-rate schedules: factors on the base rate, as a pure function of the step. All kinds
  * share the linear warm-up; each row says what follows it. */
 #include <math.h>
 
@@ -16,7 +16,7 @@ static double constant(const double *opt, double epoch, double warmup, double ep
 }
 
 enum { EVERY, GAMMA };
-/* gamma^floor(epoch / every); warm-up counts as part of the first stretch. */
+/* gamma^floor(epoch / every); the warm-up counts as part of the first stretch. */
 static double stairs(const double *opt, double epoch, double warmup, double epochs)
 {
 	(void)warmup, (void)epochs;

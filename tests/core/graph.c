@@ -368,7 +368,7 @@ static void builder_errors(void)
 			break;
 		case 3:
 			c = wasd_graph_linear(g, c, "fc", 3, true);
-			want = "fc: input is 4x12x12: flatten it first";
+			want = "fc: the input is 4x12x12: flatten it first";
 			break;
 		case 4:
 			c = wasd_graph_add(g, c, x);
@@ -376,7 +376,7 @@ static void builder_errors(void)
 			break;
 		case 5:
 			c = wasd_graph_maxpool(g, c, 3, 1, 2);
-			want = "maxpool: window 3";
+			want = "maxpool: invalid pooling: window 3";
 			break;
 		case 6:
 			c = wasd_graph_dropout(g, c, 1.0);
@@ -407,7 +407,7 @@ static void builder_errors(void)
 			break;
 		case 13:
 			c = wasd_graph_conv(g, c, "c2", 0, 3, 1, 1, 1, false);
-			want = "c2: 0 output channels";
+			want = "c2: invalid convolution: 0 output channels";
 			break;
 		case 14:
 			wasd_graph_spare_stats(g, "s", 2);

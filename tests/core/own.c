@@ -87,7 +87,7 @@ static const struct {
 	{CONV(",\"stride\":0"), "/model/layers/0/stride", "stride", "no stride"},
 	{CONV(",\"out\":8,\"groups\":2"), "/model/layers/0/groups", "do not divide", "3 channels in 2 groups"},
 	{CONV(",\"out\":4,\"depthwise\":true"), "/model/layers/0/out", "do not divide", "4 outputs of 3 groups"},
-	{CONV(",\"depthwise\":true,\"groups\":3"), "/model/layers/0/groups", "leave one", "both"},
+	{CONV(",\"depthwise\":true,\"groups\":3"), "/model/layers/0/groups", "not both", "both"},
 	{CONV(",\"bias\":1"), "/model/layers/0/bias", "true or false", "a number for a switch"},
 	{CONV(",\"augment\":\"yes\""), "/model/layers/0/augment", "true or false", "a word for a switch"},
 	{CONV(",\"kernel\":1,\"augment\":true"), "/model/layers/0/augment", "not 1x1", "nothing to transform"},
@@ -98,8 +98,8 @@ static const struct {
 	{"[{\"type\":\"relu\",\"name\":\".a\"}" HEAD, "/model/layers/0/name", "letters", "a dot in front"},
 	{"[{\"type\":\"relu\",\"name\":\"0123456789012345678901234567890123456789012345678\"}" HEAD, "/model/layers/0/name",
      "48", "49 bytes"},
-	{"[{\"type\":\"relu\",\"name\":\"input\"}" HEAD, "/model/layers/0/name", "cannot begin so", "the images' name"},
-	{"[{\"type\":\"relu\",\"name\":\"dom.x\"}" HEAD, "/model/layers/0/name", "cannot begin so",
+	{"[{\"type\":\"relu\",\"name\":\"input\"}" HEAD, "/model/layers/0/name", "prefix is reserved", "the images' name"},
+	{"[{\"type\":\"relu\",\"name\":\"dom.x\"}" HEAD, "/model/layers/0/name", "prefix is reserved",
      "a checkpoint's prefix"},
 	{"[{\"type\":\"relu\",\"name\":\"relu1\"},{\"type\":\"relu\"}" HEAD, "/model/layers/1", "has this name",
      "taken by a generated name"},
@@ -109,16 +109,16 @@ static const struct {
      "later", "reads what comes later"},
 	{"[{\"type\":\"relu\",\"from\":3}" HEAD, "/model/layers/0/from", "name", "a number"},
 	{"[{\"type\":\"relu\",\"from\":[\"input\",\"input\"]}" HEAD, "/model/layers/0/from", "twice", "the same twice"},
-	{"[{\"type\":\"relu\",\"from\":[]}" HEAD, "/model/layers/0/from", "reads 1 layer", "none"},
-	{"[{\"type\":\"add\"}" HEAD, "/model/layers/0/from", "reads 2 layers", "a sum of nothing"},
+	{"[{\"type\":\"relu\",\"from\":[]}" HEAD, "/model/layers/0/from", "needs 1 input", "none"},
+	{"[{\"type\":\"add\"}" HEAD, "/model/layers/0/from", "needs 2 inputs", "a sum of nothing"},
 	{"[{\"type\":\"relu\",\"name\":\"a\"},{\"type\":\"add\",\"from\":\"a\"}" HEAD, "/model/layers/1/from",
-     "reads 2 layers", "a sum of one"},
+     "needs 2 inputs", "a sum of one"},
 	{"[{\"type\":\"conv\",\"name\":\"a\",\"out\":4},{\"type\":\"add\",\"name\":\"sum\",\"from\":[\"a\",\"input\"]}" HEAD,
      "/model/layers/1/from", "sum: cannot add 4x32x32 and 3x32x32", "shapes differ"},
 	{"[{\"type\":\"maxpool\",\"name\":\"a\",\"kernel\":2},{\"type\":\"concat\",\"from\":[\"a\",\"input\"]}" HEAD,
      "/model/layers/1/from", "maps of 32x32", "sizes differ"},
-	{"[{\"type\":\"maxpool\"}" HEAD, "/model/layers/0/kernel", "needed", "no window"},
-	{"[{\"type\":\"maxpool\",\"kernel\":2,\"padding\":2}" HEAD, "/model/layers/0/kernel", "no pooling",
+	{"[{\"type\":\"maxpool\"}" HEAD, "/model/layers/0/kernel", "missing", "no window"},
+	{"[{\"type\":\"maxpool\",\"kernel\":2,\"padding\":2}" HEAD, "/model/layers/0/kernel", "invalid pooling",
      "more padding than half the window"},
 	{"[{\"type\":\"avgpool\",\"kernel\":15,\"stride\":15},{\"type\":\"avgpool\",\"kernel\":3}" HEAD,
      "/model/layers/1/kernel", "does not fit a map of 2x2", "the second pooling"},
@@ -185,7 +185,8 @@ static void limits(void)
 	wasd_buf_puts(&b, HEAD);
 	j = parse(wasd_buf_cstr(&b));
 	CHECK_INT(wasd_network_build(j, cifar, 10, &g, &err), WASD_ETOOBIG);
-	CHECK_MSG(strstr(err.pointer, "/model/layers/") && strstr(err.msg, "beyond"), "%s %s", err.pointer, err.msg);
+	CHECK_MSG(strstr(err.pointer, "/model/layers/") && strstr(err.msg, "may have at most"), "%s %s", err.pointer,
+	          err.msg);
 	cJSON_Delete(j);
 	b.len = 0;
 	for (int i = 0; i <= 1000; i++)

@@ -47,7 +47,7 @@ with case("describe and bench: a network from a file"):
     equal((p.returncode, json.loads(p.stdout)["arch"]), (0, "tiny"))
     with open(path, "w") as f:
         json.dump({"layers": OWN["layers"][:-1]}, f)
-    check("/model/layers/8: flatten8: the last layer gives" in describe("--model", path, status=1), "what is wrong and where")
+    check("/model/layers/8: flatten8: the last layer outputs" in describe("--model", path, status=1), "what is wrong and where")
 
 with Daemon() as d:
     with case("describe: the daemon answers the same, and a client may keep it"):
