@@ -1,5 +1,5 @@
-/* backend/cpu.c - OpenBLAS picks its kernels when it is loaded, from a list of CPUs that ends with its release: a newer
- * CPU gets old kernels, or the environment holds a choice made for another machine. This file chooses by features
+/* backend/cpu.c - OpenBLAS picks its kernels at load time from a list of CPUs that ends with its release: a newer CPU
+ * gets old kernels, and the environment may hold a choice made for another machine. This file chooses by CPU features
  * instead of names, and checks the arithmetic. */
 #include "wasd/cpu.h"
 #include "wasd/tensor.h"
@@ -17,7 +17,7 @@
 const char *wasd_cpu_openblas_coretype(void)
 {
 #if defined(__x86_64__)
-	__builtin_cpu_init(); /* asks CPUID, and XGETBV whether the system saves the registers */
+	__builtin_cpu_init(); /* uses CPUID, and XGETBV for whether the system saves the registers */
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
 		return "SkylakeX";
@@ -32,7 +32,7 @@ const char *wasd_cpu_openblas_loaded(void)
 	return openblas_get_corename();
 }
 
-/* Second-level cache of core 0 in KiB as the system reports it; 0 = it does not. */
+/* Size of core 0's L2 cache in KiB as reported by the system; 0: not reported. */
 static long l2_kib(void)
 {
 	char text[32] = "";
@@ -51,8 +51,8 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 {
 	const char *marker = getenv(MARKER), *user = getenv("WASD_OPENBLAS_CORETYPE");
 	const char *want = coretype ? coretype : user && *user ? user : wasd_cpu_openblas_coretype();
-	/* The marker holds the choice that this process was started with. Kernels that cannot multiply here give way to the
-	 * common ones. */
+	/* The marker holds the choice that this process was started with. If those kernels multiply wrongly here, fall back
+	 * to the generic ones. */
 	if (marker && !coretype && strcmp(marker, FALLBACK) && wasd_cpu_openblas_coretype() && wasd_cpu_check(NULL))
 		want = coretype = FALLBACK;
 	if (marker && (!coretype || !strcmp(marker, coretype)))
@@ -63,7 +63,7 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 	else
 		unsetenv("OPENBLAS_CORETYPE");
 	setenv("OPENBLAS_NUM_THREADS", "1", 1);
-	setenv("GOMP_SPINCOUNT", "4000", 0); /* oneDNN's pool: spin as briefly as the team does (base/threads.c) */
+	setenv("GOMP_SPINCOUNT", "4000", 0); /* oneDNN's thread pool: spin as briefly as our team (base/threads.c) */
 	long l2 = l2_kib();
 	if (l2 > 0) {
 		char text[24];
@@ -71,12 +71,12 @@ void wasd_cpu_prepare(char **argv, const char *coretype)
 		setenv("OPENBLAS_L2_SIZE", text, 0);
 	}
 	execv("/proc/self/exe", argv);
-	/* No /proc, or no memory: compute with what was loaded, the check below still guards the results. */
+	/* No /proc, or no memory: use the kernels already loaded; the check below still guards the results. */
 }
 
 enum wasd_status wasd_cpu_check(struct wasd_err *err)
 {
-	/* Sizes around the kernels' tiles, with edges; values small whole numbers, so that every sum is exact. */
+	/* Sizes around the kernels' tiles, with edges. The values are small whole numbers, so every sum is exact. */
 	enum { M = 37, N = 71, K = 53 };
 	static const int sizes[][3] = {{1, 1, 1}, {4, 16, 8}, {16, 64, 48}, {M, N, K}};
 	real a[M * K], b[K * N], c[M * N];

@@ -1,6 +1,6 @@
-/* backend/depthwise.c - convolution with one input channel per group, O/groups outputs each: y[o] = b[o] + sum over
- * taps of w[o,tap] * x[o/m]. So few operations per value that a matrix product would only move data: each tap is a
- * scaled row added to a row. Plane layouts. */
+/* backend/depthwise.c - convolution with one input channel per group and O/groups outputs each: y[o] = b[o] + sum over
+ * taps of w[o,tap] * x[o/m]. There are so few operations per value that a matrix product would mostly move data.
+ * Instead, each tap adds a scaled row to a row. Plane layouts. */
 #include "backend/backend.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ struct dw_job {
 	int m;
 };
 
-/* Columns u in lo..hi-1 of the output whose source u*stride + off is inside a row. */
+/* Sets lo..hi-1 to the output columns u whose source u*stride + off is inside a row. */
 static void inside(const struct node *nd, int off, int *lo, int *hi)
 {
 	int st = nd->stride, w = nd->in.w, ow = nd->shape.w;
@@ -89,7 +89,7 @@ static void fwd_channels(void *ctx, int begin, int end, int thread)
 		}
 }
 
-/* By input channel: its m outputs belong to the same thread. */
+/* Items are input channels: one thread handles all m outputs of a channel. */
 static void bwd_channels(void *ctx, int begin, int end, int thread)
 {
 	struct dw_job *j = ctx;

@@ -1,4 +1,4 @@
-/* backend/im2col.c - gathering and scattering for convolutions as matrix products. */
+/* backend/im2col.c - gather and scatter for convolutions as matrix products. */
 #include "backend/im2col.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@ static inline int clip(int v, int lo, int hi)
 	return v < lo ? lo : v > hi ? hi : v;
 }
 
-/* Output columns whose source lies inside a row of w: lo..hi-1, source of column u is u*stride + off. */
+/* Output columns lo..hi-1 have a source inside a row of width w; the source of column u is u*stride + off. */
 static void inside(int off, int stride, int w, int ow, int *lo, int *hi)
 {
 	*lo = off >= 0 ? 0 : clip((-off + stride - 1) / stride, 0, ow);
@@ -17,8 +17,8 @@ static void inside(int off, int stride, int w, int ow, int *lo, int *hi)
 		*hi = *lo;
 }
 
-/* Stride 1 and as many outputs as inputs: a tap sees the channel shifted by dy rows and dx columns, all images at once.
- * Copy it whole, then blank the rows and columns that came from the neighbouring row or image. */
+/* Stride 1 and equal input and output size: a tap sees the channel shifted by dy rows and dx columns, for all images at
+ * once. Copies it whole, then clears the rows and columns that came from a neighbouring row or image. */
 static void shifted(const struct window *g, const real *x, int n, int row0, int rows, int dy, int dx, real *d)
 {
 	ptrdiff_t w = g->w, len = (ptrdiff_t)rows * w, first = (ptrdiff_t)row0 * w + (ptrdiff_t)dy * w + dx,
@@ -28,7 +28,7 @@ static void shifted(const struct window *g, const real *x, int n, int row0, int 
 		lo = len;
 	if (hi < lo)
 		hi = lo;
-	/* What lies before the first or behind the last image is outside for every tap; it is blanked here. */
+	/* Positions before the first image or after the last are outside for every tap; clear them here. */
 	if (lo > 0)
 		memset(d, 0, (size_t)lo * sizeof(real));
 	if (hi > lo)

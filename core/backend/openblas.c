@@ -1,21 +1,20 @@
-/* backend/openblas.c - convolution and linear layers as matrix products of OpenBLAS; portable to every CPU that it
- * knows.
+/* backend/openblas.c - convolution and linear layers as matrix products of OpenBLAS; portable to every CPU that
+ * OpenBLAS supports.
  *
  * Layout: channel-major. Channel c is one row of n*H*W values, image after image, so that
  *
  *     forward        Y (O x NHW)   = W (O x CKK) * col(X)
- *     backward data  dX (C x NHW)  = W' (C x OKK) * col(dY)            stride 1: W' = W turned by 180 degrees, o and c
+ *     backward data  dX (C x NHW)  = W' (C x OKK) * col(dY)            stride 1: W' = W rotated by 180 degrees, o and c
  *                    swapped
  *                    dX            = col2im(W^t * dY)                  other strides
  *     weights        dW (O x CKK) += dY * col(X)^t
  *
- * are products with long rows whatever the size of the map, tiles may span images, and results land in place. Rows
- * start an odd number of cache lines apart: with a power of two, a column of a tile would fall into one set of the
- * cache.
+ * are products with long rows whatever the size of the map. Tiles may span images, and results land in place. Rows are
+ * an odd number of cache lines apart: with a power of two, a column of a tile would fall into one cache set.
  *
- * OpenBLAS runs single-threaded inside each thread of our own team. Forward and backward data share out tiles of
- * columns, each thread gathering its tile's columns for a block of channels at a time; the weight gradient shares out
- * channels, so that no partial sums have to be joined and the order of every sum is fixed. */
+ * OpenBLAS runs single-threaded inside each thread of our own team. Forward and backward data divide tiles of columns
+ * among the threads; each thread gathers its tile's columns for one block of channels at a time. The weight gradient
+ * divides channels, so that there are no partial sums to join and the order of every sum is fixed. */
 #include "backend/backend.h"
 #include "backend/gemm.h"
 #include "wasd/cpu.h"
@@ -24,11 +23,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Gathered columns: so many floats per thread at most, in rows of taps (GEMM depth) and columns (length). */
+/* Gathered columns: upper limits per thread, in tap rows (GEMM depth) and columns (length). */
 #define DEPTH 640
 #define TILE 512
 #define TILE_WEIGHTS 1024
-#define FEW 128 /* columns per thread below which output channels are shared out instead */
+#define FEW 128 /* below this many columns per thread, divide output channels instead */
 
 void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta,
           real *c, size_t ldc)
@@ -67,7 +66,7 @@ static bool pointwise(const struct window *g)
 	       g->ow == g->w;
 }
 
-/* How many channels go into one product, so that its depth stays near DEPTH and blocks are equal. */
+/* Number of channels per product, such that the depth stays near DEPTH and blocks are equal. */
 static int channel_block(int channels, int taps)
 {
 	int blocks = (int)(((int64_t)channels * taps + DEPTH - 1) / DEPTH);
@@ -76,7 +75,7 @@ static int channel_block(int channels, int taps)
 	return blocks > 1 ? (channels + blocks - 1) / blocks : channels;
 }
 
-/* Output rows per tile for about `tile` columns, evenly over the threads. */
+/* Output rows per tile for about `tile` columns, divided evenly among the threads. */
 static int tile_rows(int rows, int ow, int tile, int threads)
 {
 	int each = (rows + threads - 1) / threads, pieces = (int)(((int64_t)each * ow + tile - 1) / tile);
@@ -148,7 +147,7 @@ static void conv_run(struct conv_job *j, int threads)
 	j->parts = 1;
 	j->tile_rows = tile_rows(rows, j->win.ow, TILE, threads);
 	if ((int64_t)rows * j->win.ow < FEW * (int64_t)threads) {
-		/* Few columns (small batch): every thread takes all of them and a part of the output channels. */
+		/* Few columns (small batch): every thread takes all columns and a part of the output channels. */
 		j->tile_rows = rows;
 		j->parts = threads < j->outs ? threads : j->outs;
 	}
@@ -156,7 +155,7 @@ static void conv_run(struct conv_job *j, int threads)
 	wasd_parallel(j->tiles * j->parts, conv_items, j);
 }
 
-/* Elements that one thread's columns take at most, for kernels of up to `taps` taps. */
+/* Upper limit of the elements that one thread's columns take, for kernels of up to `taps` taps. */
 static size_t columns_size(int channels, int taps, int rows, int ow, int tile, int threads)
 {
 	size_t depth = (size_t)channels * (size_t)taps, cols = (size_t)(tile + ow), all = (size_t)rows * (size_t)ow;
@@ -174,7 +173,7 @@ struct back_job {
 	const struct run *r;
 	struct window win;
 	int group, ipg, opg;
-	bool by_output; /* weights: share out output instead of input channels */
+	bool by_output; /* weights: divide output instead of input channels */
 	real *turned;   /* (ipg, opg*taps) */
 	real *scratch;
 	size_t scratch_each;
@@ -203,7 +202,7 @@ static void bias_rows(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* dW of input channels begin..end-1, or of output channels when input channels are too few to share out. */
+/* dW for input channels begin..end-1, or for output channels if there are too few input channels to divide. */
 static void weight_channels(void *ctx, int begin, int end, int thread)
 {
 	struct back_job *j = ctx;
@@ -288,7 +287,8 @@ static struct window window_of(const struct step *s)
 	                       s->kw,    nd->stride, s->pad_top,  s->pad_left};
 }
 
-/* Scratch is planned by the node's own kernel; the pass's may be a part of it. Sums per thread must stay affordable. */
+/* Scratch is planned for the node's full kernel; the kernel of the pass may be a part of it. Limits the memory for
+ * per-thread sums. */
 static bool use_winograd(const struct step *s, const struct window *g, int n, int threads)
 {
 	const struct node *nd = s->node;

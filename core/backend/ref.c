@@ -1,5 +1,5 @@
-/* backend/ref.c - the definition: every operation as plain loops over (n,c,y,x), NCHW, one thread. The tests' oracle;
- * last row of the table. */
+/* backend/ref.c - the definition: every operation as plain loops over (n,c,y,x), NCHW, single-threaded. The oracle of
+ * the tests, and the last row of the table. */
 #include "backend/backend.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ static void give(struct step *s, int i, int n, int c, int y, int x, real v)
 	*at(s->dx[i], n, c, y, x) += v;
 }
 
-/* Gradients that this step writes first start at zero, so that all loops add. */
+/* Clears the gradients that this step writes first, so that all loops can add. */
 static void clear_dx(struct step *s, const struct run *r)
 {
 	for (int i = 0; i < s->n_in; i++)
@@ -101,8 +101,8 @@ static void linear_backward(struct step *s, const struct run *r)
 	}
 }
 
-/* Mean and inverse standard deviation of a channel, as in the pass's forward; M: values in it; *biased, *mean for the
- * running ones. */
+/* Mean and inverse standard deviation of a channel, as in the forward of this pass. M: number of values; *biased,
+ * *mean: for the running statistics. */
 static void bn_moments(const struct step *s, const struct run *r, int c, double *mean, double *inv, double *biased)
 {
 	double sum = 0, sq = 0, m = (double)r->n * s->node->in.h * s->node->in.w;
@@ -188,7 +188,7 @@ static void relu_backward(struct step *s, const struct run *r)
 	}
 }
 
-/* Window of an output: the source of its winner (max) or a share for all (average). */
+/* Walks the window of each output: the winner's source (max), or a share for every pixel (average). */
 static void pool_walk(struct step *s, const struct run *r, bool max, bool backward)
 {
 	const struct node *nd = s->node;
@@ -262,7 +262,7 @@ static void add_forward(struct step *s, const struct run *r)
 	*at(s->y, n, c, y, x) = *at(s->x[0], n, c, y, x) + *at(s->x[1], n, c, y, x);
 }
 
-/* dy may be one of the two: read it before either is written. */
+/* dy may alias one of the two, so read it before writing either. */
 static void add_backward(struct step *s, const struct run *r)
 {
 	EACH(s->y, r)
@@ -290,7 +290,7 @@ static void concat_backward(struct step *s, const struct run *r)
 	give(s, i, n, c, y, x, *at(s->dy, n, first + c, y, x));
 }
 
-/* Nothing of the forward pass is kept but the tensors: backward computes what it needs again. */
+/* Forward keeps only the tensors; backward recomputes everything else. */
 #define KERNEL(name) \
 	static const struct layer_kernel name##_kernel = {.forward = name##_forward, .backward = name##_backward}
 KERNEL(conv);
@@ -303,8 +303,8 @@ KERNEL(global);
 KERNEL(add);
 KERNEL(concat);
 
-/* Flatten, dropout and drop-connect are the layers' own: a copy, and plain loops over a mask that is the definition
- * itself. */
+/* Flatten, dropout and drop-connect use the layers' own kernels: a copy, and plain loops over a mask, which already
+ * serve as the definition. */
 static const struct backend_kernel kernels[] = {
 	{"conv", &conv_kernel},
 	{"linear", &linear_kernel},
@@ -330,7 +330,7 @@ static void ref_layout(struct tensor *t, int n, enum wasd_precision p)
 extern const struct backend backend_ref;
 const struct backend backend_ref = {
 	.name = "ref",
-	.summary = "plain loops, the definition; for tests",
+	.summary = "plain loops that define the operations; for tests",
 	.layout = ref_layout,
 	.import = planes_import,
 	.export = planes_export,

@@ -1,8 +1,8 @@
-/* backend/relaid.c - a layer's own kernel, which is written for planes, in a backend whose tensors are not: every pass
- * copies what the kernel reads into planes and what it writes back. Slow and right; a backend that should be fast at
- * the operation brings a kernel for it.
+/* backend/relaid.c - runs a layer's own kernel, written for planes, in a backend with another layout: every pass copies
+ * what the kernel reads into planes and copies back what it writes. Correct but slow; a backend that should be fast at
+ * the operation brings its own kernel.
  *
- * The planes are NCHW in the step's scratch: the kernel's own scratch, then x, dx (one for each input), y and dy. */
+ * The planes are NCHW, in the step's scratch: the kernel's own scratch, then x, dx (one per input), y and dy. */
 #include "backend/backend.h"
 #include "wasd/json.h"
 
@@ -11,8 +11,8 @@
 struct relaid {
 	const struct layer_kernel *kernel;
 	struct tensor *planes;    /* x, dx, y, dy */
-	struct tensor **pointers; /* what the inner step's x and dx point into */
-	size_t *at;               /* of each of the planes, in scratch */
+	struct tensor **pointers; /* storage for the inner step's x and dx */
+	size_t *at;               /* offset of each plane in scratch */
 	void *inner_plan;
 };
 
@@ -27,7 +27,7 @@ static const struct tensor *tensor_of(const struct step *s, int i)
 	return i < n ? s->x[i] : i < 2 * n ? s->dx[i - n] : i == 2 * n ? s->y : s->dy;
 }
 
-/* Two inputs may be one tensor: then their gradients are too, and the second adds to what the first has written. */
+/* Two inputs may be the same tensor. Then their gradients are too, and the second adds to what the first wrote. */
 static int first_of(const struct step *s, int i)
 {
 	for (int k = s->n_in; i > s->n_in && i < 2 * s->n_in && k < i; k++)
@@ -36,7 +36,7 @@ static int first_of(const struct step *s, int i)
 	return i;
 }
 
-/* The step that the layer's own kernel sees. */
+/* Builds the step that the layer's own kernel sees. */
 static struct step inner_step(const struct step *s, struct relaid *p)
 {
 	struct step in = *s;

@@ -43,14 +43,14 @@ enum wasd_status backend_choose(const char *name, enum wasd_precision p, const s
 	enum wasd_status s = WASD_EUNSUPPORTED;
 	if (name) {
 		if (!(b = backend_find(name)))
-			return wasd_fail(err, WASD_ENOTFOUND, "there is no backend \"%s\"", name);
+			return wasd_fail(err, WASD_ENOTFOUND, "unknown backend \"%s\"", name);
 		if ((s = offers(b, p, err)) == WASD_OK)
 			*out = b;
 		return s;
 	}
 	wasd_fail(&why, s, "no backend of this build computes in %s", wasd_precision_name(p));
 	for (int i = 0; (b = backend_at(i)) != NULL; i++) {
-		/* The reason of a row that knows this precision, but not on this processor, says more. */
+		/* Prefer the reason from a row that supports this precision, just not on this processor. */
 		if ((s = offers(b, p, b->offers ? &why : NULL)) == WASD_OK) {
 			*out = b;
 			return WASD_OK;

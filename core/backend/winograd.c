@@ -1,7 +1,7 @@
 /* backend/winograd.c - minimal filtering for stride-1 kernels of 2 or 3 taps per side (Winograd; Lavin and Gray, arXiv
  * 1509.09308).
  *
- * Outputs are made in 2x2 tiles. Per axis, F(2,r) needs r+1 products where the plain sum needs 2r:
+ * Outputs are computed in 2x2 tiles. Per axis, F(2,r) needs r+1 products where the plain sum needs 2r:
  *
  *     y = A^t [ (G g) * (B^t d) ]                 d: r+1 inputs, g: r taps, y: 2 outputs
  *
@@ -13,15 +13,15 @@
  *                   0  1  0            1 1                  0 1 -1
  *                   0  1 -1            0 1
  *
- * and both axes nest: a 3x3 kernel takes 16 products per tile instead of 36, 2x3 12 instead of 24, 2x2 9 instead of 16:
- * taps that a shadow kernel dropped are still work saved. Over channels, each of the P = (kh+1)(kw+1) positions is a
- * matrix product:
+ * The two axes nest: a 3x3 kernel takes 16 products per tile instead of 36, 2x3 takes 12 instead of 24, 2x2 takes 9
+ * instead of 16. So taps dropped from a shadow kernel still save work. Over channels, each of the P = (kh+1)(kw+1)
+ * positions is a matrix product:
  *
  *     forward        M_p (O x tiles) = U_p (O x C) V_p (C x tiles),   U = G w G^t,  V = B^t x B,  y = A^t M A
  *     weights        S_p (O x C)    += D_p (O x tiles) V_p^t,         D = A dy A^t,  dw = G^t S G
  *
- * All factors are 1 or 1/2, so the result keeps the precision of the direct sum. Threads share out blocks of tile rows;
- * for weights each sums an S of its own, and these are added in fixed order. */
+ * All factors are 1 or 1/2, so the result is as precise as the direct sum. Threads divide blocks of tile rows; for the
+ * weights each thread sums its own S, and these are added in fixed order. */
 #include "backend/gemm.h"
 
 #include <string.h>
@@ -33,7 +33,7 @@
 
 bool winograd_fits(const struct window *g, int n, int channels, int outs)
 {
-	/* Transforming the weights costs as much as some hundred pixels save. */
+	/* Transforming the weights costs about as much as a few hundred pixels save. */
 	return g->stride == 1 && g->oh == g->h && g->ow == g->w && g->h % 2 == 0 && g->w % 2 == 0 &&
 	       (g->kh == 2 || g->kh == 3) && (g->kw == 2 || g->kw == 3) && g->pad_top >= 0 && g->pad_top < g->kh &&
 	       g->pad_left >= 0 && g->pad_left < g->kw && channels >= 16 && outs >= 16 && (int64_t)n * g->h * g->w >= 512;
@@ -49,8 +49,8 @@ static size_t pad16(size_t n)
 	return (n + 15) / 16 * 16;
 }
 
-/* Columns of V, M and D of one block. Rows are an odd number of cache lines long, and positions SKEW apart from a
- * multiple of a page, so that what is written together does not fall into the same sets of the cache. */
+/* Columns of V, M and D of one block. Rows are an odd number of cache lines long, and positions are SKEW apart from a
+ * multiple of a page, so that values written together do not fall into the same cache sets. */
 static size_t block_columns(int tiles_wide)
 {
 	return pad16((size_t)block_rows(tiles_wide) * (size_t)tiles_wide) + 16;
@@ -61,13 +61,14 @@ static size_t position_size(int channels, int tiles_wide)
 	return (size_t)channels * block_columns(tiles_wide) + SKEW;
 }
 
-/* One flattened line of a block with room on both sides. */
+/* Pitch of one flattened line of a block, with margin on both sides. */
 static size_t line_pitch(int tiles_wide)
 {
 	return 2 * block_columns(tiles_wide) + 16;
 }
 
-/* Per thread: V and M (or D), then the lines: one of zeros, MAX_SIDE of data, and the last one's room. */
+/* Elements per thread: V and M (or D), then the lines: one of zeros, MAX_SIDE of data, and the margin of the last
+ * one. */
 static size_t thread_size(int channels, int outs, int tiles_wide)
 {
 	return MAX_SIDE * MAX_SIDE * (position_size(channels, tiles_wide) + position_size(outs, tiles_wide)) +
@@ -142,12 +143,11 @@ INLINE void gather(int r, const real s[4], real g[3])
 
 /* ---- two axes over one channel of a block ------------------------------------------------------------
  *
- * A block is so many tile rows, over all images; tile j of it covers pixels 2j, 2j+1 of the flattened upper (and lower)
- * rows, as W is even. So the horizontal parts run over the whole block in one loop whatever the width, with the border
- * tiles done again afterwards, and the vertical parts take rows of W, for which the common widths get copies of their
- * own. */
+ * A block is a number of tile rows, counted over all images; its tile j covers pixels 2j, 2j+1 of the flattened upper
+ * (and lower) rows, as W is even. So the horizontal parts run over the whole block in one loop whatever the width, and
+ * redo the border tiles afterwards. The vertical parts take rows of W; common widths get specialised copies. */
 
-/* Calls f(..., w) with w a constant where that helps. */
+/* Calls f(..., w) with w as a constant where that helps. */
 #define BY_WIDTH(w, call) \
 	do { \
 		switch (w) { \
@@ -177,7 +177,7 @@ INLINE void gather(int r, const real s[4], real g[3])
 		} \
 		} \
 	} while (0)
-/* Calls with the taps per side as constants, so that loops over positions unroll. */
+/* Makes the taps per side constants, so that loops over positions unroll. */
 #define BY_TAPS(r, call) \
 	do { \
 		if ((r) == 3) { \
@@ -205,8 +205,8 @@ INLINE void gather(int r, const real s[4], real g[3])
 		} \
 	} while (0)
 
-/* Tile rows q0..q0+rows-1 of one channel into kh+1 flattened lines l + a*pitch. zeros: a row of them, for what lies
- * outside. */
+/* Transforms tile rows q0..q0+rows-1 of one channel into kh+1 flattened lines l + a*pitch. zeros: a row of zeros, for
+ * positions outside. */
 INLINE void columns_body(const struct window *g, int r, int width, const real *x, int q0, int rows, const real *zeros,
                          real *restrict l, size_t pitch)
 {
@@ -238,7 +238,7 @@ INLINE void columns_body(const struct window *g, int r, int width, const real *x
 	}
 }
 
-/* One flattened line into kw+1 rows of V. l has readable elements on both sides. */
+/* Transforms one flattened line into kw+1 rows of V. l has readable elements on both sides. */
 INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *restrict v, size_t stride)
 {
 	real *restrict v0 = v, *restrict v1 = v + stride, *restrict v2 = v + 2 * stride, *restrict v3 = v + 3 * stride;
@@ -255,7 +255,7 @@ INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *re
 			v2[t] = d[2 * t + 1] - d[2 * t + 2];
 		}
 	}
-	/* The first and the last tile of every row looked across the border. With the usual paddings one value each is
+	/* The first and the last tile of every row read across the border. With the usual paddings, one value in each is
 	 * wrong. */
 	bool usual = pad == 1 || (r == 2 && pad == 0);
 	for (int t = 0; usual && pad == 1 && t < tiles; t += tw)
@@ -281,8 +281,8 @@ INLINE void rows_body(int r, int pad, int tw, int tiles, const real *l, real *re
 		}
 }
 
-/* One channel of a block: position p at v + p*stride, tiles next to each other. lines: room for MAX_SIDE lines behind a
- * row of zeros. */
+/* One channel of a block: position p at v + p*stride, tiles next to each other. lines: MAX_SIDE lines behind a row of
+ * zeros. */
 WASD_HOT static void input_channel(const struct window *g, const real *x, int q0, int rows, real *v, size_t stride,
                                    real *lines, size_t pitch)
 {
@@ -292,7 +292,7 @@ WASD_HOT static void input_channel(const struct window *g, const real *x, int q0
 		BY_TAPS(g->kw, rows_body(R, g->pad_left, g->w / 2, rows * (g->w / 2), l, v, stride));
 }
 
-/* Flattened upper and lower rows of outputs from M; up, low: 2 values per tile. */
+/* Computes the flattened upper and lower rows of outputs from M; up, low: 2 values per tile. */
 INLINE void output_body(int rv, int rh, const real *m, size_t stride, int tiles, real *restrict up, real *restrict low)
 {
 	int nh = rh + 1;
@@ -370,7 +370,7 @@ WASD_HOT static void spread_channel(const struct window *g, const real *dy, int 
 
 #define WEIGHT_RUN 64 /* input channels at a time */
 
-/* u[p*stride + c] from w[c*taps + tap]. Taps are first sorted by tap, so that the rest runs over channels. */
+/* u[p*stride + c] from w[c*taps + tap]. Sorts by tap first, so that the rest runs over channels. */
 INLINE void weight_body(int rv, int rh, const real *w, int channels, real *u, size_t stride)
 {
 	int nh = rh + 1, taps = rv * rh;
@@ -441,7 +441,7 @@ WASD_HOT static void gather_output(const struct window *g, const real *s, size_t
 
 struct wino_job {
 	const struct conv_job *j;
-	int positions, rows, step, blocks; /* tile rows of all images, of one block */
+	int positions, rows, step, blocks; /* rows: tile rows of all images; step: of one block */
 	size_t columns, pitch;
 	real *u;       /* U, or one S per part */
 	real *scratch; /* of thread 0 */
@@ -449,7 +449,7 @@ struct wino_job {
 	const real *dy;
 	size_t dysc;
 	real *dw;
-	int parts; /* sums of the weight gradient: one per thread that has work */
+	int parts; /* partial sums of the weight gradient: one per thread with work */
 };
 
 static struct wino_job job_of(const struct conv_job *j, int threads, bool weights)
@@ -463,7 +463,7 @@ static struct wino_job job_of(const struct conv_job *j, int threads, bool weight
 	                     .pitch = line_pitch(tw),
 	                     .u = j->scratch,
 	                     .scratch_each = thread_size(j->channels, j->outs, tw)};
-	/* Blocks of equal size, and as many for each thread. */
+	/* Blocks of equal size, the same number for each thread. */
 	int each = (w.rows + threads - 1) / threads, pieces = (each + block_rows(tw) - 1) / block_rows(tw);
 	w.step = (each + pieces - 1) / pieces;
 	w.blocks = (w.rows + w.step - 1) / w.step;
@@ -483,7 +483,7 @@ static void weight_outputs(void *ctx, int begin, int end, int thread)
 		              w->u + (size_t)o * c, c * (size_t)j->outs);
 }
 
-/* V of a block; returns where what follows it begins. */
+/* Computes V of a block; returns the first element behind it. */
 static real *block_input(const struct wino_job *w, int q0, int rows, real *v, real *lines)
 {
 	const struct conv_job *j = w->j;

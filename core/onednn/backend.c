@@ -1,6 +1,6 @@
-/* onednn/backend.c - the row "onednn": oneDNN's convolutions between activations that stay in blocks of 16 channels
- * from the images to the logits, in float32 or bfloat16. Master weights, statistics, loss and optimizer are float32 in
- * both. */
+/* onednn/backend.c - the backend "onednn": oneDNN convolutions on activations in blocks of 16 channels, float32 or
+ * bfloat16. Activations stay blocked from the images to the logits. Master weights, statistics, loss and optimizer are
+ * always float32. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/prim.h"
@@ -17,7 +17,7 @@ static enum wasd_status onednn_offers(enum wasd_precision p, struct wasd_err *er
 
 static enum wasd_status onednn_open(struct wasd_err *err)
 {
-	openblas_set_num_threads(1); /* the linear layers' products */
+	openblas_set_num_threads(1); /* for the products of the linear layers */
 	enum wasd_status s = wasd_cpu_check(err);
 	return s ? s : prim_open(wasd_threads(), err);
 }
@@ -25,7 +25,7 @@ static enum wasd_status onednn_open(struct wasd_err *err)
 static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
 {
 	bool half = p == WASD_PRECISION_BF16, read_by_conv = t->reader && t->reader == &layer_conv;
-	/* What a layer without a kernel here makes is as precise as what it reads, as with the activations. */
+	/* The output of a layer without a kernel here has the precision of its input, as for activations. */
 	if (half && !read_by_conv && t->source && backend_kernel_of(&backend_onednn, t->by->layer) == &relaid_kernel)
 		half = blocked_of(t->source)->bf16;
 	blocked_layout_set(t, n, half);
@@ -51,7 +51,7 @@ static const struct backend_kernel kernels[] = {
 
 const struct backend backend_onednn = {
 	.name = "onednn",
-	.summary = "oneDNN convolutions, direct and Winograd, blocks of 16 channels",
+	.summary = "oneDNN convolutions, direct and Winograd, in blocks of 16 channels",
 	.library = prim_library,
 	.offers = onednn_offers,
 	.open = onednn_open,

@@ -1,4 +1,4 @@
-/* onednn/backend.h - kernels of the matrix products, for the rows of onednn/backend.c. */
+/* onednn/backend.h - kernels of the matrix products, for the table in onednn/backend.c. */
 #ifndef ONEDNN_BACKEND_H
 #define ONEDNN_BACKEND_H
 

@@ -1,5 +1,5 @@
-/* onednn/blocked.c - what is not a matrix product, in blocks of 16 channels: layout, pooling, adding, concatenating,
- * dropping. The definitions are those of core/layers; this is the same arithmetic in another order of memory. */
+/* onednn/blocked.c - everything but matrix products, in blocks of 16 channels: layout, pooling, add, concat, dropout.
+ * core/layers defines these operations; this file does the same arithmetic in another memory order. */
 #include "onednn/blocked_vec.h"
 #include "layers/hash.h"
 
@@ -11,9 +11,9 @@ static bool op_is(const struct tensor *t, const char *op)
 	return t->by && !strcmp(t->by->layer->op, op);
 }
 
-/* Logits and what leads to them stay float32: they are small, and the loss wants the digits. A convolution has one
- * precision on both sides, so what it reads is as its output will be; an activation, a sum or dropout keeps the
- * precision of what it reads (first). */
+/* Logits and the tensors that lead to them stay float32: they are small, and the loss needs the digits. A convolution
+ * has one precision on both sides, so its input takes the precision of its output. An activation, a sum or dropout
+ * keeps the precision of its first input. */
 static bool stays_float(const struct tensor *t)
 {
 	static const char *const head[] = {"linear", "flatten", "globalpool"}, *const behind[] = {"relu", "relu6",
@@ -45,7 +45,7 @@ void blocked_layout_set(struct tensor *t, int n, bool bf16)
 	t->bytes = t->sn * (size_t)n * blocked_size(t);
 }
 
-/* ---- single values, for the edges ---- */
+/* ---- single values, for borders ---- */
 
 static float get(const struct tensor *t, size_t at)
 {
@@ -127,7 +127,7 @@ static void flat_run(struct flat *f, void (*fn)(void *, int, int, int))
 	wasd_parallel((int)((f->count + RUN - 1) / RUN), fn, f);
 }
 
-/* y = act(a + b), b may be missing; then (or else) added to what y holds. */
+/* y = act(a + b), or y += that if f->add; b may be absent. */
 BLOCKED_INLINE void sum_range(const struct flat *f, size_t from, size_t to, bool ba, bool bb, bool by)
 {
 	const void *a = f->a->data, *b = f->b ? f->b->data : NULL;
@@ -162,7 +162,7 @@ void blocked_copy(const struct tensor *src, const struct tensor *dst, int n, boo
 	flat_run(&(struct flat){.a = src, .y = dst, .add = add, .count = flat_count(dst, n)}, sum_items);
 }
 
-/* y = (or +=) a masked by the activation whose output is b. */
+/* y = (or +=) a, masked by the activation whose output is b. */
 BLOCKED_INLINE void mask_range(const struct flat *f, size_t from, size_t to, bool bb, bool ba, bool by)
 {
 	for (size_t i = from; i < to; i++) {
@@ -214,7 +214,7 @@ static void add_forward(struct step *s, const struct run *r)
 	         sum_items);
 }
 
-/* An input whose gradient shares dy's memory comes last, when the other has read dy. */
+/* Process an input whose gradient shares dy's memory last, after the other has read dy. */
 static void add_backward(struct step *s, const struct run *r)
 {
 	int last = s->dx[0] && s->dx[0]->data == s->dy->data ? 0 : 1;
@@ -248,7 +248,7 @@ static void planes_run(struct step *s, const struct run *r, const struct tensor 
 	wasd_parallel(r->n * blocked_count(t), fn, &(struct plane_job){.s = s, .r = r});
 }
 
-/* Average over k x k windows; the global one is the window of the whole map. */
+/* Average over k x k windows; the global average is one window over the whole map. */
 static int window_h(const struct node *nd)
 {
 	return nd->kh ? nd->kh : nd->in.h;
@@ -361,7 +361,7 @@ static void concat_items(void *ctx, int begin, int end, int thread)
 
 static void concat_run(struct step *s, const struct run *r, bool backward)
 {
-	if (!backward && s->y->shape.c % LANES) /* lanes that belong to no channel */
+	if (!backward && s->y->shape.c % LANES) /* clear the lanes that belong to no channel */
 		memset(s->y->data, 0, (size_t)r->n * s->y->sn * blocked_size(s->y));
 	for (int i = 0, first = 0; i < s->n_in; first += s->x[i++]->shape.c)
 		if (!backward || s->dx[i])

@@ -1,17 +1,17 @@
 /* onednn/blocked_bn.c - batch normalisation with residual and activation in blocks of 16 channels; the formulas are in
  * layers/batchnorm.c.
  *
- * Work is cut into (group of images) x (block of channels). Moments and gradient sums of a piece are joined over the
- * groups in their order, so the result depends on the plan and not on which thread took which piece.
+ * Work items are (group of images) x (block of channels). Moments and gradient sums of the items are joined over the
+ * groups in fixed order, so the result depends on the plan but not on which thread ran which item.
  *
- * Most maps are larger than the caches, and the pass before, here or in a convolution, went through the images
- * forwards. So the passes that only sum go backwards and meet what was touched last, and the pass that writes goes
- * forwards again. */
+ * Most maps are larger than the caches, and the previous pass, here or in a convolution, went through the images
+ * forwards. So the passes that only sum go backwards, which meets recently touched data first, and the pass that writes
+ * goes forwards again. */
 #include "onednn/blocked_vec.h"
 
 #include <math.h>
 
-#define PIXELS 128 /* per chunk: so many are summed in float */
+#define PIXELS 128 /* per chunk, which is summed in float */
 
 struct lanes {
 	float v[LANES];
@@ -33,7 +33,7 @@ struct bn_job {
 	struct bn_coef *coef;
 };
 
-#define PIECE 262144 /* bytes per work item, about */
+#define PIECE 262144 /* approximate bytes per work item */
 
 static int parts_for(const struct step *s, int n, int threads)
 {
@@ -58,7 +58,7 @@ static struct bn_job job_of(struct step *s, const struct run *r)
 	return j;
 }
 
-/* Chan: joins two parts that have their own means and squared deviations. */
+/* Chan's formula: joins two parts with means and squared deviations of their own. */
 static void join(struct bn_part *m, const struct bn_part *o)
 {
 	double total = m->n + o->n;
@@ -72,7 +72,7 @@ static void join(struct bn_part *m, const struct bn_part *o)
 
 typedef double d16 __attribute__((vector_size(128)));
 
-/* Sums of x-pivot and their squares over all pixels of images n0 to n1 of a block: in float over a chunk, in double
+/* Sums of x-pivot and their squares over all pixels of images n0 to n1 of a block: in float within a chunk, in double
  * over the chunks. The pivot is the mean of the first chunk, so the squares stay about as small as the variance. */
 BLOCKED_INLINE void moments(struct bn_part *m, const struct tensor *x, int n0, int n1, int block, bool bf16)
 {
@@ -117,7 +117,7 @@ BLOCKED_HOT static void moments_any(struct bn_part *m, const struct tensor *x, i
 		moments(m, x, n0, n1, block, false);
 }
 
-/* Item i of the work: a block of channels in images n0 to n1-1, and where its sums go. */
+/* Work item i: a block of channels in images n0 to n1-1, and the place for its sums. */
 struct piece {
 	int block, n0, n1;
 	struct bn_part *part;
@@ -142,7 +142,8 @@ static void moments_items(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* Mean and variance of a block from its parts (batch) or the stored set; running values; scale and shift. */
+/* Mean and variance of a block, from its parts (batch) or from the stored set; updates running values; computes scale
+ * and shift. */
 static void prepare_block(struct bn_job *j, int block)
 {
 	struct step *s = j->s;
@@ -234,7 +235,7 @@ static void bn_forward(struct step *s, const struct run *r)
 
 /* ---- backward ---- */
 
-/* g = dy * act'(y), with y formed again from x where there is no residual. */
+/* g = dy * act'(y); y is recomputed from x if there is no residual. */
 BLOCKED_INLINE v16 gradient(const struct step *s, v16 x, v16 scale, v16 shift, size_t ya, size_t i, bool bf16)
 {
 	v16 g = v_load(s->dy->data, ya + i, bf16);

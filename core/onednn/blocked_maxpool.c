@@ -1,9 +1,9 @@
-/* onednn/blocked_maxpool.c - max-pooling in blocks of 16 channels; the definition is in layers/pool.c.
+/* onednn/blocked_maxpool.c - max pooling in blocks of 16 channels; layers/pool.c has the definition.
  *
  * The maximum over a window is the maximum over its rows of the maximum within a row, and neighbouring windows share
- * rows: each row of the image is reduced once into a ring of the last k rows. Which tap won is kept as a byte per
- * output; of equal values the first wins, a NaN wins over all. Backward gathers: an input pixel sums the gradients of
- * the windows that it won. */
+ * rows. So each row of the image is reduced once, into a ring of the last k rows. The winning tap is kept as one byte
+ * per output; of equal values the first wins, and NaN wins over all. Backward gathers: an input pixel sums the
+ * gradients of the windows that it won. */
 #include "onednn/blocked_vec.h"
 
 struct pool_job {
@@ -13,7 +13,7 @@ struct pool_job {
 struct best {
 	v16 v;
 	b16 tap;
-}; /* one output's maximum so far and the tap that has it */
+}; /* the maximum of one output so far, and its tap */
 
 static size_t ring_values(const struct step *s)
 {
@@ -35,7 +35,7 @@ BLOCKED_INLINE struct best better(struct best a, v16 v, b16 tap)
 	return (struct best){m_select(m, v, a.v), m_select_bytes(m, tap, a.tap)};
 }
 
-/* Taps kx0..kx1-1 of the window whose first column is block `at` of x. */
+/* Maximum over taps kx0..kx1-1 of the window whose first column is block `at` of x. */
 BLOCKED_INLINE struct best within_row(const void *x, size_t at, int kx0, int kx1, bool bf16)
 {
 	struct best b = {v_load(x, at + (size_t)kx0, bf16), tap_set(kx0)};
@@ -44,14 +44,14 @@ BLOCKED_INLINE struct best within_row(const void *x, size_t at, int kx0, int kx1
 	return b;
 }
 
-/* One row of the image, beginning at block `from`, reduced to the windows' columns. */
+/* Reduces one row of the image, beginning at block `from`, to one value per window column. */
 BLOCKED_INLINE void reduce_row(const struct tensor *x, size_t from, const struct node *nd, int k, float *values,
                                uint8_t *taps, bool bf16)
 {
 	int W = nd->in.w, st = nd->stride;
 	for (int ox = 0; ox < nd->shape.w; ox++) {
 		int x0 = ox * st - nd->pad_top;
-		size_t at = from + (size_t)x0; /* x0 < 0 comes back into the row with kx */
+		size_t at = from + (size_t)x0; /* x0 < 0: adding kx brings it back into the row */
 		struct best b;
 		if (x0 >= 0 && x0 + k <= W)
 			b = within_row(x->data, at, 0, k, bf16);
@@ -112,7 +112,8 @@ BLOCKED_HOT static void fwd_items(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* sum + gradients of windows ox0..ox1-1 of one row of windows, where tap_row + (column in the window) won. */
+/* sum + the gradients of windows ox0..ox1-1 in one row of windows, where the winner is tap_row + (column in the
+ * window). */
 BLOCKED_INLINE v16 gather_row(v16 sum, const uint8_t *won, const void *dy, size_t at, int tap, int ox0, int ox1,
                               int stride, bool bf16)
 {
@@ -132,7 +133,7 @@ BLOCKED_INLINE void gather_plane(const struct step *s, size_t from, size_t to, c
 	const struct tensor *dx = s->dx[0], *dy = s->dy;
 	int H = nd->in.h, W = nd->in.w, OH = nd->shape.h, OW = nd->shape.w, p = nd->pad_top;
 	for (int iy = 0; iy < H; iy++) {
-		/* windows oy with oy*stride - p <= iy < oy*stride - p + k, and so for columns */
+		/* windows oy with oy*stride - p <= iy < oy*stride - p + k; the same for columns */
 		int oy0 = most(iy + p - k + stride, 0) / stride, oy1 = least((iy + p) / stride + 1, OH);
 		for (int ix = 0; ix < W; ix++, to++) {
 			int ox0 = most(ix + p - k + stride, 0) / stride, ox1 = least((ix + p) / stride + 1, OW);

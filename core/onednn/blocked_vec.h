@@ -29,7 +29,7 @@ BLOCKED_INLINE v16 v_load(const void *p, size_t i, bool bf16)
 	return v;
 }
 
-/* bfloat16 rounds to nearest, ties to even; NaN stays NaN, what is too small for a normal number becomes zero. */
+/* bfloat16 rounds to nearest, ties to even; NaN stays NaN, subnormals become zero. */
 BLOCKED_INLINE void v_store(void *p, size_t i, v16 v, bool bf16)
 {
 	if (bf16) {

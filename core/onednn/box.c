@@ -1,14 +1,14 @@
 /* onednn/box.c - the sum over a window (layers/boxsum.c) in blocks of 16 channels.
  *
- * The sum is separable: of each column of the window's rows once, then over as many columns as the window is wide,
- * which neighbouring outputs share. The last columns are kept in a ring. */
+ * The sum is separable: first over the rows of each column, once, then over the columns of the window. Neighbouring
+ * outputs share columns, so the last columns are kept in a ring. */
 #include "onednn/blocked_vec.h"
 
 #define RING 8 /* columns: a power of two that holds a window */
-_Static_assert(WASD_K_MAX <= RING, "a window is wider than the ring of columns");
+_Static_assert(WASD_K_MAX <= RING, "the ring of columns must hold the widest window");
 
-/* One pass from `from` to `to`: to (+)= sums of from over windows. Backward with stride 1 is the same with the tensors
- * exchanged and the padding that lies on the windows' other side. */
+/* One pass: `to` (+)= sums of `from` over windows. Backward with stride 1 is the same with the tensors swapped and the
+ * padding of the windows' opposite side. */
 struct box_pass {
 	const struct tensor *from, *to;
 	int kh, kw, stride, pad_top, pad_left, blocks;
@@ -50,7 +50,7 @@ BLOCKED_HOT static void sum_planes(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* First and one behind the last of n windows, `stride` apart, that position x lies in. */
+/* first_window and end_window: the range of the n windows, `stride` apart, that contain position x. */
 static inline int first_window(int x, int pad, int k, int stride)
 {
 	int d = x + pad - k + 1;
@@ -62,7 +62,7 @@ static inline int end_window(int x, int pad, int stride, int n)
 	return x + pad < 0 ? 0 : least((x + pad) / stride + 1, n);
 }
 
-/* Backward with a stride: dx (in `to`) of each pixel is the sum of the dy of the windows around it. */
+/* Backward with stride > 1: dx (in `to`) of each pixel is the sum of dy over the windows that contain it. */
 BLOCKED_HOT static void gather_planes(void *ctx, int begin, int end, int thread)
 {
 	const struct box_pass *p = ctx;

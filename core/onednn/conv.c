@@ -1,8 +1,8 @@
-/* onednn/conv.c - the convolution layer: the algorithm of each pass is its variant's (variant.h).
+/* onednn/conv.c - the convolution layer. A variant (variant.h) holds the algorithm of each pass.
  *
- * Weights are master or compact shadow weights, float32 (O,I/groups,kh,kw), and each algorithm wants them in a form of
- * its own. In training every step changes them, so they are brought into it in every pass; constant weights of a served
- * model are brought once and kept (packs.h). */
+ * Weights are master weights or compact shadow weights, float32 (O,I/groups,kh,kw), and each algorithm needs them in
+ * its own form. Training changes them in every step, so every pass converts them. The constant weights of a served
+ * model are converted once and kept (packs.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/depthwise.h"
@@ -31,8 +31,8 @@ static size_t full_count(const struct step *s)
 	return (size_t)s->node->out * (size_t)filter_channels(s) * (size_t)(g.kh * g.kw);
 }
 
-/* The variant for n images and the kernel of the pass, made when it is first met; NULL with s->status set when it
- * cannot be. */
+/* Returns the variant for n images and the kernel of the pass, creating it on first use; NULL, with s->status set, on
+ * failure. */
 static struct variant *variant_of(struct step *s, int n)
 {
 	struct conv_plan *cp = s->plan;
@@ -56,7 +56,7 @@ static struct variant *variant_of(struct step *s, int n)
 	return variant_create(s, &cp->v[cp->count], cp->training) ? &cp->v[cp->count++] : NULL;
 }
 
-/* ---- scratch: own weights, plain full kernel, input gradient to be added, the primitive's own ---- */
+/* ---- scratch: converted weights, plain full kernel, input gradient to add, workspace of the primitive ---- */
 
 struct parts {
 	void *own, *prim;
@@ -73,9 +73,8 @@ static size_t prim_bytes(const struct direction *d)
 	return aligned(direction_scratch_bytes(d));
 }
 
-/* Where the parts of a pass lie. A variant that came after the plan (a rare draw) may need more than was planned: its
- * own weights and workspace are then in a block that is allocated when it is first needed, and kept. False: no memory
- * for it. */
+/* Finds the scratch parts of a pass. A variant created after planning (a rare draw) may need more than was planned: its
+ * weights and workspace are then in a block allocated on first use and kept. False: no memory. */
 static bool parts_of(struct step *s, const struct direction *d, void *scratch, struct parts *p)
 {
 	struct conv_plan *cp = s->plan;
@@ -152,7 +151,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 
 /* ---- passes ---- */
 
-/* The compact kernel in the middle of zeros, or taken out of the full one and added. */
+/* Places the compact kernel in the middle of zeros, or extracts it from the full kernel and adds it. */
 struct embed_job {
 	const struct step *s;
 	float *full;
@@ -210,7 +209,7 @@ static bool bring(void *ctx, void *to)
 	return prim_weights_in(b->d->prim, w, to, b->p->prim);
 }
 
-/* The weights of the pass in the form that d wants; NULL: it failed. */
+/* Returns the weights of the pass in the form that d needs; NULL on failure. */
 static const void *weights_for(const struct step *s, const struct direction *d, const struct parts *p, bool back)
 {
 	struct bring b = {s, d, p, back};
@@ -219,8 +218,8 @@ static const void *weights_for(const struct step *s, const struct direction *d, 
 	return bring(&b, p->own) ? p->own : NULL;
 }
 
-/* What the weights of the pass are applied to: x, or its sums over the windows of a box (of which there is one copy,
- * made anew for each pass: reading x once more is cheaper than keeping them). The block behind the sums is for their
+/* Returns the input that the weights apply to: x, or its sums over the windows of a box. There is one copy of the sums,
+ * recomputed in each pass: reading x once more is cheaper than keeping them. The block behind the sums is for their
  * gradient. NULL: no memory. */
 static const void *input_of(struct step *s, const struct run *r)
 {
@@ -288,7 +287,7 @@ static bool weight_gradient(struct step *s, const void *x, const struct directio
 	return true;
 }
 
-/* Into dx, or added to it. */
+/* Writes dx or adds to it. */
 static bool data_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p,
                           const struct tensor *dx, bool add)
 {
@@ -313,7 +312,8 @@ static bool data_gradient(struct step *s, const struct run *r, const struct dire
 	return true;
 }
 
-/* The same through the sums over a box: their gradient first, of which each pixel's is again a sum. */
+/* The same through the sums over a box: computes the gradient of the sums first, from which each pixel's gradient is
+ * again a sum. */
 static bool input_gradient(struct step *s, const struct run *r, const struct direction *d, const struct parts *p)
 {
 	const struct conv_plan *cp = s->plan;
@@ -354,7 +354,7 @@ static const struct layer_kernel library = {.boxes = true,
                                             .backward = conv_backward,
                                             .unplan = conv_unplan};
 
-/* Depthwise steps may be ours as a whole; the step's kernel says from here on what runs it. */
+/* A depthwise step may run entirely on our own kernels. From here on, the step's kernel says what runs it. */
 static void conv_choose(struct step *s, int batch, bool training, int threads)
 {
 	struct tune_result measured;

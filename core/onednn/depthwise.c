@@ -1,4 +1,4 @@
-/* onednn/depthwise.c - convolution of each channel with a kernel of its own (groups = channels), in blocks of 16
+/* onednn/depthwise.c - depthwise convolution, i.e. one kernel per channel (groups = channels), in blocks of 16
  * channels.
  *
  *   forward   y[oy,ox] = b + sum over ky,kx of w[ky,kx] x[oy*s - top + ky, ox*s - left + kx]
@@ -6,19 +6,19 @@
  *             its values
  *   weights   dw[ky,kx] = sum over images, oy, ox of dy[oy,ox] x[oy*s - top + ky, ox*s - left + kx]
  *
- * Sixteen channels are one vector, and a few operations per value leave memory as the limit. So rows of a plane are
- * laid once into a small buffer, widened to float32 and with the columns that the padding adds (none where a crop takes
- * some away); from there every output column is the same sum without conditions, eight columns at a time in registers.
- * Rows beyond the image are left out, and so are taps that no output has inside the image: a 5x5 kernel on a 1x1 map is
- * one tap. Backward reads a plane of dy from memory once for both gradients. */
+ * Sixteen channels are one vector, and with a few operations per value memory is the limit. So rows of a plane are
+ * copied once into a small buffer, widened to float32 and extended by the padding columns (or cropped). From there
+ * every output column is the same sum without conditions, eight columns at a time in registers. Rows beyond the image
+ * are skipped, and so are taps that lie outside the image for every output: a 5x5 kernel on a 1x1 map is one tap.
+ * Backward reads a plane of dy from memory once for both gradients. */
 #include "onednn/blocked_vec.h"
 #include "onednn/depthwise.h"
 
 #include <stdio.h>
 
-#define SIDE 5      /* largest kernel */
-#define TILE 8      /* columns in registers */
-#define STRIP 16384 /* bytes of buffered rows, about: a part of the first-level cache */
+#define SIDE 5      /* largest kernel side */
+#define TILE 8      /* columns held in registers */
+#define STRIP 16384 /* approximate bytes of buffered rows: a part of the L1 cache */
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
@@ -26,14 +26,14 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Rows ky0..ky1-1 and columns kx0..kx1-1 of the kernel meet the image. */
+/* Rows ky0..ky1-1 and columns kx0..kx1-1 of the kernel overlap the image. */
 struct taps {
 	int ky0, ky1, kx0, kx1;
 };
 struct lanes {
 	float v[LANES];
 };
-/* strip: rows of output (forward, weights) or of dx that are made from one filling of the buffer. */
+/* strip: rows of output (forward, weights) or of dx computed from one filling of the buffer. */
 struct dw_plan {
 	int batch;
 	bool training;
@@ -111,7 +111,7 @@ static void dw_unplan(struct step *s)
 	s->plan = NULL;
 }
 
-/* Weights as (block, tap, lane); flip: columns of the live taps in reverse, for the data gradient. Then the bias. */
+/* Weights as (block, tap, lane), then the bias. flip: columns of the live taps in reverse, for the data gradient. */
 static struct dw_job job_of(struct step *s, const struct run *r, bool flip)
 {
 	const struct dw_plan *p = s->plan;
@@ -141,9 +141,9 @@ struct filled {
 	int row0;
 }; /* row iy begins at at + (iy - row0)*pitch */
 
-/* Rows row0..row1-1 of a plane of width W beginning at block `from`, as `width` columns of which column u is the
- * plane's u + shift; with a gap the plane's columns lie gap + 1 apart. A plane that needs none of this is used where it
- * is. */
+/* Loads rows row0..row1-1 of a plane of width W that begins at block `from`, as `width` columns: column u is the
+ * plane's column u + shift. With a gap, the plane's columns lie gap + 1 apart. A plane that needs no change is used in
+ * place. */
 BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, int row0, int row1, int shift, int width,
                                   int gap, void *buffer)
 {
@@ -154,7 +154,7 @@ BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, in
 		f.pitch = (size_t)W * LANES;
 		return f;
 	}
-	/* u0..u1-1: columns with a value of the plane */
+	/* u0..u1-1: columns that hold a value of the plane */
 	int step = gap + 1, c0 = most(0, (shift + gap) / step), u0 = least(width, most(0, c0 * step - shift)),
 		u1 = most(u0, least(width, (W - 1) * step + 1 - shift));
 	for (int y = row0; y < row1; y++) {
@@ -184,12 +184,12 @@ BLOCKED_INLINE struct filled fill(const struct tensor *t, size_t from, int W, in
 /* ---- one row of outputs ---- */
 
 struct out_row {
-	int rows;             /* of taps that are inside the image */
-	const float *x[SIDE]; /* first column of the buffered row under each */
+	int rows;             /* number of tap rows inside the image */
+	const float *x[SIDE]; /* first column of the buffered row under each tap row */
 	const float *w[SIDE];
 	v16 bias;
-	void *y;         /* written at block `at` */
-	const void *res; /* read at `res_at`; NULL: nothing is added */
+	void *y;         /* output, at block `at` */
+	const void *res; /* added, read at `res_at`; NULL: nothing to add */
 	size_t at, res_at;
 	bool bf16, res_bf16;
 	enum act act;
@@ -233,7 +233,7 @@ BLOCKED_INLINE void out_columns(const struct out_row *r, int width, int kw, int 
 		out_tile(r, ox, kw, stride, 1);
 }
 
-/* F with the number of taps as a constant; without taps any will do. */
+/* Calls F with the number of taps as a constant; without taps any constant will do. */
 #define BY_TAPS(kw, F) \
 	switch (kw) { \
 	case 1: \
@@ -318,7 +318,7 @@ static void dw_forward(struct step *s, const struct run *r)
 
 /* ---- backward ---- */
 
-/* Rows iy of dx: the taps whose row iy + top - ky of D is one of dy. */
+/* Rows iy of dx: uses the taps whose row iy + top - ky of D is a row of dy. */
 BLOCKED_HOT static void data_plane(const struct dw_job *j, int n, int b, void *buffer)
 {
 	const struct step *s = j->s;
@@ -354,8 +354,8 @@ BLOCKED_HOT static void data_plane(const struct dw_job *j, int n, int b, void *b
 	}
 }
 
-/* Sums of dy times the x of one row of taps, over rows of outputs; more than one sum per tap where few taps would wait
- * for each other. */
+/* Sums of dy times x for one row of taps, over rows of outputs. With few taps, several sums per tap hide the
+ * latency. */
 struct sum_rows {
 	const float *x, *dy;
 	size_t x_pitch, dy_pitch;
@@ -456,7 +456,7 @@ BLOCKED_HOT static void weights_plane(const struct dw_job *j, int n, int b, stru
 	}
 }
 
-/* A block of channels of a group of images: its dx, and its part of the sums. */
+/* One block of channels of one group of images: its dx, and its part of the weight sums. */
 static void bwd_items(void *ctx, int begin, int end, int thread)
 {
 	const struct dw_job *j = ctx;
@@ -510,7 +510,7 @@ static void dw_explain(const struct step *s, cJSON *to)
 		cJSON_AddStringToObject(o, "kernel", kernel);
 		cJSON_AddStringToObject(o, "algorithm", "depthwise");
 		cJSON_AddStringToObject(o, "implementation", "wasd");
-		/* All passes of a step together. */
+		/* One measurement for all passes of a step. */
 		if (p->measured.us[TUNE_OURS] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL) {
 			cJSON_AddNumberToObject(us, "direct", (double)p->measured.us[TUNE_LIBRARY]);
 			cJSON_AddNumberToObject(us, "wasd_depthwise", (double)p->measured.us[TUNE_OURS]);

@@ -1,4 +1,4 @@
-/* onednn/depthwise.h - convolution of each channel with a kernel of its own, without a library. */
+/* onednn/depthwise.h - depthwise convolution (one kernel per channel) by our own kernels. */
 #ifndef ONEDNN_DEPTHWISE_H
 #define ONEDNN_DEPTHWISE_H
 
@@ -7,11 +7,11 @@
 
 /* Whether our kernels can run a step. */
 bool depthwise_takes(const struct step *s);
-/* Whether they run it faster than the kernels of `library`; *r: what was measured (all us 0: nothing). fp32-strict
- * takes ours. */
+/* Whether they run the step faster than the kernels of `library`. *r: the measurement (all us 0: none). fp32-strict
+ * always takes ours. */
 bool depthwise_wins(const struct step *s, int batch, bool training, int threads, const struct layer_kernel *library,
                     struct tune_result *r);
-/* After our kernel's plan(): what its explain() tells of the race. */
+/* Call after our kernel's plan(): stores the measurement for explain(). */
 void depthwise_measured(struct step *s, const struct tune_result *r);
 extern const struct layer_kernel onednn_depthwise;
 

@@ -1,5 +1,5 @@
-/* onednn/depthwise_race.c - whether our depthwise kernels or oneDNN's are the faster for a step: both run the step's
- * passes on memory of their own, once per machine and shape (tune.h). */
+/* onednn/depthwise_race.c - measures whether our depthwise kernels or oneDNN's are faster for a step. Both run the
+ * step's passes on their own memory, once per machine and shape (tune.h). */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 #include "onednn/depthwise.h"
@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUNDS 10       /* at most, each kernel once a round */
-#define ROUNDS_US 40000 /* no further round after so long, but for the first three */
+#define ROUNDS 10       /* upper limit; each kernel runs once per round */
+#define ROUNDS_US 40000 /* time limit, except for the first three rounds */
 
-/* A step like another one, with tensors of its own. */
+/* A copy of a step with tensors of its own. */
 struct double_step {
 	struct step s;
 	struct tensor x[2], y, dx, dy, *xs[2], *dxs[2];
@@ -73,7 +73,7 @@ static bool double_make(struct double_step *d, const struct step *s, const struc
 	return good;
 }
 
-/* Microseconds of the step's passes; 0: a kernel could not. */
+/* Microseconds of the step's passes; 0: a kernel failed. */
 static float run_once(struct double_step *d, int batch, bool training, int threads)
 {
 	struct run r = {.n = batch, .training = training, .scratch = d->scratch, .threads = threads};

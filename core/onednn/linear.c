@@ -1,6 +1,6 @@
-/* onednn/linear.c - linear layers as matrix products of OpenBLAS: with one pixel a block layout is a row-major (images,
- * features) matrix, its rows a whole number of blocks. Always float32: a tensor in bfloat16 (a pooled map, what a
- * convolution reads) is widened on its way. */
+/* onednn/linear.c - linear layers as matrix products of OpenBLAS. With one pixel, a block layout is a row-major
+ * (images, features) matrix whose rows are a whole number of blocks. Always float32: a bfloat16 tensor (a pooled map,
+ * the input of a convolution) is widened on the way. */
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 
@@ -31,7 +31,7 @@ static void linear_plan(struct step *s, int batch, bool training, int threads)
 	                   scratch_of(s->y, batch) + scratch_of(s->dx[0], batch) + scratch_of(s->dy, batch);
 }
 
-/* t as float32: itself, or a copy at *at, filled or yet to be. */
+/* Returns t as float32: t itself, or a copy at *at, filled from t if `filled`. */
 static struct tensor wide(const struct tensor *t, bool filled, const struct run *r, char **at)
 {
 	static const struct blocked_layout floats = {0};
@@ -111,7 +111,7 @@ static void input_images(void *ctx, int begin, int end, int thread)
 static void linear_forward(struct step *s, const struct run *r)
 {
 	struct linear_job j = job_of(s, r, false);
-	if (s->y->shape.c % LANES) /* lanes that belong to no output */
+	if (s->y->shape.c % LANES) /* clear the lanes that belong to no output */
 		memset(j.y.data, 0, wide_bytes(&j.y, r->n));
 	wasd_parallel(s->node->out, outputs, &j);
 	if (j.y.data != s->y->data)

@@ -1,18 +1,18 @@
-/* onednn/minimal.c - see minimal.h. Tiles go through in blocks that stay in cache: transform, products, transform back.
- * Where the weights are small each thread does blocks of its own; where they are large (many channels), or tiles are
- * few, the team shares each block, so that each half of the matrices is read by one core only. */
+/* onednn/minimal.c - see minimal.h. Tiles are processed in blocks that stay in cache: transform, products, inverse
+ * transform. If the weights are small, each thread works on its own blocks. If they are large (many channels) or tiles
+ * are few, the team shares each block, so that each core reads only its part of the matrices. */
 #include "onednn/minimal.h"
 #include "onednn/blocked_vec.h"
 #include "onednn/taps.h"
 
 #include <string.h>
 
-#define POINTS 6               /* most products of one side */
-#define PAIR (2 * LANES)       /* output channels of one product kernel */
-#define ROWS 8                 /* tiles, or input channels, of one product kernel */
+#define POINTS 6               /* most products per side */
+#define PAIR (2 * LANES)       /* output channels per product kernel */
+#define ROWS 8                 /* tiles, or input channels, per product kernel */
 #define OWN_TILES 64           /* block of one thread */
 #define TEAM_TILES 128         /* block of the team */
-#define OWN_WEIGHTS (4u << 20) /* bytes of weights up to which threads work on blocks of their own */
+#define OWN_WEIGHTS (4u << 20) /* bytes of weights up to which threads work on their own blocks */
 
 /* Interpolation points: 0, +-A, +-B and infinity for three taps (chosen for small rounding errors); 0, +-E, F and
  * infinity for two. */
@@ -35,8 +35,8 @@ static int tiles_of(const struct minimal *s)
 	return s->n * ((s->oh + 3) / 4) * ((s->ow + 3) / 4);
 }
 
-/* Distances between the matrices of two points, in floats: one line more than they hold, or all of them would fall into
- * the same set of the cache. */
+/* Distance between the matrices of two points, in floats: one cache line more than their size, or all of them would
+ * fall into the same cache set. */
 static size_t weight_step(const struct minimal *s)
 {
 	return (size_t)s->c * (size_t)s->out + LANES;
@@ -55,7 +55,7 @@ static bool heavy(const struct minimal *s)
 {
 	return minimal_weight_bytes(s) > OWN_WEIGHTS;
 }
-/* Whether the team shares each block: heavy weights, or too few tiles for a block a thread. */
+/* Whether the team shares each block: large weights, or too few tiles for one block per thread. */
 static bool shared(const struct minimal *s, int threads)
 {
 	return heavy(s) || tiles_of(s) < threads * OWN_TILES;
@@ -67,7 +67,7 @@ static int block_tiles(const struct minimal *s, int threads)
 	return !shared(s, threads) ? OWN_TILES : whole < TEAM_TILES || !heavy(s) ? whole : TEAM_TILES;
 }
 
-/* V and M, or V and W, of one block. */
+/* Floats for V and M, or V and W, of one block. */
 static size_t block_floats(const struct minimal *s, int tiles)
 {
 	return (size_t)points(s) * (tile_step(s->c, tiles) + tile_step(s->out, tiles));
@@ -75,18 +75,18 @@ static size_t block_floats(const struct minimal *s, int tiles)
 
 size_t minimal_scratch_bytes(const struct minimal *s, int threads)
 {
-	/* Of the weight gradient, which takes the most: a block and the products of each worker. The data gradient's sides
-	 * are these, exchanged. */
+	/* The weight gradient needs the most scratch: a block, plus the products of each worker. The data gradient uses the
+	 * same with the sides swapped. */
 	size_t products = minimal_weight_bytes(s) / sizeof(float);
 	int workers = shared(s, threads) ? 1 : threads,
 		other = tiles_of(&(struct minimal){.n = s->n, .oh = s->h, .ow = s->w}), room = block_tiles(s, threads);
-	/* The data gradient may have more tiles, up to a shared block's most. */
+	/* The data gradient may have more tiles, up to those of a shared block. */
 	if (workers == 1 && other > room)
 		room = heavy(s) ? TEAM_TILES : threads * OWN_TILES;
 	return (size_t)workers * (block_floats(s, room) + products) * sizeof(float);
 }
 
-/* ---- the four small matrices, one side: elements at distances si and so ---- */
+/* ---- the four small matrices, applied to one side: elements si and so apart ---- */
 
 BLOCKED_INLINE void input_side(int k, const v16 *d, int si, v16 *o, int so)
 {
@@ -202,7 +202,7 @@ static struct tile tile_at(const struct minimal *s, int t)
 	return (struct tile){t / (tw * th), t / tw % th * 4, t % tw * 4};
 }
 
-/* rows x cols vectors of a plane from (y,x) on, zero outside; d has POINTS columns. */
+/* Loads rows x cols vectors of a plane, starting at (y,x), zero outside. d has POINTS columns. */
 BLOCKED_INLINE void load_tile(const float *plane, int h, int w, int y, int x, int rows, int cols, v16 *d)
 {
 	if (y >= 0 && x >= 0 && y + rows <= h && x + cols <= w) {
@@ -224,9 +224,9 @@ struct job {
 	float *y, *du, *dw, *oihw_own;
 	const float *oihw;
 	float *scratch;
-	int tiles, from, count, room; /* all; of the running block: first, how many, how many it has room for */
+	int tiles, from, count, room; /* all tiles; of the running block: first tile, count, capacity */
 	bool back, add;
-	int parts; /* sums of products that threads made of their own */
+	int parts; /* partial sums of products, one per thread */
 	size_t part_step;
 };
 
@@ -239,7 +239,7 @@ static float *m_of(const struct job *j)
 	return j->scratch + (size_t)points(j->s) * tile_step(j->s->c, j->room);
 } /* [point][tile][O] */
 
-/* Row t of the block to V; rows beyond the last tile are zero. */
+/* Transforms tile t of the block into V; zero beyond the last tile. */
 BLOCKED_INLINE void tile_in(const struct job *j, int t, int kh, int kw)
 {
 	const struct minimal *s = j->s;
@@ -268,7 +268,7 @@ BLOCKED_INLINE void tile_in(const struct job *j, int t, int kh, int kw)
 	}
 }
 
-/* Row t of M to the outputs. */
+/* Transforms tile t of M back into the outputs. */
 BLOCKED_INLINE void tile_out(const struct job *j, int t, int kh, int kw)
 {
 	const struct minimal *s = j->s;
@@ -299,7 +299,7 @@ BLOCKED_INLINE void tile_out(const struct job *j, int t, int kh, int kw)
 	}
 }
 
-/* Row t of the block's dy to M. */
+/* Transforms tile t of the block's dy into M. */
 BLOCKED_INLINE void tile_gradient(const struct job *j, int t, int kh, int kw)
 {
 	const struct minimal *s = j->s;
@@ -327,7 +327,7 @@ BLOCKED_INLINE void tile_gradient(const struct job *j, int t, int kh, int kw)
 	}
 }
 
-/* Whole code for each kernel size, so that the small loops are unrolled. */
+/* Instantiates the code for each kernel size, so that the small loops are unrolled. */
 #define BY_KERNEL(name) \
 	BLOCKED_HOT static void name##_rows(const struct job *j, int begin, int end) \
 	{ \
@@ -370,7 +370,7 @@ BLOCKED_HOT static void product(const float *v, size_t row, const float *u, int 
 	}
 }
 
-/* M of points begin to end: own is [point][O/PAIR][C][PAIR]. */
+/* M for points begin to end: own is [point][O/PAIR][C][PAIR]. */
 static void products(const struct job *j, int begin, int end)
 {
 	const struct minimal *s = j->s;
@@ -486,11 +486,11 @@ void minimal_data(const struct minimal *s, const float *dy, const float *own, fl
 
 /* ---- weights ---- */
 
-/* Items: (pair of output blocks, input channel). Lanes are output channels of the pass: o forward, i for the data
+/* Items: (pair of output blocks, input channel). Lanes are the output channels of the pass: o forward, i for the data
  * gradient. */
 BLOCKED_INLINE void kernel_in(const struct job *j, int item, int kh, int kw)
 {
-	const struct minimal *s = j->s; /* as the pass sees it: c summed over, out written */
+	const struct minimal *s = j->s; /* as seen by the pass: c is summed over, out is written */
 	int ph = kh + 3, pw = kw + 3, taps = kh * kw, c = item % s->c, o0 = item / s->c * PAIR;
 	size_t matrix = weight_step(s), near = (size_t)taps, far = (size_t)(j->back ? s->out : s->c) * near;
 	size_t along = j->back ? near : far, base = (size_t)c * (j->back ? far : near) + (size_t)o0 * along;
@@ -514,7 +514,7 @@ BLOCKED_INLINE void kernel_in(const struct job *j, int item, int kh, int kw)
 	}
 }
 
-/* Items as above, of (pair, channel): du is [part][point][C][O], the sum over parts. */
+/* Items: (pair, channel), as above. du is [part][point][C][O], to be summed over parts. */
 BLOCKED_INLINE void kernel_out(const struct job *j, int item, int kh, int kw)
 {
 	const struct minimal *s = j->s;
@@ -591,7 +591,7 @@ static void team_outer(void *ctx, int begin, int end, int thread)
 	outers(ctx, begin, end);
 }
 
-/* A thread's share of the blocks; thread t's sum is part t. A part without a block is zero. */
+/* Processes a thread's share of the blocks; the sum of thread t is part t. A part without a block is zero. */
 static void own_outer(void *ctx, int begin, int end, int thread)
 {
 	struct job j = *(const struct job *)ctx;

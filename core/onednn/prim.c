@@ -1,4 +1,4 @@
-/* onednn/prim.c - oneDNN 2.6's C API, and nothing of it anywhere else. */
+/* onednn/prim.c - wraps the C API of oneDNN 2.6, which no other file uses. */
 #include "onednn/prim.h"
 
 #include "onednn/tune.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* From libgomp, which oneDNN runs on. GOMP_parallel is what a compiler makes of `#pragma omp parallel`. */
+/* From libgomp, which oneDNN runs on. A compiler turns `#pragma omp parallel` into GOMP_parallel. */
 void omp_set_num_threads(int n);
 int omp_get_thread_num(void);
 void GOMP_parallel(void (*fn)(void *), void *data, unsigned threads, unsigned flags);
@@ -39,7 +39,7 @@ struct prim {
 	char info[64];
 };
 
-/* The engine and the stream stand for the CPU; they are made once and live as long as the process. */
+/* Engine and stream represent the CPU; they are created once and live as long as the process. */
 static struct {
 	pthread_once_t once;
 	dnnl_engine_t engine;
@@ -54,8 +54,8 @@ static void open_once(void)
 	dnnl_set_primitive_cache_capacity(1024);
 }
 
-/* What measured times depend on: the processor as it names itself (CPUID leaves 0x80000002 to 4), the instructions that
- * oneDNN may use of it, threads, the library. */
+/* Describes what measured times depend on: the processor's name (CPUID leaves 0x80000002 to 4), the instructions that
+ * oneDNN may use, the number of threads, the library version. */
 static const char *machine_name(int threads, char text[128])
 {
 	unsigned brand[13] = {0};
@@ -74,10 +74,10 @@ enum wasd_status prim_offers(bool bf16, struct wasd_err *err)
 	dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
 	if ((isa & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core)
 		return wasd_fail(err, WASD_EUNSUPPORTED,
-		                 "the onednn backend needs a processor with AVX-512, which this one lacks");
+		                 "the onednn backend needs a processor with AVX-512, which this processor lacks");
 	if (bf16 && (isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16)
 		return wasd_fail(err, WASD_EUNSUPPORTED,
-		                 "bf16 needs a processor with the AVX-512 bf16 instructions, which this one lacks");
+		                 "bf16 needs a processor with the AVX-512 bf16 instructions, which this processor lacks");
 	return WASD_OK;
 }
 
@@ -142,8 +142,7 @@ static dnnl_primitive_attr_t attributes(const struct prim_conv *c)
 	return NULL;
 }
 
-/* Right and bottom padding that gives the output size; never negative: a window that would begin outside is not
- * counted. */
+/* Right or bottom padding that gives the output size; never negative, since windows beginning outside do not count. */
 static int pad_end(int in, int out, int k, int stride, int begin)
 {
 	int p = (out - 1) * stride + k - in - begin;
@@ -193,7 +192,7 @@ end:
 	return pd;
 }
 
-/* A primitive that is no optimised convolution of the asked kind is as good as none, unless any will do. */
+/* Rejects a primitive that is not an optimised convolution of the requested kind, unless any will do. */
 static bool wanted(const char *info, enum prim_alg alg)
 {
 	return alg == PRIM_ANY || (!strstr(info, "ref") && (alg != PRIM_WINOGRAD || strstr(info, "wino")));
@@ -239,8 +238,8 @@ static bool memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
 	return dnnl_memory_create(m, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
-/* oneDNN's code generator ends the process when it gets no memory for the code of a primitive (a fraction of a MiB), as
- * under a limit of the job. So there must be some before it is asked. */
+/* Checks for spare memory before calling oneDNN: its code generator terminates the process if it cannot allocate a
+ * fraction of a MiB for a primitive's code, e.g. under a job's memory limit. */
 static bool memory_left(void)
 {
 	enum { ROOM = 8 << 20 };

@@ -1,38 +1,37 @@
 /* onednn/taps.c - see taps.h. A product kernel keeps the sums of up to twelve pixels and 32 output channels in
- * registers; per tap and input channel it reads two vectors of weights and one value of each pixel. Pixels come in
- * groups of four of one row ("quads"), so that their distances are constants of the code. The input side is copied once
- * with the zeros that the padding adds, block of images by block of images; without padding it is read where it lies.
- */
+ * registers; per tap and input channel it reads two vectors of weights and one value per pixel. Pixels come in groups
+ * of four from one row ("quads"), so that their distances are constants in the code. The input side is copied once with
+ * its zero padding, one block of images at a time; without padding it is read in place. */
 #include "onednn/taps.h"
 #include "onednn/blocked_vec.h"
 
 #include <string.h>
 
 #define QUAD 4                   /* pixels whose addresses are computed together */
-#define PAIR 2                   /* blocks of output channels of one product kernel */
-#define HALF 8                   /* input channels of one kernel of the weight gradient */
+#define PAIR 2                   /* blocks of output channels per product kernel */
+#define HALF 8                   /* input channels per kernel of the weight gradient */
 #define STRIDES 2                /* largest stride */
-#define BLOCK_BYTES (384u << 10) /* padded images that one thread keeps in its cache */
-#define TEAM_BYTES (1u << 20)    /* and the team, when it shares a block */
-#define OWN_WEIGHTS (1u << 20)   /* bytes of weights up to which threads work on images of their own */
-#define GRADIENT_PIXELS 512      /* output pixels, about, between two visits of the weight gradient's sums */
+#define BLOCK_BYTES (384u << 10) /* bytes of padded images that one thread keeps in its cache */
+#define TEAM_BYTES (1u << 20)    /* the same for the team, when it shares a block */
+#define OWN_WEIGHTS (1u << 20)   /* bytes of weights up to which threads work on their own images */
+#define GRADIENT_PIXELS 512      /* output pixels, roughly, between two updates of the weight gradient's sums */
 
-/* Pixels of the output side that the same taps reach: every `step`-th of a row and column from (y0,x0) on. */
+/* Output pixels reached by the same taps: every `step`-th of a row and column, starting at (y0,x0). */
 struct phase {
 	int y0, x0, rows, cols, taps, first;
 	int dy[TAPS_MOST], dx[TAPS_MOST], at[TAPS_MOST];
 };
 
-/* One pass. "In" is the side that is read (x, or dy for the data gradient), "out" the side that is written. */
+/* One pass. The "in" side is read (x, or dy for the data gradient), the "out" side is written. */
 struct pass {
 	const struct taps *s;
 	int n, in_blocks, in_h, in_w, out_blocks, out_h, out_w;
-	int step_in, step_out; /* pixels from one output pixel of a phase to the next, on either side */
+	int step_in, step_out; /* distance between neighbouring output pixels of a phase, on either side */
 	int phases, taps;
 	struct phase phase[STRIDES * STRIDES];
-	int y0, x0, ph, pw; /* the padded image: its first row and column in the image, its size */
+	int y0, x0, ph, pw; /* the padded image: its first row and column in image coordinates, its size */
 	bool padded;
-	size_t px; /* bytes of a block of 16 channels of a pixel */
+	size_t px; /* bytes of one pixel of a block of 16 channels */
 };
 
 static int blocks_of(int channels)
@@ -130,7 +129,7 @@ static struct pass data_pass(const struct taps *s)
 	return p;
 }
 
-/* A map that the only tap reads as it is, is one row. */
+/* With a single tap and no padding, treats a map as one row. */
 static void flatten(struct pass *p)
 {
 	struct phase *f = &p->phase[0];
@@ -172,7 +171,7 @@ static size_t image_bytes(const struct pass *p)
 	return (size_t)p->in_blocks * plane_bytes(p);
 }
 
-/* Bytes of the weights of one input block, one tap and v output blocks. */
+/* Bytes of the weights for one input block, one tap and v output blocks. */
 static size_t tap_bytes(const struct pass *p, int v)
 {
 	return (size_t)(LANES * v) * p->px;
@@ -193,7 +192,7 @@ static bool shared(const struct pass *p, int threads)
 	return p->n < threads || pair_bytes(p, p->out_blocks) > OWN_WEIGHTS;
 }
 
-/* Images of a block. */
+/* Images per block. */
 static int block_images(const struct pass *p, int threads)
 {
 	size_t room = shared(p, threads) ? TEAM_BYTES : BLOCK_BYTES;
@@ -201,7 +200,7 @@ static int block_images(const struct pass *p, int threads)
 	return most(1, least(many, share));
 }
 
-/* Of the weight gradient: images of a block; bytes of a row of x and of dy as its kernel reads them. */
+/* For the weight gradient: images per block; bytes of a row of x and of dy in the layout its kernel reads. */
 static int gradient_images(const struct taps *s)
 {
 	return most(1, least(s->n, GRADIENT_PIXELS / (s->oh * s->ow)));
@@ -212,8 +211,8 @@ struct sides {
 	size_t x_image, dy_image;
 };
 
-/* float32: rows of pixels. bfloat16: [row][column mod stride][q][16][2], the pixel q and the next one of the same
- * remainder, and [row][ow/2][16][2]. */
+/* float32: rows of pixels. bfloat16: x as [row][column mod stride][q][16][2], which pairs pixel q with the next one of
+ * the same remainder, and dy as [row][ow/2][16][2]. */
 static struct sides sides_of(const struct pass *p)
 {
 	const struct taps *s = p->s;
@@ -253,7 +252,7 @@ size_t taps_scratch_bytes(const struct taps *s, int threads)
 typedef int16_t s32 __attribute__((vector_size(64)));
 typedef int16_t s16 __attribute__((vector_size(32)));
 
-/* sum + products of one channel of a pixel and of 16 weights, or of a pair of channels each. */
+/* sum + the product of one channel (bfloat16: a pair of channels) of a pixel and 16 weights. */
 BLOCKED_INLINE v16 multiply_add(v16 sum, const char *x, v16 w, bool bf16)
 {
 	int32_t word;
@@ -268,7 +267,7 @@ BLOCKED_INLINE v16 multiply_add(v16 sum, const char *x, v16 w, bool bf16)
 #endif
 }
 
-/* Lanes of a and b by turns. */
+/* Interleaves the lanes of a and b. */
 BLOCKED_INLINE void store_pairs(char *to, s16 a, s16 b)
 {
 	s32 v = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26,
@@ -292,7 +291,7 @@ struct weights_job {
 	char *own;
 };
 
-/* 16 output channels' weights of one input channel and tap. */
+/* Gathers the weights of 16 output channels for one input channel and tap. */
 BLOCKED_INLINE v16 gather(const float *from, size_t step)
 {
 	v16 v;
@@ -349,11 +348,11 @@ struct job {
 	const char *in, *own, *residual;
 	const float *bias;
 	char *out, *scratch;
-	int from, count, room; /* images of the block: first, how many, how many it has room for */
-	int segments;          /* parts of a block's quads */
+	int from, count, room; /* images of the block: first, count, capacity */
+	int segments;          /* number of parts that a block's quads are split into */
 };
 
-/* Block cb of image n of the input, laid into the padded plane. */
+/* Copies block cb of image n of the input into the padded plane. */
 static void pad_plane(const struct pass *p, const char *in, int n, int cb, char *to)
 {
 	size_t row = (size_t)p->pw * p->px, in_row = (size_t)p->in_w * p->px;
@@ -386,7 +385,7 @@ static void pad_items(void *ctx, int begin, int end, int thread)
 
 struct cursor {
 	int i, y, x;
-}; /* image of the block, row, column of a phase */
+}; /* image of the block; row and column within a phase */
 
 static struct cursor quad_at(const struct phase *f, int quad)
 {
@@ -394,7 +393,7 @@ static struct cursor quad_at(const struct phase *f, int quad)
 	return (struct cursor){quad / (per_row * f->rows), quad / per_row % f->rows, quad % per_row * QUAD};
 }
 
-/* `quads` quads from number `at` of a phase, blocks o to o+v-1 of the output. */
+/* `quads` quads starting at number `at` of a phase; blocks o to o+v-1 of the output. */
 BLOCKED_INLINE void product(const struct job *j, const struct phase *f, int at, int o, int quads, int v, bool bf16,
                             int step)
 {
@@ -447,7 +446,7 @@ BLOCKED_INLINE void product(const struct job *j, const struct phase *f, int at, 
 		}
 }
 
-/* Whole code for each number of quads and blocks. */
+/* Instantiates the code for each number of quads and blocks. */
 BLOCKED_INLINE void product_run(const struct job *j, const struct phase *f, int begin, int end, int o, bool bf16,
                                 int step)
 {
@@ -480,7 +479,7 @@ RUN(run_float_strided, false, 2)
 RUN(run_bf16, true, 1)
 RUN(run_bf16_strided, true, 2)
 
-/* Part `segment` of the block's pixels, the pair of output blocks that begins at o. */
+/* Part `segment` of the block's pixels, for the pair of output blocks that begins at o. */
 static void pair_products(const struct job *j, int o, int segment, int segments)
 {
 	const struct pass *p = &j->p;
@@ -503,7 +502,7 @@ static void team_products(void *ctx, int begin, int end, int thread)
 		pair_products(j, i / j->segments * PAIR, i % j->segments, j->segments);
 }
 
-/* A thread's share of the images, in blocks of its own. */
+/* Processes a thread's share of the images, in its own blocks. */
 static void own_images(void *ctx, int begin, int end, int thread)
 {
 	struct job j = *(const struct job *)ctx;
@@ -558,7 +557,7 @@ struct gradient_job {
 	struct pass p;
 	struct sides d;
 	const char *x, *dy;
-	char *xs, *dys; /* both sides of the block as the kernel reads them */
+	char *xs, *dys; /* both sides of the block, in the layout the kernel reads */
 	float *sums;    /* [pair][input block][half][tap][HALF][v blocks] */
 	float *dw;
 	int from, count;
@@ -611,8 +610,8 @@ BLOCKED_HOT static void dy_items(void *ctx, int begin, int end, int thread)
 	}
 }
 
-/* sum[HALF channels][v blocks] over the block's pixels: 4-byte values at x + k 4 of each (pixel or pair), `each` bytes
- * apart, times vectors of dy. */
+/* sum[HALF channels][v blocks] over the block's pixels: 4-byte values at x + 4k of each element (pixel or pair), `each`
+ * bytes apart, times vectors of dy. */
 BLOCKED_INLINE void outer(const struct gradient_job *j, const char *x, size_t x_image, size_t x_row, size_t each,
                           const char *dy, size_t dy_image, size_t dy_plane, int v, bool bf16, float *to)
 {
@@ -640,7 +639,7 @@ BLOCKED_INLINE void outer(const struct gradient_job *j, const char *x, size_t x_
 			v_store(to, 0, j->add ? sum[k][b] + v_load(to, 0, false) : sum[k][b], false);
 }
 
-/* Items: (pair of output blocks, input block, half of it). */
+/* Items: (pair of output blocks, input block, half of the input block). */
 BLOCKED_HOT static void outer_items(void *ctx, int begin, int end, int thread)
 {
 	const struct gradient_job *j = ctx;

@@ -19,13 +19,13 @@ struct entry {
 	struct tune_result r;
 };
 
-/* One table for the process: the machine does not change under it. */
+/* One table per process: the machine does not change while it runs. */
 static struct {
 	pthread_mutex_t lock;
 	char machine[128];
 	struct entry *entry;
 	int count, cap;
-	off_t read; /* bytes of the file that are in the table */
+	off_t read; /* bytes of the file already in the table */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct entry *lookup(const char *key)
@@ -52,7 +52,7 @@ static void add(const char *key, const struct tune_result *r)
 	table.entry[table.count++].r = *r;
 }
 
-/* One line without its end. */
+/* Parses one line, without its newline. */
 static void take_line(char *line)
 {
 	char *field[4 + TUNE_CANDIDATES], *save = NULL, *end;
@@ -78,7 +78,7 @@ static void take_line(char *line)
 		add(field[2], &r);
 }
 
-/* What is new in the file since the last look; a last line without an end is left for later. */
+/* Reads what was appended to the file since the last call; an incomplete last line is left for later. */
 static void read_new(int fd)
 {
 	struct stat st;
@@ -146,7 +146,7 @@ static void append(int fd, const char *key, const struct tune_result *r)
 {
 	struct wasd_buf b = {0};
 	struct stat st;
-	if (!fstat(fd, &st) && st.st_size > table.read) /* somebody died within a line: it ends here */
+	if (!fstat(fd, &st) && st.st_size > table.read) /* a process died while writing a line: end that line here */
 		wasd_buf_puts(&b, "\n");
 	wasd_buf_printf(&b, FORMAT "\t%s\t%s\t%d", table.machine, key, r->choice);
 	for (int i = 0; i < TUNE_CANDIDATES; i++)

@@ -1,12 +1,12 @@
-/* onednn/tune.h - which algorithm is the fastest for a shape: measured once per machine, then remembered.
+/* onednn/tune.h - the fastest algorithm for each shape, measured once per machine and remembered.
  *
- * Results live in memory and, when the environment variable WASD_TUNING names one, in a file that all engine processes
- * of a data directory share. The first result that reaches the file counts for all of them, so a run that is resumed
- * computes with the algorithms that it began with.
+ * Results live in memory and, if the environment variable WASD_TUNING names a file, in that file, which all engine
+ * processes of a data directory share. The first result that reaches the file holds for all of them, so a resumed run
+ * computes with the same algorithms as before.
  *
- * The file holds one line a result: "wasd-tuning-2", machine, key, choice, microseconds of each candidate, with tabs
- * between. The machine is the processor's name and instructions, the number of threads and oneDNN's version; lines of
- * other machines, and lines that are not whole, are passed over. */
+ * The file holds one result per line: "wasd-tuning-2", machine, key, choice, microseconds of each candidate, separated
+ * by tabs. The machine is the processor's name and instructions, the number of threads and oneDNN's version. Lines of
+ * other machines and incomplete lines are ignored. */
 #ifndef ONEDNN_TUNE_H
 #define ONEDNN_TUNE_H
 
@@ -14,7 +14,7 @@
 
 #define TUNE_CANDIDATES 4
 #define TUNE_KEY 96
-#define TUNE_LIBRARY 0 /* oneDNN's direct kernels and ours: the candidates that depthwise layers have */
+#define TUNE_LIBRARY 0 /* oneDNN's direct kernels and ours: the candidates of depthwise layers */
 #define TUNE_OURS 3
 
 struct tune_result {
@@ -22,11 +22,11 @@ struct tune_result {
 	float us[TUNE_CANDIDATES];
 }; /* us 0: this candidate does not exist */
 
-/* machine: what sets the results apart from another machine's. Called before the others; threads are safe. */
+/* machine: the text that tells machines apart. Call before the other functions; thread-safe. */
 void tune_open(const char *machine);
 bool tune_find(const char *key, struct tune_result *out);
-/* Adds *r, unless another process was faster: then *r becomes what that one stored. A file that cannot be written only
- * costs the memory of it. */
+/* Adds *r, unless another process stored a result first: then *r becomes that result. If the file cannot be written,
+ * only its memory is lost. */
 void tune_store(const char *key, struct tune_result *r);
 
 #endif

@@ -1,4 +1,4 @@
-/* onednn/variant.c - choosing and making the primitives of a convolution step. */
+/* onednn/variant.c - chooses and creates the primitives of a convolution step. */
 #include "onednn/variant.h"
 #include "onednn/blocked.h"
 
@@ -10,11 +10,12 @@ enum {
 	WINOGRAD,
 	MINIMAL,
 	TAPS = TUNE_OURS
-}; /* candidates, as the table of measurements counts them */
+}; /* indexed like the candidates in the table of measurements */
 
 /* ---- geometry ---- */
 
-/* At least one tap, zeros in place of negative padding, and windows that reach the end of the image. */
+/* Makes the kernel acceptable for oneDNN: at least one tap, zeros instead of negative padding, windows that reach the
+ * end of the image. */
 static void widen(int *k, int *begin, int in, int out, int stride)
 {
 	if (*k < 1)
@@ -28,7 +29,7 @@ static void widen(int *k, int *begin, int in, int out, int stride)
 		*k -= end;
 }
 
-/* Two taps of stride 1 that a cut has left of three: the third one again, on the side where its padding is missing. */
+/* Completes two taps of stride 1, left over from three, to three taps again, on the side where padding is missing. */
 static void complete(int *k, int *begin, int in, int out)
 {
 	if (*k != 2 || out + 2 - in - *begin < 1)
@@ -56,7 +57,7 @@ int filter_channels(const struct step *s)
 	return pads ? LANES : nd->in.c / nd->groups;
 }
 
-/* Whether the windows of a kernel end at least `stride` short of the image's edge, or begin inside it. */
+/* Whether the kernel's windows end at least `stride` before the image's edge, or begin inside it. */
 static bool cropped(int k, int begin, int in, int out, int stride)
 {
 	return k < 1 || begin < 0 || (out - 1) * stride + k - in - begin <= -stride;
@@ -93,7 +94,7 @@ static struct prim_conv shape_of(const struct step *s, const struct variant *v, 
 	return c;
 }
 
-/* Minimal filtering wants stride 1 and float32, and is no plain sum of products. */
+/* Minimal filtering needs stride 1 and float32, and is not a plain sum of products. */
 static bool minimal_allowed(const struct step *s)
 {
 	const struct node *nd = s->node;
@@ -106,7 +107,7 @@ static bool winograd_fits(const struct step *s)
 	return minimal_allowed(s) && g.kh == 3 && g.kw == 3 && s->node->in.c >= LANES;
 }
 
-/* n 0 where it does not fit. */
+/* n = 0 if it does not apply. */
 static struct minimal minimal_of(const struct step *s, const struct variant *v, int n, bool training)
 {
 	const struct node *nd = s->node;
@@ -125,9 +126,9 @@ static struct minimal minimal_of(const struct step *s, const struct variant *v, 
 	return minimal_allowed(s) && minimal_fits(&m) ? m : (struct minimal){0};
 }
 
-#define FEW_IMAGES 8 /* up to here a serving pass finds its weights in memory rather than in a cache */
+#define FEW_IMAGES 8 /* up to this batch size, a serving pass reads its weights from memory rather than a cache */
 
-/* Our direct kernels, where they may be faster than oneDNN's: few images, strides, single taps. n 0 elsewhere. */
+/* Our direct kernels, for the cases where they may beat oneDNN's: few images, strides, single taps. n = 0 elsewhere. */
 static struct taps taps_of(const struct step *s, const struct variant *v, int n, bool training, enum prim_pass pass)
 {
 	const struct node *nd = s->node;
@@ -152,9 +153,9 @@ static struct taps taps_of(const struct step *s, const struct variant *v, int n,
 
 /* ---- measuring ---- */
 
-#define MEASURE_IMAGES 128 /* a larger batch is more of the same */
-#define MEASURE_ROUNDS 12  /* at most, each candidate once a round */
-#define MEASURE_US 40000   /* no further round after so long, but for the first three */
+#define MEASURE_IMAGES 128 /* larger batches scale linearly */
+#define MEASURE_ROUNDS 12  /* upper limit; each candidate runs once per round */
+#define MEASURE_US 40000   /* time limit, except for the first three rounds */
 #define COLD_BYTES (64u << 20)
 
 struct candidate {
@@ -243,8 +244,8 @@ static bool run_prim(const struct candidate *c, enum prim_pass pass, bool consta
 	       (pass != PRIM_WEIGHTS || prim_weights_add(c->prim, c->own, plain, c->scratch));
 }
 
-/* Microseconds of one run, with what it takes to bring the weights in (or their gradient out) where that is part of
- * every pass; 0: it failed. */
+/* Microseconds of one run, including the conversion of weights (or of their gradient) if every pass needs it; 0:
+ * failed. */
 static float run_once(const struct candidate *c, enum prim_pass pass, bool constant)
 {
 	int64_t t = wasd_mono_us();
@@ -257,7 +258,7 @@ static float run_once(const struct candidate *c, enum prim_pass pass, bool const
 	return (float)(wasd_mono_us() - t) + 0.1f;
 }
 
-/* Best times of the candidates, run by turns, so that whatever else the machine does hits all; us 0: there is no such
+/* Best times of the candidates, which take turns, so that other load on the machine affects all of them. us 0: no such
  * candidate. */
 static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant,
                  float us[TUNE_CANDIDATES])
@@ -382,7 +383,8 @@ size_t direction_scratch_bytes(const struct direction *d)
 
 uint64_t direction_form(const struct direction *d)
 {
-	/* Only forward passes have constant weights, and a kernel's size is in its shape: one form of each of ours. */
+	/* Only forward passes have constant weights, and the shape determines the kernel size, so each of our algorithms
+	 * has one form. */
 	return d->prim ? prim_weights_form(d->prim) : d->minimal.n ? 1 : 2;
 }
 

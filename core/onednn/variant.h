@@ -1,17 +1,17 @@
-/* onednn/variant.h - what computes a convolution step: one variant for each (images, kernel size, padding) that its
- * passes bring.
+/* onednn/variant.h - the algorithms of a convolution step: one variant for each (images, kernel size, padding) that
+ * occurs.
  *
- * Shadow weights with dead taps come as a smaller kernel with unequal padding. For each direction a variant takes the
+ * Shadow weights with dead taps arrive as a smaller kernel with unequal padding. For each direction a variant takes the
  * fastest of
  *
- *   direct     oneDNN's, the kernel as it is
- *   Winograd   oneDNN's F(4x4,3x3), stride 1, float32. A smaller kernel is laid into 3x3 zeros ("embedded")
+ *   direct     oneDNN's direct convolution, with the kernel as it is
+ *   Winograd   oneDNN's F(4x4,3x3), stride 1, float32. A smaller kernel is embedded into 3x3 zeros
  *   taps       our own direct kernels (taps.h), for few images, strides and single taps
- *   minimal    our own F(4x4, kh x kw) for 2 and 3 taps a side (minimal.h), stride 1, float32: dropped taps are less
- *              work here too
+ *   minimal    our own F(4x4, kh x kw) for 2 and 3 taps per side (minimal.h), stride 1, float32: dropped taps save work
+ *              here too
  *
- * by measurement (tune.h). fp32-strict takes direct only. oneDNN takes neither a kernel without taps nor one whose
- * windows leave the image (a crop): for it such kernels are always embedded. */
+ * as measured (tune.h). fp32-strict uses only direct. oneDNN accepts neither a kernel without taps nor one whose
+ * windows leave the image (a crop): such kernels are always embedded for it. */
 #ifndef ONEDNN_VARIANT_H
 #define ONEDNN_VARIANT_H
 
@@ -20,14 +20,14 @@
 #include "onednn/taps.h"
 #include "onednn/tune.h"
 
-/* The kernel that smaller ones are laid into, and its padding. */
+/* The kernel that smaller kernels are embedded into, and its padding. */
 struct grid {
 	int kh, kw, pad_top, pad_left;
 };
 
 struct direction {
-	struct prim *prim;      /* at most one of these three; none: the variant has no such direction */
-	struct minimal minimal; /* n 0: not this one */
+	struct prim *prim;      /* at most one of these three; none: the variant lacks this direction */
+	struct minimal minimal; /* n = 0: not used */
 	struct taps taps;
 	bool embedded;
 	struct tune_result measured; /* all us 0: there was no choice */
@@ -38,17 +38,17 @@ struct variant {
 };
 
 struct grid grid_of(const struct node *nd);
-/* Input channels of a filter as oneDNN gets them: a map of fewer than 16 in a block counts as 16, the rest being zeros,
- * since oneDNN has only plain loops for it otherwise. Its kernels are embedded. */
+/* Input channels of a filter as passed to oneDNN: fewer than 16 channels in a block count as 16, padded with zeros,
+ * because oneDNN has only plain loops otherwise. Such kernels are embedded. */
 int filter_channels(const struct step *s);
-/* Makes *v from its first five members. PRIM_DATA where s->dx[0] is. False, with s->status set: no primitive, or no
- * memory. */
+/* Completes *v from its first five members; PRIM_DATA only if s->dx[0] exists. False, with s->status set: no primitive,
+ * or no memory. */
 bool variant_create(struct step *s, struct variant *v, bool training);
 void variant_done(struct variant *v);
-/* Of the weights in the form that this direction wants, and of its workspace. */
+/* Bytes of the weights in the form of this direction, and of its workspace. */
 size_t direction_weight_bytes(const struct direction *d);
 size_t direction_scratch_bytes(const struct direction *d);
-/* Which form that is: equal for directions that can share packed weights. */
+/* Identifies that form: equal for directions that can share packed weights. */
 uint64_t direction_form(const struct direction *d);
 void variant_explain(const struct step *s, const struct variant *v, cJSON *to);
 
