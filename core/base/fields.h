@@ -3,12 +3,14 @@
 #ifndef WASD_BASE_FIELDS_H
 #define WASD_BASE_FIELDS_H
 
-#include "wasd/json.h"
+#include "wasd/spec.h"
 
 #define FIELDS_POINTER 160
 
-/* out = at + "/" + name with ~ and / escaped; cut where the room ends. */
-void fields_pointer(char out[FIELDS_POINTER], const char *at, const char *name);
+static inline void fields_pointer(char out[FIELDS_POINTER], const char *at, const char *name)
+{
+	wasd_json_pointer(out, FIELDS_POINTER, at, name);
+}
 /* WASD_EINVAL at the first member of obj whose name is not among names (ends at NULL); the message lists them. */
 enum wasd_status fields_known(const cJSON *obj, const char *at, const char *const *names, struct wasd_err *err);
 

@@ -605,3 +605,18 @@ bool wasd_json_real(const cJSON *obj, const char *key, double *out)
 			return *out = nonfinite[i].value, true;
 	return false;
 }
+
+void wasd_json_pointer(char *out, size_t size, const char *at, const char *name)
+{
+	size_t n = (size_t)snprintf(out, size, "%s/", at);
+	for (; *name && n + 2 < size; name++) {
+		if (*name == '~' || *name == '/') {
+			out[n++] = '~';
+			out[n++] = *name == '~' ? '0' : '1';
+		} else {
+			out[n++] = *name;
+		}
+	}
+	if (n < size)
+		out[n] = 0;
+}

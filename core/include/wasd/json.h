@@ -33,6 +33,9 @@ bool wasd_json_i64(const cJSON *obj, const char *key, int64_t *out); /* integral
 bool wasd_json_num(const cJSON *obj, const char *key, double *out);  /* finite */
 bool wasd_json_bool(const cJSON *obj, const char *key, bool *out);
 
+/* out = at + "/" + name with ~ and / escaped (RFC 6901), cut where the room ends. */
+void wasd_json_pointer(char *out, size_t size, const char *at, const char *name);
+
 /* Reals that may be NaN or infinite (losses, metrics): JSON has no such number, so they travel as key: null beside
  * "KEY_nonfinite": "nan" | "inf" | "-inf". add: false when out of memory. */
 bool wasd_json_add_real(cJSON *obj, const char *key, double v);
