@@ -15,7 +15,7 @@ enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request 
 
 enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const struct field fields[] = {{"pinned", FIELD_BOOL, .def = NULL}, {0}};
+	static const struct wasd_field fields[] = {{"pinned", WASD_BOOL, .required = true}, {0}};
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
 	struct storage_ckpt k;

@@ -112,22 +112,24 @@ static bool from_multipart(const struct api_request *q, struct api_response *r, 
 	return ok && im->n;
 }
 
-static cJSON *images_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_images_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
 	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0;
-	if (n >= 1 && n <= IMAGES_MAX)
+	if (n >= f->min && n <= f->max)
 		return cJSON_CreateArray(); /* the strings are read in place */
 	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of 1 to %d base64 strings, not %s%s", pointer,
-	          IMAGES_MAX, shown, cJSON_IsArray(v) ? (n ? " of more" : " of none") : "");
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %.0f to %.0f base64 strings, not %s%s",
+	          pointer, f->min, f->max, shown, cJSON_IsArray(v) ? (n ? " of more" : " of none") : "");
 	return NULL;
 }
 
 static bool from_json(const struct api_request *q, struct api_response *r, struct images *im)
 {
 	static const struct wasd_json_limits limits = {16 << 20, 8, 1000};
-	static const struct field fields[] = {{"images", FIELD_OTHER, .canon = images_canon}, {0}};
+	static const struct wasd_field fields[] = {{"images", WASD_LIST, NULL, 1, IMAGES_MAX, .required = true,
+	                                            .form = "images"},
+	                                           {0}};
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
 	cJSON *body = api_body_json(q, r, limits, false);

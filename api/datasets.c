@@ -409,30 +409,28 @@ enum api_result api_datasets_put(struct api_ctx *c, const struct api_request *q,
 
 /* ---- POST: a recipe ---- */
 
-static cJSON *kind_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_synthetic_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	const cJSON *k;
 	char names[256], shown[80];
-	cJSON_ArrayForEach(k, wasd_json_get(c->caps, "synthetic"))
-		if (cJSON_IsString(v) && cJSON_IsString(k) && !strcmp(k->valuestring, v->valuestring))
-			return cJSON_CreateString(k->valuestring);
-	caps_names(c->caps, "synthetic", NULL, names);
+	if (cJSON_IsString(v) && caps_row(c->caps, f->table, v->valuestring))
+		return cJSON_CreateString(v->valuestring);
+	caps_names(c->caps, f->table, names);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be %s, not %s", pointer, names, shown);
 	return NULL;
 }
 
-static const struct field synthetic_fields[] = {
-	{"kind", FIELD_OTHER, .canon = kind_canon},
-	{"train", FIELD_INT, "10000", RANGE(1, 1000000)},
-	{"test", FIELD_INT, "2000", RANGE(1, 1000000)},
-	{"seed", FIELD_INT, "1", RANGE(0, (double)WASD_JSON_INT_MAX)},
+static const struct wasd_field synthetic_fields[] = {
+	{"kind", WASD_STR, .required = true, .table = "synthetic", .form = "synthetic"},
+	{"train", WASD_INT, "10000", .min = 1, .max = 1000000},
+	{"test", WASD_INT, "2000", .min = 1, .max = 1000000},
+	{"seed", WASD_INT, "1", .min = 0, .max = (double)WASD_JSON_INT_MAX},
 	{0},
 };
-static const struct field post_fields[] = {
-	{"name", FIELD_NAME, .def = NULL},
-	{"synthetic", FIELD_OBJECT, .sub = synthetic_fields},
-	{"blobs", FIELD_UNSUPPORTED, "", .what = "blobs are not offered; send the files as multipart/form-data"},
+static const struct wasd_field post_fields[] = {
+	{"name", WASD_NAME, .required = true},
+	{"synthetic", WASD_OBJECT, .required = true, .sub = synthetic_fields},
+	{"blobs", WASD_REFUSED, .summary = "blobs are not offered; send the files as multipart/form-data"},
 	{0},
 };
 

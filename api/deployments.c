@@ -136,15 +136,16 @@ static bool settled(const struct storage_deployment *d)
 static const char *const follows[] = {"best", "latest", NULL};
 
 /* {"job":ID,"follow":"best"|"latest"}, {"checkpoint":ID}, or {"blob":SHA256} with what its metadata do not say. */
-static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_source_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	static const struct field by_job[] = {
-		{"job", FIELD_STR, .def = NULL, RANGE(1, 63)},
-		{"follow", FIELD_CHOICE, "\"best\"", .choices = follows},
+	static const struct wasd_field by_job[] = {
+		{"job", WASD_STR, NULL, 1, 63, .required = true},
+		{"follow", WASD_CHOICE, "\"best\"", .choices = follows},
 		{0},
 	};
-	static const struct field by_checkpoint[] = {{"checkpoint", FIELD_STR, .def = NULL, RANGE(1, 63)}, {0}};
+	static const struct wasd_field by_checkpoint[] = {{"checkpoint", WASD_STR, NULL, 1, 63, .required = true}, {0}};
 	char shown[80];
+	(void)f;
 	if (cJSON_IsObject(v) && wasd_json_get(v, "blob"))
 		return fields_canon(c, pointer, api_import_fields, v);
 	if (cJSON_IsObject(v) && wasd_json_get(v, "model")) {
@@ -162,9 +163,10 @@ static cJSON *source_canon(struct field_ctx *c, const char *pointer, const cJSON
 	return NULL;
 }
 
-static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
+	(void)f;
 	if (cJSON_IsString(v) && wasd_mode_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
 	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
@@ -175,14 +177,14 @@ static cJSON *mode_canon(struct field_ctx *c, const char *pointer, const cJSON *
 	return NULL;
 }
 
-static const struct field create_fields[] = {
-	{"name", FIELD_NAME, .def = NULL},
-	{"source", FIELD_OTHER, .canon = source_canon},
-	{"mode", FIELD_OTHER, "\"aom\"", .canon = mode_canon},
-	{"required", FIELD_UNSUPPORTED, "", .what = "every deployment counts for readiness; there is no choice"},
-	{"batching", FIELD_UNSUPPORTED, "", .what = "batching across requests is not offered"},
-	{"queue", FIELD_UNSUPPORTED, "", .what = "queues of a deployment are not offered"},
-	{"limits", FIELD_UNSUPPORTED, "", .what = "limits of a deployment are not offered"},
+static const struct wasd_field create_fields[] = {
+	{"name", WASD_NAME, .required = true},
+	{"source", WASD_OBJECT, .required = true, .form = "source"},
+	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "mode"},
+	{"required", WASD_REFUSED, .summary = "every deployment counts for readiness; there is no choice"},
+	{"batching", WASD_REFUSED, .summary = "batching across requests is not offered"},
+	{"queue", WASD_REFUSED, .summary = "queues of a deployment are not offered"},
+	{"limits", WASD_REFUSED, .summary = "limits of a deployment are not offered"},
 	{0},
 };
 
@@ -483,16 +485,17 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 	return API_DONE;
 }
 
-static const struct field mode_fields[] = {
-	{"mode", FIELD_OTHER, .canon = mode_canon},
-	{"reason", FIELD_STR, "\"\"", RANGE(0, 500)},
+static const struct wasd_field mode_fields[] = {
+	{"mode", WASD_STR, .required = true, .form = "mode"},
+	{"reason", WASD_STR, "\"\"", .min = 0, .max = 500},
 	{0},
 };
-static const struct field rollback_fields[] = {{"reason", FIELD_STR, "\"rollback\"", RANGE(0, 500)}, {0}};
+static const struct wasd_field rollback_fields[] = {{"reason", WASD_STR, "\"rollback\"", .min = 0, .max = 500}, {0}};
 
-static const struct field reload_fields[] = {{"reason", FIELD_STR, "\"\"", RANGE(0, 500)}, {0}};
+static const struct wasd_field reload_fields[] = {{"reason", WASD_STR, "\"\"", .min = 0, .max = 500}, {0}};
 
-static cJSON *mode_body(const struct api_request *q, struct api_response *r, const struct field *fields, bool optional)
+static cJSON *mode_body(const struct api_request *q, struct api_response *r, const struct wasd_field *fields,
+                        bool optional)
 {
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};

@@ -3,24 +3,11 @@
  * Canonical: every member checked, every default written out, members in the order of the table, so that equal requests
  * have equal text and digest. All faults are collected, each with its JSON pointer, before anything is answered. */
 #include "internal.h"
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-void fields_pointer(char out[256], const char *base, const char *key)
-{
-	size_t n = (size_t)snprintf(out, 256, "%s/", base);
-	for (; *key && n < 250; key++) {
-		if (*key == '~' || *key == '/') {
-			out[n++] = '~';
-			out[n++] = *key == '~' ? '0' : '1';
-		} else {
-			out[n++] = *key;
-		}
-	}
-	out[n < 255 ? n : 255] = 0;
-}
 
 void fields_show(char out[80], const cJSON *v)
 {
@@ -36,58 +23,60 @@ void fields_show(char out[80], const cJSON *v)
 	wasd_free(text);
 }
 
-cJSON *array_canon(struct field_ctx *c, const char *pointer, const cJSON *v, int least, int most, const char *what)
+static cJSON *out_of_range(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char shown[80];
-	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
-	if (n >= least && n <= most)
-		return cJSON_Duplicate(v, 1);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %d to %d %s, not %s", pointer, least, most,
-	          what, shown);
-	return NULL;
-}
-
-static void range_text(char out[120], const struct field *f)
-{
-	if (f->type == FIELD_INT)
-		snprintf(out, 120, "a whole number from %.0f to %.0f", f->min, f->max);
-	else
-		snprintf(out, 120, "a number %s %.10g and %s %.10g", f->above_min ? "above" : "of at least", f->min,
-		         f->below_max ? "below" : "at most", f->max);
-}
-
-static cJSON *number_canon(struct field_ctx *c, const char *pointer, const struct field *f, const cJSON *v)
-{
-	double x = cJSON_IsNumber(v) ? v->valuedouble : NAN;
-	bool ok = isfinite(x) && x >= f->min && x <= f->max && !(f->above_min && x == f->min) &&
-	          !(f->below_max && x == f->max);
-	if (ok && f->type == FIELD_INT)
-		ok = x == floor(x) && fabs(x) <= (double)WASD_JSON_INT_MAX;
-	if (ok)
-		return cJSON_CreateNumber(x == 0 ? 0 : x); /* -0 is 0 */
-	char range[120], shown[80];
-	range_text(range, f);
+	char range[WASD_FIELD_RANGE], shown[80];
+	wasd_field_range(f, range);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be %s, not %s", pointer, range, shown);
 	return NULL;
 }
 
-static cJSON *choice_canon(struct field_ctx *c, const char *pointer, const struct field *f, const cJSON *v)
+static cJSON *number_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char list[256] = "", shown[80];
-	for (size_t i = 0; f->choices[i]; i++) {
-		if (cJSON_IsString(v) && !strcmp(v->valuestring, f->choices[i]))
-			return cJSON_CreateString(f->choices[i]);
-		size_t n = strlen(list);
-		snprintf(list + n, sizeof list - n, "%s\"%s\"", i ? (f->choices[i + 1] ? ", " : " or ") : "", f->choices[i]);
+	double x = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+	if (wasd_field_takes(f, x))
+		return cJSON_CreateNumber(x == 0 ? 0 : x); /* -0 is 0 */
+	return out_of_range(c, pointer, f, v);
+}
+
+static cJSON *pair_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	const cJSON *lo = cJSON_GetArrayItem(v, 0), *hi = cJSON_GetArrayItem(v, 1);
+	if (cJSON_GetArraySize(v) != 2 || !cJSON_IsArray(v) || !cJSON_IsNumber(lo) || !cJSON_IsNumber(hi) ||
+	    !wasd_field_takes(f, lo->valuedouble) || !wasd_field_takes(f, hi->valuedouble) ||
+	    lo->valuedouble > hi->valuedouble)
+		return out_of_range(c, pointer, f, v);
+	double d[2] = {lo->valuedouble, hi->valuedouble};
+	return cJSON_CreateDoubleArray(d, 2);
+}
+
+void fields_choices(char out[256], const struct wasd_field *f, const char *last)
+{
+	const char *s;
+	size_t n = 0;
+	out[0] = 0;
+	for (int i = 0; (s = wasd_field_choice(f, i)) && n < 255; i++) {
+		if (i)
+			n += wasd_line(out + n, 256 - n, wasd_field_choice(f, i + 1) ? ", " : " %s ", last);
+		n += wasd_line(out + n, 256 - n, "\"%s\"", s);
 	}
+}
+
+static cJSON *choice_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char list[256], shown[80];
+	const char *s;
+	for (int i = 0; (s = wasd_field_choice(f, i)); i++)
+		if (cJSON_IsString(v) && !strcmp(v->valuestring, s))
+			return cJSON_CreateString(s);
+	fields_choices(list, f, "or");
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be %s, not %s", pointer, list, shown);
 	return NULL;
 }
 
-static cJSON *string_canon(struct field_ctx *c, const char *pointer, const struct field *f, const cJSON *v)
+static cJSON *string_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
 	size_t n = cJSON_IsString(v) ? strlen(v->valuestring) : 0;
@@ -116,41 +105,104 @@ static cJSON *name_canon(struct field_ctx *c, const char *pointer, const cJSON *
 	return NULL;
 }
 
-static cJSON *value_canon(struct field_ctx *c, const char *pointer, const struct field *f, const cJSON *v)
+static cJSON *list_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
-	if (f->null_ok && cJSON_IsNull(v))
-		return cJSON_CreateNull();
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
+	if (n >= f->min && n <= f->max)
+		return cJSON_Duplicate(v, 1);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %.0f to %.0f %s, not %s", pointer, f->min,
+	          f->max, f->items, shown);
+	return NULL;
+}
+
+static cJSON *object_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char shown[80];
+	if (cJSON_IsObject(v))
+		return fields_canon(c, pointer, f->sub, v);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be an object%s, not %s", pointer,
+	          f->null_ok ? " or null" : "", shown);
+	return NULL;
+}
+
+cJSON *field_typed(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char at[256], names[256], shown[80];
+	const char *type = NULL;
+	fields_pointer(at, pointer, "type");
+	if (!cJSON_IsObject(v)) {
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an object with a \"type\", not %s", pointer, shown);
+		return NULL;
+	}
+	const cJSON *row = wasd_json_str(v, "type", &type) ? caps_row(c->caps, f->table, type) : NULL;
+	if (!row) {
+		const cJSON *got = wasd_json_get(v, "type");
+		caps_names(c->caps, f->table, names);
+		if (got)
+			fields_show(shown, got);
+		api_fault(c->faults, "invalid_field", at, "%s must be %s, not %s", at, names, got ? shown : "left out");
+		return NULL;
+	}
+	cJSON *out = cJSON_CreateObject();
+	if (!api_add_str(out, "type", type))
+		c->faults->no_memory = true;
+	if (options_canon(c, pointer, "type", wasd_json_get(row, "options"), f->sub, v, out))
+		return out;
+	cJSON_Delete(out);
+	return NULL;
+}
+
+cJSON *field_value(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char shown[80];
 	switch (f->type) {
-	case FIELD_BOOL:
+	case WASD_BOOL:
 		if (cJSON_IsBool(v))
 			return cJSON_CreateBool(cJSON_IsTrue(v));
 		fields_show(shown, v);
 		api_fault(c->faults, "invalid_field", pointer, "%s must be true or false, not %s", pointer, shown);
 		return NULL;
-	case FIELD_INT:
-	case FIELD_NUM:
+	case WASD_INT:
+	case WASD_NUM:
 		return number_canon(c, pointer, f, v);
-	case FIELD_STR:
+	case WASD_PAIR:
+		return pair_canon(c, pointer, f, v);
+	case WASD_STR:
 		return string_canon(c, pointer, f, v);
-	case FIELD_CHOICE:
+	case WASD_CHOICE:
 		return choice_canon(c, pointer, f, v);
-	case FIELD_NAME:
+	case WASD_NAME:
 		return name_canon(c, pointer, v);
-	case FIELD_OBJECT:
-		if (cJSON_IsObject(v))
-			return fields_canon(c, pointer, f->sub, v);
-		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an object%s, not %s", pointer,
-		          f->null_ok ? " or null" : "", shown);
-		return NULL;
-	case FIELD_OTHER:
-		return f->canon(c, pointer, v);
-	case FIELD_UNSUPPORTED:
-		api_fault(c->faults, "unsupported", pointer, "%s: %s", pointer, f->what);
+	case WASD_OBJECT:
+		return object_canon(c, pointer, f, v);
+	case WASD_TYPED:
+		return field_typed(c, pointer, f, v);
+	case WASD_LIST:
+		return list_canon(c, pointer, f, v);
+	case WASD_ANY:
+		return cJSON_Duplicate(v, 1);
+	case WASD_REFUSED:
+		api_fault(c->faults, "unsupported", pointer, "%s: %s", pointer, f->summary);
 		return NULL;
 	}
 	return NULL;
+}
+
+static cJSON *value_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	const struct field_form *form = field_forms;
+	if (f->null_ok && cJSON_IsNull(v))
+		return cJSON_CreateNull();
+	if (!f->form)
+		return field_value(c, pointer, f, v);
+	while (form->name && strcmp(form->name, f->form))
+		form++;
+	assert(form->name);
+	return form->canon(c, pointer, f, v);
 }
 
 static void unknown_field(struct field_ctx *c, const char *base, const char *key, const char *near_by)
@@ -164,36 +216,38 @@ static void unknown_field(struct field_ctx *c, const char *base, const char *key
 		api_fault(c->faults, "invalid_field", pointer, "%.200s is not a known field", pointer);
 }
 
-static void check_known(struct field_ctx *c, const char *base, const struct field *fields, const cJSON *in)
+/* The member itself, or one that is called the same but for its capitals. */
+static bool is_row(const struct wasd_field *rows, const char *name, const char **near_by)
+{
+	for (const struct wasd_field *f = rows; f && f->name; f++) {
+		if (!strcmp(f->name, name))
+			return true;
+		if (!strcasecmp(f->name, name))
+			*near_by = f->name;
+	}
+	return false;
+}
+
+static void check_known(struct field_ctx *c, const char *base, const struct wasd_field *fields, const cJSON *in)
 {
 	for (const cJSON *m = in ? in->child : NULL; m; m = m->next) {
 		const char *near_by = NULL;
-		const struct field *f = fields;
-		for (; f->name && strcmp(f->name, m->string); f++)
-			if (!strcasecmp(f->name, m->string))
-				near_by = f->name;
-		if (!f->name)
+		if (!is_row(fields, m->string, &near_by))
 			unknown_field(c, base, m->string, near_by);
 	}
 }
 
-cJSON *fields_canon(struct field_ctx *c, const char *base, const struct field *fields, const cJSON *in)
+/* Adds the members of `fields` to out. */
+static void add_members(struct field_ctx *c, const char *base, const struct wasd_field *fields, const cJSON *in,
+                        cJSON *out)
 {
-	int before = c->faults->n;
-	cJSON *out = cJSON_CreateObject();
-	if (!out)
-		c->faults->no_memory = true;
-	check_known(c, base, fields, in);
-	for (const struct field *f = fields; f->name; f++) {
+	for (const struct wasd_field *f = fields; f && f->name; f++) {
 		char pointer[256];
 		fields_pointer(pointer, base, f->name);
 		const cJSON *given = in ? wasd_json_get(in, f->name) : NULL;
-		if (!given && !f->def) {
-			if (f->type != FIELD_UNSUPPORTED)
-				api_fault(c->faults, "invalid_field", pointer, "%s is missing", pointer);
-			continue;
-		}
-		if (!given && !*f->def)
+		if (!given && f->required)
+			api_fault(c->faults, "invalid_field", pointer, "%s is missing", pointer);
+		if (!given && (f->required || f->implied || !f->def))
 			continue;
 		cJSON *def = given ? NULL : cJSON_Parse(f->def);
 		int n = c->faults->n;
@@ -204,6 +258,16 @@ cJSON *fields_canon(struct field_ctx *c, const char *base, const struct field *f
 		if (!v || !api_add_take(out, f->name, v))
 			c->faults->no_memory = true;
 	}
+}
+
+cJSON *fields_canon(struct field_ctx *c, const char *base, const struct wasd_field *fields, const cJSON *in)
+{
+	int before = c->faults->n;
+	cJSON *out = cJSON_CreateObject();
+	if (!out)
+		c->faults->no_memory = true;
+	check_known(c, base, fields, in);
+	add_members(c, base, fields, in, out);
 	if (c->faults->n == before && !c->faults->no_memory)
 		return out;
 	cJSON_Delete(out);
@@ -212,26 +276,31 @@ cJSON *fields_canon(struct field_ctx *c, const char *base, const struct field *f
 
 /* ---- options described by core's tables ---- */
 
-const cJSON *caps_row(const cJSON *caps, const char *table, const char *key, const char *name)
+/* What a row of capabilities is called. */
+static const char *row_name(const cJSON *row)
+{
+	const char *name = cJSON_IsString(row) ? row->valuestring : "";
+	if (!wasd_json_str(row, "type", &name))
+		wasd_json_str(row, "name", &name);
+	return name;
+}
+
+const cJSON *caps_row(const cJSON *caps, const char *table, const char *name)
 {
 	const cJSON *row;
-	const char *s;
 	cJSON_ArrayForEach(row, wasd_json_get(caps, table))
-		if (wasd_json_str(row, key, &s) && !strcmp(s, name))
+		if (!strcmp(row_name(row), name))
 			return row;
 	return NULL;
 }
 
-void caps_names(const cJSON *caps, const char *table, const char *key, char out[256])
+void caps_names(const cJSON *caps, const char *table, char out[256])
 {
 	const cJSON *row;
 	out[0] = 0;
 	cJSON_ArrayForEach(row, wasd_json_get(caps, table)) {
-		const char *s = cJSON_IsString(row) ? row->valuestring : "";
-		if (key)
-			wasd_json_str(row, key, &s);
 		size_t n = strlen(out);
-		snprintf(out + n, 256 - n, "%s%s", n ? (row->next ? ", " : " or ") : "", s);
+		snprintf(out + n, 256 - n, "%s%s", n ? (row->next ? ", " : " or ") : "", row_name(row));
 	}
 }
 
@@ -244,77 +313,65 @@ static bool in_choices(const cJSON *choices, double x)
 	return false;
 }
 
-/* [lo, hi] with min <= lo <= hi <= max. */
-static cJSON *pair_canon(struct field_ctx *c, const char *pointer, const struct field *f, const cJSON *v)
+/* The row as capabilities describe it; its choices are left to option_canon. */
+static struct wasd_field option_field(const cJSON *opt)
 {
-	const cJSON *lo = cJSON_GetArrayItem(v, 0), *hi = cJSON_GetArrayItem(v, 1);
-	char shown[80];
-	if (cJSON_IsArray(v) && cJSON_GetArraySize(v) == 2 && cJSON_IsNumber(lo) && cJSON_IsNumber(hi) &&
-	    lo->valuedouble >= f->min && hi->valuedouble <= f->max && lo->valuedouble <= hi->valuedouble) {
-		double d[2] = {lo->valuedouble, hi->valuedouble};
-		return cJSON_CreateDoubleArray(d, 2);
-	}
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be two numbers [low, high] from %.10g to %.10g, not %s",
-	          pointer, f->min, f->max, shown);
-	return NULL;
+	struct wasd_field f = {.type = WASD_NUM};
+	const char *type = "number";
+	int64_t n = 1;
+	wasd_json_str(opt, "name", &f.name);
+	wasd_json_str(opt, "type", &type);
+	wasd_json_bool(opt, "above_min", &f.above_min);
+	wasd_json_bool(opt, "below_max", &f.below_max);
+	wasd_json_i64(opt, "n", &n);
+	wasd_json_num(opt, "min", &f.min);
+	wasd_json_num(opt, "max", &f.max);
+	f.type = !strcmp(type, "boolean") ? WASD_BOOL : !strcmp(type, "integer") ? WASD_INT : n == 2 ? WASD_PAIR : WASD_NUM;
+	return f;
 }
 
 static cJSON *option_canon(struct field_ctx *c, const char *pointer, const cJSON *opt, const cJSON *v)
 {
-	const char *type = "number";
-	bool above = false, below = false;
-	int64_t n = 1;
-	double min = 0, max = 0;
-	wasd_json_str(opt, "type", &type);
-	wasd_json_bool(opt, "above_min", &above);
-	wasd_json_bool(opt, "below_max", &below);
-	wasd_json_i64(opt, "n", &n);
-	wasd_json_num(opt, "min", &min);
-	wasd_json_num(opt, "max", &max);
+	struct wasd_field f = option_field(opt);
 	const cJSON *choices = wasd_json_get(opt, "choices");
-	struct field f = {.min = min,
-	                  .max = max,
-	                  .above_min = above,
-	                  .below_max = below,
-	                  .type = !strcmp(type, "boolean") ? FIELD_BOOL :
-	                          !strcmp(type, "integer") ? FIELD_INT :
-	                                                     FIELD_NUM};
-	if (choices) {
-		if (cJSON_IsNumber(v) && in_choices(choices, v->valuedouble))
-			return cJSON_CreateNumber(v->valuedouble);
-		char *list = wasd_json_print(choices), shown[80];
-		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be one of %s, not %s", pointer,
-		          list ? list : "its choices", shown);
-		wasd_free(list);
-		return NULL;
-	}
-	return n == 2 ? pair_canon(c, pointer, &f, v) : value_canon(c, pointer, &f, v);
+	if (!choices)
+		return field_value(c, pointer, &f, v);
+	if (cJSON_IsNumber(v) && in_choices(choices, v->valuedouble))
+		return cJSON_CreateNumber(v->valuedouble);
+	char *list = wasd_json_print(choices), shown[80];
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be one of %s, not %s", pointer, list ? list : "its choices",
+	          shown);
+	wasd_free(list);
+	return NULL;
 }
 
-bool options_canon(struct field_ctx *c, const char *base, const cJSON *options, const char *const *known,
-                   const cJSON *in, cJSON *out)
+static bool is_option(const cJSON *options, const char *name, const char **near_by)
 {
+	const cJSON *opt;
+	const char *s;
+	cJSON_ArrayForEach(opt, options) {
+		if (!wasd_json_str(opt, "name", &s))
+			continue;
+		if (!strcmp(s, name))
+			return true;
+		if (!strcasecmp(s, name))
+			*near_by = s;
+	}
+	return false;
+}
+
+bool options_canon(struct field_ctx *c, const char *base, const char *key, const cJSON *options,
+                   const struct wasd_field *common, const cJSON *in, cJSON *out)
+{
+	const struct wasd_field of_key[] = {{.name = key}, {0}};
 	int before = c->faults->n;
 	const cJSON *m, *opt;
 	const char *name;
 	cJSON_ArrayForEach(m, in) {
 		const char *near_by = NULL;
-		bool found = false;
-		for (size_t i = 0; known[i]; i++) {
-			found |= !strcmp(known[i], m->string);
-			if (!strcasecmp(known[i], m->string))
-				near_by = known[i];
-		}
-		cJSON_ArrayForEach(opt, options) {
-			if (!wasd_json_str(opt, "name", &name))
-				continue;
-			found |= !strcmp(name, m->string);
-			if (!strcasecmp(name, m->string))
-				near_by = name;
-		}
-		if (!found)
+		if (!is_row(of_key, m->string, &near_by) && !is_row(common, m->string, &near_by) &&
+		    !is_option(options, m->string, &near_by))
 			unknown_field(c, base, m->string, near_by);
 	}
 	cJSON_ArrayForEach(opt, options) {
@@ -332,5 +389,6 @@ bool options_canon(struct field_ctx *c, const char *base, const cJSON *options, 
 		if (!canon || !api_add_take(out, name, canon))
 			c->faults->no_memory = true;
 	}
+	add_members(c, base, common, in, out);
 	return c->faults->n == before && !c->faults->no_memory;
 }

@@ -83,14 +83,10 @@ bool api_profile_find(struct api_ctx *c, const struct api_request *q, struct api
 /* ---- by the body ---- */
 
 /* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at the time of submission. */
-cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	static const struct field fields[] = {{"name", FIELD_NAME, .def = NULL},
-	                                      {"version", FIELD_INT, "0", RANGE(1, 1e9)},
-	                                      {0}};
-	static const struct field latest[] = {{"name", FIELD_NAME, .def = NULL}, {0}};
 	if (cJSON_IsObject(v))
-		return fields_canon(c, pointer, wasd_json_get(v, "version") ? fields : latest, v);
+		return fields_canon(c, pointer, f->sub, v);
 	char shown[80];
 	if (cJSON_IsString(v) && wasd_name_ok(v->valuestring)) {
 		cJSON *out = cJSON_CreateObject();

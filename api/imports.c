@@ -125,9 +125,10 @@ bool api_import(struct api_ctx *c, const struct api_request *q, struct api_respo
 	return !st;
 }
 
-cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
+	(void)f;
 	if (cJSON_IsString(v) && api_digest_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
@@ -135,18 +136,12 @@ cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
 	return NULL;
 }
 
-/* Its content is the engine's to judge. */
-static cJSON *any_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	(void)c, (void)pointer;
-	return cJSON_Duplicate(v, 1);
-}
-
-const struct field api_import_fields[] = {
-	{"blob", FIELD_OTHER, .def = NULL, .canon = api_blob_canon},
-	{"model", FIELD_OTHER, "", .canon = any_canon},
-	{"classes", FIELD_OTHER, "", .canon = any_canon},
-	{"input", FIELD_OTHER, "", .canon = any_canon},
+const struct wasd_field api_import_fields[] = {
+	{"blob", WASD_STR, .required = true, .form = "blob"},
+	/* The engine's to judge. */
+	{"model", WASD_ANY, .def = NULL},
+	{"classes", WASD_ANY, .def = NULL},
+	{"input", WASD_ANY, .def = NULL},
 	{0},
 };
 

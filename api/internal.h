@@ -4,6 +4,7 @@
 
 #include "api.h"
 #include "storage.h"
+#include "wasd/spec.h"
 
 #define API_LEN(a) (sizeof(a) / sizeof *(a))
 
@@ -90,60 +91,55 @@ cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v); /* nul
 cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);       /* 0 = null */
 cJSON *api_parse_trusted(const char *json); /* our own stored text; NULL when it is none */
 
-/* ---- fields.c: bodies as tables ---- */
+/* ---- fields.c: bodies as tables of struct wasd_field ---- */
 
-enum field_type {
-	FIELD_BOOL,
-	FIELD_INT,
-	FIELD_NUM,
-	FIELD_STR,
-	FIELD_CHOICE,
-	FIELD_NAME,
-	FIELD_OBJECT,
-	FIELD_OTHER,
-	FIELD_UNSUPPORTED
-};
-#define RANGE(lo, hi) .min = (lo), .max = (hi)
 struct field_ctx {
 	struct api_faults *faults;
 	const cJSON *caps;
 	const cJSON *root;
 };
-struct field {
+/* A member that can be written in several ways, or that is checked beyond its row: the canonical form of v (never NULL:
+ * the default where the member is left out), or NULL after a fault. */
+typedef cJSON *field_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v);
+/* forms.c: all of them, by the name that rows give; ends at a NULL name. */
+struct field_form {
 	const char *name;
-	enum field_type type;
-	const char *def;           /* JSON text; NULL = required, "" = left out when absent */
-	double min, max;           /* numbers: range; strings: bytes */
-	bool above_min, below_max; /* that end is excluded */
-	bool null_ok;
-	const char *const *choices; /* FIELD_CHOICE; ends at NULL */
-	const struct field *sub;    /* FIELD_OBJECT */
-	/* FIELD_OTHER: checks value (never NULL: the default when absent) and returns its canonical form, or NULL after a
-	 * fault. */
-	cJSON *(*canon)(struct field_ctx *c, const char *pointer, const cJSON *value);
-	const char *what; /* FIELD_UNSUPPORTED: what is not there */
+	field_canon *canon;
 };
+extern const struct field_form field_forms[];
+field_canon api_images_canon, api_labels_patch_canon, api_mode_canon, api_source_canon, api_synthetic_canon;
+
 /* The canonical form of an object: every member checked, every default written out, members in the table's order. NULL
  * when there was a fault (all are in c->faults) or no memory. in NULL = {}. */
-cJSON *fields_canon(struct field_ctx *c, const char *pointer, const struct field *fields, const cJSON *in);
-/* The same with options that a table of core describes (OPTION of wasd/model.h); `known` are names that the caller
- * deals with. */
-bool options_canon(struct field_ctx *c, const char *pointer, const cJSON *options, const char *const *known,
-                   const cJSON *in, cJSON *out);
-void fields_pointer(char out[256], const char *base, const char *key); /* base + "/" + escaped key */
+cJSON *fields_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *fields, const cJSON *in);
+/* One member by the type of its row, without its form. */
+field_canon field_value;
+/* {"type": NAME, options...} by the row NAME of the capabilities table f->table, and with the members f->sub. */
+field_canon field_typed;
+/* The options of a row of capabilities (OPTION of wasd/model.h) and the members `common`, into out. `key` is the member
+ * that named the row. */
+bool options_canon(struct field_ctx *c, const char *pointer, const char *key, const cJSON *options,
+                   const struct wasd_field *common, const cJSON *in, cJSON *out);
+/* base + "/" + escaped key */
+static inline void fields_pointer(char out[256], const char *base, const char *key)
+{
+	wasd_json_pointer(out, 256, base, key);
+}
 /* "3", "\"abc\"", "an array", for messages: what the client sent, cut to a readable length. */
 void fields_show(char out[80], const cJSON *v);
-/* A copy of an array of least to most items of any kind, which the engine judges; NULL after a fault, which says what
- * they are. */
-cJSON *array_canon(struct field_ctx *c, const char *pointer, const cJSON *v, int least, int most, const char *what);
-const cJSON *caps_row(const cJSON *caps, const char *table, const char *key, const char *name);
+/* `"a", "b" or "c"`, with `last` before the last. */
+void fields_choices(char out[256], const struct wasd_field *f, const char *last);
+/* The row of that name in a table of capabilities; NULL: there is none. */
+const cJSON *caps_row(const cJSON *caps, const char *table, const char *name);
 /* Names of a table as `a, b or c`. */
-void caps_names(const cJSON *caps, const char *table, const char *key, char out[256]);
+void caps_names(const cJSON *caps, const char *table, char out[256]);
 
 /* ---- spec.c ---- */
 
-#define API_DRAW_PROFILE "profile:" /* "draw" of a job that trains for a profile: this and its name */
-
+field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_canon, spec_was_canon, spec_weights_canon,
+	spec_transforms_canon, spec_layers_canon, spec_draw_canon, spec_probability_canon, spec_odds_canon,
+	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_init_canon,
+	spec_queue_canon;
 /* Checks a job spec against the tables and gives its canonical form. `dataset` still has the form the client gave. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* What the job's network is called; "" when the spec names none. */
@@ -246,7 +242,7 @@ bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api
 bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                        int64_t version, struct storage_dataset *out);
 /* A data set in a body: a name, or {"name","version"}. */
-cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+field_canon api_dataset_canon;
 /* Trained without WAS, or imported without a draw: there is AOM and nothing else. */
 bool api_ckpt_plain(const struct storage_ckpt *k);
 /* Is the mode's profile, if it names one, ready? A mode that is at fault is answered by that code and pointer. */
@@ -277,9 +273,8 @@ api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_g
 
 /* ---- profile_request.c ---- */
 
-#define API_JOB_PROFILES_MAX 8
 /* The member "profiles" of a job spec. */
-cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+field_canon api_profiles_canon, api_profile_name_canon;
 /* The body that asks for one profile of a checkpoint. NULL after a fault. */
 cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v);
 
@@ -287,8 +282,8 @@ cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v);
 
 bool api_digest_ok(const char *s); /* a SHA-256 in small hex digits */
 /* The members "blob", "model", "classes" and "input" of a request; only blob is required. */
-extern const struct field api_import_fields[];
-cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+extern const struct wasd_field api_import_fields[];
+field_canon api_blob_canon;
 struct api_import {
 	const char *at;           /* where the fields are: "", "/source", "/init_from" */
 	const char *data_pointer; /* what gave classes and input and, at its own place, the model ("/dataset"); NULL: the

@@ -255,10 +255,10 @@ static bool take_profile(struct api_ctx *c, const struct api_request *q, struct 
 	const char *draw, *id, *name;
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
-	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, API_DRAW_PROFILE, sizeof API_DRAW_PROFILE - 1) ||
+	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, WASD_DRAW_PROFILE, sizeof WASD_DRAW_PROFILE - 1) ||
 	    wasd_json_get(was, "profile"))
 		return true;
-	name = draw + sizeof API_DRAW_PROFILE - 1;
+	name = draw + sizeof WASD_DRAW_PROFILE - 1;
 	snprintf(pointer, sizeof pointer, "%s/draw", at);
 	if (!wasd_json_str(spec, "init_from", &id)) {
 		api_send_problem(
@@ -587,12 +587,13 @@ static cJSON *patch_labels(const char *labels, const cJSON *patch)
 	return j;
 }
 
-static cJSON *labels_patch_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_labels_patch_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char at[256], shown[80];
 	const cJSON *m;
 	int before = c->faults->n;
-	if (!cJSON_IsObject(v) || cJSON_GetArraySize(v) > 64) {
+	const struct wasd_field *text = f->sub;
+	if (!cJSON_IsObject(v) || cJSON_GetArraySize(v) > 2 * f->max) {
 		fields_show(shown, v);
 		api_fault(c->faults, "invalid_field", pointer, "%s must be an object of strings and nulls, not %s", pointer,
 		          shown);
@@ -600,28 +601,38 @@ static cJSON *labels_patch_canon(struct field_ctx *c, const char *pointer, const
 	}
 	cJSON_ArrayForEach(m, v) {
 		fields_pointer(at, pointer, m->string);
-		if (*m->string && strlen(m->string) <= 63 &&
-		    (cJSON_IsNull(m) || (cJSON_IsString(m) && strlen(m->valuestring) <= 255)))
+		if (*m->string && strlen(m->string) <= WASD_LABEL_MAX &&
+		    (cJSON_IsNull(m) || (cJSON_IsString(m) && strlen(m->valuestring) <= text->max)))
 			continue;
 		fields_show(shown, m);
 		api_fault(c->faults, "invalid_field", at,
-		          "%.120s must be a string of at most 255 bytes or null, with a name of 1 to 63 bytes, not %s", at,
-		          shown);
+		          "%.120s must be a string of at most %.0f bytes or null, with a name of 1 to %d bytes, not %s", at,
+		          text->max, WASD_LABEL_MAX, shown);
 	}
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
-static const struct field patch_fields[] = {
-	{"name", FIELD_STR, "", RANGE(1, 199)},
-	{"labels", FIELD_OTHER, "", .canon = labels_patch_canon},
-	{"note", FIELD_STR, "", RANGE(0, 4096)},
-	{"priority", FIELD_INT, "", RANGE(0, 100)},
-	{"queue", FIELD_UNSUPPORTED, "", .what = "there is one queue; a job cannot be moved"},
-	{"limits", FIELD_UNSUPPORTED, "", .what = "limits are fixed when the job is submitted"},
-	{"keep", FIELD_UNSUPPORTED, "",
-     .what = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
-	{0},
+static const struct wasd_field fixed_fields[] = {
+	{"queue", WASD_REFUSED, .summary = "there is one queue; a job cannot be moved"},
+	{"limits", WASD_REFUSED, .summary = "limits are fixed when the job is submitted"},
+	{"keep", WASD_REFUSED, .summary = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
 };
+
+/* Some members of the spec, none with a default; and those that somebody may want to change. */
+static cJSON *patch_canon(struct field_ctx *c, const cJSON *v)
+{
+	static const struct {
+		const char *path, *form;
+	} open[] = {{"/name", NULL}, {"/labels", "labels patch"}, {"/note", NULL}, {"/priority", NULL}};
+	struct wasd_field rows[API_LEN(open) + API_LEN(fixed_fields) + 1] = {{0}};
+	for (size_t i = 0; i < API_LEN(open); i++) {
+		rows[i] = *wasd_spec_at(open[i].path);
+		rows[i].form = open[i].form;
+		rows[i].def = NULL;
+	}
+	memcpy(rows + API_LEN(open), fixed_fields, sizeof fixed_fields);
+	return fields_canon(c, "", rows, v);
+}
 
 enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
@@ -634,7 +645,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 		cJSON_Delete(body);
 		return API_DONE;
 	}
-	cJSON *patch = fields_canon(&fc, "", patch_fields, body), *labels = NULL;
+	cJSON *patch = patch_canon(&fc, body), *labels = NULL;
 	char *labels_text = NULL;
 	struct storage_job_patch p = {.priority = -1};
 	if (!patch) {
@@ -651,8 +662,9 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	}
 	if (wasd_json_get(patch, "labels")) {
 		labels = patch_labels(job.labels, wasd_json_get(patch, "labels"));
-		if (cJSON_GetArraySize(labels) > 32) {
-			api_send_problem(q, r, "invalid_field", "/labels", "/labels: a job has at most 32 labels");
+		double most = wasd_spec_at("/labels")->max;
+		if (cJSON_GetArraySize(labels) > most) {
+			api_send_problem(q, r, "invalid_field", "/labels", "/labels: a job has at most %.0f labels", most);
 			goto done;
 		}
 		p.labels = labels_text = api_poisoned(labels) ? NULL : wasd_json_print(labels);
@@ -699,9 +711,9 @@ enum api_result api_jobs_delete(struct api_ctx *c, const struct api_request *q, 
 }
 
 static const char *const cancel_modes[] = {"graceful", "kill", NULL};
-static const struct field cancel_fields[] = {
-	{"mode", FIELD_CHOICE, "\"graceful\"", .choices = cancel_modes},
-	{"reason", FIELD_STR, "\"\"", RANGE(0, 500)},
+static const struct wasd_field cancel_fields[] = {
+	{"mode", WASD_CHOICE, "\"graceful\"", .choices = cancel_modes},
+	{"reason", WASD_STR, "\"\"", .min = 0, .max = 500},
 	{0},
 };
 

@@ -71,7 +71,7 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 	struct wasd_err err = {0};
 	cJSON *answer = NULL;
 	api_param(q, "arch", arch);
-	if (!caps_row(c->engine.capabilities(c->engine.self), "archs", "name", arch)) {
+	if (!caps_row(c->engine.capabilities(c->engine.self), "archs", arch)) {
 		api_send_problem(q, r, "not_found", NULL, "no network %s", arch);
 		return API_DONE;
 	}

@@ -1,18 +1,14 @@
 /* api/profile_request.c - what a profile is asked for by: of a job spec's list, of a checkpoint, and what its search is
  * then told. */
 #include "internal.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Its items are the engine's to judge. */
-static cJSON *draw_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
-{
-	return array_canon(c, pointer, v, 1, 1000, "transforms, one for each augmented layer");
-}
-
-static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_profile_name_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
+	(void)f;
 	if (cJSON_IsString(v) && wasd_mode_member_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
@@ -22,23 +18,6 @@ static cJSON *profile_name_canon(struct field_ctx *c, const char *pointer, const
 		pointer, shown);
 	return NULL;
 }
-
-static const char *const desires[] = {"macs", "latency", "draw", NULL};
-#define REQUEST_FIELDS \
-	{"name", FIELD_OTHER, "", .canon = profile_name_canon}, {"desire", FIELD_CHOICE, "", .choices = desires}, \
-		{"budget", FIELD_NUM, "", RANGE(0, 1), .above_min = true}, {"budget_us", FIELD_INT, "", RANGE(1, 1e9)}, \
-		{"draw", FIELD_OTHER, "", .canon = draw_canon}, \
-	{ \
-		"evaluations", FIELD_INT, "", RANGE(1, 5000) \
-	}
-static const struct field body_fields[] = {REQUEST_FIELDS,
-                                           {"dataset", FIELD_OTHER, "", .canon = api_dataset_canon},
-                                           {0}};
-static const struct field job_fields[] = {
-	REQUEST_FIELDS,
-	{"dataset", FIELD_UNSUPPORTED, "", .what = "the profiles of a job are judged on its own data set"},
-	{0},
-};
 
 /* Every desire has a member that says how much, and those of the others have no place beside it. */
 static void check_members(struct field_ctx *c, const char *base, const cJSON *in, const char *desire)
@@ -78,7 +57,7 @@ static void default_name(const cJSON *in, const char *desire, char out[64])
 	}
 }
 
-static cJSON *request_canon(struct field_ctx *c, const char *base, const struct field *fields, const cJSON *v)
+static cJSON *request_canon(struct field_ctx *c, const char *base, const struct wasd_field *fields, const cJSON *v)
 {
 	char at[256], shown[80], name[64];
 	const char *desire = NULL;
@@ -112,27 +91,38 @@ static cJSON *request_canon(struct field_ctx *c, const char *base, const struct 
 	return NULL;
 }
 
+/* The rows of a job's list, but that the data set is a choice. */
 cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v)
 {
-	return request_canon(c, "", body_fields, v);
+	struct wasd_field rows[16] = {{0}};
+	const struct wasd_field *in_job = wasd_spec_at("/profiles")->sub;
+	for (size_t i = 0; in_job[i].name; i++) {
+		assert(i + 1 < API_LEN(rows));
+		rows[i] = in_job[i];
+		if (strcmp(rows[i].name, "dataset"))
+			continue;
+		rows[i] = *wasd_spec_at("/dataset");
+		rows[i].required = false;
+	}
+	return request_canon(c, "", rows, v);
 }
 
-cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
+cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char at[256], shown[80];
 	const char *name = "", *other;
 	int n = cJSON_GetArraySize(v), before = c->faults->n, i = 0;
-	if (!cJSON_IsArray(v) || n > API_JOB_PROFILES_MAX) {
+	if (!cJSON_IsArray(v) || n > f->max) {
 		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most %d profiles, not %s%s", pointer,
-		          API_JOB_PROFILES_MAX, shown, cJSON_IsArray(v) ? " of more" : "");
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of at most %.0f profiles, not %s%s",
+		          pointer, f->max, shown, cJSON_IsArray(v) ? " of more" : "");
 		return NULL;
 	}
 	cJSON *out = cJSON_CreateArray();
 	const cJSON *one;
 	cJSON_ArrayForEach(one, v) {
 		snprintf(at, sizeof at, "%s/%d", pointer, i++);
-		cJSON *canon = request_canon(c, at, job_fields, one);
+		cJSON *canon = request_canon(c, at, f->sub, one);
 		if (!canon)
 			continue;
 		wasd_json_str(canon, "name", &name);

@@ -164,10 +164,10 @@ def tables(d, cache):
         d.glyphs("glyphs", train=100, test=20)
         whole = d.client.post("/v1/jobs?dry_run=true", {"dataset": "glyphs", "model": {"arch": "vgg16"}, "train": {"early_stop": {}}}, want=200).json
         described({path[-1] for path in members(whole)} - {"version"}, "job-spec", "members")
-        source = text("api/spec.c")
-        rows = set(re.findall(r'\{"(\w+)", FIELD_\w+', source))
-        check(len(rows) > 40, f"only {len(rows)} rows were found in api/spec.c")
-        described(rows, "job-spec", "rows of api/spec.c")
+        source = text("core/base/spec.c")
+        rows = set(re.findall(r'\{"([a-z_]+)", WASD_[A-Z]', source))
+        check(len(rows) > 40, f"only {len(rows)} rows were found in core/base/spec.c")
+        described(rows, "job-spec profiles", "rows of core/base/spec.c")
         can = d.client.get("/v1/capabilities").json
         described({o["name"] for t in ("layers", "optimizers", "schedules", "augment") for row in can[t] for o in row["options"]}, "job-spec", "options")
         described({row.get("name") or row.get("type") for t in ("archs", "layers", "optimizers", "schedules", "augment") for row in can[t]} | set(can["precisions"]), "job-spec", "names")

@@ -1,0 +1,36 @@
+/* api/forms.c - members that can be written in several ways or are checked beyond their row: the name that a row gives,
+ * and the function that knows them. */
+#include "internal.h"
+
+const struct field_form field_forms[] = {
+	/* the job spec */
+	{"arch", spec_arch_canon},
+	{"augment", spec_augment_canon},
+	{"blob", api_blob_canon},
+	{"dataset", api_dataset_canon},
+	{"draw", spec_draw_canon},
+	{"goal", spec_goal_canon},
+	{"init_from", spec_init_canon},
+	{"job name", spec_name_canon},
+	{"labels", spec_labels_canon},
+	{"layers", spec_layers_canon},
+	{"limit", spec_limit_canon},
+	{"model", spec_model_canon},
+	{"modes", spec_modes_canon},
+	{"odds", spec_odds_canon},
+	{"precision", spec_precision_canon},
+	{"probability", spec_probability_canon},
+	{"profile name", api_profile_name_canon},
+	{"profiles", api_profiles_canon},
+	{"queue", spec_queue_canon},
+	{"transforms", spec_transforms_canon},
+	{"was", spec_was_canon},
+	{"weights", spec_weights_canon},
+	/* other bodies */
+	{"images", api_images_canon},
+	{"labels patch", api_labels_patch_canon},
+	{"mode", api_mode_canon},
+	{"source", api_source_canon},
+	{"synthetic", api_synthetic_canon},
+	{0},
+};
