@@ -1,18 +1,19 @@
 /* search.c - see search.h.
  *
- *   row queued -> row searching, checkpoint and data set looked up -> process running -> profile or failed said -> gone
- *   -> row ready or failed
+ *   row queued -> row searching, checkpoint and data set looked up -> a task (process/task.h) -> ended -> row ready or
+ *   failed
  *
  * One at a time, the longest waiting first; everything is decided from the rows, so that a restart needs no memory of
- * ours. A profile is ready only when the process said so, handed over the overlay that it named, and ended well; in
- * every other case the row becomes failed with the reason. A daemon that stops says nothing: the row stays as it is and
- * is queued again by the next start.
+ * ours. A profile is ready only when the task is done and handed over the overlay that it named; in every other case
+ * the row becomes failed with the reason. A daemon that stops says nothing: the row stays as it is and is queued again
+ * by the next start.
  */
 #include "jobs/search.h"
 
 #include "log.h"
 #include "wasd/protocol.h"
 #include "pool.h"
+#include "process/task.h"
 #include "jobs/scheduler.h"
 
 #include <pthread.h>
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000, TELL_US = 1000000 };
+enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000 };
 
 struct search {
 	struct profiles *g;
@@ -38,14 +39,11 @@ struct search {
 	char *path;
 	struct wasd_err load_err;
 	/* [S] */
-	struct proc *proc;
-	bool hello, dropped, over; /* dropped: nobody wants it any more; over: only its row is still to be written */
-	struct proc_end end;
-	char *info; /* what it found */
+	struct task task;
+	bool dropped, over; /* dropped: nobody wants it any more; over: only its row is still to be written */
 	const void *overlay;
 	size_t overlay_bytes;
-	char overlay_sha[WASD_SHA256_HEX];
-	char *failed;
+	char too_large[100]; /* "", or why the overlay is not kept */
 };
 
 struct profiles {
@@ -62,7 +60,6 @@ struct profiles {
 	pthread_mutex_t lock;
 	char live[48];
 	int64_t done, of, first_done, first_us; /* first: when it was told of draws, to go by */
-	int64_t tell_us;                        /* [S] */
 };
 
 static void search_free(struct search *w)
@@ -76,8 +73,7 @@ static void search_free(struct search *w)
 	cJSON_Delete(w->request);
 	wasd_free(w->dataset);
 	wasd_free(w->path);
-	wasd_free(w->info);
-	wasd_free(w->failed);
+	task_done(&w->task);
 	wasd_free(w);
 }
 
@@ -116,8 +112,12 @@ static bool make_ready(struct search *w)
 {
 	struct profiles *g = w->g;
 	struct wasd_err err = {0};
-	enum wasd_status s = storage_profile_ready(g->cfg.db, w->id, w->info, w->overlay, w->overlay_bytes, w->overlay_sha,
-	                                           &err);
+	const char *sha = "";
+	wasd_json_str(w->task.end.said, "sha256", &sha);
+	char *info = wasd_json_print(wasd_json_get(w->task.end.said, "info"));
+	enum wasd_status s = info ? storage_profile_ready(g->cfg.db, w->id, info, w->overlay, w->overlay_bytes, sha, &err) :
+	                            WASD_ENOMEM;
+	wasd_free(info);
 	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
 		return false;
 	if (s != WASD_OK)
@@ -129,18 +129,33 @@ static bool make_ready(struct search *w)
 	return true;
 }
 
+/* Why there is no profile. */
+static void describe_failure(const struct search *w, char out[700])
+{
+	const struct task_end *end = &w->task.end;
+	const char *message = "", *pointer = "";
+	if (w->load_err.status || *w->too_large) {
+		snprintf(out, 700, "%s", *w->too_large ? w->too_large : w->load_err.msg);
+	} else if (end->outcome == TASK_ENDED_FAILED) {
+		wasd_json_str(end->said, "message", &message);
+		wasd_json_str(end->said, "pointer", &pointer);
+		size_t n = strlen(pointer);
+		bool told = !n || !strncmp(message, pointer, n); /* the message begins with it already */
+		snprintf(out, 700, "%.190s%s%.500s", told ? "" : pointer, told ? "" : ": ", message);
+	} else {
+		snprintf(out, 700, "the search ended early: %.200s %.400s", end->how.reason, end->how.tail);
+	}
+}
+
 static bool finish(struct search *w)
 {
-	struct profiles *g = w->g;
 	char message[700];
-	if (g->stopping || w->dropped)
+	if (w->g->stopping || w->dropped)
 		return true;
-	if (w->failed || w->load_err.status)
-		return make_failed(g, w->id, w->failed ? w->failed : w->load_err.msg);
-	if (w->info && w->end.exit_code == 0 && !w->end.violation)
+	if (!w->load_err.status && !*w->too_large && w->task.end.outcome == TASK_ENDED_DONE)
 		return make_ready(w);
-	snprintf(message, sizeof message, "the search ended early: %.200s %.400s", w->end.reason, w->end.tail);
-	return make_failed(g, w->id, message);
+	describe_failure(w, message);
+	return make_failed(w->g, w->id, message);
 }
 
 /* Once nothing of it runs; again with the next tick while storage does not take what became of it. */
@@ -195,14 +210,12 @@ static cJSON *job_progress(struct profiles *g, const char *id)
 
 /* ---- the process; [S] ------------------------------------------------------------------------------------------- */
 
-/* Followers of the job that runs only for this search, about once a second at most. */
-static void tell(struct search *w, bool now)
+/* Followers of the job that runs only for this search are told. */
+static void search_changed(void *self)
 {
+	struct search *w = self;
 	struct profiles *g = w->g;
 	struct storage_ckpt k = {0};
-	if (!now && wasd_mono_us() < g->tell_us)
-		return;
-	g->tell_us = wasd_mono_us() + TELL_US;
 	if (storage_ckpt_get(g->cfg.db, w->checkpoint, &k, NULL) == WASD_OK && k.job) {
 		cJSON *progress = job_progress(g, k.job);
 		char *text = progress ? wasd_json_print(progress) : NULL;
@@ -214,13 +227,14 @@ static void tell(struct search *w, bool now)
 	storage_ckpt_done(&k);
 }
 
-static enum wasd_status on_progress(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct search *w = self;
 	int64_t done = 0, of = 0;
 	if (!wasd_json_i64(m->json, "done", &done) || !wasd_json_i64(m->json, "of", &of) || of < done)
 		return wasd_fail(err, WASD_ECORRUPT, "progress of %lld of %lld", (long long)done, (long long)of);
 	show(w->g, w->id, done, of);
-	tell(w, false);
+	task_changed(&w->task);
 	return WASD_OK;
 }
 
@@ -236,74 +250,42 @@ static bool info_ok(const cJSON *info)
 	return ok;
 }
 
-static enum wasd_status on_profile(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_profile(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
-	const char *sha = "";
+	struct search *w = self;
 	int64_t bytes = 0;
-	const cJSON *info = wasd_json_get(m->json, "info");
 	wasd_json_i64(m->json, "bytes", &bytes);
-	wasd_json_str(m->json, "sha256", &sha);
-	if (!info_ok(info))
+	if (!info_ok(wasd_json_get(m->json, "info")))
 		return wasd_fail(err, WASD_ECORRUPT, "profile without a proper info");
 	if (bytes > STORAGE_OVERLAY_MAX) {
-		w->failed = wasd_asprintf("the search found an overlay of %lld bytes, the most is %d", (long long)bytes,
-		                          STORAGE_OVERLAY_MAX);
+		snprintf(w->too_large, sizeof w->too_large, "the search found an overlay of %lld bytes, the most is %d",
+		         (long long)bytes, STORAGE_OVERLAY_MAX);
 		return WASD_OK;
 	}
-	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &w->overlay, err);
-	if (s != WASD_OK)
-		return s;
 	w->overlay_bytes = (size_t)bytes;
-	snprintf(w->overlay_sha, sizeof w->overlay_sha, "%s", sha);
-	w->info = wasd_json_print(info);
-	if (!w->info)
-		w->failed = wasd_strdup("out of memory");
-	return WASD_OK;
+	return wasd_memfd_map(m->fd, w->overlay_bytes, &w->overlay, err);
 }
 
-static enum wasd_status on_failed(struct search *w, const struct wasd_frame *m, struct wasd_err *err)
+static void search_ended(void *self, const struct task_end *end)
 {
-	const char *message = "", *pointer = "";
-	wasd_json_str(m->json, "message", &message);
-	wasd_json_str(m->json, "pointer", &pointer);
-	size_t n = strlen(pointer);
-	bool told = !n || !strncmp(message, pointer, n); /* the message begins with it already */
-	w->failed = wasd_asprintf("%s%s%.500s", told ? "" : pointer, told ? "" : ": ", message);
-	return w->failed ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+	(void)end; /* it is kept in the task */
+	end_search(self);
 }
 
-static enum wasd_status search_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
-{
-	struct search *w = proc_owner(p);
-	enum wasd_status s;
-	if (!strcmp(m->type, "hello")) {
-		s = w->hello ? wasd_fail(err, WASD_ECORRUPT, "a second hello") : WASD_OK;
-		w->hello = true;
-		return s;
-	}
-	if (!strcmp(m->type, "log"))
-		return WASD_OK;
-	if (w->info || w->failed)
-		return wasd_fail(err, WASD_ECORRUPT, "%s after its end", m->type);
-	if (!strcmp(m->type, "progress"))
-		return on_progress(w, m, err);
-	s = !strcmp(m->type, "profile") ? on_profile(w, m, err) : on_failed(w, m, err);
-	if (s == WASD_OK)
-		proc_close(p);
-	return s;
-}
-
-static void search_gone(struct proc *p, const struct proc_end *end)
-{
-	struct search *w = proc_owner(p);
-	w->proc = NULL;
-	w->end = *end;
-	end_search(w);
-}
-
-static const struct proc_class search_class = {.role = WASD_ROLE_PROFILE,
-                                               .message = search_message,
-                                               .gone = search_gone};
+static const struct task_message search_messages[] = {
+	{.type = "log"},
+	{.type = "progress", .take = on_progress, .from = TASK_TOLD},
+	{.type = "profile", .take = on_profile, .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "failed", .from = TASK_TOLD, .to = TASK_FAILED},
+	{0},
+};
+static const struct task_kind search_kind = {
+	.role = WASD_ROLE_PROFILE,
+	.let_go = true,
+	.messages = search_messages,
+	.changed = search_changed,
+	.ended = search_ended,
+};
 
 /* ---- from the row to the process --------------------------------------------------------------------------- */
 
@@ -316,18 +298,16 @@ static void loaded(void *ctx)
 		end_search(w);
 		return;
 	}
-	if (proc_spawn(g->cfg.sup, &search_class, w, &w->proc, &err) != WASD_OK) {
+	if (task_launch(&w->task, &err) != WASD_OK) {
 		w->load_err = err;
 		end_search(w);
 		return;
 	}
 	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes,
 	                        w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
-	int fd = w->fd;
+	task_start(&w->task, m, w->fd);
 	w->request = NULL;
 	w->fd = -1;
-	if (!proc_send(w->proc, m, NULL, 0, fd))
-		proc_end(w->proc, true, "cannot be told what to search");
 }
 
 /* On the loader's thread: a checkpoint takes a while to read and check. */
@@ -354,6 +334,7 @@ static enum wasd_status search_create(struct profiles *g, const struct storage_p
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a search");
 	w->g = g;
 	w->fd = -1;
+	task_init(&w->task, g->cfg.sup, &search_kind, w);
 	snprintf(w->id, sizeof w->id, "%s", row->id);
 	snprintf(w->checkpoint, sizeof w->checkpoint, "%s", row->checkpoint);
 	snprintf(w->name, sizeof w->name, "%s", row->name);
@@ -388,7 +369,7 @@ static void search_next(struct profiles *g)
 		w->load_job.run = load;
 		w->load_post = (struct sup_post){.fn = loaded, .ctx = w};
 		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
-		tell(w, true);
+		task_changed(&w->task);
 		pool_submit(g->loader, &w->load_job);
 	} else {
 		search_free(w);
@@ -412,8 +393,7 @@ static void profiles_tick(void *ctx)
 static void drop(struct search *w, const char *why)
 {
 	w->dropped = true;
-	if (w->proc)
-		proc_end(w->proc, true, why);
+	task_kill(&w->task, why);
 }
 
 /* The current one's row may not be there any more, or may have failed with its job. */
@@ -512,8 +492,8 @@ static void do_stop(void *ctx)
 {
 	struct profiles *g = ctx;
 	g->stopping = true;
-	if (g->current && g->current->proc)
-		proc_end(g->current->proc, true, "the daemon is stopping");
+	if (g->current)
+		task_kill(&g->current->task, "the daemon is stopping");
 }
 
 void profiles_stop(struct profiles *g)

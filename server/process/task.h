@@ -38,11 +38,11 @@ struct task_message {
 };
 
 enum task_outcome {
-	TASK_ENDED_DONE,    /* said its result and exited with 0 */
-	TASK_ENDED_FAILED,  /* said why there is none, however it ended then */
-	TASK_ENDED_BROKE,   /* killed for breaking the protocol */
-	TASK_ENDED_STOPPED, /* ended by us: asked to, silent for too long, or out of memory */
 	TASK_ENDED_CRASHED, /* a signal or an exit code of its own; or 0 without a result */
+	TASK_ENDED_STOPPED, /* ended by us: asked to, silent for too long, or out of memory */
+	TASK_ENDED_BROKE,   /* killed for breaking the protocol */
+	TASK_ENDED_FAILED,  /* said why there is no result, however it ended then */
+	TASK_ENDED_DONE,    /* said its result and exited with 0 */
 };
 
 struct task_end {
