@@ -1,7 +1,6 @@
-/* attempt.c - one attempt of a training job, from spawn to the last row.
+/* attempt.c - one attempt of a training job, from the launch of its task (process/task.h) to the last row.
  *
- *   spawned -> hello and checkpoint loaded -> start sent (row: running) -> metrics, checkpoints, logs -> gone -> row
- *   closed
+ *   launched -> hello and checkpoint loaded -> told (row: running) -> metrics, checkpoints, logs -> ended -> row closed
  *                                                    with profiles, after a good end: row closed, the job stays running
  *                                                    until storage has them all
  *
@@ -17,6 +16,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */
 
@@ -25,8 +25,8 @@ static void load_over(void *ctx)
 	struct attempt *a = ctx;
 	a->loading = false;
 	a->loaded = true;
-	if (a->load_err.status && a->proc)
-		proc_end(a->proc, true, a->load_err.msg);
+	if (a->load_err.status)
+		task_kill(&a->task, a->load_err.msg);
 	else
 		attempt_maybe_start(a);
 	attempt_maybe_finish(a);
@@ -69,47 +69,6 @@ static void load_checkpoint(struct pool_job *job)
 	supervisor_post(a->jobs->cfg.sup, &a->load_post);
 }
 
-/* Both halves are there: tell storage, then the process. */
-void attempt_maybe_start(struct attempt *a)
-{
-	if (!a->hello || !a->loaded || a->sent_start || !a->proc || a->load_err.status || a->cancelling || a->draining)
-		return;
-	struct wasd_err err;
-	if (storage_attempt_running(a->jobs->cfg.db, a->id, a->number, proc_pid(a->proc), a->build ? a->build : "{}",
-	                            &err) != WASD_OK) {
-		proc_end(a->proc, true, err.msg);
-		return;
-	}
-	bool file = a->load_fd >= 0;
-	cJSON *from = file && a->resume ? wasd_message(NULL, "epoch:i step:i", a->load_epoch, a->load_step) : NULL;
-	cJSON *m = wasd_message("start",
-	                        file && a->resume ? "job:s attempt:i spec:j dataset:s threads:i nice:i resume:j" :
-	                                            "job:s attempt:i spec:j dataset:s threads:i nice:i resume:?j",
-	                        a->id, a->number, cJSON_Duplicate(a->spec, true), a->dataset_path, a->threads, a->nice,
-	                        from);
-	if (m && file &&
-	    !(cJSON_AddNumberToObject(m, "bytes", (double)a->load_bytes) &&
-	      cJSON_AddStringToObject(m, "sha256", a->load_sha))) {
-		cJSON_Delete(m);
-		m = NULL;
-	}
-	int fd = a->load_fd;
-	a->load_fd = -1;
-	a->sent_start = true;
-	if (!proc_send(a->proc, m, NULL, 0, fd))
-		proc_end(a->proc, true, "cannot be told to start");
-	attempt_note(a, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)a->number,
-	             (int)proc_pid(a->proc), (long long)a->threads,
-	             a->resume ? ", goes on from " :
-	             a->init   ? ", weights of " :
-	                         "",
-	             a->resume ? a->resume :
-	             a->init   ? a->init :
-	                         "");
-	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", a->id, (long long)a->number,
-	         (int)proc_pid(a->proc), a->resume ? a->resume : "-");
-}
-
 static int64_t spec_int(const cJSON *spec, const char *group, const char *name, int64_t otherwise)
 {
 	int64_t v;
@@ -117,37 +76,66 @@ static int64_t spec_int(const cJSON *spec, const char *group, const char *name, 
 	return g && wasd_json_i64(g, name, &v) ? v : otherwise;
 }
 
-static const struct proc_class train_class;
-
-enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
-                               struct wasd_err *err)
+/* Both halves are there: tell storage, then the process. */
+void attempt_maybe_start(struct attempt *a)
 {
-	struct attempt *a = wasd_calloc(1, sizeof *a);
-	enum wasd_status s = WASD_OK;
-	if (!a)
-		return wasd_fail(err, WASD_ENOMEM, "no memory for an attempt");
-	a->jobs = j;
-	a->load_fd = -1;
-	snprintf(a->id, sizeof a->id, "%s", job->id);
-	a->dataset_path = wasd_strdup(dataset_path);
-	a->started_ms = wasd_now_ms();
-	if (job->progress)
-		wasd_json_parse(job->progress, strlen(job->progress), WASD_JSON_REQUEST, &a->progress, NULL);
-	attempt_show_phase(a, "starting");
-	if (!a->dataset_path)
-		s = wasd_fail(err, WASD_ENOMEM, "no memory for an attempt");
-	if (s == WASD_OK)
-		s = wasd_json_parse(job->spec, strlen(job->spec), WASD_JSON_BULK, &a->spec, err);
-	if (s == WASD_OK)
-		s = proc_spawn(j->cfg.sup, &train_class, a, &a->proc, err);
-	if (s == WASD_OK) {
-		s = storage_attempt_start(j->cfg.db, job->id, &a->number, &a->resume, err);
-		if (s != WASD_OK)
-			proc_end(a->proc, true, "its job was not to be started");
+	int pid = (int)task_pid(&a->task);
+	if (!a->task.hello || !a->loaded || a->task.state != TASK_LAUNCHED || !pid || a->load_err.status || a->cancelling ||
+	    a->draining)
+		return;
+	struct wasd_err err;
+	if (storage_attempt_running(a->jobs->cfg.db, a->id, a->number, pid, a->build ? a->build : "{}", &err) != WASD_OK) {
+		task_kill(&a->task, err.msg);
+		return;
 	}
-	int64_t share = j->cfg.threads / j->cfg.workers, asked = a->spec ? spec_int(a->spec, "limits", "threads", 0) : 0;
-	a->threads = asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
-	/* Linked also when it failed after the spawn: the process is still to be waited for. */
+	int64_t nice = spec_int(a->spec, "limits", "nice", 10);
+	bool file = a->load_fd >= 0;
+	cJSON *from = file && a->resume ? wasd_message(NULL, "epoch:i step:i", a->load_epoch, a->load_step) : NULL;
+	cJSON *m = wasd_message("start",
+	                        file && a->resume ? "job:s attempt:i spec:j dataset:s threads:i nice:i resume:j" :
+	                                            "job:s attempt:i spec:j dataset:s threads:i nice:i resume:?j",
+	                        a->id, a->number, cJSON_Duplicate(a->spec, true), a->dataset_path, a->threads, nice, from);
+	if (m && file &&
+	    !(cJSON_AddNumberToObject(m, "bytes", (double)a->load_bytes) &&
+	      cJSON_AddStringToObject(m, "sha256", a->load_sha))) {
+		cJSON_Delete(m);
+		m = NULL;
+	}
+	task_start(&a->task, m, a->load_fd);
+	a->load_fd = -1;
+	attempt_note(a, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)a->number, pid,
+	             (long long)a->threads,
+	             a->resume ? ", goes on from " :
+	             a->init   ? ", weights of " :
+	                         "",
+	             a->resume ? a->resume :
+	             a->init   ? a->init :
+	                         "");
+	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", a->id, (long long)a->number, pid,
+	         a->resume ? a->resume : "-");
+}
+
+static void attempt_free(struct attempt *a)
+{
+	cJSON_Delete(a->spec);
+	cJSON_Delete(a->progress);
+	task_done(&a->task);
+	wasd_free(a->dataset_path);
+	wasd_free(a->resume);
+	wasd_free(a->init);
+	wasd_free(a->build);
+	for (int i = 0; i < a->n_batch; i++)
+		wasd_free(a->batch[i].text);
+	for (int i = 0; i < a->n_tail; i++)
+		wasd_free(a->tail[i]);
+	if (a->load_fd >= 0)
+		close(a->load_fd);
+	wasd_free(a);
+}
+
+static void link_attempt(struct attempt *a)
+{
+	struct sched *j = a->jobs;
 	pthread_mutex_lock(&j->lock);
 	a->next = j->attempts;
 	a->pprev = &j->attempts;
@@ -156,64 +144,93 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 	j->attempts = a;
 	j->n_running++;
 	pthread_mutex_unlock(&j->lock);
+}
+
+static void forget(struct attempt *a)
+{
+	struct sched *j = a->jobs;
+	pthread_mutex_lock(&j->lock);
+	*a->pprev = a->next;
+	if (a->next)
+		a->next->pprev = a->pprev;
+	j->n_running--;
+	pthread_mutex_unlock(&j->lock);
+	attempt_free(a);
+	schedule(j);
+}
+
+static const struct task_kind attempt_kind;
+
+/* Its process runs, or there is no attempt. */
+static enum wasd_status launch(struct sched *j, const struct storage_job *job, const char *dataset_path,
+                               struct attempt **out, struct wasd_err *err)
+{
+	struct attempt *a = wasd_calloc(1, sizeof *a);
+	if (!a)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for an attempt");
+	a->jobs = j;
+	a->load_fd = -1;
+	task_init(&a->task, j->cfg.sup, &attempt_kind, a);
+	snprintf(a->id, sizeof a->id, "%s", job->id);
+	a->dataset_path = wasd_strdup(dataset_path);
+	if (job->progress)
+		wasd_json_parse(job->progress, strlen(job->progress), WASD_JSON_REQUEST, &a->progress, NULL);
+	attempt_show_phase(a, "starting");
+	enum wasd_status s = a->dataset_path ?
+	                         wasd_json_parse(job->spec, strlen(job->spec), WASD_JSON_BULK, &a->spec, err) :
+	                         wasd_fail(err, WASD_ENOMEM, "no memory for an attempt");
+	if (s == WASD_OK)
+		s = task_launch(&a->task, err);
 	if (s != WASD_OK) {
-		if (!a->proc) {
-			pthread_mutex_lock(&j->lock);
-			j->attempts = a->next;
-			if (a->next)
-				a->next->pprev = &j->attempts;
-			j->n_running--;
-			pthread_mutex_unlock(&j->lock);
-			cJSON_Delete(a->spec);
-			cJSON_Delete(a->progress);
-			wasd_free(a->dataset_path);
-			wasd_free(a);
-		}
+		attempt_free(a);
 		return s;
 	}
-	a->nice = spec_int(a->spec, "limits", "nice", 10);
-	a->memory_mb = spec_int(a->spec, "limits", "memory_mb", 0);
-	a->max_wall_us = spec_int(a->spec, "limits", "max_wall_s", 0) * 1000000;
+	int64_t share = j->cfg.threads / j->cfg.workers, asked = spec_int(a->spec, "limits", "threads", 0);
+	a->threads = asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
 	a->retry_max = spec_int(a->spec, "retry", "max", 2);
 	a->backoff_s = spec_int(a->spec, "retry", "backoff_s", 5);
-	proc_limit_memory(a->proc, a->memory_mb);
+	task_limit(&a->task, spec_int(a->spec, "limits", "memory_mb", 0), spec_int(a->spec, "limits", "max_wall_s", 0),
+	           j->cfg.cancel_ms);
+	*out = a;
+	return WASD_OK;
+}
+
+enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
+                               struct wasd_err *err)
+{
+	struct attempt *a = NULL;
+	enum wasd_status s = launch(j, job, dataset_path, &a, err);
+	if (s != WASD_OK)
+		return s;
+	s = storage_attempt_start(j->cfg.db, job->id, &a->number, &a->resume, err);
+	link_attempt(a); /* in any case: the end of its process is still to come */
+	if (s != WASD_OK) {
+		task_kill(&a->task, "its job was not to be started");
+		return s;
+	}
 	if (!a->resume && job->init_checkpoint)
 		a->init = wasd_strdup(job->init_checkpoint);
-	if (a->resume || a->init) {
-		a->loading = true;
+	a->loading = a->resume || a->init;
+	a->loaded = !a->loading;
+	if (a->loading) {
 		a->load_job.run = load_checkpoint;
 		a->load_post = (struct sup_post){.fn = load_over, .ctx = a};
 		pool_submit(j->loader, &a->load_job);
-	} else {
-		a->loaded = true;
 	}
 	return WASD_OK;
 }
 
 /* ---- ending ----------------------------------------------------------------------------------------------------- */
 
-/* The message may be lost for want of memory; the time limit holds all the same. */
-static void ask_to_stop(struct attempt *a)
-{
-	proc_send(a->proc, wasd_message("cancel", ""), NULL, 0, -1);
-	a->cancel_by_us = wasd_mono_us() + a->jobs->cfg.cancel_ms * 1000ll;
-}
-
 void attempt_cancel(struct attempt *a, bool kill, const char *reason)
 {
 	snprintf(a->cancel_reason, sizeof a->cancel_reason, "%s", reason);
 	bool again = a->cancelling;
 	a->cancelling = true;
-	a->kill |= kill;
-	if (!a->proc)
-		return;
-	if (kill || !a->sent_start) {
-		proc_end(a->proc, true, kill ? "killed on request" : "cancelled before it began");
-		return;
-	}
-	if (again)
-		return;
-	ask_to_stop(a);
+	if (kill)
+		task_kill(&a->task, "killed on request");
+	else if (!again)
+		task_cancel(&a->task, a->jobs->cfg.cancel_ms, "cancelled before it began");
 }
 
 void attempt_drain(struct attempt *a)
@@ -221,46 +238,32 @@ void attempt_drain(struct attempt *a)
 	if (a->cancelling || a->draining)
 		return;
 	a->draining = true;
-	if (!a->proc)
-		return;
-	if (!a->sent_start) {
-		proc_end(a->proc, true, "the daemon is stopping");
-		return;
-	}
-	ask_to_stop(a);
+	task_cancel(&a->task, a->jobs->cfg.cancel_ms, "the daemon is stopping");
 }
 
 void attempt_tick(struct attempt *a)
 {
-	int64_t now = wasd_mono_us();
 	attempt_flush_logs(a);
-	attempt_tell_progress(a);
-	a->round_frames = 0;
-	if (!a->proc) {
-		attempt_maybe_finish(a);
-		return;
-	}
-	proc_pause(a->proc, false);
-	if (a->cancel_by_us && now > a->cancel_by_us) {
-		a->cancel_by_us = 0;
-		proc_end(a->proc, false, "did not stop in time");
-	}
-	if (a->max_wall_us && !a->over_time && now - proc_started_us(a->proc) > a->max_wall_us && a->sent_start &&
-	    !a->cancelling && !a->draining) {
-		a->over_time = true;
-		ask_to_stop(a);
-	}
+	attempt_maybe_finish(a);
+}
+
+/* A member of the message that said why it failed; NULL: none did. */
+static const char *why_failed(const struct attempt *a, const char *member)
+{
+	const char *s;
+	return a->task.state == TASK_FAILED && wasd_json_str(a->task.end.said, member, &s) ? s : NULL;
 }
 
 static bool worth_retrying(const struct attempt *a)
 {
 	static const char *const hopeless[] = {"einval", "eunsupported", "enumeric", "etoobig"};
-	if (!a->fail_reason)
+	const char *reason = why_failed(a, "reason"), *status = why_failed(a, "status");
+	if (!reason)
 		return true;
-	if (!strcmp(a->fail_reason, "nan_loss") || !strcmp(a->fail_reason, "bad_data"))
+	if (!strcmp(reason, "nan_loss") || !strcmp(reason, "bad_data"))
 		return false;
 	for (size_t i = 0; i < sizeof hopeless / sizeof hopeless[0]; i++)
-		if (a->fail_status && !strcmp(a->fail_status, hopeless[i]))
+		if (!strcmp(status, hopeless[i]))
 			return false;
 	return true;
 }
@@ -269,7 +272,7 @@ static bool worth_retrying(const struct attempt *a)
 static void after_failure(struct attempt *a, struct storage_move *m)
 {
 	struct storage_job job = {0};
-	const char *kind = a->end.oom ? "oom" : a->fail_reason ? a->fail_reason : "error";
+	const char *said = why_failed(a, "reason"), *kind = a->task.end.how.oom ? "oom" : said ? said : "error";
 	m->to = "failed";
 	m->reason = kind;
 	if (worth_retrying(a) && storage_job_get(a->jobs->cfg.db, a->id, &job, NULL) == WASD_OK) {
@@ -289,28 +292,32 @@ static void after_failure(struct attempt *a, struct storage_move *m)
 /* False: storage could not take it now; to be tried again. */
 static bool close_rows(struct attempt *a)
 {
-	struct storage_exit x = {.exit_reason = a->end.reason, .exit_code = a->end.exit_code, .signal = a->end.signal};
+	const struct proc_end *how = &a->task.end.how;
+	struct storage_exit x = {.exit_reason = how->reason, .exit_code = how->exit_code, .signal = how->signal};
 	struct storage_move m = {.attempt = a->number};
 	struct wanted wanted = {0};
 	struct wasd_buf tail = {.max = 32 << 10};
 	for (int i = 0; i < a->n_tail; i++)
 		wasd_buf_printf(&tail, "%s\n", a->tail[i]);
-	wasd_buf_puts(&tail, a->end.tail);
+	wasd_buf_puts(&tail, how->tail);
 	x.log_tail = wasd_buf_cstr(&tail);
 	attempt_show_phase(a, NULL);
 	char *progress = attempt_progress_text(a);
 	m.progress = progress;
-	bool clean = a->done_reason && a->end.exit_code == 0, ready = true;
+	bool clean = a->task.end.outcome == TASK_ENDED_DONE, ready = true;
+	const char *done = "";
+	if (clean)
+		wasd_json_str(a->task.end.said, "reason", &done);
 	if (a->cancelling) {
 		x.outcome = "cancelled";
 		m.to = "cancelled";
 		m.reason = a->cancel_reason;
-	} else if (a->draining && !(clean && strcmp(a->done_reason, "cancelled"))) {
+	} else if (a->draining && !(clean && strcmp(done, "cancelled"))) {
 		x.outcome = "interrupted";
 		m.to = "queued";
 		m.reason = "daemon_stopped";
 		m.message = "the daemon was stopped; the job goes on from its last checkpoint";
-	} else if (a->over_time) {
+	} else if (a->task.over_time) {
 		x.outcome = "failed";
 		m.to = "failed";
 		m.reason = "deadline_exceeded";
@@ -318,14 +325,14 @@ static bool close_rows(struct attempt *a)
 	} else if (clean) {
 		x.outcome = "completed";
 		m.to = "completed";
-		m.reason = a->done_reason;
+		m.reason = done;
 		ready = attempt_wanted(a, &wanted);
 		x.profiles = wanted.items;
 		x.n_profiles = wanted.n;
 	} else {
 		x.outcome = "failed";
-		if (a->fail_message)
-			x.exit_reason = a->fail_message;
+		if (why_failed(a, "message"))
+			x.exit_reason = why_failed(a, "message");
 		m.message = x.exit_reason;
 		after_failure(a, &m);
 	}
@@ -352,20 +359,23 @@ static bool close_rows(struct attempt *a)
 
 void attempt_maybe_finish(struct attempt *a)
 {
-	if (!a->gone || a->loading || a->storing)
+	if (!a->task.ended || a->loading || a->storing)
 		return;
 	if (a->number && !close_rows(a))
 		return; /* the next tick */
-	attempt_forget(a);
+	forget(a);
 }
 
-static void train_gone(struct proc *p, const struct proc_end *end)
+static void attempt_ended(void *self, const struct task_end *end)
 {
-	struct attempt *a = proc_owner(p);
-	a->proc = NULL;
-	a->gone = true;
-	a->end = *end;
-	attempt_maybe_finish(a);
+	(void)end; /* it is kept in the task */
+	attempt_maybe_finish(self);
 }
 
-static const struct proc_class train_class = {.role = WASD_ROLE_TRAIN, .message = attempt_message, .gone = train_gone};
+static const struct task_kind attempt_kind = {
+	.role = WASD_ROLE_TRAIN,
+	.messages = attempt_messages,
+	.check = attempt_check,
+	.changed = attempt_changed,
+	.ended = attempt_ended,
+};

@@ -4,6 +4,7 @@
 
 #include "jobs/scheduler.h"
 #include "pool.h"
+#include "process/task.h"
 
 #include <pthread.h>
 
@@ -20,19 +21,15 @@ struct attempt {
 	struct sched *jobs;
 	struct attempt *next, **pprev; /* under sched.lock */
 	char id[48];
-	int64_t number;    /* of the job's attempts; 0: it has no row */
-	struct proc *proc; /* NULL once gone */
+	int64_t number; /* of the job's attempts; 0: it has no row */
+	struct task task;
 	cJSON *spec;
 	char *dataset_path;  /* absolute */
 	char *resume, *init; /* checkpoint ids or NULL */
-	int64_t threads, nice, max_wall_us, memory_mb;
-	int64_t retry_max, backoff_s;
+	int64_t threads, retry_max, backoff_s;
 	/* what is known of it */
-	bool hello, loaded, sent_start, started, cancelling, kill, draining, over_time;
+	bool loaded, cancelling, draining, closing;
 	char cancel_reason[64];
-	int64_t cancel_by_us, pause_until_us;
-	int round_frames;
-	char *done_reason, *fail_reason, *fail_status, *fail_message;
 	char *build; /* its fingerprint, JSON */
 	/* the loader's */
 	struct pool_job load_job;
@@ -51,20 +48,13 @@ struct attempt {
 	enum wasd_status store_status;
 	char store_id[32];
 	struct wasd_err store_err;
-	/* the end */
-	bool gone, closing;
-	struct proc_end end;
 	/* its words */
 	struct log_entry batch[LOG_BATCH];
 	int n_batch, dropped;
-	int64_t batch_since_us;
 	char *tail[TAIL_LINES];
 	int n_tail;
-	bool untold;     /* progress has changed since the last job.progress event */
-	int64_t tell_us; /* not before this */
 	/* for other threads, under sched.lock */
 	cJSON *progress;
-	int64_t started_ms;
 };
 
 struct sched {
@@ -92,12 +82,13 @@ void attempt_drain(struct attempt *a);
 void attempt_maybe_start(struct attempt *a);  /* once it has said hello and its checkpoint is there */
 void attempt_maybe_finish(struct attempt *a); /* once nothing of it is under way (a is gone then) */
 /* attempt_messages.c. [S] */
-enum wasd_status attempt_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err);
+extern const struct task_message attempt_messages[];
+enum wasd_status attempt_check(void *self, const struct wasd_frame *m, struct wasd_err *err);
+void attempt_changed(void *self); /* a job.progress event */
 void attempt_note(struct attempt *a, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void attempt_flush_logs(struct attempt *a);
 void attempt_set_progress(struct attempt *a, cJSON *p);        /* takes p */
 void attempt_show_phase(struct attempt *a, const char *phase); /* NULL: none any more */
-void attempt_tell_progress(struct attempt *a);                 /* a job.progress event, if one is due */
 char *attempt_progress_text(struct attempt *a);                /* the caller's; NULL: there is none */
 /* attempt_profiles.c. [S] */
 struct wanted {
@@ -109,6 +100,5 @@ bool attempt_wanted(const struct attempt *a,
 void wanted_done(struct wanted *w);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
-void attempt_forget(struct attempt *a); /* unlinks and frees; then schedules */
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { METRICS_MAX = 64, FRAMES_A_TICK = 50, LINE_MAX_BYTES = 2000, TELL_US = 1000000 };
+enum { METRICS_MAX = 64, LINE_MAX_BYTES = 2000 };
 
 /* ---- logs ------------------------------------------------------------------------------------------------ */
 
@@ -103,10 +103,7 @@ static int64_t number_of(const struct wasd_frame *m, const char *name)
 
 static void acknowledge(struct attempt *a, uint32_t seq)
 {
-	if (!a->proc)
-		return; /* it ended while storage was at it */
-	if (!proc_send(a->proc, wasd_message("ack", "seq:i", (int64_t)seq), NULL, 0, -1))
-		proc_end(a->proc, true, "does not take its acknowledgements");
+	task_send(&a->task, wasd_message("ack", "seq:i", (int64_t)seq), "does not take its acknowledgements");
 }
 
 /* Storage said no to something the process sent: it cannot go on. */
@@ -114,8 +111,7 @@ static void refused(struct attempt *a, const char *what, const struct wasd_err *
 {
 	char why[170];
 	wasd_line(why, sizeof why, "%s could not be stored: %s", what, err->msg);
-	if (a->proc)
-		proc_end(a->proc, true, why);
+	task_kill(&a->task, why);
 }
 
 char *attempt_progress_text(struct attempt *a)
@@ -128,28 +124,18 @@ void attempt_set_progress(struct attempt *a, cJSON *p)
 	pthread_mutex_lock(&a->jobs->lock);
 	cJSON_Delete(a->progress);
 	a->progress = p;
-	a->untold = true;
 	pthread_mutex_unlock(&a->jobs->lock);
+	task_changed(&a->task);
 }
 
-static enum wasd_status on_hello(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_hello(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
-	if (a->hello)
-		return wasd_fail(err, WASD_ECORRUPT, "a second hello");
-	a->hello = true;
+	struct attempt *a = self;
+	(void)err;
 	const cJSON *fp = wasd_json_get(m->json, "fingerprint");
 	a->build = fp ? wasd_json_print(fp) : NULL;
 	if (a->number)
 		attempt_maybe_start(a);
-	return WASD_OK;
-}
-
-static enum wasd_status on_started(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
-{
-	(void)m;
-	if (a->started)
-		return wasd_fail(err, WASD_ECORRUPT, "started twice");
-	a->started = true;
 	return WASD_OK;
 }
 
@@ -179,22 +165,18 @@ void attempt_show_phase(struct attempt *a, const char *phase)
 		attempt_set_progress(a, p);
 }
 
-/* Followers are told about once a second at most, and of the last state in any case. */
-void attempt_tell_progress(struct attempt *a)
+void attempt_changed(void *self)
 {
-	int64_t now = wasd_mono_us();
-	if (!a->untold || now < a->tell_us || !a->number)
-		return;
-	char *text = attempt_progress_text(a);
-	a->untold = false;
-	a->tell_us = now + TELL_US;
+	struct attempt *a = self;
+	char *text = a->number ? attempt_progress_text(a) : NULL;
 	if (text)
 		storage_steps(a->jobs->cfg.db, a->id, 0, NULL, 0, text, NULL);
 	wasd_free(text);
 }
 
-static enum wasd_status on_progress(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	static const char *const members[] = {"phase_done", "phase_total", "epoch", "epochs", "step",
 	                                      "steps",      "img_per_s",   "eta_s", "loss"};
 	(void)err;
@@ -206,7 +188,6 @@ static enum wasd_status on_progress(struct attempt *a, struct wasd_frame *m, str
 	}
 	if (p)
 		attempt_set_progress(a, p);
-	attempt_tell_progress(a);
 	return WASD_OK;
 }
 
@@ -233,8 +214,9 @@ static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n
 	return *n > 0;
 }
 
-static enum wasd_status on_losses(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_losses(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	struct storage_step points[WASD_LOSSES_MAX];
 	struct wasd_err e = {0};
 	size_t n;
@@ -244,8 +226,7 @@ static enum wasd_status on_losses(struct attempt *a, struct wasd_frame *m, struc
 	if (storage_steps(a->jobs->cfg.db, a->id, a->number, points, n, progress, &e) != WASD_OK)
 		refused(a, "losses", &e);
 	wasd_free(progress);
-	a->untold = false;
-	a->tell_us = wasd_mono_us() + TELL_US;
+	task_changes_told(&a->task);
 	return WASD_OK;
 }
 
@@ -288,8 +269,9 @@ static void end_of_epoch(struct attempt *a, int64_t epoch)
 	attempt_set_progress(a, p);
 }
 
-static enum wasd_status on_metrics(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_metrics(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	int64_t epoch = number_of(m, "epoch"), step = number_of(m, "step");
 	struct storage_metric metrics[METRICS_MAX];
 	size_t n;
@@ -339,8 +321,9 @@ static bool sha_ok(const char *s)
 	return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
-static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_checkpoint(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	int64_t bytes = number_of(m, "bytes");
 	const char *sha = string_of(m, "sha256");
 	if (!sha_ok(sha))
@@ -377,16 +360,18 @@ static enum wasd_status on_checkpoint(struct attempt *a, struct wasd_frame *m, s
 	return WASD_OK;
 }
 
-static enum wasd_status on_log(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_log(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	(void)err;
 	add_line(a, string_of(m, "level"), string_of(m, "text"), false);
 	return WASD_OK;
 }
 
 /* What the engine warns of is kept with the job; its log has a line of its own. */
-static enum wasd_status on_warning(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_warning(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
+	struct attempt *a = self;
 	const char *code = string_of(m, "code"), *message = string_of(m, "message");
 	if (!wasd_name_ok(code) || strlen(message) > LINE_MAX_BYTES)
 		return missing(err, m->type, "code and message");
@@ -396,64 +381,30 @@ static enum wasd_status on_warning(struct attempt *a, struct wasd_frame *m, stru
 	return WASD_OK;
 }
 
-static enum wasd_status on_done(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
-{
-	if (a->done_reason || a->fail_reason)
-		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	a->done_reason = wasd_strdup(string_of(m, "reason"));
-	return WASD_OK;
-}
-
-static enum wasd_status on_failed(struct attempt *a, struct wasd_frame *m, struct wasd_err *err)
-{
-	if (a->done_reason || a->fail_reason)
-		return wasd_fail(err, WASD_ECORRUPT, "two ends");
-	a->fail_reason = wasd_strdup(string_of(m, "reason"));
-	a->fail_status = wasd_strdup(string_of(m, "status"));
-	a->fail_message = wasd_strdup(string_of(m, "message"));
-	return WASD_OK;
-}
-
-/* When a message may come: at any time, after we said start, after it said started. */
-enum when { ALWAYS, TOLD, STARTED };
-static const struct {
-	const char *type;
-	enum wasd_status (*take)(struct attempt *a, struct wasd_frame *m, struct wasd_err *err);
-	enum when when;
-	bool costly;
-} messages[] = {
-	{"hello", on_hello, ALWAYS, false},
-	{"log", on_log, ALWAYS, false},
-	{"started", on_started, TOLD, false},
-	{"failed", on_failed, TOLD, false},
-	{"done", on_done, TOLD, false},
-	{"progress", on_progress, TOLD, false},
-	{"losses", on_losses, STARTED, true},
-	{"metrics", on_metrics, STARTED, true},
-	{"checkpoint", on_checkpoint, STARTED, true},
-	{"warning", on_warning, STARTED, true},
+const struct task_message attempt_messages[] = {
+	{.type = "hello", .take = on_hello},
+	{.type = "log", .take = on_log},
+	{.type = "progress", .take = on_progress, .from = TASK_TOLD},
+	{.type = "started", .from = TASK_TOLD, .to = TASK_WORKING},
+	{.type = "losses", .take = on_losses, .from = TASK_WORKING, .stored = true},
+	{.type = "metrics", .take = on_metrics, .from = TASK_WORKING, .stored = true},
+	{.type = "checkpoint", .take = on_checkpoint, .from = TASK_WORKING, .stored = true},
+	{.type = "warning", .take = on_warning, .from = TASK_WORKING, .stored = true},
+	{.type = "done", .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "failed", .from = TASK_TOLD, .to = TASK_FAILED},
+	{0},
 };
 
-enum wasd_status attempt_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
+/* Neither is needed on a stream of its own, but a message that names another job is not to be believed. */
+enum wasd_status attempt_check(void *self, const struct wasd_frame *m, struct wasd_err *err)
 {
-	struct attempt *a = proc_owner(p);
+	const struct attempt *a = self;
 	const char *job;
-	int64_t attempt;
-	/* Neither is needed on a stream of its own, but one that names another job is not to be believed. */
+	int64_t number;
 	if (wasd_json_str(m->json, "job", &job) && strcmp(job, a->id))
 		return wasd_fail(err, WASD_ECORRUPT, "%s of another job, %.48s", m->type, job);
-	if (wasd_json_i64(m->json, "attempt", &attempt) && attempt != a->number)
-		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)attempt,
+	if (wasd_json_i64(m->json, "attempt", &number) && number != a->number)
+		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)number,
 		                 (long long)a->number);
-	for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
-		if (strcmp(m->type, messages[i].type))
-			continue;
-		if ((messages[i].when == TOLD && !a->sent_start) || (messages[i].when == STARTED && !a->started))
-			return wasd_fail(err, WASD_ECORRUPT, "%s before it was started", m->type);
-		/* A process that sends rows faster than they should be stored waits; everybody else does not. */
-		if (messages[i].costly && ++a->round_frames > FRAMES_A_TICK)
-			proc_pause(p, true);
-		return messages[i].take(a, m, err);
-	}
-	return wasd_fail(err, WASD_ECORRUPT, "unknown message %.40s", m->type);
+	return WASD_OK;
 }

@@ -138,35 +138,6 @@ static void sched_tick(void *ctx)
 	}
 }
 
-void attempt_forget(struct attempt *a)
-{
-	struct sched *j = a->jobs;
-	pthread_mutex_lock(&j->lock);
-	*a->pprev = a->next;
-	if (a->next)
-		a->next->pprev = a->pprev;
-	j->n_running--;
-	pthread_mutex_unlock(&j->lock);
-	cJSON_Delete(a->spec);
-	cJSON_Delete(a->progress);
-	wasd_free(a->dataset_path);
-	wasd_free(a->resume);
-	wasd_free(a->init);
-	wasd_free(a->done_reason);
-	wasd_free(a->fail_reason);
-	wasd_free(a->fail_status);
-	wasd_free(a->fail_message);
-	wasd_free(a->build);
-	for (int i = 0; i < a->n_batch; i++)
-		wasd_free(a->batch[i].text);
-	for (int i = 0; i < a->n_tail; i++)
-		wasd_free(a->tail[i]);
-	if (a->load_fd >= 0)
-		close(a->load_fd);
-	wasd_free(a);
-	schedule(j);
-}
-
 /* ---- for other threads ---------------------------------------------------------------------------------- */
 
 static void poked(void *ctx)

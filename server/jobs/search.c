@@ -369,7 +369,8 @@ static void search_next(struct profiles *g)
 		w->load_job.run = load;
 		w->load_post = (struct sup_post){.fn = loaded, .ctx = w};
 		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
-		task_changed(&w->task);
+		search_changed(w);
+		task_changes_told(&w->task);
 		pool_submit(g->loader, &w->load_job);
 	} else {
 		search_free(w);

@@ -111,7 +111,7 @@ static void task_gone(struct proc *p, const struct proc_end *how)
 
 static void tell(struct task *t)
 {
-	if (!t->untold || wasd_mono_us() < t->tell_us)
+	if (!t->untold || !t->proc || wasd_mono_us() < t->tell_us)
 		return;
 	task_changes_told(t);
 	if (t->kind->changed)

@@ -103,7 +103,7 @@ void task_cancel(struct task *t, int grace_ms, const char *why);
 void task_kill(struct task *t, const char *why); /* SIGKILL, now. Nothing happens when it does not run */
 pid_t task_pid(const struct task *t);            /* 0: it does not run */
 
-/* What others see of it has changed; kind->changed is called now or later. */
+/* What others see of it has changed; kind->changed is called now or later, as long as the process runs. */
 void task_changed(struct task *t);
 /* They have been told otherwise: kind->changed is not due before the next change. */
 void task_changes_told(struct task *t);
