@@ -6,7 +6,7 @@
  * constants and the frame around them.
  *
  * Field numbers: onnx.proto, which is a protocol buffer; opset 13 (2021), IR version 7. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "convert/protobuf.h"
 #include "graph/internal.h"
 #include "infer/bundle.h"

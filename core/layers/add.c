@@ -1,5 +1,5 @@
 /* layers/add.c - y = act(a + b), same shapes. Backward hands g = dy * act'(y) to both. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>

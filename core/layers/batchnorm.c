@@ -13,7 +13,7 @@
  * deviations take two passes within a block, and Chan's formula joins the blocks in double, so neither a large mean nor
  * many values cost digits. Sums run in LANES independent accumulators: the compiler may vectorise, and the result does
  * not depend on whether it does. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>

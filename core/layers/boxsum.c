@@ -2,7 +2,7 @@
  * u*stride - pad_left + kx], zero outside the image. A convolution with equal taps, w[o,i,ky,kx] = w[o,i], is a 1x1
  * convolution of this sum, which does not depend on o and is computed once. Backward: dx at each pixel is the sum of dy
  * over all windows that contain the pixel. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* layers/concat.c - concatenates the channels of its inputs. Backward hands each input its slice of dy. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* layers/conv.c - convolution: y[o,v,u] = b[o] + sum over i,ky,kx of w[o,i,ky,kx] * x[i, v*stride - pad_top + ky,
  * u*stride - pad_left + kx], zero outside the image. With groups, output channels of group g see only the input
  * channels of group g. The kernels belong to the backends: no single layout suits all of them. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status conv_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)

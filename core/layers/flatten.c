@@ -1,6 +1,6 @@
 /* layers/flatten.c - (C,H,W) to (C*H*W,1,1) in the order c, h, w. A transposition in channel-major layout, a copy in
  * NCHW. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status flatten_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)

@@ -195,7 +195,7 @@ struct layer {
 	enum act is_act;                      /* an activation: may become another step's act */
 	bool trains_only;                     /* the identity outside training: a compiled bundle omits it */
 	void (*onnx)(struct onnx *o,
-	             const struct node *n); /* exports it as ONNX operators (convert/onnx.h); NULL: not exportable */
+	             const struct node *n); /* exports it as ONNX operators (layers/onnx.h); NULL: not exportable */
 	const struct layer_kernel *kernel;  /* for plane layouts; NULL: every backend brings its own */
 };
 

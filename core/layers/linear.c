@@ -1,5 +1,5 @@
 /* layers/linear.c - y[o] = b[o] + sum over f of w[o,f] * x[f]. A matrix product; the kernels belong to the backends. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 static enum wasd_status linear_shape(struct node *n, const struct wasd_shape *in, struct wasd_err *err)

@@ -3,7 +3,7 @@
  * Max: padding never wins (it counts as minus infinity). Of equal values the first in row order wins; NaN wins over
  * all. In training, forward stores the winning tap of each output in one byte. Average: no padding, every window is
  * full. Global: mean over the map. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* layers/relu.c - y = max(x, 0), and ReLU6 y = min(max(x, 0), 6). dx = dy where 0 < y (< 6), else 0. NaN passes
  * through, so that the loss shows it. */
-#include "convert/onnx.h"
+#include "layers/onnx.h"
 #include "layers/layer.h"
 
 #include <math.h>

@@ -1,10 +1,10 @@
-/* convert/onnx.h - what a layer's file needs to say its operation in ONNX: struct layer's `onnx` writes the operators
- * of one node.
+/* layers/onnx.h - what a layer's file needs to say its operation in ONNX: struct layer's `onnx` writes the operators
+ * of one node. convert/onnx.c is the writer.
  *
  * Values have 4 dimensions (N,C,H,W) or 2 (N,features); a layer asks for the form that it needs. Names live as long as
  * the writer. Failures stick to the writer and come out at the end, so that the calls read like the operators. */
-#ifndef CONVERT_ONNX_H
-#define CONVERT_ONNX_H
+#ifndef LAYERS_ONNX_H
+#define LAYERS_ONNX_H
 
 #include "layers/layer.h"
 
