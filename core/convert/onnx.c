@@ -8,7 +8,7 @@
  * Field numbers: onnx.proto, which is a protocol buffer; opset 13 (2021), IR version 7. */
 #include "layers/onnx.h"
 #include "convert/protobuf.h"
-#include "graph/internal.h"
+#include "graph/graph.h"
 #include "infer/bundle.h"
 #include "train/checkpoint.h"
 #include "wasd/convert.h"

@@ -2,7 +2,7 @@
  * only, so plans that never run at the same time can lie over each other; the block is as large as the largest of them.
  * A plan reserves its bytes when it is made and binds its tensors to the block before a pass, whenever the block has
  * grown since. */
-#include "graph/internal.h"
+#include "graph/plan.h"
 
 enum wasd_status wasd_arena_create(struct wasd_arena **out, struct wasd_err *err)
 {

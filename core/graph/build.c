@@ -1,6 +1,7 @@
 /* graph/build.c - building a graph and looking at it. Every call checks shapes at once; the first failure sticks and
  * comes out of wasd_graph_finish, so that a model builder reads like the network. */
-#include "graph/internal.h"
+#include "graph/graph.h"
+#include "weights/strategy.h"
 
 #include <stdio.h>
 #include <string.h>

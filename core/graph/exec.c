@@ -4,7 +4,8 @@
  * kernel, dead taps cut off, with the padding that follows, and its weight gradient goes to a buffer of the same
  * compact shape, which the strategy pulls back into the gradients of the weights and of its own parameters. Every other
  * step reads and writes the blocks of the model themselves. */
-#include "graph/internal.h"
+#include "graph/plan.h"
+#include "weights/strategy.h"
 
 #include <string.h>
 #include <time.h>

@@ -1,5 +1,5 @@
 /* graph/model.c - a graph with values. */
-#include "graph/internal.h"
+#include "graph/graph.h"
 
 #include <math.h>
 #include <string.h>

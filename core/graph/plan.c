@@ -11,7 +11,7 @@
  *    laid out, largest first, at the lowest address where nothing overlaps in both time and space.
  *
  * Plain backends (the reference) and keep_all get no fusion; then values live to the end. */
-#include "graph/internal.h"
+#include "graph/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@
  * smaller kernel with its own padding, so the saved multiply-adds are saved time. A kernel whose taps are all equal
  * becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
 #include "infer/bundle.h"
-#include "graph/internal.h"
+#include "graph/graph.h"
 #include "train/checkpoint.h"
 #include "wasd/pixel.h"
 #include "wasd/weights.h"

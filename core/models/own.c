@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/fields.h"
-#include "graph/internal.h"
+#include "graph/graph.h"
 #include "models/models.h"
 
 #define LAYERS_MAX 1000

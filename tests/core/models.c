@@ -1,7 +1,7 @@
 /* tests/core/models.c - every network of the table: published parameter and multiply-add counts, what a draw saves,
  * image sizes, refusals, equal logits whatever the batch, and a loss that falls. */
 #include "check.h"
-#include "graph/internal.h"
+#include "graph/graph.h"
 #include "wasd/graph.h"
 #include "wasd/model.h"
 #include "wasd/weights.h"

@@ -1,12 +1,14 @@
-/* graph/internal.h - what build, model, plan and exec share. */
-#ifndef GRAPH_INTERNAL_H
-#define GRAPH_INTERNAL_H
+/* graph/graph.h - a network as its nodes, parameters and statistics, and a model as their values: for what reads a
+ * finished one (bundles, ONNX) and what adds nodes of a general form (models/own.c). Networks are built by
+ * wasd/graph.h. */
+#ifndef GRAPH_GRAPH_H
+#define GRAPH_GRAPH_H
 
-#include "backend/backend.h"
 #include "layers/layer.h"
-#include "weights/strategy.h"
 
 #include <stdatomic.h>
+
+struct weight_shape; /* weights/strategy.h */
 
 struct param {
 	char *name;
@@ -51,45 +53,6 @@ struct wasd_model {
 	bool *linked;        /* per parameter, with effective */
 	struct packs *packs; /* made by the first exec with constant weights */
 };
-
-/* An allocation of the plan: `bytes` needed from time `first` to time `last`. */
-struct slot {
-	size_t bytes, at;
-	int first, last;
-};
-
-/* Times of a plan with S steps: step i runs forward at i, the loss at S, step i backward at 2S - i. */
-struct plan {
-	struct step *steps;
-	int n_steps;
-	struct tensor *value, *grad; /* per node: output and its gradient; data NULL = not in this plan */
-	int *value_slot, *grad_slot; /* per node, -1 = none */
-	int *step_of;                /* per node: the step that makes it, -1 = none (dead or fused away) */
-	struct slot *slots;
-	int n_slots;
-	int *saved_slot; /* per step */
-	struct tensor **pointers;
-	bool *flags; /* what the steps' x, dx, dx_add point into */
-	int n_nodes;
-	struct wasd_arena *arena; /* whose block it is; NULL: the plan's own */
-	char *block;              /* all of it; then scratch */
-	size_t bytes, scratch_at;
-	void *scratch;
-};
-
-struct wasd_arena {
-	char *block;
-	size_t bytes;
-};
-/* At least so many bytes from now on. The block may move. */
-enum wasd_status arena_reserve(struct wasd_arena *a, size_t bytes, struct wasd_err *err);
-
-/* packs: where constant weights are kept packed; NULL = they may change. */
-enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
-                             int threads, struct packs *packs, struct plan *p, struct wasd_err *err);
-/* Points tensors and steps into the block, which in an arena may have moved. */
-void plan_bind(struct plan *p);
-void plan_done(struct plan *p);
 
 /* The general form of every building call: a node of layer l, whose numbers the caller sets before it is added. */
 struct node graph_node(const struct layer *l);
