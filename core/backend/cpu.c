@@ -2,7 +2,7 @@
  * gets old kernels, and the environment may hold a choice made for another machine. This file chooses by CPU features
  * instead of names, and checks the arithmetic. */
 #include "wasd/cpu.h"
-#include "wasd/tensor.h"
+#include "backend/gemm.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -90,13 +90,7 @@ enum wasd_status wasd_cpu_check(struct wasd_err *err)
 			bool ta = form & 1, tb = form & 2;
 			for (int i = 0; i < m * n; i++)
 				c[i] = (real)(i % 3);
-#ifdef WASD_DOUBLE
-			cblas_dgemm
-#else
-			cblas_sgemm
-#endif
-				(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a,
-			     ta ? m : k, b, tb ? k : n, 1, c, n);
+			gemm(ta, tb, m, n, k, a, (size_t)(ta ? m : k), b, (size_t)(tb ? k : n), 1, c, (size_t)n);
 			for (int i = 0; i < m; i++)
 				for (int j = 0; j < n; j++) {
 					double want = (i * n + j) % 3;

@@ -1,43 +1,11 @@
-/* backend/gemm.h - shared by the convolution algorithms of the OpenBLAS backend. Channel-major layout. */
+/* backend/gemm.h - the matrix product of OpenBLAS. No other file calls the library for one. */
 #ifndef BACKEND_GEMM_H
 #define BACKEND_GEMM_H
 
-#include "backend/im2col.h"
+#include "wasd/tensor.h"
 
 /* Row-major C = A*B + beta*C with A (m,k), B (k,n), stored transposed if ta, tb. Single-threaded. */
 void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta,
           real *c, size_t ldc);
-
-/* One convolution of one group: forward, or the input gradient as a convolution with rotated weights. */
-struct conv_job {
-	struct window win;
-	int n, channels, outs; /* images, input and output channels */
-	const real *w;         /* (outs, channels, kh, kw) */
-	const real *x;
-	size_t xsc; /* stride between channels */
-	real *y;
-	size_t ysc;
-	bool add;               /* y += instead of y = */
-	const real *bias, *res; /* NULL = none */
-	size_t rsc;
-	enum act act;
-	int tile_rows, tiles, parts; /* output rows per tile; tiles; parts of the output channels, if tiles are few */
-	real *scratch;
-	size_t scratch_each; /* elements per thread */
-};
-
-/* Applies bias, residual and activation to columns first..first+cols-1 of output channels o0..o1-1. */
-void conv_finish(const struct conv_job *j, int o0, int o1, size_t first, int cols);
-
-/* ---- winograd.c ------------------------------------------------------------------------------- */
-
-/* Whether the algorithm applies to this shape and pays off. */
-bool winograd_fits(const struct window *g, int n, int channels, int outs);
-/* Elements of scratch for winograd_run and, if weights, winograd_weights; kernels up to 3x3. */
-size_t winograd_scratch(int channels, int outs, int tiles_wide, int threads, bool weights);
-void winograd_run(const struct conv_job *j, int threads);
-/* dw (outs,channels,kh,kw) += gradient; dy: (outs rows, dysc), x as above. Uses j's win, n, channels, outs, x, xsc,
- * scratch. */
-void winograd_weights(const struct conv_job *j, const real *dy, size_t dysc, real *dw, int threads);
 
 #endif

@@ -16,6 +16,7 @@
  * among the threads; each thread gathers its tile's columns for one block of channels at a time. The weight gradient
  * divides channels, so that there are no partial sums to join and the order of every sum is fixed. */
 #include "backend/backend.h"
+#include "backend/conv_job.h"
 #include "backend/gemm.h"
 #include "wasd/cpu.h"
 
@@ -28,20 +29,6 @@
 #define TILE 512
 #define TILE_WEIGHTS 1024
 #define FEW 128 /* below this many columns per thread, divide output channels instead */
-
-void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, const real *b, size_t ldb, real beta,
-          real *c, size_t ldc)
-{
-	if (m <= 0 || n <= 0)
-		return;
-#ifdef WASD_DOUBLE
-	cblas_dgemm
-#else
-	cblas_sgemm
-#endif
-		(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a, (int)lda, b,
-	     (int)ldb, beta, c, (int)ldc);
-}
 
 static size_t round_up(size_t v, size_t to)
 {

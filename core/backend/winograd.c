@@ -22,6 +22,7 @@
  *
  * All factors are 1 or 1/2, so the result is as precise as the direct sum. Threads divide blocks of tile rows; for the
  * weights each thread sums its own S, and these are added in fixed order. */
+#include "backend/conv_job.h"
 #include "backend/gemm.h"
 
 #include <string.h>

@@ -1,10 +1,10 @@
 /* onednn/linear.c - linear layers as matrix products of OpenBLAS. With one pixel, a block layout is a row-major
  * (images, features) matrix whose rows are a whole number of blocks. Always float32: a bfloat16 tensor (a pooled map,
  * the input of a convolution) is widened on the way. */
+#include "backend/gemm.h"
 #include "onednn/backend.h"
 #include "onednn/blocked.h"
 
-#include <cblas.h>
 #include <string.h>
 
 struct linear_job {
@@ -67,8 +67,8 @@ static void outputs(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	int f = s->node->in.c;
 	float *y = (float *)j->y.data;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, j->r->n, end - begin, f, 1, j->x.data, (int)j->x.sn,
-	            s->weight + (size_t)begin * (size_t)f, f, 0, y + begin, (int)j->y.sn);
+	gemm(false, true, j->r->n, end - begin, f, j->x.data, j->x.sn, s->weight + (size_t)begin * (size_t)f, (size_t)f, 0,
+	     y + begin, j->y.sn);
 	for (int n = 0; n < j->r->n; n++)
 		for (int o = begin; o < end; o++) {
 			float *v = &y[(size_t)n * j->y.sn + (size_t)o];
@@ -86,8 +86,8 @@ static void weight_outputs(void *ctx, int begin, int end, int thread)
 	(void)thread;
 	int f = s->node->in.c;
 	const float *dy = (const float *)j->dy.data;
-	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, end - begin, f, j->r->n, 1, dy + begin, (int)s->dy->sn,
-	            j->x.data, (int)j->x.sn, 1, s->dweight + (size_t)begin * (size_t)f, f);
+	gemm(true, false, end - begin, f, j->r->n, dy + begin, s->dy->sn, j->x.data, j->x.sn, 1,
+	     s->dweight + (size_t)begin * (size_t)f, (size_t)f);
 	for (int o = begin; o < end && s->dbias; o++) {
 		double sum = 0;
 		for (int n = 0; n < j->r->n; n++)
@@ -102,10 +102,9 @@ static void input_images(void *ctx, int begin, int end, int thread)
 	struct step *s = j->s;
 	(void)thread;
 	int f = s->node->in.c;
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, end - begin, f, s->node->out, 1,
-	            (const float *)j->dy.data + (size_t)begin * s->dy->sn, (int)s->dy->sn, s->weight, f,
-	            s->dx_add[0] && j->dx.data == s->dx[0]->data, (float *)j->dx.data + (size_t)begin * j->dx.sn,
-	            (int)j->dx.sn);
+	gemm(false, false, end - begin, f, s->node->out, (const float *)j->dy.data + (size_t)begin * s->dy->sn, s->dy->sn,
+	     s->weight, (size_t)f, s->dx_add[0] && j->dx.data == s->dx[0]->data,
+	     (float *)j->dx.data + (size_t)begin * j->dx.sn, j->dx.sn);
 }
 
 static void linear_forward(struct step *s, const struct run *r)
