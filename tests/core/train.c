@@ -791,7 +791,7 @@ static void checked_before_it_begins(void)
 	     ""},
 		{"{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"layers\":[\"nowhere\"]}}", "/was/layers/0", "nowhere"},
 		{"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"limit\":1}}", "/data/val_fraction",
-	     "of 1 training image none can be held out"},
+	     "none of 1 training image can be held out"},
 		{"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"early_stop\":{\"metric\":\"val_acc_dom\"}}}",
 	     "/train/early_stop/metric", "no DOM"},
 	};
