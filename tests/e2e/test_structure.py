@@ -7,6 +7,8 @@ from lib import BUILD, TOP, case, check, equal, finish
 
 # server/ itself is two rooms: what every room may use, and what puts them together.
 TOOLS = {"address", "config", "disk", "log", "notify", "pool"}
+# fields.c looks a member's form up by name in a table, and the functions of that table use fields.c.
+KNOWN_CALL = ("fields", "forms")
 # Folders of core/ that still include each other.
 KNOWN_INCLUDES = [{"infer", "train"}]
 
@@ -75,6 +77,7 @@ with case("structure: circles are found"):
 with case("structure: the files of api/ call each other in one direction"):
     uses = calls(sources("api/*.c"), lambda path: os.path.basename(path)[:-2])
     check(len(uses) > 15 and "errors" in uses["jobs"], f"calls of {len(uses)} files were found")
+    uses[KNOWN_CALL[0]].remove(KNOWN_CALL[1])
     equal(circles(uses), [])
 
 with case("structure: the rooms of server/ use each other in one direction"):
