@@ -208,16 +208,24 @@ static const struct wasd_message rows[] = {
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 };
 
+#define ROWS (int)(sizeof rows / sizeof *rows)
+
 const struct wasd_message *wasd_message_at(int i)
 {
-	return i >= 0 && (size_t)i < sizeof rows / sizeof *rows ? &rows[i] : NULL;
+	if (i < ROWS)
+		return i >= 0 ? &rows[i] : NULL;
+	for (int k = 0; wasd_message_more && wasd_message_more[k]; k++)
+		if (k == i - ROWS)
+			return wasd_message_more[k];
+	return NULL;
 }
 
 const struct wasd_message *wasd_message_find(enum wasd_role role, enum wasd_side from, const char *type)
 {
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].from == from && (rows[i].roles & 1u << role) && !strcmp(rows[i].type, type))
-			return &rows[i];
+	const struct wasd_message *r;
+	for (int i = 0; (r = wasd_message_at(i)); i++)
+		if (r->from == from && (r->roles & 1u << role) && !strcmp(r->type, type))
+			return r;
 	return NULL;
 }
 

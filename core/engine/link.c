@@ -55,6 +55,12 @@ static void beat(struct engine_link *l)
 	engine_send(l, wasd_message("heartbeat", ""), NULL);
 }
 
+static void note_cancel(struct engine_link *l, const struct wasd_frame *m)
+{
+	(void)m;
+	atomic_store(&l->cancelled, true);
+}
+
 static void note_ack(struct engine_link *l, const struct wasd_frame *m)
 {
 	int64_t seq = 0;
@@ -63,6 +69,20 @@ static void note_ack(struct engine_link *l, const struct wasd_frame *m)
 	l->acked[l->next_ack++ % ACKS] = (uint32_t)seq;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
+}
+
+/* What is heard at once, on the reader's thread, also while the compute thread works. */
+static const struct engine_handler notes[] = {
+	{"cancel", note_cancel},
+	{"ack", note_ack},
+};
+
+static const struct engine_handler *find(const struct engine_handler *handlers, size_t n, const char *type)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(handlers[i].type, type))
+			return &handlers[i];
+	return NULL;
 }
 
 /* Queues m, keeping the heartbeat while the compute thread is behind. */
@@ -106,14 +126,12 @@ static void *read_loop(void *arg)
 			daemon_is_gone();
 		if (s)
 			engine_protocol_error("%s", e.msg);
-		if (!strcmp(m.type, "cancel")) {
-			atomic_store(&l->cancelled, true);
-		} else if (!strcmp(m.type, "ack")) {
-			note_ack(l, &m);
-		} else {
+		const struct engine_handler *note = find(notes, sizeof notes / sizeof *notes, m.type);
+		if (!note) {
 			enqueue(l, &m);
 			continue; /* the inbox owns it now */
 		}
+		note->handle(l, &m);
 		wasd_frame_done(&m);
 	}
 	return NULL;
@@ -273,12 +291,10 @@ void engine_serve(struct engine_link *l, const struct engine_handler *handlers, 
 	while (!engine_link_cancelled(l)) {
 		struct wasd_frame m = {.fd = -1};
 		engine_link_next(l, &m, NULL);
-		size_t k = 0;
-		while (k < n && strcmp(m.type, handlers[k].type))
-			k++;
-		if (k == n)
+		const struct engine_handler *h = find(handlers, n, m.type);
+		if (!h)
 			engine_protocol_error("unknown message '%.40s'", m.type);
-		handlers[k].handle(l, &m);
+		h->handle(l, &m);
 		wasd_frame_done(&m);
 	}
 }

@@ -13,6 +13,16 @@
 #define EACH_MEMBER(m, r) \
 	for (const struct wasd_member *m = (r)->members; m < (r)->members + WASD_MESSAGE_MEMBERS && m->name; m++)
 
+/* A row of this program's own. The tests below walk it like those of the table. */
+static const struct wasd_message own = {
+	.type = "own",
+	.roles = 1u << WASD_ROLE_TRAIN,
+	.from = WASD_ENGINE,
+	.payload = WASD_PAYLOAD_BULK,
+	.members = {{.name = "n", .type = WASD_MEMBER_INTEGER, .min = 1, .max = 9}},
+};
+const struct wasd_message *const wasd_message_more[] = {&own, NULL};
+
 static enum wasd_role any_role(const struct wasd_message *r)
 {
 	for (int role = 0; role < WASD_ROLES; role++)
@@ -96,6 +106,7 @@ static void test_rows_are_sound(void)
 			EACH_MEMBER(m, a) re |= !strcmp(m->name, "re") && !m->optional;
 		CHECK_MSG(re, "%s answers %s without \"re\"", r->answer, r->type);
 	}
+	CHECK(i_ > 1 && wasd_message_at(i_ - 1) == &own && !wasd_message_at(-1) && !wasd_message_at(i_ + 1));
 }
 
 static void refused(const struct wasd_message *r, const cJSON *j, size_t inline_bytes, bool file, const char *member,

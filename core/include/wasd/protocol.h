@@ -84,6 +84,9 @@ struct wasd_message {
 
 /* NULL after the last. */
 const struct wasd_message *wasd_message_at(int i);
+/* Rows of the program that this is linked into, after those of the table; ended by NULL. A program without any defines
+ * nothing. */
+extern const struct wasd_message *const wasd_message_more[] __attribute__((weak));
 /* NULL: that side does not say such a thing to, or as, an engine of that role. */
 const struct wasd_message *wasd_message_find(enum wasd_role role, enum wasd_side from, const char *type);
 
