@@ -14,19 +14,21 @@
 #include <string.h>
 
 #define NAME_SIZE 160
-static const char *const prefixes[] = {[WASD_STATS_AOM] = "", [WASD_STATS_DOM] = "dom."};
+/* The modes that such a file may have. */
+enum { AOM, DOM, MODES_READ };
+static const char *const mode_names[] = {"aom", "dom"}, *const prefixes[] = {"", "dom."};
 static const char *const parts[] = {"running_mean", "running_var"};
 
 struct import {
 	struct wasd_st *st;
 	const char *prefix; /* of all names; not the network's */
-	bool own;           /* a checkpoint of wasd: with the state of a run */
+	cJSON *own;         /* of a checkpoint of wasd, with the state of a run: its list of modes; else NULL */
 	cJSON *meta[9];     /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
 	cJSON *asked;       /* the model that was given, with every option */
 	const cJSON *model, *classes, *input; /* given or of the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
-	bool has[WASD_MODES];
+	bool has[MODES_READ];
 };
 enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES, PREPARE };
 static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes", "prepare"};
@@ -63,7 +65,6 @@ static enum wasd_status open_file(struct import *m, const void *bytes, size_t le
 static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 {
 	const char *format = wasd_st_meta(m->st, "format");
-	m->own = format && !strcmp(format, CHECKPOINT_FORMAT);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		struct wasd_err e = {0};
 		const char *text = wasd_st_meta(m->st, keys[i]);
@@ -72,7 +73,7 @@ static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i],
 			                    e.msg);
 	}
-	return WASD_OK;
+	return format && !strcmp(format, CHECKPOINT_FORMAT) ? checkpoint_read_modes(m->st, &m->own, err) : WASD_OK;
 }
 
 static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct wasd_err *err)
@@ -204,22 +205,23 @@ static enum wasd_status load_params(struct import *m, struct wasd_err *err)
 }
 
 /* All statistics of a set, or *present false when the file has none of them. */
-static enum wasd_status load_stats(struct import *m, enum wasd_stats_set set, bool *present, struct wasd_err *err)
+static enum wasd_status load_stats(struct import *m, int mode, bool *present, struct wasd_err *err)
 {
 	char name[NAME_SIZE], missing[NAME_SIZE] = "";
+	real *stats = wasd_model_stats(m->to, mode == DOM ? WASD_STATS_DOM : WASD_STATS_AOM);
 	enum wasd_status s = WASD_OK;
 	*present = !wasd_graph_stats(m->graph);
 	for (int i = 0; i < wasd_graph_stats(m->graph) && !s; i++) {
 		struct wasd_stats_info b = wasd_graph_stats_info(m->graph, i);
 		for (int k = 0; k < 2 && !s; k++) {
-			snprintf(name, sizeof name, "%s%s.%s", prefixes[set], b.name, parts[k]);
+			snprintf(name, sizeof name, "%s%s.%s", prefixes[mode], b.name, parts[k]);
 			if (!find(m, name)) {
 				snprintf(missing, sizeof missing, "%s", *missing ? missing : name);
 				continue;
 			}
 			*present = true;
 			s = load_one(m, name, 1, &(size_t){(size_t)b.channels}, k ? 0 : -INFINITY,
-			             wasd_model_stats(m->to, set) + (k ? b.var_offset : b.mean_offset), err);
+			             stats + (k ? b.var_offset : b.mean_offset), err);
 		}
 	}
 	if (!s && *present && *missing)
@@ -254,37 +256,36 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 
 /* What the file says of a mode: a list of those that it has, or, in a checkpoint of wasd, whether its statistics were
  * measured. */
-static bool claimed(const struct import *m, enum wasd_mode mode)
+static bool claimed(const struct import *m, const char *mode)
 {
 	const cJSON *one;
-	bool measured = true;
-	if (m->own)
-		return wasd_json_bool(m->meta[PROGRESS], mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured) &&
-		       measured;
+	struct mode own;
+	cJSON_ArrayForEach(one, m->own)
+		if (!mode_read(one, &own, NULL) && !strcmp(own.name, mode))
+			return own.measured;
 	cJSON_ArrayForEach(one, m->meta[MODES])
-		if (cJSON_IsString(one) && !strcmp(one->valuestring, wasd_mode_name(mode)))
+		if (cJSON_IsString(one) && !strcmp(one->valuestring, mode))
 			return true;
-	return !m->meta[MODES];
+	return !m->own && !m->meta[MODES];
 }
 
 static enum wasd_status load(struct import *m, const struct wasd_import *how, struct wasd_draw *draw,
                              struct wasd_err *err)
 {
 	enum wasd_status s = wasd_model_create(m->graph, 0, &m->to, err);
-	if (s || (s = check_names(m, err)) || (s = load_params(m, err)) ||
-	    (s = load_stats(m, WASD_STATS_AOM, &m->has[WASD_AOM], err)) ||
-	    (s = load_stats(m, WASD_STATS_DOM, &m->has[WASD_DOM], err)))
+	if (s || (s = check_names(m, err)) || (s = load_params(m, err)) || (s = load_stats(m, AOM, &m->has[AOM], err)) ||
+	    (s = load_stats(m, DOM, &m->has[DOM], err)))
 		return s;
-	m->has[WASD_AOM] = m->has[WASD_AOM] && claimed(m, WASD_AOM);
-	m->has[WASD_DOM] = m->has[WASD_DOM] && claimed(m, WASD_DOM) && cJSON_IsArray(m->meta[DRAW]) &&
-	                   cJSON_IsObject(m->meta[WAS]);
-	if (how->to_serve && !m->has[WASD_AOM])
+	m->has[AOM] = m->has[AOM] && claimed(m, mode_names[AOM]);
+	m->has[DOM] = m->has[DOM] && claimed(m, mode_names[DOM]) && cJSON_IsArray(m->meta[DRAW]) &&
+	              cJSON_IsObject(m->meta[WAS]);
+	if (how->to_serve && !m->has[AOM])
 		return wasd_fail_at(
 			err, WASD_EINVAL, "running_mean",
 			"the file has no BatchNorm statistics (%s.running_mean, ...); train from it (init_from) to measure them",
 			wasd_graph_stats(m->graph) ? wasd_graph_stats_info(m->graph, 0).name : "NAME");
 	struct wasd_err e = {0};
-	if (m->has[WASD_DOM] && (s = wasd_draw_from_json(m->meta[DRAW], m->graph, draw, &e)))
+	if (m->has[DOM] && (s = wasd_draw_from_json(m->meta[DRAW], m->graph, draw, &e)))
 		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, "draw", "metadata \"draw\": %s", e.msg);
 	return WASD_OK;
 }
@@ -301,7 +302,7 @@ static bool put(cJSON *j, const char *key, cJSON *v)
 
 static cJSON *make_info(const struct import *m, const char *arch, const struct wasd_draw *draw)
 {
-	bool dom = m->has[WASD_DOM];
+	bool dom = m->has[DOM];
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
 	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
 	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
@@ -343,8 +344,8 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 		if (names)
 			names[i++] = name->valuestring;
 	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) &&
-	          put(progress, "measured_aom", cJSON_CreateBool(m->has[WASD_AOM])) &&
-	          put(progress, "measured_dom", cJSON_CreateBool(m->has[WASD_DOM]));
+	          put(progress, "measured_aom", cJSON_CreateBool(m->has[AOM])) &&
+	          put(progress, "measured_dom", cJSON_CreateBool(m->has[DOM]));
 	struct checkpoint_source src = {
 		.graph = m->graph,
 		.model = m->to,
@@ -357,9 +358,9 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 		.progress = progress,
 		.prepare = &prepare,
 	};
-	if (m->has[WASD_AOM]) /* a run that starts here has no better running values */
+	if (m->has[AOM]) /* a run that starts here has no better running values */
 		src.stats[WASD_STATS_AOM] = src.stats[WASD_STATS_TRAIN] = wasd_model_stats(m->to, WASD_STATS_AOM);
-	if (m->has[WASD_DOM])
+	if (m->has[DOM])
 		src.stats[WASD_STATS_DOM] = wasd_model_stats(m->to, WASD_STATS_DOM);
 	if (s)
 		s = wasd_fail_at(err, s, "prepare", "metadata \"prepare\": %.180s", e.msg);
@@ -397,6 +398,7 @@ end:
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		cJSON_Delete(m.meta[i]);
 	cJSON_Delete(m.asked);
+	cJSON_Delete(m.own);
 	wasd_st_close(m.st);
 	return s;
 }

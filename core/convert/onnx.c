@@ -327,14 +327,16 @@ static enum wasd_status put_nodes(struct onnx *o, struct wasd_err *err)
 	return WASD_OK;
 }
 
-static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, const struct checkpoint *c,
-                                  struct wasd_buf *out, struct wasd_err *err)
+static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, struct wasd_buf *out,
+                                  struct wasd_err *err)
 {
 	struct wasd_shape in = wasd_bundle_shape(b);
 	struct wasd_buf surface = {0}, opset = {0}, graph_name = {0};
-	const char *mode = wasd_mode_name(wasd_bundle_mode(b));
-	char *classes = wasd_json_print(c->class_names),
-		 *draw = wasd_bundle_mode(b) == WASD_DOM ? wasd_json_print(c->draw) : wasd_strdup("null");
+	const cJSON *recipe = bundle_recipe(b, &mode_draw);
+	char mode[WASD_MODE_LEN], *classes = wasd_json_print(bundle_class_names(b)),
+							  *draw = recipe ? wasd_json_print(recipe) : wasd_strdup("null");
+	/* Of a member its family, as ever: which it is, its recipe says. */
+	snprintf(mode, sizeof mode, "%.*s", (int)strcspn(wasd_bundle_mode(b), ":"), wasd_bundle_mode(b));
 	pb_string(&graph_name, GRAPH_NAME, wasd_bundle_arch(b));
 	put_surface(&surface, GRAPH_INPUT, "input", (int[]){in.c, in.h, in.w}, 3);
 	put_surface(&surface, GRAPH_OUTPUT, "logits", (int[]){wasd_bundle_classes(b)}, 1);
@@ -369,28 +371,26 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, c
 	           wasd_fail(err, WASD_ETOOBIG, "%zu bytes, an ONNX file has at most %zu", graph, SIZE_LIMIT);
 }
 
-enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len,
+enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                   struct wasd_err *err)
 {
-	struct checkpoint c = {0};
 	struct wasd_bundle *b = NULL;
 	struct onnx o = {0};
 	struct wasd_buf model = {0};
-	enum wasd_status s = wasd_bundle_create(bytes, len, mode, &b, err);
-	if (s || (s = checkpoint_open(bytes, len, &c, err)))
-		goto end;
+	enum wasd_status s = wasd_bundle_create(from, &b, err);
+	if (s)
+		return s;
 	o.model = bundle_model(b);
 	o.graph = wasd_model_graph(o.model);
 	o.value = wasd_calloc((size_t)wasd_graph_nodes(o.graph), sizeof *o.value);
 	s = o.value ? put_nodes(&o, err) : wasd_fail(err, WASD_ENOMEM, "ONNX model");
 	if (!s)
-		s = put_model(&o, b, &c, &model, err);
+		s = put_model(&o, b, &model, err);
 	if (!s) {
 		*out = model.data;
 		*out_len = model.len;
 		model = (struct wasd_buf){0};
 	}
-end:
 	for (struct name *n; (n = o.names);) {
 		o.names = n->next;
 		wasd_free(n);
@@ -404,6 +404,5 @@ end:
 	wasd_buf_done(&model);
 	wasd_free(o.value);
 	wasd_bundle_unref(b);
-	checkpoint_done(&c);
 	return s;
 }

@@ -45,22 +45,32 @@ static bool put_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
 	return text != NULL;
 }
 
-static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, const bool has[WASD_MODES])
+/* The list has the names of the modes that were measured, and the recorded draw has a place of its own. */
+static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c)
 {
 	cJSON *input = cJSON_CreateIntArray((int[]){c->input.c, c->input.h, c->input.w}, 3), *modes = cJSON_CreateArray();
-	bool ok = input && modes;
-	for (int m = 0; m < WASD_MODES && ok; m++)
-		ok = !has[m] || cJSON_AddItemToArray(modes, cJSON_CreateString(wasd_mode_name(m)));
+	cJSON *none = cJSON_CreateNull();
+	const cJSON *entry, *draw = none;
+	struct mode m;
+	bool ok = input && modes && none;
+	cJSON_ArrayForEach(entry, c->modes) {
+		if (mode_read(entry, &m, NULL))
+			continue;
+		if (m.kind == &mode_draw)
+			draw = m.recipe;
+		ok = ok && (!m.measured || cJSON_AddItemToArray(modes, cJSON_CreateString(m.name)));
+	}
 	wasd_st_writer_meta(w, "format", "pt");
 	wasd_st_writer_meta(w, "producer", "wasd " WASD_VERSION);
 	wasd_st_writer_meta(w, "pixels", "(v / 255 - 0.5) / 0.5");
 	ok = ok && put_json(w, "model", wasd_json_get(c->spec, "model")) && put_json(w, "classes", c->class_names) &&
 	     put_json(w, "input", input) && put_json(w, "modes", modes) && put_json(w, "was", c->was) &&
-	     put_json(w, "draw", c->draw) && put_json(w, "spec", c->spec);
+	     put_json(w, "draw", draw) && put_json(w, "spec", c->spec);
 	if (ok && wasd_st_meta(c->st, "prepare"))
 		wasd_st_writer_meta(w, "prepare", wasd_st_meta(c->st, "prepare"));
 	cJSON_Delete(input);
 	cJSON_Delete(modes);
+	cJSON_Delete(none);
 	return ok;
 }
 
@@ -70,24 +80,21 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;
 	struct wasd_st_writer *w = NULL;
-	bool has[WASD_MODES] = {false};
+	const cJSON *entry;
+	struct mode m;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
 	if (s || (s = checkpoint_graph(&c, &g, err)) || (s = checkpoint_check_names(&c, g, err)))
 		goto end;
-	wasd_json_bool(c.progress, "measured_aom", &has[WASD_AOM]);
-	wasd_json_bool(c.progress, "measured_dom", &has[WASD_DOM]);
-	has[WASD_DOM] = has[WASD_DOM] && cJSON_IsArray(c.draw);
 	w = wasd_st_writer_create();
-	if (!w || !put_metadata(w, &c, has)) {
+	if (!w || !put_metadata(w, &c)) {
 		s = wasd_fail(err, WASD_ENOMEM, "safetensors");
 		goto end;
 	}
 	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
 		s = pass(&c, wasd_graph_param_info(g, i).name, w, err);
-	if (!s && has[WASD_AOM])
-		s = pass_stats(&c, g, "", w, err);
-	if (!s && has[WASD_DOM])
-		s = pass_stats(&c, g, "dom.", w, err);
+	cJSON_ArrayForEach(entry, c.modes)
+		if (!s && !(s = mode_read(entry, &m, err)) && m.measured)
+			s = pass_stats(&c, g, m.statistics, w, err);
 	if (!s)
 		s = wasd_st_writer_block(w, out, out_len, err);
 end:

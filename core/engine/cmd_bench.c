@@ -400,8 +400,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");
 	if (!st)
-		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, dom ? WASD_DOM : WASD_AOM, &bundle,
-		                    err);
+		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, &bundle, err);
 	if (!st)
 		st = wasd_predictor_create(bundle,
 		                           &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend},

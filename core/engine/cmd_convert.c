@@ -5,8 +5,6 @@
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/convert.h"
-#include "wasd/mode.h"
-#include "wasd/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,62 +16,53 @@
 
 /* ---- export ----------------------------------------------------------------------------------------- */
 
-static enum wasd_status to_safetensors(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len,
+static enum wasd_status to_safetensors(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                        struct wasd_err *err)
 {
-	(void)mode; /* the file has them all */
-	return wasd_export_safetensors(bytes, len, out, out_len, err);
+	return wasd_export_safetensors(from->file, from->len, out, out_len, err); /* it has every mode of the list */
 }
 
 static const struct {
 	const char *name;
-	enum wasd_status (*make)(const void *, size_t, enum wasd_mode, void **, size_t *, struct wasd_err *);
+	enum wasd_status (*make)(const struct wasd_mode_source *, void **, size_t *, struct wasd_err *);
 } formats[] = {
 	{"safetensors", to_safetensors},
 	{"onnx", wasd_export_onnx},
 };
 #define N_FORMATS (sizeof formats / sizeof *formats)
 
-/* The checkpoint that came with an export; with a profile behind it, the checkpoint that has the profile as its DOM.
- * *own: made here, for wasd_free. */
-static enum wasd_status take_file(const struct wasd_frame *m, const char *all, size_t len, size_t profile, void **own,
-                                  const void **file, size_t *file_len, struct wasd_err *err)
+/* The checkpoint that came with an export; a mode file may lie behind it. */
+static enum wasd_status take_file(const struct wasd_frame *m, const struct wasd_payload *p,
+                                  struct wasd_mode_source *out, struct wasd_err *err)
 {
-	size_t base = len - profile;
-	enum wasd_status s = engine_check_digest(all, base, engine_need_string(m->json, "sha256"), "checkpoint", err);
-	*file = all;
-	*file_len = base;
-	if (s || !profile)
-		return s;
-	s = wasd_profile_lay(all, base, all + base, profile, own, file_len, err);
-	*file = *own;
-	return s;
+	int64_t behind = 0;
+	wasd_json_i64(m->json, "profile_bytes", &behind);
+	size_t len = p->len - (size_t)behind;
+	out->file = p->data;
+	out->len = len;
+	out->mode_file = behind ? (const char *)p->data + len : NULL;
+	out->mode_len = (size_t)behind;
+	return engine_check_digest(p->data, len, engine_need_string(m->json, "sha256"), "checkpoint", err);
 }
 
 static void on_export(struct engine_link *link, const struct wasd_frame *m)
 {
-	const char *format = engine_need_string(m->json, "format"), *mode_name = engine_need_string(m->json, "mode"),
-			   *path = engine_need_string(m->json, "out");
-	bool profile = wasd_mode_member(mode_name) != NULL;
-	enum wasd_mode mode = WASD_DOM;
+	const char *format = engine_need_string(m->json, "format"), *path = engine_need_string(m->json, "out");
+	struct wasd_mode_source from = {.name = engine_need_string(m->json, "mode")};
 	struct wasd_err err = {0};
 	struct wasd_payload p = {0};
-	const void *file = NULL;
-	void *out = NULL, *own = NULL;
-	size_t k = 0, out_len = 0, file_len = 0;
-	int64_t over = 0;
+	void *out = NULL;
+	size_t k = 0, out_len = 0;
 	char sha[WASD_SHA256_HEX];
 	while (k < N_FORMATS && strcmp(format, formats[k].name))
 		k++;
-	if (k == N_FORMATS || (!profile && !wasd_mode_from_name(mode_name, &mode)))
-		engine_protocol_error("export: format %.40s, mode %.80s", format, mode_name);
-	if (profile && !wasd_json_i64(m->json, "profile_bytes", &over))
-		engine_protocol_error("export: a profile without profile_bytes");
+	if (k == N_FORMATS || !wasd_mode_ok(from.name))
+		engine_protocol_error("export: format %.40s, mode %.80s", format, from.name);
 	enum wasd_status s = wasd_frame_payload(m, &p, &err);
 	if (!s)
-		s = take_file(m, p.data, p.len, (size_t)over, &own, &file, &file_len, &err);
+		s = take_file(m, &p, &from, &err);
 	if (!s)
-		s = formats[k].make(file, file_len, mode, &out, &out_len, &err);
+		s = formats[k].make(&from, &out, &out_len, &err);
 	if (!s)
 		s = wasd_file_write_atomic(path, out, out_len, &err);
 	if (!s) {
@@ -85,7 +74,6 @@ static void on_export(struct engine_link *link, const struct wasd_frame *m)
 	}
 	wasd_payload_done(&p);
 	wasd_free(out);
-	wasd_free(own);
 }
 
 /* ---- import ----------------------------------------------------------------------------------------- */

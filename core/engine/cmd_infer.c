@@ -9,7 +9,6 @@
 #include "wasd/data.h"
 #include "wasd/infer.h"
 #include "wasd/mode.h"
-#include "wasd/profile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,9 +18,10 @@
 #define BUNDLES_MAX 64
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
-#define PROFILES_MAX 32 /* as many as a checkpoint may have (storage) */
+#define MODES_MAX 64 /* more than a checkpoint may have (storage) */
 
-struct mode {
+/* A mode of a bundle. */
+struct served {
 	char name[WASD_MODE_LEN];
 	struct wasd_bundle *bundle;
 	struct wasd_predictor *predictor;
@@ -29,7 +29,7 @@ struct mode {
 
 struct loaded {
 	char id[ID_MAX];
-	struct mode mode[WASD_MODES + PROFILES_MAX];
+	struct served mode[MODES_MAX];
 	int n;
 };
 
@@ -45,7 +45,7 @@ struct request_kind {
 struct request {
 	const struct request_kind *kind;
 	uint32_t seq;
-	const struct mode *on;
+	const struct served *on;
 	int n, k;
 	const cJSON *json; /* borrowed while reading */
 	real *x;
@@ -75,11 +75,11 @@ static struct loaded *find(struct server *s, const char *id)
 	return NULL;
 }
 
-static void close_mode(struct mode *m)
+static void close_mode(struct served *m)
 {
 	wasd_predictor_destroy(m->predictor);
 	wasd_bundle_unref(m->bundle);
-	*m = (struct mode){0};
+	*m = (struct served){0};
 }
 
 static void drop(struct loaded *b)
@@ -89,7 +89,7 @@ static void drop(struct loaded *b)
 	*b = (struct loaded){0};
 }
 
-static struct mode *find_mode(struct loaded *b, const char *name)
+static struct served *find_mode(struct loaded *b, const char *name)
 {
 	for (int i = 0; i < b->n; i++)
 		if (!strcmp(b->mode[i].name, name))
@@ -98,7 +98,7 @@ static struct mode *find_mode(struct loaded *b, const char *name)
 }
 
 /* One image of zeros: makes the plan for single images and finds weights that overflow before anyone asks. */
-static enum wasd_status warm(const struct mode *m, struct wasd_err *err)
+static enum wasd_status warm(const struct served *m, struct wasd_err *err)
 {
 	int classes = wasd_bundle_classes(m->bundle);
 	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(m->bundle)), sizeof *x);
@@ -114,13 +114,15 @@ static enum wasd_status warm(const struct mode *m, struct wasd_err *err)
 	return s;
 }
 
-/* Adds a mode of the checkpoint; nothing is added when it fails. */
-static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len,
-                                  enum wasd_mode mode, const char *name, struct wasd_err *err)
+/* Adds a mode; nothing is added when it fails. */
+static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const struct wasd_mode_source *from,
+                                  struct wasd_err *err)
 {
-	struct mode m = {0};
-	snprintf(m.name, sizeof m.name, "%s", name);
-	enum wasd_status s = wasd_bundle_create(bytes, len, mode, &m.bundle, err);
+	struct served m = {0};
+	if (b->n == MODES_MAX)
+		return wasd_fail(err, WASD_ETOOBIG, "%d modes are loaded, which is the limit", MODES_MAX);
+	snprintf(m.name, sizeof m.name, "%s", from->name);
+	enum wasd_status s = wasd_bundle_create(from, &m.bundle, err);
 	if (!s)
 		s = wasd_predictor_create(m.bundle, &(struct wasd_predictor_opts){.arena = arena}, &m.predictor, err);
 	if (!s)
@@ -135,20 +137,15 @@ static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, co
 static enum wasd_status open_modes(struct loaded *b, struct wasd_arena *arena, const void *bytes, size_t len,
                                    struct wasd_err *err)
 {
-	for (int m = 0; m < WASD_MODES; m++) {
-		struct wasd_err e = {0};
-		enum wasd_status s = open_mode(b, arena, bytes, len, m, wasd_mode_name(m), &e);
-		if (s == WASD_ENOTFOUND && m == WASD_DOM)
-			continue;
-		if (s) {
-			*err = e;
+	char name[WASD_MODE_LEN];
+	enum wasd_status s;
+	for (int i = 0; !(s = wasd_mode_at(bytes, len, i, name, err)); i++)
+		if ((s = open_mode(b, arena, &(struct wasd_mode_source){.file = bytes, .len = len, .name = name}, err)))
 			return s;
-		}
-	}
-	return WASD_OK;
+	return s == WASD_ENOTFOUND ? WASD_OK : s;
 }
 
-static cJSON *size_json(const struct mode *m)
+static cJSON *size_json(const struct served *m)
 {
 	return wasd_message(NULL, "macs:i bytes:i", (int64_t)wasd_bundle_macs(m->bundle),
 	                    (int64_t)wasd_bundle_bytes(m->bundle));
@@ -236,35 +233,34 @@ static void on_unload(struct server *s, struct wasd_frame *m)
 
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
 
-/* The checkpoint and its overlay came in one file. A profile that is there already is taken anew. */
+/* The checkpoint and its mode file came as one. A mode of that name that is there already gives way. */
 static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m, struct loaded *b, const char *name,
                                     struct wasd_err *err)
 {
 	int64_t bytes = 0;
 	struct wasd_payload p;
-	void *laid = NULL;
-	size_t len;
 	if (!b)
 		return wasd_fail(err, WASD_ENOTFOUND, "its bundle is not loaded");
-	struct mode *there = find_mode(b, name);
-	if (!there && b->n == WASD_MODES + PROFILES_MAX)
-		return wasd_fail(err, WASD_ETOOBIG, "%d profiles are loaded, which is the limit", PROFILES_MAX);
 	enum wasd_status st = wasd_frame_payload(m, &p, err);
 	if (st)
 		return st;
 	wasd_json_i64(m->json, "bytes", &bytes);
 	st = engine_check_digest(p.data, (size_t)bytes, engine_need_string(m->json, "sha256"), "checkpoint", err);
 	if (!st)
-		st = wasd_profile_lay(p.data, (size_t)bytes, (const char *)p.data + bytes, p.len - (size_t)bytes, &laid, &len,
-		                      err);
+		st = open_mode(b, s->arena,
+		               &(struct wasd_mode_source){.file = p.data,
+		                                          .len = (size_t)bytes,
+		                                          .mode_file = (const char *)p.data + bytes,
+		                                          .mode_len = p.len - (size_t)bytes,
+		                                          .name = name},
+		               err);
 	wasd_payload_done(&p);
-	if (!st && there) {
+	struct served *there = st ? NULL : find_mode(b, name), *made = &b->mode[b->n - 1];
+	if (there && there != made) {
 		close_mode(there);
-		*there = b->mode[--b->n];
+		*there = *made;
+		b->n--;
 	}
-	if (!st)
-		st = open_mode(b, s->arena, laid, len, WASD_DOM, name, err);
-	wasd_free(laid);
 	return st;
 }
 
@@ -286,7 +282,7 @@ static void on_profile(struct server *s, struct wasd_frame *m)
 		engine_error(s->link, m->seq, &err, NULL);
 		return;
 	}
-	const struct wasd_bundle *made = b->mode[b->n - 1].bundle;
+	const struct wasd_bundle *made = find_mode(b, name)->bundle;
 	engine_send(s->link,
 	            wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id,
 	                         wasd_mode_member(name), (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
@@ -298,11 +294,11 @@ static void on_unprofile(struct server *s, struct wasd_frame *m)
 	char name[WASD_MODE_LEN];
 	mode_of_profile(m, name);
 	struct loaded *b = find(s, engine_need_string(m->json, "bundle"));
-	struct mode *there = b ? find_mode(b, name) : NULL;
+	struct served *there = b ? find_mode(b, name) : NULL;
 	if (there) {
 		close_mode(there);
 		*there = b->mode[--b->n];
-		b->mode[b->n] = (struct mode){0};
+		b->mode[b->n] = (struct served){0};
 	}
 	engine_send(s->link, wasd_message("unprofiled", "re:i", (int64_t)m->seq), NULL);
 }

@@ -12,39 +12,27 @@
 #include "infer/bundle.h"
 #include "graph/graph.h"
 #include "train/checkpoint.h"
+#include "train/mode_file.h"
 #include "wasd/pixel.h"
 #include "wasd/weights.h"
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 struct wasd_bundle {
 	atomic_uint refs;
-	enum wasd_mode mode;
-	char *arch; /* "" and NULL names for one compiled from a model in memory */
+	char mode[WASD_MODE_LEN];
+	const struct mode_kind *kind;
+	cJSON *recipe;
+	char *arch; /* this, the names and what is above are empty for one compiled from a model in memory */
 	cJSON *class_names;
 	struct wasd_prepare prepare;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	uint64_t macs;
 };
-
-const char *wasd_mode_name(enum wasd_mode m)
-{
-	static const char *const names[WASD_MODES] = {"aom", "dom"};
-	return names[m];
-}
-
-bool wasd_mode_from_name(const char *name, enum wasd_mode *out)
-{
-	for (int m = 0; m < WASD_MODES; m++)
-		if (!strcmp(name, wasd_mode_name(m))) {
-			*out = m;
-			return true;
-		}
-	return false;
-}
 
 void wasd_normalise(const uint8_t *px, size_t n, real *x)
 {
@@ -222,7 +210,7 @@ static void fill(const struct folding *f, struct wasd_model *m)
 }
 
 enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
-                                enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err)
+                                struct wasd_bundle **out, struct wasd_err *err)
 {
 	struct folding f = {.src = m, .from = wasd_model_graph(m), .recipe = r, .stats = wasd_model_stats(m, set)};
 	struct wasd_bundle *b = wasd_calloc(1, sizeof *b);
@@ -233,7 +221,6 @@ enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *
 		goto end;
 	}
 	atomic_init(&b->refs, 1);
-	b->mode = mode;
 	pair_up(&f);
 	if ((s = wasd_graph_create(wasd_graph_input_shape(f.from), &b->graph, err)))
 		goto end;
@@ -252,61 +239,103 @@ end:
 
 /* ---- from a checkpoint ---------------------------------------------------------------------------------------- */
 
-static enum wasd_status load_model(const struct checkpoint *c, enum wasd_stats_set set, struct wasd_graph *g,
-                                   struct wasd_model **out, struct wasd_err *err)
+/* What is open while a bundle is made of files. */
+struct source {
+	struct checkpoint ckpt;
+	struct mode_file file; /* zeroed where the mode is of the checkpoint's list */
+	struct mode mode;
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct wasd_recipe *recipe;
+};
+
+static void source_done(struct source *s)
+{
+	if (s->recipe)
+		s->mode.kind->close(s->recipe);
+	wasd_model_destroy(s->model);
+	wasd_graph_destroy(s->graph);
+	mode_file_done(&s->file);
+	checkpoint_done(&s->ckpt);
+}
+
+static enum wasd_status find_mode(struct source *s, const struct wasd_mode_source *from, struct wasd_err *err)
+{
+	enum wasd_status st = checkpoint_open(from->file, from->len, &s->ckpt, err);
+	if (st)
+		return st;
+	if (!from->mode_file) {
+		st = checkpoint_mode(&s->ckpt, from->name, &s->mode, err);
+	} else if (!(st = mode_file_open(from->mode_file, from->mode_len, s->ckpt.arch, &s->file, err))) {
+		s->mode = s->file.mode;
+		snprintf(s->mode.name, sizeof s->mode.name, "%s", from->name);
+	}
+	return st || s->mode.measured ?
+	           st :
+	           wasd_fail(err, WASD_ESTATE,
+	                     "this checkpoint was written before the statistics of %s were first measured", s->mode.name);
+}
+
+static enum wasd_status load_stats(struct source *s, real *stats, struct wasd_err *err)
 {
 	bool present;
-	enum wasd_status s = wasd_model_create(g, 0, out, err);
-	if (s || (s = checkpoint_load_params(c, g, "", wasd_model_master(*out), err)) ||
-	    (s = checkpoint_load_stats(c, g, set, wasd_model_stats(*out, set), &present, err)))
-		return s;
-	return present ? WASD_OK :
-	                 wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of this mode are missing");
+	if (s->file.st)
+		return mode_file_load_stats(&s->file, s->ckpt.arch, s->graph, stats, err);
+	enum wasd_status st = checkpoint_load_stats(&s->ckpt, s->graph, s->mode.statistics, stats, &present, err);
+	return st || present ? st :
+	                       wasd_fail_at(err, WASD_ECORRUPT, "",
+	                                    "checkpoint: BatchNorm statistics of mode %s are missing", s->mode.name);
 }
 
-static enum wasd_status check_mode(const struct checkpoint *c, enum wasd_mode mode, struct wasd_err *err)
+static enum wasd_status load_model(struct source *s, struct wasd_err *err)
 {
-	bool measured = false;
-	if (mode == WASD_DOM && !cJSON_IsArray(c->draw))
-		return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint has no DOM mode: it was trained without WAS");
-	wasd_json_bool(c->progress, mode == WASD_DOM ? "measured_dom" : "measured_aom", &measured);
-	return measured ? WASD_OK :
-	                  wasd_fail(err, WASD_ESTATE,
-	                            "this checkpoint was written before the statistics of %s were first measured",
-	                            wasd_mode_name(mode));
+	enum wasd_status st = checkpoint_graph(&s->ckpt, &s->graph, err);
+	if (!st)
+		st = checkpoint_check_names(&s->ckpt, s->graph, err);
+	if (!st)
+		st = wasd_model_create(s->graph, 0, &s->model, err);
+	if (!st)
+		st = checkpoint_load_params(&s->ckpt, s->graph, "", wasd_model_master(s->model), err);
+	if (!st)
+		st = load_stats(s, wasd_model_stats(s->model, WASD_STATS_AOM), err);
+	return st ? st : s->mode.kind->open(s->mode.recipe, s->graph, &s->recipe, err);
 }
 
-enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out,
-                                    struct wasd_err *err)
+enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct wasd_bundle **out, struct wasd_err *err)
 {
-	enum wasd_stats_set set = mode == WASD_DOM ? WASD_STATS_DOM : WASD_STATS_AOM;
-	struct checkpoint c = {0};
-	struct wasd_graph *g = NULL;
-	struct wasd_model *m = NULL;
-	struct wasd_draw draw = {0};
+	struct source src = {0};
 	struct wasd_bundle *b = NULL;
-	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = check_mode(&c, mode, err)) || (s = checkpoint_graph(&c, &g, err)) ||
-	    (s = checkpoint_check_names(&c, g, err)) || (s = load_model(&c, set, g, &m, err)))
+	enum wasd_status s = find_mode(&src, from, err);
+	if (s || (s = load_model(&src, err)) || (s = bundle_compile(src.model, src.recipe, WASD_STATS_AOM, &b, err)))
 		goto end;
-	if (mode == WASD_DOM && (s = wasd_draw_from_json(c.draw, g, &draw, err)))
-		goto end;
-	if ((s = bundle_compile(m, mode == WASD_DOM ? &draw.recipe : NULL, set, mode, &b, err)))
-		goto end;
-	if (!(b->arch = wasd_strdup(c.arch))) {
+	memcpy(b->mode, src.mode.name, sizeof b->mode);
+	b->kind = src.mode.kind;
+	b->recipe = cJSON_Duplicate(src.mode.recipe, true);
+	if (!(b->arch = wasd_strdup(src.ckpt.arch)) || (src.mode.recipe && !b->recipe)) {
 		s = wasd_fail(err, WASD_ENOMEM, "bundle");
 		goto end;
 	}
-	b->class_names = c.class_names;
-	c.class_names = NULL;
-	b->prepare = c.prepare;
+	b->class_names = src.ckpt.class_names;
+	src.ckpt.class_names = NULL;
+	b->prepare = src.ckpt.prepare;
 	*out = b;
 	b = NULL;
 end:
 	wasd_bundle_unref(b);
-	wasd_draw_done(&draw);
-	wasd_model_destroy(m);
-	wasd_graph_destroy(g);
+	source_done(&src);
+	return s;
+}
+
+enum wasd_status wasd_mode_at(const void *file, size_t len, int i, char name[WASD_MODE_LEN], struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	struct mode m;
+	enum wasd_status s = checkpoint_open(file, len, &c, err);
+	const cJSON *entry = s ? NULL : cJSON_GetArrayItem(c.modes, i);
+	if (!s)
+		s = entry ? mode_read(entry, &m, err) : wasd_fail(err, WASD_ENOTFOUND, "%d modes", i);
+	if (!s)
+		memcpy(name, m.name, WASD_MODE_LEN);
 	checkpoint_done(&c);
 	return s;
 }
@@ -324,11 +353,12 @@ void wasd_bundle_unref(struct wasd_bundle *b)
 	wasd_model_destroy(b->model);
 	wasd_graph_destroy(b->graph);
 	cJSON_Delete(b->class_names);
+	cJSON_Delete(b->recipe);
 	wasd_free(b->arch);
 	wasd_free(b);
 }
 
-enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b)
+const char *wasd_bundle_mode(const struct wasd_bundle *b)
 {
 	return b->mode;
 }
@@ -365,4 +395,14 @@ const char *wasd_bundle_class(const struct wasd_bundle *b, int i)
 {
 	const cJSON *name = cJSON_GetArrayItem(b->class_names, i);
 	return name ? name->valuestring : "";
+}
+
+const cJSON *bundle_class_names(const struct wasd_bundle *b)
+{
+	return b->class_names;
+}
+
+const cJSON *bundle_recipe(const struct wasd_bundle *b, const struct mode_kind *kind)
+{
+	return b->kind == kind ? b->recipe : NULL;
 }

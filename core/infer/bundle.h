@@ -2,13 +2,17 @@
 #ifndef INFER_BUNDLE_H
 #define INFER_BUNDLE_H
 
+#include "modes/mode.h"
 #include "wasd/graph.h"
 #include "wasd/infer.h"
 
 /* Compiles the weights of m by recipe r (NULL: as they are) with the statistics of `set`. The bundle has no class
- * names. */
+ * names, and its mode no name. */
 enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
-                                enum wasd_mode mode, struct wasd_bundle **out, struct wasd_err *err);
+                                struct wasd_bundle **out, struct wasd_err *err);
+/* Of a bundle from a checkpoint: the names of its classes, and its recipe, or NULL when that is of another kind. */
+const cJSON *bundle_class_names(const struct wasd_bundle *b);
+const cJSON *bundle_recipe(const struct wasd_bundle *b, const struct mode_kind *kind);
 /* The folded network with its weights. Predictors plan on it; nobody writes to it. */
 struct wasd_model *bundle_model(struct wasd_bundle *b);
 

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "base/fields.h"
 #include "infer/bundle.h"
+#include "train/mode_file.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
 
@@ -76,8 +77,7 @@ static enum wasd_status build_network(struct maker *m, struct wasd_err *err)
 	if (s || (s = train_spec_read(m->ckpt.spec, &m->spec, err)) || (s = checkpoint_graph(&m->ckpt, &m->graph, err)) ||
 	    (s = checkpoint_check_names(&m->ckpt, m->graph, err)) || (s = wasd_model_create(m->graph, 0, &m->model, err)) ||
 	    (s = checkpoint_load_params(&m->ckpt, m->graph, "", wasd_model_master(m->model), err)) ||
-	    (s = checkpoint_load_stats(&m->ckpt, m->graph, WASD_STATS_AOM, wasd_model_stats(m->model, WASD_STATS_AOM),
-	                               &present, err)))
+	    (s = checkpoint_load_stats(&m->ckpt, m->graph, "", wasd_model_stats(m->model, WASD_STATS_AOM), &present, err)))
 		return s;
 	struct wasd_shape a = wasd_graph_input_shape(m->graph), d = wasd_dataset_shape(m->o->data);
 	if (a.c != d.c || a.h != d.h || a.w != d.w || wasd_graph_classes(m->graph) != wasd_dataset_classes(m->o->data))
@@ -318,7 +318,7 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, 
 	struct wasd_bundle *b = NULL;
 	struct wasd_predictor *p = NULL;
 	double us_64 = 0;
-	enum wasd_status s = bundle_compile(m->model, r, set, r ? WASD_DOM : WASD_AOM, &b, err);
+	enum wasd_status s = bundle_compile(m->model, r, set, &b, err);
 	if (!s)
 		s = wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = m->o->backend}, &p, err);
 	if (!s)
@@ -557,7 +557,7 @@ end:
 	return s;
 }
 
-enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info,
+enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **mode_file, size_t *len, cJSON **info,
                                      struct wasd_err *err)
 {
 	struct maker m;
@@ -575,10 +575,10 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **o
 	else if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
 	else
-		s = wasd_profile_overlay(m.graph, m.ckpt.arch, &m.draw, wasd_model_stats(m.model, WASD_STATS_DOM), &file, len,
-		                         err);
+		s = mode_file_write(m.graph, m.ckpt.arch, wasd_json_get(j, "draw"), wasd_model_stats(m.model, WASD_STATS_DOM),
+		                    &file, len, err);
 	if (!s) {
-		*overlay = file;
+		*mode_file = file;
 		*info = j;
 		j = NULL;
 	}

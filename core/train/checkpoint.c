@@ -13,25 +13,19 @@
 #define REAL_DTYPE (sizeof(real) == 8 ? WASD_F64 : WASD_F32)
 #define NAME_MAX_LEN 160
 
-static const char *const stats_prefix[WASD_STATS_SETS] = {
-	[WASD_STATS_AOM] = "",
-	[WASD_STATS_DOM] = "dom.",
-	[WASD_STATS_TRAIN] = "train.",
-};
-
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-static enum wasd_status metadata(const struct checkpoint *c, const char *key, const char **out, struct wasd_err *err)
+static enum wasd_status metadata(const struct wasd_st *st, const char *key, const char **out, struct wasd_err *err)
 {
-	*out = wasd_st_meta(c->st, key);
+	*out = wasd_st_meta(st, key);
 	return *out ? WASD_OK : wasd_fail_at(err, WASD_ECORRUPT, key, "checkpoint: metadata lacks \"%s\"", key);
 }
 
-static enum wasd_status metadata_json(const struct checkpoint *c, const char *key, cJSON **out, struct wasd_err *err)
+static enum wasd_status metadata_json(const struct wasd_st *st, const char *key, cJSON **out, struct wasd_err *err)
 {
 	const char *text;
 	struct wasd_err e = {0};
-	enum wasd_status s = metadata(c, key, &text, err);
+	enum wasd_status s = metadata(st, key, &text, err);
 	if (!s && wasd_json_parse(text, strlen(text), WASD_JSON_BULK, out, &e))
 		s = wasd_fail_at(err, e.status == WASD_ENOMEM ? WASD_ENOMEM : WASD_ECORRUPT, key,
 		                 "checkpoint: metadata \"%s\": %s", key, e.msg);
@@ -47,7 +41,7 @@ static enum wasd_status read_input(struct checkpoint *c, struct wasd_err *err)
 {
 	cJSON *j = NULL;
 	int dim[3] = {0};
-	enum wasd_status s = metadata_json(c, "input", &j, err);
+	enum wasd_status s = metadata_json(c->st, "input", &j, err);
 	if (s)
 		return s;
 	bool ok = cJSON_IsArray(j) && cJSON_GetArraySize(j) == 3;
@@ -68,7 +62,7 @@ static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
 	struct wasd_err e = {0};
 	if (!wasd_st_meta(c->st, "prepare"))
 		return WASD_OK;
-	enum wasd_status s = metadata_json(c, "prepare", &j, err);
+	enum wasd_status s = metadata_json(c->st, "prepare", &j, err);
 	c->prepare = wasd_prepare_default;
 	if (!s && wasd_prepare_read(j, &c->prepare, &e))
 		s = wasd_fail_at(err, WASD_ECORRUPT, "prepare", "checkpoint: metadata \"prepare\": %.180s", e.msg);
@@ -76,23 +70,81 @@ static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
 	return s;
 }
 
+/* ---- the list of modes ---- */
+
+/* Files of the first form have AOM and, with a draw, DOM; which of them were measured stands in the progress. */
+static cJSON *first_modes(cJSON *draw, const cJSON *progress)
+{
+	bool aom = false, dom = false;
+	wasd_json_bool(progress, "measured_aom", &aom);
+	wasd_json_bool(progress, "measured_dom", &dom);
+	cJSON *list = cJSON_CreateArray(), *one = mode_entry("aom", &mode_plain, NULL, "", aom);
+	bool ok = cJSON_AddItemToArray(list, one);
+	if (!ok)
+		cJSON_Delete(one);
+	if (!cJSON_IsArray(draw)) {
+		cJSON_Delete(draw);
+	} else {
+		one = mode_entry("dom", &mode_draw, draw, "dom.", dom);
+		ok = one && cJSON_AddItemToArray(list, one) && ok;
+	}
+	if (ok)
+		return list;
+	cJSON_Delete(list);
+	return NULL;
+}
+
+enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, struct wasd_err *err)
+{
+	cJSON *draw = NULL, *progress = NULL, *modes = NULL;
+	enum wasd_status s = metadata_json(st, "draw", &draw, err);
+	if (!s && !(s = metadata_json(st, "progress", &progress, err)) &&
+	    !(s = kind_of("draw", cJSON_IsArray(draw) || cJSON_IsNull(draw), "an array or null", err))) {
+		modes = first_modes(draw, progress);
+		draw = NULL;
+		if (!modes)
+			s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	}
+	cJSON_Delete(draw);
+	cJSON_Delete(progress);
+	if (!s)
+		*list = modes;
+	return s;
+}
+
+enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, struct mode *out, struct wasd_err *err)
+{
+	const cJSON *entry;
+	char there[160] = "";
+	cJSON_ArrayForEach(entry, c->modes) {
+		const char *have = wasd_json_get(entry, "name")->valuestring;
+		size_t n = strlen(there);
+		if (!strcmp(have, name))
+			return mode_read(entry, out, err);
+		snprintf(there + n, sizeof there - n, "%s%s", n ? ", " : "", have);
+	}
+	return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint%s has no mode %.80s; it has %s",
+	                 cJSON_IsFalse(c->was) ? ", trained without WAS," : "", name, there);
+}
+
 static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err)
 {
 	const char *format;
 	enum wasd_status s;
-	if ((s = metadata(c, "format", &format, err)))
+	if ((s = metadata(c->st, "format", &format, err)))
 		return s;
 	if (strcmp(format, CHECKPOINT_FORMAT))
 		return wasd_fail_at(err, WASD_ECORRUPT, "format",
 		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT "\"", format);
-	if ((s = metadata(c, "arch", &c->arch, err)) || (s = metadata(c, "dataset_digest", &c->dataset_digest, err)) ||
-	    (s = metadata_json(c, "spec", &c->spec, err)) || (s = metadata_json(c, "was", &c->was, err)) ||
-	    (s = metadata_json(c, "draw", &c->draw, err)) || (s = metadata_json(c, "progress", &c->progress, err)) ||
-	    (s = metadata_json(c, "fingerprint", &c->fingerprint, err)) ||
-	    (s = metadata_json(c, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
+	if ((s = metadata(c->st, "arch", &c->arch, err)) ||
+	    (s = metadata(c->st, "dataset_digest", &c->dataset_digest, err)) ||
+	    (s = metadata_json(c->st, "spec", &c->spec, err)) || (s = metadata_json(c->st, "was", &c->was, err)) ||
+	    (s = checkpoint_read_modes(c->st, &c->modes, err)) ||
+	    (s = metadata_json(c->st, "progress", &c->progress, err)) ||
+	    (s = metadata_json(c->st, "fingerprint", &c->fingerprint, err)) ||
+	    (s = metadata_json(c->st, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
 	    (s = read_prepare(c, err)) || (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
-	    (s = kind_of("draw", cJSON_IsArray(c->draw) || cJSON_IsNull(c->draw), "an array or null", err)) ||
 	    (s = kind_of("progress", cJSON_IsObject(c->progress), "an object", err)))
 		return s;
 	c->classes = cJSON_GetArraySize(c->class_names);
@@ -121,7 +173,7 @@ void checkpoint_done(struct checkpoint *c)
 {
 	cJSON_Delete(c->spec);
 	cJSON_Delete(c->was);
-	cJSON_Delete(c->draw);
+	cJSON_Delete(c->modes);
 	cJSON_Delete(c->progress);
 	cJSON_Delete(c->fingerprint);
 	cJSON_Delete(c->class_names);
@@ -154,7 +206,7 @@ static bool has_prefix(const char **name, const char *prefix)
 	return true;
 }
 
-static bool is_statistic(const struct wasd_graph *g, const char *name)
+bool checkpoint_is_statistic(const struct wasd_graph *g, const char *name)
 {
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		const char *rest = name;
@@ -165,25 +217,33 @@ static bool is_statistic(const struct wasd_graph *g, const char *name)
 	return false;
 }
 
-static bool is_known(const struct wasd_graph *g, const char *name)
+static bool is_known(const struct checkpoint *c, const struct wasd_graph *g, const char *name)
 {
 	const char *rest = name;
+	const cJSON *entry;
 	if (has_prefix(&rest, "state.") || has_prefix(&rest, "weights."))
 		return true;
 	if (has_prefix(&rest, "optim.")) {
 		rest = strchr(rest, '.');
 		return rest && wasd_graph_param_find(g, rest + 1) >= 0;
 	}
-	if (wasd_graph_param_find(g, name) >= 0 || is_statistic(g, name))
+	if (wasd_graph_param_find(g, name) >= 0 || checkpoint_is_statistic(g, name))
 		return true;
-	return (has_prefix(&rest, "dom.") || has_prefix(&rest, "train.")) && is_statistic(g, rest);
+	if (has_prefix(&rest, CHECKPOINT_TRAIN) && checkpoint_is_statistic(g, rest))
+		return true;
+	cJSON_ArrayForEach(entry, c->modes) {
+		rest = name;
+		if (has_prefix(&rest, wasd_json_get(entry, "statistics")->valuestring) && checkpoint_is_statistic(g, rest))
+			return true;
+	}
+	return false;
 }
 
 enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct wasd_graph *g, struct wasd_err *err)
 {
 	for (size_t i = 0; i < wasd_st_count(c->st); i++) {
 		const char *name = wasd_st_at(c->st, i)->name;
-		if (!is_known(g, name))
+		if (!is_known(c, g, name))
 			return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: a %.40s has no such tensor", name, c->arch);
 	}
 	return WASD_OK;
@@ -191,10 +251,10 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
 
 /* One tensor of known name and shape into dst. lowest: values below it are refused (0 for variances, -INFINITY
  * otherwise). */
-static enum wasd_status load_one(const struct checkpoint *c, const char *name, int ndims, const size_t *dims,
-                                 double lowest, real *dst, struct wasd_err *err)
+static enum wasd_status load_one(const struct wasd_st *st, const char *arch, const char *name, int ndims,
+                                 const size_t *dims, double lowest, real *dst, struct wasd_err *err)
 {
-	const struct wasd_st_tensor *t = wasd_st_find(c->st, name);
+	const struct wasd_st_tensor *t = wasd_st_find(st, name);
 	if (!t)
 		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
 	if (t->dtype != WASD_F32 && t->dtype != WASD_F64)
@@ -206,8 +266,7 @@ static enum wasd_status load_one(const struct checkpoint *c, const char *name, i
 		char have[64], want[64];
 		wasd_st_dims_text(have, t->ndims, t->dims);
 		wasd_st_dims_text(want, ndims, dims);
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: shape %s, a %.30s here has %s", name, have, c->arch,
-		                    want);
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: shape %s, a %.30s here has %s", name, have, arch, want);
 	}
 	for (size_t i = 0; i < t->count; i++) {
 		double v;
@@ -235,7 +294,7 @@ enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct
 		for (int d = 0; d < p.ndims; d++)
 			dims[d] = (size_t)p.dims[d];
 		snprintf(name, sizeof name, "%s%s", prefix, p.name);
-		enum wasd_status s = load_one(c, name, p.ndims, dims, -INFINITY, dst + p.offset, err);
+		enum wasd_status s = load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, dst + p.offset, err);
 		if (s)
 			return s;
 	}
@@ -261,7 +320,7 @@ static enum wasd_status load_masters(const struct checkpoint *c, const struct wa
 		for (int d = 0; d < p.ndims; d++)
 			dims[d] = (size_t)p.dims[d];
 		own_name(name, "master", p.name);
-		s = load_one(c, name, p.ndims, dims, -INFINITY, master + p.offset, err);
+		s = load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, master + p.offset, err);
 	}
 	return s;
 }
@@ -274,37 +333,43 @@ enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struc
 	for (int i = 0; !s && chain_state(weights, i, &own); i++) {
 		char name[NAME_MAX_LEN];
 		own_name(name, own.of->name, own.tensor.name);
-		s = load_one(c, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
+		s = load_one(c->st, c->arch, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
 	}
 	return s;
 }
 
-static void stat_name(char out[NAME_MAX_LEN], enum wasd_stats_set set, const char *bn, const char *which)
+static void stat_name(char out[NAME_MAX_LEN], const char *prefix, const char *bn, const char *which)
 {
-	snprintf(out, NAME_MAX_LEN, "%s%s.%s", stats_prefix[set], bn, which);
+	snprintf(out, NAME_MAX_LEN, "%s%s.%s", prefix, bn, which);
 }
 
-enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set,
-                                       real *dst, bool *present, struct wasd_err *err)
+enum wasd_status checkpoint_read_stats(const struct wasd_st *st, const char *arch, const struct wasd_graph *g,
+                                       const char *prefix, real *dst, bool *present, struct wasd_err *err)
 {
 	char name[NAME_MAX_LEN];
 	*present = true;
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		struct wasd_stats_info b = wasd_graph_stats_info(g, i);
 		size_t dims[1] = {(size_t)b.channels};
-		stat_name(name, set, b.name, "running_mean");
-		if (i == 0 && !wasd_st_find(c->st, name)) {
+		stat_name(name, prefix, b.name, "running_mean");
+		if (i == 0 && !wasd_st_find(st, name)) {
 			*present = false;
 			return WASD_OK;
 		}
-		enum wasd_status s = load_one(c, name, 1, dims, -INFINITY, dst + b.mean_offset, err);
-		stat_name(name, set, b.name, "running_var");
+		enum wasd_status s = load_one(st, arch, name, 1, dims, -INFINITY, dst + b.mean_offset, err);
+		stat_name(name, prefix, b.name, "running_var");
 		if (!s)
-			s = load_one(c, name, 1, dims, 0, dst + b.var_offset, err);
+			s = load_one(st, arch, name, 1, dims, 0, dst + b.var_offset, err);
 		if (s)
 			return s;
 	}
 	return WASD_OK;
+}
+
+enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                       real *dst, bool *present, struct wasd_err *err)
+{
+	return checkpoint_read_stats(c->st, c->arch, g, prefix, dst, present, err);
 }
 
 enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *name, uint64_t *v, size_t n,
@@ -317,6 +382,12 @@ enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *nam
 	memcpy(v, t->data, n * sizeof *v);
 	return WASD_OK;
 }
+
+static const char *const stats_prefix[WASD_STATS_SETS] = {
+	[WASD_STATS_AOM] = "",
+	[WASD_STATS_DOM] = "dom.",
+	[WASD_STATS_TRAIN] = CHECKPOINT_TRAIN,
+};
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
@@ -363,16 +434,15 @@ static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, cons
 	}
 }
 
-void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set,
-                          const real *block)
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block)
 {
 	for (int i = 0; i < wasd_graph_stats(g); i++) {
 		struct wasd_stats_info b = wasd_graph_stats_info(g, i);
 		char name[NAME_MAX_LEN];
 		size_t dims[1] = {(size_t)b.channels};
-		stat_name(name, set, b.name, "running_mean");
+		stat_name(name, prefix, b.name, "running_mean");
 		wasd_st_writer_add(w, name, REAL_DTYPE, 1, dims, block + b.mean_offset);
-		stat_name(name, set, b.name, "running_var");
+		stat_name(name, prefix, b.name, "running_var");
 		wasd_st_writer_add(w, name, REAL_DTYPE, 1, dims, block + b.var_offset);
 	}
 }
@@ -431,7 +501,7 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 	add_weights(w, src->graph, src->model);
 	for (int set = 0; set < WASD_STATS_SETS; set++)
 		if (src->stats[set])
-			checkpoint_add_stats(w, src->graph, set, src->stats[set]);
+			checkpoint_add_stats(w, src->graph, stats_prefix[set], src->stats[set]);
 	for (int i = 0; src->optim && src->optim[i].name; i++) {
 		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
 		add_params(w, src->graph, name, src->optim[i].block);

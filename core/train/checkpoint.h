@@ -2,6 +2,7 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
+#include "modes/mode.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
@@ -14,8 +15,9 @@
  * loaded. */
 struct checkpoint {
 	struct wasd_st *st;
-	const char *arch, *dataset_digest;                 /* borrowed from st */
-	cJSON *spec, *was, *draw, *progress, *fingerprint; /* was: object or false; draw: array or null */
+	const char *arch, *dataset_digest;          /* borrowed from st */
+	cJSON *spec, *was, *progress, *fingerprint; /* was: object or false */
+	cJSON *modes;                               /* entries for mode_read, each of which it can read */
 	cJSON *class_names;
 	struct wasd_shape input;
 	struct wasd_prepare prepare; /* of the pictures that it was trained on; zeros where the file does not say */
@@ -23,6 +25,10 @@ struct checkpoint {
 };
 enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoint *c, struct wasd_err *err);
 void checkpoint_done(struct checkpoint *c); /* safe on a zeroed struct */
+/* The list of modes alone, of a file that may not be whole otherwise. *list is the caller's. */
+enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, struct wasd_err *err);
+/* The mode of that name; its recipe lives as long as c. WASD_ENOTFOUND says which there are. */
+enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, struct mode *out, struct wasd_err *err);
 
 /* The network that the file says it is for. *g is the caller's. */
 enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph **g, struct wasd_err *err);
@@ -34,9 +40,15 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
  * failure. */
 enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
                                         real *dst, struct wasd_err *err);
-/* The same for one statistics set. *present: whether the file has that set (no error then). */
-enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, enum wasd_stats_set set,
+/* The same for one statistics set, whose names begin with prefix. *present: whether the file has that set (no error
+ * then). */
+#define CHECKPOINT_TRAIN "train." /* what training batches update under random shadow weights */
+enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
                                        real *dst, bool *present, struct wasd_err *err);
+/* The same of any file, for a network that is called arch. */
+enum wasd_status checkpoint_read_stats(const struct wasd_st *st, const char *arch, const struct wasd_graph *g,
+                                       const char *prefix, real *dst, bool *present, struct wasd_err *err);
+bool checkpoint_is_statistic(const struct wasd_graph *g, const char *name); /* without its prefix */
 /* What `weights` needs to go on: the master of every linked parameter, into its place in `master`, and the states of
  * its strategies. */
 enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
@@ -67,9 +79,8 @@ struct checkpoint_source {
 	const cJSON *spec, *was, *draw, *progress, *fingerprint;
 	const struct wasd_prepare *prepare; /* of data without a record: not written */
 };
-/* Adds the tensors of one statistics set, by the names that a checkpoint has them under. */
-void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, enum wasd_stats_set set,
-                          const real *block);
+/* Adds the tensors of one statistics set, with names that begin with prefix. */
+void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block);
 /* *bytes: a fresh block for wasd_free. */
 enum wasd_status checkpoint_write(const struct checkpoint_source *s, void **bytes, size_t *len, struct wasd_err *err);
 

@@ -35,7 +35,7 @@ enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_reci
 	                                .backend = o->backend,
 	                                .planned = o->planned,
 	                                .ctx = o->ctx};
-	enum wasd_status s = bundle_compile(m, r, set, r ? WASD_DOM : WASD_AOM, &n.bundle, err);
+	enum wasd_status s = bundle_compile(m, r, set, &n.bundle, err);
 	if (!s)
 		s = wasd_exec_create(bundle_model(n.bundle), &folded, &n.exec, err);
 	if (s)

@@ -195,27 +195,29 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 }
 
 /* Strategies go on where they were; the recorded draw is the file's. */
-static enum wasd_status resume_weights(struct wasd_trainer *t, struct checkpoint *c, struct wasd_err *err)
+static enum wasd_status resume_weights(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	uint64_t generator[4];
 	const char *stream;
 	char name[64];
 	struct weight_when at = {.epoch = t->epoch, .batch = t->next};
+	struct mode dom;
+	const cJSON *recorded = checkpoint_mode(c, "dom", &dom, NULL) ? NULL : dom.recipe;
 	chain_generator(t->weights, 0, &stream);
 	snprintf(name, sizeof name, "state.rng.%s", stream);
 	enum wasd_status s = checkpoint_load_weights(c, t->graph, t->weights, wasd_model_master(t->model), err);
 	if (s || (s = checkpoint_load_u64(c, name, generator, 4, err)) ||
-	    (s = chain_resume(t->weights, generator, c->draw, &at, err)))
+	    (s = chain_resume(t->weights, generator, recorded, &at, err)))
 		return s;
 	t->dom = chain_recorded(t->weights);
 	cJSON_Delete(t->dom_json);
-	t->dom_json = c->draw;
-	c->draw = NULL;
-	return WASD_OK;
+	t->dom_json = recorded ? cJSON_Duplicate(recorded, true) : cJSON_CreateNull();
+	return t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
 {
+	static const char *const prefixes[WASD_STATS_SETS] = {CHECKPOINT_TRAIN, "", "dom."};
 	struct checkpoint c = {0};
 	bool present;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
@@ -223,7 +225,7 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)))
 		goto end;
 	for (int set = 0; set < WASD_STATS_SETS; set++) {
-		if ((s = checkpoint_load_stats(&c, t->graph, set, wasd_model_stats(t->model, set), &present, err)))
+		if ((s = checkpoint_load_stats(&c, t->graph, prefixes[set], wasd_model_stats(t->model, set), &present, err)))
 			goto end;
 		if (!present && (set != WASD_STATS_DOM || t->dom)) {
 			s = wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
@@ -263,7 +265,7 @@ enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, 
 	if (!s)
 		s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err);
 	if (!s)
-		s = checkpoint_load_stats(&c, t->graph, WASD_STATS_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		s = checkpoint_load_stats(&c, t->graph, CHECKPOINT_TRAIN, wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		                          &present, err);
 	chain_apply(t->weights);
 	checkpoint_done(&c);

@@ -178,7 +178,7 @@ static void pictures_are_read_as_recorded(void)
 		struct wasd_err err = {0};
 		size_t len = 0;
 		char *file = damaged(&lenet, &rows[i].change, &len);
-		CHECK_MSG(!wasd_bundle_create(file, len, WASD_AOM, &b, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, "aom"), &b, &err), "%s", err.msg);
 		if (b) {
 			const struct wasd_prepare *p = wasd_bundle_prepare(b);
 			int white = rows[i].recorded ? 255 : 0;
@@ -198,7 +198,7 @@ static void negative_variance_is_refused(void)
 	struct wasd_bundle *b = NULL;
 	size_t len = 0;
 	char *file = damaged(&resnet, &d, &len);
-	CHECK_INT(wasd_bundle_create(file, len, WASD_DOM, &b, &err), WASD_ECORRUPT);
+	CHECK_INT(wasd_bundle_create(TINY_MODE(file, len, "dom"), &b, &err), WASD_ECORRUPT);
 	CHECK_STR(err.pointer, d.tensor);
 	wasd_free(file);
 }

@@ -104,7 +104,7 @@ static void run_squares(struct wasd_model *m, const char *backend, enum wasd_pre
 	      !wasd_exec_loss(e, y, 0, loss, &hits, &err));
 	memcpy(logits, wasd_exec_logits(e), IMAGES * CLASSES * sizeof *logits);
 	CHECK(!wasd_exec_backward(e, &err));
-	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, WASD_AOM, &b, &err), "%s", err.msg);
+	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, &b, &err), "%s", err.msg);
 	CHECK_MSG(!wasd_exec_create(bundle_model(b),
 	                            &(struct wasd_exec_opts){.batch = IMAGES,
 	                                                     .constant_weights = true,
@@ -317,12 +317,13 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 	CHECK(!wasd_st_open(r->file, r->len, &in, &err) && !wasd_st_open(file, len, &out, &err));
 	for (size_t i = 0; i < wasd_st_count(out); i++)
 		CHECK(strncmp(wasd_st_at(out, i)->name, "weights.", 8));
-	for (int mode = WASD_AOM; mode <= (dom ? WASD_DOM : WASD_AOM); mode++) {
+	for (int at = 0; at <= dom; at++) {
+		const char *mode = tiny_modes[at];
 		struct wasd_bundle *b = NULL;
-		CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s", err.msg);
-		CHECK_MSG(!wasd_export_onnx(r->file, r->len, mode, &onnx, &onnx_len, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_bundle_create(TINY_MODE(r->file, r->len, mode), &b, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_export_onnx(TINY_MODE(r->file, r->len, mode), &onnx, &onnx_len, &err), "%s", err.msg);
 		wasd_free(onnx);
-		if (b && mode == WASD_AOM) {
+		if (b && !at) {
 			struct wasd_model *model = bundle_model(b);
 			for (int i = 0; i < SPARSE_KERNELS; i++) {
 				const struct wasd_graph *g = wasd_model_graph(model);

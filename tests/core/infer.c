@@ -38,22 +38,24 @@ static const struct {
 };
 
 /* Logits of the checkpoint's own network, unfolded, with the statistics of the mode. */
-static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *x, real *logits, uint64_t *macs)
+static void unfolded(const struct tiny_run *r, const char *mode, const real *x, real *logits, uint64_t *macs)
 {
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e = NULL;
 	struct wasd_draw draw = {0};
+	struct mode listed = {0};
 	struct wasd_err err = {0};
-	bool present, dom = mode == WASD_DOM;
+	bool present, dom = !strcmp(mode, "dom");
 	enum wasd_stats_set set = dom ? WASD_STATS_DOM : WASD_STATS_AOM;
 	CHECK_MSG(!checkpoint_open(r->file, r->len, &c, &err) && !checkpoint_graph(&c, &g, &err), "%s", err.msg);
 	CHECK(!wasd_model_create(g, 1, &m, &err));
 	CHECK(!checkpoint_load_params(&c, g, "", wasd_model_master(m), &err));
-	CHECK(!checkpoint_load_stats(&c, g, set, wasd_model_stats(m, set), &present, &err));
+	CHECK(!checkpoint_mode(&c, mode, &listed, &err) && listed.kind == (dom ? &mode_draw : &mode_plain));
+	CHECK(!checkpoint_load_stats(&c, g, listed.statistics, wasd_model_stats(m, set), &present, &err));
 	if (dom)
-		CHECK(!wasd_draw_from_json(c.draw, g, &draw, &err));
+		CHECK(!wasd_draw_from_json(listed.recipe, g, &draw, &err));
 	struct wasd_exec_opts o = {.batch = N};
 	CHECK(!wasd_exec_create(m, &o, &e, &err));
 	struct wasd_pass pass = {.n = N, .recipe = dom ? &draw.recipe : NULL, .bn = WASD_BN_SET, .set = set};
@@ -69,13 +71,14 @@ static void unfolded(const struct tiny_run *r, enum wasd_mode mode, const real *
 
 /* What the trainer reports of the epoch that this checkpoint is of, against the network's own plan and a loss written
  * out. */
-static void check_reported(const char *name, const struct tiny_run *r, enum wasd_mode mode,
-                           const struct wasd_dataset *d, const real *x)
+static void check_reported(const char *name, const struct tiny_run *r, const char *mode, const struct wasd_dataset *d,
+                           const real *x)
 {
 	real z[N * 10];
 	uint64_t macs;
 	double loss = 0;
 	int hits = 0;
+	bool dom = !strcmp(mode, "dom");
 	unfolded(r, mode, x, z, &macs);
 	for (int i = 0; i < N; i++) {
 		int y = wasd_dataset_label(d, WASD_TEST, (size_t)i), top = 0;
@@ -87,11 +90,11 @@ static void check_reported(const char *name, const struct tiny_run *r, enum wasd
 		loss += (log(sum) - (double)z[i * 10 + y]) / N;
 		hits += top == y;
 	}
-	double reported = r->value[1][8 + 2 * mode], accuracy = r->value[1][9 + 2 * mode];
+	double reported = r->value[1][dom ? 10 : 8], accuracy = r->value[1][dom ? 11 : 9];
 	CHECK_MSG(fabs(reported - loss) <= (sizeof(real) == 8 ? 1e-10 : 1e-4) * fmax(1, loss),
-	          "%s %s: loss %.9g, unfolded %.9g", name, wasd_mode_name(mode), reported, loss);
-	CHECK_MSG(fabs(accuracy - (double)hits / N) < 1.5 / N, "%s %s: accuracy %g, unfolded %g", name,
-	          wasd_mode_name(mode), accuracy, (double)hits / N);
+	          "%s %s: loss %.9g, unfolded %.9g", name, mode, reported, loss);
+	CHECK_MSG(fabs(accuracy - (double)hits / N) < 1.5 / N, "%s %s: accuracy %g, unfolded %g", name, mode, accuracy,
+	          (double)hits / N);
 }
 
 static double largest(const real *v, int n)
@@ -102,7 +105,7 @@ static double largest(const real *v, int n)
 	return m;
 }
 
-static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mode mode, const real *x)
+static void check_mode(const char *name, const struct tiny_run *r, const char *mode, const real *x)
 {
 	real want[N * 10], got[N * 10];
 	uint64_t macs;
@@ -110,7 +113,7 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 	struct wasd_predictor *p = NULL;
 	struct wasd_err err = {0};
 	unfolded(r, mode, x, want, &macs);
-	CHECK_MSG(!wasd_bundle_create(r->file, r->len, mode, &b, &err), "%s %s: %s", name, wasd_mode_name(mode), err.msg);
+	CHECK_MSG(!wasd_bundle_create(TINY_MODE(r->file, r->len, mode), &b, &err), "%s %s: %s", name, mode, err.msg);
 	if (!b)
 		return;
 	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err));
@@ -119,7 +122,7 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 	double scale = largest(want, N * 10), tol = sizeof(real) == 8 ? 1e-10 : 1e-4, worst = 0;
 	for (int i = 0; i < N * 10; i++)
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / scale);
-	CHECK_MSG(worst <= tol, "%s %s: logits are %g of their largest off", name, wasd_mode_name(mode), worst);
+	CHECK_MSG(worst <= tol, "%s %s: logits are %g of their largest off", name, mode, worst);
 	CHECK_INT(wasd_bundle_macs(b), macs);
 	CHECK_STR(wasd_bundle_arch(b), strcmp(name, "resnet18 plain") ? name : "resnet18");
 	CHECK_INT(wasd_bundle_classes(b), 10);
@@ -135,9 +138,9 @@ static void check_mode(const char *name, const struct tiny_run *r, enum wasd_mod
 		for (int i = 0; i < n * 10; i++)
 			apart = fmax(apart, fabs((double)some[i] - (double)got[30 + i]) / scale);
 	}
-	CHECK_MSG(differ == 0, "%s %s: %d of 19 batch sizes do not repeat", name, wasd_mode_name(mode), differ);
-	CHECK_MSG(apart <= tol, "%s %s: batch sizes are %g of the largest logit apart", name, wasd_mode_name(mode), apart);
-	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, wasd_mode_name(mode), worst,
+	CHECK_MSG(differ == 0, "%s %s: %d of 19 batch sizes do not repeat", name, mode, differ);
+	CHECK_MSG(apart <= tol, "%s %s: batch sizes are %g of the largest logit apart", name, mode, apart);
+	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, mode, worst,
 	       (double)wasd_bundle_macs(b) * 1e-6);
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
@@ -151,13 +154,13 @@ static void folded_equals_unfolded(void)
 		const real *x = nets[i].small ? x16 : x32;
 		tiny_go(&r, nets[i].spec, nets[i].small ? small : big);
 		CHECK_MSG(!r.status, "%s: %s", nets[i].name, r.err.msg);
-		check_mode(nets[i].name, &r, WASD_AOM, x);
-		check_reported(nets[i].name, &r, WASD_AOM, nets[i].small ? small : big, x);
+		check_mode(nets[i].name, &r, "aom", x);
+		check_reported(nets[i].name, &r, "aom", nets[i].small ? small : big, x);
 		if (nets[i].dom) {
-			check_mode(nets[i].name, &r, WASD_DOM, x);
-			check_reported(nets[i].name, &r, WASD_DOM, nets[i].small ? small : big, x);
+			check_mode(nets[i].name, &r, "dom", x);
+			check_reported(nets[i].name, &r, "dom", nets[i].small ? small : big, x);
 		} else
-			CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_DOM, &none, NULL), WASD_ENOTFOUND);
+			CHECK_INT(wasd_bundle_create(TINY_MODE(r.file, r.len, "dom"), &none, NULL), WASD_ENOTFOUND);
 		tiny_done(&r);
 	}
 }
@@ -232,7 +235,7 @@ static void draws_at_the_limit(void)
 		                                             .bn = WASD_BN_SET,
 		                                             .set = WASD_STATS_DOM},
 		                         &err));
-		CHECK_MSG(!bundle_compile(m, &draw.recipe, WASD_STATS_DOM, WASD_DOM, &b, &err), "%s", err.msg);
+		CHECK_MSG(!bundle_compile(m, &draw.recipe, WASD_STATS_DOM, &b, &err), "%s", err.msg);
 		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
 		      !wasd_predictor_run(p, x16, N, got, &err));
 		CHECK_INT(wasd_bundle_macs(b), wasd_graph_macs(g, &draw.recipe));
@@ -261,8 +264,8 @@ static void unmeasured_statistics_are_refused(void)
 	struct wasd_err err = {0};
 	tiny_go(&r, nets[2].spec, small);
 	CHECK_INT(r.end, WASD_TRAIN_CANCELLED);
-	CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_AOM, &b, &err), WASD_ESTATE);
-	CHECK_INT(wasd_bundle_create(r.file, r.len, WASD_DOM, &b, &err), WASD_ESTATE);
+	CHECK_INT(wasd_bundle_create(TINY_MODE(r.file, r.len, "aom"), &b, &err), WASD_ESTATE);
+	CHECK_INT(wasd_bundle_create(TINY_MODE(r.file, r.len, "dom"), &b, &err), WASD_ESTATE);
 	CHECK_MSG(strstr(err.msg, "dom"), "%s", err.msg);
 	tiny_done(&r);
 }
@@ -274,7 +277,7 @@ static void predicting_allocates_nothing(void)
 	struct wasd_predictor *p = NULL;
 	real y[N * 10];
 	tiny_go(&r, nets[0].spec, big);
-	CHECK(!wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL) &&
+	CHECK(!wasd_bundle_create(TINY_MODE(r.file, r.len, "aom"), &b, NULL) &&
 	      !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, NULL));
 	CHECK(!wasd_predictor_run(p, x32, N, y, NULL));
 	uint64_t before = wasd_mem_stats().allocs;
@@ -306,7 +309,7 @@ static void plans_share_an_arena(void)
 	struct wasd_arena *arena = NULL;
 	real want[LARGE * 10], got[LARGE * 10];
 	tiny_go(&r, nets[0].spec, big);
-	CHECK(!wasd_arena_create(&arena, NULL) && !wasd_bundle_create(r.file, r.len, WASD_AOM, &b, NULL));
+	CHECK(!wasd_arena_create(&arena, NULL) && !wasd_bundle_create(TINY_MODE(r.file, r.len, "aom"), &b, NULL));
 	for (int k = 0; k < 2; k++) {
 		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &alone[k],
 		                             NULL));
@@ -348,7 +351,7 @@ static void loading_survives_lack_of_memory(void)
 	while (!b && ++n < 2000) {
 		struct wasd_err err = {0};
 		wasd_mem_fail_at(n);
-		enum wasd_status s = wasd_bundle_create(r.file, r.len, WASD_AOM, &b, &err);
+		enum wasd_status s = wasd_bundle_create(TINY_MODE(r.file, r.len, "aom"), &b, &err);
 		wasd_mem_fail_at(0);
 		CHECK_MSG((s == WASD_OK) == (b != NULL), "allocation %llu: %s", (unsigned long long)n, wasd_status_name(s));
 		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s),

@@ -44,13 +44,13 @@ static const struct {
 };
 
 /* NAME-MODE.onnx and NAME-MODE.json for onnx_check.js. */
-static void write_case(const char *name, enum wasd_mode mode, struct wasd_shape in, const void *onnx, size_t len,
+static void write_case(const char *name, const char *mode, struct wasd_shape in, const void *onnx, size_t len,
                        const real *x, const real *logits, int classes)
 {
 	char path[200];
 	struct wasd_err err = {0};
 	struct wasd_buf b = {0};
-	snprintf(path, sizeof path, "%s/%s-%s.onnx", out_dir, name, wasd_mode_name(mode));
+	snprintf(path, sizeof path, "%s/%s-%s.onnx", out_dir, name, mode);
 	CHECK_MSG(!wasd_file_write_atomic(path, onnx, len, &err), "%s", err.msg);
 	wasd_buf_printf(&b, "{\"shape\":[%d,%d,%d],\"classes\":%d,\"x\":[", in.c, in.h, in.w, classes);
 	for (size_t i = 0; i < N * wasd_shape_count(in); i++)
@@ -59,12 +59,12 @@ static void write_case(const char *name, enum wasd_mode mode, struct wasd_shape 
 	for (int i = 0; i < N * classes; i++)
 		wasd_buf_printf(&b, "%s%.9g", i ? "," : "", (double)logits[i]);
 	wasd_buf_puts(&b, "]}");
-	snprintf(path, sizeof path, "%s/%s-%s.json", out_dir, name, wasd_mode_name(mode));
+	snprintf(path, sizeof path, "%s/%s-%s.json", out_dir, name, mode);
 	CHECK(!b.failed && !wasd_file_write_atomic(path, b.data, b.len, &err));
 	wasd_buf_done(&b);
 }
 
-static void check_mode(const char *name, const struct tiny_run *run, enum wasd_mode mode, const struct wasd_dataset *d)
+static void check_mode(const char *name, const struct tiny_run *run, const char *mode, const struct wasd_dataset *d)
 {
 	static real x[N * 3 * 32 * 32];
 	static float xf[N * 3 * 32 * 32];
@@ -81,28 +81,28 @@ static void check_mode(const char *name, const struct tiny_run *run, enum wasd_m
 		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
 	for (size_t i = 0; i < N * image; i++)
 		xf[i] = (float)x[i];
-	CHECK_MSG(!wasd_bundle_create(run->file, run->len, mode, &b, &err) &&
+	CHECK_MSG(!wasd_bundle_create(TINY_MODE(run->file, run->len, mode), &b, &err) &&
 	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
 	              !wasd_predictor_run(p, x, N, want, &err),
 	          "%s: %s", name, err.msg);
-	CHECK_MSG(!wasd_export_onnx(run->file, run->len, mode, &onnx, &len, &err), "%s: %s", name, err.msg);
+	CHECK_MSG(!wasd_export_onnx(TINY_MODE(run->file, run->len, mode), &onnx, &len, &err), "%s: %s", name, err.msg);
 	if (!onnx)
 		return;
 	onnx_execute(&r, onnx, len, xf, N, in.c, in.h, in.w, 10, got);
-	CHECK_MSG(!r.fault[0], "%s %s: %s", name, wasd_mode_name(mode), r.fault);
+	CHECK_MSG(!r.fault[0], "%s %s: %s", name, mode, r.fault);
 	double worst = 0, largest = 0;
 	for (int i = 0; i < N * 10; i++)
 		largest = fmax(largest, fabs((double)want[i]));
 	for (int i = 0; i < N * 10 && !r.fault[0]; i++)
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / largest);
-	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, wasd_mode_name(mode), worst);
+	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, mode, worst);
 	CHECK_INT(r.macs, wasd_bundle_macs(b)); /* dead taps are not computed there either */
-	CHECK_MSG(strstr(r.meta, mode == WASD_DOM ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") &&
+	CHECK_MSG(strstr(r.meta, !strcmp(mode, "dom") ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") &&
 	              strstr(r.meta, "pixels="),
 	          "%.100s", r.meta);
-	CHECK((strstr(r.meta, "draw=[") != NULL) == (mode == WASD_DOM));
-	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name,
-	       wasd_mode_name(mode), worst, r.convs, (double)r.macs * 1e-6, len);
+	CHECK((strstr(r.meta, "draw=[") != NULL) == !strcmp(mode, "dom"));
+	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name, mode, worst,
+	       r.convs, (double)r.macs * 1e-6, len);
 	if (out_dir[0])
 		write_case(name, mode, in, onnx, len, x, want, 10);
 	onnx_done(&r);
@@ -120,11 +120,11 @@ static void every_network_in_both_modes(void)
 		const struct wasd_dataset *d = nets[i].small ? small : big;
 		tiny_go(&r, nets[i].spec, nets[i].small ? small : big);
 		CHECK_MSG(!r.status, "%s: %s", nets[i].name, r.err.msg);
-		check_mode(nets[i].name, &r, WASD_AOM, d);
+		check_mode(nets[i].name, &r, "aom", d);
 		if (nets[i].dom)
-			check_mode(nets[i].name, &r, WASD_DOM, d);
+			check_mode(nets[i].name, &r, "dom", d);
 		else
-			CHECK_INT(wasd_export_onnx(r.file, r.len, WASD_DOM, &none, &len, NULL), WASD_ENOTFOUND);
+			CHECK_INT(wasd_export_onnx(TINY_MODE(r.file, r.len, "dom"), &none, &len, NULL), WASD_ENOTFOUND);
 		tiny_done(&r);
 	}
 }
@@ -151,7 +151,7 @@ static void no_memory(void)
 	tiny_go(&r, nets[0].spec, big);
 	for (uint64_t n = 1; s == WASD_ENOMEM && n < 100000; n++) {
 		wasd_mem_fail_at(n);
-		s = wasd_export_onnx(r.file, r.len, WASD_DOM, &out, &len, &err);
+		s = wasd_export_onnx(TINY_MODE(r.file, r.len, "dom"), &out, &len, &err);
 		wasd_mem_fail_at(0);
 	}
 	CHECK_MSG(!s, "%s: %s", wasd_status_name(s), err.msg);

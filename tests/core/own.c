@@ -324,7 +324,7 @@ static double folding_error(struct wasd_graph *g, const real *x)
 	                                             .set = WASD_STATS_AOM},
 	                         &err));
 	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = IMAGES, .bn = WASD_BN_SET, .set = WASD_STATS_AOM}, &err));
-	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, WASD_AOM, &b, &err), "%s", err.msg);
+	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, &b, &err), "%s", err.msg);
 	CHECK(b && !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
 	      !wasd_predictor_run(p, x, IMAGES, got, &err));
 	for (int i = 0; i < IMAGES * 5; i++)
@@ -409,10 +409,10 @@ static void trains_and_serves(void)
 	tiny_go(&cut, RESIDUAL, data);
 	CHECK_MSG(!cut.status, "%s", cut.err.msg);
 	CHECK_STR(cut.sha, straight.sha);
-	for (int mode = 0; mode < WASD_MODES; mode++) {
+	for (int m = 0; m < 2; m++) {
 		struct wasd_bundle *b = NULL;
 		struct wasd_err err = {0};
-		CHECK_MSG(!wasd_bundle_create(straight.file, straight.len, mode, &b, &err), "%s", err.msg);
+		CHECK_MSG(!wasd_bundle_create(TINY_MODE(straight.file, straight.len, tiny_modes[m]), &b, &err), "%s", err.msg);
 		if (!b)
 			continue;
 		CHECK_STR(wasd_bundle_arch(b), "tiny");

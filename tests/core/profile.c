@@ -191,6 +191,16 @@ static double number(const cJSON *j, const char *name)
 	return v;
 }
 
+static enum wasd_status bundle_of(const void *mode_file, size_t len, struct wasd_bundle **out, struct wasd_err *err)
+{
+	return wasd_bundle_create(&(struct wasd_mode_source){.file = trained.file,
+	                                                     .len = trained.len,
+	                                                     .mode_file = mode_file,
+	                                                     .mode_len = len,
+	                                                     .name = "dom:it"},
+	                          out, err);
+}
+
 static void within_a_budget_of_macs(void)
 {
 	struct made_profile p = ask("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":24}", NULL, NULL), again = {0};
@@ -205,20 +215,16 @@ static void within_a_budget_of_macs(void)
 	CHECK(number(p.info, "macs_share") <= 0.7);
 	CHECK_NEAR(number(p.info, "macs_share"), number(p.info, "macs") / number(aom, "macs"), 1e-9);
 	CHECK_INT(number(p.info, "evaluations"), 24);
-	/* Laid over its checkpoint it is the DOM mode, with these multiply-adds. */
-	void *file = NULL;
-	size_t len = 0;
+	/* Beside its checkpoint it is a mode with these multiply-adds. */
 	struct wasd_bundle *b = NULL;
 	struct wasd_err err = {0};
-	CHECK_MSG(!wasd_profile_lay(trained.file, trained.len, p.overlay, p.len, &file, &len, &err) &&
-	              !wasd_bundle_create(file, len, WASD_DOM, &b, &err),
-	          "%s", err.msg);
+	CHECK_MSG(!bundle_of(p.overlay, p.len, &b, &err), "%s", err.msg);
 	CHECK(b && (double)wasd_bundle_macs(b) == number(p.info, "macs"));
 	wasd_bundle_unref(b);
 	b = NULL;
-	CHECK(!wasd_bundle_create(file, len, WASD_AOM, &b, &err) && (double)wasd_bundle_macs(b) == number(aom, "macs"));
+	CHECK(!wasd_bundle_create(TINY_MODE(trained.file, trained.len, "aom"), &b, &err) &&
+	      (double)wasd_bundle_macs(b) == number(aom, "macs"));
 	wasd_bundle_unref(b);
-	wasd_free(file);
 	/* The same request finds the same draw, and that draw asked for by itself has the same numbers. */
 	again = ask("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":24}", NULL, NULL);
 	CHECK(!again.status && cJSON_Compare(draw, wasd_json_get(again.info, "draw"), true) && again.len == p.len &&
@@ -282,27 +288,25 @@ static void what_is_wrong_is_named(void)
 	profile_done(&p);
 }
 
-/* An overlay is a file from a database, and once it was a message. */
-static void overlays_are_not_trusted(void)
+/* A mode file comes from a database, and once it was a message. */
+static void mode_files_are_not_trusted(void)
 {
 	struct made_profile p = ask("{\"desire\":\"draw\",\"draw\":[]}", NULL, NULL);
 	struct wasd_err err = {0};
-	void *file = NULL;
-	size_t len;
+	struct wasd_bundle *b = NULL;
 	CHECK_MSG(!p.status, "%s", p.err.msg);
 	for (size_t n = 0; n < p.len; n += n < 64 ? 1 : p.len / 61)
-		CHECK(wasd_profile_lay(trained.file, trained.len, p.overlay, n, &file, &len, &err) == WASD_ECORRUPT && !file);
-	CHECK(wasd_profile_lay(trained.file, trained.len, trained.file, trained.len, &file, &len, &err) == WASD_ECORRUPT &&
-	      !file);
+		CHECK(bundle_of(p.overlay, n, &b, &err) == WASD_ECORRUPT && !b);
+	CHECK(bundle_of(trained.file, trained.len, &b, &err) == WASD_ECORRUPT && !b);
 	CHECK_STR(err.pointer, "format");
-	CHECK(wasd_profile_lay(p.overlay, p.len, p.overlay, p.len, &file, &len, &err) == WASD_ECORRUPT && !file);
-	for (uint64_t n = 1; n < 2000; n += n < 100 ? 1 : 97) {
+	CHECK(wasd_bundle_create(TINY_MODE(p.overlay, p.len, "aom"), &b, &err) == WASD_ECORRUPT && !b);
+	for (uint64_t n = 1; n < 4000; n += n < 100 ? 1 : 97) {
 		wasd_mem_fail_at(n);
-		enum wasd_status s = wasd_profile_lay(trained.file, trained.len, p.overlay, p.len, &file, &len, &err);
+		enum wasd_status s = bundle_of(p.overlay, p.len, &b, &err);
 		wasd_mem_fail_at(0);
-		CHECK(s ? s == WASD_ENOMEM && !file : file != NULL);
-		wasd_free(file);
-		file = NULL;
+		CHECK(s ? s == WASD_ENOMEM && !b : b != NULL);
+		wasd_bundle_unref(b);
+		b = NULL;
 	}
 	profile_done(&p);
 }
@@ -340,7 +344,7 @@ int main(void)
 	TEST_RUN(within_a_budget_of_macs);
 	TEST_RUN(within_a_latency);
 	TEST_RUN(what_is_wrong_is_named);
-	TEST_RUN(overlays_are_not_trusted);
+	TEST_RUN(mode_files_are_not_trusted);
 	TEST_RUN(beside_random_draws);
 	tiny_done(&trained);
 	wasd_dataset_close(small);

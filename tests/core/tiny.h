@@ -5,6 +5,7 @@
 #include "check.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
+#include "wasd/infer.h"
 #include "wasd/train.h"
 
 #include <unistd.h>
@@ -62,6 +63,11 @@ __attribute__((unused)) static struct wasd_dataset *tiny_glyphs(const char *name
 	CHECK_MSG(!wasd_dataset_open(path, &out, &err), "%s", err.msg);
 	return out;
 }
+
+/* Of the list of a checkpoint, by name. */
+#define TINY_MODE(bytes, n, mode) (&(struct wasd_mode_source){.file = (bytes), .len = (n), .name = (mode)})
+
+static const char *const tiny_modes[] = {"aom", "dom"};
 
 /* ---- runs ------------------------------------------------------------------------------------------ */
 

@@ -680,7 +680,7 @@ static void what_is_kept_is_measured(void)
 	for (int k = 2; k < TINY_NAMES; k++)
 		CHECK_MSG(!isnan(r.value[3][k]), "no %s", tiny_names[k]);
 	struct wasd_bundle *b = NULL;
-	CHECK_MSG(!wasd_bundle_create(r.file, r.len, WASD_DOM, &b, &r.err), "%s", r.err.msg);
+	CHECK_MSG(!wasd_bundle_create(TINY_MODE(r.file, r.len, "dom"), &b, &r.err), "%s", r.err.msg);
 	wasd_bundle_unref(b);
 	tiny_done(&r);
 }

@@ -17,7 +17,7 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 /* One mode as an ONNX model (opset 13), as a deployment computes it: batch normalisation folded, DOM's compact kernels.
  * Input "input" (N,c,h,w) float32, normalised as `pixels` in its metadata says; output "logits" (N,classes). Statuses
  * as wasd_bundle_create; WASD_EUNSUPPORTED names a layer that ONNX has no operators for. */
-enum wasd_status wasd_export_onnx(const void *bytes, size_t len, enum wasd_mode mode, void **out, size_t *out_len,
+enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                   struct wasd_err *err);
 
 /* What is known of a file from elsewhere; a NULL member is taken from the file's metadata (as wasd_export_safetensors

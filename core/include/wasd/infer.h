@@ -10,20 +10,28 @@
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
+#include "wasd/mode.h"
 
-enum wasd_mode { WASD_AOM, WASD_DOM, WASD_MODES };
-const char *wasd_mode_name(enum wasd_mode m); /* "aom", "dom" */
-bool wasd_mode_from_name(const char *name, enum wasd_mode *out);
+/* A mode of a checkpoint: of the checkpoint's own list, or of a mode file that was made of it (wasd/profile.h). All
+ * borrowed during a call. */
+struct wasd_mode_source {
+	const void *file;
+	size_t len; /* the checkpoint (protocol.h) */
+	const void *mode_file;
+	size_t mode_len;  /* NULL: the list's */
+	const char *name; /* in the list; of a mode file: what the mode is called */
+};
+/* Entry i of a checkpoint's list: its name. WASD_ENOTFOUND after the last. */
+enum wasd_status wasd_mode_at(const void *file, size_t len, int i, char name[WASD_MODE_LEN], struct wasd_err *err);
 
 struct wasd_bundle;
-/* bytes: a checkpoint file (protocol.h), not needed after the call. WASD_ECORRUPT names what is wrong with it;
- * WASD_ENOTFOUND: this checkpoint has no such mode (DOM of a run without WAS); WASD_ESTATE: the mode's BatchNorm
- * statistics were never measured. */
-enum wasd_status wasd_bundle_create(const void *bytes, size_t len, enum wasd_mode mode, struct wasd_bundle **out,
+/* WASD_ECORRUPT names what is wrong with a file; WASD_ENOTFOUND: this checkpoint has no such mode (DOM of a run without
+ * WAS); WASD_ESTATE: the mode's BatchNorm statistics were never measured. */
+enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct wasd_bundle **out,
                                     struct wasd_err *err);
 struct wasd_bundle *wasd_bundle_ref(struct wasd_bundle *b);
 void wasd_bundle_unref(struct wasd_bundle *b);
-enum wasd_mode wasd_bundle_mode(const struct wasd_bundle *b);
+const char *wasd_bundle_mode(const struct wasd_bundle *b); /* its name */
 const char *wasd_bundle_arch(const struct wasd_bundle *b);
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
 int wasd_bundle_classes(const struct wasd_bundle *b);

@@ -1,9 +1,8 @@
 /* wasd/profile.h - profiles: the DOM dial (our own, on top of arXiv 2405.19590, section 3.3's recorded draw).
  *
  * A profile of a checkpoint is a draw for its augmented layers, chosen for what a user desires (fewer multiply-adds, a
- * latency), with BatchNorm statistics of its own. It travels as an *overlay*, a small safetensors file: metadata
- * "format":"wasd-profile-1", "arch" and "draw" (wasd_draw_to_json), tensors dom.<bn>.running_mean/.running_var. Laid
- * over the checkpoint it takes the place of the draw recorded there. */
+ * latency), with BatchNorm statistics of its own. It is a mode of the kind "draw", and travels as a mode file, beside
+ * which its checkpoint is needed (core's train/mode_file.h). */
 #ifndef WASD_PROFILE_H
 #define WASD_PROFILE_H
 
@@ -12,15 +11,6 @@
 #include "wasd/weights.h"
 
 struct wasd_dataset;
-
-/* The overlay of `draw` with statistics `stats` (wasd_graph_stats_count elements); *out for wasd_free. */
-enum wasd_status wasd_profile_overlay(const struct wasd_graph *g, const char *arch, const struct wasd_draw *draw,
-                                      const real *stats, void **out, size_t *len, struct wasd_err *err);
-/* A checkpoint whose DOM mode is the profile: weights and AOM statistics of `file`, draw and DOM statistics of
- * `overlay`; a run's own state is left out. *out for wasd_free. WASD_ECORRUPT names what is wrong with the overlay;
- * what is wrong with the draw or a shape shows when the result is opened. */
-enum wasd_status wasd_profile_lay(const void *file, size_t file_len, const void *overlay, size_t overlay_len,
-                                  void **out, size_t *len, struct wasd_err *err);
 
 #define WASD_PROFILE_EVALUATIONS 256 /* draws judged in a search that names no number */
 #define WASD_PROFILE_EVALUATIONS_MAX 5000
@@ -45,14 +35,14 @@ struct wasd_profile_opts {
 
 /* Searches the transforms that the checkpoint's training law allows (of a run without WAS: the published network's) for
  * the draw that keeps most accuracy within the budget; see profile/search.c for how. Images: those that the
- * checkpoint's run held out (a tenth where it held out none). *overlay for wasd_free; *info, the caller's:
+ * checkpoint's run held out (a tenth where it held out none). *mode_file for wasd_free; *info, the caller's:
  *     {"draw":[...],"macs":N,"macs_share":X,"val_loss":X,"val_acc":X,"images_per_s_1":X,"images_per_s_64":X,"latency_us":X,"evaluations":N,
  *      "aom":{the same numbers of the plain weights, from "macs" on}}
  * measured as served: folded, packed, float32, val_* on all validation images. Same file, data, request, threads and
  * backend: the same draw of "macs" and "draw"; a latency is the machine's. Needs the thread team (wasd_threads_init).
  * WASD_EINVAL carries the pointer of a member of the request, "/draw/3/layer" and the like, or "/dataset";
  * WASD_ENOTFOUND at "/budget" or "/budget_us": the law has nothing as cheap. */
-enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **overlay, size_t *len, cJSON **info,
+enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **mode_file, size_t *len, cJSON **info,
                                      struct wasd_err *err);
 
 /* What a search would refuse by the job's spec and the shape of its images alone: the draw that is given, a budget of

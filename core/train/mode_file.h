@@ -1,0 +1,28 @@
+/* train/mode_file.h - a mode that was made of a checkpoint afterwards, as a small safetensors file of its own.
+ *
+ * Metadata "format":"wasd-profile-1", "arch" and "draw" (wasd_draw_to_json), tensors dom.<bn>.running_mean and
+ * .running_var: a draw and its statistics. The weights are the checkpoint's. */
+#ifndef TRAIN_MODE_FILE_H
+#define TRAIN_MODE_FILE_H
+
+#include "modes/mode.h"
+#include "wasd/safetensors.h"
+
+/* An opened file over borrowed bytes. */
+struct mode_file {
+	struct wasd_st *st;
+	cJSON *recipe;
+	struct mode mode; /* its name is "": a file is called by whoever has it */
+};
+/* of a network that is called arch. WASD_ECORRUPT names what is wrong. */
+enum wasd_status mode_file_open(const void *bytes, size_t len, const char *arch, struct mode_file *out,
+                                struct wasd_err *err);
+void mode_file_done(struct mode_file *f); /* safe on a zeroed struct */
+/* Its statistics into a set of g's (wasd_graph_stats_count elements), of a file that has nothing else. */
+enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arch, const struct wasd_graph *g,
+                                      real *dst, struct wasd_err *err);
+/* *out for wasd_free. */
+enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const cJSON *recipe, const real *stats,
+                                 void **out, size_t *len, struct wasd_err *err);
+
+#endif
