@@ -89,14 +89,17 @@ struct api_response {
 		bool on;
 		char job[64];
 		int64_t after;
-	} follow_log; /* logs?follow=1: text lines as they come */
+	} follow_log;        /* logs?follow=1: text lines as they come */
+	struct api_ask *ask; /* API_ASK */
 	/* API_AGAIN: run the handler again when `topic`/`object` has a new event, or at the deadline. */
 	struct {
 		char object[64];
 		int64_t until_us;
 	} again;
 };
-enum api_result { API_DONE, API_AGAIN };
+/* API_ASK: r->ask is to be asked, and its finish makes the response. */
+enum api_result { API_DONE, API_AGAIN, API_ASK };
+struct api_ask;
 void api_response_init(struct api_response *r);
 void api_response_done(struct api_response *r);
 void api_set_header(struct api_response *r, const char *name, const char *fmt, ...)
@@ -159,6 +162,29 @@ struct api_call { /* one question to an engine process; answer in the same struc
 };
 void api_call_done(struct api_call *c);
 
+/* A handler's question to the infer process (API_ASK): the exchange asks, and calls finish with the answer in call. */
+struct api_ctx;
+struct api_request;
+struct api_response;
+struct api_ask {
+	struct api_call call;      /* json is kept until the answer is there; bin is the handler's until finish */
+	const char *bundle, *mode; /* borrowed; the json has them too */
+	int64_t images;            /* of this request */
+	int64_t most_images; /* of a tensor: it may be computed with others, at most so many images at once; 0: alone */
+	int64_t deadline_us;
+	enum wasd_status status; /* the answer's, and its message; WASD_EBUSY also when it did not come in time */
+	struct wasd_err err;
+	int64_t queue_us, computed_with; /* how long it waited; the images of the batch that it was part of */
+	/* On a worker thread, once, also when there is nobody left to answer. Frees what the handler kept. */
+	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);
+	/* private */
+	struct api_ask *next;
+	void (*done)(void *ctx);
+	void *ctx;
+	int64_t came_us;
+	bool alone;
+};
+
 /* A file to hand out: the receiver closes fd. */
 struct api_file {
 	int fd;
@@ -171,6 +197,7 @@ struct api_live {
 	int64_t generation;
 	char bundle[64];
 	int64_t version;
+	int64_t batch; /* the most images that requests are computed together with; 0: each alone */
 	bool ready;
 	bool suspended;
 	int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */
@@ -264,9 +291,12 @@ struct api_serving {
 	                                const char *actor, const char *reason, struct api_live *now,
 	                                struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
 	                                char audit_id[64], struct wasd_err *err);
-	/* Asks the infer process and waits until deadline_us. WASD_EBUSY: it is restarting or its queue is full (503 +
-	 * Retry-After). */
-	enum wasd_status (*infer)(struct serving *self, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
+	/* Asks the infer process without waiting: done(ctx) is called once, on any thread, when ask has its answer. forget:
+	 * whoever asked with that ctx has gone; done is called soon if it was not. */
+	void (*ask)(struct serving *self, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
+	void (*forget)(struct serving *self, const void *ctx);
+	/* What was done for a deployment, as Triton tells it; NULL: no memory. */
+	cJSON *(*stats)(struct serving *self, const char *name);
 	void (*begin)(struct serving *self, const char *name, int64_t generation); /* in-flight count per generation */
 	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
 	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */

@@ -3,6 +3,7 @@
 #include "wasd/foreign.h"
 #include "wasd/wire.h"
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,9 +292,10 @@ static bool fits_a_frame(const struct inference *s, size_t n, int64_t k)
 	return n * (size_t)(k < s->classes ? k : s->classes) * (ENTRY + ESCAPED * longest) + REST <= WASD_WIRE_MAX;
 }
 
-static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
-                   struct api_call *call, size_t n, const struct wanted *w)
+static void answer(const struct api_request *q, struct api_response *r, struct inference *s, size_t n,
+                   const struct wanted *w)
 {
+	struct api_call *call = &s->ask.call;
 	cJSON *results = NULL;
 	if (w->from_logits && call->reply_bin_len == call->reply_max)
 		results = logits_results(s, call, n, w);
@@ -313,6 +315,9 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	api_add_int(j, "generation", s->live.generation);
 	api_add_take(j, "results", results);
 	cJSON *timing = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us");
+	cJSON *waited = cJSON_GetObjectItemCaseSensitive(timing, "queue");
+	if (waited)
+		cJSON_SetNumberValue(waited, waited->valuedouble + (double)s->ask.queue_us); /* in the daemon, and there */
 	api_add_take(j, "timing_us", timing ? timing : cJSON_CreateNull());
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
@@ -358,37 +363,69 @@ static bool read_fields(const struct api_request *q, struct api_response *r, con
 	return true;
 }
 
-enum api_result api_deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+/* What is kept while the process computes. */
+struct classifying {
+	struct inference s;
+	struct images im;
+	struct wanted w;
+};
+
+static void classifying_done(struct classifying *k)
+{
+	api_inference_end(&k->s);
+	wasd_buf_done(&k->im.bytes);
+	wasd_free(k);
+}
+
+static void finish(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask)
+{
+	struct classifying *k = (struct classifying *)((char *)ask - offsetof(struct classifying, s.ask));
+	(void)c;
+	if (api_inference_answered(q, r, &k->s))
+		answer(q, r, &k->s, k->im.n, &k->w);
+	classifying_done(k);
+}
+
+/* False: the answer is in r. */
+static bool begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct classifying *k)
 {
 	char name[128];
-	struct images im = {0};
-	struct inference s;
-	struct wanted w = {.k = 5};
-	api_param(q, "d", name);
 	struct mode_asked asked[API_MODES_ASKED];
 	size_t n = api_modes_asked(q, asked, API_LEN(asked) - 1);
-	if (!api_query_int(q, r, "k", 1, 1000, &w.k) || !api_query_bool(q, r, "logits", &w.logits) ||
-	    !read_images(q, r, &im) || !read_fields(q, r, &im, &w))
-		goto done;
-	if (*im.mode)
-		asked[n++] = (struct mode_asked){im.mode, "form field mode"};
-	if (!api_inference_begin(c, q, r, name, asked, n, &s))
-		goto done;
-	s.parts = (const char(*)[64])im.names;
-	s.n_parts = *im.names[0] ? im.n : 0;
-	w.from_logits = w.logits || !fits_a_frame(&s, im.n, w.k);
-	struct api_call call = {.json = question(w.from_logits ? "logits" : "classify", &im),
-	                        .bin = im.bytes.data,
-	                        .bin_len = im.bytes.len};
-	if (w.from_logits)
-		call.reply_max = im.n * (size_t)s.classes * sizeof(float);
-	else
-		api_add_int(call.json, "k", w.k < s.classes ? w.k : s.classes);
-	if (api_inference_ask(c, q, r, &s, &call))
-		answer(q, r, &s, &call, im.n, &w);
-	api_call_done(&call);
-	api_inference_end(&s);
-done:
-	wasd_buf_done(&im.bytes);
-	return API_DONE;
+	api_param(q, "d", name);
+	if (!api_query_int(q, r, "k", 1, 1000, &k->w.k) || !api_query_bool(q, r, "logits", &k->w.logits) ||
+	    !read_images(q, r, &k->im) || !read_fields(q, r, &k->im, &k->w))
+		return false;
+	if (*k->im.mode)
+		asked[n++] = (struct mode_asked){k->im.mode, "form field mode"};
+	return api_inference_begin(c, q, r, name, asked, n, &k->s);
+}
+
+enum api_result api_deployments_classify(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct classifying *k = wasd_calloc(1, sizeof *k);
+	enum api_result result = API_DONE;
+	if (!k) {
+		api_send_no_memory(r);
+		return API_DONE;
+	}
+	k->w.k = 5;
+	if (begin(c, q, r, k)) {
+		struct inference *s = &k->s;
+		s->parts = (const char(*)[64])k->im.names;
+		s->n_parts = *k->im.names[0] ? k->im.n : 0;
+		k->w.from_logits = k->w.logits || !fits_a_frame(s, k->im.n, k->w.k);
+		s->ask.images = (int64_t)k->im.n;
+		s->ask.call = (struct api_call){.json = question(k->w.from_logits ? "logits" : "classify", &k->im),
+		                                .bin = k->im.bytes.data,
+		                                .bin_len = k->im.bytes.len};
+		if (k->w.from_logits)
+			s->ask.call.reply_max = k->im.n * (size_t)s->classes * sizeof(float);
+		else
+			api_add_int(s->ask.call.json, "k", k->w.k < s->classes ? k->w.k : s->classes);
+		result = api_inference_ask(r, s, finish);
+	}
+	if (result != API_ASK)
+		classifying_done(k);
+	return result;
 }

@@ -97,6 +97,10 @@ static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment
 	api_add_str(j, "mode", d->mode);
 	api_add_int(j, "generation", d->generation);
 	api_add_int(j, "version", d->version);
+	cJSON *options = api_parse_trusted(d->options),
+		  *batching = cJSON_DetachItemFromObjectCaseSensitive(options, "batching");
+	api_add_take(j, "batching", batching ? batching : cJSON_CreateNull());
+	cJSON_Delete(options);
 	add_origin(c, j, d);
 	if (wasd_json_get(info, "modes"))
 		api_add_take(j, "modes", modes_json(c, d, info));
@@ -177,12 +181,13 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	return NULL;
 }
 
+static const struct wasd_field batching_fields[] = {{"max_images", WASD_INT, "32", .min = 2, .max = 64}, {0}};
 static const struct wasd_field create_fields[] = {
 	{"name", WASD_NAME, .required = true},
 	{"source", WASD_OBJECT, .required = true, .form = "source"},
 	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "mode"},
 	{"required", WASD_REFUSED, .summary = "every deployment counts for readiness; there is no choice"},
-	{"batching", WASD_REFUSED, .summary = "batching across requests is not offered"},
+	{"batching", WASD_OBJECT, "null", .null_ok = true, .sub = batching_fields},
 	{"queue", WASD_REFUSED, .summary = "queues of a deployment are not offered"},
 	{"limits", WASD_REFUSED, .summary = "limits of a deployment are not offered"},
 	{0},
@@ -258,16 +263,23 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	struct storage_deployment_in row = {.actor = q->actor, .options = "{}"};
+	struct storage_deployment_in row = {.actor = q->actor};
 	wasd_json_str(in, "name", &row.name);
 	wasd_json_str(in, "mode", &row.mode);
 	if (!pick(c, q, r, wasd_json_get(in, "source"), row.mode, &k))
 		return false;
 	char *source = wasd_json_print(wasd_json_get(in, "source"));
+	cJSON *chosen = cJSON_CreateObject();
+	const cJSON *batching = wasd_json_get(in, "batching");
+	if (!cJSON_IsNull(batching))
+		api_add_take(chosen, "batching", cJSON_Duplicate(batching, 1));
+	char *options = api_poisoned(chosen) ? NULL : wasd_json_print(chosen);
+	cJSON_Delete(chosen);
 	row.source = source;
+	row.options = options;
 	row.checkpoint = k.id;
-	enum wasd_status st = source ? storage_deployment_create(c->db, &row, out, &err) :
-	                               wasd_fail(&err, WASD_ENOMEM, "no memory");
+	enum wasd_status st = source && options ? storage_deployment_create(c->db, &row, out, &err) :
+	                                          wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (!st) {
 		storage_deployment_done(out);
 		st = c->serving.changed(c->serving.self, row.name, &err);
@@ -277,6 +289,7 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 	if (st)
 		api_send_error(q, r, &err);
 	wasd_free(source);
+	wasd_free(options);
 	storage_ckpt_done(&k);
 	return !st;
 }

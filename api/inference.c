@@ -143,19 +143,32 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 		api_send_error(q, r, err);
 }
 
-bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct inference *s,
-                       struct api_call *call)
+enum api_result api_inference_ask(struct api_response *r, struct inference *s,
+                                  void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                                 struct api_ask *ask))
 {
-	struct wasd_err err = {0};
+	struct api_call *call = &s->ask.call;
 	api_add_str(call->json, "bundle", s->live.bundle);
 	api_add_str(call->json, "mode", s->mode);
+	if (api_poisoned(call->json)) {
+		api_send_no_memory(r);
+		return API_DONE;
+	}
 	call->who = s->name;
-	enum wasd_status st = api_poisoned(call->json) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
-	                                                 c->serving.infer(c->serving.self, call, s->deadline_us, &err);
-	s->answered = !st;
-	if (st)
-		send_engine_error(q, r, s, &err);
-	return !st;
+	s->ask.bundle = s->live.bundle;
+	s->ask.mode = s->mode;
+	s->ask.deadline_us = s->deadline_us;
+	s->ask.finish = finish;
+	r->ask = &s->ask;
+	return API_ASK;
+}
+
+bool api_inference_answered(const struct api_request *q, struct api_response *r, struct inference *s)
+{
+	s->answered = s->ask.status == WASD_OK;
+	if (!s->answered)
+		send_engine_error(q, r, s, &s->ask.err);
+	return s->answered;
 }
 
 void api_inference_headers(struct api_response *r, const struct inference *s)
@@ -171,6 +184,7 @@ void api_inference_end(struct inference *s)
 	s->counted = NULL;
 	cJSON_Delete(s->info);
 	s->info = NULL;
+	api_call_done(&s->ask.call);
 }
 
 /* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */

@@ -202,8 +202,9 @@ struct inference {
 	const char *images_at; /* the pointer of the pictures in the request; NULL: "/images/N" each */
 	int64_t deadline_us;   /* of this request; the client may want it earlier than the daemon */
 	const struct api_serving
-		*counted;  /* this request is among the deployment's, until api_inference_end; NULL: it is not */
-	bool answered; /* by the infer process */
+		*counted;       /* this request is among the deployment's, until api_inference_end; NULL: it is not */
+	bool answered;      /* by the infer process */
+	struct api_ask ask; /* the question to the process */
 };
 struct mode_asked {
 	const char *value, *where;
@@ -218,12 +219,15 @@ bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct a
 /* The same for an inference request, which keeps its bundle loaded until api_inference_end. */
 bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                          const struct mode_asked *asked, size_t n, struct inference *s);
-/* One question to the infer process on behalf of s; engine errors are answered. call->json gets bundle and mode added.
- */
-bool api_inference_ask(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct inference *s,
-                       struct api_call *call);
+/* Has the question in s->ask.call asked on behalf of s, to which bundle and mode are added. finish is called with
+ * &s->ask, which is a member of what the handler keeps until then. API_DONE: no memory, and finish is not called. */
+enum api_result api_inference_ask(struct api_response *r, struct inference *s,
+                                  void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                                 struct api_ask *ask));
+/* In finish: is there an answer? False: the fault is answered. */
+bool api_inference_answered(const struct api_request *q, struct api_response *r, struct inference *s);
 void api_inference_headers(struct api_response *r, const struct inference *s);
-void api_inference_end(struct inference *s);
+void api_inference_end(struct inference *s); /* also frees the question and its answer */
 void api_softmax(const float *logits, int64_t n, float *p);
 
 /* ---- find.c: what a request names. False: the answer is in r. ---- */
@@ -268,7 +272,7 @@ api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_create, api_deployments_list, api_deployments_get, api_deployments_delete,
 	api_deployments_reload, api_mode_get, api_mode_put, api_mode_rollback, api_deployments_classify;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
-	api_v2_infer;
+	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
 
 /* ---- profile_request.c ---- */

@@ -12,8 +12,8 @@ static void send_plain(struct api_response *r, int status, cJSON *j)
 
 enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const extensions[] = {"binary_tensor_data", "classification", "model_configuration",
-	                                         "schedule_policy", "parameters"};
+	static const char *const extensions[] = {"binary_tensor_data", "classification",  "model_configuration",
+	                                         "statistics",         "schedule_policy", "parameters"};
 	cJSON *j = cJSON_CreateObject();
 	(void)c, (void)q;
 	api_add_str(j, "name", "wasd");
@@ -60,31 +60,87 @@ enum api_result api_v2_ready(struct api_ctx *c, const struct api_request *q, str
 	return API_DONE;
 }
 
-enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+/* Calls each for every deployment. False: the answer is in r. */
+static bool each_model(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *list,
+                       void (*each)(struct api_ctx *c, cJSON *list, const struct storage_deployment *d))
 {
 	struct storage_page page = {.limit = 500};
 	struct wasd_err err = {0};
-	cJSON *j = cJSON_CreateObject(), *names = cJSON_CreateArray();
 	char *cursor = NULL;
 	do {
 		struct storage_deployment_list l;
 		page.cursor = cursor;
 		enum wasd_status st = storage_deployment_list(c->db, NULL, page, &l, &err);
 		wasd_free(cursor);
-		cursor = NULL;
 		if (st) {
-			cJSON_Delete(j);
-			cJSON_Delete(names);
 			api_send_error(q, r, &err);
-			return API_DONE;
+			return false;
 		}
 		for (size_t i = 0; i < l.n; i++)
-			api_push(names, cJSON_CreateString(l.items[i].name));
+			each(c, list, &l.items[i]);
 		cursor = l.next_cursor ? wasd_strdup(l.next_cursor) : NULL;
 		storage_deployment_list_done(&l);
 	} while (cursor);
+	return true;
+}
+
+static void add_name(struct api_ctx *c, cJSON *list, const struct storage_deployment *d)
+{
+	(void)c;
+	api_push(list, cJSON_CreateString(d->name));
+}
+
+enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	cJSON *names = cJSON_CreateArray();
+	if (!each_model(c, q, r, names, add_name)) {
+		cJSON_Delete(names);
+		return API_DONE;
+	}
+	cJSON *j = cJSON_CreateObject();
 	api_add_take(j, "models", names);
 	send_plain(r, 200, j);
+	return API_DONE;
+}
+
+static void add_index(struct api_ctx *c, cJSON *list, const struct storage_deployment *d)
+{
+	char version[24];
+	cJSON *j = cJSON_CreateObject();
+	struct api_live live;
+	bool ready = c->serving.live(c->serving.self, d->name, &live) && live.ready;
+	snprintf(version, sizeof version, "%lld", (long long)d->version);
+	api_add_str(j, "name", d->name);
+	api_add_str(j, "version", version);
+	api_add_str(j, "state", ready ? "READY" : "UNAVAILABLE");
+	api_add_str(j, "reason", ready ? "" : d->message && *d->message ? d->message : d->state);
+	api_push(list, j);
+}
+
+/* The body may be {"ready":true}: those that are ready only. */
+enum api_result api_v2_index(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	bool ready = false;
+	const char *state;
+	cJSON *list = cJSON_CreateArray(), *body = NULL, *one, *next;
+	struct wasd_err err = {0};
+	if (q->body_len && wasd_json_parse(q->body, q->body_len, WASD_JSON_REQUEST, &body, &err)) {
+		cJSON_Delete(list);
+		api_send_problem(q, r, "bad_json", err.pointer, "%s", err.msg);
+		return API_DONE;
+	}
+	wasd_json_bool(body, "ready", &ready);
+	cJSON_Delete(body);
+	if (!each_model(c, q, r, list, add_index)) {
+		cJSON_Delete(list);
+		return API_DONE;
+	}
+	for (one = list ? list->child : NULL; ready && one; one = next) {
+		next = one->next;
+		if (wasd_json_str(one, "state", &state) && strcmp(state, "READY"))
+			cJSON_Delete(cJSON_DetachItemViaPointer(list, one));
+	}
+	send_plain(r, 200, list);
 	return API_DONE;
 }
 
@@ -250,7 +306,79 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 	api_add_take(specific, "versions", versions);
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
+	if (s.live.batch) {
+		const double size[] = {(double)s.live.batch};
+		cJSON *batching = cJSON_CreateObject();
+		api_add_take(batching, "preferred_batch_size", cJSON_CreateDoubleArray(size, 1));
+		api_add_take(j, "dynamic_batching", batching);
+	}
 	send_plain(r, 200, j);
 	api_inference_end(&s);
+	return API_DONE;
+}
+
+/* ---- statistics -------------------------------------------------------------------------------------------- */
+
+static void add_stats(struct api_ctx *c, cJSON *list, const char *name, int64_t version)
+{
+	char text[24];
+	cJSON *j = cJSON_CreateObject(), *done = c->serving.stats(c->serving.self, name);
+	snprintf(text, sizeof text, "%lld", (long long)version);
+	api_add_str(j, "name", name);
+	api_add_str(j, "version", text);
+	while (done && done->child) {
+		cJSON *m = cJSON_DetachItemViaPointer(done, done->child);
+		char *key = m->string;
+		m->string = NULL;
+		api_add_take(j, key, m);
+		wasd_free(key);
+	}
+	cJSON_Delete(done);
+	api_add_take(j, "memory_usage", cJSON_CreateArray());
+	api_add_take(j, "response_stats", cJSON_CreateObject());
+	api_push(list, j);
+}
+
+static void send_stats(struct api_response *r, cJSON *list)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_take(j, "model_stats", list);
+	send_plain(r, 200, j);
+	r->etag_auto = false;
+}
+
+enum api_result api_v2_model_stats(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct model_ref m;
+	struct inference s;
+	if (!look(c, q, r, &m, &s))
+		return API_DONE;
+	cJSON *list = cJSON_CreateArray();
+	add_stats(c, list, s.name, s.live.version);
+	send_stats(r, list);
+	api_inference_end(&s);
+	return API_DONE;
+}
+
+static void add_model_stats(struct api_ctx *c, cJSON *list, const struct storage_deployment *d)
+{
+	add_stats(c, list, d->name, d->version);
+}
+
+enum api_result api_v2_stats(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	cJSON *list = cJSON_CreateArray();
+	if (each_model(c, q, r, list, add_model_stats))
+		send_stats(r, list);
+	else
+		cJSON_Delete(list);
+	return API_DONE;
+}
+
+enum api_result api_v2_not_offered(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	(void)c;
+	api_send_problem(q, r, "not_implemented", NULL, "%s is not offered; GET /v2 lists the extensions that are",
+	                 q->path);
 	return API_DONE;
 }

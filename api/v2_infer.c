@@ -5,6 +5,7 @@
 #include "tensor.h"
 #include "v2.h"
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,13 +238,12 @@ static cJSON *output_json(const struct output *o, const struct rows *rows, struc
 	return t;
 }
 
-static cJSON *answer_json(const struct api_request *q, const struct inference *s, const struct api_call *call,
-                          const struct infer_request *in)
+static cJSON *answer_json(const struct api_request *q, const struct inference *s, const struct infer_request *in)
 {
 	cJSON *j = cJSON_CreateObject(), *p = cJSON_CreateObject();
 	char version[24];
 	int64_t macs = 0;
-	wasd_json_i64(call->reply, "macs", &macs);
+	wasd_json_i64(s->ask.call.reply, "macs", &macs);
 	snprintf(version, sizeof version, "%lld", (long long)s->live.version);
 	api_add_str(j, "model_name", s->name);
 	api_add_str(j, "model_version", version);
@@ -251,6 +251,7 @@ static cJSON *answer_json(const struct api_request *q, const struct inference *s
 	api_add_str(p, "was_mode", s->mode);
 	api_add_int(p, "was_generation", s->live.generation);
 	api_add_int(p, "was_macs", macs);
+	api_add_int(p, "was_batch", s->ask.computed_with);
 	api_add_take(j, "parameters", p);
 	return j;
 }
@@ -268,8 +269,9 @@ static void send(struct api_response *r, cJSON *j, const struct wasd_buf *tail, 
 }
 
 static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
-                   const struct api_call *call, const struct infer_request *in, int64_t n)
+                   const struct infer_request *in, int64_t n)
 {
+	const struct api_call *call = &s->ask.call;
 	size_t count = (size_t)(n * s->classes);
 	if (call->reply_bin_len != count * sizeof(float)) {
 		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s has %zu bytes of logits", s->name,
@@ -286,7 +288,7 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 	}
 	for (int64_t i = 0; i < n; i++)
 		api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
-	cJSON *j = answer_json(q, s, call, in), *outputs = cJSON_CreateArray();
+	cJSON *j = answer_json(q, s, in), *outputs = cJSON_CreateArray();
 	for (int i = 0; i < in->outputs; i++) {
 		const struct output *o = &in->output[i];
 		const struct rows rows = {.v = o->name == output_names[0] ? logits : probs,
@@ -347,30 +349,51 @@ static bool read_input(const struct api_request *q, struct api_response *r, cons
 	return false;
 }
 
-static void infer(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m,
-                  struct infer_request *in)
-{
+/* What is kept while the process computes. */
+struct inferring {
 	struct inference s;
+	struct infer_request in;
+	struct tensor_in t;
+	cJSON *body; /* in borrows from it */
+};
+
+static void inferring_done(struct inferring *k)
+{
+	api_inference_end(&k->s);
+	tensor_in_done(&k->t);
+	cJSON_Delete(k->body);
+	wasd_free(k);
+}
+
+static void finish(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask)
+{
+	struct inferring *k = (struct inferring *)((char *)ask - offsetof(struct inferring, s.ask));
+	(void)c;
+	if (api_inference_answered(q, r, &k->s))
+		answer(q, r, &k->s, &k->in, k->t.n);
+	inferring_done(k);
+}
+
+static enum api_result infer(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                             const struct model_ref *m, struct inferring *k)
+{
 	struct mode_asked asked[API_MODES_ASKED];
-	struct tensor_in t = {0};
+	struct inference *s = &k->s;
 	size_t n = v2_ref_modes(m, asked);
-	asked[n++] = (struct mode_asked){in->mode, "parameter was_mode"};
+	asked[n++] = (struct mode_asked){k->in.mode, "parameter was_mode"};
 	n += api_modes_asked(q, asked + n, API_LEN(asked) - n);
-	if (!api_inference_begin(c, q, r, m->name, asked, n, &s))
-		return;
-	if (v2_version_ok(q, r, m, s.live.version) && read_input(q, r, &s, in, &t)) {
-		struct api_call call = {.json = question(&t),
-		                        .bin = t.bytes,
-		                        .bin_len = t.len,
-		                        .reply_max = (size_t)(t.n * s.classes) * sizeof(float)};
-		s.deadline_us = in->deadline_us;
-		s.images_at = t.sizes ? "/inputs/0/data" : NULL;
-		if (api_inference_ask(c, q, r, &s, &call))
-			answer(q, r, &s, &call, in, t.n);
-		api_call_done(&call);
-	}
-	tensor_in_done(&t);
-	api_inference_end(&s);
+	if (!api_inference_begin(c, q, r, m->name, asked, n, s) || !v2_version_ok(q, r, m, s->live.version) ||
+	    !read_input(q, r, s, &k->in, &k->t))
+		return API_DONE;
+	s->ask.images = k->t.n;
+	s->ask.most_images = k->t.sizes ? 0 : s->live.batch;
+	s->ask.call = (struct api_call){.json = question(&k->t),
+	                                .bin = k->t.bytes,
+	                                .bin_len = k->t.len,
+	                                .reply_max = (size_t)(k->t.n * s->classes) * sizeof(float)};
+	s->deadline_us = k->in.deadline_us;
+	s->images_at = k->t.sizes ? "/inputs/0/data" : NULL;
+	return api_inference_ask(r, s, finish);
 }
 
 /* Before anything about the body: is there such a model and version? */
@@ -420,29 +443,43 @@ static bool parse(const struct api_request *q, struct api_response *r, size_t js
 	return false;
 }
 
+static enum api_result begin(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                             const struct model_ref *m, size_t json, struct inferring *k)
+{
+	struct tensor_texts texts;
+	k->in.deadline_us = q->deadline_us;
+	if (!json) {
+		for (int i = 0; i < OUTPUTS; i++)
+			k->in.output[k->in.outputs++] = (struct output){.name = output_names[i], .binary = true};
+		return infer(c, q, r, m, k);
+	}
+	if (!parse(q, r, json, &k->body, &texts) || !read_request(q, r, k->body, &k->in))
+		return API_DONE;
+	k->in.data = (struct tensor_data){.text = texts.begin[0],
+	                                  .text_len = texts.len[0],
+	                                  .binary = q->body + json,
+	                                  .binary_end = q->body + q->body_len};
+	return infer(c, q, r, m, k);
+}
+
 enum api_result api_v2_infer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
-	struct infer_request in = {.deadline_us = q->deadline_us};
-	struct tensor_texts texts;
-	cJSON *body = NULL;
 	size_t json = 0;
 	v2_read_ref(q, &m);
 	if (!known(c, q, r, &m) || !json_length(q, r, &json))
 		return API_DONE;
 	if (!q->body_len) {
 		api_send_problem(q, r, "body_required", NULL, "%s needs a body: JSON, or JSON and tensors", q->path);
-	} else if (!json) {
-		for (int k = 0; k < OUTPUTS; k++)
-			in.output[in.outputs++] = (struct output){.name = output_names[k], .binary = true};
-		infer(c, q, r, &m, &in);
-	} else if (parse(q, r, json, &body, &texts) && read_request(q, r, body, &in)) {
-		in.data = (struct tensor_data){.text = texts.begin[0],
-		                               .text_len = texts.len[0],
-		                               .binary = q->body + json,
-		                               .binary_end = q->body + q->body_len};
-		infer(c, q, r, &m, &in);
+		return API_DONE;
 	}
-	cJSON_Delete(body);
-	return API_DONE;
+	struct inferring *k = wasd_calloc(1, sizeof *k);
+	if (!k) {
+		api_send_no_memory(r);
+		return API_DONE;
+	}
+	enum api_result result = begin(c, q, r, &m, json, k);
+	if (result != API_ASK)
+		inferring_done(k);
+	return result;
 }

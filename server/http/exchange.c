@@ -525,6 +525,51 @@ static void stream_wake(void *ctx);
 
 static void wait_fired(struct hub_wait *w);
 
+/* ---- a question to the infer process ---------------------------------------------------------------------- */
+
+static void run_answered(struct pool_job *job)
+{
+	struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
+	struct api_ask *ask = x->resp.ask;
+	x->resp.ask = NULL;
+	ask->finish(x->env->app.ctx, &x->q, &x->resp, ask);
+	finish(x);
+}
+
+/* Any thread. */
+static void answered(void *ctx)
+{
+	struct exchange *x = ctx;
+	pthread_mutex_lock(&x->lock);
+	x->asking = false;
+	pthread_mutex_unlock(&x->lock);
+	x->job.run = run_answered;
+	pool_submit(x->env->workers, &x->job);
+}
+
+static void forget(struct exchange *x)
+{
+	const struct api_serving *serving = &x->env->app.ctx->serving;
+	serving->forget(serving->self, x);
+}
+
+/* No thread waits: the exchange goes on when the answer is there. */
+static void ask(struct exchange *x)
+{
+	const struct api_serving *serving = &x->env->app.ctx->serving;
+	pthread_mutex_lock(&x->lock);
+	x->asking = true;
+	x->refs++;
+	pthread_mutex_unlock(&x->lock);
+	serving->ask(serving->self, x->resp.ask, answered, x);
+	pthread_mutex_lock(&x->lock);
+	bool useless = x->asking && (x->peer_gone || x->phase != X_WORK);
+	pthread_mutex_unlock(&x->lock);
+	if (useless)
+		forget(x);
+	exchange_unref(x);
+}
+
 static void run_handler(struct exchange *x)
 {
 	api_response_done(&x->resp);
@@ -534,7 +579,12 @@ static void run_handler(struct exchange *x)
 		return;
 	}
 	x->since_seq = hub_seq(x->env->hub);
-	if (x->env->app.handle(x->env->app.ctx, x->route, &x->q, &x->resp) != API_AGAIN) {
+	enum api_result result = x->env->app.handle(x->env->app.ctx, x->route, &x->q, &x->resp);
+	if (result == API_ASK) {
+		ask(x);
+		return;
+	}
+	if (result == API_DONE) {
 		finish(x);
 		return;
 	}
@@ -684,8 +734,11 @@ void exchange_peer_gone(struct exchange *x)
 	pthread_mutex_lock(&x->lock);
 	x->peer_gone = true;
 	bool cut = x->phase == X_WORK && x->waiting;
+	bool asking = x->asking;
 	struct hub_stream *stream = x->phase == X_READY ? x->reply.stream : NULL;
 	pthread_mutex_unlock(&x->lock);
+	if (asking)
+		forget(x);
 	if (stream)
 		hub_stream_end(stream);
 	if (cut && hub_wait_cancel(x->env->hub, &x->wait))
@@ -706,5 +759,8 @@ void exchange_give_up(struct exchange *x)
 		x->phase = X_READY;
 		x->env->resume(x);
 	}
+	bool asking = x->asking;
 	pthread_mutex_unlock(&x->lock);
+	if (asking)
+		forget(x);
 }

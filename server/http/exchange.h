@@ -66,7 +66,7 @@ struct exchange {
 	pthread_mutex_t lock;
 	int refs; /* the connection, and a job that a pool or the hub holds */
 	enum exchange_phase phase;
-	bool writing, peer_gone, waiting;
+	bool writing, peer_gone, waiting, asking;
 	struct arena arena;
 	char *raw_uri;
 	struct api_request q;

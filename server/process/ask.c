@@ -1,24 +1,10 @@
 #include "process/ask.h"
 #include "wasd/cond.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-struct pending {
-	struct pending *next, **pprev;
-	uint32_t seq;
-	const char *who;    /* call->who */
-	const char *answer; /* the type that answers it, unless that is "error" */
-	pthread_cond_t done;
-	bool answered, lost;
-	cJSON *reply;
-	char *bin;
-	size_t bin_len;
-	size_t bulk_max;  /* the most that the answer may bring in a memory file; 0: none */
-	const void *bulk; /* that file, mapped; bulk_len bytes */
-	size_t bulk_len;
-};
 
 enum wasd_status asker_init(struct asker *a, enum wasd_role role, int max, const char *down)
 {
@@ -41,13 +27,33 @@ void asker_attach(struct asker *a, struct proc *p)
 void asker_suspect(struct asker *a, char who[72])
 {
 	pthread_mutex_lock(&a->lock);
-	const struct pending *first = NULL;
-	for (const struct pending *p = a->list; p; p = p->next)
-		if (!p->answered && (!first || p->seq < first->seq))
-			first = p;
+	const struct question *first = NULL;
+	for (const struct question *q = a->list; q; q = q->next)
+		if (!first || q->seq < first->seq)
+			first = q;
 	bool late = a->late_seq && (!first || a->late_seq < first->seq);
 	snprintf(who, 72, "%s", late ? a->late_who : first && first->who ? first->who : "");
 	pthread_mutex_unlock(&a->lock);
+}
+
+/* Lock held. */
+static void link_question(struct asker *a, struct question *q)
+{
+	q->next = a->list;
+	q->pprev = &a->list;
+	if (q->next)
+		q->next->pprev = &q->next;
+	a->list = q;
+	a->n++;
+}
+
+static void unlink_question(struct asker *a, struct question *q)
+{
+	*q->pprev = q->next;
+	if (q->next)
+		q->next->pprev = q->pprev;
+	q->pprev = NULL;
+	a->n--;
 }
 
 void asker_detach(struct asker *a)
@@ -55,9 +61,13 @@ void asker_detach(struct asker *a)
 	pthread_mutex_lock(&a->lock);
 	a->proc = NULL;
 	a->late_seq = 0;
-	for (struct pending *p = a->list; p; p = p->next) {
-		p->lost = true;
-		pthread_cond_signal(&p->done);
+	while (a->list) {
+		struct question *q = a->list;
+		unlink_question(a, q);
+		q->lost = true;
+		pthread_mutex_unlock(&a->lock);
+		q->done(q);
+		pthread_mutex_lock(&a->lock);
 	}
 	pthread_mutex_unlock(&a->lock);
 }
@@ -95,15 +105,91 @@ static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
 }
 
 /* A mapped answer as the caller's own memory, like one that came inside its frame. */
-static enum wasd_status copy_bulk(struct pending *p, struct wasd_err *err)
+static enum wasd_status copy_bulk(struct question *q, struct wasd_err *err)
 {
-	p->bin = wasd_malloc(p->bulk_len);
-	if (p->bin) {
-		memcpy(p->bin, p->bulk, p->bulk_len);
-		p->bin_len = p->bulk_len;
+	q->bin = wasd_malloc(q->bulk_len);
+	if (q->bin) {
+		memcpy(q->bin, q->bulk, q->bulk_len);
+		q->bin_len = q->bulk_len;
 	}
-	wasd_memfd_unmap(p->bulk, p->bulk_len);
-	return p->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", p->bulk_len);
+	wasd_memfd_unmap(q->bulk, q->bulk_len);
+	return q->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", q->bulk_len);
+}
+
+/* json and fd (-1: none) are taken. */
+static enum wasd_status send_question(struct asker *a, struct question *q, cJSON *json, const void *bin, size_t bin_len,
+                                      int fd, struct wasd_err *err)
+{
+	const char *type = "";
+	enum wasd_status s = WASD_OK;
+	wasd_json_str(json, "type", &type);
+	const struct wasd_message *row = wasd_message_find(a->role, WASD_DAEMON, type);
+	q->answer = row && row->answer ? row->answer : "";
+	pthread_mutex_lock(&a->lock);
+	if (!a->proc)
+		s = wasd_fail(err, WASD_EBUSY, "%s", a->down);
+	else if (a->n >= a->max)
+		s = wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", a->n);
+	if (s == WASD_OK) {
+		/* Under the lock, so that the answer cannot come before the number is known. Queueing does not block. */
+		q->seq = proc_send(a->proc, json, bin, bin_len, fd);
+		json = NULL;
+		fd = -1;
+		if (q->seq)
+			link_question(a, q);
+		else
+			s = wasd_fail(err, WASD_EBUSY, "%s", a->down);
+	}
+	pthread_mutex_unlock(&a->lock);
+	cJSON_Delete(json);
+	if (fd >= 0)
+		close(fd);
+	return s;
+}
+
+enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
+{
+	int fd = -1;
+	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	cJSON *json = call->json;
+	call->json = NULL;
+	if (s != WASD_OK) {
+		cJSON_Delete(json);
+		return s;
+	}
+	return send_question(a, q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
+}
+
+enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
+{
+	const char *type;
+	if (q->lost)
+		return wasd_fail(err, WASD_EBUSY, "%s", a->down);
+	enum wasd_status s = q->bulk ? copy_bulk(q, err) : WASD_OK;
+	call->reply = q->reply;
+	call->reply_bin = q->bin;
+	call->reply_bin_len = q->bin_len;
+	if (wasd_json_str(q->reply, "type", &type) && !strcmp(type, "error"))
+		return read_error(q->reply, err);
+	return s;
+}
+
+/* ---- waiting for it ---------------------------------------------------------------------------------------- */
+
+struct waiting {
+	struct question q;
+	struct asker *asker;
+	pthread_cond_t changed;
+	bool over;
+};
+
+static void wake(struct question *q)
+{
+	struct waiting *w = (struct waiting *)((char *)q - offsetof(struct waiting, q));
+	pthread_mutex_lock(&w->asker->lock);
+	w->over = true;
+	pthread_cond_signal(&w->changed);
+	pthread_mutex_unlock(&w->asker->lock);
 }
 
 enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
@@ -120,7 +206,6 @@ enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadl
 
 enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
 {
-	enum wasd_status s;
 	cJSON *json = call->json;
 	call->json = NULL;
 	if (!json) {
@@ -128,58 +213,33 @@ enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, in
 			close(fd);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	}
-	const char *type = "";
-	wasd_json_str(json, "type", &type);
-	const struct wasd_message *row = wasd_message_find(a->role, WASD_DAEMON, type);
-	struct pending p = {.bulk_max = call->reply_max, .who = call->who, .answer = row && row->answer ? row->answer : ""};
-	wasd_cond_init(&p.done);
-	pthread_mutex_lock(&a->lock);
-	if (!a->proc || a->n >= a->max) {
-		s = a->proc ? wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", a->n) :
-		              wasd_fail(err, WASD_EBUSY, "%s", a->down);
-		pthread_mutex_unlock(&a->lock);
-		cJSON_Delete(json);
-		if (fd >= 0)
-			close(fd);
-		pthread_cond_destroy(&p.done);
+	struct waiting w = {.q = {.who = call->who, .bulk_max = call->reply_max, .done = wake}, .asker = a};
+	wasd_cond_init(&w.changed);
+	enum wasd_status s = send_question(a, &w.q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
+	if (s != WASD_OK) {
+		pthread_cond_destroy(&w.changed);
 		return s;
 	}
-	/* Under the lock, so that the answer cannot come before the number is known. Queueing does not block. */
-	p.seq = proc_send(a->proc, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd);
-	p.lost = !p.seq;
-	p.next = a->list;
-	p.pprev = &a->list;
-	if (p.next)
-		p.next->pprev = &p.next;
-	a->list = &p;
-	a->n++;
-	while (!p.answered && !p.lost && wasd_cond_wait_until(&p.done, &a->lock, deadline_us))
+	pthread_mutex_lock(&a->lock);
+	while (!w.over && wasd_cond_wait_until(&w.changed, &a->lock, deadline_us))
 		;
-	*p.pprev = p.next;
-	if (p.next)
-		p.next->pprev = p.pprev;
-	a->n--;
-	if (!p.answered && !p.lost && !a->late_seq) {
-		a->late_seq = p.seq;
-		snprintf(a->late_who, sizeof a->late_who, "%s", p.who ? p.who : "");
+	bool late = !w.over && w.q.pprev;
+	if (late) {
+		unlink_question(a, &w.q);
+		if (!a->late_seq) {
+			a->late_seq = w.q.seq;
+			snprintf(a->late_who, sizeof a->late_who, "%s", w.q.who ? w.q.who : "");
+		}
 	}
-	const char *down = a->down;
+	while (!late && !w.over) /* the answer is being handed over */
+		pthread_cond_wait(&w.changed, &a->lock);
 	pthread_mutex_unlock(&a->lock);
-	pthread_cond_destroy(&p.done);
-	if (!p.answered)
-		return p.lost ? wasd_fail(err, WASD_EBUSY, "%s", down) :
-		                wasd_fail(err, WASD_EBUSY, "the answer did not come in time");
-	s = p.bulk ? copy_bulk(&p, err) : WASD_OK;
-	call->reply = p.reply;
-	call->reply_bin = p.bin;
-	call->reply_bin_len = p.bin_len;
-	if (wasd_json_str(p.reply, "type", &type) && !strcmp(type, "error"))
-		return read_error(p.reply, err);
-	return s;
+	pthread_cond_destroy(&w.changed);
+	return late ? wasd_fail(err, WASD_EBUSY, "the answer did not come in time") : asker_take(a, &w.q, call, err);
 }
 
 /* An answer's memory file: no larger than what was asked for can be. */
-static enum wasd_status take_bulk(struct pending *p, const struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status take_bulk(struct question *p, const struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t bytes;
 	if (!p->bulk_max)
@@ -204,15 +264,18 @@ enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd
 	pthread_mutex_lock(&a->lock);
 	if (a->late_seq == (uint32_t)re)
 		a->late_seq = 0;
-	struct pending *p = a->list;
-	while (p && (p->seq != (uint32_t)re || p->answered))
+	struct question *p = a->list;
+	while (p && p->seq != (uint32_t)re)
 		p = p->next;
 	/* Nobody waits any more when the deadline was first: the answer is dropped. */
 	if (p && strcmp(m->type, "error") && strcmp(m->type, p->answer))
 		s = wasd_fail(err, WASD_ECORRUPT, "message %s where %s or an error is the answer", m->type, p->answer);
 	if (p && s == WASD_OK && m->fd >= 0)
 		s = take_bulk(p, m, err);
-	if (p && s == WASD_OK) {
+	if (s != WASD_OK)
+		p = NULL;
+	if (p) {
+		unlink_question(a, p);
 		p->reply = m->json;
 		p->bin = m->bin;
 		p->bin_len = m->bin_len;
@@ -220,9 +283,9 @@ enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd
 		m->type = NULL;
 		m->bin = NULL;
 		m->bin_len = 0;
-		p->answered = true;
-		pthread_cond_signal(&p->done);
 	}
 	pthread_mutex_unlock(&a->lock);
+	if (p)
+		p->done(p);
 	return s;
 }

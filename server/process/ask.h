@@ -8,13 +8,28 @@
 
 #include <pthread.h>
 
-struct pending;
+/* One question on its way; the asker's from asker_post until done is called. */
+struct question {
+	struct question *next, **pprev;
+	uint32_t seq;
+	const char *who;    /* the deployment it is for, borrowed; NULL: none */
+	const char *answer; /* the type that answers it, unless that is "error" */
+	size_t bulk_max;    /* the most that the answer may bring in a memory file; 0: none */
+	/* [S] Called once, without locks: the answer has come, or the process has gone (lost). */
+	void (*done)(struct question *q);
+	bool lost;
+	cJSON *reply;
+	char *bin;
+	size_t bin_len;
+	const void *bulk; /* that file, mapped; bulk_len bytes */
+	size_t bulk_len;
+};
 
 struct asker {
 	pthread_mutex_t lock;
 	enum wasd_role role;
 	struct proc *proc; /* NULL while there is none */
-	struct pending *list;
+	struct question *list;
 	int n, max;
 	const char *down;  /* what to say while there is none */
 	uint32_t late_seq; /* a question that nobody waits for any more and that is not answered yet; 0: none */
@@ -35,6 +50,11 @@ enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadl
 /* The same with a descriptor of the caller's making, taken. */
 enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, int64_t deadline_us,
                               struct wasd_err *err);
+/* Sends call->json (taken) with bin without waiting: who, bulk_max and done of q are set. done is called when this
+ * returns WASD_OK, and only then; it may be called before this returns. Any thread. */
+enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err);
+/* Once done was called: moves the answer to call, like asker_ask. */
+enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err);
 /* [S] An answer that came: takes m's json and bin, or what lies in its memory file (at most call->reply_max bytes).
  * WASD_ECORRUPT when it is not a proper one. */
 enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd_err *err);

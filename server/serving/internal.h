@@ -4,6 +4,7 @@
 
 #include "process/ask.h"
 #include "pool.h"
+#include "serving/queue.h"
 #include "serving/serving.h"
 
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct deployment {
 	char name[72];
 	char mode[WASD_MODE_LEN];
 	int64_t generation, version;
+	int64_t batch;   /* the most images computed together; 0: each request alone */
 	char bundle[48]; /* "" until the first load is over */
 	bool wanted;     /* false: only requests on their way are left */
 	struct {
@@ -40,6 +42,7 @@ struct deployment {
 struct serving {
 	struct serving_config cfg;
 	struct asker asker;
+	struct queue *queue;
 	struct pool *loads;
 	pthread_mutex_t lock;      /* deployments and bundles */
 	pthread_mutex_t switching; /* commit and swap as one; taken before lock */

@@ -294,6 +294,17 @@ static void unload_unused(struct serving *s)
 
 /* ---- a deployment ------------------------------------------------------------------------------------------ */
 
+/* "batching" of its options: the most images that are computed together. */
+static int64_t batch_of(const struct storage_deployment *row)
+{
+	int64_t most = 0;
+	cJSON *options = NULL;
+	if (row->options && !wasd_json_parse(row->options, strlen(row->options), WASD_JSON_REQUEST, &options, NULL))
+		wasd_json_i64(wasd_json_get(options, "batching"), "max_images", &most);
+	cJSON_Delete(options);
+	return most;
+}
+
 /* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
 {
@@ -309,6 +320,7 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 			snprintf(d->bundle, sizeof d->bundle, "%s", id);
 			d->generation = row.generation;
 			d->version = row.version;
+			d->batch = batch_of(&row);
 			d->condition[0] = 0;
 			same = true;
 		}

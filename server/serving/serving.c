@@ -47,6 +47,7 @@ static void snapshot(struct serving *s, const struct deployment *d, struct api_l
 {
 	*out = (struct api_live){.generation = d->generation,
 	                         .version = d->version,
+	                         .batch = d->batch,
 	                         .suspended = d->aside_until_us != 0,
 	                         .retry_s = serving_retry_s(s, d),
 	                         .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode)};
@@ -226,9 +227,19 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 	return st;
 }
 
-enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+void serve_ask(struct serving *s, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
 {
-	return asker_ask(&s->asker, call, deadline_us, err);
+	queue_ask(s->queue, ask, done, ctx);
+}
+
+void serve_forget(struct serving *s, const void *ctx)
+{
+	queue_forget(s->queue, ctx);
+}
+
+cJSON *serve_stats(struct serving *s, const char *name)
+{
+	return queue_stats(s->queue, name);
 }
 
 void serve_begin(struct serving *s, const char *name, int64_t generation)
@@ -270,10 +281,13 @@ void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
 cJSON *serve_status(struct serving *s)
 {
 	cJSON *o = cJSON_CreateObject();
+	int waiting, asked;
+	queue_length(s->queue, &waiting, &asked);
 	pthread_mutex_lock(&s->asker.lock);
 	cJSON_AddBoolToObject(o, "up", s->asker.proc != NULL);
 	cJSON_AddNumberToObject(o, "calls", s->asker.n);
 	pthread_mutex_unlock(&s->asker.lock);
+	cJSON_AddNumberToObject(o, "waiting", waiting);
 	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
 	int64_t wait = serving_restart_s(s);
 	if (wait)
@@ -309,7 +323,9 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->switching, NULL);
 	wasd_cond_init(&s->let_go);
-	enum wasd_status st = pool_create("loads", 1, 1024, &s->loads, err);
+	enum wasd_status st = queue_create(&s->asker, cfg->max_questions, &s->queue, err);
+	if (st == WASD_OK)
+		st = pool_create("loads", 1, 1024, &s->loads, err);
 	if (st != WASD_OK) {
 		serve_destroy(s);
 		return st;
@@ -370,6 +386,7 @@ void serve_destroy(struct serving *s)
 		cJSON_Delete(b->loaded);
 		wasd_free(b);
 	}
+	queue_destroy(s->queue);
 	asker_done(&s->asker);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->switching);
@@ -385,7 +402,9 @@ struct api_serving serve_api(struct serving *s)
 	                            .live = serve_live,
 	                            .info = serve_info,
 	                            .switch_mode = serve_mode,
-	                            .infer = serve_infer,
+	                            .ask = serve_ask,
+	                            .forget = serve_forget,
+	                            .stats = serve_stats,
 	                            .begin = serve_begin,
 	                            .end = serve_end,
 	                            .health = serve_status};

@@ -13,7 +13,7 @@ struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
 	int threads;                  /* compute threads of the process */
-	int max_questions;            /* questions on their way at a time */
+	int max_questions;            /* inference requests that may wait */
 	int crashes, crash_window_ms; /* a deployment that ends the process so often in so long is set aside */
 	int backoff_ms, aside_ms; /* the first wait before another start of the process, and before a deployment is tried
 	                             again; both double */
@@ -37,7 +37,9 @@ cJSON *serve_info(struct serving *s, const char *name);
 enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
                             const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,
                             int64_t *in_flight_old, char audit_id[64], struct wasd_err *err);
-enum wasd_status serve_infer(struct serving *s, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
+void serve_ask(struct serving *s, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
+void serve_forget(struct serving *s, const void *ctx);
+cJSON *serve_stats(struct serving *s, const char *name);
 void serve_begin(struct serving *s, const char *name, int64_t generation);
 void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
 cJSON *serve_status(struct serving *s); /* process, crashes, questions: for the system page */

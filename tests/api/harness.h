@@ -324,13 +324,11 @@ static enum wasd_status fake_switch(struct serving *self, const char *name, cons
 
 /* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken.
  */
-static enum wasd_status fake_infer(struct serving *self, struct api_call *call, int64_t deadline_us,
-                                   struct wasd_err *err)
+static enum wasd_status fake_infer(struct api_call *call, struct wasd_err *err)
 {
 	const char *type = "", *mode = "";
 	int64_t n = 0;
 	float rows[3 * 256];
-	(void)self, (void)deadline_us;
 	char *text = wasd_json_print(call->json);
 	snprintf(t.question, sizeof t.question, "%s", text);
 	wasd_free(text);
@@ -363,6 +361,12 @@ static enum wasd_status fake_infer(struct serving *self, struct api_call *call, 
 	for (int64_t i = 0; i < n; i++)
 		cJSON_AddItemToArray(results, cJSON_Parse("{\"top\":[{\"index\":1,\"label\":\"one\",\"p\":0.75}]}"));
 	return WASD_OK;
+}
+
+static cJSON *fake_stats(struct serving *self, const char *name)
+{
+	(void)self, (void)name;
+	return cJSON_Parse("{\"last_inference\":7,\"inference_count\":3,\"execution_count\":2}");
 }
 
 static void fake_begin(struct serving *self, const char *name, int64_t g)
@@ -470,7 +474,7 @@ __attribute__((unused)) static void setup(void)
 	                .live = fake_deployment_live,
 	                .info = fake_info,
 	                .switch_mode = fake_switch,
-	                .infer = fake_infer,
+	                .stats = fake_stats,
 	                .begin = fake_begin,
 	                .end = fake_end,
 	                .health = fake_serving_health},
@@ -570,10 +574,17 @@ static struct answer send_with(const char *method, const char *url, const void *
 		headers[q.n_headers++] = (struct api_pair){x.headers[i], x.headers[i + 1]};
 	api_response_init(&a.r);
 	const struct api_route *rt = api_route_find(method, q.path, allow);
-	if (rt)
-		a.result = api_handle(&t.ctx, rt, &q, &a.r);
-	else
+	if (!rt)
 		api_send_unrouted(&q, &a.r, allow);
+	else
+		a.result = api_handle(&t.ctx, rt, &q, &a.r);
+	if (a.result == API_ASK) { /* as the exchange does */
+		struct api_ask *ask = a.r.ask;
+		ask->computed_with = ask->images;
+		ask->status = fake_infer(&ask->call, &ask->err);
+		ask->finish(&t.ctx, &q, &a.r, ask);
+		a.result = API_DONE;
+	}
 	a.taken = taken;
 	wasd_buf_cstr(&a.r.body); /* so that tests may print it */
 	if (a.r.body.len && a.r.content_type && strstr(a.r.content_type, "json") && !strstr(a.r.content_type, "ndjson")) {

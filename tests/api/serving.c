@@ -334,10 +334,10 @@ static void v2_answers(void)
 	} rows[] = {
 		{"/v2",
 	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"schedule_policy\",\"parameters\"]}"},
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
 		{"/v2/",
 	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"schedule_policy\",\"parameters\"]}"},
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
 		{"/v2/health/live", "{\"live\":true,\"ready\":true}"},
 		{"/v2/health/ready", "{\"live\":true,\"ready\":true}"},
 		{"/v2/models", "{\"models\":[\"live\"]}"},
@@ -363,6 +363,37 @@ static void v2_answers(void)
 		CHECK_STR(a.r.body.data, rows[i].want);
 		CHECK_STR(a.r.content_type, "application/json"); /* the KServe SDK compares it, without charset */
 		answer_done(&a);
+	}
+	static const char stats[] =
+		"{\"model_stats\":[{\"name\":\"live\",\"version\":\"1\",\"last_inference\":7,\"inference_count\":3,\"execution_count\":2,\"memory_usage\":[],\"response_stats\":{}}]}";
+	static const char *const urls[] = {"/v2/models/stats", "/v2/models/live/stats", "/v2/models/live/versions/1/stats"};
+	for (size_t i = 0; i < API_LEN(urls); i++) {
+		struct answer s = send("GET", urls[i], NULL);
+		CHECK_INT(s.r.status, 200);
+		CHECK_STR(s.r.body.data, stats);
+		answer_done(&s);
+	}
+	static const char *const bodies[] = {NULL, "{}", "{\"ready\":true}"};
+	for (size_t i = 0; i < API_LEN(bodies); i++) {
+		struct answer s = send("POST", "/v2/repository/index", bodies[i]);
+		CHECK_INT(s.r.status, 200);
+		CHECK_STR(s.r.body.data, "[{\"name\":\"live\",\"version\":\"1\",\"state\":\"READY\",\"reason\":\"\"}]");
+		answer_done(&s);
+	}
+	static const struct {
+		const char *method, *url;
+	} not_offered[] = {{"GET", "/v2/logging"},
+	                   {"POST", "/v2/logging"},
+	                   {"GET", "/v2/trace/setting"},
+	                   {"POST", "/v2/trace/setting"},
+	                   {"GET", "/v2/systemsharedmemory/status"},
+	                   {"POST", "/v2/systemsharedmemory/region/a/register"},
+	                   {"POST", "/v2/cudasharedmemory/unregister"}};
+	for (size_t i = 0; i < API_LEN(not_offered); i++) {
+		struct answer s = send(not_offered[i].method, not_offered[i].url, NULL);
+		CHECK_MSG(s.r.status == 501 && strstr(str(&s, "error"), "not offered"), "%s: %d", not_offered[i].url,
+		          s.r.status);
+		answer_done(&s);
 	}
 	t.not_ready = true;
 	struct answer a = send("GET", "/v2/health/ready", NULL);

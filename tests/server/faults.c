@@ -669,6 +669,47 @@ static bool wait_deployment(const char *name, const char *state, int ms)
 	}
 }
 
+/* An answer that somebody waits for. */
+struct wish {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool over;
+};
+
+static void wish_over(void *ctx)
+{
+	struct wish *w = ctx;
+	pthread_mutex_lock(&w->lock);
+	w->over = true;
+	pthread_cond_signal(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Asks through the queue and waits, as no thread of the daemon does. Takes call->json. */
+static enum wasd_status ask(const struct api_live *live, struct api_call *call, int64_t deadline_us,
+                            struct wasd_err *err)
+{
+	struct wish w = {.over = false};
+	struct api_ask a = {.call = *call,
+	                    .bundle = live->bundle,
+	                    .mode = live->mode,
+	                    .images = 1,
+	                    .deadline_us = deadline_us};
+	pthread_mutex_init(&w.lock, NULL);
+	pthread_cond_init(&w.changed, NULL);
+	serve_ask(serving, &a, wish_over, &w);
+	pthread_mutex_lock(&w.lock);
+	while (!w.over)
+		pthread_cond_wait(&w.changed, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	pthread_cond_destroy(&w.changed);
+	pthread_mutex_destroy(&w.lock);
+	*call = a.call;
+	if (err && a.status)
+		*err = a.err;
+	return a.status;
+}
+
 static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, struct wasd_err *err, cJSON **reply)
 {
 	struct api_live live = {0};
@@ -683,7 +724,7 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	char *bin = calloc(1, bytes + 1);
 	struct api_call call = {.json = m, .bin = bin, .bin_len = bytes, .who = name};
 	serve_begin(serving, name, live.generation);
-	enum wasd_status s = serve_infer(serving, &call, wasd_mono_us() + ms * 1000ll, err);
+	enum wasd_status s = ask(&live, &call, wasd_mono_us() + ms * 1000ll, err);
 	serve_end(serving, name, live.generation, s == WASD_OK);
 	free(bin);
 	if (reply) {
@@ -704,7 +745,7 @@ static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, en
 	                        cJSON_CreateIntArray((int[]){1}, 1), (int64_t)kind, (int64_t)bytes);
 	*call = (struct api_call){.json = m, .reply_max = most};
 	serve_begin(serving, name, live.generation);
-	enum wasd_status s = serve_infer(serving, call, deadline_us, err);
+	enum wasd_status s = ask(&live, call, deadline_us, err);
 	serve_end(serving, name, live.generation, s == WASD_OK);
 	return s;
 }

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+"""Inference requests wait in the daemon: nothing else waits behind them, those of clients that have gone are never computed, and those
+of one deployment are computed together where it says so. The inference process is stopped (SIGSTOP) to make them wait."""
+import contextlib, json, math, os, signal, socket, struct, threading
+
+from lib import Client, Daemon, Stopwatch, case, check, equal, finish
+
+IMAGES = 3 * 32 * 32
+
+
+@contextlib.contextmanager
+def stopped(d):
+    """The inference process does nothing meanwhile."""
+    pid = d.engines("infer")[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def body(value, n=1):
+    return json.dumps({"inputs": [{"name": "input", "shape": [n, 3, 32, 32], "datatype": "FP32", "data": [value] * (IMAGES * n)}],
+                       "outputs": [{"name": "logits"}]}).encode()
+
+
+def at_once(port, requests):
+    """Threads that send each (path, body); the list fills with the answers."""
+    answers = [None] * len(requests)
+
+    def ask(i, path, text):
+        c = Client(port)
+        answers[i] = c.request("POST", path, text, {"Inference-Header-Content-Length": str(text.rindex(b"}") + 1)})
+        c.close()
+
+    threads = [threading.Thread(target=ask, args=(i, *r)) for i, r in enumerate(requests)]
+    for t in threads:
+        t.start()
+    return threads, answers
+
+
+def waiting(c):
+    serving = c.get("/v1/system").json["serving"]
+    return serving["waiting"] + serving["calls"]
+
+
+def until(what, condition, limit=60):
+    watch = Stopwatch()
+    while not condition():
+        check(watch.s() < limit, f"{what}: not after {limit} s")
+
+
+def abandoned(port, path, text):
+    """A request whose client closes before there is an answer."""
+    s = socket.create_connection(("127.0.0.1", port))
+    s.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
+    return s
+
+
+with Daemon() as d:
+    c = d.client
+    d.glyphs(train=200, test=50)
+    job = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 1, "batch": 32})["id"])["id"]
+    d.deploy("alone", job)
+    c.post("/v1/deployments", {"name": "together", "source": {"job": job}, "batching": {"max_images": 8}}, want=(201, 202))
+    equal(d.wait_deployment("together")["batching"], {"max_images": 8})
+    path = {name: f"/v2/models/{name}/infer" for name in ("alone", "together")}
+    alone = {v: c.post(path["alone"], body(v)).json["outputs"][0]["data"] for v in (0, 0.5, 1)}
+
+    def stats(name):
+        return c.get(f"/v2/models/{name}/stats").json["model_stats"][0]
+
+    with case("100 inferences in flight hold nothing else up"):
+        with stopped(d):
+            threads, answers = at_once(d.port, [(path["alone"], body(0.5))] * 100)
+            until("100 wait", lambda: waiting(c) >= 100)
+            for route in ("/v2/health/live", "/v2/health/ready", "/v1/jobs", "/metrics", "/v1/deployments/alone"):
+                watch = Stopwatch()
+                c.get(route)
+                check(watch.s() < 0.5, f"{route} took {watch.s():.3f} s")
+        for t in threads:
+            t.join()
+        check(all(a.status == 200 and a.json["outputs"][0]["data"] == alone[0.5] for a in answers), "every answer is right")
+        equal({a.json["parameters"]["was_batch"] for a in answers}, {1})
+
+    with case("what clients asked that have gone is not computed"):
+        before = stats("alone")
+        with stopped(d):
+            gone = [abandoned(d.port, path["alone"], body(1)) for _ in range(40)]
+            until("40 wait", lambda: waiting(c) >= 40)
+            for s in gone:
+                s.close()
+            until("all but those in the process are dropped", lambda: waiting(c) <= 2)
+        equal(c.post(path["alone"], body(0)).json["outputs"][0]["data"], alone[0])
+        after = stats("alone")
+        check(after["execution_count"] - before["execution_count"] <= 3, f"{before} then {after}")
+        equal(after["inference_stats"]["fail"]["count"] - before["inference_stats"]["fail"]["count"], 40)
+
+    with case("a deadline ends what waits"):
+        with stopped(d):
+            threads, answers = at_once(d.port, [(path["alone"], body(0.5).replace(b"{\"inputs\"", b"{\"parameters\": {\"timeout\": 300000}, \"inputs\""))] * 5)
+            for t in threads:
+                t.join()
+        equal({a.status for a in answers}, {504})
+        equal({a.json["code"] for a in answers}, {"deadline"})
+
+    with case("requests are computed together where the deployment says so"):
+        before = stats("together")
+        with stopped(d):
+            threads, answers = at_once(d.port, [(path["together"], body(v)) for v in (0, 0.5, 1) * 6])
+            until("18 wait", lambda: waiting(c) >= 16)
+        for t in threads:
+            t.join()
+        for i, a in enumerate(answers):
+            want = alone[(0, 0.5, 1)[i % 3]]
+            check(a.status == 200 and all(abs(x - y) < 1e-3 * max(1, abs(y)) for x, y in zip(a.json["outputs"][0]["data"], want)), f"answer {i}: {a}")
+        sizes = {b["batch_size"]: b["compute_infer"]["count"] for b in stats("together")["batch_stats"]}
+        check(max(sizes) == 8, f"batches {sizes}")
+        check(stats("together")["execution_count"] - before["execution_count"] <= 5, f"executions {sizes}")
+        equal(c.get("/v2/models/together/config").json["dynamic_batching"], {"preferred_batch_size": [8]})
+
+    with case("one bad tensor of a batch harms nobody else"):
+        nan = struct.pack("<f", math.nan)
+        head = {"inputs": [{"name": "input", "shape": [1, 3, 32, 32], "datatype": "FP32", "parameters": {"binary_data_size": 4 * IMAGES}}]}
+        wrong = json.dumps(head).encode() + nan * IMAGES
+        with stopped(d):
+            threads, answers = at_once(d.port, [(path["together"], body(0.5)), (path["together"], wrong), (path["together"], body(1))] * 2)
+            until("6 wait", lambda: waiting(c) >= 6)
+        for t in threads:
+            t.join()
+        equal([a.status for a in answers], [200, 400, 200] * 2)
+        check("nan" in answers[1].json["error"], answers[1])
+        equal([answers[i].json["outputs"][0]["data"] for i in (0, 3)], [alone[0.5]] * 2, "asked again alone, it has the answer of one alone")
+
+    with case("the process dies while many wait: each is told, and the next are answered"):
+        with stopped(d):
+            threads, answers = at_once(d.port, [(path["alone"], body(0.5))] * 20)
+            until("20 wait", lambda: waiting(c) >= 20)
+            os.kill(d.engines("infer")[0], signal.SIGKILL)
+            for t in threads:
+                t.join()
+        equal({a.status for a in answers}, {503})
+        d.wait_deployment("alone")
+        until("it answers again", lambda: c.request("POST", path["alone"], body(0)).status == 200)
+
+    with case("no inference holds up the end of the daemon"):
+        pid = d.engines("infer")[0]
+        os.kill(pid, signal.SIGSTOP)
+        threads, answers = at_once(d.port, [(path["alone"], body(0.5))] * 5)
+        until("5 wait", lambda: waiting(c) >= 5)
+
+for t in threads:
+    t.join()
+finish()
