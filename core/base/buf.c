@@ -1,10 +1,10 @@
-/* base/buf.c - the growing byte buffer, and checks of text. */
+/* base/buf.c - a growing byte buffer, and checks of text. */
 #include "wasd/base.h"
 #include "base/utf8.h"
 #include <stdio.h>
 #include <string.h>
 
-/* Makes room for n more bytes and the NUL that wasd_buf_cstr puts behind them. */
+/* Makes room for n more bytes and the NUL that wasd_buf_cstr appends. */
 static bool reserve(struct wasd_buf *b, size_t n)
 {
 	size_t len, need;

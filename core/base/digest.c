@@ -1,4 +1,4 @@
-/* base/digest.c - SHA-256 through GnuTLS (SHA-NI where the CPU has it) and CRC-32C. */
+/* base/digest.c - SHA-256 through GnuTLS (SHA-NI if the CPU has it), and CRC-32C. */
 #include "wasd/base.h"
 #include <gnutls/crypto.h>
 #include <stdlib.h>
@@ -36,8 +36,8 @@ void wasd_sha256_update(struct wasd_sha256 *h, const void *p, size_t n)
 
 void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX])
 {
-	/* A copy is finished so that the stream can go on. Without memory for the copy the stream itself is finished: this
-	 * digest is right, and a later one, which could not be, comes out empty. */
+	/* Finish a copy, so that hashing can go on. Without memory for a copy, finish the original: this digest is correct,
+	 * and later ones, which cannot be computed, are empty. */
 	unsigned char d[32];
 	hex[0] = 0;
 	if (h->ended)
@@ -64,7 +64,7 @@ void wasd_sha256_of(const void *p, size_t n, char hex[WASD_SHA256_HEX])
 {
 	unsigned char d[32];
 	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, n ? p : "", n, d) < 0)
-		abort(); /* only a broken GnuTLS refuses SHA-256 */
+		abort(); /* only a broken GnuTLS fails to provide SHA-256 */
 	to_hex(d, hex);
 }
 

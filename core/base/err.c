@@ -57,7 +57,7 @@ size_t wasd_line(char *out, size_t size, const char *fmt, ...)
 	return n;
 }
 
-/* Copies src into dst[cap] as one clean line: whole UTF-8 sequences only, control and ill-formed bytes become '?'. */
+/* Copies src into dst[cap] as one clean line: whole UTF-8 sequences only; control and ill-formed bytes become '?'. */
 static void copy_line(char *dst, size_t cap, const char *src)
 {
 	size_t n = strlen(src), o = 0;
@@ -77,7 +77,7 @@ static void copy_line(char *dst, size_t cap, const char *src)
 	dst[o] = 0;
 }
 
-/* The text is formatted aside first, because the arguments may point into *err itself. */
+/* The text is formatted separately first, because the arguments may point into *err itself. */
 static void fill(struct wasd_err *err, enum wasd_status s, const char *pointer, const char *suffix, const char *fmt,
                  va_list ap)
 {

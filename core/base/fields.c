@@ -209,7 +209,7 @@ enum wasd_status fields_known(const cJSON *obj, const char *at, const char *cons
 		fields_pointer(ptr, at, m->string);
 		for (size_t n = 0, k = 0; names[k] && n < sizeof list; k++)
 			n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", k ? ", " : "", names[k]);
-		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown field; known here: %s", list);
+		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown field; known fields: %s", list);
 	}
 	return WASD_OK;
 }

@@ -114,7 +114,7 @@ enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_
 			err->status = WASD_ENOTFOUND;
 		return WASD_ENOTFOUND;
 	}
-	/* Read to the end rather than trust st_size: /proc files report 0 and others may grow. */
+	/* Read to the end instead of trusting st_size: /proc files report 0 and other files may grow. */
 	struct wasd_buf b = {.max = max};
 	enum wasd_status s = WASD_OK;
 	char chunk[16384];
@@ -125,7 +125,7 @@ enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_
 		if (k < 0)
 			s = wasd_fail_errno(err, errno, "%s", path);
 		else if (k > 0 && b.len + (size_t)k > max)
-			s = wasd_fail(err, WASD_ETOOBIG, "%s: more than %zu bytes", path, max);
+			s = wasd_fail(err, WASD_ETOOBIG, "%s: larger than %zu bytes", path, max);
 		else if (k > 0 && !wasd_buf_append(&b, chunk, (size_t)k))
 			s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 		if (s || k <= 0)
@@ -212,7 +212,7 @@ enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, in
 
 enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_err *err)
 {
-	/* Seals first: once they are there the size cannot change under us, so the mapping can never fault. */
+	/* Check the seals first: once they are set, the size cannot change, so the mapping can never fault. */
 	int seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || (seals & SEALS) != SEALS)
 		return wasd_fail(err, WASD_ECORRUPT,
@@ -221,8 +221,8 @@ enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_er
 	if (fstat(fd, &st))
 		return wasd_fail_errno(err, errno, "memory file");
 	if (st.st_size < 0 || (uint64_t)st.st_size != n)
-		return wasd_fail(err, WASD_ECORRUPT, "memory file has %lld bytes, %zu were announced", (long long)st.st_size,
-		                 n);
+		return wasd_fail(err, WASD_ECORRUPT, "memory file has %lld bytes, but %zu were announced",
+		                 (long long)st.st_size, n);
 	if (n == 0) {
 		*p = "";
 		return WASD_OK;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define TAKEN "" /* this reader takes it: it is not foreign to it */
+#define TAKEN "" /* this reader accepts the format: it is not foreign */
 #define ARCHIVE "send a tar or zip archive of pictures in train/CLASS/ and test/CLASS/ instead"
 #define IDX "send the four IDX files, or pictures in train/CLASS/ and test/CLASS/, instead"
 #define SAFETENSORS "write the state_dict with safetensors.torch.save_file and send that instead"
@@ -20,14 +20,14 @@ static const char *const usual[WASD_READERS] = {
 	[WASD_READS_JSON] = "send JSON text instead",
 };
 
-/* A zip is known by the name of its first member; the other kinds by bytes at a place. first match wins, so the special
- * comes before the general. */
+/* A zip is recognised by the name of its first member, other formats by bytes at an offset. The first match wins, so
+ * special formats come before general ones. */
 static const struct kind {
 	const char *what;
 	const char *magic;
 	size_t at, len;
-	const char *member;            /* end of the first member's name, in a zip */
-	const char *way[WASD_READERS]; /* NULL: the usual one */
+	const char *member;            /* suffix of the first member's name, in a zip */
+	const char *way[WASD_READERS]; /* advice per reader; NULL: the usual advice */
 } kinds[] = {
 	{"a NumPy .npz file", "PK\3\4", 0, 4, ".npy", {IDX, SAFETENSORS}},
 	{"a PyTorch .pt file", "PK\3\4", 0, 4, "data.pkl", {ARCHIVE, SAFETENSORS}},
@@ -91,7 +91,7 @@ static const struct kind {
      3,
      NULL,
      {NULL, NULL, NULL, "it starts with a UTF-8 byte order mark: " UTF8}},
-	/* whole sets, known by the names of their files */
+	/* whole sets, recognised by the names of their files */
 	{"CIFAR in its Python version",
      NULL,
      0,
@@ -104,7 +104,7 @@ static const struct kind {
      0,
      NULL,
      {"write its pictures as PNG files into train/CLASS/ and test/CLASS/ and send a tar or zip archive of them"}},
-	/* told by more than their magic, see below */
+	/* checked beyond their magic, see below */
 	{"a Python pickle", "\x80", 0, 1, NULL, {"send CIFAR's binary version, or " IDX, SAFETENSORS}},
 	{"an ONNX model",
      "\x08",
@@ -133,12 +133,12 @@ static bool member_ends(const uint8_t *p, size_t n, const char *end)
 	return len >= k && n >= 30 + len && !memcmp(p + 30 + len - k, end, k);
 }
 
-/* Magics of one or two bytes are chance without what follows them. */
+/* Magics of one or two bytes match by chance, so check what follows them. */
 static bool is_really(const struct kind *k, const uint8_t *p, size_t n)
 {
-	if (!strcmp(k->magic, "BM")) /* four reserved zeros behind the size */
+	if (!strcmp(k->magic, "BM")) /* four reserved zero bytes after the size */
 		return n >= 10 && !memcmp(p + 6, "\0\0\0\0", 4);
-	if (!strcmp(k->magic, "\x80")) /* protocol 2 to 5, then an opcode that begins one */
+	if (!strcmp(k->magic, "\x80")) /* protocol 2 to 5, then an opcode that may start a pickle */
 		return n >= 3 && p[1] >= 2 && p[1] <= 5 && strchr("}](c\x95X\x8cq", p[2]);
 	if (!strcmp(k->magic, "\x08")) /* ir_version, then the producer's name or the graph */
 		return n >= 4 && p[1] >= 1 && p[1] <= 20 && (p[2] == 0x12 || p[2] == 0x3a);
@@ -154,7 +154,7 @@ static bool is_html(const uint8_t *p, size_t n)
 	char head[16] = "";
 	while (n && memchr(" \t\r\n\xef\xbb\xbf", *p, 7))
 		p++, n--;
-	if (n) /* of no bytes p may be NULL */
+	if (n) /* p may be NULL if n is 0 */
 		memcpy(head, p, n < sizeof head - 1 ? n : sizeof head - 1);
 	return !strncasecmp(head, "<!doctype html", 14) || !strncasecmp(head, "<html", 5) || !strncasecmp(head, "<head", 5);
 }

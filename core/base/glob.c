@@ -1,9 +1,9 @@
-/* base/glob.c - names by pattern. */
+/* base/glob.c - matches names against a pattern. */
 #include "wasd/base.h"
 
 bool wasd_glob(const char *pattern, const char *s)
 {
-	const char *star = NULL, *end = NULL; /* behind the last * met, and where what it stands for ends so far */
+	const char *star = NULL, *end = NULL; /* the pattern after the last *, and the end of what that * matches so far */
 	while (*s) {
 		if (*pattern == '*') {
 			star = ++pattern;
@@ -12,7 +12,7 @@ bool wasd_glob(const char *pattern, const char *s)
 			pattern++;
 			s++;
 		} else if (star) {
-			pattern = star; /* it stands for one more; an earlier * need not */
+			pattern = star; /* let the last * match one more character; earlier ones need not change */
 			s = ++end;
 		} else {
 			return false;

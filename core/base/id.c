@@ -36,8 +36,8 @@ int64_t wasd_mono_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* ULID: 48 bits of milliseconds, 80 random bits, in Crockford's base 32. Within one millisecond, and when the wall
- * clock steps back, the previous value plus one is given, so ids always sort in the order they were made. */
+/* ULID: 48 bits of milliseconds and 80 random bits, in Crockford's base 32. Within one millisecond, and when the wall
+ * clock steps back, the id is the previous value plus one, so ids always sort in order of creation. */
 static pthread_mutex_t ulid_lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t ulid_ms = -1;
 static unsigned char ulid_tail[10];
@@ -63,7 +63,7 @@ void wasd_ulid(const char *prefix, char *out)
 
 	size_t n = strlen(prefix);
 	memcpy(out, prefix, n);
-	/* 26 digits of 5 bits hold 130 bits: the value is right-aligned, two zero bits in front. */
+	/* 26 digits of 5 bits hold 130 bits: the value is right-aligned, with two zero bits in front. */
 	for (int i = 0; i < WASD_ULID_LEN; i++) {
 		unsigned v = 0;
 		for (int k = 0; k < 5; k++) {
@@ -77,7 +77,7 @@ void wasd_ulid(const char *prefix, char *out)
 
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN])
 {
-	/* Four-digit years only, as the format demands; a clock outside them is shown at the edge. */
+	/* The format demands four-digit years; a clock outside that range is clamped. */
 	const int64_t first = INT64_C(-62167219200000), last = INT64_C(253402300799999);
 	if (unix_ms < first)
 		unix_ms = first;

@@ -1,8 +1,8 @@
-/* base/json.c - a strict scan in front of cJSON, an exact printer behind it, and typed look-ups.
+/* base/json.c - a strict scanner in front of cJSON, an exact printer behind it, and typed look-ups.
  *
- * The scan walks the text once with an explicit stack (depth is bounded by the limits, never by the C stack) and checks
- * what cJSON lets through. Keys of the open objects lie in one array used as a stack; when an object closes, its keys
- * are sorted and neighbours compared, so 20,000 keys cost n log n and no choice of keys makes it slower. */
+ * The scanner walks the text once with an explicit stack (depth is bounded by the limits, never by the C stack) and
+ * rejects what cJSON would let through. The keys of the open objects form one array used as a stack. When an object
+ * closes, its keys are sorted and neighbours compared, so n keys cost n log n and no choice of keys makes it slower. */
 #include "wasd/json.h"
 #include "wasd/foreign.h"
 #include "base/json_text.h"
@@ -34,7 +34,7 @@ static unsigned hex4(const char *s)
 	return v;
 }
 
-/* Decodes the next character of a checked string; returns how many UTF-8 bytes were put in out, 0 at the end. */
+/* Decodes the next character of a checked string. Returns the number of UTF-8 bytes written to out, 0 at the end. */
 static size_t next_char(struct span *s, char out[4])
 {
 	if (s->n == 0)
@@ -107,7 +107,7 @@ struct scan {
 	struct wasd_err *err;
 };
 
-/* JSON pointer (RFC 6901) of the place that the scan stands at. */
+/* Appends the JSON pointer (RFC 6901) of the scanner's position. */
 static void put_pointer(const struct scan *s, struct wasd_buf *b)
 {
 	for (unsigned i = 0; i < s->depth; i++) {
@@ -144,7 +144,8 @@ static enum wasd_status scan_fail(const struct scan *s, enum wasd_status st, siz
 	return st;
 }
 
-/* A quote of typography, as word processors and chats put in: U+2018 to U+201F, and the angled ones. */
+/* Whether a typographic quote, as inserted by word processors and chat programs, is here: U+2018 to U+201F, and the
+ * angled ones. */
 static bool curly_quote(const struct scan *s)
 {
 	const unsigned char *p = (const unsigned char *)s->text + s->at;
@@ -153,7 +154,7 @@ static bool curly_quote(const struct scan *s)
 	       (left >= 2 && p[0] == 0xc2 && (p[1] == 0xab || p[1] == 0xbb));
 }
 
-/* What is there in place of a quote, or `otherwise`. */
+/* Describes what stands in place of a quote, or returns `otherwise`. */
 static const char *not_quoted(const struct scan *s, const char *otherwise)
 {
 	if (s->at >= s->len)
@@ -179,7 +180,7 @@ static bool is_hex4(const char *p, size_t n)
 	return true;
 }
 
-/* At the opening quote; leaves `at` behind the closing one. */
+/* Starts at the opening quote; leaves `at` behind the closing quote. */
 static enum wasd_status scan_string(struct scan *s, struct span *out)
 {
 	const size_t start = s->at++;
@@ -224,7 +225,7 @@ static enum wasd_status scan_string(struct scan *s, struct span *out)
 			return scan_fail(s, WASD_EINVAL, s->at, "lone surrogate in a string");
 		s->at += 12;
 	}
-	return scan_fail(s, WASD_EINVAL, start, "string without an end");
+	return scan_fail(s, WASD_EINVAL, start, "string without a closing quote");
 }
 
 static size_t digits(struct scan *s)
@@ -258,7 +259,7 @@ static enum wasd_status scan_number(struct scan *s)
 	}
 	if (!good)
 		return scan_fail(s, WASD_EINVAL, start, "not a JSON number");
-	char copy[64]; /* cJSON silently cuts a number at 63 characters */
+	char copy[64]; /* cJSON silently truncates a number to 63 characters */
 	if (s->at - start >= sizeof copy)
 		return scan_fail(s, WASD_EINVAL, start, "number of more than 63 characters");
 	memcpy(copy, s->text + start, s->at - start);
@@ -304,8 +305,8 @@ static enum wasd_status scan_key(struct scan *s)
 			not_quoted(
 				s,
 				bare ?
-					"a member name without quotes (a Windows command line takes them away: send a file, curl -d @body.json)" :
-					"a member name in quotes is missing"));
+					"a member name without quotes (the Windows command line removes them: send a file, curl -d @body.json)" :
+					"expected a member name in quotes"));
 	}
 	enum wasd_status st = scan_string(s, &top->key);
 	if (st)
@@ -321,7 +322,7 @@ static enum wasd_status scan_key(struct scan *s)
 	s->keys[s->n_keys++] = top->key;
 	skip_space(s);
 	if (!accept(s, ":"))
-		return scan_fail(s, WASD_EINVAL, s->at, "':' after a member name is missing");
+		return scan_fail(s, WASD_EINVAL, s->at, "expected ':' after a member name");
 	skip_space(s);
 	return WASD_OK;
 }
@@ -330,7 +331,7 @@ static enum wasd_status pop_level(struct scan *s)
 {
 	struct level *top = &s->stack[s->depth - 1];
 	if (top->object &&
-	    s->n_keys > top->first_key) { /* an empty object may be all there is: no keys were allocated then */
+	    s->n_keys > top->first_key) { /* an empty object needs no check; it may not even have a key array */
 		struct span *k = s->keys + top->first_key;
 		size_t n = s->n_keys - top->first_key;
 		if (n > 1)
@@ -339,7 +340,7 @@ static enum wasd_status pop_level(struct scan *s)
 			if (key_cmp(&k[i - 1], &k[i]))
 				continue;
 			top->key = k[i].p > k[i - 1].p ? k[i] : k[i - 1];
-			return scan_fail(s, WASD_EINVAL, (size_t)(top->key.p - s->text) - 1, "the same member name twice");
+			return scan_fail(s, WASD_EINVAL, (size_t)(top->key.p - s->text) - 1, "duplicate member name");
 		}
 		s->n_keys = top->first_key;
 	}
@@ -348,7 +349,7 @@ static enum wasd_status pop_level(struct scan *s)
 	return WASD_OK;
 }
 
-/* One scalar, or the opening of a container; *opened tells which. */
+/* Scans one scalar, or the opening of a container; *opened says which. */
 static enum wasd_status scan_value(struct scan *s, bool *opened)
 {
 	*opened = false;
@@ -386,8 +387,7 @@ static enum wasd_status scan_text(struct scan *s)
 		bool at_close = s->at < s->len && s->text[s->at] == close;
 		if (!opened && !at_close) {
 			if (!accept(s, ","))
-				return scan_fail(s, WASD_EINVAL, s->at,
-				                 top->object ? "',' or '}' is missing" : "',' or ']' is missing");
+				return scan_fail(s, WASD_EINVAL, s->at, top->object ? "expected ',' or '}'" : "expected ',' or ']'");
 			top->index++;
 			skip_space(s);
 		}
@@ -403,14 +403,14 @@ static enum wasd_status scan_text(struct scan *s)
 			return st;
 	}
 	skip_space(s);
-	return s->at == s->len ? WASD_OK : scan_fail(s, WASD_EINVAL, s->at, "bytes after the end of the value");
+	return s->at == s->len ? WASD_OK : scan_fail(s, WASD_EINVAL, s->at, "extra bytes after the end of the value");
 }
 
 enum wasd_status wasd_json_parse(const char *text, size_t len, struct wasd_json_limits lim, cJSON **out,
                                  struct wasd_err *err)
 {
 	if (len > lim.bytes)
-		return wasd_fail(err, WASD_ETOOBIG, "JSON text of %zu bytes, the limit is %zu", len, lim.bytes);
+		return wasd_fail(err, WASD_ETOOBIG, "JSON text of %zu bytes; the limit is %zu", len, lim.bytes);
 	struct scan s = {.text = text, .len = len, .lim = lim, .err = err};
 	s.stack = wasd_calloc(lim.depth ? lim.depth : 1, sizeof *s.stack);
 	enum wasd_status st = s.stack ? scan_text(&s) : wasd_fail(err, WASD_ENOMEM, "no memory for JSON");

@@ -4,7 +4,7 @@
 
 #include "wasd/base.h"
 
-/* Appends s as a quoted JSON string. Ill-formed UTF-8 comes out as U+FFFD, so the text is always valid JSON. */
+/* Appends s as a quoted JSON string. Ill-formed UTF-8 becomes U+FFFD, so the text is always valid JSON. */
 bool json_put_string(struct wasd_buf *b, const char *s);
 
 #endif

@@ -1,11 +1,12 @@
-/* base/mem.c - counted memory. Every allocation of ours passes here, so that a test can count them and fail the nth. */
+/* base/mem.c - counted memory. All our allocations pass through here, so that a test can count them and fail the
+ * nth. */
 #include "wasd/base.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The process-wide counters are the one exception to "no mutable globals": they belong to the heap, which is global
+/* The process-wide counters are the only exception to "no mutable globals": they belong to the heap, which is global
  * too. */
 static atomic_uint_fast64_t n_allocs, n_frees, fail_countdown;
 
@@ -25,7 +26,7 @@ static void *counted(void *p)
 	return p;
 }
 
-/* A size of 0 is served as 1, so that NULL always means failure. */
+/* A size of 0 is treated as 1, so that NULL always means failure. */
 void *wasd_malloc(size_t size)
 {
 	return should_fail() ? NULL : counted(malloc(size ? size : 1));

@@ -1,4 +1,4 @@
-/* base/protocol.c - the table of messages (wasd/protocol.h), and frames checked against it. */
+/* base/protocol.c - the table of messages (wasd/protocol.h), and the check of frames against it. */
 #include "wasd/protocol.h"
 #include "wasd/tensor.h"
 #include <math.h>
@@ -65,33 +65,33 @@ static const char *const checkpoint_reasons[] = {"epoch", "cancel", "final", NUL
 static const char *const splits[] = {"train", "test", "val", NULL};
 
 static const struct wasd_message rows[] = {
-	/* ---- every engine process. stderr is a pipe of the daemon's, only for crashes; the end of the stream ends the
+	/* ---- every engine process. stderr is a pipe to the daemon, only for crashes; the end of the stream ends the
      * process at once ---- */
 	{"hello", ALL, WASD_ENGINE,
      .members = {CHOICE("role", role_names), INTEGER("pid", 1, INT32_MAX), NAME("version"), NAME("build"),
                  OBJECT("fingerprint")}},
 	{"heartbeat", ALL, WASD_ENGINE, .answer = NULL},
 	{"log", ALL, WASD_ENGINE, .members = {CHOICE("level", levels), STRING("text")}},
-	/* The answer to a question that failed. code: of the API, where the status's own does not say enough. */
+	/* The answer to a question that failed. code: the API's error code, if the status does not say enough. */
 	{"error", INFER | INGEST | CONVERT, WASD_ENGINE,
      .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
 	{"cancel", TRAIN | INGEST | PROFILE, WASD_DAEMON, .answer = NULL},
 
-	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to go on from ("resume" says where), or
-     * whose weights to start with ---- */
+	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to resume from (with "resume"), or to take
+     * the initial weights from ---- */
 	{"start", TRAIN, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE_OR_NONE,
      .members = {NAME("job"), INTEGER("attempt", 1, INTEGER_MAX), OBJECT("spec"), STRING("dataset"), THREADS,
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
                  OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX),
                  OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
-	/* Metrics or checkpoint of frame seq are durable. The engine goes on meanwhile, with at most one of each
+	/* Metrics or checkpoint of frame seq are durable. The engine continues meanwhile, with at most one of each
      * unacknowledged. */
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},
 	{"started", TRAIN, WASD_ENGINE,
      .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"),
                  ARRAY("classes", 0, 0), ANY("was")}},
-	/* At most four a second, and whenever the phase changes; also before "started". What is left out stays as it was.
-     * step of steps: training batches of the epoch. */
+	/* At most four per second, and whenever the phase changes; also before "started". Members left out keep their
+     * value. step of steps: training batches of the epoch. */
 	{"progress", TRAIN, WASD_ENGINE,
      .members = {CHOICE("phase", train_phases), OPTIONAL(INTEGER, "phase_done", .max = INTEGER_MAX),
                  OPTIONAL(INTEGER, "phase_total", .max = INTEGER_MAX), OPTIONAL(INTEGER, "epoch", .max = INTEGER_MAX),
@@ -100,14 +100,14 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(NUMBER, "img_per_s", .min = -INFINITY, .max = INFINITY),
                  OPTIONAL(NUMBER, "eta_s", .min = -INFINITY, .max = INFINITY),
                  OPTIONAL(NUMBER, "loss", .min = -INFINITY, .max = INFINITY)}},
-	/* points: [[step of the job, epoch, mean loss of the batches since the point before], ...] in order. The first at
-     * once, then about one message a second; always before the metrics and checkpoints that follow. */
+	/* points: [[step of the job, epoch, mean loss of the batches since the previous point], ...] in order. The first
+     * message comes at once, then about one per second; always before the metrics and checkpoints that follow. */
 	{"losses", TRAIN, WASD_ENGINE, .members = {ARRAY("points", 1, WASD_LOSSES_MAX)}},
-	/* One epoch's numbers, before its checkpoint. null: not a finite number, "nonfinite" says which. (job, epoch, name)
-     * is the key: sending them again changes nothing. */
+	/* The numbers of one epoch, sent before its checkpoint. null: NaN or infinite, "nonfinite" says which. (job, epoch,
+     * name) is the key: sending them again changes nothing. */
 	{"metrics", TRAIN, WASD_ENGINE,
      .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite")}},
-	/* Of the run itself (wasd/train.h); one that goes on comes every epoch. */
+	/* Warnings of the run (wasd/train.h); a condition that persists is reported every epoch. */
 	{"warning", TRAIN, WASD_ENGINE, .members = {NAME("code"), COUNT("epoch"), STRING("message")}},
 	{"checkpoint", TRAIN, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,
      .members = {COUNT("epoch"), COUNT("step"), BYTES, SHA256, CHOICE("reason", checkpoint_reasons), OBJECT("metrics"),
@@ -116,8 +116,8 @@ static const struct wasd_message rows[] = {
 	{"failed", TRAIN, WASD_ENGINE,
      .members = {CHOICE("reason", train_failures), NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 
-	/* ---- wasd-engine infer: the bundles of all deployments. A request names its bundle and mode, so a switch is a
-     * pointer swap in the daemon ---- */
+	/* ---- wasd-engine infer: the bundles of all deployments. A request names its bundle and mode, so a switch is just
+     * a pointer swap in the daemon ---- */
 	{"load",
      INFER,
      WASD_DAEMON,
@@ -130,8 +130,8 @@ static const struct wasd_message rows[] = {
                  INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
 	{"unload", INFER, WASD_DAEMON, "unloaded", .members = {NAME("bundle")}},
 	{"unloaded", INFER, WASD_ENGINE, .members = {RE}},
-	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME"; one of that name
-     * is replaced. */
+	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME", replacing an
+     * earlier one of that name. */
 	{"profile",
      INFER,
      WASD_DAEMON,
@@ -142,8 +142,8 @@ static const struct wasd_message rows[] = {
 	{"profiled", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("name"), COUNT("macs"), COUNT("bytes")}},
 	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("name")}},
 	{"unprofiled", INFER, WASD_ENGINE, .members = {RE}},
-	/* Encoded images, one after the other; sizes: the bytes of each. An undecodable one is the error bad_image at
-     * "/images/I"; nothing is answered for the others. */
+	/* Encoded images, one after the other; sizes: the bytes of each. If one cannot be decoded, the answer is the error
+     * bad_image at "/images/I", and there are no results for the others. */
 	{"classify",
      INFER,
      WASD_DAEMON,
@@ -163,8 +163,8 @@ static const struct wasd_message rows[] = {
      .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
 
 	/* ---- wasd-engine ingest: one upload, or previews of data sets ---- */
-	/* options, all of which may be left out: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N,
-     * "names":"CP437", "fit", "background", "orientation" */
+	/* options, all optional: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437", "fit",
+     * "background", "orientation" */
 	{"ingest", INGEST, WASD_DAEMON,
      .members = {NAME("name"), STRING("out"), OBJECT("options"), ARRAY("files", 1, 64), OBJECT("limits")}},
 	{"synthetic", INGEST, WASD_DAEMON,
@@ -176,15 +176,15 @@ static const struct wasd_message rows[] = {
                  ARRAY("std", 1, 3), OPTIONAL(STRING, "fit"), OPTIONAL(STRING, "background"),
                  OPTIONAL(STRING, "orientation"), OPTIONAL(ARRAY, "remarks", .max = 32),
                  OPTIONAL(ARRAY, "skipped", .max = 100)}},
-	/* pointer: the file, or the archive's entry. errors: the first of all files at fault, count: how many there are. */
+	/* pointer: the file, or the archive's entry. errors: the first bad files; count: the number of all bad files. */
 	{"failed", INGEST, WASD_ENGINE,
      .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer"),
                  OPTIONAL(ARRAY, "errors", .max = 100), OPTIONAL(INTEGER, "count", .max = INTEGER_MAX)}},
 	{"preview", INGEST, WASD_DAEMON, "previewed", .members = {STRING("path"), CHOICE("split", splits), COUNT("index")}},
 	{"previewed", INGEST, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK, .members = {RE, COUNT("label"), STRING("class")}},
 
-	/* ---- wasd-engine convert: checkpoints and the files of other programs. The file made is at "out", whole; nothing
-     * is there after an error ---- */
+	/* ---- wasd-engine convert: checkpoints and the files of other programs. The result is written whole to "out";
+     * nothing is left there after an error ---- */
 	{"export",
      CONVERT,
      WASD_DAEMON,
@@ -204,7 +204,7 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
 	{"progress", PROFILE, WASD_ENGINE, .members = {COUNT("done"), COUNT("of")}},
 	{"profile", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
-	/* pointer: the member of the request that is at fault. */
+	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 };
 
@@ -316,9 +316,9 @@ static enum wasd_status check_payload(const struct wasd_message *row, const cJSO
 	int64_t bytes;
 	bool may_inline = row->payload == WASD_PAYLOAD_BULK, may_file = row->payload != WASD_PAYLOAD_NONE;
 	if (inline_bytes && (!may_inline || file))
-		return wasd_fail(err, WASD_ECORRUPT, "message %s: %zu bytes behind its JSON", row->type, inline_bytes);
+		return wasd_fail(err, WASD_ECORRUPT, "message %s: %zu bytes after its JSON", row->type, inline_bytes);
 	if (file && !may_file)
-		return wasd_fail(err, WASD_ECORRUPT, "message %s: a descriptor came with it", row->type);
+		return wasd_fail(err, WASD_ECORRUPT, "message %s: unexpected descriptor", row->type);
 	if (!file && row->payload == WASD_PAYLOAD_FILE)
 		return wasd_fail(err, WASD_ECORRUPT, "message %s: its memory file is missing", row->type);
 	if (file && (!wasd_json_i64(json, "bytes", &bytes) || bytes < 1))
@@ -340,7 +340,7 @@ enum wasd_status wasd_message_check(const struct wasd_message *row, const cJSON 
 
 /* ---- building ---- */
 
-/* Adds one member of that kind; its argument is taken from ap also when ok is false. */
+/* Adds one member of kind `kind`; its argument is consumed from ap even if ok is false. */
 static bool add(cJSON *m, const char *name, char kind, bool may_lack, va_list ap, bool ok)
 {
 	switch (kind) {
@@ -404,7 +404,7 @@ enum wasd_status wasd_frame_payload(const struct wasd_frame *m, struct wasd_payl
 		return WASD_OK;
 	wasd_json_i64(m->json, "profile_bytes", &more);
 	if (!wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1 || more < 0)
-		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: the size of its memory file is not said",
+		return wasd_fail_at(err, WASD_ECORRUPT, "/bytes", "message %s: the size of its memory file is missing",
 		                    m->type);
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes + (size_t)more, &out->map, err);
 	if (s)

@@ -1,5 +1,5 @@
-/* core/base/rng.c - the run's generator: xoshiro256** (Blackman and Vigna, public domain algorithm), its state filled
- * by splitmix64. A stream is a hash of (seed, name, a, b), so that the draws of one purpose never depend on how many
+/* core/base/rng.c - the run's generator: xoshiro256** (Blackman and Vigna, public domain algorithm), with its state
+ * filled by splitmix64. A stream is a hash of (seed, name, a, b), so the draws for one purpose never depend on how many
  * numbers another purpose has used, and a resumed run finds its place from counters alone. */
 #include "wasd/tensor.h"
 
@@ -21,7 +21,7 @@ void wasd_rng_init(struct wasd_rng *r, uint64_t seed, const char *stream, uint64
 	for (const char *p = stream; *p; p++)
 		name = (name ^ (unsigned char)*p) * 0x100000001B3u;
 
-	/* Each part is mixed in before the next is added, so (1,0) and (0,1) are unrelated. */
+	/* Each part is mixed before the next is added, so (1,0) and (0,1) are unrelated. */
 	uint64_t s = seed, parts[3] = {name, a, b};
 	for (int i = 0; i < 3; i++)
 		s = splitmix(&s) ^ parts[i];
@@ -57,7 +57,7 @@ double wasd_rng_between(struct wasd_rng *r, double lo, double hi)
 }
 
 /* Lemire's multiply-and-reject: the high word of x*n is uniform once the few low words that would be counted twice are
- * refused. */
+ * rejected. */
 uint32_t wasd_rng_below(struct wasd_rng *r, uint32_t n)
 {
 	uint64_t m = (wasd_rng_u64(r) >> 32) * n;
@@ -71,7 +71,7 @@ uint32_t wasd_rng_below(struct wasd_rng *r, uint32_t n)
 
 void wasd_rng_shuffle(struct wasd_rng *r, uint32_t *v, size_t n)
 {
-	for (size_t i = n; i > 1; i--) { /* Fisher and Yates, from the end */
+	for (size_t i = n; i > 1; i--) { /* Fisher-Yates, from the end */
 		uint32_t j = wasd_rng_below(r, (uint32_t)i), t = v[i - 1];
 		v[i - 1] = v[j];
 		v[j] = t;

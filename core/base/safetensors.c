@@ -1,4 +1,4 @@
-/* base/safetensors.c - a reader that trusts nothing and a writer; the format is in wasd/safetensors.h. */
+/* base/safetensors.c - a reader that trusts nothing, and a writer; the format is described in wasd/safetensors.h. */
 #include "wasd/safetensors.h"
 #include "base/json_text.h"
 #include <stdlib.h>
@@ -37,7 +37,7 @@ void wasd_st_dims_text(char out[64], int n, const size_t *dims)
 static bool extent(enum wasd_dtype t, int ndims, const size_t *dims, size_t *count, size_t *bytes)
 {
 	*count = 1;
-	/* A zero anywhere makes the product zero, but the other factors must not overflow on the way there either. */
+	/* A zero makes the product zero, but the other factors must not overflow on the way either. */
 	for (int i = 0; i < ndims; i++)
 		if (!wasd_mul_size(*count, dims[i], count))
 			return false;
@@ -87,7 +87,7 @@ static enum wasd_status read_entry(const cJSON *item, size_t data_len, struct en
 	const cJSON *shape = wasd_json_get(item, "shape"), *off = wasd_json_get(item, "data_offsets");
 	if (!wasd_json_str(item, "dtype", &dtype) || !cJSON_IsArray(shape) || !cJSON_IsArray(off) ||
 	    cJSON_GetArraySize(item) != 3)
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: not {dtype, shape, data_offsets}", name);
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: must be {dtype, shape, data_offsets}", name);
 	e->t.name = name;
 	e->t.dtype = WASD_DTYPES;
 	for (int i = 0; i < WASD_DTYPES; i++)
@@ -97,17 +97,17 @@ static enum wasd_status read_entry(const cJSON *item, size_t data_len, struct en
 		return wasd_fail_at(err, WASD_EUNSUPPORTED, name, "tensor %s: unknown type %s", name, dtype);
 	int nd = cJSON_GetArraySize(shape);
 	if (nd > MAX_DIMS)
-		return wasd_fail_at(err, WASD_EUNSUPPORTED, name, "tensor %s: %d dimensions, at most %d are read", name, nd,
-		                    MAX_DIMS);
+		return wasd_fail_at(err, WASD_EUNSUPPORTED, name, "tensor %s: %d dimensions; at most %d are supported", name,
+		                    nd, MAX_DIMS);
 	for (const cJSON *d = shape->child; d; d = d->next)
 		if (!whole(d, &e->t.dims[e->t.ndims++]))
 			return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: bad dimension", name);
 	if (cJSON_GetArraySize(off) != 2 || !whole(off->child, &e->begin) || !whole(off->child->next, &e->end) ||
 	    e->begin > e->end || e->end > data_len)
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: data_offsets outside the file", name);
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: data_offsets are outside the file", name);
 	size_t bytes;
 	if (!extent(e->t.dtype, e->t.ndims, e->t.dims, &e->t.count, &bytes) || bytes != e->end - e->begin)
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: its shape does not have %zu bytes", name,
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "tensor %s: its shape does not match its %zu bytes of data", name,
 		                    e->end - e->begin);
 	return WASD_OK;
 }
@@ -140,14 +140,14 @@ static enum wasd_status read_entries(struct wasd_st *s, const char *data, size_t
 	for (i = 0; i < s->n; i++) {
 		struct entry *e = &s->entries[i];
 		if (e->begin != at)
-			return wasd_fail_at(err, WASD_ECORRUPT, e->t.name, "tensor %s: begins at %zu, %zu was expected (%s)",
+			return wasd_fail_at(err, WASD_ECORRUPT, e->t.name, "tensor %s: begins at %zu instead of %zu (%s)",
 			                    e->t.name, e->begin, at, e->begin < at ? "overlap" : "gap");
 		at = e->end;
 		e->t.data = data + e->begin;
 		s->by_name[i] = e;
 	}
 	if (at != data_len)
-		return wasd_fail(err, WASD_ECORRUPT, "%zu bytes of data, the tensors have %zu", data_len, at);
+		return wasd_fail(err, WASD_ECORRUPT, "the file has %zu bytes of data, but its tensors have %zu", data_len, at);
 	qsort(s->by_name, s->n, sizeof *s->by_name, by_name);
 	return WASD_OK;
 }
@@ -157,11 +157,11 @@ enum wasd_status wasd_st_open(const void *bytes, size_t len, struct wasd_st **ou
 	const unsigned char *p = bytes;
 	uint64_t hlen = 0;
 	if (len < 8)
-		return wasd_fail(err, WASD_ECORRUPT, "safetensors: %zu bytes are too few", len);
+		return wasd_fail(err, WASD_ECORRUPT, "safetensors: %zu bytes is too short", len);
 	for (int i = 7; i >= 0; i--)
 		hlen = hlen << 8 | p[i];
 	if (hlen > MAX_HEADER)
-		return wasd_fail(err, WASD_ECORRUPT, "safetensors: header of %llu bytes, at most %zu are read",
+		return wasd_fail(err, WASD_ECORRUPT, "safetensors: header of %llu bytes; at most %zu are supported",
 		                 (unsigned long long)hlen, MAX_HEADER);
 	if (hlen > len - 8)
 		return wasd_fail(err, WASD_ECORRUPT, "safetensors: header of %llu bytes in a file of %zu",
@@ -184,7 +184,7 @@ enum wasd_status wasd_st_open(const void *bytes, size_t len, struct wasd_st **ou
 	for (const cJSON *c = s->header->child; c; c = c->next)
 		s->n += strcmp(c->string, "__metadata__") != 0;
 	if (s->n > MAX_TENSORS) {
-		st = wasd_fail(err, WASD_ETOOBIG, "safetensors: %zu tensors, at most %d are read", s->n, MAX_TENSORS);
+		st = wasd_fail(err, WASD_ETOOBIG, "safetensors: %zu tensors; at most %d are supported", s->n, MAX_TENSORS);
 		goto fail;
 	}
 	s->entries = wasd_calloc(s->n, sizeof *s->entries);
@@ -345,7 +345,7 @@ enum wasd_status wasd_st_writer_size(struct wasd_st_writer *w, size_t *size, str
 		w->status = wasd_fail(&w->err, WASD_ENOMEM, "safetensors header: no memory");
 	if (!w->status) {
 		if (w->n)
-			qsort(w->names, w->n, sizeof *w->names, cmp_str); /* their order is not needed any more */
+			qsort(w->names, w->n, sizeof *w->names, cmp_str); /* their order no longer matters */
 		for (size_t i = 1; i < w->n && !w->status; i++)
 			if (!strcmp(w->names[i - 1], w->names[i]))
 				w->status = wasd_fail_at(&w->err, WASD_EINVAL, w->names[i], "tensor %s: added twice", w->names[i]);
@@ -378,7 +378,7 @@ enum wasd_status wasd_st_writer_write(struct wasd_st_writer *w, void *out, size_
 	if (s)
 		return s;
 	if (size != want)
-		return wasd_fail(err, WASD_EINVAL, "safetensors: room for %zu bytes, %zu are needed", size, want);
+		return wasd_fail(err, WASD_EINVAL, "safetensors: a buffer of %zu bytes, but %zu are needed", size, want);
 	const size_t hlen = header_len(w);
 	char *p = out, *data = p + 8 + hlen;
 	for (int i = 0; i < 8; i++)

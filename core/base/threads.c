@@ -1,9 +1,8 @@
-/* base/threads.c - the thread team. One owner gives out work and takes part in it; helpers sleep between jobs.
+/* base/threads.c - the thread team. One owner hands out work and takes part in it; helper threads sleep between jobs.
  *
- * A job is published by raising `gen`; each helper does its own range and lowers `left`. Waiting spins briefly, because
- * in a training step the next job is mostly microseconds away, and then sleeps in the kernel (futex), because on a busy
- * machine a spinning thread takes the core from the one that it waits for.
- */
+ * The owner publishes a job by incrementing `gen`; each helper does its own range and decrements `left`. Waiting
+ * threads spin briefly, because in a training step the next job is mostly microseconds away. Then they sleep in the
+ * kernel (futex), because on a busy machine a spinning thread takes the core from the thread it waits for. */
 #include "wasd/tensor.h"
 
 #include <errno.h>
@@ -18,20 +17,21 @@
 #define SPINS 4000
 
 struct team {
-	int n; /* threads in all, the owner included */
+	int n; /* number of threads, including the owner */
 	pthread_t helper[WASD_THREADS_MAX];
 	void (*fn)(void *ctx, int begin, int end, int thread);
 	void *ctx;
 	int count;
 	bool quit;
-	_Alignas(64) atomic_uint gen;  /* raised for every job: publishes fn, ctx, count, quit */
+	_Alignas(64) atomic_uint gen;  /* incremented for every job: publishes fn, ctx, count, quit */
 	_Alignas(64) atomic_uint left; /* helpers that have not finished this job */
 	atomic_uint sleepers;          /* helpers that may be asleep on gen */
 	atomic_uint owner_sleeps;
-	void (*on_all)(int threads, void (*member)(int thread)); /* another pool does the work; NULL: the helpers */
+	void (*on_all)(int threads,
+	               void (*member)(int thread)); /* runs the work on another thread pool; NULL: on the helpers */
 };
 
-/* The process has one team by design (one owner of threads); it is the only state of this file. */
+/* The process has one team by design (one owner of threads); this is the only state in this file. */
 static struct team team = {.n = 1};
 
 static void futex_wait(atomic_uint *word, unsigned seen)
@@ -105,7 +105,7 @@ static int cpus_allowed(void)
 enum wasd_status wasd_threads_init(int n, struct wasd_err *err)
 {
 	if (n < 0 || n > WASD_THREADS_MAX)
-		return wasd_fail(err, WASD_EINVAL, "threads: %d is not between 1 and %d (or 0 for all cores)", n,
+		return wasd_fail(err, WASD_EINVAL, "threads: %d must be between 1 and %d (or 0 for all cores)", n,
 		                 WASD_THREADS_MAX);
 	if (n == 0) {
 		n = cpus_allowed();
@@ -149,7 +149,7 @@ void wasd_parallel(int n, void (*fn)(void *ctx, int begin, int end, int thread),
 	if (n <= 0)
 		return;
 	if (team.n == 1 || n == 1) {
-		/* With a team, item 0 of 1 belongs to the last range; partial sums must not care who did it. */
+		/* With a team, item 0 of 1 goes to the last thread; partial sums must not depend on which thread ran it. */
 		fn(ctx, 0, n, 0);
 		return;
 	}

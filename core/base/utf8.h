@@ -1,11 +1,11 @@
-/* base/utf8.h - one step of strict UTF-8, shared by the checks and cuts of base. Private to core/base. */
+/* base/utf8.h - one step of a strict UTF-8 decoder, shared by the checks and cuts of base. Private to core/base. */
 #ifndef WASD_BASE_UTF8_H
 #define WASD_BASE_UTF8_H
 
 #include <stddef.h>
 
-/* Length of the well-formed sequence at s[0..n), or 0: overlong forms, surrogates, values above
- * U+10FFFF and cut sequences are refused (Unicode 15, table 3-7). NUL counts as a sequence of one. */
+/* Length of the well-formed sequence at s[0..n), or 0. Rejects overlong forms, surrogates, values above U+10FFFF and
+ * truncated sequences (Unicode 15, table 3-7). NUL counts as a sequence of one. */
 static inline size_t utf8_step(const unsigned char *s, size_t n)
 {
 	if (n == 0)

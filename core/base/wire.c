@@ -1,8 +1,8 @@
-/* base/wire.c - frames over a stream socket; the format is in wasd/wire.h.
+/* base/wire.c - frames over a stream socket; the format is described in wasd/wire.h.
  *
- * The receiver reads exactly one frame at a time: 24 bytes of header, then exactly the announced payload. Linux hands a
- * descriptor over with the first byte of the sendmsg that carried it, and frames start their own sendmsg, so a
- * descriptor seen while a frame is read belongs to that frame and to no other. */
+ * The receiver reads exactly one frame at a time: 24 bytes of header, then exactly the announced payload. Linux
+ * delivers a descriptor with the first byte of the sendmsg that carried it, and every frame starts its own sendmsg. So
+ * a descriptor seen while reading a frame belongs to that frame. */
 #include "wasd/protocol.h"
 #include "wasd/wire.h"
 #include <errno.h>
@@ -20,17 +20,17 @@ static const unsigned char magic[4] = {'W', 'A', 'S', 'D'};
 
 struct wasd_wire {
 	int fd;
-	bool speaks; /* the messages of this role only; side holds this end */
+	bool speaks; /* only the messages of this role are allowed; side is our end */
 	enum wasd_role role;
 	enum wasd_side side;
 	pthread_mutex_t send_lock;
 	uint32_t sent;    /* number of the last frame sent; send_lock */
-	bool send_broken; /* a frame was cut: nothing may follow it; send_lock */
+	bool send_broken; /* a frame was cut short, so nothing may follow it; send_lock */
 
-	/* the reader's side */
+	/* state of the reader */
 	unsigned char head[HEADER];
 	char *body;        /* json_len + bin_len bytes of the frame in progress */
-	size_t have;       /* bytes of header and body that are in */
+	size_t have;       /* bytes of header and body received so far */
 	uint32_t received; /* number of the last frame */
 	int passed_fd;     /* came with this frame, or -1 */
 	bool recv_broken;
@@ -106,7 +106,7 @@ void wasd_wire_speak(struct wasd_wire *w, enum wasd_role role, enum wasd_side si
 	w->side = side;
 }
 
-/* A message that `from` says, against its row. */
+/* Checks a message sent by `from` against its row. */
 static enum wasd_status check_message(const struct wasd_wire *w, enum wasd_side from, const cJSON *json,
                                       const char *type, size_t bin_len, bool file, struct wasd_err *err)
 {
@@ -120,7 +120,7 @@ static enum wasd_status check_message(const struct wasd_wire *w, enum wasd_side 
 
 /* ---- sending ---- */
 
-/* The descriptor travels with the first byte; what a short write leaves follows without it. */
+/* The descriptor travels with the first byte; the rest of a short write follows without it. */
 static enum wasd_status send_all(int sock, struct iovec *iov, int n_iov, int fd, struct wasd_err *err)
 {
 	union {
@@ -169,7 +169,7 @@ enum wasd_status wasd_wire_send(struct wasd_wire *w, const cJSON *json, const vo
 	if (!wasd_json_str(json, "type", &type))
 		return wasd_fail(err, WASD_EINVAL, "a message needs a string member \"type\"");
 	if (bin_len > WASD_WIRE_MAX)
-		return wasd_fail(err, WASD_ETOOBIG, "message %s: %zu binary bytes, the limit is %u", type, bin_len,
+		return wasd_fail(err, WASD_ETOOBIG, "message %s: %zu binary bytes; the limit is %u", type, bin_len,
 		                 WASD_WIRE_MAX);
 	enum wasd_status s = check_message(w, w->side, json, type, bin_len, fd >= 0, err);
 	if (s) {
@@ -182,7 +182,7 @@ enum wasd_status wasd_wire_send(struct wasd_wire *w, const cJSON *json, const vo
 		return wasd_fail(err, WASD_ENOMEM, "message %s: no memory", type);
 	size_t json_len = strlen(text);
 	if (json_len > WASD_WIRE_MAX) {
-		s = wasd_fail(err, WASD_ETOOBIG, "message %s: %zu bytes of JSON, the limit is %u", type, json_len,
+		s = wasd_fail(err, WASD_ETOOBIG, "message %s: %zu bytes of JSON; the limit is %u", type, json_len,
 		              WASD_WIRE_MAX);
 		goto out;
 	}
@@ -234,7 +234,7 @@ static enum wasd_status broken(struct wasd_wire *w, struct wasd_err *err, const 
 	return wasd_fail(err, WASD_ECORRUPT, "frame %u: %s", w->received + 1, what);
 }
 
-/* Takes the descriptors that came with a read. More than one per frame is an offence; all of them get closed. */
+/* Takes the descriptors that came with a read. More than one per frame is an error, and the extra ones are closed. */
 static bool take_fds(struct wasd_wire *w, struct msghdr *m)
 {
 	bool good = !(m->msg_flags & MSG_CTRUNC);
@@ -256,7 +256,7 @@ static bool take_fds(struct wasd_wire *w, struct msghdr *m)
 	return good;
 }
 
-/* Reads up to n bytes of the current frame. WASD_EBUSY when nothing more is there now. */
+/* Reads up to n bytes of the current frame. WASD_EBUSY if no more bytes are available now. */
 static enum wasd_status read_some(struct wasd_wire *w, void *p, size_t n, size_t *got, struct wasd_err *err)
 {
 	union {
@@ -279,9 +279,9 @@ static enum wasd_status read_some(struct wasd_wire *w, void *p, size_t n, size_t
 		else if (k < 0)
 			return wasd_fail_errno(err, errno, "receive");
 		else if (!take_fds(w, &m))
-			return broken(w, err, "more descriptors than one");
+			return broken(w, err, "more than one descriptor");
 		if (k == 0)
-			return w->have ? broken(w, err, "the stream ends inside it") :
+			return w->have ? broken(w, err, "the stream ends inside the frame") :
 			                 wasd_fail(err, WASD_ENOTFOUND, "end of stream");
 		*got = (size_t)k;
 		return WASD_OK;
@@ -304,7 +304,7 @@ static enum wasd_status check_header(struct wasd_wire *w, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* The whole frame is in: checks it and moves it to *out. */
+/* Checks a complete frame and moves it to *out. */
 static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_frame *out, struct wasd_err *err)
 {
 	const size_t json_len = get32(w->head + 12), bin_len = get32(w->head + 16);
@@ -351,7 +351,7 @@ static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_frame *out
 	return WASD_OK;
 }
 
-/* Goes on with the frame in progress until it is complete or the kernel has no more bytes. */
+/* Continues the frame in progress until it is complete or the kernel has no more bytes. */
 static enum wasd_status advance(struct wasd_wire *w, struct wasd_frame *out, struct wasd_err *err)
 {
 	for (;;) {

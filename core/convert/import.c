@@ -1,8 +1,8 @@
-/* convert/import.c - a safetensors file from elsewhere as a checkpoint.
+/* convert/import.c - imports a safetensors file from elsewhere as a checkpoint.
  *
- * The file is hostile until every tensor has been found right: the reader of base/safetensors.c vouches for sizes and
- * offsets, here names, shapes, types and values are held against the network that the model object means. Nothing is
- * guessed: what is missing or too much is named. */
+ * The file is untrusted until every tensor has been checked. The reader in base/safetensors.c checks sizes and offsets;
+ * this file compares names, shapes, types and values with the network that the model object describes. Nothing is
+ * guessed: the error names what is missing or unexpected. */
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 #include "wasd/foreign.h"
@@ -21,11 +21,11 @@ static const char *const parts[] = {"running_mean", "running_var"};
 
 struct import {
 	struct wasd_st *st;
-	const char *prefix; /* of all names; not the network's */
-	cJSON *own;         /* of a checkpoint of wasd, with the state of a run: its list of modes; else NULL */
+	const char *prefix; /* common to all names in the file; not part of the network's names */
+	cJSON *own;         /* the list of modes in a checkpoint of wasd with the state of a run; else NULL */
 	cJSON *meta[9];     /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
-	cJSON *asked;       /* the model that was given, with every option */
-	const cJSON *model, *classes, *input; /* given or of the metadata */
+	cJSON *asked;       /* the model given by the caller, with every option filled in */
+	const cJSON *model, *classes, *input; /* given by the caller or taken from the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[MODES_READ];
@@ -33,10 +33,10 @@ struct import {
 enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES, PREPARE };
 static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes", "prepare"};
 
-/* ---- what it is -------------------------------------------------------------------------------------------- */
+/* ---- recognising the file ------------------------------------------------------------------------------------ */
 
-/* Wrappers of PyTorch put a word before every name: DataParallel and DDP, torch.compile. It is taken off when all names
- * have it. */
+/* PyTorch wrappers (DataParallel and DDP, torch.compile) prepend a word to every name. Removes it if all names have
+ * it. */
 static void find_prefix(struct import *m)
 {
 	static const char *const words[] = {"module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."};
@@ -51,7 +51,7 @@ static void find_prefix(struct import *m)
 	}
 }
 
-/* A file of another program is told by its name, not by what a safetensors file would have in its place. */
+/* The error for a foreign file names its format instead of describing what a safetensors file should contain. */
 static enum wasd_status open_file(struct import *m, const void *bytes, size_t len, struct wasd_err *err)
 {
 	char text[WASD_FOREIGN_TEXT];
@@ -87,15 +87,14 @@ static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct
 		dim[i] = ok ? (int)d->valuedouble : 0;
 	}
 	*in = (struct wasd_shape){dim[0], dim[1], dim[2]};
-	return ok ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, "/input", "/input: not [channels, height, width]");
+	return ok ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, "/input", "/input: must be [channels, height, width]");
 }
 
 static enum wasd_status lacking(const char *what, struct wasd_err *err)
 {
 	char pointer[20];
 	snprintf(pointer, sizeof pointer, "/%s", what);
-	return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: the file's metadata do not say it; give it with the request",
-	                    pointer);
+	return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: not in the file's metadata; give it with the request", pointer);
 }
 
 static enum wasd_status make_graph(struct import *m, const struct wasd_import *how, struct wasd_err *err)
@@ -117,12 +116,12 @@ static enum wasd_status make_graph(struct import *m, const struct wasd_import *h
 	cJSON_ArrayForEach(name, m->classes)
 		names = names && cJSON_IsString(name);
 	if (!names)
-		return wasd_fail_at(err, WASD_EINVAL, "/classes", "/classes: not a list of names");
+		return wasd_fail_at(err, WASD_EINVAL, "/classes", "/classes: must be a list of names");
 	enum wasd_status s = read_shape(m->input, &in, err);
 	struct wasd_err e = {0};
 	if (s || !(s = wasd_network_build(m->model, in, n, &m->graph, &e)))
 		return s;
-	/* The image is what does not fit where a job's error would point to its data. */
+	/* Where the shape does not fit, a job's error points to its data set; here the input is at fault. */
 	return wasd_fail_at(err, s, strcmp(e.pointer, "/dataset") ? e.pointer : "/input", "%s", e.msg);
 }
 
@@ -173,20 +172,20 @@ static enum wasd_status load_one(const struct import *m, const char *name, int n
 	if (!t)
 		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: missing from the file", name);
 	if (t->dtype != WASD_F32 && t->dtype != WASD_F16 && t->dtype != WASD_BF16 && t->dtype != WASD_F64)
-		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: type %s, want F32, F16, BF16 or F64", name,
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: has type %s, but must be F32, F16, BF16 or F64", name,
 		                    wasd_dtype_name(t->dtype));
 	if (t->ndims != n_dims || (n_dims && memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims))) {
 		char have[64], want[64];
 		wasd_st_dims_text(have, t->ndims, t->dims);
 		wasd_st_dims_text(want, n_dims, dims);
-		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, the network has %s", name,
+		return wasd_fail_at(err, WASD_EINVAL, name, "%.100s: shape %s, but the network has %s", name,
 		                    *have ? have : "of a scalar", want);
 	}
 	for (size_t i = 0; i < t->count; i++) {
 		double v = element(t, i);
 		dst[i] = (real)v;
 		if (!isfinite(v) || !isfinite(dst[i]) || v < lowest)
-			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: element %zu is %g", name, i, v);
+			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: element %zu has the invalid value %g", name, i, v);
 	}
 	return WASD_OK;
 }
@@ -204,7 +203,7 @@ static enum wasd_status load_params(struct import *m, struct wasd_err *err)
 	return s;
 }
 
-/* All statistics of a set, or *present false when the file has none of them. */
+/* Loads all statistics of a set; *present is false if the file has none of them. */
 static enum wasd_status load_stats(struct import *m, int mode, bool *present, struct wasd_err *err)
 {
 	char name[NAME_SIZE], missing[NAME_SIZE] = "";
@@ -226,7 +225,7 @@ static enum wasd_status load_stats(struct import *m, int mode, bool *present, st
 	}
 	if (!s && *present && *missing)
 		s = wasd_fail_at(err, WASD_EINVAL, missing,
-		                 "%.120s: missing from the file, which has other statistics of this mode", missing);
+		                 "%.120s: missing from the file, although it has other statistics of this mode", missing);
 	return s;
 }
 
@@ -249,13 +248,13 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 		                        !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
 		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) &&
 		    (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
-			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected, the network has no such tensor", name);
+			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected; the network has no such tensor", name);
 	}
 	return WASD_OK;
 }
 
-/* What the file says of a mode: a list of those that it has, or, in a checkpoint of wasd, whether its statistics were
- * measured. */
+/* What the file claims about a mode: the list of modes it has or, in a checkpoint of wasd, whether the mode's
+ * statistics were measured. */
 static bool claimed(const struct import *m, const char *mode)
 {
 	const cJSON *one;
@@ -317,7 +316,7 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 	return NULL;
 }
 
-/* The job's spec where the file carries one; its model is in any case the one that was built. */
+/* The job's spec if the file carries one, but always with the model that was built. */
 static cJSON *make_spec(const struct import *m)
 {
 	cJSON *spec = cJSON_IsObject(m->meta[SPEC]) ? cJSON_Duplicate(m->meta[SPEC], true) : cJSON_CreateObject();

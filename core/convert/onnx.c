@@ -1,11 +1,11 @@
-/* convert/onnx.c - one mode of a checkpoint as an ONNX model.
+/* convert/onnx.c - exports one mode of a checkpoint as an ONNX model.
  *
- * What is written is the bundle that a deployment computes with: batch normalisation folded into the convolutions,
- * DOM's dead taps cut off, so a shadow kernel is a 2x3 or 2x2 convolution with its own padding and its own share of the
- * multiply-adds there too. Every layer writes its own operators (struct layer's `onnx`); here are the names, the
- * constants and the frame around them.
+ * It exports the bundle that a deployment computes with: batch normalisation is folded into the convolutions and DOM's
+ * dead taps are cut off. So a shadow kernel becomes a 2x3 or 2x2 convolution with its own padding, and saves
+ * multiply-adds in ONNX too. Every layer writes its own operators (struct layer's `onnx`); this file provides the
+ * names, the constants and the enclosing model.
  *
- * Field numbers: onnx.proto, which is a protocol buffer; opset 13 (2021), IR version 7. */
+ * Field numbers are from onnx.proto, a protocol buffer definition; opset 13 (2021), IR version 7. */
 #include "layers/onnx.h"
 #include "convert/protobuf.h"
 #include "graph/graph.h"
@@ -18,7 +18,7 @@
 
 #define OPSET 13
 #define IR_VERSION 7
-#define SIZE_LIMIT ((size_t)INT32_MAX) /* of a protocol buffer */
+#define SIZE_LIMIT ((size_t)INT32_MAX) /* maximal size of a protocol buffer */
 
 enum {
 	MODEL_IR = 1,
@@ -57,9 +57,9 @@ struct onnx {
 	struct value *value; /* per node */
 	struct name *names;
 	wasd_node at;                          /* the node being written */
-	char stem[80];                         /* what its values are named after */
+	char stem[80];                         /* prefix for the names of its values */
 	struct wasd_buf nodes, constants;      /* fields of the graph */
-	struct wasd_buf op, attr, tensor, raw; /* being written */
+	struct wasd_buf op, attr, tensor, raw; /* under construction */
 	const char *op_type;
 	bool failed; /* no memory for a name */
 };
@@ -85,8 +85,8 @@ static const char *name_of(struct onnx *o, const char *suffix)
 	return keep(o, *suffix ? wasd_asprintf("%s.%s", o->stem, suffix) : wasd_strdup(o->stem));
 }
 
-/* Named nodes by their name, the others by what they are and where. The slash keeps values apart from parameters,
- * "input" and "logits". */
+/* Uses a node's name, or else its operation and index. The slash keeps values apart from parameters, "input" and
+ * "logits". */
 static void set_stem(struct onnx *o, wasd_node i, const struct node *n)
 {
 	o->at = i;
@@ -104,7 +104,7 @@ static const char *put_tensor(struct onnx *o, const char *name, int type, const 
 		pb_int(&o->tensor, TENSOR_DIMS, dims[i]);
 	pb_int(&o->tensor, TENSOR_TYPE, type);
 	pb_string(&o->tensor, TENSOR_NAME, name);
-	/* The bytes go straight to their place: there may be a hundred megabytes of them. */
+	/* Writes the bytes directly to their place, because there may be a hundred megabytes of them. */
 	size_t inner = o->tensor.len + pb_varint_size(TENSOR_RAW << 3) + pb_varint_size(o->raw.len) + o->raw.len;
 	pb_head(&o->constants, GRAPH_INITIALIZER, inner);
 	wasd_buf_append(&o->constants, o->tensor.data, o->tensor.len);
@@ -141,7 +141,7 @@ const char *onnx_param(struct onnx *o, int param)
 static const char *put_stats(struct onnx *o, const char *suffix, const struct node *n, size_t offset)
 {
 	raw_reals(o, o->model->stats[WASD_STATS_AOM] + offset,
-	          (size_t)n->shape.c); /* where a bundle keeps those of its mode */
+	          (size_t)n->shape.c); /* where a bundle keeps the statistics of its mode */
 	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, (int64_t[]){n->shape.c}, 1);
 }
 
@@ -217,7 +217,7 @@ void onnx_attr_float(struct onnx *o, const char *name, double v)
 	put_attr(o, ATTR_IS_FLOAT);
 }
 
-/* The operator under way makes the value `name`. */
+/* Ends the current operator, whose output is the value `name`. */
 static const char *end_as(struct onnx *o, const char *name)
 {
 	pb_string(&o->op, NODE_OUTPUT, name);
@@ -242,7 +242,7 @@ const char *onnx_value(struct onnx *o, int k, bool *flat)
 	return v->name;
 }
 
-/* Input k behind a change of form; made anew for each reader, it costs nothing. */
+/* Input k behind a change of form. Created again for each reader; it costs nothing. */
 static const char *reformed(struct onnx *o, int k, const char *value, const char *op, const char *what)
 {
 	char suffix[40];
@@ -273,7 +273,7 @@ const char *onnx_flat(struct onnx *o, int k)
 
 /* ---- the frame -------------------------------------------------------------------------------------------- */
 
-/* A value of the graph's surface: float32 (N,...), N any number. */
+/* An input or output of the graph: float32 (N,...), with N variable. */
 static void put_surface(struct wasd_buf *graph, int field, const char *name, const int *dims, int n)
 {
 	struct wasd_buf dim = {0}, shape = {0}, tensor = {0}, type = {0}, info = {0};
@@ -315,7 +315,8 @@ static enum wasd_status put_nodes(struct onnx *o, struct wasd_err *err)
 			continue;
 		}
 		if (!n->layer->onnx)
-			return wasd_fail(err, WASD_EUNSUPPORTED, "%s: a layer %s has no form in ONNX", o->stem, n->layer->op);
+			return wasd_fail(err, WASD_EUNSUPPORTED, "%s: layers of type %s cannot be exported to ONNX", o->stem,
+			                 n->layer->op);
 		n->layer->onnx(o, n);
 	}
 	const struct value *last = &o->value[o->graph->output];
@@ -368,7 +369,8 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, s
 		return wasd_fail(err, WASD_ENOMEM, "ONNX model");
 	return graph < SIZE_LIMIT ?
 	           WASD_OK :
-	           wasd_fail(err, WASD_ETOOBIG, "%zu bytes, an ONNX file has at most %zu", graph, SIZE_LIMIT);
+	           wasd_fail(err, WASD_ETOOBIG, "the ONNX file would have %zu bytes; at most %zu are possible", graph,
+	                     SIZE_LIMIT);
 }
 
 enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **out, size_t *out_len,

@@ -1,6 +1,6 @@
-/* convert/protobuf.h - the wire format of protocol buffers, as much of it as writing needs: a message is a run of
- * fields, each a number (field << 3 | type) as a varint and then a varint, four bytes, or a length and so many bytes (a
- * string or a message). Failures stick to the buffer. */
+/* convert/protobuf.h - the wire format of protocol buffers, as far as writing needs it. A message is a sequence of
+ * fields. Each field has a number (field << 3 | type) as a varint, followed by a varint, four bytes, or a length and
+ * that many bytes (a string or a message). The buffer remembers failures. */
 #ifndef CONVERT_PROTOBUF_H
 #define CONVERT_PROTOBUF_H
 
@@ -16,7 +16,7 @@ static inline size_t pb_varint_size(uint64_t v)
 	return n;
 }
 
-/* Seven bits a byte, the lowest first; the top bit says that more follow. */
+/* Seven bits per byte, lowest first; the top bit means that more bytes follow. */
 static inline void pb_varint(struct wasd_buf *b, uint64_t v)
 {
 	char out[10];
@@ -39,7 +39,7 @@ static inline void pb_float(struct wasd_buf *b, unsigned field, float v)
 	wasd_buf_append(b, &v, sizeof v);
 }
 
-/* The head of a field of len bytes; they follow. */
+/* Writes the header of a field of len bytes, which the caller appends. */
 static inline void pb_head(struct wasd_buf *b, unsigned field, size_t len)
 {
 	pb_varint(b, field << 3 | 2);
@@ -57,7 +57,7 @@ static inline void pb_string(struct wasd_buf *b, unsigned field, const char *s)
 	pb_bytes(b, field, s, strlen(s));
 }
 
-/* The message sub, which is emptied. */
+/* Appends the message sub as a field, and empties sub. */
 static inline void pb_message(struct wasd_buf *b, unsigned field, struct wasd_buf *sub)
 {
 	b->failed |= sub->failed;

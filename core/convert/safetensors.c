@@ -1,8 +1,7 @@
-/* convert/safetensors.c - a checkpoint without what only a run needs: a state_dict that PyTorch loads, with everything
- * that a deployment needs in its metadata.
+/* convert/safetensors.c - exports a checkpoint without what only a run needs: a state_dict that PyTorch loads, with
+ * everything that a deployment needs in its metadata.
  *
- * Tensors are handed through as they are stored, not computed with: what comes in again (import.c) has the same bits.
- */
+ * Tensors are copied as stored, without computation, so an import (import.c) gets the same bits back. */
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 
@@ -35,7 +34,7 @@ static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd
 	return s;
 }
 
-/* v as JSON text under key; false: no memory. */
+/* Adds v as JSON text under key; false: no memory. */
 static bool put_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
 {
 	char *text = wasd_json_print(v);

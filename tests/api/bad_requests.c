@@ -75,7 +75,7 @@ static const struct bad cases[] = {
 	{400, "bad_json", "POST", "/v1/jobs", "{\"train\":{\"epochs\":01}}", "number", "/train/epochs"},
 	{400, "bad_json", "POST", "/v1/jobs", "{\"train\":{\"lr\":1e999}}", "too large", "/train/lr"},
 	{400, "bad_json", "POST", "/v1/jobs", "{\"train\":{\"batch\":NaN}}", "not a JSON value", "/train/batch"},
-	{400, "bad_json", "POST", "/v1/jobs", "{\"note\":\"a\",\"note\":\"b\"}", "twice", "/note"},
+	{400, "bad_json", "POST", "/v1/jobs", "{\"note\":\"a\",\"note\":\"b\"}", "duplicate member name", "/note"},
 	{400, "bad_json", "POST", "/v1/jobs", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
      "32 levels", NULL},
 	{422, "invalid_field", "POST", "/v1/jobs", "[]", "must be a JSON object", NULL},

@@ -219,11 +219,9 @@ static enum wasd_status fake_import(struct convert *self, const char *sha256, co
 	if (strcmp(sha256, test_blob))
 		return wasd_fail(err, WASD_ENOTFOUND, "no blob");
 	if (!wasd_json_get(how, "model"))
-		return wasd_fail_at(err, WASD_EINVAL, "/model",
-		                    "/model: the file's metadata do not say it; give it with the request");
+		return wasd_fail_at(err, WASD_EINVAL, "/model", "/model: not in the file's metadata; give it with the request");
 	if (!wasd_json_get(how, "input"))
-		return wasd_fail_at(err, WASD_EINVAL, "/input",
-		                    "/input: the file's metadata do not say it; give it with the request");
+		return wasd_fail_at(err, WASD_EINVAL, "/input", "/input: not in the file's metadata; give it with the request");
 	wasd_json_str(wasd_json_get(how, "model"), "arch", &arch);
 	if (!strcmp(arch, "resnet18"))
 		return wasd_fail_at(err, WASD_EINVAL, "conv.weight", "conv.weight: missing from the file");

@@ -90,7 +90,7 @@ static void quotes(void)
 		{T("{\"a\":\xe2\x80\x98x\xe2\x80\x99}"), "a curly quote where a straight one (\") belongs at byte 5"},
 		{T("{'a':1}"), "a single quote where a double one (\") belongs at byte 1"},
 		{T("{\"a\":'x'}"), "a single quote where a double one (\") belongs at byte 5"},
-		{T("{name:glyphs}"), "a member name without quotes (a Windows command line takes them away"},
+		{T("{name:glyphs}"), "a member name without quotes (the Windows command line removes them"},
 		{T("\xff\xfe{\0}\0"), "UTF-16 byte order mark: save it as UTF-8"},
 		{T("'{a:1}'"), "the Windows command line keeps them"},
 		{T("<!doctype html>"), "this is an HTML page"},

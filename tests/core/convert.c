@@ -337,7 +337,7 @@ static void what_is_wrong_is_named(void)
 		{"drop all", "running_", NULL, 0, "no BatchNorm statistics"},
 		{"rename", "fc.weight", "linear.weight", 0, "linear.weight: unexpected"},
 		{"rename", "bn.running_mean", "optim.momentum.fc.weight", 0, "optim.momentum.fc.weight: unexpected"},
-		{"flatten", "conv.weight", NULL, 0, "conv.weight: shape 1728, the network has 64x3x3x3"},
+		{"flatten", "conv.weight", NULL, 0, "conv.weight: shape 1728, but the network has 64x3x3x3"},
 		{"type", "fc.bias", NULL, WASD_I32, "fc.bias: type I32"},
 		{"poison", "fc.bias", "nan", 0, "fc.bias: element 9 is nan"},
 		{"poison", "bn.running_var", "negative", 0, "bn.running_var: element 63 is -1"},
@@ -371,7 +371,7 @@ static void what_is_wrong_is_named(void)
 		struct wasd_import how;
 		const char *error;
 	} given[] = {
-		{{model, ten, input, true}, NULL},       {{model, few, input, true}, "shape 10x512, the network has 2x512"},
+		{{model, ten, input, true}, NULL},       {{model, few, input, true}, "shape 10x512, but the network has 2x512"},
 		{{vgg, ten, input, true}, "unexpected"}, {{model, ten, odd, true}, "5"},
 		{{model, ten, few, true}, "/input"},     {{model, input, input, true}, "/classes"},
 		{{none, ten, input, true}, "resnet19"},
