@@ -1,6 +1,6 @@
 // api.js - talking to the daemon: JSON calls, uploads with progress, and the event stream.
 
-// A fault's text often begins with its pointer; a form shows it beside the field, where the pointer only disturbs.
+// The text of a fault often begins with its pointer. A form shows the text beside the field, where the pointer is redundant.
 function fault({ pointer, detail }) {
   const path = pointer ?? '', said = detail ?? '';
   return { pointer: path, text: path && said.startsWith(path) ? said.slice(path.length).replace(/^[:\s]+/, '') : said };
@@ -8,8 +8,8 @@ function fault({ pointer, detail }) {
 const where = (pointer) => (pointer.startsWith('/') ? pointer.slice(1).replaceAll('/', '.') : pointer);   // a member of the request, or a file of an archive
 export const told = ({ pointer, text }) => [where(pointer), text].filter(Boolean).join(': ');
 
-// A refusal by the daemon (problem+json), or the network's. faults: [{pointer, text}], what is wrong with which field of the request;
-// the message tells each of them once.
+// An error response of the daemon (problem+json), or a network error. faults: [{pointer, text}], one per faulty field of the request;
+// the message lists each of them once.
 export class Problem extends Error {
   constructor(status, body, fallback) {
     const faults = (body?.errors ?? []).map(fault);
@@ -27,7 +27,7 @@ async function parse(response, as) {
   return /json/.test(response.headers.get('Content-Type') ?? '') ? JSON.parse(text) : text;
 }
 
-// as: 'blob' for an answer that is a file.
+// as: 'blob' if the response is a file.
 export async function call(method, path, { json, body, headers = {}, cache = 'no-cache', as } = {}) {
   if (json !== undefined) { body = JSON.stringify(json); headers = { 'Content-Type': 'application/json', ...headers }; }
   let response;
@@ -55,14 +55,14 @@ export function upload(path, file, onProgress) {
     x.open('PUT', path);
     x.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
     x.onload = () => (x.status < 300 ? resolve(body()) : reject(new Problem(x.status, body(), `PUT ${path}: ${x.status}`)));
-    x.onerror = () => reject(new Problem(0, null, 'The upload was cut.'));
+    x.onerror = () => reject(new Problem(0, null, 'The upload was interrupted.'));
     x.send(file);
   });
 }
 
-// Server-sent events read by fetch (an EventSource could send no header): onEvent({type, data}), onState('live' | 'polling').
-// A cut stream is taken up again after the last id seen; while it is down the caller polls. A stream that has been silent for two
-// of the daemon's heartbeats is taken for dead.
+// Reads server-sent events with fetch (an EventSource cannot send headers): onEvent({type, data}), onState('live' | 'polling').
+// An interrupted stream resumes after the last id seen; while it is down the caller polls. A stream that stays silent for two
+// heartbeats of the daemon counts as dead.
 export function events(path, onEvent, onState) {
   const silence = 40000;
   let last = '', wait = 2000, closed = false, abort;
@@ -109,13 +109,13 @@ export function events(path, onEvent, onState) {
     }
     if (!data.length && type !== 'reset') return;
     let parsed = null;
-    try { parsed = JSON.parse(data.join('\n')); } catch { /* an event without JSON still says that something changed */ }
+    try { parsed = JSON.parse(data.join('\n')); } catch { /* even an event without JSON says that something changed */ }
     onEvent({ type, data: parsed ?? {} });
   }
 
   (async () => {
     while (!closed) {
-      try { await read(); } catch { /* taken up again below */ }
+      try { await read(); } catch { /* the loop reconnects */ }
       if (closed) return;
       onState('polling');
       await new Promise((resume) => setTimeout(resume, wait));

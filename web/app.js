@@ -1,6 +1,6 @@
-// app.js - holds what the daemon has told and keeps it fresh. Which job is shown is said by the address alone (#id). Events say that
-// something changed, GETs say what it is now, so every view has one source; while the stream is up only the list of jobs is polled,
-// and only while one runs of whose progress no event tells. Nothing is asked for while nobody looks.
+// app.js - holds the daemon's state and keeps it fresh. The address (#id) alone says which job is shown. Events say that something
+// changed and GETs fetch the new state, so every view has a single source. While the event stream is up, only the list of jobs is
+// polled, and only while a job runs without progress events. A hidden page sends no requests.
 
 import { $, announce, busy, el, setText, toast, unask } from './dom.js';
 import { call, events, get, jobPath } from './api.js';
@@ -10,12 +10,12 @@ import { createForm } from './form.js';
 import { createJobs, deployable, title } from './jobs.js';
 import { createRun } from './run.js';
 
-const page = 25;                       // jobs shown at first, and more by each "Show older jobs"
-const pollMs = 4000, restMs = 1000;    // between polls without a stream; between two rounds of GETs that events cause
+const page = 25;                       // jobs shown at first, and added by each "Show older jobs"
+const pollMs = 4000, restMs = 1000;    // between polls without a stream; between two rounds of GETs triggered by events
 const state = { jobs: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
-const other = { job: null, missing: null };    // the job that the address names when it is not in the list, or its id when it does not exist
+const other = { job: null, missing: null };    // the job named by the address if it is not in the list, or its id if it does not exist
 
-// The id that the address names.
+// The id in the address.
 function named() {
   try { return decodeURIComponent(location.hash.slice(1)) || null; } catch { return location.hash.slice(1); }
 }
@@ -23,7 +23,7 @@ function named() {
 // ---- loading ----
 
 const latest = {};
-// Loads one list; a slower answer to an older question does not overwrite a newer one.
+// Loads one list; a late response to an older request does not overwrite a newer one.
 async function load(name, path) {
   const question = latest[name] = (latest[name] ?? 0) + 1;
   try {
@@ -50,7 +50,7 @@ async function refresh(...names) {
 
 const shown = () => state.jobs.find((j) => j.id === named()) ?? (other.job?.id === named() ? other.job : null);
 
-// An address without a job gets the newest one; one that is not in the list is asked for.
+// Selects the newest job if the address names none; fetches a job that is not in the list.
 async function loadNamed() {
   if (!named() && state.jobs.length) history.replaceState(null, '', `#${state.jobs[0].id}`);
   const id = named();
@@ -63,7 +63,7 @@ async function loadNamed() {
   }
 }
 
-// What was drawn for another job goes at once.
+// Removes what was drawn for another job at once.
 function follow() {
   unask();
   draw();
@@ -97,15 +97,15 @@ const run = createRun({ deploy, refresh, named });
 const datasets = createDatasets({ refresh: () => refresh('datasets'), list: () => state.datasets });
 const drawDeployments = createDeployments({ refresh: () => refresh('deployments'), datasets: () => state.datasets });
 const form = createForm({ datasets: () => state.datasets, submitted: async (job) => {
-  toast(`${title(job)} is submitted.`);
+  toast(`${title(job)} was submitted.`);
   location.hash = job.id;
   await refresh('jobs');
 } });
 $('#new-job').addEventListener('click', (e) => busy(e.currentTarget, () => form.open()));
 $('#jobs-more').addEventListener('click', (e) => busy(e.currentTarget, () => { state.shown += page; return refresh('jobs'); }));
-$('.skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });     // the address goes on naming the job
+$('.skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });     // keeps the job in the address
 
-// What a newcomer does first, in three steps; gone once a model is live.
+// The first three steps for a newcomer; hidden once a model is live.
 const steps = [
   { text: 'Make a data set', done: () => state.datasets.some(ready), act: () => datasets.makeGlyphs(), label: 'Make glyphs', able: () => !state.datasets.length },
   { text: 'Train a network on it', done: () => state.jobs.some(deployable), act: () => form.open(), label: 'New job', able: () => state.datasets.some(ready) },
@@ -138,7 +138,7 @@ function draw() {
 // ---- events and polls ----
 
 const everything = ['metric', 'log', 'checkpoint', 'profile'];
-// Events that arrive together, or soon after each other, cost one round of GETs; a page that nobody sees asks when it is seen again.
+// Events that arrive close together cause one round of GETs. A hidden page sends its GETs when it becomes visible again.
 const due = { lists: new Set(), run: new Set(), timer: null, last: 0 };
 function soon(lists, ofRun = []) {
   lists.forEach((n) => due.lists.add(n));
@@ -154,7 +154,7 @@ function soon(lists, ofRun = []) {
   }, Math.max(120, due.last + restMs - Date.now()));
 }
 
-// Progress comes with its event and costs no request. told: when the last one came.
+// A progress event carries the progress, so it needs no request. told: time of the last one.
 let told = 0;
 function advance(id, progress) {
   const job = state.jobs.find((j) => j.id === id) ?? (other.job?.id === id ? other.job : null);
@@ -170,19 +170,19 @@ function onEvent({ type, data }) {
     const id = data.job ?? data.id, mine = id === run.id;
     if (what === 'log') { if (mine) soon([], ['log']); return; }
     if (what === 'progress') { advance(id, data.progress); return; }
-    if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss along the steps
+    if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss by step
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
   else if (topic === 'checkpoint') {
     soon(['deployments'], ['profile']);
-    setTimeout(() => soon(['deployments']), 1500);     // a live model takes a profile up, or drops it, a moment after the event
+    setTimeout(() => soon(['deployments']), 1500);     // a live model loads or drops a profile shortly after the event
   }
   else if (topic === 'dataset') soon(['datasets']);
   else soon(Object.keys(loaders), everything);
 }
 
-// At most one list is asked for at a time; without a stream each in turn, the jobs at every other one.
+// Polls at most one list at a time; without a stream all in turn, the jobs every other time.
 const turns = ['jobs', 'deployments', 'jobs', 'datasets'];
 function poll(turn = 0) {
   const silent = () => state.jobs.some((j) => j.state === 'running') && Date.now() - told > pollMs;

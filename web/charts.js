@@ -1,5 +1,6 @@
-// charts.js - one line chart over epochs, drawn by dygraphs, with a legend of our own: the values follow the pointer, else they
-// are the latest ones. A chart without a point is not drawn: words say what is being waited for. dygraphs' own legend sets style attributes from strings, which the page's content security policy forbids.
+// charts.js - a line chart over epochs, drawn by dygraphs. Our own legend shows the values under the pointer, or else the latest
+// ones; dygraphs' legend sets style attributes from strings, which the page's content security policy forbids. Instead of a chart
+// without points, a text says what the chart waits for.
 
 import { el, isNumber } from './dom.js';
 
@@ -10,7 +11,7 @@ const charts = new Set();
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => charts.forEach((chart) => chart.restyle()));
 
 // series: [{name: metric, label, color: CSS variable, dash?, thin?}]; format(value) for the legend, tick(value) for the axis. thin: a
-// series of many points within an epoch, drawn as a line without dots.
+// series with many points per epoch, drawn as a line without dots.
 export function createChart(box, { title, series, format, tick, zero }) {
   const canvas = el('div', { class: 'plot', role: 'img' });
   const values = series.map(() => el('output', {}));
@@ -64,7 +65,7 @@ export function createChart(box, { title, series, format, tick, zero }) {
   }
 
   const chart = {
-    // metrics: Map of metric name -> [[epoch, value], ...], where a thin series has parts of epochs; waiting: what is said while there is no point
+    // metrics: Map of metric name -> [[epoch, value], ...], with fractional epochs in a thin series; waiting: the text shown while there are no points
     set(metrics, waiting) {
       const byEpoch = new Map();
       series.forEach((s, i) => (metrics.get(s.name) ?? []).forEach(([epoch, value]) => {

@@ -1,4 +1,4 @@
-// datasets.js - the data sets: state, counts, a strip of their images; making the built-in one; uploading an archive.
+// datasets.js - the data sets: state, counts, a strip of sample images; creating the built-in set; uploading an archive.
 
 import { $, announce, ask, busy, count, dropZone, el, keyed, setText, toast } from './dom.js';
 import { call, datasetPath, upload } from './api.js';
@@ -7,7 +7,7 @@ import { showState, stateBadge } from './jobs.js';
 const previews = 8;
 export const ready = (dataset) => dataset.state === 'ready';
 
-// The first of base, base-2, base-3, ... that is free.
+// The first free name of base, base-2, base-3, ...
 export function freeName(base, taken) {
   const used = new Set(taken);
   for (let n = 1; ; n++) {
@@ -21,13 +21,13 @@ export function slug(text) {
   return text.toLowerCase().replace(/\.(tar|tgz|zip|gz|bin|tar\.gz)$/g, '').replace(/\.tar$/, '').replace(/[^a-z0-9._-]+/g, '-').replace(/^[^a-z0-9]+|-+$/g, '').slice(0, 63) || 'dataset';
 }
 
-// Up to n different indices below `of`, spread over all; classes often come in turn, so the steps are not all alike.
+// Up to n different indices below `of`, spread over the range. Classes often alternate, so the steps are uneven.
 export function spread(of, n) {
   const some = Math.min(n, of), step = Math.floor(of / some);
   return Array.from({ length: some }, (_, i) => i * step + i % step);
 }
 
-// What reading an archive has left to tell: each file that is wrong or was left out, and remarks with a count and examples.
+// The report on an archive: files with errors, files left out, and remarks with a count and examples.
 function createTold() {
   const part = (kind) => {
     const summary = el('summary'), list = el('ul');
@@ -44,12 +44,12 @@ function createTold() {
   return { nodes: [files.root, remarks.root], update({ error, skipped, remarks: said = [] }) {
     const wrong = error?.errors ?? [], listed = wrong.length ? wrong : skipped ?? [], all = Math.max(error?.count ?? 0, listed.length);
     fill(files, `${some(all, 'file', 'files')} ${wrong.length ? 'cannot be read' : 'left out'}${all > listed.length ? `, the first ${listed.length}` : ''}`, listed.map((f) => [f.file, `: ${f.detail}`]));
-    const rest = said.filter((r) => !(r.code === 'bad_skipped' && skipped?.length));      // told by the list of files
+    const rest = said.filter((r) => !(r.code === 'bad_skipped' && skipped?.length));      // the list of files shows these
     fill(remarks, some(rest.length, 'remark', 'remarks'), rest.map((r) => [r.message, r.examples?.length ? ` (${count(r.count)}: ${r.examples.join(', ')}${r.count > r.examples.length ? ', …' : ''})` : '']));
   } };
 }
 
-// How the archive is to be read, as the form says it; what is as usual there is left to the daemon.
+// The query with the form's options for reading the archive; fields at their default are left to the daemon.
 function options(form) {
   const query = new URLSearchParams();
   for (const { name, value, dataset } of form.elements)
@@ -72,7 +72,7 @@ export function createDatasets({ refresh, list }) {
       setText(facts, ready(dataset) ? `${count(dataset.train)} training${dataset.val ? ` (${count(dataset.val)} of them validation)` : ''} + ${count(dataset.test)} test images · ${w}×${h}×${c} · ${dataset.classes?.length ?? 0} classes` : '');
       facts.title = dataset.classes?.join(', ') ?? '';
       gone.setAttribute('aria-label', `Delete the data set ${dataset.name}`);
-      const words = dataset.error?.errors ? 'The archive is refused: some of its files are wrong.' : [dataset.error?.file, dataset.message].filter(Boolean).join(': ');
+      const words = dataset.error?.errors ? 'The archive was rejected: some of its files have errors.' : [dataset.error?.file, dataset.message].filter(Boolean).join(': ');
       problem.hidden = !words;
       setText(problem, words);
       told.update(dataset);
@@ -85,9 +85,9 @@ export function createDatasets({ refresh, list }) {
   }
 
   async function remove(drawn) {
-    if (!await ask(`Delete the data set ${drawn.name}?`, 'All its versions are deleted for good. Jobs that have ended keep their checkpoints.', 'Delete the data set')) return;
+    if (!await ask(`Delete the data set ${drawn.name}?`, 'This deletes all its versions permanently. Finished jobs keep their checkpoints.', 'Delete the data set')) return;
     await call('DELETE', datasetPath(drawn.name));
-    toast(`${drawn.name} is deleted.`);
+    toast(`${drawn.name} was deleted.`);
     await refresh();
   }
   const show = keyed($('#dataset-rows'), row);
@@ -95,7 +95,7 @@ export function createDatasets({ refresh, list }) {
   async function makeGlyphs() {
     const name = freeName('glyphs', list().map((d) => d.name));
     await call('POST', '/v1/datasets', { json: { name, synthetic: { kind: 'glyphs', train: 6000, test: 1000, seed: 1 } } });
-    announce(`Making the data set ${name}`);
+    announce(`Creating the data set ${name}`);
     await refresh();
   }
   const button = $('#make-glyphs');
@@ -110,8 +110,8 @@ export function createDatasets({ refresh, list }) {
     bar.value = 0;
     try {
       await upload(datasetPath(name, options(form)), archive, (part) => { bar.value = part; });
-      announce(`${archive.name} is uploaded`);
-      toast(`${archive.name} is uploaded as ${name} and being read.`);
+      announce(`${archive.name} was uploaded`);
+      toast(`${archive.name} was uploaded as ${name} and is being read.`);
     } catch (e) {
       toast(`${archive.name}: ${e.message}`, true);
     } finally {

@@ -1,5 +1,5 @@
-// deployments.js - a card for every live model: its mode switch, what each mode costs and reaches, and a box that classifies
-// images. After a switch the last image is classified again, so that the effect is seen.
+// deployments.js - a card for every live model: its mode switch, the cost and accuracy of each mode, and a box that classifies
+// images. After a switch the last image is classified again, to show the effect.
 
 import { $, announce, ask, busy, count, dropZone, el, isNumber, keyed, micros, percent, setText, si, toast } from './dom.js';
 import { call, datasetPath, deploymentPath, get } from './api.js';
@@ -8,7 +8,7 @@ import { showState, stateBadge } from './jobs.js';
 import { draw as drawImage } from './picture.js';
 
 const modes = { aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' }, dom: { label: 'DOM', long: 'desire-oriented: one draw of shadow weights' } };
-// A profile is a DOM with a name: "dom:NAME".
+// A profile is a named DOM: "dom:NAME".
 const named = (mode) => mode.startsWith('dom:');
 const label = (mode) => modes[mode]?.label ?? (named(mode) ? `DOM ${mode.slice(4)}` : mode);
 
@@ -22,7 +22,7 @@ function option(group, put) {
       input.checked = chosen;
       input.disabled = !bundle;
       setText(accuracy, isNumber(bundle?.acc) ? percent(bundle.acc) : '');
-      setText(images, bundle ? (bundle.acc_images ? `${bundle.acc_images} accuracy` : 'accuracy not measured') : loaded ? 'trained without WAS: no such mode' : 'loading');
+      setText(images, bundle ? (bundle.acc_images ? `${bundle.acc_images} accuracy` : 'accuracy not measured') : loaded ? 'trained without WAS: mode not available' : 'loading');
       meter.hidden = !bundle;
       meter.value = bundle && full ? bundle.macs / full : 0;
       const saved = bundle && full ? 1 - bundle.macs / full : 0;
@@ -31,11 +31,11 @@ function option(group, put) {
   };
 }
 
-// Test images for a model: those of the version of the data set that its network was trained with; an imported one says nothing of its
-// data, so a set that fits its input and its classes is chosen by hand.
+// Test images for a model: those of the data set version that it was trained on. An imported model does not name its data, so the user
+// chooses among the sets that match its input and its number of classes.
 function createSamples({ datasets, classify, truth }) {
   let deployment = null;
-  const picker = el('select', { 'aria-label': 'Data set that test images are taken from', hidden: true, onchange: () => update(deployment) });
+  const picker = el('select', { 'aria-label': 'Data set to take test images from', hidden: true, onchange: () => update(deployment) });
   const button = el('button', { type: 'button', onclick: () => busy(button, take) }, 'Random test image');
   const none = el('small', { hidden: true });
 
@@ -53,7 +53,7 @@ function createSamples({ datasets, classify, truth }) {
     button.hidden = !deployment.dataset && !usable.length;
     button.disabled = deployment.state !== 'ready' || !chosen();
     none.hidden = !button.hidden || !deployment.input;
-    if (!none.hidden) setText(none, `No data set here has its images (${deployment.input?.slice(1).reverse().join('×')}×${deployment.input?.[0]}) and its ${deployment.classes?.length} classes.`);
+    if (!none.hidden) setText(none, `No data set here has matching images (${deployment.input?.slice(1).reverse().join('×')}×${deployment.input?.[0]}) and ${deployment.classes?.length} classes.`);
   }
 
   async function take() {
@@ -93,7 +93,7 @@ function card(first, { refresh, datasets }) {
     conditions, failed, group, drop, el('div', { class: 'line sub' }, ...samples.nodes, truth), problem, result);
 
   async function remove(drawn) {
-    if (!await ask(`Stop serving ${drawn.name}?`, 'Requests to it are refused from then on. Its checkpoint stays and can be deployed again.', 'Stop serving')) return;
+    if (!await ask(`Stop serving ${drawn.name}?`, 'Further requests to it will be rejected. Its checkpoint is kept and can be deployed again.', 'Stop serving')) return;
     await call('DELETE', deploymentPath(drawn.name));
     toast(`${drawn.name} is no longer served.`);
     await refresh();
@@ -103,7 +103,7 @@ function card(first, { refresh, datasets }) {
     const drawn = deployment;
     try {
       const { data } = await call('PUT', deploymentPath(drawn.name, '/mode'), { json: { mode, reason: 'dashboard' }, headers: { 'If-Match': `"g${drawn.generation}"` } });
-      announce(`${drawn.name} answers in ${label(mode)} now, generation ${data.generation}${isNumber(data.swap_us) ? `, switched in ${micros(data.swap_us)}` : ''}`);
+      announce(`${drawn.name} now answers in ${label(mode)}, generation ${data.generation}${isNumber(data.swap_us) ? `, switched in ${micros(data.swap_us)}` : ''}`);
       await refresh();
       if (image) await classify(image);
     } catch (e) {

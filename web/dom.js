@@ -1,10 +1,10 @@
-// dom.js - building and updating the page. Text from the server only ever goes through textContent or attributes set by name, so
-// nothing that it says can become markup.
+// dom.js - builds and updates the page. Text from the server only goes through textContent or attributes set by name, so it can
+// never become markup.
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
-// el('button', {class: 'x', onclick: f, hidden: true}, 'text', child, ...): properties that start with "on" are listeners, the rest
-// attributes (false and null leave an attribute out).
+// el('button', {class: 'x', onclick: f, hidden: true}, 'text', child, ...): properties that start with "on" are listeners, the others
+// are attributes (false and null omit an attribute).
 function furnish(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
@@ -17,7 +17,7 @@ function furnish(node, props, children) {
 export const el = (tag, props = {}, ...children) => furnish(document.createElement(tag), props, children);
 export const svg = (tag, props = {}, ...children) => furnish(document.createElementNS('http://www.w3.org/2000/svg', tag), props, children);
 
-// Makes the container's children follow a list. create(item) gives {root, update(item)}; rows are kept by key, so focus, open
+// Keeps the container's children in step with a list. create(item) returns {root, update(item)}. Rows are kept by key, so focus, open
 // details and running animations survive an update.
 export function keyed(container, create) {
   const rows = new Map();
@@ -36,8 +36,8 @@ export function keyed(container, create) {
   };
 }
 
-// A table whose rows become cards on a telephone: there each cell shows its column's name, and roles keep the table one for a screen
-// reader. Gives what does so for a new row.
+// Turns the rows of a table into cards on a phone. Each cell then shows its column's name, and ARIA roles keep it a table for screen
+// readers. Returns the function that prepares a new row.
 export function cards(table) {
   const heads = [...table.tHead.rows[0].cells];
   table.classList.add('cards');
@@ -66,14 +66,14 @@ export function toast(text, bad = false) {
   setTimeout(() => box.remove(), bad ? 15000 : 6000);
 }
 
-// Runs a button's work once at a time and shows a failure as a toast. The button keeps its focus meanwhile.
+// Runs a button's work, one run at a time, and shows a failure as a toast. The button keeps its focus meanwhile.
 export async function busy(button, work) {
   if (button.hasAttribute('aria-busy')) return;
   button.setAttribute('aria-busy', 'true');
   try { return await work(); } catch (e) { toast(e.message, true); } finally { button.removeAttribute('aria-busy'); }
 }
 
-// Asks before something is lost; true when the answer is yes. No is what has the focus and what Escape means.
+// Asks before something is lost; resolves to true if the answer is yes. "No" has the focus, and Escape means no.
 export function ask(question, consequence, yes) {
   const dialog = $('#question');
   setText($('h2', dialog), question);
@@ -83,10 +83,10 @@ export function ask(question, consequence, yes) {
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }));
 }
-// A question about an object that is not shown any more is not to be answered.
+// Closes a question about an object that is no longer shown.
 export function unask() { $('#question').close('no'); }
 
-// Lets files be dropped on an element.
+// Accepts files dropped on an element.
 export function dropZone(zone, onFiles) {
   let depth = 0;
   const over = (on) => zone.classList.toggle('over', on);

@@ -3,9 +3,9 @@
 #
 #     extern const struct web_asset { const char *name; const unsigned char *data, *end; } web_assets[];
 #
-# name is the base name, of a file in a folder docs with docs/ before it; data..end are the bytes; the row after the last has a NULL name. The bytes need no relocation (.rodata);
-# the table of pointers does in a position-independent program, so it lies in .data.rel.ro, which is read-only after start-up.
-# The directives are those that GNU as and clang agree on for x86-64 and aarch64 alike (%progbits, not @progbits).
+# name is the base name, with docs/ in front for a file in a folder docs; data..end are the bytes; the row after the last has a NULL name.
+# The bytes need no relocation (.rodata). The table of pointers does in a position-independent program, so it lies in .data.rel.ro,
+# which is read-only after start-up. The directives work with GNU as and clang, on x86-64 and aarch64 (%progbits, not @progbits).
 set -eu
 [ $# -ge 2 ] || { echo "usage: embed.sh OUT.S FILE..." >&2; exit 2; }
 out=$1

@@ -1,5 +1,5 @@
-// form.js - the form that submits a job. Networks and their own settings come from the daemon's tables, so a new row there is
-// offered here without an edit. What the daemon refuses is said once: at the field that has its pointer, else below the form.
+// form.js - the form that submits a job. Networks and their settings come from the daemon's tables, so a new row there appears here
+// without an edit. Each error is shown once: at the field with its pointer, or else below the form.
 
 import { $, el, si } from './dom.js';
 import { call, get, told } from './api.js';
@@ -7,7 +7,7 @@ import { ready } from './datasets.js';
 import { createNetwork } from './network.js';
 import { createWas } from './was.js';
 
-// Messages at the fields of a form. A field answers for its data-pointer and all below it.
+// Shows error messages at the fields of a form. A field takes the errors at its data-pointer and below.
 export function createFaults(form, rest) {
   const said = [];
   function clear() {
@@ -48,20 +48,20 @@ export function createForm({ datasets, submitted }) {
   const field = form.elements, layers = createNetwork(), was = createWas(form), faults = createFaults(form, $('#job-error'));
   let archs = [], optimizers = [];
 
-  // What to begin with: the network's own WAS where it has one, else WAS on all its convolutions. The form's first values, adamw with a
-  // cosine, bring the built-in digits above 90 % in both modes; another optimizer begins with its own rate.
+  // Suggests the network's own WAS if it has one, else WAS on all its convolutions. With the form's defaults, adamw and a cosine
+  // schedule, the built-in digits exceed 90 % in both modes. Another optimizer starts with its own default rate.
   function suggest() {
     was.suggest(own(chosen()).was);
     explain();
   }
   const chosen = () => archs.find((a) => a.name === field.arch.value);
-  const own = (a) => a.variants[0];          // with every option at its default
+  const own = (a) => a.variants[0];          // every option at its default
   function explain() {
     const a = chosen();
     layers(a, datasets().find((d) => d.name === field.dataset.value));
-    hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · its own setting is without WAS'}` : '';
+    hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · by default without WAS'}` : '';
   }
-  // A set with validation images of its own is held out by them, unless somebody asks for a share.
+  // A set with its own validation images uses them, unless the user asks for a share to hold out.
   function suggestHeld() {
     if ('chosen' in field.held.dataset) return;
     const own = datasets().find((d) => d.name === field.dataset.value)?.val > 0;
@@ -100,7 +100,7 @@ export function createForm({ datasets, submitted }) {
   function spec() {
     const number = (name) => Number(field[name].value);
     const arch = field.arch.value, dataset = field.dataset.value;
-    const name = field.name.value.trim();      // without one the daemon calls the job after its network and data
+    const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
     const job = { ...(name && { name }), dataset, model: { arch },
       data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
@@ -110,7 +110,7 @@ export function createForm({ datasets, submitted }) {
     return job;
   }
 
-  // A field that the browser itself finds wrong is shown, not hidden in closed settings.
+  // Opens closed settings that contain a field the browser finds invalid.
   form.addEventListener('invalid', (e) => e.target.closest('details')?.setAttribute('open', ''), true);
   form.addEventListener('submit', async (e) => {
     e.preventDefault();

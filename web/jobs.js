@@ -1,4 +1,4 @@
-// jobs.js - the table of jobs: one row each, whose name is a link to #id, with what can be done to it; and a job's state in words.
+// jobs.js - the table of jobs: one row per job, with a link to #id and its actions; and a job's state in words.
 
 import { $, ask, busy, cards, duration, el, keyed, percent, setText, toast } from './dom.js';
 import { call, jobPath } from './api.js';
@@ -6,10 +6,10 @@ import { call, jobPath } from './api.js';
 export const terminal = (job) => ['completed', 'failed', 'cancelled'].includes(job.state);
 export const stoppable = (job) => !terminal(job) && job.state !== 'cancelling';
 export const title = (job) => job.name || job.id;
-// A job can be served once a checkpoint has been measured.
+// A job can be deployed once one of its checkpoints has been evaluated.
 export const deployable = (job) => job.best != null && Object.keys(job.best).length > 0;
 
-// What a job is, in one line: network, data set, weights.
+// Describes a job in one line: network, data set, weights.
 export function kind(job) {
   return [job.model?.arch, job.dataset?.name, job.was ? 'WAS' : 'plain weights'].filter(Boolean).join(' · ');
 }
@@ -17,13 +17,13 @@ export function kind(job) {
 // ---- a job's state in words ----
 
 const reasons = {
-  user: 'on request', kill: 'by force, on request', early_stopped: 'it no longer improved', nan_loss: 'its loss is not a number any more',
-  deadline_exceeded: 'its time was over', oom: 'it ran out of memory', bad_data: 'its data cannot be read', retries_exhausted: 'every attempt failed',
+  user: 'on request', kill: 'by force, on request', early_stopped: 'no further improvement', nan_loss: 'its loss became NaN or infinite',
+  deadline_exceeded: 'it exceeded its deadline', oom: 'it ran out of memory', bad_data: 'its data cannot be read', retries_exhausted: 'every attempt failed',
   daemon_stopped: 'the daemon was stopped', retry: 'another attempt', error: '', done: '',
 };
-const verbs = { cancelled: 'Cancelled', cancelling: 'Being cancelled', failed: 'Failed', completed: 'Ended early', queued: 'Waits', retry_wait: 'Waits' };
+const verbs = { cancelled: 'Cancelled', cancelling: 'Being cancelled', failed: 'Failed', completed: 'Ended early', queued: 'Waiting', retry_wait: 'Waiting' };
 
-// Why a job is in its state and where it came to; '' when its state says it all.
+// Says why a job is in its state and how far it got; '' if the state says it all.
 export function story(job) {
   const { epoch, epochs } = job.progress ?? {}, why = reasons[job.reason] ?? job.reason?.replaceAll('_', ' ');
   const waits = job.state === 'queued' ? job.queue?.reason : '';
@@ -33,7 +33,7 @@ export function story(job) {
   return [head, job.message ?? waits].filter(Boolean).join(': ');
 }
 
-// How far a job has come: {part: 0 to 1, words}. epoch is the one that is being worked on, step counts its training's steps.
+// The progress of a job: {part: 0 to 1, words}. epoch is the current epoch, step counts its training steps.
 const phases = { train: 'training', eval: 'evaluating' }, trained = /^(eval|measuring statistics|saving|searching)/;    // phases after an epoch's training
 function phase({ phase: name, phase_done: done, phase_total: total }) {
   const words = phases[name] ?? name;
@@ -42,7 +42,7 @@ function phase({ phase: name, phase_done: done, phase_total: total }) {
 export function progress(job) {
   const p = job.progress ?? {}, live = job.state === 'running';
   if (job.state === 'completed') return { part: 1, words: p.epochs ? `${p.epochs} ${p.epochs === 1 ? 'epoch' : 'epochs'}` : '' };
-  if (!p.epochs) return { part: 0, words: job.state === 'queued' ? 'waits for a worker' : terminal(job) ? '' : (live && phase(p)) || 'starting' };
+  if (!p.epochs) return { part: 0, words: job.state === 'queued' ? 'waiting for a worker' : terminal(job) ? '' : (live && phase(p)) || 'starting' };
   const part = Math.min(1, (p.epoch - 1 + (trained.test(p.phase) ? 1 : p.steps ? p.step / p.steps : 0)) / p.epochs);
   return { part, words: [`epoch ${p.epoch} of ${p.epochs}`, live && phase(p), live && p.eta_s > 0 && `${duration(p.eta_s)} left`].filter(Boolean).join(' · ') };
 }
@@ -53,18 +53,18 @@ export function showState(badge, object) {
   setText(badge, object.state.replaceAll('_', ' '));
 }
 
-// ---- what is done to a job; false when it was not done after all ----
+// ---- actions on a job; false if the user declined ----
 
 export async function cancel(job) {
-  const sure = await ask(`Cancel ${title(job)}?`, 'The job ends after the mini-batch that is being worked on and keeps its best checkpoint. It cannot be taken up again.', 'Cancel the job');
+  const sure = await ask(`Cancel ${title(job)}?`, 'The job stops after the current mini-batch and keeps its best checkpoint. It cannot be resumed.', 'Cancel the job');
   if (!sure) return false;
   await call('POST', jobPath(job.id, ':cancel'), { json: { mode: 'graceful' } });
 }
 
 async function remove(job) {
-  if (!await ask(`Delete ${title(job)}?`, 'Its curves, its log and its checkpoints are deleted for good.', 'Delete the job')) return false;
+  if (!await ask(`Delete ${title(job)}?`, 'This deletes its curves, its log and its checkpoints permanently.', 'Delete the job')) return false;
   await call('DELETE', jobPath(job.id));
-  toast(`${title(job)} is deleted.`);
+  toast(`${title(job)} was deleted.`);
 }
 
 export function createJobs({ deploy, refresh }) {
@@ -100,7 +100,7 @@ export function createJobs({ deploy, refresh }) {
         bar.value = part;
         bar.setAttribute('aria-label', `Progress of ${title(job)}`);
         setText(stage, words);
-        const reached = (terminal(job) && job.best?.metrics) || job.metrics_latest;   // what Deploy takes, once there is nothing to come
+        const reached = (terminal(job) && job.best?.metrics) || job.metrics_latest;   // once the job has ended: the checkpoint that Deploy takes
         setText(aom, percent(reached?.val_acc_aom));
         setText(dom, percent(reached?.val_acc_dom));
         stop.hidden = !stoppable(job);

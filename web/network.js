@@ -1,10 +1,10 @@
-// network.js - a network layer by layer, where one is chosen: what each line computes, its output and its share of the multiply-adds.
-// Fetched when it is opened, for the shape and classes of the chosen data set.
+// network.js - shows the chosen network layer by layer: the operation, its output and its share of the multiply-adds. The data is
+// fetched when the view is opened, for the shape and classes of the chosen data set.
 
 import { $, el, si } from './dom.js';
 import { get } from './api.js';
 
-// Layers that only change the values of the one before (batch norm, activation, dropout) share its line.
+// Layers that only modify the values of the previous layer (batch norm, activation, dropout) share its line.
 export function lines(layers) {
   const readers = layers.map(() => 0), all = [];
   for (const l of layers) for (const i of l.inputs) readers[i]++;
@@ -32,7 +32,7 @@ export function createNetwork() {
     const { layers, share, dom_macs: dom } = network.augmented;
     const less = (macs) => `${(100 * (1 - macs / network.macs)).toFixed(0)} %`;
     note.textContent = layers ? `${layers} augmented convolutions with ${(100 * share).toFixed(0)} % of ${si(network.macs)} MACs; ` +
-      `all shifted by one tap, DOM computes ${less(dom.one_axis)} (one axis) or ${less(dom.both_axes)} (both) less.` : `${si(network.macs)} MACs; its own setting augments no layer.`;
+      `with all of them shifted by one tap, DOM saves ${less(dom.one_axis)} (one axis) or ${less(dom.both_axes)} (both axes).` : `${si(network.macs)} MACs; no layer is augmented by default.`;
     body.replaceChildren(...all.map((l) => el('tr', { class: l.augmented ? 'augmented' : false },
       el('th', { scope: 'row' }, l.name ?? ''), el('td', {}, what(l)), el('td', { class: 'num' }, l.shape.join('×')),
       el('td', { class: 'num' }, l.macs ? si(l.macs) : ''),
@@ -53,7 +53,7 @@ export function createNetwork() {
   }
   root.addEventListener('toggle', show);
 
-  // arch: a row of the capabilities; dataset: where the images come from, if one is chosen.
+  // arch: a row of the capabilities; dataset: the chosen data set, if any.
   return (arch, dataset) => {
     const [c, h, w] = dataset?.shape ?? [];
     wanted = arch?.links?.layers && `${arch.links.layers}${c ? `?input=${c}x${h}x${w}&classes=${dataset.classes.length}` : ''}`;

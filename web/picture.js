@@ -1,7 +1,7 @@
-// picture.js - draws an image file as the network sees it: at the size of its input, squeezed or cut as the images it was trained with,
-// over the same background, and grey where it has one channel. A canvas needs no URL, so the content security policy stays closed.
+// picture.js - draws an image file as the network sees it: at the size of its input, squeezed or cropped like its training images,
+// over the same background, and grey if it has one channel. A canvas needs no URL, so the content security policy can stay strict.
 
-// to: what a deployment says of its pictures: input [channels, height, width], fit, background "rrggbb", orientation.
+// The last argument is a deployment's description of its pictures: input [channels, height, width], fit, background "rrggbb", orientation.
 export async function draw(canvas, blob, { input: [channels, height, width] = [3, 64, 64], fit = 'squeeze', background = 'ffffff', orientation = 'upright' }) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: orientation === 'keep' ? 'none' : 'from-image' }), { width: w, height: h } = bitmap;
   const scale = Math.min(w / width, h / height), [sw, sh] = fit === 'crop' ? [scale * width, scale * height] : [w, h];

@@ -1,5 +1,5 @@
-// profiles.js - DOM as a dial: the profiles of the chosen job's best checkpoint, in a table and as points of what they cost and keep,
-// and the form that asks for another one.
+// profiles.js - DOM as a dial: the profiles of the chosen job's best checkpoint, in a table and as a chart of cost and accuracy, and
+// the form that starts another search.
 
 import { $, ask, busy, cards, el, isNumber, keyed, micros, percent, rate, setText, si, toast } from './dom.js';
 import { call, get, profilePath } from './api.js';
@@ -8,15 +8,15 @@ import { createScatter } from './scatter.js';
 
 const pollMs = 2000;
 const searching = (p) => ['queued', 'searching'].includes(p.state);
-// What can be desired: how its budget is asked for, sent and told.
+// The kinds of budget: label, form field, request body, description.
 const desires = {
-  macs: { label: 'fewer multiply-adds', ask: 'At most, % of AOM\'s MACs', first: 70, max: 100, body: (v) => ({ budget: v / 100 }), told: (p) => `at most ${percent(p.budget, 0)} of the MACs` },
-  latency: { label: 'a latency', ask: 'At most, ms for one image', first: 2, max: 60000, body: (v) => ({ budget_us: Math.round(1000 * v) }), told: (p) => `at most ${micros(p.budget_us)} for one image` },
+  macs: { label: 'fewer multiply-adds', ask: 'Maximum, % of AOM\'s MACs', first: 70, max: 100, body: (v) => ({ budget: v / 100 }), told: (p) => `at most ${percent(p.budget, 0)} of the MACs` },
+  latency: { label: 'low latency', ask: 'Maximum, ms for one image', first: 2, max: 60000, body: (v) => ({ budget_us: Math.round(1000 * v) }), told: (p) => `at most ${micros(p.budget_us)} for one image` },
 };
 
 export function createProfiles() {
   const root = $('#run-profiles'), form = $('#profile-form'), field = form.elements, measured = $('#profile-measured'), asCard = cards($('table', measured));
-  const chart = createScatter($('#chart-pareto'), { title: 'Validation accuracy of AOM and of profiles by their share of the multiply-adds',
+  const chart = createScatter($('#chart-pareto'), { title: 'Validation accuracy of AOM and of the profiles over their share of the multiply-adds',
     x: { label: 'share of AOM\'s MACs', format: (v) => percent(v, 0), least: 0.04 }, y: { label: 'validation accuracy', format: (v) => percent(v), least: 0.004 } });
   let checkpoint = null, timer = 0;
 
@@ -32,7 +32,7 @@ export function createProfiles() {
   form.addEventListener('submit', (e) => {
     e.preventDefault();
     busy($('[type=submit]', form), async () => {
-      const name = field.name.value.trim(), of = field.desire.value;     // without one the daemon calls it after its budget
+      const name = field.name.value.trim(), of = field.desire.value;     // if empty, the daemon names it after its budget
       await call('POST', profilePath(checkpoint), { json: { ...(name && { name }), desire: of, ...desires[of].body(Number(field.budget.value)) } });
       field.name.value = '';
       await load();
@@ -40,9 +40,9 @@ export function createProfiles() {
   });
 
   async function remove(drawn) {
-    if (!await ask(`Delete the profile ${drawn.name}?`, 'What its search has found is deleted for good.', 'Delete the profile')) return;
+    if (!await ask(`Delete the profile ${drawn.name}?`, 'This deletes the result of its search permanently.', 'Delete the profile')) return;
     await call('DELETE', profilePath(drawn.checkpoint, `/${encodeURIComponent(drawn.name)}`));
-    toast(`The profile ${drawn.name} is deleted.`);
+    toast(`The profile ${drawn.name} was deleted.`);
     await load();
   }
 
@@ -77,7 +77,7 @@ export function createProfiles() {
 
   function draw({ items, aom }) {
     const known = [...(aom ? [{ ...aom, name: 'AOM', macs_share: 1 }] : []), ...items];
-    const share = (p) => (isNumber(p.macs_share) ? p.macs_share : -1);         // what is not found yet comes last
+    const share = (p) => (isNumber(p.macs_share) ? p.macs_share : -1);         // profiles still being searched come last
     rows(known.sort((a, b) => share(b) - share(a)), (p) => p.id ?? p.name);
     const points = known.filter((p) => isNumber(p.macs_share) && isNumber(p.val_acc));
     chart(points.map((p) => ({ x: p.macs_share, y: p.val_acc, label: p.name, kind: p.state ? 'dom' : 'aom' })));

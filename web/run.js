@@ -1,5 +1,5 @@
-// run.js - the job that the address names: what it is and does, its warnings, its best checkpoint's accuracies, its live curves, its
-// profiles, its checkpoints and its log.
+// run.js - the job named by the address: its settings and state, its warnings, the accuracies of its best checkpoint, its live curves,
+// its profiles, its checkpoints and its log.
 
 import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
@@ -10,14 +10,14 @@ import { cancel, deployable, progress, showState, stateBadge, stoppable, story, 
 const loss = (v) => v.toFixed(v < 10 ? 3 : 1);
 const transform = (t) => (t.type === 'translate' ? `translate ${t.x}` : t.type === 'resized_crop' ? `crop-resize ${t.scale?.join('–')}` : t.type);
 
-// What a job was asked to do: [[name, value], ...].
+// The settings of a job: [[name, value], ...].
 function facts(job) {
   const t = job.train ?? {}, o = t.optimizer ?? {}, held = job.data?.val_fraction, limit = job.data?.limit;
   return [
     ['Network', job.model?.arch && [job.model.arch, job.model.published && 'as published'].filter(Boolean).join(', ')],
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
-    ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: the test images validate')],
-    ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of them` : `at most ${limit}`)],
+    ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: validated on the test images')],
+    ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of the set` : `at most ${limit}`)],
     ['Weights', job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain'],
     ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
     ['Batch', t.batch],
@@ -26,7 +26,7 @@ function facts(job) {
   ].filter(([, value]) => value != null && value !== false);
 }
 
-// The accuracies of the best checkpoint, each with the images that it was measured on: validation chose it, test had no part in anything.
+// The accuracies of the best checkpoint on both sets of images: the checkpoint was chosen by validation; the test images had no influence.
 function createBest() {
   const box = $('#run-best'), caption = $('caption', box), note = $('#run-best-note');
   const images = ['val', 'test'], modes = ['aom', 'dom'];
@@ -39,7 +39,7 @@ function createBest() {
     if (!b) return;
     setText(caption, `Best epoch: ${job.best.epoch}`);
     modes.forEach((mode, i) => images.forEach((of, k) => setText(cells[i][k], of === 'val' && !held ? '–' : percent(b[`${of}_acc_${mode}`]))));
-    setText(note, [!held && 'Chosen by the test images: none are held out.', job.eval?.statistics === 'batch' && 'Statistics of the test batch and active dropout: the protocol of the paper.'].filter(Boolean).join(' '));
+    setText(note, [!held && 'Chosen by the test images, because none are held out.', job.eval?.statistics === 'batch' && 'Measured with statistics of the test batch and active dropout, as in the paper.'].filter(Boolean).join(' '));
   };
 }
 
@@ -56,7 +56,7 @@ export function createRun({ deploy, refresh, named }) {
     { name: 'val_acc_dom', label: 'validation DOM', color: '--dom' }] });
   const names = 'train_loss_step,train_loss,val_loss_aom,val_loss_dom,train_acc,val_acc_aom,val_acc_dom';
   const badge = stateBadge(), best = createBest();
-  // Acts on the job that it is drawn for, and on none when the address names another one by now.
+  // Acts on the job for which the button was drawn, and does nothing if the address names another job by now.
   const act = (label, work, kindOf = '') => {
     const button = el('button', { type: 'button', class: kindOf, onclick: () => {
       const drawn = job;
@@ -69,17 +69,17 @@ export function createRun({ deploy, refresh, named }) {
 
   let job = null, series = [];
 
-  // What is said in place of a chart without a point.
+  // The texts shown instead of charts without points.
   function waiting() {
     if (!job) return ['', ''];
     if (terminal(job)) return ['The job ended before a loss was measured.', 'The job ended before an accuracy was measured.'];
-    if (!job.progress?.epochs) return ['The loss is drawn as soon as the first steps are done.', 'The accuracy is drawn after the first epoch.'];
+    if (!job.progress?.epochs) return ['The loss appears after the first steps.', 'The accuracy appears after the first epoch.'];
     const held = job.data?.val_fraction !== 0;
-    return ['The loss is drawn after the next steps.', `Measured on the ${held ? 'validation' : 'test'} images after every epoch: the first point comes when epoch 1 of ${job.progress.epochs} has ended.`];
+    return ['The loss appears after the next steps.', `Measured on the ${held ? 'validation' : 'test'} images after every epoch: the first point appears at the end of epoch 1 of ${job.progress.epochs}.`];
   }
 
   function drawCharts() {
-    // Steps are counted over the whole run; an epoch's own point says how many make one.
+    // Steps are counted over the whole run; the point of an epoch gives the number of steps per epoch.
     const ended = series.find((s) => s.name === 'train_loss')?.points.at(-1), steps = ended ? ended[0] / ended[1] : job?.progress?.steps;
     const at = (s, [step, epoch]) => (s.name === 'train_loss_step' && steps ? step / steps : epoch);
     const byName = new Map(series.map((s) => [s.name, s.points.map((p) => [at(s, p), p[3]])]));
@@ -137,7 +137,7 @@ export function createRun({ deploy, refresh, named }) {
     const { items } = await get(jobPath(id, '/checkpoints'));
     if (job?.id === id) showCheckpoints(items, (c) => c.id);
   }
-  // A part that cannot be loaded now is loaded at the next event or poll.
+  // A part that fails to load is loaded again at the next event or poll.
   const quietly = (work) => () => work().catch(() => {});
   log.addEventListener('toggle', quietly(showLog));
   checkpoints.addEventListener('toggle', quietly(loadCheckpoints));
@@ -168,7 +168,7 @@ export function createRun({ deploy, refresh, named }) {
 
   return {
     get id() { return job?.id ?? null; },
-    // next: the job, or null while it is not known; id: what the address names; missing: no such job.
+    // next: the job, or null while unknown; id: the id in the address; missing: there is no such job.
     show(next, id, missing) {
       const changed = next?.id !== job?.id;
       job = next;
@@ -178,7 +178,7 @@ export function createRun({ deploy, refresh, named }) {
       if (changed) clear();
       if (!job) {
         setText($('#run-title'), missing ? 'No such job' : 'Loading');
-        setText(message, missing ? `There is no job ${id}: it was deleted, or the address is wrong. Choose one of the list.` : '');
+        setText(message, missing ? `There is no job ${id}: it was deleted, or the address is wrong. Choose a job from the list.` : '');
         message.hidden = !missing;
         return;
       }
@@ -193,14 +193,14 @@ export function createRun({ deploy, refresh, named }) {
       if (changed) this.changed(['metric', 'log', 'checkpoint']);
       else if (!series.some((s) => s.points.length)) drawCharts();
     },
-    // Points of the loss along the steps, as their event brings them.
+    // Appends points of the loss by step, as delivered by an event.
     append(points) {
       const steps = series.find((s) => s.name === 'train_loss_step'), last = steps?.points.at(-1)?.[0] ?? 0, fresh = points.filter(([step]) => step > last);
       if (steps) steps.points.push(...fresh);
       else series.push({ name: 'train_loss_step', points: fresh });
       drawCharts();
     },
-    // Loads again what an event says has changed.
+    // Reloads the parts that changed according to an event.
     changed(what) {
       if (what.includes('metric')) quietly(metrics)();
       if (what.includes('log')) quietly(showLog)();

@@ -1,5 +1,5 @@
-// scatter.js - points with names in a plane, and a line through those that no other point beats in both directions. Drawn as SVG in the
-// box's own pixels, so that its text stays readable on a telephone; colours are classes, so that they follow the page's.
+// scatter.js - a scatter plot of named points, with a line through the Pareto front. Drawn as SVG in the box's own pixels, so that the
+// text stays readable on a phone. Colours are CSS classes, so they follow the page's theme.
 
 import { svg } from './dom.js';
 
@@ -13,7 +13,7 @@ export function ticks(lo, hi, count) {
   return Array.from({ length: Math.floor(hi / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-// Those that none outdoes: nothing is as cheap (x) and better (y). From the cheapest on.
+// The Pareto front, cheapest first: points for which no other is as cheap (x) and better (y).
 export function front(points) {
   let most = -Infinity;
   return [...points].sort((a, b) => a.x - b.x || b.y - a.y).filter((p) => p.y > most && ((most = p.y), true));
@@ -25,7 +25,7 @@ function range(values, least) {
   return [lo - pad, hi + pad];
 }
 
-// Where a name goes: above, below, right or left of its point, the first place that is free and inside.
+// Places a label above, below, right or left of its point: the first position that is free and inside.
 function place(p, taken, width) {
   const w = letter * p.label.length, sides = [[p.px - w / 2, p.py - 19], [p.px - w / 2, p.py + 6], [p.px + 8, p.py - 7], [p.px - 8 - w, p.py - 7]];
   const boxes = sides.map(([left, top]) => ({ left: Math.max(2, Math.min(left, width - 2 - w)), top, right: Math.max(2, Math.min(left, width - 2 - w)) + w, bottom: top + 13 }));
@@ -35,7 +35,7 @@ function place(p, taken, width) {
   return box;
 }
 
-// x, y: {label, format(value), least: what a range is padded with at the least}
+// x, y: {label, format(value), least: minimal padding of the range}
 export function createScatter(box, { title, x, y }) {
   let points = [], drawn = 0;
 

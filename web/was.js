@@ -1,11 +1,11 @@
-// was.js - the part of the job form that says how weights are transformed: which transforms with which weights and options, in which
-// layers, how often. Transforms and their options come from the daemon's table.
+// was.js - the part of the job form for weight augmentation: the transforms with their weights and options, the layers, and how often.
+// Transforms and their options come from the daemon's table.
 
 import { $, el } from './dom.js';
 
-const usual = ['translate', 'resized_crop'];   // what is on at first: the mixture of the method's authors
+const usual = ['translate', 'resized_crop'];   // enabled at first: the mixture used by the authors of the method
 
-// One number of an option; [low, high] takes two.
+// One number of an option; a range [low, high] takes two.
 function input(transform, option, i) {
   const value = option.n === 2 ? option.default[i] : option.default;
   const label = `${transform.type} ${option.name}${option.n === 2 ? (i ? ', to' : ', from') : ''}`;
@@ -26,7 +26,7 @@ function row(transform) {
   follow();
   return {
     root,
-    // null when it has no weight; at: how many before it have one, which numbers it for the daemon
+    // null if its weight is 0; at: its index among the transforms sent to the daemon
     spec(at) {
       if (!(Number(weight.value) > 0)) return null;
       weight.dataset.pointer = `/was/transforms/${at}`;
@@ -43,7 +43,7 @@ export function createWas(form) {
   const show = () => {
     const on = field.was.value === 'on';
     $('#was-more').hidden = !on;
-    box.disabled = !on;                        // what is hidden is not validated
+    box.disabled = !on;                        // disabled fields are not validated
     field.was_epochs.disabled = !on || field.was_from.value === field.was_to.value;
   };
   for (const radio of form.querySelectorAll('[name=was]')) radio.addEventListener('change', show);
@@ -54,13 +54,13 @@ export function createWas(form) {
       rows = transforms.map(row);
       $('tbody', box).replaceChildren(...rows.map((r) => r.root));
     },
-    // own: the network's setting from its authors, false where they transform nothing
+    // own: the authors' setting for the network, false if they transform nothing
     suggest(own) {
       field.was.value = own ? 'default' : 'on';
       field.was_layers.value = own ? 'paper' : 'all';
       show();
     },
-    // The job's "was"; undefined = the network's own.
+    // The job's "was"; undefined: the network's default.
     spec() {
       if (field.was.value === 'default') return undefined;
       if (field.was.value === 'off') return false;
