@@ -1,6 +1,6 @@
-/* tests/check.h - the smallest harness that does the job. A test program is a main() of CHECK lines grouped in TEST_RUN
- * calls; it prints one line per test ("ok NAME", "not ok NAME", "skip NAME: reason") that tests/run counts, and exits
- * nonzero when anything failed. A failed CHECK prints file, line and message, and the test goes on. */
+/* tests/check.h - a minimal test harness. A test program is a main() of CHECK lines grouped in TEST_RUN calls. It
+ * prints one line per test ("ok NAME", "not ok NAME", "skip NAME: reason"), which tests/run counts, and exits nonzero
+ * if anything failed. A failed CHECK prints file, line and message, and the test continues. */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H
 
@@ -38,14 +38,14 @@ static const char *check_skip_;
 		double a_ = (a), b_ = (b), t_ = (tol); \
 		CHECK_MSG(fabs(a_ - b_) <= t_, "%s is %.17g, want %.17g +- %g", #a, a_, b_, t_); \
 	} while (0)
-/* Ends the running test as skipped; only right after TEST_RUN's function begins. */
+/* Ends the running test as skipped; use it only at the start of a test function. */
 #define TEST_SKIP(reason) \
 	do { \
 		check_skip_ = (reason); \
 		return; \
 	} while (0)
 
-/* A template for mkdtemp and mkstemp in the directory for temporary files: TMPDIR, else the system's. */
+/* A template for mkdtemp and mkstemp in the directory for temporary files: TMPDIR, or else the system's. */
 __attribute__((unused)) static void check_temp(char *out, size_t room, const char *name)
 {
 	const char *where = getenv("TMPDIR");

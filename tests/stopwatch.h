@@ -1,6 +1,6 @@
-/* tests/stopwatch.h - the time that a promise took: the monotonic clock less what this process was kept from running,
- * so that a promise is checked at its own figure also on a machine that stalls. stopwatch_start() once, at the
- * beginning of main. */
+/* tests/stopwatch.h - measures how long a promised action took: the monotonic clock minus the time that this process
+ * was kept from running, so that a promise is checked at its own figure even on a machine that stalls. Call
+ * stopwatch_start() once, at the beginning of main. */
 #ifndef TESTS_STOPWATCH_H
 #define TESTS_STOPWATCH_H
 
@@ -31,7 +31,7 @@ static void stopwatch_start(void)
 		pthread_detach(t);
 }
 
-/* Microseconds; only differences mean something. */
+/* Microseconds; only differences are meaningful. */
 static int64_t stopwatch_us(void)
 {
 	return wasd_mono_us() - atomic_load(&stopwatch_stalled_);

@@ -47,7 +47,7 @@ static void test_write_atomic(void)
 	CHECK_INT(wasd_file_write_atomic(path("w/empty"), NULL, 0, &e), WASD_OK);
 	CHECK_INT(count_entries(path("w")), 2);
 
-	/* Failures: each leaves the old content and no temporary file. */
+	/* Failures: each keeps the old content and leaves no temporary file. */
 	CHECK_INT(wasd_file_write_atomic(path("absent/f"), "x", 1, &e), WASD_EIO);
 	CHECK_MSG(strstr(e.msg, "absent/f") != NULL, "%s", e.msg);
 	CHECK_INT(wasd_mkdirs(path("w/d/sub"), &e), WASD_OK);
@@ -59,7 +59,7 @@ static void test_write_atomic(void)
 	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &small);
 	char *big = calloc(1, 100000);
-	enum wasd_status s = wasd_file_write_atomic(path("w/f"), big, 100000, &e); /* the write stops in the middle */
+	enum wasd_status s = wasd_file_write_atomic(path("w/f"), big, 100000, &e); /* the write stops halfway */
 	setrlimit(RLIMIT_FSIZE, &old);
 	free(big);
 	CHECK_INT(s, WASD_EIO);

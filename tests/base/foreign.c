@@ -1,5 +1,5 @@
-/* Files of other programs by their first bytes: what each is called, and the way out for each reader; and what is wrong
- * with the quotes of a JSON text. */
+/* Files of other programs, recognised by their first bytes: the name of each format, and the advice for each reader;
+ * and messages about wrong quotes in JSON text. */
 #include "check.h"
 #include "wasd/foreign.h"
 #include "wasd/json.h"
@@ -69,7 +69,7 @@ static void kinds(void)
 		bool known = wasd_foreign(rows[i].reader, rows[i].head, rows[i].n, text);
 		CHECK_MSG(known == (rows[i].want != NULL) && (!known || strstr(text, rows[i].want)), "row %zu, %s: '%s'", i,
 		          readers[rows[i].reader], text);
-		for (size_t n = 0; n <= rows[i].n; n++) /* cut anywhere: no byte behind the end is looked at */
+		for (size_t n = 0; n <= rows[i].n; n++) /* truncated anywhere: no byte past the end is read */
 			for (int r = 0; r < WASD_READERS; r++) {
 				char *cut = malloc(n + 1);
 				memcpy(cut, rows[i].head, n);

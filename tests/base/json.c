@@ -1,5 +1,5 @@
-/* Strict JSON: everything that cJSON 1.7.15 lets through is refused, everything valid passes and prints back exactly.
- */
+/* Strict JSON: everything invalid that cJSON 1.7.15 lets through is rejected; everything valid passes and is printed
+ * back exactly. */
 #include "check.h"
 #include "wasd/json.h"
 #include <time.h>
@@ -185,7 +185,8 @@ static void test_limits(void)
 	CHECK_INT(parse_len("7", 1, (struct wasd_json_limits){7, 0, 4}, &e), WASD_OK);
 }
 
-/* n distinct keys that all share a long prefix (the worst for a sort), optionally the first again at the end. */
+/* n distinct keys that all share a long prefix (the worst case for a sort), optionally the first one again at the
+ * end. */
 static double time_keys(int n, bool twice, enum wasd_status *st)
 {
 	struct wasd_buf b = {0};

@@ -23,23 +23,23 @@ static void test_errors(void)
 	CHECK_STR(e.pointer, "");
 	CHECK_INT(wasd_fail_at(&e, WASD_ECORRUPT, "/train/lr", "bad"), WASD_ECORRUPT);
 	CHECK_STR(e.pointer, "/train/lr");
-	CHECK_INT(wasd_fail(&e, WASD_EIO, "again: %s", e.msg), WASD_EIO); /* the argument lies in the error itself */
+	CHECK_INT(wasd_fail(&e, WASD_EIO, "again: %s", e.msg), WASD_EIO); /* the argument is part of the error itself */
 	CHECK_STR(e.msg, "again: bad");
 	wasd_fail(&e, WASD_EINVAL, "a\nb\033[31m\xff");
-	CHECK_STR(e.msg, "a?b?[31m?"); /* one clean line whatever a user sent */
+	CHECK_STR(e.msg, "a?b?[31m?"); /* one clean line, whatever a user sent */
 	CHECK_INT(wasd_fail(NULL, WASD_EBUSY, "nobody reads"), WASD_EBUSY);
 	CHECK_INT(wasd_fail_errno(&e, ENOSPC, "wal"), WASD_EFULL);
 	CHECK_STR(e.msg, "wal: No space left on device");
 	CHECK_INT(wasd_fail_errno(&e, EDQUOT, "wal"), WASD_EFULL);
 	CHECK_INT(wasd_fail_errno(&e, ENOMEM, "map"), WASD_ENOMEM);
 	CHECK_INT(wasd_fail_errno(&e, EACCES, "x"), WASD_EIO);
-	/* A number that does not fit is not another number. */
+	/* A truncated number must not look like another number. */
 	char line[16];
 	CHECK_INT(wasd_line(line, sizeof line, "loss %.0f", 123456789.0), 14);
 	CHECK_STR(line, "loss 123456789");
 	CHECK_INT(wasd_line(line, sizeof line, "loss %.0f", 1e37), 15);
 	CHECK_STR(line, "loss 9999999...");
-	/* Cut at 255 bytes without half a character, whatever the offset. */
+	/* Truncated at 255 bytes without splitting a character, whatever the offset. */
 	for (int pad = 0; pad < 4; pad++) {
 		struct wasd_buf b = {0};
 		for (int i = 0; i < pad; i++)
@@ -149,7 +149,7 @@ static void test_globs(void)
 		{"[ab]", "a", false},
 		{"[ab]", "[ab]", true},
 		{"a\\*", "a*", false},
-		/* Taking back stars one by one, each for every way of the others, would take years here. */
+		/* Naive backtracking over all stars would take years here. */
 		{"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab",
 	     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
 	};
@@ -200,7 +200,7 @@ static void test_digests(void)
 	CHECK(strcmp(a, b));
 	wasd_sha256_update(h, "bc", 2);
 	wasd_sha256_update(h, NULL, 0);
-	wasd_sha256_hex(h, b); /* the digest so far does not disturb the stream */
+	wasd_sha256_hex(h, b); /* reading the digest does not disturb the stream */
 	CHECK_STR(b, a);
 	wasd_sha256_destroy(h);
 	wasd_sha256_destroy(NULL);
@@ -311,13 +311,13 @@ static void test_conditions(void)
 	pthread_t t;
 	wasd_cond_init(&w.cond);
 	pthread_mutex_lock(&w.lock);
-	/* Nobody says it: not before the time, and a time that is over is not waited for. */
+	/* No signal: the wait does not end early, and a deadline in the past returns at once. */
 	int64_t until = wasd_mono_us() + 20000;
 	while (wasd_cond_wait_until(&w.cond, &w.lock, until))
 		;
 	CHECK(wasd_mono_us() >= until);
 	CHECK(!wasd_cond_wait_until(&w.cond, &w.lock, until) && !wasd_cond_wait_until(&w.cond, &w.lock, 0));
-	/* Somebody does, long before it. */
+	/* A signal arrives long before the deadline. */
 	CHECK(!pthread_create(&t, NULL, say, &w));
 	until = wasd_mono_us() + 60000000;
 	while (!w.said && wasd_cond_wait_until(&w.cond, &w.lock, until))

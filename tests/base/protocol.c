@@ -1,5 +1,5 @@
-/* The table of messages: every row is sound, takes a message made by it, and refuses every way of breaking it, on both
- * ends, with its name. */
+/* The table of messages: every row is sound, accepts a message made by it, and rejects every kind of violation, on both
+ * ends, naming the message. */
 #include "check.h"
 #include "wasd/protocol.h"
 #include <fcntl.h>
@@ -121,7 +121,7 @@ static void refused(const struct wasd_message *r, const cJSON *j, size_t inline_
 		CHECK_STR(e.pointer, pointer);
 }
 
-/* Replaces, or with NULL takes out, one member of an example and expects a refusal that names it. */
+/* Replaces or (NULL) removes one member of an example and expects an error that names it. */
 static void broken_member(const struct wasd_message *r, const struct wasd_member *m, cJSON *value, const char *why)
 {
 	cJSON *j = example(r);
@@ -203,16 +203,16 @@ static void pair(struct wasd_wire **daemon, struct wasd_wire **engine, enum wasd
 		wasd_wire_speak(*daemon, role, WASD_DAEMON);
 }
 
-/* The same refusals where frames travel: an end that speaks sends nothing broken, and hears nothing broken from one
- * that does not. */
+/* The same errors on the wire: an end that checks sends nothing broken, and accepts nothing broken from an end that
+ * does not. */
 static void test_both_ends_refuse(void)
 {
 	static const struct {
 		const char *json, *says;
 	} broken[] = {
 		{"{\"type\":\"surprise\"}", "unknown message surprise"},
-		{"{\"type\":\"start\"}", "unknown message start"},   /* the other direction's */
-		{"{\"type\":\"loaded\"}", "unknown message loaded"}, /* another role's */
+		{"{\"type\":\"start\"}", "unknown message start"},   /* a message of the other direction */
+		{"{\"type\":\"loaded\"}", "unknown message loaded"}, /* a message of another role */
 		{"{\"type\":\"metrics\",\"step\":1,\"values\":{}}", "message metrics: \"epoch\""},
 		{"{\"type\":\"log\",\"level\":\"loud\",\"text\":\"x\"}",
 	     "message log: \"level\" must be debug, info, warn or error"},
@@ -236,7 +236,7 @@ static void test_both_ends_refuse(void)
 		CHECK_INT(wasd_wire_send(e, j, NULL, 0, -1, NULL, &err), WASD_OK);
 		CHECK_INT(wasd_wire_recv(d, 1000, &m, &err), WASD_ECORRUPT);
 		CHECK_MSG(strstr(err.msg, broken[i].says), "\"%s\", want \"%s\"", err.msg, broken[i].says);
-		CHECK_INT(wasd_wire_recv(d, 1000, &m, &err), WASD_ECORRUPT); /* and the stream is over */
+		CHECK_INT(wasd_wire_recv(d, 1000, &m, &err), WASD_ECORRUPT); /* and the stream is closed */
 		wasd_wire_destroy(d);
 		wasd_wire_destroy(e);
 		cJSON_Delete(j);
@@ -275,7 +275,7 @@ static void test_every_row_travels(void)
 	}
 }
 
-/* Behind the JSON, as a file, and a file of another size than its message says. */
+/* Payloads inline, as a file, and a file of another size than its message says. */
 static void test_payloads(void)
 {
 	struct wasd_payload p;
@@ -310,7 +310,7 @@ static void test_payloads(void)
 	close(fd);
 }
 
-/* Every member or none: each allocation fails once. */
+/* A message has all its members or is not made: each allocation fails once. */
 static void test_a_message_is_whole(void)
 {
 	for (uint64_t nth = 1; nth < 100; nth++) {

@@ -1,4 +1,4 @@
-/* safetensors: round trips, and a reader that believes nothing. */
+/* safetensors: round trips, and a reader that trusts nothing. */
 #include "check.h"
 #include "wasd/safetensors.h"
 
@@ -77,7 +77,7 @@ static void test_every_truncation(void)
 	free(f);
 }
 
-/* One- and two-byte changes: opening succeeds or is refused, and what is given back lies inside the file. */
+/* One- and two-byte changes: opening succeeds or fails, and all returned data lie inside the file. */
 static void test_flips(void)
 {
 	size_t n;

@@ -113,7 +113,7 @@ static void test_round_trip(void)
 		wasd_frame_done(&m);
 		wasd_frame_done(&m);
 	}
-	CHECK_INT(wasd_wire_send_take(b, msg("ack"), &e), WASD_OK); /* the other direction counts for itself */
+	CHECK_INT(wasd_wire_send_take(b, msg("ack"), &e), WASD_OK); /* the other direction has its own count */
 	CHECK_INT(wasd_wire_recv(a, 1000, &m, &e), WASD_OK);
 	CHECK_INT(m.seq, 1);
 	wasd_frame_done(&m);
@@ -207,7 +207,7 @@ static void test_hostile(void)
 		close(raw);
 		wasd_wire_destroy(w);
 	}
-	/* A frame sent twice is out of order the second time. */
+	/* The second copy of a frame is out of order. */
 	int raw;
 	struct wasd_wire *w = half(&raw);
 	struct wasd_frame m = {.fd = -1};
@@ -221,7 +221,7 @@ static void test_hostile(void)
 	wasd_wire_destroy(w);
 }
 
-/* The frame arrives cut at every place; nothing is lost between the calls. */
+/* The frame arrives split at every position; nothing is lost between the calls. */
 static void test_partial(void)
 {
 	unsigned char f[200];
@@ -275,12 +275,13 @@ static void test_descriptors(void)
 	pair(&a, &b);
 	CHECK_INT(wasd_memfd_sealed("payload", "weights", 7, &fd, NULL), WASD_OK);
 	cJSON *j = msg("checkpoint");
-	/* Frames without one in front and behind, read only afterwards: the descriptor stays with its own frame. */
+	/* Frames without a descriptor before and after it, read only afterwards: the descriptor stays with its own
+	 * frame. */
 	CHECK_INT(wasd_wire_send_take(a, msg("before"), NULL), WASD_OK);
 	CHECK_INT(wasd_wire_send(a, j, "bin", 3, fd, NULL, NULL), WASD_OK);
 	CHECK_INT(wasd_wire_send_take(a, msg("after"), NULL), WASD_OK);
 	cJSON_Delete(j);
-	CHECK(fcntl(fd, F_GETFD) >= 0); /* stays the caller's */
+	CHECK(fcntl(fd, F_GETFD) >= 0); /* still the caller's */
 	close(fd);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 	CHECK(m.fd == -1 && !strcmp(m.type, "before"));
@@ -300,7 +301,7 @@ static void test_descriptors(void)
 	wasd_wire_destroy(b);
 	CHECK_INT(open_fds(), before);
 
-	/* Stray, surplus and duplicate descriptors; whatever came is closed. */
+	/* Stray, surplus and duplicate descriptors: all that arrived are closed. */
 	static const struct {
 		unsigned flags;
 		size_t fds;
@@ -332,7 +333,7 @@ static void test_descriptors(void)
 		wasd_wire_destroy(w);
 		CHECK_INT(open_fds(), before);
 	}
-	/* A descriptor whose frame never ends is closed with the wire. */
+	/* A descriptor whose frame never completes is closed with the wire. */
 	int raw, one = dup(1);
 	unsigned char f[100];
 	struct wasd_wire *w = half(&raw);
@@ -360,7 +361,7 @@ static void test_limits(void)
 	j = cJSON_CreateObject();
 	CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, &e), WASD_EINVAL);
 	cJSON_Delete(j);
-	/* Refusals left no trace on the stream. */
+	/* The errors left no trace on the stream. */
 	struct wasd_frame m = {.fd = -1};
 	CHECK_INT(wasd_wire_send_take(a, msg("fine"), &e), WASD_OK);
 	CHECK_INT(wasd_wire_recv(b, 1000, &m, &e), WASD_OK);
@@ -377,8 +378,8 @@ static void test_limits(void)
 	close(p[0]), close(p[1]);
 }
 
-/* Two senders, large frames, a small socket buffer: frames never mix, and both a blocking and a non-blocking socket get
- * through. */
+/* Two senders, large frames, a small socket buffer: frames never mix, and both a blocking and a non-blocking socket
+ * succeed. */
 enum { PER_SENDER = 60 };
 struct sender {
 	struct wasd_wire *w;
@@ -454,7 +455,8 @@ static void test_no_memory(void)
 		s = wasd_wire_send(a, j, NULL, 0, -1, NULL, NULL);
 		wasd_mem_fail_at(0);
 		CHECK(s == WASD_OK || s == WASD_ENOMEM);
-		CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, NULL), WASD_OK); /* a failed one did not break the stream */
+		CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, NULL),
+		          WASD_OK); /* the failed call did not break the stream */
 		CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), WASD_OK);
 		wasd_frame_done(&m);
 		cJSON_Delete(j);

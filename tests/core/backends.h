@@ -1,4 +1,4 @@
-/* tests/core/backends.h - which backends this machine can test. */
+/* tests/core/backends.h - the backends that this machine can test. */
 #ifndef TESTS_BACKENDS_H
 #define TESTS_BACKENDS_H
 

@@ -1,5 +1,5 @@
-/* tests/core/blocked_sums.h - what the tests of convolutions in blocks of 16 channels share: values, places, and the
- * sizes of the team. */
+/* tests/core/blocked_sums.h - shared by the tests of convolutions in blocks of 16 channels: values, indices, team
+ * sizes. */
 #ifndef TESTS_BLOCKED_SUMS_H
 #define TESTS_BLOCKED_SUMS_H
 
@@ -7,7 +7,7 @@
 
 #define LANES 16
 
-/* -1 to 1, the same numbers in every run. */
+/* -1 to 1; the same numbers in every run. */
 static inline float uniform(void)
 {
 	static uint64_t state = 1;
@@ -15,7 +15,7 @@ static inline float uniform(void)
 	return (float)((double)(state >> 40) / (1 << 23) - 1);
 }
 
-/* Index of an element of a blocked tensor. */
+/* Index of an element in a blocked tensor. */
 static inline size_t at(int channels, int h, int w, int n, int c, int y, int x)
 {
 	return ((((size_t)n * (size_t)(channels / LANES) + (size_t)(c / LANES)) * (size_t)h + (size_t)y) * (size_t)w +

@@ -1,5 +1,5 @@
-/* Checkpoint files: what is written comes back, and what is wrong with a file is refused with the name of the culprit.
- */
+/* Checkpoint files: a file that was written is read back, and a damaged file is rejected with the name of the faulty
+ * part. */
 #include "tiny.h"
 
 #include "train/checkpoint.h"
@@ -40,12 +40,12 @@ static void holds_everything(void)
 
 /* ---- damage ------------------------------------------------------------------------------------------------ */
 
-/* A copy of a checkpoint with one thing changed: a metadata value, or a tensor's name, shape or first value. */
+/* A copy of a checkpoint with one change: a metadata value, or a tensor's name, shape or first value. */
 struct damage {
-	const char *why, *meta, *value; /* metadata member and what it becomes; value NULL: left out */
-	const char *tensor, *renamed;   /* renamed NULL: left out */
+	const char *why, *meta, *value; /* metadata member and its new value; value NULL: omitted */
+	const char *tensor, *renamed;   /* renamed NULL: omitted */
 	bool reshape;                   /* (a,b) becomes (a*b) */
-	double first;                   /* not 0: the first element becomes this */
+	double first;                   /* if not 0: new value of the first element */
 	const char *culprit;            /* err.pointer */
 };
 
@@ -153,7 +153,7 @@ static void damage_is_refused(void)
 		          err.msg);
 		wasd_free(file);
 	}
-	/* The copying itself is sound: an undamaged copy is taken. */
+	/* Copying works: an undamaged copy is accepted. */
 	struct wasd_err err = {0};
 	size_t len = 0;
 	char *file = damaged(&lenet, &(struct damage){0}, &len);
@@ -161,8 +161,8 @@ static void damage_is_refused(void)
 	wasd_free(file);
 }
 
-/* Serving reads pictures as the training data were read; a file from before there was a record of that, as it always
- * did. */
+/* Serving prepares pictures as recorded with the training data; for a file without such a record, it uses the old
+ * behaviour. */
 static void pictures_are_read_as_recorded(void)
 {
 	static const struct {
@@ -209,7 +209,7 @@ static void truncation_and_noise_are_refused(void)
 	for (size_t cut = 1; cut < lenet.len; cut = cut * 3 + 1)
 		CHECK_MSG(try_resume(lenet_spec, data, lenet.file, lenet.len - cut, &err) == WASD_ECORRUPT,
 		          "%zu bytes short: %s", cut, err.msg);
-	/* A flipped bit in the header: refused or, inside a string that nobody compares, harmless; never a crash. */
+	/* A flipped bit in the header is rejected or, inside a string that nothing compares, harmless; it never crashes. */
 	struct wasd_rng r;
 	wasd_rng_init(&r, 3, "test", 0, 0);
 	char *copy = wasd_malloc(lenet.len);

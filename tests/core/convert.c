@@ -1,4 +1,4 @@
-/* Checkpoints made into files for other programs, and files of others made into checkpoints. */
+/* Exporting checkpoints to files for other programs, and importing such files as checkpoints. */
 #include "tiny.h"
 
 #include "wasd/convert.h"
@@ -19,7 +19,7 @@ static bool has(const struct wasd_st *s, const char *name)
 	return wasd_st_find(s, name) != NULL;
 }
 
-/* The bits of a tensor in one file are those of the same name in another. */
+/* Tensors of the same name have the same bits in both files. */
 static void same_bits(const struct wasd_st *a, const struct wasd_st *b, const char *name)
 {
 	const struct wasd_st_tensor *x = wasd_st_find(a, name), *y = wasd_st_find(b, name);
@@ -65,7 +65,7 @@ static void a_state_dict_of_every_mode(void)
 	wasd_free(out);
 }
 
-/* Stopped before its first measurement: no statistics that are those of nothing. Trained without WAS: one mode. */
+/* A job stopped before its first measurement has no statistics; a job trained without WAS has one mode. */
 static void modes_that_are_not_there(void)
 {
 	static const struct {
@@ -98,7 +98,7 @@ static void modes_that_are_not_there(void)
 	}
 }
 
-/* The smallest logit of a checkpoint's network over some images. */
+/* The smallest logit of a checkpoint's network over several images. */
 static double least_logit(const void *file, size_t len, const struct wasd_dataset *data)
 {
 	struct wasd_bundle *b = NULL;
@@ -122,9 +122,9 @@ static double least_logit(const void *file, size_t len, const struct wasd_datase
 	return least;
 }
 
-/* Checkpoints and exported files whose model says no more than the name were made with a ReLU on the logits, and go on
- * so: served, resumed, exported and imported, also by a request that says no more. One that says "published": false has
- * negative logits. */
+/* Checkpoints and exported files whose model consists of the name only were made with a ReLU on the logits, and keep
+ * it: when served, resumed, exported and imported, even if the request names only the network. A file that says
+ * "published": false has negative logits. */
 static void lenet_of_old_keeps_its_network(void)
 {
 	static const struct {
@@ -172,7 +172,7 @@ static void lenet_of_old_keeps_its_network(void)
 	wasd_dataset_close(data);
 }
 
-/* Whichever allocation fails: a status, no leak. A file that is none is named as such. */
+/* Any failed allocation gives a status and leaks nothing. A file that is not a checkpoint is reported as such. */
 static void export_failures(void)
 {
 	const struct tiny_run r = trained;
@@ -193,7 +193,7 @@ static void export_failures(void)
 
 /* ---- import ---- */
 
-/* A state_dict under change: the tensors of a file, which a case may drop, rename, reshape or retype. */
+/* A modified state_dict: the tensors of a file, which a case may drop, rename, reshape or retype. */
 struct change {
 	const char *what, *tensor, *to;
 	enum wasd_dtype dtype;
@@ -232,8 +232,7 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 				uint32_t bits;
 				memcpy(&bits, (const char *)t.data + 4 * k, 4);
 				uint16_t h = (uint16_t)(bits >> 16); /* bfloat16 by truncation */
-				if (c->dtype ==
-				    WASD_F16) { /* the same by truncation; what is too small for a normal number becomes 0 */
+				if (c->dtype == WASD_F16) { /* also by truncation; values too small for a normal number become 0 */
 					int e = (int)(bits >> 23 & 255) - 112;
 					h = (uint16_t)(e <= 0 ? 0 : (bits >> 16 & 0x8000) | (unsigned)e << 10 | (bits >> 13 & 1023));
 				}
@@ -280,7 +279,7 @@ static void logits(const void *file, size_t len, const char *mode, const struct 
 	wasd_bundle_unref(b);
 }
 
-/* Out and in again, from a safetensors file and from a stored one: the same logits to the last bit in both modes. */
+/* Export and re-import, from a safetensors file and from a stored one: bit-identical logits in both modes. */
 static void out_and_in_again(void)
 {
 	static const struct {
@@ -308,7 +307,7 @@ static void out_and_in_again(void)
 			CHECK_MSG(!wasd_import(stored ? r.file : file, stored ? r.len : len,
 			                       &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err),
 			          "%s", err.msg);
-			struct wasd_st *from = NULL, *to = NULL; /* how pictures are prepared goes along */
+			struct wasd_st *from = NULL, *to = NULL; /* the preparation of pictures is exported too */
 			CHECK(!wasd_st_open(r.file, r.len, &from, NULL) && !wasd_st_open(again, again_len, &to, NULL));
 			CHECK_STR(wasd_st_meta(to, "prepare"), wasd_st_meta(from, "prepare"));
 			wasd_st_close(from);
@@ -361,8 +360,7 @@ static void what_is_wrong_is_named(void)
 		CHECK_MSG(s == WASD_EINVAL && strstr(err.msg, cases[i].error) && !out && !info, "%s %s: %s \"%s\", want \"%s\"",
 		          cases[i].what, cases[i].tensor, wasd_status_name(s), err.msg, cases[i].error);
 	}
-	/* What is given with the request stands in for the metadata; without statistics there is still something to train
-	 * from. */
+	/* Members of the request replace the metadata; without statistics a job can still start from the weights. */
 	cJSON *model = cJSON_Parse("{\"arch\":\"resnet18\"}"), *input = cJSON_Parse("[3,16,16]"),
 		  *few = cJSON_Parse("[\"a\",\"b\"]"), *ten = cJSON_Parse(meta(from, "classes"));
 	cJSON *vgg = cJSON_Parse("{\"arch\":\"vgg16\"}"), *odd = cJSON_Parse("[5,16,16]"),
@@ -398,8 +396,8 @@ static void what_is_wrong_is_named(void)
 	wasd_free(file);
 }
 
-/* Half precision: the values that the file has, rounded by whoever wrote it. */
-/* What DataParallel and torch.compile put before every name is passed over, and told. */
+/* Half precision: the import keeps the values as rounded by the writer of the file. */
+/* The prefixes that DataParallel and torch.compile add to every name are skipped and reported. */
 static void prefixes(void)
 {
 	static const char *const words[] = {"module.", "_orig_mod.", "_orig_mod.module.", "net."};
@@ -467,7 +465,7 @@ static void other_types(void)
 	wasd_free(file);
 }
 
-/* A header that promises more than there is, offsets that overlap or end outside, and every prefix of a good file. */
+/* A header with sizes larger than the file, offsets that overlap or lie outside, and every prefix of a good file. */
 static void hostile_files(void)
 {
 	static const char *const headers[] = {
@@ -508,8 +506,8 @@ static void hostile_files(void)
 	tiny_done(&r);
 }
 
-/* Every allocation of an import may fail, the network's own ones included: nothing is made, nothing leaks, the next
- * goes through. */
+/* Any allocation of an import may fail, including those of the network: nothing is created, nothing leaks, and the next
+ * import succeeds. */
 static void import_without_memory(void)
 {
 	struct tiny_run r = {0};

@@ -1,4 +1,4 @@
-/* The dataset file: what is written is read back, equal content has an equal digest, and a damaged file is refused. */
+/* The dataset file: written data are read back, equal content has an equal digest, and a damaged file is rejected. */
 #include "check.h"
 #include "data/wds.h"
 
@@ -29,7 +29,7 @@ static void pixels(int split, int i, uint8_t *p)
 		p[k] = (uint8_t)(split * 101 + i * 31 + k * 7);
 }
 
-/* 7 train and 4 test images with label i mod 3; interleaved and backwards when `shuffled`. */
+/* Writes 7 training and 4 test images with label i mod 3; interleaved and backwards if `shuffled`. */
 static enum wasd_status write_set(const char *to, bool shuffled, struct wasd_err *err)
 {
 	struct wasd_dataset_writer *w;
@@ -53,7 +53,7 @@ static void round_trip(void)
 {
 	struct wasd_dataset *d = NULL;
 	struct wasd_err err = {0};
-	for (int twice = 0; twice < 2; twice++) { /* the second takes the place of the first */
+	for (int twice = 0; twice < 2; twice++) { /* the second replaces the first */
 		CHECK_MSG(!write_set(path, false, &err), "%s", err.msg);
 		CHECK_INT(files_in_dir(), 1);
 	}
@@ -89,8 +89,8 @@ static void round_trip(void)
 	wasd_dataset_close(d);
 }
 
-/* What was recorded comes back; a file from before there was a record says that, and one with nonsense in it is
- * refused. */
+/* The recorded preparation is read back; a file without a record gives the old defaults, and a record with invalid
+ * values is rejected. */
 static void how_pictures_were_made(void)
 {
 	static const struct {
@@ -139,7 +139,7 @@ static void digest_is_of_content(void)
 	if (!a || !b)
 		return;
 	CHECK_STR(wasd_dataset_digest(b), wasd_dataset_digest(a));
-	/* Once more by the definition. */
+	/* Compute the digest again by its definition. */
 	struct wds_header h = {.c = C, .h = H, .w = W, .classes = 3, .n_train = 7, .n_test = 4};
 	struct wasd_sha256 *sha = wasd_sha256_create();
 	wds_digest_head(sha, &h, three);
@@ -174,7 +174,7 @@ static void writer_refuses(void)
 	          WASD_EINVAL);
 	CHECK_INT(files_in_dir(), 0);
 	CHECK(!wasd_dataset_writer_create(path, (struct wasd_shape){C, H, W}, three, 3, "test", &w, &err));
-	CHECK(files_in_dir() <= 1); /* 0, but for file systems without unnamed files */
+	CHECK(files_in_dir() <= 1); /* 0, except on file systems without unnamed files */
 	CHECK_INT(wasd_dataset_writer_add(w, WASD_TRAIN, p, 3, &err), WASD_EINVAL);
 	CHECK_INT(wasd_dataset_writer_finish(w, &err), WASD_EINVAL);
 	CHECK(strstr(err.msg, "no train images"));
@@ -189,7 +189,7 @@ static void writer_refuses(void)
 	wasd_dataset_writer_abort(NULL);
 }
 
-/* Every allocation fails once: an error, no leak of files, then it works. */
+/* Every allocation fails once: an error, no leaked files, then success. */
 static void writer_without_memory(void)
 {
 	int failures = 0;
@@ -284,7 +284,7 @@ static void damaged(void)
 		CHECK_MSG(s == WASD_ECORRUPT && strstr(err.msg, rows[i].message), "row %zu: %s %s", i, wasd_status_name(s),
 		          err.msg);
 	}
-	good[n - 1] = 1; /* the last test label: 256 */
+	good[n - 1] = 1; /* change the last test label to 256 */
 	put_file(good, n);
 	CHECK_INT(try_open(&err), WASD_ECORRUPT);
 	CHECK_MSG(strstr(err.msg, "test label 3 is 256"), "%s", err.msg);
@@ -293,7 +293,7 @@ static void damaged(void)
 		put_file(good, cut);
 		CHECK_INT(try_open(&err), WASD_ECORRUPT);
 	}
-	/* Any byte of header and description flipped: refused or, for a description that stays sensible, opened; never a
+	/* Flip any byte of header and description: the file is rejected or, if the description stays valid, opened; never a
 	 * crash. */
 	for (size_t at = 0; at < 64 + 300; at++) {
 		good[at] = (char)(good[at] ^ (1 << at % 8));
@@ -310,7 +310,7 @@ static void damaged(void)
 	wasd_free(good);
 }
 
-/* A set with so many training images of each class, in turn while there are any. */
+/* A set with the given number of training images per class; classes take turns while they have images left. */
 static struct wasd_dataset *set_of(const int *images, int classes)
 {
 	static const char *const names[] = {"a", "b", "c", "d"};
@@ -391,7 +391,7 @@ static void validation_images(void)
 	}
 }
 
-/* data.limit: which of the training images a run looks at, before some of these are held out. */
+/* data.limit: which of the training images a run uses, before some of these are held out. */
 static void limited_images(void)
 {
 	static const struct {

@@ -1,4 +1,4 @@
-/* tests/core/data_samples.h - pictures and archives made on the spot for the tests of core/data. Everything lives in
+/* tests/core/data_samples.h - pictures and archives generated for the tests of core/data. All files are in
  * `samples_dir`. */
 #ifndef TESTS_DATA_SAMPLES_H
 #define TESTS_DATA_SAMPLES_H
@@ -56,7 +56,7 @@ UNUSED static void blob_fill(blob *b, uint8_t v, size_t n)
 		wasd_buf_append(b, &v, 1);
 }
 
-/* A smooth picture with some texture, so that JPEG keeps it close. hwc interleaved. */
+/* A smooth picture with some texture, so that JPEG changes it little. hwc interleaved. */
 UNUSED static void sample_pixels(uint8_t *hwc, int c, int h, int w, int seed)
 {
 	for (int y = 0; y < h; y++)
@@ -104,7 +104,7 @@ struct jpeg_how {
 	bool progressive;
 	int quality;
 	bool scan_per_component;
-	J_COLOR_SPACE out; /* 0: as usual for `in` */
+	J_COLOR_SPACE out; /* 0: the usual one for `in` */
 };
 
 UNUSED static void make_jpeg_of(blob *out, struct jpeg_how how, int h, int w, uint8_t *p)
@@ -237,7 +237,7 @@ struct upload {
 	struct wasd_ingest_opts o;
 };
 
-/* The next file of an upload; name is what the client calls it. */
+/* The next file of an upload; name is the client's name for it. */
 UNUSED static const char *upload_add(struct upload *u, const char *name)
 {
 	snprintf(u->path[u->n], sizeof u->path[0], "%s/up%d", samples_dir, u->n);
@@ -266,7 +266,7 @@ UNUSED static void gzip_blob(blob *b)
 	free(p);
 }
 
-/* Four IDX files' contents: [split][0 labels, 1 images], n_train and n_test images of 5 x 4; label i mod 10. */
+/* Contents of four IDX files: [split][0 labels, 1 images], n_train and n_test images of 5 x 4; label i mod 10. */
 UNUSED static void idx_files(blob f[2][2], int n_train, int n_test)
 {
 	for (int s = 0; s < 2; s++) {

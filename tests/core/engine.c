@@ -1,4 +1,4 @@
-/* The engine's programs, spoken to as the daemon does: over a socket pair on descriptor 3. */
+/* The engine's programs, driven as the daemon does: over a socket pair on descriptor 3. */
 #include "tiny.h"
 
 #include "wasd/infer.h"
@@ -37,7 +37,7 @@ static struct proc start(const char *command)
 	return p;
 }
 
-/* Exit status, or 1000 + signal. Kills what has not ended by itself after a minute. */
+/* Exit status, or 1000 + signal. Kills a process that has not ended after a minute. */
 static int finish(struct proc *p)
 {
 	int status = 0;
@@ -49,7 +49,7 @@ static int finish(struct proc *p)
 			waitpid(p->pid, &status, 0);
 			break;
 		}
-		usleep(10000); /* waiting for a process that is not ours to be told by: bounded, and only in this test */
+		usleep(10000); /* the process cannot notify us; the wait is bounded and used only in this test */
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
@@ -64,8 +64,8 @@ static uint32_t say(struct proc *p, const char *json, const void *bin, size_t n,
 	return seq;
 }
 
-/* The next message that is not a heartbeat, a log line or (want NULL) progress. m.json NULL at the end of the stream.
- */
+/* Returns the next message other than a heartbeat, a log line or (want NULL) progress. m.json is NULL at the end of the
+ * stream. */
 static struct wasd_frame hear(struct proc *p, const char *want)
 {
 	for (;;) {
@@ -139,7 +139,7 @@ struct told { /* what one attempt reported */
 	char reason[16], end[24], message[256], pointer[64], status[24];
 	bool order;       /* metrics of an epoch came before its checkpoint */
 	int64_t step;     /* of the last loss */
-	char phases[160]; /* that were told of, each once */
+	char phases[160]; /* the phases reported, each once */
 };
 
 static void keep_checkpoint(struct told *t, const struct wasd_frame *m)
@@ -164,7 +164,7 @@ static void keep_checkpoint(struct told *t, const struct wasd_frame *m)
 	wasd_memfd_unmap(p, len);
 }
 
-/* So few steps have a point each, in order and without a gap. */
+/* With so few steps each step has a point, in order and without a gap. */
 static void take_losses(struct told *t, const cJSON *points)
 {
 	const cJSON *p;
@@ -283,7 +283,7 @@ static void says_why_it_failed(void)
 }
 
 #ifdef WASD_ONEDNN
-/* oneDNN is told to know no bf16 instructions, as it finds them missing on an older processor. */
+/* oneDNN is told that there are no bf16 instructions, as on an older processor. */
 static void refuses_what_the_processor_cannot(void)
 {
 	static const char spec[] =
@@ -409,7 +409,7 @@ static void infers(void)
 		CHECK(num(&m, "macs") > 0 && wasd_json_get(wasd_json_get(m.json, "timing_us"), "compute"));
 		wasd_frame_done(&m);
 	}
-	/* All sent before any answer is read: the bits are those of the requests that came alone. */
+	/* All requests are sent before any answer is read: the bits equal those of requests sent one by one. */
 	uint32_t seq[CLIENTS];
 	int differ = 0;
 	for (int i = 0; i < CLIENTS; i++)
@@ -422,7 +422,7 @@ static void infers(void)
 	}
 	CHECK_MSG(!differ, "%d of %d requests answered otherwise in company", differ, CLIENTS);
 
-	/* Encoded images: two at once, then by logits, which equal those of the pixels. */
+	/* Encoded images: first two at once, then one with logits, which equal those of the pixels. */
 	void *png[2];
 	size_t len[2];
 	char both[1 << 16];
@@ -445,7 +445,7 @@ static void infers(void)
 	wasd_json_num(cJSON_GetArrayItem(top, 1), "p", &p1);
 	wasd_json_num(cJSON_GetArrayItem(top, 0), "index", &index);
 	CHECK(p0 >= p1 && p1 > 0 && p0 <= 1 && index >= 0);
-	for (int c = 0; c < 10; c++) /* computed as a pair: near the logits computed alone, not equal */
+	for (int c = 0; c < 10; c++) /* computed as a pair: close to the logits computed alone, but not equal */
 		CHECK(alone[1][c] <= alone[1][(int)index] + 1e-3f);
 	wasd_frame_done(&m);
 	snprintf(text, sizeof text, "{\"type\":\"logits\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"sizes\":[%zu]}", len[0]);
@@ -454,7 +454,7 @@ static void infers(void)
 	CHECK(m.bin_len == 40 && !memcmp(m.bin, alone[0], 40));
 	wasd_frame_done(&m);
 
-	/* What is wrong is answered, and the process goes on. */
+	/* Faulty requests get an error, and the process continues. */
 	snprintf(text, sizeof text,
 	         "{\"type\":\"classify\",\"bundle\":\"ck_1\",\"mode\":\"aom\",\"k\":1,\"sizes\":[%zu,5]}", len[0]);
 	memcpy(both + len[0], "GIF89", 5);
@@ -535,7 +535,7 @@ static void searches_and_serves_a_profile(void)
 	const cJSON *info = wasd_json_get(found.json, "info");
 	double share = 9, macs = 0;
 	CHECK(info && wasd_json_num(info, "macs_share", &share) && share <= 0.8 && wasd_json_num(info, "macs", &macs));
-	/* Served beside the modes that the checkpoint has, replaced, and taken away. */
+	/* A profile is served beside the modes of the checkpoint, replaced, and removed. */
 	p = start("infer");
 	m = hear(&p, "hello");
 	wasd_frame_done(&m);

@@ -1,6 +1,6 @@
 /* tests/core/extend.c - a network, a transform, a layer, a weight strategy and an optimizer that core does not have,
- * each one file and one row: they are listed, described, built, drawn, trained, kept and deployed like those that it
- * has. */
+ * each one file and one row: they are listed, described, built, drawn, trained, stored and deployed like those of
+ * core. */
 #include "tiny.h"
 
 #include "backend/backend.h"
@@ -43,7 +43,7 @@ static void are_listed(void)
 	cJSON_Delete(caps);
 }
 
-/* The network by its name, drawing the transform that only this program has. */
+/* Builds the network by its name, and draws the transform that only this program has. */
 static void network_and_transform_train(void)
 {
 	char path[96];
@@ -62,11 +62,11 @@ static void network_and_transform_train(void)
 	cJSON_Delete(model);
 }
 
-/* ---- the layer in networks of a job's own, on every row of the backends ------------------------------------ */
+/* ---- the layer in custom networks, on every row of the backends -------------------------------------------- */
 
 #define HEAD "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]}"
-/* %d: channels. The square stands behind and before convolutions, at the images, twice at one input (whose gradient is
- * then added to), and among the rows that lead to the logits. */
+/* %d: channels. The square layer stands behind and before convolutions, directly after the images, twice on one input
+ * (whose gradient is then summed), and among the rows that lead to the logits. */
 static const char *const squares[] = {
 	"{\"layers\":[{\"type\":\"conv\",\"out\":%d},{\"type\":\"square\"}," HEAD,
 	"{\"layers\":[{\"type\":\"square\"},{\"type\":\"conv\",\"out\":%d},{\"type\":\"relu\"}," HEAD,
@@ -82,7 +82,7 @@ static const char *const squares[] = {
 
 enum { IMAGES = 3, CLASSES = 2, SIDE = 6 };
 
-/* One forward and backward pass and one of the compiled network; the gradients stay in the model. */
+/* Runs one forward and backward pass and one pass of the compiled network; the gradients stay in the model. */
 static void run_squares(struct wasd_model *m, const char *backend, enum wasd_precision p, const real *x, double *loss,
                         real logits[IMAGES * CLASSES], real served[IMAGES * CLASSES])
 {
@@ -112,7 +112,7 @@ static void run_squares(struct wasd_model *m, const char *backend, enum wasd_pre
 	                                                     .backend = backend},
 	                            &net, &err),
 	          "%s", err.msg);
-	for (int i = 0; i < IMAGES; i++) { /* fewer images than were planned for */
+	for (int i = 0; i < IMAGES; i++) { /* fewer images than planned */
 		CHECK(!wasd_exec_forward(net, x + i * 3 * SIDE * SIDE,
 		                         &(struct wasd_pass){.n = 1, .bn = WASD_BN_SET, .set = WASD_STATS_AOM}, &err));
 		memcpy(served + i * CLASSES, wasd_exec_logits(net), CLASSES * sizeof *served);
@@ -178,13 +178,13 @@ static void layer_computes_on_every_backend(void)
 	for (int i = 0; (b = backend_at(i)) != NULL; i++)
 		for (int p = 0; p < WASD_PRECISIONS; p++) {
 			if (backend_choose(b->name, (enum wasd_precision)p, &b, NULL))
-				continue; /* not offered here */
+				continue; /* not available here */
 			for (size_t k = 0; k < sizeof squares / sizeof *squares * 4; k++)
 				compare_squares(b->name, (enum wasd_precision)p, k / 4, channels[k % 4]);
 		}
 }
 
-/* --explain names the step that copies, and no other backend's. */
+/* --explain names the step that copies, and only for the backend that copies. */
 static void copies_are_explained(void)
 {
 	const struct backend *b;
@@ -214,7 +214,7 @@ static void copies_are_explained(void)
 	cJSON_Delete(model);
 }
 
-/* A layer that nobody has a kernel for is refused by name. */
+/* A layer without any kernel is rejected by name. */
 static void layer_without_any_kernel_is_refused(void)
 {
 	struct wasd_graph *g = NULL;
@@ -238,7 +238,7 @@ static void layer_without_any_kernel_is_refused(void)
 	cJSON_Delete(model);
 }
 
-/* In training: the default backend and the plain one go the same way. */
+/* Training with the default backend and with the plain one gives the same result. */
 static void layer_trains(void)
 {
 	char path[96], spec[900], text[700];
@@ -284,7 +284,8 @@ static const real *tensor_of(const struct wasd_st *st, const char *prefix, const
 	return t ? t->data : NULL;
 }
 
-/* Under its own name a kernel is what passes compute with: its master, masked. Half of it is zero. */
+/* The tensor with the plain name holds the weights that passes compute with: the master weights, masked. Half of them
+ * are zero. */
 static void sparse_file(const struct tiny_run *r)
 {
 	struct wasd_st *st = NULL;
@@ -305,7 +306,7 @@ static void sparse_file(const struct tiny_run *r)
 	wasd_st_close(st);
 }
 
-/* Deployed and exported are the masked weights, and nothing that only the run needs. */
+/* Deployments and exports contain the masked weights, and no state that only the run needs. */
 static void sparse_goes_out(const struct tiny_run *r, bool dom)
 {
 	struct wasd_err err = {0};
@@ -345,8 +346,7 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 	cJSON_Delete(info);
 }
 
-/* Cut anywhere, a run goes on to the same bits: master weights, statistics, and the file but for the times that it
- * tells. */
+/* Cut anywhere, a run resumes to the same bits: master weights, statistics, and the file except for its times. */
 static void sparse_trains(const struct wasd_dataset *data, const char *backend, const char *precision,
                           const char *weights, bool dom)
 {
@@ -388,7 +388,7 @@ static void strategy_trains_and_is_deployed(void)
 	wasd_dataset_close(data);
 }
 
-/* A list is refused at the member that is wrong. */
+/* A list is rejected at its faulty member. */
 static void strategies_are_refused(void)
 {
 	static const struct {
@@ -420,7 +420,7 @@ static void strategies_are_refused(void)
 	wasd_dataset_close(data);
 }
 
-/* One entry of WAS is its short form: the same run. */
+/* A list with the single entry WAS equals its short form: the same run. */
 static void list_of_was_is_was(void)
 {
 	char path[96];

@@ -1,5 +1,5 @@
-/* extend_strategy.h - a weight strategy that core does not have: a random part of each kernel's weights is zero, of
- * every layer that is not depthwise. Its masks are drawn from the job's seed when a run begins, and are its state. */
+/* extend_strategy.h - a weight strategy that core does not have: it zeroes a random part of each kernel's weights, in
+ * every layer that is not depthwise. The masks are drawn from the job's seed when a run begins, and are its state. */
 #include "weights/strategy.h"
 
 struct sparse {

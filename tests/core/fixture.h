@@ -1,5 +1,5 @@
 /* tests/core/fixture.h - golden fixtures (format: the README of the full set): files, regenerated tensors, and groups
- * of comparisons that end in one line each. Included by the fixtures_*.c programs. */
+ * of comparisons that print one line each. Included by the fixtures_*.c programs. */
 #ifndef TESTS_FIXTURE_H
 #define TESTS_FIXTURE_H
 
@@ -12,7 +12,7 @@
 #include "wasd/safetensors.h"
 #include "wasd/tensor.h"
 
-#pragma GCC diagnostic ignored "-Wunused-function" /* no program uses all of it */
+#pragma GCC diagnostic ignored "-Wunused-function" /* no program uses all of these functions */
 
 #ifdef WASD_DOUBLE
 #define FLAVOUR "double"
@@ -56,7 +56,7 @@ static void group_fail(struct group *g, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* 1, or more while an algorithm that rounds more than plain sums of products is held against the reference. */
+/* 1, or more while testing an algorithm that rounds more than plain sums of products. */
 static double group_wider = 1;
 
 /* |got - want| <= group_wider * (rel*scale + abs). The worst error is kept as a part of scale + abs/rel, so that it
@@ -77,7 +77,7 @@ static void group_near(struct group *g, double got, double want, double scale, d
 		group_fail(g, "%s %s: %.17g, want %.17g, error %.3g, tolerance %.3g", what, item, got, want, err, tol);
 }
 
-/* The group's line; counts as one test. */
+/* Prints the group's line; counts as one test. */
 static void group_end(const struct group *g)
 {
 	if (g->bad) {
@@ -116,7 +116,7 @@ static void fixture_close(struct fixture *f)
 	*f = (struct fixture){0};
 }
 
-/* name.json (when it is there) and name.safetensors. False after a "not ok" line. */
+/* Opens name.json (if it exists) and name.safetensors. False after a "not ok" line. */
 static bool fixture_open(const char *dir, const char *name, struct fixture *f)
 {
 	char path[1024];
@@ -206,8 +206,8 @@ static double json_num(const cJSON *o, const char *key)
 
 /* ---- regenerated tensors ----------------------------------------------------------------------------------- */
 
-/* The README's generator. One product whose factor is exact, rounded once to float: no result depends on contraction.
- */
+/* The README's generator: one product with an exact factor, rounded once to float, so the result does not depend on
+ * contraction. */
 static float tensor_element(uint64_t *s, const char *kind, double bound)
 {
 	uint64_t z = *s += 0x9E3779B97F4A7C15u;
@@ -269,7 +269,7 @@ static void fixture_each_file(const char *dir, const char *prefix, void (*fn)(co
 		free(list);
 }
 
-/* ---- where fixtures are -------------------------------------------------------------------------------------- */
+/* ---- location of the fixtures -------------------------------------------------------------------------------- */
 
 /* Runs fn on the part kept in the tree and on the directory in WASD_FIXTURES. */
 static void fixture_each_dir(const char *what, void (*fn)(const char *dir))

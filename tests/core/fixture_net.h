@@ -9,7 +9,7 @@
 #include "wasd/model.h"
 #include "wasd/weights.h"
 
-/* Fixture names that are not rows of the model table: row and its "model" object. */
+/* Fixture names that are not rows of the model table, with their row and "model" object. */
 static const struct {
 	const char *fixture, *arch, *options;
 } net_alias[] = {
@@ -65,11 +65,11 @@ static size_t json_count(const cJSON *shape)
 	return n;
 }
 
-/* Builds the graph that fixture f describes and an exec for it on `backend`. False with g failed or, when the network
- * is not in the model table, with g untouched and *known false. */
-/* A backend as the tests name it: "onednn-strict" is onednn without Winograd's and our minimal filtering, as precision
- * fp32-strict computes. What "onednn" itself picks by measurement may round more: F(4x4,3x3) has matrices with entries
- * up to 4. It is given four times the tolerance. */
+/* Builds the graph that fixture f describes and an exec for it on `backend`. Returns false with g failed or, if the
+ * network is not in the model table, with g untouched and *known false. */
+/* A backend name as used by the tests: "onednn-strict" is onednn without Winograd and our minimal filtering, as in
+ * precision fp32-strict. The algorithms that "onednn" chooses by measurement may round more: F(4x4,3x3) has matrices
+ * with entries up to 4. It gets four times the tolerance. */
 #define WIDER 4
 
 static struct wasd_exec_opts backend_options(const char *backend)
@@ -118,7 +118,7 @@ static bool net_open(struct group *g, const struct fixture *f, const char *backe
 		return false;
 	}
 
-	/* Every learnable tensor and statistic of the fixture is one of ours, and the other way round. */
+	/* Every learnable tensor and statistic of the fixture is one of ours, and vice versa. */
 	const cJSON *params = wasd_json_get(f->json, "params"), *buffers = wasd_json_get(f->json, "buffers"), *it;
 	n->params = cJSON_GetArraySize(params);
 	n->buffers = cJSON_GetArraySize(buffers);
@@ -174,7 +174,8 @@ static void net_fill(struct group *g, struct net *n)
 	}
 }
 
-/* The draw of a list of the fixture; an empty or absent list is plain weights. False after a failure of g. */
+/* Reads the draw from a list of the fixture; an empty or absent list means plain weights. False after a failure of
+ * g. */
 static bool net_draw(struct group *g, const struct net *n, const cJSON *list, struct wasd_draw *d)
 {
 	struct wasd_err err = {0};
@@ -240,7 +241,7 @@ static double table_max(const struct sum_table *t, int rows)
 	return m;
 }
 
-/* Row `row` against the n values v: samples and max within rel*max|v| + abs, sum and L2 norm within rel*norm +
+/* Compares row `row` with the n values v: samples and max within rel*max|v| + abs, sum and L2 norm within rel*norm +
  * abs*sqrt(n). */
 static void table_row(struct group *g, const struct sum_table *t, int row, const real *v, size_t n, double rel,
                       double abs_tol, const char *what, const char *name)
@@ -268,7 +269,7 @@ static const char *list_name(const cJSON *list, int i)
 	return cJSON_IsString(it) ? it->valuestring : "?";
 }
 
-/* Running statistics of the training set against <prefix>_*. */
+/* Compares the running statistics of the training set with <prefix>_*. */
 static void net_check_buffers(struct group *g, struct net *n, const char *prefix, double rel, double dev_times)
 {
 	struct sum_table t;
@@ -281,7 +282,7 @@ static void net_check_buffers(struct group *g, struct net *n, const char *prefix
 		          "statistic", list_name(names, i));
 }
 
-/* Images and labels of one batch from tensors x and y, at batch number `at` of the leading dimension when there are
+/* Takes images and labels of one batch from tensors x and y, at batch number `at` of the leading dimension if there are
  * several. */
 static void batch_of(const struct wasd_st_tensor *x, const struct wasd_st_tensor *y, size_t at, int batch, real *images,
                      int32_t *labels)

@@ -2,11 +2,10 @@
  * numbers: logits, loss, activations, running statistics and every gradient's checksums.
  *
  * Double: 1e-7 of the tensor's largest entry. A gradient that is zero by exact cancellation (a bias before batch norm;
- * alpha) is rounding noise of its neighbours: 1e-11 of the largest gradient entry G is added.
- * Float: the bounds of the fixtures' README (a ReLU or max-pool may fall on the other side within rounding): logits
- * 1e-4 max|logit|, loss 5e-5, gradient samples 0.1 max|g| + 1e-5 G and all but 2 % of the rows 0.02 max|g| + 1e-5 G, L2
- * norms 5 % on rows with norm > 1e-3 G. Activations and statistics come before any backward pass and keep the bound of
- * the logits. */
+ * alpha) is rounding noise of its neighbours: 1e-11 of the largest gradient entry G is added. Float: the bounds of the
+ * fixtures' README (a ReLU or max pool may decide differently within rounding): logits 1e-4 max|logit|, loss 5e-5,
+ * gradient samples 0.1 max|g| + 1e-5 G and all but 2 % of the rows 0.02 max|g| + 1e-5 G, L2 norms 5 % on rows with norm
+ * > 1e-3 G. Activations and statistics come before any backward pass and keep the bound of the logits. */
 #include "fixture_net.h"
 
 #ifdef WASD_DOUBLE
@@ -61,7 +60,7 @@ static void check_activations(struct group *g, struct net *n, const cJSON *c)
 
 /* ---- gradients ------------------------------------------------------------------------------------------------ */
 
-/* Float: one row by the README's rules; adds to *far when it misses the narrow one. */
+/* Float: checks one row by the README's rules; increments *far if it misses the narrow bound. */
 static void float_row(struct group *g, const struct sum_table *t, int row, double G, const real *v, size_t n,
                       const char *name, int *far)
 {
@@ -100,7 +99,7 @@ static void check_gradients(struct group *g, struct net *n, const cJSON *c)
 			float_row(g, &t, i, G, v, p.count, p.name, &far);
 		const struct wasd_st_tensor *whole = fixture_find(n->f, "%s.grad.%s", id, p.name);
 		double max = table_stat(&t, i, 2);
-		/* Stored in float32: ours is rounded the same way, so that the comparison is not one of roundings. */
+		/* Stored in float32: round ours in the same way, so that the comparison does not compare roundings. */
 		for (size_t k = 0; whole && k < whole->count && whole->count == p.count; k++)
 			group_near(g, (double)(float)v[k], st_value(whole, k), max, IS_DOUBLE ? REL : 0.1, GRAD_ABS * G,
 			           "whole gradient", p.name);
@@ -127,7 +126,7 @@ static void check_gradients(struct group *g, struct net *n, const cJSON *c)
 
 /* ---- one case --------------------------------------------------------------------------------------------------- */
 
-/* The operators that the draw's JSON gives are the ones that the fixture stored. */
+/* The operators parsed from the draw's JSON equal those stored in the fixture. */
 static void check_matrices(struct group *g, const struct net *n, const char *id, const struct wasd_draw *d)
 {
 	for (int i = 0; i < d->n; i++) {
@@ -200,7 +199,7 @@ out:
 
 /* ---- one file ---------------------------------------------------------------------------------------------- */
 
-/* only: this case alone (NULL: all). */
+/* only: run just this case (NULL: all). */
 static void run_net(const struct fixture *f, const char *backend, const char *only)
 {
 	struct group g = group_begin("%s on %s (%s): graph", f->name, backend, FLAVOUR);
@@ -243,7 +242,7 @@ static void run_file(const char *dir, const char *name)
 		run_net(&f, "onednn", NULL);
 		run_net(&f, "onednn-strict", NULL);
 	}
-	/* The plain loops are slow: LeNet whole, and the case with every operator of one deep network. */
+	/* The plain loops are slow: LeNet completely, and only the case with every operator of one deep network. */
 	if (IS_DOUBLE && !strcmp(json_str(f.json, "name"), "lenet"))
 		run_net(&f, "ref", NULL);
 	if (IS_DOUBLE && !strcmp(json_str(f.json, "name"), "resnet18"))

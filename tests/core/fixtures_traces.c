@@ -1,11 +1,11 @@
 /* tests/core/fixtures_traces.c - SGD steps with recorded transforms: loss and gradient norm at every step, and after
- * the last weights, statistics, alphas and the logits of plain weights.
+ * the last step the weights, statistics, alphas and the logits of plain weights.
  *
- * Double: 1e-7 of the tensor's largest entry; what is zero by exact cancellation gets 1e-9 of the largest entry of its
- * table. Float: losses as the fixtures' README states them (1e-4; vgg16 5e-4 up to step 5, 0.02 later; relative to
- * max(1, loss)). The README bounds nothing else in float: gradient norms get 5 % (its bound for norms), weights,
- * statistics, alphas and final logits 1e-3 of the largest entry and 20 times the recorded deviation of a float32
- * PyTorch run, whose flips of ReLUs are not ours. */
+ * Double: 1e-7 of the tensor's largest entry; values that are zero by exact cancellation get 1e-9 of the largest entry
+ * of their table. Float: losses as in the fixtures' README (1e-4; vgg16 5e-4 up to step 5, 0.02 later; relative to
+ * max(1, loss)). The README gives no other float bounds: gradient norms get 5 % (its bound for norms); weights,
+ * statistics, alphas and final logits get 1e-3 of the largest entry plus 20 times the recorded deviation of a float32
+ * PyTorch run, whose ReLU flips differ from ours. */
 #include "fixture_net.h"
 #include "wasd/optim.h"
 

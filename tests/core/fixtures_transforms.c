@@ -85,7 +85,7 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 	paste(part, rows, k, m.live, wide);
 	compare(g, wide, t[SW], "SW (live rectangle) of", id);
 
-	/* dalpha is a sum over all taps: its error goes with the norms of the two factors, not with its own size. */
+	/* dalpha is a sum over all taps: its error scales with the norms of the two factors, not with its own size. */
 	double scale = fabs(st_value(t[DALPHA], 0)) + st_max(t[DSW]) * st_max(t[PW]);
 	memset(out, 0, t[PW]->count * sizeof *out);
 	group_near(g, wasd_transform_backward(&m, alpha, pw, dsw, rows, whole, out), st_value(t[DALPHA], 0), scale, TOL, 0,
@@ -101,7 +101,7 @@ static void one_case(struct group *g, const struct fixture *f, const cJSON *c)
 	wasd_free(out);
 }
 
-/* Every file is the one that the set's manifest lists. */
+/* Every file matches the manifest of the set. */
 static void check_manifest(const char *dir)
 {
 	char path[1024], *text = NULL, hex[WASD_SHA256_HEX];

@@ -9,7 +9,7 @@
 
 static const struct wasd_shape image = {3, 12, 12};
 
-/* A small network with everything that a plan has to think about: shadow weights, residuals, pooling, dropout, spare
+/* A small network with every feature that a plan must handle: shadow weights, residuals, pooling, dropout, spare
  * parameters. */
 static enum wasd_status build(struct wasd_graph **out, struct wasd_err *err)
 {
@@ -118,7 +118,7 @@ static void step_allocates_nothing(void)
 	struct wasd_rng r;
 	CHECK_MSG(!net_make(&n, &err), "%s", err.msg);
 	wasd_rng_init(&r, 1, "dropout", 0, 0);
-	/* What is specific to a kernel size and a number of images may be made when they are first met, and is kept. */
+	/* Objects specific to a kernel size and a number of images may be created on first use, and are kept. */
 	struct wasd_mem_stats before;
 	for (int round = 0; round < 2; round++) {
 		before = wasd_mem_stats();
@@ -152,7 +152,7 @@ static void every_allocation_may_fail(void)
 		CHECK_MSG(b.allocs - a.allocs == b.frees - a.frees, "allocation %llu: %llu allocated, %llu freed",
 		          (unsigned long long)nth, (unsigned long long)(b.allocs - a.allocs),
 		          (unsigned long long)(b.frees - a.frees));
-		/* A plan may do without one of several ways to compute a convolution. */
+		/* A plan may work without one of several ways to compute a convolution. */
 		CHECK_MSG(s == WASD_OK || (s == WASD_ENOMEM && err.msg[0]), "allocation %llu: %s \"%s\"",
 		          (unsigned long long)nth, wasd_status_name(s), err.msg);
 		refused += s != WASD_OK;
@@ -224,8 +224,8 @@ static void activations_match_reference(void)
 
 static void running_statistics(void)
 {
-	/* One batch norm on the input: running values by the formulas, in the set that was asked for, momentum overridden.
-	 */
+	/* One batch norm on the input: running values follow the formulas, in the requested set, with the momentum
+	 * overridden. */
 	struct wasd_graph *g;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
@@ -261,7 +261,7 @@ static void running_statistics(void)
 
 static void batchnorm_keeps_digits(void)
 {
-	/* Mean 1000 and deviation 0.1: sums of squares in float would lose the variance altogether. */
+	/* Mean 1000 and deviation 0.1: sums of squares in float would lose the variance completely. */
 	struct wasd_graph *g;
 	struct wasd_model *m = NULL;
 	struct wasd_exec *e;
@@ -322,9 +322,9 @@ static void dropout_statistics(void)
 		int zeros = 0, wrong = 0, split = 0;
 		run_drop(connect, 1, 7, true, a);
 		run_drop(connect, 3, 7, true, b);
-		CHECK(!memcmp(a, b, sizeof a)); /* the same mask whatever the threads */
+		CHECK(!memcmp(a, b, sizeof a)); /* the same mask whatever the number of threads */
 		run_drop(connect, 1, 8, true, b);
-		CHECK(memcmp(a, b, sizeof a) != 0); /* another one for another generator */
+		CHECK(memcmp(a, b, sizeof a) != 0); /* another mask for another generator */
 		for (int i = 0; i < N * PER; i++) {
 			zeros += a[i] == 0;
 			wrong += a[i] != 0 && fabs((double)a[i] - 1 / 0.7) > 1e-6;
@@ -419,7 +419,7 @@ static void builder_errors(void)
 			want = "concat: input 1 has maps of 6x6";
 			break;
 		}
-		c = wasd_graph_relu(g, c); /* after a failure nothing else happens and the first message stays */
+		c = wasd_graph_relu(g, c); /* after a failure nothing else happens, and the first message is kept */
 		CHECK(wasd_graph_finish(g, c, &err) != WASD_OK);
 		CHECK_MSG(!strncmp(err.msg, want, strlen(want)), "case %d: \"%s\"", i, err.msg);
 		wasd_graph_destroy(g);
@@ -455,7 +455,7 @@ static void exec_errors(void)
 	p.recipe = &draw.recipe;
 	CHECK_INT(wasd_exec_forward(n.train, pixels, &p, &err), WASD_EINVAL);
 	p.recipe = NULL;
-	/* NaN anywhere reaches the loss, through activations and pooling. */
+	/* A NaN anywhere reaches the loss, through activations and pooling. */
 	real keep = pixels[40];
 	pixels[40] = (real)NAN;
 	CHECK_INT(wasd_exec_forward(n.train, pixels, &p, &err), WASD_OK);
@@ -527,8 +527,8 @@ static void team_covers_once(void)
 	CHECK_INT(wasd_threads_init(WASD_THREADS_MAX + 1, &err), WASD_EINVAL);
 }
 
-/* Minimal filtering rounds otherwise than the plain sum: an exec that is not strict shows it on a shape that wants it,
- * a strict one does not use it. */
+/* Minimal filtering rounds differently from the plain sum: an exec that is not strict shows this on a suitable shape; a
+ * strict exec does not use minimal filtering. */
 static void strict_means_plain_sums(void)
 {
 	enum { N = 2, C = 16, S = 32, COUNT = N * C * S * S };
@@ -569,7 +569,7 @@ static void strict_means_plain_sums(void)
 	wasd_graph_destroy(g);
 }
 
-/* Every backend says what it offers before it is opened, and takes what it offers; names and values agree. */
+/* Every backend says what it offers before it is opened, and accepts what it offers; names and values agree. */
 static void precisions(void)
 {
 	struct wasd_graph *g = NULL;

@@ -1,4 +1,4 @@
-/* Decoding one picture: every variant that is read, every one that is refused, and damage of all kinds. */
+/* Decoding one picture: every supported variant, every rejected variant, and damage of all kinds. */
 #include "core/data_samples.h"
 #include "fixtures/pictures.h"
 #include "data/image.h"
@@ -8,7 +8,7 @@
 static enum wasd_status decode_how(const blob *b, int c, int h, int w, const struct wasd_prepare *how,
                                    struct image *out, struct wasd_err *err)
 {
-	/* Exactly as long as the data, so that a read past the end is seen by the sanitizer. */
+	/* Exactly as long as the data, so that the sanitizer detects a read past the end. */
 	void *p = malloc(b->len ? b->len : 1);
 	if (b->len)
 		memcpy(p, b->data, b->len);
@@ -32,9 +32,10 @@ static enum wasd_status decode(const blob *b, int c, int h, int w, uint8_t **out
 	return WASD_OK;
 }
 
-static const struct wasd_prepare unrecorded; /* as pictures were read before there was a choice */
+static const struct wasd_prepare unrecorded; /* the preparation used before it became an option */
 
-/* Greatest difference of a decoded (c,h,w) to the interleaved source of sc channels, grey replicated. */
+/* Largest difference between a decoded (c,h,w) image and the interleaved source of sc channels, with grey
+ * replicated. */
 static int worst(const uint8_t *chw, int c, int h, int w, const uint8_t *hwc, int sc)
 {
 	int most = 0;
@@ -134,7 +135,7 @@ static void reads_jpeg(void)
 		}
 }
 
-/* Colour to grey is luma, by either codec. */
+/* Colour becomes grey by luma, with either codec. */
 static void grey_of_colour(void)
 {
 	enum { H = 20, W = 20 };
@@ -161,7 +162,7 @@ static void resizes(void)
 	uint8_t ramp[3 * 8 * 8], out[3 * 64 * 64];
 	for (int i = 0; i < 3 * 64; i++)
 		ramp[i] = (uint8_t)(i % 8 * 32);
-	/* A constant stays, whatever the size. */
+	/* A constant image stays constant at any size. */
 	uint8_t flat[8 * 8];
 	memset(flat, 77, sizeof flat);
 	static const int sizes[] = {1, 2, 3, 5, 8, 13, 64};
@@ -240,7 +241,7 @@ static void four_inks(void)
 	CHECK_MSG(worst_value(im.chw, cmyk_rgb, sizeof cmyk_rgb) <= 1, "off by %d",
 	          worst_value(im.chw, cmyk_rgb, sizeof cmyk_rgb));
 	wasd_free(im.chw);
-	/* YCCK: the same inks, coded as luma and chroma. 0 of black ink: the colours themselves. */
+	/* YCCK: the same inks, coded as luma and chroma. Without black ink (0), the colours themselves. */
 	blob b = {0};
 	make_jpeg_how(&b, (struct jpeg_how){JCS_CMYK, 4, false, 95, false, JCS_YCCK}, 24, 24, 3);
 	uint8_t inks[24 * 24 * 4], rgb[24 * 24 * 3];
@@ -249,7 +250,7 @@ static void four_inks(void)
 		rgb[i] = (uint8_t)((inks[i / 3 * 4 + i % 3] * inks[i / 3 * 4 + 3] + 127) / 255);
 	CHECK(!decode_how(&b, 3, 0, 0, &wasd_prepare_default, &im, NULL));
 	CHECK_MSG(worst(im.chw, 3, 24, 24, rgb, 3) <= 14, "off by %d",
-	          worst(im.chw, 3, 24, 24, rgb, 3)); /* as for YCbCr of this quality */
+	          worst(im.chw, 3, 24, 24, rgb, 3)); /* the same as for YCbCr of this quality */
 	wasd_free(im.chw);
 	wasd_buf_done(&b);
 }
@@ -278,8 +279,7 @@ static void orientations(void)
 	}
 }
 
-/* Exif in front of a JPEG's other markers, in either byte order; and no bytes whatever make the parser read past its
- * end. */
+/* Exif before a JPEG's other markers, in either byte order; and no byte sequence makes the parser read past its end. */
 static void exif_blocks(void)
 {
 	static const uint8_t le[] = {'I', 'I', 42, 0, 8, 0,    0, 0, 2, 0, 0x0f, 1, 2, 0, 1, 0, 0,
@@ -313,7 +313,7 @@ static void exif_blocks(void)
 	wasd_rng_init(&r, 5, "exif", 0, 0);
 	for (int turn = 0; turn < 20000; turn++) {
 		size_t n = wasd_rng_below(&r, sizeof le + 1);
-		uint8_t *p = malloc(n ? n : 1); /* the sanitizer sees the end */
+		uint8_t *p = malloc(n ? n : 1); /* the sanitizer detects a read past the end */
 		memcpy(p, le, n);
 		for (int k = 0; n && k < 3; k++)
 			p[wasd_rng_below(&r, (uint32_t)n)] ^= (uint8_t)(1u << wasd_rng_below(&r, 8));
@@ -343,7 +343,7 @@ static void backgrounds(void)
 		uint8_t colour[3];
 		const uint8_t *want;
 	} rows[] = {{{255, 255, 255}, clear_on_white}, {{255, 128, 0}, clear_on_orange}};
-	static const uint8_t black[] = {0, 3, 8, 10, 0, 50, 157, 200, 0, 8, 24, 30}; /* v * a / 255, as it always was */
+	static const uint8_t black[] = {0, 3, 8, 10, 0, 50, 157, 200, 0, 8, 24, 30}; /* v * a / 255, as before */
 	struct wasd_prepare how = wasd_prepare_default;
 	struct image im;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -491,7 +491,7 @@ static void harmless_remarks(void)
 
 /* ---- large pictures ------------------------------------------------------------------------------- */
 
-/* A smooth grey picture with edges, one of them far to the right, where what is reduced would be out of place. */
+/* A smooth grey picture with edges, one of them far to the right, where an error of the reduction would show. */
 static uint8_t large_pixel(int x, int y, int h, int w)
 {
 	return (uint8_t)(20 + 40 * x / w + 40 * y / h + (x > w / 3 && y > h / 2 ? 30 : 0) +
@@ -542,8 +542,8 @@ static void large_pictures(void)
 		if (im.chw) {
 			CHECK_MSG(im.notes == (rows[i].reduced ? NOTE_REDUCED : 0), "%s: notes %u", rows[i].what, im.notes);
 			int off = worst_value(im.chw, want, (size_t)(side * side));
-			CHECK_MSG(off <= 5, "%s: off by %d", rows[i].what, off); /* edges of 120 steps lie in the picture; a reduced
-			                                                            one may be a third of a box out of place */
+			CHECK_MSG(off <= 5, "%s: off by %d", rows[i].what,
+			          off); /* the picture has edges of 120 steps; a reduced one may be a third of a box out of place */
 		}
 		free(all);
 		free(want);
@@ -707,7 +707,7 @@ static void jpeg_no_picture(blob *b)
 {
 	wasd_buf_append(b, "\xff\xd8\xff\xd9", 4);
 }
-/* The frame header of a good file, changed: at SOF0 + 4 precision, + 5 height, + 7 width. */
+/* Modifies the frame header of a good file: at SOF0 + 4 precision, + 5 height, + 7 width. */
 static void jpeg_patch(blob *b, int at, const char *bytes, size_t n)
 {
 	make_jpeg(b, 3, 16, 16, 1);
@@ -737,7 +737,7 @@ static void jpeg_larger_than_data(blob *b)
 {
 	jpeg_patch(b, 5, "\x01\x00\x01\x00", 4);
 }
-/* A file of one scan per component whose first scan comes a thousand times: legal codes, without end. */
+/* A file of one scan per component whose first scan is repeated a thousand times: legal codes without end. */
 static void jpeg_1000_scans(blob *b)
 {
 	size_t sos = 0, end;
@@ -810,7 +810,7 @@ static void refuses(void)
 	}
 }
 
-/* Every cut is refused; every flipped byte is refused or gives some picture of sane size. Never a crash. */
+/* Every truncated file is rejected; every flipped byte is rejected or gives a picture of sane size. Never a crash. */
 static void damage(void)
 {
 	struct wasd_rng r;

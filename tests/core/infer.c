@@ -1,5 +1,5 @@
-/* Bundles and predictors: the folded network says what the unfolded one says, does the multiply-adds that it claims,
- * and an image's answer does not depend on how many go with it. */
+/* Bundles and predictors: the folded network agrees with the unfolded one, does the multiply-adds that it declares, and
+ * an image's answer does not depend on the batch size. */
 #include "tiny.h"
 
 #include "infer/bundle.h"
@@ -69,8 +69,7 @@ static void unfolded(const struct tiny_run *r, const char *mode, const real *x, 
 	checkpoint_done(&c);
 }
 
-/* What the trainer reports of the epoch that this checkpoint is of, against the network's own plan and a loss written
- * out. */
+/* Compares the trainer's report for the epoch of this checkpoint with the network's own plan and an explicit loss. */
 static void check_reported(const char *name, const struct tiny_run *r, const char *mode, const struct wasd_dataset *d,
                            const real *x)
 {
@@ -118,7 +117,7 @@ static void check_mode(const char *name, const struct tiny_run *r, const char *m
 		return;
 	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err));
 	CHECK_MSG(!wasd_predictor_run(p, x, N, got, &err), "%s", err.msg);
-	/* float: rounding of another order of operations, through a few dozen layers */
+	/* float: rounding in a different order of operations, through a few dozen layers */
 	double scale = largest(want, N * 10), tol = sizeof(real) == 8 ? 1e-10 : 1e-4, worst = 0;
 	for (int i = 0; i < N * 10; i++)
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / scale);
@@ -126,7 +125,7 @@ static void check_mode(const char *name, const struct tiny_run *r, const char *m
 	CHECK_INT(wasd_bundle_macs(b), macs);
 	CHECK_STR(wasd_bundle_arch(b), strcmp(name, "resnet18 plain") ? name : "resnet18");
 	CHECK_INT(wasd_bundle_classes(b), 10);
-	/* The plan of each batch size says the same, up to rounding, and the same bits every time. */
+	/* The plans for all batch sizes agree up to rounding, and give the same bits every time. */
 	size_t image = wasd_shape_count(wasd_bundle_shape(b));
 	double apart = 0;
 	int differ = 0;
@@ -165,8 +164,8 @@ static void folded_equals_unfolded(void)
 	}
 }
 
-/* Draws that training rarely meets, and whose bundle still equals the pass. taps: what each layer multiplies with, of
- * 9. */
+/* Draws that are rare in training, and whose bundle must still equal the pass. taps: the taps each layer multiplies
+ * with, of 9. */
 static const struct {
 	const char *what, *layers, *ops[4];
 	int taps[4];
@@ -297,8 +296,7 @@ static size_t run_of(struct wasd_predictor *p, int n, real *y)
 	return wasd_predictor_bytes(p);
 }
 
-/* The plans of two predictors compute in one arena as large as the largest plan, and none disturbs another's answers.
- */
+/* The plans of two predictors share one arena as large as the largest plan, and do not disturb each other's answers. */
 static void plans_share_an_arena(void)
 {
 	enum { LARGE = 20 };
@@ -323,8 +321,8 @@ static void plans_share_an_arena(void)
 			CHECK_MSG(!memcmp(want, got, sizeof *got * 10 * (size_t)sizes[i]), "%d images on %s", sizes[i],
 			          k ? "openblas" : "the default");
 		}
-	/* What predictors report is what there is: a plan for one image beside a plan for 32 adds its logits, not another
-	 * set of activations. */
+	/* Predictors report their true memory: a plan for one image beside a plan for 32 adds its logits, not another set
+	 * of activations. */
 	for (int k = 0; k < 2; k++) {
 		CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = k ? "openblas" : NULL}, &fresh, NULL));
 		size_t large = run_of(fresh, LARGE, got), both = run_of(fresh, 1, got);
@@ -341,7 +339,7 @@ static void plans_share_an_arena(void)
 	tiny_done(&r);
 }
 
-/* Every allocation of a load fails once: an error each time, nothing leaks, nothing half-made comes out. */
+/* Every allocation of a load fails once: an error each time, no leaks, no partial results. */
 static void loading_survives_lack_of_memory(void)
 {
 	struct tiny_run r = {0};

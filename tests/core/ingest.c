@@ -1,5 +1,5 @@
-/* Ingest of good uploads: every format, every packing, equal content gives an equal dataset; cancel; no memory; random
- * damage. */
+/* Ingest of good uploads: every format, every packing; equal content gives an equal dataset; cancellation; no memory;
+ * random damage. */
 #include "core/data_samples.h"
 #include "data/image.h"
 
@@ -36,7 +36,7 @@ static const struct {
 };
 enum { N_PICTURES = 7 };
 
-/* how: bit 0 backwards, bit 1 a leading directory, bit 2 with junk that is to be ignored, bit 3 names begin with ./ */
+/* how: bit 0 backwards, bit 1 a leading directory, bit 2 with junk to be ignored, bit 3 names begin with ./ */
 static void pack_folder(struct upload *u, enum pack pack, int how, int c)
 {
 	struct packer p = pack_open(upload_add(u, "pictures"), pack);
@@ -109,7 +109,7 @@ static void folders(void)
 			}
 }
 
-/* Grey and colour, PNG and JPEG in one set: three channels, in whatever order they come; resized to one size. */
+/* Grey and colour, PNG and JPEG in one set: three channels, in any order of the files; resized to one size. */
 static void mixed(void)
 {
 	char digest[WASD_SHA256_HEX] = "";
@@ -274,7 +274,7 @@ static void idx(void)
 
 /* ---- size, fit and what is told ------------------------------------------------------------ */
 
-/* A size is honoured whatever the format, by the one resampling that pictures get, too. */
+/* A size applies to every format, with the same resampling as for pictures. */
 static void sizes(void)
 {
 	for (int cifar = 0; cifar < 2; cifar++)
@@ -323,7 +323,7 @@ static const struct wasd_remark *remark(const struct wasd_ingest_report *r, cons
 	return NULL;
 }
 
-/* Grey, then colour: what the replay that was begun again had counted is not counted twice. Black on nothing, over
+/* Grey, then colour: remarks counted before the replay restarted are not counted twice. Black on transparent, over
  * black: nothing to see. */
 static void what_was_done_is_told(void)
 {
@@ -363,8 +363,8 @@ static void what_was_done_is_told(void)
 
 /* ---- the real thing ----------------------------------------------------------------------------- */
 
-/* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are the published ones of the pixels, up to
- * JPEG's losses. */
+/* The 60,000 CIFAR-10 pictures as JPEG files. Mean and standard deviation are those published for the pixels, up to
+ * JPEG losses. */
 static void real_cifar10(void)
 {
 	const char *shared = getenv("WASD_SHARED");
@@ -460,9 +460,9 @@ static void without_memory(void)
 	}
 }
 
-/* A good upload cut off anywhere is refused (a few bytes of padding at the very end may be missing); with flipped bits
- * it is refused or, where nothing protects the bytes or they do not matter, taken. Nothing is left behind and nothing
- * crashes. */
+/* A good upload truncated anywhere is rejected (a few bytes of padding at the very end may be missing). With flipped
+ * bits it is rejected or, where nothing protects the bytes or they do not matter, accepted. Nothing is left behind and
+ * nothing crashes. */
 static void damage(void)
 {
 	struct wasd_rng r;
@@ -517,7 +517,7 @@ static void damage(void)
 	}
 }
 
-/* The same for IDX, whose files have no checksum: sizes decide. */
+/* The same for IDX, whose files have no checksum, so only sizes are checked. */
 static void damage_idx(void)
 {
 	struct wasd_rng r;

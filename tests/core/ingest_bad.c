@@ -1,5 +1,5 @@
-/* Hostile and broken uploads: each is refused with its status, the culprit's name and a message, and leaves nothing
- * behind. */
+/* Hostile and broken uploads: each is rejected with its status, the name of the faulty file and a message, and leaves
+ * nothing behind. */
 #include "core/data_samples.h"
 
 /* ---- folders with something wrong: a good set, and one more entry ---------------------------- */
@@ -279,7 +279,7 @@ static void bomb_zip(struct upload *u)
 {
 	zeros(u, ZIP, 40 << 20);
 }
-static void bomb_after_end(struct upload *u) /* zeros behind the end of the tar, inside the gzip */
+static void bomb_after_end(struct upload *u) /* zeros after the end of the tar, inside the gzip */
 {
 	struct packer p = begin(u, TAR);
 	char *data;
@@ -323,7 +323,7 @@ static void size_negative(struct upload *u)
 	u->o.size = -1;
 }
 
-/* A directory header per entry, 1,000,001 of them, with varied times so that it is not a bomb, too. */
+/* A directory header per entry, 1,000,001 of them, with varying times so that it does not count as a bomb too. */
 static void million_entries(struct upload *u)
 {
 	blob b = {0};
@@ -415,7 +415,7 @@ static void zip_without_directory(struct upload *u)
 	b.len = find(&b, "PK\1\2", 4, 0);
 	rewrite(u, &b);
 }
-static void tar_size_lies(struct upload *u) /* the first header promises 8 GiB - 1 */
+static void tar_size_lies(struct upload *u) /* the first header declares 8 GiB - 1 */
 {
 	blob b = {0};
 	unsigned sum = 0;
@@ -436,7 +436,7 @@ static void tar_checksum(struct upload *u)
 	b.data[find(&b, "train/b/0.png", 13, 0)] = 'T';
 	rewrite(u, &b);
 }
-/* A NUL in the middle of a name that is otherwise a picture's, where libarchive would stop reading it. */
+/* A NUL in the middle of a picture's name, where libarchive would stop reading the name. */
 static void nul_in(struct upload *u, enum pack pack, const char *name)
 {
 	blob b = {0};
@@ -483,7 +483,7 @@ static void nul_gnu(struct upload *u)
 			b.data[at + 5] = 0;
 	rewrite(u, &b);
 }
-/* Every entry of the directory points to one local header, and says that it is larger than it is. */
+/* Every entry of the directory points to one local header, and declares a larger size than it has. */
 static void zip_overlap(struct upload *u)
 {
 	blob b = {0};
@@ -1024,7 +1024,7 @@ static void refuses(void)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const struct row *r = &rows[i];
 #ifdef WASD_SANITIZED
-		if (r->make == million_entries) /* half a gigabyte of headers takes minutes there */
+		if (r->make == million_entries) /* half a gigabyte of headers takes minutes with the sanitizer */
 			continue;
 #endif
 		struct upload u = {0};

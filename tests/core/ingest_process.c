@@ -1,4 +1,4 @@
-/* wasd-engine ingest as the daemon meets it: one process, one stream, the messages of protocol.h. */
+/* wasd-engine ingest as the daemon uses it: one process, one stream, the messages of protocol.h. */
 #include "core/data_samples.h"
 #include "wasd/protocol.h"
 #include "wasd/wire.h"
@@ -38,7 +38,7 @@ static struct engine engine_start(void)
 	return e;
 }
 
-/* Exit status, or 1000 + signal. Kills what has not ended after a minute. */
+/* Exit status, or 1000 + signal. Kills a process that has not ended after a minute. */
 static int engine_end(struct engine *e)
 {
 	int st = 0;
@@ -59,7 +59,7 @@ static void send_text(struct engine *e, const char *fmt, ...)
 	CHECK(!wasd_wire_send_take(e->wire, cJSON_Parse(text), NULL));
 }
 
-/* The next message that is neither heartbeat, log nor progress (counted); at most 30 s. */
+/* The next message other than heartbeat, log and progress (counted); waits at most 30 s. */
 static int progress_seen;
 static bool next(struct engine *e, struct wasd_frame *m)
 {
@@ -179,7 +179,7 @@ static void upload_and_preview(void)
 	unlink(sample_path("pets.wds"));
 }
 
-/* A preview of a large picture is shrunk into one frame. */
+/* A preview of a large picture is reduced to fit one frame. */
 static void large_preview(void)
 {
 	struct engine e = hello();
@@ -225,7 +225,7 @@ static void refused(void)
 	CHECK_STR(string(&m, "pointer"), "train/a/../../evil.png");
 	CHECK(strstr(string(&m, "message"), "\"..\""));
 	wasd_frame_done(&m);
-	/* The process goes on. */
+	/* The process continues. */
 	send_text(&e, "{\"type\":\"synthetic\",\"kind\":\"glyphs\",\"train\":20,\"test\":5,\"seed\":3,\"out\":\"%s\"}",
 	          sample_path("x.wds"));
 	expect(&e, "done", &m);
@@ -243,7 +243,8 @@ static void refused(void)
 	unlink(sample_path("x.wds"));
 }
 
-/* Far more work than the test waits for: cancelled, or left alone, or killed. Each time nothing stays. */
+/* Far more work than the test waits for: the process is cancelled, abandoned, or killed. Nothing is left behind in any
+ * case. */
 static void ends_early(void)
 {
 	for (int how = 0; how < 3; how++) {
@@ -264,7 +265,7 @@ static void ends_early(void)
 			expect(&e, "failed", &m);
 			CHECK_STR(string(&m, "status"), "ecancelled");
 			wasd_frame_done(&m);
-			CHECK(!next(&e, &m)); /* and the process ends by itself */
+			CHECK(!next(&e, &m)); /* and the process ends without being killed */
 		} else if (how == 2)
 			kill(e.pid, SIGKILL);
 		int rc = engine_end(&e);
@@ -274,7 +275,7 @@ static void ends_early(void)
 	}
 }
 
-/* Other programs and the network are out of its reach. */
+/* The process cannot reach other programs or the network. */
 static void confined(void)
 {
 #ifdef WASD_SANITIZED
@@ -285,7 +286,7 @@ static void confined(void)
 	char path[64], *text = NULL;
 	size_t n;
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"/nonexistent\",\"split\":\"test\",\"index\":0}");
-	expect(&e, "error", &m); /* so it is past its beginning */
+	expect(&e, "error", &m); /* so it has finished starting up */
 	wasd_frame_done(&m);
 	snprintf(path, sizeof path, "/proc/%d/status", e.pid);
 	FILE *f = fopen(path, "r");
@@ -299,7 +300,7 @@ static void confined(void)
 #endif
 }
 
-/* Progress comes, but at most five times a second. */
+/* Progress is reported, but at most five times per second. */
 static void progress_is_rationed(void)
 {
 	struct engine e = hello();

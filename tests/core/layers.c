@@ -1,6 +1,6 @@
-/* Every layer in small graphs: gradients against finite differences, and the fast backend against the plain loops.
- * Each case is conv -> the layer under test -> flatten -> linear -> loss, so that the layer's input gradient is checked
- * through the first convolution's weights. Both checks run on every row of the table. */
+/* Every layer in small graphs: gradients against finite differences, and the fast backend against the plain loops. Each
+ * case is conv -> the layer under test -> flatten -> linear -> loss, so that the first convolution's weights check the
+ * layer's input gradient. Both checks run on every row of the table. */
 #include "check.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
@@ -83,7 +83,7 @@ static wasd_node concat(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_relu(g, wasd_graph_concat(g, parts, 4));
 }
 
-/* A value read by many, and a branch that the output does not need. */
+/* A value with several readers, and a branch that the output does not need. */
 static wasd_node diamond(struct wasd_graph *g, wasd_node x)
 {
 	wasd_node a = wasd_graph_relu(g, BN(wasd_graph_conv(g, x, "l", 4, 3, 1, 1, 1, false), "la")),
@@ -123,7 +123,7 @@ static struct wasd_model *make_model(layer_fn fn, struct wasd_shape in, int clas
 	x = wasd_graph_linear(g, wasd_graph_flatten(g, x), "fc", classes, true);
 	CHECK_MSG(!wasd_graph_finish(g, x, &err), "%s", err.msg);
 	CHECK_MSG(!wasd_model_create(g, seed, &m, &err), "%s", err.msg);
-	/* Scales and shifts away from 1 and 0, some of them negative; statistics away from the start. */
+	/* Scales and shifts away from 1 and 0, some of them negative; statistics away from their initial values. */
 	struct wasd_rng r;
 	wasd_rng_init(&r, seed, "test", 0, 0);
 	for (int i = 0; m && i < wasd_graph_params(g); i++) {
@@ -149,7 +149,7 @@ static void make_batch(struct wasd_shape in, int n, int classes, real **x, int32
 		(*y)[i] = (int32_t)wasd_rng_below(&r, (uint32_t)classes);
 }
 
-/* One pass; returns the loss. back: gradients into the model, from zero. */
+/* Runs one pass and returns the loss. back: gradients into the model, starting from zero. */
 static double pass(struct wasd_exec *e, struct wasd_model *m, const struct setup *s, const real *x, const int32_t *y,
                    bool back)
 {
@@ -182,8 +182,8 @@ static struct wasd_exec *make_exec(struct wasd_model *m, const struct setup *s, 
 	return e;
 }
 
-/* Central differences on up to 24 elements of every parameter. In double the step is small and the bound strict; in
- * float it has to be coarse, a ReLU may flip inside it, and only gross errors show. */
+/* Central differences on up to 24 elements of every parameter. In double the step is small and the bound strict. In
+ * float the step must be coarse, a ReLU may flip within it, and only gross errors show. */
 static void check_gradients(const char *name, layer_fn fn, struct setup s, const char *backend)
 {
 	struct wasd_model *m = make_model(fn, s.in, 3, 11);
@@ -262,7 +262,7 @@ static wasd_node shadowed(struct wasd_graph *g, wasd_node x)
 
 static bool runs_here(const char *backend);
 
-/* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves nothing of a kernel. */
+/* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves no tap of a kernel. */
 static void gradients_shadow(void)
 {
 	static const struct {
@@ -292,8 +292,8 @@ static void gradients_shadow(void)
 	}
 }
 
-/* The same with output channels in parts: parts that leave different taps, one that leaves none, and more parts than
- * threads. */
+/* The same with output channels in groups: groups that leave different taps, a group that leaves none, and more groups
+ * than threads. */
 static void gradients_parts(void)
 {
 	static const struct {
@@ -342,7 +342,7 @@ static double worst(const real *a, const real *b, size_t n, double *scale)
 	return d;
 }
 
-/* A backend that this machine's processor cannot run is left out. */
+/* Skips a backend that this machine's processor cannot run. */
 static bool runs_here(const char *backend)
 {
 	struct wasd_graph *g = NULL;
@@ -375,7 +375,7 @@ static void check_equal_on(const char *backend, const char *name, layer_fn fn, s
 	int32_t *y;
 	double scale, tol = sizeof(real) == 8 ? 1e-12 : 3e-5;
 	make_batch(s.in, s.n, 5, &x, &y);
-	if (s.n > 1) { /* another size before: nothing may be left of it */
+	if (s.n > 1) { /* run another size first: no trace of it may remain */
 		struct setup other = s;
 		other.n = s.n - 1;
 		pass(ea, a, &other, x, y, false);
@@ -441,15 +441,15 @@ static wasd_node windows(struct wasd_graph *g, wasd_node x)
 	wasd_graph_augmentable(g, "b", NULL, 0);
 	x = wasd_graph_relu(g, wasd_graph_add(g, BN(y, "bn"), x));
 	x = wasd_graph_conv(g, x, "c", 20, 3, 2, 1, 1,
-	                    false); /* a stride, and one map a group: these stay kernels of equal taps */
+	                    false); /* with a stride, and with one map per group: these remain kernels of equal taps */
 	wasd_graph_augmentable(g, "c", NULL, 0);
 	x = wasd_graph_conv(g, x, "d", 20, 3, 1, 1, 20, false);
 	wasd_graph_augmentable(g, "d", NULL, 0);
 	return wasd_graph_globalpool(g, wasd_graph_add(g, x, x));
 }
 
-/* Kernels all of whose taps are equal, as a whole or in parts of the output channels: the sum over a window and one
- * tap, forward and backward. */
+/* Kernels with equal taps, as a whole or in groups of output channels: the sum over a window and one tap, forward and
+ * backward. */
 static void equal_taps(void)
 {
 	static const struct {
@@ -493,8 +493,8 @@ static wasd_node wide(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, x);
 }
 
-/* Sizes that take the minimal filtering algorithm: every kernel of 2 or 3 taps per side, each padding, with and without
- * what follows. */
+/* Sizes that use minimal filtering: every kernel of 2 or 3 taps per side, each padding, with and without a following
+ * step. */
 static wasd_node minimal(struct wasd_graph *g, wasd_node x)
 {
 	static const int k[][4] = {{3, 3, 1, 1}, {2, 3, 1, 1}, {2, 3, 0, 2}, {3, 2, 1, 0}, {3, 2, 2, 1},
@@ -525,9 +525,9 @@ static void minimal_filtering(void)
 	check_gradients("minimal", minimal, s, "openblas");
 }
 
-/* Depthwise kernels on channels that fill two blocks and a part: sides of 1 to 5 taps, whole and with the edges cut
- * off, both strides, paddings that lie wholly inside the image (crops) or leave rows of taps outside it, and what may
- * follow in the same step. */
+/* Depthwise kernels on channels that fill two blocks and part of a third: sides of 1 to 5 taps, whole and with the
+ * edges cut off, both strides, paddings that lie wholly inside the image (crops) or leave rows of taps outside it, and
+ * the operations that may follow in the same step. */
 static wasd_node depthwise_chain(struct wasd_graph *g, wasd_node x)
 {
 	static const struct {
@@ -556,7 +556,8 @@ static wasd_node depthwise_chain(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, wasd_graph_relu(g, x));
 }
 
-/* Pools and concatenations where channels fill blocks, leave a part of one, and begin inside one; a dropout between. */
+/* Pools and concatenations where channels fill blocks, leave part of one, and begin inside one; with a dropout between
+ * them. */
 static wasd_node pool_chain(struct wasd_graph *g, wasd_node x)
 {
 	static const struct {
@@ -580,8 +581,8 @@ static wasd_node pool_chain(struct wasd_graph *g, wasd_node x)
 	return wasd_graph_globalpool(g, x);
 }
 
-/* Sums over windows of all sides, strides and paddings on channels that fill a block and a part, each behind a mixing
- * tap. */
+/* Sums over windows of all sides, strides and paddings, on channels that fill a block and part of another, each behind
+ * a mixing tap. */
 static wasd_node box_chain(struct wasd_graph *g, wasd_node x)
 {
 	static const struct {

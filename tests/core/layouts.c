@@ -1,10 +1,10 @@
-/* Archives as people have them: how their folders, tables and names are understood, what is left out and told, and that
+/* Archives as found in practice: how folders, tables and names are understood, what is left out and reported, and that
  * the order inside does not matter. */
 #include "core/data_samples.h"
 
 static struct wasd_ingest_report told;
 
-/* What a row's archive holds, beside pictures: a name that begins with '=' is a text whose content stands behind the
+/* The content of a row's archive besides pictures: a name that begins with '=' is a text whose content follows the
  * second '='. */
 static const struct row {
 	const char *name;
@@ -173,7 +173,7 @@ static const struct row {
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
-/* The picture of a name does not depend on its place in the archive. */
+/* The picture with a given name does not depend on its place in the archive. */
 static int seed_of(const char *name)
 {
 	int s = 0;
@@ -286,7 +286,7 @@ static void hard_link_pixels(void)
 	wasd_dataset_close(d);
 }
 
-/* The set's own validation images are the hold-out; its mean is of the others. */
+/* The set's own validation images are the hold-out; its mean covers the others. */
 static void own_validation(void)
 {
 	struct upload u = {0};
@@ -391,7 +391,7 @@ static void bad_pictures(void)
 
 /* ---- other kinds of the same file ------------------------------------------------------------------------- */
 
-/* IDX: plain and packed and in folders, read once; labels of other ranges; claimed by bytes, not by a name. */
+/* IDX: plain, packed and in folders, read once; labels with other ranges; recognised by bytes, not by name. */
 static void idx_sets(void)
 {
 	static const struct {
@@ -449,7 +449,7 @@ static void idx_sets(void)
 	}
 }
 
-/* A file with the name of another format's among pictures is itself at fault, not the pictures; the order does not
+/* A file among pictures whose name belongs to another format is itself rejected, not the pictures; the order does not
  * matter. */
 static void strangers(void)
 {
@@ -484,8 +484,7 @@ static void strangers(void)
 	}
 }
 
-/* Whole sets of other programs, by the names and the first bytes of their files: what they are called, and the way out.
- */
+/* Whole sets of other programs, recognised by names and first bytes: their names in the message, and the advice. */
 static void foreign_sets(void)
 {
 	static const struct {
@@ -525,7 +524,7 @@ static void foreign_sets(void)
 	}
 }
 
-/* What would be understood wrongly is refused: the file that is named, and the words. */
+/* Archives that would be misunderstood are rejected: the file named, and the message. */
 static void refused(void)
 {
 	static const struct {
@@ -591,7 +590,7 @@ static void inner_archives(void)
 	}
 }
 
-/* Names of zips that do not say what they are in: made by hand, since the library marks its own. */
+/* Zip names without a declared encoding: built by hand, since the library marks its own names. */
 static void zip_names(void)
 {
 	static const struct {
@@ -625,7 +624,7 @@ static void zip_names(void)
 				at[5] = '/';
 		put_file(u.path[0], data, n);
 		wasd_free(data);
-		if (!cases[i].want) { /* one folder too deep, and no backslash that is left */
+		if (!cases[i].want) { /* one folder too deep, and no backslash left */
 			struct wasd_err err;
 			CHECK_INT(wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err), WASD_EINVAL);
 			CHECK_STR(err.pointer, "train/a/b/1.png");

@@ -43,7 +43,7 @@ static struct wasd_loader *loader(struct wasd_loader_opts o)
 	return l;
 }
 
-/* Which training image a sample is (its first value is unique), -1 if none. */
+/* Index of the training image in a sample (its first value is unique), -1 if none. */
 static int which(const real *x)
 {
 	for (size_t i = 0; i < N_TRAIN; i++)
@@ -110,7 +110,7 @@ static void epochs_are_permutations(void)
 
 static const struct wasd_loader_opts full = {.batch = 4, .shuffle = true, .flip = true, .crop_pad = 2, .seed = 77};
 
-/* Prefetch changes nothing, and a loader that is put at (epoch, batch) goes on as one that came there by itself. */
+/* Prefetch changes nothing, and a loader moved to (epoch, batch) continues like one that got there step by step. */
 static void seek_resumes(void)
 {
 	enum { BATCHES = 6, ALL = 3 * BATCHES };
@@ -145,7 +145,7 @@ static void seek_resumes(void)
 	}
 }
 
-/* Every augmented image is one of the 2 * 5 * 5 flips and shifts of its source, and all of them come up. */
+/* Every augmented image is one of the 2 * 5 * 5 flips and shifts of its source, and all of them occur. */
 static void augmentation(void)
 {
 	struct wasd_loader_opts o = full;

@@ -1,5 +1,5 @@
-/* Minimal filtering F(4x4, kh x kw) against sums written out in double: every kernel size, odd maps, all paddings, both
- * ways that the work is divided. */
+/* Minimal filtering F(4x4, kh x kw) against explicit sums in double: every kernel size, odd maps, all paddings, both
+ * ways of dividing the work. */
 #include "check.h"
 #include "wasd/cpu.h"
 
@@ -38,7 +38,7 @@ static void check_shape(struct minimal s)
 	void *own = tensor_alloc(minimal_weight_bytes(&s)),
 		 *scratch = tensor_alloc(minimal_scratch_bytes(&s, wasd_threads()));
 	CHECK(minimal_fits(&s));
-	/* dx, dw and db are added to. */
+	/* dx, dw and db are accumulated. */
 	for (size_t i = 0; i < nx; i++)
 		rx[i] = (double)dx[i];
 	for (size_t i = 0; i < nw; i++)
@@ -106,7 +106,7 @@ static void every_kernel(int threads)
 				                             .pad_left = left,
 				                             .act = pad % 2 ? ACT_RELU : ACT_NONE});
 			}
-	/* More tiles than one block; and so many weights that the team shares a block. */
+	/* More tiles than one block; and enough weights that the team shares a block. */
 	check_shape((struct minimal){.n = 6,
 	                             .c = 32,
 	                             .h = 17,

@@ -1,7 +1,7 @@
-/* What the first hour of most users is: LeNet on handwritten digits, plain weights, two epochs. Every optimizer that
- * people begin with reaches 97 % of the test images, whatever the seed; with the ReLU on its logits that is published,
- * the network loses whole classes. WASD_MNIST names a folder with the four IDX files of MNIST; without it the test
- * draws a set of the same kind, and brings it through the same reader. */
+/* The first hour of most users: LeNet on handwritten digits, plain weights, two epochs. Every optimizer that people
+ * start with reaches 97 % of the test images, whatever the seed; with the published ReLU on its logits, the network
+ * loses whole classes. WASD_MNIST names a folder with the four IDX files of MNIST; without it the test draws a similar
+ * set and reads it with the same reader. */
 #include "tiny.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ enum { SIDE = 28, CLASSES = 10, TRAIN = 24000, TEST = 2000 };
 struct point {
 	double x, y;
 };
-/* Corners of a seven-segment digit, left and right, from the top; each digit's segments as pairs of them. */
+/* Corners of a seven-segment digit, left and right, from the top; each digit's segments as pairs of corners. */
 static const struct point corner[6] = {{9, 5}, {19, 5}, {9, 14}, {19, 14}, {9, 23}, {19, 23}};
 static const char *const strokes[CLASSES] = {"011335544220",   "1335",       "0113322445",   "0113233545",
                                              "02231335",       "0102233545", "010224233545", "011335",
@@ -30,7 +30,7 @@ static double distance(struct point p, struct point a, struct point b)
 	return hypot(p.x - a.x - u * dx, p.y - a.y - u * dy);
 }
 
-/* Every writer has a slant, a size, a place, a pen, and a hand that shakes. */
+/* Every writer has a slant, a size, a position, a pen width, and a shaky hand. */
 static void draw_digit(struct wasd_rng *r, int digit, uint8_t out[SIDE * SIDE])
 {
 	struct point c[6];

@@ -1,5 +1,5 @@
-/* tests/core/models.c - every network of the table: published parameter and multiply-add counts, what a draw saves,
- * image sizes, refusals, equal logits whatever the batch, and a loss that falls. */
+/* tests/core/models.c - every network of the table: published parameter and multiply-add counts, savings of draws,
+ * image sizes, rejections, equal logits for every batch size, and a falling loss. */
 #include "check.h"
 #include "graph/graph.h"
 #include "wasd/graph.h"
@@ -20,7 +20,7 @@ static struct wasd_graph *build(const char *arch, struct wasd_shape in, int clas
 static const struct wasd_shape cifar = {3, 32, 32};
 
 /* web/docs/was.md#multiply-adds and #networks: parameters, multiply-adds of one image in millions, share of augmented
- * layers, and what is saved when every augmented layer is shifted along one axis, or along both (per cent of the
+ * layers, and the savings when every augmented layer is shifted along one axis, or along both (per cent of the
  * network). EfficientNet-Lite's share is printed there as 8.8, rounded twice: 704 736 of 7 962 848 are 8.8503. */
 static const struct published {
 	const char *arch, *options;
@@ -28,7 +28,7 @@ static const struct published {
 	size_t params;
 	int augmented;
 	double mmacs, share, one, both, mean, sd, mean4,
-		identity; /* mean, sd: "translate .3 always"; mean4: .4; identity: P(T = 1) by the default */
+		identity; /* mean, sd: "translate .3 always"; mean4: .4; identity: P(T = 1) with the default transforms */
 } published[] = {
 	{"lenet", NULL, 10, 62006, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 	{"vgg16", NULL, 100, 15300817, 9, 313.8, 81.2, 27.1, 45.1, 22.3, 6.0, 28.5, .309},
@@ -43,7 +43,7 @@ static const struct published {
 };
 enum { ROWS = sizeof published / sizeof *published };
 
-/* Per cent of the multiply-adds that a draw with the same shift in all layers of d saves. */
+/* Percentage of the multiply-adds that a draw with the same shift in all layers of d saves. */
 static double saved(const struct wasd_graph *g, struct wasd_draw *d, double dx, double dy)
 {
 	for (int i = 0; i < d->n; i++)
@@ -72,7 +72,8 @@ static void counts(void)
 	}
 }
 
-/* Chances of dx = 0, +-1, +-2, ... of round(U(-t k, t k)): an integer d holds the interval d - 1/2 .. d + 1/2. */
+/* Probabilities of dx = 0, +-1, +-2, ... of round(U(-t k, t k)): an integer d covers the interval d - 1/2 .. d +
+ * 1/2. */
 static void shift_law(int k, double t, double p[WASD_K_MAX])
 {
 	double half = t * k;
@@ -82,8 +83,8 @@ static void shift_law(int k, double t, double p[WASD_K_MAX])
 	}
 }
 
-/* Mean and standard deviation, exactly from the law, of the share of multiply-adds in per cent that a draw saves when
- * each augmented layer is translated: layers and axes are independent of each other. */
+/* Mean and standard deviation, exactly from the law, of the percentage of multiply-adds that a draw saves if each
+ * augmented layer is translated; layers and axes are independent. */
 static void saved_by_law(const struct wasd_graph *g, double t, double *mean, double *sd)
 {
 	double whole = (double)wasd_graph_macs(g, NULL), m = 0, var = 0;
@@ -106,7 +107,7 @@ static void saved_by_law(const struct wasd_graph *g, double t, double *mean, dou
 	*sd = 100 * sqrt(var);
 }
 
-/* Section 3 to the digit shown. */
+/* The table of multiply-adds, to the digits shown. */
 static void section_3(void)
 {
 	for (int i = 0; i < ROWS; i++) {
@@ -139,8 +140,8 @@ static void section_3(void)
 	}
 }
 
-/* The description adds up: its layers give the totals, its inputs come before them, what it calls augmented is what the
- * job draws for. */
+/* The description is consistent: its layers give the totals, inputs come before their readers, and its augmented layers
+ * are those that a job draws for. */
 static void descriptions(void)
 {
 	const struct wasd_arch *a;
@@ -209,7 +210,7 @@ static void savings(void)
 		double mean = sum / N, sd = sqrt(sq / N - mean * mean);
 		CHECK_NEAR(mean, p->mean, 0.05 + 4 * p->sd / sqrt(N));
 		CHECK_NEAR(sd, p->sd, 0.05 + 4 * p->sd / sqrt(2.0 * N));
-		CHECK_NEAR(saved(g, &d, 9, 0), p->share, 0.0501); /* nothing live: all that augmented layers cost */
+		CHECK_NEAR(saved(g, &d, 9, 0), p->share, 0.0501); /* no live taps: the whole cost of the augmented layers */
 		CHECK_NEAR(saved(g, &d, 1, 0), p->one, 0.0501);
 		CHECK_NEAR(saved(g, &d, 0, -1), p->one, 0.0501);
 		CHECK_NEAR(saved(g, &d, -1, 1), p->both, 0.0501);
@@ -231,8 +232,8 @@ static void savings(void)
 	}
 }
 
-/* What was stored before LeNet had a choice is the authors' network, whose logits pass a ReLU; a request is completed
- * to the classic one, unless the file that it speaks of is the authors'. */
+/* Specs stored before LeNet had an option mean the authors' network, whose logits pass a ReLU. A request is completed
+ * to the classic network, unless it refers to a file of the authors' network. */
 static void lenet_as_published(void)
 {
 	static const struct {
@@ -323,7 +324,7 @@ static void refusals(void)
 }
 
 /* Trains plain weights on the same 6 images, each with a bright band at the height of its class, until the loss has
- * fallen; and checks that one image alone has the logits that it has in the batch. */
+ * fallen; checks that one image alone has the same logits as in the batch. */
 static void run(const char *arch, const char *options, struct wasd_shape in, int steps, double lr)
 {
 	enum { BATCH = 6, CLASSES = 3 };
@@ -439,7 +440,7 @@ static void efficientnet_rates(void)
 	wasd_graph_destroy(g);
 }
 
-/* At 1x1 maps one image has no batch statistics: the pass names the layer; two images, or stored statistics, pass. */
+/* On 1x1 maps one image has no batch statistics: the pass names the layer. Two images, or stored statistics, work. */
 static void one_image(void)
 {
 	static const struct {
@@ -479,7 +480,7 @@ static void one_image(void)
 	}
 }
 
-/* The object is complete, and building it survives the failure of any allocation. */
+/* The object is complete, and building it survives any failed allocation. */
 static void capabilities(void)
 {
 	static const char *const lists[] = {"archs",   "layers",     "transforms", "optimizers", "schedules",

@@ -1,4 +1,4 @@
-/* Why every mode has its own BatchNorm statistics: the accuracy of one trained network read with the statistics
+/* Why every mode has its own BatchNorm statistics: the accuracy of one trained network evaluated with the statistics
  * gathered in training (which belong to random shadow weights) and with the mode's own. The numbers are printed, and
  * the difference is checked. */
 #include "tiny.h"
@@ -8,8 +8,8 @@
 
 static struct wasd_dataset *data;
 
-/* Gratings: five directions, random phase, contrast and noise. Learned in a few dozen steps, so that the test stays
- * short. */
+/* Gratings: five directions, random phase, contrast and noise. They are learned in a few dozen steps, which keeps the
+ * test short. */
 enum { CLASSES = 5, SIDE = 16, N_TRAIN = 320, N_TEST = 100 };
 
 static void grating(struct wasd_rng *r, int label, uint8_t *chw)
@@ -51,7 +51,7 @@ static bool go_on(void *ctx, uint32_t done, uint32_t of)
 	return true;
 }
 
-/* One way to read the network: a draw and a set of statistics. */
+/* One way to evaluate the network: a draw and a set of statistics. */
 struct reading {
 	const struct wasd_draw *draw;
 	enum wasd_stats_set set;

@@ -1,5 +1,5 @@
-/* Files of earlier forms (tests/fixtures/checkpoint-1, whose make.py says what they are): their modes give the answers
- * that were recorded, and a run that was cut goes on with the losses of one that was not. */
+/* Files of earlier formats (tests/fixtures/checkpoint-1; its make.py describes them): their modes give the recorded
+ * answers, and a resumed run has the losses of an uninterrupted one. */
 #include "tiny.h"
 
 #include "wasd/infer.h"
@@ -22,7 +22,7 @@ static struct file file_read(const char *path)
 	return f;
 }
 
-/* Another machine sums in another order, another precision rounds elsewhere. */
+/* Another machine sums in another order, and another precision rounds differently. */
 static void near(double got, double want, double tolerance, const char *what)
 {
 	CHECK_MSG(fabs(got - want) <= tolerance, "%s is %.9g, recorded was %.9g", what, got, want);
@@ -77,7 +77,7 @@ static double recorded(const char *curve, int epoch)
 	return NAN;
 }
 
-/* Some hundred steps enlarge a difference of the last bits. */
+/* A few hundred steps amplify a difference in the last bits. */
 static void run_goes_on(void)
 {
 	static const char *const curves[] = {"train_loss", "val_loss_aom", "val_loss_dom"};
@@ -92,7 +92,7 @@ static void run_goes_on(void)
 	tiny_go(&r, wasd_st_meta(st, "spec"), data);
 	CHECK_MSG(!r.status && r.end == WASD_TRAIN_DONE && r.epoch == 12, "%s", r.err.msg);
 	for (int e = 1; e <= 12; e++)
-		for (int k = 0; k < TINY_NAMES && r.value[e][6] > 0; k++) { /* lr: of the epochs that were trained here */
+		for (int k = 0; k < TINY_NAMES && r.value[e][6] > 0; k++) { /* lr: of the epochs trained here */
 			epochs += k == 0;
 			for (size_t c = 0; c < sizeof curves / sizeof *curves; c++)
 				if (!strcmp(tiny_names[k], curves[c]) && !isnan(recorded(curves[c], e))) {

@@ -1,5 +1,5 @@
-/* ONNX files: every network in both modes says there what its bundle says here, read back by plain loops (onnx_run.h)
- * and, where WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
+/* ONNX files: every network in both modes gives the same answers as its bundle, when read back by plain loops
+ * (onnx_run.h) and, if WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
 #include "onnx_run.h"
 #include "tiny.h"
 
@@ -96,7 +96,7 @@ static void check_mode(const char *name, const struct tiny_run *run, const char 
 	for (int i = 0; i < N * 10 && !r.fault[0]; i++)
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / largest);
 	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, mode, worst);
-	CHECK_INT(r.macs, wasd_bundle_macs(b)); /* dead taps are not computed there either */
+	CHECK_INT(r.macs, wasd_bundle_macs(b)); /* dead taps are not computed in ONNX either */
 	CHECK_MSG(strstr(r.meta, !strcmp(mode, "dom") ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") &&
 	              strstr(r.meta, "pixels="),
 	          "%.100s", r.meta);

@@ -1,6 +1,5 @@
-/* onnx_run.h - reads an ONNX file back and computes it, in plain loops that share nothing with what wrote it: the
- * operators as onnx.ai defines them, for the attributes that wasd writes. What is not as it should be ends in `fault`.
- */
+/* onnx_run.h - reads an ONNX file back and computes it, in plain loops that share no code with the exporter: the
+ * operators as defined by onnx.ai, for the attributes that wasd writes. Any deviation is reported in `fault`. */
 #ifndef TESTS_ONNX_RUN_H
 #define TESTS_ONNX_RUN_H
 
@@ -162,7 +161,7 @@ static void read_constant(struct onnx_run *r, struct pb p)
 	}
 }
 
-/* "input" as float32 (N,c,h,w) and "logits" as (N,classes), by the dimensions that are numbers. */
+/* Reads "input" as float32 (N,c,h,w) and "logits" as (N,classes) from the dimensions that are numbers. */
 static void read_surface(struct onnx_run *r, struct pb p, char out[80])
 {
 	struct field f, g;
@@ -210,7 +209,7 @@ static void run_conv(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 	onnx_shape(y, 4, x->dims[0], O, OH, OW);
 	r->convs++;
 	const char *kind = strrchr(w->name, '.');
-	if (!kind || strcmp(kind, ".ones")) /* those are sums */
+	if (!kind || strcmp(kind, ".ones")) /* these are sums */
 		r->macs += (uint64_t)(O * OH * OW * ipg * k[0] * k[1]);
 	for (int64_t n = 0; n < x->dims[0]; n++)
 		for (int64_t c = 0; c < O; c++) {
@@ -278,7 +277,7 @@ static void run_gemm(struct onnx_run *r, const struct onnx_op *o, struct onnx_va
 		}
 }
 
-/* Same shape out as in: Relu, Clip, Add, BatchNormalization, Identity. */
+/* Output shape equals input shape: Relu, Clip, Add, BatchNormalization, Identity. */
 static void run_pointwise(struct onnx_run *r, const struct onnx_op *o, struct onnx_value *y)
 {
 	const struct onnx_value *x = o->in[0];
@@ -426,7 +425,7 @@ static void onnx_done(struct onnx_run *r)
 	r->value = NULL;
 }
 
-/* Computes the model on x: n images of (c,h,w). logits: n*classes. Whatever is wrong is in r->fault afterwards. */
+/* Computes the model on x: n images of (c,h,w). logits: n*classes. Errors are reported in r->fault. */
 static void onnx_execute(struct onnx_run *r, const void *bytes, size_t len, const float *x, int n, int c, int h, int w,
                          int classes, float *logits)
 {

@@ -1,6 +1,6 @@
-/* tests/core/optim.c - every row of the optimizers and schedules by the rules that hold for all of them; those of core
- * against steps worked out by PyTorch's formulas in double, schedules against their definitions. A row that core does
- * not have is walked as well. (Options: tests/core/tables.c.) */
+/* tests/core/optim.c - every row of the optimizers and schedules, checked by the rules common to all; those of core
+ * also against steps computed by PyTorch's formulas in double, and schedules against their definitions. A row that core
+ * does not have is tested too. (Options: tests/core/tables.c.) */
 #include "check.h"
 #include "wasd/cpu.h"
 #include "wasd/optim.h"
@@ -89,8 +89,8 @@ static void sgd(void)
 	}
 }
 
-/* Golden values of torch.optim.Adam (lr 0.01, betas 0.9 and 0.99, weight_decay 0.1) come from its formula, in double.
- */
+/* Golden values of torch.optim.Adam (lr 0.01, betas 0.9 and 0.99, weight_decay 0.1), computed from its formula in
+ * double. */
 static void adam(void)
 {
 	double lr = 0.01, wd = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, w[N], m[N] = {0}, v[N] = {0};
@@ -147,7 +147,7 @@ static void adamw(void)
 		CHECK_NEAR(sv[i], v[i], tol() * 4);
 	}
 
-	/* Resuming: the same state blocks and step count go on to the same bits. */
+	/* Resuming: the same state blocks and step count continue to the same bits. */
 	struct wasd_optim *again = make("{\"type\":\"adamw\",\"lr\":0.01,\"beta2\":0.99,\"weight_decay\":0.1}", N);
 	real copy[N];
 	memcpy(copy, r, sizeof r);
@@ -161,7 +161,7 @@ static void adamw(void)
 	wasd_optim_destroy(again);
 }
 
-/* Every block of a large vector is stepped once, whatever the team does with it. */
+/* Every block of a large vector is stepped exactly once, however the team divides it. */
 static void large(void)
 {
 	enum { M = 3 * 4096 + 77 };
@@ -260,7 +260,7 @@ static void refusals(void)
 	}
 }
 
-/* Written-out objects read back to themselves. */
+/* Printed objects are read back as the same objects. */
 static void to_json(void)
 {
 	static const char *const spec[] = {NULL, "{\"type\":\"adamw\",\"lr\":0.5}", "{\"type\":\"sgd\",\"nesterov\":true}"};
@@ -287,7 +287,7 @@ static void to_json(void)
 	cJSON_Delete(out);
 }
 
-/* Every allocation fails once: a status, no leak (the sanitizer build sees it), no object. */
+/* Every allocation fails once: a status, no leak (the sanitizer build checks this), no object. */
 static void out_of_memory(void)
 {
 	for (uint64_t nth = 1; nth < 20; nth++) {
@@ -308,7 +308,7 @@ static void out_of_memory(void)
 
 /* ---- every row -------------------------------------------------------------------------------------- */
 
-/* The row with its defaults, and without weight decay where it has such an option and `plain` asks for it. */
+/* The row with its defaults, but without weight decay if it has such an option and `plain` is set. */
 static struct wasd_optim *row_of(const struct wasd_optim_kind *k, bool plain, size_t n)
 {
 	struct wasd_optim *o = NULL;
@@ -331,7 +331,7 @@ static struct wasd_optim *row_of(const struct wasd_optim_kind *k, bool plain, si
 	return o;
 }
 
-/* More than one block of the team's work, and a part of one. */
+/* More than one block of the team's work, plus part of one. */
 enum { MANY = 2 * 4096 + 5, STEPS = 9, CUT = 4 };
 
 static void noise(real *v, uint64_t seed)
@@ -342,7 +342,7 @@ static void noise(real *v, uint64_t seed)
 		v[i] = i % 9 ? (real)wasd_rng_between(&r, -2, 2) : 0;
 }
 
-/* Steps from..to of a run whose gradients depend on the step alone. */
+/* Steps from..to of a run whose gradients depend only on the step. */
 static void go(struct wasd_optim *o, real *w, int from, int to)
 {
 	real *g = wasd_calloc(MANY, sizeof *g);
@@ -353,7 +353,7 @@ static void go(struct wasd_optim *o, real *w, int from, int to)
 	wasd_free(g);
 }
 
-/* States and steps are all that a row remembers: a run that is cut goes on to the same bits, on another team too. */
+/* A row remembers nothing but states and steps: a cut run resumes to the same bits, also on another team. */
 static void resumes(const struct wasd_optim_kind *k)
 {
 	real *w = wasd_calloc(MANY, sizeof *w), *v = wasd_calloc(MANY, sizeof *v);
@@ -387,7 +387,7 @@ static void resumes(const struct wasd_optim_kind *k)
 	wasd_free(v);
 }
 
-/* Without gradient and decay weights stay, and so they do at rate 0. */
+/* Without gradient and decay the weights stay unchanged, and also at rate 0. */
 static void leaves_alone(const struct wasd_optim_kind *k)
 {
 	real *w = wasd_calloc(MANY, sizeof *w), *v = wasd_calloc(MANY, sizeof *v), *g = wasd_calloc(MANY, sizeof *g);
@@ -409,7 +409,7 @@ static void leaves_alone(const struct wasd_optim_kind *k)
 	wasd_free(g);
 }
 
-/* Goes down a bowl, the sum of w^2 / 2, and stays finite. */
+/* Descends a bowl, the sum of w^2 / 2, and stays finite. */
 static void descends(const struct wasd_optim_kind *k)
 {
 	real *w = wasd_calloc(MANY, sizeof *w), *g = wasd_calloc(MANY, sizeof *g);
@@ -442,8 +442,8 @@ static void every_optimizer(void)
 	CHECK(!wasd_optim_kind_at(-1));
 }
 
-/* Every row: at most the base rate, never negative or NaN, warm-up from above 0, a pure function of the step, and
- * written out it is read as itself. */
+/* Every row: at most the base rate, never negative or NaN, warm-up from above 0, a pure function of the step, and read
+ * back as printed. */
 static void every_schedule(void)
 {
 	const struct wasd_schedule_kind *k;

@@ -1,6 +1,6 @@
-/* tests/core/own.c - networks of a job's own: the published LeNet written as layers gives the same bits, what is
- * refused and where, random networks on every backend against the reference and folded against unfolded, training with
- * a resume, both modes, and hostile input. */
+/* tests/core/own.c - custom networks: the published LeNet written as layers gives the same bits; what is rejected and
+ * where; random networks on every backend against the reference, and folded against unfolded; training with a resume,
+ * both modes; hostile input. */
 #include "tiny.h"
 
 #include "backends.h"
@@ -169,7 +169,7 @@ static void refusals(void)
 	}
 }
 
-/* Sizes that follow from many harmless layers: each refused, none computed. */
+/* Sizes that result from many harmless layers: each is rejected, none computed. */
 static void limits(void)
 {
 	struct wasd_buf b = {0};
@@ -204,7 +204,7 @@ static void limits(void)
 enum { IMAGES = 3, SIDE_H = 13, SIDE_W = 11 };
 static const struct wasd_shape odd = {3, SIDE_H, SIDE_W};
 
-/* One more layer, perhaps one that does not fit. */
+/* One more layer, which may not fit. */
 static cJSON *random_layer(struct wasd_rng *r, const cJSON *list)
 {
 	static const char *const types[] = {"conv",    "conv",    "conv", "batchnorm", "relu",   "relu6",
@@ -304,7 +304,7 @@ static double step(struct wasd_graph *g, const char *backend, const real *x, rea
 	return loss;
 }
 
-/* Folded for inference, against a pass with stored statistics. */
+/* Folded for inference, compared with a pass with stored statistics. */
 static double folding_error(struct wasd_graph *g, const real *x)
 {
 	struct wasd_model *m = NULL;
@@ -402,7 +402,7 @@ static void trains_and_serves(void)
 	CHECK_INT(straight.end, WASD_TRAIN_DONE);
 	CHECK_MSG(straight.value[3][0] < 0.9 * straight.value[1][0], "train_loss %g, then %g", straight.value[1][0],
 	          straight.value[3][0]);
-	CHECK(!isnan(straight.value[3][5])); /* DOM was measured: two layers say "augment" */
+	CHECK(!isnan(straight.value[3][5])); /* DOM was measured: two layers have "augment" */
 	tiny_go(&cut, RESIDUAL, data);
 	CHECK_INT(cut.end, WASD_TRAIN_CANCELLED);
 	cut.stop_at = 0;
@@ -419,7 +419,7 @@ static void trains_and_serves(void)
 		CHECK_INT(wasd_bundle_classes(b), 10);
 		wasd_bundle_unref(b);
 	}
-	/* Another network's job does not go on from this file. */
+	/* A job with another network does not resume from this file. */
 	char *other = wasd_strdup(RESIDUAL), *at = strstr(other, "\"out\":8,");
 	at[6] = '9';
 	struct tiny_run wrong = {.file = wasd_malloc(straight.len), .len = straight.len};
@@ -435,7 +435,7 @@ static void trains_and_serves(void)
 
 /* ---- hostile input ----------------------------------------------------------------------------------------- */
 
-/* One value somewhere in the tree becomes another one. */
+/* Replaces one value somewhere in the tree by another. */
 static void disturb(cJSON *at, struct wasd_rng *r)
 {
 	static const double numbers[] = {0, -1, 1, 2, 3, 7, 64, 65, 65536, 1e9, 2147483648.0, 1e300, 0.5, -0.0};

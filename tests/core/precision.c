@@ -1,4 +1,5 @@
-/* Every network in every precision that this processor has: one training pass in bf16 beside the same pass in fp32. */
+/* Every network in every precision that this processor supports: one training pass in bf16 compared with the same pass
+ * in fp32. */
 #include "check.h"
 #include "backend/backend.h"
 #include "wasd/cpu.h"
@@ -7,7 +8,7 @@
 
 enum { N = 8, CLASSES = 10 };
 
-/* Loss of a training pass over made-up images, and the norm of its gradient. */
+/* Loss of a training pass over synthetic images, and the norm of its gradient. */
 static bool pass(const char *arch, enum wasd_precision precision, double *loss, double *norm)
 {
 	struct wasd_err err = {0};

@@ -1,4 +1,4 @@
-/* Profiles: the search by itself on made-up layers, and the whole way on a trained network. */
+/* Profiles: the search alone on synthetic layers, and the complete path on a trained network. */
 #include "tiny.h"
 
 #include "profile/search.h"
@@ -44,7 +44,7 @@ static void made_begin(struct made *m)
 	}
 }
 
-/* What a layer's missing taps cost by themselves, and the square of how far the map is off behind each layer. */
+/* The cost of each layer's missing taps, plus the square of the map's displacement behind each layer. */
 static double made_cost(const struct made *m, const int *pick)
 {
 	double cost = 0;
@@ -75,7 +75,7 @@ static uint64_t everything(const struct search_space *s)
 	return sum;
 }
 
-/* Moves that undo each other, to and fro along one axis, in as many layers as the goal asks for: the best draw that a
+/* Moves that undo each other, back and forth along one axis, in as many layers as the goal needs: the best draw that a
  * person would write down. */
 static double to_and_fro(const struct made *m, uint64_t need)
 {
@@ -225,7 +225,7 @@ static void within_a_budget_of_macs(void)
 	CHECK(!wasd_bundle_create(TINY_MODE(trained.file, trained.len, "aom"), &b, &err) &&
 	      (double)wasd_bundle_macs(b) == number(aom, "macs"));
 	wasd_bundle_unref(b);
-	/* The same request finds the same draw, and that draw asked for by itself has the same numbers. */
+	/* The same request finds the same draw, and requesting that draw explicitly gives the same numbers. */
 	again = ask("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":24}", NULL, NULL);
 	CHECK(!again.status && cJSON_Compare(draw, wasd_json_get(again.info, "draw"), true) && again.len == p.len &&
 	      !memcmp(again.overlay, p.overlay, p.len));
@@ -311,7 +311,7 @@ static void mode_files_are_not_trusted(void)
 	profile_done(&p);
 }
 
-/* The benchmark: as many random draws as asked for, all within the budget and near it. */
+/* The benchmark: the requested number of random draws, all within the budget and close to it. */
 static void beside_random_draws(void)
 {
 	cJSON *request = cJSON_Parse("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":12}"), *out = NULL;

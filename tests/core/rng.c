@@ -2,7 +2,7 @@
 #include "check.h"
 #include "wasd/tensor.h"
 
-/* The first outputs of xoshiro256** from the state (1,2,3,4), as its authors' code gives them. */
+/* The first outputs of xoshiro256** from the state (1,2,3,4), as given by its authors' code. */
 static void known_answers(void)
 {
 	static const uint64_t want[] = {11520, 0, 1509978240, 1215971899390074240};
@@ -31,7 +31,7 @@ static void streams(void)
 		for (int j = 0; j < i; j++)
 			CHECK_MSG(first[i] != first[j], "streams %d and %d are the same", i, j);
 	}
-	/* A stream is part of every checkpoint's meaning: this number may never change. */
+	/* Every checkpoint relies on a stream's numbers: this number may never change. */
 	struct wasd_rng r;
 	wasd_rng_init(&r, 123, "was", 4, 5);
 	CHECK_MSG(wasd_rng_u64(&r) == 0xF6DF33816E0B5D1Eu, "stream (123,was,4,5) begins differently");
@@ -70,7 +70,7 @@ static void below_is_fair(void)
 		chi += (count[i] - N / K) * (double)(count[i] - N / K) / (N / K);
 	CHECK_MSG(chi < 25.7, "chi-square %g of 5 degrees of freedom", chi); /* 1e-4 */
 	CHECK_INT(wasd_rng_below(&r, 1), 0);
-	/* n just above 2^31 refuses almost half of the words: a biased version shows here. */
+	/* n just above 2^31 rejects almost half of the words: a biased version shows here. */
 	int high = 0;
 	uint32_t n = (1u << 31) + (1u << 30);
 	for (int i = 0; i < N; i++)

@@ -1,7 +1,7 @@
-/* tests/core/strategies.c - every row of the table of weight strategies, by the rules of weights/strategy.h: nothing is
- * done without one; gradients by differences, through the network and for each step of the chain; states go round; one
- * thread and two give the same bits. A row is tested with its defaults, alone and, where it does not draw, in front of
- * WAS. A row that core does not have is walked as well. */
+/* tests/core/strategies.c - every row of the table of weight strategies, checked by the rules of weights/strategy.h:
+ * without a strategy nothing is done; gradients by finite differences, through the network and for each step of the
+ * chain; state round trips; one thread and two give the same bits. A row is tested with its defaults, alone and, unless
+ * it draws, in front of WAS. A row that core does not have is tested too. */
 #include "check.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
@@ -74,7 +74,7 @@ static double dot(const real *a, const real *b, size_t n)
 	return s;
 }
 
-/* Lists to test a row by, alone and in front of WAS; false after the last. */
+/* Lists to test a row with, alone and in front of WAS; false after the last. */
 static bool list_of(const struct weight_strategy *s, int i, char out[128])
 {
 	snprintf(out, 128, i ? "[{\"type\":\"%s\"},{\"type\":\"was\"}]" : "[{\"type\":\"%s\"}]", s->name);
@@ -178,7 +178,7 @@ static void gradients(void)
 	each(by_differences);
 }
 
-/* <psi'(v) x, y> = <x, psi'(v)^t y>, the left side by differences of the whole chain of links. */
+/* <psi'(v) x, y> = <x, psi'(v)^t y>; the left side by differences of the whole chain of links. */
 static void links_are_adjoint(const char *weights)
 {
 	struct bed b = bed_of(weights, 6);
@@ -266,7 +266,8 @@ static bool same_effective(const struct bed *a, const struct bed *b)
 	return same;
 }
 
-/* A chain of another seed, given state, generator and recorded recipe of the first, goes on as it does. */
+/* A chain with another seed, given the state, generator and recorded recipe of the first, continues as the first
+ * does. */
 static void round_trip(const char *weights)
 {
 	struct bed a = bed_of(weights, 12), b = bed_of(weights, 13);
@@ -304,7 +305,7 @@ static void states(void)
 	each(round_trip);
 }
 
-/* Effective weights, what a draw makes of them, and a gradient on its way back. */
+/* Effective weights, the draw's result for them, and a gradient on its way back. */
 static void run_with(const char *weights, int threads, real out[2048])
 {
 	struct wasd_exec *e = NULL;

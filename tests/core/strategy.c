@@ -1,5 +1,5 @@
-/* tests/core/strategy.c - the job's "was" object compiled for a network: defaults, choices, draws, JSON both ways, and
- * every refusal with the pointer of its culprit. */
+/* tests/core/strategy.c - the job's "was" object compiled for a network: defaults, choices, draws, JSON in both
+ * directions, and every error with the pointer of the faulty member. */
 #include "check.h"
 #include "wasd/graph.h"
 #include "wasd/model.h"
@@ -20,7 +20,7 @@ static const char *paper_of(const char *arch)
 	return p;
 }
 
-/* text NULL = the member is absent. */
+/* text NULL: the member is absent. */
 static enum wasd_status create(const struct wasd_graph *g, const char *arch, const char *text, struct wasd_was **w,
                                struct wasd_err *err)
 {
@@ -206,7 +206,7 @@ static void layers(void)
 	"{\"draw\":\"profile:fast\",\"profile\":[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}}]," \
 	"\"odds\":{\"plain\":1,\"profile\":2,\"fresh\":5}}"
 
-/* Written with every default, read back, written again: the same. */
+/* Printed with every default, read back, printed again: the same. */
 static void to_json(void)
 {
 	static const char *const spec[] = {
@@ -355,7 +355,7 @@ static void choice_weights(void)
 	wasd_draw_done(&d);
 	wasd_was_destroy(w);
 
-	/* All kinds in one mixture: each in its share, a flip that does not happen being the identity. Chi-square of 7
+	/* All kinds in one mixture: each with its share; a flip that does not happen is the identity. Chi-square of 7
 	 * degrees of freedom: 29.9 is its upper 1e-4 point. */
 	static const struct {
 		const char *op;
@@ -386,8 +386,8 @@ static void choice_weights(void)
 	wasd_graph_destroy(g);
 }
 
-/* With a profile: what steps take, as often as the odds say; without one, always fresh transforms and no number of the
- * generator. */
+/* With a profile: the kinds of draws that steps take, as often as the odds say; without one, always fresh transforms
+ * and no number taken from the generator. */
 static void turns(void)
 {
 	enum { STEPS = 8000 };
@@ -414,8 +414,8 @@ static void turns(void)
 	wasd_graph_destroy(g);
 }
 
-/* probability: so many layers are transformed, the others are the identity with their alpha; 1 draws what it drew
- * without the member. */
+/* probability: this share of layers is transformed, the others are the identity with their alpha; 1 gives the same
+ * draws as without the member. */
 static void probability(void)
 {
 	static const struct {
@@ -465,7 +465,7 @@ static void probability(void)
 	wasd_graph_destroy(g);
 }
 
-/* groups: each part of a layer draws on its own, by the law of a whole one; the JSON form holds them all. */
+/* groups: each group of a layer draws separately, by the law of a whole layer; the JSON form holds all of them. */
 static void groups(void)
 {
 	enum { GROUPS = 4, DRAWS = 500 };
@@ -510,8 +510,8 @@ static void groups(void)
 	wasd_graph_destroy(g);
 }
 
-/* A ramp: equal steps from `from` to `to`, one an epoch; so many layers are transformed in an epoch, and in a draw
- * outside training by `to`. */
+/* A ramp: equal steps from `from` to `to`, one per epoch. In an epoch this share of layers is transformed, and in a
+ * draw outside training the share `to`. */
 static void ramp(void)
 {
 	static const struct {

@@ -1,4 +1,4 @@
-/* Direct convolution over taps against sums written out in double: kernels, strides, paddings, both precisions, few and
+/* Direct convolution over taps against explicit sums in double: kernels, strides, paddings, both precisions, few and
  * many images. */
 #include "check.h"
 #include "wasd/cpu.h"
@@ -23,7 +23,7 @@ static float *filled(size_t n)
 	return p;
 }
 
-/* A copy as the pass wants it. */
+/* A copy in the precision of the pass. */
 static void *stored(const float *v, size_t n, bool bf16)
 {
 	void *p = tensor_alloc(n * sizeof(float));
@@ -75,7 +75,7 @@ static void check_shape(struct taps s)
 	void *own = tensor_alloc(own_bytes > back_bytes ? own_bytes : back_bytes),
 		 *scratch = tensor_alloc(taps_scratch_bytes(&s, wasd_threads()));
 	CHECK(taps_fit(&s, false));
-	/* dx, dw and db are added to. */
+	/* dx, dw and db are accumulated. */
 	for (size_t i = 0; i < nx; i++)
 		rx[i] = (double)dx0[i];
 	for (size_t i = 0; i < nw; i++)
@@ -155,8 +155,8 @@ static void every_kernel(int threads)
 					check_shape(s);
 				}
 	for (int bf16 = 0; bf16 <= bf16_runs; bf16++) {
-		/* So many weights that the team shares a block; one image; windows that begin inside the image and end short of
-		 * it; an odd number of channel blocks. */
+		/* Enough weights that the team shares a block; one image; windows that begin inside the image and end before
+		 * its edge; an odd number of channel blocks. */
 		check_shape((struct taps){.n = 5,
 		                          .c = 192,
 		                          .h = 4,

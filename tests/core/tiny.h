@@ -73,8 +73,8 @@ static const char *const tiny_modes[] = {"aom", "dom"};
 
 #define TINY_EPOCHS 16
 struct tiny_run {
-	const char *backend; /* NULL = the default */
-	int stop_at, polls;  /* stop at this call of should_stop; 0 = never */
+	const char *backend; /* NULL: the default */
+	int stop_at, polls;  /* stop at this call of should_stop; 0: never */
 	enum wasd_train_end end;
 	enum wasd_status status;
 	struct wasd_err err;
@@ -82,7 +82,7 @@ struct tiny_run {
 	double value[TINY_EPOCHS][12]; /* by epoch (from 1): tiny_names; NaN where absent */
 	int checkpoints;
 	double (*points)[2];
-	int n_points; /* of the loss along the steps, when there is room: step and mean */
+	int n_points; /* of the loss by step, while there is room: step and mean */
 	char reason[16];
 	char *file;
 	size_t len;                /* the last checkpoint; wasd_free */
@@ -149,7 +149,7 @@ static void tiny_digest(struct wasd_trainer *t, char sha[WASD_SHA256_HEX])
 	wasd_sha256_destroy(h);
 }
 
-/* Runs (or goes on with r->file, when there is one) until the end or r->stop_at. */
+/* Runs (or resumes from r->file, if set) until the end or r->stop_at. */
 __attribute__((unused)) static void tiny_go(struct tiny_run *r, const char *spec, const struct wasd_dataset *data)
 {
 	cJSON *j = cJSON_Parse(spec);

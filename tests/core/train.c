@@ -1,4 +1,4 @@
-/* The trainer: the same bits however a run is cut, no allocation in a step, its ends and its refusals. */
+/* The trainer: the same bits wherever a run is cut, no allocation in a step, ends of runs, and rejected specs. */
 #include "tiny.h"
 
 #include "backend/backend.h"
@@ -65,9 +65,9 @@ static void resume_is_bit_exact(void)
 	for (size_t i = 0; i < sizeof resumed / sizeof *resumed; i++) {
 		const struct backend *any;
 		if (resumed[i].small && sizeof(real) == 8)
-			continue; /* the large networks: the float build says it in half the time */
+			continue; /* the large networks: the float build tests the same in half the time */
 		if (strstr(resumed[i].spec, "bf16") && backend_choose(NULL, WASD_PRECISION_BF16, &any, NULL))
-			continue; /* this processor cannot */
+			continue; /* this processor does not support it */
 		const struct wasd_dataset *data = resumed[i].small ? small : big;
 		struct tiny_run straight = {0}, cut = {0};
 		tiny_go(&straight, resumed[i].spec, data);
@@ -100,7 +100,7 @@ static void resume_is_bit_exact(void)
 	}
 }
 
-/* ---- the loss along the steps ---- */
+/* ---- the loss by step ---- */
 
 static void points_have_a_stride(void)
 {
@@ -116,7 +116,7 @@ static void points_have_a_stride(void)
 #define LONG \
 	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":0}}"
 
-/* Cut between two points of a stride of 2: the run goes on with the points of an uncut one, to the last bit. */
+/* Cut between two points of a stride of 2: the resumed run has bit-identical points to an uncut one. */
 static void points_survive_a_cut(void)
 {
 	static double straight_points[2000][2], cut_points[2000][2];
@@ -199,7 +199,7 @@ static void learns(void)
 	tiny_done(&r);
 }
 
-/* A run says with which probability it transformed layers in each epoch; one without WAS says nothing. */
+/* A run reports the probability of transforming layers in each epoch; a run without WAS reports none. */
 static void probability_is_reported(void)
 {
 	static const double want[] = {0.2, 0.6, 1, 1};
@@ -225,7 +225,7 @@ static void note_warning(void *ctx, const char *level, const char *text)
 		snprintf(*warnings + strlen(*warnings), sizeof *warnings - strlen(*warnings), "%s\n", text);
 }
 
-/* A layer whose alpha is negative is named once; one whose alpha is the constant 1 has none. */
+/* A layer with a negative alpha is named once; a layer with the constant alpha 1 is not. */
 static void negative_alpha_is_told(void)
 {
 #define SIGNS \
@@ -305,8 +305,8 @@ static void hear(void *ctx, const char *code, int epoch, const char *message)
 	h->last[i].epoch = epoch;
 }
 
-/* What a run warns of: each code with the last epoch that it was true in, and nothing else. A network of zeros answers
- * class 0 with the loss of guessing. */
+/* The warnings of a run: each code with the last epoch in which it was true, and nothing else. A network of zeros
+ * predicts class 0 with the loss of guessing. */
 static void warnings_of_a_run(void)
 {
 	static const struct {
@@ -396,8 +396,8 @@ static void scaled_line(void *ctx, const char *level, const char *text)
 		snprintf(((struct log_and_run *)ctx)->line, 400, "%s", text);
 }
 
-/* A run that begins with weights times `scale`: LeNet's five layers make logits of about its fifth power. line: the
- * last epoch as the log tells it. */
+/* A run that starts with its weights multiplied by `scale`: LeNet's five layers scale the logits by about its fifth
+ * power. line: the last epoch in the log. */
 static enum wasd_status scaled_run(const char *members, double scale, char line[400], struct tiny_run *r)
 {
 	char spec[500];
@@ -421,8 +421,8 @@ static enum wasd_status scaled_run(const char *members, double scale, char line[
 	return r->status;
 }
 
-/* A loss that is not finite ends the run wherever it is met, and no checkpoint is written of such weights. A step with
- * this decay makes weights 999 times as large: 180 images are one step, whose loss is finite where that of the weights
+/* A NaN or infinite loss ends the run wherever it occurs, and no checkpoint of such weights is written. A step with
+ * this decay multiplies the weights by 999: 180 images are one step, whose loss is finite while the loss of the weights
  * after it is not. */
 #define ONE_STEP "\"batch\":180,\"optimizer\":{\"type\":\"sgd\",\"lr\":1000,\"weight_decay\":1}}"
 static const struct {
@@ -458,7 +458,7 @@ static void loss_that_is_not_finite_fails(void)
 	}
 }
 
-/* A loss of any size stands in the log as the number that it is. */
+/* A loss of any size is logged in full. */
 static void large_loss_is_told_whole(void)
 {
 	char line[400] = "";
@@ -475,7 +475,7 @@ static void large_loss_is_told_whole(void)
 static void stops_early(void)
 {
 	struct tiny_run r = {0};
-	/* The training loss falls, so "larger is better" never improves after the first epoch. */
+	/* The training loss falls, so with "larger is better" it never improves after the first epoch. */
 	const char *spec =
 		"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":9,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002},"
 		"\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\",\"mode\":\"max\"}}}";
@@ -484,20 +484,20 @@ static void stops_early(void)
 	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
 	CHECK_INT(r.epoch, 3);
 	CHECK_STR(r.reason, "final");
-	/* Resumed from its own end, it only says so. */
+	/* Resumed from its own end, it only reports that. */
 	tiny_go(&r, spec, big);
 	CHECK_INT(r.end, WASD_TRAIN_EARLY_STOPPED);
 	CHECK_INT(r.polls, 0);
 	tiny_done(&r);
 }
 
-/* ---- what a run chooses by ------------------------------------------------------------------------------------ */
+/* ---- how a run decides ----------------------------------------------------------------------------------------- */
 
 #define CHOOSES \
 	"{\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]},\"train\":{\"epochs\":6,\"batch\":32,\"seed\":3," \
 	"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"data\":{\"val_fraction\":%s},\"eval\":{\"test\":\"%s\"}}"
 
-/* The test images are measured when a new best is kept and at the end; "every": always; "last": at the end. */
+/* The test images are evaluated when a new best is kept and at the end; "every": always; "last": at the end. */
 static void test_images_are_only_reported(void)
 {
 	static const char *const when[] = {"every", "best", "last"};
@@ -524,7 +524,7 @@ static void test_images_are_only_reported(void)
 	}
 }
 
-/* Without a validation split the test images take its place, and the numbers have both names. */
+/* Without a validation split the test images replace it, and the numbers have both names. */
 static void test_images_take_the_place(void)
 {
 	struct tiny_run r = {0};
@@ -540,7 +540,7 @@ static void test_images_take_the_place(void)
 	tiny_done(&r);
 }
 
-/* What is held out is not trained on: the training set gets smaller by it, and pixels that only those images have
+/* The run does not train on held-out images: the training set shrinks by them, and pixels that only those images have
  * change no weight. */
 static void held_out_images_are_not_trained_on(void)
 {
@@ -600,8 +600,8 @@ static void another_split_does_not_resume(void)
 	tiny_done(&r);
 }
 
-/* The images of a run are part of what its numbers depend on: no limit, or one as large as the set, is the same run;
- * any other is none of its files. */
+/* The images of a run are part of its identity: no limit, or a limit as large as the set, is the same run; with any
+ * other limit, its files do not resume. */
 static void another_limit_does_not_resume(void)
 {
 	static const struct {
@@ -636,7 +636,7 @@ static void another_limit_does_not_resume(void)
 	tiny_done(&none);
 }
 
-/* Batch statistics change what is reported and nothing that is trained; a run that is cut reports the same. */
+/* Batch statistics change what is reported, but not the training; a resumed run reports the same. */
 static void batch_statistics(void)
 {
 	static const char form[] =
@@ -644,7 +644,7 @@ static void batch_statistics(void)
 	struct tiny_run own = {0}, batch = {0}, cut = {.stop_at = 7};
 	char spec[300];
 	if (sizeof(real) == 8)
-		return; /* a large network: the float build says it in half the time */
+		return; /* a large network: the float build tests the same in half the time */
 	snprintf(spec, sizeof spec, form, "own");
 	tiny_go(&own, spec, small);
 	snprintf(spec, sizeof spec, form, "batch");
@@ -665,7 +665,8 @@ static void batch_statistics(void)
 	tiny_done(&cut);
 }
 
-/* An early stop and a best epoch by training numbers may fall where no evaluation was due: then it is made for them. */
+/* Early stopping and a best epoch chosen by training metrics may fall where no evaluation was due: then the evaluation
+ * is made for them. */
 static void what_is_kept_is_measured(void)
 {
 	struct tiny_run r = {0};
@@ -771,8 +772,8 @@ static void refuses(void)
 
 /* Every allocation of create fails once: an error each time, nothing leaks (the sanitizer tree sees that), and then it
  * works. */
-/* What create would refuse by spec and data is refused by the check, at the same member, before anything is planned; so
- * is what it would warn of. */
+/* The check rejects what create would reject by spec and data, at the same member, before anything is planned; likewise
+ * for warnings. */
 static void checked_before_it_begins(void)
 {
 	static const struct {

@@ -1,5 +1,5 @@
-/* Algorithms chosen by measurement: the table and its file, whatever is in it; what an exec says of its choices; packed
- * weights that are shared. */
+/* Algorithms chosen by measurement: the table and its file, with any content; an exec's report of its choices; shared
+ * packed weights. */
 #include "check.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
@@ -34,7 +34,7 @@ static long lines(void)
 	return n;
 }
 
-/* In a process of its own, whose table is empty: the choice for key, -1 = none. */
+/* In a new process, whose table is empty: the choice for key, -1: none. */
 static int choice_in_new_process(const char *machine, const char *key)
 {
 	fflush(stdout);
@@ -91,7 +91,7 @@ static void anything_else_in_it_is_passed_over(void)
 	                                  "short",        "long",  "version",      "torn", ""};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_MSG(choice_in_new_process("M", bad[i]) == -1, "%s", bad[i]);
-	/* What is added behind a torn line is whole. */
+	/* A line added after a torn line is complete. */
 	struct tune_result r = {0, {1, 2, 3}};
 	tune_open("M");
 	tune_store("next", &r);
@@ -109,7 +109,7 @@ static void a_place_that_cannot_be_written(void)
 	setenv("WASD_TUNING", file, 1);
 }
 
-/* 3x3, 32 channels, stride 1: direct and Winograd both exist. */
+/* 3x3, 32 channels, stride 1: both direct and Winograd exist. */
 static struct wasd_model *model(void)
 {
 	struct wasd_graph *g;
@@ -204,8 +204,8 @@ static void strict_never_takes_winograd(void)
 	wasd_model_destroy(m);
 }
 
-/* Constant weights are packed once for all plans that want the same form, and give what weights brought in every pass
- * give. */
+/* Constant weights are packed once for all plans that need the same form, and give the same results as weights
+ * converted in every pass. */
 static void packed_weights_are_shared(void)
 {
 	if (!fast_backend_runs())
@@ -236,8 +236,8 @@ static void packed_weights_are_shared(void)
 	wasd_model_destroy(m);
 }
 
-/* A pass that needs a new variant and finds no memory for it fails; the next one, with memory, is as if nothing had
- * been. */
+/* A pass that needs a new variant and finds no memory for it fails; the next one, with memory, works as if nothing had
+ * happened. */
 static void a_pass_without_memory_is_forgotten(void)
 {
 	if (!fast_backend_runs())

@@ -1,5 +1,5 @@
 /* tests/core/weights.c - transforms of kernels without a network: matrices of the algorithm's tables, adjointness, the
- * live rectangle, the laws of the draws, refusals. The golden numbers are in fixtures_transforms.c. */
+ * live rectangle, the laws of the draws, rejected input. The golden numbers are in fixtures_transforms.c. */
 #include "fixture.h"
 #include "wasd/graph.h"
 #include "weights/apply.h"
@@ -7,7 +7,7 @@
 
 #include <float.h>
 
-/* Every op with parameters that do something at k = 3 and 5. */
+/* Every op with parameters that have an effect at k = 3 and 5. */
 static const struct {
 	const char *op;
 	double p[6];
@@ -40,8 +40,8 @@ static void fill(struct wasd_rng *r, real *v, size_t n)
 		v[i] = (real)wasd_rng_between(r, -1, 1);
 }
 
-/* <SW(x), y> = <x, SW^T(y)>, in the rectangle; and dalpha = <dSW, T PW>. Rows of one to thousands: one chunk and many.
- */
+/* <SW(x), y> = <x, SW^T(y)>, in the rectangle; and dalpha = <dSW, T PW>. From one row to thousands: one chunk and
+ * many. */
 static void dot_test(void)
 {
 	static const size_t rows_of[] = {1, 3, 700, 5000};
@@ -101,7 +101,7 @@ static bool apply_by(const struct apply_kernel *kn, const struct apply_case *c, 
 	                             wasd_calloc(c->rows * c->m + 1, sizeof(real)), 0};
 	memcpy(out->dpw, c->dpw, c->rows * c->kk * sizeof(real));
 	memcpy(out->dsw, c->dsw, c->rows * c->m * sizeof(real));
-	out->sw[c->rows * c->m] = out->dpw[c->rows * c->kk] = 77; /* nothing is written behind the rows */
+	out->sw[c->rows * c->m] = out->dpw[c->rows * c->kk] = 77; /* nothing may be written behind the rows */
 	bool forward = apply_forward(kn, &c->t, c->alpha, c->pw, c->rows, c->at, out->sw);
 	bool backward = apply_backward(kn, &c->t, c->alpha, c->pw, out->dsw, clear, c->rows, c->at, out->dpw, &out->dot);
 	if (forward && backward)
@@ -110,8 +110,8 @@ static bool apply_by(const struct apply_kernel *kn, const struct apply_case *c, 
 	return false;
 }
 
-/* The formulas as loops in double. A value is a float's sum of a few products: off by some units in the last place of
- * its terms. */
+/* The formulas as loops in double. A result is a float sum of a few products: it may be off by some units in the last
+ * place of its terms. */
 static void check_values(const char *name, const struct apply_case *c, const struct apply_result *got)
 {
 	double eps = sizeof(real) == 8 ? DBL_EPSILON : FLT_EPSILON, dot = 0, dot_size = 0;
@@ -204,7 +204,7 @@ static void case_done(struct apply_case *c)
 	wasd_free(c->dpw);
 }
 
-/* Rows around a block of 16, around one and two chunks; and more rows than the smallest chunks hold. */
+/* Numbers of rows around a block of 16, around one and two chunks; and more rows than the smallest chunks hold. */
 static void kernels(void)
 {
 	static const size_t rows_of[] = {1, 15, 16, 17, 33, 511, 512, 513, 1041, 40007};
@@ -228,7 +228,7 @@ static void kernels(void)
 			}
 }
 
-/* A row that is not finite spoils itself only, whatever rows go through with it. */
+/* A NaN or infinite row affects only itself, whatever rows are processed with it. */
 static void kernels_keep_rows_apart(void)
 {
 	static const int k = 3, rows = 32;
@@ -262,7 +262,7 @@ static void kernels_keep_rows_apart(void)
 		}
 }
 
-/* The rectangle holds every live row of T and nothing is live outside; backward adds to what is there. */
+/* The rectangle holds every live row of T and no row outside is live; backward adds to existing values. */
 static void live_rectangle(void)
 {
 	static const struct {
@@ -284,7 +284,7 @@ static void live_rectangle(void)
 	}
 }
 
-/* Taps that are all equal: known as such exactly when they are. */
+/* Equal taps are recognised exactly when all taps are equal. */
 static void boxes(void)
 {
 	static const struct {
@@ -363,7 +363,7 @@ static struct wasd_graph *one_kernel(void)
 	return g;
 }
 
-/* The draw as the strategy that plans and bundles call. */
+/* The draw through the strategy interface that plans and bundles call. */
 static void as_a_strategy(void)
 {
 	enum { ALPHA = 18 };
@@ -377,7 +377,7 @@ static void as_a_strategy(void)
 	struct wasd_draw d = {{&weight_was}, 1, &l};
 	const struct wasd_recipe *r = &d.recipe;
 	struct weight_shape shape;
-	CHECK(!weight_was.shape(r, 1, &shape)); /* a kernel that it leaves alone */
+	CHECK(!weight_was.shape(r, 1, &shape)); /* a kernel that it leaves unchanged */
 
 	wasd_transform_make("translate", 3, (double[6]){1, 1}, &l.t, NULL);
 	CHECK(!weight_was.check(r, g, NULL) && weight_was.shape(r, 0, &shape));
@@ -390,8 +390,8 @@ static void as_a_strategy(void)
 	weight_was.backward(r, &k, shape.live, dsw);
 	CHECK_NEAR(grad[0], .5, 0);
 	CHECK_NEAR(grad[13], .5, 0);
-	CHECK_NEAR(grad[ALPHA], 1 + 1 + 14, 1e-6); /* added to */
-	CHECK(dsw[0] == 0 && dsw[7] == 0);         /* taken */
+	CHECK_NEAR(grad[ALPHA], 1 + 1 + 14, 1e-6); /* accumulated */
+	CHECK(dsw[0] == 0 && dsw[7] == 0);         /* consumed */
 	dsw[0] = dsw[7] = 1;
 	l.alpha_one = true; /* constant 1 */
 	weight_was.forward(r, &k, shape.live, buf);
@@ -406,8 +406,8 @@ static void as_a_strategy(void)
 	weight_was.backward(r, &k, shape.live, dsw);
 	CHECK_NEAR(grad[0], 1.5, 0);
 
-	/* Two output channels with a shift each, to the right and to the left: the rectangle holds both, with zeros where
-	 * one has nothing. */
+	/* Two output channels with one shift each, to the right and to the left: the rectangle holds both, with zeros where
+	 * one has no tap. */
 	struct wasd_transform more;
 	l = (struct wasd_draw_layer){.parts = 2, .more = &more};
 	wasd_transform_make("translate", 3, (double[6]){2, 0}, &l.t, NULL);
@@ -559,7 +559,7 @@ static void crop_law(const cJSON *laws)
 	}
 }
 
-/* U(lo,hi) of one parameter in ten equal parts: scale, shear, rotate. A range of no width gives its value; the other
+/* U(lo,hi) of one parameter in ten equal parts: scale, shear, rotate. A range of zero width gives its value; the other
  * parameter stays 0. */
 static void uniform_laws(void)
 {
@@ -588,8 +588,8 @@ static void uniform_laws(void)
 	}
 }
 
-/* What the default laws of the algorithm's table do to kernels: scale and shear have one T for every draw; of rotated
- * 3x3 kernels no tap is ever lost, of 5x5 9.9 % on average; half of the flips are the identity. */
+/* The effect of the default laws of the algorithm's table on kernels: scale and shear have one T for every draw; of
+ * rotated 3x3 kernels no tap is ever lost, of 5x5 9.9 % on average; half of the flips are the identity. */
 static void law_tables(void)
 {
 	static const struct {
