@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""DOM as a dial: what a searched profile keeps, and what training for one gives. One ResNet-18 is trained with WAS through the daemon. Then, for each
-budget of multiply-adds, `wasd bench profile` searches a draw on the validation images and judges it on test images beside random draws of the
-same law and cost. Last, the network is trained on for a profile of 0.6, as a job with "draw": "profile:NAME", and both its accuracies are told.
+"""DOM as a dial: the accuracy of searched profiles, and the benefit of training for one. One ResNet-18 is trained with WAS through the daemon. Then,
+for each budget of multiply-adds, `wasd bench profile` searches a draw on the validation images and compares it on test images with random draws of
+the same law and cost. Finally the network is trained further for a profile of 0.6, as a job with "draw": "profile:NAME", and both accuracies are reported.
 
-The daemon keeps everything in --state, so the run may be cut anywhere and goes on when it is started again:
+The daemon keeps everything in --state, so the run may be interrupted anywhere and continues when it is started again:
   tests/bench/dom_dial.py --state dial                     # all of it: about an hour on two cores with AVX-512
-  tests/bench/dom_dial.py --state dial --seconds 0         # what there is"""
+  tests/bench/dom_dial.py --state dial --seconds 0         # the results so far"""
 import argparse, glob, json, os, statistics, subprocess, time
 
 from kept import Kept, add_arguments, register, say, work
@@ -18,8 +18,8 @@ WAS = {"transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}], "
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(p)
-    p.add_argument("--images", type=int, default=10000, help="training images, the held-out tenth among them")
-    p.add_argument("--test", type=int, default=2560, help="test images; the comparison takes a random 1280 of them")
+    p.add_argument("--images", type=int, default=10000, help="training images, including the held-out tenth")
+    p.add_argument("--test", type=int, default=2560, help="test images; the comparison uses a random 1280 of them")
     p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--tune-epochs", type=int, default=4, help="epochs of the training for a profile")
     p.add_argument("--budgets", type=float, nargs="+", default=[0.9, 0.75, 0.6, 0.5])
@@ -43,7 +43,7 @@ def job(d, name):
 
 
 def best(d, j):
-    """The checkpoint that validation chose, and its numbers on the test images."""
+    """The checkpoint chosen by validation, and its results on the test images."""
     series = d.series(j["id"])
     val = series["val_acc_aom"]
     epoch = max(sorted(val), key=val.get)
@@ -52,7 +52,7 @@ def best(d, j):
 
 
 def compare(d, a, dataset, checkpoint, budget, end):
-    """What `wasd bench profile` says of one budget, kept as a file beside the daemon's."""
+    """The result of `wasd bench profile` for one budget, stored as a file beside the daemon's."""
     kept = os.path.join(d.data, f"dial-{budget:g}-{a.draws}-{a.evaluations}.json")
     if not os.path.exists(kept):
         if time.monotonic() >= end:
@@ -72,7 +72,7 @@ def compare(d, a, dataset, checkpoint, budget, end):
 
 
 def tuned(d, a, dataset, checkpoint, end):
-    """The network trained on for a profile of 0.6: (the profile as it was found, what the training ended with)."""
+    """The network trained further for a profile of 0.6: (the profile as found, the final results of the training)."""
     where = f"/v1/checkpoints/{checkpoint}/profiles"
     if time.monotonic() < end:
         d.client.post(where, {"name": "sixty", "desire": "macs", "budget": 0.6, "evaluations": a.evaluations})

@@ -1,12 +1,12 @@
-"""What the long comparisons share: a daemon whose directory is kept, and jobs that are recognised by their names, so that a run may be cut
-anywhere, even by kill -9 of script or daemon, and goes on when it is started again."""
+"""Shared by the long comparisons: a daemon whose directory is kept, and jobs that are recognised by their names. A run may be interrupted
+anywhere, even by kill -9 of script or daemon, and continues when it is started again."""
 import http.client, math, os, signal, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 from lib import Client, Daemon, cifar_subset, tar
 
 BROKEN = (OSError, http.client.HTTPException)
-BUSY = {"worker_silence_ms": 600000}          # beside other work and with the lowest priority, a slow process is not a dead one
+BUSY = {"worker_silence_ms": 600000}          # at the lowest priority, with other load on the machine, a slow process is not dead
 
 
 def say(text):
@@ -14,16 +14,16 @@ def say(text):
 
 
 def add_arguments(p):
-    p.add_argument("--state", required=True, help="directory of the daemon's data; made when missing")
-    p.add_argument("--seconds", type=float, default=math.inf, help="stop after so long; 0 only reports what there is")
-    p.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    p.add_argument("--state", required=True, help="directory of the daemon's data; created if missing")
+    p.add_argument("--seconds", type=float, default=math.inf, help="stop after this many seconds; 0 only reports the results so far")
+    p.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
 class Kept(Daemon):
-    """The daemon of a directory: the one that is running there already (of a script that reports meanwhile, or was killed), else one of our own."""
+    """The daemon of a directory: one that is already running there (started by another script, or by one that was killed), or else our own."""
 
     def __init__(self, state):
-        for s in (signal.SIGINT, signal.SIGTERM):      # also where a shell started this in the background
+        for s in (signal.SIGINT, signal.SIGTERM):      # also if a shell started this in the background
             signal.signal(s, signal.default_int_handler)
         super().__init__(data=os.path.abspath(state), args=[word for key, value in BUSY.items() for word in (f"--{key}", str(value))])
 
@@ -54,7 +54,7 @@ def dataset_name(train, test):
 
 
 def register(d, train, test):
-    """The first photographs of every class of CIFAR-10, as a data set of the daemon. Skip where the archive is missing."""
+    """The first photographs of every class of CIFAR-10, as a data set of the daemon. Skips if the archive is missing."""
     name = dataset_name(train, test)
     if d.client.get(f"/v1/datasets/{name}", want=(200, 404)).status == 404:
         say(f"reading {train} + {test} photographs")
@@ -64,7 +64,7 @@ def register(d, train, test):
 
 
 class Ending(Exception):
-    """The daemon is being stopped by the script that had started it."""
+    """The script that started the daemon is stopping it."""
 
 
 def ask(d, path):
@@ -94,7 +94,7 @@ def attend(d, specs, end, over):
 
 
 def work(d, specs, end):
-    """Submits what is missing and waits for all of it, or until `end`, or Ctrl-C. A daemon that died is started again. Names of jobs that failed."""
+    """Submits the missing jobs and waits for all of them, or until `end`, or Ctrl-C. Restarts a dead daemon. Returns the names of failed jobs."""
     over = {}
     try:
         while time.monotonic() < end:

@@ -1,34 +1,34 @@
 #!/usr/bin/python3
-"""wasd beside its peers on this machine: the same network shapes, batch and threads, measured in turn.
+"""Compares wasd with its peers on this machine: the same network shapes, batch and threads, measured in turn.
 
     tests/bench/peers.py train  [--networks resnet18,...] [--batch 128] [--rounds 3]     a training step: PyTorch, wasd
     tests/bench/peers.py infer  [--networks resnet18,...] [--batches 1,8,64]             inference: ONNX Runtime, wasd
     tests/bench/peers.py growth [--network resnet18]                                     wasd alone: batch size, data set size
 
-Round after round, every contender runs once, in a process of its own. Tables show medians over rounds and ratios of those medians:
-absolute numbers drift with the machine's load, ratios within one run much less. A contender that cannot run here is named with the
-reason, and the others go on. --json keeps every sample; with --resume an interrupted run goes on where it was."""
+In every round each contender runs once, in its own process. Tables show medians over rounds and ratios of those medians: absolute
+numbers drift with the machine's load, ratios within one run much less. A contender that cannot run here is named with the reason,
+and the others continue. --json keeps every sample; with --resume an interrupted run continues where it stopped."""
 import argparse, collections, contextlib, datetime, fnmatch, json, math, os, platform, re, shutil, statistics, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TORCH_PEER, ONNX_PEER = os.path.join(HERE, "torch_peer.py"), os.path.join(HERE, "onnx_peer.js")
 
-# What wasd's parameter count has beyond the plain network: the reference's vectors of alphas, spare ones included, and VGG's unused batch norm.
+# Parameters that wasd has in addition to the plain network: the reference's vectors of alphas, including unused ones, and VGG's unused batch norm.
 WAS_ONLY = {"resnet18": 8 * 4, "vgg16": 45 + 2 * 512, "googlenet": 9 * 8, "mobilenetv2": 17 * 2, "efficientnet_lite0": 16 * 2}
 
-# Kernels, threads and allocator are each program's own choice for this CPU, or set here; nothing of them comes from the caller's environment.
+# Each program chooses its kernels, threads and allocator for this CPU, or they are set here; the caller's environment has no influence.
 ENV = {k: v for k, v in os.environ.items() if k not in ("WASD_OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "GLIBC_TUNABLES")
        and not k.startswith(("OPENBLAS_", "DNNL_", "ONEDNN_", "OMP_", "GOMP_", "MALLOC_"))}
-# PyTorch frees and takes its activations anew in every step. An allocator that keeps them instead of giving them back to the system makes it
-# two to three times as fast where page faults are dear (virtual machines). Huge pages were tried too, and made no difference.
+# PyTorch frees and reallocates its activations in every step. An allocator that keeps the memory instead of returning it to the system makes
+# PyTorch two to three times as fast where page faults are expensive (virtual machines). Huge pages were tried too, without effect.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0"}
 
 Contender = collections.namedtuple("Contender", "key label command env peer precision")
 
 
 class Failure(Exception):
-    """A contender that cannot run; the text says why."""
+    """A contender that cannot run; the text gives the reason."""
 
 
 def say(text):
@@ -38,7 +38,7 @@ def say(text):
 # ---- running one process -------------------------------------------------------------------------------------------------------
 
 def run(command, env=None, timeout=900):
-    """The JSON object that the command prints last."""
+    """The last JSON object that the command prints."""
     try:
         p = subprocess.run(command, capture_output=True, text=True, env={**ENV, **(env or {})}, timeout=timeout)
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def run(command, env=None, timeout=900):
 
 
 def bench(a, what, *options):
-    """A command of wasd-engine bench; peers' and wasd's threads are the same."""
+    """A command of wasd-engine bench, with the same number of threads as the peers."""
     return [a.engine, "bench", what, "--threads", str(a.threads), *(["--backend", a.backend] if a.backend else []), "--json", *map(str, options)]
 
 
@@ -66,7 +66,7 @@ def why_no_torch(python):
     return f"no PyTorch for {python}: apt-get install python3-torch"
 
 
-# ---- what ran where ------------------------------------------------------------------------------------------------------------
+# ---- description of the run ------------------------------------------------------------------------------------------------------------
 
 def machine():
     info = ""
@@ -120,7 +120,7 @@ class Bench:
             old = json.load(f)
         for part in ("mode", "machine", "versions", "settings"):
             mine, theirs = self.record[part], old[part]
-            if part == "settings":      # more rounds may be asked for than there were
+            if part == "settings":      # the new run may request more rounds
                 mine, theirs = ({k: v for k, v in x.items() if k != "rounds"} for x in (mine, theirs))
             if mine != theirs:
                 sys.exit(f"{self.path} cannot be resumed, its samples compare with no new ones: {part} were {theirs}, are {mine}")
@@ -144,7 +144,7 @@ class Bench:
         self.save()
 
     def measure(self, case, contender, round_, command=None):
-        """One sample, unless there is one of this round or the contender has failed."""
+        """Takes one sample, unless this round has one already or the contender has failed."""
         if self.failed(case, contender.key) or any(s["round"] == round_ for s in self.of(case, contender.key)):
             return
         began = time.monotonic()
@@ -186,7 +186,7 @@ def in_rounds(b, rounds, case, contenders, drop=None):
 # ---- tables ----------------------------------------------------------------------------------------------------------------------
 
 def table(head, rows):
-    """Markdown whose source is aligned too. Columns of numbers go to the right."""
+    """A Markdown table with an aligned source. Columns of numbers are right-aligned."""
     rows = [[str(x) for x in row] for row in rows]
     width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
     right = [i > 0 and all(re.match(r"[\d.–-]|$", r[i]) for r in rows) for i in range(len(head))]
@@ -233,7 +233,7 @@ def train_contenders(a, network):
 
 
 def check_shapes(a, networks):
-    """A comparison of different networks would say nothing, so it ends the script."""
+    """Ends the script if the networks differ, because the comparison would be meaningless."""
     archs = {x["name"]: x["variants"][0] for x in run([a.engine, "capabilities"])["archs"]}
     for n in networks:
         theirs = run([a.python, TORCH_PEER, "shape", n])
@@ -261,7 +261,7 @@ def train(a):
                     b.fail(n, c.key, a.no_torch)
 
             def far_behind(c):
-                """Of PyTorch's settings only the best counts; one that is far behind it need not be run again."""
+                """Only PyTorch's best setting counts, so a setting far behind it need not run again."""
                 best = best_peer(b, n, contenders, c.precision)
                 return not a.all_rounds and c.peer and best and (b.median(n, c.key) or best) < 0.75 * best
             in_rounds(b, a.rounds, n, contenders, far_behind)
@@ -287,7 +287,7 @@ def train(a):
 # ---- infer ---------------------------------------------------------------------------------------------------------------------
 
 def install_onnxruntime(a):
-    """The package brings its CPU library along; its install script would only fetch GPU libraries, so scripts stay off."""
+    """The package contains its CPU library; its install script would only download GPU libraries, so scripts are disabled."""
     where = os.path.join(a.out, "node_modules", "onnxruntime-node", "package.json")
     if not os.path.exists(where):
         if not shutil.which("npm") or not shutil.which("node"):
@@ -303,7 +303,7 @@ def install_onnxruntime(a):
 
 
 def onnx_model(a, network, batch):
-    """A file per batch size: with its shapes known, ONNX Runtime plans best."""
+    """One file per batch size: ONNX Runtime plans best with known shapes."""
     path = os.path.join(a.out, f"{network}-{batch}.onnx")
     if not os.path.exists(path):
         run([a.python, TORCH_PEER, "export", network, path + ".part", "--batch", str(batch), "--threads", str(a.threads)])
@@ -376,7 +376,7 @@ def infer_case(a, b, network, batch, both_axes, why):
             continue
         if len(b.of(case, c.key)) >= a.rounds:
             continue
-        try:                    # how many steps are --seconds: asked of a short run, which also plans what is cached
+        try:                    # a short run determines how many steps take --seconds, and also fills the caches
             steps[c.key] = max(3, math.ceil(a.seconds * run([*c.command, "--steps", "3"])["images_per_s"] / batch))
         except Failure as f:
             b.fail(case, c.key, str(f))
@@ -415,11 +415,11 @@ def growth(a):
 
 
 def epochs(a, b, contenders):
-    """Whole epochs by the daemon: synthetic images through the loader. Evaluation is no part of the trainer's images_per_s."""
+    """Whole epochs in the daemon: synthetic images through the loader. The trainer's images_per_s excludes evaluation."""
     os.environ["WASD_BUILD"] = a.build
     sys.path.insert(0, os.path.join(TOP, "tests", "e2e"))
     import lib
-    for k in set(os.environ) - set(ENV):        # the daemon inherits the environment of the others
+    for k in set(os.environ) - set(ENV):        # the daemon inherits the environment of the other contenders
         if k != "WASD_BUILD":
             del os.environ[k]
     if all(b.speeds("epoch", c.key) for c in contenders):
@@ -437,7 +437,7 @@ def epochs(a, b, contenders):
 
 def epoch(a, b, daemon, c):
     n = int(c.key.split("-")[1])
-    # The first epoch of a few thousand images still pays for starting, so the second one counts; a long one is long enough.
+    # The first epoch of a few thousand images includes start-up costs, so the second one counts; for long epochs one is enough.
     count = 2 if n < 20000 else 1
     daemon.glyphs(c.key, train=n, test=10)
     was = {"off": {"was": False}, "paper": {}, "translate": {"was": {"transforms": [{"type": "translate"}]}}}[a.was]
@@ -453,7 +453,7 @@ def epoch(a, b, daemon, c):
 
 @contextlib.contextmanager
 def interrupted():
-    """Ctrl-C ends the measuring, and what was measured is printed."""
+    """Ctrl-C stops measuring; the results so far are printed."""
     try:
         yield
     except KeyboardInterrupt:
@@ -477,12 +477,12 @@ def networks(text):
 
 TRAIN_HELP = """Contenders: torch-PRECISION-LAYOUT with fp32, bf16-autocast, bf16-weights (bf16 weights, fp32 masters) and nchw, channels-last;
 wasd-plain-fp32, wasd-translate-fp32, wasd-paper-fp32, wasd-plain-bf16, wasd-translate-bf16. One round of ResNet-18 takes about two
-minutes on two cores; later rounds leave out settings of PyTorch that are far behind its best."""
-INFER_HELP = """Contenders: onnxruntime-fp32, wasd-aom-fp32, wasd-aom-bf16, wasd-dom-fp32, wasd-dom-bf16. onnxruntime-node is installed by npm
-into --out, where the ONNX models are written too; both are found there again by the next run. Without --out they go to a temporary
-directory. Times are taken in the process that computes, logits in hand: what node adds to a call is part of ONNX Runtime's time."""
-GROWTH_HELP = """Contenders: batch-N for a step of N images, images-N for an epoch of N synthetic images in a daemon of its own. 50,000 images
-take several minutes: --only 'batch-*' leaves the epochs out, --network mobilenetv2 makes them shorter."""
+minutes on two cores; later rounds skip settings of PyTorch that are far behind its best."""
+INFER_HELP = """Contenders: onnxruntime-fp32, wasd-aom-fp32, wasd-aom-bf16, wasd-dom-fp32, wasd-dom-bf16. npm installs onnxruntime-node
+into --out, where the ONNX models are written too; the next run reuses both. Without --out they go to a temporary directory. Times are
+taken in the computing process, until the logits are available: node's overhead per call is part of ONNX Runtime's time."""
+GROWTH_HELP = """Contenders: batch-N for a step of N images, images-N for an epoch of N synthetic images in its own daemon. 50,000 images take
+several minutes: --only 'batch-*' skips the epochs, --network mobilenetv2 shortens them."""
 
 
 def main():
@@ -492,37 +492,37 @@ def main():
     def mode(name, function, help_, text, rounds):
         p = sub.add_parser(name, help=help_, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         p.set_defaults(function=function)
-        p.add_argument("--threads", type=int, default=2, help="of every contender [2]")
+        p.add_argument("--threads", type=int, default=2, help="rounds of every contender [2]")
         p.add_argument("--rounds", type=int, default=rounds, help=f"[{rounds}]")
-        p.add_argument("--only", type=names, metavar="CONTENDER,...", help="these alone; patterns like 'wasd-*' are understood")
-        p.add_argument("--json", metavar="FILE", help="every sample, written as they come")
-        p.add_argument("--resume", action="store_true", help="go on with the samples in --json FILE; versions and settings must be the same")
-        p.add_argument("--build", default=os.environ.get("WASD_BUILD", os.path.join(TOP, "build")), help="where wasd-engine is [build]")
-        p.add_argument("--backend", help="of wasd [its fastest]")
-        p.add_argument("--out", metavar="DIR", help="keeps the tables there, as MODE.md, wasd's choice of algorithms"
+        p.add_argument("--only", type=names, metavar="CONTENDER,...", help="only these contenders; patterns such as 'wasd-*' are allowed")
+        p.add_argument("--json", metavar="FILE", help="file for all samples, written as they arrive")
+        p.add_argument("--resume", action="store_true", help="continue with the samples in --json FILE; versions and settings must be the same")
+        p.add_argument("--build", default=os.environ.get("WASD_BUILD", os.path.join(TOP, "build")), help="folder of wasd-engine [build]")
+        p.add_argument("--backend", help="backend of wasd [the fastest]")
+        p.add_argument("--out", metavar="DIR", help="folder for the tables, as MODE.md, and wasd's choice of algorithms"
                        + (", and what is installed and exported" if name == "infer" else ""))
         if name != "growth":
-            p.add_argument("--python", default="/usr/bin/python3", help="one that has PyTorch [/usr/bin/python3]")
+            p.add_argument("--python", default="/usr/bin/python3", help="Python with PyTorch [/usr/bin/python3]")
         return p
 
     p = mode("train", train, "a training step beside PyTorch", TRAIN_HELP, 3)
     p.add_argument("--networks", type=networks, metavar="NAME,...", help=f"[{','.join(WAS_ONLY)}]")
     p.add_argument("--batch", type=int, default=128, help="[128]")
-    p.add_argument("--steps", type=int, default=4, help="timed steps of one process [4]")
+    p.add_argument("--steps", type=int, default=4, help="timed steps per process [4]")
     p.add_argument("--all-rounds", action="store_true", help="run PyTorch's slow settings in every round too")
     p = mode("infer", infer, "inference beside ONNX Runtime", INFER_HELP, 5)
     p.add_argument("--networks", type=networks, metavar="NAME,...", help="[resnet18,vgg16,mobilenetv2,googlenet]")
     p.add_argument("--batches", type=numbers, default=[1, 8, 64], metavar="N,...", help="[1,8,64]")
-    p.add_argument("--seconds", type=float, default=1, help="timed seconds of one process [1]")
-    p.add_argument("--onnxruntime", default="", metavar="@VERSION", help="of onnxruntime-node, as npm writes it [the newest]")
+    p.add_argument("--seconds", type=float, default=1, help="timed seconds per process [1]")
+    p.add_argument("--onnxruntime", default="", metavar="@VERSION", help="version of onnxruntime-node, as npm writes it [the newest]")
     p = mode("growth", growth, "how wasd's cost grows with batch and data set", GROWTH_HELP, 5)
     p.add_argument("--network", default="resnet18", choices=list(WAS_ONLY), help="[resnet18]")
     p.add_argument("--was", default="translate", choices=("translate", "paper", "off"), help="[translate]")
     p.add_argument("--precision", default="fp32", help="[fp32]")
     p.add_argument("--batches", type=numbers, default=[32, 64, 128, 256], metavar="N,...", help="[32,64,128,256]")
     p.add_argument("--images", type=numbers, default=[5000, 50000], metavar="N,...", help="[5000,50000]")
-    p.add_argument("--batch", type=int, default=128, help="of the epochs [128]")
-    p.add_argument("--steps", type=int, default=4, help="timed steps at batch 128; the same number of images at every batch [4]")
+    p.add_argument("--batch", type=int, default=128, help="batch size of the epochs [128]")
+    p.add_argument("--steps", type=int, default=4, help="timed steps at batch 128; other batch sizes use the same number of images [4]")
     a = ap.parse_args()
     a.build = os.path.abspath(a.build)
     a.engine = os.path.join(a.build, "wasd-engine")
@@ -534,7 +534,7 @@ def main():
         ap.error(f"{a.json} exists: --resume goes on with it, or name another file")
     with tempfile.TemporaryDirectory(prefix="wasd-peers-") as temporary:
         a.out = os.path.abspath(a.out or temporary)
-        # wasd's choice of algorithms is measured by its first process and kept for the rest, as a daemon keeps it in its data directory.
+        # The first process of wasd measures its choice of algorithms; the others reuse it, as a daemon reuses the file in its data directory.
         ENV.setdefault("WASD_TUNING", os.path.join(a.out, "tuning"))
         a.no_torch = why_no_torch(a.python) if "python" in a else None
         os.makedirs(a.out, exist_ok=True)

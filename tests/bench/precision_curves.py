@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Training curves in bf16 beside those in fp32: ResNet-18 with WAS (translate) and without, on the first photographs of every class of
-CIFAR-10, several seeds, through the daemon's API. Per epoch and number: mean and standard deviation over the seeds in both precisions, and
-whether the two means are as near as runs of one precision are to each other: the difference within the 95 % bound of Student's t.
+"""Compares training curves in bf16 and fp32: ResNet-18 with WAS (translate) and without, on the first photographs of every class of
+CIFAR-10, several seeds, through the daemon's API. Per epoch and metric: mean and standard deviation over the seeds in both precisions, and
+whether the two means are as close as runs of one precision: the difference must be within the 95 % bound of Student's t.
 
-The daemon keeps everything in --state, so the run may be cut anywhere (--seconds, Ctrl-C) and goes on when it is started again:
+The daemon keeps everything in --state, so the run may be interrupted anywhere (--seconds, Ctrl-C) and continues when it is started again:
   tests/bench/precision_curves.py --state curves                                  # about six minutes on two cores with AVX-512
-  tests/bench/precision_curves.py --state curves --seconds 60                     # a minute of it; again until it is done
-  tests/bench/precision_curves.py --state curves --seconds 0 --json               # what there is, as JSON"""
+  tests/bench/precision_curves.py --state curves --seconds 60                     # one minute of it; repeat until it is done
+  tests/bench/precision_curves.py --state curves --seconds 0 --json               # the results so far, as JSON"""
 import argparse, json, math, statistics, time
 
 from kept import Kept, add_arguments, jobs, register, say, work
@@ -23,7 +23,7 @@ def arguments():
     add_arguments(p)
     p.add_argument("--arch", default="resnet18")
     p.add_argument("--was", nargs="+", choices=list(WAS), default=list(WAS))
-    p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="2 to 10 of them")
+    p.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="number of seeds, 2 to 10")
     p.add_argument("--train", type=int, default=1000, help="training images")
     p.add_argument("--test", type=int, default=500, help="test images")
     p.add_argument("--epochs", type=int, default=4)
@@ -36,7 +36,7 @@ def arguments():
 
 
 def wanted(a, dataset):
-    """{(was, precision, seed): spec}, seed by seed, so that a run cut short has all kinds. The name says all that matters."""
+    """{(was, precision, seed): spec}, seed by seed, so that an interrupted run has all kinds. The name contains everything that matters."""
     out = {}
     for seed in a.seeds:
         for was in a.was:
@@ -49,7 +49,7 @@ def wanted(a, dataset):
 
 
 def curves(d, specs, epochs):
-    """{(was, precision): {number: {epoch: [a value for each seed that is done]}}}"""
+    """{(was, precision): {metric: {epoch: [a value per finished seed]}}}"""
     there, out = jobs(d), {}
     for (was, precision, _), spec in specs.items():
         j = there.get(spec["name"])
@@ -65,7 +65,7 @@ def curves(d, specs, epochs):
 
 
 def compared(found, was):
-    """Rows of one kind of training: epoch by epoch both precisions and their difference. Two seeds at least in both."""
+    """Rows of one kind of training: both precisions and their difference, epoch by epoch. Needs at least two seeds in both."""
     rows = []
     a, b = (found.get((was, p), {}) for p in PRECISIONS)
     for number in NUMBERS:

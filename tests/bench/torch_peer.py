@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""PyTorch's side of tests/bench/peers.py, which starts this file anew for every measurement. Prints one JSON object.
+"""PyTorch's side of tests/bench/peers.py, which runs this file once per measurement. Prints one JSON object.
 
     torch_peer.py shape NETWORK                    parameters and multiply-adds of the plain network
     torch_peer.py train NETWORK --layout nchw|channels-last --precision fp32|bf16-autocast|bf16-weights [--batch N] [--threads N] ...
     torch_peer.py export NETWORK FILE --batch N    an ONNX model in evaluation mode, batch norm folded into the convolutions
     torch_peer.py versions
 
-The networks are those of core/models with plain weights: what the reference calls PW, without alphas. Layer for layer the same shapes; only
-what PyTorch runs faster in another spelling (activations and additions in place) is spelled so."""
+The networks are those of core/models with plain weights: what the reference calls PW, without alphas. All layers have the same shapes; only
+where PyTorch is faster with another form (activations and additions in place), that form is used."""
 import argparse, json, resource, time
 
 import torch
@@ -48,7 +48,7 @@ class Inception(nn.Module):
 
 
 class Residual(nn.Module):
-    """The input is added where the shape allows. drop: drop-connect, per sample, in training only."""
+    """Adds the input where the shapes allow it. drop: drop-connect, per sample, only in training."""
     def __init__(self, body, drop=0.0):
         super().__init__()
         self.body, self.keep = body, 1 - drop
@@ -61,7 +61,7 @@ class Residual(nn.Module):
 
 
 class ReLU6(nn.Module):
-    """nn.ReLU6, except that this PyTorch has no backward of it in bf16."""
+    """Like nn.ReLU6, whose backward this PyTorch lacks in bf16."""
     def forward(self, x):
         return F.relu6(x, inplace=True) if x.dtype == torch.float32 else torch.clamp(x, 0, 6)
 
@@ -134,7 +134,7 @@ NETWORKS = {f.__name__: f for f in (resnet18, vgg16, googlenet, mobilenetv2, eff
 
 
 def shape(network):
-    """Multiply-adds are counted where they are done, so that a wrong stride or map size shows even when the parameters agree."""
+    """Counts multiply-adds during execution, so that a wrong stride or map size shows even if the parameters agree."""
     net, macs = NETWORKS[network]().eval(), 0
 
     def count(layer, _, out):
@@ -149,7 +149,7 @@ def shape(network):
 
 
 class Masters:
-    """SGD on fp32 masters of weights that compute in bf16; the parameters that stay fp32 (batch norm) are updated where they are."""
+    """SGD on fp32 masters of bf16 weights; parameters that stay fp32 (batch norm) are updated in place."""
     def __init__(self, net):
         self.low = [p for p in net.parameters() if p.dtype == torch.bfloat16]
         self.master = [p.detach().float() for p in self.low]
@@ -197,7 +197,7 @@ def train(a):
         loss.backward()
         optim.step()
         return loss
-    # PyTorch's first steps mostly fault memory in, so warming up goes on, within reason, while they do.
+    # PyTorch's first steps mostly fault memory in, so warm-up continues, within limits, while they do.
     begin, warm, settled = time.perf_counter(), 0, False
     while (warm < a.warmup or not settled and warm < 2 * a.warmup) and (warm < 2 or time.perf_counter() - begin < a.warmup_seconds):
         before = page_faults()
@@ -237,9 +237,9 @@ def main():
             p.add_argument("--layout", choices=("nchw", "channels-last"), default="nchw")
             p.add_argument("--precision", choices=("fp32", "bf16-autocast", "bf16-weights"), default="fp32")
             p.add_argument("--steps", type=int, default=3, help="timed steps")
-            p.add_argument("--seconds", type=float, default=20, help="fewer timed steps when they take longer than this")
-            p.add_argument("--warmup", type=int, default=4, help="steps before those; up to twice as many while they still fault memory in")
-            p.add_argument("--warmup-seconds", type=float, default=40, help="fewer of them (at least two) when they take longer than this")
+            p.add_argument("--seconds", type=float, default=20, help="use fewer timed steps if they take longer than this")
+            p.add_argument("--warmup", type=int, default=4, help="warm-up steps; up to twice as many while they still fault memory in")
+            p.add_argument("--warmup-seconds", type=float, default=40, help="use fewer warm-up steps (at least two) if they take longer than this")
     sub.add_parser("versions")
     a = ap.parse_args()
     if a.command == "shape":

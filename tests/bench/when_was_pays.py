@@ -1,14 +1,13 @@
 #!/usr/bin/python3
-"""When does WAS pay? Networks trained on few real photographs of CIFAR-10, plain and with WAS, each with and without augmented images, with
-WAS in half of the draws only, and with the layers' alpha kept at 1, through the daemon's API. What is kept of a job is the epoch that was
-best on the images held out of the training set (AOM's accuracy); the table has the test accuracy of that epoch, of AOM and of DOM, and how
-the run ended on the held-out images.
+"""When does WAS pay off? Trains networks on few real photographs of CIFAR-10, plain and with WAS, each with and without image augmentation, with WAS
+in only half of the draws, and with the layers' alpha fixed at 1, through the daemon's API. The epoch with the best accuracy of AOM on the held-out
+images counts; the table has the test accuracy of AOM and DOM in that epoch, and the final results on the held-out images.
 
-The daemon keeps everything in --state, so the run may be cut anywhere (--seconds, Ctrl-C, SIGTERM, even kill -9 of script or daemon) and goes on
-when it is started again. Beside a run that is under way, a second one with --seconds 0 prints the table so far:
+The daemon keeps everything in --state, so the run may be interrupted anywhere (--seconds, Ctrl-C, SIGTERM, even kill -9 of script or daemon) and
+continues when it is started again. During a run, a second one with --seconds 0 prints the table so far:
   tests/bench/when_was_pays.py --state when                                       # all of it: days on two cores
-  tests/bench/when_was_pays.py --state when --images 2000 --epochs 30 --test 2000 # a smaller question: hours
-  tests/bench/when_was_pays.py --state when --seconds 0                           # what there is"""
+  tests/bench/when_was_pays.py --state when --images 2000 --epochs 30 --test 2000 # a smaller version: hours
+  tests/bench/when_was_pays.py --state when --seconds 0                           # the results so far"""
 import argparse, json, statistics, time
 
 from kept import Kept, add_arguments, dataset_name, jobs, register, work
@@ -32,22 +31,22 @@ NUMBERS = {"test_acc_aom": "test AOM", "test_acc_dom": "test DOM", "dom_share": 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(p)
-    p.add_argument("--images", type=int, nargs="+", default=[2000, 10000], help="training images, the held-out tenth among them")
+    p.add_argument("--images", type=int, nargs="+", default=[2000, 10000], help="training images, including the held-out tenth")
     p.add_argument("--test", type=int, default=10000, help="test images")
     p.add_argument("--arch", nargs="+", default=["resnet18", "vgg16"])
     p.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     p.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     p.add_argument("--epochs", type=int, default=200)
     p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--lr", type=float, default=0.05, help="of SGD with momentum 0.9; it falls along half a cosine")
-    p.add_argument("--warmup", type=float, default=2, help="epochs in which the rate rises")
-    p.add_argument("--eval-every", type=int, default=1, help="epochs from one evaluation to the next: among these the best is chosen")
+    p.add_argument("--lr", type=float, default=0.05, help="rate of SGD with momentum 0.9, with a cosine schedule")
+    p.add_argument("--warmup", type=float, default=2, help="warm-up epochs")
+    p.add_argument("--eval-every", type=int, default=1, help="epochs between evaluations, among which the best is chosen")
     p.add_argument("--precision", default="bf16")
     return p.parse_args()
 
 
 def wanted(a):
-    """{(images, arch, setting, seed): spec} in the order in which they are worth having. The name says all that matters."""
+    """{(images, arch, setting, seed): spec}, the most useful ones first. The name contains everything that matters."""
     out = {}
     for images in a.images:
         for seed in a.seeds:
@@ -71,13 +70,13 @@ def register_all(d, a, end):
 
 
 def dom_share(d, job):
-    """Multiply-adds of DOM, which is one recorded draw, in parts of AOM's."""
+    """Multiply-adds of DOM, which is one recorded draw, as a share of AOM's."""
     info = d.client.get(f"/v1/checkpoints/{job['best']['checkpoint']}").json["info"]
     return info["macs"]["dom"] / info["macs"]["aom"]
 
 
 def outcome(series):
-    """Of one finished job: the epoch chosen on the held-out images (of equal ones the first, as the trainer has it), the test images' word on it, the end."""
+    """Results of a finished job: the epoch chosen on the held-out images (the first of equal ones, as in the trainer), its test accuracy, the final results."""
     val = series["val_acc_aom"]
     best, last = max(sorted(val), key=val.get), max(val)
     out = {"epoch": best, "val_acc_aom": val[best], "last_val_aom": val[last], "epoch_s": statistics.median(series["epoch_s"].values())}
@@ -90,7 +89,7 @@ def outcome(series):
 
 
 def report(d, specs, a):
-    """A row for each (images, arch, setting): what is done of it by seeds, and what is missing."""
+    """A row for each (images, arch, setting): the finished seeds, and the missing ones."""
     there, rows = jobs(d), []
     for images in a.images:
         for arch in a.arch:
@@ -110,7 +109,7 @@ def report(d, specs, a):
 
 
 def spread(values):
-    """Accuracies in per cent: their mean and, of several, the lowest and the highest."""
+    """Accuracies in per cent: their mean and, if there are several, the lowest and the highest."""
     if not values:
         return "–"
     mean = f"{100 * statistics.mean(values):.1f}"

@@ -1,6 +1,6 @@
-"""Broken, hostile and merely wrong files for test_bad_input.py, made here: archives, IDX, CIFAR binaries, images.
+"""Generates broken, hostile and merely wrong files for test_bad_input.py: archives, IDX, CIFAR binaries, images.
 
-Rows of ARCHIVES: title, bytes, what the refusal must name. Rows of IMAGES: title, bytes, what the refusal must say."""
+Rows of ARCHIVES: title, bytes, the name that the error must contain. Rows of IMAGES: title, bytes, text that the error must contain."""
 import base64, gzip, io, random, struct, tarfile, zipfile, zlib
 
 from lib import noise_png, tar
@@ -44,7 +44,7 @@ IMAGES = [
 
 
 def tree(classes=("cat", "dog"), over=None):
-    """A small good image archive as entries, with the entries of `over` put over them."""
+    """The entries of a small good image archive, overridden by those of `over`."""
     files = {f"train/{c}/{i}.png": noise_png(10 * k + i) for k, c in enumerate(classes) for i in range(3)}
     files |= {f"test/{c}/{i}.png": noise_png(100 + 10 * k + i) for k, c in enumerate(classes) for i in range(2)}
     files |= over or {}
@@ -52,7 +52,7 @@ def tree(classes=("cat", "dog"), over=None):
 
 
 def special_tar(kind, name, link=""):
-    """The good archive with a first entry that is a link, device or directory of that name."""
+    """The good archive, preceded by an entry that is a link, device or directory with this name."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as t:
         info = tarfile.TarInfo(name)

@@ -1,5 +1,5 @@
-"""What the end-to-end tests share: a daemon on a free port in a directory of its own, a small HTTP client, a reader of server-sent
-events that waits instead of sleeping, images and archives made here, and reporting in the form that tests/run counts."""
+"""Shared by the end-to-end tests: a daemon on a free port in its own directory, a small HTTP client, a reader of server-sent events
+that waits instead of sleeping, generated images and archives, and reports in the form that tests/run counts."""
 import atexit, collections, contextlib, hashlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
 import threading, time, traceback, zlib
 
@@ -8,11 +8,11 @@ BUILD = os.path.abspath(os.environ.get("WASD_BUILD", os.path.join(TOP, "build"))
 SHARED = os.environ.get("WASD_SHARED", os.path.join(TOP, "..", "shared"))
 SANITIZED = os.path.basename(BUILD) in ("asan", "tsan")
 SLOWER = 6 if SANITIZED else 1                     # sanitizers make everything several times slower
-PATIENCE = 4 * SLOWER                             # for limits that only bound a failure: a machine that stalls for seconds is not one
+PATIENCE = 4 * SLOWER                             # for limits that only bound a failure: a machine that stalls for seconds has not failed
 
 
 class Stopwatch:
-    """Seconds of a promise that is kept: the time since it was made, less what this process itself was kept from running meanwhile."""
+    """Seconds since the stopwatch was created, minus the time that this process was kept from running meanwhile."""
     stalled = 0.0
 
     def __init__(self):
@@ -41,7 +41,7 @@ failures = 0
 
 @contextlib.contextmanager
 def case(name):
-    """One line per case group; what goes wrong inside is printed and the next case runs."""
+    """Prints one line per case; a failure inside is printed and the next case runs."""
     global failures
     try:
         yield
@@ -80,7 +80,7 @@ def directory():
     return d
 
 
-# curl as a document's reader has it, but strict: what is not a success ends the shell, and a request that waits is sent again until what it waits for is there.
+# curl as used by a reader of the documents, but strict: a failed request ends the shell, and a request with wait= is repeated until its condition holds.
 CURL = """set -e
 curl() {
 	while :; do
@@ -97,7 +97,7 @@ curl() {
 
 
 def pasted(blocks, port, where):
-    """The shell blocks of a document, pasted one after the other in the directory `where`; what they print."""
+    """Runs the shell blocks of a document, one after the other, in the directory `where`; returns their output."""
     script = "".join(blocks)
     equal(script.count("W=http://127.0.0.1:8080\n"), 1, "where the document names the daemon")
     script = CURL + script.replace("W=http://127.0.0.1:8080", f"W=http://127.0.0.1:{port}")
@@ -107,7 +107,7 @@ def pasted(blocks, port, where):
 
 
 def learned(said, least=0.9):
-    """What a document's blocks printed has a best checkpoint with test accuracies above `least` in both modes."""
+    """Checks that the output of a document's blocks has a best checkpoint with test accuracies above `least` in both modes."""
     best = re.search(r'"best":\s*(\{.*?\}\s*\})', said, re.S)
     for mode in ("aom", "dom"):
         found = re.search(rf'"test_acc_{mode}":\s*([0-9.]+)', best.group(1)) if best else None
@@ -129,13 +129,13 @@ class Reply:
 
 
 class Client:
-    """One keep-alive connection. Not for two threads at once."""
+    """One keep-alive connection. Only one thread may use it at a time."""
 
     def __init__(self, port, timeout=60 * PATIENCE):
         self.port, self.timeout, self.connection = port, timeout, None
 
     def request(self, method, path, body=None, headers=None, want=None):
-        """body: bytes, a binary file, or an object that is sent as JSON. want: the status that is expected (or several)."""
+        """body: bytes, a binary file, or an object to be sent as JSON. want: the expected status (or several)."""
         headers = dict(headers or {})
         if body is not None and not isinstance(body, (bytes, bytearray)) and not hasattr(body, "read"):
             body = json.dumps(body).encode()
@@ -180,7 +180,7 @@ Event = collections.namedtuple("Event", "id type data")
 
 
 class Events:
-    """Server-sent events, read by a thread into a queue; until() waits for one that matches."""
+    """Server-sent events, read by a thread into a queue; until() waits for a matching event."""
 
     def __init__(self, port, path="/v1/events", last_id=None):
         self.queue, self.seen = queue.Queue(), []
@@ -235,7 +235,7 @@ class Events:
 # ---- the daemon ----------------------------------------------------------------------------------------------------------------
 
 class Daemon:
-    """build/wasd serve on a free port of 127.0.0.1. `with Daemon() as d:` ends it; start() after kill() goes on with the same data."""
+    """build/wasd serve on a free port of 127.0.0.1. `with Daemon() as d:` stops it; start() after kill() continues with the same data."""
 
     def __init__(self, data=None, args=(), env=None):
         self.data = data or os.path.join(directory(), "data")
@@ -285,7 +285,7 @@ class Daemon:
         return found
 
     def import_network(self, name, net, tensors, classes, shape):
-        """A deployment of an own network with the given weights, without a training. tensors as for write_safetensors; shape: [c, h, w]."""
+        """Deploys a custom network with the given weights, without training. tensors as for write_safetensors; shape: [c, h, w]."""
         blob = write_safetensors(tensors)
         sha256 = hashlib.sha256(blob).hexdigest()
         self.client.put(f"/v1/blobs/{sha256}", blob)
@@ -323,7 +323,7 @@ class Daemon:
         if kind is None:
             equal(status, 0, "exit status of wasd serve after SIGTERM")
 
-    # What nearly every test does.
+    # ---- helpers of nearly every test
 
     def glyphs(self, name="glyphs", train=1000, test=200, seed=1, want="ready"):
         self.client.post("/v1/datasets", {"name": name, "synthetic": {"kind": "glyphs", "train": train, "test": test, "seed": seed}})
@@ -380,7 +380,7 @@ class Daemon:
 # ---- images, archives, files ------------------------------------------------------------------------------------------------------
 
 def png(width, height, pixel, channels=3):
-    """A PNG whose pixel(x, y) gives `channels` bytes."""
+    """A PNG; pixel(x, y) returns `channels` bytes."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     rows = b"".join(b"\0" + b"".join(bytes(pixel(x, y)) for x in range(width)) for y in range(height))

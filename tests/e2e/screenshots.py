@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes the pictures of README and reference: screenshots.py [DATA]. DATA is a data directory that is kept, so that making them again trains nothing.
+"""Makes the pictures of README and reference: screenshots.py [DATA]. DATA is a data directory that is kept, so that a second run trains nothing.
 Needs chromium and chromedriver. Writes web/docs/*.png."""
 import base64, os, sys
 
@@ -11,7 +11,7 @@ CLICK = "const b = [...document.querySelectorAll(arguments[0])].find((n) => n.te
 
 
 def prepare(d):
-    """A trained LeNet with a profile, served in DOM. Gives back its job."""
+    """Trains a LeNet with a profile and serves it in DOM. Returns its job."""
     if jobs := d.client.get("/v1/jobs?name=digits-lenet").json["items"]:
         return jobs[0]["id"]
     d.glyphs("digits", train=6000, test=500)
@@ -24,7 +24,7 @@ def prepare(d):
 
 
 def shoot(b, name):
-    """The window as it is, without what lies outside it."""
+    """A screenshot of the visible part of the window."""
     data = base64.b64decode(b.call("POST", b.session + "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {}})["data"])
     path = os.path.join(TOP, "web/docs", name + ".png")
     check(len(data) < 150 << 10, f"{name}.png has {len(data)} bytes")

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Conversations of unmodified clients with a daemon: run by test_stock_clients.py with the Python of a virtual environment that has
-them. Arguments: port, model, a JPEG file. Prints the lines that tests/run counts."""
+"""Conversations of unmodified clients with a daemon: run by test_stock_clients.py with the Python of a virtual environment that
+contains them. Arguments: port, model, a JPEG file. Prints the lines that tests/run counts."""
 import asyncio, json, sys
 
 import numpy
@@ -43,7 +43,7 @@ def refused(what, status, call):
 
 reference = infer(tensor(x, "FP32")).as_numpy("logits")
 
-with case("tritonclient: server and model, as it asks first"):
+with case("tritonclient: its initial requests for server and model"):
     check(client.is_server_live() and client.is_server_ready() and client.is_model_ready(model), "live and ready")
     check({"binary_tensor_data", "classification"} <= set(client.get_server_metadata()["extensions"]), "extensions")
     equal(client.get_model_config(model)["max_batch_size"], 64)
@@ -69,7 +69,7 @@ with case("tritonclient: every datatype that numpy has"):
     v = rng.integers(0, 2, x.shape).astype(bool)
     check((infer(tensor(v, "BOOL")).as_numpy("logits") == infer(tensor(v.astype("float32"), "FP32")).as_numpy("logits")).all(), "BOOL")
 
-with case("tritonclient: UINT8 are pixels"):
+with case("tritonclient: UINT8 means pixels"):
     for binary in (True, False):
         check((infer(tensor(pixels, "UINT8", binary=binary)).as_numpy("logits") == reference).all(), f"binary {binary}")
 
@@ -104,7 +104,7 @@ with case("tritonclient: modes by version, parameter, header, query and alias"):
     equal(client.infer(f"{model}@dom", [tensor(x, "FP32")]).get_response()["parameters"]["was_mode"], "dom")
     refused("asks for", 400, lambda: infer(tensor(x, "FP32"), model_version="1-dom", headers={"WASD-Mode": "aom"}))
 
-with case("tritonclient: ids, priority and timeout; faults are told in words"):
+with case("tritonclient: ids, priority and timeout; clear error messages"):
     equal(infer(tensor(x, "FP32"), request_id="nr 7", priority=1, timeout=30_000_000).get_response()["id"], "nr 7")
     refused("no deployment", 404, lambda: client.infer("nothing", [tensor(x, "FP32")]))
     refused("shape", 400, lambda: infer(tensor(x[:, :1, :1], "FP32")))

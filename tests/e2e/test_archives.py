@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Archives and foreign files of ../shared/cases, as people have them: what each gives, one row per file and query."""
+"""Archives and foreign files as found in practice, from ../shared/cases: the result of each, one row per file and query."""
 import os
 
 from lib import SHARED, Daemon, Skip, case, check, equal, finish
 
 CASES = os.path.join(SHARED, "cases")
 
-# file, query, and what the version must have: members by name, "remarks" by code and count; or status 422 and parts of its problem
+# file, query, and the expected version: members by name, "remarks" by code and count; or status 422 and parts of its problem
 ROWS = [
     ("mnist_small.tar", "", {"format": "idx", "shape": [1, 28, 28], "classes": [str(i) for i in range(10)]}),
     ("kaggle_mnist_twice.zip", "", {"format": "idx", "shape": [1, 28, 28], "remarks": {"duplicates": 4}}),

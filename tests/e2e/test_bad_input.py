@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Bad requests and bad files, one row each: what is sent, the status and machine code that must come back, and the culprit that
-the message must name. Afterwards the daemon is the same process, holds no more descriptors than before and has left no file."""
+"""Bad requests and bad files, one row each: the request, the expected status and machine code, and the fault that the message must
+name. Afterwards the daemon is the same process, holds no more descriptors than before and has left no file."""
 import base64, contextlib, json, os, socket, time
 
 from bad_files import ARCHIVES, GOOD_JPEG, GOOD_PNG, GOOD_TREE, IMAGES
@@ -68,7 +68,7 @@ JSON_TEXTS = [
 ]
 
 GOOD = {"dataset": "glyphs", "model": {"arch": "lenet"}}
-# what is put over a good job spec, the pointer that must be named
+# members that override a good job spec, the pointer that must be named
 SPECS = [
     ({"colour": 1}, "/colour"),
     ({"Name": "x"}, "/Name"),
@@ -196,7 +196,7 @@ ROUTES = [
 
 
 def exchange(port, data):
-    """(first status or 0, how many successes, body) of what comes back for these bytes; the connection may be cut at any moment."""
+    """(first status or 0, number of successes, body) of the response to these bytes; the connection may be cut at any moment."""
     with socket.create_connection(("127.0.0.1", port), timeout=30 * PATIENCE) as s:
         with contextlib.suppress(OSError):
             s.sendall(data)
@@ -230,7 +230,7 @@ def files_below(d):
 
 @contextlib.contextmanager
 def rows(name, table):
-    """A case over a table: every row runs, all that fail are listed."""
+    """A case over a table: every row runs, and all failures are listed."""
     with case(f"{name} ({len(table)} rows)"):
         wrong = []
 
@@ -245,7 +245,7 @@ def rows(name, table):
 
 with Daemon() as d:
     c, known = d.client, {}
-    with case("a live model to be rude to"):
+    with case("a live model as the target of bad requests"):
         d.glyphs(train=200, test=50)
         for name, was in (("live", {"layers": "all"}), ("plain", False)):
             job = d.submit(dataset="glyphs", model={"arch": "lenet"}, was=was, train={"epochs": 1, "batch": 50})
@@ -337,13 +337,13 @@ with Daemon() as d:
         for r in ARCHIVES:
             row(archive, *r)
 
-    with case("files cut on the way are not kept"):
+    with case("files truncated in transit are not kept"):
         for data in (GOOD_TREE, b"x" * 300000):
             with socket.create_connection(("127.0.0.1", d.port)) as s:
                 s.sendall(b"PUT /v1/datasets/cut HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % (len(data) + 1000) + data)
         c.get("/v1/datasets/cut", want=404)
 
-    with case("afterwards: the same process, no descriptor more, nothing left behind"):
+    with case("afterwards: the same process, no more descriptors, nothing left behind"):
         check(d.alive() and d.pid == pid, "the daemon is still there")
         end = time.monotonic() + 20 * PATIENCE
         while (d.descriptors() > descriptors + 2 or files_below(d) != files) and time.monotonic() < end:

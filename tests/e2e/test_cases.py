@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""The files of shared/cases, as people have them: one row each for what becomes of an upload; and pictures whose pixels must be
-those that Pillow reads, in a data set and in an answer of a deployment that was trained on such a set."""
+"""Files as found in practice, from shared/cases: one row for the result of each upload; and pictures whose pixels must equal those
+read by Pillow, in a data set and in an answer of a deployment trained on such a set."""
 import os, re, struct, zlib
 
 from lib import SHARED, Daemon, Skip, case, check, equal, finish, multipart, png, tar
 
 CASES = os.path.join(SHARED, "cases")
 
-# file, query of the upload, state, what must be among the members of the version; remarks: {code: count}
+# file, query of the upload, state, expected members of the version; remarks: {code: count}
 UPLOADS = [
     ("mnist_small.tar", "", "ready", {"shape": [1, 28, 28], "fit": "squeeze", "background": "ffffff", "orientation": "upright"}),
     ("mnist_small.tar", "size=32", "ready", {"shape": [1, 32, 32], "options": {"size": 32}}),
@@ -16,7 +16,7 @@ UPLOADS = [
     ("icons_on_transparent.tar.gz", "background=000000", "ready", {"remarks": {"alpha_flattened": 30, "std_zero": 1}, "background": "000000"}),
 ]
 
-# Pixels (x, y) of a picture as Pillow reads it: exif_transpose, then RGB; and the remark that an upload of it gets.
+# Pixels (x, y) of a picture as read by Pillow: exif_transpose, then RGB; and the remark that its upload gets.
 PICTURES = [
     ("jfif_000.jpg", "", "jpeg_remark", {(2, 3): (25, 238, 145), (29, 4): (188, 146, 134), (5, 28): (227, 211, 116), (20, 17): (81, 61, 236)}),
     ("extraneous.jpg", "", "jpeg_remark", {(2, 3): (25, 238, 145), (29, 4): (188, 146, 134), (5, 28): (227, 211, 116), (20, 17): (81, 61, 236)}),
@@ -73,7 +73,7 @@ def preview(d, name, version, split="train", i=0):
 
 
 def picture_set(name, data):
-    """Two classes, the picture being the first training image of the first."""
+    """Two classes; the picture is the first training image of the first class."""
     other = png(32, 32, lambda x, y: (x * 8, y * 8, 99))
     ext = name.rsplit(".", 1)[1]
     return tar([(f"train/a/0.{ext}", data), ("train/b/0.png", other), ("test/a/0.png", other), ("test/b/0.png", other)])
@@ -102,11 +102,11 @@ with Daemon() as d:
             for member, value in want.items():
                 equal(counts(v) if member == "remarks" else v[member], value, f"{name}?{query}: {member}")
 
-    with case("a background other than black leaves something to see"):
+    with case("a background other than black leaves a visible image"):
         v = d.client.get("/v1/datasets/case-3").json
         check(min(v["std"]) > 0.1 and min(v["mean"]) > 0.5, f"mean {v['mean']}, std {v['std']}")
 
-    with case("bad values of the options are named"):
+    with case("bad option values are named"):
         data = read("mnist_small.tar")
         for query, name in (("fit=stretch", "fit"), ("background=white", "background"), ("background=ffff", "background"), ("orientation=6", "orientation"), ("size=4", "size")):
             r = d.client.put(f"/v1/datasets/never?{query}", data, want=400).json
@@ -114,7 +114,7 @@ with Daemon() as d:
             check(name in r["detail"], f"{query}: {r['detail']}")
         d.client.get("/v1/datasets/never", want=404)
 
-    with case("pixels as Pillow reads them, counted"):
+    with case("pixels as read by Pillow, counted"):
         for name, query, code, points in PICTURES:
             v = upload(d, "picture", picture_set(name, read(name)), query)
             equal(counts(v), {code: 1} if code else {}, f"{name}?{query}: remarks")
@@ -123,12 +123,12 @@ with Daemon() as d:
                 got = px[3 * (y * w + x):3 * (y * w + x) + 3]
                 check(all(abs(g - e) <= 2 for g, e in zip(got, want)), f"{name}?{query}: pixel {x},{y} is {tuple(got)}, Pillow's {want}")
 
-    with case("damaged pictures are refused by name"):
+    with case("damaged pictures are rejected by name"):
         for name, words in REFUSED:
             r = upload(d, "damaged", picture_set(name, read(name)), "", "invalid")
             check(words in str(r) and "train/a/0." in str(r), f"{name}: {r}")
 
-    with case("a deployment reads a picture as its training data were read"):
+    with case("a deployment prepares a picture like its training data"):
         for query, other in (("size=32&fit=crop&background=20c040&orientation=keep", "size=32"), ("size=32", "size=32&fit=crop&background=000000")):
             wide = png(48, 32, lambda x, y: (x * 5, y * 7, 40, 255 if (x // 3 + y) % 3 else 60), 4)
             turned = read("exif6.jpg")

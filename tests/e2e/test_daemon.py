@@ -1,4 +1,4 @@
-"""The daemon as a process: start, refusal to start, addresses, bad HTTP framing over raw sockets, slow clients, and every way to end."""
+"""The daemon as a process: start, refusal to start, addresses, bad HTTP framing over raw sockets, slow clients, and every kind of shutdown."""
 import json, os, re, select, signal, socket, subprocess, time
 from lib import *
 
@@ -10,7 +10,7 @@ def dial(port):
 
 
 def ask(port, data, patience=3):
-    """What comes back until the server closes or is silent for so long; and whether it closed."""
+    """The response until the server closes or is silent for this long; and whether it closed."""
     with dial(port) as s:
         s.sendall(data)
         got, closed = b"", False
@@ -32,7 +32,7 @@ def status(answer):
 
 
 def serve(*args, env=None, data=None):
-    """wasd serve that is expected to end by itself: (status, stderr)."""
+    """Runs a wasd serve that is expected to exit: (status, stderr)."""
     p = subprocess.run([os.path.join(BUILD, "wasd"), "serve", "--listen", "127.0.0.1:0", "--data", data or os.path.join(directory(), "data"), *args],
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * PATIENCE, env=dict(os.environ, **(env or {})))
     return p.returncode, p.stderr.decode(errors="replace")
@@ -47,7 +47,7 @@ def ended_within(d, seconds):
         raise AssertionError(f"still there after {seconds} s\n{d.messages()}") from None
 
 
-with case("it says where it listens, keeps the address in a file, and answers"):
+with case("it prints its address, writes it to a file, and answers"):
     with Daemon() as d:
         with open(os.path.join(d.data, "wasd.addr")) as f:
             equal(f.read().strip(), f"127.0.0.1:{d.port}")
@@ -66,7 +66,7 @@ with case("it says where it listens, keeps the address in a file, and answers"):
         out = subprocess.run([os.path.join(BUILD, "wasd"), "status", "--url", f"http://127.0.0.1:{d.port}"], stdout=subprocess.PIPE, check=True).stdout
         check(b"workers busy" in out, out)
 
-with case("wasd status finds the daemon of wasd serve and of the quickstart, also beside the address of one that was killed"):
+with case("wasd status finds the daemon of wasd serve and of the quickstart, even beside the stale address of a killed one"):
     for place, dead in (("var", None), ("var/data", None), ("var/data", "var")):
         top = directory()
         with Daemon(data=os.path.join(top, place)) as d:
@@ -79,7 +79,7 @@ with case("wasd status finds the daemon of wasd serve and of the quickstart, als
         out = subprocess.run([os.path.join(BUILD, "wasd"), "status", "--url", url], capture_output=True, text=True)
         check(out.returncode == 1 and f"{url} is not an address" in out.stderr, f"{url}: {out}")
 
-with case("a daemon that is killed leaves no temporary file behind for long"):
+with case("the temporary files of a killed daemon are removed"):
     data = os.path.join(directory(), "data")
     left = [os.path.join(data, f) for f in ("wasd.addr.tmp-a1B2c3", "staging/up-1", "exports/ckpt_1.aom.onnx.tmp-a1B2c3", "datasets/d/1.wds.tmp-01M8N9QKJ07TC3YFP6MZZ586DS")]
     for f in left:
@@ -122,7 +122,7 @@ with case("a settings file is read, the command line wins"):
         equal(system["workers"]["total"], 2)
         equal(system["threads"], 5)
 
-with case("requests that would smuggle another are refused and closed"):
+with case("request smuggling is rejected and the connection closed"):
     with Daemon() as d:
         second = b"POST /v1/datasets HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 87\r\n\r\n" + \
             b'{"name":"smuggled","synthetic":{"kind":"glyphs","train":100,"test":50,"seed":1}}      '
@@ -149,7 +149,7 @@ with case("a thousand one-byte chunks, pipelined requests, a half-closed client"
         answer, closed = ask(d.port, (b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n") * 50, patience=1)
         equal(answer.count(b"HTTP/1.1 200"), 50)
         check(not closed, "keep-alive")
-        others = [dial(d.port) for _ in range(8)]           # with company in every thread of the front
+        others = [dial(d.port) for _ in range(8)]           # with other requests in every HTTP thread
         for s in others:
             s.sendall(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
             equal(status(s.recv(4096)), 200)
@@ -164,7 +164,7 @@ with case("a thousand one-byte chunks, pipelined requests, a half-closed client"
                         got += piece
                     equal(status(got), want)
 
-with case("slow clients are cut at the deadline, the others do not notice"):
+with case("slow clients are disconnected at the deadline, without effect on others"):
     with Daemon(args=["--header-timeout-ms", "1000", "--slow-after-ms", "1000", "--idle-timeout-ms", "3000"]) as d:
         slow = [dial(d.port) for _ in range(60)]
         began, watch = time.monotonic(), Stopwatch()
@@ -181,10 +181,10 @@ with case("slow clients are cut at the deadline, the others do not notice"):
                     s.close()
         check(not slow, f"{len(slow)} slow clients are still connected")
         check(watch.s() < 5 * SLOWER, "they took too long to go")
-        times.sort()                                      # few requests on a machine that may be busy: not the very slowest one
+        times.sort()                                      # few requests on a machine that may be busy: ignore the very slowest one
         check(times[len(times) * 9 // 10] < 0.25 * SLOWER and times[-1] < 2 * SLOWER, f"healthy requests took up to {times[-1]:.3f} s")
 
-with case("connections above the limit are told so at once"):
+with case("connections above the limit get an immediate answer"):
     with Daemon(args=["--max-connections", "40"]) as d:
         held = [dial(d.port) for _ in range(60)]
         told = 0
@@ -196,12 +196,12 @@ with case("connections above the limit are told so at once"):
             s.close()
         end = time.monotonic() + 10 * PATIENCE
         left = None
-        while left != 1 and time.monotonic() < end:         # those that were held are gone once the daemon has seen them close
+        while left != 1 and time.monotonic() < end:         # the held connections are gone once the daemon has seen them close
             answer = d.client.request("GET", "/v1/system")
             left = answer.json["http"]["connections"] if answer.status == 200 else None
         equal(left, 1)
 
-with case("clients that come and go leave nothing behind"):
+with case("short-lived clients leave nothing behind"):
     with Daemon() as d:
         d.client.get("/v1/jobs")
         before = d.descriptors()
@@ -219,7 +219,7 @@ with case("clients that come and go leave nothing behind"):
         check(d.descriptors() <= before + 2, f"{d.descriptors()} descriptors, {before} before")
         equal(os.listdir(os.path.join(d.data, "staging")), [])
 
-with case("SIGTERM with 150 open event streams and 20 long polls: all end well, status 0"):
+with case("SIGTERM with 150 open event streams and 20 long polls: all end cleanly, status 0"):
     d = Daemon()
     d.glyphs(train=200, test=50)
     streams = [dial(d.port) for _ in range(150)]
@@ -227,7 +227,7 @@ with case("SIGTERM with 150 open event streams and 20 long polls: all end well, 
         s.sendall(b"GET /v1/events HTTP/1.1\r\n" + HOST + b"\r\n")
         check(status(s.recv(4096)) == 200, "the stream is open")
     polls = [dial(d.port) for _ in range(20)]
-    d.process.send_signal(signal.SIGSTOP)                 # so that all of them are waiting when it goes on
+    d.process.send_signal(signal.SIGSTOP)                 # so that all of them are waiting when the test continues
     d.process.send_signal(signal.SIGCONT)
     watch = Stopwatch()
     d.process.send_signal(signal.SIGTERM)
@@ -241,7 +241,7 @@ with case("SIGTERM with 150 open event streams and 20 long polls: all end well, 
     for s in streams + polls:
         s.close()
 
-with case("SIGINT and a storm of signals end it with status 0"):
+with case("SIGINT and a storm of signals stop it with status 0"):
     d = Daemon()
     d.process.send_signal(signal.SIGHUP)
     d.client.get("/healthz")
@@ -252,10 +252,10 @@ with case("SIGINT and a storm of signals end it with status 0"):
         for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             d.process.send_signal(sig)
     equal(ended_within(d, 3), 0)
-    d = Daemon(data=d.data)                                  # and the directory is as it should be
+    d = Daemon(data=d.data)                                  # and the directory is intact
     equal(d.stop(), 0)
 
-with case("SIGTERM under a running job: checkpoint, queue, and on after the start"):
+with case("SIGTERM during a job: checkpoint, queued, and resumed after the start"):
     d = Daemon()
     d.glyphs(train=3000, test=200)
     job = d.submit(dataset="glyphs", model={"arch": "lenet"}, train={"epochs": 6, "batch": 32})["id"]
@@ -275,7 +275,7 @@ with case("SIGTERM under a running job: checkpoint, queue, and on after the star
     check(took < 45, f"the end took {took:.1f} s")
     equal(d.stop(), 0)
 
-with case("a second SIGTERM ends it within two seconds; kill -9 of it takes its engines along"):
+with case("a second SIGTERM stops it within two seconds; kill -9 also ends its engines"):
     d = Daemon()
     d.glyphs(train=3000, test=200)
     job = d.submit(dataset="glyphs", model={"arch": "resnet18"}, train={"epochs": 50, "batch": 64})["id"]
@@ -297,7 +297,7 @@ with case("a second SIGTERM ends it within two seconds; kill -9 of it takes its 
     d.wait_job(job, "cancelled")
     equal(d.stop(), 0)
 
-with case("systemd is told: ready, alive, stopping"):
+with case("it notifies systemd: ready, alive, stopping"):
     path = os.path.join(directory(), "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(path)

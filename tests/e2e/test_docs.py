@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""The reference: its pages are served, every link and anchor resolves, every document, file and function that is cited exists, and what has
-a row in one of the program's tables (routes, error codes, members of a job spec, settings) is described."""
+"""The reference: its pages are served, every link and anchor resolves, every cited document, file and function exists, and every row of the
+program's tables (routes, error codes, members of a job spec, settings) is described."""
 import glob, html, json, os, re, subprocess
 
 from lib import BUILD, TOP, Daemon, case, check, equal, finish
@@ -16,7 +16,7 @@ def text(path):
 
 
 def sources():
-    """The tree's own text: what git knows, or in an unpacked archive what lies in its folders."""
+    """The tree's own text files: those tracked by git or, in an unpacked archive, those in its folders."""
     names = SOURCES or [os.path.relpath(f, TOP) for top in ("api", "core", "server", "storage", "systemd", "tests", "web") for f in glob.glob(os.path.join(TOP, top, "**/*"), recursive=True)]
     return [n for n in names if n.endswith((".c", ".h", ".py", ".sh", ".js", ".css", ".html", ".md", "Makefile", ".in")) and os.path.isfile(os.path.join(TOP, n))]
 
@@ -42,7 +42,7 @@ def page_of(name):
 
 def pages(d):
     cache = {}
-    with case("docs: every page is served, named and in the list of pages"):
+    with case("docs: every page is served, has a title and is in the list of pages"):
         for name in PAGES:
             page = fetch(d, cache, page_of(name))
             check(page, f"{page_of(name)} is not served")
@@ -64,7 +64,7 @@ def pages(d):
         equal(broken, [])
         check("/docs" in fetch(d, cache, "/").links, "the dashboard links the reference")
 
-    with case("docs: pages are cached by their ETag, and only read"):
+    with case("docs: pages are cached by their ETag and read-only"):
         first = d.client.get("/docs")
         equal(d.client.get("/docs", want=304, headers={"If-None-Match": first.headers["ETag"]}).body, b"")
         equal(d.client.post("/docs", {}, want=405).headers["Allow"], "GET, HEAD")
@@ -74,7 +74,7 @@ def pages(d):
 
 
 def tree(cache):
-    with case("docs: README and the Markdown link to what is in the tree"):
+    with case("docs: links in README and Markdown resolve in the tree"):
         broken = []
         for path in ["README.md"] + [f"web/docs/{n}.md" for n in PAGES]:
             for url in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text(path), flags=re.S | re.M)):
@@ -86,21 +86,21 @@ def tree(cache):
                     broken.append(f"{path}: {url}")
         equal(broken, [])
 
-    with case("docs: what the sources cite is in the tree"):
+    with case("docs: documents cited by the sources are in the tree"):
         broken = []
         for path in sources():
             if path.startswith(IGNORED):
                 continue
             for cited, anchor in re.findall(r"(?<![\w.])((?:[\w.-]+/)*(?:README|[a-z][\w-]*)\.md)\b(?:#([\w-]+))?", text(path)):
                 if cited.startswith("../shared/"):
-                    continue                          # material that a test uses where it is there
+                    continue                          # material that a test uses if it exists
                 to = cited if os.path.exists(os.path.join(TOP, cited)) else os.path.normpath(os.path.join(os.path.dirname(path), cited))
                 name = re.fullmatch(r"web/docs/([a-z-]+)\.md", to)
                 if not os.path.exists(os.path.join(TOP, to)) or (anchor and anchor not in (cache[page_of(name[1])].ids if name else headings(to))):
                     broken.append(f"{path}: {cited}{'#' + anchor if anchor else ''}")
         equal(broken, [])
 
-    with case("docs: files and functions that the pages name exist"):
+    with case("docs: files and functions named in the pages exist"):
         names = set(SOURCES or sources())
         everything = "\n".join(text(f) for f in sources() if f.endswith((".c", ".h", ".py", ".sh", ".js", "Makefile")))
         broken = []
@@ -116,7 +116,7 @@ def tree(cache):
         equal(broken, [])
 
 
-    with case("docs: the examples of extending compile"):
+    with case("docs: the examples in extending compile"):
         blocks = [b for b in re.findall(r"^```c\n(.*?)^```$", text("web/docs/extending.md"), re.S | re.M) if "#include" in b]
         check(len(blocks) >= 6, f"only {len(blocks)} examples with an #include")
         for block in blocks:
@@ -133,7 +133,7 @@ def headings(path):
 
 
 def described(names, page, what):
-    """Every name stands in the page (or in one of several) as `name`, alone or with more of its kind around it."""
+    """Checks that every name occurs in the page (or in one of several) as `name`, alone or among others."""
     body = "\n".join(text(f"web/docs/{p}.md") for p in page.split())
     missing = sorted(n for n in names if not re.search(rf"(?:`|`[^`\n]*[\s.\"]){re.escape(n)}(?:`|[\s\"=][^`\n]*`)", body))
     equal(missing, [], f"{what} without a word in web/docs ({page})")
@@ -148,7 +148,7 @@ def members(spec, path=()):
 
 
 def tables(d, cache):
-    with case("docs: every error code has its place"):
+    with case("docs: every error code is described"):
         rows = re.findall(r'^\t\{"(\w+)", \d+, "', text("api/errors.c"), re.M)
         check(len(rows) > 30, f"only {len(rows)} codes were found in api/errors.c")
         equal([code for code in rows if code not in cache["/docs/errors"].ids], [])
@@ -174,7 +174,7 @@ def tables(d, cache):
         described({t["type"] for t in can["transforms"]} | {a["name"] for a in can["archs"]}, "was", "transforms and networks")
         described(can["formats"], "datasets", "formats")
 
-    with case("docs: tour, tutorial, quickstart and the page's form begin with one setting, the one that is known to learn"):
+    with case("docs: tour, tutorial, quickstart and the job form start with the same setting, which is known to learn"):
         trains = {path: json.loads(re.search(r'"train":(\{.*"warmup_epochs":1\}\})', text(path)).group(1)) for path in ("README.md", "web/docs/start.md", "tests/quickstart.sh")}
         fields = {name: float(value) for name, value in re.findall(r'<input name="(epochs|batch|lr)"[^>]* value="([^"]*)"', text("web/index.html"))}
         for path, train in trains.items():

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A trained checkpoint as files for other programs, by HTTP and by `wasd export`."""
+"""Exporting a trained checkpoint to files for other programs, by HTTP and by `wasd export`."""
 import hashlib, json, os, subprocess
 
 from lib import BUILD, Client, Daemon, case, check, directory, equal, finish, safetensors
@@ -22,7 +22,7 @@ with Daemon() as d:
     file = f"/v1/checkpoints/{ckpt['id']}/file"
     here = directory()
 
-    with case("safetensors: weights and labels, ranges, entity tags, HEAD; the stored file beside it"):
+    with case("safetensors: weights and labels, ranges, entity tags, HEAD; and the stored file"):
         whole = c.get(file)
         meta, tensors = safetensors(whole.body)
         equal(json.loads(meta["input"]), [3, 32, 32])
@@ -42,7 +42,7 @@ with Daemon() as d:
         equal((len(stored.body), hashlib.sha256(stored.body).hexdigest()), (ckpt["bytes"], ckpt["sha256"]))
         check(any(n.startswith("optim.") for n in safetensors(stored.body)[1]), "the stored file holds the optimizer's state")
 
-    with case("onnx: either mode, fewer bytes where taps were cut off; nothing of a mode that is not there"):
+    with case("onnx: either mode, fewer bytes without the dead taps; an error for a mode that does not exist"):
         models = {mode: c.get(f"{file}?format=onnx&mode={mode}") for mode in ("aom", "dom")}
         for mode, m in models.items():
             check(m.body.startswith(b"\x08\x07\x12\x04wasd") and b"logits" in m.body, f"{mode}: an ONNX model's beginning")
@@ -58,7 +58,7 @@ with Daemon() as d:
         check("without WAS" in refused["detail"], refused["detail"])
         check(len(os.listdir(os.path.join(d.data, "exports"))) == 4, "what was refused left no file")
 
-    with case("made once and kept; again after the daemon was started anew"):
+    with case("exported once and kept; exported again after a restart of the daemon"):
         kept = os.listdir(os.path.join(d.data, "exports"))
         check(f"{ckpt['id']}.aom.safetensors" in kept, kept)
         d.kill()
@@ -67,7 +67,7 @@ with Daemon() as d:
         equal(os.listdir(os.path.join(d.data, "exports")), [])
         equal(c.get(file).body, whole.body)
 
-    with case("a conversion whose process is killed is made again"):
+    with case("a conversion whose process is killed is repeated"):
         for pid in d.engines("convert"):
             os.kill(pid, 9)
         for name in os.listdir(os.path.join(d.data, "exports")):
@@ -91,7 +91,7 @@ with Daemon() as d:
         wasd("export", "a/b", rc=2)
         wasd("export", ckpt["id"], "--format", rc=2)
 
-    with case("a checkpoint that is not there"):
+    with case("a checkpoint that does not exist"):
         c.get("/v1/checkpoints/ckpt_none/file", want=404)
 
 finish()

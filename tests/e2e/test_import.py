@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Weights from elsewhere: sent as a blob, then a checkpoint, a live model, or the start of a job; what does not fit is named."""
+"""Weights from elsewhere: uploaded as a blob, then used as a checkpoint, a live model, or the start of a job; errors name what does not fit."""
 import array, hashlib, json, os, random, struct
 
 from lib import Daemon, case, check, equal, finish, safetensors, write_safetensors
@@ -35,7 +35,7 @@ with Daemon() as d:
                                                     "outputs": [{"name": "logits"}]}, want=200).json
         return array.array("f", reply["outputs"][0]["data"]).tobytes()
 
-    with case("a blob: under its digest only, once, whole and in parts"):
+    with case("a blob: only under its digest, once, whole and in ranges"):
         ours_sha = hashlib.sha256(ours).hexdigest()
         c.request("HEAD", f"/v1/blobs/{ours_sha}", want=404)
         wrong = c.put(f"/v1/blobs/{'0' * 64}", ours, want=409).json
@@ -48,7 +48,7 @@ with Daemon() as d:
         equal(c.get(f"/v1/blobs/{ours_sha}", want=206, headers={"Range": "bytes=8-99"}).body, ours[8:100])
         equal((os.listdir(os.path.join(d.data, "blobs")), os.listdir(os.path.join(d.data, "staging"))), ([ours_sha], []))
 
-    with case("out and in again: a live model that answers with the same bits in both modes"):
+    with case("export and re-import: a live model answers with the same bits in both modes"):
         c.post("/v1/deployments", {"name": "original", "source": {"checkpoint": ckpt}}, want=(201, 202))
         d.wait_deployment("original")
         made = c.post("/v1/checkpoints", {"blob": ours_sha}, want=201).json
@@ -63,7 +63,7 @@ with Daemon() as d:
         equal(c.get(f"/v1/checkpoints/{made['id']}/file").status, 200)
         equal([k["id"] for k in c.get("/v1/checkpoints").json["items"]], [made["id"]])
 
-    with case("a third party's file: bare tensors, the rest given"):
+    with case("a third party's file: bare tensors, other members in the request"):
         bare = send(write_safetensors({n: t for n, t in tensors.items() if not n.startswith("dom.")}))
         c.post("/v1/deployments", {"name": "theirs", "source": {"blob": bare, **theirs}}, want=(201, 202))
         live = d.wait_deployment("theirs")
@@ -81,7 +81,7 @@ with Daemon() as d:
             d.wait_deployment(name)
         equal(infer("theirs", "aom"), infer("original", "aom"), "after a kill")
 
-    with case("what does not fit is refused by its name, and nothing is made of it"):
+    with case("tensors that do not fit are named in the error, and nothing is created"):
         before = c.get("/v1/checkpoints").json["items"]
         name = "conv1.weight"
         rest = {n: t for n, t in tensors.items() if n != name}
@@ -112,7 +112,7 @@ with Daemon() as d:
         equal({k["id"] for k in c.get("/v1/checkpoints").json["items"]}, {k["id"] for k in before}, "no checkpoint was made")
         c.get("/v1/deployments/bad", want=404)
 
-    with case("hostile files: headers that lie, offsets that overlap or leave the file"):
+    with case("hostile files: false headers, offsets that overlap or leave the file"):
         header = lambda text, n=None: struct.pack("<Q", len(text) if n is None else n) + text
         two = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[%d,%d]}}'
         for file in (b"x", b"PK\3\4" + bytes(100), header(b"{}", 1 << 63), header(b"{}", 200 << 20), header(b"[]"), header(two % (4, 12)) + bytes(12), header(two % (8, 16)) + bytes(8),
@@ -131,7 +131,7 @@ with Daemon() as d:
         scratch, warm = d.series(job)["train_loss"], d.series(started["id"])["train_loss"]
         check(warm[1] < min(scratch.values()), f"it goes on from where the weights were: {warm} against {scratch}")
 
-    with case("an import is kept while it is used, and deleted when it is not"):
+    with case("an import is kept while it is in use, and can be deleted afterwards"):
         refused = c.delete(f"/v1/checkpoints/{made['id']}", want=409).json
         check("again" in refused["detail"], refused["detail"])
         c.delete("/v1/deployments/again")

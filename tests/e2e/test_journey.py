@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The newcomer's tour over HTTP, in the order of the README: data set, job, curves, checkpoint, live model, both modes, audit, tidy up."""
+"""The newcomer's tour over HTTP, in the order of the README: data set, job, curves, checkpoint, live model, both modes, audit, cleanup."""
 import base64, json, struct, time
 
 from lib import Daemon, Events, Stopwatch, case, check, equal, finish, multipart, noise_png, safetensors
@@ -11,7 +11,7 @@ with Daemon() as d:
     c = d.client
     state = {}
 
-    with case("health and what the daemon offers"):
+    with case("health and capabilities"):
         equal(c.get("/healthz").status, 200)
         equal(c.get("/v2/health/live").json["live"], True)
         equal(c.get("/v2/health/ready").json["ready"], True)
@@ -42,7 +42,7 @@ with Daemon() as d:
         equal(ids, sorted(set(ids)), "event ids rise")
         told = [e.data["progress"]["phase"] for e in events.seen if e.type == "job.progress"]
         phases = ["starting", "loading data", "measuring algorithms", "training", "measuring statistics", "evaluating", "saving"]
-        check(told and set(told) <= set(phases), f"phases {told}")          # once a second: a quick one may not be among them
+        check(told and set(told) <= set(phases), f"phases {told}")          # once per second: a quick phase may be missing
         check("phase" not in done["progress"], done["progress"])
         events.close()
         again = Events(d.port, "/v1/events?topics=jobs", last_id=ids[0])
@@ -61,12 +61,12 @@ with Daemon() as d:
         only = c.get(f"/v1/jobs/{state['job']}/metrics?names=val_acc_dom").json["series"]
         equal([x["name"] for x in only], ["val_acc_dom"])
 
-    with case("the training loss along the steps"):
+    with case("the training loss by step"):
         points = c.get(f"/v1/jobs/{state['job']}/metrics?names=train_loss_step").json["series"][0]["points"]
         equal([p[0] for p in points], list(range(1, len(points) + 1)), "a point for each of so few steps")
         for epoch, loss in d.series(state["job"], "train_loss")["train_loss"].items():
             of = [p[3] for p in points if p[1] == epoch]
-            check(abs(sum(of) / len(of) - loss) < 0.2, f"epoch {epoch}: {loss}, its steps {sum(of) / len(of)}")      # the last batch is a smaller one
+            check(abs(sum(of) / len(of) - loss) < 0.2, f"epoch {epoch}: {loss}, its steps {sum(of) / len(of)}")      # the last batch is smaller
 
     with case("log and state history"):
         log = c.get(f"/v1/jobs/{state['job']}/logs", headers={"Accept": "text/plain"}).body.decode()
@@ -75,7 +75,7 @@ with Daemon() as d:
         moves = c.get(f"/v1/jobs/{state['job']}/transitions").json["items"]
         equal([m["to"] for m in moves][-1], "completed")
 
-    with case("the checkpoint is a valid safetensors file, whole and in parts"):
+    with case("the checkpoint is a valid safetensors file, whole and in ranges"):
         items = c.get(f"/v1/jobs/{state['job']}/checkpoints").json["items"]
         check(items, "there are checkpoints")
         path = f"/v1/checkpoints/{items[0]['id']}/file?format=wasd"
@@ -129,7 +129,7 @@ with Daemon() as d:
         row = next(r for r in rows if r["id"] == done["audit_id"])
         equal(row["reason"], "tour")
 
-    with case("one request may ask for the other mode"):
+    with case("a single request may ask for the other mode"):
         answer = c.post("/v1/deployments/live/classify?mode=aom", state["image"], want=200, headers={"Content-Type": "image/png"}).json
         equal(answer["mode"], "aom")
 
@@ -172,7 +172,7 @@ with Daemon() as d:
         c.post(f"/v1/jobs/{first['id']}:cancel", want=(200, 202))
         d.wait_job(first["id"], "cancelled", timeout=20)
 
-    with case("what is in use cannot be deleted; then everything can"):
+    with case("objects in use cannot be deleted; afterwards everything can"):
         equal(c.delete(f"/v1/jobs/{state['job']}", want=409).json["code"], "referenced")
         c.delete("/v1/deployments/live")
         for job in c.get("/v1/jobs").json["items"]:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""kill -9 at 20 random moments of training, of the daemon or of the worker: after every restart the database is whole, every
-acknowledged job is there, and the finished run's losses equal an uninterrupted run's to the last bit. Then the inference process
-is killed under traffic: at most about a second of 503s, then the right answers again."""
+"""kill -9 at 20 random moments of training, of the daemon or of the worker: after every restart the database is intact, every
+acknowledged job exists, and the losses of the finished run equal those of an uninterrupted run bit for bit. Then the inference process
+is killed under traffic: at most about a second of 503 responses, then correct answers again."""
 import glob, os, random, shutil, signal, sqlite3, threading, time
 
 from lib import PATIENCE, SANITIZED, Client, Daemon, Events, Stopwatch, case, check, directory, equal, finish, noise_png
@@ -13,7 +13,7 @@ NAMES = "train_loss,train_acc,val_loss_aom,val_acc_aom,val_loss_dom,val_acc_dom,
 
 
 def integrity(data):
-    """PRAGMA integrity_check on a copy, as the dead daemon left it: journal and all."""
+    """PRAGMA integrity_check on a copy of what the dead daemon left, including the journal."""
     copy = directory()
     for path in glob.glob(os.path.join(data, "*.db*")):
         shutil.copy(path, copy)
@@ -26,13 +26,13 @@ def integrity(data):
 
 
 def exact(values):
-    """Floats as they are, to the last bit."""
+    """Exact floats, to the last bit."""
     return {name: {epoch: v.hex() if isinstance(v, float) else v for epoch, v in points.items()} for name, points in values.items()}
 
 
 with Daemon() as d:
     reference = None
-    with case("an uninterrupted run, twice the same"):
+    with case("two uninterrupted runs are equal"):
         d.glyphs(train=1500, test=200)
         runs = []
         for _ in range(2):
@@ -54,7 +54,7 @@ with Daemon() as d:
         acknowledged.append(current)
 
         def go_on(job):
-            """Until the job trains again; one that has ended is compared and the next one takes its place."""
+            """Waits until the job trains again; a finished job is compared and replaced by the next one."""
             while True:
                 events = Events(d.port, f"/v1/jobs/{job}/events")
                 j = d.client.get(f"/v1/jobs/{job}").json
@@ -75,9 +75,9 @@ with Daemon() as d:
         for kill in range(KILLS):
             current = go_on(current)
             target, moment = rng.choice(("daemon", "worker")), rng.random() * 1.5 * epoch_s
-            time.sleep(moment)                         # the moment itself is what is drawn
+            time.sleep(moment)                         # a random moment
             if target == "worker" and (workers := d.engines("train")):
-                events = Events(d.port, "/v1/events?topics=jobs")      # current may have ended meanwhile: then it is a waiting job's worker
+                events = Events(d.port, "/v1/events?topics=jobs")      # current may have ended meanwhile: then this is the worker of a waiting job
                 os.kill(workers[0], signal.SIGKILL)
                 struck["worker"] += 1
                 events.until(lambda e: e.type == "job.state", timeout=30, what="word of the worker's end")
@@ -100,7 +100,7 @@ with Daemon() as d:
         for j in d.client.get("/v1/jobs?limit=200").json["items"]:
             d.wait_job(j["id"])
 
-    with case("a killed inference process costs about a second of 503s, then the answers are the same"):
+    with case("a killed inference process costs about a second of 503 responses, then the answers are the same"):
         d.deploy("live", current)
         path, image = "/v1/deployments/live/classify?logits=1", noise_png(5)
         ask = lambda c: c.post(path, image, want=None, headers={"Content-Type": "image/png"})
@@ -115,7 +115,7 @@ with Daemon() as d:
                 r = ask(c)
                 log.append((since.s(), r.status, r.json["results"][0]["logits"] if r.status == 200 else r.headers.get("Retry-After")))
                 if r.status != 200:
-                    time.sleep(0.02)                   # a client that is turned away does not hammer
+                    time.sleep(0.02)                   # a rejected client pauses before its next request
 
         threads = [threading.Thread(target=client) for _ in range(4)]
         for t in threads:

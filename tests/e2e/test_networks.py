@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Networks layer by layer: what `wasd describe` prints, the same from the daemon, and a job with layers of its own."""
+"""Networks layer by layer: the output of `wasd describe`, the same from the daemon, and a job with a custom network."""
 import json, os, subprocess
 
 from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png, safetensors
@@ -25,7 +25,7 @@ with case("describe: JSON for programs, other shapes and options"):
     equal((d["input"], d["classes"], d["model"]), ([1, 48, 64], 7, {"arch": "vgg16", "head": 4096}))
     equal(d["layers"][-1]["shape"], [7, 1, 1])
 
-with case("describe: what it refuses"):
+with case("describe: errors"):
     check("unknown network" in describe("alexnet", status=1), "a name that is not there")
     check("/model/head" in describe("vgg16", "--head", "7", status=1), "a value that is not offered")
     for arguments in ([], ["resnet18", "lenet"], ["resnet18", "--head", "512"], ["resnet18", "--input", "32"], ["resnet18", "--classes"]):
@@ -50,20 +50,20 @@ with case("describe and bench: a network from a file"):
     check("/model/layers/8: flatten8: the last layer outputs" in describe("--model", path, status=1), "what is wrong and where")
 
 with Daemon() as d:
-    with case("describe: the daemon answers the same, and a client may keep it"):
+    with case("describe: the daemon gives the same answer, and a client may cache it"):
         url = d.client.get("/v1/capabilities").json["archs"][2]["links"]["layers"]
         r = d.client.get(url + "?input=1x28x28&classes=26", want=200)
         equal(r.json, json.loads(describe(r.json["arch"], "--input", "1x28x28", "--classes", "26", "--json")))
         d.client.request("GET", url + "?input=1x28x28&classes=26", headers={"If-None-Match": r.headers["ETag"]}, want=304)
         d.client.get("/v1/capabilities/archs/lenet?input=3x64x64", want=400)
 
-    with case("describe: a layer that is not there is refused when the job is submitted"):
+    with case("describe: a layer that does not exist is rejected when the job is submitted"):
         d.client.post("/v1/datasets", {"name": "glyphs", "synthetic": {"kind": "glyphs", "train": 40, "test": 10, "seed": 1}}, want=(201, 202))
         d.client.get("/v1/datasets/glyphs?wait=30s")
         r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": ["conv1", "conv9"]}}, want=422)
         equal(r.json["errors"][0]["pointer"], "/was/layers/1")
 
-    with case("jobs: what the engine would refuse at the start is refused when the job is submitted, dry or not"):
+    with case("jobs: faults that the engine would find at the start are reported when the job is submitted, dry run or not"):
         law = {"model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate"}]}}
         for pointer, says, job in (
                 ("/train/batch", "the last of 36 training images would be alone", {"model": {"arch": "efficientnet_lite0"}, "train": {"batch": 35}}),
@@ -77,7 +77,7 @@ with Daemon() as d:
                 equal(r.json["errors"][0]["pointer"], pointer)
                 check(says in r.json["detail"], r.json["detail"])
 
-    with case("own network: what is wrong with it is refused before the job is acknowledged"):
+    with case("custom network: its faults are reported before the job is acknowledged"):
         def refused(pointer, change, says):
             model = json.loads(json.dumps(OWN))
             change(model)
@@ -92,7 +92,7 @@ with Daemon() as d:
         refused("/model/arch", lambda m: m.update(arch="lenet"), "exclude")
         equal(d.client.get("/v1/jobs").json["items"], [])
 
-    with case("own network: trains, goes on after a kill, is served in both modes"):
+    with case("custom network: trains, resumes after a kill, is served in both modes"):
         job = d.submit(dataset="glyphs", model=OWN, train={"epochs": 4000, "batch": 8}, name="mine")["id"]
         d.client.get(f"/v1/jobs/{job}?wait=60s&until=change")
         while not d.client.get(f"/v1/jobs/{job}").json["best"]:
@@ -117,7 +117,7 @@ with Daemon() as d:
         again = d.submit(dataset="glyphs", model=OWN, train={"epochs": 1}, init_from=checkpoint)["id"]
         d.wait_job(again)
 
-    with case("jobs: what is known to go badly is told in the answer"):
+    with case("jobs: known problems are reported in the response"):
         r = d.client.post("/v1/jobs", {"dataset": "glyphs", "model": {"arch": "lenet"}, "data": {"limit": 9}}, want=201)
         equal(sorted(w["code"] for w in r.json["warnings"]), ["class_without_training_images", "few_validation_images"])
         d.client.post(f"/v1/jobs/{r.json['id']}:cancel", {})

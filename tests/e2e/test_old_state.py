@@ -1,21 +1,21 @@
 #!/usr/bin/python3
-"""What earlier builds kept is opened by this one: a row for every folder tests/fixtures/*/golden.json (tests/fixtures/old_state.py makes them).
-The answers are those that were recorded, live models give the recorded logits, an interrupted job goes on with the recorded losses, and a
-checkpoint's file is imported and trained from."""
+"""This build opens the data of earlier builds: a row for every folder tests/fixtures/*/golden.json (made by tests/fixtures/old_state.py).
+The answers are the recorded ones, live models give the recorded logits, an interrupted job resumes with the recorded losses, and a
+checkpoint's file can be imported and trained from."""
 import glob, hashlib, json, os, shutil, tarfile
 
 from lib import SANITIZED, TOP, Daemon, case, check, directory, equal, finish, noise_png
 
-# Members that tell how a daemon's process is, not what was kept: since its start, of this machine, or of the restart.
+# Members that describe the daemon's process, not the stored data: since its start, of this machine, or of the restart.
 OF_THE_PROCESS = {"requests", "failed", "in_flight", "conditions", "updated_at", "bytes"}    # of a deployment
-# How far a logit may be from the recorded one, in parts of the largest, and a loss of the resumed job in parts of itself: another instruction
-# set or library sums in another order, and a loss carries that over a few hundred steps. With the recorded ones a job in fp32-strict goes on to
-# the same bits, and logits depend on which algorithms were measured to be fast.
+# Tolerances: of a logit relative to the largest, and of a loss of the resumed job relative to itself. Another instruction set or library sums in
+# another order, and a loss amplifies that over a few hundred steps. With the recorded ones, a job in fp32-strict resumes to the same bits, and
+# logits depend only on which algorithms were measured to be fast.
 NEAR = {True: {"logits": 1e-6, "losses": 0}, False: {"logits": 1e-4, "losses": 2e-3}}
 
 
 def differences(old, new, at=""):
-    """Where what was recorded is not there, or is another value. What is new is not in the way."""
+    """Where recorded members are missing or have another value. New members are ignored."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name, value in old.items():
             if name in OF_THE_PROCESS and "/deployments" in at or name == "last_seq":
@@ -43,7 +43,7 @@ def logits(d, deployment, mode, image):
 
 
 def same_machine(golden, attempt):
-    """Whether this build computes with the instructions and libraries of the recorded one."""
+    """Whether this build computes with the same instructions and libraries as the recorded one."""
     recorded = golden["answers"][f"/v1/jobs/{golden['jobs']['finished']}"]["attempts"][0]["build"]
     return not SANITIZED and all(attempt["build"].get(member) == recorded[member] for member in ("isa", "coretype", "onednn", "openblas"))
 
@@ -78,7 +78,7 @@ def old_state(folder):
     jobs, best, near = golden["jobs"], golden["best"], NEAR[False]
     with Daemon(data) as d:
         c = d.client
-        with case(f"{name}: a job that was interrupted goes on to its end"):
+        with case(f"{name}: an interrupted job resumes and completes"):
             job = d.wait_job(jobs["interrupted"])
             near = NEAR[same_machine(golden, job["attempts"][-1])]
             check(len(job["attempts"]) == 2 and job["attempts"][-1]["resume_from"], "the second attempt goes on from the checkpoint")
@@ -87,23 +87,23 @@ def old_state(folder):
                 equal(sorted(series[metric]), sorted(map(int, points)), f"epochs of {metric}")
                 close([series[metric][int(e)] for e in points], list(points.values()), near["losses"], metric)
 
-        with case(f"{name}: live models give the logits that were recorded, in every mode"):
+        with case(f"{name}: live models give the recorded logits in every mode"):
             for deployment, modes in golden["logits"].items():
                 equal(d.wait_deployment(deployment)["mode"], golden["answers"][f"/v1/deployments/{deployment}"]["mode"])
                 for mode, want in modes.items():
                     close(logits(d, deployment, mode, golden["image"]), want, near["logits"], f"{deployment}, {mode}")
 
-        with case(f"{name}: every answer is the one that was recorded"):
+        with case(f"{name}: every answer equals the recorded one"):
             wrong = []
             for path, want in golden["answers"].items():
                 reply = c.get(path)
                 got = reply.json if "json" in reply.headers["Content-Type"] else reply.body.decode().splitlines()
-                if path.startswith("/v1/jobs?"):                       # the interrupted one came after the answers were taken
+                if path.startswith("/v1/jobs?"):                       # the interrupted job came after the answers were recorded
                     got["items"] = [j for j in got["items"] if j["id"] != jobs["interrupted"]]
                 wrong += differences(want, got, path)
             equal(wrong, [])
 
-        with case(f"{name}: the file of a checkpoint is the one that was kept, can be imported, served and trained from"):
+        with case(f"{name}: the file of a checkpoint is unchanged and can be imported, served and trained from"):
             with open(os.path.join(folder, "model.safetensors"), "rb") as f:
                 model = f.read()
             equal(c.get(f"/v1/checkpoints/{best}/file?format=wasd").body, model)
@@ -119,7 +119,7 @@ def old_state(folder):
             for source in ({"blob": sha256}, c.get(f"/v1/jobs/{jobs['cancelled']}/checkpoints").json["items"][0]["id"]):
                 d.wait_job(d.submit(**{**spec, "train": {**spec["train"], "epochs": 1}, "init_from": source})["id"])
 
-        with case(f"{name}: modes are switched, and back"):
+        with case(f"{name}: modes are switched back and forth"):
             for mode in ("dom:light", "aom", "dom"):
                 c.put("/v1/deployments/live/mode", {"mode": mode}, want=200)
                 close(logits(d, "live", None, golden["image"]), golden["logits"]["live"][mode], near["logits"], mode)

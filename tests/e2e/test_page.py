@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The dashboard in a real browser on a live daemon: what a visitor does first, by mouse; every view in every width and both colour
+"""The dashboard in a real browser on a live daemon: the first steps of a visitor, by mouse; every view in every width and both colour
 schemes. WASD_ARTIFACTS names a folder for the screenshots."""
 import hashlib, json, os, shutil, subprocess, time
 
@@ -15,7 +15,7 @@ SIZES = ((1400, 900), (768, 1024), (390, 844))
 
 
 def axe_source():
-    """axe-core, the checker of accessibility, from its registry into a directory of this test alone."""
+    """Installs axe-core, the accessibility checker, from its registry into a directory of this test."""
     npm, where = shutil.which("npm"), directory()
     if not npm:
         raise Skip("npm is not installed")
@@ -27,7 +27,7 @@ def axe_source():
         return f.read()
 
 
-# Controls that leave the page or are cut, texts that lie on each other.
+# Controls that leave the page or are truncated, texts that overlap.
 LAYOUT = """
 const wide = document.documentElement.clientWidth, root = document.querySelector('dialog[open]') ?? document.body, bad = [];
 if (document.documentElement.scrollWidth > wide) bad.push(`the page is ${document.documentElement.scrollWidth} wide`);
@@ -58,7 +58,7 @@ AXE = """return axe.run(document, { resultTypes: ['violations'] }).then((found) 
 
 
 class Eyes:
-    """Looks at a view in every width and scheme: a screenshot, its layout, its accessibility."""
+    """Checks a view in every width and scheme: a screenshot, its layout, its accessibility."""
 
     def __init__(self, browser):
         self.b, self.axe, self.why, self.views = browser, "", "", 0
@@ -93,7 +93,7 @@ DONE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.data
 
 
 def answer(b, question, yes=True):
-    """Waits for the question, gives the answer by its button."""
+    """Waits for the question and answers it with a button."""
     b.wait(f"return document.querySelector('#question').open && document.querySelector('#question-title').textContent === {json.dumps(question)}", question)
     b.click(f"#question [value={'yes' if yes else 'no'}]")
     b.wait("return !document.querySelector('#question').open", "the end of the question")
@@ -104,24 +104,24 @@ def quiet(b):
 
 
 def begin(d, b, eyes):
-    with case("page: opens empty, without a message in the console"):
+    with case("page: opens empty, without console messages"):
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
         check(b.run("return !document.querySelector('#start').hidden && !document.querySelector('#jobs-empty').hidden"), "the empty page says what to do")
         quiet(b)
         eyes.look("empty")
 
-    with case("page: a data set is made by a click and shown with its images"):
+    with case("page: a click creates a data set, which is shown with its images"):
         b.click("#make-glyphs")
         b.wait("return document.querySelector('.dataset .badge')?.dataset.state === 'ready'", "the data set as ready", 120)
         b.wait("const i = [...document.querySelectorAll('.strip img')]; return i.length > 3 && i.every((n) => n.complete && n.naturalWidth > 0)", "the previews")
         equal(d.client.get("/v1/datasets/glyphs").json["state"], "ready")
-        d.glyphs("few", 1000, 200)                    # what the jobs here learn from
+        d.glyphs("few", 1000, 200)                    # the data set of the jobs in this test
         b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few' && n.parentNode.querySelector('.badge').dataset.state === 'ready')", "the second data set")
 
 
 def submission(d, b, eyes):
-    with case("page: a job is submitted by the form and appears at once"):
+    with case("page: a job submitted with the form appears at once"):
         b.click("#new-job")
         b.wait("return document.querySelector('#job-dialog').open", "the form")
         eyes.look("form")
@@ -146,7 +146,7 @@ def submission(d, b, eyes):
             "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
             "alpha": "fixed", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
 
-    with case("page: what is refused is said once, at its field"):
+    with case("page: an error is shown once, at its field"):
         FAULTS = "return [...document.querySelectorAll('.fault')].map((n) => [n.parentNode.control.name, n.textContent])"
         b.click("#new-job")
         for name, value, good in (("lr", 0, 0.001), ("was_layers", "conv9", "all")):
@@ -160,7 +160,7 @@ def submission(d, b, eyes):
             if name == "lr":
                 eyes.look("form-refused")
             b.run(FORM + f"set('{name}', {json.dumps(good)})")
-        b.console()                                   # the browser itself logs the refused requests
+        b.console()                                   # the browser logs the rejected requests
     b.run("document.querySelector('#job-dialog').close()")
 
 
@@ -178,7 +178,7 @@ def curves(d, b, eyes):
         equal(b.run("return [...document.querySelectorAll('.dygraph-xlabel')].map((n) => n.textContent)"), ["epoch", "epoch"], "the axes' names")
         quiet(b)
 
-    with case("page: accuracies stand under the images that they were measured on"):
+    with case("page: accuracies are listed by the images they were measured on"):
         best = d.client.get("/v1/jobs").json["items"][0]["best"]["metrics"]
         b.wait("return !document.querySelector('#run-best').hidden", "the accuracies of the best epoch")
         rows = b.run("return [...document.querySelectorAll('#run-best tr')].map((r) => [...r.cells].map((c) => c.textContent))")
@@ -197,7 +197,7 @@ def curves(d, b, eyes):
 
 
 def serving(d, b, eyes):
-    with case("page: the best checkpoint is deployed by a click"):
+    with case("page: a click deploys the best checkpoint"):
         check(b.run(CLICK, "#run-do button", "Deploy best"), "the button Deploy best")
         b.wait("return document.querySelector('.deployment .badge')?.dataset.state === 'ready'", "the live model", 60)
         b.wait("return document.querySelector('.mode.aom input').checked && !document.querySelector('.mode.dom input').disabled", "its two modes")
@@ -207,7 +207,7 @@ def serving(d, b, eyes):
             said = b.run(f"return document.querySelector('.mode.{mode} .reach').textContent")
             equal(said, f"{100 * live['modes'][mode]['acc']:.1f} % test accuracy", mode)
 
-    with case("page: an image of one's own is classified, and shown as the network sees it"):
+    with case("page: an uploaded image is classified, and shown as the network sees it"):
         image = os.path.join(directory(), "image.png")
         with open(image, "wb") as f:
             f.write(png(96, 48, lambda x, y: (255, 0, 0) if x < 24 or x >= 72 else (0, 0, 255)))
@@ -217,7 +217,7 @@ def serving(d, b, eyes):
         seen = b.run("""const c = document.querySelector('.drop.image canvas'); return [c.width, c.height, ...[2, 16, 29].map((x) => [...c.getContext('2d').getImageData(x, 16, 1, 1).data].slice(0, 3).join())]""")
         equal(seen, [32, 32, "255,0,0", "0,0,255", "255,0,0"], "squeezed, as the images of a set without another fit are")
 
-    with case("page: a picture is drawn as it is read: cut to the centre where that is the fit, over the background"):
+    with case("page: a picture is drawn as the network reads it: cropped to the centre for that fit, over the background"):
         seen = b.run("""const from = Object.assign(document.createElement('canvas'), { width: 96, height: 48 }), to = document.createElement('canvas'), paint = from.getContext('2d');
             paint.fillStyle = '#f00'; paint.fillRect(0, 0, 96, 48); paint.fillStyle = '#00f'; paint.fillRect(24, 0, 48, 48); paint.clearRect(44, 20, 8, 8);
             const at = (x, y) => [...to.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3).join();
@@ -241,7 +241,7 @@ def serving(d, b, eyes):
         b.wait("return /^few, test image .*: [0-9]$/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
         quiet(b)
 
-    with case("page: a profile is asked for, searched, and shown as a row and a point"):
+    with case("page: a profile is requested, searched, and shown as a row and a point"):
         b.click("#run-profiles summary")
         b.run("document.querySelector('#profile-form').elements.budget.value = 85")
         b.click("#profile-form [type=submit]")
@@ -270,7 +270,7 @@ def serving(d, b, eyes):
         b.run("for (const id of ['#run-checkpoints', '#run-log']) document.querySelector(id).open = false")
         quiet(b)
 
-    with case("page: a profile that is served is not deleted, another one is"):
+    with case("page: a profile in use is not deleted, another one is"):
         b.click("[aria-label='Delete the profile macs-85']")
         answer(b, "Delete the profile macs-85?")
         b.wait("return document.querySelector('.toast.bad')?.textContent.includes('from-the-page')", "who uses it")
@@ -280,16 +280,16 @@ def serving(d, b, eyes):
         answer(b, "Delete the profile macs-85?")
         b.wait(f"return !{PROFILE}", "a table without it")
         b.wait("return !document.querySelector('.mode.named')", "a switch without it")
-        b.console()                                   # the browser itself logs the refused request
+        b.console()                                   # the browser logs the rejected request
 
-    with case("page: names from outside are text, never markup"):
+    with case("page: names from outside are shown as text, never as markup"):
         d.client.post("/v1/jobs", {"name": "plain", "note": "<img src=x onerror=alert(1)>", "dataset": "few", "model": {"arch": "lenet"}, "train": {"epochs": 1}}, want=201)
         b.wait("return document.querySelectorAll('#jobs-table tbody tr').length === 2", "the second job")
         equal(b.run("return document.querySelectorAll('img:not(.strip img)').length"), 0)
 
 
 def own_validation(d, b):
-    with case("page: a set with validation images of its own is held out by them, unless a share is asked for"):
+    with case("page: a set with its own validation images uses them as hold-out, unless a share is requested"):
         files = [(f"{s}/{c}/{i}.png", noise_png(10 * i + ord(c) + len(s), 32)) for s in ("train", "val", "test") for c in "ab" for i in range(2)]
         d.client.put("/v1/datasets/parted", tar(files))
         d.wait_dataset("parted")
@@ -304,7 +304,7 @@ def own_validation(d, b):
 
 
 def small_sets(d, b):
-    with case("page: a small set shows each of its images once, and asks for no other"):
+    with case("page: a small set shows each of its images once, and requests no other"):
         files = [(f"train/{c}/{i}.png", noise_png(10 * i + ord(c))) for c in "ab" for i in range(2)]
         d.client.put("/v1/datasets/tiny", tar(files + [("test/a/0.png", noise_png(1)), ("test/b/0.png", noise_png(2))]))
         d.wait_dataset("tiny")
@@ -314,7 +314,7 @@ def small_sets(d, b):
             check(len(set(found)) == len(found) == min(n, 8) and all(0 <= i < n for i in found), f"{n} images: {found}")
         quiet(b)
 
-    with case("page: an imported model is asked which set its test images are from"):
+    with case("page: for an imported model the user chooses the set of its test images"):
         best = d.client.get("/v1/jobs").json["items"][-1]["best"]["checkpoint"]
         file = d.client.get(f"/v1/checkpoints/{best}/file").body
         sha256 = hashlib.sha256(file).hexdigest()
@@ -346,7 +346,7 @@ def archives(d, b, eyes):
         said = b.run(f"return {row % 'holed'}.textContent")
         check(said.count("empty.jpg") == 1 and "/errors" not in said, said)
 
-    with case("page: an upload's options are sent, and what was left out is told"):
+    with case("page: an upload's options are sent, and omitted files are listed"):
         b.run("document.querySelector('#upload-more').open = true; const f = document.querySelector('#upload').elements; f.on_bad.value = 'skip'; f.fit.value = 'crop'; f.background.value = '#102030'")
         b.type("#upload-file", path)
         b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'ready'", "the archive without them")
@@ -361,13 +361,13 @@ def archives(d, b, eyes):
 
 
 def address(d, b, eyes):
-    """Two jobs that do not end by themselves: the address says which is shown, and an action acts on that one."""
+    """Two jobs that run until they are stopped: the address says which one is shown, and actions apply to it."""
     long = [d.submit(name=name, dataset="few", model={"arch": "resnet18"}, train={"epochs": 1000}) for name in ("first", "second")]
     first, second = (j["id"] for j in long)
     state = lambda job: d.client.get(f"/v1/jobs/{job}").json["state"]
     title = lambda name: b.wait(f"return document.querySelector('#run-title').textContent === {json.dumps(name)}", name)
 
-    with case("page: the job that the address names is shown, and followed when it changes"):
+    with case("page: the job named by the address is shown, also when the address changes"):
         b.wait("return document.querySelectorAll('#jobs-table tbody tr').length === 4", "the two jobs")
         b.run(f"location.hash = '{first}'")
         title("first")
@@ -381,7 +381,7 @@ def address(d, b, eyes):
         title("second")
         equal(b.run("return location.hash"), "#" + second)
 
-    with case("page: no action acts on another job than the address names"):
+    with case("page: no action applies to a job other than the one named by the address"):
         drawn = b.run(f"location.hash = '{first}'; [...document.querySelectorAll('#run-do button')].find((n) => n.textContent === 'Cancel').click(); return document.querySelector('#question').open")
         check(not drawn, "the button was drawn for the job before")
         title("first")
@@ -395,10 +395,10 @@ def address(d, b, eyes):
         equal(d.wait_job(second, "cancelled")["id"], second)
         check(state(first) not in ("cancelling", "cancelled"), "the other job goes on")
 
-    with case("page: a cancelled job says so in words"):
+    with case("page: a cancelled job is described as such"):
         b.wait("return document.querySelector('#run-message').textContent.startsWith('Cancelled on request')", "why it ended")
 
-    with case("page: a question is answered by keyboard, and Escape means no"):
+    with case("page: a question can be answered by keyboard, and Escape means no"):
         b.run(f"location.hash = '{first}'")
         title("first")
         b.run("[...document.querySelectorAll('#run-do button')].find((n) => n.textContent === 'Cancel').focus()")
@@ -413,12 +413,12 @@ def address(d, b, eyes):
         b.keys("\ue004\ue007")
         d.wait_job(first, "cancelled")
 
-    with case("page: a job that is not there is said, and nothing can be done to it"):
+    with case("page: a job that does not exist is reported, without actions"):
         b.run("location.hash = 'job_00000000000000000000000000'")
         title("No such job")
         check(b.run("return document.querySelector('#run-do').hidden && document.querySelector('#run-body').hidden"), "no actions")
         eyes.look("missing")
-        b.console()                                   # the browser itself logs the 404
+        b.console()                                   # the browser logs the 404
 
     with case("page: nothing is deleted without a question"):
         before = len(d.client.get("/v1/jobs").json["items"])
@@ -436,7 +436,7 @@ def address(d, b, eyes):
 
 
 def requests(d, b):
-    with case("page: live models cost no request each, and a hidden page asks for nothing"):
+    with case("page: live models need no request each, and a hidden page sends no requests"):
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("return document.querySelector('#link').dataset.state === 'live' && document.querySelectorAll('.mode.dom input:not(:disabled)').length >= 1", "the page")
         equal(b.run("return performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/mode')).length"), 0, "requests for one model's mode")
@@ -453,8 +453,8 @@ def requests(d, b):
 
 
 def warned(d, b, eyes):
-    """Warnings and phases are rare, so the daemon's answer is given them here, in the shape of its reference."""
-    with case("page: warnings are told in the job's view and marked in the list; a phase is told with its parts"):
+    """Warnings and phases are rare, so this test inserts them into the daemon's response, in the documented form."""
+    with case("page: warnings are shown in the job's view and marked in the list; a phase is shown with its progress"):
         job = d.client.get("/v1/jobs").json["items"][-1]["id"]
         b.open(f"http://127.0.0.1:{d.port}/#{job}")
         b.run("""const ask = fetch; window.fetch = async (where, ...rest) => {
@@ -483,8 +483,8 @@ def names(b):
 
 
 def three_clicks(d, b):
-    """What the empty page offers, with what its form suggests: no setting is touched but the network, the set and the epochs."""
-    with case("page: three clicks from an empty page end above 90 % in both modes"):
+    """The steps offered by the empty page with the form's defaults: only the network, the set and the epochs are chosen."""
+    with case("page: three clicks from an empty page reach more than 90 % in both modes"):
         began = time.monotonic()
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
@@ -533,10 +533,10 @@ else:
             three_clicks(daemon, browser)
         with Daemon() as daemon:
             tour(daemon, browser, eyes)
-    with case("page: no control is cut and no text lies on another, in any view, width and scheme"):
+    with case("page: no control is truncated and no texts overlap, in any view, width and scheme"):
         check(eyes.views >= 9, f"{eyes.views} views")
         equal(eyes.layout, [])
-    with case("page: nothing serious for accessibility in any view, width and scheme"):
+    with case("page: no serious accessibility problem in any view, width and scheme"):
         if not eyes.axe:
             raise Skip(eyes.why)
         equal(eyes.access, [])

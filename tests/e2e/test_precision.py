@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The precision of a job: what capabilities offer trains, what this processor cannot compute in is refused when it is submitted."""
+"""The precision of a job: precisions listed in the capabilities can be trained; unsupported ones are rejected when the job is submitted."""
 import json, os, subprocess
 
 from lib import BUILD, Daemon, Skip, case, check, equal, finish
@@ -28,7 +28,7 @@ def run(d):
     with open("/proc/cpuinfo") as f:
         able = "avx512_bf16" in f.read() and "onednn" in caps["backends"]
 
-    with case("capabilities say what this processor can compute in"):
+    with case("capabilities list the precisions that this processor supports"):
         equal(caps["precisions"], ["fp32", "fp32-strict"] + (["bf16"] if able else []))
 
     d.glyphs(train=300, test=50)
@@ -46,13 +46,13 @@ def run(d):
     with case("the same job gives the same losses, bit for bit"):
         for precision, runs in curves.items():
             equal(runs[-1], runs[0], precision)
-    with case("bf16 rounds otherwise than fp32, and by little"):
+    with case("bf16 rounds slightly differently from fp32"):
         if "bf16" not in curves:
             raise Skip("this processor has no bf16 instructions")
         a, b = curves["fp32"][0][EPOCHS], curves["bf16"][0][EPOCHS]
         check(a != b and abs(a - b) < 0.1 * a, f"losses after {EPOCHS} epochs: {a} in fp32, {b} in bf16")
     if not able:
-        with case("bf16 is refused where it cannot be computed"):
+        with case("bf16 is rejected where it is not supported"):
             refuses(d, "bf16 here")
 
 
@@ -66,12 +66,12 @@ with Daemon() as d:
 
 with Daemon(env=HIDDEN) as d:
     d.glyphs(train=300, test=50)
-    with case("a processor without the instructions: not offered, refused, and fp32 trains"):
+    with case("a processor without the instructions: bf16 not listed, rejected, and fp32 trains"):
         equal(capabilities(d)["precisions"], ["fp32", "fp32-strict"])
         refuses(d, "bf16 with the instructions hidden")
         d.wait_job(d.submit(**LENET, train=train("fp32"))["id"])
 
-with case("bench says in what it computes, or why it cannot"):
+with case("bench reports its precision, or why it is not supported"):
     one = json.loads(bench("fp32-strict").stdout)
     equal(one["precision"], "fp32-strict")
     refused = bench("bf16", **HIDDEN)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Jobs with profiles, struck at random moments between their first checkpoint and their end: the daemon, the training, the search killed, the daemon
-stopped, the job cancelled. A job is completed when its profiles are all ready, or says which are not; a cancellation that is accepted is kept."""
+"""Jobs with profiles, interrupted at random moments between their first checkpoint and their end: the daemon, the training or the search is killed,
+the daemon stopped, or the job cancelled. A job completes when all its profiles are ready, or says which ones failed; an accepted cancellation holds."""
 import os, random, signal, time
 
 from lib import PATIENCE, SANITIZED, Daemon, Events, case, check, equal, finish
@@ -11,7 +11,7 @@ NAMES = ("light", "lighter")
 SPEC = {"name": "struck", "dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "retry": {"max": 10, "backoff_s": 0},
         "train": {"epochs": 2, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}},
         "profiles": [{"name": name, "desire": "macs", "budget": budget, "evaluations": 20} for name, budget in zip(NAMES, (0.95, 0.9))]}
-MOMENTS = {                                       # what happens first; a random pause follows
+MOMENTS = {                                       # the first interruption; a random pause follows
     "checkpoint": lambda e: e.type == "job.checkpoint" and e.data["epoch"] == 2,
     "queued": lambda e: e.type == "checkpoint.profile" and e.data["state"] == "queued",
     "searching": lambda e: e.type == "checkpoint.profile" and e.data["state"] == "searching",
@@ -28,7 +28,7 @@ def kill(d, role):
 
 
 def strike(d, what, job):
-    """The answer to a cancellation, else None."""
+    """The response to a cancellation, otherwise None."""
     if what == "daemon":
         d.kill()
         d.start()
@@ -42,7 +42,7 @@ def strike(d, what, job):
 
 
 def is_over(d, job, answer, what):
-    """What the job promised holds."""
+    """Checks that the job's promises hold."""
     end = time.monotonic() + 60 * PATIENCE
     while True:
         j = d.client.get(f"/v1/jobs/{job}?wait=20s&until=terminal").json
@@ -68,14 +68,14 @@ def is_over(d, job, answer, what):
 with Daemon() as d:
     d.glyphs(train=200, test=40)
     rng, ends = random.Random(SEED), {}
-    with case(f"{ROUNDS} jobs with profiles, struck at random moments (seed {SEED})"):
+    with case(f"{ROUNDS} jobs with profiles, interrupted at random moments (seed {SEED})"):
         for i in range(ROUNDS):
             what, moment, pause = STRIKES[i % len(STRIKES)], rng.choice(list(MOMENTS)), rng.random() ** 2 * 0.2
             events = Events(d.port, "/v1/events?topics=jobs,checkpoints")
             job = d.submit(**SPEC)["id"]
             events.until(lambda e: (e.data.get("job") == job or e.data.get("id") == job) and MOMENTS[moment](e), what=moment)
             events.close()
-            time.sleep(pause)                     # anywhere in between: the moment is the test's input
+            time.sleep(pause)                     # anywhere in between: the moment is the input of the test
             answer = strike(d, what, job)
             if rng.random() < 0.3:
                 strike(d, "daemon", job)

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""Profiles with the real engine: a job that ends with one, its mode switched to live and asked for in every way, another that comes while the
-model is served, export, a kill -9 of the daemon in the middle of a search, and what may not be deleted."""
+"""Profiles with the real engine: a job that ends with one, switching a live model to it and requesting it in every way, a second one that arrives
+while the model is served, export, a kill -9 of the daemon in the middle of a search, and deletions that are rejected."""
 import json, os, subprocess
 
 from lib import BUILD, Daemon, Events, case, check, directory, equal, finish, noise_png
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}},
         "profiles": [{"name": "fast", "desire": "macs", "budget": 0.9, "evaluations": 40}]}
-# Eight layers to draw for: a search that takes seconds, so that there is a middle of it.
+# Eight augmented layers: the search takes seconds, so the test can interrupt it.
 DEEP = {"layers": [layer for _ in range(8) for layer in ({"type": "conv", "out": 8, "augment": True}, {"type": "relu"})] +
                   [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
 PNG = {"Content-Type": "image/png"}
@@ -39,7 +39,7 @@ def wait_profile(d, path, want="ready"):
 with Daemon() as d:
     c = d.client
     d.glyphs(train=400, test=100)
-    with case("a job is completed when its profile is ready"):
+    with case("a job completes when its profile is ready"):
         events = Events(d.port, "/v1/events?topics=jobs,checkpoints")
         job = d.submit(**SPEC)["id"]
         events.until(lambda e: e.type == "checkpoint.profile" and e.data["state"] == "queued", what="the profile's row")
@@ -57,14 +57,14 @@ with Daemon() as d:
         equal([p["name"] for p in all_of_them["items"]], ["fast"])
         equal(fast["macs"], round(fast["macs_share"] * all_of_them["aom"]["macs"]), "the share")
 
-    with case("live: switched to, and named in every way"):
+    with case("live: switching to it, and naming it in every way"):
         d.deploy("live", job)
         modes = c.get("/v1/deployments/live/mode").json["bundles"]
         equal(sorted(modes), ["aom", "dom", "dom:fast"])
         equal((modes["dom:fast"]["acc"], modes["dom:fast"]["macs"]), (fast["val_acc"], fast["macs"]))
         by_mode = {m: classify(d, m) for m in modes}
         equal({m: a["mode"] for m, a in by_mode.items()}, {m: m for m in modes})
-        recorded = c.get(f"/v1/checkpoints/{best}").json["info"]["draw"]                # may be the one that was found
+        recorded = c.get(f"/v1/checkpoints/{best}").json["info"]["draw"]                # may be the searched profile
         check(len({str(logits(a)) for a in by_mode.values()}) == (2 if recorded == fast["draw"] else 3), "every mode has an answer of its own")
         equal(by_mode["dom:fast"]["macs"], fast["macs"])
         equal(classify(d, None)["mode"], "aom")
@@ -81,12 +81,12 @@ with Daemon() as d:
         check('wasd_mode_info{deployment="live",mode="dom:fast"} 1' in c.get("/metrics").body.decode(), "the metric")
         equal(classify(d, "dom:none", want=400)["code"], "bad_parameter")
 
-    with case("another one comes while it is served"):
+    with case("a second profile arrives while the model is served"):
         events = Events(d.port, "/v1/events?topics=deployments")
         c.post(profiles, {"name": "least", "desire": "macs", "budget": 0.7, "evaluations": 40}, want=202)
         least = wait_profile(d, f"{profiles}/least")
         check(least["macs_share"] <= 0.7, least)
-        while "dom:least" not in c.get("/v1/deployments/live/mode").json["bundles"]:     # between the row and the process lies one load
+        while "dom:least" not in c.get("/v1/deployments/live/mode").json["bundles"]:     # the process loads the profile after the row is written
             events.until(lambda e: e.type == "deployment.state", what="the deployment with another mode")
         events.close()
         a = classify(d, "dom:least")
@@ -105,7 +105,7 @@ with Daemon() as d:
         check(model.body != c.get(f"/v1/checkpoints/{best}/file?format=onnx&mode=aom").body, "another one than aom's")
         equal(c.get(f"/v1/checkpoints/{best}/file?format=onnx&mode=dom:none", want=422).json["code"], "unsupported")
 
-    with case("from the command line: the table, another search, a given draw, the file; refusals in words"):
+    with case("from the command line: the table, another search, a given draw, the file; clear errors"):
         url, here = ("--url", f"http://127.0.0.1:{d.port}"), directory()
         table = [line.split() for line in wasd("profiles", best, *url).splitlines()]
         equal((table[0][0], table[1][0], table[1][2]), ("MODE", "aom", str(all_of_them["aom"]["macs"])))
@@ -127,7 +127,7 @@ with Daemon() as d:
         with open(f"{here}/fast.onnx", "rb") as f:
             equal(f.read(), model.body)
 
-    with case("what answers is not deleted; what does not is gone at once"):
+    with case("a profile in use is not deleted; another one is deleted at once"):
         refused = c.delete(f"{profiles}/fast", want=409).json
         equal(refused["code"], "referenced")
         check("deployment live" in refused["detail"], refused["detail"])
@@ -139,7 +139,7 @@ with Daemon() as d:
         events.close()
         equal(classify(d, "dom:least", want=400)["code"], "bad_parameter")
 
-    with case("kill -9 in the middle of a search: it is done after the restart, and the mode is as it was"):
+    with case("kill -9 in the middle of a search: it completes after the restart, and the mode is unchanged"):
         events = Events(d.port, "/v1/events?topics=checkpoints")
         c.post(profiles, {"name": "again", "desire": "macs", "budget": 0.75, "evaluations": 300}, want=202)
         events.until(lambda e: e.data["name"] == "again" and e.data["state"] == "searching", what="the search")
@@ -153,7 +153,7 @@ with Daemon() as d:
         equal(c.get("/v1/deployments/live/mode").json["mode"], "dom:fast")
         equal(logits(classify(d)), logits(by_mode["dom:fast"]))
 
-    with case("a search that is deleted ends"):
+    with case("deleting a profile stops its search"):
         events = Events(d.port, "/v1/events?topics=checkpoints")
         c.post(profiles, {"name": "long", "desire": "macs", "budget": 0.7, "evaluations": 5000}, want=202)
         events.until(lambda e: e.data["name"] == "long" and e.data["state"] == "searching", what="the search")
@@ -163,7 +163,7 @@ with Daemon() as d:
         wait_profile(d, f"{profiles}/next")
         events.close()
 
-    with case("kill -9 while a job only waits for its profile: it is completed when the profile is there, and has it once"):
+    with case("kill -9 while a job only waits for its profile: it completes when the profile is ready, and has it once"):
         events = Events(d.port, "/v1/events?topics=checkpoints")
         job = d.submit(**{**SPEC, "model": DEEP, "was": {"transforms": [{"type": "translate"}], "layers": "all"}, "profiles": [{"desire": "macs", "budget": 0.8, "evaluations": 400}]})["id"]
         row = events.until(lambda e: e.data["job"] == job and e.data["state"] == "searching", what="the search")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The README's tour, pasted into a shell block by block."""
+"""Pastes the README's tour into a shell, block by block."""
 import os, re
 
 from lib import TOP, Daemon, case, check, directory, finish, learned, pasted, safetensors

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Photographs: 3,000 + 1,000 CIFAR-10 images go in by one PUT; LeNet, and ResNet-18 with WAS and without, learn from them."""
+"""Photographs: one PUT uploads 3,000 + 1,000 CIFAR-10 images; LeNet, and ResNet-18 with and without WAS, learn from them."""
 import os
 
 from lib import Daemon, SHARED, Skip, SANITIZED, case, check, cifar_subset, equal, finish, tar
@@ -24,7 +24,7 @@ def learned(d, job, floor):
 
 
 def run(d):
-    with case("CIFAR-10 photographs are registered as one archive"):
+    with case("CIFAR-10 photographs are uploaded as one archive"):
         archive = tar(cifar_subset(3000, 1000))
         d.client.put("/v1/datasets/cifar-small", archive, want=(200, 201, 202))
         info = d.wait_dataset("cifar-small")
@@ -32,7 +32,7 @@ def run(d):
         equal(sorted(info["classes"]), ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
         check(all(0.3 < m < 0.6 for m in info["mean"]), f"channel means {info['mean']}")
 
-    with case("the same bytes again are the same version"):
+    with case("the same bytes again give the same version"):
         again = d.client.put("/v1/datasets/cifar-small", archive, want=200).json
         equal(again["version"], info["version"])
 
@@ -55,7 +55,7 @@ def run(d):
             pair[name] = learned(d, job, 0.15)
             equal(d.client.get(f"/v1/jobs/{job['id']}").json["was"] is False, was is False)
 
-    with case("both modes are measured where there are two"):
+    with case("both modes are measured if the network has two"):
         check(set(pair) == {"resnet18-was", "resnet18-plain"}, f"both jobs ended: {sorted(pair)}")
         equal(len(pair["resnet18-was"]["val_acc_dom"]), 2)
         check(max(pair["resnet18-was"]["val_acc_dom"].values()) > 0.1, pair["resnet18-was"]["val_acc_dom"])

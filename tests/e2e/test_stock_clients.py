@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Unmodified clients from PyPI, in a virtual environment of the build tree, against a real daemon. Where PyPI cannot be reached, the
-test says so and is skipped."""
+"""Unmodified clients from PyPI, in a virtual environment of the build tree, against a real daemon. If PyPI cannot be
+reached, the test reports that and is skipped."""
 import json, os, subprocess, sys
 
 from lib import BUILD, TOP, Daemon, directory, noise_png
@@ -9,7 +9,7 @@ PACKAGES = ["tritonclient[http]==2.73.0", "aiohttp"]
 
 
 def environment():
-    """The Python that has the clients; None and why where it cannot be made."""
+    """The Python with the clients; or None and the reason."""
     home = os.path.join(BUILD, "clients")
     python, stamp = os.path.join(home, "bin", "python"), os.path.join(home, "packages.json")
     if os.path.exists(stamp) and json.load(open(stamp)) == PACKAGES:

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Who uses whom: the files of api/ call each other in one direction only, and so do the folders of core/ and the rooms of server/, by what
-they include and by what their objects call. A circle that is known has its line here, with what is left of it."""
+"""Dependencies: the files of api/ call each other in one direction only, and so do the folders of core/ and of server/, both by their
+#include lines and by their symbols. Known circles are listed here, as far as they still exist."""
 import glob, os, re, subprocess
 
 from lib import BUILD, TOP, case, check, equal, finish
 
-# server/ itself is two rooms: what every room may use, and what puts them together.
+# server/ itself has two parts: files that every folder may use, and files that connect the folders.
 TOOLS = {"address", "config", "disk", "log", "notify", "pool"}
 # fields.c looks a member's form up by name in a table, and the functions of that table use fields.c.
 KNOWN_CALL = ("fields", "forms")
@@ -25,7 +25,7 @@ def circles(uses):
 
 
 def unknown(uses, known):
-    """The circles that are not part of a known one."""
+    """The circles that are not part of a known circle."""
     return [c for c in circles(uses) if not any(set(c) <= k for k in known)]
 
 
@@ -80,14 +80,14 @@ with case("structure: the files of api/ call each other in one direction"):
     uses[KNOWN_CALL[0]].remove(KNOWN_CALL[1])
     equal(circles(uses), [])
 
-with case("structure: the rooms of server/ use each other in one direction"):
+with case("structure: the folders of server/ use each other in one direction"):
     included, called = includes("server", room), calls(sources("server/*.c") + sources("server/*/*.c"), room)
     check({"http", "jobs", "serving"} <= included["daemon"] & called["daemon"], "the daemon's rooms were not found")
     equal(circles(included), [])
     equal(circles(called), [])
     equal(included.get("tools", set()) | called.get("tools", set()), set())
 
-with case("structure: the folders of core/ include each other in one direction, but for the known circles"):
+with case("structure: the folders of core/ include each other in one direction, except for the known circles"):
     included = includes("core", lambda path: path.split("/")[1])
     check("layers" in included["graph"], "the folders of core/ were not found")
     equal(unknown(included, KNOWN_INCLUDES), [])

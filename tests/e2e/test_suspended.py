@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The deployment at whose work the inference process is killed again and again is set aside, says how it comes back, and the other one answers."""
+"""A deployment whose requests repeatedly kill the inference process is suspended and says how it can be resumed; the other one keeps answering."""
 import os, signal, threading, time
 
 from lib import PATIENCE, Client, Daemon, case, check, equal, finish, noise_png
@@ -15,7 +15,7 @@ def zeros(*shape):
 
 
 def network(width, convs):
-    """Its work grows with width squared times convs."""
+    """The work of a request grows with width squared times convs."""
     layers = [{"type": "conv", "name": "in", "out": width, "kernel": 3, "bias": False}]
     layers += [{"type": "conv", "name": f"c{i}", "out": width, "kernel": 3, "bias": False} for i in range(convs)]
     layers += [{"type": "maxpool", "kernel": 8}, {"type": "flatten"}, {"type": "linear", "name": "head", "out": "classes"}]
@@ -34,7 +34,7 @@ with Daemon() as d:
         return client.request("POST", f"/v1/deployments/{name}/classify", image, headers=PNG)
 
     def kill_at_work():
-        """SIGKILL while the process computes for "slow": its processor time grows only then."""
+        """Sends SIGKILL while the process computes for "slow", recognised by its growing processor time."""
         pid, = d.engines("infer")
         cpu = lambda: sum(map(int, open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[11:13]))
         before, answer = cpu(), []
@@ -52,7 +52,7 @@ with Daemon() as d:
             check(time.monotonic() < end, what)
             time.sleep(0.02)
 
-    with case("five deaths at one deployment's work: it is set aside, the other answers"):
+    with case("five crashes caused by one deployment: it is suspended, the other answers"):
         for _ in range(5):
             until(lambda: ask("slow").status == 200, "slow does not come back")
             kill_at_work()
@@ -71,7 +71,7 @@ with Daemon() as d:
         audit = c.get("/v1/audit?object=deployment/slow&limit=1").json["items"][0]
         equal((audit["action"], audit["actor"]), ("deployment.suspend", "daemon"))
 
-    with case("it comes back when it is asked for"):
+    with case("it is resumed on request"):
         c.post("/v1/deployments/slow:reload", want=202)
         until(lambda: ask("slow").status == 200, "slow does not come back")
         equal((c.get("/v1/deployments/slow").json["conditions"], "suspended" in c.get("/v2/health/ready").json), ([], False))

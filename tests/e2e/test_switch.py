@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""200 mode switches under 8 clients that never stop asking: no request fails, every answer's logits equal, bit for bit, those of
-the bundle that its generation names, and what was sent after a switch had been acknowledged never comes from before it."""
+"""200 mode switches under 8 clients that send requests continuously: no request fails, the logits of every answer equal, bit for bit, those
+of the bundle of its generation, and requests sent after a switch was acknowledged are never answered by the old bundle."""
 import threading
 
 from lib import SANITIZED, Client, Daemon, case, check, equal, finish, noise_png
@@ -71,7 +71,7 @@ with Daemon() as d:
         swaps.sort()
         print(f"# {len(answers)} answers from {len(used)} generations, median swap {swaps[len(swaps) // 2]} us")
 
-    with case("every switch has its audit row"):
+    with case("every switch has an audit record"):
         rows, cursor = [], ""
         while True:
             page = d.client.get(f"/v1/audit?object=deployment/live&limit=100{cursor}").json

@@ -1,4 +1,4 @@
-"""The part of W3C WebDriver that the page's test needs, spoken to chromedriver over plain HTTP."""
+"""The part of W3C WebDriver that the page test needs, a client of chromedriver over plain HTTP."""
 import base64, http.client, json, os, re, shutil, subprocess, tempfile, time
 
 from lib import PATIENCE, Skip, check, directory
@@ -57,7 +57,7 @@ class Browser:
         self.call("POST", f"{self.session}/element/{self.find(css)}/value", {"text": text})
 
     def keys(self, text):
-        """Types into whatever has the focus; \ue004 Tab, \ue007 Enter, \ue00c Escape."""
+        """Types into the focused element; \ue004 Tab, \ue007 Enter, \ue00c Escape."""
         strokes = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
         self.call("POST", self.session + "/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
 
@@ -65,18 +65,18 @@ class Browser:
         return self.call("POST", self.session + "/goog/cdp/execute", {"cmd": command, "params": params})
 
     def size(self, width, height):
-        """Sets the size of the page itself; a window cannot be as narrow as a phone. A scroll bar takes nothing of it."""
+        """Sets the size of the page itself, since a window cannot be as narrow as a phone. Scroll bars take no space."""
         self.cdp("Emulation.setScrollbarsHidden", hidden=True)
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.wait(f"return document.documentElement.clientWidth === {width}", f"a page {width} pixels wide")
 
     def scheme(self, name):
-        """"light" or "dark", as the system's setting would say; without transitions, so that colours are what they will be."""
+        """"light" or "dark", like the system setting; without transitions, so that colours are final at once."""
         self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}])
         self.wait(f"return matchMedia('(prefers-color-scheme: {name})').matches", name)
 
     def wait(self, script, what, timeout=60):
-        """Until the script returns something true, which is given back. The page is asked again every tenth of a second."""
+        """Waits until the script returns something true, and returns it. Runs the script every tenth of a second."""
         end = time.monotonic() + timeout * PATIENCE
         while True:
             value = self.run(script)
