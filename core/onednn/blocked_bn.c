@@ -179,32 +179,56 @@ static void prepare_block(struct bn_job *j, int block)
 	}
 }
 
+/* Which of a step's tensors are bfloat16. What leads to the logits is float32 beside them. */
+struct halves {
+	bool x, res, y;
+};
+
+BLOCKED_INLINE struct halves halves_of(const struct step *s)
+{
+	bool y = blocked_of(s->y)->bf16;
+	return (struct halves){blocked_of(s->x[0])->bf16, s->has_res ? blocked_of(s->x[1])->bf16 : y, y};
+}
+
+BLOCKED_INLINE bool mixed(struct halves h)
+{
+	return h.x != h.y || h.res != h.y;
+}
+
+BLOCKED_INLINE struct halves alike(bool bf16)
+{
+	return (struct halves){bf16, bf16, bf16};
+}
+
 BLOCKED_INLINE void normalise(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya,
-                              size_t len, bool bf16, enum act act, bool res)
+                              size_t len, struct halves h, enum act act, bool res)
 {
 	v16 scale, shift;
 	__builtin_memcpy(&scale, &c->scale, sizeof scale);
 	__builtin_memcpy(&shift, &c->shift, sizeof shift);
 	for (size_t i = 0; i < len; i++) {
-		v16 v = v_load(s->x[0]->data, xa + i, bf16) * scale + shift;
+		v16 v = v_load(s->x[0]->data, xa + i, h.x) * scale + shift;
 		if (res)
-			v += v_load(s->x[1]->data, ra + i, bf16);
-		v_store(s->y->data, ya + i, v_act(act, v), bf16);
+			v += v_load(s->x[1]->data, ra + i, h.res);
+		v_store(s->y->data, ya + i, v_act(act, v), h.y);
 	}
 }
 
 BLOCKED_HOT static void normalise_any(const struct step *s, const struct bn_coef *c, size_t xa, size_t ra, size_t ya,
                                       size_t len)
 {
-	if (blocked_of(s->y)->bf16) {
+	struct halves h = halves_of(s);
+	if (mixed(h)) {
+		normalise(s, c, xa, ra, ya, len, h, s->act, s->has_res);
+	} else if (h.y) {
 		if (s->has_res)
-			normalise(s, c, xa, ra, ya, len, true, s->act, true);
+			normalise(s, c, xa, ra, ya, len, alike(true), s->act, true);
 		else
-			normalise(s, c, xa, ra, ya, len, true, s->act, false);
+			normalise(s, c, xa, ra, ya, len, alike(true), s->act, false);
 	} else if (s->has_res) {
-		normalise(s, c, xa, ra, ya, len, false, s->act, true);
+		normalise(s, c, xa, ra, ya, len, alike(false), s->act, true);
 	} else {
-		normalise(s, c, xa, ra, ya, len, false, s->act, false);
+		normalise(s, c, xa, ra, ya, len, alike(false), s->act, false);
 	}
 }
 
@@ -245,7 +269,7 @@ BLOCKED_INLINE v16 gradient(const struct step *s, v16 x, v16 scale, v16 shift, s
 }
 
 BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa, size_t ya,
-                         size_t pixels, bool bf16)
+                         size_t pixels, struct halves h)
 {
 	v16 scale, shift, mean;
 	__builtin_memcpy(&scale, &c->scale, sizeof scale);
@@ -258,7 +282,7 @@ BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct b
 		size_t len = pixels - p < PIXELS ? pixels - p : PIXELS;
 		v16 sg = v_set(0), sx = sg;
 		for (size_t i = p; i < p + len; i++) {
-			v16 x = v_load(s->x[0]->data, xa + i, bf16), g = gradient(s, x, scale, shift, ya, i, bf16);
+			v16 x = v_load(s->x[0]->data, xa + i, h.x), g = gradient(s, x, scale, shift, ya, i, h.y);
 			sg += g;
 			sx += g * (x - mean);
 		}
@@ -272,10 +296,13 @@ BLOCKED_INLINE void sums(const struct step *s, const struct bn_coef *c, struct b
 BLOCKED_HOT static void sums_any(const struct step *s, const struct bn_coef *c, struct bn_part *part, size_t xa,
                                  size_t ya, size_t pixels)
 {
-	if (blocked_of(s->y)->bf16)
-		sums(s, c, part, xa, ya, pixels, true);
+	struct halves h = halves_of(s);
+	if (mixed(h))
+		sums(s, c, part, xa, ya, pixels, h);
+	else if (h.y)
+		sums(s, c, part, xa, ya, pixels, alike(true));
 	else
-		sums(s, c, part, xa, ya, pixels, false);
+		sums(s, c, part, xa, ya, pixels, alike(false));
 }
 
 static void sums_items(void *ctx, int begin, int end, int thread)
@@ -293,7 +320,7 @@ static void sums_items(void *ctx, int begin, int end, int thread)
 }
 
 /* dx = p*g + q*(x-mean) + r */
-BLOCKED_INLINE void apply(const struct step *s, const struct bn_coef *c, size_t at, size_t len, bool bf16)
+BLOCKED_INLINE void apply(const struct step *s, const struct bn_coef *c, size_t at, size_t len, struct halves h)
 {
 	v16 p, q, r, scale, shift, mean;
 	__builtin_memcpy(&p, &c->p, sizeof p);
@@ -305,22 +332,25 @@ BLOCKED_INLINE void apply(const struct step *s, const struct bn_coef *c, size_t 
 	void *dx = s->dx[0] ? s->dx[0]->data : NULL, *dres = s->has_res && s->dx[1] ? s->dx[1]->data : NULL;
 	bool dx_add = s->dx_add[0], res_add = s->has_res && s->dx_add[1];
 	for (size_t i = at; i < at + len; i++) {
-		v16 x = v_load(s->x[0]->data, i, bf16), g = gradient(s, x, scale, shift, i, 0, bf16);
+		v16 x = v_load(s->x[0]->data, i, h.x), g = gradient(s, x, scale, shift, i, 0, h.y);
 		if (dx) {
 			v16 d = p * g + q * (x - mean) + r;
-			v_store(dx, i, dx_add ? d + v_load(dx, i, bf16) : d, bf16);
+			v_store(dx, i, dx_add ? d + v_load(dx, i, h.x) : d, h.x);
 		}
 		if (dres)
-			v_store(dres, i, res_add ? g + v_load(dres, i, bf16) : g, bf16);
+			v_store(dres, i, res_add ? g + v_load(dres, i, h.res) : g, h.res);
 	}
 }
 
 BLOCKED_HOT static void apply_any(const struct step *s, const struct bn_coef *c, size_t at, size_t len)
 {
-	if (blocked_of(s->y)->bf16)
-		apply(s, c, at, len, true);
+	struct halves h = halves_of(s);
+	if (mixed(h))
+		apply(s, c, at, len, h);
+	else if (h.y)
+		apply(s, c, at, len, alike(true));
 	else
-		apply(s, c, at, len, false);
+		apply(s, c, at, len, alike(false));
 }
 
 static void apply_items(void *ctx, int begin, int end, int thread)
