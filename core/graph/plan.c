@@ -61,6 +61,15 @@ static const struct layer *reader_kind(const struct wasd_graph *g, wasd_node i)
 	return kind;
 }
 
+static bool read_by_conv(const struct wasd_graph *g, wasd_node i)
+{
+	for (wasd_node r = i + 1; r < g->n_nodes; r++)
+		for (int k = 0; k < g->nodes[r].n_in; k++)
+			if (g->nodes[r].inputs[k] == i && g->nodes[r].layer == &layer_conv)
+				return true;
+	return false;
+}
+
 /* The only reader of node i, -1 when there are several or it is the output. */
 static wasd_node only_reader(const struct builder *b, wasd_node i)
 {
@@ -374,6 +383,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		p->value[i].by = p->grad[i].by = &g->nodes[i];
 		p->value[i].source = p->grad[i].source = g->nodes[i].n_in ? &p->value[g->nodes[i].inputs[0]] : NULL;
 		p->value[i].reader = p->grad[i].reader = reader_kind(g, i);
+		p->value[i].convolved = p->grad[i].convolved = read_by_conv(g, i);
 		be->layout(&p->value[i], o->batch, o->precision);
 		be->layout(&p->grad[i], o->batch, o->precision);
 	}

@@ -31,12 +31,12 @@
 struct tensor {
 	struct wasd_shape shape;
 	void *data;
-	size_t sn, sc; /* strides in elements, for the batch size n of the running pass */
-	size_t bytes;  /* for the largest batch. The backend's layout() sets all members but by, source, reader, data and
-	                  shape */
+	size_t sn, sc;               /* strides in elements, for the batch size n of the running pass */
+	size_t bytes;                /* for the largest batch. The backend's layout() sets it, the strides and `layout` */
 	const struct node *by;       /* the node that writes it */
 	const struct tensor *source; /* the first value that its node reads, laid out earlier; NULL for the input */
 	const struct layer *reader;  /* the layer of the nodes that read it if they are all of one kind, else NULL */
+	bool convolved;              /* a convolution is among the nodes that read it */
 	const void *layout;          /* the backend's own layout description; NULL in plane layouts */
 };
 

@@ -24,9 +24,9 @@ static enum wasd_status onednn_open(struct wasd_err *err)
 
 static void onednn_layout(struct tensor *t, int n, enum wasd_precision p)
 {
-	bool half = p == WASD_PRECISION_BF16, read_by_conv = t->reader && t->reader == &layer_conv;
+	bool half = p == WASD_PRECISION_BF16;
 	/* The output of a layer without a kernel here has the precision of its input, as for activations. */
-	if (half && !read_by_conv && t->source && backend_kernel_of(&backend_onednn, t->by->layer) == &relaid_kernel)
+	if (half && !t->convolved && t->source && backend_kernel_of(&backend_onednn, t->by->layer) == &relaid_kernel)
 		half = blocked_of(t->source)->bf16;
 	blocked_layout_set(t, n, half);
 }

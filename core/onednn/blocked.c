@@ -18,7 +18,7 @@ static bool stays_float(const struct tensor *t)
 {
 	static const char *const head[] = {"linear", "flatten", "globalpool"}, *const behind[] = {"relu", "relu6",
 	                                                                                          "dropout", "add"};
-	if (t->reader && !strcmp(t->reader->op, "conv"))
+	if (t->convolved)
 		return false;
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
 		if (op_is(t, head[i]))
