@@ -3,10 +3,8 @@
  * core. */
 #include "tiny.h"
 
-#include "backend/backend.h"
-#include "infer/bundle.h"
+#include "compare_nets.h"
 #include "wasd/convert.h"
-#include "wasd/model.h"
 #include "wasd/safetensors.h"
 
 #include "extend_layer.h"
@@ -80,108 +78,21 @@ static const char *const squares[] = {
 	"{\"layers\":[{\"type\":\"conv\",\"out\":%d},{\"type\":\"square\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":20},{\"type\":\"conv\",\"out\":9,\"kernel\":1}," HEAD,
 };
 
-enum { IMAGES = 3, CLASSES = 2, SIDE = 6 };
-
-/* Runs one forward and backward pass and one pass of the compiled network; the gradients stay in the model. */
-static void run_squares(struct wasd_model *m, const char *backend, enum wasd_precision p, const real *x, double *loss,
-                        real logits[IMAGES * CLASSES], real served[IMAGES * CLASSES])
-{
-	static const int32_t y[IMAGES] = {1, 0, 1};
-	struct wasd_exec *e = NULL;
-	struct wasd_bundle *b = NULL;
-	struct wasd_exec *net = NULL;
-	struct wasd_err err = {0};
-	int hits;
-	CHECK_MSG(!wasd_exec_create(m,
-	                            &(struct wasd_exec_opts){.batch = IMAGES,
-	                                                     .training = true,
-	                                                     .precision = p,
-	                                                     .backend = backend},
-	                            &e, &err),
-	          "%s: %s", backend, err.msg);
-	wasd_model_grad_zero(m);
-	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = IMAGES, .bn = WASD_BN_BATCH}, &err) &&
-	      !wasd_exec_loss(e, y, 0, loss, &hits, &err));
-	memcpy(logits, wasd_exec_logits(e), IMAGES * CLASSES * sizeof *logits);
-	CHECK(!wasd_exec_backward(e, &err));
-	CHECK_MSG(!bundle_compile(m, NULL, WASD_STATS_AOM, &b, &err), "%s", err.msg);
-	CHECK_MSG(!wasd_exec_create(bundle_model(b),
-	                            &(struct wasd_exec_opts){.batch = IMAGES,
-	                                                     .constant_weights = true,
-	                                                     .precision = p,
-	                                                     .backend = backend},
-	                            &net, &err),
-	          "%s", err.msg);
-	for (int i = 0; i < IMAGES; i++) { /* fewer images than planned */
-		CHECK(!wasd_exec_forward(net, x + i * 3 * SIDE * SIDE,
-		                         &(struct wasd_pass){.n = 1, .bn = WASD_BN_SET, .set = WASD_STATS_AOM}, &err));
-		memcpy(served + i * CLASSES, wasd_exec_logits(net), CLASSES * sizeof *served);
-	}
-	wasd_exec_destroy(net);
-	wasd_bundle_unref(b);
-	wasd_exec_destroy(e);
-}
-
-static double distance(const real *a, const real *b, size_t n, double *scale)
-{
-	double d = 0;
-	*scale = 1e-6;
-	for (size_t i = 0; i < n; i++) {
-		d = fmax(d, isfinite(a[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
-		*scale = fmax(*scale, fabs((double)b[i]));
-	}
-	return d;
-}
-
-static void compare_squares(const char *backend, enum wasd_precision p, size_t which, int channels)
-{
-	struct wasd_graph *g = NULL;
-	struct wasd_model *a = NULL, *b = NULL;
-	struct wasd_err err = {0};
-	struct wasd_rng r;
-	real x[IMAGES * 3 * SIDE * SIDE], la[IMAGES * CLASSES], lb[IMAGES * CLASSES], sa[IMAGES * CLASSES],
-		sb[IMAGES * CLASSES];
-	double va, vb, d, scale,
-		tol = p == WASD_PRECISION_BF16 ? 0.06 :
-	                                     2e-4; /* bfloat16 has 8 bits, and these nets have few values to average over */
-	char text[700];
-	snprintf(text, sizeof text, squares[which], channels);
-	cJSON *model = cJSON_Parse(text);
-	wasd_rng_init(&r, 1, "x", 0, 0);
-	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
-		x[i] = (real)wasd_rng_between(&r, -1, 1);
-	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err), "%s", err.msg);
-	CHECK(!wasd_model_create(g, 1, &a, &err) && !wasd_model_create(g, 1, &b, &err));
-	run_squares(a, backend, p, x, &va, la, sa);
-	run_squares(b, "ref", WASD_PRECISION_FP32, x, &vb, lb, sb);
-	size_t n = wasd_graph_param_count(g);
-	const char *name = wasd_precision_name(p);
-	d = distance(la, lb, IMAGES * CLASSES, &scale);
-	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: logits differ by %g of %g", backend, name, which,
-	          channels, d, scale);
-	d = distance(sa, sb, IMAGES * CLASSES, &scale);
-	CHECK_MSG(d <= tol * scale, "%s %s, net %zu, %d channels: served logits differ by %g of %g", backend, name, which,
-	          channels, d, scale);
-	d = distance(wasd_model_grad(a), wasd_model_grad(b), n, &scale);
-	CHECK_MSG(d <= 3 * tol * scale, "%s %s, net %zu, %d channels: gradients differ by %g of %g", backend, name, which,
-	          channels, d, scale);
-	wasd_model_destroy(a);
-	wasd_model_destroy(b);
-	wasd_graph_destroy(g);
-	cJSON_Delete(model);
-}
-
 static void layer_computes_on_every_backend(void)
 {
 	static const int channels[] = {3, 5, 16, 37};
-	const struct backend *b;
-	for (int i = 0; (b = backend_at(i)) != NULL; i++)
-		for (int p = 0; p < WASD_PRECISIONS; p++) {
-			if (backend_choose(b->name, (enum wasd_precision)p, &b, NULL))
-				continue; /* not available here */
-			for (size_t k = 0; k < sizeof squares / sizeof *squares * 4; k++)
-				compare_squares(b->name, (enum wasd_precision)p, k / 4, channels[k % 4]);
-		}
+	for (size_t k = 0; k < sizeof squares / sizeof *squares * 4; k++) {
+		struct wasd_graph *g = NULL;
+		struct wasd_err err = {0};
+		char text[700], what[40];
+		snprintf(text, sizeof text, squares[k / 4], channels[k % 4]);
+		snprintf(what, sizeof what, "net %zu, %d channels", k / 4, channels[k % 4]);
+		cJSON *model = cJSON_Parse(text);
+		CHECK_MSG(!wasd_network_build(model, compared_input, CLASSES, &g, &err), "%s: %s", what, err.msg);
+		compare_everywhere(what, g);
+		wasd_graph_destroy(g);
+		cJSON_Delete(model);
+	}
 }
 
 /* --explain names the step that copies, and only for the backend that copies. */
@@ -198,8 +109,7 @@ static void copies_are_explained(void)
 		struct wasd_err err = {0};
 		if (backend_choose(b->name, WASD_PRECISION_FP32, &b, NULL))
 			continue;
-		CHECK(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err) &&
-		      !wasd_model_create(g, 1, &m, &err));
+		CHECK(!wasd_network_build(model, compared_input, CLASSES, &g, &err) && !wasd_model_create(g, 1, &m, &err));
 		CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 2, .backend = b->name}, &e, &err));
 		cJSON *list = wasd_exec_explain(e), *row;
 		bool told = false;
@@ -223,9 +133,8 @@ static void layer_without_any_kernel_is_refused(void)
 	struct wasd_err err = {0};
 	const struct backend *b;
 	cJSON *model = cJSON_Parse("{\"layers\":[{\"type\":\"conv\",\"out\":4},{\"type\":\"hollow\"}," HEAD);
-	CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){3, SIDE, SIDE}, CLASSES, &g, &err) &&
-	              !wasd_model_create(g, 1, &m, &err),
-	          "%s", err.msg);
+	CHECK_MSG(!wasd_network_build(model, compared_input, CLASSES, &g, &err) && !wasd_model_create(g, 1, &m, &err), "%s",
+	          err.msg);
 	for (int i = 0; (b = backend_at(i)) != NULL; i++) {
 		if (backend_choose(b->name, WASD_PRECISION_FP32, &b, NULL))
 			continue;

@@ -1,7 +1,8 @@
-/* Every layer in small graphs: gradients against finite differences, and the fast backend against the plain loops. Each
- * case is conv -> the layer under test -> flatten -> linear -> loss, so that the first convolution's weights check the
- * layer's input gradient. Both checks run on every row of the table. */
+/* Layers in company, in small graphs: gradients against finite differences, and every backend against the plain loops.
+ * Each case is conv -> the layer under test -> flatten -> linear -> loss, so that the layer's input gradient is checked
+ * through the first convolution's weights. Both checks run on every row of the table. */
 #include "check.h"
+#include "backend/backend.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/weights.h"
@@ -227,16 +228,19 @@ static void check_gradients(const char *name, layer_fn fn, struct setup s, const
 
 static const struct setup small = {.in = {2, 6, 7}, .batch = 3, .n = 3, .bn = WASD_BN_BATCH, .dropout = true};
 
-static void gradients_openblas(void)
+/* On every row of the backends that this machine's processor can run. */
+static void check_gradients_everywhere(const char *name, layer_fn fn, struct setup s)
 {
-	for (size_t i = 0; i < ROWS; i++)
-		check_gradients(table[i].name, table[i].fn, small, "openblas");
+	const struct backend *b, *can;
+	for (int i = 0; (b = backend_at(i)); i++)
+		if (!backend_choose(b->name, WASD_PRECISION_FP32, &can, NULL))
+			check_gradients(name, fn, s, b->name);
 }
 
-static void gradients_ref(void)
+static void gradients(void)
 {
 	for (size_t i = 0; i < ROWS; i++)
-		check_gradients(table[i].name, table[i].fn, small, "ref");
+		check_gradients_everywhere(table[i].name, table[i].fn, small);
 }
 
 static void gradients_stored_statistics(void)
@@ -244,10 +248,9 @@ static void gradients_stored_statistics(void)
 	struct setup s = small;
 	s.bn = WASD_BN_SET;
 	s.smoothing = 0.1;
-	check_gradients("bn", bn, s, "openblas");
-	check_gradients("bn_relu", bn_relu, s, "openblas");
-	check_gradients("bn_add_relu", bn_add_relu, s, "openblas");
-	check_gradients("bn", bn, s, "ref");
+	check_gradients_everywhere("bn", bn, s);
+	check_gradients_everywhere("bn_relu", bn_relu, s);
+	check_gradients_everywhere("bn_add_relu", bn_add_relu, s);
 }
 
 static wasd_node shadowed(struct wasd_graph *g, wasd_node x)
@@ -260,9 +263,7 @@ static wasd_node shadowed(struct wasd_graph *g, wasd_node x)
 	return x;
 }
 
-static bool runs_here(const char *backend);
-
-/* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves no tap of a kernel. */
+/* Through shadow weights: compact kernels, alpha, the depthwise path, and a draw that leaves nothing of a kernel. */
 static void gradients_shadow(void)
 {
 	static const struct {
@@ -283,12 +284,9 @@ static void gradients_shadow(void)
 			layers[k] = (struct wasd_draw_layer){.aug = k};
 			CHECK_MSG(!wasd_transform_make(ops[i][k].op, k ? 5 : 3, ops[i][k].p, &layers[k].t, &err), "%s", err.msg);
 		}
-		check_gradients("shadowed", shadowed, s, "openblas");
-		check_gradients("shadowed", shadowed, s, "ref");
-		if (runs_here("onednn"))
-			check_gradients("shadowed", shadowed, s, "onednn");
+		check_gradients_everywhere("shadowed", shadowed, s);
 		s.keep_all = true;
-		check_gradients("shadowed", shadowed, s, "openblas");
+		check_gradients_everywhere("shadowed", shadowed, s);
 	}
 }
 
@@ -320,10 +318,7 @@ static void gradients_parts(void)
 				                               part ? &more[k][part - 1] : &layers[k].t, &err),
 				          "%s", err.msg);
 		}
-		check_gradients("shadowed in parts", shadowed, s, "openblas");
-		check_gradients("shadowed in parts", shadowed, s, "ref");
-		if (runs_here("onednn"))
-			check_gradients("shadowed in parts", shadowed, s, "onednn");
+		check_gradients_everywhere("shadowed in parts", shadowed, s);
 	}
 }
 
@@ -342,29 +337,10 @@ static double worst(const real *a, const real *b, size_t n, double *scale)
 	return d;
 }
 
-/* Skips a backend that this machine's processor cannot run. */
-static bool runs_here(const char *backend)
-{
-	struct wasd_graph *g = NULL;
-	struct wasd_model *m = NULL;
-	struct wasd_exec *e = NULL;
-	struct wasd_err err = {0};
-	CHECK(!wasd_graph_create((struct wasd_shape){1, 1, 1}, &g, &err));
-	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, wasd_graph_input(g), "l", 2, false), &err));
-	CHECK(!wasd_model_create(g, 1, &m, &err));
-	bool runs = wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 1, .backend = backend}, &e, &err) == WASD_OK;
-	wasd_exec_destroy(e);
-	wasd_model_destroy(m);
-	wasd_graph_destroy(g);
-	return runs;
-}
-
 static void check_equal_on(const char *backend, const char *name, layer_fn fn, struct setup s, int threads)
 {
 	struct wasd_err err = {0};
 	CHECK_MSG(!wasd_threads_init(threads, &err), "%s", err.msg);
-	if (!runs_here(backend))
-		return;
 	struct wasd_model *a = make_model(fn, s.in, 5, 23), *b = make_model(fn, s.in, 5, 23);
 	struct setup plain = s;
 	plain.batch = s.n;
@@ -407,8 +383,10 @@ static void check_equal_on(const char *backend, const char *name, layer_fn fn, s
 
 static void check_equal(const char *name, layer_fn fn, struct setup s, int threads)
 {
-	check_equal_on("openblas", name, fn, s, threads);
-	check_equal_on("onednn", name, fn, s, threads);
+	const struct backend *b, *can;
+	for (int i = 0; (b = backend_at(i)); i++)
+		if (strcmp(b->name, "ref") && !backend_choose(b->name, WASD_PRECISION_FP32, &can, NULL))
+			check_equal_on(b->name, name, fn, s, threads);
 }
 
 static void backends_agree(void)
@@ -522,7 +500,9 @@ static void minimal_filtering(void)
 	check_equal("minimal", minimal, (struct setup){.in = {1, 4, 4}, .batch = 40, .n = 40}, 3);
 	check_equal("minimal", minimal, (struct setup){.in = {1, 2, 600}, .batch = 1, .n = 1}, 3);
 	wasd_threads_done();
-	check_gradients("minimal", minimal, s, "openblas");
+	const struct backend *best;
+	CHECK(!backend_choose(NULL, WASD_PRECISION_FP32, &best, NULL));
+	check_gradients("minimal", minimal, s, best->name); /* plain loops take long for it */
 }
 
 /* Depthwise kernels on channels that fill two blocks and part of a third: sides of 1 to 5 taps, whole and with the
@@ -642,8 +622,7 @@ int main(int argc, char **argv)
 {
 	(void)argc;
 	wasd_cpu_prepare(argv, NULL);
-	TEST_RUN(gradients_openblas);
-	TEST_RUN(gradients_ref);
+	TEST_RUN(gradients);
 	TEST_RUN(gradients_stored_statistics);
 	TEST_RUN(gradients_shadow);
 	TEST_RUN(gradients_parts);
