@@ -25,7 +25,7 @@ def differences(old, new, at=""):
             else:
                 yield from differences(value, new[name], f"{at}/{name}")
     elif isinstance(old, list) and isinstance(new, list):
-        if len(old) != len(new):
+        if len(old) != len(new) and not (at.startswith("/v2/models/") and len(old) < len(new)):    # what a model takes may grow
             yield f"{at} has {len(new)} items, {len(old)} were recorded"
         for i, (a, b) in enumerate(zip(old, new)):
             yield from differences(a, b, f"{at}/{i}")
