@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 8, SWEEP_S = 600 };
+enum { FILES_MAX = 8, SWEEP_S = 600, IDLE_MS = 5000, WAITING_MAX = 16 };
 #define BYTES_MAX ((int64_t)1 << 30)
 
 struct made {
@@ -149,7 +149,7 @@ static enum wasd_status ask(struct convert *c, const char *checkpoint, const cha
 	                          profile ? "format:s mode:s bytes:i sha256:s out:s profile_bytes:i" :
 	                                    "format:s mode:s bytes:i sha256:s out:s",
 	                          format, mode, bytes, sha, path, overlay);
-	return helper_ask_fd(&c->helper, call, fd, deadline_us, err);
+	return helper_ask(&c->helper, call, fd, deadline_us, err);
 }
 
 static enum wasd_status make(struct convert *c, const char *name, const char *checkpoint, const char *profile,
@@ -271,7 +271,7 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	s = from && to ? room(c, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
 	if (s == WASD_OK) {
 		call.json = import_message(from, to, how);
-		s = helper_ask(&c->helper, &call, deadline_us, err);
+		s = helper_ask(&c->helper, &call, -1, deadline_us, err);
 	}
 	id[0] = 0;
 	if (s == WASD_OK && !dry)
@@ -295,11 +295,17 @@ static void do_register(void *ctx)
 	supervisor_every(c->cfg.sup, convert_tick, c);
 }
 
+static const struct helper_kind conversions = {
+	.role = WASD_ROLE_CONVERT,
+	.idle_ms = IDLE_MS,
+	.down = "the conversion's process ended",
+};
+
 enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err)
 {
 	struct convert *c = wasd_calloc(1, sizeof *c);
 	if (!c || !(c->dir = wasd_asprintf("%s/exports", cfg->data_dir)) ||
-	    helper_init(&c->helper, cfg->sup, WASD_ROLE_CONVERT, 16, "the conversion's process ended") != WASD_OK) {
+	    helper_init(&c->helper, cfg->sup, &conversions, WAITING_MAX, c) != WASD_OK) {
 		if (c)
 			wasd_free(c->dir);
 		wasd_free(c);

@@ -22,6 +22,8 @@
 
 enum {
 	PREVIEW_TIMEOUT_MS = 10000,
+	PREVIEW_IDLE_MS = 5000,
+	PREVIEWS_MAX = 64,
 	FILES_MAX = 64,
 	REMARKS_MAX = 32,
 	EXAMPLES_MAX = 5,
@@ -414,6 +416,12 @@ enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int ver
 
 /* ---- previews ---------------------------------------------------------------------------------------------- */
 
+static const struct helper_kind previews = {
+	.role = WASD_ROLE_INGEST,
+	.idle_ms = PREVIEW_IDLE_MS,
+	.down = "the preview process ended",
+};
+
 enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *split, int64_t index,
                                 struct api_call *call, struct wasd_err *err)
 {
@@ -421,7 +429,7 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 	cJSON_Delete(call->json);
 	call->json = absolute ? wasd_message("preview", "path:s split:s index:i", absolute, split, index) : NULL;
 	wasd_free(absolute);
-	return helper_ask(&g->previews, call, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
+	return helper_ask(&g->previews, call, -1, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }
 
 /* ---- life
@@ -432,7 +440,7 @@ enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **
 {
 	struct ingest *g = wasd_calloc(1, sizeof *g);
 	if (!g || !(g->data_dir = wasd_strdup(cfg->data_dir)) ||
-	    helper_init(&g->previews, cfg->sup, WASD_ROLE_INGEST, 64, "the preview process ended") != WASD_OK) {
+	    helper_init(&g->previews, cfg->sup, &previews, PREVIEWS_MAX, g) != WASD_OK) {
 		if (g)
 			wasd_free(g->data_dir);
 		wasd_free(g);

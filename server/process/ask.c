@@ -72,12 +72,13 @@ void asker_detach(struct asker *a)
 	pthread_mutex_unlock(&a->lock);
 }
 
-int asker_waiting(struct asker *a)
+bool asker_up(struct asker *a, int *waiting)
 {
 	pthread_mutex_lock(&a->lock);
-	int n = a->n;
+	bool up = a->proc != NULL;
+	*waiting = a->n;
 	pthread_mutex_unlock(&a->lock);
-	return n;
+	return up;
 }
 
 /* Bulk travels inside the frame up to its limit, above it in a sealed memory file that the JSON describes. */
@@ -147,17 +148,25 @@ static enum wasd_status send_question(struct asker *a, struct question *q, cJSON
 	return s;
 }
 
-enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
+/* Takes call->json and fd, which goes with it; -1: call's bin does. */
+static enum wasd_status post(struct asker *a, struct question *q, struct api_call *call, int fd, struct wasd_err *err)
 {
-	int fd = -1;
-	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	enum wasd_status s = !call->json ? wasd_fail(err, WASD_ENOMEM, "no memory for a call") :
+	                     fd < 0      ? bulk_file(call, &fd, err) :
+	                                   WASD_OK;
 	cJSON *json = call->json;
 	call->json = NULL;
-	if (s != WASD_OK) {
-		cJSON_Delete(json);
-		return s;
-	}
-	return send_question(a, q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
+	if (s == WASD_OK)
+		return send_question(a, q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
+	cJSON_Delete(json);
+	if (fd >= 0)
+		close(fd);
+	return s;
+}
+
+enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
+{
+	return post(a, q, call, -1, err);
 }
 
 enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
@@ -192,30 +201,11 @@ static void wake(struct question *q)
 	pthread_mutex_unlock(&w->asker->lock);
 }
 
-enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+enum wasd_status asker_ask(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
 {
-	int fd = -1;
-	enum wasd_status s = call->json ? bulk_file(call, &fd, err) : WASD_OK;
-	if (s != WASD_OK) {
-		cJSON_Delete(call->json);
-		call->json = NULL;
-		return s;
-	}
-	return asker_ask_fd(a, call, fd, deadline_us, err);
-}
-
-enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
-{
-	cJSON *json = call->json;
-	call->json = NULL;
-	if (!json) {
-		if (fd >= 0)
-			close(fd);
-		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
-	}
 	struct waiting w = {.q = {.who = call->who, .bulk_max = call->reply_max, .done = wake}, .asker = a};
 	wasd_cond_init(&w.changed);
-	enum wasd_status s = send_question(a, &w.q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
+	enum wasd_status s = post(a, &w.q, call, fd, err);
 	if (s != WASD_OK) {
 		pthread_cond_destroy(&w.changed);
 		return s;

@@ -43,13 +43,11 @@ void asker_attach(struct asker *a, struct proc *p); /* [S] */
  * the order of the questions, so that is the one it was at. */
 void asker_suspect(struct asker *a, char who[72]);
 void asker_detach(struct asker *a); /* [S] before the proc goes: every open question ends with WASD_EBUSY */
-/* Sends call->json (taken) with bin and waits for the answer, at most until deadline_us (WASD_EBUSY). An error answer
+/* Sends call->json (taken) and waits for the answer, at most until deadline_us (WASD_EBUSY). fd: a descriptor that goes
+ * with it, taken; -1: call's bin does, inside the frame or as a file by its size. An error answer
  * becomes its status, message and pointer; call->reply is then the error object (its "code"). Any thread but the
  * supervisor's. */
-enum wasd_status asker_ask(struct asker *a, struct api_call *call, int64_t deadline_us, struct wasd_err *err);
-/* The same with a descriptor of the caller's making, taken. */
-enum wasd_status asker_ask_fd(struct asker *a, struct api_call *call, int fd, int64_t deadline_us,
-                              struct wasd_err *err);
+enum wasd_status asker_ask(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err);
 /* Sends call->json (taken) with bin without waiting: who, bulk_max and done of q are set. done is called when this
  * returns WASD_OK, and only then; it may be called before this returns. Any thread. */
 enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err);
@@ -58,6 +56,6 @@ enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call
 /* [S] An answer that came: takes m's json and bin, or what lies in its memory file (at most call->reply_max bytes).
  * WASD_ECORRUPT when it is not a proper one. */
 enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd_err *err);
-int asker_waiting(struct asker *a);
+bool asker_up(struct asker *a, int *waiting); /* there is a process; *waiting: questions without an answer */
 
 #endif

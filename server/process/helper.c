@@ -1,43 +1,90 @@
+/* helper.c - see helper.h. The process that is let go is no concern of the helper any more: h->proc is the one that is
+ * asked, and what any other says or does is ignored. */
 #include "process/helper.h"
 
 #include <string.h>
 #include <unistd.h>
 
-enum { IDLE_MS = 5000 };
+/* ---- the process; [S] ---- */
 
 static enum wasd_status helper_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct helper *h = proc_owner(p);
-	if (!strcmp(m->type, "hello") || !strcmp(m->type, "log") || p != h->proc)
+	const char *level = "", *text = "";
+	if (!strcmp(m->type, "hello") || p != h->proc)
 		return WASD_OK;
-	return asker_answer(&h->asker, m, err);
+	if (strcmp(m->type, "log"))
+		return asker_answer(&h->asker, m, err);
+	wasd_json_str(m->json, "level", &level);
+	wasd_json_str(m->json, "text", &text);
+	if (h->kind->log)
+		h->kind->log(h->self, level, text);
+	return WASD_OK;
 }
 
 static void helper_gone(struct proc *p, const struct proc_end *end)
 {
 	struct helper *h = proc_owner(p);
-	(void)end;
+	char who[72];
 	if (p != h->proc)
-		return; /* one that was let go */
-	asker_detach(&h->asker);
+		return;
 	h->proc = NULL;
+	asker_suspect(&h->asker, who);
+	if (h->kind->dying && !h->stopping)
+		h->kind->dying(h->self, who, end->reason);
+	asker_detach(&h->asker);
+	if (h->kind->died && !h->stopping)
+		h->kind->died(h->self);
 }
 
-static void helper_tick(void *ctx)
+static void let_go(struct helper *h)
 {
-	struct helper *h = ctx;
-	if (!h->proc || wasd_mono_us() - h->used_us <= IDLE_MS * 1000ll || asker_waiting(&h->asker))
-		return;
 	struct proc *p = h->proc;
 	asker_detach(&h->asker);
 	h->proc = NULL;
 	proc_close(p);
 }
 
-enum wasd_status helper_init(struct helper *h, struct supervisor *sup, enum wasd_role role, int max, const char *down)
+static void helper_tick(struct proc *p)
 {
-	*h = (struct helper){.sup = sup, .cls = {.role = role, .message = helper_message, .gone = helper_gone}};
-	return asker_init(&h->asker, role, max, down);
+	struct helper *h = proc_owner(p);
+	if (p == h->proc && h->kind->idle_ms && wasd_mono_us() - h->used_us > h->kind->idle_ms * 1000ll &&
+	    !atomic_load(&h->asking))
+		let_go(h);
+}
+
+enum wasd_status helper_start(struct helper *h, struct wasd_err *err)
+{
+	h->used_us = wasd_mono_us();
+	if (h->proc)
+		return WASD_OK;
+	enum wasd_status s = proc_spawn(h->sup, &h->cls, h, &h->proc, err);
+	if (s == WASD_OK)
+		asker_attach(&h->asker, h->proc);
+	return s;
+}
+
+void helper_stop(struct helper *h)
+{
+	h->stopping = true;
+	if (h->proc)
+		proc_close(h->proc);
+}
+
+/* ---- any thread ---- */
+
+enum wasd_status helper_init(struct helper *h, struct supervisor *sup, const struct helper_kind *kind, int max,
+                             void *self)
+{
+	*h = (struct helper){.kind = kind, .self = self, .sup = sup};
+	h->cls =
+		(struct proc_class){.role = kind->role, .message = helper_message, .gone = helper_gone, .tick = helper_tick};
+	return asker_init(&h->asker, kind->role, max, kind->down);
+}
+
+void helper_done(struct helper *h)
+{
+	asker_done(&h->asker);
 }
 
 struct up_call {
@@ -50,16 +97,11 @@ static void do_up(void *ctx)
 {
 	struct up_call *up = ctx;
 	struct helper *h = up->h;
-	h->used_us = wasd_mono_us();
-	up->status = h->stopping ? wasd_fail(up->err, WASD_EBUSY, "the daemon is stopping") : WASD_OK;
-	if (h->proc || up->status != WASD_OK)
-		return;
-	if (!h->ticks)
-		supervisor_every(h->sup, helper_tick, h);
-	h->ticks = true;
-	up->status = proc_spawn(h->sup, &h->cls, h, &h->proc, up->err);
+	up->status = h->stopping        ? wasd_fail(up->err, WASD_EBUSY, "the daemon is stopping") :
+	             h->kind->may_start ? h->kind->may_start(h->self, up->err) :
+	                                  WASD_OK;
 	if (up->status == WASD_OK)
-		asker_attach(&h->asker, h->proc);
+		up->status = helper_start(h, up->err);
 }
 
 static enum wasd_status up(struct helper *h, struct wasd_err *err)
@@ -69,30 +111,23 @@ static enum wasd_status up(struct helper *h, struct wasd_err *err)
 	return call.status;
 }
 
-enum wasd_status helper_ask(struct helper *h, struct api_call *call, int64_t deadline_us, struct wasd_err *err)
+enum wasd_status helper_ask(struct helper *h, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)
 {
-	enum wasd_status s = up(h, err);
-	return s == WASD_OK ? asker_ask(&h->asker, call, deadline_us, err) : s;
-}
-
-enum wasd_status helper_ask_fd(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
-                               struct wasd_err *err)
-{
+	atomic_fetch_add(&h->asking, 1);
 	enum wasd_status s = up(h, err);
 	if (s == WASD_OK)
-		return asker_ask_fd(&h->asker, call, fd, deadline_us, err);
-	close(fd);
+		s = asker_ask(&h->asker, call, fd, deadline_us, err);
+	else if (fd >= 0)
+		close(fd);
+	atomic_fetch_sub(&h->asking, 1);
 	return s;
 }
 
-void helper_stop(struct helper *h)
+enum wasd_status helper_ask_running(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
+                                    struct wasd_err *err)
 {
-	h->stopping = true;
-	if (h->proc)
-		proc_end(h->proc, true, "the daemon is stopping");
-}
-
-void helper_done(struct helper *h)
-{
-	asker_done(&h->asker);
+	atomic_fetch_add(&h->asking, 1);
+	enum wasd_status s = asker_ask(&h->asker, call, fd, deadline_us, err);
+	atomic_fetch_sub(&h->asking, 1);
+	return s;
 }

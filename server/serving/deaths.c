@@ -147,7 +147,7 @@ void serving_died(struct serving *s, const char *who, const char *reason)
 static void start_again(struct serving *s, int64_t now)
 {
 	struct wasd_err err = {0};
-	if (serving_spawn(s, &err) != WASD_OK) {
+	if (helper_start(&s->helper, &err) != WASD_OK) {
 		log_line(LOG_ERROR, "the inference process cannot be started", "why=%s", LOG_Q(err.msg));
 		s->deaths = s->deaths > AT_ONCE ? s->deaths : AT_ONCE;
 		start_later(s, now, false);

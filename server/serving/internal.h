@@ -2,7 +2,7 @@
 #ifndef SERVER_SERVING_INTERNAL_H
 #define SERVER_SERVING_INTERNAL_H
 
-#include "process/ask.h"
+#include "process/helper.h"
 #include "pool.h"
 #include "serving/queue.h"
 #include "serving/serving.h"
@@ -41,7 +41,7 @@ struct deployment {
 
 struct serving {
 	struct serving_config cfg;
-	struct asker asker;
+	struct helper helper;
 	struct queue *queue;
 	struct pool *loads;
 	pthread_mutex_t lock;      /* deployments and bundles */
@@ -51,7 +51,6 @@ struct serving {
 	_Atomic bool stopping;
 	pthread_cond_t let_go; /* a deployment that is to go has one request less, is wanted again, or all ends */
 	/* [S] */
-	struct proc *proc;
 	int deaths; /* deaths.c */
 	int64_t death_us;
 	_Atomic int64_t up_at_us; /* when the process is to be started again; 0: it runs, or nobody wants it */
@@ -67,15 +66,11 @@ bool serving_has_mode(const struct bundle *b, const char *mode);
 /* Requests on their way, but for those of that generation. */
 int64_t serving_in_flight(const struct deployment *d, int64_t generation);
 
-/* The process runs, or is started. Not from the supervisor's thread. */
-enum wasd_status serving_up(struct serving *s, struct wasd_err *err);
 /* The deployment is loaded as its row says, when its turn comes, unless it is set aside then. Any thread. */
 void serving_queue_load(struct serving *s, const char *name);
 
 /* ---- deaths.c ---- */
 
-/* [S] Starts the process if it does not run. */
-enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err);
 /* [S] The process is gone, at the work of that deployment ("": nobody's). */
 void serving_died(struct serving *s, const char *who, const char *reason);
 /* [S] Does what is due: starts the process again, takes deployments back. */

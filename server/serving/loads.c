@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LOAD_TIMEOUT_S = 120 };
 
@@ -76,17 +75,12 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 	enum wasd_status st = storage_ckpt_memfd(s->cfg.db, id, &fd, &bytes, sha, err);
 	if (st != WASD_OK)
 		return st;
-	st = serving_up(s, err);
-	if (st != WASD_OK) {
-		close(fd);
-		return st;
-	}
 	if (threads < 1 || threads > WASD_THREADS_MAX)
 		threads = s->cfg.threads;
 	struct api_call call = {.who = s->loading,
 	                        .json = wasd_message("load", "bundle:s bytes:i sha256:s threads:i", id, bytes, sha,
 	                                             threads)};
-	st = asker_ask_fd(&s->asker, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	st = helper_ask(&s->helper, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK)
 		st = check_loaded(call.reply, id, err);
 	if (st == WASD_OK) {
@@ -113,7 +107,7 @@ static enum wasd_status warm_mode(struct serving *s, const char *id, const char 
 	                        .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1),
 	                        .bin = zeros,
 	                        .bin_len = n * sizeof *zeros};
-	enum wasd_status st = asker_ask(&s->asker, &call, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	enum wasd_status st = helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	api_call_done(&call);
 	wasd_free(zeros);
 	return st;
@@ -166,7 +160,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	                        .json = wasd_message("profile",
 	                                             "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id,
 	                                             p->name, bytes, sha, overlay, threads)};
-	st = asker_ask_fd(&s->asker, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+	st = helper_ask_running(&s->helper, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
 	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
@@ -190,7 +184,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	pthread_mutex_unlock(&s->lock);
 	struct api_call call = {.who = s->loading,
 	                        .json = wasd_message("unprofile", "bundle:s name:s", id, wasd_mode_member(mode))};
-	asker_ask(&s->asker, &call, wasd_mono_us() + 10000000, NULL);
+	helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }
 
@@ -287,7 +281,7 @@ static void unload_unused(struct serving *s)
 		if (!in_process)
 			continue;
 		struct api_call call = {.who = s->loading, .json = wasd_message("unload", "bundle:s", id)};
-		asker_ask(&s->asker, &call, wasd_mono_us() + 10000000, NULL);
+		helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + 10000000, NULL);
 		api_call_done(&call);
 	}
 }

@@ -66,76 +66,43 @@ int64_t serving_in_flight(const struct deployment *d, int64_t generation)
 
 /* ---- the process; [S] --------------------------------------------------------------------------------------- */
 
-static enum wasd_status infer_message(struct proc *p, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status may_start(void *self, struct wasd_err *err)
 {
-	struct serving *s = proc_owner(p);
-	const char *level = "", *text = "";
-	if (!strcmp(m->type, "hello"))
-		return WASD_OK;
-	if (strcmp(m->type, "log"))
-		return asker_answer(&s->asker, m, err);
-	wasd_json_str(m->json, "level", &level);
-	wasd_json_str(m->json, "text", &text);
-	log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
+	struct serving *s = self;
+	if (atomic_load(&s->stopping))
+		return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
+	if (atomic_load(&s->up_at_us))
+		return wasd_fail(err, WASD_EBUSY, "the inference process waits before it starts again");
 	return WASD_OK;
 }
 
-static void infer_gone(struct proc *p, const struct proc_end *end);
-
-static const struct proc_class infer_class = {.role = WASD_ROLE_INFER, .message = infer_message, .gone = infer_gone};
-
-enum wasd_status serving_spawn(struct serving *s, struct wasd_err *err)
+static void infer_log(void *self, const char *level, const char *text)
 {
-	if (s->proc)
-		return WASD_OK;
-	enum wasd_status st = proc_spawn(s->cfg.sup, &infer_class, s, &s->proc, err);
-	if (st == WASD_OK)
-		asker_attach(&s->asker, s->proc);
-	return st;
+	(void)self;
+	log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
 }
 
-static void infer_gone(struct proc *p, const struct proc_end *end)
+/* Whoever sees a question end must not find the deployment ready. */
+static void infer_dying(void *self, const char *who, const char *reason)
 {
-	struct serving *s = proc_owner(p);
-	char who[72];
-	s->proc = NULL;
-	/* Before the open questions end: whoever sees one fail must not find the deployment ready. */
+	struct serving *s = self;
 	pthread_mutex_lock(&s->lock);
 	for (struct bundle *b = s->bundles; b; b = b->next) {
 		cJSON_Delete(b->loaded);
 		b->loaded = NULL;
 	}
 	pthread_mutex_unlock(&s->lock);
-	asker_suspect(&s->asker, who);
-	serving_died(s, who, end->reason);
-	asker_detach(&s->asker);
-	serving_tick(s);
+	serving_died(s, who, reason);
 }
 
-struct up_call {
-	struct serving *s;
-	enum wasd_status status;
-	struct wasd_err *err;
+static const struct helper_kind infer_kind = {
+	.role = WASD_ROLE_INFER,
+	.down = "the inference process is being restarted",
+	.may_start = may_start,
+	.log = infer_log,
+	.dying = infer_dying,
+	.died = serving_tick,
 };
-
-static void do_up(void *ctx)
-{
-	struct up_call *c = ctx;
-	struct serving *s = c->s;
-	if (atomic_load(&s->stopping))
-		c->status = wasd_fail(c->err, WASD_EBUSY, "the daemon is stopping");
-	else if (atomic_load(&s->up_at_us))
-		c->status = wasd_fail(c->err, WASD_EBUSY, "the inference process waits before it starts again");
-	else
-		c->status = serving_spawn(s, c->err);
-}
-
-enum wasd_status serving_up(struct serving *s, struct wasd_err *err)
-{
-	struct up_call up = {.s = s, .err = err};
-	supervisor_call(s->cfg.sup, do_up, &up);
-	return up.status;
-}
 
 /* ---- the daemon's functions -------------------------------------------------------------------------------- */
 
@@ -281,12 +248,10 @@ void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
 cJSON *serve_status(struct serving *s)
 {
 	cJSON *o = cJSON_CreateObject();
-	int waiting, asked;
+	int waiting, asked, in_process;
 	queue_length(s->queue, &waiting, &asked);
-	pthread_mutex_lock(&s->asker.lock);
-	cJSON_AddBoolToObject(o, "up", s->asker.proc != NULL);
-	cJSON_AddNumberToObject(o, "calls", s->asker.n);
-	pthread_mutex_unlock(&s->asker.lock);
+	cJSON_AddBoolToObject(o, "up", asker_up(&s->helper.asker, &in_process));
+	cJSON_AddNumberToObject(o, "calls", in_process);
 	cJSON_AddNumberToObject(o, "waiting", waiting);
 	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
 	int64_t wait = serving_restart_s(s);
@@ -314,8 +279,7 @@ static void do_register(void *ctx)
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err)
 {
 	struct serving *s = wasd_calloc(1, sizeof *s);
-	if (!s || asker_init(&s->asker, WASD_ROLE_INFER, cfg->max_questions, "the inference process is being restarted") !=
-	              WASD_OK) {
+	if (!s || helper_init(&s->helper, cfg->sup, &infer_kind, cfg->max_questions, s) != WASD_OK) {
 		wasd_free(s);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for serving");
 	}
@@ -323,7 +287,7 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->switching, NULL);
 	wasd_cond_init(&s->let_go);
-	enum wasd_status st = queue_create(&s->asker, cfg->max_questions, &s->queue, err);
+	enum wasd_status st = queue_create(&s->helper.asker, cfg->max_questions, &s->queue, err);
 	if (st == WASD_OK)
 		st = pool_create("loads", 1, 1024, &s->loads, err);
 	if (st != WASD_OK) {
@@ -356,8 +320,7 @@ void serve_restore(struct serving *s)
 static void do_stop(void *ctx)
 {
 	struct serving *s = ctx;
-	if (s->proc)
-		proc_close(s->proc);
+	helper_stop(&s->helper);
 }
 
 void serve_stop(struct serving *s)
@@ -387,7 +350,7 @@ void serve_destroy(struct serving *s)
 		wasd_free(b);
 	}
 	queue_destroy(s->queue);
-	asker_done(&s->asker);
+	helper_done(&s->helper);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->switching);
 	pthread_cond_destroy(&s->let_go);
