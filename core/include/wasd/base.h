@@ -1,5 +1,5 @@
-/* wasd/base.h - what every part of wasd shares: statuses, errors, counted memory, growing
- * buffers, durable files, digests, ids and time. No dependency on the rest of core. */
+/* wasd/base.h - shared by all parts of wasd: statuses, errors, counted memory, growing buffers, durable files, digests,
+ * ids and time. Does not depend on the rest of core. */
 #ifndef WASD_BASE_H
 #define WASD_BASE_H
 
@@ -14,14 +14,14 @@
 
 enum wasd_status {
 	WASD_OK = 0,
-	WASD_EINVAL, /* an argument or a field is wrong: the message names it        */
+	WASD_EINVAL, /* an argument or a field is wrong; the message names it */
 	WASD_ENOMEM,
-	WASD_EIO, /* the operating system refused: the message has strerror       */
+	WASD_EIO, /* the operating system failed the call; the message has strerror */
 	WASD_ENOTFOUND,
-	WASD_EEXIST,   /* a name is taken                                              */
-	WASD_ESTATE,   /* right request, wrong state (cancel of a finished job)        */
-	WASD_ECORRUPT, /* stored or sent bytes fail a check                            */
-	WASD_ETOOBIG,  /* a limit is exceeded: the message names limit and value       */
+	WASD_EEXIST,   /* the name is taken */
+	WASD_ESTATE,   /* valid request in the wrong state (cancelling a finished job) */
+	WASD_ECORRUPT, /* stored or received bytes fail a check */
+	WASD_ETOOBIG,  /* a limit is exceeded; the message gives limit and value */
 	WASD_EUNSUPPORTED,
 	WASD_EFULL, /* no disk space                                                */
 	WASD_EBUSY, /* try again later                                              */
@@ -31,17 +31,17 @@ enum wasd_status {
 	WASD_STATUS_COUNT
 };
 
-/* Lower-case name of a status ("einval"), for logs and messages on the wire. Never NULL. */
+/* Lower-case name of a status ("einval"), for logs and wire messages. Never NULL. */
 const char *wasd_status_name(enum wasd_status s);
 enum wasd_status wasd_status_from_name(const char *name); /* WASD_EINTERNAL if unknown */
 
-/* A formatted text of at most size - 1 bytes (size of 8 or more). One that does not fit ends in "..." on a UTF-8
- * boundary, so that a number that was cut is not read as another one. Returns its length. */
+/* Formats a text of at most size - 1 bytes (size: at least 8). A longer text is truncated on a UTF-8 boundary and ends
+ * in "...", so that a truncated number is not read as another number. Returns its length. */
 size_t wasd_line(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 size_t wasd_vline(char *out, size_t size, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 
-/* Detail that the status does not say. One line, no newline at the end, cut at 255 bytes as wasd_line does. `pointer`
- * is a JSON pointer or a file name when one culprit is known, else "". Callers pass NULL when they do not care. */
+/* Details beyond the status. msg is one line without a newline, truncated to 255 bytes like wasd_line. `pointer` is a
+ * JSON pointer or a file name if the fault has one known place, else "". Callers may pass NULL. */
 struct wasd_err {
 	enum wasd_status status;
 	char msg[256];
@@ -51,16 +51,17 @@ struct wasd_err {
 /* Sets *err (if not NULL) and returns s, so that `return wasd_fail(err, WASD_EINVAL, "...")` reads well. */
 enum wasd_status wasd_fail(struct wasd_err *err, enum wasd_status s, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The same with a culprit: JSON pointer ("/train/lr") or file name inside an archive. */
+/* Like wasd_fail, with the place of the fault: a JSON pointer ("/train/lr") or a file name inside an archive. */
 enum wasd_status wasd_fail_at(struct wasd_err *err, enum wasd_status s, const char *pointer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* The same with ": strerror(errnum)" at the end; ENOSPC/EDQUOT give WASD_EFULL, ENOMEM WASD_ENOMEM, else WASD_EIO. */
+/* Like wasd_fail, with ": strerror(errnum)" appended. ENOSPC/EDQUOT give WASD_EFULL, ENOMEM gives WASD_ENOMEM, anything
+ * else WASD_EIO. */
 enum wasd_status wasd_fail_errno(struct wasd_err *err, int errnum, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* ---- memory: every allocation of ours goes through here ------------------------------ */
+/* ---- memory: all our allocations go through here ------------------------------------ */
 
-/* All return NULL when out of memory, when a size overflows, or when a test asked for it.
+/* All return NULL when out of memory, when a size overflows, or when a test requests a failure.
  * wasd_calloc/wasd_alloc_array check n*size. wasd_alloc_aligned: 64-byte aligned, zeroed, free with wasd_free. */
 void *wasd_malloc(size_t size);
 void *wasd_calloc(size_t n, size_t size);
@@ -73,9 +74,9 @@ void wasd_free(void *p);
 
 struct wasd_mem_stats {
 	uint64_t allocs, frees;
-}; /* counts since the process began */
+}; /* counts since the process started */
 struct wasd_mem_stats wasd_mem_stats(void);
-/* Tests only: the nth allocation from now (1 = next) fails once; 0 switches off. */
+/* For tests: the nth allocation from now (1 = next) fails once; 0 switches this off. */
 void wasd_mem_fail_at(uint64_t nth);
 
 /* a*b and a+b into *out; false on overflow. */
@@ -88,8 +89,8 @@ static inline bool wasd_add_size(size_t a, size_t b, size_t *out)
 	return !__builtin_add_overflow(a, b, out);
 }
 
-/* A growing byte buffer. Zero-initialise; wasd_buf_done frees. `max` 0 = no limit. After a failure
- * (memory or max) the buffer keeps its content and `failed` stays set, so a run of appends is checked once. */
+/* A growing byte buffer. Zero-initialise it; wasd_buf_done frees it. `max` 0: no limit. After a failure (memory or max)
+ * the buffer keeps its content and `failed` stays set, so one check after a series of appends is enough. */
 struct wasd_buf {
 	char *data;
 	size_t len, cap, max;
@@ -98,27 +99,28 @@ struct wasd_buf {
 bool wasd_buf_append(struct wasd_buf *b, const void *p, size_t n);
 bool wasd_buf_puts(struct wasd_buf *b, const char *s);
 bool wasd_buf_printf(struct wasd_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-char *wasd_buf_cstr(struct wasd_buf *b); /* NUL-terminated view, NULL on failure */
+char *wasd_buf_cstr(struct wasd_buf *b); /* NUL-terminated view; NULL on failure */
 void wasd_buf_done(struct wasd_buf *b);
 
 /* ---- files -------------------------------------------------------------------------- */
 
 /* Writes path atomically and durably: path.tmp-XXXXXX in the same directory, fsync, rename, fsync of the directory. */
 enum wasd_status wasd_file_write_atomic(const char *path, const void *data, size_t len, struct wasd_err *err);
-/* Reads a whole file of at most max bytes into a fresh NUL-terminated block that the caller frees with wasd_free. */
+/* Reads a whole file of at most max bytes into a new NUL-terminated block (free with wasd_free). */
 enum wasd_status wasd_file_read(const char *path, size_t max, char **data, size_t *len, struct wasd_err *err);
 enum wasd_status wasd_mkdirs(const char *path, struct wasd_err *err); /* mkdir -p, mode 0750 */
 enum wasd_status wasd_remove_tree(const char *path,
                                   struct wasd_err *err); /* rm -r without following links; absent is OK */
 enum wasd_status wasd_fsync_dir(const char *path, struct wasd_err *err);
-/* write(2)/read(2) until n bytes moved; EINTR is retried. read: a short file is WASD_ECORRUPT. */
+/* write(2)/read(2) until n bytes are transferred, retrying after EINTR. read: WASD_ECORRUPT for a file that is too
+ * short. */
 enum wasd_status wasd_write_full(int fd, const void *p, size_t n, struct wasd_err *err);
 enum wasd_status wasd_read_full(int fd, void *p, size_t n, struct wasd_err *err);
-/* A memory file of n bytes copied from p (p may be NULL: zeroes), sealed against write, shrink and grow. Caller closes.
- */
+/* Creates a memory file of n bytes copied from p (NULL: zeroes), sealed against write, shrink and grow. The caller
+ * closes it. */
 enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err);
-/* Maps a received memory file read-only after checking that it carries all three seals and is exactly n bytes. munmap
- * by wasd_memfd_unmap. */
+/* Maps a received memory file read-only, after checking that it has all three seals and exactly n bytes. Unmap with
+ * wasd_memfd_unmap. */
 enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_err *err);
 void wasd_memfd_unmap(const void *p, size_t n);
 
@@ -128,25 +130,26 @@ void wasd_memfd_unmap(const void *p, size_t n);
 struct wasd_sha256;                           /* streaming SHA-256 (GnuTLS) */
 struct wasd_sha256 *wasd_sha256_create(void); /* NULL: no memory */
 void wasd_sha256_update(struct wasd_sha256 *h, const void *p, size_t n);
-void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX]); /* digest so far; may go on */
+void wasd_sha256_hex(struct wasd_sha256 *h,
+                     char hex[WASD_SHA256_HEX]); /* digest of the data so far; updates may follow */
 void wasd_sha256_destroy(struct wasd_sha256 *h);
 void wasd_sha256_of(const void *p, size_t n, char hex[WASD_SHA256_HEX]);
 uint32_t wasd_crc32c(uint32_t crc, const void *p, size_t n); /* start with 0; Castagnoli */
 
 #define WASD_ULID_LEN 26
-/* prefix + ULID ("job_01J..."), monotonic within the process also inside one millisecond. out has room for
+/* Writes prefix + ULID ("job_01J..."), monotonic within the process even within one millisecond. out needs room for
  * strlen(prefix)+27 bytes. Thread-safe. */
 void wasd_ulid(const char *prefix, char *out);
-void wasd_random_bytes(void *p, size_t n); /* getrandom; aborts if the kernel has none */
+void wasd_random_bytes(void *p, size_t n); /* getrandom; aborts if the kernel has no random bytes */
 
 int64_t wasd_now_ms(void);  /* wall clock, Unix milliseconds */
 int64_t wasd_mono_us(void); /* monotonic microseconds, for durations and deadlines */
 #define WASD_RFC3339_LEN 25
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T08:49:23.123Z" */
 
-/* True for ^[a-z0-9][a-z0-9._-]{0,62}$ and not the reserved "stats" (web/docs/api.md#names). */
+/* True if s matches ^[a-z0-9][a-z0-9._-]{0,62}$ and is not the reserved "stats" (web/docs/api.md#names). */
 bool wasd_name_ok(const char *s);
-/* Whether s as a whole is what pattern says: * is any run of bytes, also none, ? is one byte, all else itself. */
+/* Whether pattern matches the whole of s: * matches any number of bytes, ? one byte, everything else itself. */
 bool wasd_glob(const char *pattern, const char *s);
 bool wasd_utf8_ok(const char *s, size_t n); /* strict UTF-8, no NUL */
 

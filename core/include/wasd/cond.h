@@ -1,4 +1,4 @@
-/* wasd/cond.h - conditions that are waited for until a time of wasd_mono_us, so that a clock that is set moves no
+/* wasd/cond.h - condition variables with deadlines in wasd_mono_us, so that setting the clock does not move a
  * deadline. */
 #ifndef WASD_COND_H
 #define WASD_COND_H
@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* For wasd_cond_wait_until; pthread_cond_destroy ends it. */
+/* Initialises a condition for wasd_cond_wait_until; destroy it with pthread_cond_destroy. */
 void wasd_cond_init(pthread_cond_t *c);
-/* lock is held; false: the time has come. May also return true for no reason, as pthread_cond_wait may. */
+/* The caller holds the lock. False: the deadline has passed. May return true spuriously, like pthread_cond_wait. */
 bool wasd_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us);
 
 #endif

@@ -1,17 +1,17 @@
-/* wasd/model.h - the table of networks (web/docs/was.md#networks) and of everything else that has a name. */
+/* wasd/model.h - the table of networks (web/docs/was.md#networks), and the description of all tables of core. */
 #ifndef WASD_MODEL_H
 #define WASD_MODEL_H
 
 #include "wasd/graph.h"
 #include "wasd/json.h"
 
-/* A member of the spec's "model" object beside "arch": one of a few whole numbers, or true or false. What a request
- * leaves out is def and is written out (wasd_network_complete); where a stored model, of a job, checkpoint or exported
- * file, lacks a boolean one, it is from before there was a choice and means `stored`. */
+/* A member of the spec's "model" object besides "arch": one of a few whole numbers, or true or false. If a request
+ * omits it, it is def and is filled in (wasd_network_complete). If a stored model (of a job, checkpoint or exported
+ * file) lacks a boolean member, the model dates from before the option existed, and the value is `stored`. */
 struct wasd_arch_option {
 	const char *name, *summary;
 	int def;
-	int choices[4]; /* ends at 0 */
+	int choices[4]; /* terminated by 0 */
 	bool boolean, stored;
 };
 #define WASD_ARCH_OPTIONS 4
@@ -19,52 +19,53 @@ struct wasd_arch_option {
 struct wasd_arch {
 	const char *name;                                   /* "resnet18" */
 	const char *summary;                                /* one line for people */
-	struct wasd_arch_option options[WASD_ARCH_OPTIONS]; /* ends at a NULL name */
-	/* JSON text of the authors' own "was" object for these option values, or "false" (LeNet). */
+	struct wasd_arch_option options[WASD_ARCH_OPTIONS]; /* terminated by a NULL name */
+	/* Returns the authors' own "was" object for these option values as JSON text, or "false" (LeNet). */
 	const char *(*paper_was)(const int *options);
-	int min_side; /* smallest H and W that the network takes */
-	int sides[4]; /* only these, H = W (ends at 0); empty: any H and W >= min_side. Channels: 1 or 3 */
-	/* Adds the nodes to g and calls wasd_graph_finish. options: one value for each row of `options`. */
+	int min_side; /* smallest H and W that the network accepts */
+	int sides[4]; /* only these sizes, H = W (terminated by 0); empty: any H and W >= min_side. Channels: 1 or 3 */
+	/* Adds the nodes to g and calls wasd_graph_finish. options: one value per row of `options`. */
 	enum wasd_status (*build)(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err);
 };
 const struct wasd_arch *wasd_arch_find(const char *name); /* NULL */
 const struct wasd_arch *wasd_arch_at(int i);              /* NULL after the last */
-/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines
- * nothing. */
+/* Rows added by the program that links core, after those of the table; ends with NULL. A program without extra rows
+ * defines nothing. */
 extern const struct wasd_arch *const wasd_arch_more[] __attribute__((weak));
-/* Checks the input and builds. *out is the caller's (wasd_graph_destroy). options: the spec's "model" object (NULL:
- * defaults; its "arch" is not looked at). Errors carry "/model/arch", "/model/NAME", or "/dataset" when the images do
- * not fit. */
+/* Checks the input and builds the network. The caller frees *out with wasd_graph_destroy. options: the spec's "model"
+ * object (NULL: defaults; its "arch" is ignored). Errors carry "/model/arch", "/model/NAME", or "/dataset" if the
+ * images do not fit. */
 enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,
                                  struct wasd_graph **out, struct wasd_err *err);
-/* The authors' own "was" value of that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
+/* The authors' own "was" value for that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
 enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, const char **out, struct wasd_err *err);
 
 /* ---- the spec's "model" object ----
  *
- * {"arch": NAME, OPTION: value...}: a row of the table. Or a network of the job's own:
+ * {"arch": NAME, OPTION: value...} names a row of the table. A custom network is given by its layers:
  *
  *     {"name": "tiny", "layers": [{"type":"conv","out":32,"bias":false,"augment":true}, {"type":"batchnorm"},
  *     {"type":"relu","name":"a"},
  *                                 ..., {"type":"add","from":["a","b"]}, {"type":"globalpool"}, {"type":"flatten"},
  *                                 {"type":"linear","out":"classes"}]}
  *
- * A layer reads the one before it, or those that "from" names (one, or an array for add and concat; "input" = the
- * images); without a name of its own it is called TYPE and its index: "relu2". Its other members are its row's fields
- * (layers/table.c). "augment": true makes a convolution one of those that "was": {"layers": "paper"} and "was" left out
- * transform, with an alpha of its own, NAME.alpha; every convolution with k > 1 can be named there. The last layer has
- * to give (classes,1,1), and every other one has to be read. */
+ * A layer reads the previous layer, or those listed in "from" (one name, or an array for add and concat; "input" means
+ * the images). Without a name it is called TYPE plus its index: "relu2". Its other members are the fields of its row
+ * (layers/table.c). "augment": true makes a convolution one of those that "was": {"layers": "paper"} and the default of
+ * "was" transform, with its own alpha, NAME.alpha; "was" can name any convolution with k > 1. The last layer must
+ * output (classes,1,1), and every other layer must be read. */
 
-/* What jobs, checkpoints and deployments call the network: "arch", or "name" (left out: "custom"). Borrowed from model;
- * NULL: it names none. */
+/* The name of the network in jobs, checkpoints and deployments: "arch", or "name" (default: "custom"). Borrowed from
+ * model; NULL: the object names no network. */
 const char *wasd_network_name(const cJSON *model);
-/* As wasd_arch_build and wasd_arch_paper_was. Faults of the layers carry "/model/layers/3/kernel" and name the layer.
- */
+/* Like wasd_arch_build and wasd_arch_paper_was. Errors about layers carry "/model/layers/3/kernel" and name the
+ * layer. */
 enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,
                                     struct wasd_err *err);
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err);
-/* Writes out the options that a request's model object leaves out: as in `stored` when that is the same network (its
- * file says what it is; may be NULL), else their defaults. Layers of a job's own and unknown names stay as they are. */
+/* Fills in the options that a request's model object omits: as in `stored` (may be NULL) if that is the same network,
+ * because its file says which variant it is; otherwise with their defaults. Custom networks and unknown names stay
+ * unchanged. */
 enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct wasd_err *err);
 
 /* What a network is, for images of shape `in`. model and was: members of a job spec, checked as a job's are (was NULL:

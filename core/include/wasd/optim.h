@@ -1,11 +1,11 @@
-/* wasd/optim.h - optimizers and learning-rate schedules: two tables, each row with a name and its options. */
+/* wasd/optim.h - optimizers and learning-rate schedules: two tables of rows with a name and options. */
 #ifndef WASD_OPTIM_H
 #define WASD_OPTIM_H
 
 #include "wasd/tensor.h"
 #include "wasd/json.h"
 
-/* A number (or true/false) in the spec's "optimizer" or "schedule" object. */
+/* A number (or boolean) in the spec's "optimizer" or "schedule" object. */
 struct wasd_optim_option {
 	const char *name;
 	bool boolean;
@@ -20,43 +20,43 @@ struct wasd_optim_option {
 struct wasd_optim_args {
 	const double *opt;
 	double lr;
-	uint64_t t; /* this step, from 1 */
+	uint64_t t; /* number of this step, from 1 */
 };
 struct wasd_optim_kind {
 	const char *name, *summary;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* ends at a NULL name; the first is "lr" */
-	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, start at 0; ends at NULL */
-	/* Elements 0..n-1 of one range: one pass over weights w, gradients g (kept) and state s[]. */
+	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* terminated by a NULL name; the first is "lr" */
+	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, initially 0; terminated by NULL */
+	/* Updates elements 0..n-1 of one range in one pass over weights w, gradients g (unchanged) and state s[]. */
 	void (*step)(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s);
 };
 const struct wasd_optim_kind *wasd_optim_kind_at(int i); /* NULL after the last */
-/* Rows of the program that core is linked into, after those of the table; ended by NULL. A program without any defines
- * nothing. */
+/* Rows added by the program that links core, after those of the table; ends with NULL. A program without extra rows
+ * defines nothing. */
 extern const struct wasd_optim_kind *const wasd_optim_more[] __attribute__((weak));
 
 struct wasd_optim;
-/* spec: the job's "optimizer" object ({"type":"sgd","lr":0.01,...}; NULL = sgd with its defaults) for n parameters.
+/* spec: the job's "optimizer" object ({"type":"sgd","lr":0.01,...}; NULL: sgd with its defaults) for n parameters.
  * Errors carry "/train/optimizer/...". */
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err);
 void wasd_optim_destroy(struct wasd_optim *o);
-/* One update of the master block from the gradient block, on the thread team, with learning rate lr (the schedule's
+/* Updates the master block from the gradient block once, on the thread team, with learning rate lr (the schedule's
  * value, not the option). Allocates nothing. */
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr);
-double wasd_optim_lr(const struct wasd_optim *o); /* option "lr", where schedules start */
-/* State for checkpoints: block i (n values) and its name ("momentum" | "m", "v"), NULL after the last; and the steps
- * done. */
+double wasd_optim_lr(const struct wasd_optim *o); /* option "lr", the base rate of schedules */
+/* State for checkpoints: block i (n values) and its name ("momentum" | "m", "v"), NULL after the last; and the number
+ * of steps done. */
 real *wasd_optim_state(struct wasd_optim *o, int i, const char **name);
 uint64_t wasd_optim_steps(const struct wasd_optim *o);
 void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t);
-cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every default written out */
+cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every default filled in */
 
 /* ---- schedules --------------------------------------------------------------------------------- */
 
 struct wasd_schedule_kind {
 	const char *name, *summary;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which every kind has */
-	/* Factor on the base rate after warm-up. All three in epochs: where the step is (fractional), where warm-up ended,
-	 * the whole run. */
+	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which all kinds have */
+	/* Factor on the base rate after warm-up. All three arguments are in epochs: position of the step (fractional), end
+	 * of warm-up, length of the run. */
 	double (*factor)(const double *opt, double epoch, double warmup, double epochs);
 };
 const struct wasd_schedule_kind *wasd_schedule_kind_at(int i);
@@ -65,9 +65,9 @@ struct wasd_schedule {
 	const struct wasd_schedule_kind *kind;
 	double opt[WASD_OPTIM_OPTIONS], warmup;
 };
-/* spec: the job's "schedule" object; NULL = constant. Errors carry "/train/schedule/...". */
+/* spec: the job's "schedule" object; NULL: constant. Errors carry "/train/schedule/...". */
 enum wasd_status wasd_schedule_init(struct wasd_schedule *s, const cJSON *spec, struct wasd_err *err);
-/* Learning rate of training step `step` (from 0) of a run of `epochs` epochs of `steps_per_epoch` steps. During warm-up
+/* Learning rate of training step `step` (from 0) in a run of `epochs` epochs of `steps_per_epoch` steps. During warm-up
  * it rises linearly, (step+1)/(warmup steps) of the base rate; step 0 never has rate 0. A pure function: resuming needs
  * no state. */
 double wasd_schedule_lr(const struct wasd_schedule *s, double base, uint64_t step, uint64_t steps_per_epoch,
