@@ -1,7 +1,7 @@
 # wasd - build, test, install. `make help` lists the targets.
 #
 # One build tree per flavour: FLAVOUR=release (default, build/), asan, tsan, double, clang (build/FLAVOUR/).
-# Sources are found by wildcard; a new file is a new file and nothing else.
+# Sources are found by wildcard, so a new file needs no entry here.
 
 FLAVOUR ?= release
 PREFIX  ?= /usr/local
@@ -43,7 +43,7 @@ INC_storage := -Icore/include -Istorage
 INC_api     := -Icore/include -Istorage -Iapi
 INC_server  := -Icore/include -Istorage -Iapi -Iserver
 
-# core/onednn is built where the library is, for float32 on x86-64. Not under ThreadSanitizer: it cannot see into libgomp.
+# core/onednn is built if the library is installed, for float32 on x86-64. Not under ThreadSanitizer, which cannot see into libgomp.
 ONEDNN := $(if $(filter double tsan,$(FLAVOUR)),,$(shell [ "$$(uname -m)" = x86_64 ] && echo '\#include <oneapi/dnnl/dnnl.h>' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes))
 ifneq ($(ONEDNN),)
 OPT += -DWASD_ONEDNN
@@ -74,8 +74,8 @@ LIB_server  := $(O)/libserver.a
 
 all: $(B)/wasd $(B)/wasd-engine ## build/wasd and build/wasd-engine
 
-# What is made is one line that counts, rewritten on a terminal, with what the compiler says below it; V=1 shows whole command lines. The counter is
-# kept by make itself, which expands the recipes one after the other, and the total is asked of a make that only pretends.
+# Progress is one counting line, rewritten on a terminal, with compiler messages below it; V=1 shows complete command lines. make itself keeps the
+# counter, because it expands the recipes one after the other; the total comes from a dry run of make.
 Q := $(if $(V),,@)
 DONE :=
 TOTAL = $(eval TOTAL := $(shell $(MAKE) -n MAKEFLAGS= COUNTING=1 FLAVOUR=$(FLAVOUR) $(or $(filter all tests-build $(B)/%,$(MAKECMDGOALS)),all) 2>/dev/null | grep -cx 'echo COUNTED'))$(TOTAL)
@@ -86,10 +86,10 @@ note = $(if $(COUNTING),echo COUNTED,$(if $(V),,$(call counted,$(1))))
 run = $(if $(V)$(COUNTING),$(1),@o=$$($(1) 2>&1); s=$$?; [ -z "$$o" ] || printf '$(if $(MAKE_TERMOUT),\n)%s\n' "$$o" >&2; exit $$s)
 COLOUR := $(if $(and $(MAKE_TERMERR),$(if $(V),,yes)),-fdiagnostics-color=always)
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/' | sort
 
-# Products and sums in one rounding, as the libraries beside them compute; standard C alone keeps them apart.
+# Fuse products and sums into one rounding, as the libraries do; standard C alone would keep them apart.
 $(O)/core/onednn/%.o: OPT += -ffp-contract=fast
 $(O)/core/%.o: core/%.c | check-deps
 	@mkdir -p $(@D)
@@ -127,7 +127,7 @@ $(O)/web/assets.o: web/embed.sh $(WEB) $(DOCS) | check-deps
 	$(Q)sh web/embed.sh $(O)/web/assets.S $(WEB) $(DOCS) /usr/share/javascript/dygraphs/dygraph.min.js /usr/share/javascript/dygraphs/dygraph.min.css
 	$(call run,$(CC) -c -o $@ $(O)/web/assets.S)
 
-# A page is its Markdown and what the daemon's tables say about it.
+# A page is built from its Markdown and from the daemon's tables.
 $(O)/web/docs/%.html: web/docs/%.md web/docs/frame.html web/docs/page.sh $(O)/web/docs/tables
 	$(call note,DOC)
 	$(Q){ cat $<; $(O)/web/docs/tables $*; } >$(@:.html=.md) && sh web/docs/page.sh web/docs/frame.html $* <$(@:.html=.md) >$@.new && mv $@.new $@
@@ -142,7 +142,7 @@ $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
 	$(call note,LD)
 	$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine))
 
-# ---- tests: a program per file, linked with what its folder may use ----
+# ---- tests: one program per file, linked with the libraries that its folder may use ----
 TEST_SRC := $(foreach d,$(if $(filter double,$(FLAVOUR)),core,base core storage api server),$(wildcard tests/$(d)/*.c))
 TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 tests-build: $(TEST_BIN)
@@ -168,28 +168,28 @@ $(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(
 	$(call run,$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon))
 
 PY := /usr/bin/python3
-test: deps-test ## everything that has to pass; T=name,name runs the tests whose path has one of these names
+test: deps-test ## run all tests; T=name,name runs the tests whose path contains one of these names
 	$(MAKE) all tests-build
 	$(MAKE) FLAVOUR=double tests-build
 	$(PY) tests/run $(if $(T),--only $(T)) --build $(B) --double build/double
-test-fixtures: deps-test ## golden numbers in WASD_FIXTURES (default ../shared/fixtures), double and float
+test-fixtures: deps-test ## compare with the golden numbers in WASD_FIXTURES (default ../shared/fixtures), double and float
 	$(MAKE) tests-build
 	$(MAKE) FLAVOUR=double tests-build
 	$(PY) tests/run --only fixtures --build $(B) --double build/double
-# The sources of C are written in one dialect (.clang-format). Another version lays out some lines differently.
+# The C sources are formatted by .clang-format. Other versions of clang-format lay out some lines differently.
 CLANG_FORMAT ?= clang-format-14
 c_sources = git ls-files '*.c' '*.h'
-format: ## lay out the C sources by .clang-format
+format: ## format the C sources by .clang-format
 	$(c_sources) | xargs $(CLANG_FORMAT) -i
-format-check: ## fail where a C source is not laid out by .clang-format
+format-check: ## fail if a C source is not formatted by .clang-format
 	$(c_sources) | xargs $(CLANG_FORMAT) --dry-run -Werror
-asan: deps-test ## the tests again under AddressSanitizer and UBSan
+asan: deps-test ## run the tests under AddressSanitizer and UBSan
 	$(MAKE) FLAVOUR=asan all tests-build
 	$(PY) tests/run $(if $(T),--only $(T)) --build build/asan
-tsan: deps-test ## the daemon's tests again under ThreadSanitizer
+tsan: deps-test ## run the daemon's tests under ThreadSanitizer
 	$(MAKE) FLAVOUR=tsan all tests-build
 	$(PY) tests/run --only $(or $(T),server) --build build/tsan
-double clang: ## build that flavour
+double clang: ## build this flavour
 	$(MAKE) FLAVOUR=$@ all tests-build
 
 # ---- packages ----
@@ -204,11 +204,11 @@ sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; command -v sudo >/dev/null || { 
 echo "Installing with apt-get$${sudo:+ (sudo may ask for your password)}:" $$m; \
 $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$m >/dev/null
 endef
-deps: ## install the Debian packages that a build needs
+deps: ## install the Debian packages for a build
 	$(call apt_install,$(PKGS))
-deps-test: ## the same with what the tests need
+deps-test: ## the same, plus the packages for the tests
 	$(call apt_install,$(PKGS) $(PKGS_TEST))
-# One pass over the headers of all packages; what is missing is named by the compiler, or by ls.
+# One pass over the headers of all packages; the compiler, or ls, names the missing ones.
 deps-format: ## install clang-format
 	$(call apt_install,clang-format-14)
 check-deps:
@@ -220,14 +220,14 @@ check-deps:
 quickstart: deps ## install, build, start on 127.0.0.1:8080 (WASD_LISTEN), train, classify, switch modes
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@WASD_BUILD=$(B) sh tests/quickstart.sh
-stop: ## end the daemon that quickstart left running
+stop: ## stop the daemon started by quickstart
 	@WASD_BUILD=$(B) sh tests/quickstart.sh stop
-install: all ## into $(DESTDIR)$(PREFIX)
+install: all ## install into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/wasd $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(B)/wasd $(DESTDIR)$(PREFIX)/bin/wasd
 	install -m 755 $(B)/wasd-engine $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/wasd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
-uninstall: ## remove what install put there
+uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(PREFIX)/bin/wasd $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/wasd 2>/dev/null
 clean: ## remove every build tree

@@ -1,11 +1,11 @@
 #!/bin/sh
-# quickstart.sh [stop] - the first minutes with wasd: starts the daemon, makes a data set, trains a network with WAS, serves it,
-# classifies an image in both modes and switches the live model. Leaves the daemon running with its data under var/; "stop" ends it.
+# quickstart.sh [stop] - the first minutes with wasd: starts the daemon, creates a data set, trains a network with WAS, serves it,
+# classifies an image in both modes and switches the live model. Leaves the daemon running with its data under var/; "stop" stops it.
 #
 # WASD_LISTEN   address to listen on (127.0.0.1:8080)
-# WASD_BUILD    where the programs are (build)
+# WASD_BUILD    folder of the programs (build)
 #
-# Only sh and curl: what comes back is one line of JSON per answer, and the few values needed have keys of their own.
+# Needs only sh and curl: every response is one line of JSON, and the few values needed have unique keys.
 set -eu
 cd "$(dirname "$0")/.."
 listen=${WASD_LISTEN:-127.0.0.1:8080}
@@ -16,14 +16,14 @@ die() { printf 'quickstart: %s\n' "$*" >&2; exit 1; }
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || say() { printf '\n%s\n' "$*"; }
 
-# The process that this script started earlier and that still runs, or nothing. A program replaced by a new build does not count.
+# The process that this script started earlier, if it still runs. Counts even if a new build has replaced its program.
 ours() {
 	[ -r $pidfile ] || return 0
 	read -r pid < $pidfile
 	case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$program"*) echo "$pid" ;; esac
 }
 
-# Where it said that it listens.
+# The address printed by the daemon.
 address() { grep -o 'http://[][0-9a-zA-Z.:]*' var/wasd.out | head -n 1; }
 
 stop() {
@@ -33,14 +33,14 @@ stop() {
 	n=0
 	while kill -0 "$pid" 2>/dev/null; do
 		n=$((n + 1))
-		[ $n -lt 450 ] || die "wasd (process $pid) does not end; see $log"
+		[ $n -lt 450 ] || die "wasd (process $pid) does not stop; see $log"
 		sleep 0.1
 	done
 	rm -f $pidfile
 }
 
 if [ "${1:-}" = stop ]; then
-	if stop; then echo "wasd is stopped; its data stay under var/data"; else echo "no wasd of this folder is running"; fi
+	if stop; then echo "wasd has stopped; its data remain under var/data"; else echo "no wasd from this folder is running"; fi
 	exit 0
 fi
 [ -x "$program" ] || die "$program is missing: run make first"
@@ -50,9 +50,9 @@ mkdir -p var
 
 pid=$(ours)
 case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null) in *' (deleted)') stop; pid= ;; esac
-# Another address than it has, asked for by name, is where it is wanted now.
+# Restart if WASD_LISTEN asks for another address.
 if [ -n "$pid" ] && [ -n "${WASD_LISTEN:-}" ] && [ "$(address)" != "http://$listen" ]; then
-	say "wasd runs at $(address); it goes on at $listen"
+	say "wasd runs at $(address); restarting it at $listen"
 	stop
 	pid=
 fi
@@ -73,15 +73,15 @@ if [ -z "$pid" ]; then
 		sleep 0.1
 	done
 else
-	say "wasd is running already (process $pid)"
+	say "wasd is already running (process $pid)"
 fi
 url=$(address)
 [ -n "$url" ] || die "var/wasd.out does not say where wasd listens: run 'make stop' and try again"
 
-# ---- asking it ----
+# ---- requests ----
 
 answer=
-# ask METHOD PATH [JSON]: the body in $answer; anything but a success ends the script with what the daemon says.
+# ask METHOD PATH [JSON]: stores the response body in $answer; an error ends the script and prints the daemon's message.
 ask() {
 	method=$1 path=$2
 	shift 2
@@ -94,7 +94,7 @@ ask() {
 	case $code in 2*) ;; *) die "$method $path: $code $answer" ;; esac
 }
 has() { [ "$(curl -s -o /dev/null -w '%{http_code}' "$url$1")" = 200 ]; }
-# value KEY: the first string or number of that name in $answer.
+# value KEY: the first string or number with that key in $answer.
 value() { printf '%s' "$answer" | grep -o "\"$1\":\"\{0,1\}[^\",}]*" | head -n 1 | sed 's/^"[^"]*":"\{0,1\}//'; }
 percent() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.1f %%", 100 * v }'; }
 millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.2f M", v / 1e6 }'; }
@@ -102,9 +102,9 @@ millions() { LC_ALL=C awk -v v="${1:-0}" 'BEGIN { printf "%.2f M", v / 1e6 }'; }
 # ---- data ----
 
 if has /v1/datasets/glyphs-6000; then
-	say "The data set glyphs-6000 is there already"
+	say "The data set glyphs-6000 exists already"
 else
-	say "Making a data set: 6,000 + 500 distorted digits, 32x32, ten classes"
+	say "Creating a data set: 6,000 + 500 distorted digits, 32x32, ten classes"
 	ask POST /v1/datasets '{"name":"glyphs-6000","synthetic":{"kind":"glyphs","train":6000,"test":500,"seed":1}}'
 fi
 ask GET '/v1/datasets/glyphs-6000?wait=60s'
@@ -112,14 +112,14 @@ ask GET '/v1/datasets/glyphs-6000?wait=60s'
 
 # ---- training ----
 
-say "Training LeNet with weight augmentation: every pass sees both convolutions through randomly shifted or cropped kernels
-(AOM, accuracy-oriented: the plain weights; DOM, desire-oriented: shifted or cropped ones, with fewer multiply-adds)"
+say "Training LeNet with weight augmentation: every pass randomly shifts or crops the kernels of both convolutions
+(AOM, accuracy-oriented: the plain weights; DOM, desire-oriented: shifted or cropped weights, with fewer multiply-adds)"
 ask POST /v1/jobs '{"name":"quickstart","dataset":"glyphs-6000","model":{"arch":"lenet"},"was":{"layers":"all","alpha":"fixed"},
 	"train":{"epochs":20,"batch":64,"seed":3,"optimizer":{"type":"adamw","lr":0.003},"schedule":{"type":"cosine","warmup_epochs":1}}}'
 job=$(value id)
 echo "job $job; live curves: $url/#$job"
 shown=0 state=queued
-# Every change of the job ends the wait; then the epochs that are new are printed.
+# Every change of the job ends the wait; then print the new epochs.
 while :; do
 	ask GET "/v1/jobs/$job/metrics?format=csv&names=train_loss,val_acc_aom,val_acc_dom"
 	printf '%s\n' "$answer" | LC_ALL=C awk -F, -v shown=$shown '
@@ -135,7 +135,7 @@ while :; do
 	state=$(value state)
 done
 
-# The best epoch was chosen by the validation images; these images had no part in anything.
+# The validation images chose the best epoch; the test images had no influence.
 ask GET "/v1/jobs/$job?fields=best"
 printf '  best epoch %s   test accuracy %s in AOM, %s in DOM\n' "$(value epoch)" "$(percent "$(value test_acc_aom)")" "$(percent "$(value test_acc_dom)")"
 
@@ -162,7 +162,7 @@ classify
 ask PUT /v1/deployments/quickstart/mode '{"mode":"aom","reason":"quickstart"}'
 classify
 
-say "Dashboard: $url/   (wasd goes on running; 'make stop' ends it)"
+say "Dashboard: $url/   (wasd keeps running; 'make stop' stops it)"
 cat <<END
 Next:
   curl -T var/digit.png '$url/v1/deployments/quickstart/classify?k=3'
