@@ -64,6 +64,13 @@ struct api_source {
 	uint64_t size;
 };
 
+/* Which lines of a log. */
+struct api_log_filter {
+	char level[8]; /* this one and above; "" = all */
+	char contains[256];
+	int64_t attempt; /* 0 = all */
+};
+
 struct api_response {
 	int status;               /* 0 while unset */
 	const char *content_type; /* static string */
@@ -89,6 +96,7 @@ struct api_response {
 		bool on;
 		char job[64];
 		int64_t after;
+		struct api_log_filter filter;
 	} follow_log;        /* logs?follow=1: text lines as they come */
 	struct api_ask *ask; /* API_ASK */
 	/* API_AGAIN: run the handler again when `topic`/`object` has a new event, or at the deadline. */
@@ -295,11 +303,12 @@ struct api_serving {
 	 * whoever asked with that ctx has gone; done is called soon if it was not. */
 	void (*ask)(struct serving *self, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
 	void (*forget)(struct serving *self, const void *ctx);
-	/* What was done for a deployment, as Triton tells it; NULL: no memory. */
+	/* What was done for a deployment, as Triton tells it, with "requests", "failed", "in_flight"; NULL: no memory. */
 	cJSON *(*stats)(struct serving *self, const char *name);
 	void (*begin)(struct serving *self, const char *name, int64_t generation); /* in-flight count per generation */
 	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
-	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],...}; NULL: no memory */
+	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],"not_loaded":[names],...}; not_loaded: has answered
+	 * and cannot now, because the process is being restarted. NULL: no memory */
 	cJSON *(*health)(struct serving *self);
 };
 

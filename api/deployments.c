@@ -79,7 +79,7 @@ static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, 
 
 static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d)
 {
-	static const char *const parts[] = {"mode", "classify"};
+	static const char *const parts[] = {"mode", "classify", "stats"};
 	char url[160];
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->serving.info(c->serving.self, d->name);
 	if (!j) {
@@ -355,6 +355,23 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 	}
 	api_send_list(q, r, items, l.next_cursor);
 	storage_deployment_list_done(&l);
+	return API_DONE;
+}
+
+/* Counters are a resource of their own: the deployment's entity tag does not change with traffic. */
+enum api_result api_deployments_stats(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	int64_t last = 0;
+	if (!api_deployment_find(c, q, r, &d))
+		return API_DONE;
+	cJSON *j = c->serving.stats(c->serving.self, d.name);
+	wasd_json_i64(j, "last_inference", &last);
+	cJSON_DeleteItemFromObjectCaseSensitive(j, "last_inference");
+	api_add_time(j, "last_inference_at", last);
+	api_send_json(r, 200, j);
+	r->etag_auto = false;
+	storage_deployment_done(&d);
 	return API_DONE;
 }
 

@@ -65,8 +65,13 @@ static void send_not_ready(const struct api_request *q, struct api_response *r, 
 	const char *why = row->message                 ? row->message :
 	                  !strcmp(row->state, "ready") ? "the inference process is being restarted" :
 	                                                 "";
-	api_send_problem(q, r, live->suspended ? "suspended" : "not_ready", NULL, "deployment %s is %s%s%s", row->name,
-	                 live->suspended ? "set aside" : row->state, *why ? ": " : "", why);
+	bool ready = !live->suspended && !strcmp(row->state, "ready");
+	api_send_problem(q, r, live->suspended ? "suspended" : "not_ready", NULL, "deployment %s %s%s%s%s", row->name,
+	                 ready ? "cannot answer now" : "is ",
+	                 ready           ? "" :
+	                 live->suspended ? "suspended" :
+	                                   row->state,
+	                 *why ? ": " : "", why);
 	if (r->status == 503 && live->retry_s > 0)
 		api_set_header(r, "Retry-After", "%lld", (long long)live->retry_s);
 }

@@ -236,6 +236,11 @@ enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, st
 	    !api_query_int(q, r, "attempt", 1, 1000000, &lq.attempt) ||
 	    !api_query_choice(q, r, "level", levels, &lq.level) || !query_since(q, r, &lq) || !job_known(c, q, r, id))
 		return API_DONE;
+	if (lq.contains && strlen(lq.contains) >= sizeof r->follow_log.filter.contains) {
+		api_send_problem(q, r, "bad_parameter", "q", "query parameter q has at most %zu bytes",
+		                 sizeof r->follow_log.filter.contains - 1);
+		return API_DONE;
+	}
 	lq.limit = tail ? (int)tail : 10000;
 	lq.tail = tail != 0;
 	if (storage_log_read(c->db, id, &lq, &l, &err)) {
@@ -247,6 +252,10 @@ enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, st
 		/* The stream begins behind a line: behind what `since` names, or before the tail. */
 		r->follow_log.on = true;
 		snprintf(r->follow_log.job, sizeof r->follow_log.job, "%.63s", id);
+		r->follow_log.filter.attempt = lq.attempt;
+		snprintf(r->follow_log.filter.level, sizeof r->follow_log.filter.level, "%s", lq.level ? lq.level : "");
+		snprintf(r->follow_log.filter.contains, sizeof r->follow_log.filter.contains, "%s",
+		         lq.contains ? lq.contains : "");
 		r->follow_log.after = l.n ? l.items[0].n - 1 : l.last_n;
 		r->content_type = "text/plain; charset=utf-8";
 	} else {

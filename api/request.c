@@ -263,7 +263,10 @@ bool api_etag_listed(const char *list, const char *etag, bool revision)
 		size_t n = strcspn(s + 1, "\"");
 		if (!s[1 + n])
 			return false;
-		size_t got = n + 2;
+		size_t got = n + 2, gzip = sizeof "-gzip" - 1;
+		if (n > gzip && !strncmp(s + 1 + n - gzip, "-gzip\"", gzip + 1) && want == got - gzip &&
+		    !memcmp(s, etag, want - 1))
+			return true; /* of the same content, compressed */
 		if (revision && memchr(s, '.', got))
 			got = (size_t)((const char *)memchr(s, '.', got) - s);
 		if (got == want && !memcmp(s, etag, want))

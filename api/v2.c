@@ -29,12 +29,15 @@ static void send_health(struct api_ctx *c, struct api_response *r, bool ask_read
 	cJSON *j = cJSON_CreateObject(), *s = c->serving.health(c->serving.self);
 	cJSON *suspended = cJSON_DetachItemFromObjectCaseSensitive(s, "suspended");
 	int64_t wait = 0;
-	bool ready = c->system.ready(c->system.self) && !wasd_json_i64(s, "restart_in_s", &wait);
+	int out = cJSON_GetArraySize(wasd_json_get(s, "not_loaded"));
+	bool ready = c->system.ready(c->system.self) && !wasd_json_i64(s, "restart_in_s", &wait) && !out;
 	int status = ask_ready && !ready ? 503 : 200;
 	api_add_take(j, "live", cJSON_CreateTrue());
 	api_add_take(j, "ready", cJSON_CreateBool(ready));
 	if (wait)
 		api_add_str(j, "reason", "the inference process has ended too often and waits before it starts again");
+	else if (out)
+		api_add_str(j, "reason", "the inference process is being restarted");
 	if (cJSON_GetArraySize(suspended))
 		api_add_take(j, "suspended", suspended);
 	else
@@ -321,18 +324,16 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 
 static void add_stats(struct api_ctx *c, cJSON *list, const char *name, int64_t version)
 {
+	static const char *const members[] = {"last_inference", "inference_count", "execution_count", "inference_stats",
+	                                      "batch_stats"};
 	char text[24];
 	cJSON *j = cJSON_CreateObject(), *done = c->serving.stats(c->serving.self, name);
 	snprintf(text, sizeof text, "%lld", (long long)version);
 	api_add_str(j, "name", name);
 	api_add_str(j, "version", text);
-	while (done && done->child) {
-		cJSON *m = cJSON_DetachItemViaPointer(done, done->child);
-		char *key = m->string;
-		m->string = NULL;
-		api_add_take(j, key, m);
-		wasd_free(key);
-	}
+	for (size_t i = 0; i < API_LEN(members); i++)
+		if (wasd_json_get(done, members[i]))
+			api_add_take(j, members[i], cJSON_DetachItemFromObjectCaseSensitive(done, members[i]));
 	cJSON_Delete(done);
 	api_add_take(j, "memory_usage", cJSON_CreateArray());
 	api_add_take(j, "response_stats", cJSON_CreateObject());

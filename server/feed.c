@@ -26,10 +26,14 @@ static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, 
 	return s;
 }
 
-static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
-                                  struct wasd_err *err)
+static enum wasd_status log_after(void *ctx, const char *object, const struct api_log_filter *filter, int64_t *n,
+                                  int max, struct wasd_buf *out, struct wasd_err *err)
 {
-	struct storage_log_query q = {.after_n = *n, .limit = max};
+	struct storage_log_query q = {.after_n = *n,
+	                              .attempt = filter->attempt,
+	                              .level = *filter->level ? filter->level : NULL,
+	                              .contains = *filter->contains ? filter->contains : NULL,
+	                              .limit = max};
 	struct storage_log_list l = {0};
 	enum wasd_status s = storage_log_read(ctx, object, &q, &l, err);
 	for (size_t i = 0; s == WASD_OK && i < l.n; i++) {
@@ -38,6 +42,8 @@ static enum wasd_status log_after(void *ctx, const char *object, int64_t *n, int
 		wasd_buf_printf(out, "%s %-5s %s\n", when, l.items[i].level, l.items[i].text);
 		*n = l.items[i].n;
 	}
+	if (s == WASD_OK && l.n < (size_t)max && l.last_n > *n)
+		*n = l.last_n; /* the rest does not pass the filter */
 	storage_log_list_done(&l);
 	return s;
 }

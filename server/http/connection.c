@@ -70,12 +70,12 @@ struct http {
 enum { CONNECTION_MEMORY = 64 << 10, HEADER_MEMORY = 64, ANSWER_MEMORY = 8 << 10 };
 
 static const char canned_431[] =
-	"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/problem+json\r\nConnection: close\r\nContent-Length: 147\r\n\r\n"
-	"{\"type\":\"/docs/errors#headers_too_large\",\"title\":\"Headers too large\",\"status\":431,\"code\":\"headers_too_large\",\"detail\":\"the headers are too large\"}\n";
+	"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 183\r\n\r\n"
+	"{\"type\":\"/docs/errors#headers_too_large\",\"title\":\"Headers too large\",\"status\":431,\"code\":\"headers_too_large\",\"detail\":\"the headers are too large\",\"error\":\"the headers are too large\"}\n";
 
 static const char canned_503[] =
-	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 114\r\n\r\n"
-	"{\"type\":\"/docs/errors#busy\",\"title\":\"Try again later\",\"status\":503,\"code\":\"busy\",\"detail\":\"too many connections\"}\n";
+	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 145\r\n\r\n"
+	"{\"type\":\"/docs/errors#busy\",\"title\":\"Try again later\",\"status\":503,\"code\":\"busy\",\"detail\":\"too many connections\",\"error\":\"too many connections\"}\n";
 
 /* ---- the table of connections -------------------------------------------------------------------------- */
 
@@ -339,6 +339,14 @@ static void own_timeout(struct exchange *x, bool on)
 	MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, on ? 86400u : 0u);
 }
 
+static void log_refusal(struct connection *c, const struct exchange *x)
+{
+	int dropped;
+	if (log_allow(&c->http->refuse_rate, 5, &dropped))
+		log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s id=%s more=%d", c->peer,
+		         x->reply.status, LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->request_id, dropped);
+}
+
 static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
 {
 	const struct reply *r = &x->reply;
@@ -360,12 +368,8 @@ static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
 	own_timeout(x, false);
 	enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)r->status, m);
 	MHD_destroy_response(m);
-	if (r->status >= 400 && r->close) {
-		int dropped;
-		if (log_allow(&c->http->refuse_rate, 5, &dropped))
-			log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s id=%s more=%d", c->peer,
-			         r->status, LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->request_id, dropped);
-	}
+	if (r->status >= 400 && r->close)
+		log_refusal(c, x);
 	return ok;
 }
 
@@ -432,6 +436,23 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
 	return MHD_YES;
 }
 
+/* The library would close the connection behind the answer without reading the body. The socket's buffer is empty, so
+ * that a short answer fits. */
+static enum MHD_Result answer_and_drain(struct connection *c, struct exchange *x)
+{
+	const char *reason = MHD_get_reason_phrase_for((unsigned)x->reply.status);
+	struct wasd_buf text = {0};
+	bool sent = exchange_text(x, reason ? reason : "Refused", &text) &&
+	            send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)text.len;
+	wasd_buf_done(&text);
+	if (!sent)
+		return MHD_NO;
+	shutdown(c->fd, SHUT_WR);
+	log_refusal(c, x);
+	enter_unlocked(c, C_BODY);
+	return MHD_YES;
+}
+
 static enum MHD_Result on_head(struct connection *c, struct exchange *x, struct MHD_Connection *mc, const char *method,
                                const char *version)
 {
@@ -447,6 +468,8 @@ static enum MHD_Result on_head(struct connection *c, struct exchange *x, struct 
 	if (l.nul)
 		l.h[0].name = ""; /* a NUL inside: not a token, so framing_check refuses it */
 	if (exchange_head(x, method, version, l.h, l.n, bytes, c->peer)) {
+		if (x->drains)
+			return answer_and_drain(c, x);
 		/* An answer queued now ends the connection; one queued after the (empty) body keeps it. */
 		if (x->reply.close)
 			return send_reply(c, x);

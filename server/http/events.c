@@ -16,6 +16,7 @@ struct hub_stream {
 	struct hub *hub;
 	struct hub_stream *next, **pprev; /* hub lock */
 	enum hub_format format;
+	struct api_log_filter filter;
 	char topics[128], object[64];
 	bool fresh;   /* not yet checked against what is kept; TEXT: there may be new lines. Hub thread */
 	int64_t line; /* TEXT: number of the last line taken; hub thread */
@@ -125,7 +126,7 @@ static void fill_lines(struct hub *h, struct hub_stream *s)
 			return;
 		}
 		before = s->line;
-		if (h->src.log_after(h->src.ctx, s->object, &s->line, BATCH, &s->out, NULL) != WASD_OK) {
+		if (h->src.log_after(h->src.ctx, s->object, &s->filter, &s->line, BATCH, &s->out, NULL) != WASD_OK) {
 			s->ended = true;
 			return;
 		}
@@ -186,8 +187,8 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 }
 
 enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const char *topics, const char *object,
-                                 int64_t after_seq, void (*park)(void *ctx), void (*wake)(void *ctx), void *ctx,
-                                 struct hub_stream **out, struct wasd_err *err)
+                                 const struct api_log_filter *filter, int64_t after_seq, void (*park)(void *ctx),
+                                 void (*wake)(void *ctx), void *ctx, struct hub_stream **out, struct wasd_err *err)
 {
 	struct hub_stream *s = wasd_calloc(1, sizeof *s);
 	if (!s)
@@ -196,6 +197,8 @@ enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const ch
 	s->format = format;
 	snprintf(s->topics, sizeof s->topics, "%s", topics);
 	snprintf(s->object, sizeof s->object, "%s", object);
+	if (filter)
+		s->filter = *filter;
 	s->park = park;
 	s->wake = wake;
 	s->ctx = ctx;

@@ -8,6 +8,7 @@
 #ifndef SERVER_HTTP_EVENTS_H
 #define SERVER_HTTP_EVENTS_H
 
+#include "api.h"
 #include "wasd/base.h"
 
 struct hub;
@@ -28,8 +29,8 @@ struct hub_source {
 	enum wasd_status (*bounds)(void *ctx, int64_t *first, int64_t *last, struct wasd_err *err);
 	/* Appends up to max log lines with a number over *n of an object to out, each ended by a newline, and moves *n on.
 	 */
-	enum wasd_status (*log_after)(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
-	                              struct wasd_err *err);
+	enum wasd_status (*log_after)(void *ctx, const char *object, const struct api_log_filter *filter, int64_t *n,
+	                              int max, struct wasd_buf *out, struct wasd_err *err);
 	/* No more lines will come of this object. */
 	bool (*log_over)(void *ctx, const char *object);
 };
@@ -64,7 +65,8 @@ bool hub_wait_cancel(struct hub *h, struct hub_wait *w);
 /* ---- event streams -------------------------------------------------------------------------- */
 
 /* How events become bytes: Server-Sent Events, or the log lines of one object as text (topics is then not used,
- * after_seq is the number of the last line that the reader has; the stream ends with the object). */
+ * after_seq is the number of the last line that the reader has; filter says which lines; the stream ends with the
+ * object). */
 enum hub_format { HUB_SSE, HUB_TEXT };
 
 struct hub_stream;
@@ -73,8 +75,8 @@ struct hub_stream;
  * park(ctx) is called inside hub_stream_read when nothing is there, wake(ctx) once when that has changed: MHD's suspend
  * and resume. WASD_EBUSY when max_streams are open. */
 enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const char *topics, const char *object,
-                                 int64_t after_seq, void (*park)(void *ctx), void (*wake)(void *ctx), void *ctx,
-                                 struct hub_stream **out, struct wasd_err *err);
+                                 const struct api_log_filter *filter, int64_t after_seq, void (*park)(void *ctx),
+                                 void (*wake)(void *ctx), void *ctx, struct hub_stream **out, struct wasd_err *err);
 /* Bytes copied (up to max), 0 after park was called, -1 at the end of the stream. */
 int64_t hub_stream_read(struct hub_stream *s, void *buf, size_t max);
 void hub_stream_end(struct hub_stream *s);   /* no more events; wakes the reader, which then sees -1 */

@@ -34,6 +34,8 @@ struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri)
 	x->q.first_us = wasd_mono_us();
 	x->q.deadline_us = x->q.first_us + env->lim.request_ms * 1000ll;
 	x->raw_uri = arena_strndup(&x->arena, raw_uri, strlen(raw_uri));
+	if (!strncmp(raw_uri, "/v2/", 4) || !strcmp(raw_uri, "/v2"))
+		x->q.path = "/v2"; /* until it is parsed: that much decides the form of a refusal */
 	if (!x->raw_uri) {
 		exchange_unref(x);
 		return NULL;
@@ -127,16 +129,15 @@ static void reply_source(struct exchange *x, struct reply *r)
 		return;
 	int s = range_parse(range, size, &first, &last);
 	if (s == 416) {
+		if (x->resp.source.done)
+			x->resp.source.done(x->resp.source.ctx);
+		x->resp.source = (struct api_source){0};
+		api_send_problem(&x->q, &x->resp, "range_not_satisfiable", "Range", "Range %.60s: the file has %llu bytes",
+		                 range, (unsigned long long)size);
 		r->status = 416;
 		r->from_source = false;
-		wasd_buf_printf(
-			&x->packed,
-			"{\"type\":\"/docs/errors#range_not_satisfiable\",\"title\":\"Range not satisfiable\",\"status\":416,\"code\":\"range_not_satisfiable\","
-			"\"detail\":\"the file has %llu bytes\",\"request_id\":\"%s\"}",
-			(unsigned long long)size, x->request_id);
-		x->resp.content_type = "application/problem+json";
-		r->data = x->packed.data;
-		r->length = x->packed.len;
+		r->data = x->resp.body.data;
+		r->length = x->resp.body.len;
 		reply_header(r, "Content-Range", arena_printf(&x->arena, "bytes */%llu", (unsigned long long)size));
 	} else if (s == 206) {
 		r->status = 206;
@@ -145,6 +146,18 @@ static void reply_source(struct exchange *x, struct reply *r)
 		reply_header(r, "Content-Range",
 		             arena_printf(&x->arena, "bytes %llu-%llu/%llu", (unsigned long long)first,
 		                          (unsigned long long)last, (unsigned long long)size));
+	}
+}
+
+/* Another representation has another strong entity tag: "abc" becomes "abc-gzip" (api_etag_listed knows both). */
+static void name_coding(struct exchange *x, const char *coding)
+{
+	for (int i = 0; i < x->resp.n_headers; i++) {
+		char *v = x->resp.headers[i].value;
+		size_t n = strlen(v);
+		if (!strcasecmp(x->resp.headers[i].name, "etag") && n > 1 && *v == '"' &&
+		    n + strlen(coding) + 2 < sizeof x->resp.headers[i].value)
+			snprintf(v + n - 1, sizeof x->resp.headers[i].value - n + 1, "-%s\"", coding);
 	}
 }
 
@@ -176,6 +189,7 @@ static void reply_body(struct exchange *x, struct reply *r)
 			r->data = x->packed.data;
 			r->length = x->packed.len;
 			reply_header(r, "Content-Encoding", "gzip");
+			name_coding(x, "gzip");
 		}
 	}
 }
@@ -360,8 +374,9 @@ static bool body_rules(struct exchange *x)
 	return false;
 }
 
-bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
-                   size_t n, size_t header_bytes, const char *peer)
+/* True: the answer is made. */
+static bool head_refused(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
+                         size_t n, size_t header_bytes, const char *peer)
 {
 	const char *why;
 	char *path = NULL;
@@ -383,6 +398,7 @@ bool exchange_head(struct exchange *x, const char *method, const char *version, 
 		              HEADER_COUNT_MAX);
 	if (!copy_headers(x, headers, n))
 		return refuse(x, true, "no_memory", "out of memory");
+	x->framed = true;
 	const char *tp = api_header(&x->q, "traceparent");
 	if (tp && traceparent_ok(tp))
 		x->q.traceparent = tp;
@@ -407,6 +423,40 @@ bool exchange_head(struct exchange *x, const char *method, const char *version, 
 		return true;
 	x->phase = X_BODY;
 	return false;
+}
+
+/* A client that is still sending its body when the connection is closed may lose the answer: an unread byte makes the
+ * kernel reset the connection. So the body is read and dropped behind the answer, up to a bound. One that waits for
+ * "100 Continue" has sent nothing. */
+static bool drained(const struct exchange *x)
+{
+	const char *expect = api_header(&x->q, "expect");
+	bool has_body = x->framing.chunked || x->framing.length;
+	return x->framed && has_body && !(expect && !strcasecmp(expect, "100-continue")) &&
+	       x->framing.length <= x->body_limit + SINK_MAX;
+}
+
+bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
+                   size_t n, size_t header_bytes, const char *peer)
+{
+	if (!head_refused(x, method, version, headers, n, header_bytes, peer))
+		return false;
+	x->drains = x->reply.close && drained(x);
+	return true;
+}
+
+bool exchange_text(struct exchange *x, const char *reason, struct wasd_buf *out)
+{
+	const struct reply *r = &x->reply;
+	wasd_buf_printf(out, "HTTP/1.1 %d %s\r\nConnection: close\r\n", r->status, reason);
+	for (int i = 0; i < r->n_headers; i++)
+		wasd_buf_printf(out, "%s: %s\r\n", r->headers[i].name, r->headers[i].value ? r->headers[i].value : "");
+	wasd_buf_printf(out, "Content-Length: %llu\r\n\r\n", (unsigned long long)r->length);
+	if (!x->head)
+		wasd_buf_append(out, r->data, (size_t)r->length);
+	x->phase = X_SINK;
+	x->told = true;
+	return !out->failed;
 }
 
 /* ---- body ------------------------------------------------------------------------------------------------------ */
@@ -467,7 +517,9 @@ enum exchange_next exchange_end(struct exchange *x)
 {
 	pthread_mutex_lock(&x->lock);
 	enum exchange_next next = X_PAUSE;
-	if (x->phase == X_SINK || x->phase == X_READY) {
+	if (x->told) {
+		next = X_CUT;
+	} else if (x->phase == X_SINK || x->phase == X_READY) {
 		x->phase = X_READY;
 		next = X_REPLY;
 	} else if (x->writing || x->phase == X_WORK) {
@@ -711,6 +763,7 @@ static enum wasd_status reply_stream(struct exchange *x, struct reply *r)
 	return hub_stream_open(x->env->hub, resp->events.on ? HUB_SSE : HUB_TEXT,
 	                       resp->events.on ? resp->events.topics : "job.log",
 	                       resp->events.on ? resp->events.object : resp->follow_log.job,
+	                       resp->events.on ? NULL : &resp->follow_log.filter,
 	                       resp->events.on ? resp->events.after_seq : resp->follow_log.after, stream_park, stream_wake,
 	                       x, &r->stream, NULL);
 }

@@ -2,9 +2,9 @@
  * connection.c feeds it from libmicrohttpd's callbacks and sends what comes out.
  *
  * States. HEAD: headers are coming. BODY: the body is taken in. SINK: refused, the rest of the body is read and dropped
- * so that the client gets to read the answer. WORK: a worker, a disk writer or the hub has it and the connection is
- * suspended. READY: the reply can be sent. Every change is made under `lock`; a worker that finishes after the exchange
- * was given up finds READY and drops its result.
+ * so that the client gets to read the answer, before or after it is sent. WORK: a worker, a disk writer or the hub has
+ * it and the connection is suspended. READY: the reply can be sent. Every change is made under `lock`; a worker that
+ * finishes after the exchange was given up finds READY and drops its result.
  */
 #ifndef SERVER_HTTP_EXCHANGE_H
 #define SERVER_HTTP_EXCHANGE_H
@@ -76,6 +76,9 @@ struct exchange {
 	char request_id[40];
 	char actor[80];
 	bool head, uploads_taken;
+	bool framed; /* it is known where the body ends */
+	bool drains; /* refused: exchange_text gives the answer, and the body is dropped behind it */
+	bool told;   /* the answer is on its way already */
 	uint64_t body_limit, seen;
 	const char *encoding; /* Content-Encoding of the body */
 	struct wasd_buf body, writing_buf, packed;
@@ -93,6 +96,10 @@ void exchange_unref(struct exchange *x);
 /* Headers are complete. Copies what it needs. True: reply is ready (x->reply), the body will not be read. */
 bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
                    size_t n, size_t header_bytes, const char *peer);
+
+/* The whole answer as it goes over the wire, appended to out; from here on the body is dropped, and at its end the
+ * connection is cut. reason: the status's phrase. False: no memory. */
+bool exchange_text(struct exchange *x, const char *reason, struct wasd_buf *out);
 
 /* What the connection does next. PAUSE: suspend it, then call exchange_paused. */
 enum exchange_next { X_GO_ON, X_PAUSE, X_REPLY, X_CUT };

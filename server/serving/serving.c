@@ -136,9 +136,6 @@ cJSON *serve_info(struct serving *s, const char *name)
 			cJSON_AddStringToObject(o, "condition", d->condition);
 		if (d->aside_until_us)
 			serving_add_suspended(d, o);
-		cJSON_AddNumberToObject(o, "requests", (double)d->served);
-		cJSON_AddNumberToObject(o, "failed", (double)d->failed);
-		cJSON_AddNumberToObject(o, "in_flight", (double)serving_in_flight(d, -1));
 	}
 	pthread_mutex_unlock(&s->lock);
 	return o;
@@ -206,7 +203,14 @@ void serve_forget(struct serving *s, const void *ctx)
 
 cJSON *serve_stats(struct serving *s, const char *name)
 {
-	return queue_stats(s->queue, name);
+	cJSON *o = queue_stats(s->queue, name);
+	pthread_mutex_lock(&s->lock);
+	const struct deployment *d = serving_find(s, name);
+	cJSON_AddNumberToObject(o, "requests", d ? (double)d->served : 0);
+	cJSON_AddNumberToObject(o, "failed", d ? (double)d->failed : 0);
+	cJSON_AddNumberToObject(o, "in_flight", d ? (double)serving_in_flight(d, -1) : 0);
+	pthread_mutex_unlock(&s->lock);
+	return o;
 }
 
 void serve_begin(struct serving *s, const char *name, int64_t generation)
@@ -259,11 +263,14 @@ cJSON *serve_status(struct serving *s)
 		cJSON_AddNumberToObject(o, "restart_in_s", (double)wait);
 	else
 		cJSON_AddNullToObject(o, "restart_in_s");
-	cJSON *aside = cJSON_AddArrayToObject(o, "suspended");
+	cJSON *aside = cJSON_AddArrayToObject(o, "suspended"), *out = cJSON_AddArrayToObject(o, "not_loaded");
 	pthread_mutex_lock(&s->lock);
-	for (struct deployment *d = s->deployments; d; d = d->next)
+	for (struct deployment *d = s->deployments; d; d = d->next) {
 		if (d->wanted && d->aside_until_us)
 			cJSON_AddItemToArray(aside, cJSON_CreateString(d->name));
+		else if (d->wanted && *d->bundle && !serving_has_mode(serving_bundle(s, d->bundle), d->mode))
+			cJSON_AddItemToArray(out, cJSON_CreateString(d->name));
+	}
 	pthread_mutex_unlock(&s->lock);
 	return o;
 }

@@ -294,7 +294,7 @@ static void set_aside(void)
 		a = send(asks[i].method, asks[i].url, asks[i].body);
 		CHECK_INT(a.r.status, 503);
 		CHECK_STR(str(&a, "code"), "suspended");
-		CHECK_STR(str(&a, "detail"), "deployment aside is set aside: Suspended: it kills");
+		CHECK_STR(str(&a, "detail"), "deployment aside is suspended: Suspended: it kills");
 		CHECK_STR(api_response_header(&a.r, "Retry-After"), "17");
 		answer_done(&a);
 	}

@@ -175,10 +175,10 @@ static enum wasd_status events_bounds(void *ctx, int64_t *first, int64_t *last, 
 	return WASD_OK;
 }
 
-static enum wasd_status no_log(void *ctx, const char *object, int64_t *n, int max, struct wasd_buf *out,
-                               struct wasd_err *err)
+static enum wasd_status no_log(void *ctx, const char *object, const struct api_log_filter *filter, int64_t *n, int max,
+                               struct wasd_buf *out, struct wasd_err *err)
 {
-	(void)ctx, (void)object, (void)n, (void)max, (void)out, (void)err;
+	(void)ctx, (void)object, (void)filter, (void)n, (void)max, (void)out, (void)err;
 	return WASD_OK;
 }
 

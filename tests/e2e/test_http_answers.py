@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""Answers that clients really get to read: refusals while a body is still being sent, in the form that the protocol of the route wants;
+entity tags that stand for one representation and do not change with traffic; filters of a followed log; readiness."""
+import gzip, http.client, json, os, signal, socket
+
+from lib import Client, Daemon, case, check, equal, finish
+
+BODY = b"x" * (9 << 20)
+
+
+def send_all_then_read(port, head, body):
+    """As tritonclient, httpx and urllib do: the answer is read after the whole body was sent."""
+    s = socket.create_connection(("127.0.0.1", port))
+    s.sendall(f"{head}\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    s.sendall(body)
+    r = http.client.HTTPResponse(s)
+    r.begin()
+    text = r.read()
+    s.close()
+    return r.status, r.headers, text
+
+
+with Daemon(args=("--max-connections", "64")) as d:
+    c = d.client
+    d.glyphs(train=200, test=50)
+    job = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 2, "batch": 32})["id"])["id"]
+    d.deploy("reader", job)
+
+    with case("404, 405, 413, 415 and 400 reach a client that first sends megabytes"):
+        for head, status in (("POST /v1/nothing HTTP/1.1", 404), ("PUT /v2/models/reader/infer HTTP/1.1", 405), ("POST /v1/jobs HTTP/1.1", 413),
+                             ("POST /v2/models/reader/infer HTTP/1.1\r\nContent-Encoding: br", 415), ("GET /v1/jobs HTTP/1.1", 400)):
+            for _ in range(3):
+                got, headers, text = send_all_then_read(d.port, head, BODY)
+                equal(got, status, head)
+                equal(json.loads(text)["status"], status)
+                if "/v2/" in head:
+                    equal((headers["Content-Type"], json.loads(text)["error"]), ("application/json", json.loads(text)["detail"]))
+
+    with case("refusals before the path is read have the member error on /v2"):
+        for head in ("GET /v2/" + "a" * 9000 + " HTTP/1.1", "GET /v2/models HTTP/1.1\r\nX: " + "a" * 20000, "GET /v2/models/%zz HTTP/1.1",
+                     "POST /v2/models HTTP/1.1\r\nTransfer-Encoding: chunked"):
+            got, headers, text = send_all_then_read(d.port, head, b"")
+            check(got in (400, 414, 431), f"{head[:40]}: {got}")
+            equal((headers["Content-Type"], json.loads(text)["error"]), ("application/json", json.loads(text)["detail"]))
+
+    with case("connections over the limit: 503 with error"):
+        held, answer = [], b""
+        while not answer and len(held) < 200:
+            held.append(socket.create_connection(("127.0.0.1", d.port)))
+            held[-1].setblocking(False)
+            for s in held:
+                try:
+                    answer = s.recv(4096)
+                except BlockingIOError:
+                    continue
+                break
+        head, _, text = answer.partition(b"\r\n\r\n")
+        check(b" 503 " in head and json.loads(text)["error"] == "too many connections", answer)
+        equal(int([line for line in head.split(b"\r\n") if line.startswith(b"Content-Length")][0].split()[1]), len(text))
+        for s in held:
+            s.close()
+        c.close()
+
+    with case("a deployment's entity tag stays under traffic; counters are a resource of their own"):
+        url = "/v1/deployments/reader"
+        tag = c.get(url).headers["ETag"]
+        before = c.get(url + "/stats").json
+        body = {"inputs": [{"name": "input", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0] * 3072}]}
+        for _ in range(3):
+            c.post("/v2/models/reader/infer", body)
+        c.get("/v2/models/reader")
+        c.get(url, want=304, headers={"If-None-Match": tag})
+        after = c.get(url + "/stats").json
+        equal([after[k] - before[k] for k in ("requests", "failed", "in_flight")], [3, 0, 0], "metadata is no inference")
+        equal(after["inference_count"] - before["inference_count"], 3)
+        check(after["last_inference_at"].endswith("Z"), after)
+
+    with case("a compressed answer has an entity tag of its own, which stands for the same content"):
+        plain = c.get("/v1/capabilities")
+        packed = c.get("/v1/capabilities", headers={"Accept-Encoding": "gzip"})
+        equal(packed.headers["Content-Encoding"], "gzip")
+        equal(gzip.decompress(packed.body), plain.body)
+        check(plain.headers["ETag"] != packed.headers["ETag"], "two representations")
+        for tag in (plain.headers["ETag"], packed.headers["ETag"]):
+            for how in ({}, {"Accept-Encoding": "gzip"}):
+                c.get("/v1/capabilities", want=304, headers={"If-None-Match": tag, **how})
+
+    with case("a range beyond the end is a whole problem document"):
+        ckpt = c.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]["id"]
+        r = c.get(f"/v1/checkpoints/{ckpt}/file", want=416, headers={"Range": "bytes=999999999-"})
+        check({"type", "title", "status", "detail", "instance", "code", "request_id", "errors"} <= set(r.json), r.json)
+
+    with case("logs?follow=1 heeds level, q and attempt"):
+        whole = c.get(f"/v1/jobs/{job}/logs").body.decode().splitlines()
+        word = whole[-1].split()[-1]
+        for query, keep in (("q=" + word, lambda line: word in line), ("level=error", lambda line: " error " in line), ("attempt=7", lambda line: False)):
+            got = c.get(f"/v1/jobs/{job}/logs?follow=1&{query}").body.decode().splitlines()
+            equal(got, [line for line in whole if keep(line)], query)
+            equal(got, c.get(f"/v1/jobs/{job}/logs?{query}").body.decode().splitlines(), query)
+
+    with case("not ready while the inference process is down; the refusal says what is wrong"):
+        os.kill(d.engines("infer")[0], signal.SIGKILL)
+        seen = set()
+        while 200 not in seen or not seen & {503}:
+            r = c.request("GET", "/v2/health/ready")
+            seen.add(r.status)
+            if r.status == 503:
+                equal(r.json["ready"], False)
+            refused = c.request("POST", "/v2/models/reader/infer", body)
+            check(refused.status in (200, 503) and "reader is ready" not in refused.json.get("error", ""), refused)
+            if r.status == 200 and refused.status == 200 and 503 in seen:
+                break
+
+finish()
