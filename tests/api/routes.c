@@ -1,0 +1,230 @@
+/* tests/api/routes.c - every row of the table of routes, by the rules that hold for all of them: another method is a
+ * 405 that names those of the path, a query parameter that is not in the row is refused by its name, so is a body where
+ * there is none and a member that is unknown where there is a JSON one; an object that is not there is a 404, and what
+ * a GET answers is found again by its ETag. (What each answers: the other files here; that each is described:
+ * tests/e2e/test_docs.py.) */
+#include "harness.h"
+
+static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
+static char job[64], ckpt[32];
+
+/* What stands for {name} in a pattern: something that exists, or nothing. */
+static const char *param(const char *pattern, const char *name, size_t n, bool there)
+{
+	static const char none[] = "0000000000000000000000000000000000000000000000000000000000000000";
+	static const struct {
+		const char *prefix, *name, *is;
+	} rows[] = {
+		{"/v1/jobs/", "id", job},
+		{"/v1/checkpoints/", "id", ckpt},
+		{"/v1/checkpoints/", "p", "light"},
+		{"/v1/blobs/", "sha256", test_blob},
+		{"/v1/datasets/", "name", "data"},
+		{"/v1/datasets/", "v", "1"},
+		{"/v1/deployments/", "d", "live"},
+		{"/v2/models/", "m", "live"},
+		{"/v2/models/", "v", "1"},
+		{"/v1/capabilities/", "arch", "lenet"},
+		{"/v2/", "x", "x"},
+	};
+	for (size_t i = 0; i < API_LEN(rows); i++)
+		if (!strncmp(pattern, rows[i].prefix, strlen(rows[i].prefix)) && strlen(rows[i].name) == n &&
+		    !strncmp(rows[i].name, name, n))
+			return there                           ? rows[i].is :
+			       !strcmp(rows[i].name, "sha256") ? none :
+			       !strcmp(rows[i].name, "v")      ? "77" :
+			                                         "none";
+	CHECK_MSG(false, "%s: what is {%.*s}? It needs a row here", pattern, (int)n, name);
+	return "none";
+}
+
+/* The URL of a pattern; its parameter number `missing` (from 0; -1: none) is of something that is not there. The number
+ * of parameters. */
+static int url_of(const char *pattern, int missing, char out[300])
+{
+	int k = 0;
+	size_t n = 0;
+	for (const char *s = pattern; *s;) {
+		if (*s != '{') {
+			out[n++] = *s++;
+			continue;
+		}
+		size_t len = strcspn(s + 1, "}");
+		n += (size_t)snprintf(out + n, 300 - n, "%s", param(pattern, s + 1, len, k != missing));
+		s += len + 2;
+		k++;
+	}
+	out[n] = 0;
+	return k;
+}
+
+/* Parts of the inference protocol that are known and not offered: 501 whatever is asked. */
+static bool offered(const struct api_route *rt)
+{
+	return rt->handle != api_v2_not_offered;
+}
+
+static void begin(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", job);
+	run_job(job, true, ckpt);
+	char body[200];
+	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"job\":\"%s\",\"follow\":\"latest\"}}", job);
+	expect(201, "POST", "/v1/deployments", body);
+	snprintf(body, sizeof body, "/v1/checkpoints/%s/profiles", ckpt);
+	expect(202, "POST", body, "{\"name\":\"light\",\"desire\":\"macs\",\"budget\":0.7}");
+}
+
+static void code_is(const struct answer *a, const char *method, const char *url, int status, const char *code)
+{
+	CHECK_MSG(a->r.status == status && !strcmp(str(a, "code"), code), "%s %s: %d %s, want %d %s (%s)", method, url,
+	          a->r.status, str(a, "code"), status, code, str(a, "detail"));
+}
+
+/* ---- methods ----------------------------------------------------------------------------------------------- */
+
+static bool has_route(const char *method, const char *pattern)
+{
+	for (const struct api_route *rt = api_routes; rt->method; rt++)
+		if (!strcmp(rt->pattern, pattern) && !strcmp(rt->method, strcmp(method, "HEAD") ? method : "GET"))
+			return true;
+	return false;
+}
+
+static void other_methods(void)
+{
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		url_of(rt->pattern, -1, url);
+		for (size_t i = 0; i < API_LEN(methods); i++) {
+			if (has_route(methods[i], rt->pattern))
+				continue;
+			struct answer a = send(methods[i], url, NULL);
+			const char *allow = api_response_header(&a.r, "Allow");
+			code_is(&a, methods[i], url, 405, "method_not_allowed");
+			for (size_t k = 0; k < API_LEN(methods); k++)
+				CHECK_MSG(allow && !strstr(allow, methods[k]) == !has_route(methods[k], rt->pattern), "%s: Allow: %s",
+				          url, allow ? allow : "(absent)");
+			answer_done(&a);
+		}
+	}
+	teardown();
+}
+
+/* ---- what a request may not bring --------------------------------------------------------------------------- */
+
+static void unknown_parameters(void)
+{
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		if (!strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add their own */
+			continue;
+		url_of(rt->pattern, -1, url);
+		strcat(url, "?nonsense=1");
+		struct answer a = send(rt->method, url, NULL);
+		code_is(&a, rt->method, url, 400, "unknown_parameter");
+		CHECK_STR(at_str(&a, "errors/0/pointer"), "nonsense");
+		answer_done(&a);
+	}
+	teardown();
+}
+
+static void unwanted_bodies(void)
+{
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		if (rt->body != API_BODY_NONE)
+			continue;
+		url_of(rt->pattern, -1, url);
+		struct answer a = send(rt->method, url, "{}");
+		CHECK_MSG(a.r.status >= 400 && !strcmp(str(&a, "code"), "body_not_allowed"), "%s %s: %d %s", rt->method, url,
+		          a.r.status, str(&a, "code"));
+		answer_done(&a);
+	}
+	teardown();
+}
+
+/* A JSON body is an object whose members are known: others are named. */
+static void unknown_members(void)
+{
+	static const char *const no_objects[] = {"[]", "7", "\"x\"", "{", "{\"a\":1}x", "{\"a\":1,\"a\":1}", "\xff"};
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		if (rt->body != API_BODY_JSON || !strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add their own */
+			continue;
+		url_of(rt->pattern, -1, url);
+		struct answer a = send(rt->method, url, "{\"nonsense\":1}");
+		CHECK_MSG(a.r.status >= 400 && a.r.status < 500 && strstr(a.r.body.data, "\"/nonsense\""), "%s %s: %d %s",
+		          rt->method, url, a.r.status, a.r.body.data);
+		answer_done(&a);
+		for (size_t i = 0; i < API_LEN(no_objects); i++) {
+			a = send(rt->method, url, no_objects[i]);
+			CHECK_MSG(a.r.status >= 400 && a.r.status < 500, "%s %s with %s: %d", rt->method, url, no_objects[i],
+			          a.r.status);
+			answer_done(&a);
+		}
+	}
+	teardown();
+}
+
+/* ---- objects -------------------------------------------------------------------------------------------------- */
+
+/* What each parameter names has to be there, where the request does not make it. */
+static void missing_objects(void)
+{
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		int n = url_of(rt->pattern, -1, url);
+		bool makes = !strcmp(rt->method, "PUT") && rt->body == API_BODY_UPLOAD;
+		for (int k = 0; k < n && !makes && offered(rt); k++) {
+			url_of(rt->pattern, k, url);
+			struct answer a = send(rt->method, url, rt->body == API_BODY_NONE ? NULL : "{}");
+			CHECK_MSG(a.r.status == 404 || (rt->body != API_BODY_NONE && a.r.status < 500 && a.r.status >= 400),
+			          "%s %s: %d %s", rt->method, url, a.r.status, str(&a, "code"));
+			answer_done(&a);
+		}
+	}
+	teardown();
+}
+
+/* A GET of what is there succeeds, and what it says of itself is true. */
+static void what_is_there(void)
+{
+	begin();
+	for (const struct api_route *rt = api_routes; rt->method; rt++) {
+		char url[300];
+		if (strcmp(rt->method, "GET") || !offered(rt))
+			continue;
+		url_of(rt->pattern, -1, url);
+		struct answer a = send("GET", url, NULL);
+		CHECK_MSG((a.result == API_AGAIN || a.r.status == 200) && (a.r.content_type || !a.r.body.len), "GET %s: %d %s",
+		          url, a.r.status, str(&a, "code"));
+		const char *etag = api_response_header(&a.r, "ETag");
+		if (etag) {
+			struct answer again = send_with("GET", url, NULL, 0,
+			                                (struct extra){.headers = {"if-none-match", etag, NULL}});
+			CHECK_MSG(again.r.status == 304 || again.r.always_whole, "GET %s: %d with its ETag", url, again.r.status);
+			answer_done(&again);
+		}
+		answer_done(&a);
+	}
+	teardown();
+}
+
+int main(void)
+{
+	TEST_RUN(other_methods);
+	TEST_RUN(unknown_parameters);
+	TEST_RUN(unwanted_bodies);
+	TEST_RUN(unknown_members);
+	TEST_RUN(missing_objects);
+	TEST_RUN(what_is_there);
+	TEST_END();
+}
