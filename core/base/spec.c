@@ -22,32 +22,33 @@ static const char *mode_at(int i)
 
 static const char *const directions[] = {"max", "min", NULL};
 
-/* By what a run chooses: members of "keep" and "early_stop". */
+/* The goal of a run: members of "keep" and "early_stop". */
 #define GOAL \
 	{"metric", WASD_CHOICE, "\"val_acc_aom\"", .choice_at = goal_at, .summary = "the metric that decides"}, \
 	{ \
 		"mode", WASD_CHOICE, .choices = directions, \
-							 .summary = "which way is better; left out: min for a loss, else max" \
+							 .summary = "which direction is better; default: min for a loss, else max" \
 	}
 
 /* ---- was --------------------------------------------------------------------------------------------------------- */
 
 static const struct wasd_field transform[] = {
-	{"weight", WASD_NUM, "1", 0, 1e6, .above_min = true, .summary = "how often this transform is taken, in proportion"},
+	{"weight", WASD_NUM, "1", 0, 1e6, .above_min = true, .summary = "relative frequency of this transform"},
 	{0},
 };
 
 static const struct wasd_field ramp[] = {
-	{"from", WASD_NUM, "0", 0, 1, .summary = "in the first epoch"},
-	{"to", WASD_NUM, "1", 0, 1, .summary = "after `epochs` epochs"},
-	{"epochs", WASD_INT, NULL, 1, 1000000, .required = true, .summary = "over which it changes in equal steps"},
+	{"from", WASD_NUM, "0", 0, 1, .summary = "value in the first epoch"},
+	{"to", WASD_NUM, "1", 0, 1, .summary = "value after `epochs` epochs"},
+	{"epochs", WASD_INT, NULL, 1, 1000000, .required = true,
+     .summary = "number of epochs, with equal steps between them"},
 	{0},
 };
 
 static const struct wasd_field odds[] = {
-	{"plain", WASD_NUM, "0", 0, 1e6, .summary = "the weights as they are"},
-	{"profile", WASD_NUM, "0", 0, 1e6, .summary = "the profile's draw"},
-	{"fresh", WASD_NUM, "0", 0, 1e6, .summary = "fresh transforms"},
+	{"plain", WASD_NUM, "0", 0, 1e6, .summary = "relative frequency of plain weights"},
+	{"profile", WASD_NUM, "0", 0, 1e6, .summary = "relative frequency of the profile's draw"},
+	{"fresh", WASD_NUM, "0", 0, 1e6, .summary = "relative frequency of fresh transforms"},
 	{0},
 };
 
@@ -57,45 +58,46 @@ static const char *const draws[] = {"step", "epoch", NULL};
 static const struct wasd_field was[] = {
 	{"transforms", WASD_LIST, "null", 1, WASD_TRANSFORMS_MAX, .table = "transforms", .sub = transform,
      .form = "transforms",
-     .summary = "what is drawn from; left out: the network's own, else translate and resized_crop"},
+     .summary = "transforms to draw from; default: those of the network, else translate and resized_crop"},
 	{"layers", WASD_LIST, "\"paper\"", 1, 512, .form = "layers",
      .summary =
-         "\"paper\": those of the published network; \"all\": every convolution with k > 1; or names and patterns"},
-	{"alpha", WASD_CHOICE, "\"learned\"", .choices = alphas, .summary = "a scale of each layer's own, or 1"},
+         "\"paper\": the layers of the published network; \"all\": every convolution with k > 1; or names and patterns"},
+	{"alpha", WASD_CHOICE, "\"learned\"", .choices = alphas, .summary = "scale of each layer: trained, or fixed at 1"},
 	{"draw", WASD_CHOICE, "\"step\"", .choices = draws, .form = "draw",
-     .summary = "how often transforms are drawn; \"" WASD_DRAW_PROFILE "NAME\" trains for that profile"},
+     .summary = "how often to draw transforms; \"" WASD_DRAW_PROFILE "NAME\" trains for that profile"},
 	{"probability", WASD_NUM, "1", 0, 1, .sub = ramp, .form = "probability",
-     .summary = "that a layer is transformed in a draw; or a ramp over epochs"},
+     .summary = "probability that a draw transforms a layer; or a ramp over epochs"},
 	{"groups", WASD_INT, "1", 1, WASD_GROUPS_MAX,
-     .summary = "parts of each layer's output channels, with a transform each"},
+     .summary = "groups of each layer's output channels, each with its own transform"},
 	{"profile", WASD_LIST, NULL, 0, WASD_LAYERS_MAX, .items = "transforms",
-     .summary = "with \"" WASD_DRAW_PROFILE "NAME\" only: the profile's draw; left out: that of init_from's profile"},
+     .summary = "with \"" WASD_DRAW_PROFILE "NAME\" only: the profile's draw; default: that of init_from's profile"},
 	{"odds", WASD_OBJECT, "{\"plain\":0.5,\"profile\":0.5}", .implied = true, .sub = odds, .form = "odds",
-     .summary = "with \"" WASD_DRAW_PROFILE "NAME\" only: how often a step takes which weights, in proportion"},
+     .summary = "with \"" WASD_DRAW_PROFILE "NAME\" only: relative frequency of each kind of weights in the steps"},
 	{0},
 };
 
 /* ---- train ------------------------------------------------------------------------------------------------------- */
 
 static const struct wasd_field schedule[] = {
-	{"warmup_epochs", WASD_NUM, "0", 0, 1e5, .summary = "over which the rate first rises linearly"},
+	{"warmup_epochs", WASD_NUM, "0", 0, 1e5, .summary = "epochs over which the rate rises linearly at first"},
 	{0},
 };
 
 static const struct wasd_field early_stop[] = {
-	{"patience", WASD_INT, "5", 1, 1000000, .summary = "evaluations without a new best after which the run ends"},
+	{"patience", WASD_INT, "5", 1, 1000000,
+     .summary = "number of evaluations without a new best after which the run ends"},
 	GOAL,
 	{0},
 };
 
 static const struct wasd_field crop[] = {
-	{"pad", WASD_INT, "4", 1, 64, .summary = "pixels by which an image is shifted at most"},
+	{"pad", WASD_INT, "4", 1, 64, .summary = "maximum shift of an image, in pixels"},
 	{0},
 };
 
 const struct wasd_augmentation wasd_augmentations[] = {
-	{"flip", "left to right, half of the time", NULL},
-	{"crop", "shifted at random; black enters", crop},
+	{"flip", "flips left to right with probability 1/2", NULL},
+	{"crop", "shifts at random, filled with black", crop},
 	{0},
 };
 
@@ -103,19 +105,20 @@ const char *const wasd_precisions[] = {"fp32", "fp32-strict", "bf16", NULL};
 
 static const struct wasd_field train[] = {
 	{"epochs", WASD_INT, "10", 1, 100000, .summary = "passes over the training images"},
-	{"batch", WASD_INT, "128", 1, 65536, .summary = "images of a step; the short last batch of an epoch is kept"},
+	{"batch", WASD_INT, "128", 1, 65536, .summary = "images per step; the short last batch of an epoch is kept"},
 	{"seed", WASD_INT, "123", 0, (double)WASD_JSON_INT_MAX,
-     .summary = "of weights, order, draws and the hold-out: the same spec gives the same losses"},
+     .summary = "seed of weights, order, draws and hold-out: the same spec gives the same losses"},
 	{"precision", WASD_CHOICE, "\"fp32\"", .choices = wasd_precisions, .form = "precision",
-     .summary = "what is computed in, where the processor can"},
-	{"optimizer", WASD_TYPED, "{\"type\":\"sgd\"}", .table = "optimizers", .summary = "how a step changes the weights"},
+     .summary = "precision of the computation, if the processor supports it"},
+	{"optimizer", WASD_TYPED, "{\"type\":\"sgd\"}", .table = "optimizers", .summary = "how a step updates the weights"},
 	{"schedule", WASD_TYPED, "{\"type\":\"constant\"}", .table = "schedules", .sub = schedule,
      .summary = "how the learning rate changes over the run"},
 	{"augment", WASD_LIST, "[]", .table = "augment", .form = "augment",
-     .summary = "how training images are varied: names, or objects with options; each at most once"},
-	{"label_smoothing", WASD_NUM, "0", 0, 1, .below_max = true, .summary = "share of the label given to all classes"},
+     .summary = "image augmentation: names, or objects with options; each at most once"},
+	{"label_smoothing", WASD_NUM, "0", 0, 1, .below_max = true,
+     .summary = "share of the label distributed over all classes"},
 	{"early_stop", WASD_OBJECT, "null", .null_ok = true, .sub = early_stop, .form = "goal",
-     .summary = "ends a run that no longer improves"},
+     .summary = "stops a run that no longer improves"},
 	{0},
 };
 
@@ -127,25 +130,25 @@ static const struct wasd_field label[] = {
 };
 
 static const struct wasd_field dataset[] = {
-	{"name", WASD_NAME, .required = true, .summary = "of the data set"},
-	{"version", WASD_INT, NULL, 1, 1e9, .summary = "left out: the latest now"},
+	{"name", WASD_NAME, .required = true, .summary = "name of the data set"},
+	{"version", WASD_INT, NULL, 1, 1e9, .summary = "version; default: the one that is latest now"},
 	{0},
 };
 
 static const struct wasd_field data[] = {
 	{"val_fraction", WASD_NUM, "0.1", 0, 0.5, .null_ok = true,
-     .summary = "share of the training images that is held out; null: the data set's own validation images"},
+     .summary = "share of the training images to hold out; null: the data set's own validation images"},
 	{"limit", WASD_NUM, NULL, 0, INT32_MAX, .above_min = true, .null_ok = true, .form = "limit",
-     .summary = "training images that are looked at, or below 1 a share of them; left out: all"},
+     .summary = "number of training images to use, or below 1 their share; default: all"},
 	{0},
 };
 
 static const struct wasd_field model[] = {
 	{"arch", WASD_STR, NULL, 1, 63, .table = "archs", .form = "arch",
-     .summary = "a network by name; its options stand beside it"},
-	{"name", WASD_NAME, "\"" WASD_NETWORK_CUSTOM "\"", .summary = "of a network of your own"},
+     .summary = "a network by name, with its options as further members"},
+	{"name", WASD_NAME, "\"" WASD_NETWORK_CUSTOM "\"", .summary = "name of a custom network"},
 	{"layers", WASD_LIST, NULL, 1, WASD_LAYERS_MAX, .items = "layers", .table = "layers",
-     .summary = "a network of your own, in place of arch"},
+     .summary = "a custom network, instead of arch"},
 	{0},
 };
 
@@ -155,18 +158,18 @@ static const char *const statistics[] = {"own", "batch", NULL};
 static const struct wasd_field eval[] = {
 	{"every", WASD_INT, "1", 1, 100000, .summary = "epochs between two evaluations"},
 	{"modes", WASD_LIST, "[\"" WASD_MODE_AOM "\",\"" WASD_MODE_DOM "\"]", .choice_at = mode_at, .form = "modes",
-     .summary = "what is evaluated"},
+     .summary = "modes to evaluate"},
 	{"test", WASD_CHOICE, "\"best\"", .choices = tests,
      .summary =
-         "when the test images are measured: with every evaluation, with a new best and at the end, or at the end"},
+         "when to evaluate the test images: at every evaluation, at each new best and at the end, or only at the end"},
 	{"statistics", WASD_CHOICE, "\"own\"", .choices = statistics,
-     .summary = "each mode's own, as it is served, or those of the batch that is measured"},
+     .summary = "statistics of each mode, as served, or of the batch being evaluated"},
 	{0},
 };
 
 static const struct wasd_field keep[] = {
-	{"best", WASD_INT, "1", 0, 1000, .summary = "best checkpoints that are kept"},
-	{"latest", WASD_INT, "1", 1, 1000, .summary = "latest checkpoints that are kept"},
+	{"best", WASD_INT, "1", 0, 1000, .summary = "number of best checkpoints to keep"},
+	{"latest", WASD_INT, "1", 1, 1000, .summary = "number of latest checkpoints to keep"},
 	GOAL,
 	{0},
 };
@@ -174,22 +177,23 @@ static const struct wasd_field keep[] = {
 static const struct wasd_field checkpoint[] = {
 	{"every", WASD_INT, "1", 1, 100000, .summary = "epochs between two checkpoints"},
 	{"keep", WASD_OBJECT, "{}", .sub = keep, .form = "goal",
-     .summary = "which stay, beside those that are pinned or used"},
+     .summary = "which checkpoints to keep, besides those pinned or in use"},
 	{0},
 };
 
 static const char *const desires[] = {"macs", "latency", "draw", NULL};
 
 static const struct wasd_field profile[] = {
-	{"name", WASD_NAME, .form = "profile name", .summary = "left out: by the desire, as in macs-70"},
-	{"desire", WASD_CHOICE, .choices = desires, .summary = "what the profile is to save; draw: it is given"},
+	{"name", WASD_NAME, .form = "profile name", .summary = "default: from the budget, such as macs-70"},
+	{"desire", WASD_CHOICE, .choices = desires, .summary = "what the profile should save; draw: the draw is given"},
 	{"budget", WASD_NUM, NULL, 0, 1, .above_min = true,
      .summary = "with macs: multiply-adds, as a share of the plain network's"},
 	{"budget_us", WASD_INT, NULL, 1, 1e9, .summary = "with latency: microseconds for one image"},
 	{"draw", WASD_LIST, NULL, 1, WASD_LAYERS_MAX, .items = "transforms, one for each augmented layer",
      .summary = "with draw: a transform for each augmented layer"},
-	{"evaluations", WASD_INT, "256", 1, 5000, .implied = true, .summary = "draws that a search judges at most"},
-	{"dataset", WASD_REFUSED, .summary = "the profiles of a job are judged on its own data set"},
+	{"evaluations", WASD_INT, "256", 1, 5000, .implied = true,
+     .summary = "maximum number of draws that a search evaluates"},
+	{"dataset", WASD_REFUSED, .summary = "the profiles of a job are evaluated on its own data set"},
 	{0},
 };
 
@@ -202,46 +206,47 @@ static const struct wasd_field init_from[] = {
 static const struct wasd_field limits[] = {
 	{"threads", WASD_INT, "0", 0, 1024, .summary = "compute threads; 0: the worker's share"},
 	{"memory_mb", WASD_INT, "0", 0, 1 << 24, .summary = "memory of the training process; 0: no limit"},
-	{"nice", WASD_INT, "10", 0, 19, .summary = "the process's niceness"},
-	{"max_wall_s", WASD_INT, "0", 0, 1e9, .summary = "seconds that the job may run; 0: no limit"},
+	{"nice", WASD_INT, "10", 0, 19, .summary = "niceness of the process"},
+	{"max_wall_s", WASD_INT, "0", 0, 1e9, .summary = "time limit of the job in seconds; 0: no limit"},
 	{0},
 };
 
 static const struct wasd_field retry[] = {
-	{"max", WASD_INT, "2", 0, 100, .summary = "attempts after the first that failed"},
-	{"backoff_s", WASD_NUM, "5", 0, 86400, .summary = "seconds before the next attempt, growing with each"},
+	{"max", WASD_INT, "2", 0, 100, .summary = "number of retries after failed attempts"},
+	{"backoff_s", WASD_NUM, "5", 0, 86400, .summary = "seconds before the next attempt, growing with each attempt"},
 	{0},
 };
 
 static const char *const queues[] = {"default", NULL};
 
 const struct wasd_field wasd_spec[] = {
-	{"name", WASD_STR, "null", 1, 199, .form = "job name", .summary = "left out: the network's and the data set's"},
-	{"labels", WASD_OBJECT, "{}", 0, 32, .sub = label, .form = "labels", .summary = "strings of your own"},
-	{"note", WASD_STR, "\"\"", 0, 4096, .summary = "a text of your own"},
+	{"name", WASD_STR, "null", 1, 199, .form = "job name", .summary = "default: from the network and the data set"},
+	{"labels", WASD_OBJECT, "{}", 0, 32, .sub = label, .form = "labels", .summary = "your own key-value pairs"},
+	{"note", WASD_STR, "\"\"", 0, 4096, .summary = "your own text"},
 	{"dataset", WASD_NAME, .required = true, .sub = dataset, .form = "dataset",
-     .summary = "what is trained on: a name, or an object with name and version"},
-	{"data", WASD_OBJECT, "{}", .sub = data, .summary = "which images"},
+     .summary = "the data set: a name, or an object with name and version"},
+	{"data", WASD_OBJECT, "{}", .sub = data, .summary = "which images to use"},
 	{"model", WASD_OBJECT, .required = true, .sub = model, .form = "model", .summary = "the network"},
 	{"was", WASD_OBJECT, "null", .sub = was, .form = "was",
-     .summary = "weight augmentation; null: as the network's authors did; false: plain weights"},
+     .summary = "weight augmentation; null: the setting of the network's authors; false: plain weights"},
 	{"weights", WASD_LIST, NULL, 0, WASD_WEIGHTS_MAX, .table = "strategies", .form = "weights",
-     .summary = "in place of was: strategies that form the weights, one after the other"},
-	{"train", WASD_OBJECT, "{}", .sub = train, .summary = "how it is trained"},
-	{"eval", WASD_OBJECT, "{}", .sub = eval, .summary = "what is measured, and when"},
-	{"checkpoint", WASD_OBJECT, "{}", .sub = checkpoint, .summary = "what is saved and kept"},
+     .summary = "instead of was: strategies that form the weights, applied in order"},
+	{"train", WASD_OBJECT, "{}", .sub = train, .summary = "how to train"},
+	{"eval", WASD_OBJECT, "{}", .sub = eval, .summary = "what to evaluate, and when"},
+	{"checkpoint", WASD_OBJECT, "{}", .sub = checkpoint, .summary = "which checkpoints to save and keep"},
 	{"profiles", WASD_LIST, "[]", 0, 8, .sub = profile, .form = "profiles",
-     .summary = "profiles that are searched for the best checkpoint"},
+     .summary = "profiles to search for the best checkpoint"},
 	{"init_from", WASD_STR, "null", 1, 63, .null_ok = true, .sub = init_from, .form = "init_from",
-     .summary = "weights to start from: a checkpoint's id, or an object with checkpoint or blob"},
-	{"limits", WASD_OBJECT, "{}", .sub = limits, .summary = "what the job may use"},
-	{"priority", WASD_INT, "50", 0, 100, .summary = "the longest waiting job of the highest priority runs next"},
-	{"queue", WASD_CHOICE, "\"default\"", .choices = queues, .form = "queue", .summary = "there is one"},
-	{"preemptible", WASD_BOOL, "true", .summary = "recorded; nothing preempts yet"},
+     .summary = "initial weights: a checkpoint's id, or an object with checkpoint or blob"},
+	{"limits", WASD_OBJECT, "{}", .sub = limits, .summary = "resource limits of the job"},
+	{"priority", WASD_INT, "50", 0, 100,
+     .summary = "of the jobs with the highest priority, the one that has waited longest runs next"},
+	{"queue", WASD_CHOICE, "\"default\"", .choices = queues, .form = "queue", .summary = "the only queue"},
+	{"preemptible", WASD_BOOL, "true", .summary = "recorded, but jobs are not preempted"},
 	{"retry", WASD_OBJECT, "{}", .sub = retry, .summary = "what happens after a failure"},
-	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not offered; leave it out or null"},
-	{"sweep", WASD_REFUSED, .summary = "sweeps are not offered; submit one job for each trial"},
+	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not supported; omit it or give null"},
+	{"sweep", WASD_REFUSED, .summary = "sweeps are not supported; submit one job per trial"},
 	{"resources", WASD_REFUSED, .summary = "a job runs on this machine; use limits.threads"},
-	{"after", WASD_REFUSED, .summary = "dependencies between jobs are not offered"},
+	{"after", WASD_REFUSED, .summary = "dependencies between jobs are not supported"},
 	{0},
 };

@@ -304,7 +304,7 @@ static const struct bad cases[] = {
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"queue\":\"gpu\""), "gpu", "/queue"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"on_complete\":{\"deploy\":\"x\"}"), "/on_complete",
      "/on_complete"},
-	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"sweep\":{}"), "one job for each trial", "/sweep"},
+	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"sweep\":{}"), "one job per trial", "/sweep"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"resources\":{\"nodes\":2}"), "/resources", "/resources"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"init_from\":\"ckpt_none\""), "no checkpoint ckpt_none",
      "/init_from"},

@@ -107,7 +107,7 @@ static void as_json(void)
 	j = wasd_field_to_json(wasd_spec_at("/train/label_smoothing"));
 	text = wasd_json_print(j);
 	CHECK_STR(text, "{\"name\":\"label_smoothing\",\"type\":\"number\",\"n\":1,\"default\":0,\"min\":0,\"max\":1,"
-	                "\"below_max\":true,\"summary\":\"share of the label given to all classes\"}");
+	                "\"below_max\":true,\"summary\":\"share of the label distributed over all classes\"}");
 	wasd_free(text);
 	cJSON_Delete(j);
 }
