@@ -39,15 +39,10 @@ static const struct {
 	{"images_per_s", "images/s"}, {"_s", "s"},       {"_bytes", "bytes"},    {"", ""},
 };
 
-static const char *mode_of(const char *name)
-{
-	size_t n = strlen(name);
-	return n > 4 && !strcmp(name + n - 4, "_aom") ? "aom" : n > 4 && !strcmp(name + n - 4, "_dom") ? "dom" : NULL;
-}
-
 static const char *unit_of(const char *name)
 {
-	size_t n = strlen(name) - (mode_of(name) ? 4 : 0), i = 0;
+	const char *mode = wasd_mode_of(name);
+	size_t n = strlen(name) - (mode ? strlen(mode) + 1 : 0), i = 0;
 	for (;; i++) {
 		size_t k = strlen(units[i].suffix);
 		if (n >= k && !strncmp(name + n - k, units[i].suffix, k))
@@ -73,7 +68,7 @@ static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
 {
 	cJSON *s = cJSON_CreateObject(), *points = cJSON_CreateArray(), *odd = NULL;
 	api_add_str(s, "name", p->name);
-	api_add_str(s, "mode", mode_of(p->name));
+	api_add_str(s, "mode", wasd_mode_of(p->name));
 	api_add_str(s, "unit", unit_of(p->name));
 	for (size_t i = 0; i < n; i++) {
 		if (!shown(i, n, max))
@@ -115,7 +110,7 @@ static void metrics_rows(struct api_response *r, const struct storage_point_list
 		wasd_buf_puts(&r->body, "name,mode,step,epoch,ts,value\r\n");
 	for (size_t i = 0; i < l->n; i++) {
 		const struct storage_point *p = &l->items[i];
-		const char *mode = mode_of(p->name);
+		const char *mode = wasd_mode_of(p->name);
 		char t[WASD_RFC3339_LEN];
 		wasd_rfc3339(p->ts, t);
 		wasd_buf_printf(&r->body,

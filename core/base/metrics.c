@@ -1,9 +1,7 @@
-/* base/metrics.c - modes, and the numbers that a run reports for every epoch. */
+/* base/metrics.c - the numbers that a run reports for every epoch. */
 #include "wasd/spec.h"
 
 #include <string.h>
-
-const char *const wasd_modes[] = {WASD_MODE_AOM, WASD_MODE_DOM, NULL};
 
 const char *wasd_mode_of(const char *metric)
 {

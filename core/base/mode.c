@@ -6,9 +6,14 @@
 
 #define FAMILY_MAX 7 /* with ':' and a name of 63 bytes that is WASD_MODE_LEN with its NUL */
 
+const char *const wasd_modes[] = {WASD_MODE_AOM, WASD_MODE_DOM, NULL};
+
 static bool is_base(const char *mode)
 {
-	return !strcmp(mode, "aom") || !strcmp(mode, "dom");
+	int i = 0;
+	while (wasd_modes[i] && strcmp(wasd_modes[i], mode))
+		i++;
+	return wasd_modes[i];
 }
 
 /* Letters and digits; the plain weights have no family. */
@@ -17,7 +22,7 @@ static bool family_ok(const char *mode, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (!(mode[i] >= 'a' && mode[i] <= 'z') && !(i && mode[i] >= '0' && mode[i] <= '9'))
 			return false;
-	return n > 0 && n <= FAMILY_MAX && !(n == 3 && !memcmp(mode, "aom", n));
+	return n > 0 && n <= FAMILY_MAX && !(n == strlen(WASD_MODE_AOM) && !memcmp(mode, WASD_MODE_AOM, n));
 }
 
 const char *wasd_mode_member(const char *mode)

@@ -9,6 +9,11 @@
 
 enum { WASD_MODE_LEN = 72 }; /* room for the name of a mode and its NUL */
 
+/* The modes that a run makes, measures and can be told to choose by. wasd_modes ends at NULL. */
+#define WASD_MODE_AOM "aom" /* the weights as they are trained */
+#define WASD_MODE_DOM "dom" /* under the recorded draw */
+extern const char *const wasd_modes[];
+
 #define WASD_FAMILY_DRAW "dom" /* draws that were searched or given: profiles (wasd/profile.h) */
 
 /* The form alone. Whether a checkpoint has such a mode is told by its list. */

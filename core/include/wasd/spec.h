@@ -11,6 +11,7 @@
 #define WASD_SPEC_H
 
 #include "wasd/json.h"
+#include "wasd/mode.h"
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
@@ -83,12 +84,6 @@ cJSON *wasd_spec_to_json(void);
 
 /* ---- lists beside it --------------------------------------------------------------------------------------------- */
 
-/* Modes that every checkpoint can have; a profile's is the last and ":" and its name. Ends at NULL. */
-#define WASD_MODE_AOM "aom"
-#define WASD_MODE_DOM "dom"
-extern const char *const wasd_modes[];
-const char *wasd_mode_of(const char *metric); /* "val_acc_aom" ends in the mode's name; NULL: of none */
-
 /* In the order of enum wasd_precision. Ends at NULL. */
 extern const char *const wasd_precisions[];
 
@@ -101,6 +96,7 @@ struct wasd_metric {
 	bool less;            /* the smaller the better */
 	const char *summary;
 };
+const char *wasd_mode_of(const char *metric);                 /* "val_acc_aom" ends in a mode's name; NULL: of none */
 const struct wasd_metric *wasd_metric_at(int i);              /* NULL after the last */
 const struct wasd_metric *wasd_metric_find(const char *name); /* NULL */
 const struct wasd_metric *wasd_metric_of(const char *quantity, const char *mode);
