@@ -16,22 +16,22 @@
 #define NAME_SIZE 160
 /* The modes that such a file may have. */
 enum { AOM, DOM, MODES_READ };
-static const char *const mode_names[] = {"aom", "dom"}, *const prefixes[] = {"", "dom."};
+static const char *const mode_names[] = {WASD_MODE_AOM, WASD_MODE_DOM}, *const prefixes[] = {"", "dom."};
 static const char *const parts[] = {"running_mean", "running_var"};
 
 struct import {
 	struct wasd_st *st;
 	const char *prefix; /* common to all names in the file; not part of the network's names */
 	cJSON *own;         /* the list of modes in a checkpoint of wasd with the state of a run; else NULL */
-	cJSON *meta[9];     /* parsed metadata: model, classes, input, was, draw, spec, progress, modes, prepare */
+	cJSON *meta[8];     /* parsed metadata: model, classes, input, was, draw, spec, modes, prepare */
 	cJSON *asked;       /* the model given by the caller, with every option filled in */
 	const cJSON *model, *classes, *input; /* given by the caller or taken from the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[MODES_READ];
 };
-enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, PROGRESS, MODES, PREPARE };
-static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "progress", "modes", "prepare"};
+enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE };
+static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "modes", "prepare"};
 
 /* ---- recognising the file ------------------------------------------------------------------------------------ */
 
@@ -62,6 +62,19 @@ static enum wasd_status open_file(struct import *m, const void *bytes, size_t le
 	                                                                                     s;
 }
 
+/* Of a checkpoint of wasd; the recorded draw is DOM's recipe. */
+static enum wasd_status read_own_modes(struct import *m, struct wasd_err *err)
+{
+	struct mode one;
+	const cJSON *entry;
+	enum wasd_status s = checkpoint_read_modes(m->st, &m->own, err);
+	cJSON_ArrayForEach(entry, m->own)
+		if (!m->meta[DRAW] && !mode_read(entry, &one, NULL) && one.kind == &mode_draw &&
+		    !(m->meta[DRAW] = cJSON_Duplicate(one.recipe, true)))
+			s = wasd_fail(err, WASD_ENOMEM, "import");
+	return s;
+}
+
 static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 {
 	const char *format = wasd_st_meta(m->st, "format");
@@ -73,7 +86,7 @@ static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i],
 			                    e.msg);
 	}
-	return format && !strcmp(format, CHECKPOINT_FORMAT) ? checkpoint_read_modes(m->st, &m->own, err) : WASD_OK;
+	return format && checkpoint_is(format) ? read_own_modes(m, err) : WASD_OK;
 }
 
 static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct wasd_err *err)
@@ -327,12 +340,33 @@ static cJSON *make_spec(const struct import *m)
 	return NULL;
 }
 
+static bool push(cJSON *list, cJSON *v)
+{
+	if (v && list && cJSON_AddItemToArray(list, v))
+		return true;
+	cJSON_Delete(v);
+	return false;
+}
+
+/* AOM is in the list also where its statistics are still to be measured. */
+static cJSON *make_modes(const struct import *m)
+{
+	cJSON *list = cJSON_CreateArray();
+	if (push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, prefixes[AOM], m->has[AOM])) &&
+	    (!m->has[DOM] ||
+	     push(list, mode_entry(WASD_MODE_DOM, &mode_draw, cJSON_Duplicate(m->meta[DRAW], true), prefixes[DOM], true))))
+		return list;
+	cJSON_Delete(list);
+	return NULL;
+}
+
 static enum wasd_status write_checkpoint(const struct import *m, const cJSON *info, const char *arch, void **out,
                                          size_t *out_len, struct wasd_err *err)
 {
 	int n = cJSON_GetArraySize(m->classes), i = 0;
 	const char **names = wasd_calloc((size_t)n, sizeof *names);
-	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject();
+	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject(), *modes = make_modes(m);
+	const real *aom = m->has[AOM] ? wasd_model_stats(m->to, WASD_STATS_AOM) : NULL;
 	const cJSON *name;
 	const char *producer = wasd_st_meta(m->st, "producer");
 	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5))); /* than the record */
@@ -342,25 +376,21 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	cJSON_ArrayForEach(name, m->classes)
 		if (names)
 			names[i++] = name->valuestring;
-	bool ok = names && spec && put(progress, "epoch", cJSON_CreateNumber(0)) &&
-	          put(progress, "measured_aom", cJSON_CreateBool(m->has[AOM])) &&
-	          put(progress, "measured_dom", cJSON_CreateBool(m->has[DOM]));
+	bool ok = names && spec && modes && put(progress, "epoch", cJSON_CreateNumber(0));
 	struct checkpoint_source src = {
 		.graph = m->graph,
 		.model = m->to,
+		.train = aom, /* a run that starts here has no better running values */
+		.modes = modes,
+		.stats = (const real *const[]){aom, wasd_model_stats(m->to, WASD_STATS_DOM)},
 		.arch = arch,
 		.dataset_digest = "",
 		.class_names = names,
 		.spec = spec,
 		.was = wasd_json_get(info, "was"),
-		.draw = wasd_json_get(info, "draw"),
 		.progress = progress,
 		.prepare = &prepare,
 	};
-	if (m->has[AOM]) /* a run that starts here has no better running values */
-		src.stats[WASD_STATS_AOM] = src.stats[WASD_STATS_TRAIN] = wasd_model_stats(m->to, WASD_STATS_AOM);
-	if (m->has[DOM])
-		src.stats[WASD_STATS_DOM] = wasd_model_stats(m->to, WASD_STATS_DOM);
 	if (s)
 		s = wasd_fail_at(err, s, "prepare", "metadata \"prepare\": %.180s", e.msg);
 	else
@@ -368,6 +398,7 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	wasd_free(names);
 	cJSON_Delete(spec);
 	cJSON_Delete(progress);
+	cJSON_Delete(modes);
 	return s;
 }
 

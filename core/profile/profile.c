@@ -575,8 +575,8 @@ enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **m
 	else if (!(j = make_info(&m, &mode, &aom)))
 		s = wasd_fail(err, WASD_ENOMEM, "profile");
 	else
-		s = mode_file_write(m.graph, m.ckpt.arch, wasd_json_get(j, "draw"), wasd_model_stats(m.model, WASD_STATS_DOM),
-		                    &file, len, err);
+		s = mode_file_write(m.graph, m.ckpt.arch, &mode_draw, wasd_json_get(j, "draw"),
+		                    wasd_model_stats(m.model, WASD_STATS_DOM), &file, len, err);
 	if (!s) {
 		*mode_file = file;
 		*info = j;

@@ -94,7 +94,7 @@ static cJSON *first_modes(cJSON *draw, const cJSON *progress)
 	return NULL;
 }
 
-enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, struct wasd_err *err)
+static enum wasd_status read_first_modes(const struct wasd_st *st, cJSON **list, struct wasd_err *err)
 {
 	cJSON *draw = NULL, *progress = NULL, *modes = NULL;
 	enum wasd_status s = metadata_json(st, "draw", &draw, err);
@@ -110,6 +110,44 @@ enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, s
 	if (!s)
 		*list = modes;
 	return s;
+}
+
+/* Every entry can be read, and no two have one name. */
+static enum wasd_status check_modes(const cJSON *list, struct wasd_err *err)
+{
+	const cJSON *entry, *other;
+	struct mode m, o;
+	enum wasd_status s = kind_of("modes", cJSON_IsArray(list) && list->child, "a list of modes", err);
+	cJSON_ArrayForEach(entry, list) {
+		if (s || (s = mode_read(entry, &m, err)))
+			return s;
+		for (other = list->child; other != entry; other = other->next)
+			if (!mode_read(other, &o, NULL) && !strcmp(o.name, m.name))
+				return wasd_fail_at(err, WASD_ECORRUPT, "modes", "checkpoint: mode %s stands twice in its list",
+				                    m.name);
+	}
+	return s;
+}
+
+enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, struct wasd_err *err)
+{
+	const char *format;
+	enum wasd_status s = metadata(st, "format", &format, err);
+	if (s)
+		return s;
+	if (!strcmp(format, CHECKPOINT_FORMAT_1))
+		return read_first_modes(st, list, err);
+	cJSON *modes = NULL;
+	if ((s = metadata_json(st, "modes", &modes, err)) || (s = check_modes(modes, err)))
+		cJSON_Delete(modes);
+	else
+		*list = modes;
+	return s;
+}
+
+bool checkpoint_is(const char *format)
+{
+	return !strcmp(format, CHECKPOINT_FORMAT) || !strcmp(format, CHECKPOINT_FORMAT_1);
 }
 
 enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, struct mode *out, struct wasd_err *err)
@@ -133,9 +171,11 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	enum wasd_status s;
 	if ((s = metadata(c->st, "format", &format, err)))
 		return s;
-	if (strcmp(format, CHECKPOINT_FORMAT))
+	if (!checkpoint_is(format))
 		return wasd_fail_at(err, WASD_ECORRUPT, "format",
-		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT "\"", format);
+		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT
+		                    "\" and \"" CHECKPOINT_FORMAT_1 "\"",
+		                    format);
 	if ((s = metadata(c->st, "arch", &c->arch, err)) ||
 	    (s = metadata(c->st, "dataset_digest", &c->dataset_digest, err)) ||
 	    (s = metadata_json(c->st, "spec", &c->spec, err)) || (s = metadata_json(c->st, "was", &c->was, err)) ||
@@ -383,12 +423,6 @@ enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *nam
 	return WASD_OK;
 }
 
-static const char *const stats_prefix[WASD_STATS_SETS] = {
-	[WASD_STATS_AOM] = "",
-	[WASD_STATS_DOM] = "dom.",
-	[WASD_STATS_TRAIN] = CHECKPOINT_TRAIN,
-};
-
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
 static void add_param(struct wasd_st_writer *w, const char *prefix, const struct wasd_param_info *p, const real *values)
@@ -476,7 +510,7 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	wasd_st_writer_meta(w, "arch", s->arch);
 	wasd_st_writer_meta(w, "dataset_digest", s->dataset_digest);
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
-	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "draw", s->draw) &&
+	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "modes", s->modes) &&
 	          add_json(w, "progress", s->progress) && add_json(w, "fingerprint", s->fingerprint) &&
 	          add_prepare(w, s->prepare);
 	cJSON_Delete(input);
@@ -487,6 +521,8 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **bytes, size_t *len, struct wasd_err *err)
 {
 	char name[NAME_MAX_LEN];
+	const cJSON *entry;
+	int n = 0;
 	enum wasd_status s = WASD_OK;
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	if (!w || !add_metadata(w, src)) {
@@ -499,9 +535,13 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 		wasd_st_writer_add(w, name, WASD_U64, 1, &src->words[i].n, src->words[i].v);
 	}
 	add_weights(w, src->graph, src->model);
-	for (int set = 0; set < WASD_STATS_SETS; set++)
-		if (src->stats[set])
-			checkpoint_add_stats(w, src->graph, stats_prefix[set], src->stats[set]);
+	if (src->train)
+		checkpoint_add_stats(w, src->graph, CHECKPOINT_TRAIN, src->train);
+	cJSON_ArrayForEach(entry, src->modes) {
+		if (src->stats[n])
+			checkpoint_add_stats(w, src->graph, wasd_json_get(entry, "statistics")->valuestring, src->stats[n]);
+		n++;
+	}
 	for (int i = 0; src->optim && src->optim[i].name; i++) {
 		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
 		add_params(w, src->graph, name, src->optim[i].block);

@@ -9,7 +9,10 @@
 #include "wasd/safetensors.h"
 #include "weights/chain.h"
 
-#define CHECKPOINT_FORMAT "wasd-checkpoint-1"
+/* What is written, and what earlier versions have written, which is read as well. */
+#define CHECKPOINT_FORMAT "wasd-checkpoint-2"
+#define CHECKPOINT_FORMAT_1 "wasd-checkpoint-1"
+bool checkpoint_is(const char *format);
 
 /* An opened file over borrowed bytes. Everything in it is parsed and of the right kind; values are checked as they are
  * loaded. */
@@ -67,7 +70,9 @@ struct checkpoint_source {
 	const struct wasd_graph *graph;
 	struct wasd_model *model;           /* its effective weights, and beside those of linked parameters their master */
 	const struct weight_chain *weights; /* NULL: there is none */
-	const real *stats[WASD_STATS_SETS]; /* NULL: not in the file */
+	const real *train;                  /* the statistics that training updates; NULL: not in the file */
+	const cJSON *modes;                 /* entries (modes/mode.h), with more members for people as may be */
+	const real *const *stats;           /* of each of them: its statistics; NULL: not in the file */
 	const struct checkpoint_block *optim; /* ends at a NULL name; NULL: there are none */
 	struct {
 		const char *name;
@@ -76,7 +81,7 @@ struct checkpoint_source {
 	} words[CHECKPOINT_WORDS]; /* "rng.was", ...; ends at a NULL name */
 	const char *arch, *dataset_digest;
 	const char *const *class_names;
-	const cJSON *spec, *was, *draw, *progress, *fingerprint;
+	const cJSON *spec, *was, *progress, *fingerprint;
 	const struct wasd_prepare *prepare; /* of data without a record: not written */
 };
 /* Adds the tensors of one statistics set, with names that begin with prefix. */

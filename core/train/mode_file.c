@@ -5,31 +5,56 @@
 
 #include <string.h>
 
-#define FORMAT "wasd-profile-1"
-#define PREFIX "dom."
+#define FORMAT "wasd-mode-1"
+#define FORMAT_PROFILE "wasd-profile-1"
 
-static enum wasd_status read_recipe(struct mode_file *f, struct wasd_err *err)
+static enum wasd_status metadata(const struct mode_file *f, const char *key, const char **out, struct wasd_err *err)
 {
-	const char *text = wasd_st_meta(f->st, "draw");
-	struct wasd_err e = {0};
-	if (!text)
-		return wasd_fail_at(err, WASD_ECORRUPT, "draw", "mode file: metadata lacks \"draw\"");
-	enum wasd_status s = wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &f->recipe, &e);
-	return s ? wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_ECORRUPT, "draw", "mode file: metadata \"draw\": %s",
-	                        e.msg) :
-	           WASD_OK;
+	*out = wasd_st_meta(f->st, key);
+	return *out ? WASD_OK : wasd_fail_at(err, WASD_ECORRUPT, key, "mode file: metadata lacks \"%s\"", key);
 }
 
-static enum wasd_status check_head(const struct mode_file *f, const char *arch, struct wasd_err *err)
+static enum wasd_status read_recipe(struct mode_file *f, const char *key, struct wasd_err *err)
+{
+	const char *text;
+	struct wasd_err e = {0};
+	enum wasd_status s = metadata(f, key, &text, err);
+	if (!s && (s = wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &f->recipe, &e)))
+		s = wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_ECORRUPT, key, "mode file: metadata \"%s\": %s", key, e.msg);
+	f->mode.recipe = f->recipe;
+	return s;
+}
+
+static enum wasd_status read_mode(struct mode_file *f, struct wasd_err *err)
+{
+	const char *kind;
+	f->mode = (struct mode){.statistics = "", .measured = true};
+	enum wasd_status s = metadata(f, "kind", &kind, err);
+	if (!s && !(f->mode.kind = mode_kind_find(kind)))
+		s = wasd_fail_at(err, WASD_ECORRUPT, "kind", "mode file: of kind \"%.40s\", which this program does not know",
+		                 kind);
+	return s ? s : read_recipe(f, "recipe", err);
+}
+
+static enum wasd_status read_profile(struct mode_file *f, struct wasd_err *err)
+{
+	f->mode = (struct mode){.kind = &mode_draw, .statistics = "dom.", .measured = true};
+	return read_recipe(f, "draw", err);
+}
+
+static enum wasd_status read_metadata(struct mode_file *f, const char *arch, struct wasd_err *err)
 {
 	const char *format = wasd_st_meta(f->st, "format"), *of = wasd_st_meta(f->st, "arch");
-	if (!format || strcmp(format, FORMAT))
+	bool profile = format && !strcmp(format, FORMAT_PROFILE);
+	if (!profile && (!format || strcmp(format, FORMAT)))
 		return wasd_fail_at(err, WASD_ECORRUPT, "format",
-		                    "mode file: format is \"%.60s\", this program reads \"" FORMAT "\"", format ? format : "");
+		                    "mode file: format is \"%.60s\", this program reads \"" FORMAT "\" and \"" FORMAT_PROFILE
+		                    "\"",
+		                    format ? format : "");
 	if (!of || strcmp(of, arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "mode file: of a %.60s, the checkpoint is of a %.60s",
 		                    of ? of : "nothing", arch);
-	return WASD_OK;
+	return profile ? read_profile(f, err) : read_mode(f, err);
 }
 
 enum wasd_status mode_file_open(const void *bytes, size_t len, const char *arch, struct mode_file *out,
@@ -37,13 +62,11 @@ enum wasd_status mode_file_open(const void *bytes, size_t len, const char *arch,
 {
 	struct mode_file f = {0};
 	enum wasd_status s = wasd_st_open(bytes, len, &f.st, err);
-	if (s || (s = check_head(&f, arch, err)) || (s = read_recipe(&f, err))) {
+	if (s || (s = read_metadata(&f, arch, err)))
 		mode_file_done(&f);
-		return s;
-	}
-	f.mode = (struct mode){.kind = &mode_draw, .recipe = f.recipe, .statistics = PREFIX, .measured = true};
-	*out = f;
-	return WASD_OK;
+	else
+		*out = f;
+	return s;
 }
 
 void mode_file_done(struct mode_file *f)
@@ -67,8 +90,8 @@ enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arc
 	return s || present ? s : wasd_fail_at(err, WASD_ECORRUPT, "", "mode file: it has no BatchNorm statistics");
 }
 
-enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const cJSON *recipe, const real *stats,
-                                 void **out, size_t *len, struct wasd_err *err)
+enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const struct mode_kind *kind,
+                                 const cJSON *recipe, const real *stats, void **out, size_t *len, struct wasd_err *err)
 {
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	char *text = wasd_json_print(recipe);
@@ -76,8 +99,9 @@ enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, c
 	if (!s) {
 		wasd_st_writer_meta(w, "format", FORMAT);
 		wasd_st_writer_meta(w, "arch", arch);
-		wasd_st_writer_meta(w, "draw", text);
-		checkpoint_add_stats(w, g, PREFIX, stats);
+		wasd_st_writer_meta(w, "kind", kind->name);
+		wasd_st_writer_meta(w, "recipe", text);
+		checkpoint_add_stats(w, g, "", stats);
 		s = wasd_st_writer_block(w, out, len, err);
 	}
 	wasd_free(text);

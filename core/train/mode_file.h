@@ -1,7 +1,8 @@
 /* train/mode_file.h - a mode that was made of a checkpoint afterwards, as a small safetensors file of its own.
  *
- * Metadata "format":"wasd-profile-1", "arch" and "draw" (wasd_draw_to_json), tensors dom.<bn>.running_mean and
- * .running_var: a draw and its statistics. The weights are the checkpoint's. */
+ * Metadata "format":"wasd-mode-1", "arch", and as in an entry of a checkpoint's list "kind" and, as JSON, "recipe";
+ * tensors <bn>.running_mean and .running_var. The weights are the checkpoint's. Files of the form "wasd-profile-1" are
+ * read as well: a draw, in "draw", with dom.<bn>.running_mean and .running_var. */
 #ifndef TRAIN_MODE_FILE_H
 #define TRAIN_MODE_FILE_H
 
@@ -22,7 +23,7 @@ void mode_file_done(struct mode_file *f); /* safe on a zeroed struct */
 enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arch, const struct wasd_graph *g,
                                       real *dst, struct wasd_err *err);
 /* *out for wasd_free. */
-enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const cJSON *recipe, const real *stats,
-                                 void **out, size_t *len, struct wasd_err *err);
+enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const struct mode_kind *kind,
+                                 const cJSON *recipe, const real *stats, void **out, size_t *len, struct wasd_err *err);
 
 #endif

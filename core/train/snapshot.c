@@ -33,15 +33,45 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	add_number(j, "best", t->best);
 	add_number(j, "stop_best", t->stop_best);
 	cJSON_AddNumberToObject(j, "stop_bad", t->stop_bad);
-	cJSON_AddBoolToObject(j, "measured_aom", t->measured[WASD_STATS_AOM]);
-	cJSON_AddBoolToObject(j, "measured_dom", t->measured[WASD_STATS_DOM]);
 	cJSON_AddStringToObject(j, "holdout", t->holdout_digest);
 	if (t->spec.limit > 0)
 		cJSON_AddNumberToObject(j, "limit", t->spec.limit);
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 16 + (t->spec.limit > 0) : 0);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 + (t->spec.limit > 0) : 0);
+}
+
+/* An entry of the list, with what is known of the mode besides. */
+static cJSON *mode_json(const struct wasd_trainer *t, const char *name, enum wasd_stats_set set)
+{
+	bool dom = set == WASD_STATS_DOM;
+	char metric[32];
+	cJSON *j = mode_entry(name, dom ? &mode_draw : &mode_plain, dom ? cJSON_Duplicate(t->dom_json, true) : NULL,
+	                      dom ? "dom." : "", t->measured[set]);
+	snprintf(metric, sizeof metric, "val_acc_%s", name);
+	bool ok = j && cJSON_AddNumberToObject(j, "macs", (double)wasd_graph_macs(t->graph, dom ? t->dom : NULL));
+	for (int i = 0; ok && !t->next && i < t->n_metrics; i++)
+		if (!strcmp(t->metric[i].name, metric) && isfinite(t->metric[i].value))
+			ok = cJSON_AddNumberToObject(j, "val_acc", t->metric[i].value);
+	if (ok)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
+}
+
+static cJSON *modes_json(const struct wasd_trainer *t)
+{
+	cJSON *list = cJSON_CreateArray();
+	for (int set = WASD_STATS_AOM; list && set <= (t->dom ? WASD_STATS_DOM : WASD_STATS_AOM); set++) {
+		cJSON *j = mode_json(t, set == WASD_STATS_DOM ? WASD_MODE_DOM : WASD_MODE_AOM, set);
+		if (!j || !cJSON_AddItemToArray(list, j)) {
+			cJSON_Delete(j);
+			cJSON_Delete(list);
+			return NULL;
+		}
+	}
+	return list;
 }
 
 static bool all_finite(const real *v, size_t n)
@@ -94,30 +124,32 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	char drawing[64];
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
 	struct checkpoint_block *optim = optim_blocks(t);
-	cJSON *progress = progress_json(t);
-	real *aom = wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN); /* see calibrate() */
+	cJSON *progress = progress_json(t), *modes = modes_json(t);
+	const real *stats[] = {wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN), /* see calibrate() */
+	                       wasd_model_stats(t->model, WASD_STATS_DOM)};
 	struct checkpoint_source src = {
 		.graph = t->graph,
 		.model = t->model,
 		.weights = t->weights,
 		.optim = optim,
-		.stats = {[WASD_STATS_AOM] = aom,
-	              [WASD_STATS_TRAIN] = wasd_model_stats(t->model, WASD_STATS_TRAIN),
-	              [WASD_STATS_DOM] = t->dom ? wasd_model_stats(t->model, WASD_STATS_DOM) : NULL},
+		.train = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		.modes = modes,
+		.stats = stats,
 		.words = {{drawing, rng, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
 		.arch = t->spec.arch,
 		.dataset_digest = wasd_dataset_digest(t->data),
 		.class_names = t->class_names,
 		.spec = t->spec_json,
 		.was = t->was_json,
-		.draw = t->dom_json,
 		.progress = progress,
 		.fingerprint = t->fingerprint,
 		.prepare = wasd_dataset_prepare(t->data),
 	};
-	s = optim && progress ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	s = optim && progress && modes ? checkpoint_write(&src, bytes, len, err) :
+	                                 wasd_fail(err, WASD_ENOMEM, "checkpoint");
 	wasd_free(optim);
 	cJSON_Delete(progress);
+	cJSON_Delete(modes);
 	return s;
 }
 
@@ -157,9 +189,6 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 	t->best = wasd_json_num(j, "best", &v) ? v : NAN;
 	t->stop_best = wasd_json_num(j, "stop_best", &v) ? v : NAN;
 	t->lr = wasd_json_num(j, "lr", &v) ? v : 0;
-	if (!wasd_json_bool(j, "measured_aom", &t->measured[WASD_STATS_AOM]) ||
-	    !wasd_json_bool(j, "measured_dom", &t->measured[WASD_STATS_DOM]))
-		return bad_progress("measured_aom", err);
 	return WASD_OK;
 }
 
@@ -215,23 +244,35 @@ static enum wasd_status resume_weights(struct wasd_trainer *t, const struct chec
 	return t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
+static enum wasd_status stats_missing(struct wasd_err *err)
+{
+	return wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
+}
+
+/* What training updates, and what was measured for each mode. */
+static enum wasd_status resume_stats(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
+{
+	bool present;
+	struct mode m;
+	enum wasd_status s = checkpoint_load_stats(c, t->graph, CHECKPOINT_TRAIN,
+	                                           wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
+	for (int set = WASD_STATS_AOM; !s && present && set <= (t->dom ? WASD_STATS_DOM : WASD_STATS_AOM); set++) {
+		if (checkpoint_mode(c, set == WASD_STATS_DOM ? WASD_MODE_DOM : WASD_MODE_AOM, &m, NULL))
+			return stats_missing(err);
+		s = checkpoint_load_stats(c, t->graph, m.statistics, wasd_model_stats(t->model, set), &present, err);
+		t->measured[set] = m.measured;
+	}
+	return s || present ? s : stats_missing(err);
+}
+
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
 {
-	static const char *const prefixes[WASD_STATS_SETS] = {CHECKPOINT_TRAIN, "", "dom."};
 	struct checkpoint c = {0};
-	bool present;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
 	if (s || (s = check_identity(t, &c, err)) || (s = checkpoint_check_names(&c, t->graph, err)) ||
-	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)))
+	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)) ||
+	    (s = resume_stats(t, &c, err)))
 		goto end;
-	for (int set = 0; set < WASD_STATS_SETS; set++) {
-		if ((s = checkpoint_load_stats(&c, t->graph, prefixes[set], wasd_model_stats(t->model, set), &present, err)))
-			goto end;
-		if (!present && (set != WASD_STATS_DOM || t->dom)) {
-			s = wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
-			goto end;
-		}
-	}
 	const char *name;
 	real *block;
 	for (int i = 0; (block = wasd_optim_state(t->optim, i, &name)); i++) {

@@ -11,6 +11,24 @@ static struct tiny_run lenet, resnet;
 static const char *const lenet_spec = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32}}";
 static const char *const resnet_spec = "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":32}}";
 
+/* The list of modes: AOM, the weights as they are, and with WAS the recorded draw. */
+static void has_modes(const struct tiny_run *r, int n)
+{
+	struct checkpoint c = {0};
+	struct mode m;
+	double macs[2] = {0};
+	CHECK(!checkpoint_open(r->file, r->len, &c, NULL));
+	CHECK_INT(cJSON_GetArraySize(c.modes), n);
+	for (int i = 0; i < n; i++) {
+		CHECK(!mode_read(cJSON_GetArrayItem(c.modes, i), &m, NULL) && m.measured);
+		CHECK_STR(m.name, tiny_modes[i]);
+		CHECK(m.kind == (i ? &mode_draw : &mode_plain) && cJSON_IsArray(m.recipe) == (i == 1));
+		CHECK_STR(m.statistics, i ? "dom." : "");
+		CHECK(wasd_json_num(cJSON_GetArrayItem(c.modes, i), "macs", &macs[i]) && macs[i] > 0 && macs[i] <= macs[0]);
+	}
+	checkpoint_done(&c);
+}
+
 static void holds_everything(void)
 {
 	struct wasd_st *st = NULL;
@@ -24,16 +42,17 @@ static void holds_everything(void)
 	                                      "state.rng.dropout"};
 	for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
 		CHECK_MSG(wasd_st_find(st, tensors[i]), "%s is missing", tensors[i]);
-	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "draw",
+	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "modes",
 	                                   "was",    "progress", "fingerprint", "dataset_digest", "prepare"};
 	for (size_t i = 0; i < sizeof meta / sizeof *meta; i++)
 		CHECK_MSG(wasd_st_meta(st, meta[i]), "%s is missing", meta[i]);
-	CHECK_STR(wasd_st_meta(st, "format"), "wasd-checkpoint-1");
+	CHECK_STR(wasd_st_meta(st, "format"), "wasd-checkpoint-2");
 	CHECK_STR(wasd_st_meta(st, "arch"), "resnet18");
 	CHECK_STR(wasd_st_meta(st, "dataset_digest"), wasd_dataset_digest(data));
 	wasd_st_close(st);
 	CHECK(!wasd_st_open(lenet.file, lenet.len, &st, NULL));
-	CHECK_STR(wasd_st_meta(st, "draw"), "null");
+	has_modes(&lenet, 1);
+	has_modes(&resnet, 2);
 	CHECK_STR(wasd_st_meta(st, "was"), "false");
 	wasd_st_close(st);
 }
@@ -65,7 +84,30 @@ static const struct damage damages[] = {
      .meta = "prepare",
      .value = "{\"fit\":\"tile\"}",
      .culprit = "prepare"},
-	{.why = "draw is a word", .meta = "draw", .value = "\"left\"", .culprit = "draw"},
+#define MODE_REST "\"recipe\":null,\"statistics\":\"\",\"measured\":true"
+	{.why = "modes is a word", .meta = "modes", .value = "\"left\"", .culprit = "modes"},
+	{.why = "no modes", .meta = "modes", .value = "[]", .culprit = "modes"},
+	{.why = "a mode without a name",
+     .meta = "modes",
+     .value = "[{\"kind\":\"plain\"," MODE_REST "}]",
+     .culprit = "modes"},
+	{.why = "a mode with no possible name",
+     .meta = "modes",
+     .value = "[{\"name\":\"Aom\",\"kind\":\"plain\"," MODE_REST "}]",
+     .culprit = "modes"},
+	{.why = "a mode of an unknown kind",
+     .meta = "modes",
+     .value = "[{\"name\":\"aom\",\"kind\":\"plainer\"," MODE_REST "}]",
+     .culprit = "modes"},
+	{.why = "a mode without statistics",
+     .meta = "modes",
+     .value = "[{\"name\":\"aom\",\"kind\":\"plain\",\"measured\":true}]",
+     .culprit = "modes"},
+	{.why = "a mode twice",
+     .meta = "modes",
+     .value = "[{\"name\":\"aom\",\"kind\":\"plain\"," MODE_REST "},{\"name\":\"aom\",\"kind\":\"plain\"," MODE_REST
+              "}]",
+     .culprit = "modes"},
 	{.why = "a weight is missing", .tensor = "f2.weight", .culprit = "f2.weight"},
 	{.why = "a weight has another name", .tensor = "f2.weight", .renamed = "f9.weight", .culprit = "f9.weight"},
 	{.why = "a weight has another shape",
@@ -90,7 +132,7 @@ static const struct damage damages[] = {
 
 static char *damaged(const struct tiny_run *from, const struct damage *d, size_t *len)
 {
-	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "draw",
+	static const char *const meta[] = {"format", "spec",     "arch",        "classes",        "input",  "modes",
 	                                   "was",    "progress", "fingerprint", "dataset_digest", "prepare"};
 	struct wasd_st *st = NULL;
 	struct wasd_st_writer *w = wasd_st_writer_create();

@@ -68,6 +68,28 @@ static void modes_answer_as_recorded(void)
 	answers_as_recorded("dom:fast", &profile);
 }
 
+/* The list of such a file is made from its metadata, which is trusted no more than any. */
+static void draw_of_another_kind_is_refused(void)
+{
+	static const char *const keys[] = {"format", "arch",     "dataset_digest", "spec",    "was",
+	                                   "draw",   "progress", "fingerprint",    "classes", "input"};
+	struct wasd_st *st = NULL;
+	struct wasd_st_writer *w = wasd_st_writer_create();
+	struct wasd_err err = {0};
+	char name[WASD_MODE_LEN];
+	void *bytes = NULL;
+	size_t len;
+	CHECK(!wasd_st_open(checkpoint.bytes, checkpoint.len, &st, NULL));
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		wasd_st_writer_meta(w, keys[i], strcmp(keys[i], "draw") ? wasd_st_meta(st, keys[i]) : "\"left\"");
+	CHECK(!wasd_st_writer_block(w, &bytes, &len, NULL));
+	CHECK_INT(wasd_mode_at(bytes, len, 0, name, &err), WASD_ECORRUPT);
+	CHECK_STR(err.pointer, "draw");
+	wasd_free(bytes);
+	wasd_st_writer_destroy(w);
+	wasd_st_close(st);
+}
+
 static double recorded(const char *curve, int epoch)
 {
 	const cJSON *point;
@@ -116,6 +138,7 @@ int main(void)
 	if (!answers || !checkpoint.len || !cut.len || !profile.len)
 		return 1;
 	TEST_RUN(modes_answer_as_recorded);
+	TEST_RUN(draw_of_another_kind_is_refused);
 	TEST_RUN(run_goes_on);
 	wasd_free(text.bytes);
 	wasd_free(checkpoint.bytes);

@@ -288,6 +288,61 @@ static void what_is_wrong_is_named(void)
 	profile_done(&p);
 }
 
+/* A mode file with another value of one member of its metadata; NULL: without it. */
+static enum wasd_status changed(const struct made_profile *p, const char *key, const char *value, struct wasd_err *err)
+{
+	static const char *const keys[] = {"format", "arch", "kind", "recipe"};
+	struct wasd_st *st = NULL;
+	struct wasd_st_writer *w = wasd_st_writer_create();
+	struct wasd_bundle *b = NULL;
+	void *bytes = NULL;
+	size_t len = 0;
+	CHECK(!wasd_st_open(p->overlay, p->len, &st, NULL));
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		if (strcmp(keys[i], key) || value)
+			wasd_st_writer_meta(w, keys[i], strcmp(keys[i], key) ? wasd_st_meta(st, keys[i]) : value);
+	for (size_t i = 0; i < wasd_st_count(st); i++) {
+		const struct wasd_st_tensor *t = wasd_st_at(st, i);
+		wasd_st_writer_add(w, t->name, t->dtype, t->ndims, t->dims, t->data);
+	}
+	CHECK(!wasd_st_writer_block(w, &bytes, &len, NULL));
+	enum wasd_status s = bundle_of(bytes, len, &b, err);
+	CHECK(s ? !b : b != NULL);
+	wasd_bundle_unref(b);
+	wasd_free(bytes);
+	wasd_st_writer_destroy(w);
+	wasd_st_close(st);
+	return s;
+}
+
+static void mode_files_are_checked(void)
+{
+	static const struct {
+		const char *key, *value;
+		enum wasd_status status;
+	} rows[] = {
+		{"kind", "draw", WASD_OK},
+		{"format", "wasd-mode-9", WASD_ECORRUPT},
+		{"format", "wasd-profile-1", WASD_ECORRUPT}, /* which has other members */
+		{"arch", "lenet", WASD_ECORRUPT},
+		{"arch", NULL, WASD_ECORRUPT},
+		{"kind", "drawn", WASD_ECORRUPT},
+		{"kind", NULL, WASD_ECORRUPT},
+		{"kind", "plain", WASD_EINVAL}, /* it has no recipe */
+		{"recipe", NULL, WASD_ECORRUPT},
+		{"recipe", "[", WASD_ECORRUPT},
+		{"recipe", "{}", WASD_EINVAL},
+	};
+	struct made_profile p = ask("{\"desire\":\"draw\",\"draw\":[]}", NULL, NULL);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct wasd_err err = {0};
+		enum wasd_status s = changed(&p, rows[i].key, rows[i].value, &err);
+		CHECK_MSG(s == rows[i].status, "%s %s: %s (%s)", rows[i].key, rows[i].value ? rows[i].value : "left out",
+		          wasd_status_name(s), err.msg);
+	}
+	profile_done(&p);
+}
+
 /* A mode file comes from a database, and once it was a message. */
 static void mode_files_are_not_trusted(void)
 {
@@ -344,6 +399,7 @@ int main(void)
 	TEST_RUN(within_a_budget_of_macs);
 	TEST_RUN(within_a_latency);
 	TEST_RUN(what_is_wrong_is_named);
+	TEST_RUN(mode_files_are_checked);
 	TEST_RUN(mode_files_are_not_trusted);
 	TEST_RUN(beside_random_draws);
 	tiny_done(&trained);

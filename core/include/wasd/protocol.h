@@ -15,15 +15,18 @@
  * whichever way they came.
  *
  * ---- a checkpoint -------------------------------------------------------------------------------------------------
- * One safetensors file, self-contained. Tensors: every parameter by its name (F32); <bn>.running_mean/.running_var =
- * AOM statistics; dom.<bn>.running_mean/...; train.<bn>.running_mean/...; optim.<state>.<param> (e.g.
+ * One safetensors file, self-contained. Tensors: every parameter by its name (F32); the statistics of each mode,
+ * <prefix><bn>.running_mean and .running_var; train.<bn>.running_mean/...; optim.<state>.<param> (e.g.
  * optim.momentum.conv.weight); state.rng.was etc. (U64). Where strategies (core's weights/strategy.h) form the weights,
  * a parameter's own name has what passes compute with; weights.master.<param> is what is trained,
- * weights.<strategy>.<name> a strategy's state. __metadata__: "format":"wasd-checkpoint-1", "spec" (canonical job
- * spec), "arch","classes","input" (JSON), "draw" (JSON of the recorded DOM draw, or "null"), "was", "prepare" (JSON:
- * fit, background, orientation of the training data's pictures, absent where they were never recorded), "progress"
- * (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position), "fingerprint",
- * "dataset_digest".
+ * weights.<strategy>.<name> a strategy's state. __metadata__: "format":"wasd-checkpoint-2", "spec" (canonical job
+ * spec), "arch","classes","input" (JSON), "modes" (JSON: a list of {"name","kind","recipe","statistics": the prefix,
+ * "measured","macs","val_acc"}; AOM's prefix is empty, DOM's "dom."), "was", "prepare" (JSON: fit, background,
+ * orientation of the training data's pictures, absent where they were never recorded), "progress" (JSON: epoch, step,
+ * next batch, best so far, early-stop counters, lr schedule position), "fingerprint", "dataset_digest".
+ *
+ * "wasd-checkpoint-1" is read as well: no "modes", but "draw" (JSON of DOM's draw, or "null"), and in "progress"
+ * "measured_aom" and "measured_dom".
  */
 #ifndef WASD_PROTOCOL_H
 #define WASD_PROTOCOL_H
