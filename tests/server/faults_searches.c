@@ -1,0 +1,252 @@
+/* Searches of profiles that fail, are ended, or go on after a restart. */
+#include "faults.h"
+
+static void searches(void)
+{
+	static const struct {
+		const char *name, *state, *in_message;
+	} cases[] = {
+		{"fine", "ready", NULL},
+		{"refused", "failed", "/draw/3: no such transform"},
+		{"told", "failed", "/budget: too small"},
+		{"nowhere", "failed", "not a number"},
+		{"dies", "failed", "signal 11"},
+		{"quits", "failed", "ended early"},
+		{"panics", "failed", "panic: out of cheese"},
+		{"garbage", "failed", "broke the protocol"},
+		{"silent", "failed", "no heartbeat"},
+		{"backwards", "failed", "progress of 4 of 3"},
+		{"surprise", "failed", "unknown message surprise"},
+		{"unsealed", "failed", "broke the protocol"},
+		{"short", "failed", "broke the protocol"},
+		{"nofile", "failed", "memory file"},
+		{"toobig", "failed", "the most is 16777216"},
+		{"wrongsha", "failed", "SHA-256"},
+		{"noinfo", "failed", "profile without a proper info"},
+		{"twice", "failed", "profile after its end"},
+	};
+	char ckpt[32], path[128];
+	start(1);
+	make_ckpt("fine", ckpt);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		ask_for(ckpt, cases[i].name);
+		struct storage_profile p = wait_profile(ckpt, cases[i].name, "ready,failed");
+		CHECK_MSG(!strcmp(p.state, cases[i].state), "%s is %s: %s", cases[i].name, p.state, p.message);
+		CHECK_MSG(!cases[i].in_message || (p.message && strstr(p.message, cases[i].in_message)), "%s: %s",
+		          cases[i].name, p.message);
+		CHECK_INT(p.info != NULL, !strcmp(cases[i].state, "ready"));
+		storage_profile_done(&p);
+	}
+	/* Without its data set there is nothing to judge by. */
+	snprintf(path, sizeof path, "%s/d.wds", dir);
+	unlink(path);
+	ask_for(ckpt, "blind");
+	struct storage_profile p = wait_profile(ckpt, "blind", "failed");
+	CHECK_MSG(p.message && strstr(p.message, "d.wds is missing"), "%s", p.message);
+	storage_profile_done(&p);
+	stop();
+}
+
+static void wait_progress(const char *id)
+{
+	int64_t done = 0, of = 0, until = wasd_mono_us() + 5000000 * PATIENCE;
+	double eta_s;
+	while (!(profiles_progress(profiles, id, &done, &of, &eta_s) && done == 1 && of == 3) && wasd_mono_us() < until)
+		poll(NULL, 0, 5);
+	CHECK(done == 1 && of == 3);
+}
+
+static void searches_that_are_ended(void)
+{
+	char ckpt[32];
+	struct storage_recovered_list l = {0};
+	struct wasd_err err = {0};
+	int64_t n;
+	double x;
+	start(1);
+	make_ckpt("fine", ckpt);
+	/* One that is deleted ends, and the next has its turn. */
+	ask_for(ckpt, "slow");
+	ask_for(ckpt, "fine");
+	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
+	wait_progress(p.id);
+	profile_becomes(ckpt, "fine", "queued");
+	CHECK_INT(storage_profile_delete(db, ckpt, "slow", "t", &err), WASD_OK);
+	profiles_gone(profiles, ckpt, p.id);
+	storage_profile_done(&p);
+	profile_becomes(ckpt, "fine", "ready");
+	CHECK(!profiles_progress(profiles, "none", &n, &n, &x));
+	/* The daemon stops: the row stays, and the next start asks again. */
+	ask_for(ckpt, "slow");
+	p = wait_profile(ckpt, "slow", "searching");
+	wait_progress(p.id);
+	profiles_stop(profiles);
+	for (int i = 0; i < 400 && profiles_progress(profiles, p.id, &n, &n, &x); i++)
+		poll(NULL, 0, 10);
+	storage_profile_done(&p);
+	profile_becomes(ckpt, "slow", "searching");
+	CHECK_INT(storage_recover(db, &l, &err), WASD_OK);
+	storage_recovered_list_done(&l);
+	profile_becomes(ckpt, "slow", "queued");
+	stop();
+}
+
+static bool log_says(const char *id, const char *text)
+{
+	struct storage_log_list l = {0};
+	struct storage_log_query q = {.level = "info"};
+	bool said = false;
+	storage_log_read(db, id, &q, &l, NULL);
+	for (size_t i = 0; i < l.n; i++)
+		said |= strstr(l.items[i].text, text) != NULL;
+	storage_log_list_done(&l);
+	return said;
+}
+
+static void best_of(const char *id, char ckpt[32])
+{
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "best", &c, NULL), WASD_OK);
+	snprintf(ckpt, 32, "%s", c.id ? c.id : "");
+	storage_ckpt_done(&c);
+}
+
+static void is_searching(const char *id, const char *name, char ckpt[32])
+{
+	struct storage_profile p = {0};
+	for (int i = 0; i < 800 * PATIENCE && storage_profile_of_job(db, id, &p, NULL, NULL) != WASD_OK; i++)
+		poll(NULL, 0, 10);
+	snprintf(ckpt, 32, "%s", p.checkpoint ? p.checkpoint : "");
+	storage_profile_done(&p);
+	p = wait_profile(ckpt, name, "searching");
+	wait_progress(p.id);
+	storage_profile_done(&p);
+}
+
+/* The process that searches. */
+static pid_t searcher(void)
+{
+	cJSON *list = supervisor_processes(sup), *p;
+	const char *role;
+	int64_t pid = -1;
+	cJSON_ArrayForEach(p, list)
+		if (wasd_json_str(p, "role", &role) && !strcmp(role, "profile"))
+			wasd_json_i64(p, "pid", &pid);
+	cJSON_Delete(list);
+	return (pid_t)pid;
+}
+
+#define PROFILE(name) "{\"name\":\"" name "\",\"desire\":\"macs\",\"budget\":0.7}"
+
+static void profiles_of_jobs(void)
+{
+	char id[48], next[48], ckpt[32];
+	struct wasd_err err = {0};
+	start(1);
+	/* Completed when all of them are settled; which one failed is said in its message and in its log. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("fine") "," PROFILE("refused") "]", id);
+	struct storage_job j = wait_state(id, "completed,failed", 8000);
+	CHECK_STR(j.state, "completed");
+	CHECK_STR(j.message, "profile refused: /draw/3: no such transform");
+	storage_job_done(&j);
+	best_of(id, ckpt);
+	profile_becomes(ckpt, "fine", "ready");
+	profile_becomes(ckpt, "refused", "failed");
+	CHECK(log_says(id, "searching 2 profiles") && log_says(id, "profile fine is ready") &&
+	      log_says(id, "profile refused: /draw/3: no such transform"));
+	/* A training that fails has none. */
+	submit_with("exit7", 0, "", ",\"profiles\":[" PROFILE("fine") "]", id);
+	j = wait_state(id, "failed", 8000);
+	storage_job_done(&j);
+	CHECK(!log_says(id, "searching"));
+	/* Wherever its process is killed, they are asked for once the training has come to its end, and once. */
+	submit_with("late", 3, "", ",\"profiles\":[" PROFILE("fine") "]", id);
+	j = wait_state(id, "completed,failed", 8000);
+	CHECK(!strcmp(j.state, "completed") && !j.message && j.attempt == 3);
+	storage_job_done(&j);
+	best_of(id, ckpt);
+	profile_becomes(ckpt, "fine", "ready");
+	/* A search that is killed has failed, and the job says so. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
+	is_searching(id, "slow", ckpt);
+	CHECK(kill(searcher(), SIGKILL) == 0);
+	j = wait_state(id, "completed", 8000);
+	CHECK_MSG(j.message && strstr(j.message, "profile slow: the search ended early: signal 9"), "%s", j.message);
+	storage_job_done(&j);
+	profile_becomes(ckpt, "fine", "ready");
+	/* A search takes the place of a worker; after it the next job has its turn. */
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
+	is_searching(id, "slow", ckpt);
+	submit("good", 0, "", next);
+	CHECK(sched_idle(jobs));
+	j = wait_state(next, "queued", 1000);
+	storage_job_done(&j);
+	/* Cancelled while only its profiles are searched: it is cancelled, and they are not searched any more. */
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	j = wait_state(id, "cancelled", 1000);
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	struct storage_profile p = wait_profile(ckpt, "slow", "failed");
+	CHECK_STR(p.message, "its job was cancelled");
+	storage_profile_done(&p);
+	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_ESTATE);
+	j = wait_state(next, "completed", 8000);
+	storage_job_done(&j);
+	ask_for(ckpt, "fine"); /* the search that nobody wants has ended, or this would wait for ever */
+	profile_becomes(ckpt, "fine", "ready");
+	stop();
+}
+
+/* The daemon ends, in order or not, while a job runs only for its profiles: the job stays what it is and is completed
+ * when they are there. */
+static void profiles_of_jobs_across_starts(void)
+{
+	char id[48], ckpt[32], path[64];
+	struct storage_recovered_list l = {0};
+	struct wasd_err err = {0};
+	fault_file(path, getpid());
+	start(1);
+	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
+	is_searching(id, "slow", ckpt);
+	sched_drain(jobs);
+	CHECK(sched_idle(jobs));
+	profiles_stop(profiles);
+	struct storage_job j = wait_state(id, "running", 1000);
+	CHECK_STR(j.trained, "done");
+	storage_job_done(&j);
+	int64_t n;
+	double x;
+	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
+	for (int i = 0; i < 400 * PATIENCE && profiles_progress(profiles, p.id, &n, &n, &x); i++)
+		poll(NULL, 0, 10);
+	storage_profile_done(&p);
+	CHECK_INT(storage_recover(db, &l, &err), WASD_OK);
+	CHECK_INT(l.n, 0);
+	storage_recovered_list_done(&l);
+	j = wait_state(id, "running", 1000);
+	storage_job_done(&j);
+	profile_becomes(ckpt, "slow", "queued");
+	profile_becomes(ckpt, "fine", "queued");
+	stop_parts();
+	/* The next start. */
+	fclose(fopen(path, "w"));
+	start_parts(1);
+	j = wait_state(id, "completed", 8000);
+	CHECK(!j.message && j.attempt == 1);
+	storage_job_done(&j);
+	profile_becomes(ckpt, "slow", "ready");
+	profile_becomes(ckpt, "fine", "ready");
+	unlink(path);
+	stop();
+}
+
+int main(int argc, char **argv)
+{
+	fake_engine_main(argc, argv);
+	log_set_level(LOG_ERROR);
+	TEST_RUN(searches);
+	TEST_RUN(searches_that_are_ended);
+	TEST_RUN(profiles_of_jobs);
+	TEST_RUN(profiles_of_jobs_across_starts);
+	TEST_END();
+}

@@ -1,0 +1,494 @@
+/* Serving while its process dies, hangs or makes up its answers. */
+#include "faults.h"
+#include "stopwatch.h"
+
+static void deploy_ckpt(const char *name, const char *ckpt)
+{
+	struct wasd_err err = {0};
+	struct storage_deployment_in di =
+		{.name = name, .source = "{}", .checkpoint = ckpt, .mode = "aom", .options = "{}", .actor = "t"};
+	struct storage_deployment d = {0};
+	CHECK_MSG(storage_deployment_create(db, &di, &d, &err) == WASD_OK, "%s", err.msg);
+	storage_deployment_done(&d);
+	CHECK_INT(serve_changed(serving, name, &err), WASD_OK);
+}
+
+static void deploy(const char *name, const char *word)
+{
+	char ckpt[32];
+	make_ckpt(word, ckpt);
+	deploy_ckpt(name, ckpt);
+}
+
+static bool wait_deployment(const char *name, const char *state, int ms)
+{
+	int64_t until = wasd_mono_us() + ms * 1000ll * PATIENCE;
+	for (;;) {
+		struct storage_deployment d = {0};
+		struct api_live live = {0};
+		storage_deployment_get(db, name, &d, NULL);
+		bool ok = d.state && !strcmp(d.state, state) &&
+		          (strcmp(state, "ready") || (serve_live(serving, name, &live) && live.ready));
+		bool late = wasd_mono_us() > until;
+		CHECK_MSG(ok || !late, "%s is %s: %s", name, d.state, d.message);
+		storage_deployment_done(&d);
+		if (ok || late)
+			return ok;
+		poll(NULL, 0, 5);
+	}
+}
+
+/* An answer that somebody waits for. */
+struct wish {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool over;
+};
+
+static void wish_over(void *ctx)
+{
+	struct wish *w = ctx;
+	pthread_mutex_lock(&w->lock);
+	w->over = true;
+	pthread_cond_signal(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Asks through the queue and waits, as no thread of the daemon does. Takes call->json. */
+static enum wasd_status ask(const struct api_live *live, struct api_call *call, int64_t deadline_us,
+                            struct wasd_err *err)
+{
+	struct wish w = {.over = false};
+	struct api_ask a = {.call = *call,
+	                    .bundle = live->bundle,
+	                    .mode = live->mode,
+	                    .images = 1,
+	                    .deadline_us = deadline_us};
+	pthread_mutex_init(&w.lock, NULL);
+	pthread_cond_init(&w.changed, NULL);
+	serve_ask(serving, &a, wish_over, &w);
+	pthread_mutex_lock(&w.lock);
+	while (!w.over)
+		pthread_cond_wait(&w.changed, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	pthread_cond_destroy(&w.changed);
+	pthread_mutex_destroy(&w.lock);
+	*call = a.call;
+	if (err && a.status)
+		*err = a.err;
+	return a.status;
+}
+
+static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, struct wasd_err *err, cJSON **reply)
+{
+	struct api_live live = {0};
+	if (!serve_live(serving, name, &live))
+		return WASD_ENOTFOUND;
+	cJSON *m = cJSON_CreateObject();
+	cJSON_AddStringToObject(m, "type", "classify");
+	cJSON_AddStringToObject(m, "bundle", live.bundle);
+	cJSON_AddStringToObject(m, "mode", live.mode);
+	cJSON_AddNumberToObject(m, "k", k);
+	cJSON_AddItemToObject(m, "sizes", cJSON_CreateIntArray((int[]){(int)bytes}, 1));
+	char *bin = calloc(1, bytes + 1);
+	struct api_call call = {.json = m, .bin = bin, .bin_len = bytes, .who = name};
+	serve_begin(serving, name, live.generation);
+	enum wasd_status s = ask(&live, &call, wasd_mono_us() + ms * 1000ll, err);
+	serve_end(serving, name, live.generation, s == WASD_OK);
+	free(bin);
+	if (reply) {
+		*reply = call.reply;
+		call.reply = NULL;
+	}
+	api_call_done(&call);
+	return s;
+}
+
+/* Asks for an answer of `bytes` in a memory file, when at most `most` can be right. */
+static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us,
+                                 struct api_call *call, struct wasd_err *err)
+{
+	struct api_live live = {0};
+	serve_live(serving, name, &live);
+	cJSON *m = wasd_message("logits", "bundle:s mode:s sizes:j k:i answer_bytes:i", live.bundle, live.mode,
+	                        cJSON_CreateIntArray((int[]){1}, 1), (int64_t)kind, (int64_t)bytes);
+	*call = (struct api_call){.json = m, .reply_max = most};
+	serve_begin(serving, name, live.generation);
+	enum wasd_status s = ask(&live, call, deadline_us, err);
+	serve_end(serving, name, live.generation, s == WASD_OK);
+	return s;
+}
+
+static int restarts(void)
+{
+	cJSON *o = serve_status(serving);
+	int64_t n = -1;
+	wasd_json_i64(o, "restarts", &n);
+	cJSON_Delete(o);
+	return (int)n;
+}
+
+/* Answers above a frame's size come in a memory file: taken when they are what was asked for, and the end of the
+ * process when not. */
+static void large_answers(void)
+{
+	static const struct {
+		enum bulk kind;
+		size_t bytes, most;
+		const char *why;
+	} wrong[] = {
+		{BULK_GOOD, 1 << 21, 0, "nothing of that kind was asked for"},
+		{BULK_TOO_BIG, 1 << 21, 1 << 21, "more than was asked for"},
+		{BULK_UNSEALED, 1 << 21, 1 << 21, "not sealed"},
+		{BULK_SHORT, 1 << 21, 1 << 21, "shorter than said"},
+		{BULK_NO_BYTES, 1 << 21, 1 << 21, "its size is not said"},
+		{BULK_AND_BIN, 1 << 21, 1 << 21, "bytes in two places"},
+	};
+	static const size_t sizes[] = {256 * 1025 * 4, 1 << 20, 4, 64 << 20};
+	struct wasd_err err = {0};
+	struct api_call call;
+	start(1);
+	deploy("d", "fine");
+	if (!wait_deployment("d", "ready", 4000))
+		return stop();
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + 20000000, &call, &err) == WASD_OK,
+		          "%zu bytes: %s", sizes[i], err.msg);
+		CHECK_INT(call.reply_bin_len, sizes[i]);
+		bool same = call.reply_bin_len == sizes[i];
+		for (size_t k = 0; same && k < sizes[i] / 4; k++)
+			same = ((const float *)(const void *)call.reply_bin)[k] == (float)k;
+		CHECK_MSG(same, "%zu bytes: other values", sizes[i]);
+		api_call_done(&call);
+	}
+	/* One that nobody waits for is dropped. */
+	CHECK_INT(ask_bulk("d", 1 << 21, 1 << 21, BULK_TO_NOBODY, wasd_mono_us() + 300000, &call, &err), WASD_EBUSY);
+	api_call_done(&call);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(restarts(), 0);
+	stop();
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		start(1);
+		deploy("d", "fine");
+		CHECK(wait_deployment("d", "ready", 4000));
+		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + 20000000, &call, &err) ==
+		              WASD_EBUSY,
+		          "%s", wrong[i].why);
+		CHECK_MSG(!call.reply_bin, "%s", wrong[i].why);
+		api_call_done(&call);
+		CHECK(wait_deployment("d", "ready", 4000));
+		CHECK_INT(restarts(), 1);
+		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+		stop();
+	}
+}
+
+static bool is_suspended(const char *name)
+{
+	struct api_live live = {0};
+	return serve_live(serving, name, &live) && live.suspended && !live.ready && live.retry_s >= 1;
+}
+
+/* How many rows of that action the audit has about the deployment; reason (may be NULL) is in all of them. */
+static int audited(const char *name, const char *action, const char *reason)
+{
+	struct storage_audit_list l = {0};
+	char object[100];
+	int n = 0;
+	snprintf(object, sizeof object, "deployment/%s", name);
+	storage_audit_list(db, object, NULL, 0, (struct storage_page){.limit = 100}, &l, NULL);
+	for (size_t i = 0; i < l.n; i++)
+		if (!strcmp(l.items[i].action, action)) {
+			CHECK_MSG(!reason || (l.items[i].reason && strstr(l.items[i].reason, reason)), "%s: %s", action,
+			          l.items[i].reason);
+			n++;
+		}
+	storage_audit_list_done(&l);
+	return n;
+}
+
+static pid_t infer_pid(void)
+{
+	cJSON *all = supervisor_processes(sup);
+	int64_t pid = 0;
+	const char *role;
+	const cJSON *p;
+	cJSON_ArrayForEach(p, all)
+		if (wasd_json_str(p, "role", &role) && !strcmp(role, "infer"))
+			wasd_json_i64(p, "pid", &pid);
+	cJSON_Delete(all);
+	return (pid_t)pid;
+}
+
+/* The one at whose work the process dies is set aside, the other is served, and the first comes back: after its time,
+ * or when it is asked for. */
+static void the_one_that_kills(void)
+{
+	struct wasd_err err = {0};
+	struct storage_deployment row = {0};
+	start(1);
+	deploy("good", "fine");
+	deploy("bad", "fine");
+	CHECK(wait_deployment("good", "ready", 4000) && wait_deployment("bad", "ready", 4000));
+	for (int i = 0; i < 3; i++) {
+		CHECK(!is_suspended("bad"));
+		CHECK_INT(classify("bad", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK(wait_deployment("good", "ready", 4000));
+		if (i < 2)
+			CHECK(wait_deployment("bad", "ready", 4000));
+	}
+	CHECK(is_suspended("bad"));
+	CHECK_INT(classify("good", 1, 10, 20000, &err, NULL), WASD_OK);
+	storage_deployment_get(db, "bad", &row, NULL);
+	CHECK_STR(row.state, "ready");
+	CHECK_MSG(row.message && strstr(row.message, "Suspended") && strstr(row.message, "signal 9") &&
+	              strstr(row.message, "in 600 s") && strstr(row.message, "POST /v1/deployments/bad:reload"),
+	          "%s", row.message);
+	storage_deployment_done(&row);
+	CHECK_INT(audited("bad", "deployment.suspend", "ended again and again"), 1);
+	CHECK_INT(audited("good", "deployment.suspend", NULL), 0);
+	cJSON *o = serve_status(serving), *info = serve_info(serving, "bad");
+	CHECK(cJSON_GetArraySize(wasd_json_get(o, "suspended")) == 1 &&
+	      !strcmp(wasd_json_get(o, "suspended")->child->valuestring, "bad"));
+	CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
+	const cJSON *condition = cJSON_GetArrayItem(wasd_json_get(info, "conditions"), 0);
+	const char *type = "", *at = "";
+	CHECK(wasd_json_str(condition, "type", &type) && !strcmp(type, "Suspended") &&
+	      wasd_json_str(condition, "retry_at", &at) && strlen(at) > 18);
+	cJSON_Delete(o);
+	cJSON_Delete(info);
+	/* What is loaded anew leaves it alone; who asks for it gets it. */
+	kill(infer_pid(), SIGKILL);
+	CHECK(wait_deployment("good", "ready", 4000));
+	CHECK(is_suspended("bad"));
+	CHECK_INT(serve_changed(serving, "bad", &err), WASD_OK);
+	CHECK(wait_deployment("bad", "ready", 4000));
+	CHECK_INT(classify("bad", 1, 10, 20000, &err, NULL), WASD_OK);
+	stop();
+	/* By itself: its time is over at once here. Then one death is enough. */
+	aside_ms = 1;
+	start(1);
+	deploy("good", "fine");
+	deploy("bad", "fine");
+	CHECK(wait_deployment("good", "ready", 4000) && wait_deployment("bad", "ready", 4000));
+	for (int i = 0; i < 4; i++) {
+		CHECK_INT(classify("bad", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK(wait_deployment("bad", "ready", 10000));
+		CHECK_INT(audited("bad", "deployment.suspend", NULL), i < 2 ? 0 : i - 1);
+		CHECK_INT(audited("bad", "deployment.resume", NULL), i < 2 ? 0 : i - 1);
+	}
+	CHECK_INT(classify("good", 1, 10, 20000, &err, NULL), WASD_OK);
+	aside_ms = 600000;
+	stop();
+}
+
+/* Killed from outside while it does nothing: nobody is to blame, and it starts again after longer and longer waits. */
+static void deaths_of_nobody(void)
+{
+	struct wasd_err err = {0};
+	start(1);
+	deploy("d", "fine");
+	CHECK(wait_deployment("d", "ready", 4000));
+	for (int i = 1; i <= 5; i++) {
+		pid_t pid = infer_pid();
+		kill(pid, SIGKILL);
+		int64_t until = wasd_mono_us() + 5000000 * PATIENCE, wait = 0;
+		while (restarts() < i && wasd_mono_us() < until)
+			poll(NULL, 0, 2);
+		CHECK_INT(restarts(), i);
+		cJSON *o = serve_status(serving);
+		bool waits = wasd_json_i64(o, "restart_in_s", &wait);
+		CHECK_MSG(waits == (i > 3) && wait == (i > 3), "death %d: %lld s", i,
+		          (long long)wait); /* 0, 0, 0, 0.3 and 0.6 s */
+		cJSON_Delete(o);
+		CHECK(wait_deployment("d", "ready", 4000));
+		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	}
+	CHECK_INT(audited("d", "deployment.suspend", NULL), 0);
+	/* Who asks does not wait. */
+	kill(infer_pid(), SIGKILL);
+	while (restarts() < 6)
+		poll(NULL, 0, 2);
+	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
+	cJSON *o = serve_status(serving);
+	CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
+	cJSON_Delete(o);
+	CHECK(wait_deployment("d", "ready", 4000));
+	stop();
+}
+
+static void serving_faults(void)
+{
+	struct wasd_err err = {0};
+	cJSON *reply;
+	const char *mode, *code;
+	start(1);
+	deploy("d", "fine");
+	if (!wait_deployment("d", "ready", 4000))
+		return stop();
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "aom"));
+	cJSON_Delete(reply);
+	/* Above a megabyte it travels as a memory file. */
+	bool bulk = false;
+	CHECK_INT(classify("d", 1, 3 << 20, 20000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_bool(reply, "bulk", &bulk) && bulk);
+	cJSON_Delete(reply);
+	CHECK_INT(classify("d", 68, 10, 20000, &err, &reply), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/images/0");
+	CHECK(wasd_json_str(reply, "code", &code) && !strcmp(code, "bad_image"));
+	cJSON_Delete(reply);
+	/* No answer, and an answer to nobody. */
+	int64_t t0 = stopwatch_us();
+	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
+	CHECK(stopwatch_us() - t0 < 1000000 * SLOWER);
+	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	/* A switch is seen by what comes after it. */
+	struct api_live now, before;
+	int64_t swap_us, old;
+	char audit[64];
+	CHECK_INT(serve_mode(serving, "d", "dom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_OK);
+	CHECK_INT(now.generation, before.generation + 1);
+	CHECK_STR(before.mode, "aom");
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
+	cJSON_Delete(reply);
+	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err),
+	          WASD_ESTATE);
+	CHECK_INT(serve_mode(serving, "d", "xom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
+	/* It dies under a request: busy at once, back within a second, in the mode of the row. */
+	for (int k = 66; k <= 67; k++) {
+		t0 = stopwatch_us();
+		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK_MSG(stopwatch_us() - t0 < 1000000 * SLOWER, "%lld ms", (long long)(stopwatch_us() - t0) / 1000);
+		t0 = stopwatch_us();
+		CHECK(wait_deployment("d", "ready", 1000));
+		CHECK_MSG(stopwatch_us() - t0 < 1000000 * SLOWER, "%lld ms", (long long)(stopwatch_us() - t0) / 1000);
+		CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
+		cJSON_Delete(reply);
+	}
+	/* The third crash within the window is one too many. */
+	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK(is_suspended("d"));
+	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_EBUSY);
+	/* Asking again is a new chance. */
+	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
+	CHECK(wait_deployment("d", "ready", 3000));
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the
+	 * former. */
+	deploy("refused", "refuse");
+	CHECK(wait_deployment("refused", "failed", 3000));
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "refused", &err), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_ENOTFOUND);
+	stop();
+}
+
+static void mode_becomes(const char *deployment, const char *mode, bool there)
+{
+	int64_t until = wasd_mono_us() + 4000000 * PATIENCE;
+	for (;;) {
+		cJSON *info = serve_info(serving, deployment);
+		bool is = wasd_json_get(wasd_json_get(info, "modes"), mode) != NULL;
+		cJSON_Delete(info);
+		bool late = wasd_mono_us() > until;
+		CHECK_MSG(is == there || !late, "%s is %s", mode, is ? "still there" : "not there");
+		if (is == there || late)
+			return;
+		poll(NULL, 0, 5);
+	}
+}
+
+static void serving_profiles(void)
+{
+	char ckpt[32], audit[64];
+	struct wasd_err err = {0};
+	struct api_live now, before;
+	int64_t swap_us, old;
+	cJSON *reply;
+	const char *mode;
+	start(1);
+	make_ckpt("fine", ckpt);
+	ask_for(ckpt, "fast");
+	ask_for(ckpt, "unserved");
+	profile_becomes(ckpt, "fast", "ready");
+	profile_becomes(ckpt, "unserved", "ready");
+	/* What is ready comes along, but for what cannot be loaded. */
+	deploy_ckpt("d", ckpt);
+	CHECK(wait_deployment("d", "ready", 4000));
+	mode_becomes("d", "dom:fast", true);
+	mode_becomes("d", "dom:unserved", false);
+	/* Another one comes while it is served, and can be switched to. */
+	ask_for(ckpt, "live");
+	mode_becomes("d", "dom:live", true);
+	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err),
+	          WASD_EBUSY);
+	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK,
+	          "%s", err.msg);
+	CHECK_STR(now.mode, "dom:live");
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
+	cJSON_Delete(reply);
+	/* After a crash all of them are there again, and the mode with them. */
+	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK(wait_deployment("d", "ready", 2000));
+	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
+	cJSON_Delete(reply);
+	mode_becomes("d", "dom:fast", true);
+	/* What answers is not deleted; what does not is gone at once. */
+	CHECK_INT(storage_profile_delete(db, ckpt, "live", "t", &err), WASD_ESTATE);
+	CHECK_INT(storage_profile_delete(db, ckpt, "fast", "t", &err), WASD_OK);
+	serve_profiles_changed(serving, ckpt);
+	mode_becomes("d", "dom:fast", false);
+	mode_becomes("d", "dom:live", true);
+	/* The same name again is another profile. */
+	ask_for(ckpt, "fast");
+	mode_becomes("d", "dom:fast", true);
+	serve_profiles_changed(serving, "ckpt_none");
+	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
+	stop();
+}
+
+static void bundle_that_crashes(void)
+{
+	struct wasd_err err;
+	start(1);
+	deploy("d", "fine");
+	CHECK(wait_deployment("d", "ready", 4000));
+	deploy("c", "crash");
+	CHECK(wait_deployment("c", "failed", 5000));
+	CHECK(is_suspended("c"));
+	CHECK(wait_deployment("d", "ready", 4000));
+	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	stop();
+}
+
+static void hung_call_does_not_outlive_the_stop(void)
+{
+	struct wasd_err err;
+	start(1);
+	deploy("d", "fine");
+	if (wait_deployment("d", "ready", 4000))
+		CHECK_INT(classify("d", 69, 10, 50, &err, NULL), WASD_EBUSY);
+	stop();
+}
+
+int main(int argc, char **argv)
+{
+	fake_engine_main(argc, argv);
+	stopwatch_start();
+	log_set_level(LOG_ERROR);
+	TEST_RUN(serving_profiles);
+	TEST_RUN(serving_faults);
+	TEST_RUN(the_one_that_kills);
+	TEST_RUN(deaths_of_nobody);
+	TEST_RUN(large_answers);
+	TEST_RUN(bundle_that_crashes);
+	TEST_RUN(hung_call_does_not_outlive_the_stop);
+	TEST_END();
+}

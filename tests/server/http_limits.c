@@ -1,0 +1,205 @@
+/* Clients that are slow or many, and no memory. */
+#include "http.h"
+#include "stopwatch.h"
+
+static void short_times(struct http_config *c)
+{
+	c->header_ms = 400;
+	c->idle_ms = 900;
+	c->grace_ms = 500;
+	c->min_rate = 100000;
+}
+
+/* Not before the first, and not much later: what the test itself was kept from running is no time of the server's. */
+static void check_took(const char *what, int64_t began_us, int64_t watch_us, int at_least_ms, int below_ms)
+{
+	int64_t ms = (wasd_mono_us() - began_us) / 1000, of_it = (stopwatch_us() - watch_us) / 1000;
+	CHECK_MSG(ms >= at_least_ms && of_it < below_ms, "%s: %lld ms, stalls left out %lld ms", what, (long long)ms,
+	          (long long)of_it);
+}
+
+static void is_closed(const char *what, int fd, const char *drip, int at_least_ms, int below_ms)
+{
+	int64_t began = wasd_mono_us(), watch = stopwatch_us();
+	bool closed = false;
+	while (!closed && wasd_mono_us() - began < 60000000) {
+		if (*drip)
+			put(fd, drip++, 1);
+		take(fd, answer, sizeof answer, 50, &closed);
+	}
+	close(fd);
+	check_took(what, began, watch, at_least_ms, below_ms);
+}
+
+static void slow_clients(void)
+{
+	start(short_times);
+	bool closed = false;
+	is_closed(
+		"a header, a byte at a time", dial(),
+		"GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n",
+		350, 1500);
+	int fd = dial();
+	say(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n");
+	char body[101] = "";
+	memset(body, 'b', sizeof body - 1);
+	is_closed("a body, a byte at a time", fd, body, 450, 2000);
+	is_closed("nothing at all", dial(), "", 850, 2500);
+	/* A large reply that nobody reads. */
+	fd = dial();
+	int small = 4096;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+	say(fd, "GET /file?size=50000000 HTTP/1.1\r\n" H "\r\n");
+	take(fd, answer, 100, 1000, &closed);
+	int64_t began = wasd_mono_us(), watch = stopwatch_us();
+	while (http_connections(http) && wasd_mono_us() - began < 60000000)
+		poll(NULL, 0, 20);
+	check_took("a reply that is not read", began, watch, 450, 2500);
+	close(fd);
+	/* One that reads gets all of it. */
+	fd = dial();
+	say(fd, "GET /file?size=5000000 HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+	size_t got = 0;
+	while (!closed) {
+		size_t n = take(fd, answer, sizeof answer, 2000, &closed);
+		got += n;
+		if (!n && !closed)
+			break;
+	}
+	CHECK(got > 5000000);
+	close(fd);
+	stop();
+}
+
+static void few_places(struct http_config *c)
+{
+	c->max_connections = 20;
+	c->max_per_loopback = 0;
+}
+static void per_address(struct http_config *c)
+{
+	c->max_per_loopback = 5;
+}
+
+static void connection_limits(void)
+{
+	for (int kind = 0; kind < 2; kind++) {
+		start(kind ? per_address : few_places);
+		/* The two accepting threads take them in any order, so the numbers count, not which client it hits. */
+		int most = kind ? 5 : 18, fds[25], served = 0, refused = 0;
+		bool closed;
+		for (int i = 0; i < 25; i++)
+			fds[i] = dial();
+		for (int i = 0; i < 25; i++) {
+			say(fds[i], "GET /echo HTTP/1.1\r\n" H "\r\n");
+			await(fds[i], "\r\n\r\n", 1, &closed);
+			served += status_of(answer) == 200 && !closed;
+			refused += status_of(answer) == 503 && closed && strstr(answer, "Connection: close");
+		}
+		CHECK_INT(served, most);
+		CHECK_INT(refused, 25 - most);
+		for (int i = 0; i < 25; i++)
+			close(fds[i]);
+		int64_t until = wasd_mono_us() + 20000000;
+		while (http_connections(http) && wasd_mono_us() < until)
+			poll(NULL, 0, 10);
+		CHECK_INT(http_connections(http), 0);
+		stop();
+	}
+}
+
+static void one_worker(struct http_config *c)
+{
+	c->worker_threads = 1;
+	c->queue = 2;
+}
+
+/* One request holds the worker, two wait for it, and three are turned away, which is seen before the first is let go.
+ */
+static void queue_full(void)
+{
+	start(one_worker);
+	struct pollfd fds[6];
+	int ok = 0, busy = 0, answered = 0;
+	bool closed;
+	for (int i = 0; i < 6; i++) {
+		fds[i] = (struct pollfd){.fd = dial(), .events = POLLIN};
+		say(fds[i].fd, "GET /held HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+		while (i == 0 && !atomic_load(&slow_running))
+			poll(NULL, 0, 1);
+	}
+	int64_t until = wasd_mono_us() + 20000000;
+	while (answered < 3 && wasd_mono_us() < until) {
+		poll(NULL, 0, 5);
+		answered = poll(fds, 6, 0);
+	}
+	CHECK_INT(answered, 3);
+	atomic_store(&let_go, true);
+	for (int i = 0; i < 6; i++) {
+		take(fds[i].fd, answer, sizeof answer, 20000, &closed);
+		ok += status_of(answer) == 200;
+		busy += status_of(answer) == 503 && strstr(answer, "Retry-After: ");
+		close(fds[i].fd);
+	}
+	CHECK_INT(ok, 3);
+	CHECK_INT(busy, 3);
+	stop();
+}
+
+/* The nth allocation fails, for every n until nothing fails any more: an answer of ours or a closed connection, and all
+ * goes on. */
+static void no_memory(void)
+{
+	static const struct {
+		const char *what, *request;
+		int good;
+	} asks[] = {
+		{"echo",
+	     "POST /echo?v=1&w=2 HTTP/1.1\r\n" H "Connection: close\r\ntraceparent: x\r\nContent-Length: 2\r\n\r\n{}", 200},
+		{"gzip", "GET /big HTTP/1.1\r\n" H "Connection: close\r\nAccept-Encoding: gzip\r\n\r\n", 200},
+		{"page", "GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 200},
+		{"range", "GET /file HTTP/1.1\r\n" H "Connection: close\r\nRange: bytes=1-5\r\n\r\n", 206},
+		{"upload", "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nContent-Length: 5\r\n\r\nabcde", 201},
+		{"unknown", "GET /nothing HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 404},
+		{"bad", "GET /a%00 HTTP/1.1\r\n" H "\r\n", 400},
+	};
+	start(NULL);
+	bool closed;
+	for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+		int n = 1, in_a_row = 0;
+		for (; n < 400 && in_a_row < 3; n++) {
+			wasd_mem_fail_at((uint64_t)n);
+			int status = ask(asks[i].request, 3000, &closed);
+			wasd_mem_fail_at(0);
+			CHECK_MSG(closed &&
+			              (status == asks[i].good || status == 503 || status == 500 || status == 200 || status == 0),
+			          "%s, allocation %d: status %d", asks[i].what, n, status);
+			/* Threads of the background allocate, too: the end is where it stays good. */
+			in_a_row = status == asks[i].good ? in_a_row + 1 : 0;
+		}
+		CHECK_MSG(n < 400, "%s never worked", asks[i].what);
+	}
+	/* A stream that cannot have its memory. */
+	for (int n = 1; n < 30; n++) {
+		int fd = dial();
+		wasd_mem_fail_at((uint64_t)n);
+		say(fd, "GET /events?last_event_id=3 HTTP/1.1\r\n" H "\r\n");
+		take(fd, answer, sizeof answer, 20, &closed);
+		publish();
+		take(fd, answer, sizeof answer, 20, &closed);
+		wasd_mem_fail_at(0);
+		close(fd);
+	}
+	CHECK_INT(ask("GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 2000, &closed), 200);
+	stop();
+}
+
+int main(void)
+{
+	stopwatch_start();
+	TEST_RUN(slow_clients);
+	TEST_RUN(connection_limits);
+	TEST_RUN(queue_full);
+	TEST_RUN(no_memory);
+	TEST_END();
+}
