@@ -184,7 +184,7 @@ static void print_jobs(const cJSON *o)
 
 /* Of a plain `wasd serve`, and of the quickstart. The first where somebody answers counts: a daemon that was killed
  * leaves its file behind. */
-char *client_default_url(void)
+static char *default_url(void)
 {
 	static const char *const files[] = {"var/wasd.addr", "var/data/wasd.addr"};
 	char host[ADDRESS_HOST], port[ADDRESS_PORT], where[CLIENT_WHERE], *url = NULL, *first = NULL;
@@ -206,13 +206,31 @@ char *client_default_url(void)
 	return first ? first : wasd_strdup("127.0.0.1:8080");
 }
 
+char *client_url(const char *given)
+{
+	return given ? wasd_strdup(given) : default_url();
+}
+
+int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
+                 void *options)
+{
+	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+		usage(stdout);
+		return 0;
+	}
+	if (read(argc, argv, options))
+		return -1;
+	usage(stderr);
+	return 2;
+}
+
 int client_run(const char *command, int argc, char **argv)
 {
 	if (argc && (argc != 2 || strcmp(argv[0], "--url"))) {
 		fprintf(stderr, "usage: wasd %s [--url URL]\n", command);
 		return 2;
 	}
-	char *url = argc ? wasd_strdup(argv[1]) : client_default_url();
+	char *url = client_url(argc ? argv[1] : NULL);
 	bool jobs = !strcmp(command, "jobs");
 	cJSON *o = url ? client_json(command, url, jobs ? "GET /v1/jobs?limit=100" : "GET /v1/system", NULL) : NULL;
 	if (o)

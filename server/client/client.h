@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* `wasd status` and `wasd jobs`; argv are the words after the command. Returns the exit status. */
 int client_run(const char *command, int argc, char **argv);
@@ -31,7 +32,12 @@ struct client_option {
 };
 bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
                     const char **word);
-char *client_default_url(
-	void); /* of ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080; for wasd_free, NULL: no memory */
+/* How a command begins: --help prints its usage; else `read` takes the words into *options, and when it returns false,
+ * after a message on stderr, the usage follows there. -1: go on; else the exit status. */
+int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
+                 void *options);
+/* A copy of `given`; for NULL the address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080. For
+ * wasd_free, NULL: no memory. */
+char *client_url(const char *given);
 
 #endif

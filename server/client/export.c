@@ -35,8 +35,9 @@ static void usage(FILE *f)
 }
 
 /* False: a message is on stderr. */
-static bool read_options(int argc, char **argv, struct options *o)
+static bool read_options(int argc, char **argv, void *options)
 {
+	struct options *o = options;
 	const struct client_option known[] = {
 		{"--format", &o->format, NULL},
 		{"--mode", &o->mode, NULL},
@@ -135,22 +136,18 @@ int client_export(int argc, char **argv)
 	struct options o = {.format = "safetensors"};
 	char ask[400], where[CLIENT_WHERE], *body;
 	size_t len;
-	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-		usage(stdout);
-		return 0;
-	}
-	if (!read_options(argc, argv, &o)) {
-		usage(stderr);
-		return 2;
-	}
-	char *found = o.url ? NULL : client_default_url(),
+	int rc = client_begin(argc, argv, usage, read_options, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url),
 		 *path = o.output ? wasd_strdup(o.output) :
 	                        wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
 	for (char *colon = path && !o.output ? strchr(path, ':') : NULL; colon; colon = strchr(colon, ':'))
 		*colon = '-'; /* dom:NAME; not every file system takes a colon */
 	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format,
 	         o.mode ? "&mode=" : "", o.mode ? o.mode : "");
-	int rc = 1, fd = path && (o.url || found) ? client_ask(o.url ? o.url : found, ask, NULL, where) : -1;
+	int fd = path && url ? client_ask(url, ask, NULL, where) : -1;
+	rc = 1;
 	if (fd >= 0 && !read_head(fd, head, &len, &body))
 		fprintf(stderr, "wasd export: %s did not answer\n", where);
 	else if (fd >= 0 && (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 200", 4)))
@@ -159,7 +156,7 @@ int client_export(int argc, char **argv)
 		rc = save(fd, path, body, len - (size_t)(body - head), content_length(head));
 	if (fd >= 0)
 		close(fd);
-	wasd_free(found);
+	wasd_free(url);
 	wasd_free(path);
 	return rc;
 }

@@ -35,8 +35,9 @@ static void usage(FILE *f)
 		"  --url URL         of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
 }
 
-static bool read_options(int argc, char **argv, struct options *o)
+static bool read_options(int argc, char **argv, void *options)
 {
+	struct options *o = options;
 	const struct client_option known[] = {
 		{"--macs", &o->macs, NULL},       {"--latency-us", &o->latency_us, NULL},
 		{"--draw", &o->draw, NULL},       {"--name", &o->name, NULL},
@@ -195,17 +196,11 @@ static int ask(const char *url, const struct options *o)
 int client_profiles(int argc, char **argv)
 {
 	struct options o = {0};
-	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-		usage(stdout);
-		return 0;
-	}
-	if (!read_options(argc, argv, &o)) {
-		usage(stderr);
-		return 2;
-	}
-	char *found = o.url ? NULL : client_default_url();
-	const char *url = o.url ? o.url : found;
-	int rc = !url ? 1 : o.macs || o.latency_us || o.draw ? ask(url, &o) : list(url, o.checkpoint);
-	wasd_free(found);
+	int rc = client_begin(argc, argv, usage, read_options, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url);
+	rc = !url ? 1 : o.macs || o.latency_us || o.draw ? ask(url, &o) : list(url, o.checkpoint);
+	wasd_free(url);
 	return rc;
 }
