@@ -273,4 +273,18 @@ __attribute__((unused)) static void profile_becomes(const char *ckpt, const char
 	storage_profile_done(&p);
 }
 
+/* Kills the engine process of that role. */
+__attribute__((unused)) static void kill_engine(const char *role)
+{
+	cJSON *all = supervisor_processes(sup);
+	int64_t pid = 0;
+	const char *its;
+	const cJSON *p;
+	cJSON_ArrayForEach(p, all)
+		if (wasd_json_str(p, "role", &its) && !strcmp(its, role))
+			wasd_json_i64(p, "pid", &pid);
+	cJSON_Delete(all);
+	CHECK_MSG(pid > 1 && kill((pid_t)pid, SIGKILL) == 0, "no process of role %s to kill", role);
+}
+
 #endif

@@ -123,19 +123,6 @@ static void is_searching(const char *id, const char *name, char ckpt[32])
 	storage_profile_done(&p);
 }
 
-/* The process that searches. */
-static pid_t searcher(void)
-{
-	cJSON *list = supervisor_processes(sup), *p;
-	const char *role;
-	int64_t pid = -1;
-	cJSON_ArrayForEach(p, list)
-		if (wasd_json_str(p, "role", &role) && !strcmp(role, "profile"))
-			wasd_json_i64(p, "pid", &pid);
-	cJSON_Delete(list);
-	return (pid_t)pid;
-}
-
 #define PROFILE(name) "{\"name\":\"" name "\",\"desire\":\"macs\",\"budget\":0.7}"
 
 static void profiles_of_jobs(void)
@@ -169,7 +156,7 @@ static void profiles_of_jobs(void)
 	/* A search that is killed has failed, and the job says so. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
 	is_searching(id, "slow", ckpt);
-	CHECK(kill(searcher(), SIGKILL) == 0);
+	kill_engine("profile");
 	j = wait_state(id, "completed", 8000);
 	CHECK_MSG(j.message && strstr(j.message, "profile slow: the search ended early: signal 9"), "%s", j.message);
 	storage_job_done(&j);

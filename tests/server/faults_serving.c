@@ -207,19 +207,6 @@ static int audited(const char *name, const char *action, const char *reason)
 	return n;
 }
 
-static pid_t infer_pid(void)
-{
-	cJSON *all = supervisor_processes(sup);
-	int64_t pid = 0;
-	const char *role;
-	const cJSON *p;
-	cJSON_ArrayForEach(p, all)
-		if (wasd_json_str(p, "role", &role) && !strcmp(role, "infer"))
-			wasd_json_i64(p, "pid", &pid);
-	cJSON_Delete(all);
-	return (pid_t)pid;
-}
-
 /* The one at whose work the process dies is set aside, the other is served, and the first comes back: after its time,
  * or when it is asked for. */
 static void the_one_that_kills(void)
@@ -258,7 +245,7 @@ static void the_one_that_kills(void)
 	cJSON_Delete(o);
 	cJSON_Delete(info);
 	/* What is loaded anew leaves it alone; who asks for it gets it. */
-	kill(infer_pid(), SIGKILL);
+	kill_engine("infer");
 	CHECK(wait_deployment("good", "ready", 4000));
 	CHECK(is_suspended("bad"));
 	CHECK_INT(serve_changed(serving, "bad", &err), WASD_OK);
@@ -282,6 +269,21 @@ static void the_one_that_kills(void)
 	stop();
 }
 
+/* Kills the inference process when no question is on its way, and waits until that is death number n. */
+static void kill_idle(int n)
+{
+	int64_t until = wasd_mono_us() + 5000000 * PATIENCE, questions = 1;
+	for (; questions && wasd_mono_us() < until; poll(NULL, 0, 2)) {
+		cJSON *o = serve_status(serving);
+		wasd_json_i64(o, "calls", &questions);
+		cJSON_Delete(o);
+	}
+	kill_engine("infer");
+	while (restarts() < n && wasd_mono_us() < until)
+		poll(NULL, 0, 2);
+	CHECK_INT(restarts(), n);
+}
+
 /* Killed from outside while it does nothing: nobody is to blame, and it starts again after longer and longer waits. */
 static void deaths_of_nobody(void)
 {
@@ -290,12 +292,8 @@ static void deaths_of_nobody(void)
 	deploy("d", "fine");
 	CHECK(wait_deployment("d", "ready", 4000));
 	for (int i = 1; i <= 5; i++) {
-		pid_t pid = infer_pid();
-		kill(pid, SIGKILL);
-		int64_t until = wasd_mono_us() + 5000000 * PATIENCE, wait = 0;
-		while (restarts() < i && wasd_mono_us() < until)
-			poll(NULL, 0, 2);
-		CHECK_INT(restarts(), i);
+		int64_t wait = 0;
+		kill_idle(i);
 		cJSON *o = serve_status(serving);
 		bool waits = wasd_json_i64(o, "restart_in_s", &wait);
 		CHECK_MSG(waits == (i > 3) && wait == (i > 3), "death %d: %lld s", i,
@@ -306,9 +304,7 @@ static void deaths_of_nobody(void)
 	}
 	CHECK_INT(audited("d", "deployment.suspend", NULL), 0);
 	/* Who asks does not wait. */
-	kill(infer_pid(), SIGKILL);
-	while (restarts() < 6)
-		poll(NULL, 0, 2);
+	kill_idle(6);
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	cJSON *o = serve_status(serving);
 	CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
