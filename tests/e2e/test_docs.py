@@ -8,6 +8,8 @@ from lib import BUILD, TOP, Daemon, case, check, equal, finish
 PAGES = sorted(os.path.basename(f)[:-3] for f in glob.glob(os.path.join(TOP, "web/docs/*.md")))
 SOURCES = [f for f in subprocess.run(["git", "-C", TOP, "ls-files"], capture_output=True, text=True).stdout.split("\n") if f] or None
 IGNORED = ("tests/fixtures/", "web/docs/errors.md")
+EXAMPLES = ["A layer", "A network", "A transform", "A weight strategy", "An optimizer", "A schedule", "An augmentation", "A backend", "A data set format",
+            "A message between the daemon and an engine process", "A route", "A setting", "A step of the database", "A page of the reference"]
 
 
 def text(path):
@@ -116,6 +118,29 @@ def tree(cache):
         equal(broken, [])
 
 
+    with case("docs: the walks of a job and of an image name at most 12 files, and the functions that are defined in them"):
+        walks = re.findall(r"^## (\w+ \w+, from .*)\n\n((?:\d+\. .*\n)+)", text("web/docs/architecture.md"), re.M)
+        equal([name.split(",")[0] for name, _ in walks], ["A job", "An image"])
+        broken = []
+        for name, steps in walks:
+            files = set(re.findall(r"`([\w/]+\.c)`", steps))
+            check(6 <= len(files) <= 12, f"{name}: {len(files)} files")
+            for step in steps.splitlines():
+                place = [f for f in re.findall(r"`([\w/]+\.c)`", step) if os.path.isfile(os.path.join(TOP, f))]
+                functions = re.findall(r"`(\w+)\(\)`", step)
+                if not place or not functions:
+                    broken.append(f"{step}: names no function or no file that is there")
+                for file in place:
+                    if not any(defined(function, file) for function in functions):
+                        broken.append(f"{step}: {file} has none of {functions}")
+                broken += [f"{function}() is not in {place}" for function in functions if not any(defined(function, file) for file in place)]
+        equal(broken, [])
+
+    with case("docs: each kind of thing has one worked example of adding it"):
+        page = text("web/docs/extending.md")
+        sections = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", page, re.S | re.M))
+        equal([kind for kind in EXAMPLES if "```" not in sections.get(kind, "")], [])
+
     with case("docs: the examples in extending compile"):
         blocks = [b for b in re.findall(r"^```c\n(.*?)^```$", text("web/docs/extending.md"), re.S | re.M) if "#include" in b]
         check(len(blocks) >= 6, f"only {len(blocks)} examples with an #include")
@@ -123,6 +148,11 @@ def tree(cache):
             where = ["api", "core/include", "storage"] if '"internal.h"' in block else ["core/include", "core"]
             done = subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-Wno-unused", "-fsyntax-only", *("-I" + f for f in where), "-x", "c", "-"], input=block, capture_output=True, text=True, cwd=TOP)
             equal(done.returncode, 0, block.split("\n")[0] + "\n" + done.stderr[:1000])
+
+
+def defined(function, file):
+    """Whether the C file has the body of the function."""
+    return re.search(rf"^(?!\s|return\b)[^;{{}}()]*\b{function}\([^;{{}}]*\)\n\{{", text(file), re.M) is not None
 
 
 def headings(path):
