@@ -36,7 +36,7 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 	struct storage_profile p;
 	const char *name = wasd_mode_member(mode);
 	char metric[32];
-	if (name && !storage_profile_get(c->db, checkpoint, name, &p, NULL)) {
+	if (name && !storage_profile_get(c->db, checkpoint, mode, &p, NULL)) {
 		cJSON *info = api_parse_trusted(p.info);
 		bool known = wasd_json_num(info, "val_acc", acc);
 		cJSON_Delete(info);

@@ -141,11 +141,8 @@ static void modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *ou
 	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
 	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
 		return;
-	for (size_t i = 0; i < l.n && n + WASD_MODE_LEN < room; i++) {
-		char mode[WASD_MODE_LEN];
-		wasd_mode_join(WASD_FAMILY_DRAW, l.items[i].name, mode);
-		n += (size_t)snprintf(out + n, room - n, ", %s", mode);
-	}
+	for (size_t i = 0; i < l.n && n + WASD_MODE_LEN < room; i++)
+		n += (size_t)snprintf(out + n, room - n, ", %s", l.items[i].mode);
 	storage_profile_list_done(&l);
 }
 
@@ -159,9 +156,8 @@ bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_r
 	const char *name = wasd_mode_member(mode);
 	if (!name)
 		return true;
-	enum wasd_status st = storage_profile_get(c->db, checkpoint, name, &p, &err);
-	/* By id it is found as well, but a mode has the name. */
-	bool there = !st && !strcmp(p.name, name), ready = there && !strcmp(p.state, "ready");
+	enum wasd_status st = storage_profile_get(c->db, checkpoint, mode, &p, &err);
+	bool there = !st, ready = there && !strcmp(p.state, "ready");
 	if (st && st != WASD_ENOTFOUND) {
 		api_send_error(q, r, &err);
 	} else if (there && !ready && strcmp(p.state, "failed")) {
@@ -199,6 +195,8 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k)
 	api_add_time(j, "created_at", k->created_at);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s/file", k->id);
 	api_add_str(links, "file", url);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/modes", k->id);
+	api_add_str(links, "modes", url);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s/profiles", k->id);
 	api_add_str(links, "profiles", url);
 	snprintf(url, sizeof url, "/v1/jobs/%s", k->job ? k->job : "");

@@ -176,8 +176,8 @@ static enum wasd_status remove_row(struct storage *s, const char *id, struct was
 static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM profiles WHERE checkpoint=?1 AND state<>'failed' LIMIT 1", &st, err,
-	                          "t", ckpt);
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM modes WHERE checkpoint=?1 AND state<>'failed' LIMIT 1", &st, err, "t",
+	                          ckpt);
 	*has = q_row(c, q, &st, err);
 	q_end(c, q);
 	return st;

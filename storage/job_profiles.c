@@ -101,7 +101,7 @@ static enum wasd_status what_failed(struct conn *c, const char *job, char **out,
 	sqlite3_stmt *q = q_begin(
 		c,
 		"SELECT w.name, coalesce(w.message, p.message, CASE WHEN p.id IS NULL THEN 'was deleted' ELSE 'its search has failed' END)"
-		" FROM job_profiles w LEFT JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IS NOT 'ready' ORDER BY w.rowid",
+		" FROM job_profiles w LEFT JOIN modes p ON p.id=w.profile WHERE w.job=?1 AND p.state IS NOT 'ready' ORDER BY w.rowid",
 		&st, err, "t", job);
 	while (q_row(c, q, &st, err))
 		wasd_buf_printf(&b, "%sprofile %s: %.300s", b.len ? "; " : "", q_text(q, 0), q_text(q, 1));
@@ -135,7 +135,7 @@ enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err)
 		sqlite3_stmt *q = q_begin(
 			c,
 			"SELECT id,trained FROM jobs WHERE state IN ('running','pausing','preempting') AND trained IS NOT NULL AND NOT EXISTS("
-			"SELECT 1 FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=jobs.id AND p.state IN ('queued','searching')) LIMIT 1",
+			"SELECT 1 FROM job_profiles w JOIN modes p ON p.id=w.profile WHERE w.job=jobs.id AND p.state IN ('queued','searching')) LIMIT 1",
 			&st, err, "");
 		if (q_row(c, q, &st, err)) {
 			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
@@ -182,7 +182,7 @@ static enum wasd_status drop_searches(struct storage *s, const char *job, struct
 		char id[40] = "";
 		sqlite3_stmt *q = q_begin(
 			c,
-			"SELECT p.id FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching') LIMIT 1",
+			"SELECT p.id FROM job_profiles w JOIN modes p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching') LIMIT 1",
 			&st, err, "t", job);
 		if (q_row(c, q, &st, err))
 			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));

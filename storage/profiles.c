@@ -9,7 +9,7 @@
 
 /* clang-format off */
 #define PROFILE_COLS(T, I, D, X) \
-	T(X, id) T(X, checkpoint) T(X, name) T(X, state) T(X, desire) T(X, request) T(X, dataset) \
+	T(X, id) T(X, checkpoint) T(X, mode) T(X, kind) T(X, name) T(X, state) T(X, desire) T(X, request) T(X, dataset) \
 	I(X, dataset_version) T(X, info) I(X, bytes) T(X, sha256) T(X, message) T(X, created_by) I(X, created_at) \
 	I(X, updated_at) I(X, finished_at)
 /* clang-format on */
@@ -36,8 +36,8 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 	if (!name)
 		return WASD_OK;
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM profiles WHERE checkpoint=?1 AND name=?2 AND state='ready'", &st, err,
-	                          "tt", ckpt, name);
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM modes WHERE checkpoint=?1 AND mode=?2 AND state='ready'", &st, err,
+	                          "tt", ckpt, mode);
 	bool there = q_row(c, q, &st, err);
 	q_end(c, q);
 	return st || there ?
@@ -47,13 +47,24 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 
 /* ---- reading ---- */
 
+/* A profile is asked for by the name of its mode, or without the family. */
+static void mode_of(const char *name, char out[WASD_MODE_LEN])
+{
+	if (wasd_mode_member(name))
+		sqlite3_snprintf(WASD_MODE_LEN, out, "%s", name);
+	else
+		wasd_mode_join(WASD_FAMILY_DRAW, name, out);
+}
+
 static enum wasd_status get(struct conn *c, const char *ckpt, const char *name, struct storage_profile *out,
                             struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = ckpt ? q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (name=?2 OR id=?2)"),
-	                                 &st, err, "tt", ckpt, name) :
-	                         q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE id=?1"), &st, err, "t", name);
+	char mode[WASD_MODE_LEN];
+	mode_of(name, mode);
+	sqlite3_stmt *q = ckpt ? q_begin(c, SELECT(PROFILE_COLS, "modes WHERE checkpoint=?1 AND (mode=?2 OR id=?3)"), &st,
+	                                 err, "ttt", ckpt, mode, name) :
+	                         q_begin(c, SELECT(PROFILE_COLS, "modes WHERE id=?1"), &st, err, "t", name);
 	return row_one(c, q, st, &profile_type, out, "profile", name, err);
 }
 
@@ -73,8 +84,8 @@ enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint,
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q =
-		q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) ORDER BY id DESC"),
-	            &st, err, "tt", checkpoint, state);
+		q_begin(c, SELECT(PROFILE_COLS, "modes WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) ORDER BY id DESC"), &st,
+	            err, "tt", checkpoint, state);
 	st = row_all(c, q, st, &profile_type, (void **)&l.items, &l.n, err);
 	read_end(s, c);
 	if (!st)
@@ -86,7 +97,7 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "profiles WHERE state='queued' ORDER BY updated_at, id LIMIT 1"),
+	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "modes WHERE state='queued' ORDER BY updated_at, id LIMIT 1"),
 	                          &st, err, "");
 	st = row_one(c, q, st, &profile_type, out, "profile", "that waits", err);
 	read_end(s, c);
@@ -101,17 +112,16 @@ enum wasd_status storage_profile_of_job(struct storage *s, const char *job, stru
 	int64_t n = 0;
 	sqlite3_stmt *count = q_begin(
 		c,
-		"SELECT count(*) FROM job_profiles w JOIN profiles p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching')",
+		"SELECT count(*) FROM job_profiles w JOIN modes p ON p.id=w.profile WHERE w.job=?1 AND p.state IN ('queued','searching')",
 		&st, err, "t", job);
 	if (q_row(c, count, &st, err))
 		n = sqlite3_column_int64(count, 0);
 	q_end(c, count);
 	sqlite3_stmt *q = q_begin(
 		c,
-		SELECT(
-			PROFILE_COLS,
-			"profiles WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
-			" ORDER BY state='searching' DESC, updated_at, id LIMIT 1"),
+		SELECT(PROFILE_COLS,
+	           "modes WHERE id IN (SELECT profile FROM job_profiles WHERE job=?1) AND state IN ('queued','searching')"
+	           " ORDER BY state='searching' DESC, updated_at, id LIMIT 1"),
 		&st, err, "t", job);
 	st = row_one(c, q, st, &profile_type, out, "profile to search of job", job, err);
 	read_end(s, c);
@@ -128,8 +138,7 @@ enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char
 	char hex[WASD_SHA256_HEX], *copy = NULL;
 	size_t n = 0;
 	bool whole = false;
-	sqlite3_stmt *q = q_begin(c, "SELECT overlay,sha256 FROM profiles WHERE id=?1 AND state='ready'", &st, err, "t",
-	                          id);
+	sqlite3_stmt *q = q_begin(c, "SELECT file,sha256 FROM modes WHERE id=?1 AND state='ready'", &st, err, "t", id);
 	bool there = q_row(c, q, &st, err);
 	if (there) {
 		const void *blob = sqlite3_column_blob(q, 0);
@@ -209,7 +218,7 @@ static enum wasd_status check_begin(struct storage *s, const struct storage_prof
 	if (st)
 		return st;
 	struct conn *c = tx_conn(s);
-	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM profiles WHERE checkpoint=?1", &st, err, "t", in->checkpoint);
+	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM modes WHERE checkpoint=?1", &st, err, "t", in->checkpoint);
 	if (q_row(c, q, &st, err))
 		n = sqlite3_column_int64(q, 0);
 	q_end(c, q);
@@ -234,7 +243,7 @@ static enum wasd_status begin_again(struct storage *s, struct begin_args *a, str
 		                           in->name, have->request);
 	return q_run(
 		tx_conn(s),
-		"UPDATE profiles SET state='queued', desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
+		"UPDATE modes SET state='queued', desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
 		err, "ttttiti", have->id, in->desire, in->request, in->dataset, in->dataset_version, in->actor, wasd_now_ms());
 }
 
@@ -247,15 +256,16 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 	if (st == WASD_OK) {
 		st = begin_again(s, a, err);
 	} else if (st == WASD_ENOTFOUND) {
-		char id[32];
+		char id[32], mode[WASD_MODE_LEN];
 		if ((st = check_begin(s, in, err)))
 			return st;
 		wasd_ulid("prof_", id);
+		mode_of(in->name, mode);
 		st = q_run(
 			c,
-			"INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_by,created_at,updated_at)"
-			" VALUES(?1,?2,?3,'queued',?4,?5,?6,?7,?8,?9,?9)",
-			err, "ttttttiti", id, in->checkpoint, in->name, in->desire, in->request, in->dataset, in->dataset_version,
+			"INSERT INTO modes(id,checkpoint,mode,kind,state,desire,request,dataset,dataset_version,created_by,created_at,updated_at)"
+			" VALUES(?1,?2,?3,'draw','queued',?4,?5,?6,?7,?8,?9,?9)",
+			err, "ttttttiti", id, in->checkpoint, mode, in->desire, in->request, in->dataset, in->dataset_version,
 			in->actor, wasd_now_ms());
 	} else {
 		return wasd_fail(err, st, "profile %s cannot be read", in->name);
@@ -307,11 +317,11 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	else if (a->overlay)
 		st = q_run(
 			c,
-			"UPDATE profiles SET state=?2, info=?3, overlay=?4, bytes=?5, sha256=?6, updated_at=?7, finished_at=?7 WHERE id=?1",
+			"UPDATE modes SET state=?2, info=?3, file=?4, bytes=?5, sha256=?6, updated_at=?7, finished_at=?7 WHERE id=?1",
 			err, "tttbiti", a->id, a->state, a->info, a->overlay, a->bytes, (int64_t)a->bytes, a->sha256, now);
 	else
-		st = q_run(c, "UPDATE profiles SET state=?2, message=?3, updated_at=?4, finished_at=?5 WHERE id=?1", err,
-		           "tttiz", a->id, a->state, a->message, now, a->message ? now : INT64_C(0));
+		st = q_run(c, "UPDATE modes SET state=?2, message=?3, updated_at=?4, finished_at=?5 WHERE id=?1", err, "tttiz",
+		           a->id, a->state, a->message, now, a->message ? now : INT64_C(0));
 	storage_profile_done(&p);
 	if (st || (st = get(c, NULL, a->id, &p, err)))
 		return st;
@@ -362,7 +372,7 @@ enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err)
 	enum wasd_status st = WASD_OK;
 	for (;;) {
 		char id[40] = "";
-		sqlite3_stmt *q = q_begin(c, "SELECT id FROM profiles WHERE state='searching' LIMIT 1", &st, err, "");
+		sqlite3_stmt *q = q_begin(c, "SELECT id FROM modes WHERE state='searching' LIMIT 1", &st, err, "");
 		if (q_row(c, q, &st, err))
 			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 		q_end(c, q);
@@ -381,13 +391,11 @@ struct delete_args {
 static enum wasd_status refuse_used(struct conn *c, const struct storage_profile *p, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	char mode[WASD_MODE_LEN];
-	wasd_mode_join(WASD_FAMILY_DRAW, p->name, mode);
 	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode=?2 LIMIT 1", &st, err, "tt",
-	                          p->checkpoint, mode);
+	                          p->checkpoint, p->mode);
 	if (q_row(c, q, &st, err))
 		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose mode is %s",
-		                  p->name, q_text(q, 0), mode);
+		                  p->name, q_text(q, 0), p->mode);
 	q_end(c, q);
 	return st;
 }
@@ -405,7 +413,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (!st)
 		st = put_event(s, &p, "deleted", err);
 	if (!st)
-		st = q_run(c, "DELETE FROM profiles WHERE id=?1", err, "t", p.id);
+		st = q_run(c, "DELETE FROM modes WHERE id=?1", err, "t", p.id);
 	sqlite3_snprintf(sizeof object, object, "profile/%s", p.id);
 	if (!st)
 		st = audit_put(s,

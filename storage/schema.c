@@ -141,6 +141,37 @@ static const char *const main_steps[] = {
 	"CREATE TABLE step_metrics("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL,"
 	" ts INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, step)) STRICT, WITHOUT ROWID;",
+
+	/* 7 -> 8: modes that were made of a checkpoint, of any kind, in place of profiles; `name` is what is left of a mode
+     * without its family. A deployment's mode is one that its checkpoint has, whatever its form. */
+	"CREATE TABLE modes("
+	" id TEXT NOT NULL PRIMARY KEY, checkpoint TEXT NOT NULL REFERENCES checkpoints(id) ON DELETE CASCADE, mode TEXT NOT NULL, kind TEXT NOT NULL,"
+	" name TEXT GENERATED ALWAYS AS (substr(mode, instr(mode, ':') + 1)) VIRTUAL,"
+	" state TEXT NOT NULL CHECK(state IN ('queued','searching','ready','failed')), desire TEXT NOT NULL, request TEXT NOT NULL,"
+	" dataset TEXT NOT NULL, dataset_version INTEGER NOT NULL, info TEXT, file BLOB, bytes INTEGER NOT NULL DEFAULT 0, sha256 TEXT, message TEXT,"
+	" created_by TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, finished_at INTEGER,"
+	" CHECK((state='ready') = (file IS NOT NULL)), UNIQUE(checkpoint, mode),"
+	" FOREIGN KEY(dataset, dataset_version) REFERENCES datasets(name, version)) STRICT;"
+	"INSERT INTO modes(id,checkpoint,mode,kind,state,desire,request,dataset,dataset_version,info,file,bytes,sha256,message,created_by,created_at,updated_at,finished_at)"
+	" SELECT id,checkpoint,'dom:'||name,'draw',state,desire,request,dataset,dataset_version,info,overlay,bytes,sha256,message,created_by,created_at,updated_at,finished_at FROM profiles;"
+	"CREATE TABLE job_profiles_new("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, profile TEXT REFERENCES modes(id) ON DELETE SET NULL, message TEXT,"
+	" UNIQUE(job, name)) STRICT;"
+	"INSERT INTO job_profiles_new(rowid,job,name,profile,message) SELECT rowid,job,name,profile,message FROM job_profiles;"
+	"DROP TABLE job_profiles;"
+	"DROP TABLE profiles;"
+	"ALTER TABLE job_profiles_new RENAME TO job_profiles;"
+	"CREATE INDEX modes_by_state ON modes(state, updated_at);"
+	"CREATE INDEX job_profiles_by_profile ON job_profiles(profile);"
+	"CREATE TABLE deployments_new("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, job TEXT, checkpoint TEXT NOT NULL REFERENCES checkpoints(id),"
+	" mode TEXT NOT NULL, generation INTEGER NOT NULL, version INTEGER NOT NULL,"
+	" state TEXT NOT NULL, message TEXT, options TEXT NOT NULL, mode_by TEXT, mode_since INTEGER NOT NULL,"
+	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;"
+	"INSERT INTO deployments_new SELECT id,name,source,job,checkpoint,mode,generation,version,state,message,options,mode_by,mode_since,created_at,updated_at FROM deployments;"
+	"DROP TABLE deployments;"
+	"ALTER TABLE deployments_new RENAME TO deployments;"
+	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 };
 
 static const char *const ckpt_steps[] = {

@@ -475,10 +475,12 @@ enum { STORAGE_PROFILES_MAX = 32 /* of one checkpoint */, STORAGE_OVERLAY_MAX = 
 
 struct storage_profile {
 	char *id; /* "prof_..." */
-	char *checkpoint, *name;
-	char *state;   /* queued | searching | ready | failed */
-	char *desire;  /* macs | latency | draw */
-	char *request; /* JSON, canonical: what the search is asked */
+	char *checkpoint;
+	char *mode, *kind; /* "dom:fast", "draw" */
+	char *name;        /* "fast" */
+	char *state;       /* queued | searching | ready | failed */
+	char *desire;      /* macs | latency | draw */
+	char *request;     /* JSON, canonical: what the search is asked */
 	char *dataset;
 	int64_t dataset_version; /* whose validation images judge it */
 	char *info;              /* JSON, when ready: draw, macs, accuracy, speed ... */
@@ -505,7 +507,7 @@ struct storage_profile_in {
  * checkpoint; WASD_ESTATE too many; WASD_EFULL. */
 enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,
                                        struct storage_profile *out, bool *existing, struct wasd_err *err);
-/* name: also its id. checkpoint NULL: by id alone. */
+/* name: with or without the family, or the id. checkpoint NULL: by id alone. */
 enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name,
                                      struct storage_profile *out, struct wasd_err *err);
 /* Newest first; state NULL = all. */

@@ -187,8 +187,7 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	char name[160];
 	struct storage_profile p = {0};
 	enum wasd_status s = WASD_OK;
-	if (wasd_mode_member(mode) &&
-	    (s = storage_profile_get(c->cfg.db, checkpoint, wasd_mode_member(mode), &p, err)) != WASD_OK)
+	if (wasd_mode_member(mode) && (s = storage_profile_get(c->cfg.db, checkpoint, mode, &p, err)) != WASD_OK)
 		return s;
 	/* A profile by its id: deleted and searched again it is another one of the same name. */
 	snprintf(name, sizeof name, "%.50s.%.50s.%.40s", checkpoint, p.id ? p.id : mode, format);

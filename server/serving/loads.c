@@ -166,7 +166,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
 		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is of another one");
 	api_call_done(&call);
-	wasd_mode_join(WASD_FAMILY_DRAW, p->name, mode);
+	snprintf(mode, sizeof mode, "%s", p->mode);
 	if (st == WASD_OK)
 		st = warm_mode(s, id, mode, err);
 	if (st == WASD_OK)
@@ -228,7 +228,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	}
 	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* the oldest first */
 		struct wasd_err why = {0};
-		wasd_mode_join(WASD_FAMILY_DRAW, rows.items[i].name, mode);
+		snprintf(mode, sizeof mode, "%s", rows.items[i].mode);
 		if (mode_in_process(s, id, mode))
 			continue;
 		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);

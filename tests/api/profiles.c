@@ -373,12 +373,50 @@ static void trained_for(void)
 	teardown();
 }
 
+/* The list has the run's own modes and those that were made of the checkpoint, newest first. */
+static void listed_as_modes(void)
+{
+	char where[100];
+	begin();
+	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes", ckpt);
+	expect(404, "GET", "/v1/checkpoints/none/modes", NULL);
+	struct answer a = send("GET", where, NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(cJSON_GetArraySize(at(a.json, "items")), 2);
+	CHECK_STR(at_str(&a, "items/0/name"), "aom");
+	CHECK_STR(at_str(&a, "items/0/kind"), "plain");
+	CHECK_STR(at_str(&a, "items/1/name"), "dom");
+	CHECK_STR(at_str(&a, "items/1/kind"), "draw");
+	CHECK_STR(at_str(&a, "items/1/state"), "ready");
+	CHECK(at_num(&a, "items/0/val_acc") > 0);
+	CHECK(cJSON_IsNull(at(a.json, "items/0/us_1")) && cJSON_IsNull(at(a.json, "items/1/us_64")));
+	answer_done(&a);
+	make_ready("fast");
+	expect(202, "POST", base, "{\"name\":\"slow\",\"desire\":\"macs\",\"budget\":0.9}");
+	a = send("GET", where, NULL);
+	CHECK_INT(cJSON_GetArraySize(at(a.json, "items")), 4);
+	CHECK_STR(at_str(&a, "items/2/name"), "dom:slow");
+	CHECK_STR(at_str(&a, "items/2/state"), "queued");
+	CHECK(cJSON_IsNull(at(a.json, "items/2/macs")));
+	CHECK_STR(at_str(&a, "items/3/name"), "dom:fast");
+	CHECK_STR(at_str(&a, "items/3/kind"), "draw");
+	CHECK_STR(at_str(&a, "items/3/state"), "ready");
+	CHECK(at_num(&a, "items/3/macs") == 70 && at_num(&a, "items/3/val_acc") == 0.8);
+	CHECK(at_num(&a, "items/3/us_1") == 9000 && at_num(&a, "items/3/us_64") == 32000);
+	answer_done(&a);
+	/* A family that the checkpoint has no mode of is not another's. */
+	snprintf(where, sizeof where, "{\"name\":\"x\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"int8:fast\"}", ckpt);
+	expect(422, "POST", "/v1/deployments", where);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
 	TEST_RUN(life);
 	TEST_RUN(imported);
 	TEST_RUN(as_modes);
+	TEST_RUN(listed_as_modes);
 	TEST_RUN(in_a_job);
 	TEST_RUN(trained_for);
 	TEST_END();

@@ -175,7 +175,7 @@ static void test_memfd(void)
 	storage_close(s);
 	sqlite3 *db = NULL;
 	CHECK(sqlite3_open(in_dir("wasd.db"), &db) == SQLITE_OK);
-	CHECK(sqlite3_exec(db, "UPDATE profiles SET overlay=zeroblob(length(overlay))", NULL, NULL, NULL) == SQLITE_OK);
+	CHECK(sqlite3_exec(db, "UPDATE modes SET file=zeroblob(length(file))", NULL, NULL, NULL) == SQLITE_OK);
 	sqlite3_close(db);
 	s = open_store();
 	FAILS(storage_profile_memfd(s, id, &fd, &bytes, sha, &overlay, &err), WASD_ECORRUPT);
@@ -481,18 +481,97 @@ static void test_third_form(void)
 	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5 && d.updated_at == 7);
 	CHECK_STR(d.mode, "dom");
 	storage_deployment_done(&d);
+	/* The form of a mode is checked before it gets here; a row takes any. */
+	static const char *const wrong[] = {"dom:", "eco", "aom:fast"};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct storage_deployment_in in =
+			{.name = "other", .source = "{}", .checkpoint = "ckpt_1", .mode = wrong[i], .options = "{}", .actor = "me"};
+		FAILS(storage_deployment_create(s, &in, &d, &err), WASD_EINVAL);
+		FAILS(storage_deployment_mode(s, &(struct storage_mode_in){.name = "live", .mode = wrong[i], .actor = "me"},
+		                              &(struct storage_mode_out){0}, &err),
+		      WASD_EINVAL);
+	}
 	storage_close(s);
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
 	OK(conn_exec(&c, "UPDATE deployments SET mode='dom:fast'", &err));
-	CHECK(conn_exec(&c, "UPDATE deployments SET mode='dom:'", &err) != WASD_OK);
-	CHECK(conn_exec(&c, "UPDATE deployments SET mode='eco'", &err) != WASD_OK);
 	CHECK(conn_exec(&c, "UPDATE deployments SET checkpoint='ckpt_2'", &err) != WASD_OK);
 	CHECK(
 		conn_exec(
 			&c,
-			"INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_at,updated_at)"
-			" VALUES('prof_1','ckpt_1','x','ready','macs','{}','glyphs',1,1,1)",
+			"INSERT INTO modes(id,checkpoint,mode,kind,state,desire,request,dataset,dataset_version,created_at,updated_at)"
+			" VALUES('prof_1','ckpt_1','dom:x','draw','ready','macs','{}','glyphs',1,1,1)",
 			&err) != WASD_OK); /* ready, and nothing found */
+	conn_close(&c);
+	end_store(open_store());
+}
+
+/* A file of the seventh form: its profiles are modes now, with all that hung on them. */
+static void test_seventh_form(void)
+{
+	fresh_dir();
+	struct schema old = schema_main;
+	struct storage_profile p = {0};
+	struct storage_deployment d = {0};
+	struct conn c = {0};
+	char sha[WASD_SHA256_HEX], *data = NULL;
+	size_t n = 0;
+	int64_t waiting = 0;
+	wasd_sha256_of("overlay", 7, sha);
+	old.n_steps = 7;
+	OK(schema_create(&old, in_dir("wasd.db"), &err));
+	OK(schema_create(&schema_ckpt, in_dir("ckpt.db"), &err));
+	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
+	OK(conn_exec(
+		&c,
+		"INSERT INTO datasets(id,name,version,state,source_digest,created_at,updated_at) VALUES('ds_1','glyphs',1,'ready','s',1,1);"
+		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,keep_best,keep_latest,keep_max,created_at,updated_at,trained)"
+		" VALUES('job_1','j','running',50,'default','{}','x','{}','','glyphs',1,1,1,1,1,1,'done');"
+		"INSERT INTO checkpoints(id,job,attempt,epoch,step,metrics,bytes,sha256,reason,created_at) VALUES('ckpt_1','job_1',1,2,3,'{}',7,'x','final',9);"
+		"INSERT INTO deployments VALUES('dep_1','live','{}','job_1','ckpt_1','dom:fast',4,2,'ready','m','{}','me',5,6,7);"
+		"INSERT INTO profiles(id,checkpoint,name,state,desire,request,dataset,dataset_version,created_at,updated_at)"
+		" VALUES('prof_2','ckpt_1','least','queued','macs','{\"budget\":0.5}','glyphs',1,11,12);"
+		"INSERT INTO job_profiles VALUES('job_1','least','prof_2',NULL),('job_1','gone',NULL,'was refused');",
+		&err));
+	char *sql = wasd_asprintf(
+		"INSERT INTO profiles VALUES('prof_1','ckpt_1','fast','ready','draw','{}','glyphs',1,'{\"macs\":70}',CAST('overlay' AS BLOB),7,'%s',NULL,'me',8,9,10)",
+		sha);
+	OK(conn_exec(&c, sql, &err));
+	wasd_free(sql);
+	conn_close(&c);
+	struct storage *s = open_store();
+	OK(storage_profile_get(s, "ckpt_1", "fast", &p, &err));
+	CHECK_STR(p.id, "prof_1");
+	CHECK_STR(p.name, "fast");
+	CHECK_STR(p.mode, "dom:fast");
+	CHECK_STR(p.kind, "draw");
+	CHECK_STR(p.info, "{\"macs\":70}");
+	CHECK_STR(p.created_by, "me");
+	CHECK(p.created_at == 8 && p.updated_at == 9 && p.finished_at == 10);
+	storage_profile_done(&p);
+	OK(storage_profile_get(s, "ckpt_1", "dom:fast", &p, &err));
+	storage_profile_done(&p);
+	FAILS(storage_profile_get(s, "ckpt_1", "int8:fast", &p, &err), WASD_ENOTFOUND); /* another family's */
+	OK(storage_profile_overlay(s, "prof_1", &data, &n, &err));
+	CHECK(n == 7 && !memcmp(data, "overlay", 7));
+	wasd_free(data);
+	OK(storage_deployment_get(s, "live", &d, &err));
+	CHECK_STR(d.mode, "dom:fast");
+	CHECK(d.generation == 4 && d.mode_since == 5);
+	storage_deployment_done(&d);
+	FAILS(storage_profile_delete(s, "ckpt_1", "fast", "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "live");
+	/* The job waits for the other one still, and is told of what was refused when it is there. */
+	OK(storage_profile_of_job(s, "job_1", &p, &waiting, &err));
+	CHECK_STR(p.mode, "dom:least");
+	CHECK_INT(waiting, 1);
+	storage_profile_done(&p);
+	OK(storage_profile_delete(s, "ckpt_1", "least", "me", &err));
+	storage_close(s);
+	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
+	OK(conn_int(&c, "SELECT count(*) FROM job_profiles WHERE profile IS NULL", &waiting, &err));
+	CHECK_INT(waiting, 2); /* ON DELETE SET NULL came along */
+	OK(conn_int(&c, "SELECT count(*) FROM sqlite_schema WHERE name='profiles'", &waiting, &err));
+	CHECK_INT(waiting, 0);
 	conn_close(&c);
 	end_store(open_store());
 }
@@ -557,6 +636,7 @@ int main(void)
 	TEST_RUN(test_job_cancelled);
 	TEST_RUN(test_job_no_memory);
 	TEST_RUN(test_third_form);
+	TEST_RUN(test_seventh_form);
 	TEST_RUN(test_no_memory);
 	TEST_END();
 }

@@ -1,0 +1,108 @@
+/* api/modes.c - the modes of a checkpoint: those that its run made, then those that were made of it afterwards. */
+#include "internal.h"
+#include "wasd/spec.h"
+#include <string.h>
+
+/* What a search has measured of a mode; null where nobody has. Times are of one image and of 64 together. */
+static void add_figures(cJSON *j, const cJSON *found, const char *const *members)
+{
+	double v;
+	for (; *members; members++) {
+		bool known = wasd_json_num(found, *members, &v);
+		api_add_maybe(j, *members, known, known ? v : 0);
+	}
+	bool one = wasd_json_num(found, "latency_us", &v);
+	api_add_maybe(j, "us_1", one, one ? v : 0);
+	bool many = wasd_json_num(found, "images_per_s_64", &v) && v > 0;
+	api_add_maybe(j, "us_64", many, many ? 64e6 / v : 0);
+}
+
+static cJSON *item(const char *name, const char *kind, const char *state)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_str(j, "name", name);
+	api_add_str(j, "kind", kind);
+	api_add_str(j, "state", state);
+	return j;
+}
+
+/* One of the run's own: its accuracy is the epoch's, its multiply-adds are the run's. `found`: of a search, or NULL. */
+static cJSON *own_json(const char *mode, const cJSON *info, const cJSON *metrics, const cJSON *found)
+{
+	static const char *const members[] = {"bytes", NULL};
+	bool plain = !strcmp(mode, WASD_MODE_AOM);
+	double acc = 0, macs = 0;
+	cJSON *j = item(mode, plain ? "plain" : "draw", "ready");
+	bool judged = wasd_json_num(metrics, wasd_metric_of("val_acc", mode)->name, &acc) ||
+	              wasd_json_num(found, "val_acc", &acc),
+		 counted = wasd_json_num(wasd_json_get(info, "macs"), mode, &macs) || wasd_json_num(found, "macs", &macs);
+	api_add_maybe(j, "val_acc", judged, acc);
+	api_add_maybe(j, "macs", counted, macs);
+	add_figures(j, found, members);
+	api_add_str(j, "profile", NULL);
+	return j;
+}
+
+static cJSON *made_json(const struct storage_profile *p, const cJSON *info)
+{
+	static const char *const members[] = {"val_acc", "macs", "bytes", NULL};
+	cJSON *j = item(p->mode, p->kind, p->state);
+	add_figures(j, info, members);
+	api_add_str(j, "profile", p->id);
+	return j;
+}
+
+/* The plain weights as the newest search has measured them; NULL: none has, or there is no memory. */
+static cJSON *plain_found(const struct storage_profile_list *l)
+{
+	cJSON *aom = NULL;
+	int64_t newest = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct storage_profile *p = &l->items[i];
+		if (!p->info || p->finished_at <= newest)
+			continue;
+		cJSON *info = api_parse_trusted(p->info);
+		newest = p->finished_at;
+		cJSON_Delete(aom);
+		aom = cJSON_DetachItemFromObjectCaseSensitive(info, "aom");
+		cJSON_Delete(info);
+	}
+	return aom;
+}
+
+static cJSON *items_json(const struct storage_ckpt *k, const struct storage_profile_list *l)
+{
+	cJSON *list = cJSON_CreateArray(), *aom = plain_found(l);
+	cJSON *info = api_parse_trusted(k->info), *metrics = api_parse_trusted(k->metrics);
+	for (int i = 0; wasd_modes[i]; i++) {
+		bool plain = !strcmp(wasd_modes[i], WASD_MODE_AOM);
+		if (plain || !api_ckpt_plain(k))
+			api_push(list, own_json(wasd_modes[i], info, metrics, plain ? aom : NULL));
+	}
+	for (size_t i = 0; i < l->n; i++) {
+		cJSON *found = l->items[i].info ? api_parse_trusted(l->items[i].info) : NULL;
+		api_push(list, made_json(&l->items[i], found));
+		cJSON_Delete(found);
+	}
+	cJSON_Delete(aom);
+	cJSON_Delete(metrics);
+	cJSON_Delete(info);
+	return list;
+}
+
+enum api_result api_modes_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt k;
+	struct storage_profile_list l;
+	struct wasd_err err = {0};
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
+	if (storage_profile_list(c->db, k.id, NULL, &l, &err)) {
+		api_send_error(q, r, &err);
+	} else {
+		api_send_list(q, r, items_json(&k, &l), NULL);
+		storage_profile_list_done(&l);
+	}
+	storage_ckpt_done(&k);
+	return API_DONE;
+}
