@@ -20,6 +20,7 @@ struct request {
 
 struct speed {
 	double per_s_1, per_s_64, latency_us;
+	size_t bytes; /* of the weights as they are packed for both */
 };
 struct verdict {
 	uint64_t macs;

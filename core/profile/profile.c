@@ -326,7 +326,8 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, 
 	if (!s && batch_64)
 		s = time_of(p, b, 64, &us_64, err);
 	if (!s)
-		*out = (struct speed){1e6 / out->latency_us, batch_64 ? 64e6 / us_64 : 0, out->latency_us};
+		*out = (struct speed){1e6 / out->latency_us, batch_64 ? 64e6 / us_64 : 0, out->latency_us,
+		                      wasd_bundle_bytes(b)};
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 	return s;
@@ -477,7 +478,8 @@ static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
 	       cJSON_AddNumberToObject(j, "val_acc", v->val.accuracy) &&
 	       cJSON_AddNumberToObject(j, "images_per_s_1", v->speed.per_s_1) &&
 	       cJSON_AddNumberToObject(j, "images_per_s_64", v->speed.per_s_64) &&
-	       cJSON_AddNumberToObject(j, "latency_us", v->speed.latency_us);
+	       cJSON_AddNumberToObject(j, "latency_us", v->speed.latency_us) &&
+	       cJSON_AddNumberToObject(j, "bytes", (double)v->speed.bytes);
 }
 
 static cJSON *make_info(const struct maker *m, const struct verdict *v, const struct verdict *aom)

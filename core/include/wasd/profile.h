@@ -36,7 +36,7 @@ struct wasd_profile_opts {
 /* Searches the transforms that the checkpoint's training law allows (of a run without WAS: the published network's) for
  * the draw that keeps most accuracy within the budget; see profile/search.c for how. Images: those that the
  * checkpoint's run held out (a tenth where it held out none). *mode_file for wasd_free; *info, the caller's:
- *     {"draw":[...],"macs":N,"macs_share":X,"val_loss":X,"val_acc":X,"images_per_s_1":X,"images_per_s_64":X,"latency_us":X,"evaluations":N,
+ *     {"draw":[...],"macs":N,"macs_share":X,"val_loss":X,"val_acc":X,"images_per_s_1":X,"images_per_s_64":X,"latency_us":X,"bytes":N,"evaluations":N,
  *      "aom":{the same numbers of the plain weights, from "macs" on}}
  * measured as served: folded, packed, float32, val_* on all validation images. Same file, data, request, threads and
  * backend: the same draw of "macs" and "draw"; a latency is the machine's. Needs the thread team (wasd_threads_init).
