@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "modes/mode.h"
 #include "wasd/data.h"
 #include "wasd/model.h"
 #include "wasd/optim.h"
@@ -237,6 +238,18 @@ static bool strategies(cJSON *list)
 	return true;
 }
 
+static bool mode_kinds(cJSON *list)
+{
+	const struct mode_kind *k;
+	for (int i = 0; (k = mode_kind_at(i)); i++) {
+		cJSON *j = append(list, cJSON_CreateObject());
+		if (!put_str(j, "name", k->name) || !put_str(j, "summary", k->summary) ||
+		    !put(j, "family", k->family ? cJSON_CreateString(k->family) : cJSON_CreateNull()))
+			return false;
+	}
+	return true;
+}
+
 static bool augmentations(cJSON *list)
 {
 	static const struct wasd_optim_option none[] = {{0}}, pad[] = {{.name = "pad", .def = 4, .min = 1, .max = 64}, {0}};
@@ -330,9 +343,9 @@ cJSON *wasd_capabilities(void)
 		const char *name;
 		bool (*fill)(cJSON *list);
 	} part[] = {
-		{"archs", archs},           {"layers", layers},       {"strategies", strategies}, {"transforms", transforms},
-		{"optimizers", optimizers}, {"schedules", schedules}, {"augment", augmentations}, {"precisions", precisions},
-		{"backends", backends},     {"formats", formats},     {"synthetic", synthetic},
+		{"archs", archs},           {"layers", layers},         {"strategies", strategies}, {"transforms", transforms},
+		{"mode_kinds", mode_kinds}, {"optimizers", optimizers}, {"schedules", schedules},   {"augment", augmentations},
+		{"precisions", precisions}, {"backends", backends},     {"formats", formats},       {"synthetic", synthetic},
 	};
 	cJSON *all = cJSON_CreateObject();
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {

@@ -1,13 +1,17 @@
-/* tests/core/extend.c - a network, a transform, a layer, a weight strategy and an optimizer that core does not have,
- * each one file and one row: they are listed, described, built, drawn, trained, stored and deployed like those of
- * core. */
+/* tests/core/extend.c - a network, a transform, a layer, a weight strategy, an optimizer and a kind of mode that core
+ * does not have, each one file and one row: they are listed, described, built, drawn, trained, stored and deployed like
+ * those of core. */
 #include "tiny.h"
 
 #include "compare_nets.h"
+#include "train/checkpoint.h"
+#include "train/measure.h"
+#include "train/mode_file.h"
 #include "wasd/convert.h"
 #include "wasd/safetensors.h"
 
 #include "extend_layer.h"
+#include "extend_mode.h"
 #include "extend_network.h"
 #include "extend_optimizer.h"
 #include "extend_strategy.h"
@@ -18,6 +22,7 @@ static const struct layer layer_hollow = {.op = "hollow", .summary = "has no ker
 const struct layer *const layer_more[] = {&layer_square, &layer_hollow, NULL};
 const struct wasd_arch *const wasd_arch_more[] = {&arch_speck, NULL};
 const struct wasd_optim_kind *const wasd_optim_more[] = {&optim_signsgd, NULL};
+const struct mode_kind *const mode_kind_more[] = {&mode_halved, NULL};
 const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
 const struct wasd_transform_op *const wasd_transform_op_more[] = {&op_transpose, NULL};
 
@@ -36,7 +41,9 @@ static void are_listed(void)
 	cJSON *caps = wasd_capabilities();
 	CHECK(listed(caps, "archs", "name", "speck") && listed(caps, "transforms", "type", "transpose") &&
 	      listed(caps, "layers", "type", "square") && listed(caps, "strategies", "type", "sparse") &&
-	      listed(caps, "strategies", "type", "was") && listed(caps, "optimizers", "name", "signsgd"));
+	      listed(caps, "strategies", "type", "was") && listed(caps, "optimizers", "name", "signsgd") &&
+	      listed(caps, "mode_kinds", "name", "halved") && listed(caps, "mode_kinds", "name", "plain") &&
+	      listed(caps, "mode_kinds", "name", "draw"));
 	CHECK(listed(caps, "archs", "name", "resnet18") && !listed(caps, "archs", "name", "speck2"));
 	cJSON_Delete(caps);
 }
@@ -409,6 +416,196 @@ static void optimizer_trains(void)
 	wasd_dataset_close(data);
 }
 
+/* ---- the kind of mode --------------------------------------------------------------------------------- */
+
+#define HALVED_NET \
+	"\"model\":{\"name\":\"net\",\"layers\":[{\"type\":\"conv\",\"out\":16,\"bias\":false,\"augment\":true,\"name\":\"a\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"conv\",\"out\":20,\"stride\":2,\"augment\":true,\"name\":\"b\"},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"f\"}]}"
+#define HALVED_RECIPE "{\"factor\":0.5}"
+enum { SHOWN = 5 }; /* images that both are asked */
+
+static bool never_stop(void *ctx, uint32_t done, uint32_t of)
+{
+	(void)ctx, (void)done, (void)of;
+	return true;
+}
+
+/* The trained network from its file. */
+static struct wasd_model *loaded(const struct tiny_run *r, struct wasd_graph **g)
+{
+	struct checkpoint c = {0};
+	struct wasd_model *m = NULL;
+	CHECK(!checkpoint_open(r->file, r->len, &c, NULL) && !checkpoint_graph(&c, g, NULL));
+	CHECK(!wasd_model_create(*g, 1, &m, NULL) && !checkpoint_load_params(&c, *g, "", wasd_model_master(m), NULL));
+	checkpoint_done(&c);
+	return m;
+}
+
+/* A mode file of the trained network, its statistics measured under the recipe by that backend. */
+static void *halved_file(struct wasd_graph *g, struct wasd_model *m, const struct wasd_dataset *data,
+                         const char *backend, enum wasd_precision p, size_t *len)
+{
+	struct wasd_err err = {0};
+	struct wasd_recipe *recipe = NULL;
+	struct wasd_loader *l = NULL;
+	struct wasd_exec *e = NULL;
+	const struct mode_kind *kind = mode_kind_find("halved");
+	cJSON *j = cJSON_Parse(HALVED_RECIPE);
+	void *bytes = NULL;
+	CHECK(kind == &mode_halved && !kind->open(j, g, &recipe, &err));
+	CHECK(!wasd_loader_create(&(struct wasd_loader_opts){.data = data, .split = WASD_TRAIN, .batch = 16}, &l, &err));
+	CHECK_MSG(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 16, .precision = p, .backend = backend}, &e, &err),
+	          "%s", err.msg);
+	CHECK_MSG(!measure_statistics(e, l, recipe, WASD_STATS_DOM, (struct measure_tick){never_stop, NULL}, &err), "%s",
+	          err.msg);
+	CHECK(!mode_file_write(g, "net", kind, j, wasd_model_stats(m, WASD_STATS_DOM), &bytes, len, &err));
+	CHECK(wasd_graph_macs(g, recipe) < wasd_graph_macs(g, NULL));
+	kind->close(recipe);
+	wasd_exec_destroy(e);
+	wasd_loader_destroy(l);
+	cJSON_Delete(j);
+	return bytes;
+}
+
+/* The same written out: kernels are halved by hand and their last columns cleared, and plain loops compute the rest. */
+static void halved_by_hand(struct wasd_graph *g, struct wasd_model *m, const real *x, real *logits)
+{
+	static const char *const kernels[] = {"a.weight", "b.weight"};
+	struct wasd_exec *e = NULL;
+	for (int i = 0; i < 2; i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, wasd_graph_param_find(g, kernels[i]));
+		real *w = wasd_model_master(m) + p.offset;
+		for (size_t k = 0; k < p.count; k++)
+			w[k] = k % 3 == 2 ? 0 : (real)(0.5 * (double)w[k]);
+	}
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = SHOWN, .backend = "ref"}, &e, NULL));
+	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = SHOWN, .bn = WASD_BN_SET, .set = WASD_STATS_DOM}, NULL));
+	memcpy(logits, wasd_exec_logits(e), SHOWN * 10 * sizeof *logits);
+	wasd_exec_destroy(e);
+}
+
+static void served(const struct wasd_mode_source *from, const char *backend, enum wasd_precision p, const real *x,
+                   real *logits)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *pr = NULL;
+	struct wasd_err err = {0};
+	CHECK_MSG(!wasd_bundle_create(from, &b, &err), "%s %s: %s", backend, from->name, err.msg);
+	CHECK_STR(b ? wasd_bundle_mode(b) : NULL, from->name);
+	CHECK_MSG(b &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = p, .backend = backend}, &pr,
+	                                     &err) &&
+	              !wasd_predictor_run(pr, x, SHOWN, logits, &err),
+	          "%s %s: %s", backend, from->name, err.msg);
+	wasd_predictor_destroy(pr);
+	wasd_bundle_unref(b);
+}
+
+/* A checkpoint whose list has the mode as well, with its statistics among its own tensors. */
+static void *with_one_more(const struct tiny_run *r, const void *file, size_t len, size_t *out_len)
+{
+	static const char *const keys[] = {"format",   "arch",        "dataset_digest", "spec", "was",
+	                                   "progress", "fingerprint", "classes",        "input"};
+	struct wasd_st *st = NULL, *over = NULL;
+	struct wasd_st_writer *w = wasd_st_writer_create();
+	void *bytes = NULL;
+	CHECK(!wasd_st_open(r->file, r->len, &st, NULL) && !wasd_st_open(file, len, &over, NULL));
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		wasd_st_writer_meta(w, keys[i], wasd_st_meta(st, keys[i]));
+	cJSON *list = cJSON_Parse(wasd_st_meta(st, "modes"));
+	cJSON_AddItemToArray(list, mode_entry("halved:listed", &mode_halved, cJSON_Parse(HALVED_RECIPE), "halved.", true));
+	char *text = wasd_json_print(list);
+	wasd_st_writer_meta(w, "modes", text);
+	for (size_t i = 0; i < wasd_st_count(st) + wasd_st_count(over); i++) {
+		bool own = i < wasd_st_count(st);
+		const struct wasd_st_tensor *t = wasd_st_at(own ? st : over, own ? i : i - wasd_st_count(st));
+		char name[96];
+		snprintf(name, sizeof name, "%s%s", own ? "" : "halved.", t->name);
+		wasd_st_writer_add(w, name, t->dtype, t->ndims, t->dims, t->data);
+	}
+	CHECK(!wasd_st_writer_block(w, &bytes, out_len, NULL));
+	wasd_free(text);
+	cJSON_Delete(list);
+	wasd_st_writer_destroy(w);
+	wasd_st_close(st);
+	wasd_st_close(over);
+	return bytes;
+}
+
+static void serve_halved(const struct tiny_run *r, const struct wasd_dataset *data, const char *backend,
+                         enum wasd_precision p)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = loaded(r, &g);
+	real x[SHOWN * 3 * 16 * 16], want[SHOWN * 10], got[SHOWN * 10], listed_too[SHOWN * 10];
+	/* what bfloat16 has of 8 bits, through two convolutions */
+	double scale, d, tol = p == WASD_PRECISION_BF16 ? 0.06 : 2e-4;
+	size_t len = 0, more_len = 0, onnx_len = 0;
+	void *file = halved_file(g, m, data, backend, p, &len), *more = with_one_more(r, file, len, &more_len),
+		 *onnx = NULL;
+	for (int i = 0; i < SHOWN; i++)
+		wasd_normalise(wasd_dataset_image(data, WASD_TEST, (size_t)i), 3 * 16 * 16, x + i * 3 * 16 * 16);
+	struct wasd_mode_source from = {.file = r->file,
+	                                .len = r->len,
+	                                .mode_file = file,
+	                                .mode_len = len,
+	                                .name = "halved:x"};
+	served(&from, backend, p, x, got);
+	served(TINY_MODE(more, more_len, "halved:listed"), backend, p, x, listed_too);
+	CHECK_MSG(!memcmp(got, listed_too, sizeof got), "%s: in a list it is another one", backend);
+	CHECK(!wasd_export_onnx(&from, &onnx, &onnx_len, NULL) && onnx_len > 0);
+	halved_by_hand(g, m, x, want);
+	d = distance(got, want, SHOWN * 10, &scale);
+	CHECK_MSG(d <= tol * scale, "%s %s: logits differ by %g of %g", backend, wasd_precision_name(p), d, scale);
+	wasd_free(onnx);
+	wasd_free(file);
+	wasd_free(more);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+}
+
+static void mode_is_served_on_every_backend(void)
+{
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("halved", 64, 16, 16, path);
+	struct tiny_run r = {0};
+	const struct backend *b, *can;
+	tiny_go(&r, "{" HALVED_NET ",\"train\":{\"epochs\":1,\"batch\":16}}", data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	for (int i = 0; (b = backend_at(i)); i++)
+		for (int p = 0; p < WASD_PRECISIONS; p++)
+			if (!backend_choose(b->name, (enum wasd_precision)p, &can, NULL))
+				serve_halved(&r, data, b->name, (enum wasd_precision)p);
+	tiny_done(&r);
+	wasd_dataset_close(data);
+}
+
+/* Every row says what it is, and takes what is not its recipe for an error. */
+static void kinds_of_modes(void)
+{
+	const struct mode_kind *k, *other;
+	struct wasd_graph *g = NULL;
+	cJSON *model = cJSON_Parse("{" HALVED_NET "}"), *wrong = cJSON_CreateString("no recipe of any kind");
+	CHECK(!wasd_network_build(wasd_json_get(model, "model"), (struct wasd_shape){3, 16, 16}, 10, &g, NULL));
+	for (int i = 0; (k = mode_kind_at(i)); i++) {
+		struct wasd_recipe *none = NULL;
+		char name[WASD_MODE_LEN];
+		CHECK_MSG(*k->name && *k->summary && k->open && mode_kind_find(k->name) == k, "%s", k->name);
+		CHECK_MSG(k->open(wrong, g, &none, NULL) == WASD_EINVAL && !none, "%s", k->name);
+		for (int n = 0; (other = mode_kind_at(n)); n++)
+			CHECK_MSG(n == i || !k->family || !other->family || strcmp(k->family, other->family), "%s", k->name);
+		if (!k->family)
+			continue;
+		wasd_mode_join(k->family, "x", name);
+		CHECK_MSG(wasd_mode_ok(name) && !strcmp(wasd_mode_member(name), "x"), "%s is no name of a mode", name);
+	}
+	CHECK(!mode_kind_find("quartered"));
+	wasd_graph_destroy(g);
+	cJSON_Delete(model);
+	cJSON_Delete(wrong);
+}
+
 int main(void)
 {
 	tiny_begin();
@@ -421,6 +618,8 @@ int main(void)
 	TEST_RUN(strategy_trains_and_is_deployed);
 	TEST_RUN(strategies_are_refused);
 	TEST_RUN(list_of_was_is_was);
+	TEST_RUN(kinds_of_modes);
+	TEST_RUN(mode_is_served_on_every_backend);
 	TEST_RUN(optimizer_steps);
 	TEST_RUN(optimizer_trains);
 	tiny_end();

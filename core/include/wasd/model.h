@@ -96,6 +96,7 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's
  *      "weights"; an option of type "form" has a form of
  *                  its own, and neither default nor range here
+ *      "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
  *      "transforms":[{"type","op","summary","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
  *      "optimizers":[{"name","summary","options":[OPTION]}],
  *      "schedules":[{"name","summary","options":[OPTION]}],                                 without warmup_epochs
