@@ -88,6 +88,9 @@ def old_state(folder):
                 close([series[metric][int(e)] for e in points], list(points.values()), near["losses"], metric)
 
         with case(f"{name}: live models give the recorded logits in every mode"):
+            listed = c.get(f"/v1/checkpoints/{best}/modes").json["items"]
+            equal([(m["name"], m["kind"], m["state"]) for m in listed], [("aom", "plain", "ready"), ("dom", "draw", "ready"), ("dom:light", "draw", "ready")])
+            check(all(m["macs"] > 0 and m["val_acc"] is not None for m in listed), listed)
             for deployment, modes in golden["logits"].items():
                 equal(d.wait_deployment(deployment)["mode"], golden["answers"][f"/v1/deployments/{deployment}"]["mode"])
                 for mode, want in modes.items():
