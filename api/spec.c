@@ -587,7 +587,7 @@ static void check_metric(const cJSON *spec, const char *pointer, const cJSON *go
 {
 	const char *name;
 	char at[32];
-	const struct wasd_metric *m = wasd_json_str(goal, "metric", &name) ? wasd_metric_find(name) : NULL;
+	const struct wasd_metric_kind *m = wasd_json_str(goal, "metric", &name) ? wasd_metric_find(name) : NULL;
 	if (!m || !m->mode)
 		return;
 	if (!has_word(wasd_json_get(wasd_json_get(spec, "eval"), "modes"), m->mode)) {

@@ -63,9 +63,7 @@ enum wasd_status backend_choose(const char *name, enum wasd_precision p, const s
 
 const char *wasd_precision_name(enum wasd_precision p)
 {
-	static const char *const names[WASD_PRECISIONS] =
-		{[WASD_PRECISION_FP32] = "fp32", [WASD_PRECISION_FP32_STRICT] = "fp32-strict", [WASD_PRECISION_BF16] = "bf16"};
-	return names[p];
+	return wasd_precisions[p];
 }
 
 bool wasd_precision_from_name(const char *name, enum wasd_precision *out)

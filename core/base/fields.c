@@ -2,6 +2,7 @@
  * and reading by it (fields.h). */
 #include "base/fields.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,10 +118,10 @@ static bool has_range(const struct wasd_field *f)
 	return f->max > f->min && !f->choices && !f->choice_at;
 }
 
-static bool describe(const struct wasd_field *f, cJSON *o)
+static bool describe(const struct wasd_field *f, const char *type, cJSON *o)
 {
 	bool numbers = f->type == WASD_INT || f->type == WASD_NUM || f->type == WASD_PAIR;
-	return cJSON_AddStringToObject(o, "type", type_names[f->type]) &&
+	return cJSON_AddStringToObject(o, "type", type) &&
 	       (!numbers || f->choices || cJSON_AddNumberToObject(o, "n", f->type == WASD_PAIR ? 2 : 1)) &&
 	       (!f->required || cJSON_AddTrueToObject(o, "required")) &&
 	       (!f->def || put(o, "default", cJSON_Parse(f->def))) && (!f->null_ok || cJSON_AddTrueToObject(o, "null")) &&
@@ -130,13 +131,16 @@ static bool describe(const struct wasd_field *f, cJSON *o)
 	       (!f->below_max || cJSON_AddTrueToObject(o, "below_max")) &&
 	       (!wasd_field_choice(f, 0) || put_choices(f, o)) &&
 	       (!f->table || cJSON_AddStringToObject(o, "table", f->table)) &&
+	       (!f->form || cJSON_AddStringToObject(o, "form", f->form)) &&
 	       (!f->summary || cJSON_AddStringToObject(o, "summary", f->summary));
 }
 
 cJSON *wasd_field_to_json(const struct wasd_field *f)
 {
 	cJSON *o = cJSON_CreateObject();
-	if (o && cJSON_AddStringToObject(o, "name", f->name) && describe(f, o))
+	/* Of an option that is no plain value the row's owner alone says what it may be. */
+	bool plain = !f->form && f->type < WASD_OBJECT;
+	if (o && cJSON_AddStringToObject(o, "name", f->name) && describe(f, plain ? type_names[f->type] : "form", o))
 		return o;
 	cJSON_Delete(o);
 	return NULL;
@@ -169,13 +173,28 @@ const struct wasd_field *wasd_spec_at(const char *path)
 	return *path ? NULL : f;
 }
 
+double wasd_spec_number(const cJSON *spec, const char *path)
+{
+	const struct wasd_field *f = wasd_spec_at(path);
+	double v[2];
+	char key[32];
+	wasd_field_numbers(f, f->def, v);
+	for (const char *s = path; spec && *s; s += strcspn(s, "/")) {
+		snprintf(key, sizeof key, "%.*s", (int)strcspn(s + 1, "/"), s + 1);
+		spec = wasd_json_get(spec, key);
+		s++;
+	}
+	return cJSON_IsNumber(spec) ? spec->valuedouble : v[0];
+}
+
 static bool add_rows(cJSON *list, const struct wasd_field *rows, const char *at)
 {
 	for (const struct wasd_field *f = rows; f && f->name; f++) {
 		char path[PATH];
 		cJSON *o = cJSON_CreateObject();
 		snprintf(path, sizeof path, "%s/%s", at, f->name);
-		if (!o || !cJSON_AddStringToObject(o, "path", path) || !describe(f, o) || !cJSON_AddItemToArray(list, o)) {
+		if (!o || !cJSON_AddStringToObject(o, "path", path) || !describe(f, type_names[f->type], o) ||
+		    !cJSON_AddItemToArray(list, o)) {
 			cJSON_Delete(o);
 			return false;
 		}
@@ -214,14 +233,136 @@ enum wasd_status fields_known(const cJSON *obj, const char *at, const char *cons
 	return WASD_OK;
 }
 
-enum wasd_status fields_number(const cJSON *v, const char *at, struct fields_range r, double *out, struct wasd_err *err)
+enum wasd_status fields_known_rows(const cJSON *obj, const char *at, const char *key, const struct wasd_field *rows,
+                                   const struct wasd_field *more, struct wasd_err *err)
 {
-	if (!cJSON_IsNumber(v) || !isfinite(v->valuedouble))
-		return wasd_fail_at(err, WASD_EINVAL, at, "must be a number");
-	double d = v->valuedouble;
-	if (d < r.min || d > r.max || (r.above_min && d == r.min) || (r.below_max && d == r.max))
-		return wasd_fail_at(err, WASD_EINVAL, at, "%g is outside %c%g, %g%c", d, r.above_min ? '(' : '[', r.min, r.max,
-		                    r.below_max ? ')' : ']');
-	*out = d;
+	const char *names[32] = {NULL};
+	size_t n = 0;
+	if (key)
+		names[n++] = key;
+	for (; rows && rows->name; rows++)
+		names[n++] = rows->name;
+	for (; more && more->name; more++)
+		names[n++] = more->name;
+	assert(n < sizeof names / sizeof *names);
+	return fields_known(obj, at, names, err);
+}
+
+static enum wasd_status refuse(const cJSON *v, const char *at, const char *want, struct wasd_err *err)
+{
+	char *got = cJSON_IsArray(v) || cJSON_IsObject(v) ? NULL : wasd_json_print(v);
+	wasd_fail_at(err, WASD_EINVAL, at, "must be %s, not %.60s", want,
+	             got              ? got :
+	             cJSON_IsArray(v) ? "an array" :
+	                                "an object");
+	wasd_free(got);
+	return WASD_EINVAL;
+}
+
+static enum wasd_status left_out(const char *at, const struct wasd_field *f, struct wasd_err *err)
+{
+	return f->required ? wasd_fail_at(err, WASD_EINVAL, at, "%s is needed", f->name) : WASD_OK;
+}
+
+static enum wasd_status one_number(const cJSON *v, const char *at, const struct wasd_field *f, double *out,
+                                   struct wasd_err *err)
+{
+	char range[WASD_FIELD_RANGE];
+	bool ok = f->type == WASD_BOOL ? cJSON_IsBool(v) : cJSON_IsNumber(v) && wasd_field_takes(f, v->valuedouble);
+	if (ok) {
+		*out = f->type == WASD_BOOL ? cJSON_IsTrue(v) : v->valuedouble;
+		return WASD_OK;
+	}
+	wasd_field_range(f, range);
+	return refuse(v, at, range, err);
+}
+
+static enum wasd_status pair(const cJSON *v, const char *at, const struct wasd_field *f, double *out,
+                             struct wasd_err *err)
+{
+	struct wasd_field each = *f;
+	double d[2];
+	each.type = WASD_NUM;
+	if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 2)
+		return wasd_fail_at(err, WASD_EINVAL, at, "must be an array [low, high]");
+	for (int i = 0; i < 2; i++) {
+		char item[FIELDS_POINTER];
+		fields_pointer(item, at, i ? "1" : "0");
+		enum wasd_status s = one_number(cJSON_GetArrayItem(v, i), item, &each, &d[i], err);
+		if (s != WASD_OK)
+			return s;
+	}
+	if (d[0] > d[1])
+		return wasd_fail_at(err, WASD_EINVAL, at, "%g is above %g: the lower bound comes first", d[0], d[1]);
+	memcpy(out, d, sizeof d);
 	return WASD_OK;
+}
+
+enum wasd_status fields_number(const cJSON *v, const char *at, const struct wasd_field *f, double *out,
+                               struct wasd_err *err)
+{
+	if (v)
+		return f->type == WASD_PAIR ? pair(v, at, f, out, err) : one_number(v, at, f, out, err);
+	double d[2];
+	enum wasd_status s = left_out(at, f, err);
+	if (s != WASD_OK)
+		return s;
+	wasd_field_numbers(f, f->def, d);
+	memcpy(out, d, (f->type == WASD_PAIR ? 2 : 1) * sizeof *out);
+	return WASD_OK;
+}
+
+static bool is_numeric(const struct wasd_field *f)
+{
+	return f->type == WASD_BOOL || f->type == WASD_INT || f->type == WASD_NUM || f->type == WASD_PAIR;
+}
+
+enum wasd_status fields_numbers(const cJSON *obj, const char *at, const struct wasd_field *rows, double *v,
+                                struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (const struct wasd_field *f = rows; f && f->name && s == WASD_OK; v += f->type == WASD_PAIR ? 2 : 1, f++) {
+		char pointer[FIELDS_POINTER];
+		fields_pointer(pointer, at, f->name);
+		*v = 0;
+		if (is_numeric(f))
+			s = fields_number(obj ? wasd_json_get(obj, f->name) : NULL, pointer, f, v, err);
+	}
+	return s;
+}
+
+bool fields_put(cJSON *obj, const struct wasd_field *rows, const double *v)
+{
+	bool ok = obj;
+	for (const struct wasd_field *f = rows; ok && f && f->name; v += f->type == WASD_PAIR ? 2 : 1, f++)
+		ok = f->type == WASD_BOOL ? cJSON_AddBoolToObject(obj, f->name, *v != 0) != NULL :
+		     f->type == WASD_PAIR ? put(obj, f->name, cJSON_CreateDoubleArray(v, 2)) :
+		                            cJSON_AddNumberToObject(obj, f->name, *v) != NULL;
+	return ok;
+}
+
+enum wasd_status fields_choice(const cJSON *v, const char *at, const struct wasd_field *f, int *out,
+                               struct wasd_err *err)
+{
+	char word[64] = "", list[256] = "";
+	const char *s;
+	size_t n = 0;
+	if (v && cJSON_IsString(v))
+		snprintf(word, sizeof word, "%s", v->valuestring);
+	else if (!v)
+		wasd_field_word(f, word, sizeof word);
+	if (!v && !*word) {
+		*out = -1;
+		return left_out(at, f, err);
+	}
+	for (int i = 0; (s = wasd_field_choice(f, i)); i++) {
+		if (!strcmp(word, s)) {
+			*out = i;
+			return WASD_OK;
+		}
+		if (n + 8 < sizeof list)
+			n += wasd_line(list + n, sizeof list - n, "%s\"%s\"", i ? wasd_field_choice(f, i + 1) ? ", " : " or " : "",
+			               s);
+	}
+	return refuse(v, at, list, err);
 }

@@ -24,7 +24,7 @@ const char *wasd_mode_of(const char *metric)
 		name, name, NULL, __VA_ARGS__ \
 	}
 
-static const struct wasd_metric table[] = {
+static const struct wasd_metric_kind table[] = {
 	EACH_MODE("val_acc", .goal = true, .summary = "accuracy on the validation images"),
 	EACH_MODE("val_loss", .goal = true, .less = true, .summary = "loss on the validation images"),
 	ALONE("train_acc", .goal = true, .summary = "accuracy in training, over the epoch"),
@@ -39,30 +39,30 @@ static const struct wasd_metric table[] = {
 	ALONE("rss_bytes", .less = true, .summary = "resident memory of the training process"),
 };
 
-const struct wasd_metric *wasd_metric_at(int i)
+const struct wasd_metric_kind *wasd_metric_at(int i)
 {
 	return i >= 0 && i < (int)(sizeof table / sizeof *table) ? &table[i] : NULL;
 }
 
-const struct wasd_metric *wasd_metric_find(const char *name)
+const struct wasd_metric_kind *wasd_metric_find(const char *name)
 {
-	const struct wasd_metric *m;
+	const struct wasd_metric_kind *m;
 	for (int i = 0; (m = wasd_metric_at(i)); i++)
 		if (!strcmp(m->name, name))
 			return m;
 	return NULL;
 }
 
-const struct wasd_metric *wasd_metric_of(const char *quantity, const char *mode)
+const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *mode)
 {
-	const struct wasd_metric *m;
+	const struct wasd_metric_kind *m;
 	for (int i = 0; (m = wasd_metric_at(i)); i++)
 		if (!strcmp(m->quantity, quantity) && (mode ? m->mode && !strcmp(m->mode, mode) : !m->mode))
 			return m;
 	return NULL;
 }
 
-static bool describe(const struct wasd_metric *m, cJSON *j)
+static bool describe(const struct wasd_metric_kind *m, cJSON *j)
 {
 	return cJSON_AddStringToObject(j, "name", m->name) && cJSON_AddStringToObject(j, "quantity", m->quantity) &&
 	       (!m->mode || cJSON_AddStringToObject(j, "mode", m->mode)) &&
@@ -73,7 +73,7 @@ static bool describe(const struct wasd_metric *m, cJSON *j)
 cJSON *wasd_metrics_to_json(void)
 {
 	cJSON *list = cJSON_CreateArray();
-	const struct wasd_metric *m;
+	const struct wasd_metric_kind *m;
 	for (int i = 0; list && (m = wasd_metric_at(i)); i++) {
 		cJSON *j = cJSON_CreateObject();
 		if (describe(m, j) && cJSON_AddItemToArray(list, j))

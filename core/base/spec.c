@@ -8,7 +8,7 @@
 
 static const char *goal_at(int i)
 {
-	const struct wasd_metric *m;
+	const struct wasd_metric_kind *m;
 	for (int k = 0; (m = wasd_metric_at(k)); k++)
 		if (m->goal && !i--)
 			return m->name;
@@ -55,7 +55,7 @@ static const struct wasd_field odds[] = {
 static const char *const alphas[] = {"learned", "fixed", NULL};
 static const char *const draws[] = {"step", "epoch", NULL};
 
-static const struct wasd_field was[] = {
+const struct wasd_field wasd_spec_was[] = {
 	{"transforms", WASD_LIST, "null", 1, WASD_TRANSFORMS_MAX, .table = "transforms", .sub = transform,
      .form = "transforms",
      .summary = "transforms to draw from; default: those of the network, else translate and resized_crop"},
@@ -227,7 +227,7 @@ const struct wasd_field wasd_spec[] = {
      .summary = "the data set: a name, or an object with name and version"},
 	{"data", WASD_OBJECT, "{}", .sub = data, .summary = "which images to use"},
 	{"model", WASD_OBJECT, .required = true, .sub = model, .form = "model", .summary = "the network"},
-	{"was", WASD_OBJECT, "null", .sub = was, .form = "was",
+	{"was", WASD_OBJECT, "null", .sub = wasd_spec_was, .form = "was",
      .summary = "weight augmentation; null: the setting of the network's authors; false: plain weights"},
 	{"weights", WASD_LIST, NULL, 0, WASD_WEIGHTS_MAX, .table = "strategies", .form = "weights",
      .summary = "instead of was: strategies that form the weights, applied in order"},

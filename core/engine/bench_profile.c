@@ -46,8 +46,10 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"draws", 1, NULL, 'n'},      {"evaluations", 1, NULL, 'e'}, {"threads", 1, NULL, 't'},
 		{"json", 0, NULL, 'j'},       {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0},
 	};
-	double v = 0;
-	*a = (struct arguments){.budget = 0.7, .draws = 200, .evaluations = WASD_PROFILE_EVALUATIONS};
+	const struct wasd_field *evaluations = wasd_spec_at("/profiles/N/evaluations");
+	double v[2];
+	wasd_field_numbers(evaluations, evaluations->def, v);
+	*a = (struct arguments){.budget = 0.7, .draws = 200, .evaluations = (int)v[0]};
 	for (int c; (c = getopt_long(argc, argv, "", rows, NULL)) != -1;) {
 		bool ok = true;
 		switch (c) {
@@ -61,16 +63,16 @@ static int parse(struct arguments *a, int argc, char **argv)
 			ok = number("budget", optarg, 0.01, 1, &a->budget);
 			break;
 		case 'n':
-			ok = number("draws", optarg, 0, 100000, &v);
-			a->draws = (int)v;
+			ok = number("draws", optarg, 0, 100000, v);
+			a->draws = (int)*v;
 			break;
 		case 'e':
-			ok = number("evaluations", optarg, 1, WASD_PROFILE_EVALUATIONS_MAX, &v);
-			a->evaluations = (int)v;
+			ok = number("evaluations", optarg, evaluations->min, evaluations->max, v);
+			a->evaluations = (int)*v;
 			break;
 		case 't':
-			ok = number("threads", optarg, 0, WASD_THREADS_MAX, &v);
-			a->threads = (int)v;
+			ok = number("threads", optarg, 0, WASD_THREADS_MAX, v);
+			a->threads = (int)*v;
 			break;
 		case 'j':
 			a->json = true;

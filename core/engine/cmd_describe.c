@@ -31,8 +31,8 @@ static void usage(FILE *f)
 	const struct wasd_arch *a;
 	for (int i = 0; (a = wasd_arch_at(i)); i++) {
 		fprintf(f, "  %-19s%s\n", a->name, a->summary);
-		for (const struct wasd_arch_option *o = a->options; o->name; o++)
-			fprintf(f, "    --%-15s%s; default %d\n", o->name, o->summary, o->def);
+		for (const struct wasd_field *o = a->options; o->name; o++)
+			fprintf(f, "    --%-15s%s; default %s\n", o->name, o->summary, o->def);
 	}
 }
 
@@ -212,10 +212,10 @@ static bool own_option(cJSON *model, const char *name, const char *value)
 	const struct wasd_arch *a = wasd_arch_find(text(model, "arch"));
 	char *end;
 	double v = strtod(value, &end);
-	for (const struct wasd_arch_option *o = a ? a->options : NULL; o && o->name; o++) {
+	for (const struct wasd_field *o = a ? a->options : NULL; o && o->name; o++) {
 		if (strncmp(name, "--", 2) || strcmp(name + 2, o->name))
 			continue;
-		if (o->boolean)
+		if (o->type == WASD_BOOL)
 			return (!strcmp(value, "true") || !strcmp(value, "false")) &&
 			       cJSON_AddBoolToObject(model, o->name, !strcmp(value, "true"));
 		return *value && !*end && cJSON_AddNumberToObject(model, o->name, v);

@@ -15,9 +15,7 @@ static bool transform_to_json(cJSON *o, const struct wasd_transform *t)
 {
 	bool ok = cJSON_AddStringToObject(o, "op", t->op->name);
 	cJSON *params = ok ? cJSON_AddObjectToObject(o, "params") : NULL;
-	for (int i = 0; params && ok && t->op->params[i].name; i++)
-		ok = cJSON_AddNumberToObject(params, t->op->params[i].name, t->p[i]);
-	return ok && params;
+	return fields_put(params, t->op->params, t->p);
 }
 
 static bool parts_to_json(cJSON *o, const struct wasd_draw_layer *l)
@@ -66,22 +64,10 @@ cJSON *wasd_draw_to_json(const struct wasd_draw *d, const struct wasd_graph *g)
 static enum wasd_status params_from_json(const cJSON *j, const char *at, const struct wasd_transform_op *op, double *p,
                                          struct wasd_err *err)
 {
-	const char *names[8] = {NULL};
 	if (!cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
-	for (int i = 0; op->params[i].name; i++)
-		names[i] = op->params[i].name;
-	enum wasd_status s = fields_known(j, at, names, err);
-	for (int i = 0; s == WASD_OK && names[i]; i++) {
-		char ptr[FIELDS_POINTER];
-		fields_pointer(ptr, at, names[i]);
-		const cJSON *v = wasd_json_get(j, names[i]);
-		if (!v)
-			return wasd_fail_at(err, WASD_EINVAL, ptr, "%s needs this parameter", op->name);
-		s = fields_number(v, ptr, (struct fields_range){op->params[i].min, op->params[i].max, false, false}, &p[i],
-		                  err);
-	}
-	return s;
+	enum wasd_status s = fields_known_rows(j, at, NULL, op->params, NULL, err);
+	return s ? s : fields_numbers(j, at, op->params, p, err);
 }
 
 /* "op" and "params" of j, for kernels of side k. */

@@ -317,9 +317,9 @@ const struct layer layer_batchnorm = {
 	.params = bn_params,
 	.fields =
 		{
-			{"eps", "", FIELD_NUM, offsetof(struct node, eps), 1e-5, 1e-12, .max = 1},
-			{"momentum", "weight of a batch in the running statistics", FIELD_NUM, offsetof(struct node, momentum), 0.1,
-             0, .max = 1},
+			{{"eps", WASD_NUM, "1e-5", 1e-12, 1, .summary = "added to the variance"}, offsetof(struct node, eps)},
+			{{"momentum", WASD_NUM, "0.1", 0, 1, .summary = "weight of a batch in the running statistics"},
+             offsetof(struct node, momentum)},
 		},
 	.phase_fwd = WASD_PHASE_BATCHNORM,
 	.phase_bwd = WASD_PHASE_BATCHNORM,

@@ -155,16 +155,13 @@ int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, 
                     enum param_init init, int fan_in);
 int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double eps, double momentum);
 
-/* A member of a layer object in a custom network (models/own.c), which sets one number of the node. A default outside
- * min..max means that the member is optional and settle() computes its value. */
-enum field_kind { FIELD_INT, FIELD_NUM, FIELD_BOOL };
+/* A member of a layer object in a custom network (models/own.c), which sets one number of the node. If it is optional
+ * and has no default, settle() computes its value. */
 struct layer_field {
-	const char *name, *summary;
-	enum field_kind kind;
-	size_t at; /* offset in struct node */
-	double def, min, max;
-	bool required;
+	struct wasd_field row;
+	size_t at;    /* offset in struct node of an int, a double or a bool, by the row's type */
 	bool classes; /* also accepts "classes": the number of classes of the data set */
+	int unset;    /* the node's number until settle() has computed it */
 };
 #define LAYER_FIELDS 8
 

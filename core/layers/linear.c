@@ -50,9 +50,10 @@ const struct layer layer_linear = {
 	.params = linear_params,
 	.fields =
 		{
-			{"out", "outputs", FIELD_INT, offsetof(struct node, out), 0, 1, .max = 1 << 20, .required = true,
+			{{"out", WASD_INT, NULL, 1, 1 << 20, .required = true, .summary = "outputs"},
+             offsetof(struct node, out),
              .classes = true},
-			{"bias", "", FIELD_BOOL, offsetof(struct node, biased), 1, 0, .max = 1},
+			{{"bias", WASD_BOOL, "true", .summary = "a number added to each output"}, offsetof(struct node, biased)},
 		},
 	.phase_fwd = WASD_PHASE_LINEAR,
 	.phase_bwd = WASD_PHASE_LINEAR,

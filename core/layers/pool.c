@@ -274,9 +274,9 @@ const struct layer layer_maxpool = {
 	.summary = "largest value of each window",
 	.fields =
 		{
-			{"kernel", "window side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
-			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
-			{"padding", "on all sides; never wins", FIELD_INT, offsetof(struct node, pad_top), 0, 0, .max = 7},
+			{{"kernel", WASD_INT, NULL, 1, 15, .required = true, .summary = "window side"}, offsetof(struct node, kh)},
+			{{"stride", WASD_INT, NULL, 1, 64, .summary = "default: the window"}, offsetof(struct node, stride)},
+			{{"padding", WASD_INT, "0", 0, 7, .summary = "on all sides; never wins"}, offsetof(struct node, pad_top)},
 		},
 	.settle = pool_settle,
 	.blame = "kernel",
@@ -291,8 +291,8 @@ const struct layer layer_avgpool = {
 	.summary = "mean of each window",
 	.fields =
 		{
-			{"kernel", "window side", FIELD_INT, offsetof(struct node, kh), 0, 1, .max = 15, .required = true},
-			{"stride", "default: the window", FIELD_INT, offsetof(struct node, stride), 0, 1, .max = 64},
+			{{"kernel", WASD_INT, NULL, 1, 15, .required = true, .summary = "window side"}, offsetof(struct node, kh)},
+			{{"stride", WASD_INT, NULL, 1, 64, .summary = "default: the window"}, offsetof(struct node, stride)},
 		},
 	.settle = pool_settle,
 	.blame = "kernel",

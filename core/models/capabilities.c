@@ -1,5 +1,5 @@
 /* core/models/capabilities.c - every table of core as one JSON object (format: wasd/model.h). All lists come from the
- * tables, except the augmentations, which are members of the job spec and not rows. */
+ * tables. */
 #include <string.h>
 
 #include "backend/backend.h"
@@ -35,33 +35,36 @@ static bool put_num(cJSON *o, const char *key, double v)
 	return cJSON_AddNumberToObject(o, key, v);
 }
 
+/* Appends rows of options. */
+static bool options(cJSON *list, const struct wasd_field *f)
+{
+	for (; list && f && f->name; f++)
+		if (!append(list, wasd_field_to_json(f)))
+			return false;
+	return list;
+}
+
+static bool put_options(cJSON *o, const struct wasd_field *f)
+{
+	return options(put(o, "options", cJSON_CreateArray()), f);
+}
+
 /* ---- networks ------------------------------------------------------------------------------------------- */
 
-static int choices(const struct wasd_arch_option *o)
+static int choices(const struct wasd_field *o)
 {
 	int n = 0;
-	while (o->choices[n])
+	while (wasd_field_choice(o, n))
 		n++;
-	return o->boolean ? 2 : n;
+	return o->type == WASD_BOOL ? 2 : n;
 }
 
-static int choice(const struct wasd_arch_option *o, int i)
+/* Choice i of an option as JSON; -1: the default. */
+static cJSON *choice(const struct wasd_field *o, int i)
 {
-	return o->boolean ? i : o->choices[i];
-}
-
-static bool arch_options(cJSON *list, const struct wasd_arch *a)
-{
-	for (const struct wasd_arch_option *o = a->options; list && o->name; o++) {
-		cJSON *j = append(list, cJSON_CreateObject());
-		bool ok = put_str(j, "name", o->name) && put_str(j, "summary", o->summary);
-		ok = ok && (o->boolean ? put_str(j, "type", "boolean") && put(j, "default", cJSON_CreateBool(o->def)) :
-		                         put_num(j, "default", o->def) &&
-		                             put(j, "choices", cJSON_CreateIntArray(o->choices, choices(o))));
-		if (!ok)
-			return false;
-	}
-	return list;
+	if (i >= 0 && o->type == WASD_BOOL)
+		return cJSON_CreateBool(i);
+	return cJSON_Parse(i < 0 ? o->def : wasd_field_choice(o, i));
 }
 
 /* Appends one choice of option values. model: the spec's object without "arch"; takes ownership. */
@@ -88,34 +91,43 @@ static bool arch_variant(cJSON *list, const struct wasd_arch *a, cJSON *model)
 	return ok;
 }
 
+/* The model object that has choice digit[i] of each option i. *is_default: all are the defaults. NULL: no memory. */
+static cJSON *model_of(const struct wasd_arch *a, const int *digit, bool *is_default)
+{
+	cJSON *model = cJSON_CreateObject();
+	*is_default = true;
+	for (int i = 0; model && a->options[i].name; i++) {
+		const struct wasd_field *o = &a->options[i];
+		cJSON *def = choice(o, -1), *v = put(model, o->name, choice(o, digit[i]));
+		bool ok = def && v;
+		*is_default = *is_default && cJSON_Compare(v, def, true);
+		cJSON_Delete(def);
+		if (ok)
+			continue;
+		cJSON_Delete(model);
+		return NULL;
+	}
+	return model;
+}
+
 /* Appends every combination of option values, counting through them like digits, defaults first. */
 static bool arch_variants(cJSON *list, const struct wasd_arch *a)
 {
-	int digit[WASD_ARCH_OPTIONS] = {0}, n = 0;
-	bool first = true;
-	while (a->options[n].name)
-		n++;
+	int digit[WASD_ARCH_OPTIONS], n = 0;
+	bool is_default;
+	for (; a->options[n].name; n++)
+		digit[n] = -1;
+	cJSON *model = model_of(a, digit, &is_default);
+	if (!model || !arch_variant(list, a, model))
+		return false;
+	memset(digit, 0, sizeof digit);
 	for (;;) {
-		bool is_default = true;
-		cJSON *model = cJSON_CreateObject();
-		if (!model)
+		if (!(model = model_of(a, digit, &is_default)))
 			return false;
-		for (int i = 0; i < n; i++) {
-			int v = first ? a->options[i].def : choice(&a->options[i], digit[i]);
-			is_default = is_default && v == a->options[i].def;
-			if (!put(model, a->options[i].name, a->options[i].boolean ? cJSON_CreateBool(v) : cJSON_CreateNumber(v))) {
-				cJSON_Delete(model);
-				return false;
-			}
-		}
-		if (is_default && !first)
+		if (is_default)
 			cJSON_Delete(model);
 		else if (!arch_variant(list, a, model))
 			return false;
-		if (first) {
-			first = false;
-			continue;
-		}
 		int i = n - 1;
 		while (i >= 0 && ++digit[i] == choices(&a->options[i]))
 			digit[i--] = 0;
@@ -134,8 +146,7 @@ static bool archs(cJSON *list)
 			sides++;
 		if (!put_str(j, "name", a->name) || !put_str(j, "summary", a->summary) ||
 		    !put_num(j, "min_side", a->min_side) ||
-		    (sides && !put(j, "sides", cJSON_CreateIntArray(a->sides, sides))) ||
-		    !arch_options(put(j, "options", cJSON_CreateArray()), a) ||
+		    (sides && !put(j, "sides", cJSON_CreateIntArray(a->sides, sides))) || !put_options(j, a->options) ||
 		    !arch_variants(put(j, "variants", cJSON_CreateArray()), a))
 			return false;
 	}
@@ -150,53 +161,26 @@ static bool transforms(cJSON *list)
 	for (int i = 0; (op = wasd_transform_op_at(i)); i++) {
 		if (!op->type)
 			continue;
-		cJSON *j = append(list, cJSON_CreateObject()), *options;
+		cJSON *j = append(list, cJSON_CreateObject());
 		if (!put_str(j, "type", op->type) || !put_str(j, "op", op->name) || !put_str(j, "summary", op->summary) ||
-		    !(options = put(j, "options", cJSON_CreateArray())))
+		    !put_options(j, op->law))
 			return false;
-		for (const struct wasd_law_option *l = op->law; l->name; l++) {
-			cJSON *o = append(options, cJSON_CreateObject());
-			if (!put_str(o, "name", l->name) || !put_num(o, "n", l->n) ||
-			    !put(o, "default", l->n == 1 ? cJSON_CreateNumber(l->def[0]) : cJSON_CreateDoubleArray(l->def, l->n)) ||
-			    !put_num(o, "min", l->min) || !put_num(o, "max", l->max))
-				return false;
-		}
 	}
 	return true;
 }
 
-static bool options(cJSON *list, const struct wasd_optim_option *o, bool integer)
-{
-	for (; list && o->name; o++) {
-		cJSON *j = append(list, cJSON_CreateObject());
-		bool ok = put_str(j, "name", o->name) && put_str(j, "type",
-		                                                 o->boolean ? "boolean" :
-		                                                 integer    ? "integer" :
-		                                                              "number");
-		ok = ok &&
-		     (o->boolean ? put(j, "default", cJSON_CreateBool(o->def != 0)) != NULL : put_num(j, "default", o->def));
-		if (ok && !o->boolean)
-			ok = put_num(j, "min", o->min) && put_num(j, "max", o->max) &&
-			     (!o->above_min || cJSON_AddTrueToObject(j, "above_min")) &&
-			     (!o->below_max || cJSON_AddTrueToObject(j, "below_max"));
-		if (!ok)
-			return false;
-	}
-	return list;
-}
-
-static bool named(cJSON *list, const char *name, const char *summary, const struct wasd_optim_option *o, bool integer)
+/* Appends a row whose member `key` is its name. */
+static bool named(cJSON *list, const char *key, const char *name, const char *summary, const struct wasd_field *rows)
 {
 	cJSON *j = append(list, cJSON_CreateObject());
-	return put_str(j, "name", name) && put_str(j, "summary", summary) &&
-	       options(put(j, "options", cJSON_CreateArray()), o, integer);
+	return put_str(j, key, name) && put_str(j, "summary", summary) && put_options(j, rows);
 }
 
 static bool optimizers(cJSON *list)
 {
 	const struct wasd_optim_kind *k;
 	for (int i = 0; (k = wasd_optim_kind_at(i)); i++)
-		if (!named(list, k->name, k->summary, k->options, false))
+		if (!named(list, "name", k->name, k->summary, k->options))
 			return false;
 	return true;
 }
@@ -205,36 +189,17 @@ static bool schedules(cJSON *list)
 {
 	const struct wasd_schedule_kind *k;
 	for (int i = 0; (k = wasd_schedule_kind_at(i)); i++)
-		if (!named(list, k->name, k->summary, k->options, false))
+		if (!named(list, "name", k->name, k->summary, k->options))
 			return false;
 	return true;
-}
-
-static bool strategy_options(cJSON *list, const struct weight_option *o)
-{
-	for (; list && o && o->name; o++) {
-		cJSON *j = append(list, cJSON_CreateObject());
-		if (!put_str(j, "name", o->name) || !put_str(j, "summary", o->summary) ||
-		    !put_str(j, "type",
-		             o->kind == WEIGHT_FORM    ? "form" :
-		             o->kind == WEIGHT_INTEGER ? "integer" :
-		                                         "number") ||
-		    (o->kind != WEIGHT_FORM &&
-		     (!put_num(j, "default", o->def) || !put_num(j, "min", o->min) || !put_num(j, "max", o->max))))
-			return false;
-	}
-	return list;
 }
 
 static bool strategies(cJSON *list)
 {
 	const struct weight_strategy *s;
-	for (int i = 0; (s = weight_strategy_at(i)); i++) {
-		cJSON *j = append(list, cJSON_CreateObject());
-		if (!put_str(j, "type", s->name) || !put_str(j, "summary", s->summary) ||
-		    !strategy_options(put(j, "options", cJSON_CreateArray()), s->options))
+	for (int i = 0; (s = weight_strategy_at(i)); i++)
+		if (!named(list, "type", s->name, s->summary, s->options))
 			return false;
-	}
 	return true;
 }
 
@@ -252,34 +217,25 @@ static bool mode_kinds(cJSON *list)
 
 static bool augmentations(cJSON *list)
 {
-	static const struct wasd_optim_option none[] = {{0}}, pad[] = {{.name = "pad", .def = 4, .min = 1, .max = 64}, {0}};
-	return named(list, "flip", "left to right, half of the time", none, true) &&
-	       named(list, "crop", "shifted by up to `pad` pixels; black enters", pad, true);
+	for (const struct wasd_augmentation *a = wasd_augmentations; a->name; a++)
+		if (!named(list, "name", a->name, a->summary, a->options))
+			return false;
+	return true;
 }
 
 /* ---- layers of custom networks --------------------------------------------------------------------------------- */
 
 static bool layer_field(cJSON *list, const struct layer_field *f)
 {
-	cJSON *o = append(list, cJSON_CreateObject());
-	bool ok = put_str(o, "name", f->name) &&
-	          put_str(o, "type",
-	                  f->kind == FIELD_BOOL ? "boolean" :
-	                  f->kind == FIELD_INT  ? "integer" :
-	                                          "number") &&
-	          (!*f->summary || put_str(o, "summary", f->summary));
-	if (f->kind == FIELD_BOOL)
-		return ok && put(o, "default", cJSON_CreateBool(f->def != 0));
-	return ok && (f->def < f->min || put_num(o, "default", f->def)) && put_num(o, "min", f->min) &&
-	       put_num(o, "max", f->max) && (!f->required || cJSON_AddTrueToObject(o, "required")) &&
-	       (!f->classes || cJSON_AddTrueToObject(o, "classes"));
+	cJSON *o = append(list, wasd_field_to_json(&f->row));
+	return o && (!f->classes || cJSON_AddTrueToObject(o, "classes"));
 }
 
 static bool layers(cJSON *list)
 {
-	static const struct layer_field augment = {.name = "augment",
-	                                           .summary = "one of the convolutions that \"was\" transforms",
-	                                           .kind = FIELD_BOOL};
+	static const struct layer_field augment = {{"augment", WASD_BOOL, "false",
+	                                            .summary = "one of the convolutions that \"was\" transforms"},
+	                                           .at = 0};
 	const struct layer *l;
 	for (int i = 0; (l = layer_at(i)); i++) {
 		if (!l->summary)
@@ -289,7 +245,7 @@ static bool layers(cJSON *list)
 		    !(l->inputs < 0 ? put_str(j, "inputs", "many") : put_num(j, "inputs", l->inputs ? l->inputs : 1)) ||
 		    !(fields = put(j, "options", cJSON_CreateArray())))
 			return false;
-		for (const struct layer_field *f = l->fields; f->name; f++)
+		for (const struct layer_field *f = l->fields; f->row.name; f++)
 			if (!layer_field(fields, f))
 				return false;
 		if (l->augmentable && !layer_field(fields, &augment))

@@ -38,8 +38,8 @@ static const char *paper_was(const int *options)
 const struct wasd_arch arch_lenet = {
 	.name = "lenet",
 	.summary = "LeNet-5: two 5x5 convolutions, three linear layers; 28x28 or 32x32",
-	.options = {{"published", "the authors' own network: a ReLU on the logits too", .boolean = true, .def = false,
-                 .stored = true}},
+	.options = {{"published", WASD_BOOL, "false", .stored = "true",
+                 .summary = "the authors' own network: a ReLU on the logits too"}},
 	.paper_was = paper_was,
 	.min_side = 28,
 	.sides = {28, 32},

@@ -21,7 +21,7 @@ const char *wasd_network_name(const cJSON *model)
 {
 	const char *name;
 	if (wasd_json_get(model, "layers"))
-		return wasd_json_str(model, "name", &name) ? name : "custom";
+		return wasd_json_str(model, "name", &name) ? name : WASD_NETWORK_CUSTOM;
 	return wasd_json_str(model, "arch", &name) ? name : NULL;
 }
 

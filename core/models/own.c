@@ -98,27 +98,20 @@ static enum wasd_status read_name(struct own *o, const cJSON *j, const struct la
 
 static enum wasd_status read_field(struct own *o, const cJSON *j, const struct layer_field *f, struct node *nd)
 {
-	const cJSON *v = wasd_json_get(j, f->name);
-	double d = f->def;
-	if (!v && f->required)
-		return refuse(o, f->name, WASD_EINVAL, "%s is missing", f->name);
-	if (v && f->kind == FIELD_BOOL) {
-		if (!cJSON_IsBool(v))
-			return refuse(o, f->name, WASD_EINVAL, "%s must be true or false", f->name);
-		d = cJSON_IsTrue(v);
-	} else if (v && f->classes && cJSON_IsString(v) && !strcmp(v->valuestring, "classes")) {
+	const char *name = f->row.name;
+	const cJSON *v = wasd_json_get(j, name);
+	double d = f->unset;
+	struct wasd_err e = {0};
+	if (!v && f->row.required)
+		return refuse(o, name, WASD_EINVAL, "%s is missing", name);
+	if (f->classes && cJSON_IsString(v) && !strcmp(v->valuestring, "classes"))
 		d = o->classes;
-	} else if (v) {
-		if (!cJSON_IsNumber(v) || !(v->valuedouble >= f->min && v->valuedouble <= f->max) ||
-		    (f->kind == FIELD_INT && v->valuedouble != floor(v->valuedouble)))
-			return refuse(o, f->name, WASD_EINVAL, "%s must be a %snumber from %g to %g%s", f->name,
-			              f->kind == FIELD_INT ? "whole " : "", f->min, f->max, f->classes ? ", or \"classes\"" : "");
-		d = v->valuedouble;
-	}
+	else if ((v || f->row.def) && fields_number(v, "", &f->row, &d, &e))
+		return refuse(o, name, WASD_EINVAL, "%s %s%s", name, e.msg, f->classes ? "; or \"classes\"" : "");
 	char *to = (char *)nd + f->at;
-	if (f->kind == FIELD_NUM)
+	if (f->row.type == WASD_NUM)
 		memcpy(to, &d, sizeof d);
-	else if (f->kind == FIELD_INT)
+	else if (f->row.type == WASD_INT)
 		memcpy(to, &(int){(int)d}, sizeof(int));
 	else
 		memcpy(to, &(bool){d != 0}, sizeof(bool));
@@ -190,8 +183,8 @@ static enum wasd_status read_type(const struct own *o, const cJSON *j, const str
 				len += snprintf(list + len, sizeof list - (size_t)len, "%s%s", len ? ", " : "", one->op);
 		return refuse(o, "type", WASD_EINVAL, "unknown layer \"%.30s\"; known: %s", type, list);
 	}
-	for (int i = 0; l->fields[i].name; i++)
-		known[n++] = l->fields[i].name;
+	for (int i = 0; l->fields[i].row.name; i++)
+		known[n++] = l->fields[i].row.name;
 	if (l->augmentable)
 		known[n] = "augment";
 	*out = l;
@@ -242,7 +235,7 @@ static enum wasd_status add_layer(struct own *o, const cJSON *j)
 			o->layer[from[i]].read = true;
 	}
 	struct node nd = graph_node(l);
-	for (int i = 0; l->fields[i].name; i++)
+	for (int i = 0; l->fields[i].row.name; i++)
 		if ((s = read_field(o, j, &l->fields[i], &nd)))
 			return s;
 	struct wasd_shape in = o->g->nodes[x[0]].shape;

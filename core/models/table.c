@@ -44,41 +44,24 @@ static enum wasd_status find(const char *name, const struct wasd_arch **out, str
 	return wasd_fail_at(err, WASD_EINVAL, "/model/arch", "unknown network \"%.60s\"; known: %s", name, list);
 }
 
-static enum wasd_status read_option(const struct wasd_arch_option *o, const cJSON *m, int *v, struct wasd_err *err)
-{
-	int c = 0;
-	char at[FIELDS_POINTER], list[64] = "";
-	size_t n = 0;
-	fields_pointer(at, "/model", o->name);
-	if (o->boolean) {
-		*v = cJSON_IsTrue(m);
-		return cJSON_IsBool(m) ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "must be true or false");
-	}
-	while (o->choices[c] && !(cJSON_IsNumber(m) && m->valuedouble == o->choices[c]))
-		c++;
-	if ((*v = o->choices[c]))
-		return WASD_OK;
-	for (int i = 0; o->choices[i] && n < sizeof list; i++)
-		n += (size_t)snprintf(list + n, sizeof list - n, "%s%d", i ? ", " : "", o->choices[i]);
-	return wasd_fail_at(err, WASD_EINVAL, at, "must be one of %s", list);
-}
-
+/* A stored model may lack an option from before there was one. */
 static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, int *v, struct wasd_err *err)
 {
-	const char *names[WASD_ARCH_OPTIONS + 2] = {"arch"};
-	for (int i = 0; a->options[i].name; i++) {
-		names[1 + i] = a->options[i].name;
-		v[i] = a->options[i].boolean ? a->options[i].stored : a->options[i].def;
-	}
-	if (!j)
-		return WASD_OK;
-	if (!cJSON_IsObject(j))
+	if (j && !cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
-	enum wasd_status s = fields_known(j, "/model", names, err);
+	enum wasd_status s = j ? fields_known_rows(j, "/model", "arch", a->options, NULL, err) : WASD_OK;
 	for (int i = 0; s == WASD_OK && a->options[i].name; i++) {
-		const cJSON *m = wasd_json_get(j, a->options[i].name);
+		const struct wasd_field *f = &a->options[i];
+		const cJSON *m = j ? wasd_json_get(j, f->name) : NULL;
+		double d[2];
+		char at[FIELDS_POINTER];
+		fields_pointer(at, "/model", f->name);
 		if (m)
-			s = read_option(&a->options[i], m, &v[i], err);
+			s = fields_number(m, at, f, d, err);
+		else
+			wasd_field_numbers(f, f->stored ? f->stored : f->def, d);
+		if (s == WASD_OK)
+			v[i] = (int)d[0];
 	}
 	return s;
 }
@@ -91,12 +74,11 @@ enum wasd_status wasd_network_complete(cJSON *model, const cJSON *stored, struct
 	                                NULL;
 	bool same = a && wasd_json_str(stored, "arch", &of) && !strcmp(of, name);
 	for (int i = 0; a && a->options[i].name; i++) {
-		const struct wasd_arch_option *o = &a->options[i];
+		const struct wasd_field *o = &a->options[i];
 		const cJSON *there = same ? wasd_json_get(stored, o->name) : NULL;
-		int v = same && o->boolean ? o->stored : o->def;
 		if (wasd_json_get(model, o->name))
 			continue;
-		cJSON *item = there ? cJSON_Duplicate(there, true) : o->boolean ? cJSON_CreateBool(v) : cJSON_CreateNumber(v);
+		cJSON *item = there ? cJSON_Duplicate(there, true) : cJSON_Parse(same && o->stored ? o->stored : o->def);
 		if (cJSON_AddItemToObject(model, o->name, item))
 			continue;
 		cJSON_Delete(item);

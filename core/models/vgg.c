@@ -65,10 +65,13 @@ static const char *paper_was(const int *options)
 	return options[OPT_HEAD] == 512 ? "{\"transforms\":[" PAPER_TRANSLATE "]}" : "{\"transforms\":[" PAPER_CROP "]}";
 }
 
+static const char *const heads[] = {"512", "4096", NULL};
+
 const struct wasd_arch arch_vgg16 = {
 	.name = "vgg16",
 	.summary = "VGG-16 with batch norm: 13 3x3 convolutions, head of 512 or 4096",
-	.options = {[OPT_HEAD] = {"head", "width of the two hidden linear layers", 512, {512, 4096}}},
+	.options = {[OPT_HEAD] = {"head", WASD_INT, "512", .choices = heads,
+                              .summary = "width of the two hidden linear layers"}},
 	.paper_was = paper_was,
 	.min_side = 16,
 	.build = build,

@@ -47,11 +47,13 @@ const struct wasd_optim_kind optim_adamw = {
 	.summary = "Adam with decoupled weight decay",
 	.options =
 		{
-			[LR] = {.name = "lr", .def = 1e-3, .min = 0, .max = 1e3, .above_min = true},
-			[BETA1] = {.name = "beta1", .def = 0.9, .min = 0, .max = 1, .below_max = true},
-			[BETA2] = {.name = "beta2", .def = 0.999, .min = 0, .max = 1, .below_max = true},
-			[EPS] = {.name = "eps", .def = 1e-8, .min = 0, .max = 1, .above_min = true},
-			[DECAY] = {.name = "weight_decay", .def = 0.01, .min = 0, .max = 1},
+			[LR] = {"lr", WASD_NUM, "0.001", 0, 1e3, .above_min = true, .summary = "learning rate"},
+			[BETA1] = {"beta1", WASD_NUM, "0.9", 0, 1, .below_max = true,
+                       .summary = "how slowly the mean of the gradient changes"},
+			[BETA2] = {"beta2", WASD_NUM, "0.999", 0, 1, .below_max = true,
+                       .summary = "how slowly the mean of its square changes"},
+			[EPS] = {"eps", WASD_NUM, "1e-8", 0, 1, .above_min = true, .summary = "added to the root of that mean"},
+			[DECAY] = {"weight_decay", WASD_NUM, "0.01", 0, 1, .summary = "share of the rate by which weights shrink"},
 		},
 	.states = {"m", "v"},
 	.step = step,

@@ -35,9 +35,10 @@ static const char *name_at(int i)
 
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err)
 {
-	int row = optim_read_type(spec, "/train/optimizer", name_at, err);
-	if (row < 0)
-		return WASD_EINVAL;
+	int row;
+	enum wasd_status s = optim_read_type(spec, "/train/optimizer", name_at, &row, err);
+	if (s != WASD_OK)
+		return s;
 	if (n / BLOCK >= INT_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "%zu parameters are too many for an optimizer", n);
 	struct wasd_optim *o = wasd_calloc(1, sizeof *o);
@@ -45,7 +46,7 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 		return wasd_fail(err, WASD_ENOMEM, "optimizer");
 	o->kind = wasd_optim_kind_at(row);
 	o->n = n;
-	enum wasd_status s = optim_read_options(spec, "/train/optimizer", o->kind->options, NULL, o->opt, err);
+	s = optim_read_options(spec, "/train/optimizer", o->kind->options, NULL, o->opt, err);
 	for (int i = 0; s == WASD_OK && o->kind->states[i]; i++)
 		if (!(o->state[i] = wasd_alloc_aligned(n ? n : 1, sizeof(real))))
 			s = wasd_fail(err, WASD_ENOMEM, "no memory for optimizer state \"%s\" of %zu values", o->kind->states[i],

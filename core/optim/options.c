@@ -1,74 +1,37 @@
 /* core/optim/options.c - reads and writes the option objects of optimizers and schedules, driven by their tables. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fields.h"
 #include "optim/kinds.h"
 
-int optim_read_type(const cJSON *obj, const char *at, const char *(*name_at)(int i), struct wasd_err *err)
+enum wasd_status optim_read_type(const cJSON *obj, const char *at, const char *(*name_at)(int i), int *row,
+                                 struct wasd_err *err)
 {
-	char ptr[FIELDS_POINTER], list[96] = "";
-	if (obj && !cJSON_IsObject(obj)) {
-		wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
-		return -1;
-	}
+	char ptr[FIELDS_POINTER];
+	if (obj && !cJSON_IsObject(obj))
+		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
 	const cJSON *type = obj ? wasd_json_get(obj, "type") : NULL;
-	if (!type)
-		return 0; /* the first row is the default */
-	const char *name;
-	for (int i = 0; (name = name_at(i)); i++)
-		if (cJSON_IsString(type) && !strcmp(type->valuestring, name))
-			return i;
-	size_t len = 0;
-	for (int i = 0; (name = name_at(i)) && len < sizeof list; i++)
-		len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", name);
+	cJSON *def = type ? NULL : cJSON_Parse(wasd_spec_at(at)->def);
+	if (!type && !def)
+		return wasd_fail(err, WASD_ENOMEM, "%s", at);
+	struct wasd_field names = {.name = "type", .type = WASD_CHOICE, .choice_at = name_at};
 	fields_pointer(ptr, at, "type");
-	wasd_fail_at(err, WASD_EINVAL, ptr, "must be one of %s", list);
-	return -1;
-}
-
-static enum wasd_status read_option(const cJSON *m, const char *at, const struct wasd_optim_option *o, double *v,
-                                    struct wasd_err *err)
-{
-	if (!o->boolean)
-		return fields_number(m, at, (struct fields_range){o->min, o->max, o->above_min, o->below_max}, v, err);
-	if (!cJSON_IsBool(m))
-		return wasd_fail_at(err, WASD_EINVAL, at, "must be true or false");
-	*v = cJSON_IsTrue(m);
-	return WASD_OK;
-}
-
-enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_optim_option *options,
-                                    const char *extra, double *v, struct wasd_err *err)
-{
-	const char *names[WASD_OPTIM_OPTIONS + 3] = {"type"};
-	int n = 1;
-	for (int i = 0; options[i].name; i++) {
-		names[n++] = options[i].name;
-		v[i] = options[i].def;
-	}
-	names[n] = extra;
-	if (!obj)
-		return WASD_OK;
-	enum wasd_status s = fields_known(obj, at, names, err);
-	for (int i = 0; s == WASD_OK && options[i].name; i++) {
-		const cJSON *m = wasd_json_get(obj, options[i].name);
-		char ptr[FIELDS_POINTER];
-		fields_pointer(ptr, at, options[i].name);
-		if (m)
-			s = read_option(m, ptr, &options[i], &v[i], err);
-	}
+	enum wasd_status s = fields_choice(type ? type : wasd_json_get(def, "type"), ptr, &names, row, err);
+	cJSON_Delete(def);
 	return s;
 }
 
-cJSON *optim_options_to_json(const char *name, const struct wasd_optim_option *options, const double *v)
+enum wasd_status optim_read_options(const cJSON *obj, const char *at, const struct wasd_field *options,
+                                    const struct wasd_field *common, double *v, struct wasd_err *err)
+{
+	enum wasd_status s = obj ? fields_known_rows(obj, at, "type", options, common, err) : WASD_OK;
+	return s ? s : fields_numbers(obj, at, options, v, err);
+}
+
+cJSON *optim_options_to_json(const char *name, const struct wasd_field *options, const double *v)
 {
 	cJSON *o = cJSON_CreateObject();
-	bool ok = cJSON_AddStringToObject(o, "type", name);
-	for (int i = 0; ok && options[i].name; i++)
-		ok = options[i].boolean ? cJSON_AddBoolToObject(o, options[i].name, v[i] != 0) :
-		                          cJSON_AddNumberToObject(o, options[i].name, v[i]);
-	if (ok)
+	if (cJSON_AddStringToObject(o, "type", name) && fields_put(o, options, v))
 		return o;
 	cJSON_Delete(o);
 	return NULL;

@@ -5,9 +5,7 @@
 #include "base/fields.h"
 #include "optim/kinds.h"
 
-#define WARMUP "warmup_epochs"
 #define AT "/train/schedule"
-static const struct fields_range warmup_range = {0, 1e5, false, false};
 
 static double constant(const double *opt, double epoch, double warmup, double epochs)
 {
@@ -40,14 +38,16 @@ static const struct wasd_schedule_kind table[] = {
 		.factor = stairs,
 		.options =
 			{
-				[EVERY] = {.name = "every", .def = 30, .min = 0, .max = 1e5, .above_min = true},
-				[GAMMA] = {.name = "gamma", .def = 0.1, .min = 0, .max = 1, .above_min = true},
+				[EVERY] = {"every", WASD_NUM, "30", 0, 1e5, .above_min = true,
+                           .summary = "epochs from one step to the next"},
+				[GAMMA] = {"gamma", WASD_NUM, "0.1", 0, 1, .above_min = true, .summary = "factor of a step"},
 			},
 	},
 	{.name = "cosine",
      .summary = "half a cosine down to a share of the rate",
      .factor = cosine,
-     .options = {[MIN_FACTOR] = {.name = "min_factor", .def = 0, .min = 0, .max = 1}}},
+     .options = {[MIN_FACTOR] = {"min_factor", WASD_NUM, "0", 0, 1,
+                                 .summary = "share of the rate that is left at the end"}}},
 };
 #define ROWS ((int)(sizeof table / sizeof *table))
 
@@ -64,14 +64,15 @@ static const char *name_at(int i)
 
 enum wasd_status wasd_schedule_init(struct wasd_schedule *s, const cJSON *spec, struct wasd_err *err)
 {
-	int row = optim_read_type(spec, AT, name_at, err);
-	if (row < 0)
-		return WASD_EINVAL;
+	const struct wasd_field *common = wasd_spec_at(AT)->sub;
+	int row;
+	enum wasd_status st = optim_read_type(spec, AT, name_at, &row, err);
+	if (st != WASD_OK)
+		return st;
 	struct wasd_schedule r = {.kind = &table[row]};
-	enum wasd_status st = optim_read_options(spec, AT, r.kind->options, WARMUP, r.opt, err);
-	const cJSON *w = spec ? wasd_json_get(spec, WARMUP) : NULL;
-	if (st == WASD_OK && w)
-		st = fields_number(w, AT "/" WARMUP, warmup_range, &r.warmup, err);
+	st = optim_read_options(spec, AT, r.kind->options, common, r.opt, err);
+	if (st == WASD_OK)
+		st = fields_numbers(spec, AT, common, &r.warmup, err);
 	if (st == WASD_OK)
 		*s = r;
 	return st;
@@ -89,7 +90,7 @@ double wasd_schedule_lr(const struct wasd_schedule *s, double base, uint64_t ste
 cJSON *wasd_schedule_to_json(const struct wasd_schedule *s)
 {
 	cJSON *o = optim_options_to_json(s->kind->name, s->kind->options, s->opt);
-	if (o && cJSON_AddNumberToObject(o, WARMUP, s->warmup))
+	if (fields_put(o, wasd_spec_at(AT)->sub, &s->warmup))
 		return o;
 	cJSON_Delete(o);
 	return NULL;

@@ -46,10 +46,11 @@ const struct wasd_optim_kind optim_sgd = {
 	.summary = "stochastic gradient descent with momentum",
 	.options =
 		{
-			[LR] = {.name = "lr", .def = 0.01, .min = 0, .max = 1e3, .above_min = true},
-			[MOMENTUM] = {.name = "momentum", .def = 0.9, .min = 0, .max = 1, .below_max = true},
-			[NESTEROV] = {.name = "nesterov", .boolean = true, .max = 1},
-			[DECAY] = {.name = "weight_decay", .def = 0, .min = 0, .max = 1},
+			[LR] = {"lr", WASD_NUM, "0.01", 0, 1e3, .above_min = true, .summary = "learning rate"},
+			[MOMENTUM] = {"momentum", WASD_NUM, "0.9", 0, 1, .below_max = true,
+                          .summary = "share of the last step's direction"},
+			[NESTEROV] = {"nesterov", WASD_BOOL, "false", .summary = "the direction is looked at one step ahead"},
+			[DECAY] = {"weight_decay", WASD_NUM, "0", 0, 1, .summary = "share of the weights added to the gradient"},
 		},
 	.states = {"momentum"},
 	.step = step,

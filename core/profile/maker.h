@@ -11,7 +11,7 @@
 
 #define MAKER_BATCH 128
 
-enum desire { MACS, LATENCY, DRAW, DESIRES };
+enum desire { MACS, LATENCY, DRAW, DESIRES }; /* in the order of the choices of "desire" */
 struct request {
 	enum desire desire;
 	double budget;

@@ -27,41 +27,35 @@ enum { BATCH = MAKER_BATCH, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48
 
 static enum wasd_status read_request(struct maker *m, struct request *r, struct wasd_err *err)
 {
-	static const char *const names[DESIRES] = {"macs", "latency", "draw"};
 	static const char *const allowed[DESIRES][4] = {{"desire", "budget", "evaluations"},
 	                                                {"desire", "budget_us", "evaluations"},
 	                                                {"desire", "draw"}};
-	static const struct {
-		const char *name, *at;
-		struct fields_range range;
-	} budget[DESIRES] = {
-		[MACS] = {"budget", "/budget", {0, 1, true, false}},
-		[LATENCY] = {"budget_us", "/budget_us", {1, 1e9, false, false}},
-	};
-	const cJSON *j = m->o->request;
-	const char *desire;
-	int k = 0;
-	double n = WASD_PROFILE_EVALUATIONS;
+	static const char *const budget[DESIRES] = {[MACS] = "budget", [LATENCY] = "budget_us"};
+	const struct wasd_field *rows = wasd_spec_at("/profiles")->sub;
+	const cJSON *j = m->o->request, *desire = cJSON_IsObject(j) ? wasd_json_get(j, "desire") : NULL;
+	char at[FIELDS_POINTER];
+	int k;
+	double n;
 	enum wasd_status s;
-	if (!cJSON_IsObject(j) || !wasd_json_str(j, "desire", &desire))
+	if (!desire)
 		return wasd_fail_at(err, WASD_EINVAL, "/desire", "\"macs\", \"latency\" or \"draw\" is needed");
-	while (k < DESIRES && strcmp(desire, names[k]))
-		k++;
-	if (k == DESIRES)
-		return wasd_fail_at(err, WASD_EINVAL, "/desire", "must be \"macs\", \"latency\" or \"draw\"");
+	if ((s = fields_choice(desire, "/desire", wasd_field_find(rows, "desire"), &k, err)))
+		return s;
 	*r = (struct request){.desire = (enum desire)k, .draw = wasd_json_get(j, "draw")};
 	if ((s = fields_known(j, "", allowed[k], err)))
 		return s;
 	if (k == DRAW && !cJSON_IsArray(r->draw))
 		return wasd_fail_at(err, WASD_EINVAL, "/draw", "must be an array, with a transform for each layer");
-	if (k != DRAW && !wasd_json_get(j, budget[k].name))
-		return wasd_fail_at(err, WASD_EINVAL, budget[k].at, "is needed");
-	if (k != DRAW &&
-	    (s = fields_number(wasd_json_get(j, budget[k].name), budget[k].at, budget[k].range, &r->budget, err)))
-		return s;
-	if (wasd_json_get(j, "evaluations") &&
-	    (s = fields_number(wasd_json_get(j, "evaluations"), "/evaluations",
-	                       (struct fields_range){1, WASD_PROFILE_EVALUATIONS_MAX, false, false}, &n, err)))
+	if (k != DRAW) {
+		const cJSON *v = wasd_json_get(j, budget[k]);
+		fields_pointer(at, "", budget[k]);
+		if (!v)
+			return wasd_fail_at(err, WASD_EINVAL, at, "is needed");
+		if ((s = fields_number(v, at, wasd_field_find(rows, budget[k]), &r->budget, err)))
+			return s;
+	}
+	if ((s = fields_number(wasd_json_get(j, "evaluations"), "/evaluations", wasd_field_find(rows, "evaluations"), &n,
+	                       err)))
 		return s;
 	m->evaluations = (int)n;
 	return WASD_OK;

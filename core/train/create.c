@@ -58,7 +58,7 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	struct wasd_exec_opts eval = t->eval;
 	eval.planned = o->planned;
 	eval.ctx = o->ctx;
-	if (t->spec.batch_statistics)
+	if (t->spec.statistics == STATISTICS_BATCH)
 		return WASD_OK; /* these are measured with the training plan */
 	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &eval, &net, err);
 	if (!s)
@@ -113,9 +113,9 @@ static enum wasd_status check_all_batches(const struct wasd_trainer *t, struct w
 {
 	size_t val = t->holdout.n_val, test = wasd_dataset_count(t->data, WASD_TEST);
 	enum wasd_status s = check_batches(t, t->holdout.n_train, "training", err);
-	if (!s && t->spec.batch_statistics && val)
+	if (!s && t->spec.statistics == STATISTICS_BATCH && val)
 		s = check_batches(t, val, "validation", err);
-	if (!s && t->spec.batch_statistics && test)
+	if (!s && t->spec.statistics == STATISTICS_BATCH && test)
 		s = check_batches(t, test, "test", err);
 	return s;
 }
@@ -178,18 +178,18 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 }
 
 /* A goal must name a number that this run will have. */
-static enum wasd_status check_goal(const struct wasd_trainer *t, const char *metric, const char *pointer,
-                                   struct wasd_err *err)
+static enum wasd_status check_goal(const struct wasd_trainer *t, const struct wasd_metric_kind *metric,
+                                   const char *pointer, struct wasd_err *err)
 {
-	bool val = !strncmp(metric, "val_", 4), dom = strstr(metric, "_dom") != NULL;
+	bool val = metric->mode, dom = val && !strcmp(metric->mode, WASD_MODE_DOM);
 	if (val && !t->holdout.n_val && !wasd_dataset_count(t->data, WASD_TEST))
 		return wasd_fail_at(err, WASD_EINVAL, pointer,
 		                    "%s: no images are held out (/data/val_fraction) and the dataset has no test images",
-		                    metric);
+		                    metric->name);
 	if (val && dom && !t->dom)
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric);
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric->name);
 	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
-		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric);
+		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric->name);
 	return WASD_OK;
 }
 
@@ -197,9 +197,9 @@ static enum wasd_status check_goals(struct wasd_trainer *t, struct wasd_err *err
 {
 	enum wasd_status s = WASD_OK;
 	if (t->spec.early_stop)
-		s = check_goal(t, t->spec.stop_metric, "/train/early_stop/metric", err);
+		s = check_goal(t, t->spec.stop.metric, "/train/early_stop/metric", err);
 	/* A run that cannot be ranked this way is still a run: it has no best checkpoint. */
-	if (check_goal(t, t->spec.best_metric, "", NULL))
+	if (check_goal(t, t->spec.best.metric, "", NULL))
 		t->spec.keep_best = false;
 	return s;
 }

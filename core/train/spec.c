@@ -1,26 +1,31 @@
-/* train/spec.c - reading a job spec. The daemon has validated it against the capabilities; this checks again what the
- * trainer itself relies on, since a spec may also come from a test or a newer daemon. */
+/* train/spec.c - reading a job spec by the table of its members (base/spec.c). The daemon has checked it by the same
+ * table; what the trainer itself relies on is checked again, since a spec may also come from a test, a checkpoint or a
+ * newer daemon. Members that the table does not have are left alone. */
 #include "train/spec.h"
+
+#include "base/fields.h"
 #include "wasd/model.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* One object of the spec and the first error met while reading members of it. */
+/* One object of the spec and the first error met while reading members of it. Null is left out. */
 struct reader {
 	const cJSON *obj;
-	const char *at;
+	const char *at; /* its pointer */
+	const struct wasd_field *rows;
 	enum wasd_status status;
 	struct wasd_err *err;
 };
 
 static void bad(struct reader *r, const char *key, const char *want)
 {
-	char pointer[96];
-	snprintf(pointer, sizeof pointer, "%s/%s", r->at, key);
+	char pointer[FIELDS_POINTER];
+	fields_pointer(pointer, r->at, key);
 	if (!r->status)
-		r->status = wasd_fail_at(r->err, WASD_EINVAL, pointer, "%s: must be %s", key, want);
+		r->status = wasd_fail_at(r->err, WASD_EINVAL, pointer, "must be %s", want);
 }
 
 static const cJSON *member(const struct reader *r, const char *key)
@@ -29,61 +34,32 @@ static const cJSON *member(const struct reader *r, const char *key)
 	return v && !cJSON_IsNull(v) ? v : NULL;
 }
 
-static int64_t get_int(struct reader *r, const char *key, int64_t def, int64_t lo, int64_t hi)
+static const struct wasd_field *row_of(const struct reader *r, const char *key)
 {
-	int64_t v = def;
-	if (member(r, key) && (!wasd_json_i64(r->obj, key, &v) || v < lo || v > hi)) {
-		char want[80];
-		snprintf(want, sizeof want, "a whole number from %lld to %lld", (long long)lo, (long long)hi);
-		bad(r, key, want);
-		v = def;
-	}
-	return v;
+	const struct wasd_field *f = wasd_field_find(r->rows, key);
+	assert(f);
+	return f;
 }
 
-/* 0 to 0.5, both included. */
-static double get_fraction(struct reader *r, const char *key, double def)
-{
-	double v = def;
-	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || !(v >= 0 && v <= 0.5))) {
-		bad(r, key, "a number from 0 to 0.5");
-		v = def;
-	}
-	return v;
-}
-
-/* Images, or a share of them below 1; 0 when it is left out. */
-static double get_limit(struct reader *r, const char *key)
+static double get_number(struct reader *r, const char *key)
 {
 	double v = 0;
-	if (member(r, key) &&
-	    (!wasd_json_num(r->obj, key, &v) || !(v > 0 && v <= INT32_MAX) || (v >= 1 && v != floor(v)))) {
-		bad(r, key, "a number of images, or a share of them above 0 and below 1");
-		v = 0;
-	}
+	char pointer[FIELDS_POINTER];
+	fields_pointer(pointer, r->at, key);
+	if (!r->status)
+		r->status = fields_number(member(r, key), pointer, row_of(r, key), &v, r->err);
 	return v;
 }
 
-static double get_num(struct reader *r, const char *key, double def, double lo, double below)
+/* Which of the choices of its row; -1: left out, and there is no default. */
+static int get_choice(struct reader *r, const char *key)
 {
-	double v = def;
-	if (member(r, key) && (!wasd_json_num(r->obj, key, &v) || v < lo || v >= below)) {
-		char want[80];
-		snprintf(want, sizeof want, "a number, at least %g and below %g", lo, below);
-		bad(r, key, want);
-		v = def;
-	}
-	return v;
-}
-
-static const char *get_str(struct reader *r, const char *key, const char *def)
-{
-	const char *v = def;
-	if (member(r, key) && !wasd_json_str(r->obj, key, &v)) {
-		bad(r, key, "a string");
-		v = def;
-	}
-	return v;
+	int i = 0;
+	char pointer[FIELDS_POINTER];
+	fields_pointer(pointer, r->at, key);
+	if (!r->status)
+		r->status = fields_choice(member(r, key), pointer, row_of(r, key), &i, r->err);
+	return i;
 }
 
 static struct reader inside(struct reader *r, const char *key, const char *at)
@@ -93,25 +69,24 @@ static struct reader inside(struct reader *r, const char *key, const char *at)
 		bad(r, key, "an object");
 		v = NULL;
 	}
-	return (struct reader){v, at, r->status, r->err};
+	return (struct reader){v, at, row_of(r, key)->sub, r->status, r->err};
+}
+
+/* Images, or a share of them below 1; 0 when it is left out. */
+static double get_limit(struct reader *r)
+{
+	double v = get_number(r, "limit");
+	if (v > 1 && v != floor(v))
+		bad(r, "limit", "a number of images, or a share of them above 0 and below 1");
+	return v;
 }
 
 /* A metric that says how good the run is, and which way is better. */
-static void get_goal(struct reader *r, char metric[32], bool *max)
+static void get_goal(struct reader *r, struct train_goal *goal)
 {
-	static const char *const names[] = {"val_acc_aom",  "val_acc_dom", "val_loss_aom",
-	                                    "val_loss_dom", "train_acc",   "train_loss"};
-	const char *name = get_str(r, "metric", "val_acc_aom"), *mode;
-	bool known = false;
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		known |= !strcmp(name, names[i]);
-	if (!known)
-		bad(r, "metric", "val_acc_aom, val_acc_dom, val_loss_aom, val_loss_dom, train_acc or train_loss");
-	snprintf(metric, 32, "%s", name);
-	mode = get_str(r, "mode", strstr(name, "loss") ? "min" : "max");
-	if (strcmp(mode, "min") && strcmp(mode, "max"))
-		bad(r, "mode", "\"min\" or \"max\"");
-	*max = !strcmp(mode, "max");
+	int metric = get_choice(r, "metric"), mode = get_choice(r, "mode");
+	goal->metric = wasd_metric_find(wasd_field_choice(row_of(r, "metric"), metric));
+	goal->max = mode < 0 ? !goal->metric->less : !strcmp(wasd_field_choice(row_of(r, "mode"), mode), "max");
 }
 
 /* "augment": ["flip", "crop"], or objects when they take options: {"type":"crop","pad":4}. */
@@ -121,50 +96,49 @@ static void get_augment(struct reader *r, struct train_spec *s)
 	if (list && !cJSON_IsArray(list))
 		bad(r, "augment", "an array");
 	cJSON_ArrayForEach(a, list) {
-		struct reader one = {cJSON_IsObject(a) ? a : NULL, "/train/augment", r->status, r->err};
-		const char *type = cJSON_IsString(a) ? a->valuestring : get_str(&one, "type", "");
-		if (!strcmp(type, "flip"))
+		const struct wasd_augmentation *kind = wasd_augmentations;
+		struct reader one = {cJSON_IsObject(a) ? a : NULL, "/train/augment", NULL, r->status, r->err};
+		const char *type = cJSON_IsString(a) ? a->valuestring : "";
+		wasd_json_str(one.obj, "type", &type);
+		while (kind->name && strcmp(kind->name, type))
+			kind++;
+		one.rows = kind->options;
+		if (!kind->name)
+			bad(&one, "type", "the name of an augmentation");
+		else if (!strcmp(type, "flip"))
 			s->flip = true;
-		else if (!strcmp(type, "crop"))
-			s->crop_pad = (int)get_int(&one, "pad", 4, 1, 64);
 		else
-			bad(&one, "type", "\"flip\" or \"crop\"");
+			s->crop_pad = (int)get_number(&one, "pad");
 		r->status = one.status;
 	}
 }
 
 static void get_modes(struct reader *r, struct train_spec *s)
 {
-	const cJSON *list = member(r, "modes"), *m;
-	s->eval_aom = s->eval_dom = !list;
-	if (list && !cJSON_IsArray(list))
+	const struct wasd_field *f = row_of(r, "modes");
+	const cJSON *given = member(r, "modes"), *list = given, *m;
+	cJSON *def = given ? NULL : cJSON_Parse(f->def);
+	if (!given)
+		list = def;
+	if (!list && !r->status)
+		r->status = wasd_fail(r->err, WASD_ENOMEM, "job spec");
+	if (given && !cJSON_IsArray(given))
 		bad(r, "modes", "an array");
 	cJSON_ArrayForEach(m, list) {
-		if (cJSON_IsString(m) && !strcmp(m->valuestring, "aom"))
+		if (cJSON_IsString(m) && !strcmp(m->valuestring, WASD_MODE_AOM))
 			s->eval_aom = true;
-		else if (cJSON_IsString(m) && !strcmp(m->valuestring, "dom"))
+		else if (cJSON_IsString(m) && !strcmp(m->valuestring, WASD_MODE_DOM))
 			s->eval_dom = true;
 		else
-			bad(r, "modes", "some of \"aom\" and \"dom\"");
+			bad(r, "modes", "some of \"" WASD_MODE_AOM "\" and \"" WASD_MODE_DOM "\"");
 	}
-}
-
-static void get_test(struct reader *r, struct train_spec *s)
-{
-	static const char *const names[] = {[TEST_EVERY] = "every", [TEST_BEST] = "best", [TEST_LAST] = "last"};
-	const char *name = get_str(r, "test", "best");
-	for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
-		if (!strcmp(name, names[i])) {
-			s->test_when = (enum train_test_when)i;
-			return;
-		}
-	bad(r, "test", "\"every\", \"best\" or \"last\"");
+	cJSON_Delete(def);
 }
 
 enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, struct wasd_err *err)
 {
 	struct train_spec s = {0};
-	struct reader top = {spec, "", WASD_OK, err};
+	struct reader top = {spec, "", wasd_spec, WASD_OK, err};
 	if (!cJSON_IsObject(spec))
 		return wasd_fail_at(err, WASD_EINVAL, "", "the job spec must be an object");
 
@@ -179,49 +153,44 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	s.weights = member(&top, "weights");
 
 	r = inside(&top, "train", "/train");
-	s.epochs = (int)get_int(&r, "epochs", 10, 1, 1000000);
-	s.batch = (int)get_int(&r, "batch", 128, 1, 65536);
-	s.seed = (uint64_t)get_int(&r, "seed", 123, 0, 1LL << 53);
-	s.label_smoothing = get_num(&r, "label_smoothing", 0, 0, 1);
+	s.epochs = (int)get_number(&r, "epochs");
+	s.batch = (int)get_number(&r, "batch");
+	s.seed = (uint64_t)get_number(&r, "seed");
+	s.label_smoothing = get_number(&r, "label_smoothing");
 	s.optimizer = member(&r, "optimizer");
 	s.schedule = member(&r, "schedule");
-	const char *precision = get_str(&r, "precision", "fp32");
-	if (!wasd_precision_from_name(precision, &s.precision))
-		bad(&r, "precision", "fp32, fp32-strict or bf16");
+	s.precision = (enum wasd_precision)get_choice(&r, "precision");
 	get_augment(&r, &s);
 	struct reader stop = inside(&r, "early_stop", "/train/early_stop");
 	s.early_stop = stop.obj != NULL;
 	if (s.early_stop) {
-		s.patience = (int)get_int(&stop, "patience", 5, 1, 1000000);
-		get_goal(&stop, s.stop_metric, &s.stop_max);
+		s.patience = (int)get_number(&stop, "patience");
+		get_goal(&stop, &s.stop);
 	}
 	top.status = stop.status;
 
 	r = inside(&top, "data", "/data");
-	s.limit = get_limit(&r, "limit");
+	s.limit = get_limit(&r);
 	s.val_own = cJSON_IsNull(wasd_json_get(r.obj, "val_fraction"));
-	s.val_fraction = s.val_own ? 0 : get_fraction(&r, "val_fraction", 0.1);
+	s.val_fraction = s.val_own ? 0 : get_number(&r, "val_fraction");
 	top.status = r.status;
 
 	r = inside(&top, "eval", "/eval");
-	s.eval_every = (int)get_int(&r, "every", 1, 1, 1000000);
+	s.eval_every = (int)get_number(&r, "every");
 	get_modes(&r, &s);
-	get_test(&r, &s);
-	const char *statistics = get_str(&r, "statistics", "own");
-	s.batch_statistics = !strcmp(statistics, "batch");
-	if (!s.batch_statistics && strcmp(statistics, "own"))
-		bad(&r, "statistics", "\"own\" or \"batch\"");
+	s.test_when = (enum train_test_when)get_choice(&r, "test");
+	s.statistics = (enum train_statistics)get_choice(&r, "statistics");
 	top.status = r.status;
 
 	r = inside(&top, "checkpoint", "/checkpoint");
-	s.checkpoint_every = (int)get_int(&r, "every", 1, 0, 1000000);
+	s.checkpoint_every = (int)get_number(&r, "every");
 	struct reader keep = inside(&r, "keep", "/checkpoint/keep");
-	s.keep_best = get_int(&keep, "best", 1, 0, 1000000) > 0;
-	get_goal(&keep, s.best_metric, &s.best_max);
+	s.keep_best = get_number(&keep, "best") > 0;
+	get_goal(&keep, &s.best);
 	top.status = keep.status;
 
 	r = inside(&top, "limits", "/limits");
-	s.memory_bytes = (size_t)get_int(&r, "memory_mb", 0, 0, 1LL << 30) << 20;
+	s.memory_bytes = (size_t)get_number(&r, "memory_mb") << 20;
 	if (r.status)
 		return r.status;
 	*out = s;

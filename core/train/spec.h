@@ -3,10 +3,18 @@
 #define TRAIN_SPEC_H
 
 #include "wasd/graph.h"
-#include "wasd/json.h"
+#include "wasd/spec.h"
 
-/* When the test images are measured: with every evaluation; with a new best and at the end; at the end. */
+/* In the order of the choices of their rows. When the test images are measured: with every evaluation; with a new best
+ * and at the end; at the end. By which statistics: each mode's own, or those of each batch, as in training. */
 enum train_test_when { TEST_EVERY, TEST_BEST, TEST_LAST };
+enum train_statistics { STATISTICS_OWN, STATISTICS_BATCH };
+
+/* What a run chooses by. */
+struct train_goal {
+	const struct wasd_metric_kind *metric;
+	bool max;
+};
 
 struct train_spec {
 	const char *arch;           /* what the network is called */
@@ -24,16 +32,14 @@ struct train_spec {
 	double val_fraction; /* of the training images, held out; 0: the test images are chosen by */
 	int eval_every;
 	enum train_test_when test_when;
-	bool batch_statistics; /* eval.statistics: of each batch that is measured, as in training */
+	enum train_statistics statistics;
 	bool eval_aom, eval_dom;
-	int checkpoint_every; /* 0: only the last */
+	int checkpoint_every;
 	bool keep_best;
-	char best_metric[32];
-	bool best_max;
+	struct train_goal best;
 	bool early_stop;
 	int patience;
-	char stop_metric[32];
-	bool stop_max;
+	struct train_goal stop;
 	size_t memory_bytes; /* 0: no limit */
 };
 

@@ -173,13 +173,19 @@ static double metric_value(const struct wasd_trainer *t, const char *name)
 	return NAN;
 }
 
+static const char *name_of(const char *quantity, bool dom)
+{
+	return wasd_metric_of(quantity, dom ? WASD_MODE_DOM : WASD_MODE_AOM)->name;
+}
+
 /* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss
  * before they are kept. */
 static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 {
 	double loss = NAN;
 	int hits;
-	if (!t->next && (!isnan(metric_value(t, "val_loss_aom")) || !isnan(metric_value(t, "val_loss_dom"))))
+	if (!t->next &&
+	    (!isnan(metric_value(t, name_of("val_loss", false))) || !isnan(metric_value(t, name_of("val_loss", true)))))
 		return WASD_OK;
 	wasd_loader_seek(t->calib, 0, 0);
 	const struct wasd_batch *b = wasd_loader_next(t->calib);
@@ -254,7 +260,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 
 static bool is_due(const struct wasd_trainer *t, int every)
 {
-	return t->epoch + 1 == t->spec.epochs || (every && (t->epoch + 1) % every == 0);
+	return t->epoch + 1 == t->spec.epochs || (t->epoch + 1) % every == 0;
 }
 
 static void add_metric(struct wasd_trainer *t, const char *name, double value)
@@ -271,17 +277,17 @@ static bool is_better(double v, double than, bool max)
  * whether it is the last. Nothing is changed, so that an evaluation that is cut may start over. */
 static bool improves(const struct wasd_trainer *t)
 {
-	return t->spec.keep_best && is_better(metric_value(t, t->spec.best_metric), t->best, t->spec.best_max);
+	return t->spec.keep_best && is_better(metric_value(t, t->spec.best.metric->name), t->best, t->spec.best.max);
 }
 
 static bool outdoes(const struct wasd_trainer *t)
 {
-	return is_better(metric_value(t, t->spec.stop_metric), t->stop_best, t->spec.stop_max);
+	return is_better(metric_value(t, t->spec.stop.metric->name), t->stop_best, t->spec.stop.max);
 }
 
 static int bad_evaluations(const struct wasd_trainer *t)
 {
-	bool counts = !strncmp(t->spec.stop_metric, "train_", 6) || is_due(t, t->spec.eval_every);
+	bool counts = !t->spec.stop.metric->mode || is_due(t, t->spec.eval_every);
 	return outdoes(t) ? 0 : t->stop_bad + counts;
 }
 
@@ -339,10 +345,6 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	return s;
 }
 
-/* Loss and accuracy of each mode. */
-static const char *const val_names[] = {"val_loss_aom", "val_acc_aom", "val_loss_dom", "val_acc_dom"};
-static const char *const test_names[] = {"test_loss_aom", "test_acc_aom", "test_loss_dom", "test_acc_dom"};
-
 /* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics,
  * dropout and drop-connect stay active, and DOM takes a fresh draw for every batch (web/docs/was.md#batch-statistics).
  */
@@ -368,7 +370,7 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
 	struct measure_tick tick_of = {tick, &c};
-	if (t->spec.batch_statistics) {
+	if (t->spec.statistics == STATISTICS_BATCH) {
 		struct as_trained a = {.t = t, .dom = dom};
 		wasd_rng_init(&a.rng, t->spec.seed, dom ? "eval dom" : "eval aom", (uint64_t)t->epoch, images == t->test);
 		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
@@ -382,8 +384,8 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 	return s;
 }
 
-static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom,
-                                      const char *const names[2], struct wasd_err *err)
+static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, bool val,
+                                      struct wasd_err *err)
 {
 	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"},
 	                                       {"AOM's test loss", "DOM's test loss"}};
@@ -393,33 +395,35 @@ static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader
 	if (s)
 		return s;
 	if (!isfinite(r.loss))
-		return trainer_diverged(t, what[images == t->test][dom], err);
-	add_metric(t, names[0], r.loss);
-	add_metric(t, names[1], r.accuracy);
+		return trainer_diverged(t, what[!val][dom], err);
+	add_metric(t, name_of(val ? "val_loss" : "test_loss", dom), r.loss);
+	add_metric(t, name_of(val ? "val_acc" : "test_acc", dom), r.accuracy);
 	t->eval_speed[dom] = r.images_per_s;
-	if (images == t->val)
+	if (val)
 		warnings_evaluated(t, dom);
 	return WASD_OK;
 }
 
-static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, const char *const names[4],
-                                    struct wasd_err *err)
+static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, bool val, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	if (t->spec.eval_aom)
-		s = evaluate_mode(t, images, false, names, err);
+		s = evaluate_mode(t, images, false, val, err);
 	if (!s && t->dom && t->spec.eval_dom)
-		s = evaluate_mode(t, images, true, names + 2, err);
+		s = evaluate_mode(t, images, true, val, err);
 	return s;
 }
 
 /* Where the test images are what the run chooses by, what was found on them has both names. */
 static void repeat_as_test(struct wasd_trainer *t)
 {
-	for (int i = 0, n = t->n_metrics; i < n; i++)
-		for (int k = 0; k < 4; k++)
-			if (!strcmp(t->metric[i].name, val_names[k]))
-				add_metric(t, test_names[k], t->metric[i].value);
+	static const char *const pairs[][2] = {{"val_loss", "test_loss"}, {"val_acc", "test_acc"}};
+	for (int i = 0, n = t->n_metrics; i < n; i++) {
+		const struct wasd_metric_kind *m = wasd_metric_find(t->metric[i].name);
+		for (int k = 0; m && k < 2; k++)
+			if (!strcmp(m->quantity, pairs[k][0]))
+				add_metric(t, wasd_metric_of(pairs[k][1], m->mode)->name, t->metric[i].value);
+	}
 }
 
 /* Nothing is chosen by the test images, so they need not be measured where nothing new is kept (eval.test). */
@@ -435,9 +439,9 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 	bool due = is_due(t, t->spec.eval_every) || ends(t);
 	t->eval_speed[0] = t->eval_speed[1] = 0;
 	if (t->val && due)
-		s = evaluate_on(t, t->val, val_names, err);
+		s = evaluate_on(t, t->val, true, err);
 	if (!s && t->test && is_test_due(t, due))
-		s = evaluate_on(t, t->test, test_names, err);
+		s = evaluate_on(t, t->test, false, err);
 	if (!s && !t->holdout.n_val)
 		repeat_as_test(t);
 	if (s == WASD_ECANCELLED)
@@ -461,12 +465,12 @@ static void update_goals(struct wasd_trainer *t)
 {
 	t->improved = improves(t);
 	if (t->improved)
-		t->best = metric_value(t, t->spec.best_metric);
+		t->best = metric_value(t, t->spec.best.metric->name);
 	if (!t->spec.early_stop)
 		return;
 	t->stop_bad = bad_evaluations(t);
 	if (outdoes(t))
-		t->stop_best = metric_value(t, t->spec.stop_metric);
+		t->stop_best = metric_value(t, t->spec.stop.metric->name);
 }
 
 static bool stops_early(const struct wasd_trainer *t)
@@ -479,10 +483,9 @@ static void collect_costs(struct wasd_trainer *t)
 	double train_s = (double)t->train_us * 1e-6;
 	add_metric(t, "lr", t->lr);
 	add_metric(t, "rss_bytes", rss_bytes());
-	if (t->eval_speed[0] > 0)
-		add_metric(t, "eval_images_per_s_aom", t->eval_speed[0]);
-	if (t->eval_speed[1] > 0)
-		add_metric(t, "eval_images_per_s_dom", t->eval_speed[1]);
+	for (int dom = 0; dom < 2; dom++)
+		if (t->eval_speed[dom] > 0)
+			add_metric(t, name_of("eval_images_per_s", dom), t->eval_speed[dom]);
 	if (!t->trained)
 		return; /* the epoch was trained by an earlier attempt: no times to report */
 	add_metric(t, "images_per_s", (double)t->trained / train_s);

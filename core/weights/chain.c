@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHAIN_MAX 8 /* strategies of one run */
-
 struct part {
 	const struct weight_strategy *by;
 	void *self;
@@ -19,7 +17,7 @@ struct part {
 struct weight_chain {
 	const struct wasd_graph *graph;
 	struct wasd_model *model;
-	struct part part[CHAIN_MAX];
+	struct part part[WASD_WEIGHTS_MAX];
 	int n;
 	struct part *drawing;             /* the one that draws, NULL = none */
 	struct wasd_rng rng, rng_before;  /* before the draw that now holds */
@@ -32,26 +30,10 @@ struct weight_chain {
 static enum wasd_status read_options(const struct weight_strategy *by, const struct weight_setup *s, double *v,
                                      struct wasd_err *err)
 {
-	const char *names[WEIGHT_OPTIONS + 2] = {"type"};
-	enum wasd_status st = WASD_OK;
-	int n = 0;
-	for (const struct weight_option *o = by->options; o && o->name; o++) {
-		v[n] = o->def;
-		names[++n] = o->name;
-	}
-	if (!by->reads_spec)
-		st = fields_known(s->spec, s->at, names, err);
-	for (int i = 0; i < n && !st && !by->reads_spec; i++) {
-		const struct weight_option *o = &by->options[i];
-		const cJSON *m = wasd_json_get(s->spec, o->name);
-		char at[FIELDS_POINTER];
-		fields_pointer(at, s->at, o->name);
-		if (m && o->kind != WEIGHT_FORM)
-			st = fields_number(m, at, (struct fields_range){o->min, o->max, false, false}, &v[i], err);
-		if (!st && o->kind == WEIGHT_INTEGER && v[i] != (double)(int64_t)v[i])
-			st = wasd_fail_at(err, WASD_EINVAL, at, "must be a whole number");
-	}
-	return st;
+	if (by->reads_spec)
+		return WASD_OK;
+	enum wasd_status st = fields_known_rows(s->spec, s->at, "type", by->options, NULL, err);
+	return st ? st : fields_numbers(s->spec, s->at, by->options, v, err);
 }
 
 /* A layer's kernel or matrix, and no scale of a normalisation. */
@@ -98,14 +80,15 @@ static enum wasd_status check_place(const struct weight_chain *c, const struct p
 	if (p->by->draw && c->drawing)
 		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both form the weights of a pass anew: take one of them",
 		                    c->drawing->by->name, p->by->name);
-	return c->n < CHAIN_MAX ? WASD_OK : wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", CHAIN_MAX);
+	return c->n < WASD_WEIGHTS_MAX ? WASD_OK :
+	                                 wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", WASD_WEIGHTS_MAX);
 }
 
 static enum wasd_status add(struct weight_chain *c, const struct weight_strategy *by, const struct chain_spec *spec,
                             const cJSON *own, const char *at, struct wasd_err *err)
 {
 	struct part p = {.by = by};
-	double option[WEIGHT_OPTIONS];
+	double option[WEIGHT_OPTIONS] = {0};
 	struct weight_setup setup =
 		{.graph = c->graph, .spec = own, .at = at, .option = option, .paper = spec->paper, .seed = spec->seed};
 	enum wasd_status s = check_place(c, &p, at, err);

@@ -32,17 +32,7 @@
 
 /* ---- making one ---------------------------------------------------------------------------------- */
 
-/* A member of the strategy's object in the job spec. */
-struct weight_option {
-	const char *name, *summary;
-	enum weight_option_kind {
-		WEIGHT_NUMBER,
-		WEIGHT_INTEGER,
-		WEIGHT_FORM /* of the strategy's own; no default and range here */
-	} kind;
-	double def, min, max;
-};
-#define WEIGHT_OPTIONS 16
+#define WEIGHT_OPTIONS 16 /* of one strategy, and their values, at most */
 
 /* A parameter that the strategy's link forms. */
 struct weight_param {
@@ -55,7 +45,7 @@ struct weight_setup {
 	const struct wasd_graph *graph; /* borrowed for as long as the strategy lives; so are params */
 	const cJSON *spec;              /* its object; NULL: left out, the network's own */
 	const char *at;                 /* the object's JSON pointer */
-	const double *option;           /* values of its table's options, in the table's order */
+	const double *option;           /* the numbers of its table's options, one after the other (base/fields.h) */
 	const struct weight_param *param;
 	int n_params;
 	const char *paper; /* JSON text of what the network's authors did (wasd_network_was) */
@@ -99,9 +89,9 @@ struct weight_shape {
 /* ---- the descriptor ------------------------------------------------------------------------------ */
 
 struct weight_strategy {
-	const char *name;                    /* "type" in a job's list; [a-z0-9_]+, not "master" */
-	const char *summary;                 /* one line for people */
-	const struct weight_option *options; /* ends at a NULL name; NULL: it has none */
+	const char *name;                 /* "type" in a job's list; [a-z0-9_]+, not "master" */
+	const char *summary;              /* one line for people */
+	const struct wasd_field *options; /* members of its object; ends at a NULL name; NULL: it has none */
 	bool reads_spec; /* create reads the object itself and refuses what it does not know; else that is done by the table
 	                  */
 

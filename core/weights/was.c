@@ -8,9 +8,6 @@
 #include "wasd/graph.h"
 #include "wasd/weights.h"
 
-#define CHOICES_MAX 16
-#define RAMP_MAX 1000000 /* epochs: as many as a job may have */
-
 struct choice {
 	const struct wasd_transform_op *op;
 	double weight, law[WASD_LAW_MAX];
@@ -18,7 +15,7 @@ struct choice {
 
 struct wasd_was {
 	int n_choices, n_layers;
-	struct choice choice[CHOICES_MAX];
+	struct choice choice[WASD_TRANSFORMS_MAX];
 	double total;    /* of the weights */
 	double from, to; /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
 	int ramp;
@@ -36,35 +33,10 @@ struct wasd_was {
 
 /* ---- reading the object ---------------------------------------------------------------------------- */
 
-static enum wasd_status read_law(const cJSON *j, const char *at, struct choice *c, struct wasd_err *err)
+/* A row of the spec's "was". */
+static const struct wasd_field *row(const char *name)
 {
-	double *v = c->law;
-	for (const struct wasd_law_option *o = c->op->law; o->name; v += o->n, o++) {
-		struct fields_range range = {o->min, o->max, false, false};
-		const cJSON *m = wasd_json_get(j, o->name);
-		char ptr[FIELDS_POINTER], item[FIELDS_POINTER];
-		fields_pointer(ptr, at, o->name);
-		memcpy(v, o->def, (size_t)o->n * sizeof *v);
-		if (!m)
-			continue;
-		if (o->n == 1) {
-			enum wasd_status s = fields_number(m, ptr, range, v, err);
-			if (s != WASD_OK)
-				return s;
-			continue;
-		}
-		if (!cJSON_IsArray(m) || cJSON_GetArraySize(m) != o->n)
-			return wasd_fail_at(err, WASD_EINVAL, ptr, "must be an array [lo, hi]");
-		for (int i = 0; i < o->n; i++) {
-			fields_pointer(item, ptr, i ? "1" : "0");
-			enum wasd_status s = fields_number(cJSON_GetArrayItem(m, i), item, range, &v[i], err);
-			if (s != WASD_OK)
-				return s;
-		}
-		if (v[0] > v[1])
-			return wasd_fail_at(err, WASD_EINVAL, ptr, "%g is above %g: the lower bound comes first", v[0], v[1]);
-	}
-	return WASD_OK;
+	return wasd_field_find(wasd_spec_was, name);
 }
 
 static const struct wasd_transform_op *op_of_type(const char *type)
@@ -78,7 +50,8 @@ static const struct wasd_transform_op *op_of_type(const char *type)
 
 static enum wasd_status read_transform(const cJSON *j, const char *at, struct choice *c, struct wasd_err *err)
 {
-	const char *type, *names[8] = {"type", "weight"};
+	const struct wasd_field *common = row("transforms")->sub; /* "weight" */
+	const char *type;
 	char ptr[FIELDS_POINTER];
 	if (!cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, at, "must be an object");
@@ -94,17 +67,10 @@ static enum wasd_status read_transform(const cJSON *j, const char *at, struct ch
 				n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", op->type);
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "unknown transform \"%.60s\"; known: %s", type, list);
 	}
-	for (int i = 0; c->op->law[i].name; i++)
-		names[2 + i] = c->op->law[i].name;
-	enum wasd_status s = fields_known(j, at, names, err);
-	if (s != WASD_OK)
-		return s;
-	c->weight = 1;
-	fields_pointer(ptr, at, "weight");
-	const cJSON *w = wasd_json_get(j, "weight");
-	if (w && (s = fields_number(w, ptr, (struct fields_range){0, 1e6, true, false}, &c->weight, err)) != WASD_OK)
-		return s;
-	return read_law(j, at, c, err);
+	enum wasd_status s = fields_known_rows(j, at, "type", c->op->law, common, err);
+	if (s == WASD_OK)
+		s = fields_numbers(j, at, common, &c->weight, err);
+	return s != WASD_OK ? s : fields_numbers(j, at, c->op->law, c->law, err);
 }
 
 static enum wasd_status read_transforms(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
@@ -115,8 +81,8 @@ static enum wasd_status read_transforms(const cJSON *j, struct wasd_was *w, stru
 	cJSON_ArrayForEach(item, j) {
 		char at[40];
 		snprintf(at, sizeof at, "/was/transforms/%d", w->n_choices);
-		if (w->n_choices == CHOICES_MAX)
-			return wasd_fail_at(err, WASD_ETOOBIG, "/was/transforms", "more than %d transforms", CHOICES_MAX);
+		if (w->n_choices == WASD_TRANSFORMS_MAX)
+			return wasd_fail_at(err, WASD_ETOOBIG, "/was/transforms", "more than %d transforms", WASD_TRANSFORMS_MAX);
 		struct choice *c = &w->choice[w->n_choices++];
 		enum wasd_status s = read_transform(item, at, c, err);
 		if (s != WASD_OK)
@@ -216,90 +182,81 @@ static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, 
 /* A number, or {"from","to","epochs"}: from the one to the other in equal steps, one an epoch. */
 static enum wasd_status read_probability(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = {"from", "to", "epochs", NULL};
-	static const struct fields_range chance = {0, 1, false, false}, epochs = {1, RAMP_MAX, false, false};
-	w->from = w->to = 1;
-	if (!j)
-		return WASD_OK;
+	const struct wasd_field *f = row("probability");
+	double ramp[3]; /* from, to, epochs */
+	enum wasd_status s;
+	if (j && !cJSON_IsNumber(j) && !cJSON_IsObject(j))
+		return wasd_fail_at(err, WASD_EINVAL, "/was/probability",
+		                    "must be a number, or an object with \"from\", \"to\" and \"epochs\"");
 	if (!cJSON_IsObject(j)) {
-		enum wasd_status s = cJSON_IsNumber(j) ?
-		                         fields_number(j, "/was/probability", chance, &w->to, err) :
-		                         wasd_fail_at(err, WASD_EINVAL, "/was/probability",
-		                                      "must be a number, or an object with \"from\", \"to\" and \"epochs\"");
+		s = fields_number(j, "/was/probability", f, &w->to, err);
 		w->from = w->to;
 		return s;
 	}
-	double n = 0;
-	const cJSON *from = wasd_json_get(j, "from"), *to = wasd_json_get(j, "to");
-	enum wasd_status s = fields_known(j, "/was/probability", names, err);
-	w->from = 0;
-	if (s == WASD_OK && from)
-		s = fields_number(from, "/was/probability/from", chance, &w->from, err);
-	if (s == WASD_OK && to)
-		s = fields_number(to, "/was/probability/to", chance, &w->to, err);
+	s = fields_known_rows(j, "/was/probability", NULL, f->sub, NULL, err);
 	if (s == WASD_OK)
-		s = fields_number(wasd_json_get(j, "epochs"), "/was/probability/epochs", epochs, &n, err);
-	if (s == WASD_OK && n != (int)n)
-		s = wasd_fail_at(err, WASD_EINVAL, "/was/probability/epochs", "must be a whole number");
-	w->ramp = (int)n;
-	return s;
+		s = fields_numbers(j, "/was/probability", f->sub, ramp, err);
+	if (s != WASD_OK)
+		return s;
+	w->from = ramp[0];
+	w->to = ramp[1];
+	w->ramp = (int)ramp[2];
+	return WASD_OK;
 }
 
-/* A member that is one of two words; absent = the first. */
-static enum wasd_status read_word(const cJSON *was, const char *name, const char *first, const char *second,
-                                  bool *is_second, struct wasd_err *err)
+/* A member that is one of a few words. */
+static enum wasd_status read_word(const cJSON *was, const char *name, const char *word, bool *is, struct wasd_err *err)
 {
 	char ptr[FIELDS_POINTER];
-	const cJSON *m = wasd_json_get(was, name);
+	int i = 0;
 	fields_pointer(ptr, "/was", name);
-	const char *v = cJSON_IsString(m) ? m->valuestring : m ? "" : first;
-	*is_second = !strcmp(v, second);
-	if (!*is_second && strcmp(v, first))
-		return wasd_fail_at(err, WASD_EINVAL, ptr, "must be \"%s\" or \"%s\"", first, second);
-	return WASD_OK;
+	enum wasd_status s = fields_choice(wasd_json_get(was, name), ptr, row(name), &i, err);
+	*is = !strcmp(wasd_field_choice(row(name), i), word);
+	return s;
 }
 
 static const char *const turn_names[WASD_TURNS] =
 	{[WASD_TURN_FRESH] = "fresh", [WASD_TURN_PLAIN] = "plain", [WASD_TURN_PROFILE] = "profile"};
 
-/* {"plain","profile","fresh"}: how often a step takes each, in proportion; absent = half plain, half the profile. */
+/* {"plain","profile","fresh"}: how often a step takes each, in proportion. */
 static enum wasd_status read_odds(const cJSON *j, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = {"plain", "profile", "fresh", NULL};
+	const struct wasd_field *f = row("odds");
 	double sum = 0;
-	w->odds[WASD_TURN_PLAIN] = w->odds[WASD_TURN_PROFILE] = j ? 0 : 0.5;
-	if (!j)
-		return WASD_OK;
-	enum wasd_status s = cJSON_IsObject(j) ?
-	                         fields_known(j, "/was/odds", names, err) :
-	                         wasd_fail_at(err, WASD_EINVAL, "/was/odds",
-	                                      "must be an object with \"plain\", \"profile\" and \"fresh\"");
+	if (j && !cJSON_IsObject(j))
+		return wasd_fail_at(err, WASD_EINVAL, "/was/odds",
+		                    "must be an object with \"plain\", \"profile\" and \"fresh\"");
+	cJSON *def = j ? NULL : cJSON_Parse(f->def);
+	if (!j && !def)
+		return wasd_fail(err, WASD_ENOMEM, "was");
+	enum wasd_status s = fields_known_rows(j ? j : def, "/was/odds", NULL, f->sub, NULL, err);
 	for (int i = 0; i < WASD_TURNS && s == WASD_OK; i++) {
 		char ptr[FIELDS_POINTER];
-		const cJSON *m = wasd_json_get(j, turn_names[i]);
 		fields_pointer(ptr, "/was/odds", turn_names[i]);
-		if (m)
-			s = fields_number(m, ptr, (struct fields_range){0, 1e6, false, false}, &w->odds[i], err);
+		s = fields_number(wasd_json_get(j ? j : def, turn_names[i]), ptr, wasd_field_find(f->sub, turn_names[i]),
+		                  &w->odds[i], err);
 		sum += w->odds[i];
 	}
+	cJSON_Delete(def);
 	return s != WASD_OK || sum > 0 ? s : wasd_fail_at(err, WASD_EINVAL, "/was/odds", "must not all be 0");
 }
 
 /* "step", "epoch", or "profile:NAME" with that profile's draw in "profile". */
 static enum wasd_status read_draw(const cJSON *was, struct wasd_was *w, struct wasd_err *err)
 {
-	static const char prefix[] = "profile:";
+	static const char prefix[] = WASD_DRAW_PROFILE;
 	const cJSON *m = wasd_json_get(was, "draw"), *profile = wasd_json_get(was, "profile"),
 				*odds = wasd_json_get(was, "odds");
 	bool named = cJSON_IsString(m) && !strncmp(m->valuestring, prefix, sizeof prefix - 1) &&
 	             m->valuestring[sizeof prefix - 1];
 	if (!named && (profile || odds))
 		return wasd_fail_at(err, WASD_EINVAL, profile ? "/was/profile" : "/was/odds",
-		                    "goes with \"draw\": \"profile:NAME\" only");
+		                    "goes with \"draw\": \"" WASD_DRAW_PROFILE "NAME\" only");
 	if (!named) {
-		enum wasd_status s = read_word(was, "draw", "step", "epoch", &w->per_epoch, err);
-		return s == WASD_EINVAL ? wasd_fail_at(err, s, "/was/draw", "must be \"step\", \"epoch\" or \"profile:NAME\"") :
-		                          s;
+		enum wasd_status s = read_word(was, "draw", "epoch", &w->per_epoch, err);
+		return s == WASD_EINVAL ?
+		           wasd_fail_at(err, s, "/was/draw", "must be \"step\", \"epoch\" or \"" WASD_DRAW_PROFILE "NAME\"") :
+		           s;
 	}
 	if (!cJSON_IsArray(profile))
 		return wasd_fail_at(err, WASD_EINVAL, "/was/profile",
@@ -327,12 +284,8 @@ static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, 
                                     struct wasd_err *err)
 {
 	double n = 1;
-	enum wasd_status s = j ? fields_number(j, "/was/groups", (struct fields_range){1, WASD_DRAW_PARTS, false, false},
-	                                       &n, err) :
-	                         WASD_OK;
+	enum wasd_status s = fields_number(j, "/was/groups", row("groups"), &n, err);
 	w->groups = (int)n;
-	if (s == WASD_OK && n != w->groups)
-		return wasd_fail_at(err, WASD_EINVAL, "/was/groups", "must be a whole number");
 	for (int i = 0; s == WASD_OK && i < w->n_layers; i++) {
 		struct wasd_aug_info a = wasd_graph_aug_info(g, w->layer[i].aug);
 		if (a.out < w->groups)
@@ -345,13 +298,11 @@ static enum wasd_status read_groups(const cJSON *j, const struct wasd_graph *g, 
 static enum wasd_status read_object(const struct wasd_graph *g, const cJSON *was, const cJSON *paper,
                                     struct wasd_was *w, struct wasd_err *err)
 {
-	static const char *const names[] = {"transforms", "layers",  "alpha", "draw", "probability",
-	                                    "groups",     "profile", "odds",  NULL};
-	enum wasd_status s = fields_known(was, "/was", names, err);
+	enum wasd_status s = fields_known_rows(was, "/was", NULL, wasd_spec_was, NULL, err);
 	if (s == WASD_OK)
 		s = read_probability(wasd_json_get(was, "probability"), w, err);
 	if (s == WASD_OK)
-		s = read_word(was, "alpha", "learned", "fixed", &w->fixed, err);
+		s = read_word(was, "alpha", "fixed", &w->fixed, err);
 	if (s == WASD_OK)
 		s = read_draw(was, w, err);
 	if (s == WASD_OK)
@@ -420,18 +371,8 @@ static bool add_transform(cJSON *list, const struct choice *c)
 {
 	cJSON *o = cJSON_CreateObject();
 	bool ok = cJSON_AddStringToObject(o, "type", c->op->type);
-	const double *v = c->law;
-	for (const struct wasd_law_option *l = c->op->law; ok && l->name; v += l->n, l++) {
-		if (l->n == 1) {
-			ok = cJSON_AddNumberToObject(o, l->name, *v);
-			continue;
-		}
-		cJSON *pair = cJSON_CreateDoubleArray(v, l->n);
-		ok = cJSON_AddItemToObject(o, l->name, pair);
-		if (!ok)
-			cJSON_Delete(pair);
-	}
-	ok = ok && cJSON_AddNumberToObject(o, "weight", c->weight) && cJSON_AddItemToArray(list, o);
+	ok = ok && fields_put(o, c->op->law, c->law) && fields_put(o, row("transforms")->sub, &c->weight) &&
+	     cJSON_AddItemToArray(list, o);
 	if (!ok)
 		cJSON_Delete(o);
 	return ok;
@@ -451,7 +392,7 @@ static bool add_draw(cJSON *o, const struct wasd_was *w)
 {
 	if (!w->profile)
 		return cJSON_AddStringToObject(o, "draw", w->per_epoch ? "epoch" : "step");
-	char *name = wasd_asprintf("profile:%s", w->profile);
+	char *name = wasd_asprintf(WASD_DRAW_PROFILE "%s", w->profile);
 	bool ok = name && cJSON_AddStringToObject(o, "draw", name);
 	wasd_free(name);
 	cJSON *recorded = cJSON_Duplicate(w->recorded, true), *odds;

@@ -186,10 +186,11 @@ static bool flip_sample(int k, const double *law, struct wasd_rng *r, double *p)
 /* ---- the table --------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-#define SHIFT(n) { n, true, -MAX_SHIFT, MAX_SHIFT }
-#define ANGLE(n) { n, false, -360, 360 }
-#define SCALE { "scale", false, 1e-3, 1e3 }
-#define FLIP_LAW { "p", 1, { 0.5 }, 0, 1 }
+#define SHIFT(n) { n, WASD_INT, NULL, -MAX_SHIFT, MAX_SHIFT, .required = true }
+#define ANGLE(n) { n, WASD_NUM, NULL, -360, 360, .required = true }
+#define SCALE { "scale", WASD_NUM, NULL, 1e-3, 1e3, .required = true }
+#define FLIP_LAW { "p", WASD_NUM, "0.5", 0, 1, .summary = "how often it is mirrored" }
+#define CROP(n, least) { n, WASD_INT, NULL, least, WASD_K_MAX, .required = true }
 /* clang-format on */
 
 static const struct wasd_transform_op ops[] = {
@@ -200,7 +201,8 @@ static const struct wasd_transform_op ops[] = {
 		.params = {SHIFT("dx"), SHIFT("dy")},
 		.matrix = translate_matrix,
 		.type = "translate",
-		.law = {{"x", 1, {0.3}, 0, 1}, {"y", 1, {0.3}, 0, 1}},
+		.law = {{"x", WASD_NUM, "0.3", 0, 1, .summary = "share of the width by which it is shifted at most"},
+                {"y", WASD_NUM, "0.3", 0, 1, .summary = "share of the height"}},
 		.sample = translate_sample,
 	},
 	{
@@ -208,13 +210,11 @@ static const struct wasd_transform_op ops[] = {
 		.summary = "a part of the kernel, enlarged to its size",
 		.check = crop_check,
 		.matrix = crop_matrix,
-		.params = {{"i", true, 0, WASD_K_MAX},
-                   {"j", true, 0, WASD_K_MAX},
-                   {"h", true, 1, WASD_K_MAX},
-                   {"w", true, 1, WASD_K_MAX}},
+		.params = {CROP("i", 0), CROP("j", 0), CROP("h", 1), CROP("w", 1)},
 		.type = "resized_crop",
 		.sample = crop_sample,
-		.law = {{"scale", 2, {0.8, 1.0}, 0.01, 1}, {"ratio", 2, {3.0 / 4, 4.0 / 3}, 0.05, 20}},
+		.law = {{"scale", WASD_PAIR, "[0.8,1]", 0.01, 1, .summary = "area of the part"},
+                {"ratio", WASD_PAIR, "[0.75,1.3333333333333333]", 0.05, 20, .summary = "its width by its height"}},
 	},
 	{
 		.name = "scale",
@@ -222,7 +222,7 @@ static const struct wasd_transform_op ops[] = {
 		.params = {SCALE},
 		.matrix = scale_matrix,
 		.type = "scale",
-		.law = {{"scale", 2, {3, 3.5}, 0.01, 100}},
+		.law = {{"scale", WASD_PAIR, "[3,3.5]", 0.01, 100, .summary = "factor"}},
 		.sample = scale_sample,
 	},
 	{
@@ -231,7 +231,7 @@ static const struct wasd_transform_op ops[] = {
 		.params = {ANGLE("shear_x"), ANGLE("shear_y")},
 		.matrix = shear_matrix,
 		.type = "shear",
-		.law = {{"degrees", 2, {135, 135}, -360, 360}},
+		.law = {{"degrees", WASD_PAIR, "[135,135]", -360, 360, .summary = "angle"}},
 		.sample = shear_sample,
 	},
 	{
@@ -240,7 +240,7 @@ static const struct wasd_transform_op ops[] = {
 		.params = {ANGLE("angle")},
 		.matrix = rotate_matrix,
 		.type = "rotate",
-		.law = {{"degrees", 1, {90}, 0, 180}},
+		.law = {{"degrees", WASD_NUM, "90", 0, 180, .summary = "the largest angle, either way"}},
 		.sample = rotate_sample,
 	},
 	{
@@ -330,11 +330,11 @@ enum wasd_status wasd_transform_make(const char *op, int k, const double *p, str
 		return wasd_fail(err, WASD_EINVAL, "%s: kernel side %d is outside 1..%d", op, k, WASD_K_MAX);
 	int n = 0;
 	for (; row->params[n].name; n++) {
-		const struct wasd_transform_param *d = &row->params[n];
-		if (!(p[n] >= d->min && p[n] <= d->max))
-			return wasd_fail(err, WASD_EINVAL, "%s: %s = %g is outside %g..%g", op, d->name, p[n], d->min, d->max);
-		if (d->integer && p[n] != rint(p[n]))
-			return wasd_fail(err, WASD_EINVAL, "%s: %s = %g is not a whole number", op, d->name, p[n]);
+		char range[WASD_FIELD_RANGE];
+		if (wasd_field_takes(&row->params[n], p[n]))
+			continue;
+		wasd_field_range(&row->params[n], range);
+		return wasd_fail(err, WASD_EINVAL, "%s: %s = %g is not %s", op, row->params[n].name, p[n], range);
 	}
 	int bad = row->check ? row->check(k, p) : -1;
 	if (bad >= 0)

@@ -15,29 +15,6 @@ struct was {
 
 /* ---- making it ------------------------------------------------------------------------------------------ */
 
-static const struct weight_option options[] = {
-	{.name = "transforms",
-     .summary = "what is drawn from, each with a weight; left out: what the network's authors took",
-     .kind = WEIGHT_FORM},
-	{.name = "layers", .summary = "paper, all, or names and patterns of convolutions", .kind = WEIGHT_FORM},
-	{.name = "alpha", .summary = "learned: a scale of each layer's own; fixed: 1", .kind = WEIGHT_FORM},
-	{.name = "draw", .summary = "step, epoch or profile:NAME: how often transforms are drawn", .kind = WEIGHT_FORM},
-	{.name = "probability",
-     .summary = "that a layer is transformed in a draw: a number, or from, to and epochs",
-     .kind = WEIGHT_FORM},
-	{.name = "groups",
-     .summary = "parts of a layer's output channels, with a transform each",
-     .kind = WEIGHT_INTEGER,
-     .def = 1,
-     .min = 1,
-     .max = WASD_DRAW_PARTS},
-	{.name = "profile", .summary = "the draw of profile:NAME", .kind = WEIGHT_FORM},
-	{.name = "odds",
-     .summary = "with profile:NAME: how often a step takes plain weights, the profile, fresh transforms",
-     .kind = WEIGHT_FORM},
-	{0},
-};
-
 static void destroy(void *self)
 {
 	struct was *w = self;
@@ -237,7 +214,7 @@ const struct weight_strategy weight_was = {
 	.name = "was",
 	.summary =
 		"weight augmentation: kernels under random spatial transforms, with AOM and DOM as the two modes of what is learned",
-	.options = options,
+	.options = wasd_spec_was,
 	.reads_spec = true,
 	.create = create,
 	.destroy = destroy,

@@ -147,6 +147,10 @@ static void defaults_as_values(void)
 	CHECK(v[0] == 1);
 	wasd_field_numbers(&none, none.def, v);
 	CHECK(v[0] == 0);
+	cJSON *spec = cJSON_Parse("{\"retry\":{\"backoff_s\":2.5},\"limits\":{\"nice\":null}}");
+	CHECK(wasd_spec_number(spec, "/retry/backoff_s") == 2.5 && wasd_spec_number(spec, "/retry/max") == 2);
+	CHECK(wasd_spec_number(spec, "/limits/nice") == 10 && wasd_spec_number(NULL, "/priority") == 50);
+	cJSON_Delete(spec);
 	wasd_field_word(wasd_spec_at("/eval/statistics"), word, sizeof word);
 	CHECK_STR(word, "own");
 	wasd_field_word(wasd_spec_at("/train/epochs"), word, sizeof word);
@@ -157,7 +161,7 @@ static void metrics(void)
 {
 	static const char *const goals[] = {"val_acc_aom",  "val_acc_dom", "val_loss_aom",
 	                                    "val_loss_dom", "train_acc",   "train_loss"};
-	const struct wasd_metric *m;
+	const struct wasd_metric_kind *m;
 	int n = 0;
 	for (int i = 0; (m = wasd_metric_at(i)); i++) {
 		CHECK_MSG(wasd_metric_find(m->name) == m, "%s stands twice", m->name);

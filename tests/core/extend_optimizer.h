@@ -18,8 +18,8 @@ static const struct wasd_optim_kind optim_signsgd = {
 	.summary = "the sign of the momentum",
 	.options =
 		{
-			[SIGNSGD_LR] = {.name = "lr", .def = 0.001, .min = 0, .max = 1e3, .above_min = true},
-			[SIGNSGD_MOMENTUM] = {.name = "momentum", .def = 0.9, .min = 0, .max = 1, .below_max = true},
+			[SIGNSGD_LR] = {"lr", WASD_NUM, "0.001", 0, 1e3, .above_min = true, .summary = "learning rate"},
+			[SIGNSGD_MOMENTUM] = {"momentum", WASD_NUM, "0.9", 0, 1, .below_max = true, .summary = "of the direction"},
 		},
 	.states = {"momentum"},
 	.step = signsgd_step,

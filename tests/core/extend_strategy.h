@@ -62,9 +62,9 @@ static void sparse_back(void *self, const struct weight_param *p, const real *v,
 	sparse_link(self, p, g, g);
 }
 
-static const struct weight_option sparse_options[] = {{"share", "of the weights that are zero", WEIGHT_NUMBER, 0.5, 0,
-                                                       1},
-                                                      {0}};
+static const struct wasd_field sparse_options[] = {{"share", WASD_NUM, "0.5", 0, 1,
+                                                    .summary = "of the weights that are zero"},
+                                                   {0}};
 static const struct weight_strategy weight_sparse = {.name = "sparse",
                                                      .summary = "a fixed random part of the weights is zero",
                                                      .options = sparse_options,

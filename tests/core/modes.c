@@ -93,7 +93,7 @@ static void own_statistics_matter(void)
 {
 	cJSON *spec = cJSON_Parse(
 		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":4,\"batch\":32,\"seed\":3,"
-		"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":100},\"checkpoint\":{\"every\":0}}");
+		"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}},\"eval\":{\"every\":100},\"checkpoint\":{\"every\":1000}}");
 	struct wasd_trainer *t = NULL;
 	struct wasd_err err = {0};
 	struct wasd_train_opts o = {.spec = spec, .data = data};

@@ -122,7 +122,7 @@ static const struct {
      "more padding than half the window"},
 	{"[{\"type\":\"avgpool\",\"kernel\":15,\"stride\":15},{\"type\":\"avgpool\",\"kernel\":3}" HEAD,
      "/model/layers/1/kernel", "does not fit a map of 2x2", "the second pooling"},
-	{"[{\"type\":\"dropout\",\"p\":1}" HEAD, "/model/layers/0/p", "[0,1)", "drops everything"},
+	{"[{\"type\":\"dropout\",\"p\":1}" HEAD, "/model/layers/0/p", "below 1", "drops everything"},
 	{"[{\"type\":\"linear\",\"out\":10}]", "/model/layers/0", "flatten it first", "maps into linear"},
 	{"[{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":11}]", "/model/layers/1", "10 classes need 10x1x1",
      "eleven of ten classes"},

@@ -103,9 +103,11 @@ static void rows_are_sound(void)
 		          "%s draws", s->name);
 		CHECK(weight_strategy_find(s->name) == s);
 		int n = 0;
-		for (const struct weight_option *o = s->options; o && o->name; o++, n++)
-			CHECK_MSG(o->summary && (o->kind == WEIGHT_FORM || (o->min <= o->def && o->def <= o->max)), "%s: %s",
-			          s->name, o->name);
+		for (const struct wasd_field *o = s->options; o && o->name; o++, n++) {
+			double v[2];
+			wasd_field_numbers(o, o->def, v);
+			CHECK_MSG(o->summary && (s->reads_spec || wasd_field_takes(o, v[0])), "%s: %s", s->name, o->name);
+		}
 		CHECK(n < WEIGHT_OPTIONS);
 	}
 	CHECK(!weight_strategy_find("nothing"));

@@ -299,7 +299,7 @@ static void draw_json(void)
 		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1}}]", "/0/params/dy"},
 		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0,\"dz\":0}}]",
 	     "/0/params/dz"},
-		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":0.5,\"dy\":0}}]", "/0/params"},
+		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"translate\",\"params\":{\"dx\":0.5,\"dy\":0}}]", "/0/params/dx"},
 		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"crop_resize\",\"params\":{\"i\":0,\"j\":0,\"h\":5,\"w\":1}}]",
 	     "/0/params"},
 		{"[{\"layer\":\"layer1.0.conv1\",\"op\":\"identity\",\"alpha\":2}]", "/0/alpha"},

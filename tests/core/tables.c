@@ -136,9 +136,8 @@ static void every_transform(void)
 				struct wasd_err err = {0};
 				double law[WASD_LAW_MAX] = {0}, p[6] = {0};
 				int m = 0;
-				for (const struct wasd_law_option *l = op->law; l->name; l++)
-					for (int v = 0; v < l->n; v++)
-						law[m++] = l->def[v];
+				for (const struct wasd_field *l = op->law; l->name; m += l->type == WASD_PAIR ? 2 : 1, l++)
+					wasd_field_numbers(l, l->def, law + m);
 				for (int v = 0; v < 6 && op->params[v].name; v++)
 					p[v] = op->params[v].min < 0 ? 0 : op->params[v].min;
 				if (op->sample && !op->sample(k, law, &r, p))

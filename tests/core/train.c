@@ -114,7 +114,7 @@ static void points_have_a_stride(void)
 }
 
 #define LONG \
-	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":0}}"
+	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":1000}}"
 
 /* Cut between two points of a stride of 2: the resumed run has bit-identical points to an uncut one. */
 static void points_survive_a_cut(void)
@@ -161,7 +161,7 @@ static void steps_allocate_nothing(void)
 		char spec[160];
 		snprintf(
 			spec, sizeof spec,
-			"{\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":1,\"batch\":16,\"augment\":[\"flip\",\"crop\"]},\"checkpoint\":{\"every\":0}}",
+			"{\"model\":{\"arch\":\"%s\"},\"train\":{\"epochs\":1,\"batch\":16,\"augment\":[\"flip\",\"crop\"]},\"checkpoint\":{\"every\":1000}}",
 			nets[i].arch);
 		cJSON *j = cJSON_Parse(spec);
 		struct wasd_trainer *t = NULL;
@@ -438,7 +438,7 @@ static const struct {
      1e6, "DOM's validation loss is NaN or infinite in epoch 1", "the other mode"},
 	{"\"eval\":{\"every\":2},\"train\":{\"epochs\":3," ONE_STEP, 1e6, "loss is NaN or infinite in epoch 1",
      "a checkpoint that is due without an evaluation"},
-	{"\"eval\":{\"every\":3},\"checkpoint\":{\"every\":0},\"train\":{\"epochs\":3," ONE_STEP, 1e6,
+	{"\"eval\":{\"every\":3},\"checkpoint\":{\"every\":1000},\"train\":{\"epochs\":3," ONE_STEP, 1e6,
      "loss is NaN or infinite in epoch 2", "the first step of an epoch"},
 };
 

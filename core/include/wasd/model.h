@@ -3,23 +3,16 @@
 #define WASD_MODEL_H
 
 #include "wasd/graph.h"
-#include "wasd/json.h"
+#include "wasd/spec.h"
 
-/* A member of the spec's "model" object besides "arch": one of a few whole numbers, or true or false. If a request
- * omits it, it is def and is filled in (wasd_network_complete). If a stored model (of a job, checkpoint or exported
- * file) lacks a boolean member, the model dates from before the option existed, and the value is `stored`. */
-struct wasd_arch_option {
-	const char *name, *summary;
-	int def;
-	int choices[4]; /* terminated by 0 */
-	bool boolean, stored;
-};
 #define WASD_ARCH_OPTIONS 4
 
 struct wasd_arch {
-	const char *name;                                   /* "resnet18" */
-	const char *summary;                                /* one line for people */
-	struct wasd_arch_option options[WASD_ARCH_OPTIONS]; /* terminated by a NULL name */
+	const char *name;    /* "resnet18" */
+	const char *summary; /* one line for people */
+	/* Members of the spec's "model" object besides "arch": whole numbers with choices, or booleans; terminated by a
+	 * NULL name. What a request omits is filled in with the default (wasd_network_complete). */
+	struct wasd_field options[WASD_ARCH_OPTIONS];
 	/* Returns the authors' own "was" object for these option values as JSON text, or "false" (LeNet). */
 	const char *(*paper_was)(const int *options);
 	int min_side; /* smallest H and W that the network accepts */

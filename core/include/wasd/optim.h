@@ -3,15 +3,8 @@
 #define WASD_OPTIM_H
 
 #include "wasd/tensor.h"
-#include "wasd/json.h"
+#include "wasd/spec.h"
 
-/* A number (or boolean) in the spec's "optimizer" or "schedule" object. */
-struct wasd_optim_option {
-	const char *name;
-	bool boolean;
-	double def, min, max;
-	bool above_min /* min itself is excluded */, below_max;
-};
 #define WASD_OPTIM_OPTIONS 8
 #define WASD_OPTIM_STATES 8
 
@@ -24,7 +17,8 @@ struct wasd_optim_args {
 };
 struct wasd_optim_kind {
 	const char *name, *summary;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* terminated by a NULL name; the first is "lr" */
+	struct wasd_field
+		options[WASD_OPTIM_OPTIONS];           /* numbers and booleans; terminated by a NULL name; the first is "lr" */
 	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, initially 0; terminated by NULL */
 	/* Updates elements 0..n-1 of one range in one pass over weights w, gradients g (unchanged) and state s[]. */
 	void (*step)(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s);
@@ -54,7 +48,7 @@ cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every 
 
 struct wasd_schedule_kind {
 	const char *name, *summary;
-	struct wasd_optim_option options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which all kinds have */
+	struct wasd_field options[WASD_OPTIM_OPTIONS]; /* without "warmup_epochs", which all kinds have */
 	/* Factor on the base rate after warm-up. All three arguments are in epochs: position of the step (fractional), end
 	 * of warm-up, length of the run. */
 	double (*factor)(const double *opt, double epoch, double warmup, double epochs);

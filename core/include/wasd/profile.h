@@ -12,9 +12,6 @@
 
 struct wasd_dataset;
 
-#define WASD_PROFILE_EVALUATIONS 256 /* draws judged in a search that names no number */
-#define WASD_PROFILE_EVALUATIONS_MAX 5000
-
 struct wasd_profile_opts {
 	const void *file;
 	size_t len; /* the checkpoint; borrowed */

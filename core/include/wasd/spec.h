@@ -76,9 +76,12 @@ cJSON *wasd_field_to_json(const struct wasd_field *f);
 #define WASD_DRAW_PROFILE "profile:" /* "draw" of a run that trains for a profile: this and its name */
 
 extern const struct wasd_field wasd_spec[];
+extern const struct wasd_field wasd_spec_was[]; /* members of "was", which are the options of a strategy as well */
 /* The row of a member by its JSON pointer, with N for the items of a list and NAME for a label:
  * "/train/epochs", "/was/transforms/N/weight". NULL: there is none. */
 const struct wasd_field *wasd_spec_at(const char *path);
+/* The number at `path` of a spec (members of objects only); the row's default where it is left out. */
+double wasd_spec_number(const cJSON *spec, const char *path);
 /* The whole table, depth first: [{"path","type",...}]; NULL: no memory. */
 cJSON *wasd_spec_to_json(void);
 
@@ -88,7 +91,7 @@ cJSON *wasd_spec_to_json(void);
 extern const char *const wasd_precisions[];
 
 /* A number of every epoch. Strategies have others of their own, and so has each phase of a step. */
-struct wasd_metric {
+struct wasd_metric_kind {
 	const char *name;     /* "val_acc_aom" */
 	const char *quantity; /* "val_acc": what is measured in every mode */
 	const char *mode;     /* NULL: of none */
@@ -96,10 +99,10 @@ struct wasd_metric {
 	bool less;            /* the smaller the better */
 	const char *summary;
 };
-const char *wasd_mode_of(const char *metric);                 /* "val_acc_aom" ends in a mode's name; NULL: of none */
-const struct wasd_metric *wasd_metric_at(int i);              /* NULL after the last */
-const struct wasd_metric *wasd_metric_find(const char *name); /* NULL */
-const struct wasd_metric *wasd_metric_of(const char *quantity, const char *mode);
+const char *wasd_mode_of(const char *metric);         /* "val_acc_aom" ends in a mode's name; NULL: of none */
+const struct wasd_metric_kind *wasd_metric_at(int i); /* NULL after the last */
+const struct wasd_metric_kind *wasd_metric_find(const char *name); /* NULL */
+const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *mode);
 cJSON *wasd_metrics_to_json(void); /* [{"name","quantity","mode","better","goal","summary"}]; NULL: no memory */
 
 /* How training images are varied; a job's own choice, no table of core. Ends at a NULL name. */

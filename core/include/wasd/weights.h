@@ -8,7 +8,7 @@
 #define WASD_WEIGHTS_H
 
 #include "wasd/tensor.h"
-#include "wasd/json.h"
+#include "wasd/spec.h"
 
 struct wasd_graph;
 
@@ -32,23 +32,11 @@ struct wasd_transform {
 	double T[WASD_K_MAX * WASD_K_MAX * WASD_K_MAX * WASD_K_MAX]; /* k*k x k*k, row-major, packed */
 };
 
-struct wasd_transform_param {
-	const char *name;
-	bool integer;
-	double min, max;
-};
-/* An option of a law in the job spec: "x": 0.3 (n = 1) or "scale": [0.8, 1.0] (n = 2, lo <= hi). */
-struct wasd_law_option {
-	const char *name;
-	int n;
-	double def[2], min, max;
-};
-
 /* A kind of transform: one row of weights/was_ops.c's table. Later kinds are further rows. */
 struct wasd_transform_op {
 	const char *name; /* in draws: "crop_resize" */
 	const char *summary;
-	struct wasd_transform_param params[7]; /* ends at a NULL name */
+	struct wasd_field params[7]; /* ends at a NULL name */
 	/* A rule that ties parameters to each other and to k; NULL = the ranges above say everything. Returns the faulty
 	 * parameter or -1. */
 	int (*check)(int k, const double *p);
@@ -58,7 +46,7 @@ struct wasd_transform_op {
 	 * order), and the draw of p for a kernel of side k by that law; false = by the law this draw leaves the kernel as
 	 * it is (op "identity", p unused). type NULL = never drawn. */
 	const char *type;
-	struct wasd_law_option law[4]; /* ends at a NULL name */
+	struct wasd_field law[4]; /* numbers and pairs; ends at a NULL name */
 	bool (*sample)(int k, const double *law, struct wasd_rng *r, double *p);
 };
 #define WASD_LAW_MAX 8 /* values of one law at most */
@@ -109,7 +97,7 @@ static inline const struct wasd_recipe *wasd_draw_recipe(const struct wasd_draw 
 {
 	return d && d->recipe.by ? &d->recipe : NULL;
 }
-#define WASD_DRAW_PARTS 64
+#define WASD_DRAW_PARTS WASD_GROUPS_MAX
 const struct wasd_transform *wasd_draw_part(const struct wasd_draw_layer *l, int part);
 /* The smallest rectangle that holds the live taps of all parts. */
 struct wasd_rect wasd_draw_live(const struct wasd_draw_layer *l);
