@@ -56,7 +56,7 @@ void fields_choices(char out[256], const struct wasd_field *f, const char *last)
 	const char *s;
 	size_t n = 0;
 	out[0] = 0;
-	for (int i = 0; (s = wasd_field_choice(f, i)) && n < 255; i++) {
+	for (int i = 0; (s = wasd_field_choice(f, i)) && n + 16 < 256; i++) {
 		if (i)
 			n += wasd_line(out + n, 256 - n, wasd_field_choice(f, i + 1) ? ", " : " %s ", last);
 		n += wasd_line(out + n, 256 - n, "\"%s\"", s);

@@ -13,6 +13,7 @@
 #include "jobs/attempt.h"
 #include "log.h"
 #include "wasd/protocol.h"
+#include "wasd/spec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,13 +70,6 @@ static void load_checkpoint(struct pool_job *job)
 	supervisor_post(a->jobs->cfg.sup, &a->load_post);
 }
 
-static int64_t spec_int(const cJSON *spec, const char *group, const char *name, int64_t otherwise)
-{
-	int64_t v;
-	const cJSON *g = wasd_json_get(spec, group);
-	return g && wasd_json_i64(g, name, &v) ? v : otherwise;
-}
-
 /* Both halves are there: tell storage, then the process. */
 void attempt_maybe_start(struct attempt *a)
 {
@@ -88,7 +82,7 @@ void attempt_maybe_start(struct attempt *a)
 		task_kill(&a->task, err.msg);
 		return;
 	}
-	int64_t nice = spec_int(a->spec, "limits", "nice", 10);
+	int64_t nice = (int64_t)wasd_spec_number(a->spec, "/limits/nice");
 	bool file = a->load_fd >= 0;
 	cJSON *from = file && a->resume ? wasd_message(NULL, "epoch:i step:i", a->load_epoch, a->load_step) : NULL;
 	cJSON *m = wasd_message("start",
@@ -185,12 +179,12 @@ static enum wasd_status launch(struct sched *j, const struct storage_job *job, c
 		attempt_free(a);
 		return s;
 	}
-	int64_t share = j->cfg.threads / j->cfg.workers, asked = spec_int(a->spec, "limits", "threads", 0);
+	int64_t share = j->cfg.threads / j->cfg.workers, asked = (int64_t)wasd_spec_number(a->spec, "/limits/threads");
 	a->threads = asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
-	a->retry_max = spec_int(a->spec, "retry", "max", 2);
-	a->backoff_s = spec_int(a->spec, "retry", "backoff_s", 5);
-	task_limit(&a->task, spec_int(a->spec, "limits", "memory_mb", 0), spec_int(a->spec, "limits", "max_wall_s", 0),
-	           j->cfg.cancel_ms);
+	a->retry_max = (int64_t)wasd_spec_number(a->spec, "/retry/max");
+	a->backoff_s = wasd_spec_number(a->spec, "/retry/backoff_s");
+	task_limit(&a->task, (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb"),
+	           (int64_t)wasd_spec_number(a->spec, "/limits/max_wall_s"), j->cfg.cancel_ms);
 	*out = a;
 	return WASD_OK;
 }
@@ -277,7 +271,7 @@ static void after_failure(struct attempt *a, struct storage_move *m)
 	m->reason = kind;
 	if (worth_retrying(a) && storage_job_get(a->jobs->cfg.db, a->id, &job, NULL) == WASD_OK) {
 		if (job.retries < a->retry_max) {
-			int64_t wait = a->backoff_s * a->jobs->cfg.backoff_scale_ms;
+			int64_t wait = (int64_t)(a->backoff_s * a->jobs->cfg.backoff_scale_ms);
 			for (int64_t i = 0; i < job.retries && wait < 3600000; i++)
 				wait *= 4;
 			m->to = "retry_wait";

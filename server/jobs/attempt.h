@@ -26,7 +26,8 @@ struct attempt {
 	cJSON *spec;
 	char *dataset_path;  /* absolute */
 	char *resume, *init; /* checkpoint ids or NULL */
-	int64_t threads, retry_max, backoff_s;
+	int64_t threads, retry_max;
+	double backoff_s;
 	/* what is known of it */
 	bool loaded, cancelling, draining, closing;
 	char cancel_reason[64];
