@@ -1,8 +1,8 @@
 /* daemon.c - start-up, what the parts tell each other, and the end.
  *
  * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over
- * files removed -> engine tables read -> processes and threads -> listen -> ready. Every step before `listen` may
- * refuse to start with one line on stderr.
+ * files removed -> supervisor -> engine tables read -> processes and threads -> listen -> ready. Every step before
+ * `listen` may refuse to start with one line on stderr.
  *
  * End (SIGTERM or SIGINT): not ready at once -> no new connections, running jobs are asked for a checkpoint -> requests
  * that are being answered finish -> jobs go back to the queue -> processes go -> database closed -> exit 0. A second
@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000 };
+enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000, ANSWER_MS = 20000 };
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -173,6 +173,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	enum wasd_status s = supervisor_create(&sc, &d->sup, err);
 	if (s != WASD_OK)
 		return s;
+	struct describer_config dc = {.sup = d->sup, .engine = c->engine, .data_dir = c->data, .answer_ms = ANSWER_MS};
+	s = describer_create(&dc, &d->describer, err);
+	if (s != WASD_OK)
+		return s;
 	struct hub_source src = feed_of(d->db);
 	s = hub_create(&src, (struct hub_config){(int)c->sse_heartbeat_ms, (int)c->max_streams}, &d->hub, err);
 	if (s != WASD_OK)
@@ -280,9 +284,6 @@ static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	leftovers_remove(d->db, d->cfg->data, d->staging);
-	s = describer_create(d->cfg->engine, d->cfg->data, &d->describer, err);
-	if (s != WASD_OK)
-		return s;
 	s = start_parts(d, err);
 	if (s != WASD_OK)
 		return s;
@@ -329,6 +330,7 @@ static void *end_in_order(void *arg)
 	profiles_stop(d->profiles);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
+	describer_stop(d->describer);
 	while (d->jobs && !sched_idle(d->jobs) && wasd_mono_us() < until) {
 		struct timespec ts = {0, 20000000};
 		nanosleep(&ts, NULL);

@@ -7,7 +7,7 @@
 
 static const char *const role_names[WASD_ROLES + 1] = {
 	[WASD_ROLE_TRAIN] = "train",     [WASD_ROLE_INFER] = "infer",     [WASD_ROLE_INGEST] = "ingest",
-	[WASD_ROLE_CONVERT] = "convert", [WASD_ROLE_PROFILE] = "profile",
+	[WASD_ROLE_CONVERT] = "convert", [WASD_ROLE_PROFILE] = "profile", [WASD_ROLE_CHECK] = "check",
 };
 
 const char *wasd_role_name(enum wasd_role r)
@@ -33,7 +33,8 @@ enum {
 	INGEST = 1 << WASD_ROLE_INGEST,
 	CONVERT = 1 << WASD_ROLE_CONVERT,
 	PROFILE = 1 << WASD_ROLE_PROFILE,
-	ALL = TRAIN | INFER | INGEST | CONVERT | PROFILE,
+	CHECK = 1 << WASD_ROLE_CHECK,
+	ALL = TRAIN | INFER | INGEST | CONVERT | PROFILE | CHECK,
 };
 #define INTEGER_MAX 9007199254740991.0
 /* clang-format off */
@@ -73,7 +74,7 @@ static const struct wasd_message rows[] = {
 	{"heartbeat", ALL, WASD_ENGINE, .answer = NULL},
 	{"log", ALL, WASD_ENGINE, .members = {CHOICE("level", levels), STRING("text")}},
 	/* The answer to a question that failed. code: the API's error code, if the status does not say enough. */
-	{"error", INFER | INGEST | CONVERT, WASD_ENGINE,
+	{"error", INFER | INGEST | CONVERT | CHECK, WASD_ENGINE,
      .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
 	{"cancel", TRAIN | INGEST | PROFILE, WASD_DAEMON, .answer = NULL},
 
@@ -206,6 +207,21 @@ static const struct wasd_message rows[] = {
 	{"profile", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
+
+	/* ---- wasd-engine check: what is asked before anything is computed ---- */
+	/* The tables of core: GET /v1/capabilities. */
+	{"list", CHECK, WASD_DAEMON, .answer = "listed"},
+	{"listed", CHECK, WASD_ENGINE, .members = {RE, OBJECT("tables")}},
+	/* was: left out or null is the network's own. */
+	{"describe", CHECK, WASD_DAEMON, "described",
+     .members = {OBJECT("model"), OPTIONAL(ANY, "was"), ARRAY("input", 3, 3), INTEGER("classes", 0, 1 << 20)}},
+	{"described", CHECK, WASD_ENGINE, .members = {RE, OBJECT("network")}},
+	/* dataset: of a prepared file below the folder data. Without it only the profiles are checked, for images of
+     * that input and that number of classes. An error at a profile is at "/profiles/N/...". */
+	{"check", CHECK, WASD_DAEMON, "checked",
+     .members = {OBJECT("spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
+                 OPTIONAL(ARRAY, "input", .min = 3, .max = 3), OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
+	{"checked", CHECK, WASD_ENGINE, .members = {RE, ARRAY("warnings", 0, 0)}},
 };
 
 #define ROWS (int)(sizeof rows / sizeof *rows)

@@ -304,6 +304,9 @@ static enum wasd_status check_header(struct wasd_wire *w, struct wasd_err *err)
 	return WASD_OK;
 }
 
+/* A message may hold a whole request (wasd/json.h), which is up to 32 deep, as one of its members or in a list. */
+static const struct wasd_json_limits frame_limits = {WASD_WIRE_MAX, 40, 600000};
+
 /* Checks a complete frame and moves it to *out. */
 static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_frame *out, struct wasd_err *err)
 {
@@ -315,7 +318,7 @@ static enum wasd_status finish_frame(struct wasd_wire *w, struct wasd_frame *out
 		return broken(w, err, w->passed_fd >= 0 ? "an unannounced descriptor" : "the announced descriptor is missing");
 
 	struct wasd_frame m = {.seq = get32(w->head + 8), .fd = -1};
-	enum wasd_status s = wasd_json_parse(w->body, json_len, WASD_JSON_BULK, &m.json, err);
+	enum wasd_status s = wasd_json_parse(w->body, json_len, frame_limits, &m.json, err);
 	if (s == WASD_ENOMEM)
 		return s;
 	if (s) {

@@ -1,9 +1,5 @@
 /* engine/cmd_describe.c - wasd-engine describe: what a network is, layer by layer, as a table or as JSON; needs no
- * daemon.
- *
- * The daemon asks the same way, for itself and to check what a job submits: `describe --request FILE` reads
- * {"model","was","input", "classes"} and answers with the description or {"error":{"status","pointer","message"}};
- * either is an answer, with exit status 0. A request with a "spec" asks whether the job could begin (check.c). */
+ * daemon. What the daemon asks is in cmd_check.c. */
 #include "engine/commands.h"
 #include "wasd/model.h"
 
@@ -12,7 +8,7 @@
 #include <string.h>
 
 struct asked {
-	cJSON *model, *was; /* was NULL: the network's own */
+	cJSON *model;
 	struct wasd_shape input;
 	int classes;
 	bool json;
@@ -265,51 +261,6 @@ static int read_arguments(struct asked *q, int argc, char **argv)
 	return q->model ? 0 : wrong("which network?", "");
 }
 
-/* ---- the daemon's form ------------------------------------------------------------------------------------------ */
-
-static enum wasd_status read_request(const char *path, cJSON **out, struct wasd_err *err)
-{
-	char *body = NULL;
-	size_t len;
-	struct wasd_json_limits limits = WASD_JSON_REQUEST;
-	limits.bytes *= 2; /* a job's spec with its defaults, and the members around it */
-	limits.depth++;
-	limits.nodes *= 2;
-	enum wasd_status s = wasd_file_read(path, limits.bytes, &body, &len, err);
-	if (!s)
-		s = wasd_json_parse(body, len, limits, out, err);
-	wasd_free(body);
-	return s;
-}
-
-/* Takes what it keeps out of the request. */
-static enum wasd_status read_network(cJSON *j, struct asked *q, struct wasd_err *err)
-{
-	int64_t classes = 0;
-	const cJSON *in = wasd_json_get(j, "input");
-	bool ok = cJSON_GetArraySize(in) == 3 && wasd_json_i64(j, "classes", &classes) && classes >= 0 &&
-	          classes <= 1 << 20;
-	for (int i = 0; ok && i < 3; i++)
-		ok = item(j, "input", i) >= 0 && item(j, "input", i) <= 1 << 20;
-	if (ok) {
-		q->input = (struct wasd_shape){item(j, "input", 0), item(j, "input", 1), item(j, "input", 2)};
-		q->classes = (int)classes;
-		q->model = cJSON_DetachItemFromObjectCaseSensitive(j, "model");
-		q->was = cJSON_DetachItemFromObjectCaseSensitive(j, "was");
-	}
-	return ok ? wasd_network_complete(q->model, NULL, err) :
-	            wasd_fail(err, WASD_EINVAL, "a request has input [c,h,w] and classes");
-}
-
-static cJSON *error_json(const struct wasd_err *err)
-{
-	cJSON *j = cJSON_CreateObject(), *e = cJSON_AddObjectToObject(j, "error");
-	cJSON_AddStringToObject(e, "status", wasd_status_name(err->status));
-	cJSON_AddStringToObject(e, "pointer", err->pointer);
-	cJSON_AddStringToObject(e, "message", err->msg);
-	return j;
-}
-
 static int print_json(const cJSON *j)
 {
 	char *out = j ? wasd_json_print(j) : NULL;
@@ -321,33 +272,11 @@ static int print_json(const cJSON *j)
 	return out ? 0 : 1;
 }
 
-static int answer(const char *path)
-{
-	struct asked q = {0};
-	struct wasd_err err = {0};
-	cJSON *d = NULL, *request = NULL;
-	enum wasd_status s = read_request(path, &request, &err);
-	if (!s && wasd_json_get(request, "spec"))
-		s = engine_check(request, &d, &err);
-	else if (!s && !(s = read_network(request, &q, &err)))
-		s = wasd_network_describe(q.model, cJSON_IsNull(q.was) ? NULL : q.was, q.input, q.classes, &d, &err);
-	if (s)
-		d = error_json(&err);
-	int rc = print_json(d);
-	cJSON_Delete(request);
-	cJSON_Delete(d);
-	cJSON_Delete(q.model);
-	cJSON_Delete(q.was);
-	return rc;
-}
-
 int cmd_describe(int argc, char **argv)
 {
 	struct asked q = {0};
 	struct wasd_err err = {0};
 	cJSON *d = NULL;
-	if (argc == 3 && !strcmp(argv[1], "--request"))
-		return answer(argv[2]);
 	for (int i = 1; i < argc; i++)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			usage(stdout);
@@ -355,7 +284,7 @@ int cmd_describe(int argc, char **argv)
 		}
 	int rc = read_arguments(&q, argc, argv);
 	if (!rc && (wasd_network_complete(q.model, NULL, &err) ||
-	            wasd_network_describe(q.model, q.was, q.input, q.classes, &d, &err)))
+	            wasd_network_describe(q.model, NULL, q.input, q.classes, &d, &err)))
 		rc = refuse(err.pointer, &err);
 	if (d)
 		rc = q.json ? print_json(d) : print_table(d) ? 0 : 1;

@@ -12,6 +12,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_describe(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
 
 /* "bench profile": argv[0] is "profile". */

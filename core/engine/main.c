@@ -17,6 +17,7 @@ static const struct command {
 	{"convert", cmd_convert, "checkpoints made into files for other programs, led by the daemon over descriptor 3"},
 	{"profile", cmd_profile,
      "the search for a draw that keeps most accuracy within a budget, led by the daemon over descriptor 3"},
+	{"check", cmd_check, "what networks are and whether jobs could begin, asked by the daemon over descriptor 3"},
 	{"bench", cmd_bench, "time training steps or inference; needs no daemon (bench --help)"},
 	{"describe", cmd_describe,
      "a network layer by layer: shapes, parameters, multiply-adds; needs no daemon (describe --help)"},

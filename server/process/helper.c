@@ -37,12 +37,13 @@ static void helper_gone(struct proc *p, const struct proc_end *end)
 		h->kind->died(h->self);
 }
 
-static void let_go(struct helper *h)
+/* What becomes of the process is not the helper's affair any more. */
+static struct proc *part(struct helper *h)
 {
 	struct proc *p = h->proc;
 	asker_detach(&h->asker);
 	h->proc = NULL;
-	proc_close(p);
+	return p;
 }
 
 static void helper_tick(struct proc *p)
@@ -50,7 +51,7 @@ static void helper_tick(struct proc *p)
 	struct helper *h = proc_owner(p);
 	if (p == h->proc && h->kind->idle_ms && wasd_mono_us() - h->used_us > h->kind->idle_ms * 1000ll &&
 	    !atomic_load(&h->asking))
-		let_go(h);
+		proc_close(part(h));
 }
 
 enum wasd_status helper_start(struct helper *h, struct wasd_err *err)
@@ -109,6 +110,24 @@ static enum wasd_status up(struct helper *h, struct wasd_err *err)
 	struct up_call call = {.h = h, .err = err};
 	supervisor_call(h->sup, do_up, &call);
 	return call.status;
+}
+
+struct end_call {
+	struct helper *h;
+	const char *why;
+};
+
+static void do_end(void *ctx)
+{
+	struct end_call *c = ctx;
+	if (c->h->proc)
+		proc_end(part(c->h), true, c->why);
+}
+
+void helper_end(struct helper *h, const char *why)
+{
+	struct end_call c = {h, why};
+	supervisor_call(h->sup, do_end, &c);
 }
 
 enum wasd_status helper_ask(struct helper *h, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err)

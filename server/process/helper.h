@@ -54,6 +54,9 @@ enum wasd_status helper_ask(struct helper *h, struct api_call *call, int fd, int
 enum wasd_status helper_ask_running(struct helper *h, struct api_call *call, int fd, int64_t deadline_us,
                                     struct wasd_err *err);
 enum wasd_status helper_start(struct helper *h, struct wasd_err *err); /* [S] where it does not run; may_start or not */
+/* Kills the process; the questions that wait end as at its death, without dying and died, and the next one starts
+ * another. Any thread but the supervisor's. */
+void helper_end(struct helper *h, const char *why);
 void helper_stop(struct helper *h); /* [S] it is let go; later questions are refused */
 void helper_done(struct helper *h); /* after supervisor_stop */
 

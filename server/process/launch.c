@@ -35,7 +35,7 @@ static size_t engine_environment(char *env[], char pass[PASSED][VALUE_MAX])
 	return n;
 }
 
-enum wasd_status launch_engine(char *const argv[], int stream, int out, int errors, pid_t *pid, struct wasd_err *err)
+enum wasd_status launch_engine(char *const argv[], int stream, int errors, pid_t *pid, struct wasd_err *err)
 {
 	char *env[16], pass[PASSED][VALUE_MAX];
 	engine_environment(env, pass);
@@ -47,20 +47,18 @@ enum wasd_status launch_engine(char *const argv[], int stream, int out, int erro
 	sigemptyset(&none);
 	sigfillset(&all);
 	/* Moved above what they become, so that no dup2 overwrites a source that is still needed. */
-	int s = stream < 0 ? -1 : fcntl(stream, F_DUPFD_CLOEXEC, 10), o = out < 0 ? -1 : fcntl(out, F_DUPFD_CLOEXEC, 10),
-		e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
-	int bad = (stream >= 0 && s < 0) || (out >= 0 && o < 0) || e < 0 ? errno : 0;
+	int s = fcntl(stream, F_DUPFD_CLOEXEC, 10), e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
+	int bad = s < 0 || e < 0 ? errno : 0;
 	if (!bad)
 		bad = posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	if (!bad)
-		bad = o < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) :
-		              posix_spawn_file_actions_adddup2(&fa, o, 1);
+		bad = posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0);
 	if (!bad)
 		bad = posix_spawn_file_actions_adddup2(&fa, e, 2);
-	if (!bad && s >= 0)
+	if (!bad)
 		bad = posix_spawn_file_actions_adddup2(&fa, s, 3);
 	if (!bad)
-		bad = posix_spawn_file_actions_addclosefrom_np(&fa, s >= 0 ? 4 : 3);
+		bad = posix_spawn_file_actions_addclosefrom_np(&fa, 4);
 	if (!bad)
 		bad = posix_spawnattr_setsigmask(&at, &none) || posix_spawnattr_setsigdefault(&at, &all) ||
 		              posix_spawnattr_setflags(&at,
@@ -71,9 +69,9 @@ enum wasd_status launch_engine(char *const argv[], int stream, int out, int erro
 		bad = posix_spawn(pid, argv[0], &fa, &at, argv, env);
 	posix_spawn_file_actions_destroy(&fa);
 	posix_spawnattr_destroy(&at);
-	int fds[3] = {s, o, e};
-	for (int i = 0; i < 3; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	if (s >= 0)
+		close(s);
+	if (e >= 0)
+		close(e);
 	return bad ? wasd_fail_errno(err, bad, "cannot start %s", argv[0]) : WASD_OK;
 }

@@ -7,9 +7,8 @@
 
 #include <sys/types.h>
 
-/* argv[0] is the path. stream: what becomes descriptor 3 (-1 = none). out: what becomes stdout (-1 = /dev/null).
- * errors: stderr. The engine asks to be killed when the spawning *thread* ends, so only long-lived threads may call
- * this. */
-enum wasd_status launch_engine(char *const argv[], int stream, int out, int errors, pid_t *pid, struct wasd_err *err);
+/* argv[0] is the path. stream: what becomes descriptor 3. errors: stderr. stdin and stdout are /dev/null. The engine
+ * asks to be killed when the spawning *thread* ends, so only long-lived threads may call this. */
+enum wasd_status launch_engine(char *const argv[], int stream, int errors, pid_t *pid, struct wasd_err *err);
 
 #endif

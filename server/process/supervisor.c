@@ -200,7 +200,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 	}
 	char *argv[] = {s->engine, (char *)(uintptr_t)wasd_role_name(cls->role), NULL};
 	p->oom_kills = kernel_oom_kills();
-	st = launch_engine(argv, stream[1], -1, errs[1], &p->pid, err);
+	st = launch_engine(argv, stream[1], errs[1], &p->pid, err);
 	if (st != WASD_OK)
 		goto fail;
 	close(stream[1]);
@@ -751,63 +751,4 @@ cJSON *supervisor_processes(struct supervisor *s)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return list;
-}
-
-/* ---- a short run ------------------------------------------------------------------------------------------- */
-
-enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms,
-                               char **out, size_t *len, struct wasd_err *err)
-{
-	int pipefd[2], errfd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (errfd < 0 || pipe2(pipefd, O_CLOEXEC)) {
-		enum wasd_status s = wasd_fail_errno(err, errno, "cannot make a pipe");
-		if (errfd >= 0)
-			close(errfd);
-		return s;
-	}
-	char *argv[5] = {(char *)(uintptr_t)engine};
-	for (int i = 0; i < 3 && args[i]; i++)
-		argv[i + 1] = (char *)(uintptr_t)args[i];
-	pid_t pid;
-	enum wasd_status s = launch_engine(argv, stream, pipefd[1], errfd, &pid, err);
-	close(pipefd[1]);
-	close(errfd);
-	if (s != WASD_OK) {
-		close(pipefd[0]);
-		return s;
-	}
-	struct wasd_buf b = {.max = max};
-	int64_t until = wasd_mono_us() + timeout_ms * 1000ll;
-	bool whole = false;
-	while (!whole && !b.failed) {
-		int64_t left = until - wasd_mono_us();
-		struct pollfd p = {.fd = pipefd[0], .events = POLLIN};
-		if (left <= 0 || poll(&p, 1, (int)(left / 1000) + 1) <= 0)
-			break;
-		char piece[8192];
-		ssize_t n = read(pipefd[0], piece, sizeof piece);
-		if (n > 0)
-			wasd_buf_append(&b, piece, (size_t)n);
-		else if (n == 0 || errno != EINTR)
-			whole = true;
-	}
-	close(pipefd[0]);
-	if (!whole)
-		kill(pid, SIGKILL);
-	int status = 0;
-	waitpid(pid, &status, 0);
-	if (!whole || b.failed)
-		s = wasd_fail(err, WASD_EINTERNAL, "%s %s did not finish within %d s and %zu bytes", engine, args[0],
-		              timeout_ms / 1000, max);
-	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		s = wasd_fail(err, WASD_EINTERNAL, "%s %s failed (status %d)", engine, args[0], status);
-	else if (!wasd_buf_cstr(&b))
-		s = wasd_fail(err, WASD_ENOMEM, "no memory");
-	if (s != WASD_OK) {
-		wasd_buf_done(&b);
-		return s;
-	}
-	*out = b.data;
-	*len = b.len;
-	return WASD_OK;
 }

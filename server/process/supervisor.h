@@ -82,9 +82,4 @@ void proc_end(struct proc *p, bool now, const char *why);
 /* [S] Lets it go in peace: closes our end for writing, the engine then exits; kill_ms later it is killed. */
 void proc_close(struct proc *p);
 
-/* Runs `engine ARGS` (1 to 3, ended by NULL) to its end and gives back what it printed (wasd_free), at most max bytes
- * within timeout_ms. stream: its descriptor 3, -1 = none. Any thread that lives longer than the process. */
-enum wasd_status engine_output(const char *engine, const char *const *args, int stream, size_t max, int timeout_ms,
-                               char **out, size_t *len, struct wasd_err *err);
-
 #endif

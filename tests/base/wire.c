@@ -346,6 +346,29 @@ static void test_descriptors(void)
 	CHECK_INT(open_fds(), before);
 }
 
+/* A whole request, as deep as one may be, travels as a member in a list; what is deeper than any is refused. */
+static void test_depth(void)
+{
+	for (int deep = 33; deep <= 41; deep += 8) {
+		struct wasd_wire *a, *b;
+		struct wasd_frame m = {.fd = -1};
+		char text[200] = "{\"type\":\"x\",\"a\":";
+		for (int i = 0; i < deep; i++)
+			strcat(text, "[");
+		for (int i = 0; i < deep; i++)
+			strcat(text, "]");
+		strcat(text, "}");
+		cJSON *j = cJSON_Parse(text);
+		pair(&a, &b);
+		CHECK_INT(wasd_wire_send(a, j, NULL, 0, -1, NULL, NULL), WASD_OK);
+		CHECK_INT(wasd_wire_recv(b, 1000, &m, NULL), deep == 33 ? WASD_OK : WASD_ECORRUPT);
+		wasd_frame_done(&m);
+		cJSON_Delete(j);
+		wasd_wire_destroy(a);
+		wasd_wire_destroy(b);
+	}
+}
+
 static void test_limits(void)
 {
 	struct wasd_wire *a, *b;
@@ -488,6 +511,7 @@ int main(void)
 	TEST_RUN(test_byte_by_byte);
 	TEST_RUN(test_descriptors);
 	TEST_RUN(test_limits);
+	TEST_RUN(test_depth);
 	TEST_RUN(test_two_senders);
 	TEST_RUN(test_no_memory);
 	TEST_RUN(test_timeout);

@@ -2,6 +2,7 @@
 #include "tiny.h"
 
 #include "wasd/infer.h"
+#include "wasd/model.h"
 #include "wasd/protocol.h"
 #include "wasd/wire.h"
 
@@ -580,6 +581,57 @@ static void searches_and_serves_a_profile(void)
 	tiny_done(&r);
 }
 
+/* Questions about tables, networks and jobs, in one process. The network has as many layers as one may have. */
+static void answers_questions(void)
+{
+	enum { LAYERS = 1000 };
+	struct proc p = start("check");
+	struct wasd_frame m = hear(&p, "hello");
+	struct wasd_err err = {0};
+	wasd_frame_done(&m);
+	say(&p, "{\"type\":\"list\"}", NULL, 0, -1);
+	m = hear(&p, "listed");
+	cJSON *caps = wasd_capabilities();
+	CHECK(cJSON_Compare(wasd_json_get(m.json, "tables"), caps, true));
+	wasd_frame_done(&m);
+	cJSON_Delete(caps);
+
+	cJSON *model = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(model, "layers"), *network = NULL;
+	for (int i = 0; i < LAYERS - 2; i++)
+		cJSON_AddItemToArray(layers, wasd_message(NULL, "type:s", "relu"));
+	cJSON_AddItemToArray(layers, wasd_message(NULL, "type:s", "flatten"));
+	cJSON_AddItemToArray(layers, wasd_message(NULL, "type:s out:s", "linear", "classes"));
+	cJSON *q = wasd_message("describe", "model:j input:j classes:i", cJSON_Duplicate(model, true),
+	                        cJSON_CreateIntArray((int[]){1, 4, 4}, 3), (int64_t)2);
+	CHECK_INT(wasd_wire_send(p.wire, q, NULL, 0, -1, NULL, NULL), WASD_OK);
+	cJSON_Delete(q);
+	CHECK_MSG(!wasd_network_complete(model, NULL, &err) &&
+	              !wasd_network_describe(model, NULL, (struct wasd_shape){1, 4, 4}, 2, &network, &err),
+	          "%s", err.msg);
+	m = hear(&p, "described");
+	CHECK(network && cJSON_Compare(wasd_json_get(m.json, "network"), network, true));
+	wasd_frame_done(&m);
+	cJSON_Delete(network);
+	cJSON_Delete(model);
+
+	uint32_t re = say(&p, "{\"type\":\"describe\",\"model\":{\"arch\":\"nonesuch\"},\"input\":[3,8,8],\"classes\":2}",
+	                  NULL, 0, -1);
+	expect_error(&p, re, "einval", "/model/arch");
+	re = say(&p, "{\"type\":\"describe\",\"model\":{\"arch\":\"lenet\"},\"input\":[3,8,-8],\"classes\":2}", NULL, 0,
+	         -1);
+	expect_error(&p, re, "einval", "");
+	char text[600];
+	snprintf(text, sizeof text, "{\"type\":\"check\",\"data\":\"%.*s\",\"dataset\":\"%s\",\"spec\":%s}",
+	         (int)(strrchr(data_path, '/') - data_path), data_path, strrchr(data_path, '/') + 1, LENET);
+	say(&p, text, NULL, 0, -1);
+	m = hear(&p, "checked");
+	CHECK(cJSON_IsArray(wasd_json_get(m.json, "warnings")));
+	wasd_frame_done(&m);
+	re = say(&p, "{\"type\":\"check\",\"data\":\"/\",\"dataset\":\"none.wds\",\"spec\":{}}", NULL, 0, -1);
+	expect_error(&p, re, "enotfound", "");
+	CHECK_INT(finish(&p), 0);
+}
+
 static void keeps_a_heartbeat(void)
 {
 	struct proc p = start("infer");
@@ -614,6 +666,7 @@ int main(void)
 	TEST_RUN(refuses_a_broken_protocol);
 	TEST_RUN(infers);
 	TEST_RUN(searches_and_serves_a_profile);
+	TEST_RUN(answers_questions);
 	TEST_RUN(keeps_a_heartbeat);
 	wasd_dataset_close(data);
 	tiny_end();

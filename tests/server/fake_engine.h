@@ -1,5 +1,5 @@
 /* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is
- * then train, infer, ingest, profile or capabilities. What to do wrong comes with the work: the job's spec ("fault"),
+ * then train, infer, ingest or profile. What to do wrong comes with the work: the job's spec ("fault"),
  * the first word of the checkpoint that infer loads, the name of the dataset or of the profile; faults before the first
  * message come from a file named after the parent's process id. */
 #ifndef TESTS_FAKE_ENGINE_H
@@ -631,16 +631,8 @@ static _Noreturn void fake_profile(void)
 /* Becomes the engine when started as one. */
 static void fake_engine_main(int argc, char **argv)
 {
-	if (argc == 4 && !strcmp(argv[1], "describe")) {
-		puts("{}");
-		exit(0);
-	}
 	if (argc != 2)
 		return;
-	if (!strcmp(argv[1], "capabilities")) {
-		puts("{}");
-		exit(0);
-	}
 	if (wasd_wire_create(WASD_WIRE_FD, &fw, NULL) != WASD_OK)
 		_exit(1);
 	wasd_role_from_name(argv[1], &fake_role);

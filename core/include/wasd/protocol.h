@@ -41,7 +41,15 @@
 #define WASD_LOSSES_MAX 256
 
 /* What an engine process is for: the command it is started with. */
-enum wasd_role { WASD_ROLE_TRAIN, WASD_ROLE_INFER, WASD_ROLE_INGEST, WASD_ROLE_CONVERT, WASD_ROLE_PROFILE, WASD_ROLES };
+enum wasd_role {
+	WASD_ROLE_TRAIN,
+	WASD_ROLE_INFER,
+	WASD_ROLE_INGEST,
+	WASD_ROLE_CONVERT,
+	WASD_ROLE_PROFILE,
+	WASD_ROLE_CHECK,
+	WASD_ROLES
+};
 const char *wasd_role_name(enum wasd_role r);
 bool wasd_role_from_name(const char *name, enum wasd_role *out);
 
