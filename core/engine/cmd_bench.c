@@ -360,7 +360,7 @@ static enum wasd_status train_step(struct subject *s, struct wasd_err *err)
 
 static void exec_phases(struct subject *s, uint64_t ns[WASD_PHASES], bool reset)
 {
-	wasd_exec_profile(s->exec, ns, reset);
+	wasd_exec_times(s->exec, ns, reset);
 }
 
 static enum wasd_status bench_train(struct bench *b, struct wasd_err *err)

@@ -388,7 +388,7 @@ const char *wasd_phase_name(enum wasd_phase p)
 	return names[p];
 }
 
-void wasd_exec_profile(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset)
+void wasd_exec_times(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset)
 {
 	if (ns)
 		memcpy(ns, e->ns, sizeof e->ns);

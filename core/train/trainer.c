@@ -239,7 +239,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 	t->epoch_us = begin;
 	t->train_us = 0;
 	t->trained = 0;
-	wasd_exec_profile(t->exec, ns, true);
+	wasd_exec_times(t->exec, ns, true);
 	while (t->next < t->batches) {
 		if (should_stop(t))
 			return stop(t, err);
@@ -253,7 +253,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 		report_progress(t, WASD_TRAIN_STEP, t->next, t->batches);
 	}
 	t->stalled_us = wasd_loader_stall_us(t->train) - stalled;
-	wasd_exec_profile(t->exec, t->phase_ns, true);
+	wasd_exec_times(t->exec, t->phase_ns, true);
 	t->state = CALIBRATING;
 	return WASD_OK;
 }

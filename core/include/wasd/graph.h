@@ -222,6 +222,6 @@ enum wasd_phase {
 	WASD_PHASES
 };
 const char *wasd_phase_name(enum wasd_phase p);
-void wasd_exec_profile(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset);
+void wasd_exec_times(struct wasd_exec *e, uint64_t ns[WASD_PHASES], bool reset);
 
 #endif

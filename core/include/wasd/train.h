@@ -36,7 +36,7 @@ struct wasd_train_progress {
 	double img_per_s, eta_s, loss;
 };
 
-/* One epoch's numbers. Names are those of web/docs/api.md#metrics and "<phase>_s" for the phases of wasd_exec_profile;
+/* One epoch's numbers. Names are those of web/docs/api.md#metrics and "<phase>_s" for the phases of wasd_exec_times;
  * a value may be NaN or Inf. */
 struct wasd_metric {
 	const char *name;
