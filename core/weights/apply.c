@@ -173,7 +173,7 @@ static void job_init(struct apply_job *j, const struct wasd_transform *t, real a
 		}
 }
 
-struct run {
+struct chunks {
 	struct apply_job *j;
 	apply_chunk *fn;
 };
@@ -185,7 +185,7 @@ static size_t chunk_begin(const struct apply_job *j, int c)
 
 static void run_chunks(void *ctx, int begin, int end, int thread)
 {
-	struct run *r = ctx;
+	struct chunks *r = ctx;
 	struct apply_job *j = r->j;
 	(void)thread;
 	for (int c = begin; c < end; c++) {
@@ -198,7 +198,7 @@ static void run_chunks(void *ctx, int begin, int end, int thread)
 
 static void run(struct apply_job *j, apply_chunk *fn)
 {
-	struct run r = {j, fn};
+	struct chunks r = {j, fn};
 	if (j->chunks == 1)
 		run_chunks(&r, 0, 1, 0);
 	else
