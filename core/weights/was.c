@@ -19,7 +19,7 @@ struct wasd_was {
 	double total;    /* of the weights */
 	double from, to; /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
 	int ramp;
-	struct layer {
+	struct augmented {
 		int aug, k;
 		bool alpha_one;
 	} * layer;
@@ -169,7 +169,7 @@ static enum wasd_status read_layers(const cJSON *j, const struct wasd_graph *g, 
 		struct wasd_aug_info a = wasd_graph_aug_info(g, i);
 		paper = paper && use[i] == (a.alpha_param >= 0);
 		if (use[i])
-			w->layer[w->n_layers++] = (struct layer){i, a.k, w->fixed || a.alpha_param < 0};
+			w->layer[w->n_layers++] = (struct augmented){i, a.k, w->fixed || a.alpha_param < 0};
 	}
 	wasd_free(use);
 	if (s == WASD_OK && !(w->layers = j ? cJSON_Duplicate(j, true) : cJSON_CreateString(paper ? "paper" : "all")))
@@ -466,7 +466,7 @@ enum wasd_status wasd_was_draw_in(const struct wasd_was *w, int epoch, struct wa
 	double probability = wasd_was_probability(w, epoch);
 	enum wasd_status s = d->layer ? WASD_OK : draw_create(w, d, err);
 	for (int i = 0; s == WASD_OK && i < w->n_layers; i++) {
-		const struct layer *l = &w->layer[i];
+		const struct augmented *l = &w->layer[i];
 		d->layer[i].aug = l->aug;
 		d->layer[i].alpha_one = l->alpha_one;
 		d->layer[i].parts = w->groups;
