@@ -654,11 +654,7 @@ static enum api_result list(struct api_ctx *c, const struct api_request *q, stru
 	if (!api_query_page(q, r, &page) || !api_query_choice(q, r, "state", states, &state))
 		return API_DONE;
 	enum wasd_status st = storage_dataset_list(c->db, name, state, page, &l, &err);
-	if (st == WASD_EINVAL)
-		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-	else if (st)
-		api_send_error(q, r, &err);
-	if (st)
+	if (!api_page_ok(q, r, st, &err))
 		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {

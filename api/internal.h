@@ -52,6 +52,8 @@ bool api_query_wait(const struct api_request *q, struct api_response *r,
                     int64_t *wait_us); /* "30s", "500ms", "1m"; at most 120 s */
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms);
 bool api_query_page(const struct api_request *q, struct api_response *r, struct storage_page *page);
+/* The status of reading that page. False: the answer is in r; WASD_EINVAL is the cursor's fault. */
+bool api_page_ok(const struct api_request *q, struct api_response *r, enum wasd_status st, const struct wasd_err *err);
 
 /* The media type of the body in lower case without parameters, "" when the header is absent. */
 void api_media_type(const struct api_request *q, char out[80]);

@@ -518,13 +518,8 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 		enum wasd_status st = storage_job_list(c->db, &f, page, &l, &err);
 		wasd_free(cursor);
 		cursor = NULL;
-		if (st) {
+		if (!api_page_ok(q, r, st, &err)) {
 			cJSON_Delete(items);
-			if (st == WASD_EINVAL)
-				api_send_problem(q, r, "bad_parameter", "cursor",
-				                 "query parameter cursor is not one that this list gave");
-			else
-				api_send_error(q, r, &err);
 			return API_DONE;
 		}
 		for (size_t i = 0; i < l.n; i++) {

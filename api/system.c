@@ -13,11 +13,7 @@ enum api_result api_audit_list(struct api_ctx *c, const struct api_request *q, s
 		return API_DONE;
 	enum wasd_status st = storage_audit_list(c->db, api_query(q, "object"), api_query(q, "actor"), since, page, &l,
 	                                         &err);
-	if (st == WASD_EINVAL)
-		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
-	else if (st)
-		api_send_error(q, r, &err);
-	if (st)
+	if (!api_page_ok(q, r, st, &err))
 		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
