@@ -16,19 +16,11 @@ enum api_result api_checkpoints_get(struct api_ctx *c, const struct api_request 
 enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	static const struct wasd_field fields[] = {{"pinned", WASD_BOOL, .required = true}, {0}};
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
 	bool pinned = false;
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body)
-		return API_DONE;
-	cJSON *in = fields_canon(&fc, "", fields, body);
-	cJSON_Delete(body);
-	if (!in) {
-		api_send_faults(q, r, &faults);
-	} else if (api_ckpt_find(c, q, r, &k)) {
+	cJSON *in = api_body_fields(q, r, fields, NULL, false);
+	if (in && api_ckpt_find(c, q, r, &k)) {
 		wasd_json_bool(in, "pinned", &pinned);
 		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, &err);
 		k.pinned = pinned;

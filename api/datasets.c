@@ -438,21 +438,13 @@ static enum api_result post_recipe(struct api_ctx *c, const struct api_request *
                                    const char *text, size_t len, int64_t wait)
 {
 	struct api_request json = *q;
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults, .caps = c->engine.capabilities(c->engine.self)};
 	enum api_result res = API_DONE;
 	struct source s = {0};
 	json.body = text;
 	json.body_len = len;
-	cJSON *body = api_body_json(&json, r, WASD_JSON_REQUEST, false);
-	if (!body)
+	cJSON *in = api_body_fields(&json, r, post_fields, c->engine.capabilities(c->engine.self), false);
+	if (!in)
 		return API_DONE;
-	cJSON *in = fields_canon(&fc, "", post_fields, body);
-	cJSON_Delete(body);
-	if (!in) {
-		api_send_faults(q, r, &faults);
-		return API_DONE;
-	}
 	const cJSON *recipe = wasd_json_get(in, "synthetic");
 	wasd_json_str(in, "name", &s.name);
 	wasd_json_str(recipe, "kind", &s.kind);

@@ -296,8 +296,6 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 
 enum api_result api_deployments_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
 	struct storage_deployment d;
 	struct wasd_err err = {0};
 	const char *name = "";
@@ -305,15 +303,11 @@ enum api_result api_deployments_create(struct api_ctx *c, const struct api_reque
 	enum api_result res = API_DONE;
 	if (!api_query_wait(q, r, &wait))
 		return API_DONE;
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body)
+	cJSON *in = api_body_fields(q, r, create_fields, NULL, false);
+	if (!in)
 		return API_DONE;
-	cJSON *in = fields_canon(&fc, "", create_fields, body);
-	cJSON_Delete(body);
 	bool have = false;
-	if (!in) {
-		api_send_faults(q, r, &faults);
-	} else if (q->waited) {
+	if (q->waited) {
 		wasd_json_str(in, "name", &name);
 		have = !storage_deployment_get(c->db, name, &d, &err);
 		if (!have)
@@ -520,27 +514,12 @@ static const struct wasd_field rollback_fields[] = {{"reason", WASD_STR, "\"roll
 
 static const struct wasd_field reload_fields[] = {{"reason", WASD_STR, "\"\"", .min = 0, .max = 500}, {0}};
 
-static cJSON *mode_body(const struct api_request *q, struct api_response *r, const struct wasd_field *fields,
-                        bool optional)
-{
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, optional);
-	if (!body)
-		return NULL;
-	cJSON *in = fields_canon(&fc, "", fields, body);
-	cJSON_Delete(body);
-	if (!in)
-		api_send_faults(q, r, &faults);
-	return in;
-}
-
 enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	const char *mode = "", *reason = "";
 	enum api_result done = API_DONE;
-	cJSON *in = mode_body(q, r, mode_fields, false);
+	cJSON *in = api_body_fields(q, r, mode_fields, NULL, false);
 	if (in && api_deployment_find(c, q, r, &d)) {
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
@@ -580,7 +559,7 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 	char mode[WASD_MODE_LEN];
 	const char *reason = "";
 	enum api_result done = API_DONE;
-	cJSON *in = mode_body(q, r, rollback_fields, true);
+	cJSON *in = api_body_fields(q, r, rollback_fields, NULL, true);
 	if (in && api_deployment_find(c, q, r, &d)) {
 		wasd_json_str(in, "reason", &reason);
 		previous_mode(c, d.name, mode);
@@ -601,7 +580,7 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
-	cJSON *in = mode_body(q, r, reload_fields, true);
+	cJSON *in = api_body_fields(q, r, reload_fields, NULL, true);
 	if (in && api_deployment_find(c, q, r, &d)) {
 		const char *reason = "";
 		char object[100];

@@ -392,3 +392,18 @@ bool options_canon(struct field_ctx *c, const char *base, const char *key, const
 	add_members(c, base, common, in, out);
 	return c->faults->n == before && !c->faults->no_memory;
 }
+
+cJSON *api_body_fields(const struct api_request *q, struct api_response *r, const struct wasd_field *fields,
+                       const cJSON *caps, bool optional)
+{
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults, .caps = caps};
+	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, optional);
+	if (!body)
+		return NULL;
+	cJSON *in = fields_canon(&fc, "", fields, body);
+	cJSON_Delete(body);
+	if (!in)
+		api_send_faults(q, r, &faults);
+	return in;
+}

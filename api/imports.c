@@ -158,20 +158,12 @@ struct api_import api_import_read(const cJSON *fields, const char *at)
 
 enum api_result api_checkpoints_import(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
 	struct wasd_err err = {0};
 	struct storage_ckpt k;
 	char id[32];
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body)
+	cJSON *in = api_body_fields(q, r, api_import_fields, NULL, false);
+	if (!in)
 		return API_DONE;
-	cJSON *in = fields_canon(&fc, "", api_import_fields, body);
-	cJSON_Delete(body);
-	if (!in) {
-		api_send_faults(q, r, &faults);
-		return API_DONE;
-	}
 	struct api_import how = api_import_read(in, "");
 	if (api_import(c, q, r, &how, id)) {
 		if (storage_ckpt_get(c->db, id, &k, &err)) {

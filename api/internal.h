@@ -114,6 +114,9 @@ field_canon api_images_canon, api_labels_patch_canon, api_mode_canon, api_source
 /* The canonical form of an object: every member checked, every default written out, members in the table's order. NULL
  * when there was a fault (all are in c->faults) or no memory. in NULL = {}. */
 cJSON *fields_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *fields, const cJSON *in);
+/* The canonical form of the request's body, an absent one being {} when `optional`. NULL: the answer is in r. */
+cJSON *api_body_fields(const struct api_request *q, struct api_response *r, const struct wasd_field *fields,
+                       const cJSON *caps, bool optional);
 /* One member by the type of its row, without its form. */
 field_canon field_value;
 /* {"type": NAME, options...} by the row NAME of the capabilities table f->table, and with the members f->sub. */
