@@ -35,29 +35,6 @@ WASD_HOT static void add_run(enum act act, const real *a, const real *b, real *y
 	}
 }
 
-/* y NULL: no activation. */
-WASD_HOT static void add_run_back(enum act act, const real *y, const real *dy, real *dx, bool add, size_t len)
-{
-	real hi = act == ACT_RELU6 ? 6 : (real)INFINITY;
-	if (act == ACT_NONE && add) {
-		LAYER_IVDEP
-		for (size_t i = 0; i < len; i++)
-			dx[i] += dy[i];
-	} else if (act == ACT_NONE) {
-		LAYER_IVDEP
-		for (size_t i = 0; i < len; i++)
-			dx[i] = dy[i];
-	} else if (add) {
-		LAYER_IVDEP
-		for (size_t i = 0; i < len; i++)
-			dx[i] += y[i] > 0 && y[i] < hi ? dy[i] : 0;
-	} else {
-		LAYER_IVDEP
-		for (size_t i = 0; i < len; i++)
-			dx[i] = y[i] > 0 && y[i] < hi ? dy[i] : 0;
-	}
-}
-
 static void add_fwd_channels(void *ctx, int begin, int end, int thread)
 {
 	struct add_job *j = ctx;
@@ -86,7 +63,7 @@ static void add_bwd_channels(void *ctx, int begin, int end, int thread)
 			for (int k = 0; k < 2; k++) {
 				int in = k ? last : 1 - last;
 				if (s->dx[in])
-					add_run_back(s->act, tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c),
+					act_backward(s->act, tensor_plane(s->y, i, c), tensor_plane(s->dy, i, c),
 					             tensor_plane(s->dx[in], i, c), s->dx_add[in], len);
 			}
 }

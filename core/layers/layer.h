@@ -220,6 +220,10 @@ static inline bool act_passes(enum act act, real y)
 	return act == ACT_NONE || (y > 0 && (act == ACT_RELU || y < 6));
 }
 
+/* dx = or, with add, += dy where the activation passes at output y; len elements each. y is not read for ACT_NONE.
+ * dx may be dy. (relu.c) */
+void act_backward(enum act act, const real *y, const real *dy, real *dx, bool add, size_t len);
+
 /* ---- loss (not a node: it ends every training graph) ------------------------------------------- */
 
 /* logits, dlogits: (n,classes) row-major; dlogits may be NULL. Mean of -sum q log softmax with q = (1-smoothing)*onehot

@@ -40,10 +40,18 @@ WASD_HOT static void relu_run(enum act act, const real *x, real *y, size_t len)
 	}
 }
 
-WASD_HOT static void relu_run_back(enum act act, const real *y, const real *dy, real *dx, bool add, size_t len)
+WASD_HOT void act_backward(enum act act, const real *y, const real *dy, real *dx, bool add, size_t len)
 {
 	real hi = act == ACT_RELU6 ? 6 : (real)INFINITY;
-	if (add) {
+	if (act == ACT_NONE && add) {
+		LAYER_IVDEP
+		for (size_t i = 0; i < len; i++)
+			dx[i] += dy[i];
+	} else if (act == ACT_NONE) {
+		LAYER_IVDEP
+		for (size_t i = 0; i < len; i++)
+			dx[i] = dy[i];
+	} else if (add) {
 		LAYER_IVDEP
 		for (size_t i = 0; i < len; i++)
 			dx[i] += y[i] > 0 && y[i] < hi ? dy[i] : 0;
@@ -73,8 +81,8 @@ static void relu_bwd_channels(void *ctx, int begin, int end, int thread)
 	int runs = tensor_runs(j->s->y, j->r->n, &len);
 	for (int c = begin; c < end; c++)
 		for (int i = 0; i < runs; i++)
-			relu_run_back(j->act, tensor_plane(j->s->y, i, c), tensor_plane(j->s->dy, i, c),
-			              tensor_plane(j->s->dx[0], i, c), j->s->dx_add[0], len);
+			act_backward(j->act, tensor_plane(j->s->y, i, c), tensor_plane(j->s->dy, i, c),
+			             tensor_plane(j->s->dx[0], i, c), j->s->dx_add[0], len);
 }
 
 static void relu_forward(struct step *s, const struct run *r)
