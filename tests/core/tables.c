@@ -1,7 +1,7 @@
 /* tests/core/tables.c - every row of every table that capabilities list, by the rules that hold for all of them: a
  * name in lower case that no other row of the table has, a summary of one line, options with defaults in their range;
  * and every option refuses, by its pointer, what is not of its type or out of its range. Rows that core does not have
- * are walked as well. What a row computes: layer_rows.c, optim.c, strategies.c, transform_rows.c, models.c. */
+ * are walked as well. What a row computes: layer_rows.c, optim.c, strategies.c, models.c. */
 #include "check.h"
 #include "backend/backend.h"
 #include "layer_nets.h"
@@ -145,6 +145,48 @@ static void every_transform(void)
 				CHECK_MSG(!wasd_transform_make(op->name, k, p, &t, &err), "%s of %d: %s", op->name, k, err.msg);
 				check_transform(&t);
 			}
+}
+
+/* ---- networks ------------------------------------------------------------------------------------------------- */
+
+static void check_variant(const struct wasd_arch *a, const cJSON *variant)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_err err = {0};
+	int side = a->min_side > 32 ? a->min_side : 32;
+	const cJSON *model = wasd_json_get(variant, "model");
+	enum wasd_status s = wasd_arch_build(a->name, (struct wasd_shape){3, side, side}, CLASSES, model, &g, &err);
+	CHECK_MSG(!s, "%s of %d: %s", a->name, side, err.msg);
+	if (s)
+		return;
+	CHECK_MSG((double)wasd_graph_param_count(g) == wasd_json_get(variant, "params")->valuedouble, "%s: parameters",
+	          a->name);
+	CHECK_INT(wasd_graph_classes(g), CLASSES);
+	wasd_graph_destroy(g);
+	g = NULL;
+	s = wasd_arch_build(a->name, (struct wasd_shape){3, a->min_side, a->min_side}, 2, model, &g, &err);
+	CHECK_MSG(!s, "%s of its least side, %d: %s", a->name, a->min_side, err.msg);
+	wasd_graph_destroy(g);
+	g = NULL;
+	s = wasd_arch_build(a->name, (struct wasd_shape){3, a->min_side - 1, a->min_side - 1}, 2, model, &g, &err);
+	CHECK_MSG(s == WASD_EINVAL && !g && err.msg[0], "%s takes images below its least side", a->name);
+}
+
+/* Every network in every choice of its options: the parameters that capabilities tell, its least side and none below.
+ */
+static void every_network(void)
+{
+	cJSON *all = wasd_capabilities();
+	const cJSON *row, *variant;
+	const struct wasd_arch *a;
+	int n = 0;
+	cJSON_ArrayForEach(row, wasd_json_get(all, "archs")) {
+		CHECK((a = wasd_arch_at(n++)) && !strcmp(a->name, name_of(row)) && wasd_arch_find(a->name) == a);
+		cJSON_ArrayForEach(variant, wasd_json_get(row, "variants"))
+			check_variant(a, variant);
+	}
+	CHECK(!wasd_arch_at(n) && !wasd_arch_at(-1));
+	cJSON_Delete(all);
 }
 
 /* ---- options ------------------------------------------------------------------------------------------------ */
@@ -430,6 +472,7 @@ int main(void)
 	TEST_RUN(names_and_summaries);
 	TEST_RUN(rows_behind_the_lists);
 	TEST_RUN(every_transform);
+	TEST_RUN(every_network);
 	TEST_RUN(options_are_refused_by_their_pointer);
 	TEST_RUN(no_table_is_left_out);
 	TEST_END();
