@@ -179,9 +179,8 @@ static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(a->data, c)));
 	return engine_send(a->link,
 	                   wasd_message("started", "params:i macs:i epochs:i steps_per_epoch:i epoch:i classes:j was:j",
-	                                (int64_t)i.params, (int64_t)i.macs_aom, (int64_t)i.epochs,
-	                                (int64_t)i.steps_per_epoch, (int64_t)i.first_epoch, classes,
-	                                cJSON_Duplicate(i.was, true)),
+	                                (int64_t)i.params, (int64_t)i.macs, (int64_t)i.epochs, (int64_t)i.steps_per_epoch,
+	                                (int64_t)i.first_epoch, classes, cJSON_Duplicate(i.was, true)),
 	                   err);
 }
 

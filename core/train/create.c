@@ -38,16 +38,44 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 	return WASD_OK;
 }
 
+/* Takes recipe_json. */
+static bool add_mode(struct wasd_trainer *t, const char *name, const struct mode_kind *kind,
+                     const struct wasd_recipe *recipe, cJSON *recipe_json, bool evaluated)
+{
+	static const char *const metrics[TRAINER_METRICS] = {"val_loss", "val_acc", "test_loss", "test_acc",
+	                                                     "eval_images_per_s"};
+	struct trainer_mode *m = &t->mode[t->n_modes];
+	*m = (struct trainer_mode){.name = name,
+	                           .kind = kind,
+	                           .recipe = recipe,
+	                           .recipe_json = recipe_json,
+	                           .set = (enum wasd_stats_set)(WASD_STATS_AOM + t->n_modes++),
+	                           .statistics = recipe ? "dom." : "",
+	                           .evaluated = evaluated};
+	for (size_t i = 0; name[i] && i + 1 < sizeof m->label; i++)
+		m->label[i] = (char)(name[i] - 'a' + 'A');
+	for (int i = 0; i < TRAINER_METRICS; i++)
+		m->metric[i] = wasd_metric_of(metrics[i], name)->name;
+	return recipe_json;
+}
+
+static enum wasd_status create_modes(struct wasd_trainer *t, struct wasd_err *err)
+{
+	const struct wasd_recipe *recorded = chain_recorded(t->weights);
+	bool ok = add_mode(t, WASD_MODE_AOM, &mode_plain, NULL, cJSON_CreateNull(), t->spec.eval_aom);
+	if (recorded)
+		ok = add_mode(t, WASD_MODE_DOM, &mode_draw, recorded, chain_recorded_json(t->weights), t->spec.eval_dom) && ok;
+	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+}
+
 static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *err)
 {
 	struct chain_spec spec = {.was = t->spec.was, .weights = t->spec.weights, .seed = t->spec.seed};
 	enum wasd_status s = wasd_network_was(t->spec.model, &spec.paper, err);
 	if (s || (s = chain_create(t->graph, &spec, &t->weights, err)))
 		return s;
-	t->dom = chain_recorded(t->weights);
 	t->was_json = chain_draw_json(t->weights);
-	t->dom_json = chain_recorded_json(t->weights);
-	return t->was_json && t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+	return t->was_json ? create_modes(t, err) : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
 /* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM:
@@ -181,14 +209,18 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 static enum wasd_status check_goal(const struct wasd_trainer *t, const struct wasd_metric_kind *metric,
                                    const char *pointer, struct wasd_err *err)
 {
-	bool val = metric->mode, dom = val && !strcmp(metric->mode, WASD_MODE_DOM);
+	const struct trainer_mode *m = NULL;
+	bool val = metric->mode;
+	for (int i = 0; val && i < t->n_modes; i++)
+		if (!strcmp(metric->mode, t->mode[i].name))
+			m = &t->mode[i];
 	if (val && !t->holdout.n_val && !wasd_dataset_count(t->data, WASD_TEST))
 		return wasd_fail_at(err, WASD_EINVAL, pointer,
 		                    "%s: no images are held out (/data/val_fraction) and the dataset has no test images",
 		                    metric->name);
-	if (val && dom && !t->dom)
+	if (val && !m)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: a run without WAS has no DOM mode", metric->name);
-	if (val && !(dom ? t->spec.eval_dom : t->spec.eval_aom))
+	if (val && !m->evaluated)
 		return wasd_fail_at(err, WASD_EINVAL, pointer, "%s: eval.modes leaves it out", metric->name);
 	return WASD_OK;
 }
@@ -222,18 +254,16 @@ static void add(cJSON *j, const char *key, cJSON *item)
 static cJSON *make_info(const struct wasd_trainer *t)
 {
 	struct wasd_shape in = wasd_graph_input_shape(t->graph);
-	struct wasd_train_info i = wasd_trainer_info(t);
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "arch", t->spec.arch);
 	add(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
 	add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
 	add(j, "was", cJSON_Duplicate(t->was_json, true));
-	add(j, "draw", cJSON_Duplicate(t->dom_json, true));
+	add(j, "draw", cJSON_Duplicate(t->mode[t->n_modes - 1].recipe_json, true)); /* null where none draws */
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
-	cJSON_AddNumberToObject(macs, "aom", (double)i.macs_aom);
-	if (t->dom)
-		cJSON_AddNumberToObject(macs, "dom", (double)i.macs_dom);
-	return trainer_complete(j, cJSON_GetArraySize(macs) == 1 + (t->dom != NULL) ? 6 : 0);
+	for (int i = 0; i < t->n_modes; i++)
+		cJSON_AddNumberToObject(macs, t->mode[i].name, (double)wasd_graph_macs(t->graph, t->mode[i].recipe));
+	return trainer_complete(j, cJSON_GetArraySize(macs) == t->n_modes ? 6 : 0);
 }
 
 /* All that spec and data set decide; small, and nothing is measured. */
@@ -273,7 +303,8 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	enum wasd_status s;
 	if ((s = create_settings(t, o, err)) || (s = create_values(t, o, err)) || (s = create_loaders(t, err)))
 		goto fail;
-	t->measured[WASD_STATS_AOM] = t->measured[WASD_STATS_DOM] = !t->dom || !t->has_batchnorm;
+	for (int i = 0; i < t->n_modes; i++)
+		t->mode[i].measured = !trainer_draws(t) || !t->has_batchnorm;
 	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
 	for (int i = 0; i < WASD_PHASES; i++)
 		snprintf(t->phase_names[i], sizeof t->phase_names[i], "%s_s", wasd_phase_name(i));
@@ -315,7 +346,8 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	chain_destroy(t->weights);
 	wasd_graph_destroy(t->graph);
 	cJSON_Delete(t->was_json);
-	cJSON_Delete(t->dom_json);
+	for (int i = 0; i < t->n_modes; i++)
+		cJSON_Delete(t->mode[i].recipe_json);
 	cJSON_Delete(t->info);
 	cJSON_Delete(t->fingerprint);
 	wasd_free(t->subset);
@@ -334,8 +366,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	blocks += wasd_model_effective(t->model) ? 3 : 2; /* and those of the model */
 	return (struct wasd_train_info){
 		.params = params,
-		.macs_aom = wasd_graph_macs(t->graph, NULL),
-		.macs_dom = t->dom ? wasd_graph_macs(t->graph, t->dom) : 0,
+		.macs = wasd_graph_macs(t->graph, NULL),
 		.epochs = t->spec.epochs,
 		.first_epoch = t->epoch + 1,
 		.steps_per_epoch = t->batches,

@@ -43,16 +43,12 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 }
 
 /* An entry of the list, with what is known of the mode besides. */
-static cJSON *mode_json(const struct wasd_trainer *t, const char *name, enum wasd_stats_set set)
+static cJSON *mode_json(const struct wasd_trainer *t, const struct trainer_mode *m)
 {
-	bool dom = set == WASD_STATS_DOM;
-	char metric[32];
-	cJSON *j = mode_entry(name, dom ? &mode_draw : &mode_plain, dom ? cJSON_Duplicate(t->dom_json, true) : NULL,
-	                      dom ? "dom." : "", t->measured[set]);
-	snprintf(metric, sizeof metric, "val_acc_%s", name);
-	bool ok = j && cJSON_AddNumberToObject(j, "macs", (double)wasd_graph_macs(t->graph, dom ? t->dom : NULL));
+	cJSON *j = mode_entry(m->name, m->kind, cJSON_Duplicate(m->recipe_json, true), m->statistics, m->measured);
+	bool ok = j && cJSON_AddNumberToObject(j, "macs", (double)wasd_graph_macs(t->graph, m->recipe));
 	for (int i = 0; ok && !t->next && i < t->n_metrics; i++)
-		if (!strcmp(t->metric[i].name, metric) && isfinite(t->metric[i].value))
+		if (!strcmp(t->metric[i].name, m->metric[VAL_ACC]) && isfinite(t->metric[i].value))
 			ok = cJSON_AddNumberToObject(j, "val_acc", t->metric[i].value);
 	if (ok)
 		return j;
@@ -63,8 +59,8 @@ static cJSON *mode_json(const struct wasd_trainer *t, const char *name, enum was
 static cJSON *modes_json(const struct wasd_trainer *t)
 {
 	cJSON *list = cJSON_CreateArray();
-	for (int set = WASD_STATS_AOM; list && set <= (t->dom ? WASD_STATS_DOM : WASD_STATS_AOM); set++) {
-		cJSON *j = mode_json(t, set == WASD_STATS_DOM ? WASD_MODE_DOM : WASD_MODE_AOM, set);
+	for (int i = 0; list && i < t->n_modes; i++) {
+		cJSON *j = mode_json(t, &t->mode[i]);
 		if (!j || !cJSON_AddItemToArray(list, j)) {
 			cJSON_Delete(j);
 			cJSON_Delete(list);
@@ -125,8 +121,9 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
 	struct checkpoint_block *optim = optim_blocks(t);
 	cJSON *progress = progress_json(t), *modes = modes_json(t);
-	const real *stats[] = {wasd_model_stats(t->model, t->dom ? WASD_STATS_AOM : WASD_STATS_TRAIN), /* see calibrate() */
-	                       wasd_model_stats(t->model, WASD_STATS_DOM)};
+	const real *stats[TRAINER_MODES];
+	for (int i = 0; i < t->n_modes; i++) /* see calibrate() */
+		stats[i] = wasd_model_stats(t->model, trainer_draws(t) ? t->mode[i].set : WASD_STATS_TRAIN);
 	struct checkpoint_source src = {
 		.graph = t->graph,
 		.model = t->model,
@@ -230,18 +227,19 @@ static enum wasd_status resume_weights(struct wasd_trainer *t, const struct chec
 	const char *stream;
 	char name[64];
 	struct weight_when at = {.epoch = t->epoch, .batch = t->next};
-	struct mode dom;
-	const cJSON *recorded = checkpoint_mode(c, "dom", &dom, NULL) ? NULL : dom.recipe;
+	struct trainer_mode *last = &t->mode[t->n_modes - 1];
+	struct mode drawn;
+	const cJSON *recorded = checkpoint_mode(c, last->name, &drawn, NULL) ? NULL : drawn.recipe;
 	chain_generator(t->weights, 0, &stream);
 	snprintf(name, sizeof name, "state.rng.%s", stream);
 	enum wasd_status s = checkpoint_load_weights(c, t->graph, t->weights, wasd_model_master(t->model), err);
 	if (s || (s = checkpoint_load_u64(c, name, generator, 4, err)) ||
 	    (s = chain_resume(t->weights, generator, recorded, &at, err)))
 		return s;
-	t->dom = chain_recorded(t->weights);
-	cJSON_Delete(t->dom_json);
-	t->dom_json = recorded ? cJSON_Duplicate(recorded, true) : cJSON_CreateNull();
-	return t->dom_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+	last->recipe = chain_recorded(t->weights);
+	cJSON_Delete(last->recipe_json);
+	last->recipe_json = recorded ? cJSON_Duplicate(recorded, true) : cJSON_CreateNull();
+	return last->recipe_json ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
 static enum wasd_status stats_missing(struct wasd_err *err)
@@ -256,11 +254,11 @@ static enum wasd_status resume_stats(struct wasd_trainer *t, const struct checkp
 	struct mode m;
 	enum wasd_status s = checkpoint_load_stats(c, t->graph, CHECKPOINT_TRAIN,
 	                                           wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
-	for (int set = WASD_STATS_AOM; !s && present && set <= (t->dom ? WASD_STATS_DOM : WASD_STATS_AOM); set++) {
-		if (checkpoint_mode(c, set == WASD_STATS_DOM ? WASD_MODE_DOM : WASD_MODE_AOM, &m, NULL))
+	for (int i = 0; !s && present && i < t->n_modes; i++) {
+		if (checkpoint_mode(c, t->mode[i].name, &m, NULL))
 			return stats_missing(err);
-		s = checkpoint_load_stats(c, t->graph, m.statistics, wasd_model_stats(t->model, set), &present, err);
-		t->measured[set] = m.measured;
+		s = checkpoint_load_stats(c, t->graph, m.statistics, wasd_model_stats(t->model, t->mode[i].set), &present, err);
+		t->mode[i].measured = m.measured;
 	}
 	return s || present ? s : stats_missing(err);
 }

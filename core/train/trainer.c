@@ -173,26 +173,22 @@ static double metric_value(const struct wasd_trainer *t, const char *name)
 	return NAN;
 }
 
-static const char *name_of(const char *quantity, bool dom)
-{
-	return wasd_metric_of(quantity, dom ? WASD_MODE_DOM : WASD_MODE_AOM)->name;
-}
-
 /* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss
  * before they are kept. */
 static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 {
 	double loss = NAN;
 	int hits;
-	if (!t->next &&
-	    (!isnan(metric_value(t, name_of("val_loss", false))) || !isnan(metric_value(t, name_of("val_loss", true)))))
-		return WASD_OK;
+	const struct wasd_recipe *recipe = NULL;
+	for (int i = t->n_modes - 1; i >= 0; i--) {
+		if (!t->next && !isnan(metric_value(t, t->mode[i].metric[VAL_LOSS])))
+			return WASD_OK;
+		if (t->mode[i].evaluated)
+			recipe = t->mode[i].recipe;
+	}
 	wasd_loader_seek(t->calib, 0, 0);
 	const struct wasd_batch *b = wasd_loader_next(t->calib);
-	struct wasd_pass pass = {.n = b->n,
-	                         .recipe = t->spec.eval_aom ? NULL : t->dom,
-	                         .bn = WASD_BN_BATCH,
-	                         .set = WASD_STATS_TRAIN};
+	struct wasd_pass pass = {.n = b->n, .recipe = recipe, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 	enum wasd_status s = wasd_exec_forward(t->exec, b->x, &pass, err);
 	if (!s)
 		s = wasd_exec_loss(t->exec, b->y, 0, &loss, &hits, err);
@@ -308,13 +304,12 @@ static bool tick(void *ctx, uint32_t done, uint32_t of)
 	return !should_stop(c->t);
 }
 
-static enum wasd_status calibrate_set(struct wasd_trainer *t, const struct wasd_recipe *r, enum wasd_stats_set set,
-                                      struct wasd_err *err)
+static enum wasd_status calibrate_mode(struct wasd_trainer *t, struct trainer_mode *m, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_CALIBRATE};
-	enum wasd_status s = measure_statistics(t->exec, t->calib, r, set, (struct measure_tick){tick, &c}, err);
+	enum wasd_status s = measure_statistics(t->exec, t->calib, m->recipe, m->set, (struct measure_tick){tick, &c}, err);
 	if (!s)
-		t->measured[set] = true;
+		m->measured = true;
 	return s;
 }
 
@@ -325,7 +320,7 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	enum wasd_status s = WASD_OK;
 	const char *name;
 	double value;
-	if (!t->dom)
+	if (!trainer_draws(t))
 		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	t->n_metrics = 0;
@@ -334,11 +329,8 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	for (int i = 0; chain_metric(t->weights, i, t->epoch, &name, &value); i++)
 		add_metric(t, name, value);
 	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t);
-	if (t->dom && t->has_batchnorm && due) {
-		s = calibrate_set(t, NULL, WASD_STATS_AOM, err);
-		if (!s)
-			s = calibrate_set(t, t->dom, WASD_STATS_DOM, err);
-	}
+	for (int i = 0; trainer_draws(t) && t->has_batchnorm && due && !s && i < t->n_modes; i++)
+		s = calibrate_mode(t, &t->mode[i], err);
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
 	t->state = EVALUATING;
@@ -350,7 +342,7 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
  */
 struct as_trained {
 	struct wasd_trainer *t;
-	bool dom;
+	const struct trainer_mode *mode;
 	struct wasd_rng rng;
 };
 
@@ -359,71 +351,71 @@ static enum wasd_status as_trained(void *ctx, struct wasd_pass *p, struct wasd_e
 	struct as_trained *a = ctx;
 	p->bn = WASD_BN_BATCH;
 	p->dropout = &a->rng;
-	if (!a->dom)
+	if (!a->mode->recipe)
 		return WASD_OK;
 	struct weight_when now = {.epoch = a->t->epoch, .evaluation = true};
 	return chain_draw(a->t->weights, &now, &a->rng, &p->recipe, err);
 }
 
-static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, uint32_t *answered,
+static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader *images, const struct trainer_mode *m,
                                      struct measure_result *out, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
 	struct measure_tick tick_of = {tick, &c};
 	if (t->spec.statistics == STATISTICS_BATCH) {
-		struct as_trained a = {.t = t, .dom = dom};
-		wasd_rng_init(&a.rng, t->spec.seed, dom ? "eval dom" : "eval aom", (uint64_t)t->epoch, images == t->test);
-		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, answered, out, err);
+		struct as_trained a = {.t = t, .mode = m};
+		char stream[16];
+		snprintf(stream, sizeof stream, "eval %s", m->name);
+		wasd_rng_init(&a.rng, t->spec.seed, stream, (uint64_t)t->epoch, images == t->test);
+		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, t->answered, out,
+		                        err);
 	}
 	struct measure_net net = {0};
-	enum wasd_status s = measure_net_create(t->model, dom ? t->dom : NULL, dom ? WASD_STATS_DOM : WASD_STATS_AOM,
-	                                        &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(t->model, m->recipe, m->set, &t->eval, &net, err);
 	if (!s)
-		s = measure_accuracy(net.exec, images, NULL, tick_of, answered, out, err);
+		s = measure_accuracy(net.exec, images, NULL, tick_of, t->answered, out, err);
 	measure_net_done(&net);
 	return s;
 }
 
-static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, bool dom, bool val,
+static enum wasd_status evaluate_mode(struct wasd_trainer *t, struct wasd_loader *images, struct trainer_mode *m,
                                       struct wasd_err *err)
 {
-	static const char *const what[2][2] = {{"AOM's validation loss", "DOM's validation loss"},
-	                                       {"AOM's test loss", "DOM's test loss"}};
+	bool test = images == t->test;
 	struct measure_result r;
+	char what[40];
 	memset(t->answered, 0, (size_t)wasd_graph_classes(t->graph) * sizeof *t->answered);
-	enum wasd_status s = measure_mode(t, images, dom, t->answered, &r, err);
+	enum wasd_status s = measure_mode(t, images, m, &r, err);
 	if (s)
 		return s;
+	snprintf(what, sizeof what, "%s's %s loss", m->label, test ? "test" : "validation");
 	if (!isfinite(r.loss))
-		return trainer_diverged(t, what[!val][dom], err);
-	add_metric(t, name_of(val ? "val_loss" : "test_loss", dom), r.loss);
-	add_metric(t, name_of(val ? "val_acc" : "test_acc", dom), r.accuracy);
-	t->eval_speed[dom] = r.images_per_s;
-	if (val)
-		warnings_evaluated(t, dom);
+		return trainer_diverged(t, what, err);
+	add_metric(t, m->metric[test ? TEST_LOSS : VAL_LOSS], r.loss);
+	add_metric(t, m->metric[test ? TEST_ACC : VAL_ACC], r.accuracy);
+	m->images_per_s = r.images_per_s;
+	if (!test)
+		warnings_evaluated(t, m);
 	return WASD_OK;
 }
 
-static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, bool val, struct wasd_err *err)
+static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *images, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	if (t->spec.eval_aom)
-		s = evaluate_mode(t, images, false, val, err);
-	if (!s && t->dom && t->spec.eval_dom)
-		s = evaluate_mode(t, images, true, val, err);
+	for (int i = 0; !s && i < t->n_modes; i++)
+		if (t->mode[i].evaluated)
+			s = evaluate_mode(t, images, &t->mode[i], err);
 	return s;
 }
 
 /* Where the test images are what the run chooses by, what was found on them has both names. */
 static void repeat_as_test(struct wasd_trainer *t)
 {
-	static const char *const pairs[][2] = {{"val_loss", "test_loss"}, {"val_acc", "test_acc"}};
-	for (int i = 0, n = t->n_metrics; i < n; i++) {
-		const struct wasd_metric_kind *m = wasd_metric_find(t->metric[i].name);
-		for (int k = 0; m && k < 2; k++)
-			if (!strcmp(m->quantity, pairs[k][0]))
-				add_metric(t, wasd_metric_of(pairs[k][1], m->mode)->name, t->metric[i].value);
-	}
+	for (int i = 0, n = t->n_metrics; i < n; i++)
+		for (int k = 0; k < t->n_modes; k++)
+			for (int v = VAL_LOSS; v <= VAL_ACC; v++)
+				if (!strcmp(t->metric[i].name, t->mode[k].metric[v]))
+					add_metric(t, t->mode[k].metric[v + TEST_LOSS - VAL_LOSS], t->metric[i].value);
 }
 
 /* Nothing is chosen by the test images, so they need not be measured where nothing new is kept (eval.test). */
@@ -437,11 +429,12 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	bool due = is_due(t, t->spec.eval_every) || ends(t);
-	t->eval_speed[0] = t->eval_speed[1] = 0;
+	for (int i = 0; i < t->n_modes; i++)
+		t->mode[i].images_per_s = 0;
 	if (t->val && due)
-		s = evaluate_on(t, t->val, true, err);
+		s = evaluate_on(t, t->val, err);
 	if (!s && t->test && is_test_due(t, due))
-		s = evaluate_on(t, t->test, false, err);
+		s = evaluate_on(t, t->test, err);
 	if (!s && !t->holdout.n_val)
 		repeat_as_test(t);
 	if (s == WASD_ECANCELLED)
@@ -483,9 +476,9 @@ static void collect_costs(struct wasd_trainer *t)
 	double train_s = (double)t->train_us * 1e-6;
 	add_metric(t, "lr", t->lr);
 	add_metric(t, "rss_bytes", rss_bytes());
-	for (int dom = 0; dom < 2; dom++)
-		if (t->eval_speed[dom] > 0)
-			add_metric(t, name_of("eval_images_per_s", dom), t->eval_speed[dom]);
+	for (int i = 0; i < t->n_modes; i++)
+		if (t->mode[i].images_per_s > 0)
+			add_metric(t, t->mode[i].metric[EVAL_SPEED], t->mode[i].images_per_s);
 	if (!t->trained)
 		return; /* the epoch was trained by an earlier attempt: no times to report */
 	add_metric(t, "images_per_s", (double)t->trained / train_s);
@@ -495,27 +488,34 @@ static void collect_costs(struct wasd_trainer *t)
 		add_metric(t, t->phase_names[i], (double)t->phase_ns[i] * 1e-9);
 }
 
+/* One number of an epoch's line, if it was measured. */
+static size_t say_number(const struct wasd_trainer *t, char *text, size_t room, const char *metric, double unit,
+                         const char *form, const char *word, const char *label)
+{
+	double v = metric_value(t, metric);
+	if (isnan(v))
+		return 0;
+	size_t n = wasd_line(text, room, ", %s%s%s", word, label, *label ? " " : "");
+	return n + wasd_line(text + n, room - n, form, v * unit);
+}
+
 /* The epoch in one line of the job's log; what was not measured is left out. */
 static void say_epoch(const struct wasd_trainer *t)
 {
 	static const struct {
-		const char *metric, *form;
-		double unit;
-	} parts[] = {
-		{"train_loss", "training loss %.5g", 1},        {"train_acc", "training accuracy %.1f %%", 100},
-		{"val_acc_aom", "validation AOM %.1f %%", 100}, {"val_acc_dom", "DOM %.1f %%", 100},
-		{"test_acc_aom", "test AOM %.1f %%", 100},      {"test_acc_dom", "DOM %.1f %%", 100},
-		{"images_per_s", "%.0f images/s", 1},           {"epoch_s", "%.1f s", 1},
-	};
+		enum trainer_metric metric;
+		const char *word;
+	} parts[] = {{VAL_ACC, "validation "}, {TEST_ACC, "test "}};
 	char text[400];
-	size_t n = wasd_line(text, sizeof text, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
-	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-		double v = metric_value(t, parts[i].metric);
-		if (isnan(v))
-			continue;
-		n += wasd_line(text + n, sizeof text - n, ", ");
-		n += wasd_line(text + n, sizeof text - n, parts[i].form, v * parts[i].unit);
-	}
+	size_t room = sizeof text, n = wasd_line(text, room, "epoch %d of %d", t->epoch + 1, t->spec.epochs);
+	n += say_number(t, text + n, room - n, "train_loss", 1, "%.5g", "training loss ", "");
+	n += say_number(t, text + n, room - n, "train_acc", 100, "%.1f %%", "training accuracy ", "");
+	for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+		for (int i = 0; i < t->n_modes; i++)
+			n += say_number(t, text + n, room - n, t->mode[i].metric[parts[k].metric], 100, "%.1f %%",
+			                i ? "" : parts[k].word, t->mode[i].label);
+	n += say_number(t, text + n, room - n, "images_per_s", 1, "%.0f images/s", "", "");
+	say_number(t, text + n, room - n, "epoch_s", 1, "%.1f s", "", "");
 	trainer_say(t, "info", "%s", text);
 }
 

@@ -3,6 +3,7 @@
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
+#include "modes/mode.h"
 #include "train/spec.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
@@ -15,6 +16,24 @@ enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOP
 #define METRICS_MAX 64
 #define WARNINGS_MAX 32
 
+/* A mode that the run measures and that its checkpoints list. */
+enum trainer_metric { VAL_LOSS, VAL_ACC, TEST_LOSS, TEST_ACC, EVAL_SPEED, TRAINER_METRICS };
+struct trainer_mode {
+	const char *name;
+	char label[8];                       /* for people: "AOM" */
+	const char *metric[TRAINER_METRICS]; /* "val_loss_aom", ... */
+	const struct mode_kind *kind;
+	const struct wasd_recipe *recipe; /* the chain's; NULL: the weights as they are */
+	cJSON *recipe_json;               /* null for those */
+	enum wasd_stats_set set;
+	const char *statistics; /* what their names in a file begin with */
+	bool evaluated;         /* eval.modes names it */
+	bool measured;          /* the set has been written by a calibration */
+	double images_per_s;    /* of the last evaluation of this attempt; 0: none */
+	uint32_t *silent;       /* by class: evaluations in a row without such an answer */
+};
+#define TRAINER_MODES (WASD_STATS_SETS - WASD_STATS_AOM)
+
 struct wasd_trainer {
 	enum trainer_state state;
 	struct train_spec spec;
@@ -25,12 +44,13 @@ struct wasd_trainer {
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	struct wasd_exec *exec;
-	struct wasd_exec_opts eval;    /* what evaluation plans, each time anew: the weights have changed */
-	size_t eval_bytes;             /* what that takes while it lasts */
-	struct weight_chain *weights;  /* how those that a pass computes with are formed */
-	const struct wasd_recipe *dom; /* the recorded one; NULL: no strategy draws, and there is no DOM */
-	cJSON *was_json;               /* the object of the strategy that draws, or false */
-	cJSON *dom_json, *info, *fingerprint;
+	struct wasd_exec_opts eval;              /* what evaluation plans, each time anew: the weights have changed */
+	size_t eval_bytes;                       /* what that takes while it lasts */
+	struct weight_chain *weights;            /* how those that a pass computes with are formed */
+	struct trainer_mode mode[TRAINER_MODES]; /* AOM first; behind it DOM, if a strategy draws */
+	int n_modes;
+	cJSON *was_json; /* the object of the strategy that draws, or false */
+	cJSON *info, *fingerprint;
 	struct wasd_optim *optim;
 	struct wasd_schedule schedule;
 	struct wasd_holdout holdout;
@@ -49,9 +69,8 @@ struct wasd_trainer {
 	uint64_t hits, seen;
 	double point_sum; /* losses of the steps since the last point of the curve */
 	uint64_t point_n;
-	double best, stop_best;         /* NaN: none yet */
-	int stop_bad;                   /* evaluations since stop_best */
-	bool measured[WASD_STATS_SETS]; /* the set has been written by a calibration */
+	double best, stop_best; /* NaN: none yet */
+	int stop_bad;           /* evaluations since stop_best */
 
 	/* this attempt only */
 	const struct wasd_train_hooks *hooks;
@@ -63,15 +82,19 @@ struct wasd_trainer {
 	char phase_names[WASD_PHASES][40];
 	struct wasd_metric metric[METRICS_MAX];
 	int n_metrics;
-	double eval_speed[2]; /* images a second of the last measurement, by mode; 0: none */
 	bool improved;
 	const char *warned[WARNINGS_MAX]; /* codes of the warnings that the log has had; ends at NULL */
 	uint32_t *answered;               /* one block with the next three, by class: answers in the evaluation at hand */
 	uint32_t *val_images, *train_images;
-	uint32_t *silent[2]; /* by mode: evaluations in a row without such an answer */
-	int stands;          /* epochs in a row with the loss of guessing */
-	char differs[32];    /* resumed, and this member of the fingerprint is another one */
+	int stands;       /* epochs in a row with the loss of guessing */
+	char differs[32]; /* resumed, and this member of the fingerprint is another one */
 };
+
+/* Whether a strategy draws: then training statistics are of random shadow weights, and each mode needs its own. */
+static inline bool trainer_draws(const struct wasd_trainer *t)
+{
+	return t->n_modes > 1;
+}
 
 /* Training steps done. */
 static inline uint64_t trainer_step(const struct wasd_trainer *t)
@@ -86,7 +109,7 @@ void trainer_say(const struct wasd_trainer *t, const char *level, const char *fm
  */
 enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err);
 void warnings_begin(struct wasd_trainer *t);
-void warnings_evaluated(struct wasd_trainer *t, bool dom);
+void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m);
 void warnings_epoch(struct wasd_trainer *t, double train_loss);
 
 /* Fails the run: WASD_ENUMERIC, and what to do about it. what: the loss, parameter or statistics that no longer is a

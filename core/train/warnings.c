@@ -42,14 +42,14 @@ enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err)
 {
 	size_t classes = (size_t)wasd_dataset_classes(t->data), test = wasd_dataset_count(t->data, WASD_TEST);
 	const struct wasd_holdout *h = &t->holdout;
-	uint32_t *block = wasd_calloc(5 * classes, sizeof *block);
+	uint32_t *block = wasd_calloc((3 + (size_t)t->n_modes) * classes, sizeof *block);
 	if (!block)
 		return wasd_fail(err, WASD_ENOMEM, "trainer");
 	t->answered = block;
 	t->val_images = block + classes;
 	t->train_images = block + 2 * classes;
-	t->silent[0] = block + 3 * classes;
-	t->silent[1] = block + 4 * classes;
+	for (int i = 0; i < t->n_modes; i++)
+		t->mode[i].silent = block + (3 + (size_t)i) * classes;
 	for (size_t i = 0; i < h->n_train; i++)
 		t->train_images[wasd_dataset_label(t->data, WASD_TRAIN, h->train[i])]++;
 	for (size_t i = 0; i < h->n_val; i++)
@@ -82,11 +82,11 @@ void warnings_begin(struct wasd_trainer *t)
 }
 
 /* A class that a whole network of some accuracy never answers with has usually lost its gradient for good. */
-void warnings_evaluated(struct wasd_trainer *t, bool dom)
+void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m)
 {
 	int classes = wasd_dataset_classes(t->data), lost = 0, first = 0;
 	for (int c = classes - 1; c >= 0; c--) {
-		uint32_t *silent = &t->silent[dom][c];
+		uint32_t *silent = &m->silent[c];
 		*silent = t->val_images[c] && !t->answered[c] ? *silent + 1 : 0;
 		lost += *silent >= 2;
 		first = *silent >= 2 ? c : first;
@@ -96,7 +96,7 @@ void warnings_evaluated(struct wasd_trainer *t, bool dom)
 			t, CLASS_NEVER_PREDICTED, t->epoch + 1,
 			"%s has answered no validation image with %d of the %d classes (\"%.60s\" first, which %u images have) in two "
 			"evaluations in a row: a lower learning rate or more epochs may help",
-			dom ? "DOM" : "AOM", lost, classes, wasd_dataset_class(t->data, first), (unsigned)t->val_images[first]);
+			m->label, lost, classes, wasd_dataset_class(t->data, first), (unsigned)t->val_images[first]);
 }
 
 static void check_loss_moves(struct wasd_trainer *t, double loss)

@@ -109,8 +109,8 @@ void wasd_trainer_destroy(struct wasd_trainer *t);
 
 struct wasd_train_info {
 	size_t params;
-	uint64_t macs_aom, macs_dom; /* of one image; dom 0 without WAS */
-	int epochs, first_epoch;     /* first_epoch: the epoch that run() goes on with, from 1 */
+	uint64_t macs;           /* of one image, by the weights as they are */
+	int epochs, first_epoch; /* first_epoch: the epoch that run() goes on with, from 1 */
 	uint32_t steps_per_epoch;
 	size_t planned_bytes;
 	const cJSON *was; /* the object with all defaults, or false; borrowed */
