@@ -1,4 +1,4 @@
-/* server/http/assets.h - the files of the dashboard and the reference, linked in by web/embed.sh. */
+/* server/http/assets.h - the files of the dashboard and of the reference; web/embed.sh links them in. */
 #ifndef SERVER_HTTP_ASSETS_H
 #define SERVER_HTTP_ASSETS_H
 
@@ -6,6 +6,6 @@ struct web_asset {
 	const char *name;
 	const unsigned char *data, *end;
 };
-extern const struct web_asset web_assets[]; /* ends with a NULL name */
+extern const struct web_asset web_assets[]; /* a NULL name ends the list */
 
 #endif

@@ -1,18 +1,21 @@
-/* connection.c - connections, over libmicrohttpd 0.9.75: two epoll threads that never block. What its documentation
- * does not say and this file works around (each has its row in tests/server/http.c and tests/e2e/test_daemon.py):
- *  - its timeout is idle time only: the reaper gives every phase of a connection an absolute deadline and shuts the
- *  socket down;
- *  - a suspended connection never notices that its peer has gone, and others not always: the reaper polls them;
- *  - stopping with a suspended connection aborts: http_stop resumes all of them first;
- *  - URLs are decoded before the handler sees them: the raw text is copied in log_uri and decoded by parse.c;
- *  - two Content-Length, or Content-Length with Transfer-Encoding, pass: framing_check refuses them;
- *  - its own refusals send the status line twice: strictness 0, and framing_check does what strictness 1 would;
- *  - it cuts query and cookies into lists in a connection's memory, and where that is full it answers twice or never:
- *  both are hidden from it;
- *  - a head that just fills a connection's memory leaves no room for an answer: on_head writes a short one itself;
- *  - a full connection table leaves new clients in the backlog without a word: ours is smaller and answers 503.
+/* connection.c - connections, over libmicrohttpd 0.9.75: two epoll threads that never block. This file works around the
+ * following undocumented behaviour of the library (each item has a test in tests/server/http_*.c or
+ * tests/e2e/test_daemon.py):
+ *  - Its timeout covers idle time only: the reaper gives every phase of a connection an absolute deadline and then
+ *    shuts the socket down.
+ *  - It never notices that the peer of a suspended connection has gone, and misses some others: the reaper polls the
+ *    sockets.
+ *  - It aborts if it is stopped with a connection suspended: http_stop resumes all of them first.
+ *  - It decodes URLs before the handler sees them: log_uri copies the raw text and parse.c decodes it.
+ *  - It accepts two Content-Length headers, and Content-Length with Transfer-Encoding: framing_check refuses both.
+ *  - Its own refusals send the status line twice: strictness is 0, and framing_check does the checks of strictness 1.
+ *  - It splits query and cookies into lists in a connection's memory, and answers twice or never when that memory is
+ *    full: hide_lists hides both from it.
+ *  - A head that nearly fills a connection's memory leaves no room for a reply: on_head writes a short one directly.
+ *  - When its connection table is full, new clients stay in the backlog without a reply: our limit is lower and answers
+ *    503.
  *
- * Locks: http.lock guards the table of connections; it is taken before an exchange's lock and never while one is held.
+ * Locks: http.lock guards the list of connections. It is taken before an exchange's lock, never while one is held.
  */
 #include "http/connection.h"
 #include "address.h"
@@ -44,9 +47,9 @@ struct connection {
 	char peer[INET6_ADDRSTRLEN];
 	bool loopback, rejected; /* rejected never changes after the start */
 	enum connection_phase phase;
-	int64_t since_us; /* of the phase; for streams: of the last byte acknowledged */
-	uint64_t mark;    /* bytes received or acknowledged when the phase began */
-	bool hung_up;     /* the peer had closed its half at the last look, in the middle of a request or between two */
+	int64_t since_us; /* start of the phase; for streams: time of the last acknowledged byte */
+	uint64_t mark;    /* bytes received or acknowledged at the start of the phase */
+	bool hung_up;     /* at the last poll the peer had closed its half, during a request or between two */
 	struct exchange *x;
 };
 
@@ -59,14 +62,14 @@ struct http {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct connection *connections;
-	int n_connections, n_busy; /* busy: with an exchange */
+	int n_connections, n_busy; /* busy: connections with an exchange */
 	pthread_t reaper;
 	bool reaping, stopping;
 	struct log_rate reject_rate, refuse_rate;
 };
 
-/* Memory of a connection, for its head and the answer's; what each header takes there beside its text; and what is kept
- * for the answer. */
+/* Bytes of the library's memory for one connection, which holds the heads of request and reply; bytes that each header
+ * takes there in addition to its text; bytes reserved for the reply. */
 enum { CONNECTION_MEMORY = 64 << 10, HEADER_MEMORY = 64, ANSWER_MEMORY = 8 << 10 };
 
 static const char canned_431[] =
@@ -77,7 +80,7 @@ static const char canned_503[] =
 	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 145\r\n\r\n"
 	"{\"type\":\"/docs/errors#busy\",\"title\":\"Try again later\",\"status\":503,\"code\":\"busy\",\"detail\":\"too many connections\",\"error\":\"too many connections\"}\n";
 
-/* ---- the table of connections -------------------------------------------------------------------------- */
+/* ---- the list of connections --------------------------------------------------------------------------- */
 
 static struct tcp_info tcp_state(int fd)
 {
@@ -129,9 +132,9 @@ static void peer_name(struct MHD_Connection *mc, struct connection *c)
 	c->loopback = is_loopback(sa);
 }
 
-/* A connection over a limit gets its 503 at once, straight into the socket's empty buffer; our half is then closed, and
- * what it sends is read (an unread byte would make the kernel answer with a reset that overtakes the 503) until it goes
- * or the reaper comes. */
+/* Refuses a connection over a limit: writes 503 directly into the socket's empty buffer and closes our half. The
+ * library keeps reading until the peer closes or the reaper shuts the socket down, because an unread byte would make
+ * the kernel send a reset that overtakes the 503. */
 static void reject(struct http *h, struct connection *c, const char *why)
 {
 	c->phase = C_REJECTED;
@@ -149,12 +152,12 @@ static void connection_opened(struct http *h, struct MHD_Connection *mc, void **
 	struct connection *c = wasd_calloc(1, sizeof *c);
 	*socket_context = c;
 	if (!c)
-		return; /* every request on it is refused by exchange_create's caller */
+		return; /* log_uri refuses every request on this connection */
 	c->http = h;
 	c->mhd = mc;
 	c->fd = info ? info->connect_fd : -1;
 	peer_name(mc, c);
-	/* The kernel gives up on peers that acknowledge nothing. */
+	/* Lets the kernel drop peers that acknowledge nothing. */
 	unsigned user_timeout = (unsigned)h->cfg.grace_ms + 20000u;
 	setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
 	pthread_mutex_lock(&h->lock);
@@ -213,7 +216,7 @@ static bool too_slow(const struct http *h, int64_t elapsed_us, uint64_t bytes)
 	return over > 0 && (int64_t)bytes < over / 1000 * h->cfg.min_rate / 1000;
 }
 
-/* True when the connection's time is over. http.lock held. */
+/* True when the connection has passed its deadline. http.lock held. */
 static bool overdue(struct http *h, struct connection *c, int64_t now)
 {
 	int64_t elapsed = now - c->since_us;
@@ -249,9 +252,9 @@ static bool overdue(struct http *h, struct connection *c, int64_t now)
 	return false;
 }
 
-/* The peer will send no more. A request that is being answered ends if it waits; one that is only half there never will
- * be whole: the library misses a close that comes with the last bytes (edge-triggered, no EPOLLRDHUP), so ours is the
- * look that finds it. Two looks, because the first may fall between the last byte and the handler's call. */
+/* The peer will send no more. A request that waits for an answer is ended. A half-received request can never be
+ * completed: the library misses a close that arrives with the last bytes (edge-triggered, no EPOLLRDHUP), so this poll
+ * has to find it. It takes two polls, because the first may fall between the last byte and the call of the handler. */
 static void hung_up(struct connection *c)
 {
 	int unread = 0;
@@ -330,10 +333,10 @@ static ssize_t source_reader(void *cls, uint64_t pos, char *buf, size_t max)
 	return n <= 0 ? MHD_CONTENT_READER_END_WITH_ERROR : (ssize_t)n;
 }
 
-/* A connection that goes on after a pause is first handled as if it waited for its request, and one whose client has
- * sent all and closed its half is then taken for gone: its answer would be lost. The library looks at what such a
- * connection is really about, before it reads, only where the connection has a timeout of its own: so one has it, of a
- * day, from its pause to its reply. */
+/* The library first treats a resumed connection as if it were waiting for a request. If the client has sent everything
+ * and closed its half, the library takes it for gone and the reply is lost. It checks the real state of the connection
+ * before reading only if the connection has its own timeout, so the connection gets one of a day from its pause to its
+ * reply. */
 static void own_timeout(struct exchange *x, bool on)
 {
 	MHD_set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, on ? 86400u : 0u);
@@ -385,18 +388,18 @@ static void park(struct exchange *x)
 	MHD_suspend_connection(x->connection);
 }
 
-/* The library parses the query after this call, in place, and later the first header named Cookie: it finds an empty
- * one of each. */
+/* After this call the library parses the query in place, and later the first header named Cookie. Makes it find both
+ * empty. */
 static const char no_cookie[] = "";
 static void hide_lists(struct MHD_Connection *mc, const char *uri)
 {
 	char *mark = strchr((char *)(uintptr_t)uri, '?');
 	if (mark && mark[1])
-		mark[1] = 0; /* its own buffer, which it writes to itself; it knows already where the line ends */
+		mark[1] = 0; /* the library's own writable buffer; it has already found the end of the line */
 	MHD_set_connection_value(mc, MHD_HEADER_KIND, "Cookie", no_cookie);
 }
 
-/* The first thing known of a request: its target as it was sent. What is returned becomes *req of on_request. */
+/* First callback of a request, with the request target as sent. The return value becomes *req of on_request. */
 static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 {
 	struct http *h = cls;
@@ -436,8 +439,8 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
 	return MHD_YES;
 }
 
-/* The library would close the connection behind the answer without reading the body. The socket's buffer is empty, so
- * that a short answer fits. */
+/* Writes the reply directly: the library would close the connection after it without reading the body. The socket's
+ * buffer is empty, so a short reply fits. */
 static enum MHD_Result answer_and_drain(struct connection *c, struct exchange *x)
 {
 	const char *reason = MHD_get_reason_phrase_for((unsigned)x->reply.status);
@@ -460,17 +463,17 @@ static enum MHD_Result on_head(struct connection *c, struct exchange *x, struct 
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	size_t bytes = info ? info->header_size : 0;
 	int n = MHD_get_connection_values_n(mc, MHD_HEADER_KIND, take_header, &l);
-	/* The library would have no room for an answer and close without one. */
+	/* The library would have no room for a reply and would close without one. */
 	if (bytes + (size_t)n * HEADER_MEMORY > CONNECTION_MEMORY - ANSWER_MEMORY) {
 		send(c->fd, canned_431, sizeof canned_431 - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		return MHD_NO;
 	}
 	if (l.nul)
-		l.h[0].name = ""; /* a NUL inside: not a token, so framing_check refuses it */
+		l.h[0].name = ""; /* a NUL inside: an empty name is not a token, so framing_check refuses the request */
 	if (exchange_head(x, method, version, l.h, l.n, bytes, c->peer)) {
 		if (x->drains)
 			return answer_and_drain(c, x);
-		/* An answer queued now ends the connection; one queued after the (empty) body keeps it. */
+		/* A reply queued now ends the connection; one queued after the (empty) body keeps it open. */
 		if (x->reply.close)
 			return send_reply(c, x);
 		return MHD_YES;
@@ -491,7 +494,7 @@ static enum MHD_Result proceed(struct connection *c, struct exchange *x, enum ex
 			enter_unlocked(c, C_WORK);
 		own_timeout(x, true);
 		MHD_suspend_connection(x->connection);
-		exchange_paused(x); /* from here on another thread may resume it at any time */
+		exchange_paused(x); /* from here on another thread may resume the connection at any time */
 		return MHD_YES;
 	case X_GO_ON:
 		break;
@@ -538,7 +541,7 @@ static void request_over(void *cls, struct MHD_Connection *mc, void **req, enum 
 	h->n_busy--;
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
-	hub_stream_close(x->reply.stream); /* before the connection goes: nobody may wake it any more */
+	hub_stream_close(x->reply.stream); /* before the connection is freed: nothing may wake it after this */
 	x->reply.stream = NULL;
 	exchange_unref(x);
 }
@@ -607,8 +610,8 @@ static enum wasd_status listen_on(const char *spec, bool insecure, char address[
 		freeaddrinfo(ai);
 		return wasd_fail(
 			err, WASD_EINVAL,
-			"%.60s is no loopback address and wasd has no login: whoever reaches the port can submit jobs, read, replace and delete data and models. "
-			"Listen on 127.0.0.1, behind a proxy with a login, or allow it: --insecure",
+			"%.60s is not a loopback address and wasd has no login: anyone who can reach the port can submit jobs and read, replace or delete data and models. "
+			"Listen on 127.0.0.1 behind a proxy with a login, or give --insecure to allow it",
 			spec);
 	}
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
@@ -667,7 +670,8 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	if (s != WASD_OK)
 		goto fail;
 	MHD_set_panic_func(library_panic, NULL);
-	/* Its own limit is split over the threads and never to be reached: ours answers before. */
+	/* The library splits its connection limit over the threads. Four times ours is never reached, so that ours answers.
+	 */
 	h->mhd =
 		MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC, 0,
 	                     NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, library_says, h,
@@ -679,7 +683,7 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
 	                     MHD_OPTION_NOTIFY_COMPLETED, request_over, h, MHD_OPTION_END);
 	if (!h->mhd) {
 		close(fd);
-		s = wasd_fail(err, WASD_EINTERNAL, "the HTTP library did not start");
+		s = wasd_fail(err, WASD_EINTERNAL, "libmicrohttpd did not start");
 		goto fail;
 	}
 	h->reaping = true;
@@ -710,7 +714,7 @@ int http_connections(struct http *h)
 	return n;
 }
 
-/* Waits until no request is under way or the time has come. */
+/* Waits until no request is in flight, at most ms. True: none is left. */
 static bool wait_quiet(struct http *h, int ms)
 {
 	int64_t until = wasd_mono_us() + ms * 1000ll;
@@ -736,7 +740,7 @@ void http_stop(struct http *h, int grace_ms)
 				exchange_give_up(c->x);
 		pthread_mutex_unlock(&h->lock);
 		if (!wait_quiet(h, 1000)) {
-			/* Half-sent requests and slow readers: the sockets go, the library then ends them. */
+			/* Half-sent requests and slow readers: shut the sockets down, so that the library ends the requests. */
 			pthread_mutex_lock(&h->lock);
 			for (struct connection *c = h->connections; c; c = c->next)
 				shutdown(c->fd, SHUT_RDWR);

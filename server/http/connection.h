@@ -1,5 +1,4 @@
-/* server/http/connection.h - the HTTP front: connections, limits, deadlines. The only user of libmicrohttpd is
- * connection.c. */
+/* server/http/connection.h - the HTTP server: connections, limits, deadlines. Only connection.c uses libmicrohttpd. */
 #ifndef SERVER_HTTP_CONNECTION_H
 #define SERVER_HTTP_CONNECTION_H
 
@@ -8,16 +7,16 @@
 struct http;
 
 struct http_config {
-	const char *listen;  /* "127.0.0.1:8080", "[::1]:0", ":8080"; port 0 = any free one */
-	bool insecure;       /* an address that other machines reach is no mistake */
+	const char *listen;  /* "127.0.0.1:8080", "[::1]:0", ":8080"; port 0 = any free port */
+	bool insecure;       /* allow an address that other machines can reach */
 	const char *staging; /* existing directory for uploads */
 	int io_threads, worker_threads, queue;
-	int max_connections;              /* above 90 % of it new clients get 503 */
-	int max_per_ip, max_per_loopback; /* 0 = no own limit */
+	int max_connections;              /* above 90 % of this number new clients get 503 */
+	int max_per_ip, max_per_loopback; /* 0 = no limit per address */
 	int max_streams, heartbeat_ms;
-	int header_ms; /* from the first byte of a request to the end of its headers */
-	int idle_ms;   /* a connection without a request */
-	int grace_ms;  /* bodies and replies: after this the average must be at least min_rate */
+	int header_ms; /* limit from the first byte of a request to the end of its headers */
+	int idle_ms;   /* limit for a connection without a request */
+	int grace_ms;  /* after this time the average rate of a body or reply must be at least min_rate */
 	int min_rate;  /* bytes a second */
 	struct exchange_limits lim;
 };
@@ -28,8 +27,8 @@ enum wasd_status http_start(const struct http_config *cfg, const struct exchange
                             struct http **out, struct wasd_err *err);
 const char *http_address(const struct http *h); /* "127.0.0.1:43211" */
 int http_connections(struct http *h);
-/* No new connection is accepted, requests that come are answered 503, event streams and waits end, running handlers get
- * until grace_ms, then what is left is answered 503. Then everything is closed and freed. The hub is stopped by this.
+/* Accepts no more connections, answers new requests with 503, and ends event streams and waits. Running handlers have
+ * grace_ms to finish; requests still open after that get 503. Then closes and frees everything. Also stops the hub.
  * NULL is fine. */
 void http_stop(struct http *h, int grace_ms);
 

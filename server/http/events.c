@@ -18,16 +18,16 @@ struct hub_stream {
 	enum hub_format format;
 	struct api_log_filter filter;
 	char topics[128], object[64];
-	bool fresh;   /* not yet checked against what is kept; TEXT: there may be new lines. Hub thread */
-	int64_t line; /* TEXT: number of the last line taken; hub thread */
+	bool fresh;   /* SSE: cursor not yet checked against the rows kept; TEXT: there may be new lines. Hub thread */
+	int64_t line; /* TEXT: number of the last line copied; hub thread */
 	void (*park)(void *ctx);
 	void (*wake)(void *ctx);
 	void *ctx;
 
-	pthread_mutex_t lock; /* the rest */
+	pthread_mutex_t lock; /* guards the members below */
 	struct wasd_buf out;
-	size_t taken;   /* bytes of out that the reader has */
-	int64_t cursor; /* seq of the last event looked at */
+	size_t taken;   /* bytes of out already read */
+	int64_t cursor; /* seq of the last event seen */
 	int64_t spoke_us;
 	bool parked, ended, behind; /* behind: stopped filling because the buffer was full */
 };
@@ -40,7 +40,7 @@ struct hub {
 	pthread_t thread;
 	bool running, poked, stopping;
 	int64_t seq;
-	struct ring_event ring[RING]; /* ring[seq-ordered], oldest at `first` */
+	struct ring_event ring[RING]; /* ordered by seq, oldest at `first` */
 	size_t first, count;
 	struct hub_wait *waits;
 	struct hub_stream *streams;
@@ -49,8 +49,8 @@ struct hub {
 
 /* ---- streams ---------------------------------------------------------------------------------- */
 
-/* "jobs,deployment.mode" against "job.state": the word before the dot, with or without a plural s, or all of the type.
- */
+/* Matches "jobs,deployment.mode" against "job.state": the word before the dot, with or without a plural s, or the full
+ * type. */
 static bool topic_matches(const char *topics, const char *type)
 {
 	if (!*topics)
@@ -83,7 +83,7 @@ static void append_event(struct hub_stream *s, const struct hub_event *e)
 {
 	if (*s->object && strcmp(s->object, e->object))
 		return;
-	if (s->format == HUB_TEXT) { /* any news of the object: look for lines */
+	if (s->format == HUB_TEXT) { /* any event of the object: look for new lines */
 		s->fresh = true;
 		return;
 	}
@@ -117,7 +117,7 @@ static void reset_to(struct hub_stream *s, int64_t seq)
 
 static void fill_lines(struct hub *h, struct hub_stream *s)
 {
-	/* Asked before the lines are read: what was written before the end is then in what follows. */
+	/* Ask before reading the lines: then all lines written before the end are read below. */
 	bool over = h->src.log_over(h->src.ctx, s->object);
 	s->fresh = false;
 	for (int64_t before;;) {
@@ -137,7 +137,7 @@ static void fill_lines(struct hub *h, struct hub_stream *s)
 		s->ended = true;
 }
 
-/* Fills one stream up to its buffer's limit; hub lock held. */
+/* Fills one stream up to the limit of its buffer. Hub lock held. */
 static void stream_fill(struct hub *h, struct hub_stream *s)
 {
 	pthread_mutex_lock(&s->lock);
@@ -166,7 +166,7 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 		} else {
 			int64_t before = s->cursor;
 			if (h->src.after(h->src.ctx, s->cursor, BATCH, stored_event, s, NULL) != WASD_OK || s->cursor == before) {
-				s->cursor = h->seq; /* unreadable or pruned meanwhile: say so and go on from here */
+				s->cursor = h->seq; /* unreadable or pruned meanwhile: send a reset and continue from here */
 				reset_to(s, h->seq);
 			}
 		}
@@ -180,7 +180,7 @@ static void stream_fill(struct hub *h, struct hub_stream *s)
 		wasd_buf_puts(&s->out, ":\n\n");
 		s->spoke_us = now;
 	}
-	if (s->out.failed) /* no memory: the client reconnects with its last id */
+	if (s->out.failed) /* out of memory: the client reconnects with its last id */
 		s->ended = true;
 	wake_locked(s);
 	pthread_mutex_unlock(&s->lock);
@@ -215,7 +215,7 @@ enum wasd_status hub_stream_open(struct hub *h, enum hub_format format, const ch
 		wasd_free(s);
 		return stopping ?
 		           wasd_fail(err, WASD_EBUSY, "the daemon is stopping") :
-		           wasd_fail(err, WASD_EBUSY, "%d event streams are open, the most there may be", h->cfg.max_streams);
+		           wasd_fail(err, WASD_EBUSY, "%d event streams are open, which is the limit", h->cfg.max_streams);
 	}
 	s->fresh = after_seq >= 0 || format == HUB_TEXT;
 	s->cursor = after_seq >= 0 && format == HUB_SSE ? after_seq : h->seq;
@@ -311,7 +311,7 @@ void hub_wait_add(struct hub *h, struct hub_wait *w, int64_t since)
 	w->gone = h->stopping;
 	if (!now && since < h->seq) {
 		if (h->count && since + 1 < h->ring[h->first].seq)
-			now = true; /* more went by than the ring holds: look again */
+			now = true; /* the ring no longer holds all of them: assume a match */
 		for (size_t i = 0; i < h->count && !now; i++) {
 			const struct ring_event *r = &h->ring[(h->first + i) % RING];
 			now = r->seq > since && wait_matches(w, r->object);
@@ -323,7 +323,7 @@ void hub_wait_add(struct hub *h, struct hub_wait *w, int64_t since)
 		if (w->next)
 			w->next->pprev = &w->next;
 		h->waits = w;
-		pthread_cond_signal(&h->work); /* its deadline may be the next */
+		pthread_cond_signal(&h->work); /* its deadline may be the earliest */
 	}
 	pthread_mutex_unlock(&h->lock);
 	if (now)
@@ -355,8 +355,8 @@ static void ring_add(void *to, const struct hub_event *e)
 	struct hub *h = to;
 	struct ring_event r = {e->seq, wasd_strdup(e->type), wasd_strdup(e->object), wasd_strdup(e->data)};
 	if (!r.type || !r.object || !r.data) {
-		/* No memory: the ring must not have holes, so it starts again after this event; streams read it from the table.
-		 */
+		/* Out of memory: the ring must not have holes, so it restarts after this event. Streams read the event from the
+		 * table. */
 		ring_free(&r);
 		for (size_t i = 0; i < h->count; i++)
 			ring_free(&h->ring[(h->first + i) % RING]);
@@ -378,7 +378,7 @@ static struct hub_wait *take_due(struct hub *h, int64_t since, int64_t now)
 	for (struct hub_wait *w = h->waits; w; w = next) {
 		next = w->next;
 		bool fire = h->stopping || now >= w->until_us;
-		/* The ring holds everything new unless memory ran out; then every wait looks again. */
+		/* The ring holds all new events unless memory ran out or it overflowed; then every wait fires. */
 		if (!fire && h->seq > since && (!h->count || h->ring[h->first].seq > since + 1))
 			fire = true;
 		for (size_t i = h->count; i-- > 0 && !fire;) {

@@ -15,7 +15,7 @@ enum { WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, GZIP_MIN = 1024 };
 static const char page_csp[] =
 	"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- create and free ------------------------------------------------------------------------------- */
 
 struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri)
 {
@@ -35,7 +35,7 @@ struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri)
 	x->q.deadline_us = x->q.first_us + env->lim.request_ms * 1000ll;
 	x->raw_uri = arena_strndup(&x->arena, raw_uri, strlen(raw_uri));
 	if (!strncmp(raw_uri, "/v2/", 4) || !strcmp(raw_uri, "/v2"))
-		x->q.path = "/v2"; /* until it is parsed: that much decides the form of a refusal */
+		x->q.path = "/v2"; /* until the path is parsed: the prefix decides the format of a refusal */
 	if (!x->raw_uri) {
 		exchange_unref(x);
 		return NULL;
@@ -116,7 +116,7 @@ static bool gzip(const void *p, size_t n, struct wasd_buf *out)
 	return r == Z_STREAM_END && !out->failed && out->len < n;
 }
 
-/* Ranges of a stored file: 206 with the part asked for, 416 beyond its end; If-Range needs the very entity tag. */
+/* Ranges of a stored file: 206 with the requested part, 416 beyond its end. If-Range must equal the entity tag. */
 static void reply_source(struct exchange *x, struct reply *r)
 {
 	uint64_t size = x->resp.source.size, first, last;
@@ -149,7 +149,7 @@ static void reply_source(struct exchange *x, struct reply *r)
 	}
 }
 
-/* Another representation has another strong entity tag: "abc" becomes "abc-gzip" (api_etag_listed knows both). */
+/* Each representation has its own strong entity tag: "abc" becomes "abc-gzip" (api_etag_listed accepts both). */
 static void name_coding(struct exchange *x, const char *coding)
 {
 	for (int i = 0; i < x->resp.n_headers; i++) {
@@ -196,7 +196,7 @@ static void reply_body(struct exchange *x, struct reply *r)
 
 static enum wasd_status reply_stream(struct exchange *x, struct reply *r);
 
-/* Turns x->resp into what goes out. */
+/* Turns x->resp into the reply to send. */
 static void reply_build(struct exchange *x, struct reply *r)
 {
 	struct api_response *resp = &x->resp;
@@ -205,7 +205,7 @@ static void reply_build(struct exchange *x, struct reply *r)
 	for (int tries = 0;; tries++) {
 		*r = (struct reply){.status = resp->status, .close = close};
 		if (!resp->status || resp->body.failed) {
-			/* A handler that said nothing, or no memory for what it said. */
+			/* The handler set no status, or there was no memory for its body. */
 			bool oom = resp->body.failed;
 			r->status = oom ? 503 : 500;
 			break;
@@ -239,7 +239,7 @@ static void reply_build(struct exchange *x, struct reply *r)
 		reply_header(r, "traceparent", x->q.traceparent);
 }
 
-/* An answer that is ready at once, on the connection's thread. */
+/* Makes a reply at once, on the connection's thread. */
 static bool refuse(struct exchange *x, bool close, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 static bool refuse(struct exchange *x, bool close, const char *code, const char *fmt, ...)
@@ -275,8 +275,8 @@ static bool unrouted(struct exchange *x, const char *allow)
 	return true;
 }
 
-/* The file that a path means: "/" and "/ui/NAME" of the dashboard, "/docs" and "/docs/NAME" of the reference, whose
- * pages have no ending. */
+/* The file for a path: "/" and "/ui/NAME" for the dashboard, "/docs" and "/docs/NAME" for the reference, whose pages
+ * have no file extension in the path. */
 static const struct web_asset *asset_find(const char *path)
 {
 	char name[80] = "";
@@ -336,7 +336,7 @@ static const char *framing_code(int status)
 	return status == 413 ? "too_large" : status == 501 ? "not_implemented" : "bad_request";
 }
 
-/* What the route says about the body, once it is known. True: refused. */
+/* Applies the route's rules for the body. True: refused. */
 static bool body_rules(struct exchange *x)
 {
 	const struct exchange_limits *lim = &x->env->lim;
@@ -349,13 +349,14 @@ static bool body_rules(struct exchange *x)
 	if (has && kind == API_BODY_NONE && x->framing.length)
 		return refuse(x, true, "body_not_allowed", "%s %s takes no body", x->q.method, x->q.path);
 	if (x->framing.length > x->body_limit)
-		return refuse(x, true, "too_large", "the body has %llu bytes, the most here is %llu",
+		return refuse(x, true, "too_large", "the body has %llu bytes, the limit for this request is %llu",
 		              (unsigned long long)x->framing.length, (unsigned long long)x->body_limit);
 	const char *enc = api_header(&x->q, "content-encoding");
 	if (enc && *enc && strcasecmp(enc, "identity")) {
 		bool ok = !strcasecmp(enc, "gzip") || !strcasecmp(enc, "x-gzip") || !strcasecmp(enc, "deflate");
 		if (!ok || kind == API_BODY_UPLOAD) {
-			refuse(x, true, "unsupported_media_type", "a body with Content-Encoding %.60s is not taken here", enc);
+			refuse(x, true, "unsupported_media_type", "this request does not accept a body with Content-Encoding %.60s",
+			       enc);
 			if (kind != API_BODY_UPLOAD)
 				reply_header(&x->reply, "Accept-Encoding", "gzip, deflate");
 			return true;
@@ -366,7 +367,7 @@ static bool body_rules(struct exchange *x)
 		return false;
 	struct wasd_err err;
 	if (disk_free(x->env->staging) < lim->low_water + x->framing.length) {
-		wasd_fail(&err, WASD_EFULL, "the data directory's disk has no room for this upload");
+		wasd_fail(&err, WASD_EFULL, "the disk of the data directory has no room for this upload");
 		return refuse_err(x, &err);
 	}
 	if (stage_create(x->env->staging, x->body_limit, lim->low_water, &x->stage, &err) != WASD_OK)
@@ -374,7 +375,7 @@ static bool body_rules(struct exchange *x)
 	return false;
 }
 
-/* True: the answer is made. */
+/* True: the reply is ready. */
 static bool head_refused(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
                          size_t n, size_t header_bytes, const char *peer)
 {
@@ -392,7 +393,7 @@ static bool head_refused(struct exchange *x, const char *method, const char *ver
 	if (bad)
 		return refuse(x, true, framing_code(bad), "%s", why);
 	if (strlen(x->raw_uri) > URI_MAX)
-		return refuse(x, true, "uri_too_long", "the address has more than %d bytes", URI_MAX);
+		return refuse(x, true, "uri_too_long", "the URI has more than %d bytes", URI_MAX);
 	if (header_bytes > HEADERS_MAX || n > HEADER_COUNT_MAX)
 		return refuse(x, true, "headers_too_large", "the headers have more than %d bytes or %d lines", HEADERS_MAX,
 		              HEADER_COUNT_MAX);
@@ -425,9 +426,9 @@ static bool head_refused(struct exchange *x, const char *method, const char *ver
 	return false;
 }
 
-/* A client that is still sending its body when the connection is closed may lose the answer: an unread byte makes the
- * kernel reset the connection. So the body is read and dropped behind the answer, up to a bound. One that waits for
- * "100 Continue" has sent nothing. */
+/* True if the body must be read and discarded after the reply, up to a limit: closing the connection with unread bytes
+ * makes the kernel reset it, and a client that is still sending may lose the reply. A client that waits for "100
+ * Continue" has sent nothing. */
 static bool drained(const struct exchange *x)
 {
 	const char *expect = api_header(&x->q, "expect");
@@ -473,7 +474,8 @@ static void write_piece(struct pool_job *job)
 	exchange_unref(x);
 }
 
-/* Over the limit, or the disk refused: the answer is made now and sent when the client has finished sending. */
+/* The body is over the limit or the disk failed: makes the reply now; it is sent when the client has finished sending.
+ */
 static enum exchange_next sink(struct exchange *x, const struct wasd_err *err)
 {
 	refuse_err(x, err);
@@ -490,7 +492,7 @@ enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n)
 	if (x->phase == X_SINK) {
 		next = x->seen > x->body_limit + SINK_MAX ? X_CUT : X_GO_ON;
 	} else if (x->seen > x->body_limit) {
-		wasd_fail(&err, WASD_ETOOBIG, "the body has more than %llu bytes, the most here",
+		wasd_fail(&err, WASD_ETOOBIG, "the body exceeds the limit of %llu bytes for this request",
 		          (unsigned long long)x->body_limit);
 		next = sink(x, &err);
 	} else if (x->stage && !x->writing && stage_write(x->stage, "", 0, &err) != WASD_OK) {
@@ -523,9 +525,9 @@ enum exchange_next exchange_end(struct exchange *x)
 		x->phase = X_READY;
 		next = X_REPLY;
 	} else if (x->writing || x->phase == X_WORK) {
-		next = X_GO_ON; /* suspended; comes back here */
+		next = X_GO_ON; /* suspended; the library calls again after the resume */
 	} else if (!pool_has_room(x->env->workers)) {
-		refuse(x, false, "busy", "every worker thread is busy and the queue is full");
+		refuse(x, false, "busy", "all worker threads are busy and the queue is full");
 		next = X_REPLY;
 	} else {
 		x->phase = X_WORK;
@@ -546,7 +548,7 @@ void exchange_paused(struct exchange *x)
 
 /* ---- on a worker thread ----------------------------------------------------------------------------------------- */
 
-/* Commits the reply unless the exchange was given up meanwhile; ends the worker's hold. */
+/* Commits the reply unless the exchange was given up meanwhile, and drops the worker's reference. */
 static void finish(struct exchange *x)
 {
 	struct reply r = {0};
@@ -577,7 +579,7 @@ static void stream_wake(void *ctx);
 
 static void wait_fired(struct hub_wait *w);
 
-/* ---- a question to the infer process ---------------------------------------------------------------------- */
+/* ---- requests to the infer process ------------------------------------------------------------------------ */
 
 static void run_answered(struct pool_job *job)
 {
@@ -605,7 +607,7 @@ static void forget(struct exchange *x)
 	serving->forget(serving->self, x);
 }
 
-/* No thread waits: the exchange goes on when the answer is there. */
+/* Blocks no thread: the exchange continues when the answer arrives. */
 static void ask(struct exchange *x)
 {
 	const struct api_serving *serving = &x->env->app.ctx->serving;
@@ -642,7 +644,7 @@ static void run_handler(struct exchange *x)
 	}
 	int64_t most = x->q.first_us + x->env->lim.hold_ms * 1000ll;
 	if (wasd_mono_us() >= most) {
-		finish_problem(x, "deadline", "nothing happened in time");
+		finish_problem(x, "deadline", "the awaited change did not happen before the deadline");
 		return;
 	}
 	x->q.waited++;
@@ -677,12 +679,12 @@ static void wait_fired(struct hub_wait *w)
 	pool_submit(x->env->workers, &x->job);
 }
 
-/* Undoes Content-Encoding; the limit holds for what comes out. */
+/* Undoes Content-Encoding. The limit applies to the inflated size. */
 static bool inflate_body(struct exchange *x, struct wasd_err *err)
 {
 	struct wasd_buf out = {.max = x->body_limit + 1};
 	z_stream z = {0};
-	/* 32: gzip or zlib by its header. */
+	/* +32: detect gzip or zlib by the header. */
 	if (inflateInit2(&z, 15 + 32) != Z_OK)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to inflate the body"), false;
 	char piece[16 << 10];
@@ -702,13 +704,13 @@ static bool inflate_body(struct exchange *x, struct wasd_err *err)
 	inflateEnd(&z);
 	if (out.failed || out.len > x->body_limit) {
 		wasd_buf_done(&out);
-		return wasd_fail(err, WASD_ETOOBIG, "the inflated body has more than %llu bytes",
+		return wasd_fail(err, WASD_ETOOBIG, "the inflated body exceeds the limit of %llu bytes",
 		                 (unsigned long long)x->body_limit),
 		       false;
 	}
 	if (!whole) {
 		wasd_buf_done(&out);
-		return wasd_fail(err, WASD_EINVAL, "the body is not %s data", x->encoding), false;
+		return wasd_fail(err, WASD_EINVAL, "the body is not valid %s data", x->encoding), false;
 	}
 	wasd_buf_done(&x->body);
 	x->body = out;
@@ -780,7 +782,7 @@ static void stream_wake(void *ctx)
 	x->env->resume(x);
 }
 
-/* ---- ends from outside ------------------------------------------------------------------------------------- */
+/* ---- ending an exchange early ------------------------------------------------------------------------------ */
 
 void exchange_peer_gone(struct exchange *x)
 {

@@ -1,10 +1,10 @@
-/* server/http/exchange.h - one request and its answer, without a socket: early checks, body, handler, reply.
- * connection.c feeds it from libmicrohttpd's callbacks and sends what comes out.
+/* server/http/exchange.h - one request and its reply, without a socket: early checks, body, handler, reply.
+ * connection.c feeds it from libmicrohttpd's callbacks and sends the reply.
  *
- * States. HEAD: headers are coming. BODY: the body is taken in. SINK: refused, the rest of the body is read and dropped
- * so that the client gets to read the answer, before or after it is sent. WORK: a worker, a disk writer or the hub has
- * it and the connection is suspended. READY: the reply can be sent. Every change is made under `lock`; a worker that
- * finishes after the exchange was given up finds READY and drops its result.
+ * States. HEAD: headers are arriving. BODY: the body is arriving. SINK: the request is refused; the rest of the body is
+ * read and discarded, before or after the reply is sent, so that the client gets to read the reply. WORK: a worker, a
+ * disk writer or the hub holds the exchange and the connection is suspended. READY: the reply can be sent. Every state
+ * change happens under `lock`. A worker that finishes after the exchange was given up finds READY and drops its result.
  */
 #ifndef SERVER_HTTP_EXCHANGE_H
 #define SERVER_HTTP_EXCHANGE_H
@@ -19,7 +19,7 @@
 
 struct exchange;
 
-/* The contract's entry points; tests put their own routes here. */
+/* Entry points of the API; tests put their own routes here. */
 struct exchange_app {
 	const struct api_route *(*find)(const char *method, const char *path, char allow[64]);
 	enum api_result (*handle)(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
@@ -30,7 +30,7 @@ struct exchange_app {
 struct exchange_limits {
 	uint64_t json_bytes, bulk_bytes, upload_bytes, low_water;
 	int request_ms; /* a handler's deadline */
-	int hold_ms;    /* the longest that API_AGAIN may keep a request */
+	int hold_ms;    /* the longest time that API_AGAIN may hold a request */
 };
 
 struct exchange_env {
@@ -40,7 +40,7 @@ struct exchange_env {
 	struct pool *workers, *writers;
 	const char *staging;
 	void (*resume)(struct exchange *x); /* called once after each exchange_paused, with x->lock held */
-	void (*park)(struct exchange *x);   /* suspends a stream's connection; inside its content callback */
+	void (*park)(struct exchange *x);   /* suspends a stream's connection; called inside its content callback */
 	_Atomic bool stopping;
 };
 
@@ -54,7 +54,7 @@ struct reply {
 	int n_headers;
 	const char *data; /* the body, or ... */
 	uint64_t length;
-	uint64_t offset; /* ... the part of resp.source that begins here */
+	uint64_t offset; /* ... the part of resp.source that starts here */
 	bool from_source, close;
 	struct hub_stream *stream; /* ... or events */
 	bool is_stream;
@@ -62,9 +62,9 @@ struct reply {
 
 struct exchange {
 	struct exchange_env *env;
-	void *connection; /* connection.c's */
+	void *connection; /* owned by connection.c */
 	pthread_mutex_t lock;
-	int refs; /* the connection, and a job that a pool or the hub holds */
+	int refs; /* one for the connection, one for a job that a pool or the hub holds */
 	enum exchange_phase phase;
 	bool writing, peer_gone, waiting, asking;
 	struct arena arena;
@@ -76,9 +76,9 @@ struct exchange {
 	char request_id[40];
 	char actor[80];
 	bool head, uploads_taken;
-	bool framed; /* it is known where the body ends */
-	bool drains; /* refused: exchange_text gives the answer, and the body is dropped behind it */
-	bool told;   /* the answer is on its way already */
+	bool framed; /* the end of the body is known */
+	bool drains; /* refused: exchange_text gives the reply, and the body is discarded after it */
+	bool told;   /* the reply has been sent or is being sent */
 	uint64_t body_limit, seen;
 	const char *encoding; /* Content-Encoding of the body */
 	struct wasd_buf body, writing_buf, packed;
@@ -93,12 +93,13 @@ struct exchange {
 struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri); /* NULL: no memory */
 void exchange_unref(struct exchange *x);
 
-/* Headers are complete. Copies what it needs. True: reply is ready (x->reply), the body will not be read. */
+/* Call when the headers are complete. Copies what it needs. True: the reply is ready in x->reply and the body will not
+ * be read. */
 bool exchange_head(struct exchange *x, const char *method, const char *version, const struct api_pair *headers,
                    size_t n, size_t header_bytes, const char *peer);
 
-/* The whole answer as it goes over the wire, appended to out; from here on the body is dropped, and at its end the
- * connection is cut. reason: the status's phrase. False: no memory. */
+/* Appends the whole reply in wire format to out. From here on the body is discarded, and the connection is closed at
+ * its end. reason: the status's reason phrase. False: no memory. */
 bool exchange_text(struct exchange *x, const char *reason, struct wasd_buf *out);
 
 /* What the connection does next. PAUSE: suspend it, then call exchange_paused. */
@@ -107,9 +108,9 @@ enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n);
 enum exchange_next exchange_end(struct exchange *x);
 void exchange_paused(struct exchange *x);
 
-/* The client closed, or the daemon stops: what waits is ended now; what runs is not. */
+/* The client has closed the connection or the daemon is stopping: ends a wait at once, but not a running handler. */
 void exchange_peer_gone(struct exchange *x);
-/* Answers 503 without waiting for the worker that still has it. */
+/* Answers 503 without waiting for the worker that still holds the exchange. */
 void exchange_give_up(struct exchange *x);
 
 #endif

@@ -62,7 +62,7 @@ static int hex_digit(char c)
 	return -1;
 }
 
-/* Decodes n bytes into out (room for n+1). in_path: '+' stays and an encoded slash is refused. */
+/* Decodes n bytes into out (room for n+1). in_path: keeps '+' and refuses an encoded slash. */
 static bool percent_decode(const char *s, size_t n, bool in_path, char *out, const char **why)
 {
 	size_t k = 0;
@@ -77,21 +77,21 @@ static bool percent_decode(const char *s, size_t n, bool in_path, char *out, con
 			c = (unsigned char)(hi << 4 | lo);
 			i += 2;
 			if (in_path && c == '/') {
-				*why = "an encoded slash in the path";
+				*why = "the path has an encoded slash";
 				return false;
 			}
 		} else if (c == '+' && !in_path) {
 			c = ' ';
 		}
 		if (c < ' ' || c == 127) {
-			*why = c ? "a control character in the address" : "a NUL in the address";
+			*why = c ? "the URI has a control character" : "the URI has a NUL";
 			return false;
 		}
 		out[k++] = (char)c;
 	}
 	out[k] = 0;
 	if (!wasd_utf8_ok(out, k)) {
-		*why = "the address is not UTF-8";
+		*why = "the URI is not UTF-8";
 		return false;
 	}
 	return true;
@@ -106,15 +106,15 @@ static bool path_segments_ok(const char *path, const char **why)
 	for (const char *s = path; *s;) {
 		size_t n = strcspn(++s, "/");
 		if (!n && s[0] == '/') {
-			*why = "an empty segment in the path";
+			*why = "the path has an empty segment";
 			return false;
 		}
 		if ((n == 1 && s[0] == '.') || (n >= 2 && !strncmp(s, "..", 2) && (n == 2 || s[2] == ';'))) {
-			*why = "a dot segment in the path";
+			*why = "the path has a dot segment";
 			return false;
 		}
 		if (memchr(s, '\\', n)) {
-			*why = "a backslash in the path";
+			*why = "the path has a backslash";
 			return false;
 		}
 		s += n;
@@ -127,7 +127,7 @@ bool uri_parse(struct arena *a, const char *raw, char **path, struct api_pair **
 {
 	*why = "";
 	if (strchr(raw, ' ')) {
-		*why = "a blank in the address";
+		*why = "the URI has a space";
 		return false;
 	}
 	if (!strncasecmp(raw, "http://", 7) || !strncasecmp(raw, "https://", 8)) {
@@ -152,7 +152,7 @@ bool uri_parse(struct arena *a, const char *raw, char **path, struct api_pair **
 	for (size_t i = 0; i < left; i++)
 		count += q[i] == '&';
 	if (count > QUERY_PAIRS_MAX) {
-		*why = "more than 64 query parameters";
+		*why = "the URI has more than 64 query parameters";
 		return false;
 	}
 	struct api_pair *pairs = arena_alloc(a, count * sizeof *pairs);
@@ -219,9 +219,9 @@ int framing_check(const char *version, const struct api_pair *headers, size_t n,
 	for (size_t i = 0; i < n; i++) {
 		const char *name = headers[i].name, *value = headers[i].value;
 		if (!is_token(name))
-			return *why = "a header name with a character that may not be in one", 400;
+			return *why = "a header name has a character that is not allowed", 400;
 		if (!value_ok(value))
-			return *why = "a control character in a header value", 400;
+			return *why = "a header value has a control character", 400;
 		if (!strcasecmp(name, "content-length"))
 			n_length++, length = value;
 		else if (!strcasecmp(name, "transfer-encoding"))
@@ -232,7 +232,7 @@ int framing_check(const char *version, const struct api_pair *headers, size_t n,
 				return *why = "Host is not a host name", 400;
 		} else if (!strcasecmp(name, "expect")) {
 			if (strcasecmp(value, "100-continue"))
-				return *why = "Expect has something other than 100-continue", 400;
+				return *why = "Expect supports only 100-continue", 400;
 			out->keep_reading = true;
 		}
 	}
@@ -243,9 +243,9 @@ int framing_check(const char *version, const struct api_pair *headers, size_t n,
 	if (n_length && n_te)
 		return *why = "both Content-Length and Transfer-Encoding", 400;
 	if (n_te && strcasecmp(te, "chunked"))
-		return *why = "a Transfer-Encoding other than chunked", 501;
+		return *why = "Transfer-Encoding supports only chunked", 501;
 	if (n_te && strcmp(version, "HTTP/1.1"))
-		return *why = "Transfer-Encoding before HTTP/1.1", 400;
+		return *why = "Transfer-Encoding needs HTTP/1.1", 400;
 	if (n_length) {
 		if (!*length)
 			return *why = "Content-Length is empty", 400;
@@ -254,14 +254,14 @@ int framing_check(const char *version, const struct api_pair *headers, size_t n,
 				return *why = "Content-Length is not a number", 400;
 			if (__builtin_mul_overflow(out->length, (uint64_t)10, &out->length) ||
 			    __builtin_add_overflow(out->length, (uint64_t)(*p - '0'), &out->length))
-				return *why = "Content-Length is beyond 64 bits", 413;
+				return *why = "Content-Length does not fit in 64 bits", 413;
 		}
 		out->has_length = true;
 	}
 	if (n_host > 1)
-		return *why = "more than one Host", 400;
+		return *why = "more than one Host header", 400;
 	if (!n_host && !strcmp(version, "HTTP/1.1"))
-		return *why = "no Host", 400;
+		return *why = "the Host header is missing", 400;
 	out->chunked = n_te == 1;
 	return 0;
 }
@@ -312,7 +312,7 @@ static bool digits(const char **p, uint64_t *v)
 	const char *s = *p;
 	for (*v = 0; isdigit((unsigned char)**p); ++*p)
 		if (__builtin_mul_overflow(*v, (uint64_t)10, v) || __builtin_add_overflow(*v, (uint64_t)(**p - '0'), v))
-			*v = UINT64_MAX / 16; /* far beyond any file, and stays so */
+			*v = UINT64_MAX / 16; /* larger than any file, and further digits keep it so */
 	return *p > s;
 }
 
@@ -338,7 +338,7 @@ int range_parse(const char *value, uint64_t size, uint64_t *first, uint64_t *las
 	if (!*p)
 		b = UINT64_MAX;
 	else if (!digits(&p, &b) || *p || b < a)
-		return 0; /* several ranges, or nonsense: all of it is a right answer */
+		return 0; /* several ranges or invalid: sending the whole file is a valid reply */
 	if (a >= size)
 		return 416;
 	*first = a;

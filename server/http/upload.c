@@ -47,9 +47,10 @@ enum wasd_status stage_write(struct stage *s, const void *p, size_t n, struct wa
 {
 	if (!s->failed.status) {
 		if (s->bytes + n > s->max)
-			wasd_fail(&s->failed, WASD_ETOOBIG, "the upload has more than %llu bytes", (unsigned long long)s->max);
+			wasd_fail(&s->failed, WASD_ETOOBIG, "the upload is larger than the limit of %llu bytes",
+			          (unsigned long long)s->max);
 		else if (s->bytes + n - s->checked > (16u << 20) && disk_free(s->path) < s->low_water)
-			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space are free",
+			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space is free",
 			          (unsigned long long)(s->low_water >> 20));
 		else if (wasd_write_full(s->fd, p, n, &s->failed) == WASD_OK) {
 			if (s->bytes + n - s->checked > (16u << 20))
