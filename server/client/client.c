@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* "http://host:port" or "host:port", cut at the first slash; without a port: 8080. */
+/* Splits "http://host:port" or "host:port", up to the first slash; the default port is 8080. */
 static bool split_address(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT])
 {
 	char text[ADDRESS_HOST + 40];
@@ -24,7 +24,7 @@ static bool split_address(const char *url, char host[ADDRESS_HOST], char port[AD
 	return address_split(text, host, port) && *host && strcmp(port, "0");
 }
 
-/* A socket that is connected to it, -1: none; where: "host:port", or "" when url is no address. */
+/* Returns a socket connected to url, or -1. where: "host:port", or "" if url is not an address. */
 static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT], char where[CLIENT_WHERE])
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai = NULL;
@@ -52,7 +52,7 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 	int fd = dial(url, host, port, where);
 	if (fd < 0) {
 		fprintf(stderr,
-		        *where ? "wasd: nothing answers at %s; is the daemon running?\n" : "wasd: %s is not an address\n",
+		        *where ? "wasd: cannot connect to %s; is the daemon running?\n" : "wasd: %s is not an address\n",
 		        *where ? where : url);
 		return -1;
 	}
@@ -63,14 +63,14 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 	                 strchr(host, ':') ? "localhost" : host, port, more);
 	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK ||
 	    (body && wasd_write_full(fd, body, strlen(body), NULL) != WASD_OK)) {
-		fprintf(stderr, "wasd: %s does not take the request\n", where);
+		fprintf(stderr, "wasd: cannot send the request to %s\n", where);
 		close(fd);
 		return -1;
 	}
 	return fd;
 }
 
-/* Everything until the peer closes. */
+/* Reads until the peer closes. */
 static char *read_all(int fd)
 {
 	struct wasd_buf b = {.max = 16 << 20};
@@ -154,7 +154,7 @@ static void print_status(const cJSON *o)
 	       busy, total, free_bytes / (1 << 30), text_of(o, "data_dir"));
 }
 
-/* "evaluating, 12 of 40, 35 s left"; "" for a job that does nothing now. */
+/* "evaluating, 12 of 40, 35 s left"; "" for a job that is not running. */
 static void describe_phase(const cJSON *progress, char *out, size_t size)
 {
 	const char *phase = "";
@@ -170,7 +170,7 @@ static void describe_phase(const cJSON *progress, char *out, size_t size)
 static void print_jobs(const cJSON *o)
 {
 	const cJSON *items = wasd_json_get(o, "items");
-	printf("%-31s %-11s %9s  %-20s %s\n", "ID", "STATE", "EPOCH", "NAME", "AT");
+	printf("%-31s %-11s %9s  %-20s %s\n", "ID", "STATE", "EPOCH", "NAME", "PHASE");
 	for (const cJSON *j = items ? items->child : NULL; j; j = j->next) {
 		const cJSON *p = wasd_json_get(j, "progress");
 		double epoch = 0, epochs = 0;
@@ -182,8 +182,8 @@ static void print_jobs(const cJSON *o)
 	}
 }
 
-/* Of a plain `wasd serve`, and of the quickstart. The first where somebody answers counts: a daemon that was killed
- * leaves its file behind. */
+/* Address files of a plain `wasd serve` and of the quickstart. Takes the first address that accepts a connection,
+ * because a killed daemon leaves its file behind. */
 static char *default_url(void)
 {
 	static const char *const files[] = {"var/wasd.addr", "var/data/wasd.addr"};

@@ -1,5 +1,5 @@
-/* export.c - `wasd export`: one checkpoint from a running daemon into a file. It appears under its name when it is
- * whole. */
+/* export.c - `wasd export`: downloads one checkpoint from a running daemon into a file. The file gets its name when it
+ * is complete. */
 #include "client/client.h"
 
 #include "wasd/base.h"
@@ -25,16 +25,16 @@ static void usage(FILE *f)
 		f,
 		"usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
 		"\n"
-		"CHECKPOINT is an id (ckpt_...), as GET /v1/jobs/JOB/checkpoints lists them.\n"
-		"  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, named as in PyTorch (default)\n"
-		"                   onnx: one mode as it is deployed, for ONNX Runtime and others\n"
-		"                   wasd: as the daemon stores it, with the state of the run\n"
-		"  --mode MODE      of an onnx file: aom (default), dom or dom:PROFILE\n"
-		"  --output FILE    default: CHECKPOINT[-MODE].FORMAT in this directory\n"
-		"  --url URL        of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+		"Downloads a checkpoint. CHECKPOINT is an id (ckpt_...) from GET /v1/jobs/JOB/checkpoints.\n"
+		"  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, with PyTorch's names (default)\n"
+		"                   onnx: one mode as deployed, for ONNX Runtime and other programs\n"
+		"                   wasd: as the daemon stores it, with the training state\n"
+		"  --mode MODE      mode of an onnx file: aom (default), dom or dom:PROFILE\n"
+		"  --output FILE    file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)\n"
+		"  --url URL        address of the daemon (default: from ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n");
 }
 
-/* False: a message is on stderr. */
+/* Returns false after printing a message to stderr. */
 static bool read_options(int argc, char **argv, void *options)
 {
 	struct options *o = options;
@@ -46,19 +46,19 @@ static bool read_options(int argc, char **argv, void *options)
 	};
 	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
 		return false;
-	/* What goes into a request line: no blank, no slash, no question mark. */
+	/* These go into the request line: no space, slash or question mark. */
 	const char *const words[] = {o->checkpoint, o->format, o->mode};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (words[i] && !client_word_ok(words[i])) {
-			fprintf(stderr, "wasd export: %s is no id, format or mode\n", words[i]);
+			fprintf(stderr, "wasd export: %s is not a valid id, format or mode\n", words[i]);
 			return false;
 		}
 	if (!o->checkpoint)
-		fprintf(stderr, "wasd export: which checkpoint?\n");
+		fprintf(stderr, "wasd export: give the id of a checkpoint\n");
 	return o->checkpoint != NULL;
 }
 
-/* Reads up to the end of the headers; *head is NUL-terminated there and the rest of the piece follows at *body. */
+/* Reads up to the end of the headers. buf is NUL-terminated there, and *body points to the body bytes already read. */
 static bool read_head(int fd, char *buf, size_t *len, char **body)
 {
 	for (*len = 0; *len < HEAD_MAX;) {
@@ -85,7 +85,7 @@ static int64_t content_length(const char *head)
 	return -1;
 }
 
-/* What the daemon said against it: the detail of its problem document. */
+/* Prints the detail of the daemon's problem document. */
 static void say_refusal(int fd, const char *head, const char *body, size_t have)
 {
 	struct wasd_buf b = {.max = ERROR_MAX};
@@ -102,7 +102,7 @@ static void say_refusal(int fd, const char *head, const char *body, size_t have)
 	wasd_buf_done(&b);
 }
 
-/* The body into path.part, then under its name. */
+/* Writes the body to path.part, then renames it to path. */
 static int save(int fd, const char *path, const char *first, size_t have, int64_t want)
 {
 	static char piece[PIECE];
@@ -115,7 +115,7 @@ static int save(int fd, const char *path, const char *first, size_t have, int64_
 	for (ssize_t r; s == WASD_OK && (r = read(fd, piece, sizeof piece)) > 0; total += r)
 		s = wasd_write_full(out, piece, (size_t)r, &err);
 	if (s == WASD_OK && total != want)
-		s = wasd_fail(&err, WASD_EIO, "the answer ended after %lld of %lld bytes", (long long)total, (long long)want);
+		s = wasd_fail(&err, WASD_EIO, "the download ended after %lld of %lld bytes", (long long)total, (long long)want);
 	if (s == WASD_OK && (fsync(out) || rename(part, path)))
 		s = wasd_fail_errno(&err, errno, "%s", path);
 	if (s == WASD_OK)
@@ -143,7 +143,7 @@ int client_export(int argc, char **argv)
 		 *path = o.output ? wasd_strdup(o.output) :
 	                        wasd_asprintf("%s%s%s.%s", o.checkpoint, o.mode ? "-" : "", o.mode ? o.mode : "", o.format);
 	for (char *colon = path && !o.output ? strchr(path, ':') : NULL; colon; colon = strchr(colon, ':'))
-		*colon = '-'; /* dom:NAME; not every file system takes a colon */
+		*colon = '-'; /* dom:NAME; some file systems do not allow a colon */
 	snprintf(ask, sizeof ask, "GET /v1/checkpoints/%s/file?format=%s%s%s", o.checkpoint, o.format,
 	         o.mode ? "&mode=" : "", o.mode ? o.mode : "");
 	int fd = path && url ? client_ask(url, ask, NULL, where) : -1;

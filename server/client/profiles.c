@@ -1,4 +1,4 @@
-/* profiles.c - `wasd profiles`: the profiles of a checkpoint as a table, or the search for another one. */
+/* profiles.c - `wasd profiles`: prints the profiles of a checkpoint as a table, or requests a search for another. */
 #include "client/client.h"
 
 #include "wasd/base.h"
@@ -24,15 +24,15 @@ static void usage(FILE *f)
 		f,
 		"usage: wasd profiles CHECKPOINT [--macs SHARE | --latency-us N | --draw FILE] [--name NAME] [--wait] [...]\n"
 		"\n"
-		"CHECKPOINT is an id (ckpt_...). Without a desire: its profiles as a table. Otherwise another one is searched, on validation images:\n"
-		"  --macs SHARE      that keeps most accuracy with at most this share of the plain multiply-adds: 0.7\n"
-		"  --latency-us N    that keeps most accuracy with at most so many microseconds for one image\n"
-		"  --draw FILE       this draw, a JSON array; - reads it from standard input\n"
-		"  --name NAME       what its mode is called, dom:NAME; default: after the desire\n"
-		"  --evaluations N   how many draws are judged\n"
-		"  --dataset NAME    whose images judge; default: the data set of the checkpoint's job\n"
-		"  --wait            until it is there; exit status 1 when there is none\n"
-		"  --url URL         of the daemon; default: address in ./var/wasd.addr, else 127.0.0.1:8080\n");
+		"Lists the profiles of a checkpoint (ckpt_...). With --macs, --latency-us or --draw, searches for a new profile on validation images:\n"
+		"  --macs SHARE      best accuracy with at most this share of the plain multiply-adds, e.g. 0.7\n"
+		"  --latency-us N    best accuracy with at most N microseconds for one image\n"
+		"  --draw FILE       the draw in FILE, a JSON array; - reads standard input\n"
+		"  --name NAME       name of the mode, dom:NAME (default: derived from the option above)\n"
+		"  --evaluations N   number of draws to evaluate\n"
+		"  --dataset NAME    data set to evaluate on (default: the data set of the checkpoint's job)\n"
+		"  --wait            wait for the result; exit status 1 if the search fails\n"
+		"  --url URL         address of the daemon (default: from ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n");
 }
 
 static bool read_options(int argc, char **argv, void *options)
@@ -49,19 +49,19 @@ static bool read_options(int argc, char **argv, void *options)
 	const char *fault = NULL;
 	int desires = (o->macs != NULL) + (o->latency_us != NULL) + (o->draw != NULL);
 	if (!o->checkpoint)
-		fault = "which checkpoint?";
+		fault = "give the id of a checkpoint";
 	else if (!client_word_ok(o->checkpoint))
-		fault = "that is no id of a checkpoint";
+		fault = "the argument is not the id of a checkpoint";
 	else if (desires > 1)
-		fault = "--macs, --latency-us and --draw exclude each other";
+		fault = "give only one of --macs, --latency-us, --draw";
 	else if (!desires && (o->name || o->dataset || o->evaluations || o->wait))
-		fault = "what is to be searched? --macs, --latency-us or --draw says it";
+		fault = "give one of --macs, --latency-us, --draw";
 	if (fault)
 		fprintf(stderr, "wasd profiles: %s\n", fault);
 	return !fault;
 }
 
-/* ---- the request; whether its values are good ones is the daemon's to say ---- */
+/* ---- the request; the daemon checks its values ---- */
 
 static bool add_number(cJSON *o, const char *option, const char *member, const char *text)
 {
@@ -69,7 +69,7 @@ static bool add_number(cJSON *o, const char *option, const char *member, const c
 	double v = text ? strtod(text, &end) : 0;
 	if (!text || (*text && !*end && isfinite(v) && cJSON_AddNumberToObject(o, member, v)))
 		return true;
-	fprintf(stderr, "wasd profiles: %s %s is no number\n", option, text);
+	fprintf(stderr, "wasd profiles: %s %s is not a number\n", option, text);
 	return false;
 }
 
@@ -158,9 +158,9 @@ static int list(const char *url, const char *checkpoint)
 	return 0;
 }
 
-/* ---- asking ---- */
+/* ---- the search ---- */
 
-/* p is taken. */
+/* Frees p. */
 static int tell(cJSON *p)
 {
 	const char *state = "", *name = "", *message = NULL;

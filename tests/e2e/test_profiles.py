@@ -119,7 +119,7 @@ with Daemon() as d:
         check("below the cheapest draw that this law allows" in wasd("profiles", best, "--macs", "0.01", "--wait", *url, rc=1), "why not")
         check("at most 1" in wasd("profiles", best, "--macs", "2", *url, rc=1), "the daemon's words")
         check("no checkpoint ckpt_none" in wasd("profiles", "ckpt_none", *url, rc=1), "the daemon's words")
-        check("--macs x is no number" in wasd("profiles", best, "--macs", "x", *url, rc=1), "no number")
+        check("--macs x is not a number" in wasd("profiles", best, "--macs", "x", *url, rc=1), "not a number")
         for wrong in ((), ("a/b",), (best, "--wait"), (best, "--macs", "0.5", "--latency-us", "5"), (best, "--macs")):
             wasd("profiles", *wrong, rc=2)
         check("--latency-us" in wasd("profiles", "--help"), "help")
