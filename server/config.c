@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* One row a key: the file, the flags (--key VALUE with '-' for '_') and the help read this. */
+/* One row per key, for the file, the command line (--key VALUE with '-' for '_') and the help. */
 static const struct key {
 	const char *name;
 	size_t offset;
@@ -24,37 +24,37 @@ static const struct key {
 #define YES_NO(name, standard, help) { #name, offsetof(struct config, name), A_YES_NO, 0, 0, standard, help }
 #define NUM(name, min, max, standard, help) { #name, offsetof(struct config, name), A_NUMBER, min, max, #standard, help }
 	/* clang-format on */
-	TEXT(listen, "127.0.0.1:8080", "address and port; port 0 picks a free one"),
-	YES_NO(insecure, "no", "yes: listen where other machines reach it, though there is no login"),
-	TEXT(data, "./var", "directory of everything that is kept"),
-	TEXT(engine, "", "wasd-engine to run; empty: WASD_ENGINE, beside this program, ../libexec/wasd"),
+	TEXT(listen, "127.0.0.1:8080", "address and port to listen on; port 0 picks a free one"),
+	YES_NO(insecure, "no", "yes: allow an address that other machines can reach, although there is no login"),
+	TEXT(data, "./var", "data directory"),
+	TEXT(engine, "", "wasd-engine to run; if empty: WASD_ENGINE, else beside this program, else in ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),
-	NUM(workers, 1, 64, 1, "training jobs that run at a time"),
-	NUM(threads, 0, WASD_THREADS_MAX, 0,
-        "compute threads for all of them together; 0 = the processors of this machine"),
-	NUM(infer_threads, 0, WASD_THREADS_MAX, 0,
-        "compute threads of the inference process; 0 = the processors of this machine"),
-	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at a time"),
-	NUM(http_threads, 1, 256, 32, "requests that are handled at a time; more wait, then get 503"),
-	NUM(max_connections, 10, 100000, 1536, "open connections; above nine tenths of it new ones get 503"),
-	NUM(max_per_ip, 0, 100000, 128, "open connections of one address; 0 = no limit of its own"),
-	NUM(max_per_loopback, 0, 100000, 0, "the same for this machine's own addresses"),
-	NUM(max_streams, 1, 100000, 200, "event streams open at a time"),
-	NUM(sse_heartbeat_ms, 100, 600000, 15000, "an idle event stream sends a comment this often"),
-	NUM(header_timeout_ms, 50, 600000, 10000, "from the first byte of a request to the end of its headers"),
-	NUM(idle_timeout_ms, 50, 3600000, 60000, "a connection without a request is closed after this"),
-	NUM(slow_after_ms, 50, 600000, 10000, "bodies and replies may be slow for this long"),
-	NUM(slow_bytes_per_s, 1, 100000000, 1024, "after that, the average below which the connection is cut"),
-	NUM(request_timeout_ms, 100, 600000, 30000, "time for the answer to one request"),
+	NUM(workers, 1, 64, 1, "training jobs that run at the same time"),
+	NUM(threads, 0, WASD_THREADS_MAX, 0, "compute threads shared by the training jobs; 0 = number of processors"),
+	NUM(infer_threads, 0, WASD_THREADS_MAX, 0, "compute threads of the inference process; 0 = number of processors"),
+	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at the same time"),
+	NUM(http_threads, 1, 256, 32,
+        "requests handled at the same time; further requests wait in a queue, and get 503 when it is full"),
+	NUM(max_connections, 10, 100000, 1536, "most open connections; above 90 % of it new ones get 503"),
+	NUM(max_per_ip, 0, 100000, 128, "most open connections from one address; 0 = no limit per address"),
+	NUM(max_per_loopback, 0, 100000, 0, "the same for loopback addresses"),
+	NUM(max_streams, 1, 100000, 200, "most open event streams"),
+	NUM(sse_heartbeat_ms, 100, 600000, 15000, "interval between comments on an idle event stream"),
+	NUM(header_timeout_ms, 50, 600000, 10000, "timeout from the first byte of a request to the end of its headers"),
+	NUM(idle_timeout_ms, 50, 3600000, 60000, "timeout of a connection without a request"),
+	NUM(slow_after_ms, 50, 600000, 10000, "time for which a body or reply may be slow"),
+	NUM(slow_bytes_per_s, 1, 100000000, 1024,
+        "after slow_after_ms, lowest average rate before the connection is closed"),
+	NUM(request_timeout_ms, 100, 600000, 30000, "timeout of one request"),
 	NUM(max_upload_mb, 1, 1000000, 2048, "largest upload"),
 	NUM(max_dataset_mb, 1, 10000000, 16384, "largest prepared dataset"),
 	NUM(low_water_mb, 0, 1000000, 256, "free disk space below which new work is refused (507)"),
-	NUM(worker_silence_ms, 100, 3600000, 30000, "an engine process without a heartbeat for this long is ended"),
-	NUM(kill_after_ms, 50, 600000, 10000, "from asking a process to end to killing it"),
-	NUM(cancel_timeout_ms, 50, 600000, 30000, "a cancelled job may take this long to store its checkpoint"),
-	NUM(retry_second_ms, 1, 100000, 1000, "what a second of a job's retry.backoff_s lasts"),
-	NUM(drain_http_ms, 0, 60000, 8000, "at the end: time for requests that are being answered"),
-	NUM(drain_jobs_ms, 0, 600000, 30000, "at the end: time for running jobs to store a checkpoint"),
+	NUM(worker_silence_ms, 100, 3600000, 30000, "an engine process without a heartbeat for this time is ended"),
+	NUM(kill_after_ms, 50, 600000, 10000, "time between asking a process to exit and killing it"),
+	NUM(cancel_timeout_ms, 50, 600000, 30000, "time for a cancelled job to store its checkpoint"),
+	NUM(retry_second_ms, 1, 100000, 1000, "length of one second of a job's retry.backoff_s"),
+	NUM(drain_http_ms, 0, 60000, 8000, "at shutdown: time for requests in flight"),
+	NUM(drain_jobs_ms, 0, 600000, 30000, "at shutdown: time for running jobs to store a checkpoint"),
 };
 #undef TEXT
 #undef NUM
@@ -82,14 +82,14 @@ static enum wasd_status set_text(char *at, const char *key, const char *value, s
 	if (strlen(value) >= CONFIG_TEXT)
 		return wasd_fail(err, WASD_EINVAL, "%s is longer than %d bytes", key, CONFIG_TEXT - 1);
 	if (!strcmp(key, "log_level") && !log_level_from_name(value, &level))
-		return wasd_fail(err, WASD_EINVAL, "log_level is debug, info, warn or error, not %.40s", value);
+		return wasd_fail(err, WASD_EINVAL, "log_level must be debug, info, warn or error, not %.40s", value);
 	if (!strcmp(key, "listen") && !address_split(value, host, port))
-		return wasd_fail(err, WASD_EINVAL, "listen is ADDR:PORT with a port from 0 to 65535, not %.100s", value);
+		return wasd_fail(err, WASD_EINVAL, "listen must be ADDR:PORT with a port from 0 to 65535, not %.100s", value);
 	strcpy(at, value);
 	return WASD_OK;
 }
 
-/* Digits and perhaps a minus, nothing before and nothing behind them. */
+/* Only digits, with an optional minus sign. */
 static bool whole_number(const char *s, int64_t *out)
 {
 	const char *digits = s + (*s == '-');
@@ -105,19 +105,19 @@ enum wasd_status config_set(struct config *c, const char *key, const char *value
 	const struct key *k = find(key);
 	int64_t v;
 	if (!k)
-		return wasd_fail(err, WASD_EINVAL, "there is no setting %.60s", key);
+		return wasd_fail(err, WASD_EINVAL, "unknown setting %.60s", key);
 	void *at = (char *)c + k->offset;
 	if (k->kind == A_TEXT)
 		return set_text(at, key, value, err);
 	if (k->kind == A_YES_NO) {
 		if (strcmp(value, "yes") && strcmp(value, "no"))
-			return wasd_fail(err, WASD_EINVAL, "%s is yes or no, not %.40s", key, value);
+			return wasd_fail(err, WASD_EINVAL, "%s must be yes or no, not %.40s", key, value);
 		*(bool *)at = !strcmp(value, "yes");
 		return WASD_OK;
 	}
 	if (!whole_number(value, &v) || v < k->min || v > k->max)
-		return wasd_fail(err, WASD_EINVAL, "%s is a whole number from %lld to %lld, not %.40s", key, (long long)k->min,
-		                 (long long)k->max, value);
+		return wasd_fail(err, WASD_EINVAL, "%s must be a whole number from %lld to %lld, not %.40s", key,
+		                 (long long)k->min, (long long)k->max, value);
 	*(int64_t *)at = v;
 	return WASD_OK;
 }
@@ -153,7 +153,7 @@ enum wasd_status config_file(struct config *c, const char *path, struct wasd_err
 		char *eq = strchr(p, '=');
 		struct wasd_err why = {0};
 		if (!eq)
-			s = wasd_fail(err, WASD_EINVAL, "%s line %d: not of the form key = value", path, line);
+			s = wasd_fail(err, WASD_EINVAL, "%s line %d: expected key = value", path, line);
 		else {
 			*eq = 0;
 			if (config_set(c, trim(p), trim(eq + 1), &why) != WASD_OK)
@@ -185,7 +185,7 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 	if (*asked) {
 		char absolute[PATH_MAX];
 		if (!realpath(asked, absolute) || !runnable(absolute) || strlen(absolute) >= CONFIG_TEXT)
-			return wasd_fail(err, WASD_ENOTFOUND, "the engine %.180s is not there or cannot be run", asked);
+			return wasd_fail(err, WASD_ENOTFOUND, "the engine %.180s does not exist or is not executable", asked);
 		strcpy(out, absolute);
 		return WASD_OK;
 	}
@@ -193,7 +193,7 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 	if (n > 0) {
 		self[n] = 0;
-		/* In a build tree, or as `make install` lays them out under any prefix. */
+		/* The layout of a build tree, and of `make install` under any prefix. */
 		static const char *const places[] = {"/wasd-engine", "/../libexec/wasd/wasd-engine"};
 		*strrchr(self, '/') = 0;
 		for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
@@ -204,7 +204,7 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 	}
 	return wasd_fail(
 		err, WASD_ENOTFOUND,
-		"wasd-engine is neither beside this program nor in ../libexec/wasd: build it, or name it with --engine");
+		"wasd-engine is neither beside this program nor in ../libexec/wasd: build it, or give its path with --engine");
 }
 
 static int processors(void)
@@ -228,7 +228,8 @@ enum wasd_status config_resolve(struct config *c, struct wasd_err *err)
 	if (s != WASD_OK)
 		return s;
 	if (!realpath(c->data, absolute) || strlen(absolute) >= CONFIG_TEXT)
-		return wasd_fail(err, WASD_EINVAL, "the data directory %.180s has no usable path", c->data);
+		return wasd_fail(err, WASD_EINVAL, "the path of the data directory %.180s cannot be resolved or is too long",
+		                 c->data);
 	strcpy(c->data, absolute);
 	s = config_find_engine(c->engine, engine, err);
 	if (s == WASD_OK)

@@ -1,4 +1,4 @@
-/* server/config.h - what the daemon is told: defaults, then the file, then the command line. */
+/* server/config.h - the daemon's settings: defaults, then the file, then the command line. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
@@ -19,19 +19,19 @@ struct config {
 };
 
 void config_default(struct config *c);
-/* "key = value" lines; '#' begins a comment. WASD_EINVAL names file, line and key. */
+/* Reads "key = value" lines; '#' starts a comment line. WASD_EINVAL names file, line and key. */
 enum wasd_status config_file(struct config *c, const char *path, struct wasd_err *err);
-/* One value by its key. WASD_EINVAL says what is wrong. */
+/* Sets one value by its key. WASD_EINVAL: unknown key or bad value, named in err. */
 enum wasd_status config_set(struct config *c, const char *key, const char *value, struct wasd_err *err);
-/* A key of yes or no, which the command line may name alone. */
+/* True for a yes-or-no key, which the command line may give without a value. */
 bool config_is_flag(const char *key);
-/* Every key with its default and meaning. */
+/* Prints every key with its meaning and default. */
 void config_help(FILE *f);
-/* Fills what was left to be found out: threads of the machine, the engine beside the running program, absolute paths.
- */
+/* Resolves automatic values: thread counts from the machine's processors, the path of the engine, the absolute data
+ * directory, which is created. Also sets the log level. */
 enum wasd_status config_resolve(struct config *c, struct wasd_err *err);
-/* The engine to use: `asked` (may be ""), WASD_ENGINE, beside this program, PREFIX/libexec/wasd. out has CONFIG_TEXT
- * bytes. */
+/* Finds the engine: `asked` (may be ""), else WASD_ENGINE, else beside this program, else in PREFIX/libexec/wasd. out
+ * has CONFIG_TEXT bytes. */
 enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_err *err);
 
 #endif

@@ -1,12 +1,12 @@
-/* daemon.c - start-up, what the parts tell each other, and the end.
+/* daemon.c - start-up, notifications between the parts, and shutdown.
  *
  * Start: lock and open the data directory -> checks, migrations -> recovery of what the last run left -> left-over
  * files removed -> supervisor -> engine tables read -> processes and threads -> listen -> ready. Every step before
  * `listen` may refuse to start with one line on stderr.
  *
- * End (SIGTERM or SIGINT): not ready at once -> no new connections, running jobs are asked for a checkpoint -> requests
- * that are being answered finish -> jobs go back to the queue -> processes go -> database closed -> exit 0. A second
- * signal ends at once: nothing that was acknowledged is lost by that, running jobs go on from their last checkpoint.
+ * Shutdown (SIGTERM or SIGINT): not ready -> accept no connections, ask running jobs for a checkpoint -> finish
+ * requests in flight -> put jobs back into the queue -> end the processes -> close the database -> exit 0. A second
+ * signal exits at once: nothing acknowledged is lost, and running jobs continue from their last checkpoint.
  */
 #include "daemon.h"
 
@@ -56,7 +56,7 @@ struct wasd_daemon {
 	_Atomic bool ready, ended, probe_under_way;
 };
 
-/* ---- what the API asks of the daemon itself ---- */
+/* ---- the daemon's own status for the API ---- */
 
 static bool is_ready(struct wasd_daemon *d)
 {
@@ -100,7 +100,7 @@ static cJSON *report(struct wasd_daemon *d)
 	return o;
 }
 
-/* ---- what the parts tell each other ---- */
+/* ---- notifications between the parts ---- */
 
 static void events_stored(void *ctx, int64_t last_seq)
 {
@@ -132,8 +132,8 @@ static void profile_settled(void *ctx)
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* As many descriptors as may be had, and no more connections than they allow: one that cannot be accepted would keep
- * the listening socket ready and the I/O threads busy. */
+/* Raises the descriptor limit as far as allowed, and lowers max_connections to fit it: a connection that cannot be
+ * accepted would keep the listening socket readable and the I/O threads busy. */
 static void fit_file_limit(struct config *c)
 {
 	enum { OURS = 200 }; /* databases, checkpoints, engine processes */
@@ -147,8 +147,8 @@ static void fit_file_limit(struct config *c)
 	}
 	int64_t room = r.rlim_cur > OURS + 20 ? (int64_t)r.rlim_cur - OURS : 20;
 	if (c->max_connections > room) {
-		log_line(LOG_WARN, "fewer connections than configured", "max_connections=%lld open_files=%lld", (long long)room,
-		         (long long)r.rlim_cur);
+		log_line(LOG_WARN, "max_connections lowered to fit the open file limit", "max_connections=%lld open_files=%lld",
+		         (long long)room, (long long)r.rlim_cur);
 		c->max_connections = room;
 	}
 }
@@ -264,7 +264,8 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
-/* Where engines remember which algorithms are fast here. Set before any thread begins; process/launch.c hands it on. */
+/* Names the file in which engines remember the fastest algorithms for this machine. Set before any thread starts;
+ * process/launch.c passes it to the engines. */
 static enum wasd_status name_tuning_file(const struct config *cfg, struct wasd_err *err)
 {
 	char *path = wasd_asprintf("%s/tuning.tsv", cfg->data);
@@ -315,7 +316,7 @@ static enum wasd_status announce(struct wasd_daemon *d, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* ---- end -------------------------------------------------------------------------------------------------------- */
+/* ---- shutdown --------------------------------------------------------------------------------------------------- */
 
 static void *end_in_order(void *arg)
 {
@@ -335,8 +336,8 @@ static void *end_in_order(void *arg)
 		struct timespec ts = {0, 20000000};
 		nanosleep(&ts, NULL);
 	}
-	/* What is left is killed; a checkpoint that storage still has is stored by its closing, and its job goes on from
-	 * it. */
+	/* Kills the remaining processes. Closing storage writes the checkpoints that are still queued, so that their jobs
+	 * continue from them. */
 	supervisor_stop(d->sup);
 	sched_stop(d->jobs);
 	profiles_destroy(d->profiles);
@@ -367,7 +368,7 @@ static void wrote_nothing(void *ctx, enum wasd_status status, const struct wasd_
 	atomic_store(&d->probe_under_way, false);
 }
 
-/* Alive: since the last look the supervisor's loop went round and the database's writer came by. */
+/* True if the supervisor's loop and the database's writer have made progress since the last call. */
 static bool alive(struct wasd_daemon *d, uint64_t *beats)
 {
 	uint64_t now = supervisor_beats(d->sup);
@@ -383,7 +384,7 @@ static bool in_time(int64_t since_us, int seconds)
 	return wasd_mono_us() - since_us < seconds * 1000000ll;
 }
 
-/* Signals are waited for here, on the main thread; everything else happens on the others. */
+/* Waits for signals on the main thread; all other work runs on other threads. */
 static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 {
 	int64_t watchdog = notify_watchdog_us(), next_ping = 0, ending_since = 0;
@@ -399,14 +400,14 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 		}
 		if (sig == SIGTERM || sig == SIGINT) {
 			if (ending_since) {
-				log_line(LOG_WARN, "second signal, ending at once", "signal=%d", sig);
+				log_line(LOG_WARN, "second signal, exiting at once", "signal=%d", sig);
 				_exit(rc);
 			}
 			log_line(LOG_INFO, "stopping", "signal=%d", sig);
 		}
 		bool broken = !ending_since && storage_failed(d->db);
 		if (broken) {
-			log_line(LOG_ERROR, "storage has failed, ending for a restart", "data=%s", LOG_Q(d->cfg->data));
+			log_line(LOG_ERROR, "storage has failed, stopping for a restart", "data=%s", LOG_Q(d->cfg->data));
 			rc = 1;
 		}
 		if ((sig == SIGTERM || sig == SIGINT || broken) && !ending_since) {
@@ -416,7 +417,7 @@ static int wait_for_the_end(struct wasd_daemon *d, const sigset_t *signals)
 				_exit(1);
 		}
 		if (ending_since && !in_time(ending_since, END_AT_MOST_S)) {
-			log_line(LOG_ERROR, "did not end in time", "seconds=%d", END_AT_MOST_S);
+			log_line(LOG_ERROR, "shutdown timed out", "seconds=%d", END_AT_MOST_S);
 			_exit(1);
 		}
 		if (!ending_since && watchdog && wasd_mono_us() >= next_ping && alive(d, &beats)) {
@@ -436,8 +437,8 @@ int daemon_run(struct config *cfg)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGUSR1);
-	/* Before any thread begins, so that all of them leave these to the main thread. SIGTERM during start-up waits until
-	 * it is over. */
+	/* Block these before any thread starts, so that only the main thread receives them. SIGTERM during start-up stays
+	 * pending until the start is complete. */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	enum wasd_status s = config_resolve(cfg, &err);

@@ -1,10 +1,10 @@
-/* server/disk.h - how full the disk is. */
+/* server/disk.h - free disk space. */
 #ifndef SERVER_DISK_H
 #define SERVER_DISK_H
 
 #include <stdint.h>
 
-/* Free bytes of the file system that holds dir, as an ordinary user sees them; 0 when unknown. */
+/* Bytes available to an ordinary user on the file system that holds dir; 0 if unknown. */
 uint64_t disk_free(const char *dir);
 
 #endif

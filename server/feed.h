@@ -1,4 +1,4 @@
-/* server/feed.h - the events and the log lines that storage keeps, as the event streams read them. */
+/* server/feed.h - reads events and log lines from storage for the event hub. */
 #ifndef SERVER_FEED_H
 #define SERVER_FEED_H
 

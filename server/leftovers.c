@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What an atomic write was at when the daemon was killed: NAME.tmp-XXXXXX (base.h). */
+/* Removes the temporary files of interrupted atomic writes: NAME.tmp-XXXXXX (base.h). */
 static void remove_temporary(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -26,7 +26,7 @@ void leftovers_remove(struct storage *db, const char *data_dir, const char *stag
 	struct wasd_err err;
 	remove_temporary(data_dir);
 	if (wasd_remove_tree(staging, &err) != WASD_OK || wasd_mkdirs(staging, &err) != WASD_OK)
-		log_line(LOG_WARN, "staging not cleaned", "why=%s", LOG_Q(err.msg));
+		log_line(LOG_WARN, "cannot clean staging", "why=%s", LOG_Q(err.msg));
 	char *top = wasd_asprintf("%s/datasets", data_dir);
 	DIR *names = top ? opendir(top) : NULL;
 	for (struct dirent *n; names && (n = readdir(names));) {

@@ -1,11 +1,11 @@
-/* server/leftovers.h - what a daemon that was killed left on the disk. */
+/* server/leftovers.h - removes files that a killed daemon left on disk. */
 #ifndef SERVER_LEFTOVERS_H
 #define SERVER_LEFTOVERS_H
 
 struct storage;
 
-/* Removes half-written files, uploads that were never finished (staging is there and empty afterwards), and prepared
- * files that no dataset names. What cannot be removed is logged. */
+/* Removes half-written files, unfinished uploads (afterwards staging exists and is empty), and prepared files that no
+ * dataset refers to. Logs a warning if staging cannot be cleaned. */
 void leftovers_remove(struct storage *db, const char *data_dir, const char *staging);
 
 #endif

@@ -66,7 +66,7 @@ void log_line(enum log_level level, const char *msg, const char *fmt, ...)
 			line[i] = '?';
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return; /* nowhere left to say so */
+		return; /* there is no other place to report it */
 }
 
 bool log_allow(struct log_rate *r, int burst, int *dropped)

@@ -1,4 +1,4 @@
-/* main.c - the wasd program: the daemon, the commands that hand over to the engine, and a small client. */
+/* main.c - the wasd program: the daemon, the commands that run the engine, and a small client. */
 #include "client/client.h"
 #include "config.h"
 #include "daemon.h"
@@ -13,18 +13,18 @@ static void usage(FILE *f)
 	fprintf(
 		f,
 		"usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
-		"       wasd bench train|infer ...      time the engine; needs no daemon (wasd bench --help)\n"
-		"       wasd describe NETWORK ...       a network layer by layer; needs no daemon (wasd describe --help)\n"
-		"       wasd status|jobs [--url URL]    ask a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
-		"       wasd export CHECKPOINT ...      a checkpoint as a file for other programs (wasd export --help)\n"
-		"       wasd profiles CHECKPOINT ...    its profiles, or another one (wasd profiles --help)\n"
-		"       wasd version\n"
+		"       wasd bench train|infer ...      time the engine without a daemon (wasd bench --help)\n"
+		"       wasd describe NETWORK ...       list a network layer by layer, without a daemon (wasd describe --help)\n"
+		"       wasd status|jobs [--url URL]    query a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
+		"       wasd export CHECKPOINT ...      download a checkpoint as a file for other programs (wasd export --help)\n"
+		"       wasd profiles CHECKPOINT ...    list its profiles or search for another (wasd profiles --help)\n"
+		"       wasd version                    print the version\n"
 		"\n"
-		"Settings, in the file as `key = value`, on the command line as --key VALUE (with - for _):\n");
+		"Settings: `key = value` in the file, --key VALUE on the command line (with - for _); [default]:\n");
 	config_help(f);
 	fprintf(
 		f,
-		"\nSIGTERM and SIGINT end the daemon in order: running jobs store a checkpoint and go on after the next start.\n");
+		"\nSIGTERM and SIGINT shut the daemon down cleanly: running jobs store a checkpoint and continue after the next start.\n");
 }
 
 static int bad_usage(const char *fmt, const char *what)
@@ -40,7 +40,7 @@ static int serve(int argc, char **argv)
 	struct config cfg;
 	struct wasd_err err;
 	config_default(&cfg);
-	/* The file first, wherever --config stands: the command line wins. */
+	/* Read the file first, wherever --config stands, so that the command line overrides it. */
 	for (int i = 0; i < argc; i++)
 		if (!strcmp(argv[i], "--config") && i + 1 < argc && config_file(&cfg, argv[i + 1], &err) != WASD_OK) {
 			fprintf(stderr, "wasd: %s\n", err.msg);
@@ -78,7 +78,7 @@ static int serve(int argc, char **argv)
 	return daemon_run(&cfg);
 }
 
-/* Becomes the engine: same terminal, same arguments. */
+/* Replaces this process by the engine: same terminal, same arguments. */
 static int become_engine(char *command, int argc, char **argv)
 {
 	char engine[CONFIG_TEXT];

@@ -15,7 +15,7 @@ void notify_service(const char *state)
 		return;
 	memcpy(sa.sun_path, path, strlen(path));
 	if (path[0] == '@')
-		sa.sun_path[0] = 0; /* the abstract namespace */
+		sa.sun_path[0] = 0; /* abstract namespace */
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;

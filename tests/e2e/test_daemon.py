@@ -95,7 +95,7 @@ with case("it refuses to start with one clear line"):
         check(str(d.pid) in text, text)
     for args, env, culprit in [
         (["--listen", "127.0.0.1"], {}, "ADDR:PORT"), (["--listen", "127.0.0.1:99999"], {}, "0 to 65535"), (["--listen", "127.0.0.1: 80"], {}, "0 to 65535"),
-        (["--listen", "0.0.0.0:0"], {}, "submit jobs and read, replace or delete data"), (["--listen", "[::]:0"], {}, "--insecure"), (["--insecure=maybe"], {}, "insecure is yes or no"),
+        (["--listen", "0.0.0.0:0"], {}, "submit jobs and read, replace or delete data"), (["--listen", "[::]:0"], {}, "--insecure"), (["--insecure=maybe"], {}, "insecure must be yes or no"),
         (["--workers", " 1"], {}, "workers"), (["--workers", "+1"], {}, "workers"), (["--workers", "1e0"], {}, "workers"), (["--workers", "99999999999999999999"], {}, "workers"), (["--listen", "256.1.1.1:80"], {}, "256.1.1.1"), (["--workers", "0"], {}, "workers"),
         (["--workers", "many"], {}, "many"), (["--colour", "red"], {}, "colour"), (["--engine", "/nonexistent/engine"], {}, "/nonexistent/engine"),
         ([], {"WASD_ENGINE": "/nonexistent/engine"}, "/nonexistent/engine"), (["--engine", "/bin/false"], {}, "/bin/false"), (["stray"], {}, "stray"),
@@ -105,7 +105,7 @@ with case("it refuses to start with one clear line"):
         check(status_ in (1, 2), f"{args}: status {status_}")
         check(culprit in text, f"{args}: {culprit!r} is not in {text!r}")
     conf = os.path.join(directory(), "wasd.conf")
-    for text_, culprit in [("# fine\nworkers = 2\ncolor = red\n", "line 3: there is no setting color"), ("workers\n", "line 1"), ("\nworkers = -1\n", "line 2: workers"),
+    for text_, culprit in [("# fine\nworkers = 2\ncolor = red\n", "line 3: unknown setting color"), ("workers\n", "line 1"), ("\nworkers = -1\n", "line 2: workers"),
                             ("listen = 127.0.0.1:65536\n", "line 1: listen"), ("insecure = 1\n", "line 1: insecure")]:
         with open(conf, "w") as f:
             f.write(text_)
