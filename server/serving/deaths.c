@@ -1,15 +1,16 @@
-/* deaths.c - what follows when the inference process ends.
+/* deaths.c - restarts of the inference process, and suspension of deployments that crash it.
  *
- *   the process:    up -> dead -> (at once, or after a wait) up, and everything wanted is loaded again
- *   a deployment:   served -> set aside -> (after a time, by :reload or by another change) served
+ *   the process:    up -> dead -> (at once, or after a backoff) up; every wanted deployment is loaded again
+ *   a deployment:   served -> suspended -> (after a time, by :reload or by another change) served
  *
- * The process answers in the order of the questions, so the oldest question without an answer says at whose work it
- * died. Death number n of a row of deaths, each within the window of the one before, is followed by no wait up to n =
- * AT_ONCE, then by backoff_ms, twice that, and so on, at most WAIT_MAX times; a death that has set a deployment aside
- * is followed by none, for its cause is gone. A deployment with cfg.crashes deaths in such a row of its own is set
- * aside: the row in the database says so, requests get 503 with the time, and it is not loaded with the others. It is
- * taken back after aside_ms; should the process die at its work again, it is set aside at once, for twice as long, at
- * most ASIDE_MAX times. A window without a death ends either row. Nothing of this outlives the daemon.
+ * The process answers questions in order, so a death is blamed on the deployment of the oldest open question. A series
+ * of deaths is a sequence in which each falls within crash_window_ms of the one before. The first AT_ONCE deaths of a
+ * series are followed by an immediate restart, later ones by a backoff of backoff_ms, 2 backoff_ms, 4 backoff_ms, ...,
+ * at most WAIT_MAX backoff_ms. A death that suspends a deployment is followed by an immediate restart, because its
+ * cause is removed. A deployment with cfg.crashes deaths in a series of its own is suspended: its row in the database
+ * says so, requests get 503 with Retry-After, and it is not loaded with the others. It is resumed after aside_ms. If
+ * the process then dies at its work again, it is suspended at once for twice as long, up to ASIDE_MAX aside_ms. A
+ * window without a death ends a series. This state is not kept when the daemon exits.
  */
 #include "serving/internal.h"
 
@@ -33,14 +34,14 @@ static int64_t seconds_until(int64_t us)
 	return left > 0 ? (left + 999999) / 1000000 : 1;
 }
 
-/* base, 2 base, 4 base, ... at most `most` times base. */
+/* base * 2^times in microseconds, at most `most` times base. */
 static int64_t doubled_us(int base_ms, int times, int most)
 {
 	int factor = times < 16 ? 1 << times : most;
 	return base_ms * 1000ll * (factor < most ? factor : most);
 }
 
-/* One more death at its work. True: it is set aside now. */
+/* Counts a death of the process at the deployment's work. True: the deployment is now suspended. */
 static bool blame(const struct serving *s, struct deployment *d, int64_t now)
 {
 	int64_t last = d->death_us;
@@ -75,17 +76,17 @@ void serving_add_suspended(const struct deployment *d, cJSON *o)
 
 /* ---- [S] --------------------------------------------------------------------------------------------------------- */
 
-/* State ready with a message when it has answered before, else failed; a row in the audit either way. */
+/* Sets the row's state, ready if the deployment has been served before, else failed, and adds an audit row. */
 static void tell_suspended(struct serving *s, const char *name, bool answered, const char *message)
 {
 	char object[100];
 	snprintf(object, sizeof object, "deployment/%s", name);
-	log_line(LOG_ERROR, "deployment set aside", "deployment=%s why=%s", name, LOG_Q(message));
+	log_line(LOG_ERROR, "deployment suspended", "deployment=%s why=%s", name, LOG_Q(message));
 	storage_deployment_state(s->cfg.db, name, answered ? "ready" : "failed", message, NULL);
 	storage_audit_add(s->cfg.db, "daemon", "deployment.suspend", object, NULL, NULL, message, NULL, NULL);
 }
 
-/* True: the deployment is set aside now. */
+/* True: the deployment is now suspended. */
 static bool blame_deployment(struct serving *s, const char *who, const char *reason, int64_t now)
 {
 	char message[400] = "";
@@ -96,7 +97,7 @@ static bool blame_deployment(struct serving *s, const char *who, const char *rea
 	if (aside) {
 		snprintf(
 			message, sizeof message,
-			"Suspended: the inference process ended again and again at its work, last: %.160s. It is tried again in %lld s, or at once by POST /v1/deployments/%.64s:reload",
+			"Suspended: the inference process died repeatedly while serving this deployment, last: %.160s. It is retried in %lld s, or at once by POST /v1/deployments/%.64s:reload",
 			reason, (long long)seconds_until(d->aside_until_us), d->name);
 		snprintf(d->condition, sizeof d->condition, "%s", message);
 		answered = *d->bundle != 0;
@@ -107,7 +108,7 @@ static bool blame_deployment(struct serving *s, const char *who, const char *rea
 	return aside;
 }
 
-/* Another start of the process, after a wait when it keeps dying. */
+/* Schedules a restart of the process, with a backoff if it keeps dying. */
 static void start_later(struct serving *s, int64_t now, bool cause_is_gone)
 {
 	if (now - s->death_us > window_us(s))
@@ -119,7 +120,8 @@ static void start_later(struct serving *s, int64_t now, bool cause_is_gone)
 	                   doubled_us(s->cfg.backoff_ms, s->deaths - AT_ONCE - 1, WAIT_MAX);
 	atomic_store(&s->up_at_us, now + wait);
 	if (wait)
-		log_line(LOG_ERROR, "serving waits", "deaths=%d wait_ms=%lld", s->deaths, (long long)wait / 1000);
+		log_line(LOG_ERROR, "inference process restart delayed", "deaths=%d wait_ms=%lld", s->deaths,
+		         (long long)wait / 1000);
 }
 
 static bool anybody(struct serving *s)
@@ -139,7 +141,7 @@ void serving_died(struct serving *s, const char *who, const char *reason)
 		return;
 	bool aside = blame_deployment(s, who, reason, now);
 	if (!anybody(s))
-		return; /* the next load starts it */
+		return; /* the next load starts the process */
 	atomic_fetch_add(&s->restarts, 1);
 	start_later(s, now, aside);
 }
@@ -148,7 +150,7 @@ static void start_again(struct serving *s, int64_t now)
 {
 	struct wasd_err err = {0};
 	if (helper_start(&s->helper, &err) != WASD_OK) {
-		log_line(LOG_ERROR, "the inference process cannot be started", "why=%s", LOG_Q(err.msg));
+		log_line(LOG_ERROR, "cannot start the inference process", "why=%s", LOG_Q(err.msg));
 		s->deaths = s->deaths > AT_ONCE ? s->deaths : AT_ONCE;
 		start_later(s, now, false);
 		return;
@@ -161,7 +163,7 @@ static void start_again(struct serving *s, int64_t now)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* One whose time is over, taken back. False: there is none. */
+/* Ends the suspension of one deployment whose time has passed. False: there is none. */
 static bool take_back(struct serving *s, int64_t now, char name[72])
 {
 	pthread_mutex_lock(&s->lock);
@@ -188,8 +190,9 @@ void serving_tick(void *ctx)
 		start_again(s, now);
 	while (take_back(s, now, name)) {
 		snprintf(object, sizeof object, "deployment/%s", name);
-		log_line(LOG_INFO, "deployment tried again", "deployment=%s", name);
-		storage_audit_add(s->cfg.db, "daemon", "deployment.resume", object, NULL, NULL, "its time is over", NULL, NULL);
+		log_line(LOG_INFO, "deployment resumed", "deployment=%s", name);
+		storage_audit_add(s->cfg.db, "daemon", "deployment.resume", object, NULL, NULL, "the suspension has expired",
+		                  NULL, NULL);
 		serving_queue_load(s, name);
 	}
 }

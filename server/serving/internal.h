@@ -1,4 +1,4 @@
-/* server/serving/internal.h - what serving.c and loads.c share. */
+/* server/serving/internal.h - shared by serving.c, loads.c and deaths.c. [S]: the supervisor's thread only. */
 #ifndef SERVER_SERVING_INTERNAL_H
 #define SERVER_SERVING_INTERNAL_H
 
@@ -12,7 +12,7 @@
 
 enum { IN_FLIGHT_SLOTS = 16 };
 
-/* loaded: the engine's answer, its "modes" with those of profiles ({"macs","bytes","profile": id of the row}); NULL:
+/* loaded: the engine's answer; its "modes" include those of profiles ({"macs","bytes","profile": id of the row}). NULL:
  * not in the process now */
 struct bundle {
 	struct bundle *next;
@@ -26,17 +26,17 @@ struct deployment {
 	char name[72];
 	char mode[WASD_MODE_LEN];
 	int64_t generation, version;
-	int64_t batch;   /* the most images computed together; 0: each request alone */
-	char bundle[48]; /* "" until the first load is over */
-	bool wanted;     /* false: only requests on their way are left */
+	int64_t batch;   /* most images per batch; 0: no batching */
+	char bundle[48]; /* "" until the first load is complete */
+	bool wanted;     /* false: deleted; only requests in flight are left */
 	struct {
 		int64_t generation, count;
 	} in_flight[IN_FLIGHT_SLOTS];
 	int64_t served, failed;
 	char condition[400];
-	/* deaths.c's */
-	int deaths, asides;               /* the process's at its work, lately; how often set aside, lately */
-	int64_t death_us, aside_until_us; /* the last of them; 0: not set aside */
+	/* owned by deaths.c */
+	int deaths, asides;               /* recent deaths of the process at its work; recent suspensions */
+	int64_t death_us, aside_until_us; /* time of the last death; end of the suspension, 0: not suspended */
 };
 
 struct serving {
@@ -45,43 +45,43 @@ struct serving {
 	struct queue *queue;
 	struct pool *loads;
 	pthread_mutex_t lock;      /* deployments and bundles */
-	pthread_mutex_t switching; /* commit and swap as one; taken before lock */
+	pthread_mutex_t switching; /* makes commit and swap atomic; taken before lock */
 	struct deployment *deployments;
 	struct bundle *bundles;
 	_Atomic bool stopping;
-	pthread_cond_t let_go; /* a deployment that is to go has one request less, is wanted again, or all ends */
+	pthread_cond_t let_go; /* a deleted deployment finished a request or is wanted again, or the daemon stops */
 	/* [S] */
-	int deaths; /* deaths.c */
+	int deaths; /* owned by deaths.c */
 	int64_t death_us;
-	_Atomic int64_t up_at_us; /* when the process is to be started again; 0: it runs, or nobody wants it */
+	_Atomic int64_t up_at_us; /* time of the next restart of the process; 0: none is scheduled */
 	_Atomic int restarts;
-	char loading[72]; /* the loads' thread: the deployment that it is at */
+	char loading[72]; /* loading thread only: the deployment being loaded */
 };
 
-/* Lock held. NULL: there is none. */
+/* Lock held. NULL: not found. */
 struct deployment *serving_find(struct serving *s, const char *name);
 struct bundle *serving_bundle(struct serving *s, const char *id);
-/* Requests for that mode find it in the process. b may be NULL. */
+/* True if the mode is loaded. b may be NULL. */
 bool serving_has_mode(const struct bundle *b, const char *mode);
-/* Requests on their way, but for those of that generation. */
+/* Number of requests in flight, without those of that generation. */
 int64_t serving_in_flight(const struct deployment *d, int64_t generation);
 
-/* The deployment is loaded as its row says, when its turn comes, unless it is set aside then. Any thread. */
+/* Queues a load of the deployment from its row; skipped if it is suspended when its turn comes. Any thread. */
 void serving_queue_load(struct serving *s, const char *name);
 
 /* ---- deaths.c ---- */
 
-/* [S] The process is gone, at the work of that deployment ("": nobody's). */
+/* [S] The process has died at the work of deployment who ("": of none). */
 void serving_died(struct serving *s, const char *who, const char *reason);
-/* [S] Does what is due: starts the process again, takes deployments back. */
+/* [S] Does what is due: restarts the process, resumes suspended deployments. */
 void serving_tick(void *ctx);
-/* A new chance at once, for that deployment and for the process. Any thread, without lock. */
+/* Ends the deployment's suspension and the process's backoff at once. Any thread, without lock. */
 void serving_forgive(struct serving *s, const char *name);
-/* Seconds until the process is started again, 0: it is not waited for; and until a deployment may answer again (lock
+/* Seconds until the process is restarted (0: no restart is scheduled), and until a deployment may answer again (lock
  * held). */
 int64_t serving_restart_s(struct serving *s);
 int64_t serving_retry_s(struct serving *s, const struct deployment *d);
-/* The condition Suspended of its object. Lock held. */
+/* Adds the condition Suspended to the deployment's object o. Lock held. */
 void serving_add_suspended(const struct deployment *d, cJSON *o);
 
 #endif

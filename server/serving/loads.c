@@ -1,6 +1,6 @@
-/* loads.c - what is in the infer process follows the rows; see serving.c. Everything here but the queueing runs on one
- * thread of its own, one thing after the other: bundles and their profiles are loaded, warmed up and published, and
- * those that nobody uses any more are let go. */
+/* loads.c - keeps the infer process in line with the database rows; see serving.c. All of it except the queueing runs
+ * on one thread, one load at a time: bundles and their profiles are loaded, warmed up and published, and unused ones
+ * are unloaded. */
 #include "serving/internal.h"
 
 #include "log.h"
@@ -51,17 +51,17 @@ static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON
 	return b ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a bundle");
 }
 
-/* Shape and names come from another process: what the rest of the daemon relies on is checked once, here. */
+/* Checks the shape and names that the other process sent, once, so that the rest of the daemon can rely on them. */
 static enum wasd_status check_loaded(const cJSON *j, const char *id, struct wasd_err *err)
 {
 	const char *bundle = "";
 	const cJSON *input = wasd_json_get(j, "input");
 	if (!wasd_json_str(j, "bundle", &bundle) || strcmp(bundle, id) || !wasd_json_get(wasd_json_get(j, "modes"), "aom"))
-		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is of bundle %.60s, or has no mode aom",
+		return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load is for bundle %.60s or has no mode aom",
 		                 bundle);
 	for (const cJSON *v = input->child; v; v = v->next)
 		if (!cJSON_IsNumber(v) || v->valuedouble < 1 || v->valuedouble > 65536)
-			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an impossible input shape");
+			return wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a load has an invalid input shape");
 	return WASD_OK;
 }
 
@@ -91,7 +91,7 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 	return st;
 }
 
-/* One zero image through a mode: buffers are touched and kernels chosen before the first request pays for it. */
+/* Runs one zero image through a mode, so that buffers are touched and kernels chosen before the first request. */
 static enum wasd_status warm_mode(struct serving *s, const char *id, const char *mode, struct wasd_err *err)
 {
 	size_t n = 1;
@@ -129,7 +129,7 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 
 /* ---- its profiles ------------------------------------------------------------------------------------------ */
 
-/* From here on requests may ask for it. */
+/* Makes the mode available to requests. */
 static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs,
                                  int64_t bytes, struct wasd_err *err)
 {
@@ -164,7 +164,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
 	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
-		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is of another one");
+		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is for another profile");
 	api_call_done(&call);
 	snprintf(mode, sizeof mode, "%s", p->mode);
 	if (st == WASD_OK)
@@ -174,7 +174,7 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	return st;
 }
 
-/* Requests do not find the mode any more before the process is told. */
+/* Hides the mode from requests, then unloads it from the process. */
 static void drop_profile(struct serving *s, const char *id, const char *mode)
 {
 	pthread_mutex_lock(&s->lock);
@@ -188,7 +188,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	api_call_done(&call);
 }
 
-/* A profile in the process that no row stands for: deleted, or deleted and searched again under its old name. */
+/* Finds a loaded profile without a row: deleted, or deleted and searched again under its old name. */
 static bool find_stale(struct serving *s, const char *id, const struct storage_profile_list *rows,
                        char mode[WASD_MODE_LEN])
 {
@@ -207,8 +207,8 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 	return *mode != 0;
 }
 
-/* The process's profiles of a bundle as the rows have them; *changed when it has others than before. One that cannot be
- * loaded harms only itself, and is tried again at the next change. */
+/* Makes the loaded profiles of a bundle match the rows; sets *changed if any was loaded or unloaded. A profile that
+ * cannot be loaded does not affect the others, and is retried at the next change. */
 static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
 {
 	struct storage_profile_list rows = {0};
@@ -220,13 +220,13 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 		threads = b->threads;
 	pthread_mutex_unlock(&s->lock);
 	if (!threads)
-		return WASD_OK; /* not served: nothing to follow */
+		return WASD_OK; /* the bundle is not served */
 	enum wasd_status st = storage_profile_list(s->cfg.db, id, "ready", &rows, err);
 	while (st == WASD_OK && find_stale(s, id, &rows, mode)) {
 		drop_profile(s, id, mode);
 		*changed = true;
 	}
-	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* the oldest first */
+	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* oldest first */
 		struct wasd_err why = {0};
 		snprintf(mode, sizeof mode, "%s", rows.items[i].mode);
 		if (mode_in_process(s, id, mode))
@@ -237,7 +237,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
 		else
 			log_line(LOG_WARN, "profile not served", "checkpoint=%s mode=%s why=%s", id, mode, LOG_Q(why.msg));
-		if (one == WASD_EBUSY) { /* the process went, and everything is loaded again */
+		if (one == WASD_EBUSY) { /* the process has gone; everything is loaded again after its restart */
 			st = one;
 			if (err)
 				*err = why;
@@ -247,7 +247,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	return st;
 }
 
-/* ---- what is not used any more ----------------------------------------------------------------------------- */
+/* ---- unused bundles ---------------------------------------------------------------------------------------- */
 
 static bool bundle_used(struct serving *s, const char *id)
 {
@@ -288,7 +288,7 @@ static void unload_unused(struct serving *s)
 
 /* ---- a deployment ------------------------------------------------------------------------------------------ */
 
-/* "batching" of its options: the most images that are computed together. */
+/* "batching" in its options: the most images per batch. */
 static int64_t batch_of(const struct storage_deployment *row)
 {
 	int64_t most = 0;
@@ -299,7 +299,7 @@ static int64_t batch_of(const struct storage_deployment *row)
 	return most;
 }
 
-/* The row's mode, generation and version go live together with the bundle that is now loaded for them. */
+/* Makes the row's mode, generation and version live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
 {
 	struct storage_deployment row = {0};
@@ -372,7 +372,7 @@ static void load(struct serving *s, const char *name)
 	if (st == WASD_OK)
 		st = follow_profiles(s, row.checkpoint, &changed, &err);
 	if (st == WASD_OK && wasd_mode_member(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
-		st = wasd_fail(&err, WASD_ECORRUPT, "its mode %s could not be loaded", row.mode);
+		st = wasd_fail(&err, WASD_ECORRUPT, "mode %s could not be loaded", row.mode);
 	if (st == WASD_OK) {
 		if (publish(s, name, row.checkpoint, &err)) {
 			storage_deployment_state(s->cfg.db, name, "ready", NULL, NULL);
@@ -380,7 +380,7 @@ static void load(struct serving *s, const char *name)
 		}
 	} else if (st != WASD_EBUSY) {
 		load_failed(s, &row, &err);
-	} /* busy: the process went; what is wanted is loaded again when it is up */
+	} /* busy: the process has gone; wanted deployments are loaded again when it is up */
 	storage_deployment_done(&row);
 	unload_unused(s);
 }
@@ -406,7 +406,7 @@ static void run_load(struct pool_job *job)
 	wasd_free(l);
 }
 
-/* For pool_submit; it frees itself in run. NULL: no memory. */
+/* A job for pool_submit; its run function frees it. NULL: no memory. */
 static struct load_job *job_create(struct serving *s, void (*run)(struct pool_job *job), const char *name)
 {
 	struct load_job *l = wasd_calloc(1, sizeof *l);
@@ -428,8 +428,8 @@ void serving_queue_load(struct serving *s, const char *name)
 	pool_submit(s->loads, &l->job);
 }
 
-/* Who follows a deployment hears that it has other modes now. Its state is changed by this thread alone, but for
- * setting it aside. */
+/* Publishes an event for each deployment of the bundle, whose modes have changed. Only this thread changes a
+ * deployment's state, except for suspension. */
 static void tell_modes(struct serving *s, const char *id)
 {
 	char name[72] = "", message[400];
@@ -469,7 +469,7 @@ void serve_profiles_changed(struct serving *s, const char *checkpoint)
 	if (l)
 		pool_submit(s->loads, &l->job);
 	else
-		log_line(LOG_ERROR, "profiles not followed", "checkpoint=%s why=memory", checkpoint);
+		log_line(LOG_ERROR, "profiles not updated", "checkpoint=%s why=memory", checkpoint);
 }
 
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err)
@@ -494,7 +494,7 @@ enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_
 	return WASD_OK;
 }
 
-/* Requests that were admitted still get their answer: the bundle goes when the last of them has it. */
+/* Requests in flight still get their answer: the bundle is unloaded after the last of them, or after 30 s. */
 static void run_unload(struct pool_job *job)
 {
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));

@@ -1,13 +1,13 @@
-/* queue.c - inference requests on their way; see queue.h.
+/* queue.c - the queue of inference requests; see queue.h.
  *
- *   WAITING -> ASKED      dispatch: it is a member of a batch, whose question is in the process
- *   WAITING, ASKED -> over   finish: its answer has come, its deadline is over, it was forgotten, or the process is
- * gone
+ *   WAITING -> ASKED         dispatch: the request is in a batch whose question is in the process
+ *   WAITING, ASKED -> over   finish: the answer has arrived, the deadline has passed, the request was forgotten, or the
+ *                            process has died
  *
- * A batch lives until the process has answered it or has gone, whatever became of its members meanwhile: the process is
- * busy with it, and its place is taken until the last deadline of its members. Of a batch that fails, each member is
- * asked again alone, so that one request's fault is its own. Everything changes under `lock`; what is over is collected
- * and told after it is released.
+ * A batch lives until the process has answered it or has died, even if all its members have ended, because the process
+ * is busy with it. It occupies a place in the process until then, or until the latest deadline of its members. If a
+ * batch fails, each member is asked again alone, so that one bad request cannot fail the others. All state changes
+ * happen under `lock`; requests that have ended are collected and their done is called after the unlock.
  */
 #include "serving/queue.h"
 
@@ -20,30 +20,30 @@ enum { BATCH_MAX = 64 };
 struct batch {
 	struct question question;
 	struct queue *queue;
-	struct api_ask *member[BATCH_MAX]; /* NULL: one that is over already */
+	struct api_ask *member[BATCH_MAX]; /* NULL: this request has already ended */
 	int64_t images[BATCH_MAX];
 	int n;
-	int64_t total, sent_us, deadline_us; /* the last of its members' deadlines */
+	int64_t total, sent_us, deadline_us; /* the latest deadline of its members */
 	char who[72];
 };
 
-/* What was done for one deployment; times in microseconds. */
+/* Statistics of one deployment; times in microseconds. */
 struct tally {
 	struct tally *next;
 	char name[72];
 	int64_t last_ms, images, executions;
 	struct counted {
 		int64_t count, us;
-	} success, fail, queue, input, compute, batches[BATCH_MAX + 1]; /* of executions by their number of images */
+	} success, fail, queue, input, compute, batches[BATCH_MAX + 1]; /* batches[n]: executions with n images */
 };
 
 struct queue {
 	struct asker *asker;
 	int most;
 	pthread_mutex_t lock;
-	struct api_ask *first, **last; /* waiting, in the order they came */
+	struct api_ask *first, **last; /* waiting, in order of arrival */
 	int waiting, asked;
-	struct batch *in_process[QUEUE_DEPTH]; /* the first `asked` */
+	struct batch *in_process[QUEUE_DEPTH]; /* `asked` entries are used */
 	struct tally *tallies;
 };
 
@@ -66,7 +66,7 @@ static void take_out(struct queue *q, struct api_ask **at)
 	q->waiting--;
 }
 
-/* Back to the head, for a member that is asked again. */
+/* Puts a member that is asked again back at the head. */
 static void put_first(struct queue *q, struct api_ask *a)
 {
 	a->next = q->first;
@@ -76,7 +76,7 @@ static void put_first(struct queue *q, struct api_ask *a)
 	q->waiting++;
 }
 
-/* ---- what is over ------------------------------------------------------------------------------------------ */
+/* ---- requests that have ended ------------------------------------------------------------------------------ */
 
 static void add_count(struct counted *c, int64_t us)
 {
@@ -84,7 +84,7 @@ static void add_count(struct counted *c, int64_t us)
 	c->us += us > 0 ? us : 0;
 }
 
-/* NULL: no memory; then nothing is counted. */
+/* NULL: no memory; the request is then not counted. */
 static struct tally *tally_of(struct queue *q, const char *name)
 {
 	struct tally *t = q->tallies;
@@ -98,7 +98,7 @@ static struct tally *tally_of(struct queue *q, const char *name)
 	return t;
 }
 
-/* Lock held: a is over, and told with the others of `over` once the lock is released. */
+/* Lock held. Ends a: sets its status and adds it to `over`, whose done functions are called after the unlock. */
 static void finish(struct queue *q, struct api_ask *a, enum wasd_status status, struct api_ask **over)
 {
 	int64_t now = wasd_mono_us();
@@ -156,7 +156,7 @@ static void add_member(struct batch *b, struct api_ask *a, int64_t now)
 		b->deadline_us = a->deadline_us;
 }
 
-/* The oldest request, with others for the same bundle and mode as far as both allow it. NULL: no memory. */
+/* Takes the oldest request, and others for the same bundle and mode that may be batched with it. NULL: no memory. */
 static struct batch *gather(struct queue *q)
 {
 	struct batch *b = wasd_calloc(1, sizeof *b);
@@ -181,7 +181,7 @@ static struct batch *gather(struct queue *q)
 	return b;
 }
 
-/* The tensors of all members behind each other. False: no memory. */
+/* Concatenates the tensors of all members. False: no memory. */
 static bool join(const struct batch *b, struct wasd_buf *out)
 {
 	for (int i = 0; i < b->n; i++)
@@ -216,7 +216,7 @@ static enum wasd_status post(struct queue *q, struct batch *b, struct wasd_err *
 	return s;
 }
 
-/* Fills the process's places from the list. */
+/* Sends waiting requests to the process while it has free places. */
 static void dispatch(struct queue *q, struct api_ask **over)
 {
 	while (q->first && q->asked < QUEUE_DEPTH) {
@@ -257,7 +257,7 @@ static void count_batch(struct queue *q, const struct batch *b, const cJSON *rep
 	add_count(&t->batches[b->total < BATCH_MAX ? b->total > 0 ? b->total : 1 : BATCH_MAX], compute);
 }
 
-/* The member's rows of the batch's logits. */
+/* Copies the member's rows of the batch's logits. */
 static enum wasd_status hand_out(const struct batch *b, int i, int64_t before, const struct api_call *whole,
                                  struct api_ask *a)
 {
@@ -326,7 +326,7 @@ static void answered(struct question *question)
 	tell(over);
 }
 
-/* ---- what the daemon calls --------------------------------------------------------------------------------- */
+/* ---- the daemon's functions -------------------------------------------------------------------------------- */
 
 void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
 {
@@ -342,7 +342,7 @@ void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), vo
 		while (*at != ask)
 			at = &(*at)->next;
 		take_out(q, at);
-		snprintf(why, sizeof why, "%d inference requests are waiting already", q->waiting);
+		snprintf(why, sizeof why, "the queue of %d inference requests is full", q->waiting);
 		fail(q, ask, WASD_EBUSY, why, &over);
 	}
 	dispatch(q, &over);
@@ -350,7 +350,7 @@ void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), vo
 	tell(over);
 }
 
-/* Lock held: calls off(a) for everyone who waits or is asked, and ends those for whom it says so. */
+/* Lock held. Ends all waiting and asked requests for which off(a, by) returns true. */
 static void end_some(struct queue *q, bool (*off)(const struct api_ask *a, const void *by), const void *by,
                      const char *why, struct api_ask **over)
 {
@@ -387,7 +387,7 @@ void queue_forget(struct queue *q, const void *ctx)
 {
 	struct api_ask *over = NULL;
 	pthread_mutex_lock(&q->lock);
-	end_some(q, of_context, ctx, "the client has gone", &over);
+	end_some(q, of_context, ctx, "the client has closed the connection", &over);
 	pthread_mutex_unlock(&q->lock);
 	tell(over);
 }
@@ -397,10 +397,10 @@ void queue_tick(struct queue *q)
 	struct api_ask *over = NULL;
 	int64_t now = wasd_mono_us();
 	pthread_mutex_lock(&q->lock);
-	end_some(q, is_late, &now, "the answer did not come in time", &over);
+	end_some(q, is_late, &now, "the inference process did not answer before the deadline", &over);
 	for (int i = 0; i < q->asked;)
 		if (q->in_process[i]->deadline_us <= now)
-			q->in_process[i] = q->in_process[--q->asked]; /* an answer that still comes finds nobody */
+			q->in_process[i] = q->in_process[--q->asked]; /* a late answer has no member left */
 		else
 			i++;
 	dispatch(q, &over);
@@ -454,7 +454,7 @@ cJSON *queue_stats(struct queue *q, const char *name)
 	return o;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------- */
+/* ---- create and destroy ------------------------------------------------------------------------------------ */
 
 enum wasd_status queue_create(struct asker *asker, int most, struct queue **out, struct wasd_err *err)
 {

@@ -1,8 +1,7 @@
-/* server/serving/queue.h - inference requests on their way: they wait in the daemon, not in the process.
+/* server/serving/queue.h - the queue of inference requests. They wait in the daemon, not in the inference process.
  *
- * At most QUEUE_DEPTH questions are in the process at a time: one that it computes and one that it takes next. What
- * waits here can still go away (a client that hung up, a deadline) and can be computed together with others. No thread
- * waits for an answer.
+ * At most QUEUE_DEPTH questions are in the process at a time: one being computed and the next. A waiting request can
+ * still be dropped (the client hung up, its deadline passed) or batched with others. No thread blocks for an answer.
  */
 #ifndef SERVER_SERVING_QUEUE_H
 #define SERVER_SERVING_QUEUE_H
@@ -12,21 +11,21 @@
 enum { QUEUE_DEPTH = 2 };
 
 struct queue;
-/* asker: of the process. most: requests that may wait. */
+/* asker: the connection to the process. most: most requests that may wait. */
 enum wasd_status queue_create(struct asker *asker, int most, struct queue **out, struct wasd_err *err);
-void queue_destroy(struct queue *q); /* after the process has gone; NULL is fine */
+void queue_destroy(struct queue *q); /* after the process has ended; NULL is fine */
 
-/* struct api_serving's ask and forget. done is called once, without locks, on any thread, also on this one before the
- * call returns; ask is the caller's again then. */
+/* Implements ask and forget of struct api_serving. done is called once, without locks, on any thread, possibly on this
+ * one before the call returns. After that ask belongs to the caller again. */
 void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
-/* Ends what was asked with that ctx, if it is not over: done is called. */
+/* Ends the request with that ctx and calls its done, unless it has ended already. */
 void queue_forget(struct queue *q, const void *ctx);
 
-/* [S] Ends those whose deadline is over. */
+/* [S] Ends requests whose deadline has passed. */
 void queue_tick(struct queue *q);
-/* Requests that wait, and questions in the process. */
+/* waiting: requests in the queue; asked: questions in the process. */
 void queue_length(struct queue *q, int *waiting, int *asked);
-/* What was done for a deployment, as Triton's statistics: {"last_inference","inference_count","execution_count",
+/* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",
  * "inference_stats","batch_stats"}. NULL: no memory. */
 cJSON *queue_stats(struct queue *q, const char *name);
 

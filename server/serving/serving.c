@@ -1,16 +1,16 @@
 /* serving.c - deployments in memory.
  *
- * A bundle (a checkpoint compiled for AOM, DOM and every profile that is ready) lives in the one infer process; a
- * deployment names a bundle, a mode and a generation. Profiles come and go while it is served: what is in the process
- * follows the rows, one change after the other. That triple changes under `lock` in one step, after it is committed, so
- * a request sees the old one or the new one and never a mix.
+ * A bundle (a checkpoint compiled for AOM, DOM and every ready profile) is loaded in the one infer process. A
+ * deployment refers to a bundle, a mode and a generation. This triple changes under `lock` in one step, after its
+ * commit, so a request sees either the old or the new one, never a mix. Profiles are added and deleted while a bundle
+ * is served: loads.c makes the process follow the rows, one change at a time.
  *
- *   created -> loading -> warming -> ready            rows; ready stays ready while the process is respawned or a new
- *                                                     version loads
- *              any of these -> failed               unless an older bundle still answers: then ready, with a message
+ *   created -> loading -> warming -> ready   states of the row; ready stays ready while the process restarts or a new
+ *                                            version loads
+ *   any of these -> failed                   unless an older bundle still answers: then ready, with a message
  *
- * The process: down -> up (by the first load) -> dead -> up again, everything reloaded; see deaths.c. Loads run one
- * after the other on a thread of their own.
+ * The process: down -> up (by the first load) -> dead -> up again, with everything reloaded; see deaths.c. Loads run
+ * one at a time on their own thread.
  */
 #include "serving/internal.h"
 
@@ -72,7 +72,7 @@ static enum wasd_status may_start(void *self, struct wasd_err *err)
 	if (atomic_load(&s->stopping))
 		return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
 	if (atomic_load(&s->up_at_us))
-		return wasd_fail(err, WASD_EBUSY, "the inference process waits before it starts again");
+		return wasd_fail(err, WASD_EBUSY, "the inference process keeps crashing; its restart is delayed");
 	return WASD_OK;
 }
 
@@ -82,7 +82,7 @@ static void infer_log(void *self, const char *level, const char *text)
 	log_line(!strcmp(level, "info") ? LOG_DEBUG : LOG_WARN, "infer", "text=%s", LOG_Q(text));
 }
 
-/* Whoever sees a question end must not find the deployment ready. */
+/* Unload before the open questions end: a caller who sees one end must not find the deployment ready. */
 static void infer_dying(void *self, const char *who, const char *reason)
 {
 	struct serving *s = self;
@@ -153,9 +153,9 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
 		if (!d || !serving_has_mode(serving_bundle(s, d->bundle), mode))
-			st = wasd_fail(err, WASD_EBUSY, "%s has no %s bundle loaded", name, mode);
+			st = wasd_fail(err, WASD_EBUSY, "mode %s of deployment %s is not loaded", mode, name);
 		else if (!row.checkpoint || strcmp(row.checkpoint, d->bundle))
-			st = wasd_fail(err, WASD_EBUSY, "%s is loading another version", name);
+			st = wasd_fail(err, WASD_EBUSY, "deployment %s is loading another version", name);
 		pthread_mutex_unlock(&s->lock);
 	}
 	storage_deployment_done(&row);
@@ -275,7 +275,7 @@ cJSON *serve_status(struct serving *s)
 	return o;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------- */
+/* ---- create and destroy ------------------------------------------------------------------------------------ */
 
 static void do_register(void *ctx)
 {

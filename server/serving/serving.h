@@ -1,5 +1,5 @@
-/* server/serving/serving.h - deployments: which bundle and mode each of them answers with, and the one process that
- * computes. */
+/* server/serving/serving.h - deployments: the bundle and mode that each one serves, and the one process that computes.
+ */
 #ifndef SERVER_SERVING_SERVING_H
 #define SERVER_SERVING_SERVING_H
 
@@ -13,23 +13,23 @@ struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
 	int threads;                  /* compute threads of the process */
-	int max_questions;            /* inference requests that may wait */
-	int crashes, crash_window_ms; /* a deployment that ends the process so often in so long is set aside */
-	int backoff_ms, aside_ms; /* the first wait before another start of the process, and before a deployment is tried
-	                             again; both double */
+	int max_questions;            /* most inference requests that may wait */
+	int crashes, crash_window_ms; /* this many crashes within the window suspend a deployment */
+	int backoff_ms, aside_ms; /* first delay of a restart of the process; length of the first suspension; both double */
 };
 
 enum wasd_status serve_create(const struct serving_config *cfg, struct serving **out, struct wasd_err *err);
-/* Loads every deployment that was there before the restart. */
+/* Loads every deployment in the database, except unloaded and draining ones. */
 void serve_restore(struct serving *s);
-/* Profiles of that checkpoint came or went: if it is served, the process follows. Any thread, until serve_stop. */
+/* Profiles of that checkpoint were added or deleted: if it is served, loads or unloads them. Any thread, until
+ * serve_stop. */
 void serve_profiles_changed(struct serving *s, const char *checkpoint);
-/* No more loads and respawns; the process is let go and the loads' thread ends. Before supervisor_stop. NULL is fine.
+/* Stops loads and restarts, closes the process and ends the loading thread. Call before supervisor_stop. NULL is fine.
  */
 void serve_stop(struct serving *s);
 void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 
-/* Those of struct api_serving, same contract. Any thread but the supervisor's. */
+/* Implementations of struct api_serving, with the same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
@@ -42,7 +42,7 @@ void serve_forget(struct serving *s, const void *ctx);
 cJSON *serve_stats(struct serving *s, const char *name);
 void serve_begin(struct serving *s, const char *name, int64_t generation);
 void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
-cJSON *serve_status(struct serving *s); /* process, crashes, questions: for the system page */
+cJSON *serve_status(struct serving *s); /* process, restarts, queue, suspended deployments: for the system page */
 struct api_serving serve_api(struct serving *s);
 
 #endif

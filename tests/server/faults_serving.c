@@ -232,7 +232,7 @@ static void the_one_that_kills(void)
 	              strstr(row.message, "in 600 s") && strstr(row.message, "POST /v1/deployments/bad:reload"),
 	          "%s", row.message);
 	storage_deployment_done(&row);
-	CHECK_INT(audited("bad", "deployment.suspend", "ended again and again"), 1);
+	CHECK_INT(audited("bad", "deployment.suspend", "died repeatedly"), 1);
 	CHECK_INT(audited("good", "deployment.suspend", NULL), 0);
 	cJSON *o = serve_status(serving), *info = serve_info(serving, "bad");
 	CHECK(cJSON_GetArraySize(wasd_json_get(o, "suspended")) == 1 &&
