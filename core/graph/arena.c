@@ -1,7 +1,7 @@
-/* graph/arena.c - one block of memory for the passes of many plans. What a plan keeps there matters during its own pass
- * only, so plans that never run at the same time can lie over each other; the block is as large as the largest of them.
- * A plan reserves its bytes when it is made and binds its tensors to the block before a pass, whenever the block has
- * grown since. */
+/* graph/arena.c - one block of memory shared by the passes of many plans. A plan's data in it is needed only during its
+ * own pass, so plans that never run at the same time can overlap, and the block is as large as the largest plan. A plan
+ * reserves its bytes when it is created, and binds its tensors to the block again before a pass if the block has moved.
+ */
 #include "graph/plan.h"
 
 enum wasd_status wasd_arena_create(struct wasd_arena **out, struct wasd_err *err)

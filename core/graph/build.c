@@ -1,5 +1,5 @@
-/* graph/build.c - building a graph and looking at it. Every call checks shapes at once; the first failure sticks and
- * comes out of wasd_graph_finish, so that a model builder reads like the network. */
+/* graph/build.c - builds and inspects a graph. Every call checks shapes at once. The first failure sticks and is
+ * returned by wasd_graph_finish, so that a model builder needs no checks and reads like the network. */
 #include "graph/graph.h"
 #include "weights/strategy.h"
 
@@ -39,7 +39,7 @@ static int param_find(const struct wasd_graph *g, const char *name)
 	return -1;
 }
 
-/* suffix "" = name itself */
+/* Adds parameter NAME.SUFFIX; suffix "" = NAME alone. */
 int graph_add_param(struct wasd_graph *g, const char *name, const char *suffix, int ndims, const int *dims,
                     enum param_init init, int fan_in)
 {
@@ -88,7 +88,7 @@ int graph_add_stats(struct wasd_graph *g, const char *name, int channels, double
 	return g->n_stats++;
 }
 
-/* Appends a copy of proto with the given inputs, after its layer has worked out the shape. */
+/* Appends a copy of proto with the given inputs, after its layer has computed the shape. */
 static wasd_node add_node(struct wasd_graph *g, const struct node *proto, const char *name, const wasd_node *x, int n)
 {
 	struct wasd_shape shapes[64], *in = shapes;
@@ -99,7 +99,8 @@ static wasd_node add_node(struct wasd_graph *g, const struct node *proto, const 
 		return -1;
 	if (g->output >= 0 || n < 1 || n > 64 || g->n_nodes >= MAX_NODES) {
 		fail(g, WASD_EINVAL, name,
-		     g->output >= 0 ? "the graph is finished" : "a node takes 1 to 64 inputs and a graph 20000 nodes");
+		     g->output >= 0 ? "the graph is finished" :
+		                      "a node must have 1 to 64 inputs, and a graph at most 20000 nodes");
 		return -1;
 	}
 	for (int i = 0; i < n; i++) {
@@ -195,7 +196,7 @@ wasd_node wasd_graph_input(struct wasd_graph *g)
 	return g->status ? -1 : 0;
 }
 
-/* ---- the calls ------------------------------------------------------------------------------------- */
+/* ---- building calls -------------------------------------------------------------------------------- */
 
 wasd_node wasd_graph_conv(struct wasd_graph *g, wasd_node x, const char *name, int out, int k, int stride, int padding,
                           int groups, bool bias)
@@ -225,7 +226,7 @@ wasd_node wasd_graph_conv_rect(struct wasd_graph *g, wasd_node x, const char *na
 	nd.shape.h = out_h;
 	nd.shape.w = out_w;
 	if (out_h < 1 || out_w < 1 || pad_top < -8192 || pad_top > 8192 || pad_left < -8192 || pad_left > 8192) {
-		fail(g, WASD_EINVAL, name, "output size below 1 or padding beyond 8192");
+		fail(g, WASD_EINVAL, name, "the output size is below 1 or the padding is outside -8192..8192");
 		return -1;
 	}
 	return graph_add(g, &nd, name, &x, 1);
@@ -243,7 +244,7 @@ wasd_node wasd_graph_boxsum(struct wasd_graph *g, wasd_node x, int kh, int kw, i
 	nd.shape.h = out_h;
 	nd.shape.w = out_w;
 	if (pad_top < -8192 || pad_top > 8192 || pad_left < -8192 || pad_left > 8192) {
-		fail(g, WASD_EINVAL, "boxsum", "padding beyond 8192");
+		fail(g, WASD_EINVAL, "boxsum", "the padding is outside -8192..8192");
 		return -1;
 	}
 	return graph_add(g, &nd, "", &x, 1);
@@ -357,7 +358,7 @@ wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, c
 void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wasd_init kind)
 {
 	if (count < 1)
-		fail(g, WASD_EINVAL, name, "a parameter has at least one element");
+		fail(g, WASD_EINVAL, name, "a parameter must have at least one element");
 	else
 		graph_add_param(g, name, "", 1, &count, (enum param_init)kind, 0);
 }
@@ -365,7 +366,7 @@ void wasd_graph_param(struct wasd_graph *g, const char *name, int count, enum wa
 void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels)
 {
 	if (channels < 1)
-		fail(g, WASD_EINVAL, name, "statistics have at least one channel");
+		fail(g, WASD_EINVAL, name, "statistics must have at least one channel");
 	else
 		graph_add_stats(g, name, channels, 1e-5, 0.1);
 }
@@ -382,7 +383,7 @@ void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *
 	    g->nodes[c].kh > WASD_K_MAX) {
 		fail(g, WASD_EINVAL, conv,
 		     c < 0                ? "no convolution has this name" :
-		     g->nodes[c].aug >= 0 ? "is augmentable already" :
+		     g->nodes[c].aug >= 0 ? "already augmentable" :
 		                            "only square kernels up to 7x7 can be augmented");
 		return;
 	}
@@ -393,7 +394,7 @@ void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *
 		fail(g, WASD_ENOMEM, conv, "no memory for the graph");
 		return;
 	}
-	/* Execution order: before the first one that belongs to a later node. */
+	/* Keep execution order: insert before the first entry of a later node. */
 	int at = g->n_augs;
 	for (; at > 0 && g->augs[at - 1].conv > c; at--) {
 		g->augs[at] = g->augs[at - 1];
@@ -412,7 +413,7 @@ enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struc
 			continue;
 		a->alpha_param = param_find(g, a->alpha_name);
 		if (a->alpha_param < 0 || a->alpha_index < 0 || (size_t)a->alpha_index >= g->params[a->alpha_param].count)
-			fail(g, WASD_EINVAL, g->nodes[a->conv].name, "its alpha is not an element of a parameter");
+			fail(g, WASD_EINVAL, g->nodes[a->conv].name, "alpha is not an element of a parameter");
 	}
 	if (!g->status &&
 	    (output < 0 || output >= g->n_nodes || g->nodes[output].shape.h != 1 || g->nodes[output].shape.w != 1))
@@ -426,7 +427,7 @@ enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struc
 	return WASD_OK;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------ */
+/* ---- inspection --------------------------------------------------------------------------------------- */
 
 struct wasd_shape wasd_graph_input_shape(const struct wasd_graph *g)
 {
@@ -525,7 +526,7 @@ bool graph_boxed(const struct node *n, const struct weight_shape *shape)
 	return n->in.c > n->groups && shape->equal;
 }
 
-/* Taps that a convolution computes with. */
+/* Number of taps that a convolution computes. */
 static int taps_of(const struct node *n, const struct wasd_recipe *r)
 {
 	struct weight_shape shape;

@@ -1,9 +1,9 @@
-/* graph/exec.c - running a plan: weights of the pass, forward, loss, backward.
+/* graph/exec.c - runs a plan: weights of the pass, forward, loss, backward.
  *
- * Where the pass's recipe (weights/strategy.h) forms the weights of a convolution, its step gets the compact live
- * kernel, dead taps cut off, with the padding that follows, and its weight gradient goes to a buffer of the same
- * compact shape, which the strategy pulls back into the gradients of the weights and of its own parameters. Every other
- * step reads and writes the blocks of the model themselves. */
+ * If the pass's recipe (weights/strategy.h) forms the weights of a convolution, the step gets a compact kernel without
+ * dead taps and the padding to match. Its weight gradient goes to a buffer of the same compact shape, from which the
+ * strategy adds to the gradients of the weights and of its own parameters. All other steps read and write the model's
+ * blocks directly. */
 #include "graph/plan.h"
 #include "weights/strategy.h"
 
@@ -12,10 +12,10 @@
 
 enum exec_state { IDLE, FORWARD_DONE, LOSS_DONE };
 
-struct shadow { /* one convolution that a recipe may form the weights of */
+struct shadow { /* one convolution whose weights a recipe may form */
 	struct weight_kernel kernel;
-	const struct wasd_recipe *by; /* what did in the last forward; NULL = nothing */
-	struct wasd_rect at;          /* which taps buf has */
+	const struct wasd_recipe *by; /* the recipe that formed them in the last forward; NULL = none */
+	struct wasd_rect at;          /* the taps in buf */
 	real *buf;                    /* compact effective weights */
 };
 
@@ -25,9 +25,9 @@ struct wasd_exec {
 	struct wasd_exec_opts opts;
 	struct plan plan;
 	struct run run;
-	int threads, n;           /* team at planning; images that the tensors are laid out for */
+	int threads, n;           /* team size at planning; number of images that the tensors are laid out for */
 	struct shadow *shadow;    /* per such convolution */
-	real *shadow_block, *dsw; /* all compact kernels; one compact gradient, zero but while a layer's backward runs */
+	real *shadow_block, *dsw; /* all compact kernels; one compact gradient, zero except while a layer's backward runs */
 	size_t shadow_bytes;
 	real *logits, *dlogits; /* (batch, classes) */
 	enum exec_state state;
@@ -41,7 +41,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Adds the time since *from to a phase and starts the next. */
+/* Adds the time since *from to phase p and sets *from to now. */
 static void charge(struct wasd_exec *e, enum wasd_phase p, uint64_t *from)
 {
 	uint64_t t = now_ns();
@@ -107,17 +107,17 @@ static void bind_params(struct wasd_exec *e)
 static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_err *err)
 {
 	if (o->batch < 1 || o->batch > 65536)
-		return wasd_fail(err, WASD_EINVAL, "batch %d is not within 1..65536", o->batch);
+		return wasd_fail(err, WASD_EINVAL, "batch %d is outside 1..65536", o->batch);
 	if (o->arena && o->training)
-		return wasd_fail(err, WASD_EINVAL, "a plan that trains needs memory of its own");
+		return wasd_fail(err, WASD_EINVAL, "a training plan cannot use an arena");
 	size_t worst = 0;
 	for (int i = 0; i < m->graph->n_nodes; i++) {
 		size_t c = wasd_shape_count(m->graph->nodes[i].shape);
 		worst = c > worst ? c : worst;
 	}
-	/* Columns of a matrix product and indices of a plane are ints. */
+	/* Column counts of matrix products and indices within a plane are ints. */
 	if (worst * (size_t)o->batch > 0x7fffffff)
-		return wasd_fail(err, WASD_ETOOBIG, "batch %d makes an activation of more than 2^31 values", o->batch);
+		return wasd_fail(err, WASD_ETOOBIG, "batch %d makes an activation larger than 2^31 values", o->batch);
 	return WASD_OK;
 }
 
@@ -189,7 +189,8 @@ struct cJSON *wasd_exec_explain(const struct wasd_exec *e)
 
 /* ---- forward ---------------------------------------------------------------------------------------------- */
 
-/* Equal taps as one, on the sums over their window: where the kernel can, and the sums have the shape of x. */
+/* True if the step computes equal taps as one, on the sums over their window: the kernel supports it, and the sums have
+ * the shape of x. */
 static bool boxes(const struct step *s, const struct weight_shape *shape)
 {
 	const struct node *n = s->node;
@@ -207,7 +208,7 @@ static void set_kernel(struct step *s, const real *weight, struct wasd_rect at, 
 	s->pad_left = s->node->pad_left - at.x;
 }
 
-/* Weights of a step that a recipe may form. Made right before it runs: they are still in cache when it reads them. */
+/* Forms the weights of a step right before it runs, so that they are still in cache when it reads them. */
 static void set_weights(struct wasd_exec *e, struct step *s, const struct wasd_recipe *r)
 {
 	const struct node *n = s->node;
@@ -255,19 +256,21 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 {
 	uint64_t t = now_ns();
 	if (p->n < 1 || p->n > e->opts.batch)
-		return wasd_fail(err, WASD_EINVAL, "%d images in a pass planned for 1..%d", p->n, e->opts.batch);
+		return wasd_fail(err, WASD_EINVAL, "a pass of %d images in a plan for 1..%d", p->n, e->opts.batch);
 	if ((int)p->set < 0 || p->set >= WASD_STATS_SETS || !(p->momentum >= 0 && p->momentum <= 1))
-		return wasd_fail(err, WASD_EINVAL, "statistics set %d, momentum %g", (int)p->set, p->momentum);
+		return wasd_fail(err, WASD_EINVAL, "invalid statistics set %d or momentum %g", (int)p->set, p->momentum);
 	if (wasd_threads() != e->threads)
-		return wasd_fail(err, WASD_ESTATE, "planned for %d threads, the team has %d", e->threads, wasd_threads());
+		return wasd_fail(err, WASD_ESTATE, "the plan is for %d threads, but the team has %d", e->threads,
+		                 wasd_threads());
 	enum wasd_status s = p->recipe && p->recipe->by->check ? p->recipe->by->check(p->recipe, e->model->graph, err) :
 	                                                         WASD_OK;
 	if (s)
 		return s;
 	const char *alone = p->bn == WASD_BN_BATCH && p->n == 1 ? wasd_graph_lone_value(e->model->graph) : NULL;
 	if (alone)
-		return wasd_fail(err, WASD_EINVAL,
-		                 "%s: one image gives its 1x1 maps one value per channel, too few for batch statistics", alone);
+		return wasd_fail(
+			err, WASD_EINVAL,
+			"%s: a batch of one image has one value per channel in its 1x1 maps, too few for batch statistics", alone);
 	if (e->plan.arena && e->plan.block != e->plan.arena->block)
 		plan_bind(&e->plan);
 	e->run = (struct run){.n = p->n,
@@ -290,7 +293,7 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 			set_weights(e, st, p->recipe);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
-		st->status = WASD_OK; /* a pass that found no memory says nothing about the next one */
+		st->status = WASD_OK; /* an earlier pass may have run out of memory; this one may not */
 		st->kernel->forward(st, &e->run);
 		if (st->status)
 			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);
@@ -319,7 +322,7 @@ enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double sm
 	uint64_t t = now_ns();
 	const struct wasd_graph *g = e->model->graph;
 	if (e->state == IDLE)
-		return wasd_fail(err, WASD_ESTATE, "a loss needs a forward pass first");
+		return wasd_fail(err, WASD_ESTATE, "the loss needs a forward pass first");
 	double l;
 	int hits;
 	enum wasd_status s = loss_softmax_xent(e->logits, y, e->run.n, wasd_graph_classes(g), smoothing, &l, &hits,
@@ -370,7 +373,7 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err)
 {
 	if (!e->opts.keep_all)
-		return wasd_fail(err, WASD_ESTATE, "activations are kept only by a plan with keep_all");
+		return wasd_fail(err, WASD_ESTATE, "only a plan with keep_all keeps activations");
 	if (i < 0 || i >= e->model->graph->n_nodes || !e->plan.value[i].data)
 		return wasd_fail(err, WASD_EINVAL, "node %d is not computed by this plan", i);
 	e->backend->export(&e->plan.value[i], e->run.n, out);

@@ -1,5 +1,5 @@
-/* graph/graph.h - a network as its nodes, parameters and statistics, and a model as their values: for what reads a
- * finished one (bundles, ONNX) and what adds nodes of a general form (models/own.c). Networks are built by
+/* graph/graph.h - the inside of a graph (nodes, parameters, statistics) and of a model (their values), for code that
+ * reads a finished graph (bundles, ONNX) or adds nodes in the general form (models/own.c). Networks are built with
  * wasd/graph.h. */
 #ifndef GRAPH_GRAPH_H
 #define GRAPH_GRAPH_H
@@ -23,7 +23,7 @@ struct stats {
 	int channels;
 	size_t offset;
 	double eps, momentum;
-}; /* mean at offset, variance right behind */
+}; /* mean at offset, followed by the variance */
 struct aug {
 	wasd_node conv;
 	char *alpha_name;
@@ -49,21 +49,23 @@ struct wasd_graph {
 struct wasd_model {
 	struct wasd_graph *graph;
 	real *master, *grad, *stats[WASD_STATS_SETS];
-	real *effective;     /* values of the linked parameters, at the offsets of master; NULL: there are none */
-	bool *linked;        /* per parameter, with effective */
-	struct packs *packs; /* made by the first exec with constant weights */
+	real *effective;     /* values of the linked parameters, at their offsets in master; NULL: none is linked */
+	bool *linked;        /* per parameter; allocated together with effective */
+	struct packs *packs; /* created by the first exec with constant weights */
 };
 
-/* The general form of every building call: a node of layer l, whose numbers the caller sets before it is added. */
+/* The general form of every building call: graph_node gives a node of layer l, the caller sets its members, and
+ * graph_add adds it with n_in inputs x. */
 struct node graph_node(const struct layer *l);
 wasd_node graph_add(struct wasd_graph *g, const struct node *n, const char *name, const wasd_node *x, int n_in);
 
-/* Whether convolution n with weights of that shape is computed as one tap behind the sums over its window: all its taps
- * are equal, and it has input channels to sum, so that the sums, once a channel, are the smaller part. */
+/* True if convolution n with weights of that shape is computed as one tap on the sums over its window. That needs equal
+ * taps, and several input channels per group: the sums are computed once per channel, so they are then the smaller part
+ * of the work. */
 bool graph_boxed(const struct node *n, const struct weight_shape *shape);
 
-/* Appends a copy of node n of graph `from` with its parameters and statistics, reading the nodes x of g instead of n's
- * inputs. It is not augmentable. -1 after a failure, which sticks to g as those of the public calls do. */
+/* Appends a copy of node n of graph `from`, with its parameters and statistics, whose inputs are the nodes x of g. The
+ * copy is not augmentable. Returns -1 on failure, which sticks to g like failures of the public calls. */
 wasd_node graph_copy_node(struct wasd_graph *g, const struct wasd_graph *from, const struct node *n,
                           const wasd_node *x);
 

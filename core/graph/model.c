@@ -1,11 +1,11 @@
-/* graph/model.c - a graph with values. */
+/* graph/model.c - a model: a graph with parameter values and statistics. */
 #include "graph/graph.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Framework defaults: weights and biases of convolutions and linear layers U(-b, b), b = 1/sqrt(fan_in). One stream for
- * all, in order. */
+/* PyTorch's defaults: weights and biases of convolutions and linear layers from U(-b, b), b = 1/sqrt(fan_in). One
+ * random stream for all parameters, in their order. */
 static void init_params(struct wasd_model *m, uint64_t seed)
 {
 	struct wasd_rng r;
@@ -120,7 +120,7 @@ enum wasd_status wasd_model_link(struct wasd_model *m, int param, struct wasd_er
 	return WASD_OK;
 }
 
-#define ZERO_PIECE 65536 /* elements for which a thread is worth waking */
+#define ZERO_PIECE 65536 /* elements per task; fewer are not worth waking a thread */
 
 static void zero_pieces(void *ctx, int begin, int end, int thread)
 {

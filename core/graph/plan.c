@@ -1,16 +1,17 @@
-/* graph/plan.c - from a graph to steps and memory.
+/* graph/plan.c - plans the steps and the memory of a pass over a graph.
  *
- * 1. Nodes that the output does not need are left out.
- * 2. Fusion: a layer that can, takes over the add and the activation that follow it (y = act(op(x) + residual)), if
- * nobody else reads what
- *    lies between. The step stands where the last fused node stood, when every input is ready.
- * 3. Gradients: for every value with a parameter above it. Walking back, the first writer of a gradient sets it, later
- * ones add. 4. Memory: each value, gradient and saved piece is a slot with a first and a last time; step i runs forward
- * at time i and backward at
- *    2S-i. A step in place shares its input's slot, and one input's gradient may share the output gradient's. Slots are
- *    laid out, largest first, at the lowest address where nothing overlaps in both time and space.
+ * 1. Live nodes: nodes that the output does not need are dropped.
+ * 2. Fusion: a layer that supports it absorbs the add and the activation that follow it (y = act(op(x) + residual)), if
+ *    no other node reads the values in between. The step takes the position of the last fused node, where every input
+ *    is ready.
+ * 3. Gradients: computed for every value that depends on a parameter. In backward order, the first writer of a gradient
+ *    sets it, later ones add to it.
+ * 4. Memory: each value, gradient and saved buffer is a slot with a first and a last time. With S steps, step i runs
+ *    forward at time i and backward at 2S-i. An in-place step shares its input's slot, and the gradient of one input
+ *    may share the slot of the output's gradient. Slots are placed largest first, each at the lowest address where it
+ *    overlaps no other in both time and space.
  *
- * Plain backends (the reference) and keep_all get no fusion; then values live to the end. */
+ * Plain backends (the reference) and keep_all use no fusion, and their values live to the end. */
 #include "graph/plan.h"
 
 #include <stdlib.h>
@@ -24,10 +25,10 @@ struct builder {
 	const struct wasd_exec_opts *o;
 	struct plan *p;
 	bool *live, *needs_grad, *written;
-	int *uses;                  /* readers of a value, the world outside counts for the output */
-	wasd_node *tail, *residual; /* per head: last node of its chain, other operand of its add (-1) */
-	bool *inner;                /* belongs to a chain without being its head */
-	int pointers;               /* taken so far */
+	int *uses;                  /* number of readers of a value; the caller counts as a reader of the output */
+	wasd_node *tail, *residual; /* per head of a fused chain: its last node; the other operand of its add (-1: none) */
+	bool *inner;                /* in a chain, but not its head */
+	int pointers;               /* used so far */
 };
 
 static int time_back(const struct plan *p, int step)
@@ -70,7 +71,7 @@ static bool read_by_conv(const struct wasd_graph *g, wasd_node i)
 	return false;
 }
 
-/* The only reader of node i, -1 when there are several or it is the output. */
+/* The only reader of node i, or -1 if it has several or is the output. */
 static wasd_node only_reader(const struct builder *b, wasd_node i)
 {
 	if (b->uses[i] != 1 || i == b->g->output)
@@ -101,8 +102,8 @@ static void fuse_from(struct builder *b, wasd_node head)
 	}
 }
 
-/* Of two layers that feed one add, the later one takes it: it would have to wait anyway. Adds that are left take their
- * activation. */
+/* Of two layers that feed one add, the later one absorbs it, because the add has to wait for it anyway. The remaining
+ * adds absorb their activations. */
 static void fuse(struct builder *b)
 {
 	if (b->o->keep_all || b->b->plain)
@@ -156,7 +157,7 @@ static void make_step(struct builder *b, wasd_node head)
 	p->n_steps++;
 }
 
-/* Steps in the order of the chains' last nodes. */
+/* Makes the steps, in the order of the chains' last nodes. */
 static void make_steps(struct builder *b)
 {
 	for (wasd_node out = 1; out < b->g->n_nodes; out++) {
@@ -190,7 +191,7 @@ static int new_slot(struct plan *p, size_t bytes, int first, int last)
 	return p->n_slots++;
 }
 
-/* When the value of node v, made by step `made` (-1: the input), is read for the last time. */
+/* Time of the last read of the value of node v, computed by step `made` (-1: the input). */
 static int last_read(const struct builder *b, wasd_node v, int made)
 {
 	const struct plan *p = b->p;
@@ -247,12 +248,12 @@ static void grad_slots(struct builder *b)
 			continue;
 		wasd_node out = (wasd_node)(s->y - p->value);
 		int now = time_back(p, i);
-		if (p->grad_slot[out] < 0) /* the logits: the loss writes it */
+		if (p->grad_slot[out] < 0) /* gradient of the logits, written by the loss */
 			p->grad_slot[out] = new_slot(p, s->dy->bytes, p->n_steps, now);
 		struct slot *dy = &p->slots[p->grad_slot[out]];
 		bool shared = !s->node->layer->in_place_bwd || b->b->plain;
 		for (int k = s->n_in - 1; k >= 0; k--) {
-			/* The residual's gradient first: it is dy but for the mask. */
+			/* The residual's gradient first: it equals dy except for the activation's mask. */
 			if (!s->dx[k])
 				continue;
 			wasd_node in = (wasd_node)(s->x[k] - p->value);
@@ -284,7 +285,7 @@ static int by_place(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* Addresses for all slots; returns the bytes they take together. order, near: room for n_slots pointers each. */
+/* Assigns an address to every slot; returns their total size in bytes. order, near: room for n_slots pointers each. */
 static size_t place_slots(struct plan *p, struct slot **order, struct slot **near)
 {
 	size_t total = 0;
@@ -394,8 +395,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 		struct step *st = &p->steps[i];
 		st->packs = packs;
 		if (!st->kernel) {
-			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for it", st->node->layer->op,
-			              st->node->name, be->name);
+			s = wasd_fail(err, WASD_EUNSUPPORTED, "%s %s: the backend \"%s\" has no kernel for this layer",
+			              st->node->layer->op, st->node->name, be->name);
 			goto end;
 		}
 		if (o->planned)

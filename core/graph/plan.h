@@ -1,11 +1,11 @@
-/* graph/plan.h - the steps of a pass and where their tensors lie: what plan, exec and arena share. */
+/* graph/plan.h - the steps of a pass and the places of their tensors, shared by plan.c, exec.c and arena.c. */
 #ifndef GRAPH_PLAN_H
 #define GRAPH_PLAN_H
 
 #include "backend/backend.h"
 #include "graph/graph.h"
 
-/* An allocation of the plan: `bytes` needed from time `first` to time `last`. */
+/* One allocation of the plan: `bytes` at offset `at`, in use from time `first` to time `last`. */
 struct slot {
 	size_t bytes, at;
 	int first, last;
@@ -15,17 +15,17 @@ struct slot {
 struct plan {
 	struct step *steps;
 	int n_steps;
-	struct tensor *value, *grad; /* per node: output and its gradient; data NULL = not in this plan */
+	struct tensor *value, *grad; /* per node: output and its gradient; data NULL = not computed by this plan */
 	int *value_slot, *grad_slot; /* per node, -1 = none */
-	int *step_of;                /* per node: the step that makes it, -1 = none (dead or fused away) */
+	int *step_of;                /* per node: the step that computes it, -1 = none (unused or fused away) */
 	struct slot *slots;
 	int n_slots;
 	int *saved_slot; /* per step */
 	struct tensor **pointers;
-	bool *flags; /* what the steps' x, dx, dx_add point into */
+	bool *flags; /* storage behind the steps' x, dx (pointers) and dx_add (flags) */
 	int n_nodes;
-	struct wasd_arena *arena; /* whose block it is; NULL: the plan's own */
-	char *block;              /* all of it; then scratch */
+	struct wasd_arena *arena; /* owner of the block; NULL: the plan owns it */
+	char *block;              /* all slots, followed by the scratch space */
 	size_t bytes, scratch_at;
 	void *scratch;
 };
@@ -34,13 +34,13 @@ struct wasd_arena {
 	char *block;
 	size_t bytes;
 };
-/* At least so many bytes from now on. The block may move. */
+/* Grows the block to at least `bytes`. The block may move. */
 enum wasd_status arena_reserve(struct wasd_arena *a, size_t bytes, struct wasd_err *err);
 
-/* packs: where constant weights are kept packed; NULL = they may change. */
+/* packs: store for packed constant weights; NULL = the weights may change. */
 enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
                              int threads, struct packs *packs, struct plan *p, struct wasd_err *err);
-/* Points tensors and steps into the block, which in an arena may have moved. */
+/* Points tensors and steps into the block. Call again after an arena's block has moved. */
 void plan_bind(struct plan *p);
 void plan_done(struct plan *p);
 

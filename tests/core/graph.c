@@ -388,7 +388,7 @@ static void builder_errors(void)
 			break;
 		case 8:
 			wasd_graph_augmentable(g, "c1", "alpha", 2);
-			want = "c1: its alpha";
+			want = "c1: alpha";
 			break;
 		case 9:
 			c = wasd_graph_relu(g, 77);
