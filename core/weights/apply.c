@@ -1,19 +1,19 @@
 /* core/weights/apply.c - SW = alpha PW T^t over rows of k*k taps, and its gradients
  *     dPW += alpha dSW T,    dalpha = <dSW, PW T^t> = <dSW T, PW>
- * so that backward needs the one product dSW T for both. Rows go through in a fixed number of chunks whose partial sums
- * are added in order: the result does not depend on the number of threads.
+ * so that backward needs only the product dSW T for both. Rows are processed in a fixed number of chunks whose partial
+ * sums are added in order, so the result does not depend on the number of threads.
  *
- * T is kept as the list of its entries (a row of T has at most one for the nearest-sampling kinds and four for crop and
- * resize). The kernels of this file are for every CPU and number type. When T is a pure copy the taps of a row are
- * moved one by one; else LANES rows at a time are turned so that a tap of all of them is one vector, and each entry is
- * one multiply-add of vectors.
+ * T is stored as the list of its entries (a row of T has at most one entry for nearest sampling and four for crop and
+ * resize). The kernels of this file support every CPU and number type. If T is a pure copy, the taps of a row are moved
+ * one by one; else LANES rows at a time are transposed, so that one tap of all rows is one vector and each entry is one
+ * vector multiply-add.
  */
 #include <string.h>
 
 #include "weights/apply.h"
 
 #define LANES APPLY_LANES
-#define CHUNK_ROWS 512 /* at least: below this a thread is not worth waking */
+#define CHUNK_ROWS 512 /* minimum: fewer rows are not worth waking a thread */
 
 /* ---- copies ------------------------------------------------------------------------------------- */
 
@@ -63,7 +63,7 @@ static void copy_backward(const struct apply_job *j, size_t begin, size_t end, d
 
 typedef real lanes[LANES];
 
-/* n <= LANES rows of `taps` values as taps vectors; the lanes of absent rows are 0. */
+/* Transposes n <= LANES rows of `taps` values into taps vectors; the lanes of absent rows are 0. */
 static inline void turn(const real *rows, size_t n, int taps, lanes *out)
 {
 	if (n < LANES)

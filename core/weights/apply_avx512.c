@@ -1,13 +1,12 @@
-/* core/weights/apply_avx512.c - transforms of float32 rows on CPUs with AVX-512, as fast as memory gives them.
+/* core/weights/apply_avx512.c - transforms of float32 rows on CPUs with AVX-512, bound by memory bandwidth.
  *
- * A block of 16 rows of n taps is n whole vectors, so which lane of which vector a tap is in is the same in every
- * block. A vector of the result y = M x is a sum of terms: the lanes of one vector of x in another order, times a
- * vector of entries of M, nothing in the lanes that take no part. A copy needs one term for each of the two to four
- * vectors of x that lie where y's rows are; where several taps of a lane's sum are in one vector of x, that vector has
- * as many terms. Terms are ordered so that each lane takes its sum in the order of the entries: forward gives the very
- * bits of the portable kernel.
+ * A block of 16 rows of n taps is n whole vectors, so a tap is in the same lane of the same vector in every block. A
+ * vector of the result y = M x is a sum of terms: the permuted lanes of one vector of x times a vector of entries of M,
+ * with unused lanes masked. A copy needs one term for each of the two to four vectors of x that hold the rows of y. If
+ * several taps of a lane's sum are in one vector of x, that vector has one term for each. Terms are ordered so that
+ * each lane adds in the order of the entries: forward gives the same bits as the portable kernel.
  *
- * Rows left over at the end of a chunk (there are some only in the last one) go to the portable kernel.
+ * The portable kernel processes the rows left over at the end of the last chunk.
  */
 #if defined(__x86_64__) && !defined(WASD_DOUBLE)
 
@@ -26,8 +25,8 @@ struct layout {
 	int to, from, row[APPLY_TAPS + 1];
 };
 
-/* Makes the term of vector v of y that takes lane l from place x of the block, unless one that reads the same vector
- * has that lane free. */
+/* Adds the product for lane l, read from place x of the block, to a term of the current vector of y: to one that reads
+ * the same vector of x and has lane l free, else to a new one. False: too many terms. */
 static bool add_product(struct apply_job *j, int first, int *n, int l, int x, real w)
 {
 	struct apply_term *t = &j->term[first], *end = &j->term[*n];
@@ -45,7 +44,7 @@ static bool add_product(struct apply_job *j, int first, int *n, int l, int x, re
 	return true;
 }
 
-/* By the vector that they read; those that read the same one stay as they are. */
+/* Stable sort by the vector of x that the terms read. */
 static void sort_terms(struct apply_term *t, int n)
 {
 	for (int i = 1; i < n; i++)
@@ -85,7 +84,7 @@ static bool prepare(struct apply_job *j)
 
 /* ---- kernels ------------------------------------------------------------------------------------------ */
 
-/* Vector v of the block's y. A copy's entries are all 1. */
+/* Computes vector v of the block's y. copy: all entries are 1. */
 AVX512_INLINE __m512 sum_terms(const struct apply_job *j, int v, const float *x, bool copy)
 {
 	__m512 y = _mm512_setzero_ps();

@@ -9,8 +9,8 @@
 struct part {
 	const struct weight_strategy *by;
 	void *self;
-	struct weight_param *param; /* with a link: what it forms */
-	bool *first;                /* per such parameter: no earlier link forms it */
+	struct weight_param *param; /* with a link: the parameters that it forms */
+	bool *first;                /* per such parameter: true if no earlier link forms it */
 	int n_params;
 };
 
@@ -19,10 +19,10 @@ struct weight_chain {
 	struct wasd_model *model;
 	struct part part[WASD_WEIGHTS_MAX];
 	int n;
-	struct part *drawing;             /* the one that draws, NULL = none */
-	struct wasd_rng rng, rng_before;  /* before the draw that now holds */
-	const struct wasd_recipe *recipe; /* the last drawn by it */
-	real *input;                      /* what a later link was given, recomputed; NULL: no parameter has two links */
+	struct part *drawing;             /* the strategy that draws, NULL = none */
+	struct wasd_rng rng, rng_before;  /* rng_before: state before the current draw */
+	const struct wasd_recipe *recipe; /* its last draw */
+	real *input; /* buffer to recompute the input of a later link; NULL: no parameter has two links */
 };
 
 /* ---- create ------------------------------------------------------------------------------------------- */
@@ -36,7 +36,7 @@ static enum wasd_status read_options(const struct weight_strategy *by, const str
 	return st ? st : fields_numbers(s->spec, s->at, by->options, v, err);
 }
 
-/* A layer's kernel or matrix, and no scale of a normalisation. */
+/* True for a layer with a kernel or matrix, false for the scale of a normalisation. */
 static bool has_weights(const struct wasd_graph *g, wasd_node n)
 {
 	int w = wasd_graph_node_info(g, n).weight;
@@ -78,7 +78,7 @@ static enum wasd_status check_place(const struct weight_chain *c, const struct p
 		if (c->part[i].by == p->by)
 			return wasd_fail_at(err, WASD_EINVAL, at, "%s is in the list twice", p->by->name);
 	if (p->by->draw && c->drawing)
-		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both form the weights of a pass anew: take one of them",
+		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both draw the weights of a pass: use only one of them",
 		                    c->drawing->by->name, p->by->name);
 	return c->n < WASD_WEIGHTS_MAX ? WASD_OK :
 	                                 wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", WASD_WEIGHTS_MAX);
@@ -135,7 +135,7 @@ static enum wasd_status add_all(struct weight_chain *c, const struct chain_spec 
 	if (!spec->weights)
 		return add(c, &weight_was, spec, spec->was, "/was", err);
 	if (spec->was)
-		return wasd_fail_at(err, WASD_EINVAL, "/weights", "goes without \"was\", which is its short form");
+		return wasd_fail_at(err, WASD_EINVAL, "/weights", "cannot be combined with \"was\", which is its short form");
 	if (!cJSON_IsArray(spec->weights))
 		return wasd_fail_at(err, WASD_EINVAL, "/weights", "must be an array of objects with a \"type\"");
 	cJSON_ArrayForEach(own, spec->weights)
@@ -220,7 +220,7 @@ void chain_apply(struct weight_chain *c)
 		}
 }
 
-/* What link i was given for the parameter at `offset`: the master, through the links before it. */
+/* The input of link i for the parameter at `offset`: the master weights after the links before it. */
 static const real *input_of(struct weight_chain *c, int i, size_t offset)
 {
 	const real *v = wasd_model_master(c->model) + offset;
@@ -284,7 +284,7 @@ cJSON *chain_draw_json(const struct weight_chain *c)
 	return c->drawing ? c->drawing->by->to_json(c->drawing->self) : cJSON_CreateFalse();
 }
 
-/* ---- what travels in a checkpoint ------------------------------------------------------------------------ */
+/* ---- checkpoint contents --------------------------------------------------------------------------------- */
 
 bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
 {
@@ -302,8 +302,8 @@ bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
 const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, const char **stream)
 {
 	*stream = c->drawing ? c->drawing->by->name : weight_was.name;
-	return c->drawing && batch && holds(c) ? c->rng_before.s :
-	                                         c->rng.s; /* a recipe that holds is drawn again when the run goes on */
+	/* A recipe that holds for the epoch is drawn again on resume. */
+	return c->drawing && batch && holds(c) ? c->rng_before.s : c->rng.s;
 }
 
 enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4], const cJSON *recorded,
@@ -320,7 +320,7 @@ enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4
 	return c->drawing->by->draw(c->drawing->self, when, &c->rng, &c->recipe, err);
 }
 
-/* ---- what is told of it ----------------------------------------------------------------------------------- */
+/* ---- metrics and warnings --------------------------------------------------------------------------------- */
 
 bool chain_metric(const struct weight_chain *c, int i, int epoch, const char **name, double *value)
 {

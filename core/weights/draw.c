@@ -1,4 +1,4 @@
-/* core/weights/draw.c - one transform for every augmented layer of a network. Its JSON form is made in
+/* core/weights/draw.c - a draw: one transform for every augmented layer of a network. Its JSON form is in
  * graph/draw_json.c, which knows the layers' names. */
 #include "weights/apply.h"
 
@@ -60,7 +60,7 @@ bool wasd_draw_box(const struct wasd_draw_layer *l)
 	return true;
 }
 
-/* Rows of part i: from *first so many. */
+/* Number of rows of part i; *first: its first row. */
 static size_t rows_of(const struct wasd_draw_layer *l, int i, int outs, size_t rows, size_t *first)
 {
 	int64_t n = parts_of(l), begin = outs * i / n, end = outs * (i + 1) / n;

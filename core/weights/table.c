@@ -1,4 +1,4 @@
-/* weights/table.c - every way to form the weights that a pass computes with. */
+/* weights/table.c - the table of weight strategies. */
 #include "weights/strategy.h"
 
 #include <string.h>

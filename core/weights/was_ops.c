@@ -1,7 +1,7 @@
-/* core/weights/was_ops.c - the kinds of spatial transform of a k x k kernel, each as the k*k x k*k matrix T of
- * web/docs/was.md#transforms: SW tap = sum over PW taps T[out][in] PW[in], tap index y*k+x.
+/* core/weights/was_ops.c - the spatial transforms of a k x k kernel, each as the k*k x k*k matrix T of
+ * web/docs/was.md#transforms: SW[out] = sum over in of T[out][in] PW[in], with tap index y*k+x.
  *
- * Coordinates: x right, y down, centre (c,c) with c = (k-1)/2, pixel centres at whole numbers.
+ * Coordinates: x right, y down, centre (c,c) with c = (k-1)/2, pixel centres at integers.
  */
 #include <math.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "wasd/weights.h"
 
 #define RAD (3.14159265358979323846 / 180)
-#define MAX_SHIFT 64.0 /* farther than any kernel: the result is an empty kernel anyway */
+#define MAX_SHIFT 64.0 /* beyond any kernel side: larger shifts also give an empty kernel */
 
 /* ---- affine family: nearest sampling, zero fill --------------------------------------------- */
 
@@ -97,7 +97,7 @@ static bool rotate_sample(int k, const double *law, struct wasd_rng *r, double *
 
 /* ---- crop and resize --------------------------------------------------------------------------- */
 
-/* Resize of n samples from offset off to k, bilinear, corners not aligned. Row o of R(off,n) (k x k):
+/* Bilinear resize of n samples from offset off to k samples, corners not aligned. Row o of R(off,n) (k x k):
  * s = max((o+0.5) n/k - 0.5, 0), q = floor(s), f = s-q:  R[off+q] += 1-f, R[off+min(q+1,n-1)] += f. */
 static void resize_row(int k, int off, int n, int o, double *row)
 {
@@ -136,8 +136,8 @@ static int crop_check(int k, const double *p)
 	return -1;
 }
 
-/* Ten tries for an area k*k U(lo,hi) and an aspect exp(U(log lo, log hi)) that fit; else the whole kernel. law: scale,
- * ratio. */
+/* Tries up to ten times to draw an area k*k U(lo,hi) and an aspect exp(U(log lo, log hi)) that fit; else takes the
+ * whole kernel. law: scale, ratio. */
 static bool crop_sample(int k, const double *law, struct wasd_rng *r, double *p)
 {
 	p[0] = p[1] = 0;
@@ -194,10 +194,10 @@ static bool flip_sample(int k, const double *law, struct wasd_rng *r, double *p)
 /* clang-format on */
 
 static const struct wasd_transform_op ops[] = {
-	{.name = "identity", .summary = "the kernel as it is", .matrix = identity_matrix},
+	{.name = "identity", .summary = "leaves the kernel unchanged", .matrix = identity_matrix},
 	{
 		.name = "translate",
-		.summary = "shifted by whole taps; zeros enter",
+		.summary = "shifts by whole taps, filling with zeros",
 		.params = {SHIFT("dx"), SHIFT("dy")},
 		.matrix = translate_matrix,
 		.type = "translate",
@@ -207,7 +207,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "crop_resize",
-		.summary = "a part of the kernel, enlarged to its size",
+		.summary = "enlarges a part of the kernel to the full size",
 		.check = crop_check,
 		.matrix = crop_matrix,
 		.params = {CROP("i", 0), CROP("j", 0), CROP("h", 1), CROP("w", 1)},
@@ -218,7 +218,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "scale",
-		.summary = "enlarged about its centre",
+		.summary = "enlarges about the centre",
 		.params = {SCALE},
 		.matrix = scale_matrix,
 		.type = "scale",
@@ -227,7 +227,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "shear",
-		.summary = "sheared about its centre",
+		.summary = "shears about the centre",
 		.params = {ANGLE("shear_x"), ANGLE("shear_y")},
 		.matrix = shear_matrix,
 		.type = "shear",
@@ -236,7 +236,7 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "rotate",
-		.summary = "rotated about its centre",
+		.summary = "rotates about the centre",
 		.params = {ANGLE("angle")},
 		.matrix = rotate_matrix,
 		.type = "rotate",
@@ -245,18 +245,18 @@ static const struct wasd_transform_op ops[] = {
 	},
 	{
 		.name = "affine",
-		.summary = "rotated, shifted, scaled and sheared; only in draws that are given",
+		.summary = "rotates, shifts, scales and shears; only in draws given explicitly",
 		.matrix = general_matrix,
 		.params = {ANGLE("angle"), SHIFT("dx"), SHIFT("dy"), SCALE, ANGLE("shear_x"), ANGLE("shear_y")},
 	},
 	{.name = "hflip",
-     .summary = "mirrored left to right",
+     .summary = "mirrors left to right",
      .matrix = hflip_matrix,
      .type = "hflip",
      .law = {FLIP_LAW},
      .sample = flip_sample},
 	{.name = "vflip",
-     .summary = "mirrored top to bottom",
+     .summary = "mirrors top to bottom",
      .matrix = vflip_matrix,
      .type = "vflip",
      .law = {FLIP_LAW},
@@ -283,7 +283,7 @@ const struct wasd_transform_op *wasd_transform_op_find(const char *name)
 	return NULL;
 }
 
-/* identity, copy/from, live and box follow from T. */
+/* Derives identity, copy/from, live and box from T. */
 static void derive(struct wasd_transform *t)
 {
 	int k = t->k, kk = k * k, y0 = k, x0 = k, y1 = -1, x1 = -1;
