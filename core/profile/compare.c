@@ -1,10 +1,10 @@
-/* profile/compare.c - a searched profile beside random draws of the same cost (wasd/profile.h): the benchmark of the
- * search. */
+/* profile/compare.c - compares a searched profile with random draws of the same cost (wasd/profile.h): the benchmark of
+ * the search. */
 #include "profile/maker.h"
 
 #include <string.h>
 
-enum { CALIBRATION = 4, TEST = 10 }; /* batches: a judgement takes both */
+enum { CALIBRATION = 4, TEST = 10 }; /* batches; each evaluation uses both */
 
 static bool told(struct maker *m, int done, int of)
 {
@@ -18,7 +18,8 @@ static void shuffled(struct wasd_rng *r, uint32_t *order, int n)
 	wasd_rng_shuffle(r, order, (size_t)n);
 }
 
-/* Random transforms in a random order until they save `need`; when all layers have one, dearer ones in random order. */
+/* Gives layers random transforms in random order until they save `need`. If all layers have one and that is not enough,
+ * replaces them in random order by a transform with the largest saving. */
 static void random_pick(const struct search_space *space, struct wasd_rng *r, uint64_t need, int *pick)
 {
 	uint32_t order[256];
@@ -57,8 +58,8 @@ static enum wasd_status own_statistics(void *ctx, struct wasd_pass *p, struct wa
 	return WASD_OK;
 }
 
-/* Accuracy on the images of `test` with statistics of its own (r NULL: plain weights). Not compiled as for serving: for
- * a few images that costs more than the passes do. */
+/* Accuracy on the images of `test` with freshly measured statistics (r NULL: plain weights). Does not compile a bundle
+ * as serving does: for a few images that costs more than the passes. */
 static enum wasd_status judge(struct maker *m, const struct wasd_recipe *r, struct wasd_loader *test,
                               struct measure_result *out, struct wasd_err *err)
 {

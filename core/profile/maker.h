@@ -1,5 +1,5 @@
-/* profile/maker.h - a search's inside, shared by the search for one profile (profile.c) and the comparison with random
- * draws (compare.c). */
+/* profile/maker.h - the state of a profile search, shared by the search for one profile (profile.c) and the comparison
+ * with random draws (compare.c). */
 #ifndef PROFILE_MAKER_H
 #define PROFILE_MAKER_H
 
@@ -34,26 +34,26 @@ struct maker {
 	struct train_spec spec;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
-	struct wasd_exec *exec; /* judges and calibrates */
+	struct wasd_exec *exec; /* for evaluation and calibration */
 	struct wasd_exec_opts eval;
 	struct wasd_holdout holdout;
-	struct wasd_loader *some_val, *val, *calib; /* some_val: what a search judges by */
+	struct wasd_loader *some_val, *val, *calib; /* some_val: the images that a search evaluates choices on */
 	uint32_t *some, *subset;
 	struct search_space space;
-	struct wasd_draw draw; /* of the choice at hand: one layer for each of space */
+	struct wasd_draw draw; /* draw of the current choice, with one layer for each layer of space */
 	int evaluations, done;
 	bool stopped;
 };
 
-/* Reads the request, builds the network, opens the images. calibration: batches that statistics are measured on, 0 = as
- * in training. maker_done also after a failure. */
+/* Reads the request, builds the network, opens the images. calibration: number of batches for measuring statistics, 0 =
+ * as in training. Call maker_done even after a failure. */
 enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r,
                             struct wasd_err *err);
 void maker_done(struct maker *m);
-/* What the search finds stays in m->draw, its statistics in the DOM set. */
+/* Leaves the draw that the search finds in m->draw, and its statistics in the DOM set. */
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err);
 void maker_set_draw(struct maker *m, const int *pick);
-/* Asks the caller's go_on. */
+/* A tick that calls the caller's go_on. */
 struct measure_tick maker_tick(struct maker *m);
 
 #endif

@@ -1,19 +1,17 @@
-/* profile/search.c - the search for a draw (our own; the paper draws at random).
+/* profile/search.c - the search for a draw (our own method; the paper draws at random).
  *
- * What makes a good draw: dropping a row or a column of taps costs accuracy by itself, and it moves the layer's output
- * by one position, which costs more, unless the next layer moves it back. So the search works with pairs of neighbours
- * that move in opposite directions:
+ * Dropping a row or a column of taps costs some accuracy, and it also moves the layer's output by one position, which
+ * costs more unless the next layer moves it back. So the search works with pairs of neighbouring layers that move in
+ * opposite directions:
  *
- *   1. Prices. Each layer alone and each pair of neighbours, transformed with all others left as they are: the rise of
- *   the loss. Options that
- *      save least come first, so that diagonals stay unpriced when evaluations run short; then a diagonal costs what
- *      its two axes cost together.
- *   2. A plan. Prices add up well enough to choose by: the chain of layers is cut into pairs and single layers with the
- *   least sum of prices
- *      whose saving reaches the goal (dynamic programming over layers and quantised saving).
- *   3. Refinement. The best of that plan and of the regular patterns (one direction and its opposite, from layer to
- *   layer) is changed a little at
- *      a time: a layer, a pair, two pairs exchanged, a stretch mirrored; changes that judge better stay.
+ *   1. Prices. The price of a transform of one layer, or of a pair of neighbours, is the rise of the loss with all
+ *      other layers unchanged. Options with the smallest saving are priced first, so that diagonals stay unpriced if
+ *      the evaluations run short; the price of a diagonal is then the sum of its two axes.
+ *   2. Plan. Prices are additive enough to choose by: the chain of layers is divided into pairs and single layers with
+ *      the lowest sum of prices whose saving reaches the goal (dynamic programming over layers and quantised saving).
+ *   3. Refinement. The best of that plan and of the regular patterns (alternating one direction and its opposite) is
+ *      changed in small steps: set a layer, set a pair, exchange two layers or pairs, mirror a range. Changes that
+ *      lower the loss are kept.
  *
  * All random choices come from one stream of the seed. */
 #include "profile/search.h"
@@ -21,9 +19,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { UNITS = 512 }; /* steps of saving in the plan */
+enum { UNITS = 512 }; /* quantisation steps of the saving in the plan */
 #define PRICING_SHARE 0.6
-#define TRIES 200 /* changes looked at for one that is possible and new */
+#define TRIES 200 /* attempts to find a change that is possible and new */
 
 struct judged {
 	double loss;
@@ -35,9 +33,9 @@ struct search {
 	struct search_judge judge;
 	int evaluations, used;
 	struct wasd_rng rng;
-	double plain; /* loss of the layers as they are */
-	/* Rise of the loss, NaN where it is not known: of layer i alone with option o, and of layers i, i+1 with o and what
-	 * undoes o. */
+	double plain; /* loss of the unchanged layers */
+	/* Prices, NaN = unknown. alone[i][o]: layer i alone with option o. pair[i][o]: layer i with option o and layer i+1
+	 * with the option that undoes its move. */
 	double **alone, **pair;
 	struct judged *seen;
 	int kept[SEARCH_KEPT], n_kept; /* indices into seen */
@@ -59,7 +57,7 @@ uint64_t search_saving(const struct search_space *space, const int *pick)
 	return sum;
 }
 
-/* The option of that layer that moves the map by (dy,dx), -1: it has none. */
+/* The layer's option that moves the map by (dy,dx); -1: none. */
 static int moving(const struct search_layer *l, int dy, int dx)
 {
 	for (int o = 0; o < l->n; o++)
@@ -68,7 +66,7 @@ static int moving(const struct search_layer *l, int dy, int dx)
 	return -1;
 }
 
-/* What layer i+1 has to take for option o of layer i to be undone; -1: it cannot, or there is nothing to undo. */
+/* The option of layer i+1 that undoes the move of option o of layer i; -1: none, or o does not move the map. */
 static int undoing(const struct search *s, int i, int o)
 {
 	const struct search_option *p = &s->space->layer[i].option[o];
@@ -87,7 +85,7 @@ static const struct judged *known(const struct search *s, const int *pick)
 	return NULL;
 }
 
-/* Judges a choice, once. INFINITY when the evaluations are used. */
+/* Judges a choice, at most once. *loss is INFINITY if the evaluations are used up. */
 static enum wasd_status judge(struct search *s, const int *pick, double *loss, struct wasd_err *err)
 {
 	const struct judged *j = known(s, pick);
@@ -108,8 +106,8 @@ static enum wasd_status judge(struct search *s, const int *pick, double *loss, s
 
 /* ---- prices ------------------------------------------------------------------------------------------------- */
 
-/* Options of all layers in the order in which they are priced: the k-th of every layer before the k+1-st of any. Pairs
- * first: they are what plans are mostly made of. A layer alone is priced where nothing undoes its option. */
+/* Prices option `rank` of every layer, as a pair with the option of the next layer that undoes it: plans consist mostly
+ * of pairs. A layer alone is priced only if no option undoes its move. */
 static enum wasd_status price_rank(struct search *s, int rank, int limit, int *pick, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
@@ -131,7 +129,7 @@ static enum wasd_status price_rank(struct search *s, int rank, int limit, int *p
 	return st;
 }
 
-/* An option that nobody priced and that does what two others do together costs what they cost. */
+/* The estimated price of an unpriced option that combines two others is the sum of their prices. */
 static void estimate(struct search *s, double **price)
 {
 	for (int i = 0; i < s->space->n; i++) {
@@ -162,8 +160,8 @@ enum wasd_status search_price(struct search *s, struct wasd_err *err)
 
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
-/* A layer alone whose price is not known: the pair's, since half of that is its own and the move on top is guessed to
- * cost as much again. */
+/* The price of a layer alone. If it is unknown: the price of the pair, since half of that is the layer's own and the
+ * uncompensated move is assumed to cost as much again. */
 static double price_alone(const struct search *s, int i, int o)
 {
 	return !isnan(s->alone[i][o]) ? s->alone[i][o] : s->pair[i][o];
@@ -172,7 +170,7 @@ static double price_alone(const struct search *s, int i, int o)
 struct cell {
 	double cost;
 	int option, layers, from;
-}; /* layers: taken by the last step, 1 or 2; from: units before it */
+}; /* layers: number of layers in the last step, 1 or 2; from: units before that step */
 
 static void offer(struct cell *to, double cost, int option, int layers, int from)
 {
@@ -180,13 +178,13 @@ static void offer(struct cell *to, double cost, int option, int layers, int from
 		*to = (struct cell){cost, option, layers, from};
 }
 
-/* Steps of saving, rounded down so that a plan never saves less than it counts. */
+/* The saving in units, rounded down so that a plan never saves less than its units say. */
 static int units(uint64_t saves, uint64_t need)
 {
 	return need ? (int)fmin(UNITS, floor((double)saves / (double)need * UNITS)) : 0;
 }
 
-/* row[i]: the best ways to have decided on the first i layers, by units saved (UNITS: all that is needed, or more). */
+/* Extends row[i], the best plans for the first i layers by units saved (UNITS: the goal or more), by one step. */
 static void extend(const struct search *s, struct cell (*row)[UNITS + 1], int i, uint64_t need)
 {
 	const struct search_layer *l = &s->space->layer[i];
@@ -216,7 +214,7 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 	for (int i = 0; i < n; i++)
 		most += s->space->layer[i].option[s->space->layer[i].n - 1].saves;
 	if (most < need)
-		return wasd_fail(err, WASD_ENOTFOUND, "no draw saves as much");
+		return wasd_fail(err, WASD_ENOTFOUND, "no draw saves that many multiply-adds");
 	struct cell(*row)[UNITS + 1] = wasd_malloc((size_t)(n + 2) * sizeof *row);
 	if (!row)
 		return wasd_fail(err, WASD_ENOMEM, "search for a profile");
@@ -237,7 +235,7 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 			pick[i + 1] = undoing(s, i, c->option);
 	}
 	wasd_free(row);
-	/* Rounding may hide the last way: everything as cheap as it gets. */
+	/* Rounding may hide the only solution: then take the largest saving in every layer. */
 	for (int i = 0; i < n && !found; i++)
 		pick[i] = s->space->layer[i].n - 1;
 	return WASD_OK;
@@ -245,7 +243,7 @@ enum wasd_status search_solve(struct search *s, uint64_t need, int *pick, struct
 
 /* ---- refinement ------------------------------------------------------------------------------------------------- */
 
-/* Leaves layers as they are, dearest first, as long as what remains saves enough. */
+/* Resets layers to unchanged, the most expensive first, as long as the rest saves enough. */
 static void relax(const struct search *s, uint64_t need, int *pick)
 {
 	for (;;) {
@@ -272,7 +270,7 @@ static void relax(const struct search *s, uint64_t need, int *pick)
 	}
 }
 
-/* One direction and its opposite, from layer to layer; false: it saves too little. */
+/* Fills pick with moves that alternate between one direction and its opposite. False: this saves too little. */
 static bool pattern(const struct search *s, int dy, int dx, uint64_t need, int *pick)
 {
 	int sign = 1;
@@ -308,7 +306,7 @@ static void set_pair(struct search *s, int *pick)
 		pick[i + 1] = 0;
 }
 
-/* Two layers, or two pairs, take each other's moves. */
+/* Exchanges the moves of two layers or of two pairs. */
 static void exchange(struct search *s, int *pick)
 {
 	int a = below(s, s->space->n), b = below(s, s->space->n), length = 1 + below(s, 2);
@@ -333,7 +331,7 @@ static void mirror(struct search *s, int *pick)
 	}
 }
 
-/* A new choice near `from` that saves enough, into `to`; false: none was found. */
+/* Writes a new choice near `from` that saves enough to `to`. False: none was found. */
 static bool neighbour(struct search *s, const int *from, uint64_t need, int *to)
 {
 	static void (*const changes[])(struct search *, int *) = {set_layer, set_pair, set_pair, exchange, mirror};
@@ -348,7 +346,7 @@ static bool neighbour(struct search *s, const int *from, uint64_t need, int *to)
 	return false;
 }
 
-/* Judges a choice and takes it for the best so far if it is. */
+/* Judges a choice and copies it to `best` if its loss is lower than *least. */
 static enum wasd_status try(struct search *s, const int *pick, int *best, double *least, struct wasd_err *err)
 {
 	double loss;
@@ -415,7 +413,7 @@ int search_used(const struct search *s)
 	return s->used;
 }
 
-/* ---- making one -------------------------------------------------------------------------------------------- */
+/* ---- create and destroy ------------------------------------------------------------------------------------ */
 
 static double **prices(const struct search_space *space)
 {
