@@ -1,4 +1,4 @@
-/* attempt_messages.c - what a training process says: checked, stored, acknowledged. See attempt.c. */
+/* attempt_messages.c - checks, stores and acknowledges the messages of a training process. See attempt.c. */
 #include "jobs/attempt.h"
 #include "log.h"
 #include "wasd/protocol.h"
@@ -21,7 +21,7 @@ void attempt_flush_logs(struct attempt *a)
 	for (int i = 0; i < a->n_batch; i++)
 		in[n++] = (struct storage_log_in){a->batch[i].ts, a->batch[i].level, a->batch[i].text};
 	if (a->dropped) {
-		snprintf(note, sizeof note, "%d more lines came too fast and were left out", a->dropped);
+		snprintf(note, sizeof note, "%d more lines came too fast and were dropped", a->dropped);
 		in[n++] = (struct storage_log_in){0, "warn", note};
 	}
 	if (storage_log_add(a->jobs->cfg.db, a->id, a->number, in, n, NULL) == WASD_OK) {
@@ -46,7 +46,7 @@ void attempt_flush_logs(struct attempt *a)
 	a->n_batch = a->dropped = 0;
 }
 
-/* From the process, or our own notes between its lines (which are no part of its last words). */
+/* Adds a line from the process, or a note of our own (which is not part of the process's last lines). */
 static void add_line(struct attempt *a, const char *level, const char *text, bool own)
 {
 	char *line = wasd_strndup(text, strnlen(text, LINE_MAX_BYTES)), *again = line && !own ? wasd_strdup(line) : NULL;
@@ -83,10 +83,10 @@ void attempt_note(struct attempt *a, const char *level, const char *fmt, ...)
 
 static enum wasd_status missing(struct wasd_err *err, const char *type, const char *what)
 {
-	return wasd_fail(err, WASD_ECORRUPT, "%s without a proper %s", type, what);
+	return wasd_fail(err, WASD_ECORRUPT, "%s has no valid %s", type, what);
 }
 
-/* Members that the message's row demands: without them the frame had not come this far. */
+/* Reads members that the message's row requires: a frame without them is refused earlier. */
 static const char *string_of(const struct wasd_frame *m, const char *name)
 {
 	const char *s = "";
@@ -103,10 +103,10 @@ static int64_t number_of(const struct wasd_frame *m, const char *name)
 
 static void acknowledge(struct attempt *a, uint32_t seq)
 {
-	task_send(&a->task, wasd_message("ack", "seq:i", (int64_t)seq), "does not take its acknowledgements");
+	task_send(&a->task, wasd_message("ack", "seq:i", (int64_t)seq), "cannot send it an acknowledgement");
 }
 
-/* Storage said no to something the process sent: it cannot go on. */
+/* Storage refused data from the process, which therefore cannot continue. */
 static void refused(struct attempt *a, const char *what, const struct wasd_err *err)
 {
 	char why[170];
@@ -146,7 +146,7 @@ static void set_member(cJSON *p, const char *name, cJSON *v)
 		cJSON_Delete(v);
 }
 
-/* A copy of what is known with another phase, about which nothing is known yet; NULL: no memory. */
+/* A copy of the progress with a new phase whose progress is unknown; NULL: no memory. */
 static cJSON *progress_in(const struct attempt *a, const char *phase)
 {
 	cJSON *p = a->progress ? cJSON_Duplicate(a->progress, true) : cJSON_CreateObject();
@@ -248,13 +248,13 @@ static bool read_metrics(const cJSON *values, const cJSON *nonfinite, struct sto
 		else if (nonfinite && wasd_json_str(nonfinite, v->string, &what))
 			x = !strcmp(what, "inf") ? INFINITY : !strcmp(what, "-inf") ? -INFINITY : NAN;
 		else
-			continue; /* null and no flag: not measured */
+			continue; /* null without a flag: not measured */
 		out[(*n)++] = (struct storage_metric){v->string, x};
 	}
 	return true;
 }
 
-/* Progress comes four times a second at most; an epoch's metrics say that all of its steps are done. */
+/* Progress arrives at most four times a second; an epoch's metrics mean that all its steps are done. */
 static void end_of_epoch(struct attempt *a, int64_t epoch)
 {
 	const cJSON *steps = a->progress ? wasd_json_get(a->progress, "steps") : NULL;
@@ -300,8 +300,8 @@ static void store_over(void *ctx)
 		attempt_note(a, "info", "checkpoint %s stored: %zu bytes", a->store_id, a->ckpt_bytes);
 		acknowledge(a, a->ckpt_seq);
 	} else {
-		attempt_note(a, "error", "checkpoint not stored: %s", a->store_err.msg);
-		log_line(LOG_WARN, "checkpoint not stored", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));
+		attempt_note(a, "error", "cannot store a checkpoint: %s", a->store_err.msg);
+		log_line(LOG_WARN, "cannot store a checkpoint", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));
 		refused(a, "a checkpoint", &a->store_err);
 	}
 	attempt_maybe_finish(a);
@@ -329,7 +329,7 @@ static enum wasd_status on_checkpoint(void *self, struct wasd_frame *m, struct w
 	if (!sha_ok(sha))
 		return missing(err, m->type, "sha256");
 	if (a->storing)
-		return wasd_fail(err, WASD_ECORRUPT, "a checkpoint while the one before is not acknowledged");
+		return wasd_fail(err, WASD_ECORRUPT, "a checkpoint arrived before the previous one was acknowledged");
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &a->ckpt_data, err);
 	if (s != WASD_OK)
 		return s;
@@ -368,7 +368,7 @@ static enum wasd_status on_log(void *self, struct wasd_frame *m, struct wasd_err
 	return WASD_OK;
 }
 
-/* What the engine warns of is kept with the job; its log has a line of its own. */
+/* Stores a warning of the engine with the job; the engine also logs it in a separate line. */
 static enum wasd_status on_warning(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct attempt *a = self;
@@ -377,7 +377,7 @@ static enum wasd_status on_warning(void *self, struct wasd_frame *m, struct wasd
 		return missing(err, m->type, "code and message");
 	struct wasd_err e = {0};
 	if (storage_warning_put(a->jobs->cfg.db, a->id, a->number, code, number_of(m, "epoch"), message, &e) != WASD_OK)
-		log_line(LOG_WARN, "warning not stored", "job=%s code=%s why=%s", a->id, code, LOG_Q(e.msg));
+		log_line(LOG_WARN, "cannot store a warning", "job=%s code=%s why=%s", a->id, code, LOG_Q(e.msg));
 	return WASD_OK;
 }
 
@@ -395,16 +395,16 @@ const struct task_message attempt_messages[] = {
 	{0},
 };
 
-/* Neither is needed on a stream of its own, but a message that names another job is not to be believed. */
+/* Each process has its own stream, so job and attempt are redundant, but a message that names another job is wrong. */
 enum wasd_status attempt_check(void *self, const struct wasd_frame *m, struct wasd_err *err)
 {
 	const struct attempt *a = self;
 	const char *job;
 	int64_t number;
 	if (wasd_json_str(m->json, "job", &job) && strcmp(job, a->id))
-		return wasd_fail(err, WASD_ECORRUPT, "%s of another job, %.48s", m->type, job);
+		return wasd_fail(err, WASD_ECORRUPT, "%s is for another job, %.48s", m->type, job);
 	if (wasd_json_i64(m->json, "attempt", &number) && number != a->number)
-		return wasd_fail(err, WASD_ECORRUPT, "%s of attempt %lld, this is %lld", m->type, (long long)number,
+		return wasd_fail(err, WASD_ECORRUPT, "%s is for attempt %lld, this is %lld", m->type, (long long)number,
 		                 (long long)a->number);
 	return WASD_OK;
 }

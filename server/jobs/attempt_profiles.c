@@ -1,5 +1,5 @@
-/* attempt_profiles.c - the profiles that a job's spec names, as storage is asked for them when the training has come to
- * a good end. See attempt.c. */
+/* attempt_profiles.c - the profiles in a job's spec, as they are queued in storage when the training has succeeded. See
+ * attempt.c. */
 #include "jobs/attempt.h"
 #include "api.h"
 

@@ -48,9 +48,9 @@ enum wasd_status blobs_put(const char *data_dir, const struct api_upload *file, 
 	char *path = blobs_path(data_dir, file->sha256), *dir = blobs_path(data_dir, "");
 	enum wasd_status s = path && dir ? WASD_OK : no_memory(err);
 	if (s == WASD_OK) {
-		*existed = utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) == 0; /* sent again: the day begins anew */
+		*existed = utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) == 0; /* uploaded again: the day starts over */
 		if (!*existed && rename(file->path, path))
-			s = wasd_fail_errno(err, errno, "the blob cannot be kept");
+			s = wasd_fail_errno(err, errno, "cannot store the blob");
 		else if (!*existed)
 			s = wasd_fsync_dir(dir, err);
 	}

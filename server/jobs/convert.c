@@ -1,9 +1,8 @@
 /* convert.c - see convert.h.
  *
- * A converted file is a cache entry under DATA/exports, named after checkpoint, mode and format: at most FILES_MAX of
- * them and BYTES_MAX bytes, the one unused for longest goes first, and all go when they have been idle. A reader holds
- * its descriptor, so a file may be unlinked at any time. Nothing there outlives the daemon: the directory is emptied at
- * start. */
+ * Converted files are a cache under DATA/exports, named after checkpoint, mode and format: at most FILES_MAX files and
+ * BYTES_MAX bytes. The least recently used file is removed first, and every file is removed when it has been idle for
+ * idle_ms. A reader holds a descriptor, so a file may be unlinked at any time. The directory is emptied at start. */
 #include "jobs/convert.h"
 
 #include "disk.h"
@@ -28,7 +27,7 @@ struct made {
 	char name[160];
 	int64_t bytes, used_us;
 	char sha256[WASD_SHA256_HEX];
-}; /* name "": free */
+}; /* name "": free entry */
 
 struct convert {
 	struct convert_config cfg;
@@ -67,7 +66,7 @@ static struct made *oldest(struct convert *c, int64_t *total, int *n)
 	return found;
 }
 
-/* Room for one more entry of that size. */
+/* Makes room for one more entry of that size. */
 static struct made *make_room(struct convert *c, int64_t bytes)
 {
 	int64_t total;
@@ -80,7 +79,7 @@ static struct made *make_room(struct convert *c, int64_t bytes)
 	return NULL;
 }
 
-/* Opens what is there already. False: it is not, or not any more. */
+/* Opens a cached file. False: it is not in the cache. */
 static bool open_made(struct convert *c, const char *name, struct api_file *out)
 {
 	bool found = false;
@@ -129,11 +128,11 @@ static enum wasd_status room(struct convert *c, struct wasd_err *err)
 {
 	if (disk_free(c->dir) >= c->cfg.low_water)
 		return WASD_OK;
-	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space are free",
+	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space is free",
 	                 (unsigned long long)(c->cfg.low_water >> 20));
 }
 
-/* profile: of the mode, NULL for aom and dom. */
+/* profile: id of the mode's profile, NULL for aom and dom. */
 static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format,
                             const char *mode, const char *path, int64_t deadline_us, struct api_call *call,
                             struct wasd_err *err)
@@ -189,17 +188,17 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	enum wasd_status s = WASD_OK;
 	if (wasd_mode_member(mode) && (s = storage_profile_get(c->cfg.db, checkpoint, mode, &p, err)) != WASD_OK)
 		return s;
-	/* A profile by its id: deleted and searched again it is another one of the same name. */
+	/* Name the file after the profile's id: a profile deleted and searched again has the same name but another id. */
 	snprintf(name, sizeof name, "%.50s.%.50s.%.40s", checkpoint, p.id ? p.id : mode, format);
 	if (open_made(c, name, out)) {
 		storage_profile_done(&p);
 		return WASD_OK;
 	}
 	pthread_mutex_lock(&c->making);
-	if (!open_made(c, name, out)) { /* whoever was before may have wanted the same */
+	if (!open_made(c, name, out)) { /* the request before this one may have made the same file */
 		s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
 		if (s == WASD_OK && !open_made(c, name, out))
-			s = wasd_fail(err, WASD_EIO, "the converted file is not there");
+			s = wasd_fail(err, WASD_EIO, "the engine wrote no converted file");
 	}
 	pthread_mutex_unlock(&c->making);
 	storage_profile_done(&p);
@@ -208,7 +207,7 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 
 /* ---- importing -------------------------------------------------------------------------------------------------- */
 
-/* The checkpoint that the engine wrote, into the database. */
+/* Stores the checkpoint that the engine wrote in the database. */
 static enum wasd_status store(struct convert *c, const char *path, const cJSON *reply, char id[32],
                               struct wasd_err *err)
 {
@@ -218,12 +217,12 @@ static enum wasd_status store(struct convert *c, const char *path, const cJSON *
 	const cJSON *info = wasd_json_get(reply, "info");
 	if (!wasd_json_i64(reply, "bytes", &bytes) || bytes < 1 || !wasd_json_str(reply, "sha256", &sha) ||
 	    !cJSON_IsObject(info))
-		return wasd_fail(err, WASD_EINTERNAL, "the engine did not say what it made");
+		return wasd_fail(err, WASD_EINTERNAL, "the engine's answer does not describe the imported checkpoint");
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) || st.st_size != bytes) {
 		if (fd >= 0)
 			close(fd);
-		return wasd_fail(err, WASD_EIO, "the imported checkpoint is not there");
+		return wasd_fail(err, WASD_EIO, "the engine wrote no imported checkpoint");
 	}
 	void *data = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
 	int why = errno;
@@ -286,7 +285,7 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	return s;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- create and destroy ----------------------------------------------------------------------------------------- */
 
 static void do_register(void *ctx)
 {
@@ -297,7 +296,7 @@ static void do_register(void *ctx)
 static const struct helper_kind conversions = {
 	.role = WASD_ROLE_CONVERT,
 	.idle_ms = IDLE_MS,
-	.down = "the conversion's process ended",
+	.down = "the conversion process ended",
 };
 
 enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err)

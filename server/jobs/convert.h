@@ -1,5 +1,5 @@
-/* server/jobs/convert.h - checkpoints as files for other programs, and files of others as checkpoints: made by one
- * short-lived engine process. */
+/* server/jobs/convert.h - exports checkpoints as files for other programs and imports such files as checkpoints, with
+ * one short-lived engine process. */
 #ifndef SERVER_JOBS_CONVERT_H
 #define SERVER_JOBS_CONVERT_H
 
@@ -13,16 +13,16 @@ struct convert_config {
 	struct storage *db;
 	struct supervisor *sup;
 	const char *data_dir;
-	uint64_t low_water; /* free bytes below which nothing is made */
-	int idle_ms;        /* a file that nobody asked for so long is removed */
+	uint64_t low_water; /* free bytes below which no file is made */
+	int idle_ms;        /* an exported file is removed after this time without a request */
 };
 
-/* Empties DATA/exports: what is in there can be made again. */
+/* Empties DATA/exports, whose files can be made again. */
 enum wasd_status convert_create(const struct convert_config *cfg, struct convert **out, struct wasd_err *err);
-void convert_stop(struct convert *c);    /* conversions under way fail; any thread; NULL is fine */
+void convert_stop(struct convert *c);    /* running conversions fail; any thread; NULL is fine */
 void convert_destroy(struct convert *c); /* after supervisor_stop; NULL is fine */
 
-/* Those of struct api_files, same contract. Any thread but the supervisor's. */
+/* Implementations of struct api_files, with the same contract. Any thread but the supervisor's. */
 enum wasd_status convert_export(struct convert *c, const char *checkpoint, const char *format, const char *mode,
                                 int64_t deadline_us, struct api_file *out, struct wasd_err *err);
 enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,

@@ -1,9 +1,9 @@
 /* ingest.c - see ingest.h.
  *
- *   asked for -> waiting -> a task (process/task.h) -> ended -> row ready or invalid, staged files removed
+ *   requested -> waiting -> a task (process/task.h) -> ended -> row ready or invalid, staged files removed
  *
- * The result is a dataset only when the task is done and its file is there with the size it named; in every other case
- * the row becomes invalid with the reason and nothing stays on disk.
+ * A dataset becomes ready only if the task succeeded and its file exists with the reported size. Otherwise the row
+ * becomes invalid with the reason, and no file stays on disk.
  */
 #include "jobs/ingest.h"
 
@@ -33,15 +33,15 @@ enum {
 
 struct upload {
 	struct ingest *g;
-	struct upload *next; /* waiting, or running */
+	struct upload *next; /* in the list of waiting or of running uploads */
 	char id[48], name[72];
 	int64_t version;
-	char *relative, *path; /* of the result */
-	cJSON *request;        /* the message that starts it; taken when sent */
+	char *relative, *path; /* path of the prepared file */
+	cJSON *request;        /* the message that starts the task; NULL once it is sent */
 	char *staged[FILES_MAX];
 	size_t n_staged;
 	struct task task;
-	cJSON *options; /* what the query asked for */
+	cJSON *options; /* options of the request */
 };
 
 struct ingest {
@@ -68,7 +68,7 @@ static void upload_free(struct upload *u)
 	wasd_free(u);
 }
 
-/* ---- the end of one ---------------------------------------------------------------------------------------- */
+/* ---- the end of an upload ---------------------------------------------------------------------------------- */
 
 static void make_invalid(struct upload *u, const char *code, const char *file, const char *message)
 {
@@ -78,7 +78,7 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 	cJSON_AddStringToObject(e, "message", message);
 	if (file && *file)
 		cJSON_AddStringToObject(e, "file", file);
-	/* The files at fault as far as they are listed, and how many there are. */
+	/* The bad files that are listed, and the total number of bad files. */
 	if (u->task.state == TASK_FAILED && wasd_json_get(said, "errors") && wasd_json_i64(said, "count", &n) && n > 0) {
 		cJSON_AddItemToObject(e, "errors", cJSON_DetachItemFromObjectCaseSensitive(said, "errors"));
 		cJSON_AddNumberToObject(e, "count", (double)n);
@@ -88,23 +88,23 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 	struct wasd_err err;
 	unlink(u->path);
 	if (!text || storage_dataset_invalid(u->g->cfg.db, u->id, text, &err) != WASD_OK)
-		log_line(LOG_ERROR, "dataset could not be marked invalid", "dataset=%s version=%lld", u->name,
+		log_line(LOG_ERROR, "cannot mark the dataset invalid", "dataset=%s version=%lld", u->name,
 		         (long long)u->version);
 	log_line(LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version,
 	         LOG_Q(message));
 	wasd_free(text);
 }
 
-/* The file as the process named it, durable. */
+/* Checks the size of the process's file and syncs it. */
 static enum wasd_status check_result(const struct upload *u, int64_t bytes, struct wasd_err *err)
 {
 	struct stat st;
 	int fd = open(u->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return wasd_fail_errno(err, errno, "the ingest process left no file");
+		return wasd_fail_errno(err, errno, "the ingest process wrote no file");
 	enum wasd_status s = WASD_OK;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
-		s = wasd_fail(err, WASD_ECORRUPT, "the ingest process's file has not the size it named");
+		s = wasd_fail(err, WASD_ECORRUPT, "the size of the ingest process's file differs from the reported one");
 	else if (fsync(fd))
 		s = wasd_fail_errno(err, errno, "cannot sync the dataset");
 	close(fd);
@@ -116,7 +116,7 @@ static enum wasd_status check_result(const struct upload *u, int64_t bytes, stru
 	return s;
 }
 
-/* What the process said it made, as the row keeps it. */
+/* Stores the process's report about the dataset in its row. */
 static enum wasd_status make_ready(struct upload *u, cJSON *made, struct wasd_err *err)
 {
 	const char *format = "", *digest = "";
@@ -157,7 +157,7 @@ static void ended_early(struct upload *u, bool oom, const char *reason, const ch
 	make_invalid(u, oom ? "etoobig" : "einternal", NULL, message);
 }
 
-/* Before its row is written: who sees that finds no upload any more. */
+/* Call before the row is written: a caller who sees the final row must not find the upload running. */
 static void remove_staged(const struct upload *u)
 {
 	for (size_t i = 0; i < u->n_staged; i++)
@@ -172,7 +172,7 @@ static void forget(struct upload *u)
 		g->cfg.dataset_ready(g->cfg.ctx);
 }
 
-/* ---- what the process tells, which is shown to people: bounded, and plain text ---------------------------------- */
+/* ---- reports of the process, which are shown to users: limit their size, allow only plain text ------------------ */
 
 static bool text_ok(const cJSON *obj, const char *key)
 {
@@ -231,7 +231,7 @@ static enum wasd_status on_done(void *self, struct wasd_frame *m, struct wasd_er
 	(void)self;
 	return remarks_ok(wasd_json_get(m->json, "remarks")) && culprits_ok(wasd_json_get(m->json, "skipped")) ?
 	           WASD_OK :
-	           wasd_fail(err, WASD_ECORRUPT, "done with remarks that break their limits");
+	           wasd_fail(err, WASD_ECORRUPT, "\"done\" has remarks that exceed their limits");
 }
 
 static enum wasd_status on_failed(void *self, struct wasd_frame *m, struct wasd_err *err)
@@ -239,7 +239,7 @@ static enum wasd_status on_failed(void *self, struct wasd_frame *m, struct wasd_
 	(void)self;
 	return culprits_ok(wasd_json_get(m->json, "errors")) ?
 	           WASD_OK :
-	           wasd_fail(err, WASD_ECORRUPT, "failed with errors that break their limits");
+	           wasd_fail(err, WASD_ECORRUPT, "\"failed\" has errors that exceed their limits");
 }
 
 static void upload_ended(void *self, const struct task_end *end)
@@ -318,7 +318,7 @@ static void do_add(void *ctx)
 	start_waiting(c->g);
 }
 
-/* ---- asking for one; any thread --------------------------------------------------------------------------------- */
+/* ---- requesting an upload; any thread --------------------------------------------------------------------------- */
 
 static enum wasd_status upload_create(struct ingest *g, const char *dataset, int version, struct upload **out,
                                       struct wasd_err *err)
@@ -348,7 +348,7 @@ static enum wasd_status upload_create(struct ingest *g, const char *dataset, int
 	return WASD_OK;
 }
 
-/* No memory: the row says so, the staged files stay the caller's. */
+/* Out of memory: marks the row invalid; the staged files still belong to the caller. */
 static enum wasd_status give_back(struct upload *u, struct wasd_err *err)
 {
 	make_invalid(u, "enomem", NULL, "out of memory");
@@ -373,7 +373,7 @@ enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version
 {
 	struct upload *u;
 	if (n > FILES_MAX)
-		return wasd_fail(err, WASD_ETOOBIG, "%zu files in one upload, the most is %d", n, FILES_MAX);
+		return wasd_fail(err, WASD_ETOOBIG, "%zu files in one upload, the limit is %d", n, FILES_MAX);
 	enum wasd_status s = upload_create(g, dataset, version, &u, err);
 	if (s != WASD_OK)
 		return s;
@@ -432,9 +432,7 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 	return helper_ask(&g->previews, call, -1, wasd_mono_us() + PREVIEW_TIMEOUT_MS * 1000ll, err);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- create and destroy ----------------------------------------------------------------------------------------- */
 
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
 {
@@ -484,7 +482,7 @@ void ingest_destroy(struct ingest *g)
 
 /* ---- for the API ---- */
 
-/* The rows say "deleted" by now: a file that cannot be removed is removed at the next start. */
+/* The rows are already deleted: a file that cannot be removed now is removed at the next start. */
 static void gone(struct ingest *g, const char *paths)
 {
 	for (const char *p = paths; *p; p += strspn(p, "\n")) {
@@ -492,7 +490,7 @@ static void gone(struct ingest *g, const char *paths)
 		char path[PATH_MAX];
 		if (snprintf(path, sizeof path, "%s/%.*s", g->data_dir, n, p) >= (int)sizeof path ||
 		    (unlink(path) && errno != ENOENT))
-			log_line(LOG_WARN, "dataset file left", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
+			log_line(LOG_WARN, "cannot remove a dataset file", "path=%.*s why=%s", n, p, LOG_Q(strerror(errno)));
 		p += n;
 	}
 }

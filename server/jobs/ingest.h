@@ -1,5 +1,5 @@
-/* server/jobs/ingest.h - uploads and synthetic sets made into datasets, one process each; previews, one short-lived
- * process for all. */
+/* server/jobs/ingest.h - makes datasets from uploads and synthetic sets, with one process each, and previews of their
+ * images, with one short-lived process for all. */
 #ifndef SERVER_JOBS_INGEST_H
 #define SERVER_JOBS_INGEST_H
 
@@ -13,18 +13,18 @@ struct ingest_config {
 	struct storage *db;
 	struct supervisor *sup;
 	const char *data_dir; /* absolute */
-	int at_once;          /* processes at a time; the others wait */
-	uint64_t max_bytes;   /* of one prepared dataset */
+	int at_once;          /* processes at the same time; other uploads wait */
+	uint64_t max_bytes;   /* size limit of one prepared dataset */
 	int64_t max_images;
-	void (*dataset_ready)(void *ctx); /* [S] a job may have waited for it */
+	void (*dataset_ready)(void *ctx); /* [S] a dataset is ready; a job may be waiting for it */
 	void *ctx;
 };
 
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err);
-void ingest_stop(struct ingest *g);    /* what runs is ended and its dataset becomes invalid; any thread */
+void ingest_stop(struct ingest *g);    /* ends running uploads, whose datasets become invalid; any thread */
 void ingest_destroy(struct ingest *g); /* after supervisor_stop; NULL is fine */
 
-/* Those of struct api_data, same contract. Any thread but the supervisor's. */
+/* Implementations of struct api_data, with the same contract. Any thread but the supervisor's. */
 enum wasd_status ingest_files(struct ingest *g, const char *dataset, int version, const struct api_upload *files,
                               size_t n, const cJSON *options, struct wasd_err *err);
 enum wasd_status ingest_synthetic(struct ingest *g, const char *dataset, int version, const char *kind, int64_t train,

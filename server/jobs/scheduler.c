@@ -1,5 +1,5 @@
-/* scheduler.c - which job runs next: the longest waiting of the highest priority, as soon as a worker is free.
- * Everything is decided on the supervisor's thread from the rows, so that a restart needs no memory of ours. */
+/* scheduler.c - starts the longest-waiting job of the highest priority when a worker is free. All decisions are made on
+ * the supervisor's thread from the database rows, so that no state is lost in a restart. */
 #include "jobs/attempt.h"
 #include "log.h"
 
@@ -41,7 +41,7 @@ enum wasd_status dataset_file(struct storage *db, const char *data_dir, const ch
 	return s;
 }
 
-/* False: nothing more can be started now. */
+/* False: no more jobs can be started now. */
 static bool start_one(struct sched *j, const struct storage_job *job)
 {
 	struct wasd_err err = {0};
@@ -49,7 +49,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	bool wait;
 	enum wasd_status s = dataset_file(j->cfg.db, j->data_dir, job->dataset, job->dataset_version, &path, &wait, &err);
 	if (s == WASD_OK && wait)
-		return true; /* its turn comes when the dataset is ready; others may pass */
+		return true; /* waits for its dataset; later jobs may start before it */
 	if (s == WASD_ENOMEM || s == WASD_EIO) {
 		set_blocked(j, err.msg, wasd_mono_us() + 1000000);
 		return false;
@@ -63,9 +63,9 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	s = attempt_start(j, job, path, &err);
 	wasd_free(path);
 	if (s == WASD_OK || s == WASD_ESTATE || s == WASD_ENOTFOUND)
-		return true; /* running, or somebody cancelled it in between */
+		return true; /* running, or cancelled meanwhile */
 	char why[200];
-	wasd_line(why, sizeof why, "no worker can be started: %s", err.msg);
+	wasd_line(why, sizeof why, "cannot start a worker: %s", err.msg);
 	log_line(LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
 	set_blocked(j, why, wasd_mono_us() + 5000000);
 	return false;
@@ -104,7 +104,7 @@ void schedule(struct sched *j)
 	storage_job_list_done(&list);
 }
 
-/* Jobs whose pause after a failure is over go back to the queue. */
+/* Jobs whose backoff after a failure has passed go back to the queue. */
 static void requeue_due(struct sched *j)
 {
 	struct storage_job_filter f = {.states = "retry_wait"};
@@ -134,7 +134,7 @@ static void sched_tick(void *ctx)
 	if (now >= j->next_retry_us) {
 		j->next_retry_us = now + 1000000;
 		requeue_due(j);
-		schedule(j); /* a job that waited for its dataset, or for a worker that could not be started */
+		schedule(j); /* retry jobs that waited for a dataset, or whose worker could not be started */
 	}
 }
 

@@ -1,4 +1,4 @@
-/* server/jobs/scheduler.h - training jobs: who runs next (scheduler.c) and how an attempt goes (attempt.c). */
+/* server/jobs/scheduler.h - training jobs: which job runs next (scheduler.c) and how an attempt runs (attempt.c). */
 #ifndef SERVER_JOBS_SCHEDULER_H
 #define SERVER_JOBS_SCHEDULER_H
 
@@ -11,30 +11,31 @@ struct sched;
 struct sched_config {
 	struct storage *db;
 	struct supervisor *sup;
-	const char *data_dir;                /* absolute */
-	int workers;                         /* training processes at a time */
-	int threads;                         /* compute threads of the machine, shared out over the workers */
-	int cancel_ms;                       /* a graceful cancellation may take this long before SIGTERM */
-	void (*profiles_changed)(void *ctx); /* [S] profiles of a job are to be searched, or not any more; NULL is fine */
+	const char *data_dir; /* absolute */
+	int workers;          /* training processes at the same time */
+	int threads;          /* compute threads, divided among the workers */
+	int cancel_ms;        /* time for a graceful cancellation before SIGTERM */
+	/* [S] Profiles of a job were queued for a search, or removed from it; NULL is fine. */
+	void (*profiles_changed)(void *ctx);
 	void *ctx;
-	int backoff_scale_ms; /* what a second of a job's retry.backoff_s lasts: 1000; less in tests */
+	int backoff_scale_ms; /* length of a second of a job's retry.backoff_s: 1000; less in tests */
 };
 
 enum wasd_status sched_create(const struct sched_config *cfg, struct sched **out, struct wasd_err *err);
-void sched_stop(struct sched *j); /* ends its thread; after supervisor_stop, before the storage closes; NULL is fine */
+/* Ends the loader thread. After supervisor_stop, before the storage closes; NULL is fine. */
+void sched_stop(struct sched *j);
 void sched_destroy(struct sched *j); /* after the storage is closed; NULL is fine */
-/* The file of a dataset when it is there (wasd_free). *wait: it is still being made. */
+/* Finds the file of a dataset; free *path with wasd_free. *wait: the file is still being made. */
 enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path,
                               bool *wait, struct wasd_err *err);
-void sched_poke(struct sched *j); /* something may be runnable now; any thread */
-/* Any thread but the supervisor's. After WASD_OK the job is cancelled, or cancelling and will be; WASD_ESTATE when it
- * is terminal. */
-enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err);
-/* {"progress","attempt","worker","queue"} of a job that runs or waits; NULL when there is nothing to say. Any thread.
+void sched_poke(struct sched *j); /* a job may be runnable now; any thread */
+/* WASD_OK: the job is cancelled or cancelling. WASD_ESTATE: it is in a terminal state. Any thread but the supervisor's.
  */
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err);
+/* {"progress","attempt","worker","queue"} of a running or waiting job; NULL for other jobs. Any thread. */
 cJSON *sched_live(struct sched *j, const char *id);
 cJSON *sched_workers(struct sched *j); /* {"total","busy","jobs":[...]}; any thread */
-/* No further starts; running attempts store a checkpoint and go back to the queue. Any thread. */
+/* Starts no more attempts; running ones store a checkpoint and their jobs go back to the queue. Any thread. */
 void sched_drain(struct sched *j);
 bool sched_idle(struct sched *j); /* no attempt is running; any thread */
 struct api_jobs sched_api(struct sched *j);

@@ -1,12 +1,11 @@
 /* search.c - see search.h.
  *
- *   row queued -> row searching, checkpoint and data set looked up -> a task (process/task.h) -> ended -> row ready or
+ *   row queued -> row searching, checkpoint and data set loaded -> a task (process/task.h) -> ended -> row ready or
  *   failed
  *
- * One at a time, the longest waiting first; everything is decided from the rows, so that a restart needs no memory of
- * ours. A profile is ready only when the task is done and handed over the overlay that it named; in every other case
- * the row becomes failed with the reason. A daemon that stops says nothing: the row stays as it is and is queued again
- * by the next start.
+ * One search at a time, the longest-waiting first. All decisions are made from the rows, so that no state is lost in a
+ * restart. A profile becomes ready only if the task succeeded and sent the overlay that it announced; otherwise the row
+ * becomes failed with the reason. When the daemon stops, the row stays unchanged and is queued again at the next start.
  */
 #include "jobs/search.h"
 
@@ -40,10 +39,10 @@ struct search {
 	struct wasd_err load_err;
 	/* [S] */
 	struct task task;
-	bool dropped, over; /* dropped: nobody wants it any more; over: only its row is still to be written */
+	bool dropped, over; /* dropped: the profile is no longer wanted; over: only its row is still to be written */
 	const void *overlay;
 	size_t overlay_bytes;
-	char too_large[100]; /* "", or why the overlay is not kept */
+	char too_large[100]; /* "", or why the overlay is rejected */
 };
 
 struct profiles {
@@ -56,10 +55,10 @@ struct profiles {
 	struct search *current;
 	bool stopping;
 	int64_t look_us;
-	/* what others may see of the current one */
+	/* progress of the current search for other threads */
 	pthread_mutex_t lock;
 	char live[48];
-	int64_t done, of, first_done, first_us; /* first: when it was told of draws, to go by */
+	int64_t done, of, first_done, first_us; /* first_*: first progress report, for the estimate */
 };
 
 static void search_free(struct search *w)
@@ -92,11 +91,11 @@ static void show(struct profiles *g, const char *id, int64_t done, int64_t of)
 	pthread_mutex_unlock(&g->lock);
 }
 
-/* ---- the end of one; [S] ---------------------------------------------------------------------------------------- */
+/* ---- the end of a search; [S] ----------------------------------------------------------------------------------- */
 
 static void search_next(struct profiles *g);
 
-/* False: storage cannot take it now. A row that was deleted or has failed meanwhile is nobody's loss. */
+/* False: storage cannot write the row now. A row that was deleted or failed meanwhile is ignored. */
 static bool make_failed(struct profiles *g, const char *id, const char *message)
 {
 	struct wasd_err err = {0};
@@ -104,7 +103,7 @@ static bool make_failed(struct profiles *g, const char *id, const char *message)
 	if (s == WASD_OK)
 		log_line(LOG_WARN, "profile failed", "profile=%s why=%s", id, LOG_Q(message));
 	else if (s != WASD_ENOTFOUND && s != WASD_ESTATE)
-		log_line(LOG_ERROR, "profile could not be marked failed", "profile=%s why=%s", id, LOG_Q(err.msg));
+		log_line(LOG_ERROR, "cannot mark the profile failed", "profile=%s why=%s", id, LOG_Q(err.msg));
 	return s == WASD_OK || s == WASD_ENOTFOUND || s == WASD_ESTATE;
 }
 
@@ -129,7 +128,7 @@ static bool make_ready(struct search *w)
 	return true;
 }
 
-/* Why there is no profile. */
+/* Writes the reason why the search failed. */
 static void describe_failure(const struct search *w, char out[700])
 {
 	const struct task_end *end = &w->task.end;
@@ -140,7 +139,7 @@ static void describe_failure(const struct search *w, char out[700])
 		wasd_json_str(end->said, "message", &message);
 		wasd_json_str(end->said, "pointer", &pointer);
 		size_t n = strlen(pointer);
-		bool told = !n || !strncmp(message, pointer, n); /* the message begins with it already */
+		bool told = !n || !strncmp(message, pointer, n); /* the message already starts with the pointer */
 		snprintf(out, 700, "%.190s%s%.500s", told ? "" : pointer, told ? "" : ": ", message);
 	} else {
 		snprintf(out, 700, "the search ended early: %.200s %.400s", end->how.reason, end->how.tail);
@@ -158,7 +157,7 @@ static bool finish(struct search *w)
 	return make_failed(w->g, w->id, message);
 }
 
-/* Once nothing of it runs; again with the next tick while storage does not take what became of it. */
+/* Writes the row when the search has ended; called again at the next tick if storage fails. */
 static void end_search(struct search *w)
 {
 	struct profiles *g = w->g;
@@ -173,8 +172,8 @@ static void end_search(struct search *w)
 	search_next(g);
 }
 
-/* The progress of a job that runs only for its profiles: as its training left it, and how far the search of the next
- * one is. NULL: it does not. */
+/* The progress of a job that only waits for its profiles: that of its training, with the progress of the current
+ * search. NULL: the job is in another state. */
 static cJSON *job_progress(struct profiles *g, const char *id)
 {
 	struct storage_job job = {0};
@@ -197,7 +196,7 @@ static cJSON *job_progress(struct profiles *g, const char *id)
 			cJSON_AddNumberToObject(o, "phase_done", (double)done);
 			cJSON_AddNumberToObject(o, "phase_total", (double)of);
 		}
-		/* Those that wait behind it are taken to need as long as it. */
+		/* Assume that the searches waiting behind it take as long. */
 		if (eta_s >= 0)
 			cJSON_AddNumberToObject(o, "eta_s",
 			                        of > done ? eta_s * (1 + (double)((waiting - 1) * of) / (double)(of - done)) :
@@ -210,7 +209,7 @@ static cJSON *job_progress(struct profiles *g, const char *id)
 
 /* ---- the process; [S] ------------------------------------------------------------------------------------------- */
 
-/* Followers of the job that runs only for this search are told. */
+/* Publishes the progress to followers of the job that waits for this search. */
 static void search_changed(void *self)
 {
 	struct search *w = self;
@@ -238,7 +237,7 @@ static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct was
 	return WASD_OK;
 }
 
-/* What others rely on: a draw, and finite numbers. */
+/* Checks the members that other code relies on: a draw and finite numbers. */
 static bool info_ok(const cJSON *info)
 {
 	static const char *const numbers[] = {"macs",           "macs_share",      "val_loss",  "val_acc",
@@ -256,9 +255,9 @@ static enum wasd_status on_profile(void *self, struct wasd_frame *m, struct wasd
 	int64_t bytes = 0;
 	wasd_json_i64(m->json, "bytes", &bytes);
 	if (!info_ok(wasd_json_get(m->json, "info")))
-		return wasd_fail(err, WASD_ECORRUPT, "profile without a proper info");
+		return wasd_fail(err, WASD_ECORRUPT, "profile has no valid info");
 	if (bytes > STORAGE_OVERLAY_MAX) {
-		snprintf(w->too_large, sizeof w->too_large, "the search found an overlay of %lld bytes, the most is %d",
+		snprintf(w->too_large, sizeof w->too_large, "the search found an overlay of %lld bytes, the limit is %d",
 		         (long long)bytes, STORAGE_OVERLAY_MAX);
 		return WASD_OK;
 	}
@@ -268,7 +267,7 @@ static enum wasd_status on_profile(void *self, struct wasd_frame *m, struct wasd
 
 static void search_ended(void *self, const struct task_end *end)
 {
-	(void)end; /* it is kept in the task */
+	(void)end; /* the task keeps it */
 	end_search(self);
 }
 
@@ -310,7 +309,7 @@ static void loaded(void *ctx)
 	w->fd = -1;
 }
 
-/* On the loader's thread: a checkpoint takes a while to read and check. */
+/* On the loader thread, because reading and checking a checkpoint takes a while. */
 static void load(struct pool_job *job)
 {
 	struct search *w = (struct search *)((char *)job - offsetof(struct search, load_job));
@@ -351,7 +350,7 @@ static enum wasd_status search_create(struct profiles *g, const struct storage_p
 	return s;
 }
 
-/* [S] What cannot be begun now for want of memory or of the disk stays queued and is looked at again. */
+/* [S] A search that cannot start for lack of memory or disk space stays queued and is retried. */
 static void search_next(struct profiles *g)
 {
 	struct storage_profile row = {0};
@@ -368,7 +367,7 @@ static void search_next(struct profiles *g)
 		show(g, w->id, 0, 0);
 		w->load_job.run = load;
 		w->load_post = (struct sup_post){.fn = loaded, .ctx = w};
-		log_line(LOG_INFO, "profile search begun", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
+		log_line(LOG_INFO, "profile search started", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
 		search_changed(w);
 		task_changes_told(&w->task);
 		pool_submit(g->loader, &w->load_job);
@@ -397,13 +396,13 @@ static void drop(struct search *w, const char *why)
 	task_kill(&w->task, why);
 }
 
-/* The current one's row may not be there any more, or may have failed with its job. */
+/* The row of the current search may be deleted, or failed with its job. */
 static void drop_unwanted(struct profiles *g)
 {
 	struct storage_profile p = {0};
 	enum wasd_status s = storage_profile_get(g->cfg.db, NULL, g->current->id, &p, NULL);
 	if (s == WASD_ENOTFOUND || (s == WASD_OK && strcmp(p.state, "searching")))
-		drop(g->current, "its profile is not wanted any more");
+		drop(g->current, "the profile is no longer wanted");
 	storage_profile_done(&p);
 }
 
@@ -433,7 +432,7 @@ static void do_gone(void *ctx)
 	struct search *w = c->g->current;
 	if (!w || strcmp(w->id, c->id))
 		return;
-	drop(w, "its profile was deleted");
+	drop(w, "the profile was deleted");
 }
 
 void profiles_gone(struct profiles *g, const char *checkpoint, const char *id)
@@ -459,9 +458,7 @@ bool profiles_progress(struct profiles *g, const char *id, int64_t *done, int64_
 	return is;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- create and destroy ----------------------------------------------------------------------------------------- */
 
 static void do_register(void *ctx)
 {
@@ -508,7 +505,7 @@ void profiles_destroy(struct profiles *g)
 	if (!g)
 		return;
 	pool_destroy(g->loader);
-	search_free(g->current); /* was being loaded when the supervisor stopped */
+	search_free(g->current); /* still loading when the supervisor stopped */
 	pthread_mutex_destroy(&g->lock);
 	wasd_free(g->data_dir);
 	wasd_free(g);

@@ -13,15 +13,15 @@ static const struct {
 	{"out_of_order", "failed", "error", "broke the protocol", NULL, 0},
 	{"duplicate_seq", "failed", "error", "broke the protocol", NULL, 0},
 	{"not_json", "failed", "error", "broke the protocol", NULL, 0},
-	{"other_job", "failed", "error", "of another job, job_other", NULL, 0},
-	{"stale_attempt", "failed", "error", "of attempt 2, this is 1", NULL, 0},
+	{"other_job", "failed", "error", "for another job, job_other", NULL, 0},
+	{"stale_attempt", "failed", "error", "for attempt 2, this is 1", NULL, 0},
 	{"unknown_type", "failed", "error", "unknown message surprise", NULL, 0},
-	{"bad_values", "failed", "error", "metrics without a proper values", NULL, 0},
+	{"bad_values", "failed", "error", "metrics has no valid values", NULL, 0},
 	{"no_epoch", "failed", "error", "message metrics: \"epoch\" must be there", NULL, 0},
 	{"bad_phase", "failed", "error", "message progress: \"phase\" must be loading data", NULL, 0},
 	{"bad_progress", "failed", "error", "message progress: \"phase_done\"", NULL, 0},
-	{"bad_loss", "failed", "error", "losses without a proper points", NULL, 0},
-	{"losses_back", "failed", "error", "losses without a proper points", NULL, 0},
+	{"bad_loss", "failed", "error", "losses has no valid points", NULL, 0},
+	{"losses_back", "failed", "error", "losses has no valid points", NULL, 0},
 	{"no_losses", "failed", "error", "message losses: \"points\"", NULL, 0},
 	{"bad_reason", "failed", "error", "message done: \"reason\"", NULL, 0},
 	{"two_ends", "failed", "error", "two ends", NULL, 0},
@@ -29,7 +29,7 @@ static const struct {
 	{"short_file", "failed", "error", "broke the protocol", NULL, 0},
 	{"no_file", "failed", "error", "memory file", NULL, 0},
 	{"wrong_sha", "failed", "error", "could not be stored", NULL, 0},
-	{"two_checkpoints", "failed", "error", "not acknowledged", NULL, 0},
+	{"two_checkpoints", "failed", "error", "was acknowledged", NULL, 0},
 	{"exit0", "failed", "error", "exit code 0", NULL, 0},
 	{"exit7", "failed", "error", "exit code 7", "panic: out of cheese", 0},
 	{"segv", "failed", "error", "signal 11 (Segmentation fault)", NULL, 0},
@@ -266,7 +266,7 @@ static void no_worker_can_start(void)
 	submit("good", 0, "", id);
 	cJSON *live = NULL;
 	const char *why = "";
-	for (int i = 0; i < 300 && !strstr(why, "no worker can be started"); i++) {
+	for (int i = 0; i < 300 && !strstr(why, "cannot start a worker"); i++) {
 		poll(NULL, 0, 10);
 		cJSON_Delete(live);
 		live = sched_live(jobs, id);
@@ -274,7 +274,7 @@ static void no_worker_can_start(void)
 		if (live && wasd_json_get(live, "queue"))
 			wasd_json_str(wasd_json_get(live, "queue"), "reason", &why);
 	}
-	CHECK_MSG(strstr(why, "no worker can be started") != NULL, "reason %s", why);
+	CHECK_MSG(strstr(why, "cannot start a worker") != NULL, "reason %s", why);
 	cJSON_Delete(live);
 	struct storage_job j = {0};
 	storage_job_get(db, id, &j, NULL);
@@ -359,8 +359,8 @@ static void ingests(void)
 		{"dies", "invalid", "signal 11"},
 		{"quits", "invalid", "ended early"},
 		{"garbage", "invalid", "broke the protocol"},
-		{"wrongsize", "invalid", "size it named"},
-		{"nofile", "invalid", "left no file"},
+		{"wrongsize", "invalid", "differs from the reported one"},
+		{"nofile", "invalid", "wrote no file"},
 	};
 	cJSON *options = cJSON_Parse("{\"size\":32}");
 	start(1);

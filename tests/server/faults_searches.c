@@ -20,9 +20,9 @@ static void searches(void)
 		{"unsealed", "failed", "broke the protocol"},
 		{"short", "failed", "broke the protocol"},
 		{"nofile", "failed", "memory file"},
-		{"toobig", "failed", "the most is 16777216"},
+		{"toobig", "failed", "the limit is 16777216"},
 		{"wrongsha", "failed", "SHA-256"},
-		{"noinfo", "failed", "profile without a proper info"},
+		{"noinfo", "failed", "profile has no valid info"},
 		{"twice", "failed", "profile after its end"},
 	};
 	char ckpt[32], path[128];
