@@ -81,7 +81,7 @@ bool asker_up(struct asker *a, int *waiting)
 	return up;
 }
 
-/* Bulk travels inside the frame up to its limit, above it in a sealed memory file that the JSON describes. */
+/* Binary data is sent in the frame up to the frame's limit, else in a sealed memory file that the JSON describes. */
 static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_err *err)
 {
 	char sha[WASD_SHA256_HEX];
@@ -99,13 +99,13 @@ static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
 {
 	const char *status, *message, *pointer = "";
 	if (!wasd_json_str(reply, "status", &status) || !wasd_json_str(reply, "message", &message))
-		return wasd_fail(err, WASD_EINTERNAL, "the engine failed without saying how");
+		return wasd_fail(err, WASD_EINTERNAL, "the engine's error answer has no status or message");
 	wasd_json_str(reply, "pointer", &pointer);
 	enum wasd_status s = wasd_status_from_name(status);
 	return wasd_fail_at(err, s == WASD_OK ? WASD_EINTERNAL : s, pointer, "%s", message);
 }
 
-/* A mapped answer as the caller's own memory, like one that came inside its frame. */
+/* Copies a mapped answer to allocated memory, like an answer in a frame. */
 static enum wasd_status copy_bulk(struct question *q, struct wasd_err *err)
 {
 	q->bin = wasd_malloc(q->bulk_len);
@@ -117,7 +117,7 @@ static enum wasd_status copy_bulk(struct question *q, struct wasd_err *err)
 	return q->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", q->bulk_len);
 }
 
-/* json and fd (-1: none) are taken. */
+/* Takes json and fd (-1: none). */
 static enum wasd_status send_question(struct asker *a, struct question *q, cJSON *json, const void *bin, size_t bin_len,
                                       int fd, struct wasd_err *err)
 {
@@ -130,9 +130,9 @@ static enum wasd_status send_question(struct asker *a, struct question *q, cJSON
 	if (!a->proc)
 		s = wasd_fail(err, WASD_EBUSY, "%s", a->down);
 	else if (a->n >= a->max)
-		s = wasd_fail(err, WASD_EBUSY, "%d calls are waiting already", a->n);
+		s = wasd_fail(err, WASD_EBUSY, "%d calls are already waiting, which is the limit", a->n);
 	if (s == WASD_OK) {
-		/* Under the lock, so that the answer cannot come before the number is known. Queueing does not block. */
+		/* Under the lock, so that the answer cannot be handled before the number is known. Queueing does not block. */
 		q->seq = proc_send(a->proc, json, bin, bin_len, fd);
 		json = NULL;
 		fd = -1;
@@ -148,7 +148,7 @@ static enum wasd_status send_question(struct asker *a, struct question *q, cJSON
 	return s;
 }
 
-/* Takes call->json and fd, which goes with it; -1: call's bin does. */
+/* Takes call->json and fd, which is sent along; -1: sends call's bin. */
 static enum wasd_status post(struct asker *a, struct question *q, struct api_call *call, int fd, struct wasd_err *err)
 {
 	enum wasd_status s = !call->json ? wasd_fail(err, WASD_ENOMEM, "no memory for a call") :
@@ -183,7 +183,7 @@ enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call
 	return s;
 }
 
-/* ---- waiting for it ---------------------------------------------------------------------------------------- */
+/* ---- waiting for the answer -------------------------------------------------------------------------------- */
 
 struct waiting {
 	struct question q;
@@ -221,24 +221,24 @@ enum wasd_status asker_ask(struct asker *a, struct api_call *call, int fd, int64
 			snprintf(a->late_who, sizeof a->late_who, "%s", w.q.who ? w.q.who : "");
 		}
 	}
-	while (!late && !w.over) /* the answer is being handed over */
+	while (!late && !w.over) /* the answer is being delivered */
 		pthread_cond_wait(&w.changed, &a->lock);
 	pthread_mutex_unlock(&a->lock);
 	pthread_cond_destroy(&w.changed);
 	return late ? wasd_fail(err, WASD_EBUSY, "the answer did not come in time") : asker_take(a, &w.q, call, err);
 }
 
-/* An answer's memory file: no larger than what was asked for can be. */
+/* Maps an answer's memory file, which must not be larger than the question allows. */
 static enum wasd_status take_bulk(struct question *p, const struct wasd_frame *m, struct wasd_err *err)
 {
 	int64_t bytes;
 	if (!p->bulk_max)
-		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor", m->type);
+		return wasd_fail(err, WASD_ECORRUPT, "%s has an unexpected descriptor", m->type);
 	if (m->bin_len || !wasd_json_i64(m->json, "bytes", &bytes) || bytes < 1)
-		return wasd_fail(err, WASD_ECORRUPT, "%s with a descriptor and without a proper bytes", m->type);
+		return wasd_fail(err, WASD_ECORRUPT, "%s has a descriptor but no valid \"bytes\"", m->type);
 	if ((uint64_t)bytes > p->bulk_max)
-		return wasd_fail(err, WASD_ECORRUPT, "%s of %lld bytes where at most %zu were asked for", m->type,
-		                 (long long)bytes, p->bulk_max);
+		return wasd_fail(err, WASD_ECORRUPT, "%s has %lld bytes, at most %zu were asked for", m->type, (long long)bytes,
+		                 p->bulk_max);
 	enum wasd_status s = wasd_memfd_map(m->fd, (size_t)bytes, &p->bulk, err);
 	if (s == WASD_OK)
 		p->bulk_len = (size_t)bytes;
@@ -249,7 +249,7 @@ enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd
 {
 	int64_t re;
 	if (!wasd_json_i64(m->json, "re", &re))
-		return wasd_fail(err, WASD_ECORRUPT, "message %s answers no question", m->type);
+		return wasd_fail(err, WASD_ECORRUPT, "message %s does not answer a question", m->type);
 	enum wasd_status s = WASD_OK;
 	pthread_mutex_lock(&a->lock);
 	if (a->late_seq == (uint32_t)re)
@@ -257,9 +257,9 @@ enum wasd_status asker_answer(struct asker *a, struct wasd_frame *m, struct wasd
 	struct question *p = a->list;
 	while (p && p->seq != (uint32_t)re)
 		p = p->next;
-	/* Nobody waits any more when the deadline was first: the answer is dropped. */
+	/* If the deadline came first, no question is left and the answer is dropped. */
 	if (p && strcmp(m->type, "error") && strcmp(m->type, p->answer))
-		s = wasd_fail(err, WASD_ECORRUPT, "message %s where %s or an error is the answer", m->type, p->answer);
+		s = wasd_fail(err, WASD_ECORRUPT, "message %s, but the answer must be %s or an error", m->type, p->answer);
 	if (p && s == WASD_OK && m->fd >= 0)
 		s = take_bulk(p, m, err);
 	if (s != WASD_OK)

@@ -3,13 +3,13 @@
  *   launched -> told       task_start
  *   told -> working        enter, by a message of the kind that leads there
  *   told, working -> done or failed
- *                          enter, by a message of the kind that leads there: it is kept as the end's words
- *   any of them -> ended   task_gone: the process was reaped, whatever it had said
+ *                          enter, by a message of the kind that leads there: it is kept in end.said
+ *   any of them -> ended   task_gone: the process was reaped, whatever it had sent
  *
- * Invariants: a message is refused in a state that its row does not allow, and unknown ones always; nothing that leads
- * to an end is taken twice; kind->ended is called once for each launch, as the last of all, and the task is not touched
- * after it. Every way out is bounded: silence by the supervisor's heartbeat, cancelling by grace_ms, and SIGTERM by its
- * kill_ms.
+ * Invariants: A message that is unknown, or not allowed in the current state by its row, is refused. At most one
+ * message that leads to an end is accepted. kind->ended is called once per launch, as the last call, and the task is
+ * not used after it. Every way to the end is bounded: missing heartbeats by the supervisor's timeout, cancelling by
+ * grace_ms, SIGTERM by kill_ms.
  */
 #include "process/task.h"
 
@@ -18,7 +18,7 @@
 
 enum { STORED_A_TICK = 50, TELL_US = 1000000 };
 
-/* ---- what the process says ---- */
+/* ---- messages of the process ---- */
 
 static const struct task_message *find(const struct task_kind *k, const char *type)
 {
@@ -36,7 +36,7 @@ static enum wasd_status greet(struct task *t, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* Whether that message may come now. */
+/* Checks that the message is allowed now. */
 static enum wasd_status admit(const struct task *t, const struct task_message *r, struct wasd_err *err)
 {
 	if (r->from && t->state < r->from)
@@ -74,7 +74,7 @@ static enum wasd_status task_message(struct proc *p, struct wasd_frame *m, struc
 		s = admit(t, r, err);
 	if (s != WASD_OK || !r)
 		return s;
-	/* A process that sends rows faster than they should be stored waits; everybody else does not. */
+	/* Pause a process that sends rows too fast; others are not affected. */
 	if (r->stored && ++t->stored > STORED_A_TICK)
 		proc_pause(p, true);
 	if (r->take)
@@ -84,7 +84,7 @@ static enum wasd_status task_message(struct proc *p, struct wasd_frame *m, struc
 	return s;
 }
 
-/* ---- its end ---- */
+/* ---- the end ---- */
 
 static enum task_outcome outcome(const struct task *t, const struct proc_end *how)
 {
@@ -104,7 +104,7 @@ static void task_gone(struct proc *p, const struct proc_end *how)
 	t->ended = true;
 	t->end.how = *how;
 	t->end.outcome = outcome(t, how);
-	t->kind->ended(t->self, &t->end); /* t may be gone now */
+	t->kind->ended(t->self, &t->end); /* t may be freed now */
 }
 
 /* ---- time ---- */
@@ -148,7 +148,7 @@ void task_changes_told(struct task *t)
 	t->tell_us = wasd_mono_us() + TELL_US;
 }
 
-/* ---- what its owner does with it ---- */
+/* ---- calls of the owner ---- */
 
 void task_init(struct task *t, struct supervisor *sup, const struct task_kind *kind, void *self)
 {
@@ -191,7 +191,7 @@ static void say(struct task *t, cJSON *m, int fd, const char *why_not)
 void task_start(struct task *t, cJSON *m, int fd)
 {
 	t->state = TASK_TOLD;
-	say(t, m, fd, "cannot be told what to do");
+	say(t, m, fd, "cannot send it the request");
 }
 
 void task_send(struct task *t, cJSON *m, const char *why_not)
@@ -207,7 +207,7 @@ void task_cancel(struct task *t, int grace_ms, const char *why)
 		proc_end(t->proc, true, why);
 		return;
 	}
-	/* The message may be lost for want of memory; the time limit holds all the same. */
+	/* The message may be lost for lack of memory; the time limit applies anyway. */
 	proc_send(t->proc, wasd_message("cancel", ""), NULL, 0, -1);
 	t->cancelled = true;
 	t->stop_by_us = wasd_mono_us() + grace_ms * 1000ll;

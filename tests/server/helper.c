@@ -194,7 +194,7 @@ static void too_many_and_too_late(void)
 	pthread_create(&asked.thread, NULL, ask_main, &asked);
 	while (!waiting())
 		poll(NULL, 0, 1);
-	ask("pid", NULL, WASD_EBUSY, "1 calls are waiting already");
+	ask("pid", NULL, WASD_EBUSY, "1 calls are already waiting, which is the limit");
 	supervisor_call(sup, do_stop, &helper); /* also ends the one that hangs */
 	pthread_join(asked.thread, NULL);
 	ask("pid", NULL, WASD_EBUSY, "the daemon is stopping");
