@@ -251,7 +251,7 @@ enum wasd_status fields_known_rows(const cJSON *obj, const char *at, const char 
 static enum wasd_status refuse(const cJSON *v, const char *at, const char *want, struct wasd_err *err)
 {
 	char *got = cJSON_IsArray(v) || cJSON_IsObject(v) ? NULL : wasd_json_print(v);
-	wasd_fail_at(err, WASD_EINVAL, at, "must be %s, not %.60s", want,
+	wasd_fail_at(err, WASD_EINVAL, at, "%s must be %s, not %.60s", at, want,
 	             got              ? got :
 	             cJSON_IsArray(v) ? "an array" :
 	                                "an object");
@@ -284,7 +284,7 @@ static enum wasd_status pair(const cJSON *v, const char *at, const struct wasd_f
 	double d[2];
 	each.type = WASD_NUM;
 	if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 2)
-		return wasd_fail_at(err, WASD_EINVAL, at, "must be an array [low, high]");
+		return wasd_fail_at(err, WASD_EINVAL, at, "%s must be an array [low, high]", at);
 	for (int i = 0; i < 2; i++) {
 		char item[FIELDS_POINTER];
 		fields_pointer(item, at, i ? "1" : "0");

@@ -25,7 +25,7 @@ static void bad(struct reader *r, const char *key, const char *want)
 	char pointer[FIELDS_POINTER];
 	fields_pointer(pointer, r->at, key);
 	if (!r->status)
-		r->status = wasd_fail_at(r->err, WASD_EINVAL, pointer, "must be %s", want);
+		r->status = wasd_fail_at(r->err, WASD_EINVAL, pointer, "%s must be %s", pointer, want);
 }
 
 static const cJSON *member(const struct reader *r, const char *key)
