@@ -9,9 +9,14 @@
 static const struct format *const table[] = {&format_cifar10, &format_cifar100, &format_idx, &format_folder};
 #define N_FORMATS ((int)(sizeof table / sizeof *table))
 
+const struct format *ingest_format_at(int i)
+{
+	return i >= 0 && i < N_FORMATS ? table[i] : NULL;
+}
+
 const char *wasd_ingest_format_at(int i)
 {
-	return i >= 0 && i < N_FORMATS ? table[i]->name : NULL;
+	return ingest_format_at(i) ? ingest_format_at(i)->name : NULL;
 }
 
 enum wasd_status ingest_begin(struct ingest *in, struct wasd_shape shape, const char *const *classes, int n_classes,

@@ -116,6 +116,7 @@ struct format {
 	enum wasd_status (*convert)(struct ingest *in, struct wasd_err *err);
 };
 extern const struct format format_cifar10, format_cifar100, format_idx, format_folder;
+const struct format *ingest_format_at(int i); /* NULL after the last row */
 
 /* Announces images of this shape, which are then resized to the size requested. Checks counts and bytes against the
  * limits and creates the writer. */

@@ -4,6 +4,7 @@
  * are walked as well. What a row computes: layer_rows.c, optim.c, strategies.c, models.c. */
 #include "check.h"
 #include "backend/backend.h"
+#include "data/ingest.h"
 #include "layer_nets.h"
 #include "train/spec.h"
 #include "wasd/data.h"
@@ -87,8 +88,27 @@ static void rows_behind_the_lists(void)
 			CHECK_MSG(strcmp(op->name, other->name), "%s is there twice", op->name);
 		}
 	}
-	for (int i = 0; wasd_ingest_format_at(i); i++)
-		check_name("formats", wasd_ingest_format_at(i));
+}
+
+/* A format claims its own listings: neither an empty one nor a file that no format knows. The last row takes what is
+ * left. */
+static void formats(void)
+{
+	static char name[] = "notes.bin";
+	struct entry entry = {.size = 7, .target = SIZE_MAX, .link = SIZE_MAX, .next_link = SIZE_MAX};
+	struct ingest none = {.n = 0};
+	struct ingest unknown = {.entry = &entry, .n = 1, .names = {.data = name, .len = sizeof name}};
+	const struct format *f;
+	for (int i = 0; (f = ingest_format_at(i)); i++) {
+		bool last = !ingest_format_at(i + 1);
+		check_name("formats", f->name);
+		CHECK_MSG(f->claims && f->convert, "format %s lacks a function", f->name);
+		CHECK_MSG(last || !f->claims(&none), "format %s claims an empty listing", f->name);
+		CHECK_MSG(last || !f->claims(&unknown), "format %s claims a file of no known format", f->name);
+		for (int k = 0; k < i; k++)
+			CHECK_MSG(strcmp(f->name, ingest_format_at(k)->name), "format %s is there twice", f->name);
+	}
+	CHECK(!ingest_format_at(-1) && ingest_format_at(0));
 }
 
 /* ---- transforms --------------------------------------------------------------------------------------------- */
@@ -474,6 +494,7 @@ int main(void)
 	TEST_RUN(every_transform);
 	TEST_RUN(every_network);
 	TEST_RUN(options_are_refused_by_their_pointer);
+	TEST_RUN(formats);
 	TEST_RUN(no_table_is_left_out);
 	TEST_END();
 }
