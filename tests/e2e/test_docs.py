@@ -8,8 +8,8 @@ from lib import BUILD, TOP, Daemon, case, check, equal, finish
 PAGES = sorted(os.path.basename(f)[:-3] for f in glob.glob(os.path.join(TOP, "web/docs/*.md")))
 SOURCES = [f for f in subprocess.run(["git", "-C", TOP, "ls-files"], capture_output=True, text=True).stdout.split("\n") if f] or None
 IGNORED = ("tests/fixtures/", "web/docs/errors.md")
-EXAMPLES = ["A layer", "A network", "A transform", "A weight strategy", "An optimizer", "A schedule", "An augmentation", "A backend", "A data set format",
-            "A message between the daemon and an engine process", "A route", "A setting", "A step of the database", "A page of the reference"]
+EXAMPLES = ["A layer", "A network", "A transform", "A weight strategy", "A kind of mode", "An optimizer", "A schedule", "An augmentation", "A backend", "A data set format",
+            "A message between the daemon and an engine process", "A route", "A setting", "A member of the job spec", "A step of the database", "A page of the reference"]
 
 
 def text(path):
