@@ -1,11 +1,11 @@
-/* api/api.h - the REST contract as plain functions: a parsed request in, a response out. No sockets, no SQL here.
+/* api/api.h - the REST contract as plain functions: they take a parsed request and fill a response. No sockets and
+ * no SQL here.
  *
  * server/http/connection.c owns the connection: framing checks, limits, percent-decoding, request ids, staging of
- * uploads to disk, compression, keep-alive. It looks the route up when the headers are in (api_route_find), reads the
- * body as the route says, and calls api_handle on a worker thread, where a handler may block on a commit or on an
- * engine's answer. Handlers reach the daemon's moving parts only through those of struct api_ctx, which tests replace
- * by fakes.
- */
+ * uploads to disk, compression, keep-alive. Once the headers are complete it looks up the route (api_route_find),
+ * reads the body as the route declares, and calls api_handle on a worker thread, where a handler may block on a
+ * commit or on an engine's answer. Handlers reach the rest of the daemon only through struct api_ctx, whose members
+ * tests replace with fakes. */
 #ifndef API_API_H
 #define API_API_H
 
@@ -19,19 +19,19 @@ struct storage; /* storage/storage.h */
 
 struct api_pair {
 	const char *name, *value;
-}; /* header names lower-case; query values percent-decoded UTF-8 */
+}; /* header names in lower case; query values as percent-decoded UTF-8 */
 
 struct api_upload {
 	const char *path;
 	uint64_t bytes;
 	char sha256[WASD_SHA256_HEX];
-	const char *name; /* client's file name or "" */
+	const char *name; /* the client's file name or "" */
 };
 
 struct api_request {
-	const char *method;            /* "GET"... HEAD arrives as GET; http/connection.c drops the body */
+	const char *method;            /* "GET"...; HEAD arrives as GET, and http/connection.c drops the body */
 	const char *path;              /* decoded, normalised: starts with '/', no "//", no dot segments */
-	const struct api_route *route; /* the matched one; api_handle sets it for its handler */
+	const struct api_route *route; /* the matched route; api_handle sets it for its handler */
 	const struct api_pair *query;
 	size_t n_query;
 	const struct api_pair *headers;
@@ -39,24 +39,23 @@ struct api_request {
 	const char *body;
 	size_t body_len; /* routes with API_BODY_JSON / API_BODY_BULK */
 	const struct api_upload *uploads;
-	size_t n_uploads; /* routes with API_BODY_UPLOAD: staged files, already synced; deleted by http/connection.c unless
-	                     taken */
-	bool *uploads_taken;     /* set to true when the daemon keeps the staged files (ingest deletes them) */
+	size_t n_uploads;        /* API_BODY_UPLOAD: staged, synced files; http/connection.c deletes them unless taken */
+	bool *uploads_taken;     /* set to true when the daemon keeps the staged files (ingest then deletes them) */
 	const char *request_id;  /* "req_" ULID */
 	const char *traceparent; /* "" when absent or malformed */
-	const char *actor;       /* who asks, for the audit rows: "anonymous@ADDR" until tokens exist */
-	int64_t deadline_us;     /* monotonic; a handler that cannot answer by then answers 504 */
-	int waited;              /* how often the handler has asked to be run again (API_AGAIN) */
+	const char *actor;       /* the caller, for audit rows: "anonymous@ADDR" until tokens exist */
+	int64_t deadline_us;     /* monotonic; a handler that cannot answer in time answers 504 */
+	int waited;              /* how often the handler has returned API_AGAIN */
 	int64_t first_us;        /* monotonic time of the first run */
 };
-const char *api_query(const struct api_request *r, const char *name);  /* NULL when absent; repeated keys: the first */
-const char *api_header(const struct api_request *r, const char *name); /* name lower-case */
+const char *api_query(const struct api_request *r, const char *name); /* NULL when absent; the first of repeated keys */
+const char *api_header(const struct api_request *r, const char *name); /* name in lower case */
 
 /* ---- response -------------------------------------------------------------------------------- */
 
-/* A body produced piece by piece on the connection's thread: read up to max bytes at offset off. Must not block on
- * anything but a local read. Returns bytes, 0 at the end, -1 on failure (the connection is cut: the client sees a short
- * body). */
+/* A body read piece by piece on the connection's thread: read copies up to max bytes from offset off. It may block
+ * only on a local read. Returns the number of bytes, 0 at the end, -1 on failure (the connection is cut, so the
+ * client sees a short body). */
 struct api_source {
 	int64_t (*read)(void *ctx, uint64_t off, void *buf, size_t max);
 	void (*done)(void *ctx);
@@ -64,9 +63,9 @@ struct api_source {
 	uint64_t size;
 };
 
-/* Which lines of a log. */
+/* Selects lines of a log. */
 struct api_log_filter {
-	char level[8]; /* this one and above; "" = all */
+	char level[8]; /* this level and above; "" = all */
 	char contains[256];
 	int64_t attempt; /* 0 = all */
 };
@@ -76,36 +75,36 @@ struct api_response {
 	const char *content_type; /* static string */
 	struct wasd_buf body;
 	struct api_source
-		source; /* instead of body when source.read is set; ranges are served by http/connection.c from it (206/416) */
+		source; /* replaces body when source.read is set; http/connection.c serves ranges from it (206/416) */
 	struct {
 		const char *name;
 		char value[512];
 	} headers[16];
 	int n_headers;
-	bool always_whole; /* the ETag set is a version for If-Match, not of this body: never a 304 */
-	bool etag_auto;    /* a body-hash ETag is wanted when no other is set (api_handle does that for GET 200) */
-	/* Streaming events: http/connection.c keeps the connection and sends what the hub publishes for this filter (SSE).
-	 */
+	bool always_whole; /* the ETag identifies a version for If-Match, not this body: never answer 304 */
+	bool etag_auto;    /* compute an ETag from the body when none is set (api_handle does so for GET 200) */
+	/* Streaming events: http/connection.c keeps the connection open and sends what the hub publishes for this filter
+	 * (SSE). */
 	struct {
 		bool on;
 		char topics[64];
 		char object[64];
-		int64_t after_seq; /* -1: only new ones */
+		int64_t after_seq; /* -1: only new events */
 	} events;
 	struct {
 		bool on;
 		char job[64];
 		int64_t after;
 		struct api_log_filter filter;
-	} follow_log;        /* logs?follow=1: text lines as they come */
+	} follow_log;        /* logs?follow=1: text lines as they arrive */
 	struct api_ask *ask; /* API_ASK */
-	/* API_AGAIN: run the handler again when `topic`/`object` has a new event, or at the deadline. */
+	/* API_AGAIN: run the handler again at the next event of `topic`/`object` or at the deadline. */
 	struct {
 		char object[64];
 		int64_t until_us;
 	} again;
 };
-/* API_ASK: r->ask is to be asked, and its finish makes the response. */
+/* API_ASK: send the question r->ask; its finish builds the response. */
 enum api_result { API_DONE, API_AGAIN, API_ASK };
 struct api_ask;
 void api_response_init(struct api_response *r);
@@ -114,17 +113,17 @@ void api_set_header(struct api_response *r, const char *name, const char *fmt, .
 	__attribute__((format(printf, 3, 4)));
 /* Takes ownership of j (also on failure). Content-Type application/json. */
 void api_send_json(struct api_response *r, int status, cJSON *j);
-/* problem+json (RFC 9457), or on /v2 the same members plus "error" as application/json. code: a row of api/errors.c;
- * pointer NULL or "" = no culprit. */
+/* problem+json (RFC 9457); on /v2 the same members plus "error", as application/json. code: a row of api/errors.c;
+ * pointer: the member at fault, NULL or "" for none. */
 void api_send_problem(const struct api_request *q, struct api_response *r, const char *code, const char *pointer,
                       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* The one table from wasd_status to HTTP status and code; err's message and pointer travel. */
+/* Maps a wasd_status to an HTTP status and code (the only such table); passes on err's message and pointer. */
 void api_send_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err);
 
 /* ---- routes ------------------------------------------------------------------------------------ */
 
 enum api_body {
-	API_BODY_NONE /* a body is refused when not empty (413/400) */,
+	API_BODY_NONE /* a body that is not empty is refused (413/400) */,
 	API_BODY_JSON /* <= 256 KiB */,
 	API_BODY_BULK /* <= 16 MiB, any type */,
 	API_BODY_UPLOAD /* streamed to disk: raw body, or multipart file parts */
@@ -136,54 +135,54 @@ struct api_route {
 	enum api_body body;
 	enum api_result (*handle)(struct api_ctx *c, const struct api_request *q, struct api_response *r);
 	const char *summary; /* one line, for /docs/api */
-	const char
-		*query; /* names of its query parameters, space-separated; "label.*" is a prefix; NULL = none. Others are 400 */
+	const char *query;   /* its query parameters, space-separated; "label.*" is a prefix; NULL = none; others get 400 */
 };
-extern const struct api_route api_routes[]; /* api/routes.c; ends with a NULL method */
-/* The route, or NULL with *allow filled ("GET, PUT") when the path is known with other methods (405), "" when unknown
- * (404). HEAD finds GET. */
+extern const struct api_route api_routes[]; /* api/routes.c; ends with a row whose method is NULL */
+/* Finds the route. When there is none, returns NULL and fills allow: "GET, PUT" when the path exists with other
+ * methods (405), "" when it does not (404). HEAD finds GET. */
 const struct api_route *api_route_find(const char *method, const char *path, char allow[64]);
-/* A path parameter of the matched route, copied to out (at most 128 bytes incl. NUL); false if the pattern has none of
- * that name. */
+/* Copies a path parameter of the matched route to out (at most 128 bytes incl. NUL). False: the pattern has no such
+ * parameter. */
 bool api_path_param(const struct api_route *rt, const char *path, const char *name, char out[128]);
 
-/* What to answer when there is no route: 405 with Allow, or 404 when allow is "". */
+/* Answers a request without a route: 405 with Allow, or 404 when allow is "". */
 void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow);
 
-/* Runs the route's handler between the checks that every route shares: query names, empty body, cross-origin writes,
- * If-Match, and afterwards ETag and If-None-Match (304), for which etag_auto is cleared: http/connection.c has nothing
- * to add. */
+/* Runs the route's handler and the checks shared by all routes: before it query names, empty body, cross-origin
+ * writes and If-Match; after it ETag and If-None-Match (304), for which it clears etag_auto, so http/connection.c
+ * adds none. */
 enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
                            struct api_response *r);
 
-/* ---- what the daemon lends the handlers ------------------ */
+/* ---- services of the daemon for handlers ------------------ */
 
-struct api_call { /* one question to an engine process; answer in the same struct */
-	cJSON *json;  /* request, taken; NULL afterwards */
+struct api_call { /* one question to an engine process; the answer goes into the same struct */
+	cJSON *json;  /* the request, taken; NULL afterwards */
 	const void *bin;
-	size_t bin_len;   /* borrowed; sent inline or as a memfd by size */
-	const char *who;  /* the deployment it is for; borrowed; NULL: none */
-	size_t reply_max; /* the most bytes that may come back as a memfd; 0: none */
+	size_t bin_len;   /* borrowed; sent inline or as a memfd, depending on its size */
+	const char *who;  /* the deployment that asks, borrowed; NULL: none */
+	size_t reply_max; /* limit for the bytes of a reply memfd; 0: no memfd allowed */
 	cJSON *reply;
 	char *reply_bin;
-	size_t reply_bin_len; /* the caller's, freed by api_call_done */
+	size_t reply_bin_len; /* owned by the caller, freed by api_call_done */
 };
 void api_call_done(struct api_call *c);
 
-/* A handler's question to the infer process (API_ASK): the exchange asks, and calls finish with the answer in call. */
+/* A handler's question to the infer process (API_ASK): the exchange sends it and calls finish with the answer in
+ * call. */
 struct api_ctx;
 struct api_request;
 struct api_response;
 struct api_ask {
-	struct api_call call;      /* json is kept until the answer is there; bin is the handler's until finish */
-	const char *bundle, *mode; /* borrowed; the json has them too */
-	int64_t images;            /* of this request */
-	int64_t most_images; /* of a tensor: it may be computed with others, at most so many images at once; 0: alone */
+	struct api_call call;      /* json is kept until the answer arrives; bin belongs to the handler until finish */
+	const char *bundle, *mode; /* borrowed; the json repeats them */
+	int64_t images;            /* images in this request */
+	int64_t most_images; /* tensors: the request may join a batch of at most this many images; 0: computed alone */
 	int64_t deadline_us;
-	enum wasd_status status; /* the answer's, and its message; WASD_EBUSY also when it did not come in time */
+	enum wasd_status status; /* status and message of the answer; WASD_EBUSY also when it came too late */
 	struct wasd_err err;
-	int64_t queue_us, computed_with; /* how long it waited; the images of the batch that it was part of */
-	/* On a worker thread, once, also when there is nobody left to answer. Frees what the handler kept. */
+	int64_t queue_us, computed_with; /* time in the queue; number of images in the batch that contained this request */
+	/* Called once, on a worker thread, even if the client has gone. Frees what the handler kept. */
 	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);
 	/* private */
 	struct api_ask *next;
@@ -193,7 +192,7 @@ struct api_ask {
 	bool alone;
 };
 
-/* A file to hand out: the receiver closes fd. */
+/* A file to send: the receiver closes fd. */
 struct api_file {
 	int fd;
 	int64_t bytes;
@@ -205,14 +204,14 @@ struct api_live {
 	int64_t generation;
 	char bundle[64];
 	int64_t version;
-	int64_t batch; /* the most images that requests are computed together with; 0: each alone */
+	int64_t batch; /* the largest number of images in a batch of several requests; 0: each request alone */
 	bool ready;
 	bool suspended;
-	int64_t retry_s; /* not ready: set aside; seconds until it is tried again, 0: soon */
+	int64_t retry_s; /* not ready and suspended: seconds until the next load attempt, 0: soon */
 };
 
-/* What the daemon lends the handlers, part by part. A part is filled by the file of server/ that does the work (tests
- * have a fake of their own): self is its object, of which the API knows the name only. */
+/* Services of the daemon. The file of server/ that does the work fills each member (tests use fakes): self is its
+ * object, opaque to the API. */
 struct sched;
 struct profiles;
 struct ingest;
@@ -224,59 +223,62 @@ struct wasd_daemon;
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
 	struct sched *self;
-	void (*queued)(struct sched *self); /* something may be runnable */
+	void (*queued)(struct sched *self); /* a job may have become runnable */
 	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
 	                           struct wasd_err *err);
-	/* progress, attempt, queue position, img/s, ETA of a running or queued job; NULL */
+	/* Progress, attempt, queue position, img/s and ETA of a running or queued job, or NULL. */
 	cJSON *(*live)(struct sched *self, const char *job);
 };
 
-/* The searches of profiles. */
+/* Profile searches. */
 struct api_profiles {
 	struct profiles *self;
 	void (*queued)(struct profiles *self);
-	/* The rows of one are gone: its search ends, it is served no more. */
+	/* The rows of a profile are deleted: stops its search and stops serving it. */
 	void (*gone)(struct profiles *self, const char *checkpoint, const char *id);
-	/* How far a search is, false when it does not run. */
+	/* The progress of a search; false when it is not running. */
 	bool (*progress)(struct profiles *self, const char *id, int64_t *done, int64_t *of, double *eta_s);
-	/* As api_jobs.live, of a job that runs only for its profiles: {"progress"}; NULL: it does not. */
+	/* As api_jobs.live, for a trained job that waits for its profiles: {"progress"}; NULL: the job is not in that
+	 * phase. */
 	cJSON *(*live)(struct profiles *self, const char *job);
 };
 
-/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready or
- * invalid. */
+/* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready
+ * or invalid. */
 struct api_data {
 	struct ingest *self;
-	/* options (borrowed): the members that the query gave, {"size":32}; the same for the engine (wasd/protocol.h). */
+	/* options (borrowed): the members that the query set, e.g. {"size":32}; passed to the engine unchanged
+	 * (wasd/protocol.h). */
 	enum wasd_status (*ingest)(struct ingest *self, const char *dataset, int version, const struct api_upload *files,
 	                           size_t n, const cJSON *options, struct wasd_err *err);
 	enum wasd_status (*synthesize)(struct ingest *self, const char *dataset, int version, const char *kind,
 	                               int64_t train, int64_t test, int64_t seed, struct wasd_err *err);
 	enum wasd_status (*preview)(struct ingest *self, const char *path, const char *split, int64_t index,
 	                            struct api_call *call, struct wasd_err *err);
-	/* Rows are deleted: removes the files (newline-separated, relative to the data directory). */
+	/* Rows are deleted: removes their files (newline-separated, relative to the data directory). */
 	void (*gone)(struct ingest *self, const char *paths);
 };
 
-/* Files by their digest, kept for a day. */
+/* Files addressed by their digest, kept for a day. */
 struct api_blobs {
 	const char *self; /* the data directory */
-	/* *existed when it was there already, else the staged file is taken. */
+	/* *existed: the blob was already stored; otherwise the staged file is taken. */
 	enum wasd_status (*put)(const char *self, const struct api_upload *file, bool *existed, struct wasd_err *err);
 	enum wasd_status (*open)(const char *self, const char *sha256, struct api_file *out,
 	                         struct wasd_err *err); /* WASD_ENOTFOUND */
 };
 
-/* Checkpoints as files of another format and back. Both wait until deadline_us. */
+/* Converts checkpoints to and from files of other formats. Both functions wait until deadline_us. */
 struct api_files {
 	struct convert *self;
-	/* A checkpoint as a file ("safetensors", "onnx"), made now or not long ago. WASD_ENOTFOUND: it has no such mode;
-	 * WASD_ESTATE: the mode's statistics were never measured. */
+	/* A checkpoint as a file ("safetensors", "onnx"), converted now or recently. WASD_ENOTFOUND: the checkpoint has
+	 * no such mode; WASD_ESTATE: the mode's statistics were never measured. */
 	enum wasd_status (*export_ckpt)(struct convert *self, const char *checkpoint, const char *format, const char *mode,
 	                                int64_t deadline_us, struct api_file *out, struct wasd_err *err);
-	/* A blob as a stored checkpoint without a job; the same again gives the same id. how: {"model","classes","input"}
-	 * (each may be absent) and "to_serve". dry: nothing is stored and id is "". WASD_ENOTFOUND: no such blob;
-	 * WASD_EINVAL, WASD_ECORRUPT...: refused, the pointer names the field ("/model"), tensor or metadata key. */
+	/* Stores a blob as a checkpoint without a job; importing the same blob again gives the same id. how:
+	 * {"model","classes","input"} (each optional) and "to_serve". dry: stores nothing, id is "". WASD_ENOTFOUND: no
+	 * such blob; WASD_EINVAL, WASD_ECORRUPT...: refused, and the pointer names the field ("/model"), tensor or
+	 * metadata key. */
 	enum wasd_status (*import_blob)(struct convert *self, const char *sha256, const cJSON *how, bool dry,
 	                                int64_t deadline_us, char id[32], struct wasd_err *err);
 };
@@ -284,42 +286,43 @@ struct api_files {
 /* Deployments. */
 struct api_serving {
 	struct serving *self;
-	/* The row was created or its source changed; loads what it needs. */
+	/* The row was created or its source changed: loads the bundles it needs. */
 	enum wasd_status (*changed)(struct serving *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*gone)(struct serving *self, const char *name, struct wasd_err *err);
-	/* Snapshot for one request, atomic against switches: everything admitted after switch_mode returned sees the new
-	 * mode. */
+	/* A snapshot for one request, atomic with respect to switches: every request admitted after switch_mode returned
+	 * sees the new mode. */
 	bool (*live)(struct serving *self, const char *name, struct api_live *out);
-	/* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle; NULL */
+	/* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle, or NULL. */
 	cJSON *(*info)(struct serving *self, const char *name);
-	/* Commits (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when expect is stale,
-	 * WASD_EBUSY when that mode's bundle is not there. *swap_us = time of the swap, *in_flight_old = requests still on
-	 * the old one. */
+	/* Commits the switch (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when
+	 * expect is stale, WASD_EBUSY when the bundle of that mode is not loaded. *swap_us = duration of the swap,
+	 * *in_flight_old = requests that still use the old mode. */
 	enum wasd_status (*switch_mode)(struct serving *self, const char *name, const char *mode, int64_t expect,
 	                                const char *actor, const char *reason, struct api_live *now,
 	                                struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
 	                                char audit_id[64], struct wasd_err *err);
-	/* Asks the infer process without waiting: done(ctx) is called once, on any thread, when ask has its answer. forget:
-	 * whoever asked with that ctx has gone; done is called soon if it was not. */
+	/* Sends a question to the infer process without waiting: done(ctx) is called once, on any thread, when the
+	 * answer is in ask. forget: the client with that ctx has gone; done is called soon unless it already was. */
 	void (*ask)(struct serving *self, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
 	void (*forget)(struct serving *self, const void *ctx);
-	/* What was done for a deployment, as Triton tells it, with "requests", "failed", "in_flight"; NULL: no memory. */
+	/* Counters of a deployment in Triton's form, plus "requests", "failed", "in_flight"; NULL: no memory. */
 	cJSON *(*stats)(struct serving *self, const char *name);
-	void (*begin)(struct serving *self, const char *name, int64_t generation); /* in-flight count per generation */
+	void (*begin)(struct serving *self, const char *name, int64_t generation); /* requests in flight per generation */
 	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
-	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],"not_loaded":[names],...}; not_loaded: has answered
-	 * and cannot now, because the process is being restarted. NULL: no memory */
+	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],"not_loaded":[names],...}; not_loaded: deployments
+	 * that have answered before and cannot now, because the process is restarting. NULL: no memory. */
 	cJSON *(*health)(struct serving *self);
 };
 
-/* What the engine's tables and networks are. */
+/* The engine's tables, and its analysis of networks. */
 struct api_engine {
 	struct describer *self;
-	const cJSON *(*capabilities)(struct describer *self); /* the tables, borrowed, immutable */
-	/* What a network is (wasd_network_describe of wasd/model.h) from {"model","was","input","classes"}; *out is the
-	 * caller's. WASD_EINVAL and WASD_ETOOBIG: what is wrong with it, with the pointer into the job spec. From
-	 * {"spec","dataset","profiles"} or {"spec","input","classes","profiles"}, dataset being a path below the data
-	 * directory: {"warnings":[{"code","message"}]}, or what that job would be refused for at its start. */
+	const cJSON *(*capabilities)(struct describer *self); /* the engine's tables; borrowed, immutable */
+	/* Describes a network (wasd_network_describe of wasd/model.h) given {"model","was","input","classes"}; the
+	 * caller owns *out. WASD_EINVAL and WASD_ETOOBIG: the network's fault, with the pointer into the job spec. Given
+	 * {"spec","dataset","profiles"} or {"spec","input","classes","profiles"}, where dataset is a path below the data
+	 * directory, checks a job: {"warnings":[{"code","message"}]}, or the error with which that job would fail at its
+	 * start. */
 	enum wasd_status (*describe)(struct describer *self, const cJSON *request, cJSON **out, struct wasd_err *err);
 };
 
@@ -330,7 +333,7 @@ struct api_system {
 	bool (*ready)(struct wasd_daemon *self);
 };
 
-/* What the search of a profile is asked, as JSON text: of an item of a job spec's "profiles", or of a request in that
+/* The search request for a profile, as JSON text: from an item of a job spec's "profiles" or from a request in that
  * form. NULL: no memory. */
 char *api_profile_request(const cJSON *item);
 

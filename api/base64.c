@@ -1,6 +1,6 @@
-/* api/base64.c - base64 as people send it: either alphabet of RFC 4648 (sections 4 and 5), wrapped or not, padded or
- * not, or in a data: URI. What the digits themselves say is checked strictly: their number, the padding where there is
- * some, unused bits zero. */
+/* api/base64.c - base64 in the forms that clients send: either alphabet of RFC 4648 (sections 4 and 5), wrapped or
+ * not, padded or not, or in a data: URI. The checks on the digits are strict: their number, any padding present, and
+ * unused bits, which must be zero. */
 #include "internal.h"
 #include <string.h>
 #include <strings.h>
@@ -17,7 +17,7 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* The bytes of n digits, 2 to 4. */
+/* Appends the bytes of n digits, 2 to 4. */
 static bool put_group(unsigned v, int n, struct wasd_buf *out)
 {
 	int bytes = n * 6 / 8, unused = n * 6 - bytes * 8;

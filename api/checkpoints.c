@@ -1,4 +1,4 @@
-/* api/checkpoints.c - checkpoints: what they hold, pinning, download as they are or in another program's format. */
+/* api/checkpoints.c - checkpoints: show, pin, download as stored or in another program's format. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -64,7 +64,7 @@ static void stored_done(void *ctx)
 	storage_ckpt_close(ctx);
 }
 
-/* As it is stored: with the optimizer's and the generators' state. */
+/* As stored, including the state of the optimizer and the generators. */
 static bool open_stored(struct api_ctx *c, const struct storage_ckpt *k, struct api_response *r, struct wasd_err *err)
 {
 	struct storage_ckpt_reader *reader = NULL;
@@ -121,13 +121,13 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	if (k.corrupt) {
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
 	} else if (!api_mode_there(c, q, r, k.id, mode, "unsupported", "mode")) {
-		/* answered */
+		/* already answered */
 	} else if (!(stored ? open_stored(c, &k, r, &err) : open_made(c, q, &k, format, mode, r, &err))) {
 		send_export_error(q, r, &k, mode, &err);
 	} else {
 		r->status = 200;
 		r->content_type = "application/octet-stream";
-		/* No colon in a file's name: not every system takes it. */
+		/* No colon in a file name: some systems do not allow it. */
 		const char *profile = wasd_mode_member(mode);
 		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"",
 		               k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",

@@ -11,12 +11,12 @@
 
 #define IMAGES_MAX 256
 
-/* The encoded images of one request, one behind the other; of a form also its fields and what its parts are called. */
+/* The encoded images of one request, concatenated; for a form also its fields and the names of its parts. */
 struct images {
 	struct wasd_buf bytes;
 	size_t size[IMAGES_MAX], n;
 	char k[24], mode[96], logits[8]; /* "" = the form has no such field */
-	char names[IMAGES_MAX][64];      /* for messages; "" = not of a form */
+	char names[IMAGES_MAX][64];      /* for messages; "" = not from a form */
 };
 
 static bool is_image(const char *p, size_t n)
@@ -43,7 +43,7 @@ static bool add_image(const struct api_request *q, struct api_response *r, struc
 	return false;
 }
 
-/* A text field of a form: those that classify knows are kept, the others belong to somebody else. */
+/* A text field of a form: stores the fields that classify knows and ignores the others. */
 static bool take_field(const struct api_request *q, struct api_response *r, struct images *im,
                        const struct multipart_part *p)
 {
@@ -69,7 +69,8 @@ static bool take_field(const struct api_request *q, struct api_response *r, stru
 	return true;
 }
 
-/* The bytes say what a part is, not its Content-Type. A part without a file name that is no image is a field. */
+/* The bytes decide whether a part is an image, not its Content-Type. A part that is no image and has no file name is
+ * a field. */
 static bool take_part(const struct api_request *q, struct api_response *r, struct images *im,
                       const struct multipart_part *p)
 {
@@ -162,7 +163,7 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 	return ok;
 }
 
-/* A form and JSON are known by the Content-Type, or what clients send when nobody told them; an image by its bytes. */
+/* The Content-Type tells a form and JSON (clients' default types count as either); the bytes tell an image. */
 static bool read_images(const struct api_request *q, struct api_response *r, struct images *im)
 {
 	char type[80];
@@ -199,7 +200,7 @@ static cJSON *question(const char *type, const struct images *im)
 	return j;
 }
 
-/* What the ranking of a request's images needs, made once: the classes' names, and their numbers to be sorted. */
+/* What ranking the images of a request needs, built once: the class names, and class indices to sort. */
 struct ranking {
 	const char **label;
 	int32_t *order;
@@ -224,7 +225,7 @@ static void ranking_done(struct ranking *g)
 	wasd_free(g->order);
 }
 
-/* Logits falling; equal ones in the order of their index. */
+/* Descending logits; ties by ascending index. */
 static int likelier(const void *va, const void *vb, void *logits)
 {
 	const float *x = logits;
@@ -232,7 +233,7 @@ static int likelier(const void *va, const void *vb, void *logits)
 	return x[a] != x[b] ? (x[a] < x[b]) - (x[a] > x[b]) : (a > b) - (a < b);
 }
 
-/* The k likeliest classes by softmax over the logits: the numbers that the engine answers "classify" with. */
+/* The k likeliest classes by softmax over the logits: the same numbers as the engine's answer to "classify". */
 static cJSON *top_json(const struct inference *s, const struct ranking *g, const float *x, int64_t k)
 {
 	cJSON *top = cJSON_CreateArray();
@@ -254,13 +255,13 @@ static cJSON *top_json(const struct inference *s, const struct ranking *g, const
 	return top;
 }
 
-/* How the engine is asked, and whether the logits go to the client. */
+/* How to ask the engine, and whether the client gets the logits. */
 struct wanted {
 	int64_t k;
 	bool logits, from_logits;
 };
 
-/* Results made here, from the raw logits. */
+/* Builds the results here, from the raw logits. */
 static cJSON *logits_results(const struct inference *s, const struct api_call *call, size_t n, const struct wanted *w)
 {
 	const float *x = (const float *)(const void *)call->reply_bin;
@@ -279,11 +280,11 @@ static cJSON *logits_results(const struct inference *s, const struct api_call *c
 	return results;
 }
 
-/* The engine's "classified" is one frame's JSON. Where the names may make it larger, the logits are asked for, which
- * may be of any size. */
+/* The engine's "classified" must fit one frame of JSON. If the names may make it larger, ask for the logits instead,
+ * whose size is not limited. */
 static bool fits_a_frame(const struct inference *s, size_t n, int64_t k)
 {
-	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 }; /* {"index":,"label":,"p":}; a byte of a name as \u00xx */
+	enum { ENTRY = 80, ESCAPED = 6, REST = 1024 }; /* {"index":,"label":,"p":}; one byte of a name as \u00xx */
 	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
 	size_t longest = 0;
 	cJSON_ArrayForEach(v, names)
@@ -317,7 +318,8 @@ static void answer(const struct api_request *q, struct api_response *r, struct i
 	cJSON *timing = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us");
 	cJSON *waited = cJSON_GetObjectItemCaseSensitive(timing, "queue");
 	if (waited)
-		cJSON_SetNumberValue(waited, waited->valuedouble + (double)s->ask.queue_us); /* in the daemon, and there */
+		cJSON_SetNumberValue(waited, waited->valuedouble +
+		                                 (double)s->ask.queue_us); /* time in the daemon plus time in the process */
 	api_add_take(j, "timing_us", timing ? timing : cJSON_CreateNull());
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
@@ -334,7 +336,7 @@ static bool twice(const struct api_request *q, struct api_response *r, const cha
 	return true;
 }
 
-/* What the fields of a form say beside the query. */
+/* Reads the form fields k and logits; refuses one that contradicts the query. */
 static bool read_fields(const struct api_request *q, struct api_response *r, const struct images *im, struct wanted *w)
 {
 	if (*im->k) {
@@ -363,7 +365,7 @@ static bool read_fields(const struct api_request *q, struct api_response *r, con
 	return true;
 }
 
-/* What is kept while the process computes. */
+/* Kept while the process computes. */
 struct classifying {
 	struct inference s;
 	struct images im;

@@ -1,8 +1,8 @@
 /* api/datasets.c - datasets: upload, synthesise, list, preview, delete.
  *
- * An upload is known by the digest of its bytes (and of what else shapes the result): the same again is the version
- * that is there, anything else a new version. The row begins in "scanning"; the daemon's ingest process moves it to
- * ready or invalid. */
+ * The digest of its bytes (and of everything else that shapes the result) identifies an upload: the same upload
+ * again gives the existing version, any other a new version. The row begins in "scanning"; the daemon's ingest
+ * process moves it to ready or invalid. */
 #include "internal.h"
 #include <ctype.h>
 #include <errno.h>
@@ -31,8 +31,8 @@ static cJSON *dataset_json(const struct storage_dataset *d)
 	api_add_int(j, "bytes", d->bytes);
 	if (d->info && !info)
 		api_poison(j);
-	/* What the engine says about the data: shape, classes, train, test, mean, std, remarks, skipped; and the options of
-	 * the upload. */
+	/* The engine's facts about the data (shape, classes, train, test, mean, std, remarks, skipped) and the options
+	 * of the upload. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
 		if (!wasd_json_get(j, m->string))
@@ -59,7 +59,7 @@ static void send_dataset(struct api_response *r, int status, const struct storag
 		api_set_header(r, "Location", "/v1/datasets/%s/versions/%lld", d->name, (long long)d->version);
 }
 
-/* Every file at fault, as far as they are listed. False: the scan did not list them. */
+/* Sends every listed file at fault. False: the scan listed none. */
 static bool send_errors(const struct api_request *q, struct api_response *r, const cJSON *error)
 {
 	struct api_faults faults = {0};
@@ -79,7 +79,7 @@ static bool send_errors(const struct api_request *q, struct api_response *r, con
 	return true;
 }
 
-/* A scan that ended badly, as the answer to the upload that caused it. */
+/* A failed scan, as the answer to the upload that caused it. */
 static void send_refused(const struct api_request *q, struct api_response *r, const struct storage_dataset *d)
 {
 	cJSON *e = api_parse_trusted(d->error);
@@ -99,7 +99,7 @@ static void send_refused(const struct api_request *q, struct api_response *r, co
 
 /* ---- registering ---- */
 
-/* The version of `name` that these bytes made, whatever became of it. */
+/* The version of `name` made from these bytes, whatever its state. */
 static enum wasd_status find_source(struct api_ctx *c, const char *name, const char *digest,
                                     struct storage_dataset *out, struct wasd_err *err)
 {
@@ -131,7 +131,7 @@ static void mark_invalid(struct api_ctx *c, const struct storage_dataset *d, con
 	cJSON_Delete(e);
 }
 
-/* The files of a multipart body, each to be written into a file of its own beside the staged body. */
+/* The files of a multipart body; each is written to its own file beside the staged body. */
 struct parts {
 	struct api_upload *files;
 	size_t n;
@@ -167,7 +167,7 @@ static enum wasd_status write_parts(const struct parts *ps, struct wasd_err *err
 	return st;
 }
 
-/* What makes a version: bytes or a recipe. */
+/* The source of a version: bytes or a recipe. */
 struct source {
 	const char *name;
 	char digest[WASD_SHA256_HEX];
@@ -195,7 +195,7 @@ static enum wasd_status start(struct api_ctx *c, struct source *s, const struct 
 	return st;
 }
 
-/* Registers s, or finds it; waits as the query says. first: this is not a run again. */
+/* Registers s, or finds it; waits as the query asks. first: the handler's first run. */
 static enum api_result take_source(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                                    struct source *s, int64_t wait)
 {
@@ -239,13 +239,13 @@ static bool name_ok(const struct api_request *q, struct api_response *r, const c
 
 struct upload_option {
 	const char *name;
-	/* Puts the parameter's value into j unless it is the default. False: it is refused, the answer is in r. */
+	/* Adds the parameter's value to j unless it is the default. False: refused, the answer is in r. */
 	bool (*read)(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j);
 	int64_t min, max;
 	const char *const *choices; /* the first is the default */
 };
 
-/* Query parameters that shape the result. What is given and is not the default becomes a member of `options`
+/* Query parameters that shape the result. A value other than the default becomes a member of `options`
  * (wasd/protocol.h). */
 static const char *const on_bad[] = {"refuse", "skip", NULL};
 static const char *const encodings[] = {"cp437", "gbk",   "gb18030", "big5",   "shift_jis", "euc-kr",
@@ -284,7 +284,7 @@ static bool read_choice(const struct api_request *q, struct api_response *r, con
 		api_add_str(j, o->name, v);
 	return true;
 }
-/* Six hexadecimal digits, kept in lower case. */
+/* Six hexadecimal digits, stored in lower case. */
 static bool read_colour(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
 	const char *v = api_query(q, o->name);
@@ -314,7 +314,7 @@ static const struct upload_option upload_options[] = {
 	{"names", read_choice, .choices = encodings},
 };
 
-/* The options and the wait. True: *options is the caller's. */
+/* Reads the options and the wait. True: the caller owns *options. */
 static bool query_upload(const struct api_request *q, struct api_response *r, cJSON **options, int64_t *wait)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -334,8 +334,8 @@ static bool query_upload(const struct api_request *q, struct api_response *r, cJ
 	return ok;
 }
 
-/* The options as the digest covers them. None: as it was when there was the size only, so that old uploads are found. A
- * size makes another text than it did then, when it was not honoured for every format. */
+/* Writes the options as the digest covers them. No options: the text from the time when size was the only option, so
+ * that old uploads are found. A size now gives a different text, because formerly not every format honoured it. */
 static void digest_options(struct wasd_buf *b, const cJSON *options)
 {
 	if (!cJSON_GetArraySize(options)) {
@@ -348,8 +348,8 @@ static void digest_options(struct wasd_buf *b, const cJSON *options)
 	wasd_free(text);
 }
 
-/* The digest covers what shapes the result: the bytes, the names (the four IDX files differ by name) and the options.
- */
+/* The digest covers all that shapes the result: the bytes, the names (the four IDX files differ by name) and the
+ * options. */
 static bool source_digest(struct source *s)
 {
 	if (s->n == 1 && !cJSON_GetArraySize(s->options)) {
@@ -472,7 +472,7 @@ static void parts_done(struct parts *ps)
 	wasd_free(ps->part);
 }
 
-/* Parts "file" in the order of their client's names, so that the order of sending does not matter. */
+/* Sorts the "file" parts by client file name, so that the order of sending does not matter. */
 static void sort_parts(struct parts *ps)
 {
 	for (size_t i = 1; i < ps->n; i++)
@@ -484,7 +484,7 @@ static void sort_parts(struct parts *ps)
 		}
 }
 
-/* Sorts the parts out; name gets the value of the "name" part. Nothing is written yet. Faults are answered. */
+/* Sorts the parts by kind; name gets the value of the "name" part. Writes nothing yet. Answers any fault. */
 static bool split(const struct api_request *q, struct api_response *r, const struct multipart *m, struct parts *out,
                   char name[128])
 {

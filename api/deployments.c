@@ -1,5 +1,4 @@
-/* api/deployments.c - deployments: create, look at, delete. The mode of one is in mode.c, its use in classify.c and
- * v2.c. */
+/* api/deployments.c - deployments: create, show, switch mode, delete. classify.c and v2.c serve requests to them. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +7,7 @@ enum { PROFILE_LOAD_US = 10000000 };
 
 /* ---- the object ---- */
 
-/* What can be said about the checkpoint behind it: network, data, name of the job. */
+/* Adds the origin of the checkpoint: network, data, name of the job. */
 static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deployment *d)
 {
 	struct storage_ckpt k;
@@ -28,8 +27,8 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 	cJSON_Delete(info);
 }
 
-/* The images that a mode's accuracy was measured on, with *acc, or NULL where it was not: aom and dom have it in the
- * checkpoint's metrics, on the test images where that was done; a profile has what its search has found. */
+/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For aom and dom both come from
+ * the checkpoint's metrics, from the test images if they were used; for a profile from its search. */
 static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode,
                             double *acc)
 {
@@ -50,8 +49,7 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
 }
 
-/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, what the loaded bundle says.
- */
+/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, the loaded bundle's facts. */
 static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info)
 {
 	cJSON *out = cJSON_CreateObject(), *metrics = NULL;
@@ -104,7 +102,7 @@ static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment
 	add_origin(c, j, d);
 	if (wasd_json_get(info, "modes"))
 		api_add_take(j, "modes", modes_json(c, d, info));
-	/* What the loaded bundle says: input, classes, max_batch, modes, conditions. */
+	/* Facts from the loaded bundle: input, classes, max_batch, modes, conditions. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
 		const cJSON *have = wasd_json_get(j, m->string);
@@ -139,7 +137,8 @@ static bool settled(const struct storage_deployment *d)
 
 static const char *const follows[] = {"best", "latest", NULL};
 
-/* {"job":ID,"follow":"best"|"latest"}, {"checkpoint":ID}, or {"blob":SHA256} with what its metadata do not say. */
+/* {"job":ID,"follow":"best"|"latest"}, {"checkpoint":ID}, or {"blob":SHA256} with the fields missing from its
+ * metadata. */
 cJSON *api_source_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	static const struct wasd_field by_job[] = {
@@ -193,7 +192,7 @@ static const struct wasd_field create_fields[] = {
 	{0},
 };
 
-/* The checkpoint that the source means now. False: the answer is in r. */
+/* Resolves the source to a checkpoint. False: the answer is in r. */
 static bool pick(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source,
                  const char *mode, struct storage_ckpt *out)
 {
@@ -348,7 +347,7 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 	return API_DONE;
 }
 
-/* Counters are a resource of their own: the deployment's entity tag does not change with traffic. */
+/* Counters are a separate resource: traffic does not change the deployment's entity tag. */
 enum api_result api_deployments_stats(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
@@ -424,8 +423,8 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_take(j, "bundles", bundles);
 	cJSON_Delete(info);
 	api_send_json(r, 200, j);
-	/* For If-Match, the ETag is the generation; profiles come and go within one, so with them it does not stand for the
-	 * whole answer. */
+	/* For If-Match the ETag is the generation. Profiles come and go within a generation, so the tag does not
+	 * identify the whole answer. */
 	mode_etag(r, d.generation);
 	r->always_whole = profiles;
 	api_set_header(r, "Cache-Control", "no-store");
@@ -433,7 +432,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	return API_DONE;
 }
 
-/* Generation that If-Match allows: -1 = any, -2 = none (the answer is in r). */
+/* The generation that If-Match allows: -1 = any, -2 = none (the answer is in r). */
 static int64_t expected(const struct api_request *q, struct api_response *r, const struct storage_deployment *d)
 {
 	const char *list = api_header(q, "if-match");
@@ -463,8 +462,8 @@ static void send_switched(struct api_response *r, const char *mode, const struct
 	mode_etag(r, now->generation);
 }
 
-/* A profile is in the process a moment after its row is ready: the switch waits for that, and not for ever, since the
- * load may fail. */
+/* The process loads a profile shortly after its row is ready: the switch waits for the load, but with a limit, since
+ * the load may fail. */
 static enum api_result no_bundle(const struct api_request *q, struct api_response *r,
                                  const struct storage_deployment *d, const char *mode, const struct wasd_err *err)
 {
@@ -490,7 +489,7 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 	} else if (st == WASD_EBUSY) {
 		return no_bundle(q, r, d, mode, &err);
 	} else if (st == WASD_ESTATE) {
-		/* Either somebody switched between our look and the switch, or the deployment is not ready. */
+		/* Either another client switched between our read and the switch, or the deployment is not ready. */
 		struct storage_deployment fresh;
 		bool have = !storage_deployment_get(c->db, d->name, &fresh, NULL);
 		bool stale = have && expect >= 0 && fresh.generation != expect;
@@ -530,7 +529,7 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 	return done;
 }
 
-/* The mode before the last switch, from the audit; "" when there was none. */
+/* The mode before the last switch, from the audit; "" when there was no switch. */
 static void previous_mode(struct api_ctx *c, const char *name, char out[WASD_MODE_LEN])
 {
 	struct storage_audit_list l;

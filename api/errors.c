@@ -1,8 +1,8 @@
-/* api/errors.c - the one table of answers that are not a success, and how they are written down.
+/* api/errors.c - the one table of answers that are not a success, and their format.
  *
- * Every such answer is a problem document (RFC 9457). On /v2 it is the same document plus "error", as plain
- * application/json, because stock clients read only that; that protocol also knows no 422, so what is 422 elsewhere is
- * 400 there. */
+ * Every such answer is a problem document (RFC 9457). On /v2 the document also has "error" and is plain
+ * application/json, because stock clients read only that; that protocol does not define 422, so a 422 becomes 400
+ * there. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -100,7 +100,7 @@ static const char *trace_id(const struct api_request *q, char out[33])
 	return out;
 }
 
-/* errors is taken. */
+/* Takes errors. */
 static void send(const struct api_request *q, struct api_response *r, const struct api_error_row *e, const char *detail,
                  cJSON *errors)
 {
@@ -128,7 +128,7 @@ static void send(const struct api_request *q, struct api_response *r, const stru
 		api_set_header(r, "Retry-After", "1");
 }
 
-/* One entry of errors[]; false when there is no memory. */
+/* Appends one entry of errors[]; false: no memory. */
 static bool add_entry(cJSON *list, const char *pointer, const char *detail, const char *code)
 {
 	cJSON *e = cJSON_CreateObject();
@@ -193,7 +193,7 @@ void api_send_unrouted(const struct api_request *q, struct api_response *r, cons
 
 void api_problem_member(struct api_response *r, const char *name, const char *value)
 {
-	/* The body is an object that was just printed: reopen it at its closing brace. */
+	/* The body is an object printed just now: reopen it at its closing brace. */
 	cJSON *v = cJSON_CreateString(value);
 	char *text = v ? wasd_json_print(v) : NULL;
 	if (text && r->body.len && r->body.data[r->body.len - 1] == '}') {

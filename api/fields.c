@@ -1,7 +1,7 @@
-/* api/fields.c - JSON objects checked against tables, and brought to their canonical form.
+/* api/fields.c - checks JSON objects against tables and brings them to canonical form.
  *
- * Canonical: every member checked, every default written out, members in the order of the table, so that equal requests
- * have equal text and digest. All faults are collected, each with its JSON pointer, before anything is answered. */
+ * Canonical: every member checked, every default written out, members in the order of the table, so that equal
+ * requests have equal text and digest. Every fault is collected, with its JSON pointer, before anything is answered. */
 #include "internal.h"
 #include <assert.h>
 #include <math.h>
@@ -216,7 +216,7 @@ static void unknown_field(struct field_ctx *c, const char *base, const char *key
 		api_fault(c->faults, "invalid_field", pointer, "%.200s is not a known field", pointer);
 }
 
-/* The member itself, or one that is called the same but for its capitals. */
+/* Finds the member, or one whose name differs only in case. */
 static bool is_row(const struct wasd_field *rows, const char *name, const char **near_by)
 {
 	for (const struct wasd_field *f = rows; f && f->name; f++) {
@@ -276,7 +276,7 @@ cJSON *fields_canon(struct field_ctx *c, const char *base, const struct wasd_fie
 
 /* ---- options described by core's tables ---- */
 
-/* What a row of capabilities is called. */
+/* The name of a row of capabilities. */
 static const char *row_name(const cJSON *row)
 {
 	const char *name = cJSON_IsString(row) ? row->valuestring : "";
@@ -313,7 +313,7 @@ static bool in_choices(const cJSON *choices, double x)
 	return false;
 }
 
-/* The row as capabilities describe it; its choices are left to option_canon. */
+/* The row as capabilities describe it; option_canon handles its choices. */
 static struct wasd_field option_field(const cJSON *opt)
 {
 	struct wasd_field f = {.type = WASD_NUM};

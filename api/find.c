@@ -1,12 +1,12 @@
-/* api/find.c - what a request names: the row of its path, the data set and the mode that its body asks for, and
- * checkpoints as an answer. Handlers of every resource call these; nothing here calls a handler. */
+/* api/find.c - resolves what a request names: the row of its path, the data set and the mode of its body; and
+ * answers with checkpoints. Handlers of every resource call these functions, which call no handler. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
 
 /* ---- by the path ---- */
 
-/* st of looking the row up. False: the answer is in r. */
+/* Handles the status st of a look-up. False: the answer is in r. */
 static bool found(const struct api_request *q, struct api_response *r, enum wasd_status st, const struct wasd_err *err,
                   const char *kind, const char *name)
 {
@@ -82,7 +82,7 @@ bool api_profile_find(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- by the body ---- */
 
-/* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at the time of submission. */
+/* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at submission. */
 cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	if (cJSON_IsObject(v))

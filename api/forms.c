@@ -1,5 +1,5 @@
-/* api/forms.c - members that can be written in several ways or are checked beyond their row: the name that a row gives,
- * and the function that knows them. */
+/* api/forms.c - members that have several notations or need more checks than their row gives: maps the form named by
+ * a row to its function. */
 #include "internal.h"
 
 const struct field_form field_forms[] = {

@@ -1,5 +1,5 @@
-/* api/imports.c - weights from elsewhere: blobs, and checkpoints made of them. The engine reads the file; here its
- * verdict becomes an answer. */
+/* api/imports.c - imported weights: blobs, and checkpoints made from them. The engine reads the file; this file
+ * turns its verdict into an answer. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -67,7 +67,7 @@ enum api_result api_blobs_get(struct api_ctx *c, const struct api_request *q, st
 
 /* ---- import ---- */
 
-/* Faults of a field that the request gave, of the file, and the rest. */
+/* Reports a fault of a field in the request, of the file, or any other. */
 static void send_refusal(const struct api_request *q, struct api_response *r, const struct api_import *in,
                          const struct wasd_err *err)
 {
@@ -78,7 +78,7 @@ static void send_refusal(const struct api_request *q, struct api_response *r, co
 	size_t n = strlen(err->pointer);
 	const char *text = field && !strncmp(err->msg, err->pointer, n) && err->msg[n] == ':' ?
 	                       err->msg + n + 2 :
-	                       err->msg; /* without the pointer, which may become another */
+	                       err->msg; /* without the pointer, which may be renamed */
 	snprintf(blob, sizeof blob, "%s/blob", in->at);
 	if (field && in->data_pointer)
 		snprintf(pointer, sizeof pointer, "%s", model ? err->pointer : in->data_pointer);
@@ -138,7 +138,7 @@ cJSON *api_blob_canon(struct field_ctx *c, const char *pointer, const struct was
 
 const struct wasd_field api_import_fields[] = {
 	{"blob", WASD_STR, .required = true, .form = "blob"},
-	/* The engine's to judge. */
+	/* The engine checks it. */
 	{"model", WASD_ANY, .def = NULL},
 	{"classes", WASD_ANY, .def = NULL},
 	{"input", WASD_ANY, .def = NULL},

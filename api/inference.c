@@ -1,8 +1,8 @@
-/* api/inference.c - what every inference request goes through: which deployment, which mode, one question to the infer
- * process.
+/* api/inference.c - the steps common to all inference requests: find the deployment, choose the mode, ask the infer
+ * process one question.
  *
- * A request takes one snapshot of (mode, generation, bundle) on admission and is answered from it, whatever is switched
- * meanwhile. */
+ * On admission a request takes one snapshot of (mode, generation, bundle) and is answered from it, even if the mode
+ * is switched meanwhile. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 	return true;
 }
 
-/* The bundle is not there. Of a profile the rows know more. */
+/* The bundle is not loaded. For a profile the rows give the reason. */
 static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                            const struct inference *s)
 {
@@ -129,7 +129,7 @@ bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct 
 	return true;
 }
 
-/* Faults of one image carry a pointer "/images/N" and are the client's; the rest is ours. */
+/* A fault of one image has a pointer "/images/N" and is the client's; any other is ours. */
 static void send_engine_error(const struct api_request *q, struct api_response *r, const struct inference *s,
                               const struct wasd_err *err)
 {
@@ -192,7 +192,7 @@ void api_inference_end(struct inference *s)
 	api_call_done(&s->ask.call);
 }
 
-/* p_i = exp(x_i - max x) / sum, in double; the shift changes nothing and keeps exp from overflowing. */
+/* p_i = exp(x_i - max x) / sum, in double; the shift cancels out and prevents overflow of exp. */
 void api_softmax(const float *logits, int64_t n, float *p)
 {
 	double top = logits[0], sum = 0;

@@ -1,11 +1,11 @@
-/* api/job_data.c - what a job leaves behind: metrics, log, history, events. */
+/* api/job_data.c - the data of a job: metrics, log, history, events. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* *batch_statistics (may be NULL): whether evaluations take the statistics of each batch, not the modes' own. */
+/* *batch_statistics (may be NULL): whether evaluations use the statistics of each batch instead of the mode's own. */
 static bool job_known_as(struct api_ctx *c, const struct api_request *q, struct api_response *r, char id[128],
                          bool *batch_statistics)
 {
@@ -31,7 +31,7 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- metrics ---- */
 
-/* Units by the end of the name; a mode suffix is taken off first. */
+/* Units by the suffix of the name, after any mode suffix is removed. */
 static const struct {
 	const char *suffix, *unit;
 } units[] = {
@@ -55,7 +55,7 @@ static const char *nonfinite(double v)
 	return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
 }
 
-/* Of n points at most max are given, evenly spread; the last is always among them. */
+/* Returns at most max of n points, evenly spaced and including the last. */
 static bool shown(size_t i, size_t n, size_t max)
 {
 	if (n <= max)
@@ -131,7 +131,7 @@ static void metrics_rows(struct api_response *r, const struct storage_point_list
 		api_send_no_memory(r);
 }
 
-/* The form asked for in the query, else in Accept. */
+/* The format from the query, else from Accept. */
 static bool wanted_format(const struct api_request *q, struct api_response *r, const char *const *formats,
                           const char **out)
 {
@@ -156,7 +156,7 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	    !api_query_int(q, r, "max_points", 2, 1000000, &max) || !wanted_format(q, r, formats, &format) ||
 	    !job_known_as(c, q, r, id, &batch_statistics))
 		return API_DONE;
-	int64_t seq = last_seq(c); /* before the points: an event in between is seen again, never missed */
+	int64_t seq = last_seq(c); /* before the points: an event in between is read twice rather than missed */
 	if (storage_metric_series(c->db, id, api_query(q, "names"), from, &l, &err)) {
 		api_send_error(q, r, &err);
 		return API_DONE;
@@ -244,7 +244,7 @@ enum api_result api_jobs_logs(struct api_ctx *c, const struct api_request *q, st
 	}
 	r->status = 200;
 	if (follow) {
-		/* The stream begins behind a line: behind what `since` names, or before the tail. */
+		/* The stream starts after a line: the one that `since` names, or the last one before the tail. */
 		r->follow_log.on = true;
 		snprintf(r->follow_log.job, sizeof r->follow_log.job, "%.63s", id);
 		r->follow_log.filter.attempt = lq.attempt;
@@ -308,7 +308,7 @@ enum api_result api_jobs_checkpoints(struct api_ctx *c, const struct api_request
 
 /* ---- events ---- */
 
-/* A client that comes back names the last event it saw: a header from an EventSource, a parameter from anybody. */
+/* A reconnecting client names the last event it saw: an EventSource in a header, any other client in a parameter. */
 static bool start_events(const struct api_request *q, struct api_response *r, const char *topics, const char *object)
 {
 	const char *last = api_header(q, "last-event-id");

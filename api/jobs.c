@@ -1,15 +1,15 @@
-/* api/jobs.c - jobs: submit, list, look at, change, cancel, delete.
+/* api/jobs.c - jobs: submit, list, show, change, cancel, delete.
  *
- * A job object is its spec (members at the top level, every default written out) and what has become of it. Its ETag is
- * "REVISION.DIGEST": the digest covers all that is shown, progress included, and serves If-None-Match; If-Match looks
- * at the revision alone, so that a running job's progress does not make an edit stale. */
+ * A job object is its spec (members at the top level, every default written out) plus its state and results. Its
+ * ETag is "REVISION.DIGEST": the digest covers all members, progress included, and serves If-None-Match; If-Match
+ * compares only the revision, so that a running job's progress does not make an edit stale. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
 
 /* ---- the object ---- */
 
-/* v in place of the member of that name, or at the end. v is taken; NULL = no memory for it. */
+/* Replaces the member of that name with v, or appends v. Takes v; NULL = out of memory. */
 static void put(cJSON *obj, const char *name, cJSON *v)
 {
 	cJSON *old = v ? cJSON_GetObjectItemCaseSensitive(obj, name) : NULL;
@@ -18,12 +18,12 @@ static void put(cJSON *obj, const char *name, cJSON *v)
 		return;
 	}
 	cJSON_free(v->string);
-	v->string = old->string; /* the name changes hands: nothing can fail */
+	v->string = old->string; /* hand over the name: nothing can fail */
 	old->string = NULL;
 	cJSON_ReplaceItemViaPointer(obj, old, v);
 }
 
-/* Members of `from` into `to`, in place of those of the same name. from is taken. */
+/* Moves the members of `from` into `to`, replacing those of the same name. Takes from. */
 static void merge_take(cJSON *to, cJSON *from)
 {
 	while (from && from->child) {
@@ -71,7 +71,7 @@ static cJSON *latest_json(struct api_ctx *c, const char *job)
 	return out;
 }
 
-/* The checkpoint that "best" means now, with its epoch's numbers; null before the first. */
+/* The current "best" checkpoint with its epoch's numbers; null before the first. */
 static cJSON *best_json(struct api_ctx *c, const struct storage_job *job)
 {
 	struct storage_ckpt k;
@@ -119,7 +119,7 @@ static cJSON *links_json(const char *id)
 	return j;
 }
 
-/* What a job that has not ended is at: in the queue, in an attempt, or with the searches of its profiles. */
+/* The phase of a job that has not ended: in the queue, in an attempt, or waiting for its profile searches. */
 static cJSON *live_json(struct api_ctx *c, const char *job)
 {
 	cJSON *live = c->jobs.live(c->jobs.self, job);
@@ -149,7 +149,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 		api_add_take(j, "attempts", attempts_json(c, s->id));
 	else
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"),
-		                                        "layers"); /* the job itself has them */
+		                                        "layers"); /* the full job object has them */
 	api_add_take(j, "metrics_latest", latest_json(c, s->id));
 	api_add_take(j, "best", best_json(c, s));
 	api_add_take(j, "warnings", warnings_json(c, s->id));
@@ -167,7 +167,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	return j;
 }
 
-/* Keeps only the members in a comma list, and the id. */
+/* Keeps only the id and the members in a comma-separated list. */
 static void select_fields(cJSON *j, const char *fields)
 {
 	for (cJSON *m = j ? j->child : NULL, *next; m; m = next) {
@@ -199,8 +199,7 @@ static void send_job(struct api_ctx *c, const struct api_request *q, struct api_
 
 /* ---- submit ---- */
 
-/* null stands for the validation images that the data set itself has; they are what a job takes that asks for nothing
- * else. */
+/* null means the data set's own validation images, which are also the default. */
 static void choose_validation(cJSON *spec, const cJSON *info, bool given, struct api_faults *faults)
 {
 	cJSON *data = cJSON_GetObjectItemCaseSensitive(spec, "data");
@@ -246,8 +245,8 @@ static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, stru
 	return fits;
 }
 
-/* "draw": "profile:NAME" means the profile of that name of the weights to start from: its draw goes into the spec, so
- * that the job does not depend on the profile's staying there. */
+/* "draw": "profile:NAME" is the profile of that name of the initial weights: its draw is copied into the spec, so
+ * the job does not need the profile afterwards. */
 static bool take_profile(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec)
 {
 	char at[32], pointer[48];
@@ -285,8 +284,8 @@ static bool take_profile(struct api_ctx *c, const struct api_request *q, struct 
 	return ok;
 }
 
-/* Weights from a blob: checked against the job's network and data, stored as a checkpoint, and named by its id from
- * here on. */
+/* Initial weights from a blob: checks them against the job's network and data, stores them as a checkpoint and puts
+ * its id into the spec. */
 static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
                         const char *dataset, int64_t version, bool dry)
 {
@@ -314,7 +313,7 @@ static bool import_init(struct api_ctx *c, const struct api_request *q, struct a
 	return ok;
 }
 
-/* The weights to start from must be of the same network. */
+/* The initial weights must be of the same network. */
 static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
                        const char *dataset, int64_t version, bool dry)
 {
@@ -354,7 +353,7 @@ static bool check_key(const struct api_request *q, struct api_response *r, const
 	return ok;
 }
 
-/* Those that are known now. None is missed that cannot be kept: the job's process tells them again. */
+/* Stores the warnings known now. A failure loses nothing: the job's process sends the warnings again. */
 static void keep_warnings(struct api_ctx *c, struct storage_job *job, const cJSON *warnings)
 {
 	const cJSON *w;
@@ -476,7 +475,7 @@ static bool states_ok(const struct api_request *q, struct api_response *r, const
 	return true;
 }
 
-/* label.k=v in the query: every such pair must be among the job's labels. */
+/* label.k=v in the query: the job must have every such label. */
 static bool labels_match(const struct api_request *q, const char *labels)
 {
 	bool ok = true;
@@ -493,8 +492,7 @@ static bool labels_match(const struct api_request *q, const char *labels)
 	return ok;
 }
 
-/* Pages of storage are read until `limit` jobs carry the labels, or this much was looked at; the cursor goes on from
- * there. */
+/* Reads pages from storage, at most this many, until `limit` jobs have the labels; the cursor continues from there. */
 #define LABEL_ROUNDS 20
 
 enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -555,7 +553,7 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 	if (!strcmp(until, "terminal")) {
 		again = !terminal;
 	} else {
-		/* A change is any event of the job, or, for a client that tells what it has, a difference to that. */
+		/* A change is any event of the job or, if the client sends an ETag, a difference from that ETag. */
 		const char *etag = api_response_header(r, "ETag");
 		again = !terminal && !q->waited && !(have && etag && !api_etag_listed(have, etag, false));
 	}
@@ -567,7 +565,7 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 
 /* ---- change ---- */
 
-/* Merge patch of the labels: null takes one away. */
+/* Merge patch of the labels: null removes a label. */
 static cJSON *patch_labels(const char *labels, const cJSON *patch)
 {
 	cJSON *j = api_parse_trusted(labels);
@@ -613,7 +611,7 @@ static const struct wasd_field fixed_fields[] = {
 	{"keep", WASD_REFUSED, .summary = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
 };
 
-/* Some members of the spec, none with a default; and those that somebody may want to change. */
+/* The members of the spec that can be changed after submission; none has a default. */
 static cJSON *patch_canon(struct field_ctx *c, const cJSON *v)
 {
 	static const struct {

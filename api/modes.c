@@ -1,9 +1,9 @@
-/* api/modes.c - the modes of a checkpoint: those that its run made, then those that were made of it afterwards. */
+/* api/modes.c - the modes of a checkpoint: first those made by its run, then those added afterwards. */
 #include "internal.h"
 #include "wasd/spec.h"
 #include <string.h>
 
-/* What a search has measured of a mode; null where nobody has. Times are of one image and of 64 together. */
+/* Adds a search's measurements of a mode; null for missing ones. Times are for one image and for 64 together. */
 static void add_figures(cJSON *j, const cJSON *found, const char *const *members)
 {
 	double v;
@@ -26,7 +26,7 @@ static cJSON *item(const char *name, const char *kind, const char *state)
 	return j;
 }
 
-/* One of the run's own: its accuracy is the epoch's, its multiply-adds are the run's. `found`: of a search, or NULL. */
+/* One of the run's own modes: accuracy of the epoch, multiply-adds of the run. `found`: from a search, or NULL. */
 static cJSON *own_json(const char *mode, const cJSON *info, const cJSON *metrics, const cJSON *found)
 {
 	static const char *const members[] = {"bytes", NULL};
@@ -52,7 +52,7 @@ static cJSON *made_json(const struct storage_profile *p, const cJSON *info)
 	return j;
 }
 
-/* The plain weights as the newest search has measured them; NULL: none has, or there is no memory. */
+/* The newest search's measurement of the plain weights; NULL: there is none, or no memory. */
 static cJSON *plain_found(const struct storage_profile_list *l)
 {
 	cJSON *aom = NULL;

@@ -1,9 +1,9 @@
-/* api/multipart.c - a strict, bounded parser of multipart/form-data (RFC 7578) for bodies that are in memory.
+/* api/multipart.c - a strict, bounded parser of multipart/form-data (RFC 7578) for bodies in memory.
  *
  *     --B CRLF  header lines CRLF  CRLF  data  CRLF --B CRLF ... CRLF --B-- [CRLF]
  *
  * One pass, no recursion; the data of a part is a slice of the body. A part must have Content-Disposition: form-data
- * with a name. Limits: boundary 1 to 70 bytes, 8 header lines and 4 KiB of headers a part, 256 parts. */
+ * with a name. Limits: boundary 1 to 70 bytes, 8 header lines and 4 KiB of headers per part, 256 parts. */
 #include "internal.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -14,8 +14,8 @@
 #define HEADER_LINES_MAX 8
 #define HEADERS_MAX 4096
 
-/* The value of parameter `name` in a header value such as `form-data; name="a"; filename="b.png"`. Quoted strings may
- * hold backslash-quoted quotes. False: absent or malformed. */
+/* Extracts parameter `name` from a header value such as `form-data; name="a"; filename="b.png"`. Quoted strings may
+ * contain backslash-escaped quotes. False: absent or malformed. */
 static bool parameter(const char *s, size_t len, const char *name, struct wasd_buf *out)
 {
 	size_t i = 0, want = strlen(name);
@@ -63,7 +63,7 @@ struct parser {
 	struct wasd_err *err;
 };
 
-/* Offsets into the string buffer, since it moves while it grows; SIZE_MAX = absent. */
+/* Offsets into the string buffer, which moves as it grows; SIZE_MAX = absent. */
 struct strings {
 	size_t name, filename, type;
 };
@@ -119,7 +119,7 @@ static enum wasd_status part_headers(struct parser *p, size_t index, struct wasd
 	return WASD_OK;
 }
 
-/* Stands behind a delimiter: true at the closing "--", else moves behind the line's end. */
+/* Called after a delimiter: sets *closing at the final "--", else skips the line end. */
 static enum wasd_status after_mark(struct parser *p, size_t index, bool *closing)
 {
 	const char *s = p->body + p->at;

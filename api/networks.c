@@ -1,5 +1,5 @@
-/* api/networks.c - networks layer by layer. The engine builds and counts them; here its answer becomes a resource, or
- * the check of a job. */
+/* api/networks.c - networks layer by layer. The engine builds and counts them; this file turns its answer into a
+ * resource or into the check of a job. */
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static bool query_shape(const struct api_request *q, struct api_response *r, int
 	return false;
 }
 
-/* model.head=4096 becomes "head": 4096; which options there are is the engine's to say. */
+/* model.head=4096 becomes "head": 4096; the engine checks which options exist. */
 static bool query_options(const struct api_request *q, struct api_response *r, cJSON *model)
 {
 	for (size_t i = 0; i < q->n_query; i++) {
@@ -96,7 +96,7 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 	return API_DONE;
 }
 
-/* What a search is asked, of each. */
+/* The search request of each profile. */
 static cJSON *requests(const cJSON *profiles)
 {
 	cJSON *out = cJSON_CreateArray();
@@ -109,7 +109,7 @@ static cJSON *requests(const cJSON *profiles)
 	return out;
 }
 
-/* Asks, and takes the question. Under `prefix` the engine's pointers have another name here. */
+/* Sends the question, which it takes. Removes `prefix` from the engine's pointers. */
 static bool check(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *question,
                   const char *prefix, cJSON **out)
 {

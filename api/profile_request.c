@@ -1,5 +1,5 @@
-/* api/profile_request.c - what a profile is asked for by: of a job spec's list, of a checkpoint, and what its search is
- * then told. */
+/* api/profile_request.c - requests for profiles, from a job spec's list or for one checkpoint, and the search
+ * request made from them. */
 #include "internal.h"
 #include <assert.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ cJSON *api_profile_name_canon(struct field_ctx *c, const char *pointer, const st
 	return NULL;
 }
 
-/* Every desire has a member that says how much, and those of the others have no place beside it. */
+/* Every desire requires a member that gives its amount; members of other desires are refused. */
 static void check_members(struct field_ctx *c, const char *base, const cJSON *in, const char *desire)
 {
 	static const struct {
@@ -39,7 +39,7 @@ static void check_members(struct field_ctx *c, const char *base, const cJSON *in
 		api_fault(c->faults, "invalid_field", at, "%s: a given draw is not searched for", at);
 }
 
-/* "macs-70", "latency-900us", "draw-1f2e3d4c": the same request always has the same name. */
+/* "macs-70", "latency-900us", "draw-1f2e3d4c": the same request always gets the same name. */
 static void default_name(const cJSON *in, const char *desire, char out[64])
 {
 	double x = 0;
@@ -91,7 +91,7 @@ static cJSON *request_canon(struct field_ctx *c, const char *base, const struct 
 	return NULL;
 }
 
-/* The rows of a job's list, but that the data set is a choice. */
+/* The rows of a job's list, plus a choice of the data set. */
 cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v)
 {
 	struct wasd_field rows[16] = {{0}};
@@ -146,7 +146,7 @@ char *api_profile_request(const cJSON *item)
 	cJSON *request = cJSON_Duplicate(item, 1);
 	cJSON_DeleteItemFromObjectCaseSensitive(request, "name");
 	cJSON_DeleteItemFromObjectCaseSensitive(request, "dataset");
-	/* In one order, however it was asked. */
+	/* "desire" goes first, so that the order in the request does not matter. */
 	cJSON *desire = cJSON_DetachItemFromObjectCaseSensitive(request, "desire");
 	if (desire && !cJSON_InsertItemInArray(request, 0, desire))
 		cJSON_Delete(desire);

@@ -1,5 +1,5 @@
-/* api/profiles.c - profiles of a checkpoint: asked for (profile_request.c), looked at, deleted. The draws are searched
- * by the daemon. */
+/* api/profiles.c - profiles of a checkpoint: request (profile_request.c), show, delete. The daemon runs the
+ * searches. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 /* ---- the object ---- */
 
-/* {"name": value} members of one object in another, null where they are not there. */
+/* Copies the named members of an object into another; null for absent ones. */
 static void copy_members(cJSON *to, const cJSON *from, const char *const *names)
 {
 	for (; *names; names++) {
@@ -78,7 +78,7 @@ static bool fits(const struct storage_ckpt *k, const struct storage_dataset *d)
 	return ok;
 }
 
-/* The data set that is named, else that of the checkpoint's job. False: the answer is in r. */
+/* The data set that the request names, else that of the checkpoint's job. False: the answer is in r. */
 static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                          const struct storage_ckpt *k, const cJSON *in, struct storage_dataset *out)
 {
@@ -116,7 +116,7 @@ static void send_one(struct api_ctx *c, struct api_response *r, int status, cons
 	api_send_json(r, status, profile_json(c, p));
 }
 
-/* An imported checkpoint has no job whose law could be looked at: its search says what is wrong. */
+/* An imported checkpoint has no job with a law to check: its search reports any fault. */
 static bool possible(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                      const struct storage_ckpt *k, const cJSON *in)
 {
@@ -192,7 +192,7 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 
 /* ---- the rest ---- */
 
-/* Beside the profiles: what the checkpoint does without any, as the newest search has measured it. */
+/* In addition to the profiles: what the checkpoint does without a profile, as measured by the newest search. */
 enum api_result api_profiles_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;

@@ -32,8 +32,8 @@ bool api_path_match(const char *pat, const char *path, const char *name, const c
 		if (*pat == '{') {
 			const char *end = strchr(pat, '}');
 			size_t n = 0;
-			/* No id and no name has a colon: it begins a verb. A model or a version may name a profile, and has no
-			 * verbs. */
+			/* Ids and names contain no colon, so a colon begins a verb. A model or a version may name a profile
+			 * after a colon and has no verbs. */
 			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
 			while (path[n] && path[n] != '/' && (colon || path[n] != ':'))
 				n++;
@@ -275,7 +275,7 @@ bool api_etag_listed(const char *list, const char *etag, bool revision)
 		size_t got = n + 2, gzip = sizeof "-gzip" - 1;
 		if (n > gzip && !strncmp(s + 1 + n - gzip, "-gzip\"", gzip + 1) && want == got - gzip &&
 		    !memcmp(s, etag, want - 1))
-			return true; /* of the same content, compressed */
+			return true; /* the same content, compressed */
 		if (revision && memchr(s, '.', got))
 			got = (size_t)((const char *)memchr(s, '.', got) - s);
 		if (got == want && !memcmp(s, etag, want))
@@ -287,7 +287,7 @@ bool api_etag_listed(const char *list, const char *etag, bool revision)
 
 /* ---- body ---- */
 
-/* curl's -d says application/x-www-form-urlencoded unless told otherwise; what looks like JSON is taken as JSON. */
+/* curl's -d sends application/x-www-form-urlencoded by default; a body that looks like JSON is accepted as JSON. */
 static bool json_type(const char *type, const struct api_request *q)
 {
 	size_t n = strlen(type);

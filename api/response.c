@@ -1,4 +1,4 @@
-/* api/response.c - building a response, and small helpers to build JSON. */
+/* api/response.c - builds responses; small helpers to build JSON. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ void api_response_done(struct api_response *r)
 	r->source = (struct api_source){0};
 }
 
-/* A value that does not fit or would break the header line is not sent at all. */
+/* Drops a value that does not fit or would break the header line. */
 void api_set_header(struct api_response *r, const char *name, const char *fmt, ...)
 {
 	char value[sizeof r->headers[0].value];
@@ -72,7 +72,7 @@ void api_send_json(struct api_response *r, int status, cJSON *j)
 	r->content_type = "application/json";
 }
 
-/* ---- a file that is handed out ---- */
+/* ---- sending a file ---- */
 
 static int64_t file_read(void *ctx, uint64_t off, void *buf, size_t max)
 {
@@ -152,7 +152,7 @@ void api_send_list(const struct api_request *q, struct api_response *r, cJSON *i
 
 bool api_again(const struct api_request *q, struct api_response *r, const char *object, int64_t wait_us)
 {
-	/* The connection holds a request for two minutes; the answer must be under way a little earlier. */
+	/* The connection holds a request for two minutes; the answer must start a little earlier. */
 	const int64_t most = 119 * 1000000LL;
 	int64_t until = q->first_us + (wait_us < most ? wait_us : most);
 	if (wait_us <= 0 || wasd_mono_us() >= until)
@@ -164,8 +164,8 @@ bool api_again(const struct api_request *q, struct api_response *r, const char *
 
 /* ---- JSON ---- */
 
-/* A container that something could not be added to, for want of memory, becomes invalid; api_send_json looks for such
- * and answers 503 instead of sending a part for the whole. */
+/* Invalidates a container to which something could not be added for lack of memory; api_send_json detects it and
+ * answers 503 instead of sending an incomplete object. */
 void api_poison(cJSON *container)
 {
 	if (container)

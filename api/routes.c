@@ -1,8 +1,8 @@
-/* api/routes.c - the table of routes, matching, and what every route shares.
+/* api/routes.c - the table of routes, matching, and the code common to all routes.
  *
- * A pattern is made of segments; "{name}" takes exactly one. ":verb" at the end also matches as a segment of its own
- * ("/verb"). One row per route: adding a route is a handler and a row. The reference (web/docs/tables.c) and the tests
- * read this table. */
+ * A pattern consists of segments; "{name}" matches exactly one. ":verb" at the end also matches as a separate
+ * segment ("/verb"). One row per route: to add a route, write a handler and a row. The reference (web/docs/tables.c)
+ * and the tests read this table. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -178,7 +178,7 @@ const struct api_route *api_route_find(const char *method, const char *path, cha
 	return NULL;
 }
 
-/* ---- checks that every route shares ---- */
+/* ---- checks for all routes ---- */
 
 static bool name_listed(const char *list, const char *name)
 {
@@ -193,7 +193,7 @@ static bool name_listed(const char *list, const char *name)
 
 static bool query_ok(const struct api_route *rt, const struct api_request *q, struct api_response *r)
 {
-	/* The inference protocol lets clients add query parameters of their own. */
+	/* The inference protocol allows additional query parameters. */
 	for (size_t i = 0; i < q->n_query && !api_on_v2(q); i++) {
 		if (name_listed(rt->query, q->query[i].name))
 			continue;
@@ -213,7 +213,7 @@ static bool query_ok(const struct api_route *rt, const struct api_request *q, st
 	return true;
 }
 
-/* A browser tells where a request comes from. Writes from another site's page are refused; programs send neither
+/* A browser sends the origin of a request. Writes from pages of other sites are refused; programs send neither
  * header. */
 static bool origin_ok(const struct api_request *q, struct api_response *r)
 {
@@ -234,8 +234,8 @@ static bool origin_ok(const struct api_request *q, struct api_response *r)
 	return same;
 }
 
-/* The response that a GET of the same resource would give now (for ":verb" of the resource itself); its ETag is what
- * If-Match means. */
+/* The response to a GET of the same resource now (for ":verb", of the resource itself); If-Match is compared with
+ * its ETag. */
 static void current(struct api_ctx *c, const struct api_request *q, struct api_response *out)
 {
 	char path[1024], allow[64];
@@ -273,7 +273,7 @@ static bool precondition_ok(struct api_ctx *c, const struct api_request *q, stru
 	return ok;
 }
 
-/* Strong ETag of what is sent, and 304 when the client has it. */
+/* Adds a strong ETag of the body, and answers 304 when the client has it. */
 static void finish_get(const struct api_request *q, struct api_response *r)
 {
 	if (strcmp(q->method, "GET") || r->status != 200 || r->events.on || r->follow_log.on)
@@ -305,7 +305,7 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 		                 rt->pattern, q->body_len);
 		goto done;
 	}
-	/* The mode has a compare-and-switch of its own that no other request can come between. */
+	/* The mode has its own compare-and-switch, which is atomic against other requests. */
 	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && !precondition_ok(c, q, r))
 		goto done;
 	struct api_request routed = *q;

@@ -1,8 +1,8 @@
-/* api/spec.c - the job spec: members that can be written in several ways, and the rules between members. The members
- * themselves, their defaults and ranges are rows of wasd_spec (core/base/spec.c).
+/* api/spec.c - the job spec: members that have several notations, and rules between members. The members, their
+ * defaults and their ranges are rows of wasd_spec (core/base/spec.c).
  *
- * What has a name in core (networks, transforms, optimizers, schedules, augmentations, precisions) is checked against
- * the capabilities object, so that a new row there is accepted here without an edit. */
+ * Names defined in core (networks, transforms, optimizers, schedules, augmentations, precisions) are checked against
+ * the capabilities object, so a new row there is accepted here without an edit. */
 #include "internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -50,7 +50,7 @@ cJSON *spec_augment_canon(struct field_ctx *c, const char *pointer, const struct
 	return NULL;
 }
 
-/* One that is known but that this processor cannot compute in is unsupported. */
+/* A precision that is known but not available on this processor is unsupported. */
 cJSON *spec_precision_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char names[256], shown[80];
@@ -85,8 +85,8 @@ const char *spec_network(const cJSON *spec)
 	return wasd_json_str(model, "arch", &name) ? name : "";
 }
 
-/* A network of the table with its options; or one of the job's own, and whether its layers make one is the engine's to
- * say (api/networks.c). */
+/* A network of the table with its options, or a network defined in the job, whose layers the engine checks
+ * (api/networks.c). */
 cJSON *spec_model_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80], names[256];
@@ -117,7 +117,7 @@ cJSON *spec_model_canon(struct field_ctx *c, const char *pointer, const struct w
 	return NULL;
 }
 
-/* Of a network that layers describe. */
+/* Always a fault: a network defined by layers has no arch. */
 cJSON *spec_arch_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	(void)f, (void)v;
@@ -125,7 +125,7 @@ cJSON *spec_arch_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return NULL;
 }
 
-/* The variant of an architecture that a model object means; options left out have their default. */
+/* The variant of an architecture selected by a model object; absent options have their defaults. */
 static const cJSON *arch_variant(const cJSON *row, const cJSON *model)
 {
 	const cJSON *variant, *opt;
@@ -144,7 +144,7 @@ static const cJSON *arch_variant(const cJSON *row, const cJSON *model)
 	return NULL;
 }
 
-/* How many convolutions the network itself has augmented: as published, or marked so in the job's own layers. */
+/* The number of convolutions that the network augments: as published, or as marked in the job's own layers. */
 static int64_t augmented(const struct field_ctx *c)
 {
 	const cJSON *model = wasd_json_get(c->root, "model"), *row = arch_row(c), *layer;
@@ -153,10 +153,10 @@ static int64_t augmented(const struct field_ctx *c)
 		n += cJSON_IsTrue(wasd_json_get(layer, "augment"));
 	return row && wasd_json_i64(arch_variant(row, model), "augmented", &n) ? n :
 	       wasd_json_get(model, "layers")                                  ? n :
-	                                        1; /* an unknown arch is a fault of its own */
+	                                        1; /* an unknown arch is reported elsewhere */
 }
 
-/* What the authors draw from for this network; NULL where they draw nothing. */
+/* The transforms that the authors draw from for this network; NULL where they draw none. */
 static const cJSON *own_transforms(const struct field_ctx *c)
 {
 	const cJSON *row = arch_row(c);
@@ -195,7 +195,7 @@ cJSON *spec_transforms_canon(struct field_ctx *c, const char *pointer, const str
 	return NULL;
 }
 
-/* Whether it means a convolution of the network is the engine's to say (api_network_check). */
+/* The engine checks whether it matches a convolution of the network (api_network_check). */
 static bool pattern_ok(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	char shown[80];
@@ -208,7 +208,7 @@ static bool pattern_ok(struct field_ctx *c, const char *pointer, const cJSON *v)
 	return false;
 }
 
-/* "paper", "all", a name or pattern of convolutions, or several of these. */
+/* "paper", "all", a name or pattern of convolutions, or a list of these. */
 cJSON *spec_layers_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80], at[256];
@@ -299,7 +299,7 @@ cJSON *spec_odds_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return NULL;
 }
 
-/* What goes only with training for a profile. */
+/* Canonical "was"; refuses members that are valid only when training for a profile. */
 static cJSON *was_object(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	static const char *const own[] = {"profile", "odds"};
@@ -319,7 +319,7 @@ static cJSON *was_object(struct field_ctx *c, const char *pointer, const struct 
 	return out;
 }
 
-/* false = plain weights; null or left out = what the authors of the method use for this network. */
+/* false = plain weights; null or absent = the setting of the method's authors for this network. */
 cJSON *spec_was_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
@@ -330,7 +330,7 @@ cJSON *spec_was_canon(struct field_ctx *c, const char *pointer, const struct was
 		if (!row && wasd_json_get(wasd_json_get(c->root, "model"), "layers") && augmented(c))
 			return fields_canon(c, pointer, f->sub, NULL);
 		if (!own || cJSON_IsNull(own))
-			return cJSON_CreateFalse(); /* an unknown arch is a fault of its own */
+			return cJSON_CreateFalse(); /* an unknown arch is reported elsewhere */
 		v = own;
 	}
 	if (cJSON_IsFalse(v))
@@ -342,7 +342,7 @@ cJSON *spec_was_canon(struct field_ctx *c, const char *pointer, const struct was
 	return NULL;
 }
 
-/* ---- weights: an ordered list of strategies; "was" is the short form of a list of one ---- */
+/* ---- weights: an ordered list of strategies; "was" is short for a list with one entry ---- */
 
 cJSON *spec_was(const cJSON *spec, char at[32])
 {
@@ -360,7 +360,7 @@ cJSON *spec_was(const cJSON *spec, char at[32])
 	return cJSON_IsObject(was) ? was : NULL;
 }
 
-/* {"type":"was"} and the members of "was". */
+/* {"type":"was"} plus the members of "was". */
 static cJSON *was_entry(struct field_ctx *c, const char *pointer, const cJSON *v)
 {
 	cJSON *own = cJSON_Duplicate(v, 1), *canon = NULL, *out = NULL;
@@ -426,8 +426,8 @@ cJSON *spec_weights_canon(struct field_ctx *c, const char *pointer, const struct
 	return NULL;
 }
 
-/* One thing has one canonical form: WAS alone, or nothing, is "was", and "weights" stands for "was" where there is
- * more. */
+/* Gives equal specs one canonical form: WAS alone, or no strategy, is "was"; any other list is "weights", which then
+ * replaces "was". */
 static bool settle_weights(cJSON *spec)
 {
 	cJSON *list = cJSON_DetachItemFromObjectCaseSensitive(spec, "weights");
@@ -449,7 +449,7 @@ static bool settle_weights(cJSON *spec)
 
 /* ---- the rest ---- */
 
-/* {"metric","mode", more}: the direction follows the metric when it is not given. */
+/* {"metric","mode", more}: the default direction follows from the metric. */
 cJSON *spec_goal_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	cJSON *out = field_value(c, pointer, f, v);
@@ -469,7 +469,7 @@ static bool has_word(const cJSON *list, const char *word)
 	return false;
 }
 
-/* Some of the choices, in their order. */
+/* A subset of the choices, in table order. */
 cJSON *spec_modes_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char list[256], shown[80];
@@ -478,7 +478,7 @@ cJSON *spec_modes_canon(struct field_ctx *c, const char *pointer, const struct w
 	for (int i = 0; (mode = wasd_field_choice(f, i)); i++)
 		if (cJSON_IsArray(v) && has_word(v, mode))
 			api_push(out, cJSON_CreateString(mode));
-	/* One that is no mode, or there twice, is in v and not in out. */
+	/* An unknown mode or a duplicate is in v and not in out. */
 	if (!out || (cJSON_GetArraySize(out) && cJSON_GetArraySize(out) == cJSON_GetArraySize(v)))
 		return out;
 	char *text = wasd_json_print(v);
@@ -515,7 +515,7 @@ cJSON *spec_labels_canon(struct field_ctx *c, const char *pointer, const struct 
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
-/* A checkpoint whose weights the run starts from. */
+/* The checkpoint with the initial weights. */
 cJSON *spec_init_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	const char *id = cJSON_IsString(v) ? v->valuestring : NULL;
@@ -541,7 +541,7 @@ cJSON *spec_init_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return NULL;
 }
 
-/* Training images, or a share of them. */
+/* A number of training images, or a fraction of them. */
 cJSON *spec_limit_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char shown[80];
@@ -566,7 +566,7 @@ cJSON *spec_queue_canon(struct field_ctx *c, const char *pointer, const struct w
 	return NULL;
 }
 
-/* A job without a name is called after its network and data. */
+/* The default name of a job is made from its network and data. */
 cJSON *spec_name_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char name[200];
@@ -582,7 +582,7 @@ cJSON *spec_name_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return cJSON_CreateString(name);
 }
 
-/* A metric that the run will not measure cannot choose its best checkpoint. */
+/* A metric that the run does not measure cannot select the best checkpoint. */
 static void check_metric(const cJSON *spec, const char *pointer, const cJSON *goal, struct api_faults *faults)
 {
 	const char *name;
@@ -599,8 +599,8 @@ static void check_metric(const cJSON *spec, const char *pointer, const cJSON *go
 	}
 }
 
-/* A search draws from the job's law, or from the network's own where the job trains plain weights; a draw that is given
- * needs none. */
+/* A search draws from the job's law, or from the network's published law if the job trains plain weights; an
+ * explicit draw needs no law. */
 static void check_profiles(struct field_ctx *c, const cJSON *spec)
 {
 	const cJSON *p, *layer;

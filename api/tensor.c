@@ -1,4 +1,4 @@
-/* api/tensor.c - tensors of the Open Inference Protocol as float32 or encoded pictures: see tensor.h. */
+/* api/tensor.c - reads tensors of the Open Inference Protocol as float32 or as encoded images: see tensor.h. */
 #include "tensor.h"
 #include "internal.h"
 #include "wasd/pixel.h"
@@ -82,7 +82,7 @@ static const double powers_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6, 
 
 struct digits {
 	uint64_t value; /* of the first 19 */
-	int n, dropped; /* significant digits; how many of the integer part were left out of value */
+	int n, dropped; /* significant digits; digits of the integer part left out of value */
 };
 
 static const char *take_digits(const char *p, struct digits *d)
@@ -98,9 +98,9 @@ static const char *take_digits(const char *p, struct digits *d)
 	return p;
 }
 
-/* A number of RFC 8259 at p, which ends with something else. NULL: there is none. Where the digits fit a double and the
- * power of ten is exact, one multiplication or division rounds correctly (Clinger, "How to read floating point numbers
- * accurately", 1990, section 2); strtod does the others. */
+/* Reads an RFC 8259 number at p, which any other character ends. NULL: no number there. When the digits fit a double
+ * and the power of ten is exact, one multiplication or division rounds correctly (Clinger, "How to read floating
+ * point numbers accurately", 1990, section 2); otherwise strtod is used. */
 static const char *number(const char *p, double *out)
 {
 	const char *begin = p;
@@ -171,7 +171,7 @@ static enum wasd_status data_fault(struct fill *f, const char *fmt, ...)
 	return wasd_fail_at(f->err, WASD_EINVAL, at, "%s", text);
 }
 
-/* The numbers that a type has, as JSON can say them. */
+/* The values of a type that JSON can express. */
 static bool in_range(const struct tensor_type *t, double v)
 {
 	double bits = (double)t->size * 8;
@@ -215,8 +215,7 @@ static enum wasd_status put_number(struct fill *f)
 	return WASD_OK;
 }
 
-/* The array that is next: of numbers at the last dimension or where the data are flat, else of arrays with dims[depth]
- * entries. */
+/* Reads the next array: of numbers at the last dimension or when the data are flat, else of dims[depth] arrays. */
 static enum wasd_status put_array(struct fill *f, int depth, bool flat)
 {
 	int64_t n = 0;
@@ -281,7 +280,7 @@ static double half(uint16_t h)
 static double element(const struct tensor_type *t, const char *p, size_t i)
 {
 	uint64_t u = 0;
-	memcpy(&u, p + i * t->size, t->size); /* this program runs on little-endian machines only, as its files do */
+	memcpy(&u, p + i * t->size, t->size); /* this program, like its files, is little-endian only */
 	if (t->is == TENSOR_UNSIGNED || t->is == TENSOR_BOOL)
 		return (double)u;
 	if (t->is == TENSOR_SIGNED) {
@@ -307,7 +306,7 @@ static enum wasd_status read_binary(const struct tensor_type *type, const char *
 	char at[160];
 	out->len = want * sizeof(float);
 	if (!strcmp(type->name, "FP32")) {
-		out->bytes = bytes; /* as they came; the infer process refuses what is not finite */
+		out->bytes = bytes; /* as received; the infer process refuses NaN and infinities */
 		return WASD_OK;
 	}
 	float *v = wasd_calloc(want, sizeof *v);
@@ -326,7 +325,7 @@ static enum wasd_status read_binary(const struct tensor_type *type, const char *
 	return WASD_OK;
 }
 
-/* The bytes of this tensor behind the JSON. */
+/* The bytes of this tensor after the JSON. */
 static enum wasd_status take_binary(const cJSON *tensor, const char *pointer, struct tensor_data *from,
                                     const char **bytes, size_t *len, struct wasd_err *err)
 {
@@ -349,7 +348,7 @@ static enum wasd_status take_binary(const cJSON *tensor, const char *pointer, st
 	return WASD_OK;
 }
 
-/* ---- pictures ---------------------------------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------------------------------------------ */
 
 static enum wasd_status add_picture(struct tensor_in *out, const char *p, size_t len, bool copy, struct wasd_err *err)
 {
@@ -362,7 +361,7 @@ static enum wasd_status add_picture(struct tensor_in *out, const char *p, size_t
 	return WASD_OK;
 }
 
-/* Elements of BYTES: a length of 4 bytes, little-endian, before each. */
+/* BYTES elements: each has a 4-byte little-endian length in front. */
 static enum wasd_status pictures_binary(const char *pointer, int64_t n, const char *p, size_t len,
                                         struct tensor_in *out, struct wasd_err *err)
 {
@@ -390,7 +389,7 @@ static enum wasd_status pictures_binary(const char *pointer, int64_t n, const ch
 	                               (size_t)(end - p), (long long)n);
 }
 
-/* Strings of Base64, or URIs with such data. */
+/* Strings of Base64, or data URIs of Base64. */
 static enum wasd_status pictures_json(const char *pointer, int64_t n, const struct tensor_data *from,
                                       struct tensor_in *out, struct wasd_err *err)
 {

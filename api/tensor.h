@@ -1,7 +1,7 @@
-/* api/tensor.h - tensors of the Open Inference Protocol: JSON and binary data, into what the infer process takes.
+/* api/tensor.h - converts tensors of the Open Inference Protocol (JSON and binary) to the infer process's input.
  *
- * A request's arrays of numbers are cut out of its JSON before cJSON sees it (tensor_cut): cJSON makes an object of 64
- * bytes of each number, and they are read here in one pass instead. */
+ * Arrays of numbers are cut out of a request's JSON before cJSON parses it (tensor_cut): cJSON would allocate an
+ * object of 64 bytes for each number; here one pass reads them. */
 #ifndef API_TENSOR_H
 #define API_TENSOR_H
 
@@ -15,28 +15,28 @@ struct tensor_type {
 	const char *name;
 	size_t size; /* bytes of an element; 0: BYTES */
 	enum tensor_class is;
-	bool json; /* may come as JSON data: the 16-bit floats need the binary form */
+	bool json; /* may come as JSON data; the 16-bit floats must be binary */
 };
 const struct tensor_type *tensor_type_at(int i); /* NULL after the last */
 const struct tensor_type *tensor_type_find(const char *name);
 
-/* The texts of the arrays "data" of a request's inputs, in the order of the inputs. */
+/* The text of each input's "data" array, in the order of the inputs. */
 #define TENSOR_INPUTS 4
 struct tensor_texts {
 	const char *begin[TENSOR_INPUTS]; /* NULL: the input has none */
 	size_t len[TENSOR_INPUTS];
 };
-/* json[0..len) without those arrays, of which "[]" is left, appended to head; where json is malformed, the rest as it
- * is. The texts are borrowed from json. False: no memory. */
+/* Appends to head json[0..len) with each such array replaced by "[]"; from the first malformed place on, the text is
+ * copied unchanged. The texts are borrowed from json. False: no memory. */
 bool tensor_cut(const char *json, size_t len, struct wasd_buf *head, struct tensor_texts *out);
 
 /* One input tensor. */
 struct tensor_in {
 	int64_t n;         /* images */
-	const void *bytes; /* n images as float32, row-major; or encoded pictures, one after the other */
+	const void *bytes; /* n images as float32, row-major; or encoded images, concatenated */
 	size_t len;
-	cJSON *sizes;        /* the bytes of each picture; NULL: float32 */
-	struct wasd_buf own; /* what bytes points into, unless it is the request's body */
+	cJSON *sizes;        /* bytes of each encoded image; NULL: float32 */
+	struct wasd_buf own; /* holds bytes, unless they are in the request's body */
 };
 void tensor_in_done(struct tensor_in *t);
 
@@ -45,15 +45,15 @@ struct tensor_wanted {
 	int rank;
 	int64_t most;
 };
-/* Where the elements of a tensor come from. */
+/* The source of a tensor's elements. */
 struct tensor_data {
-	const char *text; /* of the JSON array; NULL: there is none */
+	const char *text; /* the JSON array; NULL: there is none */
 	size_t text_len;
-	const char *binary, *binary_end; /* the bytes behind the request's JSON that are not used yet */
+	const char *binary, *binary_end; /* the unused bytes after the request's JSON */
 };
 /* Reads input `tensor` {"name","shape","datatype","parameters"?,"data"?}: numbers of any type under the name "input"
- * (UINT8 are pixels: WASD_PIXEL), or encoded pictures as BYTES of shape [n] under "input" or "image". pointer:
- * "/inputs/0". from->binary moves on by what was taken. WASD_EINVAL with the pointer of what does not fit. */
+ * (UINT8 are pixels: WASD_PIXEL), or encoded images as BYTES of shape [n] under "input" or "image". pointer:
+ * "/inputs/0". Advances from->binary past the bytes it used. WASD_EINVAL with the pointer of the member at fault. */
 enum wasd_status tensor_read(const cJSON *tensor, const char *pointer, const struct tensor_wanted *want,
                              struct tensor_data *from, struct tensor_in *out, struct wasd_err *err);
 

@@ -1,11 +1,11 @@
-/* api/tensor_cut.c - finds the arrays "data" of a request's inputs in its text, without judging the rest: what is
- * malformed is left in, for the JSON parser to refuse. */
+/* api/tensor_cut.c - finds the "data" arrays of a request's inputs in its text without validating the rest:
+ * malformed text stays in, for the JSON parser to refuse. */
 #include "tensor.h"
 #include <string.h>
 
 struct cut {
-	const char *p, *end; /* what is still to be read */
-	const char *copied;  /* up to here the text is in head */
+	const char *p, *end; /* the text still to read */
+	const char *copied;  /* the text before this is already in head */
 	struct wasd_buf *head;
 	struct tensor_texts *out;
 };
@@ -25,7 +25,7 @@ static bool take(struct cut *c, char what)
 	return true;
 }
 
-/* Past a string, whose opening quote is next. */
+/* Skips a string; its opening quote is next. */
 static bool skip_string(struct cut *c)
 {
 	if (!take(c, '"'))
@@ -36,7 +36,7 @@ static bool skip_string(struct cut *c)
 	return take(c, '"');
 }
 
-/* Past a value of any kind: to the comma or bracket that follows it. */
+/* Skips a value of any kind, up to the comma or bracket after it. */
 static bool skip_value(struct cut *c)
 {
 	int depth = 0;
@@ -60,7 +60,7 @@ static bool skip_value(struct cut *c)
 	return !depth && c->p > begin;
 }
 
-/* Calls each for every member of the object that is next, with its key; each moves past the value. */
+/* Calls each for every member of the next object, with the member's key; each must skip the value. */
 static bool members(struct cut *c, bool (*each)(struct cut *c, const char *key, size_t len, int i), int i)
 {
 	if (!take(c, '{'))
@@ -124,7 +124,7 @@ bool tensor_cut(const char *json, size_t len, struct wasd_buf *head, struct tens
 {
 	struct cut c = {.p = json, .end = json + len, .copied = json, .head = head, .out = out};
 	*out = (struct tensor_texts){0};
-	members(&c, request_member, 0); /* where it stops, the text is not JSON */
+	members(&c, request_member, 0); /* stops at the first text that is not JSON */
 	wasd_buf_append(head, c.copied, (size_t)(c.end - c.copied));
 	return !head->failed;
 }

@@ -1,5 +1,5 @@
-/* api/v2.c - the Open Inference Protocol (KServe v2, Triton's HTTP form) over the deployments. A deployment is a model
- * of that name. */
+/* api/v2.c - the Open Inference Protocol (KServe v2, Triton's HTTP form) for deployments. Each deployment is a model
+ * of the same name. */
 #include "v2.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 static void send_plain(struct api_response *r, int status, cJSON *j)
 {
-	api_send_json(r, status, j); /* Content-Type is exactly application/json, which the KServe SDK compares */
+	api_send_json(r, status, j); /* exactly application/json: the KServe SDK compares the whole Content-Type */
 }
 
 enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -23,7 +23,7 @@ enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, st
 	return API_DONE;
 }
 
-/* The KServe SDK reads "live" and "ready" from the body; other clients look at the status alone. */
+/* The KServe SDK reads "live" and "ready" from the body; other clients read only the status. */
 static void send_health(struct api_ctx *c, struct api_response *r, bool ask_ready)
 {
 	cJSON *j = cJSON_CreateObject(), *s = c->serving.health(c->serving.self);
@@ -120,7 +120,7 @@ static void add_index(struct api_ctx *c, cJSON *list, const struct storage_deplo
 	api_push(list, j);
 }
 
-/* The body may be {"ready":true}: those that are ready only. */
+/* The body may be {"ready":true}: list only models that are ready. */
 enum api_result api_v2_index(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	bool ready = false;
@@ -188,7 +188,8 @@ static cJSON *dims_json(const int64_t *dims, int n, bool batch)
 	return a;
 }
 
-/* One tensor of metadata (type "FP32", leading -1) or of the configuration ("TYPE_FP32", without batch). */
+/* One tensor of the metadata (type "FP32", leading -1) or of the configuration ("TYPE_FP32", without batch
+ * dimension). */
 static cJSON *add_tensor(cJSON *list, const char *name, const char *type, const int64_t *dims, int n, bool config)
 {
 	char typed[24];
@@ -201,13 +202,13 @@ static cJSON *add_tensor(cJSON *list, const char *name, const char *type, const 
 	return t;
 }
 
-/* The second input is another form of the first: one of them is sent. */
+/* The second input is an alternative form of the first: a request has one of them. */
 static void add_tensors(cJSON *j, const struct inference *s, bool config)
 {
 	static const int64_t one = 1;
 	cJSON *in = cJSON_CreateArray(), *out = cJSON_CreateArray();
 	add_tensor(in, "input", "FP32", s->input, 3, config);
-	/* The configuration calls BYTES a string; clients that read it leave out what is optional. */
+	/* The configuration calls BYTES a string; clients that read the configuration may omit optional inputs. */
 	cJSON *image = add_tensor(in, "image", config ? "STRING" : "BYTES", &one, config ? 1 : 0, config);
 	api_add_take(image, "optional", cJSON_CreateTrue());
 	add_tensor(out, "logits", "FP32", &s->classes, 1, config);
@@ -216,8 +217,7 @@ static void add_tensors(cJSON *j, const struct inference *s, bool config)
 	api_add_take(j, config ? "output" : "outputs", out);
 }
 
-/* What a client has to know to send the right numbers and to read the answer; all of them strings, as the protocol
- * asks. */
+/* What a client must know to send correct numbers and to read the answer; all strings, as the protocol requires. */
 static void add_properties(cJSON *p, const struct inference *s)
 {
 	static const char pixels[] = "input, FP32: (v/255 - 0.5)/0.5 for a pixel v from 0 to 255, NCHW; input, UINT8: the "
@@ -236,7 +236,7 @@ static void add_properties(cJSON *p, const struct inference *s)
 	wasd_free(classes);
 }
 
-/* The model of the path, as an inference request would find it now. */
+/* Finds the model of the path as an inference request would. */
 static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct model_ref *m,
                  struct inference *s)
 {

@@ -1,7 +1,7 @@
-/* api/v2_infer.c - POST /v2/models/{m}/infer: JSON and binary tensors, encoded pictures, classification.
+/* api/v2_infer.c - POST /v2/models/{m}/infer: JSON and binary tensors, encoded images, classification.
  *
- * A body is JSON, then the binary tensors in the order of the inputs; Inference-Header-Content-Length says where the
- * JSON ends. An answer has the same form. */
+ * A body is JSON followed by the binary tensors in the order of the inputs; Inference-Header-Content-Length gives
+ * the length of the JSON. An answer has the same form. */
 #include "tensor.h"
 #include "v2.h"
 #include <math.h>
@@ -13,7 +13,7 @@
 /* One output of the answer. */
 struct output {
 	const char *name;
-	int64_t classes; /* "classification": that many of the best, as strings; 0: the numbers */
+	int64_t classes; /* "classification": this many of the best classes, as strings; 0: the numbers */
 	bool binary;
 };
 #define OUTPUTS 2
@@ -90,7 +90,7 @@ static bool read_output(const struct api_request *q, struct api_response *r, con
 	return true;
 }
 
-/* Members that are not known are ignored, as the protocol asks. */
+/* Ignores unknown members, as the protocol requires. */
 static bool read_request(const struct api_request *q, struct api_response *r, const cJSON *body,
                          struct infer_request *out)
 {
@@ -118,7 +118,7 @@ static bool read_request(const struct api_request *q, struct api_response *r, co
 	return true;
 }
 
-/* Where the JSON of the body ends; the whole body where the header is absent. 0: the body is the tensor itself. */
+/* The length of the body's JSON; without the header, the whole body. 0: the body is the tensor. */
 static bool json_length(const struct api_request *q, struct api_response *r, size_t *out)
 {
 	const char *h = api_header(q, "inference-header-content-length");
@@ -138,14 +138,15 @@ static bool json_length(const struct api_request *q, struct api_response *r, siz
 
 /* ---- the answer -------------------------------------------------------------------------------------------- */
 
-/* What an output is made of: n rows of numbers, of which the best classes are wanted, or all. */
+/* The source of an output: n rows of numbers, from which come the best classes or all numbers. */
 struct rows {
 	const float *v;
 	int64_t n, width;
 	const cJSON *names;
 };
 
-/* The index of the largest number after (value, index) in the order value falling, index rising; -1: there is none. */
+/* The index of the largest number after (value, index) in the order of descending value, then ascending index; -1:
+ * none. */
 static int64_t next_best(const float *v, int64_t n, int64_t last)
 {
 	int64_t best = -1;
@@ -157,7 +158,7 @@ static int64_t next_best(const float *v, int64_t n, int64_t last)
 	return best;
 }
 
-/* Calls put for each string "value:index:label" of the k best of every row. */
+/* Calls put with a string "value:index:label" for each of the k best of every row. */
 static bool each_class(const struct rows *rows, int64_t k, bool (*put)(void *to, const char *s, size_t len), void *to)
 {
 	struct wasd_buf text = {0};
@@ -168,7 +169,7 @@ static bool each_class(const struct rows *rows, int64_t k, bool (*put)(void *to,
 		for (int64_t j = 0; ok && j < k; j++) {
 			best = next_best(v, rows->width, best);
 			if (best < 0)
-				break; /* NaN: no order */
+				break; /* NaN has no order */
 			const cJSON *name = cJSON_GetArrayItem(rows->names, (int)best);
 			text.len = 0;
 			ok = wasd_buf_printf(&text, "%f:%lld:%s", (double)v[best], (long long)best,
@@ -198,7 +199,7 @@ static bool put_binary(void *to, const char *s, size_t len)
 	return wasd_buf_append(to, &n, sizeof n) && wasd_buf_append(to, s, len);
 }
 
-/* Numbers as JSON; what is not finite is null. */
+/* Numbers as JSON; NaN and infinities are null. */
 static cJSON *numbers_json(const struct rows *rows)
 {
 	cJSON *data = cJSON_CreateArray();
@@ -207,7 +208,7 @@ static cJSON *numbers_json(const struct rows *rows)
 	return data;
 }
 
-/* {"name","datatype","shape", "data" or "parameters"}; binary data are appended to tail. */
+/* {"name","datatype","shape", "data" or "parameters"}; appends binary data to tail. */
 static cJSON *output_json(const struct output *o, const struct rows *rows, struct wasd_buf *tail)
 {
 	int64_t k = o->classes < rows->width ? o->classes : rows->width;
@@ -256,10 +257,10 @@ static cJSON *answer_json(const struct api_request *q, const struct inference *s
 	return j;
 }
 
-/* JSON alone, or with the binary data behind it. Takes j. */
+/* Sends JSON alone, or followed by the binary data. Takes j. */
 static void send(struct api_response *r, cJSON *j, const struct wasd_buf *tail, bool binary)
 {
-	api_send_json(r, 200, j); /* Content-Type is exactly application/json, which the KServe SDK compares */
+	api_send_json(r, 200, j); /* exactly application/json: the KServe SDK compares the whole Content-Type */
 	if (r->status != 200 || !binary)
 		return;
 	api_set_header(r, "Inference-Header-Content-Length", "%zu", r->body.len);
@@ -318,7 +319,7 @@ static cJSON *question(const struct tensor_in *t)
 	return j;
 }
 
-/* The tensor of a request; where there is no JSON, the body is one image. */
+/* The tensor of a request; without JSON, the body is one image. */
 static bool read_input(const struct api_request *q, struct api_response *r, const struct inference *s,
                        struct infer_request *in, struct tensor_in *out)
 {
@@ -349,7 +350,7 @@ static bool read_input(const struct api_request *q, struct api_response *r, cons
 	return false;
 }
 
-/* What is kept while the process computes. */
+/* Kept while the process computes. */
 struct inferring {
 	struct inference s;
 	struct infer_request in;
@@ -396,7 +397,7 @@ static enum api_result infer(struct api_ctx *c, const struct api_request *q, str
 	return api_inference_ask(r, s, finish);
 }
 
-/* Before anything about the body: is there such a model and version? */
+/* Checks that the model and version exist, before looking at the body. */
 static bool known(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m)
 {
 	struct storage_deployment d;
@@ -413,7 +414,7 @@ static bool known(struct api_ctx *c, const struct api_request *q, struct api_res
 	return ok;
 }
 
-/* The JSON of the body without its arrays of numbers. */
+/* Parses the body's JSON without its arrays of numbers. */
 static bool parse(const struct api_request *q, struct api_response *r, size_t json, cJSON **body,
                   struct tensor_texts *texts)
 {
@@ -424,7 +425,7 @@ static bool parse(const struct api_request *q, struct api_response *r, size_t js
 		st = wasd_json_parse(head.data, head.len, WASD_JSON_REQUEST, body, &err);
 	bool too_large = head.len > WASD_JSON_REQUEST.bytes;
 	wasd_buf_done(&head);
-	/* Once more for the message: the bytes that it counts are those that were sent. */
+	/* Parse the original text for the message, so that its byte offsets match what the client sent. */
 	if (st && st != WASD_ENOMEM && json <= WASD_JSON_BULK.bytes) {
 		struct wasd_err whole = {0};
 		cJSON *unused = NULL;
