@@ -1,4 +1,4 @@
-/* audit.c - who did what. Triggers in the schema refuse update and delete. */
+/* audit.c - who changed what. Triggers in the schema refuse update and delete. */
 #include "internal.h"
 
 /* clang-format off */

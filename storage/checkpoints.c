@@ -1,8 +1,8 @@
-/* checkpoints.c - the manifest rows of checkpoints: which exist, which is best, which may go. Their bytes are in
- * payload.c.
+/* checkpoints.c - the manifest rows of checkpoints: which exist, which is best, which may be deleted. payload.c
+ * stores their bytes.
  *
- * Invariant: a row here (that is not marked corrupt) has a complete, durable payload in ckpt.db. Rows are inserted
- * after the bytes and removed before them; what a crash leaves in between is collected at the next start. */
+ * Invariant: a row here that is not marked corrupt has a complete, durable payload in ckpt.db. Rows are inserted
+ * after the bytes and removed before them; after a crash in between, the next start collects the remains. */
 #include "internal.h"
 #include "ckpt_rows.h"
 #include <math.h>
@@ -93,8 +93,8 @@ static enum wasd_status job_policy(struct conn *c, const char *job, struct polic
 	return st;
 }
 
-/* Index of the best one in a list that is newest first, among those without a mark; -1 when none has a score. Ties: the
- * earlier. */
+/* Index of the best checkpoint in a list ordered newest first, among those not marked corrupt or in skip; -1 when
+ * none has a score. Ties: the earlier. */
 static int best_of(const struct storage_ckpt_list *l, bool max, const bool *skip)
 {
 	int best = -1;
@@ -137,7 +137,7 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
 	return st;
 }
 
-/* ---- who needs one ---- */
+/* ---- users of a checkpoint ---- */
 
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err)
 {
@@ -152,7 +152,7 @@ enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, 
 	return st;
 }
 
-/* An unfinished job other than its own that starts from it. */
+/* Finds an unfinished job that starts from the checkpoint. */
 static enum wasd_status starter(struct conn *c, const char *ckpt, char job[40], struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
@@ -172,7 +172,7 @@ static enum wasd_status remove_row(struct storage *s, const char *id, struct was
 	return st ? st : tx_drop_payload(s, id, err);
 }
 
-/* Somebody wants it in a mode of its own: the search took more than the bytes do. */
+/* A checkpoint with a profile is kept: the search cost more than the bytes do. */
 static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
@@ -183,9 +183,9 @@ static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has,
 	return st;
 }
 
-/* Keeps the `latest` newest, the `best` best, pinned and referenced ones, and those with profiles. While a job may
- * still need to resume, two newest stay, so that there is an older one when the newest does not verify; a finished job
- * keeps at least one. */
+/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints, and those with profiles. While a
+ * job may still resume, the two newest stay, so that there is an older one if the newest does not verify; a finished
+ * job keeps at least one. */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -368,7 +368,7 @@ static char *metrics_text(const struct storage_ckpt_in *in)
 	return text;
 }
 
-/* The value of the job's keep_metric at this epoch, from the metrics that came along or were stored before. */
+/* The value of the job's keep_metric at this epoch, from the metrics in the call or those stored earlier. */
 static enum wasd_status find_score(struct storage *s, const struct storage_ckpt_in *in, double *score,
                                    struct wasd_err *err)
 {

@@ -1,5 +1,5 @@
-/* ckpt_rows.h - what payload.c needs from checkpoints.c to list a checkpoint whose bytes are durable. Private to
- * storage. */
+/* ckpt_rows.h - functions of checkpoints.c that payload.c needs to list a checkpoint whose bytes are durable.
+ * Private to storage. */
 #ifndef STORAGE_CKPT_ROWS_H
 #define STORAGE_CKPT_ROWS_H
 

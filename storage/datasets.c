@@ -1,5 +1,5 @@
-/* datasets.c - versions of named datasets. Rows are never removed: a version that a job was trained on can still be
- * named. */
+/* datasets.c - versions of named datasets. Rows are never removed, so that jobs can still
+ * refer to the version they were trained on. */
 #include "internal.h"
 #include <string.h>
 
@@ -92,7 +92,7 @@ struct end_args {
 	int64_t bytes;
 };
 
-/* Jobs that wait for a dataset that turned out to be unusable would wait for ever. */
+/* Jobs waiting for a dataset that turned out to be unusable would wait forever. */
 static enum wasd_status fail_waiting_jobs(struct storage *s, const char *id, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -253,7 +253,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = refuse_used(c, a, err);
 	int n = 0;
-	wasd_buf_done(&a->paths); /* when this runs a second time */
+	wasd_buf_done(&a->paths); /* in case this runs a second time */
 	sqlite3_stmt *q = q_begin(
 		c,
 		"SELECT id,version,path FROM datasets WHERE name=?1 AND (?2=0 OR version=?2) AND state<>'deleted' ORDER BY version",

@@ -69,7 +69,8 @@ static int on_wal(void *arg, sqlite3 *db, const char *schema, int frames)
 	return SQLITE_OK;
 }
 
-/* What the guarantees rest on. Each is set and then read back: a build of SQLite that ignores one must not be used. */
+/* The durability guarantees depend on these pragmas. Each is set and then read back: a build of SQLite that ignores
+ * one must not be used. */
 static const struct {
 	const char *set, *get;
 	int64_t want;
@@ -85,8 +86,8 @@ static const struct {
 	{"PRAGMA secure_delete=OFF", "PRAGMA secure_delete", 0, true},
 	{"PRAGMA journal_size_limit=67108864", "PRAGMA journal_size_limit", 67108864, true},
 	{"PRAGMA wal_autocheckpoint=0", "PRAGMA wal_autocheckpoint", 0,
-     true},                                                   /* conn_checkpoint does it, between batches */
-	{"PRAGMA query_only=OFF", "PRAGMA auto_vacuum", 2, true}, /* fixed when the file was made */
+     true},                                                   /* conn_checkpoint moves the log between batches */
+	{"PRAGMA query_only=OFF", "PRAGMA auto_vacuum", 2, true}, /* fixed when the file was created */
 };
 
 static enum wasd_status set_pragmas(struct conn *c, bool read_only, struct wasd_err *err)
@@ -160,7 +161,7 @@ enum wasd_status conn_checkpoint(struct conn *c, struct wasd_err *err)
 	const int64_t bytes = c->wal_frames * c->page_size;
 	if (bytes < SOON)
 		return WASD_OK;
-	bool restart = bytes >= LARGE; /* waits a moment for readers, so that the log starts again from its beginning */
+	bool restart = bytes >= LARGE; /* waits briefly for readers, so that the log restarts at its beginning */
 	if (restart)
 		sqlite3_busy_timeout(c->db, 200);
 	int rc = sqlite3_wal_checkpoint_v2(c->db, NULL, restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
@@ -183,7 +184,7 @@ static sqlite3_stmt *prepare(struct conn *c, const char *sql)
 	for (int probe = 0; probe < CONN_STATEMENTS; probe++, h = (h + 1) % CONN_STATEMENTS) {
 		if (c->cache[h].sql == sql) {
 			if (c->cache[h].busy)
-				break; /* used by a caller further up: a second one for once */
+				break; /* in use by a caller further up: prepare a second one for this call */
 			c->cache[h].busy = true;
 			return c->cache[h].st;
 		}

@@ -1,10 +1,9 @@
-/* deployments.c - what is served, in which mode, and every change of that.
+/* deployments.c - deployments: the checkpoint and mode they serve, and every change of these.
  *
  * States: created -> loading -> warming -> ready -> draining -> unloaded; loading, warming -> failed. A deployment
- * whose process died goes back from ready to loading; failed and unloaded ones may be loaded again; at start all that
- * were loaded are created again. `generation` counts what a client can notice: a change of mode or of checkpoint. It is
- * written with its audit and event row in one transaction, so that the stream, the history and the row never disagree.
- */
+ * whose process died goes back from ready to loading; failed and unloaded ones may be loaded again; at start all
+ * that were loaded become created. `generation` counts the changes that a client can notice: of mode or checkpoint.
+ * Its update, audit row and event row share one transaction, so the stream, the history and the row always agree. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -89,8 +88,7 @@ enum wasd_status storage_deployment_list(struct storage *s, const char *state, s
 	return st;
 }
 
-/* The members of a deployment that events and audit rows show; message, previous, reason and audit_id where they are
- * not NULL. */
+/* The members of a deployment in events and audit rows; message, previous, reason and audit_id unless they are NULL. */
 static cJSON *view(const struct storage_deployment *d, const char *message, const char *previous, const char *reason,
                    const char *audit_id)
 {
@@ -109,7 +107,7 @@ static char *view_text(const struct storage_deployment *d)
 	return text;
 }
 
-/* Audit row for a change from *before (NULL: new) to *after (NULL: gone). */
+/* Adds the audit row of a change from *before (NULL: created) to *after (NULL: deleted). */
 static enum wasd_status put_audit(struct storage *s, const char *name, const char *action, const char *actor,
                                   const char *reason, const struct storage_deployment *before,
                                   const struct storage_deployment *after, char *id, struct wasd_err *err)

@@ -1,5 +1,5 @@
-/* events.c - the one numbered stream that drives SSE and history. Rows are written in the transaction of what they tell
- * about. */
+/* events.c - the numbered stream of events behind SSE and history. An event is written in the transaction of the
+ * change that it reports. */
 #include "internal.h"
 #include <string.h>
 
@@ -48,7 +48,7 @@ cJSON *make_object(const char *kinds, ...)
 	bool ok = o != NULL;
 	va_list ap;
 	va_start(ap, kinds);
-	for (; *kinds; kinds++) { /* to the end, also after a failure: children that were handed over must be freed */
+	for (; *kinds; kinds++) { /* go on to the end after a failure too: children passed in must be freed */
 		const char *key = va_arg(ap, const char *);
 		ok &= add_member(o, *kinds, key, &ap);
 	}
@@ -123,7 +123,7 @@ enum wasd_status storage_event_read(struct storage *s, int64_t after, const char
 	struct storage_event_list l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	/* The bounds first: events that commit between the two statements are then read again by the next call, never
+	/* Read the bounds first: events committed between the two statements are then read again by the next call, never
 	 * skipped. */
 	sqlite3_stmt *q = q_begin(
 		c,
@@ -146,7 +146,7 @@ enum wasd_status storage_event_read(struct storage *s, int64_t after, const char
 	read_end(s, c);
 	if (st)
 		return st;
-	/* A full page may have stopped short: the place to go on from is then its last event. */
+	/* A full page may be incomplete: the next call continues after its last event. */
 	if (l.n == (size_t)limit)
 		l.last_seq = l.items[l.n - 1].seq;
 	*out = l;

@@ -1,4 +1,4 @@
-/* internal.h - what the files of storage share: the open store, its writer, and the building blocks of transactions. */
+/* internal.h - shared by the files of storage: the open store, its writer, and the building blocks of transactions. */
 #ifndef STORAGE_INTERNAL_H
 #define STORAGE_INTERNAL_H
 
@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* Read-only connections to one database, lent one at a time. */
+/* A pool of read-only connections to one database; each has one user at a time. */
 struct readers {
 	pthread_mutex_t lock;
 	pthread_cond_t free;
@@ -29,7 +29,7 @@ struct op {
 	void *ctx;
 	storage_done_fn *done; /* asynchronous when `heap` */
 	bool heap, finished;
-	bool frees_space; /* a delete: may be run again after the ballast was given up */
+	bool frees_space; /* a delete: may run again after the ballast was released */
 	enum wasd_status status;
 	struct wasd_err err;
 	pthread_cond_t cond; /* synchronous: signalled when finished; with writer.lock */
@@ -42,14 +42,14 @@ struct writer {
 	bool running, closing;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct op *head, **tail; /* lock */
-	unsigned queued;         /* lock */
-	/* the writer's thread alone */
+	struct op *head, **tail; /* under lock */
+	unsigned queued;         /* under lock */
+	/* used only by the writer's thread */
 	int64_t last_event; /* stored in this transaction, or 0 */
 	char **dropped;
 	size_t n_dropped; /* payloads to remove after this COMMIT */
 	dev_t dev;
-	ino_t ino; /* of the file that is open: it must stay the one under its name */
+	ino_t ino; /* inode of the open file, which must still be the one at its path */
 };
 
 struct payload_job; /* payload.c */
@@ -72,20 +72,21 @@ struct storage {
 	struct payloads payloads;
 	storage_event_fn *on_events;
 	void *on_events_ctx;
-	atomic_bool failed, ballast; /* ballast: the file is there */
+	atomic_bool failed, ballast; /* ballast: the file exists */
 	pthread_mutex_t stats_lock;
-	struct storage_health stats; /* the counters and the message; stats_lock */
+	struct storage_health stats; /* counters and message; under stats_lock */
 };
 
-/* ---- connections for reading: inside a transaction the writer's own, else one of the pool ---- */
+/* ---- connections for reading: the writer's own inside a transaction, else one of the pool ---- */
 struct conn *read_begin(struct storage *s);
 void read_end(struct storage *s, struct conn *c);
 
 /* ---- writer.c ---- */
 enum wasd_status writer_start(struct storage *s, struct wasd_err *err);
-void writer_stop(struct storage *s); /* runs what is queued, then ends the thread */
+void writer_stop(struct storage *s); /* runs the queued ops, then ends the thread */
 bool in_transaction(const struct storage *s);
-/* The body of every write function: fn in a transaction of its own, or as a part of the one that this thread is in. */
+/* The body of every write function: runs fn in its own transaction, or as part of the transaction that this thread
+ * is in. */
 enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 /* The writer's connection; only inside a transaction. */
@@ -93,20 +94,20 @@ static inline struct conn *tx_conn(struct storage *s)
 {
 	return &s->writer.conn;
 }
-/* Notes a payload that nobody refers to once this transaction is committed. */
+/* Marks a payload for removal once this transaction, which deletes its last reference, has committed. */
 enum wasd_status tx_drop_payload(struct storage *s, const char *id, struct wasd_err *err);
 void storage_mark_failed(struct storage *s, const char *message);
 
 /* ---- open.c ---- */
 bool disk_low(struct storage *s, uint64_t *free_bytes);
-bool ballast_release(struct storage *s); /* false when there was none */
+bool ballast_release(struct storage *s); /* false when there was no ballast */
 void ballast_restore(struct storage *s);
 
 /* ---- events.c ---- */
-/* An object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text that is left out
- * when NULL, i int64_t, d double, j cJSON * that is taken. NULL when there is no memory for any part of it. */
+/* Builds an object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text, omitted
+ * when NULL, i int64_t, d double, j cJSON *, taken. NULL: no memory for some part. */
 cJSON *make_object(const char *kinds, ...);
-/* Stores an event in the current transaction; data is consumed (NULL = no memory). */
+/* Stores an event in the current transaction; takes data (NULL = out of memory). */
 enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data,
                            struct wasd_err *err);
 
@@ -122,13 +123,13 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
 
 /* ---- job_profiles.c ---- */
-/* Instead of the move to completed: see storage_attempt_end. */
+/* Replaces the move to completed: see storage_attempt_end. */
 enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struct storage_move *m,
                                   const struct storage_wanted *w, size_t n, struct wasd_err *err);
-/* p has another state: one that is ready or failed is told in the log of the job that waits for it, which is completed
- * if it was the last. */
+/* Handles a new state of p: if p is ready or failed, logs it for the job that waits for p, and completes that job if
+ * p was the last. */
 enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_profile *p, struct wasd_err *err);
-/* Completes every trained job that has no profile left to search; part of each transaction that settles one. */
+/* Completes every trained job whose profiles are all searched; part of each transaction that settles one. */
 enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err);
 
 /* ---- metrics.c ---- */
@@ -138,15 +139,15 @@ enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, 
 
 /* ---- checkpoints.c ---- */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err);
-/* The newest that is not corrupt; *id NULL when there is none. */
+/* The newest checkpoint that is not corrupt; *id NULL when there is none. */
 enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct wasd_err *err);
-/* Fills *id with the deployment that uses it, or NULL. */
+/* Sets *id to the deployment that uses the checkpoint, or NULL. */
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 
 /* ---- profiles.c ---- */
-/* Can this checkpoint be served in this mode, as far as the rows say? WASD_EINVAL its form; WASD_EBUSY no such profile,
- * or not ready yet. */
+/* Do the rows allow serving this checkpoint in this mode? WASD_EINVAL: bad form of the mode; WASD_EBUSY: no such
+ * profile, or it is not ready. */
 enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err);
 enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err);
 
@@ -155,15 +156,15 @@ enum { CHUNK = 1 << 20 };
 enum wasd_status payloads_start(struct storage *s, struct wasd_err *err);
 void payloads_stop(struct storage *s);
 void payload_drop_async(struct storage *s, char *id); /* takes id */
-/* storage_ckpt_memfd with more bytes behind the checkpoint's own. */
+/* storage_ckpt_memfd with additional bytes after those of the checkpoint. */
 enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes,
                                  char sha256[WASD_SHA256_HEX], struct wasd_err *err);
-/* Removes payloads without a row in checkpoints, marks rows without a payload; before the threads start. */
+/* Removes payloads without a row in checkpoints and marks rows without a payload; call it before the threads start. */
 enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
 
 /* ---- small things ---- */
 bool id_ok(const char *s, const char *prefix);
-/* Checks a page and gives the effective limit. */
+/* Checks a page and sets the effective limit. */
 enum wasd_status page_check(struct storage_page *p, const char *prefix, struct wasd_err *err);
 static inline int64_t ts_or_now(int64_t ts)
 {

@@ -1,13 +1,13 @@
-/* job_profiles.c - the profiles that a job names, and its completion.
+/* job_profiles.c - the profiles that a job names, and the job's completion.
  *
- * The transaction that ends the training asks for them (job_ask_profiles): from then on the job is `trained`, has no
- * worker, and stays running until each of them is ready, failed or deleted. The transaction that settles the last one
- * completes it (jobs_settle), so that there is no moment at which a kill leaves a job completed whose profiles are not
- * there, or one that nobody completes. */
+ * The transaction that ends the training requests the profiles (job_ask_profiles): from then on the job is
+ * `trained`, has no worker, and stays running until each profile is ready, failed or deleted. The transaction that
+ * settles the last profile completes the job (jobs_settle). So a kill at any moment leaves neither a completed job
+ * whose profiles are missing nor a job that nobody completes. */
 #include "internal.h"
 #include <string.h>
 
-/* A line of the job's log, and the event that those who follow it get. */
+/* Adds a line to the job's log, and the event for those who follow the log. */
 static enum wasd_status put_line(struct storage *s, const char *job, const char *level, const char *text,
                                  struct wasd_err *err)
 {
@@ -48,7 +48,7 @@ static enum wasd_status ask_for(struct storage *s, const struct storage_job *job
 	struct wasd_err why = {0};
 	enum wasd_status st = ckpt ? storage_profile_begin(s, &in, &p, NULL, &why) :
 	                             wasd_fail(&why, WASD_ENOTFOUND, "the job has no checkpoint");
-	/* What would be refused again is said when the job ends; anything else undoes the whole and is tried again. */
+	/* An error that would recur is reported when the job ends; any other rolls the transaction back and is retried. */
 	bool refused = st == WASD_EINVAL || st == WASD_ENOTFOUND || st == WASD_EEXIST || st == WASD_ESTATE ||
 	               st == WASD_ECORRUPT;
 	if (st && !refused)
@@ -93,7 +93,7 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 
 /* ---- settling ---- */
 
-/* Which of them are not there, and why: the message of the job; NULL when all are ready. */
+/* The job's message: which profiles are missing, and why; NULL when all are ready. */
 static enum wasd_status what_failed(struct conn *c, const char *job, char **out, struct wasd_err *err)
 {
 	struct wasd_buf b = {.max = 64 << 10};
@@ -173,7 +173,7 @@ enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_pr
 
 /* ---- cancelling ---- */
 
-/* Profiles of a job that are still to be searched are not any more. */
+/* Drops the searches of a job's profiles that are still pending. */
 static enum wasd_status drop_searches(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);

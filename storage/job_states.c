@@ -7,10 +7,9 @@
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
  *     failed, cancelled -> queued   only by a retry on request, as a new attempt
  *
- * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states have the exits
- * of running too, except that a cancellation ends as cancelled whatever the worker did. starting -> queued is a worker
- * that could not be started; running and preempting -> queued is also the way of jobs that the daemon's own end
- * interrupted. */
+ * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states also have
+ * the exits of running, except that a cancellation always ends as cancelled. starting -> queued: the worker could
+ * not be started. running, preempting -> queued: also for jobs interrupted by the end of the daemon. */
 #include "storage.h"
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* job_update.c - what can still change in a job after it was submitted. */
+/* job_update.c - changes to a job after its submission. */
 #include "internal.h"
 #include <string.h>
 
@@ -69,7 +69,7 @@ enum wasd_status storage_job_update(struct storage *s, const char *id, const str
 	struct update_args a = {id, p, actor, &row};
 	enum wasd_status st = write_op(s, update_tx, &a, err);
 	if (st)
-		storage_job_done(&row); /* filled when the COMMIT failed */
+		storage_job_done(&row); /* filled if the COMMIT failed */
 	else
 		*out = row;
 	return st;

@@ -145,7 +145,7 @@ struct create_args {
 	bool existing;
 };
 
-/* The answer that this key got before, if any. */
+/* The answer that this key received before, if any. */
 static enum wasd_status known_key(struct storage *s, struct create_args *a, struct wasd_err *err)
 {
 	const struct storage_job_in *in = a->in;
@@ -227,7 +227,7 @@ enum wasd_status storage_job_create(struct storage *s, const struct storage_job_
 	struct create_args a = {in, &row, false};
 	enum wasd_status st = write_op(s, create_tx, &a, err);
 	if (st) {
-		storage_job_done(&row); /* filled when the COMMIT failed */
+		storage_job_done(&row); /* filled if the COMMIT failed */
 		return st;
 	}
 	*out = row;

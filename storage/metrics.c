@@ -1,12 +1,12 @@
-/* metrics.c - one number per job, name and epoch. The key makes replays harmless; a later attempt may write an epoch
- * again. Beside them the training loss along the steps: a value is the mean of the steps since the point before; when a
- * curve is full, pairs of points are made one, which keeps that true. A resumed run trains the steps again that came
- * after its checkpoint, to the same losses: what is not behind the last point is known already. */
+/* metrics.c - one number per job, name and epoch. The key makes replays harmless; a later attempt may overwrite an
+ * epoch. The training loss is also stored along the steps: a value is the mean over the steps since the previous
+ * point; when a curve is full, each pair of points is merged into one, which preserves that. A resumed run repeats
+ * the steps after its checkpoint with the same losses, so points up to the last stored one are ignored. */
 #include "internal.h"
 #include <math.h>
 #include <string.h>
 
-/* The name of a value that SQL has no place for (NaN would be stored as NULL, and JSON has neither). */
+/* The name of a non-finite value, which neither SQL nor JSON can represent (SQL would store NaN as NULL). */
 static const char *nonfinite(double v)
 {
 	return isfinite(v) ? NULL : isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
@@ -43,7 +43,7 @@ enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, 
 		st = q_run(c, "UPDATE jobs SET progress=coalesce(?2,progress), updated_at=?3, rev=rev+1 WHERE id=?1", err,
 		           "tti", job, progress, wasd_now_ms());
 	if (st || !changed)
-		return st; /* a replay is not news */
+		return st; /* no event for a replay */
 	cJSON *values = metrics_object(m, n);
 	cJSON *d = make_object("siiiij", "id", job, "attempt", attempt, "epoch", epoch, "step", step, "ts", ts, "metrics",
 	                       values);
@@ -74,7 +74,7 @@ enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attem
 
 /* ---- along the steps ---- */
 
-/* A point that goes into the one behind it. */
+/* A point to merge into the next one. */
 struct half {
 	int64_t step, into;
 	double mean;
@@ -119,7 +119,7 @@ struct steps_args {
 	const char *progress;
 };
 
-/* The event has the points that are new. */
+/* The event carries the new points. */
 static enum wasd_status put_steps_event(struct storage *s, const struct steps_args *a, size_t first, int64_t now,
                                         struct wasd_err *err)
 {
@@ -262,7 +262,7 @@ enum wasd_status storage_metric_latest(struct storage *s, const char *job, struc
 {
 	enum wasd_status st = WASD_OK;
 	struct conn *c = read_begin(s);
-	/* With max() the other columns come from the row that has the maximum (SQLite's documented rule). */
+	/* With max() the other columns come from the row with the maximum (documented by SQLite). */
 	sqlite3_stmt *q =
 		q_begin(c,
 	            "SELECT name,max(epoch),step,ts,value,nonfinite FROM metrics WHERE job=?1 GROUP BY name ORDER BY name",

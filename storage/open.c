@@ -16,7 +16,7 @@
 bool disk_low(struct storage *s, uint64_t *free_bytes)
 {
 	struct statvfs v;
-	uint64_t room = UINT64_MAX; /* a file system that does not say is not a reason to refuse */
+	uint64_t room = UINT64_MAX; /* a file system that does not report its free space is no reason to refuse */
 	if (!statvfs(s->dir, &v))
 		room = (uint64_t)v.f_bavail * v.f_frsize;
 	if (free_bytes)
@@ -38,7 +38,8 @@ bool ballast_release(struct storage *s)
 	return atomic_exchange(&s->ballast, false) && unlink(s->ballast_path) == 0;
 }
 
-/* Only when the disk stays above low water with it; never an error, because it is help for later. */
+/* Only if free space stays above low water with the ballast; a failure is not an error, since the ballast is only a
+ * reserve. */
 void ballast_restore(struct storage *s)
 {
 	uint64_t room;
@@ -113,9 +114,9 @@ void read_end(struct storage *s, struct conn *c)
 
 /* ---- the lock file ----
  *
- * flock keeps a second process out and vanishes with its owner. The text in the file says whether the last owner closed
- * the store: one that did not leaves a log beside wasd.db, and a log that is missing then means that someone removed
- * acknowledged rows. */
+ * flock excludes a second process, and the lock ends with its owner. The text in the file says whether the last
+ * owner closed the store. If it did not, there is a log beside wasd.db; when that log is missing, somebody has
+ * removed acknowledged rows. */
 
 static enum wasd_status lock_dir(struct storage *s, bool *was_running, struct wasd_err *err)
 {
@@ -155,7 +156,7 @@ static bool exists(const char *path, const char *tail)
 	return snprintf(p, sizeof p, "%s%s", path, tail) < (int)sizeof p && lstat(p, &st) == 0;
 }
 
-/* Refuses every state of the directory in which going on could hide lost rows. Touches nothing. */
+/* Refuses every state of the directory in which going on could hide lost rows. Changes nothing. */
 static enum wasd_status inspect(struct storage *s, bool was_running, struct wasd_err *err)
 {
 	enum wasd_status st;
@@ -184,7 +185,7 @@ static enum wasd_status open_one(const struct schema *sc, const char *path, stru
 	enum wasd_status st = conn_open(c, path, sc->file, false, err);
 	if (st)
 		return st;
-	/* A refusal must leave the file as it was, so closing must not move the log into it. */
+	/* A refusal must not change the file, so closing must not move the log into it. */
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (check)
 		st = conn_check(c, false, err);
@@ -199,8 +200,7 @@ static enum wasd_status open_one(const struct schema *sc, const char *path, stru
 
 static enum wasd_status open_files(struct storage *s, struct wasd_err *err)
 {
-	/* The bytes of checkpoints carry digests of their own; reading gigabytes of them at every start would delay it for
-	 * nothing. */
+	/* Checkpoint bytes have their own digests; reading gigabytes of them at every start would only delay it. */
 	enum { CHECK_CKPT_BELOW = 256 << 20 };
 	enum wasd_status st;
 	struct stat sb;
@@ -313,7 +313,7 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 	return WASD_OK;
 }
 
-/* After an I/O error the log is the truth that the next start reads; nothing is moved out of it any more. */
+/* After an I/O error the next start must read the log as it is, so nothing is moved out of it any more. */
 static void keep_logs(struct storage *s)
 {
 	struct conn *both[] = {&s->writer.conn, &s->payloads.conn};
@@ -327,10 +327,10 @@ void storage_close(struct storage *s)
 	if (!s)
 		return;
 	bool was_open = s->payloads.running;
-	payloads_stop(s); /* first: it writes through the writer */
+	payloads_stop(s); /* first, because it writes through the writer */
 	writer_stop(s);
 	if (was_open && !atomic_load(&s->failed))
-		write_lock_text(s, false, NULL); /* before the log goes: see inspect() */
+		write_lock_text(s, false, NULL); /* before the log is removed: see inspect() */
 	else
 		keep_logs(s);
 	readers_close(&s->readers);

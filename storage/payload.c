@@ -1,9 +1,9 @@
-/* payload.c - the bytes of checkpoints: rows of 1 MiB in ckpt.db, written by a thread of their own so that metrics
- * never wait.
+/* payload.c - the bytes of checkpoints: rows of 1 MiB in ckpt.db, written by a separate thread so that metrics never
+ * wait.
  *
  * Storing: (1) check the announced SHA-256; (2) write chunks, at most 16 per transaction, the last of which sets
- * complete = 1; (3) only then list the checkpoint in wasd.db. A crash in (2) or before (3) leaves an orphan that the
- * next start removes. Dropping goes the other way: the row in wasd.db first, then the bytes. */
+ * complete = 1; (3) only then list the checkpoint in wasd.db. A crash in (2) or before (3) leaves an orphan, which
+ * the next start removes. Removal works in the opposite order: first the row in wasd.db, then the bytes. */
 #include "internal.h"
 #include "ckpt_rows.h"
 #include <errno.h>
@@ -47,7 +47,8 @@ static enum wasd_status remove_payload(struct conn *c, const char *id, struct wa
 	return q_run(c, "DELETE FROM payloads WHERE id=?1", err, "t", id);
 }
 
-/* All transactions of one payload. What a failure leaves is removed at once if that works, else at the next start. */
+/* All transactions of one payload. After a failure the chunks are removed at once if possible, else at the next
+ * start. */
 static enum wasd_status write_payload(struct storage *s, const char *id, const struct storage_ckpt_in *in,
                                       struct wasd_err *err)
 {
@@ -97,7 +98,7 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 		                 in->job ? in->job : "(none)", (long long)in->epoch, hex, in->sha256);
 	if ((st = ckpt_find_same(s, in, id, err)) || id[0])
 		return st;
-	/* The transaction at the end checks the attempt again; a stale one need not write its bytes first. */
+	/* The transaction at the end checks the attempt again; this check saves writing the bytes of a stale one. */
 	struct conn *c = read_begin(s);
 	st = in->job ? job_fence(c, in->job, in->attempt, err) : WASD_OK;
 	read_end(s, c);
@@ -107,13 +108,14 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 	if ((st = write_payload(s, id, in, err)))
 		return st;
 	struct ckpt_insert a = {in, id};
-	/* After an I/O error nobody knows whether the row is on disk; the next start does, and collects what has none. */
+	/* After an I/O error it is unknown whether the row is on disk; the next start finds out and removes payloads
+	 * without a row. */
 	if ((st = write_op(s, ckpt_insert_tx, &a, err)) && !storage_failed(s))
 		remove_payload(&s->payloads.conn, id, NULL);
 	return st;
 }
 
-/* Gives pages back to the file system when many are free, or when the disk needs them. */
+/* Returns pages to the file system when many are free or when the disk is low. */
 static void vacuum_some(struct storage *s)
 {
 	struct conn *c = &s->payloads.conn;
@@ -188,7 +190,7 @@ enum wasd_status payloads_start(struct storage *s, struct wasd_err *err)
 	return WASD_OK;
 }
 
-/* Runs what is queued. Drops that the writer adds afterwards are left to the next start. */
+/* Finishes the queued work. Drops that the writer adds afterwards are left to the next start. */
 void payloads_stop(struct storage *s)
 {
 	struct payloads *p = &s->payloads;
@@ -202,7 +204,7 @@ void payloads_stop(struct storage *s)
 	p->running = false;
 }
 
-/* False when the thread takes no more work. */
+/* False when the thread accepts no more work. */
 static bool enqueue(struct payloads *p, struct payload_job *j)
 {
 	pthread_mutex_lock(&p->lock);
@@ -229,7 +231,7 @@ void payload_drop_async(struct storage *s, char *id)
 
 /* ---- the call ---- */
 
-/* Copies every string of *in into one block, so that the caller's may go. */
+/* Copies every string of *in into one block, so that the caller may free its own. */
 static bool copy_in(struct payload_job *j, const struct storage_ckpt_in *in)
 {
 	const char *text[] = {in->job, in->sha256, in->reason, in->info, in->metrics_json, in->progress};
@@ -303,8 +305,8 @@ static void wake(void *ctx, enum wasd_status st, const char *id, const struct wa
 enum wasd_status storage_ckpt_store(struct storage *s, const struct storage_ckpt_in *in, char id[32],
                                     struct wasd_err *err)
 {
-	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer; nor that one for itself.
-	 */
+	/* The writer's thread must not wait for the checkpoint thread, which waits for the writer, nor the checkpoint
+	 * thread for itself. */
 	if (in_transaction(s) || thread_of == s)
 		return wasd_fail(err, WASD_EINTERNAL, "a transaction or a callback must not wait for a checkpoint");
 	struct waiting w = {.finished = false};
@@ -357,7 +359,7 @@ static enum wasd_status collect_orphans(struct storage *s, struct wasd_err *err)
 	return st;
 }
 
-/* Rows whose bytes are not there: only a file that was replaced or restored from elsewhere can do that. */
+/* Marks rows whose bytes are missing, which happens only if a file was replaced or restored from elsewhere. */
 static enum wasd_status mark_missing(struct storage *s, struct wasd_err *err)
 {
 	struct conn *m = &s->writer.conn, *c = &s->payloads.conn;
@@ -386,10 +388,10 @@ struct storage_ckpt_reader {
 	struct storage *s;
 	char id[32], sha256[WASD_SHA256_HEX];
 	int64_t num, bytes;
-	int64_t chunk; /* number of the chunk in `data`, or -1 */
+	int64_t chunk; /* index of the chunk in `data`, or -1 */
 	size_t chunk_len;
 	char *data;
-	struct wasd_sha256 *whole; /* of everything read so far from 0 on without a gap; NULL after one */
+	struct wasd_sha256 *whole; /* digest of everything read from 0 on without a gap; NULL after a gap */
 	int64_t hashed;
 };
 
@@ -484,7 +486,7 @@ static enum wasd_status load_chunk(struct storage_ckpt_reader *r, int64_t n, str
 	return WASD_OK;
 }
 
-/* Keeps the digest of a read that began at 0 and left nothing out; a read elsewhere gives it up. */
+/* Continues the digest of a read that began at 0 without gaps; a read elsewhere discards it. */
 static enum wasd_status hash_along(struct storage_ckpt_reader *r, int64_t offset, const void *p, size_t n,
                                    struct wasd_err *err)
 {

@@ -1,9 +1,9 @@
-/* profiles.c - named draws of a checkpoint: asked for, searched by an engine process, kept with what they need to be
- * served.
+/* profiles.c - named draws of a checkpoint: requested, searched by an engine process, stored with the data for
+ * serving them.
  *
- * States: queued -> searching -> ready | failed; failed -> queued when it is asked for again; a search that a restart
- * has cut off is queued again. What was found (the overlay and what is known of it) is there exactly when the state is
- * ready, and does not change any more. */
+ * States: queued -> searching -> ready | failed; failed -> queued when it is requested again; a search interrupted
+ * by a restart is queued again. The result (the overlay and its info) exists exactly when the state is ready, and
+ * never changes. */
 #include "internal.h"
 #include <string.h>
 
@@ -47,7 +47,7 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 
 /* ---- reading ---- */
 
-/* A profile is asked for by the name of its mode, or without the family. */
+/* A request names a profile by its mode, with or without the family. */
 static void mode_of(const char *name, char out[WASD_MODE_LEN])
 {
 	if (wasd_mode_member(name))
@@ -228,7 +228,7 @@ static enum wasd_status check_begin(struct storage *s, const struct storage_prof
 	return st ? st : storage_space(s, err);
 }
 
-/* Asked for again: what has failed begins anew, anything else must have been asked for in the same words. */
+/* Handles a repeated request: a failed profile starts again; for any other the request must equal the earlier one. */
 static enum wasd_status begin_again(struct storage *s, struct begin_args *a, struct wasd_err *err)
 {
 	const struct storage_profile_in *in = a->in;
@@ -300,7 +300,7 @@ struct state_args {
 	size_t bytes;
 };
 
-/* from: the state it must be in; NULL: it may also still be waiting. */
+/* from: the required state; NULL: searching or queued. */
 static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct state_args *a = ctx;
@@ -365,7 +365,7 @@ enum wasd_status storage_profile_fail(struct storage *s, const char *id, const c
 	return write_op(s, state_tx, &a, err);
 }
 
-/* Inside the transaction of the start: whatever was being searched is to be searched again. */
+/* In the start transaction: queues every interrupted search again. */
 enum wasd_status profiles_requeue(struct storage *s, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);

@@ -1,4 +1,4 @@
-/* recover.c - what a daemon that did not end in order has left behind, put right in one transaction. */
+/* recover.c - repairs, in one transaction, the rows left by a daemon that did not shut down properly. */
 #include "internal.h"
 #include <string.h>
 
@@ -83,7 +83,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 		st = profiles_requeue(s, err);
 	if (!st)
 		st = jobs_settle(s, err);
-	/* Nothing is loaded yet; what a user unloaded or what failed stays so. */
+	/* Nothing is loaded yet; unloaded and failed deployments stay as they are. */
 	if (!st)
 		st = q_run(
 			c,
@@ -96,7 +96,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 	return st;
 }
 
-/* Reads it whole; the reader marks it corrupt if it is. */
+/* Reads the whole checkpoint; the reader marks it corrupt if a check fails. */
 static enum wasd_status verify(struct storage *s, const char *id, struct wasd_err *err)
 {
 	struct storage_ckpt_reader *r = NULL;
@@ -120,7 +120,7 @@ static enum wasd_status verify(struct storage *s, const char *id, struct wasd_er
 	return st;
 }
 
-/* The newest checkpoint of every job that may resume; the one before when that does not verify, and so on. */
+/* Verifies the newest checkpoint of every job that may resume, and earlier ones as long as they fail. */
 static enum wasd_status verify_resume_points(struct storage *s, struct wasd_err *err)
 {
 	struct storage_job_list jobs = {0};

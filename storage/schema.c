@@ -1,7 +1,7 @@
-/* schema.c - tables, and how a file gets from an older form to this one.
+/* schema.c - the tables, and the migration of a file from an older form to the current one.
  *
- * A step is never edited once it has been released: a change is a new step at the end. All missing steps run in one
- * transaction together with user_version, so that a kill leaves the old form or the new one. */
+ * A released step is never edited: a change is a new step at the end. All missing steps run in one transaction
+ * together with user_version, so that a kill leaves either the old form or the new one. */
 #include "schema.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -78,11 +78,11 @@ static const char *const main_steps[] = {
 	"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;"
 	"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are only added'); END;",
 
-	/* 1 -> 2: a job from before validation splits goes on as it began, with all of its training images. */
+	/* 1 -> 2: a job from before validation splits continues as it began, with all of its training images. */
 	"UPDATE jobs SET spec=json_set(spec, '$.data', json('{\"val_fraction\":0}')) WHERE json_valid(spec) AND json_type(spec, '$.data') IS NULL;",
 
-	/* 2 -> 3: an imported checkpoint has no job. Both tables are made anew, since a NOT NULL cannot be taken back: the
-     * referring one goes first, and renaming the referred one carries the reference along. */
+	/* 2 -> 3: an imported checkpoint has no job. Both tables are rebuilt, because SQLite cannot drop a NOT NULL: the
+     * referring table first; renaming the referenced table carries the reference along. */
 	"CREATE TABLE checkpoints_new("
 	" id TEXT NOT NULL PRIMARY KEY, job TEXT REFERENCES jobs(id) ON DELETE CASCADE, attempt INTEGER NOT NULL,"
 	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, info TEXT, score REAL,"
@@ -104,8 +104,7 @@ static const char *const main_steps[] = {
 	"CREATE INDEX checkpoints_by_job ON checkpoints(job, epoch, step);"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 
-	/* 3 -> 4: profiles of checkpoints, and deployments whose mode is one of them (a CHECK cannot be changed in place).
-     */
+	/* 3 -> 4: profiles of checkpoints, and deployments whose mode is a profile (a CHECK cannot be changed in place). */
 	"CREATE TABLE profiles("
 	" id TEXT NOT NULL PRIMARY KEY, checkpoint TEXT NOT NULL REFERENCES checkpoints(id) ON DELETE CASCADE, name TEXT NOT NULL,"
 	" state TEXT NOT NULL CHECK(state IN ('queued','searching','ready','failed')), desire TEXT NOT NULL, request TEXT NOT NULL,"
@@ -124,26 +123,26 @@ static const char *const main_steps[] = {
 	"ALTER TABLE deployments_new RENAME TO deployments;"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
 
-	/* 4 -> 5: what runs were warned of. */
+	/* 4 -> 5: warnings of runs. */
 	"CREATE TABLE warnings("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, code TEXT NOT NULL, epoch INTEGER NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,"
 	" PRIMARY KEY(job, code)) STRICT, WITHOUT ROWID;",
 
-	/* 5 -> 6: how a job's training ended while its profiles are still searched, and which those are. profile NULL:
-     * refused with the message, or deleted. */
+	/* 5 -> 6: how a job's training ended while its profiles are still being searched, and which profiles these are.
+     * profile NULL: refused with the message, or deleted. */
 	"ALTER TABLE jobs ADD COLUMN trained TEXT;"
 	"CREATE TABLE job_profiles("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, profile TEXT REFERENCES profiles(id) ON DELETE SET NULL, message TEXT,"
 	" UNIQUE(job, name)) STRICT;"
 	"CREATE INDEX job_profiles_by_profile ON job_profiles(profile);",
 
-	/* 6 -> 7: curves along the steps, beside those along the epochs; their length is bounded (metrics.c). */
+	/* 6 -> 7: curves along the steps, in addition to those along the epochs; of bounded length (metrics.c). */
 	"CREATE TABLE step_metrics("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL,"
 	" ts INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, step)) STRICT, WITHOUT ROWID;",
 
-	/* 7 -> 8: modes that were made of a checkpoint, of any kind, in place of profiles; `name` is what is left of a mode
-     * without its family. A deployment's mode is one that its checkpoint has, whatever its form. */
+	/* 7 -> 8: modes of any kind made from a checkpoint replace profiles; `name` is the mode without its family. A
+     * deployment's mode is any mode of its checkpoint. */
 	"CREATE TABLE modes("
 	" id TEXT NOT NULL PRIMARY KEY, checkpoint TEXT NOT NULL REFERENCES checkpoints(id) ON DELETE CASCADE, mode TEXT NOT NULL, kind TEXT NOT NULL,"
 	" name TEXT GENERATED ALWAYS AS (substr(mode, instr(mode, ':') + 1)) VIRTUAL,"
@@ -175,7 +174,7 @@ static const char *const main_steps[] = {
 };
 
 static const char *const ckpt_steps[] = {
-	/* 0 -> 1: a payload is usable only when complete is 1, which the last of its transactions sets. */
+	/* 0 -> 1: a payload is usable only when complete is 1, set by the last of its transactions. */
 	"CREATE TABLE payloads("
 	" num INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, complete INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE chunks("
@@ -221,7 +220,7 @@ enum wasd_status schema_migrate(const struct schema *sc, struct conn *c, struct 
 {
 	int64_t app = 0, version = 0;
 	enum wasd_status s;
-	/* The header that schema_inspect saw may be older than what lies in the log. */
+	/* The header that schema_inspect read may be older than the log. */
 	if ((s = conn_int(c, "PRAGMA application_id", &app, err)) ||
 	    (s = conn_int(c, "PRAGMA user_version", &version, err)))
 		return s;
@@ -240,7 +239,7 @@ enum wasd_status schema_migrate(const struct schema *sc, struct conn *c, struct 
 		s = conn_exec(c, "COMMIT", err);
 	if (s && !sqlite3_get_autocommit(c->db))
 		conn_exec(c, "ROLLBACK", NULL);
-	return s ? s : conn_exec(c, "PRAGMA incremental_vacuum", err); /* pages of tables that a step has dropped */
+	return s ? s : conn_exec(c, "PRAGMA incremental_vacuum", err); /* frees pages of tables that a step dropped */
 }
 
 enum wasd_status schema_create(const struct schema *sc, const char *path, struct wasd_err *err)
@@ -252,7 +251,7 @@ enum wasd_status schema_create(const struct schema *sc, const char *path, struct
 	struct conn c = {.name = sc->file};
 	enum wasd_status s = WASD_OK;
 	for (int i = 0; i < 4 && !s; i++) {
-		char *old = wasd_asprintf("%s%s", tmp, tails[i]); /* of a creation that was cut short */
+		char *old = wasd_asprintf("%s%s", tmp, tails[i]); /* left by an interrupted creation */
 		if (!old)
 			s = wasd_fail(err, WASD_ENOMEM, "%s: no memory", path);
 		else if (unlink(old) && errno != ENOENT)

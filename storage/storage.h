@@ -1,25 +1,23 @@
-/* storage.h - everything the daemon keeps: datasets, jobs, metrics, checkpoints, logs, events, deployments, audit.
+/* storage.h - all persistent data of the daemon: datasets, jobs, metrics, checkpoints, logs, events, deployments,
+ * audit.
  *
- * One data directory holds wasd.db (rows), ckpt.db (checkpoint bytes), daemon.lock and ballast. The process that opened
- * it is the only writer. All functions may be called from any thread. Conventions:
+ * One data directory holds wasd.db (rows), ckpt.db (checkpoint bytes), daemon.lock and ballast. The process that
+ * opened it is the only writer. All functions may be called from any thread. Conventions:
  *
- * - A write returns after its COMMIT is on disk (synchronous=FULL); concurrent writes share commits. When it fails
- * nothing of it
- *   is stored. After an I/O error of a commit every further write gives WASD_EIO and storage_health().failed is set:
- *   the process must end and be started again (a failed fsync is never retried). WASD_EFULL is not such a failure:
- *   space may come back.
+ * - A write returns after its COMMIT is on disk (synchronous=FULL); concurrent writes share commits. A write that fails
+ *   stores nothing. After an I/O error of a commit every further write gives WASD_EIO and storage_health().failed
+ *   is set: the process must exit and be restarted (a failed fsync is never retried). WASD_EFULL is not such a
+ *   failure: space may become free again.
  * - Reads use read-only connections, see the last commit, and never wait for the writer.
  * - storage_tx() runs a function on the writer's thread inside one transaction; the ordinary functions called from
- * there, reads
- *   and writes, join that transaction. storage_tx_async() is the same without waiting: the way of threads that must not
- *   block.
+ *   there, reads and writes, join that transaction. storage_tx_async() does the same without waiting, for threads that
+ *   must not block.
  * - ids are strings ("job_01J..."), times are Unix milliseconds (0 = never, in C; NULL in SQL), JSON columns are text
- * that the
- *   caller has made with wasd/json.h. Names of states are the strings of the API, never numbers.
- * - Rows given back are the caller's: each has a _done function that frees what it holds, accepts a zeroed row and may
- * be called
- *   twice. A text member is NULL where the column is NULL.
- * - Unless told otherwise: WASD_ENOTFOUND for an unknown id, WASD_EINVAL for a bad argument, WASD_ENOMEM, WASD_EIO. */
+ *   that the caller has made with wasd/json.h. Names of states are the strings of the API, never numbers.
+ * - The caller owns returned rows: each type has a _done function that frees its members, accepts a zeroed row and may
+ *   be called twice. A text member is NULL where the column is NULL.
+ * - Unless stated otherwise: WASD_ENOTFOUND for an unknown id, WASD_EINVAL for a bad argument, WASD_ENOMEM, WASD_EIO.
+ */
 #ifndef WASD_STORAGE_H
 #define WASD_STORAGE_H
 
@@ -30,58 +28,58 @@ struct storage;
 
 /* ---- open, close, health --------------------------------------------------------------- */
 
-struct storage_opts {         /* zero = the default in brackets */
-	uint64_t ballast_bytes;   /* file given up when the disk is full, so that deletes can run [64 MiB] */
-	uint64_t low_water_bytes; /* below this much free space jobs, datasets and checkpoints are refused [256 MiB] */
-	int64_t log_lines;        /* kept per job [10,000] */
-	int64_t event_rows;       /* kept in all [100,000] */
+struct storage_opts {       /* zero = the default in brackets */
+	uint64_t ballast_bytes; /* size of a file that is deleted when the disk is full, so that deletes can run [64 MiB] */
+	uint64_t low_water_bytes; /* with less free space, jobs, datasets and checkpoints are refused [256 MiB] */
+	int64_t log_lines;        /* limit per job [10,000] */
+	int64_t event_rows;       /* limit in total [100,000] */
 	unsigned readers;         /* read-only connections [4] */
 };
 
-/* Locks the directory (made if absent), checks and migrates both databases, collects orphans. opts may be NULL.
- * WASD_EBUSY another process has it (the message names its pid); WASD_ECORRUPT a check failed, a database is foreign or
- * one of the files is missing; WASD_EUNSUPPORTED a database is newer than this program. In those cases no file was
+/* Locks the directory (created if absent), checks and migrates both databases, collects orphans. opts may be NULL.
+ * WASD_EBUSY: another process has it open (the message names its pid); WASD_ECORRUPT: a check failed, a database is
+ * foreign or a file is missing; WASD_EUNSUPPORTED: a database is newer than this program. In these cases no file was
  * changed. */
 enum wasd_status storage_open(const char *data_dir, const struct storage_opts *opts, struct storage **out,
                               struct wasd_err *err);
-/* Finishes the queued writes first. No other call may be running. NULL is allowed. */
+/* Finishes the queued writes first. No other call may be running. s may be NULL. */
 void storage_close(struct storage *s);
 
-#define STORAGE_COMMIT_BUCKETS 8 /* upper edges: 1, 2, 5, 10, 50, 100, 500 ms, infinity */
+#define STORAGE_COMMIT_BUCKETS 8 /* upper bounds: 1, 2, 5, 10, 50, 100, 500 ms, infinity */
 struct storage_health {
 	bool failed;       /* an I/O error has stopped all writes: exit for a restart */
-	char message[256]; /* of the failure, or of the last refused write, else "" */
+	char message[256]; /* of the failure or of the last refused write, else "" */
 	bool disk_low;
 	uint64_t disk_free, low_water;
 	uint64_t db_bytes, wal_bytes, ckpt_bytes;
-	uint64_t commits, commit_us;                  /* number and total time of the commits so far */
+	uint64_t commits, commit_us;                  /* number and total duration of the commits so far */
 	uint64_t commit_hist[STORAGE_COMMIT_BUCKETS]; /* not cumulative */
 	unsigned queued_writes;
 };
 void storage_health(struct storage *s, struct storage_health *out);
-bool storage_failed(struct storage *s); /* the flag alone; cheap */
-/* PRAGMA integrity_check (full) or quick_check of both databases. WASD_ECORRUPT with the first complaint. */
+bool storage_failed(struct storage *s); /* only the flag; cheap */
+/* Runs PRAGMA integrity_check (full) or quick_check on both databases. WASD_ECORRUPT with the first error found. */
 enum wasd_status storage_check(struct storage *s, bool full, struct wasd_err *err);
 /* WASD_EFULL with the numbers when free space is below the low-water mark. */
 enum wasd_status storage_space(struct storage *s, struct wasd_err *err);
 
 /* ---- transactions ------------------------------------------------------------------------ */
 
-/* Runs on the writer's thread. A status other than WASD_OK rolls back everything it did and is handed to the caller.
- * It must not block on another thread and must be ready to be the only thing that happened. */
+/* Runs on the writer's thread. A status other than WASD_OK rolls back everything the function did and is returned to
+ * the caller. The function must not block on another thread and must not rely on anything else in the same commit. */
 typedef enum wasd_status storage_tx_fn(struct storage *s, void *ctx, struct wasd_err *err);
 enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 
-/* Called on the writer's thread after the COMMIT, or after the failure; must be short, and a write from there (other
- * than an asynchronous one) is WASD_EINTERNAL. err is never NULL. */
+/* Called on the writer's thread after the COMMIT or the failure. Must be short; a write from there (other than an
+ * asynchronous one) is WASD_EINTERNAL. err is never NULL. */
 typedef void storage_done_fn(void *ctx, enum wasd_status status, const struct wasd_err *err);
-/* Never blocks. ctx stays the caller's until done (may be NULL) was called, which happens exactly once also on failure
- * and on storage_close; on the calling thread when there is no memory even to queue it. Order of calls from one thread
- * is kept. */
+/* Never blocks. The caller keeps ctx until done (may be NULL) is called, which happens exactly once, also on failure
+ * and on storage_close; on the calling thread when there is no memory to queue the call. Keeps the order of calls
+ * from one thread. */
 void storage_tx_async(struct storage *s, storage_tx_fn *fn, void *ctx, storage_done_fn *done);
 
-/* Called on the writer's thread after each commit that stored events; last_seq is the newest. One listener; set it
- * before the first write. */
+/* Called on the writer's thread after each commit that stored events; last_seq is the newest. There is one listener;
+ * set it before the first write. */
 typedef void storage_event_fn(void *ctx, int64_t last_seq);
 void storage_on_events(struct storage *s, storage_event_fn *fn, void *ctx);
 
@@ -95,17 +93,18 @@ struct storage_recovered_list {
 	size_t n;
 };
 void storage_recovered_list_done(struct storage_recovered_list *l);
-/* To be called once after storage_open, before anything runs: closes open attempts as "interrupted" and moves their
- * jobs (starting, running, preempting -> queued; pausing -> paused; cancelling -> cancelled; one that runs only for its
- * profiles goes on), turns datasets left in "scanning" into "invalid", deployments that were loaded into "created",
- * profiles that were being searched into "queued", and checks the newest checkpoint of every unfinished job: one that
- * does not verify is marked corrupt, so that the job resumes from the one before. */
+/* Call it once after storage_open, before anything runs. Closes open attempts as "interrupted" and moves their jobs
+ * (starting, running, preempting -> queued; pausing -> paused; cancelling -> cancelled; a job that runs only for its
+ * profiles continues). Turns datasets left in "scanning" into "invalid", deployments that were loaded into
+ * "created", profiles that were being searched into "queued". Checks the newest checkpoint of every unfinished job:
+ * one that does not verify is marked corrupt, so that the job resumes from an earlier one. */
 enum wasd_status storage_recover(struct storage *s, struct storage_recovered_list *out, struct wasd_err *err);
 
 /* ---- lists ---------------------------------------------------------------------------------- */
 
-/* Newest first unless oldest_first. cursor: the next_cursor of the page before, or NULL; opaque, stable under inserts
- * (WASD_EINVAL if it is not one of ours). limit 0 = 50, at most 500. Filters that are NULL do not filter. */
+/* Newest first unless oldest_first. cursor: the next_cursor of the previous page, or NULL; opaque, stable under
+ * inserts (WASD_EINVAL if it is not one of ours). limit 0 = 50, at most 500. A filter that is NULL matches
+ * everything. */
 struct storage_page {
 	const char *cursor;
 	int limit;
@@ -121,8 +120,8 @@ struct storage_dataset {
 	char *state;         /* scanning | ready | invalid | deleted */
 	char *format;        /* cifar10, idx, images, glyphs, ... */
 	char *digest;        /* of the prepared data; NULL until ready */
-	char *source_digest; /* SHA-256 of what was uploaded (or of the synthetic request) */
-	char *path;          /* relative to the data directory; NULL until ready and after delete */
+	char *source_digest; /* SHA-256 of the upload (or of the synthetic request) */
+	char *path;          /* relative to the data directory; NULL until ready and after deletion */
 	char *info;          /* JSON: classes, counts, shape, mean, std ... */
 	char *error;         /* JSON, when invalid */
 	int64_t bytes;       /* on disk */
@@ -136,29 +135,30 @@ struct storage_dataset_list {
 };
 void storage_dataset_list_done(struct storage_dataset_list *l);
 
-/* A new version in state scanning, unless this name already has the same source_digest ready or scanning: then that row
- * and *existing = true. format may be NULL until known. WASD_EFULL below the low-water mark. */
+/* Adds a version in state scanning. If this name already has a version with the same source_digest that is ready or
+ * scanning, gives that row and *existing = true. format may be NULL until known. WASD_EFULL below the low-water
+ * mark. */
 enum wasd_status storage_dataset_begin(struct storage *s, const char *name, const char *format,
                                        const char *source_digest, struct storage_dataset *out, bool *existing,
                                        struct wasd_err *err);
-/* scanning -> ready. The files must be durable under path before this call. WASD_ESTATE if not scanning. */
+/* scanning -> ready. The files at path must be durable before this call. WASD_ESTATE if not scanning. */
 enum wasd_status storage_dataset_ready(struct storage *s, const char *id, const char *format, const char *digest,
                                        const char *path, const char *info, int64_t bytes, struct wasd_err *err);
 /* scanning -> invalid; error is JSON ({"code","message","file"}). */
 enum wasd_status storage_dataset_invalid(struct storage *s, const char *id, const char *error, struct wasd_err *err);
-/* version 0: the latest that is ready, else the latest that is not deleted. Deleted versions are found only by number.
- */
+/* version 0: the latest that is ready, else the latest that is not deleted. A deleted version is found only by its
+ * number. */
 enum wasd_status storage_dataset_get(struct storage *s, const char *name, int64_t version, struct storage_dataset *out,
                                      struct wasd_err *err);
-/* name NULL: the latest version of every name; else all versions of that name. Deleted ones are left out. */
+/* name NULL: the latest version of every name; else all versions of that name. Omits deleted versions. */
 enum wasd_status storage_dataset_list(struct storage *s, const char *name, const char *state, struct storage_page page,
                                       struct storage_dataset_list *out, struct wasd_err *err);
-/* version 0: all versions. WASD_ESTATE naming a job that is not terminal and uses it, or a scan in progress. Rows stay
- * as "deleted"; *paths (may be NULL) gets the newline-separated relative paths whose files the caller now removes
- * (wasd_free). */
+/* version 0: all versions. WASD_ESTATE: a job that is not terminal uses it (the message names the job), or a scan is
+ * in progress. Rows stay as "deleted". *paths (may be NULL, wasd_free) gets the newline-separated relative paths of
+ * the files that the caller must now remove. */
 enum wasd_status storage_dataset_delete(struct storage *s, const char *name, int64_t version, const char *actor,
                                         char **paths, struct wasd_err *err);
-/* Is this relative path the data of a live dataset? For the clean-up of left-over files at start. */
+/* Does a live dataset use this relative path? For the removal of leftover files at start. */
 enum wasd_status storage_dataset_path_used(struct storage *s, const char *path, bool *used, struct wasd_err *err);
 
 /* ---- jobs ------------------------------------------------------------------------------------- */
@@ -167,7 +167,7 @@ struct storage_job {
 	char *id; /* "job_..." */
 	char *name;
 	char *state;            /* job_states.c has the table of legal moves */
-	char *reason, *message; /* of the last move; NULL when none */
+	char *reason, *message; /* of the last move; NULL when it has none */
 	int64_t priority;
 	char *queue;
 	char *spec; /* JSON, complete with defaults */
@@ -178,17 +178,17 @@ struct storage_job {
 	int64_t dataset_version;
 	char *dataset_digest;
 	char *created_by;
-	char *progress;                 /* JSON as of the last epoch end or move, or NULL */
+	char *progress;                 /* JSON at the last epoch end or move, or NULL */
 	char *build;                    /* JSON: fingerprint of the last attempt, or NULL */
 	char *init_checkpoint;          /* id or NULL */
 	int64_t keep_best, keep_latest; /* retention policy */
 	char *keep_metric;
-	int64_t keep_max; /* metric that "best" means; 1 = larger is better */
+	int64_t keep_max; /* direction of the metric that defines "best"; 1 = larger is better */
 	int64_t attempt;  /* number of the latest attempt, 0 before the first */
-	int64_t retries;  /* attempts that failed since the last stored checkpoint */
-	int64_t retry_at; /* in retry_wait: when to queue again */
-	char *trained; /* done | early_stopped: its training is over, and it runs until its profiles are searched; NULL: not
-	                  that far */
+	int64_t retries;  /* failed attempts since the last stored checkpoint */
+	int64_t retry_at; /* in retry_wait: the time to queue it again */
+	char *trained; /* done | early_stopped: training has ended, and the job runs until its profiles are searched; NULL:
+	                  not yet */
 	int64_t created_at, started_at, finished_at, updated_at;
 	int64_t rev; /* +1 with every change of the row: the ETag */
 };
@@ -201,7 +201,7 @@ struct storage_job_list {
 void storage_job_list_done(struct storage_job_list *l);
 
 bool storage_job_terminal(const char *state);               /* completed, failed, cancelled */
-bool storage_job_active(const char *state);                 /* a worker process exists or is being made */
+bool storage_job_active(const char *state);                 /* a worker process exists or is being started */
 bool storage_job_move_ok(const char *from, const char *to); /* the table of legal moves */
 const char *const *storage_job_states(void);                /* NULL-terminated */
 
@@ -218,14 +218,14 @@ struct storage_job_in {
 	const char *idempotency_key; /* NULL: none. Unique per created_by */
 	const char *request_digest;  /* of the request that carries the key */
 };
-/* Stores job, transition, event and idempotency key in one transaction. With a known key and equal digest the earlier
- * job is given and *existing is true; another digest is WASD_EEXIST. WASD_ENOTFOUND dataset or init_checkpoint;
- * WASD_EFULL disk low. */
+/* Stores job, transition, event and idempotency key in one transaction. A known key with an equal digest gives the
+ * earlier job and *existing = true; with another digest WASD_EEXIST. WASD_ENOTFOUND: dataset or init_checkpoint;
+ * WASD_EFULL: disk space is low. */
 enum wasd_status storage_job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
                                     bool *existing, struct wasd_err *err);
 enum wasd_status storage_job_get(struct storage *s, const char *id, struct storage_job *out, struct wasd_err *err);
 
-/* What can still change after submission; NULL and -1 leave a member as it is. Priority only while the job is not
+/* Members that can change after submission; NULL and -1 leave a member unchanged. Priority only while the job is not
  * terminal (WASD_ESTATE). Row, event and audit row in one transaction; out is the row afterwards. */
 struct storage_job_patch {
 	const char *name, *note, *labels;
@@ -241,7 +241,7 @@ struct storage_job_filter {
 };
 enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page,
                                   struct storage_job_list *out, struct wasd_err *err);
-/* Queued jobs in the order to start them: priority (larger first), then age. */
+/* Queued jobs in starting order: priority (larger first), then age. */
 enum wasd_status storage_job_runnable(struct storage *s, int limit, struct storage_job_list *out, struct wasd_err *err);
 struct storage_count {
 	const char *state;
@@ -253,24 +253,25 @@ enum wasd_status storage_job_counts(struct storage *s, struct storage_count out[
 
 struct storage_move {
 	const char *to;
-	const char *from;                        /* NULL: whatever it is now, if the move is legal */
+	const char *from;                        /* NULL: any state from which the move is legal */
 	int64_t attempt;                         /* nonzero: only if this is the job's latest attempt (fencing) */
 	const char *reason, *message, *progress; /* progress NULL: unchanged */
 	int64_t retry_at;
 };
-/* Job row, transition row and event row in one transaction. WASD_ESTATE for a move that the table does not have, a
- * different `from` or a stale attempt; err->pointer is then the state the job is in. Moving to a terminal state applies
- * the retention. */
+/* Job row, transition row and event row in one transaction. WASD_ESTATE: the table does not have the move, `from`
+ * differs, or the attempt is stale; err->pointer is then the job's state. A move to a terminal state applies the
+ * retention policy. */
 enum wasd_status storage_job_move(struct storage *s, const char *id, const struct storage_move *m,
                                   struct wasd_err *err);
-/* Cancels a job that has no worker, also one that runs only for its profiles: those that are not there yet become
- * failed. WASD_ESTATE otherwise. */
+/* Cancels a job without a worker, including a job that runs only for its profiles: those not ready become failed.
+ * WASD_ESTATE otherwise. */
 enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,
                                     struct wasd_err *err);
 enum wasd_status storage_job_searching(struct storage *s, int64_t *n,
-                                       struct wasd_err *err); /* how many run only for their profiles */
-/* Terminal jobs only (WASD_ESTATE otherwise, or "referenced" with the deployment's name in err->pointer). Removes the
- * job's attempts, transitions, metrics, logs and checkpoints; events stay until pruned. */
+                                       struct wasd_err *err); /* number of jobs that run only for their profiles */
+/* Terminal jobs only. WASD_ESTATE otherwise, or when a deployment or another job references one of its checkpoints (the
+ * name or id is in err->pointer). Removes the job's attempts, transitions, metrics, logs and checkpoints; events stay
+ * until pruned. */
 enum wasd_status storage_job_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
 
 struct storage_attempt {
@@ -283,7 +284,7 @@ struct storage_attempt {
 	char *outcome;     /* NULL while open; completed failed cancelled paused preempted interrupted */
 	char *exit_reason; /* text: "signal 9 (Killed)", "exit code 3: ..." */
 	int64_t exit_code, signal;
-	char *log_tail; /* last lines of its output */
+	char *log_tail; /* last lines of the output */
 };
 void storage_attempt_done(struct storage_attempt *a);
 struct storage_attempt_list {
@@ -294,11 +295,11 @@ void storage_attempt_list_done(struct storage_attempt_list *l);
 enum wasd_status storage_attempt_list(struct storage *s, const char *job, struct storage_attempt_list *out,
                                       struct wasd_err *err);
 
-/* queued -> starting with a fresh attempt row, one transaction. *resume_from (wasd_free) is the checkpoint to go on
- * from, or NULL. */
+/* queued -> starting with a new attempt row, in one transaction. *resume_from (wasd_free) is the checkpoint to
+ * resume from, or NULL. */
 enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64_t *number, char **resume_from,
                                        struct wasd_err *err);
-/* starting -> running once the worker says hello. */
+/* starting -> running once the worker has said hello. */
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid,
                                          const char *build, struct wasd_err *err);
 struct storage_wanted {
@@ -308,12 +309,12 @@ struct storage_exit {
 	const char *outcome, *exit_reason, *log_tail;
 	int64_t exit_code, signal;
 	const struct storage_wanted *profiles;
-	size_t n_profiles; /* of its best checkpoint: to be there before the job is completed */
+	size_t n_profiles; /* profiles of its best checkpoint, to be settled before the job is completed */
 };
-/* Closes the attempt and moves the job in one transaction (move.attempt is set to number). A failed outcome adds 1 to
- * retries. With profiles, a move to completed asks for them in the same transaction instead: the job stays running
- * without a worker (`trained`), and the transaction in which the last of them becomes ready, failed or deleted
- * completes it, with a message that names each one that is not there. */
+/* Closes the attempt and moves the job in one transaction (move.attempt is set to number). A failed outcome adds 1
+ * to retries. With profiles, a move to completed instead requests them in the same transaction: the job stays
+ * running without a worker (`trained`). The transaction in which the last profile becomes ready, failed or deleted
+ * completes the job, with a message that names each missing profile. */
 enum wasd_status storage_attempt_end(struct storage *s, const char *job, int64_t number, const struct storage_exit *x,
                                      const struct storage_move *m, struct wasd_err *err);
 
@@ -336,15 +337,15 @@ enum wasd_status storage_transition_list(struct storage *s, const char *job, str
 struct storage_metric {
 	const char *name;
 	double value;
-}; /* NaN and infinities are kept as such */
+}; /* NaN and infinities are stored as such */
 /* One epoch: metrics, progress and a job.metric event in one transaction. Replays are harmless; a stale attempt or a
- * job that is not active is WASD_ESTATE and stores nothing. ts 0 = now. */
+ * job that is not active gives WASD_ESTATE and stores nothing. ts 0 = now. */
 enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step,
                                int64_t ts, const struct storage_metric *m, size_t n, const char *progress,
                                struct wasd_err *err);
 
-/* What a run has been warned of: one row for each code, the last epoch's, and at most STORAGE_WARNINGS_MAX. With a
- * job.warning event; a stale attempt is WASD_ESTATE. attempt 0: no worker's. */
+/* Warnings of a run: one row for each code with its latest epoch, at most STORAGE_WARNINGS_MAX. Stores a job.warning
+ * event; a stale attempt gives WASD_ESTATE. attempt 0: not from a worker. */
 #define STORAGE_WARNINGS_MAX 16
 enum wasd_status storage_warning_put(struct storage *s, const char *job, int64_t attempt, const char *code,
                                      int64_t epoch, const char *message, struct wasd_err *err);
@@ -362,11 +363,11 @@ void storage_warning_list_done(struct storage_warning_list *l);
 enum wasd_status storage_warning_list(struct storage *s, const char *job, struct storage_warning_list *out,
                                       struct wasd_err *err); /* by epoch */
 
-/* The training loss along the steps, metric "train_loss_step": each value is the mean of the steps since the point
- * before. Ascending steps (WASD_EINVAL); what is not behind the last stored one is a replay and left out. When there
- * are STORAGE_STEP_POINTS, pairs are made one. One transaction with a job.metric event ("points":
- * [[step,epoch,ts,value],...]) and, if progress (JSON) is not NULL, a job.progress event. attempt 0: no worker's (n is
- * 0). */
+/* The training loss along the steps, metric "train_loss_step": each value is the mean over the steps since the
+ * previous point. Steps must ascend (WASD_EINVAL); points up to the last stored one are replays and ignored. At
+ * STORAGE_STEP_POINTS points, each pair is merged into one. One transaction with a job.metric event ("points":
+ * [[step,epoch,ts,value],...]) and, if progress (JSON) is not NULL, a job.progress event. attempt 0: not from a
+ * worker (n is 0). */
 enum { STORAGE_STEP_POINTS = 1000 };
 struct storage_step {
 	int64_t step, epoch;
@@ -386,11 +387,11 @@ struct storage_point_list {
 	size_t n;
 };
 void storage_point_list_done(struct storage_point_list *l);
-/* Ordered by name, epoch and step; the curve along the steps is among them. names: comma-separated, NULL = all. Only
+/* Ordered by name, epoch and step; includes the curve along the steps. names: comma-separated, NULL = all. Only
  * points with step >= from_step. */
 enum wasd_status storage_metric_series(struct storage *s, const char *job, const char *names, int64_t from_step,
                                        struct storage_point_list *out, struct wasd_err *err);
-/* The newest point of every name that has one per epoch. */
+/* The newest point of every per-epoch metric. */
 enum wasd_status storage_metric_latest(struct storage *s, const char *job, struct storage_point_list *out,
                                        struct wasd_err *err);
 
@@ -401,9 +402,9 @@ struct storage_ckpt {
 	char *job; /* NULL: imported */
 	int64_t attempt, epoch, step;
 	char *metrics; /* JSON */
-	char *info;    /* JSON: draw, shapes, whatever the engine says about it; or NULL */
+	char *info;    /* JSON: draw, shapes and other facts from the engine; or NULL */
 	double score;
-	int64_t has_score; /* value of the job's keep_metric */
+	int64_t has_score; /* score, the value of the job's keep_metric, is set */
 	int64_t bytes;
 	char *sha256;
 	char *reason; /* epoch, cancel, pause, preempt, final */
@@ -419,43 +420,42 @@ void storage_ckpt_list_done(struct storage_ckpt_list *l);
 
 struct storage_ckpt_in {
 	const char *job;
-	int64_t attempt, epoch,
-		step; /* job NULL: an import; then only bytes and manifest are stored, and no retention applies */
+	int64_t attempt, epoch, step; /* job NULL: an import, which stores only bytes and manifest; no retention applies */
 	const void *data;
 	size_t bytes;
 	const char *sha256;                       /* e.g. a mapped memory file; the hash is checked */
 	const char *reason, *info, *metrics_json; /* metrics_json NULL: made from `metrics` */
 	const struct storage_metric *metrics;
-	size_t n_metrics; /* stored as storage_epoch would */
+	size_t n_metrics; /* stored as by storage_epoch */
 	const char *progress;
 	int64_t ts;
 };
-/* Bytes first, durable; then manifest, metrics, progress, events and the retention in one transaction. Sending the same
- * one again gives the same id. Resets the job's retries. id: room for 32 bytes. WASD_ECORRUPT when the hash does not
- * match; WASD_ESTATE for a stale attempt; WASD_EFULL. */
+/* Stores the bytes durably, then manifest, metrics, progress, events and the retention in one transaction. Storing
+ * the same checkpoint again gives the same id. Resets the job's retries. id: room for 32 bytes. WASD_ECORRUPT when
+ * the hash does not match; WASD_ESTATE for a stale attempt; WASD_EFULL. */
 enum wasd_status storage_ckpt_store(struct storage *s, const struct storage_ckpt_in *in, char id[32],
                                     struct wasd_err *err);
-/* Never blocks: everything but in->data is copied; data stays until done was called (on a storage thread). id is "" on
- * failure. */
+/* Never blocks: copies everything but in->data, which must stay valid until done is called (on a storage thread). id
+ * is "" on failure. */
 typedef void storage_ckpt_done_fn(void *ctx, enum wasd_status status, const char *id, const struct wasd_err *err);
 void storage_ckpt_store_async(struct storage *s, const struct storage_ckpt_in *in, storage_ckpt_done_fn *done,
                               void *ctx);
 
 enum wasd_status storage_ckpt_get(struct storage *s, const char *id, struct storage_ckpt *out, struct wasd_err *err);
-/* Newest first; corrupt ones included and marked. job NULL: the imported ones. */
+/* Newest first; includes corrupt checkpoints, marked. job NULL: the imported ones. */
 enum wasd_status storage_ckpt_list(struct storage *s, const char *job, struct storage_ckpt_list *out,
                                    struct wasd_err *err);
-/* which: "best" by the job's keep_metric (ties: the earlier; without any score the latest) or "latest". Corrupt ones do
- * not count. */
+/* which: "best" by the job's keep_metric (ties: the earlier; without any score the latest) or "latest". Ignores
+ * corrupt checkpoints. */
 enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const char *which, struct storage_ckpt *out,
                                    struct wasd_err *err);
 enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, struct wasd_err *err);
-/* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, or it
- * is pinned. */
+/* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, or
+ * it is pinned. */
 enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
 
-/* Reading bytes. Every 1 MiB chunk is checked against its own SHA-256; a read from 0 to the end checks the whole as
- * well. WASD_ECORRUPT when a check fails (the row is then marked corrupt). One thread at a time per reader. */
+/* Reads checkpoint bytes. Every 1 MiB chunk is checked against its own SHA-256; a read from 0 to the end also checks
+ * the whole. WASD_ECORRUPT when a check fails (the row is then marked corrupt). One thread at a time per reader. */
 struct storage_ckpt_reader;
 enum wasd_status storage_ckpt_open(struct storage *s, const char *id, struct storage_ckpt_reader **out,
                                    struct wasd_err *err);
@@ -464,14 +464,14 @@ int64_t storage_ckpt_size(const struct storage_ckpt_reader *r);
 enum wasd_status storage_ckpt_read(struct storage_ckpt_reader *r, int64_t offset, void *buf, size_t len, size_t *got,
                                    struct wasd_err *err);
 void storage_ckpt_close(struct storage_ckpt_reader *r);
-/* The whole as a sealed memory file, checked: what train and infer processes are handed. The caller closes *fd. */
+/* The whole checkpoint as a sealed, checked memory file to pass to train and infer processes. The caller closes *fd. */
 enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes,
                                     char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 
 /* ---- profiles: named draws of a checkpoint ------------------------------------------------------------- */
 
 /* Each is a mode "dom:NAME" of its checkpoint (wasd/mode.h). */
-enum { STORAGE_PROFILES_MAX = 32 /* of one checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
+enum { STORAGE_PROFILES_MAX = 32 /* per checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
 
 struct storage_profile {
 	char *id; /* "prof_..." */
@@ -480,9 +480,9 @@ struct storage_profile {
 	char *name;        /* "fast" */
 	char *state;       /* queued | searching | ready | failed */
 	char *desire;      /* macs | latency | draw */
-	char *request;     /* JSON, canonical: what the search is asked */
+	char *request;     /* JSON, canonical: the search request */
 	char *dataset;
-	int64_t dataset_version; /* whose validation images judge it */
+	int64_t dataset_version; /* version of the dataset whose validation images are used */
 	char *info;              /* JSON, when ready: draw, macs, accuracy, speed ... */
 	int64_t bytes;
 	char *sha256;  /* of the overlay, when ready */
@@ -502,25 +502,25 @@ struct storage_profile_in {
 	int64_t dataset_version;
 	const char *actor;
 };
-/* In state queued, unless the same was asked for under this name before (*existing); one that has failed begins anew.
- * out and existing may be NULL. WASD_EEXIST the name stands for another request; WASD_ENOTFOUND, WASD_ECORRUPT the
- * checkpoint; WASD_ESTATE too many; WASD_EFULL. */
+/* Adds a profile in state queued. If the same request was made under this name before, gives that profile and
+ * *existing = true; a failed one starts again. out and existing may be NULL. WASD_EEXIST: the name belongs to
+ * another request; WASD_ENOTFOUND, WASD_ECORRUPT: the checkpoint; WASD_ESTATE: too many profiles; WASD_EFULL. */
 enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,
                                        struct storage_profile *out, bool *existing, struct wasd_err *err);
-/* name: with or without the family, or the id. checkpoint NULL: by id alone. */
+/* name: with or without the family, or the id. checkpoint NULL: by id only. */
 enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name,
                                      struct storage_profile *out, struct wasd_err *err);
 /* Newest first; state NULL = all. */
 enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state,
                                       struct storage_profile_list *out, struct wasd_err *err);
-/* The one that has been queued for longest; WASD_ENOTFOUND when none is. */
+/* The profile queued for longest; WASD_ENOTFOUND when none is. */
 enum wasd_status storage_profile_next(struct storage *s, struct storage_profile *out, struct wasd_err *err);
-/* The one that a trained job waits for now: being searched, else the next, and how many there are with it (may be
- * NULL); WASD_ENOTFOUND when it waits for none. */
+/* The profile that a trained job waits for: the one being searched, else the next one; and the number of profiles it
+ * waits for (may be NULL). WASD_ENOTFOUND when it waits for none. */
 enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out,
                                         int64_t *waiting, struct wasd_err *err);
-/* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. The overlay's hash is checked:
- * WASD_ECORRUPT, WASD_ETOOBIG. */
+/* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. Checks the overlay: WASD_ECORRUPT
+ * (hash), WASD_ETOOBIG. */
 enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
 enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay,
                                        size_t bytes, const char *sha256, struct wasd_err *err);
@@ -528,10 +528,10 @@ enum wasd_status storage_profile_fail(struct storage *s, const char *id, const c
 /* WASD_ESTATE when a deployment of its checkpoint answers in this mode (its name in err->pointer). */
 enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor,
                                         struct wasd_err *err);
-/* The bytes of a ready one, checked (wasd_free). WASD_ECORRUPT. */
+/* The bytes of a ready profile's overlay, checked (wasd_free). WASD_ECORRUPT. */
 enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char **data, size_t *bytes,
                                          struct wasd_err *err);
-/* Its checkpoint, as storage_ckpt_memfd gives it (bytes and sha256 are of that part alone), followed by the overlay. */
+/* Its checkpoint, as from storage_ckpt_memfd (bytes and sha256 cover only that part), followed by the overlay. */
 enum wasd_status storage_profile_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes,
                                        char sha256[WASD_SHA256_HEX], int64_t *overlay_bytes, struct wasd_err *err);
 
@@ -542,7 +542,7 @@ struct storage_log_in {
 	const char *level;
 	const char *text;
 }; /* ts 0 = now; level debug info warn error */
-/* The oldest lines beyond the cap go. Ill-formed UTF-8 in text is the caller's to repair. */
+/* Deletes the oldest lines beyond the limit. The caller must repair ill-formed UTF-8 in text. */
 enum wasd_status storage_log_add(struct storage *s, const char *job, int64_t attempt,
                                  const struct storage_log_in *lines, size_t n, struct wasd_err *err);
 struct storage_log {
@@ -554,7 +554,7 @@ struct storage_log_list {
 	struct storage_log *items;
 	size_t n;
 	int64_t first_n, last_n;
-}; /* what the job still has; 0 0 = nothing */
+}; /* numbers of the first and last line still stored; 0 0 = none */
 void storage_log_list_done(struct storage_log_list *l);
 struct storage_log_query {
 	int64_t after_n;   /* lines after this number */
@@ -563,7 +563,7 @@ struct storage_log_query {
 	const char *level; /* this level and above; NULL = all */
 	const char *contains;
 	int limit; /* 0 = 1,000, at most 10,000 */
-	bool tail; /* the last `limit` instead of the first */
+	bool tail; /* the last `limit` lines instead of the first */
 };
 enum wasd_status storage_log_read(struct storage *s, const char *job, const struct storage_log_query *q,
                                   struct storage_log_list *out, struct wasd_err *err);
@@ -580,15 +580,15 @@ struct storage_event_list {
 	struct storage_event *items;
 	size_t n;
 	int64_t first_seq, last_seq;
-}; /* of the whole log, pruned ones excluded */
+}; /* of the whole log, without pruned events */
 void storage_event_list_done(struct storage_event_list *l);
-/* Written by the functions above: jobs: job.created job.updated job.state job.metric job.progress job.checkpoint
- * job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode deployment.deleted; checkpoints:
- * checkpoint.profile. This adds others (system, job.log). data is JSON. */
+/* The functions above store these events. jobs: job.created job.updated job.state job.metric job.progress
+ * job.checkpoint job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode
+ * deployment.deleted; checkpoints: checkpoint.profile. This function adds others (system, job.log). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object,
                                    const char *data, int64_t *seq, struct wasd_err *err);
-/* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be sent
- * "reset" when after + 1 < first_seq. limit 0 = 500. last_seq is also the place to go on from when nothing matched. */
+/* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be
+ * sent "reset" when after + 1 < first_seq. limit 0 = 500. If nothing matches, continue from last_seq. */
 enum wasd_status storage_event_read(struct storage *s, int64_t after, const char *topics, const char *object, int limit,
                                     struct storage_event_list *out, struct wasd_err *err);
 
@@ -598,7 +598,7 @@ struct storage_deployment {
 	char *id; /* "dep_..." */
 	char *name;
 	char *source; /* JSON as requested */
-	char *job;    /* of the checkpoint; NULL if it is gone */
+	char *job;    /* of the checkpoint; NULL if the job was deleted */
 	char *checkpoint;
 	char *mode;         /* aom | dom | dom:NAME */
 	int64_t generation; /* +1 with every change of mode or checkpoint; the ETag "gN" */
@@ -620,16 +620,16 @@ void storage_deployment_list_done(struct storage_deployment_list *l);
 struct storage_deployment_in {
 	const char *name, *source, *checkpoint, *mode, *options, *actor;
 };
-/* In state created, generation 1, version 1. WASD_EEXIST name taken; WASD_ENOTFOUND checkpoint; WASD_EBUSY the profile
- * of its mode is not ready. */
+/* Creates it in state created, generation 1, version 1. WASD_EEXIST: the name is taken; WASD_ENOTFOUND: checkpoint;
+ * WASD_EBUSY: the profile of its mode is not ready. */
 enum wasd_status storage_deployment_create(struct storage *s, const struct storage_deployment_in *in,
                                            struct storage_deployment *out, struct wasd_err *err);
 enum wasd_status storage_deployment_get(struct storage *s, const char *name, struct storage_deployment *out,
                                         struct wasd_err *err);
 enum wasd_status storage_deployment_list(struct storage *s, const char *state, struct storage_page page,
                                          struct storage_deployment_list *out, struct wasd_err *err);
-/* Legal moves: created loading warming ready draining unloaded failed as in the API; WASD_ESTATE otherwise. The same
- * state again only updates the message. */
+/* Legal moves: created loading warming ready draining unloaded failed as in the API; WASD_ESTATE otherwise. Setting
+ * the current state only updates the message. */
 enum wasd_status storage_deployment_state(struct storage *s, const char *name, const char *state, const char *message,
                                           struct wasd_err *err);
 
@@ -644,13 +644,13 @@ struct storage_mode_out {
 	char audit_id[32];
 	int64_t since;
 };
-/* Deployment row, audit row and event row in one transaction. The same mode: changed = false, nothing written.
- * WASD_ESTATE when the generation is another one (the current is in out->generation) or the deployment is not ready;
- * WASD_EBUSY when the checkpoint has no such profile that is ready. */
+/* Deployment row, audit row and event row in one transaction. The current mode: changed = false, nothing written.
+ * WASD_ESTATE: the generation differs (the current one is in out->generation) or the deployment is not ready;
+ * WASD_EBUSY: the checkpoint has no such profile that is ready. */
 enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in,
                                          struct storage_mode_out *out, struct wasd_err *err);
-/* Hot swap: another checkpoint (and source); generation and version +1, audit and event. expected_generation 0:
- * unconditional. WASD_EBUSY when the mode is that of a profile which the other checkpoint does not have. */
+/* Hot swap to another checkpoint (and source); generation and version +1, audit and event. expected_generation 0:
+ * unconditional. WASD_EBUSY: the mode belongs to a profile that the other checkpoint does not have. */
 enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source,
                                            const char *checkpoint, const char *actor, int64_t expected_generation,
                                            struct storage_deployment *out, struct wasd_err *err);
@@ -670,8 +670,8 @@ struct storage_audit_list {
 	char *next_cursor;
 };
 void storage_audit_list_done(struct storage_audit_list *l);
-/* Rows can only be added: triggers refuse update and delete. before, after: JSON or NULL. id may be NULL, else room for
- * 32 bytes. */
+/* Rows can only be added: triggers refuse update and delete. before, after: JSON or NULL. id may be NULL, else room
+ * for 32 bytes. */
 enum wasd_status storage_audit_add(struct storage *s, const char *actor, const char *action, const char *object,
                                    const char *before, const char *after, const char *reason, char *id,
                                    struct wasd_err *err);

@@ -1,4 +1,4 @@
-/* warnings.c - what a run has been warned of: one row for each job and code, the last epoch's. */
+/* warnings.c - warnings of runs: one row for each job and code, with the latest epoch. */
 #include "internal.h"
 #include <string.h>
 
@@ -28,7 +28,7 @@ static enum wasd_status warning_tx(struct storage *s, void *ctx, struct wasd_err
 	struct conn *c = tx_conn(s);
 	int64_t now = wasd_now_ms();
 	enum wasd_status st = a->attempt ? job_fence(c, a->job, a->attempt, err) : WASD_OK;
-	/* More codes than there are came from a process that is not to be believed. */
+	/* The insert drops codes beyond the limit: only a faulty process sends more. */
 	if (!st)
 		st = q_run(
 			c,

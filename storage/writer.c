@@ -1,12 +1,12 @@
-/* writer.c - the one thread that writes wasd.db and moves its log.
+/* writer.c - the thread that writes wasd.db and moves its log.
  *
- * Calls queue an op and wait (or leave a callback). The thread takes what is queued, up to 64 ops or 5 ms of work, and
- * runs them in one BEGIN IMMEDIATE ... COMMIT, each in a savepoint of its own so that one that fails takes nothing else
- * with it. Nobody is told of success before the COMMIT has returned, which with synchronous=FULL is after the fdatasync
- * of the log.
+ * Calls queue an op and wait (or leave a callback). The thread takes queued ops, up to 64 or 5 ms of work, and runs
+ * them in one BEGIN IMMEDIATE ... COMMIT, each in its own savepoint so that a failed one does not affect the others.
+ * Success is reported only after the COMMIT has returned, which with synchronous=FULL is after the fdatasync of the
+ * log.
  *
- * Invariants: a failed COMMIT is never tried again. An I/O error, a corrupt page or a database file that is no longer
- * under its name sets `failed`, after which every op is refused. A full disk only fails the ops of that transaction. */
+ * Invariants: a failed COMMIT is never retried. An I/O error, a corrupt page or a database file that is no longer at
+ * its path sets `failed`, after which every op is refused. A full disk fails only the ops of that transaction. */
 #include "internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 
 enum { BATCH_OPS = 64, BATCH_US = 5000 };
 
-/* The store whose transaction this thread is inside of, and the one whose writer it is. */
+/* The store whose transaction this thread is in, and the store whose writer it is. */
 static _Thread_local const struct storage *inside, *writer_of;
 
 bool in_transaction(const struct storage *s)
@@ -53,7 +53,7 @@ static void forget_dropped(struct writer *w, size_t from)
 	w->dropped = NULL;
 }
 
-/* fn between a savepoint and its release; everything undone when it fails. */
+/* Runs fn in a savepoint; rolls everything back when fn fails. */
 static enum wasd_status run_in_savepoint(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
 {
 	struct writer *w = &s->writer;
@@ -68,7 +68,7 @@ static enum wasd_status run_in_savepoint(struct storage *s, storage_tx_fn *fn, v
 	if (!st)
 		return WASD_OK;
 	if (!sqlite3_get_autocommit(
-			w->conn.db)) { /* SQLite may have rolled back all of it already (disk full, I/O error) */
+			w->conn.db)) { /* SQLite may already have rolled back everything (disk full, I/O error) */
 		struct wasd_err e2;
 		if (q_run(&w->conn, "ROLLBACK TO op", &e2, "") || q_run(&w->conn, "RELEASE op", &e2, ""))
 			w->conn.io_error = true;
@@ -133,7 +133,7 @@ static void finish(struct storage *s, struct op *o)
 	pthread_mutex_unlock(&s->writer.lock);
 }
 
-/* Runs ops from *list in one transaction; those it did not get to stay in *list. Returns the ones that are done. */
+/* Runs ops from *list in one transaction; ops that were not run stay in *list. Returns the finished ones. */
 static struct op *run_batch(struct storage *s, struct op **list)
 {
 	struct writer *w = &s->writer;
@@ -191,7 +191,7 @@ static void after_commit(struct storage *s)
 	w->last_event = 0;
 }
 
-/* A delete that found the disk full gets a second chance with the ballast out of the way. */
+/* A delete that failed on a full disk runs again after the ballast is released. */
 static void retry_with_ballast(struct storage *s, struct op *done)
 {
 	for (struct op *o = done; o; o = o->next) {
@@ -221,7 +221,7 @@ static void serve(struct storage *s, struct op *list)
 			finish(s, done);
 		}
 		if (freed && disk_low(s, NULL))
-			conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* else the pages are used again */
+			conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* if this fails, later writes reuse the pages */
 		if (freed)
 			ballast_restore(s);
 		struct wasd_err err;
