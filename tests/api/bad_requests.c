@@ -1,6 +1,5 @@
 /* tests/api/bad_requests.c - requests that must be refused: each with its exact status and code, and a message that
- * names the culprit. Reads like a list of what the interface does not let through; what the connection itself refuses
- * is tested in tests/server and tests/e2e. */
+ * names the culprit. tests/server and tests/e2e test the refusals of the connection. */
 #include "harness.h"
 
 struct bad {
@@ -315,7 +314,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"labels\":{\"a\":1}"), "not 1", "/labels/a"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"labels\":[]"), "/labels", "/labels"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"note\":5"), "not 5", "/note"},
-	/* jobs that are there or not */
+	/* existing and missing jobs */
 	{404, "not_found", "GET", "/v1/jobs/job_none", NULL, "job_none", NULL},
 	{404, "not_found", "GET", "/v1/jobs/job_none/metrics", NULL, "job_none", NULL},
 	{404, "not_found", "GET", "/v1/jobs/job_none/logs", NULL, "job_none", NULL},
@@ -485,7 +484,7 @@ static const struct bad cases[] = {
 #define IN(rest) "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\"" rest "}]}"
 #define DATA ",\"data\":[1,2,3,4]"
 
-/* On /v2 the body is application/json with "error", and what is 422 elsewhere is 400. */
+/* On /v2 the body is application/json with "error", and 400 replaces 422. */
 static const struct bad v2_cases[] = {
 	{404, "not_found", "GET", "/v2/nothing", NULL, "/v2/nothing", NULL},
 	{404, "not_found", "GET", "/v2/models/none", NULL, "none", NULL},
@@ -584,7 +583,7 @@ static const struct bad v2_cases[] = {
 
 static char job[64], done[64], ckpt[32];
 
-/* JOB, DONE and CKPT stand for ids that exist. */
+/* JOB, DONE and CKPT stand for existing ids. */
 static void fill_in(char *out, size_t room, const char *s)
 {
 	static const struct {
@@ -664,14 +663,14 @@ static void bad_requests(void)
 		check_one(&v2_cases[i], true);
 	printf("# %zu requests refused as they should, %d not\n", API_LEN(cases) + API_LEN(v2_cases),
 	       check_failed_ - failed);
-	/* Nothing of all that changed anything. */
+	/* None of these requests changed anything. */
 	struct answer a = send("GET", "/v1/jobs", NULL);
 	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 2);
 	answer_done(&a);
 	teardown();
 }
 
-/* All faults of one body come back at once, each with its own pointer and code. */
+/* All faults of one body are reported together, each with its own pointer and code. */
 static void all_faults_at_once(void)
 {
 	setup();
@@ -692,7 +691,7 @@ static void all_faults_at_once(void)
 	teardown();
 }
 
-/* Other content types, and headers that contradict. */
+/* Other content types, and contradictory headers. */
 static void media_types_and_headers(void)
 {
 	static const struct {
@@ -748,7 +747,7 @@ static void media_types_and_headers(void)
 		CHECK_INT(a.r.status, origins[i].status);
 		answer_done(&a);
 	}
-	/* Every code that a test or the connection uses is a row with an explanation. */
+	/* Every code used by a test or the connection is a row with an explanation. */
 	for (const struct api_error_row *e = api_errors; e->code; e++)
 		CHECK_MSG(e->status >= 400 && strlen(e->title) > 3 && strlen(e->explanation) > 20, "%s", e->code);
 	teardown();

@@ -1,9 +1,9 @@
-/* tests/api/datasets.c - datasets over the interface: upload, same bytes, new bytes, multipart, recipe, refusal,
- * preview, delete. */
+/* tests/api/datasets.c - datasets over the API: upload, same bytes, new bytes, multipart, recipe, refusal, preview,
+ * delete. */
 #include "harness.h"
 #include <sys/stat.h>
 
-/* A staged upload as http.c hands it over: a file with its digest. */
+/* A staged upload as http.c passes it on: a file with its digest. */
 static struct api_upload stage(const char *name, const char *data, size_t n)
 {
 	static char paths[8][128];
@@ -23,7 +23,7 @@ static struct answer put(const char *url, const struct api_upload *u, int waited
 	return send_with("PUT", url, NULL, 0, (struct extra){.uploads = u, .n_uploads = 1, .waited = waited});
 }
 
-/* What the ingest process would do in the end. */
+/* Ends the scan as the ingest process would. */
 static void finish(const char *name, int64_t version, bool good)
 {
 	struct storage_dataset d;
@@ -54,7 +54,7 @@ static void upload(void)
 	CHECK(a.taken);
 	CHECK_INT(t.ingests, 1);
 	answer_done(&a);
-	a = put("/v1/datasets/cifar", &u, 0); /* again while it is being scanned */
+	a = put("/v1/datasets/cifar", &u, 0); /* again during the scan */
 	CHECK(a.r.status == 202 && !a.taken && num(&a, "version") == 1);
 	answer_done(&a);
 	a = put("/v1/datasets/cifar?wait=60s", &u, 0);
@@ -74,7 +74,7 @@ static void upload(void)
 	a = put("/v1/datasets/cifar", &v, 0); /* new bytes: a new version */
 	CHECK(a.r.status == 202 && num(&a, "version") == 2 && a.taken);
 	answer_done(&a);
-	a = put("/v1/datasets/cifar?size=64", &u, 0); /* the same bytes made into something else */
+	a = put("/v1/datasets/cifar?size=64", &u, 0); /* the same bytes with another size */
 	CHECK(a.r.status == 202 && num(&a, "version") == 3 && a.taken);
 	answer_done(&a);
 	CHECK_STR(t.ingest_options, "{\"size\":64}");
@@ -116,10 +116,10 @@ static void refused(void)
 	CHECK_STR(str(&a, "state"), "invalid");
 	CHECK_STR(str(&a, "message"), "label 12 of 10 classes");
 	answer_done(&a);
-	a = put("/v1/datasets/bad", &u, 0); /* an invalid version is no obstacle: the bytes are read again */
+	a = put("/v1/datasets/bad", &u, 0); /* after an invalid version the same bytes are scanned again */
 	CHECK(a.r.status == 202 && num(&a, "version") == 2);
 	answer_done(&a);
-	/* Several files at fault: each is listed, and the number tells of the rest. */
+	/* Several files at fault: each is listed, and a count covers the others. */
 	struct storage_dataset d;
 	struct wasd_err err;
 	CHECK(
@@ -135,7 +135,7 @@ static void refused(void)
 	CHECK_STR(str(&a, "detail"), "a.png: cut (and 211 more)");
 	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "errors")), 2);
 	answer_done(&a);
-	/* The daemon cannot take it: the row says so and the staged file stays with the connection. */
+	/* The daemon refuses it: the row says so and the staged file stays with the connection. */
 	t.ingest_refuses = true;
 	struct api_upload v = stage("b", "others", 6);
 	a = put("/v1/datasets/late", &v, 0);
@@ -177,7 +177,7 @@ static void multipart_upload(void)
 	CHECK_INT(a.r.status, 202);
 	CHECK_STR(t.last_name, "mnist");
 	CHECK_INT(t.ingest_files, 2);
-	CHECK(!a.taken); /* the parts were taken, the body itself was not */
+	CHECK(!a.taken); /* the parts were taken, the body was not */
 	answer_done(&a);
 	finish("mnist", 1, true);
 	a = post("multipart/form-data; boundary=B", two, sizeof two - 1, 0);
@@ -230,7 +230,7 @@ static void recipe(void)
 	CHECK_INT(a.r.status, 202);
 	CHECK_STR(t.last_name, "glyphs-10k glyphs 10000 2000 1");
 	answer_done(&a);
-	a = post("", same, sizeof same - 1, 0); /* the defaults are these */
+	a = post("", same, sizeof same - 1, 0); /* these are the defaults */
 	CHECK(a.r.status == 202 && num(&a, "version") == 1);
 	CHECK_INT(t.synths, 1);
 	answer_done(&a);

@@ -1,5 +1,5 @@
-/* tests/api/harness.h - handlers without a socket: real storage in a temporary directory, a fake daemon, and requests
- * from one line. */
+/* tests/api/harness.h - handlers without a socket: real storage in a temporary directory, a fake daemon, and
+ * one-line requests. */
 #ifndef TESTS_API_HARNESS_H
 #define TESTS_API_HARNESS_H
 
@@ -8,8 +8,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-/* What core's tables say, as far as the tests need it: two kinds of networks, options, a pair, an integer, excluded
- * ends. */
+/* Core's tables as far as the tests need them: two kinds of networks, options, a pair, an integer, exclusive bounds. */
 static const char *const test_caps =
 	"{\"archs\":["
 	"{\"name\":\"lenet\",\"summary\":\"LeNet\",\"min_side\":28,\"sides\":[28,32],\"options\":[{\"name\":\"published\",\"summary\":\"ReLU on the logits\",\"type\":\"boolean\",\"default\":false}],"
@@ -46,10 +45,10 @@ static struct {
 	size_t ingest_files;
 	char ingest_options[256];
 	bool not_ready, engine_down, ingest_refuses, no_mode;
-	const char *serving_health; /* what the daemon says of its serving; NULL: all is well */
-	char question[4096];        /* the last one asked of the infer process */
+	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
+	char question[4096];        /* the last question to the infer process */
 	size_t question_bin;
-	char question_data[256]; /* the first of it */
+	char question_data[256]; /* its first bytes */
 	struct api_ctx ctx;
 } t;
 
@@ -144,7 +143,7 @@ static void fake_gone(struct ingest *self, const char *paths)
 	snprintf(t.removed_paths, sizeof t.removed_paths, "%s", paths);
 }
 
-/* "CHECKPOINT as FORMAT of MODE". Of a checkpoint whose job was trained without WAS there is no dom. */
+/* "CHECKPOINT as FORMAT of MODE". A checkpoint whose job was trained without WAS has no dom. */
 static enum wasd_status fake_export(struct convert *self, const char *checkpoint, const char *format, const char *mode,
                                     int64_t deadline_us, struct api_file *out, struct wasd_err *err)
 {
@@ -187,8 +186,8 @@ static cJSON *fake_profile_live(struct profiles *self, const char *job)
 	return NULL;
 }
 
-/* One blob is there, ffff...; its content is a string that import takes for its bytes. Of a model {"arch":"resnet18"}
- * it lacks a tensor. */
+/* The only blob is ffff...; its content is a string that import takes for its bytes. It lacks a tensor of a model
+ * {"arch":"resnet18"}. */
 static const char *const test_blob = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
 static enum wasd_status fake_blob_put(const char *self, const struct api_upload *file, bool *existed,
@@ -270,8 +269,8 @@ static bool fake_deployment_live(struct serving *self, const char *name, struct 
 	return true;
 }
 
-/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Profiles that are ready are
- * loaded, but for "unloaded". */
+/* A deployment named plain... was trained without WAS. Images of 1x2x2, three classes. Ready profiles are loaded,
+ * except "unloaded". */
 static cJSON *fake_info(struct serving *self, const char *name)
 {
 	struct storage_deployment d;
@@ -320,8 +319,7 @@ static enum wasd_status fake_switch(struct serving *self, const char *name, cons
 	return WASD_OK;
 }
 
-/* Logits of image i: (i, 2i+1, 0.5), one row per image. The second byte of an encoded image being 'B' makes it broken.
- */
+/* Logits of image i: (i, 2i+1, 0.5), one row per image. An encoded image whose second byte is 'B' is broken. */
 static enum wasd_status fake_infer(struct api_call *call, struct wasd_err *err)
 {
 	const char *type = "", *mode = "";
@@ -388,8 +386,8 @@ static const cJSON *fake_caps(struct describer *self)
 	return t.caps;
 }
 
-/* Knows no convolution "nowhere", no layer of type "nonsense" and no draw below a tenth; everything else is fine, and a
- * job with a limit is warned. */
+/* Refuses a convolution "nowhere", a layer of type "nonsense" and a draw below a tenth; accepts everything else,
+ * with a warning for a job with a limit. */
 static enum wasd_status fake_describe(struct describer *self, const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	const cJSON *one;
@@ -518,7 +516,7 @@ static void decode(char *s)
 	*out = 0;
 }
 
-/* Options of a request beside method, URL and body. */
+/* Options of a request besides method, URL and body. */
 struct extra {
 	const char *headers[12]; /* name, value, ..., NULL */
 	const struct api_upload *uploads;
@@ -528,7 +526,7 @@ struct extra {
 	int64_t waited_us;
 };
 
-/* url may carry a query string. */
+/* url may have a query string. */
 static struct answer send_with(const char *method, const char *url, const void *body, size_t len, struct extra x)
 {
 	struct answer a = {0};
@@ -584,7 +582,7 @@ static struct answer send_with(const char *method, const char *url, const void *
 		a.result = API_DONE;
 	}
 	a.taken = taken;
-	wasd_buf_cstr(&a.r.body); /* so that tests may print it */
+	wasd_buf_cstr(&a.r.body); /* terminates the body so that tests can print it */
 	if (a.r.body.len && a.r.content_type && strstr(a.r.content_type, "json") && !strstr(a.r.content_type, "ndjson")) {
 		struct wasd_err err = {0};
 		CHECK_MSG(!wasd_json_parse(a.r.body.data, a.r.body.len, WASD_JSON_BULK, &a.json, &err),
@@ -613,7 +611,7 @@ __attribute__((unused)) static int64_t num(const struct answer *a, const char *n
 	return v;
 }
 
-/* Members by their path: "items/0/name". */
+/* A member by its path: "items/0/name". */
 __attribute__((unused)) static const cJSON *at(const cJSON *j, const char *path)
 {
 	char copy[128], *save = NULL;
@@ -635,7 +633,7 @@ __attribute__((unused)) static double at_num(const struct answer *a, const char 
 	return cJSON_IsNumber(v) ? v->valuedouble : -999;
 }
 
-/* Sends, checks the status, and forgets. */
+/* Sends the request, checks the status, discards the answer. */
 __attribute__((unused)) static void expect(int status, const char *method, const char *url, const char *body)
 {
 	struct answer a = send(method, url, body);
@@ -644,9 +642,9 @@ __attribute__((unused)) static void expect(int status, const char *method, const
 	answer_done(&a);
 }
 
-/* ---- things to talk about ---- */
+/* ---- objects for requests ---- */
 
-/* A dataset that is ready. */
+/* Creates a dataset that is ready. */
 __attribute__((unused)) static void make_dataset(const char *name, const char *info)
 {
 	struct storage_dataset d;
@@ -671,8 +669,8 @@ __attribute__((unused)) static void make_job(const char *arch, char id[64])
 	answer_done(&a);
 }
 
-/* Runs a job: metrics of two epochs, a checkpoint after each, and, with `end`, to completion. ckpt gets the last
- * checkpoint's id. */
+/* Runs a job: metrics of two epochs, a checkpoint after each, and, with `end`, to completion. Writes the last
+ * checkpoint's id to ckpt. */
 __attribute__((unused)) static void run_job(const char *id, bool end, char ckpt[32])
 {
 	struct wasd_err err = {0};

@@ -1,4 +1,4 @@
-/* tests/api/jobs.c - jobs over the interface: submit, idempotency, lists, waits, metrics, logs, cancel, delete;
+/* tests/api/jobs.c - jobs over the API: submit, idempotency, lists, waits, metrics, logs, cancel, delete;
  * checkpoints. */
 #include "harness.h"
 
@@ -33,7 +33,7 @@ static void submit(void)
 	char want[100];
 	snprintf(want, sizeof want, "/v1/jobs/%s", str(&a, "id"));
 	CHECK_STR(api_response_header(&a.r, "Location"), want);
-	/* The spec's members are the job's own, and the dataset's version is fixed. */
+	/* The spec's members are members of the job, and the dataset's version is fixed. */
 	int64_t version = 0;
 	wasd_json_i64(wasd_json_get(a.json, "dataset"), "version", &version);
 	CHECK_INT(version, 1);
@@ -95,7 +95,7 @@ static void lists(void)
 			i, i % 2 ? "yes" : "no", i == 3 ? "the one" : "");
 		expect(201, "POST", "/v1/jobs", body);
 	}
-	/* Pages with a cursor: nothing twice, nothing missing, also when a job comes in between. */
+	/* Pages with a cursor: nothing twice, nothing missing, even when a job is added in between. */
 	char seen[64] = "", url[400] = "/v1/jobs?limit=2";
 	for (int page = 0; page < 5; page++) {
 		struct answer a = send("GET", url, NULL);
@@ -298,7 +298,7 @@ static void waiting(void)
 	CHECK_STR(a.r.again.object, id);
 	CHECK(a.r.again.until_us > wasd_mono_us() + 25000000);
 	answer_done(&a);
-	/* until=change: the next event is enough; a client that shows an old ETag is answered at once. */
+	/* until=change: the next event ends the wait; a client with an old ETag is answered at once. */
 	snprintf(url, sizeof url, "/v1/jobs/%s?wait=30s&until=change", id);
 	a = send("GET", url, NULL);
 	CHECK_INT(a.result, API_AGAIN);
@@ -336,7 +336,7 @@ static void cancelling(void)
 	CHECK_STR(str(&a, "state"), "cancelled");
 	CHECK_STR(str(&a, "message"), "enough");
 	answer_done(&a);
-	expect(200, "POST", url, "{}"); /* already there */
+	expect(200, "POST", url, "{}"); /* already cancelled */
 	make_job("lenet", id);
 	run_job(id, false, ckpt);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
@@ -375,7 +375,7 @@ static void preconditions(void)
 	CHECK_INT(a.r.status, 200);
 	CHECK_INT(num(&a, "priority"), 60);
 	answer_done(&a);
-	a = send_with("PATCH", url, patch, strlen(patch), good); /* the first change made it stale */
+	a = send_with("PATCH", url, patch, strlen(patch), good); /* the first change made the tag stale */
 	CHECK_INT(a.r.status, 412);
 	answer_done(&a);
 	a = send_with("DELETE", url, NULL, 0, stale);
@@ -386,7 +386,7 @@ static void preconditions(void)
 	answer_done(&a);
 	snprintf(other, sizeof other, "/v1/jobs/job_none");
 	a = send_with("PATCH", other, patch, strlen(patch), any);
-	CHECK_INT(a.r.status, 412); /* "*" means: there is one */
+	CHECK_INT(a.r.status, 412); /* "*" requires that one exists */
 	answer_done(&a);
 	snprintf(url, sizeof url, "/v1/jobs/%s:cancel", id);
 	a = send_with("POST", url, NULL, 0, stale);
@@ -420,7 +420,7 @@ static void checkpoints(void)
 	expect(409, "DELETE", url, NULL); /* pinned */
 	expect(200, "PATCH", url, "{\"pinned\":false}");
 
-	/* The file, piece by piece: as it is stored, and as another format. */
+	/* The file, piece by piece: as stored, and in another format. */
 	for (int made = 0; made < 2; made++) {
 		char got[128] = "";
 		size_t n = 0;
@@ -452,7 +452,8 @@ static void checkpoints(void)
 #define BLOB "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 #define LENET "\"model\":{\"arch\":\"lenet\"}"
 
-/* A blob as a checkpoint, as the source of a deployment and as the start of a job; a dry run stores nothing. */
+/* A blob as a checkpoint, as the source of a deployment and as the initial weights of a job; a dry run stores
+ * nothing. */
 static void imports(void)
 {
 	char id[64], body[300];
@@ -492,7 +493,7 @@ static void imports(void)
 		answer_done(&a);
 	}
 	struct answer a = send("GET", "/v1/checkpoints", NULL);
-	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 1); /* of the deployment whose mode was refused */
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 1); /* from the deployment whose mode was refused */
 	answer_done(&a);
 	a = send("POST", "/v1/checkpoints", "{\"blob\":\"" BLOB "\"," LENET ",\"input\":[3,32,32]}");
 	CHECK_INT(a.r.status, 201);
@@ -511,7 +512,7 @@ static void imports(void)
 	       NULL);
 	expect(400, "GET", "/v1/blobs/0", NULL);
 	expect(200, "GET", "/v1/blobs/" BLOB, NULL);
-	/* PUT: taken when it is new, left alone when it is there, refused under another name. */
+	/* PUT: a new blob is taken, an existing one left alone, one under another name refused. */
 	struct api_upload up = {.path = "/none", .bytes = 5, .name = ""};
 	static const struct {
 		const char *sha;
@@ -531,7 +532,8 @@ static void imports(void)
 	teardown();
 }
 
-/* Whichever allocation fails: an answer, no crash, no leak (the sanitizer looks), and afterwards all is well. */
+/* Whichever allocation fails: an answer, no crash, no leak (checked by the sanitizer), and normal answers
+ * afterwards. */
 static void no_memory(void)
 {
 	char id[64], ckpt[32], url[160], profiles[160];
@@ -558,7 +560,7 @@ static void no_memory(void)
 		struct answer whole = send(rows[i].method, rows[i].url, rows[i].body);
 		for (uint64_t nth = 1; nth < 1500; nth++) {
 			wasd_mem_fail_at(nth);
-			/* Not through send(): the harness allocates too. */
+			/* Not through send(), because the harness allocates too. */
 			char path[160], allow[64];
 			struct api_pair query[1];
 			struct api_request q = {.method = rows[i].method,
@@ -599,7 +601,7 @@ static void no_memory(void)
 	teardown();
 }
 
-/* A data set with validation images of its own gives them to a job that does not ask for a share. */
+/* A data set's own validation images are used by a job that does not ask for a share. */
 static void own_validation(void)
 {
 	static const struct {
@@ -630,7 +632,7 @@ static void own_validation(void)
 	teardown();
 }
 
-/* What is known before a job begins is in its object from the start. */
+/* Warnings known before a job begins are in its object from the start. */
 static void warned_at_once(void)
 {
 	setup();

@@ -1,6 +1,6 @@
-/* tests/api/mutations.c - good bodies with a few bytes changed, cut, doubled or swapped: every answer is a success or a
- * refusal of the client's, as strict JSON with a code that the error page explains; under the sanitizers nothing is
- * touched that should not be. */
+/* tests/api/mutations.c - valid bodies with a few bytes changed, cut, doubled or swapped: every answer is a success
+ * or a refusal that blames the client, in strict JSON with a code that the error page explains. The sanitizers check
+ * memory accesses. */
 #include "harness.h"
 
 static uint64_t state = 88172645463325252u;
@@ -13,10 +13,10 @@ static uint64_t rnd(uint64_t n) /* xorshift64: the same mutations in every run *
 	return state % n;
 }
 
-/* Bytes that mean something to one of the parsers, and a few that never should. */
+/* Bytes with a meaning to one of the parsers, and a few that have none. */
 static const char alphabet[] = "{}[]\",:\\/0123456789.eE+-truefalsn \r\n\t=;-_~\x00\x01\x7f\x80\xc3\xa9\xff";
 
-/* A value in place of another: one digit, quoted word or word becomes something of another type or size. */
+/* Replaces a value: one digit, quoted word or word becomes something of another type or size. */
 static size_t replace_value(char *b, size_t n, size_t room)
 {
 	static const char *const values[] = {"-1",  "1e300",       "0",     "null",    "[]", "{}",     "\"x\"", "true",
@@ -122,7 +122,7 @@ static void mutations(void)
 			char *b = wasd_malloc(room);
 			memcpy(b, seeds[i].body, n);
 			n = mutate(b, n, room);
-			char *exact = wasd_malloc(n ? n : 1); /* a read past the end is seen */
+			char *exact = wasd_malloc(n ? n : 1); /* an exact block, so that the sanitizer sees a read past the end */
 			memcpy(exact, b, n);
 			struct answer a = send_with(seeds[i].method, url, exact, n,
 			                            (struct extra){.headers = {"content-type", seeds[i].type, NULL}});

@@ -1,4 +1,4 @@
-/* tests/api/parsers.c - multipart, base64, times, entity tags, tensors, routes: the small parsers of the interface. */
+/* tests/api/parsers.c - multipart, base64, times, entity tags, tensors, routes: the small parsers of the API. */
 #include "harness.h"
 
 /* ---- multipart ---- */
@@ -53,7 +53,7 @@ static const struct {
 static void multipart(void)
 {
 	for (size_t i = 0; i < API_LEN(forms); i++) {
-		/* In a block of exactly its length, so that a read beyond it is seen. */
+		/* In a block of exactly its length, so that the sanitizer sees a read past the end. */
 		size_t n = strlen(forms[i].body);
 		char *body = wasd_malloc(n ? n : 1);
 		memcpy(body, forms[i].body, n);
@@ -83,7 +83,7 @@ static void multipart(void)
 	multipart_done(&m);
 }
 
-/* Every way to cut a body short is refused, and none reads beyond it. */
+/* A body cut short at any place is refused, without a read past its end. */
 static void multipart_cut(void)
 {
 	static const char whole[] =
@@ -278,7 +278,7 @@ static void routes(void)
 	CHECK(api_route_find("GET", longest, allow) != NULL);
 	longest[9 + 127] = 'a', longest[9 + 128] = 0;
 	CHECK(api_route_find("GET", longest, allow) == NULL);
-	/* No two routes take the same request, and every row is complete. */
+	/* No two routes match the same request, and every row is complete. */
 	for (const struct api_route *a = api_routes; a->method; a++) {
 		CHECK_MSG(a->handle && a->summary && strlen(a->summary) > 5, "%s", a->pattern);
 		for (const struct api_route *b = api_routes; b < a; b++)

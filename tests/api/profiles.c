@@ -1,4 +1,4 @@
-/* tests/api/profiles.c - profiles: asking, looking, deleting, and their names as modes wherever a mode is taken. */
+/* tests/api/profiles.c - profiles: create, show, delete, and their names as modes in every place that takes a mode. */
 #include "harness.h"
 
 static char job[64], ckpt[32], base[100];
@@ -84,7 +84,7 @@ static void asking(void)
 		char id[64];
 		snprintf(id, sizeof id, "%s", str(&a, "id"));
 		answer_done(&a);
-		/* The same again is the same one; it can also be found by its id. */
+		/* The same request gives the same profile, which can also be found by its id. */
 		a = send("POST", base, rows[i].body);
 		CHECK_INT(a.r.status, 200);
 		CHECK_STR(str(&a, "id"), id);
@@ -99,7 +99,7 @@ static void asking(void)
 	CHECK_STR(str(&a, "code"), "name_taken");
 	CHECK_STR(at_str(&a, "errors/0/pointer"), "/name");
 	answer_done(&a);
-	/* A draw has a name that follows from it. */
+	/* The name of a draw is derived from the draw. */
 	a = send("POST", base, "{\"draw\":[{\"dx\":2}]}");
 	char name[64];
 	snprintf(name, sizeof name, "%s", str(&a, "name"));
@@ -145,7 +145,7 @@ static void life(void)
 		          at_num(&a, found[i].member));
 	CHECK(!wasd_json_get(a.json, "progress") && cJSON_IsString(wasd_json_get(a.json, "finished_at")));
 	answer_done(&a);
-	/* One that fails says why, and may be asked for again. */
+	/* A failed profile gives the reason and may be requested again. */
 	struct storage_profile p;
 	expect(202, "POST", base, "{\"desire\":\"latency\",\"budget_us\":1}");
 	CHECK_INT(storage_profile_get(t.db, ckpt, "latency-1us", &p, NULL), WASD_OK);
@@ -162,7 +162,7 @@ static void life(void)
 	CHECK_STR(at_str(&a, "items/0/name"), "latency-1us");
 	CHECK_INT(at_num(&a, "aom/macs"), 100);
 	answer_done(&a);
-	/* Deletion is told to the daemon; not of one that answers. */
+	/* The daemon is notified of a deletion; a profile in use cannot be deleted. */
 	char body[200];
 	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom:fast\"}", ckpt);
 	expect(201, "POST", "/v1/deployments", body);
@@ -176,7 +176,7 @@ static void life(void)
 	expect(404, "GET", url("/latency-1us"), NULL);
 	expect(200, "PUT", "/v1/deployments/live/mode", "{\"mode\":\"aom\"}");
 	expect(204, "DELETE", url("/fast"), NULL);
-	/* Going back to it is no longer possible, and the answer says what is. */
+	/* A rollback to it is no longer possible, and the answer lists the modes that are. */
 	a = send("POST", "/v1/deployments/live/mode:rollback", NULL);
 	CHECK_INT(a.r.status, 422);
 	CHECK(strstr(str(&a, "detail"), "are aom, dom") != NULL);
@@ -209,7 +209,7 @@ static void imported(void)
 #define PNG "\x89PNG\r\n\x1a\n"
 #define IN "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]%s}"
 
-/* One way to name a mode: it is taken, and the answer names it. */
+/* One way to name a mode: it is accepted, and the answer names it. */
 static void infer_by(const char *where, const char *more, const char *header, const char *want)
 {
 	char body[300];
@@ -251,7 +251,7 @@ static void as_modes(void)
 	CHECK_INT(a.r.status, 200);
 	CHECK_STR(str(&a, "mode"), "dom:fast");
 	answer_done(&a);
-	/* Not there yet, or not any more. */
+	/* Not ready, not loaded, or nonexistent. */
 	static const struct {
 		const char *mode;
 		int status;
@@ -271,7 +271,7 @@ static void as_modes(void)
 		CHECK_MSG(strstr(str(&a, "detail"), rows[i].says) != NULL, "%s: %s", rows[i].mode, str(&a, "detail"));
 		answer_done(&a);
 	}
-	/* The switch, its history, and what each mode costs. */
+	/* The switch, its history, and the cost of each mode. */
 	a = send("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:fast\"}");
 	CHECK(a.r.status == 200 && num(&a, "generation") == 2);
 	CHECK_STR(str(&a, "mode"), "dom:fast");
@@ -289,7 +289,7 @@ static void as_modes(void)
 	answer_done(&a);
 	expect(409, "PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:searched\"}");
 	infer_by("/v2/models/live/infer", "", NULL, "dom:fast");
-	/* Ready, and about to be loaded: the switch waits for the deployment's next event, and gives up in the end. */
+	/* Ready but not loaded yet: the switch waits for the deployment's next event, and gives up at the deadline. */
 	a = send("PUT", "/v1/deployments/live/mode", "{\"mode\":\"dom:unloaded\"}");
 	CHECK_INT(a.result, API_AGAIN);
 	CHECK_STR(a.r.again.object, "live");
@@ -302,7 +302,7 @@ static void as_modes(void)
 	a = send("GET", "/metrics", NULL);
 	CHECK(strstr(a.r.body.data, "wasd_mode_info{deployment=\"live\",mode=\"dom:fast\"} 1\n") != NULL);
 	answer_done(&a);
-	/* As a file. */
+	/* Export as a file. */
 	char where[160];
 	snprintf(where, sizeof where, "/v1/checkpoints/%s/file?format=onnx&mode=dom:fast", ckpt);
 	a = send("GET", where, NULL);
@@ -311,7 +311,7 @@ static void as_modes(void)
 	answer_done(&a);
 	snprintf(where, sizeof where, "/v1/checkpoints/%s/file?format=onnx&mode=dom:searched", ckpt);
 	expect(409, "GET", where, NULL);
-	/* Searched, so it can be asked for at creation only when it is ready. */
+	/* A profile can be the mode of a new deployment only once it is ready. */
 	snprintf(body, sizeof body, "{\"name\":\"other\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom:searched\"}",
 	         ckpt);
 	a = send("POST", "/v1/deployments", body);
@@ -322,7 +322,7 @@ static void as_modes(void)
 	teardown();
 }
 
-/* A job keeps what it asked for. */
+/* A job keeps its requested profiles. */
 static void in_a_job(void)
 {
 	begin();
@@ -343,7 +343,7 @@ static void in_a_job(void)
 	teardown();
 }
 
-/* A job that trains for a profile carries its draw, whatever becomes of the profile. */
+/* A job that trains for a profile stores its draw, so the profile may change or go. */
 static void trained_for(void)
 {
 	char body[400];
@@ -373,7 +373,7 @@ static void trained_for(void)
 	teardown();
 }
 
-/* The list has the run's own modes and those that were made of the checkpoint, newest first. */
+/* The list has the run's own modes and those made from the checkpoint, newest first. */
 static void listed_as_modes(void)
 {
 	char where[100];
@@ -404,7 +404,7 @@ static void listed_as_modes(void)
 	CHECK(at_num(&a, "items/3/macs") == 70 && at_num(&a, "items/3/val_acc") == 0.8);
 	CHECK(at_num(&a, "items/3/us_1") == 9000 && at_num(&a, "items/3/us_64") == 32000);
 	answer_done(&a);
-	/* A family that the checkpoint has no mode of is not another's. */
+	/* A family without a mode of this checkpoint does not fall back to another family. */
 	snprintf(where, sizeof where, "{\"name\":\"x\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"int8:fast\"}", ckpt);
 	expect(422, "POST", "/v1/deployments", where);
 	teardown();

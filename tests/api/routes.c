@@ -1,14 +1,13 @@
-/* tests/api/routes.c - every row of the table of routes, by the rules that hold for all of them: another method is a
- * 405 that names those of the path, a query parameter that is not in the row is refused by its name, so is a body where
- * there is none and a member that is unknown where there is a JSON one; an object that is not there is a 404, and what
- * a GET answers is found again by its ETag. (What each answers: the other files here; that each is described:
- * tests/e2e/test_docs.py.) */
+/* tests/api/routes.c - checks every row of the route table against the common rules: another method gives 405 with
+ * the path's methods; a query parameter that is not in the row, a body where none is allowed and an unknown member
+ * of a JSON body are refused by name; a missing object gives 404; a GET with the ETag of the previous answer gives
+ * 304. The other files here check the answers; tests/e2e/test_docs.py checks that each route is described. */
 #include "harness.h"
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
 static char job[64], ckpt[32];
 
-/* What stands for {name} in a pattern: something that exists, or nothing. */
+/* A value for {name} in a pattern: an existing object, or a missing one. */
 static const char *param(const char *pattern, const char *name, size_t n, bool there)
 {
 	static const char none[] = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -38,7 +37,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 	return "none";
 }
 
-/* The URL of a pattern; its parameter number `missing` (from 0; -1: none) is of something that is not there. The number
+/* The URL of a pattern; its parameter number `missing` (from 0; -1: none) names a missing object. Returns the number
  * of parameters. */
 static int url_of(const char *pattern, int missing, char out[300])
 {
@@ -58,7 +57,7 @@ static int url_of(const char *pattern, int missing, char out[300])
 	return k;
 }
 
-/* Parts of the inference protocol that are known and not offered: 501 whatever is asked. */
+/* Known parts of the inference protocol that are not offered always give 501. */
 static bool offered(const struct api_route *rt)
 {
 	return rt->handle != api_v2_not_offered;
@@ -114,14 +113,14 @@ static void other_methods(void)
 	teardown();
 }
 
-/* ---- what a request may not bring --------------------------------------------------------------------------- */
+/* ---- what a request must not contain ----------------------------------------------------------------------- */
 
 static void unknown_parameters(void)
 {
 	begin();
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
-		if (!strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add their own */
+		if (!strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add parameters */
 			continue;
 		url_of(rt->pattern, -1, url);
 		strcat(url, "?nonsense=1");
@@ -149,14 +148,14 @@ static void unwanted_bodies(void)
 	teardown();
 }
 
-/* A JSON body is an object whose members are known: others are named. */
+/* A JSON body is an object with known members; unknown ones are named. */
 static void unknown_members(void)
 {
 	static const char *const no_objects[] = {"[]", "7", "\"x\"", "{", "{\"a\":1}x", "{\"a\":1,\"a\":1}", "\xff"};
 	begin();
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
-		if (rt->body != API_BODY_JSON || !strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add their own */
+		if (rt->body != API_BODY_JSON || !strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add members */
 			continue;
 		url_of(rt->pattern, -1, url);
 		struct answer a = send(rt->method, url, "{\"nonsense\":1}");
@@ -175,7 +174,7 @@ static void unknown_members(void)
 
 /* ---- objects -------------------------------------------------------------------------------------------------- */
 
-/* What each parameter names has to be there, where the request does not make it. */
+/* Every object that a parameter names must exist, unless the request creates it. */
 static void missing_objects(void)
 {
 	begin();
@@ -194,7 +193,7 @@ static void missing_objects(void)
 	teardown();
 }
 
-/* A GET of what is there succeeds, and what it says of itself is true. */
+/* A GET of an existing object succeeds with a content type, and gives 304 for its own ETag. */
 static void what_is_there(void)
 {
 	begin();

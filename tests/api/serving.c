@@ -38,7 +38,7 @@ static void deployments(void)
 	answer_done(&a);
 	snprintf(body, sizeof body, "{\"name\":\"by-id\",\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom\"}", ckpt);
 	expect(201, "POST", "/v1/deployments", body);
-	/* One that takes its time. */
+	/* A deployment that is slow to become ready. */
 	t.not_ready = true;
 	snprintf(body, sizeof body, "{\"name\":\"slow\",\"source\":{\"job\":\"%s\"}}", job);
 	a = send("POST", "/v1/deployments?wait=30s", body);
@@ -78,7 +78,7 @@ static void switching(void)
 	CHECK_INT(at_num(&a, "bundles/dom/macs"), 70);
 	CHECK_STR(at_str(&a, "bundles/dom/acc_images"), "validation");
 	answer_done(&a);
-	/* The deployment itself tells the same: a list of all needs no further request. */
+	/* The deployment object has the same data, so a list of all needs no further request. */
 	a = send("GET", "/v1/deployments/live", NULL);
 	CHECK_NEAR(at_num(&a, "modes/dom/acc"), 0.25, 0);
 	CHECK_INT(at_num(&a, "modes/dom/macs"), 70);
@@ -187,9 +187,9 @@ static void classify(void)
 	char want[200];
 	snprintf(want, sizeof want, "{\"type\":\"classify\",\"sizes\":[9],\"k\":2,\"bundle\":\"%s\",\"mode\":\"aom\"}",
 	         ckpt);
-	CHECK_STR(t.question, want); /* exactly what the engine is asked */
+	CHECK_STR(t.question, want); /* the exact question to the engine */
 	CHECK_INT(t.question_bin, 9);
-	/* Logits: results and probabilities are made here, the raw values go along. */
+	/* Logits: results and probabilities are computed here, and the answer includes the raw values. */
 	struct answer a = send("POST", "/v1/deployments/live/classify?logits=1&k=5&mode=dom", json);
 	CHECK_STR(str(&a, "mode"), "dom");
 	CHECK_INT(num(&a, "macs"), 70);
@@ -199,7 +199,7 @@ static void classify(void)
 	CHECK_NEAR(at_num(&a, "results/0/top/0/p"), exp(1) / (1 + exp(1) + exp(0.5)), 1e-7);
 	CHECK_NEAR(at_num(&a, "results/0/logits/2"), 0.5, 0);
 	answer_done(&a);
-	/* A form: its fields are read or left alone, the bytes say which parts are images. */
+	/* A form: known fields are read, others ignored; the bytes decide which parts are images. */
 	static const struct {
 		const char *query, *rest;
 		int status;
@@ -240,7 +240,7 @@ static void classify(void)
 		}
 		answer_done(&a);
 	}
-	/* Who says which mode. */
+	/* The places that can name a mode. */
 	static const struct {
 		const char *header, *query;
 		int status;
@@ -274,7 +274,7 @@ static void classify(void)
 	teardown();
 }
 
-/* One at whose work the inference process kept dying, and what the health says of it. */
+/* A deployment whose work repeatedly killed the inference process, and its health report. */
 static void set_aside(void)
 {
 	static const char zero[] =
@@ -361,7 +361,7 @@ static void v2_answers(void)
 		struct answer a = send("GET", rows[i].url, NULL);
 		CHECK_INT(a.r.status, 200);
 		CHECK_STR(a.r.body.data, rows[i].want);
-		CHECK_STR(a.r.content_type, "application/json"); /* the KServe SDK compares it, without charset */
+		CHECK_STR(a.r.content_type, "application/json"); /* the KServe SDK compares it without charset */
 		answer_done(&a);
 	}
 	static const char stats[] =
@@ -417,7 +417,7 @@ static void v2_answers(void)
 
 static void v2_infer(void)
 {
-	/* Requests as stock clients send them; what each quirk is about stands beside it. */
+	/* Requests as stock clients send them; each row says which quirk it tests. */
 	static const struct {
 		const char *why, *url, *body;
 		const char *headers[6];
@@ -482,7 +482,7 @@ static void v2_infer(void)
 		answer_done(&a);
 	}
 	CHECK_INT(t.question_bin, 16);
-	/* Two images, outputs in the order asked for; probabilities sum to one. */
+	/* Two images, outputs in the requested order; probabilities sum to one. */
 	struct answer a = send(
 		"POST", "/v2/models/live/infer",
 		"{\"inputs\":[{\"name\":\"input\",\"shape\":[2,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4,5,6,7,8]}],\"outputs\":[{\"name\":\"probs\"},{\"name\":\"logits\"}]}");
@@ -496,7 +496,7 @@ static void v2_infer(void)
 	teardown();
 }
 
-/* Answers in which something is binary: the JSON in front, parsed. */
+/* Answers with binary parts: parses the JSON in front. */
 static const char *at_text(const cJSON *j, const char *path)
 {
 	const cJSON *v = at(j, path);
@@ -540,7 +540,7 @@ static void v2_binary(void)
 	CHECK_INT(a.r.body.data + a.r.body.len - tail, 24);
 	cJSON_Delete(j);
 	answer_done(&a);
-	/* Lengths that do not fit, and bytes that nobody asked for. */
+	/* Wrong lengths, and bytes that no tensor claims. */
 	static const struct {
 		const char *length, *code;
 	} lengths[] = {{"160", "bad_request"}, {"-1", "bad_request"},
@@ -576,7 +576,7 @@ static void v2_binary(void)
 
 #define ONE "\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]"
 
-/* Which outputs are binary: their own flag, else the request's, else none. */
+/* An output is binary by its own flag, else by the request's; the default is JSON. */
 static void v2_output_forms(void)
 {
 	static const struct {
@@ -634,7 +634,7 @@ static void v2_output_forms(void)
 	              36));
 	cJSON_Delete(j);
 	answer_done(&a);
-	/* Encoded pictures; the golden capture's bytes. */
+	/* Encoded images; the bytes are the golden capture's. */
 	static const char picture[] =
 		"{\"inputs\":[{\"name\":\"image\",\"shape\":[1],\"datatype\":\"BYTES\",\"parameters\":{\"binary_data_size\":10}}]}\x06\0\0\0PNGPNG";
 	char length[24];
@@ -645,7 +645,7 @@ static void v2_output_forms(void)
 	CHECK(strstr(t.question, "\"type\":\"logits\",\"sizes\":[6]") && t.question_bin == 6 &&
 	      !memcmp(t.question_data, "PNGPNG", 6));
 	answer_done(&a);
-	/* A picture that cannot be decoded is the client's fault, at its tensor. */
+	/* An image that cannot be decoded is the client's fault, reported at its tensor. */
 	a = send(
 		"POST", "/v2/models/live/infer",
 		"{\"inputs\":[{\"name\":\"image\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"iVBORw0KGgpBQUI=\"]}]}");
@@ -688,7 +688,7 @@ static void the_daemon_itself(void)
 	teardown();
 }
 
-/* What is asked of the engine for a network, and how its refusals come out. */
+/* The questions to the engine about a network, and the answers to its refusals. */
 static void networks(void)
 {
 	begin();

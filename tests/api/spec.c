@@ -32,7 +32,7 @@ static char *canon(const char *in)
 	"\"checkpoint\":{\"every\":1,\"keep\":{\"best\":1,\"latest\":1,\"metric\":\"val_acc_aom\",\"mode\":\"max\"}},\"profiles\":[],\"init_from\":null," \
 	"\"limits\":{\"threads\":0,\"memory_mb\":0,\"nice\":10,\"max_wall_s\":0},\"priority\":50,\"queue\":\"default\",\"preemptible\":true,\"retry\":{\"max\":2,\"backoff_s\":5},\"on_complete\":null}"
 
-/* The defaults are those of the interface's description, member for member. */
+/* The defaults equal those in the API's description, member for member. */
 static void defaults(void)
 {
 	char *text = canon("{\"dataset\":\"cifar10\",\"model\":{\"arch\":\"resnet18\"}}");
@@ -40,7 +40,7 @@ static void defaults(void)
 	wasd_free(text);
 }
 
-/* What is canonical stays as it is, and the order of the members sent does not matter. */
+/* A canonical spec is a fixed point, and the order of the members sent does not matter. */
 static void fixed_point(void)
 {
 	static const char *const same[] = {
@@ -59,7 +59,7 @@ static void fixed_point(void)
 	}
 }
 
-/* Parts of the canonical text that a spec must lead to. */
+/* Parts that the canonical text of a spec must contain. */
 static void choices(void)
 {
 	static const struct {

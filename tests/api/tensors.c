@@ -1,5 +1,5 @@
 /* tests/api/tensors.c - tensors of the Open Inference Protocol: every type in its JSON and its binary form, encoded
- * pictures, and what does not fit. */
+ * images, and malformed input. */
 #include "check.h"
 #include "../../api/internal.h"
 #include "../../api/tensor.h"
@@ -8,7 +8,7 @@
 
 static const struct tensor_wanted want = {.dims = {-1, 1, 1, 4}, .rank = 4, .most = 8};
 
-/* Reads input 0 of a request whose binary tensors are tail. */
+/* Reads input 0 of a request with the binary tensors tail. */
 static enum wasd_status read_with(const char *request, const void *tail, size_t tail_len, struct tensor_in *out,
                                   struct wasd_err *err)
 {
@@ -110,16 +110,16 @@ static void every_type(void)
 		CHECK_MSG(!s, "%s, binary: %s", rows[i].type, err.msg);
 		if (!s)
 			check_floats(rows[i].type, &t, rows[i].v);
-		/* FP32 go to the infer process from where they lie. */
+		/* FP32 data go to the infer process without a copy. */
 		CHECK((t.bytes == rows[i].bytes) == !strcmp(rows[i].type, "FP32"));
 		tensor_in_done(&t);
 	}
 	for (int i = 0; tensor_type_at(i); i++)
 		seen -= tensor_type_at(i)->size > 0;
-	CHECK_INT(seen, 0); /* a type of the table without a row here */
+	CHECK_INT(seen, 0); /* a type of the table has no row here */
 }
 
-/* Nested and flat, blanks, and members that nobody knows. */
+/* Nested and flat arrays, blanks, and unknown members. */
 static void forms_of_json(void)
 {
 	static const char *const rows[] = {
@@ -149,7 +149,7 @@ static uint64_t any(uint64_t *x)
 	return *x ^= *x << 17;
 }
 
-/* Numbers in every form are read as strtod reads them, to the last bit. */
+/* Numbers in every form equal strtod's result, to the last bit. */
 static void numbers(void)
 {
 	uint64_t state = 88172645463325252u;
@@ -195,7 +195,7 @@ static void pictures(void)
 	CHECK(t.n == 2 && t.len == 5 && !memcmp(t.bytes, "abcde", 5));
 	wasd_free(sizes);
 	tensor_in_done(&t);
-	/* One lies in the body as the engine takes it. */
+	/* A single image is used in place, in the body. */
 	snprintf(text, sizeof text, head, "input", 1, "\"parameters\":{\"binary_data_size\":7}");
 	CHECK_MSG(!read_with(text, two, 7, &t, &err), "%s", err.msg);
 	CHECK(t.bytes == two + 4 && t.len == 3);
@@ -235,7 +235,7 @@ static void pictures(void)
 		          "%s: %s at %s", text, err.msg, err.pointer);
 		tensor_in_done(&t);
 	}
-	/* A single picture of another name, or numbers under the pictures' name. */
+	/* A single image of another name, or numbers under the images' name. */
 	snprintf(text, sizeof text,
 	         "{\"inputs\":[{\"name\":\"image\",\"shape\":[1,1,1,4],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]}");
 	CHECK(read_with(text, "", 0, &t, &err) == WASD_EINVAL && !strcmp(err.pointer, "/inputs/0/datatype"));
@@ -276,7 +276,7 @@ static void binary_that_does_not_fit(void)
 	      strstr(err.msg, "element 0"));
 }
 
-/* What tensor_cut leaves of a request, whole or malformed: never more than what was sent, and never a crash. */
+/* tensor_cut's remainder of a request, whole or malformed: never more than was sent, and never a crash. */
 static void cut(void)
 {
 	static const struct {

@@ -1,8 +1,8 @@
-/* tests/api/vocabulary.c - the API keeps to the table of the job spec: it fills in the defaults of the table, takes
- * both ends of each range and refuses what lies beyond them, at the member's pointer. */
+/* tests/api/vocabulary.c - checks the API against the table of the job spec: it fills in the table's defaults,
+ * accepts both ends of each range and refuses values beyond them, at the member's pointer. */
 #include "harness.h"
 
-/* Specs that have every object; a path's N stands for each item in turn. */
+/* Specs that together have every object; a path's N stands for each item in turn. */
 static const char *const whole[] = {
 	"{\"dataset\":{\"name\":\"d\"},\"model\":{\"arch\":\"resnet18\"},\"labels\":{},\"data\":{},"
 	"\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:x\",\"profile\":[],\"odds\":{\"plain\":1,\"fresh\":1},"
@@ -14,7 +14,7 @@ static const char *const whole[] = {
 };
 enum { ITEMS = 3 };
 
-/* Pointer and value into a copy of a spec; NULL: it has no such place. */
+/* Sets a value in a copy of a spec and gives its pointer; NULL: the spec has no such place. */
 static cJSON *with(const char *spec, const char *path, int item, const cJSON *v, char pointer[128])
 {
 	cJSON *root = cJSON_Parse(spec), *at = root;
@@ -40,8 +40,8 @@ static cJSON *with(const char *spec, const char *path, int item, const cJSON *v,
 	return root;
 }
 
-/* Whether the first fault is at `pointer` (1), there is none (0), or it is elsewhere (-1). init_from has one form or
- * another as a whole. */
+/* 1: the first fault is at `pointer`; 0: no fault; -1: it is elsewhere. init_from counts as a whole, since its forms
+ * exclude each other. */
 static int outcome(const cJSON *spec, const char *pointer)
 {
 	struct api_faults faults = {0};
@@ -54,8 +54,8 @@ static int outcome(const cJSON *spec, const char *pointer)
 	return r;
 }
 
-/* One of the specs takes the value; or all refuse it, and one that has nothing else against it does so at the member.
- */
+/* taken: one of the specs accepts the value. Otherwise all refuse it, and a spec with no other fault reports the
+ * member. */
 static void expect_value(const char *path, const cJSON *v, bool taken)
 {
 	bool some = false, place = false, at = false;
@@ -101,7 +101,7 @@ static void expect_items(const char *path, int n, bool taken)
 	cJSON_Delete(j);
 }
 
-/* What has a rule of its own beside its row. */
+/* True unless path is in names (members with a rule beyond their row). */
 static bool free_of(const char *path, const char *const *names)
 {
 	for (; *names; names++)
@@ -156,7 +156,7 @@ static void ranges(void)
 	walk(wasd_spec, "");
 }
 
-/* A dataset and a network give a spec in which every member with a default has it. */
+/* A spec of only a dataset and a network gets every member that has a default. */
 static void check_defaults(const struct wasd_field *rows, const char *at, const cJSON *canon)
 {
 	for (const struct wasd_field *f = rows; f && f->name; f++) {
@@ -195,7 +195,7 @@ static void defaults(void)
 	cJSON_Delete(in);
 }
 
-/* Every form that a row names has its function, and each is named once. */
+/* Every form named by a row has a function, and each is named once. */
 static void forms(void)
 {
 	for (const struct field_form *f = field_forms; f->name; f++)
