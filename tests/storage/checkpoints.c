@@ -1,4 +1,4 @@
-/* Checkpoints: bytes, retention, references, ranges, and damage that must be noticed. */
+/* Checkpoints: bytes, retention, references, ranges, and detection of damage. */
 #include "util.h"
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -14,7 +14,7 @@ static void test_store_and_read(void)
 		size_t n = sizes[i], got = 0;
 		char *want = make_payload(n, (unsigned)i), *buf = malloc(n + 10), sha[WASD_SHA256_HEX];
 		OK(store_ckpt(s, id, a, i, 0.1 * i, n, (unsigned)i, ck));
-		OK(store_ckpt(s, id, a, i, 0.1 * i, n, (unsigned)i, again)); /* sent again: the same one */
+		OK(store_ckpt(s, id, a, i, 0.1 * i, n, (unsigned)i, again)); /* sent again: the same id */
 		CHECK_STR(ck, again);
 		struct storage_ckpt k = {0};
 		OK(storage_ckpt_get(s, ck, &k, &err));
@@ -27,12 +27,12 @@ static void test_store_and_read(void)
 		struct storage_ckpt_reader *r = NULL;
 		OK(storage_ckpt_open(s, ck, &r, &err));
 		CHECK_INT(storage_ckpt_size(r), n);
-		OK(storage_ckpt_read(r, 0, buf, n + 10, &got, &err)); /* the whole */
+		OK(storage_ckpt_read(r, 0, buf, n + 10, &got, &err)); /* the whole checkpoint */
 		CHECK(got == n && !memcmp(buf, want, n));
 		OK(storage_ckpt_read(r, (int64_t)n, buf, 10, &got, &err));
 		CHECK_INT(got, 0);
 		FAILS(storage_ckpt_read(r, -1, buf, 10, &got, &err), WASD_EINVAL);
-		for (size_t at = 0, step = n / 7 + 1; at < n; at += step) { /* ranges across the borders of chunks */
+		for (size_t at = 0, step = n / 7 + 1; at < n; at += step) { /* ranges across chunk boundaries */
 			size_t len = at % 2 ? step : (1 << 20) + 3, expect = at + len > n ? n - at : len;
 			OK(storage_ckpt_read(r, (int64_t)at, buf, len < n + 10 ? len : n + 10, &got, &err));
 			if (got < expect)
@@ -107,13 +107,13 @@ static void test_retention(void)
 	for (int e = 0; e < 7; e++) {
 		OK(store_ckpt(s, id, a, e, acc[e], 2000, (unsigned)e, ck[e]));
 	}
-	/* keep best 1, latest 1; while it runs the two newest stay. 0.8 was reached at epochs 1 and 3: the earlier is the
-	 * best. */
+	/* keep best 1, latest 1; while the job runs the two newest stay. Epochs 1 and 3 both reached 0.8: the earlier is
+	 * the best. */
 	CHECK_INT(count(s, id), 3);
 	CHECK(has(s, ck[1]) && has(s, ck[5]) && has(s, ck[6]));
 	picked(s, id, "best", ck[1]);
 	picked(s, id, "latest", ck[6]);
-	FAILS(storage_ckpt_delete(s, ck[6], "me", &err), WASD_ESTATE); /* it resumes from there */
+	FAILS(storage_ckpt_delete(s, ck[6], "me", &err), WASD_ESTATE); /* the job resumes from it */
 	CHECK_STR(err.pointer, id);
 	OK(storage_ckpt_pin(s, ck[5], true, &err));
 	FAILS(storage_ckpt_delete(s, ck[5], "me", &err), WASD_ESTATE);
@@ -122,7 +122,7 @@ static void test_retention(void)
 	CHECK_INT(count(s, id), 3); /* best, pinned, latest */
 	OK(storage_ckpt_pin(s, ck[5], false, &err));
 	OK(storage_ckpt_delete(s, ck[5], "me", &err));
-	OK(storage_ckpt_delete(s, ck[6], "me", &err)); /* finished: nothing resumes */
+	OK(storage_ckpt_delete(s, ck[6], "me", &err)); /* finished: the job does not resume */
 	picked(s, id, "latest", ck[1]);
 	FAILS(storage_ckpt_delete(s, ck[5], "me", &err), WASD_ENOTFOUND);
 	end_store(s);
@@ -145,7 +145,7 @@ static void test_retention_minimum(void)
 	picked(s, j.id, "best", ck[2]); /* smaller is better here */
 	OK(move(s, j.id, "cancelling"));
 	OK(move(s, j.id, "cancelled"));
-	CHECK_INT(count(s, j.id), 1); /* a job that was cancelled keeps its checkpoint whatever the policy says */
+	CHECK_INT(count(s, j.id), 1); /* a cancelled job keeps its checkpoint whatever the policy */
 	storage_job_done(&j);
 	end_store(s);
 }
@@ -175,7 +175,7 @@ static void test_init_reference(void)
 
 /* ---- damage ---- */
 
-/* Runs SQL on ckpt.db from outside, between two runs of the store. */
+/* Runs SQL on a database from outside, while the store is closed. */
 static void sql_on(const char *file, const char *sql)
 {
 	sqlite3 *db = NULL;
@@ -220,7 +220,7 @@ static void test_damage(void)
 		size_t got = 0;
 		OK(storage_ckpt_open(s, newer, &r, &err));
 		if (rows[i].range_ok == 0)
-			OK(storage_ckpt_read(r, 10, buf, 100, &got, &err)); /* the first chunk is fine */
+			OK(storage_ckpt_read(r, 10, buf, 100, &got, &err)); /* the first chunk is intact */
 		storage_ckpt_close(r);
 		OK(storage_ckpt_open(s, newer, &r, &err));
 		enum wasd_status st = storage_ckpt_read(r, 0, buf, 4 << 20, &got, &err);
@@ -231,7 +231,7 @@ static void test_damage(void)
 		OK(storage_ckpt_get(s, newer, &k, &err));
 		CHECK_INT(k.corrupt, 1);
 		storage_ckpt_done(&k);
-		picked(s, id, "latest", older); /* falls back */
+		picked(s, id, "latest", older); /* falls back to the older one */
 		picked(s, id, "best", older);
 		int fd;
 		FAILS(storage_ckpt_memfd(s, newer, &fd, NULL, NULL, &err), WASD_ECORRUPT);
@@ -248,7 +248,7 @@ static void test_damage(void)
 	}
 }
 
-/* recover() finds it before a worker would resume from it. */
+/* recover() finds the damage before a worker would resume from it. */
 static void test_damage_at_start(void)
 {
 	struct storage *s = fresh_store();
@@ -308,7 +308,7 @@ static void test_orphans(void)
 	CHECK_INT(sqlite3_column_int(q, 1), 1);
 	sqlite3_finalize(q);
 	sqlite3_close(db);
-	/* A row whose bytes are gone is marked, not trusted. */
+	/* A row whose bytes are missing is marked, not trusted. */
 	sql_on("ckpt.db", "PRAGMA foreign_keys=ON; DELETE FROM payloads");
 	s = open_store();
 	struct storage_ckpt k = {0};
@@ -318,7 +318,7 @@ static void test_orphans(void)
 	end_store(s);
 }
 
-/* Deleting gives the bytes back: payloads go with their rows, and the file does not grow for ever. */
+/* Deletion returns the space: payloads go with their rows, and the file does not grow without bound. */
 static void test_space_comes_back(void)
 {
 	struct storage *s = fresh_store();

@@ -1,6 +1,5 @@
-/* What must survive, and what must be refused: kill -9, two daemons, foreign and newer files, missing files,
- * migrations, threads, no memory, no space. The kill test runs this same program again as its child ("durability child
- * DIR FD"). */
+/* Survival and refusal: kill -9, two daemons, foreign and newer files, missing files, migrations, threads, no
+ * memory, no space. The kill test starts this program again as a child ("durability child DIR FD"). */
 #include "util.h"
 #include "schema.h"
 #include <errno.h>
@@ -21,7 +20,7 @@ struct ack {
 	char kind;
 	char id[39];
 	int64_t number;
-}; /* written to the pipe only after the call returned */
+}; /* written to the pipe only after the call has returned */
 struct child {
 	struct storage *s;
 	int fd;
@@ -133,14 +132,15 @@ static void test_kill(void)
 		int from, n = 0, cap = 100000, last_ckpt = -1;
 		struct ack *acks = malloc(sizeof *acks * (size_t)cap);
 		pid_t pid = start_child(&from);
-		/* The kill comes after a number of acknowledgements, not a time: a trial without writes proves nothing. */
+		/* The kill comes after a number of acknowledgements, not after a time: a trial without writes proves
+		 * nothing. */
 		seed = seed * 1103515245 + 12345;
 		int stop_at = 50 + (int)(seed >> 16) % 250;
 		while (n < cap && read(from, &acks[n], sizeof *acks) == sizeof *acks) {
 			if (acks[n].kind == 'c')
 				last_ckpt = n;
 			if (++n == stop_at)
-				kill(pid, SIGKILL); /* what is still in the pipe was acknowledged too */
+				kill(pid, SIGKILL); /* the data still in the pipe was acknowledged too */
 		}
 		close(from);
 		int status = 0;
@@ -153,7 +153,8 @@ static void test_kill(void)
 		OK(storage_check(s, true, &err));
 		for (int i = 0; i < n; i++)
 			check_ack(s, &acks[i]);
-		if (last_ckpt >= 0) { /* the newest listed one verifies, and is not older than the last that was acknowledged */
+		if (last_ckpt >=
+		    0) { /* the newest listed checkpoint verifies and is not older than the last acknowledged one */
 			struct storage_ckpt k = {0};
 			struct storage_ckpt acked = {0};
 			OK(storage_ckpt_get(s, acks[last_ckpt].id, &acked, &err));
@@ -180,7 +181,7 @@ static void test_second_process(void)
 	int from;
 	struct ack a;
 	pid_t pid = start_child(&from);
-	CHECK(read(from, &a, sizeof a) == sizeof a); /* it has opened the store */
+	CHECK(read(from, &a, sizeof a) == sizeof a); /* the child has opened the store */
 	struct storage *s = NULL;
 	FAILS(storage_open(dir, NULL, &s, &err), WASD_EBUSY);
 	char number[20];
@@ -258,7 +259,7 @@ static void test_refusals(void)
 	refused(WASD_ECORRUPT, "application_id"); /* swapped */
 	closed_store();
 	unlink(in_dir("wasd.db"));
-	refused(WASD_ECORRUPT, "missing"); /* never an empty one over what is left */
+	refused(WASD_ECORRUPT, "missing"); /* never create an empty file beside the remaining ones */
 	fresh_dir();
 	OK(wasd_file_write_atomic(
 		in_dir("wasd.db"),
@@ -280,7 +281,7 @@ static void test_refusals(void)
 	FAILS(storage_open(dir, NULL, &s, &err), WASD_EUNSUPPORTED);
 	digest_of("wasd.db", after);
 	CHECK_STR(after, before);
-	/* The log of a run that did not close was taken away. */
+	/* The log of a run that did not close was removed. */
 	fresh_dir();
 	int from;
 	struct ack a;
@@ -291,10 +292,10 @@ static void test_refusals(void)
 	close(from);
 	unlink(in_dir("wasd.db-wal"));
 	refused(WASD_ECORRUPT, "wasd.db-wal is missing");
-	unlink(in_dir("daemon.lock")); /* the way out that the message names */
+	unlink(in_dir("daemon.lock")); /* the remedy that the message gives */
 	if (!storage_open(dir, NULL, &s, &err))
 		storage_close(s);
-	/* Checkpoints listed, their file gone. */
+	/* Checkpoints are listed, but their file is missing. */
 	s = fresh_store();
 	char id[40], ck[32];
 	add_job(s, "c", id);
@@ -355,7 +356,7 @@ static void test_migrations(void)
 	add_job(s, "migrated", id);
 	job_is(s, id, "queued");
 	end_store(s);
-	/* A job from before validation splits holds nothing out, and one that says what it wants keeps that. */
+	/* A job from before validation splits holds nothing out; a job that gives its split keeps it. */
 	fresh_dir();
 	s = open_store();
 	char asks[40];
@@ -370,7 +371,7 @@ static void test_migrations(void)
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
 	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
 	end_store(s);
-	/* A step that fails takes all of them back, and the version with them. */
+	/* A failed step rolls back all steps and the version. */
 	fresh_dir();
 	static const char *const steps[] = {"CREATE TABLE a(x) STRICT", "CREATE TABLE b(x INTEGER) STRICT",
 	                                    "CREATE TABLE c(x INTEGER) STRICT; CREATE TABLE b(y)"};
@@ -400,8 +401,7 @@ static void test_migrations(void)
 	dir[0] = 0;
 }
 
-/* A file of the first form with a job, its checkpoint and a deployment of it: all of it is there in the second,
- * references included. */
+/* Migrates a file of the first form with a job, its checkpoint and a deployment: all are kept, references included. */
 static void test_jobless_checkpoints_come(void)
 {
 	fresh_dir();
@@ -422,16 +422,16 @@ static void test_jobless_checkpoints_come(void)
 	struct storage *s = open_store();
 	OK(storage_ckpt_get(s, "ckpt_1", &k, &err));
 	CHECK(k.epoch == 2 && k.step == 3 && k.pinned && k.has_score && k.score == 0.5 && k.created_at == 9 &&
-	      k.corrupt); /* its bytes were never there */
+	      k.corrupt); /* its bytes never existed */
 	CHECK_STR(k.job, "job_1");
 	storage_ckpt_done(&k);
 	OK(storage_deployment_get(s, "live", &d, &err));
 	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5);
 	CHECK_STR(d.checkpoint, "ckpt_1");
 	storage_deployment_done(&d);
-	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE); /* referenced */
+	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE); /* a deployment references it */
 	OK(storage_deployment_delete(s, "live", "me", &err));
-	/* An import: kept by no job's policy, found again by its bytes, deleted when nothing uses it. */
+	/* An import: exempt from retention, found again by its bytes, deleted when nothing uses it. */
 	char *data = make_payload(3000, 5), sha[WASD_SHA256_HEX], id[32], again[32];
 	wasd_sha256_of(data, 3000, sha);
 	struct storage_ckpt_in in = {.data = data,
@@ -458,7 +458,7 @@ static void test_jobless_checkpoints_come(void)
 	snprintf(user, sizeof user, "%.31s", err.pointer);
 	CHECK_STR(user, "imported");
 	storage_close(s);
-	s = open_store(); /* a restart collects nothing of it */
+	s = open_store(); /* a restart does not collect it */
 	OK(storage_deployment_delete(s, "imported", "me", &err));
 	OK(storage_ckpt_delete(s, id, "me", &err));
 	FAILS(storage_ckpt_get(s, id, &k, &err), WASD_ENOTFOUND);
@@ -490,13 +490,13 @@ static void test_pragmas(void)
 		OK(conn_int(&c, rows[i].sql, &v, &err));
 		CHECK_MSG(v == rows[i].want, "%s is %lld", rows[i].sql, (long long)v);
 	}
-	/* History cannot be rewritten, not even with the store's own connection. */
+	/* History cannot be rewritten, not even over the store's own connection. */
 	OK(storage_audit_add(s, "me", "test", "x", NULL, NULL, NULL, NULL, &err));
 	CHECK(conn_exec(&c, "UPDATE audit SET actor='other'", &err) != WASD_OK);
 	CHECK(conn_exec(&c, "DELETE FROM audit", &err) != WASD_OK);
 	conn_close(&c);
 	end_store(s);
-	/* A file made without incremental vacuum does not have what the store relies on. */
+	/* A file created without incremental vacuum lacks a property that the store relies on. */
 	fresh_dir();
 	sql_on(in_dir("wasd.db"), "PRAGMA application_id=0x57415344; VACUUM");
 	struct storage *t = NULL;
@@ -515,19 +515,19 @@ static void test_replaced_while_open(void)
 	FAILS(move(s, id, "held"), WASD_EIO);
 	CHECK(storage_failed(s));
 	CHECK(!rename(in_dir("moved.db"), in_dir("wasd.db")));
-	FAILS(move(s, id, "held"), WASD_EIO); /* it stays refused until a restart */
+	FAILS(move(s, id, "held"), WASD_EIO); /* refused until a restart */
 	struct storage_health h;
 	storage_health(s, &h);
 	CHECK(h.failed && strstr(h.message, "removed or replaced"));
-	job_is(s, id, "queued"); /* reads go on */
+	job_is(s, id, "queued"); /* reads still work */
 	storage_close(s);
 	s = open_store();
 	OK(move(s, id, "held"));
 	end_store(s);
 }
 
-/* Somebody runs sqlite3 on the live file: writes are refused after five seconds, reads go on, nothing is broken
- * afterwards. */
+/* Another program runs sqlite3 on the live file: writes are refused after five seconds, reads continue, and nothing
+ * is damaged. */
 static void test_foreign_lock(void)
 {
 	struct storage *s = fresh_store();
@@ -598,7 +598,7 @@ static void test_recover(void)
 	CHECK_STR(e.state, "invalid");
 	storage_dataset_done(&d);
 	storage_dataset_done(&e);
-	OK(storage_recover(s, &l, &err)); /* nothing is left to do */
+	OK(storage_recover(s, &l, &err)); /* nothing left to do */
 	CHECK_INT(l.n, 0);
 	storage_recovered_list_done(&l);
 	end_store(s);
@@ -630,7 +630,7 @@ static void *hammer(void *arg)
 		if (storage_event_read(w->s, 0, NULL, j.id, 0, &ev, &e))
 			abort();
 		if (ev.n != 2)
-			abort(); /* reads its own writes */
+			abort(); /* it must read its own writes */
 		storage_event_list_done(&ev);
 		storage_job_list_done(&l);
 		storage_job_done(&j);
@@ -710,10 +710,10 @@ static void test_no_memory(void)
 	CHECK(all);
 	struct storage_job_list l = {0};
 	OK(storage_job_list(s, NULL, (struct storage_page){0}, &l, &err));
-	CHECK_INT(l.n, 1); /* no half-made job stayed */
+	CHECK_INT(l.n, 1); /* no partial job remains */
 	storage_job_list_done(&l);
 	end_store(s);
-	/* Opening, too; nothing leaks and the directory stays usable. */
+	/* The same for opening: no leaks, and the directory stays usable. */
 	closed_store();
 	for (uint64_t nth = 1;; nth++) {
 		struct wasd_mem_stats before = wasd_mem_stats();
@@ -746,7 +746,7 @@ static void test_low_water(void)
 	FAILS(storage_space(s, &err), WASD_EFULL);
 	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_EFULL);
 	FAILS(storage_dataset_begin(s, "late", NULL, "src", &d, NULL, &err), WASD_EFULL);
-	int64_t a = start_job(s, id); /* what is there goes on */
+	int64_t a = start_job(s, id); /* existing jobs continue */
 	FAILS(store_ckpt(s, id, a, 0, 0.5, 100, 1, ck), WASD_EFULL);
 	struct storage_health h;
 	storage_health(s, &h);
@@ -754,8 +754,7 @@ static void test_low_water(void)
 	end_store(s);
 }
 
-/* A file system of 4 MiB is filled to the last byte; deletes still work thanks to the ballast, and writing works again
- * afterwards. */
+/* Fills a file system of 4 MiB to the last byte; the ballast makes deletes possible, after which writes work again. */
 static void test_disk_full(void)
 {
 	fresh_dir();
@@ -778,7 +777,7 @@ static void test_disk_full(void)
 		lines += !st;
 	}
 	CHECK_MSG(st == WASD_EFULL, "%s after %d lines", wasd_status_name(st), lines);
-	CHECK(!storage_failed(s)); /* no space is not a broken disk */
+	CHECK(!storage_failed(s)); /* a full disk is not an I/O error */
 	struct storage_log_list l = {0};
 	OK(storage_log_read(s, id, &(struct storage_log_query){.limit = 10000}, &l, &err));
 	CHECK_MSG((int)l.n == lines, "%zu lines of %d acknowledged", l.n, lines);

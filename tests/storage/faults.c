@@ -1,9 +1,9 @@
-/* The file system under SQLite is replaced by one that can fail and one that can lose power.
+/* Replaces the file system under SQLite with one that can fail and one that can lose power.
  *
- * Failures: the nth write or sync gives EIO or "disk full", once or from then on, for every n until a scenario runs
- * through. Power: writes count as safe only once their file was synced. A cut keeps, of what was not, a random
- * selection of 512-byte sectors; the remains are opened as a store, and everything acknowledged before the cut must be
- * in it. */
+ * Failures: the nth write or sync gives EIO or "disk full", once or from then on, for every n until a scenario
+ * succeeds. Power: writes count as safe only once their file was synced. After a cut, a random selection of 512-byte
+ * sectors of the unsynced writes survives; the result is opened as a store, which must contain everything
+ * acknowledged before the cut. */
 #include "util.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -12,8 +12,8 @@
 /* ---- the file system ---- */
 
 enum kind { WRITE, SYNC };
-static atomic_int fail_kind = -1; /* what to fail, -1 nothing */
-static atomic_int fail_in;        /* calls until then */
+static atomic_int fail_kind = -1; /* the kind of call to fail, -1 none */
+static atomic_int fail_in;        /* calls before the failure */
 static atomic_bool fail_for_ever;
 static atomic_int fail_code; /* SQLITE_IOERR_WRITE ..., SQLITE_FULL */
 static atomic_int failures;
@@ -130,7 +130,7 @@ static int s_sync(sqlite3_file *f, int flags)
 {
 	if (must_fail(SYNC))
 		return SQLITE_IOERR_FSYNC;
-	(void)flags; /* the real sync would only cost time here */
+	(void)flags; /* a real sync would only take time here */
 	struct image *im = ((struct shim *)f)->image;
 	if (!im)
 		return SQLITE_OK;
@@ -166,7 +166,7 @@ static int s_sector(sqlite3_file *f)
 {
 	return real_of(f)->pMethods->xSectorSize(real_of(f));
 }
-/* No promises: neither atomic sectors nor power-safe overwrite, so that SQLite relies on none. */
+/* No promises: neither atomic sectors nor power-safe overwrite, so that SQLite relies on neither. */
 static int s_device(sqlite3_file *f)
 {
 	(void)f;
@@ -262,7 +262,7 @@ static void copy_file(const char *from, const char *to)
 
 static char template[64], tjob[40];
 
-/* A store with a job that trains, closed; each trial works on a copy of it. */
+/* A closed store with a running job; each trial works on a copy. */
 static void make_template(void)
 {
 	struct storage *s = fresh_store();
@@ -290,7 +290,7 @@ struct acks {
 	char ckpt_id[32], profile[40];
 };
 
-/* A profile of that checkpoint, from the request to what was found. */
+/* A profile of that checkpoint, from the request to the result. */
 static enum wasd_status search(struct storage *s, struct acks *a)
 {
 	struct storage_profile p = {0};
@@ -309,8 +309,8 @@ static enum wasd_status search(struct storage *s, struct acks *a)
 	return st;
 }
 
-/* Submit, epoch, checkpoint, profile, move: what is acknowledged is noted; a refusal is one of the statuses that a
- * client can be told. */
+/* Submit, epoch, checkpoint, profile, move: records what is acknowledged; every refusal has a status that a client
+ * can receive. */
 static enum wasd_status scenario(struct storage *s, struct acks *a)
 {
 	struct storage_job j = {0};
@@ -371,7 +371,7 @@ static void verify(const struct acks *a)
 	}
 	if (a->moved)
 		job_is(s, tjob, "pausing");
-	/* Whatever happened, every listed checkpoint verifies. */
+	/* In every case, each listed checkpoint verifies. */
 	struct storage_ckpt_list l = {0};
 	OK(storage_ckpt_list(s, tjob, &l, &err));
 	for (size_t i = 0; i < l.n; i++) {
@@ -494,7 +494,7 @@ static unsigned rnd(void)
 	return rnd_state;
 }
 
-/* What a disk may hold after the power went: the safe image, and of the rest any sectors. */
+/* Writes a possible state of the disk after a power cut: the safe image plus any of the other sectors. */
 static void write_remains(void)
 {
 	for (int i = 0; i < n_images; i++) {
@@ -533,7 +533,7 @@ static void test_power_cuts(void)
 	struct storage *s = NULL;
 	OK(storage_open(dir, &(struct storage_opts){.ballast_bytes = 4096, .low_water_bytes = 1, .event_rows = 1000}, &s,
 	                &err));
-	/* From here on only what is synced counts; what is there now is safe. */
+	/* From here on only synced writes are safe; the current content is safe too. */
 	pthread_mutex_lock(&images_lock);
 	for (int i = 0; i < n_images; i++) {
 		char *data = NULL;
@@ -563,7 +563,7 @@ static void test_power_cuts(void)
 		const int want = n_acked + 20 + (int)(rnd() % 60);
 		while (n_acked < want)
 			pthread_cond_wait(&acked_more, &acked_lock);
-		acks_at[cut] = n_acked; /* all of these were told to a client before the cut */
+		acks_at[cut] = n_acked; /* all of these were acknowledged to a client before the cut */
 		pthread_mutex_unlock(&acked_lock);
 		pthread_mutex_lock(&images_lock);
 		write_remains();

@@ -1,5 +1,5 @@
-/* Datasets, jobs, attempts, metrics, logs, events, deployments, audit: rows in, rows out, and every rule between them.
- */
+/* Datasets, jobs, attempts, metrics, logs, events, deployments, audit: rows in, rows out, and the rules between
+ * them. */
 #include "util.h"
 #include <stdint.h>
 
@@ -31,15 +31,15 @@ static void test_datasets(void)
 	storage_dataset_done(&c);
 	OK(storage_dataset_invalid(s, b.id, "{\"code\":\"bad_archive\"}", &err));
 	storage_dataset_done(&b);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing,
-	                         &err)); /* bytes that were refused may be tried again */
+	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing, &err)); /* refused bytes may be tried again */
 	CHECK(!existing && b.version == 3);
 	OK(storage_dataset_get(s, "cifar", 2, &c, &err));
 	CHECK_STR(c.state, "invalid");
 	CHECK_STR(c.error, "{\"code\":\"bad_archive\"}");
 	storage_dataset_done(&c);
 	FAILS(storage_dataset_get(s, "none", 0, &c, &err), WASD_ENOTFOUND);
-	FAILS(storage_dataset_delete(s, "cifar", 0, "me", NULL, &err), WASD_ESTATE); /* version 3 is being scanned */
+	FAILS(storage_dataset_delete(s, "cifar", 0, "me", NULL, &err),
+	      WASD_ESTATE); /* a scan of version 3 is in progress */
 	OK(storage_dataset_ready(s, b.id, "cifar10", "d3", "datasets/b", "{}", 6, &err));
 	bool used = false;
 	OK(storage_dataset_path_used(s, "datasets/b", &used, &err));
@@ -65,7 +65,7 @@ static void test_datasets(void)
 	storage_dataset_done(&c);
 	storage_dataset_done(&b);
 	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err));
-	CHECK(!existing && b.version == 4); /* numbers are never used again */
+	CHECK(!existing && b.version == 4); /* numbers are never reused */
 	storage_dataset_done(&b);
 	storage_dataset_done(&a);
 	end_store(s);
@@ -86,7 +86,7 @@ static void test_dataset_in_use(void)
 	in.dataset_version = 1;
 	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_ENOTFOUND); /* deleted */
 
-	/* A job may wait for a scan; it runs when the data is there and fails when it is bad. */
+	/* A job may wait for a scan; it runs when the data is ready and fails when the data is invalid. */
 	struct storage_dataset d = {0};
 	struct storage_job_list l = {0};
 	OK(storage_dataset_begin(s, "glyphs", NULL, "other", &d, NULL, &err));
@@ -156,7 +156,7 @@ static void test_job_rows(void)
 	end_store(s);
 }
 
-/* Every pair of states is tried on a real row; the table of the API decides which succeed. */
+/* Tries every pair of states on a real row; the API's table decides which moves succeed. */
 static void test_every_move(void)
 {
 	static const char *const legal[] = {
@@ -232,7 +232,7 @@ static void test_move_guards(void)
 	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "completed", .attempt = a + 1}, &err), WASD_ESTATE);
 	FAILS(storage_job_move(s, "job_none", &(struct storage_move){.to = "queued"}, &err), WASD_ENOTFOUND);
 	FAILS(storage_job_move(s, id, &(struct storage_move){.to = "flying"}, &err), WASD_ESTATE);
-	/* A worker that failed: its attempt is closed with the cause, and retries are counted until a checkpoint comes. */
+	/* A failed worker: its attempt is closed with the cause, and retries are counted until the next checkpoint. */
 	struct storage_exit x = {.outcome = "failed",
 	                         .exit_reason = "signal 9 (Killed)",
 	                         .signal = 9,
@@ -256,7 +256,7 @@ static void test_move_guards(void)
 	storage_attempt_list_done(&at);
 	OK(move(s, id, "queued"));
 	CHECK_INT(start_job(s, id), 2);
-	/* The first attempt's worker wakes up: nothing of it is taken. */
+	/* The first attempt's worker sends again: everything from it is refused. */
 	struct storage_metric m = {"train_loss", 1};
 	FAILS(storage_epoch(s, id, 1, 0, 10, 0, &m, 1, NULL, &err), WASD_ESTATE);
 	char ck[32];
@@ -265,7 +265,7 @@ static void test_move_guards(void)
 	OK(storage_epoch(s, id, 2, 0, 10, 0, &m, 1, NULL, &err));
 	OK(store_ckpt(s, id, 2, 0, 0.5, 1000, 1, ck));
 	OK(storage_job_get(s, id, &j, &err));
-	CHECK_INT(j.retries, 0); /* a durable checkpoint gives the whole budget back */
+	CHECK_INT(j.retries, 0); /* a durable checkpoint restores the whole retry budget */
 	storage_job_done(&j);
 	end_store(s);
 }
@@ -316,7 +316,7 @@ static void test_idempotency(void)
 	storage_job_done(&b);
 	in.request_digest = "digest-b";
 	FAILS(storage_job_create(s, &in, &b, &existing, &err), WASD_EEXIST);
-	in.created_by = "someone else"; /* keys are each client's own */
+	in.created_by = "someone else"; /* keys are separate for each client */
 	OK(storage_job_create(s, &in, &b, &existing, &err));
 	CHECK(!existing && strcmp(a.id, b.id));
 	storage_job_done(&a);
@@ -352,7 +352,7 @@ static void test_lists(void)
 			cursor = l.next_cursor;
 			l.next_cursor = NULL;
 			storage_job_list_done(&l);
-			if (++pages == 1 && !oldest) { /* an insert between two pages moves nothing */
+			if (++pages == 1 && !oldest) { /* an insert between two pages shifts nothing */
 				add_job(s, "new", last);
 				OK(move(s, last, "cancelled"));
 				OK(storage_job_delete(s, last, "me", &err));
@@ -382,7 +382,7 @@ static void test_lists(void)
 	FAILS(storage_job_list(s, NULL, (struct storage_page){.cursor = "x' OR 1"}, &l, &err), WASD_EINVAL);
 	FAILS(storage_job_list(s, NULL, (struct storage_page){.limit = 501}, &l, &err), WASD_EINVAL);
 	FAILS(storage_job_list(s, NULL, (struct storage_page){.limit = -1}, &l, &err), WASD_EINVAL);
-	/* To run: priority first, then age. */
+	/* Runnable jobs: priority first, then age. */
 	struct storage_job_in in = job_in("urgent");
 	struct storage_job j = {0};
 	in.priority = 90;
@@ -396,8 +396,8 @@ static void test_lists(void)
 	end_store(s);
 }
 
-/* One row for each code, the last epoch's; never more than there may be; a stale attempt writes none; they outlast the
- * process. */
+/* One row for each code, with its latest epoch; never more than the maximum; a stale attempt adds none; a restart
+ * keeps the rows. */
 static void test_warnings(void)
 {
 	struct storage *s = fresh_store();
@@ -448,7 +448,7 @@ static void test_metrics(void)
 		if (metric_events++ == 0)
 			CHECK(strstr(e.items[i].data, "\"val_acc_aom\":null,\"val_acc_aom_nonfinite\":\"nan\"") != NULL);
 	}
-	CHECK_INT(metric_events, 3); /* a replay is no news */
+	CHECK_INT(metric_events, 3); /* no event for a replay */
 	storage_event_list_done(&e);
 	struct storage_point_list p = {0};
 	OK(storage_metric_series(s, id, NULL, 0, &p, &err));
@@ -464,7 +464,7 @@ static void test_metrics(void)
 	OK(storage_metric_latest(s, id, &p, &err));
 	CHECK(p.n == 3 && p.items[0].epoch == 2 && p.items[0].value == 0.5 && p.items[1].value == 0.75);
 	storage_point_list_done(&p);
-	/* A later attempt trains an epoch again: its numbers count. */
+	/* A later attempt trains an epoch again: its numbers replace the old ones. */
 	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
 	                       &(struct storage_move){.to = "retry_wait"}, &err));
 	OK(move(s, id, "queued"));
@@ -489,7 +489,7 @@ static void curve_is(struct storage *s, const char *id, const struct storage_ste
 	storage_point_list_done(&l);
 }
 
-/* What an engine sends for steps that have the losses 1, 2, 3, ...: means, along the stride. */
+/* The points that an engine sends for steps with the losses 1, 2, 3, ...: means, along the stride. */
 static size_t make_points(struct storage_step *out, int64_t from, int64_t to)
 {
 	size_t n = 0;
@@ -525,7 +525,7 @@ static void test_curve(void)
 	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 2].type, "job.metric") &&
 	      strstr(e.items[e.n - 2].data, "\"metrics\":{\"train_loss_step\":3},\"points\":[[1,1,"));
 	storage_event_list_done(&e);
-	/* A replay is no news; what is out of order or of another attempt is not taken. */
+	/* A replay stores no event; points out of order or of another attempt are refused. */
 	OK(storage_steps(s, id, a, p, 3, NULL, &err));
 	OK(storage_steps(s, id, a, p, make_points(p, 2, 4), NULL, &err));
 	make_points(p, 1, 4);
@@ -533,7 +533,7 @@ static void test_curve(void)
 	struct storage_step back[] = {{9, 1, 1}, {8, 1, 1}};
 	FAILS(storage_steps(s, id, a, back, 2, NULL, &err), WASD_EINVAL);
 	FAILS(storage_steps(s, id, a + 1, p, 4, NULL, &err), WASD_ESTATE);
-	/* Full: pairs become one, again and again; every value is the mean of the steps since the point before. */
+	/* Full: pairs are merged repeatedly; every value is the mean over the steps since the previous point. */
 	static const struct {
 		int64_t to, stride;
 		size_t n;
@@ -550,7 +550,7 @@ static void test_curve(void)
 		curve_is(s, id, want, rows[i].n);
 		at = rows[i].to + 1;
 	}
-	/* A worker that goes on from an older checkpoint repeats what is known. */
+	/* A worker that resumes from an older checkpoint repeats known points. */
 	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
 	                       &(struct storage_move){.to = "retry_wait"}, &err));
 	OK(move(s, id, "queued"));
@@ -558,7 +558,7 @@ static void test_curve(void)
 	size_t n = make_points(p, 900, 1100);
 	OK(storage_steps(s, id, a, p, n, NULL, &err));
 	curve_is(s, id, want, 562);
-	/* Beside the others, and gone with the job. */
+	/* Listed beside the other metrics, and deleted with the job. */
 	struct storage_point_list l = {0};
 	OK(storage_epoch(s, id, a, 1, 10, 0, (struct storage_metric[]){{"train_loss", 1}, {"val_loss_aom", 1}}, 2, NULL,
 	                 &err));
@@ -632,7 +632,7 @@ static void test_events(void)
 	add_job(s, "e", id);
 	int64_t seq = 0;
 	OK(storage_event_add(s, "system", "system", NULL, "{\"text\":\"hi\"}", &seq, &err));
-	CHECK(seq == told && seq == 4); /* dataset twice, job, this */
+	CHECK(seq == told && seq == 4); /* two of the dataset, one of the job, this one */
 	OK(storage_event_read(s, 0, NULL, NULL, 0, &l, &err));
 	CHECK(l.n == 4 && l.first_seq == 1 && l.last_seq == 4);
 	for (size_t i = 0; i < l.n; i++)
@@ -647,9 +647,9 @@ static void test_events(void)
 	CHECK_INT(l.n, 1);
 	storage_event_list_done(&l);
 	OK(storage_event_read(s, 0, NULL, NULL, 3, &l, &err));
-	CHECK(l.n == 3 && l.last_seq == 3); /* where to go on */
+	CHECK(l.n == 3 && l.last_seq == 3); /* where to continue */
 	storage_event_list_done(&l);
-	/* A move that is refused leaves no event and no gap. */
+	/* A refused move leaves no event and no gap. */
 	FAILS(move(s, id, "completed"), WASD_ESTATE);
 	OK(storage_event_add(s, "system", "system", "x", "{}", &seq, &err));
 	CHECK_INT(seq, 5);
@@ -661,7 +661,7 @@ static void test_events(void)
 	storage_close(s);
 	s = open_store();
 	OK(storage_event_add(s, "system", "system", "x", "{}", &told, &err));
-	CHECK_INT(told, seq + 1); /* numbers go on after a restart */
+	CHECK_INT(told, seq + 1); /* numbers continue after a restart */
 	end_store(s);
 }
 
@@ -708,7 +708,7 @@ static void test_deployments(void)
 	OK(storage_deployment_source(s, "main", "{\"v\":2}", ck2, "me", 0, &d, &err));
 	CHECK(d.generation == 4 && d.version == 2 && !strcmp(d.checkpoint, ck2) && !strcmp(d.source, "{\"v\":2}"));
 	storage_deployment_done(&d);
-	/* Row, audit and event tell the same story. */
+	/* Row, audit and event agree. */
 	struct storage_audit_list al = {0};
 	OK(storage_audit_list(s, "deployment/main", NULL, 0, (struct storage_page){.oldest_first = true}, &al, &err));
 	static const char *const actions[] = {"deployment.create", "deployment.mode", "deployment.mode",
@@ -734,7 +734,7 @@ static void test_deployments(void)
 	OK(storage_deployment_list(s, "ready", (struct storage_page){0}, &dl, &err));
 	CHECK_INT(dl.n, 1);
 	storage_deployment_list_done(&dl);
-	/* What is deployed cannot be deleted; afterwards it can. */
+	/* A deployed checkpoint cannot be deleted; afterwards it can. */
 	FAILS(storage_ckpt_delete(s, ck2, "me", &err), WASD_ESTATE);
 	CHECK_STR(err.pointer, "main");
 	OK(move(s, id, "completed"));
@@ -798,7 +798,7 @@ static enum wasd_status two_things(struct storage *s, void *ctx, struct wasd_err
 		return WASD_EINTERNAL;
 	storage_job_done(&j);
 	b->inner = storage_job_move(s, b->id, &(struct storage_move){.to = "running"},
-	                            NULL); /* fails alone, the rest goes on */
+	                            NULL); /* fails without affecting the others */
 	if ((st = storage_event_add(s, "system", "both", "x", "{}", NULL, e)))
 		return st;
 	return b->fail ? wasd_fail(e, WASD_EBUSY, "changed my mind") : WASD_OK;
@@ -864,7 +864,7 @@ static void test_transactions(void)
 	storage_event_list_done(&e);
 	OK(storage_tx(s, inner_fails, &b, &err));
 	CHECK_INT(b.inner, WASD_EBUSY);
-	job_is(s, b.id, "queued"); /* what the inner one did is undone */
+	job_is(s, b.id, "queued"); /* the inner one's writes are rolled back */
 	OK(storage_event_read(s, 0, "system", NULL, 0, &e, &err));
 	CHECK(e.n == 1 && !strcmp(e.items[0].type, "outer"));
 	storage_event_list_done(&e);
@@ -876,10 +876,10 @@ static void test_transactions(void)
 	storage_tx_async(s, nothing, &first, async_done);
 	storage_tx_async(s, fail_async, &second, async_done);
 	storage_tx_async(s, nothing, NULL, NULL);
-	OK(storage_tx(s, nothing, NULL, &err)); /* order is kept: the others are finished now */
+	OK(storage_tx(s, nothing, NULL, &err)); /* calls are run in order: the others have finished */
 	CHECK_INT(first, WASD_OK);
 	CHECK_INT(second, WASD_ENUMERIC);
-	callback_store = s; /* what would wait for itself is refused */
+	callback_store = s; /* refuses a write that would wait for itself */
 	storage_tx_async(s, nothing, NULL, write_in_callback);
 	OK(storage_tx(s, nothing, NULL, &err));
 	CHECK_INT(from_callback, WASD_EINTERNAL);

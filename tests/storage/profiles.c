@@ -1,5 +1,4 @@
-/* Profiles: asked for, searched, kept, served, deleted; what a restart, a full memory and a damaged file make of them.
- */
+/* Profiles: requested, searched, stored, served, deleted; and after a restart, without memory, with a damaged file. */
 #include "util.h"
 #include "schema.h"
 #include <fcntl.h>
@@ -7,7 +6,7 @@
 
 static char job[40], ck[32];
 
-/* A job that trains with one checkpoint of 3000 bytes. */
+/* A running job with one checkpoint of 3000 bytes. */
 static struct storage *store_with_ckpt(void)
 {
 	struct storage *s = fresh_store();
@@ -34,7 +33,7 @@ static enum wasd_status make_ready(struct storage *s, const char *id, const char
 	return storage_profile_ready(s, id, "{\"macs\":70}", overlay, strlen(overlay), sha, &err);
 }
 
-/* Begins, searches and finds one; id gets its id. */
+/* Requests, searches and completes a profile; id gets its id. */
 static void add_profile(struct storage *s, const char *name, const char *overlay, char id[40])
 {
 	struct storage_profile p = {0};
@@ -70,7 +69,7 @@ static void test_life(void)
 	CHECK(!existing && !strncmp(p.id, "prof_", 5) && !p.info && !p.bytes);
 	CHECK_STR(p.state, "queued");
 	CHECK_STR(p.created_by, "me");
-	/* The same words again are the same profile, others are not. */
+	/* An equal request gives the same profile, any other is refused. */
 	OK(storage_profile_begin(s, &in, &again, &existing, &err));
 	CHECK(existing && !strcmp(again.id, p.id));
 	storage_profile_done(&again);
@@ -80,7 +79,7 @@ static void test_life(void)
 	in = asked("fast");
 	in.dataset_version = 7;
 	FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_EEXIST);
-	/* What is not in its turn is refused. */
+	/* Moves out of order are refused. */
 	FAILS(make_ready(s, p.id, "too early"), WASD_ESTATE);
 	CHECK_STR(err.pointer, "queued");
 	OK(storage_profile_next(s, &again, &err));
@@ -89,7 +88,7 @@ static void test_life(void)
 	OK(storage_profile_searching(s, p.id, &err));
 	FAILS(storage_profile_searching(s, p.id, &err), WASD_ESTATE);
 	FAILS(storage_profile_next(s, &again, &err), WASD_ENOTFOUND);
-	/* An overlay is what it was announced as, and not too large. */
+	/* An overlay must match its announced hash and must not be too large. */
 	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 5, "00", &err), WASD_ECORRUPT);
 	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 0, "00", &err), WASD_ETOOBIG);
 	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", STORAGE_OVERLAY_MAX + 1, "00", &err), WASD_ETOOBIG);
@@ -102,7 +101,7 @@ static void test_life(void)
 	OK(storage_profile_overlay(s, p.id, &data, &n, &err));
 	CHECK(n == 7 && !memcmp(data, "overlay", 7));
 	wasd_free(data);
-	/* Failing, with its reason, and another try under the same name, even for something else. */
+	/* A failure keeps its reason, and another try under the same name may have another request. */
 	in = asked("slow");
 	OK(storage_profile_begin(s, &in, NULL, &existing, &err));
 	OK(storage_profile_get(s, ck, "slow", &again, &err));
@@ -121,7 +120,7 @@ static void test_life(void)
 	CHECK(l.n == 1 && !strcmp(l.items[0].name, "fast") && !strcmp(l.items[0].info, "{\"macs\":70}") &&
 	      l.items[0].bytes == 7);
 	storage_profile_list_done(&l);
-	/* Every step has told of itself. */
+	/* Every step has stored an event. */
 	struct storage_event_list e = {0};
 	int told = 0;
 	OK(storage_event_read(s, 0, "checkpoints", ck, 0, &e, &err));
@@ -129,7 +128,7 @@ static void test_life(void)
 		told += !strcmp(e.items[i].type, "checkpoint.profile") && strstr(e.items[i].data, job);
 	CHECK_INT(told, 6);
 	storage_event_list_done(&e);
-	/* Unfit requests. */
+	/* Invalid requests. */
 	static const char *const bad[] = {"aom", "dom", "", "A", "dom:x"};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		in = asked(bad[i]);
@@ -141,7 +140,7 @@ static void test_life(void)
 	FAILS(storage_profile_get(s, ck, "none", &p, NULL), WASD_ENOTFOUND);
 	FAILS(storage_profile_delete(s, ck, "none", "me", &err), WASD_ENOTFOUND);
 	FAILS(storage_profile_fail(s, "prof_none", "x", &err), WASD_ENOTFOUND);
-	/* There is an end to how many. */
+	/* The number of profiles is limited. */
 	char name[16];
 	for (int i = 2; i < STORAGE_PROFILES_MAX; i++) {
 		snprintf(name, sizeof name, "n%d", i);
@@ -157,7 +156,7 @@ static void test_life(void)
 	end_store(s);
 }
 
-/* The bytes that the engine gets: the checkpoint, then the overlay, sealed. */
+/* The bytes for the engine: the checkpoint, then the overlay, sealed. */
 static void test_memfd(void)
 {
 	struct storage *s = store_with_ckpt();
@@ -171,7 +170,7 @@ static void test_memfd(void)
 	CHECK(fcntl(fd, F_GET_SEALS) == (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW));
 	close(fd);
 	free(want);
-	/* A damaged overlay is not handed out. */
+	/* A damaged overlay is refused. */
 	storage_close(s);
 	sqlite3 *db = NULL;
 	CHECK(sqlite3_open(in_dir("wasd.db"), &db) == SQLITE_OK);
@@ -204,14 +203,14 @@ static void test_deployments(void)
 	storage_deployment_done(&d);
 	FAILS(storage_profile_delete(s, ck, "fast", "me", &err), WASD_ESTATE);
 	CHECK_STR(err.pointer, "live");
-	/* Only what is ready can be switched to. */
+	/* Only a ready profile can be switched to. */
 	OK(storage_deployment_state(s, "live", "loading", NULL, &err));
 	OK(storage_deployment_state(s, "live", "ready", NULL, &err));
 	OK(storage_profile_begin(s, &slow, NULL, NULL, &err));
 	FAILS(storage_deployment_mode(s, &m, &out, &err), WASD_EBUSY);
 	m.mode = "dom:slow:er";
 	FAILS(storage_deployment_mode(s, &m, &out, &err), WASD_EINVAL);
-	/* Nor can it go to a checkpoint without that profile. */
+	/* Nor can the deployment move to a checkpoint without that profile. */
 	OK(store_ckpt(s, job, 1, 2, 0.6, 100, 2, other));
 	FAILS(storage_deployment_source(s, "live", NULL, other, "me", 0, NULL, &err), WASD_EBUSY);
 	m.mode = "dom";
@@ -224,7 +223,7 @@ static void test_deployments(void)
 	end_store(s);
 }
 
-/* Retention spares a checkpoint that somebody wants in a mode of its own; deleting it takes the profiles along. */
+/* Retention spares a checkpoint with profiles; deleting the checkpoint deletes its profiles. */
 static void test_retention(void)
 {
 	struct storage *s = store_with_ckpt();
@@ -280,7 +279,7 @@ static enum wasd_status train_ends(struct storage *s, const struct storage_wante
 static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}"},
                                                {"least", "macs", "{\"budget\":0.5}"}};
 
-/* message: a part of it, NULL: there is none. */
+/* message: a part of the job's message; NULL: it has none. */
 static void job_ended(struct storage *s, const char *state, const char *message)
 {
 	struct storage_job j = {0};
@@ -299,13 +298,12 @@ static struct storage *killed(struct storage *s)
 	storage_close(s);
 	s = open_store();
 	OK(storage_recover(s, &l, &err));
-	CHECK_INT(l.n, 0); /* nothing of it was cut off */
+	CHECK_INT(l.n, 0); /* nothing was truncated */
 	storage_recovered_list_done(&l);
 	return s;
 }
 
-/* What the daemon does with the rows, one write after the other; a kill between any two of them changes nothing but
- * that a search begins anew. */
+/* The daemon's writes to the rows, one after the other; a kill between any two only restarts a search. */
 static void test_job_killed(void)
 {
 	enum { STEPS = 6 };
@@ -354,7 +352,7 @@ static void find_one(struct storage *s, const char *name, bool ready)
 
 static void test_job_settled(void)
 {
-	/* All of them ready: no message. */
+	/* All ready: no message. */
 	struct storage *s = store_with_ckpt();
 	struct storage_job j = {0};
 	int64_t n = 0;
@@ -378,7 +376,7 @@ static void test_job_settled(void)
 	      !strcmp(l.items[1].text, "profile light is ready"));
 	storage_log_list_done(&l);
 	end_store(s);
-	/* One that is deleted, and one whose name stands for something else and is searched all the same. */
+	/* A deleted profile, and one whose name belongs to another request, which is searched anyway. */
 	s = store_with_ckpt();
 	struct storage_profile_in other = asked("least");
 	OK(storage_profile_begin(s, &other, NULL, NULL, &err));
@@ -388,7 +386,7 @@ static void test_job_settled(void)
 	job_ended(s, "completed", "profile light: was deleted; profile least: checkpoint");
 	profile_is(s, "least", "queued", NULL);
 	end_store(s);
-	/* Its checkpoint is deleted: nothing is left to wait for. */
+	/* Its checkpoint is deleted: there is nothing left to wait for. */
 	s = store_with_ckpt();
 	char newer[32];
 	OK(store_ckpt(s, job, 1, 2, 0.4, 100, 2, newer));
@@ -396,7 +394,7 @@ static void test_job_settled(void)
 	OK(storage_ckpt_delete(s, ck, "me", &err));
 	job_ended(s, "completed", "profile light: was deleted");
 	end_store(s);
-	/* Without a checkpoint nothing can be searched, and that is said. */
+	/* Without a checkpoint no search is possible, and the message says so. */
 	s = fresh_store();
 	add_job(s, "p", job);
 	start_job(s, job);
@@ -424,7 +422,7 @@ static void test_job_cancelled(void)
 	storage_profile_done(&p);
 	s = killed(s);
 	job_ended(s, "cancelled", "enough");
-	/* Again from the start: what was asked for before is no part of it. */
+	/* Restarted from scratch: earlier requests do not count. */
 	OK(move(s, job, "queued"));
 	struct storage_job j = {0};
 	OK(storage_job_get(s, job, &j, &err));
@@ -433,7 +431,7 @@ static void test_job_cancelled(void)
 	end_store(s);
 }
 
-/* The rows are all there or none, whichever allocation fails. */
+/* Whichever allocation fails, either all rows exist or none. */
 static void test_job_no_memory(void)
 {
 	bool all = false;
@@ -458,7 +456,7 @@ static void test_job_no_memory(void)
 	CHECK(all);
 }
 
-/* A file of the third form: its deployment comes along, and can be in a profile's mode from now on. */
+/* Migrates a file of the third form: its deployment is kept and can use a profile's mode. */
 static void test_third_form(void)
 {
 	fresh_dir();
@@ -481,7 +479,7 @@ static void test_third_form(void)
 	CHECK(d.generation == 4 && d.version == 2 && d.mode_since == 5 && d.updated_at == 7);
 	CHECK_STR(d.mode, "dom");
 	storage_deployment_done(&d);
-	/* The form of a mode is checked before it gets here; a row takes any. */
+	/* The functions check the form of a mode; a row accepts any. */
 	static const char *const wrong[] = {"dom:", "eco", "aom:fast"};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		struct storage_deployment_in in =
@@ -500,12 +498,12 @@ static void test_third_form(void)
 			&c,
 			"INSERT INTO modes(id,checkpoint,mode,kind,state,desire,request,dataset,dataset_version,created_at,updated_at)"
 			" VALUES('prof_1','ckpt_1','dom:x','draw','ready','macs','{}','glyphs',1,1,1)",
-			&err) != WASD_OK); /* ready, and nothing found */
+			&err) != WASD_OK); /* ready without a result */
 	conn_close(&c);
 	end_store(open_store());
 }
 
-/* A file of the seventh form: its profiles are modes now, with all that hung on them. */
+/* Migrates a file of the seventh form: its profiles become modes, with all their references. */
 static void test_seventh_form(void)
 {
 	fresh_dir();
@@ -550,7 +548,7 @@ static void test_seventh_form(void)
 	storage_profile_done(&p);
 	OK(storage_profile_get(s, "ckpt_1", "dom:fast", &p, &err));
 	storage_profile_done(&p);
-	FAILS(storage_profile_get(s, "ckpt_1", "int8:fast", &p, &err), WASD_ENOTFOUND); /* another family's */
+	FAILS(storage_profile_get(s, "ckpt_1", "int8:fast", &p, &err), WASD_ENOTFOUND); /* belongs to another family */
 	OK(storage_profile_overlay(s, "prof_1", &data, &n, &err));
 	CHECK(n == 7 && !memcmp(data, "overlay", 7));
 	wasd_free(data);
@@ -560,7 +558,7 @@ static void test_seventh_form(void)
 	storage_deployment_done(&d);
 	FAILS(storage_profile_delete(s, "ckpt_1", "fast", "me", &err), WASD_ESTATE);
 	CHECK_STR(err.pointer, "live");
-	/* The job waits for the other one still, and is told of what was refused when it is there. */
+	/* The job still waits for the other profile, and its message will name the refused one. */
 	OK(storage_profile_of_job(s, "job_1", &p, &waiting, &err));
 	CHECK_STR(p.mode, "dom:least");
 	CHECK_INT(waiting, 1);
@@ -569,7 +567,7 @@ static void test_seventh_form(void)
 	storage_close(s);
 	OK(conn_open(&c, in_dir("wasd.db"), "wasd.db", false, &err));
 	OK(conn_int(&c, "SELECT count(*) FROM job_profiles WHERE profile IS NULL", &waiting, &err));
-	CHECK_INT(waiting, 2); /* ON DELETE SET NULL came along */
+	CHECK_INT(waiting, 2); /* ON DELETE SET NULL was migrated */
 	OK(conn_int(&c, "SELECT count(*) FROM sqlite_schema WHERE name='profiles'", &waiting, &err));
 	CHECK_INT(waiting, 0);
 	conn_close(&c);

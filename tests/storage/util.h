@@ -1,4 +1,5 @@
-/* What the storage tests share: a store in a temporary directory, and short ways to datasets, jobs and checkpoints. */
+/* Shared by the storage tests: a store in a temporary directory, and short ways to create datasets, jobs and
+ * checkpoints. */
 #ifndef TESTS_STORAGE_UTIL_H
 #define TESTS_STORAGE_UTIL_H
 
@@ -35,7 +36,7 @@ __attribute__((unused)) static void fresh_dir(void)
 {
 	if (dir[0])
 		wasd_remove_tree(dir, NULL);
-	/* None of these tests cuts the power, so a memory file system proves as much and is quicker. */
+	/* None of these tests cuts the power, so a memory file system is sufficient and faster. */
 	struct statvfs v;
 	bool roomy = !access("/dev/shm", W_OK) && !statvfs("/dev/shm", &v) &&
 	             (uint64_t)v.f_bavail * v.f_frsize > (512u << 20);
@@ -132,7 +133,7 @@ __attribute__((unused)) static enum wasd_status move(struct storage *s, const ch
 	return storage_job_move(s, id, &(struct storage_move){.to = to, .reason = "test"}, &err);
 }
 
-/* A payload whose bytes follow from its seed. */
+/* A payload generated from a seed. */
 __attribute__((unused)) static char *make_payload(size_t n, unsigned seed)
 {
 	char *p = malloc(n ? n : 1);
