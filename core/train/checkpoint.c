@@ -1,8 +1,8 @@
 /* train/checkpoint.c - writing and reading checkpoint files.
  *
- * Reading trusts nothing: a file may come from an upload. The order is format, metadata, the graph that the metadata
- * names, then every tensor by name and shape against that graph, then every value. Values are F32 in a float build and
- * F64 in a double build; each reads both. */
+ * The reader trusts nothing, since a file may come from an upload. It checks the format, then the metadata, then
+ * the graph that the metadata names, then the name and shape of every tensor against that graph, then every value.
+ * Values are F32 in a float build and F64 in a double build; each build reads both. */
 #include "train/checkpoint.h"
 #include "wasd/model.h"
 
@@ -72,7 +72,7 @@ static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
 
 /* ---- the list of modes ---- */
 
-/* Files of the first form have AOM and, with a draw, DOM; which of them were measured stands in the progress. */
+/* Files of format 1 have AOM and, if they have a draw, DOM; "progress" records which of them were measured. */
 static cJSON *first_modes(cJSON *draw, const cJSON *progress)
 {
 	bool aom = false, dom = false;
@@ -112,7 +112,7 @@ static enum wasd_status read_first_modes(const struct wasd_st *st, cJSON **list,
 	return s;
 }
 
-/* Every entry can be read, and no two have one name. */
+/* Checks that every entry is readable and that names are unique. */
 static enum wasd_status check_modes(const cJSON *list, struct wasd_err *err)
 {
 	const cJSON *entry, *other;
@@ -289,8 +289,8 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
-/* One tensor of known name and shape into dst. lowest: values below it are refused (0 for variances, -INFINITY
- * otherwise). */
+/* Reads one tensor of known name and shape into dst. lowest: smaller values are refused (0 for variances,
+ * -INFINITY otherwise). */
 static enum wasd_status load_one(const struct wasd_st *st, const char *arch, const char *name, int ndims,
                                  const size_t *dims, double lowest, real *dst, struct wasd_err *err)
 {
@@ -341,7 +341,7 @@ enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
-/* "weights.OWNER.NAME"; owner: a strategy, or "master". */
+/* "weights.OWNER.NAME"; owner: the name of a strategy, or "master". */
 static void own_name(char out[NAME_MAX_LEN], const char *owner, const char *name)
 {
 	snprintf(out, NAME_MAX_LEN, "weights.%s.%s", owner, name);
@@ -451,7 +451,7 @@ static void add_weights(struct wasd_st_writer *w, const struct wasd_graph *g, co
 	}
 }
 
-/* What the chain needs to go on. */
+/* Adds what the chain needs to resume. */
 static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, const struct weight_chain *c,
                       const real *master)
 {
@@ -481,7 +481,7 @@ void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, 
 	}
 }
 
-/* false: out of memory. NULL is written as "null". */
+/* NULL is written as "null". Returns false when out of memory. */
 static bool add_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
 {
 	char *text = v ? wasd_json_print(v) : wasd_strdup("null");
@@ -529,7 +529,7 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
 		goto end;
 	}
-	/* Words first: they keep their natural alignment in the file. */
+	/* Write the 64-bit words first, so that they keep their natural alignment in the file. */
 	for (int i = 0; i < CHECKPOINT_WORDS && src->words[i].name; i++) {
 		snprintf(name, sizeof name, "state.%s", src->words[i].name);
 		wasd_st_writer_add(w, name, WASD_U64, 1, &src->words[i].n, src->words[i].v);

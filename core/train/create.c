@@ -1,4 +1,4 @@
-/* train/create.c - building a trainer from a job spec and a dataset, and taking it apart. */
+/* train/create.c - builds a trainer from a job spec and a dataset, and destroys it. */
 #include "backend/backend.h"
 #include "train/trainer.h"
 #include "train/measure.h"
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Before anything is built: whether this machine can compute what the job asks for. */
+/* Checks first whether this machine supports the job's precision. */
 static enum wasd_status check_precision(const struct wasd_trainer *t, const char *backend, struct wasd_err *err)
 {
 	const struct backend *b;
@@ -30,7 +30,8 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 		return wasd_fail(err, WASD_ENOMEM, "class names");
 	for (int i = 0; i < classes; i++)
 		t->class_names[i] = wasd_dataset_class(t->data, i);
-	/* Spare statistics belong to no node: a network may have those and no batch normalisation (VGG-16). */
+	/* Look for nodes: spare statistics belong to no node, and a network can have them without any batch
+	 * normalisation (VGG-16). */
 	for (wasd_node n = 0; n < wasd_graph_nodes(t->graph); n++)
 		for (int i = 0; i < wasd_graph_stats(t->graph); i++)
 			t->has_batchnorm |= !strcmp(wasd_graph_node_info(t->graph, n).name,
@@ -38,7 +39,7 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 	return WASD_OK;
 }
 
-/* Takes recipe_json. */
+/* Takes ownership of recipe_json. */
 static bool add_mode(struct wasd_trainer *t, const char *name, const struct mode_kind *kind,
                      const struct wasd_recipe *recipe, cJSON *recipe_json, bool evaluated)
 {
@@ -78,8 +79,8 @@ static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *
 	return t->was_json ? create_modes(t, err) : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
-/* Evaluation is made ready once, for its memory to be known and its kernels to be chosen before the first step. AOM:
- * its kernels are whole. */
+/* Plans evaluation once, to learn its memory and to choose its kernels before the first step. It plans AOM, whose
+ * kernels have no dead taps. */
 static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct measure_net net = {0};
@@ -87,7 +88,7 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	eval.planned = o->planned;
 	eval.ctx = o->ctx;
 	if (t->spec.statistics == STATISTICS_BATCH)
-		return WASD_OK; /* these are measured with the training plan */
+		return WASD_OK; /* as-trained evaluation uses the training plan */
 	enum wasd_status s = measure_net_create(t->model, NULL, WASD_STATS_AOM, &eval, &net, err);
 	if (!s)
 		t->eval_bytes = measure_net_bytes(&net);
@@ -119,7 +120,7 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	return WASD_OK;
 }
 
-/* A batch of one image, as the short last one may be, has no batch statistics where maps are 1x1. */
+/* A batch of one image, which the short last batch can be, has no batch statistics where maps are 1x1. */
 static enum wasd_status check_batches(const struct wasd_trainer *t, size_t images, const char *of, struct wasd_err *err)
 {
 	size_t batch = (size_t)t->spec.batch;
@@ -148,7 +149,7 @@ static enum wasd_status check_all_batches(const struct wasd_trainer *t, struct w
 	return s;
 }
 
-/* Parts the training images. The digest is what a checkpoint remembers the parting by. */
+/* Splits the training images into training and hold-out. A checkpoint identifies the split by its digest. */
 static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *err)
 {
 	struct wasd_err why = {0};
@@ -205,7 +206,7 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	return s;
 }
 
-/* A goal must name a number that this run will have. */
+/* A goal must name a metric that this run reports. */
 static enum wasd_status check_goal(const struct wasd_trainer *t, const struct wasd_metric_kind *metric,
                                    const char *pointer, struct wasd_err *err)
 {
@@ -230,7 +231,7 @@ static enum wasd_status check_goals(struct wasd_trainer *t, struct wasd_err *err
 	enum wasd_status s = WASD_OK;
 	if (t->spec.early_stop)
 		s = check_goal(t, t->spec.stop.metric, "/train/early_stop/metric", err);
-	/* A run that cannot be ranked this way is still a run: it has no best checkpoint. */
+	/* A run without this metric is still valid, but has no best checkpoint. */
 	if (check_goal(t, t->spec.best.metric, "", NULL))
 		t->spec.keep_best = false;
 	return s;
@@ -244,7 +245,7 @@ cJSON *trainer_complete(cJSON *j, int members)
 	return NULL;
 }
 
-/* cJSON leaves an item with the caller when it cannot add it. */
+/* cJSON leaves an item to the caller if adding it fails. */
 static void add(cJSON *j, const char *key, cJSON *item)
 {
 	if (!cJSON_AddItemToObject(j, key, item))
@@ -259,14 +260,14 @@ static cJSON *make_info(const struct wasd_trainer *t)
 	add(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
 	add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
 	add(j, "was", cJSON_Duplicate(t->was_json, true));
-	add(j, "draw", cJSON_Duplicate(t->mode[t->n_modes - 1].recipe_json, true)); /* null where none draws */
+	add(j, "draw", cJSON_Duplicate(t->mode[t->n_modes - 1].recipe_json, true)); /* null if no strategy draws */
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	for (int i = 0; i < t->n_modes; i++)
 		cJSON_AddNumberToObject(macs, t->mode[i].name, (double)wasd_graph_macs(t->graph, t->mode[i].recipe));
 	return trainer_complete(j, cJSON_GetArraySize(macs) == t->n_modes ? 6 : 0);
 }
 
-/* All that spec and data set decide; small, and nothing is measured. */
+/* Makes everything that follows from spec and dataset alone: small, and without measurements. */
 static enum wasd_status create_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	enum wasd_status s;
@@ -363,7 +364,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	const char *name;
 	while (t->optim && wasd_optim_state(t->optim, (int)blocks, &name))
 		blocks++;
-	blocks += wasd_model_effective(t->model) ? 3 : 2; /* and those of the model */
+	blocks += wasd_model_effective(t->model) ? 3 : 2; /* plus the model's blocks */
 	return (struct wasd_train_info){
 		.params = params,
 		.macs = wasd_graph_macs(t->graph, NULL),

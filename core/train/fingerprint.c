@@ -26,7 +26,7 @@ const char *wasd_build_id(void)
 	return WASD_VERSION " (" __VERSION__ ")";
 }
 
-/* The library under each backend, by the backend's name. */
+/* Adds the library version of each backend, under the backend's name. */
 static bool add_libraries(cJSON *j)
 {
 	const struct backend *b;

@@ -1,6 +1,7 @@
-/* train/measure.c - see measure.h. Why statistics per mode: those gathered in training belong to random shadow weights,
- * whose scale is alpha and whose taps are partly missing. Under plain weights every augmented layer has another mean
- * and scale, and a network read with the wrong ones is at chance (web/docs/was.md#statistics). */
+/* train/measure.c - see measure.h. Each mode needs its own statistics: training gathers them under random shadow
+ * weights, which are scaled by alpha and lack some taps. Under plain weights every augmented layer has a different
+ * mean and scale, and with the wrong statistics the network's accuracy drops to chance
+ * (web/docs/was.md#statistics). */
 #include "train/measure.h"
 #include "infer/bundle.h"
 
@@ -84,14 +85,14 @@ enum wasd_status measure_accuracy(struct wasd_exec *e, struct wasd_loader *l, co
 		const struct wasd_batch *b = wasd_loader_next(l);
 		struct wasd_pass pass = {.n = b->n,
 		                         .bn = WASD_BN_SET,
-		                         .set = WASD_STATS_AOM}; /* a folded network has no other */
+		                         .set = WASD_STATS_AOM}; /* the only set of a folded network */
 		double mean;
 		int correct;
 		enum wasd_status s = how ? how->prepare(how->ctx, &pass, err) : WASD_OK;
 		if (s || (s = wasd_exec_forward(e, b->x, &pass, err)))
 			return s;
 		s = wasd_exec_loss(e, b->y, 0, &mean, &correct, err);
-		if (s == WASD_ENUMERIC) { /* a mode may overflow where the other does not: a result, not a failure */
+		if (s == WASD_ENUMERIC) { /* one mode may overflow while another does not: a result, not a failure */
 			mean = NAN;
 			correct = 0;
 		} else if (s) {

@@ -1,5 +1,5 @@
-/* train/mode_file.c - see mode_file.h. Such a file comes from a database, and once it was a message: it is trusted no
- * more than a checkpoint. */
+/* train/mode_file.c - see mode_file.h. Mode files come from the database, and before that from a message; the
+ * reader checks them as strictly as checkpoints. */
 #include "train/mode_file.h"
 #include "train/checkpoint.h"
 

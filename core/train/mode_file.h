@@ -1,8 +1,9 @@
-/* train/mode_file.h - a mode that was made of a checkpoint afterwards, as a small safetensors file of its own.
+/* train/mode_file.h - a mode that was derived from an existing checkpoint, stored as a small safetensors file of
+ * its own.
  *
- * Metadata "format":"wasd-mode-1", "arch", and as in an entry of a checkpoint's list "kind" and, as JSON, "recipe";
- * tensors <bn>.running_mean and .running_var. The weights are the checkpoint's. Files of the form "wasd-profile-1" are
- * read as well: a draw, in "draw", with dom.<bn>.running_mean and .running_var. */
+ * Metadata: "format":"wasd-mode-1", "arch", and, as in an entry of a checkpoint's list, "kind" and "recipe"
+ * (JSON). Tensors: <bn>.running_mean and .running_var. The weights stay in the checkpoint. The older format
+ * "wasd-profile-1" can be read as well: a draw in "draw", with dom.<bn>.running_mean and .running_var. */
 #ifndef TRAIN_MODE_FILE_H
 #define TRAIN_MODE_FILE_H
 
@@ -13,16 +14,16 @@
 struct mode_file {
 	struct wasd_st *st;
 	cJSON *recipe;
-	struct mode mode; /* its name is "": a file is called by whoever has it */
+	struct mode mode; /* its name is "": the owner of the file names it */
 };
-/* of a network that is called arch. WASD_ECORRUPT names what is wrong. */
+/* Opens a file for a network named arch. The message of WASD_ECORRUPT says what is wrong. */
 enum wasd_status mode_file_open(const void *bytes, size_t len, const char *arch, struct mode_file *out,
                                 struct wasd_err *err);
 void mode_file_done(struct mode_file *f); /* safe on a zeroed struct */
-/* Its statistics into a set of g's (wasd_graph_stats_count elements), of a file that has nothing else. */
+/* Loads the statistics into a set of g (wasd_graph_stats_count elements). Fails if the file has other tensors. */
 enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arch, const struct wasd_graph *g,
                                       real *dst, struct wasd_err *err);
-/* *out for wasd_free. */
+/* Free *out with wasd_free. */
 enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const struct mode_kind *kind,
                                  const cJSON *recipe, const real *stats, void **out, size_t *len, struct wasd_err *err);
 

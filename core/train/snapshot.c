@@ -1,5 +1,5 @@
-/* train/snapshot.c - a run as a checkpoint file, and back. What a file must hold for equal bits is said at the top of
- * trainer.c. */
+/* train/snapshot.c - saves a run as a checkpoint file and resumes it. The top of trainer.c lists what a file must
+ * hold for a resumed run to give equal bits. */
 #include "train/trainer.h"
 #include "train/checkpoint.h"
 #include "train/fingerprint.h"
@@ -42,7 +42,7 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 + (t->spec.limit > 0) : 0);
 }
 
-/* An entry of the list, with what is known of the mode besides. */
+/* An entry of the list, with further facts about the mode. */
 static cJSON *mode_json(const struct wasd_trainer *t, const struct trainer_mode *m)
 {
 	cJSON *j = mode_entry(m->name, m->kind, cJSON_Duplicate(m->recipe_json, true), m->statistics, m->measured);
@@ -78,7 +78,7 @@ static bool all_finite(const real *v, size_t n)
 	return true;
 }
 
-/* No file holds weights or statistics that no answer can be computed from. */
+/* Refuses to save weights or statistics that cannot produce an answer. */
 static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_err *err)
 {
 	for (int i = 0; i < wasd_graph_params(t->graph); i++) {
@@ -97,7 +97,7 @@ static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_e
 	return WASD_OK;
 }
 
-/* The optimizer's blocks, ended by a NULL name; the list is for wasd_free. NULL: no memory. */
+/* The optimizer's blocks; ends at a NULL name. Free the list with wasd_free. NULL: out of memory. */
 static struct checkpoint_block *optim_blocks(const struct wasd_trainer *t)
 {
 	int n = 0;
@@ -172,7 +172,7 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 		return bad_progress("stop_bad", err);
 	if (!wasd_json_num(j, "loss_sum", &t->loss_sum))
 		return bad_progress("loss_sum", err);
-	/* Files from before there were points along the steps have none begun. */
+	/* Older files have no loss points; no point is open then. */
 	if (!wasd_json_num(j, "point_sum", &t->point_sum) || !wasd_json_i64(j, "point_n", &points) || points < 0) {
 		t->point_sum = 0;
 		points = 0;
@@ -189,7 +189,7 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 	return WASD_OK;
 }
 
-/* The file belongs to this run: same network, data and every setting that the numbers depend on. */
+/* Checks that the file belongs to this run: the same network, data and every setting that affects the numbers. */
 static enum wasd_status check_identity(const struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	static const char *const parts[] = {"model", "was", "weights", "train"};
@@ -207,12 +207,12 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 		if ((a || b) && !cJSON_Compare(a, b, true))
 			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
 	}
-	/* Files without a limit are of runs that looked at everything. */
+	/* Files without a limit come from runs on all images. */
 	wasd_json_num(c->progress, "limit", &limit);
 	if (limit != t->spec.limit)
 		return wasd_fail_at(err, WASD_ECORRUPT, "progress",
 		                    "checkpoint of a run on another number of the training images (data.limit)");
-	/* Files from before there was such a thing held nothing out. */
+	/* Older files have no hold-out. */
 	wasd_json_str(c->progress, "holdout", &holdout);
 	if (strcmp(holdout, t->holdout_digest))
 		return wasd_fail_at(err, WASD_ECORRUPT, "progress",
@@ -220,7 +220,7 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 	return WASD_OK;
 }
 
-/* Strategies go on where they were; the recorded draw is the file's. */
+/* Restores the state of the strategies; the recorded draw comes from the file. */
 static enum wasd_status resume_weights(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	uint64_t generator[4];
@@ -247,7 +247,7 @@ static enum wasd_status stats_missing(struct wasd_err *err)
 	return wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
 }
 
-/* What training updates, and what was measured for each mode. */
+/* Restores the statistics that training updates, and those measured for each mode. */
 static enum wasd_status resume_stats(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	bool present;

@@ -1,6 +1,6 @@
-/* train/spec.c - reading a job spec by the table of its members (base/spec.c). The daemon has checked it by the same
- * table; what the trainer itself relies on is checked again, since a spec may also come from a test, a checkpoint or a
- * newer daemon. Members that the table does not have are left alone. */
+/* train/spec.c - reads a job spec by the table of its members (base/spec.c). The daemon has already checked it by
+ * the same table. The trainer repeats the checks that it relies on, since a spec may also come from a test, a
+ * checkpoint or a newer daemon. Members that are not in the table are ignored. */
 #include "train/spec.h"
 
 #include "base/fields.h"
@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One object of the spec and the first error met while reading members of it. Null is left out. */
+/* One object of the spec, and the first error met while reading its members. A null member counts as absent. */
 struct reader {
 	const cJSON *obj;
-	const char *at; /* its pointer */
+	const char *at; /* its JSON pointer */
 	const struct wasd_field *rows;
 	enum wasd_status status;
 	struct wasd_err *err;
@@ -51,7 +51,7 @@ static double get_number(struct reader *r, const char *key)
 	return v;
 }
 
-/* Which of the choices of its row; -1: left out, and there is no default. */
+/* Returns the index among the choices of the row; -1 if the member is absent and has no default. */
 static int get_choice(struct reader *r, const char *key)
 {
 	int i = 0;
@@ -72,7 +72,7 @@ static struct reader inside(struct reader *r, const char *key, const char *at)
 	return (struct reader){v, at, row_of(r, key)->sub, r->status, r->err};
 }
 
-/* Images, or a share of them below 1; 0 when it is left out. */
+/* A number of images, or below 1 a fraction of them; 0 if absent. */
 static double get_limit(struct reader *r)
 {
 	double v = get_number(r, "limit");
@@ -81,7 +81,7 @@ static double get_limit(struct reader *r)
 	return v;
 }
 
-/* A metric that says how good the run is, and which way is better. */
+/* The metric that ranks the run, and whether higher is better. */
 static void get_goal(struct reader *r, struct train_goal *goal)
 {
 	int metric = get_choice(r, "metric"), mode = get_choice(r, "mode");
@@ -89,7 +89,7 @@ static void get_goal(struct reader *r, struct train_goal *goal)
 	goal->max = mode < 0 ? !goal->metric->less : !strcmp(wasd_field_choice(row_of(r, "mode"), mode), "max");
 }
 
-/* "augment": ["flip", "crop"], or objects when they take options: {"type":"crop","pad":4}. */
+/* "augment": ["flip", "crop"]; an augmentation with options is an object: {"type":"crop","pad":4}. */
 static void get_augment(struct reader *r, struct train_spec *s)
 {
 	const cJSON *list = member(r, "augment"), *a;

@@ -5,21 +5,22 @@
 #include "wasd/graph.h"
 #include "wasd/spec.h"
 
-/* In the order of the choices of their rows. When the test images are measured: with every evaluation; with a new best
- * and at the end; at the end. By which statistics: each mode's own, or those of each batch, as in training. */
+/* Both enums follow the order of the choices in their rows. test_when: test images are measured at every
+ * evaluation; at a new best and at the end; at the end. statistics: evaluation uses each mode's own statistics, or
+ * those of each batch, as in training. */
 enum train_test_when { TEST_EVERY, TEST_BEST, TEST_LAST };
 enum train_statistics { STATISTICS_OWN, STATISTICS_BATCH };
 
-/* What a run chooses by. */
+/* The metric that a run is ranked by. */
 struct train_goal {
 	const struct wasd_metric_kind *metric;
 	bool max;
 };
 
 struct train_spec {
-	const char *arch;           /* what the network is called */
-	const cJSON *model;         /* borrowed: the object */
-	const cJSON *was, *weights; /* borrowed: what a chain is made from (weights/chain.h) */
+	const char *arch;           /* name of the network */
+	const cJSON *model;         /* borrowed object */
+	const cJSON *was, *weights; /* borrowed: input of the chain (weights/chain.h) */
 	int epochs, batch;
 	uint64_t seed;
 	const cJSON *optimizer, *schedule; /* borrowed; NULL = default */
@@ -27,9 +28,9 @@ struct train_spec {
 	int crop_pad;
 	double label_smoothing;
 	enum wasd_precision precision;
-	double limit;        /* data.limit: training images, below 1 a share of them; 0: all */
-	bool val_own;        /* the dataset's own validation images are held out: val_fraction is null */
-	double val_fraction; /* of the training images, held out; 0: the test images are chosen by */
+	double limit;        /* data.limit: number of training images, below 1 a fraction; 0: all */
+	bool val_own;        /* the dataset's own validation images are the hold-out: val_fraction is null */
+	double val_fraction; /* fraction of the training images held out; 0: the test images rank the run */
 	int eval_every;
 	enum train_test_when test_when;
 	enum train_statistics statistics;
@@ -43,7 +44,7 @@ struct train_spec {
 	size_t memory_bytes; /* 0: no limit */
 };
 
-/* Reads and checks. Errors carry the member's JSON pointer. */
+/* Reads and checks a spec. Errors carry the JSON pointer of the member. */
 enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, struct wasd_err *err);
 
 #endif

@@ -1,28 +1,27 @@
 /* train/trainer.c - one training run.
  *
- *                 last batch            batches done          both modes measured
- *     TRAINING ──────────────▶ CALIBRATING ────────▶ EVALUATING ────────▶ CLOSING ──▶ TRAINING (next epoch)
- *        │  │                      │                     │                   │   └────▶ COMPLETED (last epoch, or early
- *           stop)
- *        │  └─ loss not finite     └─────────┬───────────┘                   │
- *        ▼        ▼                          ▼ should_stop()                 └ a hook failed ─▶ FAILED
- *     STOPPED   FAILED                    STOPPED; a loss not finite ─▶ FAILED
+ *               last batch          batches done       modes measured
+ *     TRAINING ────────────▶ CALIBRATING ───────▶ EVALUATING ───────▶ CLOSING ─┬▶ TRAINING (next epoch)
+ *        │  │                     │                   │                  │     └▶ COMPLETED (last epoch, early stop)
+ *        │  └ loss not finite     └────────┬──────────┘                  └ a hook failed ─▶ FAILED
+ *        │      ─▶ FAILED                  │
+ *        ▼ should_stop()                   ▼ should_stop()
+ *     STOPPED                           STOPPED; a loss not finite ─▶ FAILED
  *
- * The position is (epoch, next): `next` training batches of epoch `epoch` (from 0) are behind us. Everything else
- * follows from it: step = epoch * batches + next, the learning rate, what the loader gives, which state a resumed run
- * starts in.
+ * The position is (epoch, next): `next` training batches of epoch `epoch` (counted from 0) are done. It determines
+ * everything else: step = epoch * batches + next, the learning rate, the loader's output, and the state in which a
+ * resumed run starts.
  *
  * Invariants
- *   - next < batches in TRAINING; next == batches in CALIBRATING, EVALUATING; CLOSING ends with (epoch + 1, 0).
- *   - A checkpoint is written between two batches only, and holds all that the later ones depend on: weights, optimizer
- *   state, the
- *     running statistics, both generators, position, the epoch's sums so far, best values. Hence a run that was cut
- *     anywhere goes on with equal bits. Calibration and evaluation change nothing that training reads, and start over
- *     when cut.
- *   - A step allocates nothing. Forward never changes master weights; only the optimizer does.
- *   - The recorded DOM draw is made once, from stream "dom" of the seed, and travels in every checkpoint.
+ *   - next < batches in TRAINING; next == batches in CALIBRATING and EVALUATING; CLOSING ends with (epoch + 1, 0).
+ *   - A checkpoint is written only between two batches and holds everything that later batches depend on: weights,
+ *     optimizer state, running statistics, both generators, the position, the epoch's sums so far, the best values.
+ *     A run that was interrupted anywhere therefore resumes with equal bits. Calibration and evaluation change nothing
+ *     that training reads, and start over if interrupted.
+ *   - A step allocates nothing. The forward pass never changes master weights; only the optimizer does.
+ *   - The recorded DOM draw is made once, from stream "dom" of the seed, and is stored in every checkpoint.
  *
- * Transitions, all in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
+ * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
  * wasd_trainer_run. */
 #include "train/trainer.h"
 #include "wasd/protocol.h"
@@ -45,7 +44,7 @@ const char *wasd_train_end_name(enum wasd_train_end e)
 	return names[e];
 }
 
-/* From 1: the epoch that is being trained or was trained last. */
+/* Counted from 1: the epoch in training, or the last one trained. */
 static int begun_epoch(const struct wasd_trainer *t)
 {
 	return t->epoch + (t->next > 0 || !t->epoch);
@@ -117,8 +116,8 @@ uint64_t wasd_loss_stride(uint64_t step)
 	return stride;
 }
 
-/* The step that was just counted. The sum travels in checkpoints, so that a resumed run has the points of an uncut one.
- */
+/* Adds the loss of the step just counted. Checkpoints store the sum, so that a resumed run reports the same
+ * points. */
 static void note_loss(struct wasd_trainer *t, double loss)
 {
 	uint64_t step = trainer_step(t);
@@ -173,8 +172,8 @@ static double metric_value(const struct wasd_trainer *t, const char *name)
 	return NAN;
 }
 
-/* Finite weights may overflow all the same: those that no evaluation has seen give one batch of images a finite loss
- * before they are kept. */
+/* Finite weights can still overflow. Before saving weights that were not evaluated, checks that they give a finite
+ * loss on one batch. */
 static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 {
 	double loss = NAN;
@@ -269,8 +268,8 @@ static bool is_better(double v, double than, bool max)
 	return !isnan(v) && (isnan(than) || (max ? v > than : v < than));
 }
 
-/* What the epoch's numbers so far say: whether it is the best yet, how many evaluations there are since a better one,
- * whether it is the last. Nothing is changed, so that an evaluation that is cut may start over. */
+/* What the epoch's numbers say: whether it is the best so far, how many evaluations passed since the best, whether
+ * it is the last epoch. These functions change nothing, so that an interrupted evaluation can start over. */
 static bool improves(const struct wasd_trainer *t)
 {
 	return t->spec.keep_best && is_better(metric_value(t, t->spec.best.metric->name), t->best, t->spec.best.max);
@@ -313,7 +312,7 @@ static enum wasd_status calibrate_mode(struct wasd_trainer *t, struct trainer_mo
 	return s;
 }
 
-/* CALIBRATING -> EVALUATING | STOPPED. Without a DOM the training statistics are AOM's own; without BatchNorm there is
+/* CALIBRATING -> EVALUATING | STOPPED. Without DOM, AOM uses the training statistics; without BatchNorm there is
  * nothing to measure. */
 static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -337,9 +336,9 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	return s;
 }
 
-/* The protocol of the paper's figures (eval.statistics "batch"): each batch is normalised by its own statistics,
- * dropout and drop-connect stay active, and DOM takes a fresh draw for every batch (web/docs/was.md#batch-statistics).
- */
+/* The protocol behind the paper's figures (eval.statistics "batch"): each batch is normalised by its own
+ * statistics, dropout and drop-connect stay active, and DOM takes a new draw for every batch
+ * (web/docs/was.md#batch-statistics). */
 struct as_trained {
 	struct wasd_trainer *t;
 	const struct trainer_mode *mode;
@@ -408,7 +407,7 @@ static enum wasd_status evaluate_on(struct wasd_trainer *t, struct wasd_loader *
 	return s;
 }
 
-/* Where the test images are what the run chooses by, what was found on them has both names. */
+/* If the test images rank the run, their numbers are reported under both names. */
 static void repeat_as_test(struct wasd_trainer *t)
 {
 	for (int i = 0, n = t->n_metrics; i < n; i++)
@@ -418,7 +417,7 @@ static void repeat_as_test(struct wasd_trainer *t)
 					add_metric(t, t->mode[k].metric[v + TEST_LOSS - VAL_LOSS], t->metric[i].value);
 }
 
-/* Nothing is chosen by the test images, so they need not be measured where nothing new is kept (eval.test). */
+/* Test images do not rank this run, so they need to be measured only when eval.test asks for it. */
 static bool is_test_due(const struct wasd_trainer *t, bool val_due)
 {
 	return ends(t) || (t->spec.test_when == TEST_EVERY && val_due) || (t->spec.test_when == TEST_BEST && improves(t));
@@ -480,7 +479,7 @@ static void collect_costs(struct wasd_trainer *t)
 		if (t->mode[i].images_per_s > 0)
 			add_metric(t, t->mode[i].metric[EVAL_SPEED], t->mode[i].images_per_s);
 	if (!t->trained)
-		return; /* the epoch was trained by an earlier attempt: no times to report */
+		return; /* an earlier attempt trained the epoch: there are no times to report */
 	add_metric(t, "images_per_s", (double)t->trained / train_s);
 	add_metric(t, "epoch_s", (double)(wasd_mono_us() - t->epoch_us) * 1e-6);
 	add_metric(t, "stall_s", (double)t->stalled_us * 1e-6);
@@ -488,7 +487,7 @@ static void collect_costs(struct wasd_trainer *t)
 		add_metric(t, t->phase_names[i], (double)t->phase_ns[i] * 1e-9);
 }
 
-/* One number of an epoch's line, if it was measured. */
+/* Appends one number to the epoch's log line, if it was measured. */
 static size_t say_number(const struct wasd_trainer *t, char *text, size_t room, const char *metric, double unit,
                          const char *form, const char *word, const char *label)
 {
@@ -499,7 +498,7 @@ static size_t say_number(const struct wasd_trainer *t, char *text, size_t room, 
 	return n + wasd_line(text + n, room - n, form, v * unit);
 }
 
-/* The epoch in one line of the job's log; what was not measured is left out. */
+/* Logs the epoch in one line; numbers that were not measured are left out. */
 static void say_epoch(const struct wasd_trainer *t)
 {
 	static const struct {
@@ -519,7 +518,7 @@ static void say_epoch(const struct wasd_trainer *t)
 	trainer_say(t, "info", "%s", text);
 }
 
-/* CLOSING -> TRAINING | COMPLETED: reports the epoch, moves the position, saves when that is due. */
+/* CLOSING -> TRAINING | COMPLETED: reports the epoch, advances the position, saves a checkpoint if one is due. */
 static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
@@ -566,7 +565,7 @@ enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_trai
 	            (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
 	warnings_begin(t);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
-		t->state = COMPLETED; /* resumed from a run's own end */
+		t->state = COMPLETED; /* resumed from the final checkpoint of a run */
 	while (!s && t->state < COMPLETED)
 		s = act[t->state](t, err);
 	if (epoch)

@@ -1,5 +1,5 @@
-/* train/trainer.h - the trainer's inside, shared by its three files: create.c builds it, snapshot.c saves and resumes
- * it, trainer.c runs it. */
+/* train/trainer.h - the trainer's internals, shared by its files: create.c builds it, trainer.c runs it,
+ * snapshot.c saves and resumes it, warnings.c checks its progress. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
@@ -16,21 +16,21 @@ enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOP
 #define METRICS_MAX 64
 #define WARNINGS_MAX 32
 
-/* A mode that the run measures and that its checkpoints list. */
+/* A mode that the run measures and lists in its checkpoints. */
 enum trainer_metric { VAL_LOSS, VAL_ACC, TEST_LOSS, TEST_ACC, EVAL_SPEED, TRAINER_METRICS };
 struct trainer_mode {
 	const char *name;
-	char label[8];                       /* for people: "AOM" */
+	char label[8];                       /* for display: "AOM" */
 	const char *metric[TRAINER_METRICS]; /* "val_loss_aom", ... */
 	const struct mode_kind *kind;
-	const struct wasd_recipe *recipe; /* the chain's; NULL: the weights as they are */
-	cJSON *recipe_json;               /* null for those */
+	const struct wasd_recipe *recipe; /* owned by the chain; NULL: the weights as they are */
+	cJSON *recipe_json;               /* null if recipe is NULL */
 	enum wasd_stats_set set;
-	const char *statistics; /* what their names in a file begin with */
+	const char *statistics; /* prefix of their tensor names in a file */
 	bool evaluated;         /* eval.modes names it */
-	bool measured;          /* the set has been written by a calibration */
-	double images_per_s;    /* of the last evaluation of this attempt; 0: none */
-	uint32_t *silent;       /* by class: evaluations in a row without such an answer */
+	bool measured;          /* a calibration has written the set */
+	double images_per_s;    /* of this attempt's last evaluation; 0: none */
+	uint32_t *silent;       /* per class: consecutive evaluations in which the class was never predicted */
 };
 #define TRAINER_MODES (WASD_STATS_SETS - WASD_STATS_AOM)
 
@@ -44,30 +44,30 @@ struct wasd_trainer {
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	struct wasd_exec *exec;
-	struct wasd_exec_opts eval;              /* what evaluation plans, each time anew: the weights have changed */
-	size_t eval_bytes;                       /* what that takes while it lasts */
-	struct weight_chain *weights;            /* how those that a pass computes with are formed */
-	struct trainer_mode mode[TRAINER_MODES]; /* AOM first; behind it DOM, if a strategy draws */
+	struct wasd_exec_opts eval;   /* the evaluation plan is made anew each time, since the weights have changed */
+	size_t eval_bytes;            /* memory of an evaluation */
+	struct weight_chain *weights; /* forms the weights of each pass */
+	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws */
 	int n_modes;
-	cJSON *was_json; /* the object of the strategy that draws, or false */
+	cJSON *was_json; /* the drawing strategy's object, or false */
 	cJSON *info, *fingerprint;
 	struct wasd_optim *optim;
 	struct wasd_schedule schedule;
 	struct wasd_holdout holdout;
-	char holdout_digest[WASD_SHA256_HEX]; /* of the indices held out; "" for none */
+	char holdout_digest[WASD_SHA256_HEX]; /* of the held-out indices; "" if none */
 	struct wasd_loader *train, *calib;
 	struct wasd_loader *val,
-		*test;        /* val: what the run chooses by, the test images where none are held out; NULL: there are none */
-	uint32_t *subset; /* what calib reads */
+		*test; /* val: the images that rank the run, which are the test images if none are held out; NULL: none */
+	uint32_t *subset; /* the images of calib */
 	bool has_batchnorm;
 
-	/* position and what travels with it */
+	/* the position, and what checkpoints store with it */
 	int epoch;
 	uint32_t next, batches;
 	struct wasd_rng rng_dropout;
 	double loss_sum;
 	uint64_t hits, seen;
-	double point_sum; /* losses of the steps since the last point of the curve */
+	double point_sum; /* sum of the losses since the last point of the curve */
 	uint64_t point_n;
 	double best, stop_best; /* NaN: none yet */
 	int stop_bad;           /* evaluations since stop_best */
@@ -75,28 +75,29 @@ struct wasd_trainer {
 	/* this attempt only */
 	const struct wasd_train_hooks *hooks;
 	double lr;
-	int64_t epoch_us, train_us;   /* when the epoch began here; training time of the epoch */
-	uint64_t trained, stalled_us; /* images trained and stall since then */
-	double step_us, close_us;     /* averages for the ETA: one batch; the end of an epoch */
+	int64_t epoch_us, train_us;   /* start of the epoch in this attempt; training time of the epoch */
+	uint64_t trained, stalled_us; /* images trained, and stall time, since then */
+	double step_us, close_us;     /* averages for the ETA: one batch; the close of an epoch */
 	uint64_t phase_ns[WASD_PHASES];
 	char phase_names[WASD_PHASES][40];
 	struct wasd_metric metric[METRICS_MAX];
 	int n_metrics;
 	bool improved;
-	const char *warned[WARNINGS_MAX]; /* codes of the warnings that the log has had; ends at NULL */
-	uint32_t *answered;               /* one block with the next three, by class: answers in the evaluation at hand */
+	const char *warned[WARNINGS_MAX]; /* codes of the warnings already logged; ends at NULL */
+	uint32_t
+		*answered; /* per class: predictions in the current evaluation; one block with the next two and mode[].silent */
 	uint32_t *val_images, *train_images;
-	int stands;       /* epochs in a row with the loss of guessing */
-	char differs[32]; /* resumed, and this member of the fingerprint is another one */
+	int stands;       /* consecutive epochs whose loss is that of guessing */
+	char differs[32]; /* after a resume: the fingerprint's first member that differs */
 };
 
-/* Whether a strategy draws: then training statistics are of random shadow weights, and each mode needs its own. */
+/* Whether a strategy draws. Training statistics then belong to random shadow weights, and each mode needs its own. */
 static inline bool trainer_draws(const struct wasd_trainer *t)
 {
 	return t->n_modes > 1;
 }
 
-/* Training steps done. */
+/* Number of training steps done. */
 static inline uint64_t trainer_step(const struct wasd_trainer *t)
 {
 	return (uint64_t)t->epoch * t->batches + t->next;
@@ -105,26 +106,26 @@ static inline uint64_t trainer_step(const struct wasd_trainer *t)
 void trainer_say(const struct wasd_trainer *t, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* warnings.c: counts images by class; looks at the images, at an evaluation of t->val by one mode, at a finished epoch.
- */
+/* warnings.c: create counts images per class; begin checks the images; evaluated checks one mode's evaluation on
+ * t->val; epoch checks a finished epoch. */
 enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err);
 void warnings_begin(struct wasd_trainer *t);
 void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m);
 void warnings_epoch(struct wasd_trainer *t, double train_loss);
 
-/* Fails the run: WASD_ENUMERIC, and what to do about it. what: the loss, parameter or statistics that no longer is a
- * number. */
+/* Fails the run with WASD_ENUMERIC and a message that suggests a remedy. what: the loss, parameter or statistics
+ * that became NaN or infinite. */
 enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err);
 
-/* cJSON says nothing when memory ends between two members: j if it has all of them, else NULL. */
+/* cJSON does not report running out of memory between two members. Returns j if it has all of them, else NULL. */
 cJSON *trainer_complete(cJSON *j, int members);
 
-/* The whole run as a checkpoint file, a fresh block for wasd_free. WASD_ENUMERIC: a weight or a statistic is not
- * finite. */
+/* Writes the whole run as a checkpoint file, a new block to be freed with wasd_free. WASD_ENUMERIC: a weight or a
+ * statistic is not finite. */
 enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err);
-/* Puts a built trainer where the file was written. */
+/* Moves a newly built trainer to the position of the file. */
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err);
-/* Weights of another run as the start of this one: parameters and the statistics that training updates. */
+/* Starts this run from the weights of another: parameters and the statistics that training updates. */
 enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err);
 
 #endif

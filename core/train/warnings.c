@@ -1,5 +1,5 @@
-/* train/warnings.c - what a run tells its user besides numbers: signs that it learns less than it could. Nothing here
- * changes what is computed, so nothing of it is kept in checkpoints; a resumed run counts anew. */
+/* train/warnings.c - warns the user about signs that a run learns less than it could. Nothing here affects the
+ * computation, so checkpoints store none of it; a resumed run starts counting again. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -9,10 +9,10 @@ enum warning { CLASS_NEVER_PREDICTED, LOSS_STANDS_STILL, FEW_VALIDATION_IMAGES, 
 static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images",
                                     "class_without_training_images"};
 
-#define STANDS 0.01 /* of ln(classes), the loss of a network that answers every class with the same probability */
+#define STANDS 0.01 /* relative to ln(classes), the loss of a network that gives every class the same probability */
 enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2 };
 
-/* Told to the job every time, to its log once. */
+/* The hook receives every warning, the log only the first of each code. */
 static void tell(struct wasd_trainer *t, const char *code, int epoch, const char *text)
 {
 	int n = 0;
@@ -81,7 +81,7 @@ void warnings_begin(struct wasd_trainer *t)
 			t->holdout.n_val, (unsigned)t->val_images[first_few], wasd_dataset_class(t->data, first_few));
 }
 
-/* A class that a whole network of some accuracy never answers with has usually lost its gradient for good. */
+/* A class that an otherwise accurate network never predicts has usually lost its gradient for good. */
 void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m)
 {
 	int classes = wasd_dataset_classes(t->data), lost = 0, first = 0;
