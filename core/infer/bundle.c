@@ -1,14 +1,14 @@
-/* infer/bundle.c - one mode of a network compiled for serving.
+/* infer/bundle.c - compiles one mode of a network for serving.
  *
- * A convolution (weights W, bias b) followed by batch normalisation with stored mean m and variance v is again a
- * convolution:
+ * A convolution (weights W, bias b) followed by batch normalisation with stored mean m and variance v is
+ * equivalent to one convolution:
  *
  *     s = gamma / sqrt(v + eps)        W' = s W        b' = s (b - m) + beta          per output channel
  *
- * AOM takes the weights as they are and the statistics measured under them. DOM takes those that the recorded recipe
- * forms, W = alpha T(PW), and the statistics measured under it; taps that it leaves dead are cut off: what is left is a
- * smaller kernel with its own padding, so the saved multiply-adds are saved time. A kernel whose taps are all equal
- * becomes the sum over its window and one tap. Dropout and drop-connect are the identity. */
+ * AOM uses the weights as they are, with the statistics measured under them. DOM uses the weights that the
+ * recorded recipe forms, W = alpha T(PW), with the statistics measured under those. Dead taps are removed, which
+ * leaves a smaller kernel with its own padding, so the saved multiply-adds also save time. A kernel with equal
+ * taps becomes a sum over its window followed by one tap. Dropout and drop-connect become the identity. */
 #include "infer/bundle.h"
 #include "graph/graph.h"
 #include "train/checkpoint.h"
@@ -26,7 +26,7 @@ struct wasd_bundle {
 	char mode[WASD_MODE_LEN];
 	const struct mode_kind *kind;
 	cJSON *recipe;
-	char *arch; /* this, the names and what is above are empty for one compiled from a model in memory */
+	char *arch; /* this, the class names and the members above are empty for a model compiled from memory */
 	cJSON *class_names;
 	struct wasd_prepare prepare;
 	struct wasd_graph *graph;
@@ -42,11 +42,11 @@ void wasd_normalise(const uint8_t *px, size_t n, real *x)
 
 /* ---- folding ------------------------------------------------------------------------------------------------ */
 
-/* What becomes of one node of the source. */
+/* What folding does with one node of the source. */
 struct fold {
-	wasd_node to; /* its counterpart; of a folded normalisation: the convolution's */
-	wasd_node bn; /* a convolution's normalisation that is folded in, -1 = none */
-	bool formed;  /* a convolution's weights are formed by the recipe, which gives them this shape */
+	wasd_node to; /* its counterpart; for a folded normalisation, the convolution's */
+	wasd_node bn; /* for a convolution: the normalisation folded into it, -1 = none */
+	bool formed;  /* for a convolution: the recipe forms its weights, in this shape */
 	struct weight_shape shape;
 	int users;
 };
@@ -75,7 +75,7 @@ static bool boxed(const struct node *n, const struct fold *how)
 	return how->formed && graph_boxed(n, &how->shape);
 }
 
-/* Marks which normalisations go into the convolution before them: those that are its only reader. */
+/* Marks the normalisations to fold into the preceding convolution: those that are its only reader. */
 static void pair_up(struct folding *f)
 {
 	int nodes = wasd_graph_nodes(f->from);
@@ -109,7 +109,7 @@ static wasd_node build_conv(struct folding *f, const struct node *n, const struc
 
 static wasd_node copy(struct folding *f, const struct node *n)
 {
-	wasd_node in[64]; /* a node takes no more */
+	wasd_node in[64]; /* upper bound on the inputs of a node */
 	for (int k = 0; k < n->n_in; k++)
 		in[k] = f->node[n->inputs[k]].to;
 	return graph_copy_node(f->to, f->from, n, in);
@@ -132,7 +132,7 @@ static enum wasd_status build(struct folding *f, struct wasd_err *err)
 	return wasd_graph_finish(f->to, f->node[f->from->output].to, err);
 }
 
-/* Effective weights of a convolution before the normalisation, compact, into w. */
+/* Writes a convolution's effective weights, before normalisation, compactly into w. */
 static void effective(const struct folding *f, const struct node *n, const struct fold *how, size_t rows, real *w)
 {
 	const real *pw = wasd_model_weights(f->src, n->weight);
@@ -149,7 +149,7 @@ static void effective(const struct folding *f, const struct node *n, const struc
 	                          .k = n->kh};
 	struct wasd_rect at = live_of(n, how);
 	if (boxed(n, how))
-		at.h = at.w = 1; /* any tap of it */
+		at.h = at.w = 1; /* any tap will do, as all are equal */
 	f->recipe->by->forward(f->recipe, &k, at, w);
 }
 
@@ -187,7 +187,7 @@ static void copy_param(const struct folding *f, int from, int to, real *out)
 	memcpy(out + wasd_graph_param_info(f->to, to).offset, wasd_model_weights(f->src, from), p.count * sizeof *out);
 }
 
-/* Weights of every node that has some; a normalisation that could not be folded keeps its statistics. */
+/* Fills the weights of every node; a normalisation that was not folded keeps its statistics. */
 static void fill(const struct folding *f, struct wasd_model *m)
 {
 	real *out = wasd_model_master(m), *stats = wasd_model_stats(m, WASD_STATS_AOM);
@@ -239,10 +239,10 @@ end:
 
 /* ---- from a checkpoint ---------------------------------------------------------------------------------------- */
 
-/* What is open while a bundle is made of files. */
+/* The files that are open while a bundle is made. */
 struct source {
 	struct checkpoint ckpt;
-	struct mode_file file; /* zeroed where the mode is of the checkpoint's list */
+	struct mode_file file; /* zeroed if the mode is in the checkpoint's list */
 	struct mode mode;
 	struct wasd_graph *graph;
 	struct wasd_model *model;

@@ -1,4 +1,4 @@
-/* infer/bundle.h - bundles from inside core: compiled from a model in memory, and what a predictor reads of one. */
+/* infer/bundle.h - core's private interface to bundles: compiling a model in memory, and what a predictor reads. */
 #ifndef INFER_BUNDLE_H
 #define INFER_BUNDLE_H
 
@@ -7,13 +7,13 @@
 #include "wasd/infer.h"
 
 /* Compiles the weights of m by recipe r (NULL: as they are) with the statistics of `set`. The bundle has no class
- * names, and its mode no name. */
+ * names and its mode has no name. */
 enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *r, enum wasd_stats_set set,
                                 struct wasd_bundle **out, struct wasd_err *err);
-/* Of a bundle from a checkpoint: the names of its classes, and its recipe, or NULL when that is of another kind. */
+/* For a bundle from a checkpoint: its class names; its recipe, or NULL if the recipe is of another kind. */
 const cJSON *bundle_class_names(const struct wasd_bundle *b);
 const cJSON *bundle_recipe(const struct wasd_bundle *b, const struct mode_kind *kind);
-/* The folded network with its weights. Predictors plan on it; nobody writes to it. */
+/* The folded network with its weights. Predictors plan on it; it is never written. */
 struct wasd_model *bundle_model(struct wasd_bundle *b);
 
 #endif

@@ -1,6 +1,6 @@
-/* infer/predictor.c - running a bundle. One plan for each of a few batch sizes, made when first needed: a plan has
- * places for its largest batch and kernels chosen for it, so a single image should not run in the plan for 64. All of
- * them compute in one arena. */
+/* infer/predictor.c - runs a bundle. There is one plan for each of a few batch sizes, made when first needed: a
+ * plan allocates buffers and chooses kernels for its largest batch, so a single image should not run in the plan
+ * for 64. All plans compute in one arena. */
 #include "infer/bundle.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
 struct wasd_predictor {
 	struct wasd_bundle *bundle;
 	struct wasd_predictor_opts opts;
-	struct wasd_arena *own; /* NULL: the arena is shared */
+	struct wasd_arena *own; /* NULL: the arena is shared with other predictors */
 	struct wasd_exec *exec[BUCKETS];
 };
 
