@@ -1,4 +1,5 @@
-/* modes/draw.c - one recorded draw of shadow weights: DOM, and profiles. The recipe is wasd_draw_to_json's. */
+/* modes/draw.c - one recorded draw of shadow weights: DOM and profiles. The recipe has the form of
+ * wasd_draw_to_json. */
 #include "modes/mode.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* modes/plain.c - the weights as they are: AOM. It has no recipe. */
+/* modes/plain.c - the weights as they are: AOM. It needs no recipe. */
 #include "modes/mode.h"
 
 static enum wasd_status open_plain(const cJSON *recipe, const struct wasd_graph *g, struct wasd_recipe **out,

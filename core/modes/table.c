@@ -1,4 +1,4 @@
-/* modes/table.c - every kind of mode, and the entry of a list. */
+/* modes/table.c - the table of mode kinds, and the entries of a checkpoint's list. */
 #include "modes/mode.h"
 
 #include <string.h>
@@ -46,7 +46,7 @@ enum wasd_status mode_read(const cJSON *entry, struct mode *out, struct wasd_err
 		return bad("statistics", err);
 	if (!wasd_json_bool(entry, "measured", &m.measured))
 		return bad("measured", err);
-	strcpy(m.name, name); /* wasd_mode_ok knows its length */
+	strcpy(m.name, name); /* wasd_mode_ok has checked the length */
 	*out = m;
 	return WASD_OK;
 }
