@@ -1,5 +1,5 @@
-/* engine/bench_profile.c - wasd-engine bench profile: a searched profile beside random draws of the same cost, on a
- * checkpoint's file. */
+/* engine/bench_profile.c - wasd-engine bench profile: compares a searched profile of a checkpoint with random
+ * draws of the same cost. */
 #include "engine/commands.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"
@@ -38,7 +38,7 @@ static bool number(const char *name, const char *text, double min, double max, d
 	return false;
 }
 
-/* 0: go on; else the exit status plus 1. */
+/* Returns 0 to continue, else the exit status plus 1. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
 	static const struct option rows[] = {

@@ -1,9 +1,9 @@
-/* engine/check.c - what a job would be refused for at its start, told while it is submitted.
+/* engine/check.c - finds out when a job is submitted whether its process would refuse it at the start.
  *
- * {"spec","data","dataset","profiles"}: dataset is the path of a prepared data set below the folder `data`; profiles
- * are requests for wasd_profile_search, each of which is checked. Without a dataset only these are, for images of
- * "input" [c,h,w] and "classes". The answer is {"warnings":[{"code","message"}]}. An error at a profile has the pointer
- * "/profiles/N/..." */
+ * The request is {"spec","data","dataset","profiles"}: dataset is the path of a prepared dataset below the folder
+ * `data`; profiles are requests for wasd_profile_search, each of which is checked. Without a dataset only the
+ * profiles are checked, for images of "input" [c,h,w] and "classes". The answer is
+ * {"warnings":[{"code","message"}]}. The pointer of an error in a profile is "/profiles/N/..." */
 #include "engine/commands.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"

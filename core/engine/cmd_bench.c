@@ -1,7 +1,8 @@
-/* engine/cmd_bench.c - wasd-engine bench train|infer: how fast a network runs here, without daemon or data.
+/* engine/cmd_bench.c - wasd-engine bench train|infer: measures a network's speed on this machine, without daemon
+ * or data.
  *
- * Images and labels are random, weights are a fresh network's; time does not depend on either. Every number is a mean
- * over the timed steps; a claim about speed compares interleaved runs (tests/bench). */
+ * Images and labels are random and the network is untrained; neither affects the time. Every number is a mean over
+ * the timed steps. To support a claim about speed, compare interleaved runs (tests/bench). */
 #include "backend/backend.h"
 #include "engine/commands.h"
 #include "infer/bundle.h"
@@ -25,8 +26,8 @@ struct bench {
 	uint64_t seed;
 	bool json, explain, help;
 	struct wasd_shape shape;
-	enum wasd_precision computes; /* precision as a value */
-	const struct backend *row;    /* what computes */
+	enum wasd_precision computes; /* the option's value, parsed */
+	const struct backend *row;    /* the backend in use */
 
 	cJSON *spec; /* a job spec's "model" object */
 	struct wasd_graph *graph;
@@ -37,7 +38,7 @@ struct bench {
 	int32_t *y;
 
 	/* results */
-	double total_ms, phase_ms[WASD_PHASES], best_ms, cpu_ms; /* cpu: of all threads, waiting in a spin included */
+	double total_ms, phase_ms[WASD_PHASES], best_ms, cpu_ms; /* cpu: of all threads, spin waits included */
 	uint64_t macs, allocations;
 	size_t params, planned;
 	cJSON *choices; /* --explain */
@@ -46,8 +47,8 @@ struct bench {
 /* ---- options ----------------------------------------------------------------------------------------------- */
 
 struct option_row {
-	const char *name, *only; /* only: NULL or the one benchmark that takes it */
-	size_t text, number;     /* where the value goes: a string or an int; 0 = not this kind */
+	const char *name, *only; /* only: the one benchmark that takes the option, or NULL */
+	size_t text, number;     /* member that holds the value, a string or an int; 0 = of the other type */
 	int min, max;
 	const char *help;
 };
@@ -287,7 +288,7 @@ static void destroy(struct bench *b)
 
 struct subject {
 	enum wasd_status (*step)(struct subject *s, struct wasd_err *err);
-	void (*phases)(struct subject *s, uint64_t ns[WASD_PHASES], bool reset); /* NULL: not known */
+	void (*phases)(struct subject *s, uint64_t ns[WASD_PHASES], bool reset); /* NULL: phases are not measured */
 	struct bench *b;
 	struct wasd_exec *exec;
 	struct wasd_optim *optim;
@@ -406,7 +407,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 		                           &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend},
 		                           &s.predictor, err);
 	if (!st && b->warmup == 0)
-		b->warmup = 1; /* the plan is made in the first step */
+		b->warmup = 1; /* the first step makes the plan */
 	if (!st)
 		st = measure(b, &s, err);
 	if (!st) {
@@ -420,7 +421,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	return st;
 }
 
-/* ---- telling ---------------------------------------------------------------------------------------------------- */
+/* ---- reporting -------------------------------------------------------------------------------------------------- */
 
 static double peak_rss(void)
 {
@@ -500,7 +501,7 @@ static void print_table(const struct bench *b)
 	printf("  %-16s%10llu in the timed steps\n", "allocations", (unsigned long long)b->allocations);
 }
 
-/* One line for each layer, kernel size and pass; kernels that differ in padding only are computed alike. */
+/* Prints one line for each layer, kernel size and pass; kernels that differ only in padding share an algorithm. */
 static void print_choices(const struct bench *b)
 {
 	const cJSON *c, *last = NULL;

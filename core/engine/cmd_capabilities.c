@@ -1,4 +1,4 @@
-/* engine/cmd_capabilities.c - wasd-engine capabilities: every table of core as JSON on stdout. */
+/* engine/cmd_capabilities.c - wasd-engine capabilities: prints every table of core as JSON on stdout. */
 #include "engine/commands.h"
 #include "wasd/model.h"
 

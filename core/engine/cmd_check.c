@@ -1,6 +1,5 @@
-/* engine/cmd_check.c - wasd-engine check: what the daemon asks before anything is computed, one question after the
- * other: the tables of core (list), a network layer by layer (describe), and whether a job could begin (check;
- * check.c). */
+/* engine/cmd_check.c - wasd-engine check: answers the daemon's questions that need no computation, one at a time:
+ * the tables of core (list), a network layer by layer (describe), and whether a job can start (check; check.c). */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/model.h"
@@ -8,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* m is taken. */
+/* Takes ownership of m. */
 static void answer(struct engine_link *l, uint32_t re, cJSON *m)
 {
 	struct wasd_err err = {0};
@@ -21,7 +20,7 @@ static void on_list(struct engine_link *l, const struct wasd_frame *m)
 	answer(l, m->seq, wasd_message("listed", "re:i tables:j", (int64_t)m->seq, wasd_capabilities()));
 }
 
-/* The network of a question, which loses its model. */
+/* Describes the network of a question; removes the model from the question. */
 static enum wasd_status describe(cJSON *question, cJSON **out, struct wasd_err *err)
 {
 	int64_t classes = 0;

@@ -1,6 +1,6 @@
-/* engine/cmd_convert.c - wasd-engine convert: checkpoints made into files for other programs and back, led by the
- * daemon over descriptor 3 (protocol.h). One conversion after the other; a file appears under its name when it is
- * whole. */
+/* engine/cmd_convert.c - wasd-engine convert: exports checkpoints to the formats of other programs and imports
+ * those, directed by the daemon over descriptor 3 (protocol.h). It runs one conversion at a time; a file appears
+ * under its name only when it is complete. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
@@ -19,7 +19,7 @@
 static enum wasd_status to_safetensors(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                        struct wasd_err *err)
 {
-	return wasd_export_safetensors(from->file, from->len, out, out_len, err); /* it has every mode of the list */
+	return wasd_export_safetensors(from->file, from->len, out, out_len, err); /* contains every mode of the list */
 }
 
 static const struct {
@@ -31,7 +31,7 @@ static const struct {
 };
 #define N_FORMATS (sizeof formats / sizeof *formats)
 
-/* The checkpoint that came with an export; a mode file may lie behind it. */
+/* Reads the checkpoint that came with an export; a mode file may follow it. */
 static enum wasd_status take_file(const struct wasd_frame *m, const struct wasd_payload *p,
                                   struct wasd_mode_source *out, struct wasd_err *err)
 {
@@ -78,7 +78,7 @@ static void on_export(struct engine_link *link, const struct wasd_frame *m)
 
 /* ---- import ----------------------------------------------------------------------------------------- */
 
-/* A whole file, mapped. It lies in the daemon's own directory and does not change. */
+/* Maps a whole file. The file is in the daemon's own directory and does not change. */
 static enum wasd_status map_file(const char *path, const void **bytes, size_t *len, struct wasd_err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

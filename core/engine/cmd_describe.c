@@ -1,5 +1,5 @@
-/* engine/cmd_describe.c - wasd-engine describe: what a network is, layer by layer, as a table or as JSON; needs no
- * daemon. What the daemon asks is in cmd_check.c. */
+/* engine/cmd_describe.c - wasd-engine describe: prints a network layer by layer, as a table or as JSON, without a
+ * daemon. cmd_check.c answers the daemon's own questions. */
 #include "engine/commands.h"
 #include "wasd/model.h"
 
@@ -46,7 +46,7 @@ static int wrong(const char *what, const char *arg)
 
 /* ---- the table ---------------------------------------------------------------------------------------------- */
 
-/* 12,550,250 */
+/* Inserts thousands separators: 12,550,250. */
 static const char *grouped(double v, char out[32])
 {
 	char digits[32];
@@ -79,7 +79,7 @@ static int item(const cJSON *o, const char *key, int i)
 	return v ? v->valueint : -1;
 }
 
-/* Layers that only change the values of the one before (batch norm, activation, dropout) share its line. */
+/* Layers that only change the values of the layer before (batch norm, activation, dropout) share its line. */
 struct line {
 	int first, last;
 };
@@ -190,7 +190,7 @@ static bool print_table(const cJSON *d)
 	return ok;
 }
 
-/* ---- what is asked -------------------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------------------------ */
 
 static bool read_shape(const char *s, struct wasd_shape *out)
 {
@@ -202,7 +202,8 @@ static bool read_shape(const char *s, struct wasd_shape *out)
 	return true;
 }
 
-/* --head 4096, --published true: an option of the network itself. Its value is checked by the builder. */
+/* Handles an option of the network, such as --head 4096 or --published true. The network's builder checks the
+ * value. */
 static bool own_option(cJSON *model, const char *name, const char *value)
 {
 	const struct wasd_arch *a = wasd_arch_find(text(model, "arch"));
@@ -219,7 +220,7 @@ static bool own_option(cJSON *model, const char *name, const char *value)
 	return false;
 }
 
-/* 0, or the exit status after a message. */
+/* Returns 0, or the exit status after printing a message. */
 static int read_arguments(struct asked *q, int argc, char **argv)
 {
 	struct wasd_err err = {0};

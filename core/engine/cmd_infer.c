@@ -1,9 +1,8 @@
-/* engine/cmd_infer.c - wasd-engine infer: the bundles of every deployment, and answers to requests (protocol.h).
+/* engine/cmd_infer.c - wasd-engine infer: holds the bundles of every deployment and answers requests (protocol.h).
  *
- * link.c's thread reads the stream into a bounded inbox; the main thread, owner of the thread team, takes one message
- * after the other. Each request is computed by itself, its images as one batch: in a matrix product the last bits of a
- * column depend on how many columns there are, and a request's answer must not depend on who else happens to ask at
- * that moment. */
+ * link.c's thread reads the stream into a bounded inbox. The main thread, which owns the thread team, handles one
+ * message at a time. The images of one request form one batch, and requests are never merged: in a matrix product
+ * the last bits of a column depend on the number of columns, and an answer must not depend on concurrent requests. */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -18,9 +17,9 @@
 #define BUNDLES_MAX 64
 #define REQUEST_IMAGES_MAX 1024
 #define ID_MAX 64
-#define MODES_MAX 64 /* more than a checkpoint may have (storage) */
+#define MODES_MAX 64 /* more than a checkpoint can have (the limit is in storage) */
 
-/* A mode of a bundle. */
+/* One mode of a bundle. */
 struct served {
 	char name[WASD_MODE_LEN];
 	struct wasd_bundle *bundle;
@@ -36,7 +35,7 @@ struct loaded {
 struct request;
 struct request_kind {
 	const char *type;
-	/* Fills r->x and r->n from the payload. */
+	/* Reads the payload into r->x and sets r->n. */
 	enum wasd_status (*read)(struct request *r, const char *payload, size_t len, struct wasd_err *err,
 	                         const char **code);
 	void (*answer)(struct engine_link *l, const struct request *r, const real *logits);
@@ -47,7 +46,7 @@ struct request {
 	uint32_t seq;
 	const struct served *on;
 	int n, k;
-	const cJSON *json; /* borrowed while reading */
+	const cJSON *json; /* borrowed during read */
 	real *x;
 	int64_t queue_us, decode_us, compute_us;
 };
@@ -57,7 +56,7 @@ struct server {
 	struct loaded bundles[BUNDLES_MAX];
 	int n_bundles;
 	bool team;                /* the thread team has been started */
-	struct wasd_arena *arena; /* where every prediction computes: they come one after the other */
+	struct wasd_arena *arena; /* shared by all predictions, since they never overlap */
 };
 
 static const struct wasd_bundle *bundle_of(const struct request *r)
@@ -97,7 +96,8 @@ static struct served *find_mode(struct loaded *b, const char *name)
 	return NULL;
 }
 
-/* One image of zeros: makes the plan for single images and finds weights that overflow before anyone asks. */
+/* Runs one image of zeros. That makes the plan for single images and detects weights that overflow before the
+ * first request. */
 static enum wasd_status warm(const struct served *m, struct wasd_err *err)
 {
 	int classes = wasd_bundle_classes(m->bundle);
@@ -114,7 +114,7 @@ static enum wasd_status warm(const struct served *m, struct wasd_err *err)
 	return s;
 }
 
-/* Adds a mode; nothing is added when it fails. */
+/* Adds a mode; a failure adds nothing. */
 static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const struct wasd_mode_source *from,
                                   struct wasd_err *err)
 {
@@ -166,7 +166,7 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 	struct wasd_err err = {0};
 	if (j)
 		wasd_prepare_add(j, wasd_bundle_prepare(any));
-	if (engine_send(s->link, j, &err)) /* too many class names for a frame */
+	if (engine_send(s->link, j, &err)) /* fails if the class names do not fit into a frame */
 		engine_error(s->link, re, &err, NULL);
 }
 
@@ -207,7 +207,7 @@ static void on_load(struct server *s, struct wasd_frame *m)
 	struct loaded b = {0};
 	struct wasd_err err = {0};
 	const char *id = engine_need_string(m->json, "bundle");
-	struct loaded *there = find(s, id); /* the same checkpoint again is the same bundle */
+	struct loaded *there = find(s, id); /* the same checkpoint has the same bundle */
 	if (!there && load(s, m, id, &b, &err)) {
 		drop(&b);
 		engine_error(s->link, m->seq, &err, NULL);
@@ -233,7 +233,7 @@ static void on_unload(struct server *s, struct wasd_frame *m)
 
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
 
-/* The checkpoint and its mode file came as one. A mode of that name that is there already gives way. */
+/* The checkpoint and its mode file come in one payload. The new mode replaces an existing one of the same name. */
 static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m, struct loaded *b, const char *name,
                                     struct wasd_err *err)
 {
@@ -313,7 +313,7 @@ static enum wasd_status take_images(struct request *r, int n, struct wasd_err *e
 	return r->x ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "%d images", n);
 }
 
-/* Encoded images, one after the other; "sizes" says where each ends. */
+/* Reads encoded images, stored back to back; "sizes" has the length of each. */
 static enum wasd_status read_images(struct request *r, const char *payload, size_t len, struct wasd_err *err,
                                     const char **code)
 {
@@ -347,7 +347,7 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 	return s;
 }
 
-/* n images as float32, already normalised. */
+/* Reads n images as float32, already normalised. */
 static enum wasd_status read_tensor(struct request *r, const char *payload, size_t len, struct wasd_err *err,
                                     const char **code)
 {
@@ -387,7 +387,7 @@ static void send_or_error(struct engine_link *l, uint32_t re, cJSON *j, const vo
 		engine_error(l, re, &err, NULL);
 }
 
-/* The k likeliest classes, by softmax over the logits. */
+/* The k most likely classes, by softmax over the logits. */
 static cJSON *top_json(const struct wasd_bundle *b, const real *logit, int k)
 {
 	int classes = wasd_bundle_classes(b);
@@ -399,7 +399,7 @@ static cJSON *top_json(const struct wasd_bundle *b, const real *logit, int k)
 		sum += exp((double)logit[c] - top);
 	int last = -1;
 	for (int i = 0; i < k && i < classes; i++) {
-		/* The next in the order (logit falling, index rising) after `last`. */
+		/* Find the class that follows `last` in order of falling logit, then rising index. */
 		int best = -1;
 		for (int c = 0; c < classes; c++) {
 			bool after = last < 0 || logit[c] < logit[last] || (logit[c] == logit[last] && c > last);
@@ -540,7 +540,7 @@ int cmd_infer(int argc, char **argv)
 		fprintf(stderr, "wasd-engine infer: %s\n", s ? err.msg : "out of memory");
 		return 1;
 	}
-	/* Ends when the stream does: link.c then ends the process. */
+	/* The loop does not return: when the stream ends, link.c ends the process. */
 	for (;;) {
 		struct wasd_frame m;
 		int64_t arrived;

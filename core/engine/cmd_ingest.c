@@ -1,6 +1,6 @@
-/* engine/cmd_ingest.c - wasd-engine ingest: makes uploads and synthetic kinds into dataset files, and previews of them,
- * led by the daemon over descriptor 3 (protocol.h). What it reads is hostile, so it reads under limits: a reader gone
- * wrong costs this process. */
+/* engine/cmd_ingest.c - wasd-engine ingest: makes dataset files from uploads and synthetic kinds, and previews of
+ * them, directed by the daemon over descriptor 3 (protocol.h). Its input may be hostile, so it runs under resource
+ * limits: a decoder that fails takes down only this process. */
 #include "data/image.h"
 #include "engine/commands.h"
 #include "engine/confine.h"
@@ -17,11 +17,11 @@
 
 enum { MAX_FILES = 64, PROGRESS_US = 200000, CPU_RENEW_US = 1000000, CPU_SECONDS = 60, PREVIEW_SIDE = 512 };
 #define ADDRESS_SPACE ((rlim_t)2 << 30)
-#define FILE_SLACK ((rlim_t)256 << 20) /* labels and class names beside the pixels */
+#define FILE_SLACK ((rlim_t)256 << 20) /* for labels and class names, in addition to the pixels */
 
 struct job {
 	struct engine_link *link;
-	int64_t told, renewed; /* wasd_mono_us of the last progress frame and CPU limit */
+	int64_t told, renewed; /* wasd_mono_us of the last progress frame and of the last CPU limit */
 };
 
 /* ---- limits -------------------------------------------------------------------------------------- */
@@ -35,8 +35,8 @@ static void limit(int what, rlim_t soft)
 	}
 }
 
-/* The CPU time that may pass until the next sign of progress: one endless file is ended by SIGXCPU, a large upload is
- * not. */
+/* Sets the CPU time allowed until the next progress: SIGXCPU ends the process on an endless file, but not on a
+ * large upload. */
 static void renew_cpu(void)
 {
 	struct rusage u;
@@ -46,15 +46,15 @@ static void renew_cpu(void)
 
 static void limits_on(size_t max_bytes)
 {
-#ifndef WASD_SANITIZED /* the sanitizer's shadow alone is larger than any limit */
+#ifndef WASD_SANITIZED /* the sanitizer's shadow memory alone exceeds any limit */
 	limit(RLIMIT_AS, ADDRESS_SPACE);
 #endif
-	signal(SIGXFSZ, SIG_IGN); /* write then says EFBIG */
+	signal(SIGXFSZ, SIG_IGN); /* write then fails with EFBIG */
 	limit(RLIMIT_FSIZE, (max_bytes ? max_bytes : WASD_INGEST_MAX_BYTES) + FILE_SLACK);
 	renew_cpu();
 }
 
-/* Our own finished file may be mapped whole. */
+/* Lifts the limits, so that the finished file can be mapped whole. */
 static void limits_off(void)
 {
 	limit(RLIMIT_AS, RLIM_INFINITY);
@@ -113,7 +113,7 @@ static cJSON *culprits_json(const struct wasd_ingest_report *r)
 	return list;
 }
 
-/* told: NULL, or the files at fault. */
+/* told: names the faulty files; may be NULL. */
 static void send_failed(struct engine_link *link, uint32_t re, enum wasd_status s, const struct wasd_err *e,
                         const struct wasd_ingest_report *told)
 {
@@ -152,7 +152,7 @@ static cJSON *done_message(uint32_t re, const struct wasd_dataset *d, const char
 	return m;
 }
 
-/* The result of one making: done, or failed and no file. */
+/* Reports the result of making a dataset: done, or failed with the file removed. */
 static void report(struct engine_link *link, uint32_t re, enum wasd_status s, const char *out, const char *format,
                    const struct wasd_ingest_report *told, struct wasd_err *err)
 {
@@ -162,7 +162,7 @@ static void report(struct engine_link *link, uint32_t re, enum wasd_status s, co
 	if (!s && !(s = wasd_dataset_open(out, &d, err))) {
 		stat(out, &st);
 		s = engine_send(link, done_message(re, d, format, (uint64_t)st.st_size, told),
-		                err); /* too many class names for a frame */
+		                err); /* fails if the class names do not fit into a frame */
 	}
 	wasd_dataset_close(d);
 	if (!s)
@@ -174,7 +174,7 @@ static void report(struct engine_link *link, uint32_t re, enum wasd_status s, co
 
 /* ---- messages ------------------------------------------------------------------------------------ */
 
-/* A member that may be absent: 0 then. */
+/* Reads an optional member; 0 if absent. */
 static uint64_t count_of(const cJSON *m, const char *key)
 {
 	int64_t v = 0;
@@ -194,7 +194,7 @@ static int read_files(const cJSON *m, struct wasd_ingest_file files[MAX_FILES])
 	return n;
 }
 
-/* Members of "options" that are absent have their default. */
+/* Members missing from "options" keep their defaults. */
 static void read_options(const cJSON *j, struct wasd_ingest_opts *o)
 {
 	const char *on_bad = "";
@@ -251,7 +251,7 @@ static void synthetic(struct engine_link *link, const struct wasd_frame *m)
 	report(link, m->seq, s, out, info.format, NULL, &err);
 }
 
-/* Pictures with a side over PREVIEW_SIDE are shrunk, so that every preview fits one frame. */
+/* Shrinks images with a side over PREVIEW_SIDE, so that every preview fits into one frame. */
 static enum wasd_status preview_png(const struct wasd_dataset *d, enum wasd_split split, size_t i, void **png,
                                     size_t *n, struct wasd_err *err)
 {

@@ -1,6 +1,6 @@
-/* engine/cmd_profile.c - wasd-engine profile: one search for a profile of a checkpoint, led by the daemon over
- * descriptor 3 (protocol.h). The dataset is a file of the daemon's own; the checkpoint came from it too, but may once
- * have been an upload. */
+/* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, directed by the daemon over
+ * descriptor 3 (protocol.h). The dataset is one of the daemon's own files. The checkpoint comes from the daemon
+ * too, but may have been uploaded. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"

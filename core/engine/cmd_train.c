@@ -1,8 +1,9 @@
-/* engine/cmd_train.c - wasd-engine train: one job attempt, told and asked over the stream (protocol.h).
+/* engine/cmd_train.c - wasd-engine train: one attempt of a job, directed by the daemon over the stream
+ * (protocol.h).
  *
- * The main thread waits for `start`, trains, and sends what the trainer reports; link.c's thread hears `cancel` and
- * `ack`. At most one checkpoint and one epoch's metrics are unacknowledged; before `done` everything is acknowledged.
- */
+ * The main thread waits for `start`, trains, and sends the trainer's reports; link.c's thread receives `cancel`
+ * and `ack`. At most one checkpoint and one epoch's metrics are unacknowledged at any time, and none when `done`
+ * is sent. */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -20,7 +21,7 @@
 
 #define PROGRESS_US 250000
 #define LOSSES_US 1000000
-#define SLOW_US 1000000 /* what takes longer before the first step is told in the log */
+#define SLOW_US 1000000 /* the log mentions slower steps of the preparation */
 
 struct point {
 	int epoch;
@@ -33,14 +34,14 @@ struct attempt {
 	struct wasd_frame start;
 	const cJSON *spec;
 	struct wasd_dataset *data;
-	struct wasd_payload file; /* the checkpoint to resume or to start from */
+	struct wasd_payload file; /* the checkpoint to resume from or to initialise from */
 	bool is_resume;
 	struct wasd_trainer *trainer;
 	int64_t next_progress, next_losses;
-	enum wasd_train_phase phase;          /* that was said last */
-	struct point points[WASD_LOSSES_MAX]; /* of the loss along the steps, not sent yet */
+	enum wasd_train_phase phase;          /* the last phase reported */
+	struct point points[WASD_LOSSES_MAX]; /* loss points not sent yet */
 	int n_points;
-	uint32_t metrics_seq, checkpoint_seq; /* sent, perhaps not yet acknowledged */
+	uint32_t metrics_seq, checkpoint_seq; /* the last ones sent, possibly not acknowledged */
 };
 
 static bool should_stop(void *ctx)
@@ -72,7 +73,7 @@ static void on_loss(void *ctx, int epoch, uint64_t step, double mean)
 		send_losses(a);
 }
 
-/* The head of a progress message; what has changed is said at once. */
+/* Starts a progress message; a change of phase is sent at once. */
 static cJSON *progress_json(struct attempt *a, enum wasd_train_phase phase, uint32_t done, uint32_t total)
 {
 	a->phase = phase;
@@ -112,7 +113,7 @@ static void on_progress(void *ctx, const struct wasd_train_progress *p)
 	engine_send(a->link, j, NULL);
 }
 
-/* Numbers as a JSON object; what JSON cannot say is null there and named in nonfinite (may be NULL). */
+/* Converts numbers to a JSON object. NaN and infinite values become null and are named in nonfinite (may be NULL). */
 static cJSON *values_json(const struct wasd_train_metrics *m, cJSON *nonfinite)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -186,7 +187,7 @@ static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 
 /* ---- start ------------------------------------------------------------------------------------------------- */
 
-/* Maps the checkpoint that came with `start`, if one did, and compares its digest. */
+/* Maps the checkpoint that came with `start`, if any, and compares its digest. */
 static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 {
 	if (a->start.fd < 0)
@@ -198,7 +199,7 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	                               "checkpoint to start from", err);
 }
 
-/* limits.memory_mb bounds private memory: what RLIMIT_DATA counts. Mapped datasets and memory files stay out of it. */
+/* limits.memory_mb bounds private memory, which RLIMIT_DATA counts. Mapped datasets and memory files do not count. */
 static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *err)
 {
 	const cJSON *limits = wasd_json_get(a->spec, "limits");
@@ -206,7 +207,7 @@ static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *e
 	if (!limits || !wasd_json_i64(limits, "memory_mb", &mb) || mb <= 0)
 		return WASD_OK;
 #ifdef WASD_SANITIZED
-	return WASD_OK; /* a sanitizer's own shadow would count; the trainer still compares its plan with the limit */
+	return WASD_OK; /* a sanitizer's shadow memory would count; the trainer still compares its plan with the limit */
 #endif
 	rlim_t n = (rlim_t)mb << 20;
 	return setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}) ? wasd_fail_errno(err, errno, "limits.memory_mb") : WASD_OK;

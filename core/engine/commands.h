@@ -1,5 +1,5 @@
-/* engine/commands.h - the commands of wasd-engine, one per file; main.c has the table. argv[0] is the command's own
- * name. Each returns the exit status: 0, 1 after a message on stderr, 2 for wrong usage. */
+/* engine/commands.h - the commands of wasd-engine, one per file; main.c has the table. argv[0] is the name of the
+ * command. Each returns the exit status: 0, 1 after a message on stderr, 2 for wrong usage. */
 #ifndef WASD_ENGINE_COMMANDS_H
 #define WASD_ENGINE_COMMANDS_H
 
@@ -18,10 +18,11 @@ int cmd_capabilities(int argc, char **argv);
 /* "bench profile": argv[0] is "profile". */
 int bench_profile(int argc, char **argv);
 
-/* Of a request with a "spec", what its process would find wrong at its start; see check.c. *out is the caller's. */
+/* Checks a request that has a "spec" for what would fail when its process starts; see check.c. The caller owns
+ * *out. */
 enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err *err);
 
-/* A job spec's "model" object from a file that holds it or the whole spec. *model is the caller's. */
+/* Reads a job spec's "model" object from a file that holds the object or a whole spec. The caller owns *model. */
 enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err);
 
 #endif

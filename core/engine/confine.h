@@ -1,9 +1,9 @@
-/* engine/confine.h - what a process that reads files of strangers gives up first. */
+/* engine/confine.h - drops the privileges of a process before it reads untrusted files. */
 #ifndef WASD_ENGINE_CONFINE_H
 #define WASD_ENGINE_CONFINE_H
 
-/* What a decoder never needs and an intruder would: other programs, the network, other processes. They fail with EPERM
- * in every thread from here on. A kernel without seccomp leaves the process as it is. */
+/* Blocks what an intruder would need and a decoder does not: starting programs, the network, access to other
+ * processes. These calls then fail with EPERM in every thread. On a kernel without seccomp the call has no effect. */
 void engine_confine(void);
 
 #endif

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define INBOX 256
-#define ACKS 32 /* acknowledgements not yet asked for; at most a few frames are ever outstanding */
+#define ACKS 32 /* acknowledgements kept for their waiters; at most a few are outstanding */
 
 struct engine_link {
 	struct wasd_wire *wire;
@@ -23,7 +23,7 @@ struct engine_link {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	atomic_bool cancelled, closing;
-	/* below: under lock */
+	/* protected by lock */
 	struct {
 		struct wasd_frame msg;
 		int64_t when;
@@ -44,7 +44,8 @@ _Noreturn void engine_protocol_error(const char *fmt, ...)
 	_exit(WASD_ENGINE_EXIT_PROTOCOL);
 }
 
-/* Nobody is there to be told anything: end without running exit handlers under the compute thread's feet. */
+/* The daemon has gone, so nothing can be reported. Exits without exit handlers, which would free what the compute
+ * thread still uses. */
 static _Noreturn void daemon_is_gone(void)
 {
 	_exit(0);
@@ -71,7 +72,7 @@ static void note_ack(struct engine_link *l, const struct wasd_frame *m)
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* What is heard at once, on the reader's thread, also while the compute thread works. */
+/* The reader's thread handles these at once, even while the compute thread works. */
 static const struct engine_handler notes[] = {
 	{"cancel", note_cancel},
 	{"ack", note_ack},
@@ -85,7 +86,7 @@ static const struct engine_handler *find(const struct engine_handler *handlers, 
 	return NULL;
 }
 
-/* Queues m, keeping the heartbeat while the compute thread is behind. */
+/* Queues m. While the inbox is full it waits and keeps up the heartbeat. */
 static void enqueue(struct engine_link *l, const struct wasd_frame *m)
 {
 	pthread_mutex_lock(&l->lock);
@@ -147,7 +148,7 @@ static enum wasd_status say_hello(struct engine_link *l, enum wasd_role role, st
 
 enum wasd_status engine_link_open(enum wasd_role role, struct engine_link **out, struct wasd_err *err)
 {
-	/* A back-stop to the end of the stream: a process stopped in a long computation still goes with its parent. */
+	/* A backstop for the end of the stream: a process stopped in a long computation still dies with its parent. */
 	pid_t parent = getppid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -186,7 +187,7 @@ void engine_link_close(struct engine_link *l)
 	atomic_store(&l->closing, true);
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
-	pthread_join(l->thread, NULL); /* at the latest with the next heartbeat */
+	pthread_join(l->thread, NULL); /* returns with the next heartbeat at the latest */
 	for (; l->count; l->count--, l->head++)
 		wasd_frame_done(&l->inbox[l->head % INBOX].msg);
 	wasd_wire_destroy(l->wire);

@@ -1,4 +1,4 @@
-/* engine/main.c - wasd-engine: everything that computes or decodes, one short-lived process per task. */
+/* engine/main.c - wasd-engine: all computing and decoding, in one short-lived process per task. */
 #include "engine/commands.h"
 #include "wasd/base.h"
 #include "wasd/cpu.h"
@@ -35,7 +35,7 @@ static void usage(FILE *f)
 
 int main(int argc, char **argv)
 {
-	/* Before anything else, since it may start this program anew with the BLAS kernels that fit the CPU. */
+	/* Must come first: it may restart this program with the BLAS kernels that fit the CPU. */
 	wasd_cpu_prepare(argv, NULL);
 	const char *name = argc > 1 ? argv[1] : "";
 	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {

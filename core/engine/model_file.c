@@ -1,4 +1,4 @@
-/* engine/model_file.c - a network from a file, for the commands that need no daemon. */
+/* engine/model_file.c - reads a network from a file, for the commands that need no daemon. */
 #include "engine/commands.h"
 
 enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err)
