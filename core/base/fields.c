@@ -1,5 +1,5 @@
-/* base/fields.c - what can be asked of a row (wasd/spec.h): its range in words, its default as numbers, its JSON form;
- * and reading by it (fields.h). */
+/* base/fields.c - functions on one row (wasd/spec.h): its range in words, its default as numbers, its JSON form;
+ * and reading members by a row (fields.h). */
 #include "base/fields.h"
 
 #include <assert.h>
@@ -138,7 +138,7 @@ static bool describe(const struct wasd_field *f, const char *type, cJSON *o)
 cJSON *wasd_field_to_json(const struct wasd_field *f)
 {
 	cJSON *o = cJSON_CreateObject();
-	/* Of an option that is no plain value the row's owner alone says what it may be. */
+	/* Only plain values have a type here; of other options, only the row's owner knows the form. */
 	bool plain = !f->form && f->type < WASD_OBJECT;
 	if (o && cJSON_AddStringToObject(o, "name", f->name) && describe(f, plain ? type_names[f->type] : "form", o))
 		return o;
@@ -150,7 +150,7 @@ cJSON *wasd_field_to_json(const struct wasd_field *f)
 
 #define PATH 128
 
-/* Where the members of a row's sub stand. */
+/* Writes the path at which the members of a row's sub are. */
 static void inside(char out[PATH], const char *at, const struct wasd_field *f)
 {
 	snprintf(out, PATH, "%s/%s%s", at, f->name, f->type == WASD_LIST ? "/N" : "");

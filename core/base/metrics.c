@@ -1,4 +1,4 @@
-/* base/metrics.c - the numbers that a run reports for every epoch. */
+/* base/metrics.c - the metrics that a run reports every epoch. */
 #include "wasd/spec.h"
 
 #include <string.h>

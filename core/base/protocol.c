@@ -1,4 +1,4 @@
-/* base/protocol.c - the table of messages (wasd/protocol.h), and the check of frames against it. */
+/* base/protocol.c - the message table (wasd/protocol.h), and the check of frames against it. */
 #include "wasd/protocol.h"
 #include "wasd/tensor.h"
 #include <math.h>
@@ -66,27 +66,27 @@ static const char *const checkpoint_reasons[] = {"epoch", "cancel", "final", NUL
 static const char *const splits[] = {"train", "test", "val", NULL};
 
 static const struct wasd_message rows[] = {
-	/* ---- every engine process. stderr is a pipe to the daemon, only for crashes; the end of the stream ends the
-     * process at once ---- */
+	/* ---- every engine process. stderr is a pipe to the daemon, used only for crashes; the end of the stream ends
+     * the process at once ---- */
 	{"hello", ALL, WASD_ENGINE,
      .members = {CHOICE("role", role_names), INTEGER("pid", 1, INT32_MAX), NAME("version"), NAME("build"),
                  OBJECT("fingerprint")}},
 	{"heartbeat", ALL, WASD_ENGINE, .answer = NULL},
 	{"log", ALL, WASD_ENGINE, .members = {CHOICE("level", levels), STRING("text")}},
-	/* The answer to a question that failed. code: the API's error code, if the status does not say enough. */
+	/* The answer to a question that failed. code: the API's error code, if the status is not specific enough. */
 	{"error", INFER | INGEST | CONVERT | CHECK, WASD_ENGINE,
      .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
 	{"cancel", TRAIN | INGEST | PROFILE, WASD_DAEMON, .answer = NULL},
 
-	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to resume from (with "resume"), or to take
-     * the initial weights from ---- */
+	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to resume from (with "resume") or to
+     * initialise the weights from ---- */
 	{"start", TRAIN, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE_OR_NONE,
      .members = {NAME("job"), INTEGER("attempt", 1, INTEGER_MAX), OBJECT("spec"), STRING("dataset"), THREADS,
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
                  OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX),
                  OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
-	/* Metrics or checkpoint of frame seq are durable. The engine continues meanwhile, with at most one of each
-     * unacknowledged. */
+	/* The metrics or the checkpoint of frame seq are durable. The engine continues meanwhile, with at most one of
+     * each unacknowledged. */
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},
 	{"started", TRAIN, WASD_ENGINE,
      .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"),
@@ -143,8 +143,8 @@ static const struct wasd_message rows[] = {
 	{"profiled", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("name"), COUNT("macs"), COUNT("bytes")}},
 	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("name")}},
 	{"unprofiled", INFER, WASD_ENGINE, .members = {RE}},
-	/* Encoded images, one after the other; sizes: the bytes of each. If one cannot be decoded, the answer is the error
-     * bad_image at "/images/I", and there are no results for the others. */
+	/* Encoded images, stored back to back; sizes: the bytes of each. If one cannot be decoded, the answer is the
+     * error bad_image at "/images/I", without results for the others. */
 	{"classify",
      INFER,
      WASD_DAEMON,
@@ -163,7 +163,7 @@ static const struct wasd_message rows[] = {
 	{"inferred", INFER, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK,
      .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
 
-	/* ---- wasd-engine ingest: one upload, or previews of data sets ---- */
+	/* ---- wasd-engine ingest: one upload, or previews of datasets ---- */
 	/* options, all optional: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437", "fit",
      * "background", "orientation" */
 	{"ingest", INGEST, WASD_DAEMON,
@@ -184,8 +184,8 @@ static const struct wasd_message rows[] = {
 	{"preview", INGEST, WASD_DAEMON, "previewed", .members = {STRING("path"), CHOICE("split", splits), COUNT("index")}},
 	{"previewed", INGEST, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK, .members = {RE, COUNT("label"), STRING("class")}},
 
-	/* ---- wasd-engine convert: checkpoints and the files of other programs. The result is written whole to "out";
-     * nothing is left there after an error ---- */
+	/* ---- wasd-engine convert: exports checkpoints to the formats of other programs, and imports those. The
+     * complete result is written to "out"; an error leaves no file there ---- */
 	{"export",
      CONVERT,
      WASD_DAEMON,
@@ -208,16 +208,16 @@ static const struct wasd_message rows[] = {
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 
-	/* ---- wasd-engine check: what is asked before anything is computed ---- */
+	/* ---- wasd-engine check: questions that need no computation ---- */
 	/* The tables of core: GET /v1/capabilities. */
 	{"list", CHECK, WASD_DAEMON, .answer = "listed"},
 	{"listed", CHECK, WASD_ENGINE, .members = {RE, OBJECT("tables")}},
-	/* was: left out or null is the network's own. */
+	/* was absent or null: the network's own default. */
 	{"describe", CHECK, WASD_DAEMON, "described",
      .members = {OBJECT("model"), OPTIONAL(ANY, "was"), ARRAY("input", 3, 3), INTEGER("classes", 0, 1 << 20)}},
 	{"described", CHECK, WASD_ENGINE, .members = {RE, OBJECT("network")}},
-	/* dataset: of a prepared file below the folder data. Without it only the profiles are checked, for images of
-     * that input and that number of classes. An error at a profile is at "/profiles/N/...". */
+	/* dataset: a prepared file below the folder data. Without it only the profiles are checked, for images of the
+     * given input and number of classes. The pointer of an error in a profile is "/profiles/N/...". */
 	{"check", CHECK, WASD_DAEMON, "checked",
      .members = {OBJECT("spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
                  OPTIONAL(ARRAY, "input", .min = 3, .max = 3), OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
@@ -356,7 +356,7 @@ enum wasd_status wasd_message_check(const struct wasd_message *row, const cJSON 
 
 /* ---- building ---- */
 
-/* Adds one member of kind `kind`; its argument is consumed from ap even if ok is false. */
+/* Adds one member of kind `kind`; consumes its argument from ap even if ok is false. */
 static bool add(cJSON *m, const char *name, char kind, bool may_lack, va_list ap, bool ok)
 {
 	switch (kind) {

@@ -22,7 +22,7 @@ static const char *mode_at(int i)
 
 static const char *const directions[] = {"max", "min", NULL};
 
-/* The goal of a run: members of "keep" and "early_stop". */
+/* Members of "keep" and "early_stop": the metric and its direction. */
 #define GOAL \
 	{"metric", WASD_CHOICE, "\"val_acc_aom\"", .choice_at = goal_at, .summary = "the metric that decides"}, \
 	{ \
