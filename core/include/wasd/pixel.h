@@ -1,4 +1,4 @@
-/* wasd/pixel.h - how a pixel becomes a number: one rule for training, serving and the API. */
+/* wasd/pixel.h - the conversion of a pixel to a number: one rule for training, serving and the API. */
 #ifndef WASD_PIXEL_H
 #define WASD_PIXEL_H
 
