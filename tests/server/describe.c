@@ -1,5 +1,5 @@
-/* What the engine says of itself, of a network and of a job, asked of a process that answers well, with an error, with
- * rubbish, too late or never: the question gets its status, and the next one an answer. */
+/* Questions about the engine, a network and a job. The process that answers them answers well, with an error, with
+ * garbage, too late or never: each question gets the right status, and the next one gets an answer. */
 #include "check.h"
 #include "fake_engine.h"
 #include "log.h"
@@ -60,12 +60,12 @@ static void tables_networks_and_jobs(void)
 	CHECK_MSG(start(engine_path, 60000, &err) == WASD_OK, "%s", err.msg);
 	CHECK(wasd_json_str(api.capabilities(api.self), "of", &s) && !strcmp(s, "the fake"));
 	CHECK(answers());
-	/* A job, whose question has the data directory; the answer's warnings are the caller's. */
+	/* The question about a job names the data directory; the caller owns the warnings of the answer. */
 	CHECK_INT(ask(wasd_message(NULL, "spec:j dataset:s", cJSON_CreateObject(), "d.wds"), &out, &err), WASD_OK);
 	const cJSON *first = cJSON_GetArrayItem(wasd_json_get(out, "warnings"), 0);
 	CHECK(cJSON_IsString(first) && !strcmp(first->valuestring, "/data/d.wds"));
 	cJSON_Delete(out);
-	/* An error keeps its status, pointer and message. */
+	/* An error reaches the caller with its status, pointer and message. */
 	out = NULL;
 	CHECK_INT(ask(network("refuse"), &out, &err), WASD_EINVAL);
 	CHECK(!out);
@@ -82,7 +82,7 @@ static void a_process_that_fails_is_replaced(void)
 		{"crash", "the engine E gave no answer: its process ended"},
 		{"hang", "the engine E gave no answer: the answer did not come in time"},
 		{"rubbish", "the engine E gave no answer: its process ended"},
-		{"another", "the engine E gave no answer: its process ended"}, /* the answer to another question */
+		{"another", "the engine E gave no answer: its process ended"}, /* answers another question */
 	};
 	struct wasd_err err = {0};
 	CHECK_MSG(start(engine_path, 5000, &err) == WASD_OK, "%s", err.msg);

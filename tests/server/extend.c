@@ -1,13 +1,13 @@
-/* A message between the daemon and an engine that the program does not have: one row and one handler on the end that
- * receives it, in either direction. Where it breaks its row it is refused by name on both ends. The first half is the
- * example of web/docs/extending.md. */
+/* A new message between the daemon and an engine: one row and one handler on the receiving end, in either
+ * direction. A message that breaks its row is refused by name on both ends. The first half is the example of
+ * web/docs/extending.md. */
 #include "check.h"
 #include "fake_engine.h"
 #include "log.h"
 #include "process/task.h"
 #include "wasd/cond.h"
 
-/* ---- the example: a training process says how warm the processor is, and is told how hard to work ---- */
+/* ---- the example: a training process reports the processor's temperature and receives its share of the work ---- */
 
 static const struct wasd_message temperature = {
 	.type = "temperature",
@@ -26,8 +26,8 @@ const struct wasd_message *const wasd_message_more[] = {&temperature, &pace, NUL
 struct warm {
 	struct supervisor *sup;
 	struct task task;
-	double celsius, share; /* share: what is answered */
-	const char *how;       /* what the engine does */
+	double celsius, share; /* share: the answer */
+	const char *how;       /* fault of the engine */
 	pthread_mutex_t lock;
 	pthread_cond_t over;
 	bool ended;
@@ -42,7 +42,7 @@ static enum wasd_status on_temperature(void *self, struct wasd_frame *m, struct 
 	return WASD_OK;
 }
 
-/* ---- a kind of task that takes it, and one that does not ---- */
+/* ---- a kind of task that handles the message, and one that does not ---- */
 
 static void ended(void *self, const struct task_end *end)
 {
@@ -122,7 +122,7 @@ static _Noreturn void engine(void)
 	    strcmp(err.msg, "message temperature: \"celsius\" must be there"))
 		_exit(2);
 	fake_say("{\"type\":\"temperature\",\"celsius\":71.5}");
-	/* The handler of this end. */
+	/* The handler on the engine's end. */
 	double share = -1;
 	m = fake_hear(-1, true);
 	if (!m.type || strcmp(m.type, "pace") || !wasd_json_num(m.json, "share", &share))
@@ -154,7 +154,7 @@ static void is_refused_by_name(void)
 	} rows[] = {
 		{"hot", &warm_kind, 0.25, "message temperature: \"celsius\" must be a finite number"},
 		{"early", &warm_kind, 0.25, "temperature before it was started"},
-		{"well", &deaf_kind, 0.25, "unknown message temperature"}, /* without its handler */
+		{"well", &deaf_kind, 0.25, "unknown message temperature"}, /* has no handler for it */
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct warm w = {.share = rows[i].share, .how = rows[i].how};
@@ -165,13 +165,13 @@ static void is_refused_by_name(void)
 		CHECK(w.celsius == 0);
 		task_done(&w.task);
 	}
-	/* What the daemon's end would send broken never leaves it: the process sees the end of its stream. */
+	/* A broken message of the daemon is never sent; the process sees the end of its stream. */
 	struct warm w = {.share = 7, .how = "well"};
 	kind = &warm_kind;
 	run(&w);
 	CHECK_MSG(w.task.end.outcome == TASK_ENDED_CRASHED && !w.task.end.said, "%s", w.task.end.how.reason);
 	task_done(&w.task);
-	/* It is of its role and direction alone. */
+	/* The row is valid only for its role and direction. */
 	CHECK(wasd_message_find(WASD_ROLE_TRAIN, WASD_ENGINE, "temperature") == &temperature);
 	CHECK(!wasd_message_find(WASD_ROLE_TRAIN, WASD_DAEMON, "temperature"));
 	CHECK(!wasd_message_find(WASD_ROLE_INFER, WASD_ENGINE, "temperature"));

@@ -1,7 +1,7 @@
-/* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine: argv[1] is
- * then train, infer, ingest or profile. What to do wrong comes with the work: the job's spec ("fault"),
- * the first word of the checkpoint that infer loads, the name of the dataset or of the profile; faults before the first
- * message come from a file named after the parent's process id. */
+/* fake_engine.h - an engine process that misbehaves on demand. The test program starts itself as the engine:
+ * argv[1] is then train, infer, ingest or profile. The work names the fault: the job's spec ("fault"), the first
+ * word of the checkpoint that infer loads, the name of the dataset or of the profile. Faults that precede the
+ * first message come from a file named after the parent's process id. */
 #ifndef TESTS_FAKE_ENGINE_H
 #define TESTS_FAKE_ENGINE_H
 
@@ -19,13 +19,13 @@
 
 static void fault_file(char path[64], int pid)
 {
-	snprintf(path, 64, P_tmpdir "/wasd-test-fault-%d", pid); /* an engine has no TMPDIR of its parent's */
+	snprintf(path, 64, P_tmpdir "/wasd-test-fault-%d", pid); /* an engine does not inherit TMPDIR */
 }
 
 static struct wasd_wire *fw;
 static enum wasd_role fake_role;
 
-/* Sends a message whatever the table says of it. */
+/* Sends a message without checking it against the table. */
 static void fake_break(cJSON *j, const void *bin, size_t n, int fd)
 {
 	if (!j || wasd_wire_send(fw, j, bin, n, fd, NULL, NULL) != WASD_OK)
@@ -33,8 +33,8 @@ static void fake_break(cJSON *j, const void *bin, size_t n, int fd)
 	cJSON_Delete(j);
 }
 
-/* Sends a message of the table. One that breaks its row is a mistake of the test: fake_break is for those that mean to.
- */
+/* Sends a message of the table. A message that breaks its row is an error of the test; fake_break sends those on
+ * purpose. */
 static void fake_send(cJSON *j, const void *bin, size_t n, int fd)
 {
 	struct wasd_err err = {.msg = "not a message of this role"};
@@ -67,7 +67,7 @@ static void fake_raw(const void *p, size_t n)
 		_exit(0);
 }
 
-/* The header of a frame with a right checksum over a body that it says nothing about. */
+/* Sends a frame whose header has a correct or wrong checksum and does not otherwise match the body. */
 static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
 {
 	unsigned char h[24] = {'W', 'A', 'S', 'D', 1, 0};
@@ -85,7 +85,8 @@ static void fake_hello(const char *role, const char *version)
 	    role, (int)getpid(), version);
 }
 
-/* The next message, with heartbeats while none comes; ends with the stream. ms: at most so long (then type is NULL). */
+/* Waits for the next message and sends heartbeats meanwhile; exits at the end of the stream. ms: the longest wait,
+ * after which type is NULL. */
 static struct wasd_frame fake_hear(int ms, bool beat)
 {
 	struct wasd_frame m = {.fd = -1};
@@ -102,7 +103,7 @@ static struct wasd_frame fake_hear(int ms, bool beat)
 
 static void fake_checkpoint(int epoch, const char *sha_or_null, int kind)
 {
-	/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor */
+	/* kind 0: correct; 1: not sealed; 2: shorter than announced; 3: without a descriptor */
 	char data[4096], sha[WASD_SHA256_HEX], text[600];
 	memset(data, 'a' + epoch, sizeof data);
 	wasd_sha256_of(data, sizeof data, sha);
@@ -166,7 +167,7 @@ static _Noreturn void fake_epochs(int from, int to)
 	"{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}"
 #define IS(name) (!strcmp(fault, name))
 
-/* What a training process does after it was told by m. */
+/* Trains as the message m asks, with the fault that it names. */
 static _Noreturn void fake_attempt(const struct wasd_frame *m)
 {
 	const char *fault = "good", *id = "";
@@ -307,7 +308,7 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 			_exit(0);
 		}
 	}
-	/* Dies after its first epoch in the first two attempts, and must then be handed that epoch's checkpoint. */
+	/* Dies after its first epoch in the first two attempts; the next attempt must receive that epoch's checkpoint. */
 	if (IS("flaky")) {
 		if (attempt == 1) {
 			fake_metrics(1);
@@ -321,7 +322,8 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 			fake_epochs(2, 2);
 		_exit(9);
 	}
-	/* Dies with its last checkpoint stored, then with its end said; only the third attempt exits as it should. */
+	/* Dies first with its last checkpoint stored, then after sending "done"; only the third attempt exits
+	 * normally. */
 	if (IS("late")) {
 		if (attempt == 1) {
 			fake_metrics(2);
@@ -363,7 +365,7 @@ static _Noreturn void fake_train(void)
 	fake_attempt(&m);
 }
 
-/* An answer in a memory file of `bytes`, the floats 0, 1, 2, ..., and what may be wrong with it. */
+/* Answers with a memory file of `bytes` that holds the floats 0, 1, 2, ...; kind: its fault. */
 enum bulk { BULK_GOOD, BULK_UNSEALED, BULK_SHORT, BULK_NO_BYTES, BULK_TOO_BIG, BULK_AND_BIN, BULK_TO_NOBODY };
 static void fake_bulk(uint32_t re, size_t bytes, enum bulk kind)
 {
@@ -412,7 +414,7 @@ static _Noreturn void fake_infer(void)
 				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}",
 				    m.seq, bundle);
 		} else if (!strcmp(m.type, "profile")) {
-			/* The overlay begins with the profile's word. */
+			/* The overlay begins with the profile's fault. */
 			int64_t bytes = 0, n = 0;
 			const char *name = "";
 			char overlay[64] = "";
@@ -435,7 +437,7 @@ static _Noreturn void fake_infer(void)
 		} else if (!strcmp(m.type, "infer")) {
 			SAY("{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":2,\"macs\":1,\"timing_us\":{}}", m.seq);
 		} else {
-			/* classify: k says what happens */
+			/* classify: k selects the fault */
 			int64_t k = 0;
 			wasd_json_i64(m.json, "k", &k);
 			if (k == 66)
@@ -459,7 +461,7 @@ static _Noreturn void fake_infer(void)
 	}
 }
 
-/* One that is right, and ones that each break a limit. */
+/* Valid remarks, and remarks that each exceed one limit. */
 static const char *fake_remarks(const char *name)
 {
 	static char text[1800];
@@ -523,8 +525,8 @@ static _Noreturn void fake_ingest(void)
 	fake_linger(true);
 }
 
-/* kind 0: as it should be; 1: not sealed; 2: shorter than said; 3: without a descriptor; 4: larger than is taken; 5:
- * another digest. */
+/* kind 0: correct; 1: not sealed; 2: shorter than announced; 3: without a descriptor; 4: larger than the limit; 5:
+ * wrong digest. */
 static void fake_overlay(const char *word, int kind, const char *info)
 {
 	char sha[WASD_SHA256_HEX], text[1200];
@@ -618,7 +620,7 @@ static _Noreturn void fake_profile(void)
 		fake_overlay(name, 0, FAKE_INFO);
 		_exit(0);
 	}
-	/* Searches until the test makes the file of faults. */
+	/* Searches until the test creates the file of faults. */
 	fault_file(path, getppid());
 	while (IS("slow") && access(path, F_OK)) {
 		struct wasd_frame none = fake_hear(100, true);
@@ -628,7 +630,7 @@ static _Noreturn void fake_profile(void)
 	_exit(0);
 }
 
-/* Becomes the engine when started as one. */
+/* Runs the engine if this process was started as one. */
 static void fake_engine_main(int argc, char **argv)
 {
 	if (argc != 2)

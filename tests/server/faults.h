@@ -1,6 +1,6 @@
-/* tests/server/faults.h - the daemon's parts over an engine that does everything wrong (fake_engine.h): what the
- * programs faults_*.c share. Whatever it does, the rows end as they should, nothing of what it made up is stored, and
- * the daemon's side goes on. */
+/* tests/server/faults.h - shared by the programs faults_*.c: runs the daemon's parts with a misbehaving engine
+ * (fake_engine.h). Whatever the engine does, the rows reach the right end state, nothing invalid is stored, and
+ * the daemon keeps running. */
 #ifndef TESTS_SERVER_FAULTS_H
 #define TESTS_SERVER_FAULTS_H
 
@@ -15,9 +15,9 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-/* PATIENCE is for limits that only bound a failure, and a machine that stalls for seconds is not one. */
+/* PATIENCE scales timeouts that only bound a failure; a machine that stalls for seconds must not fail a test. */
 #ifdef WASD_SANITIZED
-enum { SLOWER = 4 }; /* what promised times are multiplied by: sanitizers make everything slower */
+enum { SLOWER = 4 }; /* factor for promised times: sanitizers make everything slower */
 #else
 enum { SLOWER = 1 };
 #endif
@@ -30,7 +30,7 @@ static struct serving *serving;
 static struct ingest *ingest;
 static struct profiles *profiles;
 static char dir[64], engine[128];
-static int aside_ms = 600000; /* for start */
+static int aside_ms = 600000; /* used by start */
 
 __attribute__((unused)) static void profiles_changed(void *ctx)
 {
@@ -92,7 +92,7 @@ __attribute__((unused)) static void start(int workers)
 	snprintf(engine, sizeof engine, "%s/engine", dir);
 	CHECK(symlink(self, engine) == 0);
 	start_parts(workers);
-	/* A dataset to train on: nobody here opens it. */
+	/* A dataset for training; nothing here opens it. */
 	struct storage_dataset d = {0};
 	bool existing;
 	char path[128];
@@ -178,7 +178,7 @@ __attribute__((unused)) static void submit(const char *fault, int retries, const
 	submit_with(fault, retries, limits, "", id);
 }
 
-/* Until the job is in one of the states (comma list) and, when that is a final one, its worker is free again. */
+/* Waits until the job is in one of the states (comma list) and, if that state is final, until its worker is free. */
 __attribute__((unused)) static struct storage_job wait_state(const char *id, const char *states, int ms)
 {
 	struct storage_job j = {0};
@@ -206,14 +206,14 @@ __attribute__((unused)) static size_t points(const char *id)
 	return n;
 }
 
-/* A finished job whose checkpoint begins with that word. */
+/* Creates a finished job whose checkpoint begins with the given word. */
 __attribute__((unused)) static void make_ckpt(const char *word, char ckpt[32])
 {
 	char id[48], data[64] = "", sha[WASD_SHA256_HEX];
 	struct wasd_err err = {0};
 	int64_t attempt;
 	char *resume = NULL;
-	sched_drain(jobs); /* this job is not for the scheduler */
+	sched_drain(jobs); /* keeps the scheduler from taking this job */
 	submit("good", 0, "", id);
 	CHECK_INT(storage_attempt_start(db, id, &attempt, &resume, &err), WASD_OK);
 	CHECK_INT(storage_attempt_running(db, id, attempt, 1, "{}", &err), WASD_OK);
@@ -273,7 +273,7 @@ __attribute__((unused)) static void profile_becomes(const char *ckpt, const char
 	storage_profile_done(&p);
 }
 
-/* Kills the engine process of that role. */
+/* Kills the engine process of the given role. */
 __attribute__((unused)) static void kill_engine(const char *role)
 {
 	cJSON *all = supervisor_processes(sup);

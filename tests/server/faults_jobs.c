@@ -1,4 +1,4 @@
-/* Training attempts and ingest against an engine that does everything wrong. */
+/* Training attempts and ingest with a misbehaving engine. */
 #include "faults.h"
 #include "stopwatch.h"
 
@@ -91,7 +91,7 @@ static void retries(void)
 {
 	char id[48];
 	start(1);
-	/* Goes on from its checkpoint. */
+	/* Resumes from its checkpoint. */
 	submit("flaky", 2, "", id);
 	struct storage_job j = wait_state(id, "failed,completed", 8000);
 	CHECK_STR(j.state, "completed");
@@ -105,14 +105,14 @@ static void retries(void)
 	CHECK_INT(resumed, 2);
 	storage_attempt_list_done(&a);
 	CHECK_INT(points(id), 4);
-	/* Never works: three attempts and no more. */
+	/* Always crashes: three attempts and no more. */
 	submit("segv", 2, "", id);
 	j = wait_state(id, "failed,completed", 8000);
 	CHECK_STR(j.state, "failed");
 	CHECK_STR(j.reason, "retries_exhausted");
 	CHECK_INT(j.attempt, 3);
 	storage_job_done(&j);
-	/* Not worth another try. */
+	/* Not retried. */
 	submit("nan", 2, "", id);
 	j = wait_state(id, "failed,completed", 3000);
 	CHECK_STR(j.reason, "nan_loss");
@@ -134,7 +134,7 @@ static void floods(void)
 	start(2);
 	submit("row_flood", 0, "", flood);
 	submit("good", 0, "", other);
-	/* Both have a worker; the flood is held back, so the other is done long before it. */
+	/* Both jobs have a worker. The flood is throttled, so the other job finishes long before. */
 	struct storage_job j = {0};
 	int64_t until = wasd_mono_us() + 20000000 * PATIENCE;
 	do {
@@ -173,14 +173,14 @@ static void cancels(void)
 	submit("polite", 0, "", id);
 	submit("polite", 0, "", second);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
-	/* Waiting: at once. */
+	/* A waiting job is cancelled at once. */
 	CHECK_INT(sched_cancel(jobs, second, false, "no more", &err), WASD_OK);
 	struct storage_job j = {0};
 	storage_job_get(db, second, &j, NULL);
 	CHECK_STR(j.state, "cancelled");
 	storage_job_done(&j);
 	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_ESTATE);
-	/* Running: with a checkpoint. */
+	/* A running job saves a checkpoint first. */
 	cJSON *live = NULL;
 	for (int i = 0; i < 500 * PATIENCE && !(live && wasd_json_get(live, "progress")); i++) {
 		cJSON_Delete(live);
@@ -196,7 +196,7 @@ static void cancels(void)
 	struct storage_ckpt c = {0};
 	CHECK_INT(storage_ckpt_pick(db, id, "latest", &c, NULL), WASD_OK);
 	storage_ckpt_done(&c);
-	/* One that does not listen, and ignores SIGTERM too. */
+	/* The process ignores cancel and SIGTERM. */
 	submit("deaf", 0, "", id);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	int64_t t0 = stopwatch_us();
@@ -204,7 +204,7 @@ static void cancels(void)
 	j = wait_state(id, "cancelled", 4000);
 	CHECK(stopwatch_us() - t0 < 3000000 * SLOWER);
 	storage_job_done(&j);
-	/* Killed. */
+	/* Cancelling with kill set kills the process at once. */
 	submit("deaf", 0, "", id);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	t0 = stopwatch_us();
@@ -216,7 +216,7 @@ static void cancels(void)
 	stop();
 }
 
-/* An event of that type of the job has it in its data. */
+/* Whether an event of this type of the job has the text in its data. */
 static bool event_says(const char *id, const char *type, const char *text)
 {
 	struct storage_event_list l = {0};
@@ -315,8 +315,8 @@ static void drain(void)
 	stop();
 }
 
-/* The nth allocation of a whole attempt fails: the job ends or waits, the daemon's side goes on, and the next one runs.
- */
+/* The nth allocation of a whole attempt fails: the job ends or waits, the daemon keeps running, and the next job
+ * runs. */
 static void attempt_without_memory(void)
 {
 	char id[48];

@@ -1,4 +1,4 @@
-/* Searches of profiles that fail, are ended, or go on after a restart. */
+/* Searches for profiles that fail, are ended, or continue after a restart. */
 #include "faults.h"
 
 static void searches(void)
@@ -37,7 +37,7 @@ static void searches(void)
 		CHECK_INT(p.info != NULL, !strcmp(cases[i].state, "ready"));
 		storage_profile_done(&p);
 	}
-	/* Without its data set there is nothing to judge by. */
+	/* A search without its dataset fails. */
 	snprintf(path, sizeof path, "%s/d.wds", dir);
 	unlink(path);
 	ask_for(ckpt, "blind");
@@ -65,7 +65,7 @@ static void searches_that_are_ended(void)
 	double x;
 	start(1);
 	make_ckpt("fine", ckpt);
-	/* One that is deleted ends, and the next has its turn. */
+	/* Deleting a profile ends its search, and the next one starts. */
 	ask_for(ckpt, "slow");
 	ask_for(ckpt, "fine");
 	struct storage_profile p = wait_profile(ckpt, "slow", "searching");
@@ -76,7 +76,7 @@ static void searches_that_are_ended(void)
 	storage_profile_done(&p);
 	profile_becomes(ckpt, "fine", "ready");
 	CHECK(!profiles_progress(profiles, "none", &n, &n, &x));
-	/* The daemon stops: the row stays, and the next start asks again. */
+	/* When the daemon stops, the row stays, and the next start repeats the search. */
 	ask_for(ckpt, "slow");
 	p = wait_profile(ckpt, "slow", "searching");
 	wait_progress(p.id);
@@ -130,7 +130,7 @@ static void profiles_of_jobs(void)
 	char id[48], next[48], ckpt[32];
 	struct wasd_err err = {0};
 	start(1);
-	/* Completed when all of them are settled; which one failed is said in its message and in its log. */
+	/* The job is completed when all its profiles are settled; its message and its log name the one that failed. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("fine") "," PROFILE("refused") "]", id);
 	struct storage_job j = wait_state(id, "completed,failed", 8000);
 	CHECK_STR(j.state, "completed");
@@ -141,19 +141,19 @@ static void profiles_of_jobs(void)
 	profile_becomes(ckpt, "refused", "failed");
 	CHECK(log_says(id, "searching 2 profiles") && log_says(id, "profile fine is ready") &&
 	      log_says(id, "profile refused: /draw/3: no such transform"));
-	/* A training that fails has none. */
+	/* A job whose training fails has no profiles. */
 	submit_with("exit7", 0, "", ",\"profiles\":[" PROFILE("fine") "]", id);
 	j = wait_state(id, "failed", 8000);
 	storage_job_done(&j);
 	CHECK(!log_says(id, "searching"));
-	/* Wherever its process is killed, they are asked for once the training has come to its end, and once. */
+	/* Wherever the process is killed, the profiles are requested exactly once, after the end of training. */
 	submit_with("late", 3, "", ",\"profiles\":[" PROFILE("fine") "]", id);
 	j = wait_state(id, "completed,failed", 8000);
 	CHECK(!strcmp(j.state, "completed") && !j.message && j.attempt == 3);
 	storage_job_done(&j);
 	best_of(id, ckpt);
 	profile_becomes(ckpt, "fine", "ready");
-	/* A search that is killed has failed, and the job says so. */
+	/* A killed search fails, and the job reports it. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "," PROFILE("fine") "]", id);
 	is_searching(id, "slow", ckpt);
 	kill_engine("profile");
@@ -161,14 +161,14 @@ static void profiles_of_jobs(void)
 	CHECK_MSG(j.message && strstr(j.message, "profile slow: the search ended early: signal 9"), "%s", j.message);
 	storage_job_done(&j);
 	profile_becomes(ckpt, "fine", "ready");
-	/* A search takes the place of a worker; after it the next job has its turn. */
+	/* A search occupies a worker; the next job runs after it. */
 	submit_with("good", 0, "", ",\"profiles\":[" PROFILE("slow") "]", id);
 	is_searching(id, "slow", ckpt);
 	submit("good", 0, "", next);
 	CHECK(sched_idle(jobs));
 	j = wait_state(next, "queued", 1000);
 	storage_job_done(&j);
-	/* Cancelled while only its profiles are searched: it is cancelled, and they are not searched any more. */
+	/* Cancelling a job during the search for its profiles also cancels the searches. */
 	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 1000);
 	CHECK_STR(j.reason, "user");
@@ -179,13 +179,13 @@ static void profiles_of_jobs(void)
 	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_ESTATE);
 	j = wait_state(next, "completed", 8000);
 	storage_job_done(&j);
-	ask_for(ckpt, "fine"); /* the search that nobody wants has ended, or this would wait for ever */
+	ask_for(ckpt, "fine"); /* requires that the cancelled search has ended, since it would otherwise wait forever */
 	profile_becomes(ckpt, "fine", "ready");
 	stop();
 }
 
-/* The daemon ends, in order or not, while a job runs only for its profiles: the job stays what it is and is completed
- * when they are there. */
+/* The daemon ends, cleanly or not, while a job waits only for its profiles: the job keeps its state and is
+ * completed when the profiles are settled. */
 static void profiles_of_jobs_across_starts(void)
 {
 	char id[48], ckpt[32], path[64];
@@ -215,7 +215,7 @@ static void profiles_of_jobs_across_starts(void)
 	profile_becomes(ckpt, "slow", "queued");
 	profile_becomes(ckpt, "fine", "queued");
 	stop_parts();
-	/* The next start. */
+	/* The next start of the daemon. */
 	fclose(fopen(path, "w"));
 	start_parts(1);
 	j = wait_state(id, "completed", 8000);

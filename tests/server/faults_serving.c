@@ -1,4 +1,4 @@
-/* Serving while its process dies, hangs or makes up its answers. */
+/* Serving with an inference process that dies, hangs or sends wrong answers. */
 #include "faults.h"
 #include "stopwatch.h"
 
@@ -38,7 +38,7 @@ static bool wait_deployment(const char *name, const char *state, int ms)
 	}
 }
 
-/* An answer that somebody waits for. */
+/* A request whose answer a thread waits for. */
 struct wish {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -54,7 +54,8 @@ static void wish_over(void *ctx)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* Asks through the queue and waits, as no thread of the daemon does. Takes call->json. */
+/* Asks through the queue and waits for the answer, which no thread of the daemon does. Takes ownership of
+ * call->json. */
 static enum wasd_status ask(const struct api_live *live, struct api_call *call, int64_t deadline_us,
                             struct wasd_err *err)
 {
@@ -104,7 +105,7 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	return s;
 }
 
-/* Asks for an answer of `bytes` in a memory file, when at most `most` can be right. */
+/* Asks for an answer of `bytes` in a memory file; a correct answer has at most `most` bytes. */
 static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, enum bulk kind, int64_t deadline_us,
                                  struct api_call *call, struct wasd_err *err)
 {
@@ -128,8 +129,7 @@ static int restarts(void)
 	return (int)n;
 }
 
-/* Answers above a frame's size come in a memory file: taken when they are what was asked for, and the end of the
- * process when not. */
+/* Answers larger than a frame come in a memory file. A correct one is accepted; a wrong one ends the process. */
 static void large_answers(void)
 {
 	static const struct {
@@ -161,7 +161,7 @@ static void large_answers(void)
 		CHECK_MSG(same, "%zu bytes: other values", sizes[i]);
 		api_call_done(&call);
 	}
-	/* One that nobody waits for is dropped. */
+	/* An answer that no request waits for is dropped. */
 	CHECK_INT(ask_bulk("d", 1 << 21, 1 << 21, BULK_TO_NOBODY, wasd_mono_us() + 300000, &call, &err), WASD_EBUSY);
 	api_call_done(&call);
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
@@ -189,7 +189,7 @@ static bool is_suspended(const char *name)
 	return serve_live(serving, name, &live) && live.suspended && !live.ready && live.retry_s >= 1;
 }
 
-/* How many rows of that action the audit has about the deployment; reason (may be NULL) is in all of them. */
+/* The number of audit rows with this action on the deployment; reason (may be NULL) must be in all of them. */
 static int audited(const char *name, const char *action, const char *reason)
 {
 	struct storage_audit_list l = {0};
@@ -207,8 +207,8 @@ static int audited(const char *name, const char *action, const char *reason)
 	return n;
 }
 
-/* The one at whose work the process dies is set aside, the other is served, and the first comes back: after its time,
- * or when it is asked for. */
+/* A deployment whose requests kill the process repeatedly is suspended, while the other is served. It resumes
+ * after its time, or on request. */
 static void the_one_that_kills(void)
 {
 	struct wasd_err err = {0};
@@ -244,7 +244,7 @@ static void the_one_that_kills(void)
 	      wasd_json_str(condition, "retry_at", &at) && strlen(at) > 18);
 	cJSON_Delete(o);
 	cJSON_Delete(info);
-	/* What is loaded anew leaves it alone; who asks for it gets it. */
+	/* A restart does not load the suspended deployment; a request for it does. */
 	kill_engine("infer");
 	CHECK(wait_deployment("good", "ready", 4000));
 	CHECK(is_suspended("bad"));
@@ -252,7 +252,7 @@ static void the_one_that_kills(void)
 	CHECK(wait_deployment("bad", "ready", 4000));
 	CHECK_INT(classify("bad", 1, 10, 20000, &err, NULL), WASD_OK);
 	stop();
-	/* By itself: its time is over at once here. Then one death is enough. */
+	/* The suspension ends without a request, here at once. After that a single death suspends again. */
 	aside_ms = 1;
 	start(1);
 	deploy("good", "fine");
@@ -269,7 +269,7 @@ static void the_one_that_kills(void)
 	stop();
 }
 
-/* Kills the inference process when no question is on its way, and waits until that is death number n. */
+/* Kills the inference process while no request is pending, and waits until death number n is recorded. */
 static void kill_idle(int n)
 {
 	int64_t until = wasd_mono_us() + 5000000 * PATIENCE, questions = 1;
@@ -284,7 +284,7 @@ static void kill_idle(int n)
 	CHECK_INT(restarts(), n);
 }
 
-/* Killed from outside while it does nothing: nobody is to blame, and it starts again after longer and longer waits. */
+/* Deaths of an idle process suspend no deployment; the process restarts after increasing delays. */
 static void deaths_of_nobody(void)
 {
 	struct wasd_err err = {0};
@@ -303,7 +303,7 @@ static void deaths_of_nobody(void)
 		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
 	}
 	CHECK_INT(audited("d", "deployment.suspend", NULL), 0);
-	/* Who asks does not wait. */
+	/* A request skips the delay. */
 	kill_idle(6);
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	cJSON *o = serve_status(serving);
@@ -325,7 +325,7 @@ static void serving_faults(void)
 	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "aom"));
 	cJSON_Delete(reply);
-	/* Above a megabyte it travels as a memory file. */
+	/* An answer above a megabyte comes in a memory file. */
 	bool bulk = false;
 	CHECK_INT(classify("d", 1, 3 << 20, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_bool(reply, "bulk", &bulk) && bulk);
@@ -334,13 +334,13 @@ static void serving_faults(void)
 	CHECK_STR(err.pointer, "/images/0");
 	CHECK(wasd_json_str(reply, "code", &code) && !strcmp(code, "bad_image"));
 	cJSON_Delete(reply);
-	/* No answer, and an answer to nobody. */
+	/* No answer, and an answer to no request. */
 	int64_t t0 = stopwatch_us();
 	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
 	CHECK(stopwatch_us() - t0 < 1000000 * SLOWER);
 	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
-	/* A switch is seen by what comes after it. */
+	/* Requests after a switch are answered in the new mode. */
 	struct api_live now, before;
 	int64_t swap_us, old;
 	char audit[64];
@@ -353,7 +353,8 @@ static void serving_faults(void)
 	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err),
 	          WASD_ESTATE);
 	CHECK_INT(serve_mode(serving, "d", "xom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
-	/* It dies under a request: busy at once, back within a second, in the mode of the row. */
+	/* The process dies during a request: that request fails with WASD_EBUSY at once, and the deployment is ready
+	 * again within a second, in the mode of its row. */
 	for (int k = 66; k <= 67; k++) {
 		t0 = stopwatch_us();
 		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
@@ -365,16 +366,16 @@ static void serving_faults(void)
 		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 		cJSON_Delete(reply);
 	}
-	/* The third crash within the window is one too many. */
+	/* The third crash within the window exceeds the limit. */
 	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
 	CHECK(is_suspended("d"));
 	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_EBUSY);
-	/* Asking again is a new chance. */
+	/* A new request loads the deployment again. */
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	CHECK(wait_deployment("d", "ready", 3000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
-	/* A checkpoint that cannot be loaded, and one that kills the process: the first deployment is not harmed by the
-	 * former. */
+	/* One checkpoint cannot be loaded and another one kills the process: the former does not affect the first
+	 * deployment. */
 	deploy("refused", "refuse");
 	CHECK(wait_deployment("refused", "failed", 3000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
@@ -413,12 +414,12 @@ static void serving_profiles(void)
 	ask_for(ckpt, "unserved");
 	profile_becomes(ckpt, "fast", "ready");
 	profile_becomes(ckpt, "unserved", "ready");
-	/* What is ready comes along, but for what cannot be loaded. */
+	/* The deployment loads with its ready profiles, except those that cannot be loaded. */
 	deploy_ckpt("d", ckpt);
 	CHECK(wait_deployment("d", "ready", 4000));
 	mode_becomes("d", "dom:fast", true);
 	mode_becomes("d", "dom:unserved", false);
-	/* Another one comes while it is served, and can be switched to. */
+	/* A profile that becomes ready during serving can be switched to. */
 	ask_for(ckpt, "live");
 	mode_becomes("d", "dom:live", true);
 	CHECK_INT(serve_mode(serving, "d", "dom:none", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err),
@@ -429,20 +430,20 @@ static void serving_profiles(void)
 	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
-	/* After a crash all of them are there again, and the mode with them. */
+	/* After a crash all profiles are loaded again, and the mode is restored. */
 	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
 	CHECK(wait_deployment("d", "ready", 2000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
 	mode_becomes("d", "dom:fast", true);
-	/* What answers is not deleted; what does not is gone at once. */
+	/* The profile in use cannot be deleted; another one is deleted at once. */
 	CHECK_INT(storage_profile_delete(db, ckpt, "live", "t", &err), WASD_ESTATE);
 	CHECK_INT(storage_profile_delete(db, ckpt, "fast", "t", &err), WASD_OK);
 	serve_profiles_changed(serving, ckpt);
 	mode_becomes("d", "dom:fast", false);
 	mode_becomes("d", "dom:live", true);
-	/* The same name again is another profile. */
+	/* The same name can be used for a new profile. */
 	ask_for(ckpt, "fast");
 	mode_becomes("d", "dom:fast", true);
 	serve_profiles_changed(serving, "ckpt_none");

@@ -1,5 +1,5 @@
-/* A helper: started by the first question, one process for all of them, let go when it is idle, started again after a
- * death, which ends the questions that waited. Its engine is this program. */
+/* A helper process: the first question starts it, it answers all later ones, it is stopped when idle, and it is
+ * started again after a death, which fails the pending questions. The engine is this program. */
 #include "check.h"
 #include "fake_engine.h"
 #include "log.h"
@@ -37,7 +37,7 @@ static int waiting(void)
 static void dying(void *self, const char *who, const char *reason)
 {
 	CHECK(self == &helper && dyings == dieds && strstr(reason, "signal 9"));
-	CHECK(waiting() > 0); /* they are told afterwards */
+	CHECK(waiting() > 0); /* the pending questions fail after this call */
 	snprintf(died_at, sizeof died_at, "%s", who);
 	dyings++;
 }
@@ -96,7 +96,7 @@ static struct api_call question(const char *what, const char *who)
 	                         .who = who};
 }
 
-/* What the engine's process was, by its answer; 0: none. */
+/* Asks for the process id of the engine; 0 if there is no answer. */
 static pid_t ask(const char *what, const char *who, enum wasd_status want, const char *says)
 {
 	struct api_call call = question(what, who);
@@ -118,7 +118,7 @@ static void starts_once_and_stays(void)
 	struct wasd_err err = {0};
 	CHECK_INT(helper_ask_running(&helper, &call, -1, wasd_mono_us() + PATIENCE_US, &err), WASD_EBUSY);
 	CHECK_STR(err.msg, "it is down");
-	CHECK_INT(processes(), 0); /* that was no reason to start it */
+	CHECK_INT(processes(), 0); /* a running-only question does not start the process */
 	barred = true;
 	ask("pid", NULL, WASD_EBUSY, "not now");
 	barred = false;
@@ -128,7 +128,7 @@ static void starts_once_and_stays(void)
 	CHECK_INT(helper_ask_running(&helper, &call, -1, wasd_mono_us() + PATIENCE_US, &err), WASD_OK);
 	api_call_done(&call);
 	CHECK_STR(logged, "warn asked for pid");
-	/* An answer that is an error leaves it as it is. */
+	/* An error as answer leaves the process running. */
 	ask("refuse", NULL, WASD_ENOTFOUND, "no such picture");
 	CHECK(ask("pid", NULL, WASD_OK, NULL) == first);
 	CHECK(dyings == 0 && processes() == 1);
@@ -145,7 +145,7 @@ static void is_let_go_when_idle(void)
 			poll(NULL, 0, 5);
 		CHECK_INT(processes(), 0);
 	}
-	/* Not while somebody waits for it: this one takes three times as long. */
+	/* The process is not stopped while a question is pending: this one takes three times the idle time. */
 	CHECK(ask("slow", NULL, WASD_OK, NULL) > 0);
 	stop();
 }
@@ -195,7 +195,7 @@ static void too_many_and_too_late(void)
 	while (!waiting())
 		poll(NULL, 0, 1);
 	ask("pid", NULL, WASD_EBUSY, "1 calls are already waiting, which is the limit");
-	supervisor_call(sup, do_stop, &helper); /* also ends the one that hangs */
+	supervisor_call(sup, do_stop, &helper); /* also ends a hanging process */
 	pthread_join(asked.thread, NULL);
 	ask("pid", NULL, WASD_EBUSY, "the daemon is stopping");
 	supervisor_stop(sup);

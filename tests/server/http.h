@@ -1,5 +1,5 @@
-/* tests/server/http.h - the HTTP front with routes of its own, spoken to over raw sockets: what the programs http_*.c
- * share. */
+/* tests/server/http.h - shared by the programs http_*.c: the HTTP front with routes of its own, and clients on raw
+ * sockets. */
 #ifndef TESTS_SERVER_HTTP_H
 #define TESTS_SERVER_HTTP_H
 
@@ -117,14 +117,14 @@ __attribute__((unused)) static enum api_result do_slow(struct api_ctx *c, const 
 {
 	atomic_fetch_add(&slow_running, 1);
 	struct timespec ts = {0, 700000000};
-	nanosleep(&ts, NULL); /* a handler that takes its time */
+	nanosleep(&ts, NULL); /* simulates a slow handler */
 	atomic_fetch_sub(&slow_running, 1);
 	return do_echo(c, q, r);
 }
 
 static _Atomic bool let_go;
 
-/* Holds its worker until the test lets it go. */
+/* Holds its worker until the test releases it. */
 __attribute__((unused)) static enum api_result do_held(struct api_ctx *c, const struct api_request *q,
                                                        struct api_response *r)
 {
@@ -183,7 +183,7 @@ __attribute__((unused)) static enum wasd_status events_bounds(void *ctx, int64_t
                                                               struct wasd_err *err)
 {
 	(void)ctx, (void)err;
-	*first = 3; /* 1 and 2 are pruned */
+	*first = 3; /* 1 and 2 have been pruned */
 	*last = atomic_load(&fake_seq);
 	return WASD_OK;
 }
@@ -247,7 +247,7 @@ __attribute__((unused)) static void stop(void)
 	rmdir(staging);
 }
 
-/* ---- a client without manners ------------------------------------------------------------------------------ */
+/* ---- a misbehaving client ---------------------------------------------------------------------------------- */
 
 __attribute__((unused)) static int dial(void)
 {
@@ -274,7 +274,7 @@ __attribute__((unused)) static void say(int fd, const char *s)
 	put(fd, s, strlen(s));
 }
 
-/* Reads until the peer closes (*closed) or ms pass without a byte. */
+/* Reads until the peer closes (*closed) or no byte arrives for ms. */
 __attribute__((unused)) static size_t take(int fd, char *buf, size_t max, int ms, bool *closed)
 {
 	size_t n = 0;
@@ -307,7 +307,7 @@ __attribute__((unused)) static int count(const char *s, const char *what)
 	return n;
 }
 
-/* Status lines: at the start, or right after another answer's body. */
+/* Counts status lines: at the start, or right after the body of another answer. */
 __attribute__((unused)) static int answers(const char *s)
 {
 	int n = 0;
@@ -318,8 +318,8 @@ __attribute__((unused)) static int answers(const char *s)
 
 static char answer[1 << 20];
 
-/* Reads into `answer` until `what` is in it n times, however busy the machine is, and then what follows within a
- * moment. */
+/* Reads into `answer` until it contains `what` n times, however slow the machine is, and then what follows within
+ * a moment. */
 __attribute__((unused)) static void await(int fd, const char *what, int n, bool *closed)
 {
 	size_t k = 0;

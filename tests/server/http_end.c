@@ -1,4 +1,4 @@
-/* The end, whatever is open. */
+/* Stopping the server while connections and requests are open. */
 #include "http.h"
 
 static int open_fds(void)

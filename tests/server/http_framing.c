@@ -1,4 +1,4 @@
-/* What is no request is refused, and what is one is not smuggled: framing, addresses, long heads and bodies. */
+/* Malformed requests are refused and cannot smuggle others in: framing, addresses, long heads and bodies. */
 #include "http.h"
 
 static const struct {
@@ -103,8 +103,8 @@ static void framing_cases(void)
 		int status = status_of(answer);
 		CHECK_MSG(status == cases[i].status, "%s: status %d, want %d", cases[i].what, status, cases[i].status);
 		CHECK_MSG(closed == cases[i].closes, "%s: %s", cases[i].what, closed ? "closed" : "not closed");
-		/* The library's own refusal of a malformed length repeats its status line; that nothing ran is what counts
-		 * there. */
+		/* When the library refuses a malformed length, it repeats its status line. Here it only matters that no
+		 * handler ran. */
 		CHECK_MSG(strstr(cases[i].what, "length") || answers(answer) == cases[i].answers, "%s: %d answers, want %d",
 		          cases[i].what, answers(answer), cases[i].answers);
 		CHECK_MSG(!strstr(answer, "secret"), "%s", cases[i].what);
@@ -121,7 +121,7 @@ static void other_address(struct http_config *c)
 	c->insecure = insecure;
 }
 
-/* No login: what other machines reach is refused unless that is meant. A port that is none is none. */
+/* There is no login, so addresses that other machines can reach need --insecure. Invalid ports are refused. */
 static void addresses(void)
 {
 	static const struct {
@@ -168,7 +168,7 @@ static void long_heads(void)
 	start(NULL);
 	static char req[80 << 10];
 	bool closed;
-	/* An address of 40 KiB, of 9 KiB; headers of 40 KiB, of 17 KiB; 2,000 headers. */
+	/* A path of 40 KiB, of 9 KiB; headers of 40 KiB, of 17 KiB; 2,000 headers. */
 	static const struct {
 		int uri, header, headers, status;
 	} rows[] = {
@@ -190,7 +190,7 @@ static void long_heads(void)
 		CHECK_MSG(status == rows[i].status && answers(answer) == 1, "row %zu: status %d, want %d; %d answers", i,
 		          status, rows[i].status, answers(answer));
 	}
-	/* Lists that the library would cut into pieces: a query and cookies, of what is allowed and of more. */
+	/* Lists that the library splits: queries and cookies within the limits and beyond. */
 	static const struct {
 		const char *before, *piece, *after;
 		int bytes, status;
@@ -214,8 +214,8 @@ static void long_heads(void)
 		          status, lists[i].status, answers(answer));
 		CHECK_MSG(status < 400 || status == 404 || closed, "list %zu: not closed", i);
 	}
-	/* Where a head just fills the memory that a connection has there is no room for an answer: one comes all the same.
-	 */
+	/* A head that fills the connection's memory leaves no room for an answer; the client must get one
+	 * nevertheless. */
 	for (int size = 16000; size <= 65000;
 	     size += (size < 47000 || size > 50000) && (size < 57000 || size > 58000) ? 2001 : 64) {
 		int n = sprintf(req, "GET /echo HTTP/1.1\r\n" H "X-A: ");

@@ -1,4 +1,4 @@
-/* Clients that are slow or many, and no memory. */
+/* Slow clients, too many clients, and no memory. */
 #include "http.h"
 #include "stopwatch.h"
 
@@ -10,7 +10,8 @@ static void short_times(struct http_config *c)
 	c->min_rate = 100000;
 }
 
-/* Not before the first, and not much later: what the test itself was kept from running is no time of the server's. */
+/* Checks at_least_ms in real time and below_ms without stalls, since the server is not responsible for stalls of
+ * the test. */
 static void check_took(const char *what, int64_t began_us, int64_t watch_us, int at_least_ms, int below_ms)
 {
 	int64_t ms = (wasd_mono_us() - began_us) / 1000, of_it = (stopwatch_us() - watch_us) / 1000;
@@ -45,7 +46,7 @@ static void slow_clients(void)
 	memset(body, 'b', sizeof body - 1);
 	is_closed("a body, a byte at a time", fd, body, 450, 2000);
 	is_closed("nothing at all", dial(), "", 850, 2500);
-	/* A large reply that nobody reads. */
+	/* A large reply that the client does not read. */
 	fd = dial();
 	int small = 4096;
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
@@ -56,7 +57,7 @@ static void slow_clients(void)
 		poll(NULL, 0, 20);
 	check_took("a reply that is not read", began, watch, 450, 2500);
 	close(fd);
-	/* One that reads gets all of it. */
+	/* A client that reads gets all of it. */
 	fd = dial();
 	say(fd, "GET /file?size=5000000 HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
 	size_t got = 0;
@@ -85,7 +86,7 @@ static void connection_limits(void)
 {
 	for (int kind = 0; kind < 2; kind++) {
 		start(kind ? per_address : few_places);
-		/* The two accepting threads take them in any order, so the numbers count, not which client it hits. */
+		/* Two threads accept connections in any order, so the test checks how many are served, not which. */
 		int most = kind ? 5 : 18, fds[25], served = 0, refused = 0;
 		bool closed;
 		for (int i = 0; i < 25; i++)
@@ -114,8 +115,7 @@ static void one_worker(struct http_config *c)
 	c->queue = 2;
 }
 
-/* One request holds the worker, two wait for it, and three are turned away, which is seen before the first is let go.
- */
+/* One request holds the worker, two wait for it, and three are refused, before the first is released. */
 static void queue_full(void)
 {
 	start(one_worker);
@@ -146,8 +146,8 @@ static void queue_full(void)
 	stop();
 }
 
-/* The nth allocation fails, for every n until nothing fails any more: an answer of ours or a closed connection, and all
- * goes on. */
+/* The nth allocation fails, for every n until none fails: the client gets an answer or a closed connection, and
+ * the server keeps running. */
 static void no_memory(void)
 {
 	static const struct {
@@ -174,12 +174,12 @@ static void no_memory(void)
 			CHECK_MSG(closed &&
 			              (status == asks[i].good || status == 503 || status == 500 || status == 200 || status == 0),
 			          "%s, allocation %d: status %d", asks[i].what, n, status);
-			/* Threads of the background allocate, too: the end is where it stays good. */
+			/* Background threads allocate as well, so stop only after several successes in a row. */
 			in_a_row = status == asks[i].good ? in_a_row + 1 : 0;
 		}
 		CHECK_MSG(n < 400, "%s never worked", asks[i].what);
 	}
-	/* A stream that cannot have its memory. */
+	/* An event stream that cannot allocate. */
 	for (int n = 1; n < 30; n++) {
 		int fd = dial();
 		wasd_mem_fail_at((uint64_t)n);

@@ -1,4 +1,4 @@
-/* What comes back: bodies, ranges, compression, and uploads on their way to disk. */
+/* Replies: bodies, ranges, compression; and uploads to disk. */
 #include "http.h"
 
 static void replies(void)
@@ -69,7 +69,7 @@ static void replies(void)
 			CHECK_INT((unsigned char)body_of()[0], from % 251);
 		}
 	}
-	/* A gzip request body (of "{}"), and a bomb. */
+	/* A gzip request body ("{}"), and a decompression bomb. */
 	static const unsigned char packed[] = {0x1f, 0x8b, 8, 0,    0,    0,    0,    0, 0, 3, 0xab,
 	                                       0xae, 5,    0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0};
 	int fd = dial();
@@ -120,13 +120,13 @@ static void uploads(void)
 		snprintf(want, sizeof want, "%zu %s", n, hex);
 		CHECK_STR(body_of(), want);
 	}
-	/* Cut in the middle: nothing stays (stop() looks). */
+	/* An upload that is cut off leaves no file (stop() checks). */
 	int fd = dial();
 	int k = sprintf(req, "PUT /upload HTTP/1.1\r\n" H "Content-Length: %zu\r\n\r\n", n);
 	put(fd, req, (size_t)k);
 	put(fd, data, n / 2);
 	close(fd);
-	/* Chunked beyond the limit of 8 MiB. */
+	/* A chunked upload beyond the limit of 8 MiB. */
 	fd = dial();
 	k = sprintf(req, "PUT /upload HTTP/1.1\r\n" H "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
 	put(fd, req, (size_t)k);

@@ -15,11 +15,11 @@ static void waits(void)
 	CHECK_INT(status_of(answer), 200);
 	CHECK_STR(body_of(), "waited 1");
 	close(fd);
-	/* Nothing happens: the deadline runs the handler. */
+	/* No event occurs: the handler runs at the deadline. */
 	int64_t t0 = wasd_mono_us();
 	CHECK_INT(ask("GET /wait?more=1 HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 4000, &closed), 200);
 	CHECK(wasd_mono_us() - t0 > 1900000);
-	/* Clients that go away while they wait free their places. */
+	/* Clients that disconnect while they wait free their slots. */
 	int fds[50];
 	for (int i = 0; i < 50; i++) {
 		fds[i] = dial();
@@ -48,13 +48,13 @@ static void event_streams(void)
 	await(fd, "id: ", 1, &closed);
 	CHECK(count(answer, "id: ") == 1);
 	close(fd);
-	/* From before what is kept: reset, then everything that is. */
+	/* A last event id that has been pruned: a reset, then all events that are kept. */
 	fd = dial();
 	say(fd, "GET /events?last_event_id=0 HTTP/1.0\r\n" H "\r\n");
 	await(fd, "id: 3\n", 1, &closed);
 	CHECK(strstr(answer, "event: reset") && strstr(answer, "id: 3\nevent: job.state"));
 	CHECK(strstr(answer, "event: reset") < strstr(answer, "event: job.state"));
-	/* 10^4 events: in order, none lost, none twice. */
+	/* 10^4 events: in order, none lost, none repeated. */
 	int64_t first = atomic_load(&fake_seq) + 1, next = first;
 	for (int i = 0; i < 10000; i++) {
 		atomic_fetch_add(&fake_seq, 1);
@@ -114,8 +114,8 @@ static void stream_limits(void)
 	stop();
 }
 
-/* Connections that are suspended and resumed all the time must not hold up one that is not (a fault of older
- * libraries). */
+/* Connections that are constantly suspended and resumed must not delay others (a defect of older library
+ * versions). */
 static void suspended_do_not_starve_others(void)
 {
 	start(many_streams);

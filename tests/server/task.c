@@ -1,5 +1,5 @@
-/* A task against an engine that does everything wrong (fake_engine.h): what it was is told once, whatever happens, and
- * nothing outlives its limits. */
+/* A task with a misbehaving engine (fake_engine.h): its end is reported exactly once in every case, and nothing
+ * exceeds its limits. */
 #include "check.h"
 #include "fake_engine.h"
 #include "log.h"
@@ -17,14 +17,14 @@ enum { HEARTBEAT_MS = 1500 * SLOWER, PATIENCE_S = 60 };
 struct work {
 	struct supervisor *sup;
 	struct task task;
-	const char *fault; /* what the engine does */
+	const char *fault; /* fault of the engine */
 	enum { AT_ONCE, ON_HELLO, NEVER } tell;
-	bool asks; /* it is cancelled once it has begun */
+	bool asks; /* cancel it once it has begun */
 	int64_t wall_s;
 	int grace_ms;
 	pthread_mutex_t lock;
 	pthread_cond_t over;
-	/* under lock */
+	/* protected by lock */
 	int ends, logs, seen, changes, most, round;
 	struct task_end end;
 	char said[200];
@@ -131,7 +131,7 @@ static const struct task_kind kind = {
 	.changed = changed,
 	.ended = ended,
 };
-/* The same, whose process does not go before it is let go. */
+/* The same kind, but the process does not exit before it is let go. */
 static const struct task_kind kind_let_go = {
 	.role = WASD_ROLE_TRAIN,
 	.let_go = true,
@@ -164,7 +164,7 @@ static void do_launch(void *ctx)
 		start(w);
 }
 
-/* Counts the rows that came between two ticks; the tasks' own ticks are before this one. */
+/* Counts the rows between two ticks; the tasks' own ticks come before this one. */
 static void tick(void *ctx)
 {
 	struct work *w = ctx;
@@ -229,7 +229,8 @@ static void every_end_is_told_once(void)
 		{"hung_up", TASK_ENDED_STOPPED, "signal 9", NULL, NULL},
 		{"bad_magic", TASK_ENDED_BROKE, "broke the protocol", NULL, NULL},
 		{"unknown_type", TASK_ENDED_BROKE, "unknown message surprise", NULL, NULL},
-		{"losses", TASK_ENDED_BROKE, "unknown message losses", NULL, NULL}, /* of its role, but not of this kind */
+		{"losses", TASK_ENDED_BROKE, "unknown message losses", NULL,
+	     NULL}, /* a message of its role, but not of this kind of task */
 		{"other_job", TASK_ENDED_BROKE, "metrics of job job_other", NULL, NULL},
 		{"two_starts", TASK_ENDED_BROKE, "started twice", NULL, NULL},
 		{"two_ends", TASK_ENDED_BROKE, "two ends, done after its end", "\"reason\":\"done\"", NULL},
@@ -281,7 +282,7 @@ static void no_process_has_no_end(void)
 	CHECK_INT(w.ends, 0);
 }
 
-/* One whose process serves on is let go when it has said its end, and that is no failure. */
+/* A process that stays after reporting its end is let go; that is not a failure. */
 static void is_let_go(void)
 {
 	struct work w = {.fault = "done_and_stays"};
@@ -303,7 +304,8 @@ static void is_cancelled(void)
 		const char *in_reason, *in_said;
 	} rows[] = {
 		{"polite", true, 0, TASK_ENDED_DONE, "exit code 0", "\"reason\":\"cancelled\""},
-		{"polite", false, 1, TASK_ENDED_DONE, "exit code 0", "\"reason\":\"cancelled\""}, /* by its time limit */
+		{"polite", false, 1, TASK_ENDED_DONE, "exit code 0",
+	     "\"reason\":\"cancelled\""}, /* stopped by its time limit */
 		{"deaf", true, 0, TASK_ENDED_STOPPED, "did not stop in time", NULL},
 		{"deaf", false, 1, TASK_ENDED_STOPPED, "did not stop in time", NULL},
 	};
@@ -343,7 +345,7 @@ static void is_killed(void)
 		bool tell;
 		const char *reason;
 	} rows[] = {
-		{do_cancel, false, "not begun; signal 9 (Killed)"}, /* nothing to be saved: at once */
+		{do_cancel, false, "not begun; signal 9 (Killed)"}, /* there is nothing to save: at once */
 		{do_kill, false, "not wanted; signal 9 (Killed)"},
 		{do_kill, true, "not wanted; signal 9 (Killed)"},
 	};
@@ -358,7 +360,7 @@ static void is_killed(void)
 	}
 }
 
-/* The supervisor ends while it runs: its end is told all the same. */
+/* The supervisor ends while the task runs: the task's end is still reported. */
 static void the_daemon_ends(void)
 {
 	struct work w = {.fault = "deaf"};
@@ -368,7 +370,7 @@ static void the_daemon_ends(void)
 	CHECK_STR(w.end.how.reason, "the daemon ends; signal 9 (Killed)");
 }
 
-/* ---- what it does meanwhile ---- */
+/* ---- while it runs ---- */
 
 static void rows_are_held_back(void)
 {
@@ -380,7 +382,7 @@ static void rows_are_held_back(void)
 	CHECK_MSG(w.most > 1 && w.most <= 51, "%d rows between two ticks", w.most);
 }
 
-/* However much changes: about once a second, and the last state too. */
+/* Any number of changes is reported about once a second, including the last state. */
 static void changes_are_told(void)
 {
 	struct work w = {.fault = "many_logs"};
