@@ -1,7 +1,7 @@
-/* graph/draw_json.c - the JSON form of a draw, by the names of a graph's layers:
+/* graph/draw_json.c - the JSON form of a draw, with the names of a graph's layers:
  *     [{"layer":"layer1.0.conv1","op":"translate","params":{"dx":1,"dy":0}},
  *     {"layer":"layer1.0.conv2","groups":[{"op":...,"params":...}, ...]}, ...]
- * which checkpoints, bundles and the golden fixtures share. */
+ * Checkpoints, bundles and the golden fixtures use it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -188,7 +188,7 @@ enum wasd_status wasd_draw_from_json(const cJSON *j, const struct wasd_graph *g,
 		d.n++;
 	}
 	if (s != WASD_OK && d.n < count)
-		wasd_free(d.layer[d.n].more); /* of the layer that failed */
+		wasd_free(d.layer[d.n].more); /* the layer that failed is not counted in n */
 	if (s != WASD_OK)
 		wasd_draw_done(&d);
 	else

@@ -1,11 +1,11 @@
-/* profile/profile.c - a search for a profile, around search.c: builds the checkpoint's network, lists what its law may
- * do to each layer, judges choices by their loss on validation images, and measures the one that is taken as it would
- * be served.
+/* profile/profile.c - the search for a profile, around search.c: builds the checkpoint's network, lists the transforms
+ * that its law allows for each layer, judges choices by their loss on validation images, and measures the chosen one as
+ * it would be served.
  *
- * While searching, a choice is judged by one training-like pass over some hundred validation images, each batch
- * normalised by its own statistics: for one fixed draw these agree with recalibrated ones to about 1 %
- * (web/docs/was.md#statistics) and cost one pass in place of two. What is told of the profile in the end is measured
- * with statistics of its own, on all validation images. */
+ * During the search a choice is judged by one pass over some hundred validation images, each batch normalised by its
+ * own statistics as in training. For one fixed draw these agree with recalibrated statistics to about 1 %
+ * (web/docs/was.md#statistics) and need one pass instead of two. The reported numbers of the profile are measured with
+ * recalibrated statistics, on all validation images. */
 #include "profile/maker.h"
 #include "backend/backend.h"
 #include "base/fields.h"
@@ -20,8 +20,8 @@
 #include <string.h>
 
 enum { BATCH = MAKER_BATCH, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
-#define HOLDOUT 0.1      /* of the training images, where the run held out none */
-#define TIMING_US 200000 /* how long a speed is measured */
+#define HOLDOUT 0.1      /* share of the training images, if the run held out none */
+#define TIMING_US 200000 /* duration of a speed measurement */
 
 /* ---- the request ---------------------------------------------------------------------------------------------- */
 
@@ -79,11 +79,12 @@ static enum wasd_status build_network(struct maker *m, struct wasd_err *err)
 		                    "its images are %dx%dx%d in %d classes, the network takes %dx%dx%d in %d", d.c, d.h, d.w,
 		                    wasd_dataset_classes(m->o->data), a.c, a.h, a.w, wasd_graph_classes(m->graph));
 	if (backend_choose(m->o->backend, m->spec.precision, &b, NULL))
-		m->spec.precision = WASD_PRECISION_FP32; /* trained on another machine */
+		m->spec.precision = WASD_PRECISION_FP32; /* trained on a machine with another backend */
 	return WASD_OK;
 }
 
-/* Batches of BATCH, or one of all there are; never a last one of a single image. */
+/* Number of images in whole batches of BATCH, or all images if they fit in one batch. The last batch is never a single
+ * image. */
 static size_t whole_batches(size_t images, size_t most)
 {
 	size_t n = images < most ? images : most;
@@ -130,9 +131,9 @@ static enum wasd_status open_images(struct maker *m, size_t calibration, struct 
 	return wasd_exec_create(m->model, &judge, &m->exec, err);
 }
 
-/* ---- what may be done to each layer ----------------------------------------------------------------------------- */
+/* ---- the options of each layer ---------------------------------------------------------------------------------- */
 
-/* The run's own law, or the published network's for a run without. */
+/* The law of the run, or of the published network for a run without WAS. */
 static enum wasd_status open_law(struct maker *m, struct wasd_was **was, struct wasd_err *err)
 {
 	const char *paper;
@@ -152,7 +153,7 @@ static uint64_t saving(const struct maker *m, const struct wasd_draw_layer *l)
 	return wasd_graph_macs(m->graph, NULL) - wasd_graph_macs(m->graph, &one.recipe);
 }
 
-/* Adds the transform to the layer's options if it saves anything and nothing there has the same live taps. */
+/* Adds the transform to the layer's options if it saves multiply-adds and no option has the same live taps. */
 static void consider(const struct maker *m, struct search_layer *l, const struct wasd_transform *t)
 {
 	struct wasd_rect r = t->live;
@@ -201,8 +202,8 @@ none:
 	return wasd_fail(err, WASD_ENOMEM, "search for a profile");
 }
 
-/* Samples the law until what it may do is known: each layer's transforms that save multiply-adds, one for each set of
- * live taps. */
+/* Lists each layer's transforms that save multiply-adds, one for each set of live taps, by sampling the law LAW_DRAWS
+ * times. */
 static enum wasd_status list_options(struct maker *m, struct wasd_err *err)
 {
 	struct wasd_was *was = NULL;
@@ -305,7 +306,7 @@ static enum wasd_status time_of(struct wasd_predictor *p, const struct wasd_bund
 	return WASD_OK;
 }
 
-/* Speeds as served. NULL batch_64: only the single image. */
+/* Measures the speed as served, of single images and, if batch_64, of batches of 64. */
 static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, enum wasd_stats_set set, bool batch_64,
                                   struct speed *out, struct wasd_err *err)
 {
@@ -327,7 +328,7 @@ static enum wasd_status time_mode(struct maker *m, const struct wasd_recipe *r, 
 	return s;
 }
 
-/* Everything that is told of a mode; its statistics are measured anew. r NULL: plain weights. */
+/* Measures all reported numbers of a mode, after recalibrating its statistics. r NULL: plain weights. */
 static enum wasd_status examine(struct maker *m, const struct wasd_recipe *r, struct verdict *out, struct wasd_err *err)
 {
 	enum wasd_stats_set set = r ? WASD_STATS_DOM : WASD_STATS_AOM;
@@ -344,8 +345,8 @@ static enum wasd_status examine(struct maker *m, const struct wasd_recipe *r, st
 
 /* ---- searching --------------------------------------------------------------------------------------------- */
 
-/* The least saving, by plans, with which one image takes no longer than the budget: halving, each plan compiled and
- * timed. */
+/* Finds by bisection the smallest saving whose plan processes one image within the budget. Compiles and times each
+ * plan. */
 static enum wasd_status saving_for_latency(struct maker *m, struct search *s, double budget_us, uint64_t *need,
                                            struct wasd_err *err)
 {
@@ -355,7 +356,7 @@ static enum wasd_status saving_for_latency(struct maker *m, struct search *s, do
 	enum wasd_status st = pick ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "search for a profile");
 	for (int i = 0; i < m->space.n; i++)
 		high += m->space.layer[i].option[m->space.layer[i].n - 1].saves;
-	/* First the two ends: nothing saved, and everything; then between them. */
+	/* First the two ends, no saving and the largest, then between them. */
 	for (int k = 0; k < PRICE_HALVINGS && !st && go_on(m, 0, 0); k++) {
 		uint64_t at = k == 0 ? 0 : k == 1 ? high : low + (high - low) / 2;
 		if ((st = search_solve(s, at, pick, err)))
@@ -400,7 +401,8 @@ static enum wasd_status saving_needed(struct maker *m, const struct request *r, 
 	                              saving_for_macs(m, r->budget, need, err);
 }
 
-/* Examines the best of a search; the one with the highest accuracy stays in m->draw, its statistics in the DOM set. */
+/* Measures the best choices of a search. Leaves the one with the highest accuracy in m->draw, its statistics in the DOM
+ * set. */
 static enum wasd_status choose(struct maker *m, const struct search *s, struct verdict *out, struct wasd_err *err)
 {
 	const int *best = NULL, *last = NULL;
@@ -462,7 +464,7 @@ static enum wasd_status given(struct maker *m, const struct request *r, struct v
 	return s ? s : examine(m, &m->draw.recipe, out, err);
 }
 
-/* ---- what comes of it -------------------------------------------------------------------------------------- */
+/* ---- the result -------------------------------------------------------------------------------------------- */
 
 static bool tell(cJSON *j, const struct verdict *v, uint64_t plain, bool share)
 {
@@ -516,7 +518,7 @@ enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, 
 	return s ? s : open_images(m, calibration, err);
 }
 
-/* The law of the spec, as its checkpoints will record it. */
+/* Sets m->ckpt.was to the law of the spec, as its checkpoints will record it. */
 static enum wasd_status law_of_spec(struct maker *m, struct wasd_err *err)
 {
 	struct chain_spec spec = {.was = m->spec.was, .weights = m->spec.weights, .seed = m->spec.seed};

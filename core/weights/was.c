@@ -16,18 +16,18 @@ struct choice {
 struct wasd_was {
 	int n_choices, n_layers;
 	struct choice choice[WASD_TRANSFORMS_MAX];
-	double total;    /* of the weights */
-	double from, to; /* probability that a layer is transformed in a draw: in epoch 0, and from epoch `ramp` on */
+	double total;    /* sum of the weights */
+	double from, to; /* probability that a layer is transformed in a draw: at epoch 0, and from epoch `ramp` on */
 	int ramp;
 	struct augmented {
 		int aug, k;
 		bool alpha_one;
 	} * layer;
-	int groups; /* parts of each layer's output channels, with a draw each */
+	int groups; /* groups of each layer's output channels, each with its own draw */
 	bool fixed, per_epoch;
 	char *profile;           /* "draw": "profile:NAME" is this NAME; NULL: another kind of draw */
 	cJSON *recorded;         /* that profile's draw */
-	double odds[WASD_TURNS]; /* of a step's weights, with a profile */
+	double odds[WASD_TURNS]; /* with a profile: relative frequency of each kind of step */
 	cJSON *layers;           /* the member as given, "paper" or "all" when it was not */
 };
 
@@ -94,7 +94,7 @@ static enum wasd_status read_transforms(const cJSON *j, struct wasd_was *w, stru
 
 /* ---- which layers ------------------------------------------------------------------------------------- */
 
-/* Marks the convolutions that a name or a pattern means. */
+/* Marks the convolutions that match a name or a pattern. */
 static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const struct wasd_graph *g, bool *use,
                                     struct wasd_err *err)
 {
@@ -113,7 +113,7 @@ static enum wasd_status mark_layers(const cJSON *pattern, const char *at, const 
 	                        pattern->valuestring);
 }
 
-/* Names and patterns may come in any order and mean a layer several times; the draw keeps execution order. */
+/* Names and patterns may be in any order and match a layer several times; the draw keeps execution order. */
 static enum wasd_status mark_list(const cJSON *list, const struct wasd_graph *g, bool *use, struct wasd_err *err)
 {
 	int i = 0;
@@ -266,7 +266,7 @@ static enum wasd_status read_draw(const cJSON *was, struct wasd_was *w, struct w
 	return w->profile && w->recorded ? read_odds(odds, w, err) : wasd_fail(err, WASD_ENOMEM, "was");
 }
 
-/* Whatever is wrong with the profile's draw is told when the strategy is made, not when it is first needed. */
+/* Checks the profile's draw when the strategy is created, not when it is first used. */
 static enum wasd_status check_profile(const struct wasd_graph *g, const struct wasd_was *w, struct wasd_err *err)
 {
 	struct wasd_draw d = {0};
@@ -365,7 +365,7 @@ double wasd_was_probability(const struct wasd_was *w, int epoch)
 	return epoch >= w->ramp ? w->to : w->from + (w->to - w->from) * epoch / w->ramp;
 }
 
-/* ---- writing it ----------------------------------------------------------------------------------------- */
+/* ---- writing JSON --------------------------------------------------------------------------------------- */
 
 static bool add_transform(cJSON *list, const struct choice *c)
 {
@@ -435,8 +435,8 @@ static const struct choice *choose(const struct wasd_was *w, struct wasd_rng *r)
 	return &w->choice[i];
 }
 
-/* The kind of a layer's transform in this draw, and its parameters. Probability 1, the published law, takes no number
- * of its own. */
+/* Draws the kind of a layer's transform, and its parameters. Probability 1, the published law, takes no random number.
+ */
 static const struct wasd_transform_op *draw_op(const struct wasd_was *w, double probability, int k, struct wasd_rng *r,
                                                double *p)
 {
@@ -484,7 +484,7 @@ enum wasd_status wasd_was_draw(const struct wasd_was *w, struct wasd_rng *r, str
 	return wasd_was_draw_in(w, w->ramp, r, d, err);
 }
 
-/* ---- what serves, and what a step takes ----------------------------------------------------------------- */
+/* ---- the recorded draw, and the kind of a step ---------------------------------------------------------- */
 
 enum wasd_status wasd_was_record(const struct wasd_was *w, const struct wasd_graph *g, uint64_t seed,
                                  struct wasd_draw *out, struct wasd_err *err)
@@ -504,7 +504,7 @@ enum wasd_was_turn wasd_was_turn(const struct wasd_was *w, struct wasd_rng *r)
 	int turn = 0;
 	while (turn < WASD_TURNS - 1 && u >= w->odds[turn])
 		u -= w->odds[turn++];
-	while (!(w->odds[turn] > 0)) /* rounding led past the last that may come */
+	while (!(w->odds[turn] > 0)) /* rounding led past the last kind with odds above 0 */
 		turn--;
 	return (enum wasd_was_turn)turn;
 }

@@ -1,5 +1,5 @@
-/* core/weights/was_strategy.c - WAS (was.c) as a row of the strategies: SW = alpha T(W) for each augmented kernel, T as
- * drawn and alpha the layer's own parameter, which is learned with the weights. */
+/* core/weights/was_strategy.c - WAS (was.c) as a weight strategy: SW = alpha T(W) for each augmented kernel, with T
+ * drawn at random and alpha a parameter of the layer, learned with the weights. */
 #include "weights/strategy.h"
 
 #include <stdio.h>
@@ -10,10 +10,10 @@
 struct was {
 	const struct wasd_graph *graph;
 	struct wasd_was *law;
-	struct wasd_draw draw, dom; /* of the pass; recorded */
+	struct wasd_draw draw, dom; /* draw of the pass; recorded draw */
 };
 
-/* ---- making it ------------------------------------------------------------------------------------------ */
+/* ---- creation ------------------------------------------------------------------------------------------- */
 
 static void destroy(void *self)
 {
@@ -55,7 +55,7 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	if (!s && w->law)
 		s = wasd_was_record(w->law, w->graph, setup->seed, &w->dom, err);
 	if (!s && w->law)
-		s = wasd_was_draw(w->law, &r, &w->draw, err); /* sizes the buffer, so that no step does */
+		s = wasd_was_draw(w->law, &r, &w->draw, err); /* allocates the buffers, so that no step does */
 	if (!s && w->law) {
 		*self = w;
 		return WASD_OK;
@@ -69,7 +69,7 @@ static cJSON *to_json(const void *self)
 	return wasd_was_to_json(((const struct was *)self)->law);
 }
 
-/* ---- what is told of it ----------------------------------------------------------------------------------- */
+/* ---- metrics and warnings --------------------------------------------------------------------------------- */
 
 static bool metric(const void *self, int i, int epoch, const char **name, double *value)
 {
@@ -80,7 +80,7 @@ static bool metric(const void *self, int i, int epoch, const char **name, double
 	return true;
 }
 
-/* Where alpha is among the parameters. SIZE_MAX: it is the constant 1. */
+/* Index of alpha in the parameter block. SIZE_MAX: alpha is the constant 1. */
 static size_t alpha_at(const struct wasd_graph *g, const struct wasd_draw_layer *l)
 {
 	struct wasd_aug_info a = wasd_graph_aug_info(g, l->aug);
@@ -89,9 +89,9 @@ static size_t alpha_at(const struct wasd_graph *g, const struct wasd_draw_layer 
 	return wasd_graph_param_info(g, a.alpha_param).offset + (size_t)a.alpha_index;
 }
 
-/* alpha starts as U(0,1), and one that starts near 0 is not held by the BatchNorm behind it (web/docs/was.md#alpha): it
- * may cross zero. What is trained then has the other sign than the plain weights that AOM computes with, and AOM's
- * accuracy falls below chance. */
+/* alpha starts as U(0,1). If it starts near 0, the BatchNorm after the layer does not keep it there
+ * (web/docs/was.md#alpha) and it may cross zero. The trained kernels then have the opposite sign of the plain weights
+ * that AOM computes with, and AOM's accuracy falls below chance. */
 static bool warning(const void *self, int i, const real *master, const char **code, char *text, size_t size)
 {
 	const struct was *w = self;
@@ -158,7 +158,7 @@ static enum wasd_status recall(void *self, const cJSON *j, struct wasd_err *err)
 
 static const struct wasd_draw *draw_of(const struct wasd_recipe *r)
 {
-	return (const struct wasd_draw *)r; /* its first member */
+	return (const struct wasd_draw *)r; /* recipe is its first member */
 }
 
 static enum wasd_status check_layer(const struct wasd_draw_layer *l, const struct wasd_graph *g, struct wasd_err *err)

@@ -1,14 +1,16 @@
 /* attempt.c - one attempt of a training job, from the launch of its task (process/task.h) to the last row.
  *
  *   launched -> hello and checkpoint loaded -> told (row: running) -> metrics, checkpoints, logs -> ended -> row closed
- *                                                    with profiles, after a good end: row closed, the job stays running
- *                                                    until storage has them all
+ *                                                    with profiles, after success: row closed, the job stays running
+ *                                                    until storage has all profiles
  *
- * Invariants: a metrics or checkpoint frame is acknowledged only after its COMMIT; the attempt's number fences every
- * write, so a process that should be dead cannot write; a row is closed only after the last checkpoint that the process
- * handed over is stored or refused; a job whose profiles are not settled is not completed: rows alone say so
- * (storage/job_profiles.c), whatever dies in between; whatever the process says is checked (attempt_messages.c) before
- * it reaches storage.
+ * Invariants:
+ *  - A metrics or checkpoint frame is acknowledged only after its COMMIT.
+ *  - The attempt's number fences every write, so a process that should be dead cannot write.
+ *  - A row is closed only after the last checkpoint from the process is stored or refused.
+ *  - A job is completed only when all its profiles are settled. This is decided by rows alone (storage/job_profiles.c),
+ *    whichever process dies in between.
+ *  - Every message of the process is checked (attempt_messages.c) before it reaches storage.
  */
 #include "jobs/attempt.h"
 #include "log.h"
@@ -33,8 +35,8 @@ static void load_over(void *ctx)
 	attempt_maybe_finish(a);
 }
 
-/* On the loader's thread: the checkpoint to go on from, as a sealed memory file. A damaged one is marked by storage,
- * and the one before it is taken. */
+/* On the loader thread: loads the checkpoint to resume from into a sealed memory file. Storage marks a damaged one, and
+ * the one before it is used. */
 static void load_checkpoint(struct pool_job *job)
 {
 	struct attempt *a = (struct attempt *)((char *)job - offsetof(struct attempt, load_job));
@@ -46,11 +48,11 @@ static void load_checkpoint(struct pool_job *job)
 		log_line(LOG_ERROR, "checkpoint damaged", "job=%s checkpoint=%s", a->id, a->resume);
 		s = storage_ckpt_pick(db, a->id, "latest", &c, &a->load_err);
 		if (s == WASD_OK && !strcmp(c.id, a->resume))
-			s = WASD_EINTERNAL; /* storage would hand out the same one for ever */
+			s = WASD_EINTERNAL; /* storage would return the same checkpoint forever */
 		wasd_free(a->resume);
 		a->resume = s == WASD_OK ? wasd_strdup(c.id) : NULL;
 		storage_ckpt_done(&c);
-		if (s == WASD_ENOTFOUND) { /* none is left: from the beginning */
+		if (s == WASD_ENOTFOUND) { /* none is left: start from scratch */
 			a->load_err = (struct wasd_err){0};
 			s = WASD_OK;
 		} else if (s == WASD_OK && a->resume) {
@@ -70,7 +72,7 @@ static void load_checkpoint(struct pool_job *job)
 	supervisor_post(a->jobs->cfg.sup, &a->load_post);
 }
 
-/* Both halves are there: tell storage, then the process. */
+/* The hello and the checkpoint are there: update the row, then start the process. */
 void attempt_maybe_start(struct attempt *a)
 {
 	int pid = (int)task_pid(&a->task);
@@ -155,7 +157,7 @@ static void forget(struct attempt *a)
 
 static const struct task_kind attempt_kind;
 
-/* Its process runs, or there is no attempt. */
+/* Creates an attempt and launches its process. On failure there is no attempt. */
 static enum wasd_status launch(struct sched *j, const struct storage_job *job, const char *dataset_path,
                                struct attempt **out, struct wasd_err *err)
 {
@@ -197,7 +199,7 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 	if (s != WASD_OK)
 		return s;
 	s = storage_attempt_start(j->cfg.db, job->id, &a->number, &a->resume, err);
-	link_attempt(a); /* in any case: the end of its process is still to come */
+	link_attempt(a); /* even on failure: the end of its process is still to be handled */
 	if (s != WASD_OK) {
 		task_kill(&a->task, "its job was not to be started");
 		return s;
@@ -241,7 +243,7 @@ void attempt_tick(struct attempt *a)
 	attempt_maybe_finish(a);
 }
 
-/* A member of the message that said why it failed; NULL: none did. */
+/* A member of the process's failure message; NULL: there is no such message. */
 static const char *why_failed(const struct attempt *a, const char *member)
 {
 	const char *s;
@@ -262,7 +264,7 @@ static bool worth_retrying(const struct attempt *a)
 	return true;
 }
 
-/* Where a failed attempt leads: another one after a pause, or the end. */
+/* The next state after a failed attempt: another attempt after a backoff, or failed. */
 static void after_failure(struct attempt *a, struct storage_move *m)
 {
 	struct storage_job job = {0};
@@ -283,7 +285,7 @@ static void after_failure(struct attempt *a, struct storage_move *m)
 	storage_job_done(&job);
 }
 
-/* False: storage could not take it now; to be tried again. */
+/* False: storage failed; call again later. */
 static bool close_rows(struct attempt *a)
 {
 	const struct proc_end *how = &a->task.end.how;
@@ -356,13 +358,13 @@ void attempt_maybe_finish(struct attempt *a)
 	if (!a->task.ended || a->loading || a->storing)
 		return;
 	if (a->number && !close_rows(a))
-		return; /* the next tick */
+		return; /* retried at the next tick */
 	forget(a);
 }
 
 static void attempt_ended(void *self, const struct task_end *end)
 {
-	(void)end; /* it is kept in the task */
+	(void)end; /* the task keeps it */
 	attempt_maybe_finish(self);
 }
 

@@ -1,4 +1,4 @@
-/* server/jobs/attempt.h - what scheduler.c and the attempt*.c share. */
+/* server/jobs/attempt.h - shared by scheduler.c and attempt*.c. */
 #ifndef SERVER_JOBS_ATTEMPT_H
 #define SERVER_JOBS_ATTEMPT_H
 
@@ -21,18 +21,18 @@ struct attempt {
 	struct sched *jobs;
 	struct attempt *next, **pprev; /* under sched.lock */
 	char id[48];
-	int64_t number; /* of the job's attempts; 0: it has no row */
+	int64_t number; /* number of the attempt within the job; 0: it has no row yet */
 	struct task task;
 	cJSON *spec;
 	char *dataset_path;  /* absolute */
 	char *resume, *init; /* checkpoint ids or NULL */
 	int64_t threads, retry_max;
 	double backoff_s;
-	/* what is known of it */
+	/* state */
 	bool loaded, cancelling, draining, closing;
 	char cancel_reason[64];
-	char *build; /* its fingerprint, JSON */
-	/* the loader's */
+	char *build; /* fingerprint of the engine, JSON */
+	/* owned by the loader thread while `loading` */
 	struct pool_job load_job;
 	struct sup_post load_post;
 	bool loading;
@@ -40,7 +40,7 @@ struct attempt {
 	int64_t load_bytes, load_epoch, load_step;
 	char load_sha[WASD_SHA256_HEX];
 	struct wasd_err load_err;
-	/* the checkpoint on its way to storage */
+	/* the checkpoint that is being stored */
 	bool storing;
 	const void *ckpt_data;
 	size_t ckpt_bytes;
@@ -49,7 +49,7 @@ struct attempt {
 	enum wasd_status store_status;
 	char store_id[32];
 	struct wasd_err store_err;
-	/* its words */
+	/* log lines: the batch to store, and the last lines */
 	struct log_entry batch[LOG_BATCH];
 	int n_batch, dropped;
 	char *tail[TAIL_LINES];
@@ -65,7 +65,7 @@ struct sched {
 	pthread_mutex_t lock;
 	struct attempt *attempts;
 	int n_running;
-	int64_t n_searching; /* jobs that run only for their profiles: a search takes a worker's place. Under lock */
+	int64_t n_searching; /* running jobs that only wait for their profiles: a search occupies a worker. Under lock */
 	bool draining;
 	char blocked[200];                       /* why the head of the queue does not start; "" = it will. Under lock */
 	int64_t blocked_until_us, next_retry_us; /* [S] */
@@ -80,8 +80,8 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 void attempt_tick(struct attempt *a);
 void attempt_cancel(struct attempt *a, bool kill, const char *reason);
 void attempt_drain(struct attempt *a);
-void attempt_maybe_start(struct attempt *a);  /* once it has said hello and its checkpoint is there */
-void attempt_maybe_finish(struct attempt *a); /* once nothing of it is under way (a is gone then) */
+void attempt_maybe_start(struct attempt *a);  /* starts it after its hello, when its checkpoint is loaded */
+void attempt_maybe_finish(struct attempt *a); /* closes its row and frees a, if no operation is in progress */
 /* attempt_messages.c. [S] */
 extern const struct task_message attempt_messages[];
 enum wasd_status attempt_check(void *self, const struct wasd_frame *m, struct wasd_err *err);
@@ -89,15 +89,15 @@ void attempt_changed(void *self); /* a job.progress event */
 void attempt_note(struct attempt *a, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void attempt_flush_logs(struct attempt *a);
 void attempt_set_progress(struct attempt *a, cJSON *p);        /* takes p */
-void attempt_show_phase(struct attempt *a, const char *phase); /* NULL: none any more */
-char *attempt_progress_text(struct attempt *a);                /* the caller's; NULL: there is none */
+void attempt_show_phase(struct attempt *a, const char *phase); /* NULL: no phase */
+char *attempt_progress_text(struct attempt *a);                /* for wasd_free; NULL: none */
 /* attempt_profiles.c. [S] */
 struct wanted {
 	struct storage_wanted *items;
 	size_t n;
 };
 bool attempt_wanted(const struct attempt *a,
-                    struct wanted *out); /* the profiles of its spec; names are a's. False: no memory */
+                    struct wanted *out); /* the profiles in its spec; the names are borrowed from a. False: no memory */
 void wanted_done(struct wanted *w);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);

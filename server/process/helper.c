@@ -1,5 +1,5 @@
-/* helper.c - see helper.h. The process that is let go is no concern of the helper any more: h->proc is the one that is
- * asked, and what any other says or does is ignored. */
+/* helper.c - see helper.h. h->proc is the current process. Messages and the end of an earlier, closed process are
+ * ignored. */
 #include "process/helper.h"
 
 #include <string.h>

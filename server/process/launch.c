@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What an engine gets to see. One BLAS thread pool only, one that sleeps when idle, and no OpenCL drivers. */
+/* Builds the environment of an engine: one BLAS thread, OpenMP threads that sleep when idle, no OpenCL drivers. */
 enum { PASSED = 6, VALUE_MAX = 4200 };
 
 static size_t engine_environment(char *env[], char pass[PASSED][VALUE_MAX])
@@ -46,7 +46,7 @@ enum wasd_status launch_engine(char *const argv[], int stream, int errors, pid_t
 	sigset_t none, all;
 	sigemptyset(&none);
 	sigfillset(&all);
-	/* Moved above what they become, so that no dup2 overwrites a source that is still needed. */
+	/* Move the descriptors above their targets, so that no dup2 overwrites a source that is still needed. */
 	int s = fcntl(stream, F_DUPFD_CLOEXEC, 10), e = fcntl(errors, F_DUPFD_CLOEXEC, 10);
 	int bad = s < 0 || e < 0 ? errno : 0;
 	if (!bad)

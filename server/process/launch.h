@@ -1,5 +1,5 @@
-/* server/process/launch.h - one engine process with nothing of ours but one stream: no environment, no descriptors, its
- * own session. */
+/* server/process/launch.h - starts an engine process that inherits only one stream from the daemon: a minimal
+ * environment, no other descriptors, its own session. */
 #ifndef SERVER_PROCESS_LAUNCH_H
 #define SERVER_PROCESS_LAUNCH_H
 

@@ -1,8 +1,8 @@
 /* supervisor.c - see supervisor.h.
  *
- * A process: running -> (its stream ends, or its pidfd says that it has exited) -> drained to the last frame -> gone.
- * Ending it is asked for with SIGTERM and enforced with SIGKILL; both times are kept in the proc and looked at every
- * tick. What goes out is sent by one small thread a process, because a peer that does not read must block nobody else.
+ * A process: running -> (its stream ends, or its pidfd reports the exit) -> read to the last frame -> gone. SIGTERM
+ * asks it to end and SIGKILL enforces it; both times are kept in the proc and checked every tick. Frames are sent by
+ * one small thread per process, so that a peer that does not read blocks no other.
  */
 #include "process/supervisor.h"
 
@@ -43,10 +43,10 @@ struct proc {
 	pid_t pid;
 	int pidfd, err_fd;
 	struct wasd_wire *wire;
-	int64_t started_us, heard_us, term_us, kill_us; /* when to signal; 0 = not asked for */
+	int64_t started_us, heard_us, term_us, kill_us; /* times; term_us, kill_us: when to signal, 0 = never */
 	bool hello, paused, exited, stream_over, killed_oom, killed, violation, closing;
 	int64_t memory_mb;
-	uint64_t oom_kills; /* of the kernel when it started */
+	uint64_t oom_kills; /* the kernel's count of OOM kills when the process started */
 	char why[180];
 	char tail[STDERR_TAIL + 1];
 	size_t tail_len;
@@ -72,7 +72,7 @@ struct supervisor {
 	char *engine;
 	pthread_t thread;
 	int epoll, wake;
-	pthread_mutex_t lock; /* posts, and the list of processes for other threads */
+	pthread_mutex_t lock; /* guards posts, and the list of processes for other threads */
 	struct sup_post *posts, **posts_end;
 	bool stopping;
 	struct proc *procs;
@@ -81,7 +81,7 @@ struct supervisor {
 	_Atomic uint64_t beats;
 };
 
-/* ---- what a process is sent -------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------- */
 
 static void outgoing_free(struct outgoing *o)
 {
@@ -111,8 +111,8 @@ static void *sender_main(void *arg)
 		outgoing_free(o);
 		pthread_mutex_lock(&p->lock);
 		if (s != WASD_OK) {
-			/* A frame is lost, for want of memory or because the process is going: it must not wait for it. Both sides
-			 * see the end. */
+			/* A frame is lost, because of no memory or the process's end. Close the stream, so that the process does
+			 * not wait for the frame and both sides see the end. */
 			p->send_over = true;
 			shutdown(wasd_wire_fd(p->wire), SHUT_RDWR);
 		}
@@ -149,7 +149,7 @@ uint32_t proc_send(struct proc *p, cJSON *json, const void *bin, size_t bin_len,
 		*p->queue_end = o;
 		p->queue_end = &o->next;
 		p->queued++;
-		seq = ++p->seq; /* the sender is the stream's only one: frames leave in this order */
+		seq = ++p->seq; /* only the sender writes to the stream, so frames leave in this order */
 		pthread_cond_signal(&p->more);
 		o = NULL;
 	}
@@ -159,7 +159,7 @@ uint32_t proc_send(struct proc *p, cJSON *json, const void *bin, size_t bin_len,
 	return seq;
 }
 
-/* ---- life of a process ------------------------------------------------------------------------------------------ */
+/* ---- the processes ---------------------------------------------------------------------------------------------- */
 
 static uint64_t kernel_oom_kills(void)
 {
@@ -241,7 +241,7 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 		p->next->pprev = &p->next;
 	s->procs = p;
 	pthread_mutex_unlock(&s->lock);
-	/* Each of a process's three descriptors wakes the loop with the process; it then looks at all of them. */
+	/* Each of a process's three descriptors wakes the loop with the process, which then checks all three. */
 	watch(s, EPOLL_CTL_ADD, wasd_wire_fd(p->wire), EPOLLIN, p);
 	watch(s, EPOLL_CTL_ADD, p->pidfd, EPOLLIN, p);
 	watch(s, EPOLL_CTL_ADD, p->err_fd, EPOLLIN, p);
@@ -292,7 +292,7 @@ void proc_pause(struct proc *p, bool pause)
 
 static void signal_proc(struct proc *p, int sig)
 {
-	/* By pidfd: the number cannot have gone to somebody else. */
+	/* By pidfd, because a pid may have been reused. */
 	p->killed |= sig == SIGKILL;
 	if (!p->exited)
 		pidfd_send_signal(p->pidfd, sig, NULL, 0);
@@ -305,7 +305,7 @@ void proc_end(struct proc *p, bool now, const char *why)
 	int64_t t = wasd_mono_us();
 	if (now) {
 		signal_proc(p, SIGKILL);
-		/* A stopped or traced process may take its time; look again. */
+		/* A stopped or traced process may take longer; check again later. */
 		p->kill_us = t + 1000000;
 	} else if (!p->term_us) {
 		p->term_us = t;
@@ -350,8 +350,7 @@ static enum wasd_status check_hello(const struct proc *p, const struct wasd_fram
 	return WASD_OK;
 }
 
-/* Takes in what is there, at most FRAMES_A_ROUND frames so that a flood of one starves nobody; after the exit,
- * everything. */
+/* Reads available frames: at most FRAMES_A_ROUND, so that one process cannot starve the others; after the exit, all. */
 static void receive(struct proc *p)
 {
 	for (int i = 0; !p->stream_over && !p->paused && (i < FRAMES_A_ROUND || p->exited); i++) {
@@ -363,7 +362,7 @@ static void receive(struct proc *p)
 		if (s == WASD_ENOTFOUND || s == WASD_EIO) {
 			p->stream_over = true;
 			watch(p->sup, EPOLL_CTL_DEL, wasd_wire_fd(p->wire), 0, NULL);
-			/* It should exit now by itself. */
+			/* The process should exit now. */
 			if (!p->kill_us)
 				p->kill_us = wasd_mono_us() + p->sup->cfg.kill_ms * 1000ll;
 			return;
@@ -398,7 +397,7 @@ static void read_stderr(struct proc *p)
 			p->err_fd = -1;
 			return;
 		}
-		/* Only the end is kept, however much it is. */
+		/* Keep only the end of the output. */
 		size_t take = (size_t)n > STDERR_TAIL ? STDERR_TAIL : (size_t)n;
 		if (p->tail_len + take > STDERR_TAIL) {
 			size_t drop = p->tail_len + take - STDERR_TAIL;
@@ -431,7 +430,7 @@ static void describe_end(struct proc *p, struct proc_end *end)
 	else
 		snprintf(end->reason, sizeof end->reason, "%s%s", how, end->oom ? ", out of memory" : "");
 	p->tail[p->tail_len] = 0;
-	/* Its words go into rows and JSON: ASCII, or replaced. */
+	/* The text goes into rows and JSON: replace all but ASCII. */
 	size_t k = 0;
 	for (size_t i = 0; i < p->tail_len; i++) {
 		unsigned char c = (unsigned char)p->tail[i];
@@ -446,7 +445,7 @@ static void proc_gone(struct proc *p)
 {
 	struct supervisor *s = p->sup;
 	p->paused = false;
-	receive(p); /* what it said before it went */
+	receive(p); /* the last frames before its exit */
 	read_stderr(p);
 	struct proc_end end;
 	describe_end(p, &end);
@@ -454,7 +453,7 @@ static void proc_gone(struct proc *p)
 	p->send_over = true;
 	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->lock);
-	shutdown(wasd_wire_fd(p->wire), SHUT_RDWR); /* frees a sender that is stuck in a write */
+	shutdown(wasd_wire_fd(p->wire), SHUT_RDWR); /* unblocks a sender stuck in a write */
 	pthread_join(p->sender, NULL);
 	while (p->queue) {
 		struct outgoing *o = p->queue;
@@ -479,7 +478,7 @@ static void proc_gone(struct proc *p)
 	wasd_free(p);
 }
 
-/* Reaps it when it has exited. True: p is freed. */
+/* Reaps the process if it has exited. True: p is freed. */
 static bool look_at(struct proc *p)
 {
 	struct pollfd exited = {.fd = p->pidfd, .events = POLLIN};
@@ -519,7 +518,7 @@ static void tick_proc(struct proc *p, int64_t now)
 		         (long long)p->memory_mb);
 		proc_end(p, true, why);
 	}
-	/* A paused process may have spoken: its silence is ours. */
+	/* A paused process may have sent a heartbeat that we did not read. */
 	if (p->paused)
 		p->heard_us = now;
 	if (now - p->heard_us > p->sup->cfg.heartbeat_ms * 1000ll && !p->term_us && !p->stream_over) {
@@ -553,7 +552,7 @@ static void run_posts(struct supervisor *s)
 		pthread_mutex_unlock(&s->lock);
 		if (!p)
 			return;
-		p->fn(p->ctx); /* p may be gone now */
+		p->fn(p->ctx); /* p may be freed now */
 	}
 }
 
@@ -597,7 +596,7 @@ static void *supervisor_main(void *arg)
 		for (int i = 0; i < n; i++) {
 			if (!ev[i].data.ptr)
 				run_posts(s);
-			else if (is_proc(s, ev[i].data.ptr)) /* it may have gone by an earlier event of this batch */
+			else if (is_proc(s, ev[i].data.ptr)) /* an earlier event of this batch may have freed it */
 				look_at(ev[i].data.ptr);
 		}
 		if (wasd_mono_us() >= next_tick) {
@@ -656,7 +655,7 @@ static void poke(struct supervisor *s)
 {
 	uint64_t one = 1;
 	if (write(s->wake, &one, sizeof one) < 0)
-		return; /* it is already awake */
+		return; /* the thread is already awake */
 }
 
 void supervisor_stop(struct supervisor *s)
@@ -716,7 +715,7 @@ void supervisor_call(struct supervisor *s, void (*fn)(void *ctx), void *ctx)
 	c.post = (struct sup_post){.fn = run_call, .ctx = &c};
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.done_cond, NULL);
-	/* The post is part of the call, on this stack: nothing is allocated, so this cannot fail. */
+	/* The post is on this stack, so nothing is allocated and this cannot fail. */
 	supervisor_post(s, &c.post);
 	pthread_mutex_lock(&c.lock);
 	while (!c.done)
