@@ -293,6 +293,14 @@ static bool synthetic(cJSON *list)
 	return true;
 }
 
+static bool modes(cJSON *list)
+{
+	for (int i = 0; wasd_modes[i]; i++)
+		if (!append(list, cJSON_CreateString(wasd_modes[i])))
+			return false;
+	return true;
+}
+
 cJSON *wasd_capabilities(void)
 {
 	static const struct {
@@ -302,6 +310,7 @@ cJSON *wasd_capabilities(void)
 		{"archs", archs},           {"layers", layers},         {"strategies", strategies}, {"transforms", transforms},
 		{"mode_kinds", mode_kinds}, {"optimizers", optimizers}, {"schedules", schedules},   {"augment", augmentations},
 		{"precisions", precisions}, {"backends", backends},     {"formats", formats},       {"synthetic", synthetic},
+		{"modes", modes},
 	};
 	cJSON *all = cJSON_CreateObject();
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
@@ -311,5 +320,8 @@ cJSON *wasd_capabilities(void)
 		cJSON_Delete(all);
 		return NULL;
 	}
-	return all;
+	if (put(all, "metrics", wasd_metrics_to_json()) && put(all, "spec", wasd_spec_to_json()))
+		return all;
+	cJSON_Delete(all);
+	return NULL;
 }

@@ -196,11 +196,28 @@ static void was_by_default(void)
 	cJSON_Delete(model);
 }
 
+/* GET /v1/capabilities shows the table and the lists beside it, and nothing of its own. */
+static void capabilities(void)
+{
+	cJSON *caps = wasd_capabilities(), *spec = wasd_spec_to_json(), *metrics = wasd_metrics_to_json();
+	CHECK(caps && cJSON_Compare(wasd_json_get(caps, "spec"), spec, true));
+	CHECK(caps && cJSON_Compare(wasd_json_get(caps, "metrics"), metrics, true));
+	const cJSON *m, *modes = wasd_json_get(caps, "modes");
+	int n = 0;
+	cJSON_ArrayForEach(m, modes)
+		CHECK_STR(m->valuestring, wasd_modes[n++]);
+	CHECK(n == 2 && !wasd_modes[n]);
+	cJSON_Delete(metrics);
+	cJSON_Delete(spec);
+	cJSON_Delete(caps);
+}
+
 int main(void)
 {
 	TEST_RUN(ranges);
 	TEST_RUN(defaults);
 	TEST_RUN(types_by_default);
 	TEST_RUN(was_by_default);
+	TEST_RUN(capabilities);
 	TEST_END();
 }

@@ -86,22 +86,23 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *                value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
  *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10
  *                  classes (or the largest side that fits); was = the authors' own
- *      "strategies":[{"type","summary","options":[OPTION with "summary"]}],                 entries of a job's
- *      "weights"; an option of type "form" has a form of
- *                  its own, and neither default nor range here
- *      "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
- *      "transforms":[{"type","op","summary","options":[{"name","n":1|2,"default":X|[X,Y],"min","max"}]}],
+ *      "strategies":[{"type","summary","options":[OPTION]}],                                entries of a job's
+ * "weights" "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
+ *      "transforms":[{"type","op","summary","options":[OPTION]}],
  *      "optimizers":[{"name","summary","options":[OPTION]}],
  *      "schedules":[{"name","summary","options":[OPTION]}],                                 without warmup_epochs
  *      "augment":[{"name","summary","options":[OPTION]}],
- *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of networks of a job's own;
- *      an OPTION here may have
- *                  "summary", "required":true and "classes":true (its value may be "classes"); no default: see its
- *                  summary
- *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...]}        lists of names; a precision is one
- *      that this processor can compute in
- * with OPTION = {"name","type":"number|integer|boolean","default","min","max","above_min":true,"below_max":true}; the
- * last two only when that end of the range is excluded. */
+ *      "layers":[{"type","summary","inputs":1|2|"many","options":[OPTION]}],                of custom networks; an
+ * OPTION here may have "classes":true (its value may be "classes"); no default: see its summary
+ *      "precisions":[...],"backends":[...],"formats":[...],"synthetic":[...],"modes":[...], lists of names; a precision
+ *                  is one that this processor can compute in, a mode one that a run measures
+ *      "metrics":[{"name","quantity","mode","better":"min|max","goal":bool,"summary"}],     wasd/spec.h; mode where
+ * there is one "spec":[{"path",TYPE...}]}                                                           every member of the
+ * job spec with OPTION = {"name",TYPE...} and TYPE =
+ * "type":"number|integer|boolean|string|object|array|any|refused|form", "n":1 or 2 for a pair of
+ * numbers,"default","min","max","choices","required":true,"null":true,"table","form","summary", and "above_min":true or
+ * "below_max":true where that end of the range is excluded; what does not apply is left out. An OPTION of type "form"
+ * has a form of its own; a member of the spec has its usual type and "form" beside it. */
 cJSON *wasd_capabilities(void);
 
 #endif
