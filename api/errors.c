@@ -68,7 +68,7 @@ const struct api_error_row api_errors[] = {
 	{"busy", 503, "Try again later",
      "The engine is restarting, a queue is full, or the daemon is at a limit. Retry-After says when to come back."},
 	{"not_ready", 503, "Not ready", "The deployment or the daemon is not ready to answer yet."},
-	{"suspended", 503, "Deployment set aside",
+	{"suspended", 503, "Deployment suspended",
      "The inference process ended again and again at this deployment's work, so it waits while the others are served. Retry-After says when it is tried again; POST /v1/deployments/NAME:reload does it at once."},
 	{"draining", 503, "Shutting down", "The daemon is ending and takes no new work."},
 	{"no_memory", 503, "Out of memory", "There was not enough memory for this request."},

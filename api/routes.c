@@ -97,7 +97,7 @@ const struct api_route api_routes[] = {
      "Requests, times and batch sizes since the daemon started.", NULL},
 	{"DELETE", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_delete, "Stop serving.", NULL},
 	{"POST", "/v1/deployments/{d}:reload", API_BODY_JSON, api_deployments_reload,
-     "Load it again now: after a failure, or when it was set aside.", NULL},
+     "Load it again now: after a failure or a suspension.", NULL},
 	{"GET", "/v1/deployments/{d}/mode", API_BODY_NONE, api_mode_get,
      "The mode (aom, dom or dom:PROFILE), its generation, and what each mode costs.", NULL},
 	{"PUT", "/v1/deployments/{d}/mode", API_BODY_JSON, api_mode_put,
