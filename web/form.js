@@ -5,6 +5,7 @@ import { $, el, si } from './dom.js';
 import { call, get, told } from './api.js';
 import { ready } from './datasets.js';
 import { createNetwork } from './network.js';
+import { bound, boundAll } from './spec.js';
 import { createWas } from './was.js';
 
 // Shows error messages at the fields of a form. A field takes the errors at its data-pointer and below.
@@ -72,18 +73,21 @@ export function createForm({ datasets, submitted }) {
   field.arch.addEventListener('change', suggest);
   field.dataset.addEventListener('change', () => { explain(); suggestHeld(); });
   field.held.addEventListener('input', () => { field.held.dataset.chosen = ''; });
+  const rate = (optimizer) => optimizer?.options.find((o) => o.name === 'lr');
   field.optimizer.addEventListener('change', () => {
-    const rate = optimizers.find((o) => o.name === field.optimizer.value)?.options.find((o) => o.name === 'lr');
-    if (rate) field.lr.value = rate.default;
+    const row = rate(optimizers.find((o) => o.name === field.optimizer.value));
+    if (row) field.lr.value = row.default;
   });
 
   async function open() {
     faults.clear();
     const first = !archs.length;
     if (first) {
-      let schedules, transforms;
-      ({ archs, optimizers, schedules, transforms } = await get('/v1/capabilities'));
-      was.fill(transforms);
+      let schedules, transforms, members;
+      ({ archs, optimizers, schedules, transforms, spec: members } = await get('/v1/capabilities'));
+      boundAll(form, members);
+      bound(field.lr, rate(optimizers[0]));
+      was.fill(transforms, members);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       field.schedule.replaceChildren(...schedules.map((s) => el('option', { value: s.name, selected: s.name === 'cosine' }, s.name)));

@@ -2,6 +2,7 @@
 // Transforms and their options come from the daemon's table.
 
 import { $, el } from './dom.js';
+import { bound } from './spec.js';
 
 const usual = ['translate', 'resized_crop'];   // enabled at first: the mixture used by the authors of the method
 
@@ -9,11 +10,15 @@ const usual = ['translate', 'resized_crop'];   // enabled at first: the mixture 
 function input(transform, option, i) {
   const value = option.n === 2 ? option.default[i] : option.default;
   const label = `${transform.type} ${option.name}${option.n === 2 ? (i ? ', to' : ', from') : ''}`;
-  return el('input', { type: 'number', step: 'any', min: option.min, max: option.max, value: Number(value.toFixed(4)), required: true, 'aria-label': label });
+  const field = el('input', { type: 'number', value: Number(value.toFixed(4)), required: true, 'aria-label': label });
+  bound(field, option);
+  return field;
 }
 
-function row(transform) {
-  const weight = el('input', { type: 'number', min: 0, max: 1e6, step: 'any', value: usual.includes(transform.type) ? 1 : 0, required: true, 'aria-label': `weight of ${transform.type}` });
+// share: the row of a transform's weight, which here may be 0: the transform is left out.
+function row(transform, share) {
+  const weight = el('input', { type: 'number', value: usual.includes(transform.type) ? share.default : 0, required: true, 'aria-label': `weight of ${transform.type}` });
+  bound(weight, share);
   const options = transform.options.map((o) => ({ o, fields: Array.from({ length: o.n }, (_, i) => input(transform, o, i)) }));
   const cell = el('td', {}, ...options.flatMap(({ o, fields }) => [el('span', {}, o.name), ...fields]));
   const root = el('tr', {}, el('th', { scope: 'row' }, transform.type.replace('_', ' ')), el('td', {}, weight), cell);
@@ -50,8 +55,14 @@ export function createWas(form) {
   for (const name of ['was_from', 'was_to']) field[name].addEventListener('input', show);
 
   return {
-    fill(transforms) {
-      rows = transforms.map(row);
+    fill(transforms, members) {
+      const member = (path) => members.find((r) => r.path === path);
+      rows = transforms.map((t) => row(t, member('/was/transforms/N/weight')));
+      field.was_from.defaultValue = field.was_to.defaultValue;       // no ramp
+      for (const [select, path, first] of [[field.was_draw, '/was/draw', null], [field.was_alpha, '/was/alpha', 'fixed']]) {
+        const { choices, default: usually } = member(path);
+        select.replaceChildren(...choices.map((c) => el('option', { selected: c === (first ?? usually) }, c)));
+      }
       $('tbody', box).replaceChildren(...rows.map((r) => r.root));
     },
     // own: the authors' setting for the network, false if they transform nothing

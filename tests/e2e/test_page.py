@@ -120,11 +120,30 @@ def begin(d, b, eyes):
         b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few' && n.parentNode.querySelector('.badge').dataset.state === 'ready')", "the second data set")
 
 
+def check_form(d, b):
+    """The form has the limits and, where it suggests nothing of its own, the defaults of the table of the job spec."""
+    can = d.client.get("/v1/capabilities").json
+    rows = {r["path"]: r for r in can["spec"]} | {"/train/optimizer/lr": next(o for o in can["optimizers"][0]["options"] if o["name"] == "lr")}
+    suggested = {"/train/epochs", "/train/batch", "/train/optimizer/lr", "/was/probability/epochs", "/was/probability/from"}
+    inputs = b.run("return [...document.querySelectorAll('#job-form input[type=number][data-pointer]')].map((i) => [i.dataset.pointer, Number(i.dataset.shows ?? 1), i.min, i.max, i.step, i.value])")
+    check(len(inputs) >= 10, f"only {len(inputs)} numbers in the form")
+    for pointer, shows, least, most, step, value in inputs:
+        row = rows[pointer]
+        if pointer != "/data/limit":                  # the form counts images, of which it is no share
+            equal((float(least), step), (row["min"] * shows, "1" if row["type"] == "integer" else "any"), pointer)
+        equal(float(most), row["max"] * shows, pointer)
+        if pointer not in suggested and "default" in row:
+            equal(float(value), row["default"] * shows, pointer)
+    for name in ("draw", "alpha"):
+        equal(b.run(f"return [...document.querySelectorAll('#job-form [name=was_{name}] option')].map((o) => o.textContent)"), rows[f"/was/{name}"]["choices"], name)
+
+
 def submission(d, b, eyes):
     with case("page: a job submitted with the form appears at once"):
         b.click("#new-job")
         b.wait("return document.querySelector('#job-dialog').open", "the form")
         eyes.look("form")
+        check_form(d, b)
         b.run(FORM + "set('dataset', 'few'); set('arch', 'lenet'); set('epochs', 4); set('seed', 1); set('name', 'from-the-page')")
         b.click("#arch-layers summary")
         b.wait("return document.querySelectorAll('#arch-layers tbody tr').length === 9", "LeNet's lines: images, two convolutions with their pools, flatten, three linear layers")
