@@ -105,6 +105,8 @@ def quiet(b):
 
 def begin(d, b, eyes):
     with case("page: opens empty, without console messages"):
+        b.open("about:blank")
+        b.console()                                   # what the page of a daemon that has ended said last is not this page's
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("return document.querySelector('#link').dataset.state === 'live'", "a live event stream")
         check(b.run("return !document.querySelector('#start').hidden && !document.querySelector('#jobs-empty').hidden"), "the empty page says what to do")
