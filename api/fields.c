@@ -51,45 +51,21 @@ static cJSON *pair_canon(struct field_ctx *c, const char *pointer, const struct 
 	return cJSON_CreateDoubleArray(d, 2);
 }
 
-void fields_choices(char out[256], const struct wasd_field *f, const char *last)
-{
-	const char *s;
-	size_t n = 0;
-	out[0] = 0;
-	for (int i = 0; (s = wasd_field_choice(f, i)) && n + 16 < 256; i++) {
-		if (i)
-			n += wasd_line(out + n, 256 - n, wasd_field_choice(f, i + 1) ? ", " : " %s ", last);
-		n += wasd_line(out + n, 256 - n, "\"%s\"", s);
-	}
-}
-
 static cJSON *choice_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char list[256], shown[80];
 	const char *s;
 	for (int i = 0; (s = wasd_field_choice(f, i)); i++)
 		if (cJSON_IsString(v) && !strcmp(v->valuestring, s))
 			return cJSON_CreateString(s);
-	fields_choices(list, f, "or");
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be %s, not %s", pointer, list, shown);
-	return NULL;
+	return out_of_range(c, pointer, f, v);
 }
 
 static cJSON *string_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char shown[80];
 	size_t n = cJSON_IsString(v) ? strlen(v->valuestring) : 0;
 	if (cJSON_IsString(v) && n >= (size_t)f->min && n <= (size_t)f->max)
 		return cJSON_CreateString(v->valuestring);
-	fields_show(shown, v);
-	if (f->min > 0)
-		api_fault(c->faults, "invalid_field", pointer, "%s must be a string of %.0f to %.0f bytes, not %s", pointer,
-		          f->min, f->max, shown);
-	else
-		api_fault(c->faults, "invalid_field", pointer, "%s must be a string of at most %.0f bytes, not %s", pointer,
-		          f->max, shown);
-	return NULL;
+	return out_of_range(c, pointer, f, v);
 }
 
 static cJSON *name_canon(struct field_ctx *c, const char *pointer, const cJSON *v)
@@ -107,25 +83,8 @@ static cJSON *name_canon(struct field_ctx *c, const char *pointer, const cJSON *
 
 static cJSON *list_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char shown[80];
 	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1;
-	if (n >= f->min && n <= f->max)
-		return cJSON_Duplicate(v, 1);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %.0f to %.0f %s, not %s", pointer, f->min,
-	          f->max, f->items, shown);
-	return NULL;
-}
-
-static cJSON *object_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
-{
-	char shown[80];
-	if (cJSON_IsObject(v))
-		return fields_canon(c, pointer, f->sub, v);
-	fields_show(shown, v);
-	api_fault(c->faults, "invalid_field", pointer, "%s must be an object%s, not %s", pointer,
-	          f->null_ok ? " or null" : "", shown);
-	return NULL;
+	return n >= f->min && n <= f->max ? cJSON_Duplicate(v, 1) : out_of_range(c, pointer, f, v);
 }
 
 cJSON *field_typed(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
@@ -158,14 +117,9 @@ cJSON *field_typed(struct field_ctx *c, const char *pointer, const struct wasd_f
 
 cJSON *field_value(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char shown[80];
 	switch (f->type) {
 	case WASD_BOOL:
-		if (cJSON_IsBool(v))
-			return cJSON_CreateBool(cJSON_IsTrue(v));
-		fields_show(shown, v);
-		api_fault(c->faults, "invalid_field", pointer, "%s must be true or false, not %s", pointer, shown);
-		return NULL;
+		return cJSON_IsBool(v) ? cJSON_CreateBool(cJSON_IsTrue(v)) : out_of_range(c, pointer, f, v);
 	case WASD_INT:
 	case WASD_NUM:
 		return number_canon(c, pointer, f, v);
@@ -178,7 +132,7 @@ cJSON *field_value(struct field_ctx *c, const char *pointer, const struct wasd_f
 	case WASD_NAME:
 		return name_canon(c, pointer, v);
 	case WASD_OBJECT:
-		return object_canon(c, pointer, f, v);
+		return cJSON_IsObject(v) ? fields_canon(c, pointer, f->sub, v) : out_of_range(c, pointer, f, v);
 	case WASD_TYPED:
 		return field_typed(c, pointer, f, v);
 	case WASD_LIST:

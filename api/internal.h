@@ -130,8 +130,6 @@ static inline void fields_pointer(char out[256], const char *base, const char *k
 }
 /* Formats a client's value for messages, cut to a readable length: "3", "\"abc\"", "an array". */
 void fields_show(char out[80], const cJSON *v);
-/* `"a", "b" or "c"`; `last` goes before the last choice. */
-void fields_choices(char out[256], const struct wasd_field *f, const char *last);
 /* The row of that name in a capabilities table; NULL: no such row. */
 const cJSON *caps_row(const cJSON *caps, const char *table, const char *name);
 /* Row names of a table as `a, b or c`. */

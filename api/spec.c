@@ -472,7 +472,7 @@ static bool has_word(const cJSON *list, const char *word)
 /* A subset of the choices, in table order. */
 cJSON *spec_modes_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char list[256], shown[80];
+	char list[WASD_FIELD_RANGE], shown[80];
 	const char *mode;
 	cJSON *out = cJSON_CreateArray();
 	for (int i = 0; (mode = wasd_field_choice(f, i)); i++)
@@ -484,7 +484,7 @@ cJSON *spec_modes_canon(struct field_ctx *c, const char *pointer, const struct w
 	char *text = wasd_json_print(v);
 	snprintf(shown, sizeof shown, "%.70s", text ? text : "?");
 	wasd_free(text);
-	fields_choices(list, f, "and");
+	wasd_field_choices(f, "and", list);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be an array with some of %s, each once, not %s", pointer,
 	          list, shown);
 	cJSON_Delete(out);

@@ -39,25 +39,85 @@ bool wasd_field_takes(const struct wasd_field *f, double v)
 	return in && (f->type != WASD_INT || (v == floor(v) && fabs(v) <= (double)WASD_JSON_INT_MAX));
 }
 
+/* `"a", "b" or "c"`; of numbers `[1,2]`. Cut where the room ends. */
+static void list_choices(const struct wasd_field *f, const char *last, char *out, size_t size)
+{
+	const char *s, *quote = f->type == WASD_INT ? "" : "\"";
+	size_t n = 0;
+	out[0] = 0;
+	for (int i = 0; (s = wasd_field_choice(f, i)) && n + 16 < size; i++) {
+		if (i)
+			n += wasd_line(out + n, size - n,
+			               f->type == WASD_INT         ? "," :
+			               wasd_field_choice(f, i + 1) ? ", " :
+			                                             " %s ",
+			               last);
+		n += wasd_line(out + n, size - n, "%s%s%s", quote, s, quote);
+	}
+}
+
+void wasd_field_choices(const struct wasd_field *f, const char *last, char out[WASD_FIELD_RANGE])
+{
+	list_choices(f, last, out, WASD_FIELD_RANGE);
+}
+
 void wasd_field_range(const struct wasd_field *f, char out[WASD_FIELD_RANGE])
 {
-	const char *s;
-	size_t n = 0;
-	if (f->choices)
-		n = wasd_line(out, WASD_FIELD_RANGE, "one of [");
-	for (int i = 0; f->choices && (s = wasd_field_choice(f, i)); i++)
-		n += wasd_line(out + n, WASD_FIELD_RANGE - n, "%s%s", i ? "," : "", s);
-	if (f->choices)
-		wasd_line(out + n, WASD_FIELD_RANGE - n, "]");
-	else if (f->type == WASD_BOOL)
-		wasd_line(out, WASD_FIELD_RANGE, "true or false");
-	else if (f->type == WASD_PAIR)
-		wasd_line(out, WASD_FIELD_RANGE, "two numbers [low, high] from %.10g to %.10g", f->min, f->max);
-	else if (f->type == WASD_INT)
-		wasd_line(out, WASD_FIELD_RANGE, "a whole number from %.0f to %.0f", f->min, f->max);
-	else
-		wasd_line(out, WASD_FIELD_RANGE, "a number %s %.10g and %s %.10g", f->above_min ? "above" : "of at least",
-		          f->min, f->below_max ? "below" : "at most", f->max);
+	enum { ROOM = WASD_FIELD_RANGE };
+	char list[ROOM - 32];
+	const char *or_null = f->null_ok ? " or null" : "";
+	switch (f->type) {
+	case WASD_BOOL:
+		wasd_line(out, ROOM, "true or false");
+		return;
+	case WASD_PAIR:
+		wasd_line(out, ROOM, "two numbers [low, high] from %.10g to %.10g", f->min, f->max);
+		return;
+	case WASD_INT:
+		list_choices(f, "", list, sizeof list);
+		if (*list)
+			wasd_line(out, ROOM, "one of [%s]", list);
+		else
+			wasd_line(out, ROOM, "a whole number from %.0f to %.0f", f->min, f->max);
+		return;
+	case WASD_NUM:
+		wasd_line(out, ROOM, "a number %s %.10g and %s %.10g", f->above_min ? "above" : "of at least", f->min,
+		          f->below_max ? "below" : "at most", f->max);
+		return;
+	case WASD_STR:
+		if (f->min > 0)
+			wasd_line(out, ROOM, "a string of %.0f to %.0f bytes", f->min, f->max);
+		else
+			wasd_line(out, ROOM, "a string of at most %.0f bytes", f->max);
+		return;
+	case WASD_NAME:
+		wasd_line(out, ROOM, "a name");
+		return;
+	case WASD_CHOICE:
+		list_choices(f, "or", out, ROOM);
+		return;
+	case WASD_OBJECT:
+		wasd_line(out, ROOM, "an object%s", or_null);
+		return;
+	case WASD_TYPED:
+		wasd_line(out, ROOM, "an object with a \"type\"");
+		return;
+	case WASD_LIST:
+		list_choices(f, "and", list, sizeof list);
+		if (*list)
+			wasd_line(out, ROOM, "an array with some of %s, each once", list);
+		else if (f->max > 0)
+			wasd_line(out, ROOM, "an array of %.0f to %.0f %s", f->min, f->max, f->items ? f->items : "items");
+		else
+			wasd_line(out, ROOM, "an array");
+		return;
+	case WASD_ANY:
+		wasd_line(out, ROOM, "any value");
+		return;
+	case WASD_REFUSED:
+		wasd_line(out, ROOM, "not offered");
+		return;
+	}
 }
 
 void wasd_field_numbers(const struct wasd_field *f, const char *json, double v[2])
@@ -344,9 +404,8 @@ bool fields_put(cJSON *obj, const struct wasd_field *rows, const double *v)
 enum wasd_status fields_choice(const cJSON *v, const char *at, const struct wasd_field *f, int *out,
                                struct wasd_err *err)
 {
-	char word[64] = "", list[256] = "";
+	char word[64] = "", range[WASD_FIELD_RANGE];
 	const char *s;
-	size_t n = 0;
 	if (v && cJSON_IsString(v))
 		snprintf(word, sizeof word, "%s", v->valuestring);
 	else if (!v)
@@ -355,14 +414,11 @@ enum wasd_status fields_choice(const cJSON *v, const char *at, const struct wasd
 		*out = -1;
 		return left_out(at, f, err);
 	}
-	for (int i = 0; (s = wasd_field_choice(f, i)); i++) {
+	for (int i = 0; (s = wasd_field_choice(f, i)); i++)
 		if (!strcmp(word, s)) {
 			*out = i;
 			return WASD_OK;
 		}
-		if (n + 8 < sizeof list)
-			n += wasd_line(list + n, sizeof list - n, "%s\"%s\"", i ? wasd_field_choice(f, i + 1) ? ", " : " or " : "",
-			               s);
-	}
-	return refuse(v, at, list, err);
+	wasd_field_range(f, range);
+	return refuse(v, at, range, err);
 }

@@ -125,6 +125,12 @@ static void ranges_in_words(void)
 		{{"", WASD_PAIR, .min = 0.05, .max = 20}, "two numbers [low, high] from 0.05 to 20"},
 		{{"", WASD_BOOL, .max = 1}, "true or false"},
 		{{"", WASD_INT, .choices = heads}, "one of [512,4096]"},
+		{{"", WASD_STR, .min = 1, .max = 199}, "a string of 1 to 199 bytes"},
+		{{"", WASD_STR, .max = 4096}, "a string of at most 4096 bytes"},
+		{{"", WASD_CHOICE, .choices = heads}, "\"512\" or \"4096\""},
+		{{"", WASD_OBJECT, .null_ok = true}, "an object or null"},
+		{{"", WASD_LIST, .max = 8, .items = "layers"}, "an array of 0 to 8 layers"},
+		{{"", WASD_LIST, .choices = heads}, "an array with some of \"512\" and \"4096\", each once"},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		char got[WASD_FIELD_RANGE];

@@ -57,8 +57,10 @@ const char *wasd_field_choice(const struct wasd_field *f, int i); /* NULL after 
 /* Whether v is valid for a WASD_INT or WASD_NUM (finite, in range, whole for WASD_INT, among the choices). */
 bool wasd_field_takes(const struct wasd_field *f, double v);
 /* Describes the valid values for messages: "a whole number from 1 to 64", "a number above 0 and below 1". */
-#define WASD_FIELD_RANGE 120
+#define WASD_FIELD_RANGE 256
 void wasd_field_range(const struct wasd_field *f, char out[WASD_FIELD_RANGE]);
+/* `"a", "b" or "c"`; `last` goes before the last choice. */
+void wasd_field_choices(const struct wasd_field *f, const char *last, char out[WASD_FIELD_RANGE]);
 /* Converts `json`, a default of the row, to numbers: 1 for true; two for a WASD_PAIR. 0 if it is not a number. */
 void wasd_field_numbers(const struct wasd_field *f, const char *json, double v[2]);
 /* Copies a string default without its quotes, truncated to size. "" if the default is not a string. */
