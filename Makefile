@@ -130,7 +130,7 @@ $(O)/web/assets.o: web/embed.sh $(WEB) $(DOCS) | check-deps
 # A page is built from its Markdown and from the daemon's tables.
 $(O)/web/docs/%.html: web/docs/%.md web/docs/frame.html web/docs/page.sh $(O)/web/docs/tables
 	$(call note,DOC)
-	$(Q){ cat $<; $(O)/web/docs/tables $*; } >$(@:.html=.md) && sh web/docs/page.sh web/docs/frame.html $* <$(@:.html=.md) >$@.new && mv $@.new $@
+	$(Q)$(O)/web/docs/tables $* <$< >$(@:.html=.md) && sh web/docs/page.sh web/docs/frame.html $* <$(@:.html=.md) >$@.new && mv $@.new $@
 $(O)/web/docs/tables: web/docs/tables.c $(LIB_api) $(LIB_storage) $(LIB_base) | check-deps
 	@mkdir -p $(@D)
 	$(call run,$(CC) -Iapi $(INC_api) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm)

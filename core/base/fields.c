@@ -97,7 +97,10 @@ void wasd_field_range(const struct wasd_field *f, char out[WASD_FIELD_RANGE])
 		list_choices(f, "or", out, ROOM);
 		return;
 	case WASD_OBJECT:
-		wasd_line(out, ROOM, "an object%s", or_null);
+		if (f->max > 0)
+			wasd_line(out, ROOM, "an object of at most %.0f members%s", f->max, or_null);
+		else
+			wasd_line(out, ROOM, "an object%s", or_null);
 		return;
 	case WASD_TYPED:
 		wasd_line(out, ROOM, "an object with a \"type\"");

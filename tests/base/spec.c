@@ -129,6 +129,7 @@ static void ranges_in_words(void)
 		{{"", WASD_STR, .max = 4096}, "a string of at most 4096 bytes"},
 		{{"", WASD_CHOICE, .choices = heads}, "\"512\" or \"4096\""},
 		{{"", WASD_OBJECT, .null_ok = true}, "an object or null"},
+		{{"", WASD_OBJECT, .max = 32}, "an object of at most 32 members"},
 		{{"", WASD_LIST, .max = 8, .items = "layers"}, "an array of 0 to 8 layers"},
 		{{"", WASD_LIST, .choices = heads}, "an array with some of \"512\" and \"4096\", each once"},
 	};

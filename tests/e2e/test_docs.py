@@ -199,6 +199,30 @@ def tables(d, cache):
         check(len(rows) > 40, f"only {len(rows)} rows were found in core/base/spec.c")
         described(rows, "job-spec profiles", "rows of core/base/spec.c")
         can = d.client.get("/v1/capabilities").json
+        own_page = re.compile("/(profiles/N|model|dataset|init_from)/")   # described elsewhere
+        placed = re.findall(r"@\{(/[^}:]+)\}", text("web/docs/job-spec.md"))
+        equal([r["path"] for r in can["spec"] if r["type"] != "refused" and not own_page.match(r["path"]) and placed.count(r["path"]) != 1], [], "members without one row")
+        page = re.sub(r"<[^>]+>", "|", html.unescape(cache["/docs/job-spec"].source))
+        check("@{" not in page, "a name of a table was left in the page")
+        for r in can["spec"]:
+            if r["path"] in placed and r["type"] in ("integer", "number") and "choices" not in r:
+                name = r["path"].lstrip("/").replace("/N/", "[].").replace("/", ".")
+                leaf = [n for n in (name, name.split(".", 1)[-1], name.split(".")[-1]) if re.search(rf"\|{re.escape(n)}\|", page)]
+                most = f"{r['max']:.0f}" if r["type"] == "integer" else f"{r['max']:.10g}"
+                check(leaf and most in page and ("default" not in r or f"|{json.dumps(r['default'])}|" in page), r["path"])
+        documented = text("web/docs/job-spec.md").split("\n")
+        for table in ("layers", "optimizers", "schedules"):
+            for row in can[table]:
+                kind = row.get("name") or row["type"]
+                line = next(l for l in documented if l.startswith("|") and f"`{kind}`" in l.split("|")[1])
+                place = re.findall(r"`([\w-]+)`", line.split("|")[1]).index(kind)
+                for o in row["options"]:
+                    if o.get("default") is not None and o["name"] != "augment":
+                        said = re.search(rf"`{o['name']}` \(([^)]*)\)", line)
+                        check(said, f"{kind}: {o['name']}")
+                        values = re.split(r"[,;] *", said.group(1))
+                        said = values[place] if len(values) > place and place else values[0]
+                        equal(json.loads(said), o["default"], f"{kind}: {o['name']}")
         described({o["name"] for t in ("layers", "optimizers", "schedules", "augment") for row in can[t] for o in row["options"]}, "job-spec", "options")
         described({row.get("name") or row.get("type") for t in ("archs", "layers", "optimizers", "schedules", "augment") for row in can[t]} | set(can["precisions"]), "job-spec", "names")
         described({t["type"] for t in can["transforms"]} | {a["name"] for a in can["archs"]}, "was", "transforms and networks")

@@ -1,10 +1,17 @@
-/* tables.c - prints, as Markdown, what a page of the reference takes from the daemon's own tables: `tables errors`,
- * `tables api`. Runs when the reference is built, so that these lists cannot fall behind. Nothing for any other page.
+/* tables.c - the Markdown of a page of the reference, with what it takes from the program's own tables: `tables PAGE
+ * <PAGE.md`. Runs when the reference is built, so that the page cannot fall behind.
+ *
+ *     @{/train/epochs}   two cells of a row: the default and the values of that member of the job spec
+ *     @{/labels/NAME:}    its summary
+ *     @{metrics}          the rows of the metrics of an epoch
+ *
+ * The pages errors and api get their list at the end. Fails at a name that no table has.
  */
 #include "internal.h"
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Text as it is: whatever Markdown reads as markup is escaped. */
@@ -49,12 +56,78 @@ static void routes(void)
 	}
 }
 
+/* ---- the job spec ------------------------------------------------------------------------------------------------ */
+
+/* In a cell a bar would end it. */
+static void put_cell(const char *s)
+{
+	for (; *s; s++)
+		printf(*s == '|' ? "\\|" : "%c", *s);
+}
+
+static void put_member(const struct wasd_field *f)
+{
+	char range[WASD_FIELD_RANGE];
+	if (f->required)
+		printf("required");
+	else if (f->def)
+		printf("`%s`", f->def);
+	printf(" | ");
+	wasd_field_range(f, range);
+	put_cell(range);
+}
+
+static void metrics(void)
+{
+	const struct wasd_metric_kind *m;
+	for (int i = 0; (m = wasd_metric_at(i)); i++) {
+		printf("%s| `%s` | ", i ? "\n" : "", m->name);
+		put_text(m->summary);
+		printf(" | %s | %s |", m->less ? "min" : "max", m->goal ? "yes" : "");
+	}
+}
+
+static bool put_named(const char *name)
+{
+	char path[96];
+	snprintf(path, sizeof path, "%.*s", (int)strcspn(name, ":"), name);
+	const struct wasd_field *f = *name == '/' ? wasd_spec_at(path) : NULL;
+	if (f && strchr(name, ':'))
+		put_text(f->summary);
+	else if (f)
+		put_member(f);
+	else if (!strcmp(name, "metrics"))
+		metrics();
+	else
+		fprintf(stderr, "tables: no table has @{%s}\n", name);
+	return f || !strcmp(name, "metrics");
+}
+
+/* One line of the page. */
+static bool put_line(char *line)
+{
+	bool ok = true;
+	for (char *open, *end; (open = strstr(line, "@{")) && (end = strchr(open, '}')); line = end + 1) {
+		*open = *end = 0;
+		fputs(line, stdout);
+		ok = put_named(open + 2) && ok;
+	}
+	fputs(line, stdout);
+	return ok;
+}
+
 int main(int argc, char **argv)
 {
 	const char *page = argc == 2 ? argv[1] : "";
+	char *line = NULL;
+	size_t room = 0;
+	bool ok = true;
+	while (getline(&line, &room, stdin) > 0)
+		ok = put_line(line) && ok;
+	free(line);
 	if (!strcmp(page, "errors"))
 		errors();
 	else if (!strcmp(page, "api"))
 		routes();
-	return fflush(stdout) ? 1 : 0;
+	return fflush(stdout) || !ok;
 }
