@@ -18,6 +18,7 @@ static void usage(FILE *f)
 		"       wasd status|jobs [--url URL]    query a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
 		"       wasd export CHECKPOINT ...      download a checkpoint as a file for other programs (wasd export --help)\n"
 		"       wasd profiles CHECKPOINT ...    list its profiles or search for another (wasd profiles --help)\n"
+		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
 		"       wasd version                    print the version\n"
 		"\n"
 		"Settings: `key = value` in the file, --key VALUE on the command line (with - for _); [default]:\n");
@@ -114,6 +115,8 @@ int main(int argc, char **argv)
 		return client_export(argc - 2, argv + 2);
 	if (!strcmp(cmd, "profiles"))
 		return client_profiles(argc - 2, argv + 2);
+	if (!strcmp(cmd, "spec"))
+		return client_spec(argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;

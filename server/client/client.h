@@ -12,6 +12,8 @@ int client_run(const char *command, int argc, char **argv);
 int client_export(int argc, char **argv);
 /* `wasd profiles CHECKPOINT`: lists its profiles, or requests a search for another. */
 int client_profiles(int argc, char **argv);
+/* `wasd spec`: the members of a job spec. */
+int client_spec(int argc, char **argv);
 
 /* Shared by the commands. Sends "HEAD HTTP/1.0" (head: "GET /path") over a new connection, with a JSON body unless body
  * is NULL, and returns the socket to read the reply from. where: "host:port" for messages. Returns -1 after printing

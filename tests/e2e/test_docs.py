@@ -235,6 +235,17 @@ def tables(d, cache):
             equal({"epochs": train["epochs"], "batch": train["batch"], "lr": train["optimizer"]["lr"]}, fields, path)
             equal((train["optimizer"]["type"], train["schedule"]), ("adamw", {"type": "cosine", "warmup_epochs": 1}), path)
 
+    with case("wasd spec: the members that the daemon has, all or those below one"):
+        def spec(*args, status=0):
+            done = subprocess.run([os.path.join(BUILD, "wasd"), "spec", *args], capture_output=True, text=True)
+            equal(done.returncode, status, done.stderr)
+            return done.stdout if not status else done.stderr
+        equal(json.loads(spec("--json")), can["spec"])
+        names = [line for line in spec("/checkpoint").split("\n") if line.startswith("/")]
+        equal(names, [r["path"] for r in can["spec"] if re.match("/checkpoint(/|$)", r["path"])])
+        equal(spec("train/epochs"), "/train/epochs\n    a whole number from 1 to 100000; default 10\n    passes over the training images\n")
+        check("no member trains" in spec("trains", status=2), "an unknown member")
+
     with case("docs: every setting is described with its default"):
         help_text = subprocess.run([os.path.join(BUILD, "wasd"), "--help"], capture_output=True, text=True, check=True).stdout
         rows = re.findall(r"^  (\w+) +(?:.*?)(?:\[(\S*)\])?$", help_text[help_text.index("Settings"):], re.M)
