@@ -45,16 +45,18 @@ function createBest() {
 
 export function createRun({ deploy, refresh, named }) {
   const section = $('#run'), message = $('#run-message'), live = $('#run-live'), body = $('#run-body'), bar = $('#run-now progress');
-  const lossChart = createChart($('#chart-loss'), { title: 'Loss', format: loss, tick: (v) => String(Number(v.toFixed(3))), zero: false, series: [
+  const losses = [
     { name: 'train_loss_step', label: 'training, by step', color: '--train', thin: true },
     { name: 'train_loss', label: 'training', color: '--train', dash: true },
     { name: 'val_loss_aom', label: 'validation AOM', color: '--aom' },
-    { name: 'val_loss_dom', label: 'validation DOM', color: '--dom' }] });
-  const accuracyChart = createChart($('#chart-acc'), { title: 'Accuracy', format: percent, tick: (v) => `${Number((100 * v).toFixed(1))} %`, zero: true, series: [
+    { name: 'val_loss_dom', label: 'validation DOM', color: '--dom' }];
+  const accuracies = [
     { name: 'train_acc', label: 'training', color: '--train', dash: true },
     { name: 'val_acc_aom', label: 'validation AOM', color: '--aom' },
-    { name: 'val_acc_dom', label: 'validation DOM', color: '--dom' }] });
-  const names = 'train_loss_step,train_loss,val_loss_aom,val_loss_dom,train_acc,val_acc_aom,val_acc_dom';
+    { name: 'val_acc_dom', label: 'validation DOM', color: '--dom' }];
+  const lossChart = createChart($('#chart-loss'), { title: 'Loss', format: loss, tick: (v) => String(Number(v.toFixed(3))), zero: false, series: losses });
+  const accuracyChart = createChart($('#chart-acc'), { title: 'Accuracy', format: percent, tick: (v) => `${Number((100 * v).toFixed(1))} %`, zero: true, series: accuracies });
+  const names = [...losses, ...accuracies].map((s) => s.name).join(',');
   const badge = stateBadge(), best = createBest();
   // Acts on the job for which the button was drawn, and does nothing if the address names another job by now.
   const act = (label, work, kindOf = '') => {
