@@ -200,51 +200,16 @@ static cJSON *question(const char *type, const struct images *im)
 	return j;
 }
 
-/* What ranking the images of a request needs, built once: the class names, and class indices to sort. */
-struct ranking {
-	const char **label;
-	int32_t *order;
-};
-
-static bool ranking_init(struct ranking *g, const struct inference *s)
-{
-	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
-	size_t n = 0;
-	*g = (struct ranking){wasd_calloc((size_t)s->classes, sizeof *g->label),
-	                      wasd_calloc((size_t)s->classes, sizeof *g->order)};
-	if (!g->label || !g->order)
-		return false;
-	cJSON_ArrayForEach(v, names)
-		g->label[n++] = cJSON_IsString(v) ? v->valuestring : "";
-	return true;
-}
-
-static void ranking_done(struct ranking *g)
-{
-	wasd_free(g->label);
-	wasd_free(g->order);
-}
-
-/* Descending logits; ties by ascending index. */
-static int likelier(const void *va, const void *vb, void *logits)
-{
-	const float *x = logits;
-	int32_t a = *(const int32_t *)va, b = *(const int32_t *)vb;
-	return x[a] != x[b] ? (x[a] < x[b]) - (x[a] > x[b]) : (a > b) - (a < b);
-}
-
 /* The k likeliest classes by softmax over the logits: the same numbers as the engine's answer to "classify". */
-static cJSON *top_json(const struct inference *s, const struct ranking *g, const float *x, int64_t k)
+static cJSON *top_json(const struct inference *s, struct ranking *g, const float *x, int64_t k)
 {
 	cJSON *top = cJSON_CreateArray();
 	double most = -INFINITY, sum = 0;
-	for (int64_t n = 0; n < s->classes; n++) {
+	for (int64_t n = 0; n < s->classes; n++)
 		most = x[n] > most ? (double)x[n] : most;
-		g->order[n] = (int32_t)n;
-	}
 	for (int64_t n = 0; n < s->classes; n++)
 		sum += exp((double)x[n] - most);
-	qsort_r(g->order, (size_t)s->classes, sizeof *g->order, likelier, (void *)(uintptr_t)x);
+	ranking_sort(g, x);
 	for (int64_t i = 0; i < k && i < s->classes; i++) {
 		cJSON *one = cJSON_CreateObject();
 		api_add_str(one, "label", g->label[g->order[i]]);

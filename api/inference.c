@@ -204,3 +204,37 @@ void api_softmax(const float *logits, int64_t n, float *p)
 	for (int64_t i = 0; i < n; i++)
 		p[i] = (float)(exp(logits[i] - top) / sum);
 }
+
+bool ranking_init(struct ranking *g, const struct inference *s)
+{
+	const cJSON *names = wasd_json_get(s->info, "classes"), *v;
+	size_t n = 0;
+	*g = (struct ranking){wasd_calloc((size_t)s->classes, sizeof *g->label),
+	                      wasd_calloc((size_t)s->classes, sizeof *g->order), s->classes};
+	if (!g->label || !g->order)
+		return false;
+	cJSON_ArrayForEach(v, names)
+		g->label[n++] = cJSON_IsString(v) ? v->valuestring : "";
+	return true;
+}
+
+void ranking_done(struct ranking *g)
+{
+	wasd_free(g->label);
+	wasd_free(g->order);
+}
+
+/* Descending logits; ties by ascending index. */
+static int likelier(const void *va, const void *vb, void *logits)
+{
+	const float *x = logits;
+	int32_t a = *(const int32_t *)va, b = *(const int32_t *)vb;
+	return x[a] != x[b] ? (x[a] < x[b]) - (x[a] > x[b]) : (a > b) - (a < b);
+}
+
+void ranking_sort(struct ranking *g, const float *x)
+{
+	for (int64_t n = 0; n < g->classes; n++)
+		g->order[n] = (int32_t)n;
+	qsort_r(g->order, (size_t)g->classes, sizeof *g->order, likelier, (void *)(uintptr_t)x);
+}

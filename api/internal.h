@@ -231,6 +231,15 @@ bool api_inference_answered(const struct api_request *q, struct api_response *r,
 void api_inference_headers(struct api_response *r, const struct inference *s);
 void api_inference_end(struct inference *s); /* also frees the question and its answer */
 void api_softmax(const float *logits, int64_t n, float *p);
+/* The classes of a deployment in the order of one row of numbers after the other; made once per request. */
+struct ranking {
+	const char **label; /* class names, borrowed from the deployment's info */
+	int32_t *order;     /* class indices after ranking_sort: numbers descending, ties by ascending index */
+	int64_t classes;
+};
+bool ranking_init(struct ranking *g, const struct inference *s); /* false: no memory; ranking_done in any case */
+void ranking_sort(struct ranking *g, const float *x);
+void ranking_done(struct ranking *g);
 
 /* ---- find.c: resolves what a request names. False: the answer is in r. ---- */
 

@@ -138,42 +138,25 @@ static bool json_length(const struct api_request *q, struct api_response *r, siz
 
 /* ---- the answer -------------------------------------------------------------------------------------------- */
 
-/* The source of an output: n rows of numbers, from which come the best classes or all numbers. */
+/* The numbers behind an output: n rows, of which all numbers or the best classes are returned. */
 struct rows {
 	const float *v;
 	int64_t n, width;
-	const cJSON *names;
+	struct ranking *ranking; /* made when an output asks for classes */
 };
 
-/* The index of the largest number after (value, index) in the order of descending value, then ascending index; -1:
- * none. */
-static int64_t next_best(const float *v, int64_t n, int64_t last)
-{
-	int64_t best = -1;
-	for (int64_t i = 0; i < n; i++) {
-		bool after = last < 0 || v[i] < v[last] || (v[i] == v[last] && i > last);
-		if (after && (best < 0 || v[i] > v[best]))
-			best = i;
-	}
-	return best;
-}
-
-/* Calls put with a string "value:index:label" for each of the k best of every row. */
+/* Calls put for each string "value:index:label" of the k best classes of every row. */
 static bool each_class(const struct rows *rows, int64_t k, bool (*put)(void *to, const char *s, size_t len), void *to)
 {
 	struct wasd_buf text = {0};
 	bool ok = true;
 	for (int64_t i = 0; ok && i < rows->n; i++) {
 		const float *v = rows->v + i * rows->width;
-		int64_t best = -1;
+		ranking_sort(rows->ranking, v);
 		for (int64_t j = 0; ok && j < k; j++) {
-			best = next_best(v, rows->width, best);
-			if (best < 0)
-				break; /* NaN has no order */
-			const cJSON *name = cJSON_GetArrayItem(rows->names, (int)best);
+			int32_t best = rows->ranking->order[j];
 			text.len = 0;
-			ok = wasd_buf_printf(&text, "%f:%lld:%s", (double)v[best], (long long)best,
-			                     cJSON_IsString(name) ? name->valuestring : "") &&
+			ok = wasd_buf_printf(&text, "%f:%d:%s", (double)v[best], (int)best, rows->ranking->label[best]) &&
 			     put(to, text.data, text.len);
 		}
 	}
@@ -269,6 +252,15 @@ static void send(struct api_response *r, cJSON *j, const struct wasd_buf *tail, 
 		api_send_no_memory(r);
 }
 
+/* NULL: no memory. */
+static float *probs_of(const float *logits, int64_t n, int64_t classes)
+{
+	float *probs = wasd_calloc((size_t)(n * classes), sizeof *probs);
+	for (int64_t i = 0; probs && i < n; i++)
+		api_softmax(logits + i * classes, classes, probs + i * classes);
+	return probs;
+}
+
 static void answer(const struct api_request *q, struct api_response *r, const struct inference *s,
                    const struct infer_request *in, int64_t n)
 {
@@ -280,29 +272,34 @@ static void answer(const struct api_request *q, struct api_response *r, const st
 		return;
 	}
 	const float *logits = (const float *)(const void *)call->reply_bin;
-	float *probs = wasd_calloc(count, sizeof *probs);
+	float *probs = NULL;
+	struct ranking ranking = {0};
 	struct wasd_buf tail = {0};
-	bool binary = false;
-	if (!probs) {
-		api_send_no_memory(r);
-		return;
+	bool binary = false, ok = true;
+	for (int i = 0; ok && i < in->outputs; i++) {
+		const struct output *o = &in->output[i];
+		binary |= o->binary;
+		if (o->name != output_names[0])
+			ok = (probs = probs_of(logits, n, s->classes)) != NULL;
+		if (ok && o->classes && !ranking.order)
+			ok = ranking_init(&ranking, s);
 	}
-	for (int64_t i = 0; i < n; i++)
-		api_softmax(logits + i * s->classes, s->classes, probs + i * s->classes);
 	cJSON *j = answer_json(q, s, in), *outputs = cJSON_CreateArray();
-	for (int i = 0; i < in->outputs; i++) {
+	if (!ok)
+		api_poison(j);
+	for (int i = 0; ok && i < in->outputs; i++) {
 		const struct output *o = &in->output[i];
 		const struct rows rows = {.v = o->name == output_names[0] ? logits : probs,
 		                          .n = n,
 		                          .width = s->classes,
-		                          .names = wasd_json_get(s->info, "classes")};
+		                          .ranking = &ranking};
 		api_push(outputs, output_json(o, &rows, &tail));
-		binary |= o->binary;
 	}
 	api_add_take(j, "outputs", outputs);
 	send(r, j, &tail, binary);
 	api_inference_headers(r, s);
 	wasd_buf_done(&tail);
+	ranking_done(&ranking);
 	wasd_free(probs);
 }
 
@@ -401,7 +398,10 @@ static enum api_result infer(struct api_ctx *c, const struct api_request *q, str
 static bool known(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct model_ref *m)
 {
 	struct storage_deployment d;
+	struct api_live live;
 	struct wasd_err err = {0};
+	if (wasd_name_ok(m->name) && c->serving.live(c->serving.self, m->name, &live) && live.ready)
+		return v2_version_ok(q, r, m, live.version); /* without a read of the database */
 	enum wasd_status st = wasd_name_ok(m->name) ? storage_deployment_get(c->db, m->name, &d, &err) : WASD_ENOTFOUND;
 	if (st == WASD_ENOTFOUND)
 		api_send_problem(q, r, "not_found", NULL, "no deployment %s", m->name);
