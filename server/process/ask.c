@@ -84,13 +84,10 @@ bool asker_up(struct asker *a, int *waiting)
 /* Binary data is sent in the frame up to the frame's limit, else in a sealed memory file that the JSON describes. */
 static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_err *err)
 {
-	char sha[WASD_SHA256_HEX];
 	*fd = -1;
 	if (call->bin_len <= WASD_WIRE_MAX)
 		return WASD_OK;
-	wasd_sha256_of(call->bin, call->bin_len, sha);
-	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len) ||
-	    !cJSON_AddStringToObject(call->json, "sha256", sha))
+	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 	return wasd_memfd_sealed("wasd-call", call->bin, call->bin_len, fd, err);
 }

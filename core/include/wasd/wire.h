@@ -11,11 +11,11 @@
  *           20   u32  crc32c   over bytes 0..19 and everything after the header
  *           24   json_len bytes of JSON (an object with a string member "type"), then bin_len raw bytes
  *
- * all little-endian. Larger payloads travel as a sealed memfd whose size and SHA-256 are in the JSON ("bytes",
- * "sha256"). Both sides treat each other as hostile: a bad magic, version, length, order, checksum, JSON or an
- * unexpected descriptor is WASD_ECORRUPT, after which the stream must be closed. Once wasd_wire_speak has set the role,
- * the same holds for a message that is not in the table of wasd/protocol.h or violates its row; the sending end rejects
- * it with WASD_EINVAL and sends nothing. */
+ * all little-endian. Larger payloads travel as a sealed memfd. Its size is in the JSON, with the SHA-256 of content
+ * that is kept ("bytes", "sha256"). Both sides treat each other as hostile: a bad magic, version, length, order,
+ * checksum, JSON or an unexpected descriptor is WASD_ECORRUPT, after which the stream must be closed. Once
+ * wasd_wire_speak has set the role, the same holds for a message that is not in the table of wasd/protocol.h or
+ * violates its row; the sending end rejects it with WASD_EINVAL and sends nothing. */
 #ifndef WASD_WIRE_H
 #define WASD_WIRE_H
 
