@@ -509,6 +509,7 @@ static void run_unload(struct pool_job *job)
 		if (*at == d) {
 			*at = d->next;
 			wasd_free(d);
+			queue_drop_stats(s->queue, l->name);
 			break;
 		}
 	pthread_mutex_unlock(&s->lock);

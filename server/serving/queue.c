@@ -23,7 +23,7 @@ struct batch {
 	struct api_ask *member[BATCH_MAX]; /* NULL: this request has already ended */
 	int64_t images[BATCH_MAX];
 	int n;
-	int64_t total, sent_us, deadline_us; /* the latest deadline of its members */
+	int64_t total, deadline_us; /* the latest deadline of its members */
 	char who[72];
 };
 
@@ -210,7 +210,6 @@ static enum wasd_status post(struct queue *q, struct batch *b, struct wasd_err *
 		call.bin = joined.data;
 		call.bin_len = joined.len;
 	}
-	b->sent_us = wasd_mono_us();
 	enum wasd_status s = asker_post(q->asker, &b->question, &call, err);
 	wasd_buf_done(&joined);
 	return s;
@@ -452,6 +451,19 @@ cJSON *queue_stats(struct queue *q, const char *name)
 		}
 	pthread_mutex_unlock(&q->lock);
 	return o;
+}
+
+void queue_drop_stats(struct queue *q, const char *name)
+{
+	pthread_mutex_lock(&q->lock);
+	struct tally **at = &q->tallies;
+	while (*at && strcmp((*at)->name, name))
+		at = &(*at)->next;
+	struct tally *t = *at;
+	if (t)
+		*at = t->next;
+	pthread_mutex_unlock(&q->lock);
+	wasd_free(t);
 }
 
 /* ---- create and destroy ------------------------------------------------------------------------------------ */

@@ -28,5 +28,7 @@ void queue_length(struct queue *q, int *waiting, int *asked);
 /* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",
  * "inference_stats","batch_stats"}. NULL: no memory. */
 cJSON *queue_stats(struct queue *q, const char *name);
+/* The deployment is deleted: one of the same name begins at zero. */
+void queue_drop_stats(struct queue *q, const char *name);
 
 #endif

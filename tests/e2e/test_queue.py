@@ -133,6 +133,13 @@ with Daemon() as d:
         check("nan" in answers[1].json["error"], answers[1])
         equal([answers[i].json["outputs"][0]["data"] for i in (0, 3)], [alone[0.5]] * 2, "asked again alone, it has the answer of one alone")
 
+    with case("a deployment of a deleted one's name begins its statistics at zero"):
+        check(stats("together")["execution_count"] > 0, "it has answered")
+        c.delete("/v1/deployments/together")
+        c.post("/v1/deployments", {"name": "together", "source": {"job": job}}, want=(201, 202))
+        d.wait_deployment("together")
+        equal((stats("together")["execution_count"], stats("together")["inference_stats"]["fail"]["count"]), (0, 0))
+
     with case("the process dies while many wait: each is told, and the next are answered"):
         with stopped(d):
             threads, answers = at_once(d.port, [(path["alone"], body(0.5))] * 20)
