@@ -6,7 +6,7 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct pool_job *head, **tail;
-	int waiting, limit, idle, n_threads;
+	int waiting, reserved, limit, idle, n_threads;
 	bool stopping;
 	pthread_t threads[];
 };
@@ -60,36 +60,38 @@ enum wasd_status pool_create(const char *name, int threads, int limit, struct po
 	return WASD_OK;
 }
 
-static bool push(struct pool *p, struct pool_job *job, bool bounded)
+/* Called with the lock held. */
+static void push(struct pool *p, struct pool_job *job)
 {
-	pthread_mutex_lock(&p->lock);
-	bool ok = !bounded || p->waiting - p->idle < p->limit;
-	if (ok) {
-		job->next = NULL;
-		*p->tail = job;
-		p->tail = &job->next;
-		p->waiting++;
-		pthread_cond_signal(&p->work);
-	}
-	pthread_mutex_unlock(&p->lock);
-	return ok;
+	job->next = NULL;
+	*p->tail = job;
+	p->tail = &job->next;
+	p->waiting++;
+	pthread_cond_signal(&p->work);
 }
 
-bool pool_try(struct pool *p, struct pool_job *job)
-{
-	return push(p, job, true);
-}
-void pool_submit(struct pool *p, struct pool_job *job)
-{
-	push(p, job, false);
-}
-
-bool pool_has_room(struct pool *p)
+bool pool_reserve(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
-	bool room = p->waiting - p->idle < p->limit;
+	bool room = p->waiting + p->reserved - p->idle < p->limit;
+	p->reserved += room;
 	pthread_mutex_unlock(&p->lock);
 	return room;
+}
+
+void pool_submit_reserved(struct pool *p, struct pool_job *job)
+{
+	pthread_mutex_lock(&p->lock);
+	p->reserved--;
+	push(p, job);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_submit(struct pool *p, struct pool_job *job)
+{
+	pthread_mutex_lock(&p->lock);
+	push(p, job);
+	pthread_mutex_unlock(&p->lock);
 }
 
 void pool_destroy(struct pool *p)

@@ -10,14 +10,13 @@ struct pool_job {
 	struct pool_job *next;
 };
 
-/* name: thread name, at most 15 bytes. limit: most jobs that may wait for a thread (pool_try). */
+/* name: thread name, at most 15 bytes. limit: most jobs that may wait for a thread (pool_reserve). */
 enum wasd_status pool_create(const char *name, int threads, int limit, struct pool **out, struct wasd_err *err);
-/* Submits a job. False if the queue is full; the job is then not queued. */
-bool pool_try(struct pool *p, struct pool_job *job);
+/* Takes a place in the queue, to be filled by pool_submit_reserved. False if the queue is full. */
+bool pool_reserve(struct pool *p);
+void pool_submit_reserved(struct pool *p, struct pool_job *job);
 /* Submits a job even above the limit: for work that was already admitted and is bounded elsewhere. */
 void pool_submit(struct pool *p, struct pool_job *job);
-/* True if pool_try would succeed now; another thread may take the place before the caller does. */
-bool pool_has_room(struct pool *p);
 /* Runs the queued jobs, then joins the threads. NULL is fine. */
 void pool_destroy(struct pool *p);
 

@@ -526,7 +526,7 @@ enum exchange_next exchange_end(struct exchange *x)
 		next = X_REPLY;
 	} else if (x->writing || x->phase == X_WORK) {
 		next = X_GO_ON; /* suspended; the library calls again after the resume */
-	} else if (!pool_has_room(x->env->workers)) {
+	} else if (!pool_reserve(x->env->workers)) {
 		refuse(x, false, "busy", "all worker threads are busy and the queue is full");
 		next = X_REPLY;
 	} else {
@@ -543,7 +543,10 @@ void exchange_paused(struct exchange *x)
 	x->refs++;
 	bool writing = x->writing;
 	pthread_mutex_unlock(&x->lock);
-	pool_submit(writing ? x->env->writers : x->env->workers, &x->job);
+	if (writing)
+		pool_submit(x->env->writers, &x->job);
+	else
+		pool_submit_reserved(x->env->workers, &x->job); /* the place that exchange_end took */
 }
 
 /* ---- on a worker thread ----------------------------------------------------------------------------------------- */
