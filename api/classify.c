@@ -60,7 +60,7 @@ static bool take_field(const struct api_request *q, struct api_response *r, stru
 		if (strcmp(p->name, fields[i].name))
 			continue;
 		if (p->len >= fields[i].room || memchr(p->data, 0, p->len)) {
-			api_send_problem(q, r, "bad_parameter", p->name, "form field %s: %zu bytes, which is no value of it",
+			api_send_problem(q, r, "bad_parameter", p->name, "form field %s: %zu bytes, which is not a valid value",
 			                 p->name, p->len);
 			return false;
 		}

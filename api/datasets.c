@@ -107,7 +107,7 @@ static enum wasd_status find_source(struct api_ctx *c, const char *name, const c
 	enum wasd_status st = storage_dataset_list(c->db, name, NULL, (struct storage_page){.limit = 200}, &l, err);
 	if (st)
 		return st;
-	st = wasd_fail(err, WASD_ENOTFOUND, "dataset %s has gone while it was being scanned", name);
+	st = wasd_fail(err, WASD_ENOTFOUND, "dataset %s was deleted while it was being scanned", name);
 	for (size_t i = 0; st && i < l.n; i++) {
 		if (strcmp(l.items[i].source_digest ? l.items[i].source_digest : "", digest))
 			continue;

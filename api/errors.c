@@ -57,7 +57,7 @@ const struct api_error_row api_errors[] = {
      "An image is broken, truncated, too large or neither PNG nor JPEG; the pointer says which one."},
 	{"bad_dataset", 422, "Dataset refused", "The uploaded data were refused; the pointer is the file at fault."},
 	{"bad_weights", 422, "Weights refused",
-     "The blob is no safetensors file that fits the network; the pointer is the tensor or the metadata's key at fault, the detail says what is wrong with it."},
+     "The blob is not a safetensors file that fits the network; the pointer is the tensor or the metadata's key at fault, the detail says what is wrong with it."},
 	{"load_failed", 422, "Model cannot be loaded",
      "The deployment's checkpoint could not be loaded; the detail says why."},
 	{"headers_too_large", 431, "Headers too large", "The request headers are larger than 16 KiB."},

@@ -54,7 +54,7 @@ bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api
 		st = WASD_ENOTFOUND;
 	}
 	if (st == WASD_ENOTFOUND && version)
-		api_send_problem(q, r, "not_found", NULL, "no version %lld of a dataset %s", (long long)version, name);
+		api_send_problem(q, r, "not_found", NULL, "dataset %s has no version %lld", name, (long long)version);
 	else if (st == WASD_ENOTFOUND)
 		api_send_problem(q, r, "not_found", NULL, "no dataset %s", name);
 	else if (st)
@@ -107,8 +107,8 @@ bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct ap
 	enum wasd_status st = storage_dataset_get(c->db, name, version, out, &err);
 	if (st == WASD_ENOTFOUND || (!st && !strcmp(out->state, "deleted"))) {
 		if (version)
-			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no version %lld of a dataset %s",
-			                 (long long)version, name);
+			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: dataset %s has no version %lld", name,
+			                 (long long)version);
 		else
 			api_send_problem(q, r, "invalid_field", "/dataset", "/dataset: there is no dataset %s", name);
 	} else if (st) {

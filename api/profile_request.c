@@ -36,7 +36,7 @@ static void check_members(struct field_ctx *c, const char *base, const cJSON *in
 	}
 	fields_pointer(at, base, "evaluations");
 	if (!strcmp(desire, "draw") && wasd_json_get(in, "evaluations"))
-		api_fault(c->faults, "invalid_field", at, "%s: a given draw is not searched for", at);
+		api_fault(c->faults, "invalid_field", at, "%s: a draw that is given needs no search; leave this out", at);
 }
 
 /* "macs-70", "latency-900us", "draw-1f2e3d4c": the same request always gets the same name. */

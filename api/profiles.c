@@ -105,7 +105,7 @@ static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct 
 	if (!ok || fits(k, out))
 		return ok;
 	api_send_problem(q, r, "invalid_field", "/dataset",
-	                 "/dataset: %s has not the image shape and the number of classes of checkpoint %s", out->name,
+	                 "/dataset: %s does not have the image shape and the number of classes of checkpoint %s", out->name,
 	                 k->id);
 	storage_dataset_done(out);
 	return false;

@@ -222,7 +222,7 @@ bool api_query_page(const struct api_request *q, struct api_response *r, struct 
 bool api_page_ok(const struct api_request *q, struct api_response *r, enum wasd_status st, const struct wasd_err *err)
 {
 	if (st == WASD_EINVAL)
-		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor is not one that this list gave");
+		api_send_problem(q, r, "bad_parameter", "cursor", "query parameter cursor does not come from this list");
 	else if (st)
 		api_send_error(q, r, err);
 	return !st;

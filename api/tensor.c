@@ -318,7 +318,7 @@ static enum wasd_status read_binary(const struct tensor_type *type, const char *
 		double x = element(type, bytes, i);
 		snprintf(at, sizeof at, "%s/data", pointer);
 		if (!in_range(type, x))
-			return wasd_fail_at(err, WASD_EINVAL, at, "element %zu of the input is %g, which is no finite %s", i, x,
+			return wasd_fail_at(err, WASD_EINVAL, at, "element %zu of the input is %g, which is not a finite %s", i, x,
 			                    type->name);
 		v[i] = as_float(type, x);
 	}
@@ -339,7 +339,7 @@ static enum wasd_status take_binary(const cJSON *tensor, const char *pointer, st
 		return wasd_fail_at(err, WASD_EINVAL, at, "the input has both data and binary_data_size; send one");
 	if (size > from->binary_end - from->binary)
 		return wasd_fail_at(err, WASD_EINVAL, at,
-		                    "binary_data_size %lld, but %lld bytes are left behind the JSON of the request; "
+		                    "binary_data_size %lld, but %lld bytes remain after the JSON of the request; "
 		                    "Inference-Header-Content-Length says where the JSON ends",
 		                    (long long)size, (long long)(from->binary_end - from->binary));
 	*bytes = from->binary;
@@ -385,7 +385,7 @@ static enum wasd_status pictures_binary(const char *pointer, int64_t n, const ch
 		p += 4 + size;
 	}
 	return p == end ? WASD_OK :
-	                  wasd_fail_at(err, WASD_EINVAL, at, "%zu bytes are left after the %lld elements of the tensor",
+	                  wasd_fail_at(err, WASD_EINVAL, at, "%zu bytes remain after the %lld elements of the tensor",
 	                               (size_t)(end - p), (long long)n);
 }
 

@@ -342,7 +342,7 @@ static bool read_input(const struct api_request *q, struct api_response *r, cons
 		api_send_problem(q, r, st == WASD_ENOMEM ? "no_memory" : "bad_tensor", err.pointer, "%s", err.msg);
 	else
 		api_send_problem(q, r, "bad_tensor", "Inference-Header-Content-Length",
-		                 "%zu bytes are left behind the last tensor", (size_t)(in->data.binary_end - in->data.binary));
+		                 "%zu bytes remain after the last tensor", (size_t)(in->data.binary_end - in->data.binary));
 	tensor_in_done(out);
 	return false;
 }

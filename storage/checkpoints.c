@@ -113,7 +113,7 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
 {
 	bool best = !strcmp(which, "best");
 	if (!best && strcmp(which, "latest"))
-		return wasd_fail(err, WASD_EINVAL, "checkpoint %s: not best or latest", which);
+		return wasd_fail(err, WASD_EINVAL, "checkpoint %s is neither the best nor the latest", which);
 	struct storage_ckpt_list l = {0};
 	struct policy p;
 	struct conn *c = read_begin(s);

@@ -417,6 +417,6 @@ enum wasd_status page_check(struct storage_page *p, const char *prefix, struct w
 	if (p->limit < 0 || p->limit > 500)
 		return wasd_fail_at(err, WASD_EINVAL, "/limit", "limit is %d, 1 to 500 is possible", p->limit);
 	if (p->cursor && !id_ok(p->cursor, prefix))
-		return wasd_fail_at(err, WASD_EINVAL, "/cursor", "the cursor is not one of this list");
+		return wasd_fail_at(err, WASD_EINVAL, "/cursor", "the cursor does not come from this list");
 	return WASD_OK;
 }

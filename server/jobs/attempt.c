@@ -201,7 +201,7 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 	s = storage_attempt_start(j->cfg.db, job->id, &a->number, &a->resume, err);
 	link_attempt(a); /* even on failure: the end of its process is still to be handled */
 	if (s != WASD_OK) {
-		task_kill(&a->task, "its job was not to be started");
+		task_kill(&a->task, "its job must not start");
 		return s;
 	}
 	if (!a->resume && job->init_checkpoint)

@@ -560,7 +560,7 @@ static void v2_binary(void)
 	memset(longer + sizeof captured - 1, 0, 4);
 	a = send_with("POST", "/v2/models/live/infer", longer, sizeof captured + 3,
 	              (struct extra){.headers = {"inference-header-content-length", "143", NULL}});
-	CHECK_MSG(a.r.status == 400 && strstr(str(&a, "detail"), "4 bytes are left behind the last tensor"), "%s",
+	CHECK_MSG(a.r.status == 400 && strstr(str(&a, "detail"), "4 bytes remain after the last tensor"), "%s",
 	          a.r.body.data);
 	answer_done(&a);
 	/* Without JSON the body is one image, and the answer is binary. */

@@ -248,7 +248,7 @@ static void binary_that_does_not_fit(void)
 		const char *type, *size, *text;
 		size_t len;
 	} rows[] = {
-		{"FP32", "16", "12 bytes are left", 12},
+		{"FP32", "16", "12 bytes remain", 12},
 		{"FP32", "12", "4 elements of FP32 are 16 bytes", 12},
 		{"FP32", "17", "4 elements of FP32 are 16 bytes", 17},
 		{"FP16", "9", "4 elements of FP16 are 8 bytes", 9},
