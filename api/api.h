@@ -204,7 +204,8 @@ struct api_live {
 	int64_t generation;
 	char bundle[64];
 	int64_t version;
-	int64_t batch; /* the largest number of images in a batch of several requests; 0: each request alone */
+	int64_t max_batch; /* the largest number of images in a batch of several requests; 0: each request alone */
+	int64_t max_queue_delay_us, queue_max, default_timeout_us; /* its options; 0: none */
 	bool ready;
 	bool suspended;
 	int64_t retry_s; /* not ready and suspended: seconds until the next load attempt, 0: soon */

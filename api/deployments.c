@@ -95,9 +95,12 @@ static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment
 	api_add_str(j, "mode", d->mode);
 	api_add_int(j, "generation", d->generation);
 	api_add_int(j, "version", d->version);
-	cJSON *options = api_parse_trusted(d->options),
-		  *batching = cJSON_DetachItemFromObjectCaseSensitive(options, "batching");
-	api_add_take(j, "batching", batching ? batching : cJSON_CreateNull());
+	cJSON *options = api_parse_trusted(d->options);
+	for (const struct wasd_field *f = api_deployment_options; f->name; f++)
+		if (f->type != WASD_REFUSED) {
+			cJSON *v = cJSON_DetachItemFromObjectCaseSensitive(options, f->name);
+			api_add_take(j, f->name, v ? v : cJSON_Parse(f->def));
+		}
 	cJSON_Delete(options);
 	add_origin(c, j, d);
 	if (wasd_json_get(info, "modes"))
@@ -180,15 +183,46 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	return NULL;
 }
 
-static const struct wasd_field batching_fields[] = {{"max_images", WASD_INT, "32", .min = 2, .max = 64}, {0}};
+static const struct wasd_field batching_fields[] = {
+	{"max_batch", WASD_INT, "32", .min = 1, .max = 64},
+	{"max_queue_delay_us", WASD_INT, "0", .min = 0, .max = 1000000},
+	{0},
+};
+static const struct wasd_field queue_fields[] = {
+	{"max", WASD_INT, "0", .min = 0, .max = 1000000},
+	{"default_timeout_us", WASD_INT, "0", .min = 0, .max = 3600e6},
+	{0},
+};
+/* clang-format off */
+#define OPTIONS \
+	{"required", WASD_BOOL, .def = "true"}, \
+	{"batching", WASD_OBJECT, "null", .null_ok = true, .sub = batching_fields}, \
+	{"queue", WASD_OBJECT, "null", .null_ok = true, .sub = queue_fields}, \
+	{"limits", WASD_REFUSED, .summary = "limits of a deployment are not offered"}
+/* clang-format on */
+const struct wasd_field api_deployment_options[] = {
+	OPTIONS,
+	{0},
+};
+
+char *api_deployment_options_text(const cJSON *in)
+{
+	cJSON *chosen = cJSON_CreateObject();
+	for (const struct wasd_field *f = api_deployment_options; f->name; f++) {
+		const cJSON *v = wasd_json_get(in, f->name);
+		if (v && !cJSON_IsNull(v))
+			api_add_take(chosen, f->name, cJSON_Duplicate(v, 1));
+	}
+	char *text = api_poisoned(chosen) ? NULL : wasd_json_print(chosen);
+	cJSON_Delete(chosen);
+	return text;
+}
+
 static const struct wasd_field create_fields[] = {
 	{"name", WASD_NAME, .required = true},
 	{"source", WASD_OBJECT, .required = true, .form = "source"},
 	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "mode"},
-	{"required", WASD_REFUSED, .summary = "every deployment counts for readiness; there is no choice"},
-	{"batching", WASD_OBJECT, "null", .null_ok = true, .sub = batching_fields},
-	{"queue", WASD_REFUSED, .summary = "queues of a deployment are not offered"},
-	{"limits", WASD_REFUSED, .summary = "limits of a deployment are not offered"},
+	OPTIONS,
 	{0},
 };
 
@@ -267,13 +301,7 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 	wasd_json_str(in, "mode", &row.mode);
 	if (!pick(c, q, r, wasd_json_get(in, "source"), row.mode, &k))
 		return false;
-	char *source = wasd_json_print(wasd_json_get(in, "source"));
-	cJSON *chosen = cJSON_CreateObject();
-	const cJSON *batching = wasd_json_get(in, "batching");
-	if (!cJSON_IsNull(batching))
-		api_add_take(chosen, "batching", cJSON_Duplicate(batching, 1));
-	char *options = api_poisoned(chosen) ? NULL : wasd_json_print(chosen);
-	cJSON_Delete(chosen);
+	char *source = wasd_json_print(wasd_json_get(in, "source")), *options = api_deployment_options_text(in);
 	row.source = source;
 	row.options = options;
 	row.checkpoint = k.id;

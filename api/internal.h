@@ -187,6 +187,13 @@ bool base64_decode(const char *s, size_t len, struct wasd_buf *out);
 /* The same, also for a URI "data:image/png;base64,...". */
 bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 
+/* ---- deployments.c ---- */
+
+/* The members of a deployment that are kept in the options of its row (server/serving/options.h reads them). */
+extern const struct wasd_field api_deployment_options[];
+/* Those members of a canonical body as JSON text; null ones are left out. NULL: no memory. */
+char *api_deployment_options_text(const cJSON *in);
+
 /* ---- inference.c: shared by classify and /v2 infer ---- */
 
 struct inference {

@@ -309,8 +309,8 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 	api_add_take(specific, "versions", versions);
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
-	if (s.live.batch) {
-		const double size[] = {(double)s.live.batch};
+	if (s.live.max_batch) {
+		const double size[] = {(double)s.live.max_batch};
 		cJSON *batching = cJSON_CreateObject();
 		api_add_take(batching, "preferred_batch_size", cJSON_CreateDoubleArray(size, 1));
 		api_add_take(j, "dynamic_batching", batching);

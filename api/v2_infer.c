@@ -384,7 +384,7 @@ static enum api_result infer(struct api_ctx *c, const struct api_request *q, str
 	    !read_input(q, r, s, &k->in, &k->t))
 		return API_DONE;
 	s->ask.images = k->t.n;
-	s->ask.most_images = k->t.sizes ? 0 : s->live.batch;
+	s->ask.most_images = k->t.sizes ? 0 : s->live.max_batch;
 	s->ask.call = (struct api_call){.json = question(&k->t),
 	                                .bin = k->t.bytes,
 	                                .bin_len = k->t.len,

@@ -4,6 +4,7 @@
 
 #include "process/helper.h"
 #include "pool.h"
+#include "serving/options.h"
 #include "serving/queue.h"
 #include "serving/serving.h"
 
@@ -26,7 +27,7 @@ struct deployment {
 	char name[72];
 	char mode[WASD_MODE_LEN];
 	int64_t generation, version;
-	int64_t batch;   /* most images per batch; 0: no batching */
+	struct serving_options options;
 	char bundle[48]; /* "" until the first load is complete */
 	bool wanted;     /* false: deleted; only requests in flight are left */
 	struct {

@@ -288,17 +288,6 @@ static void unload_unused(struct serving *s)
 
 /* ---- a deployment ------------------------------------------------------------------------------------------ */
 
-/* "batching" in its options: the most images per batch. */
-static int64_t batch_of(const struct storage_deployment *row)
-{
-	int64_t most = 0;
-	cJSON *options = NULL;
-	if (row->options && !wasd_json_parse(row->options, strlen(row->options), WASD_JSON_REQUEST, &options, NULL))
-		wasd_json_i64(wasd_json_get(options, "batching"), "max_images", &most);
-	cJSON_Delete(options);
-	return most;
-}
-
 /* Makes the row's mode, generation and version live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
 {
@@ -314,7 +303,7 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 			snprintf(d->bundle, sizeof d->bundle, "%s", id);
 			d->generation = row.generation;
 			d->version = row.version;
-			d->batch = batch_of(&row);
+			serving_options_read(row.options, &d->options);
 			d->condition[0] = 0;
 			same = true;
 		}
@@ -349,22 +338,17 @@ static void load(struct serving *s, const char *name)
 {
 	struct storage_deployment row = {0};
 	struct wasd_err err = {0};
-	int64_t threads = 0;
+	struct serving_options options;
 	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, &err);
 	if (st != WASD_OK || !row.checkpoint) {
 		storage_deployment_done(&row);
 		return;
 	}
-	cJSON *options = NULL;
-	if (row.options &&
-	    wasd_json_parse(row.options, strlen(row.options), WASD_JSON_REQUEST, &options, NULL) == WASD_OK &&
-	    wasd_json_get(options, "limits"))
-		wasd_json_i64(wasd_json_get(options, "limits"), "threads", &threads);
-	cJSON_Delete(options);
+	serving_options_read(row.options, &options);
 	bool ready = !strcmp(row.state, "ready"), changed = false;
 	if (!ready)
 		storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
-	st = load_bundle(s, row.checkpoint, threads, &err);
+	st = load_bundle(s, row.checkpoint, options.threads, &err);
 	if (st == WASD_OK && !ready)
 		storage_deployment_state(s->cfg.db, name, "warming", NULL, NULL);
 	if (st == WASD_OK)

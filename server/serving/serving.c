@@ -47,7 +47,10 @@ static void snapshot(struct serving *s, const struct deployment *d, struct api_l
 {
 	*out = (struct api_live){.generation = d->generation,
 	                         .version = d->version,
-	                         .batch = d->batch,
+	                         .max_batch = d->options.max_batch,
+	                         .max_queue_delay_us = d->options.max_queue_delay_us,
+	                         .queue_max = d->options.queue_max,
+	                         .default_timeout_us = d->options.default_timeout_us,
 	                         .suspended = d->aside_until_us != 0,
 	                         .retry_s = serving_retry_s(s, d),
 	                         .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode)};
@@ -268,7 +271,8 @@ cJSON *serve_status(struct serving *s)
 	for (struct deployment *d = s->deployments; d; d = d->next) {
 		if (d->wanted && d->aside_until_us)
 			cJSON_AddItemToArray(aside, cJSON_CreateString(d->name));
-		else if (d->wanted && *d->bundle && !serving_has_mode(serving_bundle(s, d->bundle), d->mode))
+		else if (d->wanted && d->options.required && *d->bundle &&
+		         !serving_has_mode(serving_bundle(s, d->bundle), d->mode))
 			cJSON_AddItemToArray(out, cJSON_CreateString(d->name));
 	}
 	pthread_mutex_unlock(&s->lock);

@@ -63,8 +63,8 @@ with Daemon() as d:
     d.glyphs(train=200, test=50)
     job = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 1, "batch": 32})["id"])["id"]
     d.deploy("alone", job)
-    c.post("/v1/deployments", {"name": "together", "source": {"job": job}, "batching": {"max_images": 8}}, want=(201, 202))
-    equal(d.wait_deployment("together")["batching"], {"max_images": 8})
+    c.post("/v1/deployments", {"name": "together", "source": {"job": job}, "batching": {"max_batch": 8}}, want=(201, 202))
+    equal(d.wait_deployment("together")["batching"], {"max_batch": 8, "max_queue_delay_us": 0})
     path = {name: f"/v2/models/{name}/infer" for name in ("alone", "together")}
     alone = {v: c.post(path["alone"], body(v)).json["outputs"][0]["data"] for v in (0, 0.5, 1)}
 
