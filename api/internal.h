@@ -91,6 +91,12 @@ cJSON *api_add_maybe(cJSON *obj, const char *name, bool known, double v); /* nul
 cJSON *api_add_time(cJSON *obj, const char *name, int64_t unix_ms);       /* 0 = null */
 cJSON *api_parse_trusted(const char *json); /* JSON text that we stored; NULL when it does not parse */
 
+/* ---- source.c ---- */
+
+/* Resolves the canonical source of a deployment to a checkpoint that has the mode. False: the answer is in r. */
+bool api_source_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source,
+                     const char *mode, struct storage_ckpt *out);
+
 /* ---- fields.c: bodies as tables of struct wasd_field ---- */
 
 struct field_ctx {
