@@ -15,11 +15,18 @@ static void usage(FILE *f)
 		"usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
 		"       wasd bench train|infer ...      time the engine without a daemon (wasd bench --help)\n"
 		"       wasd describe NETWORK ...       list a network layer by layer, without a daemon (wasd describe --help)\n"
-		"       wasd status|jobs [--url URL]    query a running daemon (default: address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n"
+		"       wasd status|jobs|deployments    query a running daemon\n"
+		"       wasd deploy CHECKPOINT|JOB ...  serve a checkpoint, or follow a job (wasd deploy --help)\n"
+		"       wasd mode NAME [MODE] ...       list the modes of a deployment, or switch (wasd mode --help)\n"
+		"       wasd classify NAME FILE ...     classify images in one mode, or compare modes (wasd classify --help)\n"
+		"       wasd undeploy NAME              end a deployment\n"
 		"       wasd export CHECKPOINT ...      download a checkpoint as a file for other programs (wasd export --help)\n"
 		"       wasd profiles CHECKPOINT ...    list its profiles or search for another (wasd profiles --help)\n"
 		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
 		"       wasd version                    print the version\n"
+		"\n"
+		"The commands that query a daemon find it by --url URL, else $WASD_URL, else the address in ./var/wasd.addr or\n"
+		"./var/data/wasd.addr, else 127.0.0.1:8080. They exit with 0, with 1 if the daemon refuses, with 2 for bad usage.\n"
 		"\n"
 		"Settings: `key = value` in the file, --key VALUE on the command line (with - for _); [default]:\n");
 	config_help(f);
@@ -102,6 +109,14 @@ static int become_engine(char *command, int argc, char **argv)
 	return 1;
 }
 
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} client_commands[] = {
+	{"deploy", client_deploy}, {"undeploy", client_undeploy}, {"mode", client_mode}, {"classify", client_classify},
+	{"export", client_export}, {"profiles", client_profiles}, {"spec", client_spec},
+};
+
 int main(int argc, char **argv)
 {
 	const char *cmd = argc > 1 ? argv[1] : "";
@@ -109,14 +124,11 @@ int main(int argc, char **argv)
 		return serve(argc - 2, argv + 2);
 	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
 		return become_engine(argv[1], argc - 2, argv + 2);
-	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs"))
+	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs") || !strcmp(cmd, "deployments"))
 		return client_run(cmd, argc - 2, argv + 2);
-	if (!strcmp(cmd, "export"))
-		return client_export(argc - 2, argv + 2);
-	if (!strcmp(cmd, "profiles"))
-		return client_profiles(argc - 2, argv + 2);
-	if (!strcmp(cmd, "spec"))
-		return client_spec(argc - 2, argv + 2);
+	for (size_t i = 0; i < sizeof client_commands / sizeof *client_commands; i++)
+		if (!strcmp(cmd, client_commands[i].name))
+			return client_commands[i].run(argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;

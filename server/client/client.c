@@ -1,11 +1,15 @@
+/* client.c - requests to a running daemon, the options that commands share, and the commands that list its objects. */
 #include "client/client.h"
 
 #include "address.h"
 #include "wasd/base.h"
 #include "wasd/json.h"
 
+#include <errno.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -46,7 +50,9 @@ static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT
 	return fd;
 }
 
-int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
+/* Sends a request with `len` bytes of body, or none if type is NULL. Returns the socket, or -1 after a message. */
+static int send_request(const char *url, const char *head, const char *type, const void *body, size_t len,
+                        char where[CLIENT_WHERE])
 {
 	char host[ADDRESS_HOST], port[ADDRESS_PORT];
 	int fd = dial(url, host, port, where);
@@ -56,18 +62,24 @@ int client_ask(const char *url, const char *head, const char *body, char where[C
 		        *where ? where : url);
 		return -1;
 	}
-	char request[700], more[80] = "";
-	if (body)
-		snprintf(more, sizeof more, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+	char request[700], more[120] = "";
+	if (type)
+		snprintf(more, sizeof more, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, len);
 	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s\r\n", head,
 	                 strchr(host, ':') ? "localhost" : host, port, more);
+	signal(SIGPIPE, SIG_IGN); /* a daemon that refuses a body early has answered: read that */
 	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK ||
-	    (body && wasd_write_full(fd, body, strlen(body), NULL) != WASD_OK)) {
+	    (type && wasd_write_full(fd, body, len, NULL) != WASD_OK && errno != EPIPE && errno != ECONNRESET)) {
 		fprintf(stderr, "wasd: cannot send the request to %s\n", where);
 		close(fd);
 		return -1;
 	}
 	return fd;
+}
+
+int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
+{
+	return send_request(url, head, body ? "application/json" : NULL, body, body ? strlen(body) : 0, where);
 }
 
 /* Reads until the peer closes. */
@@ -82,30 +94,65 @@ static char *read_all(int fd)
 	return own;
 }
 
-cJSON *client_json(const char *command, const char *url, const char *head, const char *request)
+static void say(const char *command, const char *about, const char *pointer, const char *detail)
+{
+	fprintf(stderr, "wasd %s: %s%s%s", command, about ? about : "", about ? ": " : "", detail);
+	if (*pointer && !strstr(detail, pointer))
+		fprintf(stderr, " (at %s)", pointer);
+	fputc('\n', stderr);
+}
+
+/* Prints a problem document: its detail, or each of its errors if there are several. */
+static bool say_problem(const char *command, const char *about, const cJSON *problem)
+{
+	const cJSON *errors = wasd_json_get(problem, "errors"), *e = errors ? errors->child : NULL;
+	const char *detail = "", *pointer = "", *one;
+	wasd_json_str(problem, "detail", &detail);
+	wasd_json_str(e, "pointer", &pointer);
+	if (!e || !e->next) {
+		if (*detail)
+			say(command, about, pointer, detail);
+		return *detail != 0;
+	}
+	for (; e; e = e->next)
+		if (wasd_json_str(e, "detail", &one)) {
+			pointer = "";
+			wasd_json_str(e, "pointer", &pointer);
+			say(command, about, pointer, one);
+		}
+	return true;
+}
+
+cJSON *client_upload(const char *command, const char *about, const char *url, const char *head, const char *type,
+                     const void *body, size_t len)
 {
 	char where[CLIENT_WHERE];
-	const char *detail = "";
 	cJSON *o = NULL;
-	int fd = client_ask(url, head, request, where);
+	int fd = send_request(url, head, type, body, len, where);
 	if (fd < 0)
 		return NULL;
-	char *text = read_all(fd), *body = text && !strncmp(text, "HTTP/1.", 7) ? strstr(text, "\r\n\r\n") : NULL;
+	char *text = read_all(fd), *at = text && !strncmp(text, "HTTP/1.", 7) ? strstr(text, "\r\n\r\n") : NULL;
 	close(fd);
-	if (body)
-		wasd_json_parse(body + 4, strlen(body + 4), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, NULL);
-	bool good = o && text[8] == ' ' && text[9] == '2';
-	if (!good) {
-		wasd_json_str(o, "detail", &detail);
-		if (*detail)
-			fprintf(stderr, "wasd %s: %s\n", command, detail);
-		else
+	bool good = at && text[8] == ' ' && text[9] == '2';
+	if (at && !at[4] && good)
+		o = cJSON_CreateNull();
+	else if (at)
+		wasd_json_parse(at + 4, strlen(at + 4), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, NULL);
+	if (!good || !o) {
+		if (!say_problem(command, about, o))
 			fprintf(stderr, "wasd %s: %s answered %.*s\n", command, where, text ? (int)strcspn(text, "\r\n") : 7,
 			        text ? text : "nothing");
 		cJSON_Delete(o);
+		o = NULL;
 	}
 	wasd_free(text);
-	return good ? o : NULL;
+	return o;
+}
+
+cJSON *client_json(const char *command, const char *url, const char *head, const char *request)
+{
+	return client_upload(command, NULL, url, head, request ? "application/json" : NULL, request,
+	                     request ? strlen(request) : 0);
 }
 
 bool client_word_ok(const char *s)
@@ -115,8 +162,9 @@ bool client_word_ok(const char *s)
 }
 
 bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
-                    const char **word)
+                    const char **words, size_t max)
 {
+	size_t have = 0;
 	for (int i = 0; i < argc; i++) {
 		size_t k = 0;
 		while (k < n && strcmp(argv[i], known[k].name))
@@ -125,8 +173,8 @@ bool client_options(const char *command, int argc, char **argv, const struct cli
 			*known[k].flag = true;
 		} else if (k < n && i + 1 < argc) {
 			*known[k].value = argv[++i];
-		} else if (k == n && argv[i][0] != '-' && !*word) {
-			*word = argv[i];
+		} else if (k == n && argv[i][0] != '-' && have < max) {
+			words[have++] = argv[i];
 		} else {
 			fprintf(stderr, k < n ? "wasd %s: %s needs a value\n" : "wasd %s: unexpected argument %s\n", command,
 			        argv[i]);
@@ -134,12 +182,6 @@ bool client_options(const char *command, int argc, char **argv, const struct cli
 		}
 	}
 	return true;
-}
-
-static const char *text_of(const cJSON *o, const char *key)
-{
-	const char *s;
-	return wasd_json_str(o, key, &s) ? s : "-";
 }
 
 static void print_status(const cJSON *o)
@@ -150,8 +192,8 @@ static void print_status(const cJSON *o)
 	wasd_json_num(w, "busy", &busy);
 	wasd_json_num(w, "total", &total);
 	wasd_json_num(o, "uptime_s", &up);
-	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", text_of(o, "version"), up,
-	       busy, total, free_bytes / (1 << 30), text_of(o, "data_dir"));
+	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", client_text(o, "version"), up,
+	       busy, total, free_bytes / (1 << 30), client_text(o, "data_dir"));
 }
 
 /* "evaluating, 12 of 40, 35 s left"; "" for a job that is not running. */
@@ -178,7 +220,20 @@ static void print_jobs(const cJSON *o)
 		if (p && wasd_json_num(p, "epoch", &epoch) && wasd_json_num(p, "epochs", &epochs))
 			snprintf(at, sizeof at, "%.0f/%.0f", epoch, epochs);
 		describe_phase(p, now, sizeof now);
-		printf("%-31s %-11s %9s  %-20s %s\n", text_of(j, "id"), text_of(j, "state"), at, text_of(j, "name"), now);
+		printf("%-31s %-11s %9s  %-20s %s\n", client_text(j, "id"), client_text(j, "state"), at, client_text(j, "name"),
+		       now);
+	}
+}
+
+static void print_deployments(const cJSON *o)
+{
+	const cJSON *d;
+	printf("%-24s %-9s %-20s %4s %7s  %s\n", "NAME", "STATE", "MODE", "GEN", "VERSION", "CHECKPOINT");
+	cJSON_ArrayForEach(d, wasd_json_get(o, "items")) {
+		char generation[CLIENT_NUMBER], version[CLIENT_NUMBER];
+		printf("%-24s %-9s %-20s %4s %7s  %s\n", client_text(d, "name"), client_text(d, "state"),
+		       client_text(d, "mode"), client_number(d, "generation", 1, 0, generation),
+		       client_number(d, "version", 1, 0, version), client_text(d, "checkpoint"));
 	}
 }
 
@@ -208,34 +263,69 @@ static char *default_url(void)
 
 char *client_url(const char *given)
 {
-	return given ? wasd_strdup(given) : default_url();
+	const char *named = given ? given : getenv("WASD_URL");
+	return named && *named ? wasd_strdup(named) : default_url();
+}
+
+void client_url_help(FILE *f, int width)
+{
+	fprintf(f,
+	        "  %-*s address of the daemon (default: $WASD_URL, then ./var/wasd.addr or ./var/data/wasd.addr, then "
+	        "127.0.0.1:8080)\n",
+	        width, "--url URL");
 }
 
 int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
                  void *options)
 {
-	if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-		usage(stdout);
-		return 0;
-	}
+	for (int i = 0; i < argc; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			usage(stdout);
+			return CLIENT_OK;
+		}
 	if (read(argc, argv, options))
 		return -1;
 	usage(stderr);
-	return 2;
+	return CLIENT_USAGE;
+}
+
+static void run_usage(FILE *f)
+{
+	fprintf(f, "usage: wasd status|jobs|deployments [--json] [--url URL]\n"
+	           "\n"
+	           "The state of a running daemon, its jobs, or its deployments.\n"
+	           "  --json     as the daemon answers\n");
+	client_url_help(f, 10);
 }
 
 int client_run(const char *command, int argc, char **argv)
 {
-	if (argc && (argc != 2 || strcmp(argv[0], "--url"))) {
-		fprintf(stderr, "usage: wasd %s [--url URL]\n", command);
-		return 2;
+	static const struct {
+		const char *command, *head;
+		void (*print)(const cJSON *o);
+	} rows[] = {
+		{"status", "GET /v1/system", print_status},
+		{"jobs", "GET /v1/jobs?limit=100", print_jobs},
+		{"deployments", "GET /v1/deployments?limit=100", print_deployments},
+	};
+	const char *given = NULL;
+	bool json = false, help = false;
+	const struct client_option known[] = {{"--url", &given, NULL},
+	                                      {"--json", NULL, &json},
+	                                      {"--help", NULL, &help},
+	                                      {"-h", NULL, &help}};
+	if (!client_options(command, argc, argv, known, sizeof known / sizeof *known, NULL, 0) || help) {
+		run_usage(help ? stdout : stderr);
+		return help ? CLIENT_OK : CLIENT_USAGE;
 	}
-	char *url = client_url(argc ? argv[1] : NULL);
-	bool jobs = !strcmp(command, "jobs");
-	cJSON *o = url ? client_json(command, url, jobs ? "GET /v1/jobs?limit=100" : "GET /v1/system", NULL) : NULL;
-	if (o)
-		(jobs ? print_jobs : print_status)(o);
-	int rc = o ? 0 : 1;
+	size_t i = 0;
+	while (i + 1 < sizeof rows / sizeof *rows && strcmp(command, rows[i].command))
+		i++;
+	char *url = client_url(given);
+	cJSON *o = url ? client_json(command, url, rows[i].head, NULL) : NULL;
+	int rc = !o ? CLIENT_FAILED : json ? client_print_json(o) : CLIENT_OK;
+	if (o && !json)
+		rows[i].print(o);
 	cJSON_Delete(o);
 	wasd_free(url);
 	return rc;

@@ -6,8 +6,21 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* `wasd status` and `wasd jobs`; argv holds the arguments after the command. Returns the exit status. */
+/* The commands; argv holds the arguments after the command. Each returns the exit status: */
+enum {
+	CLIENT_OK = 0,
+	CLIENT_FAILED = 1, /* the daemon refused, the work failed, or there is no daemon; stderr says which */
+	CLIENT_USAGE = 2,  /* the arguments make no sense; nothing was sent */
+};
+/* `wasd status`, `wasd jobs` and `wasd deployments`. */
 int client_run(const char *command, int argc, char **argv);
+/* `wasd deploy SOURCE --name NAME`: creates a deployment. `wasd undeploy NAME`: ends it. */
+int client_deploy(int argc, char **argv);
+int client_undeploy(int argc, char **argv);
+/* `wasd mode NAME [MODE]`: shows the modes of a deployment, or switches. */
+int client_mode(int argc, char **argv);
+/* `wasd classify NAME FILE...`: classes of images, in one mode or in several beside each other. */
+int client_classify(int argc, char **argv);
 /* `wasd export CHECKPOINT`: streams one file to disk. */
 int client_export(int argc, char **argv);
 /* `wasd profiles CHECKPOINT`: lists its profiles, or requests a search for another. */
@@ -20,27 +33,45 @@ int client_spec(int argc, char **argv);
  * the reason to stderr. */
 enum { CLIENT_WHERE = 224, CLIENT_PATIENCE_S = 60 };
 int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE]);
-/* Returns the JSON of the reply; free it with cJSON_Delete. On failure prints the reason to stderr after "wasd COMMAND:
- * " and returns NULL. */
+/* Returns the JSON of the reply, or of an empty one JSON null; free it with cJSON_Delete. On failure prints the reason
+ * to stderr after "wasd COMMAND: " and returns NULL. */
 struct cJSON *client_json(const char *command, const char *url, const char *head, const char *body);
+/* The same with `len` bytes of Content-Type `type` as the body. about: what the message is about besides the command (a
+ * file), or NULL. */
+struct cJSON *client_upload(const char *command, const char *about, const char *url, const char *head, const char *type,
+                            const void *body, size_t len);
 /* True for an id or a name that needs no escaping in a request line. */
 bool client_word_ok(const char *s);
-/* Reads "--name VALUE" into *value, "--name" alone into *flag, and one argument without dashes into *word. Returns
- * false after printing a message to stderr. */
+/* Reads "--name VALUE" into *value, "--name" alone into *flag, and up to max arguments without dashes into words[];
+ * the rest of words[] stays as it is. Returns false after printing a message to stderr. */
 struct client_option {
 	const char *name;
 	const char **value;
 	bool *flag;
 };
 bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
-                    const char **word);
-/* Common start of a command. --help prints the usage. Otherwise `read` parses the arguments into *options; if it
- * returns false, after a message on stderr, the usage is printed there too. Returns -1 to continue, else the exit
+                    const char **words, size_t max);
+/* Common start of a command. --help anywhere prints the usage. Otherwise `read` parses the arguments into *options; if
+ * it returns false, after a message on stderr, the usage is printed there too. Returns -1 to continue, else the exit
  * status. */
 int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
                  void *options);
-/* A copy of `given`. If that is NULL, the address in ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080. Free
- * it with wasd_free. NULL: no memory. */
+/* A copy of `given`. If that is NULL: of $WASD_URL, the address in ./var/wasd.addr or ./var/data/wasd.addr, or
+ * 127.0.0.1:8080, the first that is there. Free it with wasd_free. NULL: no memory. */
 char *client_url(const char *given);
+/* The line on --url of every usage; width: of the column of options. */
+void client_url_help(FILE *f, int width);
+
+/* ---- printing; text from a daemon is printed without control characters ---- */
+
+/* The string member `key`, or "-". */
+const char *client_text(const struct cJSON *o, const char *key);
+/* s in a column of `width` characters (UTF-8 counts as such), and a space. A longer text moves what follows. */
+void client_cell(const char *s, int width);
+/* A number times `scale` with `decimals`; "-" if the member is null or missing. Returns out. */
+enum { CLIENT_NUMBER = 32 };
+const char *client_number(const struct cJSON *o, const char *key, double scale, int decimals, char out[CLIENT_NUMBER]);
+/* One line of compact JSON on stdout. Returns the exit status. */
+int client_print_json(const struct cJSON *o);
 
 #endif

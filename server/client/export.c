@@ -30,8 +30,8 @@ static void usage(FILE *f)
 		"                   onnx: one mode as deployed, for ONNX Runtime and other programs\n"
 		"                   wasd: as the daemon stores it, with the training state\n"
 		"  --mode MODE      mode of an onnx file: aom (default), dom or dom:PROFILE\n"
-		"  --output FILE    file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)\n"
-		"  --url URL        address of the daemon (default: from ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n");
+		"  --output FILE    file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)\n");
+	client_url_help(f, 16);
 }
 
 /* Returns false after printing a message to stderr. */
@@ -44,7 +44,7 @@ static bool read_options(int argc, char **argv, void *options)
 		{"--output", &o->output, NULL},
 		{"--url", &o->url, NULL},
 	};
-	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
+	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint, 1))
 		return false;
 	/* These go into the request line: no space, slash or question mark. */
 	const char *const words[] = {o->checkpoint, o->format, o->mode};

@@ -31,8 +31,8 @@ static void usage(FILE *f)
 		"  --name NAME       name of the mode, dom:NAME (default: derived from the option above)\n"
 		"  --evaluations N   number of draws to evaluate\n"
 		"  --dataset NAME    data set to evaluate on (default: the data set of the checkpoint's job)\n"
-		"  --wait            wait for the result; exit status 1 if the search fails\n"
-		"  --url URL         address of the daemon (default: from ./var/wasd.addr or ./var/data/wasd.addr, else 127.0.0.1:8080)\n");
+		"  --wait            wait for the result; exit status 1 if the search fails\n");
+	client_url_help(f, 17);
 }
 
 static bool read_options(int argc, char **argv, void *options)
@@ -44,7 +44,7 @@ static bool read_options(int argc, char **argv, void *options)
 		{"--dataset", &o->dataset, NULL}, {"--evaluations", &o->evaluations, NULL},
 		{"--url", &o->url, NULL},         {"--wait", NULL, &o->wait},
 	};
-	if (!client_options("profiles", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint))
+	if (!client_options("profiles", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint, 1))
 		return false;
 	const char *fault = NULL;
 	int desires = (o->macs != NULL) + (o->latency_us != NULL) + (o->draw != NULL);
@@ -106,16 +106,6 @@ static char *request(const struct options *o)
 
 /* ---- the table ---- */
 
-static const char *number(const cJSON *o, const char *member, double scale, int decimals, char out[32])
-{
-	double v;
-	if (wasd_json_num(o, member, &v))
-		snprintf(out, 32, fabs(v * scale) < 1e15 ? "%.*f" : "%.*e", decimals, v * scale);
-	else
-		snprintf(out, 32, "-");
-	return out;
-}
-
 static void print_head(void)
 {
 	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", "MODE", "STATE", "MACS", "SHARE %", "IMG/S 1", "IMG/S 64", "VAL ACC");
@@ -123,10 +113,10 @@ static void print_head(void)
 
 static void print_row(const char *mode, const char *state, const cJSON *o)
 {
-	char macs[32], share[32], one[32], many[32], acc[32];
-	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", mode, state, number(o, "macs", 1, 0, macs),
-	       number(o, "macs_share", 100, 1, share), number(o, "images_per_s_1", 1, 0, one),
-	       number(o, "images_per_s_64", 1, 0, many), number(o, "val_acc", 1, 4, acc));
+	char macs[CLIENT_NUMBER], share[CLIENT_NUMBER], one[CLIENT_NUMBER], many[CLIENT_NUMBER], acc[CLIENT_NUMBER];
+	printf("%-24s %-9s %14s %7s %9s %9s %8s\n", mode, state, client_number(o, "macs", 1, 0, macs),
+	       client_number(o, "macs_share", 100, 1, share), client_number(o, "images_per_s_1", 1, 0, one),
+	       client_number(o, "images_per_s_64", 1, 0, many), client_number(o, "val_acc", 1, 4, acc));
 }
 
 static void print_profile(const cJSON *p)

@@ -67,7 +67,7 @@ int client_spec(int argc, char **argv)
 	const char *member = NULL;
 	bool json = false, help = false;
 	const struct client_option known[] = {{"--json", NULL, &json}, {"--help", NULL, &help}, {"-h", NULL, &help}};
-	if (!client_options("spec", argc, argv, known, sizeof known / sizeof *known, &member))
+	if (!client_options("spec", argc, argv, known, sizeof known / sizeof *known, &member, 1))
 		return 2;
 	if (help) {
 		usage(stdout);

@@ -1,0 +1,233 @@
+/* deploy.c - `wasd deploy`: creates a deployment and waits until it is ready. `wasd undeploy`: ends one. */
+#include "client/client.h"
+
+#include "wasd/base.h"
+#include "wasd/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WAIT_S = CLIENT_PATIENCE_S - 10, WORD = 120 };
+
+struct options {
+	const char *source, *name, *mode, *batching, *follow, *url;
+	bool wait, json;
+	char job[WORD]; /* of JOB@FOLLOW */
+};
+
+static void usage(FILE *f)
+{
+	fprintf(
+		f, "usage: wasd deploy SOURCE --name NAME [--mode MODE] [--batching MAX[,DELAY_US]] [--wait] [...]\n"
+		   "\n"
+		   "Serves a checkpoint under NAME. SOURCE is a checkpoint (ckpt_...), or a job (job_...) to follow: JOB or\n"
+		   "JOB@best loads each new best checkpoint of it, JOB@latest each new one.\n"
+		   "  --name NAME              name of the deployment, also under /v2\n"
+		   "  --mode MODE              first mode: aom (default), dom or dom:PROFILE\n"
+		   "  --batching MAX[,DELAY]   compute up to MAX images of several requests together; a request waits at most\n"
+		   "                           DELAY microseconds for others\n"
+		   "  --follow best|latest     as JOB@best or JOB@latest\n"
+		   "  --wait                   wait until it is ready\n"
+		   "  --json                   print the deployment as the daemon describes it\n");
+	client_url_help(f, 24);
+	fprintf(f, "Exit status: 0 created (with --wait: ready), 1 refused or failed to load, 2 usage.\n"
+	           "\n"
+	           "  wasd deploy job_01J8ZQ@best --name reader --wait\n");
+}
+
+static bool starts(const char *s, const char *with)
+{
+	return !strncmp(s, with, strlen(with));
+}
+
+/* Splits JOB@FOLLOW. Returns what is wrong, or NULL. */
+static const char *split_source(struct options *o)
+{
+	const char *at = strchr(o->source, '@');
+	size_t n = at ? (size_t)(at - o->source) : strlen(o->source);
+	if (n >= sizeof o->job)
+		return "SOURCE is too long for an id";
+	snprintf(o->job, sizeof o->job, "%.*s", (int)n, o->source);
+	if (!client_word_ok(o->job) || (!starts(o->job, "ckpt_") && !starts(o->job, "job_")))
+		return "SOURCE must be ckpt_..., job_..., JOB@best or JOB@latest";
+	if (at && o->follow && strcmp(at + 1, o->follow))
+		return "SOURCE and --follow disagree";
+	if (at)
+		o->follow = at + 1;
+	if (o->follow && starts(o->job, "ckpt_"))
+		return "a checkpoint does not change, so there is nothing to follow; give its job";
+	return NULL;
+}
+
+static bool read_options(int argc, char **argv, void *options)
+{
+	struct options *o = options;
+	const struct client_option known[] = {
+		{"--name", &o->name, NULL},     {"--mode", &o->mode, NULL}, {"--batching", &o->batching, NULL},
+		{"--follow", &o->follow, NULL}, {"--wait", NULL, &o->wait}, {"--json", NULL, &o->json},
+		{"--url", &o->url, NULL},
+	};
+	if (!client_options("deploy", argc, argv, known, sizeof known / sizeof *known, &o->source, 1))
+		return false;
+	const char *fault = NULL;
+	if (!o->source)
+		fault = "give a checkpoint or a job";
+	else if (!o->name || !client_word_ok(o->name))
+		fault = o->name ? "--name is not a valid name" : "give the deployment a --name";
+	else
+		fault = split_source(o);
+	if (fault)
+		fprintf(stderr, "wasd deploy: %s\n", fault);
+	return !fault;
+}
+
+/* ---- the request; the daemon checks its values ---- */
+
+/* "MAX" or "MAX,DELAY_US". */
+static bool add_batching(cJSON *o, const char *text)
+{
+	char *end;
+	long max = strtol(text, &end, 10), delay = 0;
+	bool ok = end > text, both = ok && *end == ',';
+	if (both) {
+		const char *from = end + 1;
+		delay = strtol(from, &end, 10);
+		ok = end > from;
+	}
+	if (!ok || *end) {
+		fprintf(stderr, "wasd deploy: --batching %s is not MAX or MAX,DELAY_US\n", text);
+		return false;
+	}
+	cJSON *b = cJSON_AddObjectToObject(o, "batching");
+	return b && cJSON_AddNumberToObject(b, "max_batch", (double)max) &&
+	       (!both || cJSON_AddNumberToObject(b, "max_queue_delay_us", (double)delay));
+}
+
+static char *request(const struct options *o)
+{
+	cJSON *j = cJSON_CreateObject(), *source = cJSON_AddObjectToObject(j, "source");
+	bool ok = source && cJSON_AddStringToObject(j, "name", o->name) &&
+	          cJSON_AddStringToObject(source, starts(o->job, "job_") ? "job" : "checkpoint", o->job) &&
+	          (!o->follow || cJSON_AddStringToObject(source, "follow", o->follow)) &&
+	          (!o->mode || cJSON_AddStringToObject(j, "mode", o->mode)) &&
+	          (!o->batching || add_batching(j, o->batching));
+	char *text = ok ? wasd_json_print(j) : NULL;
+	cJSON_Delete(j);
+	return text;
+}
+
+/* ---- the wait ---- */
+
+static bool loading(const cJSON *d)
+{
+	const char *state = client_text(d, "state");
+	return !strcmp(state, "created") || !strcmp(state, "loading") || !strcmp(state, "warming");
+}
+
+/* Asks until it is no longer loading; shows the state and the time on a terminal. Frees d. */
+static cJSON *wait_loaded(const char *url, const char *name, cJSON *d)
+{
+	bool shown = isatty(STDERR_FILENO);
+	int64_t began = wasd_mono_us();
+	char head[300];
+	snprintf(head, sizeof head, "GET /v1/deployments/%.100s?wait=%ds", name, shown ? 1 : WAIT_S);
+	while (d && loading(d)) {
+		if (shown)
+			fprintf(stderr, "\r%s: %s, %.0f s ", name, client_text(d, "state"), (double)(wasd_mono_us() - began) / 1e6);
+		cJSON_Delete(d);
+		d = client_json("deploy", url, head, NULL);
+	}
+	if (shown)
+		fprintf(stderr, "\r%*s\r", (int)strlen(name) + 24, "");
+	return d;
+}
+
+static void tell(const cJSON *d, const char *url)
+{
+	char generation[CLIENT_NUMBER], version[CLIENT_NUMBER];
+	const char *name = client_text(d, "name");
+	bool scheme = starts(url, "http://");
+	printf("%s is %s: mode %s, generation %s, version %s, checkpoint %s\n", name, client_text(d, "state"),
+	       client_text(d, "mode"), client_number(d, "generation", 1, 0, generation),
+	       client_number(d, "version", 1, 0, version), client_text(d, "checkpoint"));
+	printf("try: curl -T image.png %s%.*s/v1/deployments/%s/classify\n", scheme ? "" : "http://",
+	       (int)strcspn(url + (scheme ? 7 : 0), "/\n") + (scheme ? 7 : 0), url, name);
+}
+
+/* Frees d. */
+static int report(cJSON *d, const struct options *o, const char *url)
+{
+	int rc = CLIENT_OK;
+	if (!d)
+		return CLIENT_FAILED;
+	if (!strcmp(client_text(d, "state"), "failed")) {
+		fprintf(stderr, "wasd deploy: %s could not be loaded: %s\n", o->name, client_text(d, "message"));
+		rc = CLIENT_FAILED;
+	}
+	if (o->json && client_print_json(d))
+		rc = CLIENT_FAILED;
+	if (!o->json && rc == CLIENT_OK)
+		tell(d, url);
+	cJSON_Delete(d);
+	return rc;
+}
+
+int client_deploy(int argc, char **argv)
+{
+	struct options o = {0};
+	int rc = client_begin(argc, argv, usage, read_options, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url), *body = request(&o);
+	cJSON *d = url && body ? client_json("deploy", url, "POST /v1/deployments", body) : NULL;
+	if (d && o.wait)
+		d = wait_loaded(url, o.name, d);
+	rc = body ? report(d, &o, url) : CLIENT_USAGE;
+	wasd_free(body);
+	wasd_free(url);
+	return rc;
+}
+
+/* ---- undeploy ---- */
+
+static void undeploy_usage(FILE *f)
+{
+	fprintf(f, "usage: wasd undeploy NAME [--json] [--url URL]\n"
+	           "\n"
+	           "Ends a deployment; requests in flight are still answered. Its checkpoint stays.\n"
+	           "  --json     print {\"name\":NAME,\"state\":\"deleted\"}\n");
+	client_url_help(f, 10);
+	fprintf(f, "Exit status: 0 ended, 1 refused, 2 usage.\n"
+	           "\n"
+	           "  wasd undeploy reader\n");
+}
+
+static bool read_undeploy(int argc, char **argv, void *options)
+{
+	struct options *o = options;
+	const struct client_option known[] = {{"--json", NULL, &o->json}, {"--url", &o->url, NULL}};
+	if (!client_options("undeploy", argc, argv, known, sizeof known / sizeof *known, &o->name, 1))
+		return false;
+	if (!o->name || !client_word_ok(o->name))
+		fprintf(stderr, "wasd undeploy: %s\n", o->name ? "that is not a valid name" : "give the name of a deployment");
+	return o->name && client_word_ok(o->name);
+}
+
+int client_undeploy(int argc, char **argv)
+{
+	struct options o = {0};
+	char head[200];
+	int rc = client_begin(argc, argv, undeploy_usage, read_undeploy, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url);
+	snprintf(head, sizeof head, "DELETE /v1/deployments/%.100s", o.name);
+	cJSON *done = url ? client_json("undeploy", url, head, NULL) : NULL;
+	if (done)
+		printf(o.json ? "{\"name\":\"%s\",\"state\":\"deleted\"}\n" : "%s is gone\n", o.name);
+	cJSON_Delete(done);
+	wasd_free(url);
+	return done ? CLIENT_OK : CLIENT_FAILED;
+}

@@ -1,0 +1,139 @@
+/* mode.c - `wasd mode`: the modes of a deployment as a table, a switch, or the way back. */
+#include "client/client.h"
+
+#include "wasd/base.h"
+#include "wasd/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct options {
+	const char *words[2]; /* NAME, MODE */
+	const char *reason, *url;
+	bool rollback, json;
+};
+
+static void usage(FILE *f)
+{
+	fprintf(
+		f,
+		"usage: wasd mode NAME [MODE | --rollback] [--reason TEXT] [--json] [--url URL]\n"
+		"\n"
+		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE) switches to it, without a reload. Accuracies are\n"
+		"those of the test images if they were measured, otherwise of the validation images.\n"
+		"  --rollback     switch back to the mode before the last switch\n"
+		"  --reason TEXT  reason for the audit log\n"
+		"  --json         print what the daemon answers\n");
+	client_url_help(f, 14);
+	fprintf(f, "Exit status: 0 done, 1 refused, 2 usage.\n"
+	           "\n"
+	           "  wasd mode reader dom --reason \"half the load\"\n");
+}
+
+static bool read_options(int argc, char **argv, void *options)
+{
+	struct options *o = options;
+	const struct client_option known[] = {
+		{"--rollback", NULL, &o->rollback},
+		{"--reason", &o->reason, NULL},
+		{"--json", NULL, &o->json},
+		{"--url", &o->url, NULL},
+	};
+	if (!client_options("mode", argc, argv, known, sizeof known / sizeof *known, o->words, 2))
+		return false;
+	const char *fault = NULL;
+	if (!o->words[0])
+		fault = "give the name of a deployment";
+	else if (!client_word_ok(o->words[0]))
+		fault = "the first argument is not the name of a deployment";
+	else if (o->words[1] && o->rollback)
+		fault = "give a mode or --rollback, not both";
+	else if (o->reason && !o->words[1] && !o->rollback)
+		fault = "--reason belongs to a switch: give a mode or --rollback";
+	if (fault)
+		fprintf(stderr, "wasd mode: %s\n", fault);
+	return !fault;
+}
+
+/* ---- the table ---- */
+
+static void print_mode(const cJSON *bundle, bool live, double plain_macs)
+{
+	char acc[CLIENT_NUMBER], macs[CLIENT_NUMBER], share[CLIENT_NUMBER], bytes[CLIENT_NUMBER];
+	const char *images = wasd_json_get(bundle, "acc_images") ? client_text(bundle, "acc_images") : "";
+	printf("%c ", live ? '*' : ' ');
+	client_cell(bundle->string, 24);
+	printf("%8s %-10s %14s %7s %12s\n", client_number(bundle, "acc", 1, 4, acc), images,
+	       client_number(bundle, "macs", 1, 0, macs),
+	       client_number(plain_macs > 0 ? bundle : NULL, "macs", 100 / plain_macs, 1, share),
+	       client_number(bundle, "bytes", 1, 0, bytes));
+}
+
+static int list(const char *url, const struct options *o)
+{
+	char head[200], generation[CLIENT_NUMBER];
+	snprintf(head, sizeof head, "GET /v1/deployments/%.100s/mode", o->words[0]);
+	cJSON *now = client_json("mode", url, head, NULL);
+	const cJSON *bundle, *bundles = wasd_json_get(now, "bundles");
+	double plain = 0;
+	if (!now || o->json) {
+		int rc = now ? client_print_json(now) : CLIENT_FAILED;
+		cJSON_Delete(now);
+		return rc;
+	}
+	wasd_json_num(wasd_json_get(bundles, "aom"), "macs", &plain);
+	printf("  %-24s %8s %-10s %14s %7s %12s\n", "MODE", "ACCURACY", "IMAGES", "MACS", "SHARE %", "BYTES");
+	cJSON_ArrayForEach(bundle, bundles)
+		print_mode(bundle, !strcmp(bundle->string, client_text(now, "mode")), plain);
+	printf("%s is in mode %s, generation %s, since %s by %s\n", o->words[0], client_text(now, "mode"),
+	       client_number(now, "generation", 1, 0, generation), client_text(now, "since"), client_text(now, "by"));
+	cJSON_Delete(now);
+	return CLIENT_OK;
+}
+
+/* ---- the switch ---- */
+
+static void tell(const cJSON *done, const char *name)
+{
+	char generation[CLIENT_NUMBER], swap[CLIENT_NUMBER], old[CLIENT_NUMBER];
+	const char *mode = client_text(done, "mode"), *previous = client_text(done, "previous");
+	client_number(done, "generation", 1, 0, generation);
+	if (!strcmp(previous, "-") || !strcmp(previous, mode))
+		printf("%s: already in mode %s, generation %s\n", name, mode, generation);
+	else
+		printf("%s: %s -> %s, generation %s, swapped in %s us, %s requests in flight on the old mode\n", name, previous,
+		       mode, generation, client_number(done, "swap_us", 1, 0, swap),
+		       client_number(done, "in_flight_old", 1, 0, old));
+}
+
+static int change(const char *url, const struct options *o)
+{
+	char head[200];
+	cJSON *in = cJSON_CreateObject();
+	bool ok = in && (!o->words[1] || cJSON_AddStringToObject(in, "mode", o->words[1])) &&
+	          (!o->reason || cJSON_AddStringToObject(in, "reason", o->reason));
+	char *body = ok ? wasd_json_print(in) : NULL;
+	snprintf(head, sizeof head,
+	         o->rollback ? "POST /v1/deployments/%.100s/mode:rollback" : "PUT /v1/deployments/%.100s/mode",
+	         o->words[0]);
+	cJSON *done = body ? client_json("mode", url, head, body) : NULL;
+	int rc = !done ? CLIENT_FAILED : o->json ? client_print_json(done) : CLIENT_OK;
+	if (done && !o->json)
+		tell(done, o->words[0]);
+	cJSON_Delete(done);
+	cJSON_Delete(in);
+	wasd_free(body);
+	return rc;
+}
+
+int client_mode(int argc, char **argv)
+{
+	struct options o = {0};
+	int rc = client_begin(argc, argv, usage, read_options, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url);
+	rc = !url ? CLIENT_FAILED : o.words[1] || o.rollback ? change(url, &o) : list(url, &o);
+	wasd_free(url);
+	return rc;
+}
