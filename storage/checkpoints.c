@@ -183,9 +183,9 @@ static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has,
 	return st;
 }
 
-/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints, and those with profiles. While a
- * job may still resume, the two newest stay, so that there is an older one if the newest does not verify; a finished
- * job keeps at least one. */
+/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints (by a deployment, a model or a job),
+ * and those with profiles. While a job may still resume, the two newest stay, so that there is an older one if the
+ * newest does not verify; a finished job keeps at least one. */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -219,14 +219,14 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 	wasd_free(taken);
 	for (size_t i = 0; i < l.n && !st; i++) {
 		const struct storage_ckpt *k = &l.items[i];
-		char *user = NULL, other[40];
+		char *user = NULL, other[40], version[100];
 		bool searched;
 		if (keep[i] || k->pinned)
 			continue;
-		if ((st = has_profile(c, k->id, &searched, err)) || (st = ckpt_user(c, k->id, &user, err)) ||
-		    (st = starter(c, k->id, other, err)))
+		if ((st = has_profile(c, k->id, &searched, err)) || (st = ckpt_version(c, k->id, version, err)) ||
+		    (st = starter(c, k->id, other, err)) || (st = ckpt_user(c, k->id, &user, err)))
 			break;
-		if (!user && !other[0] && !searched)
+		if (!user && !other[0] && !version[0] && !searched)
 			st = remove_row(s, k->id, err);
 		wasd_free(user);
 	}
@@ -295,7 +295,7 @@ static enum wasd_status refuse_needed(struct storage *s, const struct storage_ck
 {
 	struct conn *c = tx_conn(s);
 	struct policy p;
-	char *user = NULL, *newest = NULL, other[40];
+	char *user = NULL, *newest = NULL, other[40], version[100];
 	enum wasd_status st;
 	if (k->pinned)
 		return wasd_fail_at(err, WASD_ESTATE, "pinned", "checkpoint %s is pinned", k->id);
@@ -308,6 +308,10 @@ static enum wasd_status refuse_needed(struct storage *s, const struct storage_ck
 		return st;
 	if (other[0])
 		return wasd_fail_at(err, WASD_ESTATE, other, "checkpoint %s: job %s starts from it", k->id, other);
+	if ((st = ckpt_version(c, k->id, version, err)))
+		return st;
+	if (version[0])
+		return wasd_fail_at(err, WASD_ESTATE, version, "checkpoint %s is model %s", k->id, version);
 	if (!k->job || (st = job_policy(c, k->job, &p, err)) || p.ended || (st = ckpt_newest(c, k->job, &newest, err)))
 		return st;
 	if (newest && !strcmp(newest, k->id))

@@ -137,6 +137,10 @@ cJSON *metrics_object(const struct storage_metric *m, size_t n); /* NULL: no mem
 enum wasd_status epoch_put(struct storage *s, const char *job, int64_t attempt, int64_t epoch, int64_t step, int64_t ts,
                            const struct storage_metric *m, size_t n, const char *progress, struct wasd_err *err);
 
+/* ---- models.c ---- */
+/* Finds a version of the registry that is this checkpoint: "NAME version N", or "". */
+enum wasd_status ckpt_version(struct conn *c, const char *ckpt, char version[100], struct wasd_err *err);
+
 /* ---- checkpoints.c ---- */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err);
 /* The newest checkpoint that is not corrupt; *id NULL when there is none. */

@@ -325,6 +325,13 @@ static enum wasd_status drop_checkpoints(struct storage *s, const char *job, str
 		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by deployment %s",
 		                  job, q_text(q, 0));
 	q_end(c, q);
+	q = q_begin(c,
+	            "SELECT v.model,v.version FROM model_versions v JOIN checkpoints k ON k.id=v.checkpoint WHERE k.job=?1",
+	            &st, err, "t", job);
+	if (q_row(c, q, &st, err))
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is model %s version %lld", job,
+		                  q_text(q, 0), (long long)sqlite3_column_int64(q, 1));
+	q_end(c, q);
 	q = q_begin(
 		c,
 		"SELECT j.id FROM jobs j JOIN checkpoints k ON k.id=j.init_checkpoint WHERE k.job=?1 AND j.state NOT IN ('completed','failed','cancelled') AND j.id<>?1",

@@ -171,6 +171,22 @@ static const char *const main_steps[] = {
 	"DROP TABLE deployments;"
 	"ALTER TABLE deployments_new RENAME TO deployments;"
 	"CREATE INDEX deployments_by_checkpoint ON deployments(checkpoint);",
+
+	/* 8 -> 9: the registry. A version keeps its lineage, because its job may be deleted. */
+	"CREATE TABLE models("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, note TEXT NOT NULL, latest INTEGER NOT NULL, deleted INTEGER NOT NULL,"
+	" created_by TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE model_versions("
+	" id TEXT NOT NULL PRIMARY KEY, model TEXT NOT NULL REFERENCES models(name), version INTEGER NOT NULL,"
+	" checkpoint TEXT NOT NULL REFERENCES checkpoints(id), lineage TEXT NOT NULL, note TEXT NOT NULL, created_by TEXT, created_at INTEGER NOT NULL,"
+	" UNIQUE(model, version)) STRICT;"
+	"CREATE INDEX model_versions_by_checkpoint ON model_versions(checkpoint);"
+	"CREATE TABLE model_aliases("
+	" model TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(model, alias),"
+	" FOREIGN KEY(model, version) REFERENCES model_versions(model, version)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE alias_moves("
+	" id TEXT NOT NULL PRIMARY KEY, model TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER, previous INTEGER, actor TEXT, reason TEXT, at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX alias_moves_by_alias ON alias_moves(model, alias, id);",
 };
 
 static const char *const ckpt_steps[] = {

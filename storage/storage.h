@@ -657,6 +657,122 @@ enum wasd_status storage_deployment_source(struct storage *s, const char *name, 
 enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor,
                                            struct wasd_err *err);
 
+/* ---- registry: models, versions, aliases ----------------------------------------------------------------------- */
+
+struct storage_names {
+	char **items;
+	size_t n;
+};
+void storage_names_done(struct storage_names *l);
+
+struct storage_model {
+	char *id; /* "mdl_..." */
+	char *name, *note;
+	int64_t latest; /* number of the newest version ever; 0: none yet */
+	char *created_by;
+	int64_t created_at, updated_at;
+};
+void storage_model_done(struct storage_model *m);
+struct storage_model_list {
+	struct storage_model *items;
+	size_t n;
+	char *next_cursor;
+};
+void storage_model_list_done(struct storage_model_list *l);
+
+struct storage_version {
+	char *id; /* "ver_..." */
+	char *model;
+	int64_t version; /* 1, 2, ...; never given again, even after the model was deleted */
+	char *checkpoint;
+	char *lineage; /* JSON */
+	char *note, *created_by;
+	int64_t created_at;
+};
+void storage_version_done(struct storage_version *v);
+struct storage_version_list {
+	struct storage_version *items;
+	size_t n;
+	char *next_cursor;
+};
+void storage_version_list_done(struct storage_version_list *l);
+
+struct storage_alias {
+	char *alias;
+	int64_t version;
+};
+struct storage_alias_list {
+	struct storage_alias *items;
+	size_t n;
+};
+void storage_alias_list_done(struct storage_alias_list *l);
+
+struct storage_alias_move {
+	char *id; /* "mov_..." */
+	char *alias;
+	int64_t version, previous; /* 0: none (the alias was deleted, or is new) */
+	char *actor, *reason;
+	int64_t at;
+};
+struct storage_alias_move_list {
+	struct storage_alias_move *items;
+	size_t n;
+	char *next_cursor;
+};
+void storage_alias_move_list_done(struct storage_alias_move_list *l);
+
+/* Each change stores its event (topic "models") and audit row (object "model/NAME") in the same transaction. */
+
+/* WASD_EEXIST: the name is taken. note may be NULL. */
+enum wasd_status storage_model_create(struct storage *s, const char *name, const char *note, const char *actor,
+                                      struct wasd_err *err);
+enum wasd_status storage_model_get(struct storage *s, const char *name, struct storage_model *out,
+                                   struct wasd_err *err);
+enum wasd_status storage_model_list(struct storage *s, struct storage_page page, struct storage_model_list *out,
+                                    struct wasd_err *err);
+enum wasd_status storage_model_note(struct storage *s, const char *name, const char *note, const char *actor,
+                                    struct wasd_err *err);
+/* With its versions and aliases. WASD_ESTATE: it is the source of a deployment, which err->pointer names. */
+enum wasd_status storage_model_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err);
+
+struct storage_version_in {
+	const char *model, *checkpoint, *lineage, *note, *actor; /* note may be NULL */
+};
+/* The checkpoint is kept as long as the version is. WASD_ENOTFOUND: model or checkpoint. */
+enum wasd_status storage_version_add(struct storage *s, const struct storage_version_in *in, int64_t *version,
+                                     struct wasd_err *err);
+enum wasd_status storage_version_get(struct storage *s, const char *model, int64_t version, struct storage_version *out,
+                                     struct wasd_err *err);
+enum wasd_status storage_version_list(struct storage *s, const char *model, struct storage_page page,
+                                      struct storage_version_list *out, struct wasd_err *err);
+/* WASD_ESTATE: an alias or a deployment names it. */
+enum wasd_status storage_version_delete(struct storage *s, const char *model, int64_t version, const char *actor,
+                                        struct wasd_err *err);
+
+struct storage_alias_in {
+	const char *model, *alias, *actor, *reason;
+	int64_t version;
+	int64_t expected; /* the version that the alias must name now; 0: it must be new; -1: any */
+};
+/* Also moves the deployments that follow the alias (source {"model","alias"}) to the version's checkpoint; moved, which
+ * begins empty, gets their names. Nothing changes if one of them cannot move. WASD_ESTATE: the alias names another
+ * version than the expected one; WASD_EBUSY: a deployment's mode belongs to a profile that the checkpoint does not
+ * have.
+ */
+enum wasd_status storage_alias_set(struct storage *s, const struct storage_alias_in *in, struct storage_names *moved,
+                                   struct wasd_err *err);
+enum wasd_status storage_alias_get(struct storage *s, const char *model, const char *alias, int64_t *version,
+                                   struct wasd_err *err);
+enum wasd_status storage_alias_list(struct storage *s, const char *model, struct storage_alias_list *out,
+                                    struct wasd_err *err);
+/* WASD_ESTATE: a deployment follows it. */
+enum wasd_status storage_alias_delete(struct storage *s, const char *model, const char *alias, const char *actor,
+                                      struct wasd_err *err);
+/* Every move of the alias, also of one that was deleted. */
+enum wasd_status storage_alias_history(struct storage *s, const char *model, const char *alias,
+                                       struct storage_page page, struct storage_alias_move_list *out,
+                                       struct wasd_err *err);
+
 /* ---- audit --------------------------------------------------------------------------------------------------- */
 
 struct storage_audit {
