@@ -289,6 +289,8 @@ struct api_serving {
 	struct serving *self;
 	/* The row was created or its source changed: loads the bundles it needs. */
 	enum wasd_status (*changed)(struct serving *self, const char *name, struct wasd_err *err);
+	/* The options of the row were changed: applies them to all later requests. */
+	enum wasd_status (*tuned)(struct serving *self, const char *name, struct wasd_err *err);
 	enum wasd_status (*gone)(struct serving *self, const char *name, struct wasd_err *err);
 	/* A snapshot for one request, atomic with respect to switches: every request admitted after switch_mode returned
 	 * sees the new mode. */

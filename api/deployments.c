@@ -5,132 +5,6 @@
 
 enum { PROFILE_LOAD_US = 10000000 };
 
-/* ---- the object ---- */
-
-/* Adds the origin of the checkpoint: network, data, name of the job. */
-static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deployment *d)
-{
-	struct storage_ckpt k;
-	struct storage_job job;
-	const char *arch = NULL;
-	cJSON *info = d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL) ? api_parse_trusted(k.info) : NULL;
-	wasd_json_str(info, "arch", &arch);
-	api_add_str(j, "arch", arch);
-	if (d->job && !storage_job_get(c->db, d->job, &job, NULL)) {
-		api_add_str(j, "job_name", job.name);
-		api_add_str(j, "dataset", job.dataset);
-		api_add_int(j, "dataset_version", job.dataset_version);
-		storage_job_done(&job);
-	}
-	if (info)
-		storage_ckpt_done(&k);
-	cJSON_Delete(info);
-}
-
-/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For aom and dom both come from
- * the checkpoint's metrics, from the test images if they were used; for a profile from its search. */
-static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode,
-                            double *acc)
-{
-	struct storage_profile p;
-	const char *name = wasd_mode_member(mode);
-	char metric[32];
-	if (name && !storage_profile_get(c->db, checkpoint, mode, &p, NULL)) {
-		cJSON *info = api_parse_trusted(p.info);
-		bool known = wasd_json_num(info, "val_acc", acc);
-		cJSON_Delete(info);
-		storage_profile_done(&p);
-		return known ? "validation" : NULL;
-	}
-	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
-	if (wasd_json_num(metrics, metric, acc))
-		return "test";
-	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
-	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
-}
-
-/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, the loaded bundle's facts. */
-static cJSON *modes_json(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info)
-{
-	cJSON *out = cJSON_CreateObject(), *metrics = NULL;
-	struct storage_ckpt k;
-	if (d->checkpoint && !storage_ckpt_get(c->db, d->checkpoint, &k, NULL)) {
-		metrics = api_parse_trusted(k.metrics);
-		storage_ckpt_done(&k);
-	}
-	const cJSON *loaded;
-	cJSON_ArrayForEach(loaded, wasd_json_get(info, "modes")) {
-		double acc = 0;
-		const char *images = mode_acc(c, d->checkpoint, metrics, loaded->string, &acc);
-		cJSON *one = cJSON_CreateObject();
-		api_add_maybe(one, "acc", images, acc);
-		api_add_str(one, "acc_images", images);
-		for (const cJSON *m = loaded->child; m; m = m->next)
-			if (!wasd_json_get(one, m->string))
-				api_add_take(one, m->string, cJSON_Duplicate(m, 1));
-		if (!one || !api_add_take(out, loaded->string, one))
-			break;
-	}
-	cJSON_Delete(metrics);
-	return out;
-}
-
-static cJSON *deployment_json(struct api_ctx *c, const struct storage_deployment *d)
-{
-	static const char *const parts[] = {"mode", "classify", "stats"};
-	char url[160];
-	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->serving.info(c->serving.self, d->name);
-	if (!j) {
-		cJSON_Delete(links);
-		cJSON_Delete(info);
-		return NULL;
-	}
-	api_add_str(j, "id", d->id);
-	api_add_str(j, "name", d->name);
-	api_add_str(j, "state", d->state);
-	api_add_str(j, "message", d->message && *d->message ? d->message : NULL);
-	api_add_raw(j, "source", d->source);
-	api_add_str(j, "job", d->job);
-	api_add_str(j, "checkpoint", d->checkpoint);
-	api_add_str(j, "mode", d->mode);
-	api_add_int(j, "generation", d->generation);
-	api_add_int(j, "version", d->version);
-	cJSON *options = api_parse_trusted(d->options);
-	for (const struct wasd_field *f = api_deployment_options; f->name; f++)
-		if (f->type != WASD_REFUSED) {
-			cJSON *v = cJSON_DetachItemFromObjectCaseSensitive(options, f->name);
-			api_add_take(j, f->name, v ? v : cJSON_Parse(f->def));
-		}
-	cJSON_Delete(options);
-	add_origin(c, j, d);
-	if (wasd_json_get(info, "modes"))
-		api_add_take(j, "modes", modes_json(c, d, info));
-	/* Facts from the loaded bundle: input, classes, max_batch, modes, conditions. */
-	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
-		next = m->next;
-		const cJSON *have = wasd_json_get(j, m->string);
-		if (have && !cJSON_IsNull(have))
-			continue;
-		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
-		api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
-	}
-	if (!wasd_json_get(j, "conditions"))
-		api_add_take(j, "conditions", cJSON_CreateArray());
-	api_add_time(j, "created_at", d->created_at);
-	api_add_time(j, "updated_at", d->updated_at);
-	snprintf(url, sizeof url, "/v1/deployments/%s", d->name);
-	api_add_str(links, "self", url);
-	for (size_t i = 0; i < API_LEN(parts); i++) {
-		snprintf(url, sizeof url, "/v1/deployments/%s/%s", d->name, parts[i]);
-		api_add_str(links, parts[i], url);
-	}
-	snprintf(url, sizeof url, "/v2/models/%s", d->name);
-	api_add_str(links, "v2", url);
-	api_add_take(j, "links", links);
-	cJSON_Delete(info);
-	return j;
-}
-
 static bool settled(const struct storage_deployment *d)
 {
 	return !strcmp(d->state, "ready") || !strcmp(d->state, "failed") || !strcmp(d->state, "unloaded");
@@ -152,46 +26,11 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	return NULL;
 }
 
-static const struct wasd_field batching_fields[] = {
-	{"max_batch", WASD_INT, "32", .min = 1, .max = 64},
-	{"max_queue_delay_us", WASD_INT, "0", .min = 0, .max = 1000000},
-	{0},
-};
-static const struct wasd_field queue_fields[] = {
-	{"max", WASD_INT, "0", .min = 0, .max = 1000000},
-	{"default_timeout_us", WASD_INT, "0", .min = 0, .max = 3600e6},
-	{0},
-};
-/* clang-format off */
-#define OPTIONS \
-	{"required", WASD_BOOL, .def = "true"}, \
-	{"batching", WASD_OBJECT, "null", .null_ok = true, .sub = batching_fields}, \
-	{"queue", WASD_OBJECT, "null", .null_ok = true, .sub = queue_fields}, \
-	{"limits", WASD_REFUSED, .summary = "limits of a deployment are not offered"}
-/* clang-format on */
-const struct wasd_field api_deployment_options[] = {
-	OPTIONS,
-	{0},
-};
-
-char *api_deployment_options_text(const cJSON *in)
-{
-	cJSON *chosen = cJSON_CreateObject();
-	for (const struct wasd_field *f = api_deployment_options; f->name; f++) {
-		const cJSON *v = wasd_json_get(in, f->name);
-		if (v && !cJSON_IsNull(v))
-			api_add_take(chosen, f->name, cJSON_Duplicate(v, 1));
-	}
-	char *text = api_poisoned(chosen) ? NULL : wasd_json_print(chosen);
-	cJSON_Delete(chosen);
-	return text;
-}
-
 static const struct wasd_field create_fields[] = {
 	{"name", WASD_NAME, .required = true},
 	{"source", WASD_OBJECT, .required = true, .form = "source"},
 	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "mode"},
-	OPTIONS,
+	API_DEPLOYMENT_OPTIONS,
 	{0},
 };
 
@@ -204,7 +43,7 @@ static enum api_result send_created(struct api_ctx *c, const struct api_request 
 		api_send_problem(q, r, "load_failed", NULL, "deployment %s: %s", d->name,
 		                 d->message ? d->message : "its checkpoint could not be loaded");
 	} else {
-		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, deployment_json(c, d));
+		api_send_json(r, !strcmp(d->state, "ready") ? 201 : 202, api_deployment_json(c, d));
 	}
 	api_set_header(r, "Location", "/v1/deployments/%s", d->name);
 	return API_DONE;
@@ -286,7 +125,7 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 		return API_DONE;
 	cJSON *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
-		cJSON *j = deployment_json(c, &l.items[i]);
+		cJSON *j = api_deployment_json(c, &l.items[i]);
 		api_push(items, j);
 	}
 	api_send_list(q, r, items, l.next_cursor);
@@ -319,7 +158,7 @@ enum api_result api_deployments_get(struct api_ctx *c, const struct api_request 
 		return API_DONE;
 	bool again = !settled(&d) && api_again(q, r, d.name, wait);
 	if (!again)
-		api_send_json(r, 200, deployment_json(c, &d));
+		api_send_json(r, 200, api_deployment_json(c, &d));
 	storage_deployment_done(&d);
 	return again ? API_AGAIN : API_DONE;
 }
@@ -363,7 +202,7 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
 	api_add_str(j, "traffic", NULL);
-	cJSON *info = c->serving.info(c->serving.self, d.name), *bundles = modes_json(c, &d, info);
+	cJSON *info = c->serving.info(c->serving.self, d.name), *bundles = api_deployment_modes(c, &d, info);
 	bool profiles = false;
 	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next)
 		profiles |= wasd_mode_member(b->string) != NULL;
@@ -458,8 +297,6 @@ static const struct wasd_field mode_fields[] = {
 };
 static const struct wasd_field rollback_fields[] = {{"reason", WASD_STR, "\"rollback\"", .min = 0, .max = 500}, {0}};
 
-static const struct wasd_field reload_fields[] = {{"reason", WASD_STR, "\"\"", .min = 0, .max = 500}, {0}};
-
 enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
@@ -518,30 +355,4 @@ enum api_result api_mode_rollback(struct api_ctx *c, const struct api_request *q
 	}
 	cJSON_Delete(in);
 	return done;
-}
-
-/* ---- again ---- */
-
-enum api_result api_deployments_reload(struct api_ctx *c, const struct api_request *q, struct api_response *r)
-{
-	struct storage_deployment d;
-	struct wasd_err err = {0};
-	cJSON *in = api_body_fields(q, r, reload_fields, NULL, true);
-	if (in && api_deployment_find(c, q, r, &d)) {
-		const char *reason = "";
-		char object[100];
-		wasd_json_str(in, "reason", &reason);
-		snprintf(object, sizeof object, "deployment/%s", d.name);
-		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL,
-		                                        &err);
-		if (!st)
-			st = c->serving.changed(c->serving.self, d.name, &err);
-		if (st)
-			api_send_error(q, r, &err);
-		else
-			api_send_json(r, 202, deployment_json(c, &d));
-		storage_deployment_done(&d);
-	}
-	cJSON_Delete(in);
-	return API_DONE;
 }

@@ -193,13 +193,6 @@ bool base64_decode(const char *s, size_t len, struct wasd_buf *out);
 /* The same, also for a URI "data:image/png;base64,...". */
 bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 
-/* ---- deployments.c ---- */
-
-/* The members of a deployment that are kept in the options of its row (server/serving/options.h reads them). */
-extern const struct wasd_field api_deployment_options[];
-/* Those members of a canonical body as JSON text; null ones are left out. NULL: no memory. */
-char *api_deployment_options_text(const cJSON *in);
-
 /* ---- inference.c: shared by classify and /v2 infer ---- */
 
 struct inference {
@@ -281,6 +274,26 @@ cJSON *api_ckpt_json(const struct storage_ckpt *k);
 enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const struct api_request *q,
                                      struct api_response *r);
 
+/* ---- deployment_object.c ---- */
+
+/* The members of a deployment that are kept in the options of its row (server/serving/options.h reads them). */
+extern const struct wasd_field api_batching_fields[], api_queue_fields[], api_limits_fields[];
+#define API_DEPLOYMENT_OPTIONS \
+	{"required", WASD_BOOL, .def = "true"}, \
+		{"batching", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_batching_fields}, \
+		{"queue", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_queue_fields}, \
+	{ \
+		"limits", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_limits_fields \
+	}
+extern const struct wasd_field api_deployment_options[];
+/* Those members of a canonical body as JSON text. NULL: no memory. */
+char *api_deployment_options_text(const cJSON *in);
+/* Adds every option of the deployment, with its default where the row has none. */
+void api_deployment_options_show(cJSON *j, const struct storage_deployment *d);
+cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
+/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}; info: the loaded bundle's facts. */
+cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info);
+
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
@@ -294,8 +307,8 @@ api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, 
 api_handler api_modes_list, api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
-	api_deployments_delete, api_deployments_reload, api_mode_get, api_mode_put, api_mode_rollback,
-	api_deployments_classify;
+	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_mode_get, api_mode_put,
+	api_mode_rollback, api_deployments_classify;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;

@@ -95,6 +95,8 @@ const struct api_route api_routes[] = {
      "One deployment. wait=30s holds the answer while it is loading.", "wait"},
 	{"GET", "/v1/deployments/{d}/stats", API_BODY_NONE, api_deployments_stats,
      "Requests, times and batch sizes since the daemon started.", NULL},
+	{"PATCH", "/v1/deployments/{d}", API_BODY_JSON, api_deployments_patch,
+     "Change batching, queue, limits or required while it serves (JSON merge patch).", NULL},
 	{"DELETE", "/v1/deployments/{d}", API_BODY_NONE, api_deployments_delete, "Stop serving.", NULL},
 	{"POST", "/v1/deployments/{d}:reload", API_BODY_JSON, api_deployments_reload,
      "Load it again now: after a failure or a suspension.", NULL},

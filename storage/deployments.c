@@ -99,9 +99,11 @@ static cJSON *view(const struct storage_deployment *d, const char *message, cons
 	                   reason, "audit_id", audit_id);
 }
 
-static char *view_text(const struct storage_deployment *d)
+static char *view_text(const struct storage_deployment *d, bool options)
 {
-	cJSON *o = d ? view(d, NULL, NULL, NULL, NULL) : NULL;
+	cJSON *o = d ? view(d, NULL, NULL, NULL, NULL) : NULL, *all;
+	if (o && options && wasd_json_parse(d->options, strlen(d->options), WASD_JSON_REQUEST, &all, NULL) == WASD_OK)
+		cJSON_AddItemToObject(o, "options", all);
 	char *text = wasd_json_print(o);
 	cJSON_Delete(o);
 	return text;
@@ -112,7 +114,8 @@ static enum wasd_status put_audit(struct storage *s, const char *name, const cha
                                   const char *reason, const struct storage_deployment *before,
                                   const struct storage_deployment *after, char *id, struct wasd_err *err)
 {
-	char object[100], *b = view_text(before), *a = view_text(after);
+	bool options = !strcmp(action, "deployment.options");
+	char object[100], *b = view_text(before, options), *a = view_text(after, options);
 	snprintf(object, sizeof object, "deployment/%s", name);
 	enum wasd_status st = (before && !b) || (after && !a) ?
 	                          wasd_fail(err, WASD_ENOMEM, "no memory") :
@@ -335,6 +338,58 @@ enum wasd_status storage_deployment_source(struct storage *s, const char *name, 
 	else
 		*out = row;
 	return st;
+}
+
+/* ---- options ---- */
+
+/* The options with the members of patch. NULL: no memory, or one of the texts is not an object. */
+static char *with_members(const char *options, const char *patch)
+{
+	cJSON *all = NULL, *set = NULL;
+	bool ok = !wasd_json_parse(options, strlen(options), WASD_JSON_REQUEST, &all, NULL) &&
+	          !wasd_json_parse(patch, strlen(patch), WASD_JSON_REQUEST, &set, NULL) && cJSON_IsObject(all) &&
+	          cJSON_IsObject(set);
+	for (cJSON *m = ok ? set->child : NULL, *next; m && ok; m = next) {
+		next = m->next;
+		cJSON_DeleteItemFromObjectCaseSensitive(all, m->string);
+		if (!cJSON_IsNull(m))
+			ok = cJSON_AddItemToObject(all, m->string, cJSON_DetachItemViaPointer(set, m));
+	}
+	char *text = ok ? wasd_json_print(all) : NULL;
+	cJSON_Delete(all);
+	cJSON_Delete(set);
+	return text;
+}
+
+static enum wasd_status options_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const struct storage_options_in *in = ctx;
+	struct conn *c = tx_conn(s);
+	struct storage_deployment before = {0}, after = {0};
+	enum wasd_status st = get(c, in->name, &before, err);
+	if (st)
+		return st;
+	char *text = with_members(before.options, in->options);
+	st = text ? q_run(c, "UPDATE deployments SET options=?2, updated_at=?3 WHERE name=?1", err, "tti", in->name, text,
+	                  wasd_now_ms()) :
+	            wasd_fail(err, WASD_ENOMEM, "no memory for the options of a deployment");
+	wasd_free(text);
+	if (!st)
+		st = get(c, in->name, &after, err);
+	if (!st)
+		st = put_audit(s, in->name, "deployment.options", in->actor, in->reason, &before, &after, NULL, err);
+	if (!st)
+		st = event_put(s, "deployments", "deployment.state", in->name, view(&after, after.message, NULL, NULL, NULL),
+		               err);
+	storage_deployment_done(&before);
+	storage_deployment_done(&after);
+	return st;
+}
+
+enum wasd_status storage_deployment_options(struct storage *s, const struct storage_options_in *in,
+                                            struct wasd_err *err)
+{
+	return write_op(s, options_tx, (void *)(uintptr_t)in, err);
 }
 
 /* ---- delete ---- */

@@ -604,7 +604,7 @@ struct storage_deployment {
 	int64_t generation; /* +1 with every change of mode or checkpoint; the ETag "gN" */
 	int64_t version;    /* +1 with every change of checkpoint */
 	char *state, *message;
-	char *options; /* JSON: batching, queue, limits, required */
+	char *options; /* JSON: batching, queue, limits, required, traffic */
 	char *mode_by;
 	int64_t mode_since;
 	int64_t created_at, updated_at;
@@ -654,6 +654,14 @@ enum wasd_status storage_deployment_mode(struct storage *s, const struct storage
 enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source,
                                            const char *checkpoint, const char *actor, int64_t expected_generation,
                                            struct storage_deployment *out, struct wasd_err *err);
+struct storage_options_in {
+	const char *name;
+	const char *options; /* JSON object: these members replace those of the row's options; null removes one */
+	const char *actor, *reason;
+};
+/* Row, audit row (deployment.options) and event in one transaction. */
+enum wasd_status storage_deployment_options(struct storage *s, const struct storage_options_in *in,
+                                            struct wasd_err *err);
 enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor,
                                            struct wasd_err *err);
 

@@ -288,6 +288,21 @@ static void unload_unused(struct serving *s)
 
 /* ---- a deployment ------------------------------------------------------------------------------------------ */
 
+enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	pthread_mutex_lock(&s->switching); /* the last reader of the row has the last word */
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	if (d && st == WASD_OK)
+		serving_options_read(row.options, &d->options);
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->switching);
+	storage_deployment_done(&row);
+	return st;
+}
+
 /* Makes the row's mode, generation and version live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
 {

@@ -372,6 +372,7 @@ struct api_serving serve_api(struct serving *s)
 {
 	return (struct api_serving){.self = s,
 	                            .changed = serve_changed,
+	                            .tuned = serve_tuned,
 	                            .gone = serve_gone,
 	                            .live = serve_live,
 	                            .info = serve_info,

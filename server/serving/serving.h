@@ -31,6 +31,7 @@ void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 
 /* Implementations of struct api_serving, with the same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
+enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
 cJSON *serve_info(struct serving *s, const char *name);

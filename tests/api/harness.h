@@ -246,6 +246,13 @@ static enum wasd_status fake_deployment_changed(struct serving *self, const char
 	return WASD_OK;
 }
 
+static enum wasd_status fake_deployment_tuned(struct serving *self, const char *name, struct wasd_err *err)
+{
+	(void)self, (void)err;
+	snprintf(t.last_name, sizeof t.last_name, "%s", name);
+	return WASD_OK;
+}
+
 static enum wasd_status fake_deployment_gone(struct serving *self, const char *name, struct wasd_err *err)
 {
 	(void)self, (void)name, (void)err;
@@ -466,6 +473,7 @@ __attribute__((unused)) static void setup(void)
 		.blobs = {.put = fake_blob_put, .open = fake_blob_open},
 		.files = {.export_ckpt = fake_export, .import_blob = fake_import},
 		.serving = {.changed = fake_deployment_changed,
+	                .tuned = fake_deployment_tuned,
 	                .gone = fake_deployment_gone,
 	                .live = fake_deployment_live,
 	                .info = fake_info,

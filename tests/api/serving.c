@@ -63,6 +63,68 @@ static void deployments(void)
 	teardown();
 }
 
+static void options(void)
+{
+	char body[300];
+	begin();
+	snprintf(body, sizeof body,
+	         "{\"name\":\"live\",\"source\":{\"job\":\"%s\"},\"required\":false,\"batching\":{},\"queue\":{\"max\":7}}",
+	         job);
+	struct answer a = send("POST", "/v1/deployments", body);
+	CHECK_INT(a.r.status, 201);
+	CHECK(cJSON_IsFalse(wasd_json_get(a.json, "required")));
+	CHECK_INT(at_num(&a, "batching/max_batch"), 32);
+	CHECK_INT(at_num(&a, "batching/max_queue_delay_us"), 0);
+	CHECK_INT(at_num(&a, "queue/max"), 7);
+	CHECK_INT(at_num(&a, "queue/default_timeout_us"), 0);
+	CHECK(cJSON_IsNull(wasd_json_get(a.json, "limits")));
+	answer_done(&a);
+	/* A merge patch: members that it does not name stay, null sets the default. */
+	a = send("PATCH", "/v1/deployments/live",
+	         "{\"queue\":{\"default_timeout_us\":5000},\"batching\":{\"max_batch\":4,\"max_queue_delay_us\":300}}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(at_num(&a, "queue/max"), 7);
+	CHECK_INT(at_num(&a, "queue/default_timeout_us"), 5000);
+	CHECK_INT(at_num(&a, "batching/max_batch"), 4);
+	CHECK_INT(at_num(&a, "generation"), 1);
+	CHECK_STR(t.last_name, "live"); /* the daemon was told */
+	answer_done(&a);
+	a = send("PATCH", "/v1/deployments/live",
+	         "{\"queue\":{\"max\":null},\"batching\":null,\"required\":true,\"limits\":{\"threads\":2}}");
+	CHECK_INT(at_num(&a, "queue/max"), 0);
+	CHECK_INT(at_num(&a, "queue/default_timeout_us"), 5000);
+	CHECK(cJSON_IsNull(wasd_json_get(a.json, "batching")));
+	CHECK(cJSON_IsTrue(wasd_json_get(a.json, "required")));
+	CHECK_INT(at_num(&a, "limits/threads"), 2);
+	answer_done(&a);
+	a = send("GET", "/v1/audit?object=deployment/live&limit=1", NULL);
+	CHECK_STR(at_str(&a, "items/0/action"), "deployment.options");
+	CHECK_INT(at_num(&a, "items/0/before/options/batching/max_batch"), 4);
+	CHECK_INT(at_num(&a, "items/0/after/options/limits/threads"), 2);
+	answer_done(&a);
+	/* If-Match: the entity tag of GET. A refused patch changes nothing. */
+	a = send("GET", "/v1/deployments/live", NULL);
+	char etag[80];
+	snprintf(etag, sizeof etag, "%s", api_response_header(&a.r, "ETag"));
+	answer_done(&a);
+	static const char two[] = "{\"batching\":{\"max_batch\":2}}";
+	a = send_with("PATCH", "/v1/deployments/live", two, strlen(two),
+	              (struct extra){.headers = {"if-match", "\"old\""}});
+	CHECK_INT(a.r.status, 412);
+	CHECK_STR(api_response_header(&a.r, "ETag"), etag);
+	answer_done(&a);
+	a = send("PATCH", "/v1/deployments/live", "{\"required\":false,\"batching\":{\"max_batch\":0}}");
+	CHECK_INT(a.r.status, 422);
+	answer_done(&a);
+	a = send_with("PATCH", "/v1/deployments/live", two, strlen(two), (struct extra){.headers = {"if-match", etag}});
+	CHECK_INT(a.r.status, 200);
+	CHECK(cJSON_IsTrue(wasd_json_get(a.json, "required")));
+	CHECK_INT(at_num(&a, "batching/max_batch"), 2);
+	answer_done(&a);
+	expect(404, "PATCH", "/v1/deployments/none", two);
+	teardown();
+}
+
 static void switching(void)
 {
 	begin();
@@ -721,6 +783,7 @@ static void networks(void)
 int main(void)
 {
 	TEST_RUN(deployments);
+	TEST_RUN(options);
 	TEST_RUN(switching);
 	TEST_RUN(classify);
 	TEST_RUN(set_aside);
