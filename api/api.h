@@ -168,6 +168,14 @@ struct api_call { /* one question to an engine process; the answer goes into the
 };
 void api_call_done(struct api_call *c);
 
+/* How an inference request has ended: the outcomes of wasd_infer_requests_total. */
+#define API_ANSWERED "ok"
+#define API_INVALID "invalid"     /* the request's own fault */
+#define API_REJECTED "rejected"   /* the queue was full */
+#define API_CANCELLED "cancelled" /* the client had gone */
+#define API_LATE "deadline"
+#define API_FAILED "failed" /* the engine's or the daemon's fault */
+
 /* A handler's question to the infer process (API_ASK): the exchange sends it and calls finish with the answer in
  * call. */
 struct api_ctx;
@@ -181,6 +189,7 @@ struct api_ask {
 	int64_t deadline_us;
 	enum wasd_status status; /* status and message of the answer; WASD_EBUSY also when it came too late */
 	struct wasd_err err;
+	const char *outcome;             /* API_REJECTED, API_CANCELLED or API_LATE; NULL: see status */
 	int64_t queue_us, computed_with; /* time in the queue; number of images in the batch that contained this request */
 	/* Called once, on a worker thread, even if the client has gone. Frees what the handler kept. */
 	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);
@@ -220,6 +229,7 @@ struct convert;
 struct serving;
 struct describer;
 struct wasd_daemon;
+struct metrics;
 
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
@@ -308,7 +318,8 @@ struct api_serving {
 	 * answer is in ask. forget: the client with that ctx has gone; done is called soon unless it already was. */
 	void (*ask)(struct serving *self, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
 	void (*forget)(struct serving *self, const void *ctx);
-	/* Counters of a deployment in Triton's form, plus "requests", "failed", "in_flight"; NULL: no memory. */
+	/* Counters of a deployment in Triton's form, plus "requests", "failed", "in_flight", "waiting" (in the queue);
+	 * NULL: no memory. */
 	cJSON *(*stats)(struct serving *self, const char *name);
 	void (*begin)(struct serving *self, const char *name, int64_t generation); /* requests in flight per generation */
 	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
@@ -350,6 +361,8 @@ struct api_ctx {
 	struct api_serving serving;
 	struct api_engine engine;
 	struct api_system system;
+	struct metrics *metrics; /* metrics.h */
+	bool triton_aliases;     /* /metrics also shows them under Triton's names */
 };
 
 #endif

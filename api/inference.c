@@ -4,6 +4,7 @@
  * On admission a request takes one snapshot of (mode, generation, bundle) and is answered from it, even if the mode
  * is switched meanwhile. */
 #include "internal.h"
+#include "metrics.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,8 @@ bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct 
 	if (!api_inference_look(c, q, r, name, asked, n, s))
 		return false;
 	s->counted = &c->serving;
+	s->metrics = c->metrics;
+	s->begun_us = wasd_mono_us();
 	s->counted->begin(s->counted->self, s->name, s->live.generation);
 	return true;
 }
@@ -182,8 +185,30 @@ void api_inference_headers(struct api_response *r, const struct inference *s)
 	api_set_header(r, "WASD-Generation", "%lld", (long long)s->live.generation);
 }
 
+static const char *outcome(const struct inference *s)
+{
+	const struct api_ask *ask = &s->ask;
+	if (s->answered)
+		return API_ANSWERED;
+	if (ask->outcome)
+		return ask->outcome;
+	bool theirs = ask->status == WASD_OK || ask->status == WASD_EINVAL || ask->status == WASD_ECORRUPT ||
+	              ask->status == WASD_ETOOBIG || ask->status == WASD_EUNSUPPORTED;
+	return theirs ? API_INVALID : API_FAILED; /* WASD_OK: it was refused before the engine was asked */
+}
+
+static void count(const struct inference *s)
+{
+	metric_add(s->metrics, METRIC_INFER_REQUESTS, 1, LABELS(s->name, s->mode, outcome(s)));
+	if (s->answered)
+		metric_observe(s->metrics, METRIC_INFER_DURATION, (double)(wasd_mono_us() - s->begun_us) / 1e6,
+		               LABELS(s->name, s->mode));
+}
+
 void api_inference_end(struct inference *s)
 {
+	if (s->counted)
+		count(s);
 	if (s->counted)
 		s->counted->end(s->counted->self, s->name, s->live.generation, s->answered);
 	s->counted = NULL;

@@ -209,8 +209,10 @@ struct inference {
 	const char *images_at; /* JSON pointer of the images in the request; NULL: "/images/N" each */
 	int64_t deadline_us;   /* of this request; the client may ask for an earlier one than the daemon's */
 	const struct api_serving
-		*counted;       /* its in-flight count includes this request until api_inference_end; NULL: not counted */
-	bool answered;      /* the infer process answered */
+		*counted;            /* its in-flight count includes this request until api_inference_end; NULL: not counted */
+	bool answered;           /* the infer process answered */
+	struct metrics *metrics; /* counts this request; NULL: it is not counted */
+	int64_t begun_us;
 	struct api_ask ask; /* the question to the process */
 };
 struct mode_asked {

@@ -1,4 +1,4 @@
-/* api/system.c - the daemon itself: audit, system, capabilities, health, metrics. */
+/* api/system.c - the daemon itself: audit, system, capabilities, health. */
 #include "internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -93,65 +93,5 @@ enum api_result api_healthz(struct api_ctx *c, const struct api_request *q, stru
 		api_add_str(j, "detail", "a write to the disk has failed; the daemon must be started again");
 	api_send_json(r, failed ? 503 : 200, j);
 	r->etag_auto = false;
-	return API_DONE;
-}
-
-static void metric_head(struct wasd_buf *b, const char *name, const char *type, const char *help)
-{
-	wasd_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void commit_histogram(struct wasd_buf *b, const struct storage_health *h)
-{
-	static const char *const edges[STORAGE_COMMIT_BUCKETS] = {"0.001", "0.002", "0.005", "0.01",
-	                                                          "0.05",  "0.1",   "0.5",   "+Inf"};
-	uint64_t sum = 0;
-	metric_head(b, "wasd_sqlite_commit_seconds", "histogram", "Time of a durable commit.");
-	for (int i = 0; i < STORAGE_COMMIT_BUCKETS; i++) {
-		sum += h->commit_hist[i];
-		wasd_buf_printf(b, "wasd_sqlite_commit_seconds_bucket{le=\"%s\"} %llu\n", edges[i], (unsigned long long)sum);
-	}
-	wasd_buf_printf(b, "wasd_sqlite_commit_seconds_sum %.6f\nwasd_sqlite_commit_seconds_count %llu\n",
-	                (double)h->commit_us / 1e6, (unsigned long long)sum);
-}
-
-static void mode_info(struct api_ctx *c, struct wasd_buf *b)
-{
-	struct storage_deployment_list l;
-	if (storage_deployment_list(c->db, NULL, (struct storage_page){.limit = 500}, &l, NULL))
-		return;
-	metric_head(b, "wasd_mode_info", "gauge", "The mode that a deployment serves by default.");
-	for (size_t i = 0; i < l.n; i++)
-		wasd_buf_printf(b, "wasd_mode_info{deployment=\"%s\",mode=\"%s\"} 1\n", l.items[i].name, l.items[i].mode);
-	storage_deployment_list_done(&l);
-}
-
-enum api_result api_metrics_text(struct api_ctx *c, const struct api_request *q, struct api_response *r)
-{
-	struct storage_count counts[STORAGE_JOB_STATES];
-	struct storage_health h;
-	struct wasd_err err = {0};
-	struct wasd_buf *b = &r->body;
-	if (storage_job_counts(c->db, counts, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	storage_health(c->db, &h);
-	metric_head(b, "wasd_build_info", "gauge", "Version of the daemon.");
-	wasd_buf_printf(b, "wasd_build_info{version=\"%s\"} 1\n", WASD_VERSION);
-	metric_head(b, "wasd_jobs", "gauge", "Jobs by state.");
-	for (int i = 0; i < STORAGE_JOB_STATES; i++)
-		wasd_buf_printf(b, "wasd_jobs{state=\"%s\"} %lld\n", counts[i].state, (long long)counts[i].n);
-	mode_info(c, b);
-	metric_head(b, "wasd_checkpoint_bytes", "gauge", "Size of the checkpoint database.");
-	wasd_buf_printf(b, "wasd_checkpoint_bytes %llu\n", (unsigned long long)h.ckpt_bytes);
-	metric_head(b, "wasd_disk_free_bytes", "gauge", "Free space of the data directory.");
-	wasd_buf_printf(b, "wasd_disk_free_bytes %llu\n", (unsigned long long)h.disk_free);
-	commit_histogram(b, &h);
-	r->status = 200;
-	r->content_type = "text/plain; version=0.0.4";
-	r->etag_auto = false;
-	if (b->failed)
-		api_send_no_memory(r);
 	return API_DONE;
 }

@@ -26,6 +26,7 @@ static const struct key {
 	/* clang-format on */
 	TEXT(listen, "127.0.0.1:8080", "address and port to listen on; port 0 picks a free one"),
 	YES_NO(insecure, "no", "yes: allow an address that other machines can reach, although there is no login"),
+	YES_NO(metrics_triton_aliases, "no", "yes: /metrics also shows the numbers of inference under Triton's names"),
 	TEXT(data, "./var", "data directory"),
 	TEXT(engine, "", "wasd-engine to run; if empty: WASD_ENGINE, else beside this program, else in ../libexec/wasd"),
 	TEXT(log_level, "info", "debug, info, warn or error"),

@@ -20,6 +20,7 @@
 #include "jobs/search.h"
 #include "leftovers.h"
 #include "log.h"
+#include "metrics.h"
 #include "notify.h"
 #include "process/describe.h"
 #include "serving/serving.h"
@@ -51,6 +52,7 @@ struct wasd_daemon {
 	struct http *http;
 	struct describer *describer;
 	struct api_ctx api;
+	struct metrics *metrics;
 	int64_t started_ms;
 	char *staging;
 	_Atomic bool ready, ended, probe_under_way;
@@ -166,6 +168,9 @@ static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 {
 	const struct config *c = d->cfg;
+	d->metrics = metrics_create();
+	if (!d->metrics)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the metrics");
 	struct supervisor_config sc = {.engine = c->engine,
 	                               .heartbeat_ms = (int)c->worker_silence_ms,
 	                               .kill_ms = (int)c->kill_after_ms,
@@ -183,6 +188,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 		return s;
 	struct sched_config jc = {.db = d->db,
 	                          .sup = d->sup,
+	                          .metrics = d->metrics,
 	                          .data_dir = c->data,
 	                          .workers = (int)c->workers,
 	                          .threads = (int)c->threads,
@@ -206,6 +212,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 		return s;
 	struct serving_config vc = {.db = d->db,
 	                            .sup = d->sup,
+	                            .metrics = d->metrics,
 	                            .threads = (int)c->infer_threads,
 	                            .max_questions = 512,
 	                            .crashes = 5,
@@ -241,7 +248,9 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .files = convert_api(d->convert),
 	                          .serving = serve_api(d->serving),
 	                          .engine = describer_api(d->describer),
-	                          .system = {.self = d, .report = report, .ready = is_ready}};
+	                          .system = {.self = d, .report = report, .ready = is_ready},
+	                          .metrics = d->metrics,
+	                          .triton_aliases = c->metrics_triton_aliases};
 	struct http_config hc;
 	http_config_default(&hc);
 	hc.listen = c->listen;
@@ -349,6 +358,7 @@ static void *end_in_order(void *arg)
 	convert_destroy(d->convert);
 	supervisor_destroy(d->sup);
 	describer_destroy(d->describer);
+	metrics_destroy(d->metrics);
 	wasd_free(d->staging);
 	atomic_store(&d->ended, true);
 	kill(getpid(), SIGUSR1); /* wakes the thread that waits for signals */

@@ -105,9 +105,10 @@ static const struct wasd_message rows[] = {
      * message comes at once, then about one per second; always before the metrics and checkpoints that follow. */
 	{"losses", TRAIN, WASD_ENGINE, .members = {ARRAY("points", 1, WASD_LOSSES_MAX)}},
 	/* The numbers of one epoch, sent before its checkpoint. null: NaN or infinite, "nonfinite" says which. (job, epoch,
-     * name) is the key: sending them again changes nothing. */
+     * name) is the key: sending them again changes nothing. images: those that this process has trained in it. */
 	{"metrics", TRAIN, WASD_ENGINE,
-     .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite")}},
+     .members = {COUNT("epoch"), COUNT("step"), OBJECT("values"), OPTIONAL(OBJECT, "nonfinite"),
+                 OPTIONAL(INTEGER, "images", .max = INTEGER_MAX)}},
 	/* Warnings of the run (wasd/train.h); a condition that persists is reported every epoch. */
 	{"warning", TRAIN, WASD_ENGINE, .members = {NAME("code"), COUNT("epoch"), STRING("message")}},
 	{"checkpoint", TRAIN, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,

@@ -136,8 +136,8 @@ static enum wasd_status on_metrics(void *ctx, const struct wasd_train_metrics *m
 	send_losses(a);
 	engine_wait_ack(a->link, a->metrics_seq);
 	cJSON *nonfinite = cJSON_CreateObject(), *values = values_json(m, nonfinite);
-	cJSON *j = wasd_message("metrics", "epoch:i step:i values:j nonfinite:j", (int64_t)m->epoch, (int64_t)m->step,
-	                        values, nonfinite);
+	cJSON *j = wasd_message("metrics", "epoch:i step:i values:j nonfinite:j images:i", (int64_t)m->epoch,
+	                        (int64_t)m->step, values, nonfinite, (int64_t)m->images);
 	return engine_send_full(a->link, j, NULL, 0, -1, &a->metrics_seq, err);
 }
 

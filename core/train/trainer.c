@@ -525,7 +525,11 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	bool due = is_due(t, t->spec.checkpoint_every);
 	update_goals(t);
 	collect_costs(t);
-	struct wasd_train_metrics m = {.epoch = t->epoch + 1, .step = trainer_step(t), .n = t->n_metrics, .v = t->metric};
+	struct wasd_train_metrics m = {.epoch = t->epoch + 1,
+	                               .step = trainer_step(t),
+	                               .images = t->trained,
+	                               .n = t->n_metrics,
+	                               .v = t->metric};
 	if (t->hooks->metrics && (s = t->hooks->metrics(t->hooks->ctx, &m, err)))
 		return s;
 	say_epoch(t);

@@ -367,6 +367,7 @@ static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
 		MHD_add_response_header(m, r->headers[i].name, r->headers[i].value ? r->headers[i].value : "");
 	if (r->close || x->env->stopping)
 		MHD_add_response_header(m, MHD_HTTP_HEADER_CONNECTION, "close");
+	exchange_count(x);
 	enter_unlocked(c, r->stream ? C_STREAM : C_REPLY);
 	own_timeout(x, false);
 	enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)r->status, m);
@@ -445,6 +446,7 @@ static enum MHD_Result answer_and_drain(struct connection *c, struct exchange *x
 {
 	const char *reason = MHD_get_reason_phrase_for((unsigned)x->reply.status);
 	struct wasd_buf text = {0};
+	exchange_count(x);
 	bool sent = exchange_text(x, reason ? reason : "Refused", &text) &&
 	            send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)text.len;
 	wasd_buf_done(&text);

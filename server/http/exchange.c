@@ -3,6 +3,7 @@
 #include "disk.h"
 #include "http/assets.h"
 #include "log.h"
+#include "metrics.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -299,6 +300,7 @@ static bool asset_reply(struct exchange *x)
 	const struct web_asset *a = asset_find(x->q.path);
 	if (!a)
 		return false;
+	x->asset = true;
 	if (strcmp(x->q.method, "GET"))
 		return unrouted(x, "GET, HEAD");
 	x->resp.status = 200;
@@ -783,6 +785,23 @@ static void stream_wake(void *ctx)
 {
 	struct exchange *x = ctx;
 	x->env->resume(x);
+}
+
+/* ---- counting ---------------------------------------------------------------------------------------------- */
+
+/* Requests for no route share one label: paths and methods that clients make up must not make series. */
+void exchange_count(const struct exchange *x)
+{
+	static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+	const struct api_ctx *ctx = x->env->app.ctx;
+	const char *method = x->head ? "HEAD" : "other", *route = x->asset ? "asset" : "other";
+	char code[8];
+	for (size_t i = 0; i < sizeof methods / sizeof methods[0] && !x->head; i++)
+		if (!strcmp(x->q.method, methods[i]))
+			method = methods[i];
+	snprintf(code, sizeof code, "%d", x->reply.status);
+	metric_observe(ctx ? ctx->metrics : NULL, METRIC_HTTP_DURATION, (double)(wasd_mono_us() - x->q.first_us) / 1e6,
+	               LABELS(x->route ? x->route->pattern : route, method, code));
 }
 
 /* ---- ending an exchange early ------------------------------------------------------------------------------ */

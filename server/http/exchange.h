@@ -72,6 +72,7 @@ struct exchange {
 	struct api_request q;
 	struct api_response resp;
 	const struct api_route *route;
+	bool asset; /* a file of the dashboard or the reference */
 	struct framing framing;
 	char request_id[40];
 	char actor[80];
@@ -107,6 +108,9 @@ enum exchange_next { X_GO_ON, X_PAUSE, X_REPLY, X_CUT };
 enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n);
 enum exchange_next exchange_end(struct exchange *x);
 void exchange_paused(struct exchange *x);
+
+/* Counts the request, whose reply is about to be sent. */
+void exchange_count(const struct exchange *x);
 
 /* The client has closed the connection or the daemon is stopping: ends a wait at once, but not a running handler. */
 void exchange_peer_gone(struct exchange *x);

@@ -1,6 +1,7 @@
 /* attempt_messages.c - checks, stores and acknowledges the messages of a training process. See attempt.c. */
 #include "jobs/attempt.h"
 #include "log.h"
+#include "metrics.h"
 #include "wasd/protocol.h"
 
 #include <math.h>
@@ -269,6 +270,15 @@ static void end_of_epoch(struct attempt *a, int64_t epoch)
 	attempt_set_progress(a, p);
 }
 
+/* images: those that this attempt has trained in the epoch; 0: an earlier one has trained them. */
+static void count_epoch(struct metrics *to, int64_t images, const struct storage_metric *metrics, size_t n)
+{
+	metric_add(to, METRIC_TRAIN_IMAGES, (double)images, NULL);
+	for (size_t i = 0; i < n && images; i++)
+		if (!strcmp(metrics[i].name, "epoch_s"))
+			metric_observe(to, METRIC_JOB_EPOCH, metrics[i].value, NULL);
+}
+
 static enum wasd_status on_metrics(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct attempt *a = self;
@@ -283,6 +293,7 @@ static enum wasd_status on_metrics(void *self, struct wasd_frame *m, struct wasd
 	enum wasd_status s = storage_epoch(a->jobs->cfg.db, a->id, a->number, epoch, step, 0, metrics, n, progress, &e);
 	wasd_free(progress);
 	if (s == WASD_OK) {
+		count_epoch(a->jobs->cfg.metrics, number_of(m, "images"), metrics, n);
 		acknowledge(a, m->seq);
 	} else {
 		refused(a, "metrics", &e);

@@ -4,6 +4,7 @@
 #include "serving/internal.h"
 
 #include "log.h"
+#include "metrics.h"
 #include "wasd/protocol.h"
 #include "wasd/tensor.h"
 #include "wasd/cond.h"
@@ -509,6 +510,7 @@ static void run_unload(struct pool_job *job)
 			*at = d->next;
 			wasd_free(d);
 			queue_drop_stats(s->queue, l->name);
+			metrics_drop_deployment(s->cfg.metrics, l->name);
 			break;
 		}
 	pthread_mutex_unlock(&s->lock);

@@ -11,6 +11,8 @@
  */
 #include "serving/queue.h"
 
+#include "metrics.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +26,7 @@ struct batch {
 	int64_t images[BATCH_MAX];
 	int n;
 	int64_t total, deadline_us; /* the latest deadline of its members */
-	char who[72];
+	char who[72], mode[WASD_MODE_LEN];
 };
 
 /* Statistics of one deployment; times in microseconds. */
@@ -39,6 +41,7 @@ struct tally {
 
 struct queue {
 	struct asker *asker;
+	struct metrics *metrics;
 	int most;
 	pthread_mutex_t lock;
 	struct api_ask *first, **last; /* waiting, in order of arrival */
@@ -105,6 +108,7 @@ static void finish(struct queue *q, struct api_ask *a, enum wasd_status status, 
 	struct tally *t = tally_of(q, a->call.who ? a->call.who : "");
 	a->status = status;
 	if (t && status == WASD_OK) {
+		metric_observe(q->metrics, METRIC_INFER_QUEUE, (double)a->queue_us / 1e6, LABELS(a->call.who, a->mode));
 		add_count(&t->success, now - a->came_us);
 		add_count(&t->queue, a->queue_us);
 		t->images += a->images;
@@ -177,6 +181,7 @@ static struct batch *gather(struct queue *q)
 			}
 		}
 	snprintf(b->who, sizeof b->who, "%s", first->call.who ? first->call.who : "");
+	snprintf(b->mode, sizeof b->mode, "%s", first->mode ? first->mode : "");
 	b->queue = q;
 	return b;
 }
@@ -241,17 +246,22 @@ static void dispatch(struct queue *q, struct api_ask **over)
 
 static void count_batch(struct queue *q, const struct batch *b, const cJSON *reply)
 {
-	int64_t decode = 0, compute = 0;
+	int64_t decode = 0, compute = 0, macs = 0;
+	const char *const labels[] = {b->who, b->mode};
 	struct tally *t = tally_of(q, b->who);
 	const cJSON *timing = wasd_json_get(reply, "timing_us");
 	wasd_json_i64(timing, "decode", &decode);
 	wasd_json_i64(timing, "compute", &compute);
+	wasd_json_i64(reply, "macs", &macs);
 	if (!t)
 		return;
+	metric_observe(q->metrics, METRIC_INFER_BATCH, (double)b->total, labels);
+	metric_add(q->metrics, METRIC_INFER_MACS, (double)macs * (double)b->total, labels);
 	t->executions++;
 	for (int i = 0; i < b->n; i++) {
 		add_count(&t->input, decode);
 		add_count(&t->compute, compute);
+		metric_observe(q->metrics, METRIC_INFER_COMPUTE, (double)compute / 1e6, labels);
 	}
 	add_count(&t->batches[b->total < BATCH_MAX ? b->total > 0 ? b->total : 1 : BATCH_MAX], compute);
 }
@@ -342,6 +352,7 @@ void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), vo
 			at = &(*at)->next;
 		take_out(q, at);
 		snprintf(why, sizeof why, "the queue of %d inference requests is full", q->waiting);
+		ask->outcome = API_REJECTED;
 		fail(q, ask, WASD_EBUSY, why, &over);
 	}
 	dispatch(q, &over);
@@ -349,9 +360,9 @@ void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), vo
 	tell(over);
 }
 
-/* Lock held. Ends all waiting and asked requests for which off(a, by) returns true. */
+/* Lock held. Ends all waiting and asked requests for which off(a, by) returns true, with that outcome. */
 static void end_some(struct queue *q, bool (*off)(const struct api_ask *a, const void *by), const void *by,
-                     const char *why, struct api_ask **over)
+                     const char *outcome, const char *why, struct api_ask **over)
 {
 	for (struct api_ask **at = &q->first; *at;) {
 		struct api_ask *a = *at;
@@ -360,6 +371,7 @@ static void end_some(struct queue *q, bool (*off)(const struct api_ask *a, const
 			continue;
 		}
 		take_out(q, at);
+		a->outcome = outcome;
 		fail(q, a, WASD_EBUSY, why, over);
 	}
 	for (int i = 0; i < q->asked; i++)
@@ -368,6 +380,7 @@ static void end_some(struct queue *q, bool (*off)(const struct api_ask *a, const
 			if (!a || !off(a, by))
 				continue;
 			q->in_process[i]->member[k] = NULL;
+			a->outcome = outcome;
 			fail(q, a, WASD_EBUSY, why, over);
 		}
 }
@@ -386,7 +399,7 @@ void queue_forget(struct queue *q, const void *ctx)
 {
 	struct api_ask *over = NULL;
 	pthread_mutex_lock(&q->lock);
-	end_some(q, of_context, ctx, "the client has closed the connection", &over);
+	end_some(q, of_context, ctx, API_CANCELLED, "the client has closed the connection", &over);
 	pthread_mutex_unlock(&q->lock);
 	tell(over);
 }
@@ -396,7 +409,7 @@ void queue_tick(struct queue *q)
 	struct api_ask *over = NULL;
 	int64_t now = wasd_mono_us();
 	pthread_mutex_lock(&q->lock);
-	end_some(q, is_late, &now, "the inference process did not answer before the deadline", &over);
+	end_some(q, is_late, &now, API_LATE, "the inference process did not answer before the deadline", &over);
 	for (int i = 0; i < q->asked;)
 		if (q->in_process[i]->deadline_us <= now)
 			q->in_process[i] = q->in_process[--q->asked]; /* a late answer has no member left */
@@ -428,6 +441,10 @@ cJSON *queue_stats(struct queue *q, const char *name)
 	cJSON *o = cJSON_CreateObject();
 	pthread_mutex_lock(&q->lock);
 	struct tally *t = tally_of(q, name);
+	int waiting = 0;
+	for (const struct api_ask *a = q->first; a; a = a->next)
+		waiting += a->call.who && !strcmp(a->call.who, name);
+	cJSON_AddNumberToObject(o, "waiting", waiting);
 	cJSON_AddNumberToObject(o, "last_inference", t ? (double)t->last_ms : 0);
 	cJSON_AddNumberToObject(o, "inference_count", t ? (double)t->images : 0);
 	cJSON_AddNumberToObject(o, "execution_count", t ? (double)t->executions : 0);
@@ -468,12 +485,14 @@ void queue_drop_stats(struct queue *q, const char *name)
 
 /* ---- create and destroy ------------------------------------------------------------------------------------ */
 
-enum wasd_status queue_create(struct asker *asker, int most, struct queue **out, struct wasd_err *err)
+enum wasd_status queue_create(struct asker *asker, int most, struct metrics *metrics, struct queue **out,
+                              struct wasd_err *err)
 {
 	struct queue *q = wasd_calloc(1, sizeof *q);
 	if (!q)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the queue");
 	q->asker = asker;
+	q->metrics = metrics;
 	q->most = most;
 	q->last = &q->first;
 	pthread_mutex_init(&q->lock, NULL);

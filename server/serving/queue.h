@@ -11,8 +11,9 @@
 enum { QUEUE_DEPTH = 2 };
 
 struct queue;
-/* asker: the connection to the process. most: most requests that may wait. */
-enum wasd_status queue_create(struct asker *asker, int most, struct queue **out, struct wasd_err *err);
+/* asker: the connection to the process. most: most requests that may wait. metrics: NULL is fine. */
+enum wasd_status queue_create(struct asker *asker, int most, struct metrics *metrics, struct queue **out,
+                              struct wasd_err *err);
 void queue_destroy(struct queue *q); /* after the process has ended; NULL is fine */
 
 /* Implements ask and forget of struct api_serving. done is called once, without locks, on any thread, possibly on this
@@ -26,7 +27,7 @@ void queue_tick(struct queue *q);
 /* waiting: requests in the queue; asked: questions in the process. */
 void queue_length(struct queue *q, int *waiting, int *asked);
 /* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",
- * "inference_stats","batch_stats"}. NULL: no memory. */
+ * "inference_stats","batch_stats"}, and "waiting": requests in the queue. NULL: no memory. */
 cJSON *queue_stats(struct queue *q, const char *name);
 /* The deployment is deleted: one of the same name begins at zero. */
 void queue_drop_stats(struct queue *q, const char *name);

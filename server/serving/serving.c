@@ -15,6 +15,7 @@
 #include "serving/internal.h"
 
 #include "log.h"
+#include "metrics.h"
 #include "wasd/cond.h"
 
 #include <stdio.h>
@@ -180,6 +181,7 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 			if (out.changed) {
 				snprintf(d->mode, sizeof d->mode, "%s", mode);
 				d->generation = out.generation;
+				metric_add(s->cfg.metrics, METRIC_MODE_SWITCHES, 1, LABELS(name, mode));
 			}
 			snapshot(s, d, now);
 			*in_flight_old = serving_in_flight(d, d->generation);
@@ -298,7 +300,7 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->switching, NULL);
 	wasd_cond_init(&s->let_go);
-	enum wasd_status st = queue_create(&s->helper.asker, cfg->max_questions, &s->queue, err);
+	enum wasd_status st = queue_create(&s->helper.asker, cfg->max_questions, cfg->metrics, &s->queue, err);
 	if (st == WASD_OK)
 		st = pool_create("loads", 1, 1024, &s->loads, err);
 	if (st != WASD_OK) {

@@ -12,6 +12,7 @@ struct serving;
 struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
+	struct metrics *metrics;      /* NULL is fine */
 	int threads;                  /* compute threads of the process */
 	int max_questions;            /* most inference requests that may wait */
 	int crashes, crash_window_ms; /* this many crashes within the window suspend a deployment */

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "../../api/internal.h"
+#include "../../api/metrics.h"
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -464,6 +465,7 @@ __attribute__((unused)) static void setup(void)
 	t.caps = cJSON_Parse(test_caps);
 	t.ctx = (struct api_ctx){
 		.db = t.db,
+		.metrics = metrics_create(),
 		.jobs = {.queued = fake_queued, .cancel = fake_cancel, .live = fake_live},
 		.profiles = {.queued = fake_profile_queued,
 	                 .gone = fake_profile_gone,
@@ -491,6 +493,7 @@ __attribute__((unused)) static void teardown(void)
 {
 	CHECK_INT(t.in_flight, 0);
 	storage_close(t.db);
+	metrics_destroy(t.ctx.metrics);
 	cJSON_Delete(t.caps);
 	wasd_remove_tree(t.dir, NULL);
 }

@@ -4,10 +4,12 @@
  *     @{/train/epochs}   two cells of a row: the default and the values of that member of the job spec
  *     @{/labels/NAME:}    its summary
  *     @{metrics}          the rows of the metrics of an epoch
+ *     @{scraped}          the rows of the metrics of the daemon; @{scraped:triton}: those with Triton's names
  *
  * The pages errors and api get their list at the end. Fails at a name that no table has.
  */
 #include "internal.h"
+#include "metrics.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -87,8 +89,26 @@ static void metrics(void)
 	}
 }
 
+static void scraped(bool triton)
+{
+	static const char *const types[] = {"counter", "gauge", "histogram"};
+	bool first = true;
+	for (const struct metric_row *row = metric_rows; row < metric_rows + METRICS; row++) {
+		if (row->triton != triton)
+			continue;
+		printf("%s| `%s` | %s | ", first ? "" : "\n", row->name, types[row->type]);
+		for (int i = 0; i < METRIC_LABELS_MAX && row->labels[i]; i++)
+			printf("%s`%s`", i ? ", " : "", row->labels[i]);
+		printf(" | ");
+		put_text(row->help);
+		printf(" |");
+		first = false;
+	}
+}
+
 static bool put_named(const char *name)
 {
+	bool known = true;
 	char path[96];
 	snprintf(path, sizeof path, "%.*s", (int)strcspn(name, ":"), name);
 	const struct wasd_field *f = *name == '/' ? wasd_spec_at(path) : NULL;
@@ -98,9 +118,11 @@ static bool put_named(const char *name)
 		put_member(f);
 	else if (!strcmp(name, "metrics"))
 		metrics();
+	else if (!strcmp(name, "scraped") || !strcmp(name, "scraped:triton"))
+		scraped(strchr(name, ':') != NULL);
 	else
-		fprintf(stderr, "tables: no table has @{%s}\n", name);
-	return f || !strcmp(name, "metrics");
+		known = fprintf(stderr, "tables: no table has @{%s}\n", name) < 0;
+	return known;
 }
 
 /* One line of the page. */

@@ -45,6 +45,7 @@ struct wasd_metric {
 struct wasd_train_metrics {
 	int epoch;
 	uint64_t step;
+	uint64_t images; /* images of this epoch that this trainer has trained; 0: it resumed after the epoch's end */
 	int n;
 	const struct wasd_metric *v;
 };
