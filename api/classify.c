@@ -280,12 +280,13 @@ static void answer(const struct api_request *q, struct api_response *r, struct i
 	api_add_str(j, "mode", s->mode);
 	api_add_int(j, "generation", s->live.generation);
 	api_add_take(j, "results", results);
-	cJSON *timing = cJSON_DetachItemFromObjectCaseSensitive(call->reply, "timing_us");
-	cJSON *waited = cJSON_GetObjectItemCaseSensitive(timing, "queue");
-	if (waited)
-		cJSON_SetNumberValue(waited, waited->valuedouble +
-		                                 (double)s->ask.queue_us); /* time in the daemon plus time in the process */
-	api_add_take(j, "timing_us", timing ? timing : cJSON_CreateNull());
+	struct inference_times t = api_inference_times(s);
+	cJSON *timing = cJSON_CreateObject();
+	api_add_int(timing, "decode", t.decode);
+	api_add_int(timing, "queue", t.queue);
+	api_add_int(timing, "compute", t.compute);
+	api_add_take(j, "timing_us", timing);
+	api_add_int(j, "batch", s->ask.computed_with);
 	api_add_int(j, "macs", macs);
 	api_send_json(r, 200, j);
 	api_inference_headers(r, s);

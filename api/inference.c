@@ -179,8 +179,23 @@ bool api_inference_answered(const struct api_request *q, struct api_response *r,
 	return s->answered;
 }
 
+struct inference_times api_inference_times(const struct inference *s)
+{
+	struct inference_times t = {0};
+	const cJSON *timing = wasd_json_get(s->ask.call.reply, "timing_us");
+	wasd_json_i64(timing, "decode", &t.decode);
+	wasd_json_i64(timing, "queue", &t.queue);
+	wasd_json_i64(timing, "compute", &t.compute);
+	t.queue += s->ask.queue_us;
+	return t;
+}
+
 void api_inference_headers(struct api_response *r, const struct inference *s)
 {
+	struct inference_times t = api_inference_times(s);
+	api_set_header(r, "Server-Timing", "decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc=\"%lld\"",
+	               (double)t.decode / 1000, (double)t.queue / 1000, (double)t.compute / 1000,
+	               (long long)s->ask.computed_with);
 	api_set_header(r, "WASD-Mode", "%s", s->mode);
 	api_set_header(r, "WASD-Generation", "%lld", (long long)s->live.generation);
 }

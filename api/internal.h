@@ -236,6 +236,12 @@ enum api_result api_inference_ask(struct api_response *r, struct inference *s,
                                                  struct api_ask *ask));
 /* In finish: is there an answer? False: the error response is in r. */
 bool api_inference_answered(const struct api_request *q, struct api_response *r, struct inference *s);
+/* Where an answered request's time went, in microseconds: reading the payload, waiting (in the daemon and in the
+ * process), computing its batch. */
+struct inference_times {
+	int64_t decode, queue, compute;
+};
+struct inference_times api_inference_times(const struct inference *s);
 void api_inference_headers(struct api_response *r, const struct inference *s);
 void api_inference_end(struct inference *s); /* also frees the question and its answer */
 void api_softmax(const float *logits, int64_t n, float *p);

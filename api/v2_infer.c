@@ -235,7 +235,11 @@ static cJSON *answer_json(const struct api_request *q, const struct inference *s
 	api_add_str(p, "was_mode", s->mode);
 	api_add_int(p, "was_generation", s->live.generation);
 	api_add_int(p, "was_macs", macs);
+	struct inference_times t = api_inference_times(s);
 	api_add_int(p, "was_batch", s->ask.computed_with);
+	api_add_int(p, "was_decode_us", t.decode);
+	api_add_int(p, "was_queue_us", t.queue);
+	api_add_int(p, "was_compute_us", t.compute);
 	api_add_take(j, "parameters", p);
 	return j;
 }
