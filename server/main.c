@@ -14,6 +14,7 @@ static void usage(FILE *f)
 		f,
 		"usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
 		"       wasd bench train|infer ...      time the engine without a daemon (wasd bench --help)\n"
+		"       wasd bench serve --model NAME   load a running daemon and report its latencies (wasd bench serve --help)\n"
 		"       wasd describe NETWORK ...       list a network layer by layer, without a daemon (wasd describe --help)\n"
 		"       wasd status|jobs|deployments    query a running daemon\n"
 		"       wasd deploy CHECKPOINT|JOB ...  serve a checkpoint, or follow a job (wasd deploy --help)\n"
@@ -122,6 +123,8 @@ int main(int argc, char **argv)
 	const char *cmd = argc > 1 ? argv[1] : "";
 	if (!strcmp(cmd, "serve"))
 		return serve(argc - 2, argv + 2);
+	if (!strcmp(cmd, "bench") && argc > 2 && !strcmp(argv[2], "serve"))
+		return client_bench_serve(argc - 3, argv + 3);
 	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
 		return become_engine(argv[1], argc - 2, argv + 2);
 	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs") || !strcmp(cmd, "deployments"))

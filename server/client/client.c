@@ -50,6 +50,12 @@ static int dial(const char *url, char host[ADDRESS_HOST], char port[ADDRESS_PORT
 	return fd;
 }
 
+int client_dial(const char *url, char where[CLIENT_WHERE])
+{
+	char host[ADDRESS_HOST], port[ADDRESS_PORT];
+	return dial(url, host, port, where);
+}
+
 /* Sends a request with `len` bytes of body, or none if type is NULL. Returns the socket, or -1 after a message. */
 static int send_request(const char *url, const char *head, const char *type, const void *body, size_t len,
                         char where[CLIENT_WHERE])

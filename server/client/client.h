@@ -28,10 +28,15 @@ int client_profiles(int argc, char **argv);
 /* `wasd spec`: the members of a job spec. */
 int client_spec(int argc, char **argv);
 
+/* `wasd bench serve`: sends inference requests to a running daemon and reports their latencies. */
+int client_bench_serve(int argc, char **argv);
+
+/* Returns a blocking socket connected to url, or -1. where: "host:port", or "" if url is not an address. */
+enum { CLIENT_WHERE = 224, CLIENT_PATIENCE_S = 60 };
+int client_dial(const char *url, char where[CLIENT_WHERE]);
 /* Shared by the commands. Sends "HEAD HTTP/1.0" (head: "GET /path") over a new connection, with a JSON body unless body
  * is NULL, and returns the socket to read the reply from. where: "host:port" for messages. Returns -1 after printing
  * the reason to stderr. */
-enum { CLIENT_WHERE = 224, CLIENT_PATIENCE_S = 60 };
 int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE]);
 /* Returns the JSON of the reply, or of an empty one JSON null; free it with cJSON_Delete. On failure prints the reason
  * to stderr after "wasd COMMAND: " and returns NULL. */

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Inference requests wait in the daemon: nothing else waits behind them, those of clients that have gone are never computed, and those
 of one deployment are computed together where it says so. The inference process is stopped (SIGSTOP) to make them wait."""
-import contextlib, json, math, os, signal, socket, struct, threading
+import contextlib, json, math, os, signal, socket, struct, subprocess, threading
 
-from lib import Client, Daemon, Stopwatch, case, check, equal, finish
+from lib import BUILD, PATIENCE, Client, Daemon, Stopwatch, case, check, equal, finish
 
 IMAGES = 3 * 32 * 32
 
@@ -132,6 +132,25 @@ with Daemon() as d:
         equal([a.status for a in answers], [200, 400, 200] * 2)
         check("nan" in answers[1].json["error"], answers[1])
         equal([answers[i].json["outputs"][0]["data"] for i in (0, 3)], [alone[0.5]] * 2, "asked again alone, it has the answer of one alone")
+
+    with case("wasd bench serve reports what it measured, in a closed and in an open loop"):
+        url = f"127.0.0.1:{d.port}"
+        run = lambda *more: subprocess.run([f"{BUILD}/wasd", "bench", "serve", "--url", url, "--model", "together", "--seconds", "0.5", "--warmup", "0", *more],
+                                           capture_output=True, text=True, timeout=60 * PATIENCE)
+        before = stats("together")["inference_stats"]["success"]["count"]
+        r = json.loads(run("--json", "--clients", "4").stdout)
+        equal(stats("together")["inference_stats"]["success"]["count"] - before, r["requests"], "answers counted on both sides")
+        equal((sum(r["batches"].values()), sum(n for _, n in r["histogram"]), r["errors"]), (r["requests"], r["requests"], {}))
+        steps = [r["latency_us"][p] for p in ("p50", "p90", "p99", "p99_9", "max")]
+        check(0 < steps[0] and steps == sorted(steps), steps)
+        r = json.loads(run("--json", "--rate", "40", "--fixed", "--form", "png", "--batch", "2").stdout)
+        equal((r["requests"], set(r["batches"])), (20, {"2"}), "in the schedule are 20")
+        told = run("--form", "json", "--mode", "dom").stdout
+        check("errors    none" in told and "p99.9" in told and "#" in told, told)
+        refused = run("--mode", "dom:none", "--json", "--clients", "1")
+        equal((refused.returncode, list(json.loads(refused.stdout)["errors"])), (1, ["400"]))
+        equal(run("--rate", "x").returncode, 2)
+        check("no deployment other" in run("--model", "other").stderr, "it names what is missing")
 
     with case("a deployment of a deleted one's name begins its statistics at zero"):
         check(stats("together")["execution_count"] > 0, "it has answered")
