@@ -1,30 +1,10 @@
 #!/usr/bin/python3
 """Unmodified clients from PyPI, in a virtual environment of the build tree, against a real daemon. If PyPI cannot be
 reached, the test reports that and is skipped."""
-import json, os, subprocess, sys
+import os, subprocess, sys
 
-from lib import BUILD, TOP, Daemon, directory, noise_png
-
-PACKAGES = ["tritonclient[http]==2.73.0", "aiohttp"]
-
-
-def environment():
-    """The Python with the clients; or None and the reason."""
-    home = os.path.join(BUILD, "clients")
-    python, stamp = os.path.join(home, "bin", "python"), os.path.join(home, "packages.json")
-    if os.path.exists(stamp) and json.load(open(stamp)) == PACKAGES:
-        return python, None
-    for step in ([sys.executable, "-m", "venv", "--clear", home], [python, "-m", "pip", "install", "-q", "--retries", "1", "--timeout", "20", *PACKAGES]):
-        try:
-            p = subprocess.run(step, capture_output=True, text=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            return None, "pip had not ended after 300 s"
-        if p.returncode:
-            return None, (p.stdout + p.stderr).strip().splitlines()[-1]
-    with open(stamp, "w") as f:
-        json.dump(PACKAGES, f)
-    return python, None
-
+from clients import environment
+from lib import TOP, Daemon, directory, noise_png
 
 python, why = environment()
 if not python:
