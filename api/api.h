@@ -209,7 +209,7 @@ struct api_file {
 };
 
 struct api_live {
-	char mode[WASD_MODE_LEN];
+	char mode[WASD_MODE_LEN]; /* as it was set: a mode of the bundle, "auto" or "cascade" */
 	int64_t generation;
 	char bundle[64];
 	int64_t version;
@@ -218,6 +218,12 @@ struct api_live {
 	bool ready;
 	bool suspended;
 	int64_t retry_s; /* not ready and suspended: seconds until the next load attempt, 0: soon */
+	/* What answers a request that names no mode. */
+	struct api_pick {
+		char mode[WASD_MODE_LEN]; /* a mode of the bundle; with cascade: the cheap one */
+		bool cascade;             /* images whose two likeliest classes are closer than threshold are repeated in AOM */
+		double threshold;         /* least difference of the two probabilities that needs no repetition */
+	} pick;
 };
 
 /* Services of the daemon. The file of server/ that does the work fills each member (tests use fakes): self is its
@@ -230,6 +236,8 @@ struct serving;
 struct describer;
 struct wasd_daemon;
 struct metrics;
+struct storage_deployment;
+struct storage_traffic_in;
 
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
@@ -305,6 +313,14 @@ struct api_serving {
 	/* A snapshot for one request, atomic with respect to switches: every request admitted after switch_mode returned
 	 * sees the new mode. */
 	bool (*live)(struct serving *self, const char *name, struct api_live *out);
+	/* The same for an inference request: its turn of a split is taken, or the mode of the value of its sticky header.
+	 */
+	bool (*admit)(struct serving *self, const char *name, const struct api_request *q, struct api_live *out);
+	/* Commits the traffic policy (storage_deployment_traffic), then follows it. The caller frees *out. */
+	enum wasd_status (*traffic)(struct serving *self, const struct storage_traffic_in *in,
+	                            struct storage_deployment *out, struct wasd_err *err);
+	/* What the policy does now: {"mode","auto":{...}|null,"cascade":{...}|null}; NULL: not live, or no memory. */
+	cJSON *(*traffic_now)(struct serving *self, const char *name);
 	/* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle, or NULL. */
 	cJSON *(*info)(struct serving *self, const char *name);
 	/* Commits the switch (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when

@@ -122,7 +122,7 @@ cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *
 
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d)
 {
-	static const char *const parts[] = {"mode", "classify", "stats"};
+	static const char *const parts[] = {"mode", "traffic", "classify", "stats"};
 	char url[160];
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *info = c->serving.info(c->serving.self, d->name);
 	if (!j) {
@@ -141,6 +141,7 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	api_add_int(j, "generation", d->generation);
 	api_add_int(j, "version", d->version);
 	api_deployment_options_show(j, d);
+	api_add_traffic(j, d);
 	add_origin(c, j, d);
 	if (wasd_json_get(info, "modes"))
 		api_add_take(j, "modes", api_deployment_modes(c, d, info));

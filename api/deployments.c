@@ -18,11 +18,11 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	(void)f;
 	if (cJSON_IsString(v) && wasd_mode_ok(v->valuestring))
 		return cJSON_CreateString(v->valuestring);
-	bool later = cJSON_IsString(v) && (!strcmp(v->valuestring, "auto") || !strcmp(v->valuestring, "cascade"));
+	bool later = cJSON_IsString(v) && wasd_mode_chooses(v->valuestring);
 	fields_show(shown, v);
 	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer,
 	          "%s must be \"aom\", \"dom\" or \"dom:PROFILE\", not %s%s", pointer, shown,
-	          later ? ", which is not offered" : "");
+	          later ? "; a deployment is switched to it by PUT /v1/deployments/NAME/mode" : "");
 	return NULL;
 }
 
@@ -201,7 +201,8 @@ enum api_result api_mode_get(struct api_ctx *c, const struct api_request *q, str
 	api_add_str(j, "etag", etag);
 	api_add_time(j, "since", d.mode_since);
 	api_add_str(j, "by", d.mode_by);
-	api_add_str(j, "traffic", NULL);
+	api_add_traffic(j, &d);
+	api_add_take(j, "now", c->serving.traffic_now(c->serving.self, d.name));
 	cJSON *info = c->serving.info(c->serving.self, d.name), *bundles = api_deployment_modes(c, &d, info);
 	bool profiles = false;
 	for (const cJSON *b = bundles ? bundles->child : NULL; b; b = b->next)
@@ -266,7 +267,8 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 	struct wasd_err err = {0};
 	char audit_id[64] = "";
 	int64_t swap_us = 0, in_flight_old = 0, expect = expected(q, r, d);
-	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode"))
+	if (expect == -2 || !api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode") ||
+	    !api_mode_fits_traffic(c, q, r, d, mode))
 		return API_DONE;
 	enum wasd_status st = c->serving.switch_mode(c->serving.self, d->name, mode, expect, q->actor, reason, &now,
 	                                             &before, &swap_us, &in_flight_old, audit_id, &err);

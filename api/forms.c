@@ -29,8 +29,11 @@ const struct field_form field_forms[] = {
 	/* other bodies */
 	{"images", api_images_canon},
 	{"labels patch", api_labels_patch_canon},
+	{"header name", api_header_name_canon},
+	{"live mode", api_live_mode_canon},
 	{"mode", api_mode_canon},
 	{"source", api_source_canon},
+	{"split", api_split_canon},
 	{"synthetic", api_synthetic_canon},
 	{0},
 };

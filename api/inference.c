@@ -31,7 +31,10 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 		if (!first)
 			first = &asked[i];
 	}
-	snprintf(s->mode, sizeof s->mode, "%s", first ? first->value : s->live.mode);
+	const struct api_pick *pick = &s->live.pick;
+	s->governed = !first;
+	snprintf(s->computes, sizeof s->computes, "%s", first ? first->value : pick->mode);
+	snprintf(s->mode, sizeof s->mode, "%s", first || !pick->cascade ? s->computes : WASD_MODE_CASCADE);
 	s->asked = first ? first->where : "mode";
 	return true;
 }
@@ -40,11 +43,11 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                            const struct inference *s)
 {
-	if (!wasd_mode_member(s->mode))
+	if (!wasd_mode_member(s->computes))
 		api_send_problem(q, r, "bundle_not_ready", NULL,
-		                 "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->mode);
-	else if (api_mode_there(c, q, r, s->live.bundle, s->mode, "bad_parameter", s->asked))
-		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->mode);
+		                 "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->computes);
+	else if (api_mode_there(c, q, r, s->live.bundle, s->computes, "bad_parameter", s->asked))
+		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->computes);
 }
 
 static bool read_info(struct inference *s)
@@ -89,13 +92,20 @@ size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size
 	return n;
 }
 
-bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
-                        const struct mode_asked *asked, size_t n, struct inference *s)
+/* admit: an inference request, which takes its turn of a split. */
+static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                 const struct mode_asked *asked, size_t n, bool admit, struct inference *s)
 {
 	struct storage_deployment row;
 	*s = (struct inference){0};
 	snprintf(s->name, sizeof s->name, "%.63s", name);
-	if (!wasd_name_ok(name) || !c->serving.live(c->serving.self, name, &s->live) || !s->live.ready) {
+	bool named = false;
+	for (size_t i = 0; i < n; i++)
+		named |= asked[i].value != NULL;
+	if (!wasd_name_ok(name) ||
+	    !(admit && !named ? c->serving.admit(c->serving.self, name, q, &s->live) :
+	                        c->serving.live(c->serving.self, name, &s->live)) ||
+	    !s->live.ready) {
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
 			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
 		} else {
@@ -109,7 +119,7 @@ bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct a
 	s->info = c->serving.info(c->serving.self, name);
 	if (!s->info || !read_info(s)) {
 		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
-	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->mode)) {
+	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->computes)) {
 		send_no_bundle(c, q, r, s);
 	} else {
 		s->deadline_us = q->deadline_us;
@@ -120,10 +130,16 @@ bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct a
 	return false;
 }
 
+bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
+                        const struct mode_asked *asked, size_t n, struct inference *s)
+{
+	return look(c, q, r, name, asked, n, false, s);
+}
+
 bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                          const struct mode_asked *asked, size_t n, struct inference *s)
 {
-	if (!api_inference_look(c, q, r, name, asked, n, s))
+	if (!look(c, q, r, name, asked, n, true, s))
 		return false;
 	s->counted = &c->serving;
 	s->metrics = c->metrics;
@@ -157,14 +173,14 @@ enum api_result api_inference_ask(struct api_response *r, struct inference *s,
 {
 	struct api_call *call = &s->ask.call;
 	api_add_str(call->json, "bundle", s->live.bundle);
-	api_add_str(call->json, "mode", s->mode);
+	api_add_str(call->json, "mode", s->computes);
 	if (api_poisoned(call->json)) {
 		api_send_no_memory(r);
 		return API_DONE;
 	}
 	call->who = s->name;
 	s->ask.bundle = s->live.bundle;
-	s->ask.mode = s->mode;
+	s->ask.mode = s->computes;
 	s->ask.deadline_us = s->deadline_us;
 	s->ask.finish = finish;
 	r->ask = &s->ask;

@@ -113,7 +113,8 @@ struct field_form {
 	field_canon *canon;
 };
 extern const struct field_form field_forms[];
-field_canon api_images_canon, api_labels_patch_canon, api_mode_canon, api_source_canon, api_synthetic_canon;
+field_canon api_images_canon, api_labels_patch_canon, api_header_name_canon, api_live_mode_canon, api_mode_canon,
+	api_source_canon, api_split_canon, api_synthetic_canon;
 
 /* Canonical form of an object: every member checked, every default written out, members in the table's order. NULL
  * after a fault (all of them are in c->faults) or without memory. in NULL = {}. */
@@ -198,8 +199,10 @@ bool base64_or_uri(const char *s, size_t len, struct wasd_buf *out);
 struct inference {
 	char name[64];
 	struct api_live live;
-	char mode[WASD_MODE_LEN]; /* of this request: the deployment's mode or the override */
-	const char *asked;        /* where the request names the mode */
+	char mode[WASD_MODE_LEN];     /* of this request, as the answer says it: the override, or the deployment's choice */
+	char computes[WASD_MODE_LEN]; /* the bundle's mode that computes it; of a cascade, the cheap one */
+	bool governed;                /* the request names no mode */
+	const char *asked;            /* where the request names the mode */
 	cJSON *info;
 	int64_t input[3];
 	int64_t classes;
@@ -316,10 +319,19 @@ api_handler api_modes_list, api_profiles_create, api_profiles_list, api_profiles
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
 	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_mode_get, api_mode_put,
-	api_mode_rollback, api_deployments_classify;
+	api_mode_rollback, api_deployments_classify, api_traffic_get, api_traffic_put;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
+
+/* ---- traffic.c ---- */
+
+/* Adds the policy as it is stored; null without one. */
+void api_add_traffic(cJSON *j, const struct storage_deployment *d);
+/* May the deployment be switched to that mode, given its policy? For auto and cascade their cheap mode must exist.
+ * False: the answer is in r. */
+bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                           const struct storage_deployment *d, const char *mode);
 
 /* ---- profile_request.c ---- */
 

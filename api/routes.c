@@ -106,6 +106,12 @@ const struct api_route api_routes[] = {
      "Switch the mode of the live model: {\"mode\":\"dom\"}, or \"dom:PROFILE\". If-Match is optional.", NULL},
 	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback,
      "Go back to the mode before the last switch.", NULL},
+	{"GET", "/v1/deployments/{d}/traffic", API_BODY_NONE, api_traffic_get,
+     "What happens to requests that name no mode: split, shadow, limits of auto and cascade, and what they do now.",
+     NULL},
+	{"PUT", "/v1/deployments/{d}/traffic", API_BODY_JSON, api_traffic_put,
+     "Replace it: {\"split\":{\"aom\":90,\"dom\":10},\"sticky_header\":\"X-User\",\"shadow\":{\"mode\":\"dom\",\"percent\":5}}; {} ends it.",
+     NULL},
 	{"POST", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify,
      "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits"},
 	{"PUT", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "The same, for curl -T.",
@@ -307,8 +313,9 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 		                 rt->pattern, q->body_len);
 		goto done;
 	}
-	/* The mode has its own compare-and-switch, which is atomic against other requests. */
-	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && !precondition_ok(c, q, r))
+	/* The mode and the traffic policy have a compare-and-switch of their own, atomic against other requests. */
+	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && rt->handle != api_traffic_put &&
+	    !precondition_ok(c, q, r))
 		goto done;
 	struct api_request routed = *q;
 	routed.route = rt;

@@ -49,7 +49,7 @@ void storage_deployment_list_done(struct storage_deployment_list *l)
 	*l = (struct storage_deployment_list){0};
 }
 
-static enum wasd_status get(struct conn *c, const char *name, struct storage_deployment *out, struct wasd_err *err)
+enum wasd_status deployment_row(struct conn *c, const char *name, struct storage_deployment *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c, SELECT(DEPLOYMENT_COLS, "deployments WHERE name=?1"), &st, err, "t", name);
@@ -60,7 +60,7 @@ enum wasd_status storage_deployment_get(struct storage *s, const char *name, str
                                         struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
-	enum wasd_status st = get(c, name, out, err);
+	enum wasd_status st = deployment_row(c, name, out, err);
 	read_end(s, c);
 	return st;
 }
@@ -149,7 +149,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_ckpt k = {0};
 	char id[32];
 	int64_t now = wasd_now_ms();
-	enum wasd_status st = get(c, in->name, a->out, NULL);
+	enum wasd_status st = deployment_row(c, in->name, a->out, NULL);
 	if (st == WASD_OK) {
 		storage_deployment_done(a->out);
 		return wasd_fail_at(err, WASD_EEXIST, "/name", "a deployment %s exists", in->name);
@@ -167,7 +167,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		id, in->name, in->source, k.job, in->checkpoint, in->mode, in->options ? in->options : "{}", in->actor, now);
 	storage_ckpt_done(&k);
 	if (!st)
-		st = get(c, in->name, a->out, err);
+		st = deployment_row(c, in->name, a->out, err);
 	if (!st)
 		st = event_put(s, "deployments", "deployment.state", in->name, view(a->out, NULL, NULL, NULL, NULL), err);
 	if (!st)
@@ -201,7 +201,7 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct state_args *a = ctx;
 	struct conn *c = tx_conn(s);
 	struct storage_deployment d = {0};
-	enum wasd_status st = get(c, a->name, &d, err);
+	enum wasd_status st = deployment_row(c, a->name, &d, err);
 	if (st)
 		return st;
 	if (strcmp(d.state, a->state) && !move_ok(d.state, a->state))
@@ -211,7 +211,7 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = q_run(c, "UPDATE deployments SET state=?2, message=?3, updated_at=?4 WHERE name=?1", err, "ttti", a->name,
 		           a->state, a->message, wasd_now_ms());
 	storage_deployment_done(&d);
-	if (st || (st = get(c, a->name, &d, err)))
+	if (st || (st = deployment_row(c, a->name, &d, err)))
 		return st;
 	st = event_put(s, "deployments", "deployment.state", a->name, view(&d, d.message, NULL, NULL, NULL), err);
 	storage_deployment_done(&d);
@@ -239,7 +239,7 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 	struct conn *c = tx_conn(s);
 	struct storage_deployment before = {0}, after = {0};
 	int64_t now = wasd_now_ms();
-	enum wasd_status st = get(c, in->name, &before, err);
+	enum wasd_status st = deployment_row(c, in->name, &before, err);
 	if (st)
 		return st;
 	a->out = (struct storage_mode_out){.generation = before.generation, .since = before.mode_since};
@@ -260,7 +260,7 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 		"UPDATE deployments SET mode=?2, generation=generation+1, mode_by=?3, mode_since=?4, updated_at=?4 WHERE name=?1",
 		err, "ttti", in->name, in->mode, in->actor, now);
 	if (!st)
-		st = get(c, in->name, &after, err);
+		st = deployment_row(c, in->name, &after, err);
 	if (!st)
 		st = put_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id, err);
 	if (st)
@@ -300,7 +300,7 @@ static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct conn *c = tx_conn(s);
 	struct storage_deployment before = {0};
 	struct storage_ckpt k = {0};
-	enum wasd_status st = get(c, a->name, &before, err);
+	enum wasd_status st = deployment_row(c, a->name, &before, err);
 	if (st)
 		return st;
 	if (a->expected && a->expected != before.generation)
@@ -316,7 +316,7 @@ static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err 
 			"UPDATE deployments SET source=coalesce(?2,source), checkpoint=?3, job=?4, generation=generation+1, version=version+1, updated_at=?5 WHERE name=?1",
 			err, "tttti", a->name, a->source, a->checkpoint, k.job, wasd_now_ms());
 	if (!st)
-		st = get(c, a->name, a->out, err);
+		st = deployment_row(c, a->name, a->out, err);
 	if (!st)
 		st = put_audit(s, a->name, "deployment.source", a->actor, NULL, &before, a->out, NULL, err);
 	if (!st)
@@ -366,7 +366,7 @@ static enum wasd_status options_tx(struct storage *s, void *ctx, struct wasd_err
 	const struct storage_options_in *in = ctx;
 	struct conn *c = tx_conn(s);
 	struct storage_deployment before = {0}, after = {0};
-	enum wasd_status st = get(c, in->name, &before, err);
+	enum wasd_status st = deployment_row(c, in->name, &before, err);
 	if (st)
 		return st;
 	char *text = with_members(before.options, in->options);
@@ -375,7 +375,7 @@ static enum wasd_status options_tx(struct storage *s, void *ctx, struct wasd_err
 	            wasd_fail(err, WASD_ENOMEM, "no memory for the options of a deployment");
 	wasd_free(text);
 	if (!st)
-		st = get(c, in->name, &after, err);
+		st = deployment_row(c, in->name, &after, err);
 	if (!st)
 		st = put_audit(s, in->name, "deployment.options", in->actor, in->reason, &before, &after, NULL, err);
 	if (!st)
@@ -402,7 +402,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 {
 	struct delete_args *a = ctx;
 	struct storage_deployment d = {0};
-	enum wasd_status st = get(tx_conn(s), a->name, &d, err);
+	enum wasd_status st = deployment_row(tx_conn(s), a->name, &d, err);
 	if (st)
 		return st;
 	st = q_run(tx_conn(s), "DELETE FROM deployments WHERE name=?1", err, "t", a->name);

@@ -149,6 +149,9 @@ enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct 
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 
+/* ---- deployments.c ---- */
+enum wasd_status deployment_row(struct conn *c, const char *name, struct storage_deployment *out, struct wasd_err *err);
+
 /* ---- profiles.c ---- */
 /* Do the rows allow serving this checkpoint in this mode? WASD_EINVAL: bad form of the mode; WASD_EBUSY: no such
  * profile, or it is not ready. */

@@ -583,7 +583,7 @@ struct storage_event_list {
 }; /* of the whole log, without pruned events */
 void storage_event_list_done(struct storage_event_list *l);
 /* The functions above store these events. jobs: job.created job.updated job.state job.metric job.progress
- * job.checkpoint job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode
+ * job.checkpoint job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode deployment.traffic
  * deployment.deleted; checkpoints: checkpoint.profile. This function adds others (system, job.log). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object,
                                    const char *data, int64_t *seq, struct wasd_err *err);
@@ -600,11 +600,11 @@ struct storage_deployment {
 	char *source; /* JSON as requested */
 	char *job;    /* of the checkpoint; NULL if the job was deleted */
 	char *checkpoint;
-	char *mode;         /* aom | dom | dom:NAME */
+	char *mode;         /* aom | dom | dom:NAME | auto | cascade */
 	int64_t generation; /* +1 with every change of mode or checkpoint; the ETag "gN" */
 	int64_t version;    /* +1 with every change of checkpoint */
 	char *state, *message;
-	char *options; /* JSON: batching, queue, limits, required, traffic */
+	char *options; /* JSON: batching, queue, limits, required, traffic, tuned */
 	char *mode_by;
 	int64_t mode_since;
 	int64_t created_at, updated_at;
@@ -780,6 +780,19 @@ enum wasd_status storage_alias_delete(struct storage *s, const char *model, cons
 enum wasd_status storage_alias_history(struct storage *s, const char *model, const char *alias,
                                        struct storage_page page, struct storage_alias_move_list *out,
                                        struct wasd_err *err);
+/* A change of the members "traffic" (the policy that the API has checked) and "tuned" (what a tuning of its cascade
+ * found) of a deployment's options. */
+struct storage_traffic_in {
+	const char *name, *actor, *reason;
+	bool set_traffic, set_tuned;
+	const char *traffic, *tuned;  /* JSON; NULL removes the member */
+	const char *expected_options; /* NULL: unconditional */
+	const char *checkpoint;       /* NULL: whichever it serves */
+};
+/* Deployment row, audit row and event deployment.traffic in one transaction; nothing is written if nothing changes.
+ * WASD_ESTATE: the options or the checkpoint are not the expected ones. out may be NULL. */
+enum wasd_status storage_deployment_traffic(struct storage *s, const struct storage_traffic_in *in,
+                                            struct storage_deployment *out, struct wasd_err *err);
 
 /* ---- audit --------------------------------------------------------------------------------------------------- */
 

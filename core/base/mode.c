@@ -42,6 +42,11 @@ bool wasd_mode_ok(const char *mode)
 	return name ? wasd_mode_member_ok(name) : is_base(mode);
 }
 
+bool wasd_mode_chooses(const char *mode)
+{
+	return !strcmp(mode, WASD_MODE_AUTO) || !strcmp(mode, WASD_MODE_CASCADE);
+}
+
 void wasd_mode_join(const char *family, const char *name, char out[WASD_MODE_LEN])
 {
 	snprintf(out, WASD_MODE_LEN, "%s:%s", family, name);

@@ -7,6 +7,7 @@
 #include "serving/options.h"
 #include "serving/queue.h"
 #include "serving/serving.h"
+#include "serving/traffic.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +29,11 @@ struct deployment {
 	char mode[WASD_MODE_LEN];
 	int64_t generation, version;
 	struct serving_options options;
+	struct {
+		struct traffic_policy policy;
+		struct traffic_turns turns;
+		struct traffic_load load;
+	} traffic;
 	char bundle[48]; /* "" until the first load is complete */
 	bool wanted;     /* false: deleted; only requests in flight are left */
 	struct {
@@ -69,6 +75,15 @@ int64_t serving_in_flight(const struct deployment *d, int64_t generation);
 
 /* Queues a load of the deployment from its row; skipped if it is suspended when its turn comes. Any thread. */
 void serving_queue_load(struct serving *s, const char *name);
+
+/* ---- choice.c ---- */
+
+/* Lock held. The mode that must be loaded for the deployment to answer at all: its own, or AOM for auto and cascade. */
+const char *serving_base_mode(const struct deployment *d);
+/* Lock held. Sets out->pick. q: the inference request that is admitted; NULL: none, and no turn is taken. */
+void serving_pick(struct serving *s, struct deployment *d, const struct api_request *q, struct api_live *out);
+/* Lock held. Follows the policy of the row, whose mode, generation and checkpoint are those of d. */
+void serving_follow_policy(struct deployment *d, const struct storage_deployment *row);
 
 /* ---- deaths.c ---- */
 

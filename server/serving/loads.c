@@ -320,6 +320,7 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 			d->generation = row.generation;
 			d->version = row.version;
 			serving_options_read(row.options, &d->options);
+			serving_follow_policy(d, &row);
 			d->condition[0] = 0;
 			same = true;
 		}

@@ -44,7 +44,7 @@ bool serving_has_mode(const struct bundle *b, const char *mode)
 	return b && b->loaded && wasd_json_get(wasd_json_get(b->loaded, "modes"), mode) != NULL;
 }
 
-static void snapshot(struct serving *s, const struct deployment *d, struct api_live *out)
+static void snapshot(struct serving *s, struct deployment *d, const struct api_request *q, struct api_live *out)
 {
 	*out = (struct api_live){.generation = d->generation,
 	                         .version = d->version,
@@ -54,9 +54,11 @@ static void snapshot(struct serving *s, const struct deployment *d, struct api_l
 	                         .default_timeout_us = d->options.default_timeout_us,
 	                         .suspended = d->aside_until_us != 0,
 	                         .retry_s = serving_retry_s(s, d),
-	                         .ready = !d->aside_until_us && serving_has_mode(serving_bundle(s, d->bundle), d->mode)};
+	                         .ready = !d->aside_until_us &&
+	                                  serving_has_mode(serving_bundle(s, d->bundle), serving_base_mode(d))};
 	snprintf(out->mode, sizeof out->mode, "%s", d->mode);
 	snprintf(out->bundle, sizeof out->bundle, "%s", d->bundle);
+	serving_pick(s, d, q, out);
 }
 
 int64_t serving_in_flight(const struct deployment *d, int64_t generation)
@@ -112,11 +114,16 @@ static const struct helper_kind infer_kind = {
 
 bool serve_live(struct serving *s, const char *name, struct api_live *out)
 {
+	return serve_admit(s, name, NULL, out);
+}
+
+bool serve_admit(struct serving *s, const char *name, const struct api_request *q, struct api_live *out)
+{
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
 	bool is = d && d->wanted && (*d->bundle || d->aside_until_us);
 	if (is)
-		snapshot(s, d, out);
+		snapshot(s, d, q, out);
 	pthread_mutex_unlock(&s->lock);
 	return is;
 }
@@ -156,7 +163,7 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 	if (st == WASD_OK) {
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
-		if (!d || !serving_has_mode(serving_bundle(s, d->bundle), mode))
+		if (!d || !serving_has_mode(serving_bundle(s, d->bundle), wasd_mode_chooses(mode) ? WASD_MODE_AOM : mode))
 			st = wasd_fail(err, WASD_EBUSY, "mode %s of deployment %s is not loaded", mode, name);
 		else if (!row.checkpoint || strcmp(row.checkpoint, d->bundle))
 			st = wasd_fail(err, WASD_EBUSY, "deployment %s is loading another version", name);
@@ -177,13 +184,14 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
 		if (d) {
-			snapshot(s, d, before);
+			snapshot(s, d, NULL, before);
 			if (out.changed) {
 				snprintf(d->mode, sizeof d->mode, "%s", mode);
 				d->generation = out.generation;
 				metric_add(s->cfg.metrics, METRIC_MODE_SWITCHES, 1, LABELS(name, mode));
+				d->traffic.load = (struct traffic_load){0};
 			}
-			snapshot(s, d, now);
+			snapshot(s, d, NULL, now);
 			*in_flight_old = serving_in_flight(d, d->generation);
 		} else {
 			st = wasd_fail(err, WASD_ENOTFOUND, "no deployment %s", name);
@@ -274,7 +282,7 @@ cJSON *serve_status(struct serving *s)
 		if (d->wanted && d->aside_until_us)
 			cJSON_AddItemToArray(aside, cJSON_CreateString(d->name));
 		else if (d->wanted && d->options.required && *d->bundle &&
-		         !serving_has_mode(serving_bundle(s, d->bundle), d->mode))
+		         !serving_has_mode(serving_bundle(s, d->bundle), serving_base_mode(d)))
 			cJSON_AddItemToArray(out, cJSON_CreateString(d->name));
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -377,6 +385,9 @@ struct api_serving serve_api(struct serving *s)
 	                            .tuned = serve_tuned,
 	                            .gone = serve_gone,
 	                            .live = serve_live,
+	                            .admit = serve_admit,
+	                            .traffic = serve_traffic,
+	                            .traffic_now = serve_traffic_now,
 	                            .info = serve_info,
 	                            .switch_mode = serve_mode,
 	                            .ask = serve_ask,

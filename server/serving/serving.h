@@ -35,6 +35,10 @@ enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_
 enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
+bool serve_admit(struct serving *s, const char *name, const struct api_request *q, struct api_live *out);
+enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_in *in, struct storage_deployment *out,
+                               struct wasd_err *err);
+cJSON *serve_traffic_now(struct serving *s, const char *name);
 cJSON *serve_info(struct serving *s, const char *name);
 enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
                             const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,

@@ -272,6 +272,7 @@ static bool fake_deployment_live(struct serving *self, const char *name, struct 
 	                         .suspended = !strncmp(name, "aside", 5),
 	                         .retry_s = 17};
 	snprintf(out->mode, sizeof out->mode, "%s", d.mode);
+	snprintf(out->pick.mode, sizeof out->pick.mode, "%s", wasd_mode_chooses(d.mode) ? "aom" : d.mode);
 	snprintf(out->bundle, sizeof out->bundle, "%.63s", d.checkpoint);
 	storage_deployment_done(&d);
 	return true;
@@ -441,6 +442,26 @@ static enum wasd_status fake_describe(struct describer *self, const cJSON *reque
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
+static bool fake_admit(struct serving *self, const char *name, const struct api_request *q, struct api_live *out)
+{
+	(void)q;
+	return fake_deployment_live(self, name, out);
+}
+
+static enum wasd_status fake_traffic(struct serving *self, const struct storage_traffic_in *in,
+                                     struct storage_deployment *out, struct wasd_err *err)
+{
+	(void)self;
+	return storage_deployment_traffic(t.db, in, out, err);
+}
+
+static cJSON *fake_traffic_now(struct serving *self, const char *name)
+{
+	(void)self;
+	(void)name;
+	return cJSON_Parse("{\"mode\":\"aom\"}");
+}
+
 static bool fake_ready(struct wasd_daemon *self)
 {
 	(void)self;
@@ -478,6 +499,9 @@ __attribute__((unused)) static void setup(void)
 	                .tuned = fake_deployment_tuned,
 	                .gone = fake_deployment_gone,
 	                .live = fake_deployment_live,
+	                .admit = fake_admit,
+	                .traffic = fake_traffic,
+	                .traffic_now = fake_traffic_now,
 	                .info = fake_info,
 	                .switch_mode = fake_switch,
 	                .stats = fake_stats,

@@ -16,6 +16,12 @@ extern const char *const wasd_modes[];
 
 #define WASD_FAMILY_DRAW "dom" /* searched or given draws: profiles (wasd/profile.h) */
 
+/* What a deployment may have in place of a mode: "auto" and "cascade" choose a mode for each request. They are no modes
+ * of a checkpoint, and wasd_mode_ok refuses them. */
+#define WASD_MODE_AUTO "auto"
+#define WASD_MODE_CASCADE "cascade"
+bool wasd_mode_chooses(const char *mode);
+
 /* Checks only the form of a name; the checkpoint's list says whether the mode exists. */
 bool wasd_mode_ok(const char *mode);
 /* The part NAME of mode, a pointer into it; NULL if mode has no family. */

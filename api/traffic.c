@@ -1,0 +1,324 @@
+/* api/traffic.c - the traffic policy of a deployment: which modes answer the requests that name none. */
+#include "internal.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the body ---- */
+
+cJSON *api_live_mode_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char shown[80];
+	(void)f;
+	if (cJSON_IsString(v) && (wasd_mode_ok(v->valuestring) || wasd_mode_chooses(v->valuestring)))
+		return cJSON_CreateString(v->valuestring);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer,
+	          "%s must be \"aom\", \"dom\", \"dom:PROFILE\", \"auto\" or \"cascade\", not %s", pointer, shown);
+	return NULL;
+}
+
+/* A field name of RFC 9110. */
+cJSON *api_header_name_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~";
+	const char *s = cJSON_IsString(v) ? v->valuestring : "";
+	bool ok = *s && strlen(s) <= (size_t)f->max;
+	for (; ok && *s; s++)
+		ok = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr(others, *s);
+	if (ok)
+		return cJSON_CreateString(v->valuestring);
+	char shown[80];
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer, "%s must be the name of a header, at most %.0f bytes, not %s",
+	          pointer, f->max, shown);
+	return NULL;
+}
+
+enum { SPLIT_MAX = 16, WEIGHT_MAX = 1000000 };
+
+/* {MODE: WEIGHT, ...} with at least one weight above 0; weights of 0 are left out. */
+cJSON *api_split_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	static const struct wasd_field weight = {"", WASD_INT, .max = WEIGHT_MAX};
+	char at[256], shown[80];
+	const cJSON *one;
+	int faults = c->faults->n;
+	(void)f;
+	fields_show(shown, v);
+	if (!cJSON_IsObject(v) || cJSON_GetArraySize(v) > SPLIT_MAX) {
+		api_fault(
+			c->faults, "invalid_field", pointer,
+			"%s must be an object of at most %d modes with their weights, such as {\"aom\":90,\"dom\":10}, not %s",
+			pointer, SPLIT_MAX, shown);
+		return NULL;
+	}
+	cJSON *out = cJSON_CreateObject();
+	cJSON_ArrayForEach(one, v) {
+		fields_pointer(at, pointer, one->string);
+		if (!wasd_mode_ok(one->string)) {
+			api_fault(c->faults, "invalid_field", at, "%s: only aom, dom and dom:PROFILE can have a share", at);
+			continue;
+		}
+		cJSON *n = field_value(c, at, &weight, one);
+		if (n && n->valuedouble > 0)
+			api_add_take(out, one->string, n);
+		else
+			cJSON_Delete(n);
+	}
+	if (c->faults->n == faults && !cJSON_GetArraySize(out))
+		api_fault(c->faults, "invalid_field", pointer, "%s must give at least one mode a weight above 0", pointer);
+	if (c->faults->n == faults)
+		return out;
+	cJSON_Delete(out);
+	return NULL;
+}
+
+static const struct wasd_field traffic_fields[] = {
+	{"split", WASD_OBJECT, "null", .null_ok = true, .form = "split"},
+	{"sticky_header", WASD_STR, "null", .max = 64, .null_ok = true, .form = "header name"},
+	{"shadow", WASD_REFUSED, .summary = "not offered"},
+	{"auto", WASD_REFUSED, .summary = "not offered"},
+	{"cascade", WASD_REFUSED, .summary = "not offered"},
+	{0},
+};
+
+/* ---- modes that it names ---- */
+
+/* False: the answer is in r. */
+static bool mode_exists(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                        const struct storage_deployment *d, const char *mode, const char *pointer)
+{
+	struct storage_ckpt k;
+	struct wasd_err err = {0};
+	if (wasd_mode_member(mode))
+		return api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", pointer);
+	if (!strcmp(mode, WASD_MODE_AOM))
+		return true;
+	if (storage_ckpt_get(c->db, d->checkpoint, &k, &err)) {
+		api_send_error(q, r, &err);
+		return false;
+	}
+	bool plain = api_ckpt_plain(&k);
+	storage_ckpt_done(&k);
+	if (plain)
+		api_send_problem(q, r, "unsupported", pointer,
+		                 "%s: deployment %s has no %s bundle: its model was trained without WAS", pointer, d->name,
+		                 mode);
+	return !plain;
+}
+
+static bool cheap_ok(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                     const struct storage_deployment *d, const char *mode, const char *pointer)
+{
+	if (strcmp(mode, WASD_MODE_AOM))
+		return mode_exists(c, q, r, d, mode, pointer);
+	api_send_problem(q, r, "invalid_field", pointer, "%s must be another mode than aom, which it replaces", pointer);
+	return false;
+}
+
+static bool modes_ok(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                     const struct storage_deployment *d, const cJSON *in)
+{
+	char at[256];
+	const char *mode;
+	const cJSON *one;
+	cJSON_ArrayForEach(one, wasd_json_get(in, "split")) {
+		fields_pointer(at, "/split", one->string);
+		if (!mode_exists(c, q, r, d, one->string, at))
+			return false;
+	}
+	if (wasd_json_str(wasd_json_get(in, "shadow"), "mode", &mode) && !mode_exists(c, q, r, d, mode, "/shadow/mode"))
+		return false;
+	if (wasd_json_str(wasd_json_get(in, "auto"), "cheap", &mode) && !cheap_ok(c, q, r, d, mode, "/auto/cheap"))
+		return false;
+	return !wasd_json_str(wasd_json_get(in, "cascade"), "cheap", &mode) || cheap_ok(c, q, r, d, mode, "/cascade/cheap");
+}
+
+/* Two members that contradict each other, or the mode of the deployment. */
+static bool members_ok(const struct api_request *q, struct api_response *r, const struct storage_deployment *d,
+                       const cJSON *in)
+{
+	const cJSON *split = wasd_json_get(in, "split"), *cascade = wasd_json_get(in, "cascade");
+	if (cJSON_IsObject(split) && wasd_mode_chooses(d->mode))
+		api_send_problem(q, r, "conflict", "/split",
+		                 "/split: deployment %s is in mode %s, which chooses the mode of each request; switch it to "
+		                 "another mode first",
+		                 d->name, d->mode);
+	else if (cJSON_IsString(wasd_json_get(in, "sticky_header")) && !cJSON_IsObject(split))
+		api_send_problem(q, r, "invalid_field", "/sticky_header", "/sticky_header: there is no split to stick to");
+	else if (cJSON_IsNumber(wasd_json_get(cascade, "threshold")) && cJSON_IsNumber(wasd_json_get(cascade, "keep")))
+		api_send_problem(q, r, "invalid_field", "/cascade/keep",
+		                 "/cascade/keep: give a threshold, or the share of aom's accuracy to find one for, not both");
+	else
+		return true;
+	return false;
+}
+
+/* ---- the answer ---- */
+
+/* The members of the stored options; the caller frees *options. */
+static const cJSON *stored(const struct storage_deployment *d, const char *name, cJSON **options)
+{
+	*options = d->options ? api_parse_trusted(d->options) : NULL;
+	return wasd_json_get(*options, name);
+}
+
+void api_add_traffic(cJSON *j, const struct storage_deployment *d)
+{
+	cJSON *options;
+	const cJSON *traffic = stored(d, "traffic", &options);
+	api_add_take(j, "traffic", traffic ? cJSON_Duplicate(traffic, 1) : cJSON_CreateNull());
+	cJSON_Delete(options);
+}
+
+/* The generation and the digest of the policy. */
+static void make_etag(const struct storage_deployment *d, char out[64])
+{
+	cJSON *options;
+	char hex[WASD_SHA256_HEX];
+	char *text = wasd_json_print(stored(d, "traffic", &options));
+	wasd_sha256_of(text ? text : "", text ? strlen(text) : 0, hex);
+	snprintf(out, 64, "\"g%lld-%.16s\"", (long long)d->generation, hex);
+	wasd_free(text);
+	cJSON_Delete(options);
+}
+
+static void send_traffic(struct api_ctx *c, struct api_response *r, const struct storage_deployment *d)
+{
+	char etag[64];
+	cJSON *options, *j = cJSON_CreateObject();
+	const cJSON *traffic = stored(d, "traffic", &options), *tuned = wasd_json_get(options, "tuned");
+	for (const struct wasd_field *f = traffic_fields; f->name; f++) {
+		const cJSON *v = wasd_json_get(traffic, f->name);
+		api_add_take(j, f->name, v ? cJSON_Duplicate(v, 1) : cJSON_CreateNull());
+	}
+	api_add_str(j, "mode", d->mode);
+	api_add_int(j, "generation", d->generation);
+	cJSON *now = c->serving.traffic_now(c->serving.self, d->name);
+	api_add_take(j, "now", now ? now : cJSON_CreateNull());
+	api_add_take(j, "tuned", tuned ? cJSON_Duplicate(tuned, 1) : cJSON_CreateNull());
+	cJSON_Delete(options);
+	make_etag(d, etag);
+	api_send_json(r, 200, j);
+	api_set_header(r, "ETag", "%s", etag);
+	api_set_header(r, "Cache-Control", "no-store");
+	r->always_whole = true; /* the tag identifies the policy; "now" changes under it */
+}
+
+enum api_result api_traffic_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	if (!api_deployment_find(c, q, r, &d))
+		return API_DONE;
+	send_traffic(c, r, &d);
+	storage_deployment_done(&d);
+	return API_DONE;
+}
+
+/* ---- PUT ---- */
+
+/* If-Match: the tag of GET .../traffic, or "gN" of the mode. *bound: the change is tied to the row as it was read. */
+static bool match_ok(const struct api_request *q, struct api_response *r, const struct storage_deployment *d,
+                     bool *bound)
+{
+	const char *list = api_header(q, "if-match");
+	char etag[64], generation[32];
+	*bound = list && *list != '*';
+	if (!*bound)
+		return true;
+	make_etag(d, etag);
+	snprintf(generation, sizeof generation, "\"g%lld\"", (long long)d->generation);
+	if (api_etag_listed(list, etag, true) || api_etag_listed(list, generation, true))
+		return true;
+	api_send_problem(q, r, "stale", NULL, "If-Match %.100s: the traffic policy of deployment %s is at %s", list,
+	                 d->name, etag);
+	api_set_header(r, "ETag", "%s", etag);
+	return false;
+}
+
+/* The members that were set; NULL for none. False: no memory. */
+static bool policy_text(const cJSON *in, char **out)
+{
+	cJSON *set = cJSON_CreateObject();
+	const cJSON *m;
+	*out = NULL;
+	cJSON_ArrayForEach(m, in) {
+		cJSON *one = cJSON_IsNull(m) ? NULL : cJSON_Duplicate(m, 1);
+		if (!cJSON_IsNull(m))
+			api_add_take(set, m->string, one);
+	}
+	bool ok = !api_poisoned(set);
+	if (ok && set->child)
+		ok = (*out = wasd_json_print(set)) != NULL;
+	cJSON_Delete(set);
+	return ok;
+}
+
+static void put(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                const struct storage_deployment *d, const cJSON *in)
+{
+	struct wasd_err err = {0};
+	struct storage_deployment now;
+	char *text = NULL;
+	bool bound = false;
+	if (!match_ok(q, r, d, &bound) || !members_ok(q, r, d, in) || !modes_ok(c, q, r, d, in))
+		return;
+	if (!policy_text(in, &text)) {
+		api_send_no_memory(r);
+		return;
+	}
+	struct storage_traffic_in change = {.name = d->name,
+	                                    .actor = q->actor,
+	                                    .set_traffic = true,
+	                                    .traffic = text,
+	                                    .expected_options = bound ? d->options : NULL,
+	                                    .checkpoint = d->checkpoint};
+	enum wasd_status st = c->serving.traffic(c->serving.self, &change, &now, &err);
+	if (st == WASD_ESTATE && bound)
+		api_send_problem(q, r, "stale", NULL, "%s", err.msg);
+	else if (st == WASD_ESTATE)
+		api_send_problem(q, r, "conflict", NULL, "%s", err.msg);
+	else if (st)
+		api_send_error(q, r, &err);
+	if (!st) {
+		send_traffic(c, r, &now);
+		storage_deployment_done(&now);
+	}
+	wasd_free(text);
+}
+
+enum api_result api_traffic_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	cJSON *in = api_body_fields(q, r, traffic_fields, NULL, false);
+	if (in && api_deployment_find(c, q, r, &d)) {
+		put(c, q, r, &d, in);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}
+
+/* ---- the switch to auto and cascade ---- */
+
+bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                           const struct storage_deployment *d, const char *mode)
+{
+	const char *cheap = WASD_MODE_DOM;
+	cJSON *options;
+	if (!wasd_mode_chooses(mode))
+		return true;
+	const cJSON *traffic = stored(d, "traffic", &options);
+	bool ok = !cJSON_IsObject(wasd_json_get(traffic, "split"));
+	if (!ok) {
+		api_send_problem(q, r, "conflict", "/mode",
+		                 "/mode: the traffic policy of deployment %s has a split, which chooses the mode of each "
+		                 "request; remove it first",
+		                 d->name);
+	} else {
+		wasd_json_str(wasd_json_get(traffic, mode), "cheap", &cheap);
+		ok = cheap_ok(c, q, r, d, cheap, "/mode");
+	}
+	cJSON_Delete(options);
+	return ok;
+}
