@@ -96,6 +96,9 @@ cJSON *api_parse_trusted(const char *json); /* JSON text that we stored; NULL wh
 /* Resolves the canonical source of a deployment to a checkpoint that has the mode. False: the answer is in r. */
 bool api_source_find(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source,
                      const char *mode, struct storage_ckpt *out);
+/* The same for a source that is not the member "source" of the body: at is its JSON pointer. */
+bool api_source_find_at(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *source,
+                        const char *at, const char *mode, struct storage_ckpt *out);
 
 /* ---- fields.c: bodies as tables of struct wasd_field ---- */
 
@@ -320,6 +323,9 @@ api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
 	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_mode_get, api_mode_put,
 	api_mode_rollback, api_deployments_classify, api_traffic_get, api_traffic_put;
+api_handler api_models_create, api_models_list, api_models_get, api_models_patch, api_models_delete,
+	api_versions_create, api_versions_list, api_versions_get, api_versions_delete, api_aliases_get, api_aliases_put,
+	api_aliases_delete, api_aliases_history;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;

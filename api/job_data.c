@@ -342,7 +342,7 @@ enum api_result api_jobs_events(struct api_ctx *c, const struct api_request *q, 
 
 enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const known[] = {"jobs", "datasets", "deployments", "checkpoints", "system"};
+	static const char *const known[] = {"jobs", "datasets", "deployments", "checkpoints", "models", "system"};
 	const char *topics = api_query(q, "topics");
 	(void)c;
 	for (const char *s = topics; s && *s; s += strcspn(s, ","), s += *s == ',') {
@@ -352,9 +352,10 @@ enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q
 			found |= strlen(known[i]) == n && !strncmp(s, known[i], n);
 		if (found)
 			continue;
-		api_send_problem(q, r, "bad_parameter", "topics",
-		                 "query parameter topics: \"%.*s\" is none of jobs, datasets, deployments, checkpoints, system",
-		                 n > 40 ? 40 : (int)n, s);
+		api_send_problem(
+			q, r, "bad_parameter", "topics",
+			"query parameter topics: \"%.*s\" is none of jobs, datasets, deployments, checkpoints, models, system",
+			n > 40 ? 40 : (int)n, s);
 		return API_DONE;
 	}
 	if (topics && strlen(topics) >= sizeof r->events.topics)

@@ -42,7 +42,7 @@ static struct {
 	struct storage *db;
 	cJSON *caps;
 	int queued, ingests, synths, removed, in_flight, exports, searches;
-	char removed_paths[256], last_name[64], profile_gone[80];
+	char removed_paths[256], last_name[64], profile_gone[80], changed[72]; /* changed: the last deployment to load */
 	size_t ingest_files;
 	char ingest_options[256];
 	bool not_ready, engine_down, ingest_refuses, no_mode;
@@ -241,6 +241,7 @@ static enum wasd_status fake_deployment_changed(struct serving *self, const char
 {
 	static const char *const way[] = {"loading", "warming", "ready"};
 	(void)self;
+	snprintf(t.changed, sizeof t.changed, "%s", name);
 	for (size_t i = 0; i < 3 && !t.not_ready; i++)
 		if (storage_deployment_state(t.db, name, way[i], NULL, err))
 			return err->status;

@@ -21,6 +21,9 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v1/datasets/", "name", "data"},
 		{"/v1/datasets/", "v", "1"},
 		{"/v1/deployments/", "d", "live"},
+		{"/v1/models/", "model", "digits"},
+		{"/v1/models/", "n", "1"},
+		{"/v1/models/", "a", "champion"},
 		{"/v2/models/", "m", "live"},
 		{"/v2/models/", "v", "1"},
 		{"/v1/capabilities/", "arch", "lenet"},
@@ -72,6 +75,9 @@ static void begin(void)
 	char body[200];
 	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"job\":\"%s\",\"follow\":\"latest\"}}", job);
 	expect(201, "POST", "/v1/deployments", body);
+	expect(201, "POST", "/v1/models", "{\"name\":\"digits\"}");
+	snprintf(body, sizeof body, "{\"job\":\"%s\",\"alias\":\"champion\"}", job);
+	expect(201, "POST", "/v1/models/digits/versions", body);
 	snprintf(body, sizeof body, "/v1/checkpoints/%s/profiles", ckpt);
 	expect(202, "POST", body, "{\"name\":\"light\",\"desire\":\"macs\",\"budget\":0.7}");
 }
