@@ -98,6 +98,7 @@ struct api_response {
 		struct api_log_filter filter;
 	} follow_log;        /* logs?follow=1: text lines as they arrive */
 	struct api_ask *ask; /* API_ASK */
+	char problem[160];   /* "code: detail" of the problem that was sent, for the log; "": none */
 	/* API_AGAIN: run the handler again at the next event of `topic`/`object` or at the deadline. */
 	struct {
 		char object[64];
@@ -242,7 +243,7 @@ struct storage_traffic_in;
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
 	struct sched *self;
-	void (*queued)(struct sched *self); /* a job may have become runnable */
+	void (*queued)(struct sched *self, const char *job); /* this job may have become runnable */
 	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
 	                           struct wasd_err *err);
 	/* Progress, attempt, queue position, img/s and ETA of a running or queued job, or NULL. */
@@ -252,7 +253,7 @@ struct api_jobs {
 /* Profile searches. */
 struct api_profiles {
 	struct profiles *self;
-	void (*queued)(struct profiles *self);
+	void (*queued)(struct profiles *self, const char *id);
 	/* The rows of a profile are deleted: stops its search and stops serving it. */
 	void (*gone)(struct profiles *self, const char *checkpoint, const char *id);
 	/* The progress of a search; false when it is not running. */

@@ -123,6 +123,7 @@ static void send(const struct api_request *q, struct api_response *r, const stru
 	api_send_json(r, status, j);
 	if (r->status != status)
 		return;
+	wasd_line(r->problem, sizeof r->problem, "%s: %s", e->code, detail);
 	r->content_type = v2 ? "application/json" : "application/problem+json";
 	if (status == 503)
 		api_set_header(r, "Retry-After", "1");

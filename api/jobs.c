@@ -412,7 +412,7 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	} else {
 		if (!existing) {
 			keep_warnings(c, &job, warnings);
-			c->jobs.queued(c->jobs.self);
+			c->jobs.queued(c->jobs.self, job.id);
 		}
 		send_job(c, q, r, 201, &job);
 		api_set_header(r, "Location", "/v1/jobs/%s", job.id);
@@ -670,7 +670,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 		api_send_error(q, r, &err);
 	} else {
 		if (p.priority >= 0)
-			c->jobs.queued(c->jobs.self);
+			c->jobs.queued(c->jobs.self, job.id);
 		send_job(c, q, r, 200, &changed);
 	}
 done:

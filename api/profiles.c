@@ -156,7 +156,7 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_send_error(q, r, &err);
 	} else {
 		if (!existing)
-			c->profiles.queued(c->profiles.self);
+			c->profiles.queued(c->profiles.self, p.id);
 		send_one(c, r, existing ? 200 : 202, &p);
 		api_set_header(r, "Location", "/v1/checkpoints/%s/profiles/%s", p.checkpoint, p.name);
 		storage_profile_done(&p);

@@ -345,9 +345,11 @@ static void own_timeout(struct exchange *x, bool on)
 static void log_refusal(struct connection *c, const struct exchange *x)
 {
 	int dropped;
+	log_begin(&x->cause);
 	if (log_allow(&c->http->refuse_rate, 5, &dropped))
-		log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s id=%s more=%d", c->peer,
-		         x->reply.status, LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->request_id, dropped);
+		log_line(LOG_INFO, "request refused", "peer=%s status=%d method=%s uri=%s why=%s more=%d", c->peer,
+		         x->reply.status, LOG_Q(x->q.method), LOG_Q(x->raw_uri), LOG_Q(x->resp.problem), dropped);
+	log_begin(NULL);
 }
 
 static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
@@ -367,12 +369,12 @@ static enum MHD_Result send_reply(struct connection *c, struct exchange *x)
 		MHD_add_response_header(m, r->headers[i].name, r->headers[i].value ? r->headers[i].value : "");
 	if (r->close || x->env->stopping)
 		MHD_add_response_header(m, MHD_HTTP_HEADER_CONNECTION, "close");
-	exchange_count(x);
+	exchange_account(x);
 	enter_unlocked(c, r->stream ? C_STREAM : C_REPLY);
 	own_timeout(x, false);
 	enum MHD_Result ok = MHD_queue_response(x->connection, (unsigned)r->status, m);
 	MHD_destroy_response(m);
-	if (r->status >= 400 && r->close)
+	if (r->status >= 400 && r->status < 500 && r->close)
 		log_refusal(c, x);
 	return ok;
 }
@@ -446,7 +448,7 @@ static enum MHD_Result answer_and_drain(struct connection *c, struct exchange *x
 {
 	const char *reason = MHD_get_reason_phrase_for((unsigned)x->reply.status);
 	struct wasd_buf text = {0};
-	exchange_count(x);
+	exchange_account(x);
 	bool sent = exchange_text(x, reason ? reason : "Refused", &text) &&
 	            send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)text.len;
 	wasd_buf_done(&text);

@@ -2,7 +2,6 @@
 
 #include "disk.h"
 #include "http/assets.h"
-#include "log.h"
 #include "metrics.h"
 
 #include <stdatomic.h>
@@ -28,6 +27,7 @@ struct exchange *exchange_create(struct exchange_env *env, const char *raw_uri)
 	pthread_mutex_init(&x->lock, NULL);
 	api_response_init(&x->resp);
 	wasd_ulid("req_", x->request_id);
+	x->cause = log_cause_of(x->request_id, "");
 	x->q.request_id = x->request_id;
 	x->q.method = x->q.path = x->q.traceparent = "";
 	x->q.actor = x->actor;
@@ -405,6 +405,7 @@ static bool head_refused(struct exchange *x, const char *method, const char *ver
 	const char *tp = api_header(&x->q, "traceparent");
 	if (tp && traceparent_ok(tp))
 		x->q.traceparent = tp;
+	x->cause = log_cause_of(x->request_id, x->q.traceparent);
 	if (!uri_parse(&x->arena, x->raw_uri, &path, &query, &x->q.n_query, &why))
 		return *why ? refuse(x, true, "bad_request", "%s", why) : refuse(x, true, "no_memory", "out of memory");
 	x->q.path = path;
@@ -591,7 +592,9 @@ static void run_answered(struct pool_job *job)
 	struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
 	struct api_ask *ask = x->resp.ask;
 	x->resp.ask = NULL;
+	log_begin(&x->cause);
 	ask->finish(x->env->app.ctx, &x->q, &x->resp, ask);
+	log_begin(NULL);
 	finish(x);
 }
 
@@ -638,7 +641,9 @@ static void run_handler(struct exchange *x)
 		return;
 	}
 	x->since_seq = hub_seq(x->env->hub);
+	log_begin(&x->cause);
 	enum api_result result = x->env->app.handle(x->env->app.ctx, x->route, &x->q, &x->resp);
+	log_begin(NULL);
 	if (result == API_ASK) {
 		ask(x);
 		return;
@@ -787,10 +792,10 @@ static void stream_wake(void *ctx)
 	x->env->resume(x);
 }
 
-/* ---- counting ---------------------------------------------------------------------------------------------- */
+/* ---- accounting -------------------------------------------------------------------------------------------- */
 
 /* Requests for no route share one label: paths and methods that clients make up must not make series. */
-void exchange_count(const struct exchange *x)
+static void count(const struct exchange *x, int64_t us)
 {
 	static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 	const struct api_ctx *ctx = x->env->app.ctx;
@@ -800,8 +805,24 @@ void exchange_count(const struct exchange *x)
 		if (!strcmp(x->q.method, methods[i]))
 			method = methods[i];
 	snprintf(code, sizeof code, "%d", x->reply.status);
-	metric_observe(ctx ? ctx->metrics : NULL, METRIC_HTTP_DURATION, (double)(wasd_mono_us() - x->q.first_us) / 1e6,
+	metric_observe(ctx ? ctx->metrics : NULL, METRIC_HTTP_DURATION, (double)us / 1e6,
 	               LABELS(x->route ? x->route->pattern : route, method, code));
+}
+
+void exchange_account(const struct exchange *x)
+{
+	int64_t us = wasd_mono_us() - x->q.first_us;
+	int dropped = 0;
+	count(x, us);
+	log_begin(&x->cause);
+	if (x->reply.status < 500)
+		log_line(LOG_DEBUG, "request", "actor=%s method=%s uri=%s status=%d us=%lld", x->actor,
+		         x->head ? "HEAD" : LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->reply.status, (long long)us);
+	else if (log_allow(&x->env->failed_rate, 10, &dropped))
+		log_line(LOG_WARN, "request failed", "actor=%s method=%s uri=%s status=%d us=%lld why=%s more=%d", x->actor,
+		         x->head ? "HEAD" : LOG_Q(x->q.method), LOG_Q(x->raw_uri), x->reply.status, (long long)us,
+		         LOG_Q(x->resp.problem), dropped);
+	log_begin(NULL);
 }
 
 /* ---- ending an exchange early ------------------------------------------------------------------------------ */

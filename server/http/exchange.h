@@ -12,6 +12,7 @@
 #include "api.h"
 #include "http/events.h"
 #include "http/parse.h"
+#include "log.h"
 #include "pool.h"
 #include "http/upload.h"
 
@@ -42,6 +43,7 @@ struct exchange_env {
 	void (*resume)(struct exchange *x); /* called once after each exchange_paused, with x->lock held */
 	void (*park)(struct exchange *x);   /* suspends a stream's connection; called inside its content callback */
 	_Atomic bool stopping;
+	struct log_rate failed_rate;
 };
 
 enum exchange_phase { X_HEAD, X_BODY, X_SINK, X_WORK, X_READY };
@@ -75,6 +77,7 @@ struct exchange {
 	bool asset; /* a file of the dashboard or the reference */
 	struct framing framing;
 	char request_id[40];
+	struct log_cause cause;
 	char actor[80];
 	bool head, uploads_taken;
 	bool framed; /* the end of the body is known */
@@ -109,8 +112,8 @@ enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n);
 enum exchange_next exchange_end(struct exchange *x);
 void exchange_paused(struct exchange *x);
 
-/* Counts the request, whose reply is about to be sent. */
-void exchange_count(const struct exchange *x);
+/* Counts and logs the request, whose reply is about to be sent. */
+void exchange_account(const struct exchange *x);
 
 /* The client has closed the connection or the daemon is stopping: ends a wait at once, but not a running handler. */
 void exchange_peer_gone(struct exchange *x);

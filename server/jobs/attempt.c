@@ -45,7 +45,7 @@ static void load_checkpoint(struct pool_job *job)
 	enum wasd_status s = storage_ckpt_memfd(db, *id, &a->load_fd, &a->load_bytes, a->load_sha, &a->load_err);
 	while (s == WASD_ECORRUPT && a->resume) {
 		struct storage_ckpt c = {0};
-		log_line(LOG_ERROR, "checkpoint damaged", "job=%s checkpoint=%s", a->id, a->resume);
+		log_about(a->id, LOG_ERROR, "checkpoint damaged", "job=%s checkpoint=%s", a->id, a->resume);
 		s = storage_ckpt_pick(db, a->id, "latest", &c, &a->load_err);
 		if (s == WASD_OK && !strcmp(c.id, a->resume))
 			s = WASD_EINTERNAL; /* storage would return the same checkpoint forever */
@@ -107,8 +107,8 @@ void attempt_maybe_start(struct attempt *a)
 	             a->resume ? a->resume :
 	             a->init   ? a->init :
 	                         "");
-	log_line(LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", a->id, (long long)a->number, pid,
-	         a->resume ? a->resume : "-");
+	log_about(a->id, LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", a->id, (long long)a->number, pid,
+	          a->resume ? a->resume : "-");
 }
 
 static void attempt_free(struct attempt *a)
@@ -341,10 +341,11 @@ static bool close_rows(struct attempt *a)
 	struct wasd_err err = {0};
 	enum wasd_status s = ready ? storage_attempt_end(a->jobs->cfg.db, a->id, a->number, &x, &m, &err) :
 	                             wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
-	log_line(s == WASD_OK ? LOG_INFO : LOG_ERROR, s == WASD_OK ? "job attempt over" : "job attempt could not be closed",
-	         "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", a->id, (long long)a->number, m.to,
-	         m.reason ? m.reason : "-", LOG_Q(x.exit_reason),
-	         s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
+	log_about(a->id, s == WASD_OK ? LOG_INFO : LOG_ERROR,
+	          s == WASD_OK ? "job attempt over" : "job attempt could not be closed",
+	          "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", a->id, (long long)a->number, m.to,
+	          m.reason ? m.reason : "-", LOG_Q(x.exit_reason),
+	          s == WASD_OK ? "" : "error=", s == WASD_OK ? "" : LOG_Q(err.msg));
 	if (s == WASD_OK && wanted.n && a->jobs->cfg.profiles_changed)
 		a->jobs->cfg.profiles_changed(a->jobs->cfg.ctx);
 	wanted_done(&wanted);

@@ -312,7 +312,7 @@ static void store_over(void *ctx)
 		acknowledge(a, a->ckpt_seq);
 	} else {
 		attempt_note(a, "error", "cannot store a checkpoint: %s", a->store_err.msg);
-		log_line(LOG_WARN, "cannot store a checkpoint", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));
+		log_about(a->id, LOG_WARN, "cannot store a checkpoint", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));
 		refused(a, "a checkpoint", &a->store_err);
 	}
 	attempt_maybe_finish(a);
@@ -388,7 +388,7 @@ static enum wasd_status on_warning(void *self, struct wasd_frame *m, struct wasd
 		return missing(err, m->type, "code and message");
 	struct wasd_err e = {0};
 	if (storage_warning_put(a->jobs->cfg.db, a->id, a->number, code, number_of(m, "epoch"), message, &e) != WASD_OK)
-		log_line(LOG_WARN, "cannot store a warning", "job=%s code=%s why=%s", a->id, code, LOG_Q(e.msg));
+		log_about(a->id, LOG_WARN, "cannot store a warning", "job=%s code=%s why=%s", a->id, code, LOG_Q(e.msg));
 	return WASD_OK;
 }
 

@@ -88,10 +88,10 @@ static void make_invalid(struct upload *u, const char *code, const char *file, c
 	struct wasd_err err;
 	unlink(u->path);
 	if (!text || storage_dataset_invalid(u->g->cfg.db, u->id, text, &err) != WASD_OK)
-		log_line(LOG_ERROR, "cannot mark the dataset invalid", "dataset=%s version=%lld", u->name,
-		         (long long)u->version);
-	log_line(LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version,
-	         LOG_Q(message));
+		log_about(u->id, LOG_ERROR, "cannot mark the dataset invalid", "dataset=%s version=%lld", u->name,
+		          (long long)u->version);
+	log_about(u->id, LOG_INFO, "dataset refused", "dataset=%s version=%lld why=%s", u->name, (long long)u->version,
+	          LOG_Q(message));
 	wasd_free(text);
 }
 
@@ -135,8 +135,8 @@ static enum wasd_status make_ready(struct upload *u, cJSON *made, struct wasd_er
 	s = info ? storage_dataset_ready(u->g->cfg.db, u->id, format, digest, u->relative, info, bytes, err) :
 	           wasd_fail(err, WASD_ENOMEM, "no memory");
 	if (s == WASD_OK)
-		log_line(LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name,
-		         (long long)u->version, LOG_Q(format), (long long)bytes);
+		log_about(u->id, LOG_INFO, "dataset ready", "dataset=%s version=%lld format=%s bytes=%lld", u->name,
+		          (long long)u->version, LOG_Q(format), (long long)bytes);
 	wasd_free(info);
 	return s;
 }
@@ -333,6 +333,7 @@ static enum wasd_status upload_create(struct ingest *g, const char *dataset, int
 	enum wasd_status s = storage_dataset_get(g->cfg.db, dataset, version, &row, err);
 	if (s == WASD_OK) {
 		snprintf(u->id, sizeof u->id, "%s", row.id);
+		log_remember(u->id);
 		u->relative = wasd_asprintf("datasets/%s/%d.wds", dataset, version);
 		u->path = u->relative ? wasd_asprintf("%s/%s", g->data_dir, u->relative) : NULL;
 		char *dir = wasd_asprintf("%s/datasets/%s", g->data_dir, dataset);

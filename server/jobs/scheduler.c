@@ -57,7 +57,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 	if (s != WASD_OK) {
 		struct storage_move m = {.to = "failed", .from = "queued", .reason = "bad_data", .message = err.msg};
 		storage_job_move(j->cfg.db, job->id, &m, NULL);
-		log_line(LOG_WARN, "job failed", "job=%s reason=%s", job->id, LOG_Q(err.msg));
+		log_about(job->id, LOG_WARN, "job failed", "job=%s reason=%s", job->id, LOG_Q(err.msg));
 		return true;
 	}
 	s = attempt_start(j, job, path, &err);
@@ -66,7 +66,7 @@ static bool start_one(struct sched *j, const struct storage_job *job)
 		return true; /* running, or cancelled meanwhile */
 	char why[200];
 	wasd_line(why, sizeof why, "cannot start a worker: %s", err.msg);
-	log_line(LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
+	log_about(job->id, LOG_WARN, "job not started", "job=%s why=%s", job->id, LOG_Q(err.msg));
 	set_blocked(j, why, wasd_mono_us() + 5000000);
 	return false;
 }
@@ -182,6 +182,7 @@ static void do_cancel(void *ctx)
 enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
 {
 	struct cancel_call c = {.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err};
+	log_remember(id);
 	supervisor_call(j->cfg.sup, do_cancel, &c);
 	return c.status;
 }
@@ -322,7 +323,13 @@ void sched_destroy(struct sched *j)
 	wasd_free(j);
 }
 
+static void queued(struct sched *j, const char *job)
+{
+	log_remember(job);
+	sched_poke(j);
+}
+
 struct api_jobs sched_api(struct sched *j)
 {
-	return (struct api_jobs){.self = j, .queued = sched_poke, .cancel = sched_cancel, .live = sched_live};
+	return (struct api_jobs){.self = j, .queued = queued, .cancel = sched_cancel, .live = sched_live};
 }

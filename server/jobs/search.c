@@ -101,9 +101,9 @@ static bool make_failed(struct profiles *g, const char *id, const char *message)
 	struct wasd_err err = {0};
 	enum wasd_status s = storage_profile_fail(g->cfg.db, id, message, &err);
 	if (s == WASD_OK)
-		log_line(LOG_WARN, "profile failed", "profile=%s why=%s", id, LOG_Q(message));
+		log_about(id, LOG_WARN, "profile failed", "profile=%s why=%s", id, LOG_Q(message));
 	else if (s != WASD_ENOTFOUND && s != WASD_ESTATE)
-		log_line(LOG_ERROR, "cannot mark the profile failed", "profile=%s why=%s", id, LOG_Q(err.msg));
+		log_about(id, LOG_ERROR, "cannot mark the profile failed", "profile=%s why=%s", id, LOG_Q(err.msg));
 	return s == WASD_OK || s == WASD_ENOTFOUND || s == WASD_ESTATE;
 }
 
@@ -121,8 +121,8 @@ static bool make_ready(struct search *w)
 		return false;
 	if (s != WASD_OK)
 		return make_failed(g, w->id, err.msg);
-	log_line(LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint, w->name,
-	         w->overlay_bytes);
+	log_about(w->id, LOG_INFO, "profile ready", "profile=%s checkpoint=%s name=%s bytes=%zu", w->id, w->checkpoint,
+	          w->name, w->overlay_bytes);
 	if (g->cfg.changed)
 		g->cfg.changed(g->cfg.ctx, w->checkpoint);
 	return true;
@@ -367,7 +367,8 @@ static void search_next(struct profiles *g)
 		show(g, w->id, 0, 0);
 		w->load_job.run = load;
 		w->load_post = (struct sup_post){.fn = loaded, .ctx = w};
-		log_line(LOG_INFO, "profile search started", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint, w->name);
+		log_about(w->id, LOG_INFO, "profile search started", "profile=%s checkpoint=%s name=%s", w->id, w->checkpoint,
+		          w->name);
 		search_changed(w);
 		task_changes_told(&w->task);
 		pool_submit(g->loader, &w->load_job);
@@ -523,10 +524,16 @@ static cJSON *live(struct profiles *g, const char *job)
 	return o;
 }
 
+static void queued(struct profiles *g, const char *id)
+{
+	log_remember(id);
+	profiles_poke(g);
+}
+
 struct api_profiles profiles_api(struct profiles *g)
 {
 	return (struct api_profiles){.self = g,
-	                             .queued = profiles_poke,
+	                             .queued = queued,
 	                             .gone = profiles_gone,
 	                             .progress = profiles_progress,
 	                             .live = live};

@@ -18,6 +18,8 @@ struct load_job {
 	struct pool_job job;
 	struct serving *s;
 	char name[72]; /* deployment, or checkpoint */
+	void (*run)(struct pool_job *job);
+	struct log_cause cause;
 };
 
 /* ---- a bundle ---------------------------------------------------------------------------------------------- */
@@ -408,12 +410,23 @@ static void run_load(struct pool_job *job)
 }
 
 /* A job for pool_submit; its run function frees it. NULL: no memory. */
+/* The lines of a load belong to the request that has caused it. */
+static void run_one(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	log_begin(&l->cause);
+	l->run(job);
+	log_begin(NULL);
+}
+
 static struct load_job *job_create(struct serving *s, void (*run)(struct pool_job *job), const char *name)
 {
 	struct load_job *l = wasd_calloc(1, sizeof *l);
 	if (!l)
 		return NULL;
-	l->job.run = run;
+	l->job.run = run_one;
+	l->run = run;
+	l->cause = log_cause();
 	l->s = s;
 	snprintf(l->name, sizeof l->name, "%s", name);
 	return l;

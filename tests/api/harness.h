@@ -53,9 +53,9 @@ static struct {
 	struct api_ctx ctx;
 } t;
 
-static void fake_queued(struct sched *self)
+static void fake_queued(struct sched *self, const char *job)
 {
-	(void)self;
+	(void)self, (void)job;
 	t.queued++;
 }
 
@@ -161,9 +161,9 @@ static enum wasd_status fake_export(struct convert *self, const char *checkpoint
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
-static void fake_profile_queued(struct profiles *self)
+static void fake_profile_queued(struct profiles *self, const char *id)
 {
-	(void)self;
+	(void)self, (void)id;
 	t.searches++;
 }
 static void fake_profile_gone(struct profiles *self, const char *checkpoint, const char *id)
