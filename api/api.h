@@ -190,7 +190,12 @@ struct api_ask {
 	int64_t deadline_us;
 	enum wasd_status status; /* status and message of the answer; WASD_EBUSY also when it came too late */
 	struct wasd_err err;
-	const char *outcome;             /* API_REJECTED, API_CANCELLED or API_LATE; NULL: see status */
+	const char *outcome; /* API_REJECTED, API_CANCELLED or API_LATE; NULL: see status */
+	/* A cascade: mode is the cheap one, the answer must be logits. Images whose two likeliest classes are closer than
+	 * threshold are computed again in AOM; the reply then has the mean "macs" and "repeated": [indices]. */
+	bool cascade;
+	double threshold;
+	bool governed;                   /* the traffic policy chose the mode */
 	int64_t queue_us, computed_with; /* time in the queue; number of images in the batch that contained this request */
 	/* Called once, on a worker thread, even if the client has gone. Frees what the handler kept. */
 	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);
@@ -200,6 +205,9 @@ struct api_ask {
 	void *ctx;
 	int64_t came_us;
 	bool alone;
+	void (*over)(struct api_ask *ask); /* called in place of done when the request has ended; NULL: done */
+	void *owner;                       /* of over */
+	bool uncounted;                    /* not in the statistics of requests: the shadow of one */
 };
 
 /* A file to send: the receiver closes fd. */
@@ -338,6 +346,12 @@ struct api_serving {
 	/* Counters of a deployment in Triton's form, plus "requests", "failed", "in_flight", "waiting" (in the queue);
 	 * NULL: no memory. */
 	cJSON *(*stats)(struct serving *self, const char *name);
+	/* What was answered in at least the last `seconds`, by mode (window_json), and the shadow's agreement: {"window",
+	 * "shadow"}; NULL: not live, or no memory. */
+	cJSON *(*window)(struct serving *self, const char *name, int64_t seconds);
+	/* An image on which the shadow differed. *type: its Content-Type; pixels as float32 have the type
+	 * application/octet-stream. False: it is gone. */
+	bool (*example)(struct serving *self, const char *name, int64_t id, struct wasd_buf *out, const char **type);
 	void (*begin)(struct serving *self, const char *name, int64_t generation); /* requests in flight per generation */
 	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
 	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],"not_loaded":[names],...}; not_loaded: deployments

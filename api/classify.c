@@ -288,6 +288,8 @@ static void answer(const struct api_request *q, struct api_response *r, struct i
 	api_add_take(j, "timing_us", timing);
 	api_add_int(j, "batch", s->ask.computed_with);
 	api_add_int(j, "macs", macs);
+	if (s->cascade)
+		api_add_take(j, "repeated", cJSON_DetachItemFromObjectCaseSensitive(call->reply, "repeated"));
 	api_send_json(r, 200, j);
 	api_inference_headers(r, s);
 }
@@ -382,7 +384,7 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		struct inference *s = &k->s;
 		s->parts = (const char(*)[64])k->im.names;
 		s->n_parts = *k->im.names[0] ? k->im.n : 0;
-		k->w.from_logits = k->w.logits || !fits_a_frame(s, k->im.n, k->w.k);
+		k->w.from_logits = s->cascade || k->w.logits || !fits_a_frame(s, k->im.n, k->w.k);
 		s->ask.images = (int64_t)k->im.n;
 		s->ask.call = (struct api_call){.json = question(k->w.from_logits ? "logits" : "classify", &k->im),
 		                                .bin = k->im.bytes.data,

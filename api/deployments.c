@@ -137,13 +137,17 @@ enum api_result api_deployments_list(struct api_ctx *c, const struct api_request
 enum api_result api_deployments_stats(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
-	int64_t last = 0;
-	if (!api_deployment_find(c, q, r, &d))
+	int64_t last = 0, seconds = 300;
+	if (!api_query_span(q, r, "window", 3600, &seconds) || !api_deployment_find(c, q, r, &d))
 		return API_DONE;
 	cJSON *j = c->serving.stats(c->serving.self, d.name);
 	wasd_json_i64(j, "last_inference", &last);
 	cJSON_DeleteItemFromObjectCaseSensitive(j, "last_inference");
 	api_add_time(j, "last_inference_at", last);
+	cJSON *recent = c->serving.window(c->serving.self, d.name, seconds);
+	api_add_take(j, "window", cJSON_DetachItemFromObjectCaseSensitive(recent, "window"));
+	api_add_take(j, "shadow", cJSON_DetachItemFromObjectCaseSensitive(recent, "shadow"));
+	cJSON_Delete(recent);
 	api_send_json(r, 200, j);
 	r->etag_auto = false;
 	storage_deployment_done(&d);
@@ -293,7 +297,7 @@ static enum api_result switch_mode(struct api_ctx *c, const struct api_request *
 }
 
 static const struct wasd_field mode_fields[] = {
-	{"mode", WASD_STR, .required = true, .form = "mode"},
+	{"mode", WASD_STR, .required = true, .form = "live mode"},
 	{"reason", WASD_STR, "\"\"", .min = 0, .max = 500},
 	{0},
 };

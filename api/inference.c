@@ -35,6 +35,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 	s->governed = !first;
 	snprintf(s->computes, sizeof s->computes, "%s", first ? first->value : pick->mode);
 	snprintf(s->mode, sizeof s->mode, "%s", first || !pick->cascade ? s->computes : WASD_MODE_CASCADE);
+	s->cascade = !first && pick->cascade;
 	s->asked = first ? first->where : "mode";
 	return true;
 }
@@ -181,6 +182,9 @@ enum api_result api_inference_ask(struct api_response *r, struct inference *s,
 	call->who = s->name;
 	s->ask.bundle = s->live.bundle;
 	s->ask.mode = s->computes;
+	s->ask.governed = s->governed;
+	s->ask.cascade = s->cascade;
+	s->ask.threshold = s->live.pick.threshold;
 	s->ask.deadline_us = s->deadline_us;
 	s->ask.finish = finish;
 	r->ask = &s->ask;

@@ -51,6 +51,8 @@ bool api_query_choice(const struct api_request *q, struct api_response *r, const
 bool api_query_wait(const struct api_request *q, struct api_response *r,
                     int64_t *wait_us); /* "30s", "500ms", "1m"; at most 120 s */
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms);
+/* A time of 1s to most_s in whole seconds, as "30s" or "5m"; *s stays as it is without the parameter. */
+bool api_query_span(const struct api_request *q, struct api_response *r, const char *name, int64_t most_s, int64_t *s);
 bool api_query_page(const struct api_request *q, struct api_response *r, struct storage_page *page);
 /* Handles the status of reading that page. False: the answer is in r; WASD_EINVAL means a bad cursor. */
 bool api_page_ok(const struct api_request *q, struct api_response *r, enum wasd_status st, const struct wasd_err *err);
@@ -204,6 +206,7 @@ struct inference {
 	struct api_live live;
 	char mode[WASD_MODE_LEN];     /* of this request, as the answer says it: the override, or the deployment's choice */
 	char computes[WASD_MODE_LEN]; /* the bundle's mode that computes it; of a cascade, the cheap one */
+	bool cascade;                 /* the answer must be logits; the reply then says which images were repeated */
 	bool governed;                /* the request names no mode */
 	const char *asked;            /* where the request names the mode */
 	cJSON *info;
@@ -322,7 +325,8 @@ api_handler api_modes_list, api_profiles_create, api_profiles_list, api_profiles
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
 	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_mode_get, api_mode_put,
-	api_mode_rollback, api_deployments_classify, api_traffic_get, api_traffic_put;
+	api_mode_rollback, api_deployments_classify;
+api_handler api_traffic_get, api_traffic_put, api_traffic_example;
 api_handler api_models_create, api_models_list, api_models_get, api_models_patch, api_models_delete,
 	api_versions_create, api_versions_list, api_versions_get, api_versions_delete, api_aliases_get, api_aliases_put,
 	api_aliases_delete, api_aliases_history;

@@ -135,24 +135,45 @@ bool api_query_choice(const struct api_request *q, struct api_response *r, const
 
 #define WAIT_MAX_US (120 * 1000000LL)
 
-bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us)
+/* A whole number with a unit; seconds without one. False: it is none. */
+static bool parse_span(const char *s, int64_t *us)
 {
 	static const struct {
 		const char *name;
 		int64_t us;
-	} units[] = {{"ms", 1000}, {"s", 1000000}, {"m", 60000000}, {"", 1000000}};
-	const char *s = api_query(q, "wait");
-	*wait_us = 0;
-	if (!s)
-		return true;
+	} units[] = {{"ms", 1000}, {"s", 1000000}, {"m", 60000000}, {"h", 3600000000}, {"", 1000000}};
 	size_t n = strspn(s, "0123456789");
-	for (size_t i = 0; n > 0 && n <= 6 && i < API_LEN(units); i++) {
-		int64_t us = strtoll(s, NULL, 10) * units[i].us;
-		if (strcmp(s + n, units[i].name) || us > WAIT_MAX_US)
-			continue;
-		*wait_us = us;
+	for (size_t i = 0; n > 0 && n <= 6 && i < API_LEN(units); i++)
+		if (!strcmp(s + n, units[i].name)) {
+			*us = strtoll(s, NULL, 10) * units[i].us;
+			return true;
+		}
+	return false;
+}
+
+bool api_query_span(const struct api_request *q, struct api_response *r, const char *name, int64_t most_s, int64_t *s)
+{
+	const char *text = api_query(q, name);
+	int64_t us;
+	if (!text)
+		return true;
+	if (parse_span(text, &us) && us >= 1000000 && us <= most_s * 1000000) {
+		*s = us / 1000000;
 		return true;
 	}
+	api_send_problem(q, r, "bad_parameter", name,
+	                 "query parameter %s must be a time such as 30s or 5m, from 1s to %llds, not \"%.60s\"", name,
+	                 (long long)most_s, text);
+	return false;
+}
+
+bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t *wait_us)
+{
+	const char *s = api_query(q, "wait");
+	*wait_us = 0;
+	if (!s || (parse_span(s, wait_us) && *wait_us <= WAIT_MAX_US))
+		return true;
+	*wait_us = 0;
 	api_send_problem(q, r, "bad_parameter", "wait",
 	                 "query parameter wait must be a time such as 30s or 500ms, at most 120s, not \"%.60s\"", s);
 	return false;

@@ -1,6 +1,7 @@
 /* api/traffic.c - the traffic policy of a deployment: which modes answer the requests that name none. */
 #include "internal.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the body ---- */
@@ -73,12 +74,31 @@ cJSON *api_split_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return NULL;
 }
 
+static const struct wasd_field shadow_fields[] = {
+	{"mode", WASD_STR, .required = true, .form = "mode"},
+	{"percent", WASD_NUM, "10", 0, 100, .above_min = true},
+	{"examples", WASD_INT, "0", .min = 0, .max = 16},
+	{0},
+};
+static const struct wasd_field auto_fields[] = {
+	{"cheap", WASD_STR, "\"" WASD_MODE_DOM "\"", .form = "mode"},
+	{"target_p99_us", WASD_INT, "50000", .min = 100, .max = 60e6},
+	{"window_ms", WASD_INT, "2000", .min = 100, .max = 60000},
+	{"hold_ms", WASD_INT, "5000", .min = 100, .max = 600000},
+	{0},
+};
+static const struct wasd_field cascade_fields[] = {
+	{"cheap", WASD_STR, "\"" WASD_MODE_DOM "\"", .form = "mode"},
+	{"threshold", WASD_NUM, "null", 0, 1, .null_ok = true},
+	{"keep", WASD_REFUSED, .summary = "thresholds are not searched yet; give one"},
+	{0},
+};
 static const struct wasd_field traffic_fields[] = {
 	{"split", WASD_OBJECT, "null", .null_ok = true, .form = "split"},
 	{"sticky_header", WASD_STR, "null", .max = 64, .null_ok = true, .form = "header name"},
-	{"shadow", WASD_REFUSED, .summary = "not offered"},
-	{"auto", WASD_REFUSED, .summary = "not offered"},
-	{"cascade", WASD_REFUSED, .summary = "not offered"},
+	{"shadow", WASD_OBJECT, "null", .null_ok = true, .sub = shadow_fields},
+	{"auto", WASD_OBJECT, "null", .null_ok = true, .sub = auto_fields},
+	{"cascade", WASD_OBJECT, "null", .null_ok = true, .sub = cascade_fields},
 	{0},
 };
 
@@ -301,6 +321,22 @@ enum api_result api_traffic_put(struct api_ctx *c, const struct api_request *q, 
 
 /* ---- the switch to auto and cascade ---- */
 
+/* The daemon knows whether a threshold was given or found for this checkpoint. */
+static bool threshold_ok(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                         const struct storage_deployment *d)
+{
+	cJSON *now = c->serving.traffic_now(c->serving.self, d->name);
+	bool known = !now || cJSON_IsNumber(wasd_json_get(now, "threshold"));
+	cJSON_Delete(now);
+	if (!known)
+		api_send_problem(
+			q, r, "conflict", "/mode",
+			"/mode: the cascade of deployment %s has no threshold yet: PUT /v1/deployments/%s/traffic with "
+			"{\"cascade\":{\"threshold\":X}} first",
+			d->name, d->name);
+	return known;
+}
+
 bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                            const struct storage_deployment *d, const char *mode)
 {
@@ -317,8 +353,32 @@ bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struc
 		                 d->name);
 	} else {
 		wasd_json_str(wasd_json_get(traffic, mode), "cheap", &cheap);
-		ok = cheap_ok(c, q, r, d, cheap, "/mode");
+		ok = cheap_ok(c, q, r, d, cheap, "/mode") && (strcmp(mode, WASD_MODE_CASCADE) || threshold_ok(c, q, r, d));
 	}
 	cJSON_Delete(options);
 	return ok;
+}
+
+/* ---- examples of the shadow ---- */
+
+enum api_result api_traffic_example(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	char id[128];
+	const char *type = NULL;
+	if (!api_deployment_find(c, q, r, &d))
+		return API_DONE;
+	api_param(q, "i", id);
+	bool number = *id && strlen(id) <= 15 && strspn(id, "0123456789") == strlen(id);
+	if (number && c->serving.example(c->serving.self, d.name, strtoll(id, NULL, 10), &r->body, &type)) {
+		r->status = 200;
+		r->content_type = type;
+		api_set_header(r, "Cache-Control", "no-store");
+	} else {
+		api_send_problem(q, r, "not_found", NULL,
+		                 "deployment %s keeps no example %.40s; GET /v1/deployments/%s/stats lists those that it keeps",
+		                 d.name, id, d.name);
+	}
+	storage_deployment_done(&d);
+	return API_DONE;
 }

@@ -222,6 +222,20 @@ static cJSON *output_json(const struct output *o, const struct rows *rows, struc
 	return t;
 }
 
+/* The images that a cascade repeated: their number, and their positions as text, since a parameter is no list. */
+static void add_repeated(cJSON *p, const struct inference *s)
+{
+	const cJSON *v, *list = wasd_json_get(s->ask.call.reply, "repeated");
+	struct wasd_buf text = {0};
+	cJSON_ArrayForEach(v, list)
+		wasd_buf_printf(&text, "%s%.0f", text.len ? "," : "", v->valuedouble);
+	api_add_int(p, "was_repeated", cJSON_GetArraySize(list));
+	api_add_str(p, "was_repeated_images", text.data ? text.data : "");
+	if (text.failed)
+		api_poison(p);
+	wasd_buf_done(&text);
+}
+
 static cJSON *answer_json(const struct api_request *q, const struct inference *s, const struct infer_request *in)
 {
 	cJSON *j = cJSON_CreateObject(), *p = cJSON_CreateObject();
@@ -240,6 +254,8 @@ static cJSON *answer_json(const struct api_request *q, const struct inference *s
 	api_add_int(p, "was_decode_us", t.decode);
 	api_add_int(p, "was_queue_us", t.queue);
 	api_add_int(p, "was_compute_us", t.compute);
+	if (s->cascade)
+		add_repeated(p, s);
 	api_add_take(j, "parameters", p);
 	return j;
 }

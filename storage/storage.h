@@ -665,6 +665,11 @@ enum wasd_status storage_deployment_options(struct storage *s, const struct stor
 enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor,
                                            struct wasd_err *err);
 
+/* The mode auto has switched the mode in force, for a reason: audit row and event deployment.mode (with "effective") in
+ * one transaction. The row of the deployment does not change. */
+enum wasd_status storage_deployment_turned(struct storage *s, const char *name, const char *from, const char *to,
+                                           const char *reason, struct wasd_err *err);
+
 /* ---- registry: models, versions, aliases ----------------------------------------------------------------------- */
 
 struct storage_names {

@@ -109,3 +109,46 @@ enum wasd_status storage_deployment_traffic(struct storage *s, const struct stor
 		*out = row;
 	return st;
 }
+
+/* ---- a switch of auto ---- */
+
+struct turned_args {
+	const char *name, *from, *to, *reason;
+};
+
+static enum wasd_status turned_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const struct turned_args *a = ctx;
+	struct storage_deployment d = {0};
+	char object[100], audit[32];
+	enum wasd_status st = deployment_row(tx_conn(s), a->name, &d, err);
+	if (st)
+		return st;
+	sqlite3_snprintf(sizeof object, object, "deployment/%s", a->name);
+	cJSON *was = make_object("ssis", "name", a->name, "mode", d.mode, "generation", d.generation, "effective", a->from),
+		  *is = make_object("ssis", "name", a->name, "mode", d.mode, "generation", d.generation, "effective", a->to);
+	char *before = wasd_json_print(was), *after = wasd_json_print(is);
+	st = before && after ?
+	         audit_put(s, &(struct audit_in){"auto", "deployment.effective", object, before, after, a->reason}, audit,
+	                   err) :
+	         wasd_fail(err, WASD_ENOMEM, "no memory");
+	if (!st)
+		st = event_put(s, "deployments", "deployment.mode", a->name,
+		               make_object("sssissss", "name", a->name, "state", d.state, "mode", d.mode, "generation",
+		                           d.generation, "effective", a->to, "previous", a->from, "reason", a->reason,
+		                           "audit_id", audit),
+		               err);
+	cJSON_Delete(was);
+	cJSON_Delete(is);
+	wasd_free(before);
+	wasd_free(after);
+	storage_deployment_done(&d);
+	return st;
+}
+
+enum wasd_status storage_deployment_turned(struct storage *s, const char *name, const char *from, const char *to,
+                                           const char *reason, struct wasd_err *err)
+{
+	struct turned_args a = {name, from, to, reason};
+	return write_op(s, turned_tx, &a, err);
+}

@@ -1,6 +1,9 @@
 /* choice.c - the mode of a request that names none: the deployment's traffic policy applied to its loaded bundle. */
 #include "serving/internal.h"
 
+#include "log.h"
+#include "metrics.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -43,6 +46,10 @@ void serving_follow_policy(struct deployment *d, const struct storage_deployment
 	traffic_policy_of(row->options, row->checkpoint, &now);
 	if (memcmp(&now.brownout, &d->traffic.policy.brownout, sizeof now.brownout))
 		d->traffic.load = (struct traffic_load){0};
+	if (now.shadow.examples != d->traffic.policy.shadow.examples)
+		shadow_forget(&d->traffic.shadow);
+	if (strcmp(now.shadow.mode, d->traffic.shadow.mode))
+		shadow_begin(&d->traffic.shadow, "", "", 0);
 	d->traffic.policy = now;
 	d->traffic.turns = (struct traffic_turns){{0}};
 }
@@ -61,6 +68,12 @@ enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_i
 	}
 	pthread_mutex_unlock(&s->switching);
 	return st;
+}
+
+void serving_traffic_done(struct deployment *d)
+{
+	shadow_done(&d->traffic.shadow);
+	window_done(&d->traffic.window);
 }
 
 static void add_auto(cJSON *o, const struct deployment *d)
@@ -87,9 +100,76 @@ cJSON *serve_traffic_now(struct serving *s, const char *name)
 		cJSON_AddStringToObject(o, "mode", live.pick.mode);
 		if (!strcmp(d->mode, WASD_MODE_AUTO))
 			add_auto(o, d);
-		if (live.pick.cascade)
-			cJSON_AddNumberToObject(o, "threshold", live.pick.threshold);
+		if (d->traffic.policy.cascade.threshold >= 0)
+			cJSON_AddNumberToObject(o, "threshold", d->traffic.policy.cascade.threshold);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return o;
+}
+
+/* ---- auto ----------------------------------------------------------------------------------------------------------
+ */
+
+void serving_add_degraded(const struct deployment *d, cJSON *o)
+{
+	char when[WASD_RFC3339_LEN];
+	if (strcmp(d->mode, WASD_MODE_AUTO) || !d->traffic.load.cheap)
+		return;
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "conditions");
+	if (!list)
+		list = cJSON_AddArrayToObject(o, "conditions");
+	cJSON *one = cJSON_CreateObject();
+	wasd_rfc3339(d->traffic.why_ms, when);
+	cJSON_AddStringToObject(one, "type", "Degraded");
+	cJSON_AddStringToObject(one, "mode", d->traffic.policy.brownout.cheap);
+	cJSON_AddStringToObject(one, "reason", d->traffic.why);
+	cJSON_AddStringToObject(one, "since", when);
+	cJSON_AddItemToArray(list, one);
+}
+
+/* A switch of auto, to be written down. */
+struct turn {
+	char name[72], from[WASD_MODE_LEN], to[WASD_MODE_LEN], why[200];
+};
+
+/* Lets the first deployment after *at decide. False: there is none. *turned: it has switched. */
+static bool decide_next(struct serving *s, char at[72], bool *turned, struct turn *out)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = *at ? serving_find(s, at) : NULL;
+	d = d ? d->next : *at ? NULL : s->deployments;
+	while (d && (!d->wanted || strcmp(d->mode, WASD_MODE_AUTO)))
+		d = d->next;
+	if (d) {
+		const char *cheap = d->traffic.policy.brownout.cheap;
+		snprintf(at, 72, "%s", d->name);
+		*turned = traffic_decide(&d->traffic.policy.brownout, &d->traffic.load, wasd_mono_us(), out->why);
+		if (*turned) {
+			bool down = d->traffic.load.cheap;
+			snprintf(out->name, sizeof out->name, "%s", d->name);
+			snprintf(out->from, sizeof out->from, "%s", down ? WASD_MODE_AOM : cheap);
+			snprintf(out->to, sizeof out->to, "%s", down ? cheap : WASD_MODE_AOM);
+			snprintf(d->traffic.why, sizeof d->traffic.why, "%s", out->why);
+			d->traffic.why_ms = wasd_now_ms();
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	return d != NULL;
+}
+
+void serving_balance(struct serving *s)
+{
+	char at[72] = "";
+	bool turned = false;
+	struct turn t;
+	struct wasd_err err = {0};
+	while (decide_next(s, at, &turned, &t)) {
+		if (!turned)
+			continue;
+		log_line(LOG_WARN, "deployment switched by auto", "deployment=%s from=%s to=%s why=%s", t.name, t.from, t.to,
+		         LOG_Q(t.why));
+		metric_add(s->cfg.metrics, METRIC_MODE_SWITCHES, 1, LABELS(t.name, t.to));
+		if (storage_deployment_turned(s->cfg.db, t.name, t.from, t.to, t.why, &err) != WASD_OK)
+			log_line(LOG_ERROR, "cannot write down a switch of auto", "deployment=%s why=%s", t.name, LOG_Q(err.msg));
+	}
 }

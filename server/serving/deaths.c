@@ -188,6 +188,7 @@ void serving_tick(void *ctx)
 		return;
 	if (at && now >= at)
 		start_again(s, now);
+	serving_balance(s);
 	while (take_back(s, now, name)) {
 		snprintf(object, sizeof object, "deployment/%s", name);
 		log_line(LOG_INFO, "deployment resumed", "deployment=%s", name);

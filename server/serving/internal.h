@@ -7,7 +7,9 @@
 #include "serving/options.h"
 #include "serving/queue.h"
 #include "serving/serving.h"
+#include "serving/shadow.h"
 #include "serving/traffic.h"
+#include "serving/window.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,6 +35,11 @@ struct deployment {
 		struct traffic_policy policy;
 		struct traffic_turns turns;
 		struct traffic_load load;
+		struct shadow shadow;
+		double shadow_owed;
+		struct window window;
+		char why[200]; /* the last switch of auto */
+		int64_t why_ms;
 	} traffic;
 	char bundle[48]; /* "" until the first load is complete */
 	bool wanted;     /* false: deleted; only requests in flight are left */
@@ -62,6 +69,7 @@ struct serving {
 	int64_t death_us;
 	_Atomic int64_t up_at_us; /* time of the next restart of the process; 0: none is scheduled */
 	_Atomic int restarts;
+	bool mirroring;   /* a shadow is computed; lock held */
 	char loading[72]; /* loading thread only: the deployment being loaded */
 };
 
@@ -84,6 +92,12 @@ const char *serving_base_mode(const struct deployment *d);
 void serving_pick(struct serving *s, struct deployment *d, const struct api_request *q, struct api_live *out);
 /* Lock held. Follows the policy of the row, whose mode, generation and checkpoint are those of d. */
 void serving_follow_policy(struct deployment *d, const struct storage_deployment *row);
+
+void serving_traffic_done(struct deployment *d); /* frees what it keeps */
+/* Lock held. Adds the condition Degraded to the deployment's object o while auto has left AOM. */
+void serving_add_degraded(const struct deployment *d, cJSON *o);
+/* [S] Lets auto decide, for every deployment. */
+void serving_balance(struct serving *s);
 
 /* ---- deaths.c ---- */
 

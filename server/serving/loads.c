@@ -522,6 +522,7 @@ static void run_unload(struct pool_job *job)
 	for (struct deployment **at = &s->deployments; d && !d->wanted && *at; at = &(*at)->next)
 		if (*at == d) {
 			*at = d->next;
+			serving_traffic_done(d);
 			wasd_free(d);
 			queue_drop_stats(s->queue, l->name);
 			metrics_drop_deployment(s->cfg.metrics, l->name);

@@ -27,6 +27,7 @@ struct batch {
 	int n;
 	int64_t total, deadline_us; /* the latest deadline of its members */
 	char who[72], mode[WASD_MODE_LEN];
+	bool uncounted;
 };
 
 /* Statistics of one deployment; times in microseconds. */
@@ -105,7 +106,7 @@ static struct tally *tally_of(struct queue *q, const char *name)
 static void finish(struct queue *q, struct api_ask *a, enum wasd_status status, struct api_ask **over)
 {
 	int64_t now = wasd_mono_us();
-	struct tally *t = tally_of(q, a->call.who ? a->call.who : "");
+	struct tally *t = a->uncounted ? NULL : tally_of(q, a->call.who ? a->call.who : "");
 	a->status = status;
 	if (t && status == WASD_OK) {
 		metric_observe(q->metrics, METRIC_INFER_QUEUE, (double)a->queue_us / 1e6, LABELS(a->call.who, a->mode));
@@ -126,14 +127,22 @@ static void fail(struct queue *q, struct api_ask *a, enum wasd_status status, co
 	finish(q, a, status, over);
 }
 
+void queue_done(struct api_ask *a)
+{
+	cJSON_Delete(a->call.json);
+	a->call.json = NULL;
+	a->done(a->ctx);
+}
+
 static void tell(struct api_ask *over)
 {
 	while (over) {
 		struct api_ask *a = over;
 		over = a->next;
-		cJSON_Delete(a->call.json);
-		a->call.json = NULL;
-		a->done(a->ctx);
+		if (a->over)
+			a->over(a);
+		else
+			queue_done(a);
 	}
 }
 
@@ -182,6 +191,7 @@ static struct batch *gather(struct queue *q)
 		}
 	snprintf(b->who, sizeof b->who, "%s", first->call.who ? first->call.who : "");
 	snprintf(b->mode, sizeof b->mode, "%s", first->mode ? first->mode : "");
+	b->uncounted = first->uncounted;
 	b->queue = q;
 	return b;
 }
@@ -286,7 +296,7 @@ static void deliver(struct queue *q, struct batch *b, enum wasd_status s, struct
                     const struct wasd_err *err, struct api_ask **over)
 {
 	int64_t before = 0;
-	if (s == WASD_OK)
+	if (s == WASD_OK && !b->uncounted)
 		count_batch(q, b, whole->reply);
 	for (int i = b->n - 1; s != WASD_OK && !b->question.lost && b->n > 1 && i >= 0; i--)
 		if (b->member[i]) {
@@ -358,6 +368,23 @@ void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), vo
 	dispatch(q, &over);
 	pthread_mutex_unlock(&q->lock);
 	tell(over);
+}
+
+bool queue_ask_idle(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
+{
+	struct api_ask *over = NULL;
+	ask->done = done;
+	ask->ctx = ctx;
+	ask->came_us = wasd_mono_us();
+	pthread_mutex_lock(&q->lock);
+	bool idle = !q->waiting && !q->asked;
+	if (idle) {
+		append(q, ask);
+		dispatch(q, &over);
+	}
+	pthread_mutex_unlock(&q->lock);
+	tell(over);
+	return idle;
 }
 
 /* Lock held. Ends all waiting and asked requests for which off(a, by) returns true, with that outcome. */

@@ -19,6 +19,10 @@ void queue_destroy(struct queue *q); /* after the process has ended; NULL is fin
 /* Implements ask and forget of struct api_serving. done is called once, without locks, on any thread, possibly on this
  * one before the call returns. After that ask belongs to the caller again. */
 void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
+/* The same for work that must not delay anybody. False: requests wait or are computed, and ask was not taken. */
+bool queue_ask_idle(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
+/* For ask->over: the request belongs to its asker again. */
+void queue_done(struct api_ask *ask);
 /* Ends the request with that ctx and calls its done, unless it has ended already. */
 void queue_forget(struct queue *q, const void *ctx);
 

@@ -147,6 +147,7 @@ cJSON *serve_info(struct serving *s, const char *name)
 			cJSON_AddStringToObject(o, "condition", d->condition);
 		if (d->aside_until_us)
 			serving_add_suspended(d, o);
+		serving_add_degraded(d, o);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return o;
@@ -202,11 +203,6 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 	}
 	pthread_mutex_unlock(&s->switching);
 	return st;
-}
-
-void serve_ask(struct serving *s, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
-{
-	queue_ask(s->queue, ask, done, ctx);
 }
 
 void serve_forget(struct serving *s, const void *ctx)
@@ -363,6 +359,7 @@ void serve_destroy(struct serving *s)
 	pool_destroy(s->loads);
 	for (struct deployment *d = s->deployments, *next; d; d = next) {
 		next = d->next;
+		serving_traffic_done(d);
 		wasd_free(d);
 	}
 	for (struct bundle *b = s->bundles, *next; b; b = next) {
@@ -393,6 +390,8 @@ struct api_serving serve_api(struct serving *s)
 	                            .ask = serve_ask,
 	                            .forget = serve_forget,
 	                            .stats = serve_stats,
+	                            .window = serve_window,
+	                            .example = serve_example,
 	                            .begin = serve_begin,
 	                            .end = serve_end,
 	                            .health = serve_status};

@@ -39,6 +39,8 @@ bool serve_admit(struct serving *s, const char *name, const struct api_request *
 enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_in *in, struct storage_deployment *out,
                                struct wasd_err *err);
 cJSON *serve_traffic_now(struct serving *s, const char *name);
+cJSON *serve_window(struct serving *s, const char *name, int64_t seconds);
+bool serve_example(struct serving *s, const char *name, int64_t id, struct wasd_buf *out, const char **type);
 cJSON *serve_info(struct serving *s, const char *name);
 enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
                             const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,

@@ -375,6 +375,21 @@ static cJSON *fake_stats(struct serving *self, const char *name)
 	return cJSON_Parse("{\"last_inference\":7,\"inference_count\":3,\"execution_count\":2}");
 }
 
+static cJSON *fake_window(struct serving *self, const char *name, int64_t seconds)
+{
+	(void)self, (void)name;
+	char text[80];
+	snprintf(text, sizeof text, "{\"window\":{\"seconds\":%lld,\"modes\":{}},\"shadow\":null}", (long long)seconds);
+	return cJSON_Parse(text);
+}
+
+static bool fake_example(struct serving *self, const char *name, int64_t id, struct wasd_buf *out, const char **type)
+{
+	(void)self, (void)name;
+	*type = "image/png";
+	return id == 1 && wasd_buf_append(out, "\x89PNG", 4);
+}
+
 static void fake_begin(struct serving *self, const char *name, int64_t g)
 {
 	(void)self, (void)name, (void)g;
@@ -506,6 +521,8 @@ __attribute__((unused)) static void setup(void)
 	                .info = fake_info,
 	                .switch_mode = fake_switch,
 	                .stats = fake_stats,
+	                .window = fake_window,
+	                .example = fake_example,
 	                .begin = fake_begin,
 	                .end = fake_end,
 	                .health = fake_serving_health},

@@ -21,6 +21,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v1/datasets/", "name", "data"},
 		{"/v1/datasets/", "v", "1"},
 		{"/v1/deployments/", "d", "live"},
+		{"/v1/deployments/", "i", "1"},
 		{"/v1/models/", "model", "digits"},
 		{"/v1/models/", "n", "1"},
 		{"/v1/models/", "a", "champion"},

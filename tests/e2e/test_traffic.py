@@ -1,15 +1,26 @@
 #!/usr/bin/python3
-"""Modes under traffic: the shares of a split, sticky users, who wins over whom, and what is refused. The numbers that are compared come
-from the same daemon by requests that name their mode."""
+"""Modes under traffic: the shares of a split, sticky users, who wins over whom, the agreement of a shadow, the repetitions of a cascade, auto
+under load, and what is refused. The numbers that are compared come from the same daemon by requests that name their mode."""
+import base64, math, struct, threading
 from collections import Counter
 
-from lib import Daemon, case, check, equal, finish, noise_png
+from lib import Client, Daemon, Events, case, check, equal, finish, noise_png
 
 PNG = {"Content-Type": "image/png"}
 
 
 def classify(d, image, query="", headers=None):
     return d.client.post(f"/v1/deployments/live/classify?k=10&logits=1{query}", image, want=200, headers={**PNG, **(headers or {})})
+
+
+def best(row):
+    return max(range(len(row)), key=lambda i: row[i])
+
+
+def margin(row):
+    """The likeliest class's probability minus the second's."""
+    top = sorted((math.exp(x - max(row)) for x in row), reverse=True)
+    return (top[0] - top[1]) / sum(top)
 
 
 with Daemon() as d:
@@ -88,6 +99,162 @@ with Daemon() as d:
         traffic({}, headers={"If-Match": generation})
         traffic({}, want=412, headers={"If-Match": '"g99"'})
 
+    with case("a shadow agrees as often as the two modes do, in total and per class, and keeps images on which they differ"):
+        many = [noise_png(100 + i) for i in range(40)]
+        rows = {mode: [classify(d, i, f"&mode={mode}").json["results"][0] for i in many] for mode in ("aom", "dom")}
+        names = {t["index"]: t["label"] for t in rows["aom"][0]["top"]}
+        tops = [(best(a["logits"]), best(b["logits"])) for a, b in zip(rows["aom"], rows["dom"])]
+        differ = [i for i, (a, b) in enumerate(tops) if a != b]
+        check(0 < len(differ) < 40, f"{len(differ)} of 40 images differ; the test needs both")
+        traffic({"shadow": {"mode": "dom", "percent": 100, "examples": 3}})
+        stats = lambda: d.client.get("/v1/deployments/live/stats").json
+
+        def settled():
+            while (now := stats()["shadow"])["pending"]:
+                pass
+            return now
+
+        for i, image in enumerate(many):
+            equal(classify(d, image).json["mode"], "aom", "the answer is that of the deployment's mode")
+            settled()
+        classify(d, many[0], "&mode=dom")              # names its mode: not mirrored
+        shadow = settled()
+        equal((shadow["agree"], shadow["disagree"], shadow["dropped"], shadow["failed"]), (40 - len(differ), len(differ), 0, 0), "counts")
+        want = {}
+        for a, b in tops:
+            want.setdefault(names[a], {"agree": 0, "disagree": 0})["agree" if a == b else "disagree"] += 1
+        equal(shadow["classes"], want, "per class")
+        equal([(e["answer"], e["shadow"]) for e in sorted(shadow["examples"], key=lambda e: e["id"])], [tuple(names[c] for c in tops[i]) for i in differ[-3:]], "examples")
+        for e, i in zip(sorted(shadow["examples"], key=lambda e: e["id"]), differ[-3:]):
+            got = d.client.get(f"/v1/deployments/live/shadow/examples/{e['id']}")
+            equal((got.headers["Content-Type"], got.body), ("image/png", many[i]), f"example {e['id']}")
+        text = d.client.get("/metrics").body.decode()
+        for word, n in (("true", 40 - len(differ)), ("false", len(differ))):
+            check(f'wasd_shadow_agreement_total{{deployment="live",agree="{word}"}} {n}\n' in text, f"the metric, agree={word}")
+        d.client.get("/v1/deployments/live/shadow/examples/999", want=404)
+        traffic({"shadow": {"mode": "dom", "percent": 25}})
+        for image in many:
+            classify(d, image)
+            shadow = settled()
+        equal(shadow["agree"] + shadow["disagree"] - 40, 10, "a quarter of 40")
+        equal(shadow["examples"], [], "examples end with the policy that asked for them")
+
+    with case("a shadow of tensors keeps their pixels"):
+        traffic({})
+        traffic({"shadow": {"mode": "dom", "percent": 100, "examples": 1}})
+        post = lambda name, data, n: d.client.post(f"/v2/models/{name}/infer", {"inputs": [{"name": "input", "shape": [n, 3, 32, 32], "datatype": "FP32", "data": data}],
+                                                                                "outputs": [{"name": "logits"}]}, want=200).json
+        for seed in range(60):
+            data = [((i * 7919 + seed * 104729) % 257) / 64 - 2 for i in range(3072)]
+            aom, dom = (post(f"live%40{m}", data, 1)["outputs"][0]["data"] for m in ("aom", "dom"))
+            if best(aom) != best(dom):
+                break
+        else:
+            raise AssertionError("both modes agree on 60 tensors")
+        post("live", data, 1)
+        equal((settled()["disagree"], settled()["agree"]), (1, 0), "counts")
+        got = d.client.get("/v1/deployments/live/shadow/examples/1")
+        equal((got.headers["Content-Type"], got.body), ("application/octet-stream", struct.pack("<3072f", *data)), "the pixels")
+        traffic({})
+
+    with case("a cascade repeats exactly the images below its threshold, and answers with the numbers of the two modes"):
+        mode = lambda m, want=200: d.client.put("/v1/deployments/live/mode", {"mode": m}, want=want)
+        check("threshold" in mode("cascade", 409).json["detail"], "no threshold yet")
+        margins = sorted(margin(row) for row in logits["dom"])
+        threshold = (margins[3] + margins[4]) / 2
+        traffic({"cascade": {"cheap": "dom", "threshold": threshold}})
+        mode("cascade")
+        macs = {m: b["macs"] for m, b in d.client.get("/v1/deployments/live/mode").json["bundles"].items()}
+        low = [i for i, row in enumerate(logits["dom"]) if margin(row) < threshold]
+        equal(len(low), 4, "images below the threshold")
+        for i, image in enumerate(images):
+            r = classify(d, image)
+            a = r.json
+            equal((a["mode"], r.headers["WASD-Mode"], a["repeated"], a["macs"]), ("cascade", "cascade", [0] if i in low else [], macs["dom"] + (macs["aom"] if i in low else 0)), f"image {i}")
+            equal(a["results"][0]["logits"], logits["aom" if i in low else "dom"][i], f"logits of image {i}")
+        together = lambda which, query: d.client.post(f"/v1/deployments/live/classify?logits=1{query}", {"images": [base64.b64encode(images[i]).decode() for i in which]}, want=200).json
+        a = together(range(8), "")
+        dom, aom = together(range(8), "&mode=dom"), together(low, "&mode=aom")
+        equal((a["repeated"], a["macs"]), (low, macs["dom"] + macs["aom"] // 2), "eight images in one request")
+        for i in range(8):
+            want = aom["results"][low.index(i)] if i in low else dom["results"][i]
+            equal((a["results"][i]["logits"], a["results"][i]["top"][0]), (want["logits"], want["top"][0]), f"image {i} of eight")
+        equal([together([0], f"&mode={m}")["mode"] for m in ("aom", "dom")], ["aom", "dom"], "a request that names its mode")
+        rows = [[((i * 7919 + s * 104729) % 257) / 64 - 2 for i in range(3072)] for s in range(4)]
+        alone = [post("live%40dom", row, 1)["outputs"][0]["data"] for row in rows]
+        cut = sorted(map(margin, alone))
+        traffic({"cascade": {"threshold": (cut[1] + cut[2]) / 2}})
+        a = post("live", sum(rows, []), 4)
+        dom = post("live%40dom", sum(rows, []), 4)["outputs"][0]["data"]
+        low = [i for i in range(4) if margin(dom[i * 10:i * 10 + 10]) < (cut[1] + cut[2]) / 2]
+        aom = post("live%40aom", sum((rows[i] for i in low), []), len(low))["outputs"][0]["data"]
+        p = a["parameters"]
+        equal((p["was_mode"], p["was_repeated"], p["was_repeated_images"]), ("cascade", len(low), ",".join(map(str, low))), "under /v2")
+        for i in range(4):
+            k = low.index(i) if i in low else i
+            equal(a["outputs"][0]["data"][i * 10:i * 10 + 10], (aom if i in low else dom)[k * 10:k * 10 + 10], f"tensor {i}")
+        traffic({"cascade": {"threshold": 1}})
+        equal(classify(d, images[0]).json["repeated"], [0], "threshold 1 repeats everything")
+        traffic({"cascade": {"threshold": 0}})
+        equal(classify(d, images[0]).json["repeated"], [], "threshold 0 repeats nothing")
+        equal(traffic({"split": {"aom": 1}}, want=409).json["code"], "conflict", "a split beside a cascade")
+        mode("aom")
+        traffic({})
+
+    with case("auto goes to the cheap mode while requests wait too long, and back to AOM afterwards"):
+        events = Events(d.port, "/v1/events?topics=deployments")
+        traffic({"auto": {"target_p99_us": 100, "window_ms": 200, "hold_ms": 100}})
+        equal(mode("auto").json["mode"], "auto", "the mode")
+        equal(classify(d, images[0]).json["mode"], "aom", "without load")
+        stop = threading.Event()
+        body = {"images": [base64.b64encode(images[i % 8]).decode() for i in range(16)]}
+
+        def load():
+            c = Client(d.port)
+            while not stop.is_set():
+                c.post("/v1/deployments/live/classify", body, want=200)
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for t in threads:
+            t.start()
+        try:
+            down = events.until(lambda e: e.type == "deployment.mode" and e.data.get("effective") == "dom", what="auto's switch to dom").data
+            equal((down["mode"], down["previous"]), ("auto", "aom"), "the event")
+            equal(classify(d, images[0]).json["mode"], "dom", "degraded")
+            condition = d.client.get("/v1/deployments/live").json["conditions"][0]
+            equal((condition["type"], condition["mode"]), ("Degraded", "dom"), "the condition")
+            check("waited longer than 100 us" in condition["reason"], condition["reason"])
+            equal(d.client.get("/v1/deployments/live").json["mode"], "auto", "the deployment's mode stays auto")
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        up = events.until(lambda e: e.type == "deployment.mode" and e.data.get("effective") == "aom", what="auto's return").data
+        events.close()
+        equal(up["previous"], "dom", "the event")
+        equal(classify(d, images[0]).json["mode"], "aom", "afterwards")
+        equal(d.client.get("/v1/deployments/live").json["conditions"], [], "no condition is left")
+        rows = d.client.get("/v1/audit?object=deployment/live&actor=auto").json["items"]
+        equal((rows[-1]["action"], rows[-1]["after"]["effective"], rows[-1]["before"]["effective"]), ("deployment.effective", "dom", "aom"), "audit")
+        equal(rows[-1]["reason"], down["reason"], "audit and event give one reason")
+        mode("aom")
+        traffic({})
+
+    with case("statistics of a window count by mode"):
+        n = {m: stats()["window"]["modes"].get(m, {"count": 0, "images": 0, "macs": 0, "repeated": 0}) for m in ("aom", "dom", "cascade")}
+        together(range(8), "&mode=aom")
+        together(range(3), "&mode=dom")
+        now = stats()["window"]["modes"]
+        equal(now["aom"]["count"] - n["aom"]["count"], 1, "requests in aom")
+        equal((now["aom"]["images"] - n["aom"]["images"], now["dom"]["images"] - n["dom"]["images"]), (8, 3), "images")
+        equal((now["aom"]["macs"] - n["aom"]["macs"], now["dom"]["macs"] - n["dom"]["macs"]), (8 * macs["aom"], 3 * macs["dom"]), "multiply-adds")
+        check(n["cascade"]["count"] == now["cascade"]["count"] > 0 and now["cascade"]["repeated"] > 0, "the cascade's requests")
+        check(now["aom"]["total_us"]["p50"] <= now["aom"]["total_us"]["p99"], "quantiles")
+        equal(sum(b["count"] for b in now["dom"]["batches"]), now["dom"]["count"], "batches")
+        for bad in ("0s", "61m", "x", "-1s"):
+            d.client.get(f"/v1/deployments/live/stats?window={bad}", want=400)
+        check(1 <= d.client.get("/v1/deployments/live/stats?window=1s").json["window"]["seconds"] <= 2, "one second")
+
     with case("what cannot be is refused with its pointer, and changes nothing"):
         traffic({"split": {"dom": 1}})
         for body, pointer, word in (
@@ -95,10 +262,14 @@ with Daemon() as d:
                 ({"split": {"aom": 0.5}}, "/split/aom", "whole"), ({"split": {}}, "/split", "at least one"), ({"split": {"aom": 0}}, "/split", "at least one"),
                 ({"split": [1]}, "/split", "object"), ({"split": {"aom": 1, "dom:none": 1}}, "/split/dom:none", "no profile none"),
                 ({"split": {"aom": 1, "auto": 1}}, "/split/auto", "share"), ({"spilt": {}}, "/spilt", "not a known field"),
+                ({"shadow": {"percent": 5}}, "/shadow/mode", "missing"), ({"shadow": {"mode": "dom", "percent": 0}}, "/shadow/percent", "above 0"),
+                ({"shadow": {"mode": "dom", "examples": 17}}, "/shadow/examples", "0 to 16"), ({"auto": {"cheap": "aom"}}, "/auto/cheap", "another mode"),
+                ({"auto": {"cheap": "dom:none"}}, "/auto/cheap", "no profile none"), ({"auto": {"target_p99_us": 1}}, "/auto/target_p99_us", "from 100"),
+                ({"cascade": {"threshold": 1.5}}, "/cascade/threshold", "at most 1"), ({"cascade": {"threshold": 0.5, "keep": 0.9}}, "/cascade/keep", "give one"),
                 ({"sticky_header": "X-User"}, "/sticky_header", "no split"), ({"split": {"aom": 1}, "sticky_header": "two words"}, "/sticky_header", "name of a header")):
             error = traffic(body, want=422).json["errors"][0]
             equal(error["pointer"], pointer, str(body))
-            check(word in error["detail"], f"{body}: {error['detail']}")
+            check(word in error["detail"], f"{body}: {error}")
         d.client.put("/v1/deployments/none/traffic", {}, want=404)
         equal(d.client.get("/v1/deployments/live/traffic").json["split"], {"dom": 1}, "after all of them")
 
