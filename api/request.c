@@ -274,6 +274,18 @@ bool api_accepts(const struct api_request *q, const char *type)
 	return false;
 }
 
+/* The length of the suffix that server/http/exchange.c gives the entity tag of a compressed representation; 0: none. */
+static size_t coding_suffix(const char *tag, size_t n)
+{
+	static const char *const suffixes[] = {"-gzip", "-deflate", "-zstd"};
+	for (size_t i = 0; i < API_LEN(suffixes); i++) {
+		size_t len = strlen(suffixes[i]);
+		if (n > len && !memcmp(tag + n - len, suffixes[i], len))
+			return len;
+	}
+	return 0;
+}
+
 bool api_etag_listed(const char *list, const char *etag, bool revision)
 {
 	size_t want = revision ? strcspn(etag, ".") : strlen(etag);
@@ -293,9 +305,8 @@ bool api_etag_listed(const char *list, const char *etag, bool revision)
 		size_t n = strcspn(s + 1, "\"");
 		if (!s[1 + n])
 			return false;
-		size_t got = n + 2, gzip = sizeof "-gzip" - 1;
-		if (n > gzip && !strncmp(s + 1 + n - gzip, "-gzip\"", gzip + 1) && want == got - gzip &&
-		    !memcmp(s, etag, want - 1))
+		size_t got = n + 2, suffix = coding_suffix(s + 1, n);
+		if (suffix && want == got - suffix && !memcmp(s, etag, want - 1))
 			return true; /* the same content, compressed */
 		if (revision && memchr(s, '.', got))
 			got = (size_t)((const char *)memchr(s, '.', got) - s);

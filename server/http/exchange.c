@@ -8,9 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <zlib.h>
 
-enum { WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, GZIP_MIN = 1024 };
+enum { WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, PACK_MIN = 1024 };
 
 static const char page_csp[] =
 	"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
@@ -98,25 +97,6 @@ static bool compressible(const char *type)
 	       strncmp(type, "text/event-stream", 17);
 }
 
-static bool gzip(const void *p, size_t n, struct wasd_buf *out)
-{
-	z_stream z = {0};
-	if (n > UINT32_MAX || deflateInit2(&z, 5, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return false;
-	char piece[16 << 10];
-	z.next_in = (Bytef *)p;
-	z.avail_in = (uInt)n;
-	int r;
-	do {
-		z.next_out = (Bytef *)piece;
-		z.avail_out = sizeof piece;
-		r = deflate(&z, Z_FINISH);
-		wasd_buf_append(out, piece, sizeof piece - z.avail_out);
-	} while (r == Z_OK && !out->failed);
-	deflateEnd(&z);
-	return r == Z_STREAM_END && !out->failed && out->len < n;
-}
-
 /* Ranges of a stored file: 206 with the requested part, 416 beyond its end. If-Range must equal the entity tag. */
 static void reply_source(struct exchange *x, struct reply *r)
 {
@@ -150,15 +130,18 @@ static void reply_source(struct exchange *x, struct reply *r)
 	}
 }
 
-/* Each representation has its own strong entity tag: "abc" becomes "abc-gzip" (api_etag_listed accepts both). */
+/* Each representation has its own strong entity tag: "abc" becomes "abc-gzip" (api_etag_listed accepts all of them). */
 static void name_coding(struct exchange *x, const char *coding)
 {
 	for (int i = 0; i < x->resp.n_headers; i++) {
 		char *v = x->resp.headers[i].value;
-		size_t n = strlen(v);
-		if (!strcasecmp(x->resp.headers[i].name, "etag") && n > 1 && *v == '"' &&
-		    n + strlen(coding) + 2 < sizeof x->resp.headers[i].value)
-			snprintf(v + n - 1, sizeof x->resp.headers[i].value - n + 1, "-%s\"", coding);
+		size_t n = strlen(v), more = strlen(coding);
+		if (strcasecmp(x->resp.headers[i].name, "etag") || n < 2 || *v != '"' ||
+		    n + more + 2 > sizeof x->resp.headers[i].value)
+			continue;
+		v[n - 1] = '-';
+		memcpy(v + n, coding, more);
+		memcpy(v + n + more, "\"", 2);
 	}
 }
 
@@ -185,12 +168,12 @@ static void reply_body(struct exchange *x, struct reply *r)
 	}
 	if (compressible(resp->content_type) && !resp_header(resp, "content-encoding")) {
 		reply_header(r, "Vary", "Accept-Encoding");
-		if (r->length >= GZIP_MIN && accepts_coding(api_header(&x->q, "accept-encoding"), "gzip") &&
-		    gzip(r->data, r->length, &x->packed)) {
+		enum coding coding = r->length >= PACK_MIN ? coding_choose(api_header(&x->q, "accept-encoding")) : CODING_NONE;
+		if (coding != CODING_NONE && coding_pack(coding, r->data, r->length, &x->packed)) {
 			r->data = x->packed.data;
 			r->length = x->packed.len;
-			reply_header(r, "Content-Encoding", "gzip");
-			name_coding(x, "gzip");
+			reply_header(r, "Content-Encoding", coding_name(coding));
+			name_coding(x, coding_name(coding));
 		}
 	}
 }
@@ -354,16 +337,12 @@ static bool body_rules(struct exchange *x)
 		return refuse(x, true, "too_large", "the body has %llu bytes, the limit for this request is %llu",
 		              (unsigned long long)x->framing.length, (unsigned long long)x->body_limit);
 	const char *enc = api_header(&x->q, "content-encoding");
-	if (enc && *enc && strcasecmp(enc, "identity")) {
-		bool ok = !strcasecmp(enc, "gzip") || !strcasecmp(enc, "x-gzip") || !strcasecmp(enc, "deflate");
-		if (!ok || kind == API_BODY_UPLOAD) {
-			refuse(x, true, "unsupported_media_type", "this request does not accept a body with Content-Encoding %.60s",
-			       enc);
-			if (kind != API_BODY_UPLOAD)
-				reply_header(&x->reply, "Accept-Encoding", "gzip, deflate");
-			return true;
-		}
-		x->encoding = enc;
+	bool known = coding_read(enc, &x->coding);
+	if (!known || (x->coding != CODING_NONE && kind == API_BODY_UPLOAD)) {
+		refuse(x, true, "unsupported_media_type", "this request does not accept a body with Content-Encoding %.60s",
+		       enc);
+		reply_header(&x->reply, "Accept-Encoding", kind == API_BODY_UPLOAD ? "identity" : CODINGS_READ);
+		return true;
 	}
 	if (kind != API_BODY_UPLOAD || !has)
 		return false;
@@ -692,35 +671,10 @@ static void wait_fired(struct hub_wait *w)
 /* Undoes Content-Encoding. The limit applies to the inflated size. */
 static bool inflate_body(struct exchange *x, struct wasd_err *err)
 {
-	struct wasd_buf out = {.max = x->body_limit + 1};
-	z_stream z = {0};
-	/* +32: detect gzip or zlib by the header. */
-	if (inflateInit2(&z, 15 + 32) != Z_OK)
-		return wasd_fail(err, WASD_ENOMEM, "no memory to inflate the body"), false;
-	char piece[16 << 10];
-	z.next_in = (Bytef *)x->body.data;
-	z.avail_in = (uInt)x->body.len;
-	int r;
-	do {
-		z.next_out = (Bytef *)piece;
-		z.avail_out = sizeof piece;
-		r = inflate(&z, Z_NO_FLUSH);
-		if (r != Z_OK && r != Z_STREAM_END)
-			break;
-		if (!wasd_buf_append(&out, piece, sizeof piece - z.avail_out))
-			break;
-	} while (r != Z_STREAM_END);
-	bool whole = r == Z_STREAM_END && z.avail_in == 0;
-	inflateEnd(&z);
-	if (out.failed || out.len > x->body_limit) {
+	struct wasd_buf out = {0};
+	if (coding_unpack(x->coding, x->body.data, x->body.len, (size_t)x->body_limit, &out, err) != WASD_OK) {
 		wasd_buf_done(&out);
-		return wasd_fail(err, WASD_ETOOBIG, "the inflated body exceeds the limit of %llu bytes",
-		                 (unsigned long long)x->body_limit),
-		       false;
-	}
-	if (!whole) {
-		wasd_buf_done(&out);
-		return wasd_fail(err, WASD_EINVAL, "the body is not valid %s data", x->encoding), false;
+		return false;
 	}
 	wasd_buf_done(&x->body);
 	x->body = out;
@@ -740,7 +694,7 @@ static void run_first(struct pool_job *job)
 			x->q.n_uploads = 1;
 		}
 	} else {
-		if (x->encoding && x->body.len)
+		if (x->coding != CODING_NONE && x->body.len)
 			ok = inflate_body(x, &err);
 		x->q.body = wasd_buf_cstr(&x->body);
 		x->q.body_len = x->body.len;

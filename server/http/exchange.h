@@ -10,6 +10,7 @@
 #define SERVER_HTTP_EXCHANGE_H
 
 #include "api.h"
+#include "http/coding.h"
 #include "http/events.h"
 #include "http/parse.h"
 #include "log.h"
@@ -84,7 +85,7 @@ struct exchange {
 	bool drains; /* refused: exchange_text gives the reply, and the body is discarded after it */
 	bool told;   /* the reply has been sent or is being sent */
 	uint64_t body_limit, seen;
-	const char *encoding; /* Content-Encoding of the body */
+	enum coding coding; /* Content-Encoding of the body */
 	struct wasd_buf body, writing_buf, packed;
 	struct stage *stage;
 	struct api_upload upload;

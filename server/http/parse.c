@@ -268,26 +268,6 @@ int framing_check(const char *version, const struct api_pair *headers, size_t n,
 
 /* ---- header values ------------------------------------------------------------------------------------- */
 
-bool accepts_coding(const char *value, const char *coding)
-{
-	for (const char *p = value; p && *p;) {
-		p += strspn(p, " \t,");
-		size_t n = strcspn(p, ",;");
-		size_t name = n;
-		while (name && (p[name - 1] == ' ' || p[name - 1] == '\t'))
-			name--;
-		const char *end = p + strcspn(p, ",");
-		double q = 1;
-		for (const char *s = p + n; s < end; s++)
-			if ((s[0] == 'q' || s[0] == 'Q') && s[1] == '=')
-				q = strtod(s + 2, NULL);
-		if (name == strlen(coding) && !strncasecmp(p, coding, name))
-			return q > 0;
-		p = end;
-	}
-	return false;
-}
-
 bool etag_in_list(const char *list, const char *etag)
 {
 	for (const char *p = list; p && *p;) {

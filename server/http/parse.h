@@ -32,8 +32,6 @@ struct framing {
  * with, and the reason in *why. */
 int framing_check(const char *version, const struct api_pair *headers, size_t n, struct framing *out, const char **why);
 
-/* True if the comma-separated list in value (NULL = absent) accepts this coding with q > 0. */
-bool accepts_coding(const char *value, const char *coding);
 /* Weak comparison of an If-None-Match or If-Match list with one entity tag, quotes included; "*" matches. */
 bool etag_in_list(const char *list, const char *etag);
 /* Parses "bytes=a-b", "bytes=a-" or "bytes=-n" for a file of size bytes. Returns 0 = ignore the header, 206 with *first

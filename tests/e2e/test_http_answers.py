@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Answers that clients really get to read: refusals while a body is still being sent, in the form that the protocol of the route wants;
 entity tags that stand for one representation and do not change with traffic; filters of a followed log; readiness."""
-import gzip, http.client, json, os, signal, socket
+import gzip, http.client, json, os, signal, socket, zlib
 
 from lib import Client, Daemon, case, check, equal, finish
 
@@ -77,13 +77,17 @@ with Daemon(args=("--max-connections", "64")) as d:
 
     with case("a compressed answer has an entity tag of its own, which stands for the same content"):
         plain = c.get("/v1/capabilities")
-        packed = c.get("/v1/capabilities", headers={"Accept-Encoding": "gzip"})
-        equal(packed.headers["Content-Encoding"], "gzip")
-        equal(gzip.decompress(packed.body), plain.body)
-        check(plain.headers["ETag"] != packed.headers["ETag"], "two representations")
-        for tag in (plain.headers["ETag"], packed.headers["ETag"]):
-            for how in ({}, {"Accept-Encoding": "gzip"}):
-                c.get("/v1/capabilities", want=304, headers={"If-None-Match": tag, **how})
+        tags = {plain.headers["ETag"]}
+        for coding, read in (("gzip", gzip.decompress), ("deflate", zlib.decompress), ("zstd", None)):
+            packed = c.get("/v1/capabilities", headers={"Accept-Encoding": coding})
+            equal((packed.headers["Content-Encoding"], packed.headers["Vary"]), (coding, "Accept-Encoding"))
+            check(packed.body[:4] == b"\x28\xb5\x2f\xfd" if coding == "zstd" else read(packed.body) == plain.body, coding)
+            check(len(packed.body) < len(plain.body) / 2 and packed.headers["ETag"].endswith(f'-{coding}"'), coding)
+            tags.add(packed.headers["ETag"])
+        equal(len(tags), 4, "each representation has its own")
+        for tag in tags:
+            for coding in ("identity", "gzip", "deflate", "zstd"):
+                c.get("/v1/capabilities", want=304, headers={"If-None-Match": tag, "Accept-Encoding": coding})
 
     with case("a range beyond the end is a whole problem document"):
         ckpt = c.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]["id"]

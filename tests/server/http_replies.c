@@ -1,5 +1,33 @@
 /* Replies: bodies, ranges, compression; and uploads to disk. */
 #include "http.h"
+#include "http/coding.h"
+
+/* The bytes of /big in each coding, with its own name in the entity tag. */
+static void compressed(void)
+{
+	static const enum coding codings[] = {CODING_ZSTD, CODING_GZIP, CODING_DEFLATE};
+	bool closed;
+	char req[200], plain[sizeof answer], want[60];
+	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 2000, &closed), 200);
+	strcpy(plain, body_of());
+	for (size_t i = 0; i < sizeof codings / sizeof codings[0]; i++) {
+		struct wasd_buf out = {0};
+		struct wasd_err err = {0};
+		int n = sprintf(req, "GET /big HTTP/1.1\r\n" H "Accept-Encoding: %s\r\nConnection: close\r\n\r\n",
+		                coding_name(codings[i]));
+		int fd = dial();
+		put(fd, req, (size_t)n);
+		size_t got = take(fd, answer, sizeof answer, 2000, &closed);
+		close(fd);
+		CHECK_INT(status_of(answer), 200);
+		snprintf(want, sizeof want, "Content-Encoding: %s\r\n", coding_name(codings[i]));
+		CHECK_MSG(strstr(answer, want) && strstr(answer, "Vary: Accept-Encoding\r\n"), "%s", answer);
+		CHECK_INT(coding_unpack(codings[i], body_of(), got - (size_t)(body_of() - answer), 1 << 20, &out, &err),
+		          WASD_OK);
+		CHECK_STR(wasd_buf_cstr(&out), plain);
+		wasd_buf_done(&out);
+	}
+}
 
 static void replies(void)
 {
@@ -30,6 +58,8 @@ static void replies(void)
 	CHECK_INT(ask("GET /big HTTP/1.1\r\n" H "Accept-Encoding: gzip;q=0\r\nConnection: close\r\n\r\n", 2000, &closed),
 	          200);
 	CHECK(!strstr(answer, "Content-Encoding"));
+	CHECK(strstr(answer, "Vary: Accept-Encoding") != NULL);
+	compressed();
 	static const struct {
 		const char *range, *if_range, *content_range;
 		int status, length;
@@ -83,6 +113,11 @@ static void replies(void)
 	close(fd);
 	CHECK_INT(status_of(answer), 200);
 	CHECK_STR(body_of(), "{}");
+	CHECK_INT(ask("POST /echo HTTP/1.1\r\n" H
+	              "Content-Encoding: br\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+	              2000, &closed),
+	          415);
+	CHECK(strstr(answer, "\r\nAccept-Encoding: gzip, deflate, zstd\r\n") != NULL);
 	stop();
 }
 
