@@ -171,6 +171,10 @@ const struct api_route api_routes[] = {
      "The same; version \"3-dom\" or \"3-dom:PROFILE\" chooses the mode.", "mode"},
 	/* the daemon */
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
+	{"POST", "/v1/admin/backup", API_BODY_JSON, api_backup_start,
+     "Copy everything that is stored to a new directory, {\"path\":\"/backup/today\"} or one in the data directory, and check the copy. 201: done; 202: it runs; wait=60s waits for it.",
+     "wait"},
+	{"GET", "/v1/admin/backup", API_BODY_NONE, api_backup_get, "The backup that runs or was made last.", "wait"},
 	{"GET", "/v1/system", API_BODY_NONE, api_system_get, "Workers, storage, versions, limits.", NULL},
 	{"GET", "/v1/capabilities", API_BODY_NONE, api_capabilities_get,
      "Architectures, transforms, optimizers, schedules and their options.", NULL},

@@ -21,10 +21,28 @@ static void remove_temporary(const char *path)
 		closedir(dir);
 }
 
+/* Removes backups that were interrupted; only those in the data directory are known. */
+static void remove_partial_backups(const char *data_dir)
+{
+	char *top = wasd_asprintf("%s/backups", data_dir);
+	DIR *dir = top ? opendir(top) : NULL;
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		size_t n = strlen(e->d_name), k = strlen(".partial");
+		char *path = n > k && !strcmp(e->d_name + n - k, ".partial") ? wasd_asprintf("%s/%s", top, e->d_name) : NULL;
+		if (path && wasd_remove_tree(path, NULL) == WASD_OK)
+			log_line(LOG_INFO, "interrupted backup removed", "path=%s", LOG_Q(path));
+		wasd_free(path);
+	}
+	if (dir)
+		closedir(dir);
+	wasd_free(top);
+}
+
 void leftovers_remove(struct storage *db, const char *data_dir, const char *staging)
 {
 	struct wasd_err err;
 	remove_temporary(data_dir);
+	remove_partial_backups(data_dir);
 	if (wasd_remove_tree(staging, &err) != WASD_OK || wasd_mkdirs(staging, &err) != WASD_OK)
 		log_line(LOG_WARN, "cannot clean staging", "why=%s", LOG_Q(err.msg));
 	char *top = wasd_asprintf("%s/datasets", data_dir);

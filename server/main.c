@@ -23,6 +23,8 @@ static void usage(FILE *f)
 		"       wasd undeploy NAME              end a deployment\n"
 		"       wasd export CHECKPOINT ...      download a checkpoint as a file for other programs (wasd export --help)\n"
 		"       wasd profiles CHECKPOINT ...    list its profiles or search for another (wasd profiles --help)\n"
+		"       wasd backup DIR                 copy everything the daemon stores, while it goes on (wasd backup --help)\n"
+		"       wasd restore BACKUP --data DIR  make a data directory of a backup; needs no daemon (wasd restore --help)\n"
 		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
 		"       wasd version                    print the version\n"
 		"\n"
@@ -114,8 +116,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } client_commands[] = {
-	{"deploy", client_deploy}, {"undeploy", client_undeploy}, {"mode", client_mode}, {"classify", client_classify},
-	{"export", client_export}, {"profiles", client_profiles}, {"spec", client_spec},
+	{"deploy", client_deploy},     {"undeploy", client_undeploy}, {"mode", client_mode},
+	{"classify", client_classify}, {"export", client_export},     {"profiles", client_profiles},
+	{"spec", client_spec},         {"backup", client_backup},     {"restore", client_restore},
 };
 
 int main(int argc, char **argv)

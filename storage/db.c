@@ -161,7 +161,8 @@ enum wasd_status conn_checkpoint(struct conn *c, struct wasd_err *err)
 	const int64_t bytes = c->wal_frames * c->page_size;
 	if (bytes < SOON)
 		return WASD_OK;
-	bool restart = bytes >= LARGE; /* waits briefly for readers, so that the log restarts at its beginning */
+	bool restart = bytes >= LARGE &&
+	               !atomic_load(&c->patient); /* waits briefly for readers, so that the log restarts at its beginning */
 	if (restart)
 		sqlite3_busy_timeout(c->db, 200);
 	int rc = sqlite3_wal_checkpoint_v2(c->db, NULL, restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,

@@ -4,6 +4,7 @@
 
 #include "wasd/base.h"
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 /* ---- connections ---- */
 
@@ -14,7 +15,8 @@ struct conn {
 	const char *name; /* "wasd.db": for messages */
 	bool io_error;    /* an I/O error or bad data: no more writes allowed */
 	int64_t page_size;
-	int wal_frames; /* frames in the write-ahead log after the last commit */
+	atomic_bool patient; /* a backup reads: moving the log must not wait for readers */
+	int wal_frames;      /* frames in the write-ahead log after the last commit */
 	struct {
 		const char *sql;
 		sqlite3_stmt *st;

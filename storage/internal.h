@@ -52,6 +52,17 @@ struct writer {
 	ino_t ino; /* inode of the open file, which must still be the one at its path */
 };
 
+/* The backup that runs or has run last; one at a time. */
+struct backup_state {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	pthread_t thread;
+	bool started, joined; /* started: there is a thread to join unless joined */
+	bool recorded;        /* the audit row and the event of `now` are stored */
+	atomic_bool stop;     /* the store is closing */
+	struct storage_backup now;
+};
+
 struct payload_job; /* payload.c */
 struct payloads {
 	struct conn conn;
@@ -70,6 +81,7 @@ struct storage {
 	struct writer writer;
 	struct readers readers;
 	struct payloads payloads;
+	struct backup_state backup;
 	storage_event_fn *on_events;
 	void *on_events_ctx;
 	atomic_bool failed, ballast; /* ballast: the file exists */
@@ -163,11 +175,37 @@ enum { CHUNK = 1 << 20 };
 enum wasd_status payloads_start(struct storage *s, struct wasd_err *err);
 void payloads_stop(struct storage *s);
 void payload_drop_async(struct storage *s, char *id); /* takes id */
+/* Runs fn on the thread that alone adds and removes payloads, and waits for it: until fn returns, every row of
+ * checkpoints has its payload. WASD_ECANCELLED: the store is closing. */
+typedef enum wasd_status payloads_fn(struct storage *s, void *ctx, struct wasd_err *err);
+enum wasd_status payloads_run(struct storage *s, payloads_fn *fn, void *ctx, struct wasd_err *err);
 /* storage_ckpt_memfd with additional bytes after those of the checkpoint. */
 enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes,
                                  char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 /* Removes payloads without a row in checkpoints and marks rows without a payload; call it before the threads start. */
 enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err);
+
+/* ---- backup.c ---- */
+void backup_init(struct storage *s);
+void backup_stop(struct storage *s); /* ends a running backup; call it before the other threads are stopped */
+void backup_done(struct storage *s);
+
+/* ---- scrub.c ---- */
+/* Called for each fault; object is "checkpoint/ID", "mode/ID", "dataset/NAME/VERSION" or a file. */
+typedef void scrub_fault_fn(void *ctx, const char *object, const char *detail);
+/* Reads every payload of the checkpoints that are not marked corrupt, and checks size, chunk digests and digest.
+ * stop (may be NULL) ends it with WASD_ECANCELLED. */
+enum wasd_status scrub_payloads(struct conn *m, struct conn *k, atomic_bool *stop, scrub_fault_fn *fault, void *ctx,
+                                int64_t *checkpoints, int64_t *bytes, struct wasd_err *err);
+
+/* ---- copy.c: the files of a backup ---- */
+/* Copies a regular file to a new one, durably; sha256 and bytes are of what was read. stop may be NULL. */
+enum wasd_status copy_file(const char *from, const char *to, atomic_bool *stop, char sha256[WASD_SHA256_HEX],
+                           int64_t *bytes, struct wasd_err *err);
+enum wasd_status hash_file(const char *path, atomic_bool *stop, char sha256[WASD_SHA256_HEX], int64_t *bytes,
+                           struct wasd_err *err);
+/* Is this a path that a backup may hold: relative, without "." and ".." and empty parts? */
+bool copy_path_ok(const char *relative);
 
 /* ---- small things ---- */
 bool id_ok(const char *s, const char *prefix);

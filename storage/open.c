@@ -255,6 +255,7 @@ static void init_locks(struct storage *s)
 	pthread_cond_init(&s->readers.free, NULL);
 	pthread_mutex_init(&s->payloads.readers.lock, NULL);
 	pthread_cond_init(&s->payloads.readers.free, NULL);
+	backup_init(s);
 }
 
 static struct storage_opts with_defaults(const struct storage_opts *opts)
@@ -327,6 +328,7 @@ void storage_close(struct storage *s)
 	if (!s)
 		return;
 	bool was_open = s->payloads.running;
+	backup_stop(s);
 	payloads_stop(s); /* first, because it writes through the writer */
 	writer_stop(s);
 	if (was_open && !atomic_load(&s->failed))
@@ -348,6 +350,7 @@ void storage_close(struct storage *s)
 	pthread_cond_destroy(&s->readers.free);
 	pthread_mutex_destroy(&s->payloads.readers.lock);
 	pthread_cond_destroy(&s->payloads.readers.free);
+	backup_done(s);
 	wasd_free(s->dir);
 	wasd_free(s->main_path);
 	wasd_free(s->ckpt_path);

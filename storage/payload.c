@@ -16,8 +16,19 @@
 
 enum { CHUNKS_PER_TX = 16, VACUUM_ABOVE = 64 << 20 };
 
+/* payloads_run: lives on the caller's stack. */
+struct call {
+	payloads_fn *fn;
+	void *ctx;
+	enum wasd_status status;
+	struct wasd_err *err;
+	bool finished; /* with payloads.lock */
+	pthread_cond_t cond;
+};
+
 struct payload_job {
 	struct payload_job *next;
+	struct call *call;         /* to run, or NULL */
 	char *drop;                /* id to remove, or NULL: store `in` */
 	struct storage_ckpt_in in; /* strings point into `strings` */
 	char *strings;
@@ -136,11 +147,22 @@ static void free_job(struct payload_job *j)
 	wasd_free(j);
 }
 
+static void run_call(struct storage *s, struct call *c)
+{
+	c->status = c->fn(s, c->ctx, c->err);
+	pthread_mutex_lock(&s->payloads.lock);
+	c->finished = true;
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&s->payloads.lock);
+}
+
 static void run_job(struct storage *s, struct payload_job *j)
 {
 	struct conn *c = &s->payloads.conn;
 	struct wasd_err err = {0};
-	if (j->drop) {
+	if (j->call) {
+		run_call(s, j->call);
+	} else if (j->drop) {
 		/* A failure only leaves an orphan for the next start. */
 		if (!atomic_load(&s->failed) && remove_payload(c, j->drop, &err) == WASD_OK) {
 			vacuum_some(s);
@@ -227,6 +249,27 @@ void payload_drop_async(struct storage *s, char *id)
 		wasd_free(id);
 	if (j && !enqueue(&s->payloads, j))
 		free_job(j); /* an orphan for the next start, as when there is no memory */
+}
+
+enum wasd_status payloads_run(struct storage *s, payloads_fn *fn, void *ctx, struct wasd_err *err)
+{
+	struct call c = {.fn = fn, .ctx = ctx, .err = err};
+	struct payload_job *j = in_transaction(s) || thread_of == s ? NULL : wasd_calloc(1, sizeof *j);
+	if (!j)
+		return wasd_fail(err, WASD_ENOMEM, "no memory, or called from a thread of the store");
+	j->call = &c;
+	pthread_cond_init(&c.cond, NULL);
+	if (enqueue(&s->payloads, j)) {
+		pthread_mutex_lock(&s->payloads.lock);
+		while (!c.finished)
+			pthread_cond_wait(&c.cond, &s->payloads.lock);
+		pthread_mutex_unlock(&s->payloads.lock);
+	} else {
+		free_job(j);
+		c.status = wasd_fail(err, WASD_ECANCELLED, "the store is closing");
+	}
+	pthread_cond_destroy(&c.cond);
+	return c.status;
 }
 
 /* ---- the call ---- */

@@ -799,6 +799,39 @@ struct storage_traffic_in {
 enum wasd_status storage_deployment_traffic(struct storage *s, const struct storage_traffic_in *in,
                                             struct storage_deployment *out, struct wasd_err *err);
 
+/* ---- backup -------------------------------------------------------------------------------------------------- */
+
+/* A backup is a directory with wasd.db, ckpt.db, the files of the ready datasets and, written last, manifest.json with
+ * size and SHA-256 of each file. It holds everything that was acknowledged before it began: both databases are copied
+ * from one moment in which every listed checkpoint has its bytes. Writers go on meanwhile. */
+enum { STORAGE_PATH = 1024 };
+struct storage_backup {
+	char path[STORAGE_PATH]; /* absolute */
+	char state[12];          /* running | done | failed */
+	char message[256];       /* when failed */
+	enum wasd_status status;
+	int64_t files, bytes, checkpoints;
+	int64_t started_at, finished_at;
+};
+/* Starts a backup on a thread of its own. path: absolute, must not exist; NULL: "backups/TIME" in the data directory.
+ * When it ends, an event "system.backup" of object "backup" and an audit row are stored. out (may be NULL): as it
+ * began. WASD_EINVAL, WASD_EEXIST: the path; WASD_EBUSY: another backup runs; WASD_EFULL. */
+enum wasd_status storage_backup_start(struct storage *s, const char *path, const char *actor,
+                                      struct storage_backup *out, struct wasd_err *err);
+/* The backup that runs or was the last since the start; false when there is none. */
+bool storage_backup_last(struct storage *s, struct storage_backup *out);
+/* Waits for the running backup; its status. */
+enum wasd_status storage_backup_wait(struct storage *s, struct storage_backup *out, struct wasd_err *err);
+/* Copies a backup to a data directory that does not exist or is empty, checking each file against the manifest; the
+ * directory appears whole or not at all. WASD_ECORRUPT: the backup is damaged; WASD_EEXIST: the directory holds
+ * something. out may be NULL. */
+struct storage_restored {
+	int64_t files, bytes;
+	char made_at[WASD_RFC3339_LEN];
+};
+enum wasd_status storage_restore(const char *backup, const char *data_dir, struct storage_restored *out,
+                                 struct wasd_err *err);
+
 /* ---- audit --------------------------------------------------------------------------------------------------- */
 
 struct storage_audit {

@@ -27,6 +27,10 @@ int client_export(int argc, char **argv);
 int client_profiles(int argc, char **argv);
 /* `wasd spec`: the members of a job spec. */
 int client_spec(int argc, char **argv);
+/* `wasd backup DIR`: has the daemon make a backup. `wasd restore BACKUP --data DIR`: makes a data directory of one,
+ * without a daemon. */
+int client_backup(int argc, char **argv);
+int client_restore(int argc, char **argv);
 
 /* `wasd bench serve`: sends inference requests to a running daemon and reports their latencies. */
 int client_bench_serve(int argc, char **argv);
