@@ -5,22 +5,24 @@ import { $, announce, ask, busy, count, dropZone, el, isNumber, keyed, micros, p
 import { call, datasetPath, deploymentPath, get } from './api.js';
 import { ready } from './datasets.js';
 import { showState, stateBadge } from './jobs.js';
+import { chooses, label, long, named } from './modes.js';
 import { draw as drawImage } from './picture.js';
+import { choice, createTraffic } from './traffic.js';
 
-const modes = { aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' }, dom: { label: 'DOM', long: 'desire-oriented: one draw of shadow weights' } };
-// A profile is a named DOM: "dom:NAME".
-const named = (mode) => mode.startsWith('dom:');
-const label = (mode) => modes[mode]?.label ?? (named(mode) ? `DOM ${mode.slice(4)}` : mode);
+const titles = { Degraded: 'Degraded', UpdateFailed: 'Update failed', QueueFull: 'Queue full', Suspended: 'Suspended' };
 
 function option(group, put) {
   return ({ mode }) => {
     const input = el('input', { type: 'radio', name: group, value: mode, onchange: () => put(mode) });
     const accuracy = el('b', { class: 'acc' }), images = el('small'), cost = el('span', { class: 'cost' }), meter = el('meter', { min: 0, max: 1, 'aria-hidden': 'true' });
-    const long = modes[mode]?.long;
-    return { root: el('label', { class: `mode ${named(mode) ? 'dom named' : mode}` }, el('span', { class: 'name' }, input, el('b', {}, label(mode))),
-      el('span', { class: 'reach' }, accuracy, ' ', images), meter, cost, long ? el('small', {}, long) : null), update({ bundle, full, chosen, loaded }) {
+    const about = el('small');
+    return { root: el('label', { class: `mode ${named(mode) ? 'dom named' : chooses(mode) ? 'chooses named' : mode}` }, el('span', { class: 'name' }, input, el('b', {}, label(mode))),
+      el('span', { class: 'reach' }, accuracy, ' ', images), meter, cost, about), update({ bundle, full, chosen, loaded, told }) {
       input.checked = chosen;
-      input.disabled = !bundle;
+      input.disabled = !bundle && !chooses(mode);
+      setText(about, told ?? long(mode));
+      about.hidden = !about.textContent;
+      if (chooses(mode)) { meter.hidden = true; return; }
       setText(accuracy, isNumber(bundle?.acc) ? percent(bundle.acc) : '');
       setText(images, bundle ? (bundle.acc_images ? `${bundle.acc_images} accuracy` : 'accuracy not measured') : loaded ? 'trained without WAS: mode not available' : 'loading');
       meter.hidden = !bundle;
@@ -83,6 +85,7 @@ function card(first, { refresh, datasets }) {
   const canvas = el('canvas', { hidden: true, 'aria-hidden': 'true' });
   const file = el('input', { type: 'file', accept: 'image/png,image/jpeg', class: 'image-file', onchange: () => file.files.length && own(file.files[0]) });
   const drop = el('label', { class: 'drop image' }, canvas, el('span', {}, 'Drop a PNG or JPEG, or ', el('u', {}, 'choose one')), file);
+  const traffic = createTraffic();
   const truth = el('small', { class: 'truth' });
   const samples = createSamples({ datasets, classify, truth });
   const bars = el('ol', { class: 'answers', 'aria-label': 'Most likely classes' }), stamp = el('p', { class: 'stamp' });
@@ -90,7 +93,7 @@ function card(first, { refresh, datasets }) {
 
   const root = el('article', { class: 'deployment' },
     el('div', { class: 'line' }, name, badge, gone), el('div', { class: 'line sub' }, source, generation),
-    conditions, failed, group, drop, el('div', { class: 'line sub' }, ...samples.nodes, truth), problem, result);
+    conditions, failed, group, drop, el('div', { class: 'line sub' }, ...samples.nodes, truth), problem, result, traffic.root);
 
   async function remove(drawn) {
     if (!await ask(`Stop serving ${drawn.name}?`, 'Further requests to it will be rejected. Its checkpoint is kept and can be deployed again.', 'Stop serving')) return;
@@ -157,13 +160,16 @@ function card(first, { refresh, datasets }) {
     const message = told.some((c) => c.reason === deployment.message) ? '' : deployment.message ?? '';
     failed.hidden = !message;
     setText(failed, message);
-    conditions.hidden = !told.length;
-    $('ul', conditions).replaceChildren(...told.map((c) => el('li', { 'data-type': c.type }, c.reason ?? c.type)));
+    const warned = told.filter((c) => c.type !== 'Switching');       // that a version is being loaded is no fault
+    conditions.hidden = !warned.length;
+    $('ul', conditions).replaceChildren(...warned.map((c) => el('li', { 'data-type': c.type }, titles[c.type] ? el('b', {}, `${titles[c.type]}: `) : null, c.reason ?? c.type)));
     again.hidden = !told.some((c) => c.type === 'Suspended');
     group.disabled = state !== 'ready';
-    const all = [...Object.keys(modes), ...Object.keys(bundles).filter(named)];
-    offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === deployment.mode, loaded: state === 'ready' })), (o) => o.mode);
+    const all = ['aom', 'dom', ...Object.keys(bundles).filter(named), ...['auto', 'cascade'].filter((m) => deployment.traffic?.[m] || m === deployment.mode)];
+    offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === deployment.mode, loaded: state === 'ready',
+      told: chooses(mode) ? choice({ ...deployment, mode }) : null })), (o) => o.mode);
     samples.update(deployment);
+    traffic.update(deployment);
   } };
 }
 

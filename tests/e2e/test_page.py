@@ -503,6 +503,51 @@ def names(b):
         equal(nameless, [])
 
 
+def traffic(d, b, eyes):
+    with case("page: a live model's settings, policy and counts"):
+        path = "/v1/deployments/imported"
+        d.client.request("PATCH", path, {"batching": {"max_batch": 32, "max_queue_delay_us": 300}, "queue": {"max": 64, "default_timeout_us": 2000000}}, want=200)
+        b.open(f"http://127.0.0.1:{d.port}/")
+        card = "[...document.querySelectorAll('.deployment')].find((n) => n.querySelector('h3').textContent === 'imported')"
+        b.wait(f"return {card}?.querySelector('.badge').dataset.state === 'ready' && document.querySelector('#link').dataset.state === 'live'", "the live model")
+        mode = d.client.get(path).json["mode"]
+        equal(b.run(f"return {card}.querySelector('.traffic .now').textContent"), f"all in {mode.upper()}")
+        b.run(f"{card}.querySelector('.traffic').open = true")
+        stats = d.client.get(path + "/stats").json
+        b.wait(f"return {card}.querySelector('.traffic').textContent.includes('{stats['requests']} requests since the daemon started, {stats['failed']} failed')", "the counts")
+        check("Up to 32 images of several requests are computed together; a request waits at most 300 µs for others. At most 64 requests wait. A request that "
+              "names no time limit has 2.00 s." in b.run(f"return {card}.querySelector('.traffic').textContent"), "the settings")
+        d.client.put(path + "/traffic", {"split": {"aom": 3, "dom": 1}, "sticky_header": "X-User"}, want=200)
+        b.wait(f"return {card}.querySelector('.traffic .now').textContent === 'AOM 75 %, DOM 25 %, always the same for one value of X-User'", "the split, by its event")
+        d.client.put(path + "/traffic", {}, want=200)
+        b.wait(f"return {card}.querySelector('.traffic .now').textContent === 'all in {mode.upper()}'", "the end of the split")
+        quiet(b)
+
+    with case("page: the numbers of each mode, the shadow's agreement, auto and its condition"):
+        # A load that degrades a model and a shadow that differs are slow to make, so this inserts them into the response, in the documented form.
+        b.run("""const ask = fetch; window.fetch = async (where, ...rest) => {
+                   const got = await ask(where, ...rest), list = /^.v1.deployments[?]/.test(where), stats = /imported.stats/.test(where);
+                   if (!list && !stats) return got;
+                   const data = await got.json(), d = data.items?.find((one) => one.name === 'imported');
+                   if (d) Object.assign(d, { mode: 'auto', traffic: { auto: { cheap: 'dom', target_p99_us: 20000 }, shadow: { mode: 'dom', percent: 10 } },
+                     conditions: [{ type: 'Degraded', reason: 'the p99 of the queue is 31.2 ms' }, { type: 'Switching', reason: 'is loaded' }] });
+                   if (stats) Object.assign(data, { requests: 1000, failed: 0, waiting: 4, shadow: { agree: 95, disagree: 5, agreement: 0.95, classes: { seven: { agree: 5, disagree: 5 } }, examples: [] },
+                     window: { seconds: 300, modes: { aom: { count: 900, rps: 3, total_us: { p50: 1800, p99: 9100 }, queue_us: { p99: 2000 } }, dom: { count: 0 } } } });
+                   return new Response(JSON.stringify(data), { headers: got.headers });
+                 };
+                 document.dispatchEvent(new Event('visibilitychange'));""")
+        b.wait(f"return {card}.querySelector('.traffic tbody tr') && {card}.querySelector('.notice.warn li')", "the table and the condition")
+        equal(b.run(f"return [...{card}.querySelectorAll('.traffic tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"), [["AOM", "3.0", "1.8 ms", "9.1 ms", "2.0 ms"]])
+        said = b.run(f"return {card}.querySelector('.traffic').textContent")
+        for part in ("In the last 5 min 00 s:", "Shadow: 10 % of the requests are also computed in DOM; agreed on 95 of 100 (95.0 %).", "Most often different: seven (50 %).",
+                     "AOM, or DOM while the queue's p99 is above 20.0 ms"):
+            check(part in said, f"{part!r} in {said!r}")
+        equal(b.run(f"return [...{card}.querySelectorAll('.notice.warn li')].map((n) => n.textContent)"), ["Degraded: the p99 of the queue is 31.2 ms"])
+        equal(b.run(f"return {card}.querySelector('.mode input:checked').value"), "auto")
+        eyes.look("traffic")
+        quiet(b)
+
+
 def three_clicks(d, b):
     """The steps offered by the empty page with the form's defaults: only the network, the set and the epochs are chosen."""
     with case("page: three clicks from an empty page reach more than 90 % in both modes"):
@@ -539,6 +584,7 @@ def tour(d, b, eyes):
     archives(d, b, eyes)
     address(d, b, eyes)
     requests(d, b)
+    traffic(d, b, eyes)
     warned(d, b, eyes)
     names(b)
 

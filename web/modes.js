@@ -1,0 +1,13 @@
+// modes.js - how the modes of a model are called. A profile is a named DOM: "dom:NAME". Auto and cascade choose one of the others for each request.
+
+const known = {
+  aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' },
+  dom: { label: 'DOM', long: 'desire-oriented: one draw of shadow weights' },
+  auto: { label: 'Auto', chooses: true },
+  cascade: { label: 'Cascade', chooses: true },
+};
+
+export const named = (mode) => mode.startsWith('dom:');
+export const chooses = (mode) => known[mode]?.chooses ?? false;
+export const label = (mode) => known[mode]?.label ?? (named(mode) ? `DOM ${mode.slice(4)}` : mode);
+export const long = (mode) => known[mode]?.long ?? '';
