@@ -1,5 +1,6 @@
 /* main.c - the wasd program: the daemon, the commands that run the engine, and a small client. */
 #include "client/client.h"
+#include "client/command.h"
 #include "config.h"
 #include "daemon.h"
 
@@ -16,7 +17,7 @@ static void usage(FILE *f)
 		"       wasd bench train|infer ...      time the engine without a daemon (wasd bench --help)\n"
 		"       wasd bench serve --model NAME   load a running daemon and report its latencies (wasd bench serve --help)\n"
 		"       wasd describe NETWORK ...       list a network layer by layer, without a daemon (wasd describe --help)\n"
-		"       wasd status|jobs|deployments    query a running daemon\n"
+		"       wasd status|deployments         query a running daemon\n"
 		"       wasd deploy CHECKPOINT|JOB ...  serve a checkpoint, or follow a job (wasd deploy --help)\n"
 		"       wasd mode NAME [MODE] ...       list the modes of a deployment, or switch (wasd mode --help)\n"
 		"       wasd classify NAME FILE ...     classify images in one mode, or compare modes (wasd classify --help)\n"
@@ -26,7 +27,11 @@ static void usage(FILE *f)
 		"       wasd backup DIR                 copy everything the daemon stores, while it goes on (wasd backup --help)\n"
 		"       wasd restore BACKUP --data DIR  make a data directory of a backup; needs no daemon (wasd restore --help)\n"
 		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
-		"       wasd version                    print the version\n"
+		"       wasd version                    print the version\n");
+	for (const struct client_command *const *c = client_commands; *c; c++)
+		fprintf(f, "       wasd %-8s %-17s %s\n", (*c)->name, (*c)->arguments, (*c)->summary);
+	fprintf(
+		f,
 		"\n"
 		"The commands that query a daemon find it by --url URL, else $WASD_URL, else the address in ./var/wasd.addr or\n"
 		"./var/data/wasd.addr, else 127.0.0.1:8080. They exit with 0, with 1 if the daemon refuses, with 2 for bad usage.\n"
@@ -115,7 +120,7 @@ static int become_engine(char *command, int argc, char **argv)
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
-} client_commands[] = {
+} old_commands[] = {
 	{"deploy", client_deploy},     {"undeploy", client_undeploy}, {"mode", client_mode},
 	{"classify", client_classify}, {"export", client_export},     {"profiles", client_profiles},
 	{"spec", client_spec},         {"backup", client_backup},     {"restore", client_restore},
@@ -130,11 +135,15 @@ int main(int argc, char **argv)
 		return client_bench_serve(argc - 3, argv + 3);
 	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
 		return become_engine(argv[1], argc - 2, argv + 2);
-	if (!strcmp(cmd, "status") || !strcmp(cmd, "jobs") || !strcmp(cmd, "deployments"))
+	if (!strcmp(cmd, "status") || !strcmp(cmd, "deployments"))
 		return client_run(cmd, argc - 2, argv + 2);
-	for (size_t i = 0; i < sizeof client_commands / sizeof *client_commands; i++)
-		if (!strcmp(cmd, client_commands[i].name))
-			return client_commands[i].run(argc - 2, argv + 2);
+	for (size_t i = 0; i < sizeof old_commands / sizeof *old_commands; i++)
+		if (!strcmp(cmd, old_commands[i].name))
+			return old_commands[i].run(argc - 2, argv + 2);
+	int words;
+	const struct client_command *c = client_command_find(argc - 1, argv + 1, &words);
+	if (c && c->run)
+		return c->run(argc - 1 - words, argv + 1 + words);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;

@@ -56,27 +56,28 @@ int client_dial(const char *url, char where[CLIENT_WHERE])
 	return dial(url, host, port, where);
 }
 
-/* Sends a request with `len` bytes of body, or none if type is NULL. Returns the socket, or -1 after a message. */
-static int send_request(const char *url, const char *head, const char *type, const void *body, size_t len,
-                        char where[CLIENT_WHERE])
+int client_send(const char *url, const struct client_call *call, char where[CLIENT_WHERE])
 {
 	char host[ADDRESS_HOST], port[ADDRESS_PORT];
 	int fd = dial(url, host, port, where);
 	if (fd < 0) {
-		fprintf(stderr,
-		        *where ? "wasd: cannot connect to %s; is the daemon running?\n" : "wasd: %s is not an address\n",
-		        *where ? where : url);
+		if (!call->quiet)
+			fprintf(stderr,
+			        *where ? "wasd: cannot connect to %s; is the daemon running?\n" : "wasd: %s is not an address\n",
+			        *where ? where : url);
 		return -1;
 	}
-	char request[700], more[120] = "";
-	if (type)
-		snprintf(more, sizeof more, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, len);
-	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s\r\n", head,
-	                 strchr(host, ':') ? "localhost" : host, port, more);
+	char request[1000], more[160] = "";
+	if (call->type)
+		snprintf(more, sizeof more, "Content-Type: %s\r\nContent-Length: %zu\r\n", call->type, call->len);
+	int n = snprintf(request, sizeof request, "%s HTTP/1.0\r\nHost: %s:%s\r\n%s%s\r\n", call->head,
+	                 strchr(host, ':') ? "localhost" : host, port, call->headers ? call->headers : "", more);
 	signal(SIGPIPE, SIG_IGN); /* a daemon that refuses a body early has answered: read that */
 	if (n >= (int)sizeof request || wasd_write_full(fd, request, (size_t)n, NULL) != WASD_OK ||
-	    (type && wasd_write_full(fd, body, len, NULL) != WASD_OK && errno != EPIPE && errno != ECONNRESET)) {
-		fprintf(stderr, "wasd: cannot send the request to %s\n", where);
+	    (call->body && wasd_write_full(fd, call->body, call->len, NULL) != WASD_OK && errno != EPIPE &&
+	     errno != ECONNRESET)) {
+		if (!call->quiet)
+			fprintf(stderr, "wasd: cannot send the request to %s\n", where);
 		close(fd);
 		return -1;
 	}
@@ -85,7 +86,11 @@ static int send_request(const char *url, const char *head, const char *type, con
 
 int client_ask(const char *url, const char *head, const char *body, char where[CLIENT_WHERE])
 {
-	return send_request(url, head, body ? "application/json" : NULL, body, body ? strlen(body) : 0, where);
+	const struct client_call call = {.head = head,
+	                                 .type = body ? "application/json" : NULL,
+	                                 .body = body,
+	                                 .len = body ? strlen(body) : 0};
+	return client_send(url, &call, where);
 }
 
 /* Reads until the peer closes. */
@@ -129,30 +134,43 @@ static bool say_problem(const char *command, const char *about, const cJSON *pro
 	return true;
 }
 
+cJSON *client_receive(int fd, int *status)
+{
+	cJSON *o = NULL;
+	char *text = read_all(fd), *at = text && !strncmp(text, "HTTP/1.", 7) ? strstr(text, "\r\n\r\n") : NULL;
+	close(fd);
+	*status = at ? atoi(text + 9) : 0;
+	if (at && !at[4] && *status / 100 == 2)
+		o = cJSON_CreateNull();
+	else if (at)
+		wasd_json_parse(at + 4, strlen(at + 4), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, NULL);
+	if (!o)
+		*status = 0;
+	wasd_free(text);
+	return o;
+}
+
+cJSON *client_accept(const char *command, const char *about, const char *where, int fd)
+{
+	int status;
+	cJSON *o = client_receive(fd, &status);
+	if (status / 100 == 2)
+		return o;
+	if (!o)
+		fprintf(stderr, "wasd %s: %s did not answer\n", command, where);
+	else if (!say_problem(command, about, o))
+		fprintf(stderr, "wasd %s: %s answered with HTTP status %d\n", command, where, status);
+	cJSON_Delete(o);
+	return NULL;
+}
+
 cJSON *client_upload(const char *command, const char *about, const char *url, const char *head, const char *type,
                      const void *body, size_t len)
 {
 	char where[CLIENT_WHERE];
-	cJSON *o = NULL;
-	int fd = send_request(url, head, type, body, len, where);
-	if (fd < 0)
-		return NULL;
-	char *text = read_all(fd), *at = text && !strncmp(text, "HTTP/1.", 7) ? strstr(text, "\r\n\r\n") : NULL;
-	close(fd);
-	bool good = at && text[8] == ' ' && text[9] == '2';
-	if (at && !at[4] && good)
-		o = cJSON_CreateNull();
-	else if (at)
-		wasd_json_parse(at + 4, strlen(at + 4), (struct wasd_json_limits){16 << 20, 32, 600000}, &o, NULL);
-	if (!good || !o) {
-		if (!say_problem(command, about, o))
-			fprintf(stderr, "wasd %s: %s answered %.*s\n", command, where, text ? (int)strcspn(text, "\r\n") : 7,
-			        text ? text : "nothing");
-		cJSON_Delete(o);
-		o = NULL;
-	}
-	wasd_free(text);
-	return o;
+	const struct client_call call = {.head = head, .type = type, .body = body, .len = len};
+	int fd = client_send(url, &call, where);
+	return fd < 0 ? NULL : client_accept(command, about, where, fd);
 }
 
 cJSON *client_json(const char *command, const char *url, const char *head, const char *request)
@@ -200,35 +218,6 @@ static void print_status(const cJSON *o)
 	wasd_json_num(o, "uptime_s", &up);
 	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", client_text(o, "version"), up,
 	       busy, total, free_bytes / (1 << 30), client_text(o, "data_dir"));
-}
-
-/* "evaluating, 12 of 40, 35 s left"; "" for a job that is not running. */
-static void describe_phase(const cJSON *progress, char *out, size_t size)
-{
-	const char *phase = "";
-	double done, total, eta_s;
-	wasd_json_str(progress, "phase", &phase);
-	int n = snprintf(out, size, "%.100s", phase);
-	if (*phase && wasd_json_num(progress, "phase_done", &done) && wasd_json_num(progress, "phase_total", &total))
-		n += snprintf(out + n, size - (size_t)n, ", %.0f of %.0f", done, total);
-	if (*phase && wasd_json_num(progress, "eta_s", &eta_s) && eta_s >= 0)
-		snprintf(out + n, size - (size_t)n, ", %.0f s left", eta_s);
-}
-
-static void print_jobs(const cJSON *o)
-{
-	const cJSON *items = wasd_json_get(o, "items");
-	printf("%-31s %-11s %9s  %-20s %s\n", "ID", "STATE", "EPOCH", "NAME", "PHASE");
-	for (const cJSON *j = items ? items->child : NULL; j; j = j->next) {
-		const cJSON *p = wasd_json_get(j, "progress");
-		double epoch = 0, epochs = 0;
-		char at[32] = "-", now[160];
-		if (p && wasd_json_num(p, "epoch", &epoch) && wasd_json_num(p, "epochs", &epochs))
-			snprintf(at, sizeof at, "%.0f/%.0f", epoch, epochs);
-		describe_phase(p, now, sizeof now);
-		printf("%-31s %-11s %9s  %-20s %s\n", client_text(j, "id"), client_text(j, "state"), at, client_text(j, "name"),
-		       now);
-	}
 }
 
 static void print_deployments(const cJSON *o)
@@ -297,9 +286,9 @@ int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int
 
 static void run_usage(FILE *f)
 {
-	fprintf(f, "usage: wasd status|jobs|deployments [--json] [--url URL]\n"
+	fprintf(f, "usage: wasd status|deployments [--json] [--url URL]\n"
 	           "\n"
-	           "The state of a running daemon, its jobs, or its deployments.\n"
+	           "The state of a running daemon, or its deployments.\n"
 	           "  --json     as the daemon answers\n");
 	client_url_help(f, 10);
 }
@@ -311,7 +300,6 @@ int client_run(const char *command, int argc, char **argv)
 		void (*print)(const cJSON *o);
 	} rows[] = {
 		{"status", "GET /v1/system", print_status},
-		{"jobs", "GET /v1/jobs?limit=100", print_jobs},
 		{"deployments", "GET /v1/deployments?limit=100", print_deployments},
 	};
 	const char *given = NULL;

@@ -12,7 +12,7 @@ enum {
 	CLIENT_FAILED = 1, /* the daemon refused, the work failed, or there is no daemon; stderr says which */
 	CLIENT_USAGE = 2,  /* the arguments make no sense; nothing was sent */
 };
-/* `wasd status`, `wasd jobs` and `wasd deployments`. */
+/* `wasd status` and `wasd deployments`. */
 int client_run(const char *command, int argc, char **argv);
 /* `wasd deploy SOURCE --name NAME`: creates a deployment. `wasd undeploy NAME`: ends it. */
 int client_deploy(int argc, char **argv);
@@ -38,6 +38,20 @@ int client_bench_serve(int argc, char **argv);
 /* Returns a blocking socket connected to url, or -1. where: "host:port", or "" if url is not an address. */
 enum { CLIENT_WHERE = 224, CLIENT_PATIENCE_S = 60 };
 int client_dial(const char *url, char where[CLIENT_WHERE]);
+/* A request. head: "GET /path"; headers: further lines, each with its end, or NULL. A body is sent if type is set:
+ * `len` bytes of Content-Type `type`; if body is NULL the caller writes them to the socket. quiet: no messages. */
+struct client_call {
+	const char *head, *headers, *type;
+	const void *body;
+	size_t len;
+	bool quiet;
+};
+/* Sends it over a new connection and returns the socket to read the reply from, or -1. */
+int client_send(const char *url, const struct client_call *call, char where[CLIENT_WHERE]);
+/* Reads the whole reply and closes fd. Returns its JSON (null for an empty one) with the HTTP status; without a whole
+ * answer NULL and status 0. client_accept: NULL after a message unless the status is 2xx. */
+struct cJSON *client_receive(int fd, int *status);
+struct cJSON *client_accept(const char *command, const char *about, const char *where, int fd);
 /* Shared by the commands. Sends "HEAD HTTP/1.0" (head: "GET /path") over a new connection, with a JSON body unless body
  * is NULL, and returns the socket to read the reply from. where: "host:port" for messages. Returns -1 after printing
  * the reason to stderr. */
@@ -75,6 +89,8 @@ void client_url_help(FILE *f, int width);
 
 /* The string member `key`, or "-". */
 const char *client_text(const struct cJSON *o, const char *key);
+/* Prints s; returns its number of characters. */
+int client_say(const char *s);
 /* s in a column of `width` characters (UTF-8 counts as such), and a space. A longer text moves what follows. */
 void client_cell(const char *s, int width);
 /* A number times `scale` with `decimals`; "-" if the member is null or missing. Returns out. */

@@ -14,13 +14,19 @@ const char *client_text(const cJSON *o, const char *key)
 }
 
 /* Names come from the files of users: a control character could move the cursor. */
-void client_cell(const char *s, int width)
+int client_say(const char *s)
 {
 	int characters = 0;
 	for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
 		putchar(*p < 0x20 || *p == 0x7f ? '?' : *p);
 		characters += (*p & 0xc0) != 0x80;
 	}
+	return characters;
+}
+
+void client_cell(const char *s, int width)
+{
+	int characters = client_say(s);
 	printf("%*s", (characters < width ? width - characters : 0) + 1, "");
 }
 

@@ -1,0 +1,10 @@
+/* server/client/commands.h - the descriptors of all commands, each defined in the file of its command. */
+#ifndef SERVER_CLIENT_COMMANDS_H
+#define SERVER_CLIENT_COMMANDS_H
+
+#include "client/command.h"
+
+extern const struct client_command client_command_submit, client_command_clone, client_command_watch,
+	client_command_wait, client_command_logs, client_command_cancel, client_command_jobs;
+
+#endif
