@@ -318,7 +318,9 @@ struct api_serving {
 	enum wasd_status (*changed)(struct serving *self, const char *name, struct wasd_err *err);
 	/* The options of the row were changed: applies them to all later requests. */
 	enum wasd_status (*tuned)(struct serving *self, const char *name, struct wasd_err *err);
-	enum wasd_status (*gone)(struct serving *self, const char *name, struct wasd_err *err);
+	/* The row is draining: no new request begins. *in_flight: those that are still to be answered; after the last one
+	 * storage_deployment_drained is called. */
+	enum wasd_status (*gone)(struct serving *self, const char *name, int64_t *in_flight, struct wasd_err *err);
 	/* A snapshot for one request, atomic with respect to switches: every request admitted after switch_mode returned
 	 * sees the new mode. */
 	bool (*live)(struct serving *self, const char *name, struct api_live *out);
@@ -330,7 +332,7 @@ struct api_serving {
 	                            struct storage_deployment *out, struct wasd_err *err);
 	/* What the policy does now: {"mode","auto":{...}|null,"cascade":{...}|null}; NULL: not live, or no memory. */
 	cJSON *(*traffic_now)(struct serving *self, const char *name);
-	/* {"arch","input","classes","max_batch","modes":{...},"state","condition"...} from the loaded bundle, or NULL. */
+	/* {"bundle","arch","input","classes","max_batch","modes":{...},"condition"...} from the loaded bundle, or NULL. */
 	cJSON *(*info)(struct serving *self, const char *name);
 	/* Commits the switch (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when
 	 * expect is stale, WASD_EBUSY when the bundle of that mode is not loaded. *swap_us = duration of the swap,
@@ -352,8 +354,9 @@ struct api_serving {
 	/* An image on which the shadow differed. *type: its Content-Type; pixels as float32 have the type
 	 * application/octet-stream. False: it is gone. */
 	bool (*example)(struct serving *self, const char *name, int64_t id, struct wasd_buf *out, const char **type);
-	void (*begin)(struct serving *self, const char *name, int64_t generation); /* requests in flight per generation */
-	void (*end)(struct serving *self, const char *name, int64_t generation, bool ok);
+	/* Keeps the bundle of that snapshot loaded until end. False: it is being unloaded; another snapshot is needed. */
+	bool (*begin)(struct serving *self, const char *name, const struct api_live *live);
+	void (*end)(struct serving *self, const char *name, const struct api_live *live, bool ok);
 	/* {"up","restarts","restart_in_s":N|null,"suspended":[names],"not_loaded":[names],...}; not_loaded: deployments
 	 * that have answered before and cannot now, because the process is restarting. NULL: no memory. */
 	cJSON *(*health)(struct serving *self);

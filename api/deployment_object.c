@@ -120,6 +120,28 @@ cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *
 	return out;
 }
 
+static cJSON *update_json(const struct storage_deployment *d, cJSON *conditions)
+{
+	const char *error = NULL;
+	char why[160];
+	int64_t at = 0;
+	cJSON *info = d->wanted ? api_parse_trusted(d->update_info) : NULL, *one;
+	if (!info)
+		return cJSON_CreateNull();
+	wasd_json_str(info, "error", &error);
+	wasd_json_i64(info, "at", &at);
+	cJSON_DeleteItemFromObjectCaseSensitive(info, "at");
+	api_add_time(info, "at", at);
+	api_add_str(info, "checkpoint", d->wanted);
+	api_add_str(info, "state", error ? "failed" : "loading");
+	snprintf(why, sizeof why, "checkpoint %s is being loaded", d->wanted);
+	one = cJSON_CreateObject();
+	api_add_str(one, "type", error ? "UpdateFailed" : "Switching");
+	api_add_str(one, "reason", error ? error : why);
+	api_push(conditions, one);
+	return info;
+}
+
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d)
 {
 	static const char *const parts[] = {"mode", "traffic", "classify", "stats"};
@@ -145,6 +167,13 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 	add_origin(c, j, d);
 	if (wasd_json_get(info, "modes"))
 		api_add_take(j, "modes", api_deployment_modes(c, d, info));
+	cJSON_DeleteItemFromObjectCaseSensitive(info, "bundle");
+	cJSON *conditions = cJSON_DetachItemFromObjectCaseSensitive(info, "conditions");
+	if (!conditions)
+		conditions = cJSON_CreateArray();
+	api_add_take(j, "update", update_json(d, conditions));
+	api_add_take(j, "conditions", conditions);
+	api_add_str(j, "previous", d->previous);
 	/* Facts from the loaded bundle: input, classes, max_batch, modes, conditions. */
 	for (cJSON *m = info ? info->child : NULL, *next; m; m = next) {
 		next = m->next;
@@ -154,8 +183,6 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 		cJSON_DeleteItemFromObjectCaseSensitive(j, m->string);
 		api_add_take(j, m->string, cJSON_DetachItemViaPointer(info, m));
 	}
-	if (!wasd_json_get(j, "conditions"))
-		api_add_take(j, "conditions", cJSON_CreateArray());
 	api_add_time(j, "created_at", d->created_at);
 	api_add_time(j, "updated_at", d->updated_at);
 	snprintf(url, sizeof url, "/v1/deployments/%s", d->name);

@@ -7,6 +7,9 @@
 
 static const struct wasd_field patch_fields[] = {
 	{"name", WASD_REFUSED, .summary = "the name of a deployment does not change; create another deployment"},
+	{"source", WASD_OBJECT, .form = "source"},
+	{"mode", WASD_STR, .form = "mode"},
+	{"reason", WASD_STR, .min = 0, .max = 500},
 	API_DEPLOYMENT_OPTIONS,
 	{0},
 };
@@ -54,47 +57,188 @@ static cJSON *read_patch(const struct api_request *q, struct api_response *r, co
 	return out;
 }
 
+/* Does the patch have options? Stores them and applies them. */
 static enum wasd_status set_options(struct api_ctx *c, const struct api_request *q, const char *name, const cJSON *in,
                                     struct wasd_err *err)
 {
+	const char *reason = NULL;
+	bool any = false;
+	for (const struct wasd_field *f = api_deployment_options; f->name; f++)
+		any |= wasd_json_get(in, f->name) != NULL;
+	if (!any)
+		return WASD_OK;
+	wasd_json_str(in, "reason", &reason);
 	char *options = api_deployment_options_text(in);
-	struct storage_options_in set = {.name = name, .options = options, .actor = q->actor};
+	struct storage_options_in set = {.name = name, .options = options, .actor = q->actor, .reason = reason};
 	enum wasd_status st = options ? storage_deployment_options(c->db, &set, err) :
 	                                wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(options);
 	return st ? st : c->serving.tuned(c->serving.self, name, err);
 }
 
-enum api_result api_deployments_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+/* The checkpoint is to be served: stores that and has it loaded. */
+static enum wasd_status want(struct api_ctx *c, const struct api_request *q, const char *name, const cJSON *source,
+                             const char *checkpoint, const char *mode, const char *reason, struct wasd_err *err)
 {
-	struct storage_deployment d, now;
-	struct wasd_err err = {0};
-	if (!api_deployment_find(c, q, r, &d))
-		return API_DONE;
-	cJSON *in = read_patch(q, r, &d);
-	enum wasd_status st = in ? set_options(c, q, d.name, in, &err) : WASD_OK;
-	if (in && !st)
-		st = storage_deployment_get(c->db, d.name, &now, &err);
-	if (st) {
-		api_send_error(q, r, &err);
-	} else if (in) {
-		api_send_json(r, 200, api_deployment_json(c, &now));
-		storage_deployment_done(&now);
-	}
-	cJSON_Delete(in);
-	storage_deployment_done(&d);
-	return API_DONE;
+	char *text = wasd_json_print(source);
+	struct storage_source_in in =
+		{.name = name, .source = text, .checkpoint = checkpoint, .mode = mode, .actor = q->actor, .reason = reason};
+	struct storage_deployment now;
+	enum wasd_status st = text ? storage_deployment_source(c->db, &in, &now, err) :
+	                             wasd_fail(err, WASD_ENOMEM, "no memory");
+	wasd_free(text);
+	if (st)
+		return st;
+	bool load = now.wanted != NULL;
+	storage_deployment_done(&now);
+	return load ? c->serving.changed(c->serving.self, name, err) : WASD_OK;
 }
 
-/* ---- reload ---- */
+/* The mode without another checkpoint is switched at once, as by PUT .../mode. */
+static enum wasd_status set_mode(struct api_ctx *c, const struct api_request *q, const char *name, const char *mode,
+                                 const char *reason, struct wasd_err *err)
+{
+	struct api_live now, before;
+	int64_t swap_us, in_flight_old;
+	char audit_id[64];
+	return c->serving.switch_mode(c->serving.self, name, mode, -1, q->actor, reason ? reason : "", &now, &before,
+	                              &swap_us, &in_flight_old, audit_id, err);
+}
 
-static const struct wasd_field reload_fields[] = {{"reason", WASD_STR, "\"\"", .min = 0, .max = 500}, {0}};
+/* False: the answer is in r. The source is checked before anything is changed. */
+static bool apply(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                  const struct storage_deployment *d, const cJSON *in)
+{
+	struct storage_ckpt k = {0};
+	struct wasd_err err = {0};
+	const char *mode = NULL, *reason = NULL;
+	const cJSON *source = wasd_json_get(in, "source");
+	wasd_json_str(in, "mode", &mode);
+	wasd_json_str(in, "reason", &reason);
+	if (source ? !api_source_find(c, q, r, source, mode ? mode : d->mode, &k) :
+	             mode && (!api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode") ||
+	                      !api_mode_fits_traffic(c, q, r, d, mode)))
+		return false;
+	enum wasd_status st = WASD_OK;
+	bool other = source && strcmp(k.id, d->checkpoint);
+	if (mode && !other && (st = set_mode(c, q, d->name, mode, reason, &err)) == WASD_EBUSY)
+		api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err.msg);
+	if (!st)
+		st = set_options(c, q, d->name, in, &err);
+	if (!st && source)
+		st = want(c, q, d->name, source, k.id, other ? mode : NULL, reason, &err);
+	if (st && !r->status)
+		api_send_error(q, r, &err);
+	storage_ckpt_done(&k);
+	return !st;
+}
+
+/* Answers a change: 200, 202 while it is being loaded, or after `wait` 422 if it could not be. */
+static enum api_result send_changed(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                    const char *name, int64_t wait)
+{
+	struct storage_deployment d;
+	struct wasd_err err = {0};
+	const char *error = NULL;
+	if (storage_deployment_get(c->db, name, &d, &err)) {
+		api_send_error(q, r, &err);
+		return API_DONE;
+	}
+	cJSON *update = d.wanted ? api_parse_trusted(d.update_info) : NULL;
+	wasd_json_str(update, "error", &error);
+	bool again = update && !error && api_again(q, r, name, wait);
+	if (again)
+		;
+	else if (error && q->waited)
+		api_send_problem(q, r, "load_failed", "/source", "deployment %s still serves checkpoint %s: %s", name,
+		                 d.checkpoint, error);
+	else
+		api_send_json(r, update && !error ? 202 : 200, api_deployment_json(c, &d));
+	cJSON_Delete(update);
+	storage_deployment_done(&d);
+	return again ? API_AGAIN : API_DONE;
+}
+
+enum api_result api_deployments_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	int64_t wait = 0;
+	enum api_result res = API_DONE;
+	if (!api_query_wait(q, r, &wait) || !api_deployment_find(c, q, r, &d))
+		return API_DONE;
+	cJSON *in = q->waited ? NULL : read_patch(q, r, &d);
+	if (q->waited || (in && apply(c, q, r, &d, in)))
+		res = send_changed(c, q, r, d.name, wait);
+	cJSON_Delete(in);
+	storage_deployment_done(&d);
+	return res;
+}
+
+/* ---- rollback and reload ---- */
+
+static const struct wasd_field reason_fields[] = {{"reason", WASD_STR, "\"\"", .min = 0, .max = 500}, {0}};
+
+static bool go_back(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                    const struct storage_deployment *d, const char *reason)
+{
+	struct storage_ckpt k;
+	struct wasd_err err = {0};
+	if (!d->previous) {
+		api_send_problem(q, r, "nothing_to_roll_back", NULL,
+		                 "deployment %s has not served another checkpoint before, or that was deleted", d->name);
+		return false;
+	}
+	cJSON *source = cJSON_CreateObject();
+	api_add_str(source, "checkpoint", d->previous);
+	bool found = api_source_find(c, q, r, source, d->mode, &k);
+	enum wasd_status st = found ? want(c, q, d->name, source, k.id, NULL, *reason ? reason : "rollback", &err) :
+	                              WASD_OK;
+	if (found)
+		storage_ckpt_done(&k);
+	if (st)
+		api_send_error(q, r, &err);
+	cJSON_Delete(source);
+	return found && !st;
+}
+
+enum api_result api_deployments_rollback(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	const char *reason = "";
+	int64_t wait = 0;
+	enum api_result res = API_DONE;
+	if (!api_query_wait(q, r, &wait))
+		return API_DONE;
+	cJSON *in = api_body_fields(q, r, reason_fields, NULL, true);
+	if (in && api_deployment_find(c, q, r, &d)) {
+		wasd_json_str(in, "reason", &reason);
+		if (q->waited || go_back(c, q, r, &d, reason))
+			res = send_changed(c, q, r, d.name, wait);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return res;
+}
+
+/* An update that has failed is tried again. */
+static enum wasd_status try_again(struct api_ctx *c, const struct api_request *q, const struct storage_deployment *d,
+                                  struct wasd_err *err)
+{
+	const char *error = NULL, *mode = NULL;
+	cJSON *update = d->wanted ? api_parse_trusted(d->update_info) : NULL;
+	enum wasd_status st = WASD_OK;
+	wasd_json_str(update, "mode", &mode);
+	if (wasd_json_str(update, "error", &error))
+		st = want(c, q, d->name, wasd_json_get(update, "source"), d->wanted, mode, "reload", err);
+	cJSON_Delete(update);
+	return st;
+}
 
 enum api_result api_deployments_reload(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
-	cJSON *in = api_body_fields(q, r, reload_fields, NULL, true);
+	cJSON *in = api_body_fields(q, r, reason_fields, NULL, true);
 	if (in && api_deployment_find(c, q, r, &d)) {
 		const char *reason = "";
 		char object[100];
@@ -102,6 +246,8 @@ enum api_result api_deployments_reload(struct api_ctx *c, const struct api_reque
 		snprintf(object, sizeof object, "deployment/%s", d.name);
 		enum wasd_status st = storage_audit_add(c->db, q->actor, "deployment.reload", object, NULL, NULL, reason, NULL,
 		                                        &err);
+		if (!st)
+			st = try_again(c, q, &d, &err);
 		if (!st)
 			st = c->serving.changed(c->serving.self, d.name, &err);
 		if (st)

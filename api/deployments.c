@@ -167,19 +167,32 @@ enum api_result api_deployments_get(struct api_ctx *c, const struct api_request 
 	return again ? API_AGAIN : API_DONE;
 }
 
+/* Requests in flight are still answered: 202 until the last of them has been, 204 when there is none. */
 enum api_result api_deployments_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
 	struct wasd_err err = {0};
+	int64_t in_flight = 0;
 	if (!api_deployment_find(c, q, r, &d))
 		return API_DONE;
-	enum wasd_status st = storage_deployment_delete(c->db, d.name, q->actor, &err);
+	enum wasd_status st = d.deleted ? WASD_OK : storage_deployment_drain(c->db, d.name, true, q->actor, &err);
 	if (!st)
-		st = c->serving.gone(c->serving.self, d.name, &err);
-	if (st)
+		st = c->serving.gone(c->serving.self, d.name, &in_flight, &err);
+	if (!st && !in_flight)
+		st = storage_deployment_drained(c->db, d.name, &err);
+	if (st) {
 		api_send_error(q, r, &err);
-	else
+	} else if (!in_flight) {
 		r->status = 204;
+	} else {
+		struct storage_deployment now;
+		if (storage_deployment_get(c->db, d.name, &now, NULL)) {
+			r->status = 204; /* the last answer came meanwhile */
+		} else {
+			api_send_json(r, 202, api_deployment_json(c, &now));
+			storage_deployment_done(&now);
+		}
+	}
 	storage_deployment_done(&d);
 	return API_DONE;
 }

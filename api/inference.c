@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOOKS = 8 }; /* at a deployment whose bundle is replaced meanwhile */
+
 static bool settle_mode(const struct api_request *q, struct api_response *r, const struct mode_asked *asked, size_t n,
                         struct inference *s)
 {
@@ -93,7 +95,24 @@ size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size
 	return n;
 }
 
-/* admit: an inference request, which takes its turn of a split. */
+/* The facts of the very bundle that will answer: a swap may come between the two questions. admit: an inference
+ * request, which takes its turn of a split. */
+static bool snapshot(struct api_ctx *c, const struct api_request *q, bool admit, struct inference *s)
+{
+	const char *bundle = "";
+	for (int i = 0; i < LOOKS; i++) {
+		if (!(admit ? c->serving.admit(c->serving.self, s->name, q, &s->live) :
+		              c->serving.live(c->serving.self, s->name, &s->live)) ||
+		    !s->live.ready)
+			return false;
+		cJSON_Delete(s->info);
+		s->info = c->serving.info(c->serving.self, s->name);
+		if (!wasd_json_str(s->info, "bundle", &bundle) || !strcmp(bundle, s->live.bundle))
+			return true;
+	}
+	return false;
+}
+
 static bool look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                  const struct mode_asked *asked, size_t n, bool admit, struct inference *s)
 {
@@ -103,10 +122,9 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 	bool named = false;
 	for (size_t i = 0; i < n; i++)
 		named |= asked[i].value != NULL;
-	if (!wasd_name_ok(name) ||
-	    !(admit && !named ? c->serving.admit(c->serving.self, name, q, &s->live) :
-	                        c->serving.live(c->serving.self, name, &s->live)) ||
-	    !s->live.ready) {
+	if (!wasd_name_ok(name) || !snapshot(c, q, admit && !named, s)) {
+		cJSON_Delete(s->info);
+		s->info = NULL;
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
 			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
 		} else {
@@ -115,9 +133,11 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 		}
 		return false;
 	}
-	if (!settle_mode(q, r, asked, n, s))
+	if (!settle_mode(q, r, asked, n, s)) {
+		cJSON_Delete(s->info);
+		s->info = NULL;
 		return false;
-	s->info = c->serving.info(c->serving.self, name);
+	}
 	if (!s->info || !read_info(s)) {
 		api_send_problem(q, r, "not_ready", NULL, "deployment %s is being loaded", name);
 	} else if (!wasd_json_get(wasd_json_get(s->info, "modes"), s->computes)) {
@@ -140,13 +160,19 @@ bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct a
 bool api_inference_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                          const struct mode_asked *asked, size_t n, struct inference *s)
 {
-	if (!look(c, q, r, name, asked, n, true, s))
-		return false;
-	s->counted = &c->serving;
-	s->metrics = c->metrics;
-	s->begun_us = wasd_mono_us();
-	s->counted->begin(s->counted->self, s->name, s->live.generation);
-	return true;
+	for (int i = 0; i < LOOKS; i++) {
+		if (!look(c, q, r, name, asked, n, true, s))
+			return false;
+		if (c->serving.begin(c->serving.self, s->name, &s->live)) {
+			s->counted = &c->serving;
+			s->metrics = c->metrics;
+			s->begun_us = wasd_mono_us();
+			return true;
+		}
+		api_inference_end(s); /* its bundle was replaced and unloaded since the look */
+	}
+	api_send_problem(q, r, "not_ready", NULL, "deployment %s is being unloaded", name);
+	return false;
 }
 
 /* A fault of one image has a pointer "/images/N" and is the client's; any other is ours. */
@@ -245,7 +271,7 @@ void api_inference_end(struct inference *s)
 	if (s->counted)
 		count(s);
 	if (s->counted)
-		s->counted->end(s->counted->self, s->name, s->live.generation, s->answered);
+		s->counted->end(s->counted->self, s->name, &s->live, s->answered);
 	s->counted = NULL;
 	cJSON_Delete(s->info);
 	s->info = NULL;

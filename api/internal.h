@@ -324,8 +324,8 @@ api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, 
 api_handler api_modes_list, api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
-	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_mode_get, api_mode_put,
-	api_mode_rollback, api_deployments_classify;
+	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_deployments_rollback, api_mode_get,
+	api_mode_put, api_mode_rollback, api_deployments_classify;
 api_handler api_traffic_get, api_traffic_put, api_traffic_example;
 api_handler api_models_create, api_models_list, api_models_get, api_models_patch, api_models_delete,
 	api_versions_create, api_versions_list, api_versions_get, api_versions_delete, api_aliases_get, api_aliases_put,
@@ -333,6 +333,7 @@ api_handler api_models_create, api_models_list, api_models_get, api_models_patch
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_backup_start, api_backup_get;
+api_handler api_v2_load, api_v2_unload;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
 
 /* ---- traffic.c ---- */

@@ -12,8 +12,9 @@ static void send_plain(struct api_response *r, int status, cJSON *j)
 
 enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const extensions[] = {"binary_tensor_data", "classification",  "model_configuration",
-	                                         "statistics",         "schedule_policy", "parameters"};
+	static const char *const extensions[] = {"binary_tensor_data",  "classification", "model_repository",
+	                                         "model_configuration", "statistics",     "schedule_policy",
+	                                         "parameters"};
 	cJSON *j = cJSON_CreateObject();
 	(void)c, (void)q;
 	api_add_str(j, "name", "wasd");
@@ -106,16 +107,29 @@ enum api_result api_v2_models(struct api_ctx *c, const struct api_request *q, st
 	return API_DONE;
 }
 
+/* The states of a deployment in Triton's words. */
+static const char *index_state(const struct storage_deployment *d, bool ready)
+{
+	static const char *const states[][2] = {{"created", "LOADING"},
+	                                        {"loading", "LOADING"},
+	                                        {"warming", "LOADING"},
+	                                        {"draining", "UNLOADING"}};
+	for (size_t i = 0; i < API_LEN(states); i++)
+		if (!strcmp(d->state, states[i][0]))
+			return states[i][1];
+	return ready ? "READY" : "UNAVAILABLE";
+}
+
 static void add_index(struct api_ctx *c, cJSON *list, const struct storage_deployment *d)
 {
 	char version[24];
 	cJSON *j = cJSON_CreateObject();
 	struct api_live live;
-	bool ready = c->serving.live(c->serving.self, d->name, &live) && live.ready;
+	bool ready = !strcmp(d->state, "ready") && c->serving.live(c->serving.self, d->name, &live) && live.ready;
 	snprintf(version, sizeof version, "%lld", (long long)d->version);
 	api_add_str(j, "name", d->name);
 	api_add_str(j, "version", version);
-	api_add_str(j, "state", ready ? "READY" : "UNAVAILABLE");
+	api_add_str(j, "state", index_state(d, ready));
 	api_add_str(j, "reason", ready ? "" : d->message && *d->message ? d->message : d->state);
 	api_push(list, j);
 }

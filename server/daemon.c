@@ -122,6 +122,13 @@ static void profiles_queued(void *ctx)
 	profiles_poke(((struct wasd_daemon *)ctx)->profiles);
 }
 
+static void checkpoint_stored(void *ctx, const char *job)
+{
+	struct wasd_daemon *d = ctx;
+	if (d->serving)
+		serve_checkpoint_stored(d->serving, job);
+}
+
 static void profiles_changed(void *ctx, const char *checkpoint)
 {
 	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
@@ -195,6 +202,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .cancel_ms = (int)c->cancel_timeout_ms,
 	                          .backoff_scale_ms = (int)c->retry_second_ms,
 	                          .profiles_changed = profiles_queued,
+	                          .checkpoint_stored = checkpoint_stored,
 	                          .ctx = d};
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)

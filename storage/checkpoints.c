@@ -139,11 +139,22 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
 
 /* ---- users of a checkpoint ---- */
 
+/* A deployment can go back to the checkpoint that it served before. That keeps it from retention, not from deletion. */
+static enum wasd_status to_go_back(struct conn *c, const char *ckpt, bool *is, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM deployments WHERE previous=?1 LIMIT 1", &st, err, "t", ckpt);
+	*is = q_row(c, q, &st, err);
+	q_end(c, q);
+	return st;
+}
+
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	char *name = NULL;
-	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 LIMIT 1", &st, err, "t", ckpt);
+	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 OR wanted=?1 LIMIT 1", &st, err, "t",
+	                          ckpt);
 	if (q_row(c, q, &st, err) && !(name = wasd_strdup(q_text(q, 0))))
 		st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	q_end(c, q);
@@ -220,13 +231,14 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 	for (size_t i = 0; i < l.n && !st; i++) {
 		const struct storage_ckpt *k = &l.items[i];
 		char *user = NULL, other[40], version[100];
-		bool searched;
+		bool searched, back;
 		if (keep[i] || k->pinned)
 			continue;
-		if ((st = has_profile(c, k->id, &searched, err)) || (st = ckpt_version(c, k->id, version, err)) ||
-		    (st = starter(c, k->id, other, err)) || (st = ckpt_user(c, k->id, &user, err)))
+		if ((st = has_profile(c, k->id, &searched, err)) || (st = to_go_back(c, k->id, &back, err)) ||
+		    (st = ckpt_version(c, k->id, version, err)) || (st = starter(c, k->id, other, err)) ||
+		    (st = ckpt_user(c, k->id, &user, err)))
 			break;
-		if (!user && !other[0] && !version[0] && !searched)
+		if (!user && !other[0] && !version[0] && !searched && !back)
 			st = remove_row(s, k->id, err);
 		wasd_free(user);
 	}

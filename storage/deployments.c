@@ -11,7 +11,8 @@
 /* clang-format off */
 #define DEPLOYMENT_COLS(T, I, D, X) \
 	T(X, id) T(X, name) T(X, source) T(X, job) T(X, checkpoint) T(X, mode) I(X, generation) I(X, version) \
-	T(X, state) T(X, message) T(X, options) T(X, mode_by) I(X, mode_since) I(X, created_at) I(X, updated_at)
+	T(X, state) T(X, message) T(X, options) T(X, mode_by) I(X, mode_since) I(X, created_at) I(X, updated_at) \
+	T(X, wanted) T(X, update_info) T(X, previous) I(X, deleted)
 /* clang-format on */
 ROW_TYPE(deployment_type, storage_deployment, DEPLOYMENT_COLS);
 
@@ -88,9 +89,8 @@ enum wasd_status storage_deployment_list(struct storage *s, const char *state, s
 	return st;
 }
 
-/* The members of a deployment in events and audit rows; message, previous, reason and audit_id unless they are NULL. */
-static cJSON *view(const struct storage_deployment *d, const char *message, const char *previous, const char *reason,
-                   const char *audit_id)
+cJSON *deployment_view(const struct storage_deployment *d, const char *message, const char *previous,
+                       const char *reason, const char *audit_id)
 {
 	return make_object("sssiis"
 	                   "oooo",
@@ -101,7 +101,7 @@ static cJSON *view(const struct storage_deployment *d, const char *message, cons
 
 static char *view_text(const struct storage_deployment *d, bool options)
 {
-	cJSON *o = d ? view(d, NULL, NULL, NULL, NULL) : NULL, *all;
+	cJSON *o = d ? deployment_view(d, NULL, NULL, NULL, NULL) : NULL, *all;
 	if (o && options && wasd_json_parse(d->options, strlen(d->options), WASD_JSON_REQUEST, &all, NULL) == WASD_OK)
 		cJSON_AddItemToObject(o, "options", all);
 	char *text = wasd_json_print(o);
@@ -110,7 +110,7 @@ static char *view_text(const struct storage_deployment *d, bool options)
 }
 
 /* Adds the audit row of a change from *before (NULL: created) to *after (NULL: deleted). */
-static enum wasd_status put_audit(struct storage *s, const char *name, const char *action, const char *actor,
+enum wasd_status deployment_audit(struct storage *s, const char *name, const char *action, const char *actor,
                                   const char *reason, const struct storage_deployment *before,
                                   const struct storage_deployment *after, char *id, struct wasd_err *err)
 {
@@ -132,7 +132,7 @@ struct create_args {
 	struct storage_deployment *out;
 };
 
-static enum wasd_status check_ckpt(struct storage *s, const char *id, struct storage_ckpt *k, struct wasd_err *err)
+enum wasd_status ckpt_usable(struct storage *s, const char *id, struct storage_ckpt *k, struct wasd_err *err)
 {
 	enum wasd_status st = storage_ckpt_get(s, id, k, err);
 	if (st || !k->corrupt)
@@ -154,7 +154,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		storage_deployment_done(a->out);
 		return wasd_fail_at(err, WASD_EEXIST, "/name", "a deployment %s exists", in->name);
 	}
-	if ((st = mode_check(c, in->checkpoint, in->mode, err)) || (st = check_ckpt(s, in->checkpoint, &k, err)))
+	if ((st = mode_check(c, in->checkpoint, in->mode, err)) || (st = ckpt_usable(s, in->checkpoint, &k, err)))
 		return st;
 	wasd_ulid("dep_", id);
 	st = q_run(
@@ -169,9 +169,10 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (!st)
 		st = deployment_row(c, in->name, a->out, err);
 	if (!st)
-		st = event_put(s, "deployments", "deployment.state", in->name, view(a->out, NULL, NULL, NULL, NULL), err);
+		st = event_put(s, "deployments", "deployment.state", in->name, deployment_view(a->out, NULL, NULL, NULL, NULL),
+		               err);
 	if (!st)
-		st = put_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
+		st = deployment_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
 	return st;
 }
 
@@ -213,7 +214,8 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	storage_deployment_done(&d);
 	if (st || (st = deployment_row(c, a->name, &d, err)))
 		return st;
-	st = event_put(s, "deployments", "deployment.state", a->name, view(&d, d.message, NULL, NULL, NULL), err);
+	st = event_put(s, "deployments", "deployment.state", a->name, deployment_view(&d, d.message, NULL, NULL, NULL),
+	               err);
 	storage_deployment_done(&d);
 	return st;
 }
@@ -262,14 +264,15 @@ static enum wasd_status mode_tx(struct storage *s, void *ctx, struct wasd_err *e
 	if (!st)
 		st = deployment_row(c, in->name, &after, err);
 	if (!st)
-		st = put_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id, err);
+		st = deployment_audit(s, in->name, "deployment.mode", in->actor, in->reason, &before, &after, a->out.audit_id,
+		                      err);
 	if (st)
 		goto out;
 	a->out.generation = after.generation;
 	a->out.since = now;
 	a->out.changed = true;
 	st = event_put(s, "deployments", "deployment.mode", in->name,
-	               view(&after, NULL, before.mode, in->reason, a->out.audit_id), err);
+	               deployment_view(&after, NULL, before.mode, in->reason, a->out.audit_id), err);
 out:
 	storage_deployment_done(&before);
 	storage_deployment_done(&after);
@@ -283,60 +286,6 @@ enum wasd_status storage_deployment_mode(struct storage *s, const struct storage
 	enum wasd_status st = write_op(s, mode_tx, &a, err);
 	if (!st || st == WASD_ESTATE)
 		*out = a.out;
-	return st;
-}
-
-/* ---- another checkpoint ---- */
-
-struct source_args {
-	const char *name, *source, *checkpoint, *actor;
-	int64_t expected;
-	struct storage_deployment *out;
-};
-
-static enum wasd_status source_tx(struct storage *s, void *ctx, struct wasd_err *err)
-{
-	struct source_args *a = ctx;
-	struct conn *c = tx_conn(s);
-	struct storage_deployment before = {0};
-	struct storage_ckpt k = {0};
-	enum wasd_status st = deployment_row(c, a->name, &before, err);
-	if (st)
-		return st;
-	if (a->expected && a->expected != before.generation)
-		st = wasd_fail_at(err, WASD_ESTATE, "generation", "deployment %s is at generation %lld, not %lld", a->name,
-		                  (long long)before.generation, (long long)a->expected);
-	if (!st)
-		st = mode_check(c, a->checkpoint, before.mode, err);
-	if (!st)
-		st = check_ckpt(s, a->checkpoint, &k, err);
-	if (!st)
-		st = q_run(
-			c,
-			"UPDATE deployments SET source=coalesce(?2,source), checkpoint=?3, job=?4, generation=generation+1, version=version+1, updated_at=?5 WHERE name=?1",
-			err, "tttti", a->name, a->source, a->checkpoint, k.job, wasd_now_ms());
-	if (!st)
-		st = deployment_row(c, a->name, a->out, err);
-	if (!st)
-		st = put_audit(s, a->name, "deployment.source", a->actor, NULL, &before, a->out, NULL, err);
-	if (!st)
-		st = event_put(s, "deployments", "deployment.state", a->name, view(a->out, NULL, NULL, NULL, NULL), err);
-	storage_deployment_done(&before);
-	storage_ckpt_done(&k);
-	return st;
-}
-
-enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source,
-                                           const char *checkpoint, const char *actor, int64_t expected_generation,
-                                           struct storage_deployment *out, struct wasd_err *err)
-{
-	struct storage_deployment row = {0};
-	struct source_args a = {name, source, checkpoint, actor, expected_generation, &row};
-	enum wasd_status st = write_op(s, source_tx, &a, err);
-	if (st || !out)
-		storage_deployment_done(&row);
-	else
-		*out = row;
 	return st;
 }
 
@@ -377,10 +326,10 @@ static enum wasd_status options_tx(struct storage *s, void *ctx, struct wasd_err
 	if (!st)
 		st = deployment_row(c, in->name, &after, err);
 	if (!st)
-		st = put_audit(s, in->name, "deployment.options", in->actor, in->reason, &before, &after, NULL, err);
+		st = deployment_audit(s, in->name, "deployment.options", in->actor, in->reason, &before, &after, NULL, err);
 	if (!st)
-		st = event_put(s, "deployments", "deployment.state", in->name, view(&after, after.message, NULL, NULL, NULL),
-		               err);
+		st = event_put(s, "deployments", "deployment.state", in->name,
+		               deployment_view(&after, after.message, NULL, NULL, NULL), err);
 	storage_deployment_done(&before);
 	storage_deployment_done(&after);
 	return st;
@@ -390,32 +339,4 @@ enum wasd_status storage_deployment_options(struct storage *s, const struct stor
                                             struct wasd_err *err)
 {
 	return write_op(s, options_tx, (void *)(uintptr_t)in, err);
-}
-
-/* ---- delete ---- */
-
-struct delete_args {
-	const char *name, *actor;
-};
-
-static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err *err)
-{
-	struct delete_args *a = ctx;
-	struct storage_deployment d = {0};
-	enum wasd_status st = deployment_row(tx_conn(s), a->name, &d, err);
-	if (st)
-		return st;
-	st = q_run(tx_conn(s), "DELETE FROM deployments WHERE name=?1", err, "t", a->name);
-	if (!st)
-		st = event_put(s, "deployments", "deployment.deleted", a->name, view(&d, NULL, NULL, NULL, NULL), err);
-	if (!st)
-		st = put_audit(s, a->name, "deployment.delete", a->actor, NULL, &d, NULL, NULL, err);
-	storage_deployment_done(&d);
-	return st;
-}
-
-enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err)
-{
-	struct delete_args a = {name, actor};
-	return delete_op(s, delete_tx, &a, err);
 }

@@ -163,6 +163,21 @@ enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct was
 
 /* ---- deployments.c ---- */
 enum wasd_status deployment_row(struct conn *c, const char *name, struct storage_deployment *out, struct wasd_err *err);
+/* The members of a deployment in events and audit rows; message, previous, reason and audit_id unless they are NULL. */
+cJSON *deployment_view(const struct storage_deployment *d, const char *message, const char *previous,
+                       const char *reason, const char *audit_id);
+/* Adds the audit row of a change from *before (NULL: created) to *after (NULL: deleted). */
+enum wasd_status deployment_audit(struct storage *s, const char *name, const char *action, const char *actor,
+                                  const char *reason, const struct storage_deployment *before,
+                                  const struct storage_deployment *after, char *id, struct wasd_err *err);
+/* The checkpoint, unless it is corrupt. */
+enum wasd_status ckpt_usable(struct storage *s, const char *id, struct storage_ckpt *k, struct wasd_err *err);
+
+/* ---- deployment_source.c ---- */
+/* SQL: the source that a deployment follows, which is the one asked for last. */
+#define ACTIVE_SOURCE "coalesce(json_extract(update_info,'$.source'),source)"
+/* Ends what was draining when the daemon ended. */
+enum wasd_status deployments_drained(struct storage *s, struct wasd_err *err);
 
 /* ---- profiles.c ---- */
 /* Do the rows allow serving this checkpoint in this mode? WASD_EINVAL: bad form of the mode; WASD_EBUSY: no such

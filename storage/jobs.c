@@ -318,9 +318,9 @@ static enum wasd_status drop_checkpoints(struct storage *s, const char *job, str
 {
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c,
-	                          "SELECT d.name FROM deployments d JOIN checkpoints k ON k.id=d.checkpoint WHERE k.job=?1",
-	                          &st, err, "t", job);
+	sqlite3_stmt *q = q_begin(
+		c, "SELECT d.name FROM checkpoints k JOIN deployments d ON k.id=d.checkpoint OR k.id=d.wanted WHERE k.job=?1",
+		&st, err, "t", job);
 	if (q_row(c, q, &st, err))
 		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s: a checkpoint of it is referenced by deployment %s",
 		                  job, q_text(q, 0));

@@ -305,7 +305,9 @@ static enum wasd_status source_user(struct conn *c, const char *model, int64_t v
 	user[0] = 0;
 	sqlite3_stmt *q = q_begin(
 		c,
-		"SELECT name FROM deployments WHERE json_extract(source,'$.model')=?1"
+		"SELECT name FROM (SELECT name,source FROM deployments UNION ALL SELECT name," ACTIVE_SOURCE
+		" FROM deployments)"
+		" WHERE json_extract(source,'$.model')=?1"
 		" AND (?2 IS NULL OR json_extract(source,'$.version')=?2) AND (?3 IS NULL OR json_extract(source,'$.alias')=?3) LIMIT 1",
 		&st, err, "tzt", model, version, alias);
 	if (q_row(c, q, &st, err))
@@ -431,15 +433,16 @@ enum wasd_status storage_version_delete(struct storage *s, const char *model, in
 	return delete_op(s, version_delete_tx, &a, err);
 }
 
-/* Collects the deployments that follow the alias and have another checkpoint. */
+/* Collects the deployments that follow the alias and do not serve, or are not to serve next, its checkpoint. */
 static enum wasd_status followers(struct conn *c, const struct alias_args *a, const char *checkpoint,
                                   struct storage_names *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(
-		c,
-		"SELECT name FROM deployments WHERE json_extract(source,'$.model')=?1 AND json_extract(source,'$.alias')=?2 AND checkpoint<>?3 ORDER BY id",
-		&st, err, "ttt", a->model, a->alias, checkpoint);
+	sqlite3_stmt *q = q_begin(c,
+	                          "SELECT name FROM deployments WHERE json_extract(" ACTIVE_SOURCE
+	                          ",'$.model')=?1 AND json_extract(" ACTIVE_SOURCE
+	                          ",'$.alias')=?2 AND coalesce(wanted,checkpoint)<>?3 AND NOT deleted ORDER BY id",
+	                          &st, err, "ttt", a->model, a->alias, checkpoint);
 	while (q_row(c, q, &st, err)) {
 		char **one = array_push((void **)&out->items, &out->n, sizeof *one);
 		if (!one || !(*one = wasd_strdup(q_text(q, 0)))) {
@@ -495,7 +498,11 @@ static enum wasd_status alias_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = followers(c, a, v.checkpoint, a->moved, err);
 	for (size_t i = 0; i < a->moved->n && !st; i++) {
 		struct wasd_err why = {0};
-		st = storage_deployment_source(s, a->moved->items[i], NULL, v.checkpoint, a->actor, 0, NULL, &why);
+		struct storage_source_in in = {.name = a->moved->items[i],
+		                               .checkpoint = v.checkpoint,
+		                               .actor = a->actor,
+		                               .reason = a->reason};
+		st = storage_deployment_source(s, &in, NULL, &why);
 		if (st)
 			wasd_fail_at(err, st, why.pointer, "deployment %s follows the alias: %s", a->moved->items[i], why.msg);
 	}

@@ -90,7 +90,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 			"UPDATE deployments SET state='created', message=NULL, updated_at=?1 WHERE state IN ('loading','warming','ready')",
 			err, "i", now);
 	if (!st)
-		st = q_run(c, "UPDATE deployments SET state='unloaded', updated_at=?1 WHERE state='draining'", err, "i", now);
+		st = deployments_drained(s, err);
 	if (!st)
 		st = q_run(c, "DELETE FROM idempotency WHERE created_at<?1", err, "i", now - week);
 	return st;

@@ -187,6 +187,14 @@ static const char *const main_steps[] = {
 	"CREATE TABLE alias_moves("
 	" id TEXT NOT NULL PRIMARY KEY, model TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER, previous INTEGER, actor TEXT, reason TEXT, at INTEGER NOT NULL) STRICT;"
 	"CREATE INDEX alias_moves_by_alias ON alias_moves(model, alias, id);",
+
+	/* 9 -> 10: what a deployment is to serve next, what it served before, and whether it is being deleted. */
+	"ALTER TABLE deployments ADD COLUMN wanted TEXT REFERENCES checkpoints(id) ON DELETE SET NULL;"
+	"ALTER TABLE deployments ADD COLUMN update_info TEXT;"
+	"ALTER TABLE deployments ADD COLUMN previous TEXT REFERENCES checkpoints(id) ON DELETE SET NULL;"
+	"ALTER TABLE deployments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX deployments_by_wanted ON deployments(wanted);"
+	"CREATE INDEX deployments_by_previous ON deployments(previous);",
 };
 
 static const char *const ckpt_steps[] = {

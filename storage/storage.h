@@ -594,6 +594,12 @@ enum wasd_status storage_event_read(struct storage *s, int64_t after, const char
 
 /* ---- deployments -------------------------------------------------------------------------------------------- */
 
+struct storage_names {
+	char **items;
+	size_t n;
+};
+void storage_names_done(struct storage_names *l);
+
 struct storage_deployment {
 	char *id; /* "dep_..." */
 	char *name;
@@ -608,6 +614,11 @@ struct storage_deployment {
 	char *mode_by;
 	int64_t mode_since;
 	int64_t created_at, updated_at;
+	char *wanted; /* the checkpoint that it is to serve next; NULL: none */
+	char
+		*update_info; /* with wanted, JSON: {"source","mode","by","reason","error","at"}; error: why it is not served */
+	char *previous;   /* the checkpoint that it served before; NULL: none, or it was deleted */
+	int64_t deleted;  /* draining to be deleted, else to be unloaded */
 };
 void storage_deployment_done(struct storage_deployment *d);
 struct storage_deployment_list {
@@ -649,11 +660,38 @@ struct storage_mode_out {
  * WASD_EBUSY: the checkpoint has no such profile that is ready. */
 enum wasd_status storage_deployment_mode(struct storage *s, const struct storage_mode_in *in,
                                          struct storage_mode_out *out, struct wasd_err *err);
-/* Hot swap to another checkpoint (and source); generation and version +1, audit and event. expected_generation 0:
- * unconditional. WASD_EBUSY: the mode belongs to a profile that the other checkpoint does not have. */
-enum wasd_status storage_deployment_source(struct storage *s, const char *name, const char *source,
-                                           const char *checkpoint, const char *actor, int64_t expected_generation,
+
+/* ---- deployments: another checkpoint ----
+ *
+ * storage_deployment_source stores the wish; the old checkpoint is served until the new one is loaded. Then
+ * storage_deployment_swap makes it the one that is served, or storage_deployment_update_failed says why it is not. */
+
+struct storage_source_in {
+	const char *name;
+	const char *source;     /* JSON; NULL: the source that the deployment follows now */
+	const char *checkpoint; /* of that source */
+	const char *mode;       /* after the swap; NULL: the mode at that time */
+	const char *actor, *reason;
+	int64_t expected_generation; /* 0: unconditional */
+};
+/* A later wish replaces an earlier one. A deployment that serves the checkpoint already, or that is unloaded, gets the
+ * source at once: out->wanted is then NULL. Audit row deployment.source and event in the same transaction. out may be
+ * NULL. WASD_EBUSY: the checkpoint has no such mode; WASD_ESTATE: it is being deleted, or the generation differs. */
+enum wasd_status storage_deployment_source(struct storage *s, const struct storage_source_in *in,
                                            struct storage_deployment *out, struct wasd_err *err);
+/* Serves the wanted checkpoint from now on: generation and version +1, audit row deployment.swap and event.
+ * WASD_ESTATE: the deployment wants another checkpoint by now; WASD_EBUSY: its mode belongs to a profile that the
+ * checkpoint does not have. */
+enum wasd_status storage_deployment_swap(struct storage *s, const char *name, const char *checkpoint,
+                                         struct storage_deployment *out, struct wasd_err *err);
+/* Stores why the wanted checkpoint cannot be served; audit row deployment.update_failed and event. WASD_ESTATE: the
+ * deployment wants another checkpoint by now. */
+enum wasd_status storage_deployment_update_failed(struct storage *s, const char *name, const char *checkpoint,
+                                                  const char *why, struct wasd_err *err);
+/* The names of the deployments that follow a job's checkpoints. */
+enum wasd_status storage_deployment_followers(struct storage *s, const char *job, struct storage_names *out,
+                                              struct wasd_err *err);
+
 struct storage_options_in {
 	const char *name;
 	const char *options; /* JSON object: these members replace those of the row's options; null removes one */
@@ -662,8 +700,16 @@ struct storage_options_in {
 /* Row, audit row (deployment.options) and event in one transaction. */
 enum wasd_status storage_deployment_options(struct storage *s, const struct storage_options_in *in,
                                             struct wasd_err *err);
-enum wasd_status storage_deployment_delete(struct storage *s, const char *name, const char *actor,
-                                           struct wasd_err *err);
+/* It is to be loaded (again): an unloaded or failed one gets the state created, with its audit row (deployment.load)
+ * and event. WASD_ESTATE: it is draining. */
+enum wasd_status storage_deployment_again(struct storage *s, const char *name, const char *actor, struct wasd_err *err);
+/* The deployment takes no more requests: state draining, audit row (deployment.delete or deployment.unload) and event.
+ * WASD_ESTATE: it is draining to be deleted, or (unload) it is not loaded. */
+enum wasd_status storage_deployment_drain(struct storage *s, const char *name, bool to_delete, const char *actor,
+                                          struct wasd_err *err);
+/* Its last request was answered: the row is deleted, or its state is unloaded. Nothing happens if it is not draining.
+ */
+enum wasd_status storage_deployment_drained(struct storage *s, const char *name, struct wasd_err *err);
 
 /* The mode auto has switched the mode in force, for a reason: audit row and event deployment.mode (with "effective") in
  * one transaction. The row of the deployment does not change. */
@@ -671,12 +717,6 @@ enum wasd_status storage_deployment_turned(struct storage *s, const char *name, 
                                            const char *reason, struct wasd_err *err);
 
 /* ---- registry: models, versions, aliases ----------------------------------------------------------------------- */
-
-struct storage_names {
-	char **items;
-	size_t n;
-};
-void storage_names_done(struct storage_names *l);
 
 struct storage_model {
 	char *id; /* "mdl_..." */

@@ -310,6 +310,8 @@ static void store_over(void *ctx)
 	if (a->store_status == WASD_OK) {
 		attempt_note(a, "info", "checkpoint %s stored: %zu bytes", a->store_id, a->ckpt_bytes);
 		acknowledge(a, a->ckpt_seq);
+		if (a->jobs->cfg.checkpoint_stored)
+			a->jobs->cfg.checkpoint_stored(a->jobs->cfg.ctx, a->id);
 	} else {
 		attempt_note(a, "error", "cannot store a checkpoint: %s", a->store_err.msg);
 		log_about(a->id, LOG_WARN, "cannot store a checkpoint", "job=%s why=%s", a->id, LOG_Q(a->store_err.msg));

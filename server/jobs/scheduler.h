@@ -18,6 +18,7 @@ struct sched_config {
 	int cancel_ms;           /* time for a graceful cancellation before SIGTERM */
 	/* [S] Profiles of a job were queued for a search, or removed from it; NULL is fine. */
 	void (*profiles_changed)(void *ctx);
+	void (*checkpoint_stored)(void *ctx, const char *job); /* [S] NULL is fine */
 	void *ctx;
 	int backoff_scale_ms; /* length of a second of a job's retry.backoff_s: 1000; less in tests */
 };

@@ -23,6 +23,8 @@ struct bundle {
 	char id[48];
 	cJSON *loaded;
 	int64_t threads;
+	int64_t users; /* requests between serve_begin and serve_end; it is not unloaded before the last has ended */
+	bool retired;  /* no deployment serves it any more */
 };
 
 struct deployment {
@@ -45,8 +47,11 @@ struct deployment {
 	bool wanted;     /* false: deleted; only requests in flight are left */
 	struct {
 		int64_t generation, count;
-	} in_flight[IN_FLIGHT_SLOTS];
+	} in_flight[IN_FLIGHT_SLOTS]; /* by generation, as far as there is room */
+	int64_t in_flight_all;
 	int64_t served, failed;
+	int64_t swap_us;   /* of its last swap to another version; 0: none yet */
+	int update_deaths; /* of the process during the pending update */
 	char condition[400];
 	/* owned by deaths.c */
 	int deaths, asides;               /* recent deaths of the process at its work; recent suspensions */
@@ -58,12 +63,12 @@ struct serving {
 	struct helper helper;
 	struct queue *queue;
 	struct pool *loads;
-	pthread_mutex_t lock;      /* deployments and bundles */
-	pthread_mutex_t switching; /* makes commit and swap atomic; taken before lock */
+	pthread_mutex_t lock;       /* deployments and bundles */
+	pthread_mutex_t submitting; /* loads, which serve_stop sets to NULL */
+	pthread_mutex_t switching;  /* makes commit and swap atomic; taken before lock */
 	struct deployment *deployments;
 	struct bundle *bundles;
 	_Atomic bool stopping;
-	pthread_cond_t let_go; /* a deleted deployment finished a request or is wanted again, or the daemon stops */
 	/* [S] */
 	int deaths; /* owned by deaths.c */
 	int64_t death_us;
@@ -83,6 +88,27 @@ int64_t serving_in_flight(const struct deployment *d, int64_t generation);
 
 /* Queues a load of the deployment from its row; skipped if it is suspended when its turn comes. Any thread. */
 void serving_queue_load(struct serving *s, const char *name);
+
+/* Queues what follows the last answer of a deployment that is deleted or unloaded, or of a bundle. Any thread. */
+void serving_queue_drained(struct serving *s, const char *name);
+/* Makes the row live. Lock held. */
+void serving_set_live(struct deployment *d, const struct storage_deployment *row);
+bool serving_mode_in_process(struct serving *s, const char *id, const char *mode);
+/* Loads a checkpoint and its profiles, and warms up what it is to answer in. tell: sets the row's state. */
+enum wasd_status serving_prepare(struct serving *s, const char *id, const char *mode, int64_t threads, bool tell,
+                                 struct wasd_err *err);
+
+/* ---- updates.c: on the loading thread ---- */
+
+/* Is there another checkpoint to be loaded, which has not failed? */
+bool serving_update_pending(const struct storage_deployment *row);
+/* Does the deployment answer with this bundle now? */
+bool serving_serves(struct serving *s, const char *name, const char *id);
+/* Loads the pending checkpoint of the deployment and swaps, or stores why not. */
+void serving_update(struct serving *s, const char *name);
+/* If its source follows a job whose best or latest checkpoint is another one now, makes that pending. True: so it is.
+ */
+bool serving_catch_up(struct serving *s, const char *name);
 
 /* ---- choice.c ---- */
 

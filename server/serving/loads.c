@@ -7,7 +7,6 @@
 #include "metrics.h"
 #include "wasd/protocol.h"
 #include "wasd/tensor.h"
-#include "wasd/cond.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +28,8 @@ static bool bundle_in_process(struct serving *s, const char *id)
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
 	bool in = b && b->loaded;
+	if (in)
+		b->retired = false;
 	pthread_mutex_unlock(&s->lock);
 	return in;
 }
@@ -116,7 +117,7 @@ static enum wasd_status warm_mode(struct serving *s, const char *id, const char 
 	return st;
 }
 
-static bool mode_in_process(struct serving *s, const char *id, const char *mode)
+bool serving_mode_in_process(struct serving *s, const char *id, const char *mode)
 {
 	pthread_mutex_lock(&s->lock);
 	bool has = serving_has_mode(serving_bundle(s, id), mode);
@@ -127,7 +128,7 @@ static bool mode_in_process(struct serving *s, const char *id, const char *mode)
 static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
 {
 	enum wasd_status st = warm_mode(s, id, "aom", err);
-	return st == WASD_OK && mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
+	return st == WASD_OK && serving_mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
 }
 
 /* ---- its profiles ------------------------------------------------------------------------------------------ */
@@ -232,7 +233,7 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 	for (size_t i = rows.n; i-- > 0 && st == WASD_OK;) { /* oldest first */
 		struct wasd_err why = {0};
 		snprintf(mode, sizeof mode, "%s", rows.items[i].mode);
-		if (mode_in_process(s, id, mode))
+		if (serving_mode_in_process(s, id, mode))
 			continue;
 		enum wasd_status one = load_profile(s, id, threads, &rows.items[i], &why);
 		*changed |= one == WASD_OK;
@@ -268,7 +269,8 @@ static void unload_unused(struct serving *s)
 		pthread_mutex_lock(&s->lock);
 		for (struct bundle **at = &s->bundles; *at && !*id;) {
 			struct bundle *b = *at;
-			if (bundle_used(s, b->id)) {
+			b->retired = !bundle_used(s, b->id);
+			if (!b->retired || b->users) { /* the last user's end unloads it */
 				at = &b->next;
 				continue;
 			}
@@ -306,6 +308,17 @@ enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_er
 	return st;
 }
 
+void serving_set_live(struct deployment *d, const struct storage_deployment *row)
+{
+	snprintf(d->mode, sizeof d->mode, "%s", row->mode);
+	snprintf(d->bundle, sizeof d->bundle, "%s", row->checkpoint);
+	d->generation = row->generation;
+	d->version = row->version;
+	serving_options_read(row->options, &d->options);
+	serving_follow_policy(d, row);
+	d->condition[0] = 0;
+}
+
 /* Makes the row's mode, generation and version live together with the bundle that is now loaded for them. */
 static bool publish(struct serving *s, const char *name, const char *id, struct wasd_err *err)
 {
@@ -316,16 +329,9 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 	    !strcmp(row.checkpoint, id)) {
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
-		if (d) {
-			snprintf(d->mode, sizeof d->mode, "%s", row.mode);
-			snprintf(d->bundle, sizeof d->bundle, "%s", id);
-			d->generation = row.generation;
-			d->version = row.version;
-			serving_options_read(row.options, &d->options);
-			serving_follow_policy(d, &row);
-			d->condition[0] = 0;
-			same = true;
-		}
+		same = d != NULL;
+		if (d)
+			serving_set_live(d, &row);
 		pthread_mutex_unlock(&s->lock);
 	}
 	storage_deployment_done(&row);
@@ -346,66 +352,79 @@ static void load_failed(struct serving *s, const struct storage_deployment *row,
 	if (d)
 		snprintf(d->condition, sizeof d->condition, "%.190s", message);
 	pthread_mutex_unlock(&s->lock);
-	if (answers) {
-		storage_deployment_state(s->cfg.db, row->name, "ready", message, NULL);
-	} else {
-		storage_deployment_state(s->cfg.db, row->name, "failed", message, NULL);
-	}
+	storage_deployment_state(s->cfg.db, row->name, answers ? "ready" : "failed", message, NULL);
+}
+
+enum wasd_status serving_prepare(struct serving *s, const char *id, const char *mode, int64_t threads, bool tell,
+                                 struct wasd_err *err)
+{
+	bool changed = false;
+	enum wasd_status st = load_bundle(s, id, threads, err);
+	if (st == WASD_OK && tell)
+		storage_deployment_state(s->cfg.db, s->loading, "warming", NULL, NULL);
+	if (st == WASD_OK)
+		st = warm_up(s, id, err);
+	if (st == WASD_OK)
+		st = follow_profiles(s, id, &changed, err);
+	if (st == WASD_OK && wasd_mode_member(mode) && !serving_mode_in_process(s, id, mode))
+		st = wasd_fail(err, WASD_ECORRUPT, "mode %s could not be loaded", mode);
+	return st;
+}
+
+/* Serves the checkpoint of the row. */
+static void bring_up(struct serving *s, const struct storage_deployment *row)
+{
+	struct wasd_err err = {0};
+	struct serving_options options;
+	serving_options_read(row->options, &options);
+	enum wasd_status st = serving_prepare(s, row->checkpoint, row->mode, options.threads,
+	                                      strcmp(row->state, "ready") != 0, &err);
+	if (st == WASD_OK) {
+		if (publish(s, row->name, row->checkpoint, &err)) {
+			storage_deployment_state(s->cfg.db, row->name, "ready", NULL, NULL);
+			log_line(LOG_INFO, "deployment ready", "deployment=%s checkpoint=%s", row->name, row->checkpoint);
+		}
+	} else if (st != WASD_EBUSY) {
+		load_failed(s, row, &err);
+	} /* busy: the process has gone; wanted deployments are loaded again when it is up */
 }
 
 static void load(struct serving *s, const char *name)
 {
 	struct storage_deployment row = {0};
-	struct wasd_err err = {0};
-	struct serving_options options;
-	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, &err);
-	if (st != WASD_OK || !row.checkpoint) {
-		storage_deployment_done(&row);
-		return;
+	serving_catch_up(s, name);
+	if (storage_deployment_get(s->cfg.db, name, &row, NULL) == WASD_OK && row.checkpoint &&
+	    strcmp(row.state, "draining")) {
+		bool update = serving_update_pending(&row), failed = !strcmp(row.state, "failed");
+		if (strcmp(row.state, "ready"))
+			storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
+		if (!update || !(failed || serving_serves(s, name, row.checkpoint)))
+			bring_up(s, &row);
+		if (update)
+			serving_update(s, name);
 	}
-	serving_options_read(row.options, &options);
-	bool ready = !strcmp(row.state, "ready"), changed = false;
-	if (!ready)
-		storage_deployment_state(s->cfg.db, name, "loading", NULL, NULL);
-	st = load_bundle(s, row.checkpoint, options.threads, &err);
-	if (st == WASD_OK && !ready)
-		storage_deployment_state(s->cfg.db, name, "warming", NULL, NULL);
-	if (st == WASD_OK)
-		st = warm_up(s, row.checkpoint, &err);
-	if (st == WASD_OK)
-		st = follow_profiles(s, row.checkpoint, &changed, &err);
-	if (st == WASD_OK && wasd_mode_member(row.mode) && !mode_in_process(s, row.checkpoint, row.mode))
-		st = wasd_fail(&err, WASD_ECORRUPT, "mode %s could not be loaded", row.mode);
-	if (st == WASD_OK) {
-		if (publish(s, name, row.checkpoint, &err)) {
-			storage_deployment_state(s->cfg.db, name, "ready", NULL, NULL);
-			log_line(LOG_INFO, "deployment ready", "deployment=%s checkpoint=%s", name, row.checkpoint);
-		}
-	} else if (st != WASD_EBUSY) {
-		load_failed(s, &row, &err);
-	} /* busy: the process has gone; wanted deployments are loaded again when it is up */
 	storage_deployment_done(&row);
 	unload_unused(s);
 }
 
-static bool set_aside(struct serving *s, const char *name)
+/* A suspended deployment is loaded when its suspension ends, and one that is not served when somebody asks for it. */
+static void load_one(struct serving *s, const char *name)
 {
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
-	bool is = d && d->aside_until_us;
+	bool load_it = d && d->wanted && !d->aside_until_us && !atomic_load(&s->stopping);
 	pthread_mutex_unlock(&s->lock);
-	return is;
+	if (!load_it)
+		return;
+	snprintf(s->loading, sizeof s->loading, "%s", name);
+	load(s, name);
+	s->loading[0] = 0;
 }
 
 static void run_load(struct pool_job *job)
 {
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
-	struct serving *s = l->s;
-	if (!atomic_load(&s->stopping) && !set_aside(s, l->name)) {
-		snprintf(s->loading, sizeof s->loading, "%s", l->name);
-		load(s, l->name);
-		s->loading[0] = 0;
-	}
+	load_one(l->s, l->name);
 	wasd_free(l);
 }
 
@@ -432,6 +451,18 @@ static struct load_job *job_create(struct serving *s, void (*run)(struct pool_jo
 	return l;
 }
 
+/* After serve_stop there is no loading thread, and the job is dropped. */
+static void submit(struct serving *s, struct load_job *l)
+{
+	pthread_mutex_lock(&s->submitting);
+	bool open = s->loads != NULL;
+	if (open)
+		pool_submit(s->loads, &l->job);
+	pthread_mutex_unlock(&s->submitting);
+	if (!open)
+		wasd_free(l);
+}
+
 void serving_queue_load(struct serving *s, const char *name)
 {
 	struct load_job *l = job_create(s, run_load, name);
@@ -439,7 +470,7 @@ void serving_queue_load(struct serving *s, const char *name)
 		log_line(LOG_ERROR, "deployment not loaded", "deployment=%s why=memory", name);
 		return;
 	}
-	pool_submit(s->loads, &l->job);
+	submit(s, l);
 }
 
 /* Publishes an event for each deployment of the bundle, whose modes have changed. Only this thread changes a
@@ -481,7 +512,7 @@ void serve_profiles_changed(struct serving *s, const char *checkpoint)
 		return;
 	struct load_job *l = job_create(s, run_follow, checkpoint);
 	if (l)
-		pool_submit(s->loads, &l->job);
+		submit(s, l);
 	else
 		log_line(LOG_ERROR, "profiles not updated", "checkpoint=%s why=memory", checkpoint);
 }
@@ -499,7 +530,6 @@ enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_
 	}
 	if (d)
 		d->wanted = true;
-	pthread_cond_broadcast(&s->let_go);
 	pthread_mutex_unlock(&s->lock);
 	if (!d)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a deployment");
@@ -508,41 +538,79 @@ enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_
 	return WASD_OK;
 }
 
-/* Requests in flight still get their answer: the bundle is unloaded after the last of them, or after 30 s. */
-static void run_unload(struct pool_job *job)
+/* Its requests in flight have been answered, unless it is wanted again. */
+static void run_drained(struct pool_job *job)
 {
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
 	struct serving *s = l->s;
-	int64_t until = wasd_mono_us() + 30000000;
-	struct deployment *d;
+	bool gone = true;
 	pthread_mutex_lock(&s->lock);
-	while ((d = serving_find(s, l->name)) && !d->wanted && serving_in_flight(d, -1) > 0 && !atomic_load(&s->stopping) &&
-	       wasd_cond_wait_until(&s->let_go, &s->lock, until))
-		;
-	for (struct deployment **at = &s->deployments; d && !d->wanted && *at; at = &(*at)->next)
-		if (*at == d) {
+	for (struct deployment **at = &s->deployments, *d; (d = *at); at = &d->next) {
+		if (strcmp(d->name, l->name))
+			continue;
+		gone = !d->wanted && !d->in_flight_all;
+		if (gone) {
 			*at = d->next;
 			serving_traffic_done(d);
 			wasd_free(d);
 			queue_drop_stats(s->queue, l->name);
 			metrics_drop_deployment(s->cfg.metrics, l->name);
-			break;
 		}
+		break;
+	}
 	pthread_mutex_unlock(&s->lock);
+	if (gone)
+		storage_deployment_drained(s->cfg.db, l->name, NULL);
 	unload_unused(s);
 	wasd_free(l);
 }
 
-enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err)
+void serving_queue_drained(struct serving *s, const char *name)
 {
-	struct load_job *l = job_create(s, run_unload, name);
-	if (!l)
-		return wasd_fail(err, WASD_ENOMEM, "no memory to unload a deployment");
+	struct load_job *l = job_create(s, run_drained, name);
+	if (l)
+		submit(s, l);
+	else
+		log_line(LOG_ERROR, "deployment not unloaded", "deployment=%s why=memory", name);
+}
+
+enum wasd_status serve_gone(struct serving *s, const char *name, int64_t *in_flight, struct wasd_err *err)
+{
+	if (atomic_load(&s->stopping))
+		return wasd_fail(err, WASD_EBUSY, "the daemon is stopping");
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
 	if (d)
 		d->wanted = false;
+	*in_flight = d ? d->in_flight_all : 0;
 	pthread_mutex_unlock(&s->lock);
-	pool_submit(s->loads, &l->job);
+	if (!*in_flight)
+		serving_queue_drained(s, name);
 	return WASD_OK;
+}
+
+/* ---- followers of a job ------------------------------------------------------------------------------------- */
+
+static void run_followers(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	struct storage_names names = {0};
+	if (!atomic_load(&s->stopping) && !storage_deployment_followers(s->cfg.db, l->name, &names, NULL))
+		for (size_t i = 0; i < names.n; i++)
+			if (serving_catch_up(s, names.items[i]))
+				load_one(s, names.items[i]);
+	storage_names_done(&names);
+	wasd_free(l);
+}
+
+void serve_checkpoint_stored(struct serving *s, const char *job)
+{
+	if (atomic_load(&s->stopping))
+		return;
+	struct load_job *l = job_create(s, run_followers, job);
+	if (l)
+		submit(s, l);
+	else
+		log_line(LOG_ERROR, "followers not updated", "job=%s why=memory", job);
 }

@@ -16,7 +16,6 @@
 
 #include "log.h"
 #include "metrics.h"
-#include "wasd/cond.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -135,7 +134,7 @@ cJSON *serve_info(struct serving *s, const char *name)
 	struct deployment *d = serving_find(s, name);
 	struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
 	if (b && b->loaded) {
-		static const char *const members[] = {"arch",        "input",   "fit",       "background",
+		static const char *const members[] = {"bundle",      "arch",    "input",     "fit",  "background",
 		                                      "orientation", "classes", "max_batch", "modes"};
 		o = cJSON_CreateObject();
 		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
@@ -145,6 +144,8 @@ cJSON *serve_info(struct serving *s, const char *name)
 	if (d && (o || (*d->condition && (o = cJSON_CreateObject())))) {
 		if (*d->condition)
 			cJSON_AddStringToObject(o, "condition", d->condition);
+		if (d->swap_us)
+			cJSON_AddNumberToObject(o, "swap_us", (double)d->swap_us);
 		if (d->aside_until_us)
 			serving_add_suspended(d, o);
 		serving_add_degraded(d, o);
@@ -222,12 +223,10 @@ cJSON *serve_stats(struct serving *s, const char *name)
 	return o;
 }
 
-void serve_begin(struct serving *s, const char *name, int64_t generation)
+static void count_in_flight(struct deployment *d, int64_t generation)
 {
-	pthread_mutex_lock(&s->lock);
-	struct deployment *d = serving_find(s, name);
 	int slot = -1;
-	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++) {
+	for (int i = 0; i < IN_FLIGHT_SLOTS; i++) {
 		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
 			slot = i;
 			break;
@@ -239,23 +238,43 @@ void serve_begin(struct serving *s, const char *name, int64_t generation)
 		d->in_flight[slot].generation = generation;
 		d->in_flight[slot].count++;
 	}
-	pthread_mutex_unlock(&s->lock);
+	d->in_flight_all++;
 }
 
-void serve_end(struct serving *s, const char *name, int64_t generation, bool ok)
+bool serve_begin(struct serving *s, const char *name, const struct api_live *live)
 {
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
+	struct bundle *b = serving_bundle(s, live->bundle);
+	bool is = d && d->wanted && b && b->loaded;
+	if (is) {
+		b->users++;
+		count_in_flight(d, live->generation);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return is;
+}
+
+void serve_end(struct serving *s, const char *name, const struct api_live *live, bool ok)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	struct bundle *b = serving_bundle(s, live->bundle);
 	for (int i = 0; d && i < IN_FLIGHT_SLOTS; i++)
-		if (d->in_flight[i].count && d->in_flight[i].generation == generation) {
+		if (d->in_flight[i].count && d->in_flight[i].generation == live->generation) {
 			d->in_flight[i].count--;
 			break;
 		}
-	if (d)
+	if (d) {
+		d->in_flight_all--;
 		*(ok ? &d->served : &d->failed) += 1;
-	if (d && !d->wanted)
-		pthread_cond_broadcast(&s->let_go);
+	}
+	if (b)
+		b->users--;
+	bool last = (d && !d->wanted && !d->in_flight_all) || (b && b->retired && !b->users);
 	pthread_mutex_unlock(&s->lock);
+	if (last && !atomic_load(&s->stopping))
+		serving_queue_drained(s, name);
 }
 
 cJSON *serve_status(struct serving *s)
@@ -303,7 +322,7 @@ enum wasd_status serve_create(const struct serving_config *cfg, struct serving *
 	s->cfg = *cfg;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->switching, NULL);
-	wasd_cond_init(&s->let_go);
+	pthread_mutex_init(&s->submitting, NULL);
 	enum wasd_status st = queue_create(&s->helper.asker, cfg->max_questions, cfg->metrics, &s->queue, err);
 	if (st == WASD_OK)
 		st = pool_create("loads", 1, 1024, &s->loads, err);
@@ -344,12 +363,12 @@ void serve_stop(struct serving *s)
 {
 	if (!s || atomic_exchange(&s->stopping, true))
 		return;
-	pthread_mutex_lock(&s->lock);
-	pthread_cond_broadcast(&s->let_go);
-	pthread_mutex_unlock(&s->lock);
 	supervisor_call(s->cfg.sup, do_stop, s);
-	pool_destroy(s->loads);
+	pthread_mutex_lock(&s->submitting);
+	struct pool *loads = s->loads;
 	s->loads = NULL;
+	pthread_mutex_unlock(&s->submitting);
+	pool_destroy(loads);
 }
 
 void serve_destroy(struct serving *s)
@@ -371,7 +390,7 @@ void serve_destroy(struct serving *s)
 	helper_done(&s->helper);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->switching);
-	pthread_cond_destroy(&s->let_go);
+	pthread_mutex_destroy(&s->submitting);
 	wasd_free(s);
 }
 

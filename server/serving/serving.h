@@ -25,6 +25,8 @@ void serve_restore(struct serving *s);
 /* Profiles of that checkpoint were added or deleted: if it is served, loads or unloads them. Any thread, until
  * serve_stop. */
 void serve_profiles_changed(struct serving *s, const char *checkpoint);
+/* A job has another checkpoint: updates the deployments that follow it. Any thread, until serve_stop. */
+void serve_checkpoint_stored(struct serving *s, const char *job);
 /* Stops loads and restarts, closes the process and ends the loading thread. Call before supervisor_stop. NULL is fine.
  */
 void serve_stop(struct serving *s);
@@ -33,7 +35,7 @@ void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 /* Implementations of struct api_serving, with the same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err);
-enum wasd_status serve_gone(struct serving *s, const char *name, struct wasd_err *err);
+enum wasd_status serve_gone(struct serving *s, const char *name, int64_t *in_flight, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
 bool serve_admit(struct serving *s, const char *name, const struct api_request *q, struct api_live *out);
 enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_in *in, struct storage_deployment *out,
@@ -48,8 +50,8 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 void serve_ask(struct serving *s, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
 void serve_forget(struct serving *s, const void *ctx);
 cJSON *serve_stats(struct serving *s, const char *name);
-void serve_begin(struct serving *s, const char *name, int64_t generation);
-void serve_end(struct serving *s, const char *name, int64_t generation, bool ok);
+bool serve_begin(struct serving *s, const char *name, const struct api_live *live);
+void serve_end(struct serving *s, const char *name, const struct api_live *live, bool ok);
 cJSON *serve_status(struct serving *s); /* process, restarts, queue, suspended deployments: for the system page */
 struct api_serving serve_api(struct serving *s);
 

@@ -45,6 +45,7 @@ static struct {
 	char removed_paths[256], last_name[64], profile_gone[80], changed[72]; /* changed: the last deployment to load */
 	size_t ingest_files;
 	char ingest_options[256];
+	int64_t unanswered; /* requests in flight when a deployment is to go */
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
 	char question[4096];        /* the last question to the infer process */
@@ -237,15 +238,23 @@ static enum wasd_status fake_import(struct convert *self, const char *sha256, co
 	return storage_ckpt_store(t.db, &in, id, err);
 }
 
+/* Loads what the row wants: at once, unless t.not_ready. */
 static enum wasd_status fake_deployment_changed(struct serving *self, const char *name, struct wasd_err *err)
 {
 	static const char *const way[] = {"loading", "warming", "ready"};
+	struct storage_deployment d, now;
 	(void)self;
 	snprintf(t.changed, sizeof t.changed, "%s", name);
 	for (size_t i = 0; i < 3 && !t.not_ready; i++)
 		if (storage_deployment_state(t.db, name, way[i], NULL, err))
 			return err->status;
-	return WASD_OK;
+	if (t.not_ready || storage_deployment_get(t.db, name, &d, NULL))
+		return WASD_OK;
+	enum wasd_status st = d.wanted ? storage_deployment_swap(t.db, name, d.wanted, &now, err) : WASD_OK;
+	if (d.wanted && !st)
+		storage_deployment_done(&now);
+	storage_deployment_done(&d);
+	return st;
 }
 
 static enum wasd_status fake_deployment_tuned(struct serving *self, const char *name, struct wasd_err *err)
@@ -255,9 +264,11 @@ static enum wasd_status fake_deployment_tuned(struct serving *self, const char *
 	return WASD_OK;
 }
 
-static enum wasd_status fake_deployment_gone(struct serving *self, const char *name, struct wasd_err *err)
+static enum wasd_status fake_deployment_gone(struct serving *self, const char *name, int64_t *in_flight,
+                                             struct wasd_err *err)
 {
 	(void)self, (void)name, (void)err;
+	*in_flight = t.unanswered;
 	return WASD_OK;
 }
 
@@ -390,14 +401,15 @@ static bool fake_example(struct serving *self, const char *name, int64_t id, str
 	return id == 1 && wasd_buf_append(out, "\x89PNG", 4);
 }
 
-static void fake_begin(struct serving *self, const char *name, int64_t g)
+static bool fake_begin(struct serving *self, const char *name, const struct api_live *live)
 {
-	(void)self, (void)name, (void)g;
+	(void)self, (void)name, (void)live;
 	t.in_flight++;
+	return true;
 }
-static void fake_end(struct serving *self, const char *name, int64_t g, bool ok)
+static void fake_end(struct serving *self, const char *name, const struct api_live *live, bool ok)
 {
-	(void)self, (void)name, (void)g, (void)ok;
+	(void)self, (void)name, (void)live, (void)ok;
 	t.in_flight--;
 }
 static cJSON *fake_system(struct wasd_daemon *self)

@@ -26,6 +26,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v1/models/", "n", "1"},
 		{"/v1/models/", "a", "champion"},
 		{"/v2/models/", "m", "live"},
+		{"/v2/repository/models/", "m", "live"},
 		{"/v2/models/", "v", "1"},
 		{"/v1/capabilities/", "arch", "lenet"},
 		{"/v2/", "x", "x"},

@@ -125,6 +125,167 @@ static void options(void)
 	teardown();
 }
 
+static void updates(void)
+{
+	char body[300], other[32], url[200];
+	begin();
+	deploy("live");
+	expect(409, "POST", "/v1/deployments/live:rollback", NULL);
+	make_job("resnet18", job);
+	run_job(job, true, other);
+	/* While it loads: 202, and the old one is served. */
+	t.not_ready = true;
+	snprintf(body, sizeof body, "{\"source\":{\"checkpoint\":\"%s\"},\"mode\":\"dom\",\"reason\":\"try it\"}", other);
+	struct answer a = send("PATCH", "/v1/deployments/live", body);
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(str(&a, "state"), "ready");
+	CHECK_STR(str(&a, "checkpoint"), ckpt);
+	CHECK_STR(at_str(&a, "update/checkpoint"), other);
+	CHECK_STR(at_str(&a, "update/state"), "loading");
+	CHECK_STR(at_str(&a, "update/reason"), "try it");
+	CHECK_STR(at_str(&a, "conditions/0/type"), "Switching");
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s", other);
+	a = send("DELETE", url, NULL);
+	CHECK_INT(a.r.status, 409);
+	CHECK_STR(str(&a, "code"), "referenced");
+	answer_done(&a);
+	a = send("PATCH", "/v1/deployments/live?wait=30s", body);
+	CHECK_INT(a.result, API_AGAIN);
+	CHECK_STR(a.r.again.object, "live");
+	answer_done(&a);
+	/* It cannot be loaded. */
+	struct wasd_err err = {0};
+	CHECK_INT(storage_deployment_update_failed(t.db, "live", other, "not finite", &err), WASD_OK);
+	a = send_with("PATCH", "/v1/deployments/live?wait=30s", body, strlen(body), (struct extra){.waited = 1});
+	CHECK_INT(a.r.status, 422);
+	CHECK_STR(str(&a, "code"), "load_failed");
+	CHECK(strstr(str(&a, "detail"), "not finite") && strstr(str(&a, "detail"), ckpt));
+	answer_done(&a);
+	a = send("GET", "/v1/deployments/live", NULL);
+	CHECK_STR(str(&a, "state"), "ready");
+	CHECK_STR(at_str(&a, "conditions/0/type"), "UpdateFailed");
+	CHECK_STR(at_str(&a, "conditions/0/reason"), "not finite");
+	CHECK_STR(at_str(&a, "update/error"), "not finite");
+	answer_done(&a);
+	/* Reload tries again. */
+	t.not_ready = false;
+	expect(202, "POST", "/v1/deployments/live:reload", NULL);
+	a = send("GET", "/v1/deployments/live", NULL);
+	CHECK_STR(str(&a, "checkpoint"), other);
+	CHECK_STR(str(&a, "previous"), ckpt);
+	CHECK_STR(str(&a, "mode"), "dom");
+	CHECK_INT(at_num(&a, "version"), 2);
+	CHECK_INT(at_num(&a, "generation"), 2);
+	CHECK(cJSON_IsNull(wasd_json_get(a.json, "update")));
+	answer_done(&a);
+	a = send("GET", "/v1/audit?object=deployment/live&limit=1", NULL);
+	CHECK_STR(at_str(&a, "items/0/action"), "deployment.swap");
+	answer_done(&a);
+	a = send("POST", "/v1/deployments/live:rollback?wait=10s", "{\"reason\":\"worse\"}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(str(&a, "checkpoint"), ckpt);
+	CHECK_STR(at_str(&a, "source/checkpoint"), ckpt);
+	CHECK_INT(at_num(&a, "version"), 3);
+	answer_done(&a);
+	/* Its own checkpoint by another name: nothing is loaded. */
+	snprintf(body, sizeof body, "{\"source\":{\"job\":\"%s\"},\"mode\":\"dom\"}", job);
+	a = send("PATCH", "/v1/deployments/live", body);
+	CHECK_INT(at_num(&a, "version"), 4);
+	answer_done(&a);
+	a = send("PATCH", "/v1/deployments/live", "{\"mode\":\"aom\"}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(str(&a, "mode"), "aom");
+	CHECK_INT(at_num(&a, "version"), 4);
+	answer_done(&a);
+	snprintf(body, sizeof body, "{\"source\":{\"checkpoint\":\"%s\"}}", other);
+	a = send("PATCH", "/v1/deployments/live", body);
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(at_num(&a, "version"), 4);
+	CHECK_STR(at_str(&a, "source/checkpoint"), other);
+	answer_done(&a);
+	/* Nothing is changed by a request with a fault anywhere. */
+	snprintf(body, sizeof body, "{\"source\":{\"checkpoint\":\"ckpt_none\"},\"required\":false}");
+	expect(422, "PATCH", "/v1/deployments/live", body);
+	a = send("GET", "/v1/deployments/live", NULL);
+	CHECK(cJSON_IsTrue(wasd_json_get(a.json, "required")));
+	answer_done(&a);
+	teardown();
+}
+
+static void repository(void)
+{
+	begin();
+	deploy("live");
+	/* Draining: index, refusals, then gone. */
+	t.unanswered = 2;
+	struct answer a = send("POST", "/v2/repository/models/live/unload",
+	                       "{\"parameters\":{\"unload_dependents\":false}}");
+	CHECK_INT(a.result, API_AGAIN);
+	answer_done(&a);
+	a = send("POST", "/v2/repository/index", NULL);
+	CHECK_STR(at_str(&a, "0/state"), "UNLOADING");
+	answer_done(&a);
+	storage_deployment_drained(t.db, "live", NULL);
+	a = send_with("POST", "/v2/repository/models/live/unload", NULL, 0, (struct extra){.waited = 1});
+	CHECK_INT(a.r.status, 200);
+	answer_done(&a);
+	a = send("POST", "/v2/repository/index", NULL);
+	CHECK_STR(at_str(&a, "0/state"), "UNAVAILABLE");
+	CHECK_STR(at_str(&a, "0/reason"), "unloaded");
+	answer_done(&a);
+	expect(200, "POST", "/v2/repository/models/live/unload", NULL); /* it is */
+	/* A configuration in Triton's words. */
+	static const struct {
+		const char *config;
+		int status, max_batch, delay; /* -1: null */
+		const char *says;
+	} rows[] = {
+		{"{\\\"dynamic_batching\\\":{\\\"preferred_batch_size\\\":[4,16],\\\"max_queue_delay_microseconds\\\":200}}",
+	     200, 16, 200, ""},
+		{"{\\\"max_batch_size\\\":8,\\\"dynamic_batching\\\":{}}", 200, 8, 0, ""},
+		{"{\\\"max_batch_size\\\":1}", 200, -1, 0, ""},
+		{"{\\\"name\\\":\\\"live\\\"}", 200, -1, 0, ""},
+		{"{\\\"input\\\":[]}", 400, -1, 0, "/parameters/config/input"},
+		{"{\\\"dynamic_batching\\\":{\\\"preferred_batch_size\\\":[0]}}", 400, -1, 0, "from 1 to 64"},
+		{"{\\\"max_batch_size\\\":65}", 400, -1, 0, "/parameters/config/max_batch_size"},
+		{"nonsense", 400, -1, 0, "not a JSON object"},
+	};
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		char body[400];
+		snprintf(body, sizeof body, "{\"parameters\":{\"config\":\"%s\"}}", rows[i].config);
+		a = send("POST", "/v2/repository/models/live/load", body);
+		CHECK_MSG(a.r.status == rows[i].status && (a.r.status == 200 || strstr(str(&a, "error"), rows[i].says)),
+		          "%s: %d %s", rows[i].config, a.r.status, str(&a, "error"));
+		answer_done(&a);
+		a = send("GET", "/v1/deployments/live", NULL);
+		if (rows[i].max_batch > 0) {
+			CHECK_INT(at_num(&a, "batching/max_batch"), rows[i].max_batch);
+			CHECK_INT(at_num(&a, "batching/max_queue_delay_us"), rows[i].delay);
+		} else {
+			CHECK_MSG(cJSON_IsNull(wasd_json_get(a.json, "batching")), "%s", rows[i].config);
+		}
+		CHECK_STR(str(&a, "state"), "ready");
+		answer_done(&a);
+	}
+	a = send("POST", "/v2/repository/models/live/load", "{\"parameters\":{\"file:1/model.pt\":\"AA==\"}}");
+	CHECK_INT(a.r.status, 400);
+	CHECK(strstr(str(&a, "error"), "takes no files"));
+	answer_done(&a);
+	/* Deleted with requests in flight. */
+	a = send("DELETE", "/v1/deployments/live", NULL);
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(str(&a, "state"), "draining");
+	answer_done(&a);
+	expect(503, "GET", "/v2/models/live/ready", NULL);
+	expect(409, "PATCH", "/v1/deployments/live", "{\"mode\":\"dom\"}");
+	expect(202, "DELETE", "/v1/deployments/live", NULL);
+	expect(409, "POST", "/v2/repository/models/live/load", NULL);
+	storage_deployment_drained(t.db, "live", NULL);
+	expect(404, "GET", "/v1/deployments/live", NULL);
+	teardown();
+}
+
 static void switching(void)
 {
 	begin();
@@ -396,10 +557,10 @@ static void v2_answers(void)
 	} rows[] = {
 		{"/v2",
 	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_repository\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
 		{"/v2/",
 	     "{\"name\":\"wasd\",\"version\":\"" WASD_VERSION
-	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
+	     "\",\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_repository\",\"model_configuration\",\"statistics\",\"schedule_policy\",\"parameters\"]}"},
 		{"/v2/health/live", "{\"live\":true,\"ready\":true}"},
 		{"/v2/health/ready", "{\"live\":true,\"ready\":true}"},
 		{"/v2/models", "{\"models\":[\"live\"]}"},
@@ -784,6 +945,8 @@ int main(void)
 {
 	TEST_RUN(deployments);
 	TEST_RUN(options);
+	TEST_RUN(updates);
+	TEST_RUN(repository);
 	TEST_RUN(switching);
 	TEST_RUN(classify);
 	TEST_RUN(set_aside);

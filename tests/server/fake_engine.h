@@ -393,6 +393,23 @@ static void fake_bulk(uint32_t re, size_t bytes, enum bulk kind)
 	close(fd);
 }
 
+/* The bundles that are loaded; adds or removes that one. */
+static bool fake_bundle(const char *id, bool add, bool remove)
+{
+	static char loaded[16][48];
+	int at = -1, room = -1;
+	for (int i = 0; i < 16; i++)
+		if (!strcmp(loaded[i], id))
+			at = i;
+		else if (!*loaded[i])
+			room = i;
+	if (add && at < 0 && room >= 0)
+		snprintf(loaded[room], sizeof loaded[room], "%s", id);
+	if (remove && at >= 0)
+		loaded[at][0] = 0;
+	return at >= 0;
+}
+
 static _Noreturn void fake_infer(void)
 {
 	char word[64] = "";
@@ -409,10 +426,12 @@ static _Noreturn void fake_infer(void)
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"no network in it\"}", m.seq);
 			else if (!strncmp(word, "crash", 5))
 				raise(SIGKILL);
-			else
+			else {
+				fake_bundle(bundle, true, false);
 				SAY("{\"type\":\"loaded\",\"re\":%u,\"bundle\":\"%s\",\"arch\":\"fake\",\"input\":[1,2,2],\"classes\":[\"a\",\"b\"],\"max_batch\":4,"
 				    "\"modes\":{\"aom\":{\"macs\":1,\"bytes\":1},\"dom\":{\"macs\":1,\"bytes\":1}}}",
 				    m.seq, bundle);
+			}
 		} else if (!strcmp(m.type, "profile")) {
 			/* The overlay begins with the profile's fault. */
 			int64_t bytes = 0, n = 0;
@@ -433,9 +452,12 @@ static _Noreturn void fake_infer(void)
 		} else if (!strcmp(m.type, "unprofile")) {
 			SAY("{\"type\":\"unprofiled\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "unload")) {
+			fake_bundle(bundle, false, true);
 			SAY("{\"type\":\"unloaded\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "infer")) {
 			SAY("{\"type\":\"inferred\",\"re\":%u,\"n\":1,\"classes\":2,\"macs\":1,\"timing_us\":{}}", m.seq);
+		} else if (!fake_bundle(bundle, false, false)) {
+			SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"enotfound\",\"message\":\"no such bundle\"}", m.seq);
 		} else {
 			/* classify: k selects the fault */
 			int64_t k = 0;

@@ -93,9 +93,9 @@ static enum wasd_status classify(const char *name, int k, size_t bytes, int ms, 
 	cJSON_AddItemToObject(m, "sizes", cJSON_CreateIntArray((int[]){(int)bytes}, 1));
 	char *bin = calloc(1, bytes + 1);
 	struct api_call call = {.json = m, .bin = bin, .bin_len = bytes, .who = name};
-	serve_begin(serving, name, live.generation);
+	serve_begin(serving, name, &live);
 	enum wasd_status s = ask(&live, &call, wasd_mono_us() + ms * 1000ll, err);
-	serve_end(serving, name, live.generation, s == WASD_OK);
+	serve_end(serving, name, &live, s == WASD_OK);
 	free(bin);
 	if (reply) {
 		*reply = call.reply;
@@ -114,9 +114,9 @@ static enum wasd_status ask_bulk(const char *name, size_t bytes, size_t most, en
 	cJSON *m = wasd_message("logits", "bundle:s mode:s sizes:j k:i answer_bytes:i", live.bundle, live.mode,
 	                        cJSON_CreateIntArray((int[]){1}, 1), (int64_t)kind, (int64_t)bytes);
 	*call = (struct api_call){.json = m, .reply_max = most};
-	serve_begin(serving, name, live.generation);
+	serve_begin(serving, name, &live);
 	enum wasd_status s = ask(&live, call, deadline_us, err);
-	serve_end(serving, name, live.generation, s == WASD_OK);
+	serve_end(serving, name, &live, s == WASD_OK);
 	return s;
 }
 
@@ -379,8 +379,8 @@ static void serving_faults(void)
 	deploy("refused", "refuse");
 	CHECK(wait_deployment("refused", "failed", 3000));
 	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
-	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
-	CHECK_INT(serve_gone(serving, "refused", &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "d", &(int64_t){0}, &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "refused", &(int64_t){0}, &err), WASD_OK);
 	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_ENOTFOUND);
 	stop();
 }
@@ -447,7 +447,106 @@ static void serving_profiles(void)
 	ask_for(ckpt, "fast");
 	mode_becomes("d", "dom:fast", true);
 	serve_profiles_changed(serving, "ckpt_none");
-	CHECK_INT(serve_gone(serving, "d", &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "d", &(int64_t){0}, &err), WASD_OK);
+	stop();
+}
+
+/* Has it served that version, or does it have an update with that error? */
+static bool wait_update(const char *name, int64_t version, const char *error)
+{
+	int64_t until = wasd_mono_us() + 20000000ll * PATIENCE;
+	for (;;) {
+		struct storage_deployment d = {0};
+		struct api_live live = {0};
+		storage_deployment_get(db, name, &d, NULL);
+		serve_live(serving, name, &live);
+		bool ok = d.version == version && live.version == version && live.ready && !strcmp(d.state, "ready") &&
+		          (error ? d.update_info && strstr(d.update_info, error) : !d.wanted);
+		bool late = wasd_mono_us() > until;
+		CHECK_MSG(ok || !late, "%s is %s at version %lld: %s", name, d.state, (long long)d.version, d.update_info);
+		storage_deployment_done(&d);
+		if (ok || late)
+			return ok;
+		poll(NULL, 0, 5);
+	}
+}
+
+static void want(const char *name, const char *word, char ckpt[32])
+{
+	struct wasd_err err = {0};
+	make_ckpt(word, ckpt);
+	struct storage_source_in in = {.name = name, .checkpoint = ckpt, .actor = "t"};
+	CHECK_INT(storage_deployment_source(db, &in, NULL, &err), WASD_OK);
+	CHECK_INT(serve_changed(serving, name, &err), WASD_OK);
+}
+
+/* A question to that very bundle. */
+static enum wasd_status ask_bundle(const struct api_live *live)
+{
+	struct wasd_err err = {0};
+	struct api_call call = {.json = wasd_message("classify", "bundle:s mode:s k:i sizes:j", live->bundle, "aom",
+	                                             (int64_t)1, cJSON_CreateIntArray((int[]){1}, 1)),
+	                        .bin = "x",
+	                        .bin_len = 1};
+	enum wasd_status s = ask(live, &call, wasd_mono_us() + 20000000, &err);
+	api_call_done(&call);
+	return s;
+}
+
+/* Requests that hold the old bundle are answered by it after the swap; the last of them unloads it. */
+static void update(void)
+{
+	struct wasd_err err = {0};
+	struct api_live old = {0}, now = {0};
+	char ckpt[32];
+	int64_t in_flight = 0;
+	start(1);
+	deploy("d", "fine");
+	if (!wait_deployment("d", "ready", 4000))
+		return stop();
+	CHECK(serve_live(serving, "d", &old) && serve_begin(serving, "d", &old) && serve_begin(serving, "d", &old));
+	want("d", "fine, too", ckpt);
+	wait_update("d", 2, NULL);
+	CHECK(serve_live(serving, "d", &now) && now.version == 2 && now.generation == 2 && !strcmp(now.bundle, ckpt));
+	CHECK_INT(ask_bundle(&old), WASD_OK);
+	serve_end(serving, "d", &old, true);
+	CHECK_INT(ask_bundle(&old), WASD_OK);
+	serve_end(serving, "d", &old, true);
+	int64_t until = wasd_mono_us() + 20000000ll * PATIENCE;
+	while (ask_bundle(&old) == WASD_OK && wasd_mono_us() < until)
+		poll(NULL, 0, 5);
+	CHECK(!serve_begin(serving, "d", &old));
+	CHECK_INT(ask_bundle(&now), WASD_OK);
+	/* A checkpoint that is refused, and one that kills the process: the old one is still served. */
+	want("d", "refuse", ckpt);
+	wait_update("d", 2, "no network in it");
+	CHECK_INT(ask_bundle(&now), WASD_OK);
+	want("d", "crash", ckpt);
+	wait_update("d", 2, "died each time");
+	CHECK_INT(ask_bundle(&now), WASD_OK);
+	CHECK_INT(audited("d", "deployment.update_failed", NULL), 2);
+	CHECK_INT(audited("d", "deployment.suspend", NULL), 0);
+	want("d", "fine again", ckpt);
+	wait_update("d", 3, NULL);
+	/* Deleted while a request is in flight: it is gone after the answer. */
+	CHECK(serve_live(serving, "d", &now) && serve_begin(serving, "d", &now));
+	CHECK_INT(storage_deployment_drain(db, "d", true, "t", &err), WASD_OK);
+	CHECK_INT(serve_gone(serving, "d", &in_flight, &err), WASD_OK);
+	CHECK_INT(in_flight, 1);
+	CHECK(!serve_live(serving, "d", &old) && !serve_begin(serving, "d", &now));
+	CHECK_INT(ask_bundle(&now), WASD_OK);
+	struct storage_deployment row = {0};
+	CHECK_INT(storage_deployment_get(db, "d", &row, &err), WASD_OK);
+	CHECK_STR(row.state, "draining");
+	storage_deployment_done(&row);
+	serve_end(serving, "d", &now, true);
+	until = wasd_mono_us() + 20000000ll * PATIENCE;
+	enum wasd_status s;
+	while ((s = storage_deployment_get(db, "d", &row, &err)) == WASD_OK && wasd_mono_us() < until) {
+		storage_deployment_done(&row);
+		poll(NULL, 0, 5);
+	}
+	CHECK_INT(s, WASD_ENOTFOUND);
 	stop();
 }
 
@@ -486,6 +585,7 @@ int main(int argc, char **argv)
 	TEST_RUN(deaths_of_nobody);
 	TEST_RUN(large_answers);
 	TEST_RUN(bundle_that_crashes);
+	TEST_RUN(update);
 	TEST_RUN(hung_call_does_not_outlive_the_stop);
 	TEST_END();
 }

@@ -430,7 +430,7 @@ static void test_jobless_checkpoints_come(void)
 	CHECK_STR(d.checkpoint, "ckpt_1");
 	storage_deployment_done(&d);
 	FAILS(storage_job_delete(s, "job_1", "me", &err), WASD_ESTATE); /* a deployment references it */
-	OK(storage_deployment_delete(s, "live", "me", &err));
+	OK(delete_deployment(s, "live", "me", &err));
 	/* An import: exempt from retention, found again by its bytes, deleted when nothing uses it. */
 	char *data = make_payload(3000, 5), sha[WASD_SHA256_HEX], id[32], again[32];
 	wasd_sha256_of(data, 3000, sha);
@@ -459,7 +459,7 @@ static void test_jobless_checkpoints_come(void)
 	CHECK_STR(user, "imported");
 	storage_close(s);
 	s = open_store(); /* a restart does not collect it */
-	OK(storage_deployment_delete(s, "imported", "me", &err));
+	OK(delete_deployment(s, "imported", "me", &err));
 	OK(storage_ckpt_delete(s, id, "me", &err));
 	FAILS(storage_ckpt_get(s, id, &k, &err), WASD_ENOTFOUND);
 	free(data);
@@ -483,7 +483,7 @@ static void test_pragmas(void)
 		{"PRAGMA trusted_schema", 0},
 		{"PRAGMA cell_size_check", 1},
 		{"PRAGMA application_id", 0x57415344},
-		{"PRAGMA user_version", 9},
+		{"PRAGMA user_version", 10},
 		{"PRAGMA busy_timeout", 5000},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -704,17 +704,27 @@ static void test_deployments(void)
 	m.expected_generation = 2;
 	OK(storage_deployment_mode(s, &m, &o, &err));
 	CHECK(o.changed && o.generation == 3);
-	FAILS(storage_deployment_source(s, "main", NULL, ck2, "me", 2, &d, &err), WASD_ESTATE);
-	OK(storage_deployment_source(s, "main", "{\"v\":2}", ck2, "me", 0, &d, &err));
-	CHECK(d.generation == 4 && d.version == 2 && !strcmp(d.checkpoint, ck2) && !strcmp(d.source, "{\"v\":2}"));
+	struct storage_source_in src = {.name = "main", .source = "{\"v\":2}", .checkpoint = ck2, .actor = "me"};
+	src.expected_generation = 2;
+	FAILS(storage_deployment_source(s, &src, &d, &err), WASD_ESTATE);
+	src.expected_generation = 0;
+	OK(storage_deployment_source(s, &src, &d, &err));
+	CHECK(d.generation == 3 && d.version == 1 && !strcmp(d.checkpoint, ck) && !strcmp(d.wanted, ck2));
+	storage_deployment_done(&d);
+	FAILS(storage_ckpt_delete(s, ck2, "me", &err), WASD_ESTATE); /* it is about to be served */
+	CHECK_STR(err.pointer, "main");
+	FAILS(storage_deployment_swap(s, "main", ck, &d, &err), WASD_ESTATE);
+	OK(storage_deployment_swap(s, "main", ck2, &d, &err));
+	CHECK(d.generation == 4 && d.version == 2 && !strcmp(d.checkpoint, ck2) && !strcmp(d.source, "{\"v\":2}") &&
+	      !d.wanted && !strcmp(d.previous, ck));
 	storage_deployment_done(&d);
 	/* Row, audit and event agree. */
 	struct storage_audit_list al = {0};
 	OK(storage_audit_list(s, "deployment/main", NULL, 0, (struct storage_page){.oldest_first = true}, &al, &err));
 	static const char *const actions[] = {"deployment.create", "deployment.mode", "deployment.mode",
-	                                      "deployment.source"};
-	CHECK_INT(al.n, 4);
-	for (size_t i = 0; i < al.n && i < 4; i++)
+	                                      "deployment.source", "deployment.swap"};
+	CHECK_INT(al.n, 5);
+	for (size_t i = 0; i < al.n && i < 5; i++)
 		CHECK_STR(al.items[i].action, actions[i]);
 	CHECK(strstr(al.items[1].before, "\"mode\":\"aom\"") && strstr(al.items[1].after, "\"mode\":\"dom\"") &&
 	      strstr(al.items[1].after, "\"generation\":2"));
@@ -740,10 +750,97 @@ static void test_deployments(void)
 	OK(move(s, id, "completed"));
 	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
 	CHECK_STR(err.pointer, "main");
-	OK(storage_deployment_delete(s, "main", "me", &err));
+	OK(delete_deployment(s, "main", "me", &err));
 	FAILS(storage_deployment_get(s, "main", &d, &err), WASD_ENOTFOUND);
-	FAILS(storage_deployment_delete(s, "main", "me", &err), WASD_ENOTFOUND);
+	FAILS(delete_deployment(s, "main", "me", &err), WASD_ENOTFOUND);
 	OK(storage_job_delete(s, id, "me", &err));
+	end_store(s);
+}
+
+static void test_updates(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ck[4][32];
+	struct storage_recovered_list recovered = {0};
+	add_job(s, "d", id); /* keeps the best one and the two latest */
+	int64_t a = start_job(s, id);
+	OK(store_ckpt(s, id, a, 0, 0.5, 5000, 1, ck[0]));
+	OK(store_ckpt(s, id, a, 1, 0.6, 5000, 2, ck[1]));
+	struct storage_deployment_in in = {.name = "main",
+	                                   .source = "{\"job\":\"J\",\"follow\":\"best\"}",
+	                                   .checkpoint = ck[0],
+	                                   .mode = "aom",
+	                                   .options = "{}",
+	                                   .actor = "me"};
+	struct storage_deployment d = {0};
+	OK(storage_deployment_create(s, &in, &d, &err));
+	storage_deployment_done(&d);
+	OK(storage_deployment_state(s, "main", "loading", NULL, &err));
+	OK(storage_deployment_state(s, "main", "ready", NULL, &err));
+	/* An update that fails changes nothing but says so, also after a restart of the daemon. */
+	struct storage_source_in src = {.name = "main", .checkpoint = ck[1], .mode = "dom", .actor = "me", .reason = "new"};
+	OK(storage_deployment_source(s, &src, NULL, &err));
+	FAILS(storage_deployment_update_failed(s, "main", ck[0], "late", &err), WASD_ESTATE);
+	OK(storage_deployment_update_failed(s, "main", ck[1], "not finite", &err));
+	storage_close(s);
+	s = open_store();
+	OK(storage_recover(s, &recovered, &err));
+	storage_recovered_list_done(&recovered);
+	OK(storage_deployment_get(s, "main", &d, &err));
+	CHECK(!strcmp(d.checkpoint, ck[0]) && !strcmp(d.wanted, ck[1]) && d.version == 1 && d.generation == 1 &&
+	      strstr(d.update_info, "\"error\":\"not finite\"") && !strcmp(d.mode, "aom"));
+	storage_deployment_done(&d);
+	/* Its own source is still followed; a wish for what it serves ends the other one. */
+	struct storage_names followers = {0};
+	OK(storage_deployment_followers(s, "J", &followers, &err));
+	CHECK(followers.n == 1 && !strcmp(followers.items[0], "main"));
+	storage_names_done(&followers);
+	OK(storage_deployment_source(s, &src, NULL, &err));
+	OK(storage_deployment_swap(s, "main", ck[1], &d, &err));
+	CHECK(!strcmp(d.mode, "dom") && d.version == 2 && d.generation == 2 && strstr(d.source, "follow"));
+	storage_deployment_done(&d);
+	src.mode = NULL, src.source = "{\"checkpoint\":\"x\"}";
+	OK(storage_deployment_source(s, &src, &d, &err));
+	CHECK(!d.wanted && d.version == 2 && !strcmp(d.source, src.source));
+	storage_deployment_done(&d);
+	OK(storage_deployment_followers(s, "J", &followers, &err));
+	CHECK_INT(followers.n, 0);
+	/* Retention keeps what it serves and what it can go back to; a client may delete the latter. */
+	a = start_job(s, id);
+	OK(store_ckpt(s, id, a, 2, 0.7, 5000, 3, ck[2]));
+	OK(store_ckpt(s, id, a, 3, 0.8, 5000, 4, ck[3]));
+	struct storage_ckpt k = {0};
+	for (int i = 0; i < 2; i++) {
+		OK(storage_ckpt_get(s, ck[i], &k, &err));
+		storage_ckpt_done(&k);
+	}
+	OK(storage_ckpt_delete(s, ck[0], "me", &err));
+	OK(storage_deployment_get(s, "main", &d, &err));
+	CHECK(!d.previous && !strcmp(d.checkpoint, ck[1]));
+	storage_deployment_done(&d);
+	/* Unloaded, it takes another checkpoint at once. */
+	OK(storage_deployment_state(s, "main", "loading", NULL, &err));
+	OK(storage_deployment_state(s, "main", "ready", NULL, &err));
+	OK(storage_deployment_drain(s, "main", false, "me", &err));
+	OK(storage_deployment_drained(s, "main", &err));
+	FAILS(storage_deployment_drain(s, "main", false, "me", &err), WASD_ESTATE);
+	src.checkpoint = ck[3];
+	OK(storage_deployment_source(s, &src, &d, &err));
+	CHECK(!strcmp(d.state, "unloaded") && !strcmp(d.checkpoint, ck[3]) && d.version == 3 && !d.wanted);
+	storage_deployment_done(&d);
+	OK(storage_deployment_again(s, "main", "me", &err));
+	OK(storage_deployment_get(s, "main", &d, &err));
+	CHECK_STR(d.state, "created");
+	storage_deployment_done(&d);
+	/* The daemon ends while the last requests of a deleted deployment are answered. */
+	OK(storage_deployment_drain(s, "main", true, "me", &err));
+	FAILS(storage_deployment_source(s, &src, NULL, &err), WASD_ESTATE);
+	FAILS(storage_deployment_drain(s, "main", true, "me", &err), WASD_ESTATE);
+	storage_close(s);
+	s = open_store();
+	OK(storage_recover(s, &recovered, &err));
+	storage_recovered_list_done(&recovered);
+	FAILS(storage_deployment_get(s, "main", &d, &err), WASD_ENOTFOUND);
 	end_store(s);
 }
 
@@ -906,6 +1003,7 @@ int main(void)
 	TEST_RUN(test_logs);
 	TEST_RUN(test_events);
 	TEST_RUN(test_deployments);
+	TEST_RUN(test_updates);
 	TEST_RUN(test_delete_job);
 	TEST_RUN(test_transactions);
 	TEST_END();

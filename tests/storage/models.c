@@ -101,6 +101,21 @@ static void deploy(struct storage *s, const char *source, const char *ckpt)
 	storage_deployment_done(&d);
 }
 
+/* The checkpoint that it is to serve next, which the daemon then loads. */
+static void live_becomes(struct storage *s, const char *ckpt, int64_t version)
+{
+	struct storage_deployment d = {0};
+	OK(storage_deployment_get(s, "live", &d, &err));
+	CHECK_STR(d.wanted, ckpt);
+	CHECK_INT(d.version, version - 1);
+	storage_deployment_done(&d);
+	OK(storage_deployment_swap(s, "live", ckpt, &d, &err));
+	CHECK_STR(d.checkpoint, ckpt);
+	CHECK_INT(d.version, version);
+	CHECK(strstr(d.source, "champion"));
+	storage_deployment_done(&d);
+}
+
 static void live_is(struct storage *s, const char *ckpt, int64_t version)
 {
 	struct storage_deployment d = {0};
@@ -126,7 +141,7 @@ static void aliases(void)
 	OK(set_alias(s, "champion", 1, -1, 0)); /* nothing moves: no row in the history */
 	deploy(s, "{\"model\":\"digits\",\"alias\":\"champion\"}", ck[0]);
 	OK(set_alias(s, "champion", 2, 1, 1));
-	live_is(s, ck[1], 2);
+	live_becomes(s, ck[1], 2);
 	OK(set_alias(s, "other", 1, -1, 0));
 	live_is(s, ck[1], 2);
 	OK(storage_alias_list(s, "digits", &l, &err));
@@ -136,7 +151,7 @@ static void aliases(void)
 	FAILS(storage_alias_delete(s, "digits", "champion", "me", &err), WASD_ESTATE);
 	CHECK_STR(err.pointer, "live");
 	FAILS(storage_model_delete(s, "digits", "me", &err), WASD_ESTATE);
-	OK(storage_deployment_delete(s, "live", "me", &err));
+	OK(delete_deployment(s, "live", "me", &err));
 	OK(storage_alias_delete(s, "digits", "champion", "me", &err));
 	FAILS(storage_alias_get(s, "digits", "champion", &version, &err), WASD_ENOTFOUND);
 	OK(storage_alias_history(s, "digits", "champion", (struct storage_page){.oldest_first = true}, &h, &err));

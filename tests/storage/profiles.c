@@ -212,11 +212,15 @@ static void test_deployments(void)
 	FAILS(storage_deployment_mode(s, &m, &out, &err), WASD_EINVAL);
 	/* Nor can the deployment move to a checkpoint without that profile. */
 	OK(store_ckpt(s, job, 1, 2, 0.6, 100, 2, other));
-	FAILS(storage_deployment_source(s, "live", NULL, other, "me", 0, NULL, &err), WASD_EBUSY);
+	struct storage_source_in src = {.name = "live", .checkpoint = other, .actor = "me"};
+	FAILS(storage_deployment_source(s, &src, NULL, &err), WASD_EBUSY);
 	m.mode = "dom";
 	OK(storage_deployment_mode(s, &m, &out, &err));
 	CHECK_STR(out.previous, "dom:fast");
-	OK(storage_deployment_source(s, "live", NULL, other, "me", 0, NULL, &err));
+	OK(storage_deployment_source(s, &src, NULL, &err));
+	struct storage_deployment now = {0};
+	OK(storage_deployment_swap(s, "live", other, &now, &err));
+	storage_deployment_done(&now);
 	OK(storage_profile_delete(s, ck, "fast", "me", &err));
 	OK(storage_profile_delete(s, ck, "slow", "me", &err));
 	FAILS(storage_profile_get(s, ck, "fast", &(struct storage_profile){0}, NULL), WASD_ENOTFOUND);

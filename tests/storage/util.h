@@ -169,4 +169,12 @@ __attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, co
 	return st;
 }
 
+/* As the daemon does when no request is in flight. */
+__attribute__((unused)) static enum wasd_status delete_deployment(struct storage *s, const char *name,
+                                                                  const char *actor, struct wasd_err *e)
+{
+	enum wasd_status st = storage_deployment_drain(s, name, true, actor, e);
+	return st ? st : storage_deployment_drained(s, name, e);
+}
+
 #endif
