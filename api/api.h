@@ -177,6 +177,8 @@ void api_call_done(struct api_call *c);
 #define API_LATE "deadline"
 #define API_FAILED "failed" /* the engine's or the daemon's fault */
 
+enum { API_PRIORITIES = 4, API_PRIORITY_DEFAULT = 2 };
+
 /* A handler's question to the infer process (API_ASK): the exchange sends it and calls finish with the answer in
  * call. */
 struct api_ctx;
@@ -186,25 +188,29 @@ struct api_ask {
 	struct api_call call;      /* json is kept until the answer arrives; bin belongs to the handler until finish */
 	const char *bundle, *mode; /* borrowed; the json repeats them */
 	int64_t images;            /* images in this request */
-	int64_t most_images; /* tensors: the request may join a batch of at most this many images; 0: computed alone */
+	/* Options of the deployment. The latest request's count for all that wait. */
+	int64_t max_batch, max_queue_delay_us, queue_max; /* as in struct api_live */
+	bool alone;   /* the answer cannot be joined with others or split: computed alone */
+	int priority; /* 1: first, to API_PRIORITIES: only while nothing else waits; 0: API_PRIORITY_DEFAULT */
 	int64_t deadline_us;
 	enum wasd_status status; /* status and message of the answer; WASD_EBUSY also when it came too late */
 	struct wasd_err err;
 	const char *outcome; /* API_REJECTED, API_CANCELLED or API_LATE; NULL: see status */
 	/* A cascade: mode is the cheap one, the answer must be logits. Images whose two likeliest classes are closer than
-	 * threshold are computed again in AOM; the reply then has the mean "macs" and "repeated": [indices]. */
+	 * threshold are computed again in AOM; macs is then the mean, and the reply has "repeated": [indices]. */
 	bool cascade;
 	double threshold;
-	bool governed;                   /* the traffic policy chose the mode */
-	int64_t queue_us, computed_with; /* time in the queue; number of images in the batch that contained this request */
+	bool governed; /* the traffic policy chose the mode */
+	/* Of an answered request: time from its arrival to its batch; what the process reports, summed over the batches of
+	 * a large request; number of images in the (largest) batch that contained it. */
+	int64_t queue_us, decode_us, process_queue_us, compute_us, macs, computed_with;
+	int64_t retry_s; /* refused because the queue is full: seconds until there is room, by measurement */
 	/* Called once, on a worker thread, even if the client has gone. Frees what the handler kept. */
 	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);
 	/* private */
-	struct api_ask *next;
 	void (*done)(void *ctx);
 	void *ctx;
 	int64_t came_us;
-	bool alone;
 	void (*over)(struct api_ask *ask); /* called in place of done when the request has ended; NULL: done */
 	void *owner;                       /* of over */
 	bool uncounted;                    /* not in the statistics of requests: the shadow of one */

@@ -272,8 +272,6 @@ static void answer(const struct api_request *q, struct api_response *r, struct i
 		api_send_problem(q, r, "internal", NULL, "the engine's answer for %s does not hold %zu results", s->name, n);
 		return;
 	}
-	int64_t macs = 0;
-	wasd_json_i64(call->reply, "macs", &macs);
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "model", s->name);
 	api_add_int(j, "version", s->live.version);
@@ -287,7 +285,7 @@ static void answer(const struct api_request *q, struct api_response *r, struct i
 	api_add_int(timing, "compute", t.compute);
 	api_add_take(j, "timing_us", timing);
 	api_add_int(j, "batch", s->ask.computed_with);
-	api_add_int(j, "macs", macs);
+	api_add_int(j, "macs", s->ask.macs);
 	if (s->cascade)
 		api_add_take(j, "repeated", cJSON_DetachItemFromObjectCaseSensitive(call->reply, "repeated"));
 	api_send_json(r, 200, j);
@@ -384,7 +382,9 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		struct inference *s = &k->s;
 		s->parts = (const char(*)[64])k->im.names;
 		s->n_parts = *k->im.names[0] ? k->im.n : 0;
-		k->w.from_logits = s->cascade || k->w.logits || !fits_a_frame(s, k->im.n, k->w.k);
+		/* Logits can be computed in a batch with others; the engine's list of classes cannot. */
+		k->w.from_logits = s->cascade || k->w.logits || s->live.max_batch || !fits_a_frame(s, k->im.n, k->w.k);
+		s->ask.alone = !k->w.from_logits;
 		s->ask.images = (int64_t)k->im.n;
 		s->ask.call = (struct api_call){.json = question(k->w.from_logits ? "logits" : "classify", &k->im),
 		                                .bin = k->im.bytes.data,

@@ -144,6 +144,8 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 		send_no_bundle(c, q, r, s);
 	} else {
 		s->deadline_us = q->deadline_us;
+		if (s->live.default_timeout_us && q->first_us + s->live.default_timeout_us < q->deadline_us)
+			s->deadline_us = q->first_us + s->live.default_timeout_us;
 		return true;
 	}
 	cJSON_Delete(s->info);
@@ -192,6 +194,8 @@ static void send_engine_error(const struct api_request *q, struct api_response *
 		api_send_problem(q, r, "deadline", NULL, "%s", err->msg);
 	else
 		api_send_error(q, r, err);
+	if (r->status == 503 && s->ask.retry_s)
+		api_set_header(r, "Retry-After", "%lld", (long long)s->ask.retry_s);
 }
 
 enum api_result api_inference_ask(struct api_response *r, struct inference *s,
@@ -211,6 +215,9 @@ enum api_result api_inference_ask(struct api_response *r, struct inference *s,
 	s->ask.governed = s->governed;
 	s->ask.cascade = s->cascade;
 	s->ask.threshold = s->live.pick.threshold;
+	s->ask.max_batch = s->live.max_batch;
+	s->ask.max_queue_delay_us = s->live.max_queue_delay_us;
+	s->ask.queue_max = s->live.queue_max;
 	s->ask.deadline_us = s->deadline_us;
 	s->ask.finish = finish;
 	r->ask = &s->ask;
@@ -227,13 +234,8 @@ bool api_inference_answered(const struct api_request *q, struct api_response *r,
 
 struct inference_times api_inference_times(const struct inference *s)
 {
-	struct inference_times t = {0};
-	const cJSON *timing = wasd_json_get(s->ask.call.reply, "timing_us");
-	wasd_json_i64(timing, "decode", &t.decode);
-	wasd_json_i64(timing, "queue", &t.queue);
-	wasd_json_i64(timing, "compute", &t.compute);
-	t.queue += s->ask.queue_us;
-	return t;
+	const struct api_ask *a = &s->ask;
+	return (struct inference_times){a->decode_us, a->queue_us + a->process_queue_us, a->compute_us};
 }
 
 void api_inference_headers(struct api_response *r, const struct inference *s)

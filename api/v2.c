@@ -307,6 +307,26 @@ enum api_result api_v2_model_ready(struct api_ctx *c, const struct api_request *
 	return API_DONE;
 }
 
+/* Triton's names. Timeouts refuse a request that waits; a queue without a limit of its own has size 0. */
+static cJSON *batching_json(const struct api_request *q, const struct api_live *live)
+{
+	cJSON *j = cJSON_CreateObject(), *policy = cJSON_CreateObject();
+	const double size[] = {(double)live->max_batch};
+	int64_t most_us = q->deadline_us - q->first_us;
+	api_add_take(j, "preferred_batch_size", cJSON_CreateDoubleArray(size, 1));
+	api_add_int(j, "max_queue_delay_microseconds", live->max_queue_delay_us);
+	api_add_take(j, "preserve_ordering", cJSON_CreateFalse());
+	api_add_int(j, "priority_levels", API_PRIORITIES);
+	api_add_int(j, "default_priority_level", API_PRIORITY_DEFAULT);
+	api_add_str(policy, "timeout_action", "REJECT");
+	api_add_int(policy, "default_timeout_microseconds",
+	            live->default_timeout_us && live->default_timeout_us < most_us ? live->default_timeout_us : most_us);
+	api_add_take(policy, "allow_timeout_override", cJSON_CreateTrue());
+	api_add_int(policy, "max_queue_size", live->queue_max);
+	api_add_take(j, "default_queue_policy", policy);
+	return j;
+}
+
 enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct model_ref m;
@@ -323,12 +343,8 @@ enum api_result api_v2_config(struct api_ctx *c, const struct api_request *q, st
 	api_add_take(specific, "versions", versions);
 	api_add_take(policy, "specific", specific);
 	api_add_take(j, "version_policy", policy);
-	if (s.live.max_batch) {
-		const double size[] = {(double)s.live.max_batch};
-		cJSON *batching = cJSON_CreateObject();
-		api_add_take(batching, "preferred_batch_size", cJSON_CreateDoubleArray(size, 1));
-		api_add_take(j, "dynamic_batching", batching);
-	}
+	if (s.live.max_batch)
+		api_add_take(j, "dynamic_batching", batching_json(q, &s.live));
 	send_plain(r, 200, j);
 	api_inference_end(&s);
 	return API_DONE;

@@ -23,7 +23,8 @@ struct infer_request {
 	const char *id, *mode;
 	const cJSON *input;
 	struct tensor_data data;
-	int64_t deadline_us;
+	int64_t deadline_us; /* 0: the deployment's */
+	int priority;
 	struct output output[OUTPUTS];
 	int outputs;
 };
@@ -40,8 +41,8 @@ static bool read_parameters(const struct api_request *q, struct api_response *r,
                             struct infer_request *out)
 {
 	const cJSON *flag = wasd_json_get(p, "binary_data_output"), *mode = wasd_json_get(p, "was_mode"),
-				*timeout = wasd_json_get(p, "timeout");
-	int64_t us = 0;
+				*timeout = wasd_json_get(p, "timeout"), *priority = wasd_json_get(p, "priority");
+	int64_t us = 0, level = 0;
 	if (p && !cJSON_IsObject(p))
 		return bad(q, r, "/parameters", "must be an object");
 	if (flag && !cJSON_IsBool(flag))
@@ -53,9 +54,11 @@ static bool read_parameters(const struct api_request *q, struct api_response *r,
 		out->mode = mode->valuestring;
 	if (timeout && (!wasd_json_i64(p, "timeout", &us) || us < 0))
 		return bad(q, r, "/parameters/timeout", "must be a whole number of microseconds");
-	out->deadline_us = q->deadline_us;
-	if (us > 0 && us < q->deadline_us - q->first_us)
-		out->deadline_us = q->first_us + us;
+	if (us > 0)
+		out->deadline_us = us < q->deadline_us - q->first_us ? q->first_us + us : q->deadline_us;
+	if (priority && (!wasd_json_i64(p, "priority", &level) || level < 0 || level > API_PRIORITIES))
+		return bad(q, r, "/parameters/priority", "must be 0 (default), or 1 (first) to 4 (last)");
+	out->priority = (int)level;
 	return true;
 }
 
@@ -240,15 +243,13 @@ static cJSON *answer_json(const struct api_request *q, const struct inference *s
 {
 	cJSON *j = cJSON_CreateObject(), *p = cJSON_CreateObject();
 	char version[24];
-	int64_t macs = 0;
-	wasd_json_i64(s->ask.call.reply, "macs", &macs);
 	snprintf(version, sizeof version, "%lld", (long long)s->live.version);
 	api_add_str(j, "model_name", s->name);
 	api_add_str(j, "model_version", version);
 	api_add_str(j, "id", in->id ? in->id : q->request_id);
 	api_add_str(p, "was_mode", s->mode);
 	api_add_int(p, "was_generation", s->live.generation);
-	api_add_int(p, "was_macs", macs);
+	api_add_int(p, "was_macs", s->ask.macs);
 	struct inference_times t = api_inference_times(s);
 	api_add_int(p, "was_batch", s->ask.computed_with);
 	api_add_int(p, "was_decode_us", t.decode);
@@ -404,12 +405,13 @@ static enum api_result infer(struct api_ctx *c, const struct api_request *q, str
 	    !read_input(q, r, s, &k->in, &k->t))
 		return API_DONE;
 	s->ask.images = k->t.n;
-	s->ask.most_images = k->t.sizes ? 0 : s->live.max_batch;
+	s->ask.priority = k->in.priority;
 	s->ask.call = (struct api_call){.json = question(&k->t),
 	                                .bin = k->t.bytes,
 	                                .bin_len = k->t.len,
 	                                .reply_max = (size_t)(k->t.n * s->classes) * sizeof(float)};
-	s->deadline_us = k->in.deadline_us;
+	if (k->in.deadline_us)
+		s->deadline_us = k->in.deadline_us;
 	s->images_at = k->t.sizes ? "/inputs/0/data" : NULL;
 	return api_inference_ask(r, s, finish);
 }
@@ -468,7 +470,6 @@ static enum api_result begin(struct api_ctx *c, const struct api_request *q, str
                              const struct model_ref *m, size_t json, struct inferring *k)
 {
 	struct tensor_texts texts;
-	k->in.deadline_us = q->deadline_us;
 	if (!json) {
 		for (int i = 0; i < OUTPUTS; i++)
 			k->in.output[k->in.outputs++] = (struct output){.name = output_names[i], .binary = true};

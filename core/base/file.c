@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum wasd_status wasd_write_full(int fd, const void *p, size_t n, struct wasd_err *err)
@@ -188,8 +189,13 @@ enum wasd_status wasd_remove_tree(const char *path, struct wasd_err *err)
 
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 
-enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err)
+/* Pieces without bytes (iov_base NULL) are zeros. */
+enum wasd_status wasd_memfd_gather(const char *name, const struct iovec *part, int n_parts, int *fd,
+                                   struct wasd_err *err)
 {
+	size_t n = 0;
+	for (int i = 0; i < n_parts; i++)
+		n += part[i].iov_len;
 	if (n > (size_t)LLONG_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "memory file %s: %zu bytes", name, n);
 	int f = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -198,8 +204,9 @@ enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, in
 	enum wasd_status s = WASD_OK;
 	if (ftruncate(f, (off_t)n))
 		s = wasd_fail_errno(err, errno, "memory file %s", name);
-	else if (p)
-		s = wasd_write_full(f, p, n, err);
+	for (int i = 0; i < n_parts && !s; i++)
+		if (part[i].iov_base)
+			s = wasd_write_full(f, part[i].iov_base, part[i].iov_len, err);
 	if (!s && fcntl(f, F_ADD_SEALS, SEALS))
 		s = wasd_fail_errno(err, errno, "seals of memory file %s", name);
 	if (s) {
@@ -208,6 +215,11 @@ enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, in
 	}
 	*fd = f;
 	return WASD_OK;
+}
+
+enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err)
+{
+	return wasd_memfd_gather(name, &(struct iovec){(void *)(uintptr_t)p, n}, 1, fd, err);
 }
 
 enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_err *err)

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum wasd_status asker_init(struct asker *a, enum wasd_role role, int max, const char *down)
@@ -81,17 +82,6 @@ bool asker_up(struct asker *a, int *waiting)
 	return up;
 }
 
-/* Binary data is sent in the frame up to the frame's limit, else in a sealed memory file that the JSON describes. */
-static enum wasd_status bulk_file(struct api_call *call, int *fd, struct wasd_err *err)
-{
-	*fd = -1;
-	if (call->bin_len <= WASD_WIRE_MAX)
-		return WASD_OK;
-	if (!cJSON_AddNumberToObject(call->json, "bytes", (double)call->bin_len))
-		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
-	return wasd_memfd_sealed("wasd-call", call->bin, call->bin_len, fd, err);
-}
-
 static enum wasd_status read_error(const cJSON *reply, struct wasd_err *err)
 {
 	const char *status, *message, *pointer = "";
@@ -114,8 +104,8 @@ static enum wasd_status copy_bulk(struct question *q, struct wasd_err *err)
 	return q->bin ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for an answer of %zu bytes", q->bulk_len);
 }
 
-/* Takes json and fd (-1: none). */
-static enum wasd_status send_question(struct asker *a, struct question *q, cJSON *json, const void *bin, size_t bin_len,
+/* Takes json, bin (NULL: none) and fd (-1: none). */
+static enum wasd_status send_question(struct asker *a, struct question *q, cJSON *json, char *bin, size_t bin_len,
                                       int fd, struct wasd_err *err)
 {
 	const char *type = "";
@@ -132,6 +122,7 @@ static enum wasd_status send_question(struct asker *a, struct question *q, cJSON
 		/* Under the lock, so that the answer cannot be handled before the number is known. Queueing does not block. */
 		q->seq = proc_send(a->proc, json, bin, bin_len, fd);
 		json = NULL;
+		bin = NULL;
 		fd = -1;
 		if (q->seq)
 			link_question(a, q);
@@ -140,30 +131,61 @@ static enum wasd_status send_question(struct asker *a, struct question *q, cJSON
 	}
 	pthread_mutex_unlock(&a->lock);
 	cJSON_Delete(json);
+	wasd_free(bin);
 	if (fd >= 0)
 		close(fd);
+	return s;
+}
+
+/* Copies the parts: into one buffer, to be sent in the frame, up to the frame's limit; else into a sealed memory file,
+ * which the JSON describes. */
+static enum wasd_status gather(cJSON *json, const struct iovec *part, int n, char **bin, size_t *len, int *fd,
+                               struct wasd_err *err)
+{
+	*len = 0;
+	for (int i = 0; i < n; i++)
+		*len += part[i].iov_len;
+	if (*len > WASD_WIRE_MAX) {
+		if (!cJSON_AddNumberToObject(json, "bytes", (double)*len))
+			return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+		*len = 0;
+		return wasd_memfd_gather("wasd-call", part, n, fd, err);
+	}
+	char *to = *bin = *len ? wasd_malloc(*len) : NULL;
+	if (*len && !to)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	for (int i = 0; i < n; i++)
+		if (part[i].iov_len)
+			to = (char *)memcpy(to, part[i].iov_base, part[i].iov_len) + part[i].iov_len;
+	return WASD_OK;
+}
+
+enum wasd_status asker_post(struct asker *a, struct question *q, cJSON *json, const struct iovec *part, int n,
+                            struct wasd_err *err)
+{
+	char *bin = NULL;
+	size_t len = 0;
+	int fd = -1;
+	enum wasd_status s = json ? gather(json, part, n, &bin, &len, &fd, err) :
+	                            wasd_fail(err, WASD_ENOMEM, "no memory for a call");
+	if (s == WASD_OK)
+		return send_question(a, q, json, bin, len, fd, err);
+	cJSON_Delete(json);
 	return s;
 }
 
 /* Takes call->json and fd, which is sent along; -1: sends call's bin. */
 static enum wasd_status post(struct asker *a, struct question *q, struct api_call *call, int fd, struct wasd_err *err)
 {
-	enum wasd_status s = !call->json ? wasd_fail(err, WASD_ENOMEM, "no memory for a call") :
-	                     fd < 0      ? bulk_file(call, &fd, err) :
-	                                   WASD_OK;
+	const struct iovec bin = {(void *)(uintptr_t)call->bin, call->bin_len};
 	cJSON *json = call->json;
 	call->json = NULL;
-	if (s == WASD_OK)
-		return send_question(a, q, json, fd < 0 ? call->bin : NULL, fd < 0 ? call->bin_len : 0, fd, err);
-	cJSON_Delete(json);
-	if (fd >= 0)
-		close(fd);
-	return s;
-}
-
-enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)
-{
-	return post(a, q, call, -1, err);
+	if (fd < 0)
+		return asker_post(a, q, json, &bin, 1, err);
+	if (json)
+		return send_question(a, q, json, NULL, 0, fd, err);
+	close(fd);
+	return wasd_fail(err, WASD_ENOMEM, "no memory for a call");
 }
 
 enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err)

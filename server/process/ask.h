@@ -48,9 +48,12 @@ void asker_detach(struct asker *a); /* [S] before proc is freed: ends every open
  * returned status, with message and pointer in err; call->reply is then the error object (with its "code"). Any thread
  * but the supervisor's. */
 enum wasd_status asker_ask(struct asker *a, struct api_call *call, int fd, int64_t deadline_us, struct wasd_err *err);
-/* Sends call->json (taken) with bin, without waiting. The caller sets who, bulk_max and done of q. done is called if
- * and only if this returns WASD_OK, possibly before it returns. Any thread. */
-enum wasd_status asker_post(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err);
+/* Sends json (taken; NULL: no memory) with the bytes of n parts one after the other, without waiting; the parts are
+ * copied once. The caller sets who, bulk_max and done of q. done is called if and only if this returns WASD_OK,
+ * possibly before it returns. Any thread. */
+struct iovec;
+enum wasd_status asker_post(struct asker *a, struct question *q, cJSON *json, const struct iovec *part, int n,
+                            struct wasd_err *err);
 /* After done was called: moves the answer to call, like asker_ask. */
 enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call *call, struct wasd_err *err);
 /* [S] Handles an answer: takes m's json and bin, or maps its memory file (at most call->reply_max bytes).

@@ -128,21 +128,18 @@ static void *sender_main(void *arg)
 	return NULL;
 }
 
-uint32_t proc_send(struct proc *p, cJSON *json, const void *bin, size_t bin_len, int fd)
+uint32_t proc_send(struct proc *p, cJSON *json, char *bin, size_t bin_len, int fd)
 {
 	struct outgoing *o = wasd_calloc(1, sizeof *o);
-	char *copy = bin_len ? wasd_malloc(bin_len) : NULL;
-	if (!o || !json || (bin_len && !copy)) {
+	if (!o || !json) {
 		wasd_free(o);
-		wasd_free(copy);
+		wasd_free(bin);
 		cJSON_Delete(json);
 		if (fd >= 0)
 			close(fd);
 		return 0;
 	}
-	if (bin_len)
-		memcpy(copy, bin, bin_len);
-	*o = (struct outgoing){.json = json, .bin = copy, .bin_len = bin_len, .fd = fd};
+	*o = (struct outgoing){.json = json, .bin = bin, .bin_len = bin_len, .fd = fd};
 	uint32_t seq = 0;
 	pthread_mutex_lock(&p->lock);
 	if (!p->send_over && p->queued < QUEUE_MAX) {

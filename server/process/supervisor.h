@@ -74,9 +74,9 @@ int64_t proc_started_us(const struct proc *p);
 void proc_limit_memory(struct proc *p, int64_t mb);
 void proc_pause(struct proc *p, bool pause); /* [S] stops reading from it, as back-pressure */
 
-/* Queues one frame: takes json and fd (-1 = none), copies bin. Any thread, as long as the proc cannot be freed
+/* Queues one frame: takes json, bin (NULL = none) and fd (-1 = none). Any thread, as long as the proc cannot be freed
  * meanwhile. Returns the frame's seq, or 0 if it cannot be sent (no memory, or the process is ending). */
-uint32_t proc_send(struct proc *p, cJSON *json, const void *bin, size_t bin_len, int fd);
+uint32_t proc_send(struct proc *p, cJSON *json, char *bin, size_t bin_len, int fd);
 /* [S] Ends the process: SIGTERM, then SIGKILL after kill_ms; with now, SIGKILL at once. why becomes the reason unless
  * there is one already. */
 void proc_end(struct proc *p, bool now, const char *why);

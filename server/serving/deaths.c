@@ -183,7 +183,6 @@ void serving_tick(void *ctx)
 	struct serving *s = ctx;
 	char name[72], object[100];
 	int64_t now = wasd_mono_us(), at = atomic_load(&s->up_at_us);
-	queue_tick(s->queue);
 	if (atomic_load(&s->stopping))
 		return;
 	if (at && now >= at)

@@ -201,6 +201,7 @@ static struct mirror *mirror_create(struct serving *s, const struct deployment *
 	                          .deadline_us = wasd_mono_us() + MIRROR_US,
 	                          .over = mirrored,
 	                          .owner = m,
+	                          .alone = true,
 	                          .uncounted = true};
 	if (ok) {
 		memcpy(m->bin, a->call.bin, a->call.bin_len);
@@ -256,15 +257,13 @@ static void mirror_ask(struct mirror *m)
 /* Lock held. */
 static void note_window(struct deployment *d, const struct api_ask *a, int64_t repeated, int64_t now)
 {
-	double macs = 0;
-	wasd_json_num(a->call.reply, "macs", &macs);
 	window_add(&d->traffic.window, a->cascade ? WASD_MODE_CASCADE : a->mode,
 	           &(struct window_request){.ok = a->status == WASD_OK,
 	                                    .images = a->images,
 	                                    .batch = a->computed_with,
 	                                    .total_us = now - a->came_us,
 	                                    .queue_us = a->queue_us,
-	                                    .macs = macs * (double)a->images,
+	                                    .macs = (double)a->macs * (double)a->images,
 	                                    .repeated = repeated},
 	           now);
 }
@@ -273,7 +272,6 @@ static void note_window(struct deployment *d, const struct api_ask *a, int64_t r
 static void note_load(struct deployment *d, const struct api_ask *a, int64_t now)
 {
 	const struct traffic_auto *p = &d->traffic.policy.brownout;
-	int64_t compute = 0;
 	if (strcmp(d->mode, WASD_MODE_AUTO))
 		return;
 	if (a->status != WASD_OK) {
@@ -283,10 +281,9 @@ static void note_load(struct deployment *d, const struct api_ask *a, int64_t now
 		return;
 	}
 	traffic_waited(p, &d->traffic.load, a->queue_us, now);
-	wasd_json_i64(wasd_json_get(a->call.reply, "timing_us"), "compute", &compute);
 	bool aom = !strcmp(a->mode, WASD_MODE_AOM);
 	if ((aom || !strcmp(a->mode, p->cheap)) && a->computed_with > 0)
-		traffic_computed(&d->traffic.load, !aom, a->images, compute * a->images / a->computed_with);
+		traffic_computed(&d->traffic.load, !aom, a->images, a->compute_us * a->images / a->computed_with);
 }
 
 /* Counts the request and gives it back to its handler. */
@@ -329,33 +326,15 @@ static void cascade_free(struct cascade *c)
 	wasd_free(c);
 }
 
-static void set_number(cJSON *o, const char *name, double v)
-{
-	cJSON *have = cJSON_GetObjectItemCaseSensitive(o, name);
-	if (have)
-		cJSON_SetNumberValue(have, v);
-	else
-		cJSON_AddNumberToObject(o, name, v);
-}
-
-/* The times of both passes together. */
-static void add_times(cJSON *to, const cJSON *from)
-{
-	static const char *const names[] = {"decode", "queue", "compute"};
-	double a, b;
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (wasd_json_num(to, names[i], &a) && wasd_json_num(from, names[i], &b))
-			set_number(to, names[i], a + b);
-}
-
 /* Puts the answers of the second pass into those of the first. False: no memory, or they do not fit. */
 static bool merge(struct cascade *c)
 {
 	struct api_ask *a = c->outer;
 	int64_t classes, n = c->inner.images;
-	double cheap = 0, dear = 0;
 	float *x = (float *)(uintptr_t)logits_of(a, &classes);
 	size_t row = (size_t)classes * sizeof *x;
+	if (!a->call.reply)
+		a->call.reply = cJSON_CreateObject();
 	cJSON *list = cJSON_AddArrayToObject(a->call.reply, "repeated");
 	if (!x || !list || (n && c->inner.call.reply_bin_len != row * (size_t)n))
 		return false;
@@ -363,12 +342,11 @@ static bool merge(struct cascade *c)
 		memcpy(x + c->at[i] * classes, c->inner.call.reply_bin + row * (size_t)i, row);
 		cJSON_AddItemToArray(list, cJSON_CreateNumber((double)c->at[i]));
 	}
-	wasd_json_num(a->call.reply, "macs", &cheap);
-	wasd_json_num(c->inner.call.reply, "macs", &dear);
-	set_number(a->call.reply, "macs", round(cheap + dear * (double)n / (double)a->images));
-	add_times(cJSON_GetObjectItemCaseSensitive(a->call.reply, "timing_us"),
-	          wasd_json_get(c->inner.call.reply, "timing_us"));
+	a->macs = (int64_t)round((double)a->macs + (double)c->inner.macs * (double)n / (double)a->images);
+	a->decode_us += c->inner.decode_us;
+	a->compute_us += c->inner.compute_us;
 	a->queue_us += c->inner.queue_us;
+	a->process_queue_us += c->inner.process_queue_us;
 	return true;
 }
 
@@ -433,7 +411,10 @@ static bool build(struct cascade *c)
 	                                  .reply_max = (size_t)(c->inner.images * classes) * sizeof(float)};
 	c->inner.bundle = a->bundle;
 	c->inner.mode = WASD_MODE_AOM;
-	c->inner.most_images = a->most_images;
+	c->inner.max_batch = a->max_batch;
+	c->inner.max_queue_delay_us = a->max_queue_delay_us;
+	c->inner.queue_max = a->queue_max;
+	c->inner.priority = a->priority;
 	c->inner.deadline_us = a->deadline_us;
 	c->inner.over = repeated_over;
 	c->inner.owner = c;

@@ -1,130 +1,68 @@
-/* queue.c - the queue of inference requests; see queue.h.
+/* queue.c - the life of a request in the queue; see queue.h, and queue_internal.h for the other files.
  *
- *   WAITING -> ASKED         dispatch: the request is in a batch whose question is in the process
- *   WAITING, ASKED -> over   finish: the answer has arrived, the deadline has passed, the request was forgotten, or the
- *                            process has died
+ *   WAITING -> ASKED         dispatch: a part of the request is in a batch whose question is in the process
+ *   WAITING, ASKED -> over   end: the answers to all parts have arrived, the deadline has passed, the request was
+ *                            forgotten, or the process has died
  *
  * A batch lives until the process has answered it or has died, even if all its members have ended, because the process
  * is busy with it. It occupies a place in the process until then, or until the latest deadline of its members. If a
- * batch fails, each member is asked again alone, so that one bad request cannot fail the others. All state changes
- * happen under `lock`; requests that have ended are collected and their done is called after the unlock.
- */
-#include "serving/queue.h"
+ * batch fails, each member is asked again alone, so that one bad request cannot fail the others.
+ *
+ * All state changes happen under `lock`. A batch is posted without it, straight from the buffers of its members, which
+ * are pinned meanwhile: a request that is to end then ends when the batch has been posted. Requests that have ended are
+ * collected and their done is called after the unlock. */
+#include "serving/queue_internal.h"
 
-#include "metrics.h"
+#include "wasd/cond.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
-enum { BATCH_MAX = 64 };
+/* ---- the end of a request; lock held ------------------------------------------------------------------------- */
 
-struct batch {
-	struct question question;
-	struct queue *queue;
-	struct api_ask *member[BATCH_MAX]; /* NULL: this request has already ended */
-	int64_t images[BATCH_MAX];
-	int n;
-	int64_t total, deadline_us; /* the latest deadline of its members */
-	char who[72], mode[WASD_MODE_LEN];
-	bool uncounted;
-};
-
-/* Statistics of one deployment; times in microseconds. */
-struct tally {
-	struct tally *next;
-	char name[72];
-	int64_t last_ms, images, executions;
-	struct counted {
-		int64_t count, us;
-	} success, fail, queue, input, compute, batches[BATCH_MAX + 1]; /* batches[n]: executions with n images */
-};
-
-struct queue {
-	struct asker *asker;
-	struct metrics *metrics;
-	int most;
-	pthread_mutex_t lock;
-	struct api_ask *first, **last; /* waiting, in order of arrival */
-	int waiting, asked;
-	struct batch *in_process[QUEUE_DEPTH]; /* `asked` entries are used */
-	struct tally *tallies;
-};
-
-/* ---- the list; lock held ----------------------------------------------------------------------------------- */
-
-static void append(struct queue *q, struct api_ask *a)
+static void unlink_whole(struct whole *w)
 {
-	a->next = NULL;
-	*q->last = a;
-	q->last = &a->next;
-	q->waiting++;
+	*w->pprev = w->next;
+	if (w->next)
+		w->next->pprev = w->pprev;
+	w->pprev = NULL;
 }
 
-static void take_out(struct queue *q, struct api_ask **at)
+/* Takes the request out of the lane and out of its batches, and adds it to *over; if it is pinned, posted() does. */
+static void end(struct queue *q, struct whole *w, enum wasd_status status, struct whole **over)
 {
-	struct api_ask *a = *at;
-	*at = a->next;
-	if (q->last == &a->next)
-		q->last = at;
-	q->waiting--;
-}
-
-/* Puts a member that is asked again back at the head. */
-static void put_first(struct queue *q, struct api_ask *a)
-{
-	a->next = q->first;
-	if (!q->first)
-		q->last = &a->next;
-	q->first = a;
-	q->waiting++;
-}
-
-/* ---- requests that have ended ------------------------------------------------------------------------------ */
-
-static void add_count(struct counted *c, int64_t us)
-{
-	c->count++;
-	c->us += us > 0 ? us : 0;
-}
-
-/* NULL: no memory; the request is then not counted. */
-static struct tally *tally_of(struct queue *q, const char *name)
-{
-	struct tally *t = q->tallies;
-	while (t && strcmp(t->name, name))
-		t = t->next;
-	if (t || !*name || !(t = wasd_calloc(1, sizeof *t)))
-		return t;
-	snprintf(t->name, sizeof t->name, "%s", name);
-	t->next = q->tallies;
-	q->tallies = t;
-	return t;
-}
-
-/* Lock held. Ends a: sets its status and adds it to `over`, whose done functions are called after the unlock. */
-static void finish(struct queue *q, struct api_ask *a, enum wasd_status status, struct api_ask **over)
-{
-	int64_t now = wasd_mono_us();
-	struct tally *t = a->uncounted ? NULL : tally_of(q, a->call.who ? a->call.who : "");
+	struct api_ask *a = w->ask;
+	for (int i = 0; i < w->n && w->waiting; i++)
+		if (w->part[i].pprev)
+			lane_take_out(q, &w->part[i]);
+	for (int i = 0; i < q->asked; i++)
+		for (int k = 0; k < q->in_process[i]->n && !q->in_process[i]->posting; k++)
+			if (q->in_process[i]->member[k] && q->in_process[i]->member[k]->whole == w)
+				q->in_process[i]->member[k] = NULL;
 	a->status = status;
-	if (t && status == WASD_OK) {
-		metric_observe(q->metrics, METRIC_INFER_QUEUE, (double)a->queue_us / 1e6, LABELS(a->call.who, a->mode));
-		add_count(&t->success, now - a->came_us);
-		add_count(&t->queue, a->queue_us);
-		t->images += a->images;
-		t->last_ms = wasd_now_ms();
-	} else if (t) {
-		add_count(&t->fail, now - a->came_us);
+	w->ending = w->pinned > 0;
+	if (w->ending)
+		return;
+	if (w->n > 1 && status != WASD_OK) {
+		wasd_free(a->call.reply_bin);
+		a->call.reply_bin = NULL;
+		a->call.reply_bin_len = 0;
 	}
-	a->next = *over;
-	*over = a;
+	stats_ended(q, w, wasd_mono_us());
+	unlink_whole(w);
+	w->lane->wholes--;
+	if (w->lane->dropped)
+		lane_free_dropped(q);
+	w->next = *over;
+	*over = w;
 }
 
-static void fail(struct queue *q, struct api_ask *a, enum wasd_status status, const char *why, struct api_ask **over)
+static void fail(struct queue *q, struct whole *w, enum wasd_status status, const char *why, struct whole **over)
 {
-	wasd_fail(&a->err, status, "%s", why);
-	finish(q, a, status, over);
+	wasd_fail(&w->ask->err, status, "%s", why);
+	end(q, w, status, over);
 }
 
 void queue_done(struct api_ask *a)
@@ -134,282 +72,319 @@ void queue_done(struct api_ask *a)
 	a->done(a->ctx);
 }
 
-static void tell(struct api_ask *over)
+/* No lock held. */
+static void tell_one(struct api_ask *a)
+{
+	if (a->over)
+		a->over(a);
+	else
+		queue_done(a);
+}
+
+static void tell(struct whole *over)
 {
 	while (over) {
-		struct api_ask *a = over;
-		over = a->next;
-		if (a->over)
-			a->over(a);
-		else
-			queue_done(a);
+		struct whole *w = over;
+		struct api_ask *a = w->ask;
+		over = w->next;
+		wasd_free(w);
+		tell_one(a);
 	}
 }
 
-/* ---- asking; lock held ------------------------------------------------------------------------------------- */
+/* ---- answers; lock held ---------------------------------------------------------------------------------------- */
 
-static bool mergeable(const struct api_ask *a)
+static void free_batch(struct batch *b)
 {
-	return a->most_images > 1 && !a->alone && a->call.who;
+	api_call_done(&b->answer);
+	wasd_free(b);
 }
 
-static bool together(const struct api_ask *a, const struct api_ask *b)
+/* in_process[0] begins to be computed. */
+static void estimate(struct queue *q, int64_t now)
 {
-	return mergeable(b) && !strcmp(a->call.who, b->call.who) && !strcmp(a->bundle, b->bundle) &&
-	       !strcmp(a->mode, b->mode);
+	const struct batch *b = q->asked ? q->in_process[0] : NULL;
+	const struct lane *l = b ? lane_find(q, b->who) : NULL;
+	double us = !l ? 0 : b->total <= BATCH_MAX ? l->batch_us[b->total] : 0;
+	q->busy_until_us = us > 0 ? now + (int64_t)us : 0;
 }
 
-static void add_member(struct batch *b, struct api_ask *a, int64_t now)
+static void leave_process(struct queue *q, const struct batch *b)
 {
-	a->queue_us = now - a->came_us;
-	b->images[b->n] = a->images;
-	b->member[b->n++] = a;
-	b->total += a->images;
-	if (a->deadline_us > b->deadline_us)
-		b->deadline_us = a->deadline_us;
+	for (int i = 0; i < q->asked; i++)
+		if (q->in_process[i] == b) {
+			memmove(&q->in_process[i], &q->in_process[i + 1], (size_t)(--q->asked - i) * sizeof *q->in_process);
+			if (!i)
+				estimate(q, wasd_mono_us());
+			break;
+		}
 }
 
-/* Takes the oldest request, and others for the same bundle and mode that may be batched with it. NULL: no memory. */
-static struct batch *gather(struct queue *q)
+static void ask_again_alone(struct queue *q, struct batch *b)
 {
-	struct batch *b = wasd_calloc(1, sizeof *b);
-	if (!b)
-		return NULL;
-	int64_t now = wasd_mono_us();
-	struct api_ask *first = q->first;
-	take_out(q, &q->first);
-	add_member(b, first, now);
-	if (mergeable(first))
-		for (struct api_ask **at = &q->first; *at && b->n < BATCH_MAX && b->total < first->most_images;) {
-			struct api_ask *a = *at;
-			if (together(first, a) && b->total + a->images <= first->most_images) {
-				take_out(q, at);
-				add_member(b, a, now);
-			} else {
-				at = &a->next;
+	for (int i = b->n - 1; i >= 0; i--)
+		if (b->member[i] && !b->member[i]->whole->ending) {
+			b->member[i]->alone = true;
+			lane_put_first(q, b->member[i]);
+			b->member[i] = NULL;
+		}
+}
+
+static void deliver(struct queue *q, struct batch *b, struct whole **over)
+{
+	int64_t before = 0;
+	leave_process(q, b);
+	if (b->status == WASD_OK && !b->uncounted)
+		stats_computed(q, b);
+	else if (b->status != WASD_OK && !b->question.lost && b->n > 1)
+		ask_again_alone(q, b);
+	for (int i = 0; i < b->n; before += b->images[i++]) {
+		struct part *p = b->member[i];
+		struct whole *w = p ? p->whole : NULL;
+		enum wasd_status s = b->status;
+		b->member[i] = NULL;
+		if (!p || w->ending)
+			continue;
+		if (s == WASD_OK) {
+			s = batch_hand_out(b, p, before, &w->ask->err);
+		} else {
+			w->ask->err = b->err;
+			batch_shift_pointer(&w->ask->err, p->first);
+			if (b->n == 1 && w->n == 1) {
+				w->ask->computed_with = b->total;
+				w->ask->call.reply = b->answer.reply;
+				b->answer.reply = NULL;
 			}
 		}
-	snprintf(b->who, sizeof b->who, "%s", first->call.who ? first->call.who : "");
-	snprintf(b->mode, sizeof b->mode, "%s", first->mode ? first->mode : "");
-	b->uncounted = first->uncounted;
-	b->queue = q;
-	return b;
+		if (s != WASD_OK) {
+			for (int k = i + 1; k < b->n; k++) /* other parts of the same request */
+				if (b->member[k] && b->member[k]->whole == w)
+					b->member[k] = NULL;
+			end(q, w, s, over);
+		} else if (!--w->open) {
+			end(q, w, WASD_OK, over);
+		}
+	}
+	free_batch(b);
 }
 
-/* Concatenates the tensors of all members. False: no memory. */
-static bool join(const struct batch *b, struct wasd_buf *out)
+/* ---- asking ---------------------------------------------------------------------------------------------------- */
+
+/* Lock held. Fills the free places in the process. Returns the batches to post. */
+static struct batch *dispatch(struct queue *q)
 {
+	struct batch *first = NULL, **last = &first;
+	int64_t now = wasd_mono_us();
+	q->due_us = q->deadline_us;
+	while (q->asked < QUEUE_DEPTH) {
+		int64_t due = INT64_MAX;
+		struct batch *b = lanes_gather(q, now, &due);
+		if (!b) {
+			q->due_us = due < q->due_us ? due : q->due_us;
+			break;
+		}
+		q->in_process[q->asked++] = b;
+		if (q->asked == 1)
+			estimate(q, now);
+		*last = b;
+		last = &b->next;
+	}
+	if (q->due_us < q->asleep_until_us)
+		pthread_cond_signal(&q->earlier);
+	return first;
+}
+
+/* Lock held. The members' payload has been read. */
+static void posted(struct queue *q, struct batch *b, enum wasd_status s, const struct wasd_err *err,
+                   struct whole **over)
+{
+	b->posting = false;
 	for (int i = 0; i < b->n; i++)
-		wasd_buf_append(out, b->member[i]->call.bin, b->member[i]->call.bin_len);
-	return !out->failed;
+		if (b->member[i])
+			b->member[i]->whole->pinned--;
+	for (int i = 0; i < b->n; i++) {
+		struct whole *w = b->member[i] ? b->member[i]->whole : NULL;
+		if (w && w->ending && !w->pinned)
+			end(q, w, w->ask->status, over);
+	}
+	if (s == WASD_OK && !b->answered)
+		return;
+	if (s != WASD_OK) {
+		b->question.lost = true; /* the members end: asking each alone would fail, too */
+		b->status = s;
+		b->err = *err;
+	}
+	deliver(q, b, over);
 }
 
 static void answered(struct question *question);
 
-static enum wasd_status post(struct queue *q, struct batch *b, struct wasd_err *err)
+/* Ends what a function under the lock has begun: lock held on entry, not on return. */
+static void leave(struct queue *q, struct whole *over)
 {
-	const struct api_call *first = &b->member[0]->call;
-	struct wasd_buf joined = {0};
-	struct api_call call = {.json = cJSON_Duplicate(first->json, 1), .bin = first->bin, .bin_len = first->bin_len};
-	b->question = (struct question){.who = b->who, .done = answered};
-	for (int i = 0; i < b->n; i++)
-		b->question.bulk_max += b->member[i]->call.reply_max;
-	if (b->n > 1) {
-		cJSON *n = cJSON_GetObjectItemCaseSensitive(call.json, "n");
-		if (!n || !join(b, &joined)) {
-			wasd_buf_done(&joined);
-			cJSON_Delete(call.json);
-			return wasd_fail(err, WASD_ENOMEM, "no memory for a batch");
-		}
-		cJSON_SetNumberValue(n, (double)b->total);
-		call.bin = joined.data;
-		call.bin_len = joined.len;
-	}
-	enum wasd_status s = asker_post(q->asker, &b->question, &call, err);
-	wasd_buf_done(&joined);
-	return s;
-}
-
-/* Sends waiting requests to the process while it has free places. */
-static void dispatch(struct queue *q, struct api_ask **over)
-{
-	while (q->first && q->asked < QUEUE_DEPTH) {
+	struct batch *todo = dispatch(q);
+	pthread_mutex_unlock(&q->lock);
+	while (todo) {
+		struct batch *b = todo;
 		struct wasd_err err = {0};
-		struct batch *b = gather(q);
-		enum wasd_status s = b ? post(q, b, &err) : wasd_fail(&err, WASD_ENOMEM, "no memory for a batch");
-		if (s == WASD_OK) {
-			q->in_process[q->asked++] = b;
-			continue;
-		}
-		if (!b) {
-			struct api_ask *a = q->first;
-			take_out(q, &q->first);
-			fail(q, a, s, err.msg, over);
-		}
-		for (int i = 0; b && i < b->n; i++)
-			fail(q, b->member[i], s, err.msg, over);
-		wasd_free(b);
+		todo = b->next;
+		enum wasd_status s = batch_post(q, b, answered, &err);
+		pthread_mutex_lock(&q->lock);
+		posted(q, b, s, &err, &over);
+		struct batch **last = &todo;
+		while (*last)
+			last = &(*last)->next;
+		*last = dispatch(q);
+		pthread_mutex_unlock(&q->lock);
 	}
-}
-
-/* ---- answers ----------------------------------------------------------------------------------------------- */
-
-static void count_batch(struct queue *q, const struct batch *b, const cJSON *reply)
-{
-	int64_t decode = 0, compute = 0, macs = 0;
-	const char *const labels[] = {b->who, b->mode};
-	struct tally *t = tally_of(q, b->who);
-	const cJSON *timing = wasd_json_get(reply, "timing_us");
-	wasd_json_i64(timing, "decode", &decode);
-	wasd_json_i64(timing, "compute", &compute);
-	wasd_json_i64(reply, "macs", &macs);
-	if (!t)
-		return;
-	metric_observe(q->metrics, METRIC_INFER_BATCH, (double)b->total, labels);
-	metric_add(q->metrics, METRIC_INFER_MACS, (double)macs * (double)b->total, labels);
-	t->executions++;
-	for (int i = 0; i < b->n; i++) {
-		add_count(&t->input, decode);
-		add_count(&t->compute, compute);
-		metric_observe(q->metrics, METRIC_INFER_COMPUTE, (double)compute / 1e6, labels);
-	}
-	add_count(&t->batches[b->total < BATCH_MAX ? b->total > 0 ? b->total : 1 : BATCH_MAX], compute);
-}
-
-/* Copies the member's rows of the batch's logits. */
-static enum wasd_status hand_out(const struct batch *b, int i, int64_t before, const struct api_call *whole,
-                                 struct api_ask *a)
-{
-	size_t row = whole->reply_bin_len / (size_t)b->total, len = row * (size_t)b->images[i];
-	a->computed_with = b->total;
-	a->call.reply = cJSON_Duplicate(whole->reply, 1);
-	a->call.reply_bin = wasd_malloc(len ? len : 1);
-	if (!a->call.reply || !a->call.reply_bin)
-		return wasd_fail(&a->err, WASD_ENOMEM, "no memory for an answer");
-	memcpy(a->call.reply_bin, whole->reply_bin + row * (size_t)before, len);
-	a->call.reply_bin_len = len;
-	return WASD_OK;
-}
-
-/* Lock held. */
-static void deliver(struct queue *q, struct batch *b, enum wasd_status s, struct api_call *whole,
-                    const struct wasd_err *err, struct api_ask **over)
-{
-	int64_t before = 0;
-	if (s == WASD_OK && !b->uncounted)
-		count_batch(q, b, whole->reply);
-	for (int i = b->n - 1; s != WASD_OK && !b->question.lost && b->n > 1 && i >= 0; i--)
-		if (b->member[i]) {
-			b->member[i]->alone = true;
-			put_first(q, b->member[i]);
-			b->member[i] = NULL;
-		}
-	for (int i = 0; i < b->n; before += b->images[i++]) {
-		struct api_ask *a = b->member[i];
-		if (!a)
-			continue;
-		a->err = *err;
-		if (b->n > 1 && s == WASD_OK) {
-			finish(q, a, hand_out(b, i, before, whole, a), over);
-			continue;
-		}
-		a->computed_with = b->total;
-		a->call.reply = whole->reply;
-		a->call.reply_bin = whole->reply_bin;
-		a->call.reply_bin_len = whole->reply_bin_len;
-		whole->reply = NULL;
-		whole->reply_bin = NULL;
-		finish(q, a, s, over);
-	}
+	tell(over);
 }
 
 static void answered(struct question *question)
 {
 	struct batch *b = (struct batch *)((char *)question - offsetof(struct batch, question));
 	struct queue *q = b->queue;
-	struct api_call whole = {0};
-	struct wasd_err err = {0};
-	struct api_ask *over = NULL;
-	enum wasd_status s = asker_take(q->asker, question, &whole, &err);
+	struct whole *over = NULL;
+	b->status = asker_take(q->asker, question, &b->answer, &b->err);
 	pthread_mutex_lock(&q->lock);
-	for (int i = 0; i < q->asked; i++)
-		if (q->in_process[i] == b) {
-			q->in_process[i] = q->in_process[--q->asked];
-			break;
-		}
-	deliver(q, b, s, &whole, &err, &over);
-	dispatch(q, &over);
-	pthread_mutex_unlock(&q->lock);
-	api_call_done(&whole);
-	wasd_free(b);
-	tell(over);
+	b->answered = true;
+	if (!b->posting)
+		deliver(q, b, &over);
+	leave(q, over);
 }
 
 /* ---- the daemon's functions -------------------------------------------------------------------------------- */
 
+/* Number of parts of a request with that many images. */
+static int parts_of(const struct lane *l, const struct api_ask *a)
+{
+	if (!l->max_batch || a->alone || a->images <= l->max_batch)
+		return 1;
+	return (int)((a->images + l->max_batch - 1) / l->max_batch);
+}
+
+/* NULL: no memory. */
+static struct whole *whole_of(struct lane *l, struct api_ask *a)
+{
+	int n = parts_of(l, a);
+	const char *bin = a->call.bin;
+	const cJSON *sizes = wasd_json_get(a->call.json, "sizes"), *size = sizes ? sizes->child : NULL;
+	struct whole *w = wasd_calloc(1, sizeof *w + (size_t)n * sizeof *w->part);
+	if (!w)
+		return NULL;
+	*w = (struct whole){.ask = a, .lane = l, .n = n, .open = n};
+	w->level = a->priority < 1 ? API_PRIORITY_DEFAULT - 1 : a->priority > LEVELS ? LEVEL_IDLE : a->priority - 1;
+	for (int i = 0; i < n; i++) {
+		struct part *p = &w->part[i];
+		int64_t most = n > 1 ? l->max_batch : a->images;
+		p->whole = w;
+		p->first = i * most;
+		p->images = a->images - p->first < most ? a->images - p->first : most;
+		p->bin = bin;
+		p->len = n == 1 ? a->call.bin_len : sizes ? 0 : a->call.bin_len / (size_t)a->images * (size_t)p->images;
+		for (int64_t k = 0; n > 1 && size && k < p->images; k++, size = size->next)
+			p->len += (size_t)size->valuedouble;
+		bin += p->len;
+	}
+	return w;
+}
+
+/* Lock held. The request is in no lane. */
+static void reject(struct queue *q, struct whole *w, int waiting, const char *where, struct whole **over)
+{
+	char why[140];
+	snprintf(why, sizeof why, "the queue of %s is full: %d inference requests wait", where, waiting);
+	w->ask->outcome = API_REJECTED;
+	w->ask->retry_s = lanes_wait_s(q);
+	fail(q, w, WASD_EBUSY, why, over);
+}
+
+/* Lock held. The request is in the queue's list, and in no lane's. NULL: no memory. */
+static struct whole *enter(struct queue *q, struct api_ask *a)
+{
+	struct lane *l = lane_of(q, a->call.who ? a->call.who : "");
+	if (l && !a->uncounted) {
+		l->max_batch = a->max_batch < BATCH_MAX ? a->max_batch : BATCH_MAX;
+		l->max_queue_delay_us = a->max_queue_delay_us;
+		l->most = a->queue_max;
+	}
+	struct whole *w = l ? whole_of(l, a) : NULL;
+	if (!w)
+		return NULL;
+	w->next = q->wholes;
+	w->pprev = &q->wholes;
+	if (w->next)
+		w->next->pprev = &w->next;
+	q->wholes = w;
+	l->wholes++;
+	if (a->deadline_us < q->deadline_us)
+		q->deadline_us = a->deadline_us;
+	return w;
+}
+
+static void begin(struct api_ask *a, void (*done)(void *ctx), void *ctx)
+{
+	a->done = done;
+	a->ctx = ctx;
+	a->came_us = wasd_mono_us();
+}
+
+static void no_memory(struct api_ask *a)
+{
+	a->status = wasd_fail(&a->err, WASD_ENOMEM, "no memory for a request");
+	tell_one(a);
+}
+
 void queue_ask(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
 {
-	struct api_ask *over = NULL;
-	ask->done = done;
-	ask->ctx = ctx;
-	ask->came_us = wasd_mono_us();
+	struct whole *over = NULL;
+	begin(ask, done, ctx);
 	pthread_mutex_lock(&q->lock);
-	append(q, ask);
-	if (q->waiting > q->most) {
-		char why[80];
-		struct api_ask **at = &q->first;
-		while (*at != ask)
-			at = &(*at)->next;
-		take_out(q, at);
-		snprintf(why, sizeof why, "the queue of %d inference requests is full", q->waiting);
-		ask->outcome = API_REJECTED;
-		fail(q, ask, WASD_EBUSY, why, &over);
+	struct whole *w = enter(q, ask);
+	if (!w) {
+		pthread_mutex_unlock(&q->lock);
+		no_memory(ask);
+		return;
 	}
-	dispatch(q, &over);
-	pthread_mutex_unlock(&q->lock);
-	tell(over);
+	const struct lane *l = w->lane;
+	if (l->most && l->waiting >= l->most)
+		reject(q, w, l->waiting, l->name, &over);
+	else if (q->waiting >= q->most)
+		reject(q, w, q->waiting, "the daemon", &over);
+	for (int i = 0; !over && i < w->n; i++)
+		lane_append(q, &w->part[i]);
+	leave(q, over);
 }
 
 bool queue_ask_idle(struct queue *q, struct api_ask *ask, void (*done)(void *ctx), void *ctx)
 {
-	struct api_ask *over = NULL;
-	ask->done = done;
-	ask->ctx = ctx;
-	ask->came_us = wasd_mono_us();
+	begin(ask, done, ctx);
 	pthread_mutex_lock(&q->lock);
 	bool idle = !q->waiting && !q->asked;
-	if (idle) {
-		append(q, ask);
-		dispatch(q, &over);
+	struct whole *w = idle ? enter(q, ask) : NULL;
+	for (int i = 0; w && i < w->n; i++)
+		lane_append(q, &w->part[i]);
+	if (w) {
+		leave(q, NULL);
+		return true;
 	}
 	pthread_mutex_unlock(&q->lock);
-	tell(over);
+	if (idle)
+		no_memory(ask);
 	return idle;
 }
 
-/* Lock held. Ends all waiting and asked requests for which off(a, by) returns true, with that outcome. */
+/* Lock held. Ends all requests for which off(a, by) returns true, with that outcome. */
 static void end_some(struct queue *q, bool (*off)(const struct api_ask *a, const void *by), const void *by,
-                     const char *outcome, const char *why, struct api_ask **over)
+                     const char *outcome, const char *why, struct whole **over)
 {
-	for (struct api_ask **at = &q->first; *at;) {
-		struct api_ask *a = *at;
-		if (!off(a, by)) {
-			at = &a->next;
+	for (struct whole *w = q->wholes, *next; w; w = next) {
+		next = w->next;
+		if (w->ending || !off(w->ask, by))
 			continue;
-		}
-		take_out(q, at);
-		a->outcome = outcome;
-		fail(q, a, WASD_EBUSY, why, over);
+		w->ask->outcome = outcome;
+		fail(q, w, WASD_EBUSY, why, over);
 	}
-	for (int i = 0; i < q->asked; i++)
-		for (int k = 0; k < q->in_process[i]->n; k++) {
-			struct api_ask *a = q->in_process[i]->member[k];
-			if (!a || !off(a, by))
-				continue;
-			q->in_process[i]->member[k] = NULL;
-			a->outcome = outcome;
-			fail(q, a, WASD_EBUSY, why, over);
-		}
 }
 
 static bool of_context(const struct api_ask *a, const void *ctx)
@@ -424,27 +399,10 @@ static bool is_late(const struct api_ask *a, const void *now)
 
 void queue_forget(struct queue *q, const void *ctx)
 {
-	struct api_ask *over = NULL;
+	struct whole *over = NULL;
 	pthread_mutex_lock(&q->lock);
 	end_some(q, of_context, ctx, API_CANCELLED, "the client has closed the connection", &over);
-	pthread_mutex_unlock(&q->lock);
-	tell(over);
-}
-
-void queue_tick(struct queue *q)
-{
-	struct api_ask *over = NULL;
-	int64_t now = wasd_mono_us();
-	pthread_mutex_lock(&q->lock);
-	end_some(q, is_late, &now, API_LATE, "the inference process did not answer before the deadline", &over);
-	for (int i = 0; i < q->asked;)
-		if (q->in_process[i]->deadline_us <= now)
-			q->in_process[i] = q->in_process[--q->asked]; /* a late answer has no member left */
-		else
-			i++;
-	dispatch(q, &over);
-	pthread_mutex_unlock(&q->lock);
-	tell(over);
+	leave(q, over);
 }
 
 void queue_length(struct queue *q, int *waiting, int *asked)
@@ -455,59 +413,44 @@ void queue_length(struct queue *q, int *waiting, int *asked)
 	pthread_mutex_unlock(&q->lock);
 }
 
-static void add_stat(cJSON *o, const char *name, const struct counted *c)
+/* ---- the timer --------------------------------------------------------------------------------------------- */
+
+/* Lock held. Ends requests whose deadline has passed, and frees the places of batches without a member left. */
+static void expire(struct queue *q, int64_t now, struct whole **over)
 {
-	cJSON *one = cJSON_AddObjectToObject(o, name);
-	cJSON_AddNumberToObject(one, "count", (double)c->count);
-	cJSON_AddNumberToObject(one, "ns", (double)c->us * 1000);
+	if (now < q->deadline_us)
+		return;
+	end_some(q, is_late, &now, API_LATE, "the inference process did not answer before the deadline", over);
+	for (int i = q->asked - 1; i >= 0; i--)
+		if (!q->in_process[i]->posting && q->in_process[i]->deadline_us <= now)
+			leave_process(q, q->in_process[i]);
+	q->deadline_us = INT64_MAX;
+	for (const struct whole *w = q->wholes; w; w = w->next)
+		if (!w->ending && w->ask->deadline_us < q->deadline_us)
+			q->deadline_us = w->ask->deadline_us;
 }
 
-cJSON *queue_stats(struct queue *q, const char *name)
+static void *timer_main(void *arg)
 {
-	static const struct counted none;
-	cJSON *o = cJSON_CreateObject();
+	struct queue *q = arg;
+	prctl(PR_SET_TIMERSLACK, 10000ul); /* nanoseconds */
 	pthread_mutex_lock(&q->lock);
-	struct tally *t = tally_of(q, name);
-	int waiting = 0;
-	for (const struct api_ask *a = q->first; a; a = a->next)
-		waiting += a->call.who && !strcmp(a->call.who, name);
-	cJSON_AddNumberToObject(o, "waiting", waiting);
-	cJSON_AddNumberToObject(o, "last_inference", t ? (double)t->last_ms : 0);
-	cJSON_AddNumberToObject(o, "inference_count", t ? (double)t->images : 0);
-	cJSON_AddNumberToObject(o, "execution_count", t ? (double)t->executions : 0);
-	cJSON *stats = cJSON_AddObjectToObject(o, "inference_stats"), *batches = cJSON_AddArrayToObject(o, "batch_stats");
-	add_stat(stats, "success", t ? &t->success : &none);
-	add_stat(stats, "fail", t ? &t->fail : &none);
-	add_stat(stats, "queue", t ? &t->queue : &none);
-	add_stat(stats, "compute_input", t ? &t->input : &none);
-	add_stat(stats, "compute_infer", t ? &t->compute : &none);
-	add_stat(stats, "compute_output", &none);
-	add_stat(stats, "cache_hit", &none);
-	add_stat(stats, "cache_miss", &none);
-	for (int i = 1; t && i <= BATCH_MAX; i++)
-		if (t->batches[i].count) {
-			cJSON *one = cJSON_CreateObject();
-			cJSON_AddNumberToObject(one, "batch_size", i);
-			add_stat(one, "compute_input", &none);
-			add_stat(one, "compute_infer", &t->batches[i]);
-			add_stat(one, "compute_output", &none);
-			cJSON_AddItemToArray(batches, one);
+	while (!q->over) {
+		struct whole *over = NULL;
+		int64_t now = wasd_mono_us();
+		if (q->due_us > now) {
+			int64_t longest = now + 3600000000ll;
+			q->asleep_until_us = q->due_us < longest ? q->due_us : longest;
+			wasd_cond_wait_until(&q->earlier, &q->lock, q->asleep_until_us);
+			q->asleep_until_us = 0;
+			continue;
 		}
+		expire(q, now, &over);
+		leave(q, over);
+		pthread_mutex_lock(&q->lock);
+	}
 	pthread_mutex_unlock(&q->lock);
-	return o;
-}
-
-void queue_drop_stats(struct queue *q, const char *name)
-{
-	pthread_mutex_lock(&q->lock);
-	struct tally **at = &q->tallies;
-	while (*at && strcmp((*at)->name, name))
-		at = &(*at)->next;
-	struct tally *t = *at;
-	if (t)
-		*at = t->next;
-	pthread_mutex_unlock(&q->lock);
-	wasd_free(t);
+	return NULL;
 }
 
 /* ---- create and destroy ------------------------------------------------------------------------------------ */
@@ -521,8 +464,16 @@ enum wasd_status queue_create(struct asker *asker, int most, struct metrics *met
 	q->asker = asker;
 	q->metrics = metrics;
 	q->most = most;
-	q->last = &q->first;
+	q->due_us = q->deadline_us = INT64_MAX;
 	pthread_mutex_init(&q->lock, NULL);
+	wasd_cond_init(&q->earlier);
+	int e = pthread_create(&q->timer, NULL, timer_main, q);
+	if (e) {
+		queue_destroy(q);
+		return wasd_fail_errno(err, e, "cannot start the queue's timer");
+	}
+	pthread_setname_np(q->timer, "queue");
+	q->timing = true;
 	*out = q;
 	return WASD_OK;
 }
@@ -531,10 +482,17 @@ void queue_destroy(struct queue *q)
 {
 	if (!q)
 		return;
-	for (struct tally *t = q->tallies, *next; t; t = next) {
-		next = t->next;
-		wasd_free(t);
+	pthread_mutex_lock(&q->lock);
+	q->over = true;
+	pthread_cond_signal(&q->earlier);
+	pthread_mutex_unlock(&q->lock);
+	if (q->timing)
+		pthread_join(q->timer, NULL);
+	for (struct lane *l = q->lanes, *next; l; l = next) {
+		next = l->next;
+		wasd_free(l);
 	}
 	pthread_mutex_destroy(&q->lock);
+	pthread_cond_destroy(&q->earlier);
 	wasd_free(q);
 }

@@ -1,8 +1,8 @@
 /* server/serving/queue.h - the queue of inference requests. They wait in the daemon, not in the inference process.
  *
  * At most QUEUE_DEPTH questions are in the process at a time: one being computed and the next. A waiting request can
- * still be dropped (the client hung up, its deadline passed) or batched with others. No thread blocks for an answer.
- */
+ * still be dropped (the client hung up, its deadline passed) or batched with others (lanes.c says when). A request with
+ * more images than a batch may have is computed in parts. No thread blocks for an answer; one thread keeps the time. */
 #ifndef SERVER_SERVING_QUEUE_H
 #define SERVER_SERVING_QUEUE_H
 
@@ -26,8 +26,6 @@ void queue_done(struct api_ask *ask);
 /* Ends the request with that ctx and calls its done, unless it has ended already. */
 void queue_forget(struct queue *q, const void *ctx);
 
-/* [S] Ends requests whose deadline has passed. */
-void queue_tick(struct queue *q);
 /* waiting: requests in the queue; asked: questions in the process. */
 void queue_length(struct queue *q, int *waiting, int *asked);
 /* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",

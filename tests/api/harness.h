@@ -643,6 +643,8 @@ static struct answer send_with(const char *method, const char *url, const void *
 		struct api_ask *ask = a.r.ask;
 		ask->computed_with = ask->images;
 		ask->status = fake_infer(&ask->call, &ask->err);
+		ask->decode_us = 1, ask->process_queue_us = 2, ask->compute_us = 3;
+		wasd_json_i64(ask->call.reply, "macs", &ask->macs);
 		ask->finish(&t.ctx, &q, &a.r, ask);
 		a.result = API_DONE;
 	}

@@ -118,7 +118,10 @@ with Daemon() as d:
         sizes = {b["batch_size"]: b["compute_infer"]["count"] for b in stats("together")["batch_stats"]}
         check(max(sizes) == 8, f"batches {sizes}")
         check(stats("together")["execution_count"] - before["execution_count"] <= 5, f"executions {sizes}")
-        equal(c.get("/v2/models/together/config").json["dynamic_batching"], {"preferred_batch_size": [8]})
+        batching = c.get("/v2/models/together/config").json["dynamic_batching"]
+        policy = batching.pop("default_queue_policy")
+        equal(batching, {"preferred_batch_size": [8], "max_queue_delay_microseconds": 0, "preserve_ordering": False, "priority_levels": 4, "default_priority_level": 2})
+        equal((policy["default_timeout_microseconds"], policy["max_queue_size"]), (30000000, 0))
 
     with case("one bad tensor of a batch harms nobody else"):
         nan = struct.pack("<f", math.nan)

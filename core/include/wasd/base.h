@@ -119,6 +119,10 @@ enum wasd_status wasd_read_full(int fd, void *p, size_t n, struct wasd_err *err)
 /* Creates a memory file of n bytes copied from p (NULL: zeroes), sealed against write, shrink and grow. The caller
  * closes it. */
 enum wasd_status wasd_memfd_sealed(const char *name, const void *p, size_t n, int *fd, struct wasd_err *err);
+/* The same with n_parts pieces one after the other. */
+struct iovec;
+enum wasd_status wasd_memfd_gather(const char *name, const struct iovec *part, int n_parts, int *fd,
+                                   struct wasd_err *err);
 /* Maps a received memory file read-only, after checking that it has all three seals and exactly n bytes. Unmap with
  * wasd_memfd_unmap. */
 enum wasd_status wasd_memfd_map(int fd, size_t n, const void **p, struct wasd_err *err);
