@@ -1,5 +1,5 @@
 /* api/classify.c - images in, class names out: raw bytes, multipart, or base64 in JSON. */
-#include "internal.h"
+#include "classify.h"
 #include "wasd/foreign.h"
 #include "wasd/wire.h"
 #include <math.h>
@@ -9,29 +9,19 @@
 #include <string.h>
 #include <strings.h>
 
-#define IMAGES_MAX 256
-
-/* The encoded images of one request, concatenated; for a form also its fields and the names of its parts. */
-struct images {
-	struct wasd_buf bytes;
-	size_t size[IMAGES_MAX], n;
-	char k[24], mode[96], logits[8]; /* "" = the form has no such field */
-	char names[IMAGES_MAX][64];      /* for messages; "" = not from a form */
-};
-
-static bool is_image(const char *p, size_t n)
+bool images_is(const char *p, size_t n)
 {
 	return (n >= 8 && !memcmp(p, "\x89PNG\r\n\x1a\n", 8)) || (n >= 3 && !memcmp(p, "\xff\xd8\xff", 3));
 }
 
-static bool add_image(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n,
-                      const char *pointer)
+bool images_add(const struct api_request *q, struct api_response *r, struct images *im, const char *p, size_t n,
+                const char *pointer)
 {
 	char text[WASD_FOREIGN_TEXT];
 	const char *name = im->n < IMAGES_MAX ? im->names[im->n] : "", *comma = *name ? ", " : "";
-	if (!is_image(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text))
+	if (!images_is(p, n) && wasd_foreign(WASD_READS_IMAGE, p, n, text))
 		api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %s", pointer, comma, name, text);
-	else if (!is_image(p, n))
+	else if (!images_is(p, n))
 		api_send_problem(q, r, "bad_image", pointer, "%s%s%s: %zu bytes that are neither PNG nor JPEG", pointer, comma,
 		                 name, n);
 	else if (im->n == IMAGES_MAX)
@@ -79,16 +69,16 @@ static bool take_part(const struct api_request *q, struct api_response *r, struc
 	const char *data = p->data;
 	size_t len = p->len;
 	bool claimed = *p->filename || !strncasecmp(p->type, "image/", 6);
-	if (!is_image(data, len) && len > 5 && !strncasecmp(data, "data:", 5) && base64_or_uri(data, len, &b))
+	if (!images_is(data, len) && len > 5 && !strncasecmp(data, "data:", 5) && base64_or_uri(data, len, &b))
 		data = b.data ? b.data : "", len = b.len;
 	bool ok = true;
-	if (!claimed && !is_image(data, len)) {
+	if (!claimed && !images_is(data, len)) {
 		ok = take_field(q, r, im, p);
 	} else {
 		snprintf(pointer, sizeof pointer, "/images/%zu", im->n);
 		if (im->n < IMAGES_MAX)
 			snprintf(name, sizeof im->names[0], "part \"%.24s\"%s%.24s", p->name, *p->filename ? " " : "", p->filename);
-		ok = add_image(q, r, im, data, len, pointer);
+		ok = images_add(q, r, im, data, len, pointer);
 	}
 	wasd_buf_done(&b);
 	return ok;
@@ -152,7 +142,7 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 			                 "%s is not a base64 string (RFC 4648) or a URI data:TYPE;base64,...", pointer);
 			ok = false;
 		} else {
-			ok = add_image(q, r, im, one.data, one.len, pointer);
+			ok = images_add(q, r, im, one.data, one.len, pointer);
 		}
 		wasd_buf_done(&one);
 		if (!ok)
@@ -163,8 +153,8 @@ static bool from_json(const struct api_request *q, struct api_response *r, struc
 	return ok;
 }
 
-/* The Content-Type tells a form and JSON (clients' default types count as either); the bytes tell an image. */
-static bool read_images(const struct api_request *q, struct api_response *r, struct images *im)
+/* Clients' default Content-Types count as either. */
+bool images_read(const struct api_request *q, struct api_response *r, struct images *im)
 {
 	char type[80];
 	api_media_type(q, type);
@@ -176,8 +166,8 @@ static bool read_images(const struct api_request *q, struct api_response *r, str
 		return from_multipart(q, r, im);
 	bool meant = !strcmp(type, "image/png") || !strcmp(type, "image/jpeg") || !strcmp(type, "image/jpg") ||
 	             !strcmp(type, "application/octet-stream");
-	if (meant || is_image(q->body, q->body_len))
-		return add_image(q, r, im, q->body, q->body_len, "/images/0");
+	if (meant || images_is(q->body, q->body_len))
+		return images_add(q, r, im, q->body, q->body_len, "/images/0");
 	bool open = !*type || !strcmp(type, "application/x-www-form-urlencoded");
 	if (!strcmp(type, "application/json") || (open && q->body[0] == '{'))
 		return from_json(q, r, im);
@@ -190,7 +180,7 @@ static bool read_images(const struct api_request *q, struct api_response *r, str
 	return false;
 }
 
-static cJSON *question(const char *type, const struct images *im)
+cJSON *images_question(const char *type, const struct images *im)
 {
 	cJSON *j = cJSON_CreateObject(), *sizes = cJSON_CreateArray();
 	api_add_str(j, "type", type);
@@ -362,7 +352,7 @@ static bool begin(struct api_ctx *c, const struct api_request *q, struct api_res
 	size_t n = api_modes_asked(q, asked, API_LEN(asked) - 1);
 	api_param(q, "d", name);
 	if (!api_query_int(q, r, "k", 1, 1000, &k->w.k) || !api_query_bool(q, r, "logits", &k->w.logits) ||
-	    !read_images(q, r, &k->im) || !read_fields(q, r, &k->im, &k->w))
+	    !images_read(q, r, &k->im) || !read_fields(q, r, &k->im, &k->w))
 		return false;
 	if (*k->im.mode)
 		asked[n++] = (struct mode_asked){k->im.mode, "form field mode"};
@@ -386,7 +376,7 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		k->w.from_logits = s->cascade || k->w.logits || s->live.max_batch || !fits_a_frame(s, k->im.n, k->w.k);
 		s->ask.alone = !k->w.from_logits;
 		s->ask.images = (int64_t)k->im.n;
-		s->ask.call = (struct api_call){.json = question(k->w.from_logits ? "logits" : "classify", &k->im),
+		s->ask.call = (struct api_call){.json = images_question(k->w.from_logits ? "logits" : "classify", &k->im),
 		                                .bin = k->im.bytes.data,
 		                                .bin_len = k->im.bytes.len};
 		if (k->w.from_logits)

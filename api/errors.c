@@ -90,6 +90,15 @@ bool api_on_v2(const struct api_request *q)
 	return !strncmp(q->path, "/v2", 3) && (q->path[3] == 0 || q->path[3] == '/');
 }
 
+/* Clients of the Open Inference Protocol, and of the servers that shims.c stands in for, want a problem in their own
+ * form. */
+static bool of_protocol(const struct api_request *q)
+{
+	size_t n = strlen(q->path);
+	bool predict = n > 8 && !strcmp(q->path + n - 7, "predict") && strchr(":/", q->path[n - 8]);
+	return api_on_v2(q) || !strncmp(q->path, "/predictions/", 13) || (predict && !strncmp(q->path, "/v1/models/", 11));
+}
+
 /* The 32 hex digits in the middle of a traceparent. */
 static const char *trace_id(const struct api_request *q, char out[33])
 {
@@ -105,7 +114,7 @@ static void send(const struct api_request *q, struct api_response *r, const stru
                  cJSON *errors)
 {
 	char type[96], trace[33];
-	bool v2 = api_on_v2(q);
+	bool v2 = of_protocol(q);
 	int status = v2 && e->status == 422 ? 400 : e->status;
 	cJSON *j = cJSON_CreateObject();
 	snprintf(type, sizeof type, "/docs/errors#%s", e->code);

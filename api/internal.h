@@ -311,6 +311,12 @@ cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d
 /* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}; info: the loaded bundle's facts. */
 cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info);
 
+/* ---- shims.c ---- */
+
+/* KServe v1's GET /v1/models/NAME, for a deployment: is it ready? False: there is no deployment of that name, and r is
+ * unchanged. */
+bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
+
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
@@ -334,6 +340,7 @@ api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_mode
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
 api_handler api_backup_start, api_backup_get;
 api_handler api_v2_load, api_v2_unload;
+api_handler api_kserve_predict, api_torchserve_predict, api_torchserve_ping;
 api_handler api_audit_list, api_system_get, api_capabilities_get, api_networks_get, api_healthz, api_metrics_text;
 
 /* ---- traffic.c ---- */

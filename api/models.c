@@ -198,9 +198,17 @@ enum api_result api_models_list(struct api_ctx *c, const struct api_request *q, 
 enum api_result api_models_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_model m;
-	if (find_model(c, q, r, &m)) {
+	struct wasd_err err = {0};
+	char name[128];
+	api_param(q, "model", name);
+	enum wasd_status st = storage_model_get(c->db, name, &m, &err);
+	if (!st) {
 		send_model(c, q, r, 200, m.name);
 		storage_model_done(&m);
+	} else if (st != WASD_ENOTFOUND) {
+		api_send_error(q, r, &err);
+	} else if (!api_kserve_ready(c, q, r, name)) {
+		api_send_problem(q, r, "not_found", NULL, "no model %s", name);
 	}
 	return API_DONE;
 }

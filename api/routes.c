@@ -177,6 +177,16 @@ const struct api_route api_routes[] = {
      "mode"},
 	{"POST", "/v2/models/{m}/versions/{v}/infer", API_BODY_BULK, api_v2_infer,
      "The same; version \"3-dom\" or \"3-dom:PROFILE\" chooses the mode.", "mode"},
+	/* other servers' protocols */
+	{"POST", "/v1/models/{model}:predict", API_BODY_BULK, api_kserve_predict,
+     "KServe v1 and TensorFlow Serving: {\"instances\":[]} of numbers or {\"b64\":IMAGE}; answers the probabilities.",
+     "mode"},
+	{"POST", "/predictions/{m}", API_BODY_BULK, api_torchserve_predict,
+     "TorchServe: an image raw or as a form, or a JSON tensor; answers the likeliest classes.", "k mode"},
+	{"PUT", "/predictions/{m}", API_BODY_BULK, api_torchserve_predict, "The same, for curl -T.", "k mode"},
+	{"POST", "/predictions/{m}/{v}", API_BODY_BULK, api_torchserve_predict, "The same for one version.", "k mode"},
+	{"PUT", "/predictions/{m}/{v}", API_BODY_BULK, api_torchserve_predict, "The same for one version.", "k mode"},
+	{"GET", "/ping", API_BODY_NONE, api_torchserve_ping, "TorchServe: does every deployment answer?", NULL},
 	/* the daemon */
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
 	{"POST", "/v1/admin/backup", API_BODY_JSON, api_backup_start,

@@ -30,6 +30,15 @@ struct tensor_texts {
  * copied unchanged. The texts are borrowed from json. False: no memory. */
 bool tensor_cut(const char *json, size_t len, struct wasd_buf *head, struct tensor_texts *out);
 
+/* The same for one array that is a member of the request itself, {"instances": [...]}, unless it is empty or its first
+ * element is an object or a string: out->begin[0]. */
+bool tensor_cut_member(const char *json, size_t len, const char *member, struct wasd_buf *head,
+                       struct tensor_texts *out);
+/* How deep the first number of an array's text is nested, and how many elements the outermost array has. The text may
+ * be malformed; tensor_read checks it. */
+int tensor_text_depth(const char *text, size_t len);
+int64_t tensor_text_count(const char *text, size_t len);
+
 /* One input tensor. */
 struct tensor_in {
 	int64_t n;         /* images */

@@ -24,6 +24,22 @@ enum api_result api_v2_server(struct api_ctx *c, const struct api_request *q, st
 	return API_DONE;
 }
 
+/* s: the daemon's report on its serving. */
+static bool all_ready(struct api_ctx *c, const cJSON *s)
+{
+	int64_t wait;
+	return c->system.ready(c->system.self) && !wasd_json_i64(s, "restart_in_s", &wait) &&
+	       !cJSON_GetArraySize(wasd_json_get(s, "not_loaded"));
+}
+
+bool v2_is_ready(struct api_ctx *c)
+{
+	cJSON *s = c->serving.health(c->serving.self);
+	bool ready = all_ready(c, s);
+	cJSON_Delete(s);
+	return ready;
+}
+
 /* The KServe SDK reads "live" and "ready" from the body; other clients read only the status. */
 static void send_health(struct api_ctx *c, struct api_response *r, bool ask_ready)
 {
@@ -31,7 +47,8 @@ static void send_health(struct api_ctx *c, struct api_response *r, bool ask_read
 	cJSON *suspended = cJSON_DetachItemFromObjectCaseSensitive(s, "suspended");
 	int64_t wait = 0;
 	int out = cJSON_GetArraySize(wasd_json_get(s, "not_loaded"));
-	bool ready = c->system.ready(c->system.self) && !wasd_json_i64(s, "restart_in_s", &wait) && !out;
+	bool ready = all_ready(c, s);
+	wasd_json_i64(s, "restart_in_s", &wait);
 	int status = ask_ready && !ready ? 503 : 200;
 	api_add_take(j, "live", cJSON_CreateTrue());
 	api_add_take(j, "ready", cJSON_CreateBool(ready));

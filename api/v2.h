@@ -10,6 +10,8 @@ struct model_ref {
 	char name[128], version[128], *alias, *version_mode;
 };
 void v2_read_ref(const struct api_request *q, struct model_ref *m);
+/* Does every deployment that has answered before answer now? */
+bool v2_is_ready(struct api_ctx *c);
 /* Collects the modes that m names, with value NULL where it names none. Returns the number of entries. */
 size_t v2_ref_modes(const struct model_ref *m, struct mode_asked out[2]);
 /* False: the answer is in r. */

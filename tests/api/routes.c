@@ -30,6 +30,8 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v2/models/", "v", "1"},
 		{"/v1/capabilities/", "arch", "lenet"},
 		{"/v2/", "x", "x"},
+		{"/predictions/", "m", "live"},
+		{"/predictions/", "v", "1"},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++)
 		if (!strncmp(pattern, rows[i].prefix, strlen(rows[i].prefix)) && strlen(rows[i].name) == n &&
