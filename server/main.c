@@ -29,7 +29,7 @@ static void usage(FILE *f)
 		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
 		"       wasd version                    print the version\n");
 	for (const struct client_command *const *c = client_commands; *c; c++)
-		fprintf(f, "       wasd %-8s %-17s %s\n", (*c)->name, (*c)->arguments, (*c)->summary);
+		fprintf(f, "       wasd %-12s %-19s %s\n", (*c)->name, (*c)->arguments, (*c)->summary);
 	fprintf(
 		f,
 		"\n"
