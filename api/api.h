@@ -324,6 +324,8 @@ struct api_serving {
 	enum wasd_status (*changed)(struct serving *self, const char *name, struct wasd_err *err);
 	/* The options of the row were changed: applies them to all later requests. */
 	enum wasd_status (*tuned)(struct serving *self, const char *name, struct wasd_err *err);
+	/* Returns when every switch and swap that has been committed is live. */
+	void (*settle)(struct serving *self);
 	/* The row is draining: no new request begins. *in_flight: those that are still to be answered; after the last one
 	 * storage_deployment_drained is called. */
 	enum wasd_status (*gone)(struct serving *self, const char *name, int64_t *in_flight, struct wasd_err *err);

@@ -146,6 +146,8 @@ static enum api_result send_changed(struct api_ctx *c, const struct api_request 
 	}
 	cJSON *update = d.wanted ? api_parse_trusted(d.update_info) : NULL;
 	wasd_json_str(update, "error", &error);
+	if (!update)
+		c->serving.settle(c->serving.self); /* who is told of the new version is answered by it from now on */
 	bool again = update && !error && api_again(q, r, name, wait);
 	if (again)
 		;

@@ -223,6 +223,12 @@ cJSON *serve_stats(struct serving *s, const char *name)
 	return o;
 }
 
+void serve_settle(struct serving *s)
+{
+	pthread_mutex_lock(&s->switching);
+	pthread_mutex_unlock(&s->switching);
+}
+
 static void count_in_flight(struct deployment *d, int64_t generation)
 {
 	int slot = -1;
@@ -399,6 +405,7 @@ struct api_serving serve_api(struct serving *s)
 	return (struct api_serving){.self = s,
 	                            .changed = serve_changed,
 	                            .tuned = serve_tuned,
+	                            .settle = serve_settle,
 	                            .gone = serve_gone,
 	                            .live = serve_live,
 	                            .admit = serve_admit,

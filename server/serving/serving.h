@@ -35,6 +35,7 @@ void serve_destroy(struct serving *s); /* after supervisor_stop; NULL is fine */
 /* Implementations of struct api_serving, with the same contract. Any thread but the supervisor's. */
 enum wasd_status serve_changed(struct serving *s, const char *name, struct wasd_err *err);
 enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err);
+void serve_settle(struct serving *s);
 enum wasd_status serve_gone(struct serving *s, const char *name, int64_t *in_flight, struct wasd_err *err);
 bool serve_live(struct serving *s, const char *name, struct api_live *out);
 bool serve_admit(struct serving *s, const char *name, const struct api_request *q, struct api_live *out);

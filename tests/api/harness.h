@@ -264,6 +264,11 @@ static enum wasd_status fake_deployment_tuned(struct serving *self, const char *
 	return WASD_OK;
 }
 
+static void fake_deployment_settle(struct serving *self)
+{
+	(void)self;
+}
+
 static enum wasd_status fake_deployment_gone(struct serving *self, const char *name, int64_t *in_flight,
                                              struct wasd_err *err)
 {
@@ -525,6 +530,7 @@ __attribute__((unused)) static void setup(void)
 		.files = {.export_ckpt = fake_export, .import_blob = fake_import},
 		.serving = {.changed = fake_deployment_changed,
 	                .tuned = fake_deployment_tuned,
+	                .settle = fake_deployment_settle,
 	                .gone = fake_deployment_gone,
 	                .live = fake_deployment_live,
 	                .admit = fake_admit,
