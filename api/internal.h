@@ -332,7 +332,7 @@ api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
 	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_deployments_rollback, api_mode_get,
 	api_mode_put, api_mode_rollback, api_deployments_classify;
-api_handler api_traffic_get, api_traffic_put, api_traffic_example;
+api_handler api_traffic_get, api_traffic_put, api_traffic_example, api_cascade_tune;
 api_handler api_models_create, api_models_list, api_models_get, api_models_patch, api_models_delete,
 	api_versions_create, api_versions_list, api_versions_get, api_versions_delete, api_aliases_get, api_aliases_put,
 	api_aliases_delete, api_aliases_history;

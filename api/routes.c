@@ -112,10 +112,13 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/deployments/{d}/mode:rollback", API_BODY_JSON, api_mode_rollback,
      "Go back to the mode before the last switch.", NULL},
 	{"GET", "/v1/deployments/{d}/traffic", API_BODY_NONE, api_traffic_get,
-     "What happens to requests that name no mode: split, shadow, limits of auto and cascade, and what they do now.",
-     NULL},
+     "What happens to requests that name no mode: split, shadow, limits of auto and cascade, and what they do now. wait=60s holds the answer while a cascade is tuned.",
+     "wait"},
 	{"PUT", "/v1/deployments/{d}/traffic", API_BODY_JSON, api_traffic_put,
      "Replace it: {\"split\":{\"aom\":90,\"dom\":10},\"sticky_header\":\"X-User\",\"shadow\":{\"mode\":\"dom\",\"percent\":5}}; {} ends it.",
+     NULL},
+	{"POST", "/v1/deployments/{d}/cascade:tune", API_BODY_JSON, api_cascade_tune,
+     "Find the threshold of the cascade on validation images, in the background: {\"cheap\":\"dom\",\"keep\":0.99} of aom's accuracy.",
      NULL},
 	{"GET", "/v1/deployments/{d}/shadow/examples/{i}", API_BODY_NONE, api_traffic_example,
      "An image on which the shadow differed from the answer: PNG or JPEG as it came, or float32 pixels.", NULL},
@@ -359,7 +362,7 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 	}
 	/* The mode and the traffic policy have a compare-and-switch of their own, atomic against other requests. */
 	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && rt->handle != api_traffic_put &&
-	    !precondition_ok(c, q, r))
+	    rt->handle != api_cascade_tune && !precondition_ok(c, q, r))
 		goto done;
 	struct api_request routed = *q;
 	routed.route = rt;

@@ -90,7 +90,7 @@ static const struct wasd_field auto_fields[] = {
 static const struct wasd_field cascade_fields[] = {
 	{"cheap", WASD_STR, "\"" WASD_MODE_DOM "\"", .form = "mode"},
 	{"threshold", WASD_NUM, "null", 0, 1, .null_ok = true},
-	{"keep", WASD_REFUSED, .summary = "thresholds are not searched yet; give one"},
+	{"keep", WASD_NUM, "null", 0, 1, .above_min = true, .null_ok = true},
 	{0},
 };
 static const struct wasd_field traffic_fields[] = {
@@ -225,14 +225,38 @@ static void send_traffic(struct api_ctx *c, struct api_response *r, const struct
 	r->always_whole = true; /* the tag identifies the policy; "now" changes under it */
 }
 
+static bool same_member(const cJSON *a, const cJSON *b, const char *name)
+{
+	return cJSON_Compare(wasd_json_get(a, name), wasd_json_get(b, name), true);
+}
+
+/* The policy wants a threshold, and there is neither one for this checkpoint nor a reason why not. From the row alone:
+ * its event tells when that changes. */
+static bool awaits_tuning(const struct storage_deployment *d)
+{
+	cJSON *options;
+	const char *on = "";
+	const cJSON *cascade = wasd_json_get(stored(d, "traffic", &options), "cascade"),
+				*tuned = wasd_json_get(options, "tuned");
+	wasd_json_str(tuned, "checkpoint", &on);
+	bool waits = cJSON_IsNumber(wasd_json_get(cascade, "keep")) &&
+	             (strcmp(on, d->checkpoint ? d->checkpoint : "") || !same_member(cascade, tuned, "cheap") ||
+	              !same_member(cascade, tuned, "keep"));
+	cJSON_Delete(options);
+	return waits;
+}
+
 enum api_result api_traffic_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
-	if (!api_deployment_find(c, q, r, &d))
+	int64_t wait;
+	if (!api_query_wait(q, r, &wait) || !api_deployment_find(c, q, r, &d))
 		return API_DONE;
-	send_traffic(c, r, &d);
+	bool again = wait && awaits_tuning(&d) && api_again(q, r, d.name, wait);
+	if (!again)
+		send_traffic(c, r, &d);
 	storage_deployment_done(&d);
-	return API_DONE;
+	return again ? API_AGAIN : API_DONE;
 }
 
 /* ---- PUT ---- */
@@ -274,24 +298,18 @@ static bool policy_text(const cJSON *in, char **out)
 	return ok;
 }
 
-static void put(struct api_ctx *c, const struct api_request *q, struct api_response *r,
-                const struct storage_deployment *d, const cJSON *in)
+/* Commits the policy text (NULL: none) and answers with it. bound: only if the row is as it was read. */
+static void commit(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                   const struct storage_deployment *d, const char *text, bool bound, bool anew)
 {
 	struct wasd_err err = {0};
 	struct storage_deployment now;
-	char *text = NULL;
-	bool bound = false;
-	if (!match_ok(q, r, d, &bound) || !members_ok(q, r, d, in) || !modes_ok(c, q, r, d, in))
-		return;
-	if (!policy_text(in, &text)) {
-		api_send_no_memory(r);
-		return;
-	}
 	struct storage_traffic_in change = {.name = d->name,
 	                                    .actor = q->actor,
 	                                    .set_traffic = true,
 	                                    .traffic = text,
-	                                    .expected_options = bound ? d->options : NULL,
+	                                    .set_tuned = anew,
+	                                    .expected_options = bound || anew ? d->options : NULL,
 	                                    .checkpoint = d->checkpoint};
 	enum wasd_status st = c->serving.traffic(c->serving.self, &change, &now, &err);
 	if (st == WASD_ESTATE && bound)
@@ -300,10 +318,25 @@ static void put(struct api_ctx *c, const struct api_request *q, struct api_respo
 		api_send_problem(q, r, "conflict", NULL, "%s", err.msg);
 	else if (st)
 		api_send_error(q, r, &err);
-	if (!st) {
-		send_traffic(c, r, &now);
-		storage_deployment_done(&now);
-	}
+	if (st)
+		return;
+	send_traffic(c, r, &now);
+	if (r->status == 200 && anew)
+		r->status = 202;
+	storage_deployment_done(&now);
+}
+
+static void put(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                const struct storage_deployment *d, const cJSON *in)
+{
+	char *text = NULL;
+	bool bound = false;
+	if (!match_ok(q, r, d, &bound) || !members_ok(q, r, d, in) || !modes_ok(c, q, r, d, in))
+		return;
+	if (policy_text(in, &text))
+		commit(c, q, r, d, text, bound, false);
+	else
+		api_send_no_memory(r);
 	wasd_free(text);
 }
 
@@ -313,6 +346,51 @@ enum api_result api_traffic_put(struct api_ctx *c, const struct api_request *q, 
 	cJSON *in = api_body_fields(q, r, traffic_fields, NULL, false);
 	if (in && api_deployment_find(c, q, r, &d)) {
 		put(c, q, r, &d, in);
+		storage_deployment_done(&d);
+	}
+	cJSON_Delete(in);
+	return API_DONE;
+}
+
+/* ---- cascade:tune ---- */
+
+static const struct wasd_field tune_fields[] = {
+	{"cheap", WASD_STR, "\"" WASD_MODE_DOM "\"", .form = "mode"},
+	{"keep", WASD_NUM, "0.99", 0, 1, .above_min = true},
+	{0},
+};
+
+/* The policy with this cascade, whose threshold is to be found anew. */
+static void tune(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                 const struct storage_deployment *d, const cJSON *in)
+{
+	const char *cheap = "";
+	bool bound = false;
+	cJSON *options;
+	wasd_json_str(in, "cheap", &cheap);
+	if (!match_ok(q, r, d, &bound) || !cheap_ok(c, q, r, d, cheap, "/cheap"))
+		return;
+	const cJSON *have = stored(d, "traffic", &options);
+	cJSON *policy = have ? cJSON_Duplicate(have, 1) : cJSON_CreateObject(), *cascade = cJSON_Duplicate(in, 1);
+	api_add_take(cascade, "threshold", cJSON_CreateNull());
+	cJSON_DeleteItemFromObjectCaseSensitive(policy, "cascade");
+	api_add_take(policy, "cascade", cascade);
+	char *text = api_poisoned(policy) ? NULL : wasd_json_print(policy);
+	if (text)
+		commit(c, q, r, d, text, bound, true);
+	else
+		api_send_no_memory(r);
+	wasd_free(text);
+	cJSON_Delete(policy);
+	cJSON_Delete(options);
+}
+
+enum api_result api_cascade_tune(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_deployment d;
+	cJSON *in = api_body_fields(q, r, tune_fields, NULL, true);
+	if (in && api_deployment_find(c, q, r, &d)) {
+		tune(c, q, r, &d, in);
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);
@@ -332,8 +410,8 @@ static bool threshold_ok(struct api_ctx *c, const struct api_request *q, struct 
 		api_send_problem(
 			q, r, "conflict", "/mode",
 			"/mode: the cascade of deployment %s has no threshold yet: PUT /v1/deployments/%s/traffic with "
-			"{\"cascade\":{\"threshold\":X}} first",
-			d->name, d->name);
+			"{\"cascade\":{\"threshold\":X}}, or have one found: POST /v1/deployments/%s/cascade:tune",
+			d->name, d->name, d->name);
 	return known;
 }
 

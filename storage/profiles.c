@@ -393,11 +393,15 @@ struct delete_args {
 static enum wasd_status refuse_used(struct conn *c, const struct storage_profile *p, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployments WHERE checkpoint=?1 AND mode=?2 LIMIT 1", &st, err, "tt",
-	                          p->checkpoint, p->mode);
+	sqlite3_stmt *q =
+		q_begin(c,
+	            "SELECT name, mode=?2 FROM deployments WHERE checkpoint=?1"
+	            " AND (mode=?2 OR instr(coalesce(json_extract(options,'$.traffic'),''), '\"'||?2||'\"')>0) LIMIT 1",
+	            &st, err, "tt", p->checkpoint, p->mode);
 	if (q_row(c, q, &st, err))
-		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose mode is %s",
-		                  p->name, q_text(q, 0), p->mode);
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose %s %s",
+		                  p->name, q_text(q, 0), sqlite3_column_int(q, 1) ? "mode is" : "traffic policy names",
+		                  p->mode);
 	q_end(c, q);
 	return st;
 }

@@ -206,6 +206,18 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
 	{"progress", PROFILE, WASD_ENGINE, .members = {COUNT("done"), COUNT("of")}},
 	{"profile", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
+	/* The threshold of a cascade (wasd_cascade_tune). The file: the checkpoint, then the overlay of the cheap mode if
+     * it is a profile. */
+	{"tune", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {NAME("mode"),
+                 BYTES,
+                 SHA256,
+                 OPTIONAL(INTEGER, "profile_bytes", .max = INTEGER_MAX),
+                 STRING("dataset"),
+                 THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
+                 {.name = "keep", .type = WASD_MEMBER_NUMBER, .min = 0, .max = 1}}},
+	{"tuned", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 

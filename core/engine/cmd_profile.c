@@ -1,10 +1,11 @@
-/* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, directed by the daemon over
- * descriptor 3 (protocol.h). The dataset is one of the daemon's own files. The checkpoint comes from the daemon
- * too, but may have been uploaded. */
+/* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, or tunes one cascade, directed by
+ * the daemon over descriptor 3 (protocol.h). The dataset is one of the daemon's own files. The checkpoint comes from
+ * the daemon too, but may have been uploaded. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/data.h"
+#include "wasd/infer.h"
 #include "wasd/profile.h"
 
 #include <stdio.h>
@@ -55,36 +56,84 @@ static enum wasd_status send_profile(struct engine_link *link, const void *overl
 	return s;
 }
 
-static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+/* The images and the file of a request. */
+struct given {
+	struct wasd_dataset *data;
+	struct wasd_payload file;
+	size_t len; /* of the checkpoint, with which the file begins */
+};
+
+static void given_done(struct given *g)
+{
+	wasd_payload_done(&g->file);
+	wasd_dataset_close(g->data);
+}
+
+static enum wasd_status read_given(const struct wasd_frame *m, struct given *g, struct wasd_err *err)
 {
 	const char *path = engine_need_string(m->json, "dataset"), *sha = engine_need_string(m->json, "sha256");
-	struct hunt h = {.link = link};
-	struct wasd_dataset *data = NULL;
-	struct wasd_payload file = {0};
-	void *overlay = NULL;
-	cJSON *info = NULL;
-	size_t len = 0;
-	int64_t threads = 0, niceness = 0;
+	int64_t threads = 0, niceness = 0, bytes = 0;
 	wasd_json_i64(m->json, "threads", &threads);
+	wasd_json_i64(m->json, "bytes", &bytes);
 	if (wasd_json_i64(m->json, "nice", &niceness) && niceness > 0)
 		setpriority(PRIO_PROCESS, 0, (int)niceness);
 	enum wasd_status s = wasd_threads_init((int)threads, err);
-	if (s || (s = wasd_dataset_open(path, &data, err)) || (s = wasd_frame_payload(m, &file, err)) ||
-	    (s = engine_check_digest(file.data, file.len, sha, "checkpoint", err)))
-		goto end;
-	struct wasd_profile_opts o = {.file = file.data,
-	                              .len = file.len,
-	                              .data = data,
-	                              .request = wasd_json_get(m->json, "request"),
-	                              .go_on = go_on,
-	                              .ctx = &h};
-	s = wasd_profile_search(&o, &overlay, &len, &info, err);
+	if (s || (s = wasd_dataset_open(path, &g->data, err)) || (s = wasd_frame_payload(m, &g->file, err)))
+		return s;
+	g->len = (size_t)bytes;
+	if (g->len > g->file.len)
+		engine_protocol_error("%s: a file of %zu bytes, said to begin with %zu", m->type, g->file.len, g->len);
+	return engine_check_digest(g->file.data, g->len, sha, "checkpoint", err);
+}
+
+static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct given g = {0};
+	void *overlay = NULL;
+	cJSON *info = NULL;
+	size_t len = 0;
+	enum wasd_status s = read_given(m, &g, err);
+	if (!s)
+		s = wasd_profile_search(&(struct wasd_profile_opts){.file = g.file.data,
+		                                                    .len = g.len,
+		                                                    .data = g.data,
+		                                                    .request = wasd_json_get(m->json, "request"),
+		                                                    .go_on = go_on,
+		                                                    .ctx = &h},
+		                        &overlay, &len, &info, err);
 	if (!s)
 		s = send_profile(link, overlay, len, info, err);
-end:
-	wasd_payload_done(&file);
-	wasd_dataset_close(data);
+	given_done(&g);
 	wasd_free(overlay);
+	return s;
+}
+
+static enum wasd_status tune(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct given g = {0};
+	cJSON *info = NULL;
+	double keep = 1;
+	enum wasd_status s = read_given(m, &g, err);
+	wasd_json_num(m->json, "keep", &keep);
+	struct wasd_mode_source aom = {.file = g.file.data, .len = g.len, .name = WASD_MODE_AOM},
+							cheap = {.file = g.file.data, .len = g.len, .name = engine_need_string(m->json, "mode")};
+	if (!s && g.file.len > g.len) {
+		cheap.mode_file = (const char *)g.file.data + g.len;
+		cheap.mode_len = g.file.len - g.len;
+	}
+	if (!s)
+		s = wasd_cascade_tune(&(struct wasd_cascade_opts){.aom = &aom,
+		                                                  .cheap = &cheap,
+		                                                  .data = g.data,
+		                                                  .keep = keep,
+		                                                  .go_on = go_on,
+		                                                  .ctx = &h},
+		                      &info, err);
+	if (!s)
+		s = engine_send(link, wasd_message("tuned", "info:j", info), err);
+	given_done(&g);
 	return s;
 }
 
@@ -104,9 +153,10 @@ int cmd_profile(int argc, char **argv)
 	}
 	engine_confine();
 	engine_link_next(link, &m, NULL);
-	if (strcmp(m.type, "search"))
-		engine_protocol_error("first message is '%.40s', want 'search'", m.type);
-	if (search(link, &m, &err))
+	bool tunes = !strcmp(m.type, "tune");
+	if (!tunes && strcmp(m.type, "search"))
+		engine_protocol_error("first message is '%.40s', want 'search' or 'tune'", m.type);
+	if (tunes ? tune(link, &m, &err) : search(link, &m, &err))
 		send_failed(link, &err);
 	wasd_frame_done(&m);
 	engine_link_close(link);

@@ -50,6 +50,9 @@ struct maker {
 enum wasd_status maker_open(struct maker *m, const struct wasd_profile_opts *o, size_t calibration, struct request *r,
                             struct wasd_err *err);
 void maker_done(struct maker *m);
+/* The images that the run of a checkpoint held out, or a tenth of the training images if it held out none. */
+enum wasd_status maker_holdout(const struct wasd_dataset *data, const struct train_spec *spec, struct wasd_holdout *out,
+                               struct wasd_err *err);
 /* Leaves the draw that the search finds in m->draw, and its statistics in the DOM set. */
 enum wasd_status maker_search(struct maker *m, const struct request *r, struct verdict *out, struct wasd_err *err);
 void maker_set_draw(struct maker *m, const int *pick);

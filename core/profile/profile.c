@@ -91,16 +91,23 @@ static size_t whole_batches(size_t images, size_t most)
 	return n > BATCH ? n - n % BATCH : n;
 }
 
+enum wasd_status maker_holdout(const struct wasd_dataset *data, const struct train_spec *spec, struct wasd_holdout *out,
+                               struct wasd_err *err)
+{
+	bool own = spec->val_own && wasd_dataset_val(data);
+	enum wasd_status s = own ?
+	                         wasd_holdout_own(data, spec->limit, spec->seed, out, err) :
+	                         wasd_holdout_make(data, spec->limit, spec->val_fraction > 0 ? spec->val_fraction : HOLDOUT,
+	                                           spec->seed, out, err);
+	if (s == WASD_EINVAL || (!s && out->n_val < 2))
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");
+	return s;
+}
+
 static enum wasd_status open_images(struct maker *m, size_t calibration, struct wasd_err *err)
 {
-	bool own = m->spec.val_own && wasd_dataset_val(m->o->data);
-	enum wasd_status s = own ? wasd_holdout_own(m->o->data, m->spec.limit, m->spec.seed, &m->holdout, err) :
-	                           wasd_holdout_make(m->o->data, m->spec.limit,
-	                                             m->spec.val_fraction > 0 ? m->spec.val_fraction : HOLDOUT,
-	                                             m->spec.seed, &m->holdout, err);
+	enum wasd_status s = maker_holdout(m->o->data, &m->spec, &m->holdout, err);
 	size_t n_subset, n_some;
-	if (s == WASD_EINVAL || (!s && m->holdout.n_val < 2))
-		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");
 	const struct wasd_holdout *h = &m->holdout;
 	int batch = h->n_val < BATCH ? (int)h->n_val : BATCH;
 	if (s || (s = measure_subset(h->train, h->n_train, BATCH, m->spec.seed, &m->subset, &n_subset, err)) ||

@@ -67,6 +67,8 @@ enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_i
 		pthread_mutex_unlock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->switching);
+	if (st == WASD_OK)
+		serving_tune(s, out);
 	return st;
 }
 
@@ -93,6 +95,7 @@ cJSON *serve_traffic_now(struct serving *s, const char *name)
 {
 	struct api_live live = {0};
 	cJSON *o = NULL;
+	pthread_mutex_lock(&s->switching); /* a policy whose row is committed is in force */
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
 	if (d && d->wanted && *d->bundle && (o = cJSON_CreateObject())) {
@@ -102,8 +105,10 @@ cJSON *serve_traffic_now(struct serving *s, const char *name)
 			add_auto(o, d);
 		if (d->traffic.policy.cascade.threshold >= 0)
 			cJSON_AddNumberToObject(o, "threshold", d->traffic.policy.cascade.threshold);
+		serving_add_tuning(s, name, o);
 	}
 	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->switching);
 	return o;
 }
 

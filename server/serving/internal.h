@@ -70,12 +70,14 @@ struct serving {
 	struct bundle *bundles;
 	_Atomic bool stopping;
 	/* [S] */
-	int deaths; /* owned by deaths.c */
+	struct task *tuning_task; /* the process of tuning; NULL: none */
+	int deaths;               /* owned by deaths.c */
 	int64_t death_us;
 	_Atomic int64_t up_at_us; /* time of the next restart of the process; 0: none is scheduled */
 	_Atomic int restarts;
-	bool mirroring;   /* a shadow is computed; lock held */
-	char loading[72]; /* loading thread only: the deployment being loaded */
+	struct tuning *tunings, *tuning; /* those that wait, the first one may run: tuning; lock held */
+	bool mirroring;                  /* a shadow is computed; lock held */
+	char loading[72];                /* loading thread only: the deployment being loaded */
 };
 
 /* Lock held. NULL: not found. */
@@ -124,6 +126,15 @@ void serving_traffic_done(struct deployment *d); /* frees what it keeps */
 void serving_add_degraded(const struct deployment *d, cJSON *o);
 /* [S] Lets auto decide, for every deployment. */
 void serving_balance(struct serving *s);
+
+/* ---- tune.c ---- */
+
+/* Has the threshold of the row's cascade found, if it wants that. Any thread but [S], without locks. */
+void serving_tune(struct serving *s, const struct storage_deployment *row);
+/* Lock held. Adds "tuning" to o: {"state","cheap","keep","done","of"}, or null. */
+void serving_add_tuning(struct serving *s, const char *name, cJSON *o);
+void serving_tunings_stop(struct serving *s); /* [S] */
+void serving_tunings_done(struct serving *s); /* after supervisor_stop */
 
 /* ---- deaths.c ---- */
 

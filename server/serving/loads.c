@@ -334,8 +334,10 @@ static bool publish(struct serving *s, const char *name, const char *id, struct 
 			serving_set_live(d, &row);
 		pthread_mutex_unlock(&s->lock);
 	}
-	storage_deployment_done(&row);
 	pthread_mutex_unlock(&s->switching);
+	if (same)
+		serving_tune(s, &row);
+	storage_deployment_done(&row);
 	return same;
 }
 

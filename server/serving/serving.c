@@ -362,6 +362,7 @@ void serve_restore(struct serving *s)
 static void do_stop(void *ctx)
 {
 	struct serving *s = ctx;
+	serving_tunings_stop(s);
 	helper_stop(&s->helper);
 }
 
@@ -392,6 +393,7 @@ void serve_destroy(struct serving *s)
 		cJSON_Delete(b->loaded);
 		wasd_free(b);
 	}
+	serving_tunings_done(s);
 	queue_destroy(s->queue);
 	helper_done(&s->helper);
 	pthread_mutex_destroy(&s->lock);

@@ -13,7 +13,9 @@ struct serving_config {
 	struct storage *db;
 	struct supervisor *sup;
 	struct metrics *metrics;      /* NULL is fine */
+	const char *data_dir;         /* absolute */
 	int threads;                  /* compute threads of the process */
+	int tune_threads;             /* of a process that tunes a cascade */
 	int max_questions;            /* most inference requests that may wait */
 	int crashes, crash_window_ms; /* this many crashes within the window suspend a deployment */
 	int backoff_ms, aside_ms; /* first delay of a restart of the process; length of the first suspension; both double */

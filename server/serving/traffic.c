@@ -58,25 +58,42 @@ void traffic_policy_read(const cJSON *traffic, struct traffic_policy *out)
 
 /* {"checkpoint","cheap","keep","threshold",...}: what cascade:tune found. It counts if it is for this checkpoint, cheap
  * mode and share. */
-static void take_tuned(const cJSON *tuned, const char *checkpoint, struct traffic_policy *out)
+static bool tuned_for(const cJSON *tuned, const char *checkpoint, const struct traffic_policy *p)
 {
 	const char *on, *cheap;
-	double keep, threshold;
-	if (out->cascade.threshold < 0 && wasd_json_str(tuned, "checkpoint", &on) && checkpoint &&
-	    !strcmp(on, checkpoint) && wasd_json_str(tuned, "cheap", &cheap) && !strcmp(cheap, out->cascade.cheap) &&
-	    wasd_json_num(tuned, "threshold", &threshold) && wasd_json_num(tuned, "keep", &keep) &&
-	    (out->cascade.keep <= 0 || out->cascade.keep == keep)) /* NOLINT: the same number, as stored */
-		out->cascade.threshold = threshold;
+	double keep;
+	return checkpoint && wasd_json_str(tuned, "checkpoint", &on) && !strcmp(on, checkpoint) &&
+	       wasd_json_str(tuned, "cheap", &cheap) && !strcmp(cheap, p->cascade.cheap) &&
+	       wasd_json_num(tuned, "keep", &keep) && p->cascade.keep >= keep && p->cascade.keep <= keep;
 }
 
-void traffic_policy_of(const char *options, const char *checkpoint, struct traffic_policy *out)
+static cJSON *parse(const char *options)
 {
 	cJSON *o = NULL;
 	if (options)
 		wasd_json_parse(options, strlen(options), WASD_JSON_REQUEST, &o, NULL);
+	return o;
+}
+
+void traffic_policy_of(const char *options, const char *checkpoint, struct traffic_policy *out)
+{
+	cJSON *o = parse(options);
+	const cJSON *tuned = wasd_json_get(o, "tuned");
 	traffic_policy_read(wasd_json_get(o, "traffic"), out);
-	take_tuned(wasd_json_get(o, "tuned"), checkpoint, out);
+	if (out->cascade.keep > 0 && tuned_for(tuned, checkpoint, out))
+		wasd_json_num(tuned, "threshold", &out->cascade.threshold);
 	cJSON_Delete(o);
+}
+
+bool traffic_tuning_failed(const char *options, const char *checkpoint)
+{
+	struct traffic_policy p;
+	cJSON *o = parse(options);
+	const cJSON *tuned = wasd_json_get(o, "tuned");
+	traffic_policy_read(wasd_json_get(o, "traffic"), &p);
+	bool failed = tuned_for(tuned, checkpoint, &p) && wasd_json_get(tuned, "failed");
+	cJSON_Delete(o);
+	return failed;
 }
 
 /* ---- the split ------------------------------------------------------------------------------------------------- */

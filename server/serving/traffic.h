@@ -42,6 +42,9 @@ void traffic_policy_read(const cJSON *traffic, struct traffic_policy *out);
  * was tuned on another checkpoint is not known. */
 void traffic_policy_of(const char *options, const char *checkpoint, struct traffic_policy *out);
 
+/* True: the tuning that the policy wants for this checkpoint was tried, and failed. */
+bool traffic_tuning_failed(const char *options, const char *checkpoint);
+
 /* ---- the split ---- */
 
 /* The shares of a split are exact in every run of as many requests as the weights add up to: the mode that is furthest

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Modes under traffic: the shares of a split, sticky users, who wins over whom, the agreement of a shadow, the repetitions of a cascade, auto
 under load, and what is refused. The numbers that are compared come from the same daemon by requests that name their mode."""
-import base64, math, struct, threading
+import base64, hashlib, math, struct, threading
 from collections import Counter
 
 from lib import Client, Daemon, Events, case, check, equal, finish, noise_png
@@ -255,6 +255,70 @@ with Daemon() as d:
             d.client.get(f"/v1/deployments/live/stats?window={bad}", want=400)
         check(1 <= d.client.get("/v1/deployments/live/stats?window=1s").json["window"]["seconds"] <= 2, "one second")
 
+    with case("a cascade is tuned on the validation images: the curve follows from their answers, and the threshold keeps the share"):
+        curve_of = lambda: d.client.get("/v1/deployments/live/traffic?wait=60s").json
+        a = d.client.post("/v1/deployments/live/cascade:tune", {"keep": 0.9}, want=202).json
+        equal((a["cascade"]["keep"], a["cascade"]["threshold"], a["tuned"]), (0.9, None, None), "the answer")
+        now = curve_of()
+        t = now["tuned"]
+        equal(now["now"]["tuning"], None, "it has ended")
+        check("failed" not in t, str(t))
+        equal((t["cheap"], t["keep"], now["now"]["threshold"]), ("dom", 0.9, t["threshold"]), "what was tuned")
+        curve = t["curve"]
+        equal((curve[0][0], curve[0][2], curve[-1][0], curve[-1][2]), (0, 0, 1, 1), "from nothing repeated to everything")
+        equal((curve[0][1], curve[-1][1]), (t["accuracy"]["cheap"], t["accuracy"]["aom"]), "accuracies of both ends")
+        equal((curve[0][3], curve[-1][3]), (macs["dom"], macs["dom"] + macs["aom"]), "costs of both ends")
+        for p, q in zip(curve, curve[1:]):
+            check(p[0] < q[0] and p[2] < q[2] and p[3] < q[3], f"{p} before {q}")
+        best_epoch = d.client.get(f"/v1/jobs/{job['id']}?fields=best").json["best"]["metrics"]
+        check(abs(t["accuracy"]["aom"] - best_epoch["val_acc_aom"]) < 1e-9, f"{t['accuracy']['aom']} and {best_epoch['val_acc_aom']} of the run")
+        check(t["accuracy"]["cascade"] >= 0.9 * t["accuracy"]["aom"], "the share is kept")
+        at = [p[0] for p in curve].index(t["threshold"])
+        check(all(p[1] >= 0.9 * t["accuracy"]["aom"] for p in curve[at:]), "and by every larger threshold")
+        check(at == 0 or curve[at][2] - curve[at - 1][2] <= 0.02 + 1e-9, "points are a fiftieth apart")
+        mode("cascade")
+        equal(classify(d, images[0]).json["repeated"], [0] if margin(logits["dom"][0]) < t["threshold"] else [], "answers follow it")
+        d.kill()
+        d.start()
+        d.wait_deployment("live")
+        now = d.client.get("/v1/deployments/live/traffic").json
+        equal((now["tuned"], now["now"]["threshold"], now["mode"]), (t, t["threshold"], "cascade"), "after kill -9")
+        mode("aom")
+        traffic({"cascade": {"keep": 1}})              # PUT starts it as well
+        now = curve_of()
+        check(now["tuned"]["keep"] == 1 and now["tuned"]["accuracy"]["cascade"] >= now["tuned"]["accuracy"]["aom"], str(now["tuned"])[:300])
+        error = d.client.post("/v1/deployments/live/cascade:tune", {"cheap": "aom"}, want=422).json["errors"][0]
+        equal(error["pointer"], "/cheap", "aom is not cheap")
+        traffic({})
+
+    with case("a profile takes its share of a split, is a cascade's cheap mode, and is not deleted meanwhile"):
+        best_id = d.client.get(f"/v1/jobs/{job['id']}?fields=best").json["best"]["checkpoint"]
+        light = f"/v1/checkpoints/{best_id}/profiles/light"
+        d.client.post(f"/v1/checkpoints/{best_id}/profiles", {"name": "light", "desire": "macs", "budget": 0.8, "evaluations": 4})
+        equal(d.client.get(light + "?wait=60s").json["state"], "ready", "the profile")
+        traffic({"split": {"dom:light": 1, "aom": 1}})
+        while "dom:light" not in d.client.get("/v1/deployments/live/mode").json["bundles"]:
+            pass
+        equal(Counter(classify(d, images[0]).json["mode"] for _ in range(6)), {"dom:light": 3, "aom": 3}, "the split")
+        check("traffic policy names dom:light" in d.client.delete(light, want=409).json["detail"], "deletion")
+        d.client.post("/v1/deployments/live/cascade:tune", {"cheap": "dom:light", "keep": 0.95}, want=202)
+        t = curve_of()["tuned"]
+        equal((t["cheap"], t["macs"]["cheap"]), ("dom:light", d.client.get("/v1/deployments/live/mode").json["bundles"]["dom:light"]["macs"]), "tuned")
+        equal(t["accuracy"]["cheap"], d.client.get(light).json["val_acc"], "the accuracy that its search measured")
+        traffic({})
+        d.client.delete(light)
+
+    with case("a checkpoint without validation images is not tuned, and says why"):
+        blob = d.client.get(f"/v1/checkpoints/{best_id}/file").body
+        sha = hashlib.sha256(blob).hexdigest()
+        d.client.put(f"/v1/blobs/{sha}", blob)
+        d.client.post("/v1/deployments", {"name": "alien", "source": {"blob": sha}})
+        d.wait_deployment("alien")
+        d.client.post("/v1/deployments/alien/cascade:tune", {}, want=202)
+        failed = d.client.get("/v1/deployments/alien/traffic?wait=60s").json
+        check("give a threshold" in failed["tuned"]["failed"], str(failed["tuned"]))
+        check("no threshold yet" in d.client.put("/v1/deployments/alien/mode", {"mode": "cascade"}, want=409).json["detail"], "no cascade")
+
     with case("what cannot be is refused with its pointer, and changes nothing"):
         traffic({"split": {"dom": 1}})
         for body, pointer, word in (
@@ -265,7 +329,7 @@ with Daemon() as d:
                 ({"shadow": {"percent": 5}}, "/shadow/mode", "missing"), ({"shadow": {"mode": "dom", "percent": 0}}, "/shadow/percent", "above 0"),
                 ({"shadow": {"mode": "dom", "examples": 17}}, "/shadow/examples", "0 to 16"), ({"auto": {"cheap": "aom"}}, "/auto/cheap", "another mode"),
                 ({"auto": {"cheap": "dom:none"}}, "/auto/cheap", "no profile none"), ({"auto": {"target_p99_us": 1}}, "/auto/target_p99_us", "from 100"),
-                ({"cascade": {"threshold": 1.5}}, "/cascade/threshold", "at most 1"), ({"cascade": {"threshold": 0.5, "keep": 0.9}}, "/cascade/keep", "give one"),
+                ({"cascade": {"threshold": 1.5}}, "/cascade/threshold", "at most 1"), ({"cascade": {"threshold": 0.5, "keep": 0.9}}, "/cascade/keep", "not both"),
                 ({"sticky_header": "X-User"}, "/sticky_header", "no split"), ({"split": {"aom": 1}, "sticky_header": "two words"}, "/sticky_header", "name of a header")):
             error = traffic(body, want=422).json["errors"][0]
             equal(error["pointer"], pointer, str(body))

@@ -57,4 +57,23 @@ enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int
  */
 enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int draws, cJSON **out, struct wasd_err *err);
 
+struct wasd_mode_source;
+
+struct wasd_cascade_opts {
+	const struct wasd_mode_source *aom, *cheap; /* of one checkpoint; borrowed */
+	const struct wasd_dataset *data;            /* borrowed */
+	double keep;                                /* share of AOM's accuracy that the cascade must have, above 0 to 1 */
+	/* Called before each batch; false ends it with WASD_ECANCELLED. NULL: not called. */
+	bool (*go_on)(void *ctx, int done, int of);
+	void *ctx;
+};
+
+/* Finds the threshold of a cascade on the images that a search would use: images whose two likeliest classes have
+ * probabilities that differ by less are repeated in AOM. It is the smallest one from which on every larger one keeps
+ * the wanted share. Both modes compute as served. Needs the thread team. The caller owns *out:
+ *     {"threshold":X,"images":N,"accuracy":{"aom":X,"cheap":X,"cascade":X},"repeated":X,"macs":{"aom":N,"cheap":N,"mean":X},
+ *      "curve":[[threshold, accuracy, share repeated, mean multiply-adds],...]}  about 50 points, by rising threshold
+ */
+enum wasd_status wasd_cascade_tune(const struct wasd_cascade_opts *o, cJSON **out, struct wasd_err *err);
+
 #endif
