@@ -4,7 +4,18 @@ import fcntl, json, os, subprocess, sys
 
 from lib import BUILD
 
-PACKAGES = ["tritonclient[http]==2.73.0", "aiohttp", "prometheus_client==0.22.1"]
+# tritonclient and the KServe SDK are the clients; httpx and requests are what the reference's examples use; the rest is what they import.
+# The SDK's own list of requirements also has servers and clouds, so packages are installed as listed, without those that they name.
+PACKAGES = """
+tritonclient==2.73.0 kserve==0.21.0 prometheus_client==0.22.1 httpx==0.28.1 requests==2.34.2
+aiohappyeyeballs==2.7.1 aiohttp==3.14.5 aiosignal==1.4.0 annotated-types==0.8.0 anyio==4.16.0 attrs==26.1.0 brotli==1.2.1 certifi==2026.10.19.post1
+charset-normalizer==3.4.4 click==8.5.1 cloudevents==1.13.0 deprecation==2.1.0 durationpy==0.11 fastapi==0.115.14 frozenlist==1.8.0 gevent==26.9.0
+geventhttpclient==2.6.1 greenlet==3.3.2 grpc-interceptor==0.15.4 grpcio==1.85.3 h11==0.16.0 httpcore==1.0.9 idna==3.20 kubernetes==37.0.2 ml_dtypes==0.5.4 multidict==7.2.1
+numpy==2.4.6 oauthlib==4.0.1 orjson==3.13.0 packaging==26.4 pandas==3.1.1 propcache==0.5.4 protobuf==6.33.6 psutil==5.9.8 pydantic==2.14.4
+pydantic_core==2.50.5 python-dateutil==4.0.0 python-rapidjson==1.25 PyYAML==6.0.4 requests-oauthlib==2.0.0 six==1.17.0 starlette==0.46.2
+tabulate==0.10.0 timing-asgi==0.3.2 typing-inspection==0.4.5 typing_extensions==4.16.0 urllib3==2.8.0 uvicorn==0.54.0 watchfiles==1.3.0
+websocket-client==1.9.2 yarl==1.25.1 zope.event==6.2 zope.interface==8.7
+""".split()
 
 
 def environment():
@@ -15,7 +26,7 @@ def environment():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.exists(stamp) and json.load(open(stamp)) == PACKAGES:
             return python, None
-        for step in ([sys.executable, "-m", "venv", "--clear", home], [python, "-m", "pip", "install", "-q", "--retries", "1", "--timeout", "20", *PACKAGES]):
+        for step in ([sys.executable, "-m", "venv", "--clear", home], [python, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--retries", "1", "--timeout", "20", *PACKAGES]):
             try:
                 p = subprocess.run(step, capture_output=True, text=True, timeout=300)
             except subprocess.TimeoutExpired:
