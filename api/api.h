@@ -343,8 +343,8 @@ struct api_serving {
 	/* {"bundle","arch","input","classes","max_batch","modes":{...},"condition"...} from the loaded bundle, or NULL. */
 	cJSON *(*info)(struct serving *self, const char *name);
 	/* Commits the switch (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when
-	 * expect is stale, WASD_EBUSY when the bundle of that mode is not loaded. *swap_us = duration of the swap,
-	 * *in_flight_old = requests that still use the old mode. */
+	 * expect is stale, WASD_EBUSY when the bundle of that mode is not loaded. *swap_us = from the commit until it is
+	 * live, *in_flight_old = requests that still use the old mode. */
 	enum wasd_status (*switch_mode)(struct serving *self, const char *name, const char *mode, int64_t expect,
 	                                const char *actor, const char *reason, struct api_live *now,
 	                                struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,

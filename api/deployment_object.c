@@ -120,6 +120,15 @@ cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *
 	return out;
 }
 
+bool api_update_pending(const struct storage_deployment *d)
+{
+	const char *error = NULL;
+	cJSON *info = d->wanted ? api_parse_trusted(d->update_info) : NULL;
+	bool pending = info && !wasd_json_str(info, "error", &error);
+	cJSON_Delete(info);
+	return pending;
+}
+
 static cJSON *update_json(const struct storage_deployment *d, cJSON *conditions)
 {
 	const char *error = NULL;

@@ -160,7 +160,9 @@ enum api_result api_deployments_get(struct api_ctx *c, const struct api_request 
 	int64_t wait;
 	if (!api_query_wait(q, r, &wait) || !api_deployment_find(c, q, r, &d))
 		return API_DONE;
-	bool again = !settled(&d) && api_again(q, r, d.name, wait);
+	bool again = (!settled(&d) || api_update_pending(&d)) && api_again(q, r, d.name, wait);
+	if (!again && q->waited)
+		c->serving.settle(c->serving.self);
 	if (!again)
 		api_send_json(r, 200, api_deployment_json(c, &d));
 	storage_deployment_done(&d);

@@ -308,6 +308,8 @@ char *api_deployment_options_text(const cJSON *in);
 /* Adds every option of the deployment, with its default where the row has none. */
 void api_deployment_options_show(cJSON *j, const struct storage_deployment *d);
 cJSON *api_deployment_json(struct api_ctx *c, const struct storage_deployment *d);
+/* Is another checkpoint to be served, which has not failed? */
+bool api_update_pending(const struct storage_deployment *d);
 /* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}; info: the loaded bundle's facts. */
 cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info);
 

@@ -50,7 +50,8 @@ struct deployment {
 	} in_flight[IN_FLIGHT_SLOTS]; /* by generation, as far as there is room */
 	int64_t in_flight_all;
 	int64_t served, failed;
-	int64_t swap_us;   /* of its last swap to another version; 0: none yet */
+	bool swapped;      /* to another version, since it was loaded first */
+	int64_t swap_us;   /* then: from the commit of the last swap until it was live */
 	int update_deaths; /* of the process during the pending update */
 	char condition[400];
 	/* owned by deaths.c */

@@ -144,7 +144,7 @@ cJSON *serve_info(struct serving *s, const char *name)
 	if (d && (o || (*d->condition && (o = cJSON_CreateObject())))) {
 		if (*d->condition)
 			cJSON_AddStringToObject(o, "condition", d->condition);
-		if (d->swap_us)
+		if (d->swapped)
 			cJSON_AddNumberToObject(o, "swap_us", (double)d->swap_us);
 		if (d->aside_until_us)
 			serving_add_suspended(d, o);
@@ -179,8 +179,8 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 		                             .actor = actor,
 		                             .reason = reason,
 		                             .expected_generation = expect > 0 ? expect : 0};
-		t0 = wasd_mono_us();
 		st = storage_deployment_mode(s->cfg.db, &in, &out, err);
+		t0 = wasd_mono_us();
 	}
 	if (st == WASD_OK) {
 		pthread_mutex_lock(&s->lock);

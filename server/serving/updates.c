@@ -38,14 +38,15 @@ static enum wasd_status swap(struct serving *s, const char *name, const char *id
 {
 	struct storage_deployment row = {0};
 	pthread_mutex_lock(&s->switching);
-	int64_t t0 = wasd_mono_us(), took = 0;
 	enum wasd_status st = storage_deployment_swap(s->cfg.db, name, id, &row, err);
+	int64_t t0 = wasd_mono_us(), took = 0;
 	if (st == WASD_OK) {
 		pthread_mutex_lock(&s->lock);
 		struct deployment *d = serving_find(s, name);
 		if (d) {
 			serving_set_live(d, &row);
 			d->swap_us = took = wasd_mono_us() - t0;
+			d->swapped = true;
 			d->update_deaths = 0;
 		}
 		pthread_mutex_unlock(&s->lock);
