@@ -43,7 +43,7 @@ void serving_pick(struct serving *s, struct deployment *d, const struct api_requ
 void serving_follow_policy(struct deployment *d, const struct storage_deployment *row)
 {
 	struct traffic_policy now;
-	traffic_policy_of(row->options, row->checkpoint, &now);
+	traffic_policy_of(row->options, d->bundle, &now);
 	if (memcmp(&now.brownout, &d->traffic.policy.brownout, sizeof now.brownout))
 		d->traffic.load = (struct traffic_load){0};
 	if (now.shadow.examples != d->traffic.policy.shadow.examples)

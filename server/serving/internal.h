@@ -119,7 +119,7 @@ bool serving_catch_up(struct serving *s, const char *name);
 const char *serving_base_mode(const struct deployment *d);
 /* Lock held. Sets out->pick. q: the inference request that is admitted; NULL: none, and no turn is taken. */
 void serving_pick(struct serving *s, struct deployment *d, const struct api_request *q, struct api_live *out);
-/* Lock held. Follows the policy of the row, whose mode, generation and checkpoint are those of d. */
+/* Lock held. Follows the policy of the row for the bundle that d serves. */
 void serving_follow_policy(struct deployment *d, const struct storage_deployment *row);
 
 void serving_traffic_done(struct deployment *d); /* frees what it keeps */

@@ -56,6 +56,8 @@ static enum wasd_status swap(struct serving *s, const char *name, const char *id
 		log_line(LOG_INFO, "deployment swapped",
 		         "deployment=%s checkpoint=%s version=%lld generation=%lld swap_us=%lld", name, id,
 		         (long long)row.version, (long long)row.generation, (long long)took);
+	if (st == WASD_OK)
+		serving_tune(s, &row);
 	storage_deployment_done(&row);
 	return st;
 }

@@ -26,7 +26,8 @@ def margin(row):
 with Daemon() as d:
     traffic = lambda body, want=200, **kw: d.client.put("/v1/deployments/live/traffic", body, want=want, **kw)
     d.glyphs(train=600, test=100)
-    job = d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 1, "batch": 50, "seed": 3})
+    job = d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 2, "batch": 50, "seed": 3},
+                   checkpoint={"every": 1, "keep": {"best": 1, "latest": 2}})
     d.wait_job(job["id"])
     d.deploy("live", job["id"])
     images = [noise_png(i) for i in range(8)]
@@ -287,6 +288,11 @@ with Daemon() as d:
         traffic({"cascade": {"keep": 1}})              # PUT starts it as well
         now = curve_of()
         check(now["tuned"]["keep"] == 1 and now["tuned"]["accuracy"]["cascade"] >= now["tuned"]["accuracy"]["aom"], str(now["tuned"])[:300])
+        served = d.client.get("/v1/deployments/live").json["checkpoint"]
+        other = next(c["id"] for c in d.client.get(f"/v1/jobs/{job['id']}/checkpoints").json["items"] if c["id"] != served)
+        d.client.request("PATCH", "/v1/deployments/live?wait=60s", {"source": {"checkpoint": other}}, want=200)
+        equal(curve_of()["tuned"]["checkpoint"], other, "another version is tuned anew")
+        d.client.request("PATCH", "/v1/deployments/live?wait=60s", {"source": {"checkpoint": served}}, want=200)
         error = d.client.post("/v1/deployments/live/cascade:tune", {"cheap": "aom"}, want=422).json["errors"][0]
         equal(error["pointer"], "/cheap", "aom is not cheap")
         traffic({})
