@@ -222,13 +222,19 @@ quickstart: deps ## install, build, start on 127.0.0.1:8080 (WASD_LISTEN), train
 	@WASD_BUILD=$(B) sh tests/quickstart.sh
 stop: ## stop the daemon started by quickstart
 	@WASD_BUILD=$(B) sh tests/quickstart.sh stop
+SHARE := $(PREFIX)/share
 install: all ## install into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/wasd $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(B)/wasd $(DESTDIR)$(PREFIX)/bin/wasd
 	install -m 755 $(B)/wasd-engine $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine
 	sed 's|@PREFIX@|$(PREFIX)|g' systemd/wasd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
+	install -d $(addprefix $(DESTDIR)$(SHARE)/,man/man1 bash-completion/completions zsh/site-functions)
+	$(B)/wasd man --all $(DESTDIR)$(SHARE)/man/man1
+	$(B)/wasd completion bash > $(DESTDIR)$(SHARE)/bash-completion/completions/wasd
+	$(B)/wasd completion zsh > $(DESTDIR)$(SHARE)/zsh/site-functions/_wasd
 uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(PREFIX)/bin/wasd $(DESTDIR)$(PREFIX)/libexec/wasd/wasd-engine $(DESTDIR)$(PREFIX)/lib/systemd/system/wasd.service
+	rm -f $(addprefix $(DESTDIR)$(SHARE)/,man/man1/wasd.1 man/man1/wasd-*.1 bash-completion/completions/wasd zsh/site-functions/_wasd)
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/wasd 2>/dev/null
 clean: ## remove every build tree
 	rm -rf build

@@ -13,23 +13,9 @@ static void usage(FILE *f)
 {
 	fprintf(
 		f,
-		"usage: wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n"
-		"       wasd bench train|infer ...      time the engine without a daemon (wasd bench --help)\n"
-		"       wasd bench serve --model NAME   load a running daemon and report its latencies (wasd bench serve --help)\n"
-		"       wasd describe NETWORK ...       list a network layer by layer, without a daemon (wasd describe --help)\n"
-		"       wasd status|deployments         query a running daemon\n"
-		"       wasd deploy CHECKPOINT|JOB ...  serve a checkpoint, or follow a job (wasd deploy --help)\n"
-		"       wasd mode NAME [MODE] ...       list the modes of a deployment, or switch (wasd mode --help)\n"
-		"       wasd classify NAME FILE ...     classify images in one mode, or compare modes (wasd classify --help)\n"
-		"       wasd undeploy NAME              end a deployment\n"
-		"       wasd export CHECKPOINT ...      download a checkpoint as a file for other programs (wasd export --help)\n"
-		"       wasd profiles CHECKPOINT ...    list its profiles or search for another (wasd profiles --help)\n"
-		"       wasd backup DIR                 copy everything the daemon stores, while it goes on (wasd backup --help)\n"
-		"       wasd restore BACKUP --data DIR  make a data directory of a backup; needs no daemon (wasd restore --help)\n"
-		"       wasd spec [MEMBER]              the members of a job spec, their defaults and values; needs no daemon\n"
-		"       wasd version                    print the version\n");
-	for (const struct client_command *const *c = client_commands; *c; c++)
-		fprintf(f, "       wasd %-12s %-19s %s\n", (*c)->name, (*c)->arguments, (*c)->summary);
+		"usage: wasd COMMAND ...\n"
+		"       wasd serve [--config FILE] [--listen ADDR:PORT] [--data DIR] [--workers N] [--threads N] [--engine PATH] [--KEY VALUE ...]\n\n");
+	client_list_commands(f);
 	fprintf(
 		f,
 		"\n"
@@ -117,42 +103,28 @@ static int become_engine(char *command, int argc, char **argv)
 	return 1;
 }
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-} old_commands[] = {
-	{"deploy", client_deploy},     {"undeploy", client_undeploy}, {"mode", client_mode},
-	{"classify", client_classify}, {"export", client_export},     {"profiles", client_profiles},
-	{"spec", client_spec},         {"backup", client_backup},     {"restore", client_restore},
-};
-
 int main(int argc, char **argv)
 {
 	const char *cmd = argc > 1 ? argv[1] : "";
 	if (!strcmp(cmd, "serve"))
 		return serve(argc - 2, argv + 2);
-	if (!strcmp(cmd, "bench") && argc > 2 && !strcmp(argv[2], "serve"))
-		return client_bench_serve(argc - 3, argv + 3);
-	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
-		return become_engine(argv[1], argc - 2, argv + 2);
-	if (!strcmp(cmd, "status") || !strcmp(cmd, "deployments"))
-		return client_run(cmd, argc - 2, argv + 2);
-	for (size_t i = 0; i < sizeof old_commands / sizeof *old_commands; i++)
-		if (!strcmp(cmd, old_commands[i].name))
-			return old_commands[i].run(argc - 2, argv + 2);
 	int words;
 	const struct client_command *c = client_command_find(argc - 1, argv + 1, &words);
 	if (c && c->run)
 		return c->run(argc - 1 - words, argv + 1 + words);
+	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
+		return become_engine(argv[1], argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);
 		return 0;
 	}
-	if (!strcmp(cmd, "--help") || !strcmp(cmd, "-h") || !strcmp(cmd, "help")) {
+	if (!strcmp(cmd, "--help") || !strcmp(cmd, "-h")) {
 		usage(stdout);
 		return 0;
 	}
-	if (*cmd)
+	if (*cmd && client_command_group(cmd))
+		fprintf(stderr, "wasd: %s needs another word\n\n", cmd);
+	else if (*cmd)
 		fprintf(stderr, "wasd: unknown command %s\n\n", cmd);
 	usage(stderr);
 	return 2;

@@ -1,6 +1,7 @@
 /* backup.c - `wasd backup`: asks a running daemon for a backup and waits for it. `wasd restore`: makes a data directory
  * of a backup; needs no daemon. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "storage.h"
 #include "wasd/base.h"
@@ -16,53 +17,17 @@ struct options {
 	bool json;
 };
 
-static void backup_usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd backup DIR [--json] [--url URL]\n"
-		"\n"
-		"Makes a backup of everything the daemon stores while it goes on: jobs, metrics, checkpoints, data sets,\n"
-		"deployments. DIR, a new directory on the daemon's machine, gets its name once every byte was read back and checked.\n"
-		"  --json     print what the daemon answers\n");
-	client_url_help(f, 10);
-	fprintf(f, "Exit status: 0 done, 1 refused or failed, 2 usage.\n"
-	           "\n"
-	           "  wasd backup /backup/wasd-$(date +%%F)\n");
-}
-
-static void restore_usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd restore BACKUP --data DIR [--json]\n"
-		"\n"
-		"Copies a backup to DIR, which must be new or empty, and checks every file against the backup's digests. Needs no\n"
-		"daemon; start one with `wasd serve --data DIR` afterwards. Jobs that ran continue from their last checkpoint.\n"
-		"  --data DIR the data directory to make\n"
-		"  --json     print the result as JSON\n"
-		"Exit status: 0 done, 1 refused or failed (nothing is left in DIR), 2 usage.\n"
-		"\n"
-		"  wasd restore /backup/wasd-2026-11-30 --data /var/lib/wasd\n");
-}
-
-static bool read_backup(int argc, char **argv, void *options)
+static bool check_backup(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {{"--json", NULL, &o->json}, {"--url", &o->url, NULL}};
-	if (!client_options("backup", argc, argv, known, sizeof known / sizeof *known, &o->where, 1))
-		return false;
 	if (!o->where)
 		fprintf(stderr, "wasd backup: give the directory to make\n");
 	return o->where != NULL;
 }
 
-static bool read_restore(int argc, char **argv, void *options)
+static bool check_restore(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {{"--json", NULL, &o->json}, {"--data", &o->data, NULL}};
-	if (!client_options("restore", argc, argv, known, sizeof known / sizeof *known, &o->where, 1))
-		return false;
 	if (!o->where || !o->data)
 		fprintf(stderr, "wasd restore: give %s\n", o->where ? "--data DIR, the directory to make" : "a backup");
 	return o->where && o->data;
@@ -88,10 +53,10 @@ static char *backup_body(const char *where)
 	return body;
 }
 
-int client_backup(int argc, char **argv)
+static int run_backup(int argc, char **argv)
 {
 	struct options o = {0};
-	int rc = client_begin(argc, argv, backup_usage, read_backup, &o);
+	int rc = client_start(&client_command_backup, argc, argv, check_backup, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url), *body = backup_body(o.where), mib[CLIENT_NUMBER], files[CLIENT_NUMBER],
@@ -114,12 +79,12 @@ int client_backup(int argc, char **argv)
 	return rc;
 }
 
-int client_restore(int argc, char **argv)
+static int run_restore(int argc, char **argv)
 {
 	struct options o = {0};
 	struct storage_restored sum;
 	struct wasd_err err = {0};
-	int rc = client_begin(argc, argv, restore_usage, read_restore, &o);
+	int rc = client_start(&client_command_restore, argc, argv, check_restore, &o);
 	if (rc >= 0)
 		return rc;
 	if (storage_restore(o.where, o.data, &sum, &err)) {
@@ -139,3 +104,45 @@ int client_restore(int argc, char **argv)
 	cJSON_Delete(j);
 	return rc;
 }
+
+static const struct client_row backup_rows[] = {
+	CLIENT_ROW_JSON(struct options),
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_backup = {
+	.name = "backup",
+	.arguments = "DIR",
+	.summary = "copy everything the daemon stores, while it goes on",
+	.text =
+		"Makes a backup of everything the daemon stores while it goes on: jobs, metrics, checkpoints, data sets, deployments. DIR, a new directory on the daemon's machine, gets its name once every byte was read back and checked.",
+	.words_at = offsetof(struct options, where),
+	.max_words = 1,
+	.words_plain = true,
+	.offers = "@files",
+	.statuses = "0 done, 1 refused or failed, 2 wrong usage",
+	.example = "wasd backup /backup/wasd-$(date +%F)",
+	.run = run_backup,
+	.rows = backup_rows,
+};
+
+static const struct client_row restore_rows[] = {
+	{"--data", 0, "DIR", CLIENT_VALUE, offsetof(struct options, data), "the data directory to make", "@files"},
+	CLIENT_ROW_JSON(struct options),
+	{0},
+};
+const struct client_command client_command_restore = {
+	.name = "restore",
+	.arguments = "BACKUP",
+	.summary = "make a data directory of a backup; needs no daemon",
+	.text =
+		"Copies a backup to DIR, which must be new or empty, and checks every file against the digests of the backup. Needs no daemon; start one with wasd serve --data DIR afterwards. Jobs that ran continue from their last checkpoint.",
+	.words_at = offsetof(struct options, where),
+	.max_words = 1,
+	.words_plain = true,
+	.offers = "@files",
+	.statuses = "0 done, 1 refused or failed (nothing is left in DIR), 2 wrong usage",
+	.example = "wasd restore /backup/wasd-2026-11-30 --data /var/lib/wasd",
+	.run = run_restore,
+	.rows = restore_rows,
+};

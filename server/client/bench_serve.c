@@ -1,6 +1,7 @@
 /* bench_serve.c - `wasd bench serve`: loads one deployment of a running daemon and reports latencies, throughput, the
  * batches that its requests were computed in, and errors. */
 #include "client/client.h"
+#include "client/commands.h"
 #include "client/load.h"
 
 #include "wasd/json.h"
@@ -21,31 +22,6 @@ struct options {
 	double clients, rate, seconds, warmup, batch, seed;
 };
 
-static void usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd bench serve --model NAME [--clients N | --rate R [--fixed]] [--seconds S] [--warmup S] [--batch N]\n"
-		"                        [--form binary|json|png] [--mode MODE] [--seed N] [--json] [--url URL]\n"
-		"\n"
-		"Sends inference requests with random images to a deployment and reports how long the answers took.\n"
-		"  --model NAME   the deployment\n"
-		"  --clients N    connections (default 16, with --rate 256). Without --rate each sends its next request when it has\n"
-		"                 the answer to the last (closed loop)\n"
-		"  --rate R       send R requests per second, whether answers come or not (open loop). A latency counts from the time\n"
-		"                 when the request should have been sent, so that a slow answer is not hidden by the wait for it\n"
-		"  --fixed        with --rate: equal gaps between requests; without it they are random (Poisson)\n"
-		"  --seconds S    length of the measurement (default 10)\n"
-		"  --warmup S     time before it whose requests are not counted (default 1)\n"
-		"  --batch N      images per request (default 1)\n"
-		"  --form FORM    binary: FP32 tensors (default); json: numbers as text; png: encoded images\n"
-		"  --mode MODE    mode to ask for: aom, dom or dom:PROFILE (default: the deployment's)\n"
-		"  --seed N       of the images and gaps (default 1)\n"
-		"  --json         print one JSON object instead of a report\n");
-	client_url_help(f, 14);
-	fprintf(f, "\nThe exit status is 1 if a request failed.\n");
-}
-
 /* ---- options ----------------------------------------------------------------------------------------------- */
 
 static bool number(const char *name, const char *text, double least, double most, double *v)
@@ -61,17 +37,9 @@ static bool number(const char *name, const char *text, double least, double most
 }
 
 /* Returns false after printing a message to stderr. */
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {
-		{"--url", &o->url, NULL},         {"--model", &o->model, NULL},   {"--clients", &o->clients_s, NULL},
-		{"--rate", &o->rate_s, NULL},     {"--fixed", NULL, &o->fixed},   {"--seconds", &o->seconds_s, NULL},
-		{"--warmup", &o->warmup_s, NULL}, {"--batch", &o->batch_s, NULL}, {"--form", &o->form, NULL},
-		{"--mode", &o->mode, NULL},       {"--seed", &o->seed_s, NULL},   {"--json", NULL, &o->json},
-	};
-	if (!client_options("bench serve", argc, argv, known, sizeof known / sizeof *known, NULL, 0))
-		return false;
 	o->clients = o->rate_s ? 256 : 16;
 	if (!number("--clients", o->clients_s, 1, 10000, &o->clients) ||
 	    !number("--rate", o->rate_s, 0.001, 1e6, &o->rate) ||
@@ -407,10 +375,10 @@ static int bench(const struct options *o, const char *url)
 	return rc;
 }
 
-int client_bench_serve(int argc, char **argv)
+static int run_bench_serve(int argc, char **argv)
 {
 	struct options o = {.form = "binary", .seconds = 10, .warmup = 1, .batch = 1, .seed = 1};
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	int rc = client_start(&client_command_bench_serve, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
@@ -418,3 +386,38 @@ int client_bench_serve(int argc, char **argv)
 	wasd_free(url);
 	return rc;
 }
+
+static const struct client_row bench_serve_rows[] = {
+	{"--model", 0, "NAME", CLIENT_VALUE, offsetof(struct options, model), "the deployment", "@deployments"},
+	{"--clients", 0, "N", CLIENT_VALUE, offsetof(struct options, clients_s),
+     "connections (default 16, with --rate 256); without --rate each sends its next request when it has the answer to the last (closed loop)",
+     NULL},
+	{"--rate", 0, "R", CLIENT_VALUE, offsetof(struct options, rate_s),
+     "send R requests per second, whether answers come or not (open loop); a latency counts from the time when the request should have been sent, so that a slow answer is not hidden by the wait for it",
+     NULL},
+	{"--fixed", 0, NULL, CLIENT_FLAG, offsetof(struct options, fixed),
+     "with --rate: equal gaps between requests; without it they are random (Poisson)", NULL},
+	{"--seconds", 0, "S", CLIENT_VALUE, offsetof(struct options, seconds_s), "length of the measurement (default 10)",
+     NULL},
+	{"--warmup", 0, "S", CLIENT_VALUE, offsetof(struct options, warmup_s),
+     "time before it whose requests are not counted (default 1)", NULL},
+	{"--batch", 0, "N", CLIENT_VALUE, offsetof(struct options, batch_s), "images per request (default 1)", NULL},
+	{"--form", 0, "FORM", CLIENT_VALUE, offsetof(struct options, form),
+     "binary: FP32 tensors (default); json: numbers as text; png: encoded images", "binary json png"},
+	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
+     "mode to ask for: aom, dom or dom:PROFILE (default: the deployment's)", "aom dom"},
+	{"--seed", 0, "N", CLIENT_VALUE, offsetof(struct options, seed_s), "of the images and gaps (default 1)", NULL},
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print one JSON object instead of a report", NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_bench_serve = {
+	.name = "bench serve",
+	.arguments = "",
+	.summary = "load a deployment and report its latencies",
+	.text = "Sends inference requests with random images to a deployment and reports how long the answers took.",
+	.statuses = "0 done, 1 a request failed, 2 wrong usage",
+	.example = "wasd bench serve --model reader --clients 32 --seconds 5",
+	.run = run_bench_serve,
+	.rows = bench_serve_rows,
+};

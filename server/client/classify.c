@@ -1,5 +1,6 @@
 /* classify.c - `wasd classify`: the classes of image files, in one mode or in several beside each other. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -13,7 +14,7 @@ enum { MODES_MAX = 8, FILES_MAX = 1000, FILE_BYTES = 16 << 20, FILE_WIDTH = 28, 
 struct options {
 	const char *words[1 + FILES_MAX + 1]; /* NAME, FILE..., NULL */
 	const char *k, *mode, *url;
-	bool json;
+	bool json, asked; /* asked: --compare was there */
 	char compare[MODES_MAX][WASD_MODE_LEN];
 	int compared; /* 0: only one mode answers */
 };
@@ -23,22 +24,6 @@ struct totals {
 	int images, agree;
 	double macs[MODES_MAX];
 };
-
-static void usage(FILE *f)
-{
-	fprintf(f,
-	        "usage: wasd classify NAME FILE... [-k N] [--mode MODE | --compare [MODE,MODE...]] [--json] [--url URL]\n"
-	        "\n"
-	        "Sends PNG and JPEG files to a deployment and prints their classes.\n"
-	        "  -k N                the N likeliest classes (default: 5 of one file, 1 of each of several)\n"
-	        "  --mode MODE         mode to ask: aom, dom or dom:PROFILE (default: the deployment's)\n"
-	        "  --compare [MODES]   ask several modes (default: aom,dom) and count how often they agree\n"
-	        "  --json              print {\"items\":[{\"file\",\"answers\":[...]}],\"images\",\"agree\"}\n");
-	client_url_help(f, 19);
-	fprintf(f, "Exit status: 0 all files classified, 1 a file was refused, 2 usage.\n"
-	           "\n"
-	           "  wasd classify reader cat.png dog.jpg --compare aom,dom:light\n");
-}
 
 /* ---- arguments ---- */
 
@@ -77,16 +62,9 @@ static int take_compare(struct options *o, int argc, char **argv)
 	return kept;
 }
 
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {{"-k", &o->k, NULL},
-	                                      {"--mode", &o->mode, NULL},
-	                                      {"--json", NULL, &o->json},
-	                                      {"--url", &o->url, NULL}};
-	argc = take_compare(o, argc, argv);
-	if (!client_options("classify", argc, argv, known, sizeof known / sizeof *known, o->words, 1 + FILES_MAX))
-		return false;
 	const char *fault = NULL;
 	if (!o->words[0] || !client_word_ok(o->words[0]))
 		fault = o->words[0] ? "the first argument is not the name of a deployment" : "give the name of a deployment";
@@ -256,10 +234,11 @@ static int run(const struct options *o, const char *url, cJSON *items)
 	return rc;
 }
 
-int client_classify(int argc, char **argv)
+static int run_classify(int argc, char **argv)
 {
 	static struct options o;
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	argc = take_compare(&o, argc, argv);
+	int rc = client_start(&client_command_classify, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
@@ -268,3 +247,31 @@ int client_classify(int argc, char **argv)
 	wasd_free(url);
 	return rc;
 }
+
+static const struct client_row classify_rows[] = {
+	{"-k", 0, "N", CLIENT_VALUE, offsetof(struct options, k),
+     "the N likeliest classes (default: 5 of one file, 1 of each of several)", NULL},
+	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
+     "mode to ask: aom, dom or dom:PROFILE (default: the deployment's)", "aom dom"},
+	/* take_compare() reads it before the others, since its value may be left out. */
+	{"--compare", 0, "[MODES]", CLIENT_FLAG, offsetof(struct options, asked),
+     "ask several modes (default: aom,dom) and count how often they agree", "aom,dom"},
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json),
+     "print {\"items\":[{\"file\",\"answers\":[...]}],\"images\",\"agree\"}", NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_classify = {
+	.name = "classify",
+	.arguments = "NAME FILE...",
+	.summary = "classify images in one mode, or compare modes",
+	.text = "Sends PNG and JPEG files to a deployment and prints their classes.",
+	.words_at = offsetof(struct options, words),
+	.max_words = 1 + FILES_MAX,
+	.words_plain = true,
+	.offers = "@deployments @files",
+	.statuses = "0 all files classified, 1 a file was refused, 2 wrong usage",
+	.example = "wasd classify reader cat.png dog.jpg --compare aom,dom:light",
+	.run = run_classify,
+	.rows = classify_rows,
+};

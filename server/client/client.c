@@ -1,5 +1,6 @@
 /* client.c - requests to a running daemon, the options that commands share, and the commands that list its objects. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "address.h"
 #include "wasd/base.h"
@@ -185,29 +186,6 @@ bool client_word_ok(const char *s)
 	return n && n <= 100 && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-") == n;
 }
 
-bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
-                    const char **words, size_t max)
-{
-	size_t have = 0;
-	for (int i = 0; i < argc; i++) {
-		size_t k = 0;
-		while (k < n && strcmp(argv[i], known[k].name))
-			k++;
-		if (k < n && known[k].flag) {
-			*known[k].flag = true;
-		} else if (k < n && i + 1 < argc) {
-			*known[k].value = argv[++i];
-		} else if (k == n && argv[i][0] != '-' && have < max) {
-			words[have++] = argv[i];
-		} else {
-			fprintf(stderr, k < n ? "wasd %s: %s needs a value\n" : "wasd %s: unexpected argument %s\n", command,
-			        argv[i]);
-			return false;
-		}
-	}
-	return true;
-}
-
 static void print_status(const cJSON *o)
 {
 	double free_bytes = 0, busy = 0, total = 0, up = 0;
@@ -262,65 +240,69 @@ char *client_url(const char *given)
 	return named && *named ? wasd_strdup(named) : default_url();
 }
 
-void client_url_help(FILE *f, int width)
+int client_start(const struct client_command *c, int argc, char **argv, bool (*check)(void *options), void *options)
 {
-	fprintf(f,
-	        "  %-*s address of the daemon (default: $WASD_URL, then ./var/wasd.addr or ./var/data/wasd.addr, then "
-	        "127.0.0.1:8080)\n",
-	        width, "--url URL");
-}
-
-int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
-                 void *options)
-{
-	for (int i = 0; i < argc; i++)
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			usage(stdout);
-			return CLIENT_OK;
-		}
-	if (read(argc, argv, options))
-		return -1;
-	usage(stderr);
+	int rc = client_parse(c, argc, argv, options);
+	if (rc >= 0 || check(options))
+		return rc;
+	fputc('\n', stderr);
+	client_help(stderr, c);
 	return CLIENT_USAGE;
 }
 
-static void run_usage(FILE *f)
-{
-	fprintf(f, "usage: wasd status|deployments [--json] [--url URL]\n"
-	           "\n"
-	           "The state of a running daemon, or its deployments.\n"
-	           "  --json     as the daemon answers\n");
-	client_url_help(f, 10);
-}
+/* ---- status, deployments ---- */
 
-int client_run(const char *command, int argc, char **argv)
+struct options {
+	const char *url;
+	bool json;
+};
+
+static int show(const struct client_command *c, int argc, char **argv, const char *head, void (*print)(const cJSON *o))
 {
-	static const struct {
-		const char *command, *head;
-		void (*print)(const cJSON *o);
-	} rows[] = {
-		{"status", "GET /v1/system", print_status},
-		{"deployments", "GET /v1/deployments?limit=100", print_deployments},
-	};
-	const char *given = NULL;
-	bool json = false, help = false;
-	const struct client_option known[] = {{"--url", &given, NULL},
-	                                      {"--json", NULL, &json},
-	                                      {"--help", NULL, &help},
-	                                      {"-h", NULL, &help}};
-	if (!client_options(command, argc, argv, known, sizeof known / sizeof *known, NULL, 0) || help) {
-		run_usage(help ? stdout : stderr);
-		return help ? CLIENT_OK : CLIENT_USAGE;
-	}
-	size_t i = 0;
-	while (i + 1 < sizeof rows / sizeof *rows && strcmp(command, rows[i].command))
-		i++;
-	char *url = client_url(given);
-	cJSON *o = url ? client_json(command, url, rows[i].head, NULL) : NULL;
-	int rc = !o ? CLIENT_FAILED : json ? client_print_json(o) : CLIENT_OK;
-	if (o && !json)
-		rows[i].print(o);
-	cJSON_Delete(o);
+	struct options o = {0};
+	int rc = client_parse(c, argc, argv, &o);
+	if (rc >= 0)
+		return rc;
+	char *url = client_url(o.url);
+	cJSON *answer = url ? client_json(c->name, url, head, NULL) : NULL;
+	rc = !answer ? CLIENT_FAILED : o.json ? client_print_json(answer) : CLIENT_OK;
+	if (answer && !o.json)
+		print(answer);
+	cJSON_Delete(answer);
 	wasd_free(url);
 	return rc;
 }
+
+static int run_status(int argc, char **argv)
+{
+	return show(&client_command_status, argc, argv, "GET /v1/system", print_status);
+}
+
+static int run_deployments(int argc, char **argv)
+{
+	return show(&client_command_deployments, argc, argv, "GET /v1/deployments?limit=100", print_deployments);
+}
+
+static const struct client_row plain_rows[] = {
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "as the daemon answers", NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_status = {
+	.name = "status",
+	.arguments = "",
+	.summary = "show the state of a daemon",
+	.text = "Shows the version of a running daemon, its workers, its disk and its data directory.",
+	.rows = plain_rows,
+	.example = "wasd status",
+	.run = run_status,
+};
+const struct client_command client_command_deployments = {
+	.name = "deployments",
+	.arguments = "",
+	.summary = "list deployments",
+	.text = "Lists the deployments of a running daemon, newest first.",
+	.rows = plain_rows,
+	.example = "wasd deployments",
+	.run = run_deployments,
+};

@@ -6,35 +6,12 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* The commands; argv holds the arguments after the command. Each returns the exit status: */
+/* The exit statuses of all commands. */
 enum {
 	CLIENT_OK = 0,
 	CLIENT_FAILED = 1, /* the daemon refused, the work failed, or there is no daemon; stderr says which */
 	CLIENT_USAGE = 2,  /* the arguments make no sense; nothing was sent */
 };
-/* `wasd status` and `wasd deployments`. */
-int client_run(const char *command, int argc, char **argv);
-/* `wasd deploy SOURCE --name NAME`: creates a deployment. `wasd undeploy NAME`: ends it. */
-int client_deploy(int argc, char **argv);
-int client_undeploy(int argc, char **argv);
-/* `wasd mode NAME [MODE]`: shows the modes of a deployment, or switches. */
-int client_mode(int argc, char **argv);
-/* `wasd classify NAME FILE...`: classes of images, in one mode or in several beside each other. */
-int client_classify(int argc, char **argv);
-/* `wasd export CHECKPOINT`: streams one file to disk. */
-int client_export(int argc, char **argv);
-/* `wasd profiles CHECKPOINT`: lists its profiles, or requests a search for another. */
-int client_profiles(int argc, char **argv);
-/* `wasd spec`: the members of a job spec. */
-int client_spec(int argc, char **argv);
-/* `wasd backup DIR`: has the daemon make a backup. `wasd restore BACKUP --data DIR`: makes a data directory of one,
- * without a daemon. */
-int client_backup(int argc, char **argv);
-int client_restore(int argc, char **argv);
-
-/* `wasd bench serve`: sends inference requests to a running daemon and reports their latencies. */
-int client_bench_serve(int argc, char **argv);
-
 /* Returns a blocking socket connected to url, or -1. where: "host:port", or "" if url is not an address. */
 enum { CLIENT_WHERE = 224, CLIENT_PATIENCE_S = 60 };
 int client_dial(const char *url, char where[CLIENT_WHERE]);
@@ -65,26 +42,9 @@ struct cJSON *client_upload(const char *command, const char *about, const char *
                             const void *body, size_t len);
 /* True for an id or a name that needs no escaping in a request line. */
 bool client_word_ok(const char *s);
-/* Reads "--name VALUE" into *value, "--name" alone into *flag, and up to max arguments without dashes into words[];
- * the rest of words[] stays as it is. Returns false after printing a message to stderr. */
-struct client_option {
-	const char *name;
-	const char **value;
-	bool *flag;
-};
-bool client_options(const char *command, int argc, char **argv, const struct client_option *known, size_t n,
-                    const char **words, size_t max);
-/* Common start of a command. --help anywhere prints the usage. Otherwise `read` parses the arguments into *options; if
- * it returns false, after a message on stderr, the usage is printed there too. Returns -1 to continue, else the exit
- * status. */
-int client_begin(int argc, char **argv, void (*usage)(FILE *f), bool (*read)(int argc, char **argv, void *options),
-                 void *options);
 /* A copy of `given`. If that is NULL: of $WASD_URL, the address in ./var/wasd.addr or ./var/data/wasd.addr, or
  * 127.0.0.1:8080, the first that is there. Free it with wasd_free. NULL: no memory. */
 char *client_url(const char *given);
-/* The line on --url of every usage; width: of the column of options. */
-void client_url_help(FILE *f, int width);
-
 /* ---- printing; text from a daemon is printed without control characters ---- */
 
 /* The string member `key`, or "-". */

@@ -81,7 +81,9 @@ static int read_option(const struct client_command *c, int argc, char **argv, in
 int client_parse(const struct client_command *c, int argc, char **argv, void *options)
 {
 	char *at = options;
-	struct client_list *words = c->max_words ? (struct client_list *)(at + c->words_at) : NULL;
+	struct client_list *words = c->max_words && !c->words_plain ? (struct client_list *)(at + c->words_at) : NULL;
+	const char **plain_words = c->words_plain ? (const char **)(at + c->words_at) : NULL;
+	size_t have = 0;
 	bool plain = false; /* after "--" */
 	for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
@@ -96,8 +98,12 @@ int client_parse(const struct client_command *c, int argc, char **argv, void *op
 			n = read_option(c, argc, argv, i, at);
 			if (!n)
 				return CLIENT_USAGE;
-		} else if (!words || words->n == c->max_words || !list_add(words, argv[i])) {
+		} else if (have == c->max_words || (words && !list_add(words, argv[i]))) {
 			return client_misused(c, "unexpected argument %s", argv[i]);
+		} else {
+			if (plain_words)
+				plain_words[have] = argv[i];
+			have++;
 		}
 	}
 	return -1;

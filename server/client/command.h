@@ -49,6 +49,7 @@ struct client_command {
 	const char *summary;               /* one line without a full stop */
 	const char *text;                  /* what it does, in sentences; paragraphs end with an empty line */
 	const struct client_row *rows;     /* ends at a NULL name; NULL: none */
+	bool words_plain;                  /* the arguments go to an array of max_words pointers instead of a list */
 	size_t words_at, max_words;        /* offset of a struct client_list for the arguments; how many there may be */
 	const char *offers;                /* what completion offers for the arguments */
 	const char *statuses;              /* NULL: 0 done, 1 refused, 2 usage */
@@ -65,6 +66,8 @@ bool client_command_group(const char *name);
 
 /* Reads the arguments into *options. Returns -1 to continue, else the exit status: after --help, or after a message. */
 int client_parse(const struct client_command *c, int argc, char **argv, void *options);
+/* The same, then asks `check`, which returns false after a message if the options make no sense together. */
+int client_start(const struct client_command *c, int argc, char **argv, bool (*check)(void *options), void *options);
 /* Prints "wasd NAME: MESSAGE" and the usage to stderr. Returns the exit status for wrong usage. */
 int client_misused(const struct client_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Prints --help. */
@@ -72,6 +75,8 @@ void client_help(FILE *f, const struct client_command *c);
 /* Prints text in lines of at most `columns` columns, the second and later ones indented by `indent`. The first line
  * begins at column `at`. */
 void client_wrap(FILE *f, const char *text, int at, int indent, int columns);
+/* A line per command. */
+void client_list_commands(FILE *f);
 /* What a command says about its exit status. */
 const char *client_statuses(const struct client_command *c);
 

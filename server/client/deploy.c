@@ -1,5 +1,6 @@
 /* deploy.c - `wasd deploy`: creates a deployment and waits until it is ready. `wasd undeploy`: ends one. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -16,26 +17,6 @@ struct options {
 	bool wait, json;
 	char job[WORD]; /* of JOB@FOLLOW */
 };
-
-static void usage(FILE *f)
-{
-	fprintf(
-		f, "usage: wasd deploy SOURCE --name NAME [--mode MODE] [--batching MAX[,DELAY_US]] [--wait] [...]\n"
-		   "\n"
-		   "Serves a checkpoint under NAME. SOURCE is a checkpoint (ckpt_...), or a job (job_...) to follow: JOB or\n"
-		   "JOB@best loads each new best checkpoint of it, JOB@latest each new one.\n"
-		   "  --name NAME              name of the deployment, also under /v2\n"
-		   "  --mode MODE              first mode: aom (default), dom or dom:PROFILE\n"
-		   "  --batching MAX[,DELAY]   compute up to MAX images of several requests together; a request waits at most\n"
-		   "                           DELAY microseconds for others\n"
-		   "  --follow best|latest     as JOB@best or JOB@latest\n"
-		   "  --wait                   wait until it is ready\n"
-		   "  --json                   print the deployment as the daemon describes it\n");
-	client_url_help(f, 24);
-	fprintf(f, "Exit status: 0 created (with --wait: ready), 1 refused or failed to load, 2 usage.\n"
-	           "\n"
-	           "  wasd deploy job_01J8ZQ@best --name reader --wait\n");
-}
 
 static bool starts(const char *s, const char *with)
 {
@@ -61,16 +42,9 @@ static const char *split_source(struct options *o)
 	return NULL;
 }
 
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {
-		{"--name", &o->name, NULL},     {"--mode", &o->mode, NULL}, {"--batching", &o->batching, NULL},
-		{"--follow", &o->follow, NULL}, {"--wait", NULL, &o->wait}, {"--json", NULL, &o->json},
-		{"--url", &o->url, NULL},
-	};
-	if (!client_options("deploy", argc, argv, known, sizeof known / sizeof *known, &o->source, 1))
-		return false;
 	const char *fault = NULL;
 	if (!o->source)
 		fault = "give a checkpoint or a job";
@@ -174,10 +148,10 @@ static int report(cJSON *d, const struct options *o, const char *url)
 	return rc;
 }
 
-int client_deploy(int argc, char **argv)
+static int run_deploy(int argc, char **argv)
 {
 	struct options o = {0};
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	int rc = client_start(&client_command_deploy, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url), *body = request(&o);
@@ -190,36 +164,52 @@ int client_deploy(int argc, char **argv)
 	return rc;
 }
 
+static const struct client_row deploy_rows[] = {
+	{"--name", 0, "NAME", CLIENT_VALUE, offsetof(struct options, name), "name of the deployment, also under /v2", NULL},
+	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode), "first mode: aom (default), dom or dom:PROFILE",
+     "aom dom"},
+	{"--batching", 0, "MAX[,DELAY]", CLIENT_VALUE, offsetof(struct options, batching),
+     "compute up to MAX images of several requests together; a request waits at most DELAY microseconds for others",
+     NULL},
+	{"--follow", 0, "best|latest", CLIENT_VALUE, offsetof(struct options, follow), "as JOB@best or JOB@latest",
+     "best latest"},
+	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait until it is ready", NULL},
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print the deployment as the daemon describes it",
+     NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_deploy = {
+	.name = "deploy",
+	.arguments = "SOURCE",
+	.summary = "serve a checkpoint, or follow a job",
+	.text =
+		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...), or a job (job_...) to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one.",
+	.words_at = offsetof(struct options, source),
+	.max_words = 1,
+	.words_plain = true,
+	.offers = "@jobs",
+	.statuses = "0 created (with --wait: ready), 1 refused or failed to load, 2 wrong usage",
+	.example = "wasd deploy job_01J8ZQ@best --name reader --wait",
+	.run = run_deploy,
+	.rows = deploy_rows,
+};
+
 /* ---- undeploy ---- */
 
-static void undeploy_usage(FILE *f)
-{
-	fprintf(f, "usage: wasd undeploy NAME [--json] [--url URL]\n"
-	           "\n"
-	           "Ends a deployment; requests in flight are still answered. Its checkpoint stays.\n"
-	           "  --json     print {\"name\":NAME,\"state\":\"deleted\"}\n");
-	client_url_help(f, 10);
-	fprintf(f, "Exit status: 0 ended, 1 refused, 2 usage.\n"
-	           "\n"
-	           "  wasd undeploy reader\n");
-}
-
-static bool read_undeploy(int argc, char **argv, void *options)
+static bool check_undeploy(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {{"--json", NULL, &o->json}, {"--url", &o->url, NULL}};
-	if (!client_options("undeploy", argc, argv, known, sizeof known / sizeof *known, &o->name, 1))
-		return false;
 	if (!o->name || !client_word_ok(o->name))
 		fprintf(stderr, "wasd undeploy: %s\n", o->name ? "that is not a valid name" : "give the name of a deployment");
 	return o->name && client_word_ok(o->name);
 }
 
-int client_undeploy(int argc, char **argv)
+static int run_undeploy(int argc, char **argv)
 {
 	struct options o = {0};
 	char head[200];
-	int rc = client_begin(argc, argv, undeploy_usage, read_undeploy, &o);
+	int rc = client_start(&client_command_undeploy, argc, argv, check_undeploy, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
@@ -231,3 +221,24 @@ int client_undeploy(int argc, char **argv)
 	wasd_free(url);
 	return done ? CLIENT_OK : CLIENT_FAILED;
 }
+
+static const struct client_row undeploy_rows[] = {
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print {\"name\":NAME,\"state\":\"deleted\"}",
+     NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_undeploy = {
+	.name = "undeploy",
+	.arguments = "NAME",
+	.summary = "end a deployment",
+	.text = "Ends a deployment; requests in flight are still answered. Its checkpoint stays.",
+	.words_at = offsetof(struct options, name),
+	.max_words = 1,
+	.words_plain = true,
+	.offers = "@deployments",
+	.statuses = "0 ended, 1 refused, 2 wrong usage",
+	.example = "wasd undeploy reader",
+	.run = run_undeploy,
+	.rows = undeploy_rows,
+};

@@ -1,6 +1,7 @@
 /* export.c - `wasd export`: downloads one checkpoint from a running daemon into a file. The file gets its name when it
  * is complete. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -19,33 +20,10 @@ struct options {
 	const char *checkpoint, *format, *mode, *output, *url;
 };
 
-static void usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd export CHECKPOINT [--format FORMAT] [--mode MODE] [--output FILE] [--url URL]\n"
-		"\n"
-		"Downloads a checkpoint. CHECKPOINT is an id (ckpt_...) from GET /v1/jobs/JOB/checkpoints.\n"
-		"  --format FORMAT  safetensors: weights, statistics of every mode, labels and settings, with PyTorch's names (default)\n"
-		"                   onnx: one mode as deployed, for ONNX Runtime and other programs\n"
-		"                   wasd: as the daemon stores it, with the training state\n"
-		"  --mode MODE      mode of an onnx file: aom (default), dom or dom:PROFILE\n"
-		"  --output FILE    file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)\n");
-	client_url_help(f, 16);
-}
-
 /* Returns false after printing a message to stderr. */
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {
-		{"--format", &o->format, NULL},
-		{"--mode", &o->mode, NULL},
-		{"--output", &o->output, NULL},
-		{"--url", &o->url, NULL},
-	};
-	if (!client_options("export", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint, 1))
-		return false;
 	/* These go into the request line: no space, slash or question mark. */
 	const char *const words[] = {o->checkpoint, o->format, o->mode};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -130,13 +108,13 @@ static int save(int fd, const char *path, const char *first, size_t have, int64_
 	return s == WASD_OK ? 0 : 1;
 }
 
-int client_export(int argc, char **argv)
+static int run_export(int argc, char **argv)
 {
 	static char head[HEAD_MAX + 1];
 	struct options o = {.format = "safetensors"};
 	char ask[400], where[CLIENT_WHERE], *body;
 	size_t len;
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	int rc = client_start(&client_command_export, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url),
@@ -160,3 +138,28 @@ int client_export(int argc, char **argv)
 	wasd_free(path);
 	return rc;
 }
+
+static const struct client_row export_rows[] = {
+	{"--format", 0, "FORMAT", CLIENT_VALUE, offsetof(struct options, format),
+     "safetensors (default): weights, statistics of every mode, labels and settings, with PyTorch's names; onnx: one mode as deployed, for ONNX Runtime and other programs; wasd: as the daemon stores it, with the training state",
+     "safetensors onnx wasd"},
+	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
+     "mode of an onnx file: aom (default), dom or dom:PROFILE", "aom dom"},
+	{"--output", 0, "FILE", CLIENT_VALUE, offsetof(struct options, output),
+     "file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)", "@files"},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_export = {
+	.name = "export",
+	.arguments = "CHECKPOINT",
+	.summary = "download a checkpoint as a file for other programs",
+	.text = "Downloads a checkpoint. CHECKPOINT is an id (ckpt_...) from GET /v1/jobs/JOB/checkpoints.",
+	.words_at = offsetof(struct options, checkpoint),
+	.max_words = 1,
+	.words_plain = true,
+	.statuses = "0 written, 1 refused or the download failed, 2 wrong usage",
+	.example = "wasd export ckpt_01J8ZQ --format onnx --mode dom",
+	.run = run_export,
+	.rows = export_rows,
+};

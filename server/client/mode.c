@@ -1,5 +1,6 @@
 /* mode.c - `wasd mode`: the modes of a deployment as a table, a switch, or the way back. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -13,34 +14,9 @@ struct options {
 	bool rollback, json;
 };
 
-static void usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd mode NAME [MODE | --rollback] [--reason TEXT] [--json] [--url URL]\n"
-		"\n"
-		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE) switches to it, without a reload. Accuracies are\n"
-		"those of the test images if they were measured, otherwise of the validation images.\n"
-		"  --rollback     switch back to the mode before the last switch\n"
-		"  --reason TEXT  reason for the audit log\n"
-		"  --json         print what the daemon answers\n");
-	client_url_help(f, 14);
-	fprintf(f, "Exit status: 0 done, 1 refused, 2 usage.\n"
-	           "\n"
-	           "  wasd mode reader dom --reason \"half the load\"\n");
-}
-
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {
-		{"--rollback", NULL, &o->rollback},
-		{"--reason", &o->reason, NULL},
-		{"--json", NULL, &o->json},
-		{"--url", &o->url, NULL},
-	};
-	if (!client_options("mode", argc, argv, known, sizeof known / sizeof *known, o->words, 2))
-		return false;
 	const char *fault = NULL;
 	if (!o->words[0])
 		fault = "give the name of a deployment";
@@ -126,10 +102,10 @@ static int change(const char *url, const struct options *o)
 	return rc;
 }
 
-int client_mode(int argc, char **argv)
+static int run_mode(int argc, char **argv)
 {
 	struct options o = {0};
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	int rc = client_start(&client_command_mode, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
@@ -137,3 +113,27 @@ int client_mode(int argc, char **argv)
 	wasd_free(url);
 	return rc;
 }
+
+static const struct client_row mode_rows[] = {
+	{"--rollback", 0, NULL, CLIENT_FLAG, offsetof(struct options, rollback),
+     "switch back to the mode before the last switch", NULL},
+	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason), "reason for the audit log", NULL},
+	CLIENT_ROW_JSON(struct options),
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_mode = {
+	.name = "mode",
+	.arguments = "NAME [MODE]",
+	.summary = "list the modes of a deployment, or switch",
+	.text =
+		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE) switches to it, without a reload. Accuracies are those of the test images if they were measured, otherwise of the validation images.",
+	.words_at = offsetof(struct options, words),
+	.max_words = 2,
+	.words_plain = true,
+	.offers = "@deployments aom dom",
+	.statuses = "0 done, 1 refused, 2 wrong usage",
+	.example = "wasd mode reader dom --reason \"half the load\"",
+	.run = run_mode,
+	.rows = mode_rows,
+};

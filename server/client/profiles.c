@@ -1,5 +1,6 @@
 /* profiles.c - `wasd profiles`: prints the profiles of a checkpoint as a table, or requests a search for another. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -18,34 +19,9 @@ struct options {
 	bool wait;
 };
 
-static void usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd profiles CHECKPOINT [--macs SHARE | --latency-us N | --draw FILE] [--name NAME] [--wait] [...]\n"
-		"\n"
-		"Lists the profiles of a checkpoint (ckpt_...). With --macs, --latency-us or --draw, searches for a new profile on validation images:\n"
-		"  --macs SHARE      best accuracy with at most this share of the plain multiply-adds, e.g. 0.7\n"
-		"  --latency-us N    best accuracy with at most N microseconds for one image\n"
-		"  --draw FILE       the draw in FILE, a JSON array; - reads standard input\n"
-		"  --name NAME       name of the mode, dom:NAME (default: derived from the option above)\n"
-		"  --evaluations N   number of draws to evaluate\n"
-		"  --dataset NAME    data set to evaluate on (default: the data set of the checkpoint's job)\n"
-		"  --wait            wait for the result; exit status 1 if the search fails\n");
-	client_url_help(f, 17);
-}
-
-static bool read_options(int argc, char **argv, void *options)
+static bool check_options(void *options)
 {
 	struct options *o = options;
-	const struct client_option known[] = {
-		{"--macs", &o->macs, NULL},       {"--latency-us", &o->latency_us, NULL},
-		{"--draw", &o->draw, NULL},       {"--name", &o->name, NULL},
-		{"--dataset", &o->dataset, NULL}, {"--evaluations", &o->evaluations, NULL},
-		{"--url", &o->url, NULL},         {"--wait", NULL, &o->wait},
-	};
-	if (!client_options("profiles", argc, argv, known, sizeof known / sizeof *known, &o->checkpoint, 1))
-		return false;
 	const char *fault = NULL;
 	int desires = (o->macs != NULL) + (o->latency_us != NULL) + (o->draw != NULL);
 	if (!o->checkpoint)
@@ -183,10 +159,10 @@ static int ask(const char *url, const struct options *o)
 	return p ? tell(p) : 1;
 }
 
-int client_profiles(int argc, char **argv)
+static int run_profiles(int argc, char **argv)
 {
 	struct options o = {0};
-	int rc = client_begin(argc, argv, usage, read_options, &o);
+	int rc = client_start(&client_command_profiles, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
@@ -194,3 +170,34 @@ int client_profiles(int argc, char **argv)
 	wasd_free(url);
 	return rc;
 }
+
+static const struct client_row profiles_rows[] = {
+	{"--macs", 0, "SHARE", CLIENT_VALUE, offsetof(struct options, macs),
+     "best accuracy with at most this share of the plain multiply-adds, e.g. 0.7", NULL},
+	{"--latency-us", 0, "N", CLIENT_VALUE, offsetof(struct options, latency_us),
+     "best accuracy with at most N microseconds for one image", NULL},
+	{"--draw", 0, "FILE", CLIENT_VALUE, offsetof(struct options, draw),
+     "the draw in FILE, a JSON array; - reads standard input", "@files"},
+	{"--name", 0, "NAME", CLIENT_VALUE, offsetof(struct options, name),
+     "name of the mode, dom:NAME (default: derived from the option above)", NULL},
+	{"--evaluations", 0, "N", CLIENT_VALUE, offsetof(struct options, evaluations), "number of draws to evaluate", NULL},
+	{"--dataset", 0, "NAME", CLIENT_VALUE, offsetof(struct options, dataset),
+     "data set to evaluate on (default: the data set of the checkpoint's job)", "@datasets"},
+	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait),
+     "wait for the result; exit status 1 if the search fails", NULL},
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_profiles = {
+	.name = "profiles",
+	.arguments = "CHECKPOINT",
+	.summary = "list the profiles of a checkpoint, or search for another",
+	.text =
+		"Lists the profiles of a checkpoint (ckpt_...). With --macs, --latency-us or --draw, searches for a new profile on validation images.",
+	.words_at = offsetof(struct options, checkpoint),
+	.max_words = 1,
+	.words_plain = true,
+	.example = "wasd profiles ckpt_01J8ZQ --macs 0.7 --name light --wait",
+	.run = run_profiles,
+	.rows = profiles_rows,
+};

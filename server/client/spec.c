@@ -1,22 +1,11 @@
 /* spec.c - `wasd spec`: the members of a job spec, from the table that the daemon checks specs by. Needs no daemon. */
 #include "client/client.h"
+#include "client/commands.h"
 
 #include "wasd/spec.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static void usage(FILE *f)
-{
-	fprintf(
-		f,
-		"usage: wasd spec [MEMBER] [--json]\n"
-		"\n"
-		"Lists the members of a job spec (the body of POST /v1/jobs) with defaults and values; N stands for the items of\n"
-		"a list. Options of networks, optimizers and the like are in GET /v1/capabilities.\n"
-		"  MEMBER  only this member and those below it: train, or /was/probability\n"
-		"  --json  as GET /v1/capabilities has it\n");
-}
 
 /* Whether path is that of the member `want`, with or without its first slash, or below it. */
 static bool is_below(const char *path, const char *want)
@@ -62,26 +51,45 @@ static int print(cJSON *list, bool json)
 	return json && !text;
 }
 
-int client_spec(int argc, char **argv)
+struct options {
+	const char *member;
+	bool json;
+};
+
+static int run_spec(int argc, char **argv)
 {
-	const char *member = NULL;
-	bool json = false, help = false;
-	const struct client_option known[] = {{"--json", NULL, &json}, {"--help", NULL, &help}, {"-h", NULL, &help}};
-	if (!client_options("spec", argc, argv, known, sizeof known / sizeof *known, &member, 1))
-		return 2;
-	if (help) {
-		usage(stdout);
-		return 0;
-	}
+	struct options o = {0};
+	int rc = client_parse(&client_command_spec, argc, argv, &o);
+	if (rc >= 0)
+		return rc;
 	cJSON *list = wasd_spec_to_json();
-	keep_below(list, member ? member : "");
+	keep_below(list, o.member ? o.member : "");
 	int status = list ? 0 : 1;
 	if (list && !list->child) {
-		fprintf(stderr, "wasd spec: a job spec has no member %s; wasd spec lists all\n", member);
+		fprintf(stderr, "wasd spec: a job spec has no member %s; wasd spec lists all\n", o.member);
 		status = 2;
 	} else if (list) {
-		status = print(list, json);
+		status = print(list, o.json);
 	}
 	cJSON_Delete(list);
 	return status;
 }
+
+static const struct client_row spec_rows[] = {
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "as GET /v1/capabilities has it", NULL},
+	{0},
+};
+const struct client_command client_command_spec = {
+	.name = "spec",
+	.arguments = "[MEMBER]",
+	.summary = "list the members of a job spec; needs no daemon",
+	.text =
+		"Lists the members of a job spec (the body of POST /v1/jobs) with defaults and values; N stands for the items of a list. MEMBER: only this member and those below it, train or /was/probability. Options of networks, optimizers and the like are in GET /v1/capabilities.",
+	.words_at = offsetof(struct options, member),
+	.max_words = 1,
+	.words_plain = true,
+	.statuses = "0 printed, 2 no such member or wrong usage",
+	.example = "wasd spec train",
+	.run = run_spec,
+	.rows = spec_rows,
+};
