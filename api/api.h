@@ -254,12 +254,24 @@ struct metrics;
 struct storage_deployment;
 struct storage_traffic_in;
 
+/* Changes of a job on request, besides cancelling it. */
+enum api_job_change {
+	API_JOB_PAUSE,  /* training: its checkpoint is stored at once, and it waits as paused; not begun: it is held */
+	API_JOB_HOLD,   /* a job that has not begun, or waits for another attempt */
+	API_JOB_RESUME, /* paused, held -> queued */
+	API_JOB_RETRY,  /* failed, cancelled -> queued, for another attempt */
+};
+struct storage_request;
+
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
 	struct sched *self;
 	void (*queued)(struct sched *self, const char *job); /* this job may have become runnable */
 	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
 	                           struct wasd_err *err);
+	/* WASD_ESTATE: not possible in the job's state. What already holds gives WASD_OK. */
+	enum wasd_status (*change)(struct sched *self, const char *job, enum api_job_change what,
+	                           const struct storage_request *r, struct wasd_err *err);
 	/* Progress, attempt, queue position, img/s and ETA of a running or queued job, or NULL. */
 	cJSON *(*live)(struct sched *self, const char *job);
 };

@@ -319,11 +319,18 @@ cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *
  * unchanged. */
 bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
 
+/* ---- jobs.c ---- */
+
+/* Sends the job object, or the members in the query's "fields", with its ETag. */
+void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
+                  const struct storage_job *s);
+
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
 api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel,
-	api_jobs_transitions, api_jobs_checkpoints;
+	api_jobs_pause, api_jobs_hold, api_jobs_resume, api_jobs_retry, api_jobs_clone, api_jobs_transitions,
+	api_jobs_checkpoints;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions,
 	api_datasets_version, api_datasets_preview, api_datasets_delete;

@@ -1,4 +1,4 @@
-/* api/jobs.c - jobs: submit, list, show, change, cancel, delete.
+/* api/jobs.c - jobs: list, show, change, delete. See also job_submit.c and job_actions.c.
  *
  * A job object is its spec (members at the top level, every default written out) plus its state and results. Its
  * ETag is "REVISION.DIGEST": the digest covers all members, progress included, and serves If-None-Match; If-Match
@@ -157,6 +157,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_str(j, "dataset_digest", s->dataset_digest);
 	api_add_raw(j, "build", s->build);
 	api_add_str(j, "created_by", s->created_by);
+	api_add_str(j, "cloned_from", s->cloned_from);
 	api_add_time(j, "created_at", s->created_at);
 	api_add_time(j, "started_at", s->started_at);
 	api_add_time(j, "finished_at", s->finished_at);
@@ -182,8 +183,8 @@ static void select_fields(cJSON *j, const char *fields)
 	}
 }
 
-static void send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
-                     const struct storage_job *s)
+void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
+                  const struct storage_job *s)
 {
 	cJSON *j = job_json(c, s, true);
 	const char *fields = api_query(q, "fields");
@@ -195,265 +196,6 @@ static void send_job(struct api_ctx *c, const struct api_request *q, struct api_
 	char hex[WASD_SHA256_HEX];
 	wasd_sha256_of(r->body.data, r->body.len, hex);
 	api_set_header(r, "ETag", "\"%lld.%.16s\"", (long long)s->rev, hex);
-}
-
-/* ---- submit ---- */
-
-/* null means the data set's own validation images, which are also the default. */
-static void choose_validation(cJSON *spec, const cJSON *info, bool given, struct api_faults *faults)
-{
-	cJSON *data = cJSON_GetObjectItemCaseSensitive(spec, "data");
-	int64_t val = 0;
-	wasd_json_i64(info, "val", &val);
-	if (!given && val > 0 && !cJSON_ReplaceItemInObjectCaseSensitive(data, "val_fraction", cJSON_CreateNull()))
-		faults->no_memory = true;
-	if (!val && cJSON_IsNull(wasd_json_get(data, "val_fraction")))
-		api_fault(
-			faults, "invalid_field", "/data/val_fraction",
-			"/data/val_fraction: null stands for the dataset's own validation images, and it has none; give a share of the training images");
-}
-
-static bool resolve_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
-                            bool val_given, int64_t *version, char name[64], cJSON **warnings)
-{
-	struct storage_dataset d;
-	cJSON *ref = cJSON_GetObjectItemCaseSensitive(spec, "dataset");
-	const char *s = "";
-	*version = 0;
-	wasd_json_str(ref, "name", &s);
-	wasd_json_i64(ref, "version", version);
-	snprintf(name, 64, "%s", s);
-	int64_t wanted = *version;
-	struct api_faults faults = {0};
-	bool fits = true;
-	if (!api_dataset_ready(c, q, r, name, wanted, &d))
-		return false;
-	cJSON *info = api_parse_trusted(d.info);
-	choose_validation(spec, info, val_given, &faults);
-	spec_check_dataset(spec, c->engine.capabilities(c->engine.self), info, &faults);
-	if (!faults.n && !faults.no_memory)
-		fits = api_job_check(c, q, r, spec, d.path, warnings);
-	cJSON_Delete(info);
-	*version = d.version;
-	if (!wanted)
-		api_add_int(ref, "version", d.version);
-	storage_dataset_done(&d);
-	if (faults.n || faults.no_memory) {
-		api_send_faults(q, r, &faults);
-		return false;
-	}
-	return fits;
-}
-
-/* "draw": "profile:NAME" is the profile of that name of the initial weights: its draw is copied into the spec, so
- * the job does not need the profile afterwards. */
-static bool take_profile(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec)
-{
-	char at[32], pointer[48];
-	cJSON *was = spec_was(spec, at);
-	const char *draw, *id, *name;
-	struct storage_profile p = {0};
-	struct wasd_err err = {0};
-	if (!wasd_json_str(was, "draw", &draw) || strncmp(draw, WASD_DRAW_PROFILE, sizeof WASD_DRAW_PROFILE - 1) ||
-	    wasd_json_get(was, "profile"))
-		return true;
-	name = draw + sizeof WASD_DRAW_PROFILE - 1;
-	snprintf(pointer, sizeof pointer, "%s/draw", at);
-	if (!wasd_json_str(spec, "init_from", &id)) {
-		api_send_problem(
-			q, r, "invalid_field", pointer,
-			"%s: a profile belongs to a checkpoint: name it in /init_from, or give the draw itself in %s/profile",
-			pointer, at);
-		return false;
-	}
-	enum wasd_status st = storage_profile_get(c->db, id, name, &p, &err);
-	cJSON *info = !st && !strcmp(p.state, "ready") ? api_parse_trusted(p.info) : NULL,
-		  *recorded = cJSON_DetachItemFromObjectCaseSensitive(info, "draw");
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "invalid_field", pointer, "%s: checkpoint %s has no profile %s", pointer, id, name);
-	else if (st)
-		api_send_error(q, r, &err);
-	else if (!recorded)
-		api_send_problem(q, r, "invalid_field", pointer, "%s: profile %s of checkpoint %s is %s, not ready", pointer,
-		                 name, id, p.state);
-	bool ok = recorded && api_add_take(was, "profile", recorded);
-	if (recorded && !ok)
-		api_send_no_memory(r);
-	cJSON_Delete(info);
-	storage_profile_done(&p);
-	return ok;
-}
-
-/* Initial weights from a blob: checks them against the job's network and data, stores them as a checkpoint and puts
- * its id into the spec. */
-static bool import_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
-                        const char *dataset, int64_t version, bool dry)
-{
-	struct storage_dataset d;
-	struct wasd_err err = {0};
-	char id[32];
-	if (storage_dataset_get(c->db, dataset, version, &d, &err)) {
-		api_send_error(q, r, &err);
-		return false;
-	}
-	cJSON *info = api_parse_trusted(d.info);
-	struct api_import in = api_import_read(wasd_json_get(spec, "init_from"), "/init_from");
-	in.data_pointer = "/dataset";
-	in.model = wasd_json_get(spec, "model");
-	in.classes = wasd_json_get(info, "classes");
-	in.input = wasd_json_get(info, "shape");
-	in.dry = dry;
-	bool ok = api_import(c, q, r, &in, id);
-	if (ok && !dry) {
-		cJSON_DeleteItemFromObjectCaseSensitive(spec, "init_from");
-		api_add_str(spec, "init_from", id);
-	}
-	cJSON_Delete(info);
-	storage_dataset_done(&d);
-	return ok;
-}
-
-/* The initial weights must be of the same network. */
-static bool check_init(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
-                       const char *dataset, int64_t version, bool dry)
-{
-	const char *id, *arch = spec_network(spec), *has = "";
-	struct storage_ckpt k;
-	struct wasd_err err = {0};
-	if (cJSON_IsObject(wasd_json_get(spec, "init_from")))
-		return import_init(c, q, r, spec, dataset, version, dry);
-	if (!wasd_json_str(spec, "init_from", &id))
-		return true;
-	enum wasd_status st = storage_ckpt_get(c->db, id, &k, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: there is no checkpoint %s", id);
-	else if (st)
-		api_send_error(q, r, &err);
-	if (st)
-		return false;
-	cJSON *info = api_parse_trusted(k.info);
-	bool ok = !wasd_json_str(info, "arch", &has) || !strcmp(has, arch);
-	if (!ok)
-		api_send_problem(q, r, "invalid_field", "/init_from", "/init_from: checkpoint %s is of %s, the job trains %s",
-		                 id, has, arch);
-	cJSON_Delete(info);
-	storage_ckpt_done(&k);
-	return ok;
-}
-
-static bool check_key(const struct api_request *q, struct api_response *r, const char *key)
-{
-	size_t n = key ? strlen(key) : 1;
-	bool ok = n >= 1 && n <= 200;
-	for (size_t i = 0; key && i < n; i++)
-		ok &= key[i] > ' ' && key[i] < 127;
-	if (!ok)
-		api_send_problem(q, r, "bad_request", "Idempotency-Key",
-		                 "Idempotency-Key must have 1 to 200 printable ASCII characters");
-	return ok;
-}
-
-/* Stores the warnings known now. A failure loses nothing: the job's process sends the warnings again. */
-static void keep_warnings(struct api_ctx *c, struct storage_job *job, const cJSON *warnings)
-{
-	const cJSON *w;
-	const char *code, *message;
-	struct storage_job now;
-	cJSON_ArrayForEach(w, warnings)
-		if (wasd_json_str(w, "code", &code) && wasd_json_str(w, "message", &message))
-			storage_warning_put(c->db, job->id, 0, code, 0, message, NULL);
-	if (!cJSON_GetArraySize(warnings) || storage_job_get(c->db, job->id, &now, NULL))
-		return;
-	storage_job_done(job);
-	*job = now;
-}
-
-static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec,
-                   const char *dataset, int64_t version, const cJSON *warnings)
-{
-	char digest[WASD_SHA256_HEX], body_digest[WASD_SHA256_HEX];
-	const cJSON *keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
-	const char *mode = "max";
-	char *text = api_poisoned(spec) ? NULL : wasd_json_print(spec),
-		 *labels = wasd_json_print(wasd_json_get(spec, "labels"));
-	struct storage_job_in in = {.dataset = dataset,
-	                            .dataset_version = version,
-	                            .spec = text,
-	                            .labels = labels,
-	                            .spec_digest = digest,
-	                            .request_digest = body_digest,
-	                            .created_by = q->actor,
-	                            .idempotency_key = api_header(q, "idempotency-key")};
-	struct storage_job job = {0};
-	struct wasd_err err = {0};
-	bool existing = false;
-	if (!text || !labels) {
-		api_send_no_memory(r);
-		goto done;
-	}
-	wasd_sha256_of(text, strlen(text), digest);
-	wasd_sha256_of(q->body, q->body_len, body_digest);
-	wasd_json_str(spec, "name", &in.name);
-	wasd_json_str(spec, "queue", &in.queue);
-	wasd_json_str(spec, "note", &in.note);
-	wasd_json_str(spec, "init_from", &in.init_checkpoint);
-	wasd_json_i64(spec, "priority", &in.priority);
-	wasd_json_i64(keep, "best", &in.keep_best);
-	wasd_json_i64(keep, "latest", &in.keep_latest);
-	wasd_json_str(keep, "metric", &in.keep_metric);
-	wasd_json_str(keep, "mode", &mode);
-	in.keep_max = !strcmp(mode, "max");
-	enum wasd_status st = storage_job_create(c->db, &in, &job, &existing, &err);
-	if (st == WASD_EEXIST) {
-		api_send_problem(q, r, "idempotency_conflict", "Idempotency-Key",
-		                 "Idempotency-Key %.100s came with another body before", in.idempotency_key);
-	} else if (st) {
-		api_send_error(q, r, &err);
-	} else {
-		if (!existing) {
-			keep_warnings(c, &job, warnings);
-			c->jobs.queued(c->jobs.self, job.id);
-		}
-		send_job(c, q, r, 201, &job);
-		api_set_header(r, "Location", "/v1/jobs/%s", job.id);
-		if (existing)
-			api_set_header(r, "Idempotency-Replayed", "true");
-	}
-	storage_job_done(&job);
-done:
-	wasd_free(text);
-	wasd_free(labels);
-}
-
-enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
-{
-	bool dry = false;
-	char dataset[64];
-	int64_t version;
-	struct api_faults faults = {0};
-	if (!api_query_bool(q, r, "dry_run", &dry) || !check_key(q, r, api_header(q, "idempotency-key")))
-		return API_DONE;
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (!body)
-		return API_DONE;
-	cJSON *spec = spec_canon(body, c->engine.capabilities(c->engine.self), &faults);
-	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
-	cJSON_Delete(body);
-	cJSON *warnings = NULL;
-	if (!spec) {
-		api_send_faults(q, r, &faults);
-	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) &&
-	           check_init(c, q, r, spec, dataset, version, dry)) {
-		if (!dry) {
-			create(c, q, r, spec, dataset, version, warnings);
-		} else {
-			api_send_json(r, 200, spec);
-			spec = NULL;
-		}
-	}
-	cJSON_Delete(warnings);
-	cJSON_Delete(spec);
-	return API_DONE;
 }
 
 /* ---- list and get ---- */
@@ -549,7 +291,7 @@ enum api_result api_jobs_get(struct api_ctx *c, const struct api_request *q, str
 	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !api_job_find(c, q, r, &job))
 		return API_DONE;
 	bool terminal = storage_job_terminal(job.state), again = false;
-	send_job(c, q, r, 200, &job);
+	api_send_job(c, q, r, 200, &job);
 	if (!strcmp(until, "terminal")) {
 		again = !terminal;
 	} else {
@@ -671,7 +413,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	} else {
 		if (p.priority >= 0)
 			c->jobs.queued(c->jobs.self, job.id);
-		send_job(c, q, r, 200, &changed);
+		api_send_job(c, q, r, 200, &changed);
 	}
 done:
 	cJSON_Delete(body);
@@ -699,61 +441,6 @@ enum api_result api_jobs_delete(struct api_ctx *c, const struct api_request *q, 
 	} else {
 		r->status = 204;
 	}
-	storage_job_done(&job);
-	return API_DONE;
-}
-
-static const char *const cancel_modes[] = {"graceful", "kill", NULL};
-static const struct wasd_field cancel_fields[] = {
-	{"mode", WASD_CHOICE, "\"graceful\"", .choices = cancel_modes},
-	{"reason", WASD_STR, "\"\"", .min = 0, .max = 500},
-	{0},
-};
-
-static void send_refused_move(const struct api_request *q, struct api_response *r, const struct storage_job *job,
-                              const char *to)
-{
-	api_send_problem(q, r, "invalid_transition", NULL, "job %s is %s and cannot become %s", job->id, job->state, to);
-	api_problem_member(r, "from", job->state);
-	api_problem_member(r, "to", to);
-}
-
-enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, struct api_response *r)
-{
-	struct storage_job job, now = {0};
-	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
-	struct wasd_err err = {0};
-	const char *mode = "", *reason = "";
-	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, true);
-	if (!body || !api_job_find(c, q, r, &job)) {
-		cJSON_Delete(body);
-		return API_DONE;
-	}
-	cJSON *in = fields_canon(&fc, "", cancel_fields, body);
-	if (!in) {
-		api_send_faults(q, r, &faults);
-	} else if (!strcmp(job.state, "cancelled")) {
-		send_job(c, q, r, 200, &job);
-	} else if (storage_job_terminal(job.state)) {
-		send_refused_move(q, r, &job, "cancelled");
-	} else {
-		wasd_json_str(in, "mode", &mode);
-		wasd_json_str(in, "reason", &reason);
-		enum wasd_status st = c->jobs.cancel(c->jobs.self, job.id, !strcmp(mode, "kill"), reason, &err);
-		struct wasd_err get_err = {0};
-		if (storage_job_get(c->db, job.id, &now, &get_err))
-			api_send_error(q, r, st ? &err : &get_err);
-		else if (st == WASD_ESTATE && strcmp(now.state, "cancelled"))
-			send_refused_move(q, r, &now, "cancelled");
-		else if (st && st != WASD_ESTATE)
-			api_send_error(q, r, &err);
-		else
-			send_job(c, q, r, storage_job_terminal(now.state) ? 200 : 202, &now);
-	}
-	cJSON_Delete(in);
-	cJSON_Delete(body);
-	storage_job_done(&now);
 	storage_job_done(&job);
 	return API_DONE;
 }

@@ -7,20 +7,22 @@
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
  *     failed, cancelled -> queued   only by a retry on request, as a new attempt
  *
+ * held -> held: held for another reason. starting -> pausing: a pause does not wait for the worker to start.
+ *
  * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states also have
  * the exits of running, except that a cancellation always ends as cancelled. starting -> queued: the worker could
  * not be started. running, preempting -> queued: also for jobs interrupted by the end of the daemon. */
 #include "storage.h"
 #include <string.h>
 
-enum { MAX_TO = 8 };
+enum { MAX_TO = 8 }; /* the last is NULL */
 static const struct {
 	const char *from;
 	const char *to[MAX_TO];
 } moves[] = {
 	{"queued", {"starting", "held", "cancelled", "failed"}},
-	{"held", {"queued", "cancelled"}},
-	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled"}},
+	{"held", {"queued", "cancelled", "held"}},
+	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled", "pausing"}},
 	{"running", {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
 	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling"}},
 	{"paused", {"queued", "cancelled"}},

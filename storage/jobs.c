@@ -8,7 +8,7 @@
 	T(X, spec_digest) T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) \
 	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
 	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
-	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev)
+	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from) I(X, deadline)
 /* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
@@ -88,6 +88,19 @@ enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, stru
 	return WASD_OK;
 }
 
+static enum wasd_status audit_move(struct storage *s, const char *id, const char *from, const struct storage_move *m,
+                                   struct wasd_err *err)
+{
+	char action[32], object[80], before[40], after[40];
+	sqlite3_snprintf(sizeof action, action, "job.%s", m->action);
+	sqlite3_snprintf(sizeof object, object, "job/%s", id);
+	sqlite3_snprintf(sizeof before, before, "{\"state\":\"%s\"}", from);
+	sqlite3_snprintf(sizeof after, after, "{\"state\":\"%s\"}", m->to);
+	struct audit_in a =
+		{.actor = m->actor, .action = action, .object = object, .before = before, .after = after, .reason = m->message};
+	return audit_put(s, &a, NULL, err);
+}
+
 enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err)
 {
 	char from[16];
@@ -115,6 +128,8 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		(int64_t)again, now);
 	if (!st)
 		st = put_transition(s, id, from, m->to, m->reason, m->message, attempt, err);
+	if (!st && m->action)
+		st = audit_move(s, id, from, m, err);
 	if (!st && ends)
 		st = ckpt_retention(s, id, err);
 	return st;
@@ -200,13 +215,14 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	st = q_run(
 		c,
 		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,dataset_digest,created_by,init_checkpoint,"
-		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19)",
+		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at,cloned_from) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19,?20)",
 		err,
 		"tttittttttittt"
-		"iitii",
+		"iitiit",
 		id, in->name, state, in->priority, in->queue ? in->queue : "default", in->spec, in->spec_digest,
 		in->labels ? in->labels : "{}", in->note ? in->note : "", d.name, d.version, d.digest, in->created_by,
-		in->init_checkpoint, in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now);
+		in->init_checkpoint, in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now,
+		in->cloned_from);
 	if (!st)
 		st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
 	if (!st && in->idempotency_key)

@@ -190,7 +190,9 @@ struct storage_job {
 	char *trained; /* done | early_stopped: training has ended, and the job runs until its profiles are searched; NULL:
 	                  not yet */
 	int64_t created_at, started_at, finished_at, updated_at;
-	int64_t rev; /* +1 with every change of the row: the ETag */
+	int64_t rev;       /* +1 with every change of the row: the ETag */
+	char *cloned_from; /* id of the job whose spec was its base, or NULL */
+	int64_t deadline;  /* it fails if it has not ended by then; 0: none */
 };
 void storage_job_done(struct storage_job *j);
 struct storage_job_list {
@@ -206,8 +208,8 @@ bool storage_job_move_ok(const char *from, const char *to); /* the table of lega
 const char *const *storage_job_states(void);                /* NULL-terminated */
 
 struct storage_job_in {
-	const char *name, *queue, *spec, *spec_digest, *labels, *note, *created_by,
-		*init_checkpoint; /* labels NULL = {}; note NULL = "" */
+	const char *name, *queue, *spec, *spec_digest, *labels, *note, *created_by, *init_checkpoint,
+		*cloned_from; /* labels NULL = {}; note NULL = "" */
 	int64_t priority;
 	const char *dataset;
 	int64_t dataset_version; /* must be ready or scanning */
@@ -257,12 +259,27 @@ struct storage_move {
 	int64_t attempt;                         /* nonzero: only if this is the job's latest attempt (fencing) */
 	const char *reason, *message, *progress; /* progress NULL: unchanged */
 	int64_t retry_at;
+	const char *action, *actor; /* on request: an audit row "job.ACTION"; NULL: none */
 };
 /* Job row, transition row and event row in one transaction. WASD_ESTATE: the table does not have the move, `from`
  * differs, or the attempt is stale; err->pointer is then the job's state. A move to a terminal state applies the
  * retention policy. */
 enum wasd_status storage_job_move(struct storage *s, const char *id, const struct storage_move *m,
                                   struct wasd_err *err);
+/* Changes of a job without a worker on request, each with its audit row. WASD_ESTATE: not from its state, which is then
+ * err->pointer. What is asked for already holds: WASD_OK, and nothing is written. */
+struct storage_request {
+	const char *actor, *reason; /* reason: the user's text or NULL */
+};
+/* queued, retry_wait -> held, reason "user". A job held for another reason is then held for this one. */
+enum wasd_status storage_job_hold(struct storage *s, const char *id, const struct storage_request *r,
+                                  struct wasd_err *err);
+/* held (by a user), paused -> queued. */
+enum wasd_status storage_job_release(struct storage *s, const char *id, const struct storage_request *r,
+                                     struct wasd_err *err);
+/* failed, cancelled, retry_wait -> queued: another attempt; after an end with all its retries. */
+enum wasd_status storage_job_retry(struct storage *s, const char *id, const struct storage_request *r,
+                                   struct wasd_err *err);
 /* Cancels a job without a worker, including a job that runs only for its profiles: those not ready become failed.
  * WASD_ESTATE otherwise. */
 enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,

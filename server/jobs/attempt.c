@@ -76,8 +76,7 @@ static void load_checkpoint(struct pool_job *job)
 void attempt_maybe_start(struct attempt *a)
 {
 	int pid = (int)task_pid(&a->task);
-	if (!a->task.hello || !a->loaded || a->task.state != TASK_LAUNCHED || !pid || a->load_err.status || a->cancelling ||
-	    a->draining)
+	if (!a->task.hello || !a->loaded || a->task.state != TASK_LAUNCHED || !pid || a->load_err.status || a->stop)
 		return;
 	struct wasd_err err;
 	if (storage_attempt_running(a->jobs->cfg.db, a->id, a->number, pid, a->build ? a->build : "{}", &err) != WASD_OK) {
@@ -221,20 +220,24 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 void attempt_cancel(struct attempt *a, bool kill, const char *reason)
 {
 	snprintf(a->cancel_reason, sizeof a->cancel_reason, "%s", reason);
-	bool again = a->cancelling;
-	a->cancelling = true;
+	attempt_stop(a, STOP_CANCEL);
 	if (kill)
 		task_kill(&a->task, "killed on request");
-	else if (!again)
-		task_cancel(&a->task, a->jobs->cfg.cancel_ms, "cancelled before it began");
 }
 
-void attempt_drain(struct attempt *a)
+void attempt_stop(struct attempt *a, enum attempt_stop why)
 {
-	if (a->cancelling || a->draining)
-		return;
-	a->draining = true;
-	task_cancel(&a->task, a->jobs->cfg.cancel_ms, "the daemon is stopping");
+	static const char *const before[] = {
+		[STOP_PREEMPT] = "preempted before it began",
+		[STOP_DRAIN] = "the daemon is stopping",
+		[STOP_PAUSE] = "paused before it began",
+		[STOP_CANCEL] = "cancelled before it began",
+	};
+	bool told = a->stop != STOP_NONE;
+	if (why > a->stop)
+		a->stop = why;
+	if (!told)
+		task_cancel(&a->task, a->jobs->cfg.cancel_ms, before[why]);
 }
 
 void attempt_tick(struct attempt *a)
@@ -285,6 +288,56 @@ static void after_failure(struct attempt *a, struct storage_move *m)
 	storage_job_done(&job);
 }
 
+/* The outcome and the next state of an attempt that has ended. */
+static void outcome(struct attempt *a, struct storage_exit *x, struct storage_move *m)
+{
+	bool clean = a->task.end.outcome == TASK_ENDED_DONE;
+	const char *done = "";
+	if (clean)
+		wasd_json_str(a->task.end.said, "reason", &done);
+	bool completed = clean && strcmp(done, "cancelled") != 0;
+	if (a->stop == STOP_CANCEL) {
+		x->outcome = "cancelled";
+		m->to = "cancelled";
+		m->reason = a->cancel_reason;
+	} else if (!completed && a->stop == STOP_DRAIN) {
+		x->outcome = "interrupted";
+		m->to = "queued";
+		m->reason = "daemon_stopped";
+		m->message = "the daemon was stopped; the job goes on from its last checkpoint";
+	} else if (a->task.over_time) {
+		x->outcome = "failed";
+		m->to = "failed";
+		m->reason = "deadline_exceeded";
+		m->message = "limits.max_wall_s is over";
+	} else if (completed) {
+		x->outcome = "completed";
+		m->to = "completed";
+		m->reason = done;
+	} else if (a->stop == STOP_PREEMPT && !why_failed(a, "reason")) {
+		x->outcome = "preempted";
+		m->to = "queued";
+		m->reason = "preempted";
+		m->message = "a job of higher priority took its worker; the job goes on from its last checkpoint";
+	} else if (a->stop == STOP_PAUSE && !why_failed(a, "reason")) {
+		x->outcome = "paused";
+		m->to = "paused";
+		m->reason = "user";
+	} else {
+		x->outcome = "failed";
+		if (why_failed(a, "message"))
+			x->exit_reason = why_failed(a, "message");
+		m->message = x->exit_reason;
+		after_failure(a, m);
+		if (a->stop == STOP_PAUSE && !strcmp(m->to, "retry_wait")) { /* not before it is resumed */
+			x->outcome = "paused";
+			m->to = "paused";
+			m->reason = "user";
+			m->retry_at = 0;
+		}
+	}
+}
+
 /* False: storage failed; call again later. */
 static bool close_rows(struct attempt *a)
 {
@@ -300,42 +353,16 @@ static bool close_rows(struct attempt *a)
 	attempt_show_phase(a, NULL);
 	char *progress = attempt_progress_text(a);
 	m.progress = progress;
-	bool clean = a->task.end.outcome == TASK_ENDED_DONE, ready = true;
-	const char *done = "";
-	if (clean)
-		wasd_json_str(a->task.end.said, "reason", &done);
-	if (a->cancelling) {
-		x.outcome = "cancelled";
-		m.to = "cancelled";
-		m.reason = a->cancel_reason;
-	} else if (a->draining && !(clean && strcmp(done, "cancelled"))) {
-		x.outcome = "interrupted";
-		m.to = "queued";
-		m.reason = "daemon_stopped";
-		m.message = "the daemon was stopped; the job goes on from its last checkpoint";
-	} else if (a->task.over_time) {
-		x.outcome = "failed";
-		m.to = "failed";
-		m.reason = "deadline_exceeded";
-		m.message = "limits.max_wall_s is over";
-	} else if (clean) {
-		x.outcome = "completed";
-		m.to = "completed";
-		m.reason = done;
+	outcome(a, &x, &m);
+	bool ready = true, failed = !strcmp(x.outcome, "failed");
+	if (!strcmp(m.to, "completed")) {
 		ready = attempt_wanted(a, &wanted);
 		x.profiles = wanted.items;
 		x.n_profiles = wanted.n;
-	} else {
-		x.outcome = "failed";
-		if (why_failed(a, "message"))
-			x.exit_reason = why_failed(a, "message");
-		m.message = x.exit_reason;
-		after_failure(a, &m);
 	}
 	if (!a->closing)
-		attempt_note(a, clean || a->cancelling || a->draining ? "info" : "error",
-		             "attempt %lld over: %s, job is %s%s%s", (long long)a->number, x.exit_reason,
-		             wanted.n ? "trained" : m.to, m.reason ? ", " : "", m.reason ? m.reason : "");
+		attempt_note(a, failed ? "error" : "info", "attempt %lld over: %s, job is %s%s%s", (long long)a->number,
+		             x.exit_reason, wanted.n ? "trained" : m.to, m.reason ? ", " : "", m.reason ? m.reason : "");
 	a->closing = true;
 	attempt_flush_logs(a);
 	struct wasd_err err = {0};

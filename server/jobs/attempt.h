@@ -16,6 +16,15 @@ struct log_entry {
 	char *text;
 };
 
+/* Why an attempt is to end before its training does; a later reason replaces a lower one. */
+enum attempt_stop {
+	STOP_NONE,
+	STOP_PREEMPT, /* its worker is for a job of higher priority */
+	STOP_DRAIN,   /* the daemon is stopping */
+	STOP_PAUSE,
+	STOP_CANCEL,
+};
+
 /* One attempt: from the start of its process until its rows are closed. [S] unless marked. */
 struct attempt {
 	struct sched *jobs;
@@ -29,7 +38,8 @@ struct attempt {
 	int64_t threads, retry_max;
 	double backoff_s;
 	/* state */
-	bool loaded, cancelling, draining, closing;
+	bool loaded, closing;
+	enum attempt_stop stop;
 	char cancel_reason[64];
 	char *build; /* fingerprint of the engine, JSON */
 	/* owned by the loader thread while `loading` */
@@ -79,7 +89,8 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
                                struct wasd_err *err);
 void attempt_tick(struct attempt *a);
 void attempt_cancel(struct attempt *a, bool kill, const char *reason);
-void attempt_drain(struct attempt *a);
+/* Ends it as soon as its checkpoint is stored, at most cfg.cancel_ms later. The job's row has moved already. */
+void attempt_stop(struct attempt *a, enum attempt_stop why);
 void attempt_maybe_start(struct attempt *a);  /* starts it after its hello, when its checkpoint is loaded */
 void attempt_maybe_finish(struct attempt *a); /* closes its row and frees a, if no operation is in progress */
 /* attempt_messages.c. [S] */

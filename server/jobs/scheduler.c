@@ -154,39 +154,6 @@ void sched_poke(struct sched *j)
 		supervisor_post(j->cfg.sup, &j->poke_post);
 }
 
-struct cancel_call {
-	struct sched *j;
-	const char *id, *reason;
-	bool kill;
-	enum wasd_status status;
-	struct wasd_err *err;
-};
-
-static void do_cancel(void *ctx)
-{
-	struct cancel_call *c = ctx;
-	struct sched *j = c->j;
-	for (struct attempt *a = j->attempts; a; a = a->next)
-		if (!strcmp(a->id, c->id)) {
-			struct storage_move m = {.to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason};
-			c->status = a->cancelling ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
-			if (c->status == WASD_OK)
-				attempt_cancel(a, c->kill, c->kill ? "kill" : "user");
-			return;
-		}
-	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
-	if (c->status == WASD_OK && j->cfg.profiles_changed)
-		j->cfg.profiles_changed(j->cfg.ctx);
-}
-
-enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
-{
-	struct cancel_call c = {.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err};
-	log_remember(id);
-	supervisor_call(j->cfg.sup, do_cancel, &c);
-	return c.status;
-}
-
 static void do_drain(void *ctx)
 {
 	struct sched *j = ctx;
@@ -195,7 +162,7 @@ static void do_drain(void *ctx)
 	pthread_mutex_unlock(&j->lock);
 	for (struct attempt *a = j->attempts, *next; a; a = next) {
 		next = a->next;
-		attempt_drain(a);
+		attempt_stop(a, STOP_DRAIN);
 	}
 }
 
@@ -331,5 +298,9 @@ static void queued(struct sched *j, const char *job)
 
 struct api_jobs sched_api(struct sched *j)
 {
-	return (struct api_jobs){.self = j, .queued = queued, .cancel = sched_cancel, .live = sched_live};
+	return (struct api_jobs){.self = j,
+	                         .queued = queued,
+	                         .cancel = sched_cancel,
+	                         .change = sched_change,
+	                         .live = sched_live};
 }

@@ -31,9 +31,10 @@ void sched_destroy(struct sched *j); /* after the storage is closed; NULL is fin
 enum wasd_status dataset_file(struct storage *db, const char *data_dir, const char *name, int64_t version, char **path,
                               bool *wait, struct wasd_err *err);
 void sched_poke(struct sched *j); /* a job may be runnable now; any thread */
-/* WASD_OK: the job is cancelled or cancelling. WASD_ESTATE: it is in a terminal state. Any thread but the supervisor's.
- */
+/* control.c; see struct api_jobs. Any thread but the supervisor's. */
 enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err);
+enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_change what,
+                              const struct storage_request *r, struct wasd_err *err);
 /* {"progress","attempt","worker","queue"} of a running or waiting job; NULL for other jobs. Any thread. */
 cJSON *sched_live(struct sched *j, const char *id);
 cJSON *sched_workers(struct sched *j); /* {"total","busy","jobs":[...]}; any thread */

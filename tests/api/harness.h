@@ -77,6 +77,25 @@ static enum wasd_status fake_cancel(struct sched *self, const char *job, bool ki
 	                        err);
 }
 
+/* A job that is active pauses for ever. */
+static enum wasd_status fake_change(struct sched *self, const char *job, enum api_job_change what,
+                                    const struct storage_request *r, struct wasd_err *err)
+{
+	struct storage_job j;
+	(void)self;
+	if (storage_job_get(t.db, job, &j, err))
+		return err->status;
+	bool running = storage_job_active(j.state);
+	storage_job_done(&j);
+	if (what == API_JOB_RETRY)
+		return storage_job_retry(t.db, job, r, err);
+	if (what == API_JOB_RESUME)
+		return storage_job_release(t.db, job, r, err);
+	if (what == API_JOB_PAUSE && running)
+		return storage_job_move(t.db, job, &(struct storage_move){.to = "pausing"}, err);
+	return storage_job_hold(t.db, job, r, err);
+}
+
 static cJSON *fake_live(struct sched *self, const char *job)
 {
 	struct storage_job j;
@@ -520,7 +539,7 @@ __attribute__((unused)) static void setup(void)
 	t.ctx = (struct api_ctx){
 		.db = t.db,
 		.metrics = metrics_create(),
-		.jobs = {.queued = fake_queued, .cancel = fake_cancel, .live = fake_live},
+		.jobs = {.queued = fake_queued, .cancel = fake_cancel, .change = fake_change, .live = fake_live},
 		.profiles = {.queued = fake_profile_queued,
 	                 .gone = fake_profile_gone,
 	                 .progress = fake_profile_progress,

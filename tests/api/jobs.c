@@ -352,6 +352,119 @@ static void cancelling(void)
 	teardown();
 }
 
+/* Sends the request and checks status and state. */
+static void becomes(int status, const char *state, const char *id, const char *verb)
+{
+	char url[160];
+	snprintf(url, sizeof url, "/v1/jobs/%s%s", id, verb);
+	struct answer a = send("POST", url, NULL);
+	CHECK_MSG(a.r.status == status, "%s: status %d", verb, a.r.status);
+	CHECK_STR(str(&a, "state"), state);
+	answer_done(&a);
+}
+
+/* The request is refused with both states. */
+static void refuses(const char *id, const char *verb, const char *from, const char *to)
+{
+	char url[160];
+	snprintf(url, sizeof url, "/v1/jobs/%s%s", id, verb);
+	struct answer a = send("POST", url, NULL);
+	CHECK_MSG(a.r.status == 409, "%s: status %d", verb, a.r.status);
+	CHECK_STR(str(&a, "code"), "invalid_transition");
+	CHECK_STR(str(&a, "from"), from);
+	CHECK_STR(str(&a, "to"), to);
+	answer_done(&a);
+}
+
+static void pausing(void)
+{
+	char id[64], ckpt[32];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	becomes(200, "held", id, ":pause");
+	becomes(200, "held", id, "/hold");
+	becomes(200, "queued", id, ":release");
+	becomes(200, "queued", id, "/resume");
+	becomes(200, "queued", id, ":retry"); /* there is nothing to repeat, and it is queued */
+	becomes(200, "held", id, ":hold");
+	becomes(200, "queued", id, ":resume");
+	becomes(200, "cancelled", id, ":cancel");
+	refuses(id, ":pause", "cancelled", "paused");
+	refuses(id, ":hold", "cancelled", "held");
+	refuses(id, ":resume", "cancelled", "queued");
+	becomes(200, "queued", id, ":retry");
+	run_job(id, false, ckpt);
+	refuses(id, ":hold", "running", "held");
+	refuses(id, ":retry", "running", "queued");
+	becomes(200, "running", id, ":resume");
+	becomes(202, "pausing", id, ":pause");
+	refuses(id, ":resume", "pausing", "queued");
+	/* Each change on request left an audit row. */
+	char object[80];
+	struct storage_audit_list l = {0};
+	snprintf(object, sizeof object, "job/%s", id);
+	CHECK_INT(storage_audit_list(t.db, object, NULL, 0, (struct storage_page){.oldest_first = true}, &l, NULL),
+	          WASD_OK);
+	static const char *const actions[] = {"job.hold", "job.release", "job.hold", "job.release", "job.retry"};
+	CHECK_INT(l.n, API_LEN(actions));
+	for (size_t i = 0; i < l.n && i < API_LEN(actions); i++)
+		CHECK_STR(l.items[i].action, actions[i]);
+	storage_audit_list_done(&l);
+	teardown();
+}
+
+static void clones(void)
+{
+	char id[64], url[160];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	expect(200, "PATCH", url, "{\"note\":\"first\",\"labels\":{\"a\":\"1\",\"b\":\"2\"},\"priority\":70}");
+	struct answer was = send("GET", url, NULL);
+	snprintf(url, sizeof url, "/v1/jobs/%s:clone", id);
+	struct answer a = send("POST", url, "{\"train\":{\"epochs\":3,\"seed\":null},\"labels\":{\"b\":null}}");
+	CHECK_INT(a.r.status, 201);
+	CHECK_STR(str(&a, "cloned_from"), id);
+	CHECK_STR(str(&a, "state"), "queued");
+	CHECK_STR(str(&a, "note"), "first");
+	CHECK_INT(num(&a, "priority"), 70);
+	char *labels = wasd_json_print(wasd_json_get(a.json, "labels"));
+	CHECK_STR(labels, "{\"a\":\"1\"}");
+	wasd_free(labels);
+	cJSON *want = cJSON_Duplicate(wasd_json_get(was.json, "train"), 1);
+	cJSON_ReplaceItemInObject(want, "epochs", cJSON_CreateNumber(3));
+	CHECK(cJSON_Compare(want, wasd_json_get(a.json, "train"), true)); /* null: the default, which it was */
+	cJSON_Delete(want);
+	answer_done(&a);
+	a = send("POST", url, NULL); /* nothing changed: the same spec */
+	CHECK_INT(a.r.status, 201);
+	CHECK(cJSON_Compare(wasd_json_get(was.json, "train"), wasd_json_get(a.json, "train"), true));
+	answer_done(&a);
+	/* The same key for the same clone gives the same job; for a clone of another job it is refused. */
+	struct extra key = {.headers = {"idempotency-key", "k1", NULL}};
+	a = send_with("POST", url, "{}", 2, key);
+	CHECK_INT(a.r.status, 201);
+	char first[64];
+	snprintf(first, sizeof first, "%s", str(&a, "id"));
+	answer_done(&a);
+	a = send_with("POST", url, "{}", 2, key);
+	CHECK_STR(str(&a, "id"), first);
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s:clone", first);
+	a = send_with("POST", url, "{}", 2, key);
+	CHECK_STR(str(&a, "code"), "idempotency_conflict");
+	answer_done(&a);
+	snprintf(url, sizeof url, "/v1/jobs/%s/clone?dry_run=true", first);
+	a = send("POST", url, "{\"train\":{\"batch\":7}}");
+	CHECK_INT(a.r.status, 200);
+	CHECK_INT(num(&(struct answer){.json = cJSON_GetObjectItem(a.json, "train")}, "batch"), 7);
+	answer_done(&a);
+	answer_done(&was);
+	teardown();
+}
+
 static void preconditions(void)
 {
 	char id[64], url[160], other[64];
@@ -662,6 +775,8 @@ int main(void)
 	TEST_RUN(logs_and_events);
 	TEST_RUN(waiting);
 	TEST_RUN(cancelling);
+	TEST_RUN(pausing);
+	TEST_RUN(clones);
 	TEST_RUN(preconditions);
 	TEST_RUN(checkpoints);
 	TEST_RUN(imports);

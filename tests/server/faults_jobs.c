@@ -216,6 +216,78 @@ static void cancels(void)
 	stop();
 }
 
+static enum wasd_status change(const char *id, enum api_job_change what)
+{
+	struct wasd_err err;
+	return sched_change(jobs, id, what, &(struct storage_request){.actor = "t"}, &err);
+}
+
+/* The outcome of an attempt. */
+static void attempt_was(const char *id, size_t number, const char *outcome)
+{
+	struct storage_attempt_list a = {0};
+	storage_attempt_list(db, id, &a, NULL);
+	CHECK_STR(a.n >= number ? a.items[number - 1].outcome : "(none)", outcome);
+	storage_attempt_list_done(&a);
+}
+
+static void pauses(void)
+{
+	char id[48], second[48];
+	start(1);
+	submit("polite", 0, "", id);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	submit("polite", 0, "", second);
+	/* The worker is free for the next job; the paused one has its checkpoint. */
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	attempt_was(id, 1, "paused");
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "latest", &c, NULL), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(second, "running", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_RESUME), WASD_OK);
+	struct wasd_err err;
+	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	struct storage_attempt_list a = {0};
+	storage_attempt_list(db, id, &a, NULL);
+	CHECK_STR(a.n == 2 ? a.items[1].resume_from : "", c.id);
+	storage_attempt_list_done(&a);
+	storage_ckpt_done(&c);
+	/* A cancellation overtakes a pause. */
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "cancelled", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_ESTATE);
+	CHECK_INT(change(id, API_JOB_RESUME), WASD_ESTATE);
+	CHECK_INT(change(id, API_JOB_RETRY), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "cancelled", 3000)}[0]);
+	/* A worker that does not hear the request is ended; that is no failure of the job. */
+	submit("deaf", 0, "", id);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 4000)}[0]);
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	/* Its worker has only been launched: there is nothing to store. */
+	submit("polite", 0, "", id);
+	struct storage_job j = wait_state(id, "starting,running", 3000);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	storage_job_done(&j);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 3000)}[0]);
+	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	/* A paused job is not touched when the daemon stops; one that is pausing ends as paused. */
+	submit("polite", 0, "", id);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
+	sched_drain(jobs);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 3000)}[0]);
+	stop();
+}
+
 /* Whether an event of this type of the job has the text in its data. */
 static bool event_says(const char *id, const char *type, const char *text)
 {
@@ -406,6 +478,7 @@ int main(int argc, char **argv)
 	TEST_RUN(retries);
 	TEST_RUN(floods);
 	TEST_RUN(cancels);
+	TEST_RUN(pauses);
 	TEST_RUN(says_how_far_it_is);
 	TEST_RUN(no_worker_can_start);
 	TEST_RUN(drain);

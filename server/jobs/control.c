@@ -1,0 +1,119 @@
+/* control.c - changes of jobs on request: cancel, pause, hold, release, resume, retry. A job that has an attempt is
+ * changed here, on the supervisor's thread; of the others only the rows change. */
+#include "jobs/attempt.h"
+#include "log.h"
+
+#include <string.h>
+
+/* NULL also for a job whose attempt could not be stored (it has no number, and its process is being ended). */
+static struct attempt *attempt_of(struct sched *j, const char *id)
+{
+	struct attempt *a = j->attempts;
+	while (a && (strcmp(a->id, id) || !a->number))
+		a = a->next;
+	return a;
+}
+
+/* ---- cancel ---- */
+
+struct cancel_call {
+	struct sched *j;
+	const char *id, *reason;
+	bool kill;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
+
+static void do_cancel(void *ctx)
+{
+	struct cancel_call *c = ctx;
+	struct sched *j = c->j;
+	struct attempt *a = attempt_of(j, c->id);
+	if (a) {
+		struct storage_move m = {.to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason};
+		c->status = a->stop == STOP_CANCEL ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
+		if (c->status == WASD_OK)
+			attempt_cancel(a, c->kill, c->kill ? "kill" : "user");
+		return;
+	}
+	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
+	if (c->status == WASD_OK && j->cfg.profiles_changed)
+		j->cfg.profiles_changed(j->cfg.ctx);
+}
+
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
+{
+	struct cancel_call c = {.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err};
+	log_remember(id);
+	supervisor_call(j->cfg.sup, do_cancel, &c);
+	return c.status;
+}
+
+/* ---- the others ---- */
+
+struct change_call {
+	struct sched *j;
+	const char *id;
+	enum api_job_change what;
+	const struct storage_request *r;
+	enum wasd_status status;
+	struct wasd_err *err;
+};
+
+static enum wasd_status pause_attempt(struct attempt *a, const struct storage_request *r, struct wasd_err *err)
+{
+	struct storage_move m = {.to = "pausing",
+	                         .reason = "user",
+	                         .message = r->reason,
+	                         .action = "pause",
+	                         .actor = r->actor};
+	if (a->stop == STOP_PAUSE)
+		return WASD_OK;
+	enum wasd_status s = storage_job_move(a->jobs->cfg.db, a->id, &m, err);
+	if (s == WASD_OK)
+		attempt_stop(a, STOP_PAUSE);
+	return s;
+}
+
+/* A job without an attempt. */
+static enum wasd_status pause_row(struct storage *db, const char *id, const struct storage_request *r,
+                                  struct wasd_err *err)
+{
+	enum wasd_status s = storage_job_hold(db, id, r, err);
+	if (s != WASD_ESTATE || strcmp(err->pointer, "paused"))
+		return s;
+	*err = (struct wasd_err){0};
+	return WASD_OK;
+}
+
+static void do_change(void *ctx)
+{
+	struct change_call *c = ctx;
+	struct storage *db = c->j->cfg.db;
+	struct attempt *a = attempt_of(c->j, c->id);
+	switch (c->what) {
+	case API_JOB_PAUSE:
+		c->status = a ? pause_attempt(a, c->r, c->err) : pause_row(db, c->id, c->r, c->err);
+		break;
+	case API_JOB_HOLD:
+		c->status = storage_job_hold(db, c->id, c->r, c->err);
+		break;
+	case API_JOB_RESUME:
+		c->status = storage_job_release(db, c->id, c->r, c->err);
+		break;
+	case API_JOB_RETRY:
+		c->status = storage_job_retry(db, c->id, c->r, c->err);
+		break;
+	}
+	if (c->status == WASD_OK)
+		schedule(c->j);
+}
+
+enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_change what,
+                              const struct storage_request *r, struct wasd_err *err)
+{
+	struct change_call c = {.j = j, .id = id, .what = what, .r = r, .err = err};
+	log_remember(id);
+	supervisor_call(j->cfg.sup, do_change, &c);
+	return c.status;
+}

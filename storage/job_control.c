@@ -1,0 +1,95 @@
+/* job_control.c - changes of jobs without a worker that someone asks for: hold, release, retry. server/jobs/control.c
+ * handles those with a worker. */
+#include "internal.h"
+#include <string.h>
+
+struct request_args {
+	const char *id;
+	const struct storage_request *r;
+};
+
+static bool one_of(const char *s, const char *a, const char *b, const char *c)
+{
+	return !strcmp(s, a) || !strcmp(s, b) || (c && !strcmp(s, c));
+}
+
+static enum wasd_status refuse(const struct storage_job *j, const char *what, struct wasd_err *err)
+{
+	return wasd_fail_at(err, WASD_ESTATE, j->state, "job %s is %s and cannot be %s", j->id, j->state, what);
+}
+
+static bool held_by_user(const struct storage_job *j)
+{
+	return !strcmp(j->state, "held") && j->reason && !strcmp(j->reason, "user");
+}
+
+static struct storage_move moved(const struct request_args *a, const char *to, const char *reason, const char *action)
+{
+	return (struct storage_move){.to = to,
+	                             .reason = reason,
+	                             .message = a->r->reason,
+	                             .action = action,
+	                             .actor = a->r->actor};
+}
+
+static enum wasd_status hold_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct request_args *a = ctx;
+	struct storage_job j = {0};
+	struct storage_move m = moved(a, "held", "user", "hold");
+	enum wasd_status st = storage_job_get(s, a->id, &j, err);
+	if (!st && !held_by_user(&j))
+		st = one_of(j.state, "queued", "retry_wait", "held") ? job_move(s, a->id, &m, err) : refuse(&j, "held", err);
+	storage_job_done(&j);
+	return st;
+}
+
+enum wasd_status storage_job_hold(struct storage *s, const char *id, const struct storage_request *r,
+                                  struct wasd_err *err)
+{
+	struct request_args a = {id, r};
+	return write_op(s, hold_tx, &a, err);
+}
+
+static enum wasd_status release_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct request_args *a = ctx;
+	struct storage_job j = {0};
+	enum wasd_status st = storage_job_get(s, a->id, &j, err);
+	bool paused = !st && !strcmp(j.state, "paused");
+	struct storage_move m = moved(a, "queued", paused ? "resumed" : "released", paused ? "resume" : "release");
+	if (!st && (paused || held_by_user(&j)))
+		st = job_move(s, a->id, &m, err);
+	else if (!st && !one_of(j.state, "queued", "starting", "running"))
+		st = refuse(&j, "queued", err);
+	storage_job_done(&j);
+	return st;
+}
+
+enum wasd_status storage_job_release(struct storage *s, const char *id, const struct storage_request *r,
+                                     struct wasd_err *err)
+{
+	struct request_args a = {id, r};
+	return write_op(s, release_tx, &a, err);
+}
+
+static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct request_args *a = ctx;
+	struct storage_job j = {0};
+	struct storage_move m = moved(a, "queued", "retry_on_request", "retry");
+	enum wasd_status st = storage_job_get(s, a->id, &j, err);
+	if (!st && one_of(j.state, "failed", "cancelled", "retry_wait"))
+		st = job_move(s, a->id, &m, err);
+	else if (!st && strcmp(j.state, "queued"))
+		st = refuse(&j, "tried again", err);
+	storage_job_done(&j);
+	return st;
+}
+
+enum wasd_status storage_job_retry(struct storage *s, const char *id, const struct storage_request *r,
+                                   struct wasd_err *err)
+{
+	struct request_args a = {id, r};
+	return write_op(s, retry_tx, &a, err);
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+"""The life of a job between its submission and its end: paused in the middle of an epoch, resumed, retried, cloned. However often it was
+interrupted, its losses equal those of an undisturbed run bit for bit."""
+import os, signal
+
+from lib import Daemon, Events, case, check, equal, finish
+
+SPEC = {"name": "run", "dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "retry": {"max": 0},
+        "train": {"epochs": 12, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
+NAMES = "train_loss,train_acc,val_loss_aom,val_acc_aom,val_loss_dom,val_acc_dom,test_loss_aom,test_acc_dom"
+
+
+def exact(values):
+    return {name: {epoch: v.hex() if isinstance(v, float) else v for epoch, v in points.items()} for name, points in values.items()}
+
+
+def states(c, job):
+    return [(t["from"], t["to"]) for t in c.get(f"/v1/jobs/{job}/transitions").json["items"]]
+
+
+def until(d, job, *wanted):
+    """Waits for one of the states."""
+    events = Events(d.port, f"/v1/jobs/{job}/events")
+    try:
+        j = d.client.get(f"/v1/jobs/{job}").json
+        if j["state"] not in wanted:
+            events.until(lambda e: e.type == "job.state" and e.data["to"] in wanted, what=f"{wanted} of a job that is {j['state']}")
+        return d.client.get(f"/v1/jobs/{job}").json
+    finally:
+        events.close()
+
+
+def trains(d, job, epoch):
+    """Waits until an epoch is over: the job is in the next one."""
+    events = Events(d.port, f"/v1/jobs/{job}/events", last_id=0)
+    try:
+        events.until(lambda e: e.type == "job.checkpoint" and e.data["epoch"] >= epoch, what=f"the checkpoint of epoch {epoch}")
+    finally:
+        events.close()
+
+
+with Daemon(args=["--workers", "1"]) as d:
+    c = d.client
+    d.glyphs(train=500, test=50)
+    reference = d.submit(**SPEC)["id"]
+    d.wait_job(reference)
+    want = exact(d.series(reference, NAMES))
+
+    with case("a job that is paused twice, once over a kill -9, has the losses of one that was not"):
+        job = d.submit(**SPEC)["id"]
+        trains(d, job, 2)
+        answer = c.post(f"/v1/jobs/{job}:pause", {"reason": "back soon"}, want=(200, 202)).json
+        check(answer["state"] in ("pausing", "paused"), answer["state"])
+        j = until(d, job, "paused", "completed")
+        equal((j["state"], j["reason"], j["attempts"][0]["outcome"]), ("paused", "user", "paused"))
+        equal(c.post(f"/v1/jobs/{job}/pause", want=200).json["state"], "paused")
+        # The worker is free for others meanwhile.
+        other = c.post(f"/v1/jobs/{reference}:clone", {"name": "other", "train": {"epochs": 1}}, want=201).json
+        equal((other["cloned_from"], other["train"]["seed"]), (reference, 11))
+        d.wait_job(other["id"])
+        equal(c.get(f"/v1/jobs/{job}").json["state"], "paused")
+        c.post(f"/v1/jobs/{job}:resume", want=200)
+        trains(d, job, 5)
+        worker, = d.engines("train")
+        os.kill(worker, signal.SIGSTOP)                # it cannot store its checkpoint: the job stays in pausing
+        equal(c.post(f"/v1/jobs/{job}:pause", want=202).json["state"], "pausing")
+        equal(c.post(f"/v1/jobs/{job}:resume", want=409).json["code"], "invalid_transition")
+        d.kill()
+        d.start()
+        c = d.client
+        equal(c.get(f"/v1/jobs/{job}").json["state"], "paused")
+        c.post(f"/v1/jobs/{job}/resume", want=200)
+        j = d.wait_job(job)
+        equal(exact(d.series(job, NAMES)), want, f"after {len(j['attempts'])} attempts")
+        equal([a["outcome"] for a in j["attempts"]], ["paused", "interrupted", "completed"])
+        check(("pausing", "paused") in states(c, job) and ("paused", "queued") in states(c, job), states(c, job))
+
+    with case("a held job does not begin; a cancelled one goes on when it is retried"):
+        job = c.post(f"/v1/jobs/{reference}:clone", want=201).json["id"]
+        trains(d, job, 2)
+        held = d.submit(**SPEC)["id"]
+        equal(c.post(f"/v1/jobs/{held}:pause", want=200).json["state"], "held")
+        equal(c.post(f"/v1/jobs/{job}:hold", want=409).json["from"], "running")
+        c.post(f"/v1/jobs/{job}:cancel", {"mode": "kill"}, want=(200, 202))
+        d.wait_job(job, "cancelled")
+        equal(c.get(f"/v1/jobs/{held}").json["state"], "held")
+        equal(c.post(f"/v1/jobs/{job}:retry", want=200).json["state"] in ("queued", "starting"), True)
+        j = d.wait_job(job)
+        equal(exact(d.series(job, NAMES)), want)
+        check(j["attempts"][1]["resume_from"], "it goes on from its checkpoint")
+        equal(c.post(f"/v1/jobs/{job}:retry", want=409).json["from"], "completed")
+        check(c.post(f"/v1/jobs/{held}:release", want=200).json["state"] in ("queued", "starting", "running"), "it is released")
+        c.post(f"/v1/jobs/{held}:cancel", {"mode": "kill"}, want=(200, 202))
+        d.wait_job(held, "cancelled")
+
+finish()
