@@ -78,7 +78,9 @@ struct serving {
 	_Atomic int restarts;
 	struct tuning *tunings, *tuning; /* those that wait, the first one may run: tuning; lock held */
 	bool mirroring;                  /* a shadow is computed; lock held */
-	char loading[72];                /* loading thread only: the deployment being loaded */
+	/* loading thread only: the deployment being loaded, and its largest batch */
+	char loading[72];
+	int64_t loading_batch;
 };
 
 /* Lock held. NULL: not found. */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LOAD_TIMEOUT_S = 120 };
+enum { WARM_REPLY_MAX = 64 << 20, LOAD_TIMEOUT_S = 120 };
 
 struct load_job {
 	struct pool_job job;
@@ -95,24 +95,42 @@ static enum wasd_status load_bundle(struct serving *s, const char *id, int64_t t
 	return st;
 }
 
-/* Runs one zero image through a mode, so that buffers are touched and kernels chosen before the first request. */
+/* The largest batch that the deployments of a bundle allow; at least 1. */
+static int64_t largest_batch(struct serving *s, const char *id)
+{
+	int64_t most = s->loading_batch > 1 ? s->loading_batch : 1;
+	pthread_mutex_lock(&s->lock);
+	for (const struct deployment *d = s->deployments; d; d = d->next)
+		if (!strcmp(d->bundle, id) && d->options.max_batch > most)
+			most = d->options.max_batch;
+	pthread_mutex_unlock(&s->lock);
+	return most;
+}
+
+/* Runs zeros through a mode, so that buffers are touched and kernels chosen before the first request: one batch for
+ * each size of which the engine keeps a plan (core/infer/predictor.c), up to the largest batch allowed. */
 static enum wasd_status warm_mode(struct serving *s, const char *id, const char *mode, struct wasd_err *err)
 {
 	size_t n = 1;
+	int64_t most = largest_batch(s, id), size = 1;
+	enum wasd_status st = WASD_OK;
 	pthread_mutex_lock(&s->lock);
 	const struct bundle *b = serving_bundle(s, id);
 	for (const cJSON *v = b && b->loaded ? wasd_json_get(b->loaded, "input")->child : NULL; v; v = v->next)
 		n *= (size_t)v->valuedouble;
 	pthread_mutex_unlock(&s->lock);
-	float *zeros = wasd_calloc(n, sizeof *zeros);
+	float *zeros = wasd_calloc(n * (size_t)most, sizeof *zeros);
 	if (!zeros)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to warm a bundle up");
-	struct api_call call = {.who = s->loading,
-	                        .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, (int64_t)1),
-	                        .bin = zeros,
-	                        .bin_len = n * sizeof *zeros};
-	enum wasd_status st = helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
-	api_call_done(&call);
+	for (bool more = true; more && st == WASD_OK; more = size < most, size = 2 * size < most ? 2 * size : most) {
+		struct api_call call = {.who = s->loading,
+		                        .json = wasd_message("infer", "bundle:s mode:s n:i", id, mode, size),
+		                        .bin = zeros,
+		                        .bin_len = n * (size_t)size * sizeof *zeros,
+		                        .reply_max = WARM_REPLY_MAX};
+		st = helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
+		api_call_done(&call);
+	}
 	wasd_free(zeros);
 	return st;
 }
@@ -293,21 +311,6 @@ static void unload_unused(struct serving *s)
 
 /* ---- a deployment ------------------------------------------------------------------------------------------ */
 
-enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err)
-{
-	struct storage_deployment row = {0};
-	pthread_mutex_lock(&s->switching); /* the last reader of the row has the last word */
-	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
-	pthread_mutex_lock(&s->lock);
-	struct deployment *d = serving_find(s, name);
-	if (d && st == WASD_OK)
-		serving_options_read(row.options, &d->options);
-	pthread_mutex_unlock(&s->lock);
-	pthread_mutex_unlock(&s->switching);
-	storage_deployment_done(&row);
-	return st;
-}
-
 void serving_set_live(struct deployment *d, const struct storage_deployment *row)
 {
 	snprintf(d->mode, sizeof d->mode, "%s", row->mode);
@@ -361,6 +364,12 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
                                  struct wasd_err *err)
 {
 	bool changed = false;
+	struct storage_deployment row = {0};
+	struct serving_options options = {0};
+	if (storage_deployment_get(s->cfg.db, s->loading, &row, NULL) == WASD_OK)
+		serving_options_read(row.options, &options);
+	storage_deployment_done(&row);
+	s->loading_batch = options.max_batch;
 	enum wasd_status st = load_bundle(s, id, threads, err);
 	if (st == WASD_OK && tell)
 		storage_deployment_state(s->cfg.db, s->loading, "warming", NULL, NULL);
@@ -370,6 +379,7 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
 		st = follow_profiles(s, id, &changed, err);
 	if (st == WASD_OK && wasd_mode_member(mode) && !serving_mode_in_process(s, id, mode))
 		st = wasd_fail(err, WASD_ECORRUPT, "mode %s could not be loaded", mode);
+	s->loading_batch = 0;
 	return st;
 }
 
@@ -473,6 +483,51 @@ void serving_queue_load(struct serving *s, const char *name)
 		return;
 	}
 	submit(s, l);
+}
+
+/* The modes that are loaded get the plans for larger batches. */
+static void run_warm(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	char id[48] = "", mode[WASD_MODE_LEN] = "";
+	for (int i = 0; !atomic_load(&s->stopping); i++) {
+		int k = 0;
+		mode[0] = 0;
+		pthread_mutex_lock(&s->lock);
+		const struct deployment *d = serving_find(s, l->name);
+		const struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
+		const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL;
+		for (; m && k < i; k++)
+			m = m->next;
+		if (m) {
+			snprintf(id, sizeof id, "%s", b->id);
+			snprintf(mode, sizeof mode, "%s", m->string);
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (!*mode || warm_mode(s, id, mode, NULL) != WASD_OK)
+			break;
+	}
+	wasd_free(l);
+}
+
+enum wasd_status serve_tuned(struct serving *s, const char *name, struct wasd_err *err)
+{
+	struct storage_deployment row = {0};
+	pthread_mutex_lock(&s->switching); /* the last reader of the row has the last word */
+	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	int64_t before = d ? d->options.max_batch : 0;
+	if (d && st == WASD_OK)
+		serving_options_read(row.options, &d->options);
+	struct load_job *l = d && d->options.max_batch > before ? job_create(s, run_warm, name) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->switching);
+	storage_deployment_done(&row);
+	if (l)
+		pool_submit(s->loads, &l->job);
+	return st;
 }
 
 /* Publishes an event for each deployment of the bundle, whose modes have changed. Only this thread changes a
