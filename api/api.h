@@ -126,7 +126,9 @@ void api_send_error(const struct api_request *q, struct api_response *r, const s
 enum api_body {
 	API_BODY_NONE /* a body that is not empty is refused (413/400) */,
 	API_BODY_JSON /* <= 256 KiB */,
-	API_BODY_BULK /* <= 16 MiB, any type */,
+	API_BODY_BULK /* <= 16 MiB, any type; the handler waits for nothing: with a small body it runs on the
+	                 connection's thread */
+	,
 	API_BODY_UPLOAD /* streamed to disk: raw body, or multipart file parts */
 };
 

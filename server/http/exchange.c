@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, PACK_MIN = 1024 };
+enum { QUICK_BODY = 64 << 10, QUICK_ANSWER = 4 << 10, WRITE_PIECE = 256 << 10, SINK_MAX = 16 << 20, PACK_MIN = 1024 };
 
 static const char page_csp[] =
 	"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'";
@@ -497,6 +497,13 @@ enum exchange_next exchange_data(struct exchange *x, const void *p, size_t n)
 
 static void run_first(struct pool_job *job);
 
+/* Handing a small inference request to a worker would take longer than its handler, which only queues a question. */
+static bool is_quick(const struct exchange *x)
+{
+	return x->route && x->route->body == API_BODY_BULK && !x->stage && x->coding == CODING_NONE &&
+	       x->body.len <= QUICK_BODY;
+}
+
 enum exchange_next exchange_end(struct exchange *x)
 {
 	pthread_mutex_lock(&x->lock);
@@ -508,6 +515,9 @@ enum exchange_next exchange_end(struct exchange *x)
 		next = X_REPLY;
 	} else if (x->writing || x->phase == X_WORK) {
 		next = X_GO_ON; /* suspended; the library calls again after the resume */
+	} else if (is_quick(x)) {
+		x->phase = X_WORK;
+		x->quick = true;
 	} else if (!pool_reserve(x->env->workers)) {
 		refuse(x, false, "busy", "all worker threads are busy and the queue is full");
 		next = X_REPLY;
@@ -527,6 +537,8 @@ void exchange_paused(struct exchange *x)
 	pthread_mutex_unlock(&x->lock);
 	if (writing)
 		pool_submit(x->env->writers, &x->job);
+	else if (x->quick)
+		run_first(&x->job);
 	else
 		pool_submit_reserved(x->env->workers, &x->job); /* the place that exchange_end took */
 }
@@ -577,15 +589,20 @@ static void run_answered(struct pool_job *job)
 	finish(x);
 }
 
-/* Any thread. */
+/* Any thread, also the supervisor's, which is to do little: a small answer is built at once, others by a worker. */
 static void answered(void *ctx)
 {
 	struct exchange *x = ctx;
+	const struct api_ask *ask = x->resp.ask;
+	bool small = ask->status == WASD_OK && ask->call.reply_bin && ask->call.reply_bin_len <= QUICK_ANSWER;
 	pthread_mutex_lock(&x->lock);
 	x->asking = false;
 	pthread_mutex_unlock(&x->lock);
 	x->job.run = run_answered;
-	pool_submit(x->env->workers, &x->job);
+	if (small)
+		run_answered(&x->job);
+	else
+		pool_submit(x->env->workers, &x->job);
 }
 
 static void forget(struct exchange *x)

@@ -84,6 +84,7 @@ struct exchange {
 	bool framed; /* the end of the body is known */
 	bool drains; /* refused: exchange_text gives the reply, and the body is discarded after it */
 	bool told;   /* the reply has been sent or is being sent */
+	bool quick;  /* handled on the connection's thread */
 	uint64_t body_limit, seen;
 	enum coding coding; /* Content-Encoding of the body */
 	struct wasd_buf body, writing_buf, packed;
