@@ -10,12 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WAIT_S = CLIENT_PATIENCE_S - 10, WORD = 120 };
+enum { WAIT_S = CLIENT_PATIENCE_S - 10, WORD = 120, UPDATE_POLL_US = 200000 };
 
 struct options {
-	const char *source, *name, *mode, *batching, *follow, *url;
-	bool wait, json;
-	char job[WORD]; /* of JOB@FOLLOW */
+	const char *source, *name, *mode, *batching, *follow, *reason, *url;
+	bool update, wait, json;
+	/* SOURCE in parts: the kind is the member of the request's source that has the id. */
+	const char *kind, *alias;
+	char id[WORD];
+	int64_t version; /* 0: none */
 };
 
 static bool starts(const char *s, const char *with)
@@ -23,22 +26,33 @@ static bool starts(const char *s, const char *with)
 	return !strncmp(s, with, strlen(with));
 }
 
-/* Splits JOB@FOLLOW. Returns what is wrong, or NULL. */
+/* Fills kind, id, alias, version and follow from SOURCE. Returns what is wrong, or NULL. */
 static const char *split_source(struct options *o)
 {
-	const char *at = strchr(o->source, '@');
-	size_t n = at ? (size_t)(at - o->source) : strlen(o->source);
-	if (n >= sizeof o->job)
-		return "SOURCE is too long for an id";
-	snprintf(o->job, sizeof o->job, "%.*s", (int)n, o->source);
-	if (!client_word_ok(o->job) || (!starts(o->job, "ckpt_") && !starts(o->job, "job_")))
-		return "SOURCE must be ckpt_..., job_..., JOB@best or JOB@latest";
-	if (at && o->follow && strcmp(at + 1, o->follow))
+	size_t n = strcspn(o->source, "@:");
+	const char *after = o->source[n] ? o->source + n + 1 : NULL;
+	bool version = o->source[n] == ':';
+	char *end = o->id; /* the end of an empty number */
+	if (n >= sizeof o->id)
+		return "SOURCE is too long";
+	snprintf(o->id, sizeof o->id, "%.*s", (int)n, o->source);
+	o->kind = starts(o->id, "ckpt_") ? "checkpoint" : starts(o->id, "job_") ? "job" : "model";
+	bool model = !strcmp(o->kind, "model"), job = !strcmp(o->kind, "job");
+	if (!client_word_ok(o->id) || (after && !*after) || (model && !after) || (!model && version) ||
+	    (after && !model && !job))
+		return "SOURCE must be ckpt_..., job_..., job_...@best, job_...@latest, MODEL@ALIAS or MODEL:VERSION";
+	if (o->follow && !job)
+		return "only a job can be followed to its best or latest checkpoint";
+	if (job && after && o->follow && strcmp(after, o->follow))
 		return "SOURCE and --follow disagree";
-	if (at)
-		o->follow = at + 1;
-	if (o->follow && starts(o->job, "ckpt_"))
-		return "a checkpoint does not change, so there is nothing to follow; give its job";
+	if (job && after)
+		o->follow = after;
+	if (version)
+		o->version = strtoll(after, &end, 10);
+	if (version && (*end || o->version < 1))
+		return "the version of a model is a whole number from 1";
+	if (model && !version)
+		o->alias = after;
 	return NULL;
 }
 
@@ -47,9 +61,11 @@ static bool check_options(void *options)
 	struct options *o = options;
 	const char *fault = NULL;
 	if (!o->source)
-		fault = "give a checkpoint or a job";
+		fault = "give a checkpoint, a job or a model";
 	else if (!o->name || !client_word_ok(o->name))
 		fault = o->name ? "--name is not a valid name" : "give the deployment a --name";
+	else if (o->reason && !o->update)
+		fault = "--reason belongs to --update";
 	else
 		fault = split_source(o);
 	if (fault)
@@ -82,9 +98,12 @@ static bool add_batching(cJSON *o, const char *text)
 static char *request(const struct options *o)
 {
 	cJSON *j = cJSON_CreateObject(), *source = cJSON_AddObjectToObject(j, "source");
-	bool ok = source && cJSON_AddStringToObject(j, "name", o->name) &&
-	          cJSON_AddStringToObject(source, starts(o->job, "job_") ? "job" : "checkpoint", o->job) &&
+	bool ok = source && cJSON_AddStringToObject(source, o->kind, o->id) &&
 	          (!o->follow || cJSON_AddStringToObject(source, "follow", o->follow)) &&
+	          (!o->alias || cJSON_AddStringToObject(source, "alias", o->alias)) &&
+	          (!o->version || cJSON_AddNumberToObject(source, "version", (double)o->version)) &&
+	          (o->update || cJSON_AddStringToObject(j, "name", o->name)) &&
+	          (!o->reason || cJSON_AddStringToObject(j, "reason", o->reason)) &&
 	          (!o->mode || cJSON_AddStringToObject(j, "mode", o->mode)) &&
 	          (!o->batching || add_batching(j, o->batching));
 	char *text = ok ? wasd_json_print(j) : NULL;
@@ -94,10 +113,15 @@ static char *request(const struct options *o)
 
 /* ---- the wait ---- */
 
+static bool updating(const cJSON *d)
+{
+	return !strcmp(client_text(wasd_json_get(d, "update"), "state"), "loading");
+}
+
 static bool loading(const cJSON *d)
 {
 	const char *state = client_text(d, "state");
-	return !strcmp(state, "created") || !strcmp(state, "loading") || !strcmp(state, "warming");
+	return !strcmp(state, "created") || !strcmp(state, "loading") || !strcmp(state, "warming") || updating(d);
 }
 
 /* Asks until it is no longer loading; shows the state and the time on a terminal. Frees d. */
@@ -109,7 +133,10 @@ static cJSON *wait_loaded(const char *url, const char *name, cJSON *d)
 	snprintf(head, sizeof head, "GET /v1/deployments/%.100s?wait=%ds", name, shown ? 1 : WAIT_S);
 	while (d && loading(d)) {
 		if (shown)
-			fprintf(stderr, "\r%s: %s, %.0f s ", name, client_text(d, "state"), (double)(wasd_mono_us() - began) / 1e6);
+			fprintf(stderr, "\r%s: %s, %.0f s ", name, updating(d) ? "updating" : client_text(d, "state"),
+			        (double)(wasd_mono_us() - began) / 1e6);
+		if (updating(d))
+			usleep(UPDATE_POLL_US); /* it is ready, so the daemon answers at once */
 		cJSON_Delete(d);
 		d = client_json("deploy", url, head, NULL);
 	}
@@ -126,6 +153,8 @@ static void tell(const cJSON *d, const char *url)
 	printf("%s is %s: mode %s, generation %s, version %s, checkpoint %s\n", name, client_text(d, "state"),
 	       client_text(d, "mode"), client_number(d, "generation", 1, 0, generation),
 	       client_number(d, "version", 1, 0, version), client_text(d, "checkpoint"));
+	if (updating(d))
+		printf("it answers until checkpoint %s is loaded\n", client_text(wasd_json_get(d, "update"), "checkpoint"));
 	printf("try: curl -T image.png %s%.*s/v1/deployments/%s/classify\n", scheme ? "" : "http://",
 	       (int)strcspn(url + (scheme ? 7 : 0), "/\n") + (scheme ? 7 : 0), url, name);
 }
@@ -136,8 +165,13 @@ static int report(cJSON *d, const struct options *o, const char *url)
 	int rc = CLIENT_OK;
 	if (!d)
 		return CLIENT_FAILED;
+	const cJSON *update = wasd_json_get(d, "update");
 	if (!strcmp(client_text(d, "state"), "failed")) {
 		fprintf(stderr, "wasd deploy: %s could not be loaded: %s\n", o->name, client_text(d, "message"));
+		rc = CLIENT_FAILED;
+	} else if (o->wait && !strcmp(client_text(update, "state"), "failed")) {
+		fprintf(stderr, "wasd deploy: %s still serves %s: %s\n", o->name, client_text(d, "checkpoint"),
+		        client_text(update, "error"));
 		rc = CLIENT_FAILED;
 	}
 	if (o->json && client_print_json(d))
@@ -154,8 +188,10 @@ static int run_deploy(int argc, char **argv)
 	int rc = client_start(&client_command_deploy, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
-	char *url = client_url(o.url), *body = request(&o);
-	cJSON *d = url && body ? client_json("deploy", url, "POST /v1/deployments", body) : NULL;
+	char *url = client_url(o.url), *body = request(&o), head[200] = "POST /v1/deployments";
+	if (o.update)
+		snprintf(head, sizeof head, "PATCH /v1/deployments/%.100s", o.name);
+	cJSON *d = url && body ? client_json("deploy", url, head, body) : NULL;
 	if (d && o.wait)
 		d = wait_loaded(url, o.name, d);
 	rc = body ? report(d, &o, url) : CLIENT_USAGE;
@@ -173,7 +209,12 @@ static const struct client_row deploy_rows[] = {
      NULL},
 	{"--follow", 0, "best|latest", CLIENT_VALUE, offsetof(struct options, follow), "as JOB@best or JOB@latest",
      "best latest"},
-	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait until it is ready", NULL},
+	{"--update", 0, NULL, CLIENT_FLAG, offsetof(struct options, update),
+     "the deployment is there: swap it to SOURCE; the old one answers until the new one is loaded", NULL},
+	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason),
+     "with --update: reason for the audit log", NULL},
+	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait until it is ready, or the update is served",
+     NULL},
 	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print the deployment as the daemon describes it",
      NULL},
 	CLIENT_ROW_URL(struct options),
@@ -182,14 +223,14 @@ static const struct client_row deploy_rows[] = {
 const struct client_command client_command_deploy = {
 	.name = "deploy",
 	.arguments = "SOURCE",
-	.summary = "serve a checkpoint, or follow a job",
+	.summary = "serve a checkpoint or a model, or follow a job",
 	.text =
-		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...), or a job (job_...) to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one.",
+		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...); a job (job_...) to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one; or a registered model: MODEL@ALIAS, the version that the alias names now and later, or MODEL:N, its version N.",
 	.words_at = offsetof(struct options, source),
 	.max_words = 1,
 	.words_plain = true,
 	.offers = "@jobs",
-	.statuses = "0 created (with --wait: ready), 1 refused or failed to load, 2 wrong usage",
+	.statuses = "0 accepted (with --wait: served), 1 refused or failed to load, 2 wrong usage",
 	.example = "wasd deploy job_01J8ZQ@best --name reader --wait",
 	.run = run_deploy,
 	.rows = deploy_rows,
@@ -216,15 +257,15 @@ static int run_undeploy(int argc, char **argv)
 	snprintf(head, sizeof head, "DELETE /v1/deployments/%.100s", o.name);
 	cJSON *done = url ? client_json("undeploy", url, head, NULL) : NULL;
 	if (done)
-		printf(o.json ? "{\"name\":\"%s\",\"state\":\"deleted\"}\n" : "%s is gone\n", o.name);
+		printf(o.json ? "{\"name\":\"%s\",\"state\":\"%s\"}\n" : "%s is %s\n", o.name,
+		       cJSON_IsNull(done) ? "gone" : "draining");
 	cJSON_Delete(done);
 	wasd_free(url);
 	return done ? CLIENT_OK : CLIENT_FAILED;
 }
 
 static const struct client_row undeploy_rows[] = {
-	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print {\"name\":NAME,\"state\":\"deleted\"}",
-     NULL},
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print {\"name\":NAME,\"state\":\"gone\"}, or \"draining\" while requests are in flight", NULL},
 	CLIENT_ROW_URL(struct options),
 	{0},
 };

@@ -57,12 +57,16 @@ static int list(const char *url, const struct options *o)
 		cJSON_Delete(now);
 		return rc;
 	}
+	/* Auto and cascade choose one of the modes below. */
+	const char *mode = client_text(now, "mode"), *answers = client_text(wasd_json_get(now, "now"), "mode");
+	const char *live = wasd_json_get(bundles, mode) || !strcmp(answers, "-") ? mode : answers;
 	wasd_json_num(wasd_json_get(bundles, "aom"), "macs", &plain);
 	printf("  %-24s %8s %-10s %14s %7s %12s\n", "MODE", "ACCURACY", "IMAGES", "MACS", "SHARE %", "BYTES");
 	cJSON_ArrayForEach(bundle, bundles)
-		print_mode(bundle, !strcmp(bundle->string, client_text(now, "mode")), plain);
-	printf("%s is in mode %s, generation %s, since %s by %s\n", o->words[0], client_text(now, "mode"),
-	       client_number(now, "generation", 1, 0, generation), client_text(now, "since"), client_text(now, "by"));
+		print_mode(bundle, !strcmp(bundle->string, live), plain);
+	printf("%s is in mode %s%s%s, generation %s, since %s by %s\n", o->words[0], mode, live != mode ? ", now " : "",
+	       live != mode ? live : "", client_number(now, "generation", 1, 0, generation), client_text(now, "since"),
+	       client_text(now, "by"));
 	cJSON_Delete(now);
 	return CLIENT_OK;
 }
@@ -127,11 +131,11 @@ const struct client_command client_command_mode = {
 	.arguments = "NAME [MODE]",
 	.summary = "list the modes of a deployment, or switch",
 	.text =
-		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE) switches to it, without a reload. Accuracies are those of the test images if they were measured, otherwise of the validation images.",
+		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE, auto, cascade) switches to it, without a reload. Accuracies are those of the test images if they were measured, otherwise of the validation images.",
 	.words_at = offsetof(struct options, words),
 	.max_words = 2,
 	.words_plain = true,
-	.offers = "@deployments aom dom",
+	.offers = "@deployments aom dom auto cascade",
 	.statuses = "0 done, 1 refused, 2 wrong usage",
 	.example = "wasd mode reader dom --reason \"half the load\"",
 	.run = run_mode,

@@ -53,6 +53,15 @@ with Daemon() as d:
         _, err = wasd("deploy", ckpt, "--name", "Third", "--mode", "fast", rc=1)
         equal([line.split()[2] for line in err.splitlines()], ["/name", "/mode"], "each fault with its pointer")
 
+    with case("deploy: a model's alias, and a version of it"):
+        c.post("/v1/models", {"name": "digits"})
+        c.post("/v1/models/digits/versions", {"checkpoint": ckpt, "alias": "champion"})
+        for source, want in (("digits@champion", {"model": "digits", "alias": "champion"}), ("digits:1", {"model": "digits", "version": 1})):
+            wasd("deploy", source, "--name", "third", "--wait")
+            equal(c.get("/v1/deployments/third").json["source"], want)
+            wasd("undeploy", "third")
+        check("/source/version" in wasd("deploy", "digits:7", "--name", "third", rc=1)[1], "the version that is not there")
+
     with case("deployments: one row for each"):
         out, _ = wasd("deployments")
         equal(rows(out), [["NAME", "STATE", "MODE", "GEN", "VERSION", "CHECKPOINT"], ["second", "ready", "dom", "1", "1", ckpt],
@@ -71,6 +80,11 @@ with Daemon() as d:
         equal(wasd("mode", "reader", "dom")[0], "reader: already in mode dom, generation 2\n")
         back = json.loads(wasd("mode", "reader", "--rollback", "--json")[0])
         equal((back["mode"], back["previous"], back["generation"]), ("aom", "dom", 3))
+        wasd("mode", "reader", "auto")
+        out, _ = wasd("mode", "reader")
+        equal([line.split()[1] for line in out.splitlines() if line.startswith("*")], ["aom"])
+        check("reader is in mode auto, now aom, generation 4" in out, out)
+        wasd("mode", "reader", "--rollback")
         _, err = wasd("mode", "reader", "dom:none", rc=1)
         check(err.startswith("wasd mode: /mode: ") and "are aom, dom" in err, err)
         check("no deployment none" in wasd("mode", "none", rc=1)[1], "the daemon's words")
@@ -81,7 +95,7 @@ with Daemon() as d:
         got = rows(out)
         equal(got[1][1:], [*want[0], "aom"])
         equal([(r[0], r[1]) for r in got[2:6]], want[1:])
-        equal(out.splitlines()[-1], f"reader, version 1, generation 3; multiply-adds per image: {macs}")
+        equal(out.splitlines()[-1], f"reader, version 1, generation 5; multiply-adds per image: {macs}")
         with open(f"{here}/bad.png", "wb") as f:
             f.write(images[0][:60])
         out, err = wasd("classify", "reader", files[0], f"{here}/bad.png", f"{here}/none.png", files[1], "-k", "2", "--mode", "dom", rc=1)
@@ -108,7 +122,8 @@ with Daemon() as d:
         c.get("/v1/deployments/second", want=404)
 
     with case("usage: exit status 2, a message, nothing sent; every command has --help with an example"):
-        wrong = (("deploy",), ("deploy", ckpt), ("deploy", "reader", "--name", "x"), ("deploy", ckpt, "--name", "x", "--follow", "best"),
+        wrong = (("deploy",), ("deploy", ckpt), ("deploy", "reader", "--name", "x"),
+                 ("deploy", "digits:x", "--name", "x"), ("deploy", "ckpt_1@best", "--name", "x"), ("deploy", ckpt, "--name", "x", "--reason", "y"), ("deploy", ckpt, "--name", "x", "--follow", "best"),
                  ("deploy", f"{job}@best", "--name", "x", "--follow", "latest"), ("deploy", ckpt, "--name", "x", "--batching", "many"),
                  ("mode",), ("mode", "a/b"), ("mode", "reader", "dom", "--rollback"), ("mode", "reader", "--reason", "x"), ("classify", "reader"),
                  ("classify", "reader", files[0], "--mode", "aom", "--compare"), ("undeploy",), ("deployments", "reader"))
