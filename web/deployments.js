@@ -8,8 +8,15 @@ import { showState, stateBadge } from './jobs.js';
 import { chooses, label, long, named } from './modes.js';
 import { draw as drawImage } from './picture.js';
 import { choice, createTraffic } from './traffic.js';
+import { createVersions } from './versions.js';
 
 const titles = { Degraded: 'Degraded', UpdateFailed: 'Update failed', QueueFull: 'Queue full', Suspended: 'Suspended' };
+
+function origin({ source: from = {}, job, job_name: name }) {
+  if (from.job) return `${from.follow ?? 'best'} of ${name ?? from.job}`;
+  if (from.model) return from.alias ? `${from.alias} of ${from.model}` : `version ${from.version} of ${from.model}`;
+  return from.checkpoint && job ? `a checkpoint of ${name ?? job}` : 'imported';
+}
 
 function option(group, put) {
   return ({ mode }) => {
@@ -85,7 +92,7 @@ function card(first, { refresh, datasets }) {
   const canvas = el('canvas', { hidden: true, 'aria-hidden': 'true' });
   const file = el('input', { type: 'file', accept: 'image/png,image/jpeg', class: 'image-file', onchange: () => file.files.length && own(file.files[0]) });
   const drop = el('label', { class: 'drop image' }, canvas, el('span', {}, 'Drop a PNG or JPEG, or ', el('u', {}, 'choose one')), file);
-  const traffic = createTraffic();
+  const traffic = createTraffic(), versions = createVersions({ refresh });
   const truth = el('small', { class: 'truth' });
   const samples = createSamples({ datasets, classify, truth });
   const bars = el('ol', { class: 'answers', 'aria-label': 'Most likely classes' }), stamp = el('p', { class: 'stamp' });
@@ -93,7 +100,7 @@ function card(first, { refresh, datasets }) {
 
   const root = el('article', { class: 'deployment' },
     el('div', { class: 'line' }, name, badge, gone), el('div', { class: 'line sub' }, source, generation),
-    conditions, failed, group, drop, el('div', { class: 'line sub' }, ...samples.nodes, truth), problem, result, traffic.root);
+    conditions, failed, group, drop, el('div', { class: 'line sub' }, ...samples.nodes, truth), problem, result, traffic.root, versions.root);
 
   async function remove(drawn) {
     if (!await ask(`Stop serving ${drawn.name}?`, 'Further requests to it will be rejected. Its checkpoint is kept and can be deployed again.', 'Stop serving')) return;
@@ -150,10 +157,10 @@ function card(first, { refresh, datasets }) {
 
   return { root, update(next) {
     deployment = next;
-    const { source: from = {}, conditions: told = [], modes: bundles = {}, state } = deployment;
+    const { conditions: told = [], modes: bundles = {}, state } = deployment;
     setText(name, deployment.name);
     showState(badge, deployment);
-    setText(source, [deployment.arch, from.job ? `${from.follow ?? 'best'} of ${deployment.job_name ?? from.job}` : 'imported'].filter(Boolean).join(' · '));
+    setText(source, [deployment.arch, origin(deployment)].filter(Boolean).join(' · '));
     setText(generation, `generation ${deployment.generation}`);
     gone.setAttribute('aria-label', `Stop serving ${deployment.name}`);
     root.dataset.mode = deployment.mode;
@@ -170,6 +177,7 @@ function card(first, { refresh, datasets }) {
       told: chooses(mode) ? choice({ ...deployment, mode }) : null })), (o) => o.mode);
     samples.update(deployment);
     traffic.update(deployment);
+    versions.update(deployment);
   } };
 }
 

@@ -47,7 +47,7 @@ function row() {
   const cells = Array.from({ length: 4 }, () => el('td', { class: 'num' })), name = el('th', { scope: 'row' });
   return { root: el('tr', {}, name, ...cells), update({ mode, w }) {
     setText(name, label(mode));
-    const text = [isNumber(w.rps) ? w.rps.toFixed(w.rps < 10 ? 1 : 0) : '–', micros(w.total_us?.p50), micros(w.total_us?.p99), micros(w.queue_us?.p99)];
+    const text = [isNumber(w.rps) ? w.rps.toFixed(w.rps < 1 ? 2 : w.rps < 10 ? 1 : 0) : '–', micros(w.total_us?.p50), micros(w.total_us?.p99), micros(w.queue_us?.p99)];
     cells.forEach((cell, i) => setText(cell, text[i]));
   } };
 }

@@ -211,8 +211,8 @@ static const struct client_row deploy_rows[] = {
      "best latest"},
 	{"--update", 0, NULL, CLIENT_FLAG, offsetof(struct options, update),
      "the deployment is there: swap it to SOURCE; the old one answers until the new one is loaded", NULL},
-	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason),
-     "with --update: reason for the audit log", NULL},
+	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason), "with --update: reason for the audit log",
+     NULL},
 	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait until it is ready, or the update is served",
      NULL},
 	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print the deployment as the daemon describes it",
@@ -265,7 +265,8 @@ static int run_undeploy(int argc, char **argv)
 }
 
 static const struct client_row undeploy_rows[] = {
-	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print {\"name\":NAME,\"state\":\"gone\"}, or \"draining\" while requests are in flight", NULL},
+	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json),
+     "print {\"name\":NAME,\"state\":\"gone\"}, or \"draining\" while requests are in flight", NULL},
 	CLIENT_ROW_URL(struct options),
 	{0},
 };

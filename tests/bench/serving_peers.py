@@ -80,11 +80,11 @@ def fastapi(model, intra, pool):
                   {"MODEL": model, "INTRA": str(intra), "POOL": str(pool)})
 
 
-def node(model, intra, pool):
+def node(model, intra, processes):
     home = os.path.join(PEERS, "node")
     # The package contains its CPU library; its install script would only download those for GPUs.
     install(home, NODE, ["npm", "install", "--prefix", home, "--ignore-scripts", "--no-audit", "--no-fund", NODE])
-    return Server(["node", "node_server.js", home, model, str(intra), ",".join(map(str, SHAPE))], {"UV_THREADPOOL_SIZE": str(pool)})
+    return Server(["node", "node_server.js", home, model, str(intra), str(processes), ",".join(map(str, SHAPE))], {})
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------------------

@@ -28,8 +28,10 @@ def top(image, mode, k=1):
 with Daemon() as d:
     c = d.client
     d.glyphs(train=200, test=50)
-    job = d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 1, "batch": 50, "seed": 3})["id"]
+    job = d.submit(dataset="glyphs", model={"arch": "lenet"}, was={"layers": "all"}, train={"epochs": 2, "batch": 50, "seed": 3},
+                   checkpoint={"keep": {"best": 1, "latest": 2}})["id"]
     ckpt = d.wait_job(job)["best"]["checkpoint"]
+    other = next(k["id"] for k in c.get(f"/v1/jobs/{job}/checkpoints").json["items"] if k["id"] != ckpt)
     here = directory()
     images = [noise_png(i) for i in range(IMAGES)]
     files = [f"{here}/{i}.png" for i in range(IMAGES)]
@@ -88,6 +90,14 @@ with Daemon() as d:
         _, err = wasd("mode", "reader", "dom:none", rc=1)
         check(err.startswith("wasd mode: /mode: ") and "are aom, dom" in err, err)
         check("no deployment none" in wasd("mode", "none", rc=1)[1], "the daemon's words")
+
+    with case("deploy --update: another checkpoint is swapped in; one that is not there changes nothing"):
+        out, _ = wasd("deploy", other, "--name", "second", "--update", "--mode", "aom", "--reason", "a later one", "--wait")
+        equal(out.splitlines()[0], f"second is ready: mode aom, generation 2, version 2, checkpoint {other}")
+        check("/source/checkpoint" in wasd("deploy", "ckpt_none", "--name", "second", "--update", rc=1)[1], "no such checkpoint")
+        check("no deployment none" in wasd("deploy", other, "--name", "none", "--update", rc=1)[1], "no such deployment")
+        now = c.get("/v1/deployments/second").json
+        equal((now["checkpoint"], now["previous"], now["version"]), (other, ckpt, 2))
 
     with case("classify: one file, several, a bad one between them"):
         want, macs = top(images[0], "aom", 5)

@@ -523,6 +523,25 @@ def traffic(d, b, eyes):
         b.wait(f"return {card}.querySelector('.traffic .now').textContent === 'all in {mode.upper()}'", "the end of the split")
         quiet(b)
 
+    with case("page: another version of a live model, and the way back"):
+        path, its = "/v1/deployments/from-the-page", "[...document.querySelectorAll('.deployment')].find((n) => n.querySelector('h3').textContent === 'from-the-page')"
+        first, now = d.client.get(path).json, f"return {its}.querySelector('.versions').textContent"
+        plain = next(j for j in d.client.get("/v1/jobs").json["items"] if j["name"] == "plain")["best"]["checkpoint"]
+        b.run(f"{its}.querySelector('.versions').open = true")
+        b.wait(f"return {its}.querySelector('.versions select').options.length >= 2", "what can be served")
+        check("No version before this one." in b.run(now) and b.run(f"return {its}.querySelector('.versions .line > button:last-child').hidden"), b.run(now))
+        b.run(f"const s = {its}.querySelector('.versions select'); s.value = [...s.options].find((o) => o.textContent === 'follow the latest of its job').value; {its}.querySelector('.versions button').click()")
+        b.wait(f"{now}.includes('and each new latest checkpoint of its job')", "the new source")
+        equal(d.client.get(path).json["source"], {"job": first["job"], "follow": "latest"})
+        d.client.request("PATCH", path + "?wait=60s", {"source": {"checkpoint": plain}}, want=200)
+        b.wait(f"{now}.includes('Serves {plain}')", "the version made elsewhere")
+        before = d.client.get(path).json
+        check(f"Before: {before['previous']}." in b.run(now) and b.run(f"return {its}.querySelector('.versions .now').textContent") == f"version {before['version']}", b.run(now))
+        check(b.run(CLICK, ".versions button", "Back to the one before"), "the button")
+        b.wait(f"{now}.includes('Serves {before['previous']}')", "the version before")
+        equal(d.client.get(path).json["previous"], plain)
+        quiet(b)
+
     with case("page: the numbers of each mode, the shadow's agreement, auto and its condition"):
         # A load that degrades a model and a shadow that differs are slow to make, so this inserts them into the response, in the documented form.
         b.run("""const ask = fetch; window.fetch = async (where, ...rest) => {
@@ -536,7 +555,7 @@ def traffic(d, b, eyes):
                    return new Response(JSON.stringify(data), { headers: got.headers });
                  };
                  document.dispatchEvent(new Event('visibilitychange'));""")
-        b.wait(f"return {card}.querySelector('.traffic tbody tr') && {card}.querySelector('.notice.warn li')", "the table and the condition")
+        b.wait(f"return {card}.querySelector('.traffic tbody td')?.textContent === '3.0' && {card}.querySelector('.notice.warn li')", "the table and the condition")
         equal(b.run(f"return [...{card}.querySelectorAll('.traffic tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"), [["AOM", "3.0", "1.8 ms", "9.1 ms", "2.0 ms"]])
         said = b.run(f"return {card}.querySelector('.traffic').textContent")
         for part in ("In the last 5 min 00 s:", "Shadow: 10 % of the requests are also computed in DOM; agreed on 95 of 100 (95.0 %).", "Most often different: seven (50 %).",
