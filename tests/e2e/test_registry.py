@@ -68,6 +68,8 @@ with Daemon() as d:
             said = d.client.put("/v1/models/digits/aliases/champion", {"version": version}, want=200).json
             equal(said["deployments_moved"], ["reader"])
             moved(d, "reader", deployed)
+            while deployed not in seen and not stop.is_set():
+                logits(d.client, "reader", 0)
         stop.set()
         for t in threads:
             t.join()
@@ -78,7 +80,8 @@ with Daemon() as d:
         d.client.put("/v1/models/digits/aliases/champion", {"version": 1, "reason": "back"}, want=200)
         d.kill()
         d.start()
-        d.wait_deployment("reader")
+        d.wait_deployment("reader")                    # at first with what it served before
+        equal(d.client.get("/v1/deployments/reader?wait=60s").json["update"], None)
         equal(logits(d.client, "reader", 0), (5, want[1]))
         history = d.client.get("/v1/models/digits/aliases/champion/history?sort=created_at").json["items"]
         equal([h["version"] for h in history], [1, 2, 1, 2, 1])
