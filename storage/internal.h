@@ -48,6 +48,7 @@ struct writer {
 	int64_t last_event; /* stored in this transaction, or 0 */
 	char **dropped;
 	size_t n_dropped; /* payloads to remove after this COMMIT */
+	bool shorten;     /* move the whole log and shorten the files after this commit */
 	dev_t dev;
 	ino_t ino; /* inode of the open file, which must still be the one at its path */
 };
@@ -194,6 +195,8 @@ void payload_drop_async(struct storage *s, char *id); /* takes id */
  * checkpoints has its payload. WASD_ECANCELLED: the store is closing. */
 typedef enum wasd_status payloads_fn(struct storage *s, void *ctx, struct wasd_err *err);
 enum wasd_status payloads_run(struct storage *s, payloads_fn *fn, void *ctx, struct wasd_err *err);
+/* Counts, and unless dry removes, payloads without a row; only inside payloads_run. */
+enum wasd_status payload_orphans(struct storage *s, bool dry, int64_t *n, int64_t *bytes, struct wasd_err *err);
 /* storage_ckpt_memfd with additional bytes after those of the checkpoint. */
 enum wasd_status ckpt_memfd_with(struct storage *s, const char *id, const void *tail, size_t n, int *fd, int64_t *bytes,
                                  char sha256[WASD_SHA256_HEX], struct wasd_err *err);
@@ -212,6 +215,9 @@ typedef void scrub_fault_fn(void *ctx, const char *object, const char *detail);
  * stop (may be NULL) ends it with WASD_ECANCELLED. */
 enum wasd_status scrub_payloads(struct conn *m, struct conn *k, atomic_bool *stop, scrub_fault_fn *fault, void *ctx,
                                 int64_t *checkpoints, int64_t *bytes, struct wasd_err *err);
+
+/* ---- space.c ---- */
+void writer_shorten(struct storage *s); /* on the writer's thread, outside of a transaction */
 
 /* ---- copy.c: the files of a backup ---- */
 /* Copies a regular file to a new one, durably; sha256 and bytes are of what was read. stop may be NULL. */

@@ -419,6 +419,44 @@ static enum wasd_status mark_missing(struct storage *s, struct wasd_err *err)
 	return st;
 }
 
+struct orphan {
+	char *id;
+	int64_t bytes;
+};
+
+enum wasd_status payload_orphans(struct storage *s, bool dry, int64_t *n, int64_t *bytes, struct wasd_err *err)
+{
+	struct conn *k = &s->payloads.conn, *m = read_begin(s);
+	struct orphan *list = NULL;
+	size_t count = 0;
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(k, "SELECT id,bytes FROM payloads ORDER BY num", &st, err, "");
+	while (q_row(k, q, &st, err)) {
+		sqlite3_stmt *r = q_begin(m, "SELECT 1 FROM checkpoints WHERE id=?1", &st, err, "t", q_text(q, 0));
+		bool listed = q_row(m, r, &st, err);
+		q_end(m, r);
+		struct orphan *o = listed || st ? NULL : array_push((void **)&list, &count, sizeof *o);
+		if (!listed && !st && (!o || !(o->id = wasd_strdup(q_text(q, 0)))))
+			st = wasd_fail(err, WASD_ENOMEM, "no memory");
+		if (o)
+			o->bytes = sqlite3_column_int64(q, 1);
+	}
+	q_end(k, q);
+	read_end(s, m);
+	*n = *bytes = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (!st && !dry)
+			st = remove_payload(k, list[i].id, err);
+		if (!st) {
+			++*n;
+			*bytes += list[i].bytes;
+		}
+		wasd_free(list[i].id);
+	}
+	wasd_free(list);
+	return st;
+}
+
 enum wasd_status payloads_collect(struct storage *s, struct wasd_err *err)
 {
 	enum wasd_status st = collect_orphans(s, err);

@@ -856,6 +856,57 @@ struct storage_traffic_in {
 enum wasd_status storage_deployment_traffic(struct storage *s, const struct storage_traffic_in *in,
                                             struct storage_deployment *out, struct wasd_err *err);
 
+/* ---- room ---------------------------------------------------------------------------------------------------- */
+
+struct storage_part {
+	int64_t n, bytes;
+};
+struct storage_job_bytes {
+	char *id, *name;
+	struct storage_part checkpoints;
+	int64_t modes; /* bytes */
+};
+struct storage_usage {
+	struct storage_part datasets, checkpoints, modes, events, logs;     /* logs: lines; their bytes are an estimate */
+	struct storage_part blobs, exports, staging, backups;               /* files */
+	int64_t db_bytes, db_wal, db_free, ckpt_bytes, ckpt_wal, ckpt_free; /* files; free: unused pages inside them */
+	int64_t ballast, disk_free, low_water;
+	struct storage_job_bytes *jobs; /* those with the most bytes, most first */
+	size_t n_jobs;
+};
+void storage_usage_done(struct storage_usage *u);
+enum wasd_status storage_usage(struct storage *s, int64_t top, struct storage_usage *out, struct wasd_err *err);
+
+struct storage_gc {
+	struct storage_part blobs, datasets, payloads; /* removed: files, files without a row, payloads without a row */
+	int64_t db_pages, ckpt_pages;                  /* bytes of unused pages that were found */
+	int64_t databases;                             /* bytes by which the files of both databases became shorter */
+	int64_t bytes, disk_free_before, disk_free_after;
+};
+/* Removes blobs that are at least blob_age_s old, dataset files and payloads without a row, and returns unused pages of
+ * both databases to the file system, in steps between which other writes pass. dry: only counts; databases is then an
+ * estimate. A running backup keeps the files from becoming shorter. */
+enum wasd_status storage_gc(struct storage *s, bool dry, int64_t blob_age_s, const char *actor, struct storage_gc *out,
+                            struct wasd_err *err);
+
+/* Reads everything in a data directory that no daemon uses, or in a backup: integrity of both databases, references
+ * between rows, digest of every checkpoint and mode, size and digest of every dataset file. Changes nothing. */
+struct storage_fsck {
+	int64_t checkpoints, checkpoint_bytes, modes, datasets, dataset_bytes;
+	int64_t faults;    /* something stored is damaged or missing */
+	int64_t leftovers; /* files or payloads that nothing names; the next start removes them */
+};
+struct storage_fsck_hooks {
+	void *ctx;
+	/* A fault or a leftover; object: "checkpoint/ID", "mode/ID", "dataset/NAME/VERSION", "wasd.db" or a file. */
+	void (*found)(void *ctx, bool fault, const char *object, const char *detail);
+	/* Compares the content of a dataset file with its digest; NULL: only its size is checked. */
+	enum wasd_status (*dataset)(void *ctx, const char *path, const char *digest, struct wasd_err *err);
+};
+/* WASD_EBUSY: a daemon uses it; WASD_ENOTFOUND: no databases there. Faults are not an error. */
+enum wasd_status storage_fsck(const char *data_dir, const struct storage_fsck_hooks *h, struct storage_fsck *out,
+                              struct wasd_err *err);
+
 /* ---- backup -------------------------------------------------------------------------------------------------- */
 
 /* A backup is a directory with wasd.db, ckpt.db, the files of the ready datasets and, written last, manifest.json with

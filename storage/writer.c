@@ -215,6 +215,10 @@ static void serve(struct storage *s, struct op *list)
 		struct op *done = run_batch(s, &list);
 		after_commit(s);
 		retry_with_ballast(s, done);
+		if (w->shorten) {
+			w->shorten = false;
+			writer_shorten(s);
+		}
 		for (struct op *next; done; done = next) {
 			next = done->next;
 			freed |= done->frees_space && !done->status;

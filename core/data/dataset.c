@@ -214,6 +214,28 @@ void wasd_dataset_close(struct wasd_dataset *d)
 	wasd_free(d);
 }
 
+enum wasd_status wasd_dataset_verify(const struct wasd_dataset *d, const char *digest, struct wasd_err *err)
+{
+	char hex[WASD_SHA256_HEX];
+	struct wasd_sha256 *sha = wasd_sha256_create();
+	if (!sha)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a digest");
+	wds_digest_head(sha, &d->head, d->classes);
+	if (d->val)
+		wasd_sha256_update(sha, (uint64_t[]){d->val}, sizeof(uint64_t));
+	for (int s = 0; s < 2; s++) {
+		const uint64_t n = s ? d->head.n_test : d->head.n_train;
+		wasd_sha256_update(sha, d->map + d->at.labels[s], n * sizeof(uint16_t));
+		wasd_sha256_update(sha, d->map + d->at.images[s], n * d->image_bytes);
+	}
+	wasd_sha256_hex(sha, hex);
+	wasd_sha256_destroy(sha);
+	if (strcmp(hex, digest))
+		return wasd_fail(err, WASD_ECORRUPT, "its labels and pixels have SHA-256 %.16s..., recorded was %.16s...", hex,
+		                 digest);
+	return WASD_OK;
+}
+
 struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d)
 {
 	return d->shape;

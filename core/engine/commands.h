@@ -13,6 +13,7 @@ int cmd_describe(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_capabilities(int argc, char **argv);
 
 /* "bench profile": argv[0] is "profile". */

@@ -21,6 +21,7 @@ static const struct command {
 	{"bench", cmd_bench, "time training steps or inference; needs no daemon (bench --help)"},
 	{"describe", cmd_describe,
      "a network layer by layer: shapes, parameters, multiply-adds; needs no daemon (describe --help)"},
+	{"verify", cmd_verify, "compare the content of a data set file with its digest; asked by wasd fsck"},
 	{"capabilities", cmd_capabilities, "print every architecture, transform, optimizer and backend as JSON"},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

@@ -71,6 +71,7 @@ const struct client_command *const client_commands[] = {
 	&client_command_top,
 	&client_command_backup,
 	&client_command_restore,
+	&client_command_fsck,
 	&client_command_spec,
 	&client_command_bench_serve,
 	&bench_train,

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A backup made while a job trains, by HTTP and by `wasd backup`, restored by `wasd restore`: the second daemon has the same jobs, data sets and
 deployments, classifies alike, and finishes the job."""
-import json, os, subprocess
+import hashlib, json, os, subprocess
 
 from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png
 
@@ -55,6 +55,38 @@ with Daemon(old) as d:
         wasd("restore", here + "/one", rc=2)
         equal(os.path.exists(here + "/b"), False)
     jobs = c.get("/v1/jobs").json["items"]
+
+    with case("storage: bytes by kind and by job; unused room is told, then given back"):
+        u = c.get("/v1/storage?top=1").json
+        item = c.get("/v1/datasets/glyphs").json
+        equal(u["kinds"]["datasets"], {"versions": 1, "bytes": os.path.getsize(old + "/datasets/glyphs/1.wds")}, item)
+        db = u["databases"]["ckpt.db"]
+        check(db["bytes"] + db["log_bytes"] > u["kinds"]["checkpoints"]["bytes"] >= u["jobs"][0]["bytes"] > 500000, u)
+        equal(len(u["jobs"]), 1)
+        check(u["kinds"]["backups"]["bytes"] == sum(os.path.getsize(os.path.join(at, f)) for at, _, files in os.walk(first["path"]) for f in files), u)
+        blob = b"a blob that no request uses"
+        c.put(f"/v1/blobs/{hashlib.sha256(blob).hexdigest()}", blob)
+        for dry in (1, 0):
+            g = c.post(f"/v1/storage:gc?blob_age_s=0&dry_run={dry}").json
+            equal((g["dry_run"], g["blobs"]), (bool(dry), {"files": 1, "bytes": len(blob)}))
+            equal(len(os.listdir(old + "/blobs")), dry)
+        c.post("/v1/storage:gc?blob_age_s=-1", want=400)
+
+    with case("fsck: not beside a daemon; a whole backup; a changed pixel and a changed weight are found"):
+        check("in use by a daemon" in wasd("fsck", "--data", old, rc=1), "beside a daemon")
+        whole = json.loads(wasd("fsck", "--data", here + "/one", "--json"))
+        equal((whole["faults"], whole["leftovers"], whole["datasets"], whole["checkpoints"] >= 1, whole["found"]), (0, 0, 1, True, []))
+        wasd("restore", here + "/one", "--data", here + "/hurt")
+        with open(here + "/hurt/datasets/glyphs/1.wds", "r+b") as f:
+            f.seek(100000)
+            byte = f.read(1)[0]
+            f.seek(100000)
+            f.write(bytes([byte ^ 1]))
+        p = subprocess.run([os.path.join(BUILD, "wasd"), "fsck", "--data", here + "/hurt"], capture_output=True, text=True)
+        equal(p.returncode, 1, p.stderr)
+        check("FAULT    dataset/glyphs/1: its labels and pixels have SHA-256" in p.stdout and "1 faults, 0 leftovers" in p.stdout, p.stdout)
+        check("not a directory" in wasd("fsck", "--data", here + "/none", rc=1), "no such directory")
+        check("is missing" in wasd("fsck", "--data", BUILD, rc=1), "a directory without databases")
 
 with Daemon(new) as d:
     c = d.client

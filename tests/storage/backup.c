@@ -288,10 +288,164 @@ static void damaged_backups(void)
 	end_store(s);
 }
 
+/* ---- room ---- */
+
+static int64_t used_bytes(void)
+{
+	static const char *const files[] = {"wasd.db", "wasd.db-wal", "ckpt.db", "ckpt.db-wal"};
+	int64_t sum = 0;
+	struct stat sb;
+	for (int i = 0; i < 4; i++)
+		sum += stat(in_dir(files[i]), &sb) ? 0 : (int64_t)sb.st_blocks * 512;
+	return sum;
+}
+
+/* A payload without a row, as a crash between the two transactions leaves it. */
+static void add_orphan(void)
+{
+	sqlite3 *db;
+	CHECK(sqlite3_open(in_dir("ckpt.db"), &db) == SQLITE_OK);
+	CHECK(
+		sqlite3_exec(
+			db,
+			"INSERT INTO payloads(id,bytes,sha256,complete) VALUES('ckpt_orphan',2000000,'x',1);"
+			"INSERT INTO chunks(payload,n,sha256,data) SELECT num,0,'x',zeroblob(2000000) FROM payloads WHERE id='ckpt_orphan'",
+			NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void write_text(const char *folder, const char *name, size_t n)
+{
+	char path[500], *text = calloc(1, n);
+	wasd_mkdirs(in_dir(folder), NULL);
+	snprintf(path, sizeof path, "%s/%s", in_dir(folder), name);
+	OK(wasd_file_write_atomic(path, text, n, &err));
+	free(text);
+}
+
+static void room(void)
+{
+	char ckpt[32], id[40];
+	struct storage *s = small_store(ckpt);
+	struct storage_usage u;
+	struct storage_gc g, dry;
+	add_job(s, "big", id);
+	int64_t a = start_job(s, id);
+	for (int i = 0; i < 3; i++)
+		OK(store_ckpt(s, id, a, i, 0.1 * i, 8 << 20, (unsigned)i, ckpt));
+	write_text("blobs", "0123", 5000);
+	write_text("datasets/glyphs", "9.wds", 7000); /* of no version */
+	OK(storage_log_add(s, job, attempt, &(struct storage_log_in){.level = "info", .text = "twelve bytes"}, 1, &err));
+	OK(storage_usage(s, 1, &u, &err));
+	CHECK(u.checkpoints.n == 3 && u.checkpoints.bytes == 100000 + 2 * (8 << 20)); /* the policy keeps two of three */
+	CHECK(u.datasets.n == 1 && u.datasets.bytes == 1000 && u.blobs.n == 1 && u.blobs.bytes == 5000);
+	CHECK(u.logs.n == 1 && u.logs.bytes == 12);
+	CHECK(u.n_jobs == 1 && !strcmp(u.jobs[0].id, id) && u.jobs[0].checkpoints.n == 2);
+	storage_usage_done(&u);
+	/* Deleting the big job leaves unused pages; collecting them makes the files shorter on the disk. */
+	OK(move(s, id, "completed"));
+	OK(storage_job_delete(s, id, "me", &err));
+	add_orphan();
+	OK(storage_gc(s, true, 0, "me", &dry, &err));
+	OK(storage_gc(s, true, 3600, "me", &g, &err));
+	CHECK(dry.blobs.n == 1 && g.blobs.n == 0); /* a blob of this moment is still wanted */
+	CHECK(dry.datasets.n == 1 && dry.datasets.bytes == 7000 && dry.payloads.n == 1 && dry.payloads.bytes == 2000000);
+	CHECK(!access(in_dir("blobs/0123"), F_OK) && !access(in_dir("datasets/glyphs/9.wds"), F_OK));
+	const int64_t before = used_bytes();
+	OK(storage_gc(s, false, 0, "me", &g, &err));
+	const int64_t shrunk = before - used_bytes();
+	CHECK_MSG(shrunk > 16 << 20, "%lld bytes given back", (long long)shrunk);
+	CHECK(g.blobs.n == 1 && g.datasets.bytes == 7000 && g.payloads.n == 1 && g.databases > 16 << 20);
+	CHECK(access(in_dir("blobs/0123"), F_OK) && access(in_dir("datasets/glyphs/9.wds"), F_OK));
+	CHECK(!access(in_dir("datasets/x"), F_OK));
+	OK(storage_gc(s, true, 0, "me", &g, &err));
+	CHECK_INT(g.bytes, 0);
+	OK(storage_ckpt_pick(s, job, "latest", &(struct storage_ckpt){0}, &err));
+	end_store(s);
+}
+
+/* ---- fsck ---- */
+
+static char last[400];
+
+static void remember(void *ctx, bool fault, const char *object, const char *detail)
+{
+	(void)ctx;
+	snprintf(last, sizeof last, "%s %s: %s", fault ? "fault" : "leftover", object, detail);
+}
+
+static void fsck_finds(int64_t faults, int64_t leftovers, const char *what)
+{
+	struct storage_fsck f = {0};
+	struct storage_fsck_hooks h = {.found = remember};
+	last[0] = 0;
+	OK(storage_fsck(dir, &h, &f, &err));
+	CHECK_MSG(f.faults == faults && f.leftovers == leftovers && strstr(last, what), "%lld faults, %lld leftovers: %s",
+	          (long long)f.faults, (long long)f.leftovers, last);
+}
+
+static void change(const char *file, const char *sql)
+{
+	sqlite3 *db;
+	char *why = NULL;
+	CHECK(sqlite3_open(in_dir(file), &db) == SQLITE_OK);
+	CHECK_MSG(sqlite3_exec(db, sql, NULL, NULL, &why) == SQLITE_OK, "%s", why);
+	sqlite3_close(db);
+}
+
+static void fsck(void)
+{
+	char ckpt[32], digest[2][WASD_SHA256_HEX], *text;
+	size_t n;
+	struct storage *s = small_store(ckpt);
+	struct storage_fsck f;
+	struct storage_fsck_hooks h = {.found = remember};
+	FAILS(storage_fsck(dir, &h, &f, &err), WASD_EBUSY);
+	storage_close(s);
+	change("wasd.db", "UPDATE datasets SET bytes=6");
+	for (int i = 0; i < 2; i++) { /* reading changes nothing */
+		OK(wasd_file_read(in_dir("wasd.db"), 1 << 24, &text, &n, &err));
+		wasd_sha256_of(text, n, digest[i]);
+		wasd_free(text);
+		if (!i)
+			fsck_finds(0, 0, "");
+	}
+	CHECK_STR(digest[0], digest[1]);
+	OK(storage_fsck(dir, &h, &f, &err));
+	CHECK(f.checkpoints == 1 && f.checkpoint_bytes == 100000 && f.datasets == 1 && f.dataset_bytes == 6);
+	add_orphan();
+	fsck_finds(0, 1, "checkpoint/ckpt_orphan");
+	change("ckpt.db", "DELETE FROM chunks WHERE payload=(SELECT num FROM payloads WHERE id='ckpt_orphan')");
+	change("ckpt.db", "DELETE FROM payloads WHERE id='ckpt_orphan'");
+	write_text("datasets/glyphs", "9.wds", 10);
+	fsck_finds(0, 1, "datasets/glyphs/9.wds");
+	unlink(in_dir("datasets/glyphs/9.wds"));
+	change("wasd.db", "UPDATE datasets SET bytes=7");
+	fsck_finds(1, 0, "dataset/glyphs/1: its file has 6 bytes");
+	unlink(in_dir("datasets/x"));
+	fsck_finds(1, 0, "is missing");
+	dataset_file("pixels");
+	change("wasd.db", "UPDATE datasets SET bytes=6");
+	change("wasd.db", "INSERT INTO warnings(job,code,epoch,message,at) VALUES('job_none','x',1,'',0)");
+	fsck_finds(1, 0, "wasd.db: row");
+	change("wasd.db", "DELETE FROM warnings");
+	change("ckpt.db", "UPDATE chunks SET data=zeroblob(length(data))");
+	fsck_finds(1, 0, "does not match its digest");
+	change("ckpt.db", "DELETE FROM chunks");
+	fsck_finds(1, 0, "is missing or has another size");
+	change("ckpt.db", "DELETE FROM payloads");
+	fsck_finds(1, 0, "its bytes are missing");
+	change("wasd.db", "UPDATE checkpoints SET corrupt=1");
+	fsck_finds(1, 0, "found damaged earlier");
+	wasd_remove_tree(dir, NULL);
+}
+
 int main(void)
 {
 	TEST_RUN(under_load);
 	TEST_RUN(refusals);
 	TEST_RUN(damaged_backups);
+	TEST_RUN(room);
+	TEST_RUN(fsck);
 	TEST_END();
 }

@@ -24,6 +24,8 @@ struct wasd_dataset; /* immutable, may be shared by threads */
 /* Maps the file; checks magic, version, all sizes and label ranges. Does not read the pixels. */
 enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, struct wasd_err *err);
 void wasd_dataset_close(struct wasd_dataset *d);
+/* Reads labels and pixels and compares them with `digest`. WASD_ECORRUPT: they differ. */
+enum wasd_status wasd_dataset_verify(const struct wasd_dataset *d, const char *digest, struct wasd_err *err);
 struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d);
 int wasd_dataset_classes(const struct wasd_dataset *d);
 const char *wasd_dataset_class(const struct wasd_dataset *d, int i);
