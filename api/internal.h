@@ -324,6 +324,9 @@ bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api
 /* Sends the job object, or the members in the query's "fields", with its ETag. */
 void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                   const struct storage_job *s);
+/* ---- job_data.c ---- */
+
+const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s", ...; "" without one */
 
 /* ---- handlers, one line per route in routes.c ---- */
 
@@ -347,6 +350,7 @@ api_handler api_models_create, api_models_list, api_models_get, api_models_patch
 	api_aliases_delete, api_aliases_history;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
+api_handler api_metrics_query;
 api_handler api_backup_start, api_backup_get, api_storage_get, api_storage_gc;
 api_handler api_v2_load, api_v2_unload;
 api_handler api_kserve_predict, api_torchserve_predict, api_torchserve_ping;

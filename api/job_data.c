@@ -1,5 +1,6 @@
 /* api/job_data.c - the data of a job: metrics, log, history, events. */
 #include "internal.h"
+#include "lttb.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static const struct {
 	{"images_per_s", "images/s"}, {"_s", "s"},       {"_bytes", "bytes"},    {"", ""},
 };
 
-static const char *unit_of(const char *name)
+const char *api_metric_unit(const char *name)
 {
 	const char *mode = wasd_mode_of(name);
 	size_t n = strlen(name) - (mode ? strlen(mode) + 1 : 0), i = 0;
@@ -55,13 +56,25 @@ static const char *nonfinite(double v)
 	return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
 }
 
-/* Returns at most max of n points, evenly spaced and including the last. */
-static bool shown(size_t i, size_t n, size_t max)
+/* The indices of at most max of n points, which the caller frees; *kept: how many. NULL: no memory. */
+static size_t *choose(const struct storage_point *p, size_t n, size_t max, size_t *kept)
 {
-	if (n <= max)
-		return true;
-	size_t back = n - 1 - i;
-	return back % ((n + max - 1) / max) == 0;
+	size_t *keep = wasd_calloc(n, sizeof *keep);
+	double *x = wasd_calloc(n, sizeof *x), *y = wasd_calloc(n, sizeof *y);
+	if (keep && x && y) {
+		for (size_t i = 0; i < n; i++) {
+			x[i] = (double)p[i].step;
+			y[i] = p[i].value;
+		}
+		*kept = api_lttb(x, y, n, max, keep);
+	} else {
+		wasd_free(keep);
+		keep = NULL;
+		*kept = 0;
+	}
+	wasd_free(x);
+	wasd_free(y);
+	return keep;
 }
 
 static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
@@ -69,10 +82,12 @@ static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
 	cJSON *s = cJSON_CreateObject(), *points = cJSON_CreateArray(), *odd = NULL;
 	api_add_str(s, "name", p->name);
 	api_add_str(s, "mode", wasd_mode_of(p->name));
-	api_add_str(s, "unit", unit_of(p->name));
-	for (size_t i = 0; i < n; i++) {
-		if (!shown(i, n, max))
-			continue;
+	api_add_str(s, "unit", api_metric_unit(p->name));
+	size_t kept, *keep = choose(p, n, max, &kept);
+	if (!keep)
+		api_poison(s);
+	for (size_t k = 0; k < kept; k++) {
+		const size_t i = keep[k];
 		cJSON *row = cJSON_CreateArray();
 		api_push(row, cJSON_CreateNumber((double)p[i].step));
 		api_push(row, cJSON_CreateNumber((double)p[i].epoch));
@@ -88,6 +103,7 @@ static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
 		api_add_str(flag, "value", nonfinite(p[i].value));
 		api_push(odd, flag);
 	}
+	wasd_free(keep);
 	api_add_take(s, "points", points);
 	if (odd)
 		api_add_take(s, "nonfinite", odd);
