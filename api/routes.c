@@ -205,6 +205,18 @@ const struct api_route api_routes[] = {
 	{"POST", "/predictions/{m}/{v}", API_BODY_BULK, api_torchserve_predict, "The same for one version.", "k mode"},
 	{"PUT", "/predictions/{m}/{v}", API_BODY_BULK, api_torchserve_predict, "The same for one version.", "k mode"},
 	{"GET", "/ping", API_BODY_NONE, api_torchserve_ping, "TorchServe: does every deployment answer?", NULL},
+	/* MLflow, reading */
+	{"POST", "/api/2.0/mlflow/experiments/search", API_BODY_JSON, api_mlflow_experiments,
+     "For MLflow's client: the one experiment, \"wasd\".", NULL},
+	{"GET", "/api/2.0/mlflow/experiments/get", API_BODY_NONE, api_mlflow_experiment, "The experiment by its id, 0.",
+     "experiment_id"},
+	{"GET", "/api/2.0/mlflow/experiments/get-by-name", API_BODY_NONE, api_mlflow_experiment,
+     "The experiment by its name.", "experiment_name"},
+	{"POST", "/api/2.0/mlflow/runs/search", API_BODY_JSON, api_mlflow_runs,
+     "The jobs as runs: filter, order_by, max_results, page_token.", NULL},
+	{"GET", "/api/2.0/mlflow/runs/get", API_BODY_NONE, api_mlflow_run, "One job as a run.", "run_id run_uuid"},
+	{"GET", "/api/2.0/mlflow/metrics/get-history", API_BODY_NONE, api_mlflow_history, "One series of a job.",
+     "run_id run_uuid metric_key max_results page_token"},
 	/* the daemon */
 	{"GET", "/v1/audit", API_BODY_NONE, api_audit_list, "Who changed what, append-only.", PAGE " object actor since"},
 	{"POST", "/v1/admin/backup", API_BODY_JSON, api_backup_start,

@@ -64,6 +64,12 @@ static int url_of(const char *pattern, int missing, char out[300])
 	return k;
 }
 
+/* Other systems' protocols: their clients may add parameters and members, and MLflow names objects by the query. */
+static bool foreign(const struct api_route *rt)
+{
+	return !strncmp(rt->pattern, "/v2", 3) || !strncmp(rt->pattern, "/api/2.0/", 9);
+}
+
 /* Known parts of the inference protocol that are not offered always give 501. */
 static bool offered(const struct api_route *rt)
 {
@@ -130,7 +136,7 @@ static void unknown_parameters(void)
 	begin();
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
-		if (!strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add parameters */
+		if (foreign(rt))
 			continue;
 		url_of(rt->pattern, -1, url);
 		strcat(url, "?nonsense=1");
@@ -165,7 +171,7 @@ static void unknown_members(void)
 	begin();
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
-		if (rt->body != API_BODY_JSON || !strncmp(rt->pattern, "/v2", 3)) /* the protocol lets clients add members */
+		if (rt->body != API_BODY_JSON || foreign(rt))
 			continue;
 		url_of(rt->pattern, -1, url);
 		struct answer a = send(rt->method, url, "{\"nonsense\":1}");
@@ -209,7 +215,7 @@ static void what_is_there(void)
 	begin();
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
-		if (strcmp(rt->method, "GET") || !offered(rt))
+		if (strcmp(rt->method, "GET") || !offered(rt) || !strncmp(rt->pattern, "/api/2.0/", 9))
 			continue;
 		url_of(rt->pattern, -1, url);
 		struct answer a = send("GET", url, NULL);
