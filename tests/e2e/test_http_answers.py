@@ -75,6 +75,15 @@ with Daemon(args=("--max-connections", "64")) as d:
         equal(after["inference_count"] - before["inference_count"], 3)
         check(after["last_inference_at"].endswith("Z"), after)
 
+    with case("an output's own binary_data counts before the request's binary_data_output, either way"):
+        for whole in (True, False):
+            r = c.post("/v2/models/reader/infer", {**body, "parameters": {"binary_data_output": whole}, "outputs": [{"name": "logits", "parameters": {"binary_data": not whole}}, {"name": "probs"}]})
+            n = int(r.headers["Inference-Header-Content-Length"])
+            outputs = {o["name"]: o for o in json.loads(r.body[:n])["outputs"]}
+            binary, plain = ("probs", "logits") if whole else ("logits", "probs")
+            equal(outputs[binary]["parameters"]["binary_data_size"], len(r.body) - n)
+            check("data" not in outputs[binary] and len(outputs[plain]["data"]) == 10 and "parameters" not in outputs[plain], outputs)
+
     with case("a compressed answer has an entity tag of its own, which stands for the same content"):
         plain = c.get("/v1/capabilities")
         tags = {plain.headers["ETag"]}
