@@ -75,7 +75,8 @@ def many(d, a):
         sampler.going.clear()
         done += r["requests"]
         rates.append((r["requests_per_s"], r["latency_us"]["p99"]))
-        say(f"{done} requests, {r['requests_per_s']:.0f}/s, p99 {r['latency_us']['p99'] / 1000:.1f} ms")
+        memory = ", ".join(f"{name} {rows[-1][0] / 1024:.1f} MiB" for name, rows in sampler.samples.items())
+        say(f"{done} requests, {r['requests_per_s']:.0f}/s, p99 {r['latency_us']['p99'] / 1000:.1f} ms; {memory}")
         time.sleep(a.pause)
     equal(d.engines("infer"), [pids["inference process"]], "the inference process was not restarted")
     print(f"\n{done} requests, none failed; {statistics.median(r for r, _ in rates):.0f} requests/s, p99 {statistics.median(p for _, p in rates) / 1000:.1f} ms\n")
