@@ -253,6 +253,8 @@ struct serving;
 struct describer;
 struct wasd_daemon;
 struct metrics;
+struct reports;
+struct storage_job;
 struct storage_deployment;
 struct storage_traffic_in;
 
@@ -289,6 +291,15 @@ struct api_profiles {
 	/* As api_jobs.live, for a trained job that waits for its profiles: {"progress"}; NULL: the job is not in that
 	 * phase. */
 	cJSON *(*live)(struct profiles *self, const char *job);
+};
+
+/* What a checkpoint's modes get right and wrong (wasd/profile.h). */
+struct api_reports {
+	struct reports *self;
+	/* *text (wasd_free): the report on this checkpoint of the job, JSON. WASD_EBUSY: it is being computed, *done of *of
+	 * batches so far; an event of the job tells the end. Another status: why there is none. */
+	enum wasd_status (*get)(struct reports *self, const struct storage_job *job, const char *checkpoint, char **text,
+	                        int64_t *done, int64_t *of, struct wasd_err *err);
 };
 
 /* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready
@@ -411,6 +422,7 @@ struct api_ctx {
 	struct storage *db;
 	struct api_jobs jobs;
 	struct api_profiles profiles;
+	struct api_reports reports;
 	struct api_data data;
 	struct api_blobs blobs;
 	struct api_files files;

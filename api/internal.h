@@ -350,7 +350,7 @@ api_handler api_models_create, api_models_list, api_models_get, api_models_patch
 	api_aliases_delete, api_aliases_history;
 api_handler api_v2_server, api_v2_live, api_v2_ready, api_v2_models, api_v2_model, api_v2_model_ready, api_v2_config,
 	api_v2_infer, api_v2_stats, api_v2_model_stats, api_v2_index, api_v2_not_offered;
-api_handler api_metrics_query;
+api_handler api_metrics_query, api_jobs_report;
 api_handler api_mlflow_experiments, api_mlflow_experiment, api_mlflow_runs, api_mlflow_run, api_mlflow_history;
 api_handler api_backup_start, api_backup_get, api_storage_get, api_storage_gc;
 api_handler api_v2_load, api_v2_unload;

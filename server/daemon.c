@@ -16,6 +16,7 @@
 #include "jobs/blobs.h"
 #include "jobs/convert.h"
 #include "jobs/ingest.h"
+#include "jobs/report.h"
 #include "jobs/scheduler.h"
 #include "jobs/search.h"
 #include "leftovers.h"
@@ -49,6 +50,7 @@ struct wasd_daemon {
 	struct serving *serving;
 	struct convert *convert;
 	struct profiles *profiles;
+	struct reports *reports;
 	struct http *http;
 	struct describer *describer;
 	struct api_ctx api;
@@ -242,6 +244,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = profiles_create(&pc, &d->profiles, err);
 	if (s != WASD_OK)
 		return s;
+	struct reports_config rc = {.db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads};
+	s = reports_create(&rc, &d->reports, err);
+	if (s != WASD_OK)
+		return s;
 	struct convert_config cc = {.db = d->db,
 	                            .sup = d->sup,
 	                            .data_dir = c->data,
@@ -253,6 +259,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	d->api = (struct api_ctx){.db = d->db,
 	                          .jobs = sched_api(d->jobs),
 	                          .profiles = profiles_api(d->profiles),
+	                          .reports = reports_api(d->reports),
 	                          .data = ingest_api(d->ingest),
 	                          .blobs = blobs_api(c->data),
 	                          .files = convert_api(d->convert),
@@ -348,6 +355,7 @@ static void *end_in_order(void *arg)
 	d->http = NULL;
 	ingest_stop(d->ingest);
 	profiles_stop(d->profiles);
+	reports_stop(d->reports);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
 	describer_stop(d->describer);
@@ -362,6 +370,7 @@ static void *end_in_order(void *arg)
 	profiles_destroy(d->profiles);
 	storage_close(d->db);
 	hub_destroy(d->hub);
+	reports_destroy(d->reports);
 	sched_destroy(d->jobs);
 	ingest_destroy(d->ingest);
 	serve_destroy(d->serving);

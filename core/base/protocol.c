@@ -218,6 +218,10 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
                  {.name = "keep", .type = WASD_MEMBER_NUMBER, .min = 0, .max = 1}}},
 	{"tuned", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
+	/* What each mode gets right and wrong (wasd_report_make). The file: the checkpoint. */
+	{"report", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {BYTES, SHA256, STRING("dataset"), THREADS, OPTIONAL(INTEGER, "nice", .min = -20, .max = 19)}},
+	{"reported", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 

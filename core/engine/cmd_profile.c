@@ -137,6 +137,25 @@ static enum wasd_status tune(struct engine_link *link, const struct wasd_frame *
 	return s;
 }
 
+static enum wasd_status report(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct given g = {0};
+	cJSON *info = NULL;
+	enum wasd_status s = read_given(m, &g, err);
+	if (!s)
+		s = wasd_report_make(&(struct wasd_report_opts){.file = g.file.data,
+		                                                .len = g.len,
+		                                                .data = g.data,
+		                                                .go_on = go_on,
+		                                                .ctx = &h},
+		                     &info, err);
+	if (!s)
+		s = engine_send(link, wasd_message("reported", "info:j", info), err);
+	given_done(&g);
+	return s;
+}
+
 int cmd_profile(int argc, char **argv)
 {
 	struct engine_link *link;
@@ -153,10 +172,16 @@ int cmd_profile(int argc, char **argv)
 	}
 	engine_confine();
 	engine_link_next(link, &m, NULL);
-	bool tunes = !strcmp(m.type, "tune");
-	if (!tunes && strcmp(m.type, "search"))
-		engine_protocol_error("first message is '%.40s', want 'search' or 'tune'", m.type);
-	if (tunes ? tune(link, &m, &err) : search(link, &m, &err))
+	enum wasd_status s = WASD_OK;
+	if (!strcmp(m.type, "search"))
+		s = search(link, &m, &err);
+	else if (!strcmp(m.type, "tune"))
+		s = tune(link, &m, &err);
+	else if (!strcmp(m.type, "report"))
+		s = report(link, &m, &err);
+	else
+		engine_protocol_error("first message is '%.40s', want 'search', 'tune' or 'report'", m.type);
+	if (s)
 		send_failed(link, &err);
 	wasd_frame_done(&m);
 	engine_link_close(link);

@@ -45,7 +45,8 @@ static struct {
 	char removed_paths[256], last_name[64], profile_gone[80], changed[72]; /* changed: the last deployment to load */
 	size_t ingest_files;
 	char ingest_options[256];
-	int64_t unanswered; /* requests in flight when a deployment is to go */
+	int64_t unanswered;         /* requests in flight when a deployment is to go */
+	enum wasd_status no_report; /* the answer of the reports, unless it is WASD_OK */
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
 	char question[4096];        /* the last question to the infer process */
@@ -111,6 +112,18 @@ static cJSON *fake_live(struct sched *self, const char *job)
 
 __attribute__((unused)) static const char *test_info =
 	"{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
+
+static enum wasd_status fake_report(struct reports *self, const struct storage_job *job, const char *checkpoint,
+                                    char **text, int64_t *done, int64_t *of, struct wasd_err *err)
+{
+	(void)self, (void)job, (void)checkpoint;
+	*done = 1;
+	*of = 2;
+	if (t.no_report)
+		return wasd_fail(err, t.no_report, "no report");
+	*text = wasd_strdup("{\"images\":10,\"modes\":{\"aom\":{\"accuracy\":0.5}}}");
+	return *text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
 
 static enum wasd_status fake_ingest(struct ingest *self, const char *dataset, int version,
                                     const struct api_upload *files, size_t n, const cJSON *options,
@@ -546,6 +559,7 @@ __attribute__((unused)) static void setup(void)
 	                 .live = fake_profile_live},
 		.data = {.ingest = fake_ingest, .synthesize = fake_synthesize, .preview = fake_preview, .gone = fake_gone},
 		.blobs = {.put = fake_blob_put, .open = fake_blob_open},
+		.reports = {.get = fake_report},
 		.files = {.export_ckpt = fake_export, .import_blob = fake_import},
 		.serving = {.changed = fake_deployment_changed,
 	                .tuned = fake_deployment_tuned,

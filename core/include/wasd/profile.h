@@ -76,4 +76,25 @@ struct wasd_cascade_opts {
  */
 enum wasd_status wasd_cascade_tune(const struct wasd_cascade_opts *o, cJSON **out, struct wasd_err *err);
 
+struct wasd_report_opts {
+	const void *file;
+	size_t len;                                 /* the checkpoint; borrowed */
+	const struct wasd_dataset *data;            /* borrowed */
+	bool (*go_on)(void *ctx, int done, int of); /* as above */
+	void *ctx;
+};
+
+/* What each measured mode of a checkpoint gets right and wrong on the images that its run held out (or a tenth of the
+ * training images), computed as served. Images are indices among the training images. Needs the thread team. The caller
+ * owns *out:
+ *     {"images":N,"modes":{"aom":{"accuracy":X,"loss":X,"macs":N,"ece":X,
+ *      "calibration":[[n, mean confidence, accuracy],...]  10 bins of the probability of the answer; ece is their mean
+ *                                                         distance, weighted by images
+ *      "per_class":[[n, accuracy],...],
+ *      "confusion":[[n,...],...]      row = label, column = answer; only up to 100 classes
+ *      "top_errors":[[label, answer, n],...]                 at most 20, most frequent first
+ *      "worst":[[image, label, answer, probability],...]}}}  at most 20 mistakes, most confident first
+ */
+enum wasd_status wasd_report_make(const struct wasd_report_opts *o, cJSON **out, struct wasd_err *err);
+
 #endif
