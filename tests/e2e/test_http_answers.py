@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Answers that clients really get to read: refusals while a body is still being sent, in the form that the protocol of the route wants;
 entity tags that stand for one representation and do not change with traffic; filters of a followed log; readiness."""
-import gzip, http.client, json, os, signal, socket, zlib
+import gzip, http.client, json, os, signal, socket, time, zlib
 
-from lib import Client, Daemon, case, check, equal, finish
+from lib import PATIENCE, Client, Daemon, case, check, equal, finish
 
 BODY = b"x" * (9 << 20)
 
@@ -60,6 +60,10 @@ with Daemon(args=("--max-connections", "64")) as d:
         for s in held:
             s.close()
         c.close()
+        end = time.monotonic() + 20 * PATIENCE      # the daemon notices the closed connections one after the other
+        while c.request("GET", "/healthz").status == 503:
+            c.close()
+            check(time.monotonic() < end, "the places of closed connections stay taken")
 
     with case("a deployment's entity tag stays under traffic; counters are a resource of their own"):
         url = "/v1/deployments/reader"
