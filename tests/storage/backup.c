@@ -239,6 +239,22 @@ static void refusals(void)
 	end_store(s);
 }
 
+/* Too little space: refused before anything is copied, and nothing is left. */
+static void full_disk(void)
+{
+	char to[120];
+	fresh_dir();
+	struct storage *s = NULL;
+	struct storage_opts o = {.ballast_bytes = 1 << 16, .low_water_bytes = UINT64_MAX / 4};
+	OK(storage_open(dir, &o, &s, &err));
+	snprintf(to, sizeof to, "%s-backup", dir);
+	backup_to(s, to, WASD_EFULL);
+	CHECK_MSG(strstr(err.msg, "MiB free, the backup needs"), "%s", err.msg);
+	struct storage_backup b;
+	CHECK(storage_backup_last(s, &b) && !strcmp(b.state, "failed") && b.status == WASD_EFULL);
+	end_store(s);
+}
+
 static void flip(const char *path, off_t at)
 {
 	char b = 0;
@@ -444,6 +460,7 @@ int main(void)
 {
 	TEST_RUN(under_load);
 	TEST_RUN(refusals);
+	TEST_RUN(full_disk);
 	TEST_RUN(damaged_backups);
 	TEST_RUN(room);
 	TEST_RUN(fsck);
