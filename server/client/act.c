@@ -1,4 +1,4 @@
-/* act.c - commands that change the state of jobs: `wasd cancel`. */
+/* act.c - commands that change the state of jobs: `wasd cancel|pause|resume|retry`. */
 #include "client/client.h"
 #include "client/commands.h"
 #include "client/remote.h"
@@ -88,4 +88,73 @@ const struct client_command client_command_cancel = {
 	.statuses = "0 all are cancelled or will be, 1 one was refused, 2 wrong usage",
 	.example = "wasd cancel lenet-digits --reason \"wrong data\"",
 	.run = run_cancel,
+};
+
+/* ---- pause, resume, retry ---- */
+
+static int run_pause(int argc, char **argv)
+{
+	return act_on_all(&client_command_pause, argc, argv);
+}
+
+static int run_resume(int argc, char **argv)
+{
+	return act_on_all(&client_command_resume, argc, argv);
+}
+
+static int run_retry(int argc, char **argv)
+{
+	return act_on_all(&client_command_retry, argc, argv);
+}
+
+static const struct client_row change_rows[] = {
+	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason), "reason for the audit log", NULL},
+	JSON_ROW,
+	CLIENT_ROW_URL(struct options),
+	{0},
+};
+const struct client_command client_command_pause = {
+	.name = "pause",
+	.arguments = "JOB...",
+	.summary = "pause jobs",
+	.text =
+		"Pauses jobs: one that trains stores a checkpoint at once and frees its worker, one that has not begun is held. All "
+		"are tried, also after one that is refused. " CLIENT_JOB_TEXT,
+	.rows = change_rows,
+	.words_at = offsetof(struct options, jobs),
+	.max_words = 200,
+	.offers = "@jobs",
+	.statuses = "0 all are paused or will be, 1 one was refused, 2 wrong usage",
+	.example = "wasd pause lenet-digits",
+	.run = run_pause,
+};
+const struct client_command client_command_resume = {
+	.name = "resume",
+	.arguments = "JOB...",
+	.summary = "resume paused jobs",
+	.text =
+		"Puts paused jobs back into the queue; they go on from their checkpoint with the same losses as without the pause. "
+		"All are tried, also after one that is refused. " CLIENT_JOB_TEXT,
+	.rows = change_rows,
+	.words_at = offsetof(struct options, jobs),
+	.max_words = 200,
+	.offers = "@jobs",
+	.statuses = "0 all are in the queue or go on, 1 one was refused, 2 wrong usage",
+	.example = "wasd resume lenet-digits",
+	.run = run_resume,
+};
+const struct client_command client_command_retry = {
+	.name = "retry",
+	.arguments = "JOB...",
+	.summary = "try failed or cancelled jobs again",
+	.text =
+		"Puts failed or cancelled jobs back into the queue for a new attempt, from their latest checkpoint. All are tried, "
+		"also after one that is refused. " CLIENT_JOB_TEXT,
+	.rows = change_rows,
+	.words_at = offsetof(struct options, jobs),
+	.max_words = 200,
+	.offers = "@jobs",
+	.statuses = "0 all are in the queue, 1 one was refused, 2 wrong usage",
+	.example = "wasd retry lenet-digits",
+	.run = run_retry,
 };

@@ -1,6 +1,7 @@
 /* deploy.c - `wasd deploy`: creates a deployment and waits until it is ready. `wasd undeploy`: ends one. */
 #include "client/client.h"
 #include "client/commands.h"
+#include "client/remote.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -36,11 +37,12 @@ static const char *split_source(struct options *o)
 	if (n >= sizeof o->id)
 		return "SOURCE is too long";
 	snprintf(o->id, sizeof o->id, "%.*s", (int)n, o->source);
-	o->kind = starts(o->id, "ckpt_") ? "checkpoint" : starts(o->id, "job_") ? "job" : "model";
+	bool follows = !after || !strcmp(after, "best") || !strcmp(after, "latest");
+	o->kind = starts(o->id, "ckpt_") ? "checkpoint" : starts(o->id, "job_") || (follows && !version) ? "job" : "model";
 	bool model = !strcmp(o->kind, "model"), job = !strcmp(o->kind, "job");
-	if (!client_word_ok(o->id) || (after && !*after) || (model && !after) || (!model && version) ||
+	if (!*o->id || (!job && !client_word_ok(o->id)) || (after && !*after) || (model && !after) || (!model && version) ||
 	    (after && !model && !job))
-		return "SOURCE must be ckpt_..., job_..., job_...@best, job_...@latest, MODEL@ALIAS or MODEL:VERSION";
+		return "SOURCE must be ckpt_..., JOB, JOB@best, JOB@latest, MODEL@ALIAS or MODEL:VERSION";
 	if (o->follow && !job)
 		return "only a job can be followed to its best or latest checkpoint";
 	if (job && after && o->follow && strcmp(after, o->follow))
@@ -188,7 +190,15 @@ static int run_deploy(int argc, char **argv)
 	int rc = client_start(&client_command_deploy, argc, argv, check_options, &o);
 	if (rc >= 0)
 		return rc;
-	char *url = client_url(o.url), *body = request(&o), head[200] = "POST /v1/deployments";
+	char *url = client_url(o.url), head[200] = "POST /v1/deployments", id[CLIENT_ID];
+	if (url && !strcmp(o.kind, "job")) {
+		if (!client_job_id("deploy", url, o.id, id)) {
+			wasd_free(url);
+			return CLIENT_FAILED;
+		}
+		snprintf(o.id, sizeof o.id, "%s", id);
+	}
+	char *body = request(&o);
 	if (o.update)
 		snprintf(head, sizeof head, "PATCH /v1/deployments/%.100s", o.name);
 	cJSON *d = url && body ? client_json("deploy", url, head, body) : NULL;
@@ -225,13 +235,13 @@ const struct client_command client_command_deploy = {
 	.arguments = "SOURCE",
 	.summary = "serve a checkpoint or a model, or follow a job",
 	.text =
-		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...); a job (job_...) to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one; or a registered model: MODEL@ALIAS, the version that the alias names now and later, or MODEL:N, its version N.",
+		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...); a job to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one; or a registered model: MODEL@ALIAS, the version that the alias names now and later, or MODEL:N, its version N. " CLIENT_JOB_TEXT,
 	.words_at = offsetof(struct options, source),
 	.max_words = 1,
 	.words_plain = true,
 	.offers = "@jobs",
 	.statuses = "0 accepted (with --wait: served), 1 refused or failed to load, 2 wrong usage",
-	.example = "wasd deploy job_01J8ZQ@best --name reader --wait",
+	.example = "wasd deploy lenet-digits@best --name reader --wait",
 	.run = run_deploy,
 	.rows = deploy_rows,
 };

@@ -157,7 +157,8 @@ static int run_jobs(int argc, char **argv)
 
 static const struct client_row jobs_rows[] = {
 	{"--state", 0, "STATE", CLIENT_LIST, offsetof(struct options, states),
-     "only jobs in this state, or in one of several", "queued starting running completed failed cancelled retry_wait"},
+     "only jobs in this state, or in one of several",
+     "queued held starting running pausing paused retry_wait completed failed cancelled"},
 	{"--label", 0, "KEY=VALUE", CLIENT_LIST, offsetof(struct options, labels), "only jobs with this label", NULL},
 	{"--limit", 'n', "N", CLIENT_VALUE, offsetof(struct options, limit), "at most N jobs (default: 100)", NULL},
 	{"--short", 0, NULL, CLIENT_FLAG, offsetof(struct options, brief),

@@ -78,7 +78,8 @@ static void print_job(const cJSON *j)
 	if (isfinite(v.acc_dom))
 		snprintf(dom, sizeof dom, "%.1f", 100 * v.acc_dom);
 	client_cell(v.name, 24);
-	printf("%-11s %10s %9s %13s %6s %6s  %s\n", v.state, at, speed, eta, aom, dom, ended ? "" : v.phase);
+	printf("%-11s %10s %9s %13s %6s %6s%s%s\n", v.state, at, speed, eta, aom, dom, ended || !*v.phase ? "" : "  ",
+	       ended ? "" : v.phase);
 }
 
 static void print(const cJSON *all)

@@ -52,6 +52,10 @@ with Daemon() as d:
         equal(err, "wasd deploy: a deployment reader exists (at /name)\n")
         _, err = wasd("deploy", "ckpt_none", "--name", "third", rc=1)
         equal(err, "wasd deploy: /source/checkpoint: there is no checkpoint ckpt_none\n")
+        equal(wasd("deploy", "nobody@best", "--name", "third", rc=1)[1], "wasd deploy: no job has the id or the name nobody; wasd jobs lists them\n")
+        wasd("deploy", "lenet-glyphs", "--name", "named", "--mode", "dom")
+        equal(c.get("/v1/deployments/named").json["source"], {"job": job, "follow": "best"})
+        wasd("undeploy", "named")
         _, err = wasd("deploy", ckpt, "--name", "Third", "--mode", "fast", rc=1)
         equal([line.split()[2] for line in err.splitlines()], ["/name", "/mode"], "each fault with its pointer")
 
@@ -132,7 +136,7 @@ with Daemon() as d:
         c.get("/v1/deployments/second", want=404)
 
     with case("usage: exit status 2, a message, nothing sent; every command has --help with an example"):
-        wrong = (("deploy",), ("deploy", ckpt), ("deploy", "reader", "--name", "x"),
+        wrong = (("deploy",), ("deploy", ckpt), ("deploy", "@best", "--name", "x"),
                  ("deploy", "digits:x", "--name", "x"), ("deploy", "ckpt_1@best", "--name", "x"), ("deploy", ckpt, "--name", "x", "--reason", "y"), ("deploy", ckpt, "--name", "x", "--follow", "best"),
                  ("deploy", f"{job}@best", "--name", "x", "--follow", "latest"), ("deploy", ckpt, "--name", "x", "--batching", "many"),
                  ("mode",), ("mode", "a/b"), ("mode", "reader", "dom", "--rollback"), ("mode", "reader", "--reason", "x"), ("classify", "reader"),

@@ -129,6 +129,25 @@ with Daemon() as d:
         wasd("watch", "wild", rc=1)
         wasd("wait", "wild", "endless", rc=1)
 
+    with case("pause, resume, retry"):
+        job = wasd("submit", *LONG, "--set", "name=paused")[0].strip()
+        changed = lambda *want: next(now for now in iter(lambda: c.get(f"/v1/jobs/{job}?wait=2s&until=change").json["state"], None) if now in want)
+        changed("running")
+        out, _ = wasd("pause", "paused", "--reason", "room for another")
+        check(re.fullmatch(f"{job} is paus(ing|ed)\n", out), out)
+        changed("paused")
+        now = json.loads(wasd("resume", "paused", "--json")[0])
+        check((now["id"], now["state"]) == (job, "queued") or now["state"] in ("starting", "running"), now)
+        changed("running")
+        wasd("cancel", "paused", "--kill")
+        wasd("wait", "paused", rc=3)
+        check(wasd("retry", "paused")[0].startswith(f"{job} is "), "queued again")
+        wasd("cancel", "paused")
+        wasd("wait", "paused", rc=3)
+        _, err = wasd("retry", first, rc=1)
+        equal(err, f"wasd retry: job {first} is completed and cannot become queued\n")
+        wasd("pause", rc=2)
+
     with case("a job by its id, the unique beginning of its id, its name; the newest of a name"):
         again = wasd("clone", "first", "--set", "train.seed=9", "--wait")[0].splitlines()[0]
         a, b = c.get(f"/v1/jobs/{first}").json, c.get(f"/v1/jobs/{again}").json
