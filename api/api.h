@@ -243,6 +243,15 @@ struct api_live {
 	} pick;
 };
 
+/* What is known of a loaded bundle: {"bundle","arch","input","classes","max_batch","modes":{...}...}. Never changes;
+ * requests share it. */
+struct api_facts {
+	_Atomic int refs;
+	cJSON *json;
+};
+struct api_facts *api_facts_create(cJSON *json); /* takes json; one reference; NULL: json is NULL, or no memory */
+void api_facts_unref(struct api_facts *f);       /* NULL is fine */
+
 /* Services of the daemon. The file of server/ that does the work fills each member (tests use fakes): self is its
  * object, opaque to the API. */
 struct sched;
@@ -365,7 +374,9 @@ struct api_serving {
 	                            struct storage_deployment *out, struct wasd_err *err);
 	/* What the policy does now: {"mode","auto":{...}|null,"cascade":{...}|null}; NULL: not live, or no memory. */
 	cJSON *(*traffic_now)(struct serving *self, const char *name);
-	/* {"bundle","arch","input","classes","max_batch","modes":{...},"condition"...} from the loaded bundle, or NULL. */
+	/* Of the loaded bundle, or NULL. The caller drops the reference. */
+	struct api_facts *(*facts)(struct serving *self, const char *name);
+	/* The same as a copy, and the deployment's conditions. */
 	cJSON *(*info)(struct serving *self, const char *name);
 	/* Commits the switch (generation+1, audit, event) and then swaps. expect < 0: unconditional. WASD_ESTATE when
 	 * expect is stale, WASD_EBUSY when the bundle of that mode is not loaded. *swap_us = from the commit until it is

@@ -95,6 +95,13 @@ size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size
 	return n;
 }
 
+static void drop_facts(struct inference *s)
+{
+	api_facts_unref(s->facts);
+	s->facts = NULL;
+	s->info = NULL;
+}
+
 /* The facts of the very bundle that will answer: a swap may come between the two questions. admit: an inference
  * request, which takes its turn of a split. */
 static bool snapshot(struct api_ctx *c, const struct api_request *q, bool admit, struct inference *s)
@@ -105,8 +112,9 @@ static bool snapshot(struct api_ctx *c, const struct api_request *q, bool admit,
 		              c->serving.live(c->serving.self, s->name, &s->live)) ||
 		    !s->live.ready)
 			return false;
-		cJSON_Delete(s->info);
-		s->info = c->serving.info(c->serving.self, s->name);
+		drop_facts(s);
+		s->facts = c->serving.facts(c->serving.self, s->name);
+		s->info = s->facts ? s->facts->json : NULL;
 		if (!wasd_json_str(s->info, "bundle", &bundle) || !strcmp(bundle, s->live.bundle))
 			return true;
 	}
@@ -123,8 +131,7 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 	for (size_t i = 0; i < n; i++)
 		named |= asked[i].value != NULL;
 	if (!wasd_name_ok(name) || !snapshot(c, q, admit && !named, s)) {
-		cJSON_Delete(s->info);
-		s->info = NULL;
+		drop_facts(s);
 		if (!wasd_name_ok(name) || storage_deployment_get(c->db, name, &row, NULL)) {
 			api_send_problem(q, r, "not_found", NULL, "no deployment %s", name);
 		} else {
@@ -134,8 +141,7 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 		return false;
 	}
 	if (!settle_mode(q, r, asked, n, s)) {
-		cJSON_Delete(s->info);
-		s->info = NULL;
+		drop_facts(s);
 		return false;
 	}
 	if (!s->info || !read_info(s)) {
@@ -148,8 +154,7 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 			s->deadline_us = q->first_us + s->live.default_timeout_us;
 		return true;
 	}
-	cJSON_Delete(s->info);
-	s->info = NULL;
+	drop_facts(s);
 	return false;
 }
 
@@ -275,8 +280,7 @@ void api_inference_end(struct inference *s)
 	if (s->counted)
 		s->counted->end(s->counted->self, s->name, &s->live, s->answered);
 	s->counted = NULL;
-	cJSON_Delete(s->info);
-	s->info = NULL;
+	drop_facts(s);
 	api_call_done(&s->ask.call);
 }
 

@@ -209,7 +209,8 @@ struct inference {
 	bool cascade;                 /* the answer must be logits; the reply then says which images were repeated */
 	bool governed;                /* the request names no mode */
 	const char *asked;            /* where the request names the mode */
-	cJSON *info;
+	struct api_facts *facts;      /* held until api_inference_end */
+	const cJSON *info;            /* facts->json; NULL: none */
 	int64_t input[3];
 	int64_t classes;
 	int64_t max_batch;

@@ -1,6 +1,7 @@
 /* api/response.c - builds responses; small helpers to build JSON. */
 #include "internal.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,6 +101,28 @@ bool api_send_file(struct api_response *r, const struct api_file *file)
 	r->source = (struct api_source){.read = file_read, .done = file_done, .ctx = f, .size = (uint64_t)f->bytes};
 	api_set_header(r, "ETag", "\"%s\"", f->sha256);
 	return true;
+}
+
+/* ---- facts ---- */
+
+struct api_facts *api_facts_create(cJSON *json)
+{
+	struct api_facts *f = json ? wasd_calloc(1, sizeof *f) : NULL;
+	if (!f) {
+		cJSON_Delete(json);
+		return NULL;
+	}
+	atomic_init(&f->refs, 1);
+	f->json = json;
+	return f;
+}
+
+void api_facts_unref(struct api_facts *f)
+{
+	if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
+		return;
+	cJSON_Delete(f->json);
+	wasd_free(f);
 }
 
 /* ---- lists ---- */

@@ -21,7 +21,8 @@ enum { IN_FLIGHT_SLOTS = 16 };
 struct bundle {
 	struct bundle *next;
 	char id[48];
-	cJSON *loaded;
+	struct api_facts *facts; /* shared with requests, so replaced and never changed */
+	const cJSON *loaded;     /* facts->json */
 	int64_t threads;
 	int64_t users; /* requests between serve_begin and serve_end; it is not unloaded before the last has ended */
 	bool retired;  /* no deployment serves it any more */
@@ -83,6 +84,8 @@ struct serving {
 	int64_t loading_batch;
 };
 
+/* Lock held. Takes the reference; NULL: the bundle is not in the process. */
+void serving_set_facts(struct bundle *b, struct api_facts *facts);
 /* Lock held. NULL: not found. */
 struct deployment *serving_find(struct serving *s, const char *name);
 struct bundle *serving_bundle(struct serving *s, const char *id);

@@ -37,6 +37,7 @@ static bool bundle_in_process(struct serving *s, const char *id)
 static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON *loaded, int64_t threads,
                                         struct wasd_err *err)
 {
+	struct api_facts *facts = api_facts_create(loaded);
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
 	if (!b && (b = wasd_calloc(1, sizeof *b))) {
@@ -45,14 +46,13 @@ static enum wasd_status remember_bundle(struct serving *s, const char *id, cJSON
 		s->bundles = b;
 	}
 	if (b) {
-		cJSON_Delete(b->loaded);
-		b->loaded = loaded;
+		serving_set_facts(b, facts);
 		b->threads = threads;
 	} else {
-		cJSON_Delete(loaded);
+		api_facts_unref(facts);
 	}
 	pthread_mutex_unlock(&s->lock);
-	return b ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a bundle");
+	return b && facts ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a bundle");
 }
 
 /* Checks the shape and names that the other process sent, once, so that the rest of the daemon can rely on them. */
@@ -151,6 +151,22 @@ static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_e
 
 /* ---- its profiles ------------------------------------------------------------------------------------------ */
 
+/* Lock held. The bundle's facts with another entry of "modes" (taken; NULL: without that mode). False: no memory. */
+static bool change_mode(struct bundle *b, const char *mode, cJSON *one)
+{
+	cJSON *json = cJSON_Duplicate(b->loaded, true), *modes = cJSON_GetObjectItemCaseSensitive(json, "modes");
+	cJSON_DeleteItemFromObjectCaseSensitive(modes, mode);
+	if (one && !cJSON_AddItemToObject(modes, mode, one)) {
+		cJSON_Delete(one);
+		cJSON_Delete(json);
+		return false;
+	}
+	struct api_facts *facts = api_facts_create(json);
+	if (facts)
+		serving_set_facts(b, facts);
+	return facts != NULL;
+}
+
 /* Makes the mode available to requests. */
 static enum wasd_status add_mode(struct serving *s, const char *id, const char *mode, const char *profile, int64_t macs,
                                  int64_t bytes, struct wasd_err *err)
@@ -158,10 +174,9 @@ static enum wasd_status add_mode(struct serving *s, const char *id, const char *
 	cJSON *one = wasd_message(NULL, "macs:i bytes:i profile:s", macs, bytes, profile);
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
-	bool there = b && b->loaded,
-		 added = there && one && cJSON_AddItemToObject(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode, one);
+	bool there = b && b->loaded, added = there && one && change_mode(b, mode, one);
 	pthread_mutex_unlock(&s->lock);
-	if (!added)
+	if (!there)
 		cJSON_Delete(one);
 	return added ? WASD_OK :
 	       there ? wasd_fail(err, WASD_ENOMEM, "no memory for a mode") :
@@ -202,7 +217,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	pthread_mutex_lock(&s->lock);
 	struct bundle *b = serving_bundle(s, id);
 	if (b && b->loaded)
-		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(b->loaded, "modes"), mode);
+		change_mode(b, mode, NULL);
 	pthread_mutex_unlock(&s->lock);
 	struct api_call call = {.who = s->loading,
 	                        .json = wasd_message("unprofile", "bundle:s name:s", id, wasd_mode_member(mode))};
@@ -295,7 +310,7 @@ static void unload_unused(struct serving *s)
 			snprintf(id, sizeof id, "%s", b->id);
 			in_process = b->loaded != NULL;
 			*at = b->next;
-			cJSON_Delete(b->loaded);
+			serving_set_facts(b, NULL);
 			wasd_free(b);
 		}
 		pthread_mutex_unlock(&s->lock);

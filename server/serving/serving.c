@@ -38,6 +38,13 @@ struct bundle *serving_bundle(struct serving *s, const char *id)
 	return NULL;
 }
 
+void serving_set_facts(struct bundle *b, struct api_facts *facts)
+{
+	api_facts_unref(b->facts);
+	b->facts = facts;
+	b->loaded = facts ? facts->json : NULL;
+}
+
 bool serving_has_mode(const struct bundle *b, const char *mode)
 {
 	return b && b->loaded && wasd_json_get(wasd_json_get(b->loaded, "modes"), mode) != NULL;
@@ -93,8 +100,7 @@ static void infer_dying(void *self, const char *who, const char *reason)
 	struct serving *s = self;
 	pthread_mutex_lock(&s->lock);
 	for (struct bundle *b = s->bundles; b; b = b->next) {
-		cJSON_Delete(b->loaded);
-		b->loaded = NULL;
+		serving_set_facts(b, NULL);
 	}
 	pthread_mutex_unlock(&s->lock);
 	serving_died(s, who, reason);
@@ -125,6 +131,18 @@ bool serve_admit(struct serving *s, const char *name, const struct api_request *
 		snapshot(s, d, q, out);
 	pthread_mutex_unlock(&s->lock);
 	return is;
+}
+
+struct api_facts *serve_facts(struct serving *s, const char *name)
+{
+	pthread_mutex_lock(&s->lock);
+	const struct deployment *d = serving_find(s, name);
+	const struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
+	struct api_facts *f = b ? b->facts : NULL;
+	if (f)
+		atomic_fetch_add(&f->refs, 1);
+	pthread_mutex_unlock(&s->lock);
+	return f;
 }
 
 cJSON *serve_info(struct serving *s, const char *name)
@@ -390,7 +408,7 @@ void serve_destroy(struct serving *s)
 	}
 	for (struct bundle *b = s->bundles, *next; b; b = next) {
 		next = b->next;
-		cJSON_Delete(b->loaded);
+		serving_set_facts(b, NULL);
 		wasd_free(b);
 	}
 	serving_tunings_done(s);
@@ -413,6 +431,7 @@ struct api_serving serve_api(struct serving *s)
 	                            .admit = serve_admit,
 	                            .traffic = serve_traffic,
 	                            .traffic_now = serve_traffic_now,
+	                            .facts = serve_facts,
 	                            .info = serve_info,
 	                            .switch_mode = serve_mode,
 	                            .ask = serve_ask,

@@ -46,6 +46,7 @@ enum wasd_status serve_traffic(struct serving *s, const struct storage_traffic_i
 cJSON *serve_traffic_now(struct serving *s, const char *name);
 cJSON *serve_window(struct serving *s, const char *name, int64_t seconds);
 bool serve_example(struct serving *s, const char *name, int64_t id, struct wasd_buf *out, const char **type);
+struct api_facts *serve_facts(struct serving *s, const char *name);
 cJSON *serve_info(struct serving *s, const char *name);
 enum wasd_status serve_mode(struct serving *s, const char *name, const char *mode, int64_t expect, const char *actor,
                             const char *reason, struct api_live *now, struct api_live *before, int64_t *swap_us,

@@ -353,6 +353,11 @@ static cJSON *fake_info(struct serving *self, const char *name)
 	return j;
 }
 
+static struct api_facts *fake_facts(struct serving *self, const char *name)
+{
+	return api_facts_create(fake_info(self, name));
+}
+
 static enum wasd_status fake_switch(struct serving *self, const char *name, const char *mode, int64_t expect,
                                     const char *actor, const char *reason, struct api_live *now,
                                     struct api_live *before, int64_t *swap_us, int64_t *in_flight_old,
@@ -569,6 +574,7 @@ __attribute__((unused)) static void setup(void)
 	                .admit = fake_admit,
 	                .traffic = fake_traffic,
 	                .traffic_now = fake_traffic_now,
+	                .facts = fake_facts,
 	                .info = fake_info,
 	                .switch_mode = fake_switch,
 	                .stats = fake_stats,
