@@ -90,21 +90,29 @@ static struct tcp_info tcp_state(int fd)
 	return ti;
 }
 
-/* http.lock held. */
-static void enter(struct connection *c, enum connection_phase phase)
+/* The mark of a phase that begins now; 0 if the phase has none. Asks the kernel, so it is better done unlocked. */
+static uint64_t mark_of(const struct connection *c, enum connection_phase phase)
 {
-	struct tcp_info ti = tcp_state(c->fd);
+	if (phase == C_IDLE || phase == C_BODY)
+		return tcp_state(c->fd).tcpi_bytes_received;
+	return phase == C_REPLY || phase == C_STREAM ? tcp_state(c->fd).tcpi_bytes_acked : 0;
+}
+
+/* http.lock held. */
+static void enter(struct connection *c, enum connection_phase phase, uint64_t mark)
+{
 	c->phase = phase;
 	c->hung_up = false;
 	c->since_us = wasd_mono_us();
-	c->mark = phase == C_REPLY || phase == C_STREAM ? ti.tcpi_bytes_acked : ti.tcpi_bytes_received;
+	c->mark = mark;
 }
 
 static void enter_unlocked(struct connection *c, enum connection_phase phase)
 {
+	uint64_t mark = mark_of(c, phase);
 	pthread_mutex_lock(&c->http->lock);
 	if (c->phase != C_REJECTED)
-		enter(c, phase);
+		enter(c, phase, mark);
 	pthread_mutex_unlock(&c->http->lock);
 }
 
@@ -164,7 +172,7 @@ static void connection_opened(struct http *h, struct MHD_Connection *mc, void **
 	int same = 0, most = c->loopback ? h->cfg.max_per_loopback : h->cfg.max_per_ip;
 	for (struct connection *o = h->connections; o && most; o = o->next)
 		same += o->phase != C_REJECTED && !strcmp(o->peer, c->peer);
-	enter(c, C_IDLE);
+	enter(c, C_IDLE, mark_of(c, C_IDLE));
 	c->next = h->connections;
 	c->pprev = &h->connections;
 	if (c->next)
@@ -418,7 +426,7 @@ static void *log_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 	c->x = x;
 	h->n_busy++;
 	if (c->phase == C_IDLE)
-		enter(c, C_HEADER);
+		enter(c, C_HEADER, 0);
 	pthread_mutex_unlock(&h->lock);
 	return x;
 }
@@ -540,7 +548,7 @@ static void request_over(void *cls, struct MHD_Connection *mc, void **req, enum 
 	if (c) {
 		c->x = NULL;
 		if (c->phase != C_REJECTED)
-			enter(c, C_IDLE);
+			enter(c, C_IDLE, mark_of(c, C_IDLE));
 	}
 	h->n_busy--;
 	pthread_cond_broadcast(&h->changed);
