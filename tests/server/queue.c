@@ -172,9 +172,10 @@ static struct request *ask_one(const char *who, int number)
 	return ask(request(who, "aom", number, 1));
 }
 
-/* Is it answered, with its own numbers? */
-static void check_answer(const struct request *r)
+/* Is it answered, with its own numbers? If the timer has posted it, the answer is delivered by that thread. */
+static void check_answer(struct request *r)
 {
+	await_end(r);
 	const float *rows = (const float *)(const void *)r->ask.call.reply_bin;
 	CHECK_INT(r->ended, 1);
 	CHECK_INT(r->ask.status, WASD_OK);
