@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """The conversation of an unmodified MlflowClient with a daemon: run by test_mlflow.py with the Python of a virtual environment that contains it.
 Arguments: port, two jobs. Prints the lines that tests/run counts."""
-import json, sys, urllib.request
+import contextlib, io, json, os, re, sys, urllib.request
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lib import case, check, equal, finish
+from lib import TOP, case, check, equal, finish
 
 port, one, two = sys.argv[1:]
 url = f"http://127.0.0.1:{port}"
@@ -55,4 +55,14 @@ with case("mlflow: errors are MLflow's own"):
             equal(e.error_code, code)
         else:
             raise AssertionError("it was not refused")
+
+with case("mlflow: the reference's example, with a lower threshold"):
+    with open(os.path.join(TOP, "web/docs/api.md")) as f:
+        example = re.search(r"^```\n(from mlflow import .*?)^```$", f.read(), re.S | re.M)[1]
+    equal((example.count("127.0.0.1:8080"), example.count("> 0.9")), (1, 1))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(example.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("> 0.9", ">= 0"))
+    lines = said.getvalue().splitlines()
+    equal((len(lines), {lines[0].split()[0], lines[2].split()[0]}), (4, {one, two}))
 finish()
