@@ -279,7 +279,7 @@ struct storage_request;
 /* Training jobs. Called after the rows are committed. */
 struct api_jobs {
 	struct sched *self;
-	void (*queued)(struct sched *self, const char *job); /* this job may have become runnable */
+	void (*queued)(struct sched *self, const char *job); /* this job may have become runnable; NULL: any may */
 	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
 	                           struct wasd_err *err);
 	/* WASD_ESTATE: not possible in the job's state. What already holds gives WASD_OK. */

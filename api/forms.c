@@ -4,6 +4,7 @@
 
 const struct field_form field_forms[] = {
 	/* the job spec */
+	{"after", spec_after_canon},
 	{"arch", spec_arch_canon},
 	{"augment", spec_augment_canon},
 	{"blob", api_blob_canon},
@@ -22,7 +23,6 @@ const struct field_form field_forms[] = {
 	{"probability", spec_probability_canon},
 	{"profile name", api_profile_name_canon},
 	{"profiles", api_profiles_canon},
-	{"queue", spec_queue_canon},
 	{"transforms", spec_transforms_canon},
 	{"was", spec_was_canon},
 	{"weights", spec_weights_canon},

@@ -152,7 +152,7 @@ void caps_names(const cJSON *caps, const char *table, char out[256]);
 field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_canon, spec_was_canon, spec_weights_canon,
 	spec_transforms_canon, spec_layers_canon, spec_draw_canon, spec_probability_canon, spec_odds_canon,
 	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_init_canon,
-	spec_queue_canon;
+	spec_after_canon;
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* The name of the job's network; "" when the spec has none. */
@@ -329,12 +329,17 @@ void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_res
 
 const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s", ...; "" without one */
 
+/* ---- queues.c ---- */
+
+/* Is there a queue of that name? False: the answer, which points at /queue, is in r. */
+bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
+
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
 api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel,
 	api_jobs_pause, api_jobs_hold, api_jobs_resume, api_jobs_retry, api_jobs_clone, api_jobs_transitions,
-	api_jobs_checkpoints;
+	api_jobs_checkpoints, api_jobs_batch, api_queues_list, api_queues_patch;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions,
 	api_datasets_version, api_datasets_preview, api_datasets_delete;

@@ -211,6 +211,11 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	request_digest(q, cloned_from, body_digest);
 	wasd_json_str(spec, "name", &in.name);
 	wasd_json_str(spec, "queue", &in.queue);
+	const char *after[WASD_AFTER_MAX];
+	const cJSON *one;
+	cJSON_ArrayForEach(one, wasd_json_get(spec, "after"))
+		after[in.n_after++] = one->valuestring;
+	in.after = after;
 	wasd_json_str(spec, "note", &in.note);
 	wasd_json_str(spec, "init_from", &in.init_checkpoint);
 	wasd_json_i64(spec, "priority", &in.priority);
@@ -241,6 +246,13 @@ done:
 	wasd_free(labels);
 }
 
+static bool check_queue(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec)
+{
+	const char *name = "";
+	wasd_json_str(spec, "queue", &name);
+	return api_queue_there(c, q, r, name);
+}
+
 /* Submits the spec in body (taken). */
 static void submit(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *body,
                    const char *cloned_from, bool dry)
@@ -253,7 +265,8 @@ static void submit(struct api_ctx *c, const struct api_request *q, struct api_re
 	cJSON_Delete(body);
 	if (!spec) {
 		api_send_faults(q, r, &faults);
-	} else if (take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) &&
+	} else if (check_queue(c, q, r, spec) && take_profile(c, q, r, spec) &&
+	           resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) &&
 	           check_init(c, q, r, spec, dataset, version, dry)) {
 		if (!dry) {
 			create(c, q, r, spec, dataset, version, warnings, cloned_from);
@@ -310,6 +323,7 @@ static cJSON *spec_now(const struct storage_job *job)
 	api_add_str(spec, "note", job->note);
 	api_add_int(spec, "priority", job->priority);
 	api_add_str(spec, "queue", job->queue);
+	cJSON_DeleteItemFromObjectCaseSensitive(spec, "after"); /* the clone waits for nothing, unless the patch says so */
 	return spec;
 }
 

@@ -143,6 +143,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	put(j, "labels", api_parse_trusted(s->labels));
 	put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
 	put(j, "priority", cJSON_CreateNumber((double)s->priority));
+	put(j, "queue", cJSON_CreateString(s->queue));
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
 	if (full)
@@ -348,7 +349,6 @@ cJSON *api_labels_patch_canon(struct field_ctx *c, const char *pointer, const st
 }
 
 static const struct wasd_field fixed_fields[] = {
-	{"queue", WASD_REFUSED, .summary = "there is one queue; a job cannot be moved"},
 	{"limits", WASD_REFUSED, .summary = "limits are fixed when the job is submitted"},
 	{"keep", WASD_REFUSED, .summary = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
 };
@@ -358,7 +358,7 @@ static cJSON *patch_canon(struct field_ctx *c, const cJSON *v)
 {
 	static const struct {
 		const char *path, *form;
-	} open[] = {{"/name", NULL}, {"/labels", "labels patch"}, {"/note", NULL}, {"/priority", NULL}};
+	} open[] = {{"/name", NULL}, {"/labels", "labels patch"}, {"/note", NULL}, {"/priority", NULL}, {"/queue", NULL}};
 	struct wasd_field rows[API_LEN(open) + API_LEN(fixed_fields) + 1] = {{0}};
 	for (size_t i = 0; i < API_LEN(open); i++) {
 		rows[i] = *wasd_spec_at(open[i].path);
@@ -389,12 +389,16 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	}
 	wasd_json_str(patch, "name", &p.name);
 	wasd_json_str(patch, "note", &p.note);
+	wasd_json_str(patch, "queue", &p.queue);
 	wasd_json_i64(patch, "priority", &p.priority);
-	if (p.priority >= 0 && storage_job_terminal(job.state)) {
-		api_send_problem(q, r, "conflict", "/priority",
-		                 "/priority: job %s is %s; only name, labels and note can still change", job.id, job.state);
+	const char *late = p.priority >= 0 ? "/priority" : p.queue ? "/queue" : NULL;
+	if (late && storage_job_terminal(job.state)) {
+		api_send_problem(q, r, "conflict", late, "%s: job %s is %s; only name, labels and note can still change", late,
+		                 job.id, job.state);
 		goto done;
 	}
+	if (p.queue && !api_queue_there(c, q, r, p.queue))
+		goto done;
 	if (wasd_json_get(patch, "labels")) {
 		labels = patch_labels(job.labels, wasd_json_get(patch, "labels"));
 		double most = wasd_spec_at("/labels")->max;
@@ -411,7 +415,7 @@ enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, s
 	if (storage_job_update(c->db, job.id, &p, q->actor, &changed, &err)) {
 		api_send_error(q, r, &err);
 	} else {
-		if (p.priority >= 0)
+		if (p.priority >= 0 || p.queue)
 			c->jobs.queued(c->jobs.self, job.id);
 		api_send_job(c, q, r, 200, &changed);
 	}

@@ -555,15 +555,29 @@ cJSON *spec_limit_canon(struct field_ctx *c, const char *pointer, const struct w
 	return NULL;
 }
 
-cJSON *spec_queue_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+/* A list of different ids of jobs; storage checks that they exist. */
+cJSON *spec_after_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	char shown[80];
-	if (cJSON_IsString(v) && !strcmp(v->valuestring, f->choices[0]))
-		return cJSON_CreateString(v->valuestring);
-	fields_show(shown, v);
-	api_fault(c->faults, cJSON_IsString(v) ? "unsupported" : "invalid_field", pointer,
-	          "%s: there is one queue, \"%s\", and no %s", pointer, f->choices[0], shown);
-	return NULL;
+	char at[256], shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : -1, i = 0, before = c->faults->n;
+	const cJSON *one;
+	if (n < f->min || n > f->max) {
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %.0f to %.0f ids of jobs, not %s",
+		          pointer, f->min, f->max, shown);
+		return NULL;
+	}
+	cJSON_ArrayForEach(one, v) {
+		bool ok = cJSON_IsString(one) && !strncmp(one->valuestring, "job_", 4) && strlen(one->valuestring) < 40;
+		for (const cJSON *b = v->child; ok && b != one; b = b->next)
+			ok = !cJSON_Compare(b, one, true);
+		snprintf(at, sizeof at, "%s/%d", pointer, i++);
+		fields_show(shown, one);
+		if (!ok)
+			api_fault(c->faults, "invalid_field", at, "%s must be the id of a job that is there once, not %s", at,
+			          shown);
+	}
+	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
 /* The default name of a job is made from its network and data. */

@@ -40,6 +40,7 @@ struct writer {
 	struct conn conn;
 	pthread_t thread;
 	bool running, closing;
+	bool settling; /* jobs_after_settle is in its loop; only the writer's thread */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct op *head, **tail; /* under lock */
@@ -134,6 +135,20 @@ enum wasd_status audit_put(struct storage *s, const struct audit_in *in, char *i
 enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err);
 /* The attempt must be the job's latest and the job must have a worker. */
 enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
+
+/* queued -> held, if it waits for others */
+enum wasd_status job_hold_for_others(struct storage *s, const char *id, struct wasd_err *err);
+
+/* ---- job_after.c ---- */
+/* Stores what a new job waits for. WASD_EINVAL with the pointer: no such job, or it has failed. */
+enum wasd_status job_after_put(struct storage *s, const char *job, const char *const *after, size_t n,
+                               struct wasd_err *err);
+/* A job that is tried again does not wait for jobs that have failed or were cancelled. */
+enum wasd_status job_after_forget(struct storage *s, const char *job, struct wasd_err *err);
+/* who: a job for which it still waits, or ""; text says so. */
+enum wasd_status job_waits_for(struct storage *s, const char *job, char who[40], char text[80], struct wasd_err *err);
+/* Queues the held jobs that need not wait any more, cancels those that wait in vain. */
+enum wasd_status jobs_after_settle(struct storage *s, struct wasd_err *err);
 
 /* ---- job_profiles.c ---- */
 /* Replaces the move to completed: see storage_attempt_end. */

@@ -58,10 +58,13 @@ static enum wasd_status release_tx(struct storage *s, void *ctx, struct wasd_err
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
 	bool paused = !st && !strcmp(j.state, "paused");
 	struct storage_move m = moved(a, "queued", paused ? "resumed" : "released", paused ? "resume" : "release");
-	if (!st && (paused || held_by_user(&j)))
+	if (!st && (paused || held_by_user(&j))) {
 		st = job_move(s, a->id, &m, err);
-	else if (!st && !one_of(j.state, "queued", "starting", "running"))
+		if (!st)
+			st = job_hold_for_others(s, a->id, err);
+	} else if (!st && !one_of(j.state, "queued", "starting", "running")) {
 		st = refuse(&j, "queued", err);
+	}
 	storage_job_done(&j);
 	return st;
 }
@@ -79,10 +82,15 @@ static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct storage_job j = {0};
 	struct storage_move m = moved(a, "queued", "retry_on_request", "retry");
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
-	if (!st && one_of(j.state, "failed", "cancelled", "retry_wait"))
-		st = job_move(s, a->id, &m, err);
-	else if (!st && strcmp(j.state, "queued"))
+	if (!st && one_of(j.state, "failed", "cancelled", "retry_wait")) {
+		st = job_after_forget(s, a->id, err);
+		if (!st)
+			st = job_move(s, a->id, &m, err);
+		if (!st)
+			st = job_hold_for_others(s, a->id, err);
+	} else if (!st && strcmp(j.state, "queued")) {
 		st = refuse(&j, "tried again", err);
+	}
 	storage_job_done(&j);
 	return st;
 }

@@ -11,8 +11,8 @@ struct update_args {
 
 static cJSON *view(const struct storage_job *j)
 {
-	return make_object("sssji", "id", j->id, "name", j->name, "note", j->note, "labels", cJSON_Parse(j->labels),
-	                   "priority", j->priority);
+	return make_object("sssjis", "id", j->id, "name", j->name, "note", j->note, "labels", cJSON_Parse(j->labels),
+	                   "priority", j->priority, "queue", j->queue);
 }
 
 static enum wasd_status put_audit(struct storage *s, const struct update_args *a, const struct storage_job *before,
@@ -44,14 +44,19 @@ static enum wasd_status update_tx(struct storage *s, void *ctx, struct wasd_err 
 	enum wasd_status st = storage_job_get(s, a->id, &before, err);
 	if (st)
 		return st;
-	if (a->p->priority >= 0 && storage_job_terminal(before.state))
-		st = wasd_fail_at(err, WASD_ESTATE, before.state, "job %s is %s; its priority cannot change", a->id,
+	if ((a->p->priority >= 0 || a->p->queue) && storage_job_terminal(before.state))
+		st = wasd_fail_at(err, WASD_ESTATE, before.state, "job %s is %s; its priority and queue cannot change", a->id,
 		                  before.state);
+	struct storage_queue queue = {0};
+	if (!st && a->p->queue)
+		st = storage_queue_get(s, a->p->queue, &queue, err);
+	storage_queue_done(&queue);
 	if (!st)
-		st = q_run(tx_conn(s),
-		           "UPDATE jobs SET name=coalesce(?2,name), note=coalesce(?3,note), labels=coalesce(?4,labels),"
-		           " priority=CASE WHEN ?5>=0 THEN ?5 ELSE priority END, updated_at=?6, rev=rev+1 WHERE id=?1",
-		           err, "ttttii", a->id, a->p->name, a->p->note, a->p->labels, a->p->priority, wasd_now_ms());
+		st = q_run(
+			tx_conn(s),
+			"UPDATE jobs SET name=coalesce(?2,name), note=coalesce(?3,note), labels=coalesce(?4,labels),"
+			" priority=CASE WHEN ?5>=0 THEN ?5 ELSE priority END, queue=coalesce(?7,queue), updated_at=?6, rev=rev+1 WHERE id=?1",
+			err, "ttttiit", a->id, a->p->name, a->p->note, a->p->labels, a->p->priority, wasd_now_ms(), a->p->queue);
 	if (!st)
 		st = storage_job_get(s, a->id, a->out, err);
 	if (!st)

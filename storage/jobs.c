@@ -132,6 +132,8 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		st = audit_move(s, id, from, m, err);
 	if (!st && ends)
 		st = ckpt_retention(s, id, err);
+	if (!st && ends)
+		st = jobs_after_settle(s, err);
 	return st;
 }
 
@@ -191,6 +193,18 @@ static enum wasd_status find_dataset(struct storage *s, const struct storage_job
 	return st;
 }
 
+/* Holds a queued job as long as one of those that it waits for has not ended. */
+enum wasd_status job_hold_for_others(struct storage *s, const char *id, struct wasd_err *err)
+{
+	char who[40], text[80];
+	enum wasd_status st = job_waits_for(s, id, who, text, err);
+	if (st || !who[0])
+		return st;
+	return job_move(s, id,
+	                &(struct storage_move){.to = "held", .from = "queued", .reason = "dependency", .message = text},
+	                err);
+}
+
 static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct create_args *a = ctx;
@@ -225,6 +239,10 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		in->cloned_from);
 	if (!st)
 		st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
+	if (!st)
+		st = job_after_put(s, id, in->after, in->n_after, err);
+	if (!st && in->n_after)
+		st = job_hold_for_others(s, id, err);
 	if (!st && in->idempotency_key)
 		st = q_run(c, "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)",
 		           err, "tttti", in->created_by ? in->created_by : "", in->idempotency_key,
@@ -292,10 +310,11 @@ enum wasd_status storage_job_runnable(struct storage *s, int limit, struct stora
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
-		SELECT(
-			JOB_COLS,
-			"jobs WHERE state='queued' AND EXISTS(SELECT 1 FROM datasets d WHERE d.name=jobs.dataset AND d.version=jobs.dataset_version"
-			" AND d.state='ready') ORDER BY priority DESC, id LIMIT ?1"),
+		SELECT(JOB_COLS,
+	           "jobs WHERE id IN (SELECT id FROM ("
+	           "SELECT j.id, row_number() OVER (PARTITION BY j.queue ORDER BY j.priority DESC, j.id) AS n FROM jobs j"
+	           " JOIN datasets d ON d.name=j.dataset AND d.version=j.dataset_version JOIN queues q ON q.name=j.queue"
+	           " WHERE j.state='queued' AND d.state='ready' AND NOT q.paused) WHERE n<=?1) ORDER BY priority DESC, id"),
 		&st, err, "i", (int64_t)limit);
 	st = row_all(c, q, st, &job_type, (void **)&l.items, &l.n, err);
 	read_end(s, c);

@@ -211,6 +211,8 @@ struct storage_job_in {
 	const char *name, *queue, *spec, *spec_digest, *labels, *note, *created_by, *init_checkpoint,
 		*cloned_from; /* labels NULL = {}; note NULL = "" */
 	int64_t priority;
+	const char *const *after; /* n_after ids of jobs; it is held until all of them have completed */
+	size_t n_after;
 	const char *dataset;
 	int64_t dataset_version; /* must be ready or scanning */
 	int64_t keep_best, keep_latest;
@@ -227,10 +229,11 @@ enum wasd_status storage_job_create(struct storage *s, const struct storage_job_
                                     bool *existing, struct wasd_err *err);
 enum wasd_status storage_job_get(struct storage *s, const char *id, struct storage_job *out, struct wasd_err *err);
 
-/* Members that can change after submission; NULL and -1 leave a member unchanged. Priority only while the job is not
- * terminal (WASD_ESTATE). Row, event and audit row in one transaction; out is the row afterwards. */
+/* Members that can change after submission; NULL and -1 leave a member unchanged. Priority and queue only while the job
+ * is not terminal (WASD_ESTATE); WASD_ENOTFOUND: the queue. Row, event and audit row in one transaction; out is the row
+ * afterwards. */
 struct storage_job_patch {
-	const char *name, *note, *labels;
+	const char *name, *note, *labels, *queue;
 	int64_t priority;
 };
 enum wasd_status storage_job_update(struct storage *s, const char *id, const struct storage_job_patch *p,
@@ -243,8 +246,44 @@ struct storage_job_filter {
 };
 enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page,
                                   struct storage_job_list *out, struct wasd_err *err);
-/* Queued jobs in starting order: priority (larger first), then age. */
+/* Of each queue that is not paused, the first `limit` queued jobs whose dataset is ready; by priority (larger first),
+ * then age. */
 enum wasd_status storage_job_runnable(struct storage *s, int limit, struct storage_job_list *out, struct wasd_err *err);
+/* Queues. Each change stores its event (topic "jobs", queue.updated) and audit row. */
+struct storage_queue {
+	char *name;
+	int64_t max_running; /* jobs of it that may run at the same time; 0: no limit of its own */
+	double weight;       /* its share among jobs of equal priority */
+	int64_t paused;      /* 1: no job of it is started */
+	int64_t running, waiting;
+	int64_t created_at, updated_at;
+};
+void storage_queue_done(struct storage_queue *q);
+struct storage_queue_list {
+	struct storage_queue *items;
+	size_t n;
+};
+void storage_queue_list_done(struct storage_queue_list *l);
+enum wasd_status storage_queue_get(struct storage *s, const char *name, struct storage_queue *out,
+                                   struct wasd_err *err);
+enum wasd_status storage_queue_list(struct storage *s, struct storage_queue_list *out, struct wasd_err *err);
+struct storage_queue_in {
+	const char *name, *actor;
+	int64_t max_running, paused; /* -1: unchanged */
+	double weight;               /* 0: unchanged */
+};
+/* Changes the queue, or makes it. */
+enum wasd_status storage_queue_put(struct storage *s, const struct storage_queue_in *in, struct storage_queue *out,
+                                   bool *created, struct wasd_err *err);
+
+/* Where a queued job stands. WASD_ENOTFOUND: it is not queued. */
+struct storage_place {
+	int64_t before; /* queued jobs of higher priority, or of equal priority and older; not those of paused queues */
+	bool scanning;  /* its dataset is being scanned */
+	double usual_s; /* mean time from start to end of the last completed jobs; 0: none yet */
+};
+enum wasd_status storage_job_place(struct storage *s, const char *id, struct storage_place *out, struct wasd_err *err);
+
 struct storage_count {
 	const char *state;
 	int64_t n;

@@ -26,7 +26,7 @@ const verbs = { cancelled: 'Cancelled', cancelling: 'Being cancelled', failed: '
 // Says why a job is in its state and how far it got; '' if the state says it all.
 export function story(job) {
   const { epoch, epochs } = job.progress ?? {}, why = reasons[job.reason] ?? job.reason?.replaceAll('_', ' ');
-  const waits = job.state === 'queued' ? job.queue?.reason : '';
+  const waits = job.state === 'queued' ? job.queue?.message : '';
   if (!(why || job.message || waits) || (job.state === 'completed' && !why && !job.message)) return '';
   const head = [verbs[job.state] ?? job.state, why && ` ${job.state === 'cancelled' || job.state === 'cancelling' ? why : `(${why})`}`,
     ['cancelled', 'failed'].includes(job.state) && epochs ? ` in epoch ${epoch} of ${epochs}` : ''].filter(Boolean).join('');

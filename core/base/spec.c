@@ -217,8 +217,6 @@ static const struct wasd_field retry[] = {
 	{0},
 };
 
-static const char *const queues[] = {"default", NULL};
-
 const struct wasd_field wasd_spec[] = {
 	{"name", WASD_STR, "null", 1, 199, .form = "job name", .summary = "default: from the network and the data set"},
 	{"labels", WASD_OBJECT, "{}", 0, 32, .sub = label, .form = "labels", .summary = "your own key-value pairs"},
@@ -241,12 +239,14 @@ const struct wasd_field wasd_spec[] = {
 	{"limits", WASD_OBJECT, "{}", .sub = limits, .summary = "resource limits of the job"},
 	{"priority", WASD_INT, "50", 0, 100,
      .summary = "of the jobs with the highest priority, the one that has waited longest runs next"},
-	{"queue", WASD_CHOICE, "\"default\"", .choices = queues, .form = "queue", .summary = "the only queue"},
-	{"preemptible", WASD_BOOL, "true", .summary = "recorded, but jobs are not preempted"},
+	{"queue", WASD_NAME, "\"default\"", .summary = "the queue it waits in"},
+	{"preemptible", WASD_BOOL, "true",
+     .summary = "a job of higher priority may take its worker; it goes on from a checkpoint"},
 	{"retry", WASD_OBJECT, "{}", .sub = retry, .summary = "what happens after a failure"},
 	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not supported; omit it or give null"},
 	{"sweep", WASD_REFUSED, .summary = "sweeps are not supported; submit one job per trial"},
 	{"resources", WASD_REFUSED, .summary = "a job runs on this machine; use limits.threads"},
-	{"after", WASD_REFUSED, .summary = "dependencies between jobs are not supported"},
+	{"after", WASD_LIST, NULL, 1, WASD_AFTER_MAX, .items = "ids of jobs", .form = "after",
+     .summary = "jobs that must complete before this one starts"},
 	{0},
 };

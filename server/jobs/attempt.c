@@ -108,6 +108,7 @@ void attempt_maybe_start(struct attempt *a)
 	                         "");
 	log_about(a->id, LOG_INFO, "job started", "job=%s attempt=%lld pid=%d resume=%s", a->id, (long long)a->number, pid,
 	          a->resume ? a->resume : "-");
+	schedule(a->jobs); /* it can be preempted now */
 }
 
 static void attempt_free(struct attempt *a)

@@ -1,6 +1,7 @@
-/* scheduler.c - starts the longest-waiting job of the highest priority when a worker is free. All decisions are made on
- * the supervisor's thread from the database rows, so that no state is lost in a restart. */
+/* scheduler.c - starts the next job (plan.c) when a worker is free, or interrupts one of lower priority for it. All
+ * decisions are made on the supervisor's thread from the database rows, so that no state is lost in a restart. */
 #include "jobs/attempt.h"
+#include "jobs/plan.h"
 #include "log.h"
 
 #include <stdatomic.h>
@@ -89,19 +90,64 @@ static void count_searching(struct sched *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
+/* The running attempt that a job of this priority may displace: of the lowest priority, and of those the newest. */
+static struct attempt *victim(struct sched *j, int64_t priority)
+{
+	struct attempt *found = NULL;
+	int64_t lowest = priority;
+	for (struct attempt *a = j->attempts; a; a = a->next) {
+		struct storage_job job = {0};
+		if (a->stop || !a->number || a->task.ended || cJSON_IsFalse(wasd_json_get(a->spec, "preemptible")) ||
+		    storage_job_get(j->cfg.db, a->id, &job, NULL) != WASD_OK)
+			continue;
+		if (!strcmp(job.state, "running") && job.priority < lowest) {
+			lowest = job.priority;
+			found = a;
+		}
+		storage_job_done(&job);
+	}
+	return found;
+}
+
+/* No worker is free: interrupts a job for each waiting one of higher priority, unless a worker is being freed for it.
+ */
+static void preempt(struct sched *j, struct plan *p)
+{
+	int coming = 0;
+	const struct storage_job *job;
+	for (struct attempt *a = j->attempts; a; a = a->next)
+		coming += a->stop || a->task.ended;
+	while ((job = plan_next(p))) {
+		char text[120];
+		if (coming-- > 0)
+			continue;
+		struct attempt *a = victim(j, job->priority);
+		snprintf(text, sizeof text, "job %s of priority %lld takes its worker", job->id, (long long)job->priority);
+		struct storage_move m = {.to = "preempting", .from = "running", .reason = "preempted", .message = text};
+		if (!a || storage_job_move(j->cfg.db, a->id, &m, NULL) != WASD_OK)
+			return;
+		attempt_stop(a, STOP_PREEMPT);
+	}
+}
+
 void schedule(struct sched *j)
 {
-	struct storage_job_list list = {0};
+	struct plan p;
+	const struct storage_job *job;
 	count_searching(j);
-	if (free_workers(j) <= 0 || wasd_mono_us() < j->blocked_until_us)
+	pthread_mutex_lock(&j->lock);
+	bool draining = j->draining;
+	pthread_mutex_unlock(&j->lock);
+	if (draining || wasd_mono_us() < j->blocked_until_us)
 		return;
-	if (storage_job_runnable(j->cfg.db, 100, &list, NULL) != WASD_OK)
-		return;
-	set_blocked(j, "", 0);
-	for (size_t i = 0; i < list.n && free_workers(j) > 0; i++)
-		if (!start_one(j, &list.items[i]))
-			break;
-	storage_job_list_done(&list);
+	if (plan_read(j->cfg.db, j->cfg.workers + 16, &p, NULL) == WASD_OK) {
+		set_blocked(j, "", 0);
+		while (free_workers(j) > 0 && (job = plan_next(&p)) && start_one(j, job))
+			;
+		if (free_workers(j) <= 0)
+			preempt(j, &p);
+	}
+	plan_done(&p);
 }
 
 /* Jobs whose backoff after a failure has passed go back to the queue. */
@@ -179,34 +225,87 @@ bool sched_idle(struct sched *j)
 	return idle;
 }
 
+/* Seconds until the worker of each attempt is free; -1: unknown. Under lock. */
+static int free_times(struct sched *j, double *out)
+{
+	int n = 0;
+	for (struct attempt *a = j->attempts; a && n < j->cfg.workers; a = a->next, n++)
+		if (!a->progress || !wasd_json_num(a->progress, "eta_s", &out[n]))
+			out[n] = -1;
+	for (int64_t i = 0; i < j->n_searching && n < j->cfg.workers; i++)
+		out[n++] = -1;
+	return n;
+}
+
+/* Why the job waits: code and sentence. */
+static const char *why_queued(struct sched *j, const struct storage_queue *q, const struct storage_place *place,
+                              int busy, char text[300])
+{
+	pthread_mutex_lock(&j->lock);
+	bool draining = j->draining;
+	wasd_line(text, 300, "%s", j->blocked);
+	pthread_mutex_unlock(&j->lock);
+	if (draining) {
+		snprintf(text, 300, "the daemon is stopping");
+		return "draining";
+	}
+	if (place->scanning) {
+		snprintf(text, 300, "its dataset is being scanned");
+		return "dataset_scanning";
+	}
+	if (q->paused) {
+		snprintf(text, 300, "queue %s is paused", q->name);
+		return "queue_paused";
+	}
+	if (*text)
+		return "worker_not_started";
+	if (q->max_running && q->running >= q->max_running) {
+		snprintf(text, 300, "%lld jobs of queue %s are running, and no more may", (long long)q->running, q->name);
+		return "queue_limit";
+	}
+	if (busy < j->cfg.workers) {
+		snprintf(text, 300, "it is about to start");
+		return "starting";
+	}
+	int n = snprintf(text, 300, "%d of %d workers are busy", busy, j->cfg.workers);
+	if (place->before)
+		snprintf(text + n, 300 - (size_t)n, ", and %lld job%s come%s first", (long long)place->before,
+		         place->before > 1 ? "s" : "", place->before > 1 ? "" : "s");
+	return "workers_busy";
+}
+
 static cJSON *queue_place(struct sched *j, const char *id)
 {
-	struct storage_job_list list = {0};
-	if (storage_job_runnable(j->cfg.db, 500, &list, NULL) != WASD_OK)
-		return NULL;
-	cJSON *q = NULL;
-	for (size_t i = 0; i < list.n && !q; i++) {
-		if (strcmp(list.items[i].id, id))
-			continue;
-		char why[260];
-		struct storage_dataset d = {0};
-		pthread_mutex_lock(&j->lock);
-		int busy = j->n_running + (int)j->n_searching;
-		snprintf(why, sizeof why, "%s", j->draining ? "the daemon is stopping" : j->blocked);
-		pthread_mutex_unlock(&j->lock);
-		if (!*why &&
-		    storage_dataset_get(j->cfg.db, list.items[i].dataset, list.items[i].dataset_version, &d, NULL) == WASD_OK &&
-		    !strcmp(d.state, "scanning"))
-			snprintf(why, sizeof why, "dataset %.80s is being scanned", list.items[i].dataset);
-		else if (!*why && busy >= j->cfg.workers)
-			snprintf(why, sizeof why, "%d of %d workers are busy", busy, j->cfg.workers);
-		storage_dataset_done(&d);
-		q = cJSON_CreateObject();
-		cJSON_AddNumberToObject(q, "position", (double)i + 1);
-		cJSON_AddStringToObject(q, "reason", *why ? why : "about to start");
-	}
-	storage_job_list_done(&list);
-	return q;
+	struct storage_job job = {0};
+	struct storage_queue q = {0};
+	struct storage_place place;
+	cJSON *o = NULL;
+	char text[300];
+	double *free_s = wasd_calloc((size_t)j->cfg.workers, sizeof *free_s), eta = -1;
+	if (!free_s || storage_job_get(j->cfg.db, id, &job, NULL) != WASD_OK ||
+	    storage_job_place(j->cfg.db, id, &place, NULL) != WASD_OK ||
+	    storage_queue_get(j->cfg.db, job.queue, &q, NULL) != WASD_OK)
+		goto done;
+	pthread_mutex_lock(&j->lock);
+	int busy = free_times(j, free_s);
+	pthread_mutex_unlock(&j->lock);
+	const char *reason = why_queued(j, &q, &place, busy, text);
+	if (!strcmp(reason, "workers_busy") || !strcmp(reason, "starting"))
+		eta = plan_eta(free_s, busy, j->cfg.workers, place.before, place.usual_s);
+	o = cJSON_CreateObject();
+	cJSON_AddStringToObject(o, "name", job.queue);
+	cJSON_AddNumberToObject(o, "position", (double)place.before + 1);
+	cJSON_AddStringToObject(o, "reason", reason);
+	cJSON_AddStringToObject(o, "message", text);
+	if (eta >= 0)
+		cJSON_AddNumberToObject(o, "eta_s", eta);
+	else
+		cJSON_AddNullToObject(o, "eta_s");
+done:
+	wasd_free(free_s);
+	storage_queue_done(&q);
+	storage_job_done(&job);
+	return o;
 }
 
 cJSON *sched_live(struct sched *j, const char *id)
@@ -292,7 +391,8 @@ void sched_destroy(struct sched *j)
 
 static void queued(struct sched *j, const char *job)
 {
-	log_remember(job);
+	if (job)
+		log_remember(job);
 	sched_poke(j);
 }
 

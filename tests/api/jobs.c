@@ -414,6 +414,78 @@ static void pausing(void)
 	teardown();
 }
 
+/* {"results":[{"status","code"}]} in the order of the ids. */
+static void result_is(const struct answer *a, int i, int status, const char *code)
+{
+	const cJSON *one = cJSON_GetArrayItem(wasd_json_get(a->json, "results"), i);
+	const char *got = "(none)";
+	double v = 0;
+	wasd_json_str(one, "code", &got);
+	CHECK_MSG(wasd_json_num(one, "status", &v) && (int)v == status, "result %d: status %g", i, v);
+	CHECK_STR(got, code);
+}
+
+static void batches(void)
+{
+	char a[64], b[64], done[64], ckpt[32], body[300];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", a);
+	make_job("lenet", b);
+	make_job("lenet", done);
+	run_job(done, true, ckpt);
+	snprintf(body, sizeof body, "{\"action\":\"hold\",\"ids\":[\"%s\",\"%s\",\"job_none\",\"%s\",7]}", a, done, b);
+	struct answer r = send("POST", "/v1/jobs:batch", body);
+	CHECK_INT(r.r.status, 200);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(r.json, "results")), 5);
+	result_is(&r, 0, 200, "(none)");
+	result_is(&r, 1, 409, "invalid_transition");
+	result_is(&r, 2, 404, "not_found");
+	result_is(&r, 3, 200, "(none)");
+	result_is(&r, 4, 404, "not_found");
+	answer_done(&r);
+	r = send("POST", "/v1/jobs:batch", "{\"action\":\"release\",\"filter\":{\"state\":\"held\"}}");
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(r.json, "results")), 2);
+	result_is(&r, 0, 200, "(none)");
+	answer_done(&r);
+	r = send("POST", "/v1/jobs:batch", "{\"action\":\"cancel\",\"filter\":{\"queue\":\"default\"},\"reason\":\"all\"}");
+	result_is(&r, 0, 200, "(none)");
+	result_is(&r, 1, 200, "(none)");
+	result_is(&r, 2, 409, "invalid_transition");
+	answer_done(&r);
+	r = send("POST", "/v1/jobs:batch", "{\"action\":\"delete\",\"filter\":{\"state\":\"cancelled\"}}");
+	result_is(&r, 0, 204, "(none)");
+	result_is(&r, 1, 204, "(none)");
+	answer_done(&r);
+	teardown();
+}
+
+static void queues(void)
+{
+	char id[64], url[100];
+	setup();
+	make_dataset("data", test_info);
+	make_job("lenet", id);
+	snprintf(url, sizeof url, "/v1/jobs/%s", id);
+	struct answer a = send("PATCH", "/v1/queues/night", "{\"max_running\":1,\"paused\":true}");
+	CHECK_INT(a.r.status, 201);
+	CHECK(num(&a, "max_running") == 1 && num(&a, "weight") == 1 && cJSON_IsTrue(wasd_json_get(a.json, "paused")));
+	answer_done(&a);
+	expect(200, "PATCH", url, "{\"queue\":\"night\"}");
+	a = send("PATCH", "/v1/queues/night", "{\"weight\":2}"); /* the rest stays */
+	CHECK_INT(a.r.status, 200);
+	CHECK(num(&a, "max_running") == 1 && num(&a, "weight") == 2 && num(&a, "waiting") == 1 &&
+	      cJSON_IsTrue(wasd_json_get(a.json, "paused")));
+	answer_done(&a);
+	a = send("GET", "/v1/queues", NULL);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "items")), 2);
+	answer_done(&a);
+	a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"queue\":\"night\"}");
+	CHECK_INT(a.r.status, 201);
+	answer_done(&a);
+	teardown();
+}
+
 static void clones(void)
 {
 	char id[64], url[160];
@@ -777,6 +849,8 @@ int main(void)
 	TEST_RUN(cancelling);
 	TEST_RUN(pausing);
 	TEST_RUN(clones);
+	TEST_RUN(batches);
+	TEST_RUN(queues);
 	TEST_RUN(preconditions);
 	TEST_RUN(checkpoints);
 	TEST_RUN(imports);

@@ -75,6 +75,40 @@ with Daemon(args=["--workers", "1"]) as d:
         equal([a["outcome"] for a in j["attempts"]], ["paused", "interrupted", "completed"])
         check(("pausing", "paused") in states(c, job) and ("paused", "queued") in states(c, job), states(c, job))
 
+    with case("a job of higher priority takes the worker of a preemptible one, whose losses stay the same"):
+        job = d.submit(**{**SPEC, "priority": 10})["id"]
+        trains(d, job, 2)
+        urgent = d.submit(**{**SPEC, "priority": 90, "train": {**SPEC["train"], "epochs": 8}})["id"]
+        until(d, job, "preempting", "queued", "completed")
+        until(d, urgent, "running", "completed")
+        j = c.get(f"/v1/jobs/{job}").json
+        equal((j["state"], j["reason"], j["attempts"][0]["outcome"]), ("queued", "preempted", "preempted"))
+        equal((j["queue"]["name"], j["queue"]["position"], j["queue"]["reason"]), ("default", 1, "workers_busy"))
+        # Queued behind it, and moved to the front; the preempted job has waited longer than one of equal priority.
+        third = d.submit(**{**SPEC, "priority": 10, "train": {**SPEC["train"], "epochs": 1}})["id"]
+        equal(c.get(f"/v1/jobs/{third}").json["queue"]["position"], 2)
+        c.request("PATCH", f"/v1/jobs/{third}", {"priority": 20}, want=200)
+        equal([c.get(f"/v1/jobs/{i}").json["queue"]["position"] for i in (third, job)], [1, 2])
+        last = d.submit(**{**SPEC, "after": [third], "train": {**SPEC["train"], "epochs": 1}})["id"]
+        equal((c.get(f"/v1/jobs/{last}").json["state"], c.get(f"/v1/jobs/{last}").json["reason"]), ("held", "dependency"))
+        j = d.wait_job(job)
+        equal([a["outcome"] for a in j["attempts"]], ["preempted", "completed"])
+        equal(exact(d.series(job, NAMES)), want)
+        d.wait_job(last)
+        check(c.get(f"/v1/jobs/{third}").json["finished_at"] <= c.get(f"/v1/jobs/{last}").json["started_at"], "one after the other")
+
+    with case("a paused queue starts nothing; a batch acts on what a filter finds"):
+        equal(c.request("PATCH", "/v1/queues/night", {"paused": True}, want=201).json["paused"], True)
+        night = [d.submit(**{**SPEC, "queue": "night", "train": {**SPEC["train"], "epochs": 1}})["id"] for _ in range(3)]
+        equal(c.get(f"/v1/jobs/{night[2]}").json["queue"]["reason"], "queue_paused")
+        results = c.post("/v1/jobs:batch", {"action": "cancel", "ids": [night[0], reference]}, want=200).json["results"]
+        equal([(r["status"], r["code"]) for r in results], [(200, None), (409, "invalid_transition")])
+        c.request("PATCH", "/v1/queues/night", {"paused": False}, want=200)
+        for job in night[1:]:
+            d.wait_job(job)
+        results = c.post("/v1/jobs:batch", {"action": "delete", "filter": {"queue": "night"}}, want=200).json["results"]
+        equal([(r["id"], r["status"]) for r in results], [(job, 204) for job in night])
+
     with case("a held job does not begin; a cancelled one goes on when it is retried"):
         job = c.post(f"/v1/jobs/{reference}:clone", want=201).json["id"]
         trains(d, job, 2)

@@ -344,7 +344,7 @@ static void no_worker_can_start(void)
 		live = sched_live(jobs, id);
 		why = "";
 		if (live && wasd_json_get(live, "queue"))
-			wasd_json_str(wasd_json_get(live, "queue"), "reason", &why);
+			wasd_json_str(wasd_json_get(live, "queue"), "message", &why);
 	}
 	CHECK_MSG(strstr(why, "cannot start a worker") != NULL, "reason %s", why);
 	cJSON_Delete(live);

@@ -252,6 +252,74 @@ static void test_every_move(void)
 	end_store(s);
 }
 
+/* Adds a job that waits for others; "" if it is refused. */
+static void add_after(struct storage *s, const char *const *after, size_t n, char *id)
+{
+	struct storage_job j = {0};
+	struct storage_job_in in = job_in("after");
+	in.after = after;
+	in.n_after = n;
+	storage_job_create(s, &in, &j, NULL, &err);
+	snprintf(id, 40, "%s", j.id ? j.id : "");
+	storage_job_done(&j);
+}
+
+static void complete(struct storage *s, const char *id)
+{
+	OK(storage_attempt_end(s, id, start_job(s, id), &(struct storage_exit){.outcome = "completed"},
+	                       &(struct storage_move){.to = "completed"}, &err));
+}
+
+static void test_dependencies(void)
+{
+	struct storage *s = fresh_store();
+	char a[40], b[40], both[40], chain[3][40], none[40];
+	struct storage_job j = {0};
+	struct storage_request me = {.actor = "me"};
+	add_job(s, "a", a);
+	add_job(s, "b", b);
+	add_after(s, (const char *const[]){a, b}, 2, both);
+	OK(storage_job_get(s, both, &j, &err));
+	CHECK_STR(j.state, "held");
+	CHECK_STR(j.reason, "dependency");
+	CHECK_MSG(strstr(j.message, a) != NULL, "%s", j.message);
+	storage_job_done(&j);
+	complete(s, a);
+	job_is(s, both, "held");
+	FAILS(storage_job_release(s, both, &me, &err), WASD_ESTATE); /* a user did not hold it */
+	OK(storage_job_hold(s, both, &me, &err));
+	complete(s, b);
+	job_is(s, both, "held"); /* now it waits only for its user */
+	OK(storage_job_release(s, both, &me, &err));
+	job_is(s, both, "queued");
+	/* A failure cancels those that wait, and those that wait for them. */
+	add_job(s, "fails", a);
+	add_after(s, (const char *const[]){a}, 1, chain[0]);
+	add_after(s, (const char *const[]){chain[0]}, 1, chain[1]);
+	add_after(s, (const char *const[]){both, chain[1]}, 2, chain[2]);
+	OK(move(s, a, "failed"));
+	for (int i = 0; i < 3; i++) {
+		OK(storage_job_get(s, chain[i], &j, &err));
+		CHECK_STR(j.state, "cancelled");
+		CHECK_STR(j.reason, "dependency");
+		storage_job_done(&j);
+	}
+	add_after(s, (const char *const[]){a}, 1, none);
+	CHECK_STR(none, "");
+	CHECK_STR(err.pointer, "/after/0");
+	/* Tried again, a job waits for those that may still complete. */
+	OK(storage_job_retry(s, a, &me, &err));
+	OK(storage_job_retry(s, chain[0], &me, &err));
+	job_is(s, chain[0], "held");
+	complete(s, a);
+	job_is(s, chain[0], "queued");
+	OK(storage_job_retry(s, chain[2], &me, &err));
+	job_is(s, chain[2], "held"); /* both is queued; chain[1], cancelled, is forgotten */
+	complete(s, both);
+	job_is(s, chain[2], "queued");
+	end_store(s);
+}
+
 static void test_move_guards(void)
 {
 	struct storage *s = fresh_store();
@@ -1024,6 +1092,7 @@ int main(void)
 	TEST_RUN(test_dataset_in_use);
 	TEST_RUN(test_job_rows);
 	TEST_RUN(test_every_move);
+	TEST_RUN(test_dependencies);
 	TEST_RUN(test_move_guards);
 	TEST_RUN(test_update);
 	TEST_RUN(test_idempotency);

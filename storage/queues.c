@@ -1,0 +1,149 @@
+/* queues.c - the queues that jobs wait in: how many may run, their shares, and whether they are paused. */
+#include "internal.h"
+#include <string.h>
+
+/* clang-format off */
+#define QUEUE_COLS(T, I, D, X) \
+	T(X, name) I(X, max_running) D(X, weight) I(X, paused) I(X, running) I(X, waiting) I(X, created_at) I(X, updated_at)
+/* clang-format on */
+ROW_TYPE(queue_type, storage_queue, QUEUE_COLS);
+
+#define QUEUES \
+	"(SELECT q.*," \
+	" (SELECT count(*) FROM jobs j WHERE j.queue=q.name AND j.state IN ('starting','running','pausing','preempting','cancelling')) AS running," \
+	" (SELECT count(*) FROM jobs j WHERE j.queue=q.name AND j.state='queued') AS waiting FROM queues q)"
+
+void storage_queue_done(struct storage_queue *q)
+{
+	row_done(&queue_type, q);
+}
+
+void storage_queue_list_done(struct storage_queue_list *l)
+{
+	rows_done(&queue_type, l->items, l->n);
+	*l = (struct storage_queue_list){0};
+}
+
+static enum wasd_status queue_get(struct conn *c, const char *name, struct storage_queue *out, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, SELECT(QUEUE_COLS, QUEUES " WHERE name=?1"), &st, err, "t", name);
+	return row_one(c, q, st, &queue_type, out, "queue", name, err);
+}
+
+enum wasd_status storage_queue_get(struct storage *s, const char *name, struct storage_queue *out, struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	enum wasd_status st = queue_get(c, name, out, err);
+	read_end(s, c);
+	return st;
+}
+
+enum wasd_status storage_queue_list(struct storage *s, struct storage_queue_list *out, struct wasd_err *err)
+{
+	struct storage_queue_list l = {0};
+	struct conn *c = read_begin(s);
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, SELECT(QUEUE_COLS, QUEUES " ORDER BY name"), &st, err, "");
+	st = row_all(c, q, st, &queue_type, (void **)&l.items, &l.n, err);
+	read_end(s, c);
+	if (!st)
+		*out = l;
+	return st;
+}
+
+struct put_args {
+	const struct storage_queue_in *in;
+	struct storage_queue *out;
+	bool created;
+};
+
+static cJSON *view(const struct storage_queue *q)
+{
+	return make_object("sidi", "name", q->name, "max_running", q->max_running, "weight", q->weight, "paused",
+	                   q->paused);
+}
+
+static enum wasd_status put_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct put_args *a = ctx;
+	const struct storage_queue_in *in = a->in;
+	struct storage_queue before = {0};
+	struct wasd_err none = {0};
+	char object[100];
+	enum wasd_status st = queue_get(tx_conn(s), in->name, &before, &none);
+	a->created = st == WASD_ENOTFOUND;
+	if (st && !a->created)
+		return wasd_fail(err, st, "%s", none.msg);
+	st = q_run(
+		tx_conn(s),
+		"INSERT INTO queues VALUES(?1, max(?2,0), CASE WHEN ?3>0 THEN ?3 ELSE 1 END, max(?4,0), ?5, ?5)"
+		" ON CONFLICT(name) DO UPDATE SET max_running=CASE WHEN ?2>=0 THEN ?2 ELSE max_running END,"
+		" weight=CASE WHEN ?3>0 THEN ?3 ELSE weight END, paused=CASE WHEN ?4>=0 THEN ?4 ELSE paused END, updated_at=?5",
+		err, "tidii", in->name, in->max_running, in->weight, in->paused, wasd_now_ms());
+	if (!st)
+		st = queue_get(tx_conn(s), in->name, a->out, err);
+	if (!st)
+		st = event_put(s, "jobs", "queue.updated", in->name, view(a->out), err);
+	cJSON *b = a->created ? NULL : view(&before), *n = st ? NULL : view(a->out);
+	char *bt = b ? wasd_json_print(b) : NULL, *nt = n ? wasd_json_print(n) : NULL;
+	sqlite3_snprintf(sizeof object, object, "queue/%s", in->name);
+	if (!st)
+		st = nt && (bt || a->created) ? audit_put(s,
+		                                          &(struct audit_in){.actor = in->actor,
+		                                                             .action = "queue.update",
+		                                                             .object = object,
+		                                                             .before = bt,
+		                                                             .after = nt},
+		                                          NULL, err) :
+		                                wasd_fail(err, WASD_ENOMEM, "no memory");
+	wasd_free(bt);
+	wasd_free(nt);
+	cJSON_Delete(b);
+	cJSON_Delete(n);
+	storage_queue_done(&before);
+	return st;
+}
+
+enum wasd_status storage_queue_put(struct storage *s, const struct storage_queue_in *in, struct storage_queue *out,
+                                   bool *created, struct wasd_err *err)
+{
+	struct storage_queue row = {0};
+	struct put_args a = {in, &row, false};
+	enum wasd_status st = write_op(s, put_tx, &a, err);
+	if (st) {
+		storage_queue_done(&row); /* filled if the COMMIT failed */
+		return st;
+	}
+	*out = row;
+	*created = a.created;
+	return WASD_OK;
+}
+
+/* ---- the jobs that wait ---- */
+
+enum wasd_status storage_job_place(struct storage *s, const char *id, struct storage_place *out, struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	struct storage_place p = {0};
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT (SELECT count(*) FROM jobs b WHERE b.state='queued' AND b.id<>j.id AND (b.priority>j.priority OR (b.priority=j.priority AND b.id<j.id))"
+		" AND b.queue NOT IN (SELECT name FROM queues WHERE paused)), d.state<>'ready',"
+		" (SELECT avg(finished_at-started_at)/1000.0 FROM (SELECT finished_at, started_at FROM jobs WHERE state='completed' ORDER BY id DESC LIMIT 20))"
+		" FROM jobs j JOIN datasets d ON d.name=j.dataset AND d.version=j.dataset_version WHERE j.id=?1 AND j.state='queued'",
+		&st, err, "t", id);
+	if (q_row(c, q, &st, err)) {
+		p.before = sqlite3_column_int64(q, 0);
+		p.scanning = sqlite3_column_int(q, 1);
+		p.usual_s = sqlite3_column_double(q, 2);
+	} else if (!st) {
+		st = wasd_fail(err, WASD_ENOTFOUND, "no queued job %s", id);
+	}
+	q_end(c, q);
+	read_end(s, c);
+	if (!st)
+		*out = p;
+	return st;
+}
