@@ -167,6 +167,12 @@ static _Noreturn void fake_epochs(int from, int to)
 	"{\"type\":\"started\",\"params\":1,\"macs\":1,\"epochs\":2,\"steps_per_epoch\":10,\"epoch\":1,\"classes\":[],\"was\":false}"
 #define IS(name) (!strcmp(fault, name))
 
+static volatile sig_atomic_t fake_told;
+static void fake_hears(int sig)
+{
+	fake_told = sig;
+}
+
 /* Trains as the message m asks, with the fault that it names. */
 static _Noreturn void fake_attempt(const struct wasd_frame *m)
 {
@@ -308,6 +314,27 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 			_exit(0);
 		}
 	}
+	/* Trains until it is told: SIGUSR1 completes it, SIGUSR2 makes it fail for good. */
+	if (IS("told")) {
+		for (int i = 1;; i++) {
+			struct wasd_frame c = {.fd = -1};
+			enum wasd_status s = wasd_wire_recv(fw, 5, &c, NULL);
+			if (fake_told == SIGUSR1)
+				fake_say("{\"type\":\"done\",\"reason\":\"done\",\"epoch\":2}");
+			else if (fake_told == SIGUSR2)
+				fake_say(
+					"{\"type\":\"failed\",\"reason\":\"nan_loss\",\"status\":\"enumeric\",\"message\":\"not a number\"}");
+			else if (s == WASD_OK && c.type && !strcmp(c.type, "cancel"))
+				fake_say("{\"type\":\"done\",\"reason\":\"cancelled\",\"epoch\":1}");
+			else if (s == WASD_OK || s == WASD_EBUSY) {
+				if (i % 20 == 0)
+					fake_say("{\"type\":\"heartbeat\"}");
+				wasd_frame_done(&c);
+				continue;
+			}
+			_exit(0);
+		}
+	}
 	/* Dies after its first epoch in the first two attempts; the next attempt must receive that epoch's checkpoint. */
 	if (IS("flaky")) {
 		if (attempt == 1) {
@@ -343,6 +370,8 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 
 static _Noreturn void fake_train(void)
 {
+	signal(SIGUSR1, fake_hears);
+	signal(SIGUSR2, fake_hears);
 	char path[64], early[64] = "";
 	fault_file(path, getppid());
 	FILE *f = fopen(path, "r");
