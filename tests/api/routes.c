@@ -28,6 +28,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v2/models/", "m", "live"},
 		{"/v2/repository/models/", "m", "live"},
 		{"/v2/models/", "v", "1"},
+		{"/v1/queues/", "q", "default"},
 		{"/v1/capabilities/", "arch", "lenet"},
 		{"/v2/", "x", "x"},
 		{"/predictions/", "m", "live"},
@@ -197,7 +198,7 @@ static void missing_objects(void)
 	for (const struct api_route *rt = api_routes; rt->method; rt++) {
 		char url[300];
 		int n = url_of(rt->pattern, -1, url);
-		bool makes = !strcmp(rt->method, "PUT") && rt->body == API_BODY_UPLOAD;
+		bool makes = (!strcmp(rt->method, "PUT") && rt->body == API_BODY_UPLOAD) || rt->handle == api_queues_patch;
 		for (int k = 0; k < n && !makes && offered(rt); k++) {
 			url_of(rt->pattern, k, url);
 			struct answer a = send(rt->method, url, rt->body == API_BODY_NONE ? NULL : "{}");
