@@ -8,7 +8,7 @@
 	T(X, spec_digest) T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) \
 	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
 	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
-	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from) I(X, deadline)
+	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from)
 /* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 

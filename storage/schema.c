@@ -196,10 +196,9 @@ static const char *const main_steps[] = {
 	"CREATE INDEX deployments_by_wanted ON deployments(wanted);"
 	"CREATE INDEX deployments_by_previous ON deployments(previous);",
 
-	/* 10 -> 11: queues; the jobs that a job waits for; what follows a completed job. job_after.after has no reference:
+	/* 10 -> 11: queues, and the jobs that a job waits for. job_after.after has no reference:
      * the other job may be deleted once it has ended. */
 	"ALTER TABLE jobs ADD COLUMN cloned_from TEXT;"
-	"ALTER TABLE jobs ADD COLUMN deadline INTEGER;"
 	"CREATE TABLE queues("
 	" name TEXT NOT NULL PRIMARY KEY, max_running INTEGER NOT NULL, weight REAL NOT NULL, paused INTEGER NOT NULL,"
 	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
@@ -207,11 +206,7 @@ static const char *const main_steps[] = {
 	"INSERT OR IGNORE INTO queues SELECT DISTINCT queue, 0, 1, 0, unixepoch()*1000, unixepoch()*1000 FROM jobs;"
 	"CREATE TABLE job_after("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, after TEXT NOT NULL, PRIMARY KEY(job, after)) STRICT, WITHOUT ROWID;"
-	"CREATE INDEX job_after_by_after ON job_after(after);"
-	"CREATE TABLE completions("
-	" job TEXT NOT NULL PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE, state TEXT NOT NULL CHECK(state IN ('pending','done','skipped','failed')),"
-	" result TEXT, message TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-	"CREATE INDEX completions_by_state ON completions(state);",
+	"CREATE INDEX job_after_by_after ON job_after(after);",
 };
 
 static const char *const ckpt_steps[] = {

@@ -192,7 +192,6 @@ struct storage_job {
 	int64_t created_at, started_at, finished_at, updated_at;
 	int64_t rev;       /* +1 with every change of the row: the ETag */
 	char *cloned_from; /* id of the job whose spec was its base, or NULL */
-	int64_t deadline;  /* it fails if it has not ended by then; 0: none */
 };
 void storage_job_done(struct storage_job *j);
 struct storage_job_list {
