@@ -93,7 +93,8 @@ def json_cost(d, a):
 
 
 def latency(d, a):
-    print("| network | one client, p50 ms | saturation, requests/s | p99 at half of it, ms | 2 × p50 + delay, ms |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| network | one client, p50 ms | saturation, requests/s | 2 × p50 + delay, ms | p99 at half of it, equal gaps, ms | random gaps (Poisson), ms |\n"
+          "| --- | ---: | ---: | ---: | ---: | ---: |")
     for arch in a.networks:
         deploy(d, arch)
         d.client.request("PATCH", f"/v1/deployments/{arch}", json.dumps({"batching": {"max_batch": 16, "max_queue_delay_us": 0}}))
@@ -101,9 +102,10 @@ def latency(d, a):
         for _ in range(a.rounds):
             one = serve(d, arch, "--clients", 1)["latency_us"]["p50"] / 1e3
             most = serve(d, arch, "--clients", 16)["requests_per_s"]
-            rows.append((one, most, serve(d, arch, "--rate", most / 2, seconds=5)["latency_us"]["p99"] / 1e3))
-        one, most, p99 = (middle(r[i] for r in rows) for i in range(3))
-        print(f"| {arch} | {one:.2f} | {most:.0f} | {p99:.2f} | {2 * one:.2f} |", flush=True)
+            gaps = [serve(d, arch, "--rate", most / 2, *fixed, seconds=5)["latency_us"]["p99"] / 1e3 for fixed in (["--fixed"], [])]
+            rows.append((one, most, *gaps))
+        one, most, fixed, random = (middle(r[i] for r in rows) for i in range(4))
+        print(f"| {arch} | {one:.2f} | {most:.0f} | {2 * one:.2f} | {fixed:.2f} | {random:.2f} |", flush=True)
         d.client.request("PATCH", f"/v1/deployments/{arch}", json.dumps({"batching": {"max_batch": 16, "max_queue_delay_us": DELAY_US}}))
 
 
