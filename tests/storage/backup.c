@@ -376,7 +376,9 @@ static void room(void)
 	CHECK(!access(in_dir("datasets/x"), F_OK));
 	OK(storage_gc(s, true, 0, "me", &g, &err));
 	CHECK_INT(g.bytes, 0);
-	OK(storage_ckpt_pick(s, job, "latest", &(struct storage_ckpt){0}, &err));
+	struct storage_ckpt kept = {0};
+	OK(storage_ckpt_pick(s, job, "latest", &kept, &err));
+	storage_ckpt_done(&kept);
 	end_store(s);
 }
 
