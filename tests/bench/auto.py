@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""The mode auto under a step overload. A ResNet-18 of a quarter of its width is served with batching and a bounded queue; the rate at which it saturates is measured in AOM and
-in the cheap mode (a profile in which every kernel loses a row and a column). Then requests arrive at 0.4 of AOM's saturation, for --step seconds at a
+"""The mode auto under a step overload. A ResNet-18 is served with batching and a bounded queue; the rate at which it saturates is measured in AOM
+and in the cheap mode, a profile whose draw shifts every kernel along both axes, so that each loses a row and a column. Then requests arrive at 0.4 of AOM's saturation, for --step seconds at a
 multiple of it, and at 0.4 again until auto has gone back. Every second the mode in force and the queue's p99 of that second are printed.
 
 At 3 times AOM's saturation no mode carries the load, and the queue's bound refuses the rest; the target lies between a full queue's wait in both modes. Close
@@ -11,7 +11,6 @@ The network is kept in --state, so a second run begins at once:
 """
 import argparse, json, math, os, subprocess, time
 
-from cascade import quarter
 from kept import Kept, add_arguments, say, work
 from lib import BUILD
 
@@ -41,7 +40,7 @@ def saturation(d, a, mode):
 
 
 def ready(d, a, end):
-    spec = {"name": "auto", "dataset": "auto-glyphs", "model": quarter(), "was": {"layers": "all", "alpha": "fixed"},
+    spec = {"name": "auto", "dataset": "auto-glyphs", "model": {"arch": "resnet18"}, "was": {"alpha": "fixed"},
             "train": {"epochs": 1, "batch": 50, "seed": 1}}
     if d.client.get("/v1/datasets/auto-glyphs", want=(200, 404)).status == 404:
         d.glyphs("auto-glyphs", train=200, test=50)
@@ -54,7 +53,8 @@ def ready(d, a, end):
     checkpoint = d.wait_deployment("auto")["checkpoint"]
     profile = f"/v1/checkpoints/{checkpoint}/profiles"
     if d.client.get(profile + "/half", want=(200, 404)).status == 404:
-        d.client.post(profile, {"name": "half", "desire": "macs", "budget": 0.5, "evaluations": 60})
+        draw = [{**one, "op": "translate", "params": {"dx": 1, "dy": 1}} for one in d.client.get(f"/v1/checkpoints/{checkpoint}").json["info"]["draw"]]
+        d.client.post(profile, {"name": "half", "draw": draw})
     d.client.get(profile + "/half?wait=100s")
     while "dom:half" not in d.client.get("/v1/deployments/auto/mode").json["bundles"]:
         time.sleep(0.2)
