@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PROGRESS_US 250000
@@ -72,11 +71,10 @@ static void given_done(struct given *g)
 static enum wasd_status read_given(const struct wasd_frame *m, struct given *g, struct wasd_err *err)
 {
 	const char *path = engine_need_string(m->json, "dataset"), *sha = engine_need_string(m->json, "sha256");
-	int64_t threads = 0, niceness = 0, bytes = 0;
+	int64_t threads = 0, bytes = 0;
 	wasd_json_i64(m->json, "threads", &threads);
 	wasd_json_i64(m->json, "bytes", &bytes);
-	if (wasd_json_i64(m->json, "nice", &niceness) && niceness > 0)
-		setpriority(PRIO_PROCESS, 0, (int)niceness);
+	engine_be_nice(m->json);
 	enum wasd_status s = wasd_threads_init((int)threads, err);
 	if (s || (s = wasd_dataset_open(path, &g->data, err)) || (s = wasd_frame_payload(m, &g->file, err)))
 		return s;

@@ -223,12 +223,11 @@ static void say_slow(const struct attempt *a, const char *what, int64_t begun)
 static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 {
 	const char *path = engine_need_string(a->start.json, "dataset");
-	int64_t threads = 0, niceness = 0;
+	int64_t threads = 0;
 	enum wasd_status s;
 	a->spec = wasd_json_get(a->start.json, "spec");
 	wasd_json_i64(a->start.json, "threads", &threads);
-	if (wasd_json_i64(a->start.json, "nice", &niceness) && niceness > 0)
-		setpriority(PRIO_PROCESS, 0, (int)niceness); /* threads started later inherit it */
+	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
 	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) ||

@@ -4,6 +4,7 @@
 #include "wasd/protocol.h"
 #include "wasd/train.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -267,6 +268,19 @@ void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, 
 	            wasd_message("error", "re:i status:s code:s pointer:s message:s", (int64_t)re, status,
 	                         code ? code : status, e->pointer, e->msg),
 	            NULL);
+}
+
+void engine_be_nice(const cJSON *m)
+{
+	int64_t nice = 0;
+	if (!wasd_json_i64(m, "nice", &nice) || nice <= 0)
+		return;
+	setpriority(PRIO_PROCESS, 0, (int)nice);
+	int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC); /* absent where the kernel has no such groups */
+	if (fd < 0)
+		return;
+	dprintf(fd, "%d", (int)nice);
+	close(fd);
 }
 
 const char *engine_need_string(const cJSON *m, const char *key)

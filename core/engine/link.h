@@ -32,6 +32,11 @@ void engine_wait_ack(struct engine_link *l, uint32_t seq);
 void engine_log(struct engine_link *l, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Sends {"type":"error",...} in answer to frame re. code NULL: the name of the status is sent. */
 void engine_error(struct engine_link *l, uint32_t re, const struct wasd_err *e, const char *code);
+/* Sets the process's nice value to the message's member "nice"; threads started later inherit it. Linux may schedule
+ * the processes of a session as a group (autogroup) against those of other sessions, and each engine process has a
+ * session of its own: the group gets the same value, or else it would count as much as the one that serves inference.
+ */
+void engine_be_nice(const cJSON *m);
 /* Returns a string member that the protocol requires; a missing one is a protocol error of the daemon. */
 const char *engine_need_string(const cJSON *m, const char *key);
 /* Fails with WASD_ECORRUPT if the bytes do not have the announced digest: "what: digest ..., announced ...". */

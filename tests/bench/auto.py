@@ -3,8 +3,8 @@
 and in the cheap mode, a profile whose draw shifts every kernel along both axes, so that each loses a row and a column. Then requests arrive at 0.4 of AOM's saturation, for --step seconds at a
 multiple of it, and at 0.4 again until auto has gone back. Every second the mode in force and the queue's p99 of that second are printed.
 
-At 3 times AOM's saturation no mode carries the load, and the queue's bound refuses the rest; the target lies between a full queue's wait in both modes. Close
-to saturation (--times 1.25) the cheap mode can carry it alone.
+At 3 times AOM's saturation no mode carries the load, and the queue's bound refuses the rest; the target lies between the waits of a full
+queue in both modes, which are measured first. Close to saturation (--times 1.25) the cheap mode can carry it alone.
 
 The network is kept in --state, so a second run begins at once:
   tests/bench/auto.py --state auto                         # about four minutes on two cores with AVX-512
@@ -69,8 +69,19 @@ def look(d):
     return now["mode"], max(waits) / 1000 if waits else None, sum(m["count"] for m in modes) / window["seconds"], now["auto"]["switches"]
 
 
+def full_wait(d, mode, rate):
+    """p99 of the wait in a full queue of that mode, microseconds."""
+    d.client.put("/v1/deployments/auto/mode", {"mode": mode})
+    client = bench(d, "--rate", rate, "--seconds", 6)
+    time.sleep(5)
+    waited = d.client.get("/v1/deployments/auto/stats?window=2s").json["window"]["modes"][mode]["queue_us"]["p99"]
+    client.communicate()
+    return waited
+
+
 def run(d, a, times, aom, cheap):
-    target = int(1e6 * QUEUE / math.sqrt(aom * cheap))
+    waits = [full_wait(d, mode, times * aom) for mode in ("aom", "dom:half")]
+    target = int(math.sqrt(waits[0] * waits[1]))
     d.client.put("/v1/deployments/auto/mode", {"mode": "aom"})
     d.client.put("/v1/deployments/auto/traffic", {"auto": {"cheap": "dom:half", "target_p99_us": target, "window_ms": 2000, "hold_ms": 5000}})
     d.client.put("/v1/deployments/auto/mode", {"mode": "auto"})

@@ -75,6 +75,18 @@ with Daemon(args=["--workers", "1"]) as d:
         equal([a["outcome"] for a in j["attempts"]], ["paused", "interrupted", "completed"])
         check(("pausing", "paused") in states(c, job) and ("paused", "queued") in states(c, job), states(c, job))
 
+    with case("a training process gives way to inference: its nice value holds against other sessions, too"):
+        job = d.submit(**{**SPEC, "train": {**SPEC["train"], "epochs": 10000}, "limits": {"nice": 12}})["id"]
+        trains(d, job, 1)
+        pid = d.engines("train")[0]
+        equal(os.getpriority(os.PRIO_PROCESS, pid), 12)
+        group = f"/proc/{pid}/autogroup"
+        if os.path.exists(group):
+            with open(group) as f:
+                check(f.read().split()[-2:] == ["nice", "12"], "its group of the scheduler has another nice value")
+        c.post(f"/v1/jobs/{job}:cancel", {"mode": "kill"})
+        d.wait_job(job, want="cancelled")
+
     with case("a job of higher priority takes the worker of a preemptible one, whose losses stay the same"):
         job = d.submit(**{**SPEC, "priority": 10})["id"]
         trains(d, job, 2)
