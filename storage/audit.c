@@ -31,6 +31,20 @@ enum wasd_status audit_put(struct storage *s, const struct audit_in *in, char *i
 	             in->before, in->after, in->reason);
 }
 
+enum wasd_status audit_change(struct storage *s, struct audit_in in, bool is_new, cJSON *before, cJSON *after,
+                              struct wasd_err *err)
+{
+	char *b = wasd_json_print(before), *a = wasd_json_print(after);
+	in.before = b;
+	in.after = a;
+	enum wasd_status st = a && (b || is_new) ? audit_put(s, &in, NULL, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
+	wasd_free(a);
+	wasd_free(b);
+	cJSON_Delete(after);
+	cJSON_Delete(before);
+	return st;
+}
+
 struct add_args {
 	struct audit_in in;
 	char *id;

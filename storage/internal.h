@@ -130,6 +130,10 @@ struct audit_in {
 	const char *actor, *action, *object, *before, *after, *reason;
 };
 enum wasd_status audit_put(struct storage *s, const struct audit_in *in, char *id, struct wasd_err *err);
+/* The same with the object's members before and after, both taken; is_new: there is no before. Another NULL counts as
+ * out of memory. */
+enum wasd_status audit_change(struct storage *s, struct audit_in in, bool is_new, cJSON *before, cJSON *after,
+                              struct wasd_err *err);
 
 /* ---- jobs.c ---- */
 enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err);

@@ -19,22 +19,9 @@ static enum wasd_status put_audit(struct storage *s, const struct update_args *a
                                   struct wasd_err *err)
 {
 	char object[80];
-	cJSON *b = view(before), *n = view(a->out);
-	char *bt = wasd_json_print(b), *nt = wasd_json_print(n);
 	sqlite3_snprintf(sizeof object, object, "job/%s", a->id);
-	enum wasd_status st = bt && nt ? audit_put(s,
-	                                           &(struct audit_in){.actor = a->actor,
-	                                                              .action = "job.update",
-	                                                              .object = object,
-	                                                              .before = bt,
-	                                                              .after = nt},
-	                                           NULL, err) :
-	                                 wasd_fail(err, WASD_ENOMEM, "no memory");
-	wasd_free(bt);
-	wasd_free(nt);
-	cJSON_Delete(b);
-	cJSON_Delete(n);
-	return st;
+	return audit_change(s, (struct audit_in){.actor = a->actor, .action = "job.update", .object = object}, false,
+	                    view(before), view(a->out), err);
 }
 
 static enum wasd_status update_tx(struct storage *s, void *ctx, struct wasd_err *err)

@@ -227,17 +227,10 @@ static enum wasd_status tell(struct storage *s, const char *model, const char *a
                              const char *reason, cJSON *data, struct wasd_err *err)
 {
 	char object[100];
-	char *after = wasd_json_print(data);
 	snprintf(object, sizeof object, "model/%.63s", model);
-	enum wasd_status st = data && after ? audit_put(s,
-	                                                &(struct audit_in){.actor = actor,
-	                                                                   .action = action,
-	                                                                   .object = object,
-	                                                                   .after = after,
-	                                                                   .reason = reason},
-	                                                NULL, err) :
-	                                      wasd_fail(err, WASD_ENOMEM, "no memory");
-	wasd_free(after);
+	enum wasd_status st =
+		audit_change(s, (struct audit_in){.actor = actor, .action = action, .object = object, .reason = reason}, true,
+	                 NULL, cJSON_Duplicate(data, 1), err);
 	if (st) {
 		cJSON_Delete(data);
 		return st;

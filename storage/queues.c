@@ -85,22 +85,10 @@ static enum wasd_status put_tx(struct storage *s, void *ctx, struct wasd_err *er
 		st = queue_get(tx_conn(s), in->name, a->out, err);
 	if (!st)
 		st = event_put(s, "jobs", "queue.updated", in->name, view(a->out), err);
-	cJSON *b = a->created ? NULL : view(&before), *n = st ? NULL : view(a->out);
-	char *bt = b ? wasd_json_print(b) : NULL, *nt = n ? wasd_json_print(n) : NULL;
 	sqlite3_snprintf(sizeof object, object, "queue/%s", in->name);
 	if (!st)
-		st = nt && (bt || a->created) ? audit_put(s,
-		                                          &(struct audit_in){.actor = in->actor,
-		                                                             .action = "queue.update",
-		                                                             .object = object,
-		                                                             .before = bt,
-		                                                             .after = nt},
-		                                          NULL, err) :
-		                                wasd_fail(err, WASD_ENOMEM, "no memory");
-	wasd_free(bt);
-	wasd_free(nt);
-	cJSON_Delete(b);
-	cJSON_Delete(n);
+		st = audit_change(s, (struct audit_in){.actor = in->actor, .action = "queue.update", .object = object},
+		                  a->created, a->created ? NULL : view(&before), view(a->out), err);
 	storage_queue_done(&before);
 	return st;
 }
