@@ -413,6 +413,16 @@ void queue_length(struct queue *q, int *waiting, int *asked)
 	pthread_mutex_unlock(&q->lock);
 }
 
+int queue_requests(struct queue *q)
+{
+	int n = 0;
+	pthread_mutex_lock(&q->lock);
+	for (const struct whole *w = q->wholes; w; w = w->next)
+		n++;
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
 /* ---- the timer --------------------------------------------------------------------------------------------- */
 
 /* Lock held. Ends requests whose deadline has passed, and frees the places of batches without a member left. */

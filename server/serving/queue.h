@@ -28,6 +28,8 @@ void queue_forget(struct queue *q, const void *ctx);
 
 /* waiting: requests in the queue; asked: questions in the process. */
 void queue_length(struct queue *q, int *waiting, int *asked);
+/* Requests without an answer yet: those that wait and those in the questions. */
+int queue_requests(struct queue *q);
 /* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",
  * "inference_stats","batch_stats"}, and "waiting": requests in the queue. NULL: no memory. */
 cJSON *queue_stats(struct queue *q, const char *name);

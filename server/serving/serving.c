@@ -309,6 +309,7 @@ cJSON *serve_status(struct serving *s)
 	cJSON_AddBoolToObject(o, "up", asker_up(&s->helper.asker, &in_process));
 	cJSON_AddNumberToObject(o, "calls", in_process);
 	cJSON_AddNumberToObject(o, "waiting", waiting);
+	cJSON_AddNumberToObject(o, "requests", queue_requests(s->queue));
 	cJSON_AddNumberToObject(o, "restarts", atomic_load(&s->restarts));
 	int64_t wait = serving_restart_s(s);
 	if (wait)
