@@ -207,6 +207,10 @@ static const char *const main_steps[] = {
 	"CREATE TABLE job_after("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, after TEXT NOT NULL, PRIMARY KEY(job, after)) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX job_after_by_after ON job_after(after);",
+
+	/* 11 -> 12: what happens when a job has completed, and until when it must have. */
+	"ALTER TABLE jobs ADD COLUMN deadline INTEGER;"
+	"ALTER TABLE jobs ADD COLUMN on_complete TEXT;",
 };
 
 static const char *const ckpt_steps[] = {

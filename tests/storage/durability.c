@@ -367,7 +367,7 @@ static void test_migrations(void)
 		in_dir("wasd.db"),
 		"UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
 		" WHERE name='asks'; DROP TABLE warnings; DROP TABLE step_metrics; DROP TABLE job_profiles; DROP TABLE modes; DROP TABLE alias_moves; DROP TABLE model_aliases; DROP TABLE model_versions; DROP TABLE models; DROP TABLE queues; DROP TABLE job_after;"
-		" ALTER TABLE jobs DROP COLUMN trained; ALTER TABLE jobs DROP COLUMN cloned_from; PRAGMA user_version=1");
+		" ALTER TABLE jobs DROP COLUMN trained; ALTER TABLE jobs DROP COLUMN cloned_from; ALTER TABLE jobs DROP COLUMN deadline; ALTER TABLE jobs DROP COLUMN on_complete; PRAGMA user_version=1");
 	s = open_store();
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");
 	spec_is(s, asks, "{\"data\":{\"val_fraction\":0.2}}");
@@ -484,7 +484,7 @@ static void test_pragmas(void)
 		{"PRAGMA trusted_schema", 0},
 		{"PRAGMA cell_size_check", 1},
 		{"PRAGMA application_id", 0x57415344},
-		{"PRAGMA user_version", 11},
+		{"PRAGMA user_version", 12},
 		{"PRAGMA busy_timeout", 5000},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
