@@ -163,6 +163,16 @@ cJSON *spec_was(const cJSON *spec, char at[32]);
 /* Checks the rules that need the dataset; info: its JSON (shape, classes). */
 void spec_check_dataset(const cJSON *spec, const cJSON *caps, const cJSON *info, struct api_faults *faults);
 
+/* ---- job_submit.c ---- */
+
+/* The complete spec of a job, with every default and the version of its dataset, after all checks that a submission
+ * makes. The caller owns it and *warnings: [{"code","message"}]. dry: an imported checkpoint is not stored. NULL: the
+ * answer is in r. */
+cJSON *api_spec_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *body,
+                      bool dry, cJSON **warnings);
+/* False: the header Idempotency-Key has a bad form, and the answer is in r. */
+bool api_idempotency_ok(const struct api_request *q, struct api_response *r);
+
 /* ---- networks.c ---- */
 
 /* Lets the engine check whether a job's network, batches and profiles fit the data set at this path. The caller owns

@@ -145,8 +145,9 @@ static bool check_init(struct api_ctx *c, const struct api_request *q, struct ap
 	return ok;
 }
 
-static bool check_key(const struct api_request *q, struct api_response *r, const char *key)
+bool api_idempotency_ok(const struct api_request *q, struct api_response *r)
 {
+	const char *key = api_header(q, "idempotency-key");
 	size_t n = key ? strlen(key) : 1;
 	bool ok = n >= 1 && n <= 200;
 	for (size_t i = 0; key && i < n; i++)
@@ -184,22 +185,13 @@ static void request_digest(const struct api_request *q, bool clone, char digest[
 }
 
 static void create(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec,
-                   const char *dataset, int64_t version, const cJSON *warnings, const char *cloned_from)
+                   const cJSON *warnings, const char *cloned_from)
 {
 	char digest[WASD_SHA256_HEX], body_digest[WASD_SHA256_HEX];
-	const cJSON *keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
-	const char *mode = "max";
+	const char *after[WASD_AFTER_MAX];
 	char *text = api_poisoned(spec) ? NULL : wasd_json_print(spec),
 		 *labels = wasd_json_print(wasd_json_get(spec, "labels"));
-	struct storage_job_in in = {.dataset = dataset,
-	                            .dataset_version = version,
-	                            .spec = text,
-	                            .labels = labels,
-	                            .spec_digest = digest,
-	                            .request_digest = body_digest,
-	                            .created_by = q->actor,
-	                            .cloned_from = cloned_from,
-	                            .idempotency_key = api_header(q, "idempotency-key")};
+	struct storage_job_in in = storage_job_in_of(spec, after);
 	struct storage_job job = {0};
 	struct wasd_err err = {0};
 	bool existing = false;
@@ -209,21 +201,13 @@ static void create(struct api_ctx *c, const struct api_request *q, struct api_re
 	}
 	wasd_sha256_of(text, strlen(text), digest);
 	request_digest(q, cloned_from, body_digest);
-	wasd_json_str(spec, "name", &in.name);
-	wasd_json_str(spec, "queue", &in.queue);
-	const char *after[WASD_AFTER_MAX];
-	const cJSON *one;
-	cJSON_ArrayForEach(one, wasd_json_get(spec, "after"))
-		after[in.n_after++] = one->valuestring;
-	in.after = after;
-	wasd_json_str(spec, "note", &in.note);
-	wasd_json_str(spec, "init_from", &in.init_checkpoint);
-	wasd_json_i64(spec, "priority", &in.priority);
-	wasd_json_i64(keep, "best", &in.keep_best);
-	wasd_json_i64(keep, "latest", &in.keep_latest);
-	wasd_json_str(keep, "metric", &in.keep_metric);
-	wasd_json_str(keep, "mode", &mode);
-	in.keep_max = !strcmp(mode, "max");
+	in.spec = text;
+	in.labels = labels;
+	in.spec_digest = digest;
+	in.request_digest = body_digest;
+	in.created_by = q->actor;
+	in.cloned_from = cloned_from;
+	in.idempotency_key = api_header(q, "idempotency-key");
 	enum wasd_status st = storage_job_create(c->db, &in, &job, &existing, &err);
 	if (st == WASD_EEXIST) {
 		api_send_problem(q, r, "idempotency_conflict", "Idempotency-Key",
@@ -253,36 +237,46 @@ static bool check_queue(struct api_ctx *c, const struct api_request *q, struct a
 	return api_queue_there(c, q, r, name);
 }
 
-/* Submits the spec in body (taken). */
-static void submit(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *body,
-                   const char *cloned_from, bool dry)
+cJSON *api_spec_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *body,
+                      bool dry, cJSON **warnings)
 {
 	char dataset[64];
 	int64_t version;
 	struct api_faults faults = {0};
-	cJSON *spec = spec_canon(body, c->engine.capabilities(c->engine.self), &faults), *warnings = NULL;
+	cJSON *spec = spec_canon(body, c->engine.capabilities(c->engine.self), &faults);
 	bool val_given = wasd_json_get(wasd_json_get(body, "data"), "val_fraction");
-	cJSON_Delete(body);
-	if (!spec) {
+	*warnings = NULL;
+	if (!spec)
 		api_send_faults(q, r, &faults);
-	} else if (check_queue(c, q, r, spec) && take_profile(c, q, r, spec) &&
-	           resolve_dataset(c, q, r, spec, val_given, &version, dataset, &warnings) &&
-	           check_init(c, q, r, spec, dataset, version, dry)) {
-		if (!dry) {
-			create(c, q, r, spec, dataset, version, warnings, cloned_from);
-		} else {
-			api_send_json(r, 200, spec);
-			spec = NULL;
-		}
-	}
-	cJSON_Delete(warnings);
+	else if (check_queue(c, q, r, spec) && take_profile(c, q, r, spec) &&
+	         resolve_dataset(c, q, r, spec, val_given, &version, dataset, warnings) &&
+	         check_init(c, q, r, spec, dataset, version, dry))
+		return spec;
+	cJSON_Delete(*warnings);
+	*warnings = NULL;
 	cJSON_Delete(spec);
+	return NULL;
+}
+
+/* Submits the spec in body (taken). */
+static void submit(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *body,
+                   const char *cloned_from, bool dry)
+{
+	cJSON *warnings, *spec = api_spec_ready(c, q, r, body, dry, &warnings);
+	cJSON_Delete(body);
+	if (spec && dry)
+		api_send_json(r, 200, spec);
+	else if (spec)
+		create(c, q, r, spec, warnings, cloned_from);
+	if (!dry)
+		cJSON_Delete(spec);
+	cJSON_Delete(warnings);
 }
 
 enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	bool dry = false;
-	if (!api_query_bool(q, r, "dry_run", &dry) || !check_key(q, r, api_header(q, "idempotency-key")))
+	if (!api_query_bool(q, r, "dry_run", &dry) || !api_idempotency_ok(q, r))
 		return API_DONE;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
 	if (body)
@@ -331,7 +325,7 @@ enum api_result api_jobs_clone(struct api_ctx *c, const struct api_request *q, s
 {
 	bool dry = false;
 	struct storage_job job;
-	if (!api_query_bool(q, r, "dry_run", &dry) || !check_key(q, r, api_header(q, "idempotency-key")))
+	if (!api_query_bool(q, r, "dry_run", &dry) || !api_idempotency_ok(q, r))
 		return API_DONE;
 	cJSON *patch = api_body_json(q, r, WASD_JSON_REQUEST, true);
 	if (!patch || !api_job_find(c, q, r, &job)) {

@@ -159,6 +159,8 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_raw(j, "build", s->build);
 	api_add_str(j, "created_by", s->created_by);
 	api_add_str(j, "cloned_from", s->cloned_from);
+	api_add_str(j, "sweep", s->sweep);
+	api_add_maybe(j, "trial", s->trial, (double)s->trial);
 	api_add_time(j, "created_at", s->created_at);
 	api_add_time(j, "started_at", s->started_at);
 	api_add_time(j, "finished_at", s->finished_at);
@@ -245,7 +247,8 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 	                               .name = api_query(q, "name"),
 	                               .queue = api_query(q, "queue"),
 	                               .dataset = api_query(q, "dataset"),
-	                               .contains = api_query(q, "q")};
+	                               .contains = api_query(q, "q"),
+	                               .sweep = api_query(q, "sweep")};
 	struct wasd_err err = {0};
 	const char *fields = api_query(q, "fields");
 	char *cursor = NULL;

@@ -16,7 +16,7 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/jobs", API_BODY_JSON, api_jobs_create,
      "Submit a job. With dry_run=true: check it and answer with every default written out.", "dry_run"},
 	{"GET", "/v1/jobs", API_BODY_NONE, api_jobs_list, "List jobs, newest first.",
-     PAGE " state queue dataset name q fields label.*"},
+     PAGE " state queue dataset name q sweep fields label.*"},
 	{"GET", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_get,
      "One job: spec, state, progress, latest metrics, attempts. wait=30s holds the answer until=terminal or until=change.",
      "wait until fields"},

@@ -8,7 +8,8 @@
 	T(X, spec_digest) T(X, labels) T(X, note) T(X, dataset) I(X, dataset_version) T(X, dataset_digest) \
 	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
 	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
-	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from)
+	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from) \
+	T(X, sweep) I(X, trial) I(X, until)
 /* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
@@ -205,6 +206,30 @@ enum wasd_status job_hold_for_others(struct storage *s, const char *id, struct w
 	                err);
 }
 
+struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WASD_AFTER_MAX])
+{
+	struct storage_job_in in = {.after = after};
+	const cJSON *dataset = wasd_json_get(spec, "dataset"), *one,
+				*keep = wasd_json_get(wasd_json_get(spec, "checkpoint"), "keep");
+	const char *mode = "max";
+	wasd_json_str(spec, "name", &in.name);
+	wasd_json_str(spec, "queue", &in.queue);
+	wasd_json_str(spec, "note", &in.note);
+	wasd_json_str(spec, "init_from", &in.init_checkpoint);
+	wasd_json_i64(spec, "priority", &in.priority);
+	wasd_json_str(dataset, "name", &in.dataset);
+	wasd_json_i64(dataset, "version", &in.dataset_version);
+	cJSON_ArrayForEach(one, wasd_json_get(spec, "after"))
+		if (in.n_after < WASD_AFTER_MAX)
+			after[in.n_after++] = one->valuestring;
+	wasd_json_i64(keep, "best", &in.keep_best);
+	wasd_json_i64(keep, "latest", &in.keep_latest);
+	wasd_json_str(keep, "metric", &in.keep_metric);
+	wasd_json_str(keep, "mode", &mode);
+	in.keep_max = !strcmp(mode, "max");
+	return in;
+}
+
 static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct create_args *a = ctx;
@@ -229,14 +254,14 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	st = q_run(
 		c,
 		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,dataset_digest,created_by,init_checkpoint,"
-		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at,cloned_from) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19,?20)",
+		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at,cloned_from,sweep,trial,until) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19,?20,?21,?22,?23)",
 		err,
 		"tttittttttittt"
-		"iitiit",
+		"iitiittzz",
 		id, in->name, state, in->priority, in->queue ? in->queue : "default", in->spec, in->spec_digest,
 		in->labels ? in->labels : "{}", in->note ? in->note : "", d.name, d.version, d.digest, in->created_by,
 		in->init_checkpoint, in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now,
-		in->cloned_from);
+		in->cloned_from, in->sweep, in->trial, in->until);
 	if (!st)
 		st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
 	if (!st)
@@ -274,7 +299,7 @@ enum wasd_status storage_job_create(struct storage *s, const struct storage_job_
 
 #define JOB_FILTER \
 	"(?1 IS NULL OR instr(','||?1||',',','||state||',')) AND (?2 IS NULL OR name=?2) AND (?3 IS NULL OR queue=?3)" \
-	" AND (?4 IS NULL OR dataset=?4) AND (?5 IS NULL OR instr(name,?5) OR instr(note,?5))"
+	" AND (?4 IS NULL OR dataset=?4) AND (?5 IS NULL OR instr(name,?5) OR instr(note,?5)) AND (?8 IS NULL OR sweep=?8)"
 
 enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page,
                                   struct storage_job_list *out, struct wasd_err *err)
@@ -294,8 +319,8 @@ enum wasd_status storage_job_list(struct storage *s, const struct storage_job_fi
 	                SELECT(JOB_COLS, "jobs WHERE " JOB_FILTER " AND id<coalesce(?6,'~') ORDER BY id DESC LIMIT ?7"),
 	            &st, err,
 	            "ttttt"
-	            "ti",
-	            f->states, f->name, f->queue, f->dataset, f->contains, page.cursor, (int64_t)page.limit + 1);
+	            "tit",
+	            f->states, f->name, f->queue, f->dataset, f->contains, page.cursor, (int64_t)page.limit + 1, f->sweep);
 	st = row_page(c, q, st, &job_type, page.limit, (void **)&l.items, &l.n, &l.next_cursor, err);
 	read_end(s, c);
 	if (!st)

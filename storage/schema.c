@@ -210,7 +210,25 @@ static const char *const main_steps[] = {
 
 	/* 11 -> 12: what happens when a job has completed, and until when it must have. */
 	"ALTER TABLE jobs ADD COLUMN deadline INTEGER;"
-	"ALTER TABLE jobs ADD COLUMN on_complete TEXT;",
+	"ALTER TABLE jobs ADD COLUMN on_complete TEXT;"
+	/* Sweeps. A trial's spec is kept until its job is made of it. */
+	"ALTER TABLE jobs ADD COLUMN sweep TEXT;"
+	"ALTER TABLE jobs ADD COLUMN trial INTEGER;"
+	"ALTER TABLE jobs ADD COLUMN until INTEGER;"
+	"CREATE INDEX jobs_by_sweep ON jobs(sweep) WHERE sweep IS NOT NULL;"
+	"CREATE TABLE sweeps("
+	" id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL,"
+	" state TEXT NOT NULL CHECK(state IN ('running','pausing','paused','cancelling','completed','failed','cancelled')),"
+	" reason TEXT, message TEXT, template TEXT NOT NULL, space TEXT NOT NULL, search TEXT NOT NULL, rungs TEXT NOT NULL,"
+	" divisor INTEGER NOT NULL, concurrency INTEGER NOT NULL, metric TEXT NOT NULL, goal_max INTEGER NOT NULL,"
+	" created_by TEXT, created_at INTEGER NOT NULL, finished_at INTEGER, updated_at INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX sweeps_by_state ON sweeps(state);"
+	"CREATE TABLE sweep_trials("
+	" sweep TEXT NOT NULL REFERENCES sweeps(id) ON DELETE CASCADE, number INTEGER NOT NULL, point TEXT NOT NULL, spec TEXT, job TEXT,"
+	" rung INTEGER NOT NULL, state TEXT, reason TEXT, message TEXT, PRIMARY KEY(sweep, number)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE sweep_results("
+	" sweep TEXT NOT NULL REFERENCES sweeps(id) ON DELETE CASCADE, trial INTEGER NOT NULL, rung INTEGER NOT NULL, value REAL, at INTEGER NOT NULL,"
+	" PRIMARY KEY(sweep, trial, rung)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const ckpt_steps[] = {

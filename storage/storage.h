@@ -23,6 +23,7 @@
 
 #include "wasd/base.h"
 #include "wasd/mode.h"
+#include "wasd/spec.h"
 
 struct storage;
 
@@ -192,6 +193,9 @@ struct storage_job {
 	int64_t created_at, started_at, finished_at, updated_at;
 	int64_t rev;       /* +1 with every change of the row: the ETag */
 	char *cloned_from; /* id of the job whose spec was its base, or NULL */
+	char *sweep;       /* id of the sweep of which it is a trial, or NULL */
+	int64_t trial;     /* its number in that sweep, from 1 */
+	int64_t until;     /* an attempt pauses at the end of this epoch; 0: it trains to its end */
 };
 void storage_job_done(struct storage_job *j);
 struct storage_job_list {
@@ -220,7 +224,12 @@ struct storage_job_in {
 	bool held;                   /* starts in "held" instead of "queued" */
 	const char *idempotency_key; /* NULL: none. Unique per created_by */
 	const char *request_digest;  /* of the request that carries the key */
+	const char *sweep;           /* NULL: not a trial of a sweep */
+	int64_t trial, until;
 };
+/* What the row repeats from a canonical spec with a version of its dataset; borrowed from it. The caller sets the rest:
+ * spec, digests and labels as text, created_by ... after has room for the ids. */
+struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WASD_AFTER_MAX]);
 /* Stores job, transition, event and idempotency key in one transaction. A known key with an equal digest gives the
  * earlier job and *existing = true; with another digest WASD_EEXIST. WASD_ENOTFOUND: dataset or init_checkpoint;
  * WASD_EFULL: disk space is low. */
@@ -242,6 +251,7 @@ struct storage_job_filter {
 	const char *states; /* comma-separated */
 	const char *name, *queue, *dataset;
 	const char *contains; /* in name or note */
+	const char *sweep;
 };
 enum wasd_status storage_job_list(struct storage *s, const struct storage_job_filter *f, struct storage_page page,
                                   struct storage_job_list *out, struct wasd_err *err);
