@@ -212,7 +212,7 @@ static cJSON *top_json(const struct inference *s, struct ranking *g, const float
 
 /* How to ask the engine, and whether the client gets the logits. */
 struct wanted {
-	int64_t k;
+	int64_t k, priority, timeout_us; /* 0: the deployment's */
 	bool logits, from_logits;
 };
 
@@ -352,7 +352,9 @@ static bool begin(struct api_ctx *c, const struct api_request *q, struct api_res
 	size_t n = api_modes_asked(q, asked, API_LEN(asked) - 1);
 	api_param(q, "d", name);
 	if (!api_query_int(q, r, "k", 1, 1000, &k->w.k) || !api_query_bool(q, r, "logits", &k->w.logits) ||
-	    !images_read(q, r, &k->im) || !read_fields(q, r, &k->im, &k->w))
+	    !api_query_int(q, r, "priority", 0, API_PRIORITIES, &k->w.priority) ||
+	    !api_query_int(q, r, "timeout", 0, INT32_MAX, &k->w.timeout_us) || !images_read(q, r, &k->im) ||
+	    !read_fields(q, r, &k->im, &k->w))
 		return false;
 	if (*k->im.mode)
 		asked[n++] = (struct mode_asked){k->im.mode, "form field mode"};
@@ -376,6 +378,9 @@ enum api_result api_deployments_classify(struct api_ctx *c, const struct api_req
 		k->w.from_logits = s->cascade || k->w.logits || s->live.max_batch || !fits_a_frame(s, k->im.n, k->w.k);
 		s->ask.alone = !k->w.from_logits;
 		s->ask.images = (int64_t)k->im.n;
+		s->ask.priority = (int)k->w.priority;
+		if (k->w.timeout_us)
+			s->deadline_us = api_inference_deadline(q, k->w.timeout_us);
 		s->ask.call = (struct api_call){.json = images_question(k->w.from_logits ? "logits" : "classify", &k->im),
 		                                .bin = k->im.bytes.data,
 		                                .bin_len = k->im.bytes.len};

@@ -158,6 +158,11 @@ static bool look(struct api_ctx *c, const struct api_request *q, struct api_resp
 	return false;
 }
 
+int64_t api_inference_deadline(const struct api_request *q, int64_t timeout_us)
+{
+	return timeout_us < q->deadline_us - q->first_us ? q->first_us + timeout_us : q->deadline_us;
+}
+
 bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                         const struct mode_asked *asked, size_t n, struct inference *s)
 {

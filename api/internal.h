@@ -242,6 +242,8 @@ struct mode_asked {
 /* Collects the modes that headers and query of a request ask for, repeats included. Returns their number, at most
  * room. */
 size_t api_modes_asked(const struct api_request *q, struct mode_asked *out, size_t room);
+/* The deadline of a request whose client waits that long; never later than the daemon's own. */
+int64_t api_inference_deadline(const struct api_request *q, int64_t timeout_us);
 /* Finds the deployment of a request and resolves its mode from up to n requested modes (value NULL = no request).
  * False: the answer is in r. */
 bool api_inference_look(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,

@@ -148,9 +148,9 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/deployments/{d}/shadow/examples/{i}", API_BODY_NONE, api_traffic_example,
      "An image on which the shadow differed from the answer: PNG or JPEG as it came, or float32 pixels.", NULL},
 	{"POST", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify,
-     "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits"},
+     "Classify images: raw PNG or JPEG, multipart, or {\"images\":[base64]}.", "k mode logits priority timeout"},
 	{"PUT", "/v1/deployments/{d}/classify", API_BODY_BULK, api_deployments_classify, "The same, for curl -T.",
-     "k mode logits"},
+     "k mode logits priority timeout"},
 	/* registry */
 	{"POST", "/v1/models", API_BODY_JSON, api_models_create, "Register a name for models.", NULL},
 	{"GET", "/v1/models", API_BODY_NONE, api_models_list, "List the registered models.", PAGE},

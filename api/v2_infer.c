@@ -55,7 +55,7 @@ static bool read_parameters(const struct api_request *q, struct api_response *r,
 	if (timeout && (!wasd_json_i64(p, "timeout", &us) || us < 0))
 		return bad(q, r, "/parameters/timeout", "must be a whole number of microseconds");
 	if (us > 0)
-		out->deadline_us = us < q->deadline_us - q->first_us ? q->first_us + us : q->deadline_us;
+		out->deadline_us = api_inference_deadline(q, us);
 	if (priority && (!wasd_json_i64(p, "priority", &level) || level < 0 || level > API_PRIORITIES))
 		return bad(q, r, "/parameters/priority", "must be 0 (default), or 1 (first) to 4 (last)");
 	out->priority = (int)level;

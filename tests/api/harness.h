@@ -52,6 +52,8 @@ static struct {
 	char question[4096];        /* the last question to the infer process */
 	size_t question_bin;
 	char question_data[256]; /* its first bytes */
+	int priority;            /* of its request */
+	int64_t waits_us;        /* from its arrival to its deadline */
 	struct api_ctx ctx;
 } t;
 
@@ -643,6 +645,7 @@ static struct answer send_with(const char *method, const char *url, const void *
 	struct api_pair query[16], headers[16];
 	char text[2048], allow[64], *next;
 	bool taken = false;
+	int64_t now = wasd_mono_us();
 	struct api_request q = {.method = method,
 	                        .body = body,
 	                        .body_len = len,
@@ -655,8 +658,8 @@ static struct answer send_with(const char *method, const char *url, const void *
 	                        .n_uploads = x.n_uploads,
 	                        .uploads_taken = &taken,
 	                        .waited = x.waited,
-	                        .first_us = wasd_mono_us() - x.waited_us,
-	                        .deadline_us = wasd_mono_us() + (x.late ? 0 : 30000000)};
+	                        .first_us = now - x.waited_us,
+	                        .deadline_us = now + (x.late ? 0 : 30000000)};
 	snprintf(text, sizeof text, "%s", url);
 	next = strchr(text, '?');
 	if (next)
@@ -686,6 +689,8 @@ static struct answer send_with(const char *method, const char *url, const void *
 		a.result = api_handle(&t.ctx, rt, &q, &a.r);
 	if (a.result == API_ASK) { /* as the exchange does */
 		struct api_ask *ask = a.r.ask;
+		t.priority = ask->priority;
+		t.waits_us = ask->deadline_us - q.first_us;
 		ask->computed_with = ask->images;
 		ask->status = fake_infer(&ask->call, &ask->err);
 		ask->decode_us = 1, ask->process_queue_us = 2, ask->compute_us = 3;

@@ -364,6 +364,39 @@ static int64_t num_of_wanted(const char *question, const char *member)
 	return v;
 }
 
+/* A request may say how urgent it is and how long its client waits; 0 is the default of the deployment. */
+static void urgency(void)
+{
+#define TENSOR "\"inputs\":[{\"name\":\"input\",\"shape\":[1,1,2,2],\"datatype\":\"FP32\",\"data\":[0,1,2,3]}]"
+	static const char image[] = "{\"images\":[\"iVBORw0KGgpB\"]}";
+	static const struct {
+		const char *url, *body;
+		int priority;
+		int64_t us; /* 0: the daemon's limit */
+	} rows[] = {
+		{"/v1/deployments/live/classify?priority=1&timeout=5000", image, 1, 5000},
+		{"/v1/deployments/live/classify?priority=4", image, 4, 0},
+		{"/v1/deployments/live/classify?priority=0&timeout=0", image, 0, 0},
+		{"/v1/deployments/live/classify", image, 0, 0},
+		{"/v2/models/live/infer", "{\"parameters\":{\"priority\":1,\"timeout\":5000}," TENSOR "}", 1, 5000},
+		{"/v2/models/live/infer", "{" TENSOR "}", 0, 0},
+	};
+	int64_t limit = 0;
+	begin();
+	deploy("live");
+	for (size_t i = API_LEN(rows); i-- > 0;) { /* the last row tells the limit */
+		struct answer a = send("POST", rows[i].url, rows[i].body);
+		CHECK_INT(a.r.status, 200);
+		CHECK_INT(t.priority, rows[i].priority);
+		limit = limit ? limit : t.waits_us;
+		CHECK_INT(t.waits_us, rows[i].us ? rows[i].us : limit);
+		answer_done(&a);
+	}
+	CHECK(limit > 5000);
+	teardown();
+#undef TENSOR
+}
+
 static void classify(void)
 {
 	static const char jpeg[] = "\xff\xd8\xff\xe0..",
@@ -949,6 +982,7 @@ int main(void)
 	TEST_RUN(repository);
 	TEST_RUN(switching);
 	TEST_RUN(classify);
+	TEST_RUN(urgency);
 	TEST_RUN(set_aside);
 	TEST_RUN(v2_answers);
 	TEST_RUN(v2_infer);
