@@ -90,17 +90,6 @@ static const struct wasd_field early_stop[] = {
 	{0},
 };
 
-static const struct wasd_field crop[] = {
-	{"pad", WASD_INT, "4", 1, 64, .summary = "maximum shift of an image, in pixels"},
-	{0},
-};
-
-const struct wasd_augmentation wasd_augmentations[] = {
-	{"flip", "flips left to right with probability 1/2", NULL},
-	{"crop", "shifts at random, filled with black", crop},
-	{0},
-};
-
 const char *const wasd_precisions[] = {"fp32", "fp32-strict", "bf16", NULL};
 
 static const struct wasd_field train[] = {

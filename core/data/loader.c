@@ -12,6 +12,7 @@
  * Invariants, under `lock`: at most one slot is FILLING and at most one HELD. The thread fills batch `pos` and then
  * advances it. A seek bumps `generation`, and a batch whose filling began under an older generation is dropped. Without
  * prefetch the caller fills slot 0 itself. next() never allocates. */
+#include "augment/augment.h"
 #include "wasd/data.h"
 #include "wasd/pixel.h"
 
@@ -38,7 +39,8 @@ struct wasd_loader {
 	struct wasd_shape shape;
 	size_t n, image; /* images per epoch, values per image */
 	uint32_t batches;
-	real value[256]; /* (v/255 - 0.5)/0.5 */
+	real value[256];              /* (v/255 - 0.5)/0.5 */
+	struct augment_image scratch; /* used by the filler; empty if no augmentation changes single images */
 	uint32_t *order;
 	uint64_t order_epoch;
 	bool order_valid; /* the filler's permutation of one epoch */
@@ -70,55 +72,16 @@ static void order_epoch(struct wasd_loader *l, uint64_t epoch)
 	l->order_valid = true;
 }
 
-/* Fills one row of w values: x[j] = value of src[j + dx], reversed if flip, black outside the image. */
-static void fill_row(const real *value, const uint8_t *src, int w, int dx, bool flip, real *x)
+/* The image as it is, or a copy that the augmentations of its place in the epoch have changed. */
+static const uint8_t *augmented(struct wasd_loader *l, const uint8_t *src, uint64_t epoch, size_t position)
 {
-	int lo = dx < 0 ? -dx : 0, hi = dx > 0 ? w - dx : w;
-	if (!flip) {
-		for (int j = 0; j < lo; j++)
-			x[j] = value[0];
-		for (int j = lo; j < hi; j++)
-			x[j] = value[src[j + dx]];
-		for (int j = hi; j < w; j++)
-			x[j] = value[0];
-	} else {
-		for (int j = 0; j < lo; j++)
-			x[w - 1 - j] = value[0];
-		for (int j = lo; j < hi; j++)
-			x[w - 1 - j] = value[src[j + dx]];
-		for (int j = hi; j < w; j++)
-			x[w - 1 - j] = value[0];
-	}
-}
-
-/* x: (c,h,w). Padding by p on every side and cropping at (ay,ax) in 0..2p amounts to a shift by (ay-p, ax-p). */
-static void fill_image(const struct wasd_loader *l, const uint8_t *src, uint64_t epoch, size_t position, real *x)
-{
-	int c = l->shape.c, h = l->shape.h, w = l->shape.w, dy = 0, dx = 0;
-	bool flip = false;
-	if (!l->o.flip && !l->o.crop_pad) {
-		for (size_t i = 0; i < l->image; i++)
-			x[i] = l->value[src[i]];
-		return;
-	}
+	if (!l->scratch.px)
+		return src;
 	struct wasd_rng r;
 	wasd_rng_init(&r, l->o.seed, "augment", epoch, position);
-	if (l->o.crop_pad) {
-		uint32_t span = 2 * (uint32_t)l->o.crop_pad + 1;
-		dy = (int)wasd_rng_below(&r, span) - l->o.crop_pad;
-		dx = (int)wasd_rng_below(&r, span) - l->o.crop_pad;
-	}
-	if (l->o.flip)
-		flip = wasd_rng_u64(&r) >> 63;
-	for (int k = 0; k < c; k++)
-		for (int i = 0; i < h; i++) {
-			real *row = x + ((size_t)k * (size_t)h + (size_t)i) * (size_t)w;
-			if (i + dy < 0 || i + dy >= h)
-				for (int j = 0; j < w; j++)
-					row[j] = l->value[0];
-			else
-				fill_row(l->value, src + ((size_t)k * (size_t)h + (size_t)(i + dy)) * (size_t)w, w, dx, flip, row);
-		}
+	memcpy(l->scratch.px, src, l->image);
+	augment_image(l->o.augment, &r, &l->scratch);
+	return l->scratch.px;
 }
 
 static void fill(struct wasd_loader *l, struct slot *s, struct position p)
@@ -128,8 +91,10 @@ static void fill(struct wasd_loader *l, struct slot *s, struct position p)
 	order_epoch(l, p.epoch);
 	for (int i = 0; i < n; i++) {
 		uint32_t k = l->order[first + (size_t)i];
-		fill_image(l, wasd_dataset_image(l->o.data, l->o.split, k), p.epoch, first + (size_t)i,
-		           s->x + (size_t)i * l->image);
+		const uint8_t *px = augmented(l, wasd_dataset_image(l->o.data, l->o.split, k), p.epoch, first + (size_t)i);
+		real *x = s->x + (size_t)i * l->image;
+		for (size_t v = 0; v < l->image; v++)
+			x[v] = l->value[px[v]];
 		s->y[i] = wasd_dataset_label(l->o.data, l->o.split, k);
 	}
 	s->batch = (struct wasd_batch){s->x, s->y, n, p.epoch, p.batch, p.batch + 1 == l->batches};
@@ -206,20 +171,27 @@ static enum wasd_status start_thread(struct wasd_loader *l, struct wasd_err *err
 
 static enum wasd_status check(const struct wasd_loader_opts *o, size_t n, struct wasd_err *err)
 {
-	struct wasd_shape s = wasd_dataset_shape(o->data);
 	size_t all = wasd_dataset_count(o->data, o->split);
 	if (o->batch < 1)
 		return wasd_fail(err, WASD_EINVAL, "loader: batch %d; must be at least 1", o->batch);
 	if (!n)
 		return wasd_fail(err, WASD_EINVAL, "loader: no images");
-	if (o->crop_pad < 0 || o->crop_pad >= s.h || o->crop_pad >= s.w)
-		return wasd_fail(err, WASD_EINVAL, "loader: crop padding %d is too large for %dx%d images", o->crop_pad, s.h,
-		                 s.w);
 	for (size_t i = 0; o->subset && i < n; i++)
 		if (o->subset[i] >= all)
 			return wasd_fail(err, WASD_EINVAL, "loader: the subset contains image %u, but there are only %zu",
 			                 o->subset[i], all);
-	return WASD_OK;
+	return o->augment ? augment_check(o->augment, wasd_dataset_shape(o->data), err) : WASD_OK;
+}
+
+/* The mean colour is what the pixels of the data set average to, rounded. */
+static bool create_scratch(struct wasd_loader *l)
+{
+	double mean[3], std[3];
+	wasd_dataset_moments(l->o.data, mean, std);
+	l->scratch.shape = l->shape;
+	for (int c = 0; c < 3; c++)
+		l->scratch.mean[c] = (uint8_t)(mean[c] * 255 + 0.5);
+	return (l->scratch.px = wasd_calloc(l->image, 1)) && (l->scratch.spare = wasd_calloc(l->image, 1));
 }
 
 enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct wasd_loader **out, struct wasd_err *err)
@@ -243,6 +215,8 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	for (int i = 0; ok && i <= o->prefetch; i++)
 		ok = (l->slot[i].x = wasd_alloc_aligned(per_batch, sizeof(real))) &&
 		     (l->slot[i].y = wasd_calloc(most, sizeof(int32_t)));
+	if (ok && l->o.augment && augment_changes_images(l->o.augment))
+		ok = create_scratch(l);
 	s = ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "loader: no memory for batches of %zu images", most);
 	if (!s && o->prefetch)
 		s = start_thread(l, err);
@@ -272,6 +246,8 @@ void wasd_loader_destroy(struct wasd_loader *l)
 		wasd_free(l->slot[i].x);
 		wasd_free(l->slot[i].y);
 	}
+	wasd_free(l->scratch.px);
+	wasd_free(l->scratch.spare);
 	wasd_free(l->order);
 	wasd_free(l);
 }

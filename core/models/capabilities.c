@@ -2,6 +2,7 @@
  * tables. */
 #include <string.h>
 
+#include "augment/augment.h"
 #include "backend/backend.h"
 #include "modes/mode.h"
 #include "wasd/data.h"
@@ -217,7 +218,8 @@ static bool mode_kinds(cJSON *list)
 
 static bool augmentations(cJSON *list)
 {
-	for (const struct wasd_augmentation *a = wasd_augmentations; a->name; a++)
+	const struct augment_kind *a;
+	for (int i = 0; (a = augment_kind_at(i)); i++)
 		if (!named(list, "name", a->name, a->summary, a->options))
 			return false;
 	return true;

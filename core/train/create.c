@@ -179,8 +179,7 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	                                 .n_subset = h->n_train,
 	                                 .batch = t->spec.batch,
 	                                 .shuffle = true,
-	                                 .flip = t->spec.flip,
-	                                 .crop_pad = t->spec.crop_pad,
+	                                 .augment = &t->spec.augment,
 	                                 .seed = t->spec.seed,
 	                                 .prefetch = true};
 	struct wasd_loader_opts calib = {.data = t->data,
@@ -204,6 +203,13 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 		s = wasd_loader_create(&test, h->n_val ? &t->test : &t->val, err);
 	t->batches = wasd_loader_batches(t->train);
 	return s;
+}
+
+static enum wasd_status check_augment(const struct wasd_trainer *t, struct wasd_err *err)
+{
+	struct wasd_err why = {0};
+	enum wasd_status s = augment_check(&t->spec.augment, wasd_dataset_shape(t->data), &why);
+	return s ? wasd_fail_at(err, s, "/train/augment", "%s", why.msg) : WASD_OK;
 }
 
 /* A goal must name a metric that this run reports. */
@@ -277,7 +283,7 @@ static enum wasd_status create_settings(struct wasd_trainer *t, const struct was
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
-	    (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
+	    (s = check_augment(t, err)) || (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
 		return s;
 	return warnings_create(t, err);
 }

@@ -89,30 +89,6 @@ static void get_goal(struct reader *r, struct train_goal *goal)
 	goal->max = mode < 0 ? !goal->metric->less : !strcmp(wasd_field_choice(row_of(r, "mode"), mode), "max");
 }
 
-/* "augment": ["flip", "crop"]; an augmentation with options is an object: {"type":"crop","pad":4}. */
-static void get_augment(struct reader *r, struct train_spec *s)
-{
-	const cJSON *list = member(r, "augment"), *a;
-	if (list && !cJSON_IsArray(list))
-		bad(r, "augment", "an array");
-	cJSON_ArrayForEach(a, list) {
-		const struct wasd_augmentation *kind = wasd_augmentations;
-		struct reader one = {cJSON_IsObject(a) ? a : NULL, "/train/augment", NULL, r->status, r->err};
-		const char *type = cJSON_IsString(a) ? a->valuestring : "";
-		wasd_json_str(one.obj, "type", &type);
-		while (kind->name && strcmp(kind->name, type))
-			kind++;
-		one.rows = kind->options;
-		if (!kind->name)
-			bad(&one, "type", "the name of an augmentation");
-		else if (!strcmp(type, "flip"))
-			s->flip = true;
-		else
-			s->crop_pad = (int)get_number(&one, "pad");
-		r->status = one.status;
-	}
-}
-
 static void get_modes(struct reader *r, struct train_spec *s)
 {
 	const struct wasd_field *f = row_of(r, "modes");
@@ -160,7 +136,8 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	s.optimizer = member(&r, "optimizer");
 	s.schedule = member(&r, "schedule");
 	s.precision = (enum wasd_precision)get_choice(&r, "precision");
-	get_augment(&r, &s);
+	if (!r.status)
+		r.status = augment_read(member(&r, "augment"), "/train/augment", &s.augment, err);
 	struct reader stop = inside(&r, "early_stop", "/train/early_stop");
 	s.early_stop = stop.obj != NULL;
 	if (s.early_stop) {

@@ -2,6 +2,7 @@
 #ifndef TRAIN_SPEC_H
 #define TRAIN_SPEC_H
 
+#include "augment/augment.h"
 #include "wasd/graph.h"
 #include "wasd/spec.h"
 
@@ -24,8 +25,7 @@ struct train_spec {
 	int epochs, batch;
 	uint64_t seed;
 	const cJSON *optimizer, *schedule; /* borrowed; NULL = default */
-	bool flip;
-	int crop_pad;
+	struct augment_list augment;
 	double label_smoothing;
 	enum wasd_precision precision;
 	double limit;        /* data.limit: number of training images, below 1 a fraction; 0: all */

@@ -1,4 +1,5 @@
 /* The loader: order and augmentation are functions of (seed, epoch, position), with or without the prefetch thread. */
+#include "augment/augment.h"
 #include "check.h"
 #include "wasd/data.h"
 
@@ -108,7 +109,8 @@ static void epochs_are_permutations(void)
 		CHECK_INT(order[2][i], v[i]);
 }
 
-static const struct wasd_loader_opts full = {.batch = 4, .shuffle = true, .flip = true, .crop_pad = 2, .seed = 77};
+static const struct augment_list flip_and_crop = {2, {{&augment_crop, {2}}, {&augment_flip, {0}}}};
+static const struct wasd_loader_opts full = {.batch = 4, .shuffle = true, .augment = &flip_and_crop, .seed = 77};
 
 /* Prefetch changes nothing, and a loader moved to (epoch, batch) continues like one that got there step by step. */
 static void seek_resumes(void)
@@ -200,10 +202,10 @@ static void refuses(void)
 	struct wasd_loader *l = NULL;
 	struct wasd_err err;
 	uint32_t bad[] = {0, N_TRAIN};
+	static const struct augment_list too_far = {1, {{&augment_crop, {H}}}};
 	struct wasd_loader_opts rows[] = {
 		{.data = data, .batch = 0},
-		{.data = data, .batch = 4, .crop_pad = H},
-		{.data = data, .batch = 4, .crop_pad = -1},
+		{.data = data, .batch = 4, .augment = &too_far},
 		{.data = data, .batch = 4, .subset = bad, .n_subset = 2},
 		{.data = data, .batch = 4, .subset = bad, .n_subset = 0},
 	};

@@ -15,7 +15,7 @@ static const struct {
 	int cuts;
 } resumed[] = {
 	{"LeNet, SGD with momentum, augmentation, cosine",
-     "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"seed\":5,\"augment\":[\"flip\",{\"type\":\"crop\",\"pad\":2}],\"label_smoothing\":0.1,"
+     "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":3,\"batch\":32,\"seed\":5,\"augment\":[\"flip\",{\"type\":\"crop\",\"pad\":2},\"color_jitter\",{\"type\":\"cutout\",\"size\":8}],\"label_smoothing\":0.1,"
      "\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02,\"momentum\":0.9,\"nesterov\":true,\"weight_decay\":0.0005},\"schedule\":{\"type\":\"cosine\",\"warmup_epochs\":1}}}",
      false, 6},
 	{"LeNet, AdamW, evaluation every second epoch",

@@ -149,7 +149,7 @@ static void defaults(void)
 	CHECK_STR(word, s.statistics == STATISTICS_OWN ? "own" : "batch");
 	wasd_field_word(wasd_spec_at("/checkpoint/keep/metric"), word, sizeof word);
 	CHECK_STR(s.best.metric->name, word);
-	CHECK(s.best.max && s.stop.max && s.eval_aom && s.eval_dom && !s.flip && !s.crop_pad && !s.val_own);
+	CHECK(s.best.max && s.stop.max && s.eval_aom && s.eval_dom && !s.augment.n && !s.val_own);
 	cJSON_Delete(j);
 }
 

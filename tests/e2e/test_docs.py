@@ -211,7 +211,7 @@ def tables(d, cache):
                 most = f"{r['max']:.0f}" if r["type"] == "integer" else f"{r['max']:.10g}"
                 check(leaf and most in page and ("default" not in r or f"|{json.dumps(r['default'])}|" in page), r["path"])
         documented = text("web/docs/job-spec.md").split("\n")
-        for table in ("layers", "optimizers", "schedules"):
+        for table in ("layers", "optimizers", "schedules", "augment"):
             for row in can[table]:
                 kind = row.get("name") or row["type"]
                 line = next(l for l in documented if l.startswith("|") and f"`{kind}`" in l.split("|")[1])

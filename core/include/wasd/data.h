@@ -19,6 +19,7 @@
 
 enum wasd_split { WASD_TRAIN, WASD_TEST };
 
+struct augment_list;
 struct wasd_prepare;
 struct wasd_dataset; /* immutable, may be shared by threads */
 /* Maps the file; checks magic, version, all sizes and label ranges. Does not read the pixels. */
@@ -179,9 +180,8 @@ struct wasd_loader_opts {
 	const uint32_t *subset;
 	size_t n_subset; /* only these images (borrowed); NULL: all */
 	int batch;
-	bool shuffle; /* permutation of epoch e: stream "shuffle", e */
-	bool flip;
-	int crop_pad; /* image augmentation: horizontal flip with probability 1/2; zero-pad by crop_pad and crop back */
+	bool shuffle;                       /* permutation of epoch e: stream "shuffle", e */
+	const struct augment_list *augment; /* borrowed; NULL: none (augment/augment.h) */
 	uint64_t seed;
 	bool prefetch; /* fill the next batch in a separate thread */
 };
@@ -199,8 +199,8 @@ void wasd_loader_destroy(struct wasd_loader *l);
 /* Sets the position of the next batch, and drops prefetched batches. */
 void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch);
 uint32_t wasd_loader_batches(const struct wasd_loader *l); /* per epoch, including the short last batch */
-/* Returns the next batch: pixels as (v/255 - 0.5)/0.5 (web/docs/inference.md#pixels), padded with the value of black.
- * Valid until the next call. Continues into the next epoch. Allocates nothing. */
+/* Returns the next batch: pixels as (v/255 - 0.5)/0.5 (web/docs/inference.md#pixels). Valid until the next call.
+ * Continues into the next epoch. Allocates nothing. */
 const struct wasd_batch *wasd_loader_next(struct wasd_loader *l);
 uint64_t wasd_loader_stall_us(const struct wasd_loader *l); /* total time that next() spent waiting */
 

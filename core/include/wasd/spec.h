@@ -111,12 +111,4 @@ const struct wasd_metric_kind *wasd_metric_find(const char *name); /* NULL: unkn
 const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *mode);
 cJSON *wasd_metrics_to_json(void); /* [{"name","quantity","mode","better","goal","summary"}]; NULL: out of memory */
 
-/* The augmentations of training images. They belong to the job spec, so core has no table of them. Ends at a NULL
- * name. */
-struct wasd_augmentation {
-	const char *name, *summary;
-	const struct wasd_field *options;
-};
-extern const struct wasd_augmentation wasd_augmentations[];
-
 #endif
