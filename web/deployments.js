@@ -10,7 +10,7 @@ import { draw as drawImage } from './picture.js';
 import { choice, createTraffic } from './traffic.js';
 import { createVersions } from './versions.js';
 
-const titles = { Degraded: 'Degraded', UpdateFailed: 'Update failed', QueueFull: 'Queue full', Suspended: 'Suspended' };
+const titles = { Degraded: 'Degraded', UpdateFailed: 'Update failed', QueueFull: 'Queue full', NotFollowing: 'Does not follow its job', Suspended: 'Suspended' };
 
 function origin({ source: from = {}, job, job_name: name }) {
   if (from.job) return `${from.follow ?? 'best'} of ${name ?? from.job}`;

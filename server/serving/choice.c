@@ -120,16 +120,10 @@ void serving_add_degraded(const struct deployment *d, cJSON *o)
 	char when[WASD_RFC3339_LEN];
 	if (strcmp(d->mode, WASD_MODE_AUTO) || !d->traffic.load.cheap)
 		return;
-	cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "conditions");
-	if (!list)
-		list = cJSON_AddArrayToObject(o, "conditions");
-	cJSON *one = cJSON_CreateObject();
+	cJSON *one = serving_add_condition(o, "Degraded", d->traffic.why);
 	wasd_rfc3339(d->traffic.why_ms, when);
-	cJSON_AddStringToObject(one, "type", "Degraded");
 	cJSON_AddStringToObject(one, "mode", d->traffic.policy.brownout.cheap);
-	cJSON_AddStringToObject(one, "reason", d->traffic.why);
 	cJSON_AddStringToObject(one, "since", when);
-	cJSON_AddItemToArray(list, one);
 }
 
 /* A switch of auto, to be written down. */

@@ -66,12 +66,9 @@ int64_t serving_retry_s(struct serving *s, const struct deployment *d)
 void serving_add_suspended(const struct deployment *d, cJSON *o)
 {
 	char when[WASD_RFC3339_LEN];
-	cJSON *list = cJSON_AddArrayToObject(o, "conditions"), *one = cJSON_CreateObject();
+	cJSON *one = serving_add_condition(o, "Suspended", d->condition);
 	wasd_rfc3339(wasd_now_ms() + (d->aside_until_us - wasd_mono_us()) / 1000, when);
-	cJSON_AddStringToObject(one, "type", "Suspended");
-	cJSON_AddStringToObject(one, "reason", d->condition);
 	cJSON_AddStringToObject(one, "retry_at", when);
-	cJSON_AddItemToArray(list, one);
 }
 
 /* ---- [S] --------------------------------------------------------------------------------------------------------- */

@@ -55,6 +55,7 @@ struct deployment {
 	int64_t swap_us;   /* then: from the commit of the last swap until it was live */
 	int update_deaths; /* of the process during the pending update */
 	char condition[400];
+	char not_following[300]; /* why the newest checkpoint of the job is not served; "": it is, or none is followed */
 	/* owned by deaths.c */
 	int deaths, asides;               /* recent deaths of the process at its work; recent suspensions */
 	int64_t death_us, aside_until_us; /* time of the last death; end of the suspension, 0: not suspended */
@@ -130,6 +131,8 @@ void serving_follow_policy(struct deployment *d, const struct storage_deployment
 void serving_traffic_done(struct deployment *d); /* frees what it keeps */
 /* Lock held. Adds the condition Degraded to the deployment's object o while auto has left AOM. */
 void serving_add_degraded(const struct deployment *d, cJSON *o);
+/* Appends {"type","reason"} to "conditions" of o. Returns it, for further members; NULL: no memory. */
+cJSON *serving_add_condition(cJSON *o, const char *type, const char *reason);
 /* [S] Lets auto decide, for every deployment. */
 void serving_balance(struct serving *s);
 

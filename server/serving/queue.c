@@ -289,11 +289,22 @@ static struct whole *whole_of(struct lane *l, struct api_ask *a)
 	return w;
 }
 
+static bool refusals_over(const struct lane *l)
+{
+	return wasd_mono_us() - l->refused_us > QUEUE_FULL_S * 1000000ll;
+}
+
 /* Lock held. The request is in no lane. */
 static void reject(struct queue *q, struct whole *w, int waiting, const char *where, struct whole **over)
 {
 	char why[140];
 	snprintf(why, sizeof why, "the queue of %s is full: %d inference requests wait", where, waiting);
+	struct queue_refusals *r = &w->lane->refused;
+	if (!r->count || refusals_over(w->lane))
+		*r = (struct queue_refusals){.since_ms = wasd_now_ms()};
+	r->count++;
+	r->waiting = waiting;
+	w->lane->refused_us = wasd_mono_us();
 	w->ask->outcome = API_REJECTED;
 	w->ask->retry_s = lanes_wait_s(q);
 	fail(q, w, WASD_EBUSY, why, over);
@@ -411,6 +422,17 @@ void queue_length(struct queue *q, int *waiting, int *asked)
 	*waiting = q->waiting;
 	*asked = q->asked;
 	pthread_mutex_unlock(&q->lock);
+}
+
+struct queue_refusals queue_refusals(struct queue *q, const char *name)
+{
+	struct queue_refusals r = {0};
+	pthread_mutex_lock(&q->lock);
+	const struct lane *l = lane_find(q, name);
+	if (l && !refusals_over(l))
+		r = l->refused;
+	pthread_mutex_unlock(&q->lock);
+	return r;
 }
 
 int queue_requests(struct queue *q)

@@ -30,6 +30,13 @@ void queue_forget(struct queue *q, const void *ctx);
 void queue_length(struct queue *q, int *waiting, int *asked);
 /* Requests without an answer yet: those that wait and those in the questions. */
 int queue_requests(struct queue *q);
+/* Requests that a deployment's queue had no room for, since none was refused for QUEUE_FULL_S. count 0: none. */
+enum { QUEUE_FULL_S = 10 };
+struct queue_refusals {
+	int64_t count, since_ms; /* the first of them */
+	int waiting;             /* requests that waited when the last one was refused */
+};
+struct queue_refusals queue_refusals(struct queue *q, const char *name);
 /* Statistics of a deployment in Triton's form: {"last_inference","inference_count","execution_count",
  * "inference_stats","batch_stats"}, and "waiting": requests in the queue. NULL: no memory. */
 cJSON *queue_stats(struct queue *q, const char *name);

@@ -39,11 +39,13 @@ enum { LEVELS = API_PRIORITIES, LEVEL_IDLE = LEVELS - 1 };
 struct lane {
 	struct lane *next;
 	char name[72];
-	bool dropped;                                 /* its deployment is deleted: it goes with its last request */
-	int wholes, waiting;                          /* requests in the queue; requests with parts that wait */
-	int64_t images;                               /* images that wait */
-	int64_t max_batch, max_queue_delay_us, most;  /* options, as the latest request brought them */
-	struct part *first[LEVELS], **last[LEVELS];   /* in order of arrival */
+	bool dropped;                                /* its deployment is deleted: it goes with its last request */
+	int wholes, waiting;                         /* requests in the queue; requests with parts that wait */
+	int64_t images;                              /* images that wait */
+	int64_t max_batch, max_queue_delay_us, most; /* options, as the latest request brought them */
+	struct part *first[LEVELS], **last[LEVELS];  /* in order of arrival */
+	struct queue_refusals refused;               /* the latest series; over QUEUE_FULL_S after refused_us */
+	int64_t refused_us;
 	double image_us, batch_us[BATCH_MAX + 1];     /* measured: one image; a batch of that many. 0: unknown */
 	int64_t last_ms, answered_images, executions; /* statistics */
 	struct counted {

@@ -145,9 +145,30 @@ struct api_facts *serve_facts(struct serving *s, const char *name)
 	return f;
 }
 
+cJSON *serving_add_condition(cJSON *o, const char *type, const char *reason)
+{
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "conditions"), *one = cJSON_CreateObject();
+	cJSON_AddStringToObject(one, "type", type);
+	cJSON_AddStringToObject(one, "reason", reason);
+	cJSON_AddItemToArray(list ? list : cJSON_AddArrayToObject(o, "conditions"), one);
+	return one;
+}
+
+static void add_full(cJSON *o, const struct queue_refusals *r)
+{
+	char why[160], when[WASD_RFC3339_LEN];
+	if (!r->count)
+		return;
+	snprintf(why, sizeof why, "%lld requests were refused: the queue was full, the last time with %d that waited",
+	         (long long)r->count, r->waiting);
+	wasd_rfc3339(r->since_ms, when);
+	cJSON_AddStringToObject(serving_add_condition(o, "QueueFull", why), "since", when);
+}
+
 cJSON *serve_info(struct serving *s, const char *name)
 {
 	cJSON *o = NULL;
+	struct queue_refusals refused = queue_refusals(s->queue, name);
 	pthread_mutex_lock(&s->lock);
 	struct deployment *d = serving_find(s, name);
 	struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
@@ -167,6 +188,9 @@ cJSON *serve_info(struct serving *s, const char *name)
 		if (d->aside_until_us)
 			serving_add_suspended(d, o);
 		serving_add_degraded(d, o);
+		if (*d->not_following)
+			serving_add_condition(o, "NotFollowing", d->not_following);
+		add_full(o, &refused);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return o;
@@ -178,6 +202,7 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 {
 	struct storage_deployment row = {0};
 	struct storage_mode_out out = {0};
+	bool behind = false;
 	pthread_mutex_lock(&s->switching);
 	enum wasd_status st = storage_deployment_get(s->cfg.db, name, &row, err);
 	if (st == WASD_OK) {
@@ -205,6 +230,7 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 		struct deployment *d = serving_find(s, name);
 		if (d) {
 			snapshot(s, d, NULL, before);
+			behind = out.changed && *d->not_following; /* the new mode may allow what the old one did not */
 			if (out.changed) {
 				snprintf(d->mode, sizeof d->mode, "%s", mode);
 				d->generation = out.generation;
@@ -221,6 +247,8 @@ enum wasd_status serve_mode(struct serving *s, const char *name, const char *mod
 		snprintf(audit_id, 64, "%s", out.audit_id);
 	}
 	pthread_mutex_unlock(&s->switching);
+	if (behind)
+		serving_queue_load(s, name);
 	return st;
 }
 

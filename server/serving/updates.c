@@ -143,12 +143,23 @@ static cJSON *active_source(const struct storage_deployment *row)
 	return source;
 }
 
+/* why: "" = it follows its job, or it has none to follow. */
+static void told(struct serving *s, const char *name, const char *why)
+{
+	pthread_mutex_lock(&s->lock);
+	struct deployment *d = serving_find(s, name);
+	if (d)
+		snprintf(d->not_following, sizeof d->not_following, "%s", why);
+	pthread_mutex_unlock(&s->lock);
+}
+
 bool serving_catch_up(struct serving *s, const char *name)
 {
 	struct storage_deployment row = {0};
 	struct storage_ckpt k = {0};
 	struct wasd_err err = {0};
 	const char *job = "", *follow = "";
+	char why[300] = "";
 	bool changed = false;
 	if (storage_deployment_get(s->cfg.db, name, &row, NULL) != WASD_OK)
 		return false;
@@ -164,7 +175,10 @@ bool serving_catch_up(struct serving *s, const char *name)
 		if (!changed)
 			log_line(LOG_WARN, "deployment does not follow", "deployment=%s checkpoint=%s why=%s", name, k.id,
 			         LOG_Q(err.msg));
+		if (!changed)
+			snprintf(why, sizeof why, "a newer one is not served: %s", err.msg);
 	}
+	told(s, name, why);
 	cJSON_Delete(source);
 	storage_ckpt_done(&k);
 	storage_deployment_done(&row);

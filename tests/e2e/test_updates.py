@@ -4,7 +4,7 @@ a kill -9 of the daemon; deletion that waits for the last answers; load and unlo
 import contextlib, hashlib, json, os, signal, struct, sys, threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
-from lib import SANITIZED, Client, Daemon, Events, case, check, equal, finish, noise_png, safetensors, write_safetensors
+from lib import PATIENCE, SANITIZED, Client, Daemon, Events, Stopwatch, case, check, equal, finish, noise_png, safetensors, write_safetensors
 import switches
 
 PNG = {"Content-Type": "image/png"}
@@ -127,7 +127,7 @@ with Daemon() as d:
         gone(d, "live", events)
         events.close()
 
-    with case("a running job is followed until its end"):
+    with case("a running job is followed"):
         spec = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "train": {"epochs": 10000, "batch": 25, "seed": 4},
                 "checkpoint": {"every": 1, "keep": {"best": 1, "latest": 1}}}
         job = d.submit(**spec)["id"]
@@ -138,6 +138,35 @@ with Daemon() as d:
         c.post("/v1/deployments", {"name": "live", "source": {"job": job, "follow": "latest"}})
         events.until(lambda e: e.data.get("version") == 4, what="the third swap")
         events.close()
+
+    def awaits(what, condition):
+        """The deployment, once the condition holds."""
+        watch = Stopwatch()
+        while not condition(now := c.get(PATH).json):
+            check(watch.s() < 60 * PATIENCE, f"{what}: {now}")
+        return now
+
+    def lags(now):
+        return [one["reason"] for one in now["conditions"] if one["type"] == "NotFollowing"]
+
+    with case("in the mode of a profile it does not follow, and says so until it may again"):
+        c.post(f"/v1/jobs/{job}:pause")
+        awaits("the job pauses", lambda _: c.get(f"/v1/jobs/{job}").json["state"] == "paused")
+        last = c.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]["id"]
+        awaits("the last checkpoint is served", lambda now: now["checkpoint"] == last)
+        draw = c.get(f"/v1/checkpoints/{last}").json["info"]["draw"]
+        c.post(f"/v1/checkpoints/{last}/profiles", {"name": "same", "draw": draw}, want=202)
+        awaits("the profile is loaded", lambda now: "dom:same" in now["modes"])
+        before = c.put(f"{PATH}/mode", {"mode": "dom:same"}, want=200).json
+        equal(lags(c.get(PATH).json), [])
+        c.post(f"/v1/jobs/{job}:resume")
+        now = awaits("newer checkpoints are not followed", lags)
+        equal((now["checkpoint"], now["generation"]), (last, before["generation"]))
+        check("no profile same" in lags(now)[0], now)
+        c.put(f"{PATH}/mode", {"mode": "aom"}, want=200)
+        awaits("it follows again", lambda now: not lags(now) and now["checkpoint"] != last)
+
+    with case("it follows its job to the end"):
         c.post(f"/v1/jobs/{job}:cancel")
         d.wait_job(job, "cancelled")
         last = c.get(f"/v1/jobs/{job}/checkpoints").json["items"][0]
@@ -149,7 +178,7 @@ with Daemon() as d:
         equal((now["source"], now["checkpoint"]), ({"job": job, "follow": "latest"}, last["id"]))
         rows = [row for row in c.get("/v1/audit?object=deployment/live&limit=4").json["items"] if row["action"] == "deployment.swap"]
         check(all(row["actor"] == "daemon" and row["reason"].startswith(f"follows the latest checkpoint of job {job}") for row in rows), rows)
-        check(rows and now["version"] >= 4, now)
+        check(now["version"] >= 4, now)
         equal(logits(c), logits(c))
 
 finish()

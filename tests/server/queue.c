@@ -308,7 +308,11 @@ static void the_bound_is_exact(void)
 		r[i]->ask.queue_max = 3;
 		ask(r[i]);
 		CHECK_INT(r[i]->ended, i == 3);
+		CHECK_INT(queue_refusals(queue, "d").count, i == 3);
 	}
+	CHECK_INT(queue_refusals(queue, "d").waiting, 3);
+	CHECK(queue_refusals(queue, "d").since_ms > 0);
+	CHECK_INT(queue_refusals(queue, "other").count + queue_refusals(queue, "none").count, 0);
 	CHECK_INT(r[3]->ask.status, WASD_EBUSY);
 	CHECK_STR(r[3]->ask.outcome, API_REJECTED);
 	CHECK(strstr(r[3]->ask.err.msg, "queue of d is full: 3 inference requests wait") != NULL);
