@@ -240,7 +240,7 @@ class Daemon:
     def __init__(self, data=None, args=(), env=None):
         self.data = data or os.path.join(directory(), "data")
         self.args, self.env, self.process, self.port = list(args), dict(os.environ, **(env or {})), None, None
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile("a+b")       # the daemon's place in the file is this one's, too: it must append wherever messages() has read
         self.start()
 
     def start(self, timeout=30):
