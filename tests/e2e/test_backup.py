@@ -3,14 +3,14 @@
 deployments, classifies alike, and finishes the job."""
 import hashlib, json, os, subprocess
 
-from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png
+from lib import BUILD, PATIENCE, Daemon, case, check, directory, equal, finish, noise_png
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate", "x": 0.3, "y": 0.3}]},
         "train": {"epochs": 2, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}}}
 
 
 def wasd(*args, rc=0, cwd=None):
-    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120, cwd=cwd)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120 * PATIENCE, cwd=cwd)
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout if rc == 0 else p.stderr
 

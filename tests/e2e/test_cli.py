@@ -3,7 +3,7 @@
 the API answers; exit statuses are 0 (done), 1 (refused) and 2 (usage)."""
 import json, os, subprocess
 
-from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png
+from lib import BUILD, PATIENCE, Daemon, case, check, directory, equal, finish, noise_png
 
 IMAGES = 6
 
@@ -11,7 +11,7 @@ IMAGES = 6
 def wasd(*args, rc=0, url=True, text=True):
     """stdout and stderr of the command."""
     env = dict(os.environ, **({"WASD_URL": f"http://127.0.0.1:{d.port}"} if url else {}))
-    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120, env=env)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120 * PATIENCE, env=env)
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout, p.stderr
 

@@ -3,14 +3,14 @@
 the API answers."""
 import json, os, pty, subprocess
 
-from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png
+from lib import BUILD, PATIENCE, Daemon, case, check, directory, equal, finish, noise_png
 
 WASD = os.path.join(BUILD, "wasd")
 
 
 def wasd(*args, rc=0):
     """stdout and stderr of the command."""
-    p = subprocess.run([WASD, *args], capture_output=True, text=True, timeout=120, env=dict(os.environ, WASD_URL=f"http://127.0.0.1:{d.port}"))
+    p = subprocess.run([WASD, *args], capture_output=True, text=True, timeout=120 * PATIENCE, env=dict(os.environ, WASD_URL=f"http://127.0.0.1:{d.port}"))
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout, p.stderr
 

@@ -3,13 +3,13 @@
 the same. Completion also asks a running daemon."""
 import glob, os, re, shutil, subprocess
 
-from lib import BUILD, Daemon, Skip, case, check, directory, equal, finish
+from lib import BUILD, PATIENCE, Daemon, Skip, case, check, directory, equal, finish
 
 WASD = os.path.join(BUILD, "wasd")
 
 
 def wasd(*args, rc=0, **env):
-    p = subprocess.run([WASD, *args], capture_output=True, text=True, timeout=60, env=dict(os.environ, **env), stdin=subprocess.DEVNULL)
+    p = subprocess.run([WASD, *args], capture_output=True, text=True, timeout=60 * PATIENCE, env=dict(os.environ, **env), stdin=subprocess.DEVNULL)
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout, p.stderr
 
@@ -19,7 +19,7 @@ def complete(*lines, **env):
     script = f"PATH={BUILD}:$PATH\nsource <(wasd completion bash)\n"
     for words in lines:
         script += f"COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; _wasd; printf '%s ' \"${{COMPREPLY[@]}}\"; echo\n"
-    p = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=60, env=dict(os.environ, **env))
+    p = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=60 * PATIENCE, env=dict(os.environ, **env))
     equal((p.returncode, p.stderr), (0, ""))
     return [line.split() for line in p.stdout.split("\n")[:-1]]
 

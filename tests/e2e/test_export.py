@@ -2,14 +2,14 @@
 """Exporting a trained checkpoint to files for other programs, by HTTP and by `wasd export`."""
 import hashlib, json, os, subprocess
 
-from lib import BUILD, Client, Daemon, case, check, directory, equal, finish, safetensors
+from lib import BUILD, PATIENCE, Client, Daemon, case, check, directory, equal, finish, safetensors
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate", "x": 0.3, "y": 0.3}]},
         "train": {"epochs": 2, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}}}
 
 
 def wasd(*args, rc=0):
-    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120 * PATIENCE)
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout + p.stderr
 

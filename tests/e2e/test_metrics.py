@@ -134,7 +134,7 @@ with Daemon(args=["--metrics-triton-aliases"]) as d:
         check(0 < value(now, "process_cpu_seconds_total") < 600, "processor time")
         started = d.client.get("/v1/system").json["started_at"]
         began = subprocess.run(["date", "-d", started, "+%s"], capture_output=True, text=True, check=True).stdout
-        check(abs(value(now, "process_start_time_seconds") - int(began)) < 10, f"started at {value(now, 'process_start_time_seconds')}, {began}")
+        check(abs(value(now, "process_start_time_seconds") - int(began)) < 60, f"started at {value(now, 'process_start_time_seconds')}, {began}")
 
     with case("metrics: Triton's names tell the same"):
         of = {"model": "reader", "version": "1"}
@@ -195,7 +195,8 @@ with Daemon(args=["--metrics-triton-aliases"]) as d:
 
     with case("metrics: a deleted deployment takes its series along"):
         d.client.delete("/v1/deployments/reader", want=(202, 204))
-        d.client.get("/v1/deployments/reader?wait=30s", want=404)
+        while d.client.get("/v1/deployments/reader?wait=30s", want=(200, 404)).status == 200:
+            pass
         check("reader" not in scrape(d), "the deleted deployment")
 
 with Daemon() as d:

@@ -2,11 +2,11 @@
 """Networks layer by layer: the output of `wasd describe`, the same from the daemon, and a job with a custom network."""
 import json, os, subprocess
 
-from lib import BUILD, Daemon, case, check, directory, equal, finish, noise_png, safetensors
+from lib import BUILD, PATIENCE, Daemon, case, check, directory, equal, finish, noise_png, safetensors
 
 
 def describe(*arguments, status=0):
-    p = subprocess.run([os.path.join(BUILD, "wasd"), "describe", *arguments], capture_output=True, text=True, timeout=120)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), "describe", *arguments], capture_output=True, text=True, timeout=120 * PATIENCE)
     equal(p.returncode, status, f"describe {' '.join(arguments)}: {p.stderr}")
     return p.stdout if status == 0 else p.stderr
 
@@ -43,7 +43,7 @@ with case("describe and bench: a network from a file"):
         json.dump({"dataset": "any", "model": OWN}, f)
     d = json.loads(describe("--model", path, "--json"))
     equal((d["arch"], d["augmented"]["layers"], [l["name"] for l in d["layers"] if l.get("augmented")]), ("tiny", 1, ["block.conv"]))
-    p = subprocess.run([os.path.join(BUILD, "wasd"), "bench", "train", "--model", path, "--batch", "2", "--steps", "1", "--json"], capture_output=True, text=True, timeout=120)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), "bench", "train", "--model", path, "--batch", "2", "--steps", "1", "--json"], capture_output=True, text=True, timeout=120 * PATIENCE)
     equal((p.returncode, json.loads(p.stdout)["arch"]), (0, "tiny"))
     with open(path, "w") as f:
         json.dump({"layers": OWN["layers"][:-1]}, f)

@@ -3,7 +3,7 @@
 while the model is served, export, a kill -9 of the daemon in the middle of a search, and deletions that are rejected."""
 import json, os, subprocess
 
-from lib import BUILD, Daemon, Events, case, check, directory, equal, finish, noise_png
+from lib import BUILD, PATIENCE, Daemon, Events, case, check, directory, equal, finish, noise_png
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}},
         "profiles": [{"name": "fast", "desire": "macs", "budget": 0.9, "evaluations": 40}]}
@@ -14,7 +14,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 def wasd(*args, rc=0):
-    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120)
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=120 * PATIENCE)
     equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
     return p.stdout + p.stderr
 

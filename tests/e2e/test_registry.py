@@ -64,6 +64,8 @@ with Daemon() as d:
         threads = [threading.Thread(target=client) for _ in range(4)]
         for t in threads:
             t.start()
+        while 1 not in seen and not stop.is_set():
+            logits(d.client, "reader", 0)
         for deployed, version in ((2, 2), (3, 1), (4, 2)):
             said = d.client.put("/v1/models/digits/aliases/champion", {"version": version}, want=200).json
             equal(said["deployments_moved"], ["reader"])

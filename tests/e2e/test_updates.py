@@ -136,7 +136,7 @@ with Daemon() as d:
         events.close()
         events = Events(d.port, "/v1/events?topics=deployments")
         c.post("/v1/deployments", {"name": "live", "source": {"job": job, "follow": "latest"}})
-        events.until(lambda e: e.data.get("version") == 4, what="the third swap")
+        events.until(lambda e: e.data.get("version", 0) >= 4, what="the third swap")
         events.close()
 
     def awaits(what, condition):
