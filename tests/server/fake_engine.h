@@ -299,7 +299,7 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 	}
 	if (IS("deaf")) {
 		signal(SIGTERM, SIG_IGN);
-		for (int i = 0; i < 600; i++) {
+		for (int i = 0; i < 6000; i++) {
 			fake_say("{\"type\":\"heartbeat\"}");
 			poll(NULL, 0, 100);
 		}

@@ -1,6 +1,7 @@
 /* Serving with an inference process that dies, hangs or sends wrong answers. */
 #include "faults.h"
-#include "stopwatch.h"
+
+#include <pthread.h>
 
 static void deploy_ckpt(const char *name, const char *ckpt)
 {
@@ -152,7 +153,8 @@ static void large_answers(void)
 	if (!wait_deployment("d", "ready", 4000))
 		return stop();
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + 20000000, &call, &err) == WASD_OK,
+		CHECK_MSG(ask_bulk("d", sizes[i], sizes[i], BULK_GOOD, wasd_mono_us() + PATIENCE_MS * 1000ll, &call, &err) ==
+		              WASD_OK,
 		          "%zu bytes: %s", sizes[i], err.msg);
 		CHECK_INT(call.reply_bin_len, sizes[i]);
 		bool same = call.reply_bin_len == sizes[i];
@@ -164,21 +166,21 @@ static void large_answers(void)
 	/* An answer that no request waits for is dropped. */
 	CHECK_INT(ask_bulk("d", 1 << 21, 1 << 21, BULK_TO_NOBODY, wasd_mono_us() + 300000, &call, &err), WASD_EBUSY);
 	api_call_done(&call);
-	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	CHECK_INT(restarts(), 0);
 	stop();
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		start(1);
 		deploy("d", "fine");
 		CHECK(wait_deployment("d", "ready", 4000));
-		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + 20000000, &call, &err) ==
-		              WASD_EBUSY,
+		CHECK_MSG(ask_bulk("d", wrong[i].bytes, wrong[i].most, wrong[i].kind, wasd_mono_us() + PATIENCE_MS * 1000ll,
+		                   &call, &err) == WASD_EBUSY,
 		          "%s", wrong[i].why);
 		CHECK_MSG(!call.reply_bin, "%s", wrong[i].why);
 		api_call_done(&call);
 		CHECK(wait_deployment("d", "ready", 4000));
 		CHECK_INT(restarts(), 1);
-		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+		CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 		stop();
 	}
 }
@@ -219,13 +221,13 @@ static void the_one_that_kills(void)
 	CHECK(wait_deployment("good", "ready", 4000) && wait_deployment("bad", "ready", 4000));
 	for (int i = 0; i < 3; i++) {
 		CHECK(!is_suspended("bad"));
-		CHECK_INT(classify("bad", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK_INT(classify("bad", 66, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
 		CHECK(wait_deployment("good", "ready", 4000));
 		if (i < 2)
 			CHECK(wait_deployment("bad", "ready", 4000));
 	}
 	CHECK(is_suspended("bad"));
-	CHECK_INT(classify("good", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("good", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	storage_deployment_get(db, "bad", &row, NULL);
 	CHECK_STR(row.state, "ready");
 	CHECK_MSG(row.message && strstr(row.message, "Suspended") && strstr(row.message, "signal 9") &&
@@ -250,7 +252,7 @@ static void the_one_that_kills(void)
 	CHECK(is_suspended("bad"));
 	CHECK_INT(serve_changed(serving, "bad", &err), WASD_OK);
 	CHECK(wait_deployment("bad", "ready", 4000));
-	CHECK_INT(classify("bad", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("bad", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	stop();
 	/* The suspension ends without a request, here at once. After that a single death suspends again. */
 	aside_ms = 1;
@@ -259,12 +261,12 @@ static void the_one_that_kills(void)
 	deploy("bad", "fine");
 	CHECK(wait_deployment("good", "ready", 4000) && wait_deployment("bad", "ready", 4000));
 	for (int i = 0; i < 4; i++) {
-		CHECK_INT(classify("bad", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+		CHECK_INT(classify("bad", 66, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
 		CHECK(wait_deployment("bad", "ready", 10000));
 		CHECK_INT(audited("bad", "deployment.suspend", NULL), i < 2 ? 0 : i - 1);
 		CHECK_INT(audited("bad", "deployment.resume", NULL), i < 2 ? 0 : i - 1);
 	}
-	CHECK_INT(classify("good", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("good", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	aside_ms = 600000;
 	stop();
 }
@@ -272,7 +274,7 @@ static void the_one_that_kills(void)
 /* Kills the inference process while no request is pending, and waits until death number n is recorded. */
 static void kill_idle(int n)
 {
-	int64_t until = wasd_mono_us() + 5000000 * PATIENCE, questions = 1;
+	int64_t until = wasd_mono_us() + 5000000ll * PATIENCE, questions = 1;
 	for (; questions && wasd_mono_us() < until; poll(NULL, 0, 2)) {
 		cJSON *o = serve_status(serving);
 		wasd_json_i64(o, "calls", &questions);
@@ -284,10 +286,13 @@ static void kill_idle(int n)
 	CHECK_INT(restarts(), n);
 }
 
-/* Deaths of an idle process suspend no deployment; the process restarts after increasing delays. */
+/* Deaths of an idle process suspend no deployment; the process restarts after increasing delays, which a request skips.
+ */
 static void deaths_of_nobody(void)
 {
+	static const int64_t most[] = {0, 0, 0, 0, PATIENCE_MS / 1000, PATIENCE_MS / 500};
 	struct wasd_err err = {0};
+	backoff_ms = PATIENCE_MS; /* the test sees each delay before it is over */
 	start(1);
 	deploy("d", "fine");
 	CHECK(wait_deployment("d", "ready", 4000));
@@ -295,22 +300,29 @@ static void deaths_of_nobody(void)
 		int64_t wait = 0;
 		kill_idle(i);
 		cJSON *o = serve_status(serving);
-		bool waits = wasd_json_i64(o, "restart_in_s", &wait);
-		CHECK_MSG(waits == (i > 3) && wait == (i > 3), "death %d: %lld s", i,
-		          (long long)wait); /* 0, 0, 0, 0.3 and 0.6 s */
+		wasd_json_i64(o, "restart_in_s", &wait);
+		CHECK_MSG(wait <= most[i] && wait >= most[i] * 3 / 4, "death %d: %lld s", i, (long long)wait);
+		cJSON_Delete(o);
+		if (wait)
+			CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
+		o = serve_status(serving);
+		CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
 		cJSON_Delete(o);
 		CHECK(wait_deployment("d", "ready", 4000));
-		CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+		CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	}
 	CHECK_INT(audited("d", "deployment.suspend", NULL), 0);
-	/* A request skips the delay. */
-	kill_idle(6);
-	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
-	cJSON *o = serve_status(serving);
-	CHECK(cJSON_IsNull(wasd_json_get(o, "restart_in_s")));
-	cJSON_Delete(o);
-	CHECK(wait_deployment("d", "ready", 4000));
 	stop();
+	backoff_ms = 100; /* and nobody skips it */
+	start(1);
+	deploy("d", "fine");
+	CHECK(wait_deployment("d", "ready", 4000));
+	for (int i = 1; i <= 5; i++) {
+		kill_idle(i);
+		CHECK(wait_deployment("d", "ready", 4000));
+	}
+	stop();
+	backoff_ms = 300;
 }
 
 static void serving_faults(void)
@@ -322,24 +334,24 @@ static void serving_faults(void)
 	deploy("d", "fine");
 	if (!wait_deployment("d", "ready", 4000))
 		return stop();
-	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "aom"));
 	cJSON_Delete(reply);
 	/* An answer above a megabyte comes in a memory file. */
 	bool bulk = false;
-	CHECK_INT(classify("d", 1, 3 << 20, 20000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 3 << 20, PATIENCE_MS, &err, &reply), WASD_OK);
 	CHECK(wasd_json_bool(reply, "bulk", &bulk) && bulk);
 	cJSON_Delete(reply);
-	CHECK_INT(classify("d", 68, 10, 20000, &err, &reply), WASD_EINVAL);
+	CHECK_INT(classify("d", 68, 10, PATIENCE_MS, &err, &reply), WASD_EINVAL);
 	CHECK_STR(err.pointer, "/images/0");
 	CHECK(wasd_json_str(reply, "code", &code) && !strcmp(code, "bad_image"));
 	cJSON_Delete(reply);
 	/* No answer, and an answer to no request. */
-	int64_t t0 = stopwatch_us();
 	CHECK_INT(classify("d", 69, 10, 300, &err, NULL), WASD_EBUSY);
-	CHECK(stopwatch_us() - t0 < 1000000 * SLOWER);
+	CHECK_MSG(strstr(err.msg, "before the deadline") != NULL, "%s", err.msg);
 	CHECK_INT(classify("d", 70, 10, 300, &err, NULL), WASD_EBUSY);
-	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_MSG(strstr(err.msg, "before the deadline") != NULL, "%s", err.msg);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	/* Requests after a switch are answered in the new mode. */
 	struct api_live now, before;
 	int64_t swap_us, old;
@@ -347,38 +359,35 @@ static void serving_faults(void)
 	CHECK_INT(serve_mode(serving, "d", "dom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_OK);
 	CHECK_INT(now.generation, before.generation + 1);
 	CHECK_STR(before.mode, "aom");
-	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 	cJSON_Delete(reply);
 	CHECK_INT(serve_mode(serving, "d", "aom", before.generation, "t", "r", &now, &before, &swap_us, &old, audit, &err),
 	          WASD_ESTATE);
 	CHECK_INT(serve_mode(serving, "d", "xom", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err), WASD_EBUSY);
-	/* The process dies during a request: that request fails with WASD_EBUSY at once, and the deployment is ready
-	 * again within a second, in the mode of its row. */
+	/* The process dies during a request: that request fails with WASD_EBUSY then, not at its deadline, and the
+	 * deployment is ready again in the mode of its row. */
 	for (int k = 66; k <= 67; k++) {
-		t0 = stopwatch_us();
-		CHECK_INT(classify("d", k, 10, 5000, &err, NULL), WASD_EBUSY);
-		CHECK_MSG(stopwatch_us() - t0 < 1000000 * SLOWER, "%lld ms", (long long)(stopwatch_us() - t0) / 1000);
-		t0 = stopwatch_us();
-		CHECK(wait_deployment("d", "ready", 1000));
-		CHECK_MSG(stopwatch_us() - t0 < 1000000 * SLOWER, "%lld ms", (long long)(stopwatch_us() - t0) / 1000);
-		CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+		CHECK_INT(classify("d", k, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
+		CHECK_MSG(!strstr(err.msg, "before the deadline"), "%s", err.msg);
+		CHECK(wait_deployment("d", "ready", 3000));
+		CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, &reply), WASD_OK);
 		CHECK(reply && wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom"));
 		cJSON_Delete(reply);
 	}
 	/* The third crash within the window exceeds the limit. */
-	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK_INT(classify("d", 66, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
 	CHECK(is_suspended("d"));
-	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_EBUSY);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
 	/* A new request loads the deployment again. */
 	CHECK_INT(serve_changed(serving, "d", &err), WASD_OK);
 	CHECK(wait_deployment("d", "ready", 3000));
-	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	/* One checkpoint cannot be loaded and another one kills the process: the former does not affect the first
 	 * deployment. */
 	deploy("refused", "refuse");
 	CHECK(wait_deployment("refused", "failed", 3000));
-	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	CHECK_INT(serve_gone(serving, "d", &(int64_t){0}, &err), WASD_OK);
 	CHECK_INT(serve_gone(serving, "refused", &(int64_t){0}, &err), WASD_OK);
 	CHECK_INT(classify("d", 1, 10, 500, &err, NULL), WASD_ENOTFOUND);
@@ -387,7 +396,7 @@ static void serving_faults(void)
 
 static void mode_becomes(const char *deployment, const char *mode, bool there)
 {
-	int64_t until = wasd_mono_us() + 4000000 * PATIENCE;
+	int64_t until = wasd_mono_us() + 4000000ll * PATIENCE;
 	for (;;) {
 		cJSON *info = serve_info(serving, deployment);
 		bool is = wasd_json_get(wasd_json_get(info, "modes"), mode) != NULL;
@@ -427,13 +436,13 @@ static void serving_profiles(void)
 	CHECK_MSG(serve_mode(serving, "d", "dom:live", -1, "t", "r", &now, &before, &swap_us, &old, audit, &err) == WASD_OK,
 	          "%s", err.msg);
 	CHECK_STR(now.mode, "dom:live");
-	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
 	/* After a crash all profiles are loaded again, and the mode is restored. */
-	CHECK_INT(classify("d", 66, 10, 5000, &err, NULL), WASD_EBUSY);
+	CHECK_INT(classify("d", 66, 10, PATIENCE_MS, &err, NULL), WASD_EBUSY);
 	CHECK(wait_deployment("d", "ready", 2000));
-	CHECK_INT(classify("d", 1, 10, 20000, &err, &reply), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, &reply), WASD_OK);
 	CHECK(wasd_json_str(reply, "mode", &mode) && !strcmp(mode, "dom:live"));
 	cJSON_Delete(reply);
 	mode_becomes("d", "dom:fast", true);
@@ -488,7 +497,7 @@ static enum wasd_status ask_bundle(const struct api_live *live)
 	                                             (int64_t)1, cJSON_CreateIntArray((int[]){1}, 1)),
 	                        .bin = "x",
 	                        .bin_len = 1};
-	enum wasd_status s = ask(live, &call, wasd_mono_us() + 20000000, &err);
+	enum wasd_status s = ask(live, &call, wasd_mono_us() + PATIENCE_MS * 1000ll, &err);
 	api_call_done(&call);
 	return s;
 }
@@ -560,7 +569,7 @@ static void bundle_that_crashes(void)
 	CHECK(wait_deployment("c", "failed", 5000));
 	CHECK(is_suspended("c"));
 	CHECK(wait_deployment("d", "ready", 4000));
-	CHECK_INT(classify("d", 1, 10, 20000, &err, NULL), WASD_OK);
+	CHECK_INT(classify("d", 1, 10, PATIENCE_MS, &err, NULL), WASD_OK);
 	stop();
 }
 
@@ -577,7 +586,6 @@ static void hung_call_does_not_outlive_the_stop(void)
 int main(int argc, char **argv)
 {
 	fake_engine_main(argc, argv);
-	stopwatch_start();
 	log_set_level(LOG_ERROR);
 	TEST_RUN(serving_profiles);
 	TEST_RUN(serving_faults);

@@ -186,7 +186,7 @@ static void long_heads(void)
 		for (int k = 0; k < rows[i].headers; k++)
 			n += sprintf(req + n, "X-%d: 1\r\n", k);
 		sprintf(req + n, "\r\n");
-		int status = ask(req, 3000, &closed);
+		int status = ask(req, 200, &closed);
 		CHECK_MSG(status == rows[i].status && answers(answer) == 1, "row %zu: status %d, want %d; %d answers", i,
 		          status, rows[i].status, answers(answer));
 	}
@@ -209,7 +209,7 @@ static void long_heads(void)
 		while (n < lists[i].bytes)
 			n += sprintf(req + n, "%s", lists[i].piece);
 		sprintf(req + n, "%s", lists[i].after);
-		int status = ask(req, 1000, &closed);
+		int status = ask(req, 200, &closed);
 		CHECK_MSG(status == lists[i].status && answers(answer) == 1, "list %zu: status %d, want %d; %d answers", i,
 		          status, lists[i].status, answers(answer));
 		CHECK_MSG(status < 400 || status == 404 || closed, "list %zu: not closed", i);
@@ -221,7 +221,7 @@ static void long_heads(void)
 		int n = sprintf(req, "GET /echo HTTP/1.1\r\n" H "X-A: ");
 		memset(req + n, 'b', (size_t)size);
 		sprintf(req + n + size, "\r\n\r\n");
-		int status = ask(req, 3000, &closed);
+		int status = ask(req, 200, &closed);
 		CHECK_MSG(status == (size < 16384 ? 200 : 431) && answers(answer) == 1,
 		          "a head of %d bytes: status %d, %d answers", n + size + 4, status, answers(answer));
 	}
@@ -230,7 +230,7 @@ static void long_heads(void)
 		for (int k = 0; k < headers; k++)
 			n += sprintf(req + n, "a:\r\n");
 		sprintf(req + n, "\r\n");
-		int status = ask(req, 3000, &closed);
+		int status = ask(req, 200, &closed);
 		CHECK_MSG(status == (headers < 127 ? 200 : 431) && answers(answer) == 1, "%d headers: status %d, %d answers",
 		          headers, status, answers(answer));
 	}
@@ -240,12 +240,12 @@ static void long_heads(void)
 		req[i] = (char)(i * 2654435761u >> 13);
 	for (int i = 0; i < 16; i++)
 		put(fd, req, sizeof req);
-	take(fd, answer, sizeof answer, 2000, &closed);
+	take_answer(fd, 2000, &closed);
 	CHECK(closed);
 	close(fd);
 	fd = dial();
 	put(fd, "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03\n\n", 12);
-	take(fd, answer, sizeof answer, 2000, &closed);
+	take_answer(fd, 2000, &closed);
 	CHECK(closed);
 	close(fd);
 	CHECK_INT(ask("GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", 2000, &closed), 200);
@@ -265,7 +265,7 @@ static void chunked_over_the_limit(void)
 	for (int i = 0; i < 300; i++)
 		put(fd, many, sizeof many);
 	say(fd, "0\r\n\r\n");
-	take(fd, answer, sizeof answer, 3000, &closed);
+	take_answer(fd, 3000, &closed);
 	CHECK_INT(status_of(answer), 413);
 	close(fd);
 	stop();

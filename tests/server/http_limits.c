@@ -1,6 +1,5 @@
 /* Slow clients, too many clients, and no memory. */
 #include "http.h"
-#include "stopwatch.h"
 
 static void short_times(struct http_config *c)
 {
@@ -10,26 +9,26 @@ static void short_times(struct http_config *c)
 	c->min_rate = 100000;
 }
 
-/* Checks at_least_ms in real time and below_ms without stalls, since the server is not responsible for stalls of
- * the test. */
-static void check_took(const char *what, int64_t began_us, int64_t watch_us, int at_least_ms, int below_ms)
+/* The connection was made after began_us. */
+static void check_took(const char *what, int64_t began_us, int at_least_ms)
 {
-	int64_t ms = (wasd_mono_us() - began_us) / 1000, of_it = (stopwatch_us() - watch_us) / 1000;
-	CHECK_MSG(ms >= at_least_ms && of_it < below_ms, "%s: %lld ms, stalls left out %lld ms", what, (long long)ms,
-	          (long long)of_it);
+	int64_t ms = (wasd_mono_us() - began_us) / 1000;
+	CHECK_MSG(ms >= at_least_ms && ms < 60000, "%s: %lld ms", what, (long long)ms);
 }
 
-static void is_closed(const char *what, int fd, const char *drip, int at_least_ms, int below_ms)
+static void is_closed(const char *what, const char *request, const char *drip, int at_least_ms)
 {
-	int64_t began = wasd_mono_us(), watch = stopwatch_us();
+	int64_t began = wasd_mono_us();
 	bool closed = false;
+	int fd = dial();
+	say(fd, request);
 	while (!closed && wasd_mono_us() - began < 60000000) {
 		if (*drip)
 			put(fd, drip++, 1);
 		take(fd, answer, sizeof answer, 50, &closed);
 	}
 	close(fd);
-	check_took(what, began, watch, at_least_ms, below_ms);
+	check_took(what, began, at_least_ms);
 }
 
 static void slow_clients(void)
@@ -37,32 +36,30 @@ static void slow_clients(void)
 	start(short_times);
 	bool closed = false;
 	is_closed(
-		"a header, a byte at a time", dial(),
+		"a header, a byte at a time", "",
 		"GET /echo HTTP/1.1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\nX-Header: 1\r\n",
-		350, 1500);
-	int fd = dial();
-	say(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n");
+		400);
 	char body[101] = "";
 	memset(body, 'b', sizeof body - 1);
-	is_closed("a body, a byte at a time", fd, body, 450, 2000);
-	is_closed("nothing at all", dial(), "", 850, 2500);
+	is_closed("a body, a byte at a time", "POST /echo HTTP/1.1\r\n" H "Content-Length: 200\r\n\r\n", body, 500);
+	is_closed("nothing at all", "", "", 900);
 	/* A large reply that the client does not read. */
-	fd = dial();
+	int64_t began = wasd_mono_us();
+	int fd = dial();
 	int small = 4096;
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
 	say(fd, "GET /file?size=50000000 HTTP/1.1\r\n" H "\r\n");
-	take(fd, answer, 100, 1000, &closed);
-	int64_t began = wasd_mono_us(), watch = stopwatch_us();
+	take(fd, answer, 100, 20000, &closed);
 	while (http_connections(http) && wasd_mono_us() - began < 60000000)
 		poll(NULL, 0, 20);
-	check_took("a reply that is not read", began, watch, 450, 2500);
+	check_took("a reply that is not read", began, 500);
 	close(fd);
 	/* A client that reads gets all of it. */
 	fd = dial();
 	say(fd, "GET /file?size=5000000 HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
 	size_t got = 0;
 	while (!closed) {
-		size_t n = take(fd, answer, sizeof answer, 2000, &closed);
+		size_t n = take(fd, answer, sizeof answer, 20000, &closed);
 		got += n;
 		if (!n && !closed)
 			break;
@@ -101,7 +98,7 @@ static void connection_limits(void)
 		CHECK_INT(refused, 25 - most);
 		for (int i = 0; i < 25; i++)
 			close(fds[i]);
-		int64_t until = wasd_mono_us() + 20000000;
+		int64_t until = wasd_mono_us() + 60000000;
 		while (http_connections(http) && wasd_mono_us() < until)
 			poll(NULL, 0, 10);
 		CHECK_INT(http_connections(http), 0);
@@ -128,7 +125,7 @@ static void queue_full(void)
 		while (i == 0 && !atomic_load(&slow_running))
 			poll(NULL, 0, 1);
 	}
-	int64_t until = wasd_mono_us() + 20000000;
+	int64_t until = wasd_mono_us() + 60000000;
 	while (answered < 3 && wasd_mono_us() < until) {
 		poll(NULL, 0, 5);
 		answered = poll(fds, 6, 0);
@@ -196,7 +193,6 @@ static void no_memory(void)
 
 int main(void)
 {
-	stopwatch_start();
 	TEST_RUN(slow_clients);
 	TEST_RUN(connection_limits);
 	TEST_RUN(queue_full);

@@ -17,7 +17,7 @@ static void compressed(void)
 		                coding_name(codings[i]));
 		int fd = dial();
 		put(fd, req, (size_t)n);
-		size_t got = take(fd, answer, sizeof answer, 2000, &closed);
+		size_t got = take_answer(fd, 2000, &closed);
 		close(fd);
 		CHECK_INT(status_of(answer), 200);
 		snprintf(want, sizeof want, "Content-Encoding: %s\r\n", coding_name(codings[i]));
@@ -87,7 +87,7 @@ static void replies(void)
 		sprintf(req + n, "\r\n");
 		int fd = dial();
 		put(fd, req, strlen(req));
-		size_t got = take(fd, answer, sizeof answer, 2000, &closed);
+		size_t got = take_answer(fd, 2000, &closed);
 		close(fd);
 		int length = (int)(got - (size_t)(body_of() - answer));
 		CHECK_MSG(status_of(answer) == ranges[i].status && (length == ranges[i].length || ranges[i].length < 0),
@@ -109,7 +109,7 @@ static void replies(void)
 	                sizeof packed);
 	put(fd, req, (size_t)n);
 	put(fd, packed, sizeof packed);
-	take(fd, answer, sizeof answer, 2000, &closed);
+	take_answer(fd, 2000, &closed);
 	close(fd);
 	CHECK_INT(status_of(answer), 200);
 	CHECK_STR(body_of(), "{}");
@@ -149,7 +149,7 @@ static void uploads(void)
 		}
 		if (chunked)
 			say(fd, "0\r\n\r\n");
-		take(fd, answer, sizeof answer, 5000, &closed);
+		take_answer(fd, 5000, &closed);
 		close(fd);
 		CHECK_INT(status_of(answer), 201);
 		snprintf(want, sizeof want, "%zu %s", n, hex);
@@ -172,7 +172,7 @@ static void uploads(void)
 		say(fd, "\r\n");
 	}
 	say(fd, "0\r\n\r\n");
-	take(fd, answer, sizeof answer, 5000, &closed);
+	take_answer(fd, 5000, &closed);
 	close(fd);
 	CHECK_INT(status_of(answer), 413);
 	free(data);

@@ -343,7 +343,7 @@ static int differs(char state[16], char reason[64])
 static int compare(int op, const char *what)
 {
 	char state[16], reason[64];
-	int64_t until = wasd_mono_us() + 5000000 * PATIENCE;
+	int64_t until = wasd_mono_us() + 5000000ll * PATIENCE;
 	int i;
 	while ((i = differs(state, reason)) < n && wasd_mono_us() < until)
 		poll(NULL, 0, 1);

@@ -435,20 +435,22 @@ static void deadlines_end_what_waits_and_what_is_asked(void)
 		r[i]->ask.deadline_us = from + 20000;
 		ask(r[i]);
 	}
-	CHECK_INT(p.n, 2);
 	for (int i = 0; i < 3; i++) {
 		await_end(r[i]);
 		CHECK_INT(r[i]->ask.status, WASD_EBUSY);
 		CHECK_STR(r[i]->ask.outcome, API_LATE);
 		CHECK(r[i]->ended_us >= from + 20000);
 	}
-	/* The process hangs at both, but they occupy no place any more. */
+	/* The process hangs at two, or at three if the first two were late before the third came; they occupy no place any
+	 * more. */
+	int hung = p.n;
+	CHECK(hung == 2 || hung == 3);
 	struct request *next = ask_one("d", 7);
-	CHECK_INT(await_posted(3), 3);
-	answer(2);
+	CHECK_INT(await_posted(hung + 1), hung + 1);
+	answer(hung);
 	check_answer(next);
-	answer(0); /* late, for nobody */
-	answer(1);
+	for (int i = 0; i < hung; i++)
+		answer(i); /* late, for nobody */
 	for (int i = 0; i < 3; i++) {
 		CHECK_INT(r[i]->ended, 1);
 		done(r[i]);
