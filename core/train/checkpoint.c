@@ -365,6 +365,30 @@ static enum wasd_status load_masters(const struct checkpoint *c, const struct wa
 	return s;
 }
 
+/* Packed bits are stored as bytes in one dimension; the writer adds them last, since their number is odd. */
+static size_t elements_of(const struct weight_state *t)
+{
+	size_t count = 1;
+	for (int d = 0; d < t->ndims; d++)
+		count *= t->dims[d];
+	return count;
+}
+
+static enum wasd_status load_bits(const struct wasd_st *st, const char *name, const struct weight_state *to,
+                                  struct wasd_err *err)
+{
+	const struct wasd_st_tensor *t = wasd_st_find(st, name);
+	size_t n = elements_of(to), bytes = (n + 7) / 8;
+	if (!t)
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
+	if (t->dtype != WASD_U8 || t->count != bytes)
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: want %zu bits as %zu bytes of type U8", name, n, bytes);
+	if (n % 8 && ((const uint8_t *)t->data)[bytes - 1] >> (n % 8))
+		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.100s: has more than %zu bits", name, n);
+	memcpy(to->bits, t->data, bytes);
+	return WASD_OK;
+}
+
 enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
                                          struct weight_chain *weights, real *master, struct wasd_err *err)
 {
@@ -373,7 +397,9 @@ enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struc
 	for (int i = 0; !s && chain_state(weights, i, &own); i++) {
 		char name[NAME_MAX_LEN];
 		own_name(name, own.of->name, own.tensor.name);
-		s = load_one(c->st, c->arch, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
+		s = own.tensor.bits ?
+		        load_bits(c->st, name, &own.tensor, err) :
+		        load_one(c->st, c->arch, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
 	}
 	return s;
 }
@@ -461,11 +487,16 @@ static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, cons
 		if (chain_links(c, i))
 			add_param(w, "weights.master.", &p, master + p.offset);
 	}
-	for (int i = 0; chain_state(c, i, &own); i++) {
-		char name[NAME_MAX_LEN];
-		own_name(name, own.of->name, own.tensor.name);
-		wasd_st_writer_add(w, name, REAL_DTYPE, own.tensor.ndims, own.tensor.dims, own.tensor.values);
-	}
+	for (int bits = 0; bits < 2; bits++)
+		for (int i = 0; chain_state(c, i, &own); i++) {
+			char name[NAME_MAX_LEN];
+			size_t bytes = (elements_of(&own.tensor) + 7) / 8;
+			own_name(name, own.of->name, own.tensor.name);
+			if (bits && own.tensor.bits)
+				wasd_st_writer_add(w, name, WASD_U8, 1, &bytes, own.tensor.bits);
+			else if (!bits && own.tensor.values)
+				wasd_st_writer_add(w, name, REAL_DTYPE, own.tensor.ndims, own.tensor.dims, own.tensor.values);
+		}
 }
 
 void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block)
@@ -544,7 +575,7 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 	}
 	for (int i = 0; src->optim && src->optim[i].name; i++) {
 		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
-		add_params(w, src->graph, name, src->optim[i].block);
+		add_params(w, src->graph, name, src->optim[i].values);
 	}
 	if (src->weights)
 		add_chain(w, src->graph, src->weights, wasd_model_master(src->model));

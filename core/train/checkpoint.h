@@ -63,10 +63,6 @@ enum wasd_status checkpoint_load_u64(const struct checkpoint *c, const char *nam
 
 /* The contents of a new file; every pointer is borrowed. */
 #define CHECKPOINT_WORDS 4
-struct checkpoint_block {
-	const char *name;
-	const real *block;
-};
 struct checkpoint_source {
 	const struct wasd_graph *graph;
 	struct wasd_model *model;           /* gives the effective weights and, for linked parameters, the master as well */
@@ -74,7 +70,7 @@ struct checkpoint_source {
 	const real *train;                  /* the statistics that training updates; NULL: not written */
 	const cJSON *modes;                 /* entries (modes/mode.h), which may have further members for display */
 	const real *const *stats;           /* the statistics of each mode; NULL: not written */
-	const struct checkpoint_block *optim; /* ends at a NULL name; NULL: none */
+	const struct weight_block *optim;   /* ends at a NULL name; NULL: none */
 	struct {
 		const char *name;
 		const uint64_t *v;

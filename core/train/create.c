@@ -71,7 +71,10 @@ static enum wasd_status create_modes(struct wasd_trainer *t, struct wasd_err *er
 
 static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *err)
 {
-	struct chain_spec spec = {.was = t->spec.was, .weights = t->spec.weights, .seed = t->spec.seed};
+	struct chain_spec spec = {.was = t->spec.was,
+	                          .weights = t->spec.weights,
+	                          .seed = t->spec.seed,
+	                          .epochs = t->spec.epochs};
 	enum wasd_status s = wasd_network_was(t->spec.model, &spec.paper, err);
 	if (s || (s = chain_create(t->graph, &spec, &t->weights, err)))
 		return s;
@@ -96,6 +99,18 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	return s;
 }
 
+/* Lists the optimizer's state. */
+static enum wasd_status list_blocks(struct wasd_trainer *t, struct wasd_err *err)
+{
+	int n = 0;
+	while (wasd_optim_state(t->optim, n, NULL))
+		n++;
+	t->blocks = wasd_calloc((size_t)n + 1, sizeof *t->blocks);
+	for (int i = 0; t->blocks && i < n; i++)
+		t->blocks[i].values = wasd_optim_state(t->optim, i, &t->blocks[i].name);
+	return t->blocks ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
+}
+
 static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct wasd_exec_opts train = {.batch = t->spec.batch,
@@ -107,7 +122,8 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	enum wasd_status s;
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
 	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
-	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)))
+	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
+	    (s = list_blocks(t, err)))
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = o->backend};
 	if ((s = price_evaluation(t, o, err)))
@@ -357,6 +373,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 		cJSON_Delete(t->mode[i].recipe_json);
 	cJSON_Delete(t->info);
 	cJSON_Delete(t->fingerprint);
+	wasd_free(t->blocks);
 	wasd_free(t->subset);
 	wasd_holdout_done(&t->holdout);
 	wasd_free(t->answered);

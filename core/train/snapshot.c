@@ -97,19 +97,6 @@ static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_e
 	return WASD_OK;
 }
 
-/* The optimizer's blocks; ends at a NULL name. Free the list with wasd_free. NULL: out of memory. */
-static struct checkpoint_block *optim_blocks(const struct wasd_trainer *t)
-{
-	int n = 0;
-	const char *name;
-	while (wasd_optim_state(t->optim, n, &name))
-		n++;
-	struct checkpoint_block *list = wasd_calloc((size_t)n + 1, sizeof *list);
-	for (int i = 0; i < n && list; i++)
-		list[i].block = wasd_optim_state(t->optim, i, &list[i].name);
-	return list;
-}
-
 enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err)
 {
 	enum wasd_status s = check_finite(t, err);
@@ -119,7 +106,6 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	const uint64_t *rng = chain_generator(t->weights, t->next, &stream);
 	char drawing[64];
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
-	struct checkpoint_block *optim = optim_blocks(t);
 	cJSON *progress = progress_json(t), *modes = modes_json(t);
 	const real *stats[TRAINER_MODES];
 	for (int i = 0; i < t->n_modes; i++) /* see calibrate() */
@@ -128,7 +114,7 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.graph = t->graph,
 		.model = t->model,
 		.weights = t->weights,
-		.optim = optim,
+		.optim = t->blocks,
 		.train = wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		.modes = modes,
 		.stats = stats,
@@ -142,9 +128,7 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.fingerprint = t->fingerprint,
 		.prepare = wasd_dataset_prepare(t->data),
 	};
-	s = optim && progress && modes ? checkpoint_write(&src, bytes, len, err) :
-	                                 wasd_fail(err, WASD_ENOMEM, "checkpoint");
-	wasd_free(optim);
+	s = progress && modes ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
 	cJSON_Delete(progress);
 	cJSON_Delete(modes);
 	return s;
@@ -271,18 +255,17 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)) ||
 	    (s = resume_stats(t, &c, err)))
 		goto end;
-	const char *name;
-	real *block;
-	for (int i = 0; (block = wasd_optim_state(t->optim, i, &name)); i++) {
+	for (const struct weight_block *b = t->blocks; b->name; b++) {
 		char prefix[64];
-		snprintf(prefix, sizeof prefix, "optim.%s.", name);
-		if ((s = checkpoint_load_params(&c, t->graph, prefix, block, err)))
+		snprintf(prefix, sizeof prefix, "optim.%s.", b->name);
+		if ((s = checkpoint_load_params(&c, t->graph, prefix, b->values, err)))
 			goto end;
 	}
 	if ((s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) ||
 	    (s = read_progress(t, c.progress, err)) || (s = resume_weights(t, &c, err)))
 		goto end;
-	if ((name = train_fingerprint_diff(t->fingerprint, c.fingerprint)))
+	const char *name = train_fingerprint_diff(t->fingerprint, c.fingerprint);
+	if (name)
 		snprintf(t->differs, sizeof t->differs, "%s", name);
 	wasd_optim_set_steps(t->optim, trainer_step(t));
 	t->state = t->next == t->batches ? CALIBRATING : TRAINING;

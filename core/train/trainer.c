@@ -19,12 +19,13 @@
  *     A run that was interrupted anywhere therefore resumes with equal bits. Calibration and evaluation change nothing
  *     that training reads, and start over if interrupted.
  *   - A step allocates nothing. The forward pass never changes master weights; only the optimizer does.
+ *   - What a strategy of the weights does between two steps depends on the step alone (weights/strategy.h). It does so
+ *     before the step, so a checkpoint has the weights from before it.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and is stored in every checkpoint.
  *
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
  * wasd_trainer_run. */
 #include "train/trainer.h"
-#include "wasd/protocol.h"
 #include "train/measure.h"
 
 #include <math.h>
@@ -131,6 +132,26 @@ static void note_loss(struct wasd_trainer *t, double loss)
 	t->point_n = 0;
 }
 
+static void say_for_strategy(void *ctx, const char *level, const char *text)
+{
+	trainer_say(ctx, level, "%s", text);
+}
+
+static const struct weight_run *run_at(struct wasd_trainer *t, uint64_t step)
+{
+	t->run = (struct weight_run){
+		.step = step,
+		.batches = t->batches,
+		.epochs = t->spec.epochs,
+		.master = wasd_model_master(t->model),
+		.optim = t->blocks,
+		.stats = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		.log = say_for_strategy,
+		.ctx = t,
+	};
+	return &t->run;
+}
+
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
@@ -140,6 +161,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	                         .update = true,
 	                         .dropout = &t->rng_dropout};
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
+	chain_event(t->weights, run_at(t, trainer_step(t)));
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	double loss;
 	int hits;
@@ -154,6 +176,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), trainer_step(t), t->batches, t->spec.epochs);
 	chain_pull(t->weights);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
+	chain_after_step(t->weights, run_at(t, trainer_step(t) + 1));
 	chain_apply(t->weights);
 	t->loss_sum += loss * b->n;
 	t->hits += (uint64_t)hits;
@@ -247,6 +270,8 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 		t->train_us = now - begin;
 		report_progress(t, WASD_TRAIN_STEP, t->next, t->batches);
 	}
+	if (t->epoch + 1 == t->spec.epochs)
+		chain_event(t->weights, run_at(t, trainer_step(t)));
 	t->stalled_us = wasd_loader_stall_us(t->train) - stalled;
 	wasd_exec_times(t->exec, t->phase_ns, true);
 	t->state = CALIBRATING;
@@ -325,7 +350,9 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	t->n_metrics = 0;
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
-	for (int i = 0; chain_metric(t->weights, i, t->epoch, &name, &value); i++)
+	chain_at_epoch(t->weights, run_at(t, trainer_step(t)));
+	for (int i = 0;
+	     t->n_metrics < WASD_METRICS_MAX - METRICS_OWN && chain_metric(t->weights, i, t->epoch, &name, &value); i++)
 		add_metric(t, name, value);
 	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t);
 	for (int i = 0; trainer_draws(t) && t->has_batchnorm && due && !s && i < t->n_modes; i++)

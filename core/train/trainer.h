@@ -8,12 +8,13 @@
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/optim.h"
+#include "wasd/protocol.h"
 #include "wasd/train.h"
 #include "weights/chain.h"
 
 enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
 
-#define METRICS_MAX 64
+#define METRICS_OWN 48 /* of the trainer itself, at most; the strategies may have the rest of WASD_METRICS_MAX */
 #define WARNINGS_MAX 32
 
 /* A mode that the run measures and lists in its checkpoints. */
@@ -47,6 +48,8 @@ struct wasd_trainer {
 	struct wasd_exec_opts eval;   /* the evaluation plan is made anew each time, since the weights have changed */
 	size_t eval_bytes;            /* memory of an evaluation */
 	struct weight_chain *weights; /* forms the weights of each pass */
+	struct weight_run run;        /* what its strategies see between two steps */
+	struct weight_block *blocks;  /* the optimizer's state; ends at a NULL name */
 	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws */
 	int n_modes;
 	cJSON *was_json; /* the drawing strategy's object, or false */
@@ -80,7 +83,7 @@ struct wasd_trainer {
 	double step_us, close_us;     /* averages for the ETA: one batch; the close of an epoch */
 	uint64_t phase_ns[WASD_PHASES];
 	char phase_names[WASD_PHASES][40];
-	struct wasd_metric metric[METRICS_MAX];
+	struct wasd_metric metric[WASD_METRICS_MAX];
 	int n_metrics;
 	bool improved;
 	const char *warned[WARNINGS_MAX]; /* codes of the warnings already logged; ends at NULL */

@@ -2,14 +2,17 @@
 #include "weights/chain.h"
 
 #include "base/fields.h"
+#include "weights/layers.h"
 
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 struct part {
 	const struct weight_strategy *by;
 	void *self;
-	struct weight_param *param; /* with a link: the parameters that it forms */
+	struct weight_param *param; /* the parameters that it forms, unless it only draws */
 	bool *first;                /* per such parameter: true if no earlier link forms it */
 	int n_params;
 };
@@ -27,40 +30,82 @@ struct weight_chain {
 
 /* ---- create ------------------------------------------------------------------------------------------- */
 
+/* A choice, as its index; a number without a default that is absent, as NaN; a string is only checked. */
+static enum wasd_status read_other(const struct weight_setup *s, const struct wasd_field *f, double *v,
+                                   struct wasd_err *err)
+{
+	const cJSON *given = s->spec ? wasd_json_get(s->spec, f->name) : NULL;
+	char ptr[FIELDS_POINTER], range[WASD_FIELD_RANGE];
+	fields_pointer(ptr, s->at, f->name);
+	if (f->type == WASD_CHOICE) {
+		int i = 0;
+		enum wasd_status st = fields_choice(given, ptr, f, &i, err);
+		*v = i;
+		return st;
+	}
+	if (f->type != WASD_STR) {
+		*v = given || f->def ? *v : NAN;
+		return WASD_OK;
+	}
+	size_t n = cJSON_IsString(given) ? strlen(given->valuestring) : 0;
+	wasd_field_range(f, range);
+	return !given || (cJSON_IsString(given) && (double)n >= f->min && (double)n <= f->max) ?
+	           WASD_OK :
+	           wasd_fail_at(err, WASD_EINVAL, ptr, "%s must be %s", ptr, range);
+}
+
 static enum wasd_status read_options(const struct weight_strategy *by, const struct weight_setup *s, double *v,
                                      struct wasd_err *err)
 {
 	if (by->reads_spec)
 		return WASD_OK;
 	enum wasd_status st = fields_known_rows(s->spec, s->at, "type", by->options, NULL, err);
-	return st ? st : fields_numbers(s->spec, s->at, by->options, v, err);
+	if (!st)
+		st = fields_numbers(s->spec, s->at, by->options, v, err);
+	for (const struct wasd_field *f = by->options; !st && f && f->name; v += f->type == WASD_PAIR ? 2 : 1, f++)
+		st = read_other(s, f, v, err);
+	return st;
 }
 
-/* True for a layer with a kernel or matrix, false for the scale of a normalisation. */
-static bool has_weights(const struct wasd_graph *g, wasd_node n)
+/* What a strategy's string option "layers" says; "all" without it. */
+static const char *layers_of(const struct weight_strategy *by, const cJSON *spec)
 {
-	int w = wasd_graph_node_info(g, n).weight;
-	return w >= 0 && wasd_graph_param_info(g, w).ndims > 1;
+	const struct wasd_field *f = by->reads_spec ? NULL : wasd_field_find(by->options, "layers");
+	const char *text = "all";
+	if (f && f->type == WASD_STR)
+		wasd_json_str(spec, "layers", &text);
+	return text;
 }
 
-static enum wasd_status list_params(const struct weight_chain *c, struct part *p, struct wasd_err *err)
+static bool forms_parameters(const struct weight_strategy *by)
+{
+	return by->link || by->event || by->after_step;
+}
+
+static enum wasd_status list_params(const struct weight_chain *c, struct part *p, const struct weight_setup *setup,
+                                    struct wasd_err *err)
 {
 	int nodes = wasd_graph_nodes(c->graph);
-	if (!p->by->link)
+	char ptr[FIELDS_POINTER];
+	const char *layers = layers_of(p->by, setup->spec);
+	if (!forms_parameters(p->by))
 		return WASD_OK;
 	p->param = wasd_calloc((size_t)nodes, sizeof *p->param);
 	p->first = wasd_calloc((size_t)nodes, sizeof *p->first);
 	if (!p->param || !p->first)
 		return wasd_fail(err, WASD_ENOMEM, "%s", p->by->name);
-	for (wasd_node n = 0; n < nodes; n++) {
-		if (!has_weights(c->graph, n) || (p->by->applies && !p->by->applies(c->graph, n)))
+	fields_pointer(ptr, setup->at, "layers");
+	enum wasd_status s = layers_check(layers, c->graph, ptr, err);
+	for (wasd_node n = 0; !s && n < nodes; n++) {
+		if (!layers_has_weights(c->graph, n) || (p->by->applies && !p->by->applies(c->graph, n)) ||
+		    !layers_take(layers, wasd_graph_node_info(c->graph, n).name))
 			continue;
 		int w = wasd_graph_node_info(c->graph, n).weight;
-		p->first[p->n_params] = !chain_links(c, w);
+		p->first[p->n_params] = p->by->link && !chain_links(c, w);
 		p->param[p->n_params] = (struct weight_param){p->n_params, n, wasd_graph_param_info(c->graph, w)};
 		p->n_params++;
 	}
-	return WASD_OK;
+	return s;
 }
 
 static void part_done(struct part *p)
@@ -89,13 +134,18 @@ static enum wasd_status add(struct weight_chain *c, const struct weight_strategy
 {
 	struct part p = {.by = by};
 	double option[WEIGHT_OPTIONS] = {0};
-	struct weight_setup setup =
-		{.graph = c->graph, .spec = own, .at = at, .option = option, .paper = spec->paper, .seed = spec->seed};
+	struct weight_setup setup = {.graph = c->graph,
+	                             .spec = own,
+	                             .at = at,
+	                             .option = option,
+	                             .paper = spec->paper,
+	                             .seed = spec->seed,
+	                             .epochs = spec->epochs};
 	enum wasd_status s = check_place(c, &p, at, err);
 	if (!s)
 		s = read_options(by, &setup, option, err);
 	if (!s)
-		s = list_params(c, &p, err);
+		s = list_params(c, &p, &setup, err);
 	setup.param = p.param;
 	setup.n_params = p.n_params;
 	if (!s)
@@ -184,7 +234,7 @@ static const struct weight_param *param_of(const struct part *p, size_t offset)
 bool chain_links(const struct weight_chain *c, int param)
 {
 	for (int i = 0; i < c->n; i++)
-		if (param_of(&c->part[i], wasd_graph_param_info(c->graph, param).offset))
+		if (c->part[i].by->link && param_of(&c->part[i], wasd_graph_param_info(c->graph, param).offset))
 			return true;
 	return false;
 }
@@ -200,7 +250,7 @@ enum wasd_status chain_attach(struct weight_chain *c, struct wasd_model *m, stru
 	}
 	for (int i = 0; i < c->n; i++)
 		for (int k = 0; k < c->part[i].n_params; k++)
-			if (!c->part[i].first[k] && c->part[i].param[k].info.count > again)
+			if (c->part[i].by->link && !c->part[i].first[k] && c->part[i].param[k].info.count > again)
 				again = c->part[i].param[k].info.count;
 	if (again && !(c->input = wasd_alloc_aligned(again, sizeof *c->input)))
 		return wasd_fail(err, WASD_ENOMEM, "weights");
@@ -212,7 +262,7 @@ void chain_apply(struct weight_chain *c)
 {
 	const real *master = wasd_model_master(c->model);
 	for (int i = 0; i < c->n; i++)
-		for (int k = 0; k < c->part[i].n_params; k++) {
+		for (int k = 0; c->part[i].by->link && k < c->part[i].n_params; k++) {
 			const struct part *p = &c->part[i];
 			size_t at = p->param[k].info.offset;
 			real *w = wasd_model_effective(c->model) + at;
@@ -225,7 +275,7 @@ static const real *input_of(struct weight_chain *c, int i, size_t offset)
 {
 	const real *v = wasd_model_master(c->model) + offset;
 	for (int k = 0; k < i; k++) {
-		const struct weight_param *p = param_of(&c->part[k], offset);
+		const struct weight_param *p = c->part[k].by->link ? param_of(&c->part[k], offset) : NULL;
 		if (!p)
 			continue;
 		c->part[k].by->link(c->part[k].self, p, v, c->input);
@@ -237,11 +287,48 @@ static const real *input_of(struct weight_chain *c, int i, size_t offset)
 void chain_pull(struct weight_chain *c)
 {
 	for (int i = c->n - 1; i >= 0; i--)
-		for (int k = 0; k < c->part[i].n_params; k++) {
+		for (int k = 0; c->part[i].by->link && k < c->part[i].n_params; k++) {
 			const struct part *p = &c->part[i];
 			size_t at = p->param[k].info.offset;
 			p->by->link_back(p->self, &p->param[k], input_of(c, i, at), wasd_model_grad(c->model) + at);
 		}
+}
+
+/* ---- during the run ------------------------------------------------------------------------------------- */
+
+void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+	if (!r->log)
+		return;
+	va_start(ap, fmt);
+	wasd_vline(text, sizeof text, fmt, ap);
+	va_end(ap);
+	r->log(r->ctx, level, text);
+}
+
+void chain_event(struct weight_chain *c, const struct weight_run *now)
+{
+	bool changed = false;
+	for (int i = 0; i < c->n; i++)
+		changed |= c->part[i].by->event && c->part[i].by->event(c->part[i].self, now);
+	if (changed)
+		chain_apply(c);
+}
+
+void chain_after_step(struct weight_chain *c, const struct weight_run *now)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->after_step)
+			c->part[i].by->after_step(c->part[i].self, now);
+}
+
+void chain_at_epoch(struct weight_chain *c, const struct weight_run *now)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->at_epoch)
+			c->part[i].by->at_epoch(c->part[i].self, now);
 }
 
 /* ---- the draw ------------------------------------------------------------------------------------------- */
@@ -309,11 +396,15 @@ const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, co
 enum wasd_status chain_resume(struct weight_chain *c, const uint64_t generator[4], const cJSON *recorded,
                               const struct weight_when *when, struct wasd_err *err)
 {
+	enum wasd_status s = WASD_OK;
 	memcpy(c->rng.s, generator, sizeof c->rng.s);
+	for (int i = 0; !s && i < c->n; i++)
+		if (c->part[i].by->resumed)
+			s = c->part[i].by->resumed(c->part[i].self, wasd_model_master(c->model), err);
 	chain_apply(c);
-	if (!c->drawing)
-		return WASD_OK;
-	enum wasd_status s = c->drawing->by->recall(c->drawing->self, recorded, err);
+	if (s || !c->drawing)
+		return s;
+	s = c->drawing->by->recall(c->drawing->self, recorded, err);
 	if (s || !when->batch || !holds(c))
 		return s;
 	c->rng_before = c->rng;

@@ -2,8 +2,10 @@
  *
  *     create, attach                    allocates effective weights for the model's linked parameters
  *     apply                             after every change of the master weights: creation, resume, optimizer step
+ *     event                             before every step, and after the last one
  *     draw, forward, loss, backward     once or several times per step
  *     pull                              turns the gradient block into the gradient of the master; then the optimizer
+ *     after_step                        then apply
  *
  * Without strategies every call is free. Used by the training thread only. Only create and attach allocate.
  */
@@ -20,6 +22,7 @@ struct chain_spec {
 	const cJSON *was, *weights;
 	const char *paper;
 	uint64_t seed;
+	int epochs; /* 0: unknown */
 };
 /* Errors carry the pointer "/was/..." or "/weights/0/...". WASD_EINVAL if both are given. */
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
@@ -36,6 +39,13 @@ void chain_apply(struct weight_chain *c);
 void chain_pull(struct weight_chain *c);
 /* True if parameter `param` has a link. */
 bool chain_links(const struct weight_chain *c, int param);
+
+/* ---- during the run (strategy.h) */
+
+/* Forms the effective weights again if a strategy has changed the master weights. */
+void chain_event(struct weight_chain *c, const struct weight_run *now);
+void chain_after_step(struct weight_chain *c, const struct weight_run *now);
+void chain_at_epoch(struct weight_chain *c, const struct weight_run *now);
 
 /* ---- the draw */
 

@@ -13,6 +13,8 @@
  *   draw   acts on a kernel in one pass, after the links, and may drop taps: its result is compact, and the layer
  *          gets a kernel with its own size and padding. At most one strategy of a chain draws, so a pass has at most
  *          one recipe.
+ *   mask   acts on the master weights themselves, between the steps: event, after_step. All readers see its zeros, and
+ *          nothing is copied.
  *
  * Deployment and export use W: a checkpoint stores it under the parameter's own name, so that its readers need no
  * strategy. V is stored beside it as weights.master.NAME, and a strategy's own state as weights.STRATEGY.NAME; with
@@ -34,7 +36,7 @@
 
 #define WEIGHT_OPTIONS 16 /* of one strategy, and their values, at most */
 
-/* A parameter whose effective weights the strategy's link forms. */
+/* A parameter that the strategy forms. */
 struct weight_param {
 	int index;      /* among the parameters of this strategy, from 0 */
 	wasd_node node; /* the layer that the weights belong to */
@@ -45,20 +47,45 @@ struct weight_setup {
 	const struct wasd_graph *graph; /* borrowed for the lifetime of the strategy, like param */
 	const cJSON *spec;              /* the strategy's object; NULL: absent, use the network's default */
 	const char *at;                 /* the object's JSON pointer */
-	const double *option;           /* the numbers of its table's options, one after the other (base/fields.h) */
-	const struct weight_param *param;
+	const double *option; /* the numbers of its table's options, one after the other (base/fields.h); of a choice its
+	                         index; NaN: absent, and without a default */
+	const struct weight_param *param; /* empty for a strategy that only draws */
 	int n_params;
+	int epochs;        /* of the run; 0: unknown, there is no run */
 	const char *paper; /* JSON text of the settings of the network's authors (wasd_network_was) */
 	uint64_t seed;
 };
 
-/* A tensor of the strategy's own state. A scalar has one value. */
+/* A tensor of the strategy's own state: values or bits. A scalar has one value. */
 struct weight_state {
 	const char *name;
 	int ndims;
 	size_t dims[4];
 	real *values;
+	uint8_t *bits; /* element 8 i + k is bit k of byte i; the bits after the last element are 0 */
 };
+
+/* ---- a run between two steps ---------------------------------------------------------------------- */
+
+struct weight_block {
+	const char *name;
+	real *values; /* one per parameter of the model, in its order */
+};
+
+struct weight_run {
+	uint64_t step;    /* training steps done */
+	uint32_t batches; /* steps per epoch */
+	int epochs;
+	real *master;
+	const struct weight_block *optim; /* the optimizer's state; ends at a NULL name */
+	real *stats;                      /* the statistics that training updates */
+	void (*log)(void *ctx, const char *level, const char *text);
+	void *ctx;
+};
+
+/* Adds a line to the job's log. level: "info", "warn". */
+void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* ---- a draw -------------------------------------------------------------------------------------- */
 
@@ -100,7 +127,7 @@ struct weight_strategy {
 	void (*destroy)(void *self);
 	cJSON *(*to_json)(
 		const void *self); /* the strategy's object with every default written out; required if it draws */
-	/* Tensor i of the state; false after the last. */
+	/* Tensor i of the state; false after the last. The list does not change during a run. */
 	bool (*state)(void *self, int i, struct weight_state *out);
 	/* Metric i of an epoch; false after the last. */
 	bool (*metric)(const void *self, int i, int epoch, const char **name, double *value);
@@ -108,10 +135,26 @@ struct weight_strategy {
 	 * after the last. */
 	bool (*warning)(const void *self, int i, const real *master, const char **code, char *text, size_t size);
 
+	/* True if the strategy forms the weights of node n. NULL: all convolutions and linear layers. A string option
+	 * "layers" narrows them further: names or patterns (wasd_glob) with commas between them; those that begin with "!"
+	 * leave layers out; "all". */
+	bool (*applies)(const struct wasd_graph *g, wasd_node n);
+
+	/* -- during the run; a run that resumes between two steps has the same weights as one that was not cut -- */
+
+	/* Called before every step, and once more after the last one of the run. What it does depends on r->step, the
+	 * strategy's state and the weights alone. True: weights have changed. */
+	bool (*event)(void *self, const struct weight_run *r);
+	/* Called after every step of the optimizer; r->step includes it. */
+	void (*after_step)(void *self, const struct weight_run *r);
+	/* Called at the end of an epoch, before its metrics: measures, and changes nothing that training reads. An
+	 * interrupted evaluation repeats it. */
+	void (*at_epoch)(void *self, const struct weight_run *r);
+	/* Called after the state has been loaded from a checkpoint. WASD_ECORRUPT: it cannot be a state of this run. */
+	enum wasd_status (*resumed)(void *self, const real *master, struct wasd_err *err);
+
 	/* -- a link: set both link and link_back, or neither -- */
 
-	/* True if the link forms the weights of node n. NULL: all convolutions and linear layers. */
-	bool (*applies)(const struct wasd_graph *g, wasd_node n);
 	/* w = psi(v), info.count values in the parameter's order; w may be v. */
 	void (*link)(void *self, const struct weight_param *p, const real *v, real *w);
 	/* Replaces g, the gradient of w, by the gradient of v. */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { METRICS_MAX = 64, LINE_MAX_BYTES = 2000 };
+enum { LINE_MAX_BYTES = 2000 };
 
 /* ---- logs ------------------------------------------------------------------------------------------------ */
 
@@ -238,7 +238,7 @@ static bool read_metrics(const cJSON *values, const cJSON *nonfinite, struct sto
 	if (!cJSON_IsObject(values))
 		return false;
 	for (const cJSON *v = values->child; v; v = v->next) {
-		if (*n == METRICS_MAX || !v->string || !*v->string || strlen(v->string) > 64)
+		if (*n == WASD_METRICS_MAX || !v->string || !*v->string || strlen(v->string) > WASD_METRIC_NAME)
 			return false;
 		double x = NAN;
 		const char *what;
@@ -283,7 +283,7 @@ static enum wasd_status on_metrics(void *self, struct wasd_frame *m, struct wasd
 {
 	struct attempt *a = self;
 	int64_t epoch = number_of(m, "epoch"), step = number_of(m, "step");
-	struct storage_metric metrics[METRICS_MAX];
+	struct storage_metric metrics[WASD_METRICS_MAX];
 	size_t n;
 	if (!read_metrics(wasd_json_get(m->json, "values"), wasd_json_get(m->json, "nonfinite"), metrics, &n))
 		return missing(err, m->type, "values");

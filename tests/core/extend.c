@@ -11,6 +11,7 @@
 #include "wasd/safetensors.h"
 
 #include "extend_layer.h"
+#include "extend_mask.h"
 #include "extend_mode.h"
 #include "extend_network.h"
 #include "extend_optimizer.h"
@@ -23,7 +24,7 @@ const struct layer *const layer_more[] = {&layer_square, &layer_hollow, NULL};
 const struct wasd_arch *const wasd_arch_more[] = {&arch_speck, NULL};
 const struct wasd_optim_kind *const wasd_optim_more[] = {&optim_signsgd, NULL};
 const struct mode_kind *const mode_kind_more[] = {&mode_halved, NULL};
-const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, NULL};
 const struct wasd_transform_op *const wasd_transform_op_more[] = {&op_transpose, NULL};
 
 static bool listed(const cJSON *caps, const char *table, const char *key, const char *name)
@@ -41,9 +42,9 @@ static void are_listed(void)
 	cJSON *caps = wasd_capabilities();
 	CHECK(listed(caps, "archs", "name", "speck") && listed(caps, "transforms", "type", "transpose") &&
 	      listed(caps, "layers", "type", "square") && listed(caps, "strategies", "type", "sparse") &&
-	      listed(caps, "strategies", "type", "was") && listed(caps, "optimizers", "name", "signsgd") &&
-	      listed(caps, "mode_kinds", "name", "halved") && listed(caps, "mode_kinds", "name", "plain") &&
-	      listed(caps, "mode_kinds", "name", "draw"));
+	      listed(caps, "strategies", "type", "was") && listed(caps, "strategies", "type", "thin") &&
+	      listed(caps, "optimizers", "name", "signsgd") && listed(caps, "mode_kinds", "name", "halved") &&
+	      listed(caps, "mode_kinds", "name", "plain") && listed(caps, "mode_kinds", "name", "draw"));
 	CHECK(listed(caps, "archs", "name", "resnet18") && !listed(caps, "archs", "name", "speck2"));
 	cJSON_Delete(caps);
 }
@@ -301,6 +302,54 @@ static void strategy_trains_and_is_deployed(void)
 			sparse_trains(data, b->name, wasd_precision_name(p),
 			              "[{\"type\":\"sparse\"},{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"}]", true);
 		}
+	wasd_dataset_close(data);
+}
+
+/* A mask: before step 2 n - 1 (from 0) the nth weight of every kernel has died. */
+static void thin_file(const struct tiny_run *r, int steps)
+{
+	struct wasd_st *st = NULL;
+	CHECK(!wasd_st_open(r->file, r->len, &st, NULL));
+	for (int i = 0; i < SPARSE_KERNELS; i++) {
+		size_t n, dead = (size_t)steps / 2, wrong = 0;
+		char name[96];
+		const real *w = tensor_of(st, "", sparse_kernels[i], &n);
+		snprintf(name, sizeof name, "weights.thin.%s", sparse_kernels[i]);
+		const struct wasd_st_tensor *alive = wasd_st_find(st, name);
+		CHECK(alive && alive->dtype == WASD_U8 && alive->count == (n + 7) / 8);
+		for (size_t k = 0; alive && k < n; k++)
+			wrong += (((const uint8_t *)alive->data)[k / 8] >> k % 8 & 1) != (k >= dead) || (w[k] == 0) != (k < dead);
+		CHECK_MSG(!wrong, "%s: %zu of %zu bits are wrong after %d steps", name, wrong, n, steps);
+	}
+	wasd_st_close(st);
+}
+
+static void mask_trains_and_is_deployed(void)
+{
+	static const char *const lists[] =
+		{"[{\"type\":\"thin\"}]", "[{\"type\":\"sparse\",\"share\":0},{\"type\":\"thin\"}]",
+	     "[{\"type\":\"thin\"},{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"}]"};
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("thin", 64, 16, 16, path);
+	for (int i = 0; i < 3; i++) {
+		char *spec = wasd_asprintf("{" SPARSE_NET
+		                           ",\"weights\":%s,\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":"
+		                           "\"sgd\",\"lr\":0.05,\"weight_decay\":0.01}}}",
+		                           lists[i]);
+		struct tiny_run whole = {0}, cut = {.stop_at = 4};
+		tiny_go(&whole, spec, data);
+		tiny_go(&cut, spec, data);
+		CHECK_MSG(!whole.status && !cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s%s", whole.err.msg, cut.err.msg);
+		thin_file(&cut, 3);
+		cut.stop_at = 0;
+		tiny_go(&cut, spec, data);
+		CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s: resumed to other bits. %s", lists[i], cut.err.msg);
+		thin_file(&whole, 8);
+		sparse_goes_out(&whole, i == 2);
+		tiny_done(&whole);
+		tiny_done(&cut);
+		wasd_free(spec);
+	}
 	wasd_dataset_close(data);
 }
 
@@ -616,6 +665,7 @@ int main(void)
 	TEST_RUN(layer_without_any_kernel_is_refused);
 	TEST_RUN(layer_trains);
 	TEST_RUN(strategy_trains_and_is_deployed);
+	TEST_RUN(mask_trains_and_is_deployed);
 	TEST_RUN(strategies_are_refused);
 	TEST_RUN(list_of_was_is_was);
 	TEST_RUN(kinds_of_modes);

@@ -41,7 +41,7 @@ static bool sparse_state(void *self, int i, struct weight_state *out)
 	*out = (struct weight_state){p->name,
 	                             p->ndims,
 	                             {(size_t)p->dims[0], (size_t)p->dims[1], (size_t)p->dims[2], (size_t)p->dims[3]},
-	                             s->mask[i]};
+	                             .values = s->mask[i]};
 	return true;
 }
 

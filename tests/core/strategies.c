@@ -6,9 +6,10 @@
 #include "wasd/model.h"
 #include "weights/chain.h"
 
+#include "extend_mask.h"
 #include "extend_strategy.h"
 
-const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, NULL};
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, NULL};
 
 #define PAPER "{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"resized_crop\"},{\"type\":\"rotate\"}]}"
 enum { N = 3, CLASSES = 3 };
@@ -96,7 +97,8 @@ static void rows_are_sound(void)
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
 		CHECK(s->name && strcmp(s->name, "master") &&
 		      s->name[strspn(s->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0);
-		CHECK_MSG(s->summary && s->create && s->destroy && (s->link || s->draw), "%s", s->name);
+		CHECK_MSG(s->summary && s->create && s->destroy && (s->link || s->draw || s->event || s->after_step), "%s",
+		          s->name);
 		CHECK_MSG(!s->link == !s->link_back, "%s: a link and its gradient go together", s->name);
 		CHECK_MSG(!s->draw || (s->to_json && s->recorded && s->recorded_json && s->recall && s->shape && s->forward &&
 		                       s->backward),
@@ -283,7 +285,11 @@ static void round_trip(const char *weights)
 		CHECK(!strcmp(from.tensor.name, to.tensor.name) && from.of == to.of && from.tensor.ndims == to.tensor.ndims);
 		for (int d = 0; d < from.tensor.ndims; d++)
 			count *= from.tensor.dims[d];
-		memcpy(to.tensor.values, from.tensor.values, count * sizeof(real));
+		CHECK(!from.tensor.values != !from.tensor.bits && !to.tensor.bits == !from.tensor.bits);
+		if (from.tensor.bits)
+			memcpy(to.tensor.bits, from.tensor.bits, (count + 7) / 8);
+		else
+			memcpy(to.tensor.values, from.tensor.values, count * sizeof(real));
 	}
 	CHECK(!chain_state(a.c, n, &from) && !chain_state(b.c, n, &to));
 	cJSON *recorded = chain_recorded_json(a.c), *again = NULL;
