@@ -181,8 +181,8 @@ void api_call_done(struct api_call *c);
 
 enum { API_PRIORITIES = 4, API_PRIORITY_DEFAULT = 2 };
 
-/* A handler's question to the infer process (API_ASK): the exchange sends it and calls finish with the answer in
- * call. */
+/* A handler's question to the infer process, or for a measurement (API_ASK): the exchange sends it and calls finish
+ * with the answer in call. */
 struct api_ctx;
 struct api_request;
 struct api_response;
@@ -203,6 +203,7 @@ struct api_ask {
 	bool cascade;
 	double threshold;
 	bool governed; /* the traffic policy chose the mode */
+	bool timing;   /* a measurement for api_estimates, not a request to the infer process */
 	/* Of an answered request: time from its arrival to its batch; what the process reports, summed over the batches of
 	 * a large request; number of images in the (largest) batch that contained it. */
 	int64_t queue_us, decode_us, process_queue_us, compute_us, macs, computed_with;
@@ -263,6 +264,8 @@ struct describer;
 struct wasd_daemon;
 struct metrics;
 struct reports;
+struct estimates;
+struct wasd_machine;
 struct storage_job;
 struct storage_deployment;
 struct storage_traffic_in;
@@ -287,6 +290,22 @@ struct api_jobs {
 	                           const struct storage_request *r, struct wasd_err *err);
 	/* Progress, attempt, queue position, img/s and ETA of a running or queued job, or NULL. */
 	cJSON *(*live)(struct sched *self, const char *job);
+	/* How a job with this spec would run if it were submitted now: {"threads","running","queue":{as in live}}; running:
+	 * the jobs that train. NULL: no memory, or the database failed. */
+	cJSON *(*would)(struct sched *self, const cJSON *spec);
+};
+
+/* What jobs that are not submitted yet would take. */
+struct api_estimates {
+	struct estimates *self;
+	/* wasd_train_estimate of the spec on a dataset (a path below the data directory); the caller owns *out. */
+	enum wasd_status (*sizes)(struct estimates *self, const cJSON *spec, const char *dataset, int64_t threads,
+	                          cJSON **out, struct wasd_err *err);
+	/* As in api_serving: measures a few steps, for about two seconds, or knows the answer. ask->call.json: {"spec",
+	 * "dataset","threads","memory_mb" (its limit, 0: none),"beside" (jobs that train)}; the reply: {"batch","steps",
+	 * "step_s","image_s"} (wasd_train_measure). */
+	void (*ask)(struct estimates *self, struct api_ask *ask, void (*done)(void *ctx), void *ctx);
+	void (*forget)(struct estimates *self, const void *ctx);
 };
 
 /* Profile searches. */
@@ -423,6 +442,7 @@ struct api_system {
 	struct wasd_daemon *self;
 	cJSON *(*report)(struct wasd_daemon *self); /* workers, uptime, disk, versions, addresses */
 	bool (*ready)(struct wasd_daemon *self);
+	void (*machine)(struct wasd_daemon *self, struct wasd_machine *out); /* wasd/machine.h, read now */
 };
 
 /* The search request for a profile, as JSON text: from an item of a job spec's "profiles" or from a request in that
@@ -434,6 +454,7 @@ struct api_ctx {
 	struct api_jobs jobs;
 	struct api_profiles profiles;
 	struct api_reports reports;
+	struct api_estimates estimates;
 	struct api_data data;
 	struct api_blobs blobs;
 	struct api_files files;

@@ -179,6 +179,10 @@ bool api_idempotency_ok(const struct api_request *q, struct api_response *r);
  * *warnings: [{"code","message"}], known before the job starts. False: the answer is in r. */
 bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *spec,
                    const char *dataset, cJSON **warnings);
+/* estimate.c: answers a dry run with the spec and "estimate"; takes spec and warnings (of api_job_check, or NULL).
+ * bench: with the times of its steps, which may be API_ASK. */
+enum api_result api_job_estimate(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
+                                 cJSON *warnings, bool bench);
 /* The same check for one profile of a checkpoint, from its job's spec and its own info (both JSON); true when they
  * do not suffice for a check. */
 bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec,

@@ -258,30 +258,39 @@ cJSON *api_spec_ready(struct api_ctx *c, const struct api_request *q, struct api
 	return NULL;
 }
 
-/* Submits the spec in body (taken). */
-static void submit(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *body,
-                   const char *cloned_from, bool dry)
+struct dry {
+	bool run, bench;
+};
+
+/* The parameters of the request. */
+static bool query_dry(const struct api_request *q, struct api_response *r, struct dry *dry)
 {
-	cJSON *warnings, *spec = api_spec_ready(c, q, r, body, dry, &warnings);
+	*dry = (struct dry){.bench = true};
+	return api_query_bool(q, r, "dry_run", &dry->run) && api_query_bool(q, r, "bench", &dry->bench);
+}
+
+/* Submits the spec in body (taken). */
+static enum api_result submit(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *body,
+                              const char *cloned_from, struct dry dry)
+{
+	cJSON *warnings, *spec = api_spec_ready(c, q, r, body, dry.run, &warnings);
 	cJSON_Delete(body);
-	if (spec && dry)
-		api_send_json(r, 200, spec);
-	else if (spec)
+	if (spec && dry.run)
+		return api_job_estimate(c, q, r, spec, warnings, dry.bench);
+	if (spec)
 		create(c, q, r, spec, warnings, cloned_from);
-	if (!dry)
-		cJSON_Delete(spec);
+	cJSON_Delete(spec);
 	cJSON_Delete(warnings);
+	return API_DONE;
 }
 
 enum api_result api_jobs_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	bool dry = false;
-	if (!api_query_bool(q, r, "dry_run", &dry) || !api_idempotency_ok(q, r))
+	struct dry dry;
+	if (!query_dry(q, r, &dry) || !api_idempotency_ok(q, r))
 		return API_DONE;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
-	if (body)
-		submit(c, q, r, body, NULL, dry);
-	return API_DONE;
+	return body ? submit(c, q, r, body, NULL, dry) : API_DONE;
 }
 
 /* ---- clone ---- */
@@ -323,9 +332,9 @@ static cJSON *spec_now(const struct storage_job *job)
 
 enum api_result api_jobs_clone(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	bool dry = false;
+	struct dry dry;
 	struct storage_job job;
-	if (!api_query_bool(q, r, "dry_run", &dry) || !api_idempotency_ok(q, r))
+	if (!query_dry(q, r, &dry) || !api_idempotency_ok(q, r))
 		return API_DONE;
 	cJSON *patch = api_body_json(q, r, WASD_JSON_REQUEST, true);
 	if (!patch || !api_job_find(c, q, r, &job)) {
@@ -336,12 +345,13 @@ enum api_result api_jobs_clone(struct api_ctx *c, const struct api_request *q, s
 	if (spec)
 		merge_patch(spec, patch);
 	cJSON_Delete(patch);
+	enum api_result result = API_DONE;
 	if (api_poisoned(spec)) {
 		api_send_no_memory(r);
 		cJSON_Delete(spec);
 	} else {
-		submit(c, q, r, spec, job.id, dry);
+		result = submit(c, q, r, spec, job.id, dry);
 	}
 	storage_job_done(&job);
-	return API_DONE;
+	return result;
 }

@@ -14,7 +14,8 @@
 const struct api_route api_routes[] = {
 	/* jobs */
 	{"POST", "/v1/jobs", API_BODY_JSON, api_jobs_create,
-     "Submit a job. With dry_run=true: check it and answer with every default written out.", "dry_run"},
+     "Submit a job. With dry_run=true: check it, and answer with every default written out and what it would take.",
+     "dry_run bench"},
 	{"GET", "/v1/jobs", API_BODY_NONE, api_jobs_list, "List jobs, newest first.",
      PAGE " state queue dataset name q sweep fields label.*"},
 	{"GET", "/v1/jobs/{id}", API_BODY_NONE, api_jobs_get,
@@ -38,7 +39,7 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/jobs/{id}:retry", API_BODY_JSON, api_jobs_retry,
      "Queue a failed or cancelled job again, for a new attempt from its latest checkpoint.", NULL},
 	{"POST", "/v1/jobs/{id}:clone", API_BODY_JSON, api_jobs_clone,
-     "Submit a new job with this one's spec and the changes of the body (JSON merge patch).", "dry_run"},
+     "Submit a new job with this one's spec and the changes of the body (JSON merge patch).", "dry_run bench"},
 	{"POST", "/v1/jobs:batch", API_BODY_JSON, api_jobs_batch,
      "Cancel, pause, resume, hold, release, retry or delete many jobs, by ids or by a filter; the result of each.",
      NULL},

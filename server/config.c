@@ -2,10 +2,10 @@
 
 #include "address.h"
 #include "log.h"
+#include "wasd/machine.h"
 #include "wasd/tensor.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -210,9 +210,8 @@ enum wasd_status config_find_engine(const char *asked, char *out, struct wasd_er
 
 static int processors(void)
 {
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-	return n < 1 ? 1 : n > WASD_THREADS_MAX ? WASD_THREADS_MAX : n;
+	int n = wasd_processors();
+	return n > WASD_THREADS_MAX ? WASD_THREADS_MAX : n;
 }
 
 enum wasd_status config_resolve(struct config *c, struct wasd_err *err)

@@ -15,6 +15,7 @@
 #include "http/connection.h"
 #include "jobs/blobs.h"
 #include "jobs/convert.h"
+#include "jobs/estimate.h"
 #include "jobs/ingest.h"
 #include "jobs/report.h"
 #include "jobs/scheduler.h"
@@ -26,6 +27,7 @@
 #include "process/describe.h"
 #include "serving/serving.h"
 #include "storage.h"
+#include "wasd/machine.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -38,7 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000, ANSWER_MS = 20000 };
+enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000, ANSWER_MS = 20000, MEASURE_MS = 1500, MEASURE_AT_MOST_S = 15 };
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -51,6 +53,7 @@ struct wasd_daemon {
 	struct convert *convert;
 	struct profiles *profiles;
 	struct reports *reports;
+	struct estimates *estimates;
 	struct http *http;
 	struct describer *describer;
 	struct api_ctx api;
@@ -65,6 +68,12 @@ struct wasd_daemon {
 static bool is_ready(struct wasd_daemon *d)
 {
 	return atomic_load(&d->ready) && !storage_failed(d->db);
+}
+
+static void machine(struct wasd_daemon *d, struct wasd_machine *out)
+{
+	(void)d;
+	wasd_machine_read("", out);
 }
 
 static cJSON *report(struct wasd_daemon *d)
@@ -248,6 +257,14 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = reports_create(&rc, &d->reports, err);
 	if (s != WASD_OK)
 		return s;
+	struct estimates_config ec = {.sup = d->sup,
+	                              .data_dir = c->data,
+	                              .answer_ms = ANSWER_MS,
+	                              .budget_ms = MEASURE_MS,
+	                              .limit_s = MEASURE_AT_MOST_S};
+	s = estimates_create(&ec, &d->estimates, err);
+	if (s != WASD_OK)
+		return s;
 	struct convert_config cc = {.db = d->db,
 	                            .sup = d->sup,
 	                            .data_dir = c->data,
@@ -260,12 +277,13 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .jobs = sched_api(d->jobs),
 	                          .profiles = profiles_api(d->profiles),
 	                          .reports = reports_api(d->reports),
+	                          .estimates = estimates_api(d->estimates),
 	                          .data = ingest_api(d->ingest),
 	                          .blobs = blobs_api(c->data),
 	                          .files = convert_api(d->convert),
 	                          .serving = serve_api(d->serving),
 	                          .engine = describer_api(d->describer),
-	                          .system = {.self = d, .report = report, .ready = is_ready},
+	                          .system = {.self = d, .report = report, .ready = is_ready, .machine = machine},
 	                          .metrics = d->metrics,
 	                          .triton_aliases = c->metrics_triton_aliases};
 	struct http_config hc;
@@ -356,6 +374,7 @@ static void *end_in_order(void *arg)
 	ingest_stop(d->ingest);
 	profiles_stop(d->profiles);
 	reports_stop(d->reports);
+	estimates_stop(d->estimates);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
 	describer_stop(d->describer);
@@ -371,6 +390,7 @@ static void *end_in_order(void *arg)
 	storage_close(d->db);
 	hub_destroy(d->hub);
 	reports_destroy(d->reports);
+	estimates_destroy(d->estimates);
 	sched_destroy(d->jobs);
 	ingest_destroy(d->ingest);
 	serve_destroy(d->serving);

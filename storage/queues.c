@@ -110,6 +110,24 @@ enum wasd_status storage_queue_put(struct storage *s, const struct storage_queue
 
 /* ---- the jobs that wait ---- */
 
+#define USUAL_S \
+	"(SELECT avg(finished_at-started_at)/1000.0 FROM (SELECT finished_at, started_at FROM jobs WHERE state='completed' ORDER BY id DESC LIMIT 20))"
+#define OPEN_QUEUE " AND b.queue NOT IN (SELECT name FROM queues WHERE paused))"
+
+/* Ends the query, whose row is before, scanning, usual_s. False: there is no row. */
+static bool take_place(struct conn *c, sqlite3_stmt *q, struct storage_place *out, enum wasd_status *st,
+                       struct wasd_err *err)
+{
+	bool found = q_row(c, q, st, err);
+	if (found) {
+		out->before = sqlite3_column_int64(q, 0);
+		out->scanning = sqlite3_column_int(q, 1);
+		out->usual_s = sqlite3_column_double(q, 2);
+	}
+	q_end(c, q);
+	return found;
+}
+
 enum wasd_status storage_job_place(struct storage *s, const char *id, struct storage_place *out, struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
@@ -117,19 +135,29 @@ enum wasd_status storage_job_place(struct storage *s, const char *id, struct sto
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
-		"SELECT (SELECT count(*) FROM jobs b WHERE b.state='queued' AND b.id<>j.id AND (b.priority>j.priority OR (b.priority=j.priority AND b.id<j.id))"
-		" AND b.queue NOT IN (SELECT name FROM queues WHERE paused)), d.state<>'ready',"
-		" (SELECT avg(finished_at-started_at)/1000.0 FROM (SELECT finished_at, started_at FROM jobs WHERE state='completed' ORDER BY id DESC LIMIT 20))"
+		"SELECT (SELECT count(*) FROM jobs b WHERE b.state='queued' AND b.id<>j.id AND (b.priority>j.priority OR (b.priority=j.priority AND b.id<j.id))" OPEN_QUEUE
+		", d.state<>'ready'," USUAL_S
 		" FROM jobs j JOIN datasets d ON d.name=j.dataset AND d.version=j.dataset_version WHERE j.id=?1 AND j.state='queued'",
 		&st, err, "t", id);
-	if (q_row(c, q, &st, err)) {
-		p.before = sqlite3_column_int64(q, 0);
-		p.scanning = sqlite3_column_int(q, 1);
-		p.usual_s = sqlite3_column_double(q, 2);
-	} else if (!st) {
+	if (!take_place(c, q, &p, &st, err) && !st)
 		st = wasd_fail(err, WASD_ENOTFOUND, "no queued job %s", id);
-	}
-	q_end(c, q);
+	read_end(s, c);
+	if (!st)
+		*out = p;
+	return st;
+}
+
+enum wasd_status storage_job_place_new(struct storage *s, int64_t priority, struct storage_place *out,
+                                       struct wasd_err *err)
+{
+	struct conn *c = read_begin(s);
+	struct storage_place p = {0};
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c,
+	                          "SELECT (SELECT count(*) FROM jobs b WHERE b.state='queued' AND b.priority>=?1" OPEN_QUEUE
+	                          ", 0," USUAL_S,
+	                          &st, err, "i", priority);
+	take_place(c, q, &p, &st, err);
 	read_end(s, c);
 	if (!st)
 		*out = p;

@@ -292,6 +292,9 @@ struct storage_place {
 	double usual_s; /* mean time from start to end of the last completed jobs; 0: none yet */
 };
 enum wasd_status storage_job_place(struct storage *s, const char *id, struct storage_place *out, struct wasd_err *err);
+/* Where a job of this priority would stand if it were submitted now; scanning is false. */
+enum wasd_status storage_job_place_new(struct storage *s, int64_t priority, struct storage_place *out,
+                                       struct wasd_err *err);
 
 struct storage_count {
 	const char *state;

@@ -76,7 +76,7 @@ static const struct wasd_message rows[] = {
 	/* The answer to a question that failed. code: the API's error code, if the status is not specific enough. */
 	{"error", INFER | INGEST | CONVERT | CHECK, WASD_ENGINE,
      .members = {RE, NAME("status"), STRING("message"), OPTIONAL(STRING, "code"), OPTIONAL(STRING, "pointer")}},
-	{"cancel", TRAIN | INGEST | PROFILE, WASD_DAEMON, .answer = NULL},
+	{"cancel", TRAIN | INGEST | PROFILE | CHECK, WASD_DAEMON, .answer = NULL},
 
 	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to resume from (with "resume") or to
      * initialise the weights from ---- */
@@ -225,7 +225,7 @@ static const struct wasd_message rows[] = {
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 
-	/* ---- wasd-engine check: questions that need no computation ---- */
+	/* ---- wasd-engine check: what networks are, whether jobs could begin, and what they would take ---- */
 	/* The tables of core: GET /v1/capabilities. */
 	{"list", CHECK, WASD_DAEMON, .answer = "listed"},
 	{"listed", CHECK, WASD_ENGINE, .members = {RE, OBJECT("tables")}},
@@ -239,6 +239,17 @@ static const struct wasd_message rows[] = {
      .members = {OBJECT("spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
                  OPTIONAL(ARRAY, "input", .min = 3, .max = 3), OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
 	{"checked", CHECK, WASD_ENGINE, .members = {RE, ARRAY("warnings", 0, 0)}},
+	/* What such a job would take (wasd_train_estimate). */
+	{"estimate", CHECK, WASD_DAEMON, "estimated",
+     .members = {OBJECT("spec"), STRING("data"), STRING("dataset"), THREADS}},
+	{"estimated", CHECK, WASD_ENGINE, .members = {RE, OBJECT("sizes")}},
+	/* How long its steps take (wasd_train_measure), in a process of its own. memory_mb: the most private memory that it
+     * may take; 0: no limit. */
+	{"measure", CHECK, WASD_DAEMON, "measured",
+     .members = {OBJECT("spec"), STRING("data"), STRING("dataset"), THREADS, INTEGER("nice", -20, 19),
+                 COUNT("memory_mb"), INTEGER("budget_ms", 1, 60000)}},
+	{"measured", CHECK, WASD_ENGINE,
+     .members = {RE, INTEGER("batch", 1, 1 << 20), COUNT("steps"), NUMBER("step_s"), NUMBER("image_s")}},
 };
 
 #define ROWS (int)(sizeof rows / sizeof *rows)

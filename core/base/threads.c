@@ -3,13 +3,13 @@
  * The owner publishes a job by incrementing `gen`; each helper does its own range and decrements `left`. Waiting
  * threads spin briefly, because in a training step the next job is mostly microseconds away. Then they sleep in the
  * kernel (futex), because on a busy machine a spinning thread takes the core from the thread it waits for. */
+#include "wasd/machine.h"
 #include "wasd/tensor.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -94,21 +94,13 @@ static void publish(void)
 		futex_wake(&team.gen);
 }
 
-static int cpus_allowed(void)
-{
-	cpu_set_t set;
-	if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-		return CPU_COUNT(&set);
-	return 1;
-}
-
 enum wasd_status wasd_threads_init(int n, struct wasd_err *err)
 {
 	if (n < 0 || n > WASD_THREADS_MAX)
 		return wasd_fail(err, WASD_EINVAL, "threads: %d must be between 1 and %d (or 0 for all cores)", n,
 		                 WASD_THREADS_MAX);
 	if (n == 0) {
-		n = cpus_allowed();
+		n = wasd_processors();
 		if (n > WASD_THREADS_MAX)
 			n = WASD_THREADS_MAX;
 	}

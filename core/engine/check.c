@@ -5,8 +5,11 @@
  * profiles are checked, for images of "input" [c,h,w] and "classes". The answer is
  * {"warnings":[{"code","message"}]}. The pointer of an error in a profile is "/profiles/N/..." */
 #include "engine/commands.h"
+#include "engine/confine.h"
+#include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"
+#include "wasd/spec.h"
 #include "wasd/train.h"
 
 #include <limits.h>
@@ -22,19 +25,24 @@ static void heard(void *ctx, const char *code, int epoch, const char *message)
 		cJSON_Delete(j);
 }
 
-static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes,
-                                  struct wasd_err *err)
+static enum wasd_status open_dataset(const cJSON *request, struct wasd_dataset **out, struct wasd_err *err)
 {
 	const char *folder = "", *name = "";
 	char path[PATH_MAX];
-	struct wasd_dataset *data = NULL;
-	struct wasd_train_opts o = {.spec = wasd_json_get(request, "spec")};
-	struct wasd_train_hooks h = {.ctx = warnings, .warning = heard};
 	wasd_json_str(request, "data", &folder);
 	wasd_json_str(request, "dataset", &name);
 	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
 		return wasd_fail(err, WASD_EINVAL, "the path of the dataset is too long");
-	enum wasd_status s = wasd_dataset_open(path, &data, err);
+	return wasd_dataset_open(path, out, err);
+}
+
+static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes,
+                                  struct wasd_err *err)
+{
+	struct wasd_dataset *data = NULL;
+	struct wasd_train_opts o = {.spec = wasd_json_get(request, "spec")};
+	struct wasd_train_hooks h = {.ctx = warnings, .warning = heard};
+	enum wasd_status s = open_dataset(request, &data, err);
 	o.data = data;
 	if (!s)
 		s = wasd_train_check(&o, &h, err);
@@ -85,5 +93,45 @@ enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err
 		cJSON_Delete(answer);
 	else
 		*out = answer;
+	return s;
+}
+
+/* ---- what a job would take ---- */
+
+static int threads_of(const cJSON *request)
+{
+	int64_t n = 0;
+	wasd_json_i64(request, "threads", &n);
+	return (int)n;
+}
+
+enum wasd_status engine_estimate(const cJSON *request, cJSON **out, struct wasd_err *err)
+{
+	struct wasd_dataset *data = NULL;
+	struct wasd_train_opts o = {.spec = wasd_json_get(request, "spec")};
+	enum wasd_status s = wasd_threads_init(threads_of(request), err);
+	if (!s && !(s = open_dataset(request, &data, err))) {
+		o.data = data;
+		s = wasd_train_estimate(&o, out, err);
+	}
+	wasd_dataset_close(data);
+	return s;
+}
+
+enum wasd_status engine_measure(const cJSON *request, struct wasd_train_times *out, struct wasd_err *err)
+{
+	struct wasd_dataset *data = NULL;
+	const cJSON *spec = wasd_json_get(request, "spec");
+	struct wasd_train_opts o = {.spec = spec};
+	int64_t budget_ms = 1, mb = 0;
+	wasd_json_i64(request, "budget_ms", &budget_ms);
+	wasd_json_i64(request, "memory_mb", &mb);
+	engine_be_nice(request);
+	enum wasd_status s = engine_limit_memory(mb, err);
+	if (s || (s = wasd_threads_init(threads_of(request), err)) || (s = open_dataset(request, &data, err)))
+		return s;
+	o.data = data;
+	s = wasd_train_measure(&o, (int)wasd_spec_number(spec, "/train/batch"), budget_ms * 1000, out, err);
+	wasd_dataset_close(data);
 	return s;
 }

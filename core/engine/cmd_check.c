@@ -1,8 +1,10 @@
-/* engine/cmd_check.c - wasd-engine check: answers the daemon's questions that need no computation, one at a time:
- * the tables of core (list), a network layer by layer (describe), and whether a job can start (check; check.c). */
+/* engine/cmd_check.c - wasd-engine check: answers the daemon's questions, one at a time: the tables of core (list), a
+ * network layer by layer (describe), whether a job can start (check; check.c), and what it would take (estimate,
+ * measure). */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/model.h"
+#include "wasd/train.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,10 +67,31 @@ static void on_check(struct engine_link *l, const struct wasd_frame *m)
 	cJSON_Delete(found);
 }
 
+static void on_estimate(struct engine_link *l, const struct wasd_frame *m)
+{
+	struct wasd_err err = {0};
+	cJSON *sizes = NULL;
+	if (engine_estimate(m->json, &sizes, &err))
+		engine_error(l, m->seq, &err, NULL);
+	else
+		answer(l, m->seq, wasd_message("estimated", "re:i sizes:j", (int64_t)m->seq, sizes));
+}
+
+static void on_measure(struct engine_link *l, const struct wasd_frame *m)
+{
+	struct wasd_err err = {0};
+	struct wasd_train_times t = {0};
+	if (engine_measure(m->json, &t, &err))
+		engine_error(l, m->seq, &err, NULL);
+	else
+		answer(l, m->seq,
+		       wasd_message("measured", "re:i batch:i steps:i step_s:d image_s:d", (int64_t)m->seq, (int64_t)t.batch,
+		                    (int64_t)t.steps, t.step_s, t.image_s));
+}
+
 static const struct engine_handler handlers[] = {
-	{"list", on_list},
-	{"describe", on_describe},
-	{"check", on_check},
+	{"list", on_list},         {"describe", on_describe}, {"check", on_check},
+	{"estimate", on_estimate}, {"measure", on_measure},
 };
 
 int cmd_check(int argc, char **argv)
@@ -86,5 +109,6 @@ int cmd_check(int argc, char **argv)
 	}
 	engine_serve(link, handlers, sizeof handlers / sizeof *handlers);
 	engine_link_close(link);
+	wasd_threads_done();
 	return 0;
 }

@@ -5,18 +5,17 @@
  * and `ack`. At most one checkpoint and one epoch's metrics are unacknowledged at any time, and none when `done`
  * is sent. */
 #include "engine/commands.h"
+#include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/protocol.h"
 #include "wasd/train.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PROGRESS_US 250000
@@ -199,18 +198,11 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	                               "checkpoint to start from", err);
 }
 
-/* limits.memory_mb bounds private memory, which RLIMIT_DATA counts. Mapped datasets and memory files do not count. */
 static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *err)
 {
-	const cJSON *limits = wasd_json_get(a->spec, "limits");
-	int64_t mb;
-	if (!limits || !wasd_json_i64(limits, "memory_mb", &mb) || mb <= 0)
-		return WASD_OK;
-#ifdef WASD_SANITIZED
-	return WASD_OK; /* a sanitizer's shadow memory would count; the trainer still compares its plan with the limit */
-#endif
-	rlim_t n = (rlim_t)mb << 20;
-	return setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}) ? wasd_fail_errno(err, errno, "limits.memory_mb") : WASD_OK;
+	int64_t mb = 0;
+	wasd_json_i64(wasd_json_get(a->spec, "limits"), "memory_mb", &mb);
+	return engine_limit_memory(mb, err);
 }
 
 static void say_slow(const struct attempt *a, const char *what, int64_t begun)

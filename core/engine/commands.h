@@ -22,6 +22,11 @@ int bench_profile(int argc, char **argv);
 /* Checks a request that has a "spec" for what would fail when its process starts; see check.c. The caller owns
  * *out. */
 enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err *err);
+/* What the job of such a request would take (wasd_train_estimate; the caller owns *out), and how long its steps take
+ * (wasd_train_measure), for which this process gets the request's memory limit and nice value. */
+struct wasd_train_times;
+enum wasd_status engine_estimate(const cJSON *request, cJSON **out, struct wasd_err *err);
+enum wasd_status engine_measure(const cJSON *request, struct wasd_train_times *out, struct wasd_err *err);
 
 /* Reads a job spec's "model" object from a file that holds the object or a whole spec. The caller owns *model. */
 enum wasd_status engine_model_file(const char *path, cJSON **model, struct wasd_err *err);

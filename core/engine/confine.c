@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,4 +53,15 @@ void engine_confine(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
 #endif
+}
+
+enum wasd_status engine_limit_memory(int64_t mb, struct wasd_err *err)
+{
+#ifdef WASD_SANITIZED
+	mb = 0; /* a sanitizer's shadow memory would count; the trainer still compares its plan with the limit */
+#endif
+	rlim_t n = (rlim_t)mb << 20;
+	if (mb <= 0 || !setrlimit(RLIMIT_DATA, &(struct rlimit){n, n}))
+		return WASD_OK;
+	return wasd_fail_errno(err, errno, "limits.memory_mb");
 }

@@ -51,18 +51,23 @@ static void charge(struct wasd_exec *e, enum wasd_phase p, uint64_t *from)
 
 /* ---- create --------------------------------------------------------------------------------------------- */
 
-static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err)
+static size_t shadow_bytes(const struct wasd_graph *g, bool training)
 {
-	const struct wasd_graph *g = e->model->graph;
 	size_t total = 0, largest = 0;
-	if (!g->n_augs)
-		return WASD_OK;
 	for (int i = 0; i < g->n_augs; i++) {
 		size_t n = (g->params[g->nodes[g->augs[i].conv].weight].count + 15) / 16 * 16;
 		total += n;
 		largest = n > largest ? n : largest;
 	}
-	e->shadow_bytes = (total + (e->opts.training ? largest : 0)) * sizeof(real);
+	return (total + (training ? largest : 0)) * sizeof(real);
+}
+
+static enum wasd_status shadows_create(struct wasd_exec *e, struct wasd_err *err)
+{
+	const struct wasd_graph *g = e->model->graph;
+	if (!g->n_augs)
+		return WASD_OK;
+	e->shadow_bytes = shadow_bytes(g, e->opts.training);
 	e->shadow = wasd_calloc((size_t)g->n_augs, sizeof *e->shadow);
 	e->shadow_block = tensor_alloc(e->shadow_bytes);
 	if (!e->shadow || !e->shadow_block)
@@ -104,15 +109,15 @@ static void bind_params(struct wasd_exec *e)
 	}
 }
 
-static enum wasd_status check_opts(const struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_err *err)
+static enum wasd_status check_opts(const struct wasd_graph *g, const struct wasd_exec_opts *o, struct wasd_err *err)
 {
 	if (o->batch < 1 || o->batch > 65536)
 		return wasd_fail(err, WASD_EINVAL, "batch %d is outside 1..65536", o->batch);
 	if (o->arena && o->training)
 		return wasd_fail(err, WASD_EINVAL, "a training plan cannot use an arena");
 	size_t worst = 0;
-	for (int i = 0; i < m->graph->n_nodes; i++) {
-		size_t c = wasd_shape_count(m->graph->nodes[i].shape);
+	for (int i = 0; i < g->n_nodes; i++) {
+		size_t c = wasd_shape_count(g->nodes[i].shape);
 		worst = c > worst ? c : worst;
 	}
 	/* Column counts of matrix products and indices within a plane are ints. */
@@ -125,7 +130,7 @@ enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_o
                                   struct wasd_err *err)
 {
 	const struct backend *b = NULL;
-	enum wasd_status s = check_opts(m, o, err);
+	enum wasd_status s = check_opts(m->graph, o, err);
 	if (s || (s = backend_choose(o->backend, o->precision, &b, err)) || (b->open && (s = b->open(err))))
 		return s;
 	struct wasd_exec *e = wasd_calloc(1, sizeof *e);
@@ -172,10 +177,28 @@ void wasd_exec_destroy(struct wasd_exec *e)
 	wasd_free(e);
 }
 
+static size_t logits_bytes(const struct wasd_graph *g, const struct wasd_exec_opts *o)
+{
+	return (o->training ? 2 : 1) * (size_t)o->batch * (size_t)wasd_graph_classes(g) * sizeof(real);
+}
+
 size_t wasd_exec_bytes(const struct wasd_exec *e)
 {
-	size_t logits = (size_t)e->opts.batch * (size_t)wasd_graph_classes(e->model->graph) * sizeof(real);
-	return (e->plan.arena ? 0 : e->plan.bytes) + e->shadow_bytes + (e->dlogits ? 2 : 1) * logits;
+	return (e->plan.arena ? 0 : e->plan.bytes) + e->shadow_bytes + logits_bytes(e->model->graph, &e->opts);
+}
+
+enum wasd_status wasd_exec_price(const struct wasd_graph *g, const struct wasd_exec_opts *o,
+                                 struct wasd_exec_price *out, struct wasd_err *err)
+{
+	const struct backend *b = NULL;
+	struct wasd_exec_price p = {0};
+	enum wasd_status s = check_opts(g, o, err);
+	if (s || (s = backend_choose(o->backend, o->precision, &b, err)) || (b->open && (s = b->open(err))) ||
+	    (s = plan_price(g, b, o, wasd_threads(), &p.activations, &p.workspace, err)))
+		return s;
+	p.workspace += shadow_bytes(g, o->training) + logits_bytes(g, o);
+	*out = p;
+	return WASD_OK;
 }
 
 struct cJSON *wasd_exec_explain(const struct wasd_exec *e)

@@ -129,6 +129,7 @@ static void make_step(struct builder *b, wasd_node head)
 	s->kernel = backend_kernel_of(b->b, n->layer);
 	s->backend = b->b;
 	s->strict = b->o->precision == WASD_PRECISION_FP32_STRICT;
+	s->unmeasured = b->o->unmeasured;
 	s->varies = n->aug >= 0;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
@@ -331,7 +332,8 @@ static bool arrays(struct builder *b)
 	       (p->flags = wasd_calloc(inputs, sizeof *p->flags));
 }
 
-static enum wasd_status memory(struct plan *p, struct wasd_err *err)
+/* Assigns the places in the block, which is not allocated yet. */
+static enum wasd_status lay_out(struct plan *p, struct wasd_err *err)
 {
 	size_t scratch = 0;
 	struct slot **order = wasd_calloc(2 * (size_t)p->n_slots + 1, sizeof *order);
@@ -343,6 +345,11 @@ static enum wasd_status memory(struct plan *p, struct wasd_err *err)
 		scratch = p->steps[i].scratch_bytes > scratch ? p->steps[i].scratch_bytes : scratch;
 	p->bytes = total + scratch;
 	p->scratch_at = total;
+	return WASD_OK;
+}
+
+static enum wasd_status memory(struct plan *p, struct wasd_err *err)
+{
 	if (p->arena)
 		return arena_reserve(p->arena, p->bytes, err);
 	if (!(p->block = tensor_alloc(p->bytes)))
@@ -365,7 +372,7 @@ void plan_bind(struct plan *p)
 		p->steps[i].saved = p->saved_slot[i] >= 0 ? p->block + p->slots[p->saved_slot[i]].at : NULL;
 }
 
-enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o,
+static enum wasd_status make(const struct wasd_graph *g, const struct backend *be, const struct wasd_exec_opts *o,
                              int threads, struct packs *packs, struct plan *p, struct wasd_err *err)
 {
 	struct builder b = {.g = g, .b = be, .o = o, .p = p};
@@ -411,8 +418,7 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 	}
 	value_slots(&b);
 	grad_slots(&b);
-	if ((s = memory(p, err)) == WASD_OK)
-		plan_bind(p);
+	s = lay_out(p, err);
 end:
 	wasd_free(b.live);
 	wasd_free(b.needs_grad);
@@ -424,6 +430,32 @@ end:
 	if (s)
 		plan_done(p);
 	return s;
+}
+
+enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
+                             int threads, struct packs *packs, struct plan *p, struct wasd_err *err)
+{
+	enum wasd_status s = make(g, b, o, threads, packs, p, err);
+	if (s)
+		return s;
+	if ((s = memory(p, err)))
+		plan_done(p);
+	else
+		plan_bind(p);
+	return s;
+}
+
+enum wasd_status plan_price(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
+                            int threads, size_t *tensors, size_t *scratch, struct wasd_err *err)
+{
+	struct plan p;
+	enum wasd_status s = make(g, b, o, threads, NULL, &p, err);
+	if (s)
+		return s;
+	*tensors = p.scratch_at;
+	*scratch = p.bytes - p.scratch_at;
+	plan_done(&p);
+	return WASD_OK;
 }
 
 void plan_done(struct plan *p)

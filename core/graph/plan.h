@@ -43,5 +43,8 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 /* Points tensors and steps into the block. Call again after an arena's block has moved. */
 void plan_bind(struct plan *p);
 void plan_done(struct plan *p);
+/* The sizes of such a plan, without its block: the tensors of a pass, and scratch space. */
+enum wasd_status plan_price(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
+                            int threads, size_t *tensors, size_t *scratch, struct wasd_err *err);
 
 #endif

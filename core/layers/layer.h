@@ -108,6 +108,7 @@ struct step {
 	real *mean, *var; /* batch norm: stored statistics used by this pass */
 	void *saved;      /* written by forward, read by backward */
 	bool strict;      /* use only plain sums of products */
+	bool unmeasured;  /* plan() measures nothing (struct wasd_exec_opts) */
 	bool varies;      /* a recipe may form the weights, so kernel sizes other than the node's will occur */
 	size_t saved_bytes, scratch_bytes; /* set by plan() */
 	struct packs

@@ -109,7 +109,7 @@ bool depthwise_wins(const struct step *s, int batch, bool training, int threads,
 	         training ? s->dx[0] ? "train" : "train first" : "infer", batch, nd->in.c, nd->in.h, nd->in.w, nd->kh,
 	         nd->kw, nd->stride, nd->bias >= 0 ? " bias" : "", s->has_res ? " add" : "",
 	         s->act == ACT_NONE ? "" : " act");
-	if (tune_find(key, r))
+	if (tune_find(key, r) || s->unmeasured)
 		return r->choice == TUNE_OURS;
 	struct double_step d[2];
 	float us[2] = {0};

@@ -312,6 +312,10 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 	         must_embed ? " cropped" : "");
 	if (tune_find(key, &r))
 		return r;
+	if (s->unmeasured) {
+		r.choice = minimal_of(s, v, n, training).n ? MINIMAL : taps_of(s, v, n, training, pass).n ? TAPS : DIRECT;
+		return r;
+	}
 	struct candidate c[TUNE_CANDIDATES] = {0};
 	c[DIRECT].prim = prim_create(pass, PRIM_DIRECT, &direct);
 	if (winograd_fits(s))

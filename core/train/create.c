@@ -117,6 +117,7 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	                               .training = true,
 	                               .precision = t->spec.precision,
 	                               .backend = o->backend,
+	                               .unmeasured = o->unmeasured,
 	                               .planned = o->planned,
 	                               .ctx = o->ctx};
 	enum wasd_status s;
@@ -125,7 +126,10 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
 	    (s = list_blocks(t, err)))
 		return s;
-	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch, .precision = t->spec.precision, .backend = o->backend};
+	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch,
+	                                  .precision = t->spec.precision,
+	                                  .backend = o->backend,
+	                                  .unmeasured = o->unmeasured};
 	if ((s = price_evaluation(t, o, err)))
 		return s;
 	size_t planned = wasd_trainer_info(t).planned_bytes;
@@ -289,8 +293,7 @@ static cJSON *make_info(const struct wasd_trainer *t)
 	return trainer_complete(j, cJSON_GetArraySize(macs) == t->n_modes ? 6 : 0);
 }
 
-/* Makes everything that follows from spec and dataset alone: small, and without measurements. */
-static enum wasd_status create_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
+enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	enum wasd_status s;
 	t->spec_json = o->spec;
@@ -310,7 +313,7 @@ enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct 
 	struct wasd_trainer *t = wasd_calloc(1, sizeof *t);
 	if (!t)
 		return wasd_fail(err, WASD_ENOMEM, "trainer");
-	enum wasd_status s = create_settings(t, o, err);
+	enum wasd_status s = trainer_settings(t, o, err);
 	t->hooks = h;
 	if (!s)
 		warnings_begin(t);
@@ -324,7 +327,11 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	if (!t)
 		return wasd_fail(err, WASD_ENOMEM, "trainer");
 	enum wasd_status s;
-	if ((s = create_settings(t, o, err)) || (s = create_values(t, o, err)) || (s = create_loaders(t, err)))
+	if ((s = trainer_settings(t, o, err)))
+		goto fail;
+	if (o->batch)
+		t->spec.batch = o->batch;
+	if ((s = create_values(t, o, err)) || (s = create_loaders(t, err)))
 		goto fail;
 	for (int i = 0; i < t->n_modes; i++)
 		t->mode[i].measured = !trainer_draws(t) || !t->has_batchnorm;

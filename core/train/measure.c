@@ -34,6 +34,7 @@ enum wasd_status measure_net_create(struct wasd_model *m, const struct wasd_reci
 	                                .constant_weights = true,
 	                                .precision = o->precision,
 	                                .backend = o->backend,
+	                                .unmeasured = o->unmeasured,
 	                                .planned = o->planned,
 	                                .ctx = o->ctx};
 	enum wasd_status s = bundle_compile(m, r, set, &n.bundle, err);

@@ -469,7 +469,7 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 	return s;
 }
 
-static double rss_bytes(void)
+double trainer_rss_bytes(void)
 {
 	unsigned long size, resident = 0;
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -501,7 +501,7 @@ static void collect_costs(struct wasd_trainer *t)
 {
 	double train_s = (double)t->train_us * 1e-6;
 	add_metric(t, "lr", t->lr);
-	add_metric(t, "rss_bytes", rss_bytes());
+	add_metric(t, "rss_bytes", trainer_rss_bytes());
 	for (int i = 0; i < t->n_modes; i++)
 		if (t->mode[i].images_per_s > 0)
 			add_metric(t, t->mode[i].metric[EVAL_SPEED], t->mode[i].images_per_s);

@@ -120,6 +120,10 @@ void warnings_epoch(struct wasd_trainer *t, double train_loss);
  * that became NaN or infinite. */
 enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err);
 
+/* Makes everything that follows from spec and dataset alone: small, and without measurements. */
+enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err);
+double trainer_rss_bytes(void); /* resident memory of this process */
+
 /* cJSON does not report running out of memory between two members. Returns j if it has all of them, else NULL. */
 cJSON *trainer_complete(cJSON *j, int members);
 

@@ -576,7 +576,7 @@ static void stream_wake(void *ctx);
 
 static void wait_fired(struct hub_wait *w);
 
-/* ---- requests to the infer process ------------------------------------------------------------------------ */
+/* ---- questions to engine processes ------------------------------------------------------------------------ */
 
 static void run_answered(struct pool_job *job)
 {
@@ -607,19 +607,26 @@ static void answered(void *ctx)
 
 static void forget(struct exchange *x)
 {
-	const struct api_serving *serving = &x->env->app.ctx->serving;
-	serving->forget(serving->self, x);
+	const struct api_ctx *c = x->env->app.ctx;
+	if (x->timing)
+		c->estimates.forget(c->estimates.self, x);
+	else
+		c->serving.forget(c->serving.self, x);
 }
 
 /* Blocks no thread: the exchange continues when the answer arrives. */
 static void ask(struct exchange *x)
 {
-	const struct api_serving *serving = &x->env->app.ctx->serving;
+	const struct api_ctx *c = x->env->app.ctx;
 	pthread_mutex_lock(&x->lock);
 	x->asking = true;
+	x->timing = x->resp.ask->timing;
 	x->refs++;
 	pthread_mutex_unlock(&x->lock);
-	serving->ask(serving->self, x->resp.ask, answered, x);
+	if (x->timing)
+		c->estimates.ask(c->estimates.self, x->resp.ask, answered, x);
+	else
+		c->serving.ask(c->serving.self, x->resp.ask, answered, x);
 	pthread_mutex_lock(&x->lock);
 	bool useless = x->asking && (x->peer_gone || x->phase != X_WORK);
 	pthread_mutex_unlock(&x->lock);

@@ -70,6 +70,7 @@ struct exchange {
 	int refs; /* one for the connection, one for a job that a pool or the hub holds */
 	enum exchange_phase phase;
 	bool writing, peer_gone, waiting, asking;
+	bool timing; /* the question is for api_estimates */
 	struct arena arena;
 	char *raw_uri;
 	struct api_request q;

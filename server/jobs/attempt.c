@@ -181,8 +181,7 @@ static enum wasd_status launch(struct sched *j, const struct storage_job *job, c
 		attempt_free(a);
 		return s;
 	}
-	int64_t share = j->cfg.threads / j->cfg.workers, asked = (int64_t)wasd_spec_number(a->spec, "/limits/threads");
-	a->threads = asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
+	a->threads = sched_threads(j, a->spec);
 	a->retry_max = (int64_t)wasd_spec_number(a->spec, "/retry/max");
 	a->backoff_s = wasd_spec_number(a->spec, "/retry/backoff_s");
 	task_limit(&a->task, (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb"),

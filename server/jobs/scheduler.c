@@ -3,6 +3,8 @@
 #include "jobs/attempt.h"
 #include "jobs/plan.h"
 #include "log.h"
+#include "wasd/protocol.h"
+#include "wasd/spec.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -274,35 +276,38 @@ static const char *why_queued(struct sched *j, const struct storage_queue *q, co
 	return "workers_busy";
 }
 
+/* The object of a job that waits there, in queue q. */
+static cJSON *place_json(struct sched *j, const struct storage_queue *q, const struct storage_place *place)
+{
+	char text[300];
+	double *free_s = wasd_calloc((size_t)j->cfg.workers, sizeof *free_s), eta = -1;
+	if (!free_s)
+		return NULL;
+	pthread_mutex_lock(&j->lock);
+	int busy = free_times(j, free_s);
+	pthread_mutex_unlock(&j->lock);
+	const char *reason = why_queued(j, q, place, busy, text);
+	if (!strcmp(reason, "workers_busy") || !strcmp(reason, "starting"))
+		eta = plan_eta(free_s, busy, j->cfg.workers, place->before, place->usual_s);
+	wasd_free(free_s);
+	cJSON *o = wasd_message(NULL, "name:s position:i reason:s message:s", q->name, place->before + 1, reason, text);
+	if (eta >= 0)
+		cJSON_AddNumberToObject(o, "eta_s", eta);
+	else
+		cJSON_AddNullToObject(o, "eta_s");
+	return o;
+}
+
 static cJSON *queue_place(struct sched *j, const char *id)
 {
 	struct storage_job job = {0};
 	struct storage_queue q = {0};
 	struct storage_place place;
 	cJSON *o = NULL;
-	char text[300];
-	double *free_s = wasd_calloc((size_t)j->cfg.workers, sizeof *free_s), eta = -1;
-	if (!free_s || storage_job_get(j->cfg.db, id, &job, NULL) != WASD_OK ||
-	    storage_job_place(j->cfg.db, id, &place, NULL) != WASD_OK ||
-	    storage_queue_get(j->cfg.db, job.queue, &q, NULL) != WASD_OK)
-		goto done;
-	pthread_mutex_lock(&j->lock);
-	int busy = free_times(j, free_s);
-	pthread_mutex_unlock(&j->lock);
-	const char *reason = why_queued(j, &q, &place, busy, text);
-	if (!strcmp(reason, "workers_busy") || !strcmp(reason, "starting"))
-		eta = plan_eta(free_s, busy, j->cfg.workers, place.before, place.usual_s);
-	o = cJSON_CreateObject();
-	cJSON_AddStringToObject(o, "name", job.queue);
-	cJSON_AddNumberToObject(o, "position", (double)place.before + 1);
-	cJSON_AddStringToObject(o, "reason", reason);
-	cJSON_AddStringToObject(o, "message", text);
-	if (eta >= 0)
-		cJSON_AddNumberToObject(o, "eta_s", eta);
-	else
-		cJSON_AddNullToObject(o, "eta_s");
-done:
-	wasd_free(free_s);
+	if (storage_job_get(j->cfg.db, id, &job, NULL) == WASD_OK &&
+	    storage_job_place(j->cfg.db, id, &place, NULL) == WASD_OK &&
+	    storage_queue_get(j->cfg.db, job.queue, &q, NULL) == WASD_OK)
+		o = place_json(j, &q, &place);
 	storage_queue_done(&q);
 	storage_job_done(&job);
 	return o;
@@ -330,6 +335,29 @@ cJSON *sched_live(struct sched *j, const char *id)
 		cJSON_AddItemToObject(o, "queue", q);
 	}
 	return o;
+}
+
+int64_t sched_threads(const struct sched *j, const cJSON *spec)
+{
+	int64_t share = j->cfg.threads / j->cfg.workers, asked = (int64_t)wasd_spec_number(spec, "/limits/threads");
+	return asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
+}
+
+static cJSON *would(struct sched *j, const cJSON *spec)
+{
+	struct storage_queue q = {0};
+	struct storage_place place;
+	const char *queue = "";
+	cJSON *o = NULL;
+	wasd_json_str(spec, "queue", &queue);
+	if (storage_job_place_new(j->cfg.db, (int64_t)wasd_spec_number(spec, "/priority"), &place, NULL) == WASD_OK &&
+	    storage_queue_get(j->cfg.db, queue, &q, NULL) == WASD_OK)
+		o = place_json(j, &q, &place);
+	storage_queue_done(&q);
+	pthread_mutex_lock(&j->lock);
+	int64_t running = j->n_running;
+	pthread_mutex_unlock(&j->lock);
+	return o ? wasd_message(NULL, "threads:i running:i queue:j", sched_threads(j, spec), running, o) : NULL;
 }
 
 cJSON *sched_workers(struct sched *j)
@@ -402,5 +430,6 @@ struct api_jobs sched_api(struct sched *j)
 	                         .queued = queued,
 	                         .cancel = sched_cancel,
 	                         .change = sched_change,
-	                         .live = sched_live};
+	                         .live = sched_live,
+	                         .would = would};
 }

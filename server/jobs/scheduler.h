@@ -37,7 +37,8 @@ enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_chan
                               const struct storage_request *r, struct wasd_err *err);
 /* {"progress","attempt","worker","queue"} of a running or waiting job; NULL for other jobs. Any thread. */
 cJSON *sched_live(struct sched *j, const char *id);
-cJSON *sched_workers(struct sched *j); /* {"total","busy","jobs":[...]}; any thread */
+int64_t sched_threads(const struct sched *j, const cJSON *spec); /* compute threads of a job; any thread */
+cJSON *sched_workers(struct sched *j);                           /* {"total","busy","jobs":[...]}; any thread */
 /* Starts no more attempts; running ones store a checkpoint and their jobs go back to the queue. Any thread. */
 void sched_drain(struct sched *j);
 bool sched_idle(struct sched *j); /* no attempt is running; any thread */

@@ -22,7 +22,8 @@ static const struct bad cases[] = {
 	/* query parameters */
 	{400, "unknown_parameter", "GET", "/v1/jobs?page=2", NULL, "\"page\"", "page"},
 	{400, "unknown_parameter", "GET", "/v1/jobs?Limit=2", NULL, "\"Limit\"", "Limit"},
-	{400, "unknown_parameter", "POST", "/v1/jobs?dryrun=true", JOB(""), "\"dryrun\"; it takes: dry_run", "dryrun"},
+	{400, "unknown_parameter", "POST", "/v1/jobs?dryrun=true", JOB(""), "\"dryrun\"; it takes: dry_run bench",
+     "dryrun"},
 	{400, "unknown_parameter", "GET", "/v1/jobs?label.=x", NULL, "label.", "label."},
 	{400, "bad_parameter", "GET", "/v1/jobs?limit=0", NULL, "limit must be a whole number from 1 to 500, not \"0\"",
      "limit"},

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "../../api/internal.h"
 #include "../../api/metrics.h"
+#include "wasd/machine.h"
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -45,7 +46,10 @@ static struct {
 	char removed_paths[256], last_name[64], profile_gone[80], changed[72]; /* changed: the last deployment to load */
 	size_t ingest_files;
 	char ingest_options[256];
-	int64_t unanswered;         /* requests in flight when a deployment is to go */
+	int64_t unanswered; /* requests in flight when a deployment is to go */
+	bool no_times;      /* the measurement fails */
+	bool little_memory;
+	enum wasd_status no_sizes;  /* the answer of the estimates, unless it is WASD_OK */
 	enum wasd_status no_report; /* the answer of the reports, unless it is WASD_OK */
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
@@ -456,6 +460,47 @@ static void fake_end(struct serving *self, const char *name, const struct api_li
 	(void)self, (void)name, (void)live, (void)ok;
 	t.in_flight--;
 }
+static cJSON *fake_would(struct sched *self, const cJSON *spec)
+{
+	(void)self, (void)spec;
+	return cJSON_Parse(
+		"{\"threads\":2,\"running\":1,\"queue\":{\"name\":\"default\",\"position\":3,\"reason\":\"workers_busy\",\"message\":\"1 of 1 workers are busy\",\"eta_s\":60}}");
+}
+
+static enum wasd_status fake_sizes(struct estimates *self, const cJSON *spec, const char *dataset, int64_t threads,
+                                   cJSON **out, struct wasd_err *err)
+{
+	(void)self, (void)spec, (void)dataset;
+	CHECK_INT(threads, 2);
+	if (t.no_sizes)
+		return wasd_fail_at(err, t.no_sizes, "/train/batch", "no sizes");
+	*out = cJSON_Parse(
+		"{\"params\":1000,\"macs\":{\"aom\":2000,\"dom\":1500},\"memory\":{\"parameters\":4000,\"program\":10000000},"
+		"\"images\":{\"train\":90,\"val\":10,\"test\":20,\"evaluated\":300},\"checkpoint_bytes\":8000,\"epochs\":10,\"steps\":9}");
+	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
+
+static void fake_machine(struct wasd_daemon *self, struct wasd_machine *out)
+{
+	(void)self;
+	*out = (struct wasd_machine){.affinity = 4,
+	                             .processors = 4,
+	                             .memory = 64 << 20,
+	                             .available = t.little_memory ? 1 << 20 : 32 << 20};
+}
+
+/* Times of a step; the question is kept in t.question. */
+static enum wasd_status fake_times(struct api_call *call, struct wasd_err *err)
+{
+	char *text = wasd_json_print(call->json);
+	snprintf(t.question, sizeof t.question, "%s", text);
+	wasd_free(text);
+	if (t.no_times)
+		return wasd_fail(err, WASD_EBUSY, "8 other measurements are waiting");
+	call->reply = cJSON_Parse("{\"batch\":10,\"steps\":7,\"step_s\":0.5,\"image_s\":0.01}");
+	return WASD_OK;
+}
+
 static cJSON *fake_system(struct wasd_daemon *self)
 {
 	(void)self;
@@ -559,7 +604,12 @@ __attribute__((unused)) static void setup(void)
 	t.ctx = (struct api_ctx){
 		.db = t.db,
 		.metrics = metrics_create(),
-		.jobs = {.queued = fake_queued, .cancel = fake_cancel, .change = fake_change, .live = fake_live},
+		.jobs = {.queued = fake_queued,
+	             .cancel = fake_cancel,
+	             .change = fake_change,
+	             .live = fake_live,
+	             .would = fake_would},
+		.estimates = {.sizes = fake_sizes},
 		.profiles = {.queued = fake_profile_queued,
 	                 .gone = fake_profile_gone,
 	                 .progress = fake_profile_progress,
@@ -586,7 +636,7 @@ __attribute__((unused)) static void setup(void)
 	                .end = fake_end,
 	                .health = fake_serving_health},
 		.engine = {.capabilities = fake_caps, .describe = fake_describe},
-		.system = {.report = fake_system, .ready = fake_ready},
+		.system = {.report = fake_system, .ready = fake_ready, .machine = fake_machine},
 	};
 }
 
@@ -692,7 +742,7 @@ static struct answer send_with(const char *method, const char *url, const void *
 		t.priority = ask->priority;
 		t.waits_us = ask->deadline_us - q.first_us;
 		ask->computed_with = ask->images;
-		ask->status = fake_infer(&ask->call, &ask->err);
+		ask->status = ask->timing ? fake_times(&ask->call, &ask->err) : fake_infer(&ask->call, &ask->err);
 		ask->decode_us = 1, ask->process_queue_us = 2, ask->compute_us = 3;
 		wasd_json_i64(ask->call.reply, "macs", &ask->macs);
 		ask->finish(&t.ctx, &q, &a.r, ask);

@@ -170,6 +170,7 @@ struct wasd_exec_opts {
 	                             the exec allocates its own */
 	enum wasd_precision precision;
 	const char *backend; /* row of backend/table.c; NULL = the first that supports the precision on this processor */
+	bool unmeasured;     /* measure no algorithms: take those known to be fastest, else the usual ones. For estimates */
 	void (*planned)(void *ctx, int done, int of);
 	void *ctx; /* for planned, which may be NULL; create calls it before each step whose algorithms it measures */
 };
@@ -206,6 +207,13 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
 /* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE unless keep_all is set. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
 size_t wasd_exec_bytes(const struct wasd_exec *e); /* planned memory, without a shared arena */
+/* What an exec would take, without its memory: makes the plan and drops it. workspace: scratch memory of the kernels,
+ * the weights of a pass, the logits. With the same algorithms the sum is wasd_exec_bytes. */
+struct wasd_exec_price {
+	size_t activations, workspace;
+};
+enum wasd_status wasd_exec_price(const struct wasd_graph *g, const struct wasd_exec_opts *o,
+                                 struct wasd_exec_price *out, struct wasd_err *err);
 /* Lists the algorithm of every step that has a choice:
  * [{"layer","pass","images","kernel":"2x3","algorithm","implementation","us":{...}}, ...]. "us" has the measured
  * microseconds of the candidates if there was more than one. The caller deletes it. NULL: out of memory. */

@@ -92,6 +92,9 @@ struct wasd_train_opts {
 	const void *init;
 	size_t init_len;     /* a checkpoint whose weights initialise the run (same architecture), or NULL */
 	const char *backend; /* NULL = the default */
+	/* For estimates: 0, or a batch size instead of the spec's; as in wasd_exec_opts. */
+	int batch;
+	bool unmeasured;
 	void (*planned)(void *ctx, int done, int of);
 	void *ctx; /* for planned, which may be NULL; create calls it while it measures algorithms: layers done, of all */
 };
@@ -100,6 +103,22 @@ struct wasd_train_opts {
  * planning; ignores resume and init. Passes warnings that are known before the first step to h->warning. */
 enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h,
                                   struct wasd_err *err);
+
+/* What the run would take, without measuring, training or memory of its size; the errors of wasd_train_check. The
+ * caller owns *out: {"params","macs":{"aom","dom"},"memory":{PART:bytes},"images":{"train","val","test","evaluated"},
+ * "checkpoint_bytes","epochs","steps"}. macs: for one image, dom with the recorded draw. evaluated: forward
+ * passes of single images in all evaluations. steps: of an epoch. */
+enum wasd_status wasd_train_estimate(const struct wasd_train_opts *o, cJSON **out, struct wasd_err *err);
+
+/* Times steps of the run with batches of `batch` images, which is the spec's, for about budget_us. If they take longer,
+ * it times smaller batches and scales. Leaves no trace: the tuning file is read, not written. */
+struct wasd_train_times {
+	int batch, steps; /* that were timed */
+	double step_s;    /* one step of the whole batch */
+	double image_s;   /* one image in an evaluation */
+};
+enum wasd_status wasd_train_measure(const struct wasd_train_opts *o, int batch, int64_t budget_us,
+                                    struct wasd_train_times *out, struct wasd_err *err);
 
 /* Builds and allocates everything. Errors: WASD_EINVAL with the JSON pointer of a faulty member, WASD_ECORRUPT for
  * a checkpoint (names the tensor), WASD_EUNSUPPORTED, WASD_ENOMEM (also if the plan exceeds limits.memory_mb). */
