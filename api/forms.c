@@ -18,6 +18,7 @@ const struct field_form field_forms[] = {
 	{"limit", spec_limit_canon},
 	{"model", spec_model_canon},
 	{"modes", spec_modes_canon},
+	{"normalize", spec_normalize_canon},
 	{"odds", spec_odds_canon},
 	{"precision", spec_precision_canon},
 	{"probability", spec_probability_canon},

@@ -63,7 +63,10 @@ static bool read_info(struct inference *s)
 	s->classes = cJSON_GetArraySize(wasd_json_get(s->info, "classes"));
 	s->max_batch = 256;
 	wasd_json_i64(s->info, "max_batch", &s->max_batch);
-	return s->classes > 0 && s->max_batch > 0;
+	const cJSON *pixels = wasd_json_get(s->info, "normalize");
+	s->pixels = wasd_pixels_half;
+	return s->classes > 0 && s->max_batch > 0 &&
+	       (!pixels || !wasd_pixels_read(pixels, "", (int)s->input[0], &s->pixels, NULL));
 }
 
 static void send_not_ready(const struct api_request *q, struct api_response *r, const struct api_live *live,

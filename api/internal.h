@@ -4,6 +4,7 @@
 
 #include "api.h"
 #include "storage.h"
+#include "wasd/pixel.h"
 #include "wasd/spec.h"
 
 #define API_LEN(a) (sizeof(a) / sizeof *(a))
@@ -151,8 +152,8 @@ void caps_names(const cJSON *caps, const char *table, char out[256]);
 
 field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_canon, spec_was_canon, spec_weights_canon,
 	spec_transforms_canon, spec_layers_canon, spec_draw_canon, spec_probability_canon, spec_odds_canon,
-	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_init_canon,
-	spec_after_canon;
+	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_normalize_canon,
+	spec_init_canon, spec_after_canon;
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* The name of the job's network; "" when the spec has none. */
@@ -228,6 +229,7 @@ struct inference {
 	int64_t input[3];
 	int64_t classes;
 	int64_t max_batch;
+	struct wasd_pixels pixels; /* how UINT8 become numbers */
 	const char (*parts)[64];
 	size_t n_parts;        /* the names of a form's image parts, for messages; 0 = not a form */
 	const char *images_at; /* JSON pointer of the images in the request; NULL: "/images/N" each */

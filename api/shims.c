@@ -45,7 +45,10 @@ static bool read_numbers(const struct api_request *q, struct api_response *r, st
 	char what[160];
 	struct wasd_err err = {0};
 	struct tensor_data from = {.text = text, .text_len = len};
-	struct tensor_wanted want = {.dims = {-1, in[0], in[1], in[2]}, .rank = 4, .most = h->s.max_batch};
+	struct tensor_wanted want = {.dims = {-1, in[0], in[1], in[2]},
+	                             .rank = 4,
+	                             .most = h->s.max_batch,
+	                             .pixels = &h->s.pixels};
 	if (depth == 2)
 		want = (struct tensor_wanted){.dims = {-1, in[0] * in[1] * in[2]}, .rank = 2, .most = h->s.max_batch};
 	if (depth != 2 && depth != 4) {

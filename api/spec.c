@@ -555,6 +555,32 @@ cJSON *spec_limit_canon(struct field_ctx *c, const char *pointer, const struct w
 	return NULL;
 }
 
+/* "half", "set", or an object; the engine checks that it has a number for each channel. */
+cJSON *spec_normalize_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	struct wasd_pixels p;
+	struct wasd_err err = {0};
+	const char *word;
+	char shown[80], range[WASD_FIELD_RANGE];
+	for (int i = 0; cJSON_IsString(v) && (word = wasd_field_choice(f, i)); i++)
+		if (!strcmp(v->valuestring, word))
+			return cJSON_CreateString(word);
+	if (!cJSON_IsObject(v)) {
+		wasd_field_range(f, range);
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be %s, or an object with \"mean\" and \"std\", not %s",
+		          pointer, range, shown);
+		return NULL;
+	}
+	cJSON *out = fields_canon(c, pointer, f->sub, v);
+	if (out && !wasd_pixels_read(out, pointer, 3, &p, &err))
+		return out;
+	if (out)
+		api_fault(c->faults, "invalid_field", err.pointer, "%s", err.msg);
+	cJSON_Delete(out);
+	return NULL;
+}
+
 /* A list of different ids of jobs; storage checks that they exist. */
 cJSON *spec_after_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {

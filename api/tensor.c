@@ -1,7 +1,6 @@
 /* api/tensor.c - reads tensors of the Open Inference Protocol as float32 or as encoded images: see tensor.h. */
 #include "tensor.h"
 #include "internal.h"
-#include "wasd/pixel.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -143,6 +142,7 @@ static const char *number(const char *p, double *out)
 
 struct fill {
 	const struct tensor_type *type;
+	const struct wasd_pixels *pixels;
 	const int64_t *dims;
 	int rank;
 	const char *p; /* NUL or a bracket ends the text */
@@ -190,9 +190,17 @@ static bool in_range(const struct tensor_type *t, double v)
 	return false;
 }
 
-static float as_float(const struct tensor_type *t, double v)
+/* The channel of element i of images of this shape. */
+static int channel(const int64_t *dims, int rank, size_t i)
 {
-	return t->is == TENSOR_UNSIGNED && t->size == 1 ? (float)WASD_PIXEL(v) : (float)v;
+	return rank == 4 ? (int)(i / (size_t)(dims[2] * dims[3]) % (size_t)dims[1]) : 0;
+}
+
+/* Element i of the tensor as the network takes it. */
+static float as_float(const struct fill *f, size_t i, double v)
+{
+	bool pixel = f->type->is == TENSOR_UNSIGNED && f->type->size == 1;
+	return pixel ? (float)wasd_pixel(f->pixels, channel(f->dims, f->rank, i), v) : (float)v;
 }
 
 static enum wasd_status put_number(struct fill *f)
@@ -210,7 +218,8 @@ static enum wasd_status put_number(struct fill *f)
 	if (!after || !in_range(f->type, v))
 		return data_fault(f, "data: element %zu (counted row-major from 0) is not a finite %s number", f->n,
 		                  f->type->name);
-	f->out[f->n++] = as_float(f->type, v);
+	f->out[f->n] = as_float(f, f->n, v);
+	f->n++;
 	f->p = after;
 	return WASD_OK;
 }
@@ -244,24 +253,22 @@ static enum wasd_status put_array(struct fill *f, int depth, bool flat)
 	return WASD_OK;
 }
 
-static enum wasd_status read_json(const struct tensor_type *type, const char *pointer, const int64_t *dims, int rank,
-                                  size_t want, const struct tensor_data *from, struct tensor_in *out,
+static enum wasd_status read_json(struct fill f, const struct tensor_data *from, struct tensor_in *out,
                                   struct wasd_err *err)
 {
-	struct fill f =
-		{.type = type, .dims = dims, .rank = rank, .p = from->text, .want = want, .pointer = pointer, .err = err};
+	f.p = from->text;
 	if (!from->text)
 		return data_fault(&f, "data must be an array of numbers");
-	if (!(f.out = wasd_calloc(want, sizeof *f.out)))
+	if (!(f.out = wasd_calloc(f.want, sizeof *f.out)))
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the tensor");
 	out->own.data = (char *)f.out;
-	out->own.len = out->own.cap = want * sizeof *f.out;
+	out->own.len = out->own.cap = f.want * sizeof *f.out;
 	const char *inside = from->text + 1;
 	while (*inside == ' ' || *inside == '\t' || *inside == '\n' || *inside == '\r')
 		inside++;
-	enum wasd_status s = put_array(&f, 0, rank < 2 || *inside != '[');
-	if (!s && f.n < want)
-		s = data_fault(&f, "data has %zu elements, its shape needs %zu", f.n, want);
+	enum wasd_status s = put_array(&f, 0, f.rank < 2 || *inside != '[');
+	if (!s && f.n < f.want)
+		s = data_fault(&f, "data has %zu elements, its shape needs %zu", f.n, f.want);
 	return s;
 }
 
@@ -300,27 +307,28 @@ static double element(const struct tensor_type *t, const char *p, size_t i)
 	return (double)v;
 }
 
-static enum wasd_status read_binary(const struct tensor_type *type, const char *pointer, size_t want, const char *bytes,
-                                    struct tensor_in *out, struct wasd_err *err)
+static enum wasd_status read_binary(const struct fill *f, const char *bytes, struct tensor_in *out,
+                                    struct wasd_err *err)
 {
 	char at[160];
-	out->len = want * sizeof(float);
+	const struct tensor_type *type = f->type;
+	out->len = f->want * sizeof(float);
 	if (!strcmp(type->name, "FP32")) {
 		out->bytes = bytes; /* as received; the infer process refuses NaN and infinities */
 		return WASD_OK;
 	}
-	float *v = wasd_calloc(want, sizeof *v);
+	float *v = wasd_calloc(f->want, sizeof *v);
 	if (!v)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the tensor");
 	out->own.data = (char *)v;
 	out->own.len = out->own.cap = out->len;
-	for (size_t i = 0; i < want; i++) {
+	for (size_t i = 0; i < f->want; i++) {
 		double x = element(type, bytes, i);
-		snprintf(at, sizeof at, "%s/data", pointer);
+		snprintf(at, sizeof at, "%s/data", f->pointer);
 		if (!in_range(type, x))
 			return wasd_fail_at(err, WASD_EINVAL, at, "element %zu of the input is %g, which is not a finite %s", i, x,
 			                    type->name);
-		v[i] = as_float(type, x);
+		v[i] = as_float(f, i, x);
 	}
 	return WASD_OK;
 }
@@ -465,11 +473,18 @@ static enum wasd_status read_numbers(const cJSON *tensor, const char *pointer, c
 		if (!wasd_mul_size(elements, (size_t)dims[i], &elements))
 			return wasd_fail_at(err, WASD_ETOOBIG, pointer, "the shape is too large");
 	out->n = dims[0];
+	struct fill f = {.type = type,
+	                 .pixels = want->pixels,
+	                 .dims = dims,
+	                 .rank = want->rank,
+	                 .want = elements,
+	                 .pointer = pointer,
+	                 .err = err};
 	if (!wasd_json_get(wasd_json_get(tensor, "parameters"), "binary_data_size")) {
 		snprintf(at, sizeof at, "%s/datatype", pointer);
 		if (!type->json)
 			return wasd_fail_at(err, WASD_EINVAL, at, "datatype %s needs the binary form", type->name);
-		s = read_json(type, pointer, dims, want->rank, elements, from, out, err);
+		s = read_json(f, from, out, err);
 		out->bytes = out->own.data;
 		out->len = out->own.len;
 		return s;
@@ -480,7 +495,7 @@ static enum wasd_status read_numbers(const cJSON *tensor, const char *pointer, c
 	if (len / type->size != elements || len % type->size)
 		return wasd_fail_at(err, WASD_EINVAL, at, "binary_data_size %zu: %zu elements of %s are %zu bytes", len,
 		                    elements, type->name, elements * type->size);
-	s = read_binary(type, pointer, elements, bytes, out, err);
+	s = read_binary(&f, bytes, out, err);
 	if (!s && !out->bytes)
 		out->bytes = out->own.data;
 	return s;

@@ -49,10 +49,12 @@ struct tensor_in {
 };
 void tensor_in_done(struct tensor_in *t);
 
+struct wasd_pixels;
 struct tensor_wanted {
 	int64_t dims[TENSOR_RANK]; /* dims[0] = -1: any from 1 to most */
 	int rank;
 	int64_t most;
+	const struct wasd_pixels *pixels; /* how UINT8 become numbers, by the channel dims[1] of rank 4; borrowed */
 };
 /* The source of a tensor's elements. */
 struct tensor_data {
@@ -61,7 +63,7 @@ struct tensor_data {
 	const char *binary, *binary_end; /* the unused bytes after the request's JSON */
 };
 /* Reads input `tensor` {"name","shape","datatype","parameters"?,"data"?}: numbers of any type under the name "input"
- * (UINT8 are pixels: WASD_PIXEL), or encoded images as BYTES of shape [n] under "input" or "image". pointer:
+ * (UINT8 are pixels), or encoded images as BYTES of shape [n] under "input" or "image". pointer:
  * "/inputs/0". Advances from->binary past the bytes it used. WASD_EINVAL with the pointer of the member at fault. */
 enum wasd_status tensor_read(const cJSON *tensor, const char *pointer, const struct tensor_wanted *want,
                              struct tensor_data *from, struct tensor_in *out, struct wasd_err *err);

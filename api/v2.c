@@ -248,14 +248,27 @@ static void add_tensors(cJSON *j, const struct inference *s, bool config)
 	api_add_take(j, config ? "output" : "outputs", out);
 }
 
+static char *pixels_text(const struct inference *s)
+{
+	char *rule = wasd_pixels_are_half(&s->pixels) ? wasd_strdup("(v/255 - 0.5)/0.5") :
+	                                                wasd_pixels_rule(&s->pixels, (int)s->input[0]);
+	char *text = rule ? wasd_asprintf("input, FP32: %s for a pixel v from 0 to 255, NCHW; input, UINT8: the pixels "
+	                                  "themselves; image, BYTES: JPEG or PNG files of any size",
+	                                  rule) :
+	                    NULL;
+	wasd_free(rule);
+	return text;
+}
+
 /* What a client must know to send correct numbers and to read the answer; all strings, as the protocol requires. */
 static void add_properties(cJSON *p, const struct inference *s)
 {
-	static const char pixels[] = "input, FP32: (v/255 - 0.5)/0.5 for a pixel v from 0 to 255, NCHW; input, UINT8: the "
-								 "pixels themselves; image, BYTES: JPEG or PNG files of any size";
-	char *classes = wasd_json_print(wasd_json_get(s->info, "classes"));
+	char *classes = wasd_json_print(wasd_json_get(s->info, "classes")), *pixels = pixels_text(s);
 	const char *how[] = {"fit", "background", "orientation"}, *v;
-	api_add_str(p, "pixels", pixels);
+	if (pixels)
+		api_add_str(p, "pixels", pixels);
+	else
+		api_poison(p);
 	api_add_str(p, "channels", s->input[0] == 1 ? "grey" : "RGB");
 	if (classes)
 		api_add_str(p, "classes", classes);
@@ -264,6 +277,7 @@ static void add_properties(cJSON *p, const struct inference *s)
 	for (size_t i = 0; i < API_LEN(how); i++)
 		if (wasd_json_str(s->info, how[i], &v))
 			api_add_str(p, how[i], v);
+	wasd_free(pixels);
 	wasd_free(classes);
 }
 

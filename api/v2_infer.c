@@ -346,6 +346,7 @@ static bool read_input(const struct api_request *q, struct api_response *r, cons
 		.dims = {-1, s->input[0], s->input[1], s->input[2]},
 		.rank = 4,
 		.most = s->max_batch,
+		.pixels = &s->pixels,
 	};
 	if (!in->input) {
 		size_t image = (size_t)(s->input[0] * s->input[1] * s->input[2]) * sizeof(float);

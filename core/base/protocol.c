@@ -128,8 +128,8 @@ static const struct wasd_message rows[] = {
      {NAME("bundle"), BYTES, SHA256, OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
 	{"loaded", INFER, WASD_ENGINE,
      .members = {RE, NAME("bundle"), NAME("arch"), ARRAY("input", 3, 3), OPTIONAL(STRING, "fit"),
-                 OPTIONAL(STRING, "background"), OPTIONAL(STRING, "orientation"), ARRAY("classes", 1, 0),
-                 INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
+                 OPTIONAL(STRING, "background"), OPTIONAL(STRING, "orientation"), OPTIONAL(OBJECT, "normalize"),
+                 ARRAY("classes", 1, 0), INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
 	{"unload", INFER, WASD_DAEMON, "unloaded", .members = {NAME("bundle")}},
 	{"unloaded", INFER, WASD_ENGINE, .members = {RE}},
 	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME", replacing an

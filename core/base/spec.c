@@ -124,11 +124,23 @@ static const struct wasd_field dataset[] = {
 	{0},
 };
 
+static const char *const normalizations[] = {"half", "set", NULL};
+
+static const struct wasd_field normalize[] = {
+	{"mean", WASD_LIST, NULL, 1, 3, .required = true, .items = "numbers",
+     .summary = "mean of v/255, one for all channels or one for each"},
+	{"std", WASD_LIST, NULL, 1, 3, .required = true, .items = "numbers", .summary = "the same for the deviation"},
+	{0},
+};
+
 static const struct wasd_field data[] = {
 	{"val_fraction", WASD_NUM, "0.1", 0, 0.5, .null_ok = true,
      .summary = "share of the training images to hold out; null: the data set's own validation images"},
 	{"limit", WASD_NUM, NULL, 0, INT32_MAX, .above_min = true, .null_ok = true, .form = "limit",
      .summary = "number of training images to use, or below 1 their share; default: all"},
+	{"normalize", WASD_CHOICE, "\"half\"", .implied = true, .choices = normalizations, .sub = normalize,
+     .form = "normalize",
+     .summary = "a pixel v becomes: half: (v/255 - 0.5)/0.5; set: by the data set's moments; or an object with both"},
 	{0},
 };
 

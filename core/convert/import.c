@@ -23,15 +23,15 @@ struct import {
 	struct wasd_st *st;
 	const char *prefix; /* common to all names in the file; not part of the network's names */
 	cJSON *own;         /* the list of modes in a checkpoint of wasd with the state of a run; else NULL */
-	cJSON *meta[8];     /* parsed metadata: model, classes, input, was, draw, spec, modes, prepare */
+	cJSON *meta[9];     /* parsed metadata: see keys */
 	cJSON *asked;       /* the model given by the caller, with every option filled in */
 	const cJSON *model, *classes, *input; /* given by the caller or taken from the metadata */
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[MODES_READ];
 };
-enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE };
-static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "modes", "prepare"};
+enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE, NORMALIZE };
+static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "modes", "prepare", "normalize"};
 
 /* ---- recognising the file ------------------------------------------------------------------------------------ */
 
@@ -371,6 +371,7 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	const char *producer = wasd_st_meta(m->st, "producer");
 	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5))); /* than the record */
 	struct wasd_prepare prepare = older ? (struct wasd_prepare){0} : wasd_prepare_default;
+	struct wasd_pixels pixels = wasd_pixels_half;
 	struct wasd_err e = {0};
 	enum wasd_status s = wasd_prepare_read(m->meta[PREPARE], &prepare, &e);
 	cJSON_ArrayForEach(name, m->classes)
@@ -390,9 +391,13 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 		.was = wasd_json_get(info, "was"),
 		.progress = progress,
 		.prepare = &prepare,
+		.pixels = &pixels,
 	};
 	if (s)
 		s = wasd_fail_at(err, s, "prepare", "metadata \"prepare\": %.180s", e.msg);
+	else if (m->meta[NORMALIZE] &&
+	         (s = wasd_pixels_read(m->meta[NORMALIZE], "", wasd_graph_input_shape(m->graph).c, &pixels, &e)))
+		s = wasd_fail_at(err, s, "normalize", "metadata \"normalize\": %.180s", e.msg);
 	else
 		s = ok ? checkpoint_write(&src, out, out_len, err) : wasd_fail(err, WASD_ENOMEM, "import");
 	wasd_free(names);

@@ -335,14 +335,15 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, s
 	struct wasd_buf surface = {0}, opset = {0}, graph_name = {0};
 	const cJSON *recipe = bundle_recipe(b, &mode_draw);
 	char mode[WASD_MODE_LEN], *classes = wasd_json_print(bundle_class_names(b)),
-							  *draw = recipe ? wasd_json_print(recipe) : wasd_strdup("null");
+							  *draw = recipe ? wasd_json_print(recipe) : wasd_strdup("null"),
+							  *pixels = wasd_pixels_rule(wasd_bundle_pixels(b), in.c);
 	/* Of a member its family, as ever: which it is, its recipe says. */
 	snprintf(mode, sizeof mode, "%.*s", (int)strcspn(wasd_bundle_mode(b), ":"), wasd_bundle_mode(b));
 	pb_string(&graph_name, GRAPH_NAME, wasd_bundle_arch(b));
 	put_surface(&surface, GRAPH_INPUT, "input", (int[]){in.c, in.h, in.w}, 3);
 	put_surface(&surface, GRAPH_OUTPUT, "logits", (int[]){wasd_bundle_classes(b)}, 1);
 	size_t graph = o->nodes.len + o->constants.len + surface.len + graph_name.len;
-	bool ok = classes && draw && !o->failed && !o->nodes.failed && !o->constants.failed && !o->op.failed &&
+	bool ok = classes && draw && pixels && !o->failed && !o->nodes.failed && !o->constants.failed && !o->op.failed &&
 	          !o->attr.failed && !surface.failed && !graph_name.failed;
 	if (ok && graph < SIZE_LIMIT) {
 		pb_int(out, MODEL_IR, IR_VERSION);
@@ -353,7 +354,7 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, s
 		put_property(out, "mode", mode);
 		put_property(out, "classes", classes);
 		put_property(out, "draw", draw);
-		put_property(out, "pixels", "(v / 255 - 0.5) / 0.5");
+		put_property(out, "pixels", pixels);
 		pb_head(out, MODEL_GRAPH, graph);
 		wasd_buf_append(out, graph_name.data, graph_name.len);
 		wasd_buf_append(out, o->nodes.data, o->nodes.len);
@@ -365,6 +366,7 @@ static enum wasd_status put_model(struct onnx *o, const struct wasd_bundle *b, s
 	wasd_buf_done(&graph_name);
 	wasd_free(classes);
 	wasd_free(draw);
+	wasd_free(pixels);
 	if (!ok || out->failed)
 		return wasd_fail(err, WASD_ENOMEM, "ONNX model");
 	return graph < SIZE_LIMIT ?

@@ -61,12 +61,17 @@ static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c)
 	}
 	wasd_st_writer_meta(w, "format", "pt");
 	wasd_st_writer_meta(w, "producer", "wasd " WASD_VERSION);
-	wasd_st_writer_meta(w, "pixels", "(v / 255 - 0.5) / 0.5");
-	ok = ok && put_json(w, "model", wasd_json_get(c->spec, "model")) && put_json(w, "classes", c->class_names) &&
-	     put_json(w, "input", input) && put_json(w, "modes", modes) && put_json(w, "was", c->was) &&
-	     put_json(w, "draw", draw) && put_json(w, "spec", c->spec);
+	char *pixels = wasd_pixels_rule(&c->pixels, c->input.c);
+	ok = ok && pixels && put_json(w, "model", wasd_json_get(c->spec, "model")) &&
+	     put_json(w, "classes", c->class_names) && put_json(w, "input", input) && put_json(w, "modes", modes) &&
+	     put_json(w, "was", c->was) && put_json(w, "draw", draw) && put_json(w, "spec", c->spec);
 	if (ok && wasd_st_meta(c->st, "prepare"))
 		wasd_st_writer_meta(w, "prepare", wasd_st_meta(c->st, "prepare"));
+	if (pixels)
+		wasd_st_writer_meta(w, "pixels", pixels);
+	if (ok && wasd_st_meta(c->st, "normalize"))
+		wasd_st_writer_meta(w, "normalize", wasd_st_meta(c->st, "normalize"));
+	wasd_free(pixels);
 	cJSON_Delete(input);
 	cJSON_Delete(modes);
 	cJSON_Delete(none);

@@ -39,7 +39,7 @@ struct wasd_loader {
 	struct wasd_shape shape;
 	size_t n, image; /* images per epoch, values per image */
 	uint32_t batches;
-	real value[256];              /* (v/255 - 0.5)/0.5 */
+	real value[3][256];           /* of each channel */
 	struct augment_image scratch; /* used by the filler; empty if no augmentation changes single images */
 	uint32_t *order;
 	uint64_t order_epoch;
@@ -88,13 +88,15 @@ static void fill(struct wasd_loader *l, struct slot *s, struct position p)
 {
 	size_t first = (size_t)p.batch * (size_t)l->o.batch, left = l->n - first;
 	int n = left < (size_t)l->o.batch ? (int)left : l->o.batch;
+	size_t plane = (size_t)l->shape.h * (size_t)l->shape.w;
 	order_epoch(l, p.epoch);
 	for (int i = 0; i < n; i++) {
 		uint32_t k = l->order[first + (size_t)i];
 		const uint8_t *px = augmented(l, wasd_dataset_image(l->o.data, l->o.split, k), p.epoch, first + (size_t)i);
 		real *x = s->x + (size_t)i * l->image;
-		for (size_t v = 0; v < l->image; v++)
-			x[v] = l->value[px[v]];
+		for (int c = 0; c < l->shape.c; c++)
+			for (size_t v = 0; v < plane; v++)
+				*x++ = l->value[c][*px++];
 		s->y[i] = wasd_dataset_label(l->o.data, l->o.split, k);
 	}
 	s->batch = (struct wasd_batch){s->x, s->y, n, p.epoch, p.batch, p.batch + 1 == l->batches};
@@ -208,8 +210,8 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	l->shape = wasd_dataset_shape(o->data);
 	l->image = wasd_shape_count(l->shape);
 	l->batches = (uint32_t)((n + (size_t)o->batch - 1) / (size_t)o->batch);
-	for (int v = 0; v < 256; v++)
-		l->value[v] = (real)WASD_PIXEL(v);
+	for (int v = 0; v < 3 * 256; v++)
+		l->value[v / 256][v % 256] = (real)wasd_pixel(o->pixels ? o->pixels : &wasd_pixels_half, v / 256, v % 256);
 	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set holds the whole set */
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)

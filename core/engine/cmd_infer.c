@@ -8,6 +8,7 @@
 #include "wasd/data.h"
 #include "wasd/infer.h"
 #include "wasd/mode.h"
+#include "wasd/pixel.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -166,6 +167,8 @@ static void send_loaded(struct server *s, uint32_t re, const struct loaded *b)
 	struct wasd_err err = {0};
 	if (j)
 		wasd_prepare_add(j, wasd_bundle_prepare(any));
+	if (j && !wasd_pixels_are_half(wasd_bundle_pixels(any)))
+		cJSON_AddItemToObject(j, "normalize", wasd_pixels_to_json(wasd_bundle_pixels(any), in.c));
 	if (engine_send(s->link, j, &err)) /* fails if the class names do not fit into a frame */
 		engine_error(s->link, re, &err, NULL);
 }
@@ -335,7 +338,7 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
 		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w,
 		                      wasd_bundle_prepare(bundle_of(r)), &px, &h, &w, err);
 		if (!s)
-			wasd_normalise(px, image, r->x + (size_t)i * image);
+			wasd_normalise(wasd_bundle_pixels(bundle_of(r)), in, px, r->x + (size_t)i * image);
 		else if (s != WASD_ENOMEM)
 			*code = "bad_image";
 		if (s)

@@ -29,15 +29,18 @@ struct wasd_bundle {
 	char *arch; /* this, the class names and the members above are empty for a model compiled from memory */
 	cJSON *class_names;
 	struct wasd_prepare prepare;
+	struct wasd_pixels pixels;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	uint64_t macs;
 };
 
-void wasd_normalise(const uint8_t *px, size_t n, real *x)
+void wasd_normalise(const struct wasd_pixels *p, struct wasd_shape s, const uint8_t *px, real *x)
 {
-	for (size_t i = 0; i < n; i++)
-		x[i] = (real)WASD_PIXEL(px[i]);
+	size_t plane = (size_t)s.h * (size_t)s.w;
+	for (int c = 0; c < s.c; c++)
+		for (size_t i = 0; i < plane; i++)
+			*x++ = (real)wasd_pixel(p, c, *px++);
 }
 
 /* ---- folding ------------------------------------------------------------------------------------------------ */
@@ -221,6 +224,7 @@ enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *
 		goto end;
 	}
 	atomic_init(&b->refs, 1);
+	b->pixels = wasd_pixels_half;
 	pair_up(&f);
 	if ((s = wasd_graph_create(wasd_graph_input_shape(f.from), &b->graph, err)))
 		goto end;
@@ -318,6 +322,7 @@ enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct 
 	b->class_names = src.ckpt.class_names;
 	src.ckpt.class_names = NULL;
 	b->prepare = src.ckpt.prepare;
+	b->pixels = src.ckpt.pixels;
 	*out = b;
 	b = NULL;
 end:
@@ -377,6 +382,10 @@ int wasd_bundle_classes(const struct wasd_bundle *b)
 const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b)
 {
 	return &b->prepare;
+}
+const struct wasd_pixels *wasd_bundle_pixels(const struct wasd_bundle *b)
+{
+	return &b->pixels;
 }
 uint64_t wasd_bundle_macs(const struct wasd_bundle *b)
 {

@@ -49,7 +49,8 @@ static enum wasd_status open_all(struct tuning *t, struct wasd_err *err)
 	                               .split = WASD_TRAIN,
 	                               .subset = t->holdout.val,
 	                               .n_subset = t->holdout.n_val,
-	                               .batch = BATCH};
+	                               .batch = BATCH,
+	                               .pixels = &t->ckpt.pixels};
 	t->seen = wasd_calloc(t->holdout.n_val, sizeof *t->seen);
 	return t->seen ? wasd_loader_create(&val, &t->loader, err) : wasd_fail(err, WASD_ENOMEM, "cascade");
 }

@@ -140,6 +140,7 @@ enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int dra
 		                                                  .subset = subset,
 		                                                  .n_subset = n_subset,
 		                                                  .batch = MAKER_BATCH,
+		                                                  .pixels = &m.ckpt.pixels,
 		                                                  .prefetch = true},
 		                       &test, err);
 	if (!s)

@@ -118,18 +118,21 @@ static enum wasd_status open_images(struct maker *m, size_t calibration, struct 
 	                                .split = WASD_TRAIN,
 	                                .subset = m->some,
 	                                .n_subset = whole_batches(n_some, BATCH * JUDGE_BATCHES),
-	                                .batch = BATCH};
+	                                .batch = BATCH,
+	                                .pixels = &m->ckpt.pixels};
 	struct wasd_loader_opts val = {.data = m->o->data,
 	                               .split = WASD_TRAIN,
 	                               .subset = h->val,
 	                               .n_subset = h->n_val,
 	                               .batch = BATCH,
+	                               .pixels = &m->ckpt.pixels,
 	                               .prefetch = true};
 	struct wasd_loader_opts calib = {.data = m->o->data,
 	                                 .split = WASD_TRAIN,
 	                                 .subset = m->subset,
 	                                 .n_subset = whole_batches(n_subset, calibration ? calibration * BATCH : n_subset),
 	                                 .batch = BATCH,
+	                                 .pixels = &m->ckpt.pixels,
 	                                 .prefetch = true};
 	m->eval = (struct wasd_exec_opts){.batch = BATCH, .precision = m->spec.precision, .backend = m->o->backend};
 	if ((s = wasd_loader_create(&some, &m->some_val, err)) || (s = wasd_loader_create(&val, &m->val, err)) ||

@@ -52,7 +52,8 @@ static enum wasd_status open_images(struct report *t, struct wasd_err *err)
 	                               .split = WASD_TRAIN,
 	                               .subset = t->holdout.val,
 	                               .n_subset = t->n,
-	                               .batch = BATCH};
+	                               .batch = BATCH,
+	                               .pixels = &t->ckpt.pixels};
 	return wasd_loader_create(&val, &t->loader, err);
 }
 

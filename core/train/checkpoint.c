@@ -70,6 +70,20 @@ static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
 	return s;
 }
 
+static enum wasd_status read_pixels(struct checkpoint *c, struct wasd_err *err)
+{
+	cJSON *j = NULL;
+	struct wasd_err e = {0};
+	c->pixels = wasd_pixels_half;
+	if (!wasd_st_meta(c->st, "normalize"))
+		return WASD_OK;
+	enum wasd_status s = metadata_json(c->st, "normalize", &j, err);
+	if (!s && wasd_pixels_read(j, "", c->input.c, &c->pixels, &e))
+		s = wasd_fail_at(err, WASD_ECORRUPT, "normalize", "checkpoint: metadata \"normalize\": %.180s", e.msg);
+	cJSON_Delete(j);
+	return s;
+}
+
 /* ---- the list of modes ---- */
 
 /* Files of format 1 have AOM and, if they have a draw, DOM; "progress" records which of them were measured. */
@@ -183,7 +197,8 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	    (s = metadata_json(c->st, "progress", &c->progress, err)) ||
 	    (s = metadata_json(c->st, "fingerprint", &c->fingerprint, err)) ||
 	    (s = metadata_json(c->st, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
-	    (s = read_prepare(c, err)) || (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
+	    (s = read_prepare(c, err)) || (s = read_pixels(c, err)) ||
+	    (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
 	    (s = kind_of("progress", cJSON_IsObject(c->progress), "an object", err)))
 		return s;
@@ -532,6 +547,16 @@ static bool add_prepare(struct wasd_st_writer *w, const struct wasd_prepare *p)
 	return ok;
 }
 
+static bool add_pixels(struct wasd_st_writer *w, const struct wasd_pixels *p, int channels)
+{
+	if (!p || wasd_pixels_are_half(p))
+		return true;
+	cJSON *j = wasd_pixels_to_json(p, channels);
+	bool ok = j && add_json(w, "normalize", j);
+	cJSON_Delete(j);
+	return ok;
+}
+
 static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_source *s)
 {
 	struct wasd_shape in = wasd_graph_input_shape(s->graph);
@@ -543,7 +568,7 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
 	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "modes", s->modes) &&
 	          add_json(w, "progress", s->progress) && add_json(w, "fingerprint", s->fingerprint) &&
-	          add_prepare(w, s->prepare);
+	          add_prepare(w, s->prepare) && add_pixels(w, s->pixels, in.c);
 	cJSON_Delete(input);
 	cJSON_Delete(names);
 	return ok;

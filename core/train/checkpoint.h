@@ -7,6 +7,7 @@
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
+#include "wasd/pixel.h"
 #include "wasd/safetensors.h"
 #include "weights/chain.h"
 
@@ -25,6 +26,7 @@ struct checkpoint {
 	cJSON *class_names;
 	struct wasd_shape input;
 	struct wasd_prepare prepare; /* how the training images were prepared; zeros if the file has no record */
+	struct wasd_pixels pixels;   /* wasd_pixels_half if the file has no record */
 	int classes;
 };
 enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoint *c, struct wasd_err *err);
@@ -80,6 +82,7 @@ struct checkpoint_source {
 	const char *const *class_names;
 	const cJSON *spec, *was, *progress, *fingerprint;
 	const struct wasd_prepare *prepare; /* not written if the data have no record of it */
+	const struct wasd_pixels *pixels;   /* not written if it is wasd_pixels_half; NULL: the same */
 };
 /* Adds the tensors of one statistics set under names that begin with prefix. */
 void checkpoint_add_stats(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block);

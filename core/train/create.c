@@ -39,6 +39,24 @@ static enum wasd_status create_graph(struct wasd_trainer *t, struct wasd_err *er
 	return WASD_OK;
 }
 
+/* A channel of one value throughout has no deviation; it counts as one step of a pixel. */
+static enum wasd_status create_pixels(struct wasd_trainer *t, struct wasd_err *err)
+{
+	int c = wasd_dataset_shape(t->data).c;
+	t->pixels = wasd_pixels_half;
+	if (t->spec.normalize)
+		return wasd_pixels_read(t->spec.normalize, "/data/normalize", c, &t->pixels, err);
+	if (!t->spec.normalize_set)
+		return WASD_OK;
+	wasd_dataset_moments(t->data, t->pixels.mean, t->pixels.std);
+	for (int i = 0; i < 3; i++) {
+		int k = i < c ? i : 0;
+		t->pixels.mean[i] = t->pixels.mean[k];
+		t->pixels.std[i] = fmax(t->pixels.std[k], 1 / 255.0);
+	}
+	return WASD_OK;
+}
+
 /* Takes ownership of recipe_json. */
 static bool add_mode(struct wasd_trainer *t, const char *name, const struct mode_kind *kind,
                      const struct wasd_recipe *recipe, cJSON *recipe_json, bool evaluated)
@@ -200,6 +218,7 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	                                 .batch = t->spec.batch,
 	                                 .shuffle = true,
 	                                 .augment = &t->spec.augment,
+	                                 .pixels = &t->pixels,
 	                                 .seed = t->spec.seed,
 	                                 .prefetch = true};
 	struct wasd_loader_opts calib = {.data = t->data,
@@ -207,14 +226,20 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 	                                 .subset = t->subset,
 	                                 .n_subset = n_subset,
 	                                 .batch = t->spec.batch,
+	                                 .pixels = &t->pixels,
 	                                 .prefetch = true};
 	struct wasd_loader_opts val = {.data = t->data,
 	                               .split = WASD_TRAIN,
 	                               .subset = h->val,
 	                               .n_subset = h->n_val,
 	                               .batch = t->spec.batch,
+	                               .pixels = &t->pixels,
 	                               .prefetch = true};
-	struct wasd_loader_opts test = {.data = t->data, .split = WASD_TEST, .batch = t->spec.batch, .prefetch = true};
+	struct wasd_loader_opts test = {.data = t->data,
+	                                .split = WASD_TEST,
+	                                .batch = t->spec.batch,
+	                                .pixels = &t->pixels,
+	                                .prefetch = true};
 	if ((s = wasd_loader_create(&train, &t->train, err)) || (s = wasd_loader_create(&calib, &t->calib, err)))
 		return s;
 	if (h->n_val)
@@ -300,7 +325,7 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	t->data = o->data;
 	t->best = t->stop_best = NAN;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
-	    (s = create_graph(t, err)) || (s = create_weights(t, err)) ||
+	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
 	    (s = check_augment(t, err)) || (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
 		return s;

@@ -127,6 +127,7 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.progress = progress,
 		.fingerprint = t->fingerprint,
 		.prepare = wasd_dataset_prepare(t->data),
+		.pixels = &t->pixels,
 	};
 	s = progress && modes ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
 	cJSON_Delete(progress);
@@ -191,6 +192,9 @@ static enum wasd_status check_identity(const struct wasd_trainer *t, const struc
 		if ((a || b) && !cJSON_Compare(a, b, true))
 			return wasd_fail_at(err, WASD_ECORRUPT, "spec", "checkpoint of another job spec: /%s differs", parts[i]);
 	}
+	if (memcmp(&c->pixels, &t->pixels, sizeof c->pixels))
+		return wasd_fail_at(err, WASD_ECORRUPT, "normalize",
+		                    "checkpoint of a run that normalised its images otherwise (data.normalize)");
 	/* Files without a limit come from runs on all images. */
 	wasd_json_num(c->progress, "limit", &limit);
 	if (limit != t->spec.limit)

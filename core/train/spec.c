@@ -89,6 +89,14 @@ static void get_goal(struct reader *r, struct train_goal *goal)
 	goal->max = mode < 0 ? !goal->metric->less : !strcmp(wasd_field_choice(row_of(r, "mode"), mode), "max");
 }
 
+/* "half", "set", or an object whose numbers depend on the data set's channels. */
+static void get_normalize(struct reader *r, struct train_spec *s)
+{
+	const cJSON *v = member(r, "normalize");
+	s->normalize = cJSON_IsObject(v) ? v : NULL;
+	s->normalize_set = !s->normalize && get_choice(r, "normalize") > 0;
+}
+
 static void get_modes(struct reader *r, struct train_spec *s)
 {
 	const struct wasd_field *f = row_of(r, "modes");
@@ -148,6 +156,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 
 	r = inside(&top, "data", "/data");
 	s.limit = get_limit(&r);
+	get_normalize(&r, &s);
 	s.val_own = cJSON_IsNull(wasd_json_get(r.obj, "val_fraction"));
 	s.val_fraction = s.val_own ? 0 : get_number(&r, "val_fraction");
 	top.status = r.status;

@@ -28,9 +28,11 @@ struct train_spec {
 	struct augment_list augment;
 	double label_smoothing;
 	enum wasd_precision precision;
-	double limit;        /* data.limit: number of training images, below 1 a fraction; 0: all */
-	bool val_own;        /* the dataset's own validation images are the hold-out: val_fraction is null */
-	double val_fraction; /* fraction of the training images held out; 0: the test images rank the run */
+	double limit;           /* data.limit: number of training images, below 1 a fraction; 0: all */
+	bool val_own;           /* the dataset's own validation images are the hold-out: val_fraction is null */
+	double val_fraction;    /* fraction of the training images held out; 0: the test images rank the run */
+	const cJSON *normalize; /* borrowed: the object of data.normalize; NULL: none */
+	bool normalize_set;     /* data.normalize is "set" */
 	int eval_every;
 	enum train_test_when test_when;
 	enum train_statistics statistics;

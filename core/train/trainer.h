@@ -8,6 +8,7 @@
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/optim.h"
+#include "wasd/pixel.h"
 #include "wasd/protocol.h"
 #include "wasd/train.h"
 #include "weights/chain.h"
@@ -41,6 +42,7 @@ struct wasd_trainer {
 	const cJSON *spec_json;
 	const struct wasd_dataset *data;
 	const char **class_names;
+	struct wasd_pixels pixels;
 
 	struct wasd_graph *graph;
 	struct wasd_model *model;

@@ -173,8 +173,8 @@ cJSON *serve_info(struct serving *s, const char *name)
 	struct deployment *d = serving_find(s, name);
 	struct bundle *b = d ? serving_bundle(s, d->bundle) : NULL;
 	if (b && b->loaded) {
-		static const char *const members[] = {"bundle",      "arch",    "input",     "fit",  "background",
-		                                      "orientation", "classes", "max_batch", "modes"};
+		static const char *const members[] = {"bundle",      "arch",      "input",   "fit",       "background",
+		                                      "orientation", "normalize", "classes", "max_batch", "modes"};
 		o = cJSON_CreateObject();
 		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
 			if (wasd_json_get(b->loaded, members[i]))

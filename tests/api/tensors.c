@@ -3,10 +3,9 @@
 #include "check.h"
 #include "../../api/internal.h"
 #include "../../api/tensor.h"
-#include "wasd/pixel.h"
 #include <math.h>
 
-static const struct tensor_wanted want = {.dims = {-1, 1, 1, 4}, .rank = 4, .most = 8};
+static const struct tensor_wanted want = {.dims = {-1, 1, 1, 4}, .rank = 4, .most = 8, .pixels = &wasd_pixels_half};
 
 /* Reads input 0 of a request with the binary tensors tail. */
 static enum wasd_status read_with(const char *request, const void *tail, size_t tail_len, struct tensor_in *out,
@@ -53,7 +52,7 @@ static void check_floats(const char *what, const struct tensor_in *t, const floa
 /* The same four numbers of every type, as JSON and as bytes. */
 static void every_type(void)
 {
-#define PX(v) (float)WASD_PIXEL(v)
+#define PX(v) (float)((v / 255.0 - 0.5) / 0.5)
 	static const struct {
 		const char *type, *json, *bytes;
 		size_t size;

@@ -115,7 +115,7 @@ static double least_logit(const void *file, size_t len, const struct wasd_datase
 	size_t n = wasd_shape_count(wasd_dataset_shape(data));
 	real *x = wasd_calloc(n, sizeof *x), y[10];
 	for (size_t i = 0; p && i < 8; i++) {
-		wasd_normalise(wasd_dataset_image(data, WASD_TEST, i), n, x);
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(data), wasd_dataset_image(data, WASD_TEST, i), x);
 		CHECK(!wasd_predictor_run(p, x, 1, y, &err));
 		for (int k = 0; k < 10; k++)
 			least = fmin(least, (double)y[k]);
@@ -273,7 +273,7 @@ static void logits(const void *file, size_t len, const char *mode, const struct 
 	struct wasd_err err = {0};
 	size_t image = wasd_shape_count(wasd_dataset_shape(d));
 	for (size_t i = 0; i < 4; i++)
-		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(d), wasd_dataset_image(d, WASD_TEST, i), x + i * image);
 	CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, mode), &b, &err) &&
 	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT}, &p,
 	                                     &err) &&

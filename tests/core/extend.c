@@ -594,7 +594,8 @@ static void serve_halved(const struct tiny_run *r, const struct wasd_dataset *da
 	void *file = halved_file(g, m, data, backend, p, &len), *more = with_one_more(r, file, len, &more_len),
 		 *onnx = NULL;
 	for (int i = 0; i < SHOWN; i++)
-		wasd_normalise(wasd_dataset_image(data, WASD_TEST, (size_t)i), 3 * 16 * 16, x + i * 3 * 16 * 16);
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(data), wasd_dataset_image(data, WASD_TEST, (size_t)i),
+		               x + i * 3 * 16 * 16);
 	struct wasd_mode_source from = {.file = r->file,
 	                                .len = r->len,
 	                                .mode_file = file,

@@ -16,7 +16,8 @@ static void images(const struct wasd_dataset *d, real *x)
 {
 	size_t image = wasd_shape_count(wasd_dataset_shape(d));
 	for (size_t i = 0; i < N; i++)
-		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i % wasd_dataset_count(d, WASD_TEST)), image, x + i * image);
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(d),
+		               wasd_dataset_image(d, WASD_TEST, i % wasd_dataset_count(d, WASD_TEST)), x + i * image);
 }
 
 static const struct {

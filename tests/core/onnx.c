@@ -78,7 +78,7 @@ static void check_mode(const char *name, const struct tiny_run *run, const char 
 	void *onnx = NULL;
 	size_t len = 0, image = wasd_shape_count(in);
 	for (size_t i = 0; i < N; i++)
-		wasd_normalise(wasd_dataset_image(d, WASD_TEST, i), image, x + i * image);
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(d), wasd_dataset_image(d, WASD_TEST, i), x + i * image);
 	for (size_t i = 0; i < N * image; i++)
 		xf[i] = (float)x[i];
 	CHECK_MSG(!wasd_bundle_create(TINY_MODE(run->file, run->len, mode), &b, &err) &&

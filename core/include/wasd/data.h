@@ -20,6 +20,7 @@
 enum wasd_split { WASD_TRAIN, WASD_TEST };
 
 struct augment_list;
+struct wasd_pixels;
 struct wasd_prepare;
 struct wasd_dataset; /* immutable, may be shared by threads */
 /* Maps the file; checks magic, version, all sizes and label ranges. Does not read the pixels. */
@@ -182,6 +183,7 @@ struct wasd_loader_opts {
 	int batch;
 	bool shuffle;                       /* permutation of epoch e: stream "shuffle", e */
 	const struct augment_list *augment; /* borrowed; NULL: none (augment/augment.h) */
+	const struct wasd_pixels *pixels;   /* borrowed during creation; NULL: wasd_pixels_half */
 	uint64_t seed;
 	bool prefetch; /* fill the next batch in a separate thread */
 };
@@ -199,7 +201,7 @@ void wasd_loader_destroy(struct wasd_loader *l);
 /* Sets the position of the next batch, and drops prefetched batches. */
 void wasd_loader_seek(struct wasd_loader *l, uint64_t epoch, uint32_t batch);
 uint32_t wasd_loader_batches(const struct wasd_loader *l); /* per epoch, including the short last batch */
-/* Returns the next batch: pixels as (v/255 - 0.5)/0.5 (web/docs/inference.md#pixels). Valid until the next call.
+/* Returns the next batch: pixels as o->pixels has it (web/docs/inference.md#pixels). Valid until the next call.
  * Continues into the next epoch. Allocates nothing. */
 const struct wasd_batch *wasd_loader_next(struct wasd_loader *l);
 uint64_t wasd_loader_stall_us(const struct wasd_loader *l); /* total time that next() spent waiting */

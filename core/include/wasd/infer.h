@@ -10,6 +10,7 @@
 #include "wasd/graph.h"
 #include "wasd/json.h"
 #include "wasd/mode.h"
+#include "wasd/pixel.h"
 
 /* Where a mode comes from: the checkpoint's own list, or a mode file derived from it (wasd/profile.h). Everything
  * is borrowed during a call. */
@@ -61,7 +62,9 @@ size_t wasd_predictor_bytes(const struct wasd_predictor *p); /* memory planned s
 /* Lists the algorithms for passes of n images (wasd_exec_explain). NULL: none has run yet. The caller deletes it. */
 struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n);
 
-/* Converts decoded pixels to network input as the loader does: (v/255 - 0.5)/0.5. n values. */
-void wasd_normalise(const uint8_t *px, size_t n, real *x);
+/* How pixels become the network's input, as in training. */
+const struct wasd_pixels *wasd_bundle_pixels(const struct wasd_bundle *b);
+/* Converts one image (c,h,w) as the loader does. */
+void wasd_normalise(const struct wasd_pixels *p, struct wasd_shape s, const uint8_t *px, real *x);
 
 #endif
