@@ -258,11 +258,11 @@ void caps_names(const cJSON *caps, const char *table, char out[256])
 	}
 }
 
-static bool in_choices(const cJSON *choices, double x)
+static bool in_choices(const cJSON *choices, const cJSON *x)
 {
 	const cJSON *v;
 	cJSON_ArrayForEach(v, choices)
-		if (v->valuedouble == x)
+		if (cJSON_Compare(v, x, true))
 			return true;
 	return false;
 }
@@ -280,7 +280,11 @@ static struct wasd_field option_field(const cJSON *opt)
 	wasd_json_i64(opt, "n", &n);
 	wasd_json_num(opt, "min", &f.min);
 	wasd_json_num(opt, "max", &f.max);
-	f.type = !strcmp(type, "boolean") ? WASD_BOOL : !strcmp(type, "integer") ? WASD_INT : n == 2 ? WASD_PAIR : WASD_NUM;
+	f.type = !strcmp(type, "boolean") ? WASD_BOOL :
+	         !strcmp(type, "integer") ? WASD_INT :
+	         !strcmp(type, "string")  ? WASD_STR :
+	         n == 2                   ? WASD_PAIR :
+	                                    WASD_NUM;
 	return f;
 }
 
@@ -290,8 +294,8 @@ static cJSON *option_canon(struct field_ctx *c, const char *pointer, const cJSON
 	const cJSON *choices = wasd_json_get(opt, "choices");
 	if (!choices)
 		return field_value(c, pointer, &f, v);
-	if (cJSON_IsNumber(v) && in_choices(choices, v->valuedouble))
-		return cJSON_CreateNumber(v->valuedouble);
+	if (in_choices(choices, v))
+		return cJSON_Duplicate(v, true);
 	char *list = wasd_json_print(choices), shown[80];
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer, "%s must be one of %s, not %s", pointer, list ? list : "its choices",
@@ -336,8 +340,10 @@ bool options_canon(struct field_ctx *c, const char *base, const char *key, const
 		const cJSON *v = wasd_json_get(in, name);
 		if (!v)
 			v = wasd_json_get(opt, "default");
+		if (!v)
+			continue; /* its default is known to the engine alone */
 		int n = c->faults->n;
-		cJSON *canon = v ? option_canon(c, pointer, opt, v) : cJSON_CreateNull();
+		cJSON *canon = option_canon(c, pointer, opt, v);
 		if (!canon && c->faults->n > n)
 			continue;
 		if (!canon || !api_add_take(out, name, canon))

@@ -73,6 +73,8 @@ static void choices(void)
 	     "\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\""},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"sparse\"}]}",
 	     "\"on_complete\":null,\"weights\":[{\"type\":\"sparse\",\"share\":0.5}]}"},
+		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"thin\",\"scope\":\"global\"}]}",
+	     "\"weights\":[{\"type\":\"thin\",\"scope\":\"global\",\"layers\":\"all\"}]}"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"sparse\",\"share\":0.9},{\"type\":\"was\",\"groups\":2}]}",
 	     "\"weights\":[{\"type\":\"sparse\",\"share\":0.9},{\"type\":\"was\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1},"},
 		{"{\"dataset\":\"d\",\"model\":{\"arch\":\"lenet\"},\"was\":{\"layers\":\"all\"}}",
