@@ -271,7 +271,6 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 	const char *name = train_fingerprint_diff(t->fingerprint, c.fingerprint);
 	if (name)
 		snprintf(t->differs, sizeof t->differs, "%s", name);
-	wasd_optim_set_steps(t->optim, trainer_step(t));
 	t->state = t->next == t->batches ? CALIBRATING : TRAINING;
 end:
 	checkpoint_done(&c);

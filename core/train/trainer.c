@@ -70,6 +70,26 @@ void trainer_say(const struct wasd_trainer *t, const char *level, const char *fm
 	t->hooks->log(t->hooks->ctx, level, text);
 }
 
+static void say_for_strategy(void *ctx, const char *level, const char *text)
+{
+	trainer_say(ctx, level, "%s", text);
+}
+
+const struct weight_run *trainer_run_at(struct wasd_trainer *t, uint64_t step)
+{
+	t->run = (struct weight_run){
+		.step = step,
+		.batches = t->batches,
+		.epochs = t->spec.epochs,
+		.master = wasd_model_master(t->model),
+		.optim = t->blocks,
+		.stats = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		.log = t->hooks ? say_for_strategy : NULL,
+		.ctx = t,
+	};
+	return &t->run;
+}
+
 static double eta(const struct wasd_trainer *t)
 {
 	if (t->step_us <= 0)
@@ -132,26 +152,6 @@ static void note_loss(struct wasd_trainer *t, double loss)
 	t->point_n = 0;
 }
 
-static void say_for_strategy(void *ctx, const char *level, const char *text)
-{
-	trainer_say(ctx, level, "%s", text);
-}
-
-static const struct weight_run *run_at(struct wasd_trainer *t, uint64_t step)
-{
-	t->run = (struct weight_run){
-		.step = step,
-		.batches = t->batches,
-		.epochs = t->spec.epochs,
-		.master = wasd_model_master(t->model),
-		.optim = t->blocks,
-		.stats = wasd_model_stats(t->model, WASD_STATS_TRAIN),
-		.log = say_for_strategy,
-		.ctx = t,
-	};
-	return &t->run;
-}
-
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_batch *b = wasd_loader_next(t->train);
@@ -161,7 +161,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	                         .update = true,
 	                         .dropout = &t->rng_dropout};
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
-	chain_event(t->weights, run_at(t, trainer_step(t)));
+	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	double loss;
 	int hits;
@@ -173,10 +173,12 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 		return trainer_diverged(t, "loss", err);
 	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
-	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), trainer_step(t), t->batches, t->spec.epochs);
+	struct weight_pace pace = chain_pace(t->weights, trainer_run_at(t, trainer_step(t)));
+	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), pace.step, t->batches, pace.epochs);
+	wasd_optim_set_steps(t->optim, pace.optim_steps);
 	chain_pull(t->weights);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
-	chain_after_step(t->weights, run_at(t, trainer_step(t) + 1));
+	chain_after_step(t->weights, trainer_run_at(t, trainer_step(t) + 1));
 	chain_apply(t->weights);
 	t->loss_sum += loss * b->n;
 	t->hits += (uint64_t)hits;
@@ -271,7 +273,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 		report_progress(t, WASD_TRAIN_STEP, t->next, t->batches);
 	}
 	if (t->epoch + 1 == t->spec.epochs)
-		chain_event(t->weights, run_at(t, trainer_step(t)));
+		chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
 	t->stalled_us = wasd_loader_stall_us(t->train) - stalled;
 	wasd_exec_times(t->exec, t->phase_ns, true);
 	t->state = CALIBRATING;
@@ -350,7 +352,7 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	t->n_metrics = 0;
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
-	chain_at_epoch(t->weights, run_at(t, trainer_step(t)));
+	chain_at_epoch(t->weights, trainer_run_at(t, trainer_step(t)));
 	for (int i = 0;
 	     t->n_metrics < WASD_METRICS_MAX - METRICS_OWN && chain_metric(t->weights, i, t->epoch, &name, &value); i++)
 		add_metric(t, name, value);

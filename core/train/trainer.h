@@ -111,6 +111,9 @@ static inline uint64_t trainer_step(const struct wasd_trainer *t)
 void trainer_say(const struct wasd_trainer *t, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* What the strategies of the weights see when `step` steps are done. */
+const struct weight_run *trainer_run_at(struct wasd_trainer *t, uint64_t step);
+
 /* warnings.c: create counts images per class; begin checks the images; evaluated checks one mode's evaluation on
  * t->val; epoch checks a finished epoch. */
 enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err);

@@ -105,6 +105,8 @@ static enum wasd_status list_params(const struct weight_chain *c, struct part *p
 		p->param[p->n_params] = (struct weight_param){p->n_params, n, wasd_graph_param_info(c->graph, w)};
 		p->n_params++;
 	}
+	if (!s && !p->n_params)
+		s = wasd_fail_at(err, WASD_EINVAL, ptr, "no layer is left for %s", p->by->name);
 	return s;
 }
 
@@ -308,6 +310,15 @@ void weight_say(const struct weight_run *r, const char *level, const char *fmt, 
 	r->log(r->ctx, level, text);
 }
 
+enum wasd_status chain_begin(struct weight_chain *c, const struct weight_run *now, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; !s && i < c->n; i++)
+		if (c->part[i].by->begin)
+			s = c->part[i].by->begin(c->part[i].self, now, err);
+	return s;
+}
+
 void chain_event(struct weight_chain *c, const struct weight_run *now)
 {
 	bool changed = false;
@@ -329,6 +340,15 @@ void chain_at_epoch(struct weight_chain *c, const struct weight_run *now)
 	for (int i = 0; i < c->n; i++)
 		if (c->part[i].by->at_epoch)
 			c->part[i].by->at_epoch(c->part[i].self, now);
+}
+
+struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now)
+{
+	struct weight_pace pace = {now->step, now->epochs, now->step};
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->pace)
+			c->part[i].by->pace(c->part[i].self, now, &pace);
+	return pace;
 }
 
 /* ---- the draw ------------------------------------------------------------------------------------------- */

@@ -2,12 +2,13 @@
  *
  *     create, attach                    allocates effective weights for the model's linked parameters
  *     apply                             after every change of the master weights: creation, resume, optimizer step
+ *     begin                             when the optimizer's state exists; may allocate
  *     event                             before every step, and after the last one
  *     draw, forward, loss, backward     once or several times per step
  *     pull                              turns the gradient block into the gradient of the master; then the optimizer
  *     after_step                        then apply
  *
- * Without strategies every call is free. Used by the training thread only. Only create and attach allocate.
+ * Without strategies every call is free. Used by the training thread only. Only create, attach and begin allocate.
  */
 #ifndef WEIGHTS_CHAIN_H
 #define WEIGHTS_CHAIN_H
@@ -42,10 +43,13 @@ bool chain_links(const struct weight_chain *c, int param);
 
 /* ---- during the run (strategy.h) */
 
+/* Call after attach, when the optimizer exists. */
+enum wasd_status chain_begin(struct weight_chain *c, const struct weight_run *now, struct wasd_err *err);
 /* Forms the effective weights again if a strategy has changed the master weights. */
 void chain_event(struct weight_chain *c, const struct weight_run *now);
 void chain_after_step(struct weight_chain *c, const struct weight_run *now);
 void chain_at_epoch(struct weight_chain *c, const struct weight_run *now);
+struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now);
 
 /* ---- the draw */
 

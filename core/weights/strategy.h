@@ -83,6 +83,13 @@ struct weight_run {
 	void *ctx;
 };
 
+/* The place of a step in the schedule of the learning rate, which a strategy may move. */
+struct weight_pace {
+	uint64_t step;        /* of the schedule */
+	int epochs;           /* that the schedule lasts */
+	uint64_t optim_steps; /* that the optimizer has done */
+};
+
 /* Adds a line to the job's log. level: "info", "warn". */
 void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -142,6 +149,9 @@ struct weight_strategy {
 
 	/* -- during the run; a run that resumes between two steps has the same weights as one that was not cut -- */
 
+	/* Called once, when the blocks of the run exist, before its first step or the loading of its state: may allocate.
+	 * WASD_EINVAL with a pointer below setup->at: the strategy does not fit the run. */
+	enum wasd_status (*begin)(void *self, const struct weight_run *r, struct wasd_err *err);
 	/* Called before every step, and once more after the last one of the run. What it does depends on r->step, the
 	 * strategy's state and the weights alone. True: weights have changed. */
 	bool (*event)(void *self, const struct weight_run *r);
@@ -150,6 +160,8 @@ struct weight_strategy {
 	/* Called at the end of an epoch, before its metrics: measures, and changes nothing that training reads. An
 	 * interrupted evaluation repeats it. */
 	void (*at_epoch)(void *self, const struct weight_run *r);
+	/* The place of the step that comes next. */
+	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
 	/* Called after the state has been loaded from a checkpoint. WASD_ECORRUPT: it cannot be a state of this run. */
 	enum wasd_status (*resumed)(void *self, const real *master, struct wasd_err *err);
 
@@ -184,6 +196,7 @@ struct weight_strategy {
 	void (*backward)(const struct wasd_recipe *r, const struct weight_kernel *k, struct wasd_rect at, real *ds);
 };
 
+extern const struct weight_strategy weight_magnitude, weight_weightmom;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

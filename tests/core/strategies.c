@@ -1,10 +1,14 @@
 /* tests/core/strategies.c - every row of the table of weight strategies, checked by the rules of weights/strategy.h:
  * without a strategy nothing is done; gradients by finite differences, through the network and for each step of the
  * chain; state round trips; one thread and two give the same bits. A row is tested with its defaults, alone and, unless
- * it draws, in front of WAS. A row that core does not have is tested too. */
+ * it draws, in front of WAS. Every row also acts in a run of a few steps: cut anywhere it goes on with the same bits,
+ * its masks are nested and their dead weights zero, and at sparsity 0 it changes nothing. Rows that core does not have
+ * are tested too. */
 #include "check.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
+#include "weights/prune.h"
+#include "weights/schedule.h"
 
 #include "extend_mask.h"
 #include "extend_strategy.h"
@@ -106,9 +110,13 @@ static void rows_are_sound(void)
 		CHECK(weight_strategy_find(s->name) == s);
 		int n = 0;
 		for (const struct wasd_field *o = s->options; o && o->name; o++, n++) {
-			double v[2];
-			wasd_field_numbers(o, o->def, v);
-			CHECK_MSG(o->summary && (s->reads_spec || wasd_field_takes(o, v[0])), "%s: %s", s->name, o->name);
+			CHECK_MSG(o->summary && (s->reads_spec || o->def || strstr(o->summary, "default:")),
+			          "%s: %s has no default", s->name, o->name);
+			if (!s->reads_spec && o->def && o->type <= WASD_PAIR) {
+				double v[2];
+				wasd_field_numbers(o, o->def, v);
+				CHECK_MSG(o->type == WASD_BOOL || wasd_field_takes(o, v[0]), "%s: %s", s->name, o->name);
+			}
 		}
 		CHECK(n < WEIGHT_OPTIONS);
 	}
@@ -366,6 +374,292 @@ static void threads(void)
 	each(one_thread_and_two);
 }
 
+/* ---- a run ------------------------------------------------------------------------------------------------- */
+
+enum { RUN_EPOCHS = 4, RUN_BATCHES = 3, RUN_STEPS = RUN_EPOCHS * RUN_BATCHES };
+
+/* The row with events at many steps, and `more` in front of its other members. */
+static char *eager(const struct weight_strategy *s, const char *more)
+{
+	const struct wasd_field *every = s->reads_spec ? NULL : wasd_field_find(s->options, "every");
+	const struct wasd_field *end = s->reads_spec ? NULL : wasd_field_find(s->options, "end");
+	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
+	                     end ? ",\"begin\":0.5,\"end\":3" : "");
+}
+
+struct sim {
+	struct bed b;
+	real *block[2]; /* momentum, statistics */
+	struct weight_block optim[2];
+	struct weight_run run;
+};
+
+static struct sim *sim_create(const char *weights, uint64_t seed)
+{
+	struct sim *s = wasd_calloc(1, sizeof *s);
+	struct wasd_err err = {0};
+	s->b = (struct bed){.g = network()};
+	cJSON *list = cJSON_Parse(weights);
+	struct chain_spec spec = {.weights = list, .paper = PAPER, .seed = seed, .epochs = RUN_EPOCHS};
+	size_t n = wasd_graph_param_count(s->b.g);
+	s->block[0] = wasd_calloc(n, sizeof(real));
+	s->block[1] = wasd_calloc(wasd_graph_stats_count(s->b.g) + 1, sizeof(real));
+	s->optim[0] = (struct weight_block){"momentum", s->block[0]};
+	CHECK_MSG(!wasd_model_create(s->b.g, 1, &s->b.m, &err) && !chain_create(s->b.g, &spec, &s->b.c, &err) &&
+	              !chain_attach(s->b.c, s->b.m, &err),
+	          "%s: %s %s", weights, err.pointer, err.msg);
+	s->run = (struct weight_run){.batches = RUN_BATCHES,
+	                             .epochs = RUN_EPOCHS,
+	                             .master = wasd_model_master(s->b.m),
+	                             .optim = s->optim,
+	                             .stats = s->block[1]};
+	CHECK_MSG(!chain_begin(s->b.c, &s->run, &err), "%s: %s", weights, err.msg);
+	cJSON_Delete(list);
+	return s;
+}
+
+static void sim_destroy(struct sim *s)
+{
+	bed_done(&s->b);
+	wasd_free(s->block[0]);
+	wasd_free(s->block[1]);
+	wasd_free(s);
+}
+
+/* Weights whose bit in a mask is 0 are 0, and a mask that a strategy has once it never gets back. */
+static void masks_hold(struct sim *s, const char *weights, uint8_t *seen)
+{
+	struct chain_state one;
+	for (int i = 0; chain_state(s->b.c, i, &one); i++) {
+		int param = one.tensor.bits ? wasd_graph_param_find(s->b.g, one.tensor.name) : -1;
+		if (param < 0)
+			continue;
+		struct wasd_param_info p = wasd_graph_param_info(s->b.g, param);
+		for (size_t k = 0; k < p.count; k++) {
+			bool alive = one.tensor.bits[k / 8] >> k % 8 & 1;
+			CHECK_MSG(alive || s->run.master[p.offset + k] == 0, "%s: a dead weight of %s is not 0", weights, p.name);
+			CHECK_MSG(!alive || !seen[p.offset + k], "%s: a weight of %s lives again", weights, p.name);
+			seen[p.offset + k] |= !alive;
+		}
+	}
+}
+
+/* Steps with any gradient, as the trainer takes them. */
+static void sim_go(struct sim *s, uint64_t to, const char *weights, uint8_t *seen)
+{
+	size_t n = wasd_graph_param_count(s->b.g);
+	struct wasd_rng r;
+	for (;; s->run.step++) {
+		if (s->run.step == to && to < RUN_STEPS)
+			return;
+		chain_event(s->b.c, &s->run);
+		masks_hold(s, weights, seen);
+		if (s->run.step == to)
+			return;
+		struct weight_pace pace = chain_pace(s->b.c, &s->run);
+		CHECK(pace.epochs <= RUN_EPOCHS && pace.step <= s->run.step);
+		wasd_rng_init(&r, 3, "gradient", s->run.step, 0);
+		for (size_t i = 0; i < n; i++) {
+			s->block[0][i] = (real)0.5 * s->block[0][i] + (real)wasd_rng_between(&r, -0.01, 0.01);
+			s->run.master[i] -= s->block[0][i];
+		}
+		struct weight_run after = s->run;
+		after.step++;
+		chain_after_step(s->b.c, &after);
+		chain_apply(s->b.c);
+		masks_hold(s, weights, seen);
+	}
+}
+
+static void copy_state(struct sim *to, const struct sim *from)
+{
+	struct chain_state a, b;
+	const char *stream;
+	cJSON *recorded = chain_recorded_json(from->b.c);
+	memcpy(to->run.master, from->run.master, wasd_graph_param_count(from->b.g) * sizeof(real));
+	memcpy(to->block[0], from->block[0], wasd_graph_param_count(from->b.g) * sizeof(real));
+	for (int i = 0; chain_state(from->b.c, i, &a) && chain_state(to->b.c, i, &b); i++) {
+		size_t n = 1;
+		for (int d = 0; d < a.tensor.ndims; d++)
+			n *= a.tensor.dims[d];
+		if (a.tensor.bits)
+			memcpy(b.tensor.bits, a.tensor.bits, (n + 7) / 8);
+		else
+			memcpy(b.tensor.values, a.tensor.values, n * sizeof(real));
+	}
+	to->run.step = from->run.step;
+	CHECK(!chain_resume(to->b.c, chain_generator(from->b.c, 0, &stream), recorded, &(struct weight_when){0}, NULL));
+	cJSON_Delete(recorded);
+}
+
+static bool same_states(const struct sim *a, const struct sim *b)
+{
+	struct chain_state x, y;
+	bool same = !memcmp(a->run.master, b->run.master, wasd_graph_param_count(a->b.g) * sizeof(real)) &&
+	            same_effective(&a->b, &b->b);
+	for (int i = 0; chain_state(a->b.c, i, &x) && chain_state(b->b.c, i, &y); i++) {
+		size_t n = 1;
+		for (int d = 0; d < x.tensor.ndims; d++)
+			n *= x.tensor.dims[d];
+		same = same && (x.tensor.bits ? !memcmp(x.tensor.bits, y.tensor.bits, (n + 7) / 8) :
+		                                !memcmp(x.tensor.values, y.tensor.values, n * sizeof(real)));
+	}
+	return same;
+}
+
+static void run_is_the_same(const char *weights)
+{
+	uint8_t seen[512], again[512];
+	CHECK(!wasd_threads_init(1, NULL));
+	struct sim *whole = sim_create(weights, 4);
+	memset(seen, 0, sizeof seen);
+	sim_go(whole, RUN_STEPS, weights, seen);
+	for (uint64_t cut = 0; cut <= RUN_STEPS; cut += 1 + cut / 4) {
+		struct sim *first = sim_create(weights, 4), *second = sim_create(weights, 4);
+		CHECK(wasd_graph_param_count(first->b.g) <= sizeof seen);
+		CHECK(!wasd_threads_init(2, NULL));
+		memset(again, 0, sizeof again);
+		sim_go(first, cut, weights, again);
+		copy_state(second, first);
+		if (cut < RUN_STEPS)
+			sim_go(second, RUN_STEPS, weights, again);
+		CHECK_MSG(same_states(whole, second), "%s: cut at step %d and with two threads, other bits", weights, (int)cut);
+		sim_destroy(first);
+		sim_destroy(second);
+	}
+	sim_destroy(whole);
+}
+
+static void runs(void)
+{
+	const struct weight_strategy *s;
+	for (int i = 0; (s = weight_strategy_at(i)); i++) {
+		const struct wasd_field *f = s->reads_spec ? NULL : s->options;
+		char *weights = eager(s, "");
+		run_is_the_same(weights);
+		wasd_free(weights);
+		for (; f && f->name; f++)
+			for (int k = 0; f->type == WASD_CHOICE && wasd_field_choice(f, k); k++) {
+				char more[64];
+				snprintf(more, sizeof more, ",\"%s\":\"%s\"%s", f->name, wasd_field_choice(f, k),
+				         !strcmp(f->name, "retrain") && k ? ",\"to_epoch\":2" : "");
+				weights = eager(s, more);
+				run_is_the_same(weights);
+				wasd_free(weights);
+			}
+	}
+}
+
+/* At sparsity 0 the weights are those of a run without the row. */
+static void zero_is_off(void)
+{
+	const struct weight_strategy *s;
+	uint8_t seen[512] = {0};
+	struct sim *plain = sim_create("[]", 4);
+	sim_go(plain, RUN_STEPS, "[]", seen);
+	for (int i = 0; (s = weight_strategy_at(i)); i++) {
+		if (s->reads_spec || !wasd_field_find(s->options, "sparsity"))
+			continue;
+		char *weights = eager(s, ",\"sparsity\":0");
+		struct sim *off = sim_create(weights, 4);
+		sim_go(off, RUN_STEPS, weights, seen);
+		CHECK_MSG(!memcmp(off->run.master, plain->run.master, wasd_graph_param_count(off->b.g) * sizeof(real)),
+		          "%s at sparsity 0 changes weights", s->name);
+		sim_destroy(off);
+		wasd_free(weights);
+	}
+	sim_destroy(plain);
+}
+
+/* An option that is not in the table, or out of its range, is refused at its pointer. */
+static void refused_at(const char *weights, const char *pointer)
+{
+	struct wasd_graph *g = network();
+	struct weight_chain *c = NULL;
+	struct wasd_err err = {0};
+	cJSON *list = cJSON_Parse(weights);
+	struct chain_spec spec = {.weights = list, .paper = PAPER, .seed = 1, .epochs = RUN_EPOCHS};
+	CHECK_MSG(chain_create(g, &spec, &c, &err) == WASD_EINVAL && !strcmp(err.pointer, pointer),
+	          "%s: at \"%s\", want \"%s\" (%s)", weights, err.pointer, pointer, err.msg);
+	chain_destroy(c);
+	cJSON_Delete(list);
+	wasd_graph_destroy(g);
+}
+
+static void options_are_checked(void)
+{
+	const struct weight_strategy *s;
+	char weights[160], pointer[64];
+	for (int i = 0; (s = weight_strategy_at(i)); i++) {
+		snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"no such\":1}]", s->name);
+		refused_at(weights, "/weights/0/no such");
+		for (const struct wasd_field *f = s->reads_spec ? NULL : s->options; f && f->name; f++) {
+			bool text = f->type == WASD_CHOICE || f->type == WASD_STR;
+			snprintf(pointer, sizeof pointer, "/weights/0/%s", f->name);
+			snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"%s\":%s}]", s->name, f->name,
+			         text ? "7" : "\"seven\"");
+			refused_at(weights, pointer);
+			if (f->type != WASD_INT && f->type != WASD_NUM)
+				continue;
+			snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"%s\":%g}]", s->name, f->name, f->max * 2 + 1);
+			refused_at(weights, pointer);
+		}
+	}
+}
+
+/* After every event exactly as many weights of each layer, or of all, are left as the schedule says. */
+static void magnitude_counts(void)
+{
+	struct prune_schedule when = {0.5, 3, 1, 0, 0.9, 3};
+	for (int global = 0; global < 2; global++) {
+		char *weights = eager(weight_strategy_find("magnitude"), global ? ",\"scope\":\"global\"" : "");
+		struct sim *s = sim_create(weights, 4);
+		uint8_t seen[512] = {0};
+		for (uint64_t step = 0; step < RUN_STEPS; step++) {
+			struct chain_state one;
+			size_t all = 0, left = 0;
+			sim_go(s, step, weights, seen);
+			chain_event(s->b.c, &s->run);
+			uint64_t at = step < 9 ? step : 9; /* the last event */
+			for (int i = 0; chain_state(s->b.c, i, &one) && one.tensor.bits; i++) {
+				size_t n = 1, living = 0;
+				for (int d = 0; d < one.tensor.ndims; d++)
+					n *= one.tensor.dims[d];
+				for (size_t k = 0; k < n; k++)
+					living += one.tensor.bits[k / 8] >> k % 8 & 1;
+				all += n;
+				left += living;
+				size_t want = at < 2 ? n : prune_keep_count(n, prune_sparsity(&when, at, RUN_BATCHES));
+				CHECK_MSG(global || living == want, "%s: step %d: %zu, want %zu", weights, (int)step, living, want);
+			}
+			size_t want = at < 2 ? all : prune_keep_count(all, prune_sparsity(&when, at, RUN_BATCHES));
+			CHECK_MSG(!global || left == want, "%s: step %d: %zu, want %zu", weights, (int)step, left, want);
+		}
+		sim_destroy(s);
+		wasd_free(weights);
+	}
+}
+
+static void magnitude_fits_the_run(void)
+{
+	static const char *const c[][2] = {
+		{"\"begin\":3,\"end\":2", "begin"},
+		{"\"end\":5", "end"},
+		{"\"initial\":0.95", "initial"},
+		{"\"layers\":\"c,x*\"", "layers"},
+		{"\"layers\":\"!all\"", "layers"},
+		{"\"retrain\":\"lr\",\"to_epoch\":1", "to_epoch"},
+		{"\"retrain\":\"weights\",\"to_epoch\":3,\"end\":3", "to_epoch"},
+		{"\"criterion\":\"random\",\"rule\":\"percentile\"", "rule"},
+	};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		char weights[160], pointer[40];
+		snprintf(weights, sizeof weights, "[{\"type\":\"magnitude\",%s}]", c[i][0]);
+		snprintf(pointer, sizeof pointer, "/weights/0/%s", c[i][1]);
+		refused_at(weights, pointer);
+	}
+}
+
 static bool no_memory_for(const char *weights)
 {
 	struct wasd_graph *g = network();
@@ -411,6 +705,11 @@ int main(void)
 	TEST_RUN(adjoints);
 	TEST_RUN(states);
 	TEST_RUN(threads);
+	TEST_RUN(runs);
+	TEST_RUN(zero_is_off);
+	TEST_RUN(options_are_checked);
+	TEST_RUN(magnitude_counts);
+	TEST_RUN(magnitude_fits_the_run);
 	TEST_RUN(memory);
 	TEST_END();
 }

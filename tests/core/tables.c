@@ -443,6 +443,17 @@ static void check_option(const struct table *t, const cJSON *row, const cJSON *o
 		refuses(t, row, name, cJSON_CreateString("no such thing"));
 		return;
 	}
+	if (!strcmp(type, "string") && !choices) {
+		char long_text[1000];
+		size_t n = (size_t)number(o, "max") + 1;
+		CHECK(n < sizeof long_text);
+		memset(long_text, 'a', n);
+		long_text[n] = 0;
+		takes(t, row, name, cJSON_CreateString(text_of(o, "default")));
+		refuses(t, row, name, cJSON_CreateNumber(1));
+		refuses(t, row, name, cJSON_CreateString(long_text));
+		return;
+	}
 	if (!strcmp(type, "boolean")) {
 		takes(t, row, name, cJSON_CreateTrue());
 		takes(t, row, name, cJSON_CreateFalse());

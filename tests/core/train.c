@@ -41,6 +41,18 @@ static const struct {
      "\"profile\":[{\"layer\":\"conv1\",\"op\":\"translate\",\"params\":{\"dx\":1,\"dy\":0}},{\"layer\":\"conv2\",\"op\":\"translate\",\"params\":{\"dx\":-1,\"dy\":0}}]},"
      "\"train\":{\"epochs\":3,\"batch\":32}}",
      false, 5},
+	{"LeNet pruned by magnitude, with the weights of epoch 1 in epoch 3",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\",\"begin\":0.5,\"end\":2,\"every\":2,\"retrain\":\"weights\",\"to_epoch\":1}],"
+     "\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001},\"schedule\":{\"type\":\"cosine\"}}}",
+     false, 6},
+	{"LeNet pruned by its momentum",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"weightmom\",\"begin\":0.3,\"end\":1.5,\"events\":5,\"score\":\"velocity\"}],"
+     "\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02}}}",
+     false, 4},
+	{"LeNet with WAS, pruned at random",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\",\"sparsity\":0.5,\"begin\":0,\"every\":3,\"criterion\":\"random\",\"collect\":true,\"scope\":\"global\"},"
+     "{\"type\":\"was\",\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]}],\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.05,\"weight_decay\":0.01}}}",
+     false, 5},
 	{"VGG-16 with WAS: dropout, a draw per step",
      "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}",
      true, 3},
