@@ -156,6 +156,8 @@ field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_cano
 	spec_init_canon, spec_after_canon;
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
+/* A fault at the pointer if the spec's runs do not measure goal.metric. */
+void spec_check_metric(const cJSON *spec, const char *pointer, const cJSON *goal, struct api_faults *faults);
 /* The name of the job's network; "" when the spec has none. */
 const char *spec_network(const cJSON *spec);
 /* The object that configures WAS ("was" or its entry in "weights") and its JSON pointer; NULL: the job does not use
@@ -350,6 +352,9 @@ const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s"
 /* ---- queues.c ---- */
 
 /* Is there a queue of that name? False: the answer, which points at /queue, is in r. */
+/* The whole sweep, with its ETag. */
+void api_send_sweep(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
+                    const struct storage_sweep *w);
 bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
 
 /* ---- handlers, one line per route in routes.c ---- */
@@ -357,7 +362,8 @@ bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);
 api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jobs_delete, api_jobs_cancel,
 	api_jobs_pause, api_jobs_hold, api_jobs_resume, api_jobs_retry, api_jobs_clone, api_jobs_transitions,
-	api_jobs_checkpoints, api_jobs_batch, api_queues_list, api_queues_patch;
+	api_jobs_checkpoints, api_jobs_batch, api_queues_list, api_queues_patch, api_sweeps_create, api_sweeps_list,
+	api_sweeps_get, api_sweeps_pause, api_sweeps_resume, api_sweeps_cancel, api_sweeps_delete;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions,
 	api_datasets_version, api_datasets_preview, api_datasets_delete;

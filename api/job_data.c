@@ -358,7 +358,7 @@ enum api_result api_jobs_events(struct api_ctx *c, const struct api_request *q, 
 
 enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const known[] = {"jobs", "datasets", "deployments", "checkpoints", "models", "system"};
+	static const char *const known[] = {"jobs", "sweeps", "datasets", "deployments", "checkpoints", "models", "system"};
 	const char *topics = api_query(q, "topics");
 	(void)c;
 	for (const char *s = topics; s && *s; s += strcspn(s, ","), s += *s == ',') {
@@ -370,7 +370,7 @@ enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q
 			continue;
 		api_send_problem(
 			q, r, "bad_parameter", "topics",
-			"query parameter topics: \"%.*s\" is none of jobs, datasets, deployments, checkpoints, models, system",
+			"query parameter topics: \"%.*s\" is none of jobs, sweeps, datasets, deployments, checkpoints, models, system",
 			n > 40 ? 40 : (int)n, s);
 		return API_DONE;
 	}

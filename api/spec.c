@@ -623,7 +623,7 @@ cJSON *spec_name_canon(struct field_ctx *c, const char *pointer, const struct wa
 }
 
 /* A metric that the run does not measure cannot select the best checkpoint. */
-static void check_metric(const cJSON *spec, const char *pointer, const cJSON *goal, struct api_faults *faults)
+void spec_check_metric(const cJSON *spec, const char *pointer, const cJSON *goal, struct api_faults *faults)
 {
 	const char *name;
 	char at[32];
@@ -668,8 +668,9 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 		return NULL;
 	if (!settle_weights(out))
 		faults->no_memory = true;
-	check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
-	check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"), faults);
+	spec_check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
+	spec_check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"),
+	                  faults);
 	check_profiles(&c, out);
 	if (api_poisoned(out))
 		faults->no_memory = true;

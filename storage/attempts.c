@@ -143,6 +143,16 @@ struct end_args {
 	const struct storage_move *m;
 };
 
+static enum wasd_status pausing(struct storage *s, const char *job, const struct storage_move *m, struct wasd_err *err)
+{
+	struct storage_job j = {0};
+	enum wasd_status st = storage_job_get(s, job, &j, err);
+	if (!st && strcmp(j.state, "pausing"))
+		st = job_move(s, job, &(struct storage_move){.to = "pausing", .attempt = m->attempt, .reason = m->reason}, err);
+	storage_job_done(&j);
+	return st;
+}
+
 static enum wasd_status end_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct end_args *a = ctx;
@@ -163,6 +173,8 @@ static enum wasd_status end_tx(struct storage *s, void *ctx, struct wasd_err *er
 		return st;
 	struct storage_move m = *a->m;
 	m.attempt = a->number;
+	if (!strcmp(m.to, "paused") && (st = pausing(s, a->job, &m, err))) /* by itself: a trial at its rung */
+		return st;
 	if (x->n_profiles && !strcmp(m.to, "completed"))
 		return job_ask_profiles(s, a->job, &m, x->profiles, x->n_profiles, err);
 	return job_move(s, a->job, &m, err);

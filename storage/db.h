@@ -8,7 +8,7 @@
 
 /* ---- connections ---- */
 
-enum { CONN_STATEMENTS = 160 }; /* more than the number of statements in this folder */
+enum { CONN_STATEMENTS = 320 }; /* more than the number of statements in this folder */
 
 struct conn {
 	sqlite3 *db;

@@ -87,6 +87,7 @@ struct storage {
 	storage_event_fn *on_events;
 	void *on_events_ctx;
 	atomic_bool failed, ballast; /* ballast: the file exists */
+	atomic_bool sweeps_due;      /* a row that sweeps depend on has changed */
 	pthread_mutex_t stats_lock;
 	struct storage_health stats; /* counters and message; under stats_lock */
 };
@@ -103,6 +104,8 @@ bool in_transaction(const struct storage *s);
  * is in. */
 enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
+/* Inside a transaction: runs fn, and undoes what it did if it fails. */
+enum wasd_status tx_try(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 /* The writer's connection; only inside a transaction. */
 static inline struct conn *tx_conn(struct storage *s)
 {
@@ -136,6 +139,9 @@ enum wasd_status audit_change(struct storage *s, struct audit_in in, bool is_new
                               struct wasd_err *err);
 
 /* ---- jobs.c ---- */
+/* Inside a transaction: makes a job. */
+enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
+                            struct wasd_err *err);
 enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err);
 /* The attempt must be the job's latest and the job must have a worker. */
 enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, struct wasd_err *err);
@@ -153,6 +159,17 @@ enum wasd_status job_after_forget(struct storage *s, const char *job, struct was
 enum wasd_status job_waits_for(struct storage *s, const char *job, char who[40], char text[80], struct wasd_err *err);
 /* Queues the held jobs that need not wait any more, cancels those that wait in vain. */
 enum wasd_status jobs_after_settle(struct storage *s, struct wasd_err *err);
+
+/* ---- sweeps.c ---- */
+enum wasd_status sweep_row(struct conn *c, const char *id, struct storage_sweep *out, struct wasd_err *err);
+/* By number. */
+enum wasd_status sweep_trials(struct conn *c, const struct storage_sweep *w, struct storage_trial_list *out,
+                              struct wasd_err *err);
+/* Changes the state, with its event. */
+enum wasd_status sweep_move(struct storage *s, const struct storage_sweep *w, const char *to, const char *reason,
+                            const char *message, struct wasd_err *err);
+/* sweep: the one of which the job is a trial, if that has not ended; else "". */
+enum wasd_status job_sweep(struct conn *c, const char *job, char sweep[40], struct wasd_err *err);
 
 /* ---- job_profiles.c ---- */
 /* Replaces the move to completed: see storage_attempt_end. */

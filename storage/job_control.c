@@ -80,9 +80,14 @@ static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *
 {
 	struct request_args *a = ctx;
 	struct storage_job j = {0};
+	char sweep[40] = "";
 	struct storage_move m = moved(a, "queued", "retry_on_request", "retry");
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
-	if (!st && one_of(j.state, "failed", "cancelled", "retry_wait")) {
+	if (!st)
+		st = job_sweep(tx_conn(s), a->id, sweep, err);
+	if (!st && sweep[0] && storage_job_terminal(j.state)) { /* the sweep has taken its result */
+		st = refuse(&j, "tried again before its sweep has ended", err);
+	} else if (!st && one_of(j.state, "failed", "cancelled", "retry_wait")) {
 		st = job_after_forget(s, a->id, err);
 		if (!st)
 			st = job_move(s, a->id, &m, err);

@@ -1,7 +1,7 @@
 /* job_states.c - the states of a job and the moves between them.
  *
  *     held <-> queued -> starting -> running -> completed
- *                           running -> pausing -> paused -> queued
+ *                           running -> pausing -> paused -> queued, or completed: a trial that its sweep prunes
  *                           running -> preempting -> queued
  *                           running -> retry_wait -> queued, or failed when the budget is spent
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
@@ -25,7 +25,7 @@ static const struct {
 	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled", "pausing"}},
 	{"running", {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
 	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling"}},
-	{"paused", {"queued", "cancelled"}},
+	{"paused", {"queued", "cancelled", "completed"}},
 	{"preempting", {"queued", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
 	{"retry_wait", {"queued", "failed", "cancelled", "held"}},
 	{"cancelling", {"cancelled"}},

@@ -135,6 +135,7 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		st = ckpt_retention(s, id, err);
 	if (!st && ends)
 		st = jobs_after_settle(s, err);
+	atomic_store(&s->sweeps_due, true);
 	return st;
 }
 
@@ -230,15 +231,12 @@ struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WAS
 	return in;
 }
 
-static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err *err)
+enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
+                            struct wasd_err *err)
 {
-	struct create_args *a = ctx;
-	const struct storage_job_in *in = a->in;
 	struct conn *c = tx_conn(s);
 	struct storage_dataset d = {0};
-	enum wasd_status st = WASD_OK;
-	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
-		return st;
+	enum wasd_status st;
 	if ((st = storage_space(s, err)) || (st = find_dataset(s, in, &d, err)))
 		return st;
 	if (in->init_checkpoint) {
@@ -268,14 +266,26 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		st = job_after_put(s, id, in->after, in->n_after, err);
 	if (!st && in->n_after)
 		st = job_hold_for_others(s, id, err);
-	if (!st && in->idempotency_key)
-		st = q_run(c, "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)",
-		           err, "tttti", in->created_by ? in->created_by : "", in->idempotency_key,
-		           in->request_digest ? in->request_digest : "", id, now);
 	if (!st)
-		st = job_get(c, id, a->out, err);
+		st = job_get(c, id, out, err);
 out:
 	storage_dataset_done(&d);
+	return st;
+}
+
+static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct create_args *a = ctx;
+	const struct storage_job_in *in = a->in;
+	enum wasd_status st = WASD_OK;
+	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
+		return st;
+	st = job_create(s, in, a->out, err);
+	if (!st && in->idempotency_key)
+		st = q_run(tx_conn(s),
+		           "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)", err,
+		           "tttti", in->created_by ? in->created_by : "", in->idempotency_key,
+		           in->request_digest ? in->request_digest : "", a->out->id, wasd_now_ms());
 	return st;
 }
 
@@ -411,13 +421,18 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 {
 	struct delete_args *a = ctx;
 	struct conn *c = tx_conn(s);
-	char state[16], object[80];
+	char state[16], object[80], sweep[40];
 	int64_t attempt = 0;
 	enum wasd_status st = job_state(c, a->id, state, &attempt, err);
 	if (st)
 		return st;
 	if (!storage_job_terminal(state))
 		return wasd_fail_at(err, WASD_ESTATE, state, "job %s is %s; cancel it first", a->id, state);
+	if ((st = job_sweep(c, a->id, sweep, err)))
+		return st;
+	if (sweep[0])
+		return wasd_fail_at(err, WASD_ESTATE, sweep, "job %s is a trial of sweep %s, which has not ended", a->id,
+		                    sweep);
 	if ((st = drop_checkpoints(s, a->id, err)) || (st = q_run(c, "DELETE FROM jobs WHERE id=?1", err, "t", a->id)))
 		return st;
 	if ((st = event_put(s, "jobs", "job.deleted", a->id, make_object("s", "id", a->id), err)))

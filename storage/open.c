@@ -280,6 +280,7 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 	struct storage *s = wasd_calloc(1, sizeof *s);
 	if (!s)
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", data_dir);
+	atomic_init(&s->sweeps_due, true);
 	s->lock_fd = -1;
 	s->opts = with_defaults(opts);
 	init_locks(s);

@@ -39,6 +39,18 @@ static enum wasd_status find_interrupted(struct conn *c, struct storage_recovere
 	return st;
 }
 
+/* Is it pausing or cancelling because its sweep is? */
+static enum wasd_status for_sweep(struct conn *c, const char *job, bool *yes, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c,
+	                          "SELECT 1 FROM jobs WHERE id=?1 AND state IN ('pausing','cancelling') AND reason='sweep'",
+	                          &st, err, "t", job);
+	*yes = q_row(c, q, &st, err);
+	q_end(c, q);
+	return st;
+}
+
 static enum wasd_status invalidate_scans(struct storage *s, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -71,9 +83,15 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 			err, "i", now);
 	for (size_t i = 0; i < l->n && !st; i++) {
 		const char *to = l->items[i].to;
+		bool sweeps = false;
+		st = for_sweep(c, l->items[i].job, &sweeps, err);
+		if (st)
+			break;
 		st = job_move(s, l->items[i].job,
 		              &(struct storage_move){.to = to,
-		                                     .reason = strcmp(to, "cancelled") ? "interrupted" : "user",
+		                                     .reason = sweeps                  ? "sweep" :
+		                                               strcmp(to, "cancelled") ? "interrupted" :
+		                                                                         "user",
 		                                     .message = "the daemon ended while it was active"},
 		              err);
 	}

@@ -342,6 +342,104 @@ enum wasd_status storage_job_searching(struct storage *s, int64_t *n,
  * until pruned. */
 enum wasd_status storage_job_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
 
+/* ---- sweeps ---------------------------------------------------------------------------------------------------- */
+
+/* A sweep makes jobs, its trials, of one template. States: running -> completed | failed; running -> pausing -> paused
+ * -> running; any of these -> cancelling -> cancelled. Which trial goes on is decided by rows alone (sweep_plan.h). */
+struct storage_sweep {
+	char *id; /* "swp_..." */
+	char *name, *state, *reason, *message;
+	char *template, *space, *search; /* JSON */
+	char *rungs;                     /* JSON: the epochs at which a trial's value counts, ascending */
+	int64_t divisor, concurrency;
+	char *metric;
+	int64_t goal_max; /* 1: a larger value is better */
+	char *created_by;
+	int64_t created_at, finished_at, updated_at;
+};
+void storage_sweep_done(struct storage_sweep *w);
+struct storage_sweep_list {
+	struct storage_sweep *items;
+	size_t n;
+	char *next_cursor;
+};
+void storage_sweep_list_done(struct storage_sweep_list *l);
+
+struct storage_trial_in {
+	const char *point; /* JSON: the values of the space */
+	const char *spec;  /* JSON, complete */
+};
+struct storage_sweep_in {
+	const char *name, *template, *space, *search, *rungs, *metric, *created_by;
+	int64_t divisor, concurrency;
+	bool goal_max;
+	const struct storage_trial_in *trials;
+	size_t n_trials;
+	const char *idempotency_key, *request_digest; /* as in struct storage_job_in */
+};
+/* Rows, event (topic "sweeps", sweep.state), audit row and idempotency key in one transaction; no job is made yet.
+ * WASD_EEXIST and *existing as in storage_job_create. */
+enum wasd_status storage_sweep_create(struct storage *s, const struct storage_sweep_in *in, struct storage_sweep *out,
+                                      bool *existing, struct wasd_err *err);
+enum wasd_status storage_sweep_get(struct storage *s, const char *id, struct storage_sweep *out, struct wasd_err *err);
+enum wasd_status storage_sweep_list(struct storage *s, const char *states, struct storage_page page,
+                                    struct storage_sweep_list *out, struct wasd_err *err);
+bool storage_sweep_ended(const char *state);
+
+struct storage_trial {
+	int64_t number;
+	char *point, *job, *state, *reason, *message; /* of its job; state "waiting": it has none yet */
+	int64_t rung;                                 /* the index of the epoch it trains to */
+	int64_t epoch;                                /* the last one measured */
+	int64_t has_value;
+	double value;    /* the best value of the metric so far */
+	int64_t results; /* how many rungs it has reached */
+};
+struct storage_result {
+	int64_t trial, rung;
+	int64_t has_value;
+	double value;
+};
+/* The best first: by the rungs reached, then by the value at the last of them, then by number. */
+struct storage_trial_list {
+	struct storage_trial *items;
+	size_t n;
+	struct storage_result *results; /* by trial and rung */
+	size_t n_results;
+};
+void storage_trial_list_done(struct storage_trial_list *l);
+enum wasd_status storage_trial_list(struct storage *s, const struct storage_sweep *w, struct storage_trial_list *out,
+                                    struct wasd_err *err);
+
+enum storage_sweep_ask {
+	STORAGE_SWEEP_PAUSE,
+	STORAGE_SWEEP_RESUME,
+	STORAGE_SWEEP_CANCEL,
+};
+/* Row, event and audit row in one transaction; storage_sweeps_step does the rest. WASD_ESTATE: not from its state,
+ * which is then err->pointer. What is asked for already holds: WASD_OK. */
+enum wasd_status storage_sweep_ask(struct storage *s, const char *id, enum storage_sweep_ask what,
+                                   const struct storage_request *r, struct wasd_err *err);
+/* An ended sweep. Its jobs stay, without their sweep, or are deleted with it. WASD_ESTATE: it has not ended, or one of
+ * the jobs cannot be deleted, which err->pointer names. */
+enum wasd_status storage_sweep_delete(struct storage *s, const char *id, bool with_jobs, const char *actor,
+                                      struct wasd_err *err);
+
+/* A job with a worker that is to be stopped for its sweep. */
+struct storage_sweep_order {
+	char job[40];
+	bool cancel; /* false: pause */
+};
+struct storage_sweep_orders {
+	struct storage_sweep_order *items;
+	size_t n;
+};
+/* Does what the rows of all sweeps call for, if a row of a job or a sweep has changed since the last call: takes the
+ * results of trials, promotes and prunes, makes and queues jobs, ends sweeps. Each sweep in one transaction with its
+ * events. The caller frees orders->items (wasd_free). After a failure, or without room on the disk, the next call
+ * tries again. */
+enum wasd_status storage_sweeps_step(struct storage *s, struct storage_sweep_orders *orders, struct wasd_err *err);
+
 struct storage_attempt {
 	char *job;
 	int64_t number;

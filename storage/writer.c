@@ -54,7 +54,7 @@ static void forget_dropped(struct writer *w, size_t from)
 }
 
 /* Runs fn in a savepoint; rolls everything back when fn fails. */
-static enum wasd_status run_in_savepoint(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
+enum wasd_status tx_try(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
 {
 	struct writer *w = &s->writer;
 	const int64_t last_event = w->last_event;
@@ -153,7 +153,7 @@ static struct op *run_batch(struct storage *s, struct op **list)
 			break;
 		if (st)
 			continue;
-		o->status = run_in_savepoint(s, o->fn, o->ctx, &o->err);
+		o->status = tx_try(s, o->fn, o->ctx, &o->err);
 		any |= o->status == WASD_OK;
 		if (w->conn.io_error || sqlite3_get_autocommit(w->conn.db)) {
 			st = o->status ? o->status : WASD_EIO;
@@ -298,7 +298,7 @@ static void enqueue(struct writer *w, struct op *o)
 static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, bool frees_space, struct wasd_err *err)
 {
 	if (in_transaction(s))
-		return run_in_savepoint(s, fn, ctx, err);
+		return tx_try(s, fn, ctx, err);
 	if (writer_of == s)
 		return wasd_fail(err, WASD_EINTERNAL,
 		                 "a callback on the writer's thread must not wait for a write"); /* it would wait for itself */

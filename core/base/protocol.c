@@ -60,7 +60,7 @@ enum {
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const train_phases[] = {WASD_TRAIN_PHASES, NULL};
-static const char *const train_ends[] = {"done", "early_stopped", "cancelled", NULL};
+static const char *const train_ends[] = {"done", "early_stopped", "cancelled", "paused", NULL};
 static const char *const train_failures[] = {"error", "nan_loss", "bad_data", "oom", NULL};
 static const char *const checkpoint_reasons[] = {"epoch", "cancel", "final", NULL};
 static const char *const splits[] = {"train", "test", "val", NULL};
@@ -79,10 +79,12 @@ static const struct wasd_message rows[] = {
 	{"cancel", TRAIN | INGEST | PROFILE | CHECK, WASD_DAEMON, .answer = NULL},
 
 	/* ---- wasd-engine train: one attempt of a job. The file: a checkpoint to resume from (with "resume") or to
-     * initialise the weights from ---- */
+     * initialise the weights from. until: the attempt pauses at the end of this epoch ("done" with reason paused) ----
+     */
 	{"start", TRAIN, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE_OR_NONE,
      .members = {NAME("job"), INTEGER("attempt", 1, INTEGER_MAX), OBJECT("spec"), STRING("dataset"), THREADS,
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
+                 OPTIONAL(INTEGER, "until", .min = 1, .max = INT32_MAX),
                  OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX),
                  OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
 	/* The metrics or the checkpoint of frame seq are durable. The engine continues meanwhile, with at most one of

@@ -245,7 +245,7 @@ const struct wasd_field wasd_spec[] = {
      .summary = "a job of higher priority may take its worker; it goes on from a checkpoint"},
 	{"retry", WASD_OBJECT, "{}", .sub = retry, .summary = "what happens after a failure"},
 	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not supported; omit it or give null"},
-	{"sweep", WASD_REFUSED, .summary = "sweeps are not supported; submit one job per trial"},
+	{"sweep", WASD_REFUSED, .summary = "a sweep is a request of its own: POST /v1/sweeps"},
 	{"resources", WASD_REFUSED, .summary = "a job runs on this machine; use limits.threads"},
 	{"after", WASD_LIST, NULL, 1, WASD_AFTER_MAX, .items = "ids of jobs", .form = "after",
      .summary = "jobs that must complete before this one starts"},

@@ -215,10 +215,11 @@ static void say_slow(const struct attempt *a, const char *what, int64_t begun)
 static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 {
 	const char *path = engine_need_string(a->start.json, "dataset");
-	int64_t threads = 0;
+	int64_t threads = 0, until = 0;
 	enum wasd_status s;
 	a->spec = wasd_json_get(a->start.json, "spec");
 	wasd_json_i64(a->start.json, "threads", &threads);
+	wasd_json_i64(a->start.json, "until", &until);
 	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
@@ -226,7 +227,7 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	    (s = wasd_dataset_open(path, &a->data, err)) || (s = open_file(a, err)))
 		return s;
 	say_slow(a, "loading data", begun);
-	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .planned = on_planned, .ctx = a};
+	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .until = (int)until, .planned = on_planned, .ctx = a};
 	if (a->is_resume) {
 		o.resume = a->file.data;
 		o.resume_len = a->file.len;

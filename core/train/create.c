@@ -361,6 +361,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 		goto fail;
 	for (int i = 0; i < t->n_modes; i++)
 		t->mode[i].measured = !trainer_draws(t) || !t->has_batchnorm;
+	t->until = o->until;
 	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
 	for (int i = 0; i < WASD_PHASES; i++)
 		snprintf(t->phase_names[i], sizeof t->phase_names[i], "%s_s", wasd_phase_name(i));

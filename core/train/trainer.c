@@ -2,11 +2,10 @@
  *
  *               last batch          batches done       modes measured
  *     TRAINING ────────────▶ CALIBRATING ───────▶ EVALUATING ───────▶ CLOSING ─┬▶ TRAINING (next epoch)
- *        │  │                     │                   │                  │     └▶ COMPLETED (last epoch, early stop)
- *        │  └ loss not finite     └────────┬──────────┘                  └ a hook failed ─▶ FAILED
- *        │      ─▶ FAILED                  │
- *        ▼ should_stop()                   ▼ should_stop()
- *     STOPPED                           STOPPED; a loss not finite ─▶ FAILED
+ *        │  │                     │                   │                  │     └▶ COMPLETED (last epoch, early stop),
+ * PAUSED (opts.until) │  └ loss not finite     └────────┬──────────┘                  └ a hook failed ─▶ FAILED │ ─▶
+ * FAILED                  │ ▼ should_stop()                   ▼ should_stop() STOPPED STOPPED; a loss not finite ─▶
+ * FAILED
  *
  * The position is (epoch, next): `next` training batches of epoch `epoch` (counted from 0) are done. It determines
  * everything else: step = epoch * batches + next, the learning rate, the loader's output, and the state in which a
@@ -41,7 +40,7 @@ const char *wasd_train_phase_name(enum wasd_train_phase p)
 
 const char *wasd_train_end_name(enum wasd_train_end e)
 {
-	static const char *const names[] = {"done", "early_stopped", "cancelled"};
+	static const char *const names[] = {"done", "early_stopped", "cancelled", "paused"};
 	return names[e];
 }
 
@@ -318,6 +317,12 @@ static bool ends(const struct wasd_trainer *t)
 	return t->epoch + 1 == t->spec.epochs || (t->spec.early_stop && bad_evaluations(t) >= t->spec.patience);
 }
 
+/* Is the end of this epoch where the run is to pause? */
+static bool pauses(const struct wasd_trainer *t)
+{
+	return t->until && t->epoch + 1 >= t->until;
+}
+
 struct tick_ctx {
 	struct wasd_trainer *t;
 	enum wasd_train_phase phase;
@@ -356,7 +361,8 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	for (int i = 0;
 	     t->n_metrics < WASD_METRICS_MAX - METRICS_OWN && chain_metric(t->weights, i, t->epoch, &name, &value); i++)
 		add_metric(t, name, value);
-	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t);
+	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t) ||
+	           pauses(t);
 	for (int i = 0; trainer_draws(t) && t->has_batchnorm && due && !s && i < t->n_modes; i++)
 		s = calibrate_mode(t, &t->mode[i], err);
 	if (s == WASD_ECANCELLED)
@@ -547,11 +553,12 @@ static void say_epoch(const struct wasd_trainer *t)
 	trainer_say(t, "info", "%s", text);
 }
 
-/* CLOSING -> TRAINING | COMPLETED: reports the epoch, advances the position, saves a checkpoint if one is due. */
+/* CLOSING -> TRAINING | COMPLETED | PAUSED: reports the epoch, advances the position, saves a checkpoint if one is due.
+ */
 static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	bool due = is_due(t, t->spec.checkpoint_every);
+	bool due = is_due(t, t->spec.checkpoint_every), pause = pauses(t);
 	update_goals(t);
 	collect_costs(t);
 	struct wasd_train_metrics m = {.epoch = t->epoch + 1,
@@ -568,11 +575,11 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	t->loss_sum = 0;
 	t->hits = t->seen = 0;
 	bool last = t->epoch == t->spec.epochs || stops_early(t);
-	if (due || last || t->improved)
+	if (due || last || pause || t->improved)
 		s = save(t, last ? "final" : "epoch", err);
 	if (t->epoch_us)
 		t->close_us = (double)(wasd_mono_us() - t->epoch_us - t->train_us);
-	t->state = last ? COMPLETED : TRAINING;
+	t->state = last ? COMPLETED : pause ? PAUSED : TRAINING;
 	t->trained = 0;
 	return s;
 }
@@ -599,12 +606,15 @@ enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_trai
 	warnings_begin(t);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
 		t->state = COMPLETED; /* resumed from the final checkpoint of a run */
+	else if (t->until && t->epoch >= t->until)
+		t->state = PAUSED; /* resumed where it is to pause */
 	while (!s && t->state < COMPLETED)
 		s = act[t->state](t, err);
 	if (epoch)
 		*epoch = begun_epoch(t);
 	if (!s)
 		*end = t->state == STOPPED       ? WASD_TRAIN_CANCELLED :
+		       t->state == PAUSED        ? WASD_TRAIN_PAUSED :
 		       t->epoch < t->spec.epochs ? WASD_TRAIN_EARLY_STOPPED :
 		                                   WASD_TRAIN_DONE;
 	return s;

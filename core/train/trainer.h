@@ -13,7 +13,7 @@
 #include "wasd/train.h"
 #include "weights/chain.h"
 
-enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED };
+enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED, PAUSED };
 
 #define METRICS_OWN 48 /* of the trainer itself, at most; the strategies may have the rest of WASD_METRICS_MAX */
 #define WARNINGS_MAX 32
@@ -78,6 +78,7 @@ struct wasd_trainer {
 	int stop_bad;           /* evaluations since stop_best */
 
 	/* this attempt only */
+	int until; /* as in struct wasd_train_opts */
 	const struct wasd_train_hooks *hooks;
 	double lr;
 	int64_t epoch_us, train_us;   /* start of the epoch in this attempt; training time of the epoch */

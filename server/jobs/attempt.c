@@ -96,6 +96,10 @@ void attempt_maybe_start(struct attempt *a)
 		cJSON_Delete(m);
 		m = NULL;
 	}
+	if (m && a->until && !cJSON_AddNumberToObject(m, "until", (double)a->until)) {
+		cJSON_Delete(m);
+		m = NULL;
+	}
 	task_start(&a->task, m, a->load_fd);
 	a->load_fd = -1;
 	attempt_note(a, "info", "attempt %lld started: process %d, %lld threads%s%s", (long long)a->number, pid,
@@ -182,6 +186,7 @@ static enum wasd_status launch(struct sched *j, const struct storage_job *job, c
 		return s;
 	}
 	a->threads = sched_threads(j, a->spec);
+	a->until = job->until;
 	a->retry_max = (int64_t)wasd_spec_number(a->spec, "/retry/max");
 	a->backoff_s = wasd_spec_number(a->spec, "/retry/backoff_s");
 	task_limit(&a->task, (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb"),
@@ -295,11 +300,15 @@ static void outcome(struct attempt *a, struct storage_exit *x, struct storage_mo
 	const char *done = "";
 	if (clean)
 		wasd_json_str(a->task.end.said, "reason", &done);
-	bool completed = clean && strcmp(done, "cancelled") != 0;
+	bool at_rung = clean && !strcmp(done, "paused"), completed = clean && !at_rung && strcmp(done, "cancelled") != 0;
 	if (a->stop == STOP_CANCEL) {
 		x->outcome = "cancelled";
 		m->to = "cancelled";
 		m->reason = a->cancel_reason;
+	} else if (at_rung && a->stop != STOP_PAUSE) {
+		x->outcome = "paused";
+		m->to = "paused";
+		m->reason = "rung";
 	} else if (!completed && a->stop == STOP_DRAIN) {
 		x->outcome = "interrupted";
 		m->to = "queued";
@@ -322,7 +331,7 @@ static void outcome(struct attempt *a, struct storage_exit *x, struct storage_mo
 	} else if (a->stop == STOP_PAUSE && !why_failed(a, "reason")) {
 		x->outcome = "paused";
 		m->to = "paused";
-		m->reason = "user";
+		m->reason = a->pause_reason;
 	} else {
 		x->outcome = "failed";
 		if (why_failed(a, "message"))
@@ -332,7 +341,7 @@ static void outcome(struct attempt *a, struct storage_exit *x, struct storage_mo
 		if (a->stop == STOP_PAUSE && !strcmp(m->to, "retry_wait")) { /* not before it is resumed */
 			x->outcome = "paused";
 			m->to = "paused";
-			m->reason = "user";
+			m->reason = a->pause_reason;
 			m->retry_at = 0;
 		}
 	}

@@ -37,11 +37,13 @@ struct attempt {
 	char *resume, *init; /* checkpoint ids or NULL */
 	int64_t threads, retry_max;
 	double backoff_s;
+	int64_t until; /* it pauses at the end of this epoch; 0: it does not */
 	/* state */
 	bool loaded, closing;
 	enum attempt_stop stop;
 	char cancel_reason[64];
-	char *build; /* fingerprint of the engine, JSON */
+	const char *pause_reason; /* "user" or "sweep" */
+	char *build;              /* fingerprint of the engine, JSON */
 	/* owned by the loader thread while `loading` */
 	struct pool_job load_job;
 	struct sup_post load_post;
@@ -110,6 +112,8 @@ struct wanted {
 bool attempt_wanted(const struct attempt *a,
                     struct wanted *out); /* the profiles in its spec; the names are borrowed from a. False: no memory */
 void wanted_done(struct wanted *w);
+/* control.c. [S] Stops a job that has a worker, or waits for its profiles, since its sweep is being stopped. */
+void control_stop(struct sched *j, const struct storage_sweep_order *o);
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
 

@@ -60,18 +60,16 @@ struct change_call {
 	struct wasd_err *err;
 };
 
-static enum wasd_status pause_attempt(struct attempt *a, const struct storage_request *r, struct wasd_err *err)
+/* m: the move to pausing. */
+static enum wasd_status pause_attempt(struct attempt *a, const struct storage_move *m, struct wasd_err *err)
 {
-	struct storage_move m = {.to = "pausing",
-	                         .reason = "user",
-	                         .message = r->reason,
-	                         .action = "pause",
-	                         .actor = r->actor};
 	if (a->stop == STOP_PAUSE)
 		return WASD_OK;
-	enum wasd_status s = storage_job_move(a->jobs->cfg.db, a->id, &m, err);
-	if (s == WASD_OK)
+	enum wasd_status s = storage_job_move(a->jobs->cfg.db, a->id, m, err);
+	if (s == WASD_OK) {
+		a->pause_reason = m->reason;
 		attempt_stop(a, STOP_PAUSE);
+	}
 	return s;
 }
 
@@ -91,9 +89,14 @@ static void do_change(void *ctx)
 	struct change_call *c = ctx;
 	struct storage *db = c->j->cfg.db;
 	struct attempt *a = attempt_of(c->j, c->id);
+	struct storage_move pausing = {.to = "pausing",
+	                               .reason = "user",
+	                               .message = c->r->reason,
+	                               .action = "pause",
+	                               .actor = c->r->actor};
 	switch (c->what) {
 	case API_JOB_PAUSE:
-		c->status = a ? pause_attempt(a, c->r, c->err) : pause_row(db, c->id, c->r, c->err);
+		c->status = a ? pause_attempt(a, &pausing, c->err) : pause_row(db, c->id, c->r, c->err);
 		break;
 	case API_JOB_HOLD:
 		c->status = storage_job_hold(db, c->id, c->r, c->err);
@@ -116,4 +119,22 @@ enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_chan
 	log_remember(id);
 	supervisor_call(j->cfg.sup, do_change, &c);
 	return c.status;
+}
+
+/* ---- on behalf of a sweep ---- */
+
+void control_stop(struct sched *j, const struct storage_sweep_order *o)
+{
+	static const struct storage_move pausing = {.to = "pausing", .reason = "sweep", .message = "its sweep is paused"},
+									 cancelling = {.to = "cancelling",
+	                                               .reason = "sweep",
+	                                               .message = "its sweep was cancelled"};
+	struct attempt *a = attempt_of(j, o->job);
+	if (a && !o->cancel)
+		pause_attempt(a, &pausing, NULL);
+	else if (a && a->stop != STOP_CANCEL && storage_job_move(j->cfg.db, o->job, &cancelling, NULL) == WASD_OK)
+		attempt_cancel(a, false, "sweep");
+	else if (!a && o->cancel && storage_job_cancel(j->cfg.db, o->job, "sweep", cancelling.message, NULL) == WASD_OK &&
+	         j->cfg.profiles_changed)
+		j->cfg.profiles_changed(j->cfg.ctx);
 }

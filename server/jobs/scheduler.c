@@ -132,6 +132,18 @@ static void preempt(struct sched *j, struct plan *p)
 	}
 }
 
+/* Carries the sweeps on: jobs of them are made, queued or stopped. */
+static void step_sweeps(struct sched *j)
+{
+	struct storage_sweep_orders orders = {0};
+	struct wasd_err err = {0};
+	if (storage_sweeps_step(j->cfg.db, &orders, &err) != WASD_OK)
+		log_line(LOG_WARN, "a sweep could not go on", "why=%s", LOG_Q(err.msg)); /* the next tick tries again */
+	for (size_t i = 0; i < orders.n; i++)
+		control_stop(j, &orders.items[i]);
+	wasd_free(orders.items);
+}
+
 void schedule(struct sched *j)
 {
 	struct plan p;
@@ -140,7 +152,10 @@ void schedule(struct sched *j)
 	pthread_mutex_lock(&j->lock);
 	bool draining = j->draining;
 	pthread_mutex_unlock(&j->lock);
-	if (draining || wasd_mono_us() < j->blocked_until_us)
+	if (draining)
+		return;
+	step_sweeps(j);
+	if (wasd_mono_us() < j->blocked_until_us)
 		return;
 	if (plan_read(j->cfg.db, j->cfg.workers + 16, &p, NULL) == WASD_OK) {
 		set_blocked(j, "", 0);

@@ -13,7 +13,6 @@ static const struct bad cases[] = {
 	/* paths and methods */
 	{404, "not_found", "GET", "/v1/nothing", NULL, "/v1/nothing", NULL},
 	{404, "not_found", "GET", "/v1", NULL, "/v1", NULL},
-	{404, "not_found", "POST", "/v1/sweeps", "{}", "/v1/sweeps", NULL},
 	{404, "not_found", "POST", "/v1/jobs/job_x:dance", "{}", ":dance", NULL},
 	{405, "method_not_allowed", "PUT", "/v1/jobs", "{}", "it takes POST, GET, HEAD", NULL},
 	{405, "method_not_allowed", "POST", "/v1/deployments/live", "{}", "GET, HEAD, PATCH, DELETE", NULL},
@@ -321,7 +320,7 @@ static const struct bad cases[] = {
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"after\":\"JOB\""), "1 to 32 ids of jobs", "/after"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"on_complete\":{\"deploy\":\"x\"}"), "/on_complete",
      "/on_complete"},
-	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"sweep\":{}"), "one job per trial", "/sweep"},
+	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"sweep\":{}"), "POST /v1/sweeps", "/sweep"},
 	{422, "unsupported", "POST", "/v1/jobs", JOB(",\"resources\":{\"nodes\":2}"), "/resources", "/resources"},
 	{422, "invalid_field", "POST", "/v1/jobs", JOB(",\"init_from\":\"ckpt_none\""), "no checkpoint ckpt_none",
      "/init_from"},

@@ -5,7 +5,7 @@
 #include "harness.h"
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
-static char job[64], ckpt[32];
+static char job[64], ckpt[32], sweep[40];
 
 /* A value for {name} in a pattern: an existing object, or a missing one. */
 static const char *param(const char *pattern, const char *name, size_t n, bool there)
@@ -15,6 +15,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		const char *prefix, *name, *is;
 	} rows[] = {
 		{"/v1/jobs/", "id", job},
+		{"/v1/sweeps/", "id", sweep},
 		{"/v1/checkpoints/", "id", ckpt},
 		{"/v1/checkpoints/", "p", "light"},
 		{"/v1/blobs/", "sha256", test_blob},
@@ -90,6 +91,13 @@ static void begin(void)
 	snprintf(body, sizeof body, "{\"job\":\"%s\",\"alias\":\"champion\"}", job);
 	expect(201, "POST", "/v1/models/digits/versions", body);
 	snprintf(body, sizeof body, "/v1/checkpoints/%s/profiles", ckpt);
+	struct answer made = send(
+		"POST", "/v1/sweeps",
+		"{\"template\":{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}},\"space\":{\"/train/seed\":{\"values\":[1,2]}},"
+		"\"search\":{\"method\":\"grid\"}}");
+	CHECK_MSG(made.r.status == 201, "%d %s", made.r.status, str(&made, "detail"));
+	snprintf(sweep, sizeof sweep, "%s", str(&made, "id"));
+	answer_done(&made);
 	expect(202, "POST", body, "{\"name\":\"light\",\"desire\":\"macs\",\"budget\":0.7}");
 }
 

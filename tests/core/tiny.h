@@ -75,6 +75,7 @@ static const char *const tiny_modes[] = {"aom", "dom"};
 struct tiny_run {
 	const char *backend; /* NULL: the default */
 	int stop_at, polls;  /* stop at this call of should_stop; 0: never */
+	int until;           /* as in struct wasd_train_opts */
 	enum wasd_train_end end;
 	enum wasd_status status;
 	struct wasd_err err;
@@ -155,11 +156,8 @@ __attribute__((unused)) static void tiny_go(struct tiny_run *r, const char *spec
 	cJSON *j = cJSON_Parse(spec);
 	CHECK_MSG(j, "spec: %s", spec);
 	struct wasd_trainer *t = NULL;
-	struct wasd_train_opts o = {.spec = j,
-	                            .data = data,
-	                            .resume = r->file,
-	                            .resume_len = r->len,
-	                            .backend = r->backend};
+	struct wasd_train_opts o =
+		{.spec = j, .data = data, .resume = r->file, .resume_len = r->len, .until = r->until, .backend = r->backend};
 	struct wasd_train_hooks h = {.ctx = r,
 	                             .should_stop = tiny_stop,
 	                             .metrics = tiny_metrics,

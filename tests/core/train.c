@@ -112,6 +112,44 @@ static void resume_is_bit_exact(void)
 	}
 }
 
+/* Pauses at the end of given epochs, whether evaluations and checkpoints are due there or not, and ends with the bits
+ * of a run without pauses. */
+static void pauses_at_an_epoch(void)
+{
+	static const char spec[] =
+		"{\"model\":{\"arch\":\"lenet\"},\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"layers\":\"all\"},\"train\":{\"epochs\":9,\"batch\":64,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.05,\"momentum\":0.9},"
+		"\"schedule\":{\"type\":\"cosine\"}},\"eval\":{\"every\":4},\"checkpoint\":{\"every\":5,\"keep\":{\"best\":0}}}";
+	struct tiny_run straight = {0}, cut = {0};
+	tiny_go(&straight, spec, big);
+	CHECK_MSG(!straight.status, "%s", straight.err.msg);
+	for (int k = 0; k < 3; k++) {
+		cut.until = (const int[]){1, 3, 0}[k];
+		for (int again = 0; again < (cut.until ? 2 : 1);
+		     again++) { /* resumed where it is to pause: again nothing to do */
+			int checkpoints = cut.checkpoints;
+			tiny_go(&cut, spec, big);
+			CHECK_MSG(!cut.status, "%s", cut.err.msg);
+			CHECK_INT(cut.end, cut.until ? WASD_TRAIN_PAUSED : WASD_TRAIN_DONE);
+			CHECK_STR(cut.reason, cut.until ? "epoch" : "final");
+			if (cut.until)
+				CHECK(cut.epoch == cut.until && cut.checkpoints == checkpoints + !again);
+		}
+	}
+	CHECK_STR(cut.sha, straight.sha);
+	for (int e = 1; e <= 9; e++)
+		for (int v = 0; v < TINY_NAMES; v++) {
+			double a = straight.value[e][v], b = cut.value[e][v];
+			CHECK_MSG(a == b || (isnan(a) && isnan(b)), "epoch %d: %s is %.17g, without pauses %.17g", e, tiny_names[v],
+			          b, a);
+		}
+	tiny_done(&straight);
+	tiny_done(&cut);
+	cut.until = 9; /* the last epoch is the end */
+	tiny_go(&cut, spec, big);
+	CHECK_INT(cut.end, WASD_TRAIN_DONE);
+	tiny_done(&cut);
+}
+
 /* ---- the loss by step ---- */
 
 static void points_have_a_stride(void)
@@ -857,6 +895,7 @@ int main(void)
 	many = tiny_glyphs("many", 600, 50, 32, path);
 	small = tiny_glyphs("train", 80, 24, 16, path);
 	TEST_RUN(resume_is_bit_exact);
+	TEST_RUN(pauses_at_an_epoch);
 	TEST_RUN(points_have_a_stride);
 	TEST_RUN(points_survive_a_cut);
 	TEST_RUN(steps_allocate_nothing);

@@ -188,6 +188,7 @@ static void test_every_move(void)
 		"pausing cancelling",
 		"paused queued",
 		"paused cancelled",
+		"paused completed",
 		"preempting queued",
 		"preempting completed",
 		"preempting retry_wait",

@@ -91,6 +91,7 @@ struct wasd_train_opts {
 	size_t resume_len; /* a checkpoint of the same spec and dataset, or NULL; borrowed during create */
 	const void *init;
 	size_t init_len;     /* a checkpoint whose weights initialise the run (same architecture), or NULL */
+	int until;           /* the run pauses at the end of this epoch, unless it ends there; 0: it does not */
 	const char *backend; /* NULL = the default */
 	/* For estimates: 0, or a batch size instead of the spec's; as in wasd_exec_opts. */
 	int batch;
@@ -136,9 +137,10 @@ struct wasd_train_info {
 struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t);
 struct wasd_model *wasd_trainer_model(struct wasd_trainer *t);
 
-enum wasd_train_end { WASD_TRAIN_DONE, WASD_TRAIN_EARLY_STOPPED, WASD_TRAIN_CANCELLED };
-const char *wasd_train_end_name(enum wasd_train_end e); /* "done", "early_stopped", "cancelled" */
-/* Runs to the end or until should_stop; by then the checkpoint hook has received a "final" or "cancel" checkpoint.
+enum wasd_train_end { WASD_TRAIN_DONE, WASD_TRAIN_EARLY_STOPPED, WASD_TRAIN_CANCELLED, WASD_TRAIN_PAUSED };
+const char *wasd_train_end_name(enum wasd_train_end e); /* "done", "early_stopped", "cancelled", "paused" */
+/* Runs to the end, to opts.until or until should_stop; by then the checkpoint hook has received a "final" or "cancel"
+ * checkpoint, or at opts.until an "epoch" one.
  * *epoch (may be NULL): the last epoch begun. WASD_ENUMERIC: the loss became NaN or infinite. An error returned by
  * a hook ends the run. Call it once per trainer. */
 enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_train_hooks *h, enum wasd_train_end *end,
