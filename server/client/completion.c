@@ -99,6 +99,7 @@ static const struct {
 	{"@jobs", "GET /v1/jobs?limit=100&fields=id,name", "name"},
 	{"@deployments", "GET /v1/deployments?limit=100", "name"},
 	{"@datasets", "GET /v1/datasets?limit=100", "name"},
+	{"@sweeps", "GET /v1/sweeps?limit=100", "name"},
 	{"@models", "GET /v1/models?limit=100", "name"},
 };
 
