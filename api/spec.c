@@ -555,6 +555,32 @@ cJSON *spec_limit_canon(struct field_ctx *c, const char *pointer, const struct w
 	return NULL;
 }
 
+/* "balanced", or numbers; the engine checks that there is one for each class. */
+cJSON *spec_class_weights_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char at[256], shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0, i = 0, before = c->faults->n;
+	const cJSON *one;
+	if (cJSON_IsString(v) && !strcmp(v->valuestring, "balanced"))
+		return cJSON_CreateString("balanced");
+	if (n < f->min || n > f->max) {
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer,
+		          "%s must be \"balanced\" or an array with a number for each class, not %s", pointer, shown);
+		return NULL;
+	}
+	cJSON_ArrayForEach(one, v) {
+		snprintf(at, sizeof at, "%s/%d", pointer, i++);
+		if (cJSON_IsNumber(one) && one->valuedouble > 0 && one->valuedouble <= WASD_CLASS_WEIGHT_MAX)
+			continue;
+		fields_show(shown, one);
+		api_fault(c->faults, "invalid_field", at, "%s must be a number above 0 and at most %g, not %s", at,
+		          WASD_CLASS_WEIGHT_MAX, shown);
+		break;
+	}
+	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
+}
+
 /* "half", "set", or an object; the engine checks that it has a number for each channel. */
 cJSON *spec_normalize_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {

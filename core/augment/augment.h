@@ -41,7 +41,8 @@ struct augment_kind {
 
 const struct augment_kind *augment_kind_at(int i); /* NULL after the last */
 const struct augment_kind *augment_kind_find(const char *name);
-extern const struct augment_kind augment_crop, augment_flip, augment_color_jitter, augment_cutout;
+extern const struct augment_kind augment_crop, augment_flip, augment_randaugment, augment_color_jitter, augment_cutout,
+	augment_mixup, augment_cutmix;
 
 /* The augmentations of a run, in the order of the table. */
 enum { AUGMENT_MAX = 16 };
@@ -58,6 +59,7 @@ struct augment_list {
 enum wasd_status augment_read(const cJSON *list, const char *at, struct augment_list *out, struct wasd_err *err);
 enum wasd_status augment_check(const struct augment_list *a, struct wasd_shape s, struct wasd_err *err);
 bool augment_changes_images(const struct augment_list *a);
+bool augment_mixes(const struct augment_list *a); /* whether it changes batches */
 void augment_image(const struct augment_list *a, struct wasd_rng *r, struct augment_image *x);
 void augment_batch(const struct augment_list *a, struct wasd_rng *r, struct augment_batch *b);
 
@@ -72,6 +74,12 @@ void pixels_saturation(struct augment_image *x, double factor);
 /* Turns the hue by `turn` of the colour circle, -1/2 to 1/2. Like saturation it does nothing unless there are three
  * channels. */
 void pixels_hue(struct augment_image *x, double turn);
+void pixels_sharpness(struct augment_image *x, double factor);   /* blends towards a blurred version */
+void pixels_posterize(struct augment_image *x, double bits);     /* keeps the high bits of a value */
+void pixels_solarize(struct augment_image *x, double threshold); /* inverts values from there on */
+/* Spread the values of each channel: from darkest to lightest, or by frequency. The number is not used. */
+void pixels_autocontrast(struct augment_image *x, double unused);
+void pixels_equalize(struct augment_image *x, double unused);
 /* Blends two values and cuts the result to a byte. */
 uint8_t pixels_blend(double a, double b, double factor);
 

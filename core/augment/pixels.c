@@ -2,6 +2,7 @@
 #include "augment/augment.h"
 
 #include <math.h>
+#include <string.h>
 
 #define RED 0.2989
 #define GREEN 0.587
@@ -93,5 +94,73 @@ void pixels_hue(struct augment_image *x, double turn)
 		from_hsv(hsv, rgb);
 		for (size_t c = 0; c < 3; c++)
 			x->px[c * n + i] = pixels_blend(rgb[c] * 255.999, 0, 1);
+	}
+}
+
+/* The inner pixels blended with the mean of their neighbourhood, in which they count five times. */
+void pixels_sharpness(struct augment_image *x, double factor)
+{
+	int h = x->shape.h, w = x->shape.w;
+	memcpy(x->spare, x->px, wasd_shape_count(x->shape));
+	for (int c = 0; c < x->shape.c; c++)
+		for (int i = 1; i < h - 1; i++)
+			for (int j = 1; j < w - 1; j++) {
+				const uint8_t *p = x->spare + (c * h + i) * w + j;
+				int sum = 4 * p[0];
+				for (int dy = -w; dy <= w; dy += w)
+					sum += p[dy - 1] + p[dy] + p[dy + 1];
+				x->px[(c * h + i) * w + j] = pixels_blend(p[0], floor(sum / 13.0 + 0.5), factor);
+			}
+}
+
+void pixels_posterize(struct augment_image *x, double bits)
+{
+	uint8_t mask = (uint8_t)(0xFF00 >> (int)bits);
+	for (size_t i = 0, n = wasd_shape_count(x->shape); i < n; i++)
+		x->px[i] &= mask;
+}
+
+void pixels_solarize(struct augment_image *x, double threshold)
+{
+	for (size_t i = 0, n = wasd_shape_count(x->shape); i < n; i++)
+		x->px[i] = x->px[i] >= threshold ? (uint8_t)(255 - x->px[i]) : x->px[i];
+}
+
+void pixels_autocontrast(struct augment_image *x, double unused)
+{
+	size_t n = plane(x);
+	(void)unused;
+	for (int c = 0; c < x->shape.c; c++) {
+		uint8_t *p = x->px + (size_t)c * n, least = 255, most = 0;
+		for (size_t i = 0; i < n; i++) {
+			least = p[i] < least ? p[i] : least;
+			most = p[i] > most ? p[i] : most;
+		}
+		for (size_t i = 0; most > least && i < n; i++)
+			p[i] = pixels_blend((p[i] - least) * (255.0 / (most - least)), 0, 1);
+	}
+}
+
+/* Every channel's values spread so that all are about equally frequent. */
+void pixels_equalize(struct augment_image *x, double unused)
+{
+	size_t n = plane(x);
+	(void)unused;
+	for (int c = 0; c < x->shape.c; c++) {
+		uint8_t *p = x->px + (size_t)c * n, to[256];
+		size_t count[256] = {0}, sum = 0, step;
+		int last = 0;
+		for (size_t i = 0; i < n; i++)
+			count[p[i]]++;
+		for (int v = 0; v < 256; v++)
+			last = count[v] ? v : last;
+		if (!(step = (n - count[last]) / 255))
+			continue;
+		for (int v = 0; v < 256; sum += count[v++]) {
+			size_t put = (sum + step / 2) / step;
+			to[v] = put > 255 ? 255 : (uint8_t)put;
+		}
+		for (size_t i = 0; i < n; i++)
+			p[i] = to[p[i]];
 	}
 }

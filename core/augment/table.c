@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-static const struct augment_kind *const table[] = {&augment_crop, &augment_flip, &augment_color_jitter,
-                                                   &augment_cutout};
+static const struct augment_kind *const table[] = {&augment_crop,         &augment_flip,   &augment_randaugment,
+                                                   &augment_color_jitter, &augment_cutout, &augment_mixup,
+                                                   &augment_cutmix};
 #define ROWS ((int)(sizeof table / sizeof *table))
 _Static_assert(ROWS <= AUGMENT_MAX, "a list has room for every kind");
 
@@ -86,6 +87,14 @@ bool augment_changes_images(const struct augment_list *a)
 {
 	for (int i = 0; i < a->n; i++)
 		if (a->item[i].kind->image)
+			return true;
+	return false;
+}
+
+bool augment_mixes(const struct augment_list *a)
+{
+	for (int i = 0; i < a->n; i++)
+		if (a->item[i].kind->batch)
 			return true;
 	return false;
 }

@@ -29,7 +29,7 @@ struct position {
 
 struct slot {
 	real *x;
-	int32_t *y;
+	int32_t *y, *other;
 	struct wasd_batch batch;
 	enum slot_state state;
 };
@@ -84,6 +84,16 @@ static const uint8_t *augmented(struct wasd_loader *l, const uint8_t *src, uint6
 	return l->scratch.px;
 }
 
+static void mix(const struct wasd_loader *l, struct slot *s)
+{
+	struct wasd_rng r;
+	struct augment_batch b = {.x = s->x, .y = s->y, .other = s->other, .n = s->batch.n, .shape = l->shape};
+	wasd_rng_init(&r, l->o.seed, "mix", s->batch.epoch, s->batch.index);
+	augment_batch(l->o.augment, &r, &b);
+	s->batch.other = b.rest > 0 ? s->other : NULL;
+	s->batch.rest = b.rest;
+}
+
 static void fill(struct wasd_loader *l, struct slot *s, struct position p)
 {
 	size_t first = (size_t)p.batch * (size_t)l->o.batch, left = l->n - first;
@@ -99,7 +109,14 @@ static void fill(struct wasd_loader *l, struct slot *s, struct position p)
 				*x++ = l->value[c][*px++];
 		s->y[i] = wasd_dataset_label(l->o.data, l->o.split, k);
 	}
-	s->batch = (struct wasd_batch){s->x, s->y, n, p.epoch, p.batch, p.batch + 1 == l->batches};
+	s->batch = (struct wasd_batch){.x = s->x,
+	                               .y = s->y,
+	                               .n = n,
+	                               .epoch = p.epoch,
+	                               .index = p.batch,
+	                               .last = p.batch + 1 == l->batches};
+	if (s->other)
+		mix(l, s);
 }
 
 static void advance(const struct wasd_loader *l, struct position *p)
@@ -216,7 +233,8 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)
 		ok = (l->slot[i].x = wasd_alloc_aligned(per_batch, sizeof(real))) &&
-		     (l->slot[i].y = wasd_calloc(most, sizeof(int32_t)));
+		     (l->slot[i].y = wasd_calloc(most, sizeof(int32_t))) &&
+		     (!o->augment || !augment_mixes(o->augment) || (l->slot[i].other = wasd_calloc(most, sizeof(int32_t))));
 	if (ok && l->o.augment && augment_changes_images(l->o.augment))
 		ok = create_scratch(l);
 	s = ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "loader: no memory for batches of %zu images", most);
@@ -247,6 +265,7 @@ void wasd_loader_destroy(struct wasd_loader *l)
 	for (int i = 0; i < 2; i++) {
 		wasd_free(l->slot[i].x);
 		wasd_free(l->slot[i].y);
+		wasd_free(l->slot[i].other);
 	}
 	wasd_free(l->scratch.px);
 	wasd_free(l->scratch.spare);

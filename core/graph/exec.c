@@ -342,14 +342,20 @@ int wasd_exec_classes(const struct wasd_exec *e)
 enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct,
                                 struct wasd_err *err)
 {
+	return wasd_exec_loss_of(e, &(struct wasd_targets){.y = y, .smoothing = smoothing}, loss, correct, err);
+}
+
+enum wasd_status wasd_exec_loss_of(struct wasd_exec *e, const struct wasd_targets *targets, double *loss, int *correct,
+                                   struct wasd_err *err)
+{
 	uint64_t t = now_ns();
 	const struct wasd_graph *g = e->model->graph;
 	if (e->state == IDLE)
 		return wasd_fail(err, WASD_ESTATE, "the loss needs a forward pass first");
 	double l;
 	int hits;
-	enum wasd_status s = loss_softmax_xent(e->logits, y, e->run.n, wasd_graph_classes(g), smoothing, &l, &hits,
-	                                       e->dlogits, err);
+	enum wasd_status s = loss_softmax_xent(e->logits, targets, e->run.n, wasd_graph_classes(g), &l, &hits, e->dlogits,
+	                                       err);
 	if (s)
 		return s;
 	if (e->dlogits && e->plan.grad[g->output].data) {

@@ -228,8 +228,8 @@ void act_backward(enum act act, const real *y, const real *dy, real *dx, bool ad
 /* ---- loss (not a node: it ends every training graph) ------------------------------------------- */
 
 /* logits, dlogits: (n,classes) row-major; dlogits may be NULL. Mean of -sum q log softmax with q = (1-smoothing)*onehot
- * + smoothing/classes. */
-enum wasd_status loss_softmax_xent(const real *logits, const int32_t *y, int n, int classes, double smoothing,
-                                   double *loss, int *correct, real *dlogits, struct wasd_err *err);
+ * + smoothing/classes, if the targets have neither other labels nor weights. */
+enum wasd_status loss_softmax_xent(const real *logits, const struct wasd_targets *t, int n, int classes, double *loss,
+                                   int *correct, real *dlogits, struct wasd_err *err);
 
 #endif

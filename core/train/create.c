@@ -203,6 +203,41 @@ static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *
 	return WASD_OK;
 }
 
+/* "balanced": images / (classes * images of the class), so that the weights of all training images have the mean 1. A
+ * class without images has the weight 0. */
+static void balance(const struct wasd_trainer *t, double *weights, int classes)
+{
+	for (size_t i = 0; i < t->holdout.n_train; i++)
+		weights[wasd_dataset_label(t->data, WASD_TRAIN, t->holdout.train[i])]++;
+	for (int c = 0; c < classes; c++)
+		weights[c] = weights[c] > 0 ? (double)t->holdout.n_train / (classes * weights[c]) : 0;
+}
+
+static enum wasd_status create_class_weights(struct wasd_trainer *t, struct wasd_err *err)
+{
+	static const char at[] = "/train/class_weights";
+	int classes = wasd_dataset_classes(t->data), n = cJSON_GetArraySize(t->spec.class_weights), i = 0;
+	const cJSON *v;
+	char pointer[64];
+	if (!t->spec.balanced && !t->spec.class_weights)
+		return WASD_OK;
+	if (!t->spec.balanced && n != classes)
+		return wasd_fail_at(err, WASD_EINVAL, at, "%s has %d numbers, the data set has %d classes", at, n, classes);
+	t->class_weights = wasd_calloc((size_t)classes, sizeof *t->class_weights);
+	if (!t->class_weights)
+		return wasd_fail(err, WASD_ENOMEM, "class weights");
+	if (t->spec.balanced)
+		balance(t, t->class_weights, classes);
+	cJSON_ArrayForEach(v, t->spec.class_weights) {
+		snprintf(pointer, sizeof pointer, "%s/%d", at, i);
+		if (!cJSON_IsNumber(v) || !(v->valuedouble > 0 && v->valuedouble <= WASD_CLASS_WEIGHT_MAX))
+			return wasd_fail_at(err, WASD_EINVAL, pointer, "%s must be a number above 0 and at most %g", pointer,
+			                    WASD_CLASS_WEIGHT_MAX);
+		t->class_weights[i++] = v->valuedouble;
+	}
+	return WASD_OK;
+}
+
 static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_holdout *h = &t->holdout;
@@ -327,7 +362,8 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
-	    (s = check_augment(t, err)) || (s = check_all_batches(t, err)) || (s = check_goals(t, err)))
+	    (s = create_class_weights(t, err)) || (s = check_augment(t, err)) || (s = check_all_batches(t, err)) ||
+	    (s = check_goals(t, err)))
 		return s;
 	return warnings_create(t, err);
 }
@@ -412,6 +448,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_holdout_done(&t->holdout);
 	wasd_free(t->answered);
 	wasd_free(t->class_names);
+	wasd_free(t->class_weights);
 	wasd_free(t);
 }
 

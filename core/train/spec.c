@@ -89,6 +89,16 @@ static void get_goal(struct reader *r, struct train_goal *goal)
 	goal->max = mode < 0 ? !goal->metric->less : !strcmp(wasd_field_choice(row_of(r, "mode"), mode), "max");
 }
 
+/* "balanced", or a list of numbers, whose length depends on the data set. */
+static void get_class_weights(struct reader *r, struct train_spec *s)
+{
+	const cJSON *v = member(r, "class_weights");
+	s->balanced = cJSON_IsString(v) && !strcmp(v->valuestring, "balanced");
+	s->class_weights = cJSON_IsArray(v) ? v : NULL;
+	if (v && !s->balanced && !s->class_weights)
+		bad(r, "class_weights", "\"balanced\" or an array of numbers");
+}
+
 /* "half", "set", or an object whose numbers depend on the data set's channels. */
 static void get_normalize(struct reader *r, struct train_spec *s)
 {
@@ -141,6 +151,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	s.batch = (int)get_number(&r, "batch");
 	s.seed = (uint64_t)get_number(&r, "seed");
 	s.label_smoothing = get_number(&r, "label_smoothing");
+	get_class_weights(&r, &s);
 	s.optimizer = member(&r, "optimizer");
 	s.schedule = member(&r, "schedule");
 	s.precision = (enum wasd_precision)get_choice(&r, "precision");

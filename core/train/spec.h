@@ -27,6 +27,8 @@ struct train_spec {
 	const cJSON *optimizer, *schedule; /* borrowed; NULL = default */
 	struct augment_list augment;
 	double label_smoothing;
+	bool balanced;              /* train.class_weights is "balanced" */
+	const cJSON *class_weights; /* borrowed: the list of train.class_weights; NULL: none */
 	enum wasd_precision precision;
 	double limit;           /* data.limit: number of training images, below 1 a fraction; 0: all */
 	bool val_own;           /* the dataset's own validation images are the hold-out: val_fraction is null */

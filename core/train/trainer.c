@@ -167,7 +167,12 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;
-	s = wasd_exec_loss(t->exec, b->y, t->spec.label_smoothing, &loss, &hits, err);
+	struct wasd_targets targets = {.y = b->y,
+	                               .other = b->other,
+	                               .rest = b->rest,
+	                               .smoothing = t->spec.label_smoothing,
+	                               .weights = t->class_weights};
+	s = wasd_exec_loss_of(t->exec, &targets, &loss, &hits, err);
 	if (s == WASD_ENUMERIC || (!s && !isfinite(loss)))
 		return trainer_diverged(t, "loss", err);
 	if (s || (s = wasd_exec_backward(t->exec, err)))

@@ -43,6 +43,7 @@ struct wasd_trainer {
 	const struct wasd_dataset *data;
 	const char **class_names;
 	struct wasd_pixels pixels;
+	double *class_weights; /* NULL: all classes count the same */
 
 	struct wasd_graph *graph;
 	struct wasd_model *model;

@@ -5,12 +5,18 @@
 #include <math.h>
 #include <string.h>
 
-enum warning { CLASS_NEVER_PREDICTED, LOSS_STANDS_STILL, FEW_VALIDATION_IMAGES, CLASS_WITHOUT_TRAINING_IMAGES };
+enum warning {
+	CLASS_NEVER_PREDICTED,
+	LOSS_STANDS_STILL,
+	FEW_VALIDATION_IMAGES,
+	CLASS_WITHOUT_TRAINING_IMAGES,
+	CLASSES_UNBALANCED
+};
 static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images",
-                                    "class_without_training_images"};
+                                    "class_without_training_images", "classes_unbalanced"};
 
 #define STANDS 0.01 /* relative to ln(classes), the loss of a network that gives every class the same probability */
-enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2 };
+enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2, UNBALANCED = 10 };
 
 /* The hook receives every warning, the log only the first of each code. */
 static void tell(struct wasd_trainer *t, const char *code, int epoch, const char *text)
@@ -59,6 +65,28 @@ enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err)
 	return WASD_OK;
 }
 
+/* Classes that have training images, but less than a tenth of the largest one's. */
+static void check_balance(struct wasd_trainer *t)
+{
+	int classes = wasd_dataset_classes(t->data), small = 0, least = -1, most = 0;
+	const uint32_t *images = t->train_images;
+	for (int c = 0; c < classes; c++)
+		most = images[c] > images[most] ? c : most;
+	for (int c = 0; c < classes; c++) {
+		if (!images[c] || (uint64_t)images[c] * UNBALANCED >= images[most])
+			continue;
+		small++;
+		least = least < 0 || images[c] < images[least] ? c : least;
+	}
+	if (small)
+		warn(t, CLASSES_UNBALANCED, 0,
+		     "%d of %d classes have less than a tenth of the training images of the largest (%u of \"%.60s\", %u of "
+		     "\"%.60s\")%s",
+		     small, classes, (unsigned)images[least], wasd_dataset_class(t->data, least), (unsigned)images[most],
+		     wasd_dataset_class(t->data, most),
+		     t->class_weights ? "" : ": \"class_weights\": \"balanced\" in train gives all classes the same weight");
+}
+
 void warnings_begin(struct wasd_trainer *t)
 {
 	int classes = wasd_dataset_classes(t->data), bare = 0, few = 0, first_bare = 0, first_few = 0;
@@ -79,6 +107,7 @@ void warnings_begin(struct wasd_trainer *t)
 			"%zu images are held out for validation, %u of class \"%.60s\": accuracies are coarse, and the best checkpoint is chosen by "
 			"chance; a larger data.val_fraction holds out more, 0 chooses by the test images",
 			t->holdout.n_val, (unsigned)t->val_images[first_few], wasd_dataset_class(t->data, first_few));
+	check_balance(t);
 }
 
 /* A class that an otherwise accurate network never predicts has usually lost its gradient for good. */

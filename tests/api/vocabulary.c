@@ -113,8 +113,10 @@ static bool free_of(const char *path, const char *const *names)
 static void look(const struct wasd_field *f, const char *path)
 {
 	static const char *const odd_items[] = {"/train/augment", "/eval/modes", NULL};
-	static const char *const judged_items[] = {"/after",    "/was/transforms",      "/was/layers",         "/weights",
-	                                           "/profiles", "/data/normalize/mean", "/data/normalize/std", NULL};
+	static const char *const judged_items[] =
+		{"/after",    "/was/transforms",      "/was/layers",         "/weights",
+	     "/profiles", "/data/normalize/mean", "/data/normalize/std", "/train/class_weights",
+	     NULL};
 	static const char *const odd_strings[] = {"/model/arch", "/init_from/blob", NULL};
 	if (f->type == WASD_INT || f->type == WASD_NUM) {
 		expect_number(path, f->min, !f->above_min);

@@ -4,10 +4,7 @@
 #include "augment/augment.h"
 
 #include "augment_golden.h"
-#include "check.h"
-#include "wasd/data.h"
-
-#include <unistd.h>
+#include "tiny.h"
 
 enum { IMAGES = 37, CLASSES = 5, BATCH = 8, BATCHES = (IMAGES + BATCH - 1) / BATCH, EPOCHS = 2 };
 static char path[64];
@@ -208,6 +205,19 @@ static void colours(void)
 	}
 }
 
+/* Copies of the image below one another, since 255 steps need some pixels. */
+static void equalize(void)
+{
+	static uint8_t px[TILES * GOLDEN], spare[TILES * GOLDEN];
+	struct augment_image x = {px, spare, {GOLDEN_C, TILES * GOLDEN_H, GOLDEN_W}, {0}};
+	enum { PLANE = GOLDEN_H * GOLDEN_W };
+	for (int i = 0; i < TILES * GOLDEN; i++)
+		px[i] = golden_image[i / (TILES * PLANE) * PLANE + i % PLANE];
+	pixels_equalize(&x, 0);
+	for (int i = 0; i < TILES * GOLDEN; i++)
+		CHECK_INT(px[i], golden_equalize[i / (TILES * PLANE) * PLANE + i % PLANE]);
+}
+
 /* What is covered is a rectangle of the mean colour, at most `size` long; the rest is as it was. */
 static void cutout_covers_a_square(void)
 {
@@ -239,15 +249,124 @@ static void cutout_covers_a_square(void)
 	CHECK_MSG(whole > 50 && whole < 150, "%d of 200 squares are whole", whole);
 }
 
+/* Every image of a mixed batch is what its two labels say: with MixUp the weighted mean of image i and image n-1-i of
+ * the unmixed batch, with CutMix one or the other at each pixel, in the proportion of the labels. */
+static void mixed_batch(const struct augment_kind *k, const struct wasd_batch *m, const struct wasd_batch *b)
+{
+	size_t image = wasd_shape_count(wasd_dataset_shape(data));
+	CHECK_INT(m->n, b->n);
+	CHECK(m->other ? m->rest > 0 && m->rest <= 0.5 : m->rest == 0);
+	for (int i = 0; i < b->n; i++) {
+		int j = b->n - 1 - i;
+		const real *own = b->x + (size_t)i * image, *partner = b->x + (size_t)j * image, *x = m->x + (size_t)i * image;
+		bool swapped = m->y[i] != b->y[i];
+		double share = swapped ? m->rest : 1 - m->rest;
+		size_t mine = 0, both = 0;
+		CHECK(m->y[i] == b->y[i] || m->y[i] == b->y[j]);
+		CHECK(!m->other || m->other[i] == (swapped ? b->y[i] : b->y[j]));
+		if (b->y[i] == b->y[j])
+			continue; /* which of the two is the first cannot be seen */
+		for (size_t v = 0; v < image; v++) {
+			double mean = share * (double)own[v] + (1 - share) * (double)partner[v];
+			if (k == &augment_mixup)
+				CHECK_NEAR(x[v], mean, 1e-5);
+			else
+				CHECK(x[v] == own[v] || x[v] == partner[v]);
+			mine += x[v] == own[v];
+			both += own[v] == partner[v];
+		}
+		if (k == &augment_cutmix && i != j)
+			CHECK_NEAR((double)mine / (double)image, share, ((double)both + 1) / (double)image);
+	}
+}
+
+static void mixes(void)
+{
+	static const struct augment_kind *const kinds[] = {&augment_mixup, &augment_cutmix};
+	static const double alphas[] = {0.01, 0.2, 1, 20};
+	CHECK(make_data((struct wasd_shape){3, 12, 10}));
+	for (int k = 0; k < 2; k++)
+		for (int a = 0; a < 4; a++) {
+			struct augment_list list = {1, {{kinds[k], {alphas[a]}}}};
+			struct wasd_loader *l[2] = {NULL, NULL};
+			double sum = 0;
+			int mixed = 0, n = 0;
+			for (int i = 0; i < 2; i++) {
+				struct wasd_loader_opts o = {.data = data,
+				                             .batch = BATCH,
+				                             .shuffle = true,
+				                             .seed = 4,
+				                             .augment = i ? NULL : &list};
+				CHECK(!wasd_loader_create(&o, &l[i], NULL));
+			}
+			for (int i = 0; i < 40 * BATCHES; i++) {
+				const struct wasd_batch *m = wasd_loader_next(l[0]);
+				mixed_batch(kinds[k], m, wasd_loader_next(l[1]));
+				sum += m->rest;
+				mixed += m->other != NULL;
+				n++;
+			}
+			/* Of Beta(a,a) the smaller part has a mean of 1/4 for a = 1, less for smaller a, towards 1/2 for larger a.
+			 */
+			sum /= n;
+			if (kinds[k] == &augment_mixup)
+				CHECK_MSG(a == 2 ? sum > 0.2 && sum < 0.3 :
+				          a < 2  ? sum < 0.15 :
+				                   sum > 0.4,
+				          "alpha %g: mean %g", alphas[a], sum);
+			CHECK_MSG(mixed > 0 || a == 0, "alpha %g mixed nothing", alphas[a]);
+			wasd_loader_destroy(l[0]);
+			wasd_loader_destroy(l[1]);
+		}
+}
+
+/* A run that is stopped in the middle of an epoch and resumed has the weights of one that was not. */
+static void resume(void)
+{
+	static const char *const lists[] = {
+		"\"color_jitter\",{\"type\":\"cutout\",\"size\":9},\"crop\",\"flip\"",
+		"\"randaugment\",\"mixup\"",
+		"\"cutmix\",\"mixup\"",
+	};
+	char file[96], spec[400];
+	struct wasd_dataset *glyphs = tiny_glyphs("augment", 96, 16, 32, file);
+	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+		struct tiny_run whole = {0}, cut = {.stop_at = 9}, plain = {0};
+		snprintf(spec, sizeof spec,
+		         "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":2,\"batch\":16,\"augment\":[%s]}}", lists[i]);
+		tiny_go(&whole, spec, glyphs);
+		CHECK_MSG(!whole.status && whole.end == WASD_TRAIN_DONE, "%s: %s", lists[i], whole.err.msg);
+		tiny_go(&cut, spec, glyphs);
+		CHECK_INT(cut.end, WASD_TRAIN_CANCELLED);
+		cut.stop_at = 0;
+		tiny_go(&cut, spec, glyphs);
+		CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "%s differs after a resume", lists[i]);
+		tiny_go(&plain, "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":2,\"batch\":16}}", glyphs);
+		CHECK_MSG(strcmp(plain.sha, whole.sha), "%s changes nothing", lists[i]);
+		tiny_done(&whole);
+		tiny_done(&cut);
+		tiny_done(&plain);
+	}
+	wasd_dataset_close(glyphs);
+}
+
 int main(void)
 {
+	struct wasd_err err = {0};
+	tiny_begin();
+	CHECK_MSG(!wasd_threads_init(2, &err), "%s", err.msg);
 	check_temp(path, sizeof path, "wasd-augment");
 	close(mkstemp(path));
 	TEST_RUN(every_row);
 	TEST_RUN(lists);
 	TEST_RUN(colours);
+	TEST_RUN(equalize);
 	TEST_RUN(cutout_covers_a_square);
+	TEST_RUN(mixes);
+	TEST_RUN(resume);
 	wasd_dataset_close(data);
 	unlink(path);
+	wasd_threads_done();
+	tiny_end();
 	TEST_END();
 }

@@ -190,6 +190,8 @@ struct wasd_loader_opts {
 struct wasd_batch {
 	const real *x;
 	const int32_t *y;
+	const int32_t *other; /* labels of what was mixed in, with the weight `rest` of at most 1/2; NULL: nothing was */
+	double rest;
 	int n;
 	uint64_t epoch;
 	uint32_t index;

@@ -197,8 +197,19 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 /* Logits of the last forward: (n,classes) row-major, valid until the next call. */
 const real *wasd_exec_logits(struct wasd_exec *e);
 int wasd_exec_classes(const struct wasd_exec *e);
-/* Mean softmax cross-entropy of the last forward, with optional label smoothing, and the number of top-1 hits;
- * prepares backward. y: n class indices. */
+/* What the loss compares the logits with. */
+struct wasd_targets {
+	const int32_t *y; /* n class indices */
+	const int32_t *other;
+	double rest;           /* n more class indices, which have the share `rest` of each label; NULL: none */
+	double smoothing;      /* share of each label distributed over all classes, within [0,1) */
+	const double *weights; /* one for each class, 0 or more; NULL: 1 */
+};
+/* Mean softmax cross-entropy of the last forward, and the number of top-1 hits on y; prepares backward. With weights,
+ * the mean is weighted by those of the labels, as torch's CrossEntropyLoss has it. */
+enum wasd_status wasd_exec_loss_of(struct wasd_exec *e, const struct wasd_targets *t, double *loss, int *correct,
+                                   struct wasd_err *err);
+/* The same for plain labels. */
 enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double smoothing, double *loss, int *correct,
                                 struct wasd_err *err);
 /* Adds d loss/d parameter to the model's gradient block, through the recipe into plain weights and alphas. Call it

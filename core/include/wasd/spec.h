@@ -70,9 +70,11 @@ cJSON *wasd_field_to_json(const struct wasd_field *f);
 
 /* ---- the job spec ------------------------------------------------------------------------------------------------ */
 
-#define WASD_LAYERS_MAX 1000 /* layers of a custom network, and of a list that names a transform for each */
-#define WASD_AFTER_MAX 32    /* jobs that a job waits for */
-#define WASD_WEIGHTS_MAX 8   /* strategies per run */
+#define WASD_LAYERS_MAX 1000   /* layers of a custom network, and of a list that names a transform for each */
+#define WASD_CLASSES_MAX 65535 /* of a data set */
+#define WASD_CLASS_WEIGHT_MAX 1e6
+#define WASD_AFTER_MAX 32  /* jobs that a job waits for */
+#define WASD_WEIGHTS_MAX 8 /* strategies per run */
 #define WASD_TRANSFORMS_MAX 16
 #define WASD_GROUPS_MAX 64
 #define WASD_PATTERN_MAX 64          /* bytes of a name or pattern of layers */

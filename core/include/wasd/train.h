@@ -77,7 +77,8 @@ struct wasd_train_hooks {
 	void (*log)(void *ctx, const char *level, const char *text); /* level: "info", "warn" */
 	/* Called for something the user should know about the run; log also receives the first of each code. Codes:
 	 * "class_never_predicted", "loss_stands_still", "alpha_near_zero", "alpha_negative", "few_validation_images",
-	 * "class_without_training_images". epoch 0: before the first. A warning is repeated while its condition lasts. */
+	 * "class_without_training_images", "classes_unbalanced". epoch 0: before the first. A warning is repeated while its
+	 * condition lasts. */
 	void (*warning)(void *ctx, const char *code, int epoch, const char *message);
 	/* Called after a step that wasd_loss_stride divides, with the mean of the batches' losses since the previous
 	 * point. Must not allocate if the run should not. */
