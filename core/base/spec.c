@@ -92,6 +92,14 @@ static const struct wasd_field early_stop[] = {
 
 const char *const wasd_precisions[] = {"fp32", "fp32-strict", "bf16", NULL};
 
+static const char *const decays[] = {"all", "weights", NULL};
+
+static const struct wasd_field optimizer[] = {
+	{"decay", WASD_CHOICE, "\"all\"", .implied = true, .choices = decays,
+     .summary = "what weight_decay acts on: all parameters, or kernels and matrices only"},
+	{0},
+};
+
 static const struct wasd_field train[] = {
 	{"epochs", WASD_INT, "10", 1, 100000, .summary = "passes over the training images"},
 	{"batch", WASD_INT, "128", 1, 65536, .summary = "images per step; the short last batch of an epoch is kept"},
@@ -99,7 +107,8 @@ static const struct wasd_field train[] = {
      .summary = "seed of weights, order, draws and hold-out: the same spec gives the same losses"},
 	{"precision", WASD_CHOICE, "\"fp32\"", .choices = wasd_precisions, .form = "precision",
      .summary = "precision of the computation, if the processor supports it"},
-	{"optimizer", WASD_TYPED, "{\"type\":\"sgd\"}", .table = "optimizers", .summary = "how a step updates the weights"},
+	{"optimizer", WASD_TYPED, "{\"type\":\"sgd\"}", .table = "optimizers", .sub = optimizer,
+     .summary = "how a step updates the weights"},
 	{"schedule", WASD_TYPED, "{\"type\":\"constant\"}", .table = "schedules", .sub = schedule,
      .summary = "how the learning rate changes over the run"},
 	{"augment", WASD_LIST, "[]", .table = "augment", .form = "augment",

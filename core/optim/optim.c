@@ -1,7 +1,10 @@
 /* core/optim/optim.c - the optimizers by name, their state blocks, and the threaded pass over the parameter block.
  * Every element is updated independently, so the result does not depend on the number of threads. */
+#include <assert.h>
 #include <limits.h>
+#include <string.h>
 
+#include "base/fields.h"
 #include "optim/kinds.h"
 
 #define BLOCK 4096 /* elements per work unit */
@@ -15,6 +18,12 @@ struct wasd_optim {
 	size_t n;
 	uint64_t t; /* steps done */
 	real *state[WASD_OPTIM_STATES];
+	bool spares;                           /* "decay": "weights" */
+	double spared_opt[WASD_OPTIM_OPTIONS]; /* opt without weight decay */
+	struct spared {
+		size_t from, to;
+	} * spared; /* in rising order */
+	int n_spared, room;
 };
 
 const struct wasd_optim_kind *wasd_optim_kind_at(int i)
@@ -33,6 +42,19 @@ static const char *name_at(int i)
 	return k ? k->name : NULL;
 }
 
+static enum wasd_status read_decay(struct wasd_optim *o, const cJSON *spec, struct wasd_err *err)
+{
+	static const char at[] = "/train/optimizer/decay";
+	int choice;
+	enum wasd_status s = fields_choice(spec ? wasd_json_get(spec, "decay") : NULL, at, wasd_spec_at(at), &choice, err);
+	o->spares = choice == 1;
+	memcpy(o->spared_opt, o->opt, sizeof o->opt);
+	for (int i = 0; o->kind->options[i].name; i++)
+		if (!strcmp(o->kind->options[i].name, "weight_decay"))
+			o->spared_opt[i] = 0;
+	return s;
+}
+
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err)
 {
 	int row;
@@ -46,7 +68,10 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 		return wasd_fail(err, WASD_ENOMEM, "optimizer");
 	o->kind = wasd_optim_kind_at(row);
 	o->n = n;
-	s = optim_read_options(spec, "/train/optimizer", o->kind->options, NULL, o->opt, err);
+	s = optim_read_options(spec, "/train/optimizer", o->kind->options, wasd_spec_at("/train/optimizer")->sub, o->opt,
+	                       err);
+	if (s == WASD_OK)
+		s = read_decay(o, spec, err);
 	for (int i = 0; s == WASD_OK && o->kind->states[i]; i++)
 		if (!(o->state[i] = wasd_alloc_aligned(n ? n : 1, sizeof(real))))
 			s = wasd_fail(err, WASD_ENOMEM, "no memory for optimizer state \"%s\" of %zu values", o->kind->states[i],
@@ -65,7 +90,28 @@ void wasd_optim_destroy(struct wasd_optim *o)
 		return;
 	for (int i = 0; i < WASD_OPTIM_STATES; i++)
 		wasd_free(o->state[i]);
+	wasd_free(o->spared);
 	wasd_free(o);
+}
+
+bool wasd_optim_spares(const struct wasd_optim *o)
+{
+	return o->spares;
+}
+
+enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err)
+{
+	assert(from <= to && to <= o->n && (!o->n_spared || o->spared[o->n_spared - 1].to <= from));
+	if (o->n_spared == o->room) {
+		int room = o->room ? 2 * o->room : 64;
+		struct spared *more = wasd_realloc(o->spared, (size_t)room * sizeof *more);
+		if (!more)
+			return wasd_fail(err, WASD_ENOMEM, "optimizer");
+		o->spared = more;
+		o->room = room;
+	}
+	o->spared[o->n_spared++] = (struct spared){from, to};
+	return WASD_OK;
 }
 
 struct pass {
@@ -75,17 +121,35 @@ struct pass {
 	const real *g;
 };
 
-static void step_blocks(void *ctx, int begin, int end, int thread)
+static void step_range(const struct pass *p, const double *opt, size_t from, size_t to)
 {
-	struct pass *p = ctx;
-	(void)thread;
-	size_t from = (size_t)begin * BLOCK, to = (size_t)end * BLOCK;
-	if (to > p->o->n)
-		to = p->o->n;
+	struct wasd_optim_args args = p->args;
 	real *s[WASD_OPTIM_STATES] = {NULL};
+	args.opt = opt;
 	for (int i = 0; p->o->kind->states[i]; i++)
 		s[i] = p->o->state[i] + from;
-	p->o->kind->step(&p->args, to - from, p->w + from, p->g + from, s);
+	if (from < to)
+		p->o->kind->step(&args, to - from, p->w + from, p->g + from, s);
+}
+
+static void step_blocks(void *ctx, int begin, int end, int thread)
+{
+	const struct pass *p = ctx;
+	const struct wasd_optim *o = p->o;
+	(void)thread;
+	size_t from = (size_t)begin * BLOCK, to = (size_t)end * BLOCK;
+	to = to < o->n ? to : o->n;
+	for (int i = 0; i < o->n_spared && from < to; i++) {
+		size_t first = o->spared[i].from < to ? o->spared[i].from : to,
+			   last = o->spared[i].to < to ? o->spared[i].to : to;
+		if (last <= from)
+			continue;
+		first = first > from ? first : from;
+		step_range(p, o->opt, from, first);
+		step_range(p, o->spared_opt, first, last);
+		from = last;
+	}
+	step_range(p, o->opt, from, to);
 }
 
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr)
@@ -119,5 +183,9 @@ void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t)
 
 cJSON *wasd_optim_to_json(const struct wasd_optim *o)
 {
-	return optim_options_to_json(o->kind->name, o->kind->options, o->opt);
+	cJSON *j = optim_options_to_json(o->kind->name, o->kind->options, o->opt);
+	if (!j || !o->spares || cJSON_AddStringToObject(j, "decay", "weights"))
+		return j;
+	cJSON_Delete(j);
+	return NULL;
 }

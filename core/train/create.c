@@ -117,6 +117,18 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	return s;
 }
 
+/* With "decay": "weights", biases, scales, offsets and alphas do not decay: all that has one dimension. */
+static enum wasd_status spare_decay(struct wasd_trainer *t, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; !s && wasd_optim_spares(t->optim) && i < wasd_graph_params(t->graph); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
+		if (p.ndims < 2)
+			s = wasd_optim_spare(t->optim, p.offset, p.offset + p.count, err);
+	}
+	return s;
+}
+
 /* Lists the optimizer's state. */
 static enum wasd_status list_blocks(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -142,7 +154,7 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
 	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
-	    (s = list_blocks(t, err)))
+	    (s = spare_decay(t, err)) || (s = list_blocks(t, err)))
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch,
 	                                  .precision = t->spec.precision,

@@ -471,6 +471,47 @@ static void every_schedule(void)
 	CHECK(!wasd_schedule_kind_at(-1));
 }
 
+/* With "decay": "weights", the ranges that are spared move as without weight decay, all others as with it. */
+static void decay_of_weights_only(void)
+{
+	static const size_t spared[][2] = {{0, 7}, {4000, 4200}, {4200, 4201}, {8190, MANY}};
+	static const char *const members[] = {"", ",\"decay\":\"all\"", ",\"decay\":\"weights\""};
+	static real w[3][MANY], g[MANY];
+	const struct wasd_optim_kind *k;
+	for (int row = 0; (k = wasd_optim_kind_at(row)); row++) {
+		if (!wasd_field_find(k->options, "weight_decay"))
+			continue;
+		for (int i = 0; i < 3; i++) {
+			char text[160];
+			struct wasd_optim *o = NULL;
+			struct wasd_err err = {0};
+			snprintf(text, sizeof text, "{\"type\":\"%s\",\"weight_decay\":%g%s}", k->name, i ? 0.1 : 0, members[i]);
+			cJSON *j = cJSON_Parse(text);
+			CHECK_MSG(!wasd_optim_create(j, MANY, &o, &err), "%s: %s", text, err.msg);
+			CHECK(wasd_optim_spares(o) == (i == 2));
+			for (int r = 0; i == 2 && r < 4; r++)
+				CHECK(!wasd_optim_spare(o, spared[r][0], spared[r][1], NULL));
+			noise(w[i], 1);
+			for (int step = 0; step < STEPS; step++) {
+				noise(g, (uint64_t)step + 2);
+				wasd_optim_step(o, w[i], g, 0.01);
+			}
+			cJSON *said = wasd_optim_to_json(o);
+			CHECK(!wasd_json_get(said, "decay") == (i < 2));
+			cJSON_Delete(said);
+			cJSON_Delete(j);
+			wasd_optim_destroy(o);
+		}
+		size_t wrong = 0, range = 0;
+		for (size_t i = 0; i < MANY; i++) {
+			while (range < 4 && i >= spared[range][1])
+				range++;
+			wrong += w[2][i] != w[range < 4 && i >= spared[range][0] ? 0 : 1][i];
+		}
+		CHECK_MSG(!wrong && memcmp(w[0], w[1], sizeof g), "%s: %zu of %d weights differ", k->name, wrong, (int)MANY);
+	}
+}
+
 int main(void)
 {
 	TEST_RUN(every_optimizer);
@@ -483,5 +524,6 @@ int main(void)
 	TEST_RUN(refusals);
 	TEST_RUN(to_json);
 	TEST_RUN(out_of_memory);
+	TEST_RUN(decay_of_weights_only);
 	TEST_END();
 }

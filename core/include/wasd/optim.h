@@ -33,6 +33,9 @@ struct wasd_optim;
  * Errors carry "/train/optimizer/...". */
 enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_optim **out, struct wasd_err *err);
 void wasd_optim_destroy(struct wasd_optim *o);
+/* True with "decay": "weights": the caller lists what weight decay leaves alone, ranges [from, to) in rising order. */
+bool wasd_optim_spares(const struct wasd_optim *o);
+enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err);
 /* Updates the master block from the gradient block once, on the thread team, with learning rate lr (the schedule's
  * value, not the option). Allocates nothing. */
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr);
