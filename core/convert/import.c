@@ -259,6 +259,8 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 		const char *name = wasd_st_at(m->st, i)->name + strlen(m->prefix);
 		bool state = m->own && (!strncmp(name, "state.", 6) || !strncmp(name, "optim.", 6) ||
 		                        !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
+		/* Exports of wasd have the masks of strategies: the zeros are in the weights themselves. */
+		state |= !strncmp(name, "weights.", 8) && wasd_st_at(m->st, i)->dtype == WASD_U8;
 		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) &&
 		    (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
 			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected; the network has no such tensor", name);

@@ -34,6 +34,18 @@ static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd
 	return s;
 }
 
+/* The masks of strategies, whose bits are the only bytes in a checkpoint. */
+static enum wasd_status pass_masks(const struct checkpoint *c, struct wasd_st_writer *w, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (size_t i = 0; i < wasd_st_count(c->st) && !s; i++) {
+		const struct wasd_st_tensor *t = wasd_st_at(c->st, i);
+		if (t->dtype == WASD_U8 && !strncmp(t->name, "weights.", 8))
+			s = pass(c, t->name, w, err);
+	}
+	return s;
+}
+
 /* Adds v as JSON text under key; false: no memory. */
 static bool put_json(struct wasd_st_writer *w, const char *key, const cJSON *v)
 {
@@ -99,6 +111,8 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 	cJSON_ArrayForEach(entry, c.modes)
 		if (!s && !(s = mode_read(entry, &m, err)) && m.measured)
 			s = pass_stats(&c, g, m.statistics, w, err);
+	if (!s)
+		s = pass_masks(&c, w, err);
 	if (!s)
 		s = wasd_st_writer_block(w, out, out_len, err);
 end:

@@ -1,0 +1,55 @@
+#!/usr/bin/python3
+"""Strategies of weights through the daemon: a pruned job's curves, log, files and answers; refusals by pointer."""
+import struct
+
+from lib import Daemon, case, check, equal, finish, png, safetensors
+
+PRUNED = {"dataset": "glyphs", "model": {"arch": "lenet"}, "weights": [{"type": "magnitude", "sparsity": 0.8, "begin": 0.5, "end": 2, "every": 2}],
+          "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001, "decay": "weights"}}}
+LAYERS = ["conv1", "conv2", "f1", "f2", "f3"]
+
+
+def zeros_and_masks(tensors, layer):
+    values = struct.unpack(f"<{len(tensors[layer][2]) // 4}f", tensors[layer][2])
+    bits = tensors[f"weights.magnitude.{layer}"][2]
+    return [v == 0 for v in values], [not bits[i // 8] >> i % 8 & 1 for i in range(len(values))]
+
+
+with Daemon() as d:
+    c = d.client
+    d.glyphs(train=200, test=50)
+
+    with case("what does not fit is refused by its pointer when the job is submitted"):
+        for options, pointer in (({"sparsity": 1}, "/sparsity"), ({"begin": 2, "end": 1}, "/begin"), ({"end": 4}, "/end"), ({"scope": "net"}, "/scope"),
+                                 ({"layers": "conv9"}, "/layers"), ({"schedule": "cubic"}, "/schedule"), ({"retrain": "lr", "to_epoch": 2}, "/to_epoch")):
+            answer = c.post("/v1/jobs", dict(PRUNED, weights=[dict(type="magnitude", **options)]), want=422).json
+            equal([e["pointer"] for e in answer["errors"]], ["/weights/0" + pointer], answer)
+
+    with case("a pruned job reports what is alive, tells its events, and its canonical spec can be sent again"):
+        job = d.wait_job(d.submit(**PRUNED)["id"])
+        curves = d.series(job["id"])
+        equal(curves["prune_alive"][1] > curves["prune_alive"][2] > curves["prune_alive"][3] - 1e-9, True, curves["prune_alive"])
+        check(abs(curves["prune_alive"][3] - 0.2) < 1e-3, curves["prune_alive"])
+        equal(sorted(m for m in curves if m.startswith("prune_alive/")), ["prune_alive/" + layer for layer in LAYERS])
+        check("prune_shed" in curves, list(curves))
+        log = c.get(f"/v1/jobs/{job['id']}/logs?tail=200").body.decode()
+        check("magnitude: before step" in log and "are zero (80.0" in log, log)
+        check("begin" in job["weights"][0] and "initial" in job["weights"][0], job["weights"])
+        again = d.submit(dataset="glyphs", model=job["model"], weights=job["weights"], train=job["train"])
+        equal(again["weights"], job["weights"])
+        d.wait_job(again["id"])
+
+    with case("the export has the zeros and the masks; a deployment of it answers"):
+        ckpt = c.get(f"/v1/jobs/{job['id']}/checkpoints").json["items"]
+        newest = max(ckpt, key=lambda k: k["epoch"])
+        meta, tensors = safetensors(c.get(f"/v1/checkpoints/{newest['id']}/file").body)
+        for layer in LAYERS:
+            zeros, dead = zeros_and_masks(tensors, layer + ".weight")
+            equal(zeros, dead, layer)
+            equal(len(dead) - sum(dead), max(round(len(dead) * 0.2), 1), layer)
+        c.get(f"/v1/checkpoints/{newest['id']}/file?format=onnx")
+        d.deploy("pruned", job["id"])
+        answer = c.post("/v1/deployments/pruned/classify", png(32, 32, lambda x, y: (x, y, 0)), headers={"Content-Type": "image/png"}).json
+        check(answer, answer)
+
+finish()
