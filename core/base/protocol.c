@@ -92,7 +92,7 @@ static const struct wasd_message rows[] = {
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},
 	{"started", TRAIN, WASD_ENGINE,
      .members = {COUNT("params"), COUNT("macs"), COUNT("epochs"), COUNT("steps_per_epoch"), COUNT("epoch"),
-                 ARRAY("classes", 0, 0), ANY("was")}},
+                 OPTIONAL(INTEGER, "threads", .min = 1, .max = WASD_THREADS_MAX), ARRAY("classes", 0, 0), ANY("was")}},
 	/* At most four per second, and whenever the phase changes; also before "started". Members left out keep their
      * value. step of steps: training batches of the epoch. */
 	{"progress", TRAIN, WASD_ENGINE,

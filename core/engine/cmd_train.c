@@ -178,9 +178,11 @@ static enum wasd_status send_started(struct attempt *a, struct wasd_err *err)
 	for (int c = 0; c < wasd_dataset_classes(a->data); c++)
 		cJSON_AddItemToArray(classes, cJSON_CreateString(wasd_dataset_class(a->data, c)));
 	return engine_send(a->link,
-	                   wasd_message("started", "params:i macs:i epochs:i steps_per_epoch:i epoch:i classes:j was:j",
+	                   wasd_message("started",
+	                                "params:i macs:i epochs:i steps_per_epoch:i epoch:i threads:i classes:j was:j",
 	                                (int64_t)i.params, (int64_t)i.macs, (int64_t)i.epochs, (int64_t)i.steps_per_epoch,
-	                                (int64_t)i.first_epoch, classes, cJSON_Duplicate(i.was, true)),
+	                                (int64_t)i.first_epoch, (int64_t)wasd_threads(), classes,
+	                                cJSON_Duplicate(i.was, true)),
 	                   err);
 }
 
@@ -212,6 +214,15 @@ static void say_slow(const struct attempt *a, const char *what, int64_t begun)
 		engine_log(a->link, "info", "%s took %.1f s", what, (double)took * 1e-6);
 }
 
+/* A run that goes on keeps its threads, so that its losses are those of an uninterrupted one, bit for bit. */
+static int threads_of(const struct attempt *a, int given)
+{
+	int before = a->is_resume ? wasd_train_threads(a->file.data, a->file.len) : 0;
+	if (before && before != given)
+		engine_log(a->link, "info", "goes on with %d threads as before; its share is %d now", before, given);
+	return before ? before : given;
+}
+
 static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 {
 	const char *path = engine_need_string(a->start.json, "dataset");
@@ -223,8 +234,8 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
-	if ((s = limit_memory(a, err)) || (s = wasd_threads_init((int)threads, err)) ||
-	    (s = wasd_dataset_open(path, &a->data, err)) || (s = open_file(a, err)))
+	if ((s = limit_memory(a, err)) || (s = wasd_dataset_open(path, &a->data, err)) || (s = open_file(a, err)) ||
+	    (s = wasd_threads_init(threads_of(a, (int)threads), err)))
 		return s;
 	say_slow(a, "loading data", begun);
 	struct wasd_train_opts o = {.spec = a->spec, .data = a->data, .until = (int)until, .planned = on_planned, .ctx = a};
@@ -253,8 +264,19 @@ static const char *failure_reason(const struct attempt *a, enum wasd_status s)
 	return a->data ? "error" : "bad_data";
 }
 
-static void send_failed(struct attempt *a, const struct wasd_err *e)
+/* An allocation that the limit has refused does not say so itself. */
+static void name_limit(const struct attempt *a, struct wasd_err *e)
 {
+	int64_t mb = 0;
+	wasd_json_i64(wasd_json_get(a->spec, "limits"), "memory_mb", &mb);
+	size_t n = strlen(e->msg);
+	if (e->status == WASD_ENOMEM && mb > 0 && !strstr(e->msg, "limits.memory_mb"))
+		wasd_line(e->msg + n, sizeof e->msg - n, "; limits.memory_mb is %lld", (long long)mb);
+}
+
+static void send_failed(struct attempt *a, struct wasd_err *e)
+{
+	name_limit(a, e);
 	engine_send(a->link,
 	            wasd_message("failed", "reason:s status:s pointer:s message:s", failure_reason(a, e->status),
 	                         wasd_status_name(e->status), e->pointer, e->msg),

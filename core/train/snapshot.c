@@ -251,6 +251,16 @@ static enum wasd_status resume_stats(struct wasd_trainer *t, const struct checkp
 	return s || present ? s : stats_missing(err);
 }
 
+int wasd_train_threads(const void *checkpoint, size_t len)
+{
+	struct checkpoint c = {0};
+	int64_t n = 0;
+	if (checkpoint_open(checkpoint, len, &c, NULL) == WASD_OK)
+		wasd_json_i64(c.fingerprint, "threads", &n);
+	checkpoint_done(&c);
+	return n >= 1 && n <= WASD_THREADS_MAX ? (int)n : 0;
+}
+
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
 {
 	struct checkpoint c = {0};

@@ -140,6 +140,17 @@ static enum wasd_status on_hello(void *self, struct wasd_frame *m, struct wasd_e
 	return WASD_OK;
 }
 
+/* A resumed run keeps its threads, whatever it was given. */
+static enum wasd_status on_started(void *self, struct wasd_frame *m, struct wasd_err *err)
+{
+	struct attempt *a = self;
+	(void)err;
+	pthread_mutex_lock(&a->jobs->lock);
+	wasd_json_i64(m->json, "threads", &a->threads);
+	pthread_mutex_unlock(&a->jobs->lock);
+	return WASD_OK;
+}
+
 static void set_member(cJSON *p, const char *name, cJSON *v)
 {
 	cJSON_DeleteItemFromObjectCaseSensitive(p, name);
@@ -398,7 +409,7 @@ const struct task_message attempt_messages[] = {
 	{.type = "hello", .take = on_hello},
 	{.type = "log", .take = on_log},
 	{.type = "progress", .take = on_progress, .from = TASK_TOLD},
-	{.type = "started", .from = TASK_TOLD, .to = TASK_WORKING},
+	{.type = "started", .take = on_started, .from = TASK_TOLD, .to = TASK_WORKING},
 	{.type = "losses", .take = on_losses, .from = TASK_WORKING, .stored = true},
 	{.type = "metrics", .take = on_metrics, .from = TASK_WORKING, .stored = true},
 	{.type = "checkpoint", .take = on_checkpoint, .from = TASK_WORKING, .stored = true},

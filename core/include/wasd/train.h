@@ -122,6 +122,10 @@ struct wasd_train_times {
 enum wasd_status wasd_train_measure(const struct wasd_train_opts *o, int batch, int64_t budget_us,
                                     struct wasd_train_times *out, struct wasd_err *err);
 
+/* The thread count of the run that wrote a checkpoint, on which the last bits of its numbers depend; 0: not recorded.
+ */
+int wasd_train_threads(const void *checkpoint, size_t len);
+
 /* Builds and allocates everything. Errors: WASD_EINVAL with the JSON pointer of a faulty member, WASD_ECORRUPT for
  * a checkpoint (names the tensor), WASD_EUNSUPPORTED, WASD_ENOMEM (also if the plan exceeds limits.memory_mb). */
 enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct wasd_trainer **out, struct wasd_err *err);
