@@ -113,7 +113,8 @@ enum wasd_status wasd_threads_init(int n, struct wasd_err *err)
 		int rc = pthread_create(&team.helper[t], NULL, helper_main, (void *)(intptr_t)t);
 		if (rc) {
 			wasd_threads_done();
-			return wasd_fail_errno(err, rc, "threads: cannot start helper %d of %d", t, n - 1);
+			/* EAGAIN: no memory for its stack, or too many threads */
+			return wasd_fail_errno(err, rc == EAGAIN ? ENOMEM : rc, "threads: cannot start helper %d of %d", t, n - 1);
 		}
 		team.n = t + 1;
 	}

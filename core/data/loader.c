@@ -16,6 +16,7 @@
 #include "wasd/data.h"
 #include "wasd/pixel.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -183,7 +184,7 @@ static enum wasd_status start_thread(struct wasd_loader *l, struct wasd_err *err
 	pthread_cond_destroy(&l->freed);
 	pthread_cond_destroy(&l->filled);
 	pthread_mutex_destroy(&l->lock);
-	return wasd_fail_errno(err, e, "loader: prefetch thread");
+	return wasd_fail_errno(err, e == EAGAIN ? ENOMEM : e, "loader: prefetch thread");
 }
 
 /* ---- public ------------------------------------------------------------------------------- */

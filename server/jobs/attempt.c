@@ -262,6 +262,11 @@ static bool worth_retrying(const struct attempt *a)
 {
 	static const char *const hopeless[] = {"einval", "eunsupported", "enumeric", "etoobig"};
 	const char *reason = why_failed(a, "reason"), *status = why_failed(a, "status");
+	const struct proc_end *how = &a->task.end.how;
+	bool limited = wasd_spec_number(a->spec, "/limits/memory_mb") > 0;
+	/* It will need as much the next time. */
+	if (limited && ((how->oom && how->stopped) || (reason && !strcmp(reason, "oom"))))
+		return false;
 	if (!reason)
 		return true;
 	if (!strcmp(reason, "nan_loss") || !strcmp(reason, "bad_data"))

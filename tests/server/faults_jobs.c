@@ -133,9 +133,10 @@ static void retries(void)
 	CHECK_INT(j.attempt, 1);
 	storage_job_done(&j);
 #ifndef WASD_SANITIZED
-	submit("memory", 0, "\"memory_mb\":100", id);
+	submit("memory", 2, "\"memory_mb\":100", id);
 	j = wait_state(id, "failed,completed", 20000);
 	CHECK_STR(j.reason, "oom");
+	CHECK_INT(j.attempt, 1);
 	CHECK_MSG(j.message && strstr(j.message, "the limit is 100 MiB"), "%s", j.message);
 	storage_job_done(&j);
 #endif
