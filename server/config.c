@@ -33,6 +33,8 @@ static const struct key {
 	NUM(workers, 1, 64, 1, "training jobs that run at the same time"),
 	NUM(threads, 0, WASD_THREADS_MAX, 0, "compute threads shared by the training jobs; 0 = number of processors"),
 	NUM(infer_threads, 0, WASD_THREADS_MAX, 0, "compute threads of the inference process; 0 = number of processors"),
+	NUM(infer_reserved_threads, 0, WASD_THREADS_MAX, 0,
+        "compute threads that the share of training jobs leaves free while a deployment exists"),
 	NUM(ingest_parallel, 1, 16, 1, "uploads that are decoded at the same time"),
 	NUM(http_threads, 1, 256, 32,
         "requests handled at the same time; further requests wait in a queue, and get 503 when it is full"),

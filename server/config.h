@@ -11,7 +11,7 @@ enum { CONFIG_TEXT = 512 };
 struct config {
 	char listen[CONFIG_TEXT], data[CONFIG_TEXT], engine[CONFIG_TEXT], log_level[CONFIG_TEXT];
 	bool insecure, metrics_triton_aliases;
-	int64_t workers, threads, infer_threads, ingest_parallel;
+	int64_t workers, threads, infer_threads, infer_reserved_threads, ingest_parallel;
 	int64_t http_threads, max_connections, max_per_ip, max_per_loopback, max_streams, sse_heartbeat_ms;
 	int64_t header_timeout_ms, idle_timeout_ms, slow_after_ms, slow_bytes_per_s, request_timeout_ms;
 	int64_t max_upload_mb, max_dataset_mb, low_water_mb;

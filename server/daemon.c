@@ -76,6 +76,32 @@ static void machine(struct wasd_daemon *d, struct wasd_machine *out)
 	wasd_machine_read("", out);
 }
 
+static void add_number(cJSON *o, const char *name, double v)
+{
+	if (v > 0)
+		cJSON_AddNumberToObject(o, name, v);
+	else
+		cJSON_AddNullToObject(o, name);
+}
+
+/* What of the machine the daemon may use now, and how it is shared. */
+static cJSON *machine_json(const struct config *c)
+{
+	struct wasd_machine m;
+	cJSON *o = cJSON_CreateObject();
+	wasd_machine_read("", &m);
+	cJSON_AddNumberToObject(o, "processors", m.processors);
+	cJSON_AddNumberToObject(o, "affinity", m.affinity);
+	add_number(o, "quota", m.quota);
+	add_number(o, "memory_bytes", (double)m.memory);
+	add_number(o, "available_bytes", (double)m.available);
+	add_number(o, "memory_limit_bytes", (double)m.memory_limit);
+	cJSON_AddNumberToObject(o, "training_threads", (double)c->threads);
+	cJSON_AddNumberToObject(o, "inference_threads", (double)c->infer_threads);
+	cJSON_AddNumberToObject(o, "inference_reserved_threads", (double)c->infer_reserved_threads);
+	return o;
+}
+
 static cJSON *report(struct wasd_daemon *d)
 {
 	struct storage_health h;
@@ -92,6 +118,7 @@ static cJSON *report(struct wasd_daemon *d)
 	cJSON_AddStringToObject(o, "data_dir", d->cfg->data);
 	cJSON_AddStringToObject(o, "engine", d->cfg->engine);
 	cJSON_AddNumberToObject(o, "threads", (double)d->cfg->threads);
+	cJSON_AddItemToObject(o, "machine", machine_json(d->cfg));
 	cJSON_AddItemToObject(o, "workers", sched_workers(d->jobs));
 	cJSON_AddItemToObject(o, "serving", serve_status(d->serving));
 	cJSON_AddItemToObject(o, "processes", supervisor_processes(d->sup));
@@ -138,6 +165,12 @@ static void checkpoint_stored(void *ctx, const char *job)
 	struct wasd_daemon *d = ctx;
 	if (d->serving)
 		serve_checkpoint_stored(d->serving, job);
+}
+
+static bool deployed(void *ctx)
+{
+	struct wasd_daemon *d = ctx;
+	return d->serving && serve_any(d->serving);
 }
 
 static void profiles_changed(void *ctx, const char *checkpoint)
@@ -210,6 +243,8 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .data_dir = c->data,
 	                          .workers = (int)c->workers,
 	                          .threads = (int)c->threads,
+	                          .reserved = (int)c->infer_reserved_threads,
+	                          .deployed = deployed,
 	                          .cancel_ms = (int)c->cancel_timeout_ms,
 	                          .backoff_scale_ms = (int)c->retry_second_ms,
 	                          .profiles_changed = profiles_queued,

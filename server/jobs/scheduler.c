@@ -354,7 +354,9 @@ cJSON *sched_live(struct sched *j, const char *id)
 
 int64_t sched_threads(const struct sched *j, const cJSON *spec)
 {
-	int64_t share = j->cfg.threads / j->cfg.workers, asked = (int64_t)wasd_spec_number(spec, "/limits/threads");
+	int free = j->cfg.reserved && j->cfg.deployed && j->cfg.deployed(j->cfg.ctx) ? j->cfg.reserved : 0;
+	int64_t share = (j->cfg.threads - free) / j->cfg.workers,
+			asked = (int64_t)wasd_spec_number(spec, "/limits/threads");
 	return asked > 0 ? (asked < j->cfg.threads ? asked : j->cfg.threads) : share > 0 ? share : 1;
 }
 

@@ -11,11 +11,13 @@ struct sched;
 struct sched_config {
 	struct storage *db;
 	struct supervisor *sup;
-	struct metrics *metrics; /* NULL is fine */
-	const char *data_dir;    /* absolute */
-	int workers;             /* training processes at the same time */
-	int threads;             /* compute threads, divided among the workers */
-	int cancel_ms;           /* time for a graceful cancellation before SIGTERM */
+	struct metrics *metrics;     /* NULL is fine */
+	const char *data_dir;        /* absolute */
+	int workers;                 /* training processes at the same time */
+	int threads;                 /* compute threads, divided among the workers */
+	int reserved;                /* of them are left free while deployed(ctx) */
+	bool (*deployed)(void *ctx); /* any thread; NULL: never */
+	int cancel_ms;               /* time for a graceful cancellation before SIGTERM */
 	/* [S] Profiles of a job were queued for a search, or removed from it; NULL is fine. */
 	void (*profiles_changed)(void *ctx);
 	void (*checkpoint_stored)(void *ctx, const char *job); /* [S] NULL is fine */

@@ -329,6 +329,16 @@ void serve_end(struct serving *s, const char *name, const struct api_live *live,
 		serving_queue_drained(s, name);
 }
 
+bool serve_any(struct serving *s)
+{
+	bool any = false;
+	pthread_mutex_lock(&s->lock);
+	for (struct deployment *d = s->deployments; d; d = d->next)
+		any |= d->wanted;
+	pthread_mutex_unlock(&s->lock);
+	return any;
+}
+
 cJSON *serve_status(struct serving *s)
 {
 	cJSON *o = cJSON_CreateObject();

@@ -28,6 +28,7 @@ void serve_restore(struct serving *s);
  * serve_stop. */
 void serve_profiles_changed(struct serving *s, const char *checkpoint);
 /* A job has another checkpoint: updates the deployments that follow it. Any thread, until serve_stop. */
+bool serve_any(struct serving *s); /* whether a deployment exists; any thread */
 void serve_checkpoint_stored(struct serving *s, const char *job);
 /* Stops loads and restarts, closes the process and ends the loading thread. Call before supervisor_stop. NULL is fine.
  */
