@@ -184,7 +184,7 @@ static enum wasd_status swap_tx(struct storage *s, void *ctx, struct wasd_err *e
 	enum wasd_status st = wanted_row(c, a, &before, err);
 	const char *mode = info_text(&before, "mode", &info), *by = info_text(&before, "by", &info),
 			   *reason = info_text(&before, "reason", &info);
-	char *source = active_source(&before);
+	char *source = st ? NULL : active_source(&before);
 	if (!st)
 		st = mode_check(c, a->checkpoint, mode ? mode : before.mode, err);
 	if (!st)

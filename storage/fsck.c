@@ -33,13 +33,15 @@ static void payload_fault(void *ctx, const char *object, const char *detail)
 	found(ctx, true, object, detail);
 }
 
-/* Closing must not move the log: nothing may change. */
+/* Closing must neither move the log nor remove it, not even an empty one: nothing may change, and a daemon that died
+ * does not start again without its log. */
 static enum wasd_status open_database(struct check *c, struct conn *to, const struct schema *sc, struct wasd_err *err)
 {
 	char path[STORAGE_PATH + 16], wal[STORAGE_PATH + 32];
 	struct stat sb;
 	snprintf(path, sizeof path, "%s/%s", c->dir, sc->file);
 	snprintf(wal, sizeof wal, "%s-wal", path);
+	bool log = !lstat(wal, &sb);
 	enum wasd_status st = lstat(path, &sb) ? wasd_fail(err, WASD_ENOTFOUND, "%s is missing", path) :
 	                                         schema_inspect(sc, path, err);
 	if (!st)
@@ -51,7 +53,7 @@ static enum wasd_status open_database(struct check *c, struct conn *to, const st
 		st = wasd_fail(err, WASD_EUNSUPPORTED,
 		               "%s is of an earlier wasd (schema %lld); start the daemon once to bring it to %d", path,
 		               (long long)version, sc->n_steps);
-	if (to->db && !lstat(wal, &sb) && sb.st_size)
+	if (to->db && log)
 		sqlite3_db_config(to->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	return st;
 }

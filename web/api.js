@@ -27,12 +27,12 @@ async function parse(response, as) {
   return /json/.test(response.headers.get('Content-Type') ?? '') ? JSON.parse(text) : text;
 }
 
-// as: 'blob' if the response is a file.
-export async function call(method, path, { json, body, headers = {}, cache = 'no-cache', as } = {}) {
+// as: 'blob' if the response is a file. signal: aborts the request.
+export async function call(method, path, { json, body, headers = {}, cache = 'no-cache', as, signal } = {}) {
   if (json !== undefined) { body = JSON.stringify(json); headers = { 'Content-Type': 'application/json', ...headers }; }
   let response;
   try {
-    response = await fetch(path, { method, body, headers, cache });
+    response = await fetch(path, { method, body, headers, cache, signal });
   } catch {
     throw new Problem(0, null, 'The daemon does not answer.');
   }

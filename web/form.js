@@ -4,6 +4,7 @@
 import { $, el, si } from './dom.js';
 import { call, get, told } from './api.js';
 import { ready } from './datasets.js';
+import { createEstimate } from './estimate.js';
 import { createNetwork } from './network.js';
 import { bound, boundAll } from './spec.js';
 import { createWas } from './was.js';
@@ -46,7 +47,7 @@ export function createFaults(form, rest) {
 
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), hint = $('#arch-hint');
-  const field = form.elements, layers = createNetwork(), was = createWas(form), faults = createFaults(form, $('#job-error'));
+  const field = form.elements, layers = createNetwork(), was = createWas(form), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
   let archs = [], optimizers = [];
 
   // Suggests the network's own WAS if it has one, else WAS on all its convolutions. With the form's defaults, adamw and a cosine
@@ -99,6 +100,7 @@ export function createForm({ datasets, submitted }) {
     else explain();
     suggestHeld();
     dialog.showModal();
+    estimate();
   }
 
   function spec() {

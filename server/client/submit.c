@@ -3,6 +3,7 @@
 #include "client/client.h"
 #include "client/commands.h"
 #include "client/edit.h"
+#include "client/estimate.h"
 #include "client/remote.h"
 #include "client/watch.h"
 
@@ -16,7 +17,7 @@
 struct options {
 	struct client_list words, set;
 	const char *url;
-	bool watch, wait, dry_run, json;
+	bool watch, wait, dry_run, quick, json;
 };
 
 static bool apply(const struct client_command *c, cJSON *spec, const struct client_list *set)
@@ -32,16 +33,20 @@ static int send_spec(const struct client_command *c, const struct options *o, co
 {
 	char *body = wasd_json_print(spec), id[CLIENT_ID];
 	cJSON_Delete(spec);
-	cJSON *job = body ? client_json(c->name, url, o->dry_run ? "POST /v1/jobs?dry_run=true" : "POST /v1/jobs", body) :
-	                    NULL;
+	const char *head = !o->dry_run ? "POST /v1/jobs" :
+	                   o->quick    ? "POST /v1/jobs?dry_run=true&bench=false" :
+	                                 "POST /v1/jobs?dry_run=true";
+	cJSON *job = body ? client_json(c->name, url, head, body) : NULL;
 	wasd_free(body);
 	if (!job)
 		return CLIENT_FAILED;
 	bool follow = !o->dry_run && (o->watch || o->wait);
 	int rc = CLIENT_OK;
 	snprintf(id, sizeof id, "%s", client_text(job, "id"));
-	if (o->dry_run || (o->json && !follow))
+	if (o->json && !follow)
 		rc = client_print_json(job);
+	else if (o->dry_run)
+		rc = client_print_estimate(job);
 	else if (!o->json)
 		puts(id); /* alone, for job=$(wasd submit ...) */
 	if (!follow && !o->dry_run && isatty(STDERR_FILENO) && isatty(STDOUT_FILENO))
@@ -67,6 +72,8 @@ static int run_submit(int argc, char **argv)
 		return client_misused(c, "give a file with a spec, or --set dataset=NAME --set model.arch=NETWORK");
 	if (o.watch && o.wait)
 		return client_misused(c, "give --watch or --wait, not both");
+	if (o.quick && !o.dry_run)
+		return client_misused(c, "--quick belongs to --dry-run");
 	cJSON *spec = o.words.n ? client_read_spec(c, o.words.items[0]) : cJSON_CreateObject();
 	if (!spec || !apply(c, spec, &o.set)) {
 		cJSON_Delete(spec);
@@ -86,7 +93,14 @@ static int run_submit(int argc, char **argv)
 	     NULL, \
 	     CLIENT_FLAG, \
 	     offsetof(struct options, dry_run), \
-	     "submit nothing: check the spec and print it with every default", \
+	     "submit nothing: check the spec and print what the job would take; with --json the spec with every default, too", \
+	     NULL}, \
+		{"--quick", \
+	     0, \
+	     NULL, \
+	     CLIENT_FLAG, \
+	     offsetof(struct options, quick), \
+	     "with --dry-run: without times, which take two seconds to measure", \
 	     NULL}, \
 		CLIENT_ROW_JSON(struct options), CLIENT_ROW_URL(struct options)
 
@@ -123,7 +137,8 @@ static cJSON *spec_of(cJSON *job)
 	for (cJSON *m = job->child, *next; m; m = next) {
 		next = m->next;
 		snprintf(path, sizeof path, "/%.60s", m->string);
-		if (!wasd_spec_at(path))
+		const struct wasd_field *f = wasd_spec_at(path);
+		if (!f || f->type == WASD_REFUSED)
 			cJSON_Delete(cJSON_DetachItemViaPointer(job, m));
 	}
 	return job;
@@ -141,6 +156,8 @@ static int run_clone(int argc, char **argv)
 		return client_misused(c, "give a job");
 	if (o.watch && o.wait)
 		return client_misused(c, "give --watch or --wait, not both");
+	if (o.quick && !o.dry_run)
+		return client_misused(c, "--quick belongs to --dry-run");
 	char *url = client_url(o.url);
 	cJSON *job = NULL;
 	if (url && client_job_id(c->name, url, o.words.items[0], id)) {

@@ -1,6 +1,6 @@
 """Shared by the end-to-end tests: a daemon on a free port in its own directory, a small HTTP client, a reader of server-sent events
 that waits instead of sleeping, generated images and archives, and reports in the form that tests/run counts."""
-import atexit, collections, contextlib, hashlib, http.client, io, json, os, queue, random, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile
+import atexit, collections, contextlib, glob, hashlib, http.client, io, json, os, queue, random, re, shutil, signal, sqlite3, struct, subprocess, sys, tarfile, tempfile
 import threading, time, traceback, zlib
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -375,6 +375,27 @@ class Daemon:
                     events.next(1.0)
         finally:
             events.close()
+
+
+def exact(values):
+    """A job's series with exact floats, to the last bit."""
+    return {name: {epoch: v.hex() if isinstance(v, float) else v for epoch, v in points.items()} for name, points in values.items()}
+
+
+def integrity(data):
+    """Checks both databases on a copy of what a dead daemon left, including the log. Returns the number of jobs in each state."""
+    copy = directory()
+    for path in glob.glob(os.path.join(data, "*.db*")):
+        shutil.copy(path, copy)
+    for path in sorted(glob.glob(os.path.join(copy, "*.db"))):
+        db = sqlite3.connect(path)
+        equal(db.execute("PRAGMA integrity_check").fetchall(), [("ok",)], os.path.basename(path))
+        equal(db.execute("PRAGMA foreign_key_check").fetchall(), [], os.path.basename(path))
+        if os.path.basename(path) == "wasd.db":
+            states = dict(db.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+        db.close()
+    shutil.rmtree(copy)
+    return states
 
 
 # ---- images, archives, files ------------------------------------------------------------------------------------------------------

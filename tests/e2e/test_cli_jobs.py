@@ -23,7 +23,7 @@ def wasd(*args, rc=0, stdin=None):
 
 
 def spec(*args, **kw):
-    return json.loads(wasd("submit", *args, "--dry-run", **kw)[0])
+    return json.loads(wasd("submit", *args, "--dry-run", "--quick", "--json", **kw)[0])
 
 
 def on_terminal(*args):
@@ -80,6 +80,15 @@ with Daemon() as d:
         equal([(t["x"], t["weight"]) for t in s["was"]["transforms"]], [(0.2, 1), (0.3, 2)])
         equal(spec("-", stdin=json.dumps(base))["model"]["arch"], "lenet")
         equal(c.get("/v1/jobs").json["items"], [], "a dry run submits nothing")
+
+    with case("submit --dry-run: a table of what the job would take"):
+        said = wasd("submit", *LENET, "--set", "limits.memory_mb=1", "--dry-run")[0]
+        rows = {line[:24].strip(): line[25:] for line in said.splitlines()}
+        equal(set(rows) >= {"Job", "Parameters", "Multiply-adds per image", "Images", "Steps", "Memory", "activations", "Checkpoints kept", "Time", "Start", "Warning"}, True, said)
+        equal((rows["Time"], rows["Warning"].startswith("it needs about ")), ("unknown: it would not fit into memory", True))
+        rows = {line[:24].strip(): line[25:] for line in wasd("submit", *LENET, "--dry-run")[0].splitlines()}
+        check(rows["Step"].endswith(" images/s") and rows["Measured"].endswith(" other jobs train") and "Time" not in rows, str(rows))
+        check(wasd("submit", *LENET, "--quick", rc=2)[1].startswith("wasd submit: --quick"), "it needs --dry-run")
 
     with case("submit: faults by pointer, nothing submitted; wrong usage is status 2"):
         _, err = wasd("submit", *LENET, "--set", "train.epochs=0", "--set", "trian=1", rc=1)

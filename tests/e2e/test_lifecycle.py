@@ -4,15 +4,11 @@ interrupted, its losses equal those of an undisturbed run bit for bit. Jobs that
 ended by itself before."""
 import os, signal
 
-from lib import Daemon, Events, case, check, equal, finish
+from lib import Daemon, Events, case, check, equal, exact, finish
 
 SPEC = {"name": "run", "dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "retry": {"max": 0},
         "train": {"epochs": 100000, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
 NAMES = "train_loss,train_acc,val_loss_aom,val_acc_aom,val_loss_dom,val_acc_dom,test_loss_aom,test_acc_dom"
-
-
-def exact(values):
-    return {name: {epoch: v.hex() if isinstance(v, float) else v for epoch, v in points.items()} for name, points in values.items()}
 
 
 def losses(d, job, epochs):

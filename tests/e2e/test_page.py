@@ -122,12 +122,15 @@ def begin(d, b, eyes):
         b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'few' && n.parentNode.querySelector('.badge').dataset.state === 'ready')", "the second data set")
 
 
+ESTIMATED = "return document.querySelector('#job-estimate').dataset.state === 'whole'"
+
+
 def check_form(d, b):
     """The form has the limits and, where it suggests nothing of its own, the defaults of the table of the job spec."""
     can = d.client.get("/v1/capabilities").json
     rows = {r["path"]: r for r in can["spec"]} | {"/train/optimizer/lr": next(o for o in can["optimizers"][0]["options"] if o["name"] == "lr")}
     suggested = {"/train/epochs", "/train/batch", "/train/optimizer/lr", "/was/probability/epochs", "/was/probability/from"}
-    inputs = b.run("return [...document.querySelectorAll('#job-form input[type=number][data-pointer]')].map((i) => [i.dataset.pointer, Number(i.dataset.shows ?? 1), i.min, i.max, i.step, i.value])")
+    inputs = b.run("return [...document.querySelectorAll('#job-form input[type=number][data-pointer]')].filter((i) => !i.closest('tbody')).map((i) => [i.dataset.pointer, Number(i.dataset.shows ?? 1), i.min, i.max, i.step, i.value])")
     check(len(inputs) >= 10, f"only {len(inputs)} numbers in the form")
     for pointer, shows, least, most, step, value in inputs:
         row = rows[pointer]
@@ -144,6 +147,8 @@ def submission(d, b, eyes):
     with case("page: a job submitted with the form appears at once"):
         b.click("#new-job")
         b.wait("return document.querySelector('#job-dialog').open", "the form")
+        b.wait(ESTIMATED, "what the job would take")
+        check(not b.run("return document.querySelector('#job-estimate').textContent.includes('undefined')"), "the estimate's texts")
         eyes.look("form")
         check_form(d, b)
         b.run(FORM + "set('dataset', 'few'); set('arch', 'lenet'); set('epochs', 4); set('seed', 1); set('name', 'from-the-page')")
@@ -181,6 +186,7 @@ def submission(d, b, eyes):
             if name == "lr":
                 eyes.look("form-refused")
             b.run(FORM + f"set('{name}', {json.dumps(good)})")
+        b.wait(ESTIMATED, "what the mended job would take")
         b.console()                                   # the browser logs the rejected requests
     b.run("document.querySelector('#job-dialog').close()")
 

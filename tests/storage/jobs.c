@@ -814,6 +814,7 @@ static void test_deployments(void)
 	FAILS(storage_ckpt_delete(s, ck2, "me", &err), WASD_ESTATE); /* it is about to be served */
 	CHECK_STR(err.pointer, "main");
 	FAILS(storage_deployment_swap(s, "main", ck, &d, &err), WASD_ESTATE);
+	FAILS(storage_deployment_swap(s, "deleted meanwhile", ck2, &d, &err), WASD_ENOTFOUND);
 	OK(storage_deployment_swap(s, "main", ck2, &d, &err));
 	CHECK(d.generation == 4 && d.version == 2 && !strcmp(d.checkpoint, ck2) && !strcmp(d.source, "{\"v\":2}") &&
 	      !d.wanted && !strcmp(d.previous, ck));
