@@ -347,6 +347,10 @@ void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_res
                   const struct storage_job *s);
 /* ---- job_data.c ---- */
 
+enum api_axis { API_BY_STEP, API_BY_EPOCH, API_BY_TIME };
+double api_axis_place(enum api_axis axis, const struct storage_point *p); /* a time in milliseconds */
+/* The query's x. False: the answer is in r. */
+bool api_query_axis(const struct api_request *q, struct api_response *r, enum api_axis *out);
 const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s", ...; "" without one */
 
 /* ---- queues.c ---- */

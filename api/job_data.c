@@ -32,23 +32,47 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- metrics ---- */
 
-/* Units by the suffix of the name, after any mode suffix is removed. */
+/* Units by the suffix of the name, after the suffixes of a mode and of steps are removed. */
 static const struct {
 	const char *suffix, *unit;
 } units[] = {
-	{"_acc", "fraction"},         {"_loss", "nats"}, {"_loss_step", "nats"}, {"lr", ""},
-	{"images_per_s", "images/s"}, {"_s", "s"},       {"_bytes", "bytes"},    {"", ""},
+	{"_acc", "fraction"}, {"_loss", "nats"},   {"lr", ""}, {"images_per_s", "images/s"},
+	{"_s", "s"},          {"_bytes", "bytes"}, {"", ""},
 };
+
+static bool ends_in(const char *name, size_t n, const char *suffix)
+{
+	const size_t k = strlen(suffix);
+	return n >= k && !strncmp(name + n - k, suffix, k);
+}
 
 const char *api_metric_unit(const char *name)
 {
 	const char *mode = wasd_mode_of(name);
 	size_t n = strlen(name) - (mode ? strlen(mode) + 1 : 0), i = 0;
-	for (;; i++) {
-		size_t k = strlen(units[i].suffix);
-		if (n >= k && !strncmp(name + n - k, units[i].suffix, k))
-			return units[i].unit;
-	}
+	if (ends_in(name, n, "_step"))
+		n -= strlen("_step");
+	while (!ends_in(name, n, units[i].suffix))
+		i++;
+	return units[i].unit;
+}
+
+bool api_query_axis(const struct api_request *q, struct api_response *r, enum api_axis *out)
+{
+	static const char *const axes[] = {"step", "epoch", "time", "ts", NULL}; /* ts: as time */
+	static const enum api_axis by[] = {API_BY_STEP, API_BY_EPOCH, API_BY_TIME, API_BY_TIME};
+	const char *name = NULL;
+	if (!api_query_choice(q, r, "x", axes, &name))
+		return false;
+	for (size_t i = 0; name && axes[i]; i++)
+		if (!strcmp(axes[i], name))
+			*out = by[i];
+	return true;
+}
+
+double api_axis_place(enum api_axis axis, const struct storage_point *p)
+{
+	return (double)(axis == API_BY_STEP ? p->step : axis == API_BY_EPOCH ? p->epoch : p->ts);
 }
 
 static const char *nonfinite(double v)
@@ -56,14 +80,14 @@ static const char *nonfinite(double v)
 	return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
 }
 
-/* The indices of at most max of n points, which the caller frees; *kept: how many. NULL: no memory. */
-static size_t *choose(const struct storage_point *p, size_t n, size_t max, size_t *kept)
+/* The indices of at most max of n points along the axis, which the caller frees; *kept: how many. NULL: no memory. */
+static size_t *choose(const struct storage_point *p, size_t n, enum api_axis axis, size_t max, size_t *kept)
 {
 	size_t *keep = wasd_calloc(n, sizeof *keep);
 	double *x = wasd_calloc(n, sizeof *x), *y = wasd_calloc(n, sizeof *y);
 	if (keep && x && y) {
 		for (size_t i = 0; i < n; i++) {
-			x[i] = (double)p[i].step;
+			x[i] = api_axis_place(axis, &p[i]);
 			y[i] = p[i].value;
 		}
 		*kept = api_lttb(x, y, n, max, keep);
@@ -77,13 +101,13 @@ static size_t *choose(const struct storage_point *p, size_t n, size_t max, size_
 	return keep;
 }
 
-static cJSON *series_json(const struct storage_point *p, size_t n, size_t max)
+static cJSON *series_json(const struct storage_point *p, size_t n, enum api_axis axis, size_t max)
 {
 	cJSON *s = cJSON_CreateObject(), *points = cJSON_CreateArray(), *odd = NULL;
 	api_add_str(s, "name", p->name);
 	api_add_str(s, "mode", wasd_mode_of(p->name));
 	api_add_str(s, "unit", api_metric_unit(p->name));
-	size_t kept, *keep = choose(p, n, max, &kept);
+	size_t kept, *keep = choose(p, n, axis, max, &kept);
 	if (!keep)
 		api_poison(s);
 	for (size_t k = 0; k < kept; k++) {
@@ -164,13 +188,14 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 	static const char *const formats[] = {"json", "csv", "ndjson", NULL};
 	char id[128];
 	const char *format;
+	enum api_axis axis = API_BY_STEP;
 	int64_t from = 0, max = 1000000;
 	bool batch_statistics = false;
 	struct storage_point_list l;
 	struct wasd_err err = {0};
 	if (!api_query_int(q, r, "from_step", 0, WASD_JSON_INT_MAX, &from) ||
-	    !api_query_int(q, r, "max_points", 2, 1000000, &max) || !wanted_format(q, r, formats, &format) ||
-	    !job_known_as(c, q, r, id, &batch_statistics))
+	    !api_query_int(q, r, "max_points", 2, 1000000, &max) || !api_query_axis(q, r, &axis) ||
+	    !wanted_format(q, r, formats, &format) || !job_known_as(c, q, r, id, &batch_statistics))
 		return API_DONE;
 	int64_t seq = last_seq(c); /* before the points: an event in between is read twice rather than missed */
 	if (storage_metric_series(c->db, id, api_query(q, "names"), from, &l, &err)) {
@@ -184,7 +209,7 @@ enum api_result api_jobs_metrics(struct api_ctx *c, const struct api_request *q,
 		for (size_t i = 0, n; i < l.n; i += n) {
 			for (n = 1; i + n < l.n && !strcmp(l.items[i + n].name, l.items[i].name);)
 				n++;
-			cJSON *s = series_json(&l.items[i], n, (size_t)max);
+			cJSON *s = series_json(&l.items[i], n, axis, (size_t)max);
 			if (!strncmp(l.items[i].name, "val_", 4) || !strncmp(l.items[i].name, "test_", 5))
 				api_add_str(s, "statistics", batch_statistics ? "batch" : "own");
 			api_push(list, s);

@@ -8,8 +8,6 @@
 
 enum { JOBS_MAX = 100, JOBS_DEFAULT = 10, CELLS_MAX = 200000, FEWEST = 10 };
 
-enum axis { BY_STEP, BY_EPOCH, BY_TIME };
-
 struct run {
 	char *id, *name;
 	int64_t start_ms;
@@ -22,7 +20,7 @@ struct run {
 struct query {
 	struct run runs[JOBS_MAX];
 	size_t n_runs, longest; /* points of the longest list */
-	enum axis axis;
+	enum api_axis axis;
 	size_t max; /* points per job and metric */
 	double *xs; /* the common axis */
 	size_t n_xs;
@@ -114,16 +112,11 @@ static bool read_runs(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- one metric ---- */
 
+/* Times in seconds since the job's start. */
 static double place(const struct query *k, const struct run *run, const struct storage_point *p)
 {
-	switch (k->axis) {
-	case BY_STEP:
-		return (double)p->step;
-	case BY_EPOCH:
-		return (double)p->epoch;
-	default:
-		return (double)(p->ts - run->start_ms) / 1000;
-	}
+	double at = api_axis_place(k->axis, p);
+	return k->axis == API_BY_TIME ? (at - (double)run->start_ms) / 1000 : at;
 }
 
 /* The next name in alphabetical order that some job has; NULL: none. Sets the points of every job. */
@@ -278,26 +271,24 @@ static bool make_room(struct query *k, size_t **keep)
 
 enum api_result api_metrics_query(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const axes[] = {"epoch", "step", "ts", NULL};
 	struct query *k = wasd_calloc(1, sizeof *k);
-	const char *axis = axes[0], *name;
+	const char *axis = api_query(q, "x"), *name;
 	int64_t max = 1000;
 	size_t *keep = NULL;
 	if (!k) {
 		api_send_no_memory(r);
 		return API_DONE;
 	}
-	if (!api_query_choice(q, r, "x", axes, &axis) || !api_query_int(q, r, "max_points", 2, 10000, &max) ||
-	    !read_runs(c, q, r, k))
+	k->axis = API_BY_EPOCH;
+	if (!api_query_axis(q, r, &k->axis) || !api_query_int(q, r, "max_points", 2, 10000, &max) || !read_runs(c, q, r, k))
 		goto done;
-	k->axis = !strcmp(axis, "step") ? BY_STEP : !strcmp(axis, "epoch") ? BY_EPOCH : BY_TIME;
 	bound(k, max);
 	if (!make_room(k, &keep)) {
 		api_send_no_memory(r);
 		goto done;
 	}
 	cJSON *j = cJSON_CreateObject(), *jobs = cJSON_CreateArray(), *series = cJSON_CreateArray();
-	api_add_str(j, "x", axis);
+	api_add_str(j, "x", axis ? axis : "epoch");
 	api_add_int(j, "max_points", (int64_t)k->max);
 	for (size_t i = 0; i < k->n_runs; i++) {
 		cJSON *o = cJSON_CreateObject();

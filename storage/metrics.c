@@ -1,9 +1,10 @@
 /* metrics.c - one number per job, name and epoch. The key makes replays harmless; a later attempt may overwrite an
- * epoch. The training loss is also stored along the steps: a value is the mean over the steps since the previous
+ * epoch. Some numbers are also stored along the steps: a value is the mean over the steps since the previous
  * point; when a curve is full, each pair of points is merged into one, which preserves that. A resumed run repeats
  * the steps after its checkpoint with the same losses, so points up to the last stored one are ignored. */
 #include "internal.h"
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 /* The name of a non-finite value, which neither SQL nor JSON can represent (SQL would store NaN as NULL). */
@@ -74,38 +75,47 @@ enum wasd_status storage_epoch(struct storage *s, const char *job, int64_t attem
 
 /* ---- along the steps ---- */
 
+static const struct curve {
+	const char *name;
+	size_t at;  /* of its value in struct storage_step */
+	bool exact; /* the value of that very step, not a mean */
+} curves[] = {
+	{"train_loss_step", offsetof(struct storage_step, loss), false},
+	{"lr_step", offsetof(struct storage_step, lr), true},
+	{"images_per_s_step", offsetof(struct storage_step, images_per_s), false},
+};
+
 /* A point to merge into the next one. */
 struct half {
 	int64_t step, into;
-	double mean;
+	double value;
 };
 
-static enum wasd_status halve(struct storage *s, const char *job, struct wasd_err *err)
+static enum wasd_status halve(struct storage *s, const char *job, const struct curve *k, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
 	struct half *pairs = wasd_calloc(STORAGE_STEP_POINTS, sizeof *pairs);
 	enum wasd_status st = pairs ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a curve");
 	size_t n = 0, i = 0;
-	sqlite3_stmt *q =
-		st ? NULL :
-			 q_begin(c, "SELECT step,value FROM step_metrics WHERE job=?1 AND name='train_loss_step' ORDER BY step",
-	                 &st, err, "t", job);
+	sqlite3_stmt *q = st ? NULL :
+	                       q_begin(c, "SELECT step,value FROM step_metrics WHERE job=?1 AND name=?2 ORDER BY step", &st,
+	                               err, "tt", job, k->name);
 	for (; q && q_row(c, q, &st, err) && n < STORAGE_STEP_POINTS; i++) {
 		int64_t step = sqlite3_column_int64(q, 0);
 		double value = sqlite3_column_double(q, 1);
 		if (i % 2)
-			pairs[n] = (struct half){pairs[n].step, step, (pairs[n].mean + value) / 2}, n++;
+			pairs[n] = (struct half){pairs[n].step, step, k->exact ? value : (pairs[n].value + value) / 2}, n++;
 		else
-			pairs[n] = (struct half){.step = step, .mean = value};
+			pairs[n] = (struct half){.step = step, .value = value};
 	}
 	if (q)
 		q_end(c, q);
 	for (i = 0; i < n && !st; i++) {
-		st = q_run(c, "DELETE FROM step_metrics WHERE job=?1 AND name='train_loss_step' AND step=?2", err, "ti", job,
+		st = q_run(c, "DELETE FROM step_metrics WHERE job=?1 AND name=?2 AND step=?3", err, "tti", job, k->name,
 		           pairs[i].step);
 		if (!st)
-			st = q_run(c, "UPDATE step_metrics SET value=?3 WHERE job=?1 AND name='train_loss_step' AND step=?2", err,
-			           "tid", job, pairs[i].into, pairs[i].mean);
+			st = q_run(c, "UPDATE step_metrics SET value=?4 WHERE job=?1 AND name=?2 AND step=?3", err, "ttid", job,
+			           k->name, pairs[i].into, pairs[i].value);
 	}
 	wasd_free(pairs);
 	return st;
@@ -127,7 +137,7 @@ static enum wasd_status put_steps_event(struct storage *s, const struct steps_ar
 	cJSON *points = cJSON_CreateArray();
 	for (size_t i = first; i < a->n; i++) {
 		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)a->p[i].step, (double)a->p[i].epoch, (double)now,
-		                                                      a->p[i].value},
+		                                                      a->p[i].loss},
 		                                     4);
 		if (row && cJSON_AddItemToArray(points, row))
 			continue;
@@ -137,7 +147,7 @@ static enum wasd_status put_steps_event(struct storage *s, const struct steps_ar
 	}
 	return event_put(s, "jobs", "job.metric", a->job,
 	                 make_object("siiiijj", "id", a->job, "attempt", a->attempt, "epoch", last->epoch, "step",
-	                             last->step, "ts", now, "metrics", make_object("d", "train_loss_step", last->value),
+	                             last->step, "ts", now, "metrics", make_object("d", "train_loss_step", last->loss),
 	                             "points", points),
 	                 err);
 }
@@ -149,34 +159,45 @@ static enum wasd_status put_progress_event(struct storage *s, const struct steps
 	                 err);
 }
 
-static enum wasd_status steps_tx(struct storage *s, void *ctx, struct wasd_err *err)
+/* Appends the points behind the curve's last one. *first: the first of them. */
+static enum wasd_status put_curve(struct storage *s, const struct steps_args *a, const struct curve *k, int64_t now,
+                                  size_t *first, struct wasd_err *err)
 {
-	struct steps_args *a = ctx;
 	struct conn *c = tx_conn(s);
-	int64_t have = 0, last = -1, now = wasd_now_ms();
-	enum wasd_status st = a->attempt ? job_fence(c, a->job, a->attempt, err) : WASD_OK;
-	sqlite3_stmt *q =
-		st ? NULL :
-			 q_begin(c,
-	                 "SELECT count(*),coalesce(max(step),-1) FROM step_metrics WHERE job=?1 AND name='train_loss_step'",
-	                 &st, err, "t", a->job);
+	int64_t have = 0, last = -1;
+	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(c, "SELECT count(*),coalesce(max(step),-1) FROM step_metrics WHERE job=?1 AND name=?2",
+	                          &st, err, "tt", a->job, k->name);
 	if (q && q_row(c, q, &st, err)) {
 		have = sqlite3_column_int64(q, 0);
 		last = sqlite3_column_int64(q, 1);
 	}
 	if (q)
 		q_end(c, q);
-	size_t first = 0;
-	while (first < a->n && a->p[first].step <= last)
-		first++;
-	for (size_t i = first; i < a->n && !st; i++) {
-		st = q_run(c, "INSERT INTO step_metrics(job,name,step,epoch,ts,value) VALUES(?1,'train_loss_step',?2,?3,?4,?5)",
-		           err, "tiiid", a->job, a->p[i].step, a->p[i].epoch, now, a->p[i].value);
+	for (*first = 0; *first < a->n && a->p[*first].step <= last;)
+		++*first;
+	for (size_t i = *first; i < a->n && !st; i++) {
+		double value = *(const double *)((const char *)&a->p[i] + k->at);
+		if (!isfinite(value))
+			continue;
+		st = q_run(c, "INSERT INTO step_metrics(job,name,step,epoch,ts,value) VALUES(?1,?2,?3,?4,?5,?6)", err, "ttiiid",
+		           a->job, k->name, a->p[i].step, a->p[i].epoch, now, value);
 		if (!st && ++have == STORAGE_STEP_POINTS) {
-			st = halve(s, a->job, err);
+			st = halve(s, a->job, k, err);
 			have /= 2;
 		}
 	}
+	return st;
+}
+
+static enum wasd_status steps_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct steps_args *a = ctx;
+	int64_t now = wasd_now_ms();
+	size_t first = a->n, of_curve;
+	enum wasd_status st = a->attempt ? job_fence(tx_conn(s), a->job, a->attempt, err) : WASD_OK;
+	for (size_t i = 0; i < sizeof curves / sizeof *curves && a->n && !st; i++)
+		st = put_curve(s, a, &curves[i], now, i ? &of_curve : &first, err); /* the event tells the first curve */
 	if (!st && first < a->n)
 		st = put_steps_event(s, a, first, now, err);
 	if (!st && a->progress)

@@ -529,15 +529,15 @@ void storage_warning_list_done(struct storage_warning_list *l);
 enum wasd_status storage_warning_list(struct storage *s, const char *job, struct storage_warning_list *out,
                                       struct wasd_err *err); /* by epoch */
 
-/* The training loss along the steps, metric "train_loss_step": each value is the mean over the steps since the
- * previous point. Steps must ascend (WASD_EINVAL); points up to the last stored one are replays and ignored. At
- * STORAGE_STEP_POINTS points, each pair is merged into one. One transaction with a job.metric event ("points":
- * [[step,epoch,ts,value],...]) and, if progress (JSON) is not NULL, a job.progress event. attempt 0: not from a
- * worker (n is 0). */
+/* The curves along the steps, metrics "train_loss_step" and "images_per_s_step" (each value is the mean over the steps
+ * since the previous point) and "lr_step" (of that step). Steps must ascend (WASD_EINVAL); points up to the last
+ * stored one of a curve are replays and ignored. At STORAGE_STEP_POINTS points of a curve, each pair is merged into
+ * one. One transaction with a job.metric event ("points": [[step,epoch,ts,loss],...]) and, if progress (JSON) is not
+ * NULL, a job.progress event. attempt 0: not from a worker (n is 0). */
 enum { STORAGE_STEP_POINTS = 1000 };
 struct storage_step {
 	int64_t step, epoch;
-	double value;
+	double loss, lr, images_per_s; /* NaN: not measured */
 };
 enum wasd_status storage_steps(struct storage *s, const char *job, int64_t attempt, const struct storage_step *p,
                                size_t n, const char *progress, struct wasd_err *err);
@@ -553,7 +553,7 @@ struct storage_point_list {
 	size_t n;
 };
 void storage_point_list_done(struct storage_point_list *l);
-/* Ordered by name, epoch and step; includes the curve along the steps. names: comma-separated, NULL = all. Only
+/* Ordered by name, epoch and step; includes the curves along the steps. names: comma-separated, NULL = all. Only
  * points with step >= from_step. */
 enum wasd_status storage_metric_series(struct storage *s, const char *job, const char *names, int64_t from_step,
                                        struct storage_point_list *out, struct wasd_err *err);

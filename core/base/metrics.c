@@ -1,4 +1,4 @@
-/* base/metrics.c - the metrics that a run reports every epoch. */
+/* base/metrics.c - the metrics that a run reports every epoch and along its steps. */
 #include "wasd/spec.h"
 
 #include <string.h>
@@ -37,6 +37,10 @@ static const struct wasd_metric_kind table[] = {
 	ALONE("epoch_s", .less = true, .summary = "seconds of the epoch"),
 	ALONE("stall_s", .less = true, .summary = "seconds in which training waited for images"),
 	ALONE("rss_bytes", .less = true, .summary = "resident memory of the training process"),
+	ALONE("train_loss_step", .less = true, .when = WASD_EACH_STEP,
+          .summary = "loss in training, mean since the previous point"),
+	ALONE("lr_step", .when = WASD_EACH_STEP, .summary = "learning rate of the step"),
+	ALONE("images_per_s_step", .when = WASD_EACH_STEP, .summary = "training images a second since the previous point"),
 };
 
 const struct wasd_metric_kind *wasd_metric_at(int i)
@@ -64,10 +68,11 @@ const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *
 
 static bool describe(const struct wasd_metric_kind *m, cJSON *j)
 {
+	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step"};
 	return cJSON_AddStringToObject(j, "name", m->name) && cJSON_AddStringToObject(j, "quantity", m->quantity) &&
 	       (!m->mode || cJSON_AddStringToObject(j, "mode", m->mode)) &&
 	       cJSON_AddStringToObject(j, "better", m->less ? "min" : "max") && cJSON_AddBoolToObject(j, "goal", m->goal) &&
-	       cJSON_AddStringToObject(j, "summary", m->summary);
+	       cJSON_AddStringToObject(j, "per", per[m->when]) && cJSON_AddStringToObject(j, "summary", m->summary);
 }
 
 cJSON *wasd_metrics_to_json(void)

@@ -103,8 +103,9 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(NUMBER, "img_per_s", .min = -INFINITY, .max = INFINITY),
                  OPTIONAL(NUMBER, "eta_s", .min = -INFINITY, .max = INFINITY),
                  OPTIONAL(NUMBER, "loss", .min = -INFINITY, .max = INFINITY)}},
-	/* points: [[step of the job, epoch, mean loss of the batches since the previous point], ...] in order. The first
-     * message comes at once, then about one per second; always before the metrics and checkpoints that follow. */
+	/* points: [[step of the job, epoch, mean loss of the batches since the previous point, learning rate of the step,
+     * images a second since the previous point], ...] in order. The first message comes at once, then about one per
+     * second; always before the metrics and checkpoints that follow. */
 	{"losses", TRAIN, WASD_ENGINE, .members = {ARRAY("points", 1, WASD_LOSSES_MAX)}},
 	/* The numbers of one epoch, sent before its checkpoint. null: NaN or infinite, "nonfinite" says which. (job, epoch,
      * name) is the key: sending them again changes nothing. images: those that this process has trained in it. */

@@ -22,12 +22,6 @@
 #define LOSSES_US 1000000
 #define SLOW_US 1000000 /* the log mentions slower steps of the preparation */
 
-struct point {
-	int epoch;
-	uint64_t step;
-	double loss;
-};
-
 struct attempt {
 	struct engine_link *link;
 	struct wasd_frame start;
@@ -37,8 +31,8 @@ struct attempt {
 	bool is_resume;
 	struct wasd_trainer *trainer;
 	int64_t next_progress, next_losses;
-	enum wasd_train_phase phase;          /* the last phase reported */
-	struct point points[WASD_LOSSES_MAX]; /* loss points not sent yet */
+	enum wasd_train_phase phase;                     /* the last phase reported */
+	struct wasd_train_point points[WASD_LOSSES_MAX]; /* not sent yet */
 	int n_points;
 	uint32_t metrics_seq, checkpoint_seq; /* the last ones sent, possibly not acknowledged */
 };
@@ -55,8 +49,9 @@ static void send_losses(struct attempt *a)
 		return;
 	cJSON *list = cJSON_CreateArray();
 	for (int i = 0; i < a->n_points; i++) {
-		const struct point *p = &a->points[i];
-		cJSON *row = cJSON_CreateDoubleArray((const double[]){(double)p->step, p->epoch, p->loss}, 3);
+		const struct wasd_train_point *p = &a->points[i];
+		cJSON *row =
+			cJSON_CreateDoubleArray((const double[]){(double)p->step, p->epoch, p->loss, p->lr, p->images_per_s}, 5);
 		if (!cJSON_AddItemToArray(list, row))
 			cJSON_Delete(row);
 	}
@@ -64,10 +59,10 @@ static void send_losses(struct attempt *a)
 	engine_send(a->link, wasd_message("losses", "points:j", list), NULL);
 }
 
-static void on_loss(void *ctx, int epoch, uint64_t step, double mean)
+static void on_loss(void *ctx, const struct wasd_train_point *p)
 {
 	struct attempt *a = ctx;
-	a->points[a->n_points++] = (struct point){epoch, step, mean};
+	a->points[a->n_points++] = *p;
 	if (a->n_points == WASD_LOSSES_MAX)
 		send_losses(a);
 }

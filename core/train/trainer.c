@@ -136,19 +136,30 @@ uint64_t wasd_loss_stride(uint64_t step)
 	return stride;
 }
 
-/* Adds the loss of the step just counted. Checkpoints store the sum, so that a resumed run reports the same
- * points. */
-static void note_loss(struct wasd_trainer *t, double loss)
+/* Adds the loss and the time of the step just counted. Checkpoints store the sum of the losses, so that a resumed run
+ * reports the same ones. */
+static void note_step(struct wasd_trainer *t, double loss, int images)
 {
 	uint64_t step = trainer_step(t);
 	t->point_sum += loss;
 	t->point_n++;
+	t->point_us += wasd_mono_us() - t->step_begun_us;
+	t->point_images += (uint64_t)images;
 	if (step % wasd_loss_stride(step))
 		return;
+	struct wasd_train_point p = {
+		.epoch = t->epoch + 1,
+		.step = step,
+		.loss = t->point_sum / (double)t->point_n,
+		.lr = t->lr,
+		.images_per_s = t->point_us > 0 ? (double)t->point_images * 1e6 / (double)t->point_us : 0,
+	};
 	if (t->hooks->loss)
-		t->hooks->loss(t->hooks->ctx, t->epoch + 1, step, t->point_sum / (double)t->point_n);
+		t->hooks->loss(t->hooks->ctx, &p);
 	t->point_sum = 0;
 	t->point_n = 0;
+	t->point_us = 0;
+	t->point_images = 0;
 }
 
 static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
@@ -189,7 +200,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	t->seen += (uint64_t)b->n;
 	t->trained += (uint64_t)b->n;
 	t->next++;
-	note_loss(t, loss);
+	note_step(t, loss, b->n);
 	return WASD_OK;
 }
 
@@ -267,12 +278,13 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 	while (t->next < t->batches) {
 		if (should_stop(t))
 			return stop(t, err);
-		int64_t before = wasd_mono_us();
+		t->step_begun_us = wasd_mono_us();
 		enum wasd_status s = train_step(t, err);
 		if (s)
 			return s;
 		int64_t now = wasd_mono_us();
-		t->step_us = t->step_us > 0 ? 0.95 * t->step_us + 0.05 * (double)(now - before) : (double)(now - before);
+		double took = (double)(now - t->step_begun_us);
+		t->step_us = t->step_us > 0 ? 0.95 * t->step_us + 0.05 * took : took;
 		t->train_us = now - begin;
 		report_progress(t, WASD_TRAIN_STEP, t->next, t->batches);
 	}

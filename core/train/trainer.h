@@ -82,9 +82,11 @@ struct wasd_trainer {
 	int until; /* as in struct wasd_train_opts */
 	const struct wasd_train_hooks *hooks;
 	double lr;
-	int64_t epoch_us, train_us;   /* start of the epoch in this attempt; training time of the epoch */
-	uint64_t trained, stalled_us; /* images trained, and stall time, since then */
-	double step_us, close_us;     /* averages for the ETA: one batch; the close of an epoch */
+	int64_t epoch_us, train_us;      /* start of the epoch in this attempt; training time of the epoch */
+	uint64_t trained, stalled_us;    /* images trained, and stall time, since then */
+	int64_t step_begun_us, point_us; /* start of the step; time of the steps since the last point of the curves */
+	uint64_t point_images;
+	double step_us, close_us; /* averages for the ETA: one batch; the close of an epoch */
 	uint64_t phase_ns[WASD_PHASES];
 	char phase_names[WASD_PHASES][40];
 	struct wasd_metric metric[WASD_METRICS_MAX];

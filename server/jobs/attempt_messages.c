@@ -203,23 +203,31 @@ static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct was
 	return WASD_OK;
 }
 
-/* [[step, epoch, loss], ...] in order. */
+/* [step, epoch, loss, learning rate, images a second] */
+static bool read_point(const cJSON *row, struct storage_step *out)
+{
+	double v[5];
+	int n = 0;
+	const cJSON *number;
+	cJSON_ArrayForEach(number, row) {
+		if (n == 5 || !cJSON_IsNumber(number) || !isfinite(number->valuedouble))
+			return false;
+		v[n++] = number->valuedouble;
+	}
+	if (!cJSON_IsArray(row) || n != 5 || !(v[0] >= 1 && v[0] <= 9007199254740991.0) ||
+	    !(v[1] >= 1 && v[1] <= 2147483647.0))
+		return false;
+	*out = (struct storage_step){(int64_t)v[0], (int64_t)v[1], v[2], v[3], v[4] > 0 ? v[4] : NAN};
+	return true;
+}
+
+/* Points in order. */
 static bool read_losses(const cJSON *points, struct storage_step *out, size_t *n)
 {
 	const cJSON *row;
 	*n = 0;
-	if (!cJSON_IsArray(points))
-		return false;
 	cJSON_ArrayForEach(row, points) {
-		const cJSON *step = cJSON_GetArrayItem(row, 0), *epoch = cJSON_GetArrayItem(row, 1),
-					*loss = cJSON_GetArrayItem(row, 2);
-		bool numbers = cJSON_GetArraySize(row) == 3 && cJSON_IsNumber(step) && cJSON_IsNumber(epoch) &&
-		               cJSON_IsNumber(loss);
-		if (*n == WASD_LOSSES_MAX || !numbers || !(step->valuedouble >= 1 && step->valuedouble <= 9007199254740991.0) ||
-		    !(epoch->valuedouble >= 1 && epoch->valuedouble <= 2147483647.0) || !isfinite(loss->valuedouble))
-			return false;
-		out[*n] = (struct storage_step){(int64_t)step->valuedouble, (int64_t)epoch->valuedouble, loss->valuedouble};
-		if (*n && out[*n].step <= out[*n - 1].step)
+		if (*n == WASD_LOSSES_MAX || !read_point(row, &out[*n]) || (*n && out[*n].step <= out[*n - 1].step))
 			return false;
 		++*n;
 	}

@@ -112,8 +112,16 @@ static void aligned(void)
 	CHECK_STR(at_str(&r, "jobs/0/id"), b); /* the newest first */
 	CHECK_STR(at_str(&r, "jobs/1/id"), a);
 	answer_done(&r);
+	/* One job: the first and the last point, whatever the axis. */
+	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?names=val_acc_aom&max_points=2&x=time", b);
+	r = send("GET", url, NULL);
+	CHECK_INT(r.r.status, 200);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(wasd_json_get(r.json, "series")->child, "points")), 2);
+	answer_done(&r);
+	snprintf(url, sizeof url, "/v1/jobs/%s/metrics?x=hour", b);
+	expect(400, "GET", url, NULL);
 	expect(404, "GET", "/v1/metrics:query?jobs=job_none", NULL);
-	expect(400, "GET", "/v1/metrics:query?jobs=a&x=time", NULL);
+	expect(400, "GET", "/v1/metrics:query?jobs=a&x=hour", NULL);
 	teardown();
 }
 

@@ -82,8 +82,8 @@ struct tiny_run {
 	int epoch;
 	double value[TINY_EPOCHS][12]; /* by epoch (from 1): tiny_names; NaN where absent */
 	int checkpoints;
-	double (*points)[2];
-	int n_points; /* of the loss by step, while there is room: step and mean */
+	double (*points)[3];
+	int n_points; /* of the curves by step, while there is room: step, mean loss and learning rate */
 	char reason[16];
 	char *file;
 	size_t len;                /* the last checkpoint; wasd_free */
@@ -128,14 +128,16 @@ static enum wasd_status tiny_checkpoint(void *ctx, const struct wasd_train_check
 	return WASD_OK;
 }
 
-static void tiny_loss(void *ctx, int epoch, uint64_t step, double mean)
+static void tiny_loss(void *ctx, const struct wasd_train_point *p)
 {
 	struct tiny_run *r = ctx;
-	CHECK(epoch >= 1 && epoch < TINY_EPOCHS);
+	CHECK(p->epoch >= 1 && p->epoch < TINY_EPOCHS && p->images_per_s > 0);
 	if (!r->points)
 		return;
-	r->points[r->n_points][0] = (double)step;
-	r->points[r->n_points++][1] = mean;
+	double *at = r->points[r->n_points++];
+	at[0] = (double)p->step;
+	at[1] = p->loss;
+	at[2] = p->lr;
 }
 
 static void tiny_digest(struct wasd_trainer *t, char sha[WASD_SHA256_HEX])

@@ -150,7 +150,7 @@ static void pauses_at_an_epoch(void)
 	tiny_done(&cut);
 }
 
-/* ---- the loss by step ---- */
+/* ---- the curves by step ---- */
 
 static void points_have_a_stride(void)
 {
@@ -164,12 +164,12 @@ static void points_have_a_stride(void)
 }
 
 #define LONG \
-	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":1000}}"
+	"{\"model\":{\"arch\":\"lenet\"},\"was\":false,\"train\":{\"epochs\":7,\"batch\":1,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01},\"schedule\":{\"type\":\"cosine\"}},\"eval\":{\"every\":7},\"checkpoint\":{\"every\":1000}}"
 
 /* Cut between two points of a stride of 2: the resumed run has bit-identical points to an uncut one. */
 static void points_survive_a_cut(void)
 {
-	static double straight_points[2000][2], cut_points[2000][2];
+	static double straight_points[2000][3], cut_points[2000][3];
 	struct tiny_run straight = {.points = straight_points}, cut = {.points = cut_points, .stop_at = 1104};
 	tiny_go(&straight, LONG, big);
 	tiny_go(&cut, LONG, big);
@@ -184,6 +184,7 @@ static void points_survive_a_cut(void)
 		          "point %d: step %g %.17g, uncut step %g %.17g", i, cut_points[i][0], cut_points[i][1],
 		          straight_points[i][0], straight_points[i][1]);
 	CHECK(straight_points[999][0] == 1000 && straight_points[1000][0] == 1002);
+	CHECK(straight_points[1][2] < 0.01 && straight_points[1000][2] < straight_points[999][2]);
 	tiny_done(&straight);
 	tiny_done(&cut);
 }

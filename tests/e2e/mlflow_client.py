@@ -33,7 +33,7 @@ with case("mlflow: a run has the job's numbers, spec and labels"):
     check(0 < run.info.end_time - run.info.start_time < 600000, run.info)
 
 with case("mlflow: histories are the series"):
-    for name in ("val_acc_aom", "train_loss_step"):
+    for name in ("val_acc_aom", "train_loss_step", "lr_step", "images_per_s_step"):
         points = daemon(f"/v1/jobs/{two}/metrics?names={name}")["series"][0]["points"]
         equal([(m.step, m.timestamp, m.value) for m in client.get_metric_history(two, name)], [(p[0], p[2], p[3]) for p in points], name)
     equal(client.get_metric_history(two, "none"), [])

@@ -218,13 +218,13 @@ static _Noreturn void fake_attempt(const struct wasd_frame *m)
 	if (IS("bad_progress"))
 		BREAK("{\"type\":\"progress\",\"phase\":\"training\",\"phase_done\":-1}");
 	if (IS("bad_loss"))
-		fake_say("{\"type\":\"losses\",\"points\":[[1,1,null]]}");
+		fake_say("{\"type\":\"losses\",\"points\":[[1,1,null,0.1,100]]}");
 	if (IS("losses_back"))
-		fake_say("{\"type\":\"losses\",\"points\":[[2,1,1],[1,1,1]]}");
+		fake_say("{\"type\":\"losses\",\"points\":[[2,1,1,0.1,100],[1,1,1,0.1,100]]}");
 	if (IS("no_losses"))
 		BREAK("{\"type\":\"losses\",\"points\":[]}");
 	if (IS("losses")) {
-		fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5],[2,1,1.5]]}");
+		fake_say("{\"type\":\"losses\",\"points\":[[1,1,2.5,0.1,100],[2,1,1.5,0.1,100]]}");
 		fake_say("{\"type\":\"progress\",\"phase\":\"evaluating\",\"phase_done\":1,\"phase_total\":3}");
 		fake_linger(true);
 	}

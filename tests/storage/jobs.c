@@ -577,19 +577,21 @@ static void test_metrics(void)
 	end_store(s);
 }
 
-static void curve_is(struct storage *s, const char *id, const struct storage_step *want, size_t n)
+static void curve_is(struct storage *s, const char *id, const char *name, const struct storage_step *want, size_t n)
 {
 	struct storage_point_list l = {0};
-	OK(storage_metric_series(s, id, "train_loss_step", 0, &l, &err));
+	OK(storage_metric_series(s, id, name, 0, &l, &err));
 	CHECK_INT(l.n, n);
-	for (size_t i = 0; i < l.n && i < n; i++)
-		CHECK_MSG(l.items[i].step == want[i].step && l.items[i].epoch == want[i].epoch &&
-		              l.items[i].value == want[i].value,
-		          "point %zu: step %lld is %g", i, (long long)l.items[i].step, l.items[i].value);
+	for (size_t i = 0; i < l.n && i < n; i++) {
+		double value = !strcmp(name, "lr_step") ? want[i].lr : want[i].loss;
+		CHECK_MSG(l.items[i].step == want[i].step && l.items[i].epoch == want[i].epoch && l.items[i].value == value,
+		          "%s, point %zu: step %lld is %g", name, i, (long long)l.items[i].step, l.items[i].value);
+	}
 	storage_point_list_done(&l);
 }
 
-/* The points that an engine sends for steps with the losses 1, 2, 3, ...: means, along the stride. */
+/* The points that an engine sends for steps with the losses (and images a second) 1, 2, 3, ...: means, along the
+ * stride. The learning rate is 1/step. */
 static size_t make_points(struct storage_step *out, int64_t from, int64_t to)
 {
 	size_t n = 0;
@@ -602,7 +604,7 @@ static size_t make_points(struct storage_step *out, int64_t from, int64_t to)
 		if (step % stride)
 			continue;
 		if (step >= from)
-			out[n++] = (struct storage_step){step, 1 + step / 500, sum / (double)k};
+			out[n++] = (struct storage_step){step, 1 + step / 500, sum / (double)k, 1 / (double)step, sum / (double)k};
 		sum = 0, k = 0;
 	}
 	return n;
@@ -617,7 +619,7 @@ static void test_curve(void)
 	FAILS(storage_steps(s, id, 0 + 1, p, make_points(p, 1, 3), NULL, &err), WASD_ESTATE); /* no worker */
 	int64_t a = start_job(s, id);
 	OK(storage_steps(s, id, a, p, make_points(p, 1, 3), "{\"phase\":\"training\"}", &err));
-	curve_is(s, id, p, 3);
+	curve_is(s, id, "train_loss_step", p, 3);
 	struct storage_event_list e = {0};
 	OK(storage_event_read(s, 0, NULL, id, 0, &e, &err));
 	CHECK(e.n >= 2 && !strcmp(e.items[e.n - 1].type, "job.progress") &&
@@ -629,8 +631,8 @@ static void test_curve(void)
 	OK(storage_steps(s, id, a, p, 3, NULL, &err));
 	OK(storage_steps(s, id, a, p, make_points(p, 2, 4), NULL, &err));
 	make_points(p, 1, 4);
-	curve_is(s, id, p, 4);
-	struct storage_step back[] = {{9, 1, 1}, {8, 1, 1}};
+	curve_is(s, id, "train_loss_step", p, 4);
+	struct storage_step back[] = {{9, 1, 1, 1, 1}, {8, 1, 1, 1, 1}};
 	FAILS(storage_steps(s, id, a, back, 2, NULL, &err), WASD_EINVAL);
 	FAILS(storage_steps(s, id, a + 1, p, 4, NULL, &err), WASD_ESTATE);
 	/* Full: pairs are merged repeatedly; every value is the mean over the steps since the previous point. */
@@ -645,11 +647,23 @@ static void test_curve(void)
 			OK(storage_steps(s, id, a, p + k, n - k < 200 ? n - k : 200, NULL, &err));
 		for (size_t k = 0; k < rows[i].n; k++) {
 			int64_t step = ((int64_t)k + 1) * rows[i].stride;
-			want[k] = (struct storage_step){step, 1 + step / 500, (double)step - (double)(rows[i].stride - 1) / 2};
+			double mean = (double)step - (double)(rows[i].stride - 1) / 2;
+			want[k] = (struct storage_step){step, 1 + step / 500, mean, 1 / (double)step, mean};
 		}
-		curve_is(s, id, want, rows[i].n);
+		curve_is(s, id, "train_loss_step", want, rows[i].n);
+		curve_is(s, id, "images_per_s_step", want, rows[i].n);
+		curve_is(s, id, "lr_step", want, rows[i].n);
 		at = rows[i].to + 1;
 	}
+	/* A number that is not known has no point; a curve that is behind the others catches up. */
+	char other[40];
+	add_job(s, "other", other);
+	int64_t b = start_job(s, other);
+	struct storage_step odd[] = {{1, 1, 3, 0.5, NAN}, {2, 1, 3, 0.25, 7}};
+	OK(storage_steps(s, other, b, odd, 2, NULL, &err));
+	curve_is(s, other, "lr_step", odd, 2);
+	odd[1].loss = 7;
+	curve_is(s, other, "images_per_s_step", odd + 1, 1);
 	/* A worker that resumes from an older checkpoint repeats known points. */
 	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
 	                       &(struct storage_move){.to = "retry_wait"}, &err));
@@ -657,13 +671,15 @@ static void test_curve(void)
 	a = start_job(s, id);
 	size_t n = make_points(p, 900, 1100);
 	OK(storage_steps(s, id, a, p, n, NULL, &err));
-	curve_is(s, id, want, 562);
+	curve_is(s, id, "train_loss_step", want, 562);
+	curve_is(s, id, "lr_step", want, 562);
 	/* Listed beside the other metrics, and deleted with the job. */
 	struct storage_point_list l = {0};
 	OK(storage_epoch(s, id, a, 1, 10, 0, (struct storage_metric[]){{"train_loss", 1}, {"val_loss_aom", 1}}, 2, NULL,
 	                 &err));
 	OK(storage_metric_series(s, id, NULL, 8000, &l, &err));
-	CHECK(l.n == 63 && !strcmp(l.items[0].name, "train_loss_step"));
+	CHECK(l.n == 3 * 63 && !strcmp(l.items[0].name, "images_per_s_step") &&
+	      !strcmp(l.items[188].name, "train_loss_step"));
 	storage_point_list_done(&l);
 	OK(storage_metric_latest(s, id, &l, &err));
 	CHECK_INT(l.n, 2);

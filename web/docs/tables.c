@@ -3,7 +3,7 @@
  *
  *     @{/train/epochs}   two cells of a row: the default and the values of that member of the job spec
  *     @{/labels/NAME:}    its summary
- *     @{metrics}          the rows of the metrics of an epoch
+ *     @{metrics}          the rows of the metrics of a run
  *     @{scraped}          the rows of the metrics of the daemon; @{scraped:triton}: those with Triton's names
  *
  * The pages errors and api get their list at the end. Fails at a name that no table has.
@@ -81,9 +81,10 @@ static void put_member(const struct wasd_field *f)
 
 static void metrics(void)
 {
+	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step"};
 	const struct wasd_metric_kind *m;
 	for (int i = 0; (m = wasd_metric_at(i)); i++) {
-		printf("%s| `%s` | ", i ? "\n" : "", m->name);
+		printf("%s| `%s` | %s | ", i ? "\n" : "", m->name, per[m->when]);
 		put_text(m->summary);
 		printf(" | %s | %s |", m->less ? "min" : "max", m->goal ? "yes" : "");
 	}

@@ -97,13 +97,16 @@ cJSON *wasd_spec_to_json(void);
 /* In the order of enum wasd_precision. Ends at NULL. */
 extern const char *const wasd_precisions[];
 
-/* A metric that is reported every epoch. Strategies and the phases of a step add metrics of their own. */
+enum wasd_metric_when { WASD_EACH_EPOCH, WASD_EACH_STEP };
+
+/* A metric of a run. Strategies and the phases of a step add metrics of their own to those of an epoch. */
 struct wasd_metric_kind {
 	const char *name;     /* "val_acc_aom" */
 	const char *quantity; /* "val_acc": the quantity, measured in every mode */
 	const char *mode;     /* NULL: independent of the mode */
 	bool goal;            /* can rank checkpoints and stop the run */
 	bool less;            /* lower is better */
+	enum wasd_metric_when when;
 	const char *summary;
 };
 const char *wasd_mode_of(
@@ -111,6 +114,7 @@ const char *wasd_mode_of(
 const struct wasd_metric_kind *wasd_metric_at(int i);              /* NULL after the last */
 const struct wasd_metric_kind *wasd_metric_find(const char *name); /* NULL: unknown */
 const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *mode);
-cJSON *wasd_metrics_to_json(void); /* [{"name","quantity","mode","better","goal","summary"}]; NULL: out of memory */
+cJSON *wasd_metrics_to_json(
+	void); /* [{"name","quantity","mode","better","goal","per","summary"}]; NULL: out of memory */
 
 #endif

@@ -62,10 +62,18 @@ struct wasd_train_checkpoint {
 	const cJSON *info;
 };
 
-/* The training loss along the steps: the distance from the point at step s to the one before. A run of any length
+/* The curves along the steps: the distance from the point at step s to the one before. A run of any length
  * has at most WASD_LOSS_POINTS points if pairs of points are merged whenever that number is reached. */
 #define WASD_LOSS_POINTS 1000
 uint64_t wasd_loss_stride(uint64_t step);
+
+struct wasd_train_point {
+	int epoch;
+	uint64_t step;
+	double loss;         /* mean of the batches' losses since the previous point */
+	double lr;           /* of this step */
+	double images_per_s; /* of the steps since the previous point that this process has trained; 0: not measurable */
+};
 
 struct wasd_train_hooks {
 	void *ctx;                      /* any hook may be NULL */
@@ -80,9 +88,8 @@ struct wasd_train_hooks {
 	 * "class_without_training_images", "classes_unbalanced". epoch 0: before the first. A warning is repeated while its
 	 * condition lasts. */
 	void (*warning)(void *ctx, const char *code, int epoch, const char *message);
-	/* Called after a step that wasd_loss_stride divides, with the mean of the batches' losses since the previous
-	 * point. Must not allocate if the run should not. */
-	void (*loss)(void *ctx, int epoch, uint64_t step, double mean);
+	/* Called after a step that wasd_loss_stride divides. Must not allocate if the run should not. */
+	void (*loss)(void *ctx, const struct wasd_train_point *p);
 };
 
 struct wasd_train_opts {
