@@ -36,8 +36,8 @@ static bool job_known(struct api_ctx *c, const struct api_request *q, struct api
 static const struct {
 	const char *suffix, *unit;
 } units[] = {
-	{"_acc", "fraction"}, {"_loss", "nats"},   {"lr", ""}, {"images_per_s", "images/s"},
-	{"_s", "s"},          {"_bytes", "bytes"}, {"", ""},
+	{"_acc", "fraction"}, {"_loss", "nats"},   {"lr", ""},        {"images_per_s", "images/s"},
+	{"_s", "s"},          {"_bytes", "bytes"}, {"_percent", "%"}, {"", ""},
 };
 
 static bool ends_in(const char *name, size_t n, const char *suffix)

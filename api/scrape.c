@@ -11,30 +11,6 @@
 
 /* ---- this process ------------------------------------------------------------------------------------------ */
 
-/* The fields of /proc/self/stat behind the name of the program, which may contain blanks: state is field 3. */
-static double stat_field(const char *text, int field)
-{
-	const char *p = strrchr(text, ')');
-	p = p ? p + 1 : "";
-	for (int i = 3; *p && i <= field; i++) {
-		p += strspn(p, " ");
-		if (i == field)
-			return strtod(p, NULL);
-		p += strcspn(p, " ");
-	}
-	return 0;
-}
-
-/* A small file of /proc, which has no size; "" if it cannot be read. */
-static void read_proc(const char *path, char *out, size_t size)
-{
-	FILE *f = fopen(path, "re");
-	size_t n = f ? fread(out, 1, size - 1, f) : 0;
-	out[n] = 0;
-	if (f)
-		fclose(f);
-}
-
 /* Seconds since 1970; 0: unknown. */
 static double boot_time(void)
 {
@@ -63,15 +39,15 @@ static int open_files(void)
 
 static void set_process(struct metrics *m)
 {
-	char text[1024];
-	double ticks = (double)sysconf(_SC_CLK_TCK), boot = boot_time();
+	double boot = boot_time();
+	struct wasd_usage used = {0};
 	struct rlimit limit;
-	read_proc("/proc/self/stat", text, sizeof text);
-	metric_set(m, METRIC_PROCESS_CPU, (stat_field(text, 14) + stat_field(text, 15)) / ticks, NULL);
-	metric_set(m, METRIC_PROCESS_VIRTUAL, stat_field(text, 23), NULL);
-	metric_set(m, METRIC_PROCESS_RESIDENT, stat_field(text, 24) * (double)sysconf(_SC_PAGESIZE), NULL);
+	wasd_usage_of(0, &used);
+	metric_set(m, METRIC_PROCESS_CPU, used.cpu_s, NULL);
+	metric_set(m, METRIC_PROCESS_VIRTUAL, (double)used.virtual_bytes, NULL);
+	metric_set(m, METRIC_PROCESS_RESIDENT, (double)used.rss_bytes, NULL);
 	if (boot > 0)
-		metric_set(m, METRIC_PROCESS_START, boot + stat_field(text, 22) / ticks, NULL);
+		metric_set(m, METRIC_PROCESS_START, boot + used.started_s, NULL);
 	metric_set(m, METRIC_PROCESS_FDS, open_files(), NULL);
 	if (!getrlimit(RLIMIT_NOFILE, &limit))
 		metric_set(m, METRIC_PROCESS_MAX_FDS, (double)limit.rlim_cur, NULL);

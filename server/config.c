@@ -55,6 +55,7 @@ static const struct key {
 	NUM(worker_silence_ms, 100, 3600000, 30000, "an engine process without a heartbeat for this time is ended"),
 	NUM(kill_after_ms, 50, 600000, 10000, "time between asking a process to exit and killing it"),
 	NUM(cancel_timeout_ms, 50, 600000, 30000, "time for a cancelled job to store its checkpoint"),
+	NUM(sample_ms, 0, 3600000, 5000, "interval between samples of what a job's process uses; 0 = none"),
 	NUM(retry_second_ms, 1, 100000, 1000, "length of one second of a job's retry.backoff_s"),
 	NUM(drain_http_ms, 0, 60000, 8000, "at shutdown: time for requests in flight"),
 	NUM(drain_jobs_ms, 0, 600000, 30000, "at shutdown: time for running jobs to store a checkpoint"),

@@ -246,6 +246,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .reserved = (int)c->infer_reserved_threads,
 	                          .deployed = deployed,
 	                          .cancel_ms = (int)c->cancel_timeout_ms,
+	                          .sample_ms = (int)c->sample_ms,
 	                          .backoff_scale_ms = (int)c->retry_second_ms,
 	                          .profiles_changed = profiles_queued,
 	                          .checkpoint_stored = checkpoint_stored,

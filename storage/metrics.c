@@ -272,8 +272,9 @@ enum wasd_status storage_metric_series(struct storage *s, const char *job, const
 	sqlite3_stmt *q = q_begin(
 		c,
 		"SELECT name,epoch,step,ts,value,nonfinite FROM metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
+		" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM job_samples WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
 		" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM step_metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-		" ORDER BY name,epoch,step",
+		" ORDER BY name,epoch,step,ts",
 		&st, err, "tti", job, names, from_step);
 	return points(s, c, q, st, out, err);
 }

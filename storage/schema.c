@@ -228,7 +228,11 @@ static const char *const main_steps[] = {
 	" rung INTEGER NOT NULL, state TEXT, reason TEXT, message TEXT, PRIMARY KEY(sweep, number)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE sweep_results("
 	" sweep TEXT NOT NULL REFERENCES sweeps(id) ON DELETE CASCADE, trial INTEGER NOT NULL, rung INTEGER NOT NULL, value REAL, at INTEGER NOT NULL,"
-	" PRIMARY KEY(sweep, trial, rung)) STRICT, WITHOUT ROWID;",
+	" PRIMARY KEY(sweep, trial, rung)) STRICT, WITHOUT ROWID;"
+	/* What a job's process uses; of bounded length (samples.c). n: how many samples a row is the mean of. */
+	"CREATE TABLE job_samples("
+	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, ts INTEGER NOT NULL, attempt INTEGER NOT NULL,"
+	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, n INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, ts)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const ckpt_steps[] = {

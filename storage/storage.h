@@ -542,6 +542,20 @@ struct storage_step {
 enum wasd_status storage_steps(struct storage *s, const char *job, int64_t attempt, const struct storage_step *p,
                                size_t n, const char *progress, struct wasd_err *err);
 
+/* What a job's process uses, sampled while it runs. */
+enum { STORAGE_SAMPLES = 720 };
+struct storage_sample {
+	int64_t epoch, step, ts;
+	int64_t from_step; /* of the checkpoint that the attempt resumed from; 0: none */
+	const struct storage_metric *m;
+	size_t n;
+};
+/* Each metric has at most STORAGE_SAMPLES rows: when they are full, each pair is merged into its mean, and from then on
+ * as many samples as the older rows contain share one row. Samples of earlier attempts behind from_step are removed:
+ * this attempt trains those steps again. One transaction with a job.sample event; a stale attempt gives WASD_ESTATE. */
+enum wasd_status storage_sample_put(struct storage *s, const char *job, int64_t attempt,
+                                    const struct storage_sample *in, struct wasd_err *err);
+
 struct storage_point {
 	char *name;
 	int64_t epoch, step, ts;
@@ -553,8 +567,8 @@ struct storage_point_list {
 	size_t n;
 };
 void storage_point_list_done(struct storage_point_list *l);
-/* Ordered by name, epoch and step; includes the curves along the steps. names: comma-separated, NULL = all. Only
- * points with step >= from_step. */
+/* Ordered by name, epoch, step and time; includes the curves along the steps and the samples. names: comma-separated,
+ * NULL = all. Only points with step >= from_step. */
 enum wasd_status storage_metric_series(struct storage *s, const char *job, const char *names, int64_t from_step,
                                        struct storage_point_list *out, struct wasd_err *err);
 /* The newest point of every per-epoch metric. */

@@ -170,6 +170,7 @@ function onEvent({ type, data }) {
     const id = data.job ?? data.id, mine = id === run.id;
     if (what === 'log') { if (mine) soon([], ['log']); return; }
     if (what === 'progress') { advance(id, data.progress); return; }
+    if (what === 'sample') { if (mine) run.sample(data); return; }
     if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss by step
     soon(['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);

@@ -5,6 +5,7 @@ import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, whe
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
 import { createProfiles } from './profiles.js';
+import { createSpark } from './spark.js';
 import { cancel, deployable, progress, showState, stateBadge, stoppable, story, terminal, title } from './jobs.js';
 
 const loss = (v) => v.toFixed(v < 10 ? 3 : 1);
@@ -56,7 +57,9 @@ export function createRun({ deploy, refresh, named }) {
     { name: 'val_acc_dom', label: 'validation DOM', color: '--dom' }];
   const lossChart = createChart($('#chart-loss'), { title: 'Loss', format: loss, tick: (v) => String(Number(v.toFixed(3))), zero: false, series: losses });
   const accuracyChart = createChart($('#chart-acc'), { title: 'Accuracy', format: percent, tick: (v) => `${Number((100 * v).toFixed(1))} %`, zero: true, series: accuracies });
-  const names = [...losses, ...accuracies].map((s) => s.name).join(',');
+  const usage = [['cpu_percent', 'Processor time', (v) => `${v.toFixed(0)} %`], ['rss_bytes', 'Memory', bytes], ['disk_free_bytes', 'Free disk space', bytes]].map((of) => [of[0], createSpark(...of)]);
+  $('#run-usage').append(...usage.map(([, spark]) => spark.root));
+  const names = [...[...losses, ...accuracies].map((s) => s.name), ...usage.map(([name]) => name)].join(',');
   const badge = stateBadge(), best = createBest();
   // Acts on the job for which the button was drawn, and does nothing if the address names another job by now.
   const act = (label, work, kindOf = '') => {
@@ -90,6 +93,10 @@ export function createRun({ deploy, refresh, named }) {
     accuracyChart.set(byName, words[1]);
   }
 
+  function drawUsage() {
+    for (const [name, spark] of usage) spark.set(series.find((s) => s.name === name)?.points ?? []);
+  }
+
   async function metrics() {
     const id = job?.id;
     if (!id) return;
@@ -97,6 +104,7 @@ export function createRun({ deploy, refresh, named }) {
     if (job?.id !== id) return;
     series = answer.series;
     drawCharts();
+    drawUsage();
   }
 
   const log = $('#run-log'), pre = $('pre', log);
@@ -164,8 +172,15 @@ export function createRun({ deploy, refresh, named }) {
   function clear() {
     series = [];
     drawCharts();
+    drawUsage();
     setText(pre, '');
     showCheckpoints([], (c) => c.id);
+  }
+
+  function pointsOf(name) {
+    let s = series.find((known) => known.name === name);
+    if (!s) series.push(s = { name, points: [] });
+    return s.points;
   }
 
   return {
@@ -197,10 +212,14 @@ export function createRun({ deploy, refresh, named }) {
     },
     // Appends points of the loss by step, as delivered by an event.
     append(points) {
-      const steps = series.find((s) => s.name === 'train_loss_step'), last = steps?.points.at(-1)?.[0] ?? 0, fresh = points.filter(([step]) => step > last);
-      if (steps) steps.points.push(...fresh);
-      else series.push({ name: 'train_loss_step', points: fresh });
+      const steps = pointsOf('train_loss_step'), last = steps.at(-1)?.[0] ?? 0;
+      steps.push(...points.filter(([step]) => step > last));
       drawCharts();
+    },
+    // Appends a sample of what the process uses, as delivered by an event.
+    sample({ step, epoch, ts, metrics: values }) {
+      for (const [name, value] of Object.entries(values)) pointsOf(name).push([step, epoch, ts, value]);
+      drawUsage();
     },
     // Reloads the parts that changed according to an event.
     changed(what) {

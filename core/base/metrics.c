@@ -1,4 +1,4 @@
-/* base/metrics.c - the metrics that a run reports every epoch and along its steps. */
+/* base/metrics.c - the metrics that a run reports every epoch, along its steps and over time. */
 #include "wasd/spec.h"
 
 #include <string.h>
@@ -36,7 +36,10 @@ static const struct wasd_metric_kind table[] = {
 	EACH_MODE("eval_images_per_s", .summary = "images a second while evaluating"),
 	ALONE("epoch_s", .less = true, .summary = "seconds of the epoch"),
 	ALONE("stall_s", .less = true, .summary = "seconds in which training waited for images"),
-	ALONE("rss_bytes", .less = true, .summary = "resident memory of the training process"),
+	ALONE("cpu_percent", .when = WASD_SAMPLED, .summary = "processor time of the training process; 100: one processor"),
+	ALONE("rss_bytes", .less = true, .when = WASD_SAMPLED,
+          .summary = "resident memory of the training process, also at the end of each epoch"),
+	ALONE("disk_free_bytes", .when = WASD_SAMPLED, .summary = "free space of the data directory"),
 	ALONE("train_loss_step", .less = true, .when = WASD_EACH_STEP,
           .summary = "loss in training, mean since the previous point"),
 	ALONE("lr_step", .when = WASD_EACH_STEP, .summary = "learning rate of the step"),
@@ -68,7 +71,7 @@ const struct wasd_metric_kind *wasd_metric_of(const char *quantity, const char *
 
 static bool describe(const struct wasd_metric_kind *m, cJSON *j)
 {
-	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step"};
+	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step", [WASD_SAMPLED] = "time"};
 	return cJSON_AddStringToObject(j, "name", m->name) && cJSON_AddStringToObject(j, "quantity", m->quantity) &&
 	       (!m->mode || cJSON_AddStringToObject(j, "mode", m->mode)) &&
 	       cJSON_AddStringToObject(j, "better", m->less ? "min" : "max") && cJSON_AddBoolToObject(j, "goal", m->goal) &&

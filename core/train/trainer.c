@@ -496,13 +496,9 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 
 double trainer_rss_bytes(void)
 {
-	unsigned long size, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
-	if (!f || fscanf(f, "%lu %lu", &size, &resident) != 2)
-		resident = 0;
-	if (f)
-		fclose(f);
-	return (double)resident * (double)sysconf(_SC_PAGESIZE);
+	struct wasd_usage used = {0};
+	wasd_usage_of(0, &used);
+	return (double)used.rss_bytes;
 }
 
 static void update_goals(struct wasd_trainer *t)

@@ -64,7 +64,8 @@ static void rates(const cJSON *stats, double *rps, double *p99_ms)
 static void print_job(const cJSON *j)
 {
 	struct view v;
-	char eta[32] = "-", at[44], speed[32] = "-", aom[32] = "-", dom[32] = "-";
+	const cJSON *usage = wasd_json_get(j, "usage");
+	char eta[32] = "-", at[44], speed[32] = "-", aom[32] = "-", dom[32] = "-", cpu[CLIENT_NUMBER], mib[CLIENT_NUMBER];
 	view_init(&v, client_text(j, "id"));
 	view_job(&v, j);
 	bool ended = client_ended(v.state);
@@ -78,8 +79,9 @@ static void print_job(const cJSON *j)
 	if (isfinite(v.acc_dom))
 		snprintf(dom, sizeof dom, "%.1f", 100 * v.acc_dom);
 	client_cell(v.name, 24);
-	printf("%-11s %10s %9s %13s %6s %6s%s%s\n", v.state, at, speed, eta, aom, dom, ended || !*v.phase ? "" : "  ",
-	       ended ? "" : v.phase);
+	printf("%-11s %10s %9s %13s %6s %6s %6s %8s%s%s\n", v.state, at, speed, eta, aom, dom,
+	       client_number(usage, "cpu_percent", 1, 0, cpu), client_number(usage, "rss_bytes", 1.0 / (1 << 20), 0, mib),
+	       ended || !*v.phase ? "" : "  ", ended ? "" : v.phase);
 }
 
 static void print(const cJSON *all)
@@ -93,8 +95,8 @@ static void print(const cJSON *all)
 	       view_duration(up_s, up), client_number(workers, "busy", 1, 0, busy),
 	       client_number(workers, "total", 1, 0, total),
 	       client_number(wasd_json_get(system, "disk"), "free_bytes", 1.0 / (1 << 30), 1, disk));
-	printf("%-24s %-11s %10s %9s %13s %6s %6s  %s\n", "JOB", "STATE", "EPOCH", "IMAGES/S", "LEFT", "AOM %", "DOM %",
-	       "PHASE");
+	printf("%-24s %-11s %10s %9s %13s %6s %6s %6s %8s  %s\n", "JOB", "STATE", "EPOCH", "IMAGES/S", "LEFT", "AOM %",
+	       "DOM %", "CPU %", "MIB", "PHASE");
 	cJSON_ArrayForEach(o, jobs)
 		if (!client_ended(client_text(o, "state")))
 			print_job(o);

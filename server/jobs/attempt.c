@@ -119,6 +119,7 @@ static void attempt_free(struct attempt *a)
 {
 	cJSON_Delete(a->spec);
 	cJSON_Delete(a->progress);
+	cJSON_Delete(a->usage);
 	task_done(&a->task);
 	wasd_free(a->dataset_path);
 	wasd_free(a->resume);
@@ -248,6 +249,7 @@ void attempt_stop(struct attempt *a, enum attempt_stop why)
 void attempt_tick(struct attempt *a)
 {
 	attempt_flush_logs(a);
+	attempt_sample(a);
 	attempt_maybe_finish(a);
 }
 

@@ -66,8 +66,13 @@ struct attempt {
 	int n_batch, dropped;
 	char *tail[TAIL_LINES];
 	int n_tail;
+	/* samples of what the process uses (attempt_samples.c) */
+	bool placed; /* progress tells an epoch and step of this attempt */
+	int64_t sampled_us;
+	double sampled_cpu_s;
 	/* for other threads, under sched.lock */
 	cJSON *progress;
+	cJSON *usage; /* the last sample; NULL: none yet */
 };
 
 struct sched {
@@ -104,6 +109,7 @@ void attempt_flush_logs(struct attempt *a);
 void attempt_set_progress(struct attempt *a, cJSON *p);        /* takes p */
 void attempt_show_phase(struct attempt *a, const char *phase); /* NULL: no phase */
 char *attempt_progress_text(struct attempt *a);                /* for wasd_free; NULL: none */
+void attempt_sample(struct attempt *a);                        /* attempt_samples.c. [S] If one is due */
 /* attempt_profiles.c. [S] */
 struct wanted {
 	struct storage_wanted *items;

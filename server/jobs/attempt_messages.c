@@ -198,8 +198,10 @@ static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct was
 		if (cJSON_IsNumber(v))
 			set_member(p, members[i], cJSON_CreateNumber(v->valuedouble));
 	}
-	if (p)
+	if (p) {
 		attempt_set_progress(a, p);
+		a->placed |= cJSON_IsNumber(wasd_json_get(m->json, "epoch"));
+	}
 	return WASD_OK;
 }
 

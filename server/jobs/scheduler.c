@@ -338,6 +338,8 @@ cJSON *sched_live(struct sched *j, const char *id)
 		o = cJSON_CreateObject();
 		if (a->progress)
 			cJSON_AddItemToObject(o, "progress", cJSON_Duplicate(a->progress, true));
+		if (a->usage)
+			cJSON_AddItemToObject(o, "usage", cJSON_Duplicate(a->usage, true));
 		cJSON_AddNumberToObject(o, "attempt", (double)a->number);
 		cJSON_AddNumberToObject(o, "threads", (double)a->threads);
 	}

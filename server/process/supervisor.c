@@ -489,24 +489,11 @@ static bool look_at(struct proc *p)
 	return false;
 }
 
-static int64_t rss_mb_of(pid_t pid)
-{
-	char path[40], text[100];
-	snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	long long total, resident;
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	return sscanf(text, "%lld %lld", &total, &resident) == 2 ? resident * sysconf(_SC_PAGESIZE) >> 20 : 0;
-}
-
 static void tick_proc(struct proc *p, int64_t now)
 {
-	int64_t rss = rss_mb_of(p->pid);
+	struct wasd_usage used = {0};
+	wasd_usage_of(p->pid, &used);
+	int64_t rss = used.rss_bytes >> 20;
 	atomic_store(&p->rss_mb, rss);
 	if (p->memory_mb && rss > p->memory_mb && !p->killed_oom) {
 		char why[100];

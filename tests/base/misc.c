@@ -5,6 +5,7 @@
 #include "wasd/mode.h"
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 static void test_status_names(void)
 {
@@ -370,6 +371,15 @@ static void test_mode_names(void)
 	CHECK_STR(wasd_mode_member(joined), "012345678901234567890123456789012345678901234567890123456789012");
 }
 
+static void usage(void)
+{
+	struct wasd_usage u = {0}, same = {0};
+	CHECK(wasd_usage_of(0, &u) && wasd_usage_of((int)getpid(), &same));
+	CHECK(u.rss_bytes > 100000 && u.virtual_bytes >= u.rss_bytes && u.started_s > 0 && u.started_s == same.started_s);
+	CHECK(same.cpu_s >= u.cpu_s);
+	CHECK(!wasd_usage_of(0x7fffffff, &u));
+}
+
 int main(void)
 {
 	TEST_RUN(test_status_names);
@@ -383,5 +393,6 @@ int main(void)
 	TEST_RUN(test_ulid);
 	TEST_RUN(test_time);
 	TEST_RUN(test_conditions);
+	TEST_RUN(usage);
 	TEST_END();
 }

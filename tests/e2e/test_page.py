@@ -205,6 +205,11 @@ def curves(d, b, eyes):
         equal(b.run("return [...document.querySelectorAll('.dygraph-xlabel')].map((n) => n.textContent)"), ["epoch", "epoch"], "the axes' names")
         quiet(b)
 
+    with case("page: what the process used"):
+        used = {s["name"]: s["points"] for s in d.client.get(f"/v1/jobs/{job['id']}/metrics?names=cpu_percent,rss_bytes,disk_free_bytes").json["series"]}
+        shown = b.run("return [...document.querySelectorAll('.spark')].filter((s) => !s.hidden).map((s) => [s.dataset.name, s.querySelector('polyline').getAttribute('points').split(' ').length])")
+        equal(dict(shown), {name: len(points) for name, points in used.items() if len(points) > 1})
+
     with case("page: accuracies are listed by the images they were measured on"):
         best = d.client.get("/v1/jobs").json["items"][0]["best"]["metrics"]
         b.wait("return !document.querySelector('#run-best').hidden", "the accuracies of the best epoch")

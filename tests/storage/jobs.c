@@ -687,6 +687,66 @@ static void test_curve(void)
 	end_store(s);
 }
 
+/* Puts a sample of each value: the first names the processor's share, the second the memory. */
+static enum wasd_status put_sample(struct storage *s, const char *id, int64_t attempt, int64_t step, int64_t ts,
+                                   double value)
+{
+	struct storage_metric m[] = {{"cpu_percent", value}, {"rss_bytes", 2 * value}};
+	return storage_sample_put(
+		s, id, attempt, &(struct storage_sample){.epoch = 1, .step = step, .ts = ts, .from_step = 3, .m = m, .n = 2},
+		&err);
+}
+
+static void test_samples(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_point_list l = {0};
+	char id[40];
+	add_job(s, "s", id);
+	FAILS(put_sample(s, id, 1, 1, 1000, 1), WASD_ESTATE); /* no worker */
+	int64_t a = start_job(s, id);
+	/* Full after 720: pairs become means, and later samples join in pairs, too. The mean of all stays what it was. */
+	static const struct {
+		int to;
+		size_t n;
+	} rows[] = {{719, 719},  {720, 360},  {721, 361},  {722, 361}, {723, 362},
+	            {1438, 719}, {1439, 360}, {1440, 360}, {3000, 375}};
+	int at = 0;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		for (; at < rows[i].to; at++)
+			OK(put_sample(s, id, a, 10 + at, 1000 + at, at));
+		OK(storage_metric_series(s, id, "cpu_percent", 0, &l, &err));
+		CHECK_MSG(l.n == rows[i].n, "%zu points after %d samples", l.n, at);
+		CHECK(l.items[l.n - 1].step == 9 + at && l.items[l.n - 1].ts == 999 + at);
+		storage_point_list_done(&l);
+	}
+	OK(storage_metric_series(s, id, "cpu_percent", 0, &l, &err));
+	CHECK(l.items[0].value == 3.5 && l.items[1].value == 11.5 && l.items[0].ts == 1007); /* eight samples each */
+	storage_point_list_done(&l);
+	/* The clock goes back; a value that is not a number is left out. */
+	OK(put_sample(s, id, a, 5000, 7, 1));
+	OK(put_sample(s, id, a, 5001, 8, NAN));
+	OK(storage_metric_series(s, id, "rss_bytes", 5000, &l, &err));
+	CHECK(l.n == 1 && l.items[0].ts == 4000 && l.items[0].value == 2);
+	storage_point_list_done(&l);
+	struct storage_event_list e = {0};
+	OK(storage_event_read(s, 0, NULL, id, 0, &e, &err));
+	CHECK(e.n && !strcmp(e.items[e.n - 1].type, "job.sample"));
+	storage_event_list_done(&e);
+	/* The next attempt goes on from step 3: what the earlier one used behind it is forgotten at its first sample. */
+	OK(put_sample(s, id, a, 2, 5000, 40)); /* a sample of step 2, to be kept */
+	OK(storage_attempt_end(s, id, a, &(struct storage_exit){.outcome = "failed"},
+	                       &(struct storage_move){.to = "retry_wait"}, &err));
+	OK(move(s, id, "queued"));
+	a = start_job(s, id);
+	OK(put_sample(s, id, a, 4, 6000, 8));
+	OK(storage_metric_series(s, id, "cpu_percent", 0, &l, &err));
+	CHECK_MSG(l.n == 2 && l.items[0].step == 2 && l.items[1].step == 4 && l.items[1].value == 8, "%zu points", l.n);
+	storage_point_list_done(&l);
+	FAILS(put_sample(s, id, a - 1, 5, 7000, 8), WASD_ESTATE);
+	end_store(s);
+}
+
 static void test_logs(void)
 {
 	struct storage *s = fresh_store();
@@ -1118,6 +1178,7 @@ int main(void)
 	TEST_RUN(test_warnings);
 	TEST_RUN(test_metrics);
 	TEST_RUN(test_curve);
+	TEST_RUN(test_samples);
 	TEST_RUN(test_logs);
 	TEST_RUN(test_events);
 	TEST_RUN(test_deployments);

@@ -81,7 +81,7 @@ static void put_member(const struct wasd_field *f)
 
 static void metrics(void)
 {
-	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step"};
+	static const char *const per[] = {[WASD_EACH_EPOCH] = "epoch", [WASD_EACH_STEP] = "step", [WASD_SAMPLED] = "time"};
 	const struct wasd_metric_kind *m;
 	for (int i = 0; (m = wasd_metric_at(i)); i++) {
 		printf("%s| `%s` | %s | ", i ? "\n" : "", m->name, per[m->when]);

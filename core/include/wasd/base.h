@@ -148,6 +148,14 @@ void wasd_random_bytes(void *p, size_t n); /* getrandom; aborts if the kernel ha
 
 int64_t wasd_now_ms(void);  /* wall clock, Unix milliseconds */
 int64_t wasd_mono_us(void); /* monotonic microseconds, for durations and deadlines */
+
+/* What a process has used so far. started_s: seconds from the start of the machine to that of the process. */
+struct wasd_usage {
+	double cpu_s, started_s;
+	int64_t rss_bytes, virtual_bytes;
+};
+bool wasd_usage_of(int pid, struct wasd_usage *out); /* pid 0: this process. False: it cannot be read */
+
 #define WASD_RFC3339_LEN 25
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T08:49:23.123Z" */
 

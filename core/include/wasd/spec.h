@@ -97,7 +97,7 @@ cJSON *wasd_spec_to_json(void);
 /* In the order of enum wasd_precision. Ends at NULL. */
 extern const char *const wasd_precisions[];
 
-enum wasd_metric_when { WASD_EACH_EPOCH, WASD_EACH_STEP };
+enum wasd_metric_when { WASD_EACH_EPOCH, WASD_EACH_STEP, WASD_SAMPLED }; /* sampled: while the process runs */
 
 /* A metric of a run. Strategies and the phases of a step add metrics of their own to those of an epoch. */
 struct wasd_metric_kind {
