@@ -19,37 +19,6 @@ struct options {
 
 /* ---- specs as pointers ---- */
 
-/* Adds `at` and everything below v to flat: {"/train/epochs": 3, ...}. An empty object or list is a value. */
-static void flatten(cJSON *flat, const char *at, const cJSON *v)
-{
-	char below[400];
-	const cJSON *m;
-	int i = 0;
-	if ((!cJSON_IsObject(v) && !cJSON_IsArray(v)) || !v->child) {
-		cJSON_AddItemToObject(flat, at, cJSON_Duplicate(v, true));
-		return;
-	}
-	cJSON_ArrayForEach(m, v) {
-		char number[16];
-		snprintf(number, sizeof number, "%d", i++);
-		wasd_json_pointer(below, sizeof below, at, cJSON_IsArray(v) ? number : m->string);
-		flatten(flat, below, m);
-	}
-}
-
-static cJSON *flat_spec(const cJSON *job)
-{
-	char path[80];
-	const cJSON *m;
-	cJSON *flat = cJSON_CreateObject();
-	cJSON_ArrayForEach(m, job) {
-		snprintf(path, sizeof path, "/%.60s", m->string);
-		if (strlen(m->string) <= 60 && wasd_spec_at(path))
-			flatten(flat, path, m);
-	}
-	return flat;
-}
-
 /* Whether one of the specs has a plain value above `pointer`: "was": false instead of an object. */
 static bool is_below_value(cJSON *const *specs, int n, const char *pointer)
 {
@@ -244,7 +213,7 @@ static int compare(cJSON *const *jobs, int n, const struct options *o)
 {
 	cJSON *specs[JOBS_MAX], *out = cJSON_CreateObject();
 	for (int i = 0; i < n; i++)
-		specs[i] = flat_spec(jobs[i]);
+		specs[i] = client_flat_spec(jobs[i]);
 	cJSON_AddItemToObject(out, "jobs", strings_of(jobs, n, "id"));
 	cJSON_AddItemToObject(out, "names", names_of(jobs, n));
 	cJSON_AddItemToObject(out, "states", strings_of(jobs, n, "state"));

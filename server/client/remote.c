@@ -3,6 +3,7 @@
 #include "client/client.h"
 
 #include "wasd/json.h"
+#include "wasd/spec.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -114,6 +115,39 @@ bool client_job_id(const char *command, const char *url, const char *word, char 
 	else if (n > 1)
 		fprintf(stderr, "wasd %s: the ids of %d jobs begin with %s; give more of it\n", command, n, word);
 	return n == 1;
+}
+
+/* ---- specs as pointers ---- */
+
+/* Adds `at` and everything below v to flat: {"/train/epochs": 3, ...}. An empty object or list is a value. */
+static void flatten(cJSON *flat, const char *at, const cJSON *v)
+{
+	char below[400];
+	const cJSON *m;
+	int i = 0;
+	if ((!cJSON_IsObject(v) && !cJSON_IsArray(v)) || !v->child) {
+		cJSON_AddItemToObject(flat, at, cJSON_Duplicate(v, true));
+		return;
+	}
+	cJSON_ArrayForEach(m, v) {
+		char number[16];
+		snprintf(number, sizeof number, "%d", i++);
+		wasd_json_pointer(below, sizeof below, at, cJSON_IsArray(v) ? number : m->string);
+		flatten(flat, below, m);
+	}
+}
+
+cJSON *client_flat_spec(const cJSON *job)
+{
+	char path[80];
+	const cJSON *m;
+	cJSON *flat = cJSON_CreateObject();
+	cJSON_ArrayForEach(m, job) {
+		snprintf(path, sizeof path, "/%.60s", m->string);
+		if (strlen(m->string) <= 60 && wasd_spec_at(path))
+			flatten(flat, path, m);
+	}
+	return flat;
 }
 
 /* ---- a daemon that restarts ---- */

@@ -29,6 +29,9 @@ void client_escape(struct wasd_buf *out, const char *word);
  * after a message. Free it with cJSON_Delete. */
 struct cJSON *client_all(const char *command, const char *url, const char *path, const char *query, int max);
 
+/* The spec of a job object as {"/train/epochs": 3, ...}; an empty object or list is a value. */
+struct cJSON *client_flat_spec(const struct cJSON *job);
+
 /* Like client_json, but while there is no whole answer it asks again, for up to CLIENT_RESTART_S seconds: a daemon that
  * restarts. given: the value of --url; it is looked up again each time. */
 struct cJSON *client_patient(const char *command, const char *given, const char *head);

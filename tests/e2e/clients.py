@@ -25,6 +25,11 @@ opentelemetry-semantic-conventions==0.66b2 packaging==25.0 protobuf==6.33.6 pyas
 pydantic_core==2.50.5 PyYAML==6.0.4 requests==2.34.2 smmap==5.0.3 sqlparse==0.6.1 starlette==1.10.0 typing-inspection==0.4.5 typing_extensions==4.16.0
 urllib3==2.8.0 uvicorn==0.54.0 zipp==4.1.2
 """.split()
+# TensorBoard without the server of its data, which the reading of event files does not need.
+TENSORBOARD = """
+absl-py==2.5.1 grpcio==1.85.3 Markdown==3.11.3 MarkupSafe==3.0.4 numpy==2.4.6 packaging==26.4 pillow==13.0.0 protobuf==7.36.2 tensorboard==2.21.0
+typing_extensions==4.16.0 Werkzeug==3.1.9
+""".split()
 
 
 def environment(name="clients", packages=PACKAGES):
