@@ -182,7 +182,9 @@ static void put_number(struct wasd_buf *b, bool first, double v)
 {
 	if (!first)
 		wasd_buf_puts(b, ",");
-	if (isfinite(v))
+	if (isfinite(v) && v == (double)(int64_t)fmin(fmax(v, -1e15), 1e15))
+		wasd_buf_printf(b, "%lld", (long long)v);
+	else if (isfinite(v))
 		wasd_buf_printf(b, "%.17g", v);
 	else
 		wasd_buf_puts(b, "null");

@@ -264,30 +264,57 @@ static enum wasd_status points(struct storage *s, struct conn *c, sqlite3_stmt *
 	return st;
 }
 
+/* The names as a JSON array, for json_each(). NULL: no memory. */
+static char *names_json(const char *names)
+{
+	cJSON *list = cJSON_CreateArray();
+	bool ok = list != NULL;
+	for (const char *p = names; *p && ok; p += strcspn(p, ","), p += *p == ',') {
+		char *name = wasd_strndup(p, strcspn(p, ","));
+		cJSON *item = name ? cJSON_CreateString(name) : NULL;
+		ok = item && cJSON_AddItemToArray(list, item);
+		wasd_free(name);
+	}
+	char *text = ok ? wasd_json_print(list) : NULL;
+	cJSON_Delete(list);
+	return text;
+}
+
+/* The keys begin with job and name, so that a list of names reads only their rows. */
+#define SERIES(which) \
+	"SELECT name,epoch,step,ts,value,nonfinite FROM metrics WHERE job=?1 AND step>=?2" which \
+	" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM step_metrics WHERE job=?1 AND step>=?2" which \
+	" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM job_samples WHERE job=?1 AND step>=?2" which \
+	" ORDER BY name,epoch,step,ts"
+
 enum wasd_status storage_metric_series(struct storage *s, const char *job, const char *names, int64_t from_step,
                                        struct storage_point_list *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
+	char *list = names ? names_json(names) : NULL;
+	if (names && !list)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for the names of metrics");
 	struct conn *c = read_begin(s);
-	sqlite3_stmt *q = q_begin(
-		c,
-		"SELECT name,epoch,step,ts,value,nonfinite FROM metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-		" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM job_samples WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-		" UNION ALL SELECT name,epoch,step,ts,value,NULL FROM step_metrics WHERE job=?1 AND (?2 IS NULL OR instr(','||?2||',',','||name||',')) AND step>=?3"
-		" ORDER BY name,epoch,step,ts",
-		&st, err, "tti", job, names, from_step);
-	return points(s, c, q, st, out, err);
+	sqlite3_stmt *q = list ? q_begin(c, SERIES(" AND name IN (SELECT value FROM json_each(?3))"), &st, err, "tit", job,
+	                                 from_step, list) :
+	                         q_begin(c, SERIES(""), &st, err, "ti", job, from_step);
+	st = points(s, c, q, st, out, err);
+	wasd_free(list);
+	return st;
 }
 
+/* Steps from name to name and to the last epoch of each, instead of reading all epochs. */
 enum wasd_status storage_metric_latest(struct storage *s, const char *job, struct storage_point_list *out,
                                        struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
 	struct conn *c = read_begin(s);
-	/* With max() the other columns come from the row with the maximum (documented by SQLite). */
-	sqlite3_stmt *q =
-		q_begin(c,
-	            "SELECT name,max(epoch),step,ts,value,nonfinite FROM metrics WHERE job=?1 GROUP BY name ORDER BY name",
-	            &st, err, "t", job);
+	sqlite3_stmt *q = q_begin(
+		c,
+		"WITH RECURSIVE names(name) AS (SELECT min(name) FROM metrics WHERE job=?1"
+		" UNION ALL SELECT (SELECT min(name) FROM metrics WHERE job=?1 AND name>names.name) FROM names WHERE name IS NOT NULL)"
+		" SELECT m.name,m.epoch,m.step,m.ts,m.value,m.nonfinite FROM names JOIN metrics m ON m.job=?1 AND m.name=names.name"
+		" AND m.epoch=(SELECT max(epoch) FROM metrics WHERE job=?1 AND name=names.name) ORDER BY m.name",
+		&st, err, "t", job);
 	return points(s, c, q, st, out, err);
 }
