@@ -9,10 +9,11 @@ import { createDeployments } from './deployments.js';
 import { createForm } from './form.js';
 import { createJobs, deployable, title } from './jobs.js';
 import { createRun } from './run.js';
+import { createSweeps } from './sweeps.js';
 
 const page = 25;                       // jobs shown at first, and added by each "Show older jobs"
 const pollMs = 4000, restMs = 1000;    // between polls without a stream; between two rounds of GETs triggered by events
-const state = { jobs: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
+const state = { jobs: [], sweeps: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
 const other = { job: null, missing: null };    // the job named by the address if it is not in the list, or its id if it does not exist
 
 // The id in the address.
@@ -39,6 +40,7 @@ async function load(name, path) {
 }
 const loaders = {
   jobs: () => load('jobs', `/v1/jobs?limit=${state.shown}&sort=-created_at`).then(loadNamed),
+  sweeps: () => load('sweeps', '/v1/sweeps?limit=20'),
   datasets: () => load('datasets', '/v1/datasets?limit=200'),
   deployments: () => load('deployments', '/v1/deployments?limit=100'),
 };
@@ -93,6 +95,7 @@ async function deploy(job) {
   $('#deployments').scrollIntoView({ block: 'nearest', behavior: 'smooth' });
 }
 const drawJobs = createJobs({ deploy, refresh });
+const drawSweeps = createSweeps({ refresh: () => refresh('sweeps', 'jobs') });
 const run = createRun({ deploy, refresh, named });
 const datasets = createDatasets({ refresh: () => refresh('datasets'), list: () => state.datasets });
 const drawDeployments = createDeployments({ refresh: () => refresh('deployments'), datasets: () => state.datasets });
@@ -129,6 +132,7 @@ function draw() {
   drawStart();
   drawJobs(state.jobs, named());
   $('#jobs-more').hidden = !state.more;
+  drawSweeps(state.sweeps);
   run.show(job, named(), other.missing === named());
   datasets.show(state.datasets);
   drawDeployments(state.deployments);
@@ -172,7 +176,7 @@ function onEvent({ type, data }) {
     if (what === 'progress') { advance(id, data.progress); return; }
     if (what === 'sample') { if (mine) run.sample(data); return; }
     if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss by step
-    soon(['jobs'], mine ? [what] : []);
+    soon(what === 'metric' && state.sweeps.some((s) => s.state === 'running') ? ['jobs', 'sweeps'] : ['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
   else if (topic === 'checkpoint') {
@@ -180,11 +184,12 @@ function onEvent({ type, data }) {
     setTimeout(() => soon(['deployments']), 1500);     // a live model loads or drops a profile shortly after the event
   }
   else if (topic === 'dataset') soon(['datasets']);
+  else if (topic === 'sweep') soon(['sweeps']);
   else soon(Object.keys(loaders), everything);
 }
 
 // Polls at most one list at a time; without a stream all in turn, the jobs every other time.
-const turns = ['jobs', 'deployments', 'jobs', 'datasets'];
+const turns = ['jobs', 'deployments', 'jobs', 'datasets', 'jobs', 'sweeps'];
 function poll(turn = 0) {
   const silent = () => state.jobs.some((j) => j.state === 'running') && Date.now() - told > pollMs;
   setTimeout(async () => {
@@ -197,7 +202,7 @@ function poll(turn = 0) {
 document.addEventListener('visibilitychange', () => soon(Object.keys(loaders), everything));
 
 get('/v2').then((v) => setText($('#version'), `${v.name ?? 'wasd'} ${v.version ?? ''}`), () => {});
-events('/v1/events?topics=jobs,deployments,datasets,checkpoints', onEvent, (is) => {
+events('/v1/events?topics=jobs,sweeps,deployments,datasets,checkpoints', onEvent, (is) => {
   const was = state.live;
   state.live = is === 'live';
   drawLink();

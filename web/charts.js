@@ -77,6 +77,7 @@ export function createChart(box, { title, series, format, tick, zero }) {
       draw();
     },
     restyle() { graph?.updateOptions(options()); },
+    close() { graph?.destroy(); graph = null; charts.delete(chart); },
   };
   new ResizeObserver(() => graph?.resize()).observe(canvas);
   charts.add(chart);

@@ -19,7 +19,8 @@ export function kind(job) {
 const reasons = {
   user: 'on request', kill: 'by force, on request', early_stopped: 'no further improvement', nan_loss: 'its loss became NaN or infinite',
   deadline_exceeded: 'it exceeded its deadline', oom: 'it ran out of memory', bad_data: 'its data cannot be read', retries_exhausted: 'every attempt failed',
-  daemon_stopped: 'the daemon was stopped', retry: 'another attempt', error: '', done: '',
+  daemon_stopped: 'the daemon was stopped', retry: 'another attempt', pruned: 'not among the best of its sweep', rung: 'compared with the others of its sweep',
+  sweep: 'with its sweep', promoted: 'among the best of its sweep', error: '', done: '',
 };
 const verbs = { cancelled: 'Cancelled', cancelling: 'Being cancelled', failed: 'Failed', completed: 'Ended early', queued: 'Waiting', retry_wait: 'Waiting' };
 

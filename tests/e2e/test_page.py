@@ -484,6 +484,28 @@ def requests(d, b):
         b.wait("return [...document.querySelectorAll('.dataset h3')].some((n) => n.textContent === 'unseen')", "what came meanwhile")
 
 
+def sweep_view(d, b, eyes):
+    with case("page: a sweep opens to its ranked trials and their curves"):
+        spec = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": False, "train": {"epochs": 2}}
+        space = {"/train/optimizer/lr": {"values": [0.001, 0.05, 0.2]}}
+        sweep = d.client.post("/v1/sweeps", {"name": "rates", "template": spec, "space": space, "search": {"method": "grid"}}).json["id"]
+        w = d.client.get(f"/v1/sweeps/{sweep}").json
+        while w["state"] == "running":
+            w = d.client.get(f"/v1/sweeps/{sweep}?wait=60s").json
+        equal(w["state"], "completed")
+        b.open(f"http://127.0.0.1:{d.port}/")
+        b.wait("return document.querySelector('#sweeps .badge')?.dataset.state === 'completed'", "the sweep in the list")
+        b.click("#sweeps summary")
+        b.wait("return document.querySelectorAll('#sweeps tbody tr').length === 3 && document.querySelector('#sweeps .plot')?.dataset.rows === '2'", "its trials and curves")
+        equal(b.run("return [...document.querySelectorAll('#sweeps tbody th')].map((n) => n.textContent)"), [f"trial {t['trial']}" for t in w["trials"]])
+        equal(b.run("return document.querySelector('#sweeps tbody a').hash"), "#" + w["trials"][0]["job"])
+        eyes.look("sweep")
+        b.click("#sweeps [aria-label='Delete rates']")
+        answer(b, "Delete the sweep rates?")
+        b.wait("return document.querySelector('#sweeps').hidden", "the sweep is deleted")
+        d.client.get(f"/v1/sweeps/{sweep}", want=404)
+
+
 def warned(d, b, eyes):
     """Warnings and phases are rare, so this test inserts them into the daemon's response, in the documented form."""
     with case("page: warnings are shown in the job's view and marked in the list; a phase is shown with its progress"):
@@ -615,6 +637,7 @@ def tour(d, b, eyes):
     address(d, b, eyes)
     requests(d, b)
     traffic(d, b, eyes)
+    sweep_view(d, b, eyes)
     warned(d, b, eyes)
     names(b)
 
