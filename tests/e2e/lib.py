@@ -352,6 +352,28 @@ class Daemon:
                 return j
             check(time.monotonic() < end, f"job is still {j['state']} after {timeout} s: {j.get('progress')}")
 
+    def wait_sweep(self, sweep, *states):
+        """Waits for one of the states of a sweep."""
+        w = self.client.get(f"/v1/sweeps/{sweep}").json
+        while w["state"] not in states:
+            check(w["state"] not in ("completed", "failed", "cancelled"), f"sweep {sweep} is {w['state']}: {w['message']}")
+            w = self.client.get(f"/v1/sweeps/{sweep}?wait=60s&until=change").json
+        return w
+
+    def wait_results(self, sweep, n):
+        """Waits until the sweep has taken n results, or is over."""
+        seen = 0
+
+        def enough(e):
+            nonlocal seen
+            seen += e.type == "sweep.trial" and e.data["id"] == sweep and e.data["what"] == "result"
+            return seen >= n or (e.type == "sweep.state" and e.data["id"] == sweep and e.data["to"] == "completed")
+        events = Events(self.port, "/v1/events?topics=sweeps", last_id=0)
+        try:
+            events.until(enough, timeout=600 * PATIENCE, what=f"{n} results")
+        finally:
+            events.close()
+
     def series(self, job, names=""):
         """{metric: {epoch: value}}"""
         reply = self.client.get(f"/v1/jobs/{job}/metrics" + (f"?names={names}" if names else "")).json
@@ -399,6 +421,14 @@ def integrity(data):
 
 
 # ---- images, archives, files ------------------------------------------------------------------------------------------------------
+
+def ranking(sweep):
+    """What must be the same for two runs of a sweep: the order of its trials, with their values to the last bit."""
+    def exact(value):
+        return value if value is None else value.hex()
+    return [(t["rank"], t["trial"], t["state"], t["reason"], exact(t["value"]), [(r["epoch"], exact(r["value"])) for r in t["rungs"]], t["values"])
+            for t in sweep["trials"]]
+
 
 def png(width, height, pixel, channels=3):
     """A PNG; pixel(x, y) returns `channels` bytes."""

@@ -1,44 +1,13 @@
 #!/usr/bin/python3
 """Sweeps: grid, random search and asynchronous successive halving make jobs of a template, whose ranking does not depend on when the daemon is
 killed; pause, resume, cancel and delete; what is refused, and where in the request the error is."""
-from lib import Daemon, Events, case, check, equal, finish
+from lib import Daemon, case, check, equal, finish, ranking
 
 TEMPLATE = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": False, "labels": {"team": "a"},
             "train": {"epochs": 2, "batch": 32, "optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9}, "schedule": {"type": "cosine"}}}
 RATES = {"min": 0.001, "max": 0.3, "log": True}
 ASHA = {"name": "halving", "template": TEMPLATE, "space": {"/train/optimizer/lr": RATES, "/train/seed": {"min": 1, "max": 1000, "int": True}},
         "search": {"method": "asha", "max_trials": 6, "divisor": 2, "max_epochs": 4, "concurrency": 3, "metric": "val_loss_aom", "seed": 5}}
-
-
-def wait(d, sweep, *states):
-    """Waits for one of the states of a sweep."""
-    w = d.client.get(f"/v1/sweeps/{sweep}").json
-    while w["state"] not in states:
-        check(w["state"] not in ("completed", "failed", "cancelled"), f"the sweep is {w['state']}: {w['message']}")
-        w = d.client.get(f"/v1/sweeps/{sweep}?wait=60s&until=change").json
-    return w
-
-
-def ranking(w):
-    def exact(value):
-        return value if value is None else value.hex()
-    return [(t["rank"], t["trial"], t["state"], t["reason"], exact(t["value"]), [(r["epoch"], exact(r["value"])) for r in t["rungs"]], t["values"])
-            for t in w["trials"]]
-
-
-def until_results(d, sweep, n):
-    """Waits until the sweep has taken n results, or is over."""
-    seen = 0
-
-    def enough(e):
-        nonlocal seen
-        seen += e.type == "sweep.trial" and e.data["id"] == sweep and e.data["what"] == "result"
-        return seen >= n or (e.type == "sweep.state" and e.data["id"] == sweep and e.data["to"] == "completed")
-    events = Events(d.port, "/v1/events?topics=sweeps", last_id=0)
-    try:
-        events.until(enough, what=f"{n} results")
-    finally:
-        events.close()
 
 
 with Daemon(args=["--workers", "2"]) as d:
@@ -54,7 +23,7 @@ with Daemon(args=["--workers", "2"]) as d:
         again = c.post("/v1/sweeps", body, headers={"Idempotency-Key": "g1"}, want=201)
         equal((again.json["id"], again.headers["Idempotency-Replayed"]), (sweep["id"], "true"))
         equal(c.post("/v1/sweeps", dict(body, name="other"), headers={"Idempotency-Key": "g1"}, want=409).json["code"], "idempotency_conflict")
-        w = wait(d, sweep["id"], "completed")
+        w = d.wait_sweep(sweep["id"], "completed")
         trials = sorted(w["trials"], key=lambda t: t["trial"])
         points = [{"/train/optimizer/lr": lr, "/model": {"arch": "lenet"}, "/train/label_smoothing": s} for lr in (0.01, 0.1) for s in (0, 0.1)]
         equal([t["values"] for t in trials], points)
@@ -76,7 +45,7 @@ with Daemon(args=["--workers", "2"]) as d:
 
     with case("random search draws the same points from the same seed"):
         body = {"template": TEMPLATE, "space": ASHA["space"], "search": {"method": "random", "max_trials": 3, "seed": 9, "max_epochs": 1}}
-        twice = [wait(d, c.post("/v1/sweeps", body, want=201).json["id"], "completed") for _ in range(2)]
+        twice = [d.wait_sweep(c.post("/v1/sweeps", body, want=201).json["id"], "completed") for _ in range(2)]
         equal(ranking(twice[0]), ranking(twice[1]))
         equal(twice[0]["name"], "lenet-glyphs")
         points = [tuple(t["values"].values()) for t in twice[0]["trials"]]
@@ -86,18 +55,18 @@ with Daemon(args=["--workers", "2"]) as d:
         check([t["values"] for t in other["trials"]] != [t["values"] for t in sorted(twice[0]["trials"], key=lambda t: t["trial"])], "another seed")
 
     with case("halving prunes trials; its ranking is the same when the daemon is killed twice"):
-        calm = wait(d, c.post("/v1/sweeps", ASHA, want=201).json["id"], "completed")
+        calm = d.wait_sweep(c.post("/v1/sweeps", ASHA, want=201).json["id"], "completed")
         equal(calm["rungs"], [1, 2, 4])
         ends = [(t["reason"], len(t["rungs"])) for t in calm["trials"]]
         check(ends[0] == ("done", 3) and ends[-1] == ("pruned", 1), f"ends: {ends}")
         check(all(reason == ("done" if n == 3 else "pruned") for reason, n in ends), f"ends: {ends}")
         sweep = c.post("/v1/sweeps", ASHA, want=201).json["id"]
         for results in (2, 7):
-            until_results(d, sweep, results)
+            d.wait_results(sweep, results)
             d.kill()
             d.start()
             c = d.client
-        killed = wait(d, sweep, "completed")
+        killed = d.wait_sweep(sweep, "completed")
         equal(ranking(killed), ranking(calm))
         check(not [j for j in c.get("/v1/jobs?state=paused").json["items"]], "no job stays paused")
 
@@ -117,7 +86,7 @@ with Daemon(args=["--workers", "2"]) as d:
         equal(c.delete(f"/v1/sweeps/{sweep}", want=409).json["code"], "conflict")
         first = c.post(f"/v1/sweeps/{sweep}:pause", {"reason": "lunch"}, want=(200, 202)).json
         check(first["state"] in ("pausing", "paused"), first["state"])
-        wait(d, sweep, "paused")
+        d.wait_sweep(sweep, "paused")
         d.kill()
         d.start()
         c = d.client
@@ -128,7 +97,7 @@ with Daemon(args=["--workers", "2"]) as d:
         while not w["counts"]["active"]:
             w = c.get(f"/v1/sweeps/{sweep}?wait=60s&until=change").json
         c.post(f"/v1/sweeps/{sweep}:cancel", want=(200, 202))
-        w = wait(d, sweep, "cancelled")
+        w = d.wait_sweep(sweep, "cancelled")
         equal({(t["state"], t["reason"]) for t in w["trials"]}, {("cancelled", "sweep")})
         equal(c.post(f"/v1/sweeps/{sweep}:cancel", want=200).json["state"], "cancelled")
         equal(c.post(f"/v1/sweeps/{sweep}:resume", want=409).json["from"], "cancelled")
